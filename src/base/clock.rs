@@ -1,0 +1,42 @@
+#![forbid(unsafe_code)]
+//! Time as plain numbers. Reading a clock is `sys::clock`'s job: here time is an argument.
+
+/// A moment on the clock that never jumps (CLOCK_BOOTTIME), in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Mono(pub u64);
+
+impl Mono {
+    /// This moment plus `ms` milliseconds, saturating.
+    #[must_use]
+    pub fn after(self, ms: u64) -> Mono {
+        Mono(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds since `earlier`, 0 when that is not earlier.
+    #[must_use]
+    pub fn since(self, earlier: Mono) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// A moment on the calendar: seconds since 1970-01-01 UTC. Only for what outlives a reboot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Wall(pub u64);
+
+/// Both clocks, read together.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Now {
+    /// For windows and deadlines.
+    pub mono: Mono,
+    /// For what is written to disk and shown to people.
+    pub wall: Wall,
+}
+
+/// How long a ban lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Span {
+    /// Seconds, at least 1.
+    Secs(u64),
+    /// Until it is taken back by hand.
+    Permanent,
+}

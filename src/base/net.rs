@@ -1,0 +1,106 @@
+#![forbid(unsafe_code)]
+//! Addresses as mef counts and bans them. Names are never resolved here or anywhere from logs.
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Longest text that can be an address: an IPv6 address with brackets and a zone index.
+const ADDR_TEXT_MAX: usize = 80;
+
+/// IPv4-mapped IPv6 (`::ffff:a.b.c.d`) is the IPv4 address; everything else stays.
+#[must_use]
+pub fn canonical(addr: IpAddr) -> IpAddr {
+    match addr {
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(addr, IpAddr::V4),
+        IpAddr::V4(_) => addr,
+    }
+}
+
+/// Reads an address out of log text: brackets and a zone index are removed, mapped IPv4 is IPv4.
+#[must_use]
+pub fn parse_addr(text: &[u8]) -> Option<IpAddr> {
+    let mut text = text;
+    if text.len() > ADDR_TEXT_MAX {
+        return None;
+    }
+    if let [b'[', inner @ .., b']'] = text {
+        text = inner;
+    }
+    if let Some(zone) = text.iter().position(|&b| b == b'%') {
+        text = text.get(..zone)?;
+        return std::str::from_utf8(text).ok()?.parse::<Ipv6Addr>().ok().map(IpAddr::V6).map(canonical);
+    }
+    std::str::from_utf8(text).ok()?.parse().ok().map(canonical)
+}
+
+/// The network of `len` bits around `addr`; lengths beyond the family's are the address itself.
+#[must_use]
+pub fn prefix(addr: IpAddr, len: u8) -> IpNet {
+    match addr {
+        IpAddr::V4(a) => Ipv4Net::new(a, len.min(32)).map_or(IpNet::from(addr), |n| IpNet::V4(n.trunc())),
+        IpAddr::V6(a) => Ipv6Net::new(a, len.min(128)).map_or(IpNet::from(addr), |n| IpNet::V6(n.trunc())),
+    }
+}
+
+/// Who is counted and banned for `addr`: an IPv4 address itself, the IPv6 prefix of `ipv6_prefix` bits.
+#[must_use]
+pub fn offender(addr: IpAddr, ipv6_prefix: u8) -> IpNet {
+    match canonical(addr) {
+        a @ IpAddr::V4(_) => prefix(a, 32),
+        a @ IpAddr::V6(_) => prefix(a, ipv6_prefix),
+    }
+}
+
+/// Shows a network the way people write it: a single address without `/32` or `/128`.
+pub fn write_net(f: &mut impl std::fmt::Write, net: IpNet) -> std::fmt::Result {
+    if net.prefix_len() == net.max_prefix_len() {
+        write!(f, "{}", net.addr())
+    } else {
+        write!(f, "{net}")
+    }
+}
+
+/// The IPv4 address as a number, for ranges.
+#[must_use]
+pub fn v4_number(a: Ipv4Addr) -> u32 {
+    u32::from(a)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_from_log_text() {
+        let cases: &[(&str, Option<&str>)] = &[
+            ("192.0.2.1", Some("192.0.2.1")),
+            ("::ffff:192.0.2.1", Some("192.0.2.1")),
+            ("[2001:db8::1]", Some("2001:db8::1")),
+            ("[::ffff:192.0.2.1]", Some("192.0.2.1")),
+            ("fe80::1%eth0", Some("fe80::1")),
+            ("[fe80::1%eth0]", Some("fe80::1")),
+            ("192.0.2.1%eth0", None),
+            ("192.0.2.01", None),
+            ("192.0.2", None),
+            ("192.0.2.256", None),
+            ("[192.0.2.1", None),
+            ("", None),
+            ("host.example", None),
+            ("1:2:3:4:5:6:7:8:9", None),
+        ];
+        for (text, want) in cases {
+            assert_eq!(parse_addr(text.as_bytes()), want.map(|w| w.parse().unwrap()), "{text}");
+        }
+        assert_eq!(parse_addr(&[b'1'; 9000]), None);
+        assert_eq!(parse_addr(b"\xff\xfe"), None);
+    }
+
+    #[test]
+    fn offenders_are_v4_addresses_and_v6_prefixes() {
+        let show = |a: &str, len| offender(a.parse().unwrap(), len).to_string();
+        assert_eq!(show("192.0.2.1", 64), "192.0.2.1/32");
+        assert_eq!(show("2001:db8::1:2:3:4", 64), "2001:db8::/64");
+        assert_eq!(show("2001:db8::1", 128), "2001:db8::1/128");
+        assert_eq!(show("::ffff:192.0.2.1", 64), "192.0.2.1/32");
+    }
+}

@@ -1,0 +1,2 @@
+#![forbid(unsafe_code)]
+//! mef.conf and rules.d: text to plain settings. Knows no kernel, no source, no clock.

@@ -1,0 +1,1 @@
+//! Wires sources, detection, state and firewall into one poll loop.

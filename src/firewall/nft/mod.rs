@@ -1,0 +1,1 @@
+//! nf_tables over libnftnl and libmnl: messages, transactions, dumps.

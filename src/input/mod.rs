@@ -1,0 +1,1 @@
+//! Sources of lines for the poll loop. Knows no rule and no firewall.

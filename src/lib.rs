@@ -1,0 +1,19 @@
+//! mef protects a Linux host that faces the internet: static rules and dynamic bans in nftables.
+//!
+//! The library holds everything; `main.rs` only hands it the arguments. Modules are layered:
+//! each may use only those listed above it (`tests/layers.rs` holds the table).
+
+pub mod base;
+pub mod sys;
+
+pub mod pattern;
+
+pub mod config;
+pub mod detect;
+pub mod firewall;
+pub mod input;
+pub mod state;
+
+pub mod daemon;
+
+pub mod applet;

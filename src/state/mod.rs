@@ -1,0 +1,1 @@
+//! What outlives the process: the ban journal and the read positions.

@@ -1,0 +1,1 @@
+//! The only place besides `firewall/nft/ffi.rs` that calls libc: small safe wrappers.
