@@ -53,11 +53,7 @@ pub fn offender(addr: IpAddr, ipv6_prefix: u8) -> IpNet {
 
 /// Shows a network the way people write it: a single address without `/32` or `/128`.
 pub fn write_net(f: &mut impl std::fmt::Write, net: IpNet) -> std::fmt::Result {
-    if net.prefix_len() == net.max_prefix_len() {
-        write!(f, "{}", net.addr())
-    } else {
-        write!(f, "{net}")
-    }
+    if net.prefix_len() == net.max_prefix_len() { write!(f, "{}", net.addr()) } else { write!(f, "{net}") }
 }
 
 /// The IPv4 address as a number, for ranges.

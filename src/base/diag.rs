@@ -1,0 +1,141 @@
+#![forbid(unsafe_code)]
+//! Problems in files that people write, shown with the line and the offending word marked.
+
+use std::fmt::Write as _;
+
+/// How bad a problem is. Only errors make a file refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The file works, something in it has no effect or looks wrong.
+    Warning,
+    /// The file is refused.
+    Error,
+}
+
+/// One thing wrong at one place of a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Whether the file is refused for it.
+    pub severity: Severity,
+    /// Line, counted from 1; 0 means the file as a whole.
+    pub line: u32,
+    /// Column in characters, counted from 1.
+    pub col: u32,
+    /// Characters to mark, at least 1.
+    pub len: u32,
+    /// What is wrong, naming the word.
+    pub what: String,
+    /// What was expected or what to do; may be empty.
+    pub hint: String,
+}
+
+impl Problem {
+    /// Shows the problem in the form `path:line:col: what`, the line, and the mark under the word.
+    /// `text` is the text that was parsed, so that the view never differs from what was judged.
+    #[must_use]
+    pub fn render(&self, path: &str, text: &str) -> String {
+        let mut out = String::new();
+        let kind = if self.severity == Severity::Warning { "warning: " } else { "" };
+        if self.line == 0 {
+            let _ = write!(out, "{path}: {kind}{}", self.what);
+            if !self.hint.is_empty() {
+                let _ = write!(out, " ({})", self.hint);
+            }
+            out.push('\n');
+            return out;
+        }
+        let line = text.lines().nth(self.line as usize - 1).unwrap_or("");
+        let _ = writeln!(out, "{path}:{}:{}: {kind}{}", self.line, self.col, self.what);
+        let _ = write!(out, "{:>5} | ", self.line);
+        out.extend(line.chars().map(printable));
+        out.push_str("\n      | ");
+        let before = self.col.saturating_sub(1) as usize;
+        out.extend(line.chars().take(before).map(|c| if c == '\t' { '\t' } else { ' ' }));
+        out.push('^');
+        out.extend(std::iter::repeat_n('~', self.len.saturating_sub(1) as usize));
+        if !self.hint.is_empty() {
+            let _ = write!(out, " {}", self.hint);
+        }
+        out.push('\n');
+        out
+    }
+}
+
+/// Control characters must not reach a terminal.
+fn printable(c: char) -> char {
+    if c.is_control() && c != '\t' { '\u{fffd}' } else { c }
+}
+
+/// The known word that `word` was probably meant to be: at most two edits away, one for short words.
+pub fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = if word.len() < 4 { 1 } else { 2 };
+    known
+        .into_iter()
+        .map(|k| (distance(word.as_bytes(), k.as_bytes()), k))
+        .filter(|&(d, _)| d <= limit)
+        .min_by_key(|&(d, _)| d)
+        .map(|(_, k)| k)
+}
+
+/// Edits (insert, delete, replace, swap of neighbours) from one word to the other; words over 32 bytes never match.
+fn distance(a: &[u8], b: &[u8]) -> usize {
+    const MAX: usize = 32;
+    if a.len() > MAX || b.len() > MAX {
+        return usize::MAX;
+    }
+    let mut rows = [[0usize; MAX + 1]; 3];
+    for (j, cell) in rows[1].iter_mut().enumerate() {
+        *cell = j;
+    }
+    for i in 1..=a.len() {
+        rows[2][0] = i;
+        for j in 1..=b.len() {
+            let same = usize::from(a[i - 1] != b[j - 1]);
+            let mut best = (rows[1][j] + 1).min(rows[2][j - 1] + 1).min(rows[1][j - 1] + same);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[0][j - 2] + 1);
+            }
+            rows[2][j] = best;
+        }
+        rows.rotate_left(1);
+    }
+    rows[1][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_shows_its_line_and_marks_the_word() {
+        let p = Problem {
+            severity: Severity::Error,
+            line: 2,
+            col: 27,
+            len: 9,
+            what: "unknown protocol 'tpc'".into(),
+            hint: "did you mean 'tcp'?".into(),
+        };
+        let text = "# first\nrule dir=in action=accept proto=tpc dport=22\n";
+        assert_eq!(
+            p.render("mef.rules", text),
+            "mef.rules:2:27: unknown protocol 'tpc'\n    2 | rule dir=in action=accept proto=tpc dport=22\n      | \
+             \u{20}                         ^~~~~~~~~ did you mean 'tcp'?\n"
+        );
+        assert!(!p.render("f", "x\n\x1b[31mred\n").contains('\x1b'));
+    }
+
+    #[test]
+    fn suggestions_are_near_words_only() {
+        let known = ["maxretry", "findtime", "bantime", "tcp", "udp"];
+        let cases = [
+            ("maxrety", Some("maxretry")),
+            ("fnidtime", Some("findtime")),
+            ("tpc", Some("tcp")),
+            ("zzz", None),
+        ];
+        for (word, want) in cases {
+            assert_eq!(suggest(word, known), want, "{word}");
+        }
+    }
+}
