@@ -1,1 +1,4 @@
 //! The only place besides `firewall/nft/ffi.rs` that calls libc: small safe wrappers.
+
+pub mod netlink;
+pub mod nlattr;
