@@ -2,4 +2,5 @@
 
 pub mod clock;
 pub mod diag;
+pub mod name;
 pub mod net;
