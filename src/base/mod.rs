@@ -4,3 +4,4 @@ pub mod clock;
 pub mod diag;
 pub mod name;
 pub mod net;
+pub mod range;

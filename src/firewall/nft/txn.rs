@@ -28,6 +28,8 @@ pub enum Op {
     Table,
     /// Adds a chain.
     Chain(Name),
+    /// Deletes a chain.
+    DeleteChain(Name),
     /// Empties a chain.
     Flush(Name),
     /// Adds a set.
@@ -57,6 +59,7 @@ impl std::fmt::Display for Op {
             Op::Commit => f.write_str("the transaction"),
             Op::Table => f.write_str("the table"),
             Op::Chain(name) => write!(f, "chain {name}"),
+            Op::DeleteChain(name) => write!(f, "to delete chain {name}"),
             Op::Flush(name) => write!(f, "to empty chain {name}"),
             Op::Set(name) => write!(f, "set {name}"),
             Op::DeleteSet(name) => write!(f, "to delete set {name}"),
@@ -160,6 +163,14 @@ pub struct SetSpec<'a> {
     pub comment: &'a str,
 }
 
+impl<'a> SetSpec<'a> {
+    /// A set without size, default life and comment.
+    #[must_use]
+    pub fn new(name: Name, flags: i32, key: (u32, u32)) -> SetSpec<'a> {
+        SetSpec { name, flags, key, size: 0, timeout_ms: 0, comment: "" }
+    }
+}
+
 /// Where and how a base chain hangs.
 #[derive(Clone, Copy)]
 pub struct Hook {
@@ -259,6 +270,16 @@ impl Txn {
             chain.set_u32(sys::NFTNL_CHAIN_POLICY, libc::NF_ACCEPT.cast_unsigned());
         }
         let head = self.head(Op::Chain(*name), msg::NEWCHAIN, CREATE);
+        self.whole &= chain.is_whole();
+        chain.write(self.scratch.get_or_insert_default(), &mut self.buf, head);
+    }
+
+    /// Deletes a chain that has no rules.
+    pub fn delete_chain(&mut self, name: &Name) {
+        let mut chain = ffi::Chain::new();
+        chain.set_name(sys::NFTNL_CHAIN_TABLE, &self.table.name);
+        chain.set_name(sys::NFTNL_CHAIN_NAME, name);
+        let head = self.head(Op::DeleteChain(*name), msg::DELCHAIN, 0);
         self.whole &= chain.is_whole();
         chain.write(self.scratch.get_or_insert_default(), &mut self.buf, head);
     }
