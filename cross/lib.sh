@@ -36,35 +36,38 @@ missing() {
 }
 
 # have_packages WHY PACKAGE...: installs what is missing as root, or says what to install.
-# Nothing is enabled and no service is started: policy-rc.d forbids that for the duration.
 have_packages() {
     local why=$1 wanted
     shift
     command -v dpkg-query >/dev/null ||
-        die "$why needs these programs, in Debian's words: $*. This is no Debian: install them by hand."
+        die "$why needs these packages of Debian, and this is no Debian: $*. Install the like by hand."
     mapfile -t wanted < <(missing "$@")
     [ ${#wanted[@]} -gt 0 ] || return 0
-    [ "$(id -u)" = 0 ] || die "$why needs packages. Run as root: apt-get install ${wanted[*]}"
+    [ "$(id -u)" = 0 ] || die "$why needs packages. Run as root: apt-get install -y ${wanted[*]}"
     say "installing ${wanted[*]}"
-    have_package_lists "${wanted[@]}"
-    local policy=/usr/sbin/policy-rc.d ours=
-    if [ ! -e "$policy" ]; then
-        printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy" && ours=1
-    fi
-    local status=0
-    DEBIAN_FRONTEND=noninteractive try apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 \
-        install -y --no-install-recommends "${wanted[@]}" >"$(log apt)" || status=$?
-    [ -z "$ours" ] || rm -f "$policy"
-    [ "$status" = 0 ] || { tail -n 30 "$(log apt)" >&2; die "apt-get could not install ${wanted[*]}"; }
+    install_packages "${wanted[@]}" || die "apt-get could not install ${wanted[*]} (see $(log apt))"
 }
 
-# have_package_lists PACKAGE...: runs apt-get update if apt does not know one of them.
-have_package_lists() {
-    local package
-    for package; do
-        [ -n "$(apt-cache madison "$package" 2>/dev/null)" ] ||
-            { try apt-get -qq -o DPkg::Lock::Timeout=300 update >&2 || die "apt-get update failed"; return 0; }
-    done
+# Package lists that are missing or older than the mirror show in a package that cannot be
+# installed: only then are they fetched anew.
+install_packages() (
+    # Debian starts a service when its package is installed. Ours are for tests, in namespaces
+    # of their own: for as long as this takes, policy-rc.d forbids to start any.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        trap 'rm -f "$policy"' EXIT
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt_install "$@" && exit 0
+    try apt-get -qq -o DPkg::Lock::Timeout=300 update >&2 || exit 1
+    try apt_install "$@"
+)
+
+apt_install() {
+    apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 \
+        install -y --no-install-recommends "$@" >"$(log apt)" 2>&1
 }
 
 # log NAME: the file below target/ that takes the talk of a tool.
@@ -78,4 +81,12 @@ target() {
     # shellcheck disable=SC2034
     read -r name triple debian_arch linker cc _ <<<"$line"
     sysroot=$out/sysroot/$triple
+}
+
+# commit: the one that is built, as `mef version` shows it. Empty outside a git repository.
+commit() {
+    if [ -n "${MEF_COMMIT+set}" ]; then echo "$MEF_COMMIT"
+    elif [ -e "$root/.git" ] && command -v git >/dev/null; then
+        git -C "$root" describe --always --dirty --abbrev=12 --match=none 2>/dev/null || true
+    fi
 }

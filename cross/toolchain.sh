@@ -48,3 +48,26 @@ ${why}One of these makes one:
   rustup component add rust-src
   rustup target add $1"
 }
+
+# find_linters: sets linters to the directory with cargo-clippy and cargo-fmt, and makes them
+# work with the toolchain they belong to. That of the build comes first: after find_toolchain.
+find_linters() {
+    local directory
+    for directory in "$(dirname "$cargo")" "$(dirname "$(command -v cargo-clippy || echo "$cargo")")"; do
+        if "$directory/cargo-clippy" --version >/dev/null 2>&1 && "$directory/cargo-fmt" --version >/dev/null 2>&1
+        then linters=$directory; break; fi
+    done
+    if [ -z "${linters:-}" ]; then
+        have_packages "checking the style" rustfmt-web rust-web-clippy
+        linters=/usr/bin
+    fi
+    export PATH=$linters:$PATH CARGO=$linters/cargo RUSTC=$linters/rustc RUSTFMT=$linters/rustfmt
+    cargo=$CARGO rustc=$RUSTC
+}
+
+# use_host_libraries TARGET: tests run on this machine's C library, but on the libmnl and
+# libnftnl of the product.
+use_host_libraries() {
+    target "$1"
+    export LIBMNL_LIB_DIR=$sysroot/lib LIBNFTNL_LIB_DIR=$sysroot/lib
+}
