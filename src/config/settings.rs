@@ -1,0 +1,250 @@
+#![forbid(unsafe_code)]
+//! What mef.conf says, as plain data. Other parts never see text of the file.
+
+use super::keys::words;
+use super::ports::Ports;
+use crate::base::clock::Span;
+use ipnet::IpNet;
+use std::net::IpAddr;
+
+words! {
+    /// Where the daemon's own messages go.
+    LogTo { /// The system's log.
+        Syslog = "syslog", /// Standard error.
+        Stderr = "stderr", /// Both of them.
+        Both = "both", }
+}
+words! {
+    /// The least important message that is logged.
+    LogLevel { /// Failures only.
+        Error = "error", /// And what may become one.
+        Warn = "warn", /// And what happened.
+        Info = "info", /// And how.
+        Debug = "debug", | "warning" => Warn, }
+}
+words! {
+    /// What happens to a banned packet.
+    BanAction { /// Nothing is sent back.
+        Drop = "drop", /// A reset or an ICMP error is sent back.
+        Reject = "reject", }
+}
+words! {
+    /// Where banned packets die.
+    Fastpath { /// In prerouting raw, the fastest that was measured.
+        Auto = "auto", /// The same, without any other way being tried.
+        Off = "off", /// In the ingress hook of the outside interfaces.
+        Ingress = "ingress", /// In the driver.
+        Xdp = "xdp", | "tc" => Ingress, | "disabled" => Off, }
+}
+words! {
+    /// Which kernel interface is used.
+    Backend { /// nftables if the kernel has it.
+        Auto = "auto", /// nftables or nothing.
+        Nftables = "nftables", /// iptables and ipset.
+        Iptables = "iptables", }
+}
+words! {
+    /// What happens to packets of a source in the flood throttle.
+    StageOne { /// Those over the limit are dropped.
+        Throttle = "throttle", /// All of them are dropped.
+        Drop = "drop", }
+}
+
+/// A set of interfaces by name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Interfaces {
+    /// Those of the default routes.
+    pub auto: bool,
+    /// Further names; empty without `auto` means all.
+    pub names: Vec<String>,
+}
+
+/// Ports that the port scan guard does not count.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ExcludedPorts {
+    /// Every port that a local socket listens on.
+    pub listening: bool,
+    /// Ports named by hand; `None` when there are none.
+    pub named: Option<Ports>,
+}
+
+/// The port scan guard (`ps_*`).
+#[derive(Default)]
+#[cfg_attr(test, derive(Debug, Clone, PartialEq, Eq))]
+pub struct Scan {
+    /// Guard at all.
+    pub enabled: bool,
+    /// Distinct closed ports within `interval` that are still fine.
+    pub limit: u32,
+    /// Seconds.
+    pub interval: u32,
+    /// Seconds; never permanent, since a SYN has no proven sender.
+    pub bantime: u32,
+    /// Where scans are looked for.
+    pub interface: Interfaces,
+    /// Where they are not.
+    pub interface_exclude: Vec<String>,
+    /// Ports that never count.
+    pub exclude_ports: ExcludedPorts,
+    /// Count UDP as well.
+    pub udp: bool,
+    /// Put repeated scanners on the deny list.
+    pub escalation_enabled: bool,
+    /// Seconds in which those bans must fall.
+    pub escalation_window: u32,
+    /// That many of them.
+    pub permanent_threshold: u32,
+}
+
+/// Limits of the flood guard for one source address and port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FloodLimits {
+    /// SYN packets a second.
+    pub syn_rate: u32,
+    /// SYN packets at once.
+    pub syn_burst: u32,
+    /// New connections a second.
+    pub newconn_rate: u32,
+    /// New connections at once.
+    pub newconn_burst: u32,
+    /// Connections at the same time.
+    pub connlimit: u32,
+}
+
+/// The flood guard (`ddos_*`).
+#[cfg_attr(test, derive(Debug, Clone, PartialEq, Eq))]
+pub struct Flood {
+    /// Guard at all.
+    pub enabled: bool,
+    /// Ports that are guarded.
+    pub ports: Ports,
+    /// Limits for all of them.
+    pub limits: FloodLimits,
+    /// Ports with limits of their own.
+    pub port_limits: Vec<(u16, FloodLimits)>,
+    /// What the throttle does.
+    pub stage1_mode: StageOne,
+    /// Seconds that a source stays in the throttle.
+    pub stage1_timeout: u32,
+    /// Ban after several episodes.
+    pub escalation_enabled: bool,
+    /// Seconds in which the episodes must fall.
+    pub escalation_window: u32,
+    /// That many of them.
+    pub escalation_hits: u32,
+    /// Of that ban.
+    pub bantime: Span,
+}
+
+/// One DNSBL profile (`rbl_<key>_*`, and the community cloud's).
+#[cfg_attr(test, derive(Debug, Clone, PartialEq, Eq))]
+pub struct Zone {
+    /// The profile's name.
+    pub key: String,
+    /// Ask it at all.
+    pub enabled: bool,
+    /// The domain below which addresses are looked up.
+    pub zone: String,
+    /// Globs over the answer that mean a listing.
+    pub answer_match: Vec<String>,
+    /// Ports that a listing closes.
+    pub ports: Ports,
+    /// Of such a ban.
+    pub bantime: Span,
+    /// Seconds to wait for an answer.
+    pub timeout: u32,
+    /// Seconds that a listing is remembered.
+    pub positive_ttl: u32,
+    /// Seconds that its absence is remembered.
+    pub negative_ttl: u32,
+    /// Seconds that a failure is remembered.
+    pub error_ttl: u32,
+    /// The zone lacks the test entries of RFC 5782.
+    pub no_test_entry: bool,
+}
+
+/// The community cloud (`community_*`).
+#[cfg_attr(test, derive(Debug, Clone, PartialEq, Eq))]
+pub struct Cloud {
+    /// Tell the others about bans.
+    pub report: bool,
+    /// Seconds between reports.
+    pub report_interval: u32,
+    /// Our name below the zone.
+    pub member: String,
+    /// File with the TSIG key; empty for none.
+    pub key_file: String,
+    /// The zone that is shared.
+    pub zone: String,
+    /// The server that takes updates.
+    pub server: String,
+    /// Looking others' bans up.
+    pub lookup: Zone,
+}
+
+/// Section [global]. Fields are named as the keys are.
+#[cfg_attr(test, derive(Debug, Clone, PartialEq, Eq))]
+#[allow(
+    missing_docs,
+    reason = "each field is the key of that name, which mef.conf documents; units are below"
+)]
+pub struct Settings {
+    pub rules_dir: String,
+    pub whitelist_dir: String,
+    pub blacklist_dir: String,
+    /// Seconds; 0 = only on SIGHUP, anything else = at once.
+    pub whitelist_reload: u32,
+    /// Seconds; 0 = only on SIGHUP, anything else = at once.
+    pub blacklist_reload: u32,
+    pub state_dir: String,
+    /// Seconds, 0 = at once, `None` = never.
+    pub state_sync: Option<u32>,
+    pub run_dir: String,
+    pub log: LogTo,
+    pub log_level: LogLevel,
+    pub ban_log_enabled: bool,
+    pub ban_log_path: String,
+    pub clear_bans_on_stop: bool,
+    /// Bits, 32 to 128.
+    pub ipv6_prefix: u32,
+    /// Bits, each shorter than the one before; empty = off.
+    pub ipv6_escalate: Vec<u8>,
+    pub trusted_proxies: Vec<IpNet>,
+    pub max_bans_per_minute: u32,
+    pub track_max: u32,
+    pub ban_action: BanAction,
+    /// Traffic to this host.
+    pub ban_host: bool,
+    /// Traffic that this host forwards.
+    pub ban_forward: bool,
+    pub fastpath: Fastpath,
+    pub kill_connections: bool,
+    pub element_counters: bool,
+    pub load_managed: bool,
+    pub bantime_increment: bool,
+    pub bantime_factor: u32,
+    /// Seconds.
+    pub bantime_max: u32,
+    pub on_ban: Vec<String>,
+    pub on_unban: Vec<String>,
+    /// Seconds before now.
+    pub journal_since: u32,
+    pub file_recent_limit: u32,
+    /// Seconds, 0 = any age.
+    pub file_recent_window: u32,
+    pub firewall_backend: Backend,
+    pub firewall_log_enabled: bool,
+    pub firewall_log_prefix: String,
+    /// As syslog counts: 0 emerg to 7 debug.
+    pub firewall_log_level: u8,
+    /// Messages a second.
+    pub firewall_log_rate: u32,
+    pub firewall_log_burst: u32,
+    /// Empty = those of resolv.conf.
+    pub dns_servers: Vec<IpAddr>,
+    pub scan: Scan,
+    pub flood: Flood,
+    pub rbl_enabled: bool,
+    pub zones: Vec<Zone>,
+    pub cloud: Cloud,
+}
