@@ -13,7 +13,7 @@ use super::service::{ServiceRule, parse_service};
 use super::settings::Settings;
 use crate::base::diag::{Problem, Severity};
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read as _};
+use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -153,30 +153,44 @@ fn add_rule(
     loaded.add(path, text, problems);
 }
 
-/// Names of the rule files, sorted. A directory that is not there has none.
+/// Names of the rule files. A directory that is not there has none.
 fn rule_files(loaded: &mut Loaded) -> Vec<String> {
     let dir = loaded.settings.rules_dir.clone();
-    let mut names = Vec::new();
-    let entries = match fs::read_dir(&dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == ErrorKind::NotFound => return names,
+    let mut names = match conf_files(Path::new(&dir)) {
+        Ok(names) => names,
         Err(e) => {
             loaded.add_whole(&dir, Severity::Error, &Unread::from(&e).words(), "");
-            return names;
+            Vec::new()
         }
     };
-    for entry in entries.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.starts_with('.') && name.ends_with(".conf") {
-            names.push(name);
-        }
-    }
-    names.sort();
     if names.len() > RULES_MAX {
         loaded.add_whole(&dir, Severity::Error, "more than 256 rule files", "");
         names.truncate(RULES_MAX);
     }
     names
+}
+
+/// Names of the files in `dir` that count: `*.conf` that are not hidden, sorted. A missing directory has none.
+///
+/// # Errors
+/// When the directory is there and cannot be read, or holds a name that is not UTF-8.
+pub fn conf_files(dir: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(names),
+        Err(e) => return Err(e),
+    };
+    for entry in entries {
+        let Ok(name) = entry?.file_name().into_string() else {
+            return Err(io::Error::other("the name of a file in it is not UTF-8"));
+        };
+        if !name.starts_with('.') && name.ends_with(".conf") {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// Why a file could not be read.
@@ -186,7 +200,7 @@ enum Unread {
 }
 
 impl Unread {
-    fn from(e: &std::io::Error) -> Unread {
+    fn from(e: &io::Error) -> Unread {
         if e.kind() == ErrorKind::NotFound { Unread::Missing } else { Unread::Failed(e.to_string()) }
     }
 

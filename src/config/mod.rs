@@ -14,16 +14,20 @@ mod load;
 mod ports;
 mod service;
 mod settings;
+mod table;
 mod value;
 
 pub use builtin::BUILTIN;
 pub use example::{Example, examples};
 pub use global::parse_global;
 pub use lists::{Counts, ListLine, list_lines, read_list};
-pub use load::{DEFAULT_PATH, FileProblem, Loaded, load, load_rule};
+pub use load::{DEFAULT_PATH, FileProblem, Loaded, conf_files, load, load_rule};
 pub use ports::Ports;
 pub use service::{Action, Enabled, Engine, ServiceRule, Source, WebscanKey, parse_service};
-pub use settings::*;
+pub use settings::{
+    Backend, BanAction, Cloud, ExcludedPorts, Fastpath, Flood, FloodLimits, Interfaces, LogLevel, LogTo,
+    Scan, Settings, StageOne, Zone,
+};
 pub use value::{Bad, duration, net, span, written};
 
 use crate::base::diag::{Problem, Severity};

@@ -12,32 +12,49 @@ use crate::base::diag::{Problem, Severity};
 
 words! {
     /// Whether a rule is in force.
-    Enabled { /// If its source exists on this host.
-        Auto = "auto", /// Always.
-        True = "true", /// Never.
-        False = "false", }
+    Enabled {
+        /// If its source exists on this host.
+        Auto = "auto",
+        /// Always.
+        True = "true",
+        /// Never.
+        False = "false",
+    }
 }
 words! {
     /// Where a rule's lines come from.
-    Source { /// The journal if there is one, else the files, else the syslog ring.
-        Auto = "auto", /// Files by path and glob.
-        File = "file", /// systemd's journal.
-        Journal = "journal", /// Datagrams that a syslog daemon forwards.
-        Syslog = "syslog", /// The kernel's log.
-        Kmsg = "kmsg", /// A program's output.
-        Command = "command", }
+    Source {
+        /// The journal if there is one, else the files, else the syslog ring.
+        Auto = "auto",
+        /// Files by path and glob.
+        File = "file",
+        /// systemd's journal.
+        Journal = "journal",
+        /// Datagrams that a syslog daemon forwards.
+        Syslog = "syslog",
+        /// The kernel's log.
+        Kmsg = "kmsg",
+        /// A program's output.
+        Command = "command",
+    }
 }
 words! {
     /// What an offender gets.
-    Action { /// A ban.
-        Ban = "ban", /// A line in the log.
-        Detect = "detect", }
+    Action {
+        /// A ban.
+        Ban = "ban",
+        /// A line in the log.
+        Detect = "detect",
+    }
 }
 words! {
     /// How hits are judged.
-    Engine { /// Each matching line is a hit.
-        Pattern = "pattern", /// Access logs are aggregated by address.
-        Webscan = "webscan", }
+    Engine {
+        /// Each matching line is a hit.
+        Pattern = "pattern",
+        /// Access logs are aggregated by address.
+        Webscan = "webscan",
+    }
 }
 
 /// One key of [webscan] or [thresholds], as written.
@@ -274,7 +291,6 @@ fn complete(rule: &ServiceRule, problems: &mut Vec<Problem>) {
     let mut say = |severity, what: &str, hint: &str| {
         problems.push(ini::whole(severity, what.to_string(), hint.to_string()));
     };
-    let webscan = rule.engine == Engine::Webscan;
     if rule.fail.is_empty() {
         say(Severity::Error, "the rule can never match", "it needs a failregex= in section [rule]");
     }
@@ -300,7 +316,10 @@ fn complete(rule: &ServiceRule, problems: &mut Vec<Problem>) {
     if rule.tcp == rule.udp && !rule.tcp {
         say(Severity::Error, "proto is empty", "expected tcp, udp or both");
     }
-    if !webscan && !rule.webscan.is_empty() {
+    if rule.engine == Engine::Webscan {
+        let hint = "the rule is checked and otherwise ignored";
+        say(Severity::Warning, "this version does not aggregate access logs yet", hint);
+    } else if !rule.webscan.is_empty() {
         say(Severity::Warning, "[webscan] and [thresholds] have no effect", "they need engine=webscan");
     }
 }

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-use super::super::global::{FLOOD_KEYS, KEYS, ZONE_KEYS};
 use super::super::keys::Key;
+use super::super::table::{FLOOD_KEYS, KEYS, ZONE_KEYS};
 use super::super::*;
 use super::told;
 use crate::base::clock::Span;
