@@ -85,8 +85,9 @@ impl Reader<'_> {
             return;
         }
         let name = ALIASES.iter().find(|(alias, _)| *alias == entry.key).map_or(entry.key, |(_, name)| name);
-        let known = match keys::store(KEYS, name, self.settings, entry, problems) {
+        let known = match keys::find(KEYS, name) {
             Some(key) => {
+                keys::store((key.slot)(self.settings), key.default, entry, problems);
                 if entry.value == key.default {
                     return;
                 }
@@ -119,9 +120,7 @@ impl Reader<'_> {
             return false;
         };
         let named = !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-        if !named || !ZONE_KEYS.iter().any(|k| k.name == field) {
-            return false;
-        }
+        let Some(key) = keys::find(ZONE_KEYS, field).filter(|_| named) else { return false };
         let zones = &mut self.settings.zones;
         let at = zones.iter().position(|z| z.key == name).unwrap_or(zones.len());
         if at == zones.len() {
@@ -139,7 +138,7 @@ impl Reader<'_> {
             self.zone_lines.push(entry.key_problem(Severity::Error, what, hint));
         }
         if let Some(zone) = zones.get_mut(at) {
-            keys::store(ZONE_KEYS, field, zone, entry, problems);
+            keys::store((key.slot)(zone), key.default, entry, problems);
         }
         true
     }
@@ -147,10 +146,8 @@ impl Reader<'_> {
     /// `ddos_port_<port>_<field>`; false when the key is none of these.
     fn flood_key(&mut self, entry: &Entry<'_>, problems: &mut Vec<Problem>) -> bool {
         let parts = entry.key.strip_prefix("ddos_port_").and_then(|k| k.split_once('_'));
-        let Some((port, field)) = parts.filter(|(_, f)| FLOOD_KEYS.iter().any(|k| k.name == *f)) else {
-            return false;
-        };
-        let Ok(port) = port.parse::<u16>() else { return false };
+        let key = parts.and_then(|(port, field)| port.parse::<u16>().ok().zip(keys::find(FLOOD_KEYS, field)));
+        let Some((port, key)) = key else { return false };
         let ports = &mut self.settings.flood.port_limits;
         let at = ports.iter().position(|(p, _)| *p == port).unwrap_or(ports.len());
         if at == ports.len() {
@@ -163,7 +160,7 @@ impl Reader<'_> {
             ports.push((port, FloodLimits::default()));
         }
         if let Some((_, limits)) = ports.get_mut(at) {
-            keys::store(FLOOD_KEYS, field, limits, entry, problems);
+            keys::store((key.slot)(limits), key.default, entry, problems);
         }
         true
     }

@@ -3,121 +3,166 @@
 //! Parsing, defaults, suggestions and the test of the shipped mef.conf all come from the rows.
 
 use super::ini::Entry;
-use super::ports::Ports;
+use super::ports::{ExcludedPorts, Ports};
+use super::settings::Interfaces;
 use super::value::{self, Bad};
 use crate::base::clock::Span;
 use crate::base::diag::{Problem, Severity, suggest};
 use ipnet::IpNet;
+use std::net::IpAddr;
 
 /// One key of a section whose values end in a `T`.
 pub(super) struct Key<T: 'static> {
     pub name: &'static str,
-    /// The default as text; it goes through the same reader as a value from a file.
+    /// The default as text; it goes through the same reader as a value from a file. Empty = there is none.
     pub default: &'static str,
-    pub slot: Slot<T>,
+    /// Where the value goes, and so what it may be. A place instead of a setter: a setter for every key
+    /// would bring its own copy of the errors and of dropping the old value.
+    pub slot: fn(&mut T) -> Slot<'_>,
 }
 
-/// What a value may be, and the place that it goes to. Accessors, not closures over a parsed value:
-/// each is one instruction, where a setter would bring its own error and drop code.
-pub(super) enum Slot<T: 'static> {
+/// A place for a value, and what the value may be.
+pub(super) enum Slot<'a> {
     /// `true` or `false`.
-    Flag(fn(&mut T) -> &mut bool),
+    Flag(&'a mut bool),
+    /// The first word is true, the second is false.
+    Either([&'static str; 2], &'a mut bool),
+    /// A comma list of the two words, at least one: which of them is there.
+    Both([&'static str; 2], [&'a mut bool; 2]),
     /// A whole number within limits.
-    Count(u32, u32, fn(&mut T) -> &mut u32),
+    Count(u32, u32, &'a mut u32),
     /// A duration within limits, in seconds.
-    Secs(u32, u32, fn(&mut T) -> &mut u32),
+    Secs(u32, u32, &'a mut u32),
+    /// A duration, or `never`.
+    Never(&'a mut Option<u32>),
+    /// How long ago, in seconds.
+    Ago(&'a mut u32),
     /// A duration, or `permanent`.
-    Span(fn(&mut T) -> &mut Span),
-    /// One of the words; its number is passed on.
-    Word(&'static [&'static str], fn(&mut T, usize)),
-    /// Some of the words; bit 0 is the first.
-    Words(&'static [&'static str], fn(&mut T, u8)),
+    Span(&'a mut Span),
+    /// One of the words of an enum.
+    Word(&'a mut dyn Worded),
     /// An absolute path.
-    Path(fn(&mut T) -> &mut String),
-    /// Short free text, may be empty.
-    Text(fn(&mut T) -> &mut String),
+    Path(&'a mut String),
+    /// An absolute path or nothing.
+    OptionalPath(&'a mut String),
+    /// Short free text or nothing.
+    Text(&'a mut String),
+    /// A rule's name; nothing leaves it as it is.
+    Name(&'a mut String),
     /// A comma list of words.
-    Names(fn(&mut T) -> &mut Vec<String>),
+    Names(&'a mut Vec<String>),
     /// A comma list of absolute paths and globs.
-    Paths(fn(&mut T) -> &mut Vec<String>),
+    Paths(&'a mut Vec<String>),
     /// A program and its arguments.
-    Command(fn(&mut T) -> &mut Vec<String>),
+    Command(&'a mut Vec<String>),
+    /// The same, the program by its full path.
+    Hook(&'a mut Vec<String>),
     /// Networks, or `none`.
-    Nets(fn(&mut T) -> &mut Vec<IpNet>),
+    Nets(&'a mut Vec<IpNet>),
+    /// Addresses, or `auto` for none.
+    Addresses(&'a mut Vec<IpAddr>),
+    /// Ever shorter prefix lengths, or `off`.
+    Prefixes(&'a mut Vec<u8>),
     /// Ports, or `all`.
-    Ports(fn(&mut T) -> &mut Ports),
-    /// What only one key has.
-    Own(fn(&mut T, &str) -> Result<(), Bad>),
+    Ports(&'a mut Ports),
+    /// Ports, `auto`, or both.
+    ExcludedPorts(&'a mut ExcludedPorts),
+    /// Names of interfaces, `auto`, or both; or `all`.
+    Interfaces(&'a mut Interfaces),
 }
 
 /// Free text is for names and prefixes: the kernel's log prefix ends at 127 bytes.
 const TEXT_MAX: usize = 127;
 
-impl<T> Key<T> {
-    /// Reads `text` and stores it in `target`, which stays as it was on an error.
-    pub fn set(&self, target: &mut T, text: &str) -> Result<(), Bad> {
-        match self.slot {
-            Slot::Flag(at) => *at(target) = value::word(text, &["true", "false"])? == 0,
-            Slot::Count(min, max, at) => *at(target) = value::count(text, min, max)?,
-            Slot::Secs(min, max, at) => *at(target) = value::secs(text, min, max)?,
-            Slot::Span(at) => *at(target) = value::span(text)?,
-            Slot::Word(words, put) => put(target, value::word(text, words)?),
-            Slot::Words(words, put) => put(target, value::word_bits(text, words)?),
-            Slot::Path(at) => {
-                value::path(text)?;
-                *at(target) = text.to_string();
+impl Slot<'_> {
+    /// Reads `text` and stores it; on an error everything stays as it was.
+    pub fn set(self, text: &str) -> Result<(), Bad> {
+        match self {
+            Slot::Flag(to) => *to = value::word(text, &["true", "false"])? == 0,
+            Slot::Either(words, to) => *to = value::word(text, &words)? == 0,
+            Slot::Both(words, to) => {
+                let found = value::some_of(text, words)?;
+                for (to, found) in to.into_iter().zip(found) {
+                    *to = found;
+                }
             }
-            Slot::Text(at) if text.len() <= TEXT_MAX => *at(target) = text.to_string(),
+            Slot::Count(min, max, to) => *to = value::count(text, min, max)?,
+            Slot::Secs(min, max, to) => *to = value::secs(text, min, max)?,
+            Slot::Never(to) => *to = if text == "never" { None } else { Some(value::duration(text)?) },
+            Slot::Ago(to) => *to = value::ago(text)?,
+            Slot::Span(to) => *to = value::span(text)?,
+            Slot::Word(to) => to.set_word(value::word(text, to.words())?),
+            Slot::Path(to) => put_text(to, text, value::path(text))?,
+            Slot::OptionalPath(to) if text.is_empty() => to.clear(),
+            Slot::OptionalPath(to) => put_text(to, text, value::path(text))?,
+            Slot::Text(to) if text.len() <= TEXT_MAX => put_text(to, text, Ok(()))?,
             Slot::Text(_) => return Err(Bad::word(0, text, "is too long", "at most 127 bytes")),
-            Slot::Names(at) => *at(target) = value::names(text)?,
-            Slot::Paths(at) => *at(target) = value::paths(text)?,
-            Slot::Command(at) => *at(target) = value::command(text)?,
-            Slot::Nets(at) => *at(target) = value::nets(text)?,
-            Slot::Ports(at) => *at(target) = Ports::parse(text)?,
-            Slot::Own(read) => read(target, text)?,
+            Slot::Name(_) if text.is_empty() => {}
+            Slot::Name(to) => put_text(to, text, value::name(text))?,
+            Slot::Names(to) => *to = value::names(text)?,
+            Slot::Paths(to) => *to = value::paths(text)?,
+            Slot::Command(to) => *to = value::command(text)?,
+            Slot::Hook(to) => {
+                let command = value::command(text)?;
+                command.first().map_or(Ok(()), |program| value::path(program))?;
+                *to = command;
+            }
+            Slot::Nets(to) => *to = value::nets(text)?,
+            Slot::Addresses(to) => *to = value::addresses(text)?,
+            Slot::Prefixes(to) => *to = value::prefixes(text)?,
+            Slot::Ports(to) => *to = Ports::parse(text)?,
+            Slot::ExcludedPorts(to) => *to = ExcludedPorts::parse(text)?,
+            Slot::Interfaces(to) => *to = Interfaces::parse(text)?,
         }
         Ok(())
     }
 
     /// Whether an empty value says something: lists and texts can be empty, numbers and words cannot.
     fn may_be_empty(&self) -> bool {
-        match self.slot {
-            Slot::Text(_) | Slot::Names(_) | Slot::Paths(_) | Slot::Command(_) => true,
-            Slot::Own(_) => self.default.is_empty(),
-            _ => false,
-        }
+        matches!(
+            self,
+            Slot::Text(_)
+                | Slot::OptionalPath(_)
+                | Slot::Name(_)
+                | Slot::Names(_)
+                | Slot::Paths(_)
+                | Slot::Command(_)
+        )
     }
+}
+
+fn put_text(to: &mut String, text: &str, judged: Result<(), Bad>) -> Result<(), Bad> {
+    judged?;
+    to.clear();
+    to.push_str(text);
+    Ok(())
 }
 
 /// Sets every key of `table` to its default. A row with a wrong default is found by a test.
 pub(super) fn set_defaults<T>(table: &[Key<T>], target: &mut T) {
-    for key in table {
-        if !key.default.is_empty() || key.may_be_empty() {
-            let _ = key.set(target, key.default);
-        }
+    for key in table.iter().filter(|k| !k.default.is_empty()) {
+        let _ = (key.slot)(target).set(key.default);
     }
 }
 
-/// Stores the entry's value under `name`; `None` when the table has no such key.
-pub(super) fn store<'t, T>(
-    table: &'t [Key<T>],
-    name: &str,
-    target: &mut T,
-    entry: &Entry<'_>,
-    problems: &mut Vec<Problem>,
-) -> Option<&'t Key<T>> {
-    let key = table.iter().find(|k| k.name == name)?;
+/// The row of `name`.
+pub(super) fn find<'t, T>(table: &'t [Key<T>], name: &str) -> Option<&'t Key<T>> {
+    table.iter().find(|k| k.name == name)
+}
+
+/// Stores the entry's value in `slot`, whose default is `default`.
+pub(super) fn store(slot: Slot<'_>, default: &str, entry: &Entry<'_>, problems: &mut Vec<Problem>) {
     let text = entry.unquoted();
-    let done = if text.is_empty() && !key.may_be_empty() {
+    let done = if text.is_empty() && !slot.may_be_empty() {
         let what = ["'", entry.key, "' has no value"].concat();
-        Err(Bad { at: 0..0, what, hint: ["the default is ", key.default].concat() })
+        let hint = if default.is_empty() { String::new() } else { ["the default is ", default].concat() };
+        Err(Bad { at: 0..0, what, hint })
     } else {
-        key.set(target, &text)
+        slot.set(&text)
     };
     if let Err(bad) = done {
         problems.push(entry.value_error(bad));
     }
-    Some(key)
 }
 
 /// What is said about a key that nobody knows.
@@ -136,22 +181,27 @@ pub(super) fn no_longer_needed(entry: &Entry<'_>, why: &str) -> Problem {
     entry.key_problem(Severity::Warning, what, why.to_string())
 }
 
-/// An enum whose values are words of the configuration. Words behind the bar are other names for a value.
+/// An enum whose values are words of the configuration.
+pub(super) trait Worded {
+    /// Every word that stands for a value, other names last.
+    fn words(&self) -> &'static [&'static str];
+    /// Becomes the value that word number `i` stands for.
+    fn set_word(&mut self, i: usize);
+}
+
+/// Makes such an enum; the first value is its `Default`. Words behind a bar are other names for a value.
 macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)+ $(| $alias:literal => $to:ident,)* }) => {
+    ($(#[$doc:meta])* $name:ident {
+        $(#[$fdoc:meta])* $first:ident = $fword:literal,
+        $($(#[$vdoc:meta])* $variant:ident = $word:literal,)*
+        $(| $alias:literal => $to:ident,)*
+    }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum $name { $($(#[$vdoc])* $variant,)+ }
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+        pub enum $name { #[default] $(#[$fdoc])* $first, $($(#[$vdoc])* $variant,)* }
 
         impl $name {
-            /// Every word that stands for a value, other names last.
-            pub const WORDS: &'static [&'static str] = &[$($word,)+ $($alias,)*];
-
-            /// The value that word number `i` of `WORDS` stands for.
-            pub(in crate::config) fn from_word(i: usize) -> $name {
-                const VALUES: &[$name] = &[$($name::$variant,)+ $($name::$to,)*];
-                VALUES.get(i).copied().unwrap_or(VALUES[0])
-            }
+            const WORDS: &'static [&'static str] = &[$fword, $($word,)* $($alias,)*];
 
             /// The word for this value.
             #[must_use]
@@ -160,10 +210,14 @@ macro_rules! words {
             }
         }
 
-        /// The first word's value.
-        impl Default for $name {
-            fn default() -> $name {
-                $name::from_word(0)
+        impl $crate::config::keys::Worded for $name {
+            fn words(&self) -> &'static [&'static str] {
+                Self::WORDS
+            }
+
+            fn set_word(&mut self, i: usize) {
+                const VALUES: &[$name] = &[$name::$first, $($name::$variant,)* $($name::$to,)*];
+                *self = VALUES.get(i).copied().unwrap_or_default();
             }
         }
     };

@@ -22,11 +22,11 @@ pub use example::{Example, examples};
 pub use global::parse_global;
 pub use lists::{Counts, ListLine, list_lines, read_list};
 pub use load::{DEFAULT_PATH, FileProblem, Loaded, conf_files, load, load_rule};
-pub use ports::Ports;
+pub use ports::{ExcludedPorts, Ports};
 pub use service::{Action, Enabled, Engine, ServiceRule, Source, WebscanKey, parse_service};
 pub use settings::{
-    Backend, BanAction, Cloud, ExcludedPorts, Fastpath, Flood, FloodLimits, Interfaces, LogLevel, LogTo,
-    Scan, Settings, StageOne, Zone,
+    Backend, BanAction, Cloud, Fastpath, Flood, FloodLimits, Interfaces, KernelLevel, LogLevel, LogTo, Scan,
+    Settings, StageOne, Zone,
 };
 pub use value::{Bad, duration, net, span, written};
 

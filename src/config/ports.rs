@@ -21,14 +21,8 @@ impl Ports {
         if text == "all" {
             return Ok(Ports(ranges));
         }
-        items(text, &mut |at, item| {
-            if ranges.len() == RANGES_MAX {
-                return Err(Bad::word(at, item, "is one too many", "at most 256 ports and ranges"));
-            }
-            ranges.push(range(item).map_err(|bad| bad.moved(at))?);
-            Ok(())
-        })?;
-        Ok(Ports(merged(ranges)))
+        items(text, &mut |at, item| add(&mut ranges, at, item))?;
+        Ok(Ports(joined(ranges)))
     }
 
     /// Whether this is every port.
@@ -47,6 +41,32 @@ impl Ports {
     #[must_use]
     pub fn contains(&self, port: u16) -> bool {
         self.is_all() || self.0.iter().any(|&(first, last)| (first..=last).contains(&port))
+    }
+}
+
+/// Ports that the port scan guard does not count.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ExcludedPorts {
+    /// Every port that a local socket listens on.
+    pub listening: bool,
+    /// Ports named by hand; `None` when there are none.
+    pub named: Option<Ports>,
+}
+
+impl ExcludedPorts {
+    /// `auto`, ports, or both: the word stands among the ports.
+    pub(super) fn parse(text: &str) -> Result<ExcludedPorts, Bad> {
+        let mut ranges = Vec::new();
+        let mut listening = false;
+        items(text, &mut |at, item| {
+            if item == "auto" {
+                listening = true;
+                return Ok(());
+            }
+            add(&mut ranges, at, item)
+        })?;
+        let named = if ranges.is_empty() { None } else { Some(Ports(joined(ranges))) };
+        Ok(ExcludedPorts { listening, named })
     }
 }
 
@@ -94,9 +114,19 @@ fn port(text: &str) -> Option<u16> {
     text.parse().ok().filter(|&n| digits && n > 0)
 }
 
-/// Sorts, joins what overlaps or touches.
-fn merged(mut ranges: Vec<(u16, u16)>) -> Vec<(u16, u16)> {
-    ranges.sort_unstable();
+/// Adds the item's range in order. Lists are short: a library sort would be eight times this module.
+fn add(ranges: &mut Vec<(u16, u16)>, at: usize, item: &str) -> Result<(), Bad> {
+    if ranges.len() == RANGES_MAX {
+        return Err(Bad::word(at, item, "is one too many", "at most 256 ports and ranges"));
+    }
+    let new = range(item).map_err(|bad| bad.moved(at))?;
+    let place = ranges.iter().position(|old| *old > new).unwrap_or(ranges.len());
+    ranges.insert(place, new);
+    Ok(())
+}
+
+/// Joins what overlaps or touches; `ranges` is sorted.
+fn joined(ranges: Vec<(u16, u16)>) -> Vec<(u16, u16)> {
     let mut out: Vec<(u16, u16)> = Vec::with_capacity(ranges.len());
     for (first, last) in ranges {
         match out.last_mut() {

@@ -6,7 +6,7 @@ use super::Spanned;
 use super::ini::{self, Entry};
 use super::keys::{self, Key, Slot, words};
 use super::ports::Ports;
-use super::value::{self, Bad};
+use super::value;
 use crate::base::clock::Span;
 use crate::base::diag::{Problem, Severity};
 
@@ -117,40 +117,38 @@ pub struct ServiceRule {
     pub webscan: Vec<WebscanKey>,
 }
 
-/// Longest name: it becomes part of set names and log lines.
-const NAME_MAX: usize = 32;
 /// Patterns at most in one rule.
 const PATTERNS_MAX: usize = 256;
 const YEAR: u32 = 366 * 86_400;
 const SECTIONS: &[&str] = &["rule", "detection", "webscan", "thresholds"];
 
-const fn key(name: &'static str, default: &'static str, slot: Slot<ServiceRule>) -> Key<ServiceRule> {
+const fn key(
+    name: &'static str,
+    default: &'static str,
+    slot: fn(&mut ServiceRule) -> Slot<'_>,
+) -> Key<ServiceRule> {
     Key { name, default, slot }
 }
 
 /// Every key of [rule] but those that may repeat. [detection] is [rule] continued, for files of the existing product.
 const KEYS: &[Key<ServiceRule>] = &[
-    key("enabled", "auto", Slot::Word(Enabled::WORDS, |r, i| r.enabled = Enabled::from_word(i))),
-    key("name", "", Slot::Own(|r, text| if text.is_empty() { Ok(()) } else { name(r, text) })),
-    key("source", "auto", Slot::Word(Source::WORDS, |r, i| r.source = Source::from_word(i))),
-    key("trust", "strict", Slot::Word(&["strict", "any"], |r, i| r.trust_any = i == 1)),
-    key("programs", "", Slot::Names(|r| &mut r.programs)),
-    key("files", "", Slot::Paths(|r| &mut r.files)),
-    key("command", "", Slot::Command(|r| &mut r.command)),
-    key("findtime", "600", Slot::Secs(1, YEAR, |r| &mut r.findtime)),
-    key("maxretry", "5", Slot::Count(1, 100_000, |r| &mut r.maxretry)),
-    key("bantime", "3600", Slot::Span(|r| &mut r.bantime)),
-    key("ports", "all", Slot::Ports(|r| &mut r.ports)),
-    key(
-        "proto",
-        "tcp,udp",
-        Slot::Words(&["tcp", "udp"], |r, bits| (r.tcp, r.udp) = (bits & 1 != 0, bits & 2 != 0)),
-    ),
-    key("action", "ban", Slot::Word(Action::WORDS, |r, i| r.action = Action::from_word(i))),
-    key("escalation_enabled", "false", Slot::Flag(|r| &mut r.escalation_enabled)),
-    key("escalation_window", "24h", Slot::Secs(1, YEAR, |r| &mut r.escalation_window)),
-    key("permanent_threshold", "5", Slot::Count(1, 1000, |r| &mut r.permanent_threshold)),
-    key("engine", "pattern", Slot::Word(Engine::WORDS, |r, i| r.engine = Engine::from_word(i))),
+    key("enabled", "auto", |r| Slot::Word(&mut r.enabled)),
+    key("name", "", |r| Slot::Name(&mut r.name)),
+    key("source", "auto", |r| Slot::Word(&mut r.source)),
+    key("trust", "strict", |r| Slot::Either(["any", "strict"], &mut r.trust_any)),
+    key("programs", "", |r| Slot::Names(&mut r.programs)),
+    key("files", "", |r| Slot::Paths(&mut r.files)),
+    key("command", "", |r| Slot::Command(&mut r.command)),
+    key("findtime", "600", |r| Slot::Secs(1, YEAR, &mut r.findtime)),
+    key("maxretry", "5", |r| Slot::Count(1, 100_000, &mut r.maxretry)),
+    key("bantime", "3600", |r| Slot::Span(&mut r.bantime)),
+    key("ports", "all", |r| Slot::Ports(&mut r.ports)),
+    key("proto", "tcp,udp", |r| Slot::Both(["tcp", "udp"], [&mut r.tcp, &mut r.udp])),
+    key("action", "ban", |r| Slot::Word(&mut r.action)),
+    key("escalation_enabled", "false", |r| Slot::Flag(&mut r.escalation_enabled)),
+    key("escalation_window", "24h", |r| Slot::Secs(1, YEAR, &mut r.escalation_window)),
+    key("permanent_threshold", "5", |r| Slot::Count(1, 1000, &mut r.permanent_threshold)),
+    key("engine", "pattern", |r| Slot::Word(&mut r.engine)),
 ];
 
 /// Keys that may repeat.
@@ -165,7 +163,8 @@ pub fn parse_service(stem: &str, text: &[u8]) -> (Option<ServiceRule>, Vec<Probl
     keys::set_defaults(KEYS, &mut rule);
     ini::read(text, SECTIONS, &mut problems, &mut |e, problems| entry(&mut rule, e, problems));
     if rule.name.is_empty() {
-        if let Err(bad) = name(&mut rule, stem) {
+        rule.name.push_str(stem);
+        if let Err(bad) = value::name(stem) {
             let hint = "give the rule a name with name=".to_string();
             problems.push(ini::whole(Severity::Error, ["the file's name ", &bad.what].concat(), hint));
         }
@@ -228,7 +227,9 @@ fn entry(rule: &mut ServiceRule, entry: &Entry<'_>, problems: &mut Vec<Problem>)
     } else if entry.key == "weight" {
         let hint = "it belongs to one pattern: failregex@3=…".to_string();
         problems.push(entry.key_problem(Severity::Error, "'weight' is no key of its own".into(), hint));
-    } else if keys::store(KEYS, entry.key, rule, entry, problems).is_none() {
+    } else if let Some(key) = keys::find(KEYS, entry.key) {
+        keys::store((key.slot)(rule), key.default, entry, problems);
+    } else {
         problems.push(keys::unknown(entry, KEYS.iter().map(|k| k.name).chain(PATTERN_KEYS)));
     }
 }
@@ -276,16 +277,6 @@ fn spanned(entry: &Entry<'_>) -> Spanned {
     Spanned { text: entry.value.to_string(), line: entry.line, col: entry.value_col() }
 }
 
-fn name(rule: &mut ServiceRule, text: &str) -> Result<(), Bad> {
-    let good = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    if text.is_empty() || !good || text.len() > NAME_MAX {
-        let hint = "a name is made of letters, digits and '-', at most 32 of them";
-        return Err(Bad::word(0, text, "is no name of a rule", hint));
-    }
-    rule.name = text.to_string();
-    Ok(())
-}
-
 /// What keys cannot say alone.
 fn complete(rule: &ServiceRule, problems: &mut Vec<Problem>) {
     let mut say = |severity, what: &str, hint: &str| {
@@ -312,9 +303,6 @@ fn complete(rule: &ServiceRule, problems: &mut Vec<Problem>) {
             say(Severity::Error, "nothing says where the lines come from", "add programs= or files=");
         }
         _ => {}
-    }
-    if rule.tcp == rule.udp && !rule.tcp {
-        say(Severity::Error, "proto is empty", "expected tcp, udp or both");
     }
     if rule.engine == Engine::Webscan {
         let hint = "the rule is checked and otherwise ignored";

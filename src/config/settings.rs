@@ -2,7 +2,8 @@
 //! What mef.conf says, as plain data. Other parts never see text of the file.
 
 use super::keys::words;
-use super::ports::Ports;
+use super::ports::{ExcludedPorts, Ports};
+use super::value::{self, Bad};
 use crate::base::clock::Span;
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -68,6 +69,29 @@ words! {
     }
 }
 words! {
+    /// Importance of a kernel log line; the numbers are syslog's, 0 to 7.
+    KernelLevel {
+        /// The system cannot go on.
+        Emerg = "emerg",
+        /// Somebody must act now.
+        Alert = "alert",
+        /// Critical.
+        Crit = "crit",
+        /// An error.
+        Err = "err",
+        /// A warning.
+        Warn = "warn",
+        /// Normal, and worth a note.
+        Notice = "notice",
+        /// Information.
+        Info = "info",
+        /// For developers.
+        Debug = "debug",
+        | "error" => Err,
+        | "warning" => Warn,
+    }
+}
+words! {
     /// What happens to packets of a source in the flood throttle.
     StageOne {
         /// Those over the limit are dropped.
@@ -86,13 +110,15 @@ pub struct Interfaces {
     pub names: Vec<String>,
 }
 
-/// Ports that the port scan guard does not count.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ExcludedPorts {
-    /// Every port that a local socket listens on.
-    pub listening: bool,
-    /// Ports named by hand; `None` when there are none.
-    pub named: Option<Ports>,
+impl Interfaces {
+    /// `auto`, names, both; or `all`.
+    pub(super) fn parse(text: &str) -> Result<Interfaces, Bad> {
+        let mut names = value::names(text)?;
+        let all = names.iter().any(|n| n == "all");
+        let auto = !all && names.iter().any(|n| n == "auto");
+        names.retain(|n| !all && n != "auto");
+        Ok(Interfaces { auto, names })
+    }
 }
 
 /// The port scan guard (`ps_*`).
@@ -288,8 +314,8 @@ pub struct Settings {
     pub firewall_log_enabled: bool,
     /// How these lines begin.
     pub firewall_log_prefix: String,
-    /// As syslog counts: 0 emerg to 7 debug.
-    pub firewall_log_level: u8,
+    /// How important they are.
+    pub firewall_log_level: KernelLevel,
     /// Messages a second.
     pub firewall_log_rate: u32,
     /// Messages at once.
@@ -368,7 +394,7 @@ pub(super) fn blank() -> Settings {
         firewall_backend: Backend::default(),
         firewall_log_enabled: false,
         firewall_log_prefix: String::new(),
-        firewall_log_level: 0,
+        firewall_log_level: KernelLevel::default(),
         firewall_log_rate: 0,
         firewall_log_burst: 0,
         dns_servers: Vec::new(),

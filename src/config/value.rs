@@ -7,6 +7,9 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::IpAddr;
 use std::ops::Range;
 
+/// Longest name of a rule.
+const NAME_MAX: usize = 32;
+
 /// Why a value is refused, and which bytes of it are to blame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bad {
@@ -241,14 +244,60 @@ pub(super) fn command(text: &str) -> Result<Vec<String>, Bad> {
     Ok(out)
 }
 
-/// Which of `words` each item of a comma list is, as a bit set: bit 0 is the first word.
-pub(super) fn word_bits(text: &str, words: &[&str]) -> Result<u8, Bad> {
-    let mut bits = 0;
+/// Which of the two words the comma list has.
+pub(super) fn some_of(text: &str, words: [&str; 2]) -> Result<[bool; 2], Bad> {
+    let mut found = [false; 2];
     items(text, &mut |at, item| {
-        bits |= 1u8 << word(item, words).map_err(|bad| bad.moved(at))?.min(7);
+        let i = word(item, &words).map_err(|bad| bad.moved(at))?;
+        found.iter_mut().skip(i).take(1).for_each(|f| *f = true);
         Ok(())
     })?;
-    Ok(bits)
+    Ok(found)
+}
+
+/// The name of a rule: it becomes part of set names, file names and log lines.
+pub(super) fn name(text: &str) -> Result<(), Bad> {
+    let good = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    if good && !text.is_empty() && text.len() <= NAME_MAX {
+        return Ok(());
+    }
+    let hint = "a name is made of letters, digits and '-', at most 32 of them";
+    Err(Bad::word(0, text, "is no name of a rule", hint))
+}
+
+/// A comma list of addresses; `auto` is an empty list.
+pub(super) fn addresses(text: &str) -> Result<Vec<IpAddr>, Bad> {
+    let mut out = Vec::new();
+    if text != "auto" {
+        items(text, &mut |at, item| {
+            let wrong = || Bad::word(at, item, "is not an address", "expected auto, or addresses");
+            out.push(item.parse().map_err(|_| wrong())?);
+            Ok(())
+        })?;
+    }
+    Ok(out)
+}
+
+/// A comma list of IPv6 prefix lengths, each shorter than the one before; `off` is an empty list.
+pub(super) fn prefixes(text: &str) -> Result<Vec<u8>, Bad> {
+    let mut out: Vec<u8> = Vec::new();
+    if text != "off" {
+        items(text, &mut |at, item| {
+            let len = count(item, 16, 127).map_err(|bad| bad.moved(at))?;
+            let len = u8::try_from(len).unwrap_or(u8::MAX);
+            if out.last().is_some_and(|before| len >= *before) {
+                return Err(Bad::word(
+                    at,
+                    item,
+                    "is not wider than the one before",
+                    "expected for example 56,48",
+                ));
+            }
+            out.push(len);
+            Ok(())
+        })?;
+    }
+    Ok(out)
 }
 
 /// Which of `words` the text is.

@@ -14,7 +14,7 @@ fn parse(lines: &str) -> (Settings, Vec<String>) {
 
 fn defaults_are_valid<T>(table: &[Key<T>], mut target: T) {
     for key in table.iter().filter(|k| !k.default.is_empty()) {
-        assert_eq!(key.set(&mut target, key.default), Ok(()), "{}", key.name);
+        assert_eq!((key.slot)(&mut target).set(key.default), Ok(()), "{}", key.name);
         assert_eq!(table.iter().filter(|k| k.name == key.name).count(), 1, "{}", key.name);
     }
 }
@@ -67,7 +67,7 @@ fn defaults_are_those_of_the_manual() {
     assert_eq!((s.rules_dir.as_str(), s.state_dir.as_str()), ("/etc/mef/rules.d", "/var/lib/mef"));
     assert_eq!((s.state_sync, s.bantime_max, s.journal_since), (Some(300), 604_800, 120));
     assert_eq!((s.ipv6_prefix, s.track_max, s.max_bans_per_minute), (64, 4096, 1000));
-    assert_eq!((s.ban_host, s.ban_forward, s.firewall_log_level), (true, true, 4));
+    assert_eq!((s.ban_host, s.ban_forward, s.firewall_log_level), (true, true, KernelLevel::Warn));
     assert_eq!((s.scan.enabled, s.scan.limit, s.scan.bantime, s.scan.interface.auto), (true, 10, 600, true));
     assert_eq!(s.scan.exclude_ports, ExcludedPorts { listening: true, named: None });
     assert_eq!(
@@ -86,7 +86,7 @@ fn values_arrive() {
     );
     assert_eq!(problems, [""; 0]);
     assert_eq!((s.state_dir.as_str(), s.state_sync, s.fastpath), ("/tmp/x", None, Fastpath::Ingress));
-    assert_eq!((s.log, s.log_level, s.firewall_log_level), (LogTo::Both, LogLevel::Warn, 3));
+    assert_eq!((s.log, s.log_level, s.firewall_log_level), (LogTo::Both, LogLevel::Warn, KernelLevel::Err));
     assert_eq!((s.ipv6_escalate, s.trusted_proxies.len()), (vec![56, 48], 2));
     assert_eq!((s.ban_host, s.ban_forward, s.track_max), (false, true, 200));
     assert_eq!((s.on_ban, s.journal_since), (vec!["/bin/x".to_string(), "a # b".to_string()], 3600));
