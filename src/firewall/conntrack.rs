@@ -40,10 +40,11 @@ const CTA_PROTO_DST_PORT: u16 = 3;
 const CTA_FILTER_ORIG_FLAGS: u16 = 1;
 const CTA_FILTER_F_CTA_IP_SRC: u32 = 1;
 
-/// From this many entries on, two filtered dumps are cheaper than a full one.
-const FILTER_FROM: u32 = 2048;
-/// How many entries the kernel tracks in this network namespace.
+/// To show an entry costs the kernel as much as to walk over this many buckets of its table (measured).
+const BUCKETS_AN_ENTRY: u32 = 32;
+/// How many entries the kernel tracks in this network namespace, and how many buckets it has for all.
 const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
+const BUCKETS: &str = "/proc/sys/net/netfilter/nf_conntrack_buckets";
 
 /// What died with a ban.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -108,10 +109,9 @@ pub fn kill_ports(targets: &[IpNet], ports: &[(u16, u16)]) -> Result<Killed, Kil
 /// Deletes the conntrack entries of the targets; `None` without connection tracking.
 fn forget(targets: &Targets<'_>) -> Result<Option<u32>, Errno> {
     // Asking by netlink would load the kernel's modules for it, so look first.
-    let count = match std::fs::read(COUNT) {
-        Ok(text) => std::str::from_utf8(&text).ok().and_then(|t| t.trim().parse().ok()).unwrap_or(u32::MAX),
-        Err(_) if std::path::Path::new("/proc/sys/net").exists() => return Ok(None),
-        Err(_) => u32::MAX,
+    let count = match number(COUNT) {
+        None if std::path::Path::new("/proc/sys/net").exists() => return Ok(None),
+        count => count.unwrap_or(u32::MAX),
     };
     if count == 0 {
         return Ok(Some(0));
@@ -125,8 +125,9 @@ fn forget(targets: &Targets<'_>) -> Result<Option<u32>, Errno> {
         Ok(socket) => socket,
         Err(lost) => return absent(lost),
     };
-    let single = targets.only().filter(|net| net.prefix_len() == 32 && count >= FILTER_FROM);
-    let result = if let Some(IpNet::V4(net)) = single {
+    // Two filtered dumps, one for each direction, cost a second walk and save the showing.
+    let crowded = || count > number(BUCKETS).unwrap_or(0) / BUCKETS_AN_ENTRY;
+    let result = if let Some(IpNet::V4(net)) = targets.only().filter(|n| n.prefix_len() == 32 && crowded()) {
         run(CTA_TUPLE_ORIG, Some(net.addr()), &mut socket).and_then(|first| {
             let second = run(CTA_TUPLE_REPLY, Some(net.addr()), &mut socket)?;
             Ok(Swept { deleted: first.deleted + second.deleted, refused: first.refused.or(second.refused) })
@@ -139,6 +140,11 @@ fn forget(targets: &Targets<'_>) -> Result<Option<u32>, Errno> {
         Ok(swept) => Ok(Some(swept.deleted)),
         Err(lost) => absent(lost),
     }
+}
+
+/// The number in a file of the kernel.
+fn number(path: &str) -> Option<u32> {
+    std::str::from_utf8(&std::fs::read(path).ok()?).ok()?.trim().parse().ok()
 }
 
 /// A kernel without the subsystem is no failure.
