@@ -6,6 +6,7 @@ mod common;
 use common::{Net, Peer, wait_until};
 use ipnet::IpNet;
 use mef::firewall::conntrack::{Killed, kill, kill_ports};
+use mef::sys::host::Protected;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
@@ -182,4 +183,23 @@ fn nothing_to_kill_is_no_error() {
     let killed = kill(&nets("192.0.2.1/32 2001:db8::/32")).unwrap();
     assert_eq!((killed.entries, killed.sockets), (0, 0));
     assert_eq!(kill(&[]).unwrap(), Killed::default());
+}
+
+#[test]
+fn own_addresses_and_gateways_are_protected() {
+    let mut net = Net::new();
+    let (first, second) = (net.peer(), net.peer());
+    net.ip(&format!("route add default nexthop via {} nexthop via {}", first.v4, second.v4));
+    net.ip(&format!("-6 route add default via {}", first.v6));
+    net.ip(&format!("route add 10.0.0.0/8 via {}", second.v4));
+    let host = Protected::read();
+    let why = |addr: IpAddr| host.why(&IpNet::from(addr));
+    for own in [IpAddr::V4(first.host4), second.host4.into(), first.host6.into(), second.host6.into()] {
+        assert_eq!(why(own), Some("this host's own address"), "{own}");
+    }
+    for gateway in [IpAddr::V4(first.v4), second.v4.into(), first.v6.into()] {
+        assert_eq!(why(gateway), Some("the default gateway"), "{gateway}");
+    }
+    assert_eq!(why(second.v6.into()), None);
+    assert_eq!(why("10.1.2.3".parse().unwrap()), None);
 }

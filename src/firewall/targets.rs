@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! Which connections a ban is about: its networks, and the ports if it covers only some.
 
-use crate::base::net::{canonical, prefix};
+use crate::base::net::{canonical, plain, prefix};
 use ipnet::IpNet;
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -64,14 +64,6 @@ impl<'a> Targets<'a> {
     #[must_use]
     pub fn any(&self, ipv4: bool) -> bool {
         !if ipv4 { &self.lens4 } else { &self.lens6 }.is_empty()
-    }
-}
-
-/// Without host bits; a part of ::ffff:0:0/96 is the IPv4 network that it means.
-fn plain(net: IpNet) -> IpNet {
-    match (canonical(net.addr()), net) {
-        (v4 @ IpAddr::V4(_), IpNet::V6(n)) if n.prefix_len() >= 96 => prefix(v4, n.prefix_len() - 96),
-        _ => net.trunc(),
     }
 }
 
