@@ -1,4 +1,6 @@
 //! The only place besides `firewall/nft/ffi.rs` that calls libc: small safe wrappers.
 
+pub mod host;
 pub mod netlink;
 pub mod nlattr;
+pub mod sweep;
