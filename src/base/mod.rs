@@ -1,5 +1,8 @@
 //! Plain values that every part shares: addresses, times, source positions. No I/O.
 
 pub mod clock;
+pub mod crc;
 pub mod diag;
 pub mod net;
+pub mod position;
+pub mod siphash;
