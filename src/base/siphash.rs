@@ -1,49 +1,68 @@
 #![forbid(unsafe_code)]
 //! SipHash-1-3 with a secret key: nobody outside can choose addresses that share a place in a table.
 
+/// A hash being made.
+#[derive(Clone, Copy)]
+pub struct Sip {
+    v: [u64; 4],
+}
+
+impl Sip {
+    /// Begins a hash under `key`.
+    #[must_use]
+    pub fn new(key: [u64; 2]) -> Sip {
+        Sip {
+            v: [
+                key[0] ^ 0x736f_6d65_7073_6575,
+                key[1] ^ 0x646f_7261_6e64_6f6d,
+                key[0] ^ 0x6c79_6765_6e65_7261,
+                key[1] ^ 0x7465_6462_7974_6573,
+            ],
+        }
+    }
+
+    /// Takes in eight bytes, lowest first.
+    #[must_use]
+    pub fn word(mut self, word: u64) -> Sip {
+        self.v[3] ^= word;
+        self.round();
+        self.v[0] ^= word;
+        self
+    }
+
+    /// Ends the hash: `rest` holds the up to seven bytes that make no whole word, `len` is how many bytes went in altogether.
+    #[must_use]
+    pub fn finish(self, rest: u64, len: usize) -> u64 {
+        let mut sip = self.word(rest | ((len as u64) << 56));
+        sip.v[2] ^= 0xff;
+        sip.round();
+        sip.round();
+        sip.round();
+        sip.v[0] ^ sip.v[1] ^ sip.v[2] ^ sip.v[3]
+    }
+
+    fn round(&mut self) {
+        let [a, b, c, d] = &mut self.v;
+        *a = a.wrapping_add(*b);
+        *c = c.wrapping_add(*d);
+        *b = b.rotate_left(13) ^ *a;
+        *d = d.rotate_left(16) ^ *c;
+        *a = a.rotate_left(32);
+        *c = c.wrapping_add(*b);
+        *a = a.wrapping_add(*d);
+        *b = b.rotate_left(17) ^ *c;
+        *d = d.rotate_left(21) ^ *a;
+        *c = c.rotate_left(32);
+    }
+}
+
 /// The hash of `bytes` under `key`.
 #[must_use]
 pub fn sip13(key: [u64; 2], bytes: &[u8]) -> u64 {
-    let mut v = [
-        key[0] ^ 0x736f_6d65_7073_6575,
-        key[1] ^ 0x646f_7261_6e64_6f6d,
-        key[0] ^ 0x6c79_6765_6e65_7261,
-        key[1] ^ 0x7465_6462_7974_6573,
-    ];
-    let mut blocks = bytes.chunks_exact(8);
-    for block in &mut blocks {
-        let word = little_endian(block);
-        v[3] ^= word;
-        round(&mut v);
-        v[0] ^= word;
-    }
-    let last = little_endian(blocks.remainder()) | ((bytes.len() as u64) << 56);
-    v[3] ^= last;
-    round(&mut v);
-    v[0] ^= last;
-    v[2] ^= 0xff;
-    for _ in 0..3 {
-        round(&mut v);
-    }
-    v[0] ^ v[1] ^ v[2] ^ v[3]
-}
-
-/// Up to eight bytes as a number, lowest first.
-fn little_endian(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |word, &byte| (word << 8) | u64::from(byte))
-}
-
-fn round(v: &mut [u64; 4]) {
-    v[0] = v[0].wrapping_add(v[1]);
-    v[2] = v[2].wrapping_add(v[3]);
-    v[1] = v[1].rotate_left(13) ^ v[0];
-    v[3] = v[3].rotate_left(16) ^ v[2];
-    v[0] = v[0].rotate_left(32);
-    v[2] = v[2].wrapping_add(v[1]);
-    v[0] = v[0].wrapping_add(v[3]);
-    v[1] = v[1].rotate_left(17) ^ v[2];
-    v[3] = v[3].rotate_left(21) ^ v[0];
-    v[2] = v[2].rotate_left(32);
+    let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |word, &byte| (word << 8) | u64::from(byte));
+    let blocks = bytes.chunks_exact(8);
+    let rest = number(blocks.remainder());
+    blocks.fold(Sip::new(key), |sip, block| sip.word(number(block))).finish(rest, bytes.len())
 }
 
 #[cfg(test)]

@@ -19,10 +19,9 @@ mod window;
 mod tests;
 
 use crate::base::clock::Mono;
-use crate::base::siphash::sip13;
+use crate::base::siphash::Sip;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::ops::Range;
 use window::{Hits, Rule};
 
 /// Places that one address may take.
@@ -60,6 +59,8 @@ pub struct Tracker {
     shift: u32,
     /// Words of one place.
     stride: usize,
+    /// Sets of eight places.
+    sets: u64,
     words: Vec<u32>,
     used: usize,
     evicted: u64,
@@ -105,12 +106,8 @@ impl Key {
     }
 
     fn hash(self, key: [u64; 2]) -> u64 {
-        let mut bytes = [0; 20];
-        let words = [self.kind, self.words[0], self.words[1], self.words[2], self.words[3]];
-        for (out, word) in bytes.chunks_exact_mut(4).zip(words) {
-            out.copy_from_slice(&word.to_ne_bytes());
-        }
-        sip13(key, &bytes)
+        let [a, b, c, d] = self.words.map(u64::from);
+        Sip::new(key).word((a << 32) | b).word((c << 32) | d).finish(self.kind.into(), 20)
     }
 
     /// The first word of a place, without the words of hits in use.
@@ -120,8 +117,11 @@ impl Key {
 
     /// Writes the words of a place before the hits, of which `len` words are in use.
     fn write(self, head: &mut [u32], rule: u16, len: usize) {
-        let tag = self.tag(rule) | (u32::try_from(len).unwrap_or(0) & 0xff);
-        head.iter_mut().zip(std::iter::once(tag).chain(self.words)).for_each(|(to, from)| *to = from);
+        let [a, b, c, d] = self.words;
+        if let [tag, w0, w1, w2, w3] = head {
+            (*tag, *w0, *w1, *w2, *w3) =
+                (self.tag(rule) | (u32::try_from(len).unwrap_or(0) & 0xff), a, b, c, d);
+        }
     }
 }
 
@@ -139,7 +139,9 @@ impl Tracker {
     pub fn new(slots: usize, rules: &[Limits], key: [u64; 2]) -> Tracker {
         let (rules, shift, stride) = measure(rules);
         let slots = slots.clamp(1, SLOTS_MAX).next_multiple_of(WAYS);
-        Tracker { key, rules, base: 0, shift, stride, words: vec![0; slots * stride], used: 0, evicted: 0 }
+        let sets = (slots / WAYS) as u64;
+        let words = vec![0; slots * stride];
+        Tracker { key, rules, base: 0, shift, stride, sets, words, used: 0, evicted: 0 }
     }
 
     /// Counts `weight` hits of `who` on `rule` at `now`. When the rule's maxretry is reached within its findtime,
@@ -155,7 +157,7 @@ impl Tracker {
         let key = Key::of(who);
         let set = self.set(key);
         let tag = key.tag(rule);
-        let Some(at) = self.find(set.clone(), tag, key) else {
+        let Some(at) = self.find(set, tag, key) else {
             if n >= limits.limit {
                 return Some(n);
             }
@@ -181,9 +183,9 @@ impl Tracker {
     /// Forgets the hits of `who` on all rules; of a network, those of every address in it.
     pub fn forget(&mut self, who: IpNet) {
         let set = self.set(Key::of(who));
-        let everything = 0..self.words.len();
         let single = who.prefix_len() == who.max_prefix_len();
-        for at in if single { set } else { everything }.step_by(self.stride) {
+        let places = if single { set..set + self.stride * WAYS } else { 0..self.words.len() };
+        for at in places.step_by(self.stride) {
             let stored = self.words.get(at..).and_then(Key::stored).and_then(Key::net);
             if stored.is_some_and(|net| who.contains(&net)) {
                 self.clear(at);
@@ -306,35 +308,50 @@ impl Tracker {
         }
     }
 
-    /// The words of the eight places that `key` may take.
-    fn set(&self, key: Key) -> Range<usize> {
-        let words = self.stride * WAYS;
-        let sets = (self.words.len() / words) as u64;
-        let at = usize::try_from(((key.hash(self.key) >> 32) * sets) >> 32).unwrap_or(0) * words;
-        at..at + words
+    /// Where the eight places that `key` may take begin.
+    fn set(&self, key: Key) -> usize {
+        let set = ((key.hash(self.key) >> 32) * self.sets) >> 32;
+        usize::try_from(set).unwrap_or(0) * self.stride * WAYS
     }
 
-    /// Where in `set` the place of `key` and of the rule of `tag` begins.
-    fn find(&self, set: Range<usize>, tag: u32, key: Key) -> Option<usize> {
-        let places = self.words.get(set.clone())?.chunks_exact(self.stride);
-        let same = |place: &[u32]| place[0] & !0xff == tag && place.get(1..HEAD) == Some(&key.words);
-        let way = places.into_iter().position(same)?;
-        Some(set.start + way * self.stride)
-    }
-
-    /// Where in `set` a new offender may be put: an empty place, else that of the least dangerous one, emptied.
-    fn make_room(&mut self, set: Range<usize>, now: u32) -> usize {
-        let danger = |&at: &usize| {
-            if self.words.get(at).is_none_or(|&tag| tag == 0) {
-                return (0, 0);
+    /// Where in the set at `set` the place of `key` and of the rule of `tag` begins.
+    fn find(&self, set: usize, tag: u32, key: Key) -> Option<usize> {
+        let mut at = set;
+        for _ in 0..WAYS {
+            let [stored, words @ ..] = self.words.get(at..)?.first_chunk::<HEAD>()?;
+            if stored & !0xff == tag && *words == key.words {
+                return Some(at);
             }
-            let live = self.live(at, now.into());
-            (live, self.last(at) + 1)
-        };
-        let at = set.clone().step_by(self.stride).min_by_key(danger).unwrap_or(set.start);
-        self.evicted += u64::from(self.live(at, now.into()) > 0);
-        self.clear(at);
-        at
+            at += self.stride;
+        }
+        None
+    }
+
+    /// Where in the set at `set` a new offender may be put: an empty place, else that of the least dangerous one, emptied.
+    fn make_room(&mut self, set: usize, now: u32) -> usize {
+        let mut least = (u64::MAX, set);
+        let mut at = set;
+        for _ in 0..WAYS {
+            let danger = self.danger(at, now);
+            if danger < least.0 {
+                least = (danger, at);
+            }
+            if danger == 0 {
+                return at;
+            }
+            at += self.stride;
+        }
+        self.evicted += u64::from(least.0 >> 32 > 0);
+        self.clear(least.1);
+        least.1
+    }
+
+    /// What makes an offender worth keeping: hits inside the window, then how late the last one was; 0 for an empty place.
+    fn danger(&self, at: usize, now: u32) -> u64 {
+        let Some((rule, len, words)) = self.stored(at).filter(|stored| stored.1 > 0) else { return 0 };
+        let live = window::live(rule, len, words, now.into());
+        let last = window::newest(rule, len, words).unwrap_or(0);
+        (u64::from(live) << 32) | u64::from(last.max(1))
     }
 
     fn clear(&mut self, at: usize) {
@@ -347,7 +364,7 @@ impl Tracker {
     /// The rule, and the words of hits in use, of the place at `at`; none if it is empty.
     fn stored(&self, at: usize) -> Option<(Rule, usize, &[u32])> {
         let (head, words) = self.words.get(at..at + self.stride)?.split_at_checked(HEAD)?;
-        let (rule, len) = tag_parts(head[0]);
+        let (rule, len) = tag_parts(*head.first()?);
         Some((*self.rules.get(usize::from(rule))?, len, words))
     }
 

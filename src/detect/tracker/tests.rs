@@ -258,7 +258,7 @@ fn a_crowd_does_not_hide_an_attacker() {
 fn places_spread_and_depend_on_the_key() {
     let place = |key, n| {
         let t = Tracker::new(4096, &limits(&[(600, 5)]), key);
-        t.set(Key::of(v4(n))).start / t.stride / WAYS
+        t.set(Key::of(v4(n))) / t.stride / WAYS
     };
     let mut sets = [0u32; 512];
     (0..5120).for_each(|n| sets[place(KEY, n)] += 1);
@@ -286,7 +286,7 @@ fn counters_survive_a_reload() {
         ("a window of years beside", &[(600, 5), (u32::MAX, 50)]),
     ];
     for (name, new) in names {
-        let mut t = table(512, &[(600, 5), (600, 50), (600, 5)]);
+        let mut t = table(8192, &[(600, 5), (600, 50), (600, 5)]);
         for n in 0..20 {
             t.hit(Mono(1000), 0, v4(n), 3);
             t.hit(Mono(2000), 1, v4(n), 3);

@@ -70,8 +70,10 @@ impl Hits<'_> {
         let end = newest(rule, self.len, self.words).map_or(time, |last| last.max(time));
         let stored = self.words.get(..self.len).unwrap_or(&[]);
         let gone = stored.iter().take_while(|&&t| end - t >= rule.window).count();
-        self.words.copy_within(gone..self.len, 0);
-        self.len -= gone;
+        if gone > 0 {
+            self.words.copy_within(gone..self.len, 0);
+            self.len -= gone;
+        }
         let live = u32::try_from(self.len).unwrap_or(u32::MAX);
         if end - time >= rule.window {
             return live;
@@ -82,7 +84,9 @@ impl Hits<'_> {
             return count;
         }
         let later = self.words.iter().take(from).rev().take_while(|&&t| t > time).count();
-        self.words.copy_within(from - later..from, from - later + more);
+        if later > 0 {
+            self.words.copy_within(from - later..from, from - later + more);
+        }
         self.words.iter_mut().skip(from - later).take(more).for_each(|word| *word = time);
         self.len += more;
         count
@@ -117,8 +121,8 @@ pub(super) fn live(rule: Rule, len: usize, words: &[u32], now: u64) -> u32 {
     }
     if rule.exact() {
         let times = words.get(..len).unwrap_or(&[]);
-        let live = times.iter().filter(|&&t| now.saturating_sub(t.into()) < rule.window.into()).count();
-        return u32::try_from(live).unwrap_or(u32::MAX);
+        let gone = times.iter().take_while(|&&t| now.saturating_sub(t.into()) >= rule.window.into()).count();
+        return u32::try_from(times.len() - gone).unwrap_or(u32::MAX);
     }
     let (start, counts) = load(words);
     let steps = now.saturating_sub(start.into()) / u64::from(rule.part());
