@@ -1,7 +1,10 @@
 //! Plain values that every part shares: addresses, times, source positions. No I/O.
 
 pub mod clock;
+pub mod crc;
 pub mod diag;
 pub mod name;
 pub mod net;
+pub mod position;
 pub mod range;
+pub mod siphash;

@@ -335,7 +335,7 @@ pub(super) fn secs(text: &str, min: u32, max: u32) -> Result<u32, Bad> {
 #[must_use]
 pub fn written(secs: u32) -> String {
     let units = [(604_800, "w"), (86_400, "d"), (3600, "h"), (60, "m")];
-    let fits = units.iter().find(|(n, _)| secs != 0 && secs % n == 0);
+    let fits = units.iter().find(|(n, _)| secs != 0 && secs.is_multiple_of(*n));
     match fits {
         Some((n, unit)) => [&(secs / n).to_string(), *unit].concat(),
         None => [&secs.to_string(), "s"].concat(),

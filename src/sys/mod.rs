@@ -1,5 +1,6 @@
 //! The only place besides `firewall/nft/ffi.rs` that calls libc: small safe wrappers.
 
+pub mod dir;
 pub mod host;
 pub mod netlink;
 pub mod nlattr;
