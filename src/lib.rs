@@ -14,6 +14,8 @@ pub mod firewall;
 pub mod input;
 pub mod state;
 
+pub mod enforce;
+
 pub mod daemon;
 
 pub mod applet;

@@ -30,7 +30,7 @@ fn range(text: &str) -> Range {
 }
 
 fn a_ban<'a>(who: &str, scope: &'a Scope, time: Span) -> Ban<'a> {
-    Ban { who: range(who), scope, time, rule: "test", hits: 5, reason: "" }
+    Ban { who: range(who), scope, time, rule: "test", hits: 5, reason: "", bans: 1 }
 }
 
 fn ban(guard: &mut Guard, who: &str, time: Span) {
@@ -192,7 +192,7 @@ fn unbanning_a_network_ends_the_bans_inside_it() {
     assert_eq!(guard.unban(&range("2001:db8::/32")).unwrap(), 2);
     assert_eq!(guard.unban(&range("192.0.2.7")).unwrap(), 0);
     assert_eq!(listed(&mut guard), ["198.51.100.1 all 60"]);
-    guard.unban_all().unwrap();
+    guard.unban_all(true).unwrap();
     assert_eq!(listed(&mut guard), [""; 0]);
 }
 

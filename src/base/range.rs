@@ -35,6 +35,13 @@ impl Family {
         }
     }
 
+    const fn bits(self) -> u32 {
+        match self {
+            Family::V4 => 32,
+            Family::V6 => 128,
+        }
+    }
+
     const fn max(self) -> u128 {
         match self {
             Family::V4 => u32::MAX as u128,
@@ -170,6 +177,25 @@ impl Range {
             IpAddr::V6(a) => Ipv6Net::new(a, 128 - bits).ok().map(IpNet::V6),
         }
     }
+
+    /// The fewest networks that together are this range, in ascending order.
+    pub fn nets(self) -> impl Iterator<Item = IpNet> {
+        let mut rest = Some(self);
+        std::iter::from_fn(move || {
+            let whole = rest?;
+            // The largest aligned block that begins here and does not go beyond the end.
+            let bits = (0..=whole.family.bits())
+                .rev()
+                .map(|bits| u128::MAX.checked_shr(u128::BITS - bits).unwrap_or(0))
+                .find(|&size| whole.first & size == 0 && size <= whole.last - whole.first)?;
+            let block = Range { last: whole.first + bits, ..whole };
+            [rest, _] = match whole.without(&block) {
+                [None, behind] => [behind, None],
+                parts => parts,
+            };
+            block.as_net()
+        })
+    }
 }
 
 impl From<IpNet> for Range {
@@ -240,6 +266,21 @@ mod tests {
         }
         assert!(Range::new("1.1.1.2".parse().unwrap(), "1.1.1.1".parse().unwrap()).is_none());
         assert!(Range::new("1.1.1.2".parse().unwrap(), "::1".parse().unwrap()).is_none());
+    }
+
+    #[test]
+    fn ranges_are_made_of_networks() {
+        let cases = [
+            ("192.0.2.1", "192.0.2.6", "192.0.2.1 192.0.2.2/31 192.0.2.4/31 192.0.2.6"),
+            ("0.0.0.0", "255.255.255.255", "0.0.0.0/0"),
+            ("255.255.255.254", "255.255.255.255", "255.255.255.254/31"),
+            ("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "::/0"),
+            ("2001:db8::f", "2001:db8::10", "2001:db8::f 2001:db8::10"),
+        ];
+        for (first, last, want) in cases {
+            let nets: Vec<String> = range(first, last).nets().map(|n| Range::from(n).to_string()).collect();
+            assert_eq!(nets.join(" "), want);
+        }
     }
 
     #[test]

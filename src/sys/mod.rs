@@ -4,4 +4,5 @@ pub mod dir;
 pub mod host;
 pub mod netlink;
 pub mod nlattr;
+pub mod random;
 pub mod sweep;

@@ -31,6 +31,8 @@ pub struct Ban<'a> {
     pub hits: u32,
     /// Free text, or empty.
     pub reason: &'a str,
+    /// Bans of it so far, this one included; only remembered, the kernel does not hold it.
+    pub bans: u32,
 }
 
 impl Ban<'_> {
@@ -93,7 +95,7 @@ impl Guard {
                 let Timeout::Ms(ms) = ban.timeout() else { continue };
                 let comment = ban.comment();
                 let text = std::str::from_utf8(&comment).unwrap_or(ban.rule);
-                let result = self.add_range(&set, &ban.who, ms, text);
+                let result = self.add_range((&set, ban.scope), &ban.who, ms, text);
                 report(first + at, result.as_ref().copied());
             }
         }
@@ -183,7 +185,7 @@ impl Guard {
         for (scope, kind) in self.all_scopes()? {
             let set = scope.set(kind, who.family());
             match kind {
-                Kind::Networks => count += usize::from(self.remove_range(&set, who)?),
+                Kind::Networks => count += usize::from(self.remove_range((&set, &scope), who)?),
                 Kind::Hosts if self::kind(who, made.ipv6_prefix) == Kind::Hosts => {
                     count += usize::from(self.remove_key(&set, who.key().bytes())?);
                 }
@@ -193,17 +195,39 @@ impl Guard {
         Ok(count)
     }
 
-    /// Ends all bans.
+    /// Ends all bans, the permanent ones only if `permanent`.
     ///
     /// # Errors
     /// The system call, or what the kernel refused.
-    pub fn unban_all(&mut self) -> Result<(), Failure> {
-        if self.look()?.is_none() {
-            return Ok(());
+    pub fn unban_all(&mut self, permanent: bool) -> Result<(), Failure> {
+        let Some(made) = self.look()? else { return Ok(()) };
+        let mut kept = Vec::new();
+        if !permanent {
+            self.list(&mut |e| {
+                if e.left.is_none() {
+                    kept.push((e.who, e.scope.clone(), e.rule.to_owned(), e.hits, e.reason.to_owned()));
+                }
+            })?;
         }
         for (scope, kind) in self.all_scopes()? {
             for family in Family::ALL {
                 self.txn.flush_set(&scope.set(kind, family));
+            }
+        }
+        for (who, scope, rule, hits, reason) in &kept {
+            let ban = Ban { who: *who, scope, time: Span::Permanent, rule, hits: *hits, reason, bans: 1 };
+            let comment = ban.comment();
+            let comment = std::str::from_utf8(&comment).unwrap_or("");
+            let set = scope.set(ban.kind(made), who.family());
+            match ban.kind(made) {
+                Kind::Hosts => {
+                    let key = who.key();
+                    self.txn.add_elem(
+                        &set,
+                        &Elem { key: key.bytes(), end: None, timeout: Timeout::Ms(0), comment },
+                    );
+                }
+                Kind::Networks => self.write_range(&set, who, Timeout::Ms(0), comment),
             }
         }
         Ok(self.txn.commit(&mut self.socket)?)

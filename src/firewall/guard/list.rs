@@ -28,7 +28,7 @@ pub struct Entry<'a> {
 }
 
 /// Takes apart what `Ban::comment` wrote.
-fn read_comment(comment: &str) -> (&str, u32, &str) {
+pub(super) fn read_comment(comment: &str) -> (&str, u32, &str) {
     let (head, reason) = comment.split_once(": ").unwrap_or((comment, ""));
     match head.rsplit_once(" hits=").or_else(|| head.strip_prefix("hits=").map(|n| ("", n))) {
         Some((rule, hits)) => (rule, hits.parse().unwrap_or(0), reason),

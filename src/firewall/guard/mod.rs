@@ -10,6 +10,7 @@ mod scope;
 
 pub use change::{Ban, Report};
 pub use list::Entry;
+pub use networks::Cut;
 pub use scope::Scope;
 
 use scope::Kind;
@@ -134,6 +135,7 @@ pub struct Guard {
     made: Option<Made>,
     /// The sets of some ports that are known to be there.
     scopes: Vec<(Scope, Kind)>,
+    cuts: Vec<Cut>,
     options: Options,
 }
 
@@ -145,7 +147,14 @@ impl Guard {
     pub fn open(options: Options) -> Result<Guard, Failure> {
         let socket = NlSocket::open(Bus::Netfilter)?;
         socket.reserve(SEND_ROOM, RECEIVE_ROOM);
-        Ok(Guard { socket, txn: Txn::new(TABLE, TXN_ROOM), made: None, scopes: Vec::new(), options })
+        Ok(Guard {
+            socket,
+            txn: Txn::new(TABLE, TXN_ROOM),
+            made: None,
+            scopes: Vec::new(),
+            cuts: Vec::new(),
+            options,
+        })
     }
 
     /// What the table was made with, `None` if there is none.
