@@ -308,9 +308,11 @@ impl Quick<'_> {
             return None;
         }
         if let Some(short) = ends.short.filter(|_| ends.full.is_some()) {
-            // Taken in reverse: the slot of the end is set, then matching goes on there.
+            // Taken in reverse: the slot of the end is set, matching goes on there, the slot is put back.
+            let slot = IP_BEGIN + 1;
+            self.push(Entry::Restore { slot, old: self.slots[usize::from(slot)] });
             self.push(Entry::Go { pc: narrow(pc + 1), at: narrow(short) });
-            self.push(Entry::Restore { slot: IP_BEGIN + 1, old: narrow(short) });
+            self.push(Entry::Restore { slot, old: narrow(short) });
         }
         self.save(IP_BEGIN + 1, end);
         Some(end)
