@@ -69,23 +69,29 @@ fn ends_word(text: &[u8], at: usize) -> bool {
 
 /// Length of the dotted quad at the head of `text`.
 fn v4_len(text: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    for part in 0..4 {
-        if part > 0 {
-            if text.get(at) != Some(&b'.') {
-                return None;
+    let (mut parts, mut digits, mut number) = (1, 0, 0u16);
+    let mut len = 0;
+    for &b in text {
+        match b {
+            b'0'..=b'9' => {
+                if digits > 0 && number == 0 {
+                    return None;
+                }
+                digits += 1;
+                number = number * 10 + u16::from(b - b'0');
+                if number > 255 {
+                    return None;
+                }
             }
-            at += 1;
+            b'.' if digits > 0 && parts < 4 => {
+                parts += 1;
+                (digits, number) = (0, 0);
+            }
+            _ => break,
         }
-        let rest = text.get(at..)?;
-        let len = rest.iter().take(4).take_while(|b| b.is_ascii_digit()).count();
-        let number = rest.iter().take(len).fold(0u32, |n, b| n * 10 + u32::from(b - b'0'));
-        if len == 0 || len > 3 || number > 255 || (len > 1 && rest.first() == Some(&b'0')) {
-            return None;
-        }
-        at += len;
+        len += 1;
     }
-    Some(at)
+    (parts == 4 && digits > 0).then_some(len)
 }
 
 /// The ends of an IPv6 address at `at`, its left side being looked at already.

@@ -17,8 +17,7 @@ mod set;
 mod tests;
 
 use core::ops::Range;
-use matcher::{Found, SLOTS, narrow};
-use program::{Inst, NONE, Program};
+use program::{IP_BEGIN, Inst, NONE, Program};
 
 pub use matcher::Scratch;
 
@@ -121,8 +120,7 @@ impl Pattern {
         if self.scan && !self.required().any(|needle| memchr::memmem::find(text, needle).is_some()) {
             return None;
         }
-        let found = matcher::search(&self.program, text, scratch, &[])?;
-        Some(self.captures(&found))
+        matcher::search(&self.program, text, scratch, &[])
     }
 
     /// Whether the pattern matches somewhere in `text`.
@@ -146,17 +144,15 @@ impl Pattern {
         if self.program.one_reading {
             return true;
         }
-        let mut seen = [found.slots[Group::Ip as usize * 2]; MAX_READINGS + 2];
-        for n in 1..seen.len() {
-            let skip = seen.get(..n).unwrap_or_default();
-            let Some(other) = matcher::search(&self.program, text, scratch, skip) else { return true };
-            let Some(ip) = self.captures(&other).get(Group::Ip).filter(|_| n <= MAX_READINGS) else {
-                return false;
-            };
-            seen[n] = narrow(ip.start);
-            each(ip);
+        let mut seen = [found.slots[usize::from(IP_BEGIN)]; MAX_READINGS + 1];
+        for n in 1..=MAX_READINGS {
+            let Some(other) = matcher::search(&self.program, text, scratch, &seen[..n]) else { return true };
+            seen[n] = other.slots[usize::from(IP_BEGIN)];
+            if let Some(ip) = other.get(Group::Ip) {
+                each(ip);
+            }
         }
-        false
+        matcher::search(&self.program, text, scratch, &seen).is_none()
     }
 
     /// Literals of which at least one stands in every text that matches; none if there are no such literals.
@@ -169,21 +165,14 @@ impl Pattern {
     pub fn heap_size(&self) -> usize {
         self.program.heap_size() + self.needles.len()
     }
-
-    fn captures(&self, found: &Found) -> Captures {
-        let mut slots = [NONE; SLOTS];
-        for (to, &from) in slots.chunks_exact_mut(2).zip(&self.program.slot_of) {
-            if let Some(pair) = found.slots.get(usize::from(from)..usize::from(from) + 2) {
-                to.copy_from_slice(pair);
-            }
-        }
-        Captures { begin: narrow(found.begin), end: narrow(found.end), slots }
-    }
 }
 
+/// Slots of captures: two for each group.
+const SLOTS: usize = 2 * Group::ALL.len();
+
 /// Where a match and its groups stand in the text.
-#[derive(Clone)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 pub struct Captures {
     begin: u16,
     end: u16,

@@ -23,7 +23,7 @@ pub(super) enum Node {
     Set(ByteSet),
     /// A condition on the place.
     Look(Look),
-    /// An address, see `addr`.
+    /// An address, see `addr`; it is an ip group.
     Addr,
     /// A named group.
     Group(Group, Box<Node>),
@@ -171,8 +171,7 @@ impl Parser<'_> {
         let from = self.at;
         if self.eat(b"<HOST>") || self.eat(b"<ADDR>") {
             let bit = Group::Ip.bit();
-            let node = Node::Group(Group::Ip, Box::new(Node::Addr));
-            return Ok(Part { may: bit, always: bit, steps: 6, ..Part::one(node) });
+            return Ok(Part { may: bit, always: bit, steps: 4, ..Part::one(Node::Addr) });
         }
         Ok(match self.next() {
             None => Part::nothing(),
