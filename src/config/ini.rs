@@ -36,7 +36,7 @@ pub(super) struct Entry<'a> {
 impl<'a> Entry<'a> {
     /// The value with `\"` inside quotes turned into `"`.
     pub fn unquoted(&self) -> Cow<'a, str> {
-        if !self.quoted || !self.value.contains("\\\"") {
+        if !self.quoted || !has(self.value, "\\\"") {
             return Cow::Borrowed(self.value);
         }
         let mut out = String::with_capacity(self.value.len());
@@ -93,6 +93,11 @@ pub(super) fn mark(
     Problem { severity, line, col: start.saturating_add(1), len, what, hint }
 }
 
+/// Whether `part` stands somewhere in `text`. The library's search is made for long texts, and as long itself.
+pub(super) fn has(text: &str, part: &str) -> bool {
+    text.as_bytes().windows(part.len()).any(|w| w == part.as_bytes())
+}
+
 /// Characters of `text` that begin before byte `end`.
 fn chars(text: &str, end: usize) -> u32 {
     let n = text.char_indices().take_while(|(at, _)| *at < end).count();
@@ -123,7 +128,6 @@ pub(super) fn decode<'a>(bytes: &'a [u8], problems: &mut Vec<Problem>) -> Option
     let line = u32::try_from(line).unwrap_or(u32::MAX);
     let hint = "the file must be plain text in UTF-8".to_string();
     problems.push(mark(Severity::Error, line, text, text.len()..text.len(), what.to_string(), hint));
-    // `mark` counts the characters before the place, all of them.
     None
 }
 
@@ -142,7 +146,7 @@ pub(super) fn read<'a>(
             problems.push(whole(Severity::Error, "too many problems".into(), hint));
             return;
         }
-        let trimmed = text.trim();
+        let trimmed = text.trim_ascii();
         if text.len() > LINE_MAX {
             let what = ["a line of ", &text.len().to_string(), " bytes"].concat();
             problems.push(mark(Severity::Error, line, text, 0..0, what, "at most 8192 are allowed".into()));
@@ -168,20 +172,22 @@ pub(super) fn read<'a>(
 
 /// The name in `[name]`, if it is known.
 fn header<'a>(line: u32, text: &'a str, sections: &[&str], problems: &mut Vec<Problem>) -> Option<&'a str> {
-    let start = text.len() - text.trim_start().len();
-    let inner = text.trim_start().strip_prefix('[').unwrap_or("");
+    let start = text.len() - text.trim_ascii_start().len();
+    let inner = text.trim_ascii_start().strip_prefix('[').unwrap_or("");
     let (name, rest) = match inner.split_once(']') {
-        Some((name, rest)) if rest.trim().is_empty() || rest.trim_start().starts_with(['#', ';']) => {
+        Some((name, rest))
+            if rest.trim_ascii().is_empty() || rest.trim_ascii_start().starts_with(['#', ';']) =>
+        {
             (name, rest)
         }
         _ => {
-            let at = start..text.trim_end().len();
+            let at = start..text.trim_ascii_end().len();
             let hint = "expected [section] on a line of its own".to_string();
             problems.push(mark(Severity::Error, line, text, at, "a broken section header".into(), hint));
             return None;
         }
     };
-    let known = name.trim();
+    let known = name.trim_ascii();
     if sections.contains(&known) {
         return Some(known);
     }
@@ -196,18 +202,18 @@ fn header<'a>(line: u32, text: &'a str, sections: &[&str], problems: &mut Vec<Pr
 
 /// Cuts a line into key, value and comment.
 fn entry<'a>(line: u32, text: &'a str, section: &'a str) -> Result<Entry<'a>, Problem> {
-    let start = text.len() - text.trim_start().len();
+    let start = text.len() - text.trim_ascii_start().len();
     let wrong = |at: Range<usize>, what: &str, hint: &str| {
         Err(mark(Severity::Error, line, text, at, what.to_string(), hint.to_string()))
     };
     let Some((key, right)) = text.split_once('=') else {
         return wrong(
-            start..text.trim_end().len(),
+            start..text.trim_ascii_end().len(),
             "a line that is no setting",
             "expected key=value, [section] or # comment",
         );
     };
-    let key = key.trim();
+    let key = key.trim_ascii();
     if key.is_empty() {
         return wrong(start..start + 1, "a value without a key", "expected key=value");
     }
@@ -222,7 +228,7 @@ fn entry<'a>(line: u32, text: &'a str, section: &'a str) -> Result<Entry<'a>, Pr
 
 /// The value in quotes, if quotes enclose all of it: only blanks or a comment may follow.
 fn quoted(right: &str) -> Option<(&str, bool, &str)> {
-    let inner = right.trim_start().strip_prefix('"')?;
+    let inner = right.trim_ascii_start().strip_prefix('"')?;
     let mut escaped = false;
     let end = inner.find(|c: char| {
         let closes = c == '"' && !escaped;
@@ -231,7 +237,7 @@ fn quoted(right: &str) -> Option<(&str, bool, &str)> {
     })?;
     let (value, rest) = inner.split_at_checked(end)?;
     let rest = rest.strip_prefix('"')?;
-    let comment = rest.trim_start();
+    let comment = rest.trim_ascii_start();
     let blank = rest.len() != comment.len();
     (comment.is_empty() || blank && comment.starts_with(['#', ';'])).then_some((value, true, comment))
 }
@@ -241,9 +247,9 @@ fn plain(right: &str) -> (&str, bool, &str) {
     let mut blank = false;
     let end = right.find(|c: char| {
         let comment = blank && matches!(c, '#' | ';');
-        blank = c.is_whitespace();
+        blank = c.is_ascii_whitespace();
         comment
     });
     let (value, comment) = right.split_at_checked(end.unwrap_or(right.len())).unwrap_or((right, ""));
-    (value.trim(), false, comment)
+    (value.trim_ascii(), false, comment)
 }

@@ -121,7 +121,8 @@ impl Lines<'_> {
     fn bad(&mut self, bytes: &[u8], word: &[u8]) {
         let text = String::from_utf8_lossy(bytes);
         let word = String::from_utf8_lossy(word);
-        let start = text.find(word.as_ref()).unwrap_or(0);
+        // Only blanks stand before the word, so its place is the same in the text with the marks put in.
+        let start = bytes.len() - bytes.trim_ascii_start().len();
         let at = start..start + word.len();
         let (what, hint) = match value::net(&word) {
             Err(bad) => (bad.what, bad.hint),

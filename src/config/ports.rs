@@ -94,7 +94,7 @@ impl fmt::Display for Ports {
 fn range(item: &str) -> Result<(u16, u16), Bad> {
     let (first, last) = match item.split_once('-') {
         None => (item, item),
-        Some((first, last)) => (first.trim_end(), last.trim_start()),
+        Some((first, last)) => (first.trim_ascii_end(), last.trim_ascii_start()),
     };
     match (port(first), port(last)) {
         (Some(first), Some(last)) if first <= last => Ok((first, last)),

@@ -217,7 +217,7 @@ fn entry(rule: &mut ServiceRule, entry: &Entry<'_>, problems: &mut Vec<Problem>)
         return;
     }
     let (key, weight) = match entry.key.split_once('@') {
-        Some((key, weight)) => (key.trim_end(), Some(weight)),
+        Some((key, weight)) => (key.trim_ascii_end(), Some(weight)),
         None => (entry.key, None),
     };
     if PATTERN_KEYS.contains(&key) {
@@ -249,14 +249,14 @@ fn pattern(
     if weight.is_some() && !fail {
         return error("only failregex has a weight", "a line that is ignored counts nothing");
     }
-    let number = match weight.map_or(Ok(1), |w| value::count(w.trim(), 1, 255)) {
+    let number = match weight.map_or(Ok(1), |w| value::count(w.trim_ascii(), 1, 255)) {
         Ok(number) => u8::try_from(number).unwrap_or(u8::MAX),
         Err(bad) => return error(&["the weight ", &bad.what].concat(), &bad.hint),
     };
     if rule.fail.len().max(rule.ignore.len()) >= PATTERNS_MAX {
         return error("too many patterns", "at most 256 in one rule");
     }
-    let cut = ["<HOST>", "<ADDR>", "(?"].iter().any(|group| entry.comment.contains(group));
+    let cut = ["<HOST>", "<ADDR>", "(?"].iter().any(|group| ini::has(entry.comment, group));
     if cut && !entry.quoted {
         let hint = "write the whole pattern in double quotes, or the blank as \\x20".to_string();
         let what = "a part of this pattern is taken for a comment".to_string();

@@ -2,6 +2,7 @@
 //! Values as people write them: durations, networks, commands, lists of words.
 //! The command line uses the same readers. Knows no file and no key.
 
+use super::ini::has;
 use crate::base::clock::Span;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::IpAddr;
@@ -91,10 +92,10 @@ pub(super) fn ago(text: &str) -> Result<u32, Bad> {
         return Ok(0);
     }
     let Some(words) = text.strip_suffix("ago") else { return duration(text) };
-    let words = words.trim_end();
+    let words = words.trim_ascii_end();
     let digits = words.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = words.split_at_checked(digits).unwrap_or((words, ""));
-    let unit = unit.trim_start();
+    let unit = unit.trim_ascii_start();
     let first = match unit.strip_suffix('s').filter(|u| !u.is_empty()).unwrap_or(unit) {
         "s" | "sec" | "second" => "s",
         "m" | "min" | "minute" => "m",
@@ -149,8 +150,8 @@ fn unmapped(net: IpNet) -> IpNet {
 pub(super) fn items(text: &str, each: &mut dyn FnMut(usize, &str) -> Result<(), Bad>) -> Result<(), Bad> {
     let mut at = 0;
     for part in text.split(',') {
-        let lead = part.len() - part.trim_start().len();
-        let item = part.trim();
+        let lead = part.len() - part.trim_ascii_start().len();
+        let item = part.trim_ascii();
         if item.is_empty() {
             let hint = "remove the comma, or write what is missing";
             return Err(Bad {
@@ -170,7 +171,7 @@ pub(super) fn names(text: &str) -> Result<Vec<String>, Bad> {
     let mut out = Vec::new();
     if !text.is_empty() {
         items(text, &mut |at, item| {
-            if item.contains(char::is_whitespace) {
+            if item.bytes().any(|b| b.is_ascii_whitespace()) {
                 return Err(Bad::word(at, item, "has a blank inside", "separate the items by commas"));
             }
             out.push(item.to_string());
@@ -220,7 +221,7 @@ pub(super) fn command(text: &str) -> Result<Vec<String>, Bad> {
     if text == "none" {
         return Ok(out);
     }
-    let mut rest = text.trim_start();
+    let mut rest = text.trim_ascii_start();
     while let Some(first) = rest.chars().next() {
         let at = text.len() - rest.len();
         if first == '"' {
@@ -229,17 +230,17 @@ pub(super) fn command(text: &str) -> Result<Vec<String>, Bad> {
                 return Err(Bad::word(at, rest, "lacks the closing quote", "close it with '\"'"));
             };
             out.push(word.to_string());
-            rest = tail.trim_start();
+            rest = tail.trim_ascii_start();
             continue;
         }
-        let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+        let end = rest.bytes().position(|b| b.is_ascii_whitespace()).unwrap_or(rest.len());
         let (word, tail) = rest.split_at_checked(end).unwrap_or((rest, ""));
-        if matches!(word, "|" | "||" | "&" | "&&" | ">" | ">>" | "<" | ";" | "2>&1") || word.contains("$(") {
+        if matches!(word, "|" | "||" | "&" | "&&" | ">" | ">>" | "<" | ";" | "2>&1") || has(word, "$(") {
             let hint = "write a script and name it here; quotes make it an ordinary argument";
             return Err(Bad::word(at, word, "has no meaning: no shell runs this", hint));
         }
         out.push(word.to_string());
-        rest = tail.trim_start();
+        rest = tail.trim_ascii_start();
     }
     Ok(out)
 }

@@ -140,6 +140,15 @@ fn files_that_cannot_be_read_are_told() {
 }
 
 #[test]
+fn a_name_that_is_not_text_is_told_and_a_missing_directory_is_empty() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let dir = Dir::new("bytes");
+    assert!(conf_files(&dir.0.join("none")).is_ok_and(|names| names.is_empty()));
+    fs::write(dir.0.join("rules.d").join(std::ffi::OsStr::from_bytes(b"\xff.conf")), RULE).unwrap();
+    assert_eq!(dir.load().1, ["rules.d: cannot be read: the name of a file in it is not UTF-8\n"]);
+}
+
+#[test]
 fn one_rule_by_name_or_path() {
     let dir = Dir::new("one");
     dir.put("rules.d/p.conf", RULE);
