@@ -144,10 +144,20 @@ fn push_text(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(text.get(..end).unwrap_or("").as_bytes());
 }
 
-/// Looks at the beginning of `bytes`. `last` says that no more bytes follow them; [`Step::Short`] is never the answer then, nor
-/// when there are `RECORD_MAX` bytes. `bytes` must not be empty.
+/// Looks at the beginning of `bytes`, which must not be empty. `last` says that no more bytes follow them; [`Step::Short`] is
+/// never the answer then, nor when there are `RECORD_MAX` bytes.
 #[must_use]
 pub fn step(bytes: &[u8], last: bool) -> Step<'_> {
+    look(bytes, last, true)
+}
+
+/// As [`step`], for bytes in which it has found no damage before: checksums are not looked at again.
+#[must_use]
+pub fn step_again(bytes: &[u8], last: bool) -> Step<'_> {
+    look(bytes, last, false)
+}
+
+fn look(bytes: &[u8], last: bool, verify: bool) -> Step<'_> {
     let damaged = || {
         let next = bytes.iter().skip(1).position(|&byte| byte == MAGIC[0]);
         Step::Damaged(next.map_or(bytes.len(), |next| next + 1))
@@ -167,7 +177,7 @@ pub fn step(bytes: &[u8], last: bool) -> Step<'_> {
         return if last { damaged() } else { Step::Short };
     };
     let (content, crc) = record.split_at(len - CRC_LEN);
-    if crc != crc32c(content).to_le_bytes() {
+    if verify && crc != crc32c(content).to_le_bytes() {
         return damaged();
     }
     content.get(4..).and_then(decode).map_or(Step::Unknown(len), |record| Step::Whole(record, len))

@@ -5,14 +5,14 @@
 //! the journal. So the addresses are divided by a hash into as many parts as make each fit into one table, and each part
 //! takes two passes over the file: the first notes the offset of every key's last record, the second picks out the
 //! records at just these offsets. One more pass at the start counts the records. Up to 40,000 records that is three passes in all;
-//! 100,000 take seven. The work is cut into steps of one buffer each, so that a caller with something better to do is never held up.
+//! 100,000 take seven. Only the first looks at checksums, unless it finds damage. The work is cut into steps of one buffer each, so that a caller with something better to do is never held up.
 //!
 //! The table holds 64 bits of a keyed hash instead of the key: among 40,000 keys two that nobody can aim at each other share them once in
 //! twenty billion journals, and then one ban is forgotten at a reboot.
 
-use super::record::{Entry, Record, Step, step};
+use super::record::{Entry, Record, Step, step, step_again};
 use crate::base::clock::Wall;
-use crate::base::siphash::sip13;
+use crate::base::siphash::{Sip, sip13};
 use ipnet::IpNet;
 use std::fs::File;
 use std::io;
@@ -58,12 +58,6 @@ pub(super) struct Sweep {
     cleared: u64,
     buf: Vec<u8>,
     pub(super) tally: Tally,
-}
-
-/// The hash of an address, and the hash that its unban is noted under.
-struct Hashes {
-    who: u64,
-    unban: u64,
 }
 
 impl Sweep {
@@ -115,9 +109,11 @@ impl Sweep {
             return Ok(());
         }
         let last = got == left || got < want;
+        let intact = self.phase != Phase::Count && self.tally.damaged == 0;
+        let look = if intact { step_again } else { step };
         let mut rest = buf.get(..got).unwrap_or(&[]);
         while !rest.is_empty() {
-            let len = match step(rest, last) {
+            let len = match look(rest, last) {
                 Step::Whole(record, len) => {
                     self.record(record, rest.get(..len).unwrap_or(&[]), each);
                     len
@@ -140,15 +136,15 @@ impl Sweep {
         match (self.phase, record) {
             (Phase::Count, _) => self.tally.records += 1,
             (Phase::Index, Record::Ban(entry)) => {
-                let hashes = self.hashes(entry.who);
-                if self.mine(&hashes) {
-                    self.note(self.ban_hash(&hashes, entry.scope));
+                let who = self.hash(entry.who);
+                if self.mine(who) {
+                    self.note(self.ban_hash(who, entry.scope));
                 }
             }
             (Phase::Index, Record::Unban(who)) => {
-                let hashes = self.hashes(who);
-                if self.mine(&hashes) {
-                    self.note(hashes.unban);
+                let who = self.hash(who);
+                if self.mine(who) {
+                    self.note(self.unban_hash(who));
                 }
             }
             (Phase::Index, Record::Clear) => self.cleared = self.at + 1,
@@ -164,11 +160,11 @@ impl Sweep {
     /// Whether the ban at `self.at` is the last word about its key.
     fn counts(&self, entry: &Entry<'_>) -> bool {
         let here = self.at + 1;
-        let hashes = self.hashes(entry.who);
+        let who = self.hash(entry.who);
         here > self.cleared
-            && self.mine(&hashes)
-            && self.noted(self.ban_hash(&hashes, entry.scope)) <= here
-            && self.noted(hashes.unban) < here
+            && self.mine(who)
+            && self.noted(self.ban_hash(who, entry.scope)) <= here
+            && self.noted(self.unban_hash(who)) < here
     }
 
     /// At the end of a pass: begins the next one, returns whether there is one.
@@ -195,28 +191,32 @@ impl Sweep {
         true
     }
 
-    fn hashes(&self, who: IpNet) -> Hashes {
-        let mut bytes = [0; 17];
-        let len = match who {
-            IpNet::V4(net) => {
-                bytes.iter_mut().zip(net.addr().octets()).map(|(to, octet)| *to = octet).count()
-            }
+    /// The hash of an address; it says which part the address belongs to.
+    fn hash(&self, who: IpNet) -> u64 {
+        let prefix = u64::from(who.prefix_len());
+        match who {
+            IpNet::V4(net) => Sip::new(self.key).finish(prefix << 32 | u64::from(net.addr().to_bits()), 5),
             IpNet::V6(net) => {
-                bytes.iter_mut().zip(net.addr().octets()).map(|(to, octet)| *to = octet).count()
+                let half = |bits: u128| u64::try_from(bits & u128::from(u64::MAX)).unwrap_or(0);
+                let bits = net.addr().to_bits();
+                Sip::new(self.key).word(half(bits >> 64)).word(half(bits)).finish(prefix, 17)
             }
-        };
-        bytes[len] = who.prefix_len();
-        let who = sip13(self.key, bytes.get(..=len).unwrap_or(&bytes));
-        Hashes { who, unban: sip13([who, self.key[0]], &[]) }
+        }
     }
 
-    fn ban_hash(&self, hashes: &Hashes, scope: &str) -> u64 {
-        sip13([hashes.who, self.key[1]], scope.as_bytes())
+    /// The hash that bans of `scope` are noted under.
+    fn ban_hash(&self, who: u64, scope: &str) -> u64 {
+        sip13([who, self.key[1]], scope.as_bytes())
     }
 
-    /// Whether the address belongs to this part.
-    fn mine(&self, hashes: &Hashes) -> bool {
-        ((hashes.who >> 32) * self.parts) >> 32 == self.part
+    /// The hash that liftings are noted under.
+    fn unban_hash(&self, who: u64) -> u64 {
+        Sip::new([who, !self.key[1]]).finish(0, 0)
+    }
+
+    /// Whether the address with this hash belongs to the part that is looked at.
+    fn mine(&self, who: u64) -> bool {
+        ((who >> 32) * self.parts) >> 32 == self.part
     }
 
     /// Where in the table the hash is, or where it may be put.
