@@ -2,4 +2,6 @@
 
 pub mod clock;
 pub mod diag;
+pub mod line;
 pub mod net;
+pub mod utc;

@@ -1,6 +1,8 @@
 //! The only place besides `firewall/nft/ffi.rs` that calls libc: small safe wrappers.
 
+pub mod banlog;
 pub mod host;
 pub mod netlink;
 pub mod nlattr;
 pub mod sweep;
+pub mod syslog;
