@@ -3,5 +3,7 @@
 pub mod clock;
 pub mod diag;
 pub mod line;
+pub mod name;
 pub mod net;
+pub mod range;
 pub mod utc;

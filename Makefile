@@ -1,0 +1,42 @@
+# What can be made, in the order in which people need it; the work is done by cross/*.sh.
+# On Debian 12 or 13 as root, each of these installs what it needs.
+
+SHELL = /bin/bash
+MAKEFLAGS += --no-print-directory
+DESTDIR =
+FUZZ_SECONDS = 30
+
+.PHONY: all run test test-reproducible bench fuzz cross dist install clean help
+
+all:  ## build target/mef, the static program for this machine
+	@bash cross/build.sh x86_64
+
+run: all  ## the demonstration: a real sshd is attacked, and the attacker banned
+	@bash cross/with-packages.sh bash tests/demo.sh
+
+test:  ## everything: style, lints, unit and integration tests, reproducibility
+	@bash cross/test.sh
+
+test-reproducible: all  ## build twice in two directories, compare the bytes
+	@bash tests/reproducible.sh
+
+bench: all  ## measure mef beside its peers
+	@bash cross/with-packages.sh bash tests/bench.sh
+
+fuzz:  ## run each fuzz target for FUZZ_SECONDS
+	@bash cross/fuzz.sh $(FUZZ_SECONDS)
+
+cross:  ## build every line of cross/targets
+	@bash cross/all.sh
+
+dist: cross  ## a tarball for each target, with checksums, in target/dist
+	@bash cross/dist.sh
+
+install: all  ## copy mef and the files of rootfs/ below DESTDIR
+	@bash cross/install.sh target/mef "$(DESTDIR)"
+
+clean:  ## remove everything that was fetched or built
+	rm -rf target tests/fuzz/target
+
+help:  ## show this
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 20

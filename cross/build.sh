@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# build.sh TARGET [FILE]: builds mef for a line of cross/targets and puts it into FILE.
+#
+# The result depends on the sources, Cargo.lock, the compiler and the sysroot; not on the
+# directory, the user, the time or the host's name.
+source "$(dirname "$0")/lib.sh"
+source "$root/cross/toolchain.sh"
+target "${1:?usage: build.sh TARGET [FILE]}"
+file=${2:-$out/mef}
+
+# shellcheck disable=SC2046
+have_packages "the build" $(words "$root/cross/packages")
+find_toolchain "$triple"
+bash "$root/cross/sysroot.sh" "$name"
+
+export RUSTC=$rustc CARGO_TARGET_DIR=$out/build CARGO_INCREMENTAL=0
+export LIBMNL_LIB_DIR=$sysroot/lib LIBNFTNL_LIB_DIR=$sysroot/lib
+MEF_COMMIT=$(commit)
+export MEF_COMMIT MEF_TRIPLE=$triple
+export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-0} RUSTC_BOOTSTRAP=1
+unset RUSTFLAGS CARGO_BUILD_RUSTFLAGS CARGO_ENCODED_RUSTFLAGS MAKEFLAGS MFLAGS
+
+cd "$root"
+# The crates, before their directory is looked for below.
+"$cargo" fetch --locked --quiet || try "$cargo" fetch --locked
+
+flags=(
+    -Clinker="$linker" -Clink-self-contained=no -Ctarget-feature=+crt-static -Crelocation-model=static
+    # The archives call each other and the shim: one group, at the end of the line.
+    -Clink-arg=-L"$sysroot/lib"
+    -Clink-arg=-Wl,--start-group,-lnftnl,-lmnl,-lmefshim,-lc,--end-group
+    -Clink-arg=-Wl,--build-id=none,--gc-sections
+    --remap-path-prefix="$root"=/mef --remap-path-prefix="$out"=/target
+    --remap-path-prefix="$("$rustc" --print sysroot)"=/rust
+)
+for crates in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
+    flags+=(--remap-path-prefix="${crates%/}"=/crates)
+done
+
+options=(--locked --release --target "$triple" --bin mef)
+if [ "$std" = source ]; then
+    options+=(-Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size)
+    # A panic is a bug in mef: the process ends at once, without a text that costs 30 kB.
+    if "$rustc" -Zunstable-options -Cpanic=immediate-abort --print cfg >/dev/null 2>&1; then
+        flags+=(-Zunstable-options -Cpanic=immediate-abort)
+    fi
+fi
+
+# Encoded: the flags are separated by a byte that no path contains.
+CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f'; echo "${flags[*]}")
+export CARGO_ENCODED_RUSTFLAGS
+say "building for $triple with rustc $rustc_version (std: $std)"
+"$cargo" build --quiet "${options[@]}"
+
+mkdir -p "$(dirname "$file")"
+install -m 755 "$out/build/$triple/release/mef" "$file"
+say "$file: $(stat -c %s "$file") bytes"

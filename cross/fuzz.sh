@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# fuzz.sh SECONDS: runs each target of tests/fuzz for that long. A crash stops it with status 1
+# and leaves the input in tests/fuzz/artifacts.
+source "$(dirname "$0")/lib.sh"
+seconds=${1:?usage: fuzz.sh SECONDS}
+fuzz=$root/tests/fuzz
+[ -e "$fuzz/Cargo.toml" ] || die "there is no tests/fuzz"
+
+# The sanitizers want rustup's nightly compiler, or any compiler that says it is one.
+if rustup run nightly rustc --version >/dev/null 2>&1; then toolchain=(rustup run nightly)
+elif command -v rustup >/dev/null; then
+    rustup toolchain install nightly --profile minimal || die "rustup cannot install the nightly toolchain"
+    toolchain=(rustup run nightly)
+else
+    source "$root/cross/toolchain.sh"
+    find_toolchain x86_64-unknown-linux-musl
+    have_packages "fuzzing" g++
+    export PATH=$(dirname "$cargo"):$PATH RUSTC_BOOTSTRAP=1
+    toolchain=()
+fi
+tools=$out/tools
+[ -x "$tools/bin/cargo-fuzz" ] || "${toolchain[@]}" cargo install --quiet --locked --root "$tools" cargo-fuzz ||
+    die "cargo-fuzz could not be installed"
+export PATH=$tools/bin:$PATH
+
+bash "$root/cross/sysroot.sh" x86_64
+target x86_64
+export LIBMNL_LIB_DIR=$sysroot/lib LIBNFTNL_LIB_DIR=$sysroot/lib
+cd "$root/tests"
+for name in $("${toolchain[@]}" cargo fuzz list --fuzz-dir fuzz); do
+    say "fuzzing $name for $seconds s"
+    "${toolchain[@]}" cargo fuzz run --fuzz-dir fuzz "$name" -- -max_total_time="$seconds" -timeout=10
+done

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# install.sh PROGRAM DIRECTORY: puts mef, its other names and the files of rootfs/ below DIRECTORY.
+# A configuration file that is there already stays as it is.
+source "$(dirname "$0")/lib.sh"
+program=${1:?usage: install.sh PROGRAM DIRECTORY}
+to=${2:-}
+
+install -D -m 755 "$program" "$to/usr/sbin/mef"
+for name in mefdaemon mefctl; do
+    ln -sfn mef "$to/usr/sbin/$name"
+done
+
+cd "$root/rootfs" 2>/dev/null || exit 0
+find . -type f | while read -r file; do
+    file=${file#./}
+    case $file in etc/*) [ ! -e "$to/$file" ] || continue ;; esac
+    mode=644
+    [ ! -x "$file" ] || mode=755
+    install -D -m "$mode" "$file" "$to/$file"
+done

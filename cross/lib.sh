@@ -1,0 +1,92 @@
+# What all the build scripts share. To be sourced by bash, not run.
+set -euo pipefail
+export LC_ALL=C
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+
+# Everything that the build makes lies below this directory, which `make clean` removes.
+out=${MEF_TARGET_DIR:-$root/target}
+
+say() { printf '==> %s\n' "$*" >&2; }
+die() { printf 'mef build: %s\n' "$*" >&2; exit 1; }
+
+# The Debian release whose static libraries we link, and the oldest compiler we build with.
+readonly sysroot_suite=trixie
+readonly oldest_rustc=1.85
+
+# try COMMAND...: runs it up to three times, since a mirror may be away for a moment.
+try() {
+    local pause
+    for pause in 5 15 -; do
+        "$@" && return 0
+        [ "$pause" = - ] || { say "failed, once more in $pause s: $*"; sleep "$pause"; }
+    done
+    return 1
+}
+
+# words FILE: its words, without the comments.
+words() { sed 's/#.*//' "$1" | tr -s ' \t' '\n\n' | sed '/^$/d'; }
+
+# missing PACKAGE...: those of the Debian packages that are not installed.
+missing() {
+    local package
+    for package; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || echo "$package"
+    done
+}
+
+# have_packages WHY PACKAGE...: installs what is missing as root, or says what to install.
+have_packages() {
+    local why=$1 wanted
+    shift
+    command -v dpkg-query >/dev/null ||
+        die "$why needs these packages of Debian, and this is no Debian: $*. Install the like by hand."
+    mapfile -t wanted < <(missing "$@")
+    [ ${#wanted[@]} -gt 0 ] || return 0
+    [ "$(id -u)" = 0 ] || die "$why needs packages. Run as root: apt-get install -y ${wanted[*]}"
+    say "installing ${wanted[*]}"
+    install_packages "${wanted[@]}" || die "apt-get could not install ${wanted[*]} (see $(log apt))"
+}
+
+# Package lists that are missing or older than the mirror show in a package that cannot be
+# installed: only then are they fetched anew.
+install_packages() (
+    # Debian starts a service when its package is installed. Ours are for tests, in namespaces
+    # of their own: for as long as this takes, policy-rc.d forbids to start any.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        trap 'rm -f "$policy"' EXIT
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt_install "$@" && exit 0
+    try apt-get -qq -o DPkg::Lock::Timeout=300 update >&2 || exit 1
+    try apt_install "$@"
+)
+
+apt_install() {
+    apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 \
+        install -y --no-install-recommends "$@" >"$(log apt)" 2>&1
+}
+
+# log NAME: the file below target/ that takes the talk of a tool.
+log() { mkdir -p "$out/log" && echo "$out/log/$1"; }
+
+# target NAME: sets the columns of its line in cross/targets as variables.
+target() {
+    local line
+    line=$(awk -v name="$1" '$1 == name' "$root/cross/targets")
+    [ -n "$line" ] || die "no target '$1' in cross/targets"
+    # shellcheck disable=SC2034
+    read -r name triple debian_arch linker cc _ <<<"$line"
+    sysroot=$out/sysroot/$triple
+}
+
+# commit: the one that is built, as `mef version` shows it. Empty outside a git repository.
+commit() {
+    if [ -n "${MEF_COMMIT+set}" ]; then echo "$MEF_COMMIT"
+    elif [ -e "$root/.git" ] && command -v git >/dev/null; then
+        git -C "$root" describe --always --dirty --abbrev=12 --match=none 2>/dev/null || true
+    fi
+}

@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# sysroot.sh TARGET: makes target/sysroot/TRIPLE/lib, with what is linked in beside Rust code:
+# libmnl.a and libnftnl.a from Debian, shim.c compiled, and a libunwind.a.
+#
+# The archives come from the Debian release named in lib.sh through an apt configuration of our
+# own: the machine's mirror with another suite and architecture. apt verifies the signatures;
+# the machine's package lists and state are not touched. Once made, the directory needs no network.
+source "$(dirname "$0")/lib.sh"
+target "${1:?usage: sysroot.sh TARGET}"
+
+readonly keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+readonly apt=$out/sysroot/apt/$debian_arch
+
+# The mirror from which this machine takes the main section of its own release.
+mirror() {
+    apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Identifier: Packages' |
+        awk -v release="$(. /etc/os-release && echo "${VERSION_CODENAME:-}")" \
+            '$2 == release && $3 == "main" { print $1; exit }'
+}
+
+configure_apt() {
+    local uri
+    uri=$(mirror)
+    if [ -z "$uri" ] && [ "$(id -u)" = 0 ]; then
+        try apt-get -qq update >&2 || die "apt-get update failed"
+        uri=$(mirror)
+    fi
+    [ -n "$uri" ] || die "apt does not know a Debian mirror. Run as root: apt-get update"
+    [ -e "$keyring" ] || have_packages "verifying Debian's signatures" debian-archive-keyring
+
+    mkdir -p "$apt"/{lists/partial,cache/archives/partial,sources,debs}
+    printf '%s\n' 'Types: deb' "URIs: $uri" "Suites: $sysroot_suite" 'Components: main' \
+        "Signed-By: $keyring" >"$apt/sources/main.sources"
+    cat >"$apt/apt.conf" <<END
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+Dir::State "$apt";
+Dir::State::lists "$apt/lists";
+Dir::State::status "/dev/null";
+Dir::Cache "$apt/cache";
+Dir::Etc::SourceList "/dev/null";
+Dir::Etc::SourceParts "$apt/sources";
+APT::Architecture "$debian_arch";
+APT::Architectures { "$debian_arch"; };
+APT::Sandbox::User "$(id -un)";
+Acquire::Languages "none";
+END
+}
+
+# fetch PACKAGE: prints the path of its archive, taken from the mirror.
+fetch() {
+    (cd "$apt/debs" && try apt-get -c "$apt/apt.conf" -qq download "$1" >&2) || return 1
+    ls "$apt/debs/$1"_*_"$debian_arch".deb
+}
+
+unpack_libraries() {
+    local package deb
+    say "fetching libmnl and libnftnl of Debian $sysroot_suite for $debian_arch"
+    configure_apt
+    try apt-get -c "$apt/apt.conf" -qq update >&2 || die "the mirror has no readable $sysroot_suite for $debian_arch"
+    for package in libmnl-dev libnftnl-dev; do
+        deb=$(fetch "$package") || die "cannot fetch $package of $sysroot_suite for $debian_arch"
+        dpkg -x "$deb" "$apt/unpacked"
+        basename "$deb" >>"$new/lib/SOURCES"
+    done
+    find "$apt/unpacked" \( -name libmnl.a -o -name libnftnl.a \) -exec cp -t "$new/lib" {} +
+    rm -rf "$apt"
+}
+
+# What musl lacks of glibc, and the libunwind that std asks for where it is static: libgcc's
+# unwinder under that name. Since panics abort, hardly anything of it gets linked.
+compile_rest() {
+    "$cc" -Os -ffunction-sections -fno-stack-protector -fno-asynchronous-unwind-tables \
+        -ffile-prefix-map="$root"=. -c "$root/cross/shim.c" -o "$new/shim.o"
+    ar rcsD "$new/lib/libmefshim.a" "$new/shim.o"
+    cp "$("$cc" -print-file-name=libgcc_eh.a)" "$new/lib/libunwind.a"
+}
+
+# Everything the result depends on; another text means another sysroot.
+inputs=$(cat "$root/cross/shim.c" "$0" "$root/cross/targets"; echo "$sysroot_suite"; "$cc" --version)
+stamp=$(sha256sum <<<"$inputs")
+[ "$(cat "$sysroot/stamp" 2>/dev/null)" != "$stamp" ] || exit 0
+
+new=$sysroot.new
+rm -rf "$new" "$apt"
+mkdir -p "$new/lib"
+unpack_libraries
+compile_rest
+for archive in libmnl.a libnftnl.a libmefshim.a libunwind.a; do
+    [ -s "$new/lib/$archive" ] || die "$archive is missing from the sysroot"
+done
+echo "$stamp" >"$new/stamp"
+rm -rf "$sysroot" "$new/shim.o"
+mv "$new" "$sysroot"

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# test.sh: everything that has to hold. Every step runs, whatever came of the one before it;
+# the last line counts them all, and the exit status is 1 if one failed.
+#
+# A step is: the build, rustfmt, clippy, each test function of cargo test, each test script.
+# The test scripts are tests/*.sh but those named in not_tests; they find the program in MEF_BIN.
+source "$(dirname "$0")/lib.sh"
+source "$root/cross/toolchain.sh"
+readonly not_tests=' demo.sh bench.sh lib.sh '
+passed=0 failed=0
+
+cd "$root"
+# shellcheck disable=SC2046
+have_packages "testing" $(words cross/packages) $(words tests/packages)
+
+# step NAME COMMAND...: counts one step.
+step() {
+    local name=$1
+    shift
+    say "test: $name"
+    if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); say "FAILED: $name"; fi
+}
+
+# rust_tests: counts what the test binaries say; one that does not even build or end counts, too.
+rust_tests() {
+    local log ok=1 p f
+    log=$(log cargo-test)
+    say "test: cargo test"
+    "$cargo" test --locked --no-fail-fast 2>&1 | tee "$log" || ok=0
+    read -r p f < <(awk '/^test result:/ { p += $4; f += $6 } END { print p + 0, f + 0 }' "$log")
+    [ "$ok" = 1 ] || [ "$f" -gt 0 ] || f=1
+    passed=$((passed + p)) failed=$((failed + f))
+}
+
+step build bash cross/build.sh x86_64
+
+find_toolchain x86_64-unknown-linux-musl
+find_linters
+use_host_libraries x86_64
+export MEF_BIN=$out/mef CARGO_TARGET_DIR=$out/host
+
+step rustfmt "$linters/cargo-fmt" fmt --check
+step clippy "$linters/cargo-clippy" clippy --locked --quiet --all-targets -- -D warnings
+rust_tests
+for script in tests/*.sh; do
+    [[ "$not_tests" == *" ${script##*/} "* ]] || step "$script" bash "$script"
+done
+
+echo
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
