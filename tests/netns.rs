@@ -203,3 +203,21 @@ fn own_addresses_and_gateways_are_protected() {
     assert_eq!(why(second.v6.into()), None);
     assert_eq!(why("10.1.2.3".parse().unwrap()), None);
 }
+
+/// Not about the library: if this fails, the tests with a real sshd cannot tell anything.
+#[test]
+fn the_server_of_the_tests_logs_failed_passwords() {
+    let mut net = Net::new();
+    let (first, second) = (net.peer(), net.peer());
+    net.sshd();
+    assert!(net.reaches(&first, second.host4.into(), common::ssh::PORT), "by way of its own link");
+    for (peer, host, addr) in [
+        (&first, IpAddr::V4(first.host4), IpAddr::V4(first.v4)),
+        (&second, second.host6.into(), second.v6.into()),
+    ] {
+        let said = net.ssh_fail_at(peer, host, "nobody-here").stderr;
+        assert!(said.contains("Permission denied"), "{said}");
+        let want = format!("Failed password for invalid user nobody-here from {addr} port");
+        wait_until("the line in the log", || net.read("auth.log").contains(&want));
+    }
+}

@@ -3,8 +3,10 @@
 pub mod clock;
 pub mod crc;
 pub mod diag;
+pub mod line;
 pub mod name;
 pub mod net;
 pub mod position;
 pub mod range;
 pub mod siphash;
+pub mod utc;

@@ -1,8 +1,10 @@
 //! The only place besides `firewall/nft/ffi.rs` that calls libc: small safe wrappers.
 
+pub mod banlog;
 pub mod dir;
 pub mod host;
 pub mod netlink;
 pub mod nlattr;
 pub mod random;
 pub mod sweep;
+pub mod syslog;

@@ -11,7 +11,7 @@ pub mod ssh;
 
 use ns::Ns;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -236,9 +236,11 @@ impl Net {
         fs::read(self.path(name)).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()
     }
 
-    /// Whether the other side answers a ping within a second.
-    pub fn ping(&self, to: IpAddr) -> bool {
-        self.cmd("ping", &["-n", "-c", "1", "-W", "1", &to.to_string()]).status == 0
+    /// Whether a TCP connection from the neighbour comes about within a second; dropped packets mean it does not.
+    pub fn reaches(&self, from: &Peer, to: IpAddr, port: u16) -> bool {
+        self.within(&from.ns, |_| {
+            TcpStream::connect_timeout(&(to, port).into(), Duration::from_secs(1)).is_ok()
+        })
     }
 }
 
@@ -284,7 +286,6 @@ fn find(program: &str) -> PathBuf {
     const PACKAGES: &[(&str, &str)] = &[
         ("ip", "iproute2"),
         ("nft", "nftables"),
-        ("ping", "iputils-ping"),
         ("ssh", "openssh-client"),
         ("ssh-keygen", "openssh-client"),
         ("sshd", "openssh-server"),

@@ -1,6 +1,6 @@
 //! A real OpenSSH server and its visitors.
 
-use super::{Net, Output, Peer, wait_until};
+use super::{Net, Output, Peer, ns, wait_until};
 use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -13,8 +13,9 @@ impl Net {
     /// Starts sshd with a key of its own. What it logs goes to `auth.log` in the directory, with the
     /// header that a syslog daemon would write.
     pub fn sshd(&mut self) {
-        // Where it locks itself in before authentication; the distribution's service makes it too.
-        fs::create_dir_all("/run/sshd").unwrap();
+        // Where it locks itself in before authentication: /run/sshd in its eyes. It sees no /var/log either,
+        // so the failed logins do not end up in the btmp of the real host.
+        fs::create_dir_all(self.path("run/sshd")).unwrap();
         let key = self.path("host_key");
         self.cmd("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", key.to_str().unwrap()]).ok();
         let text = format!(
@@ -26,13 +27,16 @@ impl Net {
         let config = config.to_str().unwrap();
         // Since 9.8 sshd itself turns away visitors that fail too often; here mef is to do that.
         let option = "PerSourcePenalties=no";
-        let knows = self.cmd("sshd", &["-t", "-f", config, "-o", option]).status == 0;
+        let mut check = self.command("sshd", &["-t", "-f", config, "-o", option]);
+        ns::private_dirs(&mut check, &self.dir);
+        let knows = check.stderr(Stdio::null()).status().unwrap().success();
         let mut args = vec!["-D", "-e", "-f", config];
         if knows {
             args.extend(["-o", option]);
         }
         // The path must be absolute: sshd starts itself again for every connection.
         let mut command = self.command("sshd", &args);
+        ns::private_dirs(&mut command, &self.dir);
         command.stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let lines = child.stderr.take().unwrap();
