@@ -87,7 +87,8 @@ pub struct ServiceRule {
     pub files: Vec<String>,
     /// Program and arguments, for `Source::Command`.
     pub command: Vec<String>,
-    /// Patterns of hits, and how many hits one match counts (1 to 255).
+    /// Patterns of hits, and how many hits one match counts (0 to 255). A line of weight 0 accompanies others
+    /// about the same attempt and counts only if it stands alone.
     pub fail: Vec<(Spanned, u8)>,
     /// Patterns of lines that are no hits after all.
     pub ignore: Vec<Spanned>,
@@ -249,7 +250,7 @@ fn pattern(
     if weight.is_some() && !fail {
         return error("only failregex has a weight", "a line that is ignored counts nothing");
     }
-    let number = match weight.map_or(Ok(1), |w| value::count(w.trim_ascii(), 1, 255)) {
+    let number = match weight.map_or(Ok(1), |w| value::count(w.trim_ascii(), 0, 255)) {
         Ok(number) => u8::try_from(number).unwrap_or(u8::MAX),
         Err(bad) => return error(&["the weight ", &bad.what].concat(), &bad.hint),
     };

@@ -1,18 +1,15 @@
 #![forbid(unsafe_code)]
-//! Lines in, hits and verdicts out: headers, programs, patterns, the table of offenders. No I/O.
-
-mod attempts;
-mod extract;
-pub mod header;
-mod scan;
-pub mod tracker;
-
 //! Lines in, hits out: candidates, headers, programs, patterns. No I/O, no clock, no firewall.
 //!
 //! Work goes from cheap to dear: literal search over a whole block finds the lines that can matter at all (`scan`);
 //! only those get their header parsed (`header`), their program compared and the patterns run (`extract`).
 //! Nothing is allocated after [`Detector::new`].
 
+mod attempts;
+mod extract;
+pub mod header;
+mod scan;
+pub mod tracker;
 
 use crate::pattern::{Pattern, Scratch};
 use attempts::Attempts;

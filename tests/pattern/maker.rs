@@ -162,4 +162,3 @@ pub fn write(tree: &Tree, out: &mut String) {
         }
     }
 }
-
