@@ -15,6 +15,7 @@ pub mod input;
 pub mod state;
 
 pub mod enforce;
+pub mod rules;
 
 pub mod daemon;
 

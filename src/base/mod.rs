@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod crc;
 pub mod diag;
+pub mod json;
 pub mod line;
 pub mod name;
 pub mod net;

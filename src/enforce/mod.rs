@@ -2,6 +2,10 @@
 //! A ban from end to end: first the kernel, then, when it has acknowledged, the journal and the connections
 //! that are there. The daemon and the commands go the same way. Knows no log and no rule file.
 
+mod options;
+
+pub use options::{journal, options, scope};
+
 use crate::base::clock::{Span, Wall};
 use crate::base::range::Range;
 use crate::firewall::conntrack;

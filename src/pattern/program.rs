@@ -311,16 +311,18 @@ impl Builder {
         let fits = |f: bool| f == fold || (f && !b.is_ascii_alphabetic());
         let label = self.label;
         let count = self.code.len();
-        if let Some(Inst::Lit { fold: f, len, rare, at }) = self.code.last_mut() {
-            if fits(*f) && *len < u8::MAX && label < count {
-                let best = self.pool.get(usize::from(*at) + usize::from(*rare));
-                if best.is_some_and(|&best| rarity(b) > rarity(best)) {
-                    *rare = *len;
-                }
-                *len += 1;
-                self.pool.push(b);
-                return;
+        if let Some(Inst::Lit { fold: f, len, rare, at }) = self.code.last_mut()
+            && fits(*f)
+            && *len < u8::MAX
+            && label < count
+        {
+            let best = self.pool.get(usize::from(*at) + usize::from(*rare));
+            if best.is_some_and(|&best| rarity(b) > rarity(best)) {
+                *rare = *len;
             }
+            *len += 1;
+            self.pool.push(b);
+            return;
         }
         self.pool.push(b);
         self.code.push(Inst::Lit { fold, len: 1, rare: 0, at: index(end) });

@@ -1,6 +1,7 @@
 //! The only place besides `firewall/nft/ffi.rs` that calls libc: small safe wrappers.
 
 pub mod banlog;
+pub mod clock;
 pub mod dir;
 pub mod host;
 pub mod netlink;

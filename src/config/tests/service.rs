@@ -109,14 +109,13 @@ fn weights() {
     let weights = |text: &str| rule(text).fail.iter().map(|(_, w)| *w).collect::<Vec<_>>();
     assert_eq!(weights("failregex@255=a\nfailregex@ 2 =b\nfailregex=c\nfailregex@9="), [1, 255, 2, 1]);
     let cases: &[(&str, &str)] = &[
-        ("failregex@0=a", "Error 2:1+11 the weight '0' is out of range | expected a number from 1 to 255"),
         (
             "failregex@256=a",
-            "Error 2:1+13 the weight '256' is out of range | expected a number from 1 to 255",
+            "Error 2:1+13 the weight '256' is out of range | expected a number from 0 to 255",
         ),
         (
             "failregex@=a",
-            "Error 2:1+10 the weight '' is not a whole number | expected a number from 1 to 255",
+            "Error 2:1+10 the weight '' is not a whole number | expected a number from 0 to 255",
         ),
         (
             "ignoreregex@2=a",
