@@ -1,5 +1,7 @@
 //! The little of a service rule's file that these tests need. The real reader is `config::service`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 use mef::detect::{Detector, Hit, Program, Rule};
 use mef::pattern::Pattern;
 use std::net::IpAddr;
