@@ -192,6 +192,21 @@ fn nothing_to_kill_is_no_error() {
 }
 
 #[test]
+fn a_hundred_thousand_targets_at_once() {
+    let mut net = Net::new();
+    net.track();
+    let peer = net.peer();
+    flood(&net, &peer, [10, 3], 300);
+    let of = |prefix: &str| tracked().iter().filter(|l| l.contains(prefix)).count();
+    wait_until("300 entries", || of("src=10.3.") == 300);
+    // 10.3.0.1, 10.3.0.3, ... and as many that have no connection.
+    let odd = |i: u32| Range::from(IpAddr::V4(Ipv4Addr::from(0x0a03_0001 + 2 * i)));
+    let targets: Vec<Range> = (0..100_000).map(odd).collect();
+    assert_eq!(kill(&targets, &Scope::ALL).unwrap().entries, 150);
+    assert_eq!(of("src=10.3."), 150);
+}
+
+#[test]
 fn own_addresses_and_gateways_are_protected() {
     let mut net = Net::new();
     let (first, second) = (net.peer(), net.peer());

@@ -268,8 +268,11 @@ impl Drop for Net {
 /// The static binary: `MEF_BIN`, or what `make` builds.
 #[must_use]
 pub fn mef_binary() -> PathBuf {
-    std::env::var_os("MEF_BIN")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/mef"), PathBuf::from)
+    // Absolute, because programs are started in the test's own directory.
+    std::env::var_os("MEF_BIN").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/mef"),
+        |path| std::path::absolute(path).unwrap(),
+    )
 }
 
 /// Asks until there is an answer; none within `LIMIT` fails the test.
