@@ -64,25 +64,36 @@ pub fn die_with_parent(command: &mut Command) {
     unsafe { command.pre_exec(hook) };
 }
 
-/// In the program's eyes /run, /var/lib and /var/log are directories below `dir`, and /etc/mef is empty:
-/// a fresh host, whatever the real one has.
+/// What programs use of /dev.
+const DEVICES: [&str; 7] = ["null", "zero", "full", "random", "urandom", "tty", "ptmx"];
+
+/// Makes the directories that `private_dirs` shows to programs.
+pub fn make_private_dirs(dir: &Path) {
+    for inside in ["run", "lib", "log", "etc-mef", "dev/pts"] {
+        std::fs::create_dir_all(dir.join(inside)).unwrap();
+    }
+    for device in DEVICES {
+        File::create(dir.join("dev").join(device)).unwrap();
+    }
+}
+
+/// In the program's eyes /run, /var/lib and /var/log are directories below `dir`, /etc/mef is empty, and /dev
+/// has the usual devices and the test's own /dev/log: a fresh host, whatever the real one has.
 pub fn private_dirs(command: &mut Command, dir: &Path) {
     let name = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap();
-    let mut binds = Vec::new();
-    for (inside, outside) in
-        [("run", "/run"), ("lib", "/var/lib"), ("log", "/var/log"), ("etc-mef", "/etc/mef")]
-    {
-        let own = dir.join(inside);
-        std::fs::create_dir_all(&own).unwrap();
-        if Path::new(outside).exists() {
-            binds.push((name(&own), name(Path::new(outside))));
-        }
-    }
+    let bind = |from: &Path, to: &Path| to.exists().then(|| (name(from), name(to)));
+    let dev = dir.join("dev");
+    let devices =
+        DEVICES.iter().chain([&"pts"]).filter_map(|d| bind(&Path::new("/dev").join(d), &dev.join(d)));
+    let dirs =
+        [("run", "/run"), ("lib", "/var/lib"), ("log", "/var/log"), ("etc-mef", "/etc/mef"), ("dev", "/dev")];
+    let dirs = dirs.iter().filter_map(|(inside, outside)| bind(&dir.join(inside), Path::new(outside)));
+    let binds: Vec<_> = devices.chain(dirs).collect();
     let hook = move || {
         // SAFETY: no memory is involved; only the child moves.
         check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
         mount(c"none", c"/", libc::MS_REC | libc::MS_PRIVATE)?;
-        binds.iter().try_for_each(|(own, outside)| mount(own, outside, libc::MS_BIND))
+        binds.iter().try_for_each(|(from, to)| mount(from, to, libc::MS_BIND | libc::MS_REC))
     };
     // SAFETY: the closure makes system calls with memory that was allocated before the fork.
     unsafe { command.pre_exec(hook) };
