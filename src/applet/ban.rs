@@ -2,7 +2,7 @@
 //! `mef ban`: works without a daemon and on a host where nothing was set up.
 
 use super::target::{self, Safety};
-use super::{Error, Output, parse, settings};
+use super::{Error, Output, STDIN, parse, settings};
 use crate::base::clock::{Span, Wall};
 use crate::base::json::Object;
 use crate::base::range::Range;
@@ -73,7 +73,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     let settings = settings(args.config.as_deref(), output);
     let mut session = Session::open(&args, time, &scope, &settings, output)?;
     for text in &args.addresses {
-        if text == "-" {
+        if text == STDIN {
             session.read_stdin(output)?;
         } else {
             session.take(text, "", output)?;

@@ -150,9 +150,14 @@ fn help() -> String {
     text
 }
 
+/// What stands for `-` among the arguments: standard input.
+const STDIN: &str = "/dev/stdin";
+
 /// Reads a command's arguments.
 fn parse<T: FromArgs>(name: &str, args: &[&str]) -> Result<T, Error> {
-    T::from_args(&["mef", name], args).map_err(|early| match early.status {
+    // Alone, `-` is standard input; argh takes everything with a dash for an option.
+    let args: Vec<&str> = args.iter().map(|&arg| if arg == "-" { STDIN } else { arg }).collect();
+    T::from_args(&["mef", name], &args).map_err(|early| match early.status {
         Ok(()) => Error::Help(early.output),
         Err(()) => Error::Usage(early.output),
     })

@@ -44,7 +44,7 @@ impl Safety {
         if self.allowed.iter().any(|a| a.meets(range)) {
             return Some("on the allow list");
         }
-        range.nets().find_map(|net| self.protected.why(&net))
+        self.protected.why(range)
     }
 }
 

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! `mef unban`: ends bans, whoever made them.
 
-use super::{Error, Output, parse, settings, target};
+use super::{Error, Output, STDIN, parse, settings, target};
 use crate::enforce::{Enforcer, journal, options};
 use crate::firewall::guard::Guard;
 use argh::FromArgs;
@@ -75,7 +75,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
         Ok(())
     };
     for text in &args.addresses {
-        if text == "-" {
+        if text == STDIN {
             for line in std::io::stdin().lock().lines() {
                 let line = line.map_err(|e| Error::Failed(format!("standard input: {e}")))?;
                 let text = line.split(['#', ';']).next().unwrap_or("").trim();
