@@ -245,7 +245,15 @@ fn a_hundred_thousand_bans_are_in_the_kernel() {
     let mut guard = namespace();
     let who = |n: u32| Range::from_key(&(0x0a00_0000 + n).to_be_bytes()).unwrap();
     let bans: Vec<Ban> = (0..100_000)
-        .map(|n| Ban { who: who(n), scope: &ALL, time: Span::Secs(3600), rule: "", hits: 0, reason: "" })
+        .map(|n| Ban {
+            who: who(n),
+            scope: &ALL,
+            time: Span::Secs(3600),
+            rule: "",
+            hits: 0,
+            reason: "",
+            bans: 1,
+        })
         .collect();
     let mut done = 0;
     guard.ban(&bans, &mut |_, result| done += u32::from(result.is_ok()));
