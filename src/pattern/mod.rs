@@ -7,6 +7,8 @@
 //! what has no counterpart there is `<HOST>` (see `addr`). Knows nothing of rules, logs or bans.
 
 mod addr;
+mod advice;
+mod class;
 mod literals;
 mod matcher;
 mod parse;
@@ -117,6 +119,9 @@ impl Pattern {
     /// The leftmost match; of several beginning there, the one that the pattern prefers.
     /// Texts of more than 65,000 bytes do not match.
     pub fn find(&self, text: &[u8], scratch: &mut Scratch) -> Option<Captures> {
+        if !self.program.may_match(text) {
+            return None;
+        }
         if self.scan && !self.required().any(|needle| memchr::memmem::find(text, needle).is_some()) {
             return None;
         }

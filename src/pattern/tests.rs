@@ -227,7 +227,11 @@ fn time_is_linear_in_the_text() {
             scratch.steps = 0;
             let _ = p.find(&line, &mut scratch);
             let bound = 4 * line.len() + 600 + (line.len() + 1) * 2 * states;
-            assert!(scratch.steps <= bound, "{text}: {} steps on {len} bytes, {states} states", scratch.steps);
+            assert!(
+                scratch.steps <= bound,
+                "{text}: {} steps on {len} bytes, {states} states",
+                scratch.steps
+            );
             if let Some(found) = p.find(&line, &mut scratch) {
                 scratch.steps = 0;
                 let _ = p.other_readings(&line, &found, &mut scratch, &mut |_| ());
