@@ -25,21 +25,23 @@ cd "$root"
 "$cargo" fetch --locked --quiet || try "$cargo" fetch --locked
 
 flags=(
-    -Clinker="$linker" -Clink-self-contained=no -Ctarget-feature=+crt-static -Crelocation-model=static
+    "-Clinker=$linker" -Clink-self-contained=no -Ctarget-feature=+crt-static -Crelocation-model=static
     # The archives call each other and the shim: one group, at the end of the line.
-    -Clink-arg=-L"$sysroot/lib"
-    -Clink-arg=-Wl,--start-group,-lnftnl,-lmnl,-lmefshim,-lc,--end-group
-    -Clink-arg=-Wl,--build-id=none,--gc-sections
-    --remap-path-prefix="$root"=/mef --remap-path-prefix="$out"=/target
-    --remap-path-prefix="$("$rustc" --print sysroot)"=/rust
+    "-Clink-arg=-L$sysroot/lib"
+    "-Clink-arg=-Wl,--start-group,-lnftnl,-lmnl,-lmefshim,-lc,--end-group"
+    # musl does not apply RELRO to a static program: it would only cost a page.
+    "-Clink-arg=-Wl,--gc-sections,--build-id=none,-z,norelro"
+    "-Clink-arg=-Wl,--no-eh-frame-hdr,-T,$root/cross/discard.ld"
+    "--remap-path-prefix=$root=/mef" "--remap-path-prefix=$out=/target"
+    "--remap-path-prefix=$("$rustc" --print sysroot)=/rust"
 )
 for crates in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
-    flags+=(--remap-path-prefix="${crates%/}"=/crates)
+    flags+=("--remap-path-prefix=${crates%/}=/crates")
 done
 
 options=(--locked --release --target "$triple" --bin mef)
 if [ "$std" = source ]; then
-    options+=(-Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size)
+    options+=('-Zbuild-std=std,panic_abort' -Zbuild-std-features=optimize_for_size)
     # A panic is a bug in mef: the process ends at once, without a text that costs 30 kB.
     if "$rustc" -Zunstable-options -Cpanic=immediate-abort --print cfg >/dev/null 2>&1; then
         flags+=(-Zunstable-options -Cpanic=immediate-abort)

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034,SC2154
 # What all the build scripts share. To be sourced by bash, not run.
 set -euo pipefail
 export LC_ALL=C
@@ -25,7 +26,7 @@ try() {
 }
 
 # words FILE: its words, without the comments.
-words() { sed 's/#.*//' "$1" | tr -s ' \t' '\n\n' | sed '/^$/d'; }
+words() { awk '{ sub(/#.*/, ""); for (i = 1; i <= NF; i++) print $i }' "$1"; }
 
 # missing PACKAGE...: those of the Debian packages that are not installed.
 missing() {
@@ -78,7 +79,6 @@ target() {
     local line
     line=$(awk -v name="$1" '$1 == name' "$root/cross/targets")
     [ -n "$line" ] || die "no target '$1' in cross/targets"
-    # shellcheck disable=SC2034
     read -r name triple debian_arch linker cc _ <<<"$line"
     sysroot=$out/sysroot/$triple
 }
