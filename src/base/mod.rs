@@ -3,3 +3,4 @@
 pub mod clock;
 pub mod diag;
 pub mod net;
+pub mod position;
