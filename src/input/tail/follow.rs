@@ -10,7 +10,9 @@ use crate::sys::fs::{self, FileId};
 use std::path::{Path, PathBuf};
 
 /// How often a directory is listed again because names moved meanwhile.
-const PATIENCE: usize = 16;
+const PATIENCE: usize = 8;
+/// What looking at names costs in bytes read, so that it counts against the budget.
+const LOOK: usize = 4096;
 
 impl Name {
     /// Whether [`Tail::follow`] has something to do.
@@ -27,7 +29,7 @@ impl Tail {
         if name.gone || !name.pending() {
             return (0, false);
         }
-        let mut bytes = 0;
+        let mut bytes = LOOK;
         if name.late.as_ref().is_some_and(|r| r.dirty) {
             bytes = self.read_late(i, sink);
         } else if name.head.as_ref().is_some_and(|r| r.dirty) {
@@ -108,9 +110,16 @@ impl Tail {
     fn changed(&mut self, i: usize, mut head: Reader, shrunk: bool) {
         let at = head.position();
         let Some(path) = self.names.get(i).map(|n| n.path.clone()) else { return };
-        let copy =
-            if at.offset > 0 { self.settled(|t| rotate::find(&path, &at, &|id| t.held(id))) } else { None };
+        let copy = if at.offset > 0 {
+            self.settled(|t| rotate::find(&path, &at, &|id| t.held(id)))
+        } else {
+            Some(None)
+        };
         let Some(name) = self.names.get_mut(i) else { return };
+        let Some(copy) = copy else {
+            name.head = Some(head); // still dirty: the next read finds it changed again
+            return;
+        };
         if let Some(copy) = copy {
             name.head = Some(copy);
             name.check = true;
@@ -150,8 +159,13 @@ impl Tail {
                 // A file that was moved away may still be written to; one that was deleted belongs to nobody.
                 let lost = head.as_ref().is_none_or(|h| h.facts().is_ok_and(|f| f.links == 0));
                 name.gone = name.wild && missing && lost;
-                if head.is_none() || !missing {
-                    name.trouble(Trouble::of(&e)); // in the midst of a rotation a name is free for a moment
+                match head {
+                    Some(head) if missing && !name.gone => {
+                        // In the midst of a rotation, perhaps of more than one.
+                        head.dirty = true;
+                        name.turning = true;
+                    }
+                    _ => name.trouble(Trouble::of(&e)),
                 }
             }
         }
@@ -180,45 +194,57 @@ impl Tail {
 
     /// The present file is read to its end: goes on with the next generation.
     fn turn_over(&mut self, i: usize) {
-        let Some(name) = self.names.get_mut(i) else { return };
-        name.turning = false;
+        let Some(name) = self.names.get(i) else { return };
         let path = name.path.clone();
         let Some(facts) = name.head.as_ref().and_then(|h| h.facts().ok()) else { return };
-        let next = self.settled(|t| rotate::next(&path, facts.id, facts.mtime, &|id| t.held(id)));
-        let file = next.as_ref().unwrap_or(&path);
-        let opened = fs::facts(file)
-            .and_then(|f| if self.held_by_other(i, f.id) { Ok(None) } else { Reader::open(file).map(Some) });
+        let found = self.settled(|t| {
+            let next = rotate::next(&path, facts.id, facts.mtime, &|id| t.held(id));
+            let file = next.as_ref().unwrap_or(&path);
+            let other = fs::facts(file).is_ok_and(|f| t.held_by_other(i, f.id));
+            // Opened while we look: a moment later the name may be another's.
+            let opened = if other { Ok(None) } else { Reader::open(file).map(Some) };
+            (next, opened)
+        });
+        let Some((next, opened)) = found else { return };
         let Some(name) = self.names.get_mut(i) else { return };
-        // Whatever it is that was opened: the name may have moved on.
-        name.check = next.is_some() || !opened.as_ref().is_ok_and(|r| r.as_ref().is_some());
+        name.turning = false;
+        name.check = next.is_some();
         match opened {
-            Ok(Some(reader)) if name.head.as_ref().is_some_and(|h| h.id == reader.id) => {}
-            Ok(Some(mut reader)) if name.late.as_ref().is_some_and(|l| l.id == reader.id) => {
-                // Renamed back: it goes on where it was.
-                std::mem::swap(&mut name.head, &mut name.late);
-                if let Some(head) = &mut name.head {
-                    head.dirty = true;
-                }
-                reader.dirty = false;
-            }
-            Ok(Some(mut reader)) => {
-                if let Some(at) = name.head.as_ref().map(Reader::position).filter(|at| at.offset > 0) {
-                    reader.resume(&at); // a copy of what we read, moved into its place
-                }
-                let late = std::mem::replace(&mut name.late, name.head.take());
-                late.into_iter().for_each(|r| self.release(r));
-                self.adopt(i, reader, file);
-            }
+            Ok(Some(reader)) => self.succeed(i, reader, &next.unwrap_or(path)),
             Ok(None) => {
                 // Another name reads it.
+                name.check = true;
                 let late = std::mem::replace(&mut name.late, name.head.take());
                 late.into_iter().for_each(|r| self.release(r));
             }
+            Err(e) if Trouble::of(&e) == Trouble::Missing => name.live |= !name.check,
             Err(e) => {
-                name.check &= Trouble::of(&e) == Trouble::Missing && next.is_some();
+                name.check = false;
                 name.trouble(Trouble::of(&e));
             }
         }
+    }
+
+    /// Reads `reader` after the present file.
+    fn succeed(&mut self, i: usize, mut reader: Reader, path: &Path) {
+        let Some(name) = self.names.get_mut(i) else { return };
+        let is = |r: &Option<Reader>| r.as_ref().is_some_and(|r| r.id == reader.id);
+        if is(&name.head) {
+            return;
+        }
+        if is(&name.late) {
+            // Renamed back: it goes on where it was.
+            std::mem::swap(&mut name.head, &mut name.late);
+            name.head.iter_mut().for_each(|h| h.dirty = true);
+            return;
+        }
+        if let Some(at) = name.head.as_ref().map(Reader::position).filter(|at| at.offset > 0) {
+            reader.resume(&at); // a copy of what we read, moved into its place
+        }
+        let late = std::mem::replace(&mut name.late, name.head.take());
+        name.trouble(Trouble::None);
+        late.into_iter().for_each(|r| self.release(r));
+        self.adopt(i, reader, path);
     }
 
     /// Makes a reader the head of a name and watches its file.
@@ -258,16 +284,15 @@ impl Tail {
         self.names.iter().enumerate().any(|(j, n)| j != i && n.holds(id))
     }
 
-    /// Looks through a directory until nothing moved in it meanwhile.
-    fn settled<T>(&mut self, look: impl Fn(&Tail) -> T) -> T {
-        let mut found = look(self);
+    /// Looks through a directory until no name moved in it meanwhile. Gives up for now where names never rest.
+    fn settled<T>(&mut self, look: impl Fn(&Tail) -> T) -> Option<T> {
         for _ in 0..PATIENCE {
+            let found = look(self);
             if !self.events() {
-                break;
+                return Some(found);
             }
-            found = look(self);
         }
-        found
+        None
     }
 
     /// If the name is a link, its target's directory matters as well.
@@ -282,16 +307,20 @@ impl Tail {
         }
     }
 
+    /// At the start there is no later.
+    fn find_patiently(&mut self, path: &Path, at: &Position) -> Option<Reader> {
+        (0..PATIENCE).find_map(|_| self.settled(|t| rotate::find(path, at, &|id| t.held(id)))).flatten()
+    }
+
     /// Finds where to go on with a name after a restart.
     pub(super) fn resume(&mut self, i: usize, path: &Path, at: &Position) {
         let opened = Reader::open(path).ok().map(|mut r| (r.resume(at), r));
         let (reader, present) = match opened {
             Some((true, reader)) => (Some(reader), true),
-            Some((false, reader)) => match self.settled(|t| rotate::find(path, at, &|id| t.held(id))) {
+            present => match self.find_patiently(path, at) {
                 Some(older) => (Some(older), false),
-                None => (Some(reader), true),
+                None => (present.map(|(_, reader)| reader), true),
             },
-            None => (self.settled(|t| rotate::find(path, at, &|id| t.held(id))), false),
         };
         let Some(name) = self.names.get_mut(i) else { return };
         name.live = false;

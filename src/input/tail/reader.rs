@@ -35,7 +35,11 @@ pub(super) struct Reader {
     file: File,
     pub(super) id: FileId,
     offset: u64,
+    /// Mark of the bytes before `offset`.
     tail: u64,
+    /// Mark of the first bytes, as many of them as were read when it was taken.
+    first: u64,
+    first_len: u64,
     /// Up to here there is no newline: set when the line at `offset` is too long to be read again and again.
     scan: u64,
     pub(super) wd: Option<WatchDescriptor>,
@@ -50,28 +54,45 @@ impl Reader {
     pub(super) fn open(path: &Path) -> io::Result<Reader> {
         let file = fs::open_regular(path, Links::Follow)?;
         let id = fs::facts_of(&file)?.id;
-        Ok(Reader { file, id, offset: 0, tail: mark(&[]), scan: 0, wd: None, dirty: true, hot: false })
+        Ok(Reader {
+            file,
+            id,
+            offset: 0,
+            tail: mark(&[]),
+            first: mark(&[]),
+            first_len: 0,
+            scan: 0,
+            wd: None,
+            dirty: true,
+            hot: false,
+        })
     }
 
     pub(super) fn facts(&self) -> io::Result<fs::Facts> {
         fs::facts_of(&self.file)
     }
 
+    /// Where it is, for [`Reader::resume`]. Lines of equal length may end alike, but begin with a time: the first bytes
+    /// of the file are in the mark, too.
     pub(super) fn position(&self) -> Position {
-        Position { dev: self.id.dev, ino: self.id.ino, offset: self.offset, tail: self.tail }
+        let tail = both(self.first, self.tail);
+        Position { dev: self.id.dev, ino: self.id.ino, offset: self.offset, tail }
     }
 
     /// Goes to a position taken in this file or in one it was copied from, if the bytes before it are the same.
     /// At offset 0 nothing tells files apart but the inode.
     pub(super) fn resume(&mut self, at: &Position) -> bool {
-        let mut room = [0; TAIL];
-        let known = if at.offset == 0 {
-            at.ino == self.id.ino
-        } else {
-            self.before(at.offset, &mut room) == Some(at.tail)
+        if at.offset == 0 {
+            return at.ino == self.id.ino;
+        }
+        let first_len = at.offset.min(TAIL as u64);
+        let (Some(first), Some(tail)) = (self.before(first_len), self.before(at.offset)) else {
+            return false;
         };
+        let known = both(first, tail) == at.tail;
         if known {
-            (self.offset, self.scan, self.tail) = (at.offset, at.offset, at.tail);
+            (self.offset, self.scan, self.tail) = (at.offset, at.offset, tail);
+            (self.first, self.first_len) = (first, first_len);
         }
         known
     }
@@ -88,14 +109,15 @@ impl Reader {
             None => from + n as u64,
         };
         self.scan = self.offset;
-        let mut room = [0; TAIL];
-        self.tail = self.before(self.offset, &mut room).unwrap_or(0);
+        self.tail = self.before(self.offset).unwrap_or(0);
+        self.know_first();
         Ok(())
     }
 
     /// Goes to the start of a file that was truncated. A writer that kept its own offset left a hole there: it is no line.
     pub(super) fn restart(&mut self) {
         (self.offset, self.scan, self.tail) = (0, 0, mark(&[]));
+        (self.first, self.first_len) = (mark(&[]), 0);
         (self.dirty, self.hot) = (true, false);
         let Some(data) = lseek(&self.file, 0, Whence::SeekData).ok().and_then(|d| u64::try_from(d).ok())
         else {
@@ -108,9 +130,9 @@ impl Reader {
         let n = self.file.read_at(&mut room, data).unwrap_or(0);
         let zeros = room.iter().take(n).take_while(|&&b| b == 0).count();
         let start = data + zeros as u64;
-        let mut room = [0; TAIL];
-        if let Some(tail) = self.before(start, &mut room) {
+        if let Some(tail) = self.before(start) {
             (self.offset, self.scan, self.tail) = (start, start, tail);
+            self.know_first();
         }
     }
 
@@ -146,6 +168,7 @@ impl Reader {
                 if let Some(lines) = seen.get_mut(keep..end) {
                     *cut += each_block(lines, each);
                 }
+                self.know_first();
             }
             None if data.len() > MAX_LINE => self.scan = self.offset + data.len() as u64,
             None => {}
@@ -161,11 +184,10 @@ impl Reader {
         cut: &mut u64,
         each: &mut dyn FnMut(&[u8]),
     ) -> io::Result<Step> {
-        let mut room = [0; TAIL];
         if self.facts()?.size < self.scan {
             return Ok(Step::Changed { shrunk: true });
         }
-        if self.before(self.offset, &mut room) != Some(self.tail) {
+        if self.before(self.offset) != Some(self.tail) {
             return Ok(Step::Changed { shrunk: false });
         }
         let n = self.file.read_at(buffer, self.scan)?;
@@ -183,19 +205,35 @@ impl Reader {
         self.file.read_exact_at(tail, end - HALF as u64)?;
         self.tail = mark(tail.get(tail.len().saturating_sub(TAIL)..).unwrap_or(&[]));
         (self.offset, self.scan) = (end + 1, end + 1);
+        self.know_first();
         *cut += 1;
         self.hot = true;
         each(line);
         Ok(Step::Read { bytes: i + MAX_LINE, more: true })
     }
 
+    /// Marks the first bytes as soon as enough of them were read.
+    fn know_first(&mut self) {
+        let len = self.offset.min(TAIL as u64);
+        if self.first_len < len {
+            if let Some(first) = self.before(len) {
+                (self.first, self.first_len) = (first, len);
+            }
+        }
+    }
+
     /// The mark of the bytes before `offset`, if the file has them.
-    fn before(&self, offset: u64, room: &mut [u8; TAIL]) -> Option<u64> {
+    fn before(&self, offset: u64) -> Option<u64> {
+        let mut room = [0; TAIL];
         let keep = usize::try_from(offset).unwrap_or(TAIL).min(TAIL);
         let room = room.get_mut(..keep)?;
         self.file.read_exact_at(room, offset - keep as u64).ok()?;
         Some(mark(room))
     }
+}
+
+fn both(first: u64, tail: u64) -> u64 {
+    first.rotate_left(32) ^ tail
 }
 
 /// FNV-1a: it tells an honest file from its successor. Whoever can forge a log needs no collision.
