@@ -2,8 +2,8 @@
 //! Which lines of a block can matter, and to which patterns: those that hold a literal which a pattern needs.
 //!
 //! One pass over the block, before lines are cut, however many literals there are. Of each literal a window of
-//! `WINDOW` bytes is chosen, and the block is probed at every `STEP`th byte only: wherever the window stands, one of the probes
-//! meets one of its runs of four bytes. What is found is only worth a look: too much is slow, too little is a missed
+//! the same length is chosen, and the block is probed only at every few bytes: wherever the window stands, one of the probes
+//! meets one of its runs of four bytes. What is found there is only worth a look: too much is slow, too little is a missed
 //! attack. Must not know headers or addresses.
 
 use super::Rule;
@@ -17,13 +17,16 @@ const TABLE: usize = 1 << 14;
 /// Longest window: longer steps gain little.
 const WINDOW_MAX: usize = 11;
 
-/// Four bytes that stand in a literal of a pattern.
+/// A window of a literal, as one of its runs leads to it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Run {
     bytes: u32,
+    /// Where the run stands in the window.
+    offset: u8,
     rule: u8,
     /// See `bit`.
     pattern: u64,
+    window: [u8; WINDOW_MAX],
 }
 
 /// Finds candidates.
@@ -33,7 +36,8 @@ pub(super) struct Scan {
     runs: Box<[Run]>,
     /// By rule: patterns that need no literal long enough to be looked for.
     open: Box<[u64]>,
-    step: usize,
+    /// Length of all windows.
+    window: usize,
 }
 
 /// Pattern `n` of a rule in a set of patterns. From the 64th on they share a bit.
@@ -62,17 +66,19 @@ impl Scan {
         let mut runs = Vec::new();
         for (literal, rule, pattern) in literals {
             let best = literal.windows(window).max_by_key(|w| rarity(w)).unwrap_or_default();
-            for run in best.windows(RUN) {
-                let bytes = number(run);
+            let mut padded = [0; WINDOW_MAX];
+            padded.iter_mut().zip(best).for_each(|(to, from)| *to = *from);
+            for (run, offset) in best.windows(RUN).zip(0u8..) {
+                let bytes = run.first_chunk().map_or(0, |run| u32::from_le_bytes(*run));
                 if let Some(word) = table.get_mut(slot(bytes) / 64) {
                     *word |= 1 << (slot(bytes) % 64);
                 }
-                runs.push(Run { bytes, rule, pattern });
+                runs.push(Run { bytes, offset, rule, pattern, window: padded });
             }
         }
         runs.sort_unstable();
         runs.dedup();
-        Scan { table, runs: runs.into(), open: open.into(), step: window - RUN + 1 }
+        Scan { table, runs: runs.into(), open: open.into(), window }
     }
 
     /// The first line in `block` that can matter to the rules in `wanted` and begins at or behind `at`, which is the
@@ -81,12 +87,7 @@ impl Scan {
         let rest = block.get(at..).filter(|rest| !rest.is_empty())?;
         let is_wanted = |rule: u8| wanted >> rule & 1 == 1;
         let every_line = (0u8..).zip(&self.open).any(|(rule, &open)| open != 0 && is_wanted(rule));
-        let hint = if every_line {
-            0
-        } else {
-            let mut probes = self.probes(rest);
-            probes.find(|(_, bytes)| self.runs_of(*bytes).any(|run| is_wanted(run.rule)))?.0
-        };
+        let hint = if every_line { 0 } else { self.windows(rest).find(|(_, run)| is_wanted(run.rule))?.0 };
         let begin = memrchr(b'\n', rest.get(..hint)?).map_or(0, |n| n + 1);
         let end = memchr(b'\n', rest.get(begin..)?).map_or(rest.len(), |n| begin + n);
         Some(at + begin..at + end)
@@ -95,30 +96,43 @@ impl Scan {
     /// The patterns of `rule` that can match in `text`, as a set of `bit`s.
     pub(super) fn patterns(&self, rule: u8, text: &[u8]) -> u64 {
         let open = self.open.get(usize::from(rule)).copied().unwrap_or(0);
-        let runs = self.probes(text).flat_map(|(_, bytes)| self.runs_of(bytes));
-        runs.filter(|run| run.rule == rule).fold(open, |set, run| set | run.pattern)
+        let found = self.windows(text).filter(|(_, run)| run.rule == rule);
+        found.fold(open, |set, (_, run)| set | run.pattern)
     }
 
-    /// The probes that may be runs of ours, with their places.
-    fn probes<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = (usize, u32)> + 'a {
-        let probes = text.windows(RUN).step_by(self.step).map(number).zip((0..).step_by(self.step));
-        probes.map(|(bytes, at)| (at, bytes)).filter(|(_, bytes)| {
-            let slot = slot(*bytes);
-            self.table.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
+    /// The windows of ours in `text`, with the places of the probes that met them.
+    fn windows<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = (usize, &'a Run)> {
+        self.probes(text).flat_map(move |(at, bytes)| {
+            let first = self.runs.partition_point(|run| run.bytes < bytes);
+            let runs = self.runs.iter().skip(first).take_while(move |run| run.bytes == bytes);
+            let stands = move |run: &&Run| {
+                let begin = at.checked_sub(usize::from(run.offset));
+                let there = begin.and_then(|begin| text.get(begin..begin + self.window));
+                there.is_some() && there == run.window.get(..self.window)
+            };
+            runs.filter(stands).map(move |run| (at, run))
         })
     }
 
-    fn runs_of(&self, bytes: u32) -> impl Iterator<Item = &Run> {
-        let first = self.runs.partition_point(|run| run.bytes < bytes);
-        self.runs.iter().skip(first).take_while(move |run| run.bytes == bytes)
+    /// The probes that may be runs of ours, with their places: far apart, but none of a window's runs can hide between them.
+    fn probes<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = (usize, u32)> + 'a {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            while let Some(run) = text.get(at..).and_then(|rest| rest.first_chunk::<RUN>()) {
+                let (place, bytes) = (at, u32::from_le_bytes(*run));
+                at += self.window + 1 - RUN;
+                let slot = slot(bytes);
+                if self.table.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1) {
+                    return Some((place, bytes));
+                }
+            }
+            None
+        })
     }
 }
 
-fn number(run: &[u8]) -> u32 {
-    run.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
-}
-
 /// Where the table speaks of a run.
+#[inline]
 fn slot(bytes: u32) -> usize {
     // The high bits of a product with an odd number depend on all bits of the run.
     let mixed = bytes.wrapping_mul(0x9e37_79b1) >> (u32::BITS - TABLE.ilog2());
