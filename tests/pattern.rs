@@ -3,171 +3,17 @@
 //!
 //! `PATTERN_SEED` and `PATTERN_CASES` in the environment repeat a failure or make the run longer.
 
-use mef::pattern::{Group, Pattern, Scratch};
+#![allow(clippy::unwrap_used, reason = "a test: to fail is its purpose")]
+
+#[path = "pattern/maker.rs"]
+mod maker;
+
+use maker::{Maker, Tree, write};
+use mef::pattern::{Group, MAX_READINGS, Pattern, Scratch};
 use regex::bytes::{Regex, RegexBuilder};
-use std::fmt::Write as _;
-
-/// What random patterns are made of.
-#[derive(Clone, Debug)]
-enum Tree {
-    Empty,
-    Byte(u8),
-    Class(String),
-    Look(&'static str),
-    Plain(Box<Tree>),
-    Fold(Box<Tree>),
-    Named(&'static str, Box<Tree>),
-    Cat(Vec<Tree>),
-    Alt(Vec<Tree>),
-    Repeat(Box<Tree>, u32, Option<u32>, bool),
-}
-
-struct Maker {
-    rng: fastrand::Rng,
-    /// Names that are still to be given.
-    names: Vec<&'static str>,
-    /// Only bodies that take at least one byte are repeated.
-    full_loops: bool,
-}
-
-const BYTES: &[u8] = b"aabbAB 1_.\n\x00\xff";
-const CLASSES: &[&str] = &[
-    ".",
-    r"\d",
-    r"\w",
-    r"\s",
-    r"\D",
-    r"\W",
-    r"\S",
-    "[ab]",
-    "[^a]",
-    "[a-c]",
-    "[^a-b ]",
-    r"[\d_]",
-    r"[^\w]",
-    "[]a]",
-    "[^]b]",
-    "[b-]",
-    r"[\x00-\x40]",
-    r"[^\xff]",
-    "[A-Z]",
-];
-
-impl Maker {
-    fn tree(&mut self, depth: u32) -> Tree {
-        let kind = if depth == 0 { self.rng.u32(..8) } else { self.rng.u32(..24) };
-        match kind {
-            0..=3 => Tree::Byte(BYTES[self.rng.usize(..BYTES.len())]),
-            4..=5 => Tree::Class(CLASSES[self.rng.usize(..CLASSES.len())].into()),
-            6 => Tree::Look(["^", "$", r"\b", r"\B"][self.rng.usize(..4)]),
-            7 => Tree::Byte(b'a'),
-            8 => Tree::Empty,
-            9..=13 => Tree::Cat((0..self.rng.usize(1..5)).map(|_| self.tree(depth - 1)).collect()),
-            14..=16 => {
-                let all = (0..self.rng.usize(2..4)).map(|_| self.tree(depth - 1)).collect();
-                Tree::Plain(Box::new(Tree::Alt(all)))
-            }
-            17 => Tree::Fold(Box::new(self.tree(depth - 1))),
-            18..=19 => match self.names.pop() {
-                Some(name) => Tree::Named(name, Box::new(self.tree(depth - 1))),
-                None => Tree::Plain(Box::new(self.tree(depth - 1))),
-            },
-            _ => {
-                // The ip group may not repeat.
-                let names = std::mem::take(&mut self.names);
-                self.names = names.iter().copied().filter(|n| *n != "ip").collect();
-                let body = self.tree(depth - 1);
-                if names.contains(&"ip") {
-                    self.names.push("ip");
-                }
-                let (min, max) = match self.rng.u32(..6) {
-                    0..=1 => (0, None),
-                    2 => (1, None),
-                    3 => (0, Some(1)),
-                    4 => (self.rng.u32(..3), None),
-                    _ => {
-                        let min = self.rng.u32(..3);
-                        (min, Some(min + self.rng.u32(..3)))
-                    }
-                };
-                if self.full_loops && may_be_empty(&body) {
-                    return body;
-                }
-                Tree::Repeat(Box::new(body), min, max, self.rng.bool())
-            }
-        }
-    }
-
-    fn line(&mut self) -> Vec<u8> {
-        let alphabet: &[u8] =
-            [&b"ab"[..], b"aA b1", BYTES, b"a \nbc-]", b"ab\x00\xff1_"][self.rng.usize(..5)];
-        let most = if self.rng.u32(..8) == 0 { 60 } else { 12 };
-        let len = self.rng.usize(..most);
-        (0..len).map(|_| alphabet[self.rng.usize(..alphabet.len())]).collect()
-    }
-}
-
-fn may_be_empty(tree: &Tree) -> bool {
-    match tree {
-        Tree::Empty | Tree::Look(_) => true,
-        Tree::Byte(_) | Tree::Class(_) => false,
-        Tree::Plain(t) | Tree::Fold(t) | Tree::Named(_, t) => may_be_empty(t),
-        Tree::Cat(all) => all.iter().all(may_be_empty),
-        Tree::Alt(all) => all.iter().any(may_be_empty),
-        Tree::Repeat(t, min, ..) => *min == 0 || may_be_empty(t),
-    }
-}
-
-/// Writes the tree as a pattern.
-fn write(tree: &Tree, out: &mut String) {
-    match tree {
-        Tree::Empty => {}
-        Tree::Byte(b @ (b'.' | b'\\' | b'^' | b'$')) => write!(out, "\\{}", char::from(*b)).unwrap(),
-        Tree::Byte(b'\n') => out.push_str("\\n"),
-        Tree::Byte(b) if *b == 0 || *b >= 0x80 => write!(out, "\\x{b:02x}").unwrap(),
-        Tree::Byte(b) => out.push(char::from(*b)),
-        Tree::Class(class) => out.push_str(class),
-        Tree::Look(look) => out.push_str(look),
-        Tree::Plain(t) => {
-            out.push_str("(?:");
-            write(t, out);
-            out.push(')');
-        }
-        Tree::Fold(t) => {
-            out.push_str("(?i:");
-            write(t, out);
-            out.push(')');
-        }
-        Tree::Named(name, t) => {
-            write!(out, "(?P<{name}>").unwrap();
-            write(t, out);
-            out.push(')');
-        }
-        Tree::Cat(all) => all.iter().for_each(|t| write(t, out)),
-        Tree::Alt(all) => all.iter().enumerate().for_each(|(i, t)| {
-            out.push_str(if i > 0 { "|" } else { "" });
-            write(t, out);
-        }),
-        Tree::Repeat(t, min, max, greedy) => {
-            let single = matches!(**t, Tree::Byte(_) | Tree::Class(_));
-            out.push_str(if single { "" } else { "(?:" });
-            write(t, out);
-            out.push_str(if single { "" } else { ")" });
-            match (min, max) {
-                (0, None) => out.push('*'),
-                (1, None) => out.push('+'),
-                (0, Some(1)) => out.push('?'),
-                (min, None) => write!(out, "{{{min},}}").unwrap(),
-                (min, Some(max)) if min == max => write!(out, "{{{min}}}").unwrap(),
-                (min, Some(max)) => write!(out, "{{{min},{max}}}").unwrap(),
-            }
-            out.push_str(if *greedy { "" } else { "?" });
-        }
-    }
-}
 
 fn reference(pattern: &str) -> Regex {
-    RegexBuilder::new(pattern).unicode(false).build().unwrap_or_else(|e| panic!("{pattern:?}: {e}"))
+    RegexBuilder::new(pattern).unicode(false).build().unwrap()
 }
 
 fn number(name: &str, default: u64) -> u64 {
@@ -178,7 +24,6 @@ fn number(name: &str, default: u64) -> u64 {
 fn finds_what_the_regex_crate_finds() {
     let seed = number("PATTERN_SEED", 0x6d65_6601);
     let cases = number("PATTERN_CASES", 200_000);
-    println!("PATTERN_SEED={seed}");
     let mut maker = Maker { rng: fastrand::Rng::with_seed(seed), names: vec![], full_loops: false };
     let mut scratch = Scratch::for_patterns(std::iter::empty());
     let (mut done, mut matches, mut groups) = (0, 0, 0);
@@ -217,6 +62,166 @@ fn finds_what_the_regex_crate_finds() {
             done += 1;
         }
     }
-    println!("{done} cases, {matches} matches, {groups} groups");
     assert!(matches > cases / 4 && groups > cases / 20, "the cases do not test enough: {matches}, {groups}");
+}
+
+/// Where the ip group stands on one path.
+type Ip = Option<(usize, usize)>;
+
+/// Follows every path through a pattern, in order of preference.
+struct Walker<'a> {
+    text: &'a [u8],
+    classes: &'a mut Vec<(String, Regex)>,
+    /// Steps left; below 0 the case is too large to be tested this way.
+    left: i64,
+}
+
+impl Walker<'_> {
+    fn is_in(&mut self, class: &str, fold: bool, byte: u8) -> bool {
+        let name = format!("{}^{class}$", if fold { "(?i)" } else { "" });
+        let at = self.classes.iter().position(|(n, _)| *n == name).unwrap_or_else(|| {
+            self.classes.push((name.clone(), reference(&name)));
+            self.classes.len() - 1
+        });
+        self.classes[at].1.is_match(&[byte])
+    }
+
+    fn walk(
+        &mut self,
+        tree: &Tree,
+        at: usize,
+        fold: bool,
+        ip: Ip,
+        then: &mut dyn FnMut(&mut Self, usize, Ip),
+    ) {
+        self.left -= 1;
+        if self.left < 0 {
+            return;
+        }
+        match tree {
+            Tree::Empty => then(self, at, ip),
+            Tree::Byte(b) => {
+                let same = |x: &u8| if fold { x.eq_ignore_ascii_case(b) } else { x == b };
+                if self.text.get(at).is_some_and(same) {
+                    then(self, at + 1, ip);
+                }
+            }
+            Tree::Class(class) => {
+                if self.text.get(at).is_some_and(|&b| self.is_in(class, fold, b)) {
+                    then(self, at + 1, ip);
+                }
+            }
+            Tree::Look(look) => {
+                let word = |i: Option<usize>| {
+                    i.and_then(|i| self.text.get(i)).is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_')
+                };
+                let boundary = word(at.checked_sub(1)) != word(Some(at));
+                let holds = match *look {
+                    "^" => at == 0,
+                    "$" => at == self.text.len(),
+                    r"\b" => boundary,
+                    _ => !boundary,
+                };
+                if holds {
+                    then(self, at, ip);
+                }
+            }
+            Tree::Plain(t) => self.walk(t, at, fold, ip, then),
+            Tree::Fold(t) => self.walk(t, at, true, ip, then),
+            Tree::Named(_, t) => self.walk(t, at, fold, ip, &mut |w, end, _| then(w, end, Some((at, end)))),
+            Tree::Cat(all) => self.sequence(all, at, fold, ip, then),
+            Tree::Alt(all) => all.iter().for_each(|t| self.walk(t, at, fold, ip, then)),
+            Tree::Repeat(t, min, max, greedy) => {
+                let counts = (*min, max.unwrap_or(u32::MAX), *greedy);
+                self.times(t, 0, counts, at, fold, ip, then);
+            }
+        }
+    }
+
+    fn sequence(
+        &mut self,
+        all: &[Tree],
+        at: usize,
+        fold: bool,
+        ip: Ip,
+        then: &mut dyn FnMut(&mut Self, usize, Ip),
+    ) {
+        match all.split_first() {
+            None => then(self, at, ip),
+            Some((first, rest)) => {
+                self.walk(first, at, fold, ip, &mut |w, at, ip| w.sequence(rest, at, fold, ip, then));
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "a test: what repeats, and the state of the walk")]
+    fn times(
+        &mut self,
+        tree: &Tree,
+        done: u32,
+        (min, max, greedy): (u32, u32, bool),
+        at: usize,
+        fold: bool,
+        ip: Ip,
+        then: &mut dyn FnMut(&mut Self, usize, Ip),
+    ) {
+        if done >= min && !greedy {
+            then(self, at, ip);
+        }
+        if done < max {
+            self.walk(tree, at, fold, ip, &mut |w, at, ip| {
+                w.times(tree, done + 1, (min, max, greedy), at, fold, ip, then);
+            });
+        }
+        if done >= min && greedy {
+            then(self, at, ip);
+        }
+    }
+}
+
+#[test]
+fn shows_every_other_reading() {
+    let seed = number("PATTERN_SEED", 0x6d65_6603);
+    let cases = number("PATTERN_CASES", 200_000) / 10;
+    let mut maker = Maker { rng: fastrand::Rng::with_seed(seed), names: vec![], full_loops: true };
+    let mut scratch = Scratch::for_patterns(std::iter::empty());
+    let mut classes = Vec::new();
+    let (mut done, mut several, mut too_many) = (0, 0, 0);
+    while done < cases {
+        let ip = Tree::Named("ip", Box::new(maker.tree(2)));
+        let tree = Tree::Cat(vec![maker.tree(3), ip, maker.tree(2)]);
+        let mut text = String::new();
+        write(&tree, &mut text);
+        let ours = Pattern::new(&text, true).unwrap();
+        for _ in 0..6 {
+            let line = maker.line();
+            let mut spans: Vec<(usize, usize)> = Vec::new();
+            let mut walker = Walker { text: &line, classes: &mut classes, left: 20_000 };
+            for begin in 0..=line.len() {
+                walker.walk(&tree, begin, false, None, &mut |_, _, ip| {
+                    let span = ip.unwrap();
+                    if spans.iter().all(|s| s.0 != span.0) {
+                        spans.push(span);
+                    }
+                });
+            }
+            if walker.left < 0 {
+                continue;
+            }
+            let mut got = Vec::new();
+            let mut all = true;
+            if let Some(found) = ours.find(&line, &mut scratch) {
+                let ip = found.get(Group::Ip).unwrap();
+                got.push((ip.start, ip.end));
+                all = ours.other_readings(&line, &found, &mut scratch, &mut |r| got.push((r.start, r.end)));
+            }
+            let show = || format!("{text:?} on b\"{}\", PATTERN_SEED={seed}", line.escape_ascii());
+            let want = &spans[..spans.len().min(1 + MAX_READINGS)];
+            assert_eq!((got.as_slice(), all), (want, want.len() == spans.len()), "{}", show());
+            several += u64::from(spans.len() > 1);
+            too_many += u64::from(!all);
+            done += 1;
+        }
+    }
+    assert!(several > cases / 20 && too_many > 0, "the cases do not test enough: {several}, {too_many}");
 }

@@ -29,7 +29,7 @@ pub(super) fn ends(text: &[u8], at: usize) -> Ends {
         let inner = text.get(at + 1..).unwrap_or_default();
         let inner = inner.get(..inner.len().min(MAX)).unwrap_or_default();
         let len = inner.iter().position(|&b| b == b']').unwrap_or(0);
-        let good = inner.get(..len).is_some_and(|a| a.first() != Some(&b'[') && parse_addr(a).is_some());
+        let good = inner.get(..len).is_some_and(|a| parse_addr(a).is_some() && zone_is_plain(a));
         return Ends { full: good.then_some(at + len + 2), short: None };
     }
     if !(first.is_ascii_hexdigit() || first == b':') || !begins_word(text.get(..at).unwrap_or_default()) {
@@ -39,6 +39,31 @@ pub(super) fn ends(text: &[u8], at: usize) -> Ends {
         Some(len) => Ends { full: ends_word(text, at + len).then_some(at + len), short: None },
         None => v6(text, at),
     }
+}
+
+/// Whether what follows the `%` of an address in brackets, if anything, is a zone: no second address hides there.
+fn zone_is_plain(addr: &[u8]) -> bool {
+    addr.iter().skip_while(|b| **b != b'%').skip(1).all(is_zone)
+}
+
+fn is_zone(b: &u8) -> bool {
+    b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')
+}
+
+/// Whether another address than that at `found` may stand in the text, judged by its dots and colons alone.
+/// Addresses do not overlap, but for the same one with and without its brackets.
+pub(super) fn another_possible(text: &[u8], found: core::ops::Range<usize>) -> bool {
+    let (mut dots, mut colons) = (0, 0);
+    for part in [text.get(..found.start), text.get(found.end..)] {
+        let part = part.unwrap_or_default();
+        for at in memchr::memchr2_iter(b'.', b':', part) {
+            *(if part.get(at) == Some(&b'.') { &mut dots } else { &mut colons }) += 1;
+            if dots > 2 || colons > 1 {
+                return true;
+            }
+        }
+    }
+    false
 }
 
 /// Whether an address may begin behind `before`. A colon is fine behind a label (`client:`), not behind hex digits or
@@ -69,23 +94,29 @@ fn ends_word(text: &[u8], at: usize) -> bool {
 
 /// Length of the dotted quad at the head of `text`.
 fn v4_len(text: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    for part in 0..4 {
-        if part > 0 {
-            if text.get(at) != Some(&b'.') {
-                return None;
+    let (mut parts, mut digits, mut number) = (1, 0, 0u16);
+    let mut len = 0;
+    for &b in text {
+        match b {
+            b'0'..=b'9' => {
+                if digits > 0 && number == 0 {
+                    return None;
+                }
+                digits += 1;
+                number = number * 10 + u16::from(b - b'0');
+                if number > 255 {
+                    return None;
+                }
             }
-            at += 1;
+            b'.' if digits > 0 && parts < 4 => {
+                parts += 1;
+                (digits, number) = (0, 0);
+            }
+            _ => break,
         }
-        let rest = text.get(at..)?;
-        let len = rest.iter().take(4).take_while(|b| b.is_ascii_digit()).count();
-        let number = rest.iter().take(len).fold(0u32, |n, b| n * 10 + u32::from(b - b'0'));
-        if len == 0 || len > 3 || number > 255 || (len > 1 && rest.first() == Some(&b'0')) {
-            return None;
-        }
-        at += len;
+        len += 1;
     }
-    Some(at)
+    (parts == 4 && digits > 0).then_some(len)
 }
 
 /// The ends of an IPv6 address at `at`, its left side being looked at already.
@@ -100,10 +131,7 @@ fn v6(text: &[u8], at: usize) -> Ends {
     }
     let good = |len: usize| ends_word(text, at + len) && rest.get(..len).and_then(parse_addr).is_some();
     let zone = match rest.get(word.len()..) {
-        Some([b'%', zone @ ..]) => {
-            let is_zone = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-            1 + zone.iter().position(|b| !is_zone(b)).unwrap_or(zone.len())
-        }
+        Some([b'%', zone @ ..]) => 1 + zone.iter().position(|b| !is_zone(b)).unwrap_or(zone.len()),
         _ => 0,
     };
     if zone > 1 {
@@ -170,6 +198,7 @@ mod tests {
             ("[fe80::1%eth0]", 0, "[fe80::1%eth0]", ""),
             ("[1.2.3.4", 0, "", ""),
             ("[[::1]]", 0, "", ""),
+            ("[fe80::1%x:1.2.3.4]", 0, "", ""),
             ("[]", 0, "", ""),
             ("[", 0, "", ""),
             ("host", 0, "", ""),
@@ -193,11 +222,13 @@ mod tests {
         let chars = b"12af:::..[]%gx -";
         for _ in 0..100_000 {
             let text: Vec<u8> = (0..rng.usize(..14)).map(|_| chars[rng.usize(..chars.len())]).collect();
-            let mut busy_until = [0; 2];
+            let (mut busy_until, mut bracket) = ([0; 2], 0);
             for at in 0..text.len() {
                 let found = ends(&text, at);
                 let Some(end) = found.full.max(found.short) else { continue };
                 let busy = &mut busy_until[usize::from(text[at] == b'[')];
+                assert!(text[at] == b'[' || at >= bracket || text[at - 1] == b'[');
+                bracket = if text[at] == b'[' { end } else { bracket };
                 assert!(at >= *busy, "{:?} at {at}", String::from_utf8_lossy(&text));
                 *busy = end;
             }

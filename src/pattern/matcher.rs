@@ -6,24 +6,14 @@
 use super::addr;
 use super::parse::Look;
 use super::pike::Pike;
-use super::program::{Inst, NONE, Order, Program};
-use super::set;
+use super::program::{IP_BEGIN, Inst, NONE, Order, Program};
+use super::{Captures, SLOTS, set};
 use memchr::{memchr, memrchr};
 
 /// Longest text that is matched, in bytes: positions are 16 bits wide.
 pub(super) const MAX_TEXT: usize = 65_000;
-/// Slots of captures a program may have: two for each group.
-pub(super) const SLOTS: usize = 14;
 /// Ways not yet tried that the quick matcher keeps.
 const STACK: usize = 128;
-
-/// Where a match and its groups stand.
-#[derive(Clone, Copy)]
-pub(super) struct Found {
-    pub(super) begin: usize,
-    pub(super) end: usize,
-    pub(super) slots: [u16; SLOTS],
-}
 
 /// Working memory for matching, made once for a set of patterns and used for one text at a time.
 pub struct Scratch {
@@ -73,31 +63,20 @@ impl Entry {
     const NOTHING: Entry = Entry::Restore { slot: u8::MAX, old: NONE };
 }
 
-/// How an attempt ended.
-enum Outcome {
-    Match(usize),
-    Fail,
-    /// Too much work or too many ways: nothing is known.
-    GaveUp,
-}
-
 /// Finds the leftmost match in which the ip group begins at none of the positions `skip`.
 /// Of those that begin there, the one that the pattern prefers.
-pub(super) fn search(program: &Program, text: &[u8], scratch: &mut Scratch, skip: &[u16]) -> Option<Found> {
+pub(super) fn search(
+    program: &Program,
+    text: &[u8],
+    scratch: &mut Scratch,
+    skip: &[u16],
+) -> Option<Captures> {
     if text.len() > MAX_TEXT {
         return None;
     }
-    let mut quick = Quick {
-        program,
-        text,
-        skip,
-        stack: &mut scratch.stack,
-        depth: 0,
-        slots: [NONE; SLOTS],
-        fuel: i32::try_from(text.len()).map_or(i32::MAX, |n| 4 * n + 500),
-    };
-    #[cfg(test)]
-    let fuel = quick.fuel;
+    let fuel = i32::try_from(text.len()).map_or(0, |n| 4 * n + 500);
+    let slots = [NONE; SLOTS];
+    let mut quick = Quick { program, text, skip, stack: &mut scratch.stack, depth: 0, slots, fuel };
     let answer = quick.search();
     #[cfg(test)]
     {
@@ -117,6 +96,7 @@ pub(super) fn search(program: &Program, text: &[u8], scratch: &mut Scratch, skip
     }
 }
 
+/// Too much work or too many ways: nothing is known.
 struct GaveUp;
 
 struct Quick<'a> {
@@ -126,20 +106,24 @@ struct Quick<'a> {
     stack: &'a mut [Entry; STACK],
     depth: usize,
     slots: [u16; SLOTS],
-    /// Steps left.
+    /// Steps left; below 0 the search is given up. What takes no byte and leads to no other way is not counted:
+    /// there is less of it than instructions.
     fuel: i32,
 }
 
 impl Quick<'_> {
     /// Tries each position at which a match may begin.
-    fn search(&mut self) -> Result<Option<Found>, GaveUp> {
+    fn search(&mut self) -> Result<Option<Captures>, GaveUp> {
         let mut begin = 0;
         loop {
-            match self.attempt(begin) {
-                Outcome::Match(end) => return Ok(Some(Found { begin, end, slots: self.slots })),
-                Outcome::GaveUp => return Err(GaveUp),
-                Outcome::Fail if self.program.anchored => return Ok(None),
-                Outcome::Fail => {}
+            if let Some(end) = self.attempt(begin) {
+                return Ok(Some(Captures { begin: narrow(begin), end: narrow(end), slots: self.slots }));
+            }
+            if self.fuel < 0 {
+                return Err(GaveUp);
+            }
+            if self.program.anchored {
+                return Ok(None);
             }
             match self.next_begin(begin + 1) {
                 Some(next) => begin = next,
@@ -170,45 +154,89 @@ impl Quick<'_> {
         self.fuel = self.fuel.saturating_sub(1 + i32::try_from(bytes / 8).unwrap_or(i32::MAX));
     }
 
-    /// Matches at `begin`.
-    fn attempt(&mut self, begin: usize) -> Outcome {
+    /// The end of the match at `begin`. If there is none, `fuel` tells whether that is certain.
+    fn attempt(&mut self, begin: usize) -> Option<usize> {
         self.depth = 0;
         let program = self.program;
         let (mut pc, mut at) = (0, begin);
         loop {
-            self.fuel -= 1;
-            let Some(inst) = program.code.get(pc) else { return Outcome::Fail };
-            let step = match *inst {
-                Inst::Match => return Outcome::Match(at),
-                Inst::Lit { fold, len, at: lit, .. } => is_at(self.text, at, program.bytes(lit, len), fold)
-                    .then_some((pc + 1, at + usize::from(len))),
-                Inst::Set(set) => match self.text.get(at) {
-                    Some(&b) if program.set(set).has(b) => Some((pc + 1, at + 1)),
-                    _ => None,
-                },
-                Inst::Loop { order, set, then } => {
-                    let most = at + self.run(set, at);
-                    match order {
-                        Order::Sure => Some((pc + 1, most)),
-                        Order::Greedy => self.back(pc, then, at, most),
-                        Order::Lazy => self.ahead(pc, then, at, most),
+            // Each arm goes on with the next instruction, or falls out of the match to try another way.
+            match *program.code.get(pc)? {
+                Inst::Match => return Some(at),
+                Inst::Lit { fold, len, at: lit, .. } => {
+                    if is_at(self.text, at, program.bytes(lit, len), fold) {
+                        (pc, at) = (pc + 1, at + usize::from(len));
+                        continue;
                     }
                 }
-                Inst::Fork { first, second, .. } => {
-                    self.push(Entry::Go { pc: second, at: narrow(at) });
-                    Some((usize::from(first), at))
+                Inst::Set(set) => {
+                    if self.text.get(at).is_some_and(|&b| program.set(set).has(b)) {
+                        (pc, at) = (pc + 1, at + 1);
+                        continue;
+                    }
                 }
-                Inst::Jump(to) => Some((usize::from(to), at)),
-                Inst::Save(slot) => self.save(slot, at).then_some((pc + 1, at)),
-                Inst::Look(look) => holds(look, self.text, at).then_some((pc + 1, at)),
-                Inst::Addr { .. } => self.address(pc, at),
-            };
-            match step.or_else(|| self.other_way()) {
-                _ if self.fuel < 0 => return Outcome::GaveUp,
-                Some(next) => (pc, at) = next,
-                None => return Outcome::Fail,
+                Inst::Loop { order, set, then } => {
+                    let most = at + self.run(set, at);
+                    let end = match order {
+                        Order::Sure => Some(most),
+                        Order::Greedy => self.back(pc, then, at, most),
+                        Order::Lazy => self.ahead(pc, then, at, most),
+                    };
+                    if let Some(end) = end.filter(|_| self.fuel >= 0) {
+                        (pc, at) = (pc + 1, end);
+                        continue;
+                    }
+                }
+                Inst::Fork { sure, first, second } => {
+                    self.fuel -= 1;
+                    (pc, at) = self.fork(sure, first, second, at);
+                    if self.fuel >= 0 {
+                        continue;
+                    }
+                }
+                Inst::Jump(to) => {
+                    pc = to.into();
+                    continue;
+                }
+                Inst::Save(slot) => {
+                    if self.save(slot, at) {
+                        pc += 1;
+                        continue;
+                    }
+                }
+                Inst::Look(look) => {
+                    if holds(look, self.text, at) {
+                        pc += 1;
+                        continue;
+                    }
+                }
+                Inst::Addr { .. } => {
+                    if let Some(end) = self.address(pc, at) {
+                        (pc, at) = (pc + 1, end);
+                        continue;
+                    }
+                }
+            }
+            (pc, at) = self.other_way()?;
+        }
+    }
+
+    /// The way to go first; the other is kept. A literal that decides the matter is looked at right away.
+    #[inline]
+    fn fork(&mut self, sure: bool, first: u16, second: u16, at: usize) -> (usize, usize) {
+        let program = self.program;
+        let mut go = (usize::from(first), at);
+        if let Some(&Inst::Lit { fold, len, at: lit, .. }) = program.code.get(go.0) {
+            if !is_at(self.text, at, program.bytes(lit, len), fold) {
+                return (usize::from(second), at);
+            }
+            go = (go.0 + 1, at + usize::from(len));
+            if sure {
+                return go;
             }
         }
+        self.push(Entry::Go { pc: second, at: narrow(at) });
+        go
     }
 
     /// Keeps a way for later. Without room for it the attempt is given up.
@@ -224,7 +252,7 @@ impl Quick<'_> {
 
     /// The last way that was kept and leads anywhere.
     fn other_way(&mut self) -> Option<(usize, usize)> {
-        loop {
+        while self.fuel >= 0 {
             self.depth = self.depth.checked_sub(1)?;
             self.fuel -= 1;
             match *self.stack.get(self.depth)? {
@@ -235,19 +263,20 @@ impl Quick<'_> {
                     }
                 }
                 Entry::Back { pc, lo, hi } => {
-                    let next = self.back(pc.into(), self.then(pc), lo.into(), hi.into());
-                    if next.is_some() || self.fuel < 0 {
-                        return next;
+                    let end = self.back(pc.into(), self.then(pc), lo.into(), hi.into());
+                    if let Some(end) = end {
+                        return Some((usize::from(pc) + 1, end));
                     }
                 }
                 Entry::Ahead { pc, lo, hi } => {
-                    let next = self.ahead(pc.into(), self.then(pc), lo.into(), hi.into());
-                    if next.is_some() || self.fuel < 0 {
-                        return next;
+                    let end = self.ahead(pc.into(), self.then(pc), lo.into(), hi.into());
+                    if let Some(end) = end {
+                        return Some((usize::from(pc) + 1, end));
                     }
                 }
             }
         }
+        None
     }
 
     /// The literal that must follow the loop at `pc`.
@@ -260,7 +289,7 @@ impl Quick<'_> {
 
     fn save(&mut self, slot: u8, at: usize) -> bool {
         let at = narrow(at);
-        if slot == super::program::IP_BEGIN && self.skip.contains(&at) {
+        if slot == IP_BEGIN && self.skip.contains(&at) {
             return false;
         }
         if let Some(value) = self.slots.get_mut(usize::from(slot)) {
@@ -272,12 +301,21 @@ impl Quick<'_> {
         true
     }
 
-    fn address(&mut self, pc: usize, at: usize) -> Option<(usize, usize)> {
+    fn address(&mut self, pc: usize, at: usize) -> Option<usize> {
         let ends = addr::ends(self.text, at);
-        if let (Some(_), Some(short)) = (ends.full, ends.short) {
-            self.push(Entry::Go { pc: narrow(pc + 1), at: narrow(short) });
+        let end = ends.full.or(ends.short)?;
+        if !self.save(IP_BEGIN, at) {
+            return None;
         }
-        ends.full.or(ends.short).map(|end| (pc + 1, end))
+        if let Some(short) = ends.short.filter(|_| ends.full.is_some()) {
+            // Taken in reverse: the slot of the end is set, matching goes on there, the slot is put back.
+            let slot = IP_BEGIN + 1;
+            self.push(Entry::Restore { slot, old: self.slots[usize::from(slot)] });
+            self.push(Entry::Go { pc: narrow(pc + 1), at: narrow(short) });
+            self.push(Entry::Restore { slot, old: narrow(short) });
+        }
+        self.save(IP_BEGIN + 1, end);
+        Some(end)
     }
 
     /// How many bytes from `at` on are in the set.
@@ -295,7 +333,7 @@ impl Quick<'_> {
     }
 
     /// Ends the loop at `pc` at the last position from `lo` to `hi` where it is worth to go on; keeps the others.
-    fn back(&mut self, pc: usize, then: u16, lo: usize, hi: usize) -> Option<(usize, usize)> {
+    fn back(&mut self, pc: usize, then: u16, lo: usize, hi: usize) -> Option<usize> {
         let at = match self.program.code.get(usize::from(then)) {
             Some(&Inst::Lit { len, rare, at, .. }) => {
                 let lit = self.program.bytes(at, len);
@@ -320,11 +358,11 @@ impl Quick<'_> {
         if at > lo {
             self.push(Entry::Back { pc: narrow(pc), lo: narrow(lo), hi: narrow(at - 1) });
         }
-        Some((pc + 1, at))
+        Some(at)
     }
 
     /// Ends the loop at `pc` at the first position from `lo` to `hi` where it is worth to go on; keeps the others.
-    fn ahead(&mut self, pc: usize, then: u16, lo: usize, hi: usize) -> Option<(usize, usize)> {
+    fn ahead(&mut self, pc: usize, then: u16, lo: usize, hi: usize) -> Option<usize> {
         let at = match self.program.code.get(usize::from(then)) {
             Some(&Inst::Lit { len, rare, at, .. }) => {
                 let lit = self.program.bytes(at, len);
@@ -350,7 +388,7 @@ impl Quick<'_> {
         if at < hi {
             self.push(Entry::Ahead { pc: narrow(pc), lo: narrow(at + 1), hi: narrow(hi) });
         }
-        Some((pc + 1, at))
+        Some(at)
     }
 }
 

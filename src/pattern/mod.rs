@@ -7,6 +7,8 @@
 //! what has no counterpart there is `<HOST>` (see `addr`). Knows nothing of rules, logs or bans.
 
 mod addr;
+mod advice;
+mod class;
 mod literals;
 mod matcher;
 mod parse;
@@ -17,8 +19,7 @@ mod set;
 mod tests;
 
 use core::ops::Range;
-use matcher::{Found, SLOTS, narrow};
-use program::{Inst, NONE, Program};
+use program::{IP_BEGIN, Inst, NONE, Program};
 
 pub use matcher::Scratch;
 
@@ -118,11 +119,13 @@ impl Pattern {
     /// The leftmost match; of several beginning there, the one that the pattern prefers.
     /// Texts of more than 65,000 bytes do not match.
     pub fn find(&self, text: &[u8], scratch: &mut Scratch) -> Option<Captures> {
+        if !self.program.may_match(text) {
+            return None;
+        }
         if self.scan && !self.required().any(|needle| memchr::memmem::find(text, needle).is_some()) {
             return None;
         }
-        let found = matcher::search(&self.program, text, scratch, &[])?;
-        Some(self.captures(&found))
+        matcher::search(&self.program, text, scratch, &[])
     }
 
     /// Whether the pattern matches somewhere in `text`.
@@ -134,7 +137,8 @@ impl Pattern {
     /// in which that group begins elsewhere than in `found` and in those shown before, in order of preference.
     /// Returns false if there are more than `MAX_READINGS`. Patterns that may match without an ip group show none.
     ///
-    /// The same address can be read with and without its brackets: compare addresses, not positions.
+    /// The same address can be read with and without its brackets: compare addresses, not positions. If `<HOST>` is the
+    /// only ip group and the line holds no other address, that second way to read the same one may be left out.
     #[must_use]
     pub fn other_readings(
         &self,
@@ -146,17 +150,19 @@ impl Pattern {
         if self.program.one_reading {
             return true;
         }
-        let mut seen = [found.slots[Group::Ip as usize * 2]; MAX_READINGS + 2];
-        for n in 1..seen.len() {
-            let skip = seen.get(..n).unwrap_or_default();
-            let Some(other) = matcher::search(&self.program, text, scratch, skip) else { return true };
-            let Some(ip) = self.captures(&other).get(Group::Ip).filter(|_| n <= MAX_READINGS) else {
-                return false;
-            };
-            seen[n] = narrow(ip.start);
-            each(ip);
+        let ip = found.get(Group::Ip).unwrap_or_default();
+        if self.program.addresses_only && !addr::another_possible(text, ip) {
+            return true;
         }
-        false
+        let mut seen = [found.slots[usize::from(IP_BEGIN)]; MAX_READINGS + 1];
+        for n in 1..=MAX_READINGS {
+            let Some(other) = matcher::search(&self.program, text, scratch, &seen[..n]) else { return true };
+            seen[n] = other.slots[usize::from(IP_BEGIN)];
+            if let Some(ip) = other.get(Group::Ip) {
+                each(ip);
+            }
+        }
+        matcher::search(&self.program, text, scratch, &seen).is_none()
     }
 
     /// Literals of which at least one stands in every text that matches; none if there are no such literals.
@@ -169,21 +175,14 @@ impl Pattern {
     pub fn heap_size(&self) -> usize {
         self.program.heap_size() + self.needles.len()
     }
-
-    fn captures(&self, found: &Found) -> Captures {
-        let mut slots = [NONE; SLOTS];
-        for (to, &from) in slots.chunks_exact_mut(2).zip(&self.program.slot_of) {
-            if let Some(pair) = found.slots.get(usize::from(from)..usize::from(from) + 2) {
-                to.copy_from_slice(pair);
-            }
-        }
-        Captures { begin: narrow(found.begin), end: narrow(found.end), slots }
-    }
 }
 
+/// Slots of captures: two for each group.
+const SLOTS: usize = 2 * Group::ALL.len();
+
 /// Where a match and its groups stand in the text.
-#[derive(Clone)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 pub struct Captures {
     begin: u16,
     end: u16,

@@ -7,8 +7,9 @@
 //! end. That is sound because addresses of one kind never overlap (see `addr`), so no two ends share a state.
 
 use super::addr;
-use super::matcher::{Found, SLOTS, holds, narrow};
+use super::matcher::{holds, narrow};
 use super::program::{IP_BEGIN, Inst, NONE, Order, Program};
+use super::{Captures, SLOTS};
 
 /// Slots of a thread: where the match begins, then the captures.
 type Slots = [u16; SLOTS + 1];
@@ -54,12 +55,15 @@ impl List {
         }
     }
 
-    fn get(&self, i: usize) -> Option<(Thread, Slots)> {
-        let thread = *self.threads.get(..self.len)?.get(i)?;
+    fn thread(&self, i: usize) -> Option<Thread> {
+        self.threads.get(..self.len)?.get(i).copied()
+    }
+
+    fn slots(&self, i: usize) -> Slots {
         let mut slots = [NONE; SLOTS + 1];
-        let from = self.slots.get(i * self.stride..(i + 1) * self.stride)?;
-        slots.get_mut(..self.stride)?.copy_from_slice(from);
-        Some((thread, slots))
+        let from = self.slots.get(i * self.stride..(i + 1) * self.stride).unwrap_or_default();
+        slots.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+        slots
     }
 }
 
@@ -120,7 +124,7 @@ impl Pike {
     }
 
     /// As `matcher::search`; the memory was made to fit.
-    pub(super) fn search(&mut self, program: &Program, text: &[u8], skip: &[u16]) -> Option<Found> {
+    pub(super) fn search(&mut self, program: &Program, text: &[u8], skip: &[u16]) -> Option<Captures> {
         let search = Search { program, text, skip };
         #[cfg(test)]
         {
@@ -154,8 +158,8 @@ impl Pike {
     /// Appends what `follow` put into `next` to `now`.
     fn merge(&mut self) {
         for i in 0..self.next.len {
-            if let Some((thread, slots)) = self.next.get(i) {
-                self.now.push(thread, &slots);
+            if let Some(thread) = self.next.thread(i) {
+                self.now.push(thread, &self.next.slots(i));
             }
         }
         self.next.len = 0;
@@ -163,22 +167,22 @@ impl Pike {
 
     /// Lets each thread take the byte at `at`. Returns the match of the first that is complete here; those behind
     /// it are dropped.
-    fn step(&mut self, search: &Search, at: usize) -> Option<Found> {
+    fn step(&mut self, search: &Search, at: usize) -> Option<Captures> {
         let program = search.program;
         let byte = search.text.get(at).copied();
         for i in 0..self.now.len {
-            let (thread, mut slots) = self.now.get(i)?;
             #[cfg(test)]
             {
                 self.steps += 1;
             }
+            let thread = self.now.thread(i)?;
             let pc = usize::from(thread.pc);
-            let inst = program.code.get(pc)?;
+            let inst = *program.code.get(pc)?;
             if matches!(inst, Inst::Match) {
-                return Some(found(&slots, at));
+                return Some(captures(&self.now.slots(i), at));
             }
             let Some(byte) = byte else { continue };
-            match *inst {
+            let next = match inst {
                 Inst::Lit { fold, len, at: lit, .. } => {
                     let want = program.pool.get(usize::from(lit + thread.part));
                     let byte = if fold { byte.to_ascii_lowercase() } else { byte };
@@ -186,24 +190,29 @@ impl Pike {
                         continue;
                     }
                     let part = thread.part + 1;
-                    if part == u16::from(len) {
-                        self.follow(search, pc + 1, at + 1, &mut slots);
-                    } else if self.reach(program.code.len() + usize::from(lit + part), at + 1) {
-                        self.next.push(Thread { pc: thread.pc, part }, &slots);
+                    if part < u16::from(len) {
+                        if self.reach(program.code.len() + usize::from(lit + part), at + 1) {
+                            self.next.push(Thread { pc: thread.pc, part }, &self.now.slots(i));
+                        }
+                        continue;
                     }
+                    pc + 1
                 }
-                Inst::Set(set) if program.set(set).has(byte) => {
-                    self.follow(search, pc + 1, at + 1, &mut slots)
-                }
-                Inst::Loop { set, .. } if program.set(set).has(byte) => {
-                    self.follow(search, pc, at + 1, &mut slots);
-                }
+                Inst::Set(set) if program.set(set).has(byte) => pc + 1,
+                Inst::Loop { set, .. } if program.set(set).has(byte) => pc,
                 Inst::Addr { .. } if usize::from(thread.part) == at + 1 => {
+                    let mut slots = self.now.slots(i);
+                    slots[usize::from(IP_BEGIN) + 2] = thread.part;
                     self.follow(search, pc + 1, at + 1, &mut slots);
+                    continue;
                 }
-                Inst::Addr { .. } => self.next.push(thread, &slots),
-                _ => {}
-            }
+                Inst::Addr { .. } => {
+                    self.next.push(thread, &self.now.slots(i));
+                    continue;
+                }
+                _ => continue,
+            };
+            self.follow(search, next, at + 1, &mut self.now.slots(i));
         }
         None
     }
@@ -273,19 +282,24 @@ impl Pike {
     }
 
     fn address(&mut self, search: &Search, pc: u16, id: u8, at: usize, slots: &Slots) {
+        if search.skip.contains(&narrow(at)) {
+            return;
+        }
+        let mut slots = *slots;
+        slots[usize::from(IP_BEGIN) + 1] = narrow(at);
         let ends = addr::ends(search.text, at);
         let first = search.program.code.len() + search.program.pool.len() + 3 * usize::from(id);
         let bracket = search.text.get(at) == Some(&b'[');
         for (end, state) in [(ends.full, if bracket { first } else { first + 1 }), (ends.short, first + 2)] {
             if let Some(end) = end.filter(|_| self.reach(state, at)) {
-                self.next.push(Thread { pc, part: narrow(end) }, slots);
+                self.next.push(Thread { pc, part: narrow(end) }, &slots);
             }
         }
     }
 }
 
-fn found(slots: &Slots, end: usize) -> Found {
+fn captures(slots: &Slots, end: usize) -> Captures {
     let mut groups = [NONE; SLOTS];
     groups.iter_mut().zip(slots.iter().skip(1)).for_each(|(to, from)| *to = *from);
-    Found { begin: slots[0].into(), end, slots: groups }
+    Captures { begin: slots[0], end: narrow(end), slots: groups }
 }

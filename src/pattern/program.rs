@@ -7,7 +7,7 @@ use super::set::{self, ByteSet, COMMON};
 
 /// No instruction, no position, no slot.
 pub(super) const NONE: u16 = u16::MAX;
-/// The slot in which the ip group begins, in every program that has one.
+/// The slot in which the ip group begins; each group has two, in the order of `Group::ALL`.
 pub(super) const IP_BEGIN: u8 = 0;
 
 /// One step. Instructions follow each other unless they say otherwise.
@@ -31,7 +31,7 @@ pub(super) enum Inst {
     Save(u8),
     /// A condition on the place.
     Look(Look),
-    /// An address. `id` counts them.
+    /// An address, which is an ip group. `id` counts them.
     Addr { id: u8 },
 }
 
@@ -57,14 +57,16 @@ pub(super) struct Program {
     pub(super) pool: Box<[u8]>,
     /// Sets beyond `COMMON`.
     sets: Box<[ByteSet]>,
-    /// By group: its first slot (even, the end is behind it) or 255.
-    pub(super) slot_of: [u8; Group::ALL.len()],
-    /// Slots in use.
+    /// Slots up to the last one in use.
     pub(super) slots: u8,
     /// Address instructions.
     pub(super) addrs: u8,
     /// Matches begin at the head of the text only.
     pub(super) anchored: bool,
+    /// Every ip group is an address instruction.
+    pub(super) addresses_only: bool,
+    /// So many bytes of the pool must stand at the head of the text.
+    head: u8,
     /// No text has two matches in which the ip group begins at different positions.
     pub(super) one_reading: bool,
 }
@@ -73,24 +75,32 @@ impl Program {
     /// Translates a parsed pattern.
     pub(super) fn new(part: &Part) -> Program {
         let mut b = Builder::default();
-        if part.may & Group::Ip.bit() != 0 {
-            b.slot(Group::Ip);
-        }
         b.node(&part.node);
         b.code.push(Inst::Match);
         let mut program = Program {
             code: b.code.into_boxed_slice(),
             pool: b.pool.into_boxed_slice(),
             sets: b.sets.into_boxed_slice(),
-            slot_of: b.slot_of,
             slots: b.slots,
             addrs: b.addrs,
             anchored: anchored(&part.node),
+            addresses_only: false,
+            head: 0,
             one_reading: false,
         };
+        if let [Inst::Look(Look::Start), Inst::Lit { fold: false, len, at: 0, .. }, ..] = *program.code {
+            program.head = len;
+        }
+        program.addresses_only = !program.code.iter().any(|inst| matches!(inst, Inst::Save(IP_BEGIN)));
         program.look_ahead();
         program.one_reading = part.always & Group::Ip.bit() == 0 || program.has_one_reading();
         program
+    }
+
+    /// Whether a match is possible, judged by the head of the text alone.
+    #[inline]
+    pub(super) fn may_match(&self, text: &[u8]) -> bool {
+        memchr::arch::all::is_prefix(text, self.bytes(0, self.head))
     }
 
     /// The set of this number.
@@ -219,7 +229,7 @@ impl Program {
                 continue;
             }
             match self.code[pc] {
-                Inst::Save(IP_BEGIN) | Inst::Match => {}
+                Inst::Save(IP_BEGIN) | Inst::Addr { .. } | Inst::Match => {}
                 Inst::Fork { sure: true, first, second } => {
                     todo.extend([usize::from(first), usize::from(second)])
                 }
@@ -260,37 +270,21 @@ fn index(pc: usize) -> u16 {
     u16::try_from(pc).unwrap_or(NONE)
 }
 
+#[derive(Default)]
 struct Builder {
     code: Vec<Inst>,
     pool: Vec<u8>,
     sets: Vec<ByteSet>,
-    slot_of: [u8; Group::ALL.len()],
     slots: u8,
     addrs: u8,
     /// The last place that something jumps to: literals must not grow over it.
     label: usize,
 }
 
-impl Default for Builder {
-    fn default() -> Builder {
-        let slot_of = [u8::MAX; Group::ALL.len()];
-        Builder { code: vec![], pool: vec![], sets: vec![], slot_of, slots: 0, addrs: 0, label: 0 }
-    }
-}
-
 impl Builder {
     fn here(&mut self) -> u16 {
         self.label = self.code.len();
         index(self.code.len())
-    }
-
-    fn slot(&mut self, group: Group) -> u8 {
-        let slot = &mut self.slot_of[group as usize];
-        if *slot == u8::MAX {
-            *slot = self.slots;
-            self.slots += 2;
-        }
-        *slot
     }
 
     fn node(&mut self, node: &Node) {
@@ -304,11 +298,13 @@ impl Builder {
             }
             Node::Look(look) => self.code.push(Inst::Look(*look)),
             Node::Addr => {
+                self.slots = self.slots.max(IP_BEGIN + 2);
                 self.code.push(Inst::Addr { id: self.addrs });
                 self.addrs = self.addrs.saturating_add(1);
             }
             Node::Group(group, inner) => {
-                let slot = self.slot(*group);
+                let slot = *group as u8 * 2;
+                self.slots = self.slots.max(slot + 2);
                 self.code.push(Inst::Save(slot));
                 self.node(inner);
                 self.code.push(Inst::Save(slot + 1));
@@ -389,11 +385,11 @@ impl Builder {
     }
 
     fn bounded(&mut self, what: &Node, min: u32, max: u32, greedy: bool) {
-        (0..min).for_each(|_| self.copy(what));
+        (0..min).for_each(|_| self.node(what));
         let mut forks = Vec::new();
         for _ in min..max {
             forks.push(self.fork());
-            self.copy(what);
+            self.node(what);
         }
         let exit = self.here();
         forks.iter().for_each(|&fork| self.enter(fork, index(fork + 1), exit, greedy));
@@ -401,7 +397,7 @@ impl Builder {
 
     fn unbounded(&mut self, what: &Node, min: u32, greedy: bool, empty: bool) {
         if let Some(set) = single(what) {
-            (0..min).for_each(|_| self.copy(what));
+            (0..min).for_each(|_| self.node(what));
             let set = self.set_id(set);
             let order = if greedy { Order::Greedy } else { Order::Lazy };
             self.code.push(Inst::Loop { set, order, then: NONE });
@@ -409,26 +405,22 @@ impl Builder {
         }
         if min == 0 && !empty {
             let fork = self.fork();
-            self.copy(what);
+            self.node(what);
             self.code.push(Inst::Jump(index(fork)));
             let exit = self.here();
             return self.enter(fork, index(fork + 1), exit, greedy);
         }
         // What may match nothing must not be entered again without having taken a byte: (x*)* is ((x*)+)?
         let question = (min == 0).then(|| self.fork());
-        (1..min).for_each(|_| self.copy(what));
+        (1..min).for_each(|_| self.node(what));
         let body = self.here();
-        self.copy(what);
+        self.node(what);
         let plus = self.fork();
         let exit = self.here();
         self.enter(plus, body, exit, greedy);
         if let Some(fork) = question {
             self.enter(fork, index(fork + 1), exit, greedy);
         }
-    }
-
-    fn copy(&mut self, what: &Node) {
-        self.node(what);
     }
 }
 
