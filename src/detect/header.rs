@@ -192,7 +192,9 @@ fn message(text: &[u8]) -> &[u8] {
 
 /// A name that a program may have. The characters that end it or could begin a message are not in it.
 fn is_program(word: &[u8]) -> bool {
-    let fits = |&b: &u8| b.is_ascii_alphanumeric() || b"_./-@+()".contains(&b);
+    let fits = |b: &u8| {
+        b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'/' | b'-' | b'@' | b'+' | b'(' | b')')
+    };
     (1..=PROGRAM_MAX).contains(&word.len()) && word.iter().all(fits)
 }
 
@@ -206,25 +208,33 @@ fn is_level(word: &[u8]) -> bool {
 }
 
 /// A decimal number that fits, nothing else around it.
+#[inline]
 fn number(word: &[u8]) -> Option<u32> {
     if word.is_empty() {
         return None;
     }
-    word.iter().try_fold(0u32, |n, b| match b {
-        b'0'..=b'9' => n.checked_mul(10)?.checked_add(u32::from(b - b'0')),
-        _ => None,
-    })
+    let mut number = 0u32;
+    for b in word {
+        let digit = b.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number.checked_mul(10)?.checked_add(u32::from(digit))?;
+    }
+    Some(number)
 }
 
 /// The part of the line that has not been read.
 struct Text<'a>(&'a [u8]);
 
 impl<'a> Text<'a> {
+    #[inline]
     fn byte(&mut self, want: u8) -> Option<()> {
         let (&first, rest) = self.0.split_first()?;
         (first == want).then(|| self.0 = rest)
     }
 
+    #[inline]
     fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let (head, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
@@ -240,6 +250,7 @@ impl<'a> Text<'a> {
     }
 
     /// Exactly `len` digits.
+    #[inline]
     fn digits(&mut self, len: usize) -> Option<u32> {
         number(self.take(len)?)
     }
