@@ -9,10 +9,9 @@ mod attempts;
 mod extract;
 pub mod header;
 mod scan;
+#[cfg(test)]
 mod tests;
 pub mod tracker;
-
-#[cfg(test)]
 
 use crate::pattern::{Pattern, Scratch};
 use attempts::Attempts;
