@@ -6,6 +6,7 @@
 mod ban;
 mod bans;
 mod check;
+mod daemon;
 mod target;
 mod unban;
 mod version;
@@ -26,6 +27,7 @@ const APPLETS: &[Applet] = &[
     Applet { name: "ban", about: "ban addresses, networks or ranges", run: ban::run },
     Applet { name: "unban", about: "end bans", run: unban::run },
     Applet { name: "bans", about: "list the bans in force", run: bans::run },
+    Applet { name: "daemon", about: "watch the logs and ban who abuses a service", run: daemon::run },
     Applet { name: "check", about: "check configuration and service rules", run: check::run },
     Applet { name: "version", about: "show version and licence", run: version::run },
 ];
