@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// A path in which components may hold `*`, `?` and `[…]`.
 pub struct Glob {
+    text: Box<[u8]>,
     /// Components without slashes; `.` and empty ones are left out.
     parts: Vec<Box<[u8]>>,
 }
@@ -31,7 +32,13 @@ impl Glob {
         if parts.is_empty() || pattern.last() == Some(&b'/') {
             return Err("a directory is no log file");
         }
-        Ok(Glob { parts })
+        Ok(Glob { text: pattern.into(), parts })
+    }
+
+    /// The pattern as it was written.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        &self.text
     }
 
     /// The path, if there is no wildcard in it.

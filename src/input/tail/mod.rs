@@ -179,6 +179,10 @@ impl Tail {
                 // A change of rights opens a directory as its creation does.
                 Fit::Above => self.rescan = true,
                 Fit::File if appeared && !known && !event.mask.contains(Mask::IN_ISDIR) => {
+                    if fresh.len() >= self.recent.limit {
+                        self.rescan = true; // so many at once: see which are the newest
+                        return;
+                    }
                     fresh.push((path, event.mask.contains(Mask::IN_CREATE)));
                     return;
                 }

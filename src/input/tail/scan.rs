@@ -6,8 +6,8 @@ use super::reader::Reader;
 use super::{Pattern, Tail, rotate};
 use crate::base::clock::Now;
 use crate::base::position::Position;
-use crate::input::Tags;
 use crate::input::glob::Fit;
+use crate::input::{Shown, Tags};
 use crate::sys::fs;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -34,9 +34,11 @@ impl Tail {
             self.expand(k, Path::new("/"), 0, &mut found);
             self.known_before(k, saved.unwrap_or(&[]), &mut found);
             self.newest(k, now, &mut found);
+            let fresh = self.names.len();
             for file in found {
                 self.enter(file.path, saved, |path| born_before(path, before));
             }
+            self.evict(k, fresh);
         }
         self.keep_link_dirs();
         self.watches.sweep();
@@ -146,19 +148,26 @@ impl Tail {
     pub(super) fn consider(&mut self, path: PathBuf, created: bool) {
         let before = self.scanned;
         let Some(i) = self.enter(path, None, |path| !created && born_before(path, before)) else { return };
-        let Some(name) = self.names.get(i).filter(|n| n.wild) else { return };
-        let pattern = name.pattern;
+        if let Some(pattern) = self.names.get(i).filter(|n| n.wild).map(|n| n.pattern) {
+            self.evict(pattern, i);
+        }
+    }
+
+    /// Lets go of the files of a pattern that rested longest, until it keeps to the limit. Names from `fresh` on stay.
+    /// A file with something unread stays too, up to twice the limit.
+    fn evict(&mut self, pattern: usize, fresh: usize) {
         let of_pattern = |n: &Name| n.wild && !n.gone && n.pattern == pattern;
-        if self.names.iter().filter(|n| of_pattern(n)).count() <= self.recent.limit {
-            return;
-        }
         let age = |n: &Name| n.head.as_ref().and_then(|h| h.facts().ok()).map(|f| f.mtime);
-        let rest = self.names.iter_mut().take(i).filter(|n| of_pattern(n) && !n.pending());
-        if let Some(oldest) = rest.min_by_key(|n| age(n)) {
+        let count = self.names.iter().filter(|n| of_pattern(n)).count();
+        for over in (self.recent.limit + 1..=count).rev() {
+            if let Some(pattern) = self.patterns.get_mut(pattern) {
+                pattern.say_limit(self.recent.limit);
+            }
+            let busy_too = over > self.recent.limit.saturating_mul(2);
+            let rest = self.names.iter_mut().take(fresh);
+            let oldest = rest.filter(|n| of_pattern(n) && (busy_too || !n.pending())).min_by_key(|n| age(n));
+            let Some(oldest) = oldest else { return };
             oldest.gone = true;
-        }
-        if let Some(pattern) = self.patterns.get_mut(pattern) {
-            pattern.say_limit(self.recent.limit);
         }
     }
 
@@ -204,7 +213,10 @@ impl Pattern {
     fn say_limit(&mut self, limit: usize) {
         if !self.said_limit {
             self.said_limit = true;
-            log::warn!("a pattern in files= fits more than {limit} files: only the newest are followed");
+            log::warn!(
+                "{}: fits more than {limit} files, only the newest are followed",
+                Shown(self.glob.text())
+            );
         }
     }
 }

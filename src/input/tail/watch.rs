@@ -102,14 +102,18 @@ impl Watches {
             | Mask::IN_DELETE_SELF
             | Mask::IN_MOVE_SELF
             | Mask::IN_ONLYDIR;
-        if let Some(dir) = self.dirs.iter_mut().find(|d| d.path == path) {
-            if dir.used {
-                return;
-            }
+        if self.dirs.iter().any(|d| d.used && d.path == path) {
+            return;
         }
         let Some(wd) = self.add(path, mask, needed) else { return };
         match self.dirs.iter_mut().find(|d| d.path == path) {
-            Some(dir) => (dir.wd, dir.used) = (wd, true),
+            Some(dir) => {
+                let old = std::mem::replace(&mut dir.wd, wd);
+                dir.used = true;
+                if old != wd && !self.is_dir(old.as_raw()) {
+                    self.forget(Some(old));
+                }
+            }
             None => self.dirs.push(Dir { path: path.to_path_buf(), wd, used: true }),
         }
     }

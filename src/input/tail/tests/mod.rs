@@ -498,3 +498,19 @@ fn a_small_budget_starves_nobody() {
     b.drain_by(1);
     assert_eq!(b.got.len() + noise, 100_000);
 }
+
+#[test]
+fn a_thousand_new_files_do_not_pass_the_limit() {
+    let mut b = Bench::new("thousand");
+    b.start_with(&["*.log"], Recent { limit: 4, window: 3600 });
+    for round in 0..3 {
+        for n in 0..1000 {
+            b.append(&format!("{round}-{n:04}.log"), format!("{n}\n"));
+        }
+        b.drain();
+        let tail = b.tail.as_ref().unwrap();
+        assert!(tail.open_files() <= 8 && tail.names.len() <= 8, "{}", tail.names.len());
+        assert!(!b.got.is_empty()); // which are the newest is up to the grain of the clock
+        b.got.clear();
+    }
+}
