@@ -183,10 +183,10 @@ impl Tail {
                 return name.trouble(trouble);
             }
         };
-        if std::mem::take(&mut name.old) {
-            if let Err(e) = reader.skip_to_end() {
-                name.trouble(Trouble::of(&e));
-            }
+        if std::mem::take(&mut name.old)
+            && let Err(e) = reader.skip_to_end()
+        {
+            name.trouble(Trouble::of(&e));
         }
         name.trouble(Trouble::None);
         self.adopt(i, reader, path);

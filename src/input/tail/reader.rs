@@ -215,10 +215,10 @@ impl Reader {
     /// Marks the first bytes as soon as enough of them were read.
     fn know_first(&mut self) {
         let len = self.offset.min(TAIL as u64);
-        if self.first_len < len {
-            if let Some(first) = self.before(len) {
-                (self.first, self.first_len) = (first, len);
-            }
+        if self.first_len < len
+            && let Some(first) = self.before(len)
+        {
+            (self.first, self.first_len) = (first, len);
         }
     }
 

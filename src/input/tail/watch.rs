@@ -62,10 +62,10 @@ impl Watches {
 
     /// Reads the events that are there.
     pub(super) fn read(&self, each: &mut dyn FnMut(Event<'_>)) {
-        if let Some(watcher) = &self.watcher {
-            if let Err(e) = watcher.read(each) {
-                log::warn!("cannot read file events: {e}");
-            }
+        if let Some(watcher) = &self.watcher
+            && let Err(e) = watcher.read(each)
+        {
+            log::warn!("cannot read file events: {e}");
         }
     }
 
