@@ -12,9 +12,6 @@ const PROGRAM_MAX: usize = 64;
 /// Longest host name that is believed.
 const HOST_MAX: usize = 255;
 
-const MONTHS: [&[u8; 3]; 12] =
-    [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
-const WEEKDAYS: [&[u8; 3]; 7] = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"];
 const FACILITIES: [&[u8]; 14] = [
     b"auth",
     b"authpriv",
@@ -224,6 +221,29 @@ fn number(word: &[u8]) -> Option<u32> {
     Some(number)
 }
 
+/// The number of a month by its English name.
+fn month(name: &[u8; 3]) -> Option<u8> {
+    Some(match name {
+        b"Jan" => 1,
+        b"Feb" => 2,
+        b"Mar" => 3,
+        b"Apr" => 4,
+        b"May" => 5,
+        b"Jun" => 6,
+        b"Jul" => 7,
+        b"Aug" => 8,
+        b"Sep" => 9,
+        b"Oct" => 10,
+        b"Nov" => 11,
+        b"Dec" => 12,
+        _ => return None,
+    })
+}
+
+fn is_weekday(name: &[u8; 3]) -> bool {
+    matches!(name, b"Mon" | b"Tue" | b"Wed" | b"Thu" | b"Fri" | b"Sat" | b"Sun")
+}
+
 /// The part of the line that has not been read.
 struct Text<'a>(&'a [u8]);
 
@@ -287,18 +307,17 @@ impl<'a> Text<'a> {
     }
 
     fn at_date(&self) -> bool {
-        self.0.first_chunk().is_some_and(|w| MONTHS.contains(&w) || WEEKDAYS.contains(&w))
+        self.0.first_chunk().is_some_and(|word| month(word).is_some() || is_weekday(word))
     }
 
     /// `Nov 22 08:00:01` or `Sun Nov 22 08:00:01 2026`.
     fn dated(&mut self) -> Option<Stamp> {
-        let weekday = self.0.first_chunk().is_some_and(|w| WEEKDAYS.contains(&w));
+        let weekday = self.0.first_chunk().is_some_and(is_weekday);
         if weekday {
             self.take(3)?;
             self.byte(b' ')?;
         }
-        let name = self.take(3)?;
-        let month = u8::try_from(MONTHS.iter().position(|m| m.as_slice() == name)? + 1).ok()?;
+        let month = self.take(3)?.first_chunk().and_then(month)?;
         self.byte(b' ')?;
         let padded = self.byte(b' ').is_some();
         let one_digit = padded || self.0.get(1) == Some(&b' ');

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! Lines in, hits out: candidates, headers, programs, patterns. No I/O, no clock, no firewall.
 //!
-//! Work goes from cheap to dear: literal search over a whole block finds the lines that can matter at all (`scan`);
+//! Work goes from cheap to dear: a search for literals over a whole block finds the lines that can matter (`scan`);
 //! only those get their header parsed (`header`), their program compared and the patterns run (`extract`).
 //! Nothing is allocated after [`Detector::new`].
 
@@ -29,8 +29,8 @@ pub struct Rule {
     pub name: Box<str>,
     /// Who may have written the line. None: the patterns judge whole lines, header and all.
     pub programs: Vec<Program>,
-    /// Patterns of failures, each with an ip group, and what a hit counts for. Weight 0 is a line that accompanies others about the
-    /// same attempt: it counts 1 if the process wrote nothing else about that address.
+    /// Patterns of failures, each with an ip group, and what a hit counts for. Weight 0 is a line that accompanies
+    /// others about the same attempt: it counts 1 if the process wrote nothing else about that address.
     pub fail: Vec<(Pattern, u8)>,
     /// A line that one of these matches is no hit.
     pub ignore: Vec<Pattern>,

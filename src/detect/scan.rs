@@ -1,10 +1,10 @@
 #![forbid(unsafe_code)]
 //! Which lines of a block can matter, and to which patterns: those that hold a literal which a pattern needs.
 //!
-//! One pass over the block, before lines are cut, however many literals there are. Of each literal a window of
-//! the same length is chosen, and the block is probed only at every few bytes: wherever the window stands, one of the probes
-//! meets one of its runs of four bytes. What is found there is only worth a look: too much is slow, too little is a missed
-//! attack. Must not know headers or addresses.
+//! One pass over the block, before lines are cut, however many literals there are. Of each literal a window is
+//! chosen, all of the same length, and the block is probed only every few bytes: wherever a window stands, one of
+//! the probes meets one of its runs of four bytes. A line that is found is only worth a look: one too many costs
+//! time, one too few is a missed attack. Must not know headers or addresses.
 
 use super::Rule;
 use memchr::{memchr, memrchr};
@@ -114,7 +114,7 @@ impl Scan {
         })
     }
 
-    /// The probes that may be runs of ours, with their places: far apart, but none of a window's runs can hide between them.
+    /// The probes that may be runs of ours, with their places. No window is so short that it fits between two.
     fn probes<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = (usize, u32)> + 'a {
         let mut at = 0;
         std::iter::from_fn(move || {

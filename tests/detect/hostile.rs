@@ -64,6 +64,7 @@ const DROPBEAR: &[(bool, &str)] = &[
     (true, "Bad password attempt for '{}' from @:#"),
     (true, "Login attempt for nonexistent user '{}' from @:#"),
     (true, "Login attempt for nonexistent user from @:#"),
+    (true, "Pubkey auth bad signature for '{}' with key md5 2e:ff:6e from @:#"),
     (true, "Exit before auth from <@:#>: Incompatible remote version '{}'"),
     (true, "Exit before auth from <@:#>: (user '{}', 2 fails): Exited normally"),
     (false, "User '{}' has invalid shell, rejected"),

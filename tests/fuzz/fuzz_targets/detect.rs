@@ -2,6 +2,7 @@
 //! Any bytes behind a header of sshd: only addresses that stand in the text are blamed, and lines are numbered right.
 
 use libfuzzer_sys::fuzz_target;
+use mef::base::net::parse_addr;
 use mef::detect::{Detector, Program, Rule};
 use mef::pattern::Pattern;
 use std::cell::RefCell;
@@ -31,7 +32,9 @@ fuzz_target!(|text: &[u8]| {
     DETECTOR.with_borrow_mut(|detector| {
         detector.block(1, &block, &mut |n, line, hit| {
             assert_eq!(block.split(|&b| b == b'\n').nth(n), Some(line));
-            assert!(!hit.addr.is_ipv4() || line.windows(7).any(|w| w.contains(&b'.')));
+            let mut words = line.split(|b| !(b.is_ascii_hexdigit() || b":.".contains(b)));
+            let is = |word: &[u8]| parse_addr(word) == Some(hit.addr);
+            assert!(words.any(|w| is(w) || w.strip_suffix(b":").is_some_and(is)));
         });
     });
 });

@@ -11,7 +11,7 @@ fuzz_target!(|line: &[u8]| {
         assert!((1..=64).contains(&found.program.len()));
         assert!(found.program.iter().all(u8::is_ascii_graphic));
         if let Some(stamp) = found.stamp {
-            stamp.age(Wall(1_795_334_401), 3600);
+            let _age = stamp.age(Wall(1_795_334_401), 3600);
         }
     }
 });
