@@ -41,11 +41,14 @@ done
 
 options=(--locked --release --target "$triple" --bin mef)
 if [ "$std" = source ]; then
-    options+=('-Zbuild-std=std,panic_abort' -Zbuild-std-features=optimize_for_size)
     # A panic is a bug in mef: the process ends at once, without a text that costs 30 kB.
+    features=optimize_for_size
     if "$rustc" -Zunstable-options -Cpanic=immediate-abort --print cfg >/dev/null 2>&1; then
         flags+=(-Zunstable-options -Cpanic=immediate-abort)
+    else
+        features+=,panic_immediate_abort # what it was called before
     fi
+    options+=('-Zbuild-std=std,panic_abort' "-Zbuild-std-features=$features")
 fi
 
 # Encoded: the flags are separated by a byte that no path contains.

@@ -22,7 +22,7 @@ configure_apt() {
     local uri
     uri=$(mirror)
     if [ -z "$uri" ] && [ "$(id -u)" = 0 ]; then
-        try apt-get -qq update >&2 || die "apt-get update failed"
+        apt_update || die "apt-get update failed (see $(log apt-update))"
         uri=$(mirror)
     fi
     [ -n "$uri" ] || die "apt does not know a Debian mirror. Run as root: apt-get update"
