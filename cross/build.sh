@@ -26,9 +26,8 @@ cd "$root"
 
 flags=(
     "-Clinker=$linker" -Clink-self-contained=no -Ctarget-feature=+crt-static -Crelocation-model=static
-    # The archives call each other and the shim: one group, at the end of the line.
-    "-Clink-arg=-L$sysroot/lib"
-    "-Clink-arg=-Wl,--start-group,-lnftnl,-lmnl,-lmefshim,-lc,--end-group"
+    # What the archives lack of glibc comes after them: at the end of the line, with libc behind it.
+    "-Clink-arg=-L$sysroot/lib" "-Clink-arg=-Wl,--start-group,-lnftnl,-lmefshim,-lc,--end-group"
     # musl does not apply RELRO to a static program: it would only cost a page.
     "-Clink-arg=-Wl,--gc-sections,--build-id=none,-z,norelro"
     "-Clink-arg=-Wl,--no-eh-frame-hdr,-T,$root/cross/discard.ld"
