@@ -14,6 +14,9 @@ pub mod firewall;
 pub mod input;
 pub mod state;
 
+pub mod enforce;
+pub mod rules;
+
 pub mod daemon;
 
 pub mod applet;

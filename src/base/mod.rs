@@ -1,5 +1,13 @@
 //! Plain values that every part shares: addresses, times, source positions. No I/O.
 
 pub mod clock;
+pub mod crc;
 pub mod diag;
+pub mod json;
+pub mod line;
+pub mod name;
 pub mod net;
+pub mod position;
+pub mod range;
+pub mod siphash;
+pub mod utc;

@@ -1,2 +1,58 @@
 #![forbid(unsafe_code)]
 //! mef.conf and rules.d: text to plain settings. Knows no kernel, no source, no clock.
+//!
+//! A bad file never replaces a good state: readers return everything that is wrong, and the caller keeps what it
+//! had when [`Loaded::failed`] says so.
+
+mod builtin;
+mod example;
+mod global;
+mod ini;
+mod keys;
+mod lists;
+mod load;
+mod ports;
+mod service;
+mod settings;
+mod table;
+mod value;
+
+pub use builtin::BUILTIN;
+pub use example::{Example, examples};
+pub use global::parse_global;
+pub use lists::{Counts, ListLine, list_lines, read_list};
+pub use load::{DEFAULT_PATH, FileProblem, Loaded, conf_files, load, load_rule};
+pub use ports::{ExcludedPorts, Ports};
+pub use service::{Action, Enabled, Engine, ServiceRule, Source, WebscanKey, parse_service};
+pub use settings::{
+    Backend, BanAction, Cloud, Fastpath, Flood, FloodLimits, Interfaces, KernelLevel, LogLevel, LogTo, Scan,
+    Settings, StageOne, Zone,
+};
+pub use value::{Bad, duration, net, span, written};
+
+use crate::base::diag::{Problem, Severity};
+use std::ops::Range;
+
+/// Text of a file that somebody else judges, with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spanned {
+    /// As it stands in the file: in a quoted value `\"` is still two bytes.
+    pub text: String,
+    /// Line, counted from 1.
+    pub line: u32,
+    /// Column of the first character, counted from 1.
+    pub col: u32,
+}
+
+impl Spanned {
+    /// An error that marks the bytes `at` of the text; places outside of it are moved to its end.
+    #[must_use]
+    pub fn problem(&self, at: Range<usize>, what: String, hint: String) -> Problem {
+        let mut p = ini::mark(Severity::Error, self.line, &self.text, at, what, hint);
+        p.col = p.col.saturating_add(self.col.saturating_sub(1));
+        p
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,2 +1,232 @@
 #![forbid(unsafe_code)]
-//! Lines in, hits and verdicts out: headers, programs, patterns, the table of offenders. No I/O.
+//! Lines in, hits out: candidates, headers, programs, patterns. No I/O, no clock, no firewall.
+//!
+//! Work goes from cheap to dear: a search for literals over a whole block finds the lines that can matter (`scan`);
+//! only those get their header parsed (`header`), their program compared and the patterns run (`extract`).
+//! Nothing is allocated after [`Detector::new`].
+
+mod attempts;
+mod extract;
+pub mod header;
+mod scan;
+#[cfg(test)]
+mod tests;
+pub mod tracker;
+
+use crate::pattern::{Pattern, Scratch};
+use attempts::Attempts;
+use extract::Finding;
+use scan::Scan;
+use std::net::IpAddr;
+use std::ops::Range;
+
+/// Most rules that one detector can hold: their sets are 64-bit numbers.
+pub const MAX_RULES: usize = 64;
+
+/// What one service rule looks for.
+pub struct Rule {
+    /// Name, for messages.
+    pub name: Box<str>,
+    /// Who may have written the line. None: the patterns judge whole lines, header and all.
+    pub programs: Vec<Program>,
+    /// Patterns of failures, each with an ip group, and what a hit counts for. Weight 0 is a line that accompanies
+    /// others about the same attempt: it counts 1 if the process wrote nothing else about that address.
+    pub fail: Vec<(Pattern, u8)>,
+    /// A line that one of these matches is no hit.
+    pub ignore: Vec<Pattern>,
+}
+
+/// A program's name as rules give it: exact, or with `*` for any run of bytes. `sshd` is also the two programs that
+/// OpenSSH split from it.
+pub struct Program(Box<[u8]>);
+
+impl Program {
+    /// Takes the name as written.
+    #[must_use]
+    pub fn new(name: &str) -> Program {
+        Program(name.as_bytes().into())
+    }
+
+    /// Whether this is the program `name`.
+    #[must_use]
+    pub fn fits(&self, name: &[u8]) -> bool {
+        let sshd = &*self.0 == b"sshd" && matches!(name, b"sshd-session" | b"sshd-auth");
+        sshd || glob(&self.0, name)
+    }
+}
+
+/// Whether `name` is `pattern` with each `*` standing for any run of bytes. Linear but for the number of stars.
+fn glob(pattern: &[u8], name: &[u8]) -> bool {
+    let mut parts = pattern.split(|&b| b == b'*');
+    let Some(mut rest) = name.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        let Some(at) = memchr::memmem::find(rest, part) else { return false };
+        rest = rest.get(at + part.len()..).unwrap_or_default();
+    }
+    rest.ends_with(last)
+}
+
+/// A line that a rule matched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hit {
+    /// Index of the rule, as given to [`Detector::new`].
+    pub rule: u16,
+    /// Who is to blame; IPv4 is never in IPv6 form.
+    pub addr: IpAddr,
+    /// What it counts for; 0 when the attempt has been counted by another line.
+    pub weight: u8,
+    /// Where the user name stands in the line (of a record: in its message). Only to be shown: attackers choose it.
+    pub user: Option<Range<usize>>,
+}
+
+/// What has been seen since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Lines and records.
+    pub lines: u64,
+    /// Those that were looked at closely.
+    pub candidates: u64,
+    /// Hits; one line may be a hit of several rules.
+    pub hits: u64,
+    /// Hits taken back by an ignoreregex.
+    pub ignored: u64,
+    /// Matches in which more than one address is possible: no hits.
+    pub ambiguous: u64,
+    /// Matches without a valid address: no hits.
+    pub no_address: u64,
+    /// Candidates without a header that can be relied on, for rules that need the program.
+    pub no_header: u64,
+}
+
+/// Finds the lines that service rules look for.
+pub struct Detector {
+    rules: Box<[Rule]>,
+    scan: Scan,
+    judge: Judge,
+}
+
+/// What changes while lines are judged.
+struct Judge {
+    scratch: Scratch,
+    attempts: Attempts,
+    counts: Counts,
+}
+
+impl Detector {
+    /// Makes a detector for at most [`MAX_RULES`] rules; more have no effect.
+    #[must_use]
+    pub fn new(mut rules: Vec<Rule>) -> Detector {
+        rules.truncate(MAX_RULES);
+        let patterns = rules.iter().flat_map(|r| r.fail.iter().map(|f| &f.0).chain(&r.ignore));
+        let scratch = Scratch::for_patterns(patterns);
+        let judge = Judge { scratch, attempts: Attempts::new(), counts: Counts::default() };
+        Detector { scan: Scan::new(&rules), rules: rules.into(), judge }
+    }
+
+    /// Looks through `block`, whole lines that each end with a newline (the last may lack it), for the rules whose
+    /// bits are set in `wanted`. Calls `hit` with the number of the line in the block, from 0, and the line.
+    pub fn block(&mut self, wanted: u64, block: &[u8], hit: &mut dyn FnMut(usize, &[u8], Hit)) {
+        let Detector { rules, scan, judge } = self;
+        let mut number = 0;
+        let mut at = 0;
+        let newlines =
+            |range: Range<usize>| memchr::memchr_iter(b'\n', block.get(range).unwrap_or_default()).count();
+        while let Some(found) = scan.next(wanted, block, at) {
+            number += newlines(at..found.start);
+            at = (found.end + 1).min(block.len());
+            let line = block.get(found).unwrap_or_default();
+            judge.line(rules, scan, wanted, line, &mut |h| hit(number, line, h));
+            number += 1;
+        }
+        let rest = newlines(at..block.len()) + usize::from(at < block.len() && !block.ends_with(b"\n"));
+        judge.counts.lines += u64::try_from(number + rest).unwrap_or(u64::MAX);
+    }
+
+    /// Judges a message whose program the source knows for certain. Rules without programs judge it too.
+    pub fn record(
+        &mut self,
+        wanted: u64,
+        program: &[u8],
+        pid: Option<u32>,
+        message: &[u8],
+        hit: &mut dyn FnMut(Hit),
+    ) {
+        let Detector { rules, scan, judge } = self;
+        judge.counts.lines += 1;
+        judge.counts.candidates += 1;
+        for (index, rule) in chosen(rules, wanted) {
+            if rule.programs.is_empty() || rule.programs.iter().any(|p| p.fits(program)) {
+                judge.text((index, rule), scan, Text { pid, bytes: message, offset: 0 }, hit);
+            }
+        }
+    }
+
+    /// What has been seen since the start.
+    #[must_use]
+    pub fn counts(&self) -> &Counts {
+        &self.judge.counts
+    }
+
+    /// The rules, in the order of their bits.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+}
+
+/// The rules whose bits are set, with their numbers.
+fn chosen(rules: &[Rule], wanted: u64) -> impl Iterator<Item = (u8, &Rule)> {
+    (0u8..).zip(rules).filter(move |&(index, _)| wanted >> index & 1 == 1)
+}
+
+/// What patterns are run on.
+struct Text<'a> {
+    pid: Option<u32>,
+    bytes: &'a [u8],
+    /// Where it begins in the line.
+    offset: usize,
+}
+
+impl Judge {
+    fn line(&mut self, rules: &[Rule], scan: &Scan, wanted: u64, line: &[u8], hit: &mut dyn FnMut(Hit)) {
+        self.counts.candidates += 1;
+        let header = header::parse(line);
+        let mut lacking = false;
+        for (index, rule) in chosen(rules, wanted) {
+            if rule.programs.is_empty() {
+                let pid = header.and_then(|h| h.pid);
+                self.text((index, rule), scan, Text { pid, bytes: line, offset: 0 }, hit);
+            } else if let Some(header) = header {
+                if rule.programs.iter().any(|p| p.fits(header.program)) {
+                    // The message is the end of the line.
+                    let offset = line.len() - header.message.len();
+                    let text = Text { pid: header.pid, bytes: header.message, offset };
+                    self.text((index, rule), scan, text, hit);
+                }
+            } else {
+                lacking = true;
+            }
+        }
+        self.counts.no_header += u64::from(lacking);
+    }
+
+    /// Judges a text by one rule.
+    fn text(&mut self, (index, rule): (u8, &Rule), scan: &Scan, text: Text<'_>, hit: &mut dyn FnMut(Hit)) {
+        let may = scan.patterns(index, text.bytes);
+        let found = match extract::sender(&rule.fail, may, text.bytes, &mut self.scratch) {
+            Finding::Nothing => return,
+            Finding::NoAddress => return self.counts.no_address += 1,
+            Finding::Ambiguous => return self.counts.ambiguous += 1,
+            Finding::Sender(found) => found,
+        };
+        if rule.ignore.iter().any(|p| p.is_match(text.bytes, &mut self.scratch)) {
+            self.counts.ignored += 1;
+            return;
+        }
+        self.counts.hits += 1;
+        let weight = self.attempts.count(index, text.pid, found.addr, found.weight);
+        let user = found.user.map(|u| u.start + text.offset..u.end + text.offset);
+        hit(Hit { rule: index.into(), addr: found.addr, weight, user });
+    }
+}

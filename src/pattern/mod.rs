@@ -1,2 +1,208 @@
 #![forbid(unsafe_code)]
 //! The pattern engine: the documented subset of regular expressions of service rules.
+//!
+//! A pattern is parsed (`parse`), translated to a small program (`program`) and run over the bytes of a line.
+//! Time is linear in the line's length whatever the line holds, and nothing is allocated while matching.
+//! Which match is found, and what its groups hold, is what the `regex` crate's `regex::bytes` finds without Unicode;
+//! what has no counterpart there is `<HOST>` (see `addr`). Knows nothing of rules, logs or bans.
+
+mod addr;
+mod advice;
+mod class;
+mod literals;
+mod matcher;
+mod parse;
+mod pike;
+mod program;
+mod set;
+#[cfg(test)]
+mod tests;
+
+use core::ops::Range;
+use program::{IP_BEGIN, Inst, NONE, Program};
+
+pub use matcher::Scratch;
+
+/// Other readings that are looked for in one text.
+pub const MAX_READINGS: usize = 8;
+
+/// What a part of a pattern may be named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// The address to ban; `<HOST>` and `<ADDR>` are such groups.
+    Ip,
+    /// The user name.
+    User,
+    /// The sender's port.
+    Port,
+    /// The requested URI.
+    Uri,
+    /// The HTTP status.
+    Status,
+    /// The user agent.
+    Ua,
+    /// The HTTP or authentication method.
+    Method,
+}
+
+impl Group {
+    /// All groups, in the order of their numbers.
+    pub const ALL: [Group; 7] =
+        [Group::Ip, Group::User, Group::Port, Group::Uri, Group::Status, Group::Ua, Group::Method];
+
+    /// The name in patterns.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Group::Ip => "ip",
+            Group::User => "user",
+            Group::Port => "port",
+            Group::Uri => "uri",
+            Group::Status => "status",
+            Group::Ua => "ua",
+            Group::Method => "method",
+        }
+    }
+
+    fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+/// What is wrong with a pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    /// The bytes of the pattern that it is about.
+    pub at: Range<usize>,
+    /// What is wrong, naming the construct.
+    pub what: String,
+    /// What to write instead; may be empty.
+    pub hint: String,
+}
+
+/// A compiled pattern.
+pub struct Pattern {
+    program: Program,
+    /// See `literals`.
+    needles: Box<[u8]>,
+    /// Whether it pays to look for the needles first.
+    scan: bool,
+}
+
+impl Pattern {
+    /// Compiles `text` as written in failregex and ignoreregex. With `need_ip` every match must have an ip group.
+    ///
+    /// # Errors
+    /// The first thing in `text` that is wrong, not supported or too large.
+    pub fn new(text: &str, need_ip: bool) -> Result<Pattern, Error> {
+        let part = parse::parse(text)?;
+        let ip = Group::Ip.bit();
+        if need_ip && part.always & ip == 0 {
+            let (what, hint) = if part.may & ip == 0 {
+                ("the pattern has no address", "write <HOST> where the address stands")
+            } else {
+                (
+                    "the pattern can match without an address",
+                    "each alternative needs <HOST>, and none may be optional",
+                )
+            };
+            return Err(Error { at: 0..text.len(), what: what.into(), hint: hint.into() });
+        }
+        let program = Program::new(&part);
+        let needles = literals::required(&part.node);
+        let lead = program.code.iter().find(|inst| !matches!(inst, Inst::Save(_)));
+        let scan =
+            !needles.is_empty() && !program.anchored && !matches!(lead, Some(Inst::Lit { fold: false, .. }));
+        Ok(Pattern { program, needles, scan })
+    }
+
+    /// The leftmost match; of several beginning there, the one that the pattern prefers.
+    /// Texts of more than 65,000 bytes do not match.
+    pub fn find(&self, text: &[u8], scratch: &mut Scratch) -> Option<Captures> {
+        if !self.program.may_match(text) {
+            return None;
+        }
+        if self.scan && !self.required().any(|needle| memchr::memmem::find(text, needle).is_some()) {
+            return None;
+        }
+        matcher::search(&self.program, text, scratch, &[])
+    }
+
+    /// Whether the pattern matches somewhere in `text`.
+    pub fn is_match(&self, text: &[u8], scratch: &mut Scratch) -> bool {
+        self.find(text, scratch).is_some()
+    }
+
+    /// Whether `text` can be read in another way: calls `each` with the ip group of every match of the whole text
+    /// in which that group begins elsewhere than in `found` and in those shown before, in order of preference.
+    /// Returns false if there are more than `MAX_READINGS`. Patterns that may match without an ip group show none.
+    ///
+    /// The same address can be read with and without its brackets: compare addresses, not positions. If `<HOST>` is the
+    /// only ip group and the line holds no other address, that second way to read the same one may be left out.
+    #[must_use]
+    pub fn other_readings(
+        &self,
+        text: &[u8],
+        found: &Captures,
+        scratch: &mut Scratch,
+        each: &mut dyn FnMut(Range<usize>),
+    ) -> bool {
+        if self.program.one_reading {
+            return true;
+        }
+        let ip = found.get(Group::Ip).unwrap_or_default();
+        if self.program.addresses_only && !addr::another_possible(text, ip) {
+            return true;
+        }
+        let mut seen = [found.slots[usize::from(IP_BEGIN)]; MAX_READINGS + 1];
+        for n in 1..=MAX_READINGS {
+            let Some(other) = matcher::search(&self.program, text, scratch, &seen[..n]) else { return true };
+            seen[n] = other.slots[usize::from(IP_BEGIN)];
+            if let Some(ip) = other.get(Group::Ip) {
+                each(ip);
+            }
+        }
+        matcher::search(&self.program, text, scratch, &seen).is_none()
+    }
+
+    /// Literals of which at least one stands in every text that matches; none if there are no such literals.
+    pub fn required(&self) -> impl Iterator<Item = &[u8]> {
+        literals::iter(&self.needles)
+    }
+
+    /// Bytes on the heap.
+    #[must_use]
+    pub fn heap_size(&self) -> usize {
+        self.program.heap_size() + self.needles.len()
+    }
+}
+
+/// Slots of captures: two for each group.
+const SLOTS: usize = 2 * Group::ALL.len();
+
+/// Where a match and its groups stand in the text.
+#[derive(Clone, Copy)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
+pub struct Captures {
+    begin: u16,
+    end: u16,
+    slots: [u16; SLOTS],
+}
+
+impl Captures {
+    /// What the group matched, if it took part; of a repeated group, the last time.
+    #[must_use]
+    pub fn get(&self, group: Group) -> Option<Range<usize>> {
+        let slot = group as usize * 2;
+        match (self.slots.get(slot), self.slots.get(slot + 1)) {
+            (Some(&begin), Some(&end)) if begin != NONE && end != NONE => Some(begin.into()..end.into()),
+            _ => None,
+        }
+    }
+
+    /// The whole match.
+    #[must_use]
+    pub fn whole(&self) -> Range<usize> {
+        self.begin.into()..self.end.into()
+    }
+}

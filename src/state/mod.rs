@@ -1,1 +1,10 @@
-//! What outlives the process: the ban journal and the read positions.
+#![forbid(unsafe_code)]
+//! What outlives the process: the ban journal and the read positions. Knows neither the kernel's sets nor the sources.
+
+pub mod error;
+pub mod journal;
+pub mod positions;
+pub mod record;
+mod sweep;
+
+pub use error::StateError;

@@ -1,1 +1,94 @@
-//! nf_tables over libnftnl and libmnl: messages, transactions, dumps.
+//! nf_tables over libnftnl and libmnl: objects, expressions, transactions, dumps.
+
+pub mod elem;
+pub mod expr;
+mod ffi;
+pub mod query;
+pub mod txn;
+
+pub use ffi::{Expr, Object, Rule};
+pub use txn::{Op, Refusal, Txn, TxnError};
+
+use crate::base::name::Name;
+
+/// A table's place: `NFPROTO_*` and name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TableId {
+    /// `NFPROTO_INET` and so on.
+    pub family: u8,
+    /// Its name.
+    pub name: Name,
+}
+
+impl std::fmt::Display for TableId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let family = match i32::from(self.family) {
+            libc::NFPROTO_INET => "inet",
+            libc::NFPROTO_IPV4 => "ip",
+            libc::NFPROTO_IPV6 => "ip6",
+            libc::NFPROTO_NETDEV => "netdev",
+            _ => "unknown",
+        };
+        write!(f, "{family} {}", self.name)
+    }
+}
+
+/// `NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_*`
+#[must_use]
+pub const fn message(kind: u16) -> u16 {
+    10 << 8 | kind
+}
+
+/// `enum nf_tables_msg_types` (linux/netfilter/nf_tables.h).
+pub mod msg {
+    #![allow(missing_docs, reason = "the names are the kernel's")]
+    pub const NEWTABLE: u16 = 0;
+    pub const DELTABLE: u16 = 2;
+    pub const NEWCHAIN: u16 = 3;
+    pub const GETCHAIN: u16 = 4;
+    pub const DELCHAIN: u16 = 5;
+    pub const NEWRULE: u16 = 6;
+    pub const GETRULE: u16 = 7;
+    pub const DELRULE: u16 = 8;
+    pub const NEWSET: u16 = 9;
+    pub const GETSET: u16 = 10;
+    pub const DELSET: u16 = 11;
+    pub const NEWSETELEM: u16 = 12;
+    pub const GETSETELEM: u16 = 13;
+    pub const DELSETELEM: u16 = 14;
+}
+
+/// Opens the user data of a comment: type, length with NUL, text, NUL; `nft list` shows it.
+#[must_use]
+pub fn comment_udata(kind: u8, text: &str) -> smallvec::SmallVec<[u8; 64]> {
+    let text = text.as_bytes();
+    let text = text.get(..text.len().min(COMMENT_MAX)).unwrap_or_default();
+    let mut data = smallvec::SmallVec::new();
+    data.push(kind);
+    data.push(u8::try_from(text.len() + 1).unwrap_or(u8::MAX));
+    data.extend_from_slice(text);
+    data.push(0);
+    data
+}
+
+/// Finds a comment in user data.
+#[must_use]
+pub fn udata_comment(mut data: &[u8], kind: u8) -> Option<&str> {
+    while let [k, len, rest @ ..] = data {
+        let (value, next) = rest.split_at_checked(usize::from(*len))?;
+        if *k == kind {
+            return crate::sys::nlattr::text(value);
+        }
+        data = next;
+    }
+    None
+}
+
+/// Longest comment that every version of `nft` prints.
+pub const COMMENT_MAX: usize = 127;
+/// NFTNL_UDATA_RULE_COMMENT
+pub const UDATA_RULE_COMMENT: u8 = 0;
+/// NFTNL_UDATA_SET_COMMENT
+pub const UDATA_SET_COMMENT: u8 = 7;
+/// NFTNL_UDATA_SET_ELEM_COMMENT
+pub const UDATA_ELEM_COMMENT: u8 = 0;

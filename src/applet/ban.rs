@@ -1,0 +1,219 @@
+#![forbid(unsafe_code)]
+//! `mef ban`: works without a daemon and on a host where nothing was set up.
+
+use super::target::{self, Safety};
+use super::{Error, Output, STDIN, parse, settings};
+use crate::base::clock::{Span, Wall};
+use crate::base::json::Object;
+use crate::base::range::Range;
+use crate::config::{Ports, Settings, span, written};
+use crate::enforce::{Enforcer, journal, options};
+use crate::firewall::guard::{Ban, Guard, Made, Scope};
+use argh::FromArgs;
+use std::io::BufRead as _;
+use std::time::Duration;
+
+/// Bans made at once when they come from standard input.
+const BATCH: usize = 512;
+/// Longest wait for another process that writes the journal.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Longest line of standard input, bytes.
+const LINE_MAX: u64 = 4096;
+
+/// Ban addresses, networks or ranges, in the kernel, at once.
+#[derive(FromArgs)]
+#[argh(
+    help_triggers("-h", "--help"),
+    note = "An IPv6 address stands for its prefix (ipv6_prefix, 64): write ADDR/128 for it alone.\nNever banned unless --force: this host's own addresses, the peer of your SSH session, the gateway.",
+    example = "mef ban 192.0.2.7\n  mef ban 203.0.113.0/24 --for 7d --reason 'scans'\n  mef ban 198.51.100.10-198.51.100.20 --ports 22,80-90\n  mef ban - < addresses"
+)]
+struct Args {
+    /// an address, a network (192.0.2.0/24) or a range (192.0.2.1-192.0.2.9); - reads them from standard input, one a line
+    #[argh(positional, arg_name = "ADDR")]
+    addresses: Vec<String>,
+    /// how long: 90, 90s, 10m, 1h, 7d (default 1h)
+    #[argh(option, long = "for", arg_name = "time")]
+    time: Option<String>,
+    /// until it is taken back by hand
+    #[argh(switch)]
+    permanent: bool,
+    /// only these ports, tcp and udp: 22,25,1000-2000
+    #[argh(option, arg_name = "list")]
+    ports: Option<String>,
+    /// shown by `mef bans`
+    #[argh(option, arg_name = "text", default = "String::new()")]
+    reason: String,
+    /// ban even who is protected from it
+    #[argh(switch)]
+    force: bool,
+    /// one JSON object a line
+    #[argh(switch)]
+    json: bool,
+    /// another mef.conf
+    #[argh(option, arg_name = "file")]
+    config: Option<String>,
+}
+
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    let args: Args = parse("ban", args)?;
+    if args.addresses.is_empty() {
+        return Err(Error::Usage("ban whom? `mef ban --help` shows examples".into()));
+    }
+    let time = match (&args.time, args.permanent) {
+        (Some(_), true) => return Err(Error::Usage("--for and --permanent exclude each other".into())),
+        (None, true) => Span::Permanent,
+        (None, false) => Span::Secs(3600),
+        (Some(text), false) => {
+            span(text).map_err(|bad| Error::Usage(format!("--for: {}, {}", bad.what, bad.hint)))?
+        }
+    };
+    let ports = Ports::parse(args.ports.as_deref().unwrap_or("all"));
+    let ports = ports.map_err(|bad| Error::Usage(format!("--ports: {}, {}", bad.what, bad.hint)))?;
+    let scope = Scope::new(ports.ranges().to_vec(), true, true);
+    let settings = settings(args.config.as_deref(), output);
+    let mut session = Session::open(&args, time, &scope, &settings, output)?;
+    for text in &args.addresses {
+        if text == STDIN {
+            session.read_stdin(output)?;
+        } else {
+            session.take(text, "", output)?;
+        }
+    }
+    session.commit(output)?;
+    session.close(output);
+    output.end()
+}
+
+/// One call of the command.
+struct Session<'a> {
+    args: &'a Args,
+    time: Span,
+    scope: &'a Scope,
+    enforcer: Enforcer,
+    made: Made,
+    safety: Safety,
+    now: Wall,
+    batch: Vec<Range>,
+    /// Bans made from standard input: told as a number, not one by one.
+    counted: u64,
+    counting: bool,
+}
+
+impl<'a> Session<'a> {
+    fn open(
+        args: &'a Args,
+        time: Span,
+        scope: &'a Scope,
+        settings: &Settings,
+        output: &mut Output<'_>,
+    ) -> Result<Session<'a>, Error> {
+        let failed = |e| Error::Failed(format!("{e}"));
+        let mut guard = Guard::open(options(settings)).map_err(failed)?;
+        let made = guard.ensure().map_err(failed)?;
+        let safety = Safety::read(&mut guard).map_err(failed)?;
+        let now = crate::sys::clock::now().wall;
+        let journal = match journal(settings, now, PATIENCE) {
+            Ok((journal, told)) => {
+                told.iter().for_each(|e| output.note(e));
+                Some(journal)
+            }
+            Err(e) => {
+                output.note(&format_args!("{e}; the ban is in force until the next reboot"));
+                None
+            }
+        };
+        let enforcer = Enforcer::new(guard, journal, settings.kill_connections);
+        let batch = Vec::new();
+        Ok(Session { args, time, scope, enforcer, made, safety, now, batch, counted: 0, counting: false })
+    }
+
+    fn read_stdin(&mut self, output: &mut Output<'_>) -> Result<(), Error> {
+        self.counting = true;
+        let mut stdin = std::io::stdin().lock();
+        let mut line = Vec::new();
+        for number in 1u64.. {
+            line.clear();
+            let got = std::io::Read::take(&mut stdin, LINE_MAX).read_until(b'\n', &mut line);
+            if got.map_err(|e| Error::Failed(format!("standard input: {e}")))? == 0 {
+                break;
+            }
+            let text = String::from_utf8_lossy(&line);
+            let text = text.split(['#', ';']).next().unwrap_or("").trim();
+            if !text.is_empty() {
+                self.take(text, &format!("standard input, line {number}: "), output)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes one address in; a wrong one is told and passed over.
+    fn take(&mut self, text: &str, place: &str, output: &mut Output<'_>) -> Result<(), Error> {
+        match target::read(text, self.made.ipv6_prefix) {
+            Err(what) => output.problem(&format_args!("{place}{what}")),
+            Ok(range) => match self.safety.objection(&range).filter(|_| !self.args.force) {
+                Some(why) => {
+                    output.problem(&format_args!("{place}{range} is {why}: not banned (--force does it)"))
+                }
+                None => self.batch.push(range),
+            },
+        }
+        if self.batch.len() == BATCH { self.commit(output) } else { Ok(()) }
+    }
+
+    fn commit(&mut self, output: &mut Output<'_>) -> Result<(), Error> {
+        let (time, scope, reason) = (self.time, self.scope, self.args.reason.as_str());
+        let ban = |&who: &Range| Ban { who, scope, time, rule: "", hits: 0, reason, bans: 1 };
+        let bans: Vec<Ban<'_>> = self.batch.iter().map(ban).collect();
+        let mut failed: Vec<(usize, String)> = Vec::new();
+        let mut notes: Vec<String> = Vec::new();
+        self.enforcer.ban(
+            self.now,
+            &bans,
+            &mut |at, result| failed.extend(result.err().map(|e| (at, e.to_string()))),
+            &mut |note| notes.push(note.to_string()),
+        );
+        for (at, range) in self.batch.iter().enumerate() {
+            match failed.iter().find(|(i, _)| *i == at) {
+                Some((_, why)) => output.problem(&format_args!("{range}: {why}")),
+                None if self.args.json => writeln!(output.out, "{}", json(range, time, scope))?,
+                None if self.counting => self.counted += 1,
+                None => writeln!(output.out, "banned {range} {}", words(time, scope))?,
+            }
+        }
+        notes.dedup();
+        notes.iter().for_each(|note| output.note(note));
+        self.batch.clear();
+        Ok(())
+    }
+
+    fn close(&mut self, output: &mut Output<'_>) {
+        if self.counting && !self.args.json {
+            let _ =
+                writeln!(output.out, "banned {} addresses {}", self.counted, words(self.time, self.scope));
+        }
+        if let Err(e) = self.enforcer.save(self.now, false) {
+            output.note(&format_args!("{e}; the bans are in force until the next reboot"));
+        }
+    }
+}
+
+fn words(time: Span, scope: &Scope) -> String {
+    let time = match time {
+        Span::Permanent => "permanently".to_owned(),
+        Span::Secs(s) => format!("for {}", written(u32::try_from(s).unwrap_or(u32::MAX))),
+    };
+    if scope.is_all() { time } else { format!("{time} on ports {scope}") }
+}
+
+fn json(range: &Range, time: Span, scope: &Scope) -> String {
+    let seconds = match time {
+        Span::Permanent => None,
+        Span::Secs(s) => Some(s),
+    };
+    let ports = scope.to_string();
+    Object::new()
+        .text("address", range.to_string().as_str())
+        .number("for", seconds)
+        .text("ports", ports.as_str())
+        .finish()
+}

@@ -1,0 +1,55 @@
+#![forbid(unsafe_code)]
+//! `mef check`: every problem of every file, at once.
+
+use super::{Error, Output, parse};
+use crate::base::diag::Severity;
+use crate::config::{DEFAULT_PATH, Loaded, Settings, load, load_rule};
+use argh::FromArgs;
+use std::path::Path;
+
+/// Check configuration and service rules, and show every problem with its line.
+#[derive(FromArgs)]
+#[argh(
+    help_triggers("-h", "--help"),
+    note = "Without files: mef.conf, all service rules that it names, and the built-in ones.",
+    example = "mef check\n  mef check /etc/mef/rules.d/sshd.conf"
+)]
+struct Args {
+    /// service rules or a mef.conf to check
+    #[argh(positional, arg_name = "FILE")]
+    files: Vec<String>,
+    /// another mef.conf
+    #[argh(option, arg_name = "file", default = "DEFAULT_PATH.to_owned()")]
+    config: String,
+}
+
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    let args: Args = parse("check", args)?;
+    let mut failed = false;
+    if args.files.is_empty() {
+        failed = tell(&load(Path::new(&args.config), &mut crate::rules::check), output)?;
+    }
+    for file in &args.files {
+        let loaded = if Path::new(file).file_name().is_some_and(|name| name == "mef.conf") {
+            load(Path::new(file), &mut crate::rules::check)
+        } else {
+            // A path is never taken for a rule's name.
+            let path = if file.contains('/') { file.clone() } else { format!("./{file}") };
+            load_rule(Settings::default(), &path, &mut crate::rules::check)
+        };
+        failed |= tell(&loaded, output)?;
+    }
+    if failed { Err(Error::Told) } else { Ok(()) }
+}
+
+/// Shows what is wrong; whether any of it is an error.
+fn tell(loaded: &Loaded, output: &mut Output<'_>) -> Result<bool, Error> {
+    for p in &loaded.problems {
+        write!(output.out, "{}", p.shown)?;
+    }
+    let errors = loaded.problems.iter().filter(|p| p.problem.severity == Severity::Error).count();
+    let warnings = loaded.problems.len() - errors;
+    let rules = loaded.rules.len();
+    writeln!(output.out, "{rules} service rules; {errors} errors, {warnings} warnings")?;
+    Ok(errors > 0)
+}

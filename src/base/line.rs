@@ -1,0 +1,170 @@
+#![forbid(unsafe_code)]
+//! One line of text in a fixed buffer, safe for a log and a terminal whatever is written into it.
+
+use std::fmt;
+
+/// Longest line, bytes. Every syslog daemon takes it whole.
+const MAX: usize = 1024;
+/// What a line that was cut ends with.
+const CUT: &[u8] = b"...";
+
+/// A line under construction. Control characters become escapes such as `\x1b`, characters that turn the
+/// direction of writing become `\u{202e}`; what does not fit is cut off between characters.
+pub struct Line {
+    bytes: [u8; MAX],
+    len: usize,
+    cut: bool,
+}
+
+impl Line {
+    /// An empty line.
+    #[must_use]
+    pub fn new() -> Line {
+        Line { bytes: [0; MAX], len: 0, cut: false }
+    }
+
+    /// What has been written, without a newline.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&[])
+    }
+
+    /// The same with a newline.
+    #[must_use]
+    pub fn with_newline(&mut self) -> &[u8] {
+        if let Some(slot) = self.bytes.get_mut(self.len) {
+            *slot = b'\n';
+        }
+        self.bytes.get(..=self.len).unwrap_or(b"\n")
+    }
+
+    /// Appends what fits; room for the mark of a cut and for the newline is always kept.
+    fn put(&mut self, text: &[u8]) {
+        if self.cut {
+            return;
+        }
+        let room = MAX - 1 - CUT.len();
+        let fits = self.len + text.len() <= room;
+        let text = if fits { text } else { CUT };
+        if let Some(slot) = self.bytes.get_mut(self.len..self.len + text.len()) {
+            slot.copy_from_slice(text);
+            self.len += text.len();
+        }
+        self.cut = !fits;
+    }
+}
+
+impl Default for Line {
+    fn default() -> Line {
+        Line::new()
+    }
+}
+
+impl fmt::Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            if harmless(c) {
+                self.put(c.encode_utf8(&mut [0; 4]).as_bytes());
+            } else {
+                // Escapes are whole or not there: `\u{10ffff}` is the longest.
+                let mut escape = Escape { bytes: [0; 10], len: 0 };
+                let _ = match u32::from(c) {
+                    low @ 0..=0xff => write!(escape, "\\x{low:02x}"),
+                    high => write!(escape, "\\u{{{high:x}}}"),
+                };
+                self.put(escape.bytes.get(..escape.len).unwrap_or(&[]));
+            }
+            if self.cut {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Escape {
+    bytes: [u8; 10],
+    len: usize,
+}
+
+impl fmt::Write for Escape {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let slot = self.bytes.get_mut(self.len..self.len + text.len()).ok_or(fmt::Error)?;
+        slot.copy_from_slice(text.as_bytes());
+        self.len += text.len();
+        Ok(())
+    }
+}
+
+/// Whether a character shows as itself and moves nothing else.
+fn harmless(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// Bytes that may be anything, for writing into a `Line`: what is not UTF-8 becomes `\xNN`.
+pub struct Raw<'a>(pub &'a [u8]);
+
+impl fmt::Display for Raw<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            f.write_str(chunk.valid())?;
+            chunk.invalid().iter().try_for_each(|b| write!(f, "\\x{b:02x}"))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write as _;
+
+    fn shown(bytes: &[u8]) -> String {
+        let mut line = Line::new();
+        write!(line, "{}", Raw(bytes)).unwrap();
+        String::from_utf8(line.bytes().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn nothing_dangerous_gets_through() {
+        let cases: &[(&[u8], &str)] = &[
+            (b"root from 192.0.2.1", "root from 192.0.2.1"),
+            (b"a\nb\rc\td", "a\\x0ab\\x0dc\\x09d"),
+            (b"\x1b[31mred\x07\x7f\0", "\\x1b[31mred\\x07\\x7f\\x00"),
+            ("caf\u{e9} \u{9b}2J".as_bytes(), "caf\u{e9} \\x9b2J"),
+            ("\u{202e}drow".as_bytes(), "\\u{202e}drow"),
+            (b"\xff\xc3", "\\xff\\xc3"),
+            (b"", ""),
+        ];
+        for (bytes, want) in cases {
+            assert_eq!(shown(bytes), *want);
+        }
+    }
+
+    #[test]
+    fn long_lines_are_cut_between_characters() {
+        let room = MAX - 1 - CUT.len();
+        assert_eq!(shown(&vec![b'x'; room]).len(), room);
+        assert!(shown(&vec![b'x'; room + 1]).ends_with("x..."));
+        for pad in 0..8 {
+            let text = "x".repeat(room - pad) + "\u{e9}\u{e9}\u{202e}\u{202e}";
+            let line = shown(text.as_bytes());
+            assert!(line.ends_with("...") && !line.contains("\\..") && line.len() < MAX, "{pad}: {line}");
+        }
+        let mut line = Line::new();
+        let _ = line.write_str(&"y".repeat(5000));
+        assert_eq!((line.with_newline().len(), line.with_newline().last()), (MAX, Some(&b'\n')));
+    }
+
+    #[test]
+    fn any_bytes_make_one_printable_line() {
+        let seed = 11;
+        let mut rng = fastrand::Rng::with_seed(seed);
+        for round in 0..5000 {
+            let bytes: Vec<u8> = (0..rng.usize(0..2000)).map(|_| rng.u8(..)).collect();
+            let line = shown(&bytes);
+            assert!(line.len() < MAX && line.chars().all(harmless), "seed {seed} round {round}: {line}");
+        }
+    }
+}

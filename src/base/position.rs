@@ -1,0 +1,15 @@
+#![forbid(unsafe_code)]
+//! How far a file source has read: what continues after a restart.
+
+/// A place in a file that cannot be mistaken for the same place in its successor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Position {
+    /// Device of the file.
+    pub dev: u64,
+    /// Inode of the file.
+    pub ino: u64,
+    /// Bytes read so far.
+    pub offset: u64,
+    /// Hash of the bytes just before `offset`: an inode number may be used again.
+    pub tail: u64,
+}

@@ -1,0 +1,83 @@
+#![forbid(unsafe_code)]
+//! Examples inside a service rule's file: lines that must hit and lines that must not.
+//! They are comments to everything but `mef test --self` and `mef check`, so the daemon never holds them.
+//!
+//! `#+ ADDR LINE` must be a hit for ADDR, `#- LINE` must be none. In LINE `\xHH` is that byte and `\\` a backslash,
+//! so that control bytes can be written; there is no other escape.
+
+use super::ini::{LINE_MAX, mark};
+use crate::base::diag::{Problem, Severity};
+use std::net::IpAddr;
+
+/// One log line and what it must do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Example {
+    /// Whom it must hit; `None` when it must be no hit.
+    pub hit: Option<IpAddr>,
+    /// Line of the file, counted from 1.
+    pub line: u32,
+    /// The raw log line without its newline.
+    pub text: Vec<u8>,
+}
+
+/// The examples of a file, in its order. Broken ones are problems, never errors: they are comments.
+#[must_use]
+pub fn examples(text: &str) -> (Vec<Example>, Vec<Problem>) {
+    let mut out = Vec::new();
+    let mut problems = Vec::new();
+    for (line, text) in (1u32..).zip(text.lines()) {
+        let (hit, rest) = match (text.strip_prefix("#+ "), text.strip_prefix("#- ")) {
+            _ if text.len() > LINE_MAX => continue,
+            (Some(rest), _) => {
+                let (addr, log) = rest.split_once(' ').unwrap_or((rest, ""));
+                let Ok(addr) = addr.parse() else {
+                    let hint = "expected '#+ ADDRESS LINE'".to_string();
+                    let what = ["'", addr, "' is not an address"].concat();
+                    problems.push(mark(Severity::Warning, line, text, 3..3 + addr.len(), what, hint));
+                    continue;
+                };
+                (Some(addr), log)
+            }
+            (None, Some(rest)) => (None, rest),
+            (None, None) => continue,
+        };
+        match unescape(rest) {
+            Ok(text) => out.push(Example { hit, line, text }),
+            Err(at) => {
+                let at = text.len() - rest.len() + at;
+                let hint = "only \\xHH and \\\\ are escapes here".to_string();
+                problems.push(mark(
+                    Severity::Warning,
+                    line,
+                    text,
+                    at..at + 2,
+                    "an unknown escape".into(),
+                    hint,
+                ));
+            }
+        }
+    }
+    (out, problems)
+}
+
+/// Bytes of the line, or where an escape is wrong.
+fn unescape(text: &str) -> Result<Vec<u8>, usize> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes().enumerate();
+    while let Some((at, b)) = bytes.next() {
+        if b != b'\\' {
+            out.push(b);
+            continue;
+        }
+        match bytes.next() {
+            Some((_, b'\\')) => out.push(b'\\'),
+            Some((_, b'x')) => {
+                let mut digit = || bytes.next().and_then(|(_, b)| char::from(b).to_digit(16));
+                let byte = digit().zip(digit()).and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
+                out.push(byte.ok_or(at)?);
+            }
+            _ => return Err(at),
+        }
+    }
+    Ok(out)
+}

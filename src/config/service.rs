@@ -1,0 +1,314 @@
+#![forbid(unsafe_code)]
+//! One file of rules.d: what a service's log lines look like and what follows from them.
+//! Patterns stay text with their place: they are compiled by the caller, who knows the engine.
+
+use super::Spanned;
+use super::ini::{self, Entry};
+use super::keys::{self, Key, Slot, words};
+use super::ports::Ports;
+use super::value;
+use crate::base::clock::Span;
+use crate::base::diag::{Problem, Severity};
+
+words! {
+    /// Whether a rule is in force.
+    Enabled {
+        /// If its source exists on this host.
+        Auto = "auto",
+        /// Always.
+        True = "true",
+        /// Never.
+        False = "false",
+    }
+}
+words! {
+    /// Where a rule's lines come from.
+    Source {
+        /// The journal if there is one, else the files, else the syslog ring.
+        Auto = "auto",
+        /// Files by path and glob.
+        File = "file",
+        /// systemd's journal.
+        Journal = "journal",
+        /// Datagrams that a syslog daemon forwards.
+        Syslog = "syslog",
+        /// The kernel's log.
+        Kmsg = "kmsg",
+        /// A program's output.
+        Command = "command",
+    }
+}
+words! {
+    /// What an offender gets.
+    Action {
+        /// A ban.
+        Ban = "ban",
+        /// A line in the log.
+        Detect = "detect",
+    }
+}
+words! {
+    /// How hits are judged.
+    Engine {
+        /// Each matching line is a hit.
+        Pattern = "pattern",
+        /// Access logs are aggregated by address.
+        Webscan = "webscan",
+    }
+}
+
+/// One key of [webscan] or [thresholds], as written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebscanKey {
+    /// Of [thresholds] rather than [webscan].
+    pub threshold: bool,
+    /// The key.
+    pub key: String,
+    /// Its value.
+    pub value: Spanned,
+}
+
+/// One service rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceRule {
+    /// Letters, digits and `-`, at most 32; the file's name if it gives none.
+    pub name: String,
+    /// The file, or the built-in's name in angle brackets.
+    pub path: String,
+    /// Whether it is in force.
+    pub enabled: Enabled,
+    /// Where its lines come from.
+    pub source: Source,
+    /// Take journal entries from any sender.
+    pub trust_any: bool,
+    /// Names and wildcards of the programs that write the lines; empty = any, and patterns see the whole line.
+    pub programs: Vec<String>,
+    /// Absolute paths and globs.
+    pub files: Vec<String>,
+    /// Program and arguments, for `Source::Command`.
+    pub command: Vec<String>,
+    /// Patterns of hits, and how many hits one match counts (0 to 255). A line of weight 0 accompanies others
+    /// about the same attempt and counts only if it stands alone.
+    pub fail: Vec<(Spanned, u8)>,
+    /// Patterns of lines that are no hits after all.
+    pub ignore: Vec<Spanned>,
+    /// Seconds in which the hits must fall.
+    pub findtime: u32,
+    /// Hits that lead to the action.
+    pub maxretry: u32,
+    /// Of a first ban.
+    pub bantime: Span,
+    /// Ports that the ban closes.
+    pub ports: Ports,
+    /// The ban closes TCP ports.
+    pub tcp: bool,
+    /// The ban closes UDP ports.
+    pub udp: bool,
+    /// Ban or only tell.
+    pub action: Action,
+    /// Put recidives on the deny list.
+    pub escalation_enabled: bool,
+    /// Seconds in which the bans of a recidive fall.
+    pub escalation_window: u32,
+    /// That many bans.
+    pub permanent_threshold: u32,
+    /// How hits are judged.
+    pub engine: Engine,
+    /// For `Engine::Webscan`.
+    pub webscan: Vec<WebscanKey>,
+}
+
+/// Patterns at most in one rule.
+const PATTERNS_MAX: usize = 256;
+const YEAR: u32 = 366 * 86_400;
+const SECTIONS: &[&str] = &["rule", "detection", "webscan", "thresholds"];
+
+const fn key(
+    name: &'static str,
+    default: &'static str,
+    slot: fn(&mut ServiceRule) -> Slot<'_>,
+) -> Key<ServiceRule> {
+    Key { name, default, slot }
+}
+
+/// Every key of [rule] but those that may repeat. [detection] is [rule] continued, for files of the existing product.
+const KEYS: &[Key<ServiceRule>] = &[
+    key("enabled", "auto", |r| Slot::Word(&mut r.enabled)),
+    key("name", "", |r| Slot::Name(&mut r.name)),
+    key("source", "auto", |r| Slot::Word(&mut r.source)),
+    key("trust", "strict", |r| Slot::Either(["any", "strict"], &mut r.trust_any)),
+    key("programs", "", |r| Slot::Names(&mut r.programs)),
+    key("files", "", |r| Slot::Paths(&mut r.files)),
+    key("command", "", |r| Slot::Command(&mut r.command)),
+    key("findtime", "600", |r| Slot::Secs(1, YEAR, &mut r.findtime)),
+    key("maxretry", "5", |r| Slot::Count(1, 100_000, &mut r.maxretry)),
+    key("bantime", "3600", |r| Slot::Span(&mut r.bantime)),
+    key("ports", "all", |r| Slot::Ports(&mut r.ports)),
+    key("proto", "tcp,udp", |r| Slot::Both(["tcp", "udp"], [&mut r.tcp, &mut r.udp])),
+    key("action", "ban", |r| Slot::Word(&mut r.action)),
+    key("escalation_enabled", "false", |r| Slot::Flag(&mut r.escalation_enabled)),
+    key("escalation_window", "24h", |r| Slot::Secs(1, YEAR, &mut r.escalation_window)),
+    key("permanent_threshold", "5", |r| Slot::Count(1, 1000, &mut r.permanent_threshold)),
+    key("engine", "pattern", |r| Slot::Word(&mut r.engine)),
+];
+
+/// Keys that may repeat.
+const PATTERN_KEYS: [&str; 2] = ["failregex", "ignoreregex"];
+
+/// Reads one file of rules.d; `stem` is its name without `.conf`. No rule comes back when there are errors.
+#[must_use]
+pub fn parse_service(stem: &str, text: &[u8]) -> (Option<ServiceRule>, Vec<Problem>) {
+    let mut problems = Vec::new();
+    let Some(text) = ini::decode(text, &mut problems) else { return (None, problems) };
+    let mut rule = blank();
+    keys::set_defaults(KEYS, &mut rule);
+    ini::read(text, SECTIONS, &mut problems, &mut |e, problems| entry(&mut rule, e, problems));
+    if rule.name.is_empty() {
+        rule.name.push_str(stem);
+        if let Err(bad) = value::name(stem) {
+            let hint = "give the rule a name with name=".to_string();
+            problems.push(ini::whole(Severity::Error, ["the file's name ", &bad.what].concat(), hint));
+        }
+    }
+    // What is missing is only told of a file without errors: it may be in a line that was refused.
+    if !failed(&problems) {
+        complete(&rule, &mut problems);
+    }
+    (if failed(&problems) { None } else { Some(rule) }, problems)
+}
+
+fn failed(problems: &[Problem]) -> bool {
+    problems.iter().any(|p| p.severity == Severity::Error)
+}
+
+/// A rule before the defaults of the table are put in.
+fn blank() -> ServiceRule {
+    ServiceRule {
+        name: String::new(),
+        path: String::new(),
+        enabled: Enabled::default(),
+        source: Source::default(),
+        trust_any: false,
+        programs: Vec::new(),
+        files: Vec::new(),
+        command: Vec::new(),
+        fail: Vec::new(),
+        ignore: Vec::new(),
+        findtime: 0,
+        maxretry: 0,
+        bantime: Span::Permanent,
+        ports: Ports::default(),
+        tcp: false,
+        udp: false,
+        action: Action::default(),
+        escalation_enabled: false,
+        escalation_window: 0,
+        permanent_threshold: 0,
+        engine: Engine::default(),
+        webscan: Vec::new(),
+    }
+}
+
+/// One line of the file.
+fn entry(rule: &mut ServiceRule, entry: &Entry<'_>, problems: &mut Vec<Problem>) {
+    let threshold = entry.section == "thresholds";
+    if threshold || entry.section == "webscan" {
+        let key = entry.key.to_string();
+        rule.webscan.push(WebscanKey { threshold, key, value: spanned(entry) });
+        return;
+    }
+    let (key, weight) = match entry.key.split_once('@') {
+        Some((key, weight)) => (key.trim_ascii_end(), Some(weight)),
+        None => (entry.key, None),
+    };
+    if PATTERN_KEYS.contains(&key) {
+        pattern(rule, key, weight, entry, problems);
+    } else if entry.key == "backend" {
+        problems.push(keys::no_longer_needed(entry, "firewall_backend in mef.conf is for all rules"));
+    } else if entry.key == "weight" {
+        let hint = "it belongs to one pattern: failregex@3=…".to_string();
+        problems.push(entry.key_problem(Severity::Error, "'weight' is no key of its own".into(), hint));
+    } else if let Some(key) = keys::find(KEYS, entry.key) {
+        keys::store((key.slot)(rule), key.default, entry, problems);
+    } else {
+        problems.push(keys::unknown(entry, KEYS.iter().map(|k| k.name).chain(PATTERN_KEYS)));
+    }
+}
+
+/// `failregex=`, `failregex@3=` or `ignoreregex=`; an empty one says nothing.
+fn pattern(
+    rule: &mut ServiceRule,
+    key: &str,
+    weight: Option<&str>,
+    entry: &Entry<'_>,
+    problems: &mut Vec<Problem>,
+) {
+    let mut error = |what: &str, hint: &str| {
+        problems.push(entry.key_problem(Severity::Error, what.to_string(), hint.to_string()));
+    };
+    let fail = key == "failregex";
+    if weight.is_some() && !fail {
+        return error("only failregex has a weight", "a line that is ignored counts nothing");
+    }
+    let number = match weight.map_or(Ok(1), |w| value::count(w.trim_ascii(), 0, 255)) {
+        Ok(number) => u8::try_from(number).unwrap_or(u8::MAX),
+        Err(bad) => return error(&["the weight ", &bad.what].concat(), &bad.hint),
+    };
+    if rule.fail.len().max(rule.ignore.len()) >= PATTERNS_MAX {
+        return error("too many patterns", "at most 256 in one rule");
+    }
+    let cut = ["<HOST>", "<ADDR>", "(?"].iter().any(|group| ini::has(entry.comment, group));
+    if cut && !entry.quoted {
+        let hint = "write the whole pattern in double quotes, or the blank as \\x20".to_string();
+        let what = "a part of this pattern is taken for a comment".to_string();
+        problems.push(entry.key_problem(Severity::Warning, what, hint));
+    }
+    if entry.value.is_empty() {
+        return;
+    }
+    if fail {
+        rule.fail.push((spanned(entry), number));
+    } else {
+        rule.ignore.push(spanned(entry));
+    }
+}
+
+/// The value as it stands in the file.
+fn spanned(entry: &Entry<'_>) -> Spanned {
+    Spanned { text: entry.value.to_string(), line: entry.line, col: entry.value_col() }
+}
+
+/// What keys cannot say alone.
+fn complete(rule: &ServiceRule, problems: &mut Vec<Problem>) {
+    let mut say = |severity, what: &str, hint: &str| {
+        problems.push(ini::whole(severity, what.to_string(), hint.to_string()));
+    };
+    if rule.fail.is_empty() {
+        say(Severity::Error, "the rule can never match", "it needs a failregex= in section [rule]");
+    }
+    match rule.source {
+        Source::File if rule.files.is_empty() => {
+            say(Severity::Error, "source=file without files", "add files=/var/log/…");
+        }
+        Source::Command if rule.command.is_empty() => {
+            say(Severity::Error, "source=command without a command", "add command=logread -f");
+        }
+        Source::Journal if rule.programs.is_empty() && !rule.trust_any => {
+            say(
+                Severity::Error,
+                "source=journal without programs",
+                "add programs=, or trust=any for any sender",
+            );
+        }
+        Source::Auto if rule.programs.is_empty() && rule.files.is_empty() => {
+            say(Severity::Error, "nothing says where the lines come from", "add programs= or files=");
+        }
+        _ => {}
+    }
+    if rule.engine == Engine::Webscan {
+        let hint = "the rule is checked and otherwise ignored";
+        say(Severity::Warning, "this version does not aggregate access logs yet", hint);
+    } else if !rule.webscan.is_empty() {
+        say(Severity::Warning, "[webscan] and [thresholds] have no effect", "they need engine=webscan");
+    }
+}

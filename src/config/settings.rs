@@ -1,0 +1,424 @@
+#![forbid(unsafe_code)]
+//! What mef.conf says, as plain data. Other parts never see text of the file.
+
+use super::keys::words;
+use super::ports::{ExcludedPorts, Ports};
+use super::value::{self, Bad};
+use crate::base::clock::Span;
+use ipnet::IpNet;
+use std::net::IpAddr;
+
+words! {
+    /// Where the daemon's own messages go.
+    LogTo {
+        /// The system's log.
+        Syslog = "syslog",
+        /// Standard error.
+        Stderr = "stderr",
+        /// Both of them.
+        Both = "both",
+    }
+}
+words! {
+    /// The least important message that is logged.
+    LogLevel {
+        /// Failures only.
+        Error = "error",
+        /// And what may become one.
+        Warn = "warn",
+        /// And what happened.
+        Info = "info",
+        /// And how.
+        Debug = "debug",
+        | "warning" => Warn,
+    }
+}
+words! {
+    /// What happens to a banned packet.
+    BanAction {
+        /// Nothing is sent back.
+        Drop = "drop",
+        /// A reset or an ICMP error is sent back.
+        Reject = "reject",
+    }
+}
+words! {
+    /// Where banned packets die.
+    Fastpath {
+        /// In prerouting raw, the fastest that was measured.
+        Auto = "auto",
+        /// The same, without any other way being tried.
+        Off = "off",
+        /// In the ingress hook of the outside interfaces.
+        Ingress = "ingress",
+        /// In the driver.
+        Xdp = "xdp",
+        | "tc" => Ingress,
+        | "disabled" => Off,
+    }
+}
+words! {
+    /// Which kernel interface is used.
+    Backend {
+        /// nftables if the kernel has it.
+        Auto = "auto",
+        /// nftables or nothing.
+        Nftables = "nftables",
+        /// iptables and ipset.
+        Iptables = "iptables",
+    }
+}
+words! {
+    /// Importance of a kernel log line; the numbers are syslog's, 0 to 7.
+    KernelLevel {
+        /// The system cannot go on.
+        Emerg = "emerg",
+        /// Somebody must act now.
+        Alert = "alert",
+        /// Critical.
+        Crit = "crit",
+        /// An error.
+        Err = "err",
+        /// A warning.
+        Warn = "warn",
+        /// Normal, and worth a note.
+        Notice = "notice",
+        /// Information.
+        Info = "info",
+        /// For developers.
+        Debug = "debug",
+        | "error" => Err,
+        | "warning" => Warn,
+    }
+}
+words! {
+    /// What happens to packets of a source in the flood throttle.
+    StageOne {
+        /// Those over the limit are dropped.
+        Throttle = "throttle",
+        /// All of them are dropped.
+        Drop = "drop",
+    }
+}
+
+/// A set of interfaces by name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Interfaces {
+    /// Those of the default routes.
+    pub auto: bool,
+    /// Further names; empty without `auto` means all.
+    pub names: Vec<String>,
+}
+
+impl Interfaces {
+    /// `auto`, names, both; or `all`.
+    pub(super) fn parse(text: &str) -> Result<Interfaces, Bad> {
+        let mut names = value::names(text)?;
+        let all = names.iter().any(|n| n == "all");
+        let auto = !all && names.iter().any(|n| n == "auto");
+        names.retain(|n| !all && n != "auto");
+        Ok(Interfaces { auto, names })
+    }
+}
+
+/// The port scan guard (`ps_*`).
+#[derive(Default)]
+#[cfg_attr(test, derive(Debug, Clone, PartialEq, Eq))]
+pub struct Scan {
+    /// Guard at all.
+    pub enabled: bool,
+    /// Distinct closed ports within `interval` that are still fine.
+    pub limit: u32,
+    /// Seconds.
+    pub interval: u32,
+    /// Seconds; never permanent, since a SYN has no proven sender.
+    pub bantime: u32,
+    /// Where scans are looked for.
+    pub interface: Interfaces,
+    /// Where they are not.
+    pub interface_exclude: Vec<String>,
+    /// Ports that never count.
+    pub exclude_ports: ExcludedPorts,
+    /// Count UDP as well.
+    pub udp: bool,
+    /// Put repeated scanners on the deny list.
+    pub escalation_enabled: bool,
+    /// Seconds in which those bans must fall.
+    pub escalation_window: u32,
+    /// That many of them.
+    pub permanent_threshold: u32,
+}
+
+/// Limits of the flood guard for one source address and port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FloodLimits {
+    /// SYN packets a second.
+    pub syn_rate: u32,
+    /// SYN packets at once.
+    pub syn_burst: u32,
+    /// New connections a second.
+    pub newconn_rate: u32,
+    /// New connections at once.
+    pub newconn_burst: u32,
+    /// Connections at the same time.
+    pub connlimit: u32,
+}
+
+/// The flood guard (`ddos_*`).
+#[cfg_attr(test, derive(Debug, Clone, PartialEq, Eq))]
+pub struct Flood {
+    /// Guard at all.
+    pub enabled: bool,
+    /// Ports that are guarded.
+    pub ports: Ports,
+    /// Limits for all of them.
+    pub limits: FloodLimits,
+    /// Ports with limits of their own.
+    pub port_limits: Vec<(u16, FloodLimits)>,
+    /// What the throttle does.
+    pub stage1_mode: StageOne,
+    /// Seconds that a source stays in the throttle.
+    pub stage1_timeout: u32,
+    /// Ban after several episodes.
+    pub escalation_enabled: bool,
+    /// Seconds in which the episodes must fall.
+    pub escalation_window: u32,
+    /// That many of them.
+    pub escalation_hits: u32,
+    /// Of that ban.
+    pub bantime: Span,
+}
+
+/// One DNSBL profile (`rbl_<key>_*`, and the community cloud's).
+#[cfg_attr(test, derive(Debug, Clone, PartialEq, Eq))]
+pub struct Zone {
+    /// The profile's name.
+    pub key: String,
+    /// Ask it at all.
+    pub enabled: bool,
+    /// The domain below which addresses are looked up.
+    pub zone: String,
+    /// Globs over the answer that mean a listing.
+    pub answer_match: Vec<String>,
+    /// Ports that a listing closes.
+    pub ports: Ports,
+    /// Of such a ban.
+    pub bantime: Span,
+    /// Seconds to wait for an answer.
+    pub timeout: u32,
+    /// Seconds that a listing is remembered.
+    pub positive_ttl: u32,
+    /// Seconds that its absence is remembered.
+    pub negative_ttl: u32,
+    /// Seconds that a failure is remembered.
+    pub error_ttl: u32,
+    /// The zone lacks the test entries of RFC 5782.
+    pub no_test_entry: bool,
+}
+
+/// The community cloud (`community_*`).
+#[cfg_attr(test, derive(Debug, Clone, PartialEq, Eq))]
+pub struct Cloud {
+    /// Tell the others about bans.
+    pub report: bool,
+    /// Seconds between reports.
+    pub report_interval: u32,
+    /// Our name below the zone.
+    pub member: String,
+    /// File with the TSIG key; empty for none.
+    pub key_file: String,
+    /// The zone that is shared.
+    pub zone: String,
+    /// The server that takes updates.
+    pub server: String,
+    /// Looking others' bans up.
+    pub lookup: Zone,
+}
+
+/// Section [global]. Fields are named as the keys are.
+#[cfg_attr(test, derive(Debug, Clone, PartialEq, Eq))]
+#[allow(
+    missing_docs,
+    reason = "each field is the key of that name, which mef.conf documents; units are below"
+)]
+pub struct Settings {
+    /// Directory of service rules.
+    pub rules_dir: String,
+    /// Directory of allow lists.
+    pub whitelist_dir: String,
+    /// Directory of deny lists.
+    pub blacklist_dir: String,
+    /// Seconds; 0 = only on SIGHUP, anything else = at once.
+    pub whitelist_reload: u32,
+    /// Seconds; 0 = only on SIGHUP, anything else = at once.
+    pub blacklist_reload: u32,
+    /// Directory of what outlives a reboot.
+    pub state_dir: String,
+    /// Seconds, 0 = at once, `None` = never.
+    pub state_sync: Option<u32>,
+    /// Directory of the control socket and the pid file.
+    pub run_dir: String,
+    /// Where the daemon's own messages go.
+    pub log: LogTo,
+    /// The least important of them.
+    pub log_level: LogLevel,
+    /// Write one line for each ban event.
+    pub ban_log_enabled: bool,
+    /// The file for these lines.
+    pub ban_log_path: String,
+    /// Remove all bans when the daemon stops.
+    pub clear_bans_on_stop: bool,
+    /// Bits, 32 to 128.
+    pub ipv6_prefix: u32,
+    /// Bits, each shorter than the one before; empty = off.
+    pub ipv6_escalate: Vec<u8>,
+    /// Addresses that speak for others and are never banned.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Beyond it, new bans are short.
+    pub max_bans_per_minute: u32,
+    /// Offenders tracked at a time.
+    pub track_max: u32,
+    /// What becomes of a banned packet.
+    pub ban_action: BanAction,
+    /// Traffic to this host.
+    pub ban_host: bool,
+    /// Traffic that this host forwards.
+    pub ban_forward: bool,
+    /// Where banned packets die.
+    pub fastpath: Fastpath,
+    /// A ban ends the connections that are there.
+    pub kill_connections: bool,
+    /// Count packets for each banned address.
+    pub element_counters: bool,
+    /// Put the rule set back as well when the ruleset was flushed.
+    pub load_managed: bool,
+    /// Each further ban of an address lasts longer.
+    pub bantime_increment: bool,
+    /// So many times as long.
+    pub bantime_factor: u32,
+    /// Seconds.
+    pub bantime_max: u32,
+    /// Program and arguments to run at a ban; empty = none.
+    pub on_ban: Vec<String>,
+    /// The same for the end of a ban.
+    pub on_unban: Vec<String>,
+    /// Seconds before now.
+    pub journal_since: u32,
+    /// Most recent files that a glob stands for; 0 = all.
+    pub file_recent_limit: u32,
+    /// Seconds, 0 = any age.
+    pub file_recent_window: u32,
+    /// Which kernel interface is used.
+    pub firewall_backend: Backend,
+    /// Log banned packets.
+    pub firewall_log_enabled: bool,
+    /// How these lines begin.
+    pub firewall_log_prefix: String,
+    /// How important they are.
+    pub firewall_log_level: KernelLevel,
+    /// Messages a second.
+    pub firewall_log_rate: u32,
+    /// Messages at once.
+    pub firewall_log_burst: u32,
+    /// Empty = those of resolv.conf.
+    pub dns_servers: Vec<IpAddr>,
+    /// `ps_*`.
+    pub scan: Scan,
+    /// `ddos_*`.
+    pub flood: Flood,
+    /// Ask DNSBLs at all.
+    pub rbl_enabled: bool,
+    /// `rbl_<key>_*`, in the order of the file.
+    pub zones: Vec<Zone>,
+    /// `community_*`.
+    pub cloud: Cloud,
+}
+
+/// Settings before the defaults of the table are put in.
+pub(super) fn blank() -> Settings {
+    let flood = Flood {
+        enabled: false,
+        ports: Ports::default(),
+        limits: FloodLimits::default(),
+        port_limits: Vec::new(),
+        stage1_mode: StageOne::default(),
+        stage1_timeout: 0,
+        escalation_enabled: false,
+        escalation_window: 0,
+        escalation_hits: 0,
+        bantime: Span::Permanent,
+    };
+    let cloud = Cloud {
+        report: false,
+        report_interval: 0,
+        member: String::new(),
+        key_file: String::new(),
+        zone: String::new(),
+        server: String::new(),
+        lookup: zone("community"),
+    };
+    Settings {
+        rules_dir: String::new(),
+        whitelist_dir: String::new(),
+        blacklist_dir: String::new(),
+        whitelist_reload: 0,
+        blacklist_reload: 0,
+        state_dir: String::new(),
+        state_sync: None,
+        run_dir: String::new(),
+        log: LogTo::default(),
+        log_level: LogLevel::default(),
+        ban_log_enabled: false,
+        ban_log_path: String::new(),
+        clear_bans_on_stop: false,
+        ipv6_prefix: 0,
+        ipv6_escalate: Vec::new(),
+        trusted_proxies: Vec::new(),
+        max_bans_per_minute: 0,
+        track_max: 0,
+        ban_action: BanAction::default(),
+        ban_host: false,
+        ban_forward: false,
+        fastpath: Fastpath::default(),
+        kill_connections: false,
+        element_counters: false,
+        load_managed: false,
+        bantime_increment: false,
+        bantime_factor: 0,
+        bantime_max: 0,
+        on_ban: Vec::new(),
+        on_unban: Vec::new(),
+        journal_since: 0,
+        file_recent_limit: 0,
+        file_recent_window: 0,
+        firewall_backend: Backend::default(),
+        firewall_log_enabled: false,
+        firewall_log_prefix: String::new(),
+        firewall_log_level: KernelLevel::default(),
+        firewall_log_rate: 0,
+        firewall_log_burst: 0,
+        dns_servers: Vec::new(),
+        scan: Scan::default(),
+        flood,
+        rbl_enabled: false,
+        zones: Vec::new(),
+        cloud,
+    }
+}
+
+/// A profile without its defaults.
+pub(super) fn zone(key: &str) -> Zone {
+    Zone {
+        key: key.to_string(),
+        enabled: false,
+        zone: String::new(),
+        answer_match: Vec::new(),
+        ports: Ports::default(),
+        bantime: Span::Permanent,
+        timeout: 0,
+        positive_ttl: 0,
+        negative_ttl: 0,
+        error_ttl: 0,
+        no_test_entry: false,
+    }
+}

@@ -1,0 +1,246 @@
+#![forbid(unsafe_code)]
+use super::super::*;
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+/// A directory of its own for each test, removed at its end.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Dir {
+        let dir = std::env::temp_dir().join(format!("mef-config-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(dir.join("rules.d")).unwrap();
+        let dir = Dir(dir);
+        dir.put("mef.conf", &format!("[global]\nrules_dir={}\n", dir.0.join("rules.d").display()));
+        dir
+    }
+
+    fn put(&self, name: &str, text: &str) {
+        let path = self.0.join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+    }
+
+    fn load(&self) -> (Vec<String>, Vec<String>) {
+        let loaded = load(&self.0.join("mef.conf"), &mut |_, _| {});
+        let rules = loaded.rules.iter().map(|r| format!("{}:{}", r.name, r.path.starts_with('<'))).collect();
+        let root = format!("{}/", self.0.display());
+        (rules, loaded.problems.iter().map(|p| p.shown.replace(&root, "")).collect())
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+const RULE: &str = "[rule]\nprograms=p\nfailregex=x <HOST>\n";
+
+#[test]
+fn built_in_rules_are_good() {
+    for (name, text) in BUILTIN {
+        let (rule, problems) = parse_service(name, text.as_bytes());
+        assert_eq!(
+            (rule.map(|r| r.name), super::told(&problems)),
+            (Some(name.to_string()), vec![]),
+            "{name}"
+        );
+        assert!(examples(text).1.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn a_directory_adds_to_the_built_in_rules_and_replaces_them_by_name() {
+    let dir = Dir::new("names");
+    let builtin = ["dropbear:true", "sshd:true"];
+    assert_eq!(dir.load(), (builtin.map(String::from).to_vec(), vec![]));
+    dir.put("rules.d/sshd.conf", &format!("{RULE}enabled=false\n"));
+    dir.put("rules.d/web.conf", &format!("{RULE}name=zz-web\n"));
+    for ignored in [".hidden.conf", "a.conf~", "b.conf.bak", "c.txt", "d.conf.dpkg-new"] {
+        dir.put(&format!("rules.d/{ignored}"), "not a rule");
+    }
+    let want = ["dropbear:true", "sshd:false", "zz-web:false"];
+    assert_eq!(dir.load(), (want.map(String::from).to_vec(), vec![]));
+    dir.put("rules.d/other.conf", &format!("{RULE}name=dropbear\n"));
+    assert_eq!(dir.load().0, ["dropbear:false", "sshd:false", "zz-web:false"]);
+    dir.put("rules.d/a.conf", &format!("{RULE}name=dropbear\n"));
+    let (_, told) = dir.load();
+    let want = "rules.d/other.conf: the name 'dropbear' is taken by rules.d/a.conf (give one of them another name=)\n";
+    assert_eq!(told, [want]);
+    fs::remove_dir_all(dir.0.join("rules.d")).unwrap();
+    assert_eq!(dir.load(), (builtin.map(String::from).to_vec(), vec![]));
+}
+
+#[test]
+fn a_broken_file_is_not_replaced_by_the_built_in_rule() {
+    let dir = Dir::new("broken");
+    dir.put("rules.d/sshd.conf", "[rule]\nprograms=sshd\nfailregex=x\nmaxretry=many\n");
+    dir.put("rules.d/b.conf", "[rule]\nprograms=p\nfailregex=x\naction=bann\n");
+    let (rules, told) = dir.load();
+    assert_eq!(rules, ["dropbear:true"]);
+    assert_eq!(
+        told,
+        [
+            "rules.d/b.conf:4:8: 'bann' is not allowed here\n    4 | action=bann\n      |        ^~~~ expected one of: ban, detect (did you mean 'ban'?)\n",
+            "rules.d/sshd.conf:4:10: 'many' is not a whole number\n    4 | maxretry=many\n      |          ^~~~ expected a number from 1 to 100000\n",
+        ]
+    );
+}
+
+#[test]
+fn the_caller_judges_patterns() {
+    let dir = Dir::new("check");
+    dir.put("rules.d/p.conf", RULE);
+    let mut seen = Vec::new();
+    let loaded = load(&dir.0.join("mef.conf"), &mut |rule, problems| {
+        seen.push(rule.name.clone());
+        if rule.name == "p" {
+            problems.push(rule.fail[0].0.problem(2..8, "no group".into(), "add one".into()));
+        }
+    });
+    assert_eq!(seen, ["p", "dropbear", "sshd"]);
+    assert!(loaded.failed());
+    let shown = &loaded.problems[0].shown;
+    assert!(
+        shown.ends_with(
+            "p.conf:3:13: no group\n    3 | failregex=x <HOST>\n      |             ^~~~~~ add one\n"
+        ),
+        "{shown}"
+    );
+}
+
+#[test]
+fn files_that_cannot_be_read_are_told() {
+    let dir = Dir::new("unread");
+    fs::create_dir(dir.0.join("rules.d/dir.conf")).unwrap();
+    dir.put("rules.d/big.conf", &"#".repeat(2 << 20));
+    let (_, told) = dir.load();
+    assert_eq!(
+        told,
+        [
+            "rules.d/big.conf: cannot be read: it is larger than 1 MiB\n",
+            "rules.d/dir.conf: cannot be read: it is not a file\n"
+        ]
+    );
+    let missing = load(&dir.0.join("none.conf"), &mut |_, _| {});
+    assert!(missing.failed() && missing.problems[0].shown.ends_with("none.conf: no such file\n"));
+    dir.put("rules.d/big.conf", RULE);
+    fs::remove_dir(dir.0.join("rules.d/dir.conf")).unwrap();
+    let open = fs::Permissions::from_mode(0o666);
+    fs::set_permissions(dir.0.join("rules.d/big.conf"), open).unwrap();
+    let told = dir.load().1;
+    assert_eq!(
+        told,
+        ["rules.d/big.conf: warning: the file can be written by everybody (chmod 644, owner root)\n"]
+    );
+}
+
+#[test]
+fn a_name_that_is_not_text_is_told_and_a_missing_directory_is_empty() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let dir = Dir::new("bytes");
+    assert!(conf_files(&dir.0.join("none")).is_ok_and(|names| names.is_empty()));
+    fs::write(dir.0.join("rules.d").join(std::ffi::OsStr::from_bytes(b"\xff.conf")), RULE).unwrap();
+    assert_eq!(dir.load().1, ["rules.d: cannot be read: the name of a file in it is not UTF-8\n"]);
+}
+
+#[test]
+fn one_rule_by_name_or_path() {
+    let dir = Dir::new("one");
+    dir.put("rules.d/p.conf", RULE);
+    let one = |rule: &str| {
+        let rules_dir = dir.0.join("rules.d").display().to_string();
+        let loaded = load_rule(Settings { rules_dir, ..Settings::default() }, rule, &mut |_, _| {});
+        (loaded.rules.first().map(|r| r.name.clone()), loaded.failed())
+    };
+    let path = dir.0.join("rules.d/p.conf").display().to_string();
+    assert_eq!([one("p"), one(&path), one("sshd")], ["p", "p", "sshd"].map(|n| (Some(n.to_string()), false)));
+    assert_eq!(one("nosuch"), (None, true));
+}
+
+fn list(text: &[u8]) -> (Vec<String>, Vec<String>, Counts) {
+    let (mut nets, mut bad) = (Vec::new(), Vec::new());
+    let counts = list_lines(text, &mut |line| match line {
+        ListLine::Net(net) => nets.push(net.to_string()),
+        ListLine::Bad(p, text) => bad.push(format!("{}:{}+{} {} [{text}]", p.line, p.col, p.len, p.what)),
+    });
+    (nets, bad, counts)
+}
+
+#[test]
+fn lists() {
+    let text = b"\xef\xbb\xbf# head\r\n192.0.2.10\r\n 203.0.113.7/24 ; office\n\n198.51.100.0/255.255.255.0#x\n  host.example # no\n2001:db8::1\n1.2.3.4 5.6.7.8\n\xff\n0.0.0.0/0\n;\n192.0.2.9";
+    let (nets, bad, counts) = list(text);
+    assert_eq!(
+        nets,
+        ["192.0.2.10/32", "203.0.113.0/24", "198.51.100.0/24", "2001:db8::1/128", "192.0.2.9/32"]
+    );
+    assert_eq!(
+        bad,
+        [
+            "6:3+12 'host.example' is not an address or network [  host.example # no]",
+            "8:1+15 '1.2.3.4 5.6.7.8' is not an address or network [1.2.3.4 5.6.7.8]",
+            "9:1+1 '\u{fffd}' is not an address or network [\u{fffd}]",
+            "10:1+9 '0.0.0.0/0' is the whole internet [0.0.0.0/0]",
+        ]
+    );
+    assert_eq!((counts, counts.refused()), (Counts { good: 5, bad: 4 }, false));
+    assert!(Counts { good: 1, bad: 2 }.refused() && !Counts { good: 1, bad: 1 }.refused());
+    assert_eq!(list(b"").2, Counts::default());
+}
+
+#[test]
+fn long_lines_of_a_list_are_one_problem_and_reading_goes_on() {
+    for len in [4096, 4097, 16_384, 16_385, 100_000] {
+        let text = format!("192.0.2.1\n#{}\n192.0.2.2\n192.0.2.3", "x".repeat(len - 1));
+        let (nets, bad, counts) = list(text.as_bytes());
+        assert_eq!((nets.len(), counts.bad), (3, u32::from(len > 4096)), "{len}");
+        assert!(bad.iter().all(|b| b.starts_with("2:1+1 a line of more than 4096 bytes")), "{len}: {bad:?}");
+        let (nets, _, counts) = list(&text.as_bytes()[..text.len() - 20]);
+        assert_eq!((nets.len(), counts.bad), (1, u32::from(len > 4096)), "{len}, cut off");
+    }
+}
+
+/// Gives out small pieces, as a pipe would.
+struct Pieces<'a>(&'a [u8], fastrand::Rng);
+
+impl Read for Pieces<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        if self.1.u8(..8) == 0 {
+            return Err(std::io::ErrorKind::Interrupted.into());
+        }
+        let n = self.1.usize(1..=40).min(buf.len()).min(self.0.len());
+        buf[..n].copy_from_slice(&self.0[..n]);
+        self.0 = &self.0[n..];
+        Ok(n)
+    }
+}
+
+#[test]
+fn a_list_reads_the_same_in_any_pieces() {
+    let mut random = fastrand::Rng::with_seed(3);
+    for seed in 0..50 {
+        let mut text = Vec::new();
+        for _ in 0..random.usize(..400) {
+            match random.u8(..6) {
+                0 => text.extend(format!("# {}", random.u64(..)).bytes()),
+                1 => text.extend(std::iter::repeat_with(|| random.u8(..)).take(20)),
+                2 => text.extend(vec![b'y'; if random.u8(..9) == 0 { 5000 } else { 9 }]),
+                _ => text.extend(format!("{}", std::net::Ipv4Addr::from(random.u32(..))).bytes()),
+            }
+            text.push(b'\n');
+        }
+        let want = list(&text);
+        let (mut nets, mut bad) = (0, 0);
+        let counts = read_list(&mut Pieces(&text, fastrand::Rng::with_seed(seed)), &mut |line| match line {
+            ListLine::Net(_) => nets += 1,
+            ListLine::Bad(..) => bad += 1,
+        });
+        assert_eq!(counts.unwrap(), want.2, "seed {seed}");
+        assert_eq!((nets, bad), (want.0.len(), want.1.len()), "seed {seed}");
+    }
+}

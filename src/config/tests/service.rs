@@ -1,0 +1,198 @@
+#![forbid(unsafe_code)]
+use super::super::*;
+use super::told;
+use crate::base::clock::Span;
+
+fn parse(lines: &str) -> (Option<ServiceRule>, Vec<String>) {
+    let (rule, problems) = parse_service("stem", format!("[rule]\n{lines}\n").as_bytes());
+    (rule, told(&problems))
+}
+
+/// A rule made of what it must have and of `lines`.
+fn rule(lines: &str) -> ServiceRule {
+    let (rule, told) = parse(&format!("programs=p\nfailregex=x <HOST>\n{lines}"));
+    rule.unwrap_or_else(|| panic!("{lines}: {told:?}"))
+}
+
+#[test]
+fn defaults_are_those_of_the_manual() {
+    let r = rule("");
+    assert_eq!(
+        (r.name.as_str(), r.enabled, r.source, r.trust_any),
+        ("stem", Enabled::Auto, Source::Auto, false)
+    );
+    assert_eq!((r.findtime, r.maxretry, r.bantime), (600, 5, Span::Secs(3600)));
+    assert_eq!(
+        (r.ports.is_all(), r.tcp, r.udp, r.action, r.engine),
+        (true, true, true, Action::Ban, Engine::Pattern)
+    );
+    assert_eq!((r.escalation_enabled, r.escalation_window, r.permanent_threshold), (false, 86_400, 5));
+    assert!(r.files.is_empty() && r.command.is_empty() && r.ignore.is_empty() && r.webscan.is_empty());
+}
+
+#[test]
+fn a_rule_of_the_existing_product_reads_unchanged() {
+    let text = "[rule]\nenabled=true\nname=nginx\n\n# input\nsource=file\nfiles=/var/log/nginx/access.log,/var/log/nginx/*.access.log\n\
+        failregex=^(?P<ip>\\S+)\\s+\\[[^\\]]+\\]\\s+\"[^\"]*\"\\s+(?:444|403)\\s+\"[^\"]*\"\nignoreregex=\nfindtime=120\nmaxretry=8\n\
+        bantime=3600\nescalation_enabled=false\nescalation_window=24h\npermanent_threshold=5\naction=ban\n\
+        ports=80,443 # all | 80,443 | 80-8080\nbackend=auto\n";
+    let (rule, problems) = parse_service("x", text.as_bytes());
+    let r = rule.unwrap();
+    let say = "Warning 18:1+7 'backend' is no longer needed | firewall_backend in mef.conf is for all rules";
+    assert_eq!(told(&problems), [say]);
+    assert_eq!(
+        (r.name.as_str(), r.source, r.files.len(), r.ports.to_string()),
+        ("nginx", Source::File, 2, "80,443".into())
+    );
+    assert_eq!(r.fail[0].0.text, "^(?P<ip>\\S+)\\s+\\[[^\\]]+\\]\\s+\"[^\"]*\"\\s+(?:444|403)\\s+\"[^\"]*\"");
+    assert_eq!((r.fail[0].0.line, r.fail[0].0.col, r.fail.len(), r.ignore.len()), (8, 11, 1, 0));
+}
+
+#[test]
+fn web_scan_files_keep_their_sections() {
+    let text = "[rule]\nengine=webscan\nsource=file\nfiles=/a\n[detection]\nfailregex=<HOST>\n[webscan]\nwindows=60s,300s # two\n[thresholds]\nrule_1_name=x\n";
+    let (rule, problems) = parse_service("web", text.as_bytes());
+    let r = rule.unwrap();
+    let later = "this version does not aggregate access logs yet | the rule is checked and otherwise ignored";
+    assert_eq!(told(&problems), [format!("Warning 0:1+1 {later}")]);
+    assert_eq!((r.engine, r.fail.len()), (Engine::Webscan, 1));
+    let keys: Vec<_> =
+        r.webscan.iter().map(|k| (k.threshold, k.key.as_str(), k.value.text.as_str())).collect();
+    assert_eq!(keys, [(false, "windows", "60s,300s"), (true, "rule_1_name", "x")]);
+    let (_, told) = parse("programs=p\nfailregex=x\n[webscan]\nwindows=1s");
+    assert_eq!(told, ["Warning 0:1+1 [webscan] and [thresholds] have no effect | they need engine=webscan"]);
+}
+
+#[test]
+fn patterns_end_where_a_person_thinks() {
+    let cases: &[(&str, &str)] = &[
+        ("a b", "a b"),
+        ("  a b  ", "a b"),
+        ("a#b;c", "a#b;c"),
+        ("a # b", "a"),
+        ("a\t;b", "a"),
+        ("a\\x20# b", "a\\x20# b"),
+        ("\"a # b\" # c", "a # b"),
+        ("\"a # b\"#c", "\"a"),
+        ("\" a \"", " a "),
+        ("\"GET [^\"]*\" 404", "\"GET [^\"]*\" 404"),
+        ("\"a\" \"b\"", "\"a\" \"b\""),
+        ("\"a \\\" # b\"", "a \\\" # b"),
+        ("\"a\\\\\" ; c", "a\\\\"),
+        ("\"open", "\"open"),
+        ("x\"y\"", "x\"y\""),
+        ("a=b", "a=b"),
+    ];
+    for (text, want) in cases {
+        let r = rule(&format!("failregex={text}"));
+        assert_eq!(r.fail[1].0.text, *want, "{text}");
+    }
+}
+
+#[test]
+fn pattern_places_lead_back_to_the_file() {
+    let r = rule("failregex@3 =  \"ä(b) # <HOST>\" # why");
+    let (p, weight) = &r.fail[1];
+    assert_eq!((p.text.as_str(), p.line, p.col, *weight), ("ä(b) # <HOST>", 4, 17, 3));
+    let told = |at| {
+        let p = p.problem(at, "w".into(), "h".into());
+        (p.line, p.col, p.len)
+    };
+    assert_eq!(
+        [told(0..2), told(2..5), told(2..2), told(90..99)],
+        [(4, 17, 1), (4, 18, 3), (4, 18, 1), (4, 30, 1)]
+    );
+}
+
+#[test]
+fn weights() {
+    let weights = |text: &str| rule(text).fail.iter().map(|(_, w)| *w).collect::<Vec<_>>();
+    assert_eq!(weights("failregex@255=a\nfailregex@ 2 =b\nfailregex=c\nfailregex@9="), [1, 255, 2, 1]);
+    let cases: &[(&str, &str)] = &[
+        (
+            "failregex@256=a",
+            "Error 2:1+13 the weight '256' is out of range | expected a number from 0 to 255",
+        ),
+        (
+            "failregex@=a",
+            "Error 2:1+10 the weight '' is not a whole number | expected a number from 0 to 255",
+        ),
+        (
+            "ignoreregex@2=a",
+            "Error 2:1+13 only failregex has a weight | a line that is ignored counts nothing",
+        ),
+        ("weight=3", "Error 2:1+6 'weight' is no key of its own | it belongs to one pattern: failregex@3=…"),
+    ];
+    for (text, want) in cases {
+        assert_eq!(parse(text).1, [*want], "{text}");
+    }
+}
+
+#[test]
+fn mistakes_refuse_the_rule() {
+    let base = "programs=p\nfailregex=x\n";
+    let cases: &[(&str, &str)] = &[
+        ("programs=p", "Error 0:1+1 the rule can never match | it needs a failregex= in section [rule]"),
+        ("failregex=x", "Error 0:1+1 nothing says where the lines come from | add programs= or files="),
+        (
+            "failregex=x\nsource=file\nprograms=p",
+            "Error 0:1+1 source=file without files | add files=/var/log/…",
+        ),
+        (
+            "failregex=x\nsource=command",
+            "Error 0:1+1 source=command without a command | add command=logread -f",
+        ),
+        (
+            "failregex=x\nsource=journal",
+            "Error 0:1+1 source=journal without programs | add programs=, or trust=any for any sender",
+        ),
+        (
+            "failregex=x\nsource=files",
+            "Error 3:8+5 'files' is not allowed here | expected one of: auto, file, journal, syslog, kmsg, command (did you mean 'file'?)",
+        ),
+        (
+            "failregex=x\nname=a_b",
+            "Error 3:6+3 'a_b' is no name of a rule | a name is made of letters, digits and '-', at most 32 of them",
+        ),
+        ("failregex=x\nmaxretry=0", "Error 3:10+1 '0' is out of range | expected a number from 1 to 100000"),
+        ("failregex=x\nbantime=0", "Error 3:9+1 '0' is too short | a ban lasts at least 1s"),
+    ];
+    for (text, want) in cases {
+        assert_eq!(parse(text), (None, vec![want.to_string()]), "{text}");
+    }
+    let (rule, told) = parse(&format!("{base}maxrety=3"));
+    assert!(rule.is_some());
+    assert_eq!(told, ["Warning 4:1+7 unknown key 'maxrety' | it has no effect; did you mean 'maxretry'?"]);
+    let (rule, told) = parse(&format!("{base}failregex=a # (?P<ip>\\S+)"));
+    assert!(
+        rule.is_some() && told[0].starts_with("Warning 4:1+9 a part of this pattern is taken for a comment")
+    );
+    let (rule, problems) = parse_service("a b", format!("[rule]\n{base}").as_bytes());
+    assert!(rule.is_none() && problems[0].what == "the file's name 'a b' is no name of a rule");
+    assert_eq!(parse(&format!("{base}name=")).0.map(|r| r.name).as_deref(), Some("stem"));
+    assert!(parse(&format!("{base}source=journal\ntrust=any\nprograms=")).0.is_some_and(|r| r.trust_any));
+}
+
+#[test]
+fn examples_are_read_from_comments() {
+    let text = "#+ 192.0.2.7 Nov 22 host sshd[1]: a\\x1b\\\\b # c\n#- no hit \n#-----\n# +x\n#+ here x\n#- bad \\n\n[rule]\n#+ ::1 \n#- \\x4\n#+ 192.0.2.1";
+    let (found, problems) = examples(text);
+    let shown: Vec<_> =
+        found.iter().map(|e| (e.hit.map(|a| a.to_string()), e.line, e.text.as_slice())).collect();
+    let want: [(Option<String>, u32, &[u8]); 4] = [
+        (Some("192.0.2.7".into()), 1, b"Nov 22 host sshd[1]: a\x1b\\b # c"),
+        (None, 2, b"no hit "),
+        (Some("::1".into()), 8, b""),
+        (Some("192.0.2.1".into()), 10, b""),
+    ];
+    assert_eq!(shown, want);
+    let hint = "only \\xHH and \\\\ are escapes here";
+    assert_eq!(
+        told(&problems),
+        [
+            "Warning 5:4+4 'here' is not an address | expected '#+ ADDRESS LINE'".to_string(),
+            format!("Warning 6:8+2 an unknown escape | {hint}"),
+            format!("Warning 9:4+2 an unknown escape | {hint}"),
+        ]
+    );
+}

@@ -1,0 +1,344 @@
+#![forbid(unsafe_code)]
+//! Values as people write them: durations, networks, commands, lists of words.
+//! The command line uses the same readers. Knows no file and no key.
+
+use super::ini::has;
+use crate::base::clock::Span;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::net::IpAddr;
+use std::ops::Range;
+
+/// Longest name of a rule.
+const NAME_MAX: usize = 32;
+
+/// Why a value is refused, and which bytes of it are to blame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bad {
+    /// Byte range within the value.
+    pub at: Range<usize>,
+    /// What is wrong, naming the word.
+    pub what: String,
+    /// What was expected.
+    pub hint: String,
+}
+
+impl Bad {
+    /// Blames `word`, which begins `at` bytes into the value: "'word' why", and what was expected.
+    pub(super) fn word(at: usize, word: &str, why: &str, hint: &str) -> Bad {
+        Bad { at: at..at + word.len(), what: ["'", word, "' ", why].concat(), hint: hint.to_string() }
+    }
+
+    /// The same fault in a value that begins `by` bytes further on.
+    pub(super) fn moved(mut self, by: usize) -> Bad {
+        self.at = self.at.start + by..self.at.end + by;
+        self
+    }
+}
+
+/// What a duration looks like, for hints.
+const DURATION_FORMS: &str = "expected a duration such as 90, 90s, 10m, 1h, 7d or 1h30m";
+
+/// A duration in seconds: `90`, `90s`, `10m`, `1h`, `7d`, `2w`, or several of them joined (`1h30m`).
+///
+/// # Errors
+/// Anything else, and what does not fit into 32 bits.
+pub fn duration(text: &str) -> Result<u32, Bad> {
+    let wrong = || Bad::word(0, text, "is not a duration", DURATION_FORMS);
+    let mut total = 0u32;
+    let mut rest = text;
+    loop {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, tail) = rest.split_at_checked(digits).ok_or_else(wrong)?;
+        let number: u32 = number.parse().map_err(|_| wrong())?;
+        let mut tail = tail.chars();
+        let unit = match tail.next() {
+            None if rest.len() == text.len() => 1,
+            Some('s') => 1,
+            Some('m') => 60,
+            Some('h') => 3600,
+            Some('d') => 86_400,
+            Some('w') => 604_800,
+            _ => return Err(wrong()),
+        };
+        total = number.checked_mul(unit).and_then(|n| n.checked_add(total)).ok_or_else(wrong)?;
+        rest = tail.as_str();
+        if rest.is_empty() {
+            return Ok(total);
+        }
+    }
+}
+
+/// How long a ban lasts: a duration of at least one second, or `permanent`.
+///
+/// # Errors
+/// Anything else, and a duration of zero.
+pub fn span(text: &str) -> Result<Span, Bad> {
+    if text == "permanent" {
+        return Ok(Span::Permanent);
+    }
+    match duration(text) {
+        Ok(0) => Err(Bad::word(0, text, "is too short", "a ban lasts at least 1s")),
+        Ok(secs) => Ok(Span::Secs(u64::from(secs))),
+        Err(mut bad) => {
+            bad.hint.push_str(", or permanent");
+            Err(bad)
+        }
+    }
+}
+
+/// How far back, as the existing product writes it: `2 min ago`, `now`, or a duration.
+pub(super) fn ago(text: &str) -> Result<u32, Bad> {
+    if text == "now" {
+        return Ok(0);
+    }
+    let Some(words) = text.strip_suffix("ago") else { return duration(text) };
+    let words = words.trim_ascii_end();
+    let digits = words.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = words.split_at_checked(digits).unwrap_or((words, ""));
+    let unit = unit.trim_ascii_start();
+    let first = match unit.strip_suffix('s').filter(|u| !u.is_empty()).unwrap_or(unit) {
+        "s" | "sec" | "second" => "s",
+        "m" | "min" | "minute" => "m",
+        "h" | "hour" => "h",
+        "d" | "day" => "d",
+        _ => {
+            return Err(Bad::word(
+                0,
+                text,
+                "is not a time span",
+                "expected for example '2 min ago', 10m or now",
+            ));
+        }
+    };
+    duration(&[number, first].concat()).map_err(|bad| Bad::word(0, text, "is not a time span", &bad.hint))
+}
+
+/// An address, a CIDR or `address/netmask`, without the bits behind the prefix; mapped IPv4 is IPv4.
+///
+/// # Errors
+/// Names, ranges, netmasks with holes, and a prefix of length 0: nobody means the whole internet.
+pub fn net(text: &str) -> Result<IpNet, Bad> {
+    const FORMS: &str = "expected an address, 192.0.2.0/24 or 192.0.2.0/255.255.255.0";
+    let wrong = |why: &str| Bad::word(0, text, why, FORMS);
+    let (addr, len) = match text.split_once('/') {
+        None => (text, None),
+        Some((addr, len)) => (addr, Some(len)),
+    };
+    let addr: IpAddr = addr.parse().map_err(|_| wrong("is not an address or network"))?;
+    let net = match len {
+        None => Some(IpNet::from(addr)),
+        Some(len) if len.bytes().all(|b| b.is_ascii_digit()) => {
+            len.parse().ok().and_then(|len| IpNet::new(addr, len).ok())
+        }
+        Some(mask) => mask.parse().ok().and_then(|mask| IpNet::with_netmask(addr, mask).ok()),
+    };
+    let net = unmapped(net.ok_or_else(|| wrong("has no valid prefix length or netmask"))?.trunc());
+    if net.prefix_len() == 0 {
+        return Err(wrong("is the whole internet"));
+    }
+    Ok(net)
+}
+
+/// `::ffff:192.0.2.0/120` is 192.0.2.0/24.
+fn unmapped(net: IpNet) -> IpNet {
+    let IpNet::V6(v6) = net else { return net };
+    let v4 = Ipv6Net::addr(&v6).to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96));
+    v4.and_then(|(addr, len)| Ipv4Net::new(addr, len).ok()).map_or(net, IpNet::V4)
+}
+
+/// Calls `each` with the place and text of every item of a comma list; stops at the first fault.
+pub(super) fn items(text: &str, each: &mut dyn FnMut(usize, &str) -> Result<(), Bad>) -> Result<(), Bad> {
+    let mut at = 0;
+    for part in text.split(',') {
+        let lead = part.len() - part.trim_ascii_start().len();
+        let item = part.trim_ascii();
+        if item.is_empty() {
+            let hint = "remove the comma, or write what is missing";
+            return Err(Bad {
+                at: at..at + part.len().max(1),
+                what: "an empty item".into(),
+                hint: hint.into(),
+            });
+        }
+        each(at + lead, item)?;
+        at += part.len() + 1;
+    }
+    Ok(())
+}
+
+/// A comma list as words without blanks inside; empty text is an empty list.
+pub(super) fn names(text: &str) -> Result<Vec<String>, Bad> {
+    let mut out = Vec::new();
+    if !text.is_empty() {
+        items(text, &mut |at, item| {
+            if item.bytes().any(|b| b.is_ascii_whitespace()) {
+                return Err(Bad::word(at, item, "has a blank inside", "separate the items by commas"));
+            }
+            out.push(item.to_string());
+            Ok(())
+        })?;
+    }
+    Ok(out)
+}
+
+/// A comma list of absolute paths, which may hold blanks and globs; empty text is an empty list.
+pub(super) fn paths(text: &str) -> Result<Vec<String>, Bad> {
+    let mut out = Vec::new();
+    if !text.is_empty() {
+        items(text, &mut |at, item| {
+            path(item).map_err(|bad| bad.moved(at))?;
+            out.push(item.to_string());
+            Ok(())
+        })?;
+    }
+    Ok(out)
+}
+
+/// An absolute path.
+pub(super) fn path(text: &str) -> Result<(), Bad> {
+    if text.starts_with('/') {
+        return Ok(());
+    }
+    Err(Bad::word(0, text, "is not an absolute path", "a path begins with '/'"))
+}
+
+/// A comma list of networks; `none` is an empty list.
+pub(super) fn nets(text: &str) -> Result<Vec<IpNet>, Bad> {
+    let mut out = Vec::new();
+    if text != "none" {
+        items(text, &mut |at, item| {
+            out.push(net(item).map_err(|bad| bad.moved(at))?);
+            Ok(())
+        })?;
+    }
+    Ok(out)
+}
+
+/// A program and its arguments, split at blanks; double quotes keep blanks. `none` and empty text are no program.
+/// What only a shell would understand is refused, because no shell will see it.
+pub(super) fn command(text: &str) -> Result<Vec<String>, Bad> {
+    let mut out = Vec::new();
+    if text == "none" {
+        return Ok(out);
+    }
+    let mut rest = text.trim_ascii_start();
+    while let Some(first) = rest.chars().next() {
+        let at = text.len() - rest.len();
+        if first == '"' {
+            let inner = rest.get(1..).unwrap_or("");
+            let Some((word, tail)) = inner.split_once('"') else {
+                return Err(Bad::word(at, rest, "lacks the closing quote", "close it with '\"'"));
+            };
+            out.push(word.to_string());
+            rest = tail.trim_ascii_start();
+            continue;
+        }
+        let end = rest.bytes().position(|b| b.is_ascii_whitespace()).unwrap_or(rest.len());
+        let (word, tail) = rest.split_at_checked(end).unwrap_or((rest, ""));
+        if matches!(word, "|" | "||" | "&" | "&&" | ">" | ">>" | "<" | ";" | "2>&1") || has(word, "$(") {
+            let hint = "write a script and name it here; quotes make it an ordinary argument";
+            return Err(Bad::word(at, word, "has no meaning: no shell runs this", hint));
+        }
+        out.push(word.to_string());
+        rest = tail.trim_ascii_start();
+    }
+    Ok(out)
+}
+
+/// Which of the two words the comma list has.
+pub(super) fn some_of(text: &str, words: [&str; 2]) -> Result<[bool; 2], Bad> {
+    let mut found = [false; 2];
+    items(text, &mut |at, item| {
+        let i = word(item, &words).map_err(|bad| bad.moved(at))?;
+        found.iter_mut().skip(i).take(1).for_each(|f| *f = true);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// The name of a rule: it becomes part of set names, file names and log lines.
+pub(super) fn name(text: &str) -> Result<(), Bad> {
+    let good = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    if good && !text.is_empty() && text.len() <= NAME_MAX {
+        return Ok(());
+    }
+    let hint = "a name is made of letters, digits and '-', at most 32 of them";
+    Err(Bad::word(0, text, "is no name of a rule", hint))
+}
+
+/// A comma list of addresses; `auto` is an empty list.
+pub(super) fn addresses(text: &str) -> Result<Vec<IpAddr>, Bad> {
+    let mut out = Vec::new();
+    if text != "auto" {
+        items(text, &mut |at, item| {
+            let wrong = || Bad::word(at, item, "is not an address", "expected auto, or addresses");
+            out.push(item.parse().map_err(|_| wrong())?);
+            Ok(())
+        })?;
+    }
+    Ok(out)
+}
+
+/// A comma list of IPv6 prefix lengths, each shorter than the one before; `off` is an empty list.
+pub(super) fn prefixes(text: &str) -> Result<Vec<u8>, Bad> {
+    let mut out: Vec<u8> = Vec::new();
+    if text != "off" {
+        items(text, &mut |at, item| {
+            let len = count(item, 16, 127).map_err(|bad| bad.moved(at))?;
+            let len = u8::try_from(len).unwrap_or(u8::MAX);
+            if out.last().is_some_and(|before| len >= *before) {
+                return Err(Bad::word(
+                    at,
+                    item,
+                    "is not wider than the one before",
+                    "expected for example 56,48",
+                ));
+            }
+            out.push(len);
+            Ok(())
+        })?;
+    }
+    Ok(out)
+}
+
+/// Which of `words` the text is.
+pub(super) fn word(text: &str, words: &[&str]) -> Result<usize, Bad> {
+    words.iter().position(|w| *w == text).ok_or_else(|| {
+        let mut hint = ["expected one of: ", &words.join(", ")].concat();
+        if let Some(near) = crate::base::diag::suggest(text, words.iter().copied()) {
+            hint.push_str(&[" (did you mean '", near, "'?)"].concat());
+        }
+        Bad::word(0, text, "is not allowed here", &hint)
+    })
+}
+
+/// A whole number from `min` to `max`.
+pub(super) fn count(text: &str, min: u32, max: u32) -> Result<u32, Bad> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let n = if digits { text.parse().ok() } else { None };
+    n.filter(|n| (min..=max).contains(n)).ok_or_else(|| {
+        let hint = ["expected a number from ", &min.to_string(), " to ", &max.to_string()].concat();
+        Bad::word(0, text, if digits { "is out of range" } else { "is not a whole number" }, &hint)
+    })
+}
+
+/// A duration from `min` to `max` seconds.
+pub(super) fn secs(text: &str, min: u32, max: u32) -> Result<u32, Bad> {
+    let n = duration(text)?;
+    if (min..=max).contains(&n) {
+        return Ok(n);
+    }
+    let hint = ["expected ", &written(min), " to ", &written(max)].concat();
+    Err(Bad::word(0, text, "is out of range", &hint))
+}
+
+/// Seconds in the shortest form that `duration` reads back.
+#[must_use]
+pub fn written(secs: u32) -> String {
+    let units = [(604_800, "w"), (86_400, "d"), (3600, "h"), (60, "m")];
+    let fits = units.iter().find(|(n, _)| secs != 0 && secs.is_multiple_of(*n));
+    match fits {
+        Some((n, unit)) => [&(secs / n).to_string(), *unit].concat(),
+        None => [&secs.to_string(), "s"].concat(),
+    }
+}

@@ -1,0 +1,187 @@
+#![forbid(unsafe_code)]
+//! The address out of a match, or the reason why there is none to be sure of.
+//!
+//! Log text is written by attackers. When the patterns of one rule allow a line to be read so that another
+//! address is the sender, the line decides nothing. Must not know headers, rules' names or what a hit leads to.
+
+use super::scan::bit;
+use crate::base::net::parse_addr;
+use crate::pattern::{Captures, Group, Pattern, Scratch};
+use std::net::IpAddr;
+use std::ops::Range;
+
+/// What a line says to the patterns of one rule.
+pub(super) enum Finding {
+    /// No pattern matches.
+    Nothing,
+    /// A pattern matches, but what stands for the address is none (a host name, perhaps).
+    NoAddress,
+    /// More than one address is possible.
+    Ambiguous,
+    /// The sender, and the weight of the pattern that found it.
+    Sender(Sender),
+}
+
+pub(super) struct Sender {
+    pub(super) addr: IpAddr,
+    pub(super) weight: u8,
+    /// Where the user name stands in the text.
+    pub(super) user: Option<Range<usize>>,
+}
+
+/// Judges `text` by those patterns of a rule whose `scan::bit` is in `may` (the others cannot match): the first that
+/// matches and has an address decides, if nothing contradicts.
+pub(super) fn sender(fail: &[(Pattern, u8)], may: u64, text: &[u8], scratch: &mut Scratch) -> Finding {
+    let possible = || fail.iter().enumerate().filter(|&(n, _)| may & bit(n) != 0);
+    let mut matched = false;
+    for (n, (pattern, weight)) in possible() {
+        let Some(found) = pattern.find(text, scratch) else { continue };
+        matched = true;
+        let Some((ip, addr)) = address(text, &found) else { continue };
+        if !only_address(text, &ip) {
+            let others = possible().filter(|&(other, _)| other != n).map(|(_, (p, _))| p);
+            if contradicted(pattern, &found, addr, others, text, scratch) {
+                return Finding::Ambiguous;
+            }
+        }
+        return Finding::Sender(Sender { addr, weight: *weight, user: found.get(Group::User) });
+    }
+    if matched { Finding::NoAddress } else { Finding::Nothing }
+}
+
+fn address(text: &[u8], found: &Captures) -> Option<(Range<usize>, IpAddr)> {
+    let ip = found.get(Group::Ip)?;
+    let addr = parse_addr(text.get(ip.clone())?)?;
+    Some((ip, addr))
+}
+
+/// Whether another reading, by the same pattern or one of the `others`, gives another address than `addr`.
+fn contradicted<'a>(
+    pattern: &Pattern,
+    found: &Captures,
+    addr: IpAddr,
+    others: impl Iterator<Item = &'a Pattern>,
+    text: &[u8],
+    scratch: &mut Scratch,
+) -> bool {
+    let differs = |ip: Range<usize>| text.get(ip).and_then(parse_addr).is_some_and(|other| other != addr);
+    let mut contradicted = false;
+    let complete = pattern.other_readings(text, found, scratch, &mut |ip| contradicted |= differs(ip));
+    if contradicted || !complete {
+        return true;
+    }
+    // Of another pattern the preferred reading is enough only if it has no further ones.
+    for other in others {
+        let Some(found) = other.find(text, scratch) else { continue };
+        contradicted |= found.get(Group::Ip).is_some_and(differs);
+        let complete = other.other_readings(text, &found, scratch, &mut |ip| contradicted |= differs(ip));
+        if contradicted || !complete {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether nothing outside of `ip` can be another address. Says no when in doubt: it only saves the search
+/// for other readings, which most lines do not need. Within one word there is one address.
+fn only_address(text: &[u8], ip: &Range<usize>) -> bool {
+    let (Some(before), Some(after)) = (text.get(..ip.start), text.get(ip.end..)) else { return false };
+    let begins_word = before.last().is_none_or(|b| !b.is_ascii_alphanumeric() && !b".-_%".contains(b));
+    begins_word && !like_address(before) && !like_address(after)
+}
+
+/// Whether a run of the bytes that addresses are made of has three dots or two colons.
+fn like_address(text: &[u8]) -> bool {
+    let (mut dots, mut colons) = (0u32, 0u32);
+    for &b in text {
+        match b {
+            b'.' => dots += 1,
+            b':' => colons += 1,
+            b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F' => {}
+            _ => (dots, colons) = (0, 0),
+        }
+        if dots == 3 || colons == 2 {
+            return true;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(patterns: &[&str], text: &str) -> String {
+        let fail: Vec<_> = patterns.iter().map(|p| (Pattern::new(p, false).unwrap(), 1)).collect();
+        let mut scratch = Scratch::for_patterns(fail.iter().map(|f| &f.0));
+        match sender(&fail, u64::MAX, text.as_bytes(), &mut scratch) {
+            Finding::Nothing => "nothing".into(),
+            Finding::NoAddress => "no address".into(),
+            Finding::Ambiguous => "ambiguous".into(),
+            Finding::Sender(s) => s.addr.to_string(),
+        }
+    }
+
+    #[test]
+    fn who_sent_it() {
+        const LOOSE: &str = "from (?P<ip>\\S+)";
+        const ANCHORED: &str = "^bad .* from <HOST> port \\d+$";
+        let cases: &[(&str, &[&str], &str, &str)] = &[
+            ("plain", &[LOOSE], "x from 192.0.2.1 port 1", "192.0.2.1"),
+            ("mapped", &[LOOSE], "x from ::ffff:192.0.2.1", "192.0.2.1"),
+            ("host name", &[LOOSE], "x from host.example", "no address"),
+            ("name, then another pattern", &[LOOSE, "rhost=<HOST>"], "from a.b rhost=192.0.2.1", "192.0.2.1"),
+            ("no match", &[LOOSE], "x by 192.0.2.1", "nothing"),
+            ("loose, two", &[LOOSE], "x from 192.0.2.1 from 192.0.2.2", "ambiguous"),
+            ("loose, twice the same", &[LOOSE], "x from 192.0.2.1 from ::ffff:192.0.2.1", "192.0.2.1"),
+            ("loose, address then name", &[LOOSE], "x from 192.0.2.1 from a.b", "192.0.2.1"),
+            ("another address that no pattern reads", &[LOOSE], "x from 192.0.2.1 to 192.0.2.2", "192.0.2.1"),
+            (
+                "two patterns, two addresses",
+                &["^a <HOST>", "<HOST> b$"],
+                "a 192.0.2.1 and 192.0.2.2 b",
+                "ambiguous",
+            ),
+            (
+                "anchored, the tail decides",
+                &[ANCHORED],
+                "bad x from 192.0.2.1 port 1 from 192.0.2.2 port 2",
+                "192.0.2.2",
+            ),
+            (
+                "tail that may hold anything",
+                &["^bad .* from <HOST> port \\d+.*$"],
+                "bad x from 192.0.2.1 port 1 from 192.0.2.2 port 2",
+                "ambiguous",
+            ),
+            ("brackets are the same address", &["<HOST>"], "x [2001:db8::1] y", "2001:db8::1"),
+            ("cut out of a word", &[".*(?P<ip>\\d+\\.\\d+\\.\\d+\\.\\d+)$"], "x 11.2.3.4", "ambiguous"),
+        ];
+        for (name, patterns, text, want) in cases {
+            assert_eq!(judge(patterns, text), *want, "{name}");
+        }
+    }
+
+    #[test]
+    fn more_readings_than_can_be_followed_are_ambiguous() {
+        let many = "from 192.0.2.1 ".repeat(50);
+        assert_eq!(judge(&["from <HOST>"], &many), "ambiguous");
+    }
+
+    #[test]
+    fn other_addresses_are_noticed() {
+        let cases: &[(&str, bool)] = &[
+            ("", false),
+            ("Failed password for root from  port 22 ssh2: x", false),
+            ("at 12:30 v1.2", false),
+            ("192.0.2.1", true),
+            ("x=[::1]", true),
+            ("::", true),
+            ("fe80::1%eth0", true),
+            ("12:30:59", true),
+        ];
+        for (text, want) in cases {
+            assert_eq!(like_address(text.as_bytes()), *want, "{text}");
+        }
+    }
+}

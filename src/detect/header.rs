@@ -1,0 +1,416 @@
+#![forbid(unsafe_code)]
+//! The syslog header of a line, in every form that the log writers of spec/06 produce.
+//!
+//! Read strictly from the left: a time stamp, then at most a host and a `facility.level`, then the program.
+//! What stands behind the program's colon is the message and never looked into, so a header that an
+//! attacker's text imitates is text. Must not know rules, patterns or clocks: the moment is an argument.
+
+use crate::base::clock::Wall;
+
+/// Longest program name that is believed; RFC 5424 allows 48.
+const PROGRAM_MAX: usize = 64;
+/// Longest host name that is believed.
+const HOST_MAX: usize = 255;
+
+const FACILITIES: [&[u8]; 14] = [
+    b"auth",
+    b"authpriv",
+    b"cron",
+    b"daemon",
+    b"ftp",
+    b"kern",
+    b"lpr",
+    b"mail",
+    b"news",
+    b"ntp",
+    b"security",
+    b"syslog",
+    b"user",
+    b"uucp",
+];
+const LEVELS: [&[u8]; 11] = [
+    b"alert", b"crit", b"debug", b"emerg", b"err", b"error", b"info", b"notice", b"panic", b"warn",
+    b"warning",
+];
+
+/// What stands before and behind the header of one line.
+#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// Name of the program that wrote the message, such as `sshd` or `postfix/smtpd`; 1 to 64 bytes.
+    pub program: &'a [u8],
+    /// Its process, where the header has one.
+    pub pid: Option<u32>,
+    /// The text of the message, leading spaces and byte order mark removed.
+    pub message: &'a [u8],
+    /// When it was written, as far as the format tells.
+    pub stamp: Option<Stamp>,
+}
+
+/// A time stamp as written. [`Stamp::age`] makes sense of it.
+#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Stamp {
+    /// Seconds since 1970-01-01 UTC.
+    Unix(u64),
+    /// Date and time of day.
+    Civil(Civil),
+}
+
+/// A date and a time of day; each field is within its range, the day within 1 to 31.
+#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Civil {
+    /// The year, where the format has one.
+    pub year: Option<u16>,
+    /// 1 to 12.
+    pub month: u8,
+    /// 1 to 31.
+    pub day: u8,
+    /// Seconds since midnight, below 86,401 (a leap second is kept).
+    pub second: u32,
+    /// Seconds east of UTC; `None` is the zone of the machine that wrote the line.
+    pub zone: Option<i32>,
+}
+
+impl Stamp {
+    /// Seconds from this stamp to `now`, 0 when it lies ahead. `local` is this machine's zone in seconds
+    /// east of UTC, for stamps without zone. A stamp without year is the latest such date that is at most
+    /// a day ahead of `now`.
+    #[must_use]
+    pub fn age(self, now: Wall, local: i32) -> u64 {
+        let at = match self {
+            Stamp::Unix(at) => at,
+            Stamp::Civil(c) => c.unix(now, local),
+        };
+        now.0.saturating_sub(at)
+    }
+}
+
+impl Civil {
+    fn unix(self, now: Wall, local: i32) -> u64 {
+        const DAY: i64 = 86_400;
+        let zone = i64::from(self.zone.unwrap_or(local));
+        let moment = |year: i64| days(year, self.month, self.day) * DAY + i64::from(self.second) - zone;
+        let at = match self.year {
+            Some(year) => moment(i64::from(year)),
+            None => {
+                let now = i64::try_from(now.0).unwrap_or(i64::MAX / 2);
+                // The mean year is near enough: an error of a day only matters around New Year, and there
+                // the candidates are a year apart.
+                let year = 1970 + now / 31_556_952;
+                let latest = |at: &i64| *at <= now + DAY;
+                [year + 1, year, year - 1].into_iter().map(moment).find(latest).unwrap_or(now)
+            }
+        };
+        u64::try_from(at).unwrap_or(0)
+    }
+}
+
+/// Days from 1970-01-01 to a date of the Gregorian calendar.
+fn days(year: i64, month: u8, day: u8) -> i64 {
+    // Counted in years that begin in March, so that the leap day is the last.
+    let (month, day) = (i64::from(month), i64::from(day));
+    let year = if month <= 2 { year - 1 } else { year };
+    let month = (month + 9) % 12;
+    year * 365 + year.div_euclid(4) - year.div_euclid(100)
+        + year.div_euclid(400)
+        + (month * 306 + 5) / 10
+        + day
+        - 719_469
+}
+
+/// Reads the header of `line`, which has no newline at its end. `None`: there is no header that can be
+/// relied on, and no rule with programs may judge the line.
+#[must_use]
+pub fn parse(line: &[u8]) -> Option<Header<'_>> {
+    let mut text = Text(line);
+    let priority = text.priority();
+    if text.0.starts_with(b"1 ") {
+        return rfc5424(Text(text.0.get(2..)?));
+    }
+    let stamp = match text.0.first()? {
+        b'0'..=b'9' => Some(text.iso()?),
+        b'@' => Some(text.tai64n()?),
+        b'A'..=b'Z' if text.at_date() => Some(text.dated()?),
+        // A datagram may carry its priority and nothing else; without either there is no header.
+        _ if priority => None,
+        _ => return None,
+    };
+    if stamp.is_some() {
+        text.byte(b' ')?;
+    }
+    let (program, pid, message) = tagged(text)?;
+    Some(Header { program, pid, message, stamp })
+}
+
+/// `[HOST] [facility.level] program[pid]: message`, each by its place: nothing further right is looked at.
+fn tagged(mut text: Text<'_>) -> Option<(&[u8], Option<u32>, &[u8])> {
+    let first = text.tag();
+    if first.is_some() {
+        return first;
+    }
+    let host = text.word()?;
+    if host.is_empty() || host.len() > HOST_MAX {
+        return None;
+    }
+    let second = text.tag();
+    if second.is_some() {
+        return second;
+    }
+    if !is_level(text.word()?) {
+        return None;
+    }
+    text.tag()
+}
+
+/// What follows the version: `STAMP HOST APP PROCID MSGID SD [BOM]MESSAGE`, `-` for what is not known.
+fn rfc5424(mut text: Text<'_>) -> Option<Header<'_>> {
+    let stamp = if text.byte(b'-').is_some() { None } else { Some(text.iso()?) };
+    text.byte(b' ')?;
+    let _host = text.word().filter(|w| !w.is_empty())?;
+    let program = text.word().filter(|&w| w != b"-" && is_program(w))?;
+    let pid = number(text.word()?);
+    let _kind = text.word().filter(|w| !w.is_empty())?;
+    if text.byte(b'-').is_none() {
+        text.structured_data()?;
+    }
+    if !text.0.is_empty() {
+        text.byte(b' ')?;
+    }
+    Some(Header { program, pid, message: message(text.0), stamp })
+}
+
+fn message(text: &[u8]) -> &[u8] {
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let spaces = text.iter().take_while(|&&b| b == b' ').count();
+    text.get(spaces..).unwrap_or_default()
+}
+
+/// A name that a program may have. The characters that end it or could begin a message are not in it.
+fn is_program(word: &[u8]) -> bool {
+    let fits = |b: &u8| {
+        b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'/' | b'-' | b'@' | b'+' | b'(' | b')')
+    };
+    (1..=PROGRAM_MAX).contains(&word.len()) && word.iter().all(fits)
+}
+
+/// `auth.info` and the like.
+fn is_level(word: &[u8]) -> bool {
+    let Some(dot) = word.iter().position(|&b| b == b'.') else { return false };
+    let (facility, level) = word.split_at(dot);
+    let level = level.get(1..).unwrap_or_default();
+    let local = matches!(facility, [b'l', b'o', b'c', b'a', b'l', b'0'..=b'7']);
+    LEVELS.contains(&level) && (local || FACILITIES.contains(&facility))
+}
+
+/// A decimal number that fits, nothing else around it.
+#[inline]
+fn number(word: &[u8]) -> Option<u32> {
+    if word.is_empty() {
+        return None;
+    }
+    let mut number = 0u32;
+    for b in word {
+        let digit = b.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number.checked_mul(10)?.checked_add(u32::from(digit))?;
+    }
+    Some(number)
+}
+
+/// The number of a month by its English name.
+fn month(name: &[u8; 3]) -> Option<u8> {
+    Some(match name {
+        b"Jan" => 1,
+        b"Feb" => 2,
+        b"Mar" => 3,
+        b"Apr" => 4,
+        b"May" => 5,
+        b"Jun" => 6,
+        b"Jul" => 7,
+        b"Aug" => 8,
+        b"Sep" => 9,
+        b"Oct" => 10,
+        b"Nov" => 11,
+        b"Dec" => 12,
+        _ => return None,
+    })
+}
+
+fn is_weekday(name: &[u8; 3]) -> bool {
+    matches!(name, b"Mon" | b"Tue" | b"Wed" | b"Thu" | b"Fri" | b"Sat" | b"Sun")
+}
+
+/// The part of the line that has not been read.
+struct Text<'a>(&'a [u8]);
+
+impl<'a> Text<'a> {
+    #[inline]
+    fn byte(&mut self, want: u8) -> Option<()> {
+        let (&first, rest) = self.0.split_first()?;
+        (first == want).then(|| self.0 = rest)
+    }
+
+    #[inline]
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (head, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(head)
+    }
+
+    /// Up to the next space, which is removed; `None` when there is none.
+    fn word(&mut self) -> Option<&'a [u8]> {
+        let end = self.0.iter().take(HOST_MAX + 1).position(|&b| b == b' ')?;
+        let word = self.take(end)?;
+        self.byte(b' ')?;
+        Some(word)
+    }
+
+    /// Exactly `len` digits.
+    #[inline]
+    fn digits(&mut self, len: usize) -> Option<u32> {
+        number(self.take(len)?)
+    }
+
+    /// `<PRI>`, when it is there.
+    fn priority(&mut self) -> bool {
+        let Some((b'<', rest)) = self.0.split_first() else { return false };
+        let Some(end) = rest.iter().take(4).position(|&b| b == b'>') else { return false };
+        let found = number(rest.get(..end).unwrap_or_default()).is_some();
+        if found {
+            self.0 = rest.get(end + 1..).unwrap_or_default();
+        }
+        found
+    }
+
+    /// `program: message` or `program[pid]: message` at this place.
+    fn tag(&self) -> Option<(&'a [u8], Option<u32>, &'a [u8])> {
+        let text = self.0;
+        let end = text.iter().take(PROGRAM_MAX + 1).position(|b| matches!(b, b':' | b'[' | b' '))?;
+        let program = text.get(..end).filter(|w| is_program(w))?;
+        let mut rest = Text(text.get(end..)?);
+        let mut pid = None;
+        if rest.byte(b'[').is_some() {
+            let close = rest.0.iter().take(33).position(|b| matches!(b, b']' | b' '))?;
+            pid = number(rest.take(close)?);
+            rest.byte(b']')?;
+        }
+        rest.byte(b':')?;
+        // `name:` is a tag only at its end: `2001:db8::1` is a host.
+        match rest.0.first() {
+            None | Some(b' ') => Some((program, pid, message(rest.0))),
+            _ => None,
+        }
+    }
+
+    fn at_date(&self) -> bool {
+        self.0.first_chunk().is_some_and(|word| month(word).is_some() || is_weekday(word))
+    }
+
+    /// `Nov 22 08:00:01` or `Sun Nov 22 08:00:01 2026`.
+    fn dated(&mut self) -> Option<Stamp> {
+        let weekday = self.0.first_chunk().is_some_and(is_weekday);
+        if weekday {
+            self.take(3)?;
+            self.byte(b' ')?;
+        }
+        let month = self.take(3)?.first_chunk().and_then(month)?;
+        self.byte(b' ')?;
+        let padded = self.byte(b' ').is_some();
+        let one_digit = padded || self.0.get(1) == Some(&b' ');
+        let day = self.digits(if one_digit { 1 } else { 2 })?;
+        self.byte(b' ')?;
+        let second = self.time()?;
+        let mut year = None;
+        if weekday {
+            self.byte(b' ')?;
+            year = Some(u16::try_from(self.digits(4)?).ok()?);
+        }
+        civil(year, month, day, second, None)
+    }
+
+    /// `2026-11-22T08:00:01.123456+01:00`; a space for the T, `Z` or no zone, and no fraction are fine.
+    fn iso(&mut self) -> Option<Stamp> {
+        let year = u16::try_from(self.digits(4)?).ok()?;
+        self.byte(b'-')?;
+        let month = u8::try_from(self.digits(2)?).ok()?;
+        self.byte(b'-')?;
+        let day = self.digits(2)?;
+        self.byte(b'T').or_else(|| self.byte(b' '))?;
+        let second = self.time()?;
+        let zone = self.zone()?;
+        civil(Some(year), month, day, second, zone)
+    }
+
+    /// `08:00:01` with or without a fraction, as seconds since midnight.
+    fn time(&mut self) -> Option<u32> {
+        let hour = self.digits(2).filter(|&h| h < 24)?;
+        self.byte(b':')?;
+        let minute = self.digits(2).filter(|&m| m < 60)?;
+        self.byte(b':')?;
+        let second = self.digits(2).filter(|&s| s <= 60)?;
+        if matches!(self.0, [b'.' | b',', b'0'..=b'9', ..]) {
+            let fraction = self.0.iter().skip(1).take_while(|b| b.is_ascii_digit()).count();
+            self.take(fraction + 1)?;
+        }
+        Some(hour * 3600 + minute * 60 + second)
+    }
+
+    /// `Z`, `+01:00`, `+0100` or nothing; the outer `None` is a broken zone.
+    fn zone(&mut self) -> Option<Option<i32>> {
+        let east = match self.0.first() {
+            Some(b'Z' | b'z') => {
+                self.take(1)?;
+                return Some(Some(0));
+            }
+            Some(b'+') => 1,
+            Some(b'-') => -1,
+            _ => return Some(None),
+        };
+        self.take(1)?;
+        let hours = i32::try_from(self.digits(2).filter(|&h| h < 24)?).ok()?;
+        let _colon = self.byte(b':');
+        let minutes = i32::try_from(self.digits(2).filter(|&m| m < 60)?).ok()?;
+        Some(Some(east * (hours * 3600 + minutes * 60)))
+    }
+
+    /// `@` and 24 hexadecimal digits: seconds since 1970 plus 2^62 + 10, then nanoseconds.
+    fn tai64n(&mut self) -> Option<Stamp> {
+        self.byte(b'@')?;
+        let hex = self.take(24)?;
+        if !hex.iter().all(u8::is_ascii_hexdigit) {
+            return None;
+        }
+        let seconds = std::str::from_utf8(hex.get(..16)?).ok()?;
+        let label = u64::from_str_radix(seconds, 16).ok()?;
+        Some(Stamp::Unix(label.checked_sub((1 << 62) + 10)?))
+    }
+
+    /// One or more `[id name="value" …]`; inside quotes `\` protects the next byte.
+    fn structured_data(&mut self) -> Option<()> {
+        while self.byte(b'[').is_some() {
+            let (mut quoted, mut escaped) = (false, false);
+            let end = self.0.iter().position(|&b| {
+                let plain = !escaped;
+                escaped = plain && quoted && b == b'\\';
+                quoted ^= plain && b == b'"';
+                plain && b == b']' && !quoted
+            })?;
+            self.take(end + 1)?;
+        }
+        matches!(self.0.first(), None | Some(b' ')).then_some(())
+    }
+}
+
+fn civil(year: Option<u16>, month: u8, day: u32, second: u32, zone: Option<i32>) -> Option<Stamp> {
+    let day = u8::try_from(day).ok()?;
+    let valid = (1..=12).contains(&month) && (1..=31).contains(&day);
+    valid.then_some(Stamp::Civil(Civil { year, month, day, second, zone }))
+}
+
+#[cfg(test)]
+#[path = "header_tests.rs"]
+mod tests;

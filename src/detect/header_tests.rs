@@ -1,0 +1,170 @@
+#![forbid(unsafe_code)]
+//! Tests of the header parser, one row per form of header and per forgery.
+
+use super::*;
+
+const FORMS: &[(&str, &str)] = &[
+    ("rfc3164", "Nov 22 08:00:01 host sshd[123]: "),
+    ("rfc3164, padded day", "Nov  2 08:00:01 host sshd[123]: "),
+    ("rfc3164, short day", "Nov 2 08:00:01 host sshd[123]: "),
+    ("rfc3164, priority", "<38>Nov 22 08:00:01 host sshd[123]: "),
+    ("rfc3164, fraction", "Nov 22 08:00:01.123456 host sshd[123]: "),
+    ("rfc3164, no host", "<38>Nov 22 08:00:01 sshd[123]: "),
+    ("rfc3164, host is an address", "Nov 22 08:00:01 2001:db8::1 sshd[123]: "),
+    ("rfc3164, host ends in colons", "Nov 22 08:00:01 2001:db8:: sshd[123]: "),
+    ("rfc3164, host like a level", "Nov 22 08:00:01 example.info sshd[123]: "),
+    ("priority only", "<38>sshd[123]: "),
+    ("busybox", "Nov 22 08:00:01 host auth.info sshd[123]: "),
+    ("busybox, priority", "<38>Nov 22 08:00:01 host auth.info sshd[123]: "),
+    ("busybox -S", "Nov 22 08:00:01 auth.info sshd[123]: "),
+    ("busybox, local0", "Nov 22 08:00:01 host local0.warn sshd[123]: "),
+    ("busybox, host like a level", "Nov 22 08:00:01 auth.info authpriv.notice sshd[123]: "),
+    ("logread", "Sun Nov 22 08:00:01 2026 auth.info sshd[123]: "),
+    ("logread, padded day", "Sun Nov  2 08:00:01 2026 auth.info sshd[123]: "),
+    ("logread, no level", "Sun Nov 22 08:00:01 2026 sshd[123]: "),
+    ("logread, host", "Sun Nov 22 08:00:01 2026 host auth.info sshd[123]: "),
+    ("iso", "2026-11-22T08:00:01.123456+01:00 host sshd[123]: "),
+    ("iso, utc", "2026-11-22T08:00:01Z host sshd[123]: "),
+    ("iso, no colon, west", "2026-11-22T08:00:01-0330 host sshd[123]: "),
+    ("iso, journalctl", "2026-11-22T08:00:01+0100 host sshd[123]: "),
+    ("iso, space, no zone", "2026-11-22 08:00:01 host sshd[123]: "),
+    ("iso, priority", "<38>2026-11-22T08:00:01.1+01:00 host sshd[123]: "),
+    ("iso, busybox level", "2026-11-22T08:00:01Z host auth.info sshd[123]: "),
+    ("rfc5424", "<38>1 2026-11-22T08:00:01.123Z host sshd 123 - - "),
+    ("rfc5424, bare", "1 2026-11-22T08:00:01.123Z host sshd 123 - - "),
+    ("rfc5424, nothing known", "<38>1 - - sshd 123 - - "),
+    ("rfc5424, mark", "<38>1 2026-11-22T08:00:01Z host sshd 123 ID47 - \u{feff}"),
+    ("rfc5424, data", "<38>1 2026-11-22T08:00:01Z host sshd 123 - [a@1 x=\"1\"][b y=\"2\"] "),
+    ("rfc5424, escapes", r#"<38>1 2026-11-22T08:00:01Z h sshd 123 - [a x="]\"] sshd 9 - - \\"] "#),
+    ("rfc5424, two spaces", "<38>1 2026-11-22T08:00:01Z host sshd 123 - -  "),
+    ("tai64n", "@400000006921a4f11dcd6500 sshd[123]: "),
+    ("tai64n, host", "@400000006921a4f11dcd6500 host sshd[123]: "),
+];
+
+#[test]
+fn every_form_gives_program_process_and_message() {
+    // Each message imitates a header itself, in every form.
+    for (name, form) in FORMS {
+        for text in ["Failed x from y", "sshd[9]: forged", ""].into_iter().chain(FORMS.iter().map(|f| f.1)) {
+            let line = format!("{form}{text}");
+            let header = parse(line.as_bytes()).unwrap_or_else(|| panic!("{name}: {line}"));
+            assert_eq!(header.program, b"sshd", "{name}");
+            assert_eq!(header.pid, Some(123), "{name}");
+            assert_eq!(header.message, text.as_bytes(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn programs_and_processes() {
+    let cases: &[(&str, &str, Option<u32>)] = &[
+        ("postfix/smtpd[7]:", "postfix/smtpd", Some(7)),
+        ("sshd-session[4294967295]:", "sshd-session", Some(u32::MAX)),
+        ("sshd[4294967296]:", "sshd", None),
+        ("app[web.1]:", "app", None),
+        ("app[]:", "app", None),
+        ("dovecot:", "dovecot", None),
+        ("(systemd)[1]:", "(systemd)", Some(1)),
+    ];
+    for (tag, program, pid) in cases {
+        let line = format!("Nov 22 08:00:01 host {tag} text: x");
+        let header = parse(line.as_bytes()).unwrap_or_else(|| panic!("{tag}"));
+        assert_eq!((header.program, header.pid), (program.as_bytes(), *pid), "{tag}");
+        assert_eq!(header.message, b"text: x", "{tag}");
+    }
+}
+
+#[test]
+fn what_is_no_header() {
+    let long_host = format!("Nov 22 08:00:01 {} sshd[1]: x", "h".repeat(256));
+    let long_name = format!("Nov 22 08:00:01 host {}[1]: x", "p".repeat(65));
+    let cases: &[(&str, &str)] = &[
+        ("nothing", ""),
+        ("only text", "sshd[123]: Failed password"),
+        ("only a stamp", "Nov 22 08:00:01"),
+        ("stamp and host", "Nov 22 08:00:01 host"),
+        ("no colon", "Nov 22 08:00:01 host sshd[123] text"),
+        ("repeat notice holds a header", "Nov 22 08:00:01 host message repeated 2 times: [ sshd[1]: x]"),
+        ("tag too far right", "Nov 22 08:00:01 host some words sshd[1]: x"),
+        ("no level between", "Nov 22 08:00:01 host nolevel sshd[1]: x"),
+        ("level of no facility", "Nov 22 08:00:01 host example.info sshd[1]: x"),
+        ("three words", "Nov 22 08:00:01 a b auth.info sshd[1]: x"),
+        ("two spaces", "Nov 22 08:00:01  host sshd[1]: x"),
+        ("text sticks to the colon", "Nov 22 08:00:01 host sshd[1]:x"),
+        ("process not closed", "Nov 22 08:00:01 host sshd[1: x"),
+        ("hour", "Nov 22 24:00:01 host sshd[1]: x"),
+        ("minute", "Nov 22 08:60:01 host sshd[1]: x"),
+        ("second", "Nov 22 08:00:61 host sshd[1]: x"),
+        ("day", "Nov 32 08:00:01 host sshd[1]: x"),
+        ("day 0", "Nov  0 08:00:01 host sshd[1]: x"),
+        ("month", "2026-13-22T08:00:01Z host sshd[1]: x"),
+        ("month name", "Nox 22 08:00:01 host sshd[1]: x"),
+        ("broken zone", "2026-11-22T08:00:01+1:00 host sshd[1]: x"),
+        ("priority not closed", "<38 Nov 22 08:00:01 host sshd[1]: x"),
+        ("priority too long", "<12345>Nov 22 08:00:01 host sshd[1]: x"),
+        ("priority empty", "<>Nov 22 08:00:01 host sshd[1]: x"),
+        ("data not closed", "<38>1 2026-11-22T08:00:01Z host sshd 1 - [a x=\"1] x"),
+        ("data and text stick", "<38>1 2026-11-22T08:00:01Z host sshd 1 - [a]x"),
+        ("program of rfc5424 unknown", "<38>1 2026-11-22T08:00:01Z host - 1 - - x"),
+        ("tai64n, no hex", "@400000006921a4f11dcd65zz sshd[1]: x"),
+        ("tai64n, before 1970", "@000000006921a4f11dcd6500 sshd[1]: x"),
+        ("host too long", &long_host),
+        ("program too long", &long_name),
+    ];
+    for (name, line) in cases {
+        assert_eq!(parse(line.as_bytes()), None, "{name}: {line}");
+    }
+}
+
+#[test]
+fn ages() {
+    // 2026-11-22 08:00:01 UTC
+    const NOW: u64 = 1_795_334_401;
+    let cases: &[(&str, u64, i32, u64)] = &[
+        ("2026-11-22T08:00:01Z", NOW, 0, 0),
+        ("2026-11-22T09:00:01+01:00", NOW, 0, 0),
+        ("2026-11-22T04:29:51-0330", NOW, 0, 10),
+        ("2026-11-22T08:00:01", NOW, 3600, 3600),
+        ("2026-11-22T08:00:11Z", NOW, 0, 0),
+        ("2025-11-22T08:00:01Z", NOW, 0, 365 * 86_400),
+        ("Nov 22 08:00:01", NOW, 0, 0),
+        ("Nov 22 07:00:01", NOW, -3600, 0),
+        ("Nov 22 07:00:01", NOW, 0, 3600),
+        ("Nov 23 07:00:01", NOW, 0, 0),
+        ("Nov 24 08:00:01", NOW, 0, 363 * 86_400),
+        ("Dec 31 23:59:59", 1_798_761_601, 0, 2),
+        ("Jan  1 00:00:01", 1_798_761_601, 0, 0),
+        ("Jan  1 00:00:01", 1_798_761_599, 0, 0),
+        ("Feb 29 00:00:00", 1_709_164_810, 0, 10),
+        ("Sun Nov 22 08:00:01 2026", NOW, 0, 0),
+        ("Sun Nov 22 08:00:01 2026", NOW + 5, -3600, 0),
+        ("@400000006b02a10b00000000", NOW, 0, 0),
+    ];
+    for (stamp, now, local, want) in cases {
+        let line = format!("{stamp} host sshd[1]: x");
+        let header = parse(line.as_bytes()).unwrap_or_else(|| panic!("{stamp}"));
+        assert_eq!(header.stamp.unwrap().age(Wall(*now), *local), *want, "{stamp} at {now}, zone {local}");
+    }
+    assert_eq!(parse(b"<38>sshd[1]: x").unwrap().stamp, None);
+    assert_eq!(parse(b"<38>1 - - sshd 1 - - x").unwrap().stamp, None);
+}
+
+#[test]
+fn any_bytes_are_survived() {
+    let seed = 0x6d65_6601;
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let pieces: Vec<&str> = FORMS.iter().flat_map(|f| f.1.split_inclusive([' ', ':', '[', ']'])).collect();
+    for round in 0..200_000 {
+        let mut line = Vec::new();
+        for _ in 0..rng.usize(..12) {
+            line.extend_from_slice(pieces[rng.usize(..pieces.len())].as_bytes());
+            if rng.u8(..8) == 0 {
+                line.push(rng.u8(..));
+            }
+        }
+        if let Some(h) = parse(&line) {
+            assert!(is_program(h.program) && line.ends_with(h.message), "seed {seed:#x} round {round}");
+            h.stamp.map(|s| s.age(Wall(rng.u64(..)), rng.i32(-50_000..50_000)));
+        }
+    }
+}

@@ -1,0 +1,299 @@
+#![forbid(unsafe_code)]
+//! The chains and sets of the guard table, and the transactions that make them.
+//!
+//! Honest packets meet hash look-ups only. The allow list, an interval set, is consulted behind a hit, so
+//! that it wins over everything and costs nothing; banned networks, interval sets too, only by packets
+//! that can begin a flow: everything but TCP, and SYNs.
+
+use super::scope::Kind;
+use super::{Failure, Guard, Made, Options, Reach, Refresh, Scope, TABLE};
+use crate::base::name::Name;
+use crate::base::range::Family;
+use crate::firewall::nft::elem::{Elem, Timeout};
+use crate::firewall::nft::expr::{self, Base, Cmp, REG, Verdict};
+use crate::firewall::nft::txn::{Hook, Optional, SetSpec};
+use crate::firewall::nft::{Rule, TxnError, query};
+use nix::errno::Errno;
+
+const GATE: Name = Name::of("gate");
+const HIT: Name = Name::of("hit");
+/// An empty set whose comment tells what the table was made with.
+pub(super) const MADE: Name = Name::of("made");
+/// The set in which it is tried how this kernel prolongs an element.
+const TRIAL: Name = Name::of("trial");
+/// Never the source of a packet.
+const TRIAL_KEY: [u8; 4] = [255; 4];
+
+/// `NF_IP_PRI_RAW`: before conntrack.
+const PRIORITY_RAW: i32 = -300;
+/// Type numbers of `nft`, with the bytes of a key.
+const IPV4_ADDR: (u32, u32) = (7, 4);
+const IPV6_ADDR: (u32, u32) = (8, 16);
+/// Changes with the layout: an older table is rebuilt.
+const VERSION: &str = "mef 1";
+
+/// Source address in the IP header: offset.
+const fn source_offset(family: Family) -> u32 {
+    match family {
+        Family::V4 => 12,
+        Family::V6 => 8,
+    }
+}
+
+/// Who is never dropped.
+pub(super) const fn allow_set(family: Family) -> Name {
+    match family {
+        Family::V4 => Name::of("allow4"),
+        Family::V6 => Name::of("allow6"),
+    }
+}
+
+/// What the comment of the set `made` tells of the table.
+fn write_mark(made: Made) -> String {
+    let refresh = match made.refresh {
+        Refresh::Update => "update",
+        Refresh::Replace => "replace",
+    };
+    format!("{VERSION} prefix6={} refresh={refresh} log={}", made.ipv6_prefix, u8::from(made.logs))
+}
+
+/// Reads the comment back; `None` for a table that another version made.
+pub(super) fn read_mark(comment: &str) -> Option<Made> {
+    let rest = comment.strip_prefix(VERSION)?.strip_prefix(" prefix6=")?;
+    let (prefix, rest) = rest.split_once(" refresh=")?;
+    let (refresh, logs) = rest.split_once(" log=")?;
+    let refresh = match refresh {
+        "update" => Refresh::Update,
+        "replace" => Refresh::Replace,
+        _ => return None,
+    };
+    Some(Made { ipv6_prefix: prefix.parse().ok()?, refresh, logs: logs == "1" })
+}
+
+impl Guard {
+    /// Writes chains and rules anew with the current options, in one transaction; the sets and their
+    /// elements stay. What this kernel lacks and mef can do without is left out.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn rebuild(&mut self) -> Result<Made, Failure> {
+        let mut scopes: Vec<(Scope, Kind)> = Vec::new();
+        let mut marked = None;
+        query::sets(&mut self.socket, &TABLE, &mut |set| {
+            if set.name == MADE.as_str() {
+                marked = read_mark(set.comment);
+            } else if let Some(scope) = read_scope(&set)
+                && !scopes.contains(&scope)
+            {
+                scopes.push(scope);
+            }
+        })?;
+        let refresh = match marked {
+            Some(made) => made.refresh,
+            None => self.try_refresh()?,
+        };
+        let ipv6_prefix = self.options.ipv6_prefix.clamp(1, 128);
+        let mut made = Made { ipv6_prefix, refresh, logs: self.options.log.is_some() };
+        let other_prefix = marked.is_some_and(|m| m.ipv6_prefix != ipv6_prefix);
+        loop {
+            self.write_table(made, &scopes, other_prefix);
+            match self.txn.commit(&mut self.socket) {
+                Err(e) if made.logs && only_log_refused(&e) => made.logs = false,
+                Err(e) => return Err(e.into()),
+                Ok(()) => break,
+            }
+        }
+        self.made = Some(made);
+        self.scopes = scopes;
+        Ok(made)
+    }
+
+    fn write_table(&mut self, made: Made, scopes: &[(Scope, Kind)], other_prefix: bool) {
+        self.txn.add_table();
+        let number = match self.options.reach {
+            Reach::HostAndForward => libc::NF_INET_PRE_ROUTING,
+            Reach::Host => libc::NF_INET_LOCAL_IN,
+            Reach::Forward => libc::NF_INET_FORWARD,
+        };
+        // A chain's hook and a set's comment cannot be changed: they are made anew. What is added first
+        // can be deleted without an error, whether it was there or not.
+        self.txn.add_chain(&GATE, None);
+        self.txn.flush_chain(&GATE);
+        self.txn.delete_chain(&GATE);
+        self.txn.add_chain(&GATE, Some(Hook { number, priority: PRIORITY_RAW }));
+        self.txn.add_chain(&HIT, None);
+        self.txn.flush_chain(&HIT);
+        let mark = write_mark(made);
+        self.txn.add_set(&SetSpec::new(MADE, 0, IPV4_ADDR));
+        self.txn.delete_set(&MADE);
+        self.txn.add_set(&SetSpec { comment: &mark, ..SetSpec::new(MADE, 0, IPV4_ADDR) });
+        for family in Family::ALL {
+            self.txn.add_set(&SetSpec::new(allow_set(family), libc::NFT_SET_INTERVAL, key_type(family)));
+            for kind in Kind::ALL {
+                let name = Scope::ALL.set(kind, family);
+                self.txn.add_set(&SetSpec::new(name, ban_flags(kind), key_type(family)));
+            }
+        }
+        if other_prefix {
+            // Keys of another length would never be looked up; the ban journal has them.
+            self.txn.flush_set(&Scope::ALL.set(Kind::Hosts, Family::V6));
+        }
+        for (scope, kind) in scopes {
+            self.write_scope(scope, *kind, made.ipv6_prefix, false);
+        }
+        self.write_gate(made.ipv6_prefix);
+        self.write_hit(made.logs);
+    }
+
+    fn write_gate(&mut self, ipv6_prefix: u8) {
+        for family in Family::ALL {
+            let mut rule = self.txn.rule(&GATE);
+            push_source(&mut rule, family, ipv6_prefix);
+            push_jump(&mut rule, &Scope::ALL.set(Kind::Hosts, family));
+            self.txn.add_rule(&GATE, &rule, false, Optional::No);
+        }
+        let mut rule = self.txn.rule(&GATE);
+        push_meta(&mut rule, libc::NFT_META_L4PROTO, libc::IPPROTO_TCP);
+        // The flags byte of the TCP header; SYN without ACK begins a flow.
+        rule.push(expr::payload(Base::Transport, 13, 1, REG));
+        rule.push(expr::mask(REG, &[0x12]));
+        rule.push(expr::cmp(Cmp::Neq, REG, &[0x02]));
+        rule.push(expr::verdict(Verdict::Accept));
+        self.txn.add_rule(&GATE, &rule, false, Optional::No);
+        for family in Family::ALL {
+            let mut rule = self.txn.rule(&GATE);
+            push_source(&mut rule, family, 128);
+            push_jump(&mut rule, &Scope::ALL.set(Kind::Networks, family));
+            self.txn.add_rule(&GATE, &rule, false, Optional::No);
+        }
+    }
+
+    fn write_hit(&mut self, logs: bool) {
+        for family in Family::ALL {
+            let mut rule = self.txn.rule(&HIT);
+            push_source(&mut rule, family, 128);
+            rule.push(expr::lookup(Cmp::Eq, &allow_set(family), 0, REG));
+            rule.push(expr::verdict(Verdict::Return));
+            self.txn.add_rule(&HIT, &rule, false, Optional::No);
+        }
+        let Options { log, reject, .. } = &self.options;
+        if let Some(log) = log.as_ref().filter(|_| logs) {
+            let mut rule = self.txn.rule(&HIT);
+            rule.push(expr::limit(u64::from(log.rate), 1, log.burst, false));
+            rule.push(expr::log(&log.prefix, log.level));
+            self.txn.add_rule(&HIT, &rule, false, Optional::Log);
+        }
+        let mut last = self.txn.rule(&HIT);
+        last.push(expr::counter());
+        if *reject {
+            let mut rule = self.txn.rule(&HIT);
+            push_meta(&mut rule, libc::NFT_META_L4PROTO, libc::IPPROTO_TCP);
+            rule.push(expr::counter());
+            rule.push(expr::reject_tcp());
+            self.txn.add_rule(&HIT, &rule, false, Optional::No);
+            last.push(expr::reject_icmpx());
+        } else {
+            last.push(expr::verdict(Verdict::Drop));
+        }
+        self.txn.add_rule(&HIT, &last, false, Optional::No);
+    }
+
+    /// Adds the sets of a scope and the rules that look them up; `first` puts these before what is there.
+    pub(super) fn write_scope(&mut self, scope: &Scope, kind: Kind, ipv6_prefix: u8, first: bool) {
+        let comment = format!("ports {scope}");
+        for family in Family::ALL {
+            let set = scope.set(kind, family);
+            let spec = SetSpec::new(set, ban_flags(kind), key_type(family));
+            self.txn.add_set(&SetSpec { comment: &comment, ..spec });
+            let prefix = if kind == Kind::Hosts { ipv6_prefix } else { 128 };
+            let protocols = scope.protocols();
+            for (wanted, protocol) in [(protocols.0, libc::IPPROTO_TCP), (protocols.1, libc::IPPROTO_UDP)] {
+                for (from, to) in scope.ports().iter().filter(|_| wanted) {
+                    let mut rule = self.txn.rule(&GATE);
+                    push_meta(&mut rule, libc::NFT_META_L4PROTO, protocol);
+                    rule.push(expr::payload(Base::Transport, 2, 2, REG));
+                    rule.push(if from == to {
+                        expr::cmp(Cmp::Eq, REG, &from.to_be_bytes())
+                    } else {
+                        expr::range(Cmp::Eq, REG, &from.to_be_bytes(), &to.to_be_bytes())
+                    });
+                    push_source(&mut rule, family, prefix);
+                    push_jump(&mut rule, &set);
+                    self.txn.add_rule(&GATE, &rule, first, Optional::No);
+                }
+            }
+        }
+    }
+
+    /// Tries how this kernel prolongs an element: old ones keep the first time, silently.
+    fn try_refresh(&mut self) -> Result<Refresh, Failure> {
+        self.txn.add_table();
+        self.txn.add_set(&SetSpec::new(TRIAL, libc::NFT_SET_TIMEOUT, IPV4_ADDR));
+        let elem = |ms| Elem { key: &TRIAL_KEY, end: None, timeout: Timeout::Ms(ms), comment: "" };
+        self.txn.add_elem(&TRIAL, &elem(60_000));
+        self.txn.commit(&mut self.socket)?;
+        self.txn.add_elem(&TRIAL, &elem(30_000));
+        self.txn.commit(&mut self.socket)?;
+        let mut left = 0;
+        query::element(&mut self.socket, &TABLE, &TRIAL, &TRIAL_KEY, &mut |e| left = e.left_ms)?;
+        self.txn.delete_set(&TRIAL);
+        match self.txn.commit(&mut self.socket) {
+            // Another process tried at the same time and was first.
+            Err(e) if e.errno() == Errno::ENOENT => {}
+            result => result?,
+        }
+        Ok(if left > 0 && left <= 30_000 { Refresh::Update } else { Refresh::Replace })
+    }
+}
+
+/// Flags of a set of bans.
+const fn ban_flags(kind: Kind) -> i32 {
+    match kind {
+        Kind::Hosts => libc::NFT_SET_TIMEOUT,
+        Kind::Networks => libc::NFT_SET_TIMEOUT | libc::NFT_SET_INTERVAL,
+    }
+}
+
+/// The scope and kind of a set of bans of some ports, by its comment and flags.
+pub(super) fn read_scope(set: &query::SetInfo<'_>) -> Option<(Scope, Kind)> {
+    let scope = Scope::read(set.comment.strip_prefix("ports ")?)?;
+    let networks = set.flags & libc::NFT_SET_INTERVAL.cast_unsigned() != 0;
+    Some((scope, if networks { Kind::Networks } else { Kind::Hosts }))
+}
+
+const fn key_type(family: Family) -> (u32, u32) {
+    match family {
+        Family::V4 => IPV4_ADDR,
+        Family::V6 => IPV6_ADDR,
+    }
+}
+
+fn only_log_refused(e: &TxnError) -> bool {
+    matches!(e, TxnError::Refused(all) if all.iter().all(|r|
+        matches!(r.op, crate::firewall::nft::Op::Rule(_, _, Optional::Log))))
+}
+
+fn push_meta(rule: &mut Rule, key: i32, value: i32) {
+    rule.push(expr::meta(key, REG));
+    rule.push(expr::cmp(Cmp::Eq, REG, &[u8::try_from(value).unwrap_or(0)]));
+}
+
+/// Loads the source address, if the packet is of the family; an IPv6 one masked to `prefix` bits.
+fn push_source(rule: &mut Rule, family: Family, prefix: u8) {
+    let nfproto = match family {
+        Family::V4 => libc::NFPROTO_IPV4,
+        Family::V6 => libc::NFPROTO_IPV6,
+    };
+    push_meta(rule, libc::NFT_META_NFPROTO, nfproto);
+    let len = u32::try_from(family.bytes()).unwrap_or(0);
+    rule.push(expr::payload(Base::Network, source_offset(family), len, REG));
+    if family == Family::V6 && prefix < 128 {
+        let bits = u128::MAX << (128 - u32::from(prefix));
+        rule.push(expr::mask(REG, &bits.to_be_bytes()));
+    }
+}
+
+fn push_jump(rule: &mut Rule, set: &Name) {
+    rule.push(expr::lookup(Cmp::Eq, set, 0, REG));
+    rule.push(expr::verdict(Verdict::Jump(&HIT)));
+}

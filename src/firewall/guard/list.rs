@@ -1,0 +1,127 @@
+#![forbid(unsafe_code)]
+//! The bans that the kernel holds, as its own sets tell them.
+
+use super::scope::Kind;
+use super::{Failure, Guard, Made, Scope, TABLE, layout, networks};
+use crate::base::range::{Family, Range};
+use crate::firewall::nft::{elem, query};
+
+/// A ban in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// Whom.
+    pub who: Range,
+    /// Which ports.
+    pub scope: &'a Scope,
+    /// The service rule, empty for a ban by hand.
+    pub rule: &'a str,
+    /// Hits that led to it, 0 = not known.
+    pub hits: u32,
+    /// Free text, or empty.
+    pub reason: &'a str,
+    /// Seconds since it was made or prolonged; `None` for a permanent one.
+    pub age: Option<u64>,
+    /// Seconds it has left; `None` for a permanent one.
+    pub left: Option<u64>,
+    /// Packets dropped, where each element counts.
+    pub packets: Option<u64>,
+}
+
+/// Takes apart what `Ban::comment` wrote.
+pub(super) fn read_comment(comment: &str) -> (&str, u32, &str) {
+    let (head, reason) = comment.split_once(": ").unwrap_or((comment, ""));
+    match head.rsplit_once(" hits=").or_else(|| head.strip_prefix("hits=").map(|n| ("", n))) {
+        Some((rule, hits)) => (rule, hits.parse().unwrap_or(0), reason),
+        None => (head, 0, reason),
+    }
+}
+
+impl Guard {
+    /// Every scope with its kind of set that the table has.
+    pub(super) fn all_scopes(&mut self) -> Result<Vec<(Scope, Kind)>, Failure> {
+        let mut scopes = Kind::ALL.map(|kind| (Scope::ALL, kind)).to_vec();
+        query::sets(&mut self.socket, &TABLE, &mut |set| {
+            if let Some(scope) = layout::read_scope(&set)
+                && !scopes.contains(&scope)
+            {
+                scopes.push(scope);
+            }
+        })?;
+        Ok(scopes)
+    }
+
+    /// Calls `each` for every ban in force; a ban may come twice when others write at the same time.
+    ///
+    /// # Errors
+    /// The system call or the kernel's error.
+    pub fn list(&mut self, each: &mut dyn FnMut(&Entry<'_>)) -> Result<(), Failure> {
+        let Some(made) = self.look()? else { return Ok(()) };
+        for (scope, kind) in self.all_scopes()? {
+            for family in Family::ALL {
+                let set = scope.set(kind, family);
+                if kind == Kind::Networks {
+                    networks::read(&mut self.socket, &set, &mut |p| {
+                        each(&entry(p.range, &scope, &p.comment, p.timeout_ms, p.left_ms, p.packets));
+                    })?;
+                } else {
+                    query::elements(&mut self.socket, &TABLE, &set, &mut || (), &mut |e| {
+                        if let Some(who) = host(&e, made) {
+                            each(&entry(who, &scope, e.comment, e.timeout_ms, e.left_ms, e.packets));
+                        }
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The address or prefix that a key of a hash set stands for.
+fn host(e: &elem::Found<'_>, made: Made) -> Option<Range> {
+    let address = Range::from_key(e.key)?;
+    Some(match address.family() {
+        Family::V4 => address,
+        Family::V6 => Range::from(crate::base::net::prefix(address.first(), made.ipv6_prefix)),
+    })
+}
+
+fn entry<'a>(
+    who: Range,
+    scope: &'a Scope,
+    comment: &'a str,
+    timeout_ms: u64,
+    left_ms: u64,
+    packets: Option<u64>,
+) -> Entry<'a> {
+    let (rule, hits, reason) = read_comment(comment);
+    let limited = timeout_ms > 0;
+    Entry {
+        who,
+        scope,
+        rule,
+        hits,
+        reason,
+        age: limited.then(|| timeout_ms.saturating_sub(left_ms) / 1000),
+        left: limited.then(|| left_ms.div_ceil(1000)),
+        packets,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_are_taken_apart() {
+        let cases = [
+            ("", ("", 0, "")),
+            ("sshd hits=5", ("sshd", 5, "")),
+            ("sshd", ("sshd", 0, "")),
+            (": too many: mails", ("", 0, "too many: mails")),
+            ("sshd hits=x: why", ("sshd", 0, "why")),
+        ];
+        for (text, want) in cases {
+            assert_eq!(read_comment(text), want, "{text}");
+        }
+    }
+}

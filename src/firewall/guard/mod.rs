@@ -1,0 +1,237 @@
+#![forbid(unsafe_code)]
+//! The table `inet mef_guard`: who is banned and who never is. The daemon and `mef ban` write to the same
+//! sets, each change one transaction; whoever comes first makes the table.
+
+mod change;
+mod layout;
+mod list;
+mod networks;
+mod scope;
+
+pub use change::{Ban, Report};
+pub use list::Entry;
+pub use networks::Cut;
+pub use scope::Scope;
+
+use scope::Kind;
+
+use crate::base::name::Name;
+use crate::base::range::{Family, Range, merge};
+use crate::firewall::nft::elem::{Elem, Timeout};
+use crate::firewall::nft::{TableId, Txn, TxnError, query};
+use crate::sys::netlink::{Lost, NlSocket};
+use mnl::Bus;
+
+/// Room of one transaction: one message of elements and the batch marks. Larger changes are cut.
+const TXN_ROOM: usize = 64 * 1024;
+/// Send buffer asked for; the kernel doubles it.
+const SEND_ROOM: usize = 1 << 20;
+/// Receive buffer asked for: thousands of errors fit.
+const RECEIVE_ROOM: usize = 1 << 20;
+
+/// `NFPROTO_INET`, as wide as the message has it.
+const NFPROTO_INET: u8 = 1;
+/// Where the guard lives.
+const TABLE: TableId = TableId { family: NFPROTO_INET, name: Name::of("mef_guard") };
+
+/// Which traffic a ban covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// To this host and through it.
+    HostAndForward,
+    /// To this host only.
+    Host,
+    /// Through this host only.
+    Forward,
+}
+
+/// How dropped packets are logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DropLog {
+    /// Text before the packet's description, at most 127 bytes.
+    pub prefix: std::ffi::CString,
+    /// As in syslog(3), 0 to 7.
+    pub level: u32,
+    /// Lines a second.
+    pub rate: u32,
+    /// Lines in a burst.
+    pub burst: u32,
+}
+
+/// What the configuration says of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Length of the prefix that an IPv6 offender is, 1 to 128.
+    pub ipv6_prefix: u8,
+    /// Refuse with RST or ICMP rather than drop.
+    pub reject: bool,
+    /// Which traffic is covered.
+    pub reach: Reach,
+    /// Log what is dropped.
+    pub log: Option<DropLog>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let log = DropLog { prefix: c"MEF_".into(), level: 4, rate: 1, burst: 5 };
+        Options { ipv6_prefix: 64, reject: false, reach: Reach::HostAndForward, log: Some(log) }
+    }
+}
+
+/// How this kernel prolongs an element that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refresh {
+    /// Adding it again sets the new time (Linux 6.12 and newer).
+    Update,
+    /// It has to be deleted and added in one transaction.
+    Replace,
+}
+
+/// What the table that is there was made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Made {
+    /// IPv6 offenders in hash sets are prefixes of this length.
+    pub ipv6_prefix: u8,
+    /// Found by trying when it was made.
+    pub refresh: Refresh,
+    /// Whether drops are logged.
+    pub logs: bool,
+}
+
+/// Why the kernel did not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// A change was refused.
+    Change(TxnError),
+    /// A question was not answered.
+    Question(Lost),
+}
+
+impl From<TxnError> for Failure {
+    fn from(e: TxnError) -> Self {
+        Failure::Change(e)
+    }
+}
+
+impl From<Lost> for Failure {
+    fn from(e: Lost) -> Self {
+        Failure::Question(e)
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failure::Change(e) => write!(f, "{TABLE}: {e}"),
+            Failure::Question(lost) => write!(f, "{TABLE}: {}", TxnError::Lost(*lost)),
+        }
+    }
+}
+
+/// The table and the socket to it.
+pub struct Guard {
+    socket: NlSocket,
+    txn: Txn,
+    made: Option<Made>,
+    /// The sets of some ports that are known to be there.
+    scopes: Vec<(Scope, Kind)>,
+    cuts: Vec<Cut>,
+    options: Options,
+}
+
+impl Guard {
+    /// Opens the way to the kernel; changes nothing.
+    ///
+    /// # Errors
+    /// The system call that failed.
+    pub fn open(options: Options) -> Result<Guard, Failure> {
+        let socket = NlSocket::open(Bus::Netfilter)?;
+        socket.reserve(SEND_ROOM, RECEIVE_ROOM);
+        Ok(Guard {
+            socket,
+            txn: Txn::new(TABLE, TXN_ROOM),
+            made: None,
+            scopes: Vec::new(),
+            cuts: Vec::new(),
+            options,
+        })
+    }
+
+    /// What the table was made with, `None` if there is none.
+    ///
+    /// # Errors
+    /// The system call or the kernel's error.
+    pub fn look(&mut self) -> Result<Option<Made>, Failure> {
+        let mut made = None;
+        query::set(&mut self.socket, &TABLE, &layout::MADE, &mut |set| {
+            made = layout::read_mark(set.comment)
+        })?;
+        self.made = made;
+        Ok(made)
+    }
+
+    /// The table as it is, made first if it is missing.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn ensure(&mut self) -> Result<Made, Failure> {
+        match self.look()? {
+            Some(made) => Ok(made),
+            None => self.rebuild(),
+        }
+    }
+
+    /// Forgets what is known of the table: somebody else changed it.
+    pub fn forget(&mut self) {
+        self.made = None;
+        self.scopes.clear();
+    }
+
+    /// Takes new options; `rebuild` puts them in force.
+    pub fn set_options(&mut self, options: Options) {
+        self.options = options;
+    }
+
+    /// Replaces who is never dropped.
+    ///
+    /// # Errors
+    /// What the kernel refused; then the former list stays in force.
+    pub fn set_allowed(&mut self, ranges: &mut Vec<Range>) -> Result<(), Failure> {
+        merge(ranges);
+        for family in Family::ALL {
+            self.txn.flush_set(&layout::allow_set(family));
+        }
+        for range in ranges.iter() {
+            let (key, end) = (range.key(), range.end_key());
+            let end = end.as_ref().map(crate::base::range::Key::bytes);
+            let elem = Elem { key: key.bytes(), end, timeout: Timeout::None, comment: "" };
+            self.txn.add_elem(&layout::allow_set(range.family()), &elem);
+        }
+        Ok(self.txn.commit(&mut self.socket)?)
+    }
+
+    /// Who is never dropped, as the kernel has it.
+    ///
+    /// # Errors
+    /// The system call or the kernel's error.
+    pub fn allowed(&mut self) -> Result<Vec<Range>, Failure> {
+        let mut ranges = Vec::new();
+        for family in Family::ALL {
+            let set = layout::allow_set(family);
+            networks::read(&mut self.socket, &set, &mut |piece| ranges.push(piece.range))?;
+        }
+        Ok(ranges)
+    }
+
+    /// Deletes the table and all that is in it; no error if there is none.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn remove(&mut self) -> Result<(), Failure> {
+        self.forget();
+        // Adding first: a table that is not there cannot be deleted.
+        self.txn.add_table();
+        self.txn.delete_table();
+        Ok(self.txn.commit(&mut self.socket)?)
+    }
+}

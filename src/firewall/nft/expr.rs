@@ -1,0 +1,217 @@
+#![forbid(unsafe_code)]
+//! The expressions of nf_tables rules, one function each; what they mean is in nft(8) and
+//! linux/netfilter/nf_tables.h. A failed allocation is noticed when the rule is written.
+
+use super::ffi::Expr;
+use crate::base::name::Name;
+use nftnl::nftnl_sys as sys;
+
+/// NFT_REG_1: where single values stand.
+pub const REG: u32 = 1;
+/// NFT_REG32_00 + n: the 32-bit registers, for concatenated keys (00 is the start of `REG`).
+pub const REG32: u32 = 8;
+
+/// Base of a payload expression (`enum nft_payload_bases`).
+#[derive(Clone, Copy)]
+pub enum Base {
+    /// The IP header.
+    Network = 1,
+    /// The TCP or UDP header.
+    Transport = 2,
+}
+
+/// How a comparison compares (`enum nft_cmp_ops`, `enum nft_range_ops` for the first two).
+#[derive(Clone, Copy)]
+pub enum Cmp {
+    /// Equal, or inside a range.
+    Eq = 0,
+    /// Not equal, or outside a range.
+    Neq = 1,
+}
+
+/// The end of a rule.
+#[derive(Clone, Copy)]
+pub enum Verdict<'a> {
+    /// Leaves this hook's base chain.
+    Accept,
+    /// Final.
+    Drop,
+    /// Back to the calling chain.
+    Return,
+    /// Into a chain and back.
+    Jump(&'a Name),
+    /// Into a chain for good.
+    Goto(&'a Name),
+}
+
+/// `meta KEY` into a register (`NFT_META_*`).
+#[must_use]
+pub fn meta(key: i32, dreg: u32) -> Expr {
+    Expr::new(c"meta")
+        .with_u32(sys::NFTNL_EXPR_META_KEY, key.cast_unsigned())
+        .with_u32(sys::NFTNL_EXPR_META_DREG, dreg)
+}
+
+/// Bytes of a header into a register.
+#[must_use]
+pub fn payload(base: Base, offset: u32, len: u32, dreg: u32) -> Expr {
+    Expr::new(c"payload")
+        .with_u32(sys::NFTNL_EXPR_PAYLOAD_BASE, base as u32)
+        .with_u32(sys::NFTNL_EXPR_PAYLOAD_OFFSET, offset)
+        .with_u32(sys::NFTNL_EXPR_PAYLOAD_LEN, len)
+        .with_u32(sys::NFTNL_EXPR_PAYLOAD_DREG, dreg)
+}
+
+/// Goes on if the register compares.
+#[must_use]
+pub fn cmp(op: Cmp, sreg: u32, data: &[u8]) -> Expr {
+    Expr::new(c"cmp")
+        .with_u32(sys::NFTNL_EXPR_CMP_SREG, sreg)
+        .with_u32(sys::NFTNL_EXPR_CMP_OP, op as u32)
+        .with(sys::NFTNL_EXPR_CMP_DATA, data)
+}
+
+/// Goes on if the register is inside (or outside) the range, ends included.
+#[must_use]
+pub fn range(op: Cmp, sreg: u32, from: &[u8], to: &[u8]) -> Expr {
+    Expr::new(c"range")
+        .with_u32(sys::NFTNL_EXPR_RANGE_SREG, sreg)
+        .with_u32(sys::NFTNL_EXPR_RANGE_OP, op as u32)
+        .with(sys::NFTNL_EXPR_RANGE_FROM_DATA, from)
+        .with(sys::NFTNL_EXPR_RANGE_TO_DATA, to)
+}
+
+/// `reg = reg & mask`; mask as long as the value.
+#[must_use]
+pub fn mask(reg: u32, mask: &[u8]) -> Expr {
+    const ZERO: [u8; 16] = [0; 16];
+    let len = mask.len().min(ZERO.len());
+    Expr::new(c"bitwise")
+        .with_u32(sys::NFTNL_EXPR_BITWISE_SREG, reg)
+        .with_u32(sys::NFTNL_EXPR_BITWISE_DREG, reg)
+        .with_u32(sys::NFTNL_EXPR_BITWISE_LEN, u32::try_from(len).unwrap_or(0))
+        .with(sys::NFTNL_EXPR_BITWISE_MASK, mask)
+        .with(sys::NFTNL_EXPR_BITWISE_XOR, ZERO.get(..len).unwrap_or_default())
+}
+
+/// Goes on if the register is in the set (or not in it).
+#[must_use]
+pub fn lookup(op: Cmp, set: &Name, set_id: u32, sreg: u32) -> Expr {
+    let e = Expr::new(c"lookup")
+        .with_u32(sys::NFTNL_EXPR_LOOKUP_SREG, sreg)
+        .with(sys::NFTNL_EXPR_LOOKUP_SET, set.as_cstr().to_bytes_with_nul())
+        .with_u32(sys::NFTNL_EXPR_LOOKUP_SET_ID, set_id);
+    match op {
+        Cmp::Eq => e,
+        Cmp::Neq => e.with_u32(sys::NFTNL_EXPR_LOOKUP_FLAGS, libc::NFT_LOOKUP_F_INV.cast_unsigned()),
+    }
+}
+
+/// Counts packets and bytes.
+#[must_use]
+pub fn counter() -> Expr {
+    Expr::new(c"counter")
+}
+
+/// Ends the rule with a verdict.
+#[must_use]
+pub fn verdict(verdict: Verdict<'_>) -> Expr {
+    let (code, chain) = match verdict {
+        Verdict::Accept => (libc::NF_ACCEPT, None),
+        Verdict::Drop => (libc::NF_DROP, None),
+        Verdict::Return => (libc::NFT_RETURN, None),
+        Verdict::Jump(chain) => (libc::NFT_JUMP, Some(chain)),
+        Verdict::Goto(chain) => (libc::NFT_GOTO, Some(chain)),
+    };
+    let e = Expr::new(c"immediate")
+        .with_u32(sys::NFTNL_EXPR_IMM_DREG, libc::NFT_REG_VERDICT.cast_unsigned())
+        .with_u32(sys::NFTNL_EXPR_IMM_VERDICT, code.cast_unsigned());
+    match chain {
+        Some(chain) => e.with(sys::NFTNL_EXPR_IMM_CHAIN, chain.as_cstr().to_bytes_with_nul()),
+        None => e,
+    }
+}
+
+/// A token bucket: goes on while under the rate, or (`over`) only above it. `per` in seconds.
+#[must_use]
+pub fn limit(rate: u64, per: u64, burst: u32, over: bool) -> Expr {
+    Expr::new(c"limit")
+        .with(sys::NFTNL_EXPR_LIMIT_RATE, &rate.to_ne_bytes())
+        .with(sys::NFTNL_EXPR_LIMIT_UNIT, &per.to_ne_bytes())
+        .with_u32(sys::NFTNL_EXPR_LIMIT_BURST, burst)
+        .with_u32(sys::NFTNL_EXPR_LIMIT_TYPE, libc::NFT_LIMIT_PKTS.cast_unsigned())
+        .with_u32(sys::NFTNL_EXPR_LIMIT_FLAGS, if over { libc::NFT_LIMIT_F_INV.cast_unsigned() } else { 0 })
+}
+
+/// Writes to the kernel log; `level` as in syslog(3).
+#[must_use]
+pub fn log(prefix: &std::ffi::CStr, level: u32) -> Expr {
+    Expr::new(c"log")
+        .with(sys::NFTNL_EXPR_LOG_PREFIX, prefix.to_bytes_with_nul())
+        .with_u32(sys::NFTNL_EXPR_LOG_LEVEL, level)
+}
+
+/// Sends the packet's first `snaplen` bytes to a NFLOG group.
+#[must_use]
+pub fn nflog(prefix: &std::ffi::CStr, group: u16, snaplen: u32) -> Expr {
+    Expr::new(c"log")
+        .with(sys::NFTNL_EXPR_LOG_PREFIX, prefix.to_bytes_with_nul())
+        .with(sys::NFTNL_EXPR_LOG_GROUP, &group.to_ne_bytes())
+        .with_u32(sys::NFTNL_EXPR_LOG_SNAPLEN, snaplen)
+}
+
+/// Refuses with a TCP reset.
+#[must_use]
+pub fn reject_tcp() -> Expr {
+    reject(libc::NFT_REJECT_TCP_RST, 0)
+}
+
+/// Refuses with ICMP or ICMPv6 port unreachable, whichever fits the packet.
+#[must_use]
+pub fn reject_icmpx() -> Expr {
+    reject(libc::NFT_REJECT_ICMPX_UNREACH, u8::try_from(libc::NFT_REJECT_ICMPX_PORT_UNREACH).unwrap_or(1))
+}
+
+fn reject(kind: i32, code: u8) -> Expr {
+    Expr::new(c"reject")
+        .with_u32(sys::NFTNL_EXPR_REJECT_TYPE, kind.cast_unsigned())
+        .with(sys::NFTNL_EXPR_REJECT_CODE, &[code])
+}
+
+/// `ct KEY` into a register (`NFT_CT_*`).
+#[must_use]
+pub fn ct(key: i32, dreg: u32) -> Expr {
+    Expr::new(c"ct")
+        .with_u32(sys::NFTNL_EXPR_CT_KEY, key.cast_unsigned())
+        .with_u32(sys::NFTNL_EXPR_CT_DREG, dreg)
+}
+
+/// Goes on while there are at most `count` connections, or (`over`) when there are more.
+#[must_use]
+pub fn connlimit(count: u32, over: bool) -> Expr {
+    Expr::new(c"connlimit")
+        .with_u32(sys::NFTNL_EXPR_CONNLIMIT_COUNT, count)
+        .with_u32(sys::NFTNL_EXPR_CONNLIMIT_FLAGS, u32::from(over))
+}
+
+/// `socket KEY` into a register (`NFT_SOCKET_*`).
+#[must_use]
+pub fn socket(key: u32, dreg: u32) -> Expr {
+    Expr::new(c"socket").with_u32(sys::NFTNL_EXPR_SOCKET_KEY, key).with_u32(sys::NFTNL_EXPR_SOCKET_DREG, dreg)
+}
+
+/// `add` or (`update`) refresh the register's value in a dynamic set, with an expression per element.
+#[must_use]
+pub fn dynset(set: &Name, set_id: u32, key: u32, timeout_ms: u64, update: bool, inner: Option<Expr>) -> Expr {
+    let op = if update { libc::NFT_DYNSET_OP_UPDATE } else { libc::NFT_DYNSET_OP_ADD };
+    let e = Expr::new(c"dynset")
+        .with_u32(sys::NFTNL_EXPR_DYNSET_SREG_KEY, key)
+        .with_u32(sys::NFTNL_EXPR_DYNSET_OP, op.cast_unsigned())
+        .with(sys::NFTNL_EXPR_DYNSET_TIMEOUT, &timeout_ms.to_ne_bytes())
+        .with(sys::NFTNL_EXPR_DYNSET_SET_NAME, set.as_cstr().to_bytes_with_nul())
+        .with_u32(sys::NFTNL_EXPR_DYNSET_SET_ID, set_id);
+    match inner {
+        Some(inner) => e.with_expr(inner),
+        None => e,
+    }
+}

@@ -1,0 +1,172 @@
+#![forbid(unsafe_code)]
+//! Questions to nf_tables: one object, or a dump that is whole (one generation) or repeated.
+
+use super::{TableId, UDATA_SET_COMMENT, elem, message, msg, udata_comment};
+use crate::base::name::Name;
+use crate::sys::netlink::{Lost, NlSocket};
+use crate::sys::nlattr::{self, ACK, DUMP, DUMP_INTR, Msg, MsgBuf, NLMSG_DONE, REQUEST, attr, be32};
+use nix::errno::Errno;
+
+const SET_TABLE: u16 = 1;
+const SET_NAME: u16 = 2;
+const SET_FLAGS: u16 = 3;
+const SET_USERDATA: u16 = 13;
+/// How often a dump that others disturb is begun anew. Each lasts milliseconds.
+const TRIES: u32 = 50;
+
+/// What is known of a set.
+pub struct SetInfo<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// `NFT_SET_*`
+    pub flags: u32,
+    /// Its comment.
+    pub comment: &'a str,
+}
+
+/// Asks for one set; `Ok(false)` if the set or its table is not there.
+///
+/// # Errors
+/// The system call or the kernel's error.
+pub fn set(
+    socket: &mut NlSocket,
+    table: &TableId,
+    name: &Name,
+    each: &mut dyn FnMut(SetInfo<'_>),
+) -> Result<bool, Lost> {
+    let ask = |buf: &mut MsgBuf| {
+        buf.attr_str(SET_TABLE, table.name.as_str());
+        buf.attr_str(SET_NAME, name.as_str());
+    };
+    exchange(socket, table, msg::GETSET, ACK, &ask, &mut |m| set_info(m, each))
+}
+
+/// All sets of a table, at least once each (a disturbed dump is repeated from its start).
+///
+/// # Errors
+/// As `set`.
+pub fn sets(socket: &mut NlSocket, table: &TableId, each: &mut dyn FnMut(SetInfo<'_>)) -> Result<bool, Lost> {
+    let ask = |buf: &mut MsgBuf| buf.attr_str(SET_TABLE, table.name.as_str());
+    exchange(socket, table, msg::GETSET, DUMP, &ask, &mut |m| set_info(m, each))
+}
+
+fn set_info(m: Msg<'_>, each: &mut dyn FnMut(SetInfo<'_>)) {
+    let body = m.payload.get(4..).unwrap_or_default();
+    let Some(name) = attr(body, SET_NAME).and_then(nlattr::text) else { return };
+    let flags = attr(body, SET_FLAGS).and_then(be32).unwrap_or(0);
+    let comment = attr(body, SET_USERDATA).and_then(|u| udata_comment(u, UDATA_SET_COMMENT)).unwrap_or("");
+    each(SetInfo { name, flags, comment });
+}
+
+/// All elements of a set, at least once each. `restart` is called when a dump begins anew, so that what
+/// was collected can be thrown away.
+///
+/// # Errors
+/// As `set`.
+pub fn elements(
+    socket: &mut NlSocket,
+    table: &TableId,
+    name: &Name,
+    restart: &mut dyn FnMut(),
+    each: &mut dyn FnMut(elem::Found<'_>),
+) -> Result<bool, Lost> {
+    let ask = |buf: &mut MsgBuf| {
+        buf.attr_str(SET_TABLE, table.name.as_str());
+        buf.attr_str(SET_NAME, name.as_str());
+    };
+    let mut tries = 0;
+    loop {
+        restart();
+        let result = one_exchange(socket, table, msg::GETSETELEM, DUMP, &ask, &mut |m| {
+            elem::found(m.payload.get(4..).unwrap_or_default()).for_each(&mut *each);
+        });
+        tries += 1;
+        if tries == TRIES || !disturbed(&result) {
+            return result;
+        }
+        socket.drain();
+    }
+}
+
+/// Asks for the element that equals `key` (or, in an interval set, the interval that holds it).
+///
+/// # Errors
+/// As `set`.
+pub fn element(
+    socket: &mut NlSocket,
+    table: &TableId,
+    name: &Name,
+    key: &[u8],
+    each: &mut dyn FnMut(elem::Found<'_>),
+) -> Result<bool, Lost> {
+    let ask = |buf: &mut MsgBuf| {
+        let content = elem::ElemMsg::open(buf, table, name);
+        content.push(buf, &elem::Elem { key, end: None, timeout: elem::Timeout::None, comment: "" });
+        content.close(buf);
+    };
+    exchange(socket, table, msg::GETSETELEM, ACK, &ask, &mut |m| {
+        elem::found(m.payload.get(4..).unwrap_or_default()).for_each(&mut *each);
+    })
+}
+
+fn exchange(
+    socket: &mut NlSocket,
+    table: &TableId,
+    kind: u16,
+    flags: u16,
+    ask: &dyn Fn(&mut MsgBuf),
+    each: &mut dyn FnMut(Msg<'_>),
+) -> Result<bool, Lost> {
+    let mut tries = 0;
+    loop {
+        let result = one_exchange(socket, table, kind, flags, ask, each);
+        tries += 1;
+        if tries == TRIES || !disturbed(&result) {
+            return result;
+        }
+        socket.drain();
+    }
+}
+
+/// Whether another commit came between, or answers were lost: both are cured by asking again.
+fn disturbed(result: &Result<bool, Lost>) -> bool {
+    matches!(result, Err(Lost::Answers | Lost::Sys(_, Errno::EINTR | Errno::EAGAIN)))
+}
+
+/// One question. A dump ends with NLMSG_DONE, a question for one object with its acknowledgement.
+fn one_exchange(
+    socket: &mut NlSocket,
+    table: &TableId,
+    kind: u16,
+    flags: u16,
+    ask: &dyn Fn(&mut MsgBuf),
+    each: &mut dyn FnMut(Msg<'_>),
+) -> Result<bool, Lost> {
+    let seq = socket.next_seq();
+    let mut buf = MsgBuf::with_capacity(128);
+    let open = buf.start(message(kind), REQUEST | flags, seq);
+    buf.put(&[table.family, 0, 0, 0]);
+    ask(&mut buf);
+    buf.finish(open);
+    socket.send(buf.bytes())?;
+    let (mut end, mut torn) = (None, false);
+    while end.is_none() {
+        socket.receive(&mut |m| {
+            if m.seq != seq || end.is_some() {
+                return;
+            }
+            torn |= m.flags & DUMP_INTR != 0 && flags & DUMP != 0;
+            match m.errno() {
+                Some(errno) => end = Some(errno),
+                None if m.kind == NLMSG_DONE => end = Some(0),
+                None => each(m),
+            }
+        })?;
+    }
+    match end.map(Errno::from_raw) {
+        Some(Errno::ENOENT) => Ok(false),
+        _ if torn => Err(Lost::Sys("netlink dump", Errno::EINTR)),
+        Some(errno) if errno as i32 != 0 => Err(Lost::Sys("netlink question", errno)),
+        _ => Ok(true),
+    }
+}

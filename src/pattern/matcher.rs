@@ -1,0 +1,421 @@
+#![forbid(unsafe_code)]
+//! The quick way to match: tries one way after the other, most lines are decided within a few steps.
+//! It has a fixed stack and a fixed number of steps in proportion to the text; when either is used up it gives up,
+//! and `pike`, which is slower but linear on any text, answers instead. Both give the same answer.
+
+use super::addr;
+use super::parse::Look;
+use super::pike::Pike;
+use super::program::{IP_BEGIN, Inst, NONE, Order, Program};
+use super::{Captures, SLOTS, set};
+use memchr::{memchr, memrchr};
+
+/// Longest text that is matched, in bytes: positions are 16 bits wide.
+pub(super) const MAX_TEXT: usize = 65_000;
+/// Ways not yet tried that the quick matcher keeps.
+const STACK: usize = 128;
+
+/// Working memory for matching, made once for a set of patterns and used for one text at a time.
+pub struct Scratch {
+    stack: Box<[Entry; STACK]>,
+    pub(super) pike: Pike,
+    /// Steps taken so far, to show that matching is linear.
+    #[cfg(test)]
+    pub(super) steps: usize,
+}
+
+impl Scratch {
+    /// Memory that is enough for each of these patterns.
+    pub fn for_patterns<'a>(patterns: impl Iterator<Item = &'a super::Pattern>) -> Scratch {
+        let mut pike = Pike::default();
+        for pattern in patterns {
+            pike.fit(&pattern.program);
+        }
+        Scratch {
+            stack: Box::new([Entry::NOTHING; STACK]),
+            pike,
+            #[cfg(test)]
+            steps: 0,
+        }
+    }
+
+    /// Bytes on the heap.
+    #[must_use]
+    pub fn heap_size(&self) -> usize {
+        size_of_val(&*self.stack) + self.pike.heap_size()
+    }
+}
+
+/// What is still to be done if the present way fails.
+#[derive(Clone, Copy)]
+enum Entry {
+    /// Go on at this instruction and position.
+    Go { pc: u16, at: u16 },
+    /// The loop at `pc` may also end at any position from `lo` to `hi`, the last first.
+    Back { pc: u16, lo: u16, hi: u16 },
+    /// The same, the first first.
+    Ahead { pc: u16, lo: u16, hi: u16 },
+    /// Put this slot back.
+    Restore { slot: u8, old: u16 },
+}
+
+impl Entry {
+    const NOTHING: Entry = Entry::Restore { slot: u8::MAX, old: NONE };
+}
+
+/// Finds the leftmost match in which the ip group begins at none of the positions `skip`.
+/// Of those that begin there, the one that the pattern prefers.
+pub(super) fn search(
+    program: &Program,
+    text: &[u8],
+    scratch: &mut Scratch,
+    skip: &[u16],
+) -> Option<Captures> {
+    if text.len() > MAX_TEXT {
+        return None;
+    }
+    let fuel = i32::try_from(text.len()).map_or(0, |n| 4 * n + 500);
+    let slots = [NONE; SLOTS];
+    let mut quick = Quick { program, text, skip, stack: &mut scratch.stack, depth: 0, slots, fuel };
+    let answer = quick.search();
+    #[cfg(test)]
+    {
+        scratch.steps += usize::try_from(fuel - quick.fuel).unwrap_or(0);
+    }
+    match answer {
+        Ok(found) => found,
+        Err(GaveUp) => {
+            scratch.pike.fit(program);
+            let found = scratch.pike.search(program, text, skip);
+            #[cfg(test)]
+            {
+                scratch.steps += scratch.pike.steps;
+            }
+            found
+        }
+    }
+}
+
+/// Too much work or too many ways: nothing is known.
+struct GaveUp;
+
+struct Quick<'a> {
+    program: &'a Program,
+    text: &'a [u8],
+    skip: &'a [u16],
+    stack: &'a mut [Entry; STACK],
+    depth: usize,
+    slots: [u16; SLOTS],
+    /// Steps left; below 0 the search is given up. What takes no byte and leads to no other way is not counted:
+    /// there is less of it than instructions.
+    fuel: i32,
+}
+
+impl Quick<'_> {
+    /// Tries each position at which a match may begin.
+    fn search(&mut self) -> Result<Option<Captures>, GaveUp> {
+        let mut begin = 0;
+        loop {
+            if let Some(end) = self.attempt(begin) {
+                return Ok(Some(Captures { begin: narrow(begin), end: narrow(end), slots: self.slots }));
+            }
+            if self.fuel < 0 {
+                return Err(GaveUp);
+            }
+            if self.program.anchored {
+                return Ok(None);
+            }
+            match self.next_begin(begin + 1) {
+                Some(next) => begin = next,
+                None => return Ok(None),
+            }
+            self.slots = [NONE; SLOTS];
+        }
+    }
+
+    /// The first position from `at` on at which an attempt is worth its while.
+    fn next_begin(&mut self, at: usize) -> Option<usize> {
+        let rest = self.text.get(at..)?;
+        let program = self.program;
+        let mut lead = program.code.iter().filter(|inst| !matches!(inst, Inst::Save(_)));
+        let skipped = match lead.next() {
+            Some(&Inst::Lit { fold: false, at, .. }) => memchr(*program.pool.get(usize::from(at))?, rest)?,
+            // What `.*X` did not find from here it does not find from further on in the same line.
+            Some(&Inst::Loop { set: 0, .. }) if self.skip.is_empty() => {
+                memchr(b'\n', self.text.get(at - 1..)?)?
+            }
+            _ => 0,
+        };
+        self.burn(skipped);
+        Some(at + skipped)
+    }
+
+    fn burn(&mut self, bytes: usize) {
+        self.fuel = self.fuel.saturating_sub(1 + i32::try_from(bytes / 8).unwrap_or(i32::MAX));
+    }
+
+    /// The end of the match at `begin`. If there is none, `fuel` tells whether that is certain.
+    fn attempt(&mut self, begin: usize) -> Option<usize> {
+        self.depth = 0;
+        let program = self.program;
+        let (mut pc, mut at) = (0, begin);
+        loop {
+            // Each arm goes on with the next instruction, or falls out of the match to try another way.
+            match *program.code.get(pc)? {
+                Inst::Match => return Some(at),
+                Inst::Lit { fold, len, at: lit, .. } => {
+                    if is_at(self.text, at, program.bytes(lit, len), fold) {
+                        (pc, at) = (pc + 1, at + usize::from(len));
+                        continue;
+                    }
+                }
+                Inst::Set(set) => {
+                    if self.text.get(at).is_some_and(|&b| program.set(set).has(b)) {
+                        (pc, at) = (pc + 1, at + 1);
+                        continue;
+                    }
+                }
+                Inst::Loop { order, set, then } => {
+                    let most = at + self.run(set, at);
+                    let end = match order {
+                        Order::Sure => Some(most),
+                        Order::Greedy => self.back(pc, then, at, most),
+                        Order::Lazy => self.ahead(pc, then, at, most),
+                    };
+                    if let Some(end) = end.filter(|_| self.fuel >= 0) {
+                        (pc, at) = (pc + 1, end);
+                        continue;
+                    }
+                }
+                Inst::Fork { sure, first, second } => {
+                    self.fuel -= 1;
+                    (pc, at) = self.fork(sure, first, second, at);
+                    if self.fuel >= 0 {
+                        continue;
+                    }
+                }
+                Inst::Jump(to) => {
+                    pc = to.into();
+                    continue;
+                }
+                Inst::Save(slot) => {
+                    if self.save(slot, at) {
+                        pc += 1;
+                        continue;
+                    }
+                }
+                Inst::Look(look) => {
+                    if holds(look, self.text, at) {
+                        pc += 1;
+                        continue;
+                    }
+                }
+                Inst::Addr { .. } => {
+                    if let Some(end) = self.address(pc, at) {
+                        (pc, at) = (pc + 1, end);
+                        continue;
+                    }
+                }
+            }
+            (pc, at) = self.other_way()?;
+        }
+    }
+
+    /// The way to go first; the other is kept. A literal that decides the matter is looked at right away.
+    #[inline]
+    fn fork(&mut self, sure: bool, first: u16, second: u16, at: usize) -> (usize, usize) {
+        let program = self.program;
+        let mut go = (usize::from(first), at);
+        if let Some(&Inst::Lit { fold, len, at: lit, .. }) = program.code.get(go.0) {
+            if !is_at(self.text, at, program.bytes(lit, len), fold) {
+                return (usize::from(second), at);
+            }
+            go = (go.0 + 1, at + usize::from(len));
+            if sure {
+                return go;
+            }
+        }
+        self.push(Entry::Go { pc: second, at: narrow(at) });
+        go
+    }
+
+    /// Keeps a way for later. Without room for it the attempt is given up.
+    fn push(&mut self, entry: Entry) {
+        match self.stack.get_mut(self.depth) {
+            Some(place) => {
+                *place = entry;
+                self.depth += 1;
+            }
+            None => self.fuel = -1,
+        }
+    }
+
+    /// The last way that was kept and leads anywhere.
+    fn other_way(&mut self) -> Option<(usize, usize)> {
+        while self.fuel >= 0 {
+            self.depth = self.depth.checked_sub(1)?;
+            self.fuel -= 1;
+            match *self.stack.get(self.depth)? {
+                Entry::Go { pc, at } => return Some((pc.into(), at.into())),
+                Entry::Restore { slot, old } => {
+                    if let Some(value) = self.slots.get_mut(usize::from(slot)) {
+                        *value = old;
+                    }
+                }
+                Entry::Back { pc, lo, hi } => {
+                    let end = self.back(pc.into(), self.then(pc), lo.into(), hi.into());
+                    if let Some(end) = end {
+                        return Some((usize::from(pc) + 1, end));
+                    }
+                }
+                Entry::Ahead { pc, lo, hi } => {
+                    let end = self.ahead(pc.into(), self.then(pc), lo.into(), hi.into());
+                    if let Some(end) = end {
+                        return Some((usize::from(pc) + 1, end));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// The literal that must follow the loop at `pc`.
+    fn then(&self, pc: u16) -> u16 {
+        match self.program.code.get(usize::from(pc)) {
+            Some(&Inst::Loop { then, .. }) => then,
+            _ => NONE,
+        }
+    }
+
+    fn save(&mut self, slot: u8, at: usize) -> bool {
+        let at = narrow(at);
+        if slot == IP_BEGIN && self.skip.contains(&at) {
+            return false;
+        }
+        if let Some(value) = self.slots.get_mut(usize::from(slot)) {
+            let old = std::mem::replace(value, at);
+            if self.depth > 0 {
+                self.push(Entry::Restore { slot, old });
+            }
+        }
+        true
+    }
+
+    fn address(&mut self, pc: usize, at: usize) -> Option<usize> {
+        let ends = addr::ends(self.text, at);
+        let end = ends.full.or(ends.short)?;
+        if !self.save(IP_BEGIN, at) {
+            return None;
+        }
+        if let Some(short) = ends.short.filter(|_| ends.full.is_some()) {
+            // Taken in reverse: the slot of the end is set, matching goes on there, the slot is put back.
+            let slot = IP_BEGIN + 1;
+            self.push(Entry::Restore { slot, old: self.slots[usize::from(slot)] });
+            self.push(Entry::Go { pc: narrow(pc + 1), at: narrow(short) });
+            self.push(Entry::Restore { slot, old: narrow(short) });
+        }
+        self.save(IP_BEGIN + 1, end);
+        Some(end)
+    }
+
+    /// How many bytes from `at` on are in the set.
+    fn run(&mut self, set: u16, at: usize) -> usize {
+        let rest = self.text.get(at..).unwrap_or_default();
+        let len = if set == 0 {
+            memchr(b'\n', rest)
+        } else {
+            let set = self.program.set(set);
+            rest.iter().position(|&b| !set.has(b))
+        };
+        let len = len.unwrap_or(rest.len());
+        self.burn(len);
+        len
+    }
+
+    /// Ends the loop at `pc` at the last position from `lo` to `hi` where it is worth to go on; keeps the others.
+    fn back(&mut self, pc: usize, then: u16, lo: usize, hi: usize) -> Option<usize> {
+        let at = match self.program.code.get(usize::from(then)) {
+            Some(&Inst::Lit { len, rare, at, .. }) => {
+                let lit = self.program.bytes(at, len);
+                let rare = usize::from(rare);
+                let byte = *lit.get(rare)?;
+                let end = self.text.len().min(hi + rare + 1);
+                let mut window = self.text.get(lo + rare..end)?;
+                loop {
+                    let Some(found) = memrchr(byte, window) else {
+                        self.burn(window.len());
+                        return None;
+                    };
+                    self.burn(window.len() - found);
+                    if is_at(self.text, lo + found, lit, false) {
+                        break lo + found;
+                    }
+                    window = window.get(..found)?;
+                }
+            }
+            _ => hi,
+        };
+        if at > lo {
+            self.push(Entry::Back { pc: narrow(pc), lo: narrow(lo), hi: narrow(at - 1) });
+        }
+        Some(at)
+    }
+
+    /// Ends the loop at `pc` at the first position from `lo` to `hi` where it is worth to go on; keeps the others.
+    fn ahead(&mut self, pc: usize, then: u16, lo: usize, hi: usize) -> Option<usize> {
+        let at = match self.program.code.get(usize::from(then)) {
+            Some(&Inst::Lit { len, rare, at, .. }) => {
+                let lit = self.program.bytes(at, len);
+                let rare = usize::from(rare);
+                let byte = *lit.get(rare)?;
+                let end = self.text.len().min(hi + rare + 1);
+                let mut from = lo;
+                loop {
+                    let window = self.text.get(from + rare..end)?;
+                    let Some(found) = memchr(byte, window) else {
+                        self.burn(window.len());
+                        return None;
+                    };
+                    self.burn(found);
+                    if is_at(self.text, from + found, lit, false) {
+                        break from + found;
+                    }
+                    from += found + 1;
+                }
+            }
+            _ => lo,
+        };
+        if at < hi {
+            self.push(Entry::Ahead { pc: narrow(pc), lo: narrow(at + 1), hi: narrow(hi) });
+        }
+        Some(at)
+    }
+}
+
+/// Positions and instruction numbers fit: `MAX_TEXT` and `parse::MAX_STEPS` bound them.
+#[inline]
+pub(super) fn narrow(n: usize) -> u16 {
+    u16::try_from(n).unwrap_or(NONE)
+}
+
+/// Whether the literal stands at `at`.
+#[inline]
+fn is_at(text: &[u8], at: usize, lit: &[u8], fold: bool) -> bool {
+    let Some(rest) = text.get(at..) else { return false };
+    if fold {
+        rest.get(..lit.len()).is_some_and(|head| head.eq_ignore_ascii_case(lit))
+    } else {
+        memchr::arch::all::is_prefix(rest, lit)
+    }
+}
+
+/// Whether the condition holds between the bytes before and behind `at`.
+pub(super) fn holds(look: Look, text: &[u8], at: usize) -> bool {
+    let word = |at: Option<usize>| at.and_then(|at| text.get(at)).is_some_and(|&b| set::is_word(b));
+    match look {
+        Look::Start => at == 0,
+        Look::End => at == text.len(),
+        Look::Word => word(at.checked_sub(1)) != word(Some(at)),
+        Look::NotWord => word(at.checked_sub(1)) == word(Some(at)),
+    }
+}

@@ -1,0 +1,448 @@
+#![forbid(unsafe_code)]
+//! Tree to program: a compact list of instructions, made once per pattern. Knows nothing of texts.
+
+use super::Group;
+use super::parse::{Look, Node, Part};
+use super::set::{self, ByteSet, COMMON};
+
+/// No instruction, no position, no slot.
+pub(super) const NONE: u16 = u16::MAX;
+/// The slot in which the ip group begins; each group has two, in the order of `Group::ALL`.
+pub(super) const IP_BEGIN: u8 = 0;
+
+/// One step. Instructions follow each other unless they say otherwise.
+#[derive(Clone, Copy)]
+#[cfg_attr(test, derive(Debug))]
+pub(super) enum Inst {
+    /// The pattern matches.
+    Match,
+    /// The bytes `pool[at..at + len]`; with `fold` they are lower case and stand for either case.
+    /// `rare` is the index of the byte that is seen least in logs.
+    Lit { fold: bool, len: u8, rare: u8, at: u16 },
+    /// One byte of this set.
+    Set(u16),
+    /// Any number of bytes of a set. `then` is the literal that must follow, or `NONE`.
+    Loop { order: Order, set: u16, then: u16 },
+    /// First go on there; if that fails, there. `sure`: at most one of them can lead to a match.
+    Fork { sure: bool, first: u16, second: u16 },
+    /// Go on there.
+    Jump(u16),
+    /// Note the position in this slot.
+    Save(u8),
+    /// A condition on the place.
+    Look(Look),
+    /// An address, which is an ip group. `id` counts them.
+    Addr { id: u8 },
+}
+
+/// In which order a loop tries its numbers of bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub(super) enum Order {
+    /// The most first.
+    Greedy,
+    /// The fewest first.
+    Lazy,
+    /// Only the most can match: what follows begins with another byte.
+    Sure,
+}
+
+/// Pairs of alternatives that are compared to find out whether a fork is sure.
+const EFFORT: u32 = 64;
+
+/// A compiled pattern.
+pub(super) struct Program {
+    pub(super) code: Box<[Inst]>,
+    /// The bytes of all literals.
+    pub(super) pool: Box<[u8]>,
+    /// Sets beyond `COMMON`.
+    sets: Box<[ByteSet]>,
+    /// Slots up to the last one in use.
+    pub(super) slots: u8,
+    /// Address instructions.
+    pub(super) addrs: u8,
+    /// Matches begin at the head of the text only.
+    pub(super) anchored: bool,
+    /// Every ip group is an address instruction.
+    pub(super) addresses_only: bool,
+    /// So many bytes of the pool must stand at the head of the text.
+    head: u8,
+    /// No text has two matches in which the ip group begins at different positions.
+    pub(super) one_reading: bool,
+}
+
+impl Program {
+    /// Translates a parsed pattern.
+    pub(super) fn new(part: &Part) -> Program {
+        let mut b = Builder::default();
+        b.node(&part.node);
+        b.code.push(Inst::Match);
+        let mut program = Program {
+            code: b.code.into_boxed_slice(),
+            pool: b.pool.into_boxed_slice(),
+            sets: b.sets.into_boxed_slice(),
+            slots: b.slots,
+            addrs: b.addrs,
+            anchored: anchored(&part.node),
+            addresses_only: false,
+            head: 0,
+            one_reading: false,
+        };
+        if let [Inst::Look(Look::Start), Inst::Lit { fold: false, len, at: 0, .. }, ..] = *program.code {
+            program.head = len;
+        }
+        program.addresses_only = !program.code.iter().any(|inst| matches!(inst, Inst::Save(IP_BEGIN)));
+        program.look_ahead();
+        program.one_reading = part.always & Group::Ip.bit() == 0 || program.has_one_reading();
+        program
+    }
+
+    /// Whether a match is possible, judged by the head of the text alone.
+    #[inline]
+    pub(super) fn may_match(&self, text: &[u8]) -> bool {
+        memchr::arch::all::is_prefix(text, self.bytes(0, self.head))
+    }
+
+    /// The set of this number.
+    #[inline]
+    pub(super) fn set(&self, id: u16) -> &ByteSet {
+        let id = usize::from(id);
+        COMMON.get(id).or_else(|| self.sets.get(id - COMMON.len())).unwrap_or(&ByteSet::EMPTY)
+    }
+
+    /// The bytes of a literal.
+    #[inline]
+    pub(super) fn bytes(&self, at: u16, len: u8) -> &[u8] {
+        let at = usize::from(at);
+        self.pool.get(at..at + usize::from(len)).unwrap_or_default()
+    }
+
+    /// States a matcher has to tell apart: the instructions, each byte of a literal, three ways to be in an address.
+    pub(super) fn states(&self) -> usize {
+        self.code.len() + self.pool.len() + 3 * usize::from(self.addrs)
+    }
+
+    /// Bytes on the heap.
+    pub(super) fn heap_size(&self) -> usize {
+        size_of_val(&*self.code) + self.pool.len() + size_of_val(&*self.sets)
+    }
+
+    /// Finds out what follows loops and forks, so that matchers need not try in vain.
+    fn look_ahead(&mut self) {
+        for pc in 0..self.code.len() {
+            let mut inst = self.code[pc];
+            match &mut inst {
+                Inst::Loop { set, order, then } => {
+                    let next = self.firsts(pc + 1);
+                    if !next.done && self.set(*set).disjoint(&next.set) {
+                        *order = Order::Sure;
+                    }
+                    let behind = (pc + 1..self.code.len()).find(|&i| !matches!(self.code[i], Inst::Save(_)));
+                    if let Some(i) = behind.filter(|&i| matches!(self.code[i], Inst::Lit { fold: false, .. }))
+                    {
+                        *then = index(i);
+                    }
+                }
+                Inst::Fork { sure, first, second } => {
+                    *sure = self.exclusive(usize::from(*first), usize::from(*second), &mut { EFFORT });
+                }
+                _ => {}
+            }
+            self.code[pc] = inst;
+        }
+    }
+
+    /// Whether at most one of the two ways can lead to a match, whatever the text. `work` bounds the effort.
+    fn exclusive(&self, a: usize, b: usize, work: &mut u32) -> bool {
+        *work = work.saturating_sub(1);
+        match (self.code[a], self.code[b]) {
+            _ if *work == 0 => false,
+            (Inst::Fork { first, second, .. }, _) => {
+                self.exclusive(usize::from(first), b, work) && self.exclusive(usize::from(second), b, work)
+            }
+            (_, Inst::Fork { .. }) => self.exclusive(b, a, work),
+            (Inst::Lit { fold: false, len, at, .. }, Inst::Lit { fold: false, len: len2, at: at2, .. }) => {
+                let (x, y) = (self.bytes(at, len), self.bytes(at2, len2));
+                x.iter().zip(y).any(|(x, y)| x != y)
+            }
+            _ => {
+                let (x, y) = (self.firsts(a), self.firsts(b));
+                !x.done && !y.done && x.set.disjoint(&y.set)
+            }
+        }
+    }
+
+    /// The bytes with which a match may go on at this instruction.
+    fn firsts(&self, pc: usize) -> Firsts {
+        let mut firsts = Firsts { set: ByteSet::EMPTY, done: false };
+        let mut seen = vec![false; self.code.len()];
+        let mut todo = vec![pc];
+        while let Some(pc) = todo.pop() {
+            if std::mem::replace(&mut seen[pc], true) {
+                continue;
+            }
+            let more = match self.code[pc] {
+                Inst::Match => {
+                    firsts.done = true;
+                    continue;
+                }
+                // Nothing can follow the end of the text.
+                Inst::Look(Look::End) => continue,
+                Inst::Look(_) | Inst::Save(_) => ByteSet::EMPTY,
+                Inst::Jump(to) => {
+                    todo.push(usize::from(to));
+                    continue;
+                }
+                Inst::Fork { first, second, .. } => {
+                    todo.extend([usize::from(first), usize::from(second)]);
+                    continue;
+                }
+                Inst::Loop { set, .. } => *self.set(set),
+                Inst::Set(set) => {
+                    firsts.set = firsts.set.or(*self.set(set));
+                    continue;
+                }
+                Inst::Lit { fold, at, .. } => {
+                    let one = self.pool.get(usize::from(at)).map(|&b| ByteSet::EMPTY.with(b, b));
+                    let one = one.unwrap_or(ByteSet::EMPTY);
+                    firsts.set = firsts.set.or(if fold { one.folded() } else { one });
+                    continue;
+                }
+                Inst::Addr { .. } => {
+                    let hex = set::DIGIT.with(b'a', b'f').with(b'A', b'F').with(b':', b':').with(b'[', b'[');
+                    firsts.set = firsts.set.or(hex);
+                    continue;
+                }
+            };
+            firsts.set = firsts.set.or(more);
+            todo.push(pc + 1);
+        }
+        firsts
+    }
+
+    /// Whether every step up to the ip group is the only one possible.
+    fn has_one_reading(&self) -> bool {
+        let mut seen = vec![false; self.code.len()];
+        let mut todo = vec![0];
+        while let Some(pc) = todo.pop() {
+            if std::mem::replace(&mut seen[pc], true) {
+                continue;
+            }
+            match self.code[pc] {
+                Inst::Save(IP_BEGIN) | Inst::Addr { .. } | Inst::Match => {}
+                Inst::Fork { sure: true, first, second } => {
+                    todo.extend([usize::from(first), usize::from(second)])
+                }
+                Inst::Fork { .. } | Inst::Loop { order: Order::Greedy | Order::Lazy, .. } => return false,
+                Inst::Jump(to) => todo.push(usize::from(to)),
+                _ => todo.push(pc + 1),
+            }
+        }
+        self.anchored
+    }
+}
+
+struct Firsts {
+    set: ByteSet,
+    /// Whether the match may be complete without a further byte, and not only at the end of the text.
+    done: bool,
+}
+
+/// Whether the node matches at the head of the text only.
+fn anchored(node: &Node) -> bool {
+    match node {
+        Node::Look(look) => *look == Look::Start,
+        Node::Group(_, inner) => anchored(inner),
+        Node::Repeat { what, min, .. } => *min > 0 && anchored(what),
+        Node::Alt(all) => all.iter().all(anchored),
+        Node::Cat(all) => {
+            let lead = all
+                .iter()
+                .find(|n| !matches!(n, Node::Empty | Node::Look(Look::Word | Look::NotWord | Look::End)));
+            lead.is_some_and(anchored)
+        }
+        Node::Empty | Node::Byte(_) | Node::Letter(_) | Node::Set(_) | Node::Addr => false,
+    }
+}
+
+/// Numbers of instructions fit: `parse::MAX_STEPS` bounds them.
+fn index(pc: usize) -> u16 {
+    u16::try_from(pc).unwrap_or(NONE)
+}
+
+#[derive(Default)]
+struct Builder {
+    code: Vec<Inst>,
+    pool: Vec<u8>,
+    sets: Vec<ByteSet>,
+    slots: u8,
+    addrs: u8,
+    /// The last place that something jumps to: literals must not grow over it.
+    label: usize,
+}
+
+impl Builder {
+    fn here(&mut self) -> u16 {
+        self.label = self.code.len();
+        index(self.code.len())
+    }
+
+    fn node(&mut self, node: &Node) {
+        match node {
+            Node::Empty => {}
+            Node::Byte(b) => self.byte(*b, false),
+            Node::Letter(b) => self.byte(*b, true),
+            Node::Set(set) => {
+                let id = self.set_id(*set);
+                self.code.push(Inst::Set(id));
+            }
+            Node::Look(look) => self.code.push(Inst::Look(*look)),
+            Node::Addr => {
+                self.slots = self.slots.max(IP_BEGIN + 2);
+                self.code.push(Inst::Addr { id: self.addrs });
+                self.addrs = self.addrs.saturating_add(1);
+            }
+            Node::Group(group, inner) => {
+                let slot = *group as u8 * 2;
+                self.slots = self.slots.max(slot + 2);
+                self.code.push(Inst::Save(slot));
+                self.node(inner);
+                self.code.push(Inst::Save(slot + 1));
+            }
+            Node::Cat(all) => all.iter().for_each(|n| self.node(n)),
+            Node::Alt(all) => self.alternatives(all),
+            Node::Repeat { what, min, max, greedy, empty } => {
+                let (what, greedy) = (&**what, *greedy);
+                match max {
+                    Some(max) => self.bounded(what, *min, *max, greedy),
+                    None => self.unbounded(what, *min, greedy, *empty),
+                }
+            }
+        }
+    }
+
+    fn byte(&mut self, b: u8, fold: bool) {
+        let end = self.pool.len();
+        // A byte that is no letter fits in both kinds of literals.
+        let fits = |f: bool| f == fold || (f && !b.is_ascii_alphabetic());
+        let label = self.label;
+        let count = self.code.len();
+        if let Some(Inst::Lit { fold: f, len, rare, at }) = self.code.last_mut()
+            && fits(*f)
+            && *len < u8::MAX
+            && label < count
+        {
+            let best = self.pool.get(usize::from(*at) + usize::from(*rare));
+            if best.is_some_and(|&best| rarity(b) > rarity(best)) {
+                *rare = *len;
+            }
+            *len += 1;
+            self.pool.push(b);
+            return;
+        }
+        self.pool.push(b);
+        self.code.push(Inst::Lit { fold, len: 1, rare: 0, at: index(end) });
+    }
+
+    fn set_id(&mut self, set: ByteSet) -> u16 {
+        let known = COMMON.iter().chain(&self.sets).position(|s| *s == set);
+        let id = known.unwrap_or_else(|| {
+            self.sets.push(set);
+            COMMON.len() + self.sets.len() - 1
+        });
+        index(id)
+    }
+
+    /// Room for a fork at this place; `patch` fills it.
+    fn fork(&mut self) -> usize {
+        let at = usize::from(self.here());
+        self.code.push(Inst::Fork { sure: false, first: NONE, second: NONE });
+        at
+    }
+
+    fn patch(&mut self, fork: usize, first: u16, second: u16) {
+        self.code[fork] = Inst::Fork { sure: false, first, second };
+    }
+
+    fn alternatives(&mut self, all: &[Node]) {
+        let Some((last, others)) = all.split_last() else { return };
+        let mut ends = Vec::with_capacity(others.len());
+        for node in others {
+            let fork = self.fork();
+            self.node(node);
+            ends.push(self.code.len());
+            self.code.push(Inst::Jump(NONE));
+            let next = self.here();
+            self.patch(fork, index(fork + 1), next);
+        }
+        self.node(last);
+        let end = self.here();
+        ends.iter().for_each(|&at| self.code[at] = Inst::Jump(end));
+    }
+
+    /// A fork that enters `body` or leaves to `exit`.
+    fn enter(&mut self, fork: usize, body: u16, exit: u16, greedy: bool) {
+        let (first, second) = if greedy { (body, exit) } else { (exit, body) };
+        self.patch(fork, first, second);
+    }
+
+    fn bounded(&mut self, what: &Node, min: u32, max: u32, greedy: bool) {
+        (0..min).for_each(|_| self.node(what));
+        let mut forks = Vec::new();
+        for _ in min..max {
+            forks.push(self.fork());
+            self.node(what);
+        }
+        let exit = self.here();
+        forks.iter().for_each(|&fork| self.enter(fork, index(fork + 1), exit, greedy));
+    }
+
+    fn unbounded(&mut self, what: &Node, min: u32, greedy: bool, empty: bool) {
+        if let Some(set) = single(what) {
+            (0..min).for_each(|_| self.node(what));
+            let set = self.set_id(set);
+            let order = if greedy { Order::Greedy } else { Order::Lazy };
+            self.code.push(Inst::Loop { set, order, then: NONE });
+            return;
+        }
+        if min == 0 && !empty {
+            let fork = self.fork();
+            self.node(what);
+            self.code.push(Inst::Jump(index(fork)));
+            let exit = self.here();
+            return self.enter(fork, index(fork + 1), exit, greedy);
+        }
+        // What may match nothing must not be entered again without having taken a byte: (x*)* is ((x*)+)?
+        let question = (min == 0).then(|| self.fork());
+        (1..min).for_each(|_| self.node(what));
+        let body = self.here();
+        self.node(what);
+        let plus = self.fork();
+        let exit = self.here();
+        self.enter(plus, body, exit, greedy);
+        if let Some(fork) = question {
+            self.enter(fork, index(fork + 1), exit, greedy);
+        }
+    }
+}
+
+/// The set of a node that takes exactly one byte.
+fn single(node: &Node) -> Option<ByteSet> {
+    match node {
+        Node::Set(set) => Some(*set),
+        Node::Byte(b) => Some(ByteSet::EMPTY.with(*b, *b)),
+        Node::Letter(b) => Some(ByteSet::EMPTY.with(*b, *b).folded()),
+        _ => None,
+    }
+}
+
+/// How seldom a byte is in logs, roughly: 0 for the blank, more for what is rarer.
+pub(super) fn rarity(b: u8) -> u8 {
+    match b {
+        b' ' => 0,
+        b'e' | b't' | b'a' | b'o' | b'i' | b'n' | b's' | b'r' | b'0'..=b'9' => 1,
+        b'd' | b'l' | b'u' | b'c' | b'm' | b'p' | b'h' | b':' | b'.' => 2,
+        b'a'..=b'z' | b'-' | b'=' | b'/' | b',' | b'[' | b']' => 3,
+        _ => 4,
+    }
+}

@@ -1,0 +1,84 @@
+#![forbid(unsafe_code)]
+//! Sets of bytes: what one step of a pattern accepts. Knows nothing of patterns.
+
+/// A set of byte values as a bitmap.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct ByteSet([u32; 8]);
+
+impl ByteSet {
+    /// No byte.
+    pub(super) const EMPTY: ByteSet = ByteSet([0; 8]);
+
+    /// This set and all bytes from `lo` to `hi`, both included.
+    pub(super) const fn with(self, lo: u8, hi: u8) -> ByteSet {
+        let mut bits = self.0;
+        let mut b = lo as usize;
+        while b <= hi as usize {
+            bits[b >> 5] |= 1 << (b & 31);
+            b += 1;
+        }
+        ByteSet(bits)
+    }
+
+    /// All bytes that are not in this set.
+    pub(super) const fn not(self) -> ByteSet {
+        let [a, b, c, d, e, f, g, h] = self.0;
+        ByteSet([!a, !b, !c, !d, !e, !f, !g, !h])
+    }
+
+    /// The bytes of either set.
+    pub(super) fn or(self, other: ByteSet) -> ByteSet {
+        ByteSet(std::array::from_fn(|i| self.0[i] | other.0[i]))
+    }
+
+    /// This set, and of each ASCII letter in it the other case too.
+    pub(super) fn folded(self) -> ByteSet {
+        (b'a'..=b'z').fold(self, |set, low| {
+            let up = low.to_ascii_uppercase();
+            if self.has(low) || self.has(up) { set.with(low, low).with(up, up) } else { set }
+        })
+    }
+
+    /// Whether no byte is in both sets.
+    pub(super) fn disjoint(&self, other: &ByteSet) -> bool {
+        self.0.iter().zip(&other.0).all(|(a, b)| a & b == 0)
+    }
+
+    /// Whether no byte is in it.
+    pub(super) fn is_empty(&self) -> bool {
+        *self == ByteSet::EMPTY
+    }
+
+    /// Whether `b` is in it.
+    #[inline]
+    pub(super) fn has(&self, b: u8) -> bool {
+        self.0[usize::from(b >> 5)] >> (b & 31) & 1 != 0
+    }
+}
+
+/// `\d`.
+pub(super) const DIGIT: ByteSet = ByteSet::EMPTY.with(b'0', b'9');
+/// `\w`.
+pub(super) const WORD: ByteSet = DIGIT.with(b'A', b'Z').with(b'a', b'z').with(b'_', b'_');
+/// `\s`.
+pub(super) const SPACE: ByteSet = ByteSet::EMPTY.with(b'\t', b'\r').with(b' ', b' ');
+/// `.`: all but the newline.
+pub(super) const ANY: ByteSet = ByteSet::EMPTY.with(b'\n', b'\n').not();
+
+/// Sets that every program may use without carrying them; `ANY` comes first.
+pub(super) static COMMON: [ByteSet; 9] = [
+    ANY,
+    DIGIT,
+    WORD,
+    SPACE,
+    DIGIT.not(),
+    WORD.not(),
+    SPACE.not(),
+    ByteSet::EMPTY.with(b' ', b' '),
+    ByteSet::EMPTY.with(b' ', b' ').not(),
+];
+
+/// Whether `b` is a letter, a digit or `_`, for `\b`.
+pub(super) fn is_word(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b == b'_'
+}

@@ -1,0 +1,323 @@
+#![forbid(unsafe_code)]
+//! The ban journal: every ban and every lifting of one, appended to the file `bans` in state_dir.
+//!
+//! The scheme, and why:
+//! - Records are only ever appended, whole, each with its own checksum, and the last one about an address counts. A process
+//!   killed at any point leaves at most one torn record behind, which readers pass over; nothing has to be repaired.
+//! - `mef ban` and the daemon append to the same file, under a lock (`flock`). Nobody keeps a map of it in memory: the
+//!   kernel's sets are the table of bans, this file is what puts them back.
+//! - What is superseded or long over is dropped by compaction: a new file is written beside the old one from the bans that still count, in
+//!   small steps and without holding the lock; then, under the lock, what was appended meanwhile is copied behind it, and it
+//!   takes the old one's name. Every writer, once it has the lock, looks whether the name still stands for the file it has open.
+//! - The first line tells the size after the last compaction, so any process knows when the next one is worth it.
+//! - Records are gathered in a buffer of 16 KiB. [`Journal::flush`] hands them to the system, which survives the death of the process; [`Journal::sync`]
+//!   puts them on the disk, which survives the death of the machine. How often is the caller's policy (`state_sync`).
+//!
+//! Memory is that buffer, and while bans are read back or compacted at most 850 kB more, however long the journal is.
+//! This module knows no kernel set: it takes and gives entries.
+
+mod compaction;
+
+#[cfg(test)]
+mod tests;
+
+pub use compaction::Compaction;
+
+use super::StateError;
+use super::record::{Entry, HEADER_LEN, HEADER_WORDS, Record, Step, encode, scan, step};
+use super::sweep::Sweep;
+use crate::base::clock::Wall;
+use crate::sys::dir::{Access, Dir, Lock};
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const NAME: &str = "bans";
+const TEMP: &str = "bans.tmp";
+/// Bytes gathered before they are written.
+const BUFFER: usize = 16 * 1024;
+/// Largest journal: several million records. Offsets must fit into 32 bits.
+const SIZE_MAX: u64 = 256 << 20;
+/// A journal below this size is not worth compacting.
+const SMALL: u64 = 64 * 1024;
+
+/// An open journal.
+pub struct Journal {
+    dir: Dir,
+    path: PathBuf,
+    file: File,
+    /// The system's answer to opening for writing, if it refused.
+    refused: Option<i32>,
+    key: [u64; 2],
+    patience: Duration,
+    buf: Vec<u8>,
+    /// Where the records begin, and how large the file was after its last compaction.
+    start: u64,
+    compacted: u64,
+    /// Counts how often another process replaced the file.
+    replaced: u32,
+}
+
+impl Journal {
+    /// Opens the journal in `dir` (made if missing) for reading and appending. `key` must be secret and random. `patience` is how
+    /// long to wait when another process has it locked, which is milliseconds unless that process is stopped.
+    ///
+    /// A file that holds no state of this version is renamed to `bans.bad-TIME`; a directory that can only be read is
+    /// read. Both come back as the second value, to be told to the user.
+    ///
+    /// # Errors
+    /// The directory cannot be made or opened, or there is no journal in it and none can be made.
+    pub fn open(
+        dir: &Path,
+        now: Wall,
+        key: [u64; 2],
+        patience: Duration,
+    ) -> Result<(Journal, Option<StateError>), StateError> {
+        let at = |call, path: &Path| {
+            let path = path.to_owned();
+            move |error| StateError::System { call, path, error }
+        };
+        let path = dir.join(NAME);
+        let dir = Dir::create(dir).map_err(at("open", dir))?;
+        let (file, note) = match dir.file(NAME, Access::Append) {
+            Ok(file) => (file, None),
+            Err(error) => match dir.file(NAME, Access::Read) {
+                Ok(file) => (file, Some(error)),
+                Err(_) => return Err(at("open", &path)(error)),
+            },
+        };
+        let refused = note.as_ref().map(|error| error.raw_os_error().unwrap_or(0));
+        let mut note = note.map(at("write", &path));
+        let (buf, start, compacted, replaced) = (Vec::new(), 0, 0, 0);
+        let mut journal =
+            Journal { dir, path, file, refused, key, patience, buf, start, compacted, replaced };
+        if !journal.read_header()? {
+            if journal.refused.is_some() {
+                return Err(at("use", &journal.path)(io::ErrorKind::InvalidData.into()));
+            }
+            note = Some(journal.set_aside(now)?);
+        }
+        Ok((journal, note))
+    }
+
+    /// Takes in a record; it is written by the next [`Journal::flush`], or at once when the buffer is full.
+    ///
+    /// # Errors
+    /// As [`Journal::flush`], and then `record` was not taken.
+    pub fn put(&mut self, record: &Record<'_>) -> Result<(), StateError> {
+        if self.buf.capacity() == 0 {
+            self.buf.reserve_exact(BUFFER);
+        }
+        if self.buf.len() + super::record::RECORD_MAX > BUFFER {
+            self.flush()?;
+        }
+        encode(record, &mut self.buf);
+        Ok(())
+    }
+
+    /// Bytes taken in and not yet written.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.buf.len()
+    }
+
+    /// Hands what was taken in to the system: from then on it survives the death of this process.
+    ///
+    /// # Errors
+    /// The file cannot be locked in time, opened, or written. Nothing of it was written then, and it is kept for the next try.
+    pub fn flush(&mut self) -> Result<(), StateError> {
+        if self.buf.is_empty() {
+            return Ok(());
+        }
+        if let Some(errno) = self.refused {
+            return Err(self.system("write", io::Error::from_raw_os_error(errno)));
+        }
+        let file = self.file.try_clone().map_err(|e| self.system("open", e))?;
+        let lock = self.lock(&file)?;
+        if !self.dir.holds(NAME, &file).map_err(|e| self.system("open", e))? {
+            drop(lock);
+            self.reopen()?;
+            return self.flush();
+        }
+        let size = self.size()?;
+        if size + (HEADER_LEN + self.buf.len()) as u64 > SIZE_MAX {
+            return Err(StateError::Full(self.path.clone()));
+        }
+        let first = if size == 0 { header(HEADER_LEN as u64) } else { Vec::new() };
+        let written = (&file).write_all(&first).and_then(|()| (&file).write_all(&self.buf));
+        if let Err(error) = written {
+            // Half a batch must not stay: it would be written again by the next try.
+            let _ = file.set_len(size);
+            return Err(self.system("write", error));
+        }
+        if size == 0 {
+            (self.start, self.compacted) = (HEADER_LEN as u64, HEADER_LEN as u64);
+        }
+        self.buf.clear();
+        Ok(())
+    }
+
+    /// Puts what was flushed on the disk: from then on it survives the death of the machine.
+    ///
+    /// # Errors
+    /// What the system says; an error here can mean a full disk.
+    pub fn sync(&mut self) -> Result<(), StateError> {
+        match self.refused {
+            Some(_) => Ok(()),
+            None => self.file.sync_data().map_err(|e| self.system("sync", e)),
+        }
+    }
+
+    /// Gives every ban that still counts to `each`, once, in no order: those that have not ended at `now`, and those that
+    /// ended less than `keep` seconds before (for counting how often an address was banned; [`Entry::left`] tells them apart).
+    /// What cannot be flushed counts too. Returns how many bytes of the file are damaged and were passed over.
+    ///
+    /// # Errors
+    /// The file cannot be read. What was given before is good.
+    pub fn live(&mut self, now: Wall, keep: u64, each: &mut dyn FnMut(Entry<'_>)) -> Result<u64, StateError> {
+        let _ = self.flush();
+        self.follow()?;
+        let mut sweep = Sweep::new(self.key, now, keep, self.start, self.size()?);
+        let mut written = |entry: Entry<'_>, _: &[u8]| {
+            if !superseded(&self.buf, 0, &entry) {
+                each(entry);
+            }
+        };
+        while sweep.step(&self.file, &mut written).map_err(|e| self.system("read", e))? {}
+        scan(&self.buf, &mut |at, record| match record {
+            Record::Ban(entry) if !entry.forgotten(now, keep) && !superseded(&self.buf, at + 1, &entry) => {
+                each(entry)
+            }
+            _ => {}
+        });
+        Ok(sweep.tally.damaged)
+    }
+
+    /// Bytes of the file.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn size(&self) -> Result<u64, StateError> {
+        self.file.metadata().map(|meta| meta.len()).map_err(|e| self.system("read", e))
+    }
+
+    /// Whether the file has at least doubled since its last compaction, so that another one is worth its writes.
+    #[must_use]
+    pub fn wants_compaction(&self) -> bool {
+        self.refused.is_none() && self.size().is_ok_and(|size| size > SMALL + 2 * self.compacted)
+    }
+
+    /// Opens the file anew if another process has replaced or removed it.
+    fn follow(&mut self) -> Result<(), StateError> {
+        match self.dir.holds(NAME, &self.file) {
+            Ok(true) => Ok(()),
+            Ok(false) if self.refused.is_some() => Ok(()),
+            Ok(false) => self.reopen(),
+            Err(error) => Err(self.system("open", error)),
+        }
+    }
+
+    fn reopen(&mut self) -> Result<(), StateError> {
+        let file = self.dir.file(NAME, Access::Append).or_else(|error| {
+            // The directory itself may be gone, and a new one of its name there.
+            if error.kind() == io::ErrorKind::NotFound {
+                self.dir = Dir::create(self.path.parent().unwrap_or(Path::new("/")))?;
+            }
+            self.dir.file(NAME, Access::Append)
+        });
+        self.file = file.map_err(|e| self.system("open", e))?;
+        self.replaced = self.replaced.wrapping_add(1);
+        self.read_header().map(drop)
+    }
+
+    /// Reads the first line. Returns false if this is no journal of this version: neither the line nor any record is.
+    fn read_header(&mut self) -> Result<bool, StateError> {
+        let mut line = [0; HEADER_LEN];
+        let got = self.file.read_at(&mut line, 0).map_err(|e| self.system("read", e))?;
+        (self.start, self.compacted) = (0, 0);
+        if let Some(compacted) = parse_header(&line) {
+            (self.start, self.compacted) = (HEADER_LEN as u64, compacted);
+            return Ok(true);
+        }
+        // An empty file, or one whose first write was torn.
+        if header(0).starts_with(line.get(..got.min(HEADER_WORDS.len())).unwrap_or(&[])) && got < HEADER_LEN {
+            return Ok(true);
+        }
+        self.any_record().map_err(|e| self.system("read", e))
+    }
+
+    /// Whether there is a whole record anywhere.
+    fn any_record(&self) -> io::Result<bool> {
+        let mut chunk = vec![0; BUFFER];
+        let mut at = 0;
+        loop {
+            let got = self.file.read_at(&mut chunk, at)?;
+            let Some(mut rest) = chunk.get(..got).filter(|rest| !rest.is_empty()) else { return Ok(false) };
+            while !rest.is_empty() {
+                let len = match step(rest, got < BUFFER) {
+                    Step::Whole(..) => return Ok(true),
+                    Step::Unknown(len) | Step::Damaged(len) => len,
+                    Step::Short => break,
+                };
+                at += len as u64;
+                rest = rest.get(len..).unwrap_or(&[]);
+            }
+        }
+    }
+
+    fn set_aside(&mut self, now: Wall) -> Result<StateError, StateError> {
+        let name = format!("{NAME}.bad-{}", now.0);
+        self.dir.rename(NAME, &name).map_err(|e| self.system("rename", e))?;
+        self.reopen()?;
+        Ok(StateError::SetAside { path: self.path.clone(), to: self.path.with_file_name(name) })
+    }
+
+    fn lock<'f>(&self, file: &'f File) -> Result<Lock<'f>, StateError> {
+        const PAUSE: Duration = Duration::from_millis(1);
+        let mut waited = Duration::ZERO;
+        loop {
+            match Lock::take(file) {
+                Ok(lock) => return Ok(lock),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() != io::ErrorKind::WouldBlock => return Err(self.system("lock", e)),
+                Err(_) if waited >= self.patience => return Err(StateError::Busy(self.path.clone())),
+                Err(_) => {
+                    std::thread::sleep(PAUSE);
+                    waited += PAUSE;
+                }
+            }
+        }
+    }
+
+    fn system(&self, call: &'static str, error: io::Error) -> StateError {
+        StateError::System { call, path: self.path.clone(), error }
+    }
+}
+
+/// Whether one of the records at `from` and later in `records` has more to say about the key of `entry`.
+fn superseded(records: &[u8], from: usize, entry: &Entry<'_>) -> bool {
+    let mut found = false;
+    scan(records, &mut |at, record| {
+        found |= at >= from
+            && match record {
+                Record::Ban(later) => (later.who, later.scope) == (entry.who, entry.scope),
+                Record::Unban(who) => who == entry.who,
+                Record::Clear => true,
+            };
+    });
+    found
+}
+
+/// The first line for a file that is `compacted` bytes long after its compaction.
+fn header(compacted: u64) -> Vec<u8> {
+    let mut line = HEADER_WORDS.to_vec();
+    let _ = writeln!(line, "{:010}", compacted.min(SIZE_MAX));
+    line
+}
+
+fn parse_header(line: &[u8; HEADER_LEN]) -> Option<u64> {
+    let digits = line.strip_prefix(HEADER_WORDS)?.strip_suffix(b"\n")?;
+    digits.iter().try_fold(0u64, |n, digit| digit.is_ascii_digit().then(|| n * 10 + u64::from(digit - b'0')))
+}

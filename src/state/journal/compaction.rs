@@ -1,0 +1,107 @@
+#![forbid(unsafe_code)]
+//! Rewriting the journal without what no longer counts, in small steps, beside writers that go on.
+
+use super::{Journal, NAME, TEMP, header};
+use crate::base::clock::Wall;
+use crate::state::StateError;
+use crate::state::sweep::Sweep;
+use crate::sys::dir::{Access, Lock};
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::unix::fs::FileExt as _;
+
+/// A compaction under way. If it is dropped, or its process dies, the journal stays as it is.
+pub struct Compaction {
+    sweep: Sweep,
+    /// The new file, locked for as long as it is open.
+    temp: File,
+    out: Vec<u8>,
+    /// Where in the old file begins what was appended meanwhile.
+    end: u64,
+    /// Which of its successive files the journal was reading.
+    replaced: u32,
+}
+
+impl Journal {
+    /// Begins a compaction that drops what is superseded and what ended more than `keep` seconds before `now`.
+    ///
+    /// # Errors
+    /// `Busy` when another process is at it; or the new file cannot be written.
+    pub fn compact(&mut self, now: Wall, keep: u64) -> Result<Compaction, StateError> {
+        self.flush()?;
+        self.follow()?;
+        let temp = self.dir.file(TEMP, Access::Write).map_err(|e| self.system("compact", e))?;
+        // Whoever has the temporary file locked is compacting; it may also have just become the journal.
+        let lock = Lock::take(&temp).map_err(|_| StateError::Busy(self.path.clone()))?;
+        if !self.dir.holds(TEMP, &temp).map_err(|e| self.system("compact", e))? {
+            return Err(StateError::Busy(self.path.clone()));
+        }
+        temp.set_len(0).map_err(|e| self.system("compact", e))?;
+        lock.keep();
+        // Under the lock, so that the end is not in the middle of somebody's record.
+        let file = self.file.try_clone().map_err(|e| self.system("compact", e))?;
+        let lock = self.lock(&file)?;
+        let end = self.size()?;
+        drop(lock);
+        let sweep = Sweep::new(self.key, now, keep, self.start, end);
+        Ok(Compaction { sweep, temp, out: header(0), replaced: self.replaced, end })
+    }
+
+    /// Does the next part of a compaction, a fraction of a millisecond long, and returns it if there is more to do.
+    ///
+    /// # Errors
+    /// The new file cannot be written, or the journal was replaced by another process (`Busy`). The journal is then as it was.
+    pub fn compact_step(&mut self, mut compaction: Compaction) -> Result<Option<Compaction>, StateError> {
+        let result = match self.advance(&mut compaction) {
+            Ok(true) => return Ok(Some(compaction)),
+            Ok(false) => self.finish(compaction),
+            Err(error) => Err(self.system("compact", error)),
+        };
+        if result.is_err() {
+            let _ = self.dir.remove(TEMP);
+        }
+        result.map(|()| None)
+    }
+
+    /// Writes the bans that the next buffer of the old file holds. Returns whether there is more.
+    fn advance(&self, compaction: &mut Compaction) -> io::Result<bool> {
+        let out = &mut compaction.out;
+        let more = compaction.sweep.step(&self.file, &mut |_, bytes| out.extend_from_slice(bytes))?;
+        compaction.temp.write_all(&compaction.out)?;
+        compaction.out.clear();
+        Ok(more)
+    }
+
+    /// Puts the new file in the place of the old one.
+    fn finish(&mut self, mut compaction: Compaction) -> Result<(), StateError> {
+        let failed = |journal: &Journal, error| journal.system("compact", error);
+        let temp = &mut compaction.temp;
+        // Most of it goes to the disk before the lock is taken, so that nobody waits for that.
+        temp.sync_data().map_err(|e| failed(self, e))?;
+        let file = self.file.try_clone().map_err(|e| failed(self, e))?;
+        let lock = self.lock(&file)?;
+        let same = self.dir.holds(NAME, &file).map_err(|e| failed(self, e))?;
+        if !same || self.replaced != compaction.replaced {
+            return Err(StateError::Busy(self.path.clone()));
+        }
+        let mut copy = || -> io::Result<()> {
+            let mut chunk = [0; 4096];
+            loop {
+                let got = file.read_at(&mut chunk, compaction.end)?;
+                if got == 0 {
+                    break;
+                }
+                temp.write_all(chunk.get(..got).unwrap_or(&[]))?;
+                compaction.end += got as u64;
+            }
+            temp.write_all_at(&header(temp.metadata()?.len()), 0)?;
+            temp.sync_data()?;
+            self.dir.rename(TEMP, NAME)
+        };
+        copy().map_err(|e| failed(self, e))?;
+        drop((lock, compaction));
+        let durable = self.dir.sync();
+        self.reopen()?;
+        durable.map_err(|e| failed(self, e))
+    }
+}

@@ -1,0 +1,439 @@
+//! The journal against a map of what was said, whole and damaged, with writers beside it, and on file systems that refuse.
+
+use super::*;
+use crate::base::clock::Span;
+use crate::state::record::RECORD_MAX;
+use crate::sys::dir::testing::Scratch;
+use ipnet::IpNet;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+const KEY: [u64; 2] = [7, 9];
+const NOW: Wall = Wall(1_800_000_000);
+const FOREVER: u64 = u64::MAX;
+
+/// The live bans by key: until, bans, rule.
+type Bans = BTreeMap<(String, String), (Option<u64>, u32, String)>;
+
+fn open(scratch: &Scratch) -> Journal {
+    let (journal, note) = Journal::open(scratch.path(), NOW, KEY, Duration::from_millis(5)).unwrap();
+    assert!(note.is_none(), "{}", note.unwrap());
+    journal
+}
+
+fn v4(n: u32) -> IpNet {
+    IpNet::from(IpAddr::from(n.to_be_bytes()))
+}
+
+fn entry(who: IpNet) -> Entry<'static> {
+    let (since, until) = (NOW, Some(Wall(NOW.0 + 3600)));
+    Entry { who, scope: "", rule: "sshd", reason: "", since, until, hits: 5, bans: 1 }
+}
+
+fn ban(who: IpNet) -> Record<'static> {
+    Record::Ban(entry(who))
+}
+
+fn live(journal: &mut Journal, now: Wall, keep: u64) -> Bans {
+    let mut bans = Bans::new();
+    let each = &mut |e: Entry<'_>| {
+        let value = (e.until.map(|u| u.0), e.bans, e.rule.to_owned());
+        let before = bans.insert((e.who.to_string(), e.scope.to_owned()), value);
+        assert!(before.is_none(), "{} came twice", e.who);
+    };
+    journal.live(now, keep, each).unwrap();
+    bans
+}
+
+fn addresses(journal: &mut Journal) -> Vec<String> {
+    live(journal, NOW, 0).into_keys().map(|key| key.0).collect()
+}
+
+fn compact(journal: &mut Journal, now: Wall, keep: u64) {
+    let mut compaction = Some(journal.compact(now, keep).unwrap());
+    while let Some(under_way) = compaction {
+        compaction = journal.compact_step(under_way).unwrap();
+    }
+}
+
+#[test]
+fn records_come_back_as_they_were() {
+    let long = "ü".repeat(200);
+    let full = Entry {
+        who: "2001:db8::/48".parse().unwrap(),
+        scope: "22,25:tcp",
+        rule: "postfix-auth",
+        reason: &long[..254],
+        since: Wall(0),
+        until: None,
+        hits: u32::MAX,
+        bans: u32::MAX,
+    };
+    let records = [
+        Record::Ban(full),
+        ban("192.0.2.0/24".parse().unwrap()),
+        ban("0.0.0.0/0".parse().unwrap()),
+        Record::Unban("::1/128".parse().unwrap()),
+        Record::Clear,
+    ];
+    let mut bytes = Vec::new();
+    records.iter().for_each(|record| encode(record, &mut bytes));
+    let mut got = Vec::new();
+    assert_eq!(scan(&bytes, &mut |_, record| got.push(record)), 0);
+    assert_eq!(got, records);
+    let mut cut = Vec::new();
+    encode(&Record::Ban(Entry { reason: &long, scope: &long, rule: &long, ..full }), &mut cut);
+    assert!(cut.len() <= RECORD_MAX);
+    scan(&cut, &mut |_, record| assert!(matches!(record, Record::Ban(e) if e.reason == &long[..254])));
+}
+
+#[test]
+fn time_left() {
+    let e = |since, until: Option<u64>| Entry { since: Wall(since), until: until.map(Wall), ..entry(v4(1)) };
+    let rows = [
+        ("under way", e(100, Some(200)), 150, Some(Span::Secs(50))),
+        ("last second", e(100, Some(200)), 199, Some(Span::Secs(1))),
+        ("over", e(100, Some(200)), 200, None),
+        ("clock before the ban", e(100, Some(200)), 5, Some(Span::Secs(100))),
+        ("permanent", e(100, None), u64::MAX, Some(Span::Permanent)),
+        ("ends before it begins", e(200, Some(100)), 50, None),
+    ];
+    for (name, entry, now, want) in rows {
+        assert_eq!(entry.left(Wall(now)), want, "{name}");
+    }
+    assert!(e(1, Some(200)).forgotten(Wall(300), 100) && !e(1, Some(200)).forgotten(Wall(299), 100));
+    assert!(!e(1, Some(200)).forgotten(Wall(300), u64::MAX) && !e(1, None).forgotten(Wall(u64::MAX), 0));
+}
+
+/// Random histories, with compactions and reopenings in between, against a map.
+#[test]
+fn the_last_word_about_an_address_counts() {
+    for seed in 0..30 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let scratch = Scratch::new();
+        let (mut journal, mut want) = (open(&scratch), Bans::new());
+        for step in 0..400 {
+            let who: IpNet = format!("192.0.{}.0/{}", rng.u8(0..8), rng.u8(24..26)).parse().unwrap();
+            let until = (!rng.bool()).then(|| NOW.0 - 50 + rng.u64(0..100));
+            let (scope, bans) = (["", "22", "25"][rng.usize(..3)], rng.u32(1..9));
+            match rng.u32(0..100) {
+                0 => {
+                    journal.put(&Record::Clear).unwrap();
+                    want.clear();
+                }
+                1..20 => {
+                    journal.put(&Record::Unban(who)).unwrap();
+                    want.retain(|key, _| key.0 != who.to_string());
+                }
+                20 => compact(&mut journal, NOW, 20),
+                21 => drop(std::mem::replace(&mut journal, open(&scratch))),
+                22..30 => journal.flush().unwrap(),
+                _ => {
+                    let record = Entry { scope, until: until.map(Wall), bans, ..entry(who) };
+                    journal.put(&Record::Ban(record)).unwrap();
+                    want.insert((who.to_string(), scope.into()), (until, bans, "sshd".into()));
+                }
+            }
+            if journal.pending() > 0 && rng.u32(0..10) == 0 {
+                journal.flush().unwrap();
+            }
+            // What is pending is lost with the journal, so it must be flushed before a reopening can come.
+            journal.flush().unwrap();
+            if step % 40 == 39 {
+                let mut recent = want.clone();
+                recent.retain(|_, ban| ban.0.is_none_or(|until| until + 20 > NOW.0));
+                assert_eq!(live(&mut journal, NOW, 20), recent, "seed {seed}, step {step}");
+            }
+        }
+    }
+}
+
+#[test]
+fn more_addresses_than_one_table_holds() {
+    let scratch = Scratch::new();
+    let mut journal = open(&scratch);
+    for n in 0..65_000 {
+        journal.put(&ban(v4(n % 50_000))).unwrap();
+    }
+    for n in (0..50_000).step_by(10) {
+        journal.put(&Record::Unban(v4(n))).unwrap();
+    }
+    journal.flush().unwrap();
+    assert!(journal.wants_compaction());
+    assert_eq!(live(&mut journal, NOW, 0).len(), 45_000);
+    let before = journal.size().unwrap();
+    compact(&mut journal, NOW, 0);
+    assert!(journal.size().unwrap() * 4 < before * 3 && !journal.wants_compaction());
+    assert_eq!(live(&mut journal, NOW, 0).len(), 45_000);
+    assert!(!open(&scratch).wants_compaction(), "the first line tells everybody");
+    compact(&mut journal, Wall(NOW.0 + 3600), 0);
+    assert_eq!(journal.size().unwrap(), HEADER_LEN as u64, "all bans are over");
+}
+
+#[test]
+fn a_flipped_byte_costs_one_record() {
+    let scratch = Scratch::new();
+    let mut journal = open(&scratch);
+    (1..6).for_each(|n| journal.put(&ban(v4(n))).unwrap());
+    journal.flush().unwrap();
+    let path = scratch.path().join(NAME);
+    let good = std::fs::read(&path).unwrap();
+    let record = (good.len() - HEADER_LEN) / 5;
+    for at in 0..good.len() {
+        for flip in [1, 0x80, 0xff, good[at], good[at] ^ 0xb4] {
+            let mut bytes = good.clone();
+            bytes[at] ^= flip;
+            std::fs::write(&path, &bytes).unwrap();
+            let mut journal = open(&scratch);
+            let hit = at.checked_sub(HEADER_LEN).map(|at| at / record);
+            let want: Vec<_> = (0..5).filter(|&n| flip == 0 || hit != Some(n)).collect();
+            let want: Vec<_> = want.iter().map(|&n| v4(u32::try_from(n).unwrap() + 1).to_string()).collect();
+            assert_eq!(addresses(&mut journal), want, "byte {at} ^ {flip:#x}");
+        }
+    }
+}
+
+/// What a process leaves behind that is killed while it writes.
+#[test]
+fn a_file_cut_anywhere_is_read_and_continued() {
+    let scratch = Scratch::new();
+    let mut journal = open(&scratch);
+    (1..4).for_each(|n| journal.put(&ban(v4(n))).unwrap());
+    journal.flush().unwrap();
+    let path = scratch.path().join(NAME);
+    let good = std::fs::read(&path).unwrap();
+    let record = (good.len() - HEADER_LEN) / 3;
+    for len in 0..=good.len() {
+        std::fs::write(&path, &good[..len]).unwrap();
+        let whole = u32::try_from(len.saturating_sub(HEADER_LEN) / record).unwrap();
+        let mut want: Vec<_> = (1..=whole).map(|n| v4(n).to_string()).collect();
+        let mut journal = open(&scratch);
+        assert_eq!(addresses(&mut journal), want, "{len} bytes");
+        want.push(v4(99).to_string());
+        journal.put(&ban(v4(99))).unwrap();
+        journal.flush().unwrap();
+        for mut journal in [journal, open(&scratch)] {
+            assert_eq!(addresses(&mut journal), want, "{len} bytes and one more record");
+            compact(&mut journal, NOW, 0);
+            assert_eq!(addresses(&mut journal), want, "{len} bytes, compacted");
+        }
+    }
+}
+
+#[test]
+fn foreign_files_are_set_aside() {
+    let scratch = Scratch::new();
+    let contents = [
+        &b"hello"[..],
+        b"mef bans 2 0000000000\nsomething else",
+        &[0; 5000],
+        &[0xb4; 40_000],
+        b"mef bans 1 000000002",
+    ];
+    for content in contents.iter().take(4) {
+        std::fs::write(scratch.path().join(NAME), content).unwrap();
+        let (mut journal, note) = Journal::open(scratch.path(), NOW, KEY, Duration::ZERO).unwrap();
+        let text = note.unwrap().to_string();
+        assert!(
+            text.contains("bans is not a file of this version") && text.contains("bans.bad-1800000000"),
+            "{text}"
+        );
+        assert_eq!(std::fs::read(scratch.path().join("bans.bad-1800000000")).unwrap(), *content);
+        journal.put(&ban(v4(1))).unwrap();
+        assert_eq!(addresses(&mut journal), ["0.0.0.1/32"]);
+    }
+}
+
+#[test]
+fn writers_beside_each_other() {
+    let scratch = Scratch::new();
+    let (mut daemon, mut person) = (open(&scratch), open(&scratch));
+    daemon.put(&ban(v4(1))).unwrap();
+    daemon.flush().unwrap();
+    person.put(&ban(v4(2))).unwrap();
+    person.flush().unwrap();
+    assert_eq!(addresses(&mut daemon).len(), 2);
+
+    let mut compaction = daemon.compact(NOW, 0).unwrap();
+    assert!(matches!(person.compact(NOW, 0), Err(StateError::Busy(_))), "one compaction at a time");
+    while let Some(next) = {
+        person.put(&Record::Unban(v4(1))).unwrap();
+        person.put(&ban(v4(3))).unwrap();
+        person.flush().unwrap();
+        daemon.compact_step(compaction).unwrap()
+    } {
+        compaction = next;
+    }
+    person.put(&ban(v4(4))).unwrap();
+    person.flush().unwrap();
+    let want = ["0.0.0.2/32", "0.0.0.3/32", "0.0.0.4/32"];
+    assert_eq!(
+        (addresses(&mut daemon), addresses(&mut person)),
+        (want.map(String::from).into(), want.map(String::from).into())
+    );
+
+    let under_way = daemon.compact(NOW, 0).unwrap();
+    std::fs::remove_file(scratch.path().join(NAME)).unwrap();
+    person.put(&ban(v4(5))).unwrap();
+    person.flush().unwrap();
+    let mut step = daemon.compact_step(under_way);
+    while let Ok(Some(under_way)) = step {
+        step = daemon.compact_step(under_way);
+    }
+    assert!(matches!(step, Err(StateError::Busy(_))), "the journal is another one now");
+    assert!(!scratch.path().join(TEMP).exists());
+    assert_eq!(addresses(&mut daemon), ["0.0.0.5/32"], "a removed journal is begun anew");
+    std::fs::remove_dir_all(scratch.path()).unwrap();
+    daemon.put(&ban(v4(6))).unwrap();
+    daemon.flush().unwrap();
+    assert_eq!(addresses(&mut daemon), ["0.0.0.6/32"], "and so is a removed directory");
+}
+
+#[test]
+fn a_stopped_process_with_the_lock_does_not_stop_us() {
+    let scratch = Scratch::new();
+    let (mut journal, other) = (open(&scratch), open(&scratch));
+    let lock = Lock::take(&other.file).unwrap();
+    journal.put(&ban(v4(1))).unwrap();
+    assert!(matches!(journal.flush(), Err(StateError::Busy(_))));
+    assert_eq!(addresses(&mut journal), ["0.0.0.1/32"], "what could not be written still counts");
+    journal.put(&Record::Unban(v4(1))).unwrap();
+    journal.put(&ban(v4(2))).unwrap();
+    assert_eq!(addresses(&mut journal), ["0.0.0.2/32"]);
+    drop(lock);
+    journal.flush().unwrap();
+    assert_eq!(addresses(&mut open(&scratch)), ["0.0.0.2/32"]);
+}
+
+/// Runs `test` in a thread with a mount namespace of its own, in which `scratch` is a small file system.
+fn on_small_disk(scratch: &Scratch, test: impl FnOnce() + Send) {
+    let mount = |args: &[&str]| {
+        let status = std::process::Command::new("mount").args(args).arg(scratch.path()).status().unwrap();
+        assert!(status.success(), "mount {args:?}");
+    };
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+            let private =
+                std::process::Command::new("mount").args(["--make-rprivate", "/"]).status().unwrap();
+            assert!(private.success());
+            mount(&["-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs"]);
+            test();
+        });
+        thread.join().unwrap();
+    });
+}
+
+fn root() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        let _ = writeln!(io::stderr(), "not run: mounting a small disk needs root");
+    }
+    root
+}
+
+#[test]
+fn a_full_disk() {
+    if !root() {
+        return;
+    }
+    let scratch = Scratch::new();
+    on_small_disk(&scratch, || {
+        let mut journal = open(&scratch);
+        let ballast = scratch.path().join("ballast");
+        std::fs::write(&ballast, vec![1; 40_000]).unwrap();
+        let mut put = 0;
+        let error = loop {
+            if let Err(error) = journal.put(&ban(v4(put))) {
+                break error;
+            }
+            put += 1;
+        };
+        assert!(error.to_string().contains("No space left on device"), "{error}");
+        let size = journal.size().unwrap();
+        assert!(journal.flush().is_err() && journal.size().unwrap() == size, "no half batch stays");
+        assert!(journal.compact(NOW, 0).is_err());
+        assert_eq!(live(&mut journal, NOW, 0).len(), put as usize, "all that was taken counts");
+
+        let mut positions = crate::state::positions::Positions::open(scratch.path()).unwrap();
+        let paths: Vec<Vec<u8>> = (0..500).map(|n| format!("/var/log/{n:050}").into_bytes()).collect();
+        let all = || paths.iter().map(|path| (&path[..], Default::default()));
+        assert!(positions.store(all()).unwrap_err().to_string().contains("No space left"));
+        assert!(!scratch.path().join("positions.tmp").exists());
+
+        std::fs::remove_file(ballast).unwrap();
+        journal.flush().unwrap();
+        assert_eq!(
+            live(&mut open(&scratch), NOW, 0).len(),
+            put as usize,
+            "and is written once there is room"
+        );
+    });
+}
+
+#[test]
+fn a_read_only_disk() {
+    if !root() {
+        return;
+    }
+    let scratch = Scratch::new();
+    on_small_disk(&scratch, || {
+        let remount = || {
+            let args = ["-o", "remount,ro"];
+            assert!(
+                std::process::Command::new("mount")
+                    .args(args)
+                    .arg(scratch.path())
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+        };
+        let mut journal = open(&scratch);
+        journal.put(&ban(v4(1))).unwrap();
+        journal.flush().unwrap();
+        drop(journal);
+        remount();
+        let (mut journal, note) = Journal::open(scratch.path(), NOW, KEY, Duration::ZERO).unwrap();
+        assert!(note.unwrap().to_string().contains("Read-only file system"));
+        assert_eq!(addresses(&mut journal), ["0.0.0.1/32"], "the bans of a read-only disk are put back");
+        journal.put(&ban(v4(2))).unwrap();
+        assert!(journal.flush().unwrap_err().to_string().contains("Read-only file system"));
+        assert_eq!(addresses(&mut journal).len(), 2);
+        assert!(!journal.wants_compaction());
+    });
+}
+
+#[test]
+fn places_that_cannot_be_used() {
+    let scratch = Scratch::new();
+    let path = scratch.path().join("x");
+    let error = |dir: &Path| Journal::open(dir, NOW, KEY, Duration::ZERO).err().unwrap().to_string();
+    std::fs::write(&path, "a file").unwrap();
+    assert!(error(&path).contains("state_dir must be a directory"), "{}", error(&path));
+    assert!(error(&path.join("deeper")).contains("state_dir must be a directory"));
+    std::os::unix::fs::symlink(&path, scratch.path().join(NAME)).unwrap();
+    assert!(error(scratch.path()).contains("it is a link"), "{}", error(scratch.path()));
+    assert_eq!(std::fs::read(&path).unwrap(), b"a file");
+}
+
+#[test]
+fn random_bytes_are_survived() {
+    let mut rng = fastrand::Rng::with_seed(5);
+    let mut good = Vec::new();
+    (0..4).for_each(|n| encode(&ban(v4(n)), &mut good));
+    for _ in 0..3000 {
+        let mut bytes = good.clone();
+        for _ in 0..rng.usize(..6) {
+            let at = rng.usize(..bytes.len());
+            match rng.u32(0..3) {
+                0 => bytes[at] = rng.u8(..),
+                1 => drop(bytes.drain(at..(at + rng.usize(..9)).min(bytes.len()))),
+                _ => bytes.splice(at..at, [0xb4, 0x6d, rng.u8(..), 0]).for_each(drop),
+            }
+        }
+        let damaged = scan(&bytes, &mut |_, record| assert!(matches!(record, Record::Ban(_))));
+        assert!(damaged <= bytes.len());
+    }
+    assert_eq!(live(&mut open(&Scratch::new()), NOW, FOREVER).len(), 0);
+}

@@ -1,0 +1,247 @@
+#![forbid(unsafe_code)]
+//! The records of the ban journal as bytes. Pure: no file, no clock.
+//!
+//! A record is: two magic bytes, its length (2 bytes), the body, and the CRC-32C of all that (4 bytes). The body is: kind,
+//! family and prefix length (1 byte: IPv4 0 to 32, IPv6 100 to 228), the address (4 or 16 bytes); for a ban also since, until
+//! (8 bytes each, all ones is permanent), hits, bans (4 bytes each), and scope, rule and reason, each with a byte of
+//! length before it. Numbers are little endian. A later version must use other magic bytes; a kind that is not
+//! known is passed over.
+//!
+//! A reader that meets damage goes on at the next magic bytes that begin a whole record, so damage costs only the records that it hits.
+
+use crate::base::clock::{Span, Wall};
+use crate::base::crc::crc32c;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// The first line of the file up to the number that fills it: bytes after the last compaction.
+pub const HEADER_WORDS: &[u8; 11] = b"mef bans 1 ";
+/// Length of the first line, its newline included.
+pub const HEADER_LEN: usize = 22;
+/// Largest record.
+pub const RECORD_MAX: usize = 1024;
+
+const MAGIC: [u8; 2] = [0xb4, 0x6d];
+const CRC_LEN: usize = 4;
+const RECORD_MIN: usize = 2 + 2 + 1 + CRC_LEN;
+const PERMANENT: u64 = u64::MAX;
+const KIND_BAN: u8 = 1;
+const KIND_UNBAN: u8 = 2;
+const KIND_CLEAR: u8 = 3;
+const V6: u8 = 100;
+
+/// One ban as it is remembered. Who and scope together are the key: a later ban with the same key takes its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// The banned address or network.
+    pub who: IpNet,
+    /// What is banned: empty is everything, else ports (and protocol) in canonical form. At most 255 bytes.
+    pub scope: &'a str,
+    /// The service rule that banned, or another word for the reason. At most 255 bytes.
+    pub rule: &'a str,
+    /// What a person gave as the reason. At most 255 bytes.
+    pub reason: &'a str,
+    /// When the ban began.
+    pub since: Wall,
+    /// When it ends, none if never.
+    pub until: Option<Wall>,
+    /// Hits that led to it.
+    pub hits: u32,
+    /// Bans of this address so far, this one included.
+    pub bans: u32,
+}
+
+impl Entry<'_> {
+    /// How long the ban still lasts at `now`, none if it is over. A clock that stands before the beginning of the ban (a host
+    /// without a battery after a reboot) does not make it longer than it was.
+    #[must_use]
+    pub fn left(&self, now: Wall) -> Option<Span> {
+        let Some(until) = self.until else { return Some(Span::Permanent) };
+        let secs = until.0.saturating_sub(now.0.max(self.since.0));
+        (secs > 0).then_some(Span::Secs(secs))
+    }
+
+    /// Whether the ban had ended at least `keep` seconds before `now`.
+    #[must_use]
+    pub fn forgotten(&self, now: Wall, keep: u64) -> bool {
+        self.until.is_some_and(|until| until.0.saturating_add(keep) <= now.0)
+    }
+}
+
+/// One record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Record<'a> {
+    /// A ban that the kernel acknowledged.
+    Ban(Entry<'a>),
+    /// All bans of exactly this address or network were lifted by hand, and how often it was banned is forgotten.
+    Unban(IpNet),
+    /// Everything before was lifted by hand.
+    Clear,
+}
+
+/// What stands at the beginning of some bytes.
+pub enum Step<'a> {
+    /// A whole record of this many bytes.
+    Whole(Record<'a>, usize),
+    /// A whole record of this many bytes, of a kind that this version does not know.
+    Unknown(usize),
+    /// This many bytes that belong to no whole record.
+    Damaged(usize),
+    /// Perhaps a record, but more bytes are needed to tell.
+    Short,
+}
+
+/// Appends the record to `out`. Texts beyond 255 bytes are cut at a character's beginning.
+pub fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&[0, 0]);
+    match record {
+        Record::Ban(entry) => {
+            out.push(KIND_BAN);
+            push_net(entry.who, out);
+            out.extend_from_slice(&entry.since.0.to_le_bytes());
+            out.extend_from_slice(&entry.until.map_or(PERMANENT, |until| until.0).to_le_bytes());
+            out.extend_from_slice(&entry.hits.to_le_bytes());
+            out.extend_from_slice(&entry.bans.to_le_bytes());
+            for text in [entry.scope, entry.rule, entry.reason] {
+                push_text(text, out);
+            }
+        }
+        Record::Unban(who) => {
+            out.push(KIND_UNBAN);
+            push_net(*who, out);
+        }
+        Record::Clear => out.push(KIND_CLEAR),
+    }
+    let len = u16::try_from(out.len() - start + CRC_LEN).unwrap_or(u16::MAX).to_le_bytes();
+    if let Some(place) = out.get_mut(start + 2..start + 4) {
+        place.copy_from_slice(&len);
+    }
+    let crc = crc32c(out.get(start..).unwrap_or(&[]));
+    out.extend_from_slice(&crc.to_le_bytes());
+}
+
+fn push_net(net: IpNet, out: &mut Vec<u8>) {
+    match net {
+        IpNet::V4(net) => {
+            out.push(net.prefix_len());
+            out.extend_from_slice(&net.addr().octets());
+        }
+        IpNet::V6(net) => {
+            out.push(V6 + net.prefix_len());
+            out.extend_from_slice(&net.addr().octets());
+        }
+    }
+}
+
+fn push_text(text: &str, out: &mut Vec<u8>) {
+    let mut end = text.len().min(usize::from(u8::MAX));
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    out.push(u8::try_from(end).unwrap_or(0));
+    out.extend_from_slice(text.get(..end).unwrap_or("").as_bytes());
+}
+
+/// Looks at the beginning of `bytes`, which must not be empty. `last` says that no more bytes follow them; [`Step::Short`] is
+/// never the answer then, nor when there are `RECORD_MAX` bytes.
+#[must_use]
+pub fn step(bytes: &[u8], last: bool) -> Step<'_> {
+    look(bytes, last, true)
+}
+
+/// As [`step`], for bytes in which it has found no damage before: checksums are not looked at again.
+#[must_use]
+pub fn step_again(bytes: &[u8], last: bool) -> Step<'_> {
+    look(bytes, last, false)
+}
+
+fn look(bytes: &[u8], last: bool, verify: bool) -> Step<'_> {
+    let damaged = || {
+        let next = bytes.iter().skip(1).position(|&byte| byte == MAGIC[0]);
+        Step::Damaged(next.map_or(bytes.len(), |next| next + 1))
+    };
+    let Some((head, _)) = bytes.split_at_checked(4) else {
+        return if last || !MAGIC.starts_with(bytes.get(..2).unwrap_or(bytes)) {
+            damaged()
+        } else {
+            Step::Short
+        };
+    };
+    let len = usize::from(u16::from_le_bytes([head[2], head[3]]));
+    if !head.starts_with(&MAGIC) || !(RECORD_MIN..=RECORD_MAX).contains(&len) {
+        return damaged();
+    }
+    let Some(record) = bytes.get(..len) else {
+        return if last { damaged() } else { Step::Short };
+    };
+    let (content, crc) = record.split_at(len - CRC_LEN);
+    if verify && crc != crc32c(content).to_le_bytes() {
+        return damaged();
+    }
+    content.get(4..).and_then(decode).map_or(Step::Unknown(len), |record| Step::Whole(record, len))
+}
+
+/// Calls `each` with the offset and the content of every whole record of `bytes`; returns how many bytes belonged to none.
+pub fn scan<'a>(bytes: &'a [u8], each: &mut dyn FnMut(usize, Record<'a>)) -> usize {
+    let (mut at, mut damaged) = (0, 0);
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        at += match step(rest, true) {
+            Step::Whole(record, len) => {
+                each(at, record);
+                len
+            }
+            Step::Unknown(len) => len,
+            Step::Damaged(len) => {
+                damaged += len;
+                len
+            }
+            Step::Short => rest.len(),
+        };
+    }
+    damaged
+}
+
+/// A body without its checksum.
+fn decode(body: &[u8]) -> Option<Record<'_>> {
+    let (&kind, mut rest) = body.split_first()?;
+    let rest = &mut rest;
+    let record = match kind {
+        KIND_BAN => Record::Ban(Entry {
+            who: take_net(rest)?,
+            since: Wall(u64::from_le_bytes(*take(rest)?)),
+            until: Some(u64::from_le_bytes(*take(rest)?)).filter(|&until| until != PERMANENT).map(Wall),
+            hits: u32::from_le_bytes(*take(rest)?),
+            bans: u32::from_le_bytes(*take(rest)?),
+            scope: take_text(rest)?,
+            rule: take_text(rest)?,
+            reason: take_text(rest)?,
+        }),
+        KIND_UNBAN => Record::Unban(take_net(rest)?),
+        KIND_CLEAR => Record::Clear,
+        _ => return None,
+    };
+    rest.is_empty().then_some(record)
+}
+
+fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
+    let (taken, left) = rest.split_first_chunk::<N>()?;
+    *rest = left;
+    Some(taken)
+}
+
+fn take_net(rest: &mut &[u8]) -> Option<IpNet> {
+    let [family] = *take(rest)?;
+    if let Some(len) = family.checked_sub(V6) {
+        return Ipv6Net::new(Ipv6Addr::from(*take::<16>(rest)?), len).ok().map(IpNet::V6);
+    }
+    Ipv4Net::new(Ipv4Addr::from(*take::<4>(rest)?), family).ok().map(IpNet::V4)
+}
+
+fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    let [len] = *take(rest)?;
+    let (text, left) = rest.split_at_checked(usize::from(len))?;
+    *rest = left;
+    std::str::from_utf8(text).ok()
+}

@@ -1,0 +1,256 @@
+#![forbid(unsafe_code)]
+//! Finds the bans of a journal that still count, in memory that does not grow with the journal.
+//!
+//! Which record of an address is the last one is only known at the end of the file, and a map of all addresses would be as large as
+//! the journal. So the addresses are divided by a hash into as many parts as make each fit into one table, and each part
+//! takes two passes over the file: the first notes the offset of every key's last record, the second picks out the
+//! records at just these offsets. One more pass at the start counts the records. Up to 40,000 records that is three passes in all;
+//! 100,000 take seven. Only the first looks at checksums, unless it finds damage. The work is cut into steps of one buffer each, so that a caller with something better to do is never held up.
+//!
+//! The table holds 64 bits of a keyed hash instead of the key: among 40,000 keys two that nobody can aim at each other share them once in
+//! twenty billion journals, and then one ban is forgotten at a reboot.
+
+use super::record::{Entry, Record, Step, step, step_again};
+use crate::base::clock::Wall;
+use crate::base::siphash::{Sip, sip13};
+use ipnet::IpNet;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+/// Bytes read at once; at least `RECORD_MAX`.
+const CHUNK: usize = 32 * 1024;
+/// Keys of one part.
+const KEYS_MAX: u64 = 40_000;
+/// Places of the largest table, a power of two; 12 bytes each.
+const PLACES_MAX: u64 = 1 << 16;
+
+/// What the passes found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// Whole records, of all kinds.
+    pub(super) records: u64,
+    /// Bytes that belong to no whole record.
+    pub(super) damaged: u64,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Phase {
+    Count,
+    Index,
+    Pick,
+}
+
+/// A search under way. It sees the bytes of the file from `start` to `end`; they must not change.
+pub(super) struct Sweep {
+    key: [u64; 2],
+    now: Wall,
+    keep: u64,
+    start: u64,
+    end: u64,
+    at: u64,
+    phase: Phase,
+    part: u64,
+    parts: u64,
+    /// Hash of the key (two words) and offset of its last record plus one; an offset of 0 is an empty place.
+    table: Vec<[u32; 3]>,
+    /// Offset of the last `Clear` plus one.
+    cleared: u64,
+    buf: Vec<u8>,
+    pub(super) tally: Tally,
+}
+
+impl Sweep {
+    /// Of the bans in the bytes from `start` to `end` (less than 4 GiB), those that ended less than `keep` seconds before `now`, or have not ended.
+    pub(super) fn new(key: [u64; 2], now: Wall, keep: u64, start: u64, end: u64) -> Sweep {
+        Sweep {
+            key,
+            now,
+            keep,
+            start,
+            end,
+            at: start,
+            phase: Phase::Count,
+            part: 0,
+            parts: 1,
+            table: Vec::new(),
+            cleared: 0,
+            buf: vec![0; CHUNK],
+            tally: Tally::default(),
+        }
+    }
+
+    /// Reads one buffer of `file` and hands what is found to `each`: the ban and its record. Returns whether there is more to do.
+    pub(super) fn step(&mut self, file: &File, each: &mut dyn FnMut(Entry<'_>, &[u8])) -> io::Result<bool> {
+        if self.at >= self.end {
+            return Ok(self.turn());
+        }
+        let mut buf = std::mem::take(&mut self.buf);
+        let result = self.read(file, &mut buf, each);
+        self.buf = buf;
+        result.map(|()| true)
+    }
+
+    fn read(
+        &mut self,
+        file: &File,
+        buf: &mut [u8],
+        each: &mut dyn FnMut(Entry<'_>, &[u8]),
+    ) -> io::Result<()> {
+        let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
+        let want = buf.len().min(left);
+        let got = match file.read_at(buf.get_mut(..want).unwrap_or(&mut []), self.at) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            other => other?,
+        };
+        if got == 0 {
+            // Somebody has cut the file shorter.
+            self.end = self.at;
+            return Ok(());
+        }
+        let last = got == left || got < want;
+        let intact = self.phase != Phase::Count && self.tally.damaged == 0;
+        let look = if intact { step_again } else { step };
+        let mut rest = buf.get(..got).unwrap_or(&[]);
+        while !rest.is_empty() {
+            let len = match look(rest, last) {
+                Step::Whole(record, len) => {
+                    self.record(record, rest.get(..len).unwrap_or(&[]), each);
+                    len
+                }
+                Step::Unknown(len) => len,
+                Step::Damaged(len) => {
+                    self.tally.damaged += if self.phase == Phase::Count { len as u64 } else { 0 };
+                    len
+                }
+                Step::Short => break,
+            };
+            self.at += len as u64;
+            rest = rest.get(len..).unwrap_or(&[]);
+        }
+        Ok(())
+    }
+
+    /// Takes in the record at `self.at`.
+    fn record(&mut self, record: Record<'_>, bytes: &[u8], each: &mut dyn FnMut(Entry<'_>, &[u8])) {
+        match (self.phase, record) {
+            (Phase::Count, _) => self.tally.records += 1,
+            (Phase::Index, Record::Ban(entry)) => {
+                let who = self.hash(entry.who);
+                if self.mine(who) {
+                    self.note(self.ban_hash(who, entry.scope));
+                }
+            }
+            (Phase::Index, Record::Unban(who)) => {
+                let who = self.hash(who);
+                if self.mine(who) {
+                    self.note(self.unban_hash(who));
+                }
+            }
+            (Phase::Index, Record::Clear) => self.cleared = self.at + 1,
+            (Phase::Pick, Record::Ban(entry)) => {
+                if !entry.forgotten(self.now, self.keep) && self.counts(&entry) {
+                    each(entry, bytes);
+                }
+            }
+            (Phase::Pick, _) => {}
+        }
+    }
+
+    /// Whether the ban at `self.at` is the last word about its key.
+    fn counts(&self, entry: &Entry<'_>) -> bool {
+        let here = self.at + 1;
+        let who = self.hash(entry.who);
+        here > self.cleared
+            && self.mine(who)
+            && self.noted(self.ban_hash(who, entry.scope)) <= here
+            && self.noted(self.unban_hash(who)) < here
+    }
+
+    /// At the end of a pass: begins the next one, returns whether there is one.
+    fn turn(&mut self) -> bool {
+        match self.phase {
+            Phase::Count => {
+                self.parts = self.tally.records.div_ceil(KEYS_MAX).max(1);
+                let places =
+                    (self.tally.records / self.parts * 3 / 2 + 16).next_power_of_two().min(PLACES_MAX);
+                self.table = vec![[0; 3]; usize::try_from(places).unwrap_or(0)];
+                self.phase = Phase::Index;
+            }
+            Phase::Index => self.phase = Phase::Pick,
+            Phase::Pick => {
+                self.part += 1;
+                if self.part >= self.parts {
+                    return false;
+                }
+                self.table.fill([0; 3]);
+                self.phase = Phase::Index;
+            }
+        }
+        self.at = self.start;
+        true
+    }
+
+    /// The hash of an address; it says which part the address belongs to.
+    fn hash(&self, who: IpNet) -> u64 {
+        let prefix = u64::from(who.prefix_len());
+        match who {
+            IpNet::V4(net) => Sip::new(self.key).finish(prefix << 32 | u64::from(net.addr().to_bits()), 5),
+            IpNet::V6(net) => {
+                let half = |bits: u128| u64::try_from(bits & u128::from(u64::MAX)).unwrap_or(0);
+                let bits = net.addr().to_bits();
+                Sip::new(self.key).word(half(bits >> 64)).word(half(bits)).finish(prefix, 17)
+            }
+        }
+    }
+
+    /// The hash that bans of `scope` are noted under.
+    fn ban_hash(&self, who: u64, scope: &str) -> u64 {
+        sip13([who, self.key[1]], scope.as_bytes())
+    }
+
+    /// The hash that liftings are noted under.
+    fn unban_hash(&self, who: u64) -> u64 {
+        Sip::new([who, !self.key[1]]).finish(0, 0)
+    }
+
+    /// Whether the address with this hash belongs to the part that is looked at.
+    fn mine(&self, who: u64) -> bool {
+        ((who >> 32) * self.parts) >> 32 == self.part
+    }
+
+    /// Where in the table the hash is, or where it may be put.
+    fn place(&self, hash: u64) -> Option<(usize, u32)> {
+        let mask = self.table.len().checked_sub(1)?;
+        let [low, high] = halves(hash);
+        let mut at = low as usize & mask;
+        for _ in 0..self.table.len() {
+            let [a, b, offset] = *self.table.get(at)?;
+            if offset == 0 || (a, b) == (low, high) {
+                return Some((at, offset));
+            }
+            at = (at + 1) & mask;
+        }
+        None
+    }
+
+    /// Notes `self.at` as the last record of the key with this hash.
+    fn note(&mut self, hash: u64) {
+        let [low, high] = halves(hash);
+        let offset = u32::try_from(self.at + 1).unwrap_or(u32::MAX);
+        // A full table cannot be, by KEYS_MAX; if it were, the record would be kept beside its successor.
+        if let Some(place) = self.place(hash).and_then(|(at, _)| self.table.get_mut(at)) {
+            *place = [low, high, offset];
+        }
+    }
+
+    /// Offset plus one of the last record of the key with this hash, 0 if there is none.
+    fn noted(&self, hash: u64) -> u64 {
+        self.place(hash).map_or(0, |(_, offset)| offset.into())
+    }
+}
+
+fn halves(hash: u64) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = hash.to_le_bytes();
+    [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])]
+}

@@ -1,0 +1,218 @@
+#![forbid(unsafe_code)]
+//! The ban log: a file with one line for each event, for people and for other programs. Rotation is
+//! the business of others: `reopen` follows it.
+
+use crate::base::clock::{Span, Wall};
+use crate::base::line::Line;
+use crate::base::net::write_net;
+use crate::base::utc::Stamp;
+use ipnet::IpNet;
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// An address was banned, for this time.
+    Ban(Span),
+    /// A ban was taken back before its time.
+    Unban,
+}
+
+/// One event, as a line tells it.
+pub struct Entry<'a> {
+    /// When.
+    pub at: Wall,
+    /// What.
+    pub event: Event,
+    /// Whom.
+    pub net: IpNet,
+    /// The service rule, or `manual`.
+    pub rule: &'a str,
+    /// Hits that led to it.
+    pub hits: u32,
+    /// Inclusive ranges of ports; empty means all.
+    pub ports: &'a [(u16, u16)],
+}
+
+/// The file. What goes wrong with it is said once, and once more when it works again.
+pub struct BanLog {
+    path: PathBuf,
+    file: Option<File>,
+    failing: bool,
+    /// The last line is not whole: the disk was full.
+    torn: bool,
+}
+
+impl BanLog {
+    /// Opens the file, or makes it for the owner to write and the group to read. Never follows a link.
+    #[must_use]
+    pub fn open(path: &Path) -> BanLog {
+        let mut this = BanLog { path: path.to_owned(), file: None, failing: false, torn: false };
+        this.reopen();
+        this
+    }
+
+    /// Opens the path anew, for after a rotation. While that fails the old file is kept.
+    pub fn reopen(&mut self) {
+        match open(&self.path) {
+            Ok(file) => {
+                self.file = Some(file);
+                self.torn = false;
+            }
+            Err(e) => self.failed(&e),
+        }
+    }
+
+    /// Appends one line, at once and as a whole.
+    pub fn write(&mut self, entry: &Entry<'_>) {
+        if self.file.is_none() {
+            self.reopen();
+        }
+        let Some(file) = self.file.as_mut() else { return };
+        let mut line = Line::new();
+        // Writing into a line cannot fail.
+        let _ = describe(&mut line, entry);
+        let result = if self.torn { file.write_all(b"\n") } else { Ok(()) }.and_then(|()| {
+            self.torn = false;
+            let bytes = line.with_newline();
+            let n = file.write(bytes)?;
+            self.torn = n < bytes.len();
+            if self.torn { Err(io::Error::from_raw_os_error(libc::ENOSPC)) } else { Ok(()) }
+        });
+        match result {
+            Ok(()) if self.failing => {
+                self.failing = false;
+                log::info!("{}: the ban log is written again", self.path.display());
+            }
+            Ok(()) => {}
+            Err(e) => self.failed(&e),
+        }
+    }
+
+    fn failed(&mut self, e: &io::Error) {
+        if !self.failing {
+            log::warn!("{}: cannot write the ban log: {e}; bans go on without it", self.path.display());
+        }
+        self.failing = true;
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    // Without O_NONBLOCK a pipe in its place would stop the daemon.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("not a regular file")) }
+}
+
+/// `2026-11-22T08:00:01Z ban 192.0.2.7 rule=sshd hits=5 for=3600 ports=all`
+fn describe(line: &mut Line, entry: &Entry<'_>) -> std::fmt::Result {
+    let word = if entry.event == Event::Unban { "unban" } else { "ban" };
+    write!(line, "{} {word} ", Stamp(entry.at))?;
+    write_net(line, entry.net)?;
+    write!(line, " rule={} hits={}", entry.rule, entry.hits)?;
+    match entry.event {
+        Event::Ban(Span::Secs(secs)) => write!(line, " for={secs}")?,
+        Event::Ban(Span::Permanent) => line.write_str(" for=permanent")?,
+        Event::Unban => {}
+    }
+    line.write_str(" ports=")?;
+    if entry.ports.is_empty() {
+        line.write_str("all")?;
+    }
+    for (i, (first, last)) in entry.ports.iter().enumerate() {
+        let comma = if i == 0 { "" } else { "," };
+        if first == last { write!(line, "{comma}{first}")? } else { write!(line, "{comma}{first}-{last}")? }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn entry(net: &str, event: Event) -> Entry<'static> {
+        let ports = if event == Event::Unban { &[(22, 22), (8000, 8010)][..] } else { &[] };
+        Entry { at: Wall(1_795_334_401), event, net: net.parse().unwrap(), rule: "sshd", hits: 5, ports }
+    }
+
+    const BAN: Event = Event::Ban(Span::Secs(3600));
+    const LINE: &str = "2026-11-22T08:00:01Z ban 192.0.2.7 rule=sshd hits=5 for=3600 ports=all\n";
+
+    fn dir(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("mef-banlog-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    #[test]
+    fn lines() {
+        let cases = [
+            (entry("192.0.2.7/32", BAN), LINE),
+            (
+                entry("2001:db8::/64", Event::Ban(Span::Permanent)),
+                "2026-11-22T08:00:01Z ban 2001:db8::/64 rule=sshd hits=5 for=permanent ports=all\n",
+            ),
+            (
+                entry("192.0.2.7/32", Event::Unban),
+                "2026-11-22T08:00:01Z unban 192.0.2.7 rule=sshd hits=5 ports=22,8000-8010\n",
+            ),
+        ];
+        for (entry, want) in cases {
+            let mut line = Line::new();
+            describe(&mut line, &entry).unwrap();
+            assert_eq!(String::from_utf8_lossy(line.with_newline()), want);
+        }
+    }
+
+    #[test]
+    fn rotation_is_followed_after_reopen() {
+        let dir = dir("rotate");
+        let (path, old) = (dir.join("mef.log"), dir.join("mef.log.1"));
+        let mut log = BanLog::open(&path);
+        log.write(&entry("192.0.2.7/32", BAN));
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o137, 0);
+        std::fs::rename(&path, &old).unwrap();
+        log.write(&entry("192.0.2.7/32", BAN));
+        log.reopen();
+        log.write(&entry("192.0.2.7/32", BAN));
+        assert_eq!(std::fs::read_to_string(&old).unwrap(), LINE.repeat(2));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), LINE);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn links_and_pipes_are_refused_and_a_late_directory_is_found() {
+        let dir = dir("refuse");
+        let target = dir.join("target");
+        symlink(&target, dir.join("link")).unwrap();
+        let mut log = BanLog::open(&dir.join("link"));
+        log.write(&entry("192.0.2.7/32", BAN));
+        assert!(!target.exists() && log.failing && log.file.is_none());
+        nix::unistd::mkfifo(&dir.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(BanLog::open(&dir.join("pipe")).failing);
+
+        let mut log = BanLog::open(&dir.join("later/mef.log"));
+        assert!(log.failing);
+        std::fs::create_dir(dir.join("later")).unwrap();
+        log.write(&entry("192.0.2.7/32", BAN));
+        assert!(!log.failing);
+        assert_eq!(std::fs::read_to_string(dir.join("later/mef.log")).unwrap(), LINE);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_full_disk_is_said_once_and_survived() {
+        let full = Path::new("/dev/full");
+        let file = OpenOptions::new().append(true).open(full).unwrap();
+        let mut log = BanLog { path: full.to_owned(), file: Some(file), failing: false, torn: false };
+        log.write(&entry("192.0.2.7/32", BAN));
+        log.write(&entry("192.0.2.7/32", BAN));
+        assert!(log.failing);
+    }
+}

@@ -1,0 +1,258 @@
+//! A directory of ours: its files are opened without following links, locked, and replaced as a whole.
+
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use std::fs::{DirBuilder, File};
+use std::io::{self, Write as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+
+/// An open directory. It stays the same one when its path is renamed or mounted over.
+pub struct Dir {
+    fd: OwnedFd,
+}
+
+/// How a file is opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Must exist.
+    Read,
+    /// Made (mode 0600) if missing; written at any place.
+    Write,
+    /// Made (mode 0600) if missing; every write goes to the end.
+    Append,
+}
+
+impl Dir {
+    /// Opens the directory at `path`, whose last part may be a link.
+    ///
+    /// # Errors
+    /// What the system says, `ENOTDIR` for something else than a directory.
+    pub fn open(path: &Path) -> io::Result<Dir> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        Ok(Dir { fd: nix::fcntl::open(path, flags, Mode::empty())? })
+    }
+
+    /// Opens the directory at `path`, which is made with mode 0700 if missing (parents with 0755).
+    ///
+    /// # Errors
+    /// As [`Dir::open`], and when it cannot be made.
+    pub fn create(path: &Path) -> io::Result<Dir> {
+        match Dir::open(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            other => return other,
+        }
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+        }
+        match DirBuilder::new().mode(0o700).create(path) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+            _ => Dir::open(path),
+        }
+    }
+
+    /// Opens the regular file `name`.
+    ///
+    /// # Errors
+    /// What the system says; `InvalidInput` for a link and anything else that is no regular file.
+    pub fn file(&self, name: &str, access: Access) -> io::Result<File> {
+        let how = match access {
+            Access::Read => OFlag::O_RDONLY,
+            Access::Write => OFlag::O_RDWR | OFlag::O_CREAT,
+            Access::Append => OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_APPEND,
+        };
+        // Without O_NONBLOCK, opening a FIFO that somebody put there would wait for its other end.
+        let flags = how | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let file = match openat(&self.fd, name, flags, Mode::S_IRUSR | Mode::S_IWUSR) {
+            Err(nix::Error::ELOOP) => {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a link"));
+            }
+            other => File::from(other?),
+        };
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+        }
+        Ok(file)
+    }
+
+    /// Whether `name` is still the file that was opened as `file`.
+    ///
+    /// # Errors
+    /// What the system says; a missing `name` is no error but `false`.
+    pub fn holds(&self, name: &str, file: &File) -> io::Result<bool> {
+        let mine = fstat(file)?;
+        match fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(there) => Ok((there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)),
+            Err(nix::Error::ENOENT) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Gives the file `from` the name `to`, atomically, in place of a file that has it; durable after [`Dir::sync`].
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        Ok(renameat(&self.fd, from, &self.fd, to)?)
+    }
+
+    /// Removes the file `name`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        Ok(unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir)?)
+    }
+
+    /// Makes renames durable.
+    ///
+    /// # Errors
+    /// What the system says. Some file systems cannot do it for a directory (`EINVAL`): that is no error.
+    pub fn sync(&self) -> io::Result<()> {
+        match nix::unistd::fsync(&self.fd) {
+            Err(nix::Error::EINVAL) | Ok(()) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Makes `bytes` the whole content of `name`: afterwards, also after a crash or with an error, the file has either the old
+    /// content or the new. `temp` is the name under which the new one is written; two processes must not do this at once.
+    ///
+    /// # Errors
+    /// What the system says; then `temp` is removed and `name` is as before.
+    pub fn replace(&self, name: &str, temp: &str, bytes: &[u8]) -> io::Result<()> {
+        // Anything in the way under the temporary name, a link too, is removed and not written through.
+        match fstatat(&self.fd, temp, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(there) if there.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFDIR.bits() => {
+                self.remove(temp)?
+            }
+            _ => {}
+        }
+        let mut file = self.file(temp, Access::Write)?;
+        let done =
+            file.write_all(bytes).and_then(|()| file.sync_data()).and_then(|()| self.rename(temp, name));
+        if done.is_err() {
+            let _ = self.remove(temp);
+            return done;
+        }
+        self.sync()
+    }
+}
+
+/// An exclusive lock on a file against other processes (`flock`); given back when dropped.
+pub struct Lock<'a> {
+    file: &'a File,
+}
+
+impl Lock<'_> {
+    /// Takes the lock if nobody has it.
+    ///
+    /// # Errors
+    /// `WouldBlock` if somebody has it, else what the system says.
+    pub fn take(file: &File) -> io::Result<Lock<'_>> {
+        // SAFETY: the descriptor is open for as long as `file` is borrowed; flock touches no memory of ours.
+        let result = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
+        if result == 0 { Ok(Lock { file }) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Keeps the lock until the file is closed.
+    pub fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Lock<'_> {
+    fn drop(&mut self) {
+        // SAFETY: as above. The result is of no use: a lock that is held can be given back, and ends with the process in any case.
+        unsafe { libc::flock(self.file.as_raw_fd(), libc::LOCK_UN) };
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Directories for tests, gone afterwards.
+
+    use std::path::{Path, PathBuf};
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// A fresh directory.
+    pub(crate) struct Scratch(PathBuf);
+
+    impl Scratch {
+        pub(crate) fn new() -> Scratch {
+            static NEXT: AtomicU32 = AtomicU32::new(0);
+            let name = format!("mef-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+            // In memory where possible: tests that sync hundreds of times should not wear a disk.
+            let memory = Path::new("/dev/shm");
+            let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+            let path = base.join(name);
+            std::fs::create_dir(&path).unwrap();
+            Scratch(path)
+        }
+
+        pub(crate) fn path(&self) -> &Path {
+            &self.0
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::Scratch;
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    #[test]
+    fn a_missing_directory_is_made_for_root_only() {
+        let scratch = Scratch::new();
+        let path = scratch.path().join("a/b/c");
+        Dir::create(&path).unwrap().replace("x", "x.tmp", b"1").unwrap();
+        let mode = |p: &Path| std::fs::metadata(p).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(&path.join("x"))), (0o700, 0o600));
+        assert_eq!(mode(path.parent().unwrap()), 0o755);
+        assert!(Dir::create(&path.join("x")).is_err(), "a file is no directory");
+    }
+
+    #[test]
+    fn links_and_other_things_are_not_opened() {
+        let scratch = Scratch::new();
+        let dir = Dir::open(scratch.path()).unwrap();
+        std::fs::write(scratch.path().join("target"), "precious").unwrap();
+        symlink("target", scratch.path().join("link")).unwrap();
+        nix::unistd::mkfifo(&scratch.path().join("fifo"), Mode::S_IRWXU).unwrap();
+        std::fs::create_dir(scratch.path().join("dir")).unwrap();
+        for (name, access) in
+            ["link", "fifo", "dir"].iter().flat_map(|n| [(n, Access::Append), (n, Access::Read)])
+        {
+            assert!(dir.file(name, access).is_err(), "{name}");
+        }
+        symlink("target", scratch.path().join("x.tmp")).unwrap();
+        dir.replace("x", "x.tmp", b"new").unwrap();
+        assert_eq!(std::fs::read(scratch.path().join("target")).unwrap(), b"precious");
+        assert_eq!(std::fs::read(scratch.path().join("x")).unwrap(), b"new");
+        assert!(dir.replace("dir", "d.tmp", b"new").is_err());
+        assert!(!scratch.path().join("d.tmp").exists(), "a failed replacement leaves nothing behind");
+    }
+
+    #[test]
+    fn a_lock_keeps_others_out_until_it_is_dropped() {
+        let scratch = Scratch::new();
+        let dir = Dir::open(scratch.path()).unwrap();
+        let (one, two) = (dir.file("x", Access::Append).unwrap(), dir.file("x", Access::Append).unwrap());
+        let lock = Lock::take(&one).unwrap();
+        assert_eq!(Lock::take(&two).err().unwrap().kind(), io::ErrorKind::WouldBlock);
+        drop(lock);
+        assert!(Lock::take(&two).is_ok());
+        assert!(dir.holds("x", &one).unwrap());
+        dir.rename("x", "y").unwrap();
+        assert!(!dir.holds("x", &one).unwrap());
+    }
+}

@@ -1,0 +1,359 @@
+#![forbid(unsafe_code)]
+//! Addresses that must not be banned by mistake: this host's own, what it needs to be reached and to reach
+//! others, and where the person at the keyboard sits. Knows no ban.
+
+use crate::base::net::{canonical, parse_addr};
+use crate::base::range::Range;
+use crate::sys::netlink::{Lost, NlSocket};
+use crate::sys::nlattr::{DUMP, DUMP_INTR, Msg, REQUEST, attr, attrs, u16_at};
+use crate::sys::sweep::sweep;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use mnl::Bus;
+use std::fs::File;
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+const OWN: &str = "this host's own address";
+const SSH: &str = "the peer of your SSH session";
+const GATEWAY: &str = "the default gateway";
+const RESOLVER: &str = "a name server of this host";
+
+/// Networks that never are somebody's address on the internet.
+const RESERVED: &[(IpNet, &str)] = &[
+    (v4([127, 0, 0, 0], 8), "loopback"),
+    (v4([0, 0, 0, 0], 8), "no address of a host"),
+    (v4([224, 0, 0, 0], 4), "multicast"),
+    (v4([255, 255, 255, 255], 32), "broadcast"),
+    (v6(Ipv6Addr::LOCALHOST, 128), "loopback"),
+    (v6(Ipv6Addr::UNSPECIFIED, 128), "no address of a host"),
+    (v6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8), "multicast"),
+];
+
+const fn v4(octets: [u8; 4], len: u8) -> IpNet {
+    let [a, b, c, d] = octets;
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), len))
+}
+
+const fn v6(addr: Ipv6Addr, len: u8) -> IpNet {
+    IpNet::V6(Ipv6Net::new_assert(addr, len))
+}
+
+/// The addresses that are protected on this host now.
+#[derive(Default)]
+pub struct Protected {
+    addrs: Vec<(IpAddr, &'static str)>,
+}
+
+impl Protected {
+    /// Asks the kernel, the environment and resolv.conf. What cannot be read is not protected: a host
+    /// without /proc or a resolver is still to be defended.
+    #[must_use]
+    pub fn read() -> Protected {
+        let mut this = Protected::default();
+        let _ = dump(RTM_GETADDR, &mut |msg| this.own_address(msg));
+        ssh_peers(&mut |addr| this.add(addr, SSH));
+        let _ = dump(RTM_GETROUTE, &mut |msg| gateways(msg, &mut |addr| this.add(addr, GATEWAY)));
+        resolvers(&read_up_to(Path::new("/etc/resolv.conf"), RESOLV_MAX), &mut |addr| {
+            this.add(addr, RESOLVER)
+        });
+        this
+    }
+
+    /// Why `who` must not be banned: it is, or contains, a protected address. `None` if it may be.
+    #[must_use]
+    pub fn why(&self, who: &Range) -> Option<&'static str> {
+        let who = who.canonical();
+        let kept = self.addrs.iter().find(|&&(addr, _)| who.covers(&Range::from(addr))).map(|&(_, why)| why);
+        kept.or_else(|| RESERVED.iter().find(|(net, _)| who.meets(&Range::from(*net))).map(|&(_, why)| why))
+    }
+
+    fn add(&mut self, addr: IpAddr, why: &'static str) {
+        let addr = canonical(addr);
+        if !self.addrs.iter().any(|&(known, _)| known == addr) {
+            self.addrs.push((addr, why));
+        }
+    }
+
+    /// One answer to RTM_GETADDR: `struct ifaddrmsg`, attributes.
+    fn own_address(&mut self, msg: Msg<'_>) {
+        let Some(attributes) = msg.payload.get(IFADDRMSG..) else { return };
+        // On point-to-point links IFA_ADDRESS is the other side.
+        let local = attr(attributes, IFA_LOCAL).or_else(|| attr(attributes, IFA_ADDRESS));
+        if let Some(addr) = local.and_then(address) {
+            self.add(addr, OWN);
+        }
+    }
+}
+
+const RTM_GETADDR: u16 = 22;
+const RTM_GETROUTE: u16 = 26;
+const IFADDRMSG: usize = 8;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const RTMSG: usize = 12;
+const RTA_GATEWAY: u16 = 5;
+const RTA_MULTIPATH: u16 = 9;
+const RTA_VIA: u16 = 18;
+/// `struct rtnexthop`, before its attributes.
+const RTNEXTHOP: usize = 8;
+
+/// Dumps from rtnetlink, again if the kernel says that it changed meanwhile.
+fn dump(kind: u16, each: &mut dyn FnMut(Msg<'_>)) -> Result<(), Lost> {
+    let mut socket = NlSocket::open(Bus::Route)?;
+    for _ in 0..3 {
+        let mut torn = false;
+        sweep(
+            &mut socket,
+            &mut |buf, seq| {
+                let msg = buf.start(kind, REQUEST | DUMP, seq);
+                // The longest header of the family; every field 0 means "all".
+                buf.put(&[0; RTMSG]);
+                buf.finish(msg);
+            },
+            &mut |msg, _, _| {
+                torn |= msg.flags & DUMP_INTR != 0;
+                each(msg);
+                false
+            },
+        )?;
+        if !torn {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The gateways in one answer to RTM_GETROUTE, if it is a default route.
+fn gateways(msg: Msg<'_>, each: &mut dyn FnMut(IpAddr)) {
+    let Some((&[_, 0, ..], attributes)) = msg.payload.split_first_chunk::<RTMSG>() else { return };
+    next_hop(attributes, each);
+    let mut hops = attr(attributes, RTA_MULTIPATH).unwrap_or(&[]);
+    while let Some(len) = u16_at(hops, 0).map(usize::from).filter(|&len| len >= RTNEXTHOP) {
+        next_hop(hops.get(RTNEXTHOP..len).unwrap_or(&[]), each);
+        hops = hops.get(len.next_multiple_of(4)..).unwrap_or(&[]);
+    }
+}
+
+fn next_hop(attributes: &[u8], each: &mut dyn FnMut(IpAddr)) {
+    for (kind, data) in attrs(attributes) {
+        let data = match kind {
+            RTA_GATEWAY => data,
+            // IPv4 by an IPv6 gateway: the family, then the address.
+            RTA_VIA => data.get(2..).unwrap_or(&[]),
+            _ => continue,
+        };
+        address(data).into_iter().for_each(&mut *each);
+    }
+}
+
+fn address(data: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(data).ok().map(IpAddr::from);
+    v4.or_else(|| <[u8; 16]>::try_from(data).ok().map(IpAddr::from))
+}
+
+const RESOLV_MAX: u64 = 16 * 1024;
+
+fn resolvers(text: &[u8], each: &mut dyn FnMut(IpAddr)) {
+    for line in text.split(|&b| b == b'\n') {
+        let mut words = line.split(u8::is_ascii_whitespace).filter(|w| !w.is_empty());
+        if words.next() == Some(b"nameserver") {
+            words.next().and_then(parse_addr).into_iter().for_each(&mut *each);
+        }
+    }
+}
+
+/// How many parents are asked; a login shell is rarely more than ten away.
+const ANCESTORS: usize = 32;
+/// The kernel allows environments of megabytes; sshd's own variables come early.
+const ENVIRON_MAX: u64 = 64 * 1024;
+
+/// From where the person who runs this command has logged in by SSH.
+///
+/// `sudo` and `su` clear the variable that tells, so the environments of the parent processes
+/// are asked as well, as far as they may be read.
+#[must_use]
+pub fn ssh_peer() -> Option<IpAddr> {
+    let mut found = None;
+    ssh_peers(&mut |addr| found = found.or(Some(addr)));
+    found
+}
+
+fn ssh_peers(each: &mut dyn FnMut(IpAddr)) {
+    for name in ["SSH_CONNECTION", "SSH_CLIENT"] {
+        let value = std::env::var_os(name);
+        value.and_then(|v| first_word(v.as_bytes())).into_iter().for_each(&mut *each);
+    }
+    ancestors(Path::new("/proc"), nix::unistd::getppid().as_raw().cast_unsigned(), each);
+}
+
+fn ancestors(proc: &Path, mut pid: u32, each: &mut dyn FnMut(IpAddr)) {
+    for _ in 0..ANCESTORS {
+        if pid < 2 {
+            return;
+        }
+        let dir = proc.join(pid.to_string());
+        in_environment(&read_up_to(&dir.join("environ"), ENVIRON_MAX), each);
+        let Some(parent) = parent(&read_up_to(&dir.join("stat"), 4096)) else { return };
+        pid = parent;
+    }
+}
+
+/// The parent in /proc/PID/stat. The name in it may hold anything, even `) S 1`.
+fn parent(stat: &[u8]) -> Option<u32> {
+    let after = stat.get(memchr::memrchr(b')', stat)? + 1..)?;
+    let field = after.split(|&b| b == b' ').filter(|f| !f.is_empty()).nth(1)?;
+    std::str::from_utf8(field).ok()?.parse().ok()
+}
+
+/// `SSH_CONNECTION=peer port own port` and the older `SSH_CLIENT=peer port port`, between NULs.
+fn in_environment(environ: &[u8], each: &mut dyn FnMut(IpAddr)) {
+    for variable in environ.split(|&b| b == 0) {
+        let value =
+            variable.strip_prefix(b"SSH_CONNECTION=").or_else(|| variable.strip_prefix(b"SSH_CLIENT="));
+        value.and_then(first_word).into_iter().for_each(&mut *each);
+    }
+}
+
+fn first_word(value: &[u8]) -> Option<IpAddr> {
+    parse_addr(value.split(|&b| b == b' ').next()?)
+}
+
+/// As much of the file as can be read, at most `max` bytes.
+fn read_up_to(path: &Path, max: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Ok(file) = File::open(path) {
+        let _ = file.take(max).read_to_end(&mut bytes);
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::nlattr::{MsgBuf, messages};
+
+    fn found(run: impl FnOnce(&mut dyn FnMut(IpAddr))) -> Vec<String> {
+        let mut all = Vec::new();
+        run(&mut |addr| all.push(addr.to_string()));
+        all
+    }
+
+    #[test]
+    fn what_must_not_be_banned() {
+        let mut own = Protected::default();
+        own.add("198.51.100.7".parse().unwrap(), OWN);
+        own.add("2001:db8::7".parse().unwrap(), SSH);
+        own.add("::ffff:203.0.113.1".parse().unwrap(), GATEWAY);
+        own.add("fe80::1".parse().unwrap(), GATEWAY);
+        let cases: &[(&str, Option<&str>)] = &[
+            ("198.51.100.7/32", Some(OWN)),
+            ("198.51.100.0/24", Some(OWN)),
+            ("198.51.100.99/24", Some(OWN)),
+            ("::ffff:198.51.100.7/128", Some(OWN)),
+            ("198.51.100.8/32", None),
+            ("2001:db8::/64", Some(SSH)),
+            ("2001:db8:0:1::/64", None),
+            ("203.0.113.1/32", Some(GATEWAY)),
+            ("fe80::/64", Some(GATEWAY)),
+            ("127.9.9.9/32", Some("loopback")),
+            ("126.0.0.0/7", Some("loopback")),
+            ("::1/128", Some("loopback")),
+            ("0.1.2.3/32", Some("no address of a host")),
+            ("::/128", Some("no address of a host")),
+            ("0.0.0.0/0", Some(OWN)),
+            ("::/0", Some(SSH)),
+            ("::ffff:0:0/96", Some(OWN)),
+            ("239.1.1.1/32", Some("multicast")),
+            ("ff02::1/128", Some("multicast")),
+            ("255.255.255.255/32", Some("broadcast")),
+            ("192.0.2.1/32", None),
+            ("8.0.0.0/8", None),
+        ];
+        for wide in ["0.0.0.0/0", "::/0", "::ffff:0:0/96"] {
+            assert!(
+                Protected::default().why(&Range::from(wide.parse::<IpNet>().unwrap())).is_some(),
+                "{wide}"
+            );
+        }
+        for (net, want) in cases {
+            assert_eq!(own.why(&Range::from(net.parse::<IpNet>().unwrap())), *want, "{net}");
+        }
+    }
+
+    #[test]
+    fn the_peer_of_the_session() {
+        let cases: &[(&[u8], &[&str])] = &[
+            (b"A=1\0SSH_CONNECTION=192.0.2.1 50000 198.51.100.7 22\0B=2\0", &["192.0.2.1"]),
+            (b"SSH_CLIENT=192.0.2.1 50000 22\0", &["192.0.2.1"]),
+            (b"SSH_CONNECTION=fe80::1%eth0 5 fe80::2%eth0 22", &["fe80::1"]),
+            (b"SSH_CONNECTION=::ffff:192.0.2.1 5 ::ffff:192.0.2.2 22", &["192.0.2.1"]),
+            (b"SSH_CONNECTION=UNKNOWN 65535 UNKNOWN 65535\0", &[]),
+            (b"SSH_CONNECTION=\0SSH_CLIENT\0", &[]),
+            (b"MY_SSH_CONNECTION=192.0.2.1 5\0", &[]),
+            (b"SSH_CONNECTION=\xff\xfe 1 2 3\0", &[]),
+            (b"", &[]),
+        ];
+        for (environ, want) in cases {
+            assert_eq!(found(|each| in_environment(environ, each)), *want, "{}", environ.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn parents_are_asked_up_to_init() {
+        let proc = std::env::temp_dir().join(format!("mef-host-{}", std::process::id()));
+        let put = |pid: u32, ppid: u32, environ: Option<&str>| {
+            let dir = proc.join(pid.to_string());
+            std::fs::create_dir_all(&dir).unwrap();
+            std::fs::write(dir.join("stat"), format!("{pid} (a) S 1 b) S {ppid} 7 8")).unwrap();
+            environ.inspect(|e| std::fs::write(dir.join("environ"), e).unwrap());
+        };
+        put(50, 40, Some("SUDO_USER=x\0"));
+        put(40, 30, None);
+        put(30, 1, Some("SSH_CONNECTION=192.0.2.9 5 198.51.100.7 22\0"));
+        put(1, 0, Some("SSH_CONNECTION=192.0.2.66 5 198.51.100.7 22\0"));
+        // A cycle, as a hostile or racing /proc might show, ends.
+        put(60, 61, None);
+        put(61, 60, None);
+        assert_eq!(found(|each| ancestors(&proc, 50, each)), ["192.0.2.9"]);
+        assert!(found(|each| ancestors(&proc, 60, each)).is_empty());
+        assert!(found(|each| ancestors(&proc, 7000, each)).is_empty());
+        std::fs::remove_dir_all(&proc).unwrap();
+    }
+
+    #[test]
+    fn name_servers() {
+        let text = b"# nameserver 192.0.2.9\nnameserver 192.0.2.1\n\tnameserver\t2001:db8::53 # x\nnameserver\n\
+                     nameserver fe80::1%eth0\nnameservers 192.0.2.8\nnameserver \xff\nsearch nameserver 192.0.2.7";
+        assert_eq!(found(|each| resolvers(text, each)), ["192.0.2.1", "2001:db8::53", "fe80::1"]);
+    }
+
+    #[test]
+    fn gateways_of_default_routes_only() {
+        let mut wire = MsgBuf::default();
+        for (dst_len, last) in [(0u8, 1u8), (8, 2)] {
+            let m = wire.start(24, 0, 1);
+            wire.put(&[2, dst_len, 0, 0, 254, 0, 0, 1, 0, 0, 0, 0]);
+            wire.attr(RTA_GATEWAY, &[192, 0, 2, last]);
+            let paths = wire.nest(RTA_MULTIPATH);
+            for hop in [3, 4] {
+                wire.put(&[16, 0, 0, 0, 1, 0, 0, 0]);
+                wire.attr(RTA_GATEWAY, &[192, 0, 2, hop]);
+            }
+            wire.end(paths);
+            wire.attr(RTA_VIA, &[&[10, 0][..], &Ipv6Addr::LOCALHOST.octets()].concat());
+            wire.finish(m);
+        }
+        let all = found(|each| messages(wire.bytes()).for_each(|m| gateways(m, each)));
+        assert_eq!(all, ["192.0.2.1", "::1", "192.0.2.3", "192.0.2.4"]);
+        let whole = wire.bytes().to_vec();
+        let mut rng = fastrand::Rng::with_seed(4);
+        for _ in 0..20_000 {
+            let mut bytes = whole.clone();
+            let at = rng.usize(16..bytes.len());
+            bytes[at] = rng.u8(..);
+            messages(&bytes).for_each(|m| gateways(m, &mut |_| ()));
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! A netlink socket through libmnl: open, bounded waits, and lost answers told apart from errors.
+
+use crate::sys::nlattr::{Msg, messages};
+use mnl::{Bus, Socket};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Bytes that one receive can bring; the kernel cuts its dumps to what the reader offers.
+const RECV: usize = 16 * 1024;
+/// Every option here is a C `int`.
+const OPTION_LEN: libc::socklen_t = 4;
+/// Longest wait for an answer, ms. The kernel answers in microseconds; a commit under load takes longer.
+const WAIT_MS: u16 = 20_000;
+
+/// Why an exchange did not come to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// The receive buffer overflowed: the kernel has done the work, its answers are gone.
+    Answers,
+    /// The system call failed.
+    Sys(&'static str, Errno),
+}
+
+/// A netlink socket of one bus, with its receive buffer.
+pub struct NlSocket {
+    socket: Socket,
+    seq: u32,
+    buf: Box<[u8]>,
+}
+
+impl NlSocket {
+    /// Opens a socket. Needs no privilege yet: the kernel checks each request.
+    ///
+    /// # Errors
+    /// The system call that failed.
+    pub fn open(bus: Bus) -> Result<NlSocket, Lost> {
+        let socket = Socket::open(bus).map_err(|e| sys("socket(AF_NETLINK)", &e))?;
+        socket.bind(0, 0).map_err(|e| sys("bind(AF_NETLINK)", &e))?;
+        let this = NlSocket { socket, seq: 0, buf: vec![0; RECV].into_boxed_slice() };
+        fcntl(this.fd(), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(|e| Lost::Sys("fcntl", e))?;
+        for option in [libc::NETLINK_CAP_ACK, libc::NETLINK_EXT_ACK] {
+            this.set_option(option, 1);
+        }
+        Ok(this)
+    }
+
+    /// Asks for room in both directions; only a hint, since a container may refuse it.
+    pub fn reserve(&self, send: usize, receive: usize) {
+        let _ = setsockopt(&self.fd(), sockopt::SndBufForce, &send);
+        let _ = setsockopt(&self.fd(), sockopt::RcvBufForce, &receive);
+    }
+
+    /// Joins a multicast group (`NFNLGRP_*`, `RTNLGRP_*`).
+    ///
+    /// # Errors
+    /// The system call that failed.
+    pub fn join(&self, group: u32) -> Result<(), Lost> {
+        let rc = self.set_option(libc::NETLINK_ADD_MEMBERSHIP, group);
+        if rc == 0 { Ok(()) } else { Err(Lost::Sys("setsockopt(NETLINK_ADD_MEMBERSHIP)", Errno::last())) }
+    }
+
+    fn set_option(&self, option: i32, value: u32) -> i32 {
+        // SAFETY: the descriptor is open as long as `self`; the kernel reads `size_of::<u32>()` bytes of
+        // `value`, which lives until the call returns.
+        unsafe {
+            libc::setsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_NETLINK,
+                option,
+                std::ptr::from_ref(&value).cast(),
+                OPTION_LEN,
+            )
+        }
+    }
+
+    /// For polling.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: libmnl keeps this descriptor open until the socket is dropped, and the borrow ends before.
+        unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) }
+    }
+
+    /// The next sequence number; never 0, which is what events carry.
+    pub fn next_seq(&mut self) -> u32 {
+        self.seq = self.seq.wrapping_add(1).max(1);
+        self.seq
+    }
+
+    /// Sends messages that belong together.
+    ///
+    /// # Errors
+    /// The system call that failed; EMSGSIZE when they are more than the send buffer takes.
+    pub fn send(&self, bytes: &[u8]) -> Result<(), Lost> {
+        loop {
+            match self.socket.send(bytes) {
+                Ok(_) => return Ok(()),
+                Err(e) if e.raw_os_error() == Some(libc::EINTR) => {}
+                Err(e) => return Err(sys("sendto(AF_NETLINK)", &e)),
+            }
+        }
+    }
+
+    /// Waits for one receive and hands its messages over.
+    ///
+    /// # Errors
+    /// `Lost::Answers` on overflow; ETIMEDOUT when the kernel stays silent.
+    pub fn receive(&mut self, each: &mut dyn FnMut(Msg<'_>)) -> Result<(), Lost> {
+        let mut fds = [PollFd::new(self.fd(), PollFlags::POLLIN)];
+        loop {
+            match poll(&mut fds, PollTimeout::from(WAIT_MS)) {
+                Ok(0) => return Err(Lost::Sys("recv(AF_NETLINK)", Errno::ETIMEDOUT)),
+                Ok(_) => break,
+                Err(Errno::EINTR) => {}
+                Err(e) => return Err(Lost::Sys("poll", e)),
+            }
+        }
+        self.receive_now(each).map(|_| ())
+    }
+
+    /// Takes what is there without waiting; `false` when nothing was.
+    ///
+    /// # Errors
+    /// `Lost::Answers` on overflow, else the system call that failed.
+    pub fn receive_now(&mut self, each: &mut dyn FnMut(Msg<'_>)) -> Result<bool, Lost> {
+        let fd = self.socket.as_raw_fd();
+        let len = loop {
+            match recv(fd, &mut self.buf, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC) {
+                Ok(n) => break n,
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return Ok(false),
+                Err(Errno::ENOBUFS) => return Err(Lost::Answers),
+                Err(e) => return Err(Lost::Sys("recv(AF_NETLINK)", e)),
+            }
+        };
+        let bytes = self.buf.get(..len).ok_or(Lost::Sys("recv(AF_NETLINK)", Errno::EMSGSIZE))?;
+        messages(bytes).for_each(each);
+        Ok(true)
+    }
+
+    /// Throws away what is left of earlier exchanges.
+    pub fn drain(&mut self) {
+        while !matches!(self.receive_now(&mut |_| ()), Ok(false) | Err(Lost::Sys(..))) {}
+    }
+}
+
+fn sys(call: &'static str, e: &std::io::Error) -> Lost {
+    Lost::Sys(call, e.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw))
+}

@@ -1,0 +1,209 @@
+#![forbid(unsafe_code)]
+//! Where the messages of mef go: the system's log, standard error, or both. Nothing here waits or
+//! allocates, and nothing that a message quotes can garble a log or a terminal (`base::line`).
+
+use crate::base::line::Line;
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::fmt::Write as _;
+use std::io::{self, ErrorKind, Write as _};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// The local socket of every syslog daemon, journald's too.
+const DEV_LOG: &str = "/dev/log";
+/// LOG_DAEMON
+const FACILITY: u8 = 3 << 3;
+
+/// Where messages go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Target {
+    /// The system's log; standard error as long as there is none.
+    Syslog = 1,
+    /// Standard error.
+    Stderr = 2,
+    /// Both.
+    Both = 3,
+}
+
+struct Logger {
+    target: AtomicU8,
+    socket: Mutex<Option<UnixDatagram>>,
+    /// Messages that the system's log did not take since it last took one.
+    lost: AtomicU32,
+}
+
+static LOGGER: Logger =
+    Logger { target: AtomicU8::new(Target::Stderr as u8), socket: Mutex::new(None), lost: AtomicU32::new(0) };
+
+/// Sends the messages of the `log` macros there from now on. May be called again, to change either.
+pub fn install(target: Target, level: LevelFilter) {
+    LOGGER.target.store(target as u8, Ordering::Relaxed);
+    // An error only means that it has been set before.
+    let _ = log::set_logger(&LOGGER);
+    log::set_max_level(level);
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let target = self.target.load(Ordering::Relaxed);
+        let logged = target & Target::Syslog as u8 != 0 && self.syslog(Path::new(DEV_LOG), record);
+        if !logged || target & Target::Stderr as u8 != 0 {
+            to_stderr(record);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+impl Logger {
+    /// `false` if there is no system log. A log that is there but does not read has the message counted.
+    fn syslog(&self, path: &Path, record: &Record<'_>) -> bool {
+        let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.lost.load(Ordering::Relaxed) > 0 {
+            let lost = self.lost.load(Ordering::Relaxed);
+            let note =
+                line(Level::Warn, format_args!("{lost} messages lost: the system's log did not take them"));
+            if send(&mut socket, path, note.bytes()).is_ok() {
+                self.lost.store(0, Ordering::Relaxed);
+            }
+        }
+        match send(&mut socket, path, line(record.level(), *record.args()).bytes()) {
+            Ok(()) => true,
+            Err(e)
+                if matches!(e.kind(), ErrorKind::WouldBlock) || e.raw_os_error() == Some(libc::ENOBUFS) =>
+            {
+                self.lost.store(self.lost.load(Ordering::Relaxed).saturating_add(1), Ordering::Relaxed);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+/// Sends without waiting. A daemon that was started anew has a new socket, so a refusal is tried once again.
+fn send(socket: &mut Option<UnixDatagram>, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if let Some(old) = socket.as_ref() {
+        match old.send(bytes) {
+            Ok(_) => return Ok(()),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Err(e),
+            Err(_) => *socket = None,
+        }
+    }
+    let new = UnixDatagram::unbound()?;
+    new.set_nonblocking(true)?;
+    new.connect(path)?;
+    new.send(bytes)?;
+    *socket = Some(new);
+    Ok(())
+}
+
+/// RFC 3164 without the stamp: it would be in a zone that the receiver has to guess. Receivers put their own.
+fn line(level: Level, text: std::fmt::Arguments<'_>) -> Line {
+    let severity = match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    };
+    let mut line = Line::new();
+    let _ = write!(line, "<{}>mef[{}]: {}{text}", FACILITY | severity, std::process::id(), prefix(level));
+    line
+}
+
+/// Said in the text, since few people look at severities.
+fn prefix(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error: ",
+        Level::Warn => "warning: ",
+        Level::Info | Level::Debug | Level::Trace => "",
+    }
+}
+
+fn to_stderr(record: &Record<'_>) {
+    let stderr = io::stderr();
+    // A pipe that nobody reads must not stop the daemon: what is ready takes a line of this length.
+    let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    if poll(&mut fds, PollTimeout::ZERO) != Ok(1) {
+        return;
+    }
+    let mut line = Line::new();
+    let _ = write!(line, "mef: {}{}", prefix(record.level()), record.args());
+    let _ = stderr.lock().write_all(line.with_newline());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    fn logger() -> Logger {
+        Logger { target: AtomicU8::new(1), socket: Mutex::new(None), lost: AtomicU32::new(0) }
+    }
+
+    fn say(logger: &Logger, path: &Path, level: Level, text: &str) -> bool {
+        logger.syslog(path, &Record::builder().level(level).args(format_args!("{text}")).build())
+    }
+
+    fn heard(socket: &UnixDatagram) -> String {
+        let mut buf = [0; 2048];
+        socket.set_nonblocking(true).unwrap();
+        let n = socket.recv(&mut buf).unwrap();
+        String::from_utf8(buf[..n].to_vec()).unwrap()
+    }
+
+    fn socket_path(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("mef-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        path
+    }
+
+    #[test]
+    fn messages_arrive_and_a_new_daemon_is_found() {
+        let (path, logger) = (socket_path("log"), logger());
+        assert!(!say(&logger, &path, Level::Info, "nobody is there"), "left to standard error");
+        let daemon = UnixDatagram::bind(&path).unwrap();
+        assert!(say(&logger, &path, Level::Warn, "a\nforged \x1b[2Jline"));
+        let pid = std::process::id();
+        assert_eq!(heard(&daemon), format!("<28>mef[{pid}]: warning: a\\x0aforged \\x1b[2Jline"));
+        drop(daemon);
+        std::fs::remove_file(&path).unwrap();
+        assert!(!say(&logger, &path, Level::Info, "restarting"));
+        let daemon = UnixDatagram::bind(&path).unwrap();
+        assert!(say(&logger, &path, Level::Info, "again"));
+        assert_eq!(heard(&daemon), format!("<30>mef[{pid}]: again"));
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_daemon_that_does_not_read_costs_messages_and_no_time() {
+        let (path, logger) = (socket_path("full"), logger());
+        let daemon = UnixDatagram::bind(&path).unwrap();
+        for i in 0..5000 {
+            assert!(say(&logger, &path, Level::Info, "x"), "{i}");
+        }
+        let lost = logger.lost.load(Ordering::Relaxed);
+        assert!(lost > 0 && lost < 5000, "{lost}");
+        for _ in lost..5000 {
+            assert!(heard(&daemon).ends_with(": x"));
+        }
+        assert!(say(&logger, &path, Level::Error, "y"));
+        assert!(
+            heard(&daemon)
+                .ends_with(&format!("warning: {lost} messages lost: the system's log did not take them"))
+        );
+        assert!(heard(&daemon).ends_with("error: y"));
+        std::fs::remove_file(&path).unwrap();
+    }
+}

@@ -1,0 +1,105 @@
+//! Namespaces of the kernel: the only unsafe code of the tests.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+const THREAD_NS: &str = "/proc/thread-self/ns/net";
+
+/// A network namespace. It ends with this value and the programs in it.
+pub struct Ns(OwnedFd);
+
+impl Ns {
+    /// The namespace of this thread.
+    pub fn current() -> Ns {
+        Ns(File::open(THREAD_NS).unwrap().into())
+    }
+
+    /// A new, empty namespace; the thread stays where it is.
+    pub fn new() -> Ns {
+        let before = Ns::current();
+        // SAFETY: no memory is involved; only the calling thread moves.
+        let rc = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+        assert!(rc == 0, "a network namespace of its own needs root: {}", io::Error::last_os_error());
+        let new = Ns::current();
+        before.enter();
+        new
+    }
+
+    /// Moves this thread, and the programs it starts from now on, into the namespace.
+    pub fn enter(&self) {
+        // SAFETY: the descriptor is open as long as `self`; only the calling thread moves.
+        let rc = unsafe { libc::setns(self.0.as_raw_fd(), libc::CLONE_NEWNET) };
+        assert!(rc == 0, "setns: {}", io::Error::last_os_error());
+    }
+
+    /// How `ip link` names it.
+    pub fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
+    }
+}
+
+pub fn kill(pid: u32, signal: i32) {
+    // SAFETY: no memory is involved; the process is a child that has not been waited for.
+    let rc = unsafe { libc::kill(pid.cast_signed(), signal) };
+    assert!(rc == 0, "kill: {}", io::Error::last_os_error());
+}
+
+fn check(rc: libc::c_int) -> io::Result<()> {
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The program is killed when the thread that starts it ends.
+pub fn die_with_parent(command: &mut Command) {
+    let hook = || {
+        // SAFETY: async-signal-safe, no memory is involved.
+        check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })
+    };
+    // SAFETY: the closure makes one system call and allocates nothing unless that fails.
+    unsafe { command.pre_exec(hook) };
+}
+
+/// What programs use of /dev.
+const DEVICES: [&str; 7] = ["null", "zero", "full", "random", "urandom", "tty", "ptmx"];
+
+/// Makes the directories that `private_dirs` shows to programs.
+pub fn make_private_dirs(dir: &Path) {
+    for inside in ["run", "lib", "log", "etc-mef", "dev/pts"] {
+        std::fs::create_dir_all(dir.join(inside)).unwrap();
+    }
+    for device in DEVICES {
+        File::create(dir.join("dev").join(device)).unwrap();
+    }
+}
+
+/// In the program's eyes /run, /var/lib and /var/log are directories below `dir`, /etc/mef is empty, and /dev
+/// has the usual devices and the test's own /dev/log: a fresh host, whatever the real one has.
+pub fn private_dirs(command: &mut Command, dir: &Path) {
+    let name = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap();
+    let bind = |from: &Path, to: &Path| to.exists().then(|| (name(from), name(to)));
+    let dev = dir.join("dev");
+    let devices =
+        DEVICES.iter().chain([&"pts"]).filter_map(|d| bind(&Path::new("/dev").join(d), &dev.join(d)));
+    let dirs =
+        [("run", "/run"), ("lib", "/var/lib"), ("log", "/var/log"), ("etc-mef", "/etc/mef"), ("dev", "/dev")];
+    let dirs = dirs.iter().filter_map(|(inside, outside)| bind(&dir.join(inside), Path::new(outside)));
+    let binds: Vec<_> = devices.chain(dirs).collect();
+    let hook = move || {
+        // SAFETY: no memory is involved; only the child moves.
+        check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+        mount(c"none", c"/", libc::MS_REC | libc::MS_PRIVATE)?;
+        binds.iter().try_for_each(|(from, to)| mount(from, to, libc::MS_BIND | libc::MS_REC))
+    };
+    // SAFETY: the closure makes system calls with memory that was allocated before the fork.
+    unsafe { command.pre_exec(hook) };
+}
+
+fn mount(from: &std::ffi::CStr, to: &std::ffi::CStr, flags: libc::c_ulong) -> io::Result<()> {
+    // SAFETY: both strings end with a NUL and live until the call returns; no type and no data are needed here.
+    check(unsafe { libc::mount(from.as_ptr(), to.as_ptr(), std::ptr::null(), flags, std::ptr::null()) })
+}

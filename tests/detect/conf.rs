@@ -1,0 +1,89 @@
+//! The little of a service rule's file that these tests need. The real reader is `config::service`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use mef::detect::{Detector, Hit, Program, Rule};
+use mef::pattern::Pattern;
+use std::net::IpAddr;
+
+pub struct Conf {
+    pub name: String,
+    pub programs: Vec<String>,
+    /// Weight and text.
+    pub fail: Vec<(u8, String)>,
+    pub ignore: Vec<String>,
+    /// What the line must be a hit for, and the line.
+    pub examples: Vec<(Option<IpAddr>, Vec<u8>)>,
+}
+
+impl Conf {
+    pub fn read(name: &str) -> Conf {
+        let path = format!("{}/rootfs/etc/mef/rules.d/{name}.conf", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let mut conf =
+            Conf { name: name.into(), programs: vec![], fail: vec![], ignore: vec![], examples: vec![] };
+        for line in text.lines() {
+            if let Some(example) = line.strip_prefix("#+ ") {
+                let (addr, line) = example.split_once(' ').unwrap();
+                conf.examples.push((Some(addr.parse().unwrap()), unescape(line)));
+            } else if let Some(line) = line.strip_prefix("#- ") {
+                conf.examples.push((None, unescape(line)));
+            } else if let Some((key, value)) = line.split_once('=').filter(|_| !line.starts_with('#')) {
+                assert!(!value.contains(" #") && !value.contains(" ;"), "would be a comment: {line}");
+                assert_eq!(value.trim(), value, "{line}");
+                match key.split_once('@').unwrap_or((key, "1")) {
+                    ("failregex", weight) => conf.fail.push((weight.parse().unwrap(), value.into())),
+                    ("ignoreregex", _) => conf.ignore.push(value.into()),
+                    ("programs", _) => conf.programs = value.split(',').map(Into::into).collect(),
+                    _ => {}
+                }
+            }
+        }
+        assert!(!conf.fail.is_empty() && !conf.programs.is_empty(), "{path}");
+        conf
+    }
+
+    pub fn detector(&self) -> Detector {
+        self.build(|_| true)
+    }
+
+    /// With the `n`th failregex alone.
+    pub fn only(&self, n: usize) -> Detector {
+        self.build(|i| i == n)
+    }
+
+    fn build(&self, take: impl Fn(usize) -> bool) -> Detector {
+        let pattern = |text: &str, ip| Pattern::new(text, ip).unwrap_or_else(|e| panic!("{text}: {e:?}"));
+        let fail = self.fail.iter().enumerate().filter(|&(n, _)| take(n));
+        Detector::new(vec![Rule {
+            name: self.name.as_str().into(),
+            programs: self.programs.iter().map(|p| Program::new(p)).collect(),
+            fail: fail.map(|(_, (weight, text))| (pattern(text, true), *weight)).collect(),
+            ignore: self.ignore.iter().map(|text| pattern(text, false)).collect(),
+        }])
+    }
+}
+
+/// `\xHH` is a byte and `\\` a backslash; there is no other escape.
+pub fn unescape(text: &str) -> Vec<u8> {
+    let mut parts = text.split('\\');
+    let mut out = parts.next().unwrap().as_bytes().to_vec();
+    while let Some(part) = parts.next() {
+        if part.is_empty() {
+            out.push(b'\\');
+            out.extend_from_slice(parts.next().unwrap().as_bytes());
+        } else {
+            let hex = part.strip_prefix('x').and_then(|p| p.get(..2)).unwrap_or_else(|| panic!("{text}"));
+            out.push(u8::from_str_radix(hex, 16).unwrap());
+            out.extend_from_slice(&part.as_bytes()[3..]);
+        }
+    }
+    out
+}
+
+/// The hits in one block.
+pub fn hits(detector: &mut Detector, block: &[u8]) -> Vec<Hit> {
+    let mut found = Vec::new();
+    detector.block(u64::MAX, block, &mut |_, _, hit| found.push(hit));
+    found
+}
