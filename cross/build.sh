@@ -26,9 +26,8 @@ cd "$root"
 
 flags=(
     "-Clinker=$linker" -Clink-self-contained=no -Ctarget-feature=+crt-static -Crelocation-model=static
-    # The archives call each other and the shim: one group, at the end of the line.
-    "-Clink-arg=-L$sysroot/lib"
-    "-Clink-arg=-Wl,--start-group,-lnftnl,-lmnl,-lmefshim,-lc,--end-group"
+    # What the archives lack of glibc comes after them: at the end of the line, with libc behind it.
+    "-Clink-arg=-L$sysroot/lib" "-Clink-arg=-Wl,--start-group,-lnftnl,-lmefshim,-lc,--end-group"
     # musl does not apply RELRO to a static program: it would only cost a page.
     "-Clink-arg=-Wl,--gc-sections,--build-id=none,-z,norelro"
     "-Clink-arg=-Wl,--no-eh-frame-hdr,-T,$root/cross/discard.ld"
@@ -41,11 +40,16 @@ done
 
 options=(--locked --release --target "$triple" --bin mef)
 if [ "$std" = source ]; then
-    options+=('-Zbuild-std=std,panic_abort' -Zbuild-std-features=optimize_for_size)
     # A panic is a bug in mef: the process ends at once, without a text that costs 30 kB.
+    features=optimize_for_size
     if "$rustc" -Zunstable-options -Cpanic=immediate-abort --print cfg >/dev/null 2>&1; then
         flags+=(-Zunstable-options -Cpanic=immediate-abort)
+    else
+        features+=,panic_immediate_abort # what it was called before
     fi
+    options+=('-Zbuild-std=std,panic_abort' "-Zbuild-std-features=$features")
+else
+    say "this toolchain has no source of the standard library: the program gets 250 kB larger"
 fi
 
 # Encoded: the flags are separated by a byte that no path contains.

@@ -49,8 +49,6 @@ have_packages() {
     install_packages "${wanted[@]}" || die "apt-get could not install ${wanted[*]} (see $(log apt))"
 }
 
-# Package lists that are missing or older than the mirror show in a package that cannot be
-# installed: only then are they fetched anew.
 install_packages() (
     # Debian starts a service when its package is installed. Ours are for tests, in namespaces
     # of their own: for as long as this takes, policy-rc.d forbids to start any.
@@ -61,10 +59,14 @@ install_packages() (
         chmod 755 "$policy"
     fi
     export DEBIAN_FRONTEND=noninteractive
-    apt_install "$@" && exit 0
-    try apt-get -qq -o DPkg::Lock::Timeout=300 update >&2 || exit 1
+    # An image's package lists are missing, or name an old compiler. Once an hour is enough.
+    if [ -z "$(find "$out/log/apt-update" -mmin -60 2>/dev/null)" ]; then
+        apt_update || say "going on with the package lists that are there"
+    fi
     try apt_install "$@"
 )
+
+apt_update() { try apt-get -qq -o DPkg::Lock::Timeout=300 update >"$(log apt-update)" 2>&1; }
 
 apt_install() {
     apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 \

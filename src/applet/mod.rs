@@ -7,7 +7,9 @@ mod ban;
 mod bans;
 mod check;
 mod daemon;
+mod selftest;
 mod target;
+mod test;
 mod unban;
 mod version;
 
@@ -28,6 +30,7 @@ const APPLETS: &[Applet] = &[
     Applet { name: "unban", about: "end bans", run: unban::run },
     Applet { name: "bans", about: "list the bans in force", run: bans::run },
     Applet { name: "daemon", about: "watch the logs and ban who abuses a service", run: daemon::run },
+    Applet { name: "test", about: "run a service rule over a log and show what it would do", run: test::run },
     Applet { name: "check", about: "check configuration and service rules", run: check::run },
     Applet { name: "version", about: "show version and licence", run: version::run },
 ];
@@ -70,6 +73,12 @@ impl Output<'_> {
     fn note(&mut self, text: &dyn std::fmt::Display) {
         let _ = self.out.flush();
         eprintln!("mef: {text}");
+    }
+
+    /// Shows text that is complete in itself on standard error.
+    fn raw(&mut self, text: &str) {
+        let _ = self.out.flush();
+        eprint!("{text}");
     }
 
     /// Status 1 if anything was told.
