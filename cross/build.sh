@@ -26,9 +26,11 @@ cd "$root"
 
 flags=(
     -Clinker="$linker" -Clink-self-contained=no -Ctarget-feature=+crt-static -Crelocation-model=static
-    # The archives call each other and the shim: one group, at the end of the line.
+    # Panics abort and nothing unwinds: no tables for it.
+    -Cforce-unwind-tables=no
+    # The archives call each other: one group, at the end of the line.
     -Clink-arg=-L"$sysroot/lib"
-    -Clink-arg=-Wl,--start-group,-lnftnl,-lmnl,-lmefshim,-lc,--end-group
+    -Clink-arg=-Wl,--start-group,-lnftnl,-lmnl,-lc,--end-group
     -Clink-arg=-Wl,--build-id=none,--gc-sections
     --remap-path-prefix="$root"=/mef --remap-path-prefix="$out"=/target
     --remap-path-prefix="$("$rustc" --print sysroot)"=/rust
