@@ -215,8 +215,9 @@ impl Txn {
         }
     }
 
-    /// Forgets all messages, keeps the memory.
+    /// Forgets all messages. Keeps the memory that elements need; objects are written once in a while only.
     pub fn clear(&mut self) {
+        self.scratch = None;
         self.buf.clear();
         self.ops.clear();
         self.elems = None;
