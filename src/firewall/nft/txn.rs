@@ -220,6 +220,7 @@ impl Txn {
     pub fn clear(&mut self) {
         self.scratch = None;
         self.buf.clear();
+        self.buf.raw().shrink_to(self.capacity);
         self.ops.clear();
         self.elems = None;
         self.whole = true;
