@@ -81,15 +81,22 @@ impl NlSocket {
         self.seq
     }
 
-    /// Sends messages that belong together.
+    /// Sends messages that belong together; a send buffer that is too small for them is enlarged.
     ///
     /// # Errors
-    /// The system call that failed; EMSGSIZE when they are more than the send buffer takes.
+    /// The system call that failed; EMSGSIZE when they are more than the send buffer takes and it may not
+    /// grow: before Linux 5.16 user namespaces have no say in that.
     pub fn send(&self, bytes: &[u8]) -> Result<(), Lost> {
+        let mut grown = false;
         loop {
             match self.socket.send(bytes) {
                 Ok(_) => return Ok(()),
                 Err(e) if e.raw_os_error() == Some(libc::EINTR) => {}
+                // The kernel doubles what is asked for.
+                Err(e) if e.raw_os_error() == Some(libc::EMSGSIZE) && !grown => {
+                    grown = true;
+                    let _ = setsockopt(&self.fd(), sockopt::SndBufForce, &bytes.len());
+                }
                 Err(e) => return Err(sys("sendto(AF_NETLINK)", &e)),
             }
         }
