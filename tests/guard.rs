@@ -5,6 +5,7 @@ use mef::base::clock::Span;
 use mef::base::range::Range;
 use mef::firewall::guard::{Ban, Guard, Options, Refresh, Scope};
 use std::process::{Command, Stdio};
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static ALL: Scope = Scope::ALL;
@@ -313,32 +314,48 @@ fn elements_count_packets_if_they_are_to() {
     assert!(packets.contains(&("192.0.2.8".to_owned(), None)));
 }
 
+/// So that those who begin together meet at different places.
+fn pause(most: u64) {
+    std::thread::sleep(std::time::Duration::from_micros(fastrand::u64(..most)));
+}
+
 #[test]
-fn a_scope_that_another_process_adds_while_the_table_is_rebuilt_keeps_its_rules() {
+fn a_scope_that_others_add_has_its_rules_once_whoever_rebuilds_the_table_meanwhile() {
+    const ROUNDS: u16 = 60;
     let mut guard = namespace();
     guard.ensure().unwrap();
-    std::thread::scope(|scope| {
-        for worker in 0..2u16 {
-            scope.spawn(move || {
+    let (start, end) = (Barrier::new(3), Barrier::new(3));
+    std::thread::scope(|threads| {
+        for worker in 0..2 {
+            let (start, end) = (&start, &end);
+            threads.spawn(move || {
                 let mut other = Guard::open(Options::default()).unwrap();
-                for n in 0..40 {
-                    // Both add the same scopes.
+                for n in 0..ROUNDS {
                     let scope = Scope::new(vec![(1000 + n, 1000 + n)], true, false);
                     let who = format!("192.0.2.{worker}");
-                    other.ban(&[a_ban(&who, &scope, Span::Secs(60))], &mut |_, r| {
-                        assert!(r.is_ok(), "{}", r.unwrap_err())
-                    });
+                    start.wait();
+                    pause(500);
+                    let mut done = Vec::new();
+                    other.ban(&[a_ban(&who, &scope, Span::Secs(60))], &mut |_, r| done.push(r.is_ok()));
+                    end.wait();
+                    assert_eq!(done, [true]);
                 }
             });
         }
-        for _ in 0..60 {
-            guard.rebuild().unwrap();
+        let mut wrong = Vec::new();
+        for n in 0..ROUNDS {
+            start.wait();
+            if n % 3 > 0 {
+                pause(500);
+                guard.rebuild().unwrap();
+            }
+            end.wait();
+            let rule = format!("tcp dport {0} ip saddr @ban_t{0}_4", 1000 + n);
+            let count = nft(&["list", "chain", "inet", "mef_guard", "gate"]).matches(&rule).count();
+            wrong.extend((count != 1).then_some((n, count)));
         }
+        assert_eq!(wrong, [], "rounds, and how often the rule of the scope was there");
     });
-    let text = nft(&["list", "ruleset"]);
-    for port in 1000..1040 {
-        assert_eq!(text.matches(&format!("tcp dport {port} ip saddr @ban_t{port}_4")).count(), 1, "{text}");
-    }
 }
 
 #[test]
