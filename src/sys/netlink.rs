@@ -53,16 +53,8 @@ impl NlSocket {
         let _ = setsockopt(&self.fd(), sockopt::RcvBufForce, &receive);
     }
 
-    /// Joins a multicast group (`NFNLGRP_*`, `RTNLGRP_*`).
-    ///
-    /// # Errors
-    /// The system call that failed.
-    pub fn join(&self, group: u32) -> Result<(), Lost> {
-        let rc = self.set_option(libc::NETLINK_ADD_MEMBERSHIP, group);
-        if rc == 0 { Ok(()) } else { Err(Lost::Sys("setsockopt(NETLINK_ADD_MEMBERSHIP)", Errno::last())) }
-    }
-
-    fn set_option(&self, option: i32, value: u32) -> i32 {
+    /// Sets an option that older kernels may not have: nothing depends on it.
+    fn set_option(&self, option: i32, value: u32) {
         // SAFETY: the descriptor is open as long as `self`; the kernel reads `size_of::<u32>()` bytes of
         // `value`, which lives until the call returns.
         unsafe {
@@ -72,7 +64,7 @@ impl NlSocket {
                 option,
                 std::ptr::from_ref(&value).cast(),
                 OPTION_LEN,
-            )
+            );
         }
     }
 

@@ -126,14 +126,19 @@ impl std::fmt::Display for TxnError {
             TxnError::Lost(Lost::Answers) => {
                 f.write_str("netlink: answers of the kernel were lost again and again")
             }
-            TxnError::Lost(Lost::Sys(call, errno)) => write!(f, "{call}: {}", errno.desc()),
+            TxnError::Lost(Lost::Sys(call, errno)) => {
+                let advice = if *errno == Errno::EPERM { ROOT } else { "" };
+                write!(f, "{call}: {}{advice}", errno.desc())
+            }
         }
     }
 }
 
+const ROOT: &str = ": run it as root (CAP_NET_ADMIN in this network namespace)";
+
 fn advice(r: &Refusal) -> &'static str {
     match (r.errno, r.op) {
-        (Errno::EPERM, _) => ": run it as root (CAP_NET_ADMIN in this network namespace)",
+        (Errno::EPERM, _) => ROOT,
         (Errno::ENFILE, Op::Add(_)) => ": the set is full",
         (Errno::ENOMEM, _) => ": no memory for it, perhaps the cgroup's limit",
         (Errno::ENOENT | Errno::EOPNOTSUPP, Op::Rule(..) | Op::Chain(_) | Op::Set(_)) => {
