@@ -474,3 +474,22 @@ fn bans_that_ended_with_a_network_do_not_come_back_from_the_journal() {
     std::fs::remove_dir_all(&dir).unwrap();
     assert_eq!(listed(enforcer.guard()), ["10.128.0.0/9 all 600", "198.51.100.1 all 600"]);
 }
+
+#[test]
+fn a_network_that_shares_an_end_with_another_takes_its_place() {
+    let mut guard = namespace();
+    for (narrow, wide) in [
+        ("192.0.2.128/25", "192.0.2.0/24"),
+        ("192.0.2.0/25", "192.0.2.0/24"),
+        ("192.0.2.64/26", "192.0.2.0/24"),
+        ("2001:db8:8000::/33", "2001:db8::/32"),
+        ("255.255.255.128/25", "255.255.255.0/24"),
+    ] {
+        ban(&mut guard, narrow, Span::Secs(60));
+        ban(&mut guard, wide, Span::Secs(90));
+        assert_eq!(listed(&mut guard), [format!("{wide} all 90")], "{narrow}, then {wide}");
+        ban(&mut guard, narrow, Span::Secs(60));
+        guard.unban(&range(wide), &mut |_| ()).unwrap();
+        assert_eq!(listed(&mut guard), [""; 0], "{wide}, then {narrow}");
+    }
+}

@@ -381,6 +381,11 @@ impl Txn {
         self.elem(Op::Add(*set), msg::NEWSETELEM, CREATE, set, elem);
     }
 
+    /// Adds an element of a set that gets its elements in this way only; EEXIST if it or one of its ends is there.
+    pub fn add_new_elem(&mut self, set: &Name, elem: &Elem<'_>) {
+        self.elem(Op::Add(*set), msg::NEWSETELEM, CREATE | EXCL, set, elem);
+    }
+
     /// Deletes an element; ENOENT if it is not there.
     pub fn delete_elem(&mut self, set: &Name, elem: &Elem<'_>) {
         self.elem(Op::Delete(*set), msg::DELSETELEM, 0, set, elem);
