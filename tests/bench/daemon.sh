@@ -95,7 +95,7 @@ fail2ban_took=() sshguard_took=()
 figure "5 deciding line to element: median of $bans" "0.15 ms" us less "${mef_took[0]:-}"
 peer "fail2ban ($backend)" "${fail2ban_took[0]:-}"
 peer "sshguard" "${sshguard_took[0]:-}"
-figure "  95 %" "1 ms" us less "${mef_took[1]:-}"
+figure "   95 %" "1 ms" us less "${mef_took[1]:-}"
 peer "fail2ban ($backend)" "${fail2ban_took[1]:-}"
 peer "sshguard" "${sshguard_took[1]:-}"
 
