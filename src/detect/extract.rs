@@ -92,6 +92,9 @@ fn only_address(text: &[u8], ip: &Range<usize>) -> bool {
 
 /// Whether a run of the bytes that addresses are made of has three dots or two colons.
 fn like_address(text: &[u8]) -> bool {
+    if memchr::memchr2(b'.', b':', text).is_none() {
+        return false;
+    }
     let (mut dots, mut colons) = (0u32, 0u32);
     for &b in text {
         match b {
