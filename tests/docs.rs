@@ -264,11 +264,7 @@ fn the_manual_has_every_command_and_option_and_no_other() {
 fn pairs(pattern: &Regex, text: &str) -> BTreeSet<(String, String)> {
     let text = plain(text);
     let group = |c: &regex::Captures<'_>, n| c.get(n).map_or("", |m| m.as_str()).to_owned();
-    pattern
-        .captures_iter(&text)
-        .map(|c| (group(&c, 1), group(&c, 2)))
-        .filter(|(option, _)| !option.is_empty())
-        .collect()
+    pattern.captures_iter(&text).map(|c| (group(&c, 1), group(&c, 2))).collect()
 }
 
 /// From a line of the manual to the end of its section.
