@@ -126,14 +126,17 @@ impl std::fmt::Display for TxnError {
             TxnError::Lost(Lost::Answers) => {
                 f.write_str("netlink: answers of the kernel were lost again and again")
             }
+            TxnError::Lost(Lost::Sys(_, Errno::EPERM)) => write!(f, "{}{NEEDS_ROOT}", Errno::EPERM.desc()),
             TxnError::Lost(Lost::Sys(call, errno)) => write!(f, "{call}: {}", errno.desc()),
         }
     }
 }
 
+const NEEDS_ROOT: &str = ": run it as root (CAP_NET_ADMIN in this network namespace)";
+
 fn advice(r: &Refusal) -> &'static str {
     match (r.errno, r.op) {
-        (Errno::EPERM, _) => ": run it as root (CAP_NET_ADMIN in this network namespace)",
+        (Errno::EPERM, _) => NEEDS_ROOT,
         (Errno::ENFILE, Op::Add(_)) => ": the set is full",
         (Errno::ENOMEM, _) => ": no memory for it, perhaps the cgroup's limit",
         (Errno::ENOENT | Errno::EOPNOTSUPP, Op::Rule(..) | Op::Chain(_) | Op::Set(_)) => {
