@@ -159,7 +159,7 @@ impl Judge {
         }
         let mut waiting = std::mem::take(&mut self.waiting);
         waiting.retain(|w| !self.spare(w));
-        let Judge { enforcer, policies, ban_log, bans: made, .. } = self;
+        let Judge { enforcer, policies, ban_log, bans: made, allowed, .. } = self;
         let mut bans = Vec::with_capacity(waiting.len());
         for w in &waiting {
             let Some(policy) = policies.get(usize::from(w.rule)) else { continue };
@@ -168,7 +168,7 @@ impl Judge {
             bans.push(Ban { who, scope, time, rule, hits, reason: "", bans: 1 });
         }
         let mut note = None;
-        enforcer.ban(
+        let lost = enforcer.ban(
             now,
             &bans,
             &mut |at, result| {
@@ -184,6 +184,14 @@ impl Judge {
             &mut |e| note = Some(e.to_string()),
         );
         drop(bans);
+        if lost {
+            log::warn!(
+                "the table was gone: it was made anew, with the bans of the journal and the allow list"
+            );
+            if let Err(e) = enforcer.guard().set_allowed(allowed) {
+                log::error!("allow list: {e}");
+            }
+        }
         self.once(Once::Kill, note.as_ref().map(|n| n as &dyn Display));
         waiting.clear();
         self.waiting = waiting;

@@ -46,8 +46,10 @@ impl Enforcer {
         self.kill = kill;
     }
 
-    /// Bans each; `report` hears of each once the kernel has answered.
-    pub fn ban(&mut self, now: Wall, bans: &[Ban<'_>], report: Report<'_>, note: Note<'_>) {
+    /// Bans each; `report` hears of each once the kernel has answered. Returns whether the table had gone: then it was made
+    /// anew and holds the journal's bans again, but no allow list.
+    #[must_use = "the allow list may have to be put back"]
+    pub fn ban(&mut self, now: Wall, bans: &[Ban<'_>], report: Report<'_>, note: Note<'_>) -> bool {
         let mut made = vec![false; bans.len()];
         self.guard.ban(bans, &mut |at, result| {
             if let Some(flag) = made.get_mut(at) {
@@ -69,6 +71,11 @@ impl Enforcer {
         if self.kill {
             kill(made(), note);
         }
+        let lost = self.guard.take_lost();
+        if lost && let Err(e) = self.restore(now, note) {
+            note(&e);
+        }
+        lost
     }
 
     /// Ends the bans of a range; how many there were.

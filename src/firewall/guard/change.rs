@@ -95,7 +95,12 @@ impl Guard {
                 let Timeout::Ms(ms) = ban.timeout() else { continue };
                 let comment = ban.comment();
                 let text = std::str::from_utf8(&comment).unwrap_or(ban.rule);
-                let result = self.add_range((&set, ban.scope), &ban.who, ms, text);
+                let mut result = self.add_range((&set, ban.scope), &ban.who, ms, text);
+                if matches!(&result, Err(Failure::Change(e)) if e.errno() == Errno::ENOENT)
+                    && self.recover(batch).is_ok()
+                {
+                    result = self.add_range((&set, ban.scope), &ban.who, ms, text);
+                }
                 report(first + at, result.as_ref().copied());
             }
         }
@@ -122,6 +127,14 @@ impl Guard {
         Ok(made)
     }
 
+    /// Makes the table that went away under us anew, with all that the batch needs.
+    fn recover(&mut self, batch: &[Ban<'_>]) -> Result<Made, Failure> {
+        self.forget();
+        self.rebuild()?;
+        self.lost = true;
+        self.prepare(batch)
+    }
+
     /// Bans those that go to hash sets. A refused batch is halved, so that one bad element costs only itself.
     fn ban_hosts(&mut self, made: Made, first: usize, batch: &[Ban<'_>], retry: bool, report: Report<'_>) {
         self.write_hosts(made, batch);
@@ -132,8 +145,7 @@ impl Guard {
             }
             // The table went away under us: somebody flushed the rule set.
             Err(e) if e.errno() == Errno::ENOENT && retry => {
-                self.forget();
-                if let Ok(made) = self.prepare(batch) {
+                if let Ok(made) = self.recover(batch) {
                     self.ban_hosts(made, first, batch, false, report);
                 } else {
                     self.refuse_hosts(made, first, batch, e, report);

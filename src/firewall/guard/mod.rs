@@ -136,6 +136,8 @@ pub struct Guard {
     /// The sets of some ports that are known to be there.
     scopes: Vec<(Scope, Kind)>,
     cuts: Vec<Cut>,
+    /// The table went away under us, and was made anew.
+    lost: bool,
     options: Options,
 }
 
@@ -153,6 +155,7 @@ impl Guard {
             made: None,
             scopes: Vec::new(),
             cuts: Vec::new(),
+            lost: false,
             options,
         })
     }
@@ -185,6 +188,12 @@ impl Guard {
     pub fn forget(&mut self) {
         self.made = None;
         self.scopes.clear();
+    }
+
+    /// Whether what the table held was lost since the last call: somebody else removed it, and it was made anew
+    /// for a change.
+    pub fn take_lost(&mut self) -> bool {
+        std::mem::take(&mut self.lost)
     }
 
     /// Takes new options; `rebuild` puts them in force.
