@@ -26,8 +26,9 @@ cd "$root"
 
 flags=(
     "-Clinker=$linker" -Clink-self-contained=no -Ctarget-feature=+crt-static -Crelocation-model=static
-    # What the archives lack of glibc comes after them: at the end of the line, with libc behind it.
-    "-Clink-arg=-L$sysroot/lib" "-Clink-arg=-Wl,--start-group,-lnftnl,-lmefshim,-lc,--end-group"
+    # The archives call each other and libc: one group, at the end of the line.
+    # The crates ask for shared libraries, which leaves the linker in that mode: -Bstatic.
+    "-Clink-arg=-L$sysroot/lib" "-Clink-arg=-Wl,-Bstatic,--start-group,-lnftnl,-lmnl,-lc,--end-group"
     # musl does not apply RELRO to a static program: it would only cost a page.
     "-Clink-arg=-Wl,--gc-sections,--build-id=none,-z,norelro"
     "-Clink-arg=-Wl,--no-eh-frame-hdr,-T,$root/cross/discard.ld"
@@ -58,6 +59,9 @@ export CARGO_ENCODED_RUSTFLAGS
 say "building for $triple with rustc $rustc_version (std: $std)"
 "$cargo" build --quiet "${options[@]}"
 
+if readelf -lW "$out/build/$triple/release/mef" | grep -q -e INTERP -e DYNAMIC; then
+    die "the linker made a program that needs shared libraries"
+fi
 mkdir -p "$(dirname "$file")"
 install -m 755 "$out/build/$triple/release/mef" "$file"
 say "$file: $(stat -c %s "$file") bytes"

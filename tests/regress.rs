@@ -46,7 +46,7 @@ fn a_table_that_was_flushed_comes_back_with_all_that_was_in_it() {
         });
         wait_until("the allow list", || net.nft_list("set inet mef_guard allow4").contains("203.0.113.200"));
     }
-    assert!(net.read("daemon.out").contains("the table was gone"));
+    assert!(net.read("daemon.out").contains("table was gone"));
 }
 
 #[test]

@@ -108,8 +108,8 @@ impl<'a> Session<'a> {
     ) -> Result<Session<'a>, Error> {
         let failed = |e| Error::Failed(format!("{e}"));
         let mut guard = Guard::open(options(settings)).map_err(failed)?;
-        let fresh = guard.look().map_err(failed)?.is_none();
         let made = guard.ensure().map_err(failed)?;
+        let fresh = guard.take_fresh();
         if fresh {
             // Whoever makes the table fills it.
             guard.set_allowed(&mut allowed(settings)).map_err(failed)?;
@@ -172,14 +172,19 @@ impl<'a> Session<'a> {
         let bans: Vec<Ban<'_>> = self.batch.iter().map(ban).collect();
         let mut failed: Vec<(usize, String)> = Vec::new();
         let mut notes: Vec<String> = Vec::new();
-        let lost = self.enforcer.ban(
+        self.enforcer.ban(
             self.now,
             &bans,
             &mut |at, result| failed.extend(result.err().map(|e| (at, e.to_string()))),
             &mut |note| notes.push(note.to_string()),
         );
-        if lost && let Err(e) = self.enforcer.guard().set_allowed(&mut allowed(self.settings)) {
-            notes.push(e.to_string());
+        if self.enforcer.guard().take_fresh() {
+            if let Err(e) = self.enforcer.guard().set_allowed(&mut allowed(self.settings)) {
+                notes.push(e.to_string());
+            }
+            if let Err(e) = self.enforcer.restore(self.now, &mut |note| notes.push(note.to_string())) {
+                notes.push(e.to_string());
+            }
         }
         for (at, range) in self.batch.iter().enumerate() {
             match failed.iter().find(|(i, _)| *i == at) {

@@ -46,10 +46,8 @@ impl Enforcer {
         self.kill = kill;
     }
 
-    /// Bans each; `report` hears of each once the kernel has answered. Returns whether the table had gone: then it was made
-    /// anew and holds the journal's bans again, but no allow list.
-    #[must_use = "the allow list may have to be put back"]
-    pub fn ban(&mut self, now: Wall, bans: &[Ban<'_>], report: Report<'_>, note: Note<'_>) -> bool {
+    /// Bans each; `report` hears of each once the kernel has answered.
+    pub fn ban(&mut self, now: Wall, bans: &[Ban<'_>], report: Report<'_>, note: Note<'_>) {
         let mut made = vec![false; bans.len()];
         self.guard.ban(bans, &mut |at, result| {
             if let Some(flag) = made.get_mut(at) {
@@ -71,11 +69,6 @@ impl Enforcer {
         if self.kill {
             kill(made(), note);
         }
-        let lost = self.guard.take_lost();
-        if lost && let Err(e) = self.restore(now, note) {
-            note(&e);
-        }
-        lost
     }
 
     /// Ends the bans of a range; how many there were.
@@ -83,7 +76,11 @@ impl Enforcer {
     /// # Errors
     /// What the kernel refused.
     pub fn unban(&mut self, now: Wall, who: &Range, note: Note<'_>) -> Result<usize, Failure> {
-        let count = self.guard.unban(who)?;
+        let Enforcer { guard, journal, .. } = self;
+        let count = guard.unban(who, &mut |part| {
+            part.nets().for_each(|net| put(journal, &Record::Unban(net), note));
+        })?;
+        // The whole, too: it may stand in the journal alone.
         who.nets().for_each(|net| self.remember(&Record::Unban(net), note));
         self.remember_cuts(now, note);
         Ok(count)

@@ -6,6 +6,8 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a helper that fails is a test that fails")]
 
+pub mod bans;
+pub mod daemon;
 pub mod ns;
 pub mod ssh;
 
@@ -126,6 +128,20 @@ impl Net {
         result
     }
 
+    /// Gives the neighbour one more address, beyond the link, and makes it speak from there. Its own IPv6 address
+    /// shares a prefix with the host's, so a ban of that would lock out the host.
+    pub fn speak_as(&self, peer: &Peer, addr: IpAddr) {
+        let (via, host, len) = match addr {
+            IpAddr::V4(_) => (IpAddr::V4(peer.v4), IpAddr::V4(peer.host4), 32),
+            IpAddr::V6(_) => (peer.v6.into(), peer.host6.into(), 128),
+        };
+        self.ip(&format!("route replace {addr}/{len} via {via}"));
+        self.within(&peer.ns, |net| {
+            net.ip(&format!("addr replace {addr}/{len} dev lo {}", if len == 128 { "nodad" } else { "" }));
+            net.ip(&format!("route replace {host}/{len} dev {} src {addr}", peer.link));
+        });
+    }
+
     /// Runs `ip` with words separated by spaces.
     #[track_caller]
     pub fn ip(&self, words: &str) -> String {
@@ -206,7 +222,11 @@ impl Net {
 
     /// Runs the static binary, in directories of its own instead of the host's /run, /var/lib and /etc/mef.
     pub fn mef(&self, args: &[&str]) -> Output {
-        let mut command = self.mef_command(args);
+        self.run(self.mef_command(args))
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, mut command: Command) -> Output {
         finish(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap(), &[])
     }
 

@@ -103,3 +103,36 @@ fn mount(from: &std::ffi::CStr, to: &std::ffi::CStr, flags: libc::c_ulong) -> io
     // SAFETY: both strings end with a NUL and live until the call returns; no type and no data are needed here.
     check(unsafe { libc::mount(from.as_ptr(), to.as_ptr(), std::ptr::null(), flags, std::ptr::null()) })
 }
+
+/// Waits for the end of a program that waits for its input, which `feed` gives it; its exit status and the
+/// most memory that it had, in KiB. What `wait4` tells is at least the memory of this process, which forked it.
+pub fn end_and_peak(child: &std::process::Child, feed: impl FnOnce()) -> (i32, u64) {
+    let pid = child.id().cast_signed();
+    let none = std::ptr::null_mut::<libc::c_void>();
+    let exits = std::ptr::without_provenance_mut::<libc::c_void>(libc::PTRACE_O_TRACEEXIT as usize);
+    // SAFETY: the child is ours and has not been waited for; nothing is read from or written to memory.
+    let rc = unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, none, exits) };
+    assert!(rc == 0, "ptrace: {}", io::Error::last_os_error());
+    feed();
+    let mut peak = 0;
+    loop {
+        let mut status = 0;
+        // SAFETY: `status` lives until the call returns.
+        let rc = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+        assert!(rc == pid, "waitpid: {}", io::Error::last_os_error());
+        if !libc::WIFSTOPPED(status) {
+            return (if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { -1 }, peak);
+        }
+        let exiting = status >> 8 == libc::SIGTRAP | libc::PTRACE_EVENT_EXIT << 8;
+        if exiting {
+            let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            let line = text.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
+            peak = line.trim().trim_end_matches(" kB").parse().unwrap();
+        }
+        let signal = if exiting { 0 } else { libc::WSTOPSIG(status) };
+        let signal = std::ptr::without_provenance_mut::<libc::c_void>(signal as usize);
+        // SAFETY: the child is stopped; nothing is read from or written to memory.
+        let rc = unsafe { libc::ptrace(libc::PTRACE_CONT, pid, none, signal) };
+        assert!(rc == 0, "ptrace: {}", io::Error::last_os_error());
+    }
+}
