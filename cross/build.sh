@@ -26,9 +26,9 @@ cd "$root"
 
 flags=(
     "-Clinker=$linker" -Clink-self-contained=no -Ctarget-feature=+crt-static -Crelocation-model=static
-    # What the archives lack of glibc comes after them: at the end of the line, with libc behind it.
+    # The archives call each other and libc: one group, at the end of the line.
     # The crates ask for shared libraries, which leaves the linker in that mode: -Bstatic.
-    "-Clink-arg=-L$sysroot/lib" "-Clink-arg=-Wl,-Bstatic,--start-group,-lnftnl,-lmefshim,-lc,--end-group"
+    "-Clink-arg=-L$sysroot/lib" "-Clink-arg=-Wl,-Bstatic,--start-group,-lnftnl,-lmnl,-lc,--end-group"
     # musl does not apply RELRO to a static program: it would only cost a page.
     "-Clink-arg=-Wl,--gc-sections,--build-id=none,-z,norelro"
     "-Clink-arg=-Wl,--no-eh-frame-hdr,-T,$root/cross/discard.ld"

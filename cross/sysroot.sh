@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # sysroot.sh TARGET: makes target/sysroot/TRIPLE/lib, with what is linked in beside Rust code:
-# libmnl.a and libnftnl.a from Debian, shim.c compiled, and a libunwind.a.
+# libmnl.a and libnftnl.a from Debian, trimmed and with shim.c in the latter, and a libunwind.a.
 #
 # The archives come from the Debian release named in lib.sh through an apt configuration of our
 # own: the machine's mirror with another suite and architecture. apt verifies the signatures;
@@ -74,12 +74,22 @@ END
     rm -rf "$apt"
 }
 
-# What musl lacks of glibc, and the libunwind that std asks for where it is static: libgcc's
-# unwinder under that name. Since panics abort, hardly anything of it gets linked.
-compile_rest() {
+# Nothing unwinds through C: the tables for it go, 25 kB. What shim.c replaces goes as well, and
+# the shim into libnftnl.a, so that whoever links that gets both.
+trim_libraries() {
+    local objcopy
+    objcopy=$("$cc" -print-prog-name=objcopy)
     "$cc" -Os -ffunction-sections -fno-stack-protector -fno-asynchronous-unwind-tables \
         -ffile-prefix-map="$root"=. -c "$root/cross/shim.c" -o "$new/shim.o"
-    ar rcsD "$new/lib/libmefshim.a" "$new/shim.o"
+    "$objcopy" -D -R .eh_frame "$new/lib/libmnl.a"
+    "$objcopy" -D -R .eh_frame --redefine-sym snprintf=silent_snprintf "$new/lib/libnftnl.a"
+    ar dD "$new/lib/libnftnl.a" expr_ops.o
+    ar rsD "$new/lib/libnftnl.a" "$new/shim.o"
+}
+
+# The libunwind that std asks for where it is static: libgcc's unwinder under that name. Since
+# panics abort, hardly anything of it gets linked.
+name_libunwind() {
     cp "$("$cc" -print-file-name=libgcc_eh.a)" "$new/lib/libunwind.a"
 }
 
@@ -92,8 +102,9 @@ new=$sysroot.new
 rm -rf "$new" "$apt"
 mkdir -p "$new/lib"
 unpack_libraries
-compile_rest
-for archive in libmnl.a libnftnl.a libmefshim.a libunwind.a; do
+trim_libraries
+name_libunwind
+for archive in libmnl.a libnftnl.a libunwind.a; do
     [ -s "$new/lib/$archive" ] || die "$archive is missing from the sysroot"
 done
 echo "$stamp" >"$new/stamp"

@@ -133,7 +133,7 @@ fn a_second_ban_sets_the_new_time_on_new_and_old_kernels() {
                 ban(&mut guard, who, time);
                 assert_eq!(listed(&mut guard), [format!("{who} all {want}")], "old kernel: {old}");
             }
-            assert_eq!(guard.unban(&range(who)).unwrap(), 1);
+            assert_eq!(guard.unban(&range(who), &mut |_| ()).unwrap(), 1);
         }
     }
     assert_eq!(listed(&mut guard), [""; 0]);
@@ -173,9 +173,9 @@ fn bans_of_networks_are_cut_where_they_overlap() {
             "10.255.0.0-11.0.0.255 all permanent",
         ];
         assert_eq!(listed(&mut guard), want, "old kernel: {old}");
-        assert_eq!(guard.unban(&range("10.1.2.3")).unwrap(), 1);
+        assert_eq!(guard.unban(&range("10.1.2.3"), &mut |_| ()).unwrap(), 1);
         assert!(listed(&mut guard).contains(&"10.1.2.4-10.1.255.255 all 50".to_owned()));
-        guard.unban(&range("0.0.0.0/0")).unwrap();
+        guard.unban(&range("0.0.0.0/0"), &mut |_| ()).unwrap();
         assert_eq!(listed(&mut guard), [""; 0]);
     }
 }
@@ -188,9 +188,9 @@ fn unbanning_a_network_ends_the_bans_inside_it() {
     }
     let scope = Scope::new(vec![(22, 22)], true, true);
     guard.ban(&[a_ban("192.0.2.7", &scope, Span::Secs(60))], &mut |_, r| assert!(r.is_ok()));
-    assert_eq!(guard.unban(&range("192.0.2.0/24")).unwrap(), 3);
-    assert_eq!(guard.unban(&range("2001:db8::/32")).unwrap(), 2);
-    assert_eq!(guard.unban(&range("192.0.2.7")).unwrap(), 0);
+    assert_eq!(guard.unban(&range("192.0.2.0/24"), &mut |_| ()).unwrap(), 3);
+    assert_eq!(guard.unban(&range("2001:db8::/32"), &mut |_| ()).unwrap(), 2);
+    assert_eq!(guard.unban(&range("192.0.2.7"), &mut |_| ()).unwrap(), 0);
     assert_eq!(listed(&mut guard), ["198.51.100.1 all 60"]);
     guard.unban_all(true).unwrap();
     assert_eq!(listed(&mut guard), [""; 0]);
@@ -274,7 +274,7 @@ fn dumps_are_whole_while_others_write() {
             let mut other = Guard::open(Options::default()).unwrap();
             while !stop.load(Ordering::Relaxed) {
                 ban(&mut other, "192.0.2.1", Span::Secs(60));
-                other.unban(&range("192.0.2.1")).unwrap();
+                other.unban(&range("192.0.2.1"), &mut |_| ()).unwrap();
                 std::thread::sleep(std::time::Duration::from_millis(2));
             }
         });

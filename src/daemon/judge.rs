@@ -67,12 +67,8 @@ impl Judge {
         policies: Vec<Policy>,
         settings: &Settings,
         enforcer: Enforcer,
-        mut allowed: Vec<Range>,
+        allowed: Vec<Range>,
     ) -> Judge {
-        let mut enforcer = enforcer;
-        if let Err(e) = enforcer.guard().set_allowed(&mut allowed) {
-            log::error!("allow list: {e}");
-        }
         let limits: Vec<Limits> = policies.iter().map(|p| p.limits).collect();
         let slots = usize::try_from(settings.track_max).unwrap_or(4096);
         Judge {
@@ -111,9 +107,15 @@ impl Judge {
         mut allowed: Vec<Range>,
     ) -> Result<(), Failure> {
         self.commit(now.wall);
-        self.enforcer.guard().set_options(options(settings));
-        self.enforcer.guard().rebuild()?;
-        self.enforcer.guard().set_allowed(&mut allowed)?;
+        let guard = self.enforcer.guard();
+        let former = guard.set_options(options(settings));
+        if let Err(e) = guard.rebuild().and_then(|_| guard.set_allowed(&mut allowed)) {
+            guard.set_options(former);
+            if let Err(e) = guard.rebuild() {
+                log::error!("the former table: {e}");
+            }
+            return Err(e);
+        }
         self.enforcer.set_kill(settings.kill_connections);
         let limits: Vec<Limits> = policies.iter().map(|p| p.limits).collect();
         let old = &self.policies;
@@ -126,7 +128,12 @@ impl Judge {
         self.allowed = allowed;
         self.proxies = proxies(settings);
         self.protected = Protected::read();
-        self.ipv6_prefix = u8::try_from(settings.ipv6_prefix).unwrap_or(64);
+        let ipv6_prefix = u8::try_from(settings.ipv6_prefix).unwrap_or(64);
+        if self.enforcer.guard().take_fresh() || self.ipv6_prefix != ipv6_prefix {
+            // IPv6 bans of the former length were keys that nothing looks up any more; now they are networks.
+            restore(&mut self.enforcer, now.wall);
+        }
+        self.ipv6_prefix = ipv6_prefix;
         self.local = clock::local_offset(now.wall);
         Ok(())
     }
@@ -186,9 +193,21 @@ impl Judge {
             &mut |e| note = Some(e.to_string()),
         );
         drop(bans);
+        self.refill(now);
         self.once(Once::Kill, note.as_ref().map(|n| n as &dyn Display));
         waiting.clear();
         self.waiting = waiting;
+    }
+
+    /// Puts back the allow list and all bans if the table had to be made anew.
+    fn refill(&mut self, now: Wall) {
+        if self.enforcer.guard().take_fresh() {
+            log::warn!("the guard table was gone: it is made anew");
+            if let Err(e) = self.enforcer.guard().set_allowed(&mut self.allowed) {
+                log::error!("allow list: {e}");
+            }
+            restore(&mut self.enforcer, now);
+        }
     }
 
     /// Whether somebody must not be banned; told once a day.
@@ -262,6 +281,15 @@ impl Judge {
             self.tracker.used(),
             self.tracker.evicted()
         );
+    }
+}
+
+/// Puts back all bans of the journal.
+pub(super) fn restore(enforcer: &mut Enforcer, now: Wall) {
+    match enforcer.restore(now, &mut super::warn) {
+        Ok(0) => {}
+        Ok(n) => log::info!("{n} bans put back from the journal"),
+        Err(e) => log::warn!("{e}"),
     }
 }
 

@@ -36,7 +36,7 @@ struct Daemon {
     tail: Tail,
     signals: Signals,
     positions: Option<Positions>,
-    /// Seconds between writes to state_dir; `None` = never.
+    /// Seconds between writes to state_dir; `None` = only when it stops.
     state_sync: Option<u32>,
     /// When what happened since the last write is to be written.
     save_at: Option<Mono>,
@@ -56,9 +56,10 @@ pub fn run(conf: &Path, foreground: bool) -> Result<(), String> {
     if loaded.failed() {
         return Err("the configuration has errors; nothing was started (mef check shows them)".into());
     }
+    // First of all: the table of a daemon that runs must not be touched.
+    let pidfile = pidfile::PidFile::take(Path::new(&loaded.settings.run_dir))?;
     let mut guard = Guard::open(options(&loaded.settings)).map_err(|e| e.to_string())?;
     let made = guard.rebuild().map_err(|e| e.to_string())?;
-    let pidfile = pidfile::PidFile::take(Path::new(&loaded.settings.run_dir))?;
     if !foreground {
         nix::unistd::daemon(false, false).map_err(|e| format!("cannot go into the background: {e}"))?;
     }
@@ -80,33 +81,32 @@ impl Daemon {
     fn start(
         conf: &Path,
         loaded: Loaded,
-        guard: Guard,
+        mut guard: Guard,
         signals: Signals,
         pidfile: pidfile::PidFile,
     ) -> Daemon {
         let now = clock::now();
         let settings = &loaded.settings;
-        let mut enforcer = Enforcer::new(guard, open_journal(settings, now), settings.kill_connections);
-        match enforcer.restore(now.wall, &mut warn) {
-            Ok(0) => {}
-            Ok(n) => log::info!("{n} bans put back from the journal"),
-            Err(e) => log::warn!("{e}"),
+        // Before any ban: nobody on it is dropped for a moment.
+        let mut allowed = lists::allowed(settings);
+        if let Err(e) = guard.set_allowed(&mut allowed) {
+            log::error!("allow list: {e}");
         }
+        guard.take_fresh();
+        let mut enforcer = Enforcer::new(guard, open_journal(settings, now), settings.kill_connections);
+        judge::restore(&mut enforcer, now.wall);
         let mut positions = None;
         let mut saved: Vec<(PathBuf, Position)> = Vec::new();
-        if settings.state_sync.is_some() {
-            match Positions::open(Path::new(&settings.state_dir)) {
-                Ok(mut file) => {
-                    let each = &mut |path: &[u8], position| saved.push((setup::path(path), position));
-                    file.load(each).unwrap_or_else(|e| warn(&e));
-                    positions = Some(file);
-                }
-                Err(e) => warn(&e),
+        match Positions::open(Path::new(&settings.state_dir)) {
+            Ok(mut file) => {
+                let each = &mut |path: &[u8], position| saved.push((setup::path(path), position));
+                file.load(each).unwrap_or_else(|e| warn(&e));
+                positions = Some(file);
             }
+            Err(e) => warn(&e),
         }
         let plan = setup::plan(&loaded);
         let tail = Tail::open(plan.globs, recent(settings), &saved, now);
-        let allowed = lists::allowed(settings);
         let mut judge = Judge::new(plan.rules, plan.policies, settings, enforcer, allowed);
         judge.set_ban_log(ban_log(settings));
         log::info!(
@@ -230,9 +230,7 @@ impl Daemon {
         if self.clear_on_stop {
             self.judge.clear(now.wall);
         }
-        if self.state_sync.is_some() {
-            self.save(now);
-        }
+        self.save(now);
         log::info!(
             "stopped; {}",
             if self.clear_on_stop { "all bans were removed" } else { "bans stay in force" }
@@ -256,7 +254,6 @@ fn tell(problems: &[FileProblem]) {
 }
 
 fn open_journal(settings: &Settings, now: Now) -> Option<crate::state::journal::Journal> {
-    settings.state_sync?;
     match journal(settings, now.wall, PATIENCE) {
         Ok((journal, told)) => {
             told.iter().for_each(|e| warn(e));

@@ -76,7 +76,11 @@ impl Enforcer {
     /// # Errors
     /// What the kernel refused.
     pub fn unban(&mut self, now: Wall, who: &Range, note: Note<'_>) -> Result<usize, Failure> {
-        let count = self.guard.unban(who)?;
+        let Enforcer { guard, journal, .. } = self;
+        let count = guard.unban(who, &mut |part| {
+            part.nets().for_each(|net| put(journal, &Record::Unban(net), note));
+        })?;
+        // The whole, too: it may stand in the journal alone.
         who.nets().for_each(|net| self.remember(&Record::Unban(net), note));
         self.remember_cuts(now, note);
         Ok(count)

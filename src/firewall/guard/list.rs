@@ -77,7 +77,7 @@ impl Guard {
 }
 
 /// The address or prefix that a key of a hash set stands for.
-fn host(e: &elem::Found<'_>, made: Made) -> Option<Range> {
+pub(super) fn host(e: &elem::Found<'_>, made: Made) -> Option<Range> {
     let address = Range::from_key(e.key)?;
     Some(match address.family() {
         Family::V4 => address,

@@ -21,6 +21,7 @@ use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::firewall::nft::{TableId, Txn, TxnError, query};
 use crate::sys::netlink::{Lost, NlSocket};
 use mnl::Bus;
+use nix::errno::Errno;
 
 /// Room of one transaction: one message of elements and the batch marks. Larger changes are cut.
 const TXN_ROOM: usize = 64 * 1024;
@@ -136,6 +137,8 @@ pub struct Guard {
     /// The sets of some ports that are known to be there.
     scopes: Vec<(Scope, Kind)>,
     cuts: Vec<Cut>,
+    /// Whether the table was made, with empty sets, since this was last asked.
+    fresh: bool,
     options: Options,
 }
 
@@ -153,6 +156,7 @@ impl Guard {
             made: None,
             scopes: Vec::new(),
             cuts: Vec::new(),
+            fresh: false,
             options,
         })
     }
@@ -187,9 +191,14 @@ impl Guard {
         self.scopes.clear();
     }
 
-    /// Takes new options; `rebuild` puts them in force.
-    pub fn set_options(&mut self, options: Options) {
-        self.options = options;
+    /// Whether the table had to be made since the last call: then it lacks all former bans and the allow list.
+    pub fn take_fresh(&mut self) -> bool {
+        std::mem::take(&mut self.fresh)
+    }
+
+    /// Takes new options, and gives the former; `rebuild` puts them in force.
+    pub fn set_options(&mut self, options: Options) -> Options {
+        std::mem::replace(&mut self.options, options)
     }
 
     /// Replaces who is never dropped.
@@ -198,16 +207,28 @@ impl Guard {
     /// What the kernel refused; then the former list stays in force.
     pub fn set_allowed(&mut self, ranges: &mut Vec<Range>) -> Result<(), Failure> {
         merge(ranges);
+        match self.write_allowed(ranges, usize::MAX) {
+            // More than one send takes, where the buffer may not grow: rather in pieces than not at all.
+            Err(e) if e.errno() == Errno::EMSGSIZE => Ok(self.write_allowed(ranges, TXN_ROOM)?),
+            result => Ok(result?),
+        }
+    }
+
+    /// Empties the allow list and fills it, with a commit whenever a transaction has `room` bytes.
+    fn write_allowed(&mut self, ranges: &[Range], room: usize) -> Result<(), TxnError> {
         for family in Family::ALL {
             self.txn.flush_set(&layout::allow_set(family));
         }
-        for range in ranges.iter() {
+        for range in ranges {
             let (key, end) = (range.key(), range.end_key());
             let end = end.as_ref().map(crate::base::range::Key::bytes);
             let elem = Elem { key: key.bytes(), end, timeout: Timeout::None, comment: "" };
             self.txn.add_elem(&layout::allow_set(range.family()), &elem);
+            if self.txn.len() >= room {
+                self.txn.commit(&mut self.socket)?;
+            }
         }
-        Ok(self.txn.commit(&mut self.socket)?)
+        self.txn.commit(&mut self.socket)
     }
 
     /// Who is never dropped, as the kernel has it.

@@ -11,6 +11,9 @@ use crate::firewall::nft::{TxnError, query};
 use crate::sys::netlink::{Lost, NlSocket};
 use nix::errno::Errno;
 
+/// How often a change is worked out anew when the set changed between the question and the transaction.
+const TRIES: u32 = 8;
+
 /// A set, and the ports that it stands for.
 type Place<'a> = (&'a Name, &'a Scope);
 
@@ -84,16 +87,44 @@ impl Guard {
                 result => return Ok(result?),
             }
         }
-        self.cut(place, range)?;
-        self.write_range(place.0, range, Timeout::Ms(ms), comment);
-        Ok(self.txn.commit(&mut self.socket)?)
+        self.recut(place, range, &mut |guard| {
+            guard.write_range(place.0, range, Timeout::Ms(ms), comment);
+        })?;
+        Ok(())
     }
 
     /// Takes a range out of an interval set; whether any part of it was there.
     pub(super) fn remove_range(&mut self, place: Place<'_>, range: &Range) -> Result<bool, Failure> {
-        let any = self.cut(place, range)?;
-        self.txn.commit(&mut self.socket)?;
-        Ok(any)
+        self.recut(place, range, &mut |_| ())
+    }
+
+    /// Cuts, writes `more` into the same transaction and commits it; whether any part of the range was there.
+    ///
+    /// What was read may be gone (an interval expired, or this very transaction was applied and its answer
+    /// lost: ENOENT), or others may have put something there (EEXIST): then it is read again.
+    fn recut(
+        &mut self,
+        place: Place<'_>,
+        range: &Range,
+        more: &mut dyn FnMut(&mut Guard),
+    ) -> Result<bool, Failure> {
+        let before = self.cuts.len();
+        let (mut any, mut tries) = (false, 0);
+        loop {
+            any |= self.cut(place, range)?;
+            more(self);
+            tries += 1;
+            match self.txn.commit(&mut self.socket) {
+                Ok(()) => return Ok(any),
+                // What did not happen must not reach the journal.
+                Err(e) => {
+                    self.cuts.truncate(before);
+                    if tries == TRIES || !matches!(e.errno(), Errno::ENOENT | Errno::EEXIST) {
+                        return Err(e.into());
+                    }
+                }
+            }
+        }
     }
 
     /// Writes into the transaction what takes `range` out of the set, and keeps the rest of what it cuts.

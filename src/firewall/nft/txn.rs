@@ -6,7 +6,7 @@ use super::ffi::{self, Head, Object, Rule, Scratch};
 use super::{TableId, UDATA_SET_COMMENT, comment_udata, message, msg};
 use crate::base::name::Name;
 use crate::sys::netlink::{Lost, NlSocket};
-use crate::sys::nlattr::{self, ACK, APPEND, CREATE, Msg, MsgBuf, REQUEST};
+use crate::sys::nlattr::{self, ACK, APPEND, CREATE, EXCL, Msg, MsgBuf, REQUEST};
 use nftnl::nftnl_sys as sys;
 use nix::errno::Errno;
 use smallvec::SmallVec;
@@ -16,7 +16,7 @@ const NFNL_MSG_BATCH_END: u16 = 17;
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
 /// NLMSGERR_ATTR_MSG: the kernel's own words.
 const ERR_MSG: u16 = 1;
-/// How often an exchange whose answers were lost is repeated; every transaction may be.
+/// How often an exchange whose answers were lost is repeated.
 const TRIES: u32 = 4;
 
 /// What a message does, for the words of a refusal.
@@ -166,13 +166,15 @@ pub struct SetSpec<'a> {
     pub timeout_ms: u64,
     /// Shown by `nft list`; empty = none.
     pub comment: &'a str,
+    /// EEXIST if it is there, rather than nothing.
+    pub must_be_new: bool,
 }
 
 impl<'a> SetSpec<'a> {
     /// A set without size, default life and comment.
     #[must_use]
     pub fn new(name: Name, flags: i32, key: (u32, u32)) -> SetSpec<'a> {
-        SetSpec { name, flags, key, size: 0, timeout_ms: 0, comment: "" }
+        SetSpec { name, flags, key, size: 0, timeout_ms: 0, comment: "", must_be_new: false }
     }
 }
 
@@ -185,12 +187,15 @@ pub struct Hook {
     pub priority: i32,
 }
 
-/// A transaction being written. It can be sent more than once: every message is idempotent as a whole.
+/// A transaction being written. When the kernel's answers are lost it is sent again. So whoever writes one
+/// makes it do the same twice, or bears ENOENT for what it deletes and EEXIST for what must be new.
 pub struct Txn {
     buf: MsgBuf,
     scratch: Option<Scratch>,
     table: TableId,
     ops: Vec<(Op, usize)>,
+    /// Bytes that it keeps between transactions.
+    capacity: usize,
     whole: bool,
     elems: Option<OpenElems>,
 }
@@ -210,6 +215,7 @@ impl Txn {
             scratch: None,
             table,
             ops: Vec::new(),
+            capacity,
             whole: true,
             elems: None,
         }
@@ -219,6 +225,7 @@ impl Txn {
     pub fn clear(&mut self) {
         self.scratch = None;
         self.buf.clear();
+        self.buf.raw().shrink_to(self.capacity);
         self.ops.clear();
         self.elems = None;
         self.whole = true;
@@ -336,7 +343,8 @@ impl Txn {
         if !spec.comment.is_empty() {
             set.set(sys::NFTNL_SET_USERDATA, &comment_udata(UDATA_SET_COMMENT, spec.comment));
         }
-        let head = self.head(Op::Set(spec.name), msg::NEWSET, CREATE);
+        let excl = if spec.must_be_new { EXCL } else { 0 };
+        let head = self.head(Op::Set(spec.name), msg::NEWSET, CREATE | excl);
         self.whole &= set.is_whole();
         set.write(self.scratch.get_or_insert_default(), &mut self.buf, head);
     }
@@ -390,7 +398,7 @@ impl Txn {
     }
 
     /// Sends the transaction and reads the kernel's judgement. Nothing to send is success. It is cleared
-    /// either way. When answers are lost it is sent again: doing it twice changes nothing.
+    /// either way. When answers are lost it is sent again.
     ///
     /// # Errors
     /// What the kernel refused, or the system call that failed; then nothing was changed.
