@@ -230,7 +230,7 @@ mod tests {
             push_number(&mut out, n);
             assert_eq!(out, n.to_string().as_bytes());
         }
-        for text in ["0.0.0.0", "192.0.2.255", "2001:db8::1", "::ffff:0:1"] {
+        for text in ["0.0.0.0", "192.0.2.255", "2001:db8::1", "::1"] {
             let mut out = Vec::new();
             push_addr(&mut out, text.parse().unwrap());
             assert_eq!(out, text.as_bytes());

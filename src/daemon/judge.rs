@@ -249,7 +249,20 @@ impl Judge {
         *told = problem.is_some();
     }
 
-    /// Writes the journal.
+    /// Lines and records so far.
+    pub(super) fn seen(&self) -> u64 {
+        self.detector.counts().lines
+    }
+
+    /// Hands what the journal has taken in to the system.
+    pub(super) fn flush(&mut self, now: Wall) {
+        if self.enforcer.pending() > 0 {
+            let result = self.enforcer.save(now, false);
+            self.once(Once::Journal, result.err().as_ref().map(|e| e as _));
+        }
+    }
+
+    /// Writes the journal, and waits for the disk.
     pub(super) fn save(&mut self, now: Wall) {
         let result = self.enforcer.save(now, true);
         self.once(Once::Journal, result.err().as_ref().map(|e| e as _));

@@ -158,13 +158,17 @@ impl Daemon {
     /// Reads what the sources have, and bans.
     fn read(&mut self, now: Now) -> Progress {
         let Daemon { judge, tail, .. } = self;
+        let before = judge.seen();
         let progress = tail.drain(now, BUDGET, &mut |tags, Item::Block { lines, live }| {
             judge.block(now, tags.0, lines, live);
         });
         judge.commit(now.wall);
-        // Positions moved: they are saved with the bans, not each time.
         if let Some(sync) = self.state_sync {
-            self.save_at.get_or_insert(now.mono.after(u64::from(sync) * 1000));
+            // Handed to the system at once: bans survive the daemon, and stay in order with those of commands.
+            judge.flush(now.wall);
+            if judge.seen() != before {
+                self.save_at.get_or_insert(now.mono.after(u64::from(sync) * 1000));
+            }
         }
         progress
     }
