@@ -30,7 +30,7 @@ flags=(
     # The crates ask for shared libraries, which leaves the linker in that mode: -Bstatic.
     "-Clink-arg=-L$sysroot/lib" "-Clink-arg=-Wl,-Bstatic,--start-group,-lnftnl,-lmnl,-lc,--end-group"
     # musl does not apply RELRO to a static program: it would only cost a page.
-    "-Clink-arg=-Wl,--gc-sections,--build-id=none,-z,norelro"
+    "-Clink-arg=-Wl,--gc-sections,--build-id=none,-z,norelro,-z,noseparate-code"
     "-Clink-arg=-Wl,--no-eh-frame-hdr,-T,$root/cross/discard.ld"
     "--remap-path-prefix=$root=/mef" "--remap-path-prefix=$out=/target"
     "--remap-path-prefix=$("$rustc" --print sysroot)=/rust"

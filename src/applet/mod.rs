@@ -1,4 +1,3 @@
-#![allow(clippy::print_stderr, reason = "this module is where messages meet the terminal")]
 #![forbid(unsafe_code)]
 //! The command surface: one table from which dispatch and `--help` are made. An applet parses its arguments
 //! and calls the library; it has no logic of its own.
@@ -66,19 +65,19 @@ impl Output<'_> {
     fn problem(&mut self, text: &dyn std::fmt::Display) {
         self.problems += 1;
         let _ = self.out.flush();
-        eprintln!("mef: {text}");
+        say(text);
     }
 
     /// Tells something on standard error that is no failure.
     fn note(&mut self, text: &dyn std::fmt::Display) {
         let _ = self.out.flush();
-        eprintln!("mef: {text}");
+        say(text);
     }
 
     /// Shows text that is complete in itself on standard error.
     fn raw(&mut self, text: &str) {
         let _ = self.out.flush();
-        eprint!("{text}");
+        let _ = io::stderr().write_all(text.as_bytes());
     }
 
     /// Status 1 if anything was told.
@@ -114,8 +113,13 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// One message on standard error. Nobody may be reading it any more: that is no reason to die, as `eprintln` would.
+fn say(text: &dyn std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "mef: {text}");
+}
+
 fn fail(status: u8, text: &str) -> ExitCode {
-    eprintln!("mef: {text}");
+    say(&text);
     ExitCode::from(status)
 }
 
@@ -127,6 +131,7 @@ fn dispatch(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     }
     match rest.split_first() {
         None => Err(Error::Usage(help())),
+        Some((&"help", [name, ..])) if find(name).is_some() => dispatch(&["mef", name, "--help"], output),
         Some((&("help" | "--help" | "-h"), _)) => Err(Error::Help(help())),
         Some((&("--version" | "-V"), _)) => version::run(&[], output),
         Some((name, rest)) => match find(name) {
@@ -166,8 +171,10 @@ const STDIN: &str = "/dev/stdin";
 
 /// Reads a command's arguments.
 fn parse<T: FromArgs>(name: &str, args: &[&str]) -> Result<T, Error> {
-    // Alone, `-` is standard input; argh takes everything with a dash for an option.
-    let args: Vec<&str> = args.iter().map(|&arg| if arg == "-" { STDIN } else { arg }).collect();
+    // Alone, `-` is standard input; argh takes everything with a dash for an option. Behind `--reason` it is a text.
+    let before = std::iter::once(&"").chain(args);
+    let stdin = |(&before, &arg)| if arg == "-" && before != "--reason" { STDIN } else { arg };
+    let args: Vec<&str> = before.zip(args).map(stdin).collect();
     T::from_args(&["mef", name], &args).map_err(|early| match early.status {
         Ok(()) => Error::Help(early.output),
         Err(()) => Error::Usage(early.output),

@@ -23,6 +23,8 @@ use std::net::IpAddr;
 const WAITING: usize = 256;
 /// Seconds between two lines about the same address that must not be banned.
 const DAY: u64 = 86_400;
+/// Such addresses remembered at most; beyond that, the one told first may be told again.
+const SPARED: usize = 64;
 
 /// What is told once, and again only after it went well in between.
 #[derive(Clone, Copy)]
@@ -53,8 +55,8 @@ pub(super) struct Judge {
     /// Seconds east of UTC, for stamps without a zone.
     local: i32,
     ban_log: Option<BanLog>,
-    /// The last address that was spared, and until when nothing more is said of it.
-    spared: Option<(IpNet, Mono)>,
+    /// Who was spared, the first one first, and until when nothing more is said of it.
+    spared: Vec<(IpNet, Mono)>,
     told: [bool; 3],
     bans: u64,
 }
@@ -81,7 +83,7 @@ impl Judge {
             ipv6_prefix: u8::try_from(settings.ipv6_prefix).unwrap_or(64),
             local: clock::local_offset(clock::wall()),
             ban_log: None,
-            spared: None,
+            spared: Vec::new(),
             told: [false; 3],
             bans: 0,
         }
@@ -225,9 +227,13 @@ impl Judge {
             return false;
         };
         let now = clock::mono();
-        if self.spared.is_none_or(|(last, until)| last != w.who || until <= now) {
+        self.spared.retain(|&(_, until)| until > now);
+        if self.spared.iter().all(|&(told, _)| told != w.who) {
             log::warn!("rule {}: {who} is not banned after {} hits: it is {why}", policy.name, w.hits);
-            self.spared = Some((w.who, now.after(DAY * 1000)));
+            if self.spared.len() == SPARED {
+                self.spared.remove(0);
+            }
+            self.spared.push((w.who, now.after(DAY * 1000)));
         }
         true
     }

@@ -3,11 +3,11 @@
 
 use crate::base::range::{Range, merge};
 use crate::config::{ListLine, Settings, conf_files, read_list};
-use std::fs::File;
+use crate::sys::fs::{Links, open_regular};
 
 /// Reads all files. A bad line is told and passed over; a file that is mostly bad, or cannot be read, is told
 /// and left out.
-pub(super) fn allowed(settings: &Settings) -> Vec<Range> {
+pub(crate) fn allowed(settings: &Settings) -> Vec<Range> {
     let dir = std::path::Path::new(&settings.whitelist_dir);
     let mut all = Vec::new();
     let names = match conf_files(dir) {
@@ -21,7 +21,7 @@ pub(super) fn allowed(settings: &Settings) -> Vec<Range> {
     for name in names {
         let path = dir.join(&name);
         let mut ranges = Vec::new();
-        let counts = File::open(&path).and_then(|mut file| {
+        let counts = open_regular(&path, Links::Follow).and_then(|mut file| {
             read_list(&mut file, &mut |line| match line {
                 ListLine::Net(net) => ranges.push(Range::from(net)),
                 ListLine::Bad(p, _) => log::warn!("{}:{}:{}: {}", path.display(), p.line, p.col, p.what),

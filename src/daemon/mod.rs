@@ -3,7 +3,7 @@
 //! ready or a deadline comes; nothing ticks.
 
 mod judge;
-mod lists;
+pub(crate) mod lists;
 mod pidfile;
 mod setup;
 
@@ -109,12 +109,6 @@ impl Daemon {
         let tail = Tail::open(plan.globs, recent(settings), &saved, now);
         let mut judge = Judge::new(plan.rules, plan.policies, settings, enforcer, allowed);
         judge.set_ban_log(ban_log(settings));
-        log::info!(
-            "mef {} watches {} files for {} rules",
-            env!("CARGO_PKG_VERSION"),
-            tail.open_files(),
-            judge.rules()
-        );
         Daemon {
             conf: conf.to_owned(),
             judge,
@@ -129,7 +123,14 @@ impl Daemon {
     }
 
     fn go(&mut self) {
-        let mut more = false;
+        // Files are opened by the first look at them.
+        let mut more = self.read(clock::now()) == Progress::More;
+        log::info!(
+            "mef {} watches {} files for {} rules",
+            env!("CARGO_PKG_VERSION"),
+            self.tail.open_files(),
+            self.judge.rules()
+        );
         loop {
             let mut ready = [Ready::No; 2];
             let now = clock::now().mono;
@@ -209,6 +210,7 @@ impl Daemon {
         self.judge.set_ban_log(ban_log(settings));
         self.state_sync = settings.state_sync;
         self.clear_on_stop = settings.clear_bans_on_stop;
+        self.read(now);
         log::info!("configuration read: {} files for {} rules", self.tail.open_files(), self.judge.rules());
     }
 

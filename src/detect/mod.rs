@@ -136,7 +136,9 @@ impl Detector {
             number += newlines(at..found.start);
             at = (found.end + 1).min(block.len());
             let line = block.get(found).unwrap_or_default();
-            judge.line(rules, scan, wanted, line, &mut |h| hit(number, line, h));
+            // Some writers end lines as DOS does; `$` is the end of what the service said.
+            let text = line.strip_suffix(b"\r").unwrap_or(line);
+            judge.line(rules, scan, wanted, text, &mut |h| hit(number, line, h));
             number += 1;
         }
         let rest = newlines(at..block.len()) + usize::from(at < block.len() && !block.ends_with(b"\n"));

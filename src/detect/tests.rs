@@ -59,6 +59,7 @@ fn lines_of_a_block() {
         ("one", bad.into(), &["0:0:192.0.2.1"]),
         ("no newline at the end", bad.trim_end().into(), &["0:0:192.0.2.1"]),
         ("behind empty lines", format!("\n\n{bad}"), &["2:0:192.0.2.1"]),
+        ("DOS line end", bad.replace('\n', "\r\n"), &["0:0:192.0.2.1"]),
         ("two", format!("{bad}{bad}"), &["0:0:192.0.2.1", "1:0:192.0.2.1"]),
         ("another program", format!("{other}{bad}{other}"), &["1:0:192.0.2.1"]),
         ("no header", format!("bad from 192.0.2.1\n{bad}"), &["1:0:192.0.2.1"]),

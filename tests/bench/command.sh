@@ -17,13 +17,25 @@ peer "sshguard's programs, without their libraries" "${sshguard#0}"
 nft -s list table inet mef_guard >"$here/guard.nft"
 nft -f - <<<'add table inet peer; add set inet peer bans { type ipv4_addr; flags timeout; }'
 ! there ipset || ipset create peer hash:ip timeout 3600
-figure "11 one ban, whole process" "1 ms" us less "$(first $("$MEF_BENCH" time --runs "$many" -- "${ban[@]}" {}))"
-peer "nft add element" "$(first $("$MEF_BENCH" time --runs "$many" -- nft 'add element inet peer bans { {} timeout 1h }'))"
-peer "ipset add" "$(first $(maybe "$MEF_BENCH" time --runs "$many" -- ipset -exist add peer {}))"
+# time_of RUNS [OPTION]... -- PROGRAM...
+time_of() { "$MEF_BENCH" time --runs "$@"; }
+# What mef remembered of the run before would be put back.
+forget=(--fresh --before "rm -rf $here/state/*")
 
-figure "one ban on a fresh namespace" "20 ms" us less \
-    "$(first $("$MEF_BENCH" time --runs "$some" --fresh --before "rm -rf $here/state/*" -- "${ban[@]}" {}))"
-peer "nft -f of the same table" "$(first $("$MEF_BENCH" time --runs "$some" --fresh -- nft -f "$here/guard.nft"))"
+mef=$(time_of "$many" -- "${ban[@]}" {})
+nft=$(time_of "$many" -- nft 'add element inet peer bans { {} timeout 1h }')
+ipset=$(maybe time_of "$many" -- ipset -exist add peer {})
+figure "11 one ban, whole process" "1 ms" us less "$(wall $mef)"
+peer "nft add element" "$(wall $nft)"
+peer "ipset add" "$(wall $ipset)"
+figure "   CPU time of it" "" us less "$(cpu $mef)"
+peer "nft add element" "$(cpu $nft)"
+peer "ipset add" "$(cpu $ipset)"
+
+mef=$(time_of "$some" "${forget[@]}" -- "${ban[@]}" {})
+nft=$(time_of "$some" --fresh -- nft -f "$here/guard.nft")
+figure "   one ban on a fresh namespace" "20 ms" us less "$(wall $mef)"
+peer "nft -f of the same table" "$(wall $nft)"
 
 "$MEF_BENCH" list plain "$addresses" >"$here/plain"
 {
@@ -35,12 +47,18 @@ peer "nft -f of the same table" "$(first $("$MEF_BENCH" time --runs "$some" --fr
     echo 'create peer hash:ip timeout 3600 maxelem 1048576'
     "$MEF_BENCH" list ipset "$addresses" peer
 } >"$here/ipset"
-fresh() { rm -rf "$here"/state/*; unshare --net "$@"; }
 repeat=$(quick_or 1 5)
-figure "$(shown '' "$addresses") addresses from standard input: time" "1 s" us less \
-    "$(first $("$MEF_BENCH" time --runs "$repeat" --fresh --before "rm -rf $here/state/*" --stdin "$here/plain" -- "${ban[@]}" -))"
-peer "nft -f" "$(first $("$MEF_BENCH" time --runs "$repeat" --fresh -- nft -f "$here/nft"))"
-peer "ipset restore" "$(first $(maybe "$MEF_BENCH" time --runs "$repeat" --fresh --stdin "$here/ipset" -- ipset restore))"
-figure "  peak memory" "2 MB" kB less "$(fresh "$MEF_BENCH" rss --stdin "$here/plain" -- "${ban[@]}" -)"
+mef=$(time_of "$repeat" "${forget[@]}" --stdin "$here/plain" -- "${ban[@]}" -)
+nft=$(time_of "$repeat" --fresh -- nft -f "$here/nft")
+ipset=$(maybe time_of "$repeat" --fresh --stdin "$here/ipset" -- ipset restore)
+figure "$(shown '' "$addresses") addresses from standard input: time" "1 s" us less "$(wall $mef)"
+peer "nft -f" "$(wall $nft)"
+peer "ipset restore" "$(wall $ipset)"
+figure "   CPU time of it" "" us less "$(cpu $mef)"
+peer "nft -f" "$(cpu $nft)"
+peer "ipset restore" "$(cpu $ipset)"
+
+fresh() { rm -rf "$here"/state/*; unshare --net "$@"; }
+figure "   peak memory" "2 MB" kB less "$(fresh "$MEF_BENCH" rss --stdin "$here/plain" -- "${ban[@]}" -)"
 peer "nft -f" "$(fresh "$MEF_BENCH" rss -- nft -f "$here/nft")"
 peer "ipset restore" "$(maybe fresh "$MEF_BENCH" rss --stdin "$here/ipset" -- ipset restore)"

@@ -27,21 +27,20 @@ shown() {
         }'
 }
 
-# figure NAME REACH UNIT less|more VALUE [alone]: a line of the table. "less" and "more" say what is better. Its peers
-# follow, unless it is alone.
+# figure NAME REACH UNIT less|more|neither VALUE: a line of the table, which appears with its first peer. The word says
+# what is better.
 figure() {
     [ -n "$5" ] || echo "$1" >>"$work/missing"
     figure_unit=$3 figure_better=$4 figure_value=$5
     figure_start=$(printf '%-47s %-9s %11s' "$1" "$2" "$(shown "$3" "$5")")
     figure_open=1
-    [ "${6:-}" != alone ] || { echo "$figure_start"; figure_open=0; }
 }
 
 # peer NAME VALUE: somebody else's value of the figure before; nothing if it could not be measured.
 peer() {
     local ratio
     ratio=$(awk -v mef="$figure_value" -v peer="$2" -v better="$figure_better" 'BEGIN {
-        if (mef == "" || peer == "" || mef + peer == 0) exit
+        if (better == "neither" || mef == "" || peer == "" || mef + peer == 0) exit
         divisor = better == "less" ? mef : peer
         if (divisor == 0) { print "all"; exit }
         r = (better == "less" ? peer : mef) / divisor
@@ -52,9 +51,9 @@ peer() {
     printf '%s   %-40s %11s %7s\n' "$figure_start" "$1" "$(shown "$figure_unit" "$2")" "$ratio"
 }
 
-# first WORDS...: the first word, the second, of what a measurement printed.
-first() { echo "${1:-}"; }
-second() { echo "${2:-}"; }
+# wall VALUES..., cpu VALUES...: of what mef-bench time printed.
+wall() { echo "${1:-}"; }
+cpu() { [ $# -lt 3 ] || echo $(($2 + $3)); }
 
 # maybe COMMAND...: what it prints, or nothing if it fails: a peer that is not there, or breaks, leaves a gap.
 maybe() { "$@" 2>>"$work/peers.log" || true; }

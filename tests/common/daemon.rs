@@ -47,10 +47,11 @@ impl Net {
     /// The rule for sshd as it ships, but with our log.
     pub fn shipped_sshd_rule(&self, lines: &str) {
         let shipped = include_str!("../../rootfs/etc/mef/rules.d/sshd.conf");
-        let files = format!("files={}\n{lines}", self.path("auth.log").display());
+        let files = format!("files={}", self.path("auth.log").display());
         let text: Vec<&str> =
             shipped.lines().map(|l| if l.starts_with("files=") { files.as_str() } else { l }).collect();
-        self.write("rules.d/sshd.conf", &text.join("\n"));
+        // Later keys win.
+        self.write("rules.d/sshd.conf", &format!("{}\n{lines}\n", text.join("\n")));
     }
 
     /// Starts the daemon and waits until it reads its logs. What it says is in `NAME.out`.

@@ -2,9 +2,9 @@
 //! Bans and unbans: which set each goes to, in batches that the kernel takes whole or that are halved until
 //! the one it refuses is found.
 
-use super::scope::Kind;
 use super::layout::Place;
 use super::list::host;
+use super::scope::Kind;
 use super::{Failure, Guard, Made, Refresh, Scope, TABLE};
 use crate::base::clock::Span;
 use crate::base::name::Name;
@@ -110,9 +110,9 @@ impl Guard {
                 let mut result = self.add_range((&set, ban.scope), &ban.who, ms, text);
                 if result.as_ref().is_err_and(is_gone) {
                     self.forget();
-                    result = self.prepare(batch).and_then(|_| {
-                        self.add_range((&set, ban.scope), &ban.who, ms, text)
-                    });
+                    result = self
+                        .prepare(batch)
+                        .and_then(|_| self.add_range((&set, ban.scope), &ban.who, ms, text));
                 }
                 report(first + at, result.as_ref().copied());
             }

@@ -5,7 +5,7 @@
 //! that it wins over everything and costs nothing; banned networks, interval sets too, only by packets
 //! that can begin a flow: everything but TCP, and SYNs.
 
-use super::scope::Kind;
+use super::scope::{Kind, Scopes};
 use super::{Failure, Guard, Made, Options, Reach, Refresh, Scope, TABLE};
 use crate::base::name::Name;
 use crate::base::range::Family;
@@ -120,8 +120,8 @@ impl Guard {
     }
 
     /// The scopes that have sets, and what the table was made with.
-    fn read_sets(&mut self) -> Result<(Vec<(Scope, Kind)>, Option<Made>), Failure> {
-        let mut scopes: Vec<(Scope, Kind)> = Vec::new();
+    fn read_sets(&mut self) -> Result<(Scopes, Option<Made>), Failure> {
+        let mut scopes = Scopes::new();
         let mut marked = None;
         query::sets(&mut self.socket, &TABLE, &mut |set| {
             if set.name == MADE.as_str() {

@@ -13,7 +13,7 @@ pub use list::Entry;
 pub use networks::Cut;
 pub use scope::Scope;
 
-use scope::Kind;
+use scope::Scopes;
 
 use crate::base::name::Name;
 use crate::base::range::{Family, Range, merge};
@@ -70,12 +70,20 @@ pub struct Options {
     pub reach: Reach,
     /// Log what is dropped.
     pub log: Option<DropLog>,
+    /// Count packets for each banned address.
+    pub element_counters: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let log = DropLog { prefix: c"MEF_".into(), level: 4, rate: 1, burst: 5 };
-        Options { ipv6_prefix: 64, reject: false, reach: Reach::HostAndForward, log: Some(log) }
+        Options {
+            ipv6_prefix: 64,
+            reject: false,
+            reach: Reach::HostAndForward,
+            log: Some(log),
+            element_counters: false,
+        }
     }
 }
 
@@ -135,7 +143,7 @@ pub struct Guard {
     txn: Txn,
     made: Option<Made>,
     /// The sets of some ports that are known to be there.
-    scopes: Vec<(Scope, Kind)>,
+    scopes: Scopes,
     cuts: Vec<Cut>,
     /// Whether the table was made, with empty sets, since this was last asked.
     fresh: bool,
@@ -150,15 +158,9 @@ impl Guard {
     pub fn open(options: Options) -> Result<Guard, Failure> {
         let socket = NlSocket::open(Bus::Netfilter)?;
         socket.reserve(SEND_ROOM, RECEIVE_ROOM);
-        Ok(Guard {
-            socket,
-            txn: Txn::new(TABLE, TXN_ROOM),
-            made: None,
-            scopes: Vec::new(),
-            cuts: Vec::new(),
-            fresh: false,
-            options,
-        })
+        let mut txn = Txn::new(TABLE, TXN_ROOM);
+        txn.set_counters(options.element_counters);
+        Ok(Guard { socket, txn, made: None, scopes: Vec::new(), cuts: Vec::new(), fresh: false, options })
     }
 
     /// What the table was made with, `None` if there is none.
@@ -198,6 +200,7 @@ impl Guard {
 
     /// Takes new options, and gives the former; `rebuild` puts them in force.
     pub fn set_options(&mut self, options: Options) -> Options {
+        self.txn.set_counters(options.element_counters);
         std::mem::replace(&mut self.options, options)
     }
 

@@ -2,7 +2,7 @@
 //! Bans of networks: interval sets refuse what overlaps, so a new range is cut out of what is there.
 
 use super::list::read_comment;
-use super::{Failure, Guard, Refresh, Scope, TABLE};
+use super::{Failure, Guard, Scope, TABLE};
 use crate::base::clock::Span;
 use crate::base::name::Name;
 use crate::base::range::{Key, Range};
@@ -12,7 +12,8 @@ use crate::sys::netlink::{Lost, NlSocket};
 use nix::errno::Errno;
 
 /// How often a change is worked out anew when the set changed between the question and the transaction.
-const TRIES: u32 = 8;
+/// Of those who meet there, one always gets through.
+const TRIES: u32 = 20;
 
 /// A set, and the ports that it stands for.
 type Place<'a> = (&'a Name, &'a Scope);
@@ -79,8 +80,10 @@ impl Guard {
         ms: u64,
         comment: &str,
     ) -> Result<(), Failure> {
-        // The kernel refuses what overlaps, and new kernels prolong what is the same.
-        if self.made.is_some_and(|m| m.refresh == Refresh::Update) {
+        // The kernel refuses what overlaps; what shares only an end it would take for the same, were it not
+        // told that both ends are new, and then a deletion of one would leave the other without an end.
+        // A range up to the last address has no end that could tell.
+        if range.end_key().is_some() {
             self.write_range(place.0, range, Timeout::Ms(ms), comment);
             match self.txn.commit(&mut self.socket) {
                 Err(TxnError::Refused(all)) if all.iter().all(|r| r.errno == Errno::EEXIST) => {}
@@ -157,6 +160,6 @@ impl Guard {
     pub(super) fn write_range(&mut self, set: &Name, range: &Range, timeout: Timeout, comment: &str) {
         let (key, end) = (range.key(), range.end_key());
         let end = end.as_ref().map(Key::bytes);
-        self.txn.add_elem(set, &Elem { key: key.bytes(), end, timeout, comment });
+        self.txn.add_new_elem(set, &Elem { key: key.bytes(), end, timeout, comment });
     }
 }

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! A transaction: messages that the kernel applies all or none, and its refusals named by object.
 
-use super::elem::{Elem, ElemMsg};
+use super::elem::{Elem, ElemMsg, Timeout};
 use super::ffi::{self, Head, Object, Rule, Scratch};
 use super::{TableId, UDATA_SET_COMMENT, comment_udata, message, msg};
 use crate::base::name::Name;
@@ -196,6 +196,8 @@ pub struct Txn {
     ops: Vec<(Op, usize)>,
     /// Bytes that it keeps between transactions.
     capacity: usize,
+    /// Whether elements that have a life are added with a counter.
+    counters: bool,
     whole: bool,
     elems: Option<OpenElems>,
 }
@@ -216,9 +218,15 @@ impl Txn {
             table,
             ops: Vec::new(),
             capacity,
+            counters: false,
             whole: true,
             elems: None,
         }
+    }
+
+    /// Whether elements of sets with timeouts are added with a counter of their own.
+    pub fn set_counters(&mut self, counters: bool) {
+        self.counters = counters;
     }
 
     /// Forgets all messages. Keeps the memory that elements need; objects are written once in a while only.
@@ -373,6 +381,11 @@ impl Txn {
         self.elem(Op::Add(*set), msg::NEWSETELEM, CREATE, set, elem);
     }
 
+    /// Adds an element of a set that gets its elements in this way only; EEXIST if it or one of its ends is there.
+    pub fn add_new_elem(&mut self, set: &Name, elem: &Elem<'_>) {
+        self.elem(Op::Add(*set), msg::NEWSETELEM, CREATE | EXCL, set, elem);
+    }
+
     /// Deletes an element; ENOENT if it is not there.
     pub fn delete_elem(&mut self, set: &Name, elem: &Elem<'_>) {
         self.elem(Op::Delete(*set), msg::DELSETELEM, 0, set, elem);
@@ -385,8 +398,9 @@ impl Txn {
             self.elems =
                 Some(OpenElems { op, message, content: ElemMsg::open(&mut self.buf, &self.table, set) });
         }
+        let counts = self.counters && kind == msg::NEWSETELEM && elem.timeout != Timeout::None;
         if let Some(open) = &self.elems {
-            open.content.push(&mut self.buf, elem);
+            open.content.push(&mut self.buf, elem, counts);
         }
     }
 

@@ -196,7 +196,15 @@ impl Tail {
     fn turn_over(&mut self, i: usize) {
         let Some(name) = self.names.get(i) else { return };
         let path = name.path.clone();
-        let Some(facts) = name.head.as_ref().and_then(|h| h.facts().ok()) else { return };
+        let Some(facts) = name.head.as_ref().and_then(|h| h.facts().ok()) else {
+            // Not even that can be asked of it (a server that forgot it): nothing more will come of it.
+            let lost = self.names.get_mut(i).and_then(|name| {
+                (name.turning, name.check) = (false, true);
+                name.head.take()
+            });
+            lost.into_iter().for_each(|reader| self.release(reader));
+            return;
+        };
         let found = self.settled(|t| {
             let next = rotate::next(&path, facts.id, facts.mtime, &|id| t.held(id));
             let file = next.as_ref().unwrap_or(&path);

@@ -190,6 +190,12 @@ impl Reader {
         if self.before(self.offset) != Some(self.tail) {
             return Ok(Step::Changed { shrunk: false });
         }
+        // A hole is as long as its maker likes, and has no newline in it.
+        if let Ok(data) = lseek(&self.file, self.scan.try_into().unwrap_or(i64::MAX), Whence::SeekData) {
+            self.scan = u64::try_from(data).unwrap_or(0).max(self.scan);
+        } else {
+            self.scan = self.facts()?.size.max(self.scan);
+        }
         let n = self.file.read_at(buffer, self.scan)?;
         let Some(i) = memchr(b'\n', buffer.get(..n).unwrap_or(&[])) else {
             self.scan += n as u64;

@@ -91,9 +91,13 @@ fn command(args: &Args, words: &[String], run: u64) -> Result<Command> {
     Ok(command)
 }
 
+/// Runs it, and repeats what it complained of if it failed.
 fn succeed(command: &mut Command) -> Result<()> {
-    let status = command.status()?;
-    if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}").into()) }
+    let output = command.stderr(Stdio::piped()).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr)).into())
 }
 
 /// User and system time of all children that have ended, in microseconds.
