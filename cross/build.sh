@@ -32,6 +32,8 @@ flags=(
     # musl does not apply RELRO to a static program: it would only cost a page.
     "-Clink-arg=-Wl,--gc-sections,--build-id=none,-z,norelro,-z,noseparate-code"
     "-Clink-arg=-Wl,--no-eh-frame-hdr,-T,$root/cross/discard.ld"
+    # No panic is told of, and nothing prints the insides of a value.
+    -Zlocation-detail=none -Zfmt-debug=none
     "--remap-path-prefix=$root=/mef" "--remap-path-prefix=$out=/target"
     "--remap-path-prefix=$("$rustc" --print sysroot)=/rust"
 )
