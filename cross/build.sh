@@ -31,7 +31,7 @@ flags=(
     # The archives call each other: one group, at the end of the line.
     -Clink-arg=-L"$sysroot/lib"
     -Clink-arg=-Wl,--start-group,-lnftnl,-lmnl,-lc,--end-group
-    -Clink-arg=-Wl,--build-id=none,--gc-sections
+    -Clink-arg=-Wl,--build-id=none,--gc-sections,-z,noseparate-code
     --remap-path-prefix="$root"=/mef --remap-path-prefix="$out"=/target
     --remap-path-prefix="$("$rustc" --print sysroot)"=/rust
 )
