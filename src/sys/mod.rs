@@ -9,3 +9,4 @@ pub mod nlattr;
 pub mod random;
 pub mod sweep;
 pub mod syslog;
+pub mod trim;
