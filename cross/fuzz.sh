@@ -15,7 +15,8 @@ else
     source "$root/cross/toolchain.sh"
     find_toolchain x86_64-unknown-linux-musl
     have_packages "fuzzing" g++
-    export PATH=$(dirname "$cargo"):$PATH RUSTC_BOOTSTRAP=1
+    PATH=$(dirname "$cargo"):$PATH
+    export PATH RUSTC_BOOTSTRAP=1
     toolchain=()
 fi
 tools=$out/tools

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034,SC2154
 # What all the build scripts share. To be sourced by bash, not run.
 set -euo pipefail
 export LC_ALL=C
@@ -25,7 +26,7 @@ try() {
 }
 
 # words FILE: its words, without the comments.
-words() { sed 's/#.*//' "$1" | tr -s ' \t' '\n\n' | sed '/^$/d'; }
+words() { awk '{ sub(/#.*/, ""); for (i = 1; i <= NF; i++) print $i }' "$1"; }
 
 # missing PACKAGE...: those of the Debian packages that are not installed.
 missing() {
@@ -48,8 +49,6 @@ have_packages() {
     install_packages "${wanted[@]}" || die "apt-get could not install ${wanted[*]} (see $(log apt))"
 }
 
-# Package lists that are missing or older than the mirror show in a package that cannot be
-# installed: only then are they fetched anew.
 install_packages() (
     # Debian starts a service when its package is installed. Ours are for tests, in namespaces
     # of their own: for as long as this takes, policy-rc.d forbids to start any.
@@ -60,10 +59,14 @@ install_packages() (
         chmod 755 "$policy"
     fi
     export DEBIAN_FRONTEND=noninteractive
-    apt_install "$@" && exit 0
-    try apt-get -qq -o DPkg::Lock::Timeout=300 update >&2 || exit 1
+    # An image's package lists are missing, or name an old compiler. Once an hour is enough.
+    if [ -z "$(find "$out/log/apt-update" -mmin -60 2>/dev/null)" ]; then
+        apt_update || say "going on with the package lists that are there"
+    fi
     try apt_install "$@"
 )
+
+apt_update() { try apt-get -qq -o DPkg::Lock::Timeout=300 update >"$(log apt-update)" 2>&1; }
 
 apt_install() {
     apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 \
@@ -78,7 +81,6 @@ target() {
     local line
     line=$(awk -v name="$1" '$1 == name' "$root/cross/targets")
     [ -n "$line" ] || die "no target '$1' in cross/targets"
-    # shellcheck disable=SC2034
     read -r name triple debian_arch linker cc _ <<<"$line"
     sysroot=$out/sysroot/$triple
 }

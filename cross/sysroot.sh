@@ -22,7 +22,7 @@ configure_apt() {
     local uri
     uri=$(mirror)
     if [ -z "$uri" ] && [ "$(id -u)" = 0 ]; then
-        try apt-get -qq update >&2 || die "apt-get update failed"
+        apt_update || die "apt-get update failed (see $(log apt-update))"
         uri=$(mirror)
     fi
     [ -n "$uri" ] || die "apt does not know a Debian mirror. Run as root: apt-get update"
@@ -63,7 +63,14 @@ unpack_libraries() {
         dpkg -x "$deb" "$apt/unpacked"
         basename "$deb" >>"$new/lib/SOURCES"
     done
-    find "$apt/unpacked" \( -name libmnl.a -o -name libnftnl.a \) -exec cp -t "$new/lib" {} +
+    find "$apt/unpacked" -name libmnl.a -exec cp -t "$new/lib" {} +
+    # cargo names libmnl before libnftnl, which calls it: so libnftnl.a gets a copy of its objects.
+    ar -M <<END
+create $new/lib/libnftnl.a
+addlib $(find "$apt/unpacked" -name libnftnl.a)
+addlib $new/lib/libmnl.a
+save
+END
     rm -rf "$apt"
 }
 

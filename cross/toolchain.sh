@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034,SC2154
 # Finds a Rust toolchain that can build for a target. To be sourced after lib.sh.
 #
 # A toolchain is usable if it has the source of the standard library, which is then built for
@@ -20,7 +21,7 @@ how() {
 # consider DIRECTORY TRIPLE: takes the toolchain in that directory if it will do.
 consider() {
     local version
-    [ -x "$1/rustc" ] && [ -x "$1/cargo" ] || { why+="  $1: no rustc and cargo there"$'\n'; return 1; }
+    { [ -x "$1/rustc" ] && [ -x "$1/cargo" ]; } || { why+="  $1: no rustc and cargo there"$'\n'; return 1; }
     version=$("$1/rustc" --version 2>/dev/null | cut -d ' ' -f 2) || version=
     [ -n "$version" ] || { why+="  $1/rustc does not run"$'\n'; return 1; }
     at_least "${version%%-*}" "$oldest_rustc" ||

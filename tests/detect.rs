@@ -1,9 +1,12 @@
 //! The service rules that ship: their own examples, whole sessions, and hostile text.
 
+#[cfg(test)]
 #[path = "detect/conf.rs"]
 mod conf;
+#[cfg(test)]
 #[path = "detect/hostile.rs"]
 mod hostile;
+#[cfg(test)]
 #[path = "detect/sessions.rs"]
 mod sessions;
 

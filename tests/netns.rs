@@ -5,13 +5,19 @@ mod common;
 
 use common::{Net, Peer, wait_until};
 use ipnet::IpNet;
-use mef::firewall::conntrack::{Killed, kill, kill_ports};
+use mef::base::range::Range;
+use mef::firewall::conntrack::{Killed, kill};
+use mef::firewall::guard::Scope;
 use mef::sys::host::Protected;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
-fn nets(text: &str) -> Vec<IpNet> {
-    text.split_whitespace().map(|t| t.parse().unwrap()).collect()
+fn nets(text: &str) -> Vec<Range> {
+    text.split_whitespace().map(|t| Range::from(t.parse::<IpNet>().unwrap())).collect()
+}
+
+fn one(addr: impl Into<IpAddr>) -> [Range; 1] {
+    [Range::from(addr.into())]
 }
 
 /// Both ends of a connection: ours and the peer's.
@@ -54,13 +60,13 @@ fn an_established_connection_dies_with_its_ban_and_others_live() {
     let mut other = connect(&net, &good, any4(), good.host4.into());
     assert!(alive(&mut banned) && alive(&mut other), "both talk before the ban");
 
-    let killed = kill(&[IpNet::from(IpAddr::V4(bad.v4))]).unwrap();
+    let killed = kill(&one(bad.v4), &Scope::ALL).unwrap();
     assert_eq!(killed, Killed { entries: 1, sockets: 1, ..Killed::default() });
     assert!(!alive(&mut banned), "ours is closed at once");
     assert!(alive(&mut other));
     let left = tracked();
     assert!(left.iter().any(|l| l.contains(&format!("src={} ", good.v4))), "{left:#?}");
-    assert_eq!(kill(&[IpNet::from(IpAddr::V4(bad.v4))]).unwrap().sockets, 0, "twice is no error");
+    assert_eq!(kill(&one(bad.v4), &Scope::ALL).unwrap().sockets, 0, "twice is no error");
 }
 
 #[test]
@@ -74,10 +80,10 @@ fn ipv6_prefixes_and_mapped_peers() {
     let mut other6 = connect(&net, &b, any6, b.host6.into());
     let mut other4 = connect(&net, &b, any6, b.host4.into());
 
-    let killed = kill(&nets("2001:db8:0:0::/64")).unwrap();
+    let killed = kill(&nets("2001:db8:0:0::/64"), &Scope::ALL).unwrap();
     assert_eq!((killed.entries, killed.sockets), (1, 1));
     assert!(!alive(&mut by_v6) && alive(&mut mapped));
-    let killed = kill(&nets("192.0.2.0/24")).unwrap();
+    let killed = kill(&nets("192.0.2.0/24"), &Scope::ALL).unwrap();
     assert_eq!((killed.entries, killed.sockets), (1, 1));
     assert!(!alive(&mut mapped));
     assert!(alive(&mut other6) && alive(&mut other4));
@@ -91,7 +97,7 @@ fn a_single_ipv6_address_is_not_everybody_else() {
     let any6: SocketAddr = "[::]:0".parse().unwrap();
     let mut banned = connect(&net, &a, any6, a.host6.into());
     let mut other = connect(&net, &b, any6, b.host6.into());
-    let killed = kill(&[IpNet::from(IpAddr::V6(a.v6))]).unwrap();
+    let killed = kill(&one(a.v6), &Scope::ALL).unwrap();
     assert_eq!((killed.entries, killed.sockets), (1, 1));
     assert!(!alive(&mut banned) && alive(&mut other));
 }
@@ -104,7 +110,7 @@ fn connections_that_we_opened_die_too() {
     let listener = net.within(&peer.ns, |_| TcpListener::bind(any4()).unwrap());
     let ours = TcpStream::connect((peer.v4, listener.local_addr().unwrap().port())).unwrap();
     let (theirs, _) = listener.accept().unwrap();
-    let killed = kill(&[IpNet::from(IpAddr::V4(peer.v4))]).unwrap();
+    let killed = kill(&one(peer.v4), &Scope::ALL).unwrap();
     assert_eq!((killed.entries, killed.sockets), (1, 1));
     assert!(!alive(&mut (ours, theirs)));
 }
@@ -117,7 +123,7 @@ fn a_ban_of_ports_leaves_the_other_ports_alone() {
     let mut first = connect(&net, &peer, any4(), peer.host4.into());
     let mut second = connect(&net, &peer, any4(), peer.host4.into());
     let port = first.0.local_addr().unwrap().port();
-    let killed = kill_ports(&[IpNet::from(IpAddr::V4(peer.v4))], &[(port, port)]).unwrap();
+    let killed = kill(&one(peer.v4), &Scope::new(vec![(port, port)], true, true)).unwrap();
     assert_eq!((killed.entries, killed.sockets), (1, 1));
     assert!(!alive(&mut first) && alive(&mut second));
 }
@@ -147,18 +153,18 @@ fn out_of_ten_thousand_entries_only_the_banned_go() {
     wait_until("10,000 entries", || of("src=10.1.") == 5000 && of("src=10.2.") == 5000);
 
     // One address: found by itself, and by the kernel's filter where the table is crowded.
-    assert_eq!(kill(&nets("10.1.0.7/32")).unwrap().entries, 1);
+    assert_eq!(kill(&nets("10.1.0.7/32"), &Scope::ALL).unwrap().entries, 1);
     assert_eq!((of("src=10.1."), of("src=10.2.")), (4999, 5000));
     // Every other address by itself, unsorted.
-    let half: Vec<IpNet> = (0..5000u16)
+    let half: Vec<Range> = (0..5000u16)
         .rev()
         .filter(|i| i % 2 == 0)
-        .map(|i| IpNet::from(IpAddr::V4(Ipv4Addr::new(10, 1, i.to_be_bytes()[0], i.to_be_bytes()[1]))))
+        .map(|i| Range::from(IpAddr::V4(Ipv4Addr::new(10, 1, i.to_be_bytes()[0], i.to_be_bytes()[1]))))
         .collect();
-    assert_eq!(kill(&half).unwrap().entries, 2500);
+    assert_eq!(kill(&half, &Scope::ALL).unwrap().entries, 2500);
     assert_eq!((of("src=10.1."), of("src=10.2.")), (2499, 5000));
     // What is left as a network.
-    assert_eq!(kill(&nets("10.1.0.0/16 192.0.2.99/32")).unwrap().entries, 2499);
+    assert_eq!(kill(&nets("10.1.0.0/16 192.0.2.99/32"), &Scope::ALL).unwrap().entries, 2499);
     assert_eq!((of("src=10.1."), of("src=10.2.")), (0, 5000));
 }
 
@@ -173,16 +179,31 @@ fn entries_of_another_zone_are_found() {
     ));
     net.within(&peer.ns, |_| UdpSocket::bind(any4()).unwrap().send_to(b"x", (peer.host4, 9)).unwrap());
     wait_until("an entry", || tracked().iter().any(|l| l.contains("zone=7")));
-    assert_eq!(kill(&[IpNet::from(IpAddr::V4(peer.v4))]).unwrap().entries, 1);
+    assert_eq!(kill(&one(peer.v4), &Scope::ALL).unwrap().entries, 1);
     assert!(!tracked().iter().any(|l| l.contains("zone=7")));
 }
 
 #[test]
 fn nothing_to_kill_is_no_error() {
     let _net = Net::new();
-    let killed = kill(&nets("192.0.2.1/32 2001:db8::/32")).unwrap();
+    let killed = kill(&nets("192.0.2.1/32 2001:db8::/32"), &Scope::ALL).unwrap();
     assert_eq!((killed.entries, killed.sockets), (0, 0));
-    assert_eq!(kill(&[]).unwrap(), Killed::default());
+    assert_eq!(kill(&[], &Scope::ALL).unwrap(), Killed::default());
+}
+
+#[test]
+fn a_hundred_thousand_targets_at_once() {
+    let mut net = Net::new();
+    net.track();
+    let peer = net.peer();
+    flood(&net, &peer, [10, 3], 300);
+    let of = |prefix: &str| tracked().iter().filter(|l| l.contains(prefix)).count();
+    wait_until("300 entries", || of("src=10.3.") == 300);
+    // 10.3.0.1, 10.3.0.3, ... and as many that have no connection.
+    let odd = |i: u32| Range::from(IpAddr::V4(Ipv4Addr::from(0x0a03_0001 + 2 * i)));
+    let targets: Vec<Range> = (0..100_000).map(odd).collect();
+    assert_eq!(kill(&targets, &Scope::ALL).unwrap().entries, 150);
+    assert_eq!(of("src=10.3."), 150);
 }
 
 #[test]
@@ -193,7 +214,7 @@ fn own_addresses_and_gateways_are_protected() {
     net.ip(&format!("-6 route add default via {}", first.v6));
     net.ip(&format!("route add 10.0.0.0/8 via {}", second.v4));
     let host = Protected::read();
-    let why = |addr: IpAddr| host.why(&IpNet::from(addr));
+    let why = |addr: IpAddr| host.why(&Range::from(addr));
     for own in [IpAddr::V4(first.host4), second.host4.into(), first.host6.into(), second.host6.into()] {
         assert_eq!(why(own), Some("this host's own address"), "{own}");
     }

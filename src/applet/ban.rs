@@ -2,23 +2,21 @@
 //! `mef ban`: works without a daemon and on a host where nothing was set up.
 
 use super::target::{self, Safety};
-use super::{Error, Output, parse, settings};
+use super::{Error, Output, STDIN, parse, settings};
 use crate::base::clock::{Span, Wall};
 use crate::base::json::Object;
 use crate::base::range::Range;
 use crate::config::{Ports, Settings, span, written};
+use crate::daemon::lists::allowed;
 use crate::enforce::{Enforcer, journal, options};
 use crate::firewall::guard::{Ban, Guard, Made, Scope};
 use argh::FromArgs;
-use std::io::BufRead as _;
 use std::time::Duration;
 
 /// Bans made at once when they come from standard input.
 const BATCH: usize = 512;
 /// Longest wait for another process that writes the journal.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Longest line of standard input, bytes.
-const LINE_MAX: u64 = 4096;
 
 /// Ban addresses, networks or ranges, in the kernel, at once.
 #[derive(FromArgs)]
@@ -73,7 +71,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     let settings = settings(args.config.as_deref(), output);
     let mut session = Session::open(&args, time, &scope, &settings, output)?;
     for text in &args.addresses {
-        if text == "-" {
+        if text == STDIN {
             session.read_stdin(output)?;
         } else {
             session.take(text, "", output)?;
@@ -89,6 +87,7 @@ struct Session<'a> {
     args: &'a Args,
     time: Span,
     scope: &'a Scope,
+    settings: &'a Settings,
     enforcer: Enforcer,
     made: Made,
     safety: Safety,
@@ -104,12 +103,17 @@ impl<'a> Session<'a> {
         args: &'a Args,
         time: Span,
         scope: &'a Scope,
-        settings: &Settings,
+        settings: &'a Settings,
         output: &mut Output<'_>,
     ) -> Result<Session<'a>, Error> {
         let failed = |e| Error::Failed(format!("{e}"));
         let mut guard = Guard::open(options(settings)).map_err(failed)?;
         let made = guard.ensure().map_err(failed)?;
+        let fresh = guard.take_fresh();
+        if fresh {
+            // Whoever makes the table fills it.
+            guard.set_allowed(&mut allowed(settings)).map_err(failed)?;
+        }
         let safety = Safety::read(&mut guard).map_err(failed)?;
         let now = crate::sys::clock::now().wall;
         let journal = match journal(settings, now, PATIENCE) {
@@ -122,28 +126,30 @@ impl<'a> Session<'a> {
                 None
             }
         };
-        let enforcer = Enforcer::new(guard, journal, settings.kill_connections);
+        let mut enforcer = Enforcer::new(guard, journal, settings.kill_connections);
+        if fresh && let Err(e) = enforcer.restore(now, &mut |note| output.note(note)) {
+            output.note(&e);
+        }
         let batch = Vec::new();
-        Ok(Session { args, time, scope, enforcer, made, safety, now, batch, counted: 0, counting: false })
+        Ok(Session {
+            args,
+            time,
+            scope,
+            settings,
+            enforcer,
+            made,
+            safety,
+            now,
+            batch,
+            counted: 0,
+            counting: false,
+        })
     }
 
     fn read_stdin(&mut self, output: &mut Output<'_>) -> Result<(), Error> {
         self.counting = true;
         let mut stdin = std::io::stdin().lock();
-        let mut line = Vec::new();
-        for number in 1u64.. {
-            line.clear();
-            let got = std::io::Read::take(&mut stdin, LINE_MAX).read_until(b'\n', &mut line);
-            if got.map_err(|e| Error::Failed(format!("standard input: {e}")))? == 0 {
-                break;
-            }
-            let text = String::from_utf8_lossy(&line);
-            let text = text.split(['#', ';']).next().unwrap_or("").trim();
-            if !text.is_empty() {
-                self.take(text, &format!("standard input, line {number}: "), output)?;
-            }
-        }
-        Ok(())
+        target::each_line(&mut stdin, output, &mut |text, place, output| self.take(text, place, output))
     }
 
     /// Takes one address in; a wrong one is told and passed over.
@@ -172,6 +178,14 @@ impl<'a> Session<'a> {
             &mut |at, result| failed.extend(result.err().map(|e| (at, e.to_string()))),
             &mut |note| notes.push(note.to_string()),
         );
+        if self.enforcer.guard().take_fresh() {
+            if let Err(e) = self.enforcer.guard().set_allowed(&mut allowed(self.settings)) {
+                notes.push(e.to_string());
+            }
+            if let Err(e) = self.enforcer.restore(self.now, &mut |note| notes.push(note.to_string())) {
+                notes.push(e.to_string());
+            }
+        }
         for (at, range) in self.batch.iter().enumerate() {
             match failed.iter().find(|(i, _)| *i == at) {
                 Some((_, why)) => output.problem(&format_args!("{range}: {why}")),

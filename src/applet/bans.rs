@@ -3,7 +3,6 @@
 
 use super::{Error, Output, parse, settings};
 use crate::base::json::Object;
-use crate::config::written;
 use crate::enforce::options;
 use crate::firewall::guard::{Entry, Guard};
 use argh::FromArgs;
@@ -78,9 +77,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
 }
 
 fn row(e: &Entry<'_>) -> [String; COLUMNS] {
-    let time = |secs: Option<u64>, never: &str| {
-        secs.map_or(never.to_owned(), |s| written(u32::try_from(s).unwrap_or(u32::MAX)))
-    };
+    let time = |secs: Option<u64>, never: &str| secs.map_or(never.to_owned(), about);
     let number = |n: Option<u64>| n.map_or("-".to_owned(), |n| n.to_string());
     // What stands in the kernel was perhaps put there by somebody else.
     let text = |text: &str| if text.is_empty() { "-".to_owned() } else { text.escape_debug().to_string() };
@@ -94,6 +91,20 @@ fn row(e: &Entry<'_>) -> [String; COLUMNS] {
         e.scope.to_string(),
         text(e.reason),
     ]
+}
+
+/// A time for people: its two largest units.
+fn about(secs: u64) -> String {
+    let parts = [(secs / 86_400, "d"), (secs / 3600 % 24, "h"), (secs / 60 % 60, "m"), (secs % 60, "s")];
+    let first = parts.iter().position(|(n, _)| *n > 0).unwrap_or(parts.len() - 1);
+    let shown: Vec<String> = parts
+        .iter()
+        .skip(first)
+        .take(2)
+        .filter(|(n, _)| *n > 0 || secs == 0)
+        .map(|(n, unit)| n.to_string() + unit)
+        .collect();
+    shown.join(" ")
 }
 
 fn widen(widths: &mut [usize; COLUMNS], row: &[String; COLUMNS]) {
@@ -125,4 +136,27 @@ fn json(e: &Entry<'_>, now: u64) -> String {
         .text("ports", e.scope.to_string().as_str())
         .text("reason", some(e.reason))
         .finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_in_their_two_largest_units() {
+        let cases = [
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (3598, "59m 58s"),
+            (3600, "1h"),
+            (3605, "1h"),
+            (90_061, "1d 1h"),
+            (86_400, "1d"),
+            (u64::from(u32::MAX), "49710d 6h"),
+        ];
+        for (secs, want) in cases {
+            assert_eq!(about(secs), want);
+        }
+    }
 }

@@ -1,4 +1,3 @@
-#![allow(clippy::print_stderr, reason = "this module is where messages meet the terminal")]
 #![forbid(unsafe_code)]
 //! The command surface: one table from which dispatch and `--help` are made. An applet parses its arguments
 //! and calls the library; it has no logic of its own.
@@ -6,7 +5,10 @@
 mod ban;
 mod bans;
 mod check;
+mod daemon;
+mod selftest;
 mod target;
+mod test;
 mod unban;
 mod version;
 
@@ -26,6 +28,8 @@ const APPLETS: &[Applet] = &[
     Applet { name: "ban", about: "ban addresses, networks or ranges", run: ban::run },
     Applet { name: "unban", about: "end bans", run: unban::run },
     Applet { name: "bans", about: "list the bans in force", run: bans::run },
+    Applet { name: "daemon", about: "watch the logs and ban who abuses a service", run: daemon::run },
+    Applet { name: "test", about: "run a service rule over a log and show what it would do", run: test::run },
     Applet { name: "check", about: "check configuration and service rules", run: check::run },
     Applet { name: "version", about: "show version and licence", run: version::run },
 ];
@@ -61,13 +65,19 @@ impl Output<'_> {
     fn problem(&mut self, text: &dyn std::fmt::Display) {
         self.problems += 1;
         let _ = self.out.flush();
-        eprintln!("mef: {text}");
+        say(text);
     }
 
     /// Tells something on standard error that is no failure.
     fn note(&mut self, text: &dyn std::fmt::Display) {
         let _ = self.out.flush();
-        eprintln!("mef: {text}");
+        say(text);
+    }
+
+    /// Shows text that is complete in itself on standard error.
+    fn raw(&mut self, text: &str) {
+        let _ = self.out.flush();
+        let _ = io::stderr().write_all(text.as_bytes());
     }
 
     /// Status 1 if anything was told.
@@ -103,8 +113,13 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// One message on standard error. Nobody may be reading it any more: that is no reason to die, as `eprintln` would.
+fn say(text: &dyn std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "mef: {text}");
+}
+
 fn fail(status: u8, text: &str) -> ExitCode {
-    eprintln!("mef: {text}");
+    say(&text);
     ExitCode::from(status)
 }
 
@@ -116,6 +131,7 @@ fn dispatch(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     }
     match rest.split_first() {
         None => Err(Error::Usage(help())),
+        Some((&"help", [name, ..])) if find(name).is_some() => dispatch(&["mef", name, "--help"], output),
         Some((&("help" | "--help" | "-h"), _)) => Err(Error::Help(help())),
         Some((&("--version" | "-V"), _)) => version::run(&[], output),
         Some((name, rest)) => match find(name) {
@@ -150,9 +166,16 @@ fn help() -> String {
     text
 }
 
+/// What stands for `-` among the arguments: standard input.
+const STDIN: &str = "/dev/stdin";
+
 /// Reads a command's arguments.
 fn parse<T: FromArgs>(name: &str, args: &[&str]) -> Result<T, Error> {
-    T::from_args(&["mef", name], args).map_err(|early| match early.status {
+    // Alone, `-` is standard input; argh takes everything with a dash for an option. Behind `--reason` it is a text.
+    let before = std::iter::once(&"").chain(args);
+    let stdin = |(&before, &arg)| if arg == "-" && before != "--reason" { STDIN } else { arg };
+    let args: Vec<&str> = before.zip(args).map(stdin).collect();
+    T::from_args(&["mef", name], &args).map_err(|early| match early.status {
         Ok(()) => Error::Help(early.output),
         Err(()) => Error::Usage(early.output),
     })

@@ -1,10 +1,12 @@
 #![forbid(unsafe_code)]
 //! Who is meant by an argument of `ban`, `unban` and their like, and whether banning them is safe.
 
+use super::{Error, Output};
 use crate::base::net::{canonical, offender};
 use crate::base::range::Range;
 use crate::firewall::guard::{Failure, Guard};
 use crate::sys::host::Protected;
+use std::io::{BufRead, Read};
 use std::net::IpAddr;
 
 /// Reads an address, a CIDR or a range. A plain IPv6 address stands for its prefix, as everywhere in mef; with
@@ -28,6 +30,39 @@ pub(super) fn read(text: &str, ipv6_prefix: u8) -> Result<Range, String> {
     }
 }
 
+/// Longest line of standard input that is read, bytes.
+const LINE_MAX: u64 = 4096;
+
+/// Gives every address on the lines of `input` to `take`, with its place for messages. Comments begin with `#` or `;`. Of
+/// a line that is too long nothing is taken: its end might look like an address.
+pub(super) fn each_line(
+    input: &mut dyn BufRead,
+    output: &mut Output<'_>,
+    take: &mut dyn FnMut(&str, &str, &mut Output<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let failed = |e| Error::Failed(format!("standard input: {e}"));
+    let mut line = Vec::new();
+    for number in 1u64.. {
+        line.clear();
+        if Read::take(&mut *input, LINE_MAX).read_until(b'\n', &mut line).map_err(failed)? == 0 {
+            break;
+        }
+        let cut = line.len() as u64 == LINE_MAX && !line.ends_with(b"\n");
+        if cut {
+            input.skip_until(b'\n').map_err(failed)?;
+        }
+        let whole = String::from_utf8_lossy(&line);
+        let text = whole.split(['#', ';']).next().unwrap_or("");
+        let place = format!("standard input, line {number}: ");
+        if cut && text.len() == whole.len() {
+            output.problem(&format_args!("{place}longer than {LINE_MAX} bytes"));
+        } else if !text.trim().is_empty() {
+            take(text.trim(), &place, output)?;
+        }
+    }
+    Ok(())
+}
+
 /// Whom a ban would lock out.
 pub(super) struct Safety {
     protected: Protected,
@@ -44,13 +79,52 @@ impl Safety {
         if self.allowed.iter().any(|a| a.meets(range)) {
             return Some("on the allow list");
         }
-        range.nets().find_map(|net| self.protected.why(&net))
+        self.protected.why(range)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_give_their_addresses_and_nothing_else() {
+        let long = "x".repeat(4095);
+        let cases: &[(&str, String, &[&str], u32)] = &[
+            ("empty", String::new(), &[], 0),
+            ("last line without newline", "192.0.2.1\n192.0.2.2".into(), &["192.0.2.1", "192.0.2.2"], 0),
+            (
+                "blanks and comments",
+                " 192.0.2.1\t# x\r\n;y\n\n192.0.2.2;\n".into(),
+                &["192.0.2.1", "192.0.2.2"],
+                0,
+            ),
+            ("the end of a long comment", format!("#{long}192.0.2.9\n192.0.2.1\n"), &["192.0.2.1"], 0),
+            (
+                "a long comment behind",
+                format!("192.0.2.1 #{long}192.0.2.9\n192.0.2.2"),
+                &["192.0.2.1", "192.0.2.2"],
+                0,
+            ),
+            ("the end of a long line", format!("x{long}192.0.2.9\n192.0.2.1\n"), &["192.0.2.1"], 1),
+            ("a long last line", format!("{long}{long}192.0.2.9"), &[], 1),
+        ];
+        for (name, input, want, problems) in cases {
+            let mut sink = Vec::new();
+            let mut output = Output { out: &mut sink, problems: 0 };
+            let mut got = Vec::new();
+            let result = each_line(&mut input.as_bytes(), &mut output, &mut |text, _, _| {
+                got.push(text.to_owned());
+                Ok(())
+            });
+            assert!(result.is_ok(), "{name}");
+            assert_eq!(
+                (got, output.problems),
+                (want.iter().map(ToString::to_string).collect(), *problems),
+                "{name}"
+            );
+        }
+    }
 
     #[test]
     fn arguments_are_addresses_networks_and_ranges() {

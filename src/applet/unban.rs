@@ -1,11 +1,10 @@
 #![forbid(unsafe_code)]
 //! `mef unban`: ends bans, whoever made them.
 
-use super::{Error, Output, parse, settings, target};
+use super::{Error, Output, STDIN, parse, settings, target};
 use crate::enforce::{Enforcer, journal, options};
 use crate::firewall::guard::Guard;
 use argh::FromArgs;
-use std::io::BufRead as _;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -62,12 +61,12 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
             if args.permanent { "" } else { " but the permanent ones" }
         )?;
     }
-    let mut end = |text: &str, output: &mut Output<'_>| -> Result<(), Error> {
+    let mut end = |text: &str, place: &str, output: &mut Output<'_>| -> Result<(), Error> {
         match target::read(text, prefix) {
-            Err(what) => output.problem(&what),
+            Err(what) => output.problem(&format_args!("{place}{what}")),
             Ok(range) => {
                 match enforcer.unban(now, &range, &mut |n| notes.push(n.to_string())).map_err(failed)? {
-                    0 => output.problem(&format_args!("{range} was not banned")),
+                    0 => output.problem(&format_args!("{place}{range} was not banned")),
                     _ => writeln!(output.out, "unbanned {range}")?,
                 }
             }
@@ -75,16 +74,10 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
         Ok(())
     };
     for text in &args.addresses {
-        if text == "-" {
-            for line in std::io::stdin().lock().lines() {
-                let line = line.map_err(|e| Error::Failed(format!("standard input: {e}")))?;
-                let text = line.split(['#', ';']).next().unwrap_or("").trim();
-                if !text.is_empty() {
-                    end(text, output)?;
-                }
-            }
+        if text == STDIN {
+            target::each_line(&mut std::io::stdin().lock(), output, &mut end)?;
         } else {
-            end(text, output)?;
+            end(text, "", output)?;
         }
     }
     if let Err(e) = enforcer.save(now, false) {

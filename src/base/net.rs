@@ -51,15 +51,6 @@ pub fn offender(addr: IpAddr, ipv6_prefix: u8) -> IpNet {
     }
 }
 
-/// Without host bits; a part of ::ffff:0:0/96 is the IPv4 network that it means.
-#[must_use]
-pub fn plain(net: IpNet) -> IpNet {
-    match (canonical(net.addr()), net) {
-        (v4 @ IpAddr::V4(_), IpNet::V6(n)) if n.prefix_len() >= 96 => prefix(v4, n.prefix_len() - 96),
-        _ => net.trunc(),
-    }
-}
-
 /// Shows a network the way people write it: a single address without `/32` or `/128`.
 pub fn write_net(f: &mut impl std::fmt::Write, net: IpNet) -> std::fmt::Result {
     if net.prefix_len() == net.max_prefix_len() { write!(f, "{}", net.addr()) } else { write!(f, "{net}") }

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! Ranges of addresses of one family as numbers: what interval sets hold and what is cut out of them.
 
+use super::net::canonical;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -111,6 +112,12 @@ impl Range {
         Some(Range { family, first: n, last: n })
     }
 
+    /// A part of ::ffff:0:0/96 is the IPv4 range that it means; everything else stays.
+    #[must_use]
+    pub fn canonical(self) -> Range {
+        Range::new(canonical(self.first()), canonical(self.last())).unwrap_or(self)
+    }
+
     /// IPv4 or IPv6.
     #[must_use]
     pub fn family(&self) -> Family {
@@ -205,6 +212,12 @@ impl From<IpNet> for Range {
             first: number(net.network()),
             last: number(net.broadcast()),
         }
+    }
+}
+
+impl From<IpAddr> for Range {
+    fn from(addr: IpAddr) -> Range {
+        Range { family: Family::of(&addr), first: number(addr), last: number(addr) }
     }
 }
 

@@ -1,1 +1,302 @@
-//! Wires sources, detection, state and firewall into one poll loop.
+#![forbid(unsafe_code)]
+//! `mef daemon`: wires sources, detection and enforcement into one poll loop. Sleeps until a descriptor is
+//! ready or a deadline comes; nothing ticks.
+
+mod judge;
+pub(crate) mod lists;
+mod pidfile;
+mod setup;
+
+use crate::base::clock::{Mono, Now};
+use crate::base::diag::Severity;
+use crate::config::{FileProblem, Loaded, Settings, load};
+use crate::enforce::{Enforcer, journal, options};
+use crate::firewall::guard::Guard;
+use crate::input::tail::{Recent, Tail};
+use crate::input::{Item, Position, Progress, Source as _};
+use crate::state::positions::Positions;
+use crate::sys::banlog::BanLog;
+use crate::sys::poll::{Ready, wait};
+use crate::sys::signal::{Signals, Wish};
+use crate::sys::{clock, syslog};
+use judge::Judge;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Bytes that one turn of the loop reads at most, so that signals are heard under load.
+const BUDGET: usize = 1 << 20;
+/// Longest wait for another process that writes the journal.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// The running daemon.
+struct Daemon {
+    conf: PathBuf,
+    judge: Judge,
+    tail: Tail,
+    signals: Signals,
+    positions: Option<Positions>,
+    /// Seconds between writes to state_dir; `None` = only when it stops.
+    state_sync: Option<u32>,
+    /// When what happened since the last write is to be written.
+    save_at: Option<Mono>,
+    clear_on_stop: bool,
+    _pidfile: pidfile::PidFile,
+}
+
+/// Runs until it is told to stop.
+///
+/// # Errors
+/// Why it could not start, for people; problems of the configuration have then been written to the log.
+pub fn run(conf: &Path, foreground: bool) -> Result<(), String> {
+    let loaded = load(conf, &mut crate::rules::check);
+    // Before the log is set up everything is told on standard error.
+    syslog::install(syslog::Target::Stderr, log::LevelFilter::Info);
+    tell(&loaded.problems);
+    if loaded.failed() {
+        return Err("the configuration has errors; nothing was started (mef check shows them)".into());
+    }
+    // First of all: the table of a daemon that runs must not be touched.
+    let pidfile = pidfile::PidFile::take(Path::new(&loaded.settings.run_dir))?;
+    let mut guard = Guard::open(options(&loaded.settings)).map_err(|e| e.to_string())?;
+    let made = guard.rebuild().map_err(|e| e.to_string())?;
+    if !foreground {
+        nix::unistd::daemon(false, false).map_err(|e| format!("cannot go into the background: {e}"))?;
+    }
+    pidfile.write();
+    let signals = Signals::open().map_err(|e| format!("signals: {e}"))?;
+    install_log(&loaded.settings);
+    if !made.logs && loaded.settings.firewall_log_enabled {
+        log::warn!(
+            "this kernel cannot log dropped packets (nft_log or nft_limit is missing); bans work without"
+        );
+    }
+    let mut daemon = Daemon::start(conf, loaded, guard, signals, pidfile);
+    daemon.go();
+    daemon.stop();
+    Ok(())
+}
+
+impl Daemon {
+    fn start(
+        conf: &Path,
+        loaded: Loaded,
+        mut guard: Guard,
+        signals: Signals,
+        pidfile: pidfile::PidFile,
+    ) -> Daemon {
+        let now = clock::now();
+        let settings = &loaded.settings;
+        // Before any ban: nobody on it is dropped for a moment.
+        let mut allowed = lists::allowed(settings);
+        if let Err(e) = guard.set_allowed(&mut allowed) {
+            log::error!("allow list: {e}");
+        }
+        guard.take_fresh();
+        let mut enforcer = Enforcer::new(guard, open_journal(settings, now), settings.kill_connections);
+        judge::restore(&mut enforcer, now.wall);
+        let mut positions = None;
+        let mut saved: Vec<(PathBuf, Position)> = Vec::new();
+        match Positions::open(Path::new(&settings.state_dir)) {
+            Ok(mut file) => {
+                let each = &mut |path: &[u8], position| saved.push((setup::path(path), position));
+                file.load(each).unwrap_or_else(|e| warn(&e));
+                positions = Some(file);
+            }
+            Err(e) => warn(&e),
+        }
+        let plan = setup::plan(&loaded);
+        let tail = Tail::open(plan.globs, recent(settings), &saved, now);
+        let mut judge = Judge::new(plan.rules, plan.policies, settings, enforcer, allowed);
+        judge.set_ban_log(ban_log(settings));
+        Daemon {
+            conf: conf.to_owned(),
+            judge,
+            tail,
+            signals,
+            positions,
+            state_sync: settings.state_sync,
+            save_at: None,
+            clear_on_stop: settings.clear_bans_on_stop,
+            _pidfile: pidfile,
+        }
+    }
+
+    fn go(&mut self) {
+        // Files are opened by the first look at them.
+        let mut more = self.read(clock::now()) == Progress::More;
+        log::info!(
+            "mef {} watches {} files for {} rules",
+            env!("CARGO_PKG_VERSION"),
+            self.tail.open_files(),
+            self.judge.rules()
+        );
+        loop {
+            let mut ready = [Ready::No; 2];
+            let now = clock::now().mono;
+            let deadline =
+                [more.then_some(now), self.tail.deadline(), self.save_at].into_iter().flatten().min();
+            let fds = [Some(self.signals.as_fd()), self.tail.fd()];
+            if let Err(e) = wait(&fds, &mut ready, deadline) {
+                log::error!("poll: {e}");
+                return;
+            }
+            if ready[0] != Ready::No && !self.obey() {
+                return;
+            }
+            let now = clock::now();
+            let due = |at: Option<Mono>| at.is_some_and(|at| at <= now.mono);
+            if more || ready[1] != Ready::No || due(self.tail.deadline()) {
+                more = self.read(now) == Progress::More;
+            }
+            if due(self.save_at) {
+                self.save(now);
+            }
+        }
+    }
+
+    /// Reads what the sources have, and bans.
+    fn read(&mut self, now: Now) -> Progress {
+        let Daemon { judge, tail, .. } = self;
+        let before = judge.seen();
+        let progress = tail.drain(now, BUDGET, &mut |tags, Item::Block { lines, live }| {
+            judge.block(now, tags.0, lines, live);
+        });
+        judge.commit(now.wall);
+        if let Some(sync) = self.state_sync {
+            // Handed to the system at once: bans survive the daemon, and stay in order with those of commands.
+            judge.flush(now.wall);
+            if judge.seen() != before {
+                self.save_at.get_or_insert(now.mono.after(u64::from(sync) * 1000));
+            }
+        }
+        progress
+    }
+
+    /// Does what the signals ask for; `false` = stop.
+    fn obey(&mut self) -> bool {
+        loop {
+            match self.signals.take() {
+                Ok(None) => return true,
+                Ok(Some(Wish::Stop)) => return false,
+                Ok(Some(Wish::Reload)) => self.reload(),
+                Ok(Some(Wish::Report)) => self.judge.report(),
+                Ok(Some(Wish::Child)) => {}
+                Err(e) => {
+                    log::error!("signals: {e}");
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Takes the new configuration, or keeps everything as it is when that has errors.
+    fn reload(&mut self) {
+        let loaded = load(&self.conf, &mut crate::rules::check);
+        tell(&loaded.problems);
+        if loaded.failed() {
+            log::error!("the configuration has errors: the former one stays in force");
+            return;
+        }
+        let now = clock::now();
+        let settings = &loaded.settings;
+        let plan = setup::plan(&loaded);
+        if let Err(e) =
+            self.judge.reconfigure(now, plan.rules, plan.policies, settings, lists::allowed(settings))
+        {
+            log::error!("{e}: the former configuration stays in force");
+            return;
+        }
+        let mut places = Vec::new();
+        self.tail.positions(&mut |path, position| places.push((path.to_owned(), position)));
+        self.tail = Tail::open(plan.globs, recent(settings), &places, now);
+        install_log(settings);
+        self.judge.set_ban_log(ban_log(settings));
+        self.state_sync = settings.state_sync;
+        self.clear_on_stop = settings.clear_bans_on_stop;
+        self.read(now);
+        log::info!("configuration read: {} files for {} rules", self.tail.open_files(), self.judge.rules());
+    }
+
+    /// Writes positions and journal to state_dir. What fails is told once and tried again at the next time.
+    fn save(&mut self, now: Now) {
+        self.save_at = None;
+        self.judge.save(now.wall);
+        if let Some(file) = &mut self.positions {
+            let mut all = Vec::new();
+            self.tail.positions(&mut |path, position| all.push((path.to_owned(), position)));
+            let bytes = all.iter().map(|(path, position)| (setup::bytes(path), *position));
+            let result = file.store(bytes);
+            self.judge.once(judge::Once::Positions, result.err().as_ref().map(|e| e as _));
+        }
+    }
+
+    fn stop(&mut self) {
+        let now = clock::now();
+        if self.clear_on_stop {
+            self.judge.clear(now.wall);
+        }
+        self.save(now);
+        log::info!(
+            "stopped; {}",
+            if self.clear_on_stop { "all bans were removed" } else { "bans stay in force" }
+        );
+    }
+}
+
+fn warn(text: &dyn std::fmt::Display) {
+    log::warn!("{text}");
+}
+
+fn tell(problems: &[FileProblem]) {
+    for p in problems {
+        for line in p.shown.lines() {
+            match p.problem.severity {
+                Severity::Error => log::error!("{line}"),
+                Severity::Warning => log::warn!("{line}"),
+            }
+        }
+    }
+}
+
+fn open_journal(settings: &Settings, now: Now) -> Option<crate::state::journal::Journal> {
+    match journal(settings, now.wall, PATIENCE) {
+        Ok((journal, told)) => {
+            told.iter().for_each(|e| warn(e));
+            Some(journal)
+        }
+        Err(e) => {
+            log::warn!("{e}; bans are in force until the next reboot");
+            None
+        }
+    }
+}
+
+fn install_log(settings: &Settings) {
+    use crate::config::{LogLevel, LogTo};
+    let target = match settings.log {
+        LogTo::Syslog => syslog::Target::Syslog,
+        LogTo::Stderr => syslog::Target::Stderr,
+        LogTo::Both => syslog::Target::Both,
+    };
+    let level = match settings.log_level {
+        LogLevel::Error => log::LevelFilter::Error,
+        LogLevel::Warn => log::LevelFilter::Warn,
+        LogLevel::Info => log::LevelFilter::Info,
+        LogLevel::Debug => log::LevelFilter::Debug,
+    };
+    syslog::install(target, level);
+}
+
+fn ban_log(settings: &Settings) -> Option<BanLog> {
+    settings.ban_log_enabled.then(|| BanLog::open(Path::new(&settings.ban_log_path)))
+}
+
+fn recent(settings: &Settings) -> Recent {
+    let limit = usize::try_from(settings.file_recent_limit).unwrap_or(usize::MAX);
+    // 0 says: no limit.
+    let limit = if limit == 0 { usize::MAX } else { limit };
+    let window =
+        if settings.file_recent_window == 0 { u64::MAX } else { u64::from(settings.file_recent_window) };
+    Recent { limit, window }
+}

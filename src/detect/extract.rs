@@ -4,6 +4,7 @@
 //! Log text is written by attackers. When the patterns of one rule allow a line to be read so that another
 //! address is the sender, the line decides nothing. Must not know headers, rules' names or what a hit leads to.
 
+use super::scan::bit;
 use crate::base::net::parse_addr;
 use crate::pattern::{Captures, Group, Pattern, Scratch};
 use std::net::IpAddr;
@@ -28,15 +29,17 @@ pub(super) struct Sender {
     pub(super) user: Option<Range<usize>>,
 }
 
-/// Judges `text` by the patterns of a rule: the first that matches and has an address decides, if nothing contradicts.
-pub(super) fn sender(fail: &[(Pattern, u8)], text: &[u8], scratch: &mut Scratch) -> Finding {
+/// Judges `text` by those patterns of a rule whose `scan::bit` is in `may` (the others cannot match): the first that
+/// matches and has an address decides, if nothing contradicts.
+pub(super) fn sender(fail: &[(Pattern, u8)], may: u64, text: &[u8], scratch: &mut Scratch) -> Finding {
+    let possible = || fail.iter().enumerate().filter(|&(n, _)| may & bit(n) != 0);
     let mut matched = false;
-    for (i, (pattern, weight)) in fail.iter().enumerate() {
+    for (n, (pattern, weight)) in possible() {
         let Some(found) = pattern.find(text, scratch) else { continue };
         matched = true;
         let Some((ip, addr)) = address(text, &found) else { continue };
         if !only_address(text, &ip) {
-            let others = fail.iter().enumerate().filter(|&(j, _)| j != i).map(|(_, (p, _))| p);
+            let others = possible().filter(|&(other, _)| other != n).map(|(_, (p, _))| p);
             if contradicted(pattern, &found, addr, others, text, scratch) {
                 return Finding::Ambiguous;
             }
@@ -89,6 +92,9 @@ fn only_address(text: &[u8], ip: &Range<usize>) -> bool {
 
 /// Whether a run of the bytes that addresses are made of has three dots or two colons.
 fn like_address(text: &[u8]) -> bool {
+    if memchr::memchr2(b'.', b':', text).is_none() {
+        return false;
+    }
     let (mut dots, mut colons) = (0u32, 0u32);
     for &b in text {
         match b {
@@ -111,7 +117,7 @@ mod tests {
     fn judge(patterns: &[&str], text: &str) -> String {
         let fail: Vec<_> = patterns.iter().map(|p| (Pattern::new(p, false).unwrap(), 1)).collect();
         let mut scratch = Scratch::for_patterns(fail.iter().map(|f| &f.0));
-        match sender(&fail, text.as_bytes(), &mut scratch) {
+        match sender(&fail, u64::MAX, text.as_bytes(), &mut scratch) {
             Finding::Nothing => "nothing".into(),
             Finding::NoAddress => "no address".into(),
             Finding::Ambiguous => "ambiguous".into(),

@@ -12,9 +12,6 @@ const PROGRAM_MAX: usize = 64;
 /// Longest host name that is believed.
 const HOST_MAX: usize = 255;
 
-const MONTHS: [&[u8; 3]; 12] =
-    [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
-const WEEKDAYS: [&[u8; 3]; 7] = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"];
 const FACILITIES: [&[u8]; 14] = [
     b"auth",
     b"authpriv",
@@ -192,7 +189,9 @@ fn message(text: &[u8]) -> &[u8] {
 
 /// A name that a program may have. The characters that end it or could begin a message are not in it.
 fn is_program(word: &[u8]) -> bool {
-    let fits = |&b: &u8| b.is_ascii_alphanumeric() || b"_./-@+()".contains(&b);
+    let fits = |b: &u8| {
+        b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'/' | b'-' | b'@' | b'+' | b'(' | b')')
+    };
     (1..=PROGRAM_MAX).contains(&word.len()) && word.iter().all(fits)
 }
 
@@ -206,25 +205,56 @@ fn is_level(word: &[u8]) -> bool {
 }
 
 /// A decimal number that fits, nothing else around it.
+#[inline]
 fn number(word: &[u8]) -> Option<u32> {
     if word.is_empty() {
         return None;
     }
-    word.iter().try_fold(0u32, |n, b| match b {
-        b'0'..=b'9' => n.checked_mul(10)?.checked_add(u32::from(b - b'0')),
-        _ => None,
+    let mut number = 0u32;
+    for b in word {
+        let digit = b.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number.checked_mul(10)?.checked_add(u32::from(digit))?;
+    }
+    Some(number)
+}
+
+/// The number of a month by its English name.
+fn month(name: &[u8; 3]) -> Option<u8> {
+    Some(match name {
+        b"Jan" => 1,
+        b"Feb" => 2,
+        b"Mar" => 3,
+        b"Apr" => 4,
+        b"May" => 5,
+        b"Jun" => 6,
+        b"Jul" => 7,
+        b"Aug" => 8,
+        b"Sep" => 9,
+        b"Oct" => 10,
+        b"Nov" => 11,
+        b"Dec" => 12,
+        _ => return None,
     })
+}
+
+fn is_weekday(name: &[u8; 3]) -> bool {
+    matches!(name, b"Mon" | b"Tue" | b"Wed" | b"Thu" | b"Fri" | b"Sat" | b"Sun")
 }
 
 /// The part of the line that has not been read.
 struct Text<'a>(&'a [u8]);
 
 impl<'a> Text<'a> {
+    #[inline]
     fn byte(&mut self, want: u8) -> Option<()> {
         let (&first, rest) = self.0.split_first()?;
         (first == want).then(|| self.0 = rest)
     }
 
+    #[inline]
     fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let (head, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
@@ -240,6 +270,7 @@ impl<'a> Text<'a> {
     }
 
     /// Exactly `len` digits.
+    #[inline]
     fn digits(&mut self, len: usize) -> Option<u32> {
         number(self.take(len)?)
     }
@@ -276,18 +307,17 @@ impl<'a> Text<'a> {
     }
 
     fn at_date(&self) -> bool {
-        self.0.first_chunk().is_some_and(|w| MONTHS.contains(&w) || WEEKDAYS.contains(&w))
+        self.0.first_chunk().is_some_and(|word| month(word).is_some() || is_weekday(word))
     }
 
     /// `Nov 22 08:00:01` or `Sun Nov 22 08:00:01 2026`.
     fn dated(&mut self) -> Option<Stamp> {
-        let weekday = self.0.first_chunk().is_some_and(|w| WEEKDAYS.contains(&w));
+        let weekday = self.0.first_chunk().is_some_and(is_weekday);
         if weekday {
             self.take(3)?;
             self.byte(b' ')?;
         }
-        let name = self.take(3)?;
-        let month = u8::try_from(MONTHS.iter().position(|m| m.as_slice() == name)? + 1).ok()?;
+        let month = self.take(3)?.first_chunk().and_then(month)?;
         self.byte(b' ')?;
         let padded = self.byte(b' ').is_some();
         let one_digit = padded || self.0.get(1) == Some(&b' ');

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! Lines in, hits out: candidates, headers, programs, patterns. No I/O, no clock, no firewall.
 //!
-//! Work goes from cheap to dear: literal search over a whole block finds the lines that can matter at all (`scan`);
+//! Work goes from cheap to dear: a search for literals over a whole block finds the lines that can matter (`scan`);
 //! only those get their header parsed (`header`), their program compared and the patterns run (`extract`).
 //! Nothing is allocated after [`Detector::new`].
 
@@ -9,6 +9,8 @@ mod attempts;
 mod extract;
 pub mod header;
 mod scan;
+#[cfg(test)]
+mod tests;
 pub mod tracker;
 
 use crate::pattern::{Pattern, Scratch};
@@ -27,8 +29,8 @@ pub struct Rule {
     pub name: Box<str>,
     /// Who may have written the line. None: the patterns judge whole lines, header and all.
     pub programs: Vec<Program>,
-    /// Patterns of failures, each with an ip group, and what a hit counts for. Weight 0 is a line that accompanies others about the
-    /// same attempt: it counts 1 if the process wrote nothing else about that address.
+    /// Patterns of failures, each with an ip group, and what a hit counts for. Weight 0 is a line that accompanies
+    /// others about the same attempt: it counts 1 if the process wrote nothing else about that address.
     pub fail: Vec<(Pattern, u8)>,
     /// A line that one of these matches is no hit.
     pub ignore: Vec<Pattern>,
@@ -66,8 +68,7 @@ fn glob(pattern: &[u8], name: &[u8]) -> bool {
 }
 
 /// A line that a rule matched.
-#[cfg_attr(test, derive(Debug))]
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hit {
     /// Index of the rule, as given to [`Detector::new`].
     pub rule: u16,
@@ -80,8 +81,7 @@ pub struct Hit {
 }
 
 /// What has been seen since the start.
-#[cfg_attr(test, derive(Debug))]
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Lines and records.
     pub lines: u64,
@@ -132,12 +132,13 @@ impl Detector {
         let mut at = 0;
         let newlines =
             |range: Range<usize>| memchr::memchr_iter(b'\n', block.get(range).unwrap_or_default()).count();
-        scan.begin(wanted);
-        while let Some(found) = scan.next(block, at) {
+        while let Some(found) = scan.next(wanted, block, at) {
             number += newlines(at..found.start);
             at = (found.end + 1).min(block.len());
             let line = block.get(found).unwrap_or_default();
-            judge.line(rules, wanted, line, &mut |h| hit(number, line, h));
+            // Some writers end lines as DOS does; `$` is the end of what the service said.
+            let text = line.strip_suffix(b"\r").unwrap_or(line);
+            judge.line(rules, scan, wanted, text, &mut |h| hit(number, line, h));
             number += 1;
         }
         let rest = newlines(at..block.len()) + usize::from(at < block.len() && !block.ends_with(b"\n"));
@@ -153,12 +154,12 @@ impl Detector {
         message: &[u8],
         hit: &mut dyn FnMut(Hit),
     ) {
-        let Detector { rules, judge, .. } = self;
+        let Detector { rules, scan, judge } = self;
         judge.counts.lines += 1;
         judge.counts.candidates += 1;
         for (index, rule) in chosen(rules, wanted) {
             if rule.programs.is_empty() || rule.programs.iter().any(|p| p.fits(program)) {
-                judge.text(index, rule, pid, message, 0, hit);
+                judge.text((index, rule), scan, Text { pid, bytes: message, offset: 0 }, hit);
             }
         }
     }
@@ -181,19 +182,29 @@ fn chosen(rules: &[Rule], wanted: u64) -> impl Iterator<Item = (u8, &Rule)> {
     (0u8..).zip(rules).filter(move |&(index, _)| wanted >> index & 1 == 1)
 }
 
+/// What patterns are run on.
+struct Text<'a> {
+    pid: Option<u32>,
+    bytes: &'a [u8],
+    /// Where it begins in the line.
+    offset: usize,
+}
+
 impl Judge {
-    fn line(&mut self, rules: &[Rule], wanted: u64, line: &[u8], hit: &mut dyn FnMut(Hit)) {
+    fn line(&mut self, rules: &[Rule], scan: &Scan, wanted: u64, line: &[u8], hit: &mut dyn FnMut(Hit)) {
         self.counts.candidates += 1;
         let header = header::parse(line);
         let mut lacking = false;
         for (index, rule) in chosen(rules, wanted) {
             if rule.programs.is_empty() {
-                self.text(index, rule, header.and_then(|h| h.pid), line, 0, hit);
+                let pid = header.and_then(|h| h.pid);
+                self.text((index, rule), scan, Text { pid, bytes: line, offset: 0 }, hit);
             } else if let Some(header) = header {
                 if rule.programs.iter().any(|p| p.fits(header.program)) {
                     // The message is the end of the line.
                     let offset = line.len() - header.message.len();
-                    self.text(index, rule, header.pid, header.message, offset, hit);
+                    let text = Text { pid: header.pid, bytes: header.message, offset };
+                    self.text((index, rule), scan, text, hit);
                 }
             } else {
                 lacking = true;
@@ -202,29 +213,22 @@ impl Judge {
         self.counts.no_header += u64::from(lacking);
     }
 
-    /// Judges `text`, which begins at `offset` of what the hit is about, by one rule.
-    fn text(
-        &mut self,
-        index: u8,
-        rule: &Rule,
-        pid: Option<u32>,
-        text: &[u8],
-        offset: usize,
-        hit: &mut dyn FnMut(Hit),
-    ) {
-        let found = match extract::sender(&rule.fail, text, &mut self.scratch) {
+    /// Judges a text by one rule.
+    fn text(&mut self, (index, rule): (u8, &Rule), scan: &Scan, text: Text<'_>, hit: &mut dyn FnMut(Hit)) {
+        let may = scan.patterns(index, text.bytes);
+        let found = match extract::sender(&rule.fail, may, text.bytes, &mut self.scratch) {
             Finding::Nothing => return,
             Finding::NoAddress => return self.counts.no_address += 1,
             Finding::Ambiguous => return self.counts.ambiguous += 1,
             Finding::Sender(found) => found,
         };
-        if rule.ignore.iter().any(|p| p.is_match(text, &mut self.scratch)) {
+        if rule.ignore.iter().any(|p| p.is_match(text.bytes, &mut self.scratch)) {
             self.counts.ignored += 1;
             return;
         }
         self.counts.hits += 1;
-        let weight = self.attempts.count(index, pid, found.addr, found.weight);
-        let user = found.user.map(|u| u.start + offset..u.end + offset);
+        let weight = self.attempts.count(index, text.pid, found.addr, found.weight);
+        let user = found.user.map(|u| u.start + text.offset..u.end + text.offset);
         hit(Hit { rule: index.into(), addr: found.addr, weight, user });
     }
 }

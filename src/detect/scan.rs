@@ -1,94 +1,150 @@
 #![forbid(unsafe_code)]
-//! Which lines of a block can matter: those that hold a literal which some pattern needs.
+//! Which lines of a block can matter, and to which patterns: those that hold a literal which a pattern needs.
 //!
-//! Each literal is searched over the whole block, before lines are cut, and never twice over the same bytes. With many literals that
-//! would cost more than to look at every line, so then every line is a candidate. A candidate is only a line
-//! worth a look: too many are slow, one too few is a missed attack. Must not know headers or addresses.
+//! One pass over the block, before lines are cut, however many literals there are. Of each literal a window is
+//! chosen, all of the same length, and the block is probed only every few bytes: wherever a window stands, one of
+//! the probes meets one of its runs of four bytes. A line that is found is only worth a look: one too many costs
+//! time, one too few is a missed attack. Must not know headers or addresses.
 
 use super::Rule;
-use memchr::{memchr, memmem, memrchr};
+use memchr::{memchr, memrchr};
 use std::ops::Range;
 
-/// Searches over a block that are worth their time.
-const NEEDLES_MAX: usize = 6;
+/// Bytes of a probe.
+const RUN: usize = 4;
+/// Bits of the table that says at once that a probe is none of ours.
+const TABLE: usize = 1 << 14;
+/// Longest window: longer steps gain little.
+const WINDOW_MAX: usize = 11;
 
-/// A literal, which rules need it, and where it stands next.
-struct Needle {
-    literal: Box<[u8]>,
-    rules: u64,
-    /// Begin of the next occurrence; `usize::MAX`: none in this block.
-    next: usize,
+/// A window of a literal, as one of its runs leads to it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Run {
+    bytes: u32,
+    /// Where the run stands in the window.
+    offset: u8,
+    rule: u8,
+    /// See `bit`.
+    pattern: u64,
+    window: [u8; WINDOW_MAX],
 }
 
-/// Finds candidates in blocks.
+/// Finds candidates.
 pub(super) struct Scan {
-    needles: Box<[Needle]>,
-    /// Rules with a pattern that needs no literal.
-    open: u64,
-    wanted: u64,
-    every_line: bool,
+    table: Box<[u64; TABLE / 64]>,
+    /// Sorted, so that equal bytes stand together.
+    runs: Box<[Run]>,
+    /// By rule: patterns that need no literal long enough to be looked for.
+    open: Box<[u64]>,
+    /// Length of all windows.
+    window: usize,
+}
+
+/// Pattern `n` of a rule in a set of patterns. From the 64th on they share a bit.
+pub(super) fn bit(n: usize) -> u64 {
+    1 << n.min(63)
 }
 
 impl Scan {
     pub(super) fn new(rules: &[Rule]) -> Scan {
-        let mut found: Vec<(&[u8], u64)> = Vec::new();
-        let mut open = 0;
-        for (rule, bit) in rules.iter().zip((0..).map(|n| 1u64 << (n & 63))) {
-            for (pattern, _) in &rule.fail {
-                if pattern.required().next().is_none() {
-                    open |= bit;
-                }
-                for literal in pattern.required() {
-                    match found.iter_mut().find(|(known, _)| *known == literal) {
-                        Some((_, rules)) => *rules |= bit,
-                        None => found.push((literal, bit)),
-                    }
+        let mut open = vec![0; rules.len()];
+        let mut literals: Vec<(&[u8], u8, u64)> = Vec::new();
+        for ((rule, index), open) in rules.iter().zip(0u8..).zip(&mut open) {
+            for (n, (pattern, _)) in rule.fail.iter().enumerate() {
+                let usable =
+                    pattern.required().all(|l| l.len() >= RUN) && pattern.required().next().is_some();
+                if usable {
+                    literals.extend(pattern.required().map(|l| (l, index, bit(n))));
+                } else {
+                    *open |= bit(n);
                 }
             }
         }
-        // What holds a longer literal holds the shorter one within.
-        let within = |(long, rules): &(&[u8], u64)| {
-            let inside = |(short, of): &&(&[u8], u64)| {
-                short.len() < long.len() && rules & !of == 0 && memmem::find(long, short).is_some()
-            };
-            !found.iter().any(|f| inside(&f))
-        };
-        let needles = found.iter().filter(|f| within(f)).map(|&(literal, rules)| Needle {
-            literal: literal.into(),
-            rules,
-            next: 0,
-        });
-        Scan { needles: needles.collect(), open, wanted: 0, every_line: true }
+        let shortest = literals.iter().map(|l| l.0.len()).min().unwrap_or(RUN);
+        let window = shortest.min(WINDOW_MAX);
+        let mut table = Box::new([0; TABLE / 64]);
+        let mut runs = Vec::new();
+        for (literal, rule, pattern) in literals {
+            let best = literal.windows(window).max_by_key(|w| rarity(w)).unwrap_or_default();
+            let mut padded = [0; WINDOW_MAX];
+            padded.iter_mut().zip(best).for_each(|(to, from)| *to = *from);
+            for (run, offset) in best.windows(RUN).zip(0u8..) {
+                let bytes = run.first_chunk().map_or(0, |run| u32::from_le_bytes(*run));
+                if let Some(word) = table.get_mut(slot(bytes) / 64) {
+                    *word |= 1 << (slot(bytes) % 64);
+                }
+                runs.push(Run { bytes, offset, rule, pattern, window: padded });
+            }
+        }
+        runs.sort_unstable();
+        runs.dedup();
+        Scan { table, runs: runs.into(), open: open.into(), window }
     }
 
-    /// Starts with another block, for the rules in `wanted`.
-    pub(super) fn begin(&mut self, wanted: u64) {
-        self.wanted = wanted;
-        self.needles.iter_mut().for_each(|n| n.next = 0);
-        let searches = self.needles.iter().filter(|n| n.rules & wanted != 0).count();
-        self.every_line = self.open & wanted != 0 || searches > NEEDLES_MAX;
-    }
-
-    /// The first candidate line in `block` that begins at or behind `at`, which is the begin of a line.
-    pub(super) fn next(&mut self, block: &[u8], at: usize) -> Option<Range<usize>> {
+    /// The first line in `block` that can matter to the rules in `wanted` and begins at or behind `at`, which is the
+    /// begin of a line.
+    pub(super) fn next(&self, wanted: u64, block: &[u8], at: usize) -> Option<Range<usize>> {
         let rest = block.get(at..).filter(|rest| !rest.is_empty())?;
-        let hint = if self.every_line { at } else { self.literal(block, at)? };
-        let begin = memrchr(b'\n', block.get(at..hint)?).map_or(at, |n| at + n + 1);
-        let end = memchr(b'\n', rest.get(hint - at..)?).map_or(block.len(), |n| hint + n);
-        Some(begin..end)
+        let is_wanted = |rule: u8| wanted >> rule & 1 == 1;
+        let every_line = (0u8..).zip(&self.open).any(|(rule, &open)| open != 0 && is_wanted(rule));
+        let hint = if every_line { 0 } else { self.windows(rest).find(|(_, run)| is_wanted(run.rule))?.0 };
+        let begin = memrchr(b'\n', rest.get(..hint)?).map_or(0, |n| n + 1);
+        let end = memchr(b'\n', rest.get(begin..)?).map_or(rest.len(), |n| begin + n);
+        Some(at + begin..at + end)
     }
 
-    /// Where the next literal stands.
-    fn literal(&mut self, block: &[u8], at: usize) -> Option<usize> {
-        let mut first = usize::MAX;
-        for needle in self.needles.iter_mut().filter(|n| n.rules & self.wanted != 0) {
-            // `next` is at most one search behind: 0 means that nothing was searched yet.
-            if needle.next < at || (needle.next == 0 && at == 0) {
-                let rest = block.get(at..).unwrap_or_default();
-                needle.next = memmem::find(rest, &needle.literal).map_or(usize::MAX, |n| at + n);
-            }
-            first = first.min(needle.next);
-        }
-        (first != usize::MAX).then_some(first)
+    /// The patterns of `rule` that can match in `text`, as a set of `bit`s.
+    pub(super) fn patterns(&self, rule: u8, text: &[u8]) -> u64 {
+        let open = self.open.get(usize::from(rule)).copied().unwrap_or(0);
+        let found = self.windows(text).filter(|(_, run)| run.rule == rule);
+        found.fold(open, |set, (_, run)| set | run.pattern)
     }
+
+    /// The windows of ours in `text`, with the places of the probes that met them.
+    fn windows<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = (usize, &'a Run)> {
+        self.probes(text).flat_map(move |(at, bytes)| {
+            let first = self.runs.partition_point(|run| run.bytes < bytes);
+            let runs = self.runs.iter().skip(first).take_while(move |run| run.bytes == bytes);
+            let stands = move |run: &&Run| {
+                let begin = at.checked_sub(usize::from(run.offset));
+                let there = begin.and_then(|begin| text.get(begin..begin + self.window));
+                there.is_some() && there == run.window.get(..self.window)
+            };
+            runs.filter(stands).map(move |run| (at, run))
+        })
+    }
+
+    /// The probes that may be runs of ours, with their places. No window is so short that it fits between two.
+    fn probes<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = (usize, u32)> + 'a {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            while let Some(run) = text.get(at..).and_then(|rest| rest.first_chunk::<RUN>()) {
+                let (place, bytes) = (at, u32::from_le_bytes(*run));
+                at += self.window + 1 - RUN;
+                let slot = slot(bytes);
+                if self.table.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1) {
+                    return Some((place, bytes));
+                }
+            }
+            None
+        })
+    }
+}
+
+/// Where the table speaks of a run.
+#[inline]
+fn slot(bytes: u32) -> usize {
+    // The high bits of a product with an odd number depend on all bits of the run.
+    let mixed = bytes.wrapping_mul(0x9e37_79b1) >> (u32::BITS - TABLE.ilog2());
+    usize::try_from(mixed).unwrap_or(0)
+}
+
+/// How seldom log text has such bytes, roughly: capitals and marks are seldom, small letters and blanks are not.
+fn rarity(text: &[u8]) -> u32 {
+    let of = |b: &u8| match b {
+        b' ' | b'a' | b'e' | b'i' | b'n' | b'o' | b'r' | b's' | b't' | b'0'..=b'9' => 0,
+        b'a'..=b'z' | b':' | b'.' | b'[' | b']' => 1,
+        _ => 2,
+    };
+    text.iter().map(of).sum()
 }

@@ -76,7 +76,11 @@ impl Enforcer {
     /// # Errors
     /// What the kernel refused.
     pub fn unban(&mut self, now: Wall, who: &Range, note: Note<'_>) -> Result<usize, Failure> {
-        let count = self.guard.unban(who)?;
+        let Enforcer { guard, journal, .. } = self;
+        let count = guard.unban(who, &mut |part| {
+            part.nets().for_each(|net| put(journal, &Record::Unban(net), note));
+        })?;
+        // The whole, too: it may stand in the journal alone.
         who.nets().for_each(|net| self.remember(&Record::Unban(net), note));
         self.remember_cuts(now, note);
         Ok(count)
@@ -214,20 +218,13 @@ fn put(journal: &mut Option<Journal>, record: &Record<'_>, note: Note<'_>) {
 }
 
 fn kill<'a>(bans: impl Iterator<Item = &'a Ban<'a>>, note: Note<'_>) {
-    let mut targets: Vec<IpNet> = Vec::new();
-    for ban in bans {
-        if ban.scope.is_all() {
-            targets.extend(ban.who.nets());
-        } else {
-            let nets: Vec<IpNet> = ban.who.nets().collect();
-            if let Err(e) = conntrack::kill_ports(&nets, ban.scope.ports()) {
-                note(&e);
-            }
+    let mut rest: Vec<&Ban<'_>> = bans.collect();
+    while let Some(scope) = rest.first().map(|ban| ban.scope) {
+        let targets: Vec<Range> = rest.iter().filter(|ban| ban.scope == scope).map(|ban| ban.who).collect();
+        if let Err(e) = conntrack::kill(&targets, scope) {
+            note(&e);
         }
-    }
-    targets.sort_unstable();
-    if let Err(e) = conntrack::kill(&targets) {
-        note(&e);
+        rest.retain(|ban| ban.scope != scope);
     }
 }
 

@@ -27,6 +27,7 @@ pub fn options(settings: &Settings) -> Options {
             _ => Reach::HostAndForward,
         },
         log: settings.firewall_log_enabled.then_some(log),
+        element_counters: settings.element_counters,
     }
 }
 

@@ -7,8 +7,10 @@
 //! 6.18 at least compare IPv6 addresses the wrong way round. As a help for dumps of IPv4 the
 //! filter is harmless, because every entry is compared again here.
 
+use crate::base::range::{Family, Range};
+use crate::firewall::guard::Scope;
 use crate::firewall::sockdiag;
-use crate::firewall::targets::Targets;
+use crate::firewall::targets::{Flow, Targets};
 use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::nlattr::{DUMP, Msg, MsgBuf, REQUEST, attr};
 use crate::sys::sweep::{Swept, sweep};
@@ -35,6 +37,7 @@ const CTA_TUPLE_IP: u16 = 1;
 const CTA_TUPLE_PROTO: u16 = 2;
 const CTA_IP_V4_SRC: u16 = 1;
 const CTA_IP_V6_SRC: u16 = 3;
+const CTA_PROTO_NUM: u16 = 1;
 const CTA_PROTO_DST_PORT: u16 = 3;
 /// Inside CTA_FILTER, of the tuple with the same number.
 const CTA_FILTER_ORIG_FLAGS: u16 = 1;
@@ -74,24 +77,18 @@ impl fmt::Display for KillError {
     }
 }
 
-/// Ends every connection with the targets, in either direction.
+/// Ends every connection that a ban of `targets` with this scope is about, in either direction.
+///
+/// Sorted targets that do not overlap are used as they are; others are copied.
 ///
 /// # Errors
 /// The first thing that failed; what could be done besides has been done.
-pub fn kill(targets: &[IpNet]) -> Result<Killed, KillError> {
-    kill_ports(targets, &[])
-}
-
-/// Ends the connections that a ban of `targets` on these ports (inclusive ranges, none = all) is about.
-///
-/// # Errors
-/// The first thing that failed; what could be done besides has been done.
-pub fn kill_ports(targets: &[IpNet], ports: &[(u16, u16)]) -> Result<Killed, KillError> {
+pub fn kill(targets: &[Range], scope: &Scope) -> Result<Killed, KillError> {
     let mut killed = Killed::default();
     if targets.is_empty() {
         return Ok(killed);
     }
-    let targets = Targets::new(targets, ports);
+    let targets = Targets::new(targets, scope);
     let entries = forget(&targets);
     // Sockets last: what they send when they die makes no new entry worth keeping.
     let sockets = sockdiag::destroy(&targets);
@@ -162,7 +159,7 @@ fn absent(lost: Lost) -> Result<Option<u32>, Errno> {
 /// The request for a dump: of one family if the targets are of one, of entries whose source in the tuple
 /// is `only` if the kernel knows filters.
 fn ask(buf: &mut MsgBuf, seq: u32, tuple: u16, only: Option<Ipv4Addr>, targets: &Targets<'_>) {
-    let family = match (targets.any(true), targets.any(false)) {
+    let family = match (targets.any(Family::V4), targets.any(Family::V6)) {
         (true, false) => libc::AF_INET,
         (false, true) => libc::AF_INET6,
         _ => libc::AF_UNSPEC,
@@ -213,11 +210,10 @@ fn covered(tuple: &[u8], targets: &Targets<'_>) -> bool {
         let v6 = attr(ip, CTA_IP_V6_SRC).and_then(|a| <[u8; 16]>::try_from(a).ok());
         v4.map(|a| IpAddr::V4(Ipv4Addr::from(a))).or(v6.map(|a| IpAddr::V6(Ipv6Addr::from(a))))
     });
-    let port = attr(tuple, CTA_TUPLE_PROTO)
-        .and_then(|proto| attr(proto, CTA_PROTO_DST_PORT))
-        .and_then(|port| <[u8; 2]>::try_from(port).ok())
-        .map(u16::from_be_bytes);
-    source.is_some_and(|addr| targets.cover(addr, port))
+    let proto = attr(tuple, CTA_TUPLE_PROTO).unwrap_or(&[]);
+    let protocol = attr(proto, CTA_PROTO_NUM).and_then(|n| n.first().copied()).unwrap_or(0);
+    let port = attr(proto, CTA_PROTO_DST_PORT).and_then(|p| p.try_into().ok()).map(u16::from_be_bytes);
+    source.is_some_and(|peer| targets.cover(&Flow { peer, protocol, port }))
 }
 
 #[cfg(test)]
@@ -234,6 +230,7 @@ mod tests {
         }
         buf.end(ip);
         let proto = buf.nest(CTA_TUPLE_PROTO);
+        buf.attr(CTA_PROTO_NUM, &[6]);
         buf.attr(CTA_PROTO_DST_PORT, &port.to_be_bytes());
         buf.end(proto);
         buf.end(outer);
@@ -264,8 +261,9 @@ mod tests {
             ("no original tuple", entry(None, Some((peer, 22)), true), false),
             ("no id", entry(Some((peer, 22)), Some((own, 40000)), false), false),
         ];
-        let nets = ["192.0.2.0/24".parse().unwrap()];
-        let targets = Targets::new(&nets, &[(22, 22)]);
+        let nets = [Range::from("192.0.2.0/24".parse::<IpNet>().unwrap())];
+        let scope = Scope::new(vec![(22, 22)], true, false);
+        let targets = Targets::new(&nets, &scope);
         for (name, given, want) in cases {
             let mut out = MsgBuf::default();
             let msg = messages(given.bytes()).next().unwrap();
@@ -289,8 +287,9 @@ mod tests {
     #[test]
     fn damaged_entries_are_left_alone() {
         let whole = entry(Some(("192.0.2.1", 22)), Some(("198.51.100.1", 40000)), true);
-        let nets = ["192.0.2.1/32".parse().unwrap()];
-        let targets = Targets::new(&nets, &[]);
+        let nets = [Range::from("192.0.2.1".parse::<IpAddr>().unwrap())];
+        let all = Scope::ALL;
+        let targets = Targets::new(&nets, &all);
         let seed = 9;
         let mut rng = fastrand::Rng::with_seed(seed);
         for round in 0..20_000 {

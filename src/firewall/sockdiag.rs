@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! Closes TCP sockets of this host whose peer is banned, through NETLINK_SOCK_DIAG.
 
-use crate::firewall::targets::Targets;
+use crate::firewall::targets::{Flow, TCP, Targets};
 use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::nlattr::{DUMP, Msg, MsgBuf, REQUEST};
 use crate::sys::sweep::{Swept, sweep};
@@ -14,7 +14,6 @@ const TCPDIAG_GETSOCK: u16 = 18;
 const SOCK_DESTROY: u16 = 21;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
-const IPPROTO_TCP: u8 = 6;
 /// `struct inet_diag_sockid`: ports, addresses, interface, cookie. In answers it follows four bytes.
 const SOCKID: usize = 48;
 const SOCKID_AT: usize = 4;
@@ -84,12 +83,12 @@ fn pick(msg: Msg<'_>, buf: &mut MsgBuf, seq: u32, targets: &Targets<'_>) -> bool
     else {
         return false;
     };
-    if !peer(family, id).is_some_and(|(addr, port)| targets.cover(addr, Some(port))) {
+    if !flow(family, id).is_some_and(|flow| targets.cover(&flow)) {
         return false;
     }
     let message = buf.start(SOCK_DESTROY, REQUEST, seq);
     // `struct inet_diag_req_v2`
-    buf.put(&[family, IPPROTO_TCP, 0, 0]);
+    buf.put(&[family, TCP, 0, 0]);
     buf.put(&STATES.to_ne_bytes());
     buf.put(id);
     buf.finish(message);
@@ -97,19 +96,21 @@ fn pick(msg: Msg<'_>, buf: &mut MsgBuf, seq: u32, targets: &Targets<'_>) -> bool
 }
 
 /// The peer's address and the local port of a socket.
-fn peer(family: u8, id: &[u8]) -> Option<(IpAddr, u16)> {
+fn flow(family: u8, id: &[u8]) -> Option<Flow> {
     let local = u16::from_be_bytes(id.get(..2)?.try_into().ok()?);
-    let addr = match family {
+    let peer = match family {
         AF_INET => IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(id.get(20..24)?).ok()?)),
         AF_INET6 => IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(id.get(20..36)?).ok()?)),
         _ => return None,
     };
-    Some((addr, local))
+    Some(Flow { peer, protocol: TCP, port: Some(local) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::range::Range;
+    use crate::firewall::guard::Scope;
     use crate::sys::nlattr::messages;
 
     fn answer(family: u8, port: u16, addr: &[u8]) -> MsgBuf {
@@ -137,8 +138,9 @@ mod tests {
             ("IPv6", answer(AF_INET6, 22, &v6.octets()), true),
             ("foreign family", answer(99, 22, &[192, 0, 2, 1]), false),
         ];
-        let nets = ["192.0.2.0/24".parse().unwrap(), "2001:db8::/64".parse().unwrap()];
-        let targets = Targets::new(&nets, &[(22, 22)]);
+        let nets = ["192.0.2.0/24", "2001:db8::/64"].map(|n| Range::from(n.parse::<IpNet>().unwrap()));
+        let scope = Scope::new(vec![(22, 22)], true, true);
+        let targets = Targets::new(&nets, &scope);
         for (name, given, want) in cases {
             let mut out = MsgBuf::default();
             let msg = messages(given.bytes()).next().unwrap();
@@ -154,8 +156,9 @@ mod tests {
     #[test]
     fn short_answers_are_left_alone() {
         let whole = answer(AF_INET, 22, &[192, 0, 2, 1]);
-        let nets = ["0.0.0.0/0".parse().unwrap()];
-        let targets = Targets::new(&nets, &[]);
+        let nets = [Range::from("0.0.0.0/0".parse::<IpNet>().unwrap())];
+        let all = Scope::ALL;
+        let targets = Targets::new(&nets, &all);
         for len in 0..52 {
             let msg = Msg { kind: TCPDIAG_GETSOCK, flags: 0, seq: 1, payload: &whole.bytes()[16..16 + len] };
             assert!(!pick(msg, &mut MsgBuf::default(), 1, &targets), "{len}");

@@ -1,69 +1,73 @@
 #![forbid(unsafe_code)]
-//! Which connections a ban is about: its networks, and the ports if it covers only some.
+//! Which connections a ban is about: its addresses, and the ports if it covers only some.
 
-use crate::base::net::{canonical, plain, prefix};
+use crate::base::net::canonical;
+use crate::base::range::{Family, Range, merge};
+use crate::firewall::guard::Scope;
 use ipnet::IpNet;
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-/// Networks and ports, ready to be asked about every connection of the host.
-pub struct Targets<'a> {
-    /// Sorted, without host bits and without IPv4 in IPv6 form.
-    nets: Cow<'a, [IpNet]>,
-    /// The prefix lengths that occur, per family: few, so that a look-up is a few binary searches
-    /// and networks may lie in each other.
-    lens4: Vec<u8>,
-    lens6: Vec<u8>,
-    /// Inclusive ranges of the banned ports; empty means all.
-    ports: &'a [(u16, u16)],
+/// Protocol numbers with ports that a scope can name.
+pub(super) const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// The far end of a connection in one direction: who sends, to which of our ports.
+pub(super) struct Flow {
+    pub peer: IpAddr,
+    pub protocol: u8,
+    /// `None` for protocols without.
+    pub port: Option<u16>,
+}
+
+/// Addresses and ports, ready to be asked about every connection of the host.
+pub(super) struct Targets<'a> {
+    /// Sorted, apart from each other, and IPv4 never in the form of IPv6.
+    ranges: Cow<'a, [Range]>,
+    scope: &'a Scope,
 }
 
 impl<'a> Targets<'a> {
-    /// Nothing is copied when `nets` is already sorted and every network is written without host bits.
-    #[must_use]
-    pub fn new(nets: &'a [IpNet], ports: &'a [(u16, u16)]) -> Targets<'a> {
-        let nets = if nets.is_sorted() && nets.iter().all(|n| plain(*n) == *n) {
-            Cow::Borrowed(nets)
+    /// Nothing is copied when the ranges are sorted and apart already.
+    pub fn new(ranges: &'a [Range], scope: &'a Scope) -> Targets<'a> {
+        let apart = |(a, b): (&Range, &Range)| a < b && !a.meets(b);
+        let ready =
+            ranges.iter().zip(ranges.iter().skip(1)).all(apart) && ranges.iter().all(|r| r.canonical() == *r);
+        let ranges = if ready {
+            Cow::Borrowed(ranges)
         } else {
-            let mut own: Vec<IpNet> = nets.iter().map(|n| plain(*n)).collect();
-            own.sort_unstable();
+            let mut own: Vec<Range> = ranges.iter().map(|r| r.canonical()).collect();
+            merge(&mut own);
             Cow::Owned(own)
         };
-        let (mut lens4, mut lens6) = (Vec::new(), Vec::new());
-        for net in nets.iter() {
-            let lens = if net.addr().is_ipv4() { &mut lens4 } else { &mut lens6 };
-            if !lens.contains(&net.prefix_len()) {
-                lens.push(net.prefix_len());
-            }
-        }
-        Targets { nets, lens4, lens6, ports }
+        Targets { ranges, scope }
     }
 
-    /// Whether the address is in one of the networks.
-    #[must_use]
-    pub fn has(&self, addr: IpAddr) -> bool {
+    /// Whether the address is in one of the ranges.
+    fn has(&self, addr: IpAddr) -> bool {
         let addr = canonical(addr);
-        let lens = if addr.is_ipv4() { &self.lens4 } else { &self.lens6 };
-        lens.iter().any(|&len| self.nets.binary_search(&prefix(addr, len)).is_ok())
+        let behind = self.ranges.partition_point(|r| r.first() <= addr);
+        let nearest = behind.checked_sub(1).and_then(|i| self.ranges.get(i));
+        nearest.is_some_and(|r| r.covers(&Range::from(addr)))
     }
 
-    /// Whether packets of `peer` to `port` are banned. A connection without ports is covered only when all ports are.
-    #[must_use]
-    pub fn cover(&self, peer: IpAddr, port: Option<u16>) -> bool {
-        let open = |p: u16| self.ports.iter().any(|&(first, last)| (first..=last).contains(&p));
-        (self.ports.is_empty() || port.is_some_and(open)) && self.has(peer)
+    /// Whether such packets are banned. What has no port is covered only when all ports are.
+    pub fn cover(&self, flow: &Flow) -> bool {
+        let (tcp, udp) = self.scope.protocols();
+        let open = self.scope.is_all()
+            || matches!((flow.protocol, tcp, udp), (TCP, true, _) | (UDP, _, true))
+                && flow.port.is_some_and(|p| self.scope.ports().iter().any(|&(a, b)| (a..=b).contains(&p)));
+        open && self.has(flow.peer)
     }
 
     /// The network, when there is only one: then the kernel can filter.
-    #[must_use]
     pub fn only(&self) -> Option<IpNet> {
-        if let [net] = *self.nets { Some(net) } else { None }
+        if let [range] = *self.ranges { range.as_net() } else { None }
     }
 
     /// Whether there are targets of the family at all. IPv4 peers also show up on IPv6 sockets.
-    #[must_use]
-    pub fn any(&self, ipv4: bool) -> bool {
-        !if ipv4 { &self.lens4 } else { &self.lens6 }.is_empty()
+    pub fn any(&self, family: Family) -> bool {
+        self.ranges.iter().any(|r| r.family() == family)
     }
 }
 
@@ -71,12 +75,12 @@ impl<'a> Targets<'a> {
 mod tests {
     use super::*;
 
-    fn nets(text: &str) -> Vec<IpNet> {
-        text.split_whitespace().map(|t| t.parse().unwrap()).collect()
+    fn ranges(text: &str) -> Vec<Range> {
+        text.split_whitespace().map(|t| Range::from(t.parse::<IpNet>().unwrap())).collect()
     }
 
     #[test]
-    fn networks_cover_their_addresses() {
+    fn ranges_cover_their_addresses() {
         let cases: &[(&str, &str, &str, bool)] = &[
             ("nothing", "", "192.0.2.1", false),
             ("itself", "192.0.2.1/32", "192.0.2.1", true),
@@ -84,7 +88,7 @@ mod tests {
             ("first", "192.0.2.0/24", "192.0.2.0", true),
             ("last", "192.0.2.0/24", "192.0.2.255", true),
             ("behind the last", "192.0.2.0/24", "192.0.3.0", false),
-            ("host bits", "192.0.2.77/24", "192.0.2.1", true),
+            ("before the first", "192.0.2.0/24", "192.0.1.255", false),
             ("unsorted", "203.0.113.0/24 192.0.2.1/32", "203.0.113.9", true),
             ("nested, wide", "192.0.2.0/24 192.0.2.8/32", "192.0.2.9", true),
             ("nested, narrow", "192.0.2.0/24 192.0.2.8/32", "192.0.2.8", true),
@@ -96,47 +100,55 @@ mod tests {
             ("everything", "0.0.0.0/0", "192.0.2.9", true),
         ];
         for (name, list, addr, want) in cases {
-            let list = nets(list);
-            assert_eq!(Targets::new(&list, &[]).has(addr.parse().unwrap()), *want, "{name}");
+            let list = ranges(list);
+            assert_eq!(Targets::new(&list, &Scope::ALL).has(addr.parse().unwrap()), *want, "{name}");
         }
     }
 
     #[test]
-    fn same_answer_as_asking_every_network() {
+    fn same_answer_as_asking_every_range() {
         let seed = 20;
         let mut rng = fastrand::Rng::with_seed(seed);
+        let mut addr = |wide: u32| IpAddr::V4(std::net::Ipv4Addr::from(0xc000_0000 | rng.u32(0..wide)));
         for round in 0..300 {
-            let list: Vec<IpNet> = (0..rng.usize(0..40))
-                .map(|_| {
-                    let v4 = std::net::Ipv4Addr::from(0xc000_0000 | rng.u32(0..4096));
-                    prefix(IpAddr::V4(v4), rng.u8(18..=32))
-                })
+            let list: Vec<Range> = (0..round % 40)
+                .filter_map(|_| Range::new(addr(4096), addr(4096)))
+                .filter(|r| round % 2 == 0 || r.as_net().is_some())
                 .collect();
-            let targets = Targets::new(&list, &[]);
+            let all = Scope::ALL;
+            let targets = Targets::new(&list, &all);
             for _ in 0..50 {
-                let a = IpAddr::V4(std::net::Ipv4Addr::from(0xc000_0000 | rng.u32(0..4096)));
-                let want = list.iter().any(|n| n.contains(&a));
+                let a = addr(4096);
+                let want = list.iter().any(|r| r.covers(&Range::from(a)));
                 assert_eq!(targets.has(a), want, "seed {seed} round {round}: {a} in {list:?}");
             }
         }
     }
 
     #[test]
-    fn ports_narrow_a_ban() {
-        let list = nets("192.0.2.1/32");
-        let peer = "192.0.2.1".parse().unwrap();
-        let some = Targets::new(&list, &[(22, 22), (8000, 8010)]);
-        let rows = [(Some(22), true), (Some(8010), true), (Some(8011), false), (None, false)];
-        for (port, want) in rows {
-            assert_eq!(some.cover(peer, port), want, "{port:?}");
+    fn a_scope_narrows_a_ban() {
+        let list = ranges("192.0.2.1/32");
+        let flow = |protocol, port| Flow { peer: "192.0.2.1".parse().unwrap(), protocol, port };
+        let both = Scope::new(vec![(22, 22), (8000, 8010)], true, true);
+        let tcp = Scope::new(vec![(22, 22)], true, false);
+        let rows = [
+            (&both, flow(TCP, Some(22)), true),
+            (&both, flow(UDP, Some(8010)), true),
+            (&both, flow(TCP, Some(8011)), false),
+            (&both, flow(132, Some(22)), false),
+            (&both, flow(1, None), false),
+            (&tcp, flow(TCP, Some(22)), true),
+            (&tcp, flow(UDP, Some(22)), false),
+            (&Scope::ALL, flow(1, None), true),
+        ];
+        for (i, (scope, flow, want)) in rows.iter().enumerate() {
+            assert_eq!(Targets::new(&list, scope).cover(flow), *want, "row {i}");
         }
-        assert!(Targets::new(&list, &[]).cover(peer, None));
-        assert!(!some.cover("192.0.2.2".parse().unwrap(), Some(22)));
     }
 
     #[test]
     fn sorted_targets_are_not_copied() {
-        let list = nets("192.0.2.1/32 198.51.100.0/24 2001:db8::/64");
-        assert!(matches!(Targets::new(&list, &[]).nets, Cow::Borrowed(_)));
+        let list = ranges("192.0.2.1/32 198.51.100.0/24 2001:db8::/64");
+        assert!(matches!(Targets::new(&list, &Scope::ALL).ranges, Cow::Borrowed(_)));
     }
 }

@@ -1,1 +1,135 @@
+#![forbid(unsafe_code)]
 //! Sources of lines for the poll loop. Knows no rule and no firewall.
+
+pub mod glob;
+pub mod lines;
+pub mod tail;
+
+pub use crate::base::position::Position;
+
+use crate::base::clock::{Mono, Now};
+use lines::Splitter;
+use std::fmt::{self, Write as _};
+use std::io::{self, Read};
+use std::os::fd::BorrowedFd;
+
+/// Which rules want what a source reads: one bit per rule or group of rules, as the caller numbers them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tags(pub u64);
+
+impl Tags {
+    /// What either wants.
+    #[must_use]
+    pub fn and(self, other: Tags) -> Tags {
+        Tags(self.0 | other.0)
+    }
+}
+
+/// What a source lends to its reader; never kept.
+#[derive(Debug, Clone, Copy)]
+pub enum Item<'a> {
+    /// One or more whole lines, each ended by `\n` and at most [`lines::MAX_LINE`] bytes long without it.
+    Block {
+        /// The lines.
+        lines: &'a [u8],
+        /// False for what was written while nobody read: there, and only there, the stamps in the lines tell the time.
+        live: bool,
+    },
+}
+
+/// Whether a source has more to give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Everything was read: wait for the descriptor or the deadline.
+    Idle,
+    /// The budget was used up: come back without waiting.
+    More,
+}
+
+/// One kind of input in the poll loop.
+pub trait Source {
+    /// What to wait for; `None` when only [`Source::deadline`] wakes it.
+    fn fd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// When to call [`Source::drain`] even if nothing is readable. A moment that has passed means now; a source that
+    /// was just opened may have something already.
+    fn deadline(&self) -> Option<Mono>;
+
+    /// Reads at most about `budget` bytes and lends them to `sink` in order. Trouble is logged, once per cause, and
+    /// never ends a source.
+    fn drain(&mut self, now: Now, budget: usize, sink: &mut dyn FnMut(Tags, Item<'_>)) -> Progress;
+
+    /// How many lines were longer than [`lines::MAX_LINE`] and lost their middle.
+    fn cut_lines(&self) -> u64;
+}
+
+/// Bytes read at once by [`blocks`].
+const CHUNK: usize = 256 * 1024;
+
+/// Reads a file or a stream to its end and hands out blocks of whole lines; the last line gets a newline if it has none.
+/// Returns how many lines were cut.
+///
+/// # Errors
+/// When reading fails; what came before was handed out.
+pub fn blocks(reader: &mut dyn Read, each: &mut dyn FnMut(&[u8])) -> io::Result<u64> {
+    let mut splitter = Splitter::new(CHUNK);
+    loop {
+        match reader.read(splitter.space()) {
+            Ok(0) => break,
+            Ok(n) => splitter.filled(n, each),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    splitter.finish(each);
+    Ok(splitter.cut_lines())
+}
+
+/// Shows bytes that others chose (file names, for one) so that they cannot garble a terminal or a log.
+pub struct Shown<'a>(pub &'a [u8]);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        for &b in self.0 {
+            if matches!(b, b' '..=b'~') {
+                f.write_char(char::from(b))?;
+            } else {
+                f.write_str("\\x")?;
+                for digit in [b >> 4, b & 15] {
+                    f.write_char(char::from(HEX[usize::from(digit)]))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_garble_a_terminal() {
+        assert_eq!(Shown(b"/var/log/a b.log").to_string(), "/var/log/a b.log");
+        assert_eq!(Shown(b"x\x1b[31m\n\xff").to_string(), "x\\x1b[31m\\x0a\\xff");
+    }
+
+    #[test]
+    fn a_stream_is_cut_into_blocks_of_whole_lines() {
+        let long = [vec![b'h'; 5000], vec![b't'; 5000]].concat();
+        let text = [b"one\r\ntwo\0\n".as_slice(), &long, b"\nlast"].concat();
+        let mut got = Vec::new();
+        let cut = blocks(&mut text.as_slice(), &mut |b| {
+            assert_eq!(b.last(), Some(&b'\n'));
+            got.extend_from_slice(b);
+        })
+        .unwrap();
+        let want = [b"one\r\ntwo\0\n".as_slice(), &[b'h'; 4096], &[b't'; 4096], b"\nlast\n"].concat();
+        assert_eq!(cut, 1);
+        assert_eq!(got, want);
+        let mut any = false;
+        assert_eq!(blocks(&mut b"".as_slice(), &mut |_| any = true).unwrap(), 0);
+        assert!(!any);
+    }
+}

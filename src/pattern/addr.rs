@@ -29,7 +29,7 @@ pub(super) fn ends(text: &[u8], at: usize) -> Ends {
         let inner = text.get(at + 1..).unwrap_or_default();
         let inner = inner.get(..inner.len().min(MAX)).unwrap_or_default();
         let len = inner.iter().position(|&b| b == b']').unwrap_or(0);
-        let good = inner.get(..len).is_some_and(|a| a.first() != Some(&b'[') && parse_addr(a).is_some());
+        let good = inner.get(..len).is_some_and(|a| parse_addr(a).is_some() && zone_is_plain(a));
         return Ends { full: good.then_some(at + len + 2), short: None };
     }
     if !(first.is_ascii_hexdigit() || first == b':') || !begins_word(text.get(..at).unwrap_or_default()) {
@@ -39,6 +39,31 @@ pub(super) fn ends(text: &[u8], at: usize) -> Ends {
         Some(len) => Ends { full: ends_word(text, at + len).then_some(at + len), short: None },
         None => v6(text, at),
     }
+}
+
+/// Whether what follows the `%` of an address in brackets, if anything, is a zone: no second address hides there.
+fn zone_is_plain(addr: &[u8]) -> bool {
+    addr.iter().skip_while(|b| **b != b'%').skip(1).all(is_zone)
+}
+
+fn is_zone(b: &u8) -> bool {
+    b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')
+}
+
+/// Whether another address than that at `found` may stand in the text, judged by its dots and colons alone.
+/// Addresses do not overlap, but for the same one with and without its brackets.
+pub(super) fn another_possible(text: &[u8], found: core::ops::Range<usize>) -> bool {
+    let (mut dots, mut colons) = (0, 0);
+    for part in [text.get(..found.start), text.get(found.end..)] {
+        let part = part.unwrap_or_default();
+        for at in memchr::memchr2_iter(b'.', b':', part) {
+            *(if part.get(at) == Some(&b'.') { &mut dots } else { &mut colons }) += 1;
+            if dots > 2 || colons > 1 {
+                return true;
+            }
+        }
+    }
+    false
 }
 
 /// Whether an address may begin behind `before`. A colon is fine behind a label (`client:`), not behind hex digits or
@@ -106,10 +131,7 @@ fn v6(text: &[u8], at: usize) -> Ends {
     }
     let good = |len: usize| ends_word(text, at + len) && rest.get(..len).and_then(parse_addr).is_some();
     let zone = match rest.get(word.len()..) {
-        Some([b'%', zone @ ..]) => {
-            let is_zone = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-            1 + zone.iter().position(|b| !is_zone(b)).unwrap_or(zone.len())
-        }
+        Some([b'%', zone @ ..]) => 1 + zone.iter().position(|b| !is_zone(b)).unwrap_or(zone.len()),
         _ => 0,
     };
     if zone > 1 {
@@ -176,6 +198,7 @@ mod tests {
             ("[fe80::1%eth0]", 0, "[fe80::1%eth0]", ""),
             ("[1.2.3.4", 0, "", ""),
             ("[[::1]]", 0, "", ""),
+            ("[fe80::1%x:1.2.3.4]", 0, "", ""),
             ("[]", 0, "", ""),
             ("[", 0, "", ""),
             ("host", 0, "", ""),
@@ -199,11 +222,13 @@ mod tests {
         let chars = b"12af:::..[]%gx -";
         for _ in 0..100_000 {
             let text: Vec<u8> = (0..rng.usize(..14)).map(|_| chars[rng.usize(..chars.len())]).collect();
-            let mut busy_until = [0; 2];
+            let (mut busy_until, mut bracket) = ([0; 2], 0);
             for at in 0..text.len() {
                 let found = ends(&text, at);
                 let Some(end) = found.full.max(found.short) else { continue };
                 let busy = &mut busy_until[usize::from(text[at] == b'[')];
+                assert!(text[at] == b'[' || at >= bracket || text[at - 1] == b'[');
+                bracket = if text[at] == b'[' { end } else { bracket };
                 assert!(at >= *busy, "{:?} at {at}", String::from_utf8_lossy(&text));
                 *busy = end;
             }

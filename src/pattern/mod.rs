@@ -7,6 +7,8 @@
 //! what has no counterpart there is `<HOST>` (see `addr`). Knows nothing of rules, logs or bans.
 
 mod addr;
+mod advice;
+mod class;
 mod literals;
 mod matcher;
 mod parse;
@@ -117,6 +119,9 @@ impl Pattern {
     /// The leftmost match; of several beginning there, the one that the pattern prefers.
     /// Texts of more than 65,000 bytes do not match.
     pub fn find(&self, text: &[u8], scratch: &mut Scratch) -> Option<Captures> {
+        if !self.program.may_match(text) {
+            return None;
+        }
         if self.scan && !self.required().any(|needle| memchr::memmem::find(text, needle).is_some()) {
             return None;
         }
@@ -132,7 +137,8 @@ impl Pattern {
     /// in which that group begins elsewhere than in `found` and in those shown before, in order of preference.
     /// Returns false if there are more than `MAX_READINGS`. Patterns that may match without an ip group show none.
     ///
-    /// The same address can be read with and without its brackets: compare addresses, not positions.
+    /// The same address can be read with and without its brackets: compare addresses, not positions. If `<HOST>` is the
+    /// only ip group and the line holds no other address, that second way to read the same one may be left out.
     #[must_use]
     pub fn other_readings(
         &self,
@@ -142,6 +148,10 @@ impl Pattern {
         each: &mut dyn FnMut(Range<usize>),
     ) -> bool {
         if self.program.one_reading {
+            return true;
+        }
+        let ip = found.get(Group::Ip).unwrap_or_default();
+        if self.program.addresses_only && !addr::another_possible(text, ip) {
             return true;
         }
         let mut seen = [found.slots[usize::from(IP_BEGIN)]; MAX_READINGS + 1];

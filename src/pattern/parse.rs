@@ -2,6 +2,7 @@
 //! Pattern text to tree. Names every construct that is not supported and says what to write instead.
 //! Knows nothing of programs or matching.
 
+use super::advice::{unknown_escape, unsupported};
 use super::set::{self, ByteSet};
 use super::{Error, Group};
 
@@ -87,33 +88,36 @@ pub(super) fn parse(text: &str) -> Result<Part, Error> {
     Ok(part)
 }
 
-fn error(from: usize, to: usize, what: impl Into<String>, hint: impl Into<String>) -> Error {
+/// An error about the bytes from `from` to `to`.
+pub(super) fn error(from: usize, to: usize, what: impl Into<String>, hint: impl Into<String>) -> Error {
     Error { at: from..to, what: what.into(), hint: hint.into() }
 }
 
-struct Parser<'a> {
+/// The text and how far it is read.
+pub(super) struct Parser<'a> {
     text: &'a [u8],
-    at: usize,
+    pub(super) at: usize,
     depth: u8,
-    fold: bool,
+    /// Whether letters stand for either case.
+    pub(super) fold: bool,
 }
 
 impl Parser<'_> {
-    fn rest(&self) -> &[u8] {
+    pub(super) fn rest(&self) -> &[u8] {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    fn peek(&self) -> Option<u8> {
+    pub(super) fn peek(&self) -> Option<u8> {
         self.text.get(self.at).copied()
     }
 
-    fn next(&mut self) -> Option<u8> {
+    pub(super) fn next(&mut self) -> Option<u8> {
         let b = self.peek()?;
         self.at += 1;
         Some(b)
     }
 
-    fn eat(&mut self, word: &[u8]) -> bool {
+    pub(super) fn eat(&mut self, word: &[u8]) -> bool {
         let found = self.rest().starts_with(word);
         if found {
             self.at += word.len();
@@ -122,7 +126,12 @@ impl Parser<'_> {
     }
 
     /// An error about what stands from `from` up to here.
-    fn fail<T>(&self, from: usize, what: impl Into<String>, hint: impl Into<String>) -> Result<T, Error> {
+    pub(super) fn fail<T>(
+        &self,
+        from: usize,
+        what: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Result<T, Error> {
         Err(error(from, self.at.max(from + 1).min(self.text.len().max(from)), what, hint))
     }
 
@@ -210,7 +219,7 @@ impl Parser<'_> {
     }
 
     /// A character beyond ASCII is the sequence of its UTF-8 bytes; a repeat behind it repeats them all.
-    fn wide_char(&mut self, from: usize) -> Part {
+    pub(super) fn wide_char(&mut self, from: usize) -> Part {
         while self.peek().is_some_and(|b| b & 0xc0 == 0x80) {
             self.at += 1;
         }
@@ -327,7 +336,7 @@ impl Parser<'_> {
     }
 
     /// Behind the `\`: what means the same within a class and outside.
-    fn escaped(&mut self, from: usize, in_class: bool) -> Result<Escaped, Error> {
+    pub(super) fn escaped(&mut self, from: usize, in_class: bool) -> Result<Escaped, Error> {
         let Some(b) = self.next() else {
             return self.fail(from, "nothing follows this \\", "a literal \\ is written \\\\");
         };
@@ -359,81 +368,6 @@ impl Parser<'_> {
                 return self.fail(from, what, hint);
             }
         }))
-    }
-
-    /// Behind the `[`.
-    fn class(&mut self, from: usize) -> Result<ByteSet, Error> {
-        let negated = self.eat(b"^");
-        let mut set = ByteSet::EMPTY;
-        let mut first = true;
-        loop {
-            let at = self.at;
-            match self.class_item(from, first)? {
-                None => break,
-                Some(Escaped::Set(more)) => {
-                    if self.range_follows() {
-                        self.at += 1;
-                        return self.fail(
-                            at,
-                            "a range cannot begin with a class",
-                            "a literal - is written \\-",
-                        );
-                    }
-                    set = set.or(more);
-                }
-                Some(Escaped::Byte(lo)) if self.range_follows() => {
-                    self.at += 1;
-                    match self.class_item(from, true)? {
-                        Some(Escaped::Byte(hi)) if lo <= hi => set = set.with(lo, hi),
-                        Some(Escaped::Byte(_)) => {
-                            return self.fail(at, "this range runs backwards", "a literal - is written \\-");
-                        }
-                        _ => {
-                            return self.fail(
-                                at,
-                                "a range cannot end with a class",
-                                "a literal - is written \\-",
-                            );
-                        }
-                    }
-                }
-                Some(Escaped::Byte(b)) => set = set.with(b, b),
-            }
-            first = false;
-        }
-        let set = if self.fold { set.folded() } else { set };
-        let set = if negated { set.not() } else { set };
-        if set.is_empty() {
-            return self.fail(from, "this class matches nothing", "");
-        }
-        Ok(set)
-    }
-
-    fn range_follows(&self) -> bool {
-        matches!(self.rest(), [b'-', b, ..] if *b != b']')
-    }
-
-    /// One byte or escape of the class that began at `from`; `None` at its end.
-    fn class_item(&mut self, from: usize, first: bool) -> Result<Option<Escaped>, Error> {
-        let at = self.at;
-        match self.next() {
-            None => Err(error(from, from + 1, "this class is not closed", "a literal [ is written \\[")),
-            Some(b']') if !first => Ok(None),
-            Some(b'\\') => self.escaped(at, true).map(Some),
-            Some(b'[') if matches!(self.peek(), Some(b':' | b'.' | b'=')) => {
-                self.at += 1;
-                self.fail(
-                    at,
-                    "POSIX classes are not supported",
-                    "write \\d, \\w, \\s or the bytes themselves",
-                )
-            }
-            Some(b) if b >= 0x80 => {
-                let _ = self.wide_char(at);
-                self.fail(at, "a class holds single bytes only", "write (?:ä|ö) for characters beyond ASCII")
-            }
-            Some(b) => Ok(Some(Escaped::Byte(b))),
-        }
     }
 
     /// The repeat behind `part`, which began at `from`, if there is one.
@@ -517,55 +451,7 @@ impl Parser<'_> {
 }
 
 /// What one backslash or one byte of a class stands for.
-enum Escaped {
+pub(super) enum Escaped {
     Byte(u8),
     Set(ByteSet),
-}
-
-/// Names the construct behind `(?` and says what to do.
-fn unsupported(rest: &[u8]) -> (&'static str, &'static str) {
-    const EXCLUDE: &str = "exclude lines by ignoreregex, or write what may stand there";
-    match rest {
-        [b'=', ..] => ("look-ahead is not supported", "write what follows as part of the pattern"),
-        [b'!', ..] => ("negative look-ahead is not supported", EXCLUDE),
-        [b'<', b'=', ..] => ("look-behind is not supported", "write what precedes as part of the pattern"),
-        [b'<', b'!', ..] => ("negative look-behind is not supported", EXCLUDE),
-        [b'>', ..] => ("atomic groups are not supported", "write (?: ): matching takes linear time anyway"),
-        [b'(', ..] => ("conditional groups are not supported", "write the alternatives out: (?:a|b)"),
-        [b'|', ..] => ("branch reset groups are not supported", "names may stand in several alternatives"),
-        [b'#', ..] => ("comments are not supported", "put the comment in a line of its own"),
-        [b'P', b'=', ..] => ("back references are not supported", "write the second text as a pattern too"),
-        [b'P', b'>', ..] | [b'R' | b'&' | b'0'..=b'9', ..] => {
-            ("recursion is not supported", "write the pattern out")
-        }
-        [b'm', ..] => ("the flag m is not supported", "^ and $ are the ends of the line already"),
-        [b's', ..] => ("the flag s is not supported", "write [\\x00-\\xff] for any byte"),
-        [b'x', ..] => ("the flag x is not supported", "write the pattern without blanks and comments"),
-        [b'u', ..] => ("Unicode matching is not supported", "patterns match bytes"),
-        [b'U', ..] => ("the flag U is not supported", "write the lazy repeats as *? and +?"),
-        _ => ("unknown kind of group", "known are ( ), (?: ), (?i), (?i: ) and (?P<name> )"),
-    }
-}
-
-/// Names the escape `\b` and says what to do.
-fn unknown_escape(b: u8, in_class: bool) -> (String, &'static str) {
-    let what = |text: &str| text.to_string();
-    match b {
-        b'1'..=b'9' | b'k' | b'g' => {
-            (what("back references are not supported"), "write the second text as a pattern too")
-        }
-        b'p' | b'P' | b'X' => (what("Unicode classes are not supported"), "write \\w, \\d, \\s or [^ ]"),
-        b'A' => (what("\\A is not supported"), "write ^"),
-        b'z' | b'Z' => (what("\\z is not supported"), "write $"),
-        b'0' => (what("\\0 is not supported"), "write \\x00"),
-        b'b' | b'B' if in_class => (what("\\b has no meaning in a class"), "a backspace is \\x08"),
-        b'K' => (what("\\K is not supported"), "name the part you need: (?P<ip> )"),
-        b'h' => (what("\\h is not supported"), "write [ \\t]"),
-        b'Q' | b'E' => (what("\\Q and \\E are not supported"), "escape each byte: \\."),
-        b if b.is_ascii_graphic() => (
-            format!("unknown escape \\{}", char::from(b)),
-            "known are \\d \\w \\s \\D \\W \\S \\b \\B \\t \\n \\r \\xHH",
-        ),
-        _ => (what("unknown escape"), "only punctuation needs a \\ before it"),
-    }
 }

@@ -63,6 +63,10 @@ pub(super) struct Program {
     pub(super) addrs: u8,
     /// Matches begin at the head of the text only.
     pub(super) anchored: bool,
+    /// Every ip group is an address instruction.
+    pub(super) addresses_only: bool,
+    /// So many bytes of the pool must stand at the head of the text.
+    head: u8,
     /// No text has two matches in which the ip group begins at different positions.
     pub(super) one_reading: bool,
 }
@@ -80,11 +84,23 @@ impl Program {
             slots: b.slots,
             addrs: b.addrs,
             anchored: anchored(&part.node),
+            addresses_only: false,
+            head: 0,
             one_reading: false,
         };
+        if let [Inst::Look(Look::Start), Inst::Lit { fold: false, len, at: 0, .. }, ..] = *program.code {
+            program.head = len;
+        }
+        program.addresses_only = !program.code.iter().any(|inst| matches!(inst, Inst::Save(IP_BEGIN)));
         program.look_ahead();
         program.one_reading = part.always & Group::Ip.bit() == 0 || program.has_one_reading();
         program
+    }
+
+    /// Whether a match is possible, judged by the head of the text alone.
+    #[inline]
+    pub(super) fn may_match(&self, text: &[u8]) -> bool {
+        memchr::arch::all::is_prefix(text, self.bytes(0, self.head))
     }
 
     /// The set of this number.

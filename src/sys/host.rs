@@ -2,7 +2,8 @@
 //! Addresses that must not be banned by mistake: this host's own, what it needs to be reached and to reach
 //! others, and where the person at the keyboard sits. Knows no ban.
 
-use crate::base::net::{canonical, parse_addr, plain};
+use crate::base::net::{canonical, parse_addr};
+use crate::base::range::Range;
 use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::nlattr::{DUMP, DUMP_INTR, Msg, REQUEST, attr, attrs, u16_at};
 use crate::sys::sweep::sweep;
@@ -60,16 +61,12 @@ impl Protected {
         this
     }
 
-    /// Why `net` must not be banned: it is, or contains, a protected address. `None` if it may be.
+    /// Why `who` must not be banned: it is, or contains, a protected address. `None` if it may be.
     #[must_use]
-    pub fn why(&self, net: &IpNet) -> Option<&'static str> {
-        let net = plain(*net);
-        let apart = |other: &IpNet| !other.contains(&net) && !net.contains(other);
-        if net.prefix_len() == 0 {
-            return Some("every address there is");
-        }
-        let kept = self.addrs.iter().find(|(addr, _)| net.contains(addr)).map(|&(_, why)| why);
-        kept.or_else(|| RESERVED.iter().find(|(other, _)| !apart(other)).map(|&(_, why)| why))
+    pub fn why(&self, who: &Range) -> Option<&'static str> {
+        let who = who.canonical();
+        let kept = self.addrs.iter().find(|&&(addr, _)| who.covers(&Range::from(addr))).map(|&(_, why)| why);
+        kept.or_else(|| RESERVED.iter().find(|(net, _)| who.meets(&Range::from(*net))).map(|&(_, why)| why))
     }
 
     fn add(&mut self, addr: IpAddr, why: &'static str) {
@@ -265,17 +262,23 @@ mod tests {
             ("::1/128", Some("loopback")),
             ("0.1.2.3/32", Some("no address of a host")),
             ("::/128", Some("no address of a host")),
-            ("0.0.0.0/0", Some("every address there is")),
-            ("::/0", Some("every address there is")),
-            ("::ffff:0:0/96", Some("every address there is")),
+            ("0.0.0.0/0", Some(OWN)),
+            ("::/0", Some(SSH)),
+            ("::ffff:0:0/96", Some(OWN)),
             ("239.1.1.1/32", Some("multicast")),
             ("ff02::1/128", Some("multicast")),
             ("255.255.255.255/32", Some("broadcast")),
             ("192.0.2.1/32", None),
             ("8.0.0.0/8", None),
         ];
+        for wide in ["0.0.0.0/0", "::/0", "::ffff:0:0/96"] {
+            assert!(
+                Protected::default().why(&Range::from(wide.parse::<IpNet>().unwrap())).is_some(),
+                "{wide}"
+            );
+        }
         for (net, want) in cases {
-            assert_eq!(own.why(&net.parse().unwrap()), *want, "{net}");
+            assert_eq!(own.why(&Range::from(net.parse::<IpNet>().unwrap())), *want, "{net}");
         }
     }
 

@@ -1,12 +1,17 @@
 //! The only place besides `firewall/nft/ffi.rs` that calls libc: small safe wrappers.
 
 pub mod banlog;
+pub mod buffer;
 pub mod clock;
 pub mod dir;
+pub mod fs;
 pub mod host;
+pub mod inotify;
 pub mod netlink;
 pub mod nlattr;
+pub mod poll;
 pub mod random;
+pub mod signal;
 pub mod sweep;
 pub mod syslog;
 pub mod trim;

@@ -53,16 +53,8 @@ impl NlSocket {
         let _ = setsockopt(&self.fd(), sockopt::RcvBufForce, &receive);
     }
 
-    /// Joins a multicast group (`NFNLGRP_*`, `RTNLGRP_*`).
-    ///
-    /// # Errors
-    /// The system call that failed.
-    pub fn join(&self, group: u32) -> Result<(), Lost> {
-        let rc = self.set_option(libc::NETLINK_ADD_MEMBERSHIP, group);
-        if rc == 0 { Ok(()) } else { Err(Lost::Sys("setsockopt(NETLINK_ADD_MEMBERSHIP)", Errno::last())) }
-    }
-
-    fn set_option(&self, option: i32, value: u32) -> i32 {
+    /// Sets an option that older kernels may not have: nothing depends on it.
+    fn set_option(&self, option: i32, value: u32) {
         // SAFETY: the descriptor is open as long as `self`; the kernel reads `size_of::<u32>()` bytes of
         // `value`, which lives until the call returns.
         unsafe {
@@ -72,7 +64,7 @@ impl NlSocket {
                 option,
                 std::ptr::from_ref(&value).cast(),
                 OPTION_LEN,
-            )
+            );
         }
     }
 
@@ -89,15 +81,22 @@ impl NlSocket {
         self.seq
     }
 
-    /// Sends messages that belong together.
+    /// Sends messages that belong together; a send buffer that is too small for them is enlarged.
     ///
     /// # Errors
-    /// The system call that failed; EMSGSIZE when they are more than the send buffer takes.
+    /// The system call that failed; EMSGSIZE when they are more than the send buffer takes and it may not
+    /// grow: before Linux 5.16 user namespaces have no say in that.
     pub fn send(&self, bytes: &[u8]) -> Result<(), Lost> {
+        let mut grown = false;
         loop {
             match self.socket.send(bytes) {
                 Ok(_) => return Ok(()),
                 Err(e) if e.raw_os_error() == Some(libc::EINTR) => {}
+                // The kernel doubles what is asked for.
+                Err(e) if e.raw_os_error() == Some(libc::EMSGSIZE) && !grown => {
+                    grown = true;
+                    let _ = setsockopt(&self.fd(), sockopt::SndBufForce, &bytes.len());
+                }
                 Err(e) => return Err(sys("sendto(AF_NETLINK)", &e)),
             }
         }

@@ -42,6 +42,8 @@ pub fn sweep(
     ask: &mut dyn FnMut(&mut MsgBuf, u32),
     pick: &mut dyn FnMut(Msg<'_>, &mut MsgBuf, u32) -> bool,
 ) -> Result<Swept, Lost> {
+    // Late answers of an earlier exchange could bear the numbers of this one.
+    socket.drain();
     let dump = socket.next_seq();
     let mut requests = MsgBuf::with_capacity(4096);
     ask(&mut requests, dump);

@@ -6,12 +6,15 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a helper that fails is a test that fails")]
 
+pub mod bans;
+pub mod daemon;
 pub mod ns;
 pub mod ssh;
 
 use ns::Ns;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -52,6 +55,9 @@ pub struct Peer {
 }
 
 /// The host under test. The thread that made it lives in its namespace, and so do the programs it starts.
+///
+/// It has a syslog daemon: what `sshd` and `mef` send to /dev/log ends up in `auth.log` (facilities auth
+/// and authpriv) and `daemon.log` (all others) in the directory.
 pub struct Net {
     /// A directory for logs, configuration and state, removed at the end.
     pub dir: PathBuf,
@@ -59,6 +65,7 @@ pub struct Net {
     outside: Ns,
     links: u8,
     children: Vec<Child>,
+    syslog: UnixDatagram,
 }
 
 impl Net {
@@ -71,7 +78,11 @@ impl Net {
         let outside = Ns::current();
         let home = Ns::new();
         home.enter();
-        let net = Net { dir, home, outside, links: 0, children: Vec::new() };
+        ns::make_private_dirs(&dir);
+        let syslog = UnixDatagram::bind(dir.join("dev/log")).unwrap();
+        let (socket, logs) = (syslog.try_clone().unwrap(), dir.clone());
+        std::thread::spawn(move || keep_logs(&socket, &logs));
+        let net = Net { dir, home, outside, links: 0, children: Vec::new(), syslog };
         net.ip("link set lo up");
         net
     }
@@ -115,6 +126,20 @@ impl Net {
         let result = f(self);
         self.home.enter();
         result
+    }
+
+    /// Gives the neighbour one more address, beyond the link, and makes it speak from there. Its own IPv6 address
+    /// shares a prefix with the host's, so a ban of that would lock out the host.
+    pub fn speak_as(&self, peer: &Peer, addr: IpAddr) {
+        let (via, host, len) = match addr {
+            IpAddr::V4(_) => (IpAddr::V4(peer.v4), IpAddr::V4(peer.host4), 32),
+            IpAddr::V6(_) => (peer.v6.into(), peer.host6.into(), 128),
+        };
+        self.ip(&format!("route replace {addr}/{len} via {via}"));
+        self.within(&peer.ns, |net| {
+            net.ip(&format!("addr replace {addr}/{len} dev lo {}", if len == 128 { "nodad" } else { "" }));
+            net.ip(&format!("route replace {host}/{len} dev {} src {addr}", peer.link));
+        });
     }
 
     /// Runs `ip` with words separated by spaces.
@@ -197,7 +222,11 @@ impl Net {
 
     /// Runs the static binary, in directories of its own instead of the host's /run, /var/lib and /etc/mef.
     pub fn mef(&self, args: &[&str]) -> Output {
-        let mut command = self.mef_command(args);
+        self.run(self.mef_command(args))
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, mut command: Command) -> Output {
         finish(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap(), &[])
     }
 
@@ -250,6 +279,7 @@ impl Drop for Net {
             let _ = child.kill();
             let _ = child.wait();
         }
+        let _ = self.syslog.shutdown(std::net::Shutdown::Both);
         self.outside.enter();
         let _ = fs::remove_dir_all(&self.dir);
     }
@@ -258,8 +288,11 @@ impl Drop for Net {
 /// The static binary: `MEF_BIN`, or what `make` builds.
 #[must_use]
 pub fn mef_binary() -> PathBuf {
-    std::env::var_os("MEF_BIN")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/mef"), PathBuf::from)
+    // Absolute, because programs are started in the test's own directory.
+    std::env::var_os("MEF_BIN").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/mef"),
+        |path| std::path::absolute(path).unwrap(),
+    )
 }
 
 /// Asks until there is an answer; none within `LIMIT` fails the test.
@@ -279,6 +312,27 @@ pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 #[track_caller]
 pub fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
     wait_for(what, || is().then_some(()));
+}
+
+/// The syslog daemon: every message a line, in the traditional form, written at once.
+fn keep_logs(socket: &UnixDatagram, dir: &Path) {
+    let open = |name| fs::OpenOptions::new().create(true).append(true).open(dir.join(name)).unwrap();
+    let (mut auth, mut daemon) = (open("auth.log"), open("daemon.log"));
+    let mut buf = [0; 9000];
+    // Nothing is what a socket gives after `shutdown`.
+    while let Ok(n @ 1..) = socket.recv(&mut buf) {
+        let text = String::from_utf8_lossy(&buf[..n]).into_owned();
+        let Some((priority, rest)) = text.strip_prefix('<').and_then(|t| t.split_once('>')) else { continue };
+        let facility = priority.parse::<u32>().unwrap_or(0) >> 3;
+        // "Nov 22 08:00:01 " is there or not.
+        let stamped = rest.as_bytes().get(6) == Some(&b' ') && rest.as_bytes().get(15) == Some(&b' ');
+        let (stamp, message) = if stamped { rest.split_at(15) } else { ("Nov 22 08:00:01", rest) };
+        let line = format!("{stamp} host {}\n", message.trim_start().trim_end_matches(['\n', '\0']));
+        let log = if matches!(facility, 4 | 10) { &mut auth } else { &mut daemon };
+        if std::io::Write::write_all(log, line.as_bytes()).is_err() {
+            return;
+        }
+    }
 }
 
 /// Where a program is; which package has it if it is nowhere.

@@ -64,25 +64,36 @@ pub fn die_with_parent(command: &mut Command) {
     unsafe { command.pre_exec(hook) };
 }
 
-/// In the program's eyes /run, /var/lib and /var/log are directories below `dir`, and /etc/mef is empty:
-/// a fresh host, whatever the real one has.
+/// What programs use of /dev.
+const DEVICES: [&str; 7] = ["null", "zero", "full", "random", "urandom", "tty", "ptmx"];
+
+/// Makes the directories that `private_dirs` shows to programs.
+pub fn make_private_dirs(dir: &Path) {
+    for inside in ["run", "lib", "log", "etc-mef", "dev/pts"] {
+        std::fs::create_dir_all(dir.join(inside)).unwrap();
+    }
+    for device in DEVICES {
+        File::create(dir.join("dev").join(device)).unwrap();
+    }
+}
+
+/// In the program's eyes /run, /var/lib and /var/log are directories below `dir`, /etc/mef is empty, and /dev
+/// has the usual devices and the test's own /dev/log: a fresh host, whatever the real one has.
 pub fn private_dirs(command: &mut Command, dir: &Path) {
     let name = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap();
-    let mut binds = Vec::new();
-    for (inside, outside) in
-        [("run", "/run"), ("lib", "/var/lib"), ("log", "/var/log"), ("etc-mef", "/etc/mef")]
-    {
-        let own = dir.join(inside);
-        std::fs::create_dir_all(&own).unwrap();
-        if Path::new(outside).exists() {
-            binds.push((name(&own), name(Path::new(outside))));
-        }
-    }
+    let bind = |from: &Path, to: &Path| to.exists().then(|| (name(from), name(to)));
+    let dev = dir.join("dev");
+    let devices =
+        DEVICES.iter().chain([&"pts"]).filter_map(|d| bind(&Path::new("/dev").join(d), &dev.join(d)));
+    let dirs =
+        [("run", "/run"), ("lib", "/var/lib"), ("log", "/var/log"), ("etc-mef", "/etc/mef"), ("dev", "/dev")];
+    let dirs = dirs.iter().filter_map(|(inside, outside)| bind(&dir.join(inside), Path::new(outside)));
+    let binds: Vec<_> = devices.chain(dirs).collect();
     let hook = move || {
         // SAFETY: no memory is involved; only the child moves.
         check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
         mount(c"none", c"/", libc::MS_REC | libc::MS_PRIVATE)?;
-        binds.iter().try_for_each(|(own, outside)| mount(own, outside, libc::MS_BIND))
+        binds.iter().try_for_each(|(from, to)| mount(from, to, libc::MS_BIND | libc::MS_REC))
     };
     // SAFETY: the closure makes system calls with memory that was allocated before the fork.
     unsafe { command.pre_exec(hook) };
@@ -91,4 +102,37 @@ pub fn private_dirs(command: &mut Command, dir: &Path) {
 fn mount(from: &std::ffi::CStr, to: &std::ffi::CStr, flags: libc::c_ulong) -> io::Result<()> {
     // SAFETY: both strings end with a NUL and live until the call returns; no type and no data are needed here.
     check(unsafe { libc::mount(from.as_ptr(), to.as_ptr(), std::ptr::null(), flags, std::ptr::null()) })
+}
+
+/// Waits for the end of a program that waits for its input, which `feed` gives it; its exit status and the
+/// most memory that it had, in KiB. What `wait4` tells is at least the memory of this process, which forked it.
+pub fn end_and_peak(child: &std::process::Child, feed: impl FnOnce()) -> (i32, u64) {
+    let pid = child.id().cast_signed();
+    let none = std::ptr::null_mut::<libc::c_void>();
+    let exits = std::ptr::without_provenance_mut::<libc::c_void>(libc::PTRACE_O_TRACEEXIT as usize);
+    // SAFETY: the child is ours and has not been waited for; nothing is read from or written to memory.
+    let rc = unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, none, exits) };
+    assert!(rc == 0, "ptrace: {}", io::Error::last_os_error());
+    feed();
+    let mut peak = 0;
+    loop {
+        let mut status = 0;
+        // SAFETY: `status` lives until the call returns.
+        let rc = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+        assert!(rc == pid, "waitpid: {}", io::Error::last_os_error());
+        if !libc::WIFSTOPPED(status) {
+            return (if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { -1 }, peak);
+        }
+        let exiting = status >> 8 == libc::SIGTRAP | libc::PTRACE_EVENT_EXIT << 8;
+        if exiting {
+            let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            let line = text.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
+            peak = line.trim().trim_end_matches(" kB").parse().unwrap();
+        }
+        let signal = if exiting { 0 } else { libc::WSTOPSIG(status) };
+        let signal = std::ptr::without_provenance_mut::<libc::c_void>(signal as usize);
+        // SAFETY: the child is stopped; nothing is read from or written to memory.
+        let rc = unsafe { libc::ptrace(libc::PTRACE_CONT, pid, none, signal) };
+        assert!(rc == 0, "ptrace: {}", io::Error::last_os_error());
+    }
 }

@@ -10,8 +10,7 @@ use std::process::Stdio;
 pub const PORT: u16 = 22;
 
 impl Net {
-    /// Starts sshd with a key of its own. What it logs goes to `auth.log` in the directory, with the
-    /// header that a syslog daemon would write.
+    /// Starts sshd with a key of its own. What it logs goes to `auth.log` in the directory.
     pub fn sshd(&mut self) {
         // Where it locks itself in before authentication: /run/sshd in its eyes. It sees no /var/log either,
         // so the failed logins do not end up in the btmp of the real host.
@@ -30,19 +29,13 @@ impl Net {
         let mut check = self.command("sshd", &["-t", "-f", config, "-o", option]);
         ns::private_dirs(&mut check, &self.dir);
         let knows = check.stderr(Stdio::null()).status().unwrap().success();
-        let mut args = vec!["-D", "-e", "-f", config];
+        let mut args = vec!["-D", "-f", config];
         if knows {
             args.extend(["-o", option]);
         }
-        // The path must be absolute: sshd starts itself again for every connection.
         let mut command = self.command("sshd", &args);
         ns::private_dirs(&mut command, &self.dir);
-        command.stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let lines = child.stderr.take().unwrap();
-        let (log, pid) = (self.path("auth.log"), child.id());
-        self.children.push(child);
-        std::thread::spawn(move || add_headers(lines, &log, pid));
+        self.start("sshd", command);
         wait_until("sshd to listen", || self.read("auth.log").contains("Server listening on"));
     }
 
@@ -75,20 +68,5 @@ impl Net {
             command.stdout(Stdio::piped()).stderr(Stdio::piped());
             super::finish(command.spawn().unwrap(), &[])
         })
-    }
-}
-
-/// Writes every line of the server at once, as a syslog daemon does.
-fn add_headers(lines: std::process::ChildStderr, log: &std::path::Path, pid: u32) {
-    use std::io::{BufRead, BufReader, Write};
-    let mut log = fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
-    for line in BufReader::new(lines).split(b'\n').map_while(Result::ok) {
-        let line = line.strip_suffix(b"\r").unwrap_or(&line);
-        let mut whole = format!("Nov 22 08:00:01 host sshd[{pid}]: ").into_bytes();
-        whole.extend_from_slice(line);
-        whole.push(b'\n');
-        if log.write_all(&whole).is_err() {
-            return;
-        }
     }
 }

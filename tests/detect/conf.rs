@@ -1,5 +1,7 @@
 //! The little of a service rule's file that these tests need. The real reader is `config::service`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 use mef::detect::{Detector, Hit, Program, Rule};
 use mef::pattern::Pattern;
 use std::net::IpAddr;
@@ -62,15 +64,19 @@ impl Conf {
     }
 }
 
-/// `\xHH` is a byte; every other backslash is itself, as in the log.
+/// `\xHH` is a byte and `\\` a backslash; there is no other escape.
 pub fn unescape(text: &str) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let hex = tail.strip_prefix(b"x").and_then(|t| t.get(..2)).filter(|_| first == b'\\');
-        let byte = hex.and_then(|h| u8::from_str_radix(std::str::from_utf8(h).ok()?, 16).ok());
-        out.push(byte.unwrap_or(first));
-        rest = if byte.is_some() { &rest[4..] } else { tail };
+    let mut parts = text.split('\\');
+    let mut out = parts.next().unwrap().as_bytes().to_vec();
+    while let Some(part) = parts.next() {
+        if part.is_empty() {
+            out.push(b'\\');
+            out.extend_from_slice(parts.next().unwrap().as_bytes());
+        } else {
+            let hex = part.strip_prefix('x').and_then(|p| p.get(..2)).unwrap_or_else(|| panic!("{text}"));
+            out.push(u8::from_str_radix(hex, 16).unwrap());
+            out.extend_from_slice(&part.as_bytes()[3..]);
+        }
     }
     out
 }

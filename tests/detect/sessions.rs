@@ -1,1 +1,189 @@
+//! Whole sessions: a connection counts as often as a secret was refused in it, at least once.
 
+use crate::conf::Conf;
+use std::collections::BTreeMap;
+
+/// What the lines count for together, and whether each is a hit.
+fn attempts(rule: &str, lines: &[&str]) -> (u32, usize) {
+    let block: String = lines.iter().map(|l| format!("Nov 22 21:41:03 host {rule}[7]: {l}\n")).collect();
+    let (mut sum, mut count) = (0, 0);
+    Conf::read(rule).detector().block(1, block.as_bytes(), &mut |_, _, hit| {
+        assert_eq!(hit.addr.to_string(), "192.0.2.1", "{block}");
+        sum += u32::from(hit.weight);
+        count += 1;
+    });
+    (sum, count)
+}
+
+#[test]
+fn sessions_of_every_openssh() {
+    let cases: &[(&str, u32, usize, &[&str])] = &[
+        (
+            "7.0, unknown user",
+            1,
+            2,
+            &[
+                "Invalid user nosuch from 192.0.2.1",
+                "input_userauth_request: invalid user nosuch [preauth]",
+                "pam_unix(sshd:auth): authentication failure; logname= uid=0 euid=0 tty=ssh ruser= rhost=192.0.2.1 ",
+                "Failed password for invalid user nosuch from 192.0.2.1 port 4711 ssh2",
+                "Connection closed by 192.0.2.1 [preauth]",
+            ],
+        ),
+        (
+            "7.4, three passwords",
+            3,
+            4,
+            &[
+                "Failed password for root from 192.0.2.1 port 4711 ssh2",
+                "Failed password for root from 192.0.2.1 port 4711 ssh2",
+                "Failed password for root from 192.0.2.1 port 4711 ssh2",
+                "Received disconnect from 192.0.2.1 port 4711:11:  [preauth]",
+                "Disconnected from 192.0.2.1 port 4711 [preauth]",
+                "PAM 2 more authentication failures; logname= uid=0 euid=0 tty=ssh ruser= rhost=192.0.2.1  user=root",
+            ],
+        ),
+        (
+            "7.4, folded by rsyslog",
+            3,
+            2,
+            &[
+                "Failed password for root from 192.0.2.1 port 4711 ssh2",
+                "message repeated 2 times: [ Failed password for root from 192.0.2.1 port 4711 ssh2]",
+                "Connection closed by 192.0.2.1 port 4711 [preauth]",
+            ],
+        ),
+        (
+            "7.9, keys only",
+            1,
+            2,
+            &[
+                "Received disconnect from 192.0.2.1 port 4711:11: Bye Bye [preauth]",
+                "Disconnected from authenticating user root 192.0.2.1 port 4711 [preauth]",
+            ],
+        ),
+        (
+            "8.4, too many",
+            6,
+            9,
+            &[
+                "Invalid user admin from 192.0.2.1 port 4711",
+                "Failed password for invalid user admin from 192.0.2.1 port 4711 ssh2",
+                "Failed password for invalid user admin from 192.0.2.1 port 4711 ssh2",
+                "Failed password for invalid user admin from 192.0.2.1 port 4711 ssh2",
+                "Failed password for invalid user admin from 192.0.2.1 port 4711 ssh2",
+                "Failed password for invalid user admin from 192.0.2.1 port 4711 ssh2",
+                "Failed password for invalid user admin from 192.0.2.1 port 4711 ssh2",
+                "error: maximum authentication attempts exceeded for invalid user admin from 192.0.2.1 port 4711 ssh2 [preauth]",
+                "Disconnecting invalid user admin 192.0.2.1 port 4711: Too many authentication failures [preauth]",
+            ],
+        ),
+        (
+            "9.2, PAM asks",
+            2,
+            5,
+            &[
+                "Invalid user nosuch from 192.0.2.1 port 37058",
+                "Postponed keyboard-interactive for invalid user nosuch from 192.0.2.1 port 37058 ssh2 [preauth]",
+                "error: PAM: Authentication failure for illegal user nosuch from 192.0.2.1",
+                "Failed keyboard-interactive/pam for invalid user nosuch from 192.0.2.1 port 37058 ssh2",
+                "error: PAM: Authentication failure for illegal user nosuch from 192.0.2.1",
+                "Failed keyboard-interactive/pam for invalid user nosuch from 192.0.2.1 port 37058 ssh2",
+            ],
+        ),
+        (
+            "10.0, not allowed",
+            1,
+            3,
+            &[
+                "User daemon from 192.0.2.1 not allowed because listed in DenyUsers",
+                "Failed password for invalid user daemon from 192.0.2.1 port 4711 ssh2",
+                "Connection closed by invalid user daemon 192.0.2.1 port 4711 [preauth]",
+            ],
+        ),
+        (
+            "an honest client with many keys",
+            0,
+            0,
+            &[
+                "Failed publickey for alice from 192.0.2.1 port 4711 ssh2: RSA SHA256:AAAA",
+                "Failed publickey for alice from 192.0.2.1 port 4711 ssh2: ED25519 SHA256:AAAA",
+                "Accepted publickey for alice from 192.0.2.1 port 4711 ssh2: ED25519 SHA256:AAAB",
+                "Received disconnect from 192.0.2.1 port 4711:11: disconnected by user",
+                "Disconnected from user alice 192.0.2.1 port 4711",
+            ],
+        ),
+        (
+            "ssh-keyscan",
+            0,
+            0,
+            &[
+                "Unable to negotiate with 192.0.2.1 port 1: no matching host key type found. Their offer: rsa-sha2-512,rsa-sha2-256,ssh-rsa [preauth]",
+                "Unable to negotiate with 192.0.2.1 port 2: no matching host key type found. Their offer: ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521 [preauth]",
+                "Unable to negotiate with 192.0.2.1 port 3: no matching host key type found. Their offer: sk-ssh-ed25519@openssh.com [preauth]",
+                "Connection closed by 192.0.2.1 port 4 [preauth]",
+            ],
+        ),
+    ];
+    for (name, sum, count, lines) in cases {
+        assert_eq!(attempts("sshd", lines), (*sum, *count), "{name}");
+    }
+}
+
+/// Judges a recorded log and compares with what a count of plain words says. Addresses in it: 127.0.0.1 is the
+/// only sender; 198.51.100.9 stands in user names and banners.
+fn recorded(rule: &str, log: &str, refused: &[&str], named: &[&str]) {
+    let path = format!("{}/tests/logs/{log}", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&path).unwrap();
+    let process = |line: &str| -> u32 {
+        line.split_once('[').and_then(|(_, l)| l.split_once(']')).unwrap().0.parse().unwrap()
+    };
+    let mut want: BTreeMap<u32, u32> = BTreeMap::new();
+    let mut least: BTreeMap<u32, u32> = BTreeMap::new();
+    for line in text.lines() {
+        let message = line.split_once("]: ").unwrap().1;
+        let count = u32::from(refused.iter().any(|word| message.starts_with(word)));
+        *want.entry(process(line)).or_default() += count;
+        if count == 1 || named.iter().any(|word| message.contains(word)) {
+            least.insert(process(line), 1);
+        }
+    }
+    for (pid, count) in least {
+        want.entry(pid).and_modify(|c| *c = count.max(*c));
+    }
+    want.retain(|_, count| *count > 0);
+    let mut got: BTreeMap<u32, u32> = BTreeMap::new();
+    let mut last = None;
+    Conf::read(rule).detector().block(1, text.as_bytes(), &mut |number, line, hit| {
+        assert_eq!(text.lines().nth(number).map(str::as_bytes), Some(line), "line {number}");
+        assert!(last < Some(number));
+        last = Some(number);
+        assert_eq!(hit.addr.to_string(), "127.0.0.1", "{}", line.escape_ascii());
+        *got.entry(process(std::str::from_utf8(line).unwrap())).or_default() += u32::from(hit.weight);
+    });
+    assert!(want.len() > 30, "{log}");
+    assert_eq!(got, want, "{log}: attempts by process");
+}
+
+#[test]
+fn a_recorded_log_of_openssh() {
+    recorded(
+        "sshd",
+        "openssh-9.2.log",
+        &["Failed password", "error: PAM: Authentication failure"],
+        &[
+            "Invalid user",
+            "not allowed because",
+            "authenticating user",
+            "no matching key exchange",
+            "no matching cipher",
+            "banner exchange",
+            "code incorrect",
+        ],
+    );
+}
+
+#[test]
+fn a_recorded_log_of_dropbear() {
+    recorded("dropbear", "dropbear-2022.83.log", &["Bad password"], &["Exit before auth"]);
+}

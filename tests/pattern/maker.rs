@@ -1,7 +1,5 @@
 //! Random patterns of the subset and random lines. Shared by the tests that compare matchers.
 
-use std::fmt::Write as _;
-
 /// What random patterns are made of.
 #[derive(Clone, Debug)]
 pub enum Tree {
@@ -119,9 +117,9 @@ pub fn may_be_empty(tree: &Tree) -> bool {
 pub fn write(tree: &Tree, out: &mut String) {
     match tree {
         Tree::Empty => {}
-        Tree::Byte(b @ (b'.' | b'\\' | b'^' | b'$')) => write!(out, "\\{}", char::from(*b)).unwrap(),
+        Tree::Byte(b @ (b'.' | b'\\' | b'^' | b'$')) => out.push_str(&format!("\\{}", char::from(*b))),
         Tree::Byte(b'\n') => out.push_str("\\n"),
-        Tree::Byte(b) if *b == 0 || *b >= 0x80 => write!(out, "\\x{b:02x}").unwrap(),
+        Tree::Byte(b) if *b == 0 || *b >= 0x80 => out.push_str(&format!("\\x{b:02x}")),
         Tree::Byte(b) => out.push(char::from(*b)),
         Tree::Class(class) => out.push_str(class),
         Tree::Look(look) => out.push_str(look),
@@ -136,7 +134,7 @@ pub fn write(tree: &Tree, out: &mut String) {
             out.push(')');
         }
         Tree::Named(name, t) => {
-            write!(out, "(?P<{name}>").unwrap();
+            out.push_str(&format!("(?P<{name}>"));
             write(t, out);
             out.push(')');
         }
@@ -154,9 +152,9 @@ pub fn write(tree: &Tree, out: &mut String) {
                 (0, None) => out.push('*'),
                 (1, None) => out.push('+'),
                 (0, Some(1)) => out.push('?'),
-                (min, None) => write!(out, "{{{min},}}").unwrap(),
-                (min, Some(max)) if min == max => write!(out, "{{{min}}}").unwrap(),
-                (min, Some(max)) => write!(out, "{{{min},{max}}}").unwrap(),
+                (min, None) => out.push_str(&format!("{{{min},}}")),
+                (min, Some(max)) if min == max => out.push_str(&format!("{{{min}}}")),
+                (min, Some(max)) => out.push_str(&format!("{{{min},{max}}}")),
             }
             out.push_str(if *greedy { "" } else { "?" });
         }

@@ -2,6 +2,8 @@
 //! Bans and unbans: which set each goes to, in batches that the kernel takes whole or that are halved until
 //! the one it refuses is found.
 
+use super::layout::Place;
+use super::list::host;
 use super::scope::Kind;
 use super::{Failure, Guard, Made, Refresh, Scope, TABLE};
 use crate::base::clock::Span;
@@ -73,6 +75,16 @@ fn kind(who: &Range, ipv6_prefix: u8) -> Kind {
     }
 }
 
+/// Whether a smaller batch may succeed: one bad element, no memory, a send buffer that may not grow.
+fn can_halve(e: &TxnError) -> bool {
+    matches!(e, TxnError::Refused(_)) || matches!(e.errno(), Errno::EMSGSIZE | Errno::ENOBUFS)
+}
+
+/// Whether the table or a set of it is not there any more: somebody flushed the rule set.
+fn is_gone(e: &Failure) -> bool {
+    matches!(e, Failure::Change(e) if e.errno() == Errno::ENOENT)
+}
+
 /// Hears what the kernel did with each change: its index, and why it failed if it did.
 pub type Report<'r> = &'r mut dyn FnMut(usize, Result<(), &Failure>);
 
@@ -95,17 +107,36 @@ impl Guard {
                 let Timeout::Ms(ms) = ban.timeout() else { continue };
                 let comment = ban.comment();
                 let text = std::str::from_utf8(&comment).unwrap_or(ban.rule);
-                let result = self.add_range((&set, ban.scope), &ban.who, ms, text);
+                let mut result = self.add_range((&set, ban.scope), &ban.who, ms, text);
+                if result.as_ref().is_err_and(is_gone) {
+                    self.forget();
+                    result = self
+                        .prepare(batch)
+                        .and_then(|_| self.add_range((&set, ban.scope), &ban.who, ms, text));
+                }
                 report(first + at, result.as_ref().copied());
             }
         }
     }
 
-    /// Sees to it that the table and all sets of the batch are there.
+    /// Sees to it that the table and all sets of the batch are there, also when the table went away since the
+    /// last look.
     fn prepare(&mut self, batch: &[Ban<'_>]) -> Result<Made, Failure> {
+        match self.prepare_once(batch) {
+            Err(e) if is_gone(&e) => {
+                self.forget();
+                self.prepare_once(batch)
+            }
+            result => result,
+        }
+    }
+
+    fn prepare_once(&mut self, batch: &[Ban<'_>]) -> Result<Made, Failure> {
         let made = match self.made {
-            Some(made) => made,
-            None => self.ensure()?,
+            // Whoever rebuilt a flushed table may have given IPv6 keys another length, and a key of the wrong
+            // length is never looked up: what is remembered is good enough for IPv4 only.
+            Some(made) if batch.iter().all(|ban| ban.who.family() == Family::V4) => made,
+            _ => self.ensure()?,
         };
         for ban in batch.iter().filter(|ban| !ban.scope.is_all()) {
             let kind = ban.kind(made);
@@ -114,8 +145,12 @@ impl Guard {
             }
             let there = query::set(&mut self.socket, &TABLE, &ban.scope.set(kind, Family::V4), &mut |_| ())?;
             if !there {
-                self.write_scope(ban.scope, kind, made.ipv6_prefix, true);
-                self.txn.commit(&mut self.socket)?;
+                self.write_scope(ban.scope, kind, made.ipv6_prefix, Place::First);
+                match self.txn.commit(&mut self.socket) {
+                    // Another process was first: sets and rules are there, both or neither.
+                    Err(e) if e.errno() == Errno::EEXIST => {}
+                    result => result?,
+                }
             }
             self.scopes.push((ban.scope.clone(), kind));
         }
@@ -139,7 +174,7 @@ impl Guard {
                     self.refuse_hosts(made, first, batch, e, report);
                 }
             }
-            Err(TxnError::Refused(_)) if batch.len() > 1 => {
+            Err(e) if batch.len() > 1 && can_halve(&e) => {
                 let (left, right) = batch.split_at(batch.len() / 2);
                 self.ban_hosts(made, first, left, retry, report);
                 self.ban_hosts(made, first + left.len(), right, retry, report);
@@ -176,10 +211,11 @@ impl Guard {
     }
 
     /// Ends the bans of all addresses of a range, whatever ports and rules they were for; how many there were.
+    /// `inside` hears of each ban of a part of the range that ended with it; parts of networks are `Cut`s.
     ///
     /// # Errors
     /// The system call, or what the kernel refused.
-    pub fn unban(&mut self, who: &Range) -> Result<usize, Failure> {
+    pub fn unban(&mut self, who: &Range, inside: &mut dyn FnMut(Range)) -> Result<usize, Failure> {
         let Some(made) = self.look()? else { return Ok(0) };
         let mut count = 0;
         for (scope, kind) in self.all_scopes()? {
@@ -189,7 +225,7 @@ impl Guard {
                 Kind::Hosts if self::kind(who, made.ipv6_prefix) == Kind::Hosts => {
                     count += usize::from(self.remove_key(&set, who.key().bytes())?);
                 }
-                Kind::Hosts => count += self.remove_keys(&set, who)?,
+                Kind::Hosts => count += self.remove_keys(made, &set, who, inside)?,
             }
         }
         Ok(count)
@@ -239,22 +275,30 @@ impl Guard {
         }
         self.txn.delete_elem(set, &plain(key));
         match self.txn.commit(&mut self.socket) {
-            // It expired between the question and the answer.
-            Err(e) if e.errno() == Errno::ENOENT => Ok(false),
+            // It expired between the question and the answer, or was deleted and the answer lost: it is gone.
+            Err(e) if e.errno() == Errno::ENOENT => Ok(true),
             result => Ok(result.map(|()| true)?),
         }
     }
 
-    fn remove_keys(&mut self, set: &Name, who: &Range) -> Result<usize, Failure> {
-        let keys = std::cell::RefCell::new(Vec::new());
-        query::elements(&mut self.socket, &TABLE, set, &mut || keys.borrow_mut().clear(), &mut |e| {
-            if Range::from_key(e.key).is_some_and(|r| who.covers(&r)) {
-                keys.borrow_mut().push(e.key.to_vec());
-            }
+    fn remove_keys(
+        &mut self,
+        made: Made,
+        set: &Name,
+        who: &Range,
+        inside: &mut dyn FnMut(Range),
+    ) -> Result<usize, Failure> {
+        let found = std::cell::RefCell::new(Vec::new());
+        query::elements(&mut self.socket, &TABLE, set, &mut || found.borrow_mut().clear(), &mut |e| {
+            // A prefix that is banned stays so when a part of it is named.
+            found.borrow_mut().extend(host(&e, made).filter(|host| who.covers(host)));
         })?;
         let mut count = 0;
-        for key in keys.into_inner() {
-            count += usize::from(self.remove_key(set, &key)?);
+        for host in found.into_inner() {
+            if self.remove_key(set, host.key().bytes())? {
+                count += 1;
+                inside(host);
+            }
         }
         Ok(count)
     }

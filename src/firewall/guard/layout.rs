@@ -5,7 +5,7 @@
 //! that it wins over everything and costs nothing; banned networks, interval sets too, only by packets
 //! that can begin a flow: everything but TCP, and SYNs.
 
-use super::scope::Kind;
+use super::scope::{Kind, Scopes};
 use super::{Failure, Guard, Made, Options, Reach, Refresh, Scope, TABLE};
 use crate::base::name::Name;
 use crate::base::range::Family;
@@ -13,7 +13,6 @@ use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::firewall::nft::expr::{self, Base, Cmp, REG, Verdict};
 use crate::firewall::nft::txn::{Hook, Optional, SetSpec};
 use crate::firewall::nft::{Rule, TxnError, query};
-use nix::errno::Errno;
 
 const GATE: Name = Name::of("gate");
 const HIT: Name = Name::of("hit");
@@ -21,6 +20,8 @@ const HIT: Name = Name::of("hit");
 pub(super) const MADE: Name = Name::of("made");
 /// The set in which it is tried how this kernel prolongs an element.
 const TRIAL: Name = Name::of("trial");
+/// How often that is tried while other processes make and flush the table.
+const TRIALS: u32 = 8;
 /// Never the source of a packet.
 const TRIAL_KEY: [u8; 4] = [255; 4];
 
@@ -31,6 +32,15 @@ const IPV4_ADDR: (u32, u32) = (7, 4);
 const IPV6_ADDR: (u32, u32) = (8, 16);
 /// Changes with the layout: an older table is rebuilt.
 const VERSION: &str = "mef 1";
+
+/// Where the rules of a scope go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Behind the rules that this transaction has added.
+    Last,
+    /// Before the rules that are there; EEXIST if the scope is there already.
+    First,
+}
 
 /// Source address in the IP header: offset.
 const fn source_offset(family: Family) -> u32 {
@@ -77,7 +87,41 @@ impl Guard {
     /// # Errors
     /// What the kernel refused.
     pub fn rebuild(&mut self) -> Result<Made, Failure> {
-        let mut scopes: Vec<(Scope, Kind)> = Vec::new();
+        let (mut scopes, marked) = self.read_sets()?;
+        let refresh = match marked {
+            Some(made) => made.refresh,
+            None => self.try_refresh()?,
+        };
+        self.fresh |= marked.is_none();
+        let ipv6_prefix = self.options.ipv6_prefix.clamp(1, 128);
+        let mut made = Made { ipv6_prefix, refresh, logs: self.options.log.is_some() };
+        let mut other_prefix = marked.is_some_and(|m| m.ipv6_prefix != ipv6_prefix);
+        loop {
+            self.write_table(made, &scopes, other_prefix);
+            match self.txn.commit(&mut self.socket) {
+                Err(e) if made.logs && only_log_refused(&e) => {
+                    made.logs = false;
+                    continue;
+                }
+                result => result?,
+            }
+            other_prefix = false;
+            // The rules of a scope that another process added meanwhile are gone, its sets are not.
+            let (now, _) = self.read_sets()?;
+            let missed = now.iter().any(|scope| !scopes.contains(scope));
+            scopes = now;
+            if !missed {
+                break;
+            }
+        }
+        self.made = Some(made);
+        self.scopes = scopes;
+        Ok(made)
+    }
+
+    /// The scopes that have sets, and what the table was made with.
+    fn read_sets(&mut self) -> Result<(Scopes, Option<Made>), Failure> {
+        let mut scopes = Scopes::new();
         let mut marked = None;
         query::sets(&mut self.socket, &TABLE, &mut |set| {
             if set.name == MADE.as_str() {
@@ -88,24 +132,7 @@ impl Guard {
                 scopes.push(scope);
             }
         })?;
-        let refresh = match marked {
-            Some(made) => made.refresh,
-            None => self.try_refresh()?,
-        };
-        let ipv6_prefix = self.options.ipv6_prefix.clamp(1, 128);
-        let mut made = Made { ipv6_prefix, refresh, logs: self.options.log.is_some() };
-        let other_prefix = marked.is_some_and(|m| m.ipv6_prefix != ipv6_prefix);
-        loop {
-            self.write_table(made, &scopes, other_prefix);
-            match self.txn.commit(&mut self.socket) {
-                Err(e) if made.logs && only_log_refused(&e) => made.logs = false,
-                Err(e) => return Err(e.into()),
-                Ok(()) => break,
-            }
-        }
-        self.made = Some(made);
-        self.scopes = scopes;
-        Ok(made)
+        Ok((scopes, marked))
     }
 
     fn write_table(&mut self, made: Made, scopes: &[(Scope, Kind)], other_prefix: bool) {
@@ -127,6 +154,8 @@ impl Guard {
         self.txn.add_set(&SetSpec::new(MADE, 0, IPV4_ADDR));
         self.txn.delete_set(&MADE);
         self.txn.add_set(&SetSpec { comment: &mark, ..SetSpec::new(MADE, 0, IPV4_ADDR) });
+        self.txn.add_set(&SetSpec::new(TRIAL, libc::NFT_SET_TIMEOUT, IPV4_ADDR));
+        self.txn.delete_set(&TRIAL);
         for family in Family::ALL {
             self.txn.add_set(&SetSpec::new(allow_set(family), libc::NFT_SET_INTERVAL, key_type(family)));
             for kind in Kind::ALL {
@@ -139,7 +168,10 @@ impl Guard {
             self.txn.flush_set(&Scope::ALL.set(Kind::Hosts, Family::V6));
         }
         for (scope, kind) in scopes {
-            self.write_scope(scope, *kind, made.ipv6_prefix, false);
+            self.write_scope(scope, *kind, made.ipv6_prefix, Place::Last);
+            if other_prefix && *kind == Kind::Hosts {
+                self.txn.flush_set(&scope.set(Kind::Hosts, Family::V6));
+            }
         }
         self.write_gate(made.ipv6_prefix);
         self.write_hit(made.logs);
@@ -198,13 +230,15 @@ impl Guard {
         self.txn.add_rule(&HIT, &last, false, Optional::No);
     }
 
-    /// Adds the sets of a scope and the rules that look them up; `first` puts these before what is there.
-    pub(super) fn write_scope(&mut self, scope: &Scope, kind: Kind, ipv6_prefix: u8, first: bool) {
+    /// Adds the sets of a scope and the rules that look them up.
+    pub(super) fn write_scope(&mut self, scope: &Scope, kind: Kind, ipv6_prefix: u8, place: Place) {
+        let first = place == Place::First;
         let comment = format!("ports {scope}");
         for family in Family::ALL {
             let set = scope.set(kind, family);
             let spec = SetSpec::new(set, ban_flags(kind), key_type(family));
-            self.txn.add_set(&SetSpec { comment: &comment, ..spec });
+            // Two processes that add a scope at once must not both add its rules.
+            self.txn.add_set(&SetSpec { comment: &comment, must_be_new: first, ..spec });
             let prefix = if kind == Kind::Hosts { ipv6_prefix } else { 128 };
             let protocols = scope.protocols();
             for (wanted, protocol) in [(protocols.0, libc::IPPROTO_TCP), (protocols.1, libc::IPPROTO_UDP)] {
@@ -225,24 +259,27 @@ impl Guard {
         }
     }
 
-    /// Tries how this kernel prolongs an element: old ones keep the first time, silently.
+    /// Tries how this kernel prolongs an element: old ones keep the first time, silently. The set for it goes
+    /// with the transaction that makes the table.
     fn try_refresh(&mut self) -> Result<Refresh, Failure> {
-        self.txn.add_table();
-        self.txn.add_set(&SetSpec::new(TRIAL, libc::NFT_SET_TIMEOUT, IPV4_ADDR));
         let elem = |ms| Elem { key: &TRIAL_KEY, end: None, timeout: Timeout::Ms(ms), comment: "" };
-        self.txn.add_elem(&TRIAL, &elem(60_000));
-        self.txn.commit(&mut self.socket)?;
-        self.txn.add_elem(&TRIAL, &elem(30_000));
-        self.txn.commit(&mut self.socket)?;
-        let mut left = 0;
-        query::element(&mut self.socket, &TABLE, &TRIAL, &TRIAL_KEY, &mut |e| left = e.left_ms)?;
-        self.txn.delete_set(&TRIAL);
-        match self.txn.commit(&mut self.socket) {
-            // Another process tried at the same time and was first.
-            Err(e) if e.errno() == Errno::ENOENT => {}
-            result => result?,
+        for _ in 0..TRIALS {
+            // In one transaction, so that others who try at the same time cannot come between.
+            self.txn.add_table();
+            self.txn.add_set(&SetSpec::new(TRIAL, libc::NFT_SET_TIMEOUT, IPV4_ADDR));
+            self.txn.add_elem(&TRIAL, &elem(60_000));
+            self.txn.add_elem(&TRIAL, &elem(30_000));
+            self.txn.commit(&mut self.socket)?;
+            let mut left = 0;
+            query::element(&mut self.socket, &TABLE, &TRIAL, &TRIAL_KEY, &mut |e| left = e.left_ms)?;
+            match left {
+                // Somebody made the table meanwhile, and deleted the set.
+                0 => {}
+                1..=30_000 => return Ok(Refresh::Update),
+                _ => break,
+            }
         }
-        Ok(if left > 0 && left <= 30_000 { Refresh::Update } else { Refresh::Replace })
+        Ok(Refresh::Replace)
     }
 }
 

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! The bans that the kernel holds, as its own sets tell them.
 
-use super::scope::Kind;
+use super::scope::{Kind, Scopes};
 use super::{Failure, Guard, Made, Scope, TABLE, layout, networks};
 use crate::base::range::{Family, Range};
 use crate::firewall::nft::{elem, query};
@@ -38,7 +38,7 @@ pub(super) fn read_comment(comment: &str) -> (&str, u32, &str) {
 
 impl Guard {
     /// Every scope with its kind of set that the table has.
-    pub(super) fn all_scopes(&mut self) -> Result<Vec<(Scope, Kind)>, Failure> {
+    pub(super) fn all_scopes(&mut self) -> Result<Scopes, Failure> {
         let mut scopes = Kind::ALL.map(|kind| (Scope::ALL, kind)).to_vec();
         query::sets(&mut self.socket, &TABLE, &mut |set| {
             if let Some(scope) = layout::read_scope(&set)
@@ -77,7 +77,7 @@ impl Guard {
 }
 
 /// The address or prefix that a key of a hash set stands for.
-fn host(e: &elem::Found<'_>, made: Made) -> Option<Range> {
+pub(super) fn host(e: &elem::Found<'_>, made: Made) -> Option<Range> {
     let address = Range::from_key(e.key)?;
     Some(match address.family() {
         Family::V4 => address,

@@ -13,7 +13,7 @@ pub use list::Entry;
 pub use networks::Cut;
 pub use scope::Scope;
 
-use scope::Kind;
+use scope::Scopes;
 
 use crate::base::name::Name;
 use crate::base::range::{Family, Range, merge};
@@ -21,6 +21,7 @@ use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::firewall::nft::{TableId, Txn, TxnError, query};
 use crate::sys::netlink::{Lost, NlSocket};
 use mnl::Bus;
+use nix::errno::Errno;
 
 /// Room of one transaction: one message of elements and the batch marks. Larger changes are cut.
 const TXN_ROOM: usize = 64 * 1024;
@@ -69,12 +70,20 @@ pub struct Options {
     pub reach: Reach,
     /// Log what is dropped.
     pub log: Option<DropLog>,
+    /// Count packets for each banned address.
+    pub element_counters: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let log = DropLog { prefix: c"MEF_".into(), level: 4, rate: 1, burst: 5 };
-        Options { ipv6_prefix: 64, reject: false, reach: Reach::HostAndForward, log: Some(log) }
+        Options {
+            ipv6_prefix: 64,
+            reject: false,
+            reach: Reach::HostAndForward,
+            log: Some(log),
+            element_counters: false,
+        }
     }
 }
 
@@ -134,8 +143,10 @@ pub struct Guard {
     txn: Txn,
     made: Option<Made>,
     /// The sets of some ports that are known to be there.
-    scopes: Vec<(Scope, Kind)>,
+    scopes: Scopes,
     cuts: Vec<Cut>,
+    /// Whether the table was made, with empty sets, since this was last asked.
+    fresh: bool,
     options: Options,
 }
 
@@ -147,14 +158,9 @@ impl Guard {
     pub fn open(options: Options) -> Result<Guard, Failure> {
         let socket = NlSocket::open(Bus::Netfilter)?;
         socket.reserve(SEND_ROOM, RECEIVE_ROOM);
-        Ok(Guard {
-            socket,
-            txn: Txn::new(TABLE, TXN_ROOM),
-            made: None,
-            scopes: Vec::new(),
-            cuts: Vec::new(),
-            options,
-        })
+        let mut txn = Txn::new(TABLE, TXN_ROOM);
+        txn.set_counters(options.element_counters);
+        Ok(Guard { socket, txn, made: None, scopes: Vec::new(), cuts: Vec::new(), fresh: false, options })
     }
 
     /// What the table was made with, `None` if there is none.
@@ -187,9 +193,15 @@ impl Guard {
         self.scopes.clear();
     }
 
-    /// Takes new options; `rebuild` puts them in force.
-    pub fn set_options(&mut self, options: Options) {
-        self.options = options;
+    /// Whether the table had to be made since the last call: then it lacks all former bans and the allow list.
+    pub fn take_fresh(&mut self) -> bool {
+        std::mem::take(&mut self.fresh)
+    }
+
+    /// Takes new options, and gives the former; `rebuild` puts them in force.
+    pub fn set_options(&mut self, options: Options) -> Options {
+        self.txn.set_counters(options.element_counters);
+        std::mem::replace(&mut self.options, options)
     }
 
     /// Replaces who is never dropped.
@@ -198,16 +210,28 @@ impl Guard {
     /// What the kernel refused; then the former list stays in force.
     pub fn set_allowed(&mut self, ranges: &mut Vec<Range>) -> Result<(), Failure> {
         merge(ranges);
+        match self.write_allowed(ranges, usize::MAX) {
+            // More than one send takes, where the buffer may not grow: rather in pieces than not at all.
+            Err(e) if e.errno() == Errno::EMSGSIZE => Ok(self.write_allowed(ranges, TXN_ROOM)?),
+            result => Ok(result?),
+        }
+    }
+
+    /// Empties the allow list and fills it, with a commit whenever a transaction has `room` bytes.
+    fn write_allowed(&mut self, ranges: &[Range], room: usize) -> Result<(), TxnError> {
         for family in Family::ALL {
             self.txn.flush_set(&layout::allow_set(family));
         }
-        for range in ranges.iter() {
+        for range in ranges {
             let (key, end) = (range.key(), range.end_key());
             let end = end.as_ref().map(crate::base::range::Key::bytes);
             let elem = Elem { key: key.bytes(), end, timeout: Timeout::None, comment: "" };
             self.txn.add_elem(&layout::allow_set(range.family()), &elem);
+            if self.txn.len() >= room {
+                self.txn.commit(&mut self.socket)?;
+            }
         }
-        Ok(self.txn.commit(&mut self.socket)?)
+        self.txn.commit(&mut self.socket)
     }
 
     /// Who is never dropped, as the kernel has it.

@@ -2,7 +2,7 @@
 //! Bans of networks: interval sets refuse what overlaps, so a new range is cut out of what is there.
 
 use super::list::read_comment;
-use super::{Failure, Guard, Refresh, Scope, TABLE};
+use super::{Failure, Guard, Scope, TABLE};
 use crate::base::clock::Span;
 use crate::base::name::Name;
 use crate::base::range::{Key, Range};
@@ -10,6 +10,10 @@ use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::firewall::nft::{TxnError, query};
 use crate::sys::netlink::{Lost, NlSocket};
 use nix::errno::Errno;
+
+/// How often a change is worked out anew when the set changed between the question and the transaction.
+/// Of those who meet there, one always gets through.
+const TRIES: u32 = 20;
 
 /// A set, and the ports that it stands for.
 type Place<'a> = (&'a Name, &'a Scope);
@@ -76,24 +80,54 @@ impl Guard {
         ms: u64,
         comment: &str,
     ) -> Result<(), Failure> {
-        // The kernel refuses what overlaps, and new kernels prolong what is the same.
-        if self.made.is_some_and(|m| m.refresh == Refresh::Update) {
+        // The kernel refuses what overlaps; what shares only an end it would take for the same, were it not
+        // told that both ends are new, and then a deletion of one would leave the other without an end.
+        // A range up to the last address has no end that could tell.
+        if range.end_key().is_some() {
             self.write_range(place.0, range, Timeout::Ms(ms), comment);
             match self.txn.commit(&mut self.socket) {
                 Err(TxnError::Refused(all)) if all.iter().all(|r| r.errno == Errno::EEXIST) => {}
                 result => return Ok(result?),
             }
         }
-        self.cut(place, range)?;
-        self.write_range(place.0, range, Timeout::Ms(ms), comment);
-        Ok(self.txn.commit(&mut self.socket)?)
+        self.recut(place, range, &mut |guard| {
+            guard.write_range(place.0, range, Timeout::Ms(ms), comment);
+        })?;
+        Ok(())
     }
 
     /// Takes a range out of an interval set; whether any part of it was there.
     pub(super) fn remove_range(&mut self, place: Place<'_>, range: &Range) -> Result<bool, Failure> {
-        let any = self.cut(place, range)?;
-        self.txn.commit(&mut self.socket)?;
-        Ok(any)
+        self.recut(place, range, &mut |_| ())
+    }
+
+    /// Cuts, writes `more` into the same transaction and commits it; whether any part of the range was there.
+    ///
+    /// What was read may be gone (an interval expired, or this very transaction was applied and its answer
+    /// lost: ENOENT), or others may have put something there (EEXIST): then it is read again.
+    fn recut(
+        &mut self,
+        place: Place<'_>,
+        range: &Range,
+        more: &mut dyn FnMut(&mut Guard),
+    ) -> Result<bool, Failure> {
+        let before = self.cuts.len();
+        let (mut any, mut tries) = (false, 0);
+        loop {
+            any |= self.cut(place, range)?;
+            more(self);
+            tries += 1;
+            match self.txn.commit(&mut self.socket) {
+                Ok(()) => return Ok(any),
+                // What did not happen must not reach the journal.
+                Err(e) => {
+                    self.cuts.truncate(before);
+                    if tries == TRIES || !matches!(e.errno(), Errno::ENOENT | Errno::EEXIST) {
+                        return Err(e.into());
+                    }
+                }
+            }
+        }
     }
 
     /// Writes into the transaction what takes `range` out of the set, and keeps the rest of what it cuts.
@@ -126,6 +160,6 @@ impl Guard {
     pub(super) fn write_range(&mut self, set: &Name, range: &Range, timeout: Timeout, comment: &str) {
         let (key, end) = (range.key(), range.end_key());
         let end = end.as_ref().map(Key::bytes);
-        self.txn.add_elem(set, &Elem { key: key.bytes(), end, timeout, comment });
+        self.txn.add_new_elem(set, &Elem { key: key.bytes(), end, timeout, comment });
     }
 }

@@ -19,6 +19,9 @@ impl Kind {
     pub const ALL: [Kind; 2] = [Kind::Hosts, Kind::Networks];
 }
 
+/// Scopes, each with a kind of set that there is for it.
+pub(super) type Scopes = Vec<(Scope, Kind)>;
+
 /// What a ban covers: everything, or some ports of TCP, UDP or both. Rules and hand-made bans with the
 /// same ports share a set, so the number of look-ups does not grow with the number of rules.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -21,6 +21,7 @@ const ELEM_USERDATA: u16 = 6;
 const ELEM_EXPR: u16 = 7;
 const ELEM_EXPRESSIONS: u16 = 11;
 const DATA_VALUE: u16 = 1;
+const EXPR_NAME: u16 = 1;
 const EXPR_DATA: u16 = 2;
 const COUNTER_PACKETS: u16 = 2;
 /// NFT_SET_ELEM_INTERVAL_END
@@ -70,8 +71,8 @@ impl ElemMsg {
         out.len() - self.from < NEST_MAX
     }
 
-    /// Appends an element.
-    pub fn push(&self, out: &mut MsgBuf, elem: &Elem<'_>) {
+    /// Appends an element, with a counter of its own if `counts` (Linux 5.7; older ones pass it over).
+    pub fn push(&self, out: &mut MsgBuf, elem: &Elem<'_>, counts: bool) {
         let open = out.nest(NESTED_ELEM);
         put_key(out, elem.key);
         if let Timeout::Ms(ms) = elem.timeout {
@@ -82,6 +83,11 @@ impl ElemMsg {
         }
         if !elem.comment.is_empty() {
             out.attr(ELEM_USERDATA, &comment_udata(UDATA_ELEM_COMMENT, elem.comment));
+        }
+        if counts {
+            let expr = out.nest(ELEM_EXPR);
+            out.attr_str(EXPR_NAME, "counter");
+            out.end(expr);
         }
         out.end(open);
         if let Some(end) = elem.end {

@@ -58,16 +58,27 @@ pub mod msg {
     pub const DELSETELEM: u16 = 14;
 }
 
-/// Opens the user data of a comment: type, length with NUL, text, NUL; `nft list` shows it.
+/// The user data of a comment: type, length with NUL, text, NUL. `nft list` shows it as it is, so what would
+/// end its quotes or work on a terminal is replaced; what is too long is cut between characters.
 #[must_use]
 pub fn comment_udata(kind: u8, text: &str) -> smallvec::SmallVec<[u8; 64]> {
-    let text = text.as_bytes();
-    let text = text.get(..text.len().min(COMMENT_MAX)).unwrap_or_default();
-    let mut data = smallvec::SmallVec::new();
-    data.push(kind);
-    data.push(u8::try_from(text.len() + 1).unwrap_or(u8::MAX));
-    data.extend_from_slice(text);
+    let mut data = smallvec::SmallVec::from_slice(&[kind, 0]);
+    for c in text.chars() {
+        let c = match c {
+            '"' => '\'',
+            c if c.is_control() => '?',
+            c => c,
+        };
+        if data.len() - 2 + c.len_utf8() > COMMENT_MAX {
+            break;
+        }
+        data.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+    }
     data.push(0);
+    let len = u8::try_from(data.len() - 2).unwrap_or(u8::MAX);
+    if let Some(slot) = data.get_mut(1) {
+        *slot = len;
+    }
     data
 }
 
@@ -92,3 +103,25 @@ pub const UDATA_RULE_COMMENT: u8 = 0;
 pub const UDATA_SET_COMMENT: u8 = 7;
 /// NFTNL_UDATA_SET_ELEM_COMMENT
 pub const UDATA_ELEM_COMMENT: u8 = 0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_are_cut_between_characters_and_show_on_one_line() {
+        let long = "ü".repeat(5000);
+        let cut = "ü".repeat(63);
+        for (text, want) in [
+            ("", ""),
+            ("sshd hits=5: why", "sshd hits=5: why"),
+            ("a\"b\n\u{1b}[31m\0c", "a'b??[31m?c"),
+            (long.as_str(), cut.as_str()),
+        ] {
+            let data = comment_udata(UDATA_ELEM_COMMENT, text);
+            assert!(data.len() <= COMMENT_MAX + 3);
+            assert_eq!(udata_comment(&data, UDATA_ELEM_COMMENT), Some(want), "{text:?}");
+            assert_eq!(udata_comment(&data, UDATA_ELEM_COMMENT + 1), None);
+        }
+    }
+}

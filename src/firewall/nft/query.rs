@@ -101,7 +101,7 @@ pub fn element(
 ) -> Result<bool, Lost> {
     let ask = |buf: &mut MsgBuf| {
         let content = elem::ElemMsg::open(buf, table, name);
-        content.push(buf, &elem::Elem { key, end: None, timeout: elem::Timeout::None, comment: "" });
+        content.push(buf, &elem::Elem { key, end: None, timeout: elem::Timeout::None, comment: "" }, false);
         content.close(buf);
     };
     exchange(socket, table, msg::GETSETELEM, ACK, &ask, &mut |m| {

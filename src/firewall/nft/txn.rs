@@ -1,12 +1,12 @@
 #![forbid(unsafe_code)]
 //! A transaction: messages that the kernel applies all or none, and its refusals named by object.
 
-use super::elem::{Elem, ElemMsg};
+use super::elem::{Elem, ElemMsg, Timeout};
 use super::ffi::{self, Head, Object, Rule, Scratch};
 use super::{TableId, UDATA_SET_COMMENT, comment_udata, message, msg};
 use crate::base::name::Name;
 use crate::sys::netlink::{Lost, NlSocket};
-use crate::sys::nlattr::{self, ACK, APPEND, CREATE, Msg, MsgBuf, REQUEST};
+use crate::sys::nlattr::{self, ACK, APPEND, CREATE, EXCL, Msg, MsgBuf, REQUEST};
 use nftnl::nftnl_sys as sys;
 use nix::errno::Errno;
 use smallvec::SmallVec;
@@ -16,7 +16,7 @@ const NFNL_MSG_BATCH_END: u16 = 17;
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
 /// NLMSGERR_ATTR_MSG: the kernel's own words.
 const ERR_MSG: u16 = 1;
-/// How often an exchange whose answers were lost is repeated; every transaction may be.
+/// How often an exchange whose answers were lost is repeated.
 const TRIES: u32 = 4;
 
 /// What a message does, for the words of a refusal.
@@ -126,14 +126,19 @@ impl std::fmt::Display for TxnError {
             TxnError::Lost(Lost::Answers) => {
                 f.write_str("netlink: answers of the kernel were lost again and again")
             }
-            TxnError::Lost(Lost::Sys(call, errno)) => write!(f, "{call}: {}", errno.desc()),
+            TxnError::Lost(Lost::Sys(call, errno)) => {
+                let advice = if *errno == Errno::EPERM { ROOT } else { "" };
+                write!(f, "{call}: {}{advice}", errno.desc())
+            }
         }
     }
 }
 
+const ROOT: &str = ": run it as root (CAP_NET_ADMIN in this network namespace)";
+
 fn advice(r: &Refusal) -> &'static str {
     match (r.errno, r.op) {
-        (Errno::EPERM, _) => ": run it as root (CAP_NET_ADMIN in this network namespace)",
+        (Errno::EPERM, _) => ROOT,
         (Errno::ENFILE, Op::Add(_)) => ": the set is full",
         (Errno::ENOMEM, _) => ": no memory for it, perhaps the cgroup's limit",
         (Errno::ENOENT | Errno::EOPNOTSUPP, Op::Rule(..) | Op::Chain(_) | Op::Set(_)) => {
@@ -161,13 +166,15 @@ pub struct SetSpec<'a> {
     pub timeout_ms: u64,
     /// Shown by `nft list`; empty = none.
     pub comment: &'a str,
+    /// EEXIST if it is there, rather than nothing.
+    pub must_be_new: bool,
 }
 
 impl<'a> SetSpec<'a> {
     /// A set without size, default life and comment.
     #[must_use]
     pub fn new(name: Name, flags: i32, key: (u32, u32)) -> SetSpec<'a> {
-        SetSpec { name, flags, key, size: 0, timeout_ms: 0, comment: "" }
+        SetSpec { name, flags, key, size: 0, timeout_ms: 0, comment: "", must_be_new: false }
     }
 }
 
@@ -180,12 +187,17 @@ pub struct Hook {
     pub priority: i32,
 }
 
-/// A transaction being written. It can be sent more than once: every message is idempotent as a whole.
+/// A transaction being written. When the kernel's answers are lost it is sent again. So whoever writes one
+/// makes it do the same twice, or bears ENOENT for what it deletes and EEXIST for what must be new.
 pub struct Txn {
     buf: MsgBuf,
     scratch: Option<Scratch>,
     table: TableId,
     ops: Vec<(Op, usize)>,
+    /// Bytes that it keeps between transactions.
+    capacity: usize,
+    /// Whether elements that have a life are added with a counter.
+    counters: bool,
     whole: bool,
     elems: Option<OpenElems>,
 }
@@ -205,14 +217,23 @@ impl Txn {
             scratch: None,
             table,
             ops: Vec::new(),
+            capacity,
+            counters: false,
             whole: true,
             elems: None,
         }
     }
 
-    /// Forgets all messages, keeps the memory.
+    /// Whether elements of sets with timeouts are added with a counter of their own.
+    pub fn set_counters(&mut self, counters: bool) {
+        self.counters = counters;
+    }
+
+    /// Forgets all messages. Keeps the memory that elements need; objects are written once in a while only.
     pub fn clear(&mut self) {
+        self.scratch = None;
         self.buf.clear();
+        self.buf.raw().shrink_to(self.capacity);
         self.ops.clear();
         self.elems = None;
         self.whole = true;
@@ -330,7 +351,8 @@ impl Txn {
         if !spec.comment.is_empty() {
             set.set(sys::NFTNL_SET_USERDATA, &comment_udata(UDATA_SET_COMMENT, spec.comment));
         }
-        let head = self.head(Op::Set(spec.name), msg::NEWSET, CREATE);
+        let excl = if spec.must_be_new { EXCL } else { 0 };
+        let head = self.head(Op::Set(spec.name), msg::NEWSET, CREATE | excl);
         self.whole &= set.is_whole();
         set.write(self.scratch.get_or_insert_default(), &mut self.buf, head);
     }
@@ -359,6 +381,11 @@ impl Txn {
         self.elem(Op::Add(*set), msg::NEWSETELEM, CREATE, set, elem);
     }
 
+    /// Adds an element of a set that gets its elements in this way only; EEXIST if it or one of its ends is there.
+    pub fn add_new_elem(&mut self, set: &Name, elem: &Elem<'_>) {
+        self.elem(Op::Add(*set), msg::NEWSETELEM, CREATE | EXCL, set, elem);
+    }
+
     /// Deletes an element; ENOENT if it is not there.
     pub fn delete_elem(&mut self, set: &Name, elem: &Elem<'_>) {
         self.elem(Op::Delete(*set), msg::DELSETELEM, 0, set, elem);
@@ -371,8 +398,9 @@ impl Txn {
             self.elems =
                 Some(OpenElems { op, message, content: ElemMsg::open(&mut self.buf, &self.table, set) });
         }
+        let counts = self.counters && kind == msg::NEWSETELEM && elem.timeout != Timeout::None;
         if let Some(open) = &self.elems {
-            open.content.push(&mut self.buf, elem);
+            open.content.push(&mut self.buf, elem, counts);
         }
     }
 
@@ -384,7 +412,7 @@ impl Txn {
     }
 
     /// Sends the transaction and reads the kernel's judgement. Nothing to send is success. It is cleared
-    /// either way. When answers are lost it is sent again: doing it twice changes nothing.
+    /// either way. When answers are lost it is sent again.
     ///
     /// # Errors
     /// What the kernel refused, or the system call that failed; then nothing was changed.

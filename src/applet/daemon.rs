@@ -1,0 +1,28 @@
+#![forbid(unsafe_code)]
+//! `mef daemon`, also called as `mefdaemon`.
+
+use super::{Error, Output, parse};
+use crate::config::DEFAULT_PATH;
+use argh::FromArgs;
+use std::path::Path;
+
+/// Watch the logs and ban who abuses a service.
+#[derive(FromArgs)]
+#[argh(
+    help_triggers("-h", "--help"),
+    note = "SIGHUP reads the configuration again, SIGTERM stops (bans stay), SIGUSR1 writes statistics to the log.",
+    example = "mef daemon\n  mef daemon --foreground --config /etc/mef/mef.conf"
+)]
+struct Args {
+    /// another mef.conf
+    #[argh(option, arg_name = "file", default = "DEFAULT_PATH.to_owned()")]
+    config: String,
+    /// stay in the foreground, for a supervisor
+    #[argh(switch)]
+    foreground: bool,
+}
+
+pub(super) fn run(args: &[&str], _: &mut Output<'_>) -> Result<(), Error> {
+    let args: Args = parse("daemon", args)?;
+    crate::daemon::run(Path::new(&args.config), args.foreground).map_err(Error::Failed)
+}

@@ -1,0 +1,70 @@
+#![forbid(unsafe_code)]
+//! `mef test --self`: every service rule against the examples in its own file.
+
+use super::{Error, Output, test};
+use crate::config::{BUILTIN, Settings, conf_files, examples, load_rule};
+use crate::detect::Detector;
+use std::net::IpAddr;
+use std::path::Path;
+
+/// Runs the examples of the named rules, or of all files of `rules_dir`.
+pub(super) fn run(settings: Settings, names: &[String], output: &mut Output<'_>) -> Result<(), Error> {
+    let dir = settings.rules_dir.clone();
+    let mut paths: Vec<String> = names
+        .iter()
+        .map(|name| if name.contains('/') { name.clone() } else { format!("{dir}/{name}.conf") })
+        .collect();
+    if names.is_empty() {
+        let files = conf_files(Path::new(&dir)).map_err(|e| {
+            let built_in: Vec<&str> = BUILTIN.iter().map(|(name, _)| *name).collect();
+            let built_in = built_in.join(", ");
+            Error::Failed(format!("{dir}: {e} (the built-in rules, {built_in}, come without their examples)"))
+        })?;
+        paths.extend(files.iter().map(|file| format!("{dir}/{file}")));
+    }
+    if paths.is_empty() {
+        return Err(Error::Failed(format!("{dir}: there is no service rule in it (built-in ones have no examples)")));
+    }
+    let mut settings = Some(settings);
+    let mut total = 0;
+    for path in &paths {
+        let count = one(settings.take().unwrap_or_default(), path, output)?;
+        writeln!(output.out, "{path}: {count} examples")?;
+        total += count;
+    }
+    if output.problems == 0 {
+        writeln!(output.out, "{} rules, {total} examples: all as they should be", paths.len())?;
+    }
+    output.end()
+}
+
+/// Runs the examples of one file; how many there are.
+fn one(settings: Settings, path: &str, output: &mut Output<'_>) -> Result<usize, Error> {
+    let mut compiled = None;
+    let loaded = load_rule(settings, path, &mut |rule, problems| match crate::rules::compile(rule) {
+        Ok(rule) => compiled = Some(rule),
+        Err(more) => problems.extend(more),
+    });
+    test::tell(&loaded, output);
+    let Some(rule) = compiled.filter(|_| !loaded.failed()) else {
+        output.problem(&format_args!("{path}: has errors"));
+        return Ok(0);
+    };
+    let text = std::fs::read(path).map_err(|e| Error::Failed(format!("{path}: {e}")))?;
+    let text = String::from_utf8_lossy(&text);
+    let (examples, problems) = examples(&text);
+    for problem in &problems {
+        output.problem(&problem.render(path, &text).trim_end());
+    }
+    let mut detector = Detector::new(vec![rule]);
+    for example in &examples {
+        let mut got: Option<IpAddr> = None;
+        detector.block(1, &example.text, &mut |_, _, hit| got = Some(hit.addr));
+        let name = |addr: Option<IpAddr>| addr.map_or("no hit".to_owned(), |a| format!("a hit for {a}"));
+        if got != example.hit {
+            let (want, got) = (name(example.hit), name(got));
+            output.problem(&format_args!("{path}:{}: expected {want}, got {got}", example.line));
+        }
+    }
+    Ok(examples.len())
+}

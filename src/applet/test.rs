@@ -1,0 +1,239 @@
+#![forbid(unsafe_code)]
+//! `mef test`: one service rule over a log, without touching anything.
+
+use super::{Error, Output, STDIN, parse, selftest, settings};
+use crate::base::clock::{Mono, Wall};
+use crate::base::json::Object;
+use crate::base::net::offender;
+use crate::base::range::Range;
+use crate::config::{FileProblem, Loaded, ServiceRule, load_rule};
+use crate::detect::header;
+use crate::detect::tracker::{Limits, Tracker};
+use crate::detect::{Counts, Detector, Hit};
+use crate::input::blocks;
+use crate::sys::{clock, random};
+use argh::FromArgs;
+use std::fs::File;
+use std::net::IpAddr;
+
+/// Offenders tracked: more than the daemon has, so that little is evicted however long the log is.
+const TRACK: usize = 1 << 16;
+/// Bans shown to people; `--json` shows all.
+const SHOWN: u64 = 20;
+
+/// Run one service rule over a log, and show what it would do. Nothing is banned.
+#[derive(FromArgs)]
+#[argh(
+    help_triggers("-h", "--help"),
+    note = "RULE is the name of a rule, or the path of its file. With --hits, LINE<TAB>ADDRESS is printed for each line\nthat hits, and nothing else; the summary goes to standard error.",
+    example = "mef test sshd /var/log/auth.log\n  mef test --hits ./my-rule.conf - < log\n  mef test --self"
+)]
+struct Args {
+    /// the rule, then log files; - is standard input
+    #[argh(positional, arg_name = "RULE FILE")]
+    words: Vec<String>,
+    /// print the number and the address of every line that hits
+    #[argh(switch)]
+    hits: bool,
+    /// one JSON object a line: each ban, then the summary
+    #[argh(switch)]
+    json: bool,
+    /// run the examples inside every service rule
+    #[argh(switch, long = "self")]
+    own: bool,
+    /// where the rules are (default: rules_dir of mef.conf)
+    #[argh(option, arg_name = "dir")]
+    rules_dir: Option<String>,
+    /// another mef.conf
+    #[argh(option, arg_name = "file")]
+    config: Option<String>,
+}
+
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    let args: Args = parse("test", args)?;
+    let mut settings = settings(args.config.as_deref(), output);
+    if let Some(dir) = &args.rules_dir {
+        settings.rules_dir.clone_from(dir);
+    }
+    if args.own {
+        return selftest::run(settings, &args.words, output);
+    }
+    let Some((name, files)) = args.words.split_first().filter(|(_, files)| !files.is_empty()) else {
+        return Err(Error::Usage("test which rule on which file? `mef test --help` shows examples".into()));
+    };
+    let prefix = u8::try_from(settings.ipv6_prefix).unwrap_or(64);
+    let mut compiled = None;
+    let loaded = load_rule(settings, name, &mut |rule, problems| match crate::rules::compile(rule) {
+        Ok(rule) => compiled = Some(rule),
+        Err(more) => problems.extend(more),
+    });
+    tell(&loaded, output);
+    let (Some(rule), Some(compiled)) = (loaded.rules.first(), compiled) else { return Err(Error::Told) };
+    let limits = [Limits { findtime: rule.findtime, maxretry: rule.maxretry }];
+    let mut test = Test {
+        args: &args,
+        rule,
+        prefix,
+        tracker: Tracker::new(TRACK, &limits, random::key()),
+        now: clock::wall(),
+        local: clock::local_offset(clock::wall()),
+        last: Mono::default(),
+        bans: 0,
+        text: Vec::with_capacity(8192),
+        failed: None,
+    };
+    let mut detector = Detector::new(vec![compiled]);
+    for file in files {
+        let path = if file == "-" { STDIN } else { file };
+        let result = if path == STDIN {
+            blocks(&mut std::io::stdin().lock(), &mut |block| test.block(&mut detector, block, output))
+        } else {
+            File::open(path)
+                .and_then(|mut file| blocks(&mut file, &mut |block| test.block(&mut detector, block, output)))
+        };
+        if let Err(e) = result {
+            output.problem(&format_args!("{file}: {e}"));
+        }
+    }
+    test.summary(detector.counts(), output)?;
+    output.end()
+}
+
+pub(super) fn tell(loaded: &Loaded, output: &mut Output<'_>) {
+    let _ = output.out.flush();
+    for FileProblem { shown, .. } in &loaded.problems {
+        output.raw(shown);
+    }
+}
+
+/// One run over the files.
+struct Test<'a> {
+    args: &'a Args,
+    rule: &'a ServiceRule,
+    prefix: u8,
+    tracker: Tracker,
+    now: Wall,
+    local: i32,
+    /// When the last line with a stamp was written.
+    last: Mono,
+    bans: u64,
+    /// Output that is to be written.
+    text: Vec<u8>,
+    failed: Option<std::io::Error>,
+}
+
+impl Test<'_> {
+    fn block(&mut self, detector: &mut Detector, block: &[u8], output: &mut Output<'_>) {
+        if self.failed.is_some() {
+            return;
+        }
+        let before = detector.counts().lines;
+        detector.block(1, block, &mut |at, line, hit| {
+            let number = before + 1 + u64::try_from(at).unwrap_or(0);
+            self.hit(number, line, &hit);
+        });
+        self.failed = output.out.write_all(&self.text).err();
+        self.text.clear();
+    }
+
+    fn hit(&mut self, number: u64, line: &[u8], hit: &Hit) {
+        if self.args.hits {
+            push_number(&mut self.text, number);
+            self.text.push(b'\t');
+            push_addr(&mut self.text, hit.addr);
+            self.text.push(b'\n');
+            return;
+        }
+        if let Some(stamp) = header::parse(line).and_then(|h| h.stamp) {
+            // Ages count from one moment, so they keep the order and the distances of the stamps.
+            let at = self.now.0.saturating_sub(stamp.age(self.now, self.local));
+            self.last = Mono(at.saturating_mul(1000));
+        }
+        let who = offender(hit.addr, self.prefix);
+        let Some(hits) = self.tracker.hit(self.last, 0, who, hit.weight) else { return };
+        self.bans += 1;
+        let who = Range::from(who).to_string();
+        if self.args.json {
+            let ban = Object::new().text("event", "ban").number("line", number);
+            let ban = ban.text("address", who.as_str()).number("hits", u64::from(hits)).finish();
+            self.text.extend_from_slice(ban.as_bytes());
+            self.text.push(b'\n');
+        } else if self.bans <= SHOWN {
+            self.text.extend_from_slice(format!("line {number}: ban {who} after {hits} hits\n").as_bytes());
+        } else if self.bans == SHOWN + 1 {
+            self.text.extend_from_slice(b"\xe2\x80\xa6 and more (--json shows all)\n");
+        }
+    }
+
+    fn summary(&mut self, c: &Counts, output: &mut Output<'_>) -> Result<(), Error> {
+        if let Some(e) = self.failed.take() {
+            return Err(Error::Output(e));
+        }
+        if self.args.json && !self.args.hits {
+            let text = Object::new().text("event", "summary").text("rule", self.rule.name.as_str());
+            let text = text.number("lines", c.lines).number("hits", c.hits).number("ignored", c.ignored);
+            let text = text.number("ambiguous", c.ambiguous).number("no_address", c.no_address);
+            writeln!(output.out, "{}", text.number("bans", self.bans).finish())?;
+            return Ok(());
+        }
+        let text = format!(
+            "{}: {} lines, {} hits, {} ignored, {} ambiguous, {} without an address",
+            self.rule.name, c.lines, c.hits, c.ignored, c.ambiguous, c.no_address
+        );
+        if self.args.hits {
+            output.note(&text);
+        } else {
+            let (times, within) = (self.rule.maxretry, crate::config::written(self.rule.findtime));
+            writeln!(output.out, "{text}\n{} bans ({times} hits within {within})", self.bans)?;
+        }
+        Ok(())
+    }
+}
+
+/// Decimal digits, without the formatting machinery: there may be millions of them.
+fn push_number(out: &mut Vec<u8>, mut n: u64) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    while let Some(slot) = at.checked_sub(1).and_then(|i| digits.get_mut(i)) {
+        *slot = b'0' + u8::try_from(n % 10).unwrap_or(0);
+        at -= 1;
+        n /= 10;
+        if n == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(at..).unwrap_or_default());
+}
+
+fn push_addr(out: &mut Vec<u8>, addr: IpAddr) {
+    match addr {
+        IpAddr::V4(v4) => {
+            for (i, octet) in v4.octets().into_iter().enumerate() {
+                if i > 0 {
+                    out.push(b'.');
+                }
+                push_number(out, u64::from(octet));
+            }
+        }
+        IpAddr::V6(v6) => out.extend_from_slice(v6.to_string().as_bytes()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_addresses_are_written_as_everywhere() {
+        for n in [0, 7, 10, 4096, u64::MAX] {
+            let mut out = Vec::new();
+            push_number(&mut out, n);
+            assert_eq!(out, n.to_string().as_bytes());
+        }
+        for text in ["0.0.0.0", "192.0.2.255", "2001:db8::1", "::1"] {
+            let mut out = Vec::new();
+            push_addr(&mut out, text.parse().unwrap());
+            assert_eq!(out, text.as_bytes());
+        }
+    }
+}

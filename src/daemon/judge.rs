@@ -1,0 +1,335 @@
+#![forbid(unsafe_code)]
+//! What the daemon decides: lines become hits, hits become bans, and bans that would lock out the owner
+//! become a line in the log.
+
+use super::lists;
+use super::setup::Policy;
+use crate::base::clock::{Mono, Now, Span, Wall};
+use crate::base::net::offender;
+use crate::base::range::Range;
+use crate::config::Settings;
+use crate::detect::tracker::{Limits, Tracker};
+use crate::detect::{Detector, Hit, Rule, header};
+use crate::enforce::{Enforcer, options};
+use crate::firewall::guard::{Ban, Failure};
+use crate::sys::banlog::{BanLog, Entry, Event};
+use crate::sys::host::Protected;
+use crate::sys::{clock, random};
+use ipnet::IpNet;
+use std::fmt::Display;
+use std::net::IpAddr;
+
+/// Bans that wait for their transaction at most: what one line more would add makes the transaction due.
+const WAITING: usize = 256;
+/// Seconds between two lines about the same address that must not be banned.
+const DAY: u64 = 86_400;
+/// Such addresses remembered at most; beyond that, the one told first may be told again.
+const SPARED: usize = 64;
+
+/// What is told once, and again only after it went well in between.
+#[derive(Clone, Copy)]
+pub(super) enum Once {
+    Journal,
+    Positions,
+    Kill,
+}
+
+/// A ban that waits for its transaction.
+struct Waiting {
+    who: IpNet,
+    rule: u16,
+    hits: u32,
+}
+
+/// Rules, counts and the way to the kernel.
+pub(super) struct Judge {
+    detector: Detector,
+    policies: Vec<Policy>,
+    tracker: Tracker,
+    enforcer: Enforcer,
+    waiting: Vec<Waiting>,
+    allowed: Vec<Range>,
+    proxies: Vec<Range>,
+    protected: Protected,
+    ipv6_prefix: u8,
+    /// Seconds east of UTC, for stamps without a zone.
+    local: i32,
+    ban_log: Option<BanLog>,
+    /// Who was spared, the first one first, and until when nothing more is said of it.
+    spared: Vec<(IpNet, Mono)>,
+    told: [bool; 3],
+    bans: u64,
+}
+
+impl Judge {
+    pub(super) fn new(
+        rules: Vec<Rule>,
+        policies: Vec<Policy>,
+        settings: &Settings,
+        enforcer: Enforcer,
+        allowed: Vec<Range>,
+    ) -> Judge {
+        let limits: Vec<Limits> = policies.iter().map(|p| p.limits).collect();
+        let slots = usize::try_from(settings.track_max).unwrap_or(4096);
+        Judge {
+            detector: Detector::new(rules),
+            tracker: Tracker::new(slots, &limits, random::key()),
+            policies,
+            enforcer,
+            waiting: Vec::with_capacity(WAITING),
+            allowed,
+            proxies: proxies(settings),
+            protected: Protected::read(),
+            ipv6_prefix: u8::try_from(settings.ipv6_prefix).unwrap_or(64),
+            local: clock::local_offset(clock::wall()),
+            ban_log: None,
+            spared: Vec::new(),
+            told: [false; 3],
+            bans: 0,
+        }
+    }
+
+    pub(super) fn rules(&self) -> usize {
+        self.policies.len()
+    }
+
+    pub(super) fn set_ban_log(&mut self, ban_log: Option<BanLog>) {
+        self.ban_log = ban_log;
+    }
+
+    /// Takes new rules and settings; the counts of rules that stay are kept.
+    pub(super) fn reconfigure(
+        &mut self,
+        now: Now,
+        rules: Vec<Rule>,
+        policies: Vec<Policy>,
+        settings: &Settings,
+        mut allowed: Vec<Range>,
+    ) -> Result<(), Failure> {
+        self.commit(now.wall);
+        let guard = self.enforcer.guard();
+        let former = guard.set_options(options(settings));
+        if let Err(e) = guard.rebuild().and_then(|_| guard.set_allowed(&mut allowed)) {
+            guard.set_options(former);
+            if let Err(e) = guard.rebuild() {
+                log::error!("the former table: {e}");
+            }
+            return Err(e);
+        }
+        self.enforcer.set_kill(settings.kill_connections);
+        let limits: Vec<Limits> = policies.iter().map(|p| p.limits).collect();
+        let old = &self.policies;
+        self.tracker.remap(now.mono, &limits, &|rule| {
+            let name = &old.get(usize::from(rule))?.name;
+            policies.iter().position(|p| p.name == *name).and_then(|at| u16::try_from(at).ok())
+        });
+        self.detector = Detector::new(rules);
+        self.policies = policies;
+        self.allowed = allowed;
+        self.proxies = proxies(settings);
+        self.protected = Protected::read();
+        let ipv6_prefix = u8::try_from(settings.ipv6_prefix).unwrap_or(64);
+        if self.enforcer.guard().take_fresh() || self.ipv6_prefix != ipv6_prefix {
+            // IPv6 bans of the former length were keys that nothing looks up any more; now they are networks.
+            restore(&mut self.enforcer, now.wall);
+        }
+        self.ipv6_prefix = ipv6_prefix;
+        self.local = clock::local_offset(now.wall);
+        Ok(())
+    }
+
+    /// Looks through whole lines for the rules whose bits are set; bans are made by `commit`, or here when
+    /// too many wait.
+    pub(super) fn block(&mut self, now: Now, wanted: u64, lines: &[u8], live: bool) {
+        let Judge { detector, tracker, policies, waiting, ipv6_prefix, local, .. } = self;
+        let mut overflow = Vec::new();
+        detector.block(wanted, lines, &mut |_, line, hit: Hit| {
+            let Some(policy) = policies.get(usize::from(hit.rule)) else { return };
+            // Live lines are timed by our own clock; stamps are for what was written while we were away.
+            let at = if live { Some(now.mono) } else { past(now, line, policy.limits.findtime, *local) };
+            let who = offender(hit.addr, *ipv6_prefix);
+            if let Some(hits) = at.and_then(|at| tracker.hit(at, hit.rule, who, hit.weight)) {
+                let ban = Waiting { who, rule: hit.rule, hits };
+                if waiting.len() < WAITING { waiting.push(ban) } else { overflow.push(ban) }
+            }
+        });
+        while !overflow.is_empty() {
+            self.commit(now.wall);
+            let rest = overflow.split_off(overflow.len().min(WAITING));
+            self.waiting.append(&mut overflow);
+            overflow = rest;
+        }
+    }
+
+    /// Bans who is due, in one transaction.
+    pub(super) fn commit(&mut self, now: Wall) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.retain(|w| !self.spare(w));
+        let Judge { enforcer, policies, ban_log, bans: made, .. } = self;
+        let mut bans = Vec::with_capacity(waiting.len());
+        for w in &waiting {
+            let Some(policy) = policies.get(usize::from(w.rule)) else { continue };
+            let who = Range::from(w.who);
+            let (scope, time, rule, hits) = (&policy.scope, policy.bantime, &*policy.name, w.hits);
+            bans.push(Ban { who, scope, time, rule, hits, reason: "", bans: 1 });
+        }
+        let mut note = None;
+        enforcer.ban(
+            now,
+            &bans,
+            &mut |at, result| {
+                let Some(ban) = bans.get(at) else { return };
+                match result {
+                    Ok(()) => {
+                        *made += 1;
+                        tell(ban, now, ban_log.as_mut());
+                    }
+                    Err(e) => log::error!("{} is not banned: {e}", ban.who),
+                }
+            },
+            &mut |e| note = Some(e.to_string()),
+        );
+        drop(bans);
+        self.refill(now);
+        self.once(Once::Kill, note.as_ref().map(|n| n as &dyn Display));
+        waiting.clear();
+        self.waiting = waiting;
+    }
+
+    /// Puts back the allow list and all bans if the table had to be made anew.
+    fn refill(&mut self, now: Wall) {
+        if self.enforcer.guard().take_fresh() {
+            log::warn!("the guard table was gone: it is made anew");
+            if let Err(e) = self.enforcer.guard().set_allowed(&mut self.allowed) {
+                log::error!("allow list: {e}");
+            }
+            restore(&mut self.enforcer, now);
+        }
+    }
+
+    /// Whether somebody must not be banned; told once a day.
+    fn spare(&mut self, w: &Waiting) -> bool {
+        let who = Range::from(w.who);
+        let Some(policy) = self.policies.get(usize::from(w.rule)) else { return true };
+        let why = if lists::meets(&self.allowed, &who) {
+            "on the allow list"
+        } else if self.proxies.iter().any(|p| p.meets(&who)) {
+            "a trusted proxy, which speaks for others"
+        } else if let Some(why) = self.protected.why(&who) {
+            why
+        } else if policy.detect {
+            log::info!("rule {} detected {who} ({} hits; action=detect)", policy.name, w.hits);
+            return true;
+        } else {
+            return false;
+        };
+        let now = clock::mono();
+        self.spared.retain(|&(_, until)| until > now);
+        if self.spared.iter().all(|&(told, _)| told != w.who) {
+            log::warn!("rule {}: {who} is not banned after {} hits: it is {why}", policy.name, w.hits);
+            if self.spared.len() == SPARED {
+                self.spared.remove(0);
+            }
+            self.spared.push((w.who, now.after(DAY * 1000)));
+        }
+        true
+    }
+
+    /// Tells a problem when it begins, and when it is over.
+    pub(super) fn once(&mut self, what: Once, problem: Option<&dyn Display>) {
+        let Some(told) = self.told.get_mut(what as usize) else { return };
+        match problem {
+            Some(e) if !*told => log::warn!("{e}"),
+            None if *told && !matches!(what, Once::Kill) => log::info!("state_dir can be written again"),
+            _ => {}
+        }
+        *told = problem.is_some();
+    }
+
+    /// Lines and records so far.
+    pub(super) fn seen(&self) -> u64 {
+        self.detector.counts().lines
+    }
+
+    /// Hands what the journal has taken in to the system.
+    pub(super) fn flush(&mut self, now: Wall) {
+        if self.enforcer.pending() > 0 {
+            let result = self.enforcer.save(now, false);
+            self.once(Once::Journal, result.err().as_ref().map(|e| e as _));
+        }
+    }
+
+    /// Writes the journal, and waits for the disk.
+    pub(super) fn save(&mut self, now: Wall) {
+        let result = self.enforcer.save(now, true);
+        self.once(Once::Journal, result.err().as_ref().map(|e| e as _));
+    }
+
+    /// Removes all bans.
+    pub(super) fn clear(&mut self, now: Wall) {
+        if let Err(e) = self.enforcer.unban_all(now, true, &mut super::warn) {
+            log::error!("{e}");
+        }
+    }
+
+    /// Writes the statistics to the log.
+    pub(super) fn report(&self) {
+        let c = self.detector.counts();
+        log::info!(
+            "{} lines, {} looked at, {} hits, {} ignored, {} ambiguous, {} without address, {} without header",
+            c.lines,
+            c.candidates,
+            c.hits,
+            c.ignored,
+            c.ambiguous,
+            c.no_address,
+            c.no_header
+        );
+        log::info!(
+            "{} bans, {} offenders tracked, {} evicted",
+            self.bans,
+            self.tracker.used(),
+            self.tracker.evicted()
+        );
+    }
+}
+
+/// Puts back all bans of the journal.
+pub(super) fn restore(enforcer: &mut Enforcer, now: Wall) {
+    match enforcer.restore(now, &mut super::warn) {
+        Ok(0) => {}
+        Ok(n) => log::info!("{n} bans put back from the journal"),
+        Err(e) => log::warn!("{e}"),
+    }
+}
+
+fn proxies(settings: &Settings) -> Vec<Range> {
+    settings.trusted_proxies.iter().map(|&net| Range::from(net)).collect()
+}
+
+/// When a line was written that nobody read then, if that is within the rule's window.
+fn past(now: Now, line: &[u8], findtime: u32, local: i32) -> Option<Mono> {
+    // A line without a stamp was written some time between the two runs; now is the safe side.
+    let Some(stamp) = header::parse(line).and_then(|h| h.stamp) else { return Some(now.mono) };
+    let age = stamp.age(now.wall, local);
+    (age < u64::from(findtime)).then(|| Mono(now.mono.0.saturating_sub(age * 1000)))
+}
+
+fn tell(ban: &Ban<'_>, now: Wall, ban_log: Option<&mut BanLog>) {
+    match ban.time {
+        Span::Secs(s) => {
+            log::info!("ban {} rule={} hits={} for={s}s ports={}", ban.who, ban.rule, ban.hits, ban.scope)
+        }
+        Span::Permanent => {
+            log::info!("ban {} rule={} hits={} permanent ports={}", ban.who, ban.rule, ban.hits, ban.scope);
+        }
+    }
+    if let Some(ban_log) = ban_log {
+        let net = ban.who.as_net().unwrap_or(IpNet::from(IpAddr::from([0u8; 4])));
+        let (rule, hits, ports) = (ban.rule, ban.hits, ban.scope.ports());
+        ban_log.write(&Entry { at: now, event: Event::Ban(ban.time), net, rule, hits, ports });
+    }
+}

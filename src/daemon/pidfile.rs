@@ -1,0 +1,43 @@
+#![forbid(unsafe_code)]
+//! The pid file, locked: two daemons would ban twice and lose each other's positions.
+
+use crate::sys::dir::{Access, Dir, Lock};
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+
+const NAME: &str = "mef.pid";
+
+/// Held for the daemon's life; the lock ends with the process, whatever ends it.
+pub(super) struct PidFile {
+    file: Option<File>,
+}
+
+impl PidFile {
+    /// Takes the lock. A run_dir that cannot be written is borne: then only the lock is missing.
+    pub(super) fn take(run_dir: &Path) -> Result<PidFile, String> {
+        let file = match Dir::create(run_dir).and_then(|dir| dir.file(NAME, Access::Write)) {
+            Ok(file) => file,
+            Err(e) => {
+                log::warn!("{}/{NAME}: {e}; going on without", run_dir.display());
+                return Ok(PidFile { file: None });
+            }
+        };
+        match Lock::take(&file) {
+            // The lock belongs to the open file, which this object keeps.
+            Ok(lock) => std::mem::forget(lock),
+            Err(_) => {
+                return Err(format!("{}/{NAME} is locked: a daemon is running already", run_dir.display()));
+            }
+        }
+        Ok(PidFile { file: Some(file) })
+    }
+
+    /// Writes the process's number, after it has gone into the background.
+    pub(super) fn write(&self) {
+        if let Some(mut file) = self.file.as_ref() {
+            let pid = format!("{}\n", std::process::id());
+            let _ = file.set_len(0).and_then(|()| file.write_all(pid.as_bytes()));
+        }
+    }
+}

@@ -1,0 +1,83 @@
+#![forbid(unsafe_code)]
+//! From the configuration to what the loop needs: rules to detect, policies to act by, files to follow.
+
+use crate::base::clock::Span;
+use crate::config::{Action, Enabled, Engine, Loaded, ServiceRule, Source};
+use crate::detect::tracker::Limits;
+use crate::detect::{MAX_RULES, Rule};
+use crate::firewall::guard::Scope;
+use crate::input::Tags;
+use crate::input::glob::Glob;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+
+/// What becomes of a rule's hits.
+pub(super) struct Policy {
+    pub(super) name: Box<str>,
+    pub(super) limits: Limits,
+    pub(super) bantime: Span,
+    pub(super) scope: Scope,
+    /// Only tell.
+    pub(super) detect: bool,
+}
+
+/// The rules that are on, each with its policy and bit, and what to read for them.
+pub(super) struct Plan {
+    pub(super) rules: Vec<Rule>,
+    pub(super) policies: Vec<Policy>,
+    pub(super) globs: Vec<(Glob, Tags)>,
+}
+
+pub(super) fn plan(loaded: &Loaded) -> Plan {
+    let mut plan = Plan { rules: Vec::new(), policies: Vec::new(), globs: Vec::new() };
+    for rule in loaded.rules.iter().filter(|rule| rule.enabled != Enabled::False) {
+        if let Some(why) = unable(rule) {
+            // A built-in rule that has nothing to do here is no news.
+            if rule.enabled == Enabled::True {
+                log::warn!("rule {}: {why}; the rule is off", rule.name);
+            }
+            continue;
+        }
+        if plan.rules.len() == MAX_RULES {
+            log::warn!("rule {}: more than {MAX_RULES} rules are on; the rule is off", rule.name);
+            continue;
+        }
+        let Ok(compiled) = crate::rules::compile(rule) else { continue };
+        let bit = Tags(1 << plan.rules.len());
+        for file in &rule.files {
+            match Glob::parse(file.as_bytes()) {
+                Ok(glob) => plan.globs.push((glob, bit)),
+                Err(why) => log::warn!("rule {}: files={file}: {why}", rule.name),
+            }
+        }
+        plan.rules.push(compiled);
+        plan.policies.push(Policy {
+            name: rule.name.as_str().into(),
+            limits: Limits { findtime: rule.findtime, maxretry: rule.maxretry },
+            bantime: rule.bantime,
+            scope: crate::enforce::scope(rule),
+            detect: rule.action == Action::Detect,
+        });
+    }
+    plan
+}
+
+/// Why a rule cannot run, if so.
+fn unable(rule: &ServiceRule) -> Option<&'static str> {
+    match (rule.source, rule.engine) {
+        (_, Engine::Webscan) => Some("engine=webscan is not in this version"),
+        (Source::Auto | Source::File, _) if rule.files.is_empty() => Some("it names no files"),
+        (Source::Auto | Source::File, _) => None,
+        _ => Some("this version reads files only (source=file)"),
+    }
+}
+
+/// A path from the bytes in which positions keep it.
+pub(super) fn path(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(std::ffi::OsString::from_vec(bytes.to_vec()))
+}
+
+/// A path's bytes.
+pub(super) fn bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
+}

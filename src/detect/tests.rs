@@ -1,0 +1,161 @@
+#![forbid(unsafe_code)]
+//! Tests of the detector as a whole: blocks, programs, which rules judge what.
+
+use super::*;
+
+fn rule(name: &str, programs: &[&str], fail: &[(&str, u8)], ignore: &[&str]) -> Rule {
+    Rule {
+        name: name.into(),
+        programs: programs.iter().map(|p| Program::new(p)).collect(),
+        fail: fail.iter().map(|(p, weight)| (Pattern::new(p, true).unwrap(), *weight)).collect(),
+        ignore: ignore.iter().map(|p| Pattern::new(p, false).unwrap()).collect(),
+    }
+}
+
+/// `line:rule:address` of each hit.
+fn run(detector: &mut Detector, wanted: u64, block: &[u8]) -> Vec<String> {
+    let mut out = Vec::new();
+    detector.block(wanted, block, &mut |n, line, hit| {
+        assert_eq!(block.split(|&b| b == b'\n').nth(n), Some(line));
+        out.push(format!("{n}:{}:{}", hit.rule, hit.addr));
+    });
+    out
+}
+
+#[test]
+fn programs_as_rules_name_them() {
+    let cases: &[(&str, &str, bool)] = &[
+        ("sshd", "sshd", true),
+        ("sshd", "sshd-session", true),
+        ("sshd", "sshd-auth", true),
+        ("sshd", "sshd-other", false),
+        ("sshd", "xsshd", false),
+        ("sshd", "", false),
+        ("sshd*", "sshd", true),
+        ("sshd*", "sshd-other", true),
+        ("sshd*", "ssh", false),
+        ("postfix/*", "postfix/smtps/smtpd", true),
+        ("postfix/*", "postfix", false),
+        ("postfix*/smtpd", "postfix-out/smtpd", true),
+        ("postfix*/smtpd", "postfix/smtpd/x", false),
+        ("a*bc*bcd", "abcbcd", true),
+        ("a*bc*bcd", "abcd", false),
+        ("*", "anything", true),
+        ("**", "", true),
+    ];
+    for (program, name, want) in cases {
+        assert_eq!(Program::new(program).fits(name.as_bytes()), *want, "{program} {name}");
+    }
+}
+
+#[test]
+fn lines_of_a_block() {
+    let rules = || vec![rule("r", &["sshd"], &[("^bad from <HOST>$", 1)], &["203\\.0\\.113"])];
+    let bad = "Nov 22 08:00:01 h sshd[1]: bad from 192.0.2.1\n";
+    let other = "Nov 22 08:00:01 h cron[1]: bad from 192.0.2.1\n";
+    let cases: &[(&str, String, &[&str])] = &[
+        ("nothing", String::new(), &[]),
+        ("only newlines", "\n\n\n".into(), &[]),
+        ("one", bad.into(), &["0:0:192.0.2.1"]),
+        ("no newline at the end", bad.trim_end().into(), &["0:0:192.0.2.1"]),
+        ("behind empty lines", format!("\n\n{bad}"), &["2:0:192.0.2.1"]),
+        ("DOS line end", bad.replace('\n', "\r\n"), &["0:0:192.0.2.1"]),
+        ("two", format!("{bad}{bad}"), &["0:0:192.0.2.1", "1:0:192.0.2.1"]),
+        ("another program", format!("{other}{bad}{other}"), &["1:0:192.0.2.1"]),
+        ("no header", format!("bad from 192.0.2.1\n{bad}"), &["1:0:192.0.2.1"]),
+        ("ignored", bad.replace("192.0.2.1", "203.0.113.1"), &[]),
+    ];
+    for (name, block, want) in cases {
+        let mut detector = Detector::new(rules());
+        assert_eq!(run(&mut detector, 1, block.as_bytes()), *want, "{name}");
+        assert_eq!(detector.counts().lines, block.lines().count() as u64, "{name}");
+        assert_eq!(detector.counts().hits, want.len() as u64, "{name}");
+        assert_eq!(run(&mut detector, 2, block.as_bytes()), [""; 0], "{name}: not wanted");
+    }
+}
+
+#[test]
+fn counts_say_why_a_match_was_no_hit() {
+    let fail = [("^bad from (?P<ip>\\S+) or", 1), ("from (?P<ip>\\S+)$", 1)];
+    let mut detector = Detector::new(vec![rule("r", &["sshd"], &fail, &["ignore"])]);
+    let block = "Nov 22 08:00:01 h sshd[1]: bad from 192.0.2.1 or from 192.0.2.2\n\
+                 Nov 22 08:00:01 h sshd[1]: ignore from 192.0.2.1\n\
+                 Nov 22 08:00:01 h sshd[1]: bad from a.b or from c.d\n\
+                 from 192.0.2.1\n";
+    assert_eq!(run(&mut detector, 1, block.as_bytes()), [""; 0]);
+    let want =
+        Counts { lines: 4, candidates: 4, ignored: 1, ambiguous: 1, no_address: 1, no_header: 1, hits: 0 };
+    assert_eq!(*detector.counts(), want);
+}
+
+#[test]
+fn a_rule_without_programs_sees_the_whole_line() {
+    let fail = [("^Nov .* by (?P<user>\\S+) from <HOST>$", 1)];
+    let mut detector = Detector::new(vec![rule("r", &[], &fail, &[])]);
+    let line = b"Nov 22 08:00:01 no header by bob from 192.0.2.1";
+    let mut users = Vec::new();
+    detector.block(1, line, &mut |_, line, hit| users.push(line[hit.user.unwrap()].to_vec()));
+    assert_eq!(users, [b"bob"]);
+}
+
+#[test]
+fn the_user_is_where_the_hit_says() {
+    let fail = [("^bad (?P<user>.*) from <HOST>$", 1)];
+    let mut detector = Detector::new(vec![rule("r", &["sshd"], &fail, &[])]);
+    let mut users = Vec::new();
+    let line = b"Nov 22 08:00:01 h sshd[1]: bad a b from 192.0.2.1";
+    detector.block(1, line, &mut |_, line, hit| users.push(line[hit.user.unwrap()].to_vec()));
+    let message = b"bad c d from 192.0.2.1";
+    detector.record(1, b"sshd-session", None, message, &mut |hit| {
+        users.push(message[hit.user.unwrap()].to_vec())
+    });
+    detector.record(1, b"other", None, message, &mut |_| panic!("another program"));
+    assert_eq!(users, [b"a b", b"c d"]);
+}
+
+#[test]
+fn candidates_lose_no_hit() {
+    // The same lines, judged through the search over blocks and one by one.
+    let few = || vec![rule("a", &["sshd"], &[("^bad from <HOST>", 1), ("^worse from <HOST>", 2)], &[])];
+    let many = || {
+        let words =
+            ["bad", "worse", "b1 x", "b2 x", "b3 x", "b4 x", "b5 x"].map(|w| format!("^{w} from <HOST>"));
+        vec![
+            rule("a", &["sshd"], &words.each_ref().map(|w| (w.as_str(), 1)), &[]),
+            rule("b", &[], &[("[ab]<HOST>$", 1), (" <HOST>$", 1)], &[]),
+        ]
+    };
+    let seed = 0x6d65_6603;
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let pieces = [
+        "bad from 192.0.2.1",
+        "worse from 192.0.2.1\n",
+        "b3 x from 192.0.2.1",
+        "\n",
+        " ",
+        "Nov 22 08:00:01 h sshd[1]: ",
+        "\nNov 22 08:00:01 h sshd[1]: ",
+        "x",
+    ];
+    for rules in [&few as &dyn Fn() -> Vec<Rule>, &many] {
+        let (mut whole, mut single) = (Detector::new(rules()), Detector::new(rules()));
+        let (mut lines, mut hits) = (0, 0);
+        for round in 0..5_000 {
+            let block: String = (0..rng.usize(..40)).map(|_| pieces[rng.usize(..pieces.len())]).collect();
+            let wanted = rng.u64(..4);
+            let mut want = Vec::new();
+            for (n, line) in block.lines().enumerate() {
+                lines += 1;
+                want.extend(
+                    run(&mut single, wanted, line.as_bytes())
+                        .iter()
+                        .map(|h| h.replacen('0', &n.to_string(), 1)),
+                );
+            }
+            hits += want.len();
+            assert_eq!(run(&mut whole, wanted, block.as_bytes()), want, "seed {seed:#x} {round}: {block:?}");
+        }
+        assert_eq!(whole.counts().lines, lines);
+        assert!(hits > 500, "{hits} hits");
+    }
+}

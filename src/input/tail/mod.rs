@@ -1,0 +1,256 @@
+#![forbid(unsafe_code)]
+//! Follows log files by name, through every kind of rotation. One object for all files of all rules: one inotify
+//! descriptor, one buffer. Knows no rule but as a bit, and stores no position itself.
+
+mod follow;
+mod name;
+mod reader;
+mod rotate;
+mod scan;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use super::glob::{Fit, Glob};
+use super::{Item, Position, Progress, Source, Tags};
+use crate::base::clock::{Mono, Now};
+use crate::sys::buffer::Buffer;
+use crate::sys::inotify::{Event, Mask};
+use name::Name;
+use reader::{LARGE, SMALL};
+use std::ffi::OsStr;
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+use watch::Watches;
+
+/// How many of the files that one pattern with wildcards matches are followed.
+#[derive(Debug, Clone, Copy)]
+pub struct Recent {
+    /// The newest so many; at least 1.
+    pub limit: usize,
+    /// Only those that changed within so many seconds.
+    pub window: u64,
+}
+
+struct Pattern {
+    glob: Glob,
+    tags: Tags,
+    said_limit: bool,
+}
+
+/// The file source.
+pub struct Tail {
+    patterns: Vec<Pattern>,
+    recent: Recent,
+    names: Vec<Name>,
+    watches: Watches,
+    buffer: Buffer,
+    /// More than the first page of the buffer was used.
+    warm: bool,
+    /// Directories changed: expand all patterns again.
+    rescan: bool,
+    /// When all patterns were last expanded: files born later are read from their start.
+    scanned: SystemTime,
+    /// Whose turn it is.
+    turn: usize,
+    cut: u64,
+}
+
+impl Tail {
+    /// Begins to follow what fits the patterns. A name in `saved` continues where it was, also if the file was renamed
+    /// since; others begin at their end, except those that came while we were away.
+    /// The first [`Source::drain`] is due at once.
+    #[must_use]
+    pub fn open(
+        patterns: Vec<(Glob, Tags)>,
+        recent: Recent,
+        saved: &[(PathBuf, Position)],
+        now: Now,
+    ) -> Tail {
+        let mut tail = Tail {
+            patterns: patterns
+                .into_iter()
+                .map(|(glob, tags)| Pattern { glob, tags, said_limit: false })
+                .collect(),
+            recent: Recent { limit: recent.limit.max(1), ..recent },
+            names: Vec::new(),
+            watches: Watches::open(),
+            buffer: Buffer::new(LARGE),
+            warm: false,
+            rescan: false,
+            scanned: SystemTime::now(),
+            turn: 0,
+            cut: 0,
+        };
+        tail.scan(now, Some(saved));
+        tail
+    }
+
+    /// How far each name was read: what [`Tail::open`] wants next time. All zeros for a name that no file has.
+    pub fn positions(&self, each: &mut dyn FnMut(&Path, Position)) {
+        for name in &self.names {
+            match &name.head {
+                Some(head) => each(&name.path, head.position()),
+                None if name.alias.is_none() && !name.old => each(&name.path, Position::default()),
+                None => {}
+            }
+        }
+    }
+
+    /// How many files are open.
+    #[must_use]
+    pub fn open_files(&self) -> usize {
+        self.names.iter().map(|n| usize::from(n.head.is_some()) + usize::from(n.late.is_some())).sum()
+    }
+
+    /// Whether a drain would find something without an event.
+    fn pending(&self) -> bool {
+        self.rescan || self.names.iter().any(Name::pending)
+    }
+
+    /// Takes in what inotify has to tell. True when names came, went or moved.
+    fn events(&mut self) -> bool {
+        let mut moved = false;
+        let mut fresh: Vec<(PathBuf, bool)> = Vec::new();
+        let watches = std::mem::replace(&mut self.watches, Watches::none());
+        let mut lost: Vec<i32> = Vec::new();
+        watches.read(&mut |event| {
+            if watches.is_dir(event.wd) {
+                moved = true;
+                if event.mask.intersects(
+                    Mask::IN_DELETE_SELF | Mask::IN_MOVE_SELF | Mask::IN_IGNORED | Mask::IN_UNMOUNT,
+                ) {
+                    self.rescan = true;
+                    if event.mask.contains(Mask::IN_IGNORED) {
+                        lost.push(event.wd);
+                    }
+                }
+                for dir in watches.paths(event.wd) {
+                    self.dir_event(dir, &event, &mut fresh);
+                }
+            } else if event.mask.contains(Mask::IN_Q_OVERFLOW) {
+                moved = true;
+                self.look_at_everything();
+            } else {
+                self.file_event(&event);
+            }
+        });
+        self.watches = watches;
+        lost.into_iter().for_each(|wd| self.watches.lost_dir(wd));
+        for (path, created) in fresh {
+            self.consider(path, created);
+        }
+        moved
+    }
+
+    fn file_event(&mut self, event: &Event<'_>) {
+        for name in &mut self.names {
+            if let Some(reader) = name.watched(event.wd) {
+                if event.mask.intersects(Mask::IN_IGNORED | Mask::IN_UNMOUNT) {
+                    reader.wd = None;
+                }
+                reader.dirty = true;
+                name.check |= !event.mask.contains(Mask::IN_MODIFY);
+                return;
+            }
+        }
+    }
+
+    /// Something happened to a name in a directory.
+    fn dir_event(&mut self, dir: &Path, event: &Event<'_>, fresh: &mut Vec<(PathBuf, bool)>) {
+        if event.name.is_empty() {
+            return;
+        }
+        let path = dir.join(OsStr::from_bytes(event.name));
+        let mut known = false;
+        for name in &mut self.names {
+            let own = name.path == path;
+            if own || name.target.as_ref().is_some_and(|t| *t == path) {
+                name.check = true;
+                known |= own;
+            }
+        }
+        let appeared = event.mask.intersects(Mask::IN_CREATE | Mask::IN_MOVED_TO | Mask::IN_ATTRIB);
+        for pattern in &self.patterns {
+            match pattern.glob.judge(&path) {
+                Fit::No => {}
+                // A change of rights opens a directory as its creation does.
+                Fit::Above => self.rescan = true,
+                Fit::File if appeared && !known && !event.mask.contains(Mask::IN_ISDIR) => {
+                    if fresh.len() >= self.recent.limit {
+                        self.rescan = true; // so many at once: see which are the newest
+                        return;
+                    }
+                    fresh.push((path, event.mask.contains(Mask::IN_CREATE)));
+                    return;
+                }
+                Fit::File => {}
+            }
+        }
+    }
+
+    /// Events were lost, or there are none.
+    fn look_at_everything(&mut self) {
+        self.rescan = true;
+        for name in &mut self.names {
+            name.check = true;
+            for reader in [&mut name.head, &mut name.late].into_iter().flatten() {
+                reader.dirty = true;
+            }
+        }
+    }
+
+    /// Lets every name read one piece in turn until all are done or the budget is.
+    fn read_all(&mut self, budget: usize, sink: &mut dyn FnMut(Tags, Item<'_>)) -> Progress {
+        let mut left = budget;
+        loop {
+            let mut busy = false;
+            for _ in 0..self.names.len() {
+                self.turn = if self.turn + 1 < self.names.len() { self.turn + 1 } else { 0 };
+                let (bytes, more) = self.follow(self.turn, sink);
+                busy |= more;
+                left = left.saturating_sub(bytes);
+                if left == 0 {
+                    return Progress::More;
+                }
+            }
+            if !busy {
+                return Progress::Idle;
+            }
+        }
+    }
+}
+
+impl Source for Tail {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.watches.fd()
+    }
+
+    fn deadline(&self) -> Option<Mono> {
+        if self.pending() { Some(Mono::default()) } else { self.watches.deadline() }
+    }
+
+    fn drain(&mut self, now: Now, budget: usize, sink: &mut dyn FnMut(Tags, Item<'_>)) -> Progress {
+        self.events();
+        if self.watches.poll_due(now.mono) {
+            self.look_at_everything();
+        }
+        if self.rescan {
+            self.scan(now, None);
+        }
+        let progress = self.read_all(budget, sink);
+        if self.names.iter().any(|n| n.gone) {
+            self.bury();
+        }
+        if progress == Progress::Idle && std::mem::take(&mut self.warm) {
+            self.buffer.cool(SMALL);
+        }
+        if self.rescan { Progress::More } else { progress }
+    }
+
+    fn cut_lines(&self) -> u64 {
+        self.cut
+    }
+}

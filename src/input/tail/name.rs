@@ -1,0 +1,109 @@
+#![forbid(unsafe_code)]
+//! One followed name and what can be wrong with it. Does no work itself.
+
+use super::reader::Reader;
+use crate::input::{Shown, Tags};
+use crate::sys::fs::FileId;
+use nix::errno::Errno;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+
+/// Why a name is not read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    None,
+    /// Nothing has the name.
+    Missing,
+    /// A directory, device, FIFO or socket has it.
+    NotRegular,
+    /// An error number.
+    Failed(i32),
+}
+
+impl Trouble {
+    pub(super) fn of(error: &io::Error) -> Trouble {
+        match error.raw_os_error() {
+            Some(n) if n == Errno::ENOENT as i32 || n == Errno::ENOTDIR as i32 => Trouble::Missing,
+            Some(n) => Trouble::Failed(n),
+            None => Trouble::NotRegular,
+        }
+    }
+}
+
+/// A path that is followed, whatever file has it.
+pub(super) struct Name {
+    pub(super) path: PathBuf,
+    /// Where it leads if it is a link.
+    pub(super) target: Option<PathBuf>,
+    pub(super) tags: Tags,
+    /// The first pattern it fits.
+    pub(super) pattern: usize,
+    /// It came from a wildcard: it may leave again.
+    pub(super) wild: bool,
+    /// What is read from now on was written while we looked.
+    pub(super) live: bool,
+    /// Something happened to the name: see which file has it.
+    pub(super) check: bool,
+    /// Another file has the name: read the present one to its end, then turn to the next.
+    pub(super) turning: bool,
+    /// A file found under the name was there before we looked: begin at its end.
+    pub(super) old: bool,
+    /// The name is no longer followed.
+    pub(super) gone: bool,
+    /// The file that is read: the one that has the name, or an older generation with something left.
+    pub(super) head: Option<Reader>,
+    /// The generation before: writers that were not told of the rotation still write to it.
+    pub(super) late: Option<Reader>,
+    /// The file that has the name is read under another one, for us too.
+    pub(super) alias: Option<FileId>,
+    trouble: Trouble,
+}
+
+impl Name {
+    pub(super) fn new(path: PathBuf, tags: Tags, pattern: usize, wild: bool) -> Name {
+        Name {
+            path,
+            target: None,
+            tags,
+            pattern,
+            wild,
+            live: true,
+            check: true,
+            turning: false,
+            old: false,
+            gone: false,
+            head: None,
+            late: None,
+            alias: None,
+            trouble: Trouble::None,
+        }
+    }
+
+    /// Whether this name holds the file open.
+    pub(super) fn holds(&self, id: FileId) -> bool {
+        [&self.head, &self.late].iter().any(|r| r.as_ref().is_some_and(|r| r.id == id))
+    }
+
+    /// The reader with this watch.
+    pub(super) fn watched(&mut self, wd: i32) -> Option<&mut Reader> {
+        let found = |r: &&mut Reader| r.wd.is_some_and(|w| w.as_raw() == wd);
+        self.head.as_mut().filter(found).or(self.late.as_mut().filter(found))
+    }
+
+    /// Remembers the state and says it when it is news.
+    pub(super) fn trouble(&mut self, trouble: Trouble) {
+        let before = std::mem::replace(&mut self.trouble, trouble);
+        if before == trouble {
+            return;
+        }
+        let path = Shown(self.path.as_os_str().as_bytes());
+        match trouble {
+            Trouble::None => log::info!("{path}: followed again"),
+            Trouble::Missing if self.wild => {}
+            Trouble::Missing => log::info!("{path}: not there, waiting for it"),
+            Trouble::NotRegular => log::warn!("{path}: not a regular file, cannot be followed"),
+            Trouble::Failed(n) => log::warn!("{path}: {}", io::Error::from_raw_os_error(n)),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+#![forbid(unsafe_code)]
+//! Where a file went when its name was given to another: looks through its directory. Keeps no state.
+
+use super::reader::Reader;
+use crate::base::position::Position;
+use crate::input::glob::is_packed;
+use crate::sys::fs::{self, FileId};
+use std::cmp::Ordering;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+/// The name part of a path.
+fn name_of(path: &Path) -> &[u8] {
+    path.file_name().map_or(&[], OsStr::as_bytes)
+}
+
+fn dir_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
+}
+
+/// What a rotation adds to a name: a number or a date, or `.old`.
+fn is_stamp(added: &[u8]) -> bool {
+    let begins = matches!(added.first(), Some(b'.' | b'-' | b'_'));
+    let digits = added.iter().any(u8::is_ascii_digit)
+        && added.iter().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_' | b':' | b'T'));
+    begins && (digits || added == b".old")
+}
+
+/// Whether `name` is what a rotation makes of `base`: `log.1`, `log-20261122`, `log.old`, and for `app.log` also `app-20261122.log`.
+fn is_rotated(base: &[u8], name: &[u8]) -> bool {
+    if name.strip_prefix(base).is_some_and(is_stamp) {
+        return true;
+    }
+    let Some(dot) = memchr::memrchr(b'.', base).filter(|&d| d > 0) else { return false };
+    let (stem, end) = base.split_at(dot);
+    name.strip_prefix(stem).and_then(|rest| rest.strip_suffix(end)).is_some_and(is_stamp)
+}
+
+/// Whether the file at `path` is an older generation of the one at `base`.
+pub(super) fn descends(base: &Path, path: &Path) -> bool {
+    dir_of(base) == dir_of(path) && is_rotated(name_of(base), name_of(path))
+}
+
+/// Age of a generation: the time of its last change; names decide what the clock's grain left open.
+struct Age {
+    mtime: (i64, i64),
+    name: PathBuf,
+}
+
+impl Age {
+    /// Whether this one was written before `other`.
+    fn before(&self, other: &Age) -> bool {
+        match self.mtime.cmp(&other.mtime) {
+            Ordering::Equal => older_name(name_of(&self.name), name_of(&other.name)),
+            order => order == Ordering::Less,
+        }
+    }
+}
+
+/// Whether the name `a` stands for an older generation than `b`: `log.2` before `log.1`, `log-20261121` before `log-20261122`.
+fn older_name(a: &[u8], b: &[u8]) -> bool {
+    match (counter(a), counter(b)) {
+        (Some(a), Some(b)) if a != b => a > b,
+        _ => a < b,
+    }
+}
+
+/// The number behind the last dot, if it is a counter and no date.
+fn counter(name: &[u8]) -> Option<u32> {
+    let dot = memchr::memrchr(b'.', name)?;
+    let digits = name.get(dot + 1..).filter(|d| (1..=5).contains(&d.len()))?;
+    digits.iter().try_fold(0u32, |n, b| b.is_ascii_digit().then(|| n * 10 + u32::from(b - b'0')))
+}
+
+/// Finds the file in which `at` was taken among the neighbours of `path`, and goes on there: the same inode under any
+/// name, else a copy under a rotated name. A rotated file with that inode and other bytes was truncated meanwhile: it is
+/// read from its start. `taken` files are followed already.
+pub(super) fn find(path: &Path, at: &Position, taken: &dyn Fn(FileId) -> bool) -> Option<Reader> {
+    let (dir, base) = (dir_of(path), name_of(path));
+    let mut best: Option<(u8, Reader)> = None;
+    fs::each_name(dir, &mut |name| {
+        let worth = best.as_ref().map_or(0, |b| b.0);
+        let rotated = is_rotated(base, name);
+        if worth == 3 || name == base {
+            return;
+        }
+        let candidate = dir.join(OsStr::from_bytes(name));
+        let Ok(facts) = fs::facts(&candidate) else { return };
+        let same = facts.id.ino == at.ino;
+        // An offset of 0 tells nothing about copies.
+        if !facts.regular || taken(facts.id) || !(same || rotated && at.offset > 0) {
+            return;
+        }
+        let Ok(mut reader) = Reader::open(&candidate) else { return };
+        let found = match (reader.resume(at), same) {
+            (true, true) => 3,
+            (true, false) => 2,
+            (false, true) if rotated => 1,
+            _ => 0,
+        };
+        if found > worth {
+            best = Some((found, reader));
+        }
+    });
+    best.map(|(_, reader)| reader)
+}
+
+/// The generation that follows the file `head` (last changed at `mtime`) on the way to the one that has the name now:
+/// several rotations may have happened since somebody looked. `None` when the present one is next.
+pub(super) fn next(
+    path: &Path,
+    head: FileId,
+    mtime: (i64, i64),
+    taken: &dyn Fn(FileId) -> bool,
+) -> Option<PathBuf> {
+    let (dir, base) = (dir_of(path), name_of(path));
+    let mut own: Option<Age> = None;
+    let mut later: Vec<Age> = Vec::new();
+    fs::each_name(dir, &mut |name| {
+        if !is_rotated(base, name) || is_packed(name) {
+            return;
+        }
+        let candidate = dir.join(OsStr::from_bytes(name));
+        let Ok(facts) = fs::facts(&candidate) else { return };
+        let age = Age { mtime: facts.mtime, name: candidate };
+        if facts.id == head {
+            own = Some(age);
+        } else if facts.regular && facts.mtime >= mtime && !taken(facts.id) {
+            later.push(age);
+        }
+    });
+    // Without a name of its own, nothing tells an equally old file from the one before.
+    later.retain(|age| own.as_ref().map_or(age.mtime > mtime, |own| own.before(age)));
+    let first = later.into_iter().reduce(|a, b| if b.before(&a) { b } else { a })?;
+    Some(first.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rotated_names_are_told_from_neighbours() {
+        let cases = [
+            ("auth.log", "auth.log.1", true),
+            ("auth.log", "auth.log-20261122", true),
+            ("auth.log", "auth.log.old", true),
+            ("auth.log", "auth-2026-11-22.log", true),
+            ("auth.log", "auth.1.log", true),
+            ("syslog", "syslog.0", true),
+            ("auth.log", "auth.log", false),
+            ("auth.log", "auth-errors.log", false),
+            ("auth.log", "auth.log.bak", false),
+            ("auth.log", "auth.log.json", false),
+            ("auth.log", "auth2.log", false),
+            ("auth.log", "auth.log.", false),
+            ("auth.log", "auth.log1", false),
+            (".log", "x.log", false),
+        ];
+        for (base, name, want) in cases {
+            assert_eq!(is_rotated(base.as_bytes(), name.as_bytes()), want, "{base} {name}");
+        }
+    }
+
+    #[test]
+    fn names_tell_age_when_the_clock_does_not() {
+        let cases = [
+            ("log.2", "log.1", true),
+            ("log.10", "log.9", true),
+            ("log.1", "log.2", false),
+            ("log-20261121", "log-20261122", true),
+            ("log.20261122", "log.20261121", false),
+            ("a-1.log", "a-2.log", true),
+        ];
+        for (a, b, want) in cases {
+            assert_eq!(older_name(a.as_bytes(), b.as_bytes()), want, "{a} {b}");
+        }
+    }
+}

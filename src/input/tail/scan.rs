@@ -1,0 +1,228 @@
+#![forbid(unsafe_code)]
+//! Which names there are: expands the patterns, keeps to the limits, watches the directories.
+
+use super::name::Name;
+use super::reader::Reader;
+use super::{Pattern, Tail, rotate};
+use crate::base::clock::Now;
+use crate::base::position::Position;
+use crate::input::glob::Fit;
+use crate::input::{Shown, Tags};
+use crate::sys::fs;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// The clock of the file system may lag behind ours by a tick.
+const GRAIN: Duration = Duration::from_secs(1);
+
+/// A file that a pattern matches.
+struct Found {
+    mtime: (i64, i64),
+    path: PathBuf,
+}
+
+impl Tail {
+    /// Expands all patterns. `saved` is given at the start only: what is found then and not in it begins at its end.
+    pub(super) fn scan(&mut self, now: Now, saved: Option<&[(PathBuf, Position)]>) {
+        self.rescan = false;
+        self.watches.begin();
+        let before = std::mem::replace(&mut self.scanned, SystemTime::now());
+        for k in 0..self.patterns.len() {
+            let mut found = Vec::new();
+            self.expand(k, Path::new("/"), 0, &mut found);
+            self.known_before(k, saved.unwrap_or(&[]), &mut found);
+            self.newest(k, now, &mut found);
+            let fresh = self.names.len();
+            for file in found {
+                self.enter(file.path, saved, |path| born_before(path, before));
+            }
+            self.evict(k, fresh);
+        }
+        self.keep_link_dirs();
+        self.watches.sweep();
+        // What happened before a directory was watched told nobody.
+        self.names.iter_mut().for_each(|n| n.check = true);
+    }
+
+    /// Watches the directories of pattern `k` from `depth` on and collects what fits.
+    fn expand(&mut self, k: usize, dir: &Path, depth: usize, found: &mut Vec<Found>) {
+        let Some(glob) = self.patterns.get(k).map(|p| &p.glob) else { return };
+        let last = depth + 1 >= glob.depth();
+        if let Some(part) = glob.plain(depth) {
+            let path = dir.join(part);
+            self.watches.dir(dir, last);
+            if last {
+                let literal = glob.literal().is_some();
+                let mtime = fs::facts(&path).map(|f| f.mtime);
+                if literal || mtime.is_ok() {
+                    found.push(Found { mtime: mtime.unwrap_or_default(), path });
+                }
+                return;
+            }
+            // A directory cannot tell that it was removed while we hold a file in it: its parent does.
+            if path.is_dir() {
+                self.expand(k, &path, depth + 1, found);
+            } else if let Some(path) = glob.literal() {
+                found.push(Found { mtime: (0, 0), path });
+            }
+            return;
+        }
+        self.watches.dir(dir, true);
+        let mut inner = Vec::new();
+        fs::each_name(dir, &mut |name| {
+            if self.patterns.get(k).is_some_and(|p| p.glob.fits(depth, name)) {
+                inner.push(dir.join(OsStr::from_bytes(name)));
+            }
+        });
+        for path in inner {
+            match fs::facts(&path) {
+                Ok(facts) if last && !path.is_dir() => found.push(Found { mtime: facts.mtime, path }),
+                Ok(_) if !last && path.is_dir() => self.expand(k, &path, depth + 1, found),
+                _ => {}
+            }
+        }
+    }
+
+    /// Names that were followed when we stopped and are gone now: their files may have another name.
+    fn known_before(&self, k: usize, saved: &[(PathBuf, Position)], found: &mut Vec<Found>) {
+        let Some(pattern) = self.patterns.get(k) else { return };
+        for (path, _) in saved {
+            if pattern.glob.judge(path) == Fit::File && !found.iter().any(|f| f.path == *path) {
+                found.push(Found { mtime: (i64::MAX, 0), path: path.clone() });
+            }
+        }
+    }
+
+    /// Keeps the newest files of a pattern with wildcards, shortest names first.
+    fn newest(&mut self, k: usize, now: Now, found: &mut Vec<Found>) {
+        let Some(pattern) = self.patterns.get_mut(k) else { return };
+        if pattern.glob.literal().is_none() {
+            let oldest = i64::try_from(now.wall.0.saturating_sub(self.recent.window)).unwrap_or(i64::MAX);
+            found.retain(|f| f.mtime.0 >= oldest);
+            found.sort_unstable_by_key(|f| std::cmp::Reverse(f.mtime));
+            if found.len() > self.recent.limit {
+                pattern.say_limit(self.recent.limit);
+                found.truncate(self.recent.limit);
+            }
+        }
+        // A log before its older generations, which are read as part of it.
+        found.sort_unstable_by_key(|f| f.path.as_os_str().len());
+    }
+
+    /// Follows a name from now on, if it is not followed yet.
+    fn enter(
+        &mut self,
+        path: PathBuf,
+        saved: Option<&[(PathBuf, Position)]>,
+        old: impl Fn(&Path) -> bool,
+    ) -> Option<usize> {
+        let (tags, pattern, wild) = self.wanted(&path)?;
+        let known = self.names.iter().any(|n| n.path == path && !n.gone);
+        let part =
+            wild && self.names.iter().any(|n| n.tags.and(tags) == n.tags && rotate::descends(&n.path, &path));
+        if known || part {
+            return None;
+        }
+        let i = self.names.len();
+        let mut name = Name::new(path.clone(), tags, pattern, wild);
+        let Some(saved) = saved else {
+            name.old = wild && old(&path);
+            self.names.push(name);
+            return Some(i);
+        };
+        let at = saved.iter().find(|(p, _)| *p == path);
+        // Its pattern was followed before: the file came while we were away.
+        let came = wild && saved.iter().any(|(p, _)| self.wanted(p).is_some_and(|w| w.1 == pattern && w.2));
+        name.old = at.is_none() && !came && path.exists();
+        name.live = at.is_none() && !came;
+        self.names.push(name);
+        if let Some((_, at)) = at {
+            self.resume(i, &path, at);
+        }
+        Some(i)
+    }
+
+    /// A file appeared whose name fits a pattern.
+    pub(super) fn consider(&mut self, path: PathBuf, created: bool) {
+        let before = self.scanned;
+        let Some(i) = self.enter(path, None, |path| !created && born_before(path, before)) else { return };
+        if let Some(pattern) = self.names.get(i).filter(|n| n.wild).map(|n| n.pattern) {
+            self.evict(pattern, i);
+        }
+    }
+
+    /// Lets go of the files of a pattern that rested longest, until it keeps to the limit. Names from `fresh` on stay.
+    /// A file with something unread stays too, up to twice the limit.
+    fn evict(&mut self, pattern: usize, fresh: usize) {
+        let of_pattern = |n: &Name| n.wild && !n.gone && n.pattern == pattern;
+        let age = |n: &Name| n.head.as_ref().and_then(|h| h.facts().ok()).map(|f| f.mtime);
+        let count = self.names.iter().filter(|n| of_pattern(n)).count();
+        for over in (self.recent.limit + 1..=count).rev() {
+            if let Some(pattern) = self.patterns.get_mut(pattern) {
+                pattern.say_limit(self.recent.limit);
+            }
+            let busy_too = over > self.recent.limit.saturating_mul(2);
+            let rest = self.names.iter_mut().take(fresh);
+            let oldest = rest.filter(|n| of_pattern(n) && (busy_too || !n.pending())).min_by_key(|n| age(n));
+            let Some(oldest) = oldest else { return };
+            oldest.gone = true;
+        }
+    }
+
+    /// Who wants a path: all tags, the first pattern, and whether only wildcards lead to it.
+    fn wanted(&self, path: &Path) -> Option<(Tags, usize, bool)> {
+        let mut out: Option<(Tags, usize, bool)> = None;
+        for (k, pattern) in self.patterns.iter().enumerate() {
+            if pattern.glob.judge(path) == Fit::File {
+                let wild = pattern.glob.literal().is_none();
+                let (tags, first, all) = out.unwrap_or((Tags(0), k, true));
+                out = Some((tags.and(pattern.tags), first, all && wild));
+            }
+        }
+        out
+    }
+
+    /// Ends the names that are gone.
+    pub(super) fn bury(&mut self) {
+        let mut i = 0;
+        while i < self.names.len() {
+            if !self.names.get(i).is_some_and(|n| n.gone) {
+                i += 1;
+                continue;
+            }
+            let name = self.names.swap_remove(i);
+            let readers: [Option<Reader>; 2] = [name.head, name.late];
+            readers.into_iter().flatten().for_each(|r| self.release(r));
+        }
+    }
+
+    /// Directories that links lead into are wanted as long as the links are.
+    fn keep_link_dirs(&mut self) {
+        for i in 0..self.names.len() {
+            let dir = self.names.get(i).and_then(|n| n.target.as_deref()?.parent()).map(Path::to_path_buf);
+            if let Some(dir) = dir {
+                self.watches.dir(&dir, true);
+            }
+        }
+    }
+}
+
+impl Pattern {
+    fn say_limit(&mut self, limit: usize) {
+        if !self.said_limit {
+            self.said_limit = true;
+            log::warn!(
+                "{}: fits more than {limit} files, only the newest are followed",
+                Shown(self.glob.text())
+            );
+        }
+    }
+}
+
+/// Whether the file was there at `then`. Where the file system does not tell, it is new.
+fn born_before(path: &Path, then: SystemTime) -> bool {
+    let born = std::fs::metadata(path).and_then(|m| m.created());
+    born.is_ok_and(|b| b.checked_add(GRAIN).is_some_and(|b| b < then))
+}

@@ -1,0 +1,127 @@
+//! What `mef bans --json` says, read by a parser of our own: the form is a promise to other programs.
+
+use super::Net;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// The value of a member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    Null,
+    Number(u64),
+    Text(String),
+}
+
+/// A JSON object as mef writes it: flat.
+pub type Row = BTreeMap<String, Value>;
+
+/// Reads one object a line; what is no such object fails the test.
+#[track_caller]
+pub fn rows(text: &str) -> Vec<Row> {
+    text.lines().map(|line| object(line).unwrap_or_else(|| panic!("no flat JSON object: {line}"))).collect()
+}
+
+fn object(line: &str) -> Option<Row> {
+    let mut rest = line.strip_prefix('{')?.strip_suffix('}')?.chars().peekable();
+    let mut row = Row::new();
+    while rest.peek().is_some() {
+        let key = string(&mut rest)?;
+        (rest.next()? == ':').then_some(())?;
+        let value = if rest.peek() == Some(&'"') {
+            Value::Text(string(&mut rest)?)
+        } else {
+            let mut word = String::new();
+            while let Some(c) = rest.next_if(|&c| c != ',') {
+                word.push(c);
+            }
+            if word == "null" { Value::Null } else { Value::Number(word.parse().ok()?) }
+        };
+        row.insert(key, value).is_none().then_some(())?;
+        if rest.peek().is_some() {
+            (rest.next()? == ',' && rest.peek().is_some()).then_some(())?;
+        }
+    }
+    Some(row)
+}
+
+fn string(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<String> {
+    (rest.next()? == '"').then_some(())?;
+    let mut text = String::new();
+    loop {
+        match rest.next()? {
+            '"' => return Some(text),
+            '\\' => text.push(match rest.next()? {
+                c @ ('"' | '\\' | '/') => c,
+                'n' => '\n',
+                't' => '\t',
+                'u' => {
+                    let hex: String = rest.by_ref().take(4).collect();
+                    char::from_u32(u32::from_str_radix(&hex, 16).ok()?)?
+                }
+                _ => return None,
+            }),
+            c if c.is_control() => return None,
+            c => text.push(c),
+        }
+    }
+}
+
+impl Net {
+    /// The bans in force, but for the marks that `mark` makes.
+    #[track_caller]
+    pub fn bans(&self) -> Vec<Row> {
+        let mut all = rows(&self.mef(&["bans", "--json"]).ok());
+        all.retain(|row| text(row, "rule") != "mark");
+        all.sort_by_key(|row| (text(row, "address"), text(row, "ports")));
+        all
+    }
+
+    /// Who is banned, in the order of their text.
+    #[track_caller]
+    pub fn banned(&self) -> Vec<String> {
+        self.bans().iter().map(|row| text(row, "address")).collect()
+    }
+
+    /// The one ban of this address or network.
+    #[track_caller]
+    pub fn ban_of(&self, who: &str) -> Row {
+        let all = self.bans();
+        let mut found = all.iter().filter(|row| text(row, "address") == who);
+        match (found.next(), found.next()) {
+            (Some(row), None) => row.clone(),
+            _ => panic!("{who} is not banned once: {all:#?}"),
+        }
+    }
+
+    /// Whether the kernel, not mef, says that a set has an address.
+    pub fn in_set(&self, set: &str, addr: IpAddr) -> bool {
+        self.cmd("nft", &["get", "element", "inet", "mef_guard", set, &format!("{{ {addr} }}")]).status == 0
+    }
+
+    /// Packets that were dropped or refused, as the kernel counted them.
+    pub fn dropped(&self) -> u64 {
+        let chain = self.nft_list("chain inet mef_guard hit");
+        let counts = chain.split("counter packets ").skip(1);
+        counts.filter_map(|rest| rest.split(' ').next()?.parse::<u64>().ok()).sum()
+    }
+}
+
+/// A member that is text; empty if it is null.
+#[track_caller]
+pub fn text(row: &Row, key: &str) -> String {
+    match &row[key] {
+        Value::Text(text) => text.clone(),
+        Value::Null => String::new(),
+        Value::Number(_) => panic!("{key} is a number: {row:?}"),
+    }
+}
+
+/// A member that is a number.
+#[track_caller]
+pub fn number(row: &Row, key: &str) -> Option<u64> {
+    match &row[key] {
+        Value::Number(n) => Some(*n),
+        Value::Null => None,
+        Value::Text(_) => panic!("{key} is text: {row:?}"),
+    }
+}

@@ -1,0 +1,127 @@
+//! The daemon under test, and the logs that it reads.
+
+use super::{Net, wait_until};
+use std::fs;
+use std::io::Write;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+impl Net {
+    /// Writes mef.conf: directories below ours, messages on standard error, state written at once, and these lines.
+    /// A rule `mark` that bans at once is what `mark` needs; it reads the given logs.
+    pub fn configure(&self, lines: &str, logs: &[&str]) {
+        let dir = self.dir.display();
+        let text = format!(
+            "[global]\nrules_dir={dir}/rules.d\nwhitelist_dir={dir}/whitelist\nblacklist_dir={dir}/blacklist\n\
+             log=stderr\nstate_sync=0\n{lines}\n"
+        );
+        self.write("mef.conf", &text);
+        let logs: Vec<String> = logs.iter().map(|log| self.path(log).display().to_string()).collect();
+        self.rule(
+            "mark",
+            &format!(
+                "programs=mark\nfiles={}\nfailregex=^mark <HOST>$\nmaxretry=1\nbantime=1h",
+                logs.join(",")
+            ),
+        );
+    }
+
+    /// Writes the service rule NAME.
+    pub fn rule(&self, name: &str, lines: &str) {
+        self.write(&format!("rules.d/{name}.conf"), &format!("[rule]\nenabled=true\n{lines}\n"));
+    }
+
+    /// The service rule of the tests: three failed passwords in `log`, and these lines.
+    pub fn rule_for(&self, name: &str, log: &str, lines: &str) {
+        let log = self.path(log);
+        self.rule(
+            name,
+            &format!(
+                "programs=sshd\nfiles={}\nfailregex=^Failed password for .* from <HOST> port \\d+ ssh2$\n\
+             findtime=600\nmaxretry=3\nbantime=1h\n{lines}",
+                log.display()
+            ),
+        );
+    }
+
+    /// The rule for sshd as it ships, but with our log.
+    pub fn shipped_sshd_rule(&self, lines: &str) {
+        let shipped = include_str!("../../rootfs/etc/mef/rules.d/sshd.conf");
+        let files = format!("files={}", self.path("auth.log").display());
+        let text: Vec<&str> =
+            shipped.lines().map(|l| if l.starts_with("files=") { files.as_str() } else { l }).collect();
+        // Later keys win.
+        self.write("rules.d/sshd.conf", &format!("{}\n{lines}\n", text.join("\n")));
+    }
+
+    /// Starts the daemon and waits until it reads its logs. What it says is in `NAME.out`.
+    #[track_caller]
+    pub fn daemon(&mut self, name: &str) -> usize {
+        let started = self.start_daemon(name);
+        wait_until(&format!("{name} to be ready"), || self.said(name).contains(" files for "));
+        started
+    }
+
+    /// Starts the daemon.
+    pub fn start_daemon(&mut self, name: &str) -> usize {
+        let config = self.path("mef.conf");
+        let command = self.mef_command(&["daemon", "--foreground", "--config", config.to_str().unwrap()]);
+        self.start(name, command)
+    }
+
+    /// Ends the daemon as an init system does.
+    #[track_caller]
+    pub fn stop(&mut self, started: usize) {
+        self.signal(started, libc::SIGTERM);
+        assert_eq!(self.wait(started), 0, "SIGTERM is no failure");
+    }
+
+    /// What a started program has said so far.
+    #[must_use]
+    pub fn said(&self, name: &str) -> String {
+        self.read(&format!("{name}.out"))
+    }
+
+    /// Waits until a started program has said something.
+    #[track_caller]
+    pub fn wait_said(&self, name: &str, what: &str) {
+        let end = std::time::Instant::now() + super::LIMIT;
+        while !self.said(name).contains(what) {
+            assert!(std::time::Instant::now() < end, "{name} never said '{what}':\n{}", self.said(name));
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+
+    /// Appends bytes to a log in one write.
+    pub fn append(&self, log: &str, bytes: impl AsRef<[u8]>) {
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(self.path(log)).unwrap();
+        file.write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// Returns when the daemon has read all that the log holds now, and has done what comes of it.
+    #[track_caller]
+    pub fn mark(&self, log: &str) {
+        static COUNT: AtomicU8 = AtomicU8::new(0);
+        let addr = IpAddr::from([100, 64, 0, COUNT.fetch_add(1, Ordering::Relaxed)]);
+        self.append(log, format!("Nov 22 08:00:01 host mark[1]: mark {addr}\n"));
+        wait_until(&format!("the mark at the end of {log}"), || self.in_set("ban4", addr));
+    }
+
+    /// Asks the daemon for its statistics: lines, candidates, hits, ignored, ambiguous, in this order. The marks
+    /// are among them.
+    #[track_caller]
+    pub fn counts(&self, started: usize, name: &str) -> Vec<u64> {
+        let before = self.said(name).matches(" offenders tracked").count();
+        self.signal(started, libc::SIGUSR1);
+        wait_until("statistics", || self.said(name).matches(" offenders tracked").count() > before);
+        let said = self.said(name);
+        let line = said.lines().rev().find(|l| l.contains(" looked at, ")).unwrap();
+        line.split(", ").filter_map(|part| part.split(' ').find_map(|word| word.parse().ok())).collect()
+    }
+}
+
+/// What sshd writes about a wrong password.
+#[must_use]
+pub fn failed(addr: &str) -> String {
+    format!("Nov 22 08:00:01 host sshd[130]: Failed password for root from {addr} port 58216 ssh2\n")
+}

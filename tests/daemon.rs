@@ -1,0 +1,611 @@
+//! `mef daemon` on a host of its own: from the line that decides to the ban that is back after a reboot.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod common;
+
+use common::bans::{number, text};
+use common::daemon::failed;
+use common::{Net, ns, wait_for, wait_until};
+use mef::base::clock::Wall;
+use mef::base::utc::Stamp;
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+const LOG: &str = "app.log";
+
+/// So many wrong passwords from an address.
+fn fails(addr: &str, count: usize) -> String {
+    failed(addr).repeat(count)
+}
+
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// A host with the test's rule on an empty log.
+fn host(settings: &str, rule: &str) -> Net {
+    let net = Net::new();
+    net.configure(settings, &[LOG]);
+    net.rule_for("app", LOG, rule);
+    net.append(LOG, "");
+    net
+}
+
+/// Every ban with the second in which it ends; 0 = never.
+fn ends(net: &Net) -> BTreeMap<(String, String), u64> {
+    let now = seconds();
+    let end = |row| number(row, "left").map_or(0, |left| now + left);
+    net.bans().iter().map(|row| ((text(row, "address"), text(row, "ports")), end(row))).collect()
+}
+
+#[track_caller]
+fn same_ends(before: &BTreeMap<(String, String), u64>, after: &BTreeMap<(String, String), u64>) {
+    let near = |(a, b): (&u64, &u64)| (*a == 0) == (*b == 0) && a.abs_diff(*b) <= 2;
+    assert!(
+        before.keys().eq(after.keys()) && before.values().zip(after.values()).all(near),
+        "{before:#?}\n{after:#?}"
+    );
+}
+
+/// What a reboot does to the kernel's tables.
+fn reboot(net: &Net) {
+    net.nft("delete table inet mef_guard");
+    assert!(net.bans().is_empty());
+}
+
+#[test]
+fn failed_log_ins_at_a_real_sshd_end_in_a_ban() {
+    let mut net = Net::new();
+    let (bad, good) = (net.peer(), net.peer());
+    net.sshd();
+    net.configure("ban_log_enabled=true", &["auth.log"]);
+    net.shipped_sshd_rule("");
+    let daemon = net.daemon("daemon");
+    for _ in 0..4 {
+        let said = net.ssh_fail(&bad, "root").stderr;
+        assert!(said.contains("Permission denied"), "{said}");
+    }
+    net.ssh_fail(&good, "root");
+    net.mark("auth.log");
+    assert!(net.bans().is_empty(), "four are not enough: {}", net.said("daemon"));
+    net.ssh_fail(&bad, "no-such-user");
+    wait_until("the ban", || net.in_set("ban4", bad.v4.into()));
+    let row = net.ban_of("192.0.2.2");
+    assert_eq!((text(&row, "rule").as_str(), number(&row, "hits")), ("sshd", Some(5)), "{row:?}");
+    assert_eq!((text(&row, "ports"), net.banned().len()), ("all".into(), 1));
+    assert!(!net.reaches(&bad, bad.host4.into(), 22) && net.reaches(&good, good.host4.into(), 22));
+    wait_until("the ban log", || {
+        net.read("log/mef.log")
+            .lines()
+            .any(|l| l.ends_with(" ban 192.0.2.2 rule=sshd hits=5 for=3600 ports=all"))
+    });
+    net.wait_said("daemon", "ban 192.0.2.2 rule=sshd hits=5 for=3600s ports=all");
+    net.stop(daemon);
+    assert!(net.read("daemon.out").contains("bans stay in force") && net.banned() == ["192.0.2.2"]);
+    // The journal has it.
+    let before = ends(&net);
+    net.nft("delete table inet mef_guard");
+    net.daemon("again");
+    same_ends(&before, &ends(&net));
+}
+
+#[test]
+fn an_ipv6_offender_is_its_prefix() {
+    let mut net = Net::new();
+    let peer = net.peer();
+    net.sshd();
+    net.configure("", &["auth.log"]);
+    net.shipped_sshd_rule("maxretry=3");
+    net.daemon("daemon");
+    // One host, three addresses.
+    for addr in ["2001:db8:a::1", "2001:db8:a::2", "2001:db8:a::ffff:1"] {
+        assert!(net.bans().is_empty());
+        net.speak_as(&peer, addr.parse().unwrap());
+        net.ssh_fail_at(&peer, peer.host6.into(), "root");
+    }
+    wait_until("the ban", || !net.bans().is_empty());
+    assert_eq!(net.banned(), ["2001:db8:a::/64"]);
+    assert!(net.in_set("ban6", "2001:db8:a::".parse().unwrap()));
+    net.speak_as(&peer, "2001:db8:a:0:9::9".parse().unwrap());
+    assert!(!net.reaches(&peer, peer.host6.into(), 22), "a neighbour in the prefix");
+    net.speak_as(&peer, "2001:db8:a:1::1".parse().unwrap());
+    assert!(net.reaches(&peer, peer.host6.into(), 22), "a neighbour outside");
+}
+
+#[test]
+fn maxretry_hits_ban_and_fewer_do_not() {
+    let mut net = host("", "maxretry=3");
+    net.daemon("daemon");
+    net.append(LOG, fails("203.0.113.1", 2) + &fails("203.0.113.2", 3) + &fails("2001:db8:1::1", 2));
+    net.mark(LOG);
+    assert_eq!(net.banned(), ["203.0.113.2"]);
+    net.append(LOG, fails("203.0.113.1", 1) + &fails("2001:db8:1::2", 1));
+    net.mark(LOG);
+    assert_eq!(net.banned(), ["2001:db8:1::/64", "203.0.113.1", "203.0.113.2"]);
+    let row = net.ban_of("203.0.113.1");
+    assert_eq!((number(&row, "hits"), text(&row, "rule")), (Some(3), "app".into()));
+}
+
+#[test]
+fn hits_before_findtime_are_forgotten() {
+    let mut net = host("", "maxretry=3\nfindtime=1s");
+    net.daemon("daemon");
+    net.append(LOG, fails("203.0.113.1", 2));
+    net.mark(LOG);
+    // Later than this is as good: nothing here depends on how fast anything is.
+    std::thread::sleep(Duration::from_millis(1100));
+    net.append(LOG, fails("203.0.113.1", 2) + &fails("203.0.113.2", 3));
+    net.mark(LOG);
+    assert_eq!(net.banned(), ["203.0.113.2"]);
+}
+
+#[test]
+fn two_rules_count_for_themselves() {
+    let mut net = host("", "maxretry=3\nbantime=10m");
+    let log = net.path(LOG);
+    net.rule("probe", &format!(
+        "programs=sshd\nfiles={}\nfailregex=^Bad protocol version .* from <HOST>$\nmaxretry=2\nbantime=permanent\nports=22",
+        log.display()
+    ));
+    net.rule_for("other", "other.log", "maxretry=1");
+    net.daemon("daemon");
+    let probe =
+        |addr: &str| format!("Nov 22 08:00:01 host sshd[130]: Bad protocol version 'x' from {addr}\n");
+    net.append(LOG, fails("203.0.113.1", 2) + &probe("203.0.113.1") + &fails("203.0.113.2", 2));
+    net.mark(LOG);
+    assert!(net.bans().is_empty(), "two of one and one of the other are no three");
+    net.append(LOG, probe("203.0.113.1") + &fails("203.0.113.2", 1));
+    net.append("other.log", failed("203.0.113.3"));
+    net.mark(LOG);
+    wait_until("the third ban", || net.bans().len() == 3);
+    let (first, second) = (net.ban_of("203.0.113.1"), net.ban_of("203.0.113.2"));
+    assert_eq!((text(&first, "rule").as_str(), text(&first, "ports").as_str()), ("probe", "22"));
+    assert_eq!(number(&first, "left"), None);
+    assert_eq!((text(&second, "rule").as_str(), text(&second, "ports").as_str()), ("app", "all"));
+    assert!(number(&second, "left").is_some_and(|left| left > 500 && left <= 600));
+    assert_eq!(text(&net.ban_of("203.0.113.3"), "rule"), "other");
+}
+
+#[test]
+fn a_rule_that_only_detects_bans_nobody() {
+    let mut net = host("", "action=detect");
+    let daemon = net.daemon("daemon");
+    net.append(LOG, fails("203.0.113.1", 3));
+    net.mark(LOG);
+    assert!(net.bans().is_empty());
+    net.wait_said("daemon", "rule app detected 203.0.113.1 (3 hits; action=detect)");
+    net.stop(daemon);
+}
+
+#[test]
+fn a_rule_with_ports_closes_only_these() {
+    let mut net = host("", "maxretry=1\nports=22,2200-2299\nproto=tcp");
+    let peer = net.peer();
+    net.daemon("daemon");
+    let listen = |port: u16| std::net::TcpListener::bind(("0.0.0.0", port)).unwrap();
+    let _listeners = [listen(22), listen(2250), listen(80)];
+    net.append(LOG, failed("192.0.2.2"));
+    net.mark(LOG);
+    assert_eq!(text(&net.ban_of("192.0.2.2"), "ports"), "22,2200-2299/tcp");
+    let reaches = |port| net.reaches(&peer, peer.host4.into(), port);
+    assert!(!reaches(22) && !reaches(2250) && reaches(80));
+}
+
+#[test]
+fn a_weight_counts_as_several() {
+    let mut net = host(
+        "",
+        "maxretry=4\nfailregex@3=^Invalid user .* from <HOST> port \\d+$\nfailregex@0=^Seen <HOST>$",
+    );
+    net.daemon("daemon");
+    let line = |text: &str| format!("Nov 22 08:00:01 host sshd[130]: {text}\n");
+    net.append(LOG, line("Invalid user a from 203.0.113.1 port 1") + &failed("203.0.113.1"));
+    net.append(LOG, line("Invalid user a from 203.0.113.2 port 1"));
+    net.append(LOG, failed("203.0.113.3") + &line("Seen 203.0.113.3").repeat(9));
+    net.mark(LOG);
+    assert_eq!(net.banned(), ["203.0.113.1"]);
+    assert_eq!(number(&net.ban_of("203.0.113.1"), "hits"), Some(4));
+}
+
+#[test]
+fn an_ignored_line_is_no_hit() {
+    let mut net = host("", "maxretry=1\nignoreregex=^Failed password for monitor from ");
+    let daemon = net.daemon("daemon");
+    net.append(LOG, failed("203.0.113.1").replace("root", "monitor") + &failed("203.0.113.2"));
+    net.mark(LOG);
+    assert_eq!(net.banned(), ["203.0.113.2"]);
+    let counts = net.counts(daemon, "daemon");
+    assert_eq!(counts[..4], [3, 3, 2, 1], "lines, looked at, hits, ignored: {counts:?}");
+}
+
+#[test]
+fn the_allow_list_is_never_banned_and_told_once_each() {
+    let mut net = host("", "maxretry=2");
+    net.write("whitelist/office.conf", "203.0.113.0/28 # office\n2001:db8:aa::/48\n");
+    net.daemon("daemon");
+    let round = ["203.0.113.1", "203.0.113.2", "2001:db8:aa:1::1"].map(|addr| fails(addr, 2)).concat();
+    for _ in 0..5 {
+        net.append(LOG, &round);
+    }
+    net.append(LOG, fails("203.0.113.16", 2));
+    net.mark(LOG);
+    assert_eq!(net.banned(), ["203.0.113.16"]);
+    let said = net.said("daemon");
+    for who in ["203.0.113.1 ", "203.0.113.2 ", "2001:db8:aa:1::/64 "] {
+        let told = said.lines().filter(|l| l.contains("on the allow list") && l.contains(who)).count();
+        assert_eq!(told, 1, "{who}:\n{said}");
+    }
+}
+
+#[test]
+fn own_addresses_and_trusted_proxies_are_never_banned() {
+    let mut net = Net::new();
+    let peer = net.peer();
+    net.configure("trusted_proxies=203.0.113.80, 2001:db8:bb::/48", &[LOG]);
+    net.rule_for("app", LOG, "maxretry=1");
+    net.daemon("daemon");
+    let spared = ["127.0.0.1", "::1", "203.0.113.80", "2001:db8:bb::9", "0.0.0.0", "224.0.0.1"];
+    for addr in spared.into_iter().map(str::to_owned).chain([peer.host4.to_string(), peer.host6.to_string()])
+    {
+        net.append(LOG, fails(&addr, 3));
+    }
+    net.append(LOG, failed("192.0.2.3"));
+    net.mark(LOG);
+    assert_eq!(net.banned(), ["192.0.2.3"]);
+    let said = net.said("daemon");
+    for what in [
+        "203.0.113.80 is not banned",
+        "a trusted proxy",
+        "192.0.2.1 is not banned",
+        "this host's own address",
+    ] {
+        assert!(said.contains(what), "{what}:\n{said}");
+    }
+}
+
+#[test]
+fn rotation_loses_no_line_and_counts_none_twice() {
+    let mut net = host("", "maxretry=1000");
+    let daemon = net.daemon("daemon");
+    let (log, mut written) = (net.path(LOG), 0);
+    let mut write = |net: &Net, count| {
+        net.append(LOG, fails("203.0.113.1", count));
+        written += count;
+    };
+    for round in 0..4 {
+        write(&net, 10);
+        fs::rename(&log, net.path(&format!("{LOG}.{round}"))).unwrap();
+        // What the writer still has open goes to the old file.
+        net.append(&format!("{LOG}.{round}"), fails("203.0.113.1", 5));
+        write(&net, 0);
+        write(&net, 7);
+        net.mark(LOG);
+    }
+    write(&net, 3);
+    net.mark(LOG);
+    // copytruncate
+    fs::File::options().write(true).truncate(true).open(&log).unwrap();
+    write(&net, 2);
+    net.mark(LOG);
+    // Removed and made anew, later.
+    fs::remove_file(&log).unwrap();
+    write(&net, 13);
+    net.mark(LOG);
+    let hits = net.counts(daemon, "daemon")[2];
+    assert_eq!(hits, u64::try_from(written + 4 * 5 + 7).unwrap(), "with seven marks");
+}
+
+#[test]
+fn a_restart_continues_where_it_was() {
+    let mut net = host("", "maxretry=1000");
+    let log = net.path(LOG);
+    net.append(LOG, fails("203.0.113.1", 50));
+    let mut hits = 0;
+    let mut written = 0;
+    for (round, name) in ["one", "two", "three", "four"].into_iter().enumerate() {
+        let daemon = net.daemon(name);
+        net.append(LOG, fails("203.0.113.1", 10));
+        net.mark(LOG);
+        written += 11;
+        hits += net.counts(daemon, name)[2];
+        if round % 2 == 0 {
+            net.stop(daemon);
+        } else {
+            // After the answer above, what was read before it has been saved.
+            net.signal(daemon, libc::SIGKILL);
+            net.wait(daemon);
+        }
+        // While nobody looks: lines, a rotation, more lines, half a line.
+        let now = Stamp(Wall(seconds())).to_string();
+        let line = failed("203.0.113.1").replace("Nov 22 08:00:01", &now);
+        net.append(LOG, line.repeat(4));
+        if round == 1 {
+            fs::rename(&log, net.path("app.log.1")).unwrap();
+        }
+        let (head, tail) = line.split_at(40);
+        net.append(LOG, line.repeat(3) + head);
+        net.append(LOG, tail);
+        written += 8;
+    }
+    let daemon = net.daemon("last");
+    net.mark(LOG);
+    hits += net.counts(daemon, "last")[2];
+    assert_eq!(hits, written + 1, "what was there before the first start is not read");
+}
+
+#[test]
+fn what_was_written_while_it_was_down_is_caught_up_unless_it_is_old() {
+    let mut net = host("", "maxretry=3\nfindtime=1h");
+    let daemon = net.daemon("first");
+    net.append(LOG, fails("203.0.113.9", 1));
+    net.mark(LOG);
+    net.stop(daemon);
+    let at = |age: u64, addr: &str| {
+        failed(addr).replace("Nov 22 08:00:01", &Stamp(Wall(seconds() - age)).to_string())
+    };
+    let old = (0..5).map(|i| at(7200 - i, "203.0.113.1")).collect::<String>();
+    let mixed = at(3700, "203.0.113.2") + &at(60, "203.0.113.2") + &at(30, "203.0.113.2");
+    let recent = at(3000, "203.0.113.3") + &at(60, "203.0.113.3") + &at(5, "203.0.113.3");
+    net.append(LOG, old + &mixed + &recent);
+    net.daemon("second");
+    net.mark(LOG);
+    assert_eq!(net.banned(), ["203.0.113.3"]);
+    // The window goes on from there: two of the three were counted for the second address.
+    net.append(LOG, failed("203.0.113.2"));
+    net.mark(LOG);
+    assert_eq!(net.banned(), ["203.0.113.2", "203.0.113.3"]);
+}
+
+#[test]
+fn sighup_takes_a_new_configuration_and_keeps_the_counts() {
+    let mut net = host("", "maxretry=3");
+    let daemon = net.daemon("daemon");
+    net.append(LOG, fails("203.0.113.1", 2));
+    net.mark(LOG);
+    net.rule_for("app", LOG, "maxretry=4\nbantime=2h");
+    net.rule_for("new", "new.log", "maxretry=1\nports=25");
+    net.configure("ipv6_prefix=56\nban_log_enabled=true", &[LOG]);
+    net.signal(daemon, libc::SIGHUP);
+    net.wait_said("daemon", "configuration read");
+    net.append(LOG, fails("203.0.113.1", 1));
+    net.mark(LOG);
+    assert!(net.bans().is_empty(), "three are not enough any more");
+    net.append(LOG, fails("203.0.113.1", 1) + &fails("2001:db8:1:1::1", 2) + &fails("2001:db8:1:2::1", 2));
+    net.append("new.log", failed("203.0.113.3"));
+    net.mark(LOG);
+    wait_until("the ban by the new rule", || net.bans().len() == 3);
+    assert_eq!(net.banned(), ["2001:db8:1::/56", "203.0.113.1", "203.0.113.3"]);
+    let row = net.ban_of("203.0.113.1");
+    assert_eq!(number(&row, "hits"), Some(4));
+    assert!(number(&row, "left").is_some_and(|left| left > 7000));
+    assert!(net.read("log/mef.log").contains(" ban 203.0.113.1 "));
+    // The rule is gone, its bans stay.
+    fs::remove_file(net.path("rules.d/new.conf")).unwrap();
+    net.signal(daemon, libc::SIGHUP);
+    wait_until("the second reload", || net.said("daemon").matches("configuration read").count() == 2);
+    net.append("new.log", failed("203.0.113.4"));
+    net.mark(LOG);
+    assert_eq!(net.bans().len(), 3);
+    net.stop(daemon);
+}
+
+#[test]
+fn sighup_with_a_broken_configuration_changes_nothing() {
+    let mut net = host("", "maxretry=3");
+    let daemon = net.daemon("daemon");
+    net.append(LOG, fails("203.0.113.1", 2));
+    net.mark(LOG);
+    net.rule_for("app", LOG, "maxretry=1\nfailregex=^x (?=<HOST>)");
+    net.write("mef.conf", "[global]\nlog=nowhere\n");
+    net.signal(daemon, libc::SIGHUP);
+    net.wait_said("daemon", "the former one stays in force");
+    let said = net.said("daemon");
+    let conf = net.path("mef.conf").display().to_string();
+    assert!(said.contains(&format!("{conf}:2:5: ")) && said.contains("nowhere"), "{said}");
+    assert!(said.contains("expected"), "what would be right is said: {said}");
+    net.append(LOG, failed("203.0.113.2") + &failed("203.0.113.1"));
+    net.mark(LOG);
+    assert_eq!(net.banned(), ["203.0.113.1"], "two counted before and one after, as the old rule says");
+    // A good file again.
+    net.configure("", &[LOG]);
+    net.rule_for("app", LOG, "maxretry=1");
+    net.signal(daemon, libc::SIGHUP);
+    net.wait_said("daemon", "configuration read");
+    net.append(LOG, failed("203.0.113.3"));
+    net.mark(LOG);
+    assert_eq!(net.banned(), ["203.0.113.1", "203.0.113.3"]);
+}
+
+#[test]
+fn sigusr1_tells_what_was_counted() {
+    let mut net = host("", "maxretry=3");
+    let daemon = net.daemon("daemon");
+    net.append(LOG, "Nov 22 08:00:01 host cron[1]: nothing\n".repeat(10));
+    net.append(LOG, fails("203.0.113.1", 3) + &fails("203.0.113.2", 1));
+    net.mark(LOG);
+    let counts = net.counts(daemon, "daemon");
+    assert_eq!((counts[0], counts[2]), (15, 5), "lines and hits: {counts:?}");
+    net.wait_said("daemon", "2 bans, ");
+    net.stop(daemon);
+}
+
+#[test]
+fn clear_bans_on_stop_does_that() {
+    let mut net = host("clear_bans_on_stop=true", "maxretry=1\nports=22");
+    let daemon = net.daemon("daemon");
+    net.append(LOG, failed("203.0.113.1"));
+    net.mark(LOG);
+    net.mef(&["ban", "198.51.100.0/24", "--permanent"]).ok();
+    assert_eq!(net.bans().len(), 2);
+    net.stop(daemon);
+    assert!(net.bans().is_empty());
+    assert!(net.said("daemon").contains("all bans were removed"));
+    let daemon = net.daemon("again");
+    assert!(net.bans().is_empty(), "the journal has forgotten them, too");
+    net.stop(daemon);
+}
+
+#[test]
+fn after_a_reboot_every_ban_is_back_with_the_time_it_has_left() {
+    let mut net = host("", "maxretry=2\nbantime=20m");
+    net.rule_for("mail", "mail.log", "maxretry=1\nbantime=2h\nports=25,465,587\nproto=tcp");
+    net.rule_for("forever", "forever.log", "maxretry=1\nbantime=permanent");
+    let daemon = net.daemon("daemon");
+    net.append(LOG, fails("203.0.113.1", 2) + &fails("2001:db8:1::1", 2));
+    net.append("mail.log", failed("203.0.113.2") + &failed("2001:db8:2::1"));
+    net.append("forever.log", failed("203.0.113.3"));
+    net.mark(LOG);
+    wait_until("the bans", || net.bans().len() == 5);
+    net.mef(&["ban", "198.51.100.0/24", "2001:db8:3::/48", "--for", "3h"]).ok();
+    net.mef(&["ban", "198.51.101.3-198.51.101.9", "2001:db8:4::1/128", "--permanent", "--reason", "scans"])
+        .ok();
+    net.mef(&["ban", "203.0.113.0/28", "--ports", "80-90", "--for", "10m"]).ok();
+    net.mef(&["ban", "203.0.113.77", "203.0.113.78"]).ok();
+    net.mef(&["unban", "203.0.113.78"]).ok();
+    net.mef(&["ban", "203.0.113.79", "--for", "1s"]).ok();
+    let short: IpAddr = "203.0.113.79".parse().unwrap();
+    wait_until("the end of the short one", || !net.in_set("ban4", short));
+    net.stop(daemon);
+    let (before, rows) = (ends(&net), net.bans());
+    reboot(&net);
+    let daemon = net.daemon("again");
+    let (after, again) = (ends(&net), net.bans());
+    let split = |all: &BTreeMap<(String, String), u64>| {
+        // A range may be back as the networks that it is made of.
+        let is_piece = |who: &str| who.starts_with("198.51.101.");
+        let (pieces, rest): (Vec<_>, Vec<_>) =
+            all.clone().into_iter().partition(|((who, _), _)| is_piece(who));
+        assert!(!pieces.is_empty() && pieces.iter().all(|(_, end)| *end == 0), "{pieces:?}");
+        rest.into_iter().collect::<BTreeMap<_, _>>()
+    };
+    same_ends(&split(&before), &split(&after));
+    for (addr, banned) in [(2, false), (3, true), (4, true), (7, true), (8, true), (9, true), (10, false)] {
+        let who = IpAddr::from([198, 51, 101, addr]);
+        assert_eq!(net.in_set("bannet4", who) || net.in_set("ban4", who), banned, "{who}");
+    }
+    for row in rows.iter().filter(|row| !text(row, "address").starts_with("198.51.101.")) {
+        let same = |key: &str| again.iter().any(|a| a["address"] == row["address"] && a[key] == row[key]);
+        assert!(same("rule") && same("hits") && same("reason"), "{row:?}\n{again:#?}");
+    }
+    assert!(net.said("again").contains("bans put back from the journal"));
+    // Packets meet them.
+    assert!(net.in_set("ban4", "203.0.113.1".parse().unwrap()));
+    net.stop(daemon);
+}
+
+#[test]
+fn sigkill_loses_nothing_when_state_is_written_at_once() {
+    let mut net = host("", "maxretry=2");
+    let daemon = net.daemon("daemon");
+    net.append(LOG, fails("203.0.113.1", 2) + &fails("2001:db8:1::1", 2));
+    net.mark(LOG);
+    net.counts(daemon, "daemon");
+    net.signal(daemon, libc::SIGKILL);
+    assert_eq!(net.wait(daemon), -1);
+    let before = ends(&net);
+    assert_eq!(before.len(), 2, "the kernel goes on");
+    // The daemon finds them in force, and then puts them back.
+    let daemon = net.daemon("second");
+    same_ends(&before, &ends(&net));
+    net.signal(daemon, libc::SIGKILL);
+    net.wait(daemon);
+    reboot(&net);
+    net.daemon("third");
+    same_ends(&before, &ends(&net));
+}
+
+#[test]
+fn a_second_daemon_is_refused() {
+    let mut net = host("", "maxretry=1");
+    let daemon = net.daemon("daemon");
+    let pid = net.pid(daemon);
+    assert_eq!(net.read("run/mef/mef.pid"), format!("{pid}\n"));
+    let config = net.path("mef.conf");
+    for flag in [&["--foreground"][..], &[]] {
+        let output = net.mef(&[&["daemon", "--config", config.to_str().unwrap()], flag].concat());
+        assert_eq!(output.status, 1, "{output:?}");
+        assert!(
+            output.stderr.contains("/run/mef/mef.pid is locked: a daemon is running already"),
+            "{output:?}"
+        );
+    }
+    assert_eq!(net.read("run/mef/mef.pid"), format!("{pid}\n"), "the number is still the first one's");
+    net.append(LOG, failed("203.0.113.1"));
+    net.mark(LOG);
+    assert_eq!(net.banned(), ["203.0.113.1"], "and the first one works");
+    net.signal(daemon, libc::SIGKILL);
+    net.wait(daemon);
+    net.daemon("after");
+}
+
+#[test]
+fn commands_and_the_daemon_share_bans_and_journal() {
+    let mut net = host("", "maxretry=2");
+    let daemon = net.daemon("daemon");
+    for i in 0..10 {
+        net.append(LOG, fails(&format!("203.0.113.{i}"), 2));
+        net.mef(&["ban", &format!("198.51.100.{i}")]).ok();
+    }
+    net.mark(LOG);
+    assert_eq!(net.bans().len(), 20);
+    net.mef(&["unban", "203.0.113.5", "198.51.100.5"]).ok();
+    assert_eq!(net.bans().len(), 18);
+    // Whoever was taken back begins anew.
+    net.append(LOG, failed("203.0.113.5"));
+    net.mark(LOG);
+    assert_eq!(net.bans().len(), 18, "one hit after unban");
+    net.append(LOG, failed("203.0.113.5"));
+    net.mark(LOG);
+    assert_eq!(net.bans().len(), 19);
+    net.mef(&["unban", "203.0.113.6"]).ok();
+    net.stop(daemon);
+    let before = ends(&net);
+    reboot(&net);
+    net.daemon("again");
+    same_ends(&before, &ends(&net));
+}
+
+/// A process that is nobody's child here; it ends with this value.
+struct Stray(u32);
+
+impl Drop for Stray {
+    fn drop(&mut self) {
+        if fs::exists(format!("/proc/{}", self.0)).unwrap_or(false) {
+            ns::kill(self.0, libc::SIGKILL);
+        }
+    }
+}
+
+#[test]
+fn without_foreground_it_goes_into_the_background() {
+    let net = host("log=syslog", "maxretry=1");
+    // By a relative path, which means another file once it has gone into the background.
+    net.mef(&["daemon", "--config", "mef.conf"]).ok();
+    let pid = wait_for("the pid file", || net.read("run/mef/mef.pid").trim().parse().ok());
+    let stray = Stray(pid);
+    let says = |what: &str| {
+        wait_until(what, || {
+            net.read("daemon.log").contains(&format!("mef[{pid}]: ")) && net.read("daemon.log").contains(what)
+        })
+    };
+    says(" files for ");
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    let session = |stat: &str| stat.rsplit_once(") ").unwrap().1.split(' ').nth(3).unwrap().to_owned();
+    let ours = session(&fs::read_to_string("/proc/self/stat").unwrap());
+    assert!(
+        fields[3] == session(&stat) && fields[3] != ours && fields[4] == "0",
+        "session of its own, no terminal: {stat}"
+    );
+    net.append(LOG, failed("203.0.113.1"));
+    net.mark(LOG);
+    assert_eq!(net.banned(), ["203.0.113.1"]);
+    ns::kill(pid, libc::SIGHUP);
+    says("configuration read");
+    ns::kill(pid, libc::SIGTERM);
+    says("stopped; bans stay in force");
+    wait_until("its end", || !fs::exists(format!("/proc/{pid}")).unwrap());
+    drop(stray);
+}

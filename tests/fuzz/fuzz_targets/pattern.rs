@@ -1,0 +1,54 @@
+#![no_main]
+//! Any bytes as pattern and line: no panic, and the same answer as the `regex` crate where it knows the pattern.
+
+use libfuzzer_sys::fuzz_target;
+use mef::pattern::{Group, Pattern, Scratch};
+use regex::bytes::RegexBuilder;
+
+fuzz_target!(|data: &[u8]| {
+    let Some((&len, data)) = data.split_first() else { return };
+    let (text, line) = data.split_at(data.len().min(len.into()));
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    let _ = Pattern::new(text, true);
+    let Ok(ours) = Pattern::new(text, false) else { return };
+    let mut scratch = Scratch::for_patterns(std::iter::once(&ours));
+    let got = ours.find(line, &mut scratch);
+    if let Some(found) = &got {
+        let _ = ours.other_readings(line, found, &mut scratch, &mut |ip| assert!(ip.end <= line.len()));
+        let mut needles = ours.required().peekable();
+        assert!(needles.peek().is_none() || needles.any(|n| line.windows(n.len()).any(|w| w == n)));
+    }
+    if means_something_else(text) {
+        return;
+    }
+    let Ok(theirs) = RegexBuilder::new(text).unicode(false).build() else { return };
+    let want = theirs.captures(line);
+    assert_eq!(got.as_ref().map(|c| c.whole()), want.as_ref().and_then(|c| c.get(0)).map(|m| m.range()));
+    for group in Group::ALL {
+        let want = want.as_ref().and_then(|c| c.name(group.name())).map(|m| m.range());
+        assert_eq!(got.as_ref().and_then(|c| c.get(group)), want);
+    }
+});
+
+/// Addresses, and what the `regex` crate has unlike other engines: `\<`, and in classes sets and operators, and a
+/// leading `]` that begins no range.
+fn means_something_else(text: &str) -> bool {
+    let marks = ["<HOST>", "<ADDR>", r"\<", r"\>", r"\b{", "&&", "--", "~~", "[]-", "[^]-"];
+    if marks.iter().any(|mark| text.contains(mark)) {
+        return true;
+    }
+    let mut class = None;
+    let mut bytes = text.bytes();
+    while let Some(b) = bytes.next() {
+        let escaped = (b == b'\\').then(|| bytes.next());
+        match (b, class) {
+            (b'[', Some(_)) => return true,
+            (b'[', None) => class = Some(0),
+            (b'^', Some(0)) => {}
+            (b']', Some(n)) if n > 0 && escaped.is_none() => class = None,
+            (_, Some(n)) => class = Some(n + 1),
+            _ => {}
+        }
+    }
+    false
+}

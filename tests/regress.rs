@@ -1,0 +1,146 @@
+//! What broke once must not break again: the static binary under conditions that nobody planned for.
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
+mod common;
+
+use common::{LIMIT, Net, Output, wait_until};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::Stdio;
+use std::time::Instant;
+
+const RULE: &str =
+    "[rule]\nname=door\nprograms=door\nsource=file\nmaxretry=1\nfailregex=^knock from <HOST>$\n";
+
+/// A host with mef.conf, a rule about `auth.log`, and an allow list.
+fn host() -> Net {
+    let net = Net::new();
+    let dir = net.dir.display();
+    net.write("auth.log", "");
+    net.write("rules/door.conf", &format!("{RULE}files={dir}/auth.log\n"));
+    net.write("allow/a.conf", "203.0.113.200\n");
+    net.write(
+        "mef.conf",
+        &format!("[global]\nlog=stderr\nstate_sync=0\nrules_dir={dir}/rules\nwhitelist_dir={dir}/allow\n"),
+    );
+    net
+}
+
+fn mef(net: &Net, args: &[&str]) -> Output {
+    net.mef(&[args, &["--config", "mef.conf"]].concat())
+}
+
+fn daemon(net: &mut Net) {
+    let command = net.mef_command(&["daemon", "--foreground", "--config", "mef.conf"]);
+    net.start("daemon", command);
+    wait_until("the daemon", || net.read("daemon.out").contains("watches"));
+}
+
+fn knock(net: &Net, from: &str) {
+    let mut log = std::fs::OpenOptions::new().append(true).open(net.path("auth.log")).unwrap();
+    writeln!(log, "Nov 22 08:00:01 host door[1]: knock from {from}").unwrap();
+    wait_until("the ban", || mef(net, &["bans"]).ok().contains(from));
+}
+
+#[test]
+fn a_table_that_was_flushed_comes_back_with_all_that_was_in_it() {
+    let mut net = host();
+    daemon(&mut net);
+    assert!(net.read("daemon.out").contains("watches 1 files"), "{}", net.read("daemon.out"));
+    mef(&net, &["ban", "203.0.113.0/25", "2001:db8:5::1", "--for", "2h"]).ok();
+    knock(&net, "192.0.2.77");
+    for flush in ["flush ruleset", "delete table inet mef_guard"] {
+        net.nft(flush);
+        knock(&net, "192.0.2.78");
+        wait_until("all bans", || {
+            let bans = mef(&net, &["bans"]).ok();
+            ["203.0.113.0/25", "2001:db8:5::/64", "192.0.2.77", "192.0.2.78"].iter().all(|b| bans.contains(b))
+        });
+        wait_until("the allow list", || net.nft_list("set inet mef_guard allow4").contains("203.0.113.200"));
+    }
+    assert!(net.read("daemon.out").contains("table was gone"));
+}
+
+#[test]
+fn the_first_ban_by_hand_fills_the_table_it_makes() {
+    let net = host();
+    let refused = mef(&net, &["ban", "203.0.113.200"]);
+    assert_eq!(refused.status, 1, "no table and no daemon: the allow list holds all the same");
+    assert!(refused.stderr.contains("on the allow list"), "{}", refused.stderr);
+    mef(&net, &["ban", "192.0.2.77"]).ok();
+    net.nft("flush ruleset");
+    mef(&net, &["ban", "192.0.2.78"]).ok();
+    let bans = mef(&net, &["bans"]).ok();
+    assert!(bans.contains("192.0.2.77") && bans.contains("192.0.2.78"), "{bans}");
+}
+
+#[test]
+fn nobody_reading_is_no_reason_to_crash() {
+    let net = Net::new();
+    for args in
+        [&["ban", "x"][..], &["test", "--hits", "sshd", "/dev/null"], &["nonsense"], &["check", "/nowhere"]]
+    {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = net.mef_command(args);
+        command.stdout(writer.try_clone().unwrap()).stderr(writer);
+        let status = command.status().unwrap();
+        assert!(status.code().is_some_and(|code| code < 3), "{args:?}: {status}");
+    }
+}
+
+#[test]
+fn what_is_no_file_among_the_allow_lists_stops_nobody() {
+    let mut net = host();
+    nix::unistd::mkfifo(&net.path("allow/b.conf"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", net.path("allow/c.conf")).unwrap();
+    daemon(&mut net);
+    assert!(net.nft_list("set inet mef_guard allow4").contains("203.0.113.200"));
+    for name in ["b.conf", "c.conf"] {
+        assert!(net.read("daemon.out").contains(name), "{}", net.read("daemon.out"));
+    }
+}
+
+#[test]
+fn standard_input_gives_its_addresses_and_nothing_else() {
+    let net = host();
+    let long = "x".repeat(4095);
+    let input = [format!("#{long}198.51.100.9\n192.0.2.1\n").as_bytes(), b"\xff\n192.0.2.2"].concat();
+    let out = net.mef_input(&["ban", "-"], &input);
+    assert_eq!(out.status, 1);
+    assert!(out.stderr.contains("line 3"), "{}", out.stderr);
+    let bans = mef(&net, &["bans"]).ok();
+    assert!(
+        bans.contains("192.0.2.1") && bans.contains("192.0.2.2") && !bans.contains("198.51.100.9"),
+        "{bans}"
+    );
+    let out = net.mef_input(&["unban", "-"], &input);
+    assert_eq!(out.status, 1);
+    assert_eq!(mef(&net, &["bans"]).ok(), "", "a bad line does not keep the others: {}", out.stderr);
+    mef(&net, &["ban", "192.0.2.3", "--reason", "-"]).ok();
+    assert!(!mef(&net, &["bans"]).ok().contains("stdin"));
+}
+
+#[test]
+fn an_endless_line_on_standard_input_takes_no_memory() {
+    let net = Net::new();
+    let mut command = net.mef_command(&["ban", "-"]);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    for _ in 0..1000 {
+        stdin.write_all(&[0; 64 * 1024]).unwrap();
+    }
+    let peak = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let peak = peak
+        .lines()
+        .find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse::<u32>().ok());
+    assert!(peak.is_some_and(|kb| kb < 16_384), "{peak:?} kB");
+    drop(stdin);
+    let said: Vec<String> =
+        BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap).collect();
+    assert_eq!(said.len(), 1, "{said:?}");
+    let end = Instant::now() + LIMIT;
+    while child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < end, "it ends with its input");
+    }
+}
