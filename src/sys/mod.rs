@@ -14,3 +14,4 @@ pub mod random;
 pub mod signal;
 pub mod sweep;
 pub mod syslog;
+pub mod trim;

@@ -215,3 +215,23 @@ pub fn dynset(set: &Name, set_id: u32, key: u32, timeout_ms: u64, update: bool, 
         None => e,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// An expression that cross/shim.c does not list cannot be allocated.
+    #[test]
+    fn the_shim_lists_the_expressions_of_this_file() {
+        fn after<'a>(text: &'a str, mark: &str, end: char) -> Vec<&'a str> {
+            let mut names: Vec<&str> =
+                text.split(mark).skip(1).filter_map(|rest| rest.split(end).next()).collect();
+            names.sort_unstable();
+            names.dedup();
+            names
+        }
+        let ours = after(include_str!("expr.rs"), "Expr::new(c\"", '"');
+        let shim = include_str!("../../../cross/shim.c").split("#define DECLARE").next().unwrap_or("");
+        let listed: Vec<&str> = after(shim, "X(", ')');
+        assert!(listed.len() > 10);
+        assert_eq!(ours, listed);
+    }
+}

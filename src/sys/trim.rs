@@ -1,0 +1,79 @@
+//! Gives the memory of the program's own file back. Knows nothing of who calls it, or when.
+
+use libc::{c_int, c_void, dl_phdr_info, size_t};
+
+/// Bytes that the kernel maps at most when a page of code is needed again. On a machine with larger
+/// pages than this, nothing is cut.
+const AREA: usize = 16 * 1024;
+
+/// Unmaps the pages of code and constants that the start has touched. They stay in the page cache,
+/// and what is needed again is mapped again at its first use, without reading the file.
+///
+/// For one needed page the kernel maps its neighbours too: 64 KiB, and since Linux 6.18 the whole
+/// file if the page cache holds it in one piece, but never beyond a mapping's end. So the mapping
+/// is cut into areas that differ in a flag without a meaning for us (whether a core dump has them).
+///
+/// To be called before a process begins to wait. A failure changes nothing and is not told.
+pub fn text() {
+    // SAFETY: `program` has the type of a callback and uses no data.
+    unsafe { libc::dl_iterate_phdr(Some(program), std::ptr::null_mut()) };
+}
+
+/// Called with the program itself first, and, since it returns 1, with nothing else.
+unsafe extern "C" fn program(info: *mut dl_phdr_info, _: size_t, _: *mut c_void) -> c_int {
+    // SAFETY: the C library lends a valid structure for the length of the call.
+    let info = unsafe { &*info };
+    // SAFETY: the pointer and the number are those of the program's headers, which are mapped for good.
+    let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
+    for header in headers.iter().filter(|h| h.p_type == libc::PT_LOAD && h.p_flags & libc::PF_W == 0) {
+        let start = usize::try_from(info.dlpi_addr + header.p_vaddr).unwrap_or(0);
+        let end = start.saturating_add(usize::try_from(header.p_memsz).unwrap_or(0));
+        drop_pages(start.next_multiple_of(AREA), end - end % AREA);
+    }
+    1
+}
+
+/// For ranges inside the program's segments that are not writable.
+fn drop_pages(start: usize, end: usize) {
+    for at in (start..end).step_by(2 * AREA) {
+        advise(at, AREA, libc::MADV_DONTDUMP);
+    }
+    advise(start, end.saturating_sub(start), libc::MADV_DONTNEED);
+}
+
+fn advise(at: usize, len: usize, what: c_int) {
+    let at = std::ptr::without_provenance_mut::<c_void>(at);
+    // SAFETY: a private mapping of the program's file that is never written, so that what is
+    // dropped comes back as it was. An empty range does nothing.
+    unsafe { libc::madvise(at, len, what) };
+}
+
+#[cfg(test)]
+mod tests {
+    /// Resident kB of the mapped parts of this program's file, the writable ones left out.
+    fn resident() -> u64 {
+        let file = std::env::current_exe().unwrap();
+        let (mut ours, mut sum) = (false, 0);
+        for line in std::fs::read_to_string("/proc/self/smaps").unwrap().lines() {
+            let mut words = line.split_whitespace();
+            match (words.next().unwrap(), words.next()) {
+                ("Rss:", Some(kb)) if ours => sum += kb.parse::<u64>().unwrap(),
+                (head, Some(mode)) if !head.ends_with(':') => {
+                    ours = line.ends_with(file.to_str().unwrap()) && !mode.contains('w');
+                }
+                _ => {}
+            }
+        }
+        sum
+    }
+
+    #[test]
+    fn code_goes_and_comes_back() {
+        let words = || crate::base::diag::suggest("bantme", ["bantime", "findtime"]);
+        let before = (words(), resident());
+        super::text();
+        let after = resident();
+        assert!(after < before.1, "{after} kB are left of {}", before.1);
+        assert_eq!(words(), before.0);
+    }
+}
