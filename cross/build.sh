@@ -30,7 +30,7 @@ flags=(
     # The crates ask for shared libraries, which leaves the linker in that mode: -Bstatic.
     "-Clink-arg=-L$sysroot/lib" "-Clink-arg=-Wl,-Bstatic,--start-group,-lnftnl,-lmnl,-lc,--end-group"
     # musl does not apply RELRO to a static program: it would only cost a page.
-    "-Clink-arg=-Wl,--gc-sections,--build-id=none,-z,norelro,-z,noseparate-code"
+    "-Clink-arg=-Wl,--gc-sections,--build-id=none,-z,norelro"
     "-Clink-arg=-Wl,--no-eh-frame-hdr,-T,$root/cross/discard.ld"
     # No panic is told of, and nothing prints the insides of a value.
     -Zlocation-detail=none -Zfmt-debug=none

@@ -23,7 +23,9 @@ pub(super) fn run(settings: Settings, names: &[String], output: &mut Output<'_>)
         paths.extend(files.iter().map(|file| format!("{dir}/{file}")));
     }
     if paths.is_empty() {
-        return Err(Error::Failed(format!("{dir}: there is no service rule in it (built-in ones have no examples)")));
+        return Err(Error::Failed(format!(
+            "{dir}: there is no service rule in it (built-in ones have no examples)"
+        )));
     }
     let mut settings = Some(settings);
     let mut total = 0;

@@ -18,7 +18,7 @@ use crate::state::positions::Positions;
 use crate::sys::banlog::BanLog;
 use crate::sys::poll::{Ready, wait};
 use crate::sys::signal::{Signals, Wish};
-use crate::sys::{clock, syslog};
+use crate::sys::{clock, syslog, trim};
 use judge::Judge;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -131,6 +131,7 @@ impl Daemon {
             self.tail.open_files(),
             self.judge.rules()
         );
+        trim::text();
         loop {
             let mut ready = [Ready::No; 2];
             let now = clock::now().mono;
@@ -151,6 +152,7 @@ impl Daemon {
             }
             if due(self.save_at) {
                 self.save(now);
+                trim::text();
             }
         }
     }

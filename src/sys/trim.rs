@@ -4,7 +4,7 @@ use libc::{c_int, c_void, dl_phdr_info, size_t};
 
 /// Bytes that the kernel maps at most when a page of code is needed again. On a machine with larger
 /// pages than this, nothing is cut.
-const AREA: usize = 16 * 1024;
+const AREA: usize = 8 * 1024;
 
 /// Unmaps the pages of code and constants that the start has touched. They stay in the page cache,
 /// and what is needed again is mapped again at its first use, without reading the file.
