@@ -96,6 +96,8 @@ struct Session<'a> {
     /// Bans made from standard input: told as a number, not one by one.
     counted: u64,
     counting: bool,
+    /// What went wrong beside the kernel, told once each.
+    noted: Vec<String>,
 }
 
 impl<'a> Session<'a> {
@@ -143,6 +145,7 @@ impl<'a> Session<'a> {
             batch,
             counted: 0,
             counting: false,
+            noted: Vec::new(),
         })
     }
 
@@ -194,10 +197,17 @@ impl<'a> Session<'a> {
                 None => writeln!(output.out, "banned {range} {}", words(time, scope))?,
             }
         }
-        notes.dedup();
-        notes.iter().for_each(|note| output.note(note));
+        notes.into_iter().for_each(|note| self.note(note, output));
         self.batch.clear();
         Ok(())
+    }
+
+    fn note(&mut self, note: String, output: &mut Output<'_>) {
+        if !self.noted.contains(&note) {
+            output.note(&note);
+            self.noted.truncate(NOTES - 1);
+            self.noted.push(note);
+        }
     }
 
     fn close(&mut self, output: &mut Output<'_>) {
@@ -206,7 +216,7 @@ impl<'a> Session<'a> {
                 writeln!(output.out, "banned {} addresses {}", self.counted, words(self.time, self.scope));
         }
         if let Err(e) = self.enforcer.save(self.now, false) {
-            output.note(&format_args!("{e}; the bans are in force until the next reboot"));
+            self.note(e.to_string(), output);
         }
     }
 }

@@ -49,6 +49,8 @@ struct Daemon {
 /// # Errors
 /// Why it could not start, for people; problems of the configuration have then been written to the log.
 pub fn run(conf: &Path, foreground: bool) -> Result<(), String> {
+    // In the background a relative path would lead elsewhere.
+    let conf = &std::path::absolute(conf).map_err(|e| format!("{}: {e}", conf.display()))?;
     let loaded = load(conf, &mut crate::rules::check);
     // Before the log is set up everything is told on standard error.
     syslog::install(syslog::Target::Stderr, log::LevelFilter::Info);
@@ -56,9 +58,11 @@ pub fn run(conf: &Path, foreground: bool) -> Result<(), String> {
     if loaded.failed() {
         return Err("the configuration has errors; nothing was started (mef check shows them)".into());
     }
-    // First of all: the table of a daemon that runs must not be touched.
-    let pidfile = pidfile::PidFile::take(Path::new(&loaded.settings.run_dir))?;
     let mut guard = Guard::open(options(&loaded.settings)).map_err(|e| e.to_string())?;
+    // Who is not root is told so by the first question, and nothing else.
+    guard.look().map_err(|e| e.to_string())?;
+    // The table of a daemon that runs must not be touched.
+    let pidfile = pidfile::PidFile::take(Path::new(&loaded.settings.run_dir))?;
     let made = guard.rebuild().map_err(|e| e.to_string())?;
     if !foreground {
         nix::unistd::daemon(false, false).map_err(|e| format!("cannot go into the background: {e}"))?;

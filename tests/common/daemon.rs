@@ -4,7 +4,7 @@ use super::{Net, wait_until};
 use std::fs;
 use std::io::Write;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 impl Net {
     /// Writes mef.conf: directories below ours, messages on standard error, state written at once, and these lines.
@@ -101,8 +101,9 @@ impl Net {
     /// Returns when the daemon has read all that the log holds now, and has done what comes of it.
     #[track_caller]
     pub fn mark(&self, log: &str) {
-        static COUNT: AtomicU8 = AtomicU8::new(0);
-        let addr = IpAddr::from([100, 64, 0, COUNT.fetch_add(1, Ordering::Relaxed)]);
+        static COUNT: AtomicU16 = AtomicU16::new(0);
+        let [high, low] = COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        let addr = IpAddr::from([100, 64, high, low]);
         self.append(log, format!("Nov 22 08:00:01 host mark[1]: mark {addr}\n"));
         wait_until(&format!("the mark at the end of {log}"), || self.in_set("ban4", addr));
     }

@@ -106,10 +106,11 @@ fn mount(from: &std::ffi::CStr, to: &std::ffi::CStr, flags: libc::c_ulong) -> io
 
 /// Waits for the end of a program that waits for its input, which `feed` gives it; its exit status and the
 /// most memory that it had, in KiB. What `wait4` tells is at least the memory of this process, which forked it.
-pub fn end_and_peak(child: &std::process::Child, feed: impl FnOnce()) -> (i32, u64) {
+pub fn end_and_peak(child: &mut std::process::Child, feed: impl FnOnce()) -> (i32, u64) {
     let pid = child.id().cast_signed();
     let none = std::ptr::null_mut::<libc::c_void>();
-    let exits = std::ptr::without_provenance_mut::<libc::c_void>(libc::PTRACE_O_TRACEEXIT as usize);
+    let exits =
+        std::ptr::without_provenance_mut::<libc::c_void>(usize::try_from(libc::PTRACE_O_TRACEEXIT).unwrap());
     // SAFETY: the child is ours and has not been waited for; nothing is read from or written to memory.
     let rc = unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, none, exits) };
     assert!(rc == 0, "ptrace: {}", io::Error::last_os_error());
@@ -130,9 +131,45 @@ pub fn end_and_peak(child: &std::process::Child, feed: impl FnOnce()) -> (i32, u
             peak = line.trim().trim_end_matches(" kB").parse().unwrap();
         }
         let signal = if exiting { 0 } else { libc::WSTOPSIG(status) };
-        let signal = std::ptr::without_provenance_mut::<libc::c_void>(signal as usize);
+        let signal = std::ptr::without_provenance_mut::<libc::c_void>(usize::try_from(signal).unwrap());
         // SAFETY: the child is stopped; nothing is read from or written to memory.
         let rc = unsafe { libc::ptrace(libc::PTRACE_CONT, pid, none, signal) };
         assert!(rc == 0, "ptrace: {}", io::Error::last_os_error());
+    }
+}
+
+/// A file system of its own at a directory, seen by this thread and the programs that it starts; it ends with this value.
+pub struct Disk(CString);
+
+impl Disk {
+    /// `options` as for `mount -t tmpfs -o`.
+    pub fn new(at: &Path, options: &str) -> Disk {
+        std::fs::create_dir_all(at).unwrap();
+        // SAFETY: no memory is involved; only the calling thread moves.
+        let rc = unsafe { libc::unshare(libc::CLONE_NEWNS) };
+        check(rc).unwrap();
+        mount(c"none", c"/", libc::MS_REC | libc::MS_PRIVATE).unwrap();
+        let disk = Disk(CString::new(at.as_os_str().as_bytes()).unwrap());
+        disk.mount(options, 0);
+        disk
+    }
+
+    /// Whether nothing can be written from now on.
+    pub fn read_only(&self, yes: bool) {
+        self.mount("", libc::MS_REMOUNT | if yes { libc::MS_RDONLY } else { 0 });
+    }
+
+    fn mount(&self, options: &str, flags: libc::c_ulong) {
+        let options = CString::new(options).unwrap();
+        let (kind, at, options) = (c"tmpfs".as_ptr(), self.0.as_ptr(), options.as_ptr().cast());
+        // SAFETY: all strings end with a NUL and live until the call returns.
+        check(unsafe { libc::mount(kind, at, kind, flags, options) }).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // SAFETY: the string ends with a NUL and lives until the call returns.
+        let _ = unsafe { libc::umount2(self.0.as_ptr(), libc::MNT_DETACH) };
     }
 }
