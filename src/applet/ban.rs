@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// Bans made at once when they come from standard input.
 const BATCH: usize = 512;
+/// Different problems that are remembered as told.
+const NOTES: usize = 16;
 /// Longest wait for another process that writes the journal.
 const PATIENCE: Duration = Duration::from_secs(2);
 
