@@ -31,7 +31,7 @@ fn positive(sec: impl TryInto<u64>) -> u64 {
 /// Seconds that local time is ahead of UTC at `at`.
 #[must_use]
 pub fn local_offset(at: Wall) -> i32 {
-    let Ok(at) = libc::time_t::try_from(at.0) else { return 0 };
+    let Ok(at) = at.0.try_into() else { return 0 };
     // SAFETY: an all-zero `tm` is valid: numbers and a pointer that is never read.
     let mut local: libc::tm = unsafe { std::mem::zeroed() };
     // SAFETY: both point to live values; the result is one of them, or null when the year does not fit.
