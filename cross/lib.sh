@@ -13,7 +13,7 @@ die() { printf 'mef build: %s\n' "$*" >&2; exit 1; }
 
 # The Debian release whose static libraries we link, and the oldest compiler we build with.
 readonly sysroot_suite=trixie
-readonly oldest_rustc=1.85
+readonly oldest_rustc=1.88
 
 # try COMMAND...: runs it up to three times, since a mirror may be away for a moment.
 try() {

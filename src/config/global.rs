@@ -48,6 +48,19 @@ const LATER: &[(&str, &str)] = &[
     ("rbl_", "this version does not ask DNSBLs yet"),
     ("community_", "this version does not know the community cloud yet"),
     ("dns_", "this version sends no DNS queries yet"),
+    ("bantime_", "in this version each ban lasts the rule's bantime"),
+    ("max_bans_per_minute", "this version does not limit the number of bans yet"),
+    ("ipv6_escalate", "this version does not ban wider prefixes yet"),
+    ("on_ban", "this version runs no programs yet"),
+    ("on_unban", "this version runs no programs yet"),
+    ("journal_since", "this version does not read the journal yet"),
+    ("blacklist_dir", "this version does not read deny lists yet"),
+    ("blacklist_reload", "this version does not read deny lists yet"),
+    ("whitelist_reload", "this version reads allow lists at start and on SIGHUP"),
+    ("fastpath", "this version drops in prerouting raw only"),
+    ("blacklist_fastpath", "this version drops in prerouting raw only"),
+    ("load_managed", "this version has no rule set to put back"),
+    ("firewall_backend", "this version knows nftables only"),
 ];
 
 /// Reads mef.conf. The settings are complete in any case: a key with an error keeps its default.

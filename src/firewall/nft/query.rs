@@ -38,7 +38,7 @@ pub fn set(
         buf.attr_str(SET_TABLE, table.name.as_str());
         buf.attr_str(SET_NAME, name.as_str());
     };
-    exchange(socket, table, msg::GETSET, ACK, &ask, &mut |m| set_info(m, each))
+    exchange(socket, table, (msg::GETSET, ACK), &ask, &mut || (), &mut |m| set_info(m, each))
 }
 
 /// All sets of a table, at least once each (a disturbed dump is repeated from its start).
@@ -47,7 +47,7 @@ pub fn set(
 /// As `set`.
 pub fn sets(socket: &mut NlSocket, table: &TableId, each: &mut dyn FnMut(SetInfo<'_>)) -> Result<bool, Lost> {
     let ask = |buf: &mut MsgBuf| buf.attr_str(SET_TABLE, table.name.as_str());
-    exchange(socket, table, msg::GETSET, DUMP, &ask, &mut |m| set_info(m, each))
+    exchange(socket, table, (msg::GETSET, DUMP), &ask, &mut || (), &mut |m| set_info(m, each))
 }
 
 fn set_info(m: Msg<'_>, each: &mut dyn FnMut(SetInfo<'_>)) {
@@ -74,18 +74,9 @@ pub fn elements(
         buf.attr_str(SET_TABLE, table.name.as_str());
         buf.attr_str(SET_NAME, name.as_str());
     };
-    let mut tries = 0;
-    loop {
-        restart();
-        let result = one_exchange(socket, table, msg::GETSETELEM, DUMP, &ask, &mut |m| {
-            elem::found(m.payload.get(4..).unwrap_or_default()).for_each(&mut *each);
-        });
-        tries += 1;
-        if tries == TRIES || !disturbed(&result) {
-            return result;
-        }
-        socket.drain();
-    }
+    exchange(socket, table, (msg::GETSETELEM, DUMP), &ask, restart, &mut |m| {
+        elem::found(m.payload.get(4..).unwrap_or_default()).for_each(&mut *each);
+    })
 }
 
 /// Asks for the element that equals `key` (or, in an interval set, the interval that holds it).
@@ -104,22 +95,24 @@ pub fn element(
         content.push(buf, &elem::Elem { key, end: None, timeout: elem::Timeout::None, comment: "" }, false);
         content.close(buf);
     };
-    exchange(socket, table, msg::GETSETELEM, ACK, &ask, &mut |m| {
+    exchange(socket, table, (msg::GETSETELEM, ACK), &ask, &mut || (), &mut |m| {
         elem::found(m.payload.get(4..).unwrap_or_default()).for_each(&mut *each);
     })
 }
 
+/// Asks until it is answered as a whole; `kind` is `NFT_MSG_*` and `NLM_F_*`.
 fn exchange(
     socket: &mut NlSocket,
     table: &TableId,
-    kind: u16,
-    flags: u16,
+    kind: (u16, u16),
     ask: &dyn Fn(&mut MsgBuf),
+    restart: &mut dyn FnMut(),
     each: &mut dyn FnMut(Msg<'_>),
 ) -> Result<bool, Lost> {
     let mut tries = 0;
     loop {
-        let result = one_exchange(socket, table, kind, flags, ask, each);
+        restart();
+        let result = one_exchange(socket, table, kind, ask, each);
         tries += 1;
         if tries == TRIES || !disturbed(&result) {
             return result;
@@ -137,8 +130,7 @@ fn disturbed(result: &Result<bool, Lost>) -> bool {
 fn one_exchange(
     socket: &mut NlSocket,
     table: &TableId,
-    kind: u16,
-    flags: u16,
+    (kind, flags): (u16, u16),
     ask: &dyn Fn(&mut MsgBuf),
     each: &mut dyn FnMut(Msg<'_>),
 ) -> Result<bool, Lost> {
