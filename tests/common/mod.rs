@@ -103,6 +103,8 @@ impl Net {
             link: format!("v{i}"),
         };
         let link = &peer.link;
+        no_detection_of_duplicates();
+        self.within(&peer.ns, |_| no_detection_of_duplicates());
         self.ip(&format!("link add {link} type veth peer name {link} netns {}", peer.ns.path()));
         self.join(link, peer.host4, peer.host6);
         self.within(&peer.ns, |net| {
@@ -312,6 +314,11 @@ pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 #[track_caller]
 pub fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
     wait_for(what, || is().then_some(()));
+}
+
+/// A fresh interface can speak IPv6 at once, with its link-local address too, in the namespace of this thread.
+fn no_detection_of_duplicates() {
+    fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0").unwrap();
 }
 
 /// The syslog daemon: every message a line, in the traditional form, written at once.
