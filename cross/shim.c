@@ -65,14 +65,3 @@ void *nftnl_expr_ops_lookup(const char *name)
 			return table[i].ops;
 	return NULL;
 }
-
-/*
- * Likewise, Debian's libgcc looks unwind tables up through glibc. There are none (discard.ld).
- * Only a ready-made standard library gets here, for the backtrace it prints on request.
- */
-int _dl_find_object(void *pc, void *result)
-{
-	(void)pc;
-	(void)result;
-	return -1;
-}

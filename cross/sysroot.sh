@@ -87,14 +87,17 @@ trim_libraries() {
     ar rsD "$new/lib/libnftnl.a" "$new/shim.o"
 }
 
-# The libunwind that std asks for where it is static: libgcc's unwinder under that name. Since
-# panics abort, hardly anything of it gets linked.
+# The libunwind that std asks for where it is static: libgcc's unwinder under that name, with what
+# it lacks without glibc. Since panics abort, hardly anything of it gets linked.
 name_libunwind() {
     cp "$("$cc" -print-file-name=libgcc_eh.a)" "$new/lib/libunwind.a"
+    "$cc" -Os -fno-asynchronous-unwind-tables -ffile-prefix-map="$root"=. -c "$root/cross/unwind.c" \
+        -o "$new/unwind.o"
+    ar rsD "$new/lib/libunwind.a" "$new/unwind.o"
 }
 
 # Everything the result depends on; another text means another sysroot.
-inputs=$(cat "$root/cross/shim.c" "$0" "$root/cross/targets"; echo "$sysroot_suite"; "$cc" --version)
+inputs=$(cat "$root"/cross/{shim,unwind}.c "$0" "$root/cross/targets"; echo "$sysroot_suite"; "$cc" --version)
 stamp=$(sha256sum <<<"$inputs")
 [ "$(cat "$sysroot/stamp" 2>/dev/null)" != "$stamp" ] || exit 0
 
@@ -108,5 +111,5 @@ for archive in libmnl.a libnftnl.a libunwind.a; do
     [ -s "$new/lib/$archive" ] || die "$archive is missing from the sysroot"
 done
 echo "$stamp" >"$new/stamp"
-rm -rf "$sysroot" "$new/shim.o"
+rm -rf "$sysroot" "$new"/*.o
 mv "$new" "$sysroot"
