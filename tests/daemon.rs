@@ -75,7 +75,7 @@ fn failed_log_ins_at_a_real_sshd_end_in_a_ban() {
     let row = net.ban_of("192.0.2.2");
     assert_eq!((text(&row, "rule").as_str(), number(&row, "hits")), ("sshd", Some(5)), "{row:?}");
     assert_eq!((text(&row, "ports"), net.banned().len()), ("all".into(), 1));
-    assert!(!net.reaches(&bad, bad.host4.into(), 22) && net.reaches(&good, good.host4.into(), 22));
+    assert!(net.shut_out(&bad, bad.host4.into(), 22) && net.reaches(&good, good.host4.into(), 22));
     wait_until("the ban log", || {
         net.read("log/mef.log")
             .lines()
@@ -109,7 +109,7 @@ fn an_ipv6_offender_is_its_prefix() {
     assert_eq!(net.banned(), ["2001:db8:a::/64"]);
     assert!(net.in_set("ban6", "2001:db8:a::".parse().unwrap()));
     net.speak_as(&peer, "2001:db8:a:0:9::9".parse().unwrap());
-    assert!(!net.reaches(&peer, peer.host6.into(), 22), "a neighbour in the prefix");
+    assert!(net.shut_out(&peer, peer.host6.into(), 22), "a neighbour in the prefix");
     net.speak_as(&peer, "2001:db8:a:1::1".parse().unwrap());
     assert!(net.reaches(&peer, peer.host6.into(), 22), "a neighbour outside");
 }
@@ -189,8 +189,8 @@ fn a_rule_with_ports_closes_only_these() {
     net.append(LOG, failed("192.0.2.2"));
     net.mark(LOG);
     assert_eq!(text(&net.ban_of("192.0.2.2"), "ports"), "22,2200-2299/tcp");
-    let reaches = |port| net.reaches(&peer, peer.host4.into(), port);
-    assert!(!reaches(22) && !reaches(2250) && reaches(80));
+    let shut_out = |port| net.shut_out(&peer, peer.host4.into(), port);
+    assert!(shut_out(22) && shut_out(2250) && net.reaches(&peer, peer.host4.into(), 80));
 }
 
 #[test]

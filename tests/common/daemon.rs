@@ -12,7 +12,7 @@ impl Net {
     pub fn configure(&self, lines: &str, logs: &[&str]) {
         let dir = self.dir.display();
         let text = format!(
-            "[global]\nrules_dir={dir}/rules.d\nwhitelist_dir={dir}/whitelist\nblacklist_dir={dir}/blacklist\n\
+            "[global]\nrules_dir={dir}/rules.d\nwhitelist_dir={dir}/whitelist\n\
              log=stderr\nstate_sync=0\n{lines}\n"
         );
         self.write("mef.conf", &text);
