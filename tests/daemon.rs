@@ -1,59 +1,13 @@
-//! `mef daemon` on a host of its own: from the line that decides to the ban that is back after a reboot.
+//! `mef daemon` on a host of its own: what it bans, whom it spares, and how it is steered.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod common;
 
 use common::bans::{number, text};
-use common::daemon::failed;
+use common::daemon::{LOG, ends, failed, fails, host, same_ends};
 use common::{Net, ns, wait_for, wait_until};
-use mef::base::clock::Wall;
-use mef::base::utc::Stamp;
-use std::collections::BTreeMap;
 use std::fs;
-use std::net::IpAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-const LOG: &str = "app.log";
-
-/// So many wrong passwords from an address.
-fn fails(addr: &str, count: usize) -> String {
-    failed(addr).repeat(count)
-}
-
-fn seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
-}
-
-/// A host with the test's rule on an empty log.
-fn host(settings: &str, rule: &str) -> Net {
-    let net = Net::new();
-    net.configure(settings, &[LOG]);
-    net.rule_for("app", LOG, rule);
-    net.append(LOG, "");
-    net
-}
-
-/// Every ban with the second in which it ends; 0 = never.
-fn ends(net: &Net) -> BTreeMap<(String, String), u64> {
-    let now = seconds();
-    let end = |row| number(row, "left").map_or(0, |left| now + left);
-    net.bans().iter().map(|row| ((text(row, "address"), text(row, "ports")), end(row))).collect()
-}
-
-#[track_caller]
-fn same_ends(before: &BTreeMap<(String, String), u64>, after: &BTreeMap<(String, String), u64>) {
-    let near = |(a, b): (&u64, &u64)| (*a == 0) == (*b == 0) && a.abs_diff(*b) <= 2;
-    assert!(
-        before.keys().eq(after.keys()) && before.values().zip(after.values()).all(near),
-        "{before:#?}\n{after:#?}"
-    );
-}
-
-/// What a reboot does to the kernel's tables.
-fn reboot(net: &Net) {
-    net.nft("delete table inet mef_guard");
-    assert!(net.bans().is_empty());
-}
+use std::time::Duration;
 
 #[test]
 fn failed_log_ins_at_a_real_sshd_end_in_a_ban() {
@@ -266,99 +220,6 @@ fn own_addresses_and_trusted_proxies_are_never_banned() {
 }
 
 #[test]
-fn rotation_loses_no_line_and_counts_none_twice() {
-    let mut net = host("", "maxretry=1000");
-    let daemon = net.daemon("daemon");
-    let (log, mut written) = (net.path(LOG), 0);
-    let mut write = |net: &Net, count| {
-        net.append(LOG, fails("203.0.113.1", count));
-        written += count;
-    };
-    for round in 0..4 {
-        write(&net, 10);
-        fs::rename(&log, net.path(&format!("{LOG}.{round}"))).unwrap();
-        // What the writer still has open goes to the old file.
-        net.append(&format!("{LOG}.{round}"), fails("203.0.113.1", 5));
-        write(&net, 0);
-        write(&net, 7);
-        net.mark(LOG);
-    }
-    write(&net, 3);
-    net.mark(LOG);
-    // copytruncate
-    fs::File::options().write(true).truncate(true).open(&log).unwrap();
-    write(&net, 2);
-    net.mark(LOG);
-    // Removed and made anew, later.
-    fs::remove_file(&log).unwrap();
-    write(&net, 13);
-    net.mark(LOG);
-    let hits = net.counts(daemon, "daemon")[2];
-    assert_eq!(hits, u64::try_from(written + 4 * 5 + 7).unwrap(), "with seven marks");
-}
-
-#[test]
-fn a_restart_continues_where_it_was() {
-    let mut net = host("", "maxretry=1000");
-    let log = net.path(LOG);
-    net.append(LOG, fails("203.0.113.1", 50));
-    let mut hits = 0;
-    let mut written = 0;
-    for (round, name) in ["one", "two", "three", "four"].into_iter().enumerate() {
-        let daemon = net.daemon(name);
-        net.append(LOG, fails("203.0.113.1", 10));
-        net.mark(LOG);
-        written += 11;
-        hits += net.counts(daemon, name)[2];
-        if round % 2 == 0 {
-            net.stop(daemon);
-        } else {
-            // After the answer above, what was read before it has been saved.
-            net.signal(daemon, libc::SIGKILL);
-            net.wait(daemon);
-        }
-        // While nobody looks: lines, a rotation, more lines, half a line.
-        let now = Stamp(Wall(seconds())).to_string();
-        let line = failed("203.0.113.1").replace("Nov 22 08:00:01", &now);
-        net.append(LOG, line.repeat(4));
-        if round == 1 {
-            fs::rename(&log, net.path("app.log.1")).unwrap();
-        }
-        let (head, tail) = line.split_at(40);
-        net.append(LOG, line.repeat(3) + head);
-        net.append(LOG, tail);
-        written += 8;
-    }
-    let daemon = net.daemon("last");
-    net.mark(LOG);
-    hits += net.counts(daemon, "last")[2];
-    assert_eq!(hits, written + 1, "what was there before the first start is not read");
-}
-
-#[test]
-fn what_was_written_while_it_was_down_is_caught_up_unless_it_is_old() {
-    let mut net = host("", "maxretry=3\nfindtime=1h");
-    let daemon = net.daemon("first");
-    net.append(LOG, fails("203.0.113.9", 1));
-    net.mark(LOG);
-    net.stop(daemon);
-    let at = |age: u64, addr: &str| {
-        failed(addr).replace("Nov 22 08:00:01", &Stamp(Wall(seconds() - age)).to_string())
-    };
-    let old = (0..5).map(|i| at(7200 - i, "203.0.113.1")).collect::<String>();
-    let mixed = at(3700, "203.0.113.2") + &at(60, "203.0.113.2") + &at(30, "203.0.113.2");
-    let recent = at(3000, "203.0.113.3") + &at(60, "203.0.113.3") + &at(5, "203.0.113.3");
-    net.append(LOG, old + &mixed + &recent);
-    net.daemon("second");
-    net.mark(LOG);
-    assert_eq!(net.banned(), ["203.0.113.3"]);
-    // The window goes on from there: two of the three were counted for the second address.
-    net.append(LOG, failed("203.0.113.2"));
-    net.mark(LOG);
-    assert_eq!(net.banned(), ["203.0.113.2", "203.0.113.3"]);
-}
-
-#[test]
 fn sighup_takes_a_new_configuration_and_keeps_the_counts() {
     let mut net = host("", "maxretry=3");
     let daemon = net.daemon("daemon");
@@ -432,91 +293,6 @@ fn sigusr1_tells_what_was_counted() {
 }
 
 #[test]
-fn clear_bans_on_stop_does_that() {
-    let mut net = host("clear_bans_on_stop=true", "maxretry=1\nports=22");
-    let daemon = net.daemon("daemon");
-    net.append(LOG, failed("203.0.113.1"));
-    net.mark(LOG);
-    net.mef(&["ban", "198.51.100.0/24", "--permanent"]).ok();
-    assert_eq!(net.bans().len(), 2);
-    net.stop(daemon);
-    assert!(net.bans().is_empty());
-    assert!(net.said("daemon").contains("all bans were removed"));
-    let daemon = net.daemon("again");
-    assert!(net.bans().is_empty(), "the journal has forgotten them, too");
-    net.stop(daemon);
-}
-
-#[test]
-fn after_a_reboot_every_ban_is_back_with_the_time_it_has_left() {
-    let mut net = host("", "maxretry=2\nbantime=20m");
-    net.rule_for("mail", "mail.log", "maxretry=1\nbantime=2h\nports=25,465,587\nproto=tcp");
-    net.rule_for("forever", "forever.log", "maxretry=1\nbantime=permanent");
-    let daemon = net.daemon("daemon");
-    net.append(LOG, fails("203.0.113.1", 2) + &fails("2001:db8:1::1", 2));
-    net.append("mail.log", failed("203.0.113.2") + &failed("2001:db8:2::1"));
-    net.append("forever.log", failed("203.0.113.3"));
-    net.mark(LOG);
-    wait_until("the bans", || net.bans().len() == 5);
-    net.mef(&["ban", "198.51.100.0/24", "2001:db8:3::/48", "--for", "3h"]).ok();
-    net.mef(&["ban", "198.51.101.3-198.51.101.9", "2001:db8:4::1/128", "--permanent", "--reason", "scans"])
-        .ok();
-    net.mef(&["ban", "203.0.113.0/28", "--ports", "80-90", "--for", "10m"]).ok();
-    net.mef(&["ban", "203.0.113.77", "203.0.113.78"]).ok();
-    net.mef(&["unban", "203.0.113.78"]).ok();
-    net.mef(&["ban", "203.0.113.79", "--for", "1s"]).ok();
-    let short: IpAddr = "203.0.113.79".parse().unwrap();
-    wait_until("the end of the short one", || !net.in_set("ban4", short));
-    net.stop(daemon);
-    let (before, rows) = (ends(&net), net.bans());
-    reboot(&net);
-    let daemon = net.daemon("again");
-    let (after, again) = (ends(&net), net.bans());
-    let split = |all: &BTreeMap<(String, String), u64>| {
-        // A range may be back as the networks that it is made of.
-        let is_piece = |who: &str| who.starts_with("198.51.101.");
-        let (pieces, rest): (Vec<_>, Vec<_>) =
-            all.clone().into_iter().partition(|((who, _), _)| is_piece(who));
-        assert!(!pieces.is_empty() && pieces.iter().all(|(_, end)| *end == 0), "{pieces:?}");
-        rest.into_iter().collect::<BTreeMap<_, _>>()
-    };
-    same_ends(&split(&before), &split(&after));
-    for (addr, banned) in [(2, false), (3, true), (4, true), (7, true), (8, true), (9, true), (10, false)] {
-        let who = IpAddr::from([198, 51, 101, addr]);
-        assert_eq!(net.in_set("bannet4", who) || net.in_set("ban4", who), banned, "{who}");
-    }
-    for row in rows.iter().filter(|row| !text(row, "address").starts_with("198.51.101.")) {
-        let same = |key: &str| again.iter().any(|a| a["address"] == row["address"] && a[key] == row[key]);
-        assert!(same("rule") && same("hits") && same("reason"), "{row:?}\n{again:#?}");
-    }
-    assert!(net.said("again").contains("bans put back from the journal"));
-    // Packets meet them.
-    assert!(net.in_set("ban4", "203.0.113.1".parse().unwrap()));
-    net.stop(daemon);
-}
-
-#[test]
-fn sigkill_loses_nothing_when_state_is_written_at_once() {
-    let mut net = host("", "maxretry=2");
-    let daemon = net.daemon("daemon");
-    net.append(LOG, fails("203.0.113.1", 2) + &fails("2001:db8:1::1", 2));
-    net.mark(LOG);
-    net.counts(daemon, "daemon");
-    net.signal(daemon, libc::SIGKILL);
-    assert_eq!(net.wait(daemon), -1);
-    let before = ends(&net);
-    assert_eq!(before.len(), 2, "the kernel goes on");
-    // The daemon finds them in force, and then puts them back.
-    let daemon = net.daemon("second");
-    same_ends(&before, &ends(&net));
-    net.signal(daemon, libc::SIGKILL);
-    net.wait(daemon);
-    reboot(&net);
-    net.daemon("third");
-    same_ends(&before, &ends(&net));
-}
-
-#[test]
 fn a_second_daemon_is_refused() {
     let mut net = host("", "maxretry=1");
     let daemon = net.daemon("daemon");
@@ -538,33 +314,6 @@ fn a_second_daemon_is_refused() {
     net.signal(daemon, libc::SIGKILL);
     net.wait(daemon);
     net.daemon("after");
-}
-
-#[test]
-fn commands_and_the_daemon_share_bans_and_journal() {
-    let mut net = host("", "maxretry=2");
-    let daemon = net.daemon("daemon");
-    for i in 0..10 {
-        net.append(LOG, fails(&format!("203.0.113.{i}"), 2));
-        net.mef(&["ban", &format!("198.51.100.{i}")]).ok();
-    }
-    net.mark(LOG);
-    assert_eq!(net.bans().len(), 20);
-    net.mef(&["unban", "203.0.113.5", "198.51.100.5"]).ok();
-    assert_eq!(net.bans().len(), 18);
-    // Whoever was taken back begins anew.
-    net.append(LOG, failed("203.0.113.5"));
-    net.mark(LOG);
-    assert_eq!(net.bans().len(), 18, "one hit after unban");
-    net.append(LOG, failed("203.0.113.5"));
-    net.mark(LOG);
-    assert_eq!(net.bans().len(), 19);
-    net.mef(&["unban", "203.0.113.6"]).ok();
-    net.stop(daemon);
-    let before = ends(&net);
-    reboot(&net);
-    net.daemon("again");
-    same_ends(&before, &ends(&net));
 }
 
 /// A process that is nobody's child here; it ends with this value.

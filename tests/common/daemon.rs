@@ -1,10 +1,13 @@
 //! The daemon under test, and the logs that it reads.
 
-use super::{Net, wait_until};
+use super::bans::{number, text};
+use super::{Net, wait_for, wait_until};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 impl Net {
     /// Writes mef.conf: directories below ours, messages on standard error, state written at once, and these lines.
@@ -125,4 +128,50 @@ impl Net {
 #[must_use]
 pub fn failed(addr: &str) -> String {
     format!("Nov 22 08:00:01 host sshd[130]: Failed password for root from {addr} port 58216 ssh2\n")
+}
+
+/// Address and ports of every ban, with its end.
+pub type Ends = BTreeMap<(String, String), u64>;
+
+/// The log that `host` watches.
+pub const LOG: &str = "app.log";
+
+/// So many wrong passwords from an address.
+pub fn fails(addr: &str, count: usize) -> String {
+    failed(addr).repeat(count)
+}
+
+/// Now, in seconds since 1970.
+pub fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// A host with the test's rule on an empty log.
+pub fn host(settings: &str, rule: &str) -> Net {
+    let net = Net::new();
+    net.configure(settings, &[LOG]);
+    net.rule_for("app", LOG, rule);
+    net.append(LOG, "");
+    net
+}
+
+/// Every ban with the second in which it ends; 0 = never.
+pub fn ends(net: &Net) -> Ends {
+    // Asked again when a second passed over the question.
+    let (now, bans) = wait_for("an answer within a second", || {
+        let (now, bans) = (seconds(), net.bans());
+        (now == seconds()).then_some((now, bans))
+    });
+    let end = |row| number(row, "left").map_or(0, |left| now + left);
+    bans.iter().map(|row| ((text(row, "address"), text(row, "ports")), end(row))).collect()
+}
+
+/// The same bans, with the same end give or take the seconds that are cut off.
+#[track_caller]
+pub fn same_ends(before: &Ends, after: &Ends) {
+    let near = |(a, b): (&u64, &u64)| (*a == 0) == (*b == 0) && a.abs_diff(*b) <= 2;
+    assert!(
+        before.keys().eq(after.keys()) && before.values().zip(after.values()).all(near),
+        "{before:#?}\n{after:#?}"
+    );
 }
