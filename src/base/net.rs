@@ -2,7 +2,7 @@
 //! Addresses as mef counts and bans them. Names are never resolved here or anywhere from logs.
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 /// Longest text that can be an address: an IPv6 address with brackets and a zone index.
 const ADDR_TEXT_MAX: usize = 80;
@@ -54,12 +54,6 @@ pub fn offender(addr: IpAddr, ipv6_prefix: u8) -> IpNet {
 /// Shows a network the way people write it: a single address without `/32` or `/128`.
 pub fn write_net(f: &mut impl std::fmt::Write, net: IpNet) -> std::fmt::Result {
     if net.prefix_len() == net.max_prefix_len() { write!(f, "{}", net.addr()) } else { write!(f, "{net}") }
-}
-
-/// The IPv4 address as a number, for ranges.
-#[must_use]
-pub fn v4_number(a: Ipv4Addr) -> u32 {
-    u32::from(a)
 }
 
 #[cfg(test)]

@@ -1,14 +1,11 @@
 #![forbid(unsafe_code)]
-//! Opening and replacing files so that nobody who owns a directory can trick us. Knows no format.
+//! Opening files so that nobody who owns a directory can trick us. Knows no format.
 
-use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, open, openat, renameat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat};
-use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use std::fs::File;
-use std::io::{self, Write as _};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
+use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 /// Which file it is, whatever its name.
@@ -91,62 +88,6 @@ pub fn open_regular(path: &Path, links: Links) -> io::Result<File> {
     if facts_of(&file)?.regular { Ok(file) } else { Err(not_regular()) }
 }
 
-/// Replaces `path` by a file with exactly these bytes and mode: after a crash the old or the new content is there,
-/// whole. A link is replaced itself, not what it leads to.
-///
-/// # Errors
-/// As `open`, `write`, `fsync` and `rename`; then the old file is untouched and no temporary file is left.
-pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let dir = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
-    let dir = open_dir(dir)?;
-    // One fixed name: what a crash left behind is removed by the next try, and never piles up.
-    let mut temp = Vec::with_capacity(name.len() + 5);
-    temp.push(b'.');
-    temp.extend_from_slice(name.as_bytes());
-    temp.extend_from_slice(b".new");
-    let done =
-        write_new(&dir, &temp, content, mode).and_then(|()| Ok(renameat(&dir, temp.as_slice(), &dir, name)?));
-    if done.is_err() {
-        let _ = unlinkat(&dir, temp.as_slice(), UnlinkatFlags::NoRemoveDir);
-        return done;
-    }
-    match fsync(&dir) {
-        // Some file systems cannot sync a directory: then the rename is as durable as it gets.
-        Ok(()) | Err(Errno::EINVAL) => Ok(()),
-        Err(e) => Err(e.into()),
-    }
-}
-
-fn open_dir(dir: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    Ok(openat(AT_FDCWD, dir, flags, Mode::empty())?)
-}
-
-fn write_new(dir: &OwnedFd, name: &[u8], content: &[u8], mode: u32) -> io::Result<()> {
-    let flags = OFlag::O_WRONLY
-        | OFlag::O_CREAT
-        | OFlag::O_EXCL
-        | OFlag::O_NOFOLLOW
-        | OFlag::O_CLOEXEC
-        | OFlag::O_NOCTTY;
-    let private = Mode::S_IRUSR | Mode::S_IWUSR;
-    let fd = match openat(dir, name, flags, private) {
-        Err(Errno::EEXIST) => {
-            unlinkat(dir, name, UnlinkatFlags::NoRemoveDir)?;
-            openat(dir, name, flags, private)?
-        }
-        opened => opened?,
-    };
-    let mut file = File::from(fd);
-    file.write_all(content)?;
-    fchmod(&file, Mode::from_bits_truncate(mode))?; // whatever the umask is
-    Ok(fsync(&file)?)
-}
-
 /// The names in a directory, except `.` and `..`. A directory that cannot be read has none.
 pub fn each_name(dir: &Path, each: &mut dyn FnMut(&[u8])) {
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
@@ -170,7 +111,7 @@ pub fn link_target(path: &Path) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{MetadataExt as _, symlink};
+    use std::os::unix::fs::symlink;
 
     fn scratch(name: &str) -> PathBuf {
         let dir = std::env::temp_dir().join(format!("mef-fs-{name}-{}", std::process::id()));
@@ -200,35 +141,6 @@ mod tests {
                 Some(InvalidInput)
             );
         }
-        std::fs::remove_dir_all(&dir).unwrap();
-    }
-
-    #[test]
-    fn a_file_is_replaced_whole_or_not_at_all() {
-        let dir = scratch("replace");
-        let path = dir.join("state");
-        replace(&path, b"one", 0o600).unwrap();
-        let first = facts(&path).unwrap().id;
-        std::fs::write(dir.join(".state.new"), b"left by a crash").unwrap();
-        replace(&path, b"two", 0o644).unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"two");
-        assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o644);
-        assert_ne!(facts(&path).unwrap().id, first);
-        // A link at the temporary name must not be written through.
-        std::fs::write(dir.join("victim"), b"mine").unwrap();
-        symlink("victim", dir.join(".state.new")).unwrap();
-        replace(&path, b"three", 0o600).unwrap();
-        assert_eq!(std::fs::read(dir.join("victim")).unwrap(), b"mine");
-        assert_eq!(std::fs::read(&path).unwrap(), b"three");
-        // A target that cannot be replaced leaves nothing behind.
-        std::fs::create_dir(dir.join("full")).unwrap();
-        std::fs::write(dir.join("full/x"), b"").unwrap();
-        assert!(replace(&dir.join("full"), b"x", 0o600).is_err());
-        let mut names = Vec::new();
-        each_name(&dir, &mut |n| names.push(n.to_vec()));
-        names.sort();
-        assert_eq!(names, [&b"full"[..], b"state", b"victim"]);
-        assert!(replace(Path::new("/"), b"", 0o600).is_err());
         std::fs::remove_dir_all(&dir).unwrap();
     }
 

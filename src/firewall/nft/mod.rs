@@ -45,10 +45,8 @@ pub mod msg {
     pub const NEWTABLE: u16 = 0;
     pub const DELTABLE: u16 = 2;
     pub const NEWCHAIN: u16 = 3;
-    pub const GETCHAIN: u16 = 4;
     pub const DELCHAIN: u16 = 5;
     pub const NEWRULE: u16 = 6;
-    pub const GETRULE: u16 = 7;
     pub const DELRULE: u16 = 8;
     pub const NEWSET: u16 = 9;
     pub const GETSET: u16 = 10;
