@@ -4,14 +4,16 @@
 //! each may use only those listed above it (`tests/layers.rs` holds the table).
 
 pub mod base;
-pub mod sys;
 
 pub mod pattern;
+pub mod plan;
+pub mod sys;
 
 pub mod config;
 pub mod detect;
 pub mod firewall;
 pub mod input;
+pub mod ruleset;
 pub mod state;
 
 pub mod enforce;

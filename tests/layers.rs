@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 const ROWS: &[&[&str]] = &[
     &["base"],
-    &["sys", "pattern"],
-    &["config", "detect", "firewall", "input", "state"],
+    &["sys", "plan", "pattern"],
+    &["config", "detect", "firewall", "input", "ruleset", "state"],
     &["rules", "enforce"],
     &["daemon"],
     &["applet"],
@@ -82,6 +82,9 @@ fn a_wrong_arrow_is_found() {
         ("detect", "let x = crate::config::load();", false),
         ("detect", "// crate::config is not for us", true),
         ("detect", "use crate::{base::net, firewall::guard};", false),
+        ("ruleset", "use crate::{base::net, plan::Rule};", true),
+        ("ruleset", "use crate::firewall::nft;", false),
+        ("firewall", "use crate::ruleset::ast;", false),
         ("daemon", "use crate::{base::net, enforce};", true),
         ("state", "    /// See [`crate::daemon`].", true),
         ("enforce", "use crate::rules::compile;", false),

@@ -1,0 +1,167 @@
+#![forbid(unsafe_code)]
+//! A rule set as data, between the language and the kernel: what `ruleset` compiles to and `firewall` loads,
+//! and what `firewall` reads back and `ruleset` exports. Knows neither the text of mef.rules nor nf_tables.
+
+use crate::base::name::{IfName, Name};
+use crate::base::range::{Family, Range};
+
+/// Which packets a chain sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Packets for this host (hook input).
+    In,
+    /// Packets of this host (hook output).
+    Out,
+    /// Packets between others (hook forward).
+    Fwd,
+}
+
+impl Direction {
+    /// All of them, in the order in which they are written.
+    pub const ALL: [Direction; 3] = [Direction::In, Direction::Out, Direction::Fwd];
+}
+
+/// What a chain does with packets that no rule decides on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// They pass.
+    Accept,
+    /// They do not.
+    Drop,
+}
+
+/// A named set of a rule set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Set {
+    /// Its name in the kernel.
+    pub name: Name,
+    /// What it holds.
+    pub elements: Elements,
+}
+
+/// The elements of a set, sorted, without overlaps and neighbours that could be one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Elements {
+    /// Addresses of one family.
+    Addresses(Family, Vec<Range>),
+    /// Ports, first and last of each range.
+    Ports(Vec<(u16, u16)>),
+}
+
+/// Interfaces by name, whether they exist or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interfaces {
+    /// Every interface but these.
+    pub not: bool,
+    /// At least one.
+    pub names: Vec<IfName>,
+}
+
+/// Addresses of the rule's family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Addresses {
+    /// Sorted, without overlaps.
+    Ranges(Vec<Range>),
+    /// Those of a named set.
+    Set(Name),
+}
+
+/// Ports of TCP or UDP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ports {
+    /// First and last of each range; sorted, without overlaps.
+    Ranges(Vec<(u16, u16)>),
+    /// Those of a named set.
+    Set(Name),
+}
+
+/// States of a connection, `ct state` of nft(8); bits may be joined.
+pub mod ct {
+    /// The connection is known and was answered.
+    pub const ESTABLISHED: u8 = 1;
+    /// It belongs to a known one.
+    pub const RELATED: u8 = 2;
+    /// Its first packet.
+    pub const NEW: u8 = 4;
+    /// Conntrack could not make sense of the packet.
+    pub const INVALID: u8 = 8;
+}
+
+/// So many packets in a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Packets, at least 1.
+    pub packets: u32,
+    /// Seconds: 1, 60, 3600 or 86400.
+    pub per: u32,
+}
+
+/// A token bucket; a packet that finds it empty does not match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// How fast it fills.
+    pub rate: Rate,
+    /// How much it holds, packets.
+    pub burst: u32,
+    /// The dynamic set with a bucket for each source address; without it all packets share one.
+    pub set: Option<Name>,
+}
+
+/// How a packet is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reject {
+    /// With a TCP reset.
+    Reset,
+    /// With ICMP or ICMPv6 port unreachable.
+    PortUnreachable,
+}
+
+/// What becomes of a packet that matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It passes this chain.
+    Accept,
+    /// It is gone.
+    Drop,
+    /// It is gone, and the sender hears of it.
+    Reject(Reject),
+    /// The rules of a chain that is not a base chain decide, and if they do not, the next rule.
+    Jump(Name),
+    /// The next rule decides.
+    Next,
+}
+
+/// One rule of the kernel. What is `None` or empty matches every packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// IPv4 or IPv6 packets only.
+    pub family: Option<Family>,
+    /// Protocol number (`IPPROTO_*`).
+    pub proto: Option<u8>,
+    /// Where the packet came in.
+    pub iif: Option<Interfaces>,
+    /// Where it goes out.
+    pub oif: Option<Interfaces>,
+    /// Its source.
+    pub src: Option<Addresses>,
+    /// Its destination.
+    pub dst: Option<Addresses>,
+    /// Its source port.
+    pub sport: Option<Ports>,
+    /// Its destination port.
+    pub dport: Option<Ports>,
+    /// Bits of `ct`, 0 = any.
+    pub ct: u8,
+    /// Bounds how many packets match.
+    pub limit: Option<Limit>,
+    /// Prefix of the kernel's log line for the packet.
+    pub log: Option<String>,
+    /// Whether packets and bytes are counted.
+    pub counter: bool,
+    /// What becomes of the packet.
+    pub verdict: Verdict,
+    /// For people; may be empty.
+    pub comment: String,
+    /// Which rule of the language this is a part of, counted from 1 over the whole rule set; 0 = none.
+    pub origin: u32,
+}
