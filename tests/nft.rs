@@ -5,7 +5,7 @@ use mef::base::name::Name;
 use mef::firewall::nft::elem::{Elem, Timeout};
 use mef::firewall::nft::expr::{self, Base, Cmp, REG, REG32, Verdict};
 use mef::firewall::nft::txn::{Hook, Optional, SetSpec};
-use mef::firewall::nft::{Expr, Op, TableId, Txn, TxnError, query};
+use mef::firewall::nft::{Expr, Op, Rule, TableId, Txn, TxnError, query};
 use mef::sys::netlink::NlSocket;
 use mnl::Bus;
 use nix::errno::Errno;
@@ -42,7 +42,7 @@ fn begin(hook: i32) -> Txn {
 }
 
 fn add(txn: &mut Txn, exprs: Vec<Expr>) {
-    let mut rule = txn.rule(&CHAIN);
+    let mut rule = Rule::new();
     exprs.into_iter().for_each(|e| rule.push(e));
     txn.add_rule(&CHAIN, &rule, false, Optional::No);
 }
@@ -137,7 +137,7 @@ fn nft_reads_every_expression_as_it_was_meant() {
 fn a_refusal_names_the_object_and_changes_nothing() {
     let mut socket = namespace();
     let mut txn = begin(libc::NF_INET_LOCAL_IN);
-    let mut rule = txn.rule(&CHAIN);
+    let mut rule = Rule::new();
     rule.push(expr::lookup(Cmp::Eq, &Name::of("nosuch"), 0, REG));
     txn.add_rule(&CHAIN, &rule, false, Optional::No);
     let Err(TxnError::Refused(all)) = txn.commit(&mut socket) else { panic!("a set that is not there") };

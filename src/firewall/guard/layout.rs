@@ -179,12 +179,12 @@ impl Guard {
 
     fn write_gate(&mut self, ipv6_prefix: u8) {
         for family in Family::ALL {
-            let mut rule = self.txn.rule(&GATE);
+            let mut rule = Rule::new();
             push_source(&mut rule, family, ipv6_prefix);
             push_jump(&mut rule, &Scope::ALL.set(Kind::Hosts, family));
             self.txn.add_rule(&GATE, &rule, false, Optional::No);
         }
-        let mut rule = self.txn.rule(&GATE);
+        let mut rule = Rule::new();
         push_meta(&mut rule, libc::NFT_META_L4PROTO, libc::IPPROTO_TCP);
         // The flags byte of the TCP header; SYN without ACK begins a flow.
         rule.push(expr::payload(Base::Transport, 13, 1, REG));
@@ -193,7 +193,7 @@ impl Guard {
         rule.push(expr::verdict(Verdict::Accept));
         self.txn.add_rule(&GATE, &rule, false, Optional::No);
         for family in Family::ALL {
-            let mut rule = self.txn.rule(&GATE);
+            let mut rule = Rule::new();
             push_source(&mut rule, family, 128);
             push_jump(&mut rule, &Scope::ALL.set(Kind::Networks, family));
             self.txn.add_rule(&GATE, &rule, false, Optional::No);
@@ -202,7 +202,7 @@ impl Guard {
 
     fn write_hit(&mut self, logs: bool) {
         for family in Family::ALL {
-            let mut rule = self.txn.rule(&HIT);
+            let mut rule = Rule::new();
             push_source(&mut rule, family, 128);
             rule.push(expr::lookup(Cmp::Eq, &allow_set(family), 0, REG));
             rule.push(expr::verdict(Verdict::Return));
@@ -210,15 +210,15 @@ impl Guard {
         }
         let Options { log, reject, .. } = &self.options;
         if let Some(log) = log.as_ref().filter(|_| logs) {
-            let mut rule = self.txn.rule(&HIT);
+            let mut rule = Rule::new();
             rule.push(expr::limit(u64::from(log.rate), 1, log.burst, false));
             rule.push(expr::log(&log.prefix, log.level));
             self.txn.add_rule(&HIT, &rule, false, Optional::Log);
         }
-        let mut last = self.txn.rule(&HIT);
+        let mut last = Rule::new();
         last.push(expr::counter());
         if *reject {
-            let mut rule = self.txn.rule(&HIT);
+            let mut rule = Rule::new();
             push_meta(&mut rule, libc::NFT_META_L4PROTO, libc::IPPROTO_TCP);
             rule.push(expr::counter());
             rule.push(expr::reject_tcp());
@@ -243,7 +243,7 @@ impl Guard {
             let protocols = scope.protocols();
             for (wanted, protocol) in [(protocols.0, libc::IPPROTO_TCP), (protocols.1, libc::IPPROTO_UDP)] {
                 for (from, to) in scope.ports().iter().filter(|_| wanted) {
-                    let mut rule = self.txn.rule(&GATE);
+                    let mut rule = Rule::new();
                     push_meta(&mut rule, libc::NFT_META_L4PROTO, protocol);
                     rule.push(expr::payload(Base::Transport, 2, 2, REG));
                     rule.push(if from == to {

@@ -2,15 +2,15 @@
 //! Messages that add or delete set elements. Our own, since a set's elements come in their thousands:
 //! nothing is allocated for one, and no message outgrows its 16-bit lengths.
 
-use super::{TableId, UDATA_ELEM_COMMENT, comment_udata};
+use super::{UDATA_ELEM_COMMENT, comment_udata};
 use crate::base::name::Name;
 use crate::sys::nlattr::{MsgBuf, Open, attr, attrs, be32, be64};
 
 /// Elements of one message take at most this many bytes, so that the nest's length fits 16 bits.
 const NEST_MAX: usize = 60 * 1024;
 
-const LIST_TABLE: u16 = 1;
-const LIST_SET: u16 = 2;
+/// NFTA_SET_ELEM_LIST_SET
+pub const LIST_SET: u16 = 2;
 const LIST_ELEMENTS: u16 = 3;
 const NESTED_ELEM: u16 = 1;
 const ELEM_KEY: u16 = 1;
@@ -57,9 +57,8 @@ pub struct ElemMsg {
 }
 
 impl ElemMsg {
-    /// Begins the content of a message whose headers stand already.
-    pub fn open(out: &mut MsgBuf, table: &TableId, set: &Name) -> ElemMsg {
-        out.attr_str(LIST_TABLE, table.name.as_str());
+    /// Begins the content of a message in which the headers and the table's name stand already.
+    pub fn open(out: &mut MsgBuf, set: &Name) -> ElemMsg {
         out.attr_str(LIST_SET, set.as_str());
         let nest = out.nest(LIST_ELEMENTS);
         ElemMsg { nest, from: out.len() }

@@ -1,185 +1,100 @@
-//! Owned libnftnl objects. The only file of the firewall with `unsafe`: everything that crosses into C
-//! passes here, and every result of C is looked at.
+//! Owned libnftnl expressions, and rules as the bytes that they make. The only file of the firewall with `unsafe`:
+//! everything that crosses into C passes here, and every result of C is looked at.
 
-use crate::base::name::Name;
 use crate::sys::nlattr::MsgBuf;
 use libc::nlmsghdr;
 use nftnl::nftnl_sys as sys;
 use std::ffi::{CStr, c_void};
 use std::ptr::NonNull;
 
-/// The largest message that libnftnl builds: one nested attribute of 64 KiB and its surroundings.
-const MESSAGE_ROOM: usize = 72 * 1024;
+/// Longest value of an attribute: a log prefix (NF_LOG_PREFIXLEN).
+const VALUE_MAX: usize = 128;
+/// Room for one expression in 32-bit words. None of libnftnl has more than 16 attributes; with their headers, the
+/// expression's name and one expression inside, all of VALUE_MAX, that is less than 5 KiB.
+const ROOM: usize = 2048;
+/// Bytes of `nlmsghdr`.
+const HEADER: u32 = 16;
+/// NFTA_LIST_ELEM
+const LIST_ELEM: u16 = 1;
 
-/// Room in which libnftnl writes one message. Zeroed memory that is never touched costs no page.
-pub struct Scratch(Vec<u32>);
-
-impl Scratch {
-    /// Room for one message.
-    #[must_use]
-    pub fn new() -> Scratch {
-        Scratch(vec![0; MESSAGE_ROOM / size_of::<u32>()])
-    }
-
-    /// Lets `object` be written as one message and appends it to `out`.
-    fn write(&mut self, out: &mut MsgBuf, head: Head, object: &dyn Payload) {
-        let at: *mut u32 = self.0.as_mut_ptr();
-        // SAFETY: `at` is aligned for nlmsghdr (u32) and has MESSAGE_ROOM bytes; the header takes 20.
-        let header =
-            unsafe { sys::nftnl_nlmsg_build_hdr(at.cast(), head.kind, head.family, head.flags, head.seq) };
-        object.write(header);
-        let len = self.0.first().map_or(0, |&l| l as usize);
-        for word in self.0.iter().take(len.div_ceil(4)) {
-            out.raw().extend_from_slice(&word.to_ne_bytes());
-        }
-    }
+/// The expressions of a rule, and its user data.
+pub struct Rule {
+    expressions: MsgBuf,
+    userdata: Vec<u8>,
+    whole: bool,
+    /// Where libnftnl writes; aligned for nlmsghdr.
+    room: Box<[u32; ROOM]>,
 }
-
-impl Default for Scratch {
-    fn default() -> Self {
-        Scratch::new()
-    }
-}
-
-/// The header of a message to libnftnl.
-#[derive(Clone, Copy)]
-pub struct Head {
-    /// `NFT_MSG_*`
-    pub kind: u16,
-    /// `NFPROTO_*`
-    pub family: u16,
-    /// `NLM_F_*`
-    pub flags: u16,
-    /// Sequence number by which the answer is found.
-    pub seq: u32,
-}
-
-/// What all objects share: attributes by number.
-pub trait Object {
-    /// Sets an attribute; libnftnl copies the bytes.
-    fn set(&mut self, attr: u32, data: &[u8]);
-
-    /// Sets a number in host order, as libnftnl keeps it.
-    fn set_u32(&mut self, attr: u32, value: u32) {
-        self.set(attr, &value.to_ne_bytes());
-    }
-
-    /// Sets a string; its NUL goes with it.
-    fn set_str(&mut self, attr: u32, text: &CStr) {
-        self.set(attr, text.to_bytes_with_nul());
-    }
-
-    /// Sets a name.
-    fn set_name(&mut self, attr: u32, name: &Name) {
-        self.set_str(attr, name.as_cstr());
-    }
-}
-
-trait Payload {
-    fn write(&self, header: *mut nlmsghdr);
-}
-
-macro_rules! object {
-    ($(#[$doc:meta])* $name:ident, $c:ident, $alloc:ident, $free:ident, $set:ident, $build:ident) => {
-        $(#[$doc])*
-        pub struct $name(Option<NonNull<sys::$c>>);
-
-        impl $name {
-            /// An empty object; one that could not be allocated is refused when it is written.
-            #[must_use]
-            pub fn new() -> $name {
-                // SAFETY: takes no argument; a null result is kept as None.
-                $name(NonNull::new(unsafe { sys::$alloc() }))
-            }
-
-            /// Whether every step so far succeeded.
-            #[must_use]
-            pub fn is_whole(&self) -> bool {
-                self.0.is_some()
-            }
-
-            /// Writes the object as one message.
-            pub fn write(&self, scratch: &mut Scratch, out: &mut MsgBuf, head: Head) {
-                scratch.write(out, head, self);
-            }
-
-            fn fail(&mut self) {
-                if let Some(object) = self.0.take() {
-                    // SAFETY: `object` was owned by `self` alone and is not used again.
-                    unsafe { sys::$free(object.as_ptr()) };
-                }
-            }
-        }
-
-        impl Object for $name {
-            fn set(&mut self, attr: u32, data: &[u8]) {
-                let (Some(object), Ok(attr), Ok(len)) = (self.0, u16::try_from(attr), u32::try_from(data.len())) else {
-                    return;
-                };
-                // SAFETY: `object` is live and owned by `self`; `data` is valid for `len` bytes and is copied.
-                let rc = unsafe { sys::$set(object.as_ptr(), attr, data.as_ptr().cast::<c_void>(), len) };
-                if rc < 0 {
-                    self.fail();
-                }
-            }
-        }
-
-        impl Default for $name {
-            fn default() -> Self {
-                $name::new()
-            }
-        }
-
-        impl Payload for $name {
-            fn write(&self, header: *mut nlmsghdr) {
-                if let Some(object) = self.0 {
-                    // SAFETY: `header` starts a buffer of MESSAGE_ROOM bytes, more than any object takes
-                    // (attribute lengths are 16 bits); `object` is live.
-                    unsafe { sys::$build(header, object.as_ptr()) };
-                }
-            }
-        }
-
-        impl Drop for $name {
-            fn drop(&mut self) {
-                self.fail();
-            }
-        }
-    };
-}
-
-object!(
-    /// A table.
-    Table, nftnl_table, nftnl_table_alloc, nftnl_table_free, nftnl_table_set_data, nftnl_table_nlmsg_build_payload
-);
-object!(
-    /// A chain.
-    Chain, nftnl_chain, nftnl_chain_alloc, nftnl_chain_free, nftnl_chain_set_data, nftnl_chain_nlmsg_build_payload
-);
-object!(
-    /// A set, without its elements.
-    Set, nftnl_set, nftnl_set_alloc, nftnl_set_free, nftnl_set_set_data, nftnl_set_nlmsg_build_payload
-);
-object!(
-    /// A rule with its expressions.
-    Rule, nftnl_rule, nftnl_rule_alloc, nftnl_rule_free, nftnl_rule_set_data, nftnl_rule_nlmsg_build_payload
-);
 
 impl Rule {
-    /// Appends an expression, which the rule then owns.
-    pub fn push(&mut self, mut expr: Expr) {
-        match (self.0, expr.0.take()) {
-            // SAFETY: both are live; libnftnl takes the expression over, and `expr` no longer holds it.
-            (Some(rule), Some(e)) => unsafe { sys::nftnl_rule_add_expr(rule.as_ptr(), e.as_ptr()) },
-            (_, e) => {
-                expr.0 = e;
-                self.fail();
-            }
+    /// A rule without expressions.
+    #[must_use]
+    pub fn new() -> Rule {
+        Rule {
+            expressions: MsgBuf::with_capacity(512),
+            userdata: Vec::new(),
+            whole: true,
+            room: Box::new([0; ROOM]),
         }
+    }
+
+    /// Empties it for the next rule.
+    pub fn clear(&mut self) {
+        self.expressions.clear();
+        self.userdata.clear();
+        self.whole = true;
+    }
+
+    /// Whether every step so far succeeded.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    /// The content of NFTA_RULE_EXPRESSIONS.
+    #[must_use]
+    pub fn expressions(&self) -> &[u8] {
+        self.expressions.bytes()
+    }
+
+    /// The content of NFTA_RULE_USERDATA; empty = none.
+    #[must_use]
+    pub fn userdata(&self) -> &[u8] {
+        &self.userdata
+    }
+
+    /// Appends to the user data: type, length and value, as nft(8) reads them.
+    pub fn add_userdata(&mut self, data: &[u8]) {
+        self.userdata.extend_from_slice(data);
+    }
+
+    /// Appends an expression.
+    pub fn push(&mut self, expr: Expr) {
+        let Some(object) = expr.0 else {
+            self.whole = false;
+            return;
+        };
+        self.room[0] = HEADER; // nlmsg_len: libnftnl writes behind it
+        let header = self.room.as_mut_ptr().cast::<nlmsghdr>();
+        // SAFETY: `header` is aligned (u32) and starts ROOM words, more than any expression takes (see ROOM, and
+        // `Expr` for the bounds); its length is set; `object` is live until `expr` is dropped.
+        unsafe { sys::nftnl_expr_build_payload(header, object.as_ptr()) };
+        let len = self.room[0].div_ceil(4) as usize;
+        let nest = self.expressions.nest(LIST_ELEM);
+        for word in self.room.iter().take(len).skip(HEADER as usize / 4) {
+            self.expressions.put(&word.to_ne_bytes());
+        }
+        self.expressions.end(nest);
     }
 }
 
-/// One expression of a rule or of a dynamic set.
+impl Default for Rule {
+    fn default() -> Self {
+        Rule::new()
+    }
+}
+
+/// One expression of a rule or of a dynamic set; `None` once a step has failed.
 pub struct Expr(Option<NonNull<sys::nftnl_expr>>);
 
 impl Expr {
@@ -190,10 +105,14 @@ impl Expr {
         Expr(NonNull::new(unsafe { sys::nftnl_expr_alloc(name.as_ptr()) }))
     }
 
-    /// Sets an attribute; libnftnl copies the bytes.
+    /// Sets an attribute to at most VALUE_MAX bytes; libnftnl copies them.
     #[must_use]
     pub fn with(mut self, attr: u32, data: &[u8]) -> Expr {
-        let (Some(expr), Ok(attr), Ok(len)) = (self.0, u16::try_from(attr), u32::try_from(data.len())) else {
+        let fits = data.len() <= VALUE_MAX;
+        let (Some(expr), Ok(attr), Ok(len), true) =
+            (self.0, u16::try_from(attr), u32::try_from(data.len()), fits)
+        else {
+            self.fail();
             return self;
         };
         // SAFETY: `expr` is live and owned by `self`; `data` is valid for `len` bytes and is copied.
@@ -210,13 +129,13 @@ impl Expr {
         self.with(attr, &value.to_ne_bytes())
     }
 
-    /// Puts an expression into this one (a dynamic set's).
+    /// A dynamic set's expression for each element: one, and none that holds another.
     #[must_use]
     pub fn with_expr(mut self, mut inner: Expr) -> Expr {
         match (self.0, inner.0.take()) {
             // SAFETY: both are live; the outer expression takes the inner one over.
             (Some(outer), Some(i)) => unsafe {
-                sys::nftnl_expr_add_expr(outer.as_ptr(), DYNSET_EXPRESSIONS, i.as_ptr())
+                sys::nftnl_expr_add_expr(outer.as_ptr(), sys::NFTNL_EXPR_DYNSET_EXPRESSIONS, i.as_ptr())
             },
             (_, i) => {
                 inner.0 = i;
@@ -239,6 +158,3 @@ impl Drop for Expr {
         self.fail();
     }
 }
-
-/// NFTNL_EXPR_DYNSET_EXPRESSIONS
-const DYNSET_EXPRESSIONS: u32 = sys::NFTNL_EXPR_DYNSET_EXPRESSIONS;

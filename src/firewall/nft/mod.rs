@@ -6,7 +6,7 @@ mod ffi;
 pub mod query;
 pub mod txn;
 
-pub use ffi::{Expr, Object, Rule};
+pub use ffi::{Expr, Rule};
 pub use txn::{Op, Refusal, Txn, TxnError};
 
 use crate::base::name::Name;

@@ -91,7 +91,8 @@ pub fn element(
     each: &mut dyn FnMut(elem::Found<'_>),
 ) -> Result<bool, Lost> {
     let ask = |buf: &mut MsgBuf| {
-        let content = elem::ElemMsg::open(buf, table, name);
+        buf.attr_str(SET_TABLE, table.name.as_str());
+        let content = elem::ElemMsg::open(buf, name);
         content.push(buf, &elem::Elem { key, end: None, timeout: elem::Timeout::None, comment: "" }, false);
         content.close(buf);
     };

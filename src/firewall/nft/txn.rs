@@ -1,15 +1,35 @@
 #![forbid(unsafe_code)]
 //! A transaction: messages that the kernel applies all or none, and its refusals named by object.
 
-use super::elem::{Elem, ElemMsg, Timeout};
-use super::ffi::{self, Head, Object, Rule, Scratch};
+use super::elem::{self, Elem, ElemMsg, Timeout};
+use super::ffi::Rule;
 use super::{TableId, UDATA_SET_COMMENT, comment_udata, message, msg};
 use crate::base::name::Name;
 use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::nlattr::{self, ACK, APPEND, CREATE, EXCL, Msg, MsgBuf, REQUEST};
-use nftnl::nftnl_sys as sys;
 use nix::errno::Errno;
 use smallvec::SmallVec;
+
+// Attributes (linux/netfilter/nf_tables.h). The table's name is the first one of every object.
+const TABLE: u16 = 1;
+const CHAIN_NAME: u16 = 3;
+const CHAIN_HOOK: u16 = 4;
+const CHAIN_POLICY: u16 = 5;
+const CHAIN_TYPE: u16 = 7;
+const HOOK_NUMBER: u16 = 1;
+const HOOK_PRIORITY: u16 = 2;
+const RULE_CHAIN: u16 = 2;
+const RULE_EXPRESSIONS: u16 = 4;
+const RULE_USERDATA: u16 = 7;
+const SET_NAME: u16 = 2;
+const SET_FLAGS: u16 = 3;
+const SET_KEY_TYPE: u16 = 4;
+const SET_KEY_LEN: u16 = 5;
+const SET_DESC: u16 = 9;
+const SET_ID: u16 = 10;
+const SET_TIMEOUT: u16 = 11;
+const SET_USERDATA: u16 = 13;
+const DESC_SIZE: u16 = 1;
 
 const NFNL_MSG_BATCH_BEGIN: u16 = 16;
 const NFNL_MSG_BATCH_END: u16 = 17;
@@ -191,7 +211,6 @@ pub struct Hook {
 /// makes it do the same twice, or bears ENOENT for what it deletes and EEXIST for what must be new.
 pub struct Txn {
     buf: MsgBuf,
-    scratch: Option<Scratch>,
     table: TableId,
     ops: Vec<(Op, usize)>,
     /// Bytes that it keeps between transactions.
@@ -214,7 +233,6 @@ impl Txn {
     pub fn new(table: TableId, capacity: usize) -> Txn {
         Txn {
             buf: MsgBuf::with_capacity(capacity),
-            scratch: None,
             table,
             ops: Vec::new(),
             capacity,
@@ -231,7 +249,6 @@ impl Txn {
 
     /// Forgets all messages. Keeps the memory that elements need; objects are written once in a while only.
     pub fn clear(&mut self) {
-        self.scratch = None;
         self.buf.clear();
         self.buf.raw().shrink_to(self.capacity);
         self.ops.clear();
@@ -251,129 +268,118 @@ impl Txn {
         self.buf.len()
     }
 
-    fn head(&mut self, op: Op, kind: u16, flags: u16) -> Head {
+    /// Begins a message about an object of the table: what all of them carry stands in it then.
+    fn open(&mut self, op: Op, kind: u16, flags: u16) -> nlattr::Open {
         self.close_elems();
         if self.ops.is_empty() {
             batch_mark(&mut self.buf, NFNL_MSG_BATCH_BEGIN);
         }
         self.ops.push((op, self.buf.len()));
         // The real sequence numbers are written when it is sent: they differ at each try.
-        Head { kind, family: u16::from(self.table.family), flags: flags | REQUEST, seq: 0 }
+        let open = self.buf.start(message(kind), flags | REQUEST, 0);
+        self.buf.put(&[self.table.family, 0, 0, 0]);
+        self.buf.attr_str(TABLE, self.table.name.as_str());
+        open
+    }
+
+    /// A message that says no more than the object's name.
+    fn named(&mut self, op: Op, kind: u16, attr: u16, name: &Name) {
+        let open = self.open(op, kind, 0);
+        self.buf.attr_str(attr, name.as_str());
+        self.buf.finish(open);
     }
 
     /// Adds the table; no error if it is there.
     pub fn add_table(&mut self) {
-        self.table_message(msg::NEWTABLE, CREATE);
+        let open = self.open(Op::Table, msg::NEWTABLE, CREATE);
+        self.buf.finish(open);
     }
 
     /// Deletes the table with all that is in it.
     pub fn delete_table(&mut self) {
-        self.table_message(msg::DELTABLE, 0);
-    }
-
-    fn table_message(&mut self, kind: u16, flags: u16) {
-        let mut table = ffi::Table::new();
-        table.set_name(sys::NFTNL_TABLE_NAME, &self.table.name);
-        let head = self.head(Op::Table, kind, flags);
-        self.whole &= table.is_whole();
-        table.write(self.scratch.get_or_insert_default(), &mut self.buf, head);
+        let open = self.open(Op::Table, msg::DELTABLE, 0);
+        self.buf.finish(open);
     }
 
     /// Adds a chain, with a hook if it is a base chain (policy accept).
     pub fn add_chain(&mut self, name: &Name, hook: Option<Hook>) {
-        let mut chain = ffi::Chain::new();
-        chain.set_name(sys::NFTNL_CHAIN_TABLE, &self.table.name);
-        chain.set_name(sys::NFTNL_CHAIN_NAME, name);
+        let open = self.open(Op::Chain(*name), msg::NEWCHAIN, CREATE);
+        self.buf.attr_str(CHAIN_NAME, name.as_str());
         if let Some(hook) = hook {
-            chain.set_str(sys::NFTNL_CHAIN_TYPE, c"filter");
-            chain.set_u32(sys::NFTNL_CHAIN_HOOKNUM, hook.number.cast_unsigned());
-            chain.set_u32(sys::NFTNL_CHAIN_PRIO, hook.priority.cast_unsigned());
-            chain.set_u32(sys::NFTNL_CHAIN_POLICY, libc::NF_ACCEPT.cast_unsigned());
+            let nest = self.buf.nest(CHAIN_HOOK);
+            self.buf.attr_be32(HOOK_NUMBER, hook.number.cast_unsigned());
+            self.buf.attr_be32(HOOK_PRIORITY, hook.priority.cast_unsigned());
+            self.buf.end(nest);
+            self.buf.attr_be32(CHAIN_POLICY, libc::NF_ACCEPT.cast_unsigned());
+            self.buf.attr_str(CHAIN_TYPE, "filter");
         }
-        let head = self.head(Op::Chain(*name), msg::NEWCHAIN, CREATE);
-        self.whole &= chain.is_whole();
-        chain.write(self.scratch.get_or_insert_default(), &mut self.buf, head);
+        self.buf.finish(open);
     }
 
     /// Deletes a chain that has no rules.
     pub fn delete_chain(&mut self, name: &Name) {
-        let mut chain = ffi::Chain::new();
-        chain.set_name(sys::NFTNL_CHAIN_TABLE, &self.table.name);
-        chain.set_name(sys::NFTNL_CHAIN_NAME, name);
-        let head = self.head(Op::DeleteChain(*name), msg::DELCHAIN, 0);
-        self.whole &= chain.is_whole();
-        chain.write(self.scratch.get_or_insert_default(), &mut self.buf, head);
+        self.named(Op::DeleteChain(*name), msg::DELCHAIN, CHAIN_NAME, name);
     }
 
     /// Deletes all rules of a chain.
     pub fn flush_chain(&mut self, name: &Name) {
-        let rule = self.rule(name);
-        let head = self.head(Op::Flush(*name), msg::DELRULE, 0);
-        self.whole &= rule.is_whole();
-        rule.write(self.scratch.get_or_insert_default(), &mut self.buf, head);
-    }
-
-    /// An empty rule of a chain of this table.
-    #[must_use]
-    pub fn rule(&self, chain: &Name) -> Rule {
-        let mut rule = Rule::new();
-        rule.set_name(sys::NFTNL_RULE_TABLE, &self.table.name);
-        rule.set_name(sys::NFTNL_RULE_CHAIN, chain);
-        rule.set_u32(sys::NFTNL_RULE_FAMILY, u32::from(self.table.family));
-        rule
+        self.named(Op::Flush(*name), msg::DELRULE, RULE_CHAIN, name);
     }
 
     /// Adds a rule at the chain's end, or (`first`) at its head.
     pub fn add_rule(&mut self, chain: &Name, rule: &Rule, first: bool, optional: Optional) {
         let no = 1 + self.ops.iter().filter(|(op, _)| matches!(op, Op::Rule(c, ..) if c == chain)).count();
         let op = Op::Rule(*chain, u16::try_from(no).unwrap_or(u16::MAX), optional);
-        let head = self.head(op, msg::NEWRULE, CREATE | if first { 0 } else { APPEND });
+        let open = self.open(op, msg::NEWRULE, CREATE | if first { 0 } else { APPEND });
         self.whole &= rule.is_whole();
-        rule.write(self.scratch.get_or_insert_default(), &mut self.buf, head);
+        self.buf.attr_str(RULE_CHAIN, chain.as_str());
+        let nest = self.buf.nest(RULE_EXPRESSIONS);
+        self.buf.put(rule.expressions());
+        self.buf.end(nest);
+        if !rule.userdata().is_empty() {
+            self.buf.attr(RULE_USERDATA, rule.userdata());
+        }
+        self.buf.finish(open);
     }
 
     /// Adds a set; no error if it is there and of the same kind.
     pub fn add_set(&mut self, spec: &SetSpec<'_>) {
-        let mut set = ffi::Set::new();
-        set.set_name(sys::NFTNL_SET_TABLE, &self.table.name);
-        set.set_name(sys::NFTNL_SET_NAME, &spec.name);
-        set.set_u32(sys::NFTNL_SET_FAMILY, u32::from(self.table.family));
-        set.set_u32(sys::NFTNL_SET_FLAGS, spec.flags.cast_unsigned());
-        set.set_u32(sys::NFTNL_SET_KEY_TYPE, spec.key.0);
-        set.set_u32(sys::NFTNL_SET_KEY_LEN, spec.key.1);
-        set.set_u32(sys::NFTNL_SET_ID, u32::try_from(self.ops.len()).unwrap_or(0) + 1);
+        let excl = if spec.must_be_new { EXCL } else { 0 };
+        let open = self.open(Op::Set(spec.name), msg::NEWSET, CREATE | excl);
+        // The kernel asks for a number that is unique in the transaction.
+        let id = u32::try_from(self.ops.len()).unwrap_or(u32::MAX);
+        self.buf.attr_str(SET_NAME, spec.name.as_str());
+        let numbers = [
+            (SET_FLAGS, spec.flags.cast_unsigned()),
+            (SET_KEY_TYPE, spec.key.0),
+            (SET_KEY_LEN, spec.key.1),
+            (SET_ID, id),
+        ];
+        for (attr, number) in numbers {
+            self.buf.attr_be32(attr, number);
+        }
         if spec.size > 0 {
-            set.set_u32(sys::NFTNL_SET_DESC_SIZE, spec.size);
+            let nest = self.buf.nest(SET_DESC);
+            self.buf.attr_be32(DESC_SIZE, spec.size);
+            self.buf.end(nest);
         }
         if spec.timeout_ms > 0 {
-            set.set(sys::NFTNL_SET_TIMEOUT, &spec.timeout_ms.to_ne_bytes());
+            self.buf.attr_be64(SET_TIMEOUT, spec.timeout_ms);
         }
         if !spec.comment.is_empty() {
-            set.set(sys::NFTNL_SET_USERDATA, &comment_udata(UDATA_SET_COMMENT, spec.comment));
+            self.buf.attr(SET_USERDATA, &comment_udata(UDATA_SET_COMMENT, spec.comment));
         }
-        let excl = if spec.must_be_new { EXCL } else { 0 };
-        let head = self.head(Op::Set(spec.name), msg::NEWSET, CREATE | excl);
-        self.whole &= set.is_whole();
-        set.write(self.scratch.get_or_insert_default(), &mut self.buf, head);
+        self.buf.finish(open);
     }
 
     /// Deletes a set that no rule uses.
     pub fn delete_set(&mut self, name: &Name) {
-        let mut set = ffi::Set::new();
-        set.set_name(sys::NFTNL_SET_TABLE, &self.table.name);
-        set.set_name(sys::NFTNL_SET_NAME, name);
-        let head = self.head(Op::DeleteSet(*name), msg::DELSET, 0);
-        self.whole &= set.is_whole();
-        set.write(self.scratch.get_or_insert_default(), &mut self.buf, head);
+        self.named(Op::DeleteSet(*name), msg::DELSET, SET_NAME, name);
     }
 
     /// Deletes all elements of a set.
     pub fn flush_set(&mut self, name: &Name) {
-        let head = self.head(Op::Delete(*name), msg::DELSETELEM, 0);
-        let open = start(&mut self.buf, head);
-        self.buf.attr_str(1, self.table.name.as_str());
-        self.buf.attr_str(2, name.as_str());
-        self.buf.finish(open);
+        self.named(Op::Delete(*name), msg::DELSETELEM, elem::LIST_SET, name);
     }
 
     /// Adds an element; it joins the open message if that is for the same set and has room.
@@ -393,10 +399,8 @@ impl Txn {
 
     fn elem(&mut self, op: Op, kind: u16, flags: u16, set: &Name, elem: &Elem<'_>) {
         if !self.elems.as_ref().is_some_and(|e| e.op == op && e.content.has_room(&self.buf)) {
-            let head = self.head(op, kind, flags);
-            let message = start(&mut self.buf, head);
-            self.elems =
-                Some(OpenElems { op, message, content: ElemMsg::open(&mut self.buf, &self.table, set) });
+            let message = self.open(op, kind, flags);
+            self.elems = Some(OpenElems { op, message, content: ElemMsg::open(&mut self.buf, set) });
         }
         let counts = self.counters && kind == msg::NEWSETELEM && elem.timeout != Timeout::None;
         if let Some(open) = &self.elems {
@@ -479,12 +483,6 @@ fn set_seq(bytes: &mut [u8], at: usize, seq: u32) {
     if let Some(slot) = bytes.get_mut(at + 8..at + 12) {
         slot.copy_from_slice(&seq.to_ne_bytes());
     }
-}
-
-fn start(buf: &mut MsgBuf, head: Head) -> nlattr::Open {
-    let open = buf.start(message(head.kind), head.flags, head.seq);
-    buf.put(&[u8::try_from(head.family).unwrap_or(0), 0, 0, 0]);
-    open
 }
 
 fn batch_mark(buf: &mut MsgBuf, kind: u16) {
