@@ -24,6 +24,11 @@ cd "$root"
 # The crates, before their directory is looked for below.
 "$cargo" fetch --locked --quiet || try "$cargo" fetch --locked
 
+# cargo does not look into the script: one that changed gets another name.
+layout=$out/layout-$(sha256sum "$root/cross/link.ld" | cut -c 1-12).ld
+mkdir -p "$out"
+cp "$root/cross/link.ld" "$layout"
+
 flags=(
     "-Clinker=$linker" -Clink-self-contained=no -Ctarget-feature=+crt-static -Crelocation-model=static
     # The archives call each other and libc: one group, at the end of the line.
@@ -31,7 +36,7 @@ flags=(
     "-Clink-arg=-L$sysroot/lib" "-Clink-arg=-Wl,-Bstatic,--start-group,-lnftnl,-lmnl,-lc,--end-group"
     # musl does not apply RELRO to a static program: it would only cost a page.
     "-Clink-arg=-Wl,--gc-sections,--build-id=none,-z,norelro"
-    "-Clink-arg=-Wl,--no-eh-frame-hdr,-T,$root/cross/discard.ld"
+    "-Clink-arg=-Wl,--no-eh-frame-hdr,-T,$layout"
     # No panic is told of, and nothing prints the insides of a value.
     -Zlocation-detail=none -Zfmt-debug=none
     "--remap-path-prefix=$root=/mef" "--remap-path-prefix=$out=/target"
