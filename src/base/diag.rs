@@ -2,6 +2,7 @@
 //! Problems in files that people write, shown with the line and the offending word marked.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 
 /// How bad a problem is. Only errors make a file refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +31,27 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// A problem at the byte range `at` of line number `line`, whose text is `text`.
+    #[must_use]
+    pub fn at(
+        severity: Severity,
+        line: u32,
+        text: &str,
+        at: Range<usize>,
+        what: String,
+        hint: String,
+    ) -> Problem {
+        let start = chars(text, at.start);
+        let len = chars(text, at.end).saturating_sub(start).max(1);
+        Problem { severity, line, col: start.saturating_add(1), len, what, hint }
+    }
+
+    /// A problem with the file as a whole.
+    #[must_use]
+    pub fn whole(severity: Severity, what: String, hint: String) -> Problem {
+        Problem { severity, line: 0, col: 1, len: 1, what, hint }
+    }
+
     /// Shows the problem in the form `path:line:col: what`, the line, and the mark under the word.
     /// `text` is the text that was parsed, so that the view never differs from what was judged.
     #[must_use]
@@ -59,6 +81,34 @@ impl Problem {
         out.push('\n');
         out
     }
+}
+
+/// Characters of `text` that begin before byte `end`.
+fn chars(text: &str, end: usize) -> u32 {
+    let n = text.char_indices().take_while(|(at, _)| *at < end).count();
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+/// The text without a byte order mark, if it is UTF-8 without NUL; otherwise one problem that says where it is not.
+pub fn decode<'a>(bytes: &'a [u8], problems: &mut Vec<Problem>) -> Option<&'a str> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let (good, what) = match std::str::from_utf8(bytes) {
+        Ok(text) => match bytes.iter().position(|&b| b == 0) {
+            None => return Some(text),
+            Some(nul) => (nul, "a NUL byte"),
+        },
+        Err(e) => match bytes.iter().position(|&b| b == 0).filter(|&nul| nul < e.valid_up_to()) {
+            Some(nul) => (nul, "a NUL byte"),
+            None => (e.valid_up_to(), "a byte that is not UTF-8"),
+        },
+    };
+    let before = bytes.get(..good).and_then(|b| std::str::from_utf8(b).ok()).unwrap_or("");
+    let line = before.bytes().filter(|&b| b == b'\n').count() + 1;
+    let text = before.rsplit('\n').next().unwrap_or("");
+    let line = u32::try_from(line).unwrap_or(u32::MAX);
+    let hint = "the file must be plain text in UTF-8".to_string();
+    problems.push(Problem::at(Severity::Error, line, text, text.len()..text.len(), what.to_string(), hint));
+    None
 }
 
 /// Control characters must not reach a terminal.

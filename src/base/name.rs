@@ -11,6 +11,9 @@ pub const NAME_MAX: usize = 15;
 pub struct Name([u8; NAME_MAX + 1]);
 
 impl Name {
+    /// The name by which the kernel makes up names of sets that belong to one rule.
+    pub const ANONYMOUS: Name = Name(*b"__set%d\0\0\0\0\0\0\0\0\0");
+
     /// Checks a name, `None` if the kernel or `nft` would not take it.
     #[must_use]
     pub const fn new(text: &str) -> Option<Name> {

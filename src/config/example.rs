@@ -5,7 +5,7 @@
 //! `#+ ADDR LINE` must be a hit for ADDR, `#- LINE` must be none. In LINE `\xHH` is that byte and `\\` a backslash,
 //! so that control bytes can be written; there is no other escape.
 
-use super::ini::{LINE_MAX, mark};
+use super::ini::LINE_MAX;
 use crate::base::diag::{Problem, Severity};
 use std::net::IpAddr;
 
@@ -33,7 +33,7 @@ pub fn examples(text: &str) -> (Vec<Example>, Vec<Problem>) {
                 let Ok(addr) = addr.parse() else {
                     let hint = "expected '#+ ADDRESS LINE'".to_string();
                     let what = ["'", addr, "' is not an address"].concat();
-                    problems.push(mark(Severity::Warning, line, text, 3..3 + addr.len(), what, hint));
+                    problems.push(Problem::at(Severity::Warning, line, text, 3..3 + addr.len(), what, hint));
                     continue;
                 };
                 (Some(addr), log)
@@ -46,7 +46,7 @@ pub fn examples(text: &str) -> (Vec<Example>, Vec<Problem>) {
             Err(at) => {
                 let at = text.len() - rest.len() + at;
                 let hint = "only \\xHH and \\\\ are escapes here".to_string();
-                problems.push(mark(
+                problems.push(Problem::at(
                     Severity::Warning,
                     line,
                     text,

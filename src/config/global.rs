@@ -5,6 +5,7 @@ use super::ini::{self, Entry};
 use super::keys;
 use super::settings::{Flood, FloodLimits, Settings, zone};
 use super::table::{FLOOD_KEYS, KEYS, ZONE_KEYS};
+use crate::base::diag::decode;
 use crate::base::diag::{Problem, Severity};
 
 /// Profiles of DNSBLs, and ports with flood limits of their own, at most.
@@ -68,7 +69,7 @@ const LATER: &[(&str, &str)] = &[
 pub fn parse_global(text: &[u8]) -> (Settings, Vec<Problem>) {
     let mut settings = Settings::default();
     let mut problems = Vec::new();
-    if let Some(text) = ini::decode(text, &mut problems) {
+    if let Some(text) = decode(text, &mut problems) {
         let mut reader = Reader { settings: &mut settings, later: 0, zone_lines: Vec::new() };
         ini::read(text, &["global"], &mut problems, &mut |entry, problems| reader.entry(entry, problems));
         let zone_lines = reader.zone_lines;

@@ -56,7 +56,7 @@ impl<'a> Entry<'a> {
 
     /// A problem that marks the key.
     pub fn key_problem(&self, severity: Severity, what: String, hint: String) -> Problem {
-        mark(severity, self.line, self.text, self.place(self.key), what, hint)
+        Problem::at(severity, self.line, self.text, self.place(self.key), what, hint)
     }
 
     /// A problem that marks the faulty part of the value, or the key when the value is empty.
@@ -64,12 +64,12 @@ impl<'a> Entry<'a> {
         let at = self.place(self.value);
         let part = at.start.saturating_add(bad.at.start)..at.start.saturating_add(bad.at.end).min(at.end);
         let at = if self.value.is_empty() { self.place(self.key) } else { part };
-        mark(Severity::Error, self.line, self.text, at, bad.what, bad.hint)
+        Problem::at(Severity::Error, self.line, self.text, at, bad.what, bad.hint)
     }
 
     /// Column of the value in characters, counted from 1.
     pub fn value_col(&self) -> u32 {
-        chars(self.text, self.place(self.value).start).saturating_add(1)
+        Problem::at(Severity::Error, 0, self.text, self.place(self.value), String::new(), String::new()).col
     }
 
     /// Where in the line `part` stands, which is a slice of it.
@@ -79,56 +79,9 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// A problem at the byte range `at` of line number `line`, whose text is `text`.
-pub(super) fn mark(
-    severity: Severity,
-    line: u32,
-    text: &str,
-    at: Range<usize>,
-    what: String,
-    hint: String,
-) -> Problem {
-    let start = chars(text, at.start);
-    let len = chars(text, at.end).saturating_sub(start).max(1);
-    Problem { severity, line, col: start.saturating_add(1), len, what, hint }
-}
-
 /// Whether `part` stands somewhere in `text`. The library's search is made for long texts, and as long itself.
 pub(super) fn has(text: &str, part: &str) -> bool {
     text.as_bytes().windows(part.len()).any(|w| w == part.as_bytes())
-}
-
-/// Characters of `text` that begin before byte `end`.
-fn chars(text: &str, end: usize) -> u32 {
-    let n = text.char_indices().take_while(|(at, _)| *at < end).count();
-    u32::try_from(n).unwrap_or(u32::MAX)
-}
-
-/// A problem with the file as a whole.
-pub(super) fn whole(severity: Severity, what: String, hint: String) -> Problem {
-    Problem { severity, line: 0, col: 1, len: 1, what, hint }
-}
-
-/// The text without a byte order mark, if it is UTF-8 without NUL; otherwise one problem that says where it is not.
-pub(super) fn decode<'a>(bytes: &'a [u8], problems: &mut Vec<Problem>) -> Option<&'a str> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let (good, what) = match std::str::from_utf8(bytes) {
-        Ok(text) => match bytes.iter().position(|&b| b == 0) {
-            None => return Some(text),
-            Some(nul) => (nul, "a NUL byte"),
-        },
-        Err(e) => match bytes.iter().position(|&b| b == 0).filter(|&nul| nul < e.valid_up_to()) {
-            Some(nul) => (nul, "a NUL byte"),
-            None => (e.valid_up_to(), "a byte that is not UTF-8"),
-        },
-    };
-    let before = bytes.get(..good).and_then(|b| std::str::from_utf8(b).ok()).unwrap_or("");
-    let line = before.bytes().filter(|&b| b == b'\n').count() + 1;
-    let text = before.rsplit('\n').next().unwrap_or("");
-    let line = u32::try_from(line).unwrap_or(u32::MAX);
-    let hint = "the file must be plain text in UTF-8".to_string();
-    problems.push(mark(Severity::Error, line, text, text.len()..text.len(), what.to_string(), hint));
-    None
 }
 
 /// Reads `text` and calls `each` with every entry of the `sections` that are known. Of a broken line a
@@ -143,13 +96,20 @@ pub(super) fn read<'a>(
     for (line, text) in (1u32..).zip(text.lines()) {
         if problems.len() >= PROBLEMS_MAX {
             let hint = "the rest of the file was not looked at".to_string();
-            problems.push(whole(Severity::Error, "too many problems".into(), hint));
+            problems.push(Problem::whole(Severity::Error, "too many problems".into(), hint));
             return;
         }
         let trimmed = text.trim_ascii();
         if text.len() > LINE_MAX {
             let what = ["a line of ", &text.len().to_string(), " bytes"].concat();
-            problems.push(mark(Severity::Error, line, text, 0..0, what, "at most 8192 are allowed".into()));
+            problems.push(Problem::at(
+                Severity::Error,
+                line,
+                text,
+                0..0,
+                what,
+                "at most 8192 are allowed".into(),
+            ));
         } else if trimmed.starts_with('[') {
             section = header(line, text, sections, problems);
         } else if !trimmed.is_empty() && !trimmed.starts_with(['#', ';']) {
@@ -183,7 +143,14 @@ fn header<'a>(line: u32, text: &'a str, sections: &[&str], problems: &mut Vec<Pr
         _ => {
             let at = start..text.trim_ascii_end().len();
             let hint = "expected [section] on a line of its own".to_string();
-            problems.push(mark(Severity::Error, line, text, at, "a broken section header".into(), hint));
+            problems.push(Problem::at(
+                Severity::Error,
+                line,
+                text,
+                at,
+                "a broken section header".into(),
+                hint,
+            ));
             return None;
         }
     };
@@ -196,7 +163,14 @@ fn header<'a>(line: u32, text: &'a str, sections: &[&str], problems: &mut Vec<Pr
         hint = ["its keys have no effect; did you mean [", near, "]?"].concat();
     }
     let at = start..text.len() - rest.len();
-    problems.push(mark(Severity::Warning, line, text, at, ["unknown section [", known, "]"].concat(), hint));
+    problems.push(Problem::at(
+        Severity::Warning,
+        line,
+        text,
+        at,
+        ["unknown section [", known, "]"].concat(),
+        hint,
+    ));
     None
 }
 
@@ -204,7 +178,7 @@ fn header<'a>(line: u32, text: &'a str, sections: &[&str], problems: &mut Vec<Pr
 fn entry<'a>(line: u32, text: &'a str, section: &'a str) -> Result<Entry<'a>, Problem> {
     let start = text.len() - text.trim_ascii_start().len();
     let wrong = |at: Range<usize>, what: &str, hint: &str| {
-        Err(mark(Severity::Error, line, text, at, what.to_string(), hint.to_string()))
+        Err(Problem::at(Severity::Error, line, text, at, what.to_string(), hint.to_string()))
     };
     let Some((key, right)) = text.split_once('=') else {
         return wrong(

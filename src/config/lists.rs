@@ -2,7 +2,6 @@
 //! Allow and deny lists: one address or network a line. A deny list may have a million lines, so it is read
 //! through a fixed buffer and every entry is handed on at once.
 
-use super::ini::mark;
 use super::value;
 use crate::base::diag::{Problem, Severity};
 use ipnet::IpNet;
@@ -128,7 +127,7 @@ impl Lines<'_> {
             Err(bad) => (bad.what, bad.hint),
             Ok(_) => ("bytes that are not UTF-8".to_string(), String::new()),
         };
-        self.report(mark(Severity::Warning, self.number, &text, at, what, hint), &text);
+        self.report(Problem::at(Severity::Warning, self.number, &text, at, what, hint), &text);
     }
 
     fn too_long(&mut self, bytes: &[u8]) {
@@ -139,7 +138,7 @@ impl Lines<'_> {
         let head = String::from_utf8_lossy(bytes.get(..80).unwrap_or(bytes));
         let what = "a line of more than 4096 bytes".to_string();
         let hint = "one address or network a line".to_string();
-        self.report(mark(Severity::Warning, self.number, &head, 0..1, what, hint), &head);
+        self.report(Problem::at(Severity::Warning, self.number, &head, 0..1, what, hint), &head);
     }
 
     fn report(&mut self, problem: Problem, text: &str) {

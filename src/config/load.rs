@@ -8,7 +8,6 @@
 
 use super::builtin::BUILTIN;
 use super::global::parse_global;
-use super::ini::whole;
 use super::service::{ServiceRule, parse_service};
 use super::settings::Settings;
 use crate::base::diag::{Problem, Severity};
@@ -61,7 +60,7 @@ impl Loaded {
     }
 
     fn add_whole(&mut self, path: &str, severity: Severity, what: &str, hint: &str) {
-        self.add(path, b"", vec![whole(severity, what.to_string(), hint.to_string())]);
+        self.add(path, b"", vec![Problem::whole(severity, what.to_string(), hint.to_string())]);
     }
 }
 
@@ -142,7 +141,11 @@ fn add_rule(
         rule.path = path.to_string();
         if let Some(other) = loaded.rules.iter().find(|r| r.name == rule.name) {
             let what = ["the name '", &rule.name, "' is taken by ", &other.path].concat();
-            problems.push(whole(Severity::Error, what, "give one of them another name=".to_string()));
+            problems.push(Problem::whole(
+                Severity::Error,
+                what,
+                "give one of them another name=".to_string(),
+            ));
         }
         check(&rule, &mut problems);
         if !problems.iter().any(|p| p.severity == Severity::Error) {
@@ -236,5 +239,5 @@ fn writable(mode: u32, gid: u32) -> Option<Problem> {
         _ => return None,
     };
     let what = ["the file can be written by ", who].concat();
-    Some(whole(Severity::Warning, what, "chmod 644, owner root".to_string()))
+    Some(Problem::whole(Severity::Warning, what, "chmod 644, owner root".to_string()))
 }

@@ -48,7 +48,7 @@ impl Spanned {
     /// An error that marks the bytes `at` of the text; places outside of it are moved to its end.
     #[must_use]
     pub fn problem(&self, at: Range<usize>, what: String, hint: String) -> Problem {
-        let mut p = ini::mark(Severity::Error, self.line, &self.text, at, what, hint);
+        let mut p = Problem::at(Severity::Error, self.line, &self.text, at, what, hint);
         p.col = p.col.saturating_add(self.col.saturating_sub(1));
         p
     }

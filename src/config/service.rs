@@ -8,6 +8,7 @@ use super::keys::{self, Key, Slot, words};
 use super::ports::Ports;
 use super::value;
 use crate::base::clock::Span;
+use crate::base::diag::decode;
 use crate::base::diag::{Problem, Severity};
 
 words! {
@@ -159,7 +160,7 @@ const PATTERN_KEYS: [&str; 2] = ["failregex", "ignoreregex"];
 #[must_use]
 pub fn parse_service(stem: &str, text: &[u8]) -> (Option<ServiceRule>, Vec<Problem>) {
     let mut problems = Vec::new();
-    let Some(text) = ini::decode(text, &mut problems) else { return (None, problems) };
+    let Some(text) = decode(text, &mut problems) else { return (None, problems) };
     let mut rule = blank();
     keys::set_defaults(KEYS, &mut rule);
     ini::read(text, SECTIONS, &mut problems, &mut |e, problems| entry(&mut rule, e, problems));
@@ -167,7 +168,7 @@ pub fn parse_service(stem: &str, text: &[u8]) -> (Option<ServiceRule>, Vec<Probl
         rule.name.push_str(stem);
         if let Err(bad) = value::name(stem) {
             let hint = "give the rule a name with name=".to_string();
-            problems.push(ini::whole(Severity::Error, ["the file's name ", &bad.what].concat(), hint));
+            problems.push(Problem::whole(Severity::Error, ["the file's name ", &bad.what].concat(), hint));
         }
     }
     // What is missing is only told of a file without errors: it may be in a line that was refused.
@@ -281,7 +282,7 @@ fn spanned(entry: &Entry<'_>) -> Spanned {
 /// What keys cannot say alone.
 fn complete(rule: &ServiceRule, problems: &mut Vec<Problem>) {
     let mut say = |severity, what: &str, hint: &str| {
-        problems.push(ini::whole(severity, what.to_string(), hint.to_string()));
+        problems.push(Problem::whole(severity, what.to_string(), hint.to_string()));
     };
     if rule.fail.is_empty() {
         say(Severity::Error, "the rule can never match", "it needs a failregex= in section [rule]");
