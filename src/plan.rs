@@ -96,14 +96,16 @@ pub struct Rate {
     pub per: u32,
 }
 
-/// A token bucket; a packet that finds it empty does not match.
+/// A token bucket; a packet that finds it empty does not match (or, with `over`, no other one does).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
     /// How fast it fills.
     pub rate: Rate,
     /// How much it holds, packets.
     pub burst: u32,
-    /// The dynamic set with a bucket for each source address; without it all packets share one.
+    /// Matches what the bucket has no room for.
+    pub over: bool,
+    /// The dynamic set with a bucket for each source (an IPv6 one by its /64); without it all packets share one.
     pub set: Option<Name>,
 }
 
@@ -127,8 +129,33 @@ pub enum Verdict {
     Reject(Reject),
     /// The rules of a chain that is not a base chain decide, and if they do not, the next rule.
     Jump(Name),
+    /// Back to where the chain was jumped to from.
+    Return,
     /// The next rule decides.
     Next,
+}
+
+/// Where rules stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chain {
+    /// A base chain.
+    Base(Direction),
+    /// A chain that rules jump to.
+    Own(Name),
+}
+
+/// What a rule set is compiled to, object by object: nothing is kept, so that its size does not matter.
+pub trait Sink {
+    /// A base chain; all of them come first.
+    fn base(&mut self, direction: Direction, policy: Policy);
+    /// A named set.
+    fn set(&mut self, set: &Set);
+    /// A dynamic set of token buckets, one for each source of a family; a bucket is forgotten after `timeout` s.
+    fn buckets(&mut self, name: Name, family: Family, timeout: u32);
+    /// A chain that the following rules jump to.
+    fn chain(&mut self, name: Name);
+    /// A rule at the end of a chain.
+    fn rule(&mut self, chain: Chain, rule: &Rule);
 }
 
 /// One rule of the kernel. What is `None` or empty matches every packet.
@@ -164,4 +191,28 @@ pub struct Rule {
     pub comment: String,
     /// Which rule of the language this is a part of, counted from 1 over the whole rule set; 0 = none.
     pub origin: u32,
+}
+
+impl Rule {
+    /// A rule that matches every packet.
+    #[must_use]
+    pub fn new(verdict: Verdict) -> Rule {
+        Rule {
+            family: None,
+            proto: None,
+            iif: None,
+            oif: None,
+            src: None,
+            dst: None,
+            sport: None,
+            dport: None,
+            ct: 0,
+            limit: None,
+            log: None,
+            counter: true,
+            verdict,
+            comment: String::new(),
+            origin: 0,
+        }
+    }
 }

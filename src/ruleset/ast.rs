@@ -39,6 +39,11 @@ pub enum Action {
     Reject,
 }
 
+impl Action {
+    /// All of them, in the order of `words::ACTIONS`.
+    pub const ALL: [Action; 3] = [Action::Accept, Action::Drop, Action::Reject];
+}
+
 /// `proto=`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proto {
@@ -52,6 +57,27 @@ pub enum Proto {
     Icmp,
     /// ICMPv6, and so IPv6
     Icmp6,
+}
+
+impl Proto {
+    /// All of them, in the order of `words::PROTOCOLS`.
+    pub const ALL: [Proto; 5] = [Proto::All, Proto::Tcp, Proto::Udp, Proto::Icmp, Proto::Icmp6];
+
+    /// Whether its packets have ports that a rule can name.
+    #[must_use]
+    pub const fn has_ports(self) -> bool {
+        matches!(self, Proto::Tcp | Proto::Udp)
+    }
+
+    /// The only family that it is of.
+    #[must_use]
+    pub const fn family(self) -> Option<Family> {
+        match self {
+            Proto::Icmp => Some(Family::V4),
+            Proto::Icmp6 => Some(Family::V6),
+            _ => None,
+        }
+    }
 }
 
 /// `limit=`
@@ -75,7 +101,7 @@ pub enum Interfaces {
         /// Written with `!` before the first name.
         not: bool,
         /// At least one.
-        names: Vec<IfName>,
+        names: Box<[IfName]>,
     },
 }
 
@@ -121,17 +147,25 @@ pub struct Rule {
     /// `oif=`
     pub oif: Interfaces,
     /// `src=`; empty is any.
-    pub src: Vec<Address>,
+    pub src: Box<[Address]>,
     /// `dst=`; empty is any.
-    pub dst: Vec<Address>,
+    pub dst: Box<[Address]>,
     /// `sport=`; empty is any.
-    pub sport: Vec<Port>,
+    pub sport: Box<[Port]>,
     /// `dport=`; empty is any.
-    pub dport: Vec<Port>,
+    pub dport: Box<[Port]>,
     /// `ct=`: bits of `plan::ct`; 0 is any.
     pub ct: u8,
     /// `comment=`
     pub comment: Box<str>,
+}
+
+impl Rule {
+    /// The family that `family=` or `proto=` leaves.
+    #[must_use]
+    pub fn only_family(&self) -> Option<Family> {
+        self.family.or(self.proto.family())
+    }
 }
 
 /// A `set` statement.

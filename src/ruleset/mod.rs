@@ -1,16 +1,356 @@
 #![forbid(unsafe_code)]
-//! The language of mef.rules: text to statements, checks, canonical text, and the way to and from `plan`.
-//! Knows neither the kernel nor netlink.
+//! The language of mef.rules: text to statements, checks, canonical text, and the way to `plan`.
+//! Knows neither the kernel nor netlink; files are read through a trait.
 
 pub mod ast;
+pub mod compile;
+pub mod lex;
+pub mod parse;
+mod print;
+mod value;
+pub mod words;
 
-use ast::{Place, Statement};
+use crate::base::diag::{Problem, Severity, decode};
+use crate::base::name::Name;
+use crate::base::range::Family;
+use crate::plan::Direction;
+use ast::{Action, Address, Elements, Place, Port, Rule, Set, Statement};
+use std::io;
 
-/// A rule set that can be loaded: no statement of it has an error, and every include is expanded.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+/// Longest line, in bytes.
+const LINE_MAX: usize = 8 * 1024;
+/// Includes within includes.
+const DEPTH_MAX: usize = 8;
+/// Files of a rule set.
+const FILES_MAX: usize = 1024;
+/// Problems reported of one rule set: the ten-thousandth helps nobody.
+const PROBLEMS_MAX: usize = 200;
+
+/// How a rule set gets at its files.
+pub trait Files {
+    /// The content of a file.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    fn read(&mut self, path: &str) -> io::Result<Vec<u8>>;
+
+    /// The files that an include names, in the order of their names. A glob may name none.
+    ///
+    /// # Errors
+    /// The file or directory that cannot be looked at.
+    fn expand(&mut self, including: &str, pattern: &str) -> io::Result<Vec<String>>;
+}
+
+/// One file as it was read.
+#[derive(Debug)]
+pub struct File {
+    /// Its path.
+    pub name: String,
+    /// Its text, which stays in memory: rules are parsed anew when they are needed, since ten thousand of them
+    /// as trees are several times as large.
+    pub text: String,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct RuleAt {
+    place: Place,
+    /// First byte of the line.
+    at: u32,
+}
+
+/// A rule set with all that is wrong with it.
+#[derive(Debug, Default)]
 pub struct RuleSet {
-    /// The files, in the order in which they were first read.
-    pub files: Vec<String>,
-    /// Policies, rules and sets in the order in which they count.
-    pub statements: Vec<(Place, Statement)>,
+    /// The files in the order in which they were first read.
+    pub files: Vec<File>,
+    /// What was found, each with the number of its file.
+    pub problems: Vec<(u16, Problem)>,
+    /// Policies by direction, where they were given.
+    pub policies: [Option<(Place, Action)>; 3],
+    /// Named sets in the order of the text.
+    pub sets: Vec<(Place, Set)>,
+    rules: Vec<RuleAt>,
+}
+
+impl RuleSet {
+    /// Reads a file and all that it includes.
+    #[must_use]
+    pub fn read(path: &str, files: &mut dyn Files) -> RuleSet {
+        let mut this = RuleSet::default();
+        match files.read(path) {
+            Ok(bytes) => this.file(path, &bytes, files, &mut vec![path.to_owned()]),
+            Err(e) => {
+                this.files.push(File { name: path.to_owned(), text: String::new() });
+                this.problems.push((0, Problem::whole(Severity::Error, e.to_string(), String::new())));
+            }
+        }
+        let mut problems = std::mem::take(&mut this.problems);
+        this.each(&mut |place, rule| this.references(place, rule, &mut problems));
+        this.problems = problems;
+        this
+    }
+
+    /// Whether it must not be loaded.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        self.problems.iter().any(|(_, p)| p.severity == Severity::Error)
+    }
+
+    /// How many rules there are.
+    #[must_use]
+    pub fn rules(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Calls `each` with every rule in the order in which they count.
+    pub fn each(&self, each: &mut dyn FnMut(Place, &Rule)) {
+        let mut none = Vec::new();
+        for RuleAt { place, at } in &self.rules {
+            if let (Some(Statement::Rule(rule)), _) =
+                parse::line(self.line(*place, *at), place.line, &mut none)
+            {
+                each(*place, &rule);
+            }
+        }
+    }
+
+    /// The named set.
+    #[must_use]
+    pub fn set(&self, name: &Name) -> Option<&Set> {
+        self.sets.iter().map(|(_, set)| set).find(|set| set.name == *name)
+    }
+
+    /// A problem that marks the value of a key in a rule's line.
+    #[must_use]
+    pub fn mark(&self, place: Place, severity: Severity, key: &str, what: String, hint: &str) -> Problem {
+        let text = self.text_at(place);
+        let line = lex::cut(text).unwrap_or_default();
+        let pair = line.pairs.iter().find(|p| p.key == key);
+        let at = match pair {
+            Some(pair) => pair.value_at..pair.value_at + pair.raw.len(),
+            None => line.word_at..line.word_at + line.word.len(),
+        };
+        Problem::at(severity, place.line, text, at, what, hint.to_owned())
+    }
+
+    /// `path:line` for people.
+    #[must_use]
+    pub fn place(&self, place: Place) -> String {
+        let name = self.files.get(usize::from(place.file)).map_or("", |f| &f.name);
+        [name, ":", &place.line.to_string()].concat()
+    }
+
+    fn text_at(&self, place: Place) -> &str {
+        let text = self.files.get(usize::from(place.file)).map_or("", |f| &f.text);
+        text.lines().nth((place.line as usize).saturating_sub(1)).unwrap_or("")
+    }
+
+    fn line(&self, place: Place, at: u32) -> &str {
+        let text = self.files.get(usize::from(place.file)).map_or("", |f| &f.text);
+        text.get(at as usize..).and_then(|rest| rest.lines().next()).unwrap_or("")
+    }
+
+    fn file(&mut self, path: &str, bytes: &[u8], files: &mut dyn Files, open: &mut Vec<String>) {
+        let number = u16::try_from(self.files.len()).unwrap_or(u16::MAX);
+        let mut problems = Vec::new();
+        let text = decode(bytes, &mut problems).unwrap_or("").to_owned();
+        self.files.push(File { name: path.to_owned(), text: String::new() });
+        self.tell(number, &mut problems);
+        let mut at = 0;
+        for (line, part) in (1u32..).zip(text.split_inclusive('\n')) {
+            if self.problems.len() >= PROBLEMS_MAX {
+                let hint = "the rest was not looked at".to_owned();
+                problems.push(Problem::whole(Severity::Error, "too many problems".into(), hint));
+                self.tell(number, &mut problems);
+                break;
+            }
+            let place = Place { file: number, line };
+            let content = part.lines().next().unwrap_or("");
+            self.statement(place, at, content, &mut problems, (files, open));
+            self.tell(number, &mut problems);
+            at = at.saturating_add(u32::try_from(part.len()).unwrap_or(u32::MAX));
+        }
+        if let Some(file) = self.files.get_mut(usize::from(number)) {
+            file.text = text;
+        }
+    }
+
+    fn tell(&mut self, file: u16, problems: &mut Vec<Problem>) {
+        self.problems.extend(problems.drain(..).map(|p| (file, p)));
+    }
+
+    fn statement(
+        &mut self,
+        place: Place,
+        at: u32,
+        text: &str,
+        problems: &mut Vec<Problem>,
+        (files, open): (&mut dyn Files, &mut Vec<String>),
+    ) {
+        let mut wrong = |what: String, hint: &str| {
+            let all = 0..text.trim_ascii_end().len();
+            problems.push(Problem::at(Severity::Error, place.line, text, all, what, hint.to_owned()));
+        };
+        if text.len() > LINE_MAX {
+            return wrong(
+                ["a line of ", &text.len().to_string(), " bytes"].concat(),
+                "at most 8192 are allowed",
+            );
+        }
+        match parse::line(text, place.line, problems).0 {
+            None => {}
+            Some(Statement::Rule(_)) => self.rules.push(RuleAt { place, at }),
+            Some(Statement::Policy(dir, action)) => {
+                if let Some(slot) = self.policies.get_mut(dir as usize)
+                    && let Some((before, _)) = slot.replace((place, action))
+                {
+                    let what =
+                        ["a second policy for this direction; the first is ", &self.place(before)].concat();
+                    problems.push(Problem::at(
+                        Severity::Error,
+                        place.line,
+                        text,
+                        0..6,
+                        what,
+                        "keep one".into(),
+                    ));
+                }
+            }
+            Some(Statement::Set(set)) => {
+                if let Some((before, _)) = self.sets.iter().find(|(_, s)| s.name == set.name) {
+                    let what = ["a second set of this name; the first is ", &self.place(*before)].concat();
+                    problems.push(Problem::at(
+                        Severity::Error,
+                        place.line,
+                        text,
+                        0..3,
+                        what,
+                        "rename one".into(),
+                    ));
+                } else {
+                    self.sets.push((place, set));
+                }
+            }
+            Some(Statement::Include(pattern)) => {
+                if let Err((what, hint)) = self.include(place, &pattern, files, open) {
+                    let all = 0..text.trim_ascii_end().len();
+                    problems.push(Problem::at(Severity::Error, place.line, text, all, what, hint.to_owned()));
+                }
+            }
+        }
+    }
+
+    fn include(
+        &mut self,
+        place: Place,
+        pattern: &str,
+        files: &mut dyn Files,
+        open: &mut Vec<String>,
+    ) -> Result<(), (String, &'static str)> {
+        let including = self.files.get(usize::from(place.file)).map_or("", |f| &f.name).to_owned();
+        let paths =
+            files.expand(&including, pattern).map_err(|e| ([pattern, ": ", &e.to_string()].concat(), ""))?;
+        for path in paths {
+            if open.contains(&path) {
+                return Err(([path.as_str(), " includes itself"].concat(), "remove one include"));
+            }
+            if open.len() == DEPTH_MAX || self.files.len() == FILES_MAX {
+                return Err(("too many includes".into(), "at most 8 within each other and 1024 in all"));
+            }
+            let bytes =
+                files.read(&path).map_err(|e| ([path.as_str(), ": ", &e.to_string()].concat(), ""))?;
+            open.push(path);
+            if let Some(path) = open.last().cloned() {
+                self.file(&path, &bytes, files, open);
+            }
+            open.pop();
+        }
+        Ok(())
+    }
+
+    /// What is wrong with the sets that a rule names.
+    fn references(&self, place: Place, rule: &Rule, problems: &mut Vec<(u16, Problem)>) {
+        let mut named: Vec<(&str, &Name)> = Vec::new();
+        for (key, list) in [("src", &rule.src), ("dst", &rule.dst)] {
+            named.extend(
+                list.iter().filter_map(|a| if let Address::Set(name) = a { Some((key, name)) } else { None }),
+            );
+        }
+        for (key, list) in [("sport", &rule.sport), ("dport", &rule.dport)] {
+            named.extend(
+                list.iter().filter_map(|p| if let Port::Set(name) = p { Some((key, name)) } else { None }),
+            );
+        }
+        for (key, name) in named {
+            let addresses = key.len() == 3;
+            let (what, hint) = match self.set(name) {
+                None => ("there is no set ", "expected the name of a set statement"),
+                Some(set) => match (&set.elements, set.family, rule.only_family()) {
+                    (Elements::Ports(_), ..) if addresses => ("ports, not addresses, are in the set ", ""),
+                    (Elements::Addresses(_), ..) if !addresses => {
+                        ("addresses, not ports, are in the set ", "")
+                    }
+                    (_, Some(a), Some(b)) if a != b => ("the rule is of another family than the set ", ""),
+                    _ => continue,
+                },
+            };
+            let what = [what, name.as_str()].concat();
+            problems.push((place.file, self.mark(place, Severity::Error, key, what, hint)));
+        }
+        if no_family_left(self, rule) {
+            let what = "source and destination have no family in common".to_owned();
+            problems.push((
+                place.file,
+                self.mark(place, Severity::Error, "dst", what, "the rule can never match"),
+            ));
+        }
+    }
+
+    /// The families that a list of addresses leaves.
+    #[must_use]
+    pub fn families(&self, list: &[Address]) -> [bool; 2] {
+        let mut has = [list.is_empty(); 2];
+        for item in list {
+            let family = match item {
+                Address::Range(range) => Some(range.family()),
+                Address::Set(name) => self.set(name).and_then(|set| set.family),
+            };
+            for (slot, f) in has.iter_mut().zip(Family::ALL) {
+                *slot |= family.is_none_or(|family| family == f);
+            }
+        }
+        has
+    }
+}
+
+/// Whether source and destination exclude each other.
+fn no_family_left(set: &RuleSet, rule: &Rule) -> bool {
+    let (src, dst) = (set.families(&rule.src), set.families(&rule.dst));
+    !src.iter().zip(dst).any(|(&a, b)| a && b)
+}
+
+/// The canonical form of a file's text: comments and blank lines stay where they are.
+///
+/// # Errors
+/// All problems of the text.
+pub fn canonical(bytes: &[u8]) -> Result<String, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let text = decode(bytes, &mut problems).unwrap_or("");
+    let mut out = String::with_capacity(text.len() * 2);
+    for (number, line) in (1u32..).zip(text.lines()) {
+        let (statement, comment) = parse::line(line, number, &mut problems);
+        if let Some(statement) = statement {
+            out.push_str(&statement.to_string());
+            out.push_str(if comment.is_empty() { "" } else { " " });
+        }
+        out.push_str(comment.trim_ascii_end());
+        out.push('\n');
+    }
+    if problems.is_empty() { Ok(out) } else { Err(problems) }
+}
+
+/// The word for a direction, as the language has it.
+#[must_use]
+pub fn direction_word(dir: Direction) -> &'static str {
+    print::direction(dir)
 }

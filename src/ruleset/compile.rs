@@ -1,0 +1,319 @@
+#![forbid(unsafe_code)]
+//! A rule set to the plan of what the kernel gets. A rule of the language is one rule of the kernel where that can
+//! say it, and several where it cannot: one a family, one a list that is no single set, one that only logs.
+
+use super::RuleSet;
+use super::ast::{Action, Address, Elements, Interfaces, Port, Proto, Rule};
+use crate::base::name::{IfName, Name};
+use crate::base::range::{Family, merge};
+use crate::plan::{
+    self, Addresses, Chain, Direction, Limit, Policy, Ports, Rate, Reject, Rule as Part, Sink, Verdict,
+};
+
+/// Packets that a bucket holds where `burst=` is not given, as nft(8) has it.
+const BURST: u32 = 5;
+/// Shortest life of the bucket of one source, s.
+const BUCKET_MIN: u32 = 60;
+
+/// Compiles a rule set without errors; `auto` are the interfaces of the default routes.
+pub fn compile(set: &RuleSet, auto: &[IfName], sink: &mut dyn Sink) {
+    for (dir, policy) in Direction::ALL.into_iter().zip(set.policies) {
+        let accepts = policy.is_none_or(|(_, action)| action == Action::Accept);
+        sink.base(dir, if accepts { Policy::Accept } else { Policy::Drop });
+    }
+    for (_, named) in &set.sets {
+        named_set(named, sink);
+    }
+    let mut origin = 0;
+    set.each(&mut |_, rule| {
+        origin += 1;
+        Compiler { set, auto, rule, origin }.run(sink);
+    });
+    for (dir, policy) in Direction::ALL.into_iter().zip(set.policies) {
+        if policy.is_some_and(|(_, action)| action == Action::Reject) {
+            for (verdict, proto) in verdicts(Action::Reject, Proto::All) {
+                sink.rule(Chain::Base(dir), &Part { proto, ..Part::new(verdict) });
+            }
+        }
+    }
+}
+
+/// The set, or the two sets of its families.
+fn named_set(set: &super::ast::Set, sink: &mut dyn Sink) {
+    match &set.elements {
+        Elements::Ports(list) => {
+            let elements = plan::Elements::Ports(joined(list.clone()));
+            sink.set(&plan::Set { name: set.name, elements });
+        }
+        Elements::Addresses(list) => {
+            for family in Family::ALL.into_iter().filter(|f| set.family.is_none_or(|only| only == *f)) {
+                let mut ranges: Vec<_> = list.iter().filter(|r| r.family() == family).copied().collect();
+                merge(&mut ranges);
+                let name = family_set(set.name, set.family.is_none(), family);
+                sink.set(&plan::Set { name, elements: plan::Elements::Addresses(family, ranges) });
+            }
+        }
+    }
+}
+
+/// The name in the kernel: a set of both families is two.
+fn family_set(name: Name, both: bool, family: Family) -> Name {
+    let suffix = if family == Family::V4 { ".4" } else { ".6" };
+    if both { Name::new(&[name.as_str(), suffix].concat()).unwrap_or(name) } else { name }
+}
+
+/// Sorts ranges of ports and joins those that meet or touch.
+fn joined(mut list: Vec<(u16, u16)>) -> Vec<(u16, u16)> {
+    let mut out: Vec<(u16, u16)> = Vec::with_capacity(list.len());
+    while let Some(least) = list.iter().copied().enumerate().min_by_key(|(_, range)| *range).map(|(i, _)| i) {
+        let (first, last) = list.swap_remove(least);
+        match out.last_mut() {
+            Some(before) if u32::from(first) <= u32::from(before.1) + 1 => before.1 = before.1.max(last),
+            _ => out.push((first, last)),
+        }
+    }
+    out
+}
+
+/// What ends a rule: rejecting every protocol takes two answers.
+fn verdicts(action: Action, proto: Proto) -> Vec<(Verdict, Option<u8>)> {
+    let number = number(proto);
+    match (action, proto) {
+        (Action::Accept, _) => vec![(Verdict::Accept, number)],
+        (Action::Drop, _) => vec![(Verdict::Drop, number)],
+        (Action::Reject, Proto::Tcp) => vec![(Verdict::Reject(Reject::Reset), number)],
+        (Action::Reject, Proto::All) => vec![
+            (Verdict::Reject(Reject::Reset), self::number(Proto::Tcp)),
+            (Verdict::Reject(Reject::PortUnreachable), None),
+        ],
+        (Action::Reject, _) => vec![(Verdict::Reject(Reject::PortUnreachable), number)],
+    }
+}
+
+fn number(proto: Proto) -> Option<u8> {
+    let number = match proto {
+        Proto::All => return None,
+        Proto::Tcp => libc::IPPROTO_TCP,
+        Proto::Udp => libc::IPPROTO_UDP,
+        Proto::Icmp => libc::IPPROTO_ICMP,
+        Proto::Icmp6 => libc::IPPROTO_ICMPV6,
+    };
+    u8::try_from(number).ok()
+}
+
+struct Compiler<'a> {
+    set: &'a RuleSet,
+    auto: &'a [IfName],
+    rule: &'a Rule,
+    origin: u32,
+}
+
+impl Compiler<'_> {
+    fn run(&self, sink: &mut dyn Sink) {
+        let matches = self.matches();
+        let ends = verdicts(self.rule.action, self.rule.proto);
+        let logs_apart = self.rule.log.is_some() && (self.rule.ratelimit.is_some() || ends.len() > 1);
+        let limit = self.limit(None);
+        // What bounds packets or log lines must exist once, however many rules of the kernel match.
+        let steps = ends.len() + usize::from(logs_apart);
+        let bounded = limit.is_some() && (steps > 1 || matches.len() > 1 && !self.per_source());
+        if bounded || self.rule.ratelimit.is_some() && matches.len() > 1 {
+            return self.chain(&matches, &ends, sink);
+        }
+        for part in matches {
+            let base = Chain::Base(self.rule.dir);
+            let limit = self.buckets(part.family, sink);
+            if logs_apart {
+                sink.rule(base, &Part { limit: self.log_limit(), ..self.logging(part.clone()) });
+            }
+            for (verdict, proto) in &ends {
+                let log = if logs_apart { None } else { self.prefix() };
+                sink.rule(base, &Part { verdict: *verdict, proto: *proto, limit, log, ..part.clone() });
+            }
+        }
+    }
+
+    /// The matches jump to a chain with the bounds, the log and the verdict.
+    fn chain(&self, matches: &[Part], ends: &[(Verdict, Option<u8>)], sink: &mut dyn Sink) {
+        let Some(name) = self.name("") else { return };
+        let own = Chain::Own(name);
+        sink.chain(name);
+        let plain = Part { origin: self.origin, ..Part::new(Verdict::Next) };
+        let mut families: Vec<Option<Family>> = Vec::new();
+        for family in matches.iter().map(|part| part.family) {
+            if self.rule.limit.is_some() && !families.contains(&family) {
+                families.push(family);
+            }
+        }
+        if !self.per_source() {
+            families.truncate(1);
+        }
+        for family in families {
+            let limit = self.buckets(family, sink).map(|limit| Limit { over: true, ..limit });
+            let family = family.filter(|_| self.per_source());
+            sink.rule(
+                own,
+                &Part { family, limit, counter: false, verdict: Verdict::Return, ..plain.clone() },
+            );
+        }
+        if self.rule.log.is_some() {
+            sink.rule(own, &Part { limit: self.log_limit(), ..self.logging(plain.clone()) });
+        }
+        for (verdict, proto) in ends {
+            // The matches have looked at the protocol; only rejecting all of them looks again.
+            let proto = proto.filter(|_| ends.len() > 1);
+            sink.rule(own, &Part { verdict: *verdict, proto, ..plain.clone() });
+        }
+        for part in matches {
+            let verdict = Verdict::Jump(name);
+            sink.rule(Chain::Base(self.rule.dir), &Part { verdict, counter: false, ..part.clone() });
+        }
+    }
+
+    fn prefix(&self) -> Option<String> {
+        self.rule.log.as_deref().map(str::to_owned)
+    }
+
+    fn logging(&self, part: Part) -> Part {
+        Part { log: self.prefix(), counter: false, verdict: Verdict::Next, ..part }
+    }
+
+    fn log_limit(&self) -> Option<Limit> {
+        let rate = self.rule.ratelimit?;
+        Some(Limit { rate, burst: BURST, over: false, set: None })
+    }
+
+    fn per_source(&self) -> bool {
+        self.rule.limit.is_some_and(|l| l.per_source)
+    }
+
+    fn limit(&self, set: Option<Name>) -> Option<Limit> {
+        let burst = if self.rule.burst > 0 { self.rule.burst } else { BURST };
+        self.rule.limit.map(|l| Limit { rate: l.rate, burst, over: false, set })
+    }
+
+    /// The limit, with its dynamic set if there is a bucket for each source.
+    fn buckets(&self, family: Option<Family>, sink: &mut dyn Sink) -> Option<Limit> {
+        let set = family.filter(|_| self.per_source()).and_then(|family| {
+            let name = self.name(if family == Family::V4 { ".4" } else { ".6" })?;
+            let Limit { rate: Rate { packets, per }, burst, .. } = self.limit(None)?;
+            // When an empty bucket is full again it need not be remembered.
+            let full = u64::from(burst) * u64::from(per) / u64::from(packets.max(1)) + 1;
+            sink.buckets(name, family, u32::try_from(full).unwrap_or(u32::MAX / 1000).max(BUCKET_MIN));
+            Some(name)
+        });
+        self.limit(set)
+    }
+
+    fn name(&self, suffix: &str) -> Option<Name> {
+        Name::new(&["r", &self.origin.to_string(), suffix].concat())
+    }
+
+    /// The rules of the kernel that match what this rule matches, without bounds, log and verdict.
+    fn matches(&self) -> Vec<Part> {
+        let rule = self.rule;
+        let proto = number(rule.proto);
+        let comment = rule.comment.to_string();
+        let mut all = Vec::new();
+        for family in self.families() {
+            let base = Part {
+                family,
+                proto,
+                ct: rule.ct,
+                comment: comment.clone(),
+                origin: self.origin,
+                ..Part::new(Verdict::Next)
+            };
+            let mut parts = vec![base];
+            let is_in = rule.dir == Direction::In;
+            cross(&mut parts, self.interfaces(&rule.iif, is_in), |part, v| part.iif = v);
+            cross(&mut parts, self.interfaces(&rule.oif, rule.dir == Direction::Out), |part, v| part.oif = v);
+            cross(&mut parts, self.addresses(&rule.src, family), |part, v| part.src = v);
+            cross(&mut parts, self.addresses(&rule.dst, family), |part, v| part.dst = v);
+            cross(&mut parts, ports(&rule.sport), |part, v| part.sport = v);
+            cross(&mut parts, ports(&rule.dport), |part, v| part.dport = v);
+            all.append(&mut parts);
+        }
+        all
+    }
+
+    fn families(&self) -> Vec<Option<Family>> {
+        let rule = self.rule;
+        let only = rule.only_family();
+        if rule.src.is_empty() && rule.dst.is_empty() && !self.per_source() {
+            return vec![only];
+        }
+        let (src, dst) = (self.set.families(&rule.src), self.set.families(&rule.dst));
+        let both = src.into_iter().zip(dst).zip(Family::ALL).filter(|((a, b), _)| *a && *b);
+        both.map(|(_, family)| Some(family)).filter(|f| only.is_none() || *f == only).collect()
+    }
+
+    /// Alternatives of which each is one match; `None` matches everything.
+    fn interfaces(&self, list: &Interfaces, not_lo: bool) -> Vec<Option<plan::Interfaces>> {
+        let (not, names) = match list {
+            Interfaces::Any if not_lo => (true, IfName::new("lo").into_iter().collect()),
+            Interfaces::Any => return vec![None],
+            Interfaces::Auto => (false, self.auto.to_vec()),
+            Interfaces::Names { not, names } => (*not, names.to_vec()),
+        };
+        if not {
+            return vec![Some(plan::Interfaces { not, names })];
+        }
+        let one = |names: Vec<IfName>| Some(plan::Interfaces { not, names });
+        let exact: Vec<IfName> = names.iter().filter(|n| n.wildcard().is_none()).copied().collect();
+        let wild = names.iter().filter(|n| n.wildcard().is_some()).map(|n| one(vec![*n]));
+        (!exact.is_empty()).then(|| one(exact)).into_iter().chain(wild).collect()
+    }
+
+    fn addresses(&self, list: &[Address], family: Option<Family>) -> Vec<Option<Addresses>> {
+        let Some(family) = family.filter(|_| !list.is_empty()) else { return vec![None] };
+        let (mut ranges, mut all) = (Vec::new(), Vec::new());
+        for item in list {
+            match item {
+                Address::Range(range) if range.family() == family => ranges.push(*range),
+                Address::Range(_) => {}
+                Address::Set(name) => {
+                    if let Some(set) = self.set.set(name).filter(|s| s.family.is_none_or(|f| f == family)) {
+                        all.push(Some(Addresses::Set(family_set(*name, set.family.is_none(), family))));
+                    }
+                }
+            }
+        }
+        merge(&mut ranges);
+        if ranges.iter().any(|r| r.as_net().is_some_and(|net| net.prefix_len() == 0)) {
+            return vec![None];
+        }
+        if !ranges.is_empty() {
+            all.insert(0, Some(Addresses::Ranges(ranges)));
+        }
+        all
+    }
+}
+
+fn ports(list: &[Port]) -> Vec<Option<Ports>> {
+    let (mut ranges, mut all) = (Vec::new(), Vec::new());
+    for item in list {
+        match item {
+            Port::Range(first, last) => ranges.push((*first, *last)),
+            Port::Set(name) => all.push(Some(Ports::Set(*name))),
+        }
+    }
+    if !ranges.is_empty() {
+        all.insert(0, Some(Ports::Ranges(joined(ranges))));
+    } else if all.is_empty() {
+        all.push(None);
+    }
+    all
+}
+
+/// Every part with every alternative.
+fn cross<T: Clone>(parts: &mut Vec<Part>, alternatives: Vec<Option<T>>, put: impl Fn(&mut Part, Option<T>)) {
+    let before = std::mem::take(parts);
+    for part in before {
+        for alternative in &alternatives {
+            let mut part = part.clone();
+            put(&mut part, alternative.clone());
+            parts.push(part);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+#![forbid(unsafe_code)]
+//! The values of the language: text in, a value or the bytes to blame out.
+
+use super::parse::{COMMENT_MAX, PREFIX_MAX};
+use super::words::{STATES, UNITS};
+use crate::base::name::Name;
+use crate::base::range::Range as Addresses;
+use crate::plan::Rate;
+use ipnet::IpNet;
+use std::net::IpAddr;
+use std::ops::Range;
+
+/// Why a value is refused.
+pub(super) struct Bad {
+    /// The bytes of the value to blame.
+    pub at: Range<usize>,
+    /// What is wrong.
+    pub what: String,
+    /// What was expected.
+    pub hint: String,
+}
+
+impl Bad {
+    /// Blames the whole value.
+    pub fn all(text: &str, what: String, hint: &str) -> Bad {
+        Bad { at: 0..text.len(), what, hint: hint.to_owned() }
+    }
+
+    fn item(text: &str, at: usize, what: &str, hint: &str) -> Bad {
+        Bad { at: at..at + text.len(), what: ["'", text, what].concat(), hint: hint.to_owned() }
+    }
+
+    /// The same in a value that begins `by` bytes further on.
+    pub fn moved(mut self, by: usize) -> Bad {
+        self.at = self.at.start + by..self.at.end + by;
+        self
+    }
+}
+
+/// Calls `each` with every item of a comma list and where it stands.
+pub(super) fn items(text: &str, each: &mut dyn FnMut(&str, usize) -> Result<(), Bad>) -> Result<(), Bad> {
+    let mut at = 0;
+    for item in text.split(',') {
+        if item.is_empty() {
+            let what = if text.is_empty() { "an empty value" } else { "an empty item" };
+            return Err(Bad {
+                at: at..at + 1,
+                what: what.into(),
+                hint: "expected a list such as a,b,c".into(),
+            });
+        }
+        each(item, at)?;
+        at += item.len() + 1;
+    }
+    Ok(())
+}
+
+/// An address, a network or `first-last`.
+pub(super) fn range(text: &str, at: usize) -> Result<Addresses, Bad> {
+    let wrong = |what| {
+        Bad::item(text, at, what, "expected 192.0.2.1, 192.0.2.0/24, 192.0.2.1-192.0.2.9 or the like in IPv6")
+    };
+    if let Some((first, last)) = text.split_once('-') {
+        let ends = (first.parse::<IpAddr>(), last.parse::<IpAddr>());
+        let (Ok(first), Ok(last)) = ends else { return Err(wrong("' is no range of addresses")) };
+        return Addresses::new(first, last).ok_or_else(|| wrong("' runs backwards or between families"));
+    }
+    if text.contains('/') {
+        return text.parse::<IpNet>().map(Addresses::from).map_err(|_| wrong("' is no network"));
+    }
+    text.parse::<IpAddr>().map(Addresses::from).map_err(|_| wrong("' is no address or network"))
+}
+
+/// A port or `first-last`.
+pub(super) fn ports(text: &str, at: usize) -> Result<(u16, u16), Bad> {
+    let number = |s: &str| s.parse::<u16>().ok().filter(|_| s.bytes().all(|b| b.is_ascii_digit()));
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    match (number(first), number(last)) {
+        (Some(first), Some(last)) if first <= last => Ok((first, last)),
+        (Some(_), Some(_)) => Err(Bad::item(text, at, "' runs backwards", "the lower port comes first")),
+        _ => Err(Bad::item(text, at, "' is no port", "expected 22 or 1000-2000, at most 65535")),
+    }
+}
+
+/// `@name`
+pub(super) fn set_name(text: &str, at: usize) -> Result<Name, Bad> {
+    let name = text.strip_prefix('@').and_then(Name::new);
+    name.ok_or_else(|| {
+        Bad::item(text, at, "' is no name of a set", "expected @ and the name of a set statement")
+    })
+}
+
+/// `N/s`, `N/m`, `N/h`, `N/d`
+pub(super) fn rate(text: &str) -> Result<Rate, Bad> {
+    let read = || {
+        let (packets, unit) = text.split_once('/')?;
+        let (_, per) = UNITS.iter().find(|(name, _)| *name == unit)?;
+        let packets = packets.parse().ok().filter(|&n| n > 0)?;
+        Some(Rate { packets, per: *per })
+    };
+    read().ok_or_else(|| {
+        Bad::all(
+            text,
+            ["'", text, "' is no rate"].concat(),
+            "expected any, or packets in a time: 5/s, 10/m, 100/h, 1000/d",
+        )
+    })
+}
+
+/// `burst=`
+pub(super) fn burst(text: &str) -> Result<u32, Bad> {
+    let packets = text.parse().ok().filter(|&n| n > 0);
+    packets.ok_or_else(|| {
+        Bad::all(text, ["'", text, "' is no number of packets"].concat(), "expected 1 or more")
+    })
+}
+
+/// `prefix:TEXT`
+pub(super) fn prefix(text: &str) -> Result<Box<str>, Bad> {
+    match text.strip_prefix("prefix:") {
+        Some(prefix) if prefix.len() <= PREFIX_MAX => Ok(prefix.into()),
+        Some(_) => Err(Bad::all(text, "the prefix is too long".into(), "the kernel takes at most 127 bytes")),
+        None => Err(Bad::all(
+            text,
+            ["'", text, "' says nothing about logging"].concat(),
+            "expected none or prefix:TEXT",
+        )),
+    }
+}
+
+/// `comment=`
+pub(super) fn comment(text: &str) -> Result<Box<str>, Bad> {
+    if text.len() > COMMENT_MAX {
+        return Err(Bad::all(text, "the comment is too long".into(), "nft shows at most 127 bytes"));
+    }
+    Ok(text.into())
+}
+
+/// A comma list of states of a connection.
+pub(super) fn states(text: &str) -> Result<u8, Bad> {
+    let mut bits = 0;
+    items(text, &mut |item, at| {
+        let Some(i) = STATES.iter().position(|s| *s == item) else {
+            let hint = super::parse::expected(item, &STATES);
+            return Err(Bad::item(item, at, "' is no state of a connection", &hint));
+        };
+        bits |= 1 << i;
+        Ok(())
+    })?;
+    Ok(bits)
+}
