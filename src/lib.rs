@@ -17,6 +17,7 @@ pub mod ruleset;
 pub mod state;
 
 pub mod enforce;
+pub mod rulefile;
 pub mod rules;
 
 pub mod daemon;

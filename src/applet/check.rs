@@ -1,21 +1,23 @@
 #![forbid(unsafe_code)]
 //! `mef check`: every problem of every file, at once.
+//! A file whose name ends in `.rules` is a rule set, `mef.conf` the configuration, everything else a service rule.
 
 use super::{Error, Output, parse};
 use crate::base::diag::Severity;
 use crate::config::{DEFAULT_PATH, Loaded, Settings, load, load_rule};
+use crate::rulefile::{self, DEFAULT_PATH as DEFAULT_RULES};
 use argh::FromArgs;
 use std::path::Path;
 
-/// Check configuration and service rules, and show every problem with its line.
+/// Check the rule set, configuration and service rules, and show every problem with its line.
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "Without files: mef.conf, all service rules that it names, and the built-in ones.",
-    example = "mef check\n  mef check /etc/mef/rules.d/sshd.conf"
+    note = "Without files: /etc/mef/mef.rules if it is there, mef.conf, all service rules that it names, and the built-in ones.",
+    example = "mef check\n  mef check /etc/mef/mef.rules /etc/mef/rules.d/sshd.conf"
 )]
 struct Args {
-    /// service rules or a mef.conf to check
+    /// rule sets, service rules or a mef.conf to check
     #[argh(positional, arg_name = "FILE")]
     files: Vec<String>,
     /// another mef.conf
@@ -27,9 +29,16 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     let args: Args = parse("check", args)?;
     let mut failed = false;
     if args.files.is_empty() {
-        failed = tell(&load(Path::new(&args.config), &mut crate::rules::check), output)?;
+        if Path::new(DEFAULT_RULES).exists() {
+            failed = rule_set(DEFAULT_RULES, output)?;
+        }
+        failed |= tell(&load(Path::new(&args.config), &mut crate::rules::check), output)?;
     }
     for file in &args.files {
+        if file.ends_with(".rules") {
+            failed |= rule_set(file, output)?;
+            continue;
+        }
         let loaded = if Path::new(file).file_name().is_some_and(|name| name == "mef.conf") {
             load(Path::new(file), &mut crate::rules::check)
         } else {
@@ -40,6 +49,18 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
         failed |= tell(&loaded, output)?;
     }
     if failed { Err(Error::Told) } else { Ok(()) }
+}
+
+/// Shows what is wrong with a rule set; whether any of it is an error.
+fn rule_set(file: &str, output: &mut Output<'_>) -> Result<bool, Error> {
+    let set = rulefile::read(file, true);
+    for text in rulefile::shown(&set) {
+        output.out.write_all(text.as_bytes())?;
+    }
+    let errors = set.problems.iter().filter(|(_, p)| p.severity == Severity::Error).count();
+    let (warnings, rules) = (set.problems.len() - errors, set.rules());
+    writeln!(output.out, "{rules} rules; {errors} errors, {warnings} warnings")?;
+    Ok(errors > 0)
 }
 
 /// Shows what is wrong; whether any of it is an error.

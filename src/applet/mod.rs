@@ -6,6 +6,8 @@ mod ban;
 mod bans;
 mod check;
 mod daemon;
+mod fmt;
+mod load;
 mod selftest;
 mod target;
 mod test;
@@ -30,7 +32,10 @@ const APPLETS: &[Applet] = &[
     Applet { name: "bans", about: "list the bans in force", run: bans::run },
     Applet { name: "daemon", about: "watch the logs and ban who abuses a service", run: daemon::run },
     Applet { name: "test", about: "run a service rule over a log and show what it would do", run: test::run },
-    Applet { name: "check", about: "check configuration and service rules", run: check::run },
+    Applet { name: "load", about: "put the rule set into the kernel", run: load::load },
+    Applet { name: "unload", about: "take the rule set out of the kernel", run: load::unload },
+    Applet { name: "check", about: "check rule set, configuration and service rules", run: check::run },
+    Applet { name: "fmt", about: "show a rule set in canonical form", run: fmt::run },
     Applet { name: "version", about: "show version and licence", run: version::run },
 ];
 
@@ -154,7 +159,7 @@ fn unknown(name: &str) -> String {
 
 fn help() -> String {
     let mut text = String::from(
-        "mef protects a Linux host on the internet: bans in nftables\n\nUsage: mef COMMAND …\n\n",
+        "mef protects a Linux host on the internet: rules and bans in nftables\n\nUsage: mef COMMAND …\n\n",
     );
     for applet in APPLETS {
         text.push_str(&format!("  {:<10}{}\n", applet.name, applet.about));

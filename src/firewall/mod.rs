@@ -1,7 +1,8 @@
-//! What the kernel enforces: the guard table and its sets. Knows no log and no rule file.
+//! What the kernel enforces: the guard table and its sets, and the table of the rule set. Knows no log and no rule file.
 
 pub mod conntrack;
 pub mod guard;
 pub mod nft;
+pub mod rules;
 mod sockdiag;
 mod targets;

@@ -151,10 +151,7 @@ impl Compiler<'_> {
         for family in families {
             let limit = self.buckets(family, sink).map(|limit| Limit { over: true, ..limit });
             let family = family.filter(|_| self.per_source());
-            sink.rule(
-                own,
-                &Part { family, limit, counter: false, verdict: Verdict::Return, ..plain.clone() },
-            );
+            sink.rule(own, &Part { family, limit, verdict: Verdict::Return, ..plain.clone() });
         }
         if self.rule.log.is_some() {
             sink.rule(own, &Part { limit: self.log_limit(), ..self.logging(plain.clone()) });
@@ -166,7 +163,7 @@ impl Compiler<'_> {
         }
         for part in matches {
             let verdict = Verdict::Jump(name);
-            sink.rule(Chain::Base(self.rule.dir), &Part { verdict, counter: false, ..part.clone() });
+            sink.rule(Chain::Base(self.rule.dir), &Part { verdict, ..part.clone() });
         }
     }
 
@@ -175,7 +172,7 @@ impl Compiler<'_> {
     }
 
     fn logging(&self, part: Part) -> Part {
-        Part { log: self.prefix(), counter: false, verdict: Verdict::Next, ..part }
+        Part { log: self.prefix(), verdict: Verdict::Next, ..part }
     }
 
     fn log_limit(&self) -> Option<Limit> {

@@ -3,6 +3,7 @@
 //! Knows neither the kernel nor netlink; files are read through a trait.
 
 pub mod ast;
+pub mod check;
 pub mod compile;
 pub mod lex;
 pub mod parse;
@@ -295,7 +296,7 @@ impl RuleSet {
                 },
             };
             let what = [what, name.as_str()].concat();
-            problems.push((place.file, self.mark(place, Severity::Error, key, what, hint)));
+            insert(problems, place.file, self.mark(place, Severity::Error, key, what, hint));
         }
         if no_family_left(self, rule) {
             let what = "source and destination have no family in common".to_owned();
@@ -321,6 +322,12 @@ impl RuleSet {
         }
         has
     }
+}
+
+/// Adds a problem where its line has its place among those of its file.
+fn insert(problems: &mut Vec<(u16, Problem)>, file: u16, problem: Problem) {
+    let behind = problems.iter().position(|(f, p)| *f == file && p.line > problem.line);
+    problems.insert(behind.unwrap_or(problems.len()), (file, problem));
 }
 
 /// Whether source and destination exclude each other.

@@ -22,8 +22,15 @@ pub fn line<'a>(text: &'a str, line: u32, problems: &mut Vec<Problem>) -> (Optio
     let cut = match lex::cut(text) {
         Ok(cut) => cut,
         Err(broken) => {
-            let (what, hint) = (broken.what.to_owned(), broken.hint.to_owned());
-            problems.push(Problem::at(Severity::Error, line, text, broken.at, what, hint));
+            let word = text.split_ascii_whitespace().next().unwrap_or("");
+            let known = words::STATEMENTS.contains(&word) || word.contains('=');
+            let (at, what, hint) = if known {
+                (broken.at, broken.what.to_owned(), broken.hint.to_owned())
+            } else {
+                let at = text.len() - text.trim_ascii_start().len();
+                (at..at + word.len(), unknown_statement(word), expected(word, &words::STATEMENTS))
+            };
+            problems.push(Problem::at(Severity::Error, line, text, at, what, hint));
             return (None, "");
         }
     };
@@ -68,7 +75,7 @@ impl<'a> Reader<'a, '_> {
             word => {
                 let at = self.line.word_at..self.line.word_at + word.len();
                 let hint = expected(word, &words::STATEMENTS);
-                self.wrong(at, ["unknown statement '", word, "'"].concat(), hint);
+                self.wrong(at, unknown_statement(word), hint);
                 return None;
             }
         };
@@ -237,9 +244,11 @@ impl<'a> Reader<'a, '_> {
             ct: self.optional("ct", "any", 0, &mut value::states),
             comment: self.optional("comment", "", Box::default(), &mut value::comment),
         };
-        (dir?, action?, proto?);
-        self.fits(&rule);
-        Some(rule)
+        let whole = dir.is_some() && action.is_some() && proto.is_some();
+        if whole {
+            self.fits(&rule);
+        }
+        whole.then_some(rule)
     }
 
     fn interfaces(&mut self, key: &str) -> Interfaces {
@@ -331,6 +340,10 @@ impl<'a> Reader<'a, '_> {
 }
 
 const PORTS: &str = "expected proto=tcp or proto=udp";
+
+fn unknown_statement(word: &str) -> String {
+    ["unknown statement '", word, "'"].concat()
+}
 
 /// "expected one of", and the word that was probably meant.
 pub(super) fn expected(word: &str, known: &[&str]) -> String {

@@ -3,10 +3,10 @@
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, Metadata};
 use std::io::{self, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, fchown};
 use std::path::Path;
 
 /// An open directory. It stays the same one when its path is renamed or mounted over.
@@ -123,6 +123,20 @@ impl Dir {
     /// # Errors
     /// What the system says; then `temp` is removed and `name` is as before.
     pub fn replace(&self, name: &str, temp: &str, bytes: &[u8]) -> io::Result<()> {
+        self.replace_like(None, name, temp, bytes)
+    }
+
+    /// As [`Dir::replace`]; the file gets owner and mode of `like`.
+    ///
+    /// # Errors
+    /// As [`Dir::replace`].
+    pub fn replace_like(
+        &self,
+        like: Option<&Metadata>,
+        name: &str,
+        temp: &str,
+        bytes: &[u8],
+    ) -> io::Result<()> {
         // Anything in the way under the temporary name, a link too, is removed and not written through.
         match fstatat(&self.fd, temp, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(there) if there.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFDIR.bits() => {
@@ -131,8 +145,14 @@ impl Dir {
             _ => {}
         }
         let mut file = self.file(temp, Access::Write)?;
-        let done =
-            file.write_all(bytes).and_then(|()| file.sync_data()).and_then(|()| self.rename(temp, name));
+        let given = like.map_or(Ok(()), |like| {
+            fchown(&file, Some(like.uid()), Some(like.gid()))?;
+            file.set_permissions(like.permissions())
+        });
+        let done = given
+            .and_then(|()| file.write_all(bytes))
+            .and_then(|()| file.sync_data())
+            .and_then(|()| self.rename(temp, name));
         if done.is_err() {
             let _ = self.remove(temp);
             return done;

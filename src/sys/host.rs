@@ -88,19 +88,19 @@ impl Protected {
 }
 
 const RTM_GETADDR: u16 = 22;
-const RTM_GETROUTE: u16 = 26;
+pub(super) const RTM_GETROUTE: u16 = 26;
 const IFADDRMSG: usize = 8;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
-const RTMSG: usize = 12;
+pub(super) const RTMSG: usize = 12;
 const RTA_GATEWAY: u16 = 5;
-const RTA_MULTIPATH: u16 = 9;
+pub(super) const RTA_MULTIPATH: u16 = 9;
 const RTA_VIA: u16 = 18;
 /// `struct rtnexthop`, before its attributes.
-const RTNEXTHOP: usize = 8;
+pub(super) const RTNEXTHOP: usize = 8;
 
 /// Dumps from rtnetlink, again if the kernel says that it changed meanwhile.
-fn dump(kind: u16, each: &mut dyn FnMut(Msg<'_>)) -> Result<(), Lost> {
+pub(super) fn dump(kind: u16, each: &mut dyn FnMut(Msg<'_>)) -> Result<(), Lost> {
     let mut socket = NlSocket::open(Bus::Route)?;
     for _ in 0..3 {
         let mut torn = false;
@@ -164,6 +164,19 @@ fn resolvers(text: &[u8], each: &mut dyn FnMut(IpAddr)) {
     }
 }
 
+/// Whether a DHCP client waits for answers, over IPv4 and IPv6.
+#[must_use]
+pub fn dhcp_clients() -> [bool; 2] {
+    // Local port 68 and 546, in the second column: ADDRESS:PORT, all hexadecimal.
+    [("/proc/net/udp", b":0044"), ("/proc/net/udp6", b":0222")].map(|(path, port)| {
+        let table = read_up_to(Path::new(path), 256 * 1024);
+        let local = |line: &[u8]| {
+            line.split(|&b| b == b' ').filter(|w| !w.is_empty()).nth(1).is_some_and(|w| w.ends_with(port))
+        };
+        table.split(|&b| b == b'\n').any(local)
+    })
+}
+
 /// How many parents are asked; a login shell is rarely more than ten away.
 const ANCESTORS: usize = 32;
 /// The kernel allows environments of megabytes; sshd's own variables come early.
@@ -180,15 +193,32 @@ pub fn ssh_peer() -> Option<IpAddr> {
     found
 }
 
+/// The peer of that session and the port of this host that it came to.
+#[must_use]
+pub fn ssh_session() -> Option<(IpAddr, u16)> {
+    let mut found = None;
+    ssh_values(&mut |value| {
+        let session = || {
+            let port = value.split(|&b| b == b' ').nth(3)?;
+            Some((first_word(value)?, std::str::from_utf8(port).ok()?.parse().ok()?))
+        };
+        found = found.or_else(session);
+    });
+    found
+}
+
 fn ssh_peers(each: &mut dyn FnMut(IpAddr)) {
+    ssh_values(&mut |value| first_word(value).into_iter().for_each(&mut *each));
+}
+
+fn ssh_values(each: &mut dyn FnMut(&[u8])) {
     for name in ["SSH_CONNECTION", "SSH_CLIENT"] {
-        let value = std::env::var_os(name);
-        value.and_then(|v| first_word(v.as_bytes())).into_iter().for_each(&mut *each);
+        std::env::var_os(name).iter().for_each(|value| each(value.as_bytes()));
     }
     ancestors(Path::new("/proc"), nix::unistd::getppid().as_raw().cast_unsigned(), each);
 }
 
-fn ancestors(proc: &Path, mut pid: u32, each: &mut dyn FnMut(IpAddr)) {
+fn ancestors(proc: &Path, mut pid: u32, each: &mut dyn FnMut(&[u8])) {
     for _ in 0..ANCESTORS {
         if pid < 2 {
             return;
@@ -208,11 +238,11 @@ fn parent(stat: &[u8]) -> Option<u32> {
 }
 
 /// `SSH_CONNECTION=peer port own port` and the older `SSH_CLIENT=peer port port`, between NULs.
-fn in_environment(environ: &[u8], each: &mut dyn FnMut(IpAddr)) {
+fn in_environment(environ: &[u8], each: &mut dyn FnMut(&[u8])) {
     for variable in environ.split(|&b| b == 0) {
         let value =
             variable.strip_prefix(b"SSH_CONNECTION=").or_else(|| variable.strip_prefix(b"SSH_CLIENT="));
-        value.and_then(first_word).into_iter().for_each(&mut *each);
+        value.into_iter().for_each(&mut *each);
     }
 }
 
@@ -296,7 +326,14 @@ mod tests {
             (b"", &[]),
         ];
         for (environ, want) in cases {
-            assert_eq!(found(|each| in_environment(environ, each)), *want, "{}", environ.escape_ascii());
+            assert_eq!(
+                found(|each| in_environment(environ, &mut |v| first_word(v)
+                    .into_iter()
+                    .for_each(&mut *each))),
+                *want,
+                "{}",
+                environ.escape_ascii()
+            );
         }
     }
 
@@ -316,9 +353,12 @@ mod tests {
         // A cycle, as a hostile or racing /proc might show, ends.
         put(60, 61, None);
         put(61, 60, None);
-        assert_eq!(found(|each| ancestors(&proc, 50, each)), ["192.0.2.9"]);
-        assert!(found(|each| ancestors(&proc, 60, each)).is_empty());
-        assert!(found(|each| ancestors(&proc, 7000, each)).is_empty());
+        let peers = |pid| {
+            found(|each| ancestors(&proc, pid, &mut |v| first_word(v).into_iter().for_each(&mut *each)))
+        };
+        assert_eq!(peers(50), ["192.0.2.9"]);
+        assert!(peers(60).is_empty());
+        assert!(peers(7000).is_empty());
         std::fs::remove_dir_all(&proc).unwrap();
     }
 

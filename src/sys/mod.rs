@@ -11,6 +11,7 @@ pub mod netlink;
 pub mod nlattr;
 pub mod poll;
 pub mod random;
+pub mod routes;
 pub mod signal;
 pub mod sweep;
 pub mod syslog;

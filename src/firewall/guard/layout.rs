@@ -147,7 +147,7 @@ impl Guard {
         self.txn.add_chain(&GATE, None);
         self.txn.flush_chain(&GATE);
         self.txn.delete_chain(&GATE);
-        self.txn.add_chain(&GATE, Some(Hook { number, priority: PRIORITY_RAW }));
+        self.txn.add_chain(&GATE, Some(Hook { number, priority: PRIORITY_RAW, policy: libc::NF_ACCEPT }));
         self.txn.add_chain(&HIT, None);
         self.txn.flush_chain(&HIT);
         let mark = write_mark(made);

@@ -12,6 +12,7 @@ const NEST_MAX: usize = 60 * 1024;
 /// NFTA_SET_ELEM_LIST_SET
 pub const LIST_SET: u16 = 2;
 const LIST_ELEMENTS: u16 = 3;
+const LIST_SET_ID: u16 = 4;
 const NESTED_ELEM: u16 = 1;
 const ELEM_KEY: u16 = 1;
 const ELEM_FLAGS: u16 = 3;
@@ -58,8 +59,12 @@ pub struct ElemMsg {
 
 impl ElemMsg {
     /// Begins the content of a message in which the headers and the table's name stand already.
-    pub fn open(out: &mut MsgBuf, set: &Name) -> ElemMsg {
+    /// `id` is the set's number in the transaction that adds it; 0 = it was there before.
+    pub fn open(out: &mut MsgBuf, set: &Name, id: u32) -> ElemMsg {
         out.attr_str(LIST_SET, set.as_str());
+        if id > 0 {
+            out.attr_be32(LIST_SET_ID, id);
+        }
         let nest = out.nest(LIST_ELEMENTS);
         ElemMsg { nest, from: out.len() }
     }

@@ -92,7 +92,7 @@ pub fn element(
 ) -> Result<bool, Lost> {
     let ask = |buf: &mut MsgBuf| {
         buf.attr_str(SET_TABLE, table.name.as_str());
-        let content = elem::ElemMsg::open(buf, name);
+        let content = elem::ElemMsg::open(buf, name, 0);
         content.push(buf, &elem::Elem { key, end: None, timeout: elem::Timeout::None, comment: "" }, false);
         content.close(buf);
     };

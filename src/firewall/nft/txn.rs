@@ -58,6 +58,8 @@ pub enum Op {
     DeleteSet(Name),
     /// Adds a rule: its chain, its number in the transaction, whether mef can do without it.
     Rule(Name, u16, Optional),
+    /// Adds what a rule of the rule set needs, by the number that the rule has there.
+    Statement(u32),
     /// Adds elements.
     Add(Name),
     /// Deletes elements.
@@ -84,6 +86,7 @@ impl std::fmt::Display for Op {
             Op::Set(name) => write!(f, "set {name}"),
             Op::DeleteSet(name) => write!(f, "to delete set {name}"),
             Op::Rule(chain, no, _) => write!(f, "rule {no} of chain {chain}"),
+            Op::Statement(no) => write!(f, "rule {no}"),
             Op::Add(set) => write!(f, "new elements of set {set}"),
             Op::Delete(set) => write!(f, "to delete elements of set {set}"),
         }
@@ -161,7 +164,7 @@ fn advice(r: &Refusal) -> &'static str {
         (Errno::EPERM, _) => ROOT,
         (Errno::ENFILE, Op::Add(_)) => ": the set is full",
         (Errno::ENOMEM, _) => ": no memory for it, perhaps the cgroup's limit",
-        (Errno::ENOENT | Errno::EOPNOTSUPP, Op::Rule(..) | Op::Chain(_) | Op::Set(_)) => {
+        (Errno::ENOENT | Errno::EOPNOTSUPP, Op::Rule(..) | Op::Statement(_) | Op::Chain(_) | Op::Set(_)) => {
             ": this kernel lacks a part of nf_tables (on OpenWrt see the kmod-nft packages)"
         }
         (Errno::EPROTONOSUPPORT | Errno::EAFNOSUPPORT | Errno::EINVAL, Op::Commit | Op::Table) => {
@@ -188,13 +191,15 @@ pub struct SetSpec<'a> {
     pub comment: &'a str,
     /// EEXIST if it is there, rather than nothing.
     pub must_be_new: bool,
+    /// Which rule of a rule set needs it; 0 = none alone.
+    pub statement: u32,
 }
 
 impl<'a> SetSpec<'a> {
     /// A set without size, default life and comment.
     #[must_use]
     pub fn new(name: Name, flags: i32, key: (u32, u32)) -> SetSpec<'a> {
-        SetSpec { name, flags, key, size: 0, timeout_ms: 0, comment: "", must_be_new: false }
+        SetSpec { name, flags, key, size: 0, timeout_ms: 0, comment: "", must_be_new: false, statement: 0 }
     }
 }
 
@@ -205,6 +210,8 @@ pub struct Hook {
     pub number: i32,
     /// Order among the chains of the hook.
     pub priority: i32,
+    /// `NF_ACCEPT` or `NF_DROP`: what happens to packets that no rule decides on.
+    pub policy: i32,
 }
 
 /// A transaction being written. When the kernel's answers are lost it is sent again. So whoever writes one
@@ -301,7 +308,7 @@ impl Txn {
         self.buf.finish(open);
     }
 
-    /// Adds a chain, with a hook if it is a base chain (policy accept).
+    /// Adds a chain, with a hook if it is a base chain.
     pub fn add_chain(&mut self, name: &Name, hook: Option<Hook>) {
         let open = self.open(Op::Chain(*name), msg::NEWCHAIN, CREATE);
         self.buf.attr_str(CHAIN_NAME, name.as_str());
@@ -310,7 +317,7 @@ impl Txn {
             self.buf.attr_be32(HOOK_NUMBER, hook.number.cast_unsigned());
             self.buf.attr_be32(HOOK_PRIORITY, hook.priority.cast_unsigned());
             self.buf.end(nest);
-            self.buf.attr_be32(CHAIN_POLICY, libc::NF_ACCEPT.cast_unsigned());
+            self.buf.attr_be32(CHAIN_POLICY, hook.policy.cast_unsigned());
             self.buf.attr_str(CHAIN_TYPE, "filter");
         }
         self.buf.finish(open);
@@ -330,6 +337,15 @@ impl Txn {
     pub fn add_rule(&mut self, chain: &Name, rule: &Rule, first: bool, optional: Optional) {
         let no = 1 + self.ops.iter().filter(|(op, _)| matches!(op, Op::Rule(c, ..) if c == chain)).count();
         let op = Op::Rule(*chain, u16::try_from(no).unwrap_or(u16::MAX), optional);
+        self.write_rule(op, chain, rule, first);
+    }
+
+    /// Adds a part of rule number `statement` of a rule set at the chain's end.
+    pub fn add_part(&mut self, statement: u32, chain: &Name, rule: &Rule) {
+        self.write_rule(Op::Statement(statement), chain, rule, false);
+    }
+
+    fn write_rule(&mut self, op: Op, chain: &Name, rule: &Rule, first: bool) {
         let open = self.open(op, msg::NEWRULE, CREATE | if first { 0 } else { APPEND });
         self.whole &= rule.is_whole();
         self.buf.attr_str(RULE_CHAIN, chain.as_str());
@@ -342,11 +358,11 @@ impl Txn {
         self.buf.finish(open);
     }
 
-    /// Adds a set; no error if it is there and of the same kind.
-    pub fn add_set(&mut self, spec: &SetSpec<'_>) {
+    /// Adds a set; no error if it is there and of the same kind. The number that it has in this transaction.
+    pub fn add_set(&mut self, spec: &SetSpec<'_>) -> u32 {
         let excl = if spec.must_be_new { EXCL } else { 0 };
-        let open = self.open(Op::Set(spec.name), msg::NEWSET, CREATE | excl);
-        // The kernel asks for a number that is unique in the transaction.
+        let op = if spec.statement > 0 { Op::Statement(spec.statement) } else { Op::Set(spec.name) };
+        let open = self.open(op, msg::NEWSET, CREATE | excl);
         let id = u32::try_from(self.ops.len()).unwrap_or(u32::MAX);
         self.buf.attr_str(SET_NAME, spec.name.as_str());
         let numbers = [
@@ -370,6 +386,13 @@ impl Txn {
             self.buf.attr(SET_USERDATA, &comment_udata(UDATA_SET_COMMENT, spec.comment));
         }
         self.buf.finish(open);
+        id
+    }
+
+    /// Adds an element to the set that this transaction added as number `id`.
+    pub fn add_elem_of(&mut self, statement: u32, set: &Name, id: u32, elem: &Elem<'_>) {
+        let op = if statement > 0 { Op::Statement(statement) } else { Op::Add(*set) };
+        self.elem(op, msg::NEWSETELEM, CREATE, (set, id), elem);
     }
 
     /// Deletes a set that no rule uses.
@@ -384,23 +407,23 @@ impl Txn {
 
     /// Adds an element; it joins the open message if that is for the same set and has room.
     pub fn add_elem(&mut self, set: &Name, elem: &Elem<'_>) {
-        self.elem(Op::Add(*set), msg::NEWSETELEM, CREATE, set, elem);
+        self.elem(Op::Add(*set), msg::NEWSETELEM, CREATE, (set, 0), elem);
     }
 
     /// Adds an element of a set that gets its elements in this way only; EEXIST if it or one of its ends is there.
     pub fn add_new_elem(&mut self, set: &Name, elem: &Elem<'_>) {
-        self.elem(Op::Add(*set), msg::NEWSETELEM, CREATE | EXCL, set, elem);
+        self.elem(Op::Add(*set), msg::NEWSETELEM, CREATE | EXCL, (set, 0), elem);
     }
 
     /// Deletes an element; ENOENT if it is not there.
     pub fn delete_elem(&mut self, set: &Name, elem: &Elem<'_>) {
-        self.elem(Op::Delete(*set), msg::DELSETELEM, 0, set, elem);
+        self.elem(Op::Delete(*set), msg::DELSETELEM, 0, (set, 0), elem);
     }
 
-    fn elem(&mut self, op: Op, kind: u16, flags: u16, set: &Name, elem: &Elem<'_>) {
+    fn elem(&mut self, op: Op, kind: u16, flags: u16, (set, id): (&Name, u32), elem: &Elem<'_>) {
         if !self.elems.as_ref().is_some_and(|e| e.op == op && e.content.has_room(&self.buf)) {
             let message = self.open(op, kind, flags);
-            self.elems = Some(OpenElems { op, message, content: ElemMsg::open(&mut self.buf, set) });
+            self.elems = Some(OpenElems { op, message, content: ElemMsg::open(&mut self.buf, set, id) });
         }
         let counts = self.counters && kind == msg::NEWSETELEM && elem.timeout != Timeout::None;
         if let Some(open) = &self.elems {

@@ -1,0 +1,45 @@
+#![forbid(unsafe_code)]
+//! `mef fmt`: a rule set in canonical form.
+
+use super::{Error, Output, STDIN, parse};
+use crate::rulefile::{DEFAULT_PATH, replace};
+use crate::ruleset::canonical;
+use argh::FromArgs;
+
+/// Show a rule set in canonical form: every key, always in the same order. Comments and blank lines stay.
+#[derive(FromArgs)]
+#[argh(help_triggers("-h", "--help"), example = "mef fmt\n  mef fmt --write /etc/mef/mef.rules")]
+struct Args {
+    /// the rule set (default /etc/mef/mef.rules); - is standard input
+    #[argh(positional, arg_name = "FILE")]
+    file: Option<String>,
+    /// write it back into the file
+    #[argh(switch)]
+    write: bool,
+}
+
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    let args: Args = parse("fmt", args)?;
+    let path = args.file.as_deref().unwrap_or(DEFAULT_PATH);
+    if args.write && path == STDIN {
+        return Err(Error::Usage("--write needs a file".into()));
+    }
+    let failed = |e: std::io::Error| Error::Failed([path, ": ", &e.to_string()].concat());
+    let bytes = std::fs::read(path).map_err(failed)?;
+    let text = match canonical(&bytes) {
+        Ok(text) => text,
+        Err(problems) => {
+            let text = String::from_utf8_lossy(&bytes);
+            for problem in problems {
+                output.raw(&problem.render(path, &text));
+            }
+            return Err(Error::Told);
+        }
+    };
+    if !args.write {
+        output.out.write_all(text.as_bytes())?;
+    } else if text.as_bytes() != bytes {
+        replace(path, text.as_bytes()).map_err(failed)?;
+    }
+    Ok(())
+}

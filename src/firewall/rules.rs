@@ -1,0 +1,366 @@
+#![forbid(unsafe_code)]
+//! The table `inet mef`: a plan as one transaction that replaces it as a whole. Knows nothing of bans.
+
+use super::nft::elem::{Elem, Timeout};
+use super::nft::expr::{self, Base, Cmp, REG};
+use super::nft::txn::{Hook, SetSpec};
+use super::nft::{Rule as Parts, TableId, Txn, TxnError, UDATA_RULE_COMMENT, comment_udata};
+use crate::base::name::{IfName, Name};
+use crate::base::range::{Family, Range};
+use crate::plan::{
+    Addresses, Chain, Direction, Elements, Interfaces, Limit, Policy, Ports, Reject, Rule, Set, Sink, Verdict,
+};
+use crate::sys::netlink::NlSocket;
+use mnl::Bus;
+use std::ffi::CString;
+
+/// The rule set's table.
+pub const TABLE: TableId = TableId { family: 1, name: Name::of("mef") };
+
+/// Type of user data that holds which rule of the rule set a rule of the kernel is a part of; nft passes it over.
+pub const UDATA_ORIGIN: u8 = 0x4d;
+
+/// Set types of nft(8), only shown, and bytes of a key.
+const ADDRESS: [(u32, u32); 2] = [(7, 4), (8, 16)];
+const SERVICE: (u32, u32) = (13, 2);
+const INTERFACE: (u32, u32) = (41, 16);
+/// Sources that a dynamic set of buckets remembers. When it is full, the limit matches for no new source.
+const BUCKETS: u32 = 65_535;
+/// Prefix of an IPv6 address that shares one bucket.
+const BUCKET_PREFIX: u32 = 64;
+/// Level of log lines: warning, as nft(8) has it.
+const LOG_LEVEL: u32 = 4;
+/// Bytes of an interface name with its NUL (IFNAMSIZ).
+const IFNAMSIZ: usize = 16;
+
+/// The transaction that makes the table anew.
+pub struct Batch {
+    txn: Txn,
+    rule: Parts,
+    ids: Vec<(Name, u32)>,
+    /// Rules of the kernel written.
+    pub rules: u32,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Batch::new()
+    }
+}
+
+impl Batch {
+    /// A transaction that deletes the table, if it is there, and makes an empty one.
+    #[must_use]
+    pub fn new() -> Batch {
+        let mut batch = Batch { txn: Txn::new(TABLE, 4096), rule: Parts::new(), ids: Vec::new(), rules: 0 };
+        unload_into(&mut batch.txn);
+        batch.txn.add_table();
+        batch
+    }
+
+    /// Replaces the table.
+    ///
+    /// # Errors
+    /// What the kernel refused; then nothing was changed.
+    pub fn commit(mut self) -> Result<(), TxnError> {
+        let mut socket = NlSocket::open(Bus::Netfilter)?;
+        self.txn.commit(&mut socket)
+    }
+
+    fn push_set(&mut self, statement: u32, name: Name, flags: i32, key: (u32, u32)) -> u32 {
+        let id = self.txn.add_set(&SetSpec { statement, ..SetSpec::new(name, flags, key) });
+        if name != Name::ANONYMOUS {
+            self.ids.push((name, id));
+        }
+        id
+    }
+
+    fn push_elem(&mut self, statement: u32, set: (Name, u32), key: &[u8], end: Option<&[u8]>) {
+        let elem = Elem { key, end, timeout: Timeout::None, comment: "" };
+        self.txn.add_elem_of(statement, &set.0, set.1, &elem);
+    }
+
+    fn id(&self, name: Name) -> u32 {
+        self.ids.iter().find(|(known, _)| *known == name).map_or(0, |(_, id)| *id)
+    }
+
+    /// A set of ranges of addresses; those that are single addresses only need no intervals.
+    fn ranges(&mut self, statement: u32, name: Name, family: Family, ranges: &[Range], flags: i32) -> u32 {
+        let single = ranges.iter().all(|r| r.first() == r.last());
+        let flags = flags | if single { 0 } else { libc::NFT_SET_INTERVAL };
+        let key = ADDRESS.get(family as usize).copied().unwrap_or_default();
+        let id = self.push_set(statement, name, flags, key);
+        for range in ranges {
+            let end = range.end_key().filter(|_| !single);
+            self.push_elem(statement, (name, id), range.key().bytes(), end.as_ref().map(|k| k.bytes()));
+        }
+        id
+    }
+
+    fn port_ranges(&mut self, statement: u32, name: Name, ranges: &[(u16, u16)], flags: i32) -> u32 {
+        let single = ranges.iter().all(|(first, last)| first == last);
+        let flags = flags | if single { 0 } else { libc::NFT_SET_INTERVAL };
+        let id = self.push_set(statement, name, flags, SERVICE);
+        for (first, last) in ranges {
+            let end = last.checked_add(1).filter(|_| !single).map(u16::to_be_bytes);
+            self.push_elem(statement, (name, id), &first.to_be_bytes(), end.as_ref().map(|e| e.as_slice()));
+        }
+        id
+    }
+
+    fn interfaces(&mut self, statement: u32, key: i32, list: &Interfaces) {
+        let compare = if list.not { Cmp::Neq } else { Cmp::Eq };
+        if list.not || list.names.len() == 1 {
+            for name in &list.names {
+                self.rule.push(expr::meta(key, REG));
+                let (bytes, len) = wire(name);
+                self.rule.push(expr::cmp(compare, REG, bytes.get(..len).unwrap_or_default()));
+            }
+            return;
+        }
+        let id = self.push_set(statement, Name::ANONYMOUS, ANONYMOUS, INTERFACE);
+        for name in &list.names {
+            self.push_elem(statement, (Name::ANONYMOUS, id), &wire(name).0, None);
+        }
+        self.rule.push(expr::meta(key, REG));
+        self.rule.push(expr::lookup(Cmp::Eq, &Name::ANONYMOUS, id, REG));
+    }
+
+    fn addresses(&mut self, statement: u32, family: Family, is_source: bool, list: &Addresses) {
+        let len = family.bytes();
+        let offset = match (family, is_source) {
+            (Family::V4, true) => 12,
+            (Family::V4, false) => 16,
+            (Family::V6, true) => 8,
+            (Family::V6, false) => 24,
+        };
+        let len = u32::try_from(len).unwrap_or(0);
+        self.rule.push(expr::payload(Base::Network, offset, len, REG));
+        match list {
+            Addresses::Set(name) => {
+                let id = self.id(*name);
+                self.rule.push(expr::lookup(Cmp::Eq, name, id, REG));
+            }
+            Addresses::Ranges(ranges) if ranges.len() == 1 => self.one_range(ranges.first()),
+            Addresses::Ranges(ranges) => {
+                let id = self.ranges(statement, Name::ANONYMOUS, family, ranges, ANONYMOUS);
+                self.rule.push(expr::lookup(Cmp::Eq, &Name::ANONYMOUS, id, REG));
+            }
+        }
+    }
+
+    fn one_range(&mut self, range: Option<&Range>) {
+        let Some(range) = range else { return };
+        let first = range.key();
+        match range.as_net() {
+            Some(net) => {
+                if net.prefix_len() < net.max_prefix_len() {
+                    let mut mask = [0u8; 16];
+                    for (i, byte) in mask.iter_mut().enumerate() {
+                        let bits = usize::from(net.prefix_len()).saturating_sub(i * 8).min(8);
+                        *byte = u8::try_from(0xff00u16 >> bits & 0xff).unwrap_or(0xff);
+                    }
+                    let len = first.bytes().len();
+                    self.rule.push(expr::mask(REG, mask.get(..len).unwrap_or_default()));
+                }
+                self.rule.push(expr::cmp(Cmp::Eq, REG, first.bytes()));
+            }
+            None => {
+                let last = Range::from(range.last()).key();
+                self.rule.push(expr::range(Cmp::Eq, REG, first.bytes(), last.bytes()));
+            }
+        }
+    }
+
+    fn ports(&mut self, statement: u32, offset: u32, list: &Ports) {
+        self.rule.push(expr::payload(Base::Transport, offset, 2, REG));
+        match list {
+            Ports::Set(name) => {
+                let id = self.id(*name);
+                self.rule.push(expr::lookup(Cmp::Eq, name, id, REG));
+            }
+            Ports::Ranges(ranges) => match ranges.as_slice() {
+                [(first, last)] if first == last => {
+                    self.rule.push(expr::cmp(Cmp::Eq, REG, &first.to_be_bytes()));
+                }
+                [(first, last)] => {
+                    self.rule.push(expr::range(Cmp::Eq, REG, &first.to_be_bytes(), &last.to_be_bytes()));
+                }
+                ranges => {
+                    let id = self.port_ranges(statement, Name::ANONYMOUS, ranges, ANONYMOUS);
+                    self.rule.push(expr::lookup(Cmp::Eq, &Name::ANONYMOUS, id, REG));
+                }
+            },
+        }
+    }
+
+    fn limit(&mut self, family: Option<Family>, limit: &Limit) {
+        let Limit { rate, burst, over, set } = limit;
+        let bucket = expr::limit(u64::from(rate.packets), u64::from(rate.per), *burst, *over);
+        let (Some(set), Some(family)) = (set, family) else {
+            self.rule.push(bucket);
+            return;
+        };
+        let (offset, len) = if family == Family::V4 { (12, 4) } else { (8, 16) };
+        self.rule.push(expr::payload(Base::Network, offset, len, REG));
+        if family == Family::V6 {
+            let bits = u128::MAX << (128 - BUCKET_PREFIX);
+            self.rule.push(expr::mask(REG, &bits.to_be_bytes()));
+        }
+        let id = self.id(*set);
+        self.rule.push(expr::dynset(set, id, REG, 0, true, Some(bucket)));
+    }
+
+    fn matches(&mut self, rule: &Rule) {
+        let of = rule.origin;
+        if let Some(family) = rule.family {
+            let number = if family == Family::V4 { libc::NFPROTO_IPV4 } else { libc::NFPROTO_IPV6 };
+            self.meta(libc::NFT_META_NFPROTO, number);
+        }
+        if let Some(list) = &rule.iif {
+            self.interfaces(of, libc::NFT_META_IIFNAME, list);
+        }
+        if let Some(list) = &rule.oif {
+            self.interfaces(of, libc::NFT_META_OIFNAME, list);
+        }
+        if let Some(family) = rule.family {
+            for (is_source, list) in [(true, &rule.src), (false, &rule.dst)] {
+                list.iter().for_each(|list| self.addresses(of, family, is_source, list));
+            }
+        }
+        if let Some(proto) = rule.proto {
+            self.meta(libc::NFT_META_L4PROTO, i32::from(proto));
+        }
+        for (offset, list) in [(0, &rule.sport), (2, &rule.dport)] {
+            list.iter().for_each(|list| self.ports(of, offset, list));
+        }
+        if rule.ct != 0 {
+            self.rule.push(expr::ct(libc::NFT_CT_STATE, REG));
+            self.rule.push(expr::mask(REG, &kernel_states(rule.ct).to_ne_bytes()));
+            self.rule.push(expr::cmp(Cmp::Neq, REG, &[0; 4]));
+        }
+    }
+
+    fn meta(&mut self, key: i32, value: i32) {
+        self.rule.push(expr::meta(key, REG));
+        self.rule.push(expr::cmp(Cmp::Eq, REG, &[u8::try_from(value).unwrap_or(0)]));
+    }
+
+    fn verdict(&mut self, verdict: Verdict) {
+        self.rule.push(match &verdict {
+            Verdict::Accept => expr::verdict(expr::Verdict::Accept),
+            Verdict::Drop => expr::verdict(expr::Verdict::Drop),
+            Verdict::Return => expr::verdict(expr::Verdict::Return),
+            Verdict::Jump(chain) => expr::verdict(expr::Verdict::Jump(chain)),
+            Verdict::Reject(Reject::Reset) => expr::reject_tcp(),
+            Verdict::Reject(Reject::PortUnreachable) => expr::reject_icmpx(),
+            Verdict::Next => return,
+        });
+    }
+}
+
+/// Flags of a set that belongs to one rule.
+const ANONYMOUS: i32 = libc::NFT_SET_ANONYMOUS | libc::NFT_SET_CONSTANT;
+
+/// The bits of `ct state` as the kernel has them (`NF_CT_STATE_BIT`, `NF_CT_STATE_INVALID_BIT`) of those of the plan.
+fn kernel_states(bits: u8) -> u32 {
+    let states = [
+        (crate::plan::ct::INVALID, 1),
+        (crate::plan::ct::ESTABLISHED, 2),
+        (crate::plan::ct::RELATED, 4),
+        (crate::plan::ct::NEW, 8),
+    ];
+    states.iter().filter(|(ours, _)| bits & ours != 0).map(|(_, theirs)| theirs).sum()
+}
+
+/// The bytes that a name is compared with, and how many of them: a wildcard's end behind its stem.
+fn wire(name: &IfName) -> ([u8; IFNAMSIZ], usize) {
+    let mut bytes = [0; IFNAMSIZ];
+    let text = name.wildcard().unwrap_or(name.as_str()).as_bytes();
+    for (slot, byte) in bytes.iter_mut().zip(text) {
+        *slot = *byte;
+    }
+    (bytes, if name.wildcard().is_some() { text.len() } else { IFNAMSIZ })
+}
+
+fn chain_name(chain: Chain) -> Name {
+    match chain {
+        Chain::Base(Direction::In) => Name::of("input"),
+        Chain::Base(Direction::Out) => Name::of("output"),
+        Chain::Base(Direction::Fwd) => Name::of("forward"),
+        Chain::Own(name) => name,
+    }
+}
+
+impl Sink for Batch {
+    fn base(&mut self, direction: Direction, policy: Policy) {
+        let number = match direction {
+            Direction::In => libc::NF_INET_LOCAL_IN,
+            Direction::Out => libc::NF_INET_LOCAL_OUT,
+            Direction::Fwd => libc::NF_INET_FORWARD,
+        };
+        let policy = if policy == Policy::Accept { libc::NF_ACCEPT } else { libc::NF_DROP };
+        let hook = Hook { number, priority: libc::NF_IP_PRI_FILTER, policy };
+        self.txn.add_chain(&chain_name(Chain::Base(direction)), Some(hook));
+    }
+
+    fn set(&mut self, set: &Set) {
+        match &set.elements {
+            Elements::Addresses(family, ranges) => self.ranges(0, set.name, *family, ranges, 0),
+            Elements::Ports(ranges) => self.port_ranges(0, set.name, ranges, 0),
+        };
+    }
+
+    fn buckets(&mut self, name: Name, family: Family, timeout: u32) {
+        let flags = libc::NFT_SET_TIMEOUT | libc::NFT_SET_EVAL;
+        let key = ADDRESS.get(family as usize).copied().unwrap_or_default();
+        let timeout_ms = u64::from(timeout) * 1000;
+        let spec = SetSpec { size: BUCKETS, timeout_ms, ..SetSpec::new(name, flags, key) };
+        let id = self.txn.add_set(&spec);
+        self.ids.push((name, id));
+    }
+
+    fn chain(&mut self, name: Name) {
+        self.txn.add_chain(&name, None);
+    }
+
+    fn rule(&mut self, chain: Chain, rule: &Rule) {
+        self.rule.clear();
+        self.matches(rule);
+        if let Some(limit) = &rule.limit {
+            self.limit(rule.family, limit);
+        }
+        if let Some(prefix) = &rule.log {
+            self.rule.push(expr::log(&CString::new(prefix.as_str()).unwrap_or_default(), LOG_LEVEL));
+        }
+        if rule.counter {
+            self.rule.push(expr::counter());
+        }
+        self.verdict(rule.verdict);
+        if !rule.comment.is_empty() {
+            self.rule.add_userdata(&comment_udata(UDATA_RULE_COMMENT, &rule.comment));
+        }
+        if rule.origin > 0 {
+            let [a, b, c, d] = rule.origin.to_be_bytes();
+            self.rule.add_userdata(&[UDATA_ORIGIN, 4, a, b, c, d]);
+        }
+        self.rules += 1;
+        self.txn.add_part(rule.origin, &chain_name(chain), &self.rule);
+    }
+}
+
+fn unload_into(txn: &mut Txn) {
+    // What is added first can be deleted without an error, whether it was there or not.
+    txn.add_table();
+    txn.delete_table();
+}
+
+/// Deletes the table, if it is there.
+///
+/// # Errors
+/// What the kernel refused.
+pub fn unload() -> Result<(), TxnError> {
+    let mut txn = Txn::new(TABLE, 256);
+    unload_into(&mut txn);
+    txn.commit(&mut NlSocket::open(Bus::Netfilter)?)
+}

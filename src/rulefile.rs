@@ -1,0 +1,155 @@
+#![forbid(unsafe_code)]
+//! mef.rules from the disk into the kernel: the meeting point of the language, the host and the firewall.
+
+use crate::base::diag::{Problem, Severity};
+use crate::base::name::IfName;
+use crate::firewall::nft::{Op, TxnError};
+use crate::firewall::rules::Batch;
+use crate::input::glob::Glob;
+use crate::ruleset::ast::{Interfaces, Place};
+use crate::ruleset::check::{self, Host};
+use crate::ruleset::{Files, RuleSet, compile::compile};
+use crate::sys::dir::Dir;
+use crate::sys::{fs, host, routes};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// The rule set that is meant when none is named.
+pub const DEFAULT_PATH: &str = "/etc/mef/mef.rules";
+
+/// Largest file that is read.
+const SIZE_MAX: u64 = 64 * 1024 * 1024;
+
+/// The files of this host.
+struct Disk;
+
+impl Files for Disk {
+    fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(path)?;
+        bytes.reserve_exact(usize::try_from(file.metadata()?.len().min(SIZE_MAX)).unwrap_or(0) + 1);
+        if file.take(SIZE_MAX + 1).read_to_end(&mut bytes)? as u64 > SIZE_MAX {
+            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+        }
+        Ok(bytes)
+    }
+
+    fn expand(&mut self, including: &str, pattern: &str) -> io::Result<Vec<String>> {
+        let base = Path::new(including).parent().unwrap_or(Path::new(""));
+        let path = std::path::absolute(base.join(pattern))?;
+        if !pattern.bytes().any(|b| matches!(b, b'*' | b'?' | b'[')) {
+            return Ok(vec![path.to_string_lossy().into_owned()]);
+        }
+        let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, why.to_owned());
+        let glob = Glob::parse(path.as_os_str().as_bytes()).map_err(invalid)?;
+        let (dir, last) = (path.parent().unwrap_or(Path::new("/")), glob.depth().saturating_sub(1));
+        if (0..last).any(|depth| glob.plain(depth).is_none()) {
+            return Err(invalid("wildcards may stand behind the last '/' only"));
+        }
+        std::fs::read_dir(dir)?;
+        let mut found: Vec<PathBuf> = Vec::new();
+        fs::each_name(dir, &mut |name| {
+            if glob.fits(last, name) {
+                let path = dir.join(std::ffi::OsStr::from_bytes(name));
+                let place = found.iter().position(|p| *p > path).unwrap_or(found.len());
+                found.insert(place, path);
+            }
+        });
+        Ok(found.into_iter().map(|p| p.to_string_lossy().into_owned()).collect())
+    }
+}
+
+/// Reads a rule set and finds all that is wrong with it, what this host has to do with it included. `thorough`:
+/// every rule is compared with those before it, too.
+#[must_use]
+pub fn read(path: &str, thorough: bool) -> RuleSet {
+    let mut set = RuleSet::read(path, &mut Disk);
+    let failed = set.failed();
+    if !failed {
+        let interfaces = routes::interfaces();
+        let (ssh, dhcp) = (host::ssh_session(), host::dhcp_clients());
+        let mut warnings = check::warnings(&set, &Host { interfaces: &interfaces, ssh, dhcp, thorough });
+        set.problems.append(&mut warnings);
+    }
+    set
+}
+
+/// Makes `bytes` the content of the file, all or nothing; owner and mode stay.
+///
+/// # Errors
+/// What the system says.
+pub fn replace(path: &str, bytes: &[u8]) -> io::Result<()> {
+    // The file itself, where the path is a link to it.
+    let path = std::fs::canonicalize(path)?;
+    let like = std::fs::metadata(&path)?;
+    let name = path.file_name().and_then(|name| name.to_str()).ok_or(io::ErrorKind::InvalidFilename)?;
+    let dir = Dir::open(path.parent().unwrap_or(Path::new("/")))?;
+    dir.replace_like(Some(&like), name, &[".", name, ".new"].concat(), bytes)
+}
+
+/// Shows the problems of a rule set, those of each file together.
+#[must_use]
+pub fn shown(set: &RuleSet) -> Vec<String> {
+    let show = |(file, problem): &(u16, Problem)| {
+        set.files.get(usize::from(*file)).map(|f| problem.render(&f.name, &f.text)).unwrap_or_default()
+    };
+    set.problems.iter().map(show).collect()
+}
+
+/// Compiles a rule set without errors to the transaction that loads it.
+///
+/// # Errors
+/// What stands in the way, for people.
+pub fn batch(set: &RuleSet) -> Result<Batch, String> {
+    let auto = match first_auto(set) {
+        None => Vec::new(),
+        Some(place) => default_interfaces().map_err(|why| {
+            let problem = set.mark(place, Severity::Error, "iif", why, "name the interface instead of auto");
+            let file = set.files.get(usize::from(place.file));
+            file.map(|f| problem.render(&f.name, &f.text)).unwrap_or_default()
+        })?,
+    };
+    let mut batch = Batch::new();
+    compile(set, &auto, &mut batch);
+    Ok(batch)
+}
+
+/// Puts a rule set into the kernel in one transaction.
+///
+/// # Errors
+/// What stands in the way, for people; then nothing was changed.
+pub fn load(set: &RuleSet, batch: Batch) -> Result<(), String> {
+    batch.commit().map_err(|e| refused(set, &e))
+}
+
+/// The kernel's refusal, with the place of the rule that it is about.
+fn refused(set: &RuleSet, error: &TxnError) -> String {
+    let text = error.to_string();
+    let TxnError::Refused(all) = error else { return text };
+    let Some(Op::Statement(number)) = all.first().map(|r| r.op) else { return text };
+    let (mut no, mut found) = (0, None);
+    set.each(&mut |place, _| {
+        no += 1;
+        found = found.or((no == number).then_some(place));
+    });
+    found.map_or(text.clone(), |place| [set.place(place).as_str(), ": ", &text].concat())
+}
+
+fn default_interfaces() -> Result<Vec<IfName>, String> {
+    match routes::default_interfaces() {
+        Ok(all) if all.is_empty() => Err("auto: there is no default route, so no interface is meant".into()),
+        Ok(all) => Ok(all),
+        Err(e) => Err(TxnError::from(e).to_string()),
+    }
+}
+
+/// The first rule that asks for the interface of the default route.
+fn first_auto(set: &RuleSet) -> Option<Place> {
+    let mut found = None;
+    set.each(&mut |place, rule| {
+        let auto = rule.iif == Interfaces::Auto || rule.oif == Interfaces::Auto;
+        found = found.or(auto.then_some(place));
+    });
+    found
+}

@@ -1,0 +1,97 @@
+#![forbid(unsafe_code)]
+//! Interfaces by name, and which of them default routes use (rtnetlink, linux/rtnetlink.h).
+
+use super::host::{RTA_MULTIPATH, RTM_GETROUTE, RTMSG, RTNEXTHOP, dump};
+use crate::base::name::IfName;
+use crate::sys::netlink::Lost;
+use crate::sys::nlattr::{Msg, attr, u16_at, u32_at};
+
+const RTA_OIF: u16 = 4;
+/// RT_TABLE_MAIN
+const MAIN: u8 = 254;
+/// RTN_UNICAST
+const UNICAST: u8 = 1;
+
+/// The names of all interfaces.
+#[must_use]
+pub fn interfaces() -> Vec<String> {
+    let all = nix::net::if_::if_nameindex();
+    all.iter().flat_map(|all| all.iter()).map(|one| one.name().to_string_lossy().into_owned()).collect()
+}
+
+/// The interfaces of the default routes of both families, each once; empty if there is none.
+///
+/// # Errors
+/// The system call that failed.
+pub fn default_interfaces() -> Result<Vec<IfName>, Lost> {
+    let mut indices = Vec::new();
+    dump(RTM_GETROUTE, &mut |msg| {
+        default_route(msg, &mut |index| {
+            if !indices.contains(&index) {
+                indices.push(index);
+            }
+        });
+    })?;
+    let name = |index: &u32| {
+        let name = nix::net::if_::if_indextoname(*index).ok()?;
+        IfName::new(name.to_str().ok()?)
+    };
+    Ok(indices.iter().filter_map(name).collect())
+}
+
+/// The interfaces in one answer to RTM_GETROUTE, if it is a default route of the main table.
+fn default_route(msg: Msg<'_>, each: &mut dyn FnMut(u32)) {
+    let Some((&[_, 0, _, _, MAIN, _, _, UNICAST, ..], attributes)) = msg.payload.split_first_chunk::<RTMSG>()
+    else {
+        return;
+    };
+    attr(attributes, RTA_OIF).and_then(|data| u32_at(data, 0)).into_iter().for_each(&mut *each);
+    let mut hops = attr(attributes, RTA_MULTIPATH).unwrap_or(&[]);
+    while let Some(len) = u16_at(hops, 0).map(usize::from).filter(|&len| len >= RTNEXTHOP) {
+        u32_at(hops, 4).into_iter().for_each(&mut *each);
+        hops = hops.get(len.next_multiple_of(4)..).unwrap_or(&[]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::nlattr::{MsgBuf, messages};
+
+    #[test]
+    fn default_routes_of_the_main_table_only() {
+        let mut wire = MsgBuf::default();
+        let cases: [(&str, [u8; 12], u32); 4] = [
+            ("default", [2, 0, 0, 0, MAIN, 0, 0, UNICAST, 0, 0, 0, 0], 1),
+            ("a network", [2, 8, 0, 0, MAIN, 0, 0, UNICAST, 0, 0, 0, 0], 2),
+            ("another table", [2, 0, 0, 0, 100, 0, 0, UNICAST, 0, 0, 0, 0], 3),
+            ("unreachable", [10, 0, 0, 0, MAIN, 0, 0, 7, 0, 0, 0, 0], 4),
+        ];
+        for (_, header, oif) in &cases {
+            let m = wire.start(24, 0, 1);
+            wire.put(header);
+            wire.attr(RTA_OIF, &oif.to_ne_bytes());
+            wire.finish(m);
+        }
+        let m = wire.start(24, 0, 1);
+        wire.put(&cases[0].1);
+        let paths = wire.nest(RTA_MULTIPATH);
+        for hop in [7u8, 8] {
+            wire.put(&[8, 0, 0, 0, hop, 0, 0, 0]);
+        }
+        wire.end(paths);
+        wire.finish(m);
+        let mut all = Vec::new();
+        messages(wire.bytes()).for_each(|m| default_route(m, &mut |index| all.push(index)));
+        assert_eq!(all, [1, 7, 8]);
+
+        let whole = wire.bytes().to_vec();
+        let mut rng = fastrand::Rng::with_seed(5);
+        for _ in 0..20_000 {
+            let mut bytes = whole.clone();
+            let at = rng.usize(16..bytes.len());
+            bytes[at] = rng.u8(..);
+            messages(&bytes).for_each(|m| default_route(m, &mut |_| ()));
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The language of mef.rules by files: `NAME.rules` with what fmt prints (`.fmt`) and what check says (`.said`).
+//! UPDATE_GOLDEN=1 writes them anew.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod common;
+
+use mef::ruleset::{Files, RuleSet, canonical, compile::compile};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules")
+}
+
+/// Compares with the file beside the case, or writes it.
+fn same(case: &Path, ending: &str, text: &str) {
+    let file = case.with_extension(ending);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&file, text).unwrap();
+    }
+    assert_eq!(text, fs::read_to_string(&file).unwrap(), "{}", file.display());
+}
+
+fn cases() -> Vec<PathBuf> {
+    let mut all: Vec<PathBuf> = fs::read_dir(directory()).unwrap().map(|e| e.unwrap().path()).collect();
+    all.retain(|path| path.extension().is_some_and(|e| e == "rules"));
+    all.sort();
+    assert!(all.len() >= 3);
+    all
+}
+
+#[test]
+fn check_says_what_is_wrong_at_its_place() {
+    let net = common::Net::new();
+    for case in cases() {
+        let name = case.file_name().unwrap().to_str().unwrap();
+        net.write(name, &fs::read_to_string(&case).unwrap());
+        let path = net.path(name);
+        let said = net.mef(&["check", path.to_str().unwrap()]).stdout;
+        same(&case, "said", &said.replace(path.parent().unwrap().to_str().unwrap(), ""));
+    }
+}
+
+#[test]
+fn fmt_is_canonical_and_means_the_same() {
+    for case in cases().into_iter().filter(|case| !case.ends_with("errors.rules")) {
+        let bytes = fs::read(&case).unwrap();
+        let printed = canonical(&bytes).unwrap_or_else(|_| panic!("{}", case.display()));
+        same(&case, "fmt", &printed);
+        assert_eq!(canonical(printed.as_bytes()).unwrap(), printed, "idempotent");
+        assert_eq!(compiled(&printed), compiled(&String::from_utf8(bytes).unwrap()));
+    }
+}
+
+/// Texts in memory.
+struct Texts<'a>(&'a [(&'a str, &'a str)]);
+
+impl Files for Texts<'_> {
+    fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
+        let found = self.0.iter().find(|(name, _)| *name == path);
+        found.map(|(_, text)| text.as_bytes().to_vec()).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn expand(&mut self, _: &str, pattern: &str) -> io::Result<Vec<String>> {
+        let stem = pattern.strip_suffix('*');
+        let fits = |name: &str| stem.map_or(name == pattern, |stem| name.starts_with(stem));
+        let found: Vec<String> =
+            self.0.iter().filter(|(n, _)| fits(n)).map(|(n, _)| (*n).to_owned()).collect();
+        if found.is_empty() && stem.is_none() { Ok(vec![pattern.to_owned()]) } else { Ok(found) }
+    }
+}
+
+/// Everything that a rule set is compiled to, as text.
+#[derive(Default)]
+struct Lines(String);
+
+impl mef::plan::Sink for Lines {
+    fn base(&mut self, direction: mef::plan::Direction, policy: mef::plan::Policy) {
+        self.0 += &format!("{direction:?} {policy:?}\n");
+    }
+    fn set(&mut self, set: &mef::plan::Set) {
+        self.0 += &format!("{set:?}\n");
+    }
+    fn buckets(&mut self, name: mef::base::name::Name, family: mef::base::range::Family, timeout: u32) {
+        self.0 += &format!("buckets {name} {family:?} {timeout}\n");
+    }
+    fn chain(&mut self, name: mef::base::name::Name) {
+        self.0 += &format!("chain {name}\n");
+    }
+    fn rule(&mut self, chain: mef::plan::Chain, rule: &mef::plan::Rule) {
+        self.0 += &format!("{chain:?} {rule:?}\n");
+    }
+}
+
+fn compiled(text: &str) -> String {
+    let set = RuleSet::read("x", &mut Texts(&[("x", text)]));
+    assert!(!set.failed(), "{:?}", set.problems);
+    let mut lines = Lines::default();
+    compile(&set, &[mef::base::name::IfName::new("wan0").unwrap()], &mut lines);
+    lines.0
+}
+
+fn problems(texts: &[(&str, &str)]) -> Vec<String> {
+    let set = RuleSet::read("main", &mut Texts(texts));
+    let all = set.problems.iter();
+    all.map(|(file, p)| format!("{}:{}: {}", set.files[usize::from(*file)].name, p.line, p.what)).collect()
+}
+
+#[test]
+fn includes() {
+    let rule = "rule dir=in action=accept proto=tcp dport=1\n";
+    let cases: &[(&str, &[(&str, &str)], &[&str])] = &[
+        ("none match a glob", &[("main", "include file=d/*")], &[]),
+        ("in order", &[("main", "include file=d/*"), ("d/a", rule), ("d/b", rule)], &[]),
+        ("missing", &[("main", "\ninclude file=gone")], &["main:2: gone: entity not found"]),
+        ("itself", &[("main", "include file=main")], &["main:1: main includes itself"]),
+        (
+            "in a circle",
+            &[("main", "include file=a"), ("a", "include file=main")],
+            &["a:1: main includes itself"],
+        ),
+        (
+            "an error in it",
+            &[("main", "include file=a"), ("a", "\nrule")],
+            &["a:2: rule without dir", "a:2: rule without action", "a:2: rule without proto"],
+        ),
+        (
+            "a set used before it is known",
+            &[
+                ("main", "rule dir=in action=accept proto=tcp dport=@p\ninclude file=a"),
+                ("a", "set name=p family=any type=port elements=1"),
+            ],
+            &[],
+        ),
+    ];
+    for (name, texts, want) in cases {
+        assert_eq!(problems(texts), *want, "{name}");
+    }
+    let files: Vec<(String, String)> =
+        (0..20).map(|i| (format!("f{i}"), format!("include file=f{}\n", i + 1))).collect();
+    let mut texts: Vec<(&str, &str)> = files.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+    texts.push(("main", "include file=f0"));
+    assert_eq!(problems(&texts), ["f6:1: too many includes"]);
+}
+
+#[test]
+fn hostile_text_is_refused_and_never_more() {
+    let good = fs::read_to_string(directory().join("everything.rules")).unwrap();
+    let mut rng = fastrand::Rng::with_seed(11);
+    for round in 0..20_000 {
+        let mut bytes = good.lines().nth(rng.usize(0..good.lines().count())).unwrap().as_bytes().to_vec();
+        for _ in 0..rng.usize(1..4) {
+            let at = rng.usize(0..bytes.len().max(1));
+            match rng.u8(0..4) {
+                0 if at < bytes.len() => bytes[at] = rng.u8(..),
+                1 if at < bytes.len() => drop(bytes.remove(at)),
+                2 => bytes.insert(at.min(bytes.len()), b" =\",@!-/*#\\0:"[rng.usize(0..13)]),
+                _ => bytes.truncate(at),
+            }
+        }
+        if let Ok(printed) = canonical(&bytes) {
+            let again = canonical(printed.as_bytes());
+            assert_eq!(again.ok().as_deref(), Some(printed.as_str()), "{round}: {}", bytes.escape_ascii());
+        }
+    }
+    assert!(canonical(b"\xff").is_err() && canonical(b"policy\0").is_err());
+    assert_eq!(canonical(b"\xef\xbb\xbf# x\r\n").unwrap(), "# x\n");
+    assert!(RuleSet::read("x", &mut Texts(&[("x", &"a".repeat(9000))])).failed());
+}
