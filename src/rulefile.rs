@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 /// The rule set that is meant when none is named.
 pub const DEFAULT_PATH: &str = "/etc/mef/mef.rules";
 
+/// The path that stands for standard input.
+pub const STDIN: &str = "/dev/stdin";
+
 /// Largest file that is read.
 const SIZE_MAX: u64 = 64 * 1024 * 1024;
 
@@ -27,9 +30,17 @@ struct Disk;
 impl Files for Disk {
     fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        let file = std::fs::File::open(path)?;
-        bytes.reserve_exact(usize::try_from(file.metadata()?.len().min(SIZE_MAX)).unwrap_or(0) + 1);
-        if file.take(SIZE_MAX + 1).read_to_end(&mut bytes)? as u64 > SIZE_MAX {
+        // By its descriptor: not every host has a /dev/stdin.
+        let (mut input, mut file);
+        let source: &mut dyn Read = if path == STDIN {
+            input = io::stdin().lock();
+            &mut input
+        } else {
+            file = std::fs::File::open(path)?;
+            bytes.reserve_exact(usize::try_from(file.metadata()?.len().min(SIZE_MAX)).unwrap_or(0) + 1);
+            &mut file
+        };
+        if source.take(SIZE_MAX + 1).read_to_end(&mut bytes)? as u64 > SIZE_MAX {
             return Err(io::Error::from(io::ErrorKind::FileTooLarge));
         }
         Ok(bytes)
@@ -73,6 +84,14 @@ pub fn read(path: &str, thorough: bool) -> RuleSet {
         set.problems.append(&mut warnings);
     }
     set
+}
+
+/// The content of one file, or of standard input.
+///
+/// # Errors
+/// What the system says.
+pub fn read_file(path: &str) -> io::Result<Vec<u8>> {
+    Disk.read(path)
 }
 
 /// Makes `bytes` the content of the file, all or nothing; owner and mode stay.

@@ -2,7 +2,7 @@
 //! `mef fmt`: a rule set in canonical form.
 
 use super::{Error, Output, STDIN, parse};
-use crate::rulefile::{DEFAULT_PATH, replace};
+use crate::rulefile::{DEFAULT_PATH, read_file, replace};
 use crate::ruleset::canonical;
 use argh::FromArgs;
 
@@ -25,7 +25,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
         return Err(Error::Usage("--write needs a file".into()));
     }
     let failed = |e: std::io::Error| Error::Failed([path, ": ", &e.to_string()].concat());
-    let bytes = std::fs::read(path).map_err(failed)?;
+    let bytes = read_file(path).map_err(failed)?;
     let text = match canonical(&bytes) {
         Ok(text) => text,
         Err(problems) => {

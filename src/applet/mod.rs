@@ -172,7 +172,7 @@ fn help() -> String {
 }
 
 /// What stands for `-` among the arguments: standard input.
-const STDIN: &str = "/dev/stdin";
+const STDIN: &str = crate::rulefile::STDIN;
 
 /// Reads a command's arguments.
 fn parse<T: FromArgs>(name: &str, args: &[&str]) -> Result<T, Error> {

@@ -68,7 +68,8 @@ impl Batch {
     }
 
     fn push_set(&mut self, statement: u32, name: Name, flags: i32, key: (u32, u32)) -> u32 {
-        let id = self.txn.add_set(&SetSpec { statement, ..SetSpec::new(name, flags, key) });
+        let host_order = key == INTERFACE;
+        let id = self.txn.add_set(&SetSpec { statement, host_order, ..SetSpec::new(name, flags, key) });
         if name != Name::ANONYMOUS {
             self.ids.push((name, id));
         }

@@ -130,6 +130,12 @@ impl Net {
         result
     }
 
+    /// Does something in this one's namespace, in this thread; for tests with several.
+    pub fn within_self<R>(&self, f: impl FnOnce() -> R) -> R {
+        self.home.enter();
+        f()
+    }
+
     /// Gives the neighbour one more address, beyond the link, and makes it speak from there. Its own IPv6 address
     /// shares a prefix with the host's, so a ban of that would lock out the host.
     pub fn speak_as(&self, peer: &Peer, addr: IpAddr) {

@@ -30,6 +30,9 @@ const SET_ID: u16 = 10;
 const SET_TIMEOUT: u16 = 11;
 const SET_USERDATA: u16 = 13;
 const DESC_SIZE: u16 = 1;
+/// NFTNL_UDATA_SET_KEYBYTEORDER, and nft's number for the host's order.
+const UDATA_SET_KEYBYTEORDER: u8 = 0;
+const HOST_ENDIAN: u32 = 1;
 
 const NFNL_MSG_BATCH_BEGIN: u16 = 16;
 const NFNL_MSG_BATCH_END: u16 = 17;
@@ -189,6 +192,8 @@ pub struct SetSpec<'a> {
     pub timeout_ms: u64,
     /// Shown by `nft list`; empty = none.
     pub comment: &'a str,
+    /// The key is no number in network order: `nft list` wants to know.
+    pub host_order: bool,
     /// EEXIST if it is there, rather than nothing.
     pub must_be_new: bool,
     /// Which rule of a rule set needs it; 0 = none alone.
@@ -199,7 +204,17 @@ impl<'a> SetSpec<'a> {
     /// A set without size, default life and comment.
     #[must_use]
     pub fn new(name: Name, flags: i32, key: (u32, u32)) -> SetSpec<'a> {
-        SetSpec { name, flags, key, size: 0, timeout_ms: 0, comment: "", must_be_new: false, statement: 0 }
+        SetSpec {
+            name,
+            flags,
+            key,
+            size: 0,
+            timeout_ms: 0,
+            comment: "",
+            host_order: false,
+            must_be_new: false,
+            statement: 0,
+        }
     }
 }
 
@@ -384,6 +399,9 @@ impl Txn {
         }
         if !spec.comment.is_empty() {
             self.buf.attr(SET_USERDATA, &comment_udata(UDATA_SET_COMMENT, spec.comment));
+        } else if spec.host_order {
+            let [a, b, c, d] = HOST_ENDIAN.to_ne_bytes();
+            self.buf.attr(SET_USERDATA, &[UDATA_SET_KEYBYTEORDER, 4, a, b, c, d]);
         }
         self.buf.finish(open);
         id
