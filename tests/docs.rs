@@ -54,6 +54,7 @@ impl Host {
         let net = Net::new();
         for (file, at) in [
             ("mef.conf", "etc/mef/mef.conf"),
+            ("mef.rules", "etc/mef/mef.rules"),
             ("rules.d/sshd.conf", "etc/mef/rules.d/sshd.conf"),
             ("rules.d/dropbear.conf", "etc/mef/rules.d/dropbear.conf"),
             ("rules.d/sshd.conf", "work/my-rule.conf"),

@@ -108,9 +108,29 @@ fn problems(texts: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[test]
+fn the_shipped_rule_set_has_nothing_to_say_about() {
+    let net = common::Net::new();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("rootfs/etc/mef/mef.rules");
+    let said = net.mef(&["check", shipped.to_str().unwrap()]);
+    assert_eq!((said.status, said.stdout.as_str()), (0, "8 rules; 0 errors, 0 warnings\n"), "{said:?}");
+    // Nor have those of the manual page.
+    let manual = fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("rootfs/usr/share/man/man5/mef.rules.5"),
+    );
+    let manual = manual.unwrap().replace("\\-", "-");
+    let blocks: Vec<&str> = manual.split(".Bd -literal -offset indent\n").skip(1).collect();
+    assert!(blocks.len() >= 3);
+    for block in blocks {
+        let text = block.split("\n.Ed").next().unwrap();
+        assert!(canonical(text.as_bytes()).is_ok(), "{text}");
+    }
+}
+
+#[test]
 fn includes() {
     let rule = "rule dir=in action=accept proto=tcp dport=1\n";
-    let cases: &[(&str, &[(&str, &str)], &[&str])] = &[
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str]);
+    let cases: &[Case<'_>] = &[
         ("none match a glob", &[("main", "include file=d/*")], &[]),
         ("in order", &[("main", "include file=d/*"), ("d/a", rule), ("d/b", rule)], &[]),
         ("missing", &[("main", "\ninclude file=gone")], &["main:2: gone: entity not found"]),
