@@ -30,8 +30,12 @@ fn load(net: &Net, text: &str) {
 
 /// The listing without what the kernel counts.
 fn listed(net: &Net) -> String {
+    uncounted(&net.nft_list(TABLE))
+}
+
+fn uncounted(listing: &str) -> String {
     let mut out = String::new();
-    for line in net.nft_list(TABLE).lines() {
+    for line in listing.lines() {
         let words: Vec<&str> = line.split(' ').collect();
         let counts = |i: usize| {
             i > 0 && matches!(words[i - 1], "packets" | "bytes") && words[i].parse::<u64>().is_ok()
@@ -153,7 +157,12 @@ fn nothing_is_seen_between_two_rule_sets() {
         let watcher = scope.spawn(|| {
             let mut looks = [0; 2];
             while !done.load(Ordering::Relaxed) {
-                let now = listed(&net);
+                // nft gives up when it is disturbed too often: then it has shown nothing.
+                let shown = net.cmd("nft", &["list", "table", "inet", "mef"]);
+                if shown.status != 0 {
+                    continue;
+                }
+                let now = uncounted(&shown.stdout);
                 let which =
                     seen.iter().position(|s| *s == now).unwrap_or_else(|| panic!("in between:\n{now}"));
                 looks[which] += 1;

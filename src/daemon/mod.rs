@@ -65,7 +65,8 @@ pub fn run(conf: &Path, foreground: bool) -> Result<(), String> {
     let pidfile = pidfile::PidFile::take(Path::new(&loaded.settings.run_dir))?;
     let made = guard.rebuild().map_err(|e| e.to_string())?;
     if !foreground {
-        nix::unistd::daemon(false, false).map_err(|e| format!("cannot go into the background: {e}"))?;
+        nix::unistd::daemon(false, false)
+            .map_err(|e| format!("cannot go into the background: {}", std::io::Error::from(e)))?;
     }
     pidfile.write();
     let signals = Signals::open().map_err(|e| format!("signals: {e}"))?;

@@ -73,7 +73,7 @@ pub struct KillError {
 
 impl fmt::Display for KillError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {}: {}", self.doing, self.errno.desc())
+        write!(f, "cannot {}: {}", self.doing, crate::sys::netlink::words(self.errno))
     }
 }
 

@@ -221,15 +221,29 @@ impl Compiler<'_> {
                 origin: self.origin,
                 ..Part::new(Verdict::Next)
             };
-            let mut parts = vec![base];
             let is_in = rule.dir == Direction::In;
-            cross(&mut parts, self.interfaces(&rule.iif, is_in), |part, v| part.iif = v);
-            cross(&mut parts, self.interfaces(&rule.oif, rule.dir == Direction::Out), |part, v| part.oif = v);
-            cross(&mut parts, self.addresses(&rule.src, family), |part, v| part.src = v);
-            cross(&mut parts, self.addresses(&rule.dst, family), |part, v| part.dst = v);
-            cross(&mut parts, ports(&rule.sport), |part, v| part.sport = v);
-            cross(&mut parts, ports(&rule.dport), |part, v| part.dport = v);
-            all.append(&mut parts);
+            let iif = self.interfaces(&rule.iif, is_in);
+            let oif = self.interfaces(&rule.oif, rule.dir == Direction::Out);
+            let (src, dst) = (self.addresses(&rule.src, family), self.addresses(&rule.dst, family));
+            let (sport, dport) = (ports(&rule.sport), ports(&rule.dport));
+            // Every alternative with every other one; the last list changes fastest.
+            let count = iif.len() * oif.len() * src.len() * dst.len() * sport.len() * dport.len();
+            for number in 0..count {
+                let mut rest = number;
+                let mut next = |len: usize| {
+                    let index = rest % len;
+                    rest /= len;
+                    index
+                };
+                let mut part = base.clone();
+                part.dport = dport.get(next(dport.len())).cloned().flatten();
+                part.sport = sport.get(next(sport.len())).cloned().flatten();
+                part.dst = dst.get(next(dst.len())).cloned().flatten();
+                part.src = src.get(next(src.len())).cloned().flatten();
+                part.oif = oif.get(next(oif.len())).cloned().flatten();
+                part.iif = iif.get(next(iif.len())).cloned().flatten();
+                all.push(part);
+            }
         }
         all
     }
@@ -301,16 +315,4 @@ fn ports(list: &[Port]) -> Vec<Option<Ports>> {
         all.push(None);
     }
     all
-}
-
-/// Every part with every alternative.
-fn cross<T: Clone>(parts: &mut Vec<Part>, alternatives: Vec<Option<T>>, put: impl Fn(&mut Part, Option<T>)) {
-    let before = std::mem::take(parts);
-    for part in before {
-        for alternative in &alternatives {
-            let mut part = part.clone();
-            put(&mut part, alternative.clone());
-            parts.push(part);
-        }
-    }
 }

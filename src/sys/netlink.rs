@@ -24,6 +24,17 @@ pub enum Lost {
     Sys(&'static str, Errno),
 }
 
+/// The C library's words for an error. nix has a table of its own, which would be one more in the program.
+#[must_use]
+pub fn words(errno: Errno) -> String {
+    let mut text = std::io::Error::from(errno).to_string();
+    // What std appends: " (os error 2)".
+    if let Some(end) = text.bytes().rposition(|b| b == b'(') {
+        text.truncate(end.saturating_sub(1));
+    }
+    text
+}
+
 /// A netlink socket of one bus, with its receive buffer.
 pub struct NlSocket {
     socket: Socket,

@@ -5,7 +5,7 @@ use super::elem::{self, Elem, ElemMsg, Timeout};
 use super::ffi::Rule;
 use super::{TableId, UDATA_SET_COMMENT, comment_udata, message, msg};
 use crate::base::name::Name;
-use crate::sys::netlink::{Lost, NlSocket};
+use crate::sys::netlink::{Lost, NlSocket, words as words_of};
 use crate::sys::nlattr::{self, ACK, APPEND, CREATE, EXCL, Msg, MsgBuf, REQUEST};
 use nix::errno::Errno;
 use smallvec::SmallVec;
@@ -141,7 +141,7 @@ impl std::fmt::Display for TxnError {
                 for (i, r) in all.iter().enumerate() {
                     let words = std::str::from_utf8(&r.words).unwrap_or("");
                     let sep = if i == 0 { "" } else { "; " };
-                    write!(f, "{sep}the kernel refused {}: {}", r.op, r.errno.desc())?;
+                    write!(f, "{sep}the kernel refused {}: {}", r.op, words_of(r.errno))?;
                     if !words.is_empty() {
                         write!(f, " ({words})")?;
                     }
@@ -154,7 +154,7 @@ impl std::fmt::Display for TxnError {
             }
             TxnError::Lost(Lost::Sys(call, errno)) => {
                 let advice = if *errno == Errno::EPERM { ROOT } else { "" };
-                write!(f, "{call}: {}{advice}", errno.desc())
+                write!(f, "{call}: {}{advice}", words_of(*errno))
             }
         }
     }
