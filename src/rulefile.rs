@@ -6,7 +6,6 @@ use crate::base::name::IfName;
 use crate::firewall::nft::{Op, TxnError};
 use crate::firewall::rules::Batch;
 use crate::input::glob::Glob;
-use crate::ruleset::ast::{Interfaces, Place};
 use crate::ruleset::check::{self, Host};
 use crate::ruleset::{Files, RuleSet, compile::compile};
 use crate::sys::dir::Dir;
@@ -121,7 +120,7 @@ pub fn shown(set: &RuleSet) -> Vec<String> {
 /// # Errors
 /// What stands in the way, for people.
 pub fn batch(set: &RuleSet) -> Result<Batch, String> {
-    let auto = match first_auto(set) {
+    let auto = match set.first_auto {
         None => Vec::new(),
         Some(place) => default_interfaces().map_err(|why| {
             let problem = set.mark(place, Severity::Error, "iif", why, "name the interface instead of auto");
@@ -161,14 +160,4 @@ fn default_interfaces() -> Result<Vec<IfName>, String> {
         Ok(all) => Ok(all),
         Err(e) => Err(TxnError::from(e).to_string()),
     }
-}
-
-/// The first rule that asks for the interface of the default route.
-fn first_auto(set: &RuleSet) -> Option<Place> {
-    let mut found = None;
-    set.each(&mut |place, rule| {
-        let auto = rule.iif == Interfaces::Auto || rule.oif == Interfaces::Auto;
-        found = found.or(auto.then_some(place));
-    });
-    found
 }

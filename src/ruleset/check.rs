@@ -45,111 +45,125 @@ enum Match {
 #[must_use]
 pub fn warnings(set: &RuleSet, host: &Host<'_>) -> Vec<(u16, Problem)> {
     let mut found = Vec::new();
-    unused_sets(set, &mut found);
-    missing_interfaces(set, host, &mut found);
-    if host.thorough {
-        shadowed(set, &mut found);
-    }
-    cut_off(set, host, &mut found);
-    found
-}
-
-fn unused_sets(set: &RuleSet, found: &mut Vec<(u16, Problem)>) {
     let mut used = vec![false; set.sets.len()];
-    set.each(&mut |_, rule| {
-        for ((_, named), used) in set.sets.iter().zip(&mut used) {
-            let addresses = rule.src.iter().chain(&rule.dst).any(|a| *a == Address::Set(named.name));
-            *used |= addresses || rule.sport.iter().chain(&rule.dport).any(|p| *p == Port::Set(named.name));
+    let mut told = Vec::new();
+    let mut needs = needs(host);
+    // The short forms stand apart: all of them are looked at for every rule.
+    let (mut shorts, mut rules) = (Vec::new(), Vec::new());
+    set.each(&mut |place, rule| {
+        mark_used(set, rule, &mut used);
+        missing_interfaces(set, host, place, rule, &mut told, &mut found);
+        for need in &mut needs {
+            need.see(set, rule);
+        }
+        if host.thorough {
+            let short = short(place, rule);
+            shadowed(set, &short, rule, &shorts, &rules, &mut found);
+            shorts.push(short);
+            rules.push(rule.clone());
         }
     });
     for ((place, named), _) in set.sets.iter().zip(used).filter(|(_, used)| !used) {
         let what = ["no rule uses the set ", named.name.as_str()].concat();
         found.push((place.file, set.mark(*place, Severity::Warning, "name", what, "")));
     }
-}
-
-fn missing_interfaces(set: &RuleSet, host: &Host<'_>, found: &mut Vec<(u16, Problem)>) {
-    let mut told: Vec<IfName> = Vec::new();
-    set.each(&mut |place, rule| {
-        for (key, list) in [("iif", &rule.iif), ("oif", &rule.oif)] {
-            let Interfaces::Names { names, .. } = list else { continue };
-            for name in names {
-                if name.wildcard().is_none()
-                    && !told.contains(name)
-                    && !host.interfaces.iter().any(|i| name.matches(i))
-                {
-                    told.push(*name);
-                    let what = ["there is no interface ", name.as_str(), " now"].concat();
-                    let hint = "the rule matches when it comes up";
-                    found.push((place.file, set.mark(place, Severity::Warning, key, what, hint)));
-                }
-            }
-        }
-    });
-}
-
-/// What this host needs to get through, and does not.
-fn cut_off(set: &RuleSet, host: &Host<'_>, found: &mut Vec<(u16, Problem)>) {
-    let probe = |family, proto, sport, dport, state| Probe { family, proto, sport, dport, state, src: None };
-    let mut needs = vec![
-        // Neighbour discovery and router advertisements are not tracked.
-        (
-            probe(Family::V6, Proto::Icmp6, 0, 0, 0),
-            "neighbour discovery does not get in, so IPv6 will not work".to_owned(),
-            "rule dir=in action=accept proto=icmp6",
-        ),
-        (
-            probe(Family::V4, Proto::Tcp, 443, 50_000, ct::ESTABLISHED),
-            "answers to what this host asks for do not get in".to_owned(),
-            "rule dir=in action=accept proto=all ct=established,related",
-        ),
-    ];
-    let dhcp = [
-        (
-            probe(Family::V4, Proto::Udp, 67, 68, ct::NEW),
-            "rule dir=in action=accept proto=udp sport=67 dport=68",
-        ),
-        (
-            probe(Family::V6, Proto::Udp, 547, 546, ct::NEW),
-            "rule dir=in action=accept proto=udp sport=547 dport=546",
-        ),
-    ];
-    for ((probe, hint), _) in dhcp.into_iter().zip(host.dhcp).filter(|(_, waits)| *waits) {
-        needs.push((probe, "answers of the DHCP server do not get in".to_owned(), hint));
-    }
-    if let Some((peer, port)) = host.ssh {
-        let family = Family::of(&peer);
-        let packet = Probe { src: Some(peer), ..probe(family, Proto::Tcp, 50_000, port, ct::NEW) };
-        let what =
-            ["no new SSH session gets in from ", &peer.to_string(), " to port ", &port.to_string()].concat();
-        needs.push((packet, what, "that is where you are logged in from"));
-    }
-    let place = set.policies.first().copied().flatten();
-    for (packet, what, hint) in needs {
-        if !accepted(set, &packet) {
-            found.push(match place {
+    let policy = set.policies.first().copied().flatten();
+    let accepts = policy.is_none_or(|(_, action)| action == Action::Accept);
+    for Need { what, hint, verdict, .. } in needs {
+        if !verdict.unwrap_or(accepts) {
+            found.push(match policy {
                 Some((at, _)) => (at.file, set.mark(at, Severity::Warning, "action", what, hint)),
                 None => (0, Problem::whole(Severity::Warning, what, hint.to_owned())),
             });
         }
     }
+    found
 }
 
-/// Whether the packet may get in: a rule that might accept it counts, one that might drop it does not.
-fn accepted(set: &RuleSet, probe: &Probe) -> bool {
-    let mut verdict = None;
-    set.each(&mut |_, rule| {
-        if verdict.is_some() || rule.dir != Direction::In {
+fn mark_used(set: &RuleSet, rule: &Rule, used: &mut [bool]) {
+    for ((_, named), used) in set.sets.iter().zip(used) {
+        let addresses = rule.src.iter().chain(&rule.dst).any(|a| *a == Address::Set(named.name));
+        *used |= addresses || rule.sport.iter().chain(&rule.dport).any(|p| *p == Port::Set(named.name));
+    }
+}
+
+fn missing_interfaces(
+    set: &RuleSet,
+    host: &Host<'_>,
+    place: Place,
+    rule: &Rule,
+    told: &mut Vec<IfName>,
+    found: &mut Vec<(u16, Problem)>,
+) {
+    for (key, list) in [("iif", &rule.iif), ("oif", &rule.oif)] {
+        let Interfaces::Names { names, .. } = list else { continue };
+        for name in names {
+            let known = name.wildcard().is_some() || host.interfaces.iter().any(|i| name.matches(i));
+            if !known && !told.contains(name) {
+                told.push(*name);
+                let what = ["there is no interface ", name.as_str(), " now"].concat();
+                let hint = "the rule matches when it comes up";
+                found.push((place.file, set.mark(place, Severity::Warning, key, what, hint)));
+            }
+        }
+    }
+}
+
+/// A packet that has to get in.
+struct Need {
+    probe: Probe,
+    what: String,
+    hint: &'static str,
+    /// Whether it does, once a rule has decided.
+    verdict: Option<bool>,
+}
+
+impl Need {
+    /// A rule that might accept it counts, one that might drop it does not.
+    fn see(&mut self, set: &RuleSet, rule: &Rule) {
+        if self.verdict.is_some() || rule.dir != Direction::In {
             return;
         }
         let accepts = rule.action == Action::Accept;
         let least = if accepts { Match::Maybe } else { Match::Yes };
-        if matches(set, rule, probe) >= least {
-            verdict = Some(accepts);
+        if matches(set, rule, &self.probe) >= least {
+            self.verdict = Some(accepts);
         }
-    });
-    let policy = set.policies.first().copied().flatten();
-    verdict.unwrap_or(policy.is_none_or(|(_, action)| action == Action::Accept))
+    }
+}
+
+/// What this host needs to get through.
+fn needs(host: &Host<'_>) -> Vec<Need> {
+    let probe = |family, proto, sport, dport, state| Probe { family, proto, sport, dport, state, src: None };
+    let need = |probe, what: &str, hint| Need { probe, what: what.to_owned(), hint, verdict: None };
+    let mut needs = vec![
+        // Neighbour discovery and router advertisements are not tracked.
+        need(
+            probe(Family::V6, Proto::Icmp6, 0, 0, 0),
+            "neighbour discovery does not get in, so IPv6 will not work",
+            "rule dir=in action=accept proto=icmp6",
+        ),
+        need(
+            probe(Family::V4, Proto::Tcp, 443, 50_000, ct::ESTABLISHED),
+            "answers to what this host asks for do not get in",
+            "rule dir=in action=accept proto=all ct=established,related",
+        ),
+    ];
+    let dhcp = [
+        (Family::V4, (67, 68), "rule dir=in action=accept proto=udp sport=67 dport=68"),
+        (Family::V6, (547, 546), "rule dir=in action=accept proto=udp sport=547 dport=546"),
+    ];
+    for ((family, (sport, dport), hint), _) in dhcp.into_iter().zip(host.dhcp).filter(|(_, waits)| *waits) {
+        let packet = probe(family, Proto::Udp, sport, dport, ct::NEW);
+        needs.push(need(packet, "answers of the DHCP server do not get in", hint));
+    }
+    if let Some((peer, port)) = host.ssh {
+        let packet = Probe { src: Some(peer), ..probe(Family::of(&peer), Proto::Tcp, 50_000, port, ct::NEW) };
+        let what =
+            ["no new SSH session gets in from ", &peer.to_string(), " to port ", &port.to_string()].concat();
+        needs.push(need(packet, &what, "that is where you are logged in from"));
+    }
+    needs
 }
 
 fn matches(set: &RuleSet, rule: &Rule, probe: &Probe) -> Match {
@@ -197,18 +211,20 @@ struct Short {
     place: Place,
 }
 
-/// Rules that match nothing because one before them matches all of it.
-fn shadowed(set: &RuleSet, found: &mut Vec<(u16, Problem)>) {
-    let mut rules: Vec<(Short, Rule)> = Vec::with_capacity(set.rules());
-    set.each(&mut |place, rule| rules.push((short(place, rule), rule.clone())));
-    for (i, (short, rule)) in rules.iter().enumerate() {
-        let before = rules.iter().take(i);
-        let cover = before.into_iter().find(|(s, r)| may_cover(s, short) && covers(r, rule));
-        if let Some((cover, _)) = cover {
-            let what = ["this rule can never match: ", &set.place(cover.place), " takes all of it"].concat();
-            let hint = "remove one of them, or change their order";
-            found.push((short.place.file, set.mark(short.place, Severity::Warning, "", what, hint)));
-        }
+/// A rule that matches nothing because one before it matches all of it.
+fn shadowed(
+    set: &RuleSet,
+    short: &Short,
+    rule: &Rule,
+    shorts: &[Short],
+    rules: &[Rule],
+    found: &mut Vec<(u16, Problem)>,
+) {
+    let mut before = shorts.iter().zip(rules);
+    if let Some((cover, _)) = before.find(|(s, r)| may_cover(s, short) && covers(r, rule)) {
+        let what = ["this rule can never match: ", &set.place(cover.place), " takes all of it"].concat();
+        let hint = "remove one of them, or change their order";
+        found.push((short.place.file, set.mark(short.place, Severity::Warning, "", what, hint)));
     }
 }
 
@@ -248,8 +264,8 @@ fn short(place: Place, rule: &Rule) -> Short {
 /// The cheap part of `covers`; most pairs end here.
 fn may_cover(a: &Short, b: &Short) -> bool {
     let both = a.asks & b.asks;
-    a.asks & 32 == 0
-        && a.asks & !b.asks & 31 == 0
+    // Neither a limit nor anything that `b` leaves open.
+    a.asks & (!b.asks & 31 | 32) == 0
         && (both & ONE_SRC == 0 || a.src == b.src)
         && (both & ONE_DPORT == 0 || a.port == b.port)
         && a.dir == b.dir

@@ -69,6 +69,9 @@ pub struct Broken {
 pub fn cut(text: &str) -> Result<Line<'_>, Broken> {
     let mut line = Line::default();
     let mut at = 0;
+    if let Some(c) = text.bytes().position(|b| b.is_ascii_control() && b != b'\t') {
+        return Err(Broken { at: c..c + 1, what: "a control character", hint: "remove it" });
+    }
     loop {
         let rest = text.get(at..).unwrap_or("");
         at += rest.len() - rest.trim_ascii_start().len();
@@ -77,12 +80,9 @@ pub fn cut(text: &str) -> Result<Line<'_>, Broken> {
             line.comment = rest;
             return Ok(line);
         }
-        let end = rest.find(|c: char| c.is_ascii_whitespace() || c == '=').unwrap_or(rest.len());
+        let end = rest.bytes().position(|b| b.is_ascii_whitespace() || b == b'=').unwrap_or(rest.len());
         let (key, behind) = rest.split_at_checked(end).unwrap_or((rest, ""));
         let wrong = |what, hint| Err(Broken { at: at..at + end.max(1), what, hint });
-        if let Some(c) = text.char_indices().find(|(_, c)| c.is_control() && *c != '\t') {
-            return Err(Broken { at: c.0..c.0 + 1, what: "a control character", hint: "remove it" });
-        }
         if line.word.is_empty() {
             if behind.starts_with('=') {
                 return wrong(
@@ -100,7 +100,7 @@ pub fn cut(text: &str) -> Result<Line<'_>, Broken> {
         let value_at = at + end + 1;
         let pair = match value.strip_prefix('"') {
             None => {
-                let len = value.find(|c: char| c.is_ascii_whitespace()).unwrap_or(value.len());
+                let len = value.bytes().position(|b| b.is_ascii_whitespace()).unwrap_or(value.len());
                 Pair { key, key_at: at, raw: value.get(..len).unwrap_or(""), value_at, quoted: false }
             }
             Some(inner) => {

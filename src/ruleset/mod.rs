@@ -15,7 +15,7 @@ use crate::base::diag::{Problem, Severity, decode};
 use crate::base::name::Name;
 use crate::base::range::Family;
 use crate::plan::Direction;
-use ast::{Action, Address, Elements, Place, Port, Rule, Set, Statement};
+use ast::{Action, Address, Elements, Interfaces, Place, Port, Rule, Set, Statement};
 use std::io;
 
 /// Longest line, in bytes.
@@ -70,6 +70,10 @@ pub struct RuleSet {
     pub policies: [Option<(Place, Action)>; 3],
     /// Named sets in the order of the text.
     pub sets: Vec<(Place, Set)>,
+    /// The first rule that asks for the interface of the default route.
+    pub first_auto: Option<Place>,
+    /// Whether a rule must be looked at again when all sets are known.
+    second_look: bool,
     rules: Vec<RuleAt>,
 }
 
@@ -85,9 +89,11 @@ impl RuleSet {
                 this.problems.push((0, Problem::whole(Severity::Error, e.to_string(), String::new())));
             }
         }
-        let mut problems = std::mem::take(&mut this.problems);
-        this.each(&mut |place, rule| this.references(place, rule, &mut problems));
-        this.problems = problems;
+        if this.second_look {
+            let mut problems = std::mem::take(&mut this.problems);
+            this.each(&mut |place, rule| this.references(place, rule, &mut problems));
+            this.problems = problems;
+        }
         this
     }
 
@@ -107,9 +113,8 @@ impl RuleSet {
     pub fn each(&self, each: &mut dyn FnMut(Place, &Rule)) {
         let mut none = Vec::new();
         for RuleAt { place, at } in &self.rules {
-            if let (Some(Statement::Rule(rule)), _) =
-                parse::line(self.line(*place, *at), place.line, &mut none)
-            {
+            let (statement, _) = parse::line(self.line(*place, *at), place.line, &mut none);
+            if let Some(Statement::Rule(rule)) = statement {
                 each(*place, &rule);
             }
         }
@@ -200,7 +205,15 @@ impl RuleSet {
         }
         match parse::line(text, place.line, problems).0 {
             None => {}
-            Some(Statement::Rule(_)) => self.rules.push(RuleAt { place, at }),
+            Some(Statement::Rule(rule)) => {
+                if rule.iif == Interfaces::Auto || rule.oif == Interfaces::Auto {
+                    self.first_auto = self.first_auto.or(Some(place));
+                }
+                let named = rule.src.iter().chain(&rule.dst).any(|a| matches!(a, Address::Set(_)));
+                let ports = rule.sport.iter().chain(&rule.dport).any(|p| matches!(p, Port::Set(_)));
+                self.second_look |= named || ports || !rule.src.is_empty() && !rule.dst.is_empty();
+                self.rules.push(RuleAt { place, at });
+            }
             Some(Statement::Policy(dir, action)) => {
                 if let Some(slot) = self.policies.get_mut(dir as usize)
                     && let Some((before, _)) = slot.replace((place, action))
