@@ -24,11 +24,13 @@ struct Packet {
     dport: u16,
 }
 
+type Condition = Box<dyn Fn(&Packet) -> bool>;
+
 /// One rule: its text and, for each of its conditions, whether a packet fulfils it.
 struct Rule {
     text: String,
     accepts: bool,
-    conditions: Vec<Box<dyn Fn(&Packet) -> bool>>,
+    conditions: Vec<Condition>,
 }
 
 fn pick<T: Clone>(rng: &mut fastrand::Rng, all: &[T]) -> T {
