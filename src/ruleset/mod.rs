@@ -18,8 +18,8 @@ use crate::plan::Direction;
 use ast::{Action, Address, Elements, Interfaces, Place, Port, Rule, Set, Statement};
 use std::io;
 
-/// Longest line, in bytes.
-const LINE_MAX: usize = 8 * 1024;
+/// Longest line, in bytes: a set of some thousand addresses.
+const LINE_MAX: usize = 64 * 1024;
 /// Includes within includes.
 const DEPTH_MAX: usize = 8;
 /// Files of a rule set.
@@ -200,7 +200,7 @@ impl RuleSet {
         if text.len() > LINE_MAX {
             return wrong(
                 ["a line of ", &text.len().to_string(), " bytes"].concat(),
-                "at most 8192 are allowed",
+                "at most 65536 are allowed; a long list may be several sets",
             );
         }
         match parse::line(text, place.line, problems).0 {

@@ -1,0 +1,50 @@
+//! Any bytes as mef.rules: no panic, every problem can be shown, the canonical form is a fixed point, and what has no
+//! error compiles.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use mef::base::name::{IfName, Name};
+use mef::base::range::Family;
+use mef::plan::{Chain, Direction, Policy, Rule, Set, Sink};
+use mef::ruleset::{Files, RuleSet, canonical, check, compile::compile};
+use std::io;
+
+struct Text<'a>(&'a [u8]);
+
+impl Files for Text<'_> {
+    fn read(&mut self, _: &str) -> io::Result<Vec<u8>> {
+        Ok(self.0.to_vec())
+    }
+
+    fn expand(&mut self, _: &str, pattern: &str) -> io::Result<Vec<String>> {
+        Ok(vec![pattern.to_owned()])
+    }
+}
+
+struct Nothing;
+
+impl Sink for Nothing {
+    fn base(&mut self, _: Direction, _: Policy) {}
+    fn set(&mut self, _: &Set) {}
+    fn buckets(&mut self, _: Name, _: Family, _: u32) {}
+    fn chain(&mut self, _: Name) {}
+    fn rule(&mut self, _: Chain, _: &Rule) {}
+}
+
+fuzz_target!(|data: &[u8]| {
+    if let Ok(printed) = canonical(data) {
+        assert_eq!(canonical(printed.as_bytes()).ok().as_deref(), Some(printed.as_str()));
+    }
+    let set = RuleSet::read("main", &mut Text(data));
+    for (file, problem) in &set.problems {
+        let file = &set.files[usize::from(*file)];
+        assert!(problem.col >= 1 && problem.len >= 1);
+        let _ = problem.render(&file.name, &file.text);
+    }
+    if !set.failed() {
+        let ssh = Some(("192.0.2.1".parse().expect("an address"), 22));
+        let host = check::Host { interfaces: &["eth0".into()], ssh, dhcp: [true; 2], thorough: true };
+        let _ = check::warnings(&set, &host);
+        compile(&set, &IfName::new("wan0").into_iter().collect::<Vec<_>>(), &mut Nothing);
+    }
+});
