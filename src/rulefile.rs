@@ -35,7 +35,11 @@ impl Files for Disk {
             input = io::stdin().lock();
             &mut input
         } else {
-            file = std::fs::File::open(path)?;
+            // A FIFO by name would wait for ever; what a shell hands over as a descriptor has a writer.
+            file = match path.strip_prefix("/dev/fd/") {
+                Some(_) => std::fs::File::open(path)?,
+                None => fs::open_regular(Path::new(path), fs::Links::Follow)?,
+            };
             bytes.reserve_exact(usize::try_from(file.metadata()?.len().min(SIZE_MAX)).unwrap_or(0) + 1);
             &mut file
         };

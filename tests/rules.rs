@@ -191,3 +191,37 @@ fn hostile_text_is_refused_and_never_more() {
     assert_eq!(canonical(b"\xef\xbb\xbf# x\r\n").unwrap(), "# x\n");
     assert!(RuleSet::read("x", &mut Texts(&[("x", &"#".repeat(70_000))])).failed());
 }
+
+#[test]
+fn problems_without_end_are_cut_off() {
+    let many = |line: &dyn Fn(usize) -> String| (0..10_000).map(line).collect::<String>();
+    let rule = "rule dir=in action=accept proto=tcp";
+    let undefined = many(&|i| format!("{rule} src=@s{i}\n"));
+    let unused = many(&|i| format!("set name=s{i} family=any type=port elements=1\n"));
+    let shadowed = many(&|_| format!("{rule} dport=1\n"));
+    let net = common::Net::new();
+    for (name, text, status) in
+        [("undefined", undefined, 1), ("unused", unused, 0), ("shadowed", shadowed, 0)]
+    {
+        net.write("many.rules", &text);
+        let out = net.mef(&["check", net.path("many.rules").to_str().unwrap()]);
+        let kind = if status == 0 { "warning: " } else { "" };
+        assert_eq!(out.status, status, "{name}");
+        assert!(out.stdout.contains(&format!("{kind}too many problems")), "{name}: {}", out.stdout);
+        assert!(out.stdout.lines().count() < 650, "{name}");
+    }
+}
+
+#[test]
+fn a_pipe_by_name_is_refused_and_one_by_descriptor_read() {
+    let net = common::Net::new();
+    nix::unistd::mkfifo(&net.path("fifo.rules"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+    net.write("main.rules", "include file=fifo.rules\n");
+    for name in ["fifo.rules", "main.rules"] {
+        let said = net.mef(&["check", net.path(name).to_str().unwrap()]);
+        assert!(said.status == 1 && said.stdout.contains("no regular file"), "{said:?}");
+    }
+    let script =
+        format!("exec {} load --check <(echo policy dir=in action=accept)", common::mef_binary().display());
+    assert!(net.cmd("bash", &["-c", &script]).ok().contains("0 rules"), "read");
+}

@@ -37,6 +37,7 @@ const IFNAMSIZ: usize = 16;
 pub struct Batch {
     txn: Txn,
     rule: Parts,
+    /// The numbers of the named sets, in the order of the names.
     ids: Vec<(Name, u32)>,
     /// Rules of the kernel written.
     pub rules: u32,
@@ -71,7 +72,7 @@ impl Batch {
         let host_order = key == INTERFACE;
         let id = self.txn.add_set(&SetSpec { statement, host_order, ..SetSpec::new(name, flags, key) });
         if name != Name::ANONYMOUS {
-            self.ids.push((name, id));
+            self.remember(name, id);
         }
         id
     }
@@ -82,7 +83,13 @@ impl Batch {
     }
 
     fn id(&self, name: Name) -> u32 {
-        self.ids.iter().find(|(known, _)| *known == name).map_or(0, |(_, id)| *id)
+        let found = self.ids.binary_search_by_key(&name, |(known, _)| *known);
+        found.ok().and_then(|at| self.ids.get(at)).map_or(0, |(_, id)| *id)
+    }
+
+    fn remember(&mut self, name: Name, id: u32) {
+        let (Ok(at) | Err(at)) = self.ids.binary_search_by_key(&name, |(known, _)| *known);
+        self.ids.insert(at, (name, id));
     }
 
     /// A set of ranges of addresses; those that are single addresses only need no intervals.
@@ -318,7 +325,7 @@ impl Sink for Batch {
         let timeout_ms = u64::from(timeout) * 1000;
         let spec = SetSpec { size: BUCKETS, timeout_ms, ..SetSpec::new(name, flags, key) };
         let id = self.txn.add_set(&spec);
-        self.ids.push((name, id));
+        self.remember(name, id);
     }
 
     fn chain(&mut self, name: Name) {

@@ -2,8 +2,8 @@
 //! What is allowed and yet probably not meant: rules that can never match, sets that nobody uses, a host that cuts
 //! itself off. Knows the host only as far as it is told.
 
-use super::RuleSet;
 use super::ast::{Action, Address, Interfaces, Place, Port, Proto, Rule};
+use super::{RuleSet, full};
 use crate::base::diag::{Problem, Severity};
 use crate::base::name::IfName;
 use crate::base::range::{Family, Range};
@@ -23,6 +23,7 @@ pub struct Host<'a> {
 }
 
 /// A packet of which some things are known.
+#[derive(Clone, Copy)]
 struct Probe {
     family: Family,
     proto: Proto,
@@ -51,6 +52,9 @@ pub fn warnings(set: &RuleSet, host: &Host<'_>) -> Vec<(u16, Problem)> {
     // The short forms stand apart: all of them are looked at for every rule.
     let (mut shorts, mut rules) = (Vec::new(), Vec::new());
     set.each(&mut |place, rule| {
+        if full(&mut found, place.file, Severity::Warning) {
+            return;
+        }
         mark_used(set, rule, &mut used);
         missing_interfaces(set, host, place, rule, &mut told, &mut found);
         for need in &mut needs {
@@ -64,16 +68,19 @@ pub fn warnings(set: &RuleSet, host: &Host<'_>) -> Vec<(u16, Problem)> {
         }
     });
     for ((place, named), _) in set.sets.iter().zip(used).filter(|(_, used)| !used) {
+        if full(&mut found, place.file, Severity::Warning) {
+            return found;
+        }
         let what = ["no rule uses the set ", named.name.as_str()].concat();
         found.push((place.file, set.mark(*place, Severity::Warning, "name", what, "")));
     }
     let policy = set.policies.first().copied().flatten();
     let accepts = policy.is_none_or(|(_, action)| action == Action::Accept);
-    for Need { what, hint, verdict, .. } in needs {
-        if !verdict.unwrap_or(accepts) {
+    for need in needs {
+        if let Some(what) = need.unmet(accepts) {
             found.push(match policy {
-                Some((at, _)) => (at.file, set.mark(at, Severity::Warning, "action", what, hint)),
-                None => (0, Problem::whole(Severity::Warning, what, hint.to_owned())),
+                Some((at, _)) => (at.file, set.mark(at, Severity::Warning, "action", what, need.hint)),
+                None => (0, Problem::whole(Severity::Warning, what, need.hint.to_owned())),
             });
         }
     }
@@ -81,9 +88,14 @@ pub fn warnings(set: &RuleSet, host: &Host<'_>) -> Vec<(u16, Problem)> {
 }
 
 fn mark_used(set: &RuleSet, rule: &Rule, used: &mut [bool]) {
-    for ((_, named), used) in set.sets.iter().zip(used) {
-        let addresses = rule.src.iter().chain(&rule.dst).any(|a| *a == Address::Set(named.name));
-        *used |= addresses || rule.sport.iter().chain(&rule.dport).any(|p| *p == Port::Set(named.name));
+    let addresses = rule.src.iter().chain(&rule.dst);
+    let ports = rule.sport.iter().chain(&rule.dport);
+    let addresses = addresses.filter_map(|a| if let Address::Set(name) = a { Some(name) } else { None });
+    let ports = ports.filter_map(|p| if let Port::Set(name) = p { Some(name) } else { None });
+    for name in addresses.chain(ports) {
+        if let Some(slot) = set.position(name).ok().and_then(|i| used.get_mut(i)) {
+            *slot = true;
+        }
     }
 }
 
@@ -109,25 +121,37 @@ fn missing_interfaces(
     }
 }
 
-/// A packet that has to get in.
+/// Packets that have to get in, all of them.
 struct Need {
-    probe: Probe,
+    /// Each with whether it does, once a rule has decided, and the words for it.
+    probes: Vec<(Probe, Option<bool>, &'static str)>,
     what: String,
     hint: &'static str,
-    /// Whether it does, once a rule has decided.
-    verdict: Option<bool>,
 }
 
 impl Need {
-    /// A rule that might accept it counts, one that might drop it does not.
+    /// A rule that might accept a packet counts, one that might drop it does not.
     fn see(&mut self, set: &RuleSet, rule: &Rule) {
-        if self.verdict.is_some() || rule.dir != Direction::In {
+        if rule.dir != Direction::In {
             return;
         }
         let accepts = rule.action == Action::Accept;
         let least = if accepts { Match::Maybe } else { Match::Yes };
-        if matches(set, rule, &self.probe) >= least {
-            self.verdict = Some(accepts);
+        for (probe, verdict, _) in &mut self.probes {
+            if verdict.is_none() && matches(set, rule, probe) >= least {
+                *verdict = Some(accepts);
+            }
+        }
+    }
+
+    /// What does not get in, if something does not; `accepts` is the policy.
+    fn unmet(&self, accepts: bool) -> Option<String> {
+        let left_out = self.probes.iter().filter(|(_, verdict, _)| !verdict.unwrap_or(accepts));
+        let words: Vec<&str> = left_out.map(|(.., word)| *word).collect();
+        match words.len() {
+            0 => None,
+            all if all == self.probes.len() => Some(self.what.clone()),
+            _ => Some([self.what.as_str(), ": ", &words.join(", ")].concat()),
         }
     }
 }
@@ -135,7 +159,11 @@ impl Need {
 /// What this host needs to get through.
 fn needs(host: &Host<'_>) -> Vec<Need> {
     let probe = |family, proto, sport, dport, state| Probe { family, proto, sport, dport, state, src: None };
-    let need = |probe, what: &str, hint| Need { probe, what: what.to_owned(), hint, verdict: None };
+    let need =
+        |probe, what: &str, hint| Need { probes: vec![(probe, None, "")], what: what.to_owned(), hint };
+    let answer =
+        |family, proto, sport, dport, word| (probe(family, proto, sport, dport, ct::ESTABLISHED), None, word);
+    let error = |family, proto, word| (probe(family, proto, 0, 0, ct::RELATED), None, word);
     let mut needs = vec![
         // Neighbour discovery and router advertisements are not tracked.
         need(
@@ -143,11 +171,18 @@ fn needs(host: &Host<'_>) -> Vec<Need> {
             "neighbour discovery does not get in, so IPv6 will not work",
             "rule dir=in action=accept proto=icmp6",
         ),
-        need(
-            probe(Family::V4, Proto::Tcp, 443, 50_000, ct::ESTABLISHED),
-            "answers to what this host asks for do not get in",
-            "rule dir=in action=accept proto=all ct=established,related",
-        ),
+        Need {
+            probes: vec![
+                answer(Family::V4, Proto::Tcp, 443, 50_000, "TCP over IPv4"),
+                answer(Family::V6, Proto::Tcp, 443, 50_000, "TCP over IPv6"),
+                answer(Family::V4, Proto::Udp, 53, 50_000, "UDP over IPv4"),
+                answer(Family::V6, Proto::Udp, 53, 50_000, "UDP over IPv6"),
+                error(Family::V4, Proto::Icmp, "ICMP errors"),
+                error(Family::V6, Proto::Icmp6, "ICMPv6 errors"),
+            ],
+            what: "answers to what this host asks for do not get in".into(),
+            hint: "rule dir=in action=accept proto=all ct=established,related",
+        },
     ];
     let dhcp = [
         (Family::V4, (67, 68), "rule dir=in action=accept proto=udp sport=67 dport=68"),

@@ -4,6 +4,7 @@
 use super::parse::{COMMENT_MAX, PREFIX_MAX};
 use super::words::{STATES, UNITS};
 use crate::base::name::Name;
+use crate::base::net::{canonical, unmapped};
 use crate::base::range::Range as Addresses;
 use crate::plan::Rate;
 use ipnet::IpNet;
@@ -26,7 +27,8 @@ impl Bad {
         Bad { at: 0..text.len(), what, hint: hint.to_owned() }
     }
 
-    fn item(text: &str, at: usize, what: &str, hint: &str) -> Bad {
+    /// Blames one item of a list, which begins at byte `at`.
+    pub fn item(text: &str, at: usize, what: &str, hint: &str) -> Bad {
         Bad { at: at..at + text.len(), what: ["'", text, what].concat(), hint: hint.to_owned() }
     }
 
@@ -55,7 +57,7 @@ pub(super) fn items(text: &str, each: &mut dyn FnMut(&str, usize) -> Result<(), 
     Ok(())
 }
 
-/// An address, a network or `first-last`.
+/// An address, a network or `first-last`; mapped IPv4 is IPv4.
 pub(super) fn range(text: &str, at: usize) -> Result<Addresses, Bad> {
     let wrong = |what| {
         Bad::item(text, at, what, "expected 192.0.2.1, 192.0.2.0/24, 192.0.2.1-192.0.2.9 or the like in IPv6")
@@ -63,12 +65,14 @@ pub(super) fn range(text: &str, at: usize) -> Result<Addresses, Bad> {
     if let Some((first, last)) = text.split_once('-') {
         let ends = (first.parse::<IpAddr>(), last.parse::<IpAddr>());
         let (Ok(first), Ok(last)) = ends else { return Err(wrong("' is no range of addresses")) };
-        return Addresses::new(first, last).ok_or_else(|| wrong("' runs backwards or between families"));
+        return Addresses::new(canonical(first), canonical(last))
+            .ok_or_else(|| wrong("' runs backwards or between families"));
     }
     if text.contains('/') {
-        return text.parse::<IpNet>().map(Addresses::from).map_err(|_| wrong("' is no network"));
+        let net = text.parse::<IpNet>().map_err(|_| wrong("' is no network"))?;
+        return Ok(Addresses::from(unmapped(net)));
     }
-    text.parse::<IpAddr>().map(Addresses::from).map_err(|_| wrong("' is no address or network"))
+    text.parse().map(|addr| Addresses::from(canonical(addr))).map_err(|_| wrong("' is no address or network"))
 }
 
 /// A port or `first-last`.

@@ -89,6 +89,7 @@ impl std::fmt::Display for Op {
             Op::Set(name) => write!(f, "set {name}"),
             Op::DeleteSet(name) => write!(f, "to delete set {name}"),
             Op::Rule(chain, no, _) => write!(f, "rule {no} of chain {chain}"),
+            Op::Statement(0) => f.write_str("what ends a chain with policy action=reject"),
             Op::Statement(no) => write!(f, "rule {no}"),
             Op::Add(set) => write!(f, "new elements of set {set}"),
             Op::Delete(set) => write!(f, "to delete elements of set {set}"),
