@@ -33,6 +33,7 @@ const APPLETS: &[Applet] = &[
     Applet { name: "daemon", about: "watch the logs and ban who abuses a service", run: daemon::run },
     Applet { name: "test", about: "run a service rule over a log and show what it would do", run: test::run },
     Applet { name: "load", about: "put the rule set into the kernel", run: load::load },
+    Applet { name: "confirm", about: "keep the rules that load --confirm put on trial", run: load::confirm },
     Applet { name: "unload", about: "take the rule set out of the kernel", run: load::unload },
     Applet { name: "check", about: "check rule set, configuration and service rules", run: check::run },
     Applet { name: "fmt", about: "show a rule set in canonical form", run: fmt::run },

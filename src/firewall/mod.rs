@@ -4,5 +4,6 @@ pub mod conntrack;
 pub mod guard;
 pub mod nft;
 pub mod rules;
+pub mod snapshot;
 mod sockdiag;
 mod targets;

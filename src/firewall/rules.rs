@@ -54,7 +54,7 @@ impl Batch {
     #[must_use]
     pub fn new() -> Batch {
         let mut batch = Batch { txn: Txn::new(TABLE, 4096), rule: Parts::new(), ids: Vec::new(), rules: 0 };
-        unload_into(&mut batch.txn);
+        clear_into(&mut batch.txn);
         batch.txn.add_table();
         batch
     }
@@ -357,7 +357,8 @@ impl Sink for Batch {
     }
 }
 
-fn unload_into(txn: &mut Txn) {
+/// Has the transaction begin with there being no such table.
+pub fn clear_into(txn: &mut Txn) {
     // What is added first can be deleted without an error, whether it was there or not.
     txn.add_table();
     txn.delete_table();
@@ -369,6 +370,6 @@ fn unload_into(txn: &mut Txn) {
 /// What the kernel refused.
 pub fn unload() -> Result<(), TxnError> {
     let mut txn = Txn::new(TABLE, 256);
-    unload_into(&mut txn);
+    clear_into(&mut txn);
     txn.commit(&mut NlSocket::open(Bus::Netfilter)?)
 }

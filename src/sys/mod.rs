@@ -10,6 +10,7 @@ pub mod inotify;
 pub mod netlink;
 pub mod nlattr;
 pub mod poll;
+pub mod process;
 pub mod random;
 pub mod routes;
 pub mod signal;

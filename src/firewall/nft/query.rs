@@ -11,6 +11,8 @@ const SET_TABLE: u16 = 1;
 const SET_NAME: u16 = 2;
 const SET_FLAGS: u16 = 3;
 const SET_USERDATA: u16 = 13;
+/// NFTA_GEN_ID
+const GEN_ID: u16 = 1;
 /// How often a dump that others disturb is begun anew. Each lasts milliseconds.
 const TRIES: u32 = 50;
 
@@ -101,6 +103,49 @@ pub fn element(
     })
 }
 
+/// The number of the ruleset's generation, which every commit changes.
+///
+/// # Errors
+/// As `set`.
+pub fn generation(socket: &mut NlSocket) -> Result<u32, Lost> {
+    let nothing = TableId { family: 0, name: Name::ANONYMOUS };
+    let mut id = 0;
+    exchange(socket, &nothing, (msg::GETGEN, ACK), &|_| (), &mut || (), &mut |m| {
+        id = attr(m.payload.get(4..).unwrap_or_default(), GEN_ID).and_then(be32).unwrap_or(0);
+    })?;
+    Ok(id)
+}
+
+/// All objects of one kind in a table, each as the attributes of its message; `kind` is `NFT_MSG_GET*`, and `set`
+/// names the one whose elements are meant. Asks once: what `each` got is worth nothing after an error.
+///
+/// # Errors
+/// As `set`; see `disturbed`.
+pub fn objects(
+    socket: &mut NlSocket,
+    table: &TableId,
+    (kind, set): (u16, Option<&[u8]>),
+    each: &mut dyn FnMut(&[u8]),
+) -> Result<bool, Lost> {
+    let ask = |buf: &mut MsgBuf| {
+        // Tables are not looked for in a table.
+        if kind != msg::GETTABLE {
+            buf.attr_str(SET_TABLE, table.name.as_str());
+        }
+        if let Some(set) = set {
+            buf.attr(SET_NAME, set);
+        }
+    };
+    one_exchange(socket, table, (kind, DUMP), &ask, &mut |m| {
+        // Not every dump heeds the table.
+        let body = m.payload.get(4..).unwrap_or_default();
+        let name = attr(body, SET_TABLE).and_then(nlattr::text);
+        if m.payload.first() == Some(&table.family) && name == Some(table.name.as_str()) {
+            each(body);
+        }
+    })
+}
+
 /// Asks until it is answered as a whole; `kind` is `NFT_MSG_*` and `NLM_F_*`.
 fn exchange(
     socket: &mut NlSocket,
@@ -123,7 +168,8 @@ fn exchange(
 }
 
 /// Whether another commit came between, or answers were lost: both are cured by asking again.
-fn disturbed(result: &Result<bool, Lost>) -> bool {
+#[must_use]
+pub fn disturbed<T>(result: &Result<T, Lost>) -> bool {
     matches!(result, Err(Lost::Answers | Lost::Sys(_, Errno::EINTR | Errno::EAGAIN)))
 }
 
