@@ -238,7 +238,7 @@ impl Watcher {
         if let Some(byte) = end {
             let _ = self.loader.write_all(&[byte]);
         }
-        std::process::exit(0)
+        process::end()
     }
 
     /// Waits and decides; what to tell the loader.

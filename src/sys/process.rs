@@ -1,4 +1,4 @@
-//! A second process of this program.
+//! A second process of this program, and its end.
 
 use nix::unistd::ForkResult;
 use std::io;
@@ -25,9 +25,15 @@ pub fn split() -> io::Result<Side> {
         }
         ForkResult::Child => {
             if nix::unistd::daemon(false, false).is_err() {
-                std::process::exit(1);
+                end();
             }
             Ok(Side::Child)
         }
     }
+}
+
+/// Ends the process. Nothing that the other one has yet to write is written twice.
+#[allow(clippy::exit, reason = "a second process has no caller to return to")]
+pub fn end() -> ! {
+    std::process::exit(0)
 }
