@@ -346,17 +346,13 @@ fn everything_that_a_table_can_hold_returns() {
 #[test]
 fn ten_thousand_rules_return() {
     let net = Net::new();
-    let rules: String = (0..10_000)
-        .map(|i| {
-            format!(
-                "rule dir=in action=accept proto=tcp dport={} src=10.{}.{}.0/24,192.0.2.{}\n",
-                i % 60_000 + 1,
-                i / 250,
-                i % 250,
-                i % 255
-            )
-        })
-        .collect();
+    let line = |i: u32| {
+        // The kernel reads through all sets for each new one: a list in every rule would take it ten seconds.
+        let list = if i.is_multiple_of(10) { ",192.0.2.7" } else { "" };
+        let (port, a, b) = (i + 1, i / 250, i % 250);
+        format!("rule dir=in action=accept proto=tcp dport={port} src=10.{a}.{b}.0/24{list}\n")
+    };
+    let rules: String = (0..10_000).map(line).collect();
     net.write("new.rules", NEW);
     net.mef_input(&["load", "-"], rules.as_bytes()).ok();
     let before = listed(&net);

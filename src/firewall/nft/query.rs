@@ -108,7 +108,7 @@ pub fn element(
 /// # Errors
 /// As `set`.
 pub fn generation(socket: &mut NlSocket) -> Result<u32, Lost> {
-    let nothing = TableId { family: 0, name: Name::ANONYMOUS };
+    let nothing = TableId { family: 0, name: Name::of("none") };
     let mut id = 0;
     exchange(socket, &nothing, (msg::GETGEN, ACK), &|_| (), &mut || (), &mut |m| {
         id = attr(m.payload.get(4..).unwrap_or_default(), GEN_ID).and_then(be32).unwrap_or(0);
