@@ -133,6 +133,21 @@ impl RuleSet {
         self.sets.get(self.position(name).ok()?).map(|(_, set)| set)
     }
 
+    /// Adds a named set.
+    ///
+    /// # Errors
+    /// The place of the one that has its name already.
+    fn add(&mut self, place: Place, set: Set) -> Result<(), Place> {
+        match self.position(&set.name) {
+            Ok(first) => Err(self.sets.get(first).map_or(place, |(before, _)| *before)),
+            Err(at) => {
+                self.by_name.insert(at, u32::try_from(self.sets.len()).unwrap_or(u32::MAX));
+                self.sets.push((place, set));
+                Ok(())
+            }
+        }
+    }
+
     /// Where in `sets` the named set is; or where in `by_name` it would have its place.
     fn position(&self, name: &Name) -> Result<usize, usize> {
         let named = |i: u32| self.sets.get(i as usize).map(|(_, set)| set.name);
@@ -241,9 +256,8 @@ impl RuleSet {
                     ));
                 }
             }
-            Some(Statement::Set(set)) => match self.position(&set.name) {
-                Ok(first) => {
-                    let before = self.sets.get(first).map_or(place, |(before, _)| *before);
+            Some(Statement::Set(set)) => {
+                if let Err(before) = self.add(place, set) {
                     let what = ["a second set of this name; the first is ", &self.place(before)].concat();
                     problems.push(Problem::at(
                         Severity::Error,
@@ -254,11 +268,7 @@ impl RuleSet {
                         "rename one".into(),
                     ));
                 }
-                Err(at) => {
-                    self.by_name.insert(at, u32::try_from(self.sets.len()).unwrap_or(u32::MAX));
-                    self.sets.push((place, set));
-                }
-            },
+            }
             Some(Statement::Include(pattern)) => {
                 if let Err((what, hint)) = self.include(place, &pattern, files, open) {
                     let all = 0..text.trim_ascii_end().len();
