@@ -3,6 +3,7 @@
 //! itself off. Knows the host only as far as it is told.
 
 use super::ast::{Action, Address, Interfaces, Place, Port, Proto, Rule};
+use super::shadow::{Seen, short};
 use super::{RuleSet, full};
 use crate::base::diag::{Problem, Severity};
 use crate::base::name::IfName;
@@ -49,8 +50,7 @@ pub fn warnings(set: &RuleSet, host: &Host<'_>) -> Vec<(u16, Problem)> {
     let mut used = vec![false; set.sets.len()];
     let mut told = Vec::new();
     let mut needs = needs(host);
-    // The short forms stand apart: all of them are looked at for every rule.
-    let (mut shorts, mut rules) = (Vec::new(), Vec::new());
+    let mut seen = Seen::default();
     set.each(&mut |place, rule| {
         if full(&mut found, place.file, Severity::Warning) {
             return;
@@ -62,9 +62,12 @@ pub fn warnings(set: &RuleSet, host: &Host<'_>) -> Vec<(u16, Problem)> {
         }
         if host.thorough {
             let short = short(place, rule);
-            shadowed(set, &short, rule, &shorts, &rules, &mut found);
-            shorts.push(short);
-            rules.push(rule.clone());
+            if let Some(cover) = seen.cover(&short, rule) {
+                let what = ["this rule can never match: ", &set.place(cover), " takes all of it"].concat();
+                let hint = "remove one of them, or change their order";
+                found.push((place.file, set.mark(place, Severity::Warning, "", what, hint)));
+            }
+            seen.add(short, rule.clone());
         }
     });
     for ((place, named), _) in set.sets.iter().zip(used).filter(|(_, used)| !used) {
@@ -230,125 +233,6 @@ fn matches(set: &RuleSet, rule: &Rule, probe: &Probe) -> Match {
         Interfaces::Names { not: false, names } if names.iter().all(|n| n.as_str() == "lo") => Match::No,
         _ => Match::Maybe,
     })
-}
-
-/// What a rule needs for a first look at whether it covers another one.
-struct Short {
-    /// Bits of what the rule asks for.
-    asks: u8,
-    dir: Direction,
-    proto: Proto,
-    states: u8,
-    /// The first port of the first item of dport.
-    port: u16,
-    /// The first address of the first item of src.
-    src: u32,
-    place: Place,
-}
-
-/// A rule that matches nothing because one before it matches all of it.
-fn shadowed(
-    set: &RuleSet,
-    short: &Short,
-    rule: &Rule,
-    shorts: &[Short],
-    rules: &[Rule],
-    found: &mut Vec<(u16, Problem)>,
-) {
-    let mut before = shorts.iter().zip(rules);
-    if let Some((cover, _)) = before.find(|(s, r)| may_cover(s, short) && covers(r, rule)) {
-        let what = ["this rule can never match: ", &set.place(cover.place), " takes all of it"].concat();
-        let hint = "remove one of them, or change their order";
-        found.push((short.place.file, set.mark(short.place, Severity::Warning, "", what, hint)));
-    }
-}
-
-const ASKS_SRC: u8 = 1;
-const ASKS_DPORT: u8 = 2;
-/// One item that is a range, so that `src` or `port` alone tells it.
-const ONE_SRC: u8 = 64;
-const ONE_DPORT: u8 = 128;
-
-fn short(place: Place, rule: &Rule) -> Short {
-    let mut asks = 0;
-    for (bit, is) in [
-        (ASKS_SRC, !rule.src.is_empty()),
-        (ASKS_DPORT, !rule.dport.is_empty()),
-        (4, !rule.dst.is_empty()),
-        (8, !rule.sport.is_empty()),
-        (16, rule.only_family().is_some()),
-        // Nothing is covered for sure by what a limit lets through.
-        (32, rule.limit.is_some()),
-    ] {
-        asks |= if is { bit } else { 0 };
-    }
-    let mut short = Short { asks, dir: rule.dir, proto: rule.proto, states: rule.ct, port: 0, src: 0, place };
-    if let [Port::Range(first, last)] = *rule.dport
-        && first == last
-    {
-        (short.port, short.asks) = (first, short.asks | ONE_DPORT);
-    }
-    if let [Address::Range(range)] = &*rule.src
-        && let (IpAddr::V4(first), true) = (range.first(), range.first() == range.last())
-    {
-        (short.src, short.asks) = (first.into(), short.asks | ONE_SRC);
-    }
-    short
-}
-
-/// The cheap part of `covers`; most pairs end here.
-fn may_cover(a: &Short, b: &Short) -> bool {
-    let both = a.asks & b.asks;
-    // Neither a limit nor anything that `b` leaves open.
-    a.asks & (!b.asks & 31 | 32) == 0
-        && (both & ONE_SRC == 0 || a.src == b.src)
-        && (both & ONE_DPORT == 0 || a.port == b.port)
-        && a.dir == b.dir
-        && (a.proto == Proto::All || a.proto == b.proto)
-        && (a.states == 0 || b.states != 0 && b.states & !a.states == 0)
-}
-
-/// Whether every packet that `b` matches is matched by `a`.
-fn covers(a: &Rule, b: &Rule) -> bool {
-    let family = a.only_family().is_none_or(|f| b.only_family() == Some(f));
-    family
-        && addresses_cover(&a.src, &b.src)
-        && addresses_cover(&a.dst, &b.dst)
-        && ports_cover(&a.sport, &b.sport)
-        && ports_cover(&a.dport, &b.dport)
-        && interfaces_cover(&a.iif, &b.iif)
-        && interfaces_cover(&a.oif, &b.oif)
-}
-
-fn addresses_cover(a: &[Address], b: &[Address]) -> bool {
-    let inside = |item: &Address| match item {
-        Address::Set(_) => a.contains(item),
-        Address::Range(range) => a.iter().any(|other| matches!(other, Address::Range(r) if r.covers(range))),
-    };
-    a.is_empty() || !b.is_empty() && b.iter().all(inside)
-}
-
-fn ports_cover(a: &[Port], b: &[Port]) -> bool {
-    let inside = |item: &Port| match *item {
-        Port::Set(_) => a.contains(item),
-        Port::Range(first, last) => {
-            a.iter().any(|other| matches!(*other, Port::Range(f, l) if f <= first && last <= l))
-        }
-    };
-    a.is_empty() || !b.is_empty() && b.iter().all(inside)
-}
-
-fn interfaces_cover(a: &Interfaces, b: &Interfaces) -> bool {
-    match (a, b) {
-        (Interfaces::Any, Interfaces::Names { not: false, names }) => {
-            !names.iter().any(|n| n.matches("lo") || n.wildcard().is_some())
-        }
-        (Interfaces::Any, Interfaces::Auto) => true,
-        (Interfaces::Names { not: false, names: a }, Interfaces::Names { not: false, names: b }) => {
-            b.iter().all(|b| a.iter().any(|a| a == b || b.wildcard().is_none() && a.matches(b.as_str())))
-        }
-        (a, b) => a == b,
-    }
 }
 
 impl super::ast::Set {

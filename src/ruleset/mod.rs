@@ -8,6 +8,7 @@ pub mod compile;
 pub mod lex;
 pub mod parse;
 mod print;
+mod shadow;
 mod value;
 pub mod words;
 
