@@ -176,14 +176,27 @@ const STDIN: &str = crate::rulefile::STDIN;
 
 /// Reads a command's arguments.
 fn parse<T: FromArgs>(name: &str, args: &[&str]) -> Result<T, Error> {
-    // Alone, `-` is standard input; argh takes everything with a dash for an option. Behind `--reason` it is a text.
-    let before = std::iter::once(&"").chain(args);
-    let stdin = |(&before, &arg)| if arg == "-" && before != "--reason" { STDIN } else { arg };
-    let args: Vec<&str> = before.zip(args).map(stdin).collect();
-    T::from_args(&["mef", name], &args).map_err(|early| match early.status {
+    T::from_args(&["mef", name], &stdin_named(args)).map_err(early)
+}
+
+/// Alone, `-` is standard input; argh takes everything with a dash for an option. Behind `--reason` it is a text.
+fn stdin_named<'a>(args: &[&'a str]) -> Vec<&'a str> {
+    let mut named = args.to_vec();
+    let mut before = "";
+    for arg in &mut named {
+        if *arg == "-" && before != "--reason" {
+            *arg = STDIN;
+        }
+        before = arg;
+    }
+    named
+}
+
+fn early(early: argh::EarlyExit) -> Error {
+    match early.status {
         Ok(()) => Error::Help(early.output),
         Err(()) => Error::Usage(early.output),
-    })
+    }
 }
 
 /// Reads mef.conf alone, for commands that must work whatever stands in it.
