@@ -9,7 +9,7 @@ use crate::input::glob::Glob;
 use crate::ruleset::check::{self, Host};
 use crate::ruleset::{Files, RuleSet, compile::compile};
 use crate::sys::dir::Dir;
-use crate::sys::{fs, host, routes};
+use crate::sys::{fs, host, routes, stdio};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -30,16 +30,9 @@ impl Files for Disk {
     fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         // By its descriptor: not every host has a /dev/stdin.
-        let (mut input, mut file);
-        let source: &mut dyn Read = if path == STDIN {
-            input = io::stdin().lock();
-            &mut input
-        } else {
-            file = std::fs::File::open(path)?;
-            bytes.reserve_exact(usize::try_from(file.metadata()?.len().min(SIZE_MAX)).unwrap_or(0) + 1);
-            &mut file
-        };
-        if source.take(SIZE_MAX + 1).read_to_end(&mut bytes)? as u64 > SIZE_MAX {
+        let file = if path == STDIN { stdio::stdin()? } else { std::fs::File::open(path)? };
+        bytes.reserve_exact(usize::try_from(file.metadata()?.len().min(SIZE_MAX)).unwrap_or(0) + 1);
+        if file.take(SIZE_MAX + 1).read_to_end(&mut bytes)? as u64 > SIZE_MAX {
             return Err(io::Error::from(io::ErrorKind::FileTooLarge));
         }
         Ok(bytes)

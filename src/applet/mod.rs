@@ -14,6 +14,7 @@ mod test;
 mod unban;
 mod version;
 
+use crate::sys::stdio;
 use argh::FromArgs;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -82,7 +83,7 @@ impl Output<'_> {
     /// Shows text that is complete in itself on standard error.
     fn raw(&mut self, text: &str) {
         let _ = self.out.flush();
-        let _ = io::stderr().write_all(text.as_bytes());
+        let _ = stdio::stderr().and_then(|mut stderr| stderr.write_all(text.as_bytes()));
     }
 
     /// Status 1 if anything was told.
@@ -96,7 +97,10 @@ impl Output<'_> {
 pub fn main() -> ExitCode {
     let args: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let mut stdout = io::BufWriter::with_capacity(4096, io::stdout().lock());
+    let mut stdout = match stdio::stdout() {
+        Ok(stdout) => stdout,
+        Err(e) => return fail(1, &format!("standard output: {e}")),
+    };
     let mut output = Output { out: &mut stdout, problems: 0 };
     let result = dispatch(&args, &mut output);
     let result = result.and(output.out.flush().map_err(Error::Output));
@@ -120,7 +124,8 @@ pub fn main() -> ExitCode {
 
 /// One message on standard error. Nobody may be reading it any more: that is no reason to die, as `eprintln` would.
 fn say(text: &dyn std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "mef: {text}");
+    let text = format!("mef: {text}\n");
+    let _ = stdio::stderr().and_then(|mut stderr| stderr.write_all(text.as_bytes()));
 }
 
 fn fail(status: u8, text: &str) -> ExitCode {

@@ -13,6 +13,7 @@ pub mod poll;
 pub mod random;
 pub mod routes;
 pub mod signal;
+pub mod stdio;
 pub mod sweep;
 pub mod syslog;
 pub mod trim;
