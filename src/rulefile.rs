@@ -40,15 +40,14 @@ impl Files for Disk {
 
     fn expand(&mut self, including: &str, pattern: &str) -> io::Result<Vec<String>> {
         let base = Path::new(including).parent().unwrap_or(Path::new(""));
-        let path = std::path::absolute(base.join(pattern))?;
+        let path = fs::absolute(&base.join(pattern))?;
         if !pattern.bytes().any(|b| matches!(b, b'*' | b'?' | b'[')) {
             return Ok(vec![path.to_string_lossy().into_owned()]);
         }
-        let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, why.to_owned());
-        let glob = Glob::parse(path.as_os_str().as_bytes()).map_err(invalid)?;
+        let glob = Glob::parse(path.as_os_str().as_bytes()).map_err(fs::invalid)?;
         let (dir, last) = (path.parent().unwrap_or(Path::new("/")), glob.depth().saturating_sub(1));
         if (0..last).any(|depth| glob.plain(depth).is_none()) {
-            return Err(invalid("wildcards may stand behind the last '/' only"));
+            return Err(fs::invalid("wildcards may stand behind the last '/' only"));
         }
         std::fs::read_dir(dir)?;
         let mut found: Vec<PathBuf> = Vec::new();

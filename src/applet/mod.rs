@@ -159,7 +159,7 @@ fn find(name: &str) -> Option<&'static Applet> {
 fn unknown(name: &str) -> String {
     let meant = crate::base::diag::suggest(name, APPLETS.iter().map(|a| a.name));
     let meant = meant.map(|m| format!(", did you mean '{m}'?")).unwrap_or_default();
-    format!("unknown command '{}'{meant}\n`mef help` lists them", name.escape_debug())
+    format!("unknown command '{}'{meant}\n`mef help` lists them", crate::base::line::shown(name))
 }
 
 fn help() -> String {

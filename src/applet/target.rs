@@ -2,6 +2,7 @@
 //! Who is meant by an argument of `ban`, `unban` and their like, and whether banning them is safe.
 
 use super::{Error, Output};
+use crate::base::line::shown;
 use crate::base::net::{canonical, offender};
 use crate::base::range::Range;
 use crate::firewall::guard::{Failure, Guard};
@@ -14,11 +15,9 @@ use std::net::IpAddr;
 pub(super) fn read(text: &str, ipv6_prefix: u8) -> Result<Range, String> {
     let text = text.trim();
     let wrong = || {
-        let shown: String = text.chars().take(80).collect();
-        format!(
-            "'{}' is no address, network (192.0.2.0/24) or range (192.0.2.1-192.0.2.9)",
-            shown.escape_debug()
-        )
+        let text: String = text.chars().take(80).collect();
+        let text = shown(&text);
+        format!("'{text}' is no address, network (192.0.2.0/24) or range (192.0.2.1-192.0.2.9)")
     };
     if text.contains('/') {
         return crate::config::net(text).map(Range::from).map_err(|bad| bad.what);
