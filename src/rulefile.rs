@@ -9,7 +9,7 @@ use crate::input::glob::Glob;
 use crate::ruleset::check::{self, Host};
 use crate::ruleset::{Files, RuleSet, compile::compile};
 use crate::sys::dir::Dir;
-use crate::sys::{fs, host, routes};
+use crate::sys::{fs, host, routes, stdio};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -30,20 +30,14 @@ impl Files for Disk {
     fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         // By its descriptor: not every host has a /dev/stdin.
-        let (mut input, mut file);
-        let source: &mut dyn Read = if path == STDIN {
-            input = io::stdin().lock();
-            &mut input
-        } else {
+        let file = match path.strip_prefix("/dev/fd/") {
+            None if path == STDIN => stdio::stdin()?,
+            None => fs::open_regular(Path::new(path), fs::Links::Follow)?,
             // A FIFO by name would wait for ever; what a shell hands over as a descriptor has a writer.
-            file = match path.strip_prefix("/dev/fd/") {
-                Some(_) => std::fs::File::open(path)?,
-                None => fs::open_regular(Path::new(path), fs::Links::Follow)?,
-            };
-            bytes.reserve_exact(usize::try_from(file.metadata()?.len().min(SIZE_MAX)).unwrap_or(0) + 1);
-            &mut file
+            Some(_) => std::fs::File::open(path)?,
         };
-        if source.take(SIZE_MAX + 1).read_to_end(&mut bytes)? as u64 > SIZE_MAX {
+        bytes.reserve_exact(usize::try_from(file.metadata()?.len().min(SIZE_MAX)).unwrap_or(0) + 1);
+        if file.take(SIZE_MAX + 1).read_to_end(&mut bytes)? as u64 > SIZE_MAX {
             return Err(io::Error::from(io::ErrorKind::FileTooLarge));
         }
         Ok(bytes)
@@ -51,15 +45,14 @@ impl Files for Disk {
 
     fn expand(&mut self, including: &str, pattern: &str) -> io::Result<Vec<String>> {
         let base = Path::new(including).parent().unwrap_or(Path::new(""));
-        let path = std::path::absolute(base.join(pattern))?;
+        let path = fs::absolute(&base.join(pattern))?;
         if !pattern.bytes().any(|b| matches!(b, b'*' | b'?' | b'[')) {
             return Ok(vec![path.to_string_lossy().into_owned()]);
         }
-        let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, why.to_owned());
-        let glob = Glob::parse(path.as_os_str().as_bytes()).map_err(invalid)?;
+        let glob = Glob::parse(path.as_os_str().as_bytes()).map_err(fs::invalid)?;
         let (dir, last) = (path.parent().unwrap_or(Path::new("/")), glob.depth().saturating_sub(1));
         if (0..last).any(|depth| glob.plain(depth).is_none()) {
-            return Err(invalid("wildcards may stand behind the last '/' only"));
+            return Err(fs::invalid("wildcards may stand behind the last '/' only"));
         }
         std::fs::read_dir(dir)?;
         let mut found: Vec<PathBuf> = Vec::new();

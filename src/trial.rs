@@ -9,7 +9,7 @@ use crate::sys::dir::{Access, Dir, Lock};
 use crate::sys::poll::{self, Ready};
 use crate::sys::process::{self, Side};
 use crate::sys::signal::{Signals, Wish};
-use crate::sys::{clock, syslog};
+use crate::sys::{clock, stdio, syslog};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -212,11 +212,8 @@ fn ask(watcher: &mut UnixStream, seconds: u32, tell: &mut dyn FnMut(&str)) -> Op
 
 /// Where a person could type: standard input, or what controls this process.
 fn terminal() -> Option<File> {
-    let stdin = std::io::stdin();
-    if nix::unistd::isatty(&stdin).unwrap_or(false) {
-        return stdin.as_fd().try_clone_to_owned().ok().map(File::from);
-    }
-    File::open("/dev/tty").ok()
+    let stdin = stdio::stdin().ok().filter(|input| nix::unistd::isatty(input).unwrap_or(false));
+    stdin.or_else(|| File::open("/dev/tty").ok())
 }
 
 /// The process that waits for the end of the trial.

@@ -153,8 +153,7 @@ impl<'a> Session<'a> {
 
     fn read_stdin(&mut self, output: &mut Output<'_>) -> Result<(), Error> {
         self.counting = true;
-        let mut stdin = std::io::stdin().lock();
-        target::each_line(&mut stdin, output, &mut |text, place, output| self.take(text, place, output))
+        target::each_stdin_line(output, &mut |text, place, output| self.take(text, place, output))
     }
 
     /// Takes one address in; a wrong one is told and passed over.

@@ -3,6 +3,7 @@
 
 use super::{Error, Output, parse, settings};
 use crate::base::json::Object;
+use crate::base::line::shown;
 use crate::enforce::options;
 use crate::firewall::guard::{Entry, Guard};
 use argh::FromArgs;
@@ -80,7 +81,7 @@ fn row(e: &Entry<'_>) -> [String; COLUMNS] {
     let time = |secs: Option<u64>, never: &str| secs.map_or(never.to_owned(), about);
     let number = |n: Option<u64>| n.map_or("-".to_owned(), |n| n.to_string());
     // What stands in the kernel was perhaps put there by somebody else.
-    let text = |text: &str| if text.is_empty() { "-".to_owned() } else { text.escape_debug().to_string() };
+    let text = |text: &str| if text.is_empty() { "-".to_owned() } else { shown(text) };
     [
         e.who.to_string(),
         text(e.rule),

@@ -14,6 +14,7 @@ mod test;
 mod unban;
 mod version;
 
+use crate::sys::stdio;
 use argh::FromArgs;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -83,7 +84,7 @@ impl Output<'_> {
     /// Shows text that is complete in itself on standard error.
     fn raw(&mut self, text: &str) {
         let _ = self.out.flush();
-        let _ = io::stderr().write_all(text.as_bytes());
+        let _ = stdio::stderr().and_then(|mut stderr| stderr.write_all(text.as_bytes()));
     }
 
     /// Status 1 if anything was told.
@@ -97,7 +98,10 @@ impl Output<'_> {
 pub fn main() -> ExitCode {
     let args: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let mut stdout = io::BufWriter::with_capacity(4096, io::stdout().lock());
+    let mut stdout = match stdio::stdout() {
+        Ok(stdout) => stdout,
+        Err(e) => return fail(1, &format!("standard output: {e}")),
+    };
     let mut output = Output { out: &mut stdout, problems: 0 };
     let result = dispatch(&args, &mut output);
     let result = result.and(output.out.flush().map_err(Error::Output));
@@ -121,7 +125,8 @@ pub fn main() -> ExitCode {
 
 /// One message on standard error. Nobody may be reading it any more: that is no reason to die, as `eprintln` would.
 fn say(text: &dyn std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "mef: {text}");
+    let text = format!("mef: {text}\n");
+    let _ = stdio::stderr().and_then(|mut stderr| stderr.write_all(text.as_bytes()));
 }
 
 fn fail(status: u8, text: &str) -> ExitCode {
@@ -155,7 +160,7 @@ fn find(name: &str) -> Option<&'static Applet> {
 fn unknown(name: &str) -> String {
     let meant = crate::base::diag::suggest(name, APPLETS.iter().map(|a| a.name));
     let meant = meant.map(|m| format!(", did you mean '{m}'?")).unwrap_or_default();
-    format!("unknown command '{}'{meant}\n`mef help` lists them", name.escape_debug())
+    format!("unknown command '{}'{meant}\n`mef help` lists them", crate::base::line::shown(name))
 }
 
 fn help() -> String {
@@ -177,14 +182,27 @@ const STDIN: &str = crate::rulefile::STDIN;
 
 /// Reads a command's arguments.
 fn parse<T: FromArgs>(name: &str, args: &[&str]) -> Result<T, Error> {
-    // Alone, `-` is standard input; argh takes everything with a dash for an option. Behind `--reason` it is a text.
-    let before = std::iter::once(&"").chain(args);
-    let stdin = |(&before, &arg)| if arg == "-" && before != "--reason" { STDIN } else { arg };
-    let args: Vec<&str> = before.zip(args).map(stdin).collect();
-    T::from_args(&["mef", name], &args).map_err(|early| match early.status {
+    T::from_args(&["mef", name], &stdin_named(args)).map_err(early)
+}
+
+/// Alone, `-` is standard input; argh takes everything with a dash for an option. Behind `--reason` it is a text.
+fn stdin_named<'a>(args: &[&'a str]) -> Vec<&'a str> {
+    let mut named = args.to_vec();
+    let mut before = "";
+    for arg in &mut named {
+        if *arg == "-" && before != "--reason" {
+            *arg = STDIN;
+        }
+        before = arg;
+    }
+    named
+}
+
+fn early(early: argh::EarlyExit) -> Error {
+    match early.status {
         Ok(()) => Error::Help(early.output),
         Err(()) => Error::Usage(early.output),
-    })
+    }
 }
 
 /// Reads mef.conf alone, for commands that must work whatever stands in it.

@@ -2,11 +2,12 @@
 //! Who is meant by an argument of `ban`, `unban` and their like, and whether banning them is safe.
 
 use super::{Error, Output};
+use crate::base::line::shown;
 use crate::base::net::{canonical, offender};
 use crate::base::range::Range;
 use crate::firewall::guard::{Failure, Guard};
-use crate::sys::host::Protected;
-use std::io::{BufRead, Read};
+use crate::sys::{host::Protected, stdio};
+use std::io::{self, BufRead, BufReader, Read};
 use std::net::IpAddr;
 
 /// Reads an address, a CIDR or a range. A plain IPv6 address stands for its prefix, as everywhere in mef; with
@@ -14,11 +15,9 @@ use std::net::IpAddr;
 pub(super) fn read(text: &str, ipv6_prefix: u8) -> Result<Range, String> {
     let text = text.trim();
     let wrong = || {
-        let shown: String = text.chars().take(80).collect();
-        format!(
-            "'{}' is no address, network (192.0.2.0/24) or range (192.0.2.1-192.0.2.9)",
-            shown.escape_debug()
-        )
+        let text: String = text.chars().take(80).collect();
+        let text = shown(&text);
+        format!("'{text}' is no address, network (192.0.2.0/24) or range (192.0.2.1-192.0.2.9)")
     };
     if text.contains('/') {
         return crate::config::net(text).map(Range::from).map_err(|bad| bad.what);
@@ -33,23 +32,31 @@ pub(super) fn read(text: &str, ipv6_prefix: u8) -> Result<Range, String> {
 /// Longest line of standard input that is read, bytes.
 const LINE_MAX: u64 = 4096;
 
+/// What is done with each address.
+type Take<'a> = &'a mut dyn FnMut(&str, &str, &mut Output<'_>) -> Result<(), Error>;
+
+/// Gives every address on the lines of standard input to `take`.
+pub(super) fn each_stdin_line(output: &mut Output<'_>, take: Take<'_>) -> Result<(), Error> {
+    each_line(stdio::stdin().map_err(unread)?, output, take)
+}
+
+fn unread(e: io::Error) -> Error {
+    Error::Failed(format!("standard input: {e}"))
+}
+
 /// Gives every address on the lines of `input` to `take`, with its place for messages. Comments begin with `#` or `;`. Of
 /// a line that is too long nothing is taken: its end might look like an address.
-pub(super) fn each_line(
-    input: &mut dyn BufRead,
-    output: &mut Output<'_>,
-    take: &mut dyn FnMut(&str, &str, &mut Output<'_>) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let failed = |e| Error::Failed(format!("standard input: {e}"));
+fn each_line(input: impl Read, output: &mut Output<'_>, take: Take<'_>) -> Result<(), Error> {
+    let mut input = BufReader::new(input);
     let mut line = Vec::new();
     for number in 1u64.. {
         line.clear();
-        if Read::take(&mut *input, LINE_MAX).read_until(b'\n', &mut line).map_err(failed)? == 0 {
+        if Read::take(&mut input, LINE_MAX).read_until(b'\n', &mut line).map_err(unread)? == 0 {
             break;
         }
         let cut = line.len() as u64 == LINE_MAX && !line.ends_with(b"\n");
         if cut {
-            input.skip_until(b'\n').map_err(failed)?;
+            input.skip_until(b'\n').map_err(unread)?;
         }
         let whole = String::from_utf8_lossy(&line);
         let text = whole.split(['#', ';']).next().unwrap_or("");
@@ -113,7 +120,7 @@ mod tests {
             let mut sink = Vec::new();
             let mut output = Output { out: &mut sink, problems: 0 };
             let mut got = Vec::new();
-            let result = each_line(&mut input.as_bytes(), &mut output, &mut |text, _, _| {
+            let result = each_line(input.as_bytes(), &mut output, &mut |text, _, _| {
                 got.push(text.to_owned());
                 Ok(())
             });

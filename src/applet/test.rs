@@ -11,7 +11,7 @@ use crate::detect::header;
 use crate::detect::tracker::{Limits, Tracker};
 use crate::detect::{Counts, Detector, Hit};
 use crate::input::blocks;
-use crate::sys::{clock, random};
+use crate::sys::{clock, random, stdio};
 use argh::FromArgs;
 use std::fs::File;
 use std::net::IpAddr;
@@ -85,13 +85,9 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     let mut detector = Detector::new(vec![compiled]);
     for file in files {
         let path = if file == "-" { STDIN } else { file };
-        let result = if path == STDIN {
-            blocks(&mut std::io::stdin().lock(), &mut |block| test.block(&mut detector, block, output))
-        } else {
-            File::open(path)
-                .and_then(|mut file| blocks(&mut file, &mut |block| test.block(&mut detector, block, output)))
-        };
-        if let Err(e) = result {
+        let opened = if path == STDIN { stdio::stdin() } else { File::open(path) };
+        let read = |file| blocks(file, &mut |block| test.block(&mut detector, block, output));
+        if let Err(e) = opened.and_then(read) {
             output.problem(&format_args!("{file}: {e}"));
         }
     }

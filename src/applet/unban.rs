@@ -75,7 +75,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     };
     for text in &args.addresses {
         if text == STDIN {
-            target::each_line(&mut std::io::stdin().lock(), output, &mut end)?;
+            target::each_stdin_line(output, &mut end)?;
         } else {
             end(text, "", output)?;
         }

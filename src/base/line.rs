@@ -66,13 +66,8 @@ impl fmt::Write for Line {
             if harmless(c) {
                 self.put(c.encode_utf8(&mut [0; 4]).as_bytes());
             } else {
-                // Escapes are whole or not there: `\u{10ffff}` is the longest.
-                let mut escape = Escape { bytes: [0; 10], len: 0 };
-                let _ = match u32::from(c) {
-                    low @ 0..=0xff => write!(escape, "\\x{low:02x}"),
-                    high => write!(escape, "\\u{{{high:x}}}"),
-                };
-                self.put(escape.bytes.get(..escape.len).unwrap_or(&[]));
+                // Escapes are whole or not there.
+                self.put(escape(c).as_bytes());
             }
             if self.cut {
                 break;
@@ -82,18 +77,26 @@ impl fmt::Write for Line {
     }
 }
 
-struct Escape {
-    bytes: [u8; 10],
-    len: usize,
+/// What is written in place of a character that is not harmless.
+fn escape(c: char) -> String {
+    match u32::from(c) {
+        low @ 0..=0xff => format!("\\x{low:02x}"),
+        high => format!("\\u{{{high:x}}}"),
+    }
 }
 
-impl fmt::Write for Escape {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let slot = self.bytes.get_mut(self.len..self.len + text.len()).ok_or(fmt::Error)?;
-        slot.copy_from_slice(text.as_bytes());
-        self.len += text.len();
-        Ok(())
+/// A text of somebody else, made as safe as a [`Line`].
+#[must_use]
+pub fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if harmless(c) {
+            shown.push(c);
+        } else {
+            shown.push_str(&escape(c));
+        }
     }
+    shown
 }
 
 /// Whether a character shows as itself and moves nothing else.
@@ -124,6 +127,15 @@ mod tests {
         let mut line = Line::new();
         write!(line, "{}", Raw(bytes)).unwrap();
         String::from_utf8(line.bytes().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_text_is_shown_as_in_a_line() {
+        for text in ["", "scans \\ \"x\"", "a\nb\x1b[31m", "caf\u{e9} \u{9b}2J", "\u{202e}drow \u{feff}"] {
+            let mut line = Line::new();
+            line.write_str(text).unwrap();
+            assert_eq!(super::shown(text).as_bytes(), line.bytes(), "{text}");
+        }
     }
 
     #[test]

@@ -187,7 +187,7 @@ pub fn conf_files(dir: &Path) -> io::Result<Vec<String>> {
     };
     for entry in entries {
         let Ok(name) = entry?.file_name().into_string() else {
-            return Err(io::Error::other("the name of a file in it is not UTF-8"));
+            return Err(crate::sys::fs::invalid("the name of a file in it is not UTF-8"));
         };
         if !name.starts_with('.') && name.ends_with(".conf") {
             let place = names.partition_point(|n| *n < name);

@@ -18,7 +18,7 @@ use crate::state::positions::Positions;
 use crate::sys::banlog::BanLog;
 use crate::sys::poll::{Ready, wait};
 use crate::sys::signal::{Signals, Wish};
-use crate::sys::{clock, syslog, trim};
+use crate::sys::{clock, fs, syslog, trim};
 use judge::Judge;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -50,7 +50,7 @@ struct Daemon {
 /// Why it could not start, for people; problems of the configuration have then been written to the log.
 pub fn run(conf: &Path, foreground: bool) -> Result<(), String> {
     // In the background a relative path would lead elsewhere.
-    let conf = &std::path::absolute(conf).map_err(|e| format!("{}: {e}", conf.display()))?;
+    let conf = &fs::absolute(conf).map_err(|e| format!("{}: {e}", conf.display()))?;
     let loaded = load(conf, &mut crate::rules::check);
     // Before the log is set up everything is told on standard error.
     syslog::install(syslog::Target::Stderr, log::LevelFilter::Info);

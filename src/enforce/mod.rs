@@ -197,7 +197,7 @@ fn put_back(guard: &mut Guard, batch: &[Restored], note: Note<'_>) -> usize {
         })
         .collect();
     // The journal gives them in no order; the narrower network is the later word.
-    bans.sort_by_key(|ban| {
+    bans.sort_unstable_by_key(|ban| {
         std::cmp::Reverse(ban.who.nets().next().map(|n| n.max_prefix_len() - n.prefix_len()))
     });
     let mut count = 0;

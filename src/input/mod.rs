@@ -71,7 +71,7 @@ const CHUNK: usize = 256 * 1024;
 ///
 /// # Errors
 /// When reading fails; what came before was handed out.
-pub fn blocks(reader: &mut dyn Read, each: &mut dyn FnMut(&[u8])) -> io::Result<u64> {
+pub fn blocks(mut reader: impl Read, each: &mut dyn FnMut(&[u8])) -> io::Result<u64> {
     let mut splitter = Splitter::new(CHUNK);
     loop {
         match reader.read(splitter.space()) {
@@ -120,7 +120,7 @@ mod tests {
         let long = [vec![b'h'; 5000], vec![b't'; 5000]].concat();
         let text = [b"one\r\ntwo\0\n".as_slice(), &long, b"\nlast"].concat();
         let mut got = Vec::new();
-        let cut = blocks(&mut text.as_slice(), &mut |b| {
+        let cut = blocks(text.as_slice(), &mut |b| {
             assert_eq!(b.last(), Some(&b'\n'));
             got.extend_from_slice(b);
         })
@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(cut, 1);
         assert_eq!(got, want);
         let mut any = false;
-        assert_eq!(blocks(&mut b"".as_slice(), &mut |_| any = true).unwrap(), 0);
+        assert_eq!(blocks(b"".as_slice(), &mut |_| any = true).unwrap(), 0);
         assert!(!any);
     }
 }

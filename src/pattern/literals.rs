@@ -72,7 +72,7 @@ impl Finder {
                     }
                     union.extend(found);
                 }
-                union.sort();
+                union.sort_unstable();
                 union.dedup();
                 self.offer(union);
             }

@@ -105,7 +105,7 @@ fn open(path: &Path) -> io::Result<File> {
     // Without O_NONBLOCK a pipe in its place would stop the daemon.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("not a regular file")) }
+    if file.metadata()?.is_file() { Ok(file) } else { Err(super::fs::invalid("not a regular file")) }
 }
 
 /// `2026-11-22T08:00:01Z ban 192.0.2.7 rule=sshd hits=5 for=3600 ports=all`

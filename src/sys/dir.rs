@@ -1,12 +1,14 @@
 //! A directory of ours: its files are opened without following links, locked, and replaced as a whole.
 
+use super::fs::invalid;
+use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
-use std::fs::{DirBuilder, File, Metadata};
+use nix::unistd::{UnlinkatFlags, mkdir, unlinkat};
+use std::fs::{File, Metadata};
 use std::io::{self, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, fchown};
+use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::Path;
 
 /// An open directory. It stays the same one when its path is renamed or mounted over.
@@ -44,13 +46,8 @@ impl Dir {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             other => return other,
         }
-        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
-        }
-        match DirBuilder::new().mode(0o700).create(path) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
-            _ => Dir::open(path),
-        }
+        make(path, Mode::S_IRWXU)?;
+        Dir::open(path)
     }
 
     /// Opens the regular file `name`.
@@ -67,12 +64,12 @@ impl Dir {
         let flags = how | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         let file = match openat(&self.fd, name, flags, Mode::S_IRUSR | Mode::S_IWUSR) {
             Err(nix::Error::ELOOP) => {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a link"));
+                return Err(invalid("it is a link"));
             }
             other => File::from(other?),
         };
         if !file.metadata()?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+            return Err(invalid("it is no regular file"));
         }
         Ok(file)
     }
@@ -159,6 +156,18 @@ impl Dir {
         }
         self.sync()
     }
+}
+
+/// Makes a directory and what is missing above it.
+fn make(path: &Path, mode: Mode) -> nix::Result<()> {
+    let made = match (mkdir(path, mode), path.parent()) {
+        (Err(Errno::ENOENT), Some(parent)) => {
+            make(parent, Mode::from_bits_truncate(0o755))?;
+            mkdir(path, mode)
+        }
+        (made, _) => made,
+    };
+    if made == Err(Errno::EEXIST) { Ok(()) } else { made }
 }
 
 /// An exclusive lock on a file against other processes (`flock`); given back when dropped.

@@ -3,10 +3,30 @@
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+
+/// An error that the system does not have, in words of our own.
+#[derive(Debug)]
+struct Words(&'static str);
+
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for Words {}
+
+/// `InvalidInput` in these words.
+#[must_use]
+pub fn invalid(what: &'static str) -> io::Error {
+    // Not the text itself: std would bring along how to show any text to programmers, with tables of Unicode.
+    io::Error::new(io::ErrorKind::InvalidInput, Words(what))
+}
 
 /// Which file it is, whatever its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -101,6 +121,15 @@ pub fn each_name(dir: &Path, each: &mut dyn FnMut(&[u8])) {
     }
 }
 
+/// The path from the root on, without empty parts and `.`. Links and `..` stay as they are.
+///
+/// # Errors
+/// When the working directory is gone.
+pub fn absolute(path: &Path) -> io::Result<PathBuf> {
+    let from = if path.is_absolute() { PathBuf::new() } else { std::env::current_dir()? };
+    Ok(from.join(path).components().collect())
+}
+
 /// Where a symbolic link leads, made absolute by the link's own directory; `None` if it is no link.
 #[must_use]
 pub fn link_target(path: &Path) -> Option<PathBuf> {
@@ -112,6 +141,14 @@ pub fn link_target(path: &Path) -> Option<PathBuf> {
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
+
+    #[test]
+    fn paths_are_made_absolute_as_std_does_it() {
+        for path in ["/etc/mef", "/etc//mef/./x/", "x", "./x/../y", "a/./b//c", "..", "/"] {
+            let (ours, std) = (absolute(Path::new(path)).unwrap(), std::path::absolute(path).unwrap());
+            assert_eq!(ours.as_os_str(), Path::new(&std).components().as_path().as_os_str(), "{path}");
+        }
+    }
 
     fn scratch(name: &str) -> PathBuf {
         let dir = std::env::temp_dir().join(format!("mef-fs-{name}-{}", std::process::id()));

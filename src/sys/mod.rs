@@ -14,6 +14,7 @@ pub mod process;
 pub mod random;
 pub mod routes;
 pub mod signal;
+pub mod stdio;
 pub mod sweep;
 pub mod syslog;
 pub mod trim;

@@ -2,6 +2,7 @@
 //! Where the messages of mef go: the system's log, standard error, or both. Nothing here waits or
 //! allocates, and nothing that a message quotes can garble a log or a terminal (`base::line`).
 
+use super::stdio;
 use crate::base::line::Line;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -132,7 +133,7 @@ fn prefix(level: Level) -> &'static str {
 }
 
 fn to_stderr(record: &Record<'_>) {
-    let stderr = io::stderr();
+    let Ok(mut stderr) = stdio::stderr() else { return };
     // A pipe that nobody reads must not stop the daemon: what is ready takes a line of this length.
     let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
     if poll(&mut fds, PollTimeout::ZERO) != Ok(1) {
@@ -140,7 +141,7 @@ fn to_stderr(record: &Record<'_>) {
     }
     let mut line = Line::new();
     let _ = write!(line, "mef: {}{}", prefix(record.level()), record.args());
-    let _ = stderr.lock().write_all(line.with_newline());
+    let _ = stderr.write_all(line.with_newline());
 }
 
 #[cfg(test)]

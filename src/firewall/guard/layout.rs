@@ -69,14 +69,14 @@ fn write_mark(made: Made) -> String {
 
 /// Reads the comment back; `None` for a table that another version made.
 pub(super) fn read_mark(comment: &str) -> Option<Made> {
-    let rest = comment.strip_prefix(VERSION)?.strip_prefix(" prefix6=")?;
-    let (prefix, rest) = rest.split_once(" refresh=")?;
-    let (refresh, logs) = rest.split_once(" log=")?;
-    let refresh = match refresh {
+    let mut words = comment.strip_prefix(VERSION)?.strip_prefix(' ')?.split(' ');
+    let prefix = words.next()?.strip_prefix("prefix6=")?;
+    let refresh = match words.next()?.strip_prefix("refresh=")? {
         "update" => Refresh::Update,
         "replace" => Refresh::Replace,
         _ => return None,
     };
+    let logs = words.next()?.strip_prefix("log=")?;
     Some(Made { ipv6_prefix: prefix.parse().ok()?, refresh, logs: logs == "1" })
 }
 

@@ -5,6 +5,7 @@ use super::scope::{Kind, Scopes};
 use super::{Failure, Guard, Made, Scope, TABLE, layout, networks};
 use crate::base::range::{Family, Range};
 use crate::firewall::nft::{elem, query};
+use memchr::memmem;
 
 /// A ban in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,9 +30,12 @@ pub struct Entry<'a> {
 
 /// Takes apart what `Ban::comment` wrote.
 pub(super) fn read_comment(comment: &str) -> (&str, u32, &str) {
-    let (head, reason) = comment.split_once(": ").unwrap_or((comment, ""));
-    match head.rsplit_once(" hits=").or_else(|| head.strip_prefix("hits=").map(|n| ("", n))) {
-        Some((rule, hits)) => (rule, hits.parse().unwrap_or(0), reason),
+    let colon = memmem::find(comment.as_bytes(), b": ");
+    let (head, reason) = colon.and_then(|at| comment.split_at_checked(at)).unwrap_or((comment, ""));
+    let reason = reason.strip_prefix(": ").unwrap_or("");
+    let (rule, last) = head.rsplit_once(' ').unwrap_or(("", head));
+    match last.strip_prefix("hits=") {
+        Some(hits) => (rule, hits.parse().unwrap_or(0), reason),
         None => (head, 0, reason),
     }
 }
@@ -116,6 +120,8 @@ mod tests {
         let cases = [
             ("", ("", 0, "")),
             ("sshd hits=5", ("sshd", 5, "")),
+            ("hits=5: a: b", ("", 5, "a: b")),
+            ("a:b hits", ("a:b hits", 0, "")),
             ("sshd", ("sshd", 0, "")),
             (": too many: mails", ("", 0, "too many: mails")),
             ("sshd hits=x: why", ("sshd", 0, "why")),
