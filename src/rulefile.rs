@@ -10,7 +10,7 @@ use crate::ruleset::check::{self, Host};
 use crate::ruleset::{Files, RuleSet, compile::compile};
 use crate::sys::dir::Dir;
 use crate::sys::{fs, host, routes, stdio};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -28,16 +28,15 @@ struct Disk;
 
 impl Files for Disk {
     fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
         // By its descriptor: not every host has a /dev/stdin.
         let file = match path.strip_prefix("/dev/fd/") {
             None if path == STDIN => stdio::stdin()?,
             None => fs::open_regular(Path::new(path), fs::Links::Follow)?,
             // A FIFO by name would wait for ever; what a shell hands over as a descriptor has a writer.
-            Some(_) => std::fs::File::open(path)?,
+            Some(_) => fs::open(Path::new(path))?,
         };
-        bytes.reserve_exact(usize::try_from(file.metadata()?.len().min(SIZE_MAX)).unwrap_or(0) + 1);
-        if file.take(SIZE_MAX + 1).read_to_end(&mut bytes)? as u64 > SIZE_MAX {
+        let bytes = fs::read(file, SIZE_MAX + 1)?;
+        if bytes.len() as u64 > SIZE_MAX {
             return Err(io::Error::from(io::ErrorKind::FileTooLarge));
         }
         Ok(bytes)

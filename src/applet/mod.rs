@@ -14,9 +14,10 @@ mod test;
 mod unban;
 mod version;
 
-use crate::sys::stdio;
+use crate::sys::{fs, stdio};
 use argh::FromArgs;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// A command.
@@ -208,7 +209,7 @@ fn early(early: argh::EarlyExit) -> Error {
 /// Reads mef.conf alone, for commands that must work whatever stands in it.
 fn settings(path: Option<&str>, output: &mut Output<'_>) -> crate::config::Settings {
     let file = path.unwrap_or(crate::config::DEFAULT_PATH);
-    match std::fs::read(file) {
+    match fs::content(Path::new(file)) {
         Ok(text) => {
             let (settings, problems) = crate::config::parse_global(&text);
             let bad = problems.iter().filter(|p| p.severity == crate::base::diag::Severity::Error).count();

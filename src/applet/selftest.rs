@@ -52,7 +52,7 @@ fn one(settings: Settings, path: &str, output: &mut Output<'_>) -> Result<usize,
         output.problem(&format_args!("{path}: has errors"));
         return Ok(0);
     };
-    let text = std::fs::read(path).map_err(|e| Error::Failed(format!("{path}: {e}")))?;
+    let text = crate::sys::fs::content(Path::new(path)).map_err(|e| Error::Failed(format!("{path}: {e}")))?;
     let text = String::from_utf8_lossy(&text);
     let (examples, problems) = examples(&text);
     for problem in &problems {

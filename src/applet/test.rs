@@ -11,10 +11,10 @@ use crate::detect::header;
 use crate::detect::tracker::{Limits, Tracker};
 use crate::detect::{Counts, Detector, Hit};
 use crate::input::blocks;
-use crate::sys::{clock, random, stdio};
+use crate::sys::{clock, fs, random, stdio};
 use argh::FromArgs;
-use std::fs::File;
 use std::net::IpAddr;
+use std::path::Path;
 
 /// Offenders tracked: more than the daemon has, so that little is evicted however long the log is.
 const TRACK: usize = 1 << 16;
@@ -85,7 +85,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     let mut detector = Detector::new(vec![compiled]);
     for file in files {
         let path = if file == "-" { STDIN } else { file };
-        let opened = if path == STDIN { stdio::stdin() } else { File::open(path) };
+        let opened = if path == STDIN { stdio::stdin() } else { fs::open(Path::new(path)) };
         let read = |file| blocks(file, &mut |block| test.block(&mut detector, block, output));
         if let Err(e) = opened.and_then(read) {
             output.problem(&format_args!("{file}: {e}"));

@@ -11,8 +11,9 @@ use super::global::parse_global;
 use super::service::{ServiceRule, parse_service};
 use super::settings::Settings;
 use crate::base::diag::{Problem, Severity};
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _};
+use crate::sys::fs as files;
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -187,7 +188,7 @@ pub fn conf_files(dir: &Path) -> io::Result<Vec<String>> {
     };
     for entry in entries {
         let Ok(name) = entry?.file_name().into_string() else {
-            return Err(crate::sys::fs::invalid("the name of a file in it is not UTF-8"));
+            return Err(files::invalid("the name of a file in it is not UTF-8"));
         };
         if !name.starts_with('.') && name.ends_with(".conf") {
             let place = names.partition_point(|n| *n < name);
@@ -222,9 +223,8 @@ fn read(path: &Path) -> Result<(Vec<u8>, Option<Problem>), Unread> {
     if !meta.is_file() {
         return Err(Unread::Failed("it is not a file".to_string()));
     }
-    let file = File::open(path).map_err(|e| Unread::from(&e))?;
-    let mut text = Vec::new();
-    file.take(FILE_MAX + 1).read_to_end(&mut text).map_err(|e| Unread::from(&e))?;
+    let text =
+        files::open(path).and_then(|file| files::read(file, FILE_MAX + 1)).map_err(|e| Unread::from(&e))?;
     if text.len() as u64 > FILE_MAX {
         return Err(Unread::Failed("it is larger than 1 MiB".to_string()));
     }

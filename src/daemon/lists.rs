@@ -14,7 +14,7 @@ pub(crate) fn allowed(settings: &Settings) -> Vec<Range> {
         Ok(names) => names,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return all,
         Err(e) => {
-            log::warn!("{}: {e}", dir.display());
+            log::warn!("{}: {e}", dir.to_string_lossy());
             return all;
         }
     };
@@ -24,15 +24,20 @@ pub(crate) fn allowed(settings: &Settings) -> Vec<Range> {
         let counts = open_regular(&path, Links::Follow).and_then(|mut file| {
             read_list(&mut file, &mut |line| match line {
                 ListLine::Net(net) => ranges.push(Range::from(net)),
-                ListLine::Bad(p, _) => log::warn!("{}:{}:{}: {}", path.display(), p.line, p.col, p.what),
+                ListLine::Bad(p, _) => {
+                    log::warn!("{}:{}:{}: {}", path.to_string_lossy(), p.line, p.col, p.what)
+                }
             })
         });
         match counts {
             Ok(counts) if counts.refused() => {
-                log::warn!("{}: more than half of its lines are bad; the file is left out", path.display());
+                log::warn!(
+                    "{}: more than half of its lines are bad; the file is left out",
+                    path.to_string_lossy()
+                );
             }
             Ok(_) => all.append(&mut ranges),
-            Err(e) => log::warn!("{}: {e}", path.display()),
+            Err(e) => log::warn!("{}: {e}", path.to_string_lossy()),
         }
     }
     merge(&mut all);

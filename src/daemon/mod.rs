@@ -50,7 +50,7 @@ struct Daemon {
 /// Why it could not start, for people; problems of the configuration have then been written to the log.
 pub fn run(conf: &Path, foreground: bool) -> Result<(), String> {
     // In the background a relative path would lead elsewhere.
-    let conf = &fs::absolute(conf).map_err(|e| format!("{}: {e}", conf.display()))?;
+    let conf = &fs::absolute(conf).map_err(|e| format!("{}: {e}", conf.to_string_lossy()))?;
     let loaded = load(conf, &mut crate::rules::check);
     // Before the log is set up everything is told on standard error.
     syslog::install(syslog::Target::Stderr, log::LevelFilter::Info);

@@ -19,7 +19,7 @@ impl PidFile {
         let file = match Dir::create(run_dir).and_then(|dir| dir.file(NAME, Access::Write)) {
             Ok(file) => file,
             Err(e) => {
-                log::warn!("{}/{NAME}: {e}; going on without", run_dir.display());
+                log::warn!("{}/{NAME}: {e}; going on without", run_dir.to_string_lossy());
                 return Ok(PidFile { file: None });
             }
         };
@@ -27,7 +27,10 @@ impl PidFile {
             // The lock belongs to the open file, which this object keeps.
             Ok(lock) => std::mem::forget(lock),
             Err(_) => {
-                return Err(format!("{}/{NAME} is locked: a daemon is running already", run_dir.display()));
+                return Err(format!(
+                    "{}/{NAME} is locked: a daemon is running already",
+                    run_dir.to_string_lossy()
+                ));
             }
         }
         Ok(PidFile { file: Some(file) })

@@ -11,6 +11,7 @@ use crate::base::range::{Family, Range};
 use crate::firewall::guard::Scope;
 use crate::firewall::sockdiag;
 use crate::firewall::targets::{Flow, Targets};
+use crate::sys::fs;
 use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::nlattr::{DUMP, Msg, MsgBuf, REQUEST, attr};
 use crate::sys::sweep::{Swept, sweep};
@@ -19,6 +20,7 @@ use mnl::Bus;
 use nix::errno::Errno;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 
 /// NFNL_SUBSYS_CTNETLINK, in the high byte of the message type.
 const SUBSYS: u16 = 1 << 8;
@@ -107,7 +109,7 @@ pub fn kill(targets: &[Range], scope: &Scope) -> Result<Killed, KillError> {
 fn forget(targets: &Targets<'_>) -> Result<Option<u32>, Errno> {
     // Asking by netlink would load the kernel's modules for it, so look first.
     let count = match number(COUNT) {
-        None if std::path::Path::new("/proc/sys/net").exists() => return Ok(None),
+        None if Path::new("/proc/sys/net").exists() => return Ok(None),
         count => count.unwrap_or(u32::MAX),
     };
     if count == 0 {
@@ -141,7 +143,7 @@ fn forget(targets: &Targets<'_>) -> Result<Option<u32>, Errno> {
 
 /// The number in a file of the kernel.
 fn number(path: &str) -> Option<u32> {
-    std::str::from_utf8(&std::fs::read(path).ok()?).ok()?.trim().parse().ok()
+    std::str::from_utf8(&fs::content(Path::new(path)).ok()?).ok()?.trim().parse().ok()
 }
 
 /// A kernel without the subsystem is no failure.

@@ -43,22 +43,26 @@ impl fmt::Display for StateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StateError::System { call, path, error } => {
-                write!(f, "cannot {call} {}: {error}", path.display())?;
+                write!(f, "cannot {call} {}: {error}", path.to_string_lossy())?;
                 let hint = hint(error);
                 if hint.is_empty() { Ok(()) } else { write!(f, " ({hint})") }
             }
             StateError::Busy(path) => {
-                write!(f, "{} is locked by another process; trying again later", path.display())
+                write!(f, "{} is locked by another process; trying again later", path.to_string_lossy())
             }
             StateError::Full(path) => {
-                write!(f, "{} has reached its largest size; further bans are not remembered", path.display())
+                write!(
+                    f,
+                    "{} has reached its largest size; further bans are not remembered",
+                    path.to_string_lossy()
+                )
             }
             StateError::SetAside { path, to } => {
-                let (path, to) = (path.display(), to.display());
+                let (path, to) = (path.to_string_lossy(), to.to_string_lossy());
                 write!(f, "{path} is not a file of this version of mef; kept as {to}, starting anew")
             }
             StateError::Damaged { path, amount, unit } => {
-                write!(f, "{}: {amount} damaged {unit} left out", path.display())
+                write!(f, "{}: {amount} damaged {unit} left out", path.to_string_lossy())
             }
         }
     }

@@ -10,7 +10,8 @@ use super::StateError;
 use crate::base::crc::crc32c;
 use crate::base::position::Position;
 use crate::sys::dir::{Access, Dir};
-use std::io::{self, Read as _, Write as _};
+use crate::sys::fs;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 const NAME: &str = "positions";
@@ -48,14 +49,11 @@ impl Positions {
     /// The file cannot be read, or is damaged; what was given is good nonetheless, and the rest is to be
     /// treated as if it had never been saved.
     pub fn load(&mut self, each: &mut dyn FnMut(&[u8], Position)) -> Result<(), StateError> {
-        let mut bytes = Vec::new();
-        let read =
-            self.dir.file(NAME, Access::Read).and_then(|file| file.take(SIZE_MAX).read_to_end(&mut bytes));
-        match read {
+        let bytes = match self.dir.file(NAME, Access::Read).and_then(|file| fs::read(file, SIZE_MAX)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(self.system("read", error)),
-            Ok(_) => {}
-        }
+            Ok(bytes) => bytes,
+        };
         let damaged = parse(&bytes, each);
         if damaged > 0 {
             return Err(StateError::Damaged { path: self.path.clone(), amount: damaged, unit: "lines" });

@@ -2,15 +2,17 @@
 //! The ban log: a file with one line for each event, for people and for other programs. Rotation is
 //! the business of others: `reopen` follows it.
 
+use super::fs;
 use crate::base::clock::{Span, Wall};
 use crate::base::line::Line;
 use crate::base::net::write_net;
 use crate::base::utc::Stamp;
 use ipnet::IpNet;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// What happened.
@@ -86,7 +88,7 @@ impl BanLog {
         match result {
             Ok(()) if self.failing => {
                 self.failing = false;
-                log::info!("{}: the ban log is written again", self.path.display());
+                log::info!("{}: the ban log is written again", self.path.to_string_lossy());
             }
             Ok(()) => {}
             Err(e) => self.failed(&e),
@@ -95,7 +97,10 @@ impl BanLog {
 
     fn failed(&mut self, e: &io::Error) {
         if !self.failing {
-            log::warn!("{}: cannot write the ban log: {e}; bans go on without it", self.path.display());
+            log::warn!(
+                "{}: cannot write the ban log: {e}; bans go on without it",
+                self.path.to_string_lossy()
+            );
         }
         self.failing = true;
     }
@@ -103,9 +108,10 @@ impl BanLog {
 
 fn open(path: &Path) -> io::Result<File> {
     // Without O_NONBLOCK a pipe in its place would stop the daemon.
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
-    let file = OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(super::fs::invalid("not a regular file")) }
+    let how = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_CLOEXEC;
+    let flags = how | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = File::from(nix::fcntl::open(path, flags, Mode::from_bits_truncate(0o640))?);
+    if fs::facts_of(&file)?.regular { Ok(file) } else { Err(fs::invalid("not a regular file")) }
 }
 
 /// `2026-11-22T08:00:01Z ban 192.0.2.7 rule=sshd hits=5 for=3600 ports=all`
@@ -194,7 +200,7 @@ mod tests {
         let mut log = BanLog::open(&dir.join("link"));
         log.write(&entry("192.0.2.7/32", BAN));
         assert!(!target.exists() && log.failing && log.file.is_none());
-        nix::unistd::mkfifo(&dir.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        nix::unistd::mkfifo(&dir.join("pipe"), Mode::S_IRWXU).unwrap();
         assert!(BanLog::open(&dir.join("pipe")).failing);
 
         let mut log = BanLog::open(&dir.join("later/mef.log"));
@@ -209,7 +215,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_said_once_and_survived() {
         let full = Path::new("/dev/full");
-        let file = OpenOptions::new().append(true).open(full).unwrap();
+        let file = std::fs::OpenOptions::new().append(true).open(full).unwrap();
         let mut log = BanLog { path: full.to_owned(), file: Some(file), failing: false, torn: false };
         log.write(&entry("192.0.2.7/32", BAN));
         log.write(&entry("192.0.2.7/32", BAN));

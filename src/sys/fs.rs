@@ -1,11 +1,11 @@
 #![forbid(unsafe_code)]
 //! Opening files so that nobody who owns a directory can trick us. Knows no format.
 
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{self, OFlag};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use std::fmt;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -103,9 +103,38 @@ pub fn open_regular(path: &Path, links: Links) -> io::Result<File> {
     if links == Links::Refuse {
         flags |= OFlag::O_NOFOLLOW;
     }
-    let file = File::from(open(path, flags, Mode::empty())?);
+    let file = File::from(fcntl::open(path, flags, Mode::empty())?);
     // It may have been exchanged in between.
     if facts_of(&file)?.regular { Ok(file) } else { Err(not_regular()) }
+}
+
+/// Opens whatever the path leads to for reading.
+///
+/// # Errors
+/// As `open(2)`.
+pub fn open(path: &Path) -> io::Result<File> {
+    // Not by std: its ways of opening bring along texts about options that do not go together.
+    Ok(File::from(fcntl::open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?))
+}
+
+/// What an open file still holds, at most `max` bytes.
+///
+/// # Errors
+/// When reading fails.
+pub fn read(file: File, max: u64) -> io::Result<Vec<u8>> {
+    // As much as the file says it has: growing by steps would take twice that. The one byte more finds its end.
+    let size = usize::try_from(facts_of(&file)?.size.min(max)).unwrap_or(0);
+    let mut bytes = Vec::with_capacity(size + 1);
+    file.take(max).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The content of a file.
+///
+/// # Errors
+/// When it cannot be opened or read.
+pub fn content(path: &Path) -> io::Result<Vec<u8>> {
+    read(open(path)?, u64::MAX)
 }
 
 /// The names in a directory, except `.` and `..`. A directory that cannot be read has none.

@@ -4,13 +4,12 @@
 
 use crate::base::net::{canonical, parse_addr};
 use crate::base::range::Range;
+use crate::sys::fs;
 use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::nlattr::{DUMP, DUMP_INTR, Msg, REQUEST, attr, attrs, u16_at};
 use crate::sys::sweep::sweep;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use mnl::Bus;
-use std::fs::File;
-use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -252,11 +251,7 @@ fn first_word(value: &[u8]) -> Option<IpAddr> {
 
 /// As much of the file as can be read, at most `max` bytes.
 fn read_up_to(path: &Path, max: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    if let Ok(file) = File::open(path) {
-        let _ = file.take(max).read_to_end(&mut bytes);
-    }
-    bytes
+    fs::open(path).and_then(|file| fs::read(file, max)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ impl Dir {
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(dir.join("rules.d")).unwrap();
         let dir = Dir(dir);
-        dir.put("mef.conf", &format!("[global]\nrules_dir={}\n", dir.0.join("rules.d").display()));
+        dir.put("mef.conf", &format!("[global]\nrules_dir={}\n", dir.0.join("rules.d").to_string_lossy()));
         dir
     }
 
@@ -27,7 +27,7 @@ impl Dir {
     fn load(&self) -> (Vec<String>, Vec<String>) {
         let loaded = load(&self.0.join("mef.conf"), &mut |_, _| {});
         let rules = loaded.rules.iter().map(|r| format!("{}:{}", r.name, r.path.starts_with('<'))).collect();
-        let root = format!("{}/", self.0.display());
+        let root = format!("{}/", self.0.to_string_lossy());
         (rules, loaded.problems.iter().map(|p| p.shown.replace(&root, "")).collect())
     }
 }
@@ -153,11 +153,11 @@ fn one_rule_by_name_or_path() {
     let dir = Dir::new("one");
     dir.put("rules.d/p.conf", RULE);
     let one = |rule: &str| {
-        let rules_dir = dir.0.join("rules.d").display().to_string();
+        let rules_dir = dir.0.join("rules.d").to_string_lossy().to_string();
         let loaded = load_rule(Settings { rules_dir, ..Settings::default() }, rule, &mut |_, _| {});
         (loaded.rules.first().map(|r| r.name.clone()), loaded.failed())
     };
-    let path = dir.0.join("rules.d/p.conf").display().to_string();
+    let path = dir.0.join("rules.d/p.conf").to_string_lossy().to_string();
     assert_eq!([one("p"), one(&path), one("sshd")], ["p", "p", "sshd"].map(|n| (Some(n.to_string()), false)));
     assert_eq!(one("nosuch"), (None, true));
 }
