@@ -10,6 +10,7 @@ pub mod bans;
 pub mod daemon;
 pub mod ns;
 pub mod ssh;
+pub mod world;
 
 use ns::Ns;
 use std::fs;
