@@ -13,5 +13,11 @@ mod limits;
 #[path = "verdicts/logs.rs"]
 mod logs;
 #[cfg(test)]
+#[path = "verdicts/matches.rs"]
+mod matches;
+#[cfg(test)]
+#[path = "verdicts/states.rs"]
+mod states;
+#[cfg(test)]
 #[path = "verdicts/ways.rs"]
 mod ways;

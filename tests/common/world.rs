@@ -345,7 +345,7 @@ impl Packet {
     }
 
     #[must_use]
-    pub const fn from_port(self, sport: u16) -> Packet {
+    pub const fn with_sport(self, sport: u16) -> Packet {
         Packet { sport, ..self }
     }
 }

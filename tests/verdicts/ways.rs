@@ -85,8 +85,8 @@ fn what_the_host_sends() {
                 (tcp(friend.port(1002)), Passes),
                 (tcp(stranger.port(2000).in_v6()), Refused),
                 (friend, Passes),
-                (friend.from_port(5007), Lost),
-                (friend.from_port(5011), Passes),
+                (friend.with_sport(5007), Lost),
+                (friend.with_sport(5011), Passes),
             ],
         ),
         (
@@ -181,11 +181,11 @@ fn what_passes_through_the_host() {
         (
             "rule dir=fwd action=drop proto=udp sport=5000 dport=1001,1002",
             &[
-                (there.from_port(5000), Passes),
+                (there.with_sport(5000), Passes),
                 (there.port(1001), Passes),
-                (there.from_port(5000).port(1001), Lost),
-                (back.from_port(5000).port(1002).in_v6(), Lost),
-                (tcp(there.from_port(5000).port(1001)), Passes),
+                (there.with_sport(5000).port(1001), Lost),
+                (back.with_sport(5000).port(1002).in_v6(), Lost),
+                (tcp(there.with_sport(5000).port(1001)), Passes),
             ],
         ),
         (
