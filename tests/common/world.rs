@@ -1,14 +1,16 @@
 //! A network of three: the host, a friend and a stranger; and probes whose fate is known after a round trip.
 //!
-//! Neighbours are fixed and errors of ICMP are not bounded, so a packet that does not come was dropped by a rule. What
-//! was sent over a route has come or is gone, and what answers it too, when a sentinel has made the way there and
-//! back: `RULES`, which begin every rule set here, let it pass.
+//! Neighbours are fixed and errors of ICMP are not bounded, so a packet that does not come was dropped by a rule. One
+//! CPU does it all, so packets stay in order: what was sent over a route has come or is gone, and what answers it
+//! too, when a sentinel has made the way there and back. `RULES`, which begin every rule set here, let it pass.
 
 use super::{Net, Output, Peer, wait_for};
+use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect, setsockopt, socket,
     sockopt,
 };
+use nix::unistd::Pid;
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -118,6 +120,7 @@ impl Default for World {
 impl World {
     #[must_use]
     pub fn new() -> World {
+        stay_on_this_cpu();
         let mut net = Net::new();
         let (friend, stranger) = (net.peer(), net.peer());
         for (i, peer) in [&friend, &stranger].into_iter().enumerate() {
@@ -201,13 +204,15 @@ impl World {
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let socket = self.at(from, || socket(family, kind_of, flags, protocol).unwrap());
         let near = SockaddrStorage::from(SocketAddr::new(source, if kind == Kind::Ping { 0 } else { sport }));
-        bind(socket.as_raw_fd(), &near).unwrap();
         let far = SockaddrStorage::from(SocketAddr::new(self.address(to, from, v6), dport));
+        // Probes that differ in their destination share a port.
+        setsockopt(&socket, sockopt::ReuseAddr, &true).unwrap();
         if kind == Kind::Tcp {
             // Both ends forget the connection at once: no state of an old one judges a new one.
             let linger = libc::linger { l_onoff: 1, l_linger: 0 };
             setsockopt(&socket, sockopt::Linger, &linger).unwrap();
         }
+        bind(socket.as_raw_fd(), &near).unwrap();
         let refused = match connect(socket.as_raw_fd(), &far) {
             Ok(()) | Err(nix::Error::EINPROGRESS) => false,
             Err(nix::Error::ECONNREFUSED) => true,
@@ -314,6 +319,13 @@ impl Probe {
     fn datagrams(&self) -> UdpSocket {
         self.socket.try_clone().unwrap().into()
     }
+}
+
+/// Every CPU has a queue of packets of its own.
+fn stay_on_this_cpu() {
+    let mut here = CpuSet::new();
+    here.set(sched_getcpu().unwrap()).unwrap();
+    sched_setaffinity(Pid::from_raw(0), &here).unwrap();
 }
 
 /// Sets something below /proc/sys/net, in the namespace of this thread.
