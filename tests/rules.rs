@@ -70,7 +70,7 @@ fn parsed(line: &str) -> (Statement, String) {
 fn what_fmt_prints_is_what_was_read() {
     let mut rng = fastrand::Rng::with_seed(5);
     let mut keys: BTreeSet<&str> = BTreeSet::new();
-    for _ in 0..20_000 {
+    for _ in 0..5_000 {
         let written = random::Written::statement(&mut rng);
         let (read, remark) = parsed(&written.line);
         assert_eq!(remark, written.remark, "{}", written.line);

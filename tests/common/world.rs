@@ -149,7 +149,13 @@ impl World {
         };
         let there = |peer: &Peer| net.within(&peer.ns, |_| services());
         let services = [services(), there(&friend), there(&stranger)];
-        World { net, friend, stranger, services, came: BTreeSet::new() }
+        let world = World { net, friend, stranger, services, came: BTreeSet::new() };
+        for (from, to) in
+            [(Spot::Friend, Spot::Host), (Spot::Stranger, Spot::Host), (Spot::Friend, Spot::Stranger)]
+        {
+            [false, true].into_iter().for_each(|v6| world.settle(from, to, v6));
+        }
+        world
     }
 
     /// Does something where `spot` is, in this thread.
@@ -243,16 +249,17 @@ impl World {
             socket.recv_from(&mut text).ok().filter(|_| text == mark).map(|(_, sender)| sender)
         };
         let mut tries = 0u32;
-        let sender = wait_for("the sentinel", || {
-            // A link that has just been made may lose packets.
+        wait_for("the sentinel", || {
+            // A link that has just been made may lose it.
             if tries.is_multiple_of(20) {
                 near.send_to(&mark, there).unwrap();
             }
             tries += 1;
-            receive(far)
+            if let Some(sender) = receive(far) {
+                far.send_to(&mark, sender).unwrap();
+            }
+            receive(near)
         });
-        far.send_to(&mark, sender).unwrap();
-        wait_for("the sentinel's return", || receive(near));
     }
 
     /// What has become of a packet, once `settle` has waited for it.

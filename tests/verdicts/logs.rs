@@ -105,7 +105,7 @@ fn only_what_matches_is_logged() {
     let name = format!("mef-{}", std::process::id());
     world.load(&format!(
         "rule dir=in action=drop proto=tcp dport=1000 log=prefix:{name}-tcp\n\
-         rule dir=in action=accept proto=icmp6 log=prefix:{name}-ping\n\
+         rule dir=in action=accept proto=icmp6 src=2001:db8::2 log=prefix:{name}-ping\n\
          rule dir=fwd action=reject proto=udp family=ip6 log=prefix:{name}-fwd\n\
          rule dir=out action=accept proto=udp dport=2000 log=prefix:{name}-out"
     ));
