@@ -3,8 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod common;
+#[path = "rules/random.rs"]
+mod random;
 
-use mef::ruleset::{Files, RuleSet, canonical, compile::compile};
+use mef::ruleset::ast::Statement;
+use mef::ruleset::{Files, RuleSet, canonical, compile::compile, parse, words};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -51,6 +55,35 @@ fn fmt_is_canonical_and_means_the_same() {
         assert_eq!(canonical(printed.as_bytes()).unwrap(), printed, "idempotent");
         assert_eq!(compiled(&printed), compiled(&String::from_utf8(bytes).unwrap()));
     }
+}
+
+/// A line that has no error.
+fn parsed(line: &str) -> (Statement, String) {
+    let mut problems = Vec::new();
+    let (statement, remark) = parse::line(line, 1, &mut problems);
+    let said: Vec<&String> = problems.iter().map(|p| &p.what).collect();
+    assert!(said.is_empty(), "{line}\n{said:?}");
+    (statement.unwrap(), remark.to_owned())
+}
+
+#[test]
+fn what_fmt_prints_is_what_was_read() {
+    let mut rng = fastrand::Rng::with_seed(5);
+    let mut keys: BTreeSet<&str> = BTreeSet::new();
+    for _ in 0..5_000 {
+        let written = random::Written::statement(&mut rng);
+        let (read, remark) = parsed(&written.line);
+        assert_eq!(remark, written.remark, "{}", written.line);
+        if let Statement::Rule(rule) = &read {
+            assert_eq!(rule.log.as_deref(), written.prefix.as_deref(), "{}", written.line);
+            assert_eq!(*rule.comment, *written.comment, "{}", written.line);
+            keys.extend(words::RULE.iter().filter(|key| written.line.contains(&[key, "="].concat())));
+        }
+        let printed = canonical(written.line.as_bytes()).unwrap();
+        assert_eq!(parsed(printed.trim_end_matches('\n')), (read, remark), "{}", written.line);
+        assert_eq!(canonical(printed.as_bytes()).unwrap(), printed, "{}", written.line);
+    }
+    assert_eq!(keys.len(), words::RULE.len(), "{keys:?}");
 }
 
 /// Texts in memory.

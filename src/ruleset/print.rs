@@ -184,9 +184,10 @@ fn interfaces(f: &mut Formatter<'_>, key: &str, list: &Interfaces) -> Result {
     }
 }
 
-/// A value, in quotes if the language needs them.
+/// A value, in quotes if the language needs them. Not for a `"` inside: a value that ends with a backslash can be
+/// written without them only.
 fn text(f: &mut Formatter<'_>, value: &str) -> Result {
-    if !value.is_empty() && !value.bytes().any(|b| b.is_ascii_whitespace() || b == b'"') {
+    if !value.is_empty() && !value.starts_with('"') && !value.bytes().any(|b| b.is_ascii_whitespace()) {
         return f.write_str(value);
     }
     f.write_char('"')?;
