@@ -191,7 +191,7 @@ fn matches(set: &RuleSet, rule: &Rule, probe: &Probe) -> Match {
         });
     }
     all.min(match &rule.iif {
-        Interfaces::Any => Match::Yes,
+        Interfaces::Any | Interfaces::Every => Match::Yes,
         Interfaces::Names { not: false, names } if names.iter().all(|n| n.as_str() == "lo") => Match::No,
         _ => Match::Maybe,
     })
@@ -308,7 +308,7 @@ fn interfaces_cover(a: &Interfaces, b: &Interfaces) -> bool {
         (Interfaces::Any, Interfaces::Names { not: false, names }) => {
             !names.iter().any(|n| n.matches("lo") || n.wildcard().is_some())
         }
-        (Interfaces::Any, Interfaces::Auto) => true,
+        (Interfaces::Any, Interfaces::Auto) | (Interfaces::Every, _) => true,
         (Interfaces::Names { not: false, names: a }, Interfaces::Names { not: false, names: b }) => {
             b.iter().all(|b| a.iter().any(|a| a == b || b.wildcard().is_none() && a.matches(b.as_str())))
         }
