@@ -11,7 +11,7 @@ use crate::plan::{
 };
 
 /// Packets that a bucket holds where `burst=` is not given, as nft(8) has it.
-const BURST: u32 = 5;
+pub(super) const BURST: u32 = 5;
 /// Shortest life of the bucket of one source, s.
 const BUCKET_MIN: u32 = 60;
 
@@ -95,7 +95,8 @@ fn verdicts(action: Action, proto: Proto) -> Vec<(Verdict, Option<u8>)> {
     }
 }
 
-fn number(proto: Proto) -> Option<u8> {
+/// The number of a protocol; `None` is all of them.
+pub(super) fn number(proto: Proto) -> Option<u8> {
     let number = match proto {
         Proto::All => return None,
         Proto::Tcp => libc::IPPROTO_TCP,
