@@ -6,6 +6,8 @@ mod ban;
 mod bans;
 mod check;
 mod daemon;
+mod diff;
+mod export;
 mod fmt;
 mod load;
 mod selftest;
@@ -36,6 +38,8 @@ const APPLETS: &[Applet] = &[
     Applet { name: "unload", about: "take the rule set out of the kernel", run: load::unload },
     Applet { name: "check", about: "check rule set, configuration and service rules", run: check::run },
     Applet { name: "fmt", about: "show a rule set in canonical form", run: fmt::run },
+    Applet { name: "diff", about: "show what loading the rule set would change", run: diff::run },
+    Applet { name: "export", about: "show rules of the kernel, anybody's, as a rule set", run: export::run },
     Applet { name: "version", about: "show version and licence", run: version::run },
 ];
 
