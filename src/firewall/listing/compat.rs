@@ -85,10 +85,12 @@ fn multiport(info: &[u8]) -> Option<Xt> {
 
 /// `xt_conntrack_mtinfo1` to `3`: only what asks for states alone.
 fn conntrack(info: &[u8], rev: u32) -> Option<Xt> {
+    // XT_CONNTRACK_STATE, and what `-m state` adds to it.
     const STATE: u16 = 1;
+    const ALIAS: u16 = 1 << 13;
     let (flags, inverse) = (u16_at(info, 146)?, u16_at(info, 148)?);
     let bits = if rev == 1 { u16::from(*info.get(150)?) } else { u16_at(info, 150)? };
-    (flags == STATE && inverse == 0).then(|| Xt::Tests(vec![Test::States(bits.into())]))
+    (flags & !ALIAS == STATE && inverse == 0).then(|| Xt::Tests(vec![Test::States(bits.into())]))
 }
 
 /// `xt_log_info`: level, flags, prefix.

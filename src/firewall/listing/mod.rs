@@ -221,12 +221,11 @@ fn base(draft: &Draft, chain: &[u8]) -> Base {
         }
         _ => {
             let hooks = ["prerouting", "input", "forward", "output", "postrouting", "ingress", "egress"];
-            let name = if known {
-                hooks.get(number as usize).unwrap_or(&"unknown")
-            } else {
-                family_word(draft.family)
+            let (word, name) = match hooks.get(number as usize) {
+                Some(name) if known => (" hook ", *name),
+                _ => (" in family ", family_word(draft.family)),
             };
-            Base::Other(["type ", &shown(kind), " hook ", name].concat())
+            Base::Other(["type ", &shown(kind), word, name].concat())
         }
     }
 }

@@ -14,12 +14,24 @@ const REG32: u32 = 8;
 /// What stands in a register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
-    Interface { is_in: bool, by_index: bool },
-    Family { ether: bool },
+    Interface {
+        is_in: bool,
+        by_index: bool,
+    },
+    Family {
+        ether: bool,
+    },
     Protocol,
-    Address { family: Family, is_source: bool },
-    Port { is_source: bool },
+    Address {
+        family: Family,
+        is_source: bool,
+    },
+    Port {
+        is_source: bool,
+    },
     State,
+    /// A number in the host's order.
+    Number,
     Other,
 }
 
@@ -98,7 +110,10 @@ impl Reader {
     /// Goes on with packets whose value passes.
     pub fn test(&mut self, value: &Value, test: &Test<'_>, interface: impl Fn(u32) -> Option<IfName>) {
         let result = match value.what {
-            What::Other => Err(["the language does not look at ", &value.text].concat()),
+            What::Other | What::Number => Err(["the language does not look at ", &value.text].concat()),
+            _ if test.keys.iter().any(|(first, last)| first.len().max(last.len()) > value.len) => {
+                Err("it looks for several things together".into())
+            }
             What::Interface { is_in, by_index } => self.interfaces(is_in, by_index, value, test, &interface),
             _ if test
                 .keys
@@ -356,7 +371,22 @@ pub fn shown(what: What, key: &[u8]) -> String {
             let star = if key.contains(&0) { "" } else { "*" };
             [super::expr::shown(key).as_str(), star].concat()
         }
-        What::Protocol => key.first().map_or_else(String::new, ToString::to_string),
+        What::Protocol => match key {
+            [1] => "icmp".into(),
+            [6] => "tcp".into(),
+            [17] => "udp".into(),
+            [58] => "ipv6-icmp".into(),
+            _ => key.first().map_or_else(String::new, ToString::to_string),
+        },
+        What::Family { ether: false } => match key {
+            [2] => "ipv4".into(),
+            [10] => "ipv6".into(),
+            _ => hex(key),
+        },
+        What::Number | What::State | What::Interface { by_index: true, .. } => {
+            let number = key.try_into().ok().map(u32::from_ne_bytes);
+            number.map_or_else(|| hex(key), |number| hex(&number.to_be_bytes()))
+        }
         _ => hex(key),
     }
 }

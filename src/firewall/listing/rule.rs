@@ -148,16 +148,20 @@ impl Walk<'_, '_> {
             6 | 7 => (What::Interface { is_in: key == 6, by_index: false }, 16),
             15 => (What::Family { ether: false }, 1),
             16 => (What::Protocol, 1),
-            _ => (What::Other, 4),
+            _ => (What::Number, 4),
         };
         let text = ["meta ", &word].concat();
         self.loaded(e, 1, 3, Value { what, text, len, mask: None });
     }
 
     fn conntrack(&mut self, e: Expr<'_>) {
+        const WORDS: [&str; 4] = ["state", "direction", "status", "mark"];
+        let key = e.or_0(2);
         let state = e.number(2) == Some(0) && e.bytes(3).is_none();
-        let what = if state { What::State } else { What::Other };
-        let text = if state { "ct state".to_owned() } else { ["ct key ", &e.or_0(2).to_string()].concat() };
+        let what = if state { What::State } else { What::Number };
+        let word =
+            WORDS.get(key as usize).map_or_else(|| ["key ", &key.to_string()].concat(), |w| (*w).to_owned());
+        let text = ["ct ", &word].concat();
         self.loaded(e, 1, 4, Value { what, text, len: 4, mask: None });
     }
 
@@ -193,7 +197,11 @@ impl Walk<'_, '_> {
             _ => (What::Other, ""),
         };
         let head = match (what, base) {
-            (What::Port { .. }, _) => "th",
+            (What::Port { .. }, _) => match self.r.protos.as_deref() {
+                Some([6]) => "tcp",
+                Some([17]) => "udp",
+                _ => "th",
+            },
             (What::Other, _) if !word.is_empty() => "",
             (_, 1) if word.is_empty() => "@nh",
             (_, 2) if word.is_empty() => "@th",
@@ -211,7 +219,7 @@ impl Walk<'_, '_> {
     fn bitwise(&mut self, e: Expr<'_>) {
         let Some(mut value) = self.r.value(e.or_0(1)) else { return self.r.fail("it computes something") };
         let mask = e.value(4).unwrap_or_default();
-        value.text = [value.text.as_str(), " & ", &hex(mask)].concat();
+        value.text = [value.text.as_str(), " & ", &key_shown(value.what, mask)].concat();
         let plain = e.or_0(6) == 0 && e.value(5).is_some_and(|xor| xor.iter().all(|b| *b == 0));
         if !plain || mask.len() != value.len || value.mask.is_some() || e.number(8).is_some() {
             value.what = What::Other;

@@ -36,8 +36,10 @@ pub(super) struct State {
     names: (String, Vec<(String, usize)>),
     said: Vec<(String, usize)>,
     lost: Vec<(String, usize)>,
-    /// Chains with buckets that stand somewhere already: two copies would let through twice as much.
+    /// Chains with buckets that stand somewhere already.
     bounded: Vec<(String, usize)>,
+    /// Those that would stand at two places: two buckets would let through twice as much.
+    shared: Vec<(String, usize)>,
 }
 
 impl State {
@@ -52,6 +54,11 @@ impl State {
         let names = &self.names.1;
         let at = names.binary_search_by(|(known, _)| known.as_str().cmp(name)).ok()?;
         names.get(at).map(|(_, chain)| *chain)
+    }
+
+    /// Forgets what was said, but not what is shared.
+    pub(super) fn again(&mut self) {
+        *self = State { shared: std::mem::take(&mut self.shared), ..State::default() };
     }
 
     /// Notes that the rules of a chain stand elsewhere.
@@ -161,6 +168,9 @@ impl Jump<'_> {
             .any(|p| p.rule.limit.is_some());
         let here = (table.title.clone(), at);
         if bounded && self.state.bounded.contains(&here) {
+            self.state.shared.push(here.clone());
+        }
+        if self.state.shared.contains(&here) {
             return Err(["the limits of the chain ", name, " are shared with other rules"].concat());
         }
         if bounded {

@@ -5,9 +5,10 @@
 mod flat;
 mod statement;
 
-use super::RuleSet;
 use super::ast::{Action, Interfaces, Place, Proto, Rule, Statement};
+use super::{RuleSet, compile};
 use crate::base::name::Name;
+use crate::base::range::Family;
 use crate::plan::listed::{Base, Chain, Listed, Part, Table, hook};
 use crate::plan::{self, Direction, Policy, Reject, Verdict};
 use flat::Flat;
@@ -69,7 +70,7 @@ pub fn all(tables: &mut [Table]) -> Exported {
         export.comment(&["table ", &table.title].concat());
     }
     for dir in Direction::ALL {
-        if chains(tables, dir).len() > 1 {
+        if meet_at(tables, dir) {
             export.comment(
                 &[
                     "Of hook ",
@@ -83,6 +84,11 @@ pub fn all(tables: &mut [Table]) -> Exported {
     }
     export.sets();
     export.unsaid_objects();
+    // Only when every way into a chain is known, it is known whose limits are shared.
+    for (table, chain) in Direction::ALL.into_iter().flat_map(|dir| chains(tables, dir)) {
+        flat::flatten(&mut export.flat, table, chain, &chain.rules);
+    }
+    export.flat.again();
     for dir in Direction::ALL {
         let all = chains(tables, dir);
         for (i, (table, chain)) in all.iter().enumerate() {
@@ -110,6 +116,13 @@ fn chains(tables: &[Table], dir: Direction) -> Vec<(&Table, &Chain)> {
     all.retain(|(_, chain)| matches!(chain.base, Base::Filter(hook, ..) if hook == dir));
     all.sort_by_key(|(_, chain)| if let Base::Filter(_, priority, _) = chain.base { priority } else { 0 });
     all
+}
+
+/// Whether a packet comes to several chains of a hook.
+fn meet_at(tables: &[Table], dir: Direction) -> bool {
+    let families: Vec<_> = chains(tables, dir).iter().map(|(table, _)| table.family).collect();
+    let several = |family| families.iter().filter(|f| f.is_none() || **f == Some(family)).count() > 1;
+    Family::ALL.into_iter().any(several)
 }
 
 /// Brings what may be written in several ways into one.
@@ -391,6 +404,10 @@ fn why_not(rule: &plan::Rule) -> &'static str {
     match rule.verdict {
         Verdict::Next if rule.log.is_some() => "it logs and decides nothing",
         Verdict::Next => "it decides nothing",
+        _ if rule.limit.is_some_and(|limit| limit.over) => "it matches what is over a limit",
+        _ if Proto::ALL.into_iter().all(|proto| compile::number(proto) != rule.proto) => {
+            "the language does not know this protocol"
+        }
         _ => "the language has no words for this together",
     }
 }
