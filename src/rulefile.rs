@@ -150,7 +150,13 @@ pub fn statements(set: &RuleSet) -> Result<Vec<String>, String> {
             part.rule.comment = listing::rule::kept(&part.rule.comment);
         }
     }
-    Ok(export::ours(&mut table).lines)
+    Ok(comparable(&mut table))
+}
+
+/// The statements of a table, those of sets by their names: their order means nothing.
+fn comparable(table: &mut Table) -> Vec<String> {
+    table.sets.sort_by_key(|set| set.name);
+    export::ours(table).lines
 }
 
 /// The statements of the table that the kernel has from `mef load`; none if it has none.
@@ -160,7 +166,7 @@ pub fn statements(set: &RuleSet) -> Result<Vec<String>, String> {
 pub fn loaded() -> Result<Vec<String>, String> {
     let tables = listing::read(&|family, name| (family, name) == ("inet", TABLE.name.as_str()));
     let mut tables = tables.map_err(|e| e.to_string())?;
-    Ok(tables.first_mut().map_or_else(Vec::new, |table| export::ours(table).lines))
+    Ok(tables.first_mut().map_or_else(Vec::new, comparable))
 }
 
 /// Tables of the kernel as a rule set: those of a family and a name, where they are told, but never that of bans.

@@ -50,6 +50,8 @@ pub struct Listed {
     pub text: String,
     /// Rules of a plan, of which no packet matches two, that are this one together; or why there are none.
     pub parts: Result<Vec<Part>, String>,
+    /// Whether packets may leave its chain by it undecided: by `return` or `goto`.
+    pub leaves: bool,
 }
 
 /// One rule of a plan, and what is beyond it.
@@ -125,7 +127,7 @@ impl Sink for Table {
             super::Chain::Own(_) => self.chains.iter_mut().rev().find(here),
         };
         if let Some(chain) = found {
-            chain.rules.push(Listed { text: String::new(), parts: Ok(vec![Part::of(rule)]) });
+            chain.rules.push(Listed { text: String::new(), parts: Ok(vec![Part::of(rule)]), leaves: false });
         }
     }
 }

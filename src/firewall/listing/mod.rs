@@ -164,7 +164,6 @@ fn read_sets(socket: &mut NlSocket, draft: &mut Draft, used: &mut Vec<Name>) -> 
         }
         draft.sets.push(set);
     }
-    draft.sets.sort_by(|a, b| a.name.cmp(&b.name));
     for set in draft.sets.iter_mut().filter(|set| !set.anonymous()) {
         if matches!(set.content, sets::Content::Buckets(_)) {
             continue;
@@ -174,6 +173,7 @@ fn read_sets(socket: &mut NlSocket, draft: &mut Draft, used: &mut Vec<Name>) -> 
             Err(why) => draft.table.unsaid.push((sets::title(set, &draft.table.title), why)),
         }
     }
+    draft.sets.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(())
 }
 

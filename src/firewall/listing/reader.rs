@@ -30,6 +30,10 @@ pub enum What {
         is_source: bool,
     },
     State,
+    /// Source and destination, addresses of a family or ports, which nft(8) compares at once.
+    Pair {
+        of: Option<Family>,
+    },
     /// A number in the host's order.
     Number,
     Other,
@@ -122,6 +126,7 @@ impl Reader {
             {
                 Err("values of two lengths are compared".into())
             }
+            What::Pair { of } => self.pair(of, value, test),
             What::Address { family, is_source } => self.address(family, is_source, value, test),
             _ if value.mask.is_some() && value.what != What::State => Err("single bits are looked at".into()),
             What::Port { is_source } => self.port(is_source, test),
@@ -199,6 +204,22 @@ impl Reader {
         }
         let slot = if is_source { &mut self.rule.src } else { &mut self.rule.dst };
         *slot = meet::addresses(slot.take(), list)?;
+        Ok(())
+    }
+
+    fn pair(&mut self, of: Option<Family>, value: &Value, test: &Test<'_>) -> Result<(), String> {
+        let &[(key, last)] = test.keys else { return Err("it looks for several things together".into()) };
+        let halves =
+            key.split_at_checked(value.len / 2).filter(|_| key == last && !test.not && value.mask.is_none());
+        let (src, dst) = halves.ok_or("source and destination are looked at together")?;
+        let half = |what| Value { what, text: String::new(), len: value.len / 2, mask: None };
+        for (is_source, key) in [(true, src), (false, dst)] {
+            let test = Test { keys: &[(key, key)], not: false };
+            match of {
+                Some(family) => self.address(family, is_source, &half(What::Other), &test)?,
+                None => self.port(is_source, &test)?,
+            }
+        }
         Ok(())
     }
 

@@ -45,6 +45,7 @@ struct Walk<'a, 'c> {
     stage: Stage,
     to: Option<Target>,
     answer: String,
+    leaves: bool,
     verdicts: Vec<(Value, Element)>,
     r: Reader,
 }
@@ -52,8 +53,15 @@ struct Walk<'a, 'c> {
 /// Reads a rule: NFTA_RULE_EXPRESSIONS and NFTA_RULE_USERDATA.
 pub fn read(context: &Context<'_>, expressions: &[u8], userdata: &[u8]) -> Listed {
     let r = Reader::new(context.family);
-    let mut walk =
-        Walk { context, stage: Stage::Matches, to: None, answer: String::new(), verdicts: Vec::new(), r };
+    let mut walk = Walk {
+        context,
+        stage: Stage::Matches,
+        to: None,
+        answer: String::new(),
+        leaves: false,
+        verdicts: Vec::new(),
+        r,
+    };
     walk.r.rule.origin = origin(userdata).unwrap_or(0);
     let text = udata_comment(userdata, UDATA_RULE_COMMENT).unwrap_or_default();
     walk.r.rule.comment = if walk.r.rule.origin > 0 { kept(text) } else { comment(text) };
@@ -185,6 +193,9 @@ impl Walk<'_, '_> {
             (1, 12 | 16) if !v6 && full => address(Family::V4, offset == 12),
             (1, 8 | 24) if v6 && full => address(Family::V6, offset == 8),
             (1, 9) if self.r.rule.family == Some(Family::V4) && len == 1 => (What::Protocol, " protocol"),
+            (1, 12) if !v6 && len == 8 => (What::Pair { of: Some(Family::V4) }, " saddr, daddr"),
+            (1, 8) if v6 && len == 32 => (What::Pair { of: Some(Family::V6) }, " saddr, daddr"),
+            (2, 0) if len == 4 => (What::Pair { of: None }, " sport, dport"),
             (2, 0 | 2) if len == 2 => {
                 (What::Port { is_source: offset == 0 }, if offset == 0 { " sport" } else { " dport" })
             }
@@ -197,7 +208,7 @@ impl Walk<'_, '_> {
             _ => (What::Other, ""),
         };
         let head = match (what, base) {
-            (What::Port { .. }, _) => match self.r.protos.as_deref() {
+            (What::Port { .. } | What::Pair { of: None }, _) => match self.r.protos.as_deref() {
                 Some([6]) => "tcp",
                 Some([17]) => "udp",
                 _ => "th",
@@ -325,6 +336,7 @@ impl Walk<'_, '_> {
             self.r.fail("it uses a map");
         }
         self.stage = Stage::Decided;
+        self.leaves |= list.iter().any(|e| e.verdict.as_ref().is_none_or(|(code, _)| leaves(*code)));
         self.verdicts = list.into_iter().take(VERDICTS_MAX).map(|element| (value.clone(), element)).collect();
     }
 
@@ -413,9 +425,6 @@ impl Walk<'_, '_> {
     fn refuse(&mut self, answer: &str) {
         self.stage = Stage::Decided;
         let reset = answer == "tcp reset";
-        if reset && self.r.protos.as_deref() != Some(&[6]) {
-            self.r.fail("it resets what may be no TCP");
-        }
         self.r.rule.verdict = Verdict::Reject(if reset { Reject::Reset } else { Reject::PortUnreachable });
         self.answer = if reset { String::new() } else { answer.to_owned() };
     }
@@ -429,6 +438,7 @@ impl Walk<'_, '_> {
         self.stage = Stage::Decided;
         let (verdict, to, text) = verdict(code, chain);
         self.r.say(&[&text]);
+        self.leaves |= leaves(code);
         match verdict {
             Some(verdict) => (self.r.rule.verdict, self.to) = (verdict, to),
             None => self.r.fail("the language has no such verdict"),
@@ -506,7 +516,7 @@ impl Walk<'_, '_> {
         if shared {
             self.r.fail("one limit or log is for several rules of the language");
         }
-        Listed { text: self.r.text, parts: self.r.bad.map_or(Ok(parts), Err) }
+        Listed { text: self.r.text, parts: self.r.bad.map_or(Ok(parts), Err), leaves: self.leaves }
     }
 
     fn parts(&self) -> Vec<Part> {
@@ -541,6 +551,11 @@ fn verdict(code: i32, chain: &[u8]) -> (Option<Verdict>, Option<Target>, String)
         libc::NFT_GOTO => (Some(Verdict::Next), target(false), ["goto ", &shown(chain)].concat()),
         _ => (None, None, ["verdict ", &code.to_string()].concat()),
     }
+}
+
+/// Whether a verdict ends the chain and decides nothing.
+const fn leaves(code: i32) -> bool {
+    matches!(code, libc::NFT_RETURN | libc::NFT_GOTO)
 }
 
 /// A limit of packets.

@@ -189,6 +189,12 @@ impl Jump<'_> {
         if rules.iter().any(returns) {
             return Err(["some packets return from the chain ", name].concat());
         }
+        // What the rule behind one of these decides is not for all packets, and for which ones cannot be said.
+        if rules.iter().any(|rule| rule.leaves && rule.parts.is_err()) {
+            return Err(
+                ["a rule of the chain ", name, " that packets may leave it by cannot be said"].concat()
+            );
+        }
         self.depth += 1;
         for rule in rules {
             self.rule(rule, name, Some(outer), out)?;

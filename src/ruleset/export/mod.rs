@@ -386,6 +386,9 @@ fn answered(part: &Part) -> Result<(Vec<Part>, String), String> {
     };
     let Verdict::Reject(reject) = part.rule.verdict else { return Ok((vec![part.clone()], String::new())) };
     let note = if part.answer.is_empty() { "icmpx port-unreachable" } else { part.answer.as_str() };
+    if reject == Reject::Reset && part.rule.proto != tcp {
+        return Err("it resets what may be no TCP".into());
+    }
     match part.rule.proto {
         None if part.rule.limit.is_some() || part.rule.log.is_some() => {
             Err("it refuses every protocol, and bounds or logs them".into())

@@ -3,7 +3,7 @@
 //! what the rules hold, and it counts only if it compiles to the same rules: nothing is said that is not so.
 
 use crate::base::name::{IfName, Name};
-use crate::base::range::{Family, Range};
+use crate::base::range::{Family, Range, merge};
 use crate::plan::listed::{Base, Part, Table};
 use crate::plan::{self, Addresses, Direction, Policy, Ports, Reject, Sink, Verdict};
 use crate::ruleset::ast::{Action, Address, Elements, Interfaces, Limit, Port, Proto, Rule, Set, Statement};
@@ -118,28 +118,37 @@ fn addresses(
     sets: &RuleSet,
     lists: &mut dyn Iterator<Item = (Option<Family>, &Option<Addresses>)>,
 ) -> Box<[Address]> {
-    let mut found: Vec<Address> = Vec::new();
-    let mut add = |item: Address| {
-        if !found.contains(&item) {
-            found.push(item);
-        }
-    };
+    let (mut ranges, mut named): (Vec<Range>, Vec<Name>) = (Vec::new(), Vec::new());
     let (mut whole, mut listed) = (Vec::new(), false);
+    // The order of the sets is that of the rules in each family; behind the set that was met last comes a new one.
+    let (mut at, mut of) = (0, None);
     for (family, list) in lists {
         listed |= list.is_some();
+        if of != family {
+            (at, of) = (0, family);
+        }
         match list {
-            None => whole.push(family),
-            Some(Addresses::Set(name)) => add(Address::Set(plain(sets, name))),
-            Some(Addresses::Ranges(ranges)) => ranges.iter().for_each(|range| add(Address::Range(*range))),
+            None => whole.extend(family),
+            Some(Addresses::Ranges(more)) => {
+                ranges.extend(more.iter().filter(|r| !ranges.contains(r)).collect::<Vec<_>>())
+            }
+            Some(Addresses::Set(name)) => {
+                let name = plain(sets, name);
+                let known = named.iter().position(|other| *other == name);
+                if known.is_none() {
+                    named.insert(at, name);
+                }
+                at = known.unwrap_or(at) + 1;
+            }
         }
     }
     // No list in one family and one in the other: all addresses of the one.
-    for family in whole.into_iter().flatten().filter(|_| listed) {
-        let (v4, v6) = ("0.0.0.0/0", "::/0");
-        let all = if family == Family::V4 { v4 } else { v6 };
-        all.parse::<ipnet::IpNet>().into_iter().for_each(|net| add(Address::Range(Range::from(net))));
+    for family in whole.into_iter().filter(|_| listed) {
+        let all = if family == Family::V4 { "0.0.0.0/0" } else { "::/0" };
+        ranges.extend(all.parse::<ipnet::IpNet>().map(Range::from));
     }
-    found.into()
+    merge(&mut ranges);
+    ranges.into_iter().map(Address::Range).chain(named.into_iter().map(Address::Set)).collect()
 }
 
 /// The name of a set in the language, where one of both families is two in the kernel.
