@@ -1,6 +1,6 @@
 //! `mef export` and `mef diff`: what was loaded comes back; what others made is said exactly or shown in a comment.
 //! UPDATE_GOLDEN=1 writes tests/export/*.rules anew.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 mod common;
 

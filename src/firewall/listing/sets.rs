@@ -42,6 +42,9 @@ pub struct Element {
     pub verdict: Option<(i32, Vec<u8>)>,
 }
 
+/// A key, whether an element begins with it, and its verdict.
+type Told = (Vec<u8>, bool, Option<(i32, Vec<u8>)>);
+
 /// What a set is for the rules that use it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
@@ -65,7 +68,7 @@ pub struct Listed {
     flags: i32,
     key: (u32, usize),
     /// Ends of intervals and keys, as they were told.
-    found: Vec<(Vec<u8>, bool, Option<(i32, Vec<u8>)>)>,
+    found: Vec<Told>,
 }
 
 impl Listed {

@@ -73,6 +73,17 @@ fn union(sets: &RuleSet, group: Group<'_>) -> Option<Rule> {
     let log = all().find_map(|r| r.log.as_deref());
     let is = |direction| group.dir == direction;
     let base = || group.base.iter().map(|part| &part.rule);
+    let mut src = addresses(sets, &mut base().map(|r| (r.family, &r.src)));
+    let dst = addresses(sets, &mut base().map(|r| (r.family, &r.dst)));
+    let has = |family| base().any(|r| r.family == Some(family));
+    if Family::ALL.into_iter().all(has)
+        && src.is_empty()
+        && dst.is_empty()
+        && limit.is_none_or(|l| l.set.is_none())
+    {
+        // One rule a family, though no address tells them apart: somebody wrote all addresses of both.
+        src = Family::ALL.into_iter().filter_map(whole_family).map(Address::Range).collect();
+    }
     Some(Rule {
         dir: group.dir,
         action,
@@ -84,8 +95,8 @@ fn union(sets: &RuleSet, group: Group<'_>) -> Option<Rule> {
         burst: limit.map(|l| l.burst).filter(|burst| *burst != BURST).unwrap_or(0),
         iif: interfaces(is(Direction::In), &mut base().map(|r| &r.iif))?,
         oif: interfaces(is(Direction::Out), &mut base().map(|r| &r.oif))?,
-        src: addresses(sets, &mut base().map(|r| (r.family, &r.src))),
-        dst: addresses(sets, &mut base().map(|r| (r.family, &r.dst))),
+        src,
+        dst,
         sport: ports(&mut base().map(|r| &r.sport)),
         dport: ports(&mut base().map(|r| &r.dport)),
         ct: last.ct,
@@ -143,12 +154,14 @@ fn addresses(
         }
     }
     // No list in one family and one in the other: all addresses of the one.
-    for family in whole.into_iter().filter(|_| listed) {
-        let all = if family == Family::V4 { "0.0.0.0/0" } else { "::/0" };
-        ranges.extend(all.parse::<ipnet::IpNet>().map(Range::from));
-    }
+    ranges.extend(whole.into_iter().filter(|_| listed).filter_map(whole_family));
     merge(&mut ranges);
     ranges.into_iter().map(Address::Range).chain(named.into_iter().map(Address::Set)).collect()
+}
+
+fn whole_family(family: Family) -> Option<Range> {
+    let net = if family == Family::V4 { "0.0.0.0/0" } else { "::/0" };
+    net.parse::<ipnet::IpNet>().ok().map(Range::from)
 }
 
 /// The name of a set in the language, where one of both families is two in the kernel.
