@@ -7,8 +7,9 @@ use crate::plan::{Policy, Rule, Verdict, meet};
 
 /// Chains within chains, as in the kernel (NFT_JUMP_STACK_SIZE).
 const DEPTH_MAX: usize = 16;
-/// Rules that a chain may become: chains that jump twice each would double them at every step.
+/// Rules that a chain may become, and jumps that are followed: chains that jump twice each would double them.
 const RULES_MAX: usize = 50_000;
+const STEPS_MAX: usize = 50_000;
 
 /// A rule as it would stand in the base chain.
 pub(super) struct Flat {
@@ -40,6 +41,8 @@ pub(super) struct State {
     bounded: Vec<(String, usize)>,
     /// Those that would stand at two places: two buckets would let through twice as much.
     shared: Vec<(String, usize)>,
+    /// Jumps that were followed.
+    steps: usize,
 }
 
 impl State {
@@ -151,8 +154,9 @@ impl Jump<'_> {
         if outer.limit.is_some() || outer.log.is_some() {
             return Err("it bounds or logs packets and then leads to another chain".into());
         }
-        if self.depth == DEPTH_MAX {
-            return Err("chains within chains".into());
+        self.state.steps += 1;
+        if self.depth == DEPTH_MAX || self.state.steps > STEPS_MAX {
+            return Err("too many chains within chains".into());
         }
         let (last, others) =
             chain.rules.split_last().map_or((None, &[][..]), |(last, rest)| (Some(last), rest));
@@ -196,11 +200,31 @@ impl Jump<'_> {
             );
         }
         self.depth += 1;
-        for rule in rules {
-            self.rule(rule, name, Some(outer), out)?;
-        }
+        let result = self.inside(rules, name, outer, out);
         self.depth -= 1;
+        result?;
         self.state.said(table, at);
+        Ok(())
+    }
+
+    /// The rules of a chain. A jump out of it that cannot be followed comes back: it is shown in its place.
+    fn inside(
+        &mut self,
+        rules: &[Listed],
+        name: &str,
+        outer: &Rule,
+        out: &mut Vec<Flat>,
+    ) -> Result<(), String> {
+        for rule in rules {
+            let before = out.len();
+            if let Err(why) = self.rule(rule, name, Some(outer), out) {
+                if rule.leaves {
+                    return Err(why);
+                }
+                out.truncate(before);
+                out.push(Flat { parts: Err(why), text: rule.text.clone(), chain: name.to_owned() });
+            }
+        }
         Ok(())
     }
 }
