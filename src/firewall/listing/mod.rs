@@ -2,6 +2,7 @@
 //! Tables, chains, sets and rules as the kernel has them at one moment, anybody's. Every answer is read as if it were
 //! hostile; what is not understood is shown, never guessed.
 
+mod act;
 mod compat;
 mod expr;
 mod reader;
@@ -251,3 +252,6 @@ fn read_rules(socket: &mut NlSocket, draft: &mut Draft) -> Result<(), Lost> {
     })?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

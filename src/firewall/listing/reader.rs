@@ -384,7 +384,17 @@ pub fn compared(op: u32, data: &[u8]) -> Option<(Vec<u8>, Vec<u8>, bool)> {
 /// A key for people.
 pub fn shown(what: What, key: &[u8]) -> String {
     match what {
-        What::Address { .. } => Range::from_key(key).map_or_else(|| hex(key), |range| range.to_string()),
+        What::Address { family, .. } => {
+            let mut whole = [0; 16];
+            whole.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
+            let first = whole.get(..family.bytes()).and_then(Range::from_key).map(|range| range.to_string());
+            let len = if key.len() < family.bytes() {
+                ["/", &(key.len() * 8).to_string()].concat()
+            } else {
+                String::new()
+            };
+            first.map_or_else(|| hex(key), |first| [first, len].concat())
+        }
         What::Port { .. } => {
             key.try_into().ok().map(u16::from_be_bytes).map_or_else(|| hex(key), |port| port.to_string())
         }
