@@ -38,7 +38,7 @@ pub fn ours(table: &mut Table) -> Exported {
     let mut export = Export::new(tables);
     for dir in Direction::ALL {
         let last = chains(tables, dir).last().copied();
-        export.policy(dir, last.map(|(_, chain)| chain));
+        export.policy(dir, true, last.map(|(_, chain)| chain));
     }
     export.sets();
     export.unsaid_objects();
@@ -200,9 +200,9 @@ impl<'a> Export<'a> {
     }
 
     /// The policy of a direction as a statement.
-    fn policy(&mut self, dir: Direction, chain: Option<&Chain>) {
+    fn policy(&mut self, dir: Direction, ours: bool, chain: Option<&Chain>) {
         let action = match chain {
-            Some(chain) if ends_rejecting(chain) => Action::Reject,
+            Some(chain) if ours && ends_rejecting(chain) => Action::Reject,
             Some(Chain { base: Base::Filter(.., Policy::Drop), .. }) => Action::Drop,
             _ => Action::Accept,
         };
@@ -213,7 +213,7 @@ impl<'a> Export<'a> {
     fn end_of_chain(&mut self, dir: Direction, table: &Table, chain: &Chain, last: bool) {
         let Base::Filter(.., policy) = chain.base else { return };
         if last && table.family.is_none() {
-            return self.policy(dir, Some(chain));
+            return self.policy(dir, table.ours, Some(chain));
         }
         if policy == Policy::Accept {
             return;
