@@ -12,7 +12,7 @@ use argh::FromArgs;
 #[argh(
     help_triggers("-h", "--help"),
     note = "Both sides are shown in canonical form, auto as the interfaces that it means. Exit status: 0 no difference, 1 differences or an error.",
-    example = "mef load /etc/mef/mef.rules\n  mef diff /etc/mef/mef.rules"
+    example = "mef diff\n  mef diff /etc/mef/mef.rules"
 )]
 struct Args {
     /// the rule set (default /etc/mef/mef.rules); - is standard input
