@@ -246,6 +246,9 @@ fn the_examples_of_every_help_run() {
             if command == "unban" {
                 host.run("mef ban 192.0.2.7 203.0.113.0/24", "before unban");
             }
+            if command == "diff" {
+                host.run("mef load", "before diff");
+            }
             assert!(line.starts_with("mef "), "{line}");
             host.run(line, &format!("mef {command} --help"));
         }

@@ -106,7 +106,7 @@ pub(super) fn tell(set: &RuleSet, output: &mut Output<'_>) -> Result<(), Error> 
 }
 
 /// A text that is complete in itself.
-fn failed(text: &str, output: &mut Output<'_>) -> Error {
+pub(super) fn failed(text: &str, output: &mut Output<'_>) -> Error {
     output.raw(text);
     Error::Failed("nothing was changed".into())
 }

@@ -2,6 +2,7 @@
 
 pub mod conntrack;
 pub mod guard;
+pub mod listing;
 pub mod nft;
 pub mod rules;
 pub mod snapshot;

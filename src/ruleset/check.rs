@@ -229,7 +229,7 @@ fn matches(set: &RuleSet, rule: &Rule, probe: &Probe) -> Match {
         });
     }
     all.min(match &rule.iif {
-        Interfaces::Any => Match::Yes,
+        Interfaces::Any | Interfaces::Every => Match::Yes,
         Interfaces::Names { not: false, names } if names.iter().all(|n| n.as_str() == "lo") => Match::No,
         _ => Match::Maybe,
     })

@@ -11,7 +11,7 @@ use crate::plan::{
 };
 
 /// Packets that a bucket holds where `burst=` is not given, as nft(8) has it.
-const BURST: u32 = 5;
+pub(super) const BURST: u32 = 5;
 /// Shortest life of the bucket of one source, s.
 const BUCKET_MIN: u32 = 60;
 
@@ -25,9 +25,9 @@ pub fn compile(set: &RuleSet, auto: &[IfName], sink: &mut dyn Sink) {
         named_set(named, sink);
     }
     let mut origin = 0;
-    set.each(&mut |_, rule| {
+    set.each(&mut |_, one| {
         origin += 1;
-        Compiler { set, auto, rule, origin }.run(sink);
+        rule(set, auto, one, origin, sink);
     });
     for (dir, policy) in Direction::ALL.into_iter().zip(set.policies) {
         if policy.is_some_and(|(_, action)| action == Action::Reject) {
@@ -36,6 +36,11 @@ pub fn compile(set: &RuleSet, auto: &[IfName], sink: &mut dyn Sink) {
             }
         }
     }
+}
+
+/// Compiles one rule, whose sets are those of `set`; `origin` is its number.
+pub(super) fn rule(set: &RuleSet, auto: &[IfName], rule: &Rule, origin: u32, sink: &mut dyn Sink) {
+    Compiler { set, auto, rule, origin }.run(sink);
 }
 
 /// The set, or the two sets of its families.
@@ -90,7 +95,8 @@ fn verdicts(action: Action, proto: Proto) -> Vec<(Verdict, Option<u8>)> {
     }
 }
 
-fn number(proto: Proto) -> Option<u8> {
+/// The number of a protocol; `None` is all of them.
+pub(super) fn number(proto: Proto) -> Option<u8> {
     let number = match proto {
         Proto::All => return None,
         Proto::Tcp => libc::IPPROTO_TCP,
@@ -263,7 +269,7 @@ impl Compiler<'_> {
     fn interfaces(&self, list: &Interfaces, not_lo: bool) -> Vec<Option<plan::Interfaces>> {
         let (not, names) = match list {
             Interfaces::Any if not_lo => (true, IfName::new("lo").into_iter().collect()),
-            Interfaces::Any => return vec![None],
+            Interfaces::Any | Interfaces::Every => return vec![None],
             Interfaces::Auto => (false, self.auto.to_vec()),
             Interfaces::Names { not, names } => (*not, names.to_vec()),
         };

@@ -5,6 +5,8 @@
 pub mod ast;
 pub mod check;
 pub mod compile;
+pub mod diff;
+pub mod export;
 pub mod lex;
 pub mod parse;
 mod print;

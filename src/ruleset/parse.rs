@@ -251,8 +251,10 @@ impl<'a> Reader<'a, '_> {
 
     fn interfaces(&mut self, key: &str) -> Interfaces {
         self.optional(key, "any", Interfaces::Any, &mut |text| {
-            if text == "auto" {
-                return Ok(Interfaces::Auto);
+            match text {
+                "auto" => return Ok(Interfaces::Auto),
+                "*" => return Ok(Interfaces::Every),
+                _ => {}
             }
             let (not, list, skipped) = match text.strip_prefix('!') {
                 Some(list) => (true, list, 1),

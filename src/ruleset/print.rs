@@ -171,9 +171,9 @@ fn rate(f: &mut Formatter<'_>, rate: Option<Rate>) -> Result {
 fn interfaces(f: &mut Formatter<'_>, key: &str, list: &Interfaces) -> Result {
     match list {
         Interfaces::Any => items(f, key, 0, &mut |_, _| Ok(())),
-        Interfaces::Auto => {
+        Interfaces::Auto | Interfaces::Every => {
             f.write_str(key)?;
-            f.write_str("auto")
+            f.write_str(if *list == Interfaces::Auto { "auto" } else { "*" })
         }
         Interfaces::Names { not, names } => items(f, key, names.len(), &mut |f, i| {
             if *not && i == 0 {

@@ -173,7 +173,7 @@ fn interfaces_cover(a: &Interfaces, b: &Interfaces) -> bool {
         (Interfaces::Any, Interfaces::Names { not: false, names }) => {
             !names.iter().any(|n| n.matches("lo") || n.wildcard().is_some())
         }
-        (Interfaces::Any, Interfaces::Auto) => true,
+        (Interfaces::Any, Interfaces::Auto) | (Interfaces::Every, _) => true,
         (Interfaces::Names { not: false, names: a }, Interfaces::Names { not: false, names: b }) => {
             b.iter().all(|b| a.iter().any(|a| a == b || b.wildcard().is_none() && a.matches(b.as_str())))
         }

@@ -3,30 +3,27 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{BorrowedFd, RawFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{FromRawFd as _, RawFd};
 
-/// Standard input.
+/// Standard input, by a descriptor of its own: whoever has read it may close it.
 ///
 /// # Errors
 /// When there are too many files open.
 pub fn stdin() -> io::Result<File> {
-    file(0)
+    shared(0).try_clone()
 }
 
 /// Standard output.
-///
-/// # Errors
-/// When there are too many files open.
-pub fn stdout() -> io::Result<Buffered> {
-    Ok(Buffered { file: file(1)?, held: Vec::with_capacity(ROOM) })
+#[must_use]
+pub fn stdout() -> Buffered {
+    Buffered { file: shared(1), held: Vec::with_capacity(ROOM) }
 }
 
 /// Standard error.
-///
-/// # Errors
-/// When there are too many files open.
-pub fn stderr() -> io::Result<File> {
-    file(2)
+#[must_use]
+pub fn stderr() -> ManuallyDrop<File> {
+    shared(2)
 }
 
 /// Bytes that [`Buffered`] holds.
@@ -34,7 +31,7 @@ const ROOM: usize = 4096;
 
 /// A file that is written in large pieces; the last one by `flush`.
 pub struct Buffered {
-    file: File,
+    file: ManuallyDrop<File>,
     held: Vec<u8>,
 }
 
@@ -57,9 +54,9 @@ impl Write for Buffered {
     }
 }
 
-/// A descriptor of its own: the three stay open for whoever comes later.
-fn file(fd: RawFd) -> io::Result<File> {
-    // SAFETY: std opened /dev/null at the start where one of the three was missing, and nobody closes them.
-    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-    Ok(File::from(fd.try_clone_to_owned()?))
+/// The descriptor itself. A second one would keep the stream open when a daemon lets go of its terminal.
+fn shared(fd: RawFd) -> ManuallyDrop<File> {
+    // SAFETY: std opened /dev/null at the start where one of the three was missing, and nobody closes them: this file
+    // is never dropped.
+    ManuallyDrop::new(unsafe { File::from_raw_fd(fd) })
 }

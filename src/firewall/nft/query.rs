@@ -40,7 +40,7 @@ pub fn set(
         buf.attr_str(SET_TABLE, table.name.as_str());
         buf.attr_str(SET_NAME, name.as_str());
     };
-    exchange(socket, table, (msg::GETSET, ACK), &ask, &mut || (), &mut |m| set_info(m, each))
+    exchange(socket, table.family, (msg::GETSET, ACK), &ask, &mut || (), &mut |m| set_info(m, each))
 }
 
 /// All sets of a table, at least once each (a disturbed dump is repeated from its start).
@@ -49,7 +49,7 @@ pub fn set(
 /// As `set`.
 pub fn sets(socket: &mut NlSocket, table: &TableId, each: &mut dyn FnMut(SetInfo<'_>)) -> Result<bool, Lost> {
     let ask = |buf: &mut MsgBuf| buf.attr_str(SET_TABLE, table.name.as_str());
-    exchange(socket, table, (msg::GETSET, DUMP), &ask, &mut || (), &mut |m| set_info(m, each))
+    exchange(socket, table.family, (msg::GETSET, DUMP), &ask, &mut || (), &mut |m| set_info(m, each))
 }
 
 fn set_info(m: Msg<'_>, each: &mut dyn FnMut(SetInfo<'_>)) {
@@ -76,7 +76,7 @@ pub fn elements(
         buf.attr_str(SET_TABLE, table.name.as_str());
         buf.attr_str(SET_NAME, name.as_str());
     };
-    exchange(socket, table, (msg::GETSETELEM, DUMP), &ask, restart, &mut |m| {
+    exchange(socket, table.family, (msg::GETSETELEM, DUMP), &ask, restart, &mut |m| {
         elem::found(m.payload.get(4..).unwrap_or_default()).for_each(&mut *each);
     })
 }
@@ -98,20 +98,35 @@ pub fn element(
         content.push(buf, &elem::Elem { key, end: None, timeout: elem::Timeout::None, comment: "" }, false);
         content.close(buf);
     };
-    exchange(socket, table, (msg::GETSETELEM, ACK), &ask, &mut || (), &mut |m| {
+    exchange(socket, table.family, (msg::GETSETELEM, ACK), &ask, &mut || (), &mut |m| {
         elem::found(m.payload.get(4..).unwrap_or_default()).for_each(&mut *each);
     })
 }
 
-/// The number of the ruleset's generation, which every commit changes.
+/// All objects of a kind (`NFT_MSG_GET*`) of a family, 0 = of all, as messages; `ask` says of which table or set.
+/// `restart` is called when the dump begins anew. `Ok(false)` if the table or set is not there.
+///
+/// # Errors
+/// As `set`.
+pub fn dump(
+    socket: &mut NlSocket,
+    family: u8,
+    kind: u16,
+    ask: &dyn Fn(&mut MsgBuf),
+    restart: &mut dyn FnMut(),
+    each: &mut dyn FnMut(Msg<'_>),
+) -> Result<bool, Lost> {
+    exchange(socket, family, (kind, DUMP), ask, restart, each)
+}
+
+/// The number of the generation of all tables, which every change makes another one.
 ///
 /// # Errors
 /// As `set`.
 pub fn generation(socket: &mut NlSocket) -> Result<u32, Lost> {
-    let nothing = TableId { family: 0, name: Name::of("none") };
     let mut id = 0;
-    exchange(socket, &nothing, (msg::GETGEN, ACK), &|_| (), &mut || (), &mut |m| {
-        id = attr(m.payload.get(4..).unwrap_or_default(), GEN_ID).and_then(be32).unwrap_or(0);
+    exchange(socket, 0, (msg::GETGEN, ACK), &|_| (), &mut || (), &mut |m| {
+        id = m.payload.get(4..).and_then(|body| attr(body, GEN_ID)).and_then(be32).unwrap_or(0);
     })?;
     Ok(id)
 }
@@ -136,7 +151,7 @@ pub fn objects(
             buf.attr(SET_NAME, set);
         }
     };
-    one_exchange(socket, table, (kind, DUMP), &ask, &mut |m| {
+    one_exchange(socket, table.family, (kind, DUMP), &ask, &mut |m| {
         // Not every dump heeds the table.
         let body = m.payload.get(4..).unwrap_or_default();
         let name = attr(body, SET_TABLE).and_then(nlattr::text);
@@ -149,7 +164,7 @@ pub fn objects(
 /// Asks until it is answered as a whole; `kind` is `NFT_MSG_*` and `NLM_F_*`.
 fn exchange(
     socket: &mut NlSocket,
-    table: &TableId,
+    family: u8,
     kind: (u16, u16),
     ask: &dyn Fn(&mut MsgBuf),
     restart: &mut dyn FnMut(),
@@ -158,7 +173,7 @@ fn exchange(
     let mut tries = 0;
     loop {
         restart();
-        let result = one_exchange(socket, table, kind, ask, each);
+        let result = one_exchange(socket, family, kind, ask, each);
         tries += 1;
         if tries == TRIES || !disturbed(&result) {
             return result;
@@ -176,7 +191,7 @@ pub fn disturbed<T>(result: &Result<T, Lost>) -> bool {
 /// One question. A dump ends with NLMSG_DONE, a question for one object with its acknowledgement.
 fn one_exchange(
     socket: &mut NlSocket,
-    table: &TableId,
+    family: u8,
     (kind, flags): (u16, u16),
     ask: &dyn Fn(&mut MsgBuf),
     each: &mut dyn FnMut(Msg<'_>),
@@ -184,7 +199,7 @@ fn one_exchange(
     let seq = socket.next_seq();
     let mut buf = MsgBuf::with_capacity(128);
     let open = buf.start(message(kind), REQUEST | flags, seq);
-    buf.put(&[table.family, 0, 0, 0]);
+    buf.put(&[family, 0, 0, 0]);
     ask(&mut buf);
     buf.finish(open);
     socket.send(buf.bytes())?;
