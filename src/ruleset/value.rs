@@ -4,7 +4,6 @@
 use super::parse::{COMMENT_MAX, PREFIX_MAX};
 use super::words::{STATES, UNITS};
 use crate::base::name::Name;
-use crate::base::net::{canonical, unmapped};
 use crate::base::range::Range as Addresses;
 use crate::plan::Rate;
 use ipnet::IpNet;
@@ -57,7 +56,7 @@ pub(super) fn items(text: &str, each: &mut dyn FnMut(&str, usize) -> Result<(), 
     Ok(())
 }
 
-/// An address, a network or `first-last`; mapped IPv4 is IPv4.
+/// An address, a network or `first-last`. Mapped IPv4 (`::ffff:192.0.2.1`) is IPv6 here: rules drop such packets.
 pub(super) fn range(text: &str, at: usize) -> Result<Addresses, Bad> {
     let wrong = |what| {
         Bad::item(text, at, what, "expected 192.0.2.1, 192.0.2.0/24, 192.0.2.1-192.0.2.9 or the like in IPv6")
@@ -65,14 +64,12 @@ pub(super) fn range(text: &str, at: usize) -> Result<Addresses, Bad> {
     if let Some((first, last)) = text.split_once('-') {
         let ends = (first.parse::<IpAddr>(), last.parse::<IpAddr>());
         let (Ok(first), Ok(last)) = ends else { return Err(wrong("' is no range of addresses")) };
-        return Addresses::new(canonical(first), canonical(last))
-            .ok_or_else(|| wrong("' runs backwards or between families"));
+        return Addresses::new(first, last).ok_or_else(|| wrong("' runs backwards or between families"));
     }
     if text.contains('/') {
-        let net = text.parse::<IpNet>().map_err(|_| wrong("' is no network"))?;
-        return Ok(Addresses::from(unmapped(net)));
+        return text.parse::<IpNet>().map(Addresses::from).map_err(|_| wrong("' is no network"));
     }
-    text.parse().map(|addr| Addresses::from(canonical(addr))).map_err(|_| wrong("' is no address or network"))
+    text.parse::<IpAddr>().map(Addresses::from).map_err(|_| wrong("' is no address or network"))
 }
 
 /// A port or `first-last`.
