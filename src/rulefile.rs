@@ -182,9 +182,10 @@ pub fn exported(family: Option<&str>, name: Option<&str>) -> Result<Exported, St
 /// Puts a rule set into the kernel in one transaction.
 ///
 /// # Errors
-/// What stands in the way, for people; then nothing was changed.
-pub fn load(set: &RuleSet, batch: Batch) -> Result<(), String> {
-    batch.commit().map_err(|e| refused(set, &e))
+/// What stands in the way, for people, and whether the rules may be in force nevertheless: the kernel's answers were
+/// lost.
+pub fn load(set: &RuleSet, batch: Batch) -> Result<(), (String, bool)> {
+    batch.commit().map_err(|e| (refused(set, &e), matches!(e, TxnError::Lost(_))))
 }
 
 /// The kernel's refusal, with the place of the rule that it is about.

@@ -194,19 +194,30 @@ fn the_watcher_has_a_session_of_its_own() {
     for fd in 0..3 {
         assert_eq!(fs::read_link(format!("/proc/{pid}/fd/{fd}")).unwrap().to_str(), Some("/dev/null"));
     }
+    // Whoever reads what the loader says sees its end when the loader ends.
+    let link = |pid: u32, fd: &str| fs::read_link(format!("/proc/{pid}/fd/{fd}")).unwrap();
+    let streams = [link(child.id(), "1"), link(child.id(), "2")];
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let open = open.map(|e| link(pid, e.unwrap().file_name().to_str().unwrap()));
+    let kept: Vec<_> = open.filter(|to| streams.contains(to)).collect();
+    assert!(kept.is_empty(), "{kept:?}");
     net.mef(&["confirm"]).ok();
     ended(child).ok();
 }
 
 /// Runs a trial on a terminal of its own; `script` is the terminal.
 fn at_a_terminal(net: &Net) -> Child {
+    begun(net, terminal_command(net))
+}
+
+fn terminal_command(net: &Net) -> Command {
     let path = net.path("new.rules");
     let mef = format!("{} load --confirm {LONG} {}", common::mef_binary().display(), path.display());
     let run = net.path("run");
     let line = format!("unshare -m sh -c 'mount --bind {} /run && exec {mef}'", run.display());
     let mut command = net.command("script", &["-qec", &line, "/dev/null"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    begun(net, command)
+    command
 }
 
 #[test]
@@ -225,6 +236,55 @@ fn words_at_the_terminal() {
     assert_eq!(out.status, 0, "{out:?}");
     assert!(is_new(&net));
     over(&net);
+}
+
+#[test]
+fn what_was_typed_before_the_question_is_no_answer() {
+    let (net, former) = host();
+    let mut command = terminal_command(&net);
+    let mut child = command.spawn().unwrap();
+    child.stdin.as_mut().unwrap().write_all(b"yes\n").unwrap();
+    wait_until("the new rules", || is_new(&net));
+    child.stdin.as_mut().unwrap().write_all(b"no\n").unwrap();
+    let out = ended(child);
+    assert_eq!(out.status, 1, "{out:?}");
+    assert_eq!(listed(&net), former);
+}
+
+#[test]
+fn a_loader_that_stands_still_is_not_needed() {
+    let (net, former) = host();
+    // Its trial is confirmed, or its time is up; and others may load then.
+    for confirmed in [true, false] {
+        let child = begun(&net, trial(&net, if confirmed { LONG } else { "1s" }));
+        ns::kill(child.id(), libc::SIGSTOP);
+        if confirmed {
+            net.mef(&["confirm"]).ok();
+        } else {
+            wait_until("the former rules", || listed(&net) == former);
+        }
+        net.mef_input(&["load", "-"], FORMER.as_bytes()).ok();
+        ns::kill(child.id(), libc::SIGCONT);
+        assert_eq!(ended(child).status, i32::from(!confirmed));
+        assert_eq!(listed(&net), former);
+    }
+    over(&net);
+}
+
+#[test]
+fn tables_of_others_may_change_all_the_time() {
+    let (net, former) = host();
+    net.nft("table inet other { set s { type inet_service; }; }");
+    let mut others = net.command(
+        "sh",
+        &["-c", "while nft 'add element inet other s { 1 }; delete element inet other s { 1 }'; do :; done"],
+    );
+    let mut others = others.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let out = net.run(trial(&net, "1s"));
+    others.kill().unwrap();
+    others.wait().unwrap();
+    assert!(out.status == 1 && out.stderr.contains("the former rules are back"), "{out:?}");
+    assert_eq!(listed(&net), former);
 }
 
 #[test]
@@ -266,7 +326,11 @@ fn no_trial_for_what_could_not_be_put_back() {
     let (net, _) = host();
     let mut owner = owner(&net);
     let out = net.run(trial(&net, "1s"));
-    assert!(out.status == 1 && out.stderr.contains("could not be put back, so there is no trial"), "{out:?}");
+    assert!(
+        out.status == 1
+            && out.stderr.contains("no trial, since the rules that are there could not be put back"),
+        "{out:?}"
+    );
     assert!(listed(&net).contains("owner"));
     owner.kill().unwrap();
     owner.wait().unwrap();
@@ -320,7 +384,7 @@ fn everything_that_a_table_can_hold_returns() {
                 add @counted { ip6 saddr counter }; quota name "much" drop; ip saddr @edge drop; tcp sport != { 1-3, 9 } accept; }
         }"#,
     );
-    // Times left go on while the trial lasts.
+    // The time that an element had left when the trial began is what it gets back.
     let plain = |text: &str| {
         let words = text
             .split_inclusive(' ')

@@ -48,15 +48,19 @@ pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> 
         return Ok(());
     }
     let turn = turn(output)?;
+    // It is used once: by this process, or by the watcher of a trial.
     let mut batch = Some(batch);
     let mut load = || batch.take().map_or(Ok(()), |batch| rulefile::load(&set, batch));
     let end = match seconds {
-        None => load().map(|()| End::Kept),
+        None => load().map(|()| End::Kept).map_err(|(why, _)| why),
         Some(seconds) => turn.trial(seconds, &mut load, &mut |text| output.note(&text)),
     };
     match end.map_err(Error::Failed)? {
         End::Kept => {}
-        End::Back => return Err(Error::Failed("not confirmed: the former rules are back".into())),
+        End::Back => {
+            let what = ["not confirmed: the former rules are back, but ", name, " has still the new ones"];
+            return Err(Error::Failed(what.concat()));
+        }
         End::Stuck => return Err(Error::Failed(STUCK.into())),
     }
     writeln!(output.out, "{name}: {rules} rules ({parts} in the kernel), {} sets", set.sets.len())?;

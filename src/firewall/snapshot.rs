@@ -27,27 +27,41 @@ struct Kind {
     name: &'static str,
     get: u16,
     new: u16,
+    /// Whether every kernel with nf_tables knows it.
+    always: bool,
     kept: &'static [u16],
 }
 
 /// All kinds, in an order in which each needs only those before it. A set's elements follow it.
 const KINDS: [Kind; 6] = [
-    Kind { name: "table", get: msg::GETTABLE, new: msg::NEWTABLE, kept: &[2, 6] },
-    Kind { name: "chain", get: msg::GETCHAIN, new: msg::NEWCHAIN, kept: &[3, 4, 5, 7, 8, 10, 12] },
-    Kind { name: "object", get: msg::GETOBJ, new: msg::NEWOBJ, kept: &[2, 3, 4, 8] },
-    Kind { name: "flowtable", get: msg::GETFLOWTABLE, new: msg::NEWFLOWTABLE, kept: &[2, 3, 7] },
+    Kind { name: "table", get: msg::GETTABLE, new: msg::NEWTABLE, always: true, kept: &[2, 6] },
+    Kind {
+        name: "chain",
+        get: msg::GETCHAIN,
+        new: msg::NEWCHAIN,
+        always: true,
+        kept: &[3, 4, 5, 7, 8, 10, 12],
+    },
+    Kind { name: "object", get: msg::GETOBJ, new: msg::NEWOBJ, always: false, kept: &[2, 3, 4, 8] },
+    Kind {
+        name: "flowtable",
+        get: msg::GETFLOWTABLE,
+        new: msg::NEWFLOWTABLE,
+        always: false,
+        kept: &[2, 3, 7],
+    },
     Kind {
         name: "set",
         get: msg::GETSET,
         new: msg::NEWSET,
+        always: true,
         kept: &[2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 15, 17, 18],
     },
-    Kind { name: "rule", get: msg::GETRULE, new: msg::NEWRULE, kept: &[2, 4, 5, 7] },
+    Kind { name: "rule", get: msg::GETRULE, new: msg::NEWRULE, always: true, kept: &[2, 4, 5, 7] },
 ];
 
 /// What a table was at one moment: perhaps nothing.
 pub struct Snapshot {
-    socket: NlSocket,
     txn: Txn,
 }
 
@@ -57,21 +71,20 @@ impl Snapshot {
     /// # Errors
     /// What could not be read, or what of the table the kernel would refuse.
     pub fn take(table: TableId) -> Result<Snapshot, TxnError> {
-        let mut this = Snapshot { socket: NlSocket::open(Bus::Netfilter)?, txn: Txn::new(table, 4096) };
+        let mut socket = NlSocket::open(Bus::Netfilter)?;
+        let mut last: Option<Snapshot> = None;
         for _ in 0..TRIES {
-            let before = query::generation(&mut this.socket)?;
-            this.txn.clear();
+            let before = query::generation(&mut socket)?;
+            let mut this = Snapshot { txn: Txn::new(table, 4096) };
             rules::clear_into(&mut this.txn);
-            let read = this.read(&table);
-            if query::disturbed(&read) {
-                this.socket.drain();
-                continue;
-            }
-            read?;
-            if query::generation(&mut this.socket)? == before {
-                this.txn.check(&mut this.socket)?;
+            this.read(&mut socket, &table)?;
+            // Others may change their tables all the time: then ours is whole if it is the same twice.
+            let same = last.as_ref().is_some_and(|last| last.txn.bytes() == this.txn.bytes());
+            if same || query::generation(&mut socket)? == before {
+                this.txn.check(&mut socket)?;
                 return Ok(this);
             }
+            last = Some(this);
         }
         Err(TxnError::Lost(Lost::Sys("netlink dump", Errno::EINTR)))
     }
@@ -81,16 +94,22 @@ impl Snapshot {
     /// # Errors
     /// What the kernel refused; then nothing was changed, and it may be tried again.
     pub fn restore(&mut self) -> Result<(), TxnError> {
-        self.txn.commit_copy(&mut self.socket)
+        // A socket of its own: the copies of two processes would share one, and its answers.
+        self.txn.commit_copy(&mut NlSocket::open(Bus::Netfilter)?)
     }
 
-    fn read(&mut self, table: &TableId) -> Result<(), Lost> {
+    fn read(&mut self, socket: &mut NlSocket, table: &TableId) -> Result<(), Lost> {
         for kind in &KINDS {
             let mut all = Copies::default();
-            all.dump(&mut self.socket, table, (kind.get, None), &mut |attrs, out| {
+            let read = all.dump(socket, table, (kind.get, None), &mut |attrs, out| {
                 let kept = whole_attrs(attrs).filter(|(number, _)| kind.kept.contains(number));
                 kept.for_each(|(_, whole)| out.extend_from_slice(whole));
-            })?;
+            });
+            match read {
+                // Older kernels know neither objects nor flowtables.
+                Err(Lost::Sys(_, Errno::EINVAL | Errno::EOPNOTSUPP)) if !kind.always => continue,
+                read => read?,
+            }
             for (number, object) in (1..).zip(all.iter()) {
                 let is_set = kind.new == msg::NEWSET;
                 self.txn.add_former((kind.name, number), kind.new, &mut |out| {
@@ -101,17 +120,23 @@ impl Snapshot {
                     }
                 });
                 if is_set {
-                    self.elements(table, number, object)?;
+                    self.elements(socket, table, number, object)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn elements(&mut self, table: &TableId, number: u32, set: &[u8]) -> Result<(), Lost> {
+    fn elements(
+        &mut self,
+        socket: &mut NlSocket,
+        table: &TableId,
+        number: u32,
+        set: &[u8],
+    ) -> Result<(), Lost> {
         let name = attr(set, SET_NAME).unwrap_or_default();
         let mut all = Copies::default();
-        all.dump(&mut self.socket, table, (msg::GETSETELEM, Some(name)), &mut |attrs, out| {
+        all.dump(socket, table, (msg::GETSETELEM, Some(name)), &mut |attrs, out| {
             out.extend_from_slice(attr(attrs, ELEMENTS).unwrap_or_default());
         })?;
         let flags = attr(set, SET_FLAGS).and_then(be32).unwrap_or(0);
@@ -157,11 +182,19 @@ impl Copies {
         what: (u16, Option<&[u8]>),
         copy: &mut dyn FnMut(&[u8], &mut Vec<u8>),
     ) -> Result<(), Lost> {
-        query::objects(socket, table, what, &mut |attrs| {
-            copy(attrs, &mut self.bytes);
-            self.ends.push(self.bytes.len());
-        })
-        .map(drop)
+        for _ in 0..TRIES {
+            self.bytes.clear();
+            self.ends.clear();
+            let read = query::objects(socket, table, what, &mut |attrs| {
+                copy(attrs, &mut self.bytes);
+                self.ends.push(self.bytes.len());
+            });
+            if !query::disturbed(&read) {
+                return read.map(drop);
+            }
+            socket.drain();
+        }
+        Err(Lost::Sys("netlink dump", Errno::EINTR))
     }
 
     fn iter(&self) -> impl Iterator<Item = &[u8]> {

@@ -17,4 +17,5 @@ pub mod signal;
 pub mod stdio;
 pub mod sweep;
 pub mod syslog;
+pub mod terminal;
 pub mod trim;

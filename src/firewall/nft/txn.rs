@@ -288,6 +288,12 @@ impl Txn {
         self.ops.is_empty()
     }
 
+    /// What was written.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.buf.bytes()
+    }
+
     /// Bytes written so far.
     #[must_use]
     pub fn len(&self) -> usize {
