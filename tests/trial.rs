@@ -207,7 +207,14 @@ fn the_watcher_has_a_session_of_its_own() {
 
 /// Runs a trial on a terminal of its own; `script` is the terminal.
 fn at_a_terminal(net: &Net) -> Child {
-    begun(net, terminal_command(net))
+    let child = begun(net, terminal_command(net));
+    asked(net);
+    child
+}
+
+/// Waits for the question: what is typed before it is no answer.
+fn asked(net: &Net) {
+    wait_until("the question", || net.read("terminal").contains("then type yes"));
 }
 
 fn terminal_command(net: &Net) -> Command {
@@ -215,7 +222,7 @@ fn terminal_command(net: &Net) -> Command {
     let mef = format!("{} load --confirm {LONG} {}", common::mef_binary().display(), path.display());
     let run = net.path("run");
     let line = format!("unshare -m sh -c 'mount --bind {} /run && exec {mef}'", run.display());
-    let mut command = net.command("script", &["-qec", &line, "/dev/null"]);
+    let mut command = net.command("script", &["-qefc", &line, net.path("terminal").to_str().unwrap()]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -244,7 +251,7 @@ fn what_was_typed_before_the_question_is_no_answer() {
     let mut command = terminal_command(&net);
     let mut child = command.spawn().unwrap();
     child.stdin.as_mut().unwrap().write_all(b"yes\n").unwrap();
-    wait_until("the new rules", || is_new(&net));
+    asked(&net);
     child.stdin.as_mut().unwrap().write_all(b"no\n").unwrap();
     let out = ended(child);
     assert_eq!(out.status, 1, "{out:?}");
