@@ -112,6 +112,7 @@ impl Reader {
     }
 
     /// Goes on with packets whose value passes.
+    #[inline(never)]
     pub fn test(&mut self, value: &Value, test: &Test<'_>, interface: impl Fn(u32) -> Option<IfName>) {
         let result = match value.what {
             What::Other | What::Number => Err(["the language does not look at ", &value.text].concat()),
@@ -138,6 +139,7 @@ impl Reader {
         }
     }
 
+    #[inline(never)]
     fn header(&mut self, value: &Value, test: &Test<'_>) -> Result<(), String> {
         if test.not || test.keys.iter().any(|(first, last)| first != last) {
             return Err("protocols are excepted".into());
@@ -207,6 +209,7 @@ impl Reader {
         Ok(())
     }
 
+    #[inline(never)]
     fn pair(&mut self, of: Option<Family>, value: &Value, test: &Test<'_>) -> Result<(), String> {
         let &[(key, last)] = test.keys else { return Err("it looks for several things together".into()) };
         let halves =
@@ -242,6 +245,7 @@ impl Reader {
         Ok(())
     }
 
+    #[inline(never)]
     fn states(&mut self, value: &Value, test: &Test<'_>) -> Result<(), String> {
         let number = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_ne_bytes);
         let bits = match (&value.mask, test.keys) {
@@ -268,6 +272,7 @@ impl Reader {
         if self.rule.ct == 0 { Err("it matches no packet".into()) } else { Ok(()) }
     }
 
+    #[inline(never)]
     fn interfaces(
         &mut self,
         is_in: bool,
@@ -319,6 +324,7 @@ fn whole(family: Family) -> Option<Range> {
 }
 
 /// The addresses whose leading bytes are between two keys.
+#[inline(never)]
 fn prefix(family: Family, value: &Value, first: &[u8], last: &[u8]) -> Option<Range> {
     let (mut from, mut to) = ([0u8; 16], [0xffu8; 16]);
     from.get_mut(..first.len())?.copy_from_slice(first);
@@ -357,6 +363,7 @@ pub fn other_ports(ranges: &[(u16, u16)]) -> Vec<(u16, u16)> {
 }
 
 /// A name with its NUL is one interface, one without it begins the names of several.
+#[inline(never)]
 fn if_name(key: &[u8]) -> Option<IfName> {
     let len = key.iter().position(|b| *b == 0);
     let text = std::str::from_utf8(key.get(..len.unwrap_or(key.len()))?).ok()?;
@@ -369,6 +376,7 @@ fn if_name(key: &[u8]) -> Option<IfName> {
 }
 
 /// The keys that an order (`NFT_CMP_*`) leaves, and whether all but them are meant.
+#[inline(never)]
 pub fn compared(op: u32, data: &[u8]) -> Option<(Vec<u8>, Vec<u8>, bool)> {
     let (zero, max) = (vec![0; data.len()], vec![0xff; data.len()]);
     Some(match op {

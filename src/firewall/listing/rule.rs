@@ -97,6 +97,7 @@ fn origin(mut data: &[u8]) -> Option<u32> {
 }
 
 impl Walk<'_, '_> {
+    #[inline(never)]
     fn expression(&mut self, name: &[u8], e: Expr<'_>) {
         if self.stage == Stage::Decided {
             self.r.fail("something stands behind its verdict");
@@ -126,6 +127,7 @@ impl Walk<'_, '_> {
         }
     }
 
+    #[inline(never)]
     fn meta(&mut self, e: Expr<'_>) {
         const WORDS: [&str; 17] = [
             "length",
@@ -160,6 +162,7 @@ impl Walk<'_, '_> {
         self.loaded(e, 1, 3, Value { what, text, len, mask: None });
     }
 
+    #[inline(never)]
     fn conntrack(&mut self, e: Expr<'_>) {
         const WORDS: [&str; 4] = ["state", "direction", "status", "mark"];
         let key = e.or_0(2);
@@ -180,6 +183,7 @@ impl Walk<'_, '_> {
         self.r.load(e.or_0(to), Some(value));
     }
 
+    #[inline(never)]
     fn payload(&mut self, e: Expr<'_>) {
         let (base, offset, len) = (e.or_0(2), e.or_0(3), e.or_0(4));
         let v6 = self.r.rule.family == Some(Family::V6);
@@ -225,6 +229,7 @@ impl Walk<'_, '_> {
         self.loaded(e, 1, 5, value);
     }
 
+    #[inline(never)]
     fn bitwise(&mut self, e: Expr<'_>) {
         let Some(mut value) = self.r.value(e.or_0(1)) else { return self.r.fail("it computes something") };
         let mask = e.value(4).unwrap_or_default();
@@ -237,6 +242,7 @@ impl Walk<'_, '_> {
         self.r.load(e.or_0(2), Some(value));
     }
 
+    #[inline(never)]
     fn cmp(&mut self, e: Expr<'_>) {
         const SIGNS: [&str; 6] = [" ", " != ", " < ", " <= ", " > ", " >= "];
         let (op, data) = (e.or_0(2), e.value(3).unwrap_or_default());
@@ -253,6 +259,7 @@ impl Walk<'_, '_> {
         }
     }
 
+    #[inline(never)]
     fn range(&mut self, e: Expr<'_>) {
         let (from, to) = (e.value(3).unwrap_or_default(), e.value(4).unwrap_or_default());
         let Some(value) = self.r.value(e.or_0(1)) else {
@@ -280,6 +287,7 @@ impl Walk<'_, '_> {
         self.context.sets.get(at)
     }
 
+    #[inline(never)]
     fn lookup(&mut self, e: Expr<'_>) {
         let name = e.bytes(1).map(until_nul).unwrap_or_default();
         let not = e.or_0(5) & 1 != 0;
@@ -328,6 +336,7 @@ impl Walk<'_, '_> {
     }
 
     /// A verdict map becomes rules of their own, one for each verdict.
+    #[inline(never)]
     fn vmap(&mut self, e: Expr<'_>, value: &Value, list: Vec<Element>) {
         let verdicts = e.number(3) == Some(0) && list.iter().all(|e| e.verdict.is_some());
         if !verdicts || self.stage != Stage::Matches || list.is_empty() || list.len() > VERDICTS_MAX {
@@ -339,6 +348,7 @@ impl Walk<'_, '_> {
     }
 
     /// The rule as a whole: one for each protocol and for each verdict of a map.
+    #[inline(never)]
     fn finish(mut self) -> Listed {
         let mut parts = Vec::new();
         if self.verdicts.is_empty() {
@@ -392,6 +402,7 @@ impl Walk<'_, '_> {
 }
 
 /// Elements for people.
+#[inline(never)]
 fn elements(what: What, list: &[Element]) -> String {
     let mut out = String::new();
     for (i, element) in list.iter().enumerate() {
