@@ -48,6 +48,9 @@ pub struct Value {
     pub mask: Option<Vec<u8>>,
 }
 
+/// The name of an interface by its number.
+pub type Interface = fn(u32) -> Option<IfName>;
+
 /// From the first to the last key, both in the order of the wire.
 pub type Keys<'a> = (&'a [u8], &'a [u8]);
 
@@ -113,13 +116,13 @@ impl Reader {
 
     /// Goes on with packets whose value passes.
     #[inline(never)]
-    pub fn test(&mut self, value: &Value, test: &Test<'_>, interface: impl Fn(u32) -> Option<IfName>) {
+    pub fn test(&mut self, value: &Value, test: &Test<'_>, interface: Interface) {
         let result = match value.what {
             What::Other | What::Number => Err(["the language does not look at ", &value.text].concat()),
             _ if test.keys.iter().any(|(first, last)| first.len().max(last.len()) > value.len) => {
                 Err("it looks for several things together".into())
             }
-            What::Interface { is_in, by_index } => self.interfaces(is_in, by_index, value, test, &interface),
+            What::Interface { is_in, by_index } => self.interfaces(is_in, by_index, value, test, interface),
             _ if test
                 .keys
                 .iter()
@@ -205,8 +208,7 @@ impl Reader {
             return Err("it looks at the header of one family in packets of both".into());
         }
         let slot = if is_source { &mut self.rule.src } else { &mut self.rule.dst };
-        *slot = meet::addresses(slot.take(), list)?;
-        Ok(())
+        Ok(meet::addresses(slot, list.as_ref())?)
     }
 
     #[inline(never)]
@@ -241,8 +243,7 @@ impl Reader {
     pub fn add_ports(&mut self, is_source: bool, list: Ports) -> Result<(), String> {
         self.uses_ports = true;
         let slot = if is_source { &mut self.rule.sport } else { &mut self.rule.dport };
-        *slot = meet::ports(slot.take(), Some(list))?;
-        Ok(())
+        Ok(meet::ports(slot, Some(&list))?)
     }
 
     #[inline(never)]
@@ -279,7 +280,7 @@ impl Reader {
         by_index: bool,
         value: &Value,
         test: &Test<'_>,
-        interface: &dyn Fn(u32) -> Option<IfName>,
+        interface: Interface,
     ) -> Result<(), String> {
         let mut names = Vec::new();
         for (key, last) in test.keys {
@@ -293,8 +294,7 @@ impl Reader {
         }
         names.sort_unstable();
         let slot = if is_in { &mut self.rule.iif } else { &mut self.rule.oif };
-        *slot = meet::interfaces(slot.take(), Some(Interfaces { not: test.not, names }))?;
-        Ok(())
+        Ok(meet::interfaces(slot, Some(&Interfaces { not: test.not, names }))?)
     }
 
     /// Whether the rule so far is one; else the reason.

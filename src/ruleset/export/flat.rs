@@ -122,16 +122,17 @@ impl Jump<'_> {
         let jumps = parts.iter().any(|part| part.to.is_some());
         let mut plain = Vec::new();
         for part in parts {
-            let met = match outer {
-                Some(outer) => meet::rules(outer, &part.rule).map_err(str::to_owned)?,
-                None => Some(part.rule.clone()),
-            };
+            let mut met = part.clone();
             // Without a packet that matches both there is nothing to say.
-            let Some(met) = met else { continue };
+            if let Some(outer) = outer
+                && !meet::rules(outer, &mut met.rule)?
+            {
+                continue;
+            }
             match &part.to {
-                None => plain.push(Part { rule: met, ..part.clone() }),
+                None => plain.push(met),
                 Some(to) => {
-                    let followed = self.follow(&to.chain, to.back, &met, out);
+                    let followed = self.follow(&to.chain, to.back, &met.rule, out);
                     if let (Err(_), Some(at)) = (&followed, self.state.find(self.table, &to.chain)) {
                         self.state.lost.push((self.table.title.clone(), at));
                     }
