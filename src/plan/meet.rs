@@ -7,87 +7,98 @@ use crate::base::range::Range;
 /// Why there is no answer.
 pub type Unknown = &'static str;
 
-/// The ports of both lists; an empty list is none.
+/// Leaves in `to` the ports that are in both lists; an empty list is none.
 ///
 /// # Errors
 /// Two named sets, or a set and a list, have no name in common.
-pub fn ports(a: Option<Ports>, b: Option<Ports>) -> Result<Option<Ports>, Unknown> {
-    match (a, b) {
-        (None, other) | (other, None) => Ok(other),
-        (Some(Ports::Ranges(a)), Some(Ports::Ranges(b))) => {
-            let both = |&(first, last): &(u16, u16)| {
-                b.iter().map(move |&(f, l)| (first.max(f), last.min(l))).filter(|(first, last)| first <= last)
-            };
-            Ok(Some(Ports::Ranges(a.iter().flat_map(both).collect())))
+pub fn ports(to: &mut Option<Ports>, other: Option<&Ports>) -> Result<(), Unknown> {
+    match (&mut *to, other) {
+        (_, None) => {}
+        (None, Some(other)) => *to = Some(other.clone()),
+        (Some(Ports::Ranges(ranges)), Some(Ports::Ranges(others))) => {
+            let mut both = Vec::new();
+            for a in others {
+                for b in &*ranges {
+                    let (first, last) = (a.0.max(b.0), a.1.min(b.1));
+                    if first <= last {
+                        both.push((first, last));
+                    }
+                }
+            }
+            *ranges = both;
         }
-        (a, b) if a == b => Ok(a),
-        _ => Err("it looks at the port in two ways"),
+        (Some(one), Some(other)) if one == other => {}
+        _ => return Err("it looks at the port in two ways"),
     }
+    Ok(())
 }
 
-/// The addresses of both lists; an empty list is none.
+/// Leaves in `to` the addresses that are in both lists; an empty list is none.
 ///
 /// # Errors
 /// As `ports`.
-pub fn addresses(a: Option<Addresses>, b: Option<Addresses>) -> Result<Option<Addresses>, Unknown> {
-    match (a, b) {
-        (None, other) | (other, None) => Ok(other),
-        (Some(Addresses::Ranges(a)), Some(Addresses::Ranges(b))) => {
-            let both = |a: &Range| {
-                let a = *a;
-                b.iter().filter_map(move |b| Range::new(a.first().max(b.first()), a.last().min(b.last())))
-            };
-            Ok(Some(Addresses::Ranges(a.iter().flat_map(both).collect())))
+pub fn addresses(to: &mut Option<Addresses>, other: Option<&Addresses>) -> Result<(), Unknown> {
+    match (&mut *to, other) {
+        (_, None) => {}
+        (None, Some(other)) => *to = Some(other.clone()),
+        (Some(Addresses::Ranges(ranges)), Some(Addresses::Ranges(others))) => {
+            let mut both = Vec::new();
+            for a in others {
+                for b in &*ranges {
+                    both.extend(Range::new(a.first().max(b.first()), a.last().min(b.last())));
+                }
+            }
+            *ranges = both;
         }
-        (a, b) if a == b => Ok(a),
-        _ => Err("it looks at the address in two ways"),
+        (Some(one), Some(other)) if one == other => {}
+        _ => return Err("it looks at the address in two ways"),
     }
+    Ok(())
 }
 
-/// The interfaces of both lists.
+/// Leaves in `to` the interfaces that are in both lists.
 ///
 /// # Errors
 /// They are not two lists of exceptions.
-pub fn interfaces(a: Option<Interfaces>, b: Option<Interfaces>) -> Result<Option<Interfaces>, Unknown> {
-    match (a, b) {
-        (None, other) | (other, None) => Ok(other),
-        (a, b) if a == b => Ok(a),
-        (Some(mut a), Some(b)) if a.not && b.not => {
-            a.names.extend(b.names);
-            a.names.sort_unstable();
-            a.names.dedup();
-            Ok(Some(a))
+pub fn interfaces(to: &mut Option<Interfaces>, other: Option<&Interfaces>) -> Result<(), Unknown> {
+    match (&mut *to, other) {
+        (_, None) => {}
+        (None, Some(other)) => *to = Some(other.clone()),
+        (Some(one), Some(other)) if one == other => {}
+        (Some(one), Some(other)) if one.not && other.not => {
+            one.names.extend(&other.names);
+            one.names.sort_unstable();
+            one.names.dedup();
         }
-        _ => Err("it looks at the interface in two ways"),
+        _ => return Err("it looks at the interface in two ways"),
     }
+    Ok(())
 }
 
-/// The rule `inner` for those packets only that `outer` matches, too; `None` if there can be none.
+/// Makes of `rule` what it is for those packets only that `outer` matches, too; false if there can be none.
 ///
 /// # Errors
 /// Why that is no rule.
-pub fn rules(outer: &Rule, inner: &Rule) -> Result<Option<Rule>, Unknown> {
-    let differ = |a: Option<u8>, b: Option<u8>| a.zip(b).is_some_and(|(a, b)| a != b);
-    let families = outer.family.zip(inner.family).is_some_and(|(a, b)| a != b);
-    let states = outer.ct != 0 && inner.ct != 0 && outer.ct & inner.ct == 0;
-    if families || states || differ(outer.proto, inner.proto) {
-        return Ok(None);
+pub fn rules(outer: &Rule, rule: &mut Rule) -> Result<bool, Unknown> {
+    let families = outer.family.zip(rule.family).is_some_and(|(a, b)| a != b);
+    let protos = outer.proto.zip(rule.proto).is_some_and(|(a, b)| a != b);
+    let states = outer.ct != 0 && rule.ct != 0 && outer.ct & rule.ct == 0;
+    if families || protos || states {
+        return Ok(false);
     }
-    let comment = if inner.comment.is_empty() { &outer.comment } else { &inner.comment };
-    let rule = Rule {
-        family: outer.family.or(inner.family),
-        proto: outer.proto.or(inner.proto),
-        iif: interfaces(outer.iif.clone(), inner.iif.clone())?,
-        oif: interfaces(outer.oif.clone(), inner.oif.clone())?,
-        src: addresses(outer.src.clone(), inner.src.clone())?,
-        dst: addresses(outer.dst.clone(), inner.dst.clone())?,
-        sport: ports(outer.sport.clone(), inner.sport.clone())?,
-        dport: ports(outer.dport.clone(), inner.dport.clone())?,
-        ct: if outer.ct != 0 && inner.ct != 0 { outer.ct & inner.ct } else { outer.ct | inner.ct },
-        comment: comment.clone(),
-        ..inner.clone()
-    };
-    Ok(Some(rule).filter(|rule| !never(rule)))
+    rule.family = rule.family.or(outer.family);
+    rule.proto = rule.proto.or(outer.proto);
+    interfaces(&mut rule.iif, outer.iif.as_ref())?;
+    interfaces(&mut rule.oif, outer.oif.as_ref())?;
+    addresses(&mut rule.src, outer.src.as_ref())?;
+    addresses(&mut rule.dst, outer.dst.as_ref())?;
+    ports(&mut rule.sport, outer.sport.as_ref())?;
+    ports(&mut rule.dport, outer.dport.as_ref())?;
+    rule.ct = if outer.ct != 0 && rule.ct != 0 { outer.ct & rule.ct } else { outer.ct | rule.ct };
+    if rule.comment.is_empty() {
+        rule.comment.clone_from(&outer.comment);
+    }
+    Ok(!never(rule))
 }
 
 /// Whether one of the lists is empty.

@@ -124,27 +124,30 @@ impl Compiler<'_> {
         let steps = ends.len() + usize::from(logs_apart);
         let bounded = limit.is_some() && (steps > 1 || matches.len() > 1 && !self.per_source());
         if bounded || self.rule.ratelimit.is_some() && matches.len() > 1 {
-            return self.chain(&matches, &ends, sink);
+            return self.chain(matches, &ends, sink);
         }
-        for part in matches {
+        for mut part in matches {
             let base = Chain::Base(self.rule.dir);
             let limit = self.buckets(part.family, sink);
             if logs_apart {
-                sink.rule(base, &Part { limit: self.log_limit(), ..self.logging(part.clone()) });
+                self.logging(base, &mut part, sink);
             }
+            part.log = if logs_apart { None } else { self.prefix() };
+            part.limit = limit;
             for (verdict, proto) in &ends {
-                let log = if logs_apart { None } else { self.prefix() };
-                sink.rule(base, &Part { verdict: *verdict, proto: *proto, limit, log, ..part.clone() });
+                (part.verdict, part.proto) = (*verdict, *proto);
+                sink.rule(base, &part);
             }
         }
     }
 
     /// The matches jump to a chain with the bounds, the log and the verdict.
-    fn chain(&self, matches: &[Part], ends: &[(Verdict, Option<u8>)], sink: &mut dyn Sink) {
+    fn chain(&self, matches: Vec<Part>, ends: &[(Verdict, Option<u8>)], sink: &mut dyn Sink) {
         let Some(name) = self.name("") else { return };
         let own = Chain::Own(name);
         sink.chain(name);
-        let plain = Part { origin: self.origin, ..Part::new(Verdict::Next) };
+        let mut plain = Part::new(Verdict::Return);
+        plain.origin = self.origin;
         let mut families: Vec<Option<Family>> = Vec::new();
         for family in matches.iter().map(|part| part.family) {
             if self.rule.limit.is_some() && !families.contains(&family) {
@@ -155,21 +158,23 @@ impl Compiler<'_> {
             families.truncate(1);
         }
         for family in families {
-            let limit = self.buckets(family, sink).map(|limit| Limit { over: true, ..limit });
-            let family = family.filter(|_| self.per_source());
-            sink.rule(own, &Part { family, limit, verdict: Verdict::Return, ..plain.clone() });
+            plain.limit = self.buckets(family, sink).map(|limit| Limit { over: true, ..limit });
+            plain.family = family.filter(|_| self.per_source());
+            sink.rule(own, &plain);
         }
+        plain.family = None;
         if self.rule.log.is_some() {
-            sink.rule(own, &Part { limit: self.log_limit(), ..self.logging(plain.clone()) });
+            self.logging(own, &mut plain, sink);
         }
+        (plain.limit, plain.log) = (None, None);
         for (verdict, proto) in ends {
             // The matches have looked at the protocol; only rejecting all of them looks again.
-            let proto = proto.filter(|_| ends.len() > 1);
-            sink.rule(own, &Part { verdict: *verdict, proto, ..plain.clone() });
+            (plain.verdict, plain.proto) = (*verdict, proto.filter(|_| ends.len() > 1));
+            sink.rule(own, &plain);
         }
-        for part in matches {
-            let verdict = Verdict::Jump(name);
-            sink.rule(Chain::Base(self.rule.dir), &Part { verdict, ..part.clone() });
+        for mut part in matches {
+            part.verdict = Verdict::Jump(name);
+            sink.rule(Chain::Base(self.rule.dir), &part);
         }
     }
 
@@ -177,13 +182,12 @@ impl Compiler<'_> {
         self.rule.log.as_deref().map(str::to_owned)
     }
 
-    fn logging(&self, part: Part) -> Part {
-        Part { log: self.prefix(), verdict: Verdict::Next, ..part }
-    }
-
-    fn log_limit(&self) -> Option<Limit> {
-        let rate = self.rule.ratelimit?;
-        Some(Limit { rate, burst: BURST, over: false, set: None })
+    /// The rule as one that only logs.
+    fn logging(&self, chain: Chain, part: &mut Part, sink: &mut dyn Sink) {
+        part.verdict = Verdict::Next;
+        part.log = self.prefix();
+        part.limit = self.rule.ratelimit.map(|rate| Limit { rate, burst: BURST, over: false, set: None });
+        sink.rule(chain, part);
     }
 
     fn per_source(&self) -> bool {
@@ -219,14 +223,9 @@ impl Compiler<'_> {
         let comment = rule.comment.to_string();
         let mut all = Vec::new();
         for family in self.families() {
-            let base = Part {
-                family,
-                proto,
-                ct: rule.ct,
-                comment: comment.clone(),
-                origin: self.origin,
-                ..Part::new(Verdict::Next)
-            };
+            let mut base = Part::new(Verdict::Next);
+            (base.family, base.proto, base.ct, base.origin) = (family, proto, rule.ct, self.origin);
+            base.comment.clone_from(&comment);
             let is_in = rule.dir == Direction::In;
             let iif = self.interfaces(&rule.iif, is_in);
             let oif = self.interfaces(&rule.oif, rule.dir == Direction::Out);

@@ -16,6 +16,7 @@ use crate::sys::nlattr::{attr, be64};
 const LOG_LEVEL: u32 = 4;
 
 impl Walk<'_, '_> {
+    #[inline(never)]
     pub(super) fn limit(&mut self, e: Expr<'_>) {
         let limit = bucket(e);
         match limit {
@@ -38,6 +39,7 @@ impl Walk<'_, '_> {
     }
 
     /// `limit=…/src` as mef writes it.
+    #[inline(never)]
     pub(super) fn buckets(&mut self, e: Expr<'_>) {
         let name = e.bytes(1).map(until_nul).unwrap_or_default();
         let value = self.r.value(e.or_0(4));
@@ -61,6 +63,7 @@ impl Walk<'_, '_> {
         self.bound(limit.filter(|_| known).map(|limit| Limit { set, ..limit }));
     }
 
+    #[inline(never)]
     pub(super) fn log(&mut self, e: Expr<'_>) {
         let prefix = e.bytes(2).map(until_nul).unwrap_or_default();
         self.r.say(&["log prefix \"", &shown(prefix), "\""]);
@@ -82,6 +85,7 @@ impl Walk<'_, '_> {
         }
     }
 
+    #[inline(never)]
     pub(super) fn reject(&mut self, e: Expr<'_>) {
         let code = e.bytes(2).and_then(|code| code.first().copied()).unwrap_or(0);
         let answer = match (e.or_0(1), code, self.r.rule.family) {
@@ -105,6 +109,7 @@ impl Walk<'_, '_> {
         self.answer = if reset { String::new() } else { answer.to_owned() };
     }
 
+    #[inline(never)]
     pub(super) fn immediate(&mut self, e: Expr<'_>) {
         let Some((code, chain)) = e.verdict(2).filter(|_| e.number(1) == Some(0)) else {
             self.r.load(e.or_0(1), None);
@@ -121,6 +126,7 @@ impl Walk<'_, '_> {
         }
     }
 
+    #[inline(never)]
     pub(super) fn compat(&mut self, is_match: bool, e: Expr<'_>) {
         let (name, info) = (e.bytes(1).map(until_nul).unwrap_or_default(), e.bytes(3).unwrap_or_default());
         let kind = if is_match { "match " } else { "target " };

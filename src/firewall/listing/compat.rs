@@ -27,6 +27,7 @@ pub enum Test {
 }
 
 /// Reads a match or a target.
+#[inline(never)]
 pub fn read(is_match: bool, name: &[u8], rev: u32, info: &[u8], family: Option<Family>) -> Option<Xt> {
     match (is_match, name, rev) {
         (true, b"comment", 0) => Some(Xt::Comment(String::from_utf8_lossy(until_nul(info)).into_owned())),
@@ -63,6 +64,7 @@ fn ports(info: &[u8], inverse: u8) -> Option<Xt> {
 }
 
 /// `xt_multiport_v1`: flags, count, 15 ports, 15 marks of ranges, inverse.
+#[inline(never)]
 fn multiport(info: &[u8]) -> Option<Xt> {
     let (&[flags, count], inverse) = (info.first_chunk()?, *info.get(47)?);
     let count = usize::from(count).min(15);
@@ -84,6 +86,7 @@ fn multiport(info: &[u8]) -> Option<Xt> {
 }
 
 /// `xt_conntrack_mtinfo1` to `3`: only what asks for states alone.
+#[inline(never)]
 fn conntrack(info: &[u8], rev: u32) -> Option<Xt> {
     // XT_CONNTRACK_STATE, and what `-m state` adds to it.
     const STATE: u16 = 1;
@@ -94,12 +97,14 @@ fn conntrack(info: &[u8], rev: u32) -> Option<Xt> {
 }
 
 /// `xt_log_info`: level, flags, prefix.
+#[inline(never)]
 fn log(info: &[u8]) -> Option<Xt> {
     let prefix = std::str::from_utf8(until_nul(info.get(2..32)?)).ok()?;
     (info.get(..2) == Some(&[4, 0])).then(|| Xt::Log(prefix.to_owned()))
 }
 
 /// `ipt_reject_info`, `ip6t_reject_info`: numbers of their own.
+#[inline(never)]
 fn reject(with: u32, family: Option<Family>) -> Option<Xt> {
     Some(Xt::Reject(match (family?, with) {
         (Family::V4, 3) | (Family::V6, 4) => "",

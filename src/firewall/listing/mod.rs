@@ -99,6 +99,7 @@ fn body<'a>(m: &Msg<'a>) -> (u8, &'a [u8]) {
     (m.payload.first().copied().unwrap_or(0), m.payload.get(4..).unwrap_or_default())
 }
 
+#[inline(never)]
 fn tables(socket: &mut NlSocket, wanted: &dyn Fn(&str, &str) -> bool) -> Result<Vec<Draft>, Lost> {
     let found = std::cell::RefCell::new(Vec::new());
     query::dump(socket, 0, msg::GETTABLE, &|_| (), &mut || found.borrow_mut().clear(), &mut |m| {
@@ -130,6 +131,7 @@ fn of_table<'a>(draft: &'a Draft) -> impl Fn(&mut MsgBuf) + 'a {
     |buf| buf.attr(TABLE, &[draft.name.as_slice(), &[0]].concat())
 }
 
+#[inline(never)]
 fn read_sets(socket: &mut NlSocket, draft: &mut Draft, used: &mut Vec<Name>) -> Result<(), Lost> {
     let found = std::cell::RefCell::new(Vec::new());
     let (name, ours) = (draft.name.clone(), draft.table.ours);
@@ -178,6 +180,7 @@ fn read_sets(socket: &mut NlSocket, draft: &mut Draft, used: &mut Vec<Name>) -> 
     Ok(())
 }
 
+#[inline(never)]
 fn read_chains(socket: &mut NlSocket, draft: &mut Draft) -> Result<(), Lost> {
     let found = std::cell::RefCell::new(Vec::new());
     query::dump(
@@ -204,6 +207,7 @@ fn read_chains(socket: &mut NlSocket, draft: &mut Draft) -> Result<(), Lost> {
 }
 
 /// Where a chain hangs.
+#[inline(never)]
 fn base(draft: &Draft, chain: &[u8]) -> Base {
     let Some(hook) = attr(chain, CHAIN_HOOK).map(Expr) else { return Base::None };
     let kind = attr(chain, CHAIN_TYPE).map(until_nul).unwrap_or_default();
@@ -231,6 +235,7 @@ fn base(draft: &Draft, chain: &[u8]) -> Base {
     }
 }
 
+#[inline(never)]
 fn read_rules(socket: &mut NlSocket, draft: &mut Draft) -> Result<(), Lost> {
     let context =
         rule::Context { family: draft.table.family, sets: &draft.sets, interface: routes::interface };

@@ -48,6 +48,9 @@ pub struct Value {
     pub mask: Option<Vec<u8>>,
 }
 
+/// The name of an interface by its number.
+pub type Interface = fn(u32) -> Option<IfName>;
+
 /// From the first to the last key, both in the order of the wire.
 pub type Keys<'a> = (&'a [u8], &'a [u8]);
 
@@ -112,13 +115,14 @@ impl Reader {
     }
 
     /// Goes on with packets whose value passes.
-    pub fn test(&mut self, value: &Value, test: &Test<'_>, interface: impl Fn(u32) -> Option<IfName>) {
+    #[inline(never)]
+    pub fn test(&mut self, value: &Value, test: &Test<'_>, interface: Interface) {
         let result = match value.what {
             What::Other | What::Number => Err(["the language does not look at ", &value.text].concat()),
             _ if test.keys.iter().any(|(first, last)| first.len().max(last.len()) > value.len) => {
                 Err("it looks for several things together".into())
             }
-            What::Interface { is_in, by_index } => self.interfaces(is_in, by_index, value, test, &interface),
+            What::Interface { is_in, by_index } => self.interfaces(is_in, by_index, value, test, interface),
             _ if test
                 .keys
                 .iter()
@@ -138,6 +142,7 @@ impl Reader {
         }
     }
 
+    #[inline(never)]
     fn header(&mut self, value: &Value, test: &Test<'_>) -> Result<(), String> {
         if test.not || test.keys.iter().any(|(first, last)| first != last) {
             return Err("protocols are excepted".into());
@@ -203,10 +208,10 @@ impl Reader {
             return Err("it looks at the header of one family in packets of both".into());
         }
         let slot = if is_source { &mut self.rule.src } else { &mut self.rule.dst };
-        *slot = meet::addresses(slot.take(), list)?;
-        Ok(())
+        Ok(meet::addresses(slot, list.as_ref())?)
     }
 
+    #[inline(never)]
     fn pair(&mut self, of: Option<Family>, value: &Value, test: &Test<'_>) -> Result<(), String> {
         let &[(key, last)] = test.keys else { return Err("it looks for several things together".into()) };
         let halves =
@@ -238,10 +243,10 @@ impl Reader {
     pub fn add_ports(&mut self, is_source: bool, list: Ports) -> Result<(), String> {
         self.uses_ports = true;
         let slot = if is_source { &mut self.rule.sport } else { &mut self.rule.dport };
-        *slot = meet::ports(slot.take(), Some(list))?;
-        Ok(())
+        Ok(meet::ports(slot, Some(&list))?)
     }
 
+    #[inline(never)]
     fn states(&mut self, value: &Value, test: &Test<'_>) -> Result<(), String> {
         let number = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_ne_bytes);
         let bits = match (&value.mask, test.keys) {
@@ -268,13 +273,14 @@ impl Reader {
         if self.rule.ct == 0 { Err("it matches no packet".into()) } else { Ok(()) }
     }
 
+    #[inline(never)]
     fn interfaces(
         &mut self,
         is_in: bool,
         by_index: bool,
         value: &Value,
         test: &Test<'_>,
-        interface: &dyn Fn(u32) -> Option<IfName>,
+        interface: Interface,
     ) -> Result<(), String> {
         let mut names = Vec::new();
         for (key, last) in test.keys {
@@ -288,8 +294,7 @@ impl Reader {
         }
         names.sort_unstable();
         let slot = if is_in { &mut self.rule.iif } else { &mut self.rule.oif };
-        *slot = meet::interfaces(slot.take(), Some(Interfaces { not: test.not, names }))?;
-        Ok(())
+        Ok(meet::interfaces(slot, Some(&Interfaces { not: test.not, names }))?)
     }
 
     /// Whether the rule so far is one; else the reason.
@@ -319,6 +324,7 @@ fn whole(family: Family) -> Option<Range> {
 }
 
 /// The addresses whose leading bytes are between two keys.
+#[inline(never)]
 fn prefix(family: Family, value: &Value, first: &[u8], last: &[u8]) -> Option<Range> {
     let (mut from, mut to) = ([0u8; 16], [0xffu8; 16]);
     from.get_mut(..first.len())?.copy_from_slice(first);
@@ -357,6 +363,7 @@ pub fn other_ports(ranges: &[(u16, u16)]) -> Vec<(u16, u16)> {
 }
 
 /// A name with its NUL is one interface, one without it begins the names of several.
+#[inline(never)]
 fn if_name(key: &[u8]) -> Option<IfName> {
     let len = key.iter().position(|b| *b == 0);
     let text = std::str::from_utf8(key.get(..len.unwrap_or(key.len()))?).ok()?;
@@ -369,6 +376,7 @@ fn if_name(key: &[u8]) -> Option<IfName> {
 }
 
 /// The keys that an order (`NFT_CMP_*`) leaves, and whether all but them are meant.
+#[inline(never)]
 pub fn compared(op: u32, data: &[u8]) -> Option<(Vec<u8>, Vec<u8>, bool)> {
     let (zero, max) = (vec![0; data.len()], vec![0xff; data.len()]);
     Some(match op {

@@ -11,13 +11,16 @@ use crate::base::range::Family;
 use crate::firewall::nft::{UDATA_RULE_COMMENT, comment_udata, udata_comment};
 use crate::firewall::rules::UDATA_ORIGIN;
 use crate::plan::listed::{Listed, Part, Target};
-use crate::plan::{Addresses, Ports, Rule, Verdict};
+use crate::plan::{Addresses, Ports, Verdict};
 use crate::sys::nlattr::{self, attr, attrs};
 
 /// Verdicts of one map that become rules of their own.
 const VERDICTS_MAX: usize = 64;
 /// Elements of a set that are shown.
 const SHOWN_MAX: usize = 16;
+
+/// Why what bounds or logs packets cannot be in several rules.
+const SHARED: &str = "one limit or log is for several rules of the language";
 
 /// What a rule is read with.
 pub struct Context<'a> {
@@ -44,7 +47,7 @@ pub(super) struct Walk<'a, 'c> {
     pub(super) to: Option<Target>,
     pub(super) answer: String,
     pub(super) leaves: bool,
-    pub(super) verdicts: Vec<(Value, Element)>,
+    pub(super) verdicts: Option<(Value, &'a [Element])>,
     pub(super) r: Reader,
 }
 
@@ -57,7 +60,7 @@ pub fn read(context: &Context<'_>, expressions: &[u8], userdata: &[u8]) -> Liste
         to: None,
         answer: String::new(),
         leaves: false,
-        verdicts: Vec::new(),
+        verdicts: None,
         r,
     };
     walk.r.rule.origin = origin(userdata).unwrap_or(0);
@@ -96,7 +99,8 @@ fn origin(mut data: &[u8]) -> Option<u32> {
     None
 }
 
-impl Walk<'_, '_> {
+impl<'a> Walk<'a, '_> {
+    #[inline(never)]
     fn expression(&mut self, name: &[u8], e: Expr<'_>) {
         if self.stage == Stage::Decided {
             self.r.fail("something stands behind its verdict");
@@ -126,6 +130,7 @@ impl Walk<'_, '_> {
         }
     }
 
+    #[inline(never)]
     fn meta(&mut self, e: Expr<'_>) {
         const WORDS: [&str; 17] = [
             "length",
@@ -160,6 +165,7 @@ impl Walk<'_, '_> {
         self.loaded(e, 1, 3, Value { what, text, len, mask: None });
     }
 
+    #[inline(never)]
     fn conntrack(&mut self, e: Expr<'_>) {
         const WORDS: [&str; 4] = ["state", "direction", "status", "mark"];
         let key = e.or_0(2);
@@ -180,6 +186,7 @@ impl Walk<'_, '_> {
         self.r.load(e.or_0(to), Some(value));
     }
 
+    #[inline(never)]
     fn payload(&mut self, e: Expr<'_>) {
         let (base, offset, len) = (e.or_0(2), e.or_0(3), e.or_0(4));
         let v6 = self.r.rule.family == Some(Family::V6);
@@ -225,6 +232,7 @@ impl Walk<'_, '_> {
         self.loaded(e, 1, 5, value);
     }
 
+    #[inline(never)]
     fn bitwise(&mut self, e: Expr<'_>) {
         let Some(mut value) = self.r.value(e.or_0(1)) else { return self.r.fail("it computes something") };
         let mask = e.value(4).unwrap_or_default();
@@ -237,6 +245,7 @@ impl Walk<'_, '_> {
         self.r.load(e.or_0(2), Some(value));
     }
 
+    #[inline(never)]
     fn cmp(&mut self, e: Expr<'_>) {
         const SIGNS: [&str; 6] = [" ", " != ", " < ", " <= ", " > ", " >= "];
         let (op, data) = (e.or_0(2), e.value(3).unwrap_or_default());
@@ -253,6 +262,7 @@ impl Walk<'_, '_> {
         }
     }
 
+    #[inline(never)]
     fn range(&mut self, e: Expr<'_>) {
         let (from, to) = (e.value(3).unwrap_or_default(), e.value(4).unwrap_or_default());
         let Some(value) = self.r.value(e.or_0(1)) else {
@@ -275,11 +285,12 @@ impl Walk<'_, '_> {
         self.r.test(value, &Test { keys, not }, self.context.interface);
     }
 
-    pub(super) fn set(&self, name: &[u8]) -> Option<&sets::Listed> {
+    pub(super) fn set(&self, name: &[u8]) -> Option<&'a sets::Listed> {
         let at = self.context.sets.binary_search_by(|set| set.name.as_slice().cmp(name)).ok()?;
         self.context.sets.get(at)
     }
 
+    #[inline(never)]
     fn lookup(&mut self, e: Expr<'_>) {
         let name = e.bytes(1).map(until_nul).unwrap_or_default();
         let not = e.or_0(5) & 1 != 0;
@@ -289,19 +300,19 @@ impl Walk<'_, '_> {
             return self.r.fail("it looks for several things together");
         };
         let map = e.bytes(3).is_some();
-        let found = self.set(name).map(|set| (set.anonymous(), set.content.clone()));
-        match found {
-            Some((anonymous, Content::List(list))) if anonymous || map => {
+        let found = self.set(name);
+        match found.map(|set| &set.content) {
+            Some(Content::List(list)) if map || found.is_some_and(sets::Listed::anonymous) => {
                 let vmap = if map { " vmap" } else { "" };
-                self.r.say(&[&value.text, vmap, sign, "{ ", &elements(value.what, &list), " }"]);
+                self.r.say(&[&value.text, vmap, sign, "{ ", &elements(value.what, list), " }"]);
                 if map {
-                    return self.vmap(e, &value, list);
+                    return self.vmap(e, value, list);
                 }
                 let keys: Vec<Keys<'_>> =
                     list.iter().map(|e| (e.first.as_slice(), e.last.as_slice())).collect();
                 self.test(&value, &keys, not);
             }
-            Some((_, Content::Named(set, len))) if !not && !map => {
+            Some(&Content::Named(set, len)) if !not && !map => {
                 self.r.say(&[&value.text, " @", &shown(name)]);
                 if self.stage != Stage::Matches {
                     self.r.fail("it looks at packets behind a limit or a log");
@@ -316,9 +327,9 @@ impl Walk<'_, '_> {
                 };
                 result.unwrap_or_else(|why| self.r.fail(&why));
             }
-            Some((_, Content::Odd(why))) => {
+            Some(Content::Odd(why)) => {
                 self.r.say(&[&value.text, sign, "@", &shown(name)]);
-                self.r.fail(&["of the set ", &shown(name), ": ", &why].concat());
+                self.r.fail(&["of the set ", &shown(name), ": ", why].concat());
             }
             _ => {
                 self.r.say(&[&value.text, sign, "@", &shown(name)]);
@@ -328,70 +339,80 @@ impl Walk<'_, '_> {
     }
 
     /// A verdict map becomes rules of their own, one for each verdict.
-    fn vmap(&mut self, e: Expr<'_>, value: &Value, list: Vec<Element>) {
+    #[inline(never)]
+    fn vmap(&mut self, e: Expr<'_>, value: Value, list: &'a [Element]) {
         let verdicts = e.number(3) == Some(0) && list.iter().all(|e| e.verdict.is_some());
         if !verdicts || self.stage != Stage::Matches || list.is_empty() || list.len() > VERDICTS_MAX {
             self.r.fail("it uses a map");
         }
         self.stage = Stage::Decided;
         self.leaves |= list.iter().any(|e| e.verdict.as_ref().is_none_or(|(code, _)| leaves(*code)));
-        self.verdicts = list.into_iter().take(VERDICTS_MAX).map(|element| (value.clone(), element)).collect();
+        self.verdicts = list.get(..list.len().min(VERDICTS_MAX)).map(|list| (value, list));
     }
 
     /// The rule as a whole: one for each protocol and for each verdict of a map.
+    #[inline(never)]
     fn finish(mut self) -> Listed {
         let mut parts = Vec::new();
-        if self.verdicts.is_empty() {
-            self.r.finish();
-            parts.extend(self.parts());
-        }
-        let several = self.verdicts.len() > 1;
-        for (value, element) in std::mem::take(&mut self.verdicts) {
-            let (rule, protos, bad) = (self.r.rule.clone(), self.r.protos.clone(), self.r.bad.clone());
-            let (code, chain) = element.verdict.unwrap_or_default();
-            let (verdict, to, _) = verdict(code, &chain);
-            self.stage = Stage::Matches;
-            self.test(&value, &[(&element.first, &element.last)], false);
-            self.r.finish();
-            match verdict {
-                Some(verdict) => (self.r.rule.verdict, self.to) = (verdict, to),
-                None => self.r.fail("the language has no such verdict"),
+        match self.verdicts.take() {
+            None => {
+                self.r.finish();
+                self.parts(&mut parts);
             }
-            if self.r.bad.is_none() {
-                parts.extend(self.parts());
+            Some((value, list)) => {
+                for element in list {
+                    self.element(&value, element, &mut parts);
+                }
+                if list.len() > 1 && self.r.rule.log.is_some() {
+                    self.r.fail(SHARED);
+                }
             }
-            let failed = bad.or(self.r.bad.take());
-            (self.r.rule, self.r.protos, self.r.bad) = (rule, protos, failed);
         }
-        let shared = parts.len() > 1 && self.r.rule.limit.is_some() || several && self.r.rule.log.is_some();
-        if shared {
-            self.r.fail("one limit or log is for several rules of the language");
+        if parts.len() > 1 && self.r.rule.limit.is_some() {
+            self.r.fail(SHARED);
         }
         Listed { text: self.r.text, parts: self.r.bad.map_or(Ok(parts), Err), leaves: self.leaves }
     }
 
-    fn parts(&self) -> Vec<Part> {
-        let protos = match &self.r.protos {
-            None => vec![None],
-            Some(all) => all.iter().map(|proto| Some(*proto)).collect(),
-        };
-        let part = |proto| {
-            let mut rule = Rule { proto, ..self.r.rule.clone() };
+    /// One element of a verdict map.
+    #[inline(never)]
+    fn element(&mut self, value: &Value, element: &Element, parts: &mut Vec<Part>) {
+        let (rule, protos) = (self.r.rule.clone(), self.r.protos.clone());
+        let (verdict, to, _) = element
+            .verdict
+            .as_ref()
+            .map_or((None, None, String::new()), |(code, chain)| verdict(*code, chain));
+        self.stage = Stage::Matches;
+        self.test(value, &[(&element.first, &element.last)], false);
+        self.r.finish();
+        match verdict {
+            Some(verdict) => (self.r.rule.verdict, self.to) = (verdict, to),
+            None => self.r.fail("the language has no such verdict"),
+        }
+        self.parts(parts);
+        (self.r.rule, self.r.protos) = (rule, protos);
+    }
+
+    fn parts(&self, parts: &mut Vec<Part>) {
+        let protos = self.r.protos.as_deref();
+        for at in 0..protos.map_or(1, <[u8]>::len) {
+            let mut rule = self.r.rule.clone();
+            rule.proto = protos.and_then(|all| all.get(at)).copied();
             // ICMP in packets of the other family is nothing that a host takes: to accept it is to accept nothing.
             if rule.verdict == Verdict::Accept && rule.family.is_none() {
-                rule.family = match proto {
+                rule.family = match rule.proto {
                     Some(1) => Some(Family::V4),
                     Some(58) => Some(Family::V6),
                     _ => None,
                 };
             }
-            Part { rule, to: self.to.clone(), answer: self.answer.clone() }
-        };
-        protos.into_iter().map(part).collect()
+            parts.push(Part { rule, to: self.to.clone(), answer: self.answer.clone() });
+        }
     }
 }
 
 /// Elements for people.
+#[inline(never)]
 fn elements(what: What, list: &[Element]) -> String {
     let mut out = String::new();
     for (i, element) in list.iter().enumerate() {

@@ -89,6 +89,7 @@ impl Listed {
 }
 
 /// The set of a NEWSET message (behind `nfgenmsg`) if it is of this table.
+#[inline(never)]
 pub fn set(payload: &[u8], table: &[u8], ours: bool) -> Option<Listed> {
     let of = attr(payload, TABLE).map(until_nul)?;
     let set = Expr(payload);
@@ -106,6 +107,7 @@ pub fn set(payload: &[u8], table: &[u8], ours: bool) -> Option<Listed> {
 }
 
 /// Adds the elements of a NEWSETELEM message.
+#[inline(never)]
 pub fn elements(payload: &[u8], set: &mut Listed) {
     for (_, element) in attr(payload, LIST_ELEMENTS).map(attrs).into_iter().flatten() {
         let known = |kind: u16| matches!(kind, ELEM_KEY | ELEM_DATA | ELEM_FLAGS | ELEM_USERDATA);
@@ -129,6 +131,7 @@ pub fn elements(payload: &[u8], set: &mut Listed) {
 }
 
 /// Makes elements of what was told, when all was.
+#[inline(never)]
 pub fn finish(set: &mut Listed) {
     let Content::List(_) = set.content else { return };
     let mut found = std::mem::take(&mut set.found);
@@ -157,6 +160,7 @@ pub fn finish(set: &mut Listed) {
 }
 
 /// A named list as a set of the plan, under a name that no other one of `used` has; why it is none.
+#[inline(never)]
 pub fn named(set: &mut Listed, ours: bool, used: &mut Vec<Name>) -> Result<Set, String> {
     let list = match &set.content {
         Content::Odd(why) => return Err(why.clone()),
@@ -215,11 +219,13 @@ pub fn ports(list: &[Element]) -> Vec<(u16, u16)> {
 }
 
 /// The range of an element whose keys are addresses.
+#[inline(never)]
 pub fn range(e: &Element) -> Option<Range> {
     Range::new(Range::from_key(&e.first)?.first(), Range::from_key(&e.last)?.first())
 }
 
 /// A name of the language like that of the kernel.
+#[inline(never)]
 fn fresh(kernel: &[u8], used: &[Name]) -> Name {
     let good = |b: u8| if b.is_ascii_alphanumeric() || b == b'-' { char::from(b) } else { '_' };
     let mut text: String = kernel.iter().map(|b| good(*b)).take(13).collect();

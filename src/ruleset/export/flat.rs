@@ -22,9 +22,9 @@ pub(super) struct Flat {
 
 impl Flat {
     /// The rule if it is a single one.
-    pub(super) fn one(&self) -> Option<Part> {
+    pub(super) fn one(&self) -> Option<&Part> {
         match self.parts.as_deref() {
-            Ok([part]) => Some(part.clone()),
+            Ok([part]) => Some(part),
             _ => None,
         }
     }
@@ -122,16 +122,17 @@ impl Jump<'_> {
         let jumps = parts.iter().any(|part| part.to.is_some());
         let mut plain = Vec::new();
         for part in parts {
-            let met = match outer {
-                Some(outer) => meet::rules(outer, &part.rule).map_err(str::to_owned)?,
-                None => Some(part.rule.clone()),
-            };
+            let mut met = part.clone();
             // Without a packet that matches both there is nothing to say.
-            let Some(met) = met else { continue };
+            if let Some(outer) = outer
+                && !meet::rules(outer, &mut met.rule)?
+            {
+                continue;
+            }
             match &part.to {
-                None => plain.push(Part { rule: met, ..part.clone() }),
+                None => plain.push(met),
                 Some(to) => {
-                    let followed = self.follow(&to.chain, to.back, &met, out);
+                    let followed = self.follow(&to.chain, to.back, &met.rule, out);
                     if let (Err(_), Some(at)) = (&followed, self.state.find(self.table, &to.chain)) {
                         self.state.lost.push((self.table.title.clone(), at));
                     }
@@ -164,12 +165,7 @@ impl Jump<'_> {
         if !back && !last.is_some_and(ends) {
             return Err(["packets do not come back from the chain ", name].concat());
         }
-        let bounded = chain
-            .rules
-            .iter()
-            .filter_map(|r| r.parts.as_ref().ok())
-            .flatten()
-            .any(|p| p.rule.limit.is_some());
+        let bounded = super::parts(&chain.rules).iter().any(|part| part.rule.limit.is_some());
         let here = (table.title.clone(), at);
         if bounded && self.state.bounded.contains(&here) {
             self.state.shared.push(here.clone());
@@ -180,17 +176,13 @@ impl Jump<'_> {
         if bounded {
             self.state.bounded.push(here);
         }
-        let returns = |rule: &Listed| {
-            rule.parts.as_ref().is_ok_and(|all| all.iter().any(|part| part.rule.verdict == Verdict::Return))
-        };
+        let returns = |part: &Part| part.rule.verdict == Verdict::Return;
         // Behind the last rule packets return anyway.
-        let rules =
-            if last.is_some_and(|rule| returns(rule) && rule.parts.as_ref().is_ok_and(|p| p.len() == 1)) {
-                others
-            } else {
-                &chain.rules
-            };
-        if rules.iter().any(returns) {
+        let rules = match last.map(|rule| rule.parts.as_deref()) {
+            Some(Ok([part])) if returns(part) => others,
+            _ => &chain.rules,
+        };
+        if super::parts(rules).into_iter().any(returns) {
             return Err(["some packets return from the chain ", name].concat());
         }
         // What the rule behind one of these decides is not for all packets, and for which ones cannot be said.
@@ -240,23 +232,23 @@ fn is_end(part: &Part) -> bool {
 pub(super) fn fold_logs(rules: &mut Vec<Flat>) {
     let mut at = 0;
     while at + 1 < rules.len() {
-        let pair = (rules.get(at).and_then(Flat::one), rules.get(at + 1).and_then(Flat::one));
-        let (Some(log), Some(mut next)) = pair else {
-            at += 1;
-            continue;
-        };
-        let (a, b) = (&log.rule, &next.rule);
-        let only_logs = a.log.is_some() && a.limit.is_none() && a.verdict == Verdict::Next;
-        let decides = b.log.is_none() && b.limit.is_none() && b.verdict != Verdict::Next;
-        if only_logs && decides && b.verdict != Verdict::Return && meet::same(a, b) && single_answer(b) {
-            next.rule.log = log.rule.log;
+        let one = |at| Some(&rules.get(at).and_then(Flat::one)?.rule);
+        let log = one(at).zip(one(at + 1)).filter(|(a, b)| is_log_of(a, b)).and_then(|(a, _)| a.log.clone());
+        if log.is_some() {
             rules.remove(at);
-            if let Some(flat) = rules.get_mut(at) {
-                flat.parts = Ok(vec![next]);
+            if let Some(Ok([next])) = rules.get_mut(at).map(|flat| flat.parts.as_deref_mut()) {
+                next.rule.log = log;
             }
         }
         at += 1;
     }
+}
+
+/// Whether a rule only logs what the one behind it decides on.
+fn is_log_of(a: &Rule, b: &Rule) -> bool {
+    let only_logs = a.log.is_some() && a.limit.is_none() && a.verdict == Verdict::Next;
+    let decides = b.log.is_none() && b.limit.is_none() && b.verdict != Verdict::Next;
+    only_logs && decides && b.verdict != Verdict::Return && meet::same(a, b) && single_answer(b)
 }
 
 /// Whether the language refuses these packets by one rule of the kernel.
@@ -266,9 +258,11 @@ fn single_answer(rule: &Rule) -> bool {
 
 /// What returns from a base chain is left to its policy.
 pub(super) fn end_by_policy(rules: &mut [Flat], policy: Policy) {
-    for part in rules.iter_mut().filter_map(|flat| flat.parts.as_mut().ok()).flatten() {
-        if part.rule.verdict == Verdict::Return {
-            part.rule.verdict = if policy == Policy::Accept { Verdict::Accept } else { Verdict::Drop };
+    for flat in rules {
+        for part in flat.parts.as_deref_mut().unwrap_or_default() {
+            if part.rule.verdict == Verdict::Return {
+                part.rule.verdict = if policy == Policy::Accept { Verdict::Accept } else { Verdict::Drop };
+            }
         }
     }
 }

@@ -42,14 +42,18 @@ pub fn ours(table: &mut Table) -> Exported {
     }
     export.sets();
     export.unsaid_objects();
-    let mut rules = Vec::new();
-    for (table, chain) in Direction::ALL.into_iter().flat_map(|dir| chains(tables, dir)) {
-        let before = export.out.lines.len();
-        let orders = export.own_chain(table, chain);
-        rules.extend(orders.into_iter().zip(export.out.lines.drain(before..)));
+    let before = export.out.lines.len();
+    let mut orders = Vec::new();
+    for dir in Direction::ALL {
+        for (table, chain) in chains(tables, dir) {
+            export.own_chain(table, chain, before, &mut orders);
+        }
     }
-    rules.sort_by_key(|(order, _)| *order);
-    export.out.lines.extend(rules.into_iter().map(|(_, line)| line));
+    let mut lines = export.out.lines.split_off(before);
+    orders.sort_unstable();
+    for (_, at) in orders {
+        export.out.lines.extend(lines.get_mut(at).map(std::mem::take));
+    }
     export.left_over();
     export.out
 }
@@ -85,8 +89,10 @@ pub fn all(tables: &mut [Table]) -> Exported {
     export.sets();
     export.unsaid_objects();
     // Only when every way into a chain is known, it is known whose limits are shared.
-    for (table, chain) in Direction::ALL.into_iter().flat_map(|dir| chains(tables, dir)) {
-        flat::flatten(&mut export.flat, table, chain, &chain.rules);
+    for dir in Direction::ALL {
+        for (table, chain) in chains(tables, dir) {
+            flat::flatten(&mut export.flat, table, chain, &chain.rules);
+        }
     }
     export.flat.again();
     for dir in Direction::ALL {
@@ -98,7 +104,7 @@ pub fn all(tables: &mut [Table]) -> Exported {
                 &["table ", &table.title, ", chain ", &chain.name, ", priority ", &priority].concat(),
             );
             if table.ours {
-                export.own_chain(table, chain);
+                export.own_chain(table, chain, 0, &mut Vec::new());
             } else {
                 export.chain(table, chain);
             }
@@ -111,29 +117,36 @@ pub fn all(tables: &mut [Table]) -> Exported {
 
 /// The base chains of a hook in the order in which packets come to them.
 fn chains(tables: &[Table], dir: Direction) -> Vec<(&Table, &Chain)> {
-    let of = |table| move |chain| (table, chain);
-    let mut all: Vec<(&Table, &Chain)> = tables.iter().flat_map(|t| t.chains.iter().map(of(t))).collect();
-    all.retain(|(_, chain)| matches!(chain.base, Base::Filter(hook, ..) if hook == dir));
+    let mut all = Vec::new();
+    for table in tables {
+        for chain in &table.chains {
+            if matches!(chain.base, Base::Filter(hook, ..) if hook == dir) {
+                all.push((table, chain));
+            }
+        }
+    }
     all.sort_by_key(|(_, chain)| if let Base::Filter(_, priority, _) = chain.base { priority } else { 0 });
     all
 }
 
 /// Whether a packet comes to several chains of a hook.
 fn meet_at(tables: &[Table], dir: Direction) -> bool {
-    let families: Vec<_> = chains(tables, dir).iter().map(|(table, _)| table.family).collect();
-    let several = |family| families.iter().filter(|f| f.is_none() || **f == Some(family)).count() > 1;
-    Family::ALL.into_iter().any(several)
+    let all = chains(tables, dir);
+    let of = |family| all.iter().filter(|(table, _)| table.family.is_none_or(|f| f == family)).count();
+    of(Family::V4) > 1 || of(Family::V6) > 1
 }
 
 /// Brings what may be written in several ways into one.
 fn normal(table: &mut Table) {
-    for part in table.chains.iter_mut().flat_map(|c| &mut c.rules).flat_map(|r| r.parts.iter_mut().flatten())
-    {
-        let rule = &mut part.rule;
-        rule.counter = true;
-        for list in [&mut rule.iif, &mut rule.oif].into_iter().flatten() {
-            list.names.sort_unstable();
-            list.names.dedup();
+    for chain in &mut table.chains {
+        for rule in &mut chain.rules {
+            for part in rule.parts.as_deref_mut().unwrap_or_default() {
+                part.rule.counter = true;
+                for list in [&mut part.rule.iif, &mut part.rule.oif].into_iter().flatten() {
+                    list.names.sort_unstable();
+                    list.names.dedup();
+                }
+            }
         }
     }
 }
@@ -244,14 +257,15 @@ impl<'a> Export<'a> {
         self.statement(Statement::Rule(Box::new(rule)).to_string());
     }
 
-    /// The rules of a base chain of ours, those of one statement together. The order of each line in the file.
-    fn own_chain(&mut self, table: &Table, chain: &Chain) -> Vec<u32> {
+    /// The rules of a base chain of ours, those of one statement together. `orders` are of each line behind the
+    /// first `before` its statement's number and its place.
+    fn own_chain(&mut self, table: &Table, chain: &Chain, before: usize, orders: &mut Vec<(u32, usize)>) {
         let rules = match ends_rejecting(chain) {
             true => chain.rules.get(..chain.rules.len().saturating_sub(2)).unwrap_or_default(),
             false => &chain.rules,
         };
-        let Base::Filter(dir, _, policy) = chain.base else { return Vec::new() };
-        let (mut orders, mut order, before) = (Vec::new(), 0, self.out.lines.len());
+        let Base::Filter(dir, _, policy) = chain.base else { return };
+        let mut order = 0;
         for group in rules.chunk_by(|a, b| origin(a) > 0 && origin(a) == origin(b)) {
             let number = group.first().map_or(0, origin);
             if number > 0 {
@@ -261,20 +275,20 @@ impl<'a> Export<'a> {
                 let flat = flat::flatten(&mut self.flat, table, chain, group);
                 self.flat_rules(dir, policy, table, flat);
             }
-            orders.resize(self.out.lines.len() - before, order);
+            for at in orders.len()..self.out.lines.len() - before {
+                orders.push((order, at));
+            }
         }
-        orders
     }
 
     /// The rules that were made of one statement.
     fn group(&mut self, dir: Direction, table: &Table, chain: &Chain, rules: &[Listed]) {
         let origin = rules.first().map_or(0, origin);
-        let base: Vec<Part> = rules.iter().filter_map(|r| r.parts.as_ref().ok()).flatten().cloned().collect();
+        let base = parts(rules);
         let target = base.iter().find_map(|part| part.to.as_ref()).map(|to| to.chain.as_str());
         let own = target.and_then(|name| self.flat.find(table, name));
         let own_rules = own.and_then(|at| table.chains.get(at)).map_or(&[][..], |c| c.rules.as_slice());
-        let own_parts: Vec<Part> =
-            own_rules.iter().filter_map(|r| r.parts.as_ref().ok()).flatten().cloned().collect();
+        let own_parts = parts(own_rules);
         if own_parts.len() == own_rules.len()
             && let Some(text) =
                 statement::rule(&self.sets, Group { dir, base: &base, own: &own_parts, origin })
@@ -285,8 +299,8 @@ impl<'a> Export<'a> {
             return self.statement(text);
         }
         for rule in rules {
-            let parts = rule.parts.as_deref().unwrap_or_default();
-            match statement::rule(&self.sets, Group { dir, base: parts, own: &[], origin }) {
+            let base = parts(std::slice::from_ref(rule));
+            match statement::rule(&self.sets, Group { dir, base: &base, own: &[], origin }) {
                 Some(text) => self.statement(text),
                 None => self.unsaid_rule("it was changed by another program", table, &chain.name, &rule.text),
             }
@@ -306,13 +320,8 @@ impl<'a> Export<'a> {
         let mut at = 0;
         while let Some(rule) = rules.get(at) {
             // Three rules that log and reject, or two, may be one statement.
-            let joined = [3, 2].into_iter().find_map(|len| {
-                let parts: Option<Vec<Part>> = rules.get(at..at + len)?.iter().map(Flat::one).collect();
-                let parts = parts.filter(|parts| parts.first().is_some_and(begins_several))?;
-                let group = Group { dir, base: &parts, own: &[], origin: 0 };
-                statement::rule(&self.sets, group).map(|text| (text, len))
-            });
-            if let Some((text, len)) = joined {
+            let several = rule.one().is_some_and(begins_several);
+            if let Some((text, len)) = self.joined(dir, rules.get(at..).filter(|_| several)) {
                 self.statement(text);
                 at += len;
                 continue;
@@ -325,16 +334,31 @@ impl<'a> Export<'a> {
         }
     }
 
+    /// The statement for the first three rules, or the first two, and how many they are.
+    fn joined(&self, dir: Direction, rules: Option<&[Flat]>) -> Option<(String, usize)> {
+        for len in [3, 2] {
+            let base: Vec<&Part> = rules?.iter().take(len).filter_map(Flat::one).collect();
+            if base.len() == len
+                && let Some(text) =
+                    statement::rule(&self.sets, Group { dir, base: &base, own: &[], origin: 0 })
+            {
+                return Some((text, len));
+            }
+        }
+        None
+    }
+
     /// The statements for one rule of others.
     fn single(&self, dir: Direction, rule: &Flat) -> Result<Vec<String>, String> {
         let mut texts = Vec::new();
         for part in rule.parts.as_ref().map_err(Clone::clone)? {
             let (parts, note) = answered(part)?;
-            let group = Group { dir, base: &parts, own: &[], origin: 0 };
-            let mut text =
-                statement::rule(&self.sets, group).ok_or_else(|| why_not(&part.rule).to_owned())?;
+            let base: Vec<&Part> = parts.iter().collect();
+            let group = Group { dir, base: &base, own: &[], origin: 0 };
+            let mut text = statement::rule(&self.sets, group).ok_or_else(|| why_not(&part.rule))?;
             if !note.is_empty() {
-                text.push_str(&[" # in the kernel answered with ", &harmless(&note)].concat());
+                text.push_str(" # in the kernel answered with ");
+                text.push_str(&harmless(note));
             }
             texts.push(text);
         }
@@ -360,6 +384,15 @@ impl<'a> Export<'a> {
     }
 }
 
+/// The parts of those rules that have some.
+fn parts(rules: &[Listed]) -> Vec<&Part> {
+    let mut all = Vec::new();
+    for rule in rules {
+        all.extend(rule.parts.as_deref().unwrap_or_default());
+    }
+    all
+}
+
 /// The number of the statement that a rule was made from.
 fn origin(rule: &Listed) -> u32 {
     rule.parts.as_ref().ok().and_then(|parts| parts.first()).map_or(0, |part| part.rule.origin)
@@ -375,6 +408,5 @@ fn ends_rejecting(chain: &Chain) -> bool {
     let Base::Filter(.., Policy::Drop) = chain.base else { return false };
     let from = chain.rules.len().saturating_sub(2);
     let last = chain.rules.get(from..).unwrap_or_default();
-    let parts: Vec<Part> = last.iter().filter_map(|r| r.parts.as_ref().ok()).flatten().cloned().collect();
-    statement::policy_rejects(&parts)
+    statement::policy_rejects(&parts(last))
 }

@@ -15,9 +15,9 @@ use crate::ruleset::{LINE_MAX, RuleSet, parse};
 pub(super) struct Group<'a> {
     pub dir: Direction,
     /// Those in the base chain.
-    pub base: &'a [Part],
+    pub base: &'a [&'a Part],
     /// Those in a chain of their own.
-    pub own: &'a [Part],
+    pub own: &'a [&'a Part],
     /// The number of the statement that they were made from; 0 = of none.
     pub origin: u32,
 }
@@ -50,33 +50,38 @@ fn compiles_to(sets: &RuleSet, rule: &Rule, group: Group<'_>) -> bool {
     table.base(group.dir, Policy::Accept);
     compile::rule(sets, &[], rule, group.origin, &mut table);
     super::normal(&mut table);
-    let same = |parts: &[Part], is_base: bool| {
-        let chains = table.chains.iter().filter(|c| (c.base != Base::None) == is_base);
-        chains.flat_map(|c| &c.rules).filter_map(|r| r.parts.as_ref().ok()).flatten().eq(parts)
-    };
-    same(group.base, true) && same(group.own, false)
+    let (mut base, mut own) = (Vec::new(), Vec::new());
+    for chain in &table.chains {
+        let to = if chain.base == Base::None { &mut own } else { &mut base };
+        to.extend(super::parts(&chain.rules));
+    }
+    base == group.base && own == group.own
 }
 
 /// All that the rules hold, as one rule of the language.
 fn union(sets: &RuleSet, group: Group<'_>) -> Option<Rule> {
-    let all = || group.own.iter().chain(group.base).map(|part| &part.rule);
     let last = &group.base.last()?.rule;
-    let action = all().find_map(|r| match r.verdict {
-        Verdict::Accept => Some(Action::Accept),
-        Verdict::Drop => Some(Action::Drop),
-        Verdict::Reject(_) => Some(Action::Reject),
-        _ => None,
-    })?;
     let proto = Proto::ALL.into_iter().find(|p| compile::number(*p) == last.proto)?;
-    let only_logs = |r: &&plan::Rule| r.log.is_some() && r.verdict == Verdict::Next;
-    let limit = all().filter(|r| !only_logs(r)).find_map(|r| r.limit);
-    let log = all().find_map(|r| r.log.as_deref());
+    let (mut action, mut limit, mut ratelimit, mut log) = (None, None, None, None);
+    for rule in group.own.iter().chain(group.base).map(|part| &part.rule) {
+        let found = match rule.verdict {
+            Verdict::Accept => Some(Action::Accept),
+            Verdict::Drop => Some(Action::Drop),
+            Verdict::Reject(_) => Some(Action::Reject),
+            _ => None,
+        };
+        let only_logs = rule.log.is_some() && rule.verdict == Verdict::Next;
+        let bound = if only_logs { &mut ratelimit } else { &mut limit };
+        *bound = bound.or(rule.limit);
+        action = action.or(found);
+        log = log.or(rule.log.as_deref());
+    }
     let is = |direction| group.dir == direction;
-    let base = || group.base.iter().map(|part| &part.rule);
-    let mut src = addresses(sets, &mut base().map(|r| (r.family, &r.src)));
-    let dst = addresses(sets, &mut base().map(|r| (r.family, &r.dst)));
-    let has = |family| base().any(|r| r.family == Some(family));
-    if Family::ALL.into_iter().all(has)
+    let mut src = addresses(sets, group.base, |r| &r.src);
+    let dst = addresses(sets, group.base, |r| &r.dst);
+    let has = |family| group.base.iter().any(|part| part.rule.family == Some(family));
+    if has(Family::V4)
+        && has(Family::V6)
         && src.is_empty()
         && dst.is_empty()
         && limit.is_none_or(|l| l.set.is_none())
@@ -86,19 +91,19 @@ fn union(sets: &RuleSet, group: Group<'_>) -> Option<Rule> {
     }
     Some(Rule {
         dir: group.dir,
-        action,
+        action: action?,
         proto,
         family: None,
         log: log.map(Into::into),
-        ratelimit: all().filter(only_logs).find_map(|r| r.limit).map(|l| l.rate),
+        ratelimit: ratelimit.map(|l| l.rate),
         limit: limit.map(|l| Limit { rate: l.rate, per_source: l.set.is_some() }),
         burst: limit.map(|l| l.burst).filter(|burst| *burst != BURST).unwrap_or(0),
-        iif: interfaces(is(Direction::In), &mut base().map(|r| &r.iif))?,
-        oif: interfaces(is(Direction::Out), &mut base().map(|r| &r.oif))?,
+        iif: interfaces(is(Direction::In), group.base, |r| &r.iif)?,
+        oif: interfaces(is(Direction::Out), group.base, |r| &r.oif)?,
         src,
         dst,
-        sport: ports(&mut base().map(|r| &r.sport)),
-        dport: ports(&mut base().map(|r| &r.dport)),
+        sport: ports(group.base, |r| &r.sport),
+        dport: ports(group.base, |r| &r.dport),
         ct: last.ct,
         comment: last.comment.as_str().into(),
     })
@@ -106,17 +111,22 @@ fn union(sets: &RuleSet, group: Group<'_>) -> Option<Rule> {
 
 fn interfaces(
     not_lo: bool,
-    lists: &mut dyn Iterator<Item = &Option<plan::Interfaces>>,
+    base: &[&Part],
+    list: fn(&plan::Rule) -> &Option<plan::Interfaces>,
 ) -> Option<Interfaces> {
     let mut found: Vec<IfName> = Vec::new();
     let mut except = false;
-    for list in lists {
-        let Some(list) = list else {
+    for part in base {
+        let Some(list) = list(&part.rule) else {
             let every = if not_lo { Interfaces::Every } else { Interfaces::Any };
             return found.is_empty().then_some(every);
         };
         except |= list.not;
-        found.extend(list.names.iter().filter(|name| !found.contains(name)).collect::<Vec<_>>());
+        for name in &list.names {
+            if !found.contains(name) {
+                found.push(*name);
+            }
+        }
     }
     let only_lo = matches!(found.as_slice(), [name] if name.as_str() == "lo");
     if except && not_lo && only_lo {
@@ -125,15 +135,13 @@ fn interfaces(
     Some(Interfaces::Names { not: except, names: found.into() })
 }
 
-fn addresses(
-    sets: &RuleSet,
-    lists: &mut dyn Iterator<Item = (Option<Family>, &Option<Addresses>)>,
-) -> Box<[Address]> {
+fn addresses(sets: &RuleSet, base: &[&Part], list: fn(&plan::Rule) -> &Option<Addresses>) -> Box<[Address]> {
     let (mut ranges, mut named): (Vec<Range>, Vec<Name>) = (Vec::new(), Vec::new());
-    let (mut whole, mut listed) = (Vec::new(), false);
+    let (mut whole, mut listed): (Vec<Family>, _) = (Vec::new(), false);
     // The order of the sets is that of the rules in each family; behind the set that was met last comes a new one.
     let (mut at, mut of) = (0, None);
-    for (family, list) in lists {
+    for part in base {
+        let (family, list) = (part.rule.family, list(&part.rule));
         listed |= list.is_some();
         if of != family {
             (at, of) = (0, family);
@@ -141,7 +149,11 @@ fn addresses(
         match list {
             None => whole.extend(family),
             Some(Addresses::Ranges(more)) => {
-                ranges.extend(more.iter().filter(|r| !ranges.contains(r)).collect::<Vec<_>>())
+                for range in more {
+                    if !ranges.contains(range) {
+                        ranges.push(*range);
+                    }
+                }
             }
             Some(Addresses::Set(name)) => {
                 let name = plain(sets, name);
@@ -154,9 +166,14 @@ fn addresses(
         }
     }
     // No list in one family and one in the other: all addresses of the one.
-    ranges.extend(whole.into_iter().filter(|_| listed).filter_map(whole_family));
+    if listed {
+        ranges.extend(whole.into_iter().filter_map(whole_family));
+    }
     merge(&mut ranges);
-    ranges.into_iter().map(Address::Range).chain(named.into_iter().map(Address::Set)).collect()
+    let mut all = Vec::with_capacity(ranges.len() + named.len());
+    all.extend(ranges.into_iter().map(Address::Range));
+    all.extend(named.into_iter().map(Address::Set));
+    all.into()
 }
 
 fn whole_family(family: Family) -> Option<Range> {
@@ -170,14 +187,14 @@ fn plain(sets: &RuleSet, name: &Name) -> Name {
     stem.and_then(Name::new).filter(|stem| sets.set(stem).is_some()).unwrap_or(*name)
 }
 
-fn ports(lists: &mut dyn Iterator<Item = &Option<Ports>>) -> Box<[Port]> {
+fn ports(base: &[&Part], list: fn(&plan::Rule) -> &Option<Ports>) -> Box<[Port]> {
     let mut found: Vec<Port> = Vec::new();
     let mut add = |item: Port| {
         if !found.contains(&item) {
             found.push(item);
         }
     };
-    for list in lists.flatten() {
+    for list in base.iter().filter_map(|part| list(&part.rule).as_ref()) {
         match list {
             Ports::Set(name) => add(Port::Set(*name)),
             Ports::Ranges(ranges) => ranges.iter().for_each(|&(first, last)| add(Port::Range(first, last))),
@@ -222,10 +239,9 @@ pub(super) fn sets(sets: &[plan::Set], ours: bool, unsaid: &mut dyn FnMut(&Name)
 }
 
 /// Whether these are the rules that `policy action=reject` ends a chain with.
-pub(super) fn policy_rejects(parts: &[Part]) -> bool {
-    let expected = [
-        plan::Rule { proto: compile::number(Proto::Tcp), ..plan::Rule::new(Verdict::Reject(Reject::Reset)) },
-        plan::Rule::new(Verdict::Reject(Reject::PortUnreachable)),
-    ];
-    parts.iter().map(|part| &part.rule).eq(&expected)
+pub(super) fn policy_rejects(parts: &[&Part]) -> bool {
+    let [first, last] = parts else { return false };
+    let mut reset = plan::Rule::new(Verdict::Reject(Reject::Reset));
+    reset.proto = compile::number(Proto::Tcp);
+    first.rule == reset && last.rule == plan::Rule::new(Verdict::Reject(Reject::PortUnreachable))
 }

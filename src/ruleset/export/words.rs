@@ -12,30 +12,31 @@ const COMMENT_MAX: usize = 4096;
 
 /// The rules that refuse as the language does, and how the kernel's rule answers if that is another way. The same
 /// packets are refused.
-pub(super) fn answered(part: &Part) -> Result<(Vec<Part>, String), String> {
-    let tcp = u8::try_from(libc::IPPROTO_TCP).ok();
-    let with = |proto, reject| {
-        let mut part = part.clone();
-        (part.rule.proto, part.rule.verdict) = (proto, Verdict::Reject(reject));
-        part.answer.clear();
-        part
-    };
-    let Verdict::Reject(reject) = part.rule.verdict else { return Ok((vec![part.clone()], String::new())) };
+pub(super) fn answered(part: &Part) -> Result<(Vec<Part>, &str), &'static str> {
+    let tcp = compile::number(Proto::Tcp);
+    let (mut all, mut one) = (Vec::new(), part.clone());
+    let Verdict::Reject(reject) = part.rule.verdict else { return Ok((vec![one], "")) };
     let note = if part.answer.is_empty() { "icmpx port-unreachable" } else { part.answer.as_str() };
-    if reject == Reject::Reset && part.rule.proto != tcp {
-        return Err("it resets what may be no TCP".into());
-    }
-    match part.rule.proto {
+    let note = match part.rule.proto {
+        proto if reject == Reject::Reset && proto != tcp => return Err("it resets what may be no TCP"),
         None if part.rule.limit.is_some() || part.rule.log.is_some() => {
-            Err("it refuses every protocol, and bounds or logs them".into())
+            return Err("it refuses every protocol, and bounds or logs them");
         }
-        None => Ok((vec![with(tcp, Reject::Reset), with(None, Reject::PortUnreachable)], note.to_owned())),
-        Some(_) if part.rule.proto == tcp && (reject, part.answer.as_str()) == (Reject::Reset, "") => {
-            Ok((vec![part.clone()], String::new()))
-        }
-        Some(_) if part.rule.proto == tcp => Ok((vec![with(tcp, Reject::Reset)], note.to_owned())),
-        proto => Ok((vec![with(proto, Reject::PortUnreachable)], part.answer.clone())),
+        proto if proto.is_some() && (proto != tcp || reject == Reject::Reset) => part.answer.as_str(),
+        _ => note,
+    };
+    one.answer.clear();
+    if part.rule.proto.is_none() {
+        all.push(one.clone());
     }
+    all.push(one);
+    for (i, one) in all.iter_mut().enumerate() {
+        // Of two, the first one is for TCP.
+        let reset = part.rule.proto == tcp || part.rule.proto.is_none() && i == 0;
+        one.rule.verdict = Verdict::Reject(if reset { Reject::Reset } else { Reject::PortUnreachable });
+        one.rule.proto = if reset { tcp } else { part.rule.proto };
+    }
+    Ok((all, note))
 }
 
 /// Why a rule of a plan is no statement.
