@@ -246,8 +246,8 @@ fn the_examples_of_every_help_run() {
             if command == "unban" {
                 host.run("mef ban 192.0.2.7 203.0.113.0/24", "before unban");
             }
-            if command == "diff" {
-                host.run("mef load", "before diff");
+            if matches!(command.as_str(), "diff" | "export") {
+                host.run("mef load", "before its examples");
             }
             assert!(line.starts_with("mef "), "{line}");
             host.run(line, &format!("mef {command} --help"));

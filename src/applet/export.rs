@@ -14,7 +14,7 @@ const FAMILIES: [&str; 6] = ["inet", "ip", "ip6", "arp", "bridge", "netdev"];
 #[argh(
     help_triggers("-h", "--help"),
     note = "Sets and rules stand as they are at this moment; the table of bans is never shown.",
-    example = "mef export\n  mef export --family ip --table filter > old.rules"
+    example = "mef export\n  mef export --family inet --table mef > old.rules"
 )]
 struct Args {
     /// only tables of this family: inet, ip, ip6, arp, bridge or netdev
@@ -34,6 +34,9 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
         ));
     }
     let all = rulefile::exported(args.family.as_deref(), args.table.as_deref()).map_err(Error::Failed)?;
+    if all.lines.is_empty() && (args.family.is_some() || args.table.is_some()) {
+        return Err(Error::Failed("there is no such table".into()));
+    }
     for line in &all.lines {
         writeln!(output.out, "{line}")?;
     }
