@@ -142,6 +142,7 @@ impl Compiler<'_> {
     }
 
     /// The matches jump to a chain with the bounds, the log and the verdict.
+    #[inline(never)]
     fn chain(&self, matches: Vec<Part>, ends: &[(Verdict, Option<u8>)], sink: &mut dyn Sink) {
         let Some(name) = self.name("") else { return };
         let own = Chain::Own(name);
@@ -217,6 +218,7 @@ impl Compiler<'_> {
     }
 
     /// The rules of the kernel that match what this rule matches, without bounds, log and verdict.
+    #[inline(never)]
     fn matches(&self) -> Vec<Part> {
         let rule = self.rule;
         let proto = number(rule.proto);

@@ -41,6 +41,9 @@ pub(super) enum Stage {
     Decided,
 }
 
+/// Reads one kind of expression.
+type Read<W> = fn(&mut W, Expr<'_>);
+
 pub(super) struct Walk<'a, 'c> {
     pub(super) context: &'a Context<'c>,
     pub(super) stage: Stage,
@@ -105,7 +108,7 @@ impl<'a> Walk<'a, '_> {
         if self.stage == Stage::Decided {
             self.r.fail("something stands behind its verdict");
         }
-        let known: &[(&[u8], fn(&mut Self, Expr<'_>))] = &[
+        let known: &[(&[u8], Read<Self>)] = &[
             (b"meta", Self::meta),
             (b"payload", Self::payload),
             (b"ct", Self::conntrack),
