@@ -151,7 +151,7 @@ pub fn statements(set: &RuleSet) -> Result<Vec<String>, String> {
 
 /// The statements of a table, those of sets by their names: their order means nothing.
 fn comparable(table: &mut Table) -> Vec<String> {
-    table.sets.sort_by_key(|set| set.name);
+    table.sets.sort_unstable_by_key(|set| set.name);
     export::ours(table).lines
 }
 

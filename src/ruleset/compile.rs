@@ -142,6 +142,7 @@ impl Compiler<'_> {
     }
 
     /// The matches jump to a chain with the bounds, the log and the verdict.
+    #[inline(never)]
     fn chain(&self, matches: Vec<Part>, ends: &[(Verdict, Option<u8>)], sink: &mut dyn Sink) {
         let Some(name) = self.name("") else { return };
         let own = Chain::Own(name);
@@ -217,6 +218,7 @@ impl Compiler<'_> {
     }
 
     /// The rules of the kernel that match what this rule matches, without bounds, log and verdict.
+    #[inline(never)]
     fn matches(&self) -> Vec<Part> {
         let rule = self.rule;
         let proto = number(rule.proto);
@@ -226,29 +228,16 @@ impl Compiler<'_> {
             let mut base = Part::new(Verdict::Next);
             (base.family, base.proto, base.ct, base.origin) = (family, proto, rule.ct, self.origin);
             base.comment.clone_from(&comment);
-            let is_in = rule.dir == Direction::In;
-            let iif = self.interfaces(&rule.iif, is_in);
-            let oif = self.interfaces(&rule.oif, rule.dir == Direction::Out);
-            let (src, dst) = (self.addresses(&rule.src, family), self.addresses(&rule.dst, family));
-            let (sport, dport) = (ports(&rule.sport), ports(&rule.dport));
+            let (is_in, is_out) = (rule.dir == Direction::In, rule.dir == Direction::Out);
             // Every alternative with every other one; the last list changes fastest.
-            let count = iif.len() * oif.len() * src.len() * dst.len() * sport.len() * dport.len();
-            for number in 0..count {
-                let mut rest = number;
-                let mut next = |len: usize| {
-                    let index = rest % len;
-                    rest /= len;
-                    index
-                };
-                let mut part = base.clone();
-                part.dport = dport.get(next(dport.len())).cloned().flatten();
-                part.sport = sport.get(next(sport.len())).cloned().flatten();
-                part.dst = dst.get(next(dst.len())).cloned().flatten();
-                part.src = src.get(next(src.len())).cloned().flatten();
-                part.oif = oif.get(next(oif.len())).cloned().flatten();
-                part.iif = iif.get(next(iif.len())).cloned().flatten();
-                all.push(part);
-            }
+            let mut parts = vec![base];
+            with_each(&mut parts, &self.interfaces(&rule.iif, is_in), |part| &mut part.iif);
+            with_each(&mut parts, &self.interfaces(&rule.oif, is_out), |part| &mut part.oif);
+            with_each(&mut parts, &self.addresses(&rule.src, family), |part| &mut part.src);
+            with_each(&mut parts, &self.addresses(&rule.dst, family), |part| &mut part.dst);
+            with_each(&mut parts, &ports(&rule.sport), |part| &mut part.sport);
+            with_each(&mut parts, &ports(&rule.dport), |part| &mut part.dport);
+            all.append(&mut parts);
         }
         all
     }
@@ -260,8 +249,13 @@ impl Compiler<'_> {
             return vec![only];
         }
         let (src, dst) = (self.set.families(&rule.src), self.set.families(&rule.dst));
-        let both = src.into_iter().zip(dst).zip(Family::ALL).filter(|((a, b), _)| *a && *b);
-        both.map(|(_, family)| Some(family)).filter(|f| only.is_none() || *f == only).collect()
+        let mut all = Vec::new();
+        for ((src, dst), family) in src.into_iter().zip(dst).zip(Family::ALL) {
+            if src && dst && only.is_none_or(|only| only == family) {
+                all.push(Some(family));
+            }
+        }
+        all
     }
 
     /// Alternatives of which each is one match; `None` matches everything.
@@ -275,10 +269,18 @@ impl Compiler<'_> {
         if not {
             return vec![Some(plan::Interfaces { not, names })];
         }
-        let one = |names: Vec<IfName>| Some(plan::Interfaces { not, names });
-        let exact: Vec<IfName> = names.iter().filter(|n| n.wildcard().is_none()).copied().collect();
-        let wild = names.iter().filter(|n| n.wildcard().is_some()).map(|n| one(vec![*n]));
-        (!exact.is_empty()).then(|| one(exact)).into_iter().chain(wild).collect()
+        let (mut exact, mut all) = (Vec::new(), Vec::new());
+        for name in names {
+            if name.wildcard().is_none() {
+                exact.push(name);
+            } else {
+                all.push(Some(plan::Interfaces { not, names: vec![name] }));
+            }
+        }
+        if !exact.is_empty() {
+            all.insert(0, Some(plan::Interfaces { not, names: exact }));
+        }
+        all
     }
 
     fn addresses(&self, list: &[Address], family: Option<Family>) -> Vec<Option<Addresses>> {
@@ -303,6 +305,17 @@ impl Compiler<'_> {
             all.insert(0, Some(Addresses::Ranges(ranges)));
         }
         all
+    }
+}
+
+/// Makes of each part one for each alternative of a list, which goes to `place`.
+fn with_each<T: Clone>(parts: &mut Vec<Part>, list: &[Option<T>], place: fn(&mut Part) -> &mut Option<T>) {
+    for part in std::mem::take(parts) {
+        for one in list {
+            let mut part = part.clone();
+            place(&mut part).clone_from(one);
+            parts.push(part);
+        }
     }
 }
 

@@ -12,9 +12,12 @@ pub enum Change {
 
 /// Calls `each` for every line that is in one list only or at another place, in the order of the lists. Lines that
 /// are in both once keep their order where most of them do; time and memory grow little faster than the lists.
+#[inline(never)]
 pub fn lines(old: &[String], new: &[String], each: &mut dyn FnMut(Change, &str)) {
     let (mut a, mut b) = (0, 0);
-    for (x, y) in anchors(old, new).into_iter().chain([(old.len(), new.len())]) {
+    let mut stay = anchors(old, new);
+    stay.push((old.len(), new.len()));
+    for (x, y) in stay {
         between(old.get(a..x).unwrap_or_default(), new.get(b..y).unwrap_or_default(), each);
         (a, b) = (x + 1, y + 1);
     }
@@ -37,14 +40,13 @@ fn between(mut old: &[String], mut new: &[String], each: &mut dyn FnMut(Change, 
 }
 
 /// Pairs of places of lines that are once in both lists; the longest run of them that ascends in both.
+#[inline(never)]
 fn anchors(old: &[String], new: &[String]) -> Vec<(usize, usize)> {
     let (old, new) = (once(old), once(new));
     let mut both: Vec<(usize, usize)> = Vec::new();
-    let mut rest = new.iter().peekable();
     for (text, at) in &old {
-        while rest.next_if(|(other, _)| other < text).is_some() {}
-        if let Some((_, other)) = rest.next_if(|(other, _)| other == text) {
-            both.push((*at, *other));
+        if let Ok(found) = new.binary_search_by(|(other, _)| other.cmp(text)) {
+            both.extend(new.get(found).map(|(_, other)| (*at, *other)));
         }
     }
     both.sort_unstable();
@@ -56,10 +58,17 @@ fn once(lines: &[String]) -> Vec<(&str, usize)> {
     let mut all: Vec<(&str, usize)> =
         lines.iter().enumerate().map(|(at, line)| (line.as_str(), at)).collect();
     all.sort_unstable();
-    all.chunk_by(|a, b| a.0 == b.0).filter(|same| same.len() == 1).flatten().copied().collect()
+    let mut single = Vec::new();
+    for same in all.chunk_by(|a, b| a.0 == b.0) {
+        if let [one] = same {
+            single.push(*one);
+        }
+    }
+    single
 }
 
 /// The longest run whose second numbers ascend, of pairs whose first numbers do.
+#[inline(never)]
 fn ascending(pairs: &[(usize, usize)]) -> Vec<(usize, usize)> {
     // For every length the run that ends lowest, by its last pair; and before each pair the one it follows.
     let mut ends: Vec<usize> = Vec::new();

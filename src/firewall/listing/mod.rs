@@ -16,7 +16,7 @@ use crate::base::range::Family;
 use crate::plan::listed::{Base, Chain, Table};
 use crate::plan::{Direction, Policy};
 use crate::sys::netlink::{Lost, NlSocket};
-use crate::sys::nlattr::{Msg, MsgBuf, attr, be32};
+use crate::sys::nlattr::{MsgBuf, attr, be32};
 use crate::sys::routes;
 use expr::{Expr, shown, until_nul};
 use mnl::Bus;
@@ -81,8 +81,6 @@ pub fn family_word(family: u8) -> &'static str {
 
 fn read_once(socket: &mut NlSocket, wanted: &dyn Fn(&str, &str) -> bool) -> Result<Vec<Table>, TxnError> {
     let mut drafts = tables(socket, wanted)?;
-    // Ours first: its sets keep their names.
-    drafts.sort_by_key(|draft| !draft.table.ours);
     let mut used: Vec<Name> = Vec::new();
     for draft in &mut drafts {
         read_sets(socket, draft, &mut used)?;
@@ -94,20 +92,41 @@ fn read_once(socket: &mut NlSocket, wanted: &dyn Fn(&str, &str) -> bool) -> Resu
     Ok(drafts.into_iter().map(|draft| draft.table).collect())
 }
 
-/// The attributes of a message behind `nfgenmsg`, and its family.
-fn body<'a>(m: &Msg<'a>) -> (u8, &'a [u8]) {
-    (m.payload.first().copied().unwrap_or(0), m.payload.get(4..).unwrap_or_default())
+/// The attributes of all objects of a kind behind `nfgenmsg`, with their families; `names` are those of the table and
+/// the set that are asked for. They are copied: a dump may begin anew.
+fn objects(
+    socket: &mut NlSocket,
+    family: u8,
+    kind: u16,
+    names: &[&[u8]],
+) -> Result<Vec<(u8, Vec<u8>)>, Lost> {
+    let found = std::cell::RefCell::new(Vec::new());
+    let ask = |buf: &mut MsgBuf| {
+        for (kind, name) in [TABLE, SET_NAME].into_iter().zip(names) {
+            buf.attr(kind, &[*name, &[0]].concat());
+        }
+    };
+    query::dump(socket, family, kind, &ask, &mut || found.borrow_mut().clear(), &mut |m| {
+        let family = m.payload.first().copied().unwrap_or(0);
+        found.borrow_mut().push((family, m.payload.get(4..).unwrap_or_default().to_vec()));
+    })?;
+    Ok(found.into_inner())
 }
 
+/// A name in the attributes of an object.
+fn name(body: &[u8], kind: u16) -> &[u8] {
+    until_nul(attr(body, kind).unwrap_or_default())
+}
+
+/// The tables, ours first: its sets keep their names.
 #[inline(never)]
 fn tables(socket: &mut NlSocket, wanted: &dyn Fn(&str, &str) -> bool) -> Result<Vec<Draft>, Lost> {
-    let found = std::cell::RefCell::new(Vec::new());
-    query::dump(socket, 0, msg::GETTABLE, &|_| (), &mut || found.borrow_mut().clear(), &mut |m| {
-        let (family, body) = body(&m);
-        let name = attr(body, TABLE).map(until_nul).unwrap_or_default();
+    let mut drafts = Vec::new();
+    for (family, body) in objects(socket, 0, msg::GETTABLE, &[])? {
+        let name = name(&body, TABLE);
         let (word, text) = (family_word(family), shown(name));
         if !wanted(word, &text) {
-            return;
+            continue;
         }
         let table = Table {
             title: [word, " ", &text].concat(),
@@ -119,56 +138,29 @@ fn tables(socket: &mut NlSocket, wanted: &dyn Fn(&str, &str) -> bool) -> Result<
             ours: family == rules::TABLE.family && text == rules::TABLE.name.as_str(),
             ..Table::default()
         };
-        let dormant = Expr(body).or_0(TABLE_FLAGS) & DORMANT != 0;
+        let dormant = Expr(&body).or_0(TABLE_FLAGS) & DORMANT != 0;
+        let at = if table.ours { 0 } else { drafts.len() };
         let name = name.to_vec();
-        found.borrow_mut().push(Draft { family, name, dormant, table, sets: Vec::new(), chains: Vec::new() });
-    })?;
-    Ok(found.into_inner())
-}
-
-/// Names a table, as a question does.
-fn of_table<'a>(draft: &'a Draft) -> impl Fn(&mut MsgBuf) + 'a {
-    |buf| buf.attr(TABLE, &[draft.name.as_slice(), &[0]].concat())
+        drafts.insert(at, Draft { family, name, dormant, table, sets: Vec::new(), chains: Vec::new() });
+    }
+    Ok(drafts)
 }
 
 #[inline(never)]
 fn read_sets(socket: &mut NlSocket, draft: &mut Draft, used: &mut Vec<Name>) -> Result<(), Lost> {
-    let found = std::cell::RefCell::new(Vec::new());
-    let (name, ours) = (draft.name.clone(), draft.table.ours);
-    query::dump(
-        socket,
-        draft.family,
-        msg::GETSET,
-        &of_table(draft),
-        &mut || found.borrow_mut().clear(),
-        &mut |m| {
-            found.borrow_mut().extend(sets::set(body(&m).1, &name, ours));
-        },
-    )?;
-    for mut set in found.into_inner() {
+    let ours = draft.table.ours;
+    for (_, body) in objects(socket, draft.family, msg::GETSET, &[&draft.name])? {
+        let Some(mut set) = sets::set(&body, &draft.name, ours) else { continue };
         if set.is_list() {
-            let name = set.name.clone();
-            let cell = std::cell::RefCell::new(&mut set);
-            let ask_name = |buf: &mut MsgBuf| {
-                of_table(draft)(buf);
-                buf.attr(SET_NAME, &[name.as_slice(), &[0]].concat());
-            };
-            query::dump(
-                socket,
-                draft.family,
-                msg::GETSETELEM,
-                &ask_name,
-                &mut || cell.borrow_mut().clear(),
-                &mut |m| {
-                    sets::elements(body(&m).1, &mut cell.borrow_mut());
-                },
-            )?;
+            for (_, body) in objects(socket, draft.family, msg::GETSETELEM, &[&draft.name, &set.name])? {
+                sets::elements(&body, &mut set);
+            }
             sets::finish(&mut set);
         }
         draft.sets.push(set);
     }
-    for set in draft.sets.iter_mut().filter(|set| !set.anonymous()) {
-        if matches!(set.content, sets::Content::Buckets(_)) {
+    for set in &mut draft.sets {
+        if set.anonymous() || matches!(set.content, sets::Content::Buckets(_)) {
             continue;
         }
         match sets::named(set, ours, used) {
@@ -176,31 +168,19 @@ fn read_sets(socket: &mut NlSocket, draft: &mut Draft, used: &mut Vec<Name>) -> 
             Err(why) => draft.table.unsaid.push((sets::title(set, &draft.table.title), why)),
         }
     }
-    draft.sets.sort_by(|a, b| a.name.cmp(&b.name));
+    draft.sets.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(())
 }
 
 #[inline(never)]
 fn read_chains(socket: &mut NlSocket, draft: &mut Draft) -> Result<(), Lost> {
-    let found = std::cell::RefCell::new(Vec::new());
-    query::dump(
-        socket,
-        draft.family,
-        msg::GETCHAIN,
-        &|_| (),
-        &mut || found.borrow_mut().clear(),
-        &mut |m| {
-            let (_, body) = body(&m);
-            if attr(body, TABLE).map(until_nul) == Some(&draft.name) {
-                let name = attr(body, CHAIN_NAME).map(until_nul).unwrap_or_default();
-                let chain = Chain { name: shown(name), base: base(draft, body), rules: Vec::new() };
-                found.borrow_mut().push((name.to_vec(), chain));
-            }
-        },
-    )?;
-    for (at, (name, chain)) in found.into_inner().into_iter().enumerate() {
-        draft.chains.push((name, at));
-        draft.table.chains.push(chain);
+    for (_, body) in objects(socket, draft.family, msg::GETCHAIN, &[])? {
+        if name(&body, TABLE) == draft.name {
+            let name = name(&body, CHAIN_NAME);
+            draft.chains.push((name.to_vec(), draft.chains.len()));
+            let base = base(draft, &body);
+            draft.table.chains.push(Chain { name: shown(name), base, rules: Vec::new() });
+        }
     }
     draft.chains.sort_unstable();
     Ok(())
@@ -239,22 +219,15 @@ fn base(draft: &Draft, chain: &[u8]) -> Base {
 fn read_rules(socket: &mut NlSocket, draft: &mut Draft) -> Result<(), Lost> {
     let context =
         rule::Context { family: draft.table.family, sets: &draft.sets, interface: routes::interface };
-    let (name, chains) = (&draft.name, &draft.chains);
-    let ask = |buf: &mut MsgBuf| buf.attr(TABLE, &[name.as_slice(), &[0]].concat());
-    let to = std::cell::RefCell::new(&mut draft.table.chains);
-    let mut restart = || to.borrow_mut().iter_mut().for_each(|chain| chain.rules.clear());
-    query::dump(socket, draft.family, msg::GETRULE, &ask, &mut restart, &mut |m| {
-        let (_, body) = body(&m);
-        let chain = attr(body, RULE_CHAIN).map(until_nul).unwrap_or_default();
-        let at = chains.binary_search_by(|(known, _)| known.as_slice().cmp(chain)).ok();
-        let at = at.and_then(|at| chains.get(at)).map(|(_, at)| *at);
-        let of = attr(body, TABLE).map(until_nul);
-        let mut chains = to.borrow_mut();
-        if let Some(chain) = at.filter(|_| of == Some(name)).and_then(|at| chains.get_mut(at)) {
-            let bytes = |kind| attr(body, kind).unwrap_or_default();
+    for (_, body) in objects(socket, draft.family, msg::GETRULE, &[&draft.name])? {
+        let (table, chain) = (name(&body, TABLE), name(&body, RULE_CHAIN));
+        let at = draft.chains.binary_search_by(|(known, _)| known.as_slice().cmp(chain)).ok();
+        let at = at.filter(|_| table == draft.name).and_then(|at| draft.chains.get(at));
+        if let Some(chain) = at.and_then(|(_, at)| draft.table.chains.get_mut(*at)) {
+            let bytes = |kind| attr(&body, kind).unwrap_or_default();
             chain.rules.push(rule::read(&context, bytes(RULE_EXPRESSIONS), bytes(RULE_USERDATA)));
         }
-    })?;
+    }
     Ok(())
 }
 

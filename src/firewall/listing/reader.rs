@@ -153,16 +153,24 @@ impl Reader {
             _ => None,
         };
         if value.what != What::Protocol {
-            let found: Option<Vec<Family>> = test.keys.iter().map(|(key, _)| family(key)).collect();
-            let found = found.ok_or("packets of other families are meant")?;
-            return match (found.as_slice(), self.rule.family) {
-                ([Family::V4, Family::V6] | [Family::V6, Family::V4], _) => Ok(()),
-                ([one], None) => {
-                    self.rule.family = Some(*one);
+            let (mut v4, mut v6) = (false, false);
+            for (key, _) in test.keys {
+                match family(key) {
+                    Some(Family::V4) => v4 = true,
+                    Some(Family::V6) => v6 = true,
+                    None => return Err("packets of other families are meant".into()),
+                }
+            }
+            let one = if v4 { Family::V4 } else { Family::V6 };
+            return match self.rule.family {
+                _ if v4 && v6 => Ok(()),
+                known if v4 == v6 || known.is_some_and(|known| known != one) => {
+                    Err("it matches no packet".into())
+                }
+                _ => {
+                    self.rule.family = Some(one);
                     Ok(())
                 }
-                ([one], Some(known)) if *one == known => Ok(()),
-                _ => Err("it matches no packet".into()),
             };
         }
         let asked: Vec<u8> = test.keys.iter().filter_map(|(key, _)| key.first().copied()).collect();
@@ -375,18 +383,22 @@ fn if_name(key: &[u8]) -> Option<IfName> {
     (name.wildcard().is_some() == len.is_none()).then_some(name)
 }
 
-/// The keys that an order (`NFT_CMP_*`) leaves, and whether all but them are meant.
+/// The first and the last key that an order (`NFT_CMP_*`) leaves; of `!=`, the one that it leaves out.
 #[inline(never)]
-pub fn compared(op: u32, data: &[u8]) -> Option<(Vec<u8>, Vec<u8>, bool)> {
-    let (zero, max) = (vec![0; data.len()], vec![0xff; data.len()]);
-    Some(match op {
-        0 | 1 => (data.to_vec(), data.to_vec(), op == 1),
-        2 => (zero, step(data, false)?, false),
-        3 => (zero, data.to_vec(), false),
-        4 => (step(data, true)?, max, false),
-        5 => (data.to_vec(), max, false),
+pub fn compared(op: u32, data: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (mut first, mut last) = (data.to_vec(), data.to_vec());
+    match op {
+        0 | 1 => {}
+        2 | 3 => first.fill(0),
+        4 | 5 => last.fill(0xff),
         _ => return None,
-    })
+    }
+    match op {
+        2 => last = step(data, false)?,
+        4 => first = step(data, true)?,
+        _ => {}
+    }
+    Some((first, last))
 }
 
 /// A key for people.

@@ -41,6 +41,9 @@ pub(super) enum Stage {
     Decided,
 }
 
+/// Reads one kind of expression.
+type Read<W> = fn(&mut W, Expr<'_>);
+
 pub(super) struct Walk<'a, 'c> {
     pub(super) context: &'a Context<'c>,
     pub(super) stage: Stage,
@@ -105,29 +108,35 @@ impl<'a> Walk<'a, '_> {
         if self.stage == Stage::Decided {
             self.r.fail("something stands behind its verdict");
         }
-        match name {
-            b"meta" => self.meta(e),
-            b"payload" => self.payload(e),
-            b"ct" => self.conntrack(e),
-            b"bitwise" => self.bitwise(e),
-            b"cmp" => self.cmp(e),
-            b"range" => self.range(e),
-            b"lookup" => self.lookup(e),
-            b"limit" => self.limit(e),
-            b"dynset" => self.buckets(e),
-            b"counter" => {
-                self.r.rule.counter = true;
-                self.r.say(&["counter"]);
-            }
-            b"log" => self.log(e),
-            b"reject" => self.reject(e),
-            b"immediate" => self.immediate(e),
-            b"match" | b"target" => self.compat(name == b"match", e),
-            _ => {
+        let known: &[(&[u8], Read<Self>)] = &[
+            (b"meta", Self::meta),
+            (b"payload", Self::payload),
+            (b"ct", Self::conntrack),
+            (b"bitwise", Self::bitwise),
+            (b"cmp", Self::cmp),
+            (b"range", Self::range),
+            (b"lookup", Self::lookup),
+            (b"limit", Self::limit),
+            (b"dynset", Self::buckets),
+            (b"counter", Self::counter),
+            (b"log", Self::log),
+            (b"reject", Self::reject),
+            (b"immediate", Self::immediate),
+            (b"match", |walk, e| walk.compat(true, e)),
+            (b"target", |walk, e| walk.compat(false, e)),
+        ];
+        match known.iter().find(|(known, _)| *known == name) {
+            Some((_, read)) => read(self, e),
+            None => {
                 self.r.say(&[&shown(name)]);
                 self.r.fail(&["the language has no ", &shown(name)].concat());
             }
         }
+    }
+
+    fn counter(&mut self, _: Expr<'_>) {
+        self.r.rule.counter = true;
+        self.r.say(&["counter"]);
     }
 
     #[inline(never)]
@@ -257,7 +266,7 @@ impl<'a> Walk<'a, '_> {
         self.r.say(&[&value.text, sign, &key_shown(value.what, data)]);
         let ordered = matches!(value.what, What::Address { .. } | What::Port { .. });
         match compared(op, data).filter(|_| op < 2 || ordered) {
-            Some((first, last, not)) => self.test(&value, &[(&first, &last)], not),
+            Some((first, last)) => self.test(&value, &[(&first, &last)], op == 1),
             None => self.r.fail("it compares by order"),
         }
     }

@@ -136,7 +136,7 @@ pub fn finish(set: &mut Listed) {
     let Content::List(_) = set.content else { return };
     let mut found = std::mem::take(&mut set.found);
     // An interval may begin where another one ends: the end comes first.
-    found.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+    found.sort_unstable_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
     let mut list = Vec::with_capacity(found.len());
     let interval = set.flags & libc::NFT_SET_INTERVAL != 0;
     let mut found = found.into_iter().peekable();

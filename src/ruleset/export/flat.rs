@@ -148,6 +148,7 @@ impl Jump<'_> {
         if out.len() > RULES_MAX { Err("its chains are too many rules".into()) } else { Ok(()) }
     }
 
+    #[inline(never)]
     fn follow(&mut self, name: &str, back: bool, outer: &Rule, out: &mut Vec<Flat>) -> Result<(), String> {
         let table = self.table;
         let at = self.state.find(table, name).ok_or("it leads to a chain that is not there")?;
@@ -229,6 +230,7 @@ fn is_end(part: &Part) -> bool {
 }
 
 /// A rule that only logs, before one that decides on the same packets: one rule that logs and decides.
+#[inline(never)]
 pub(super) fn fold_logs(rules: &mut Vec<Flat>) {
     let mut at = 0;
     while at + 1 < rules.len() {

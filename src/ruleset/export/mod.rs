@@ -60,6 +60,7 @@ pub fn ours(table: &mut Table) -> Exported {
 
 /// Tables as one rule set, with comments that say where everything comes from.
 #[must_use]
+#[inline(never)]
 pub fn all(tables: &mut [Table]) -> Exported {
     if let [table] = tables
         && table.ours
@@ -228,6 +229,7 @@ impl<'a> Export<'a> {
     }
 
     /// What becomes of packets that no rule of a chain decided on: said by the policy where that is exact.
+    #[inline(never)]
     fn end_of_chain(&mut self, dir: Direction, table: &Table, chain: &Chain, last: bool) {
         let Base::Filter(.., policy) = chain.base else { return };
         if last && table.family.is_none() {
@@ -282,6 +284,7 @@ impl<'a> Export<'a> {
     }
 
     /// The rules that were made of one statement.
+    #[inline(never)]
     fn group(&mut self, dir: Direction, table: &Table, chain: &Chain, rules: &[Listed]) {
         let origin = rules.first().map_or(0, origin);
         let base = parts(rules);
@@ -335,6 +338,7 @@ impl<'a> Export<'a> {
     }
 
     /// The statement for the first three rules, or the first two, and how many they are.
+    #[inline(never)]
     fn joined(&self, dir: Direction, rules: Option<&[Flat]>) -> Option<(String, usize)> {
         for len in [3, 2] {
             let base: Vec<&Part> = rules?.iter().take(len).filter_map(Flat::one).collect();
@@ -349,6 +353,7 @@ impl<'a> Export<'a> {
     }
 
     /// The statements for one rule of others.
+    #[inline(never)]
     fn single(&self, dir: Direction, rule: &Flat) -> Result<Vec<String>, String> {
         let mut texts = Vec::new();
         for part in rule.parts.as_ref().map_err(Clone::clone)? {

@@ -45,6 +45,7 @@ pub(super) fn rule(sets: &RuleSet, group: Group<'_>) -> Option<String> {
     None
 }
 
+#[inline(never)]
 fn compiles_to(sets: &RuleSet, rule: &Rule, group: Group<'_>) -> bool {
     let mut table = Table::default();
     table.base(group.dir, Policy::Accept);
@@ -59,6 +60,7 @@ fn compiles_to(sets: &RuleSet, rule: &Rule, group: Group<'_>) -> bool {
 }
 
 /// All that the rules hold, as one rule of the language.
+#[inline(never)]
 fn union(sets: &RuleSet, group: Group<'_>) -> Option<Rule> {
     let last = &group.base.last()?.rule;
     let proto = Proto::ALL.into_iter().find(|p| compile::number(*p) == last.proto)?;

@@ -12,6 +12,7 @@ const COMMENT_MAX: usize = 4096;
 
 /// The rules that refuse as the language does, and how the kernel's rule answers if that is another way. The same
 /// packets are refused.
+#[inline(never)]
 pub(super) fn answered(part: &Part) -> Result<(Vec<Part>, &str), &'static str> {
     let tcp = compile::number(Proto::Tcp);
     let (mut all, mut one) = (Vec::new(), part.clone());
