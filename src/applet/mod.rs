@@ -98,10 +98,7 @@ impl Output<'_> {
 pub fn main() -> ExitCode {
     let args: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let mut stdout = match stdio::stdout() {
-        Ok(stdout) => stdout,
-        Err(e) => return fail(1, &format!("standard output: {e}")),
-    };
+    let mut stdout = stdio::Stdout::default();
     let mut output = Output { out: &mut stdout, problems: 0 };
     let result = dispatch(&args, &mut output);
     let result = result.and(output.out.flush().map_err(Error::Output));

@@ -13,14 +13,6 @@ pub fn stdin() -> io::Result<File> {
     file(0)
 }
 
-/// Standard output.
-///
-/// # Errors
-/// When there are too many files open.
-pub fn stdout() -> io::Result<Buffered> {
-    Ok(Buffered { file: file(1)?, held: Vec::with_capacity(ROOM) })
-}
-
 /// Standard error.
 ///
 /// # Errors
@@ -29,35 +21,39 @@ pub fn stderr() -> io::Result<File> {
     file(2)
 }
 
-/// Bytes that [`Buffered`] holds.
+/// Bytes that [`Stdout`] holds.
 const ROOM: usize = 4096;
 
-/// A file that is written in large pieces; the last one by `flush`.
-pub struct Buffered {
-    file: File,
+/// Standard output, written in large pieces; the last one by `flush`.
+#[derive(Default)]
+pub struct Stdout {
     held: Vec<u8>,
 }
 
-impl Write for Buffered {
+impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.held.len() + bytes.len() > ROOM {
             self.flush()?;
         }
         if bytes.len() >= ROOM {
-            return self.file.write(bytes);
+            return file(1)?.write(bytes);
         }
         self.held.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let written = self.file.write_all(&self.held);
+        if self.held.is_empty() {
+            return Ok(());
+        }
+        let written = file(1).and_then(|mut file| file.write_all(&self.held));
         self.held.clear();
         written
     }
 }
 
-/// A descriptor of its own: the three stay open for whoever comes later.
+/// A descriptor of its own, since the three stay open for whoever comes later. Not to be kept: a daemon in the
+/// background would hold open the pipe of whoever waits for the end of what it says.
 fn file(fd: RawFd) -> io::Result<File> {
     // SAFETY: std opened /dev/null at the start where one of the three was missing, and nobody closes them.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
