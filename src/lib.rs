@@ -19,6 +19,7 @@ pub mod state;
 pub mod enforce;
 pub mod rulefile;
 pub mod rules;
+pub mod trial;
 
 pub mod daemon;
 

@@ -2,6 +2,9 @@
 //! A rule set as data, between the language and the kernel: what `ruleset` compiles to and `firewall` loads,
 //! and what `firewall` reads back and `ruleset` exports. Knows neither the text of mef.rules nor nf_tables.
 
+pub mod listed;
+pub mod meet;
+
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, Range};
 

@@ -4,9 +4,12 @@
 use crate::base::diag::{Problem, Severity};
 use crate::base::name::IfName;
 use crate::firewall::nft::{Op, TxnError};
-use crate::firewall::rules::Batch;
+use crate::firewall::rules::{Batch, TABLE};
+use crate::firewall::{guard, listing};
 use crate::input::glob::Glob;
+use crate::plan::listed::Table;
 use crate::ruleset::check::{self, Host};
+use crate::ruleset::export::{self, Exported};
 use crate::ruleset::{Files, RuleSet, compile::compile};
 use crate::sys::dir::Dir;
 use crate::sys::{fs, host, routes, stdio};
@@ -29,7 +32,12 @@ struct Disk;
 impl Files for Disk {
     fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
         // By its descriptor: not every host has a /dev/stdin.
-        let file = if path == STDIN { stdio::stdin()? } else { fs::open(Path::new(path))? };
+        let file = match path.strip_prefix("/dev/fd/") {
+            None if path == STDIN => stdio::stdin()?,
+            None => fs::open_regular(Path::new(path), fs::Links::Follow)?,
+            // A FIFO by name would wait for ever; what a shell hands over as a descriptor has a writer.
+            Some(_) => fs::open(Path::new(path))?,
+        };
         let bytes = fs::read(file, SIZE_MAX + 1)?;
         if bytes.len() as u64 > SIZE_MAX {
             return Err(io::Error::from(io::ErrorKind::FileTooLarge));
@@ -110,25 +118,73 @@ pub fn shown(set: &RuleSet) -> Vec<String> {
 /// # Errors
 /// What stands in the way, for people.
 pub fn batch(set: &RuleSet) -> Result<Batch, String> {
-    let auto = match set.first_auto {
-        None => Vec::new(),
-        Some(place) => default_interfaces().map_err(|why| {
-            let problem = set.mark(place, Severity::Error, "iif", why, "name the interface instead of auto");
-            let file = set.files.get(usize::from(place.file));
-            file.map(|f| problem.render(&f.name, &f.text)).unwrap_or_default()
-        })?,
-    };
     let mut batch = Batch::new();
-    compile(set, &auto, &mut batch);
+    compile(set, &auto(set)?, &mut batch);
     Ok(batch)
+}
+
+/// The interfaces that `auto` means, where a rule asks for them.
+fn auto(set: &RuleSet) -> Result<Vec<IfName>, String> {
+    let Some(place) = set.first_auto else { return Ok(Vec::new()) };
+    default_interfaces().map_err(|why| {
+        let problem = set.mark(place, Severity::Error, "iif", why, "name the interface instead of auto");
+        let file = set.files.get(usize::from(place.file));
+        file.map(|f| problem.render(&f.name, &f.text)).unwrap_or_default()
+    })
+}
+
+/// The statements of a rule set without errors in the form in which `export` would give them back.
+///
+/// # Errors
+/// What stands in the way, for people.
+pub fn statements(set: &RuleSet) -> Result<Vec<String>, String> {
+    let mut table = Table::ours();
+    compile(set, &auto(set)?, &mut table);
+    for listed in table.chains.iter_mut().flat_map(|chain| &mut chain.rules) {
+        for part in listed.parts.iter_mut().flatten() {
+            part.rule.comment = listing::rule::kept(&part.rule.comment);
+        }
+    }
+    Ok(comparable(&mut table))
+}
+
+/// The statements of a table, those of sets by their names: their order means nothing.
+fn comparable(table: &mut Table) -> Vec<String> {
+    table.sets.sort_by_key(|set| set.name);
+    export::ours(table).lines
+}
+
+/// The statements of the table that the kernel has from `mef load`; none if it has none.
+///
+/// # Errors
+/// What the kernel refused, for people.
+pub fn loaded() -> Result<Vec<String>, String> {
+    let tables = listing::read(&|family, name| (family, name) == ("inet", TABLE.name.as_str()));
+    let mut tables = tables.map_err(|e| e.to_string())?;
+    Ok(tables.first_mut().map_or_else(Vec::new, comparable))
+}
+
+/// Tables of the kernel as a rule set: those of a family and a name, where they are told, but never that of bans.
+///
+/// # Errors
+/// What the kernel refused, for people.
+pub fn exported(family: Option<&str>, name: Option<&str>) -> Result<Exported, String> {
+    let guard = guard::TABLE.name;
+    let wanted = |word: &str, text: &str| {
+        let is = |asked: Option<&str>, found: &str| asked.is_none_or(|asked| asked == found);
+        (word, text) != ("inet", guard.as_str()) && is(family, word) && is(name, text)
+    };
+    let mut tables = listing::read(&wanted).map_err(|e| e.to_string())?;
+    Ok(export::all(&mut tables))
 }
 
 /// Puts a rule set into the kernel in one transaction.
 ///
 /// # Errors
-/// What stands in the way, for people; then nothing was changed.
-pub fn load(set: &RuleSet, batch: Batch) -> Result<(), String> {
-    batch.commit().map_err(|e| refused(set, &e))
+/// What stands in the way, for people, and whether the rules may be in force nevertheless: the kernel's answers were
+/// lost.
+pub fn load(set: &RuleSet, batch: Batch) -> Result<(), (String, bool)> {
+    batch.commit().map_err(|e| (refused(set, &e), matches!(e, TxnError::Lost(_))))
 }
 
 /// The kernel's refusal, with the place of the rule that it is about.

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Net, ns, wait_until};
+use common::{Net, ns, wait_for, wait_until};
 use regex::Regex;
 use std::collections::BTreeSet;
 use std::fs;
@@ -93,6 +93,10 @@ impl Host {
             assert_eq!(self.0.wait(daemon), 0, "{place}: {line}\n{}", self.0.read("daemon.out"));
             return String::new();
         }
+        let on_trial = line.starts_with("mef load --confirm");
+        if on_trial || line == "mef confirm" {
+            return self.trial(if on_trial { line } else { "mef load --confirm 1h" }, place);
+        }
         let output = self.shell(&format!("exec 2>&1\n{line}")).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{place}: {line}\n{} {said}", output.status);
@@ -104,6 +108,16 @@ impl Host {
             });
         }
         said
+    }
+
+    /// Begins a trial, and confirms it.
+    fn trial(&mut self, line: &str, place: &str) -> String {
+        let command = self.shell(&format!("exec {line}"));
+        let load = self.0.start("trial", command);
+        let confirm = || self.shell("mef confirm").output().unwrap();
+        let kept = wait_for("a trial", || Some(confirm()).filter(|out| out.status.success()));
+        assert_eq!(self.0.wait(load), 0, "{place}: {line}\n{}", self.0.read("trial.out"));
+        String::from_utf8_lossy(&kept.stdout).into_owned()
     }
 
     /// Waits for the daemon's first words.
@@ -231,6 +245,9 @@ fn the_examples_of_every_help_run() {
             let mut host = Host::new();
             if command == "unban" {
                 host.run("mef ban 192.0.2.7 203.0.113.0/24", "before unban");
+            }
+            if matches!(command.as_str(), "diff" | "export") {
+                host.run("mef load", "before its examples");
             }
             assert!(line.starts_with("mef "), "{line}");
             host.run(line, &format!("mef {command} --help"));

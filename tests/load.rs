@@ -75,6 +75,7 @@ fn the_same_policy_by_hand_lists_the_same() {
         ("a port", "proto=tcp dport=22", "iifname != \"lo\" tcp dport 22 counter accept"),
         ("loopback", "proto=all iif=lo", "iifname \"lo\" counter accept"),
         ("two interfaces", "proto=all iif=a,b", "iifname { a, b } counter accept"),
+        ("loopback too", "proto=all iif=*", "counter accept"),
         ("a wildcard", "proto=all iif=ppp*", "iifname \"ppp*\" counter accept"),
         ("none of two", "proto=all iif=!a,b", "iifname != \"a\" iifname != \"b\" counter accept"),
         ("a list of ports", "proto=udp sport=5,7-9", "iifname != \"lo\" udp sport { 5, 7-9 } counter accept"),

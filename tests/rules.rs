@@ -3,8 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod common;
+#[path = "rules/random.rs"]
+mod random;
 
-use mef::ruleset::{Files, RuleSet, canonical, compile::compile};
+use mef::ruleset::ast::Statement;
+use mef::ruleset::{Files, RuleSet, canonical, compile::compile, parse, words};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -51,6 +55,35 @@ fn fmt_is_canonical_and_means_the_same() {
         assert_eq!(canonical(printed.as_bytes()).unwrap(), printed, "idempotent");
         assert_eq!(compiled(&printed), compiled(&String::from_utf8(bytes).unwrap()));
     }
+}
+
+/// A line that has no error.
+fn parsed(line: &str) -> (Statement, String) {
+    let mut problems = Vec::new();
+    let (statement, remark) = parse::line(line, 1, &mut problems);
+    let said: Vec<&String> = problems.iter().map(|p| &p.what).collect();
+    assert!(said.is_empty(), "{line}\n{said:?}");
+    (statement.unwrap(), remark.to_owned())
+}
+
+#[test]
+fn what_fmt_prints_is_what_was_read() {
+    let mut rng = fastrand::Rng::with_seed(5);
+    let mut keys: BTreeSet<&str> = BTreeSet::new();
+    for _ in 0..5_000 {
+        let written = random::Written::statement(&mut rng);
+        let (read, remark) = parsed(&written.line);
+        assert_eq!(remark, written.remark, "{}", written.line);
+        if let Statement::Rule(rule) = &read {
+            assert_eq!(rule.log.as_deref(), written.prefix.as_deref(), "{}", written.line);
+            assert_eq!(*rule.comment, *written.comment, "{}", written.line);
+            keys.extend(words::RULE.iter().filter(|key| written.line.contains(&[key, "="].concat())));
+        }
+        let printed = canonical(written.line.as_bytes()).unwrap();
+        assert_eq!(parsed(printed.trim_end_matches('\n')), (read, remark), "{}", written.line);
+        assert_eq!(canonical(printed.as_bytes()).unwrap(), printed, "{}", written.line);
+    }
+    assert_eq!(keys.len(), words::RULE.len(), "{keys:?}");
 }
 
 /// Texts in memory.
@@ -190,4 +223,38 @@ fn hostile_text_is_refused_and_never_more() {
     assert!(canonical(b"\xff").is_err() && canonical(b"policy\0").is_err());
     assert_eq!(canonical(b"\xef\xbb\xbf# x\r\n").unwrap(), "# x\n");
     assert!(RuleSet::read("x", &mut Texts(&[("x", &"#".repeat(70_000))])).failed());
+}
+
+#[test]
+fn problems_without_end_are_cut_off() {
+    let many = |line: &dyn Fn(usize) -> String| (0..10_000).map(line).collect::<String>();
+    let rule = "rule dir=in action=accept proto=tcp";
+    let undefined = many(&|i| format!("{rule} src=@s{i}\n"));
+    let unused = many(&|i| format!("set name=s{i} family=any type=port elements=1\n"));
+    let shadowed = many(&|_| format!("{rule} dport=1\n"));
+    let net = common::Net::new();
+    for (name, text, status) in
+        [("undefined", undefined, 1), ("unused", unused, 0), ("shadowed", shadowed, 0)]
+    {
+        net.write("many.rules", &text);
+        let out = net.mef(&["check", net.path("many.rules").to_str().unwrap()]);
+        let kind = if status == 0 { "warning: " } else { "" };
+        assert_eq!(out.status, status, "{name}");
+        assert!(out.stdout.contains(&format!("{kind}too many problems")), "{name}: {}", out.stdout);
+        assert!(out.stdout.lines().count() < 650, "{name}");
+    }
+}
+
+#[test]
+fn a_pipe_by_name_is_refused_and_one_by_descriptor_read() {
+    let net = common::Net::new();
+    nix::unistd::mkfifo(&net.path("fifo.rules"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+    net.write("main.rules", "include file=fifo.rules\n");
+    for name in ["fifo.rules", "main.rules"] {
+        let said = net.mef(&["check", net.path(name).to_str().unwrap()]);
+        assert!(said.status == 1 && said.stdout.contains("no regular file"), "{said:?}");
+    }
+    let script =
+        format!("exec {} load --check <(echo policy dir=in action=accept)", common::mef_binary().display());
+    assert!(net.cmd("bash", &["-c", &script]).ok().contains("0 rules"), "read");
 }

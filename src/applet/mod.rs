@@ -6,6 +6,8 @@ mod ban;
 mod bans;
 mod check;
 mod daemon;
+mod diff;
+mod export;
 mod fmt;
 mod load;
 mod selftest;
@@ -35,9 +37,12 @@ const APPLETS: &[Applet] = &[
     Applet { name: "daemon", about: "watch the logs and ban who abuses a service", run: daemon::run },
     Applet { name: "test", about: "run a service rule over a log and show what it would do", run: test::run },
     Applet { name: "load", about: "put the rule set into the kernel", run: load::load },
+    Applet { name: "confirm", about: "keep the rules that load --confirm put on trial", run: load::confirm },
     Applet { name: "unload", about: "take the rule set out of the kernel", run: load::unload },
     Applet { name: "check", about: "check rule set, configuration and service rules", run: check::run },
     Applet { name: "fmt", about: "show a rule set in canonical form", run: fmt::run },
+    Applet { name: "diff", about: "show what loading the rule set would change", run: diff::run },
+    Applet { name: "export", about: "show rules of the kernel, anybody's, as a rule set", run: export::run },
     Applet { name: "version", about: "show version and licence", run: version::run },
 ];
 
@@ -84,7 +89,7 @@ impl Output<'_> {
     /// Shows text that is complete in itself on standard error.
     fn raw(&mut self, text: &str) {
         let _ = self.out.flush();
-        let _ = stdio::stderr().and_then(|mut stderr| stderr.write_all(text.as_bytes()));
+        let _ = stdio::stderr().write_all(text.as_bytes());
     }
 
     /// Status 1 if anything was told.
@@ -98,7 +103,7 @@ impl Output<'_> {
 pub fn main() -> ExitCode {
     let args: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let mut stdout = stdio::Stdout::default();
+    let mut stdout = stdio::stdout();
     let mut output = Output { out: &mut stdout, problems: 0 };
     let result = dispatch(&args, &mut output);
     let result = result.and(output.out.flush().map_err(Error::Output));
@@ -123,7 +128,7 @@ pub fn main() -> ExitCode {
 /// One message on standard error. Nobody may be reading it any more: that is no reason to die, as `eprintln` would.
 fn say(text: &dyn std::fmt::Display) {
     let text = format!("mef: {text}\n");
-    let _ = stdio::stderr().and_then(|mut stderr| stderr.write_all(text.as_bytes()));
+    let _ = stdio::stderr().write_all(text.as_bytes());
 }
 
 fn fail(status: u8, text: &str) -> ExitCode {

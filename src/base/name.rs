@@ -11,8 +11,17 @@ pub const NAME_MAX: usize = 15;
 pub struct Name([u8; NAME_MAX + 1]);
 
 impl Name {
-    /// The name by which the kernel makes up names of sets that belong to one rule.
-    pub const ANONYMOUS: Name = Name(*b"__set%d\0\0\0\0\0\0\0\0\0");
+    /// The name of a set that belongs to one rule, as the kernel would make it up. Where it does (for `__set%d`) it
+    /// reads the numbers of all others each time, which takes ten seconds for ten thousand.
+    #[must_use]
+    pub fn anonymous(number: u32) -> Name {
+        let mut name = [0; NAME_MAX + 1];
+        let digits = number.to_string();
+        for (slot, byte) in name.iter_mut().zip(b"__set".iter().chain(digits.as_bytes())) {
+            *slot = *byte;
+        }
+        Name(name)
+    }
 
     /// Checks a name, `None` if the kernel or `nft` would not take it.
     #[must_use]

@@ -16,6 +16,14 @@ pub fn canonical(addr: IpAddr) -> IpAddr {
     }
 }
 
+/// `::ffff:192.0.2.0/120` is 192.0.2.0/24.
+#[must_use]
+pub fn unmapped(net: IpNet) -> IpNet {
+    let IpNet::V6(v6) = net else { return net };
+    let v4 = Ipv6Net::addr(&v6).to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96));
+    v4.and_then(|(addr, len)| Ipv4Net::new(addr, len).ok()).map_or(net, IpNet::V4)
+}
+
 /// Reads an address out of log text: brackets and a zone index are removed, mapped IPv4 is IPv4.
 #[must_use]
 pub fn parse_addr(text: &[u8]) -> Option<IpAddr> {

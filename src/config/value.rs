@@ -4,7 +4,8 @@
 
 use super::ini::has;
 use crate::base::clock::Span;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use crate::base::net::unmapped;
+use ipnet::IpNet;
 use std::net::IpAddr;
 use std::ops::Range;
 
@@ -137,13 +138,6 @@ pub fn net(text: &str) -> Result<IpNet, Bad> {
         return Err(wrong("is the whole internet"));
     }
     Ok(net)
-}
-
-/// `::ffff:192.0.2.0/120` is 192.0.2.0/24.
-fn unmapped(net: IpNet) -> IpNet {
-    let IpNet::V6(v6) = net else { return net };
-    let v4 = Ipv6Net::addr(&v6).to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96));
-    v4.and_then(|(addr, len)| Ipv4Net::new(addr, len).ok()).map_or(net, IpNet::V4)
 }
 
 /// Calls `each` with the place and text of every item of a comma list; stops at the first fault.

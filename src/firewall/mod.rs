@@ -2,7 +2,9 @@
 
 pub mod conntrack;
 pub mod guard;
+pub mod listing;
 pub mod nft;
 pub mod rules;
+pub mod snapshot;
 mod sockdiag;
 mod targets;

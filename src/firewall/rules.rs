@@ -37,7 +37,10 @@ const IFNAMSIZ: usize = 16;
 pub struct Batch {
     txn: Txn,
     rule: Parts,
+    /// The numbers of the named sets, in the order of the names.
     ids: Vec<(Name, u32)>,
+    /// Sets without a name so far.
+    anonymous: u32,
     /// Rules of the kernel written.
     pub rules: u32,
 }
@@ -52,8 +55,9 @@ impl Batch {
     /// A transaction that deletes the table, if it is there, and makes an empty one.
     #[must_use]
     pub fn new() -> Batch {
-        let mut batch = Batch { txn: Txn::new(TABLE, 4096), rule: Parts::new(), ids: Vec::new(), rules: 0 };
-        unload_into(&mut batch.txn);
+        let mut batch =
+            Batch { txn: Txn::new(TABLE, 4096), rule: Parts::new(), ids: Vec::new(), anonymous: 0, rules: 0 };
+        clear_into(&mut batch.txn);
         batch.txn.add_table();
         batch
     }
@@ -67,13 +71,20 @@ impl Batch {
         self.txn.commit(&mut socket)
     }
 
-    fn push_set(&mut self, statement: u32, name: Name, flags: i32, key: (u32, u32)) -> u32 {
+    /// Adds a set; one without a name belongs to one rule.
+    fn push_set(&mut self, statement: u32, name: Option<Name>, key: (u32, u32), flags: i32) -> (Name, u32) {
         let host_order = key == INTERFACE;
-        let id = self.txn.add_set(&SetSpec { statement, host_order, ..SetSpec::new(name, flags, key) });
-        if name != Name::ANONYMOUS {
-            self.ids.push((name, id));
+        let own = if name.is_none() { libc::NFT_SET_ANONYMOUS | libc::NFT_SET_CONSTANT } else { 0 };
+        let known = name.unwrap_or_else(|| {
+            self.anonymous += 1;
+            Name::anonymous(self.anonymous - 1)
+        });
+        let spec = SetSpec { statement, host_order, ..SetSpec::new(known, flags | own, key) };
+        let id = self.txn.add_set(&spec);
+        if name.is_some() {
+            self.remember(known, id);
         }
-        id
+        (known, id)
     }
 
     fn push_elem(&mut self, statement: u32, set: (Name, u32), key: &[u8], end: Option<&[u8]>) {
@@ -82,31 +93,47 @@ impl Batch {
     }
 
     fn id(&self, name: Name) -> u32 {
-        self.ids.iter().find(|(known, _)| *known == name).map_or(0, |(_, id)| *id)
+        let found = self.ids.binary_search_by_key(&name, |(known, _)| *known);
+        found.ok().and_then(|at| self.ids.get(at)).map_or(0, |(_, id)| *id)
+    }
+
+    fn remember(&mut self, name: Name, id: u32) {
+        let (Ok(at) | Err(at)) = self.ids.binary_search_by_key(&name, |(known, _)| *known);
+        self.ids.insert(at, (name, id));
+    }
+
+    fn lookup(&mut self, (name, id): (Name, u32)) {
+        self.rule.push(expr::lookup(Cmp::Eq, &name, id, REG));
     }
 
     /// A set of ranges of addresses; those that are single addresses only need no intervals.
-    fn ranges(&mut self, statement: u32, name: Name, family: Family, ranges: &[Range], flags: i32) -> u32 {
+    fn ranges(
+        &mut self,
+        statement: u32,
+        name: Option<Name>,
+        family: Family,
+        ranges: &[Range],
+    ) -> (Name, u32) {
         let single = ranges.iter().all(|r| r.first() == r.last());
-        let flags = flags | if single { 0 } else { libc::NFT_SET_INTERVAL };
+        let flags = if single { 0 } else { libc::NFT_SET_INTERVAL };
         let key = ADDRESS.get(family as usize).copied().unwrap_or_default();
-        let id = self.push_set(statement, name, flags, key);
+        let set = self.push_set(statement, name, key, flags);
         for range in ranges {
             let end = range.end_key().filter(|_| !single);
-            self.push_elem(statement, (name, id), range.key().bytes(), end.as_ref().map(|k| k.bytes()));
+            self.push_elem(statement, set, range.key().bytes(), end.as_ref().map(|k| k.bytes()));
         }
-        id
+        set
     }
 
-    fn port_ranges(&mut self, statement: u32, name: Name, ranges: &[(u16, u16)], flags: i32) -> u32 {
+    fn port_ranges(&mut self, statement: u32, name: Option<Name>, ranges: &[(u16, u16)]) -> (Name, u32) {
         let single = ranges.iter().all(|(first, last)| first == last);
-        let flags = flags | if single { 0 } else { libc::NFT_SET_INTERVAL };
-        let id = self.push_set(statement, name, flags, SERVICE);
+        let flags = if single { 0 } else { libc::NFT_SET_INTERVAL };
+        let set = self.push_set(statement, name, SERVICE, flags);
         for (first, last) in ranges {
             let end = last.checked_add(1).filter(|_| !single).map(u16::to_be_bytes);
-            self.push_elem(statement, (name, id), &first.to_be_bytes(), end.as_ref().map(|e| e.as_slice()));
+            self.push_elem(statement, set, &first.to_be_bytes(), end.as_ref().map(|e| e.as_slice()));
         }
-        id
+        set
     }
 
     fn interfaces(&mut self, statement: u32, key: i32, list: &Interfaces) {
@@ -119,12 +146,12 @@ impl Batch {
             }
             return;
         }
-        let id = self.push_set(statement, Name::ANONYMOUS, ANONYMOUS, INTERFACE);
+        let set = self.push_set(statement, None, INTERFACE, 0);
         for name in &list.names {
-            self.push_elem(statement, (Name::ANONYMOUS, id), &wire(name).0, None);
+            self.push_elem(statement, set, &wire(name).0, None);
         }
         self.rule.push(expr::meta(key, REG));
-        self.rule.push(expr::lookup(Cmp::Eq, &Name::ANONYMOUS, id, REG));
+        self.lookup(set);
     }
 
     fn addresses(&mut self, statement: u32, family: Family, is_source: bool, list: &Addresses) {
@@ -140,12 +167,12 @@ impl Batch {
         match list {
             Addresses::Set(name) => {
                 let id = self.id(*name);
-                self.rule.push(expr::lookup(Cmp::Eq, name, id, REG));
+                self.lookup((*name, id));
             }
             Addresses::Ranges(ranges) if ranges.len() == 1 => self.one_range(ranges.first()),
             Addresses::Ranges(ranges) => {
-                let id = self.ranges(statement, Name::ANONYMOUS, family, ranges, ANONYMOUS);
-                self.rule.push(expr::lookup(Cmp::Eq, &Name::ANONYMOUS, id, REG));
+                let set = self.ranges(statement, None, family, ranges);
+                self.lookup(set);
             }
         }
     }
@@ -178,7 +205,7 @@ impl Batch {
         match list {
             Ports::Set(name) => {
                 let id = self.id(*name);
-                self.rule.push(expr::lookup(Cmp::Eq, name, id, REG));
+                self.lookup((*name, id));
             }
             Ports::Ranges(ranges) => match ranges.as_slice() {
                 [(first, last)] if first == last => {
@@ -188,8 +215,8 @@ impl Batch {
                     self.rule.push(expr::range(Cmp::Eq, REG, &first.to_be_bytes(), &last.to_be_bytes()));
                 }
                 ranges => {
-                    let id = self.port_ranges(statement, Name::ANONYMOUS, ranges, ANONYMOUS);
-                    self.rule.push(expr::lookup(Cmp::Eq, &Name::ANONYMOUS, id, REG));
+                    let set = self.port_ranges(statement, None, ranges);
+                    self.lookup(set);
                 }
             },
         }
@@ -260,9 +287,6 @@ impl Batch {
     }
 }
 
-/// Flags of a set that belongs to one rule.
-const ANONYMOUS: i32 = libc::NFT_SET_ANONYMOUS | libc::NFT_SET_CONSTANT;
-
 /// The bits of `ct state` as the kernel has them (`NF_CT_STATE_BIT`, `NF_CT_STATE_INVALID_BIT`) of those of the plan.
 fn kernel_states(bits: u8) -> u32 {
     let states = [
@@ -307,8 +331,8 @@ impl Sink for Batch {
 
     fn set(&mut self, set: &Set) {
         match &set.elements {
-            Elements::Addresses(family, ranges) => self.ranges(0, set.name, *family, ranges, 0),
-            Elements::Ports(ranges) => self.port_ranges(0, set.name, ranges, 0),
+            Elements::Addresses(family, ranges) => self.ranges(0, Some(set.name), *family, ranges),
+            Elements::Ports(ranges) => self.port_ranges(0, Some(set.name), ranges),
         };
     }
 
@@ -318,7 +342,7 @@ impl Sink for Batch {
         let timeout_ms = u64::from(timeout) * 1000;
         let spec = SetSpec { size: BUCKETS, timeout_ms, ..SetSpec::new(name, flags, key) };
         let id = self.txn.add_set(&spec);
-        self.ids.push((name, id));
+        self.remember(name, id);
     }
 
     fn chain(&mut self, name: Name) {
@@ -350,7 +374,8 @@ impl Sink for Batch {
     }
 }
 
-fn unload_into(txn: &mut Txn) {
+/// Has the transaction begin with there being no such table.
+pub fn clear_into(txn: &mut Txn) {
     // What is added first can be deleted without an error, whether it was there or not.
     txn.add_table();
     txn.delete_table();
@@ -362,6 +387,6 @@ fn unload_into(txn: &mut Txn) {
 /// What the kernel refused.
 pub fn unload() -> Result<(), TxnError> {
     let mut txn = Txn::new(TABLE, 256);
-    unload_into(&mut txn);
+    clear_into(&mut txn);
     txn.commit(&mut NlSocket::open(Bus::Netfilter)?)
 }

@@ -94,6 +94,8 @@ pub struct Limit {
 pub enum Interfaces {
     /// Every one but loopback.
     Any,
+    /// Every one, `*`.
+    Every,
     /// That of the default route.
     Auto,
     /// By name: these, or (`not`) every one but these.

@@ -2,8 +2,9 @@
 //! What is allowed and yet probably not meant: rules that can never match, sets that nobody uses, a host that cuts
 //! itself off. Knows the host only as far as it is told.
 
-use super::RuleSet;
 use super::ast::{Action, Address, Interfaces, Place, Port, Proto, Rule};
+use super::shadow::{Seen, short};
+use super::{RuleSet, full};
 use crate::base::diag::{Problem, Severity};
 use crate::base::name::IfName;
 use crate::base::range::{Family, Range};
@@ -23,6 +24,7 @@ pub struct Host<'a> {
 }
 
 /// A packet of which some things are known.
+#[derive(Clone, Copy)]
 struct Probe {
     family: Family,
     proto: Proto,
@@ -48,9 +50,11 @@ pub fn warnings(set: &RuleSet, host: &Host<'_>) -> Vec<(u16, Problem)> {
     let mut used = vec![false; set.sets.len()];
     let mut told = Vec::new();
     let mut needs = needs(host);
-    // The short forms stand apart: all of them are looked at for every rule.
-    let (mut shorts, mut rules) = (Vec::new(), Vec::new());
+    let mut seen = Seen::default();
     set.each(&mut |place, rule| {
+        if full(&mut found, place.file, Severity::Warning) {
+            return;
+        }
         mark_used(set, rule, &mut used);
         missing_interfaces(set, host, place, rule, &mut told, &mut found);
         for need in &mut needs {
@@ -58,22 +62,28 @@ pub fn warnings(set: &RuleSet, host: &Host<'_>) -> Vec<(u16, Problem)> {
         }
         if host.thorough {
             let short = short(place, rule);
-            shadowed(set, &short, rule, &shorts, &rules, &mut found);
-            shorts.push(short);
-            rules.push(rule.clone());
+            if let Some(cover) = seen.cover(&short, rule) {
+                let what = ["this rule can never match: ", &set.place(cover), " takes all of it"].concat();
+                let hint = "remove one of them, or change their order";
+                found.push((place.file, set.mark(place, Severity::Warning, "", what, hint)));
+            }
+            seen.add(short, rule.clone());
         }
     });
     for ((place, named), _) in set.sets.iter().zip(used).filter(|(_, used)| !used) {
+        if full(&mut found, place.file, Severity::Warning) {
+            return found;
+        }
         let what = ["no rule uses the set ", named.name.as_str()].concat();
         found.push((place.file, set.mark(*place, Severity::Warning, "name", what, "")));
     }
     let policy = set.policies.first().copied().flatten();
     let accepts = policy.is_none_or(|(_, action)| action == Action::Accept);
-    for Need { what, hint, verdict, .. } in needs {
-        if !verdict.unwrap_or(accepts) {
+    for need in needs {
+        if let Some(what) = need.unmet(accepts) {
             found.push(match policy {
-                Some((at, _)) => (at.file, set.mark(at, Severity::Warning, "action", what, hint)),
-                None => (0, Problem::whole(Severity::Warning, what, hint.to_owned())),
+                Some((at, _)) => (at.file, set.mark(at, Severity::Warning, "action", what, need.hint)),
+                None => (0, Problem::whole(Severity::Warning, what, need.hint.to_owned())),
             });
         }
     }
@@ -81,9 +91,14 @@ pub fn warnings(set: &RuleSet, host: &Host<'_>) -> Vec<(u16, Problem)> {
 }
 
 fn mark_used(set: &RuleSet, rule: &Rule, used: &mut [bool]) {
-    for ((_, named), used) in set.sets.iter().zip(used) {
-        let addresses = rule.src.iter().chain(&rule.dst).any(|a| *a == Address::Set(named.name));
-        *used |= addresses || rule.sport.iter().chain(&rule.dport).any(|p| *p == Port::Set(named.name));
+    let addresses = rule.src.iter().chain(&rule.dst);
+    let ports = rule.sport.iter().chain(&rule.dport);
+    let addresses = addresses.filter_map(|a| if let Address::Set(name) = a { Some(name) } else { None });
+    let ports = ports.filter_map(|p| if let Port::Set(name) = p { Some(name) } else { None });
+    for name in addresses.chain(ports) {
+        if let Some(slot) = set.position(name).ok().and_then(|i| used.get_mut(i)) {
+            *slot = true;
+        }
     }
 }
 
@@ -109,25 +124,37 @@ fn missing_interfaces(
     }
 }
 
-/// A packet that has to get in.
+/// Packets that have to get in, all of them.
 struct Need {
-    probe: Probe,
+    /// Each with whether it does, once a rule has decided, and the words for it.
+    probes: Vec<(Probe, Option<bool>, &'static str)>,
     what: String,
     hint: &'static str,
-    /// Whether it does, once a rule has decided.
-    verdict: Option<bool>,
 }
 
 impl Need {
-    /// A rule that might accept it counts, one that might drop it does not.
+    /// A rule that might accept a packet counts, one that might drop it does not.
     fn see(&mut self, set: &RuleSet, rule: &Rule) {
-        if self.verdict.is_some() || rule.dir != Direction::In {
+        if rule.dir != Direction::In {
             return;
         }
         let accepts = rule.action == Action::Accept;
         let least = if accepts { Match::Maybe } else { Match::Yes };
-        if matches(set, rule, &self.probe) >= least {
-            self.verdict = Some(accepts);
+        for (probe, verdict, _) in &mut self.probes {
+            if verdict.is_none() && matches(set, rule, probe) >= least {
+                *verdict = Some(accepts);
+            }
+        }
+    }
+
+    /// What does not get in, if something does not; `accepts` is the policy.
+    fn unmet(&self, accepts: bool) -> Option<String> {
+        let left_out = self.probes.iter().filter(|(_, verdict, _)| !verdict.unwrap_or(accepts));
+        let words: Vec<&str> = left_out.map(|(.., word)| *word).collect();
+        match words.len() {
+            0 => None,
+            all if all == self.probes.len() => Some(self.what.clone()),
+            _ => Some([self.what.as_str(), ": ", &words.join(", ")].concat()),
         }
     }
 }
@@ -135,7 +162,11 @@ impl Need {
 /// What this host needs to get through.
 fn needs(host: &Host<'_>) -> Vec<Need> {
     let probe = |family, proto, sport, dport, state| Probe { family, proto, sport, dport, state, src: None };
-    let need = |probe, what: &str, hint| Need { probe, what: what.to_owned(), hint, verdict: None };
+    let need =
+        |probe, what: &str, hint| Need { probes: vec![(probe, None, "")], what: what.to_owned(), hint };
+    let answer =
+        |family, proto, sport, dport, word| (probe(family, proto, sport, dport, ct::ESTABLISHED), None, word);
+    let error = |family, proto, word| (probe(family, proto, 0, 0, ct::RELATED), None, word);
     let mut needs = vec![
         // Neighbour discovery and router advertisements are not tracked.
         need(
@@ -143,11 +174,18 @@ fn needs(host: &Host<'_>) -> Vec<Need> {
             "neighbour discovery does not get in, so IPv6 will not work",
             "rule dir=in action=accept proto=icmp6",
         ),
-        need(
-            probe(Family::V4, Proto::Tcp, 443, 50_000, ct::ESTABLISHED),
-            "answers to what this host asks for do not get in",
-            "rule dir=in action=accept proto=all ct=established,related",
-        ),
+        Need {
+            probes: vec![
+                answer(Family::V4, Proto::Tcp, 443, 50_000, "TCP over IPv4"),
+                answer(Family::V6, Proto::Tcp, 443, 50_000, "TCP over IPv6"),
+                answer(Family::V4, Proto::Udp, 53, 50_000, "UDP over IPv4"),
+                answer(Family::V6, Proto::Udp, 53, 50_000, "UDP over IPv6"),
+                error(Family::V4, Proto::Icmp, "ICMP errors"),
+                error(Family::V6, Proto::Icmp6, "ICMPv6 errors"),
+            ],
+            what: "answers to what this host asks for do not get in".into(),
+            hint: "rule dir=in action=accept proto=all ct=established,related",
+        },
     ];
     let dhcp = [
         (Family::V4, (67, 68), "rule dir=in action=accept proto=udp sport=67 dport=68"),
@@ -191,129 +229,10 @@ fn matches(set: &RuleSet, rule: &Rule, probe: &Probe) -> Match {
         });
     }
     all.min(match &rule.iif {
-        Interfaces::Any => Match::Yes,
+        Interfaces::Any | Interfaces::Every => Match::Yes,
         Interfaces::Names { not: false, names } if names.iter().all(|n| n.as_str() == "lo") => Match::No,
         _ => Match::Maybe,
     })
-}
-
-/// What a rule needs for a first look at whether it covers another one.
-struct Short {
-    /// Bits of what the rule asks for.
-    asks: u8,
-    dir: Direction,
-    proto: Proto,
-    states: u8,
-    /// The first port of the first item of dport.
-    port: u16,
-    /// The first address of the first item of src.
-    src: u32,
-    place: Place,
-}
-
-/// A rule that matches nothing because one before it matches all of it.
-fn shadowed(
-    set: &RuleSet,
-    short: &Short,
-    rule: &Rule,
-    shorts: &[Short],
-    rules: &[Rule],
-    found: &mut Vec<(u16, Problem)>,
-) {
-    let mut before = shorts.iter().zip(rules);
-    if let Some((cover, _)) = before.find(|(s, r)| may_cover(s, short) && covers(r, rule)) {
-        let what = ["this rule can never match: ", &set.place(cover.place), " takes all of it"].concat();
-        let hint = "remove one of them, or change their order";
-        found.push((short.place.file, set.mark(short.place, Severity::Warning, "", what, hint)));
-    }
-}
-
-const ASKS_SRC: u8 = 1;
-const ASKS_DPORT: u8 = 2;
-/// One item that is a range, so that `src` or `port` alone tells it.
-const ONE_SRC: u8 = 64;
-const ONE_DPORT: u8 = 128;
-
-fn short(place: Place, rule: &Rule) -> Short {
-    let mut asks = 0;
-    for (bit, is) in [
-        (ASKS_SRC, !rule.src.is_empty()),
-        (ASKS_DPORT, !rule.dport.is_empty()),
-        (4, !rule.dst.is_empty()),
-        (8, !rule.sport.is_empty()),
-        (16, rule.only_family().is_some()),
-        // Nothing is covered for sure by what a limit lets through.
-        (32, rule.limit.is_some()),
-    ] {
-        asks |= if is { bit } else { 0 };
-    }
-    let mut short = Short { asks, dir: rule.dir, proto: rule.proto, states: rule.ct, port: 0, src: 0, place };
-    if let [Port::Range(first, last)] = *rule.dport
-        && first == last
-    {
-        (short.port, short.asks) = (first, short.asks | ONE_DPORT);
-    }
-    if let [Address::Range(range)] = &*rule.src
-        && let (IpAddr::V4(first), true) = (range.first(), range.first() == range.last())
-    {
-        (short.src, short.asks) = (first.into(), short.asks | ONE_SRC);
-    }
-    short
-}
-
-/// The cheap part of `covers`; most pairs end here.
-fn may_cover(a: &Short, b: &Short) -> bool {
-    let both = a.asks & b.asks;
-    // Neither a limit nor anything that `b` leaves open.
-    a.asks & (!b.asks & 31 | 32) == 0
-        && (both & ONE_SRC == 0 || a.src == b.src)
-        && (both & ONE_DPORT == 0 || a.port == b.port)
-        && a.dir == b.dir
-        && (a.proto == Proto::All || a.proto == b.proto)
-        && (a.states == 0 || b.states != 0 && b.states & !a.states == 0)
-}
-
-/// Whether every packet that `b` matches is matched by `a`.
-fn covers(a: &Rule, b: &Rule) -> bool {
-    let family = a.only_family().is_none_or(|f| b.only_family() == Some(f));
-    family
-        && addresses_cover(&a.src, &b.src)
-        && addresses_cover(&a.dst, &b.dst)
-        && ports_cover(&a.sport, &b.sport)
-        && ports_cover(&a.dport, &b.dport)
-        && interfaces_cover(&a.iif, &b.iif)
-        && interfaces_cover(&a.oif, &b.oif)
-}
-
-fn addresses_cover(a: &[Address], b: &[Address]) -> bool {
-    let inside = |item: &Address| match item {
-        Address::Set(_) => a.contains(item),
-        Address::Range(range) => a.iter().any(|other| matches!(other, Address::Range(r) if r.covers(range))),
-    };
-    a.is_empty() || !b.is_empty() && b.iter().all(inside)
-}
-
-fn ports_cover(a: &[Port], b: &[Port]) -> bool {
-    let inside = |item: &Port| match *item {
-        Port::Set(_) => a.contains(item),
-        Port::Range(first, last) => {
-            a.iter().any(|other| matches!(*other, Port::Range(f, l) if f <= first && last <= l))
-        }
-    };
-    a.is_empty() || !b.is_empty() && b.iter().all(inside)
-}
-
-fn interfaces_cover(a: &Interfaces, b: &Interfaces) -> bool {
-    match (a, b) {
-        (Interfaces::Any, Interfaces::Names { not: false, names }) => {
-            !names.iter().any(|n| n.matches("lo") || n.wildcard().is_some())
-        }
-        (Interfaces::Any, Interfaces::Auto) => true,
-        (Interfaces::Names { not: false, names: a }, Interfaces::Names { not: false, names: b }) => {
-            b.iter().all(|b| a.iter().any(|a| a == b || b.wildcard().is_none() && a.matches(b.as_str())))
-        }
-        (a, b) => a == b,
-    }
 }
 
 impl super::ast::Set {

@@ -11,7 +11,7 @@ use crate::plan::{
 };
 
 /// Packets that a bucket holds where `burst=` is not given, as nft(8) has it.
-const BURST: u32 = 5;
+pub(super) const BURST: u32 = 5;
 /// Shortest life of the bucket of one source, s.
 const BUCKET_MIN: u32 = 60;
 
@@ -25,9 +25,9 @@ pub fn compile(set: &RuleSet, auto: &[IfName], sink: &mut dyn Sink) {
         named_set(named, sink);
     }
     let mut origin = 0;
-    set.each(&mut |_, rule| {
+    set.each(&mut |_, one| {
         origin += 1;
-        Compiler { set, auto, rule, origin }.run(sink);
+        rule(set, auto, one, origin, sink);
     });
     for (dir, policy) in Direction::ALL.into_iter().zip(set.policies) {
         if policy.is_some_and(|(_, action)| action == Action::Reject) {
@@ -36,6 +36,11 @@ pub fn compile(set: &RuleSet, auto: &[IfName], sink: &mut dyn Sink) {
             }
         }
     }
+}
+
+/// Compiles one rule, whose sets are those of `set`; `origin` is its number.
+pub(super) fn rule(set: &RuleSet, auto: &[IfName], rule: &Rule, origin: u32, sink: &mut dyn Sink) {
+    Compiler { set, auto, rule, origin }.run(sink);
 }
 
 /// The set, or the two sets of its families.
@@ -90,7 +95,8 @@ fn verdicts(action: Action, proto: Proto) -> Vec<(Verdict, Option<u8>)> {
     }
 }
 
-fn number(proto: Proto) -> Option<u8> {
+/// The number of a protocol; `None` is all of them.
+pub(super) fn number(proto: Proto) -> Option<u8> {
     let number = match proto {
         Proto::All => return None,
         Proto::Tcp => libc::IPPROTO_TCP,
@@ -118,27 +124,30 @@ impl Compiler<'_> {
         let steps = ends.len() + usize::from(logs_apart);
         let bounded = limit.is_some() && (steps > 1 || matches.len() > 1 && !self.per_source());
         if bounded || self.rule.ratelimit.is_some() && matches.len() > 1 {
-            return self.chain(&matches, &ends, sink);
+            return self.chain(matches, &ends, sink);
         }
-        for part in matches {
+        for mut part in matches {
             let base = Chain::Base(self.rule.dir);
             let limit = self.buckets(part.family, sink);
             if logs_apart {
-                sink.rule(base, &Part { limit: self.log_limit(), ..self.logging(part.clone()) });
+                self.logging(base, &mut part, sink);
             }
+            part.log = if logs_apart { None } else { self.prefix() };
+            part.limit = limit;
             for (verdict, proto) in &ends {
-                let log = if logs_apart { None } else { self.prefix() };
-                sink.rule(base, &Part { verdict: *verdict, proto: *proto, limit, log, ..part.clone() });
+                (part.verdict, part.proto) = (*verdict, *proto);
+                sink.rule(base, &part);
             }
         }
     }
 
     /// The matches jump to a chain with the bounds, the log and the verdict.
-    fn chain(&self, matches: &[Part], ends: &[(Verdict, Option<u8>)], sink: &mut dyn Sink) {
+    fn chain(&self, matches: Vec<Part>, ends: &[(Verdict, Option<u8>)], sink: &mut dyn Sink) {
         let Some(name) = self.name("") else { return };
         let own = Chain::Own(name);
         sink.chain(name);
-        let plain = Part { origin: self.origin, ..Part::new(Verdict::Next) };
+        let mut plain = Part::new(Verdict::Return);
+        plain.origin = self.origin;
         let mut families: Vec<Option<Family>> = Vec::new();
         for family in matches.iter().map(|part| part.family) {
             if self.rule.limit.is_some() && !families.contains(&family) {
@@ -149,21 +158,23 @@ impl Compiler<'_> {
             families.truncate(1);
         }
         for family in families {
-            let limit = self.buckets(family, sink).map(|limit| Limit { over: true, ..limit });
-            let family = family.filter(|_| self.per_source());
-            sink.rule(own, &Part { family, limit, verdict: Verdict::Return, ..plain.clone() });
+            plain.limit = self.buckets(family, sink).map(|limit| Limit { over: true, ..limit });
+            plain.family = family.filter(|_| self.per_source());
+            sink.rule(own, &plain);
         }
+        plain.family = None;
         if self.rule.log.is_some() {
-            sink.rule(own, &Part { limit: self.log_limit(), ..self.logging(plain.clone()) });
+            self.logging(own, &mut plain, sink);
         }
+        (plain.limit, plain.log) = (None, None);
         for (verdict, proto) in ends {
             // The matches have looked at the protocol; only rejecting all of them looks again.
-            let proto = proto.filter(|_| ends.len() > 1);
-            sink.rule(own, &Part { verdict: *verdict, proto, ..plain.clone() });
+            (plain.verdict, plain.proto) = (*verdict, proto.filter(|_| ends.len() > 1));
+            sink.rule(own, &plain);
         }
-        for part in matches {
-            let verdict = Verdict::Jump(name);
-            sink.rule(Chain::Base(self.rule.dir), &Part { verdict, ..part.clone() });
+        for mut part in matches {
+            part.verdict = Verdict::Jump(name);
+            sink.rule(Chain::Base(self.rule.dir), &part);
         }
     }
 
@@ -171,13 +182,12 @@ impl Compiler<'_> {
         self.rule.log.as_deref().map(str::to_owned)
     }
 
-    fn logging(&self, part: Part) -> Part {
-        Part { log: self.prefix(), verdict: Verdict::Next, ..part }
-    }
-
-    fn log_limit(&self) -> Option<Limit> {
-        let rate = self.rule.ratelimit?;
-        Some(Limit { rate, burst: BURST, over: false, set: None })
+    /// The rule as one that only logs.
+    fn logging(&self, chain: Chain, part: &mut Part, sink: &mut dyn Sink) {
+        part.verdict = Verdict::Next;
+        part.log = self.prefix();
+        part.limit = self.rule.ratelimit.map(|rate| Limit { rate, burst: BURST, over: false, set: None });
+        sink.rule(chain, part);
     }
 
     fn per_source(&self) -> bool {
@@ -213,14 +223,9 @@ impl Compiler<'_> {
         let comment = rule.comment.to_string();
         let mut all = Vec::new();
         for family in self.families() {
-            let base = Part {
-                family,
-                proto,
-                ct: rule.ct,
-                comment: comment.clone(),
-                origin: self.origin,
-                ..Part::new(Verdict::Next)
-            };
+            let mut base = Part::new(Verdict::Next);
+            (base.family, base.proto, base.ct, base.origin) = (family, proto, rule.ct, self.origin);
+            base.comment.clone_from(&comment);
             let is_in = rule.dir == Direction::In;
             let iif = self.interfaces(&rule.iif, is_in);
             let oif = self.interfaces(&rule.oif, rule.dir == Direction::Out);
@@ -263,7 +268,7 @@ impl Compiler<'_> {
     fn interfaces(&self, list: &Interfaces, not_lo: bool) -> Vec<Option<plan::Interfaces>> {
         let (not, names) = match list {
             Interfaces::Any if not_lo => (true, IfName::new("lo").into_iter().collect()),
-            Interfaces::Any => return vec![None],
+            Interfaces::Any | Interfaces::Every => return vec![None],
             Interfaces::Auto => (false, self.auto.to_vec()),
             Interfaces::Names { not, names } => (*not, names.to_vec()),
         };

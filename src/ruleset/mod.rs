@@ -5,9 +5,12 @@
 pub mod ast;
 pub mod check;
 pub mod compile;
+pub mod diff;
+pub mod export;
 pub mod lex;
 pub mod parse;
 mod print;
+mod shadow;
 mod value;
 pub mod words;
 
@@ -24,8 +27,9 @@ const LINE_MAX: usize = 64 * 1024;
 const DEPTH_MAX: usize = 8;
 /// Files of a rule set.
 const FILES_MAX: usize = 1024;
-/// Problems reported of one rule set: the ten-thousandth helps nobody.
+/// Errors reported of one rule set, and warnings: the ten-thousandth helps nobody.
 const PROBLEMS_MAX: usize = 200;
+const TOO_MANY: &str = "too many problems";
 
 /// How a rule set gets at its files.
 pub trait Files {
@@ -72,6 +76,8 @@ pub struct RuleSet {
     pub sets: Vec<(Place, Set)>,
     /// The first rule that asks for the interface of the default route.
     pub first_auto: Option<Place>,
+    /// Places in `sets`, in the order of the names.
+    by_name: Vec<u32>,
     /// Whether a rule must be looked at again when all sets are known.
     second_look: bool,
     rules: Vec<RuleAt>,
@@ -91,7 +97,11 @@ impl RuleSet {
         }
         if this.second_look {
             let mut problems = std::mem::take(&mut this.problems);
-            this.each(&mut |place, rule| this.references(place, rule, &mut problems));
+            this.each(&mut |place, rule| {
+                if !full(&mut problems, place.file, Severity::Error) {
+                    this.references(place, rule, &mut problems);
+                }
+            });
             this.problems = problems;
         }
         this
@@ -123,7 +133,29 @@ impl RuleSet {
     /// The named set.
     #[must_use]
     pub fn set(&self, name: &Name) -> Option<&Set> {
-        self.sets.iter().map(|(_, set)| set).find(|set| set.name == *name)
+        self.sets.get(self.position(name).ok()?).map(|(_, set)| set)
+    }
+
+    /// Adds a named set.
+    ///
+    /// # Errors
+    /// The place of the one that has its name already.
+    fn add(&mut self, place: Place, set: Set) -> Result<(), Place> {
+        match self.position(&set.name) {
+            Ok(first) => Err(self.sets.get(first).map_or(place, |(before, _)| *before)),
+            Err(at) => {
+                self.by_name.insert(at, u32::try_from(self.sets.len()).unwrap_or(u32::MAX));
+                self.sets.push((place, set));
+                Ok(())
+            }
+        }
+    }
+
+    /// Where in `sets` the named set is; or where in `by_name` it would have its place.
+    fn position(&self, name: &Name) -> Result<usize, usize> {
+        let named = |i: u32| self.sets.get(i as usize).map(|(_, set)| set.name);
+        let found = self.by_name.binary_search_by(|&i| named(i).cmp(&Some(*name)))?;
+        self.by_name.get(found).map(|&i| i as usize).ok_or(found)
     }
 
     /// A problem that marks the value of a key in a rule's line.
@@ -164,10 +196,7 @@ impl RuleSet {
         self.tell(number, &mut problems);
         let mut at = 0;
         for (line, part) in (1u32..).zip(text.split_inclusive('\n')) {
-            if self.problems.len() >= PROBLEMS_MAX {
-                let hint = "the rest was not looked at".to_owned();
-                problems.push(Problem::whole(Severity::Error, "too many problems".into(), hint));
-                self.tell(number, &mut problems);
+            if full(&mut self.problems, number, Severity::Error) {
                 break;
             }
             let place = Place { file: number, line };
@@ -231,8 +260,8 @@ impl RuleSet {
                 }
             }
             Some(Statement::Set(set)) => {
-                if let Some((before, _)) = self.sets.iter().find(|(_, s)| s.name == set.name) {
-                    let what = ["a second set of this name; the first is ", &self.place(*before)].concat();
+                if let Err(before) = self.add(place, set) {
+                    let what = ["a second set of this name; the first is ", &self.place(before)].concat();
                     problems.push(Problem::at(
                         Severity::Error,
                         place.line,
@@ -241,8 +270,6 @@ impl RuleSet {
                         what,
                         "rename one".into(),
                     ));
-                } else {
-                    self.sets.push((place, set));
                 }
             }
             Some(Statement::Include(pattern)) => {
@@ -335,6 +362,18 @@ impl RuleSet {
         }
         has
     }
+}
+
+/// Whether so much was found that no more is looked for; the last of it says so.
+fn full(found: &mut Vec<(u16, Problem)>, file: u16, severity: Severity) -> bool {
+    if found.len() < PROBLEMS_MAX {
+        return false;
+    }
+    if found.last().is_none_or(|(_, p)| p.what != TOO_MANY) {
+        let hint = "the rest was not looked at".to_owned();
+        found.push((file, Problem::whole(severity, TOO_MANY.into(), hint)));
+    }
+    true
 }
 
 /// Adds a problem where its line has its place among those of its file.

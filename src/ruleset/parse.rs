@@ -174,7 +174,7 @@ impl<'a> Reader<'a, '_> {
 
     fn set(&mut self) -> Option<Set> {
         let name = self.required("name");
-        let family_at = self.required("family");
+        self.required("family");
         let kind = self.required("type").and_then(|p| self.choice(&p, "type", &words::TYPES));
         let elements = self.required("elements");
         let family = self.family();
@@ -200,9 +200,6 @@ impl<'a> Reader<'a, '_> {
                 self.bad(&pair, Bad::all(&pair.value(), what, "the family of all elements, or family=any"));
             }
         }
-        if let (Some(1), Some(_), Some(pair)) = (kind, family, family_at) {
-            self.key_wrong(&pair, " says nothing about ports", "expected family=any");
-        }
         // In the kernel, a set of both families is two, NAME.4 and NAME.6.
         let room = if kind == Some(0) && family.is_none() { NAME_MAX - 2 } else { NAME_MAX };
         let parsed = name.and_then(|pair| {
@@ -215,9 +212,10 @@ impl<'a> Reader<'a, '_> {
             }
             parsed
         });
-        let elements = match kind? {
-            0 => Elements::Addresses(ranges),
-            _ => Elements::Ports(ports),
+        // Ports have no family: whatever is said of it means nothing.
+        let (family, elements) = match kind? {
+            0 => (family, Elements::Addresses(ranges)),
+            _ => (None, Elements::Ports(ports)),
         };
         Some(Set { name: parsed?, family, elements })
     }
@@ -253,8 +251,10 @@ impl<'a> Reader<'a, '_> {
 
     fn interfaces(&mut self, key: &str) -> Interfaces {
         self.optional(key, "any", Interfaces::Any, &mut |text| {
-            if text == "auto" {
-                return Ok(Interfaces::Auto);
+            match text {
+                "auto" => return Ok(Interfaces::Auto),
+                "*" => return Ok(Interfaces::Every),
+                _ => {}
             }
             let (not, list, skipped) = match text.strip_prefix('!') {
                 Some(list) => (true, list, 1),
@@ -262,14 +262,11 @@ impl<'a> Reader<'a, '_> {
             };
             let mut names = Vec::new();
             value::items(list, &mut |item, at| {
-                names.push(IfName::new(item).ok_or_else(|| {
-                    let what = ["'", item, "' is no name of an interface"].concat();
-                    Bad {
-                        at: at..at + item.len(),
-                        what,
-                        hint: "at most 15 characters; a * may end it".into(),
-                    }
-                })?);
+                let (name, why, hint) = match item {
+                    "any" | "auto" => (None, "' stands alone", "without ! and other names"),
+                    _ => (IfName::new(item), NO_INTERFACE, "at most 15 characters; a * may end it"),
+                };
+                names.push(name.ok_or_else(|| Bad::item(item, at, why, hint))?);
                 Ok(())
             })
             .map_err(|bad| bad.moved(skipped))?;
@@ -339,6 +336,7 @@ impl<'a> Reader<'a, '_> {
     }
 }
 
+const NO_INTERFACE: &str = "' is no name of an interface";
 const PORTS: &str = "expected proto=tcp or proto=udp";
 
 fn unknown_statement(word: &str) -> String {

@@ -171,9 +171,9 @@ fn rate(f: &mut Formatter<'_>, rate: Option<Rate>) -> Result {
 fn interfaces(f: &mut Formatter<'_>, key: &str, list: &Interfaces) -> Result {
     match list {
         Interfaces::Any => items(f, key, 0, &mut |_, _| Ok(())),
-        Interfaces::Auto => {
+        Interfaces::Auto | Interfaces::Every => {
             f.write_str(key)?;
-            f.write_str("auto")
+            f.write_str(if *list == Interfaces::Auto { "auto" } else { "*" })
         }
         Interfaces::Names { not, names } => items(f, key, names.len(), &mut |f, i| {
             if *not && i == 0 {
@@ -184,9 +184,10 @@ fn interfaces(f: &mut Formatter<'_>, key: &str, list: &Interfaces) -> Result {
     }
 }
 
-/// A value, in quotes if the language needs them.
+/// A value, in quotes if the language needs them. Not for a `"` inside: a value that ends with a backslash can be
+/// written without them only.
 fn text(f: &mut Formatter<'_>, value: &str) -> Result {
-    if !value.is_empty() && !value.bytes().any(|b| b.is_ascii_whitespace() || b == b'"') {
+    if !value.is_empty() && !value.starts_with('"') && !value.bytes().any(|b| b.is_ascii_whitespace()) {
         return f.write_str(value);
     }
     f.write_char('"')?;

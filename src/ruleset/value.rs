@@ -26,7 +26,8 @@ impl Bad {
         Bad { at: 0..text.len(), what, hint: hint.to_owned() }
     }
 
-    fn item(text: &str, at: usize, what: &str, hint: &str) -> Bad {
+    /// Blames one item of a list, which begins at byte `at`.
+    pub fn item(text: &str, at: usize, what: &str, hint: &str) -> Bad {
         Bad { at: at..at + text.len(), what: ["'", text, what].concat(), hint: hint.to_owned() }
     }
 
@@ -55,7 +56,7 @@ pub(super) fn items(text: &str, each: &mut dyn FnMut(&str, usize) -> Result<(), 
     Ok(())
 }
 
-/// An address, a network or `first-last`.
+/// An address, a network or `first-last`. Mapped IPv4 (`::ffff:192.0.2.1`) is IPv6 here: rules drop such packets.
 pub(super) fn range(text: &str, at: usize) -> Result<Addresses, Bad> {
     let wrong = |what| {
         Bad::item(text, at, what, "expected 192.0.2.1, 192.0.2.0/24, 192.0.2.1-192.0.2.9 or the like in IPv6")

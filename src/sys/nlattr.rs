@@ -206,6 +206,17 @@ pub fn attrs(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
+/// The same, each with its header and padding, as it stands in the message.
+pub fn whole_attrs(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    let mut rest = bytes;
+    attrs(bytes).map(move |(kind, data)| {
+        let len = (data.len() + NLA_HDR).next_multiple_of(4).min(rest.len());
+        let (whole, next) = rest.split_at(len);
+        rest = next;
+        (kind, whole)
+    })
+}
+
 /// The first attribute of a type.
 #[must_use]
 pub fn attr(bytes: &[u8], kind: u16) -> Option<&[u8]> {

@@ -32,11 +32,14 @@ pub fn default_interfaces() -> Result<Vec<IfName>, Lost> {
             }
         });
     })?;
-    let name = |index: &u32| {
-        let name = nix::net::if_::if_indextoname(*index).ok()?;
-        IfName::new(name.to_str().ok()?)
-    };
-    Ok(indices.iter().filter_map(name).collect())
+    Ok(indices.into_iter().filter_map(interface).collect())
+}
+
+/// The name of an interface by its number.
+#[must_use]
+pub fn interface(index: u32) -> Option<IfName> {
+    let name = nix::net::if_::if_indextoname(index).ok()?;
+    IfName::new(name.to_str().ok()?)
 }
 
 /// The interfaces in one answer to RTM_GETROUTE, if it is a default route of the main table.

@@ -3,59 +3,60 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{BorrowedFd, RawFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{FromRawFd as _, RawFd};
 
-/// Standard input.
+/// Standard input, by a descriptor of its own: whoever has read it may close it.
 ///
 /// # Errors
 /// When there are too many files open.
 pub fn stdin() -> io::Result<File> {
-    file(0)
+    shared(0).try_clone()
+}
+
+/// Standard output.
+#[must_use]
+pub fn stdout() -> Buffered {
+    Buffered { file: shared(1), held: Vec::with_capacity(ROOM) }
 }
 
 /// Standard error.
-///
-/// # Errors
-/// When there are too many files open.
-pub fn stderr() -> io::Result<File> {
-    file(2)
+#[must_use]
+pub fn stderr() -> ManuallyDrop<File> {
+    shared(2)
 }
 
-/// Bytes that [`Stdout`] holds.
+/// Bytes that [`Buffered`] holds.
 const ROOM: usize = 4096;
 
-/// Standard output, written in large pieces; the last one by `flush`.
-#[derive(Default)]
-pub struct Stdout {
+/// A file that is written in large pieces; the last one by `flush`.
+pub struct Buffered {
+    file: ManuallyDrop<File>,
     held: Vec<u8>,
 }
 
-impl Write for Stdout {
+impl Write for Buffered {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.held.len() + bytes.len() > ROOM {
             self.flush()?;
         }
         if bytes.len() >= ROOM {
-            return file(1)?.write(bytes);
+            return self.file.write(bytes);
         }
         self.held.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if self.held.is_empty() {
-            return Ok(());
-        }
-        let written = file(1).and_then(|mut file| file.write_all(&self.held));
+        let written = self.file.write_all(&self.held);
         self.held.clear();
         written
     }
 }
 
-/// A descriptor of its own, since the three stay open for whoever comes later. Not to be kept: a daemon in the
-/// background would hold open the pipe of whoever waits for the end of what it says.
-fn file(fd: RawFd) -> io::Result<File> {
-    // SAFETY: std opened /dev/null at the start where one of the three was missing, and nobody closes them.
-    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-    Ok(File::from(fd.try_clone_to_owned()?))
+/// The descriptor itself. A second one would keep the stream open when a daemon lets go of its terminal.
+fn shared(fd: RawFd) -> ManuallyDrop<File> {
+    // SAFETY: std opened /dev/null at the start where one of the three was missing, and nobody closes them: this file
+    // is never dropped.
+    ManuallyDrop::new(unsafe { File::from_raw_fd(fd) })
 }

@@ -133,7 +133,7 @@ fn prefix(level: Level) -> &'static str {
 }
 
 fn to_stderr(record: &Record<'_>) {
-    let Ok(mut stderr) = stdio::stderr() else { return };
+    let mut stderr = stdio::stderr();
     // A pipe that nobody reads must not stop the daemon: what is ready takes a line of this length.
     let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
     if poll(&mut fds, PollTimeout::ZERO) != Ok(1) {

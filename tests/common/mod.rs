@@ -10,6 +10,7 @@ pub mod bans;
 pub mod daemon;
 pub mod ns;
 pub mod ssh;
+pub mod world;
 
 use ns::Ns;
 use std::fs;
@@ -103,8 +104,8 @@ impl Net {
             link: format!("v{i}"),
         };
         let link = &peer.link;
-        no_detection_of_duplicates();
-        self.within(&peer.ns, |_| no_detection_of_duplicates());
+        quiet_links();
+        self.within(&peer.ns, |_| quiet_links());
         self.ip(&format!("link add {link} type veth peer name {link} netns {}", peer.ns.path()));
         self.join(link, peer.host4, peer.host6);
         self.within(&peer.ns, |net| {
@@ -333,9 +334,12 @@ pub fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
     wait_for(what, || is().then_some(()));
 }
 
-/// A fresh interface can speak IPv6 at once, with its link-local address too, in the namespace of this thread.
-fn no_detection_of_duplicates() {
-    fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0").unwrap();
+/// A fresh interface can speak IPv6 at once, with its link-local address too, and does so only when a test lets it, in
+/// the namespace of this thread.
+fn quiet_links() {
+    for what in ["accept_dad", "router_solicitations"] {
+        fs::write(format!("/proc/sys/net/ipv6/conf/default/{what}"), "0").unwrap();
+    }
 }
 
 /// The syslog daemon: every message a line, in the traditional form, written at once.

@@ -33,7 +33,7 @@ const RECEIVE_ROOM: usize = 1 << 20;
 /// `NFPROTO_INET`, as wide as the message has it.
 const NFPROTO_INET: u8 = 1;
 /// Where the guard lives.
-const TABLE: TableId = TableId { family: NFPROTO_INET, name: Name::of("mef_guard") };
+pub const TABLE: TableId = TableId { family: NFPROTO_INET, name: Name::of("mef_guard") };
 
 /// Which traffic a ban covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

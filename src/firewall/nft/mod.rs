@@ -43,10 +43,13 @@ pub const fn message(kind: u16) -> u16 {
 pub mod msg {
     #![allow(missing_docs, reason = "the names are the kernel's")]
     pub const NEWTABLE: u16 = 0;
+    pub const GETTABLE: u16 = 1;
     pub const DELTABLE: u16 = 2;
     pub const NEWCHAIN: u16 = 3;
+    pub const GETCHAIN: u16 = 4;
     pub const DELCHAIN: u16 = 5;
     pub const NEWRULE: u16 = 6;
+    pub const GETRULE: u16 = 7;
     pub const DELRULE: u16 = 8;
     pub const NEWSET: u16 = 9;
     pub const GETSET: u16 = 10;
@@ -54,6 +57,11 @@ pub mod msg {
     pub const NEWSETELEM: u16 = 12;
     pub const GETSETELEM: u16 = 13;
     pub const DELSETELEM: u16 = 14;
+    pub const GETGEN: u16 = 16;
+    pub const NEWOBJ: u16 = 18;
+    pub const GETOBJ: u16 = 19;
+    pub const NEWFLOWTABLE: u16 = 22;
+    pub const GETFLOWTABLE: u16 = 23;
 }
 
 /// The user data of a comment: type, length with NUL, text, NUL. `nft list` shows it as it is, so what would

@@ -11,6 +11,8 @@ const SET_TABLE: u16 = 1;
 const SET_NAME: u16 = 2;
 const SET_FLAGS: u16 = 3;
 const SET_USERDATA: u16 = 13;
+/// NFTA_GEN_ID
+const GEN_ID: u16 = 1;
 /// How often a dump that others disturb is begun anew. Each lasts milliseconds.
 const TRIES: u32 = 50;
 
@@ -38,7 +40,7 @@ pub fn set(
         buf.attr_str(SET_TABLE, table.name.as_str());
         buf.attr_str(SET_NAME, name.as_str());
     };
-    exchange(socket, table, (msg::GETSET, ACK), &ask, &mut || (), &mut |m| set_info(m, each))
+    exchange(socket, table.family, (msg::GETSET, ACK), &ask, &mut || (), &mut |m| set_info(m, each))
 }
 
 /// All sets of a table, at least once each (a disturbed dump is repeated from its start).
@@ -47,7 +49,7 @@ pub fn set(
 /// As `set`.
 pub fn sets(socket: &mut NlSocket, table: &TableId, each: &mut dyn FnMut(SetInfo<'_>)) -> Result<bool, Lost> {
     let ask = |buf: &mut MsgBuf| buf.attr_str(SET_TABLE, table.name.as_str());
-    exchange(socket, table, (msg::GETSET, DUMP), &ask, &mut || (), &mut |m| set_info(m, each))
+    exchange(socket, table.family, (msg::GETSET, DUMP), &ask, &mut || (), &mut |m| set_info(m, each))
 }
 
 fn set_info(m: Msg<'_>, each: &mut dyn FnMut(SetInfo<'_>)) {
@@ -74,7 +76,7 @@ pub fn elements(
         buf.attr_str(SET_TABLE, table.name.as_str());
         buf.attr_str(SET_NAME, name.as_str());
     };
-    exchange(socket, table, (msg::GETSETELEM, DUMP), &ask, restart, &mut |m| {
+    exchange(socket, table.family, (msg::GETSETELEM, DUMP), &ask, restart, &mut |m| {
         elem::found(m.payload.get(4..).unwrap_or_default()).for_each(&mut *each);
     })
 }
@@ -96,15 +98,73 @@ pub fn element(
         content.push(buf, &elem::Elem { key, end: None, timeout: elem::Timeout::None, comment: "" }, false);
         content.close(buf);
     };
-    exchange(socket, table, (msg::GETSETELEM, ACK), &ask, &mut || (), &mut |m| {
+    exchange(socket, table.family, (msg::GETSETELEM, ACK), &ask, &mut || (), &mut |m| {
         elem::found(m.payload.get(4..).unwrap_or_default()).for_each(&mut *each);
+    })
+}
+
+/// All objects of a kind (`NFT_MSG_GET*`) of a family, 0 = of all, as messages; `ask` says of which table or set.
+/// `restart` is called when the dump begins anew. `Ok(false)` if the table or set is not there.
+///
+/// # Errors
+/// As `set`.
+pub fn dump(
+    socket: &mut NlSocket,
+    family: u8,
+    kind: u16,
+    ask: &dyn Fn(&mut MsgBuf),
+    restart: &mut dyn FnMut(),
+    each: &mut dyn FnMut(Msg<'_>),
+) -> Result<bool, Lost> {
+    exchange(socket, family, (kind, DUMP), ask, restart, each)
+}
+
+/// The number of the generation of all tables, which every change makes another one.
+///
+/// # Errors
+/// As `set`.
+pub fn generation(socket: &mut NlSocket) -> Result<u32, Lost> {
+    let mut id = 0;
+    exchange(socket, 0, (msg::GETGEN, ACK), &|_| (), &mut || (), &mut |m| {
+        id = m.payload.get(4..).and_then(|body| attr(body, GEN_ID)).and_then(be32).unwrap_or(0);
+    })?;
+    Ok(id)
+}
+
+/// All objects of one kind in a table, each as the attributes of its message; `kind` is `NFT_MSG_GET*`, and `set`
+/// names the one whose elements are meant. Asks once: what `each` got is worth nothing after an error.
+///
+/// # Errors
+/// As `set`; see `disturbed`.
+pub fn objects(
+    socket: &mut NlSocket,
+    table: &TableId,
+    (kind, set): (u16, Option<&[u8]>),
+    each: &mut dyn FnMut(&[u8]),
+) -> Result<bool, Lost> {
+    let ask = |buf: &mut MsgBuf| {
+        // Tables are not looked for in a table.
+        if kind != msg::GETTABLE {
+            buf.attr_str(SET_TABLE, table.name.as_str());
+        }
+        if let Some(set) = set {
+            buf.attr(SET_NAME, set);
+        }
+    };
+    one_exchange(socket, table.family, (kind, DUMP), &ask, &mut |m| {
+        // Not every dump heeds the table.
+        let body = m.payload.get(4..).unwrap_or_default();
+        let name = attr(body, SET_TABLE).and_then(nlattr::text);
+        if m.payload.first() == Some(&table.family) && name == Some(table.name.as_str()) {
+            each(body);
+        }
     })
 }
 
 /// Asks until it is answered as a whole; `kind` is `NFT_MSG_*` and `NLM_F_*`.
 fn exchange(
     socket: &mut NlSocket,
-    table: &TableId,
+    family: u8,
     kind: (u16, u16),
     ask: &dyn Fn(&mut MsgBuf),
     restart: &mut dyn FnMut(),
@@ -113,7 +173,7 @@ fn exchange(
     let mut tries = 0;
     loop {
         restart();
-        let result = one_exchange(socket, table, kind, ask, each);
+        let result = one_exchange(socket, family, kind, ask, each);
         tries += 1;
         if tries == TRIES || !disturbed(&result) {
             return result;
@@ -123,14 +183,15 @@ fn exchange(
 }
 
 /// Whether another commit came between, or answers were lost: both are cured by asking again.
-fn disturbed(result: &Result<bool, Lost>) -> bool {
+#[must_use]
+pub fn disturbed<T>(result: &Result<T, Lost>) -> bool {
     matches!(result, Err(Lost::Answers | Lost::Sys(_, Errno::EINTR | Errno::EAGAIN)))
 }
 
 /// One question. A dump ends with NLMSG_DONE, a question for one object with its acknowledgement.
 fn one_exchange(
     socket: &mut NlSocket,
-    table: &TableId,
+    family: u8,
     (kind, flags): (u16, u16),
     ask: &dyn Fn(&mut MsgBuf),
     each: &mut dyn FnMut(Msg<'_>),
@@ -138,7 +199,7 @@ fn one_exchange(
     let seq = socket.next_seq();
     let mut buf = MsgBuf::with_capacity(128);
     let open = buf.start(message(kind), REQUEST | flags, seq);
-    buf.put(&[table.family, 0, 0, 0]);
+    buf.put(&[family, 0, 0, 0]);
     ask(&mut buf);
     buf.finish(open);
     socket.send(buf.bytes())?;

@@ -67,6 +67,8 @@ pub enum Op {
     Add(Name),
     /// Deletes elements.
     Delete(Name),
+    /// Puts back an object of a table as it was: its kind, and its number among those of its kind.
+    Former(&'static str, u32),
 }
 
 /// Whether a refusal of a rule can be borne.
@@ -89,9 +91,11 @@ impl std::fmt::Display for Op {
             Op::Set(name) => write!(f, "set {name}"),
             Op::DeleteSet(name) => write!(f, "to delete set {name}"),
             Op::Rule(chain, no, _) => write!(f, "rule {no} of chain {chain}"),
+            Op::Statement(0) => f.write_str("what ends a chain with policy action=reject"),
             Op::Statement(no) => write!(f, "rule {no}"),
             Op::Add(set) => write!(f, "new elements of set {set}"),
             Op::Delete(set) => write!(f, "to delete elements of set {set}"),
+            Op::Former(kind, no) => write!(f, "{kind} {no} of the former table"),
         }
     }
 }
@@ -284,6 +288,12 @@ impl Txn {
         self.ops.is_empty()
     }
 
+    /// What was written.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.buf.bytes()
+    }
+
     /// Bytes written so far.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -320,6 +330,14 @@ impl Txn {
     /// Deletes the table with all that is in it.
     pub fn delete_table(&mut self) {
         let open = self.open(Op::Table, msg::DELTABLE, 0);
+        self.buf.finish(open);
+    }
+
+    /// Adds an object of which `fill` writes all attributes but the table; `kind` is the message's type.
+    pub fn add_former(&mut self, what: (&'static str, u32), kind: u16, fill: &mut dyn FnMut(&mut MsgBuf)) {
+        let append = if kind == msg::NEWRULE { APPEND } else { 0 };
+        let open = self.open(Op::Former(what.0, what.1), kind, CREATE | append);
+        fill(&mut self.buf);
         self.buf.finish(open);
     }
 
@@ -462,11 +480,37 @@ impl Txn {
     /// # Errors
     /// What the kernel refused, or the system call that failed; then nothing was changed.
     pub fn commit(&mut self, socket: &mut NlSocket) -> Result<(), TxnError> {
+        let result = self.commit_copy(socket);
+        self.clear();
+        result
+    }
+
+    /// As `commit`; the messages stay, to be sent again.
+    ///
+    /// # Errors
+    /// As `commit`.
+    pub fn commit_copy(&mut self, socket: &mut NlSocket) -> Result<(), TxnError> {
+        self.close_elems();
+        let len = self.buf.len();
+        batch_mark(&mut self.buf, NFNL_MSG_BATCH_END);
+        let result = self.judged(socket);
+        self.buf.raw().truncate(len);
+        result
+    }
+
+    /// Asks for the kernel's judgement alone: without its end, nothing of a transaction is done.
+    ///
+    /// # Errors
+    /// As `commit`.
+    pub fn check(&mut self, socket: &mut NlSocket) -> Result<(), TxnError> {
+        self.close_elems();
+        self.judged(socket)
+    }
+
+    fn judged(&mut self, socket: &mut NlSocket) -> Result<(), TxnError> {
         if self.is_empty() {
             return Ok(());
         }
-        self.close_elems();
-        batch_mark(&mut self.buf, NFNL_MSG_BATCH_END);
         let mut result = Err(TxnError::Lost(Lost::Sys("libnftnl", Errno::ENOMEM)));
         if self.whole {
             for _ in 0..TRIES {
@@ -477,7 +521,6 @@ impl Txn {
                 socket.drain();
             }
         }
-        self.clear();
         result
     }
 

@@ -1,0 +1,40 @@
+#![forbid(unsafe_code)]
+//! `mef diff`: the rule set against what is loaded.
+
+use super::load::{failed, tell};
+use super::{Error, Output, parse};
+use crate::rulefile::{self, DEFAULT_PATH};
+use crate::ruleset::diff::{Change, lines};
+use argh::FromArgs;
+
+/// Show what `mef load` would change: - before what would go, + before what would come.
+#[derive(FromArgs)]
+#[argh(
+    help_triggers("-h", "--help"),
+    note = "Both sides are shown in canonical form, auto as the interfaces that it means. Exit status: 0 no difference, 1 differences or an error.",
+    example = "mef diff\n  mef diff /etc/mef/mef.rules"
+)]
+struct Args {
+    /// the rule set (default /etc/mef/mef.rules); - is standard input
+    #[argh(positional, arg_name = "FILE")]
+    file: Option<String>,
+}
+
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    let args: Args = parse("diff", args)?;
+    let set = rulefile::read(args.file.as_deref().unwrap_or(DEFAULT_PATH), false);
+    tell(&set, output)?;
+    let new = rulefile::statements(&set).map_err(|text| failed(&text, output))?;
+    drop(set);
+    let old = rulefile::loaded().map_err(Error::Failed)?;
+    let (mut differ, mut result) = (false, Ok(()));
+    lines(&old, &new, &mut |change, line| {
+        differ = true;
+        let sign = if change == Change::Gone { '-' } else { '+' };
+        if result.is_ok() {
+            result = writeln!(output.out, "{sign} {line}");
+        }
+    });
+    result?;
+    if differ { Err(Error::Told) } else { Ok(()) }
+}

@@ -1,0 +1,46 @@
+#![forbid(unsafe_code)]
+//! `mef export`: rules of the kernel as a rule set.
+
+use super::{Error, Output, parse};
+use crate::rulefile;
+use argh::FromArgs;
+
+/// Families of tables, as nft(8) has them.
+const FAMILIES: [&str; 6] = ["inet", "ip", "ip6", "arp", "bridge", "netdev"];
+
+/// Show the rules that the kernel has, whoever made them, in the language of mef.rules. What cannot be said in it
+/// stands there as a comment.
+#[derive(FromArgs)]
+#[argh(
+    help_triggers("-h", "--help"),
+    note = "Sets and rules stand as they are at this moment; the table of bans is never shown.",
+    example = "mef export\n  mef export --family inet --table mef > old.rules"
+)]
+struct Args {
+    /// only tables of this family: inet, ip, ip6, arp, bridge or netdev
+    #[argh(option, arg_name = "family")]
+    family: Option<String>,
+    /// only tables of this name
+    #[argh(option, arg_name = "name")]
+    table: Option<String>,
+}
+
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    let args: Args = parse("export", args)?;
+    if let Some(family) = args.family.as_deref().filter(|family| !FAMILIES.contains(family)) {
+        let family = family.escape_debug().to_string();
+        return Err(Error::Usage(
+            ["unknown family '", &family, "', expected one of: ", &FAMILIES.join(", ")].concat(),
+        ));
+    }
+    let all = rulefile::exported(args.family.as_deref(), args.table.as_deref()).map_err(Error::Failed)?;
+    if all.lines.is_empty() && (args.family.is_some() || args.table.is_some()) {
+        return Err(Error::Failed("there is no such table".into()));
+    }
+    for line in &all.lines {
+        writeln!(output.out, "{line}")?;
+    }
+    let (said, unsaid) = (all.said.to_string(), all.unsaid.to_string());
+    output.note(&[said.as_str(), " rules; ", &unsaid, " that cannot be said stand as comments"].concat());
+    Ok(())
+}

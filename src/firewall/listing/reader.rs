@@ -1,0 +1,431 @@
+#![forbid(unsafe_code)]
+//! What a rule asks of a packet, gathered from its expressions: registers with what was loaded into them, and the
+//! conditions on that. The first thing that a plan cannot hold is the reason why the rule is none.
+
+use super::expr::{hex, step};
+use super::sets::{self, Element};
+use crate::base::name::IfName;
+use crate::base::range::{Family, Range};
+use crate::plan::{Addresses, Interfaces, Ports, Rule, Verdict, ct, meet};
+
+/// First of the 32-bit registers; the four of 128 bits lie over them.
+const REG32: u32 = 8;
+
+/// What stands in a register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    Interface {
+        is_in: bool,
+        by_index: bool,
+    },
+    Family {
+        ether: bool,
+    },
+    Protocol,
+    Address {
+        family: Family,
+        is_source: bool,
+    },
+    Port {
+        is_source: bool,
+    },
+    State,
+    /// Source and destination, addresses of a family or ports, which nft(8) compares at once.
+    Pair {
+        of: Option<Family>,
+    },
+    /// A number in the host's order.
+    Number,
+    Other,
+}
+
+/// A loaded value.
+#[derive(Debug, Clone)]
+pub struct Value {
+    pub what: What,
+    pub text: String,
+    pub len: usize,
+    pub mask: Option<Vec<u8>>,
+}
+
+/// The name of an interface by its number.
+pub type Interface = fn(u32) -> Option<IfName>;
+
+/// From the first to the last key, both in the order of the wire.
+pub type Keys<'a> = (&'a [u8], &'a [u8]);
+
+/// One value or list that is looked for, or anything but it.
+pub struct Test<'a> {
+    pub keys: &'a [Keys<'a>],
+    pub not: bool,
+}
+
+/// A rule being read.
+pub struct Reader {
+    pub rule: Rule,
+    /// About what nft(8) writes.
+    pub text: String,
+    /// Why it is no rule of a plan.
+    pub bad: Option<String>,
+    /// Protocols; `None` = all.
+    pub protos: Option<Vec<u8>>,
+    uses_ports: bool,
+    registers: Vec<(u32, u32, Value)>,
+}
+
+impl Reader {
+    /// A rule of a table of this family, before its first expression.
+    pub fn new(family: Option<Family>) -> Reader {
+        let rule = Rule { family, counter: false, ..Rule::new(Verdict::Next) };
+        Reader {
+            rule,
+            text: String::new(),
+            bad: None,
+            protos: None,
+            uses_ports: false,
+            registers: Vec::new(),
+        }
+    }
+
+    /// Notes why it is no rule of a plan; the first reason counts.
+    pub fn fail(&mut self, why: &str) {
+        self.bad.get_or_insert_with(|| why.to_owned());
+    }
+
+    /// Adds words to the text.
+    pub fn say(&mut self, words: &[&str]) {
+        if !self.text.is_empty() {
+            self.text.push(' ');
+        }
+        words.iter().for_each(|word| self.text.push_str(word));
+    }
+
+    /// Puts a value into a register.
+    pub fn load(&mut self, register: u32, value: Option<Value>) {
+        let Some(from) = word(register) else { return self.fail("it uses an unknown register") };
+        let words = value.as_ref().map_or(4, |v| u32::try_from(v.len.div_ceil(4)).unwrap_or(16));
+        self.registers.retain(|(at, len, _)| *at >= from + words || at + len <= from);
+        self.registers.extend(value.map(|value| (from, words, value)));
+    }
+
+    /// What stands in a register.
+    pub fn value(&self, register: u32) -> Option<Value> {
+        let from = word(register)?;
+        self.registers.iter().find(|(at, ..)| *at == from).map(|(.., value)| value.clone())
+    }
+
+    /// Goes on with packets whose value passes.
+    #[inline(never)]
+    pub fn test(&mut self, value: &Value, test: &Test<'_>, interface: Interface) {
+        let result = match value.what {
+            What::Other | What::Number => Err(["the language does not look at ", &value.text].concat()),
+            _ if test.keys.iter().any(|(first, last)| first.len().max(last.len()) > value.len) => {
+                Err("it looks for several things together".into())
+            }
+            What::Interface { is_in, by_index } => self.interfaces(is_in, by_index, value, test, interface),
+            _ if test
+                .keys
+                .iter()
+                .any(|(first, last)| first.len() != value.len || last.len() != value.len) =>
+            {
+                Err("values of two lengths are compared".into())
+            }
+            What::Pair { of } => self.pair(of, value, test),
+            What::Address { family, is_source } => self.address(family, is_source, value, test),
+            _ if value.mask.is_some() && value.what != What::State => Err("single bits are looked at".into()),
+            What::Port { is_source } => self.port(is_source, test),
+            What::State => self.states(value, test),
+            What::Protocol | What::Family { .. } => self.header(value, test),
+        };
+        if let Err(why) = result {
+            self.fail(&why);
+        }
+    }
+
+    #[inline(never)]
+    fn header(&mut self, value: &Value, test: &Test<'_>) -> Result<(), String> {
+        if test.not || test.keys.iter().any(|(first, last)| first != last) {
+            return Err("protocols are excepted".into());
+        }
+        let family = |key: &[u8]| match (value.what == What::Family { ether: true }, key) {
+            (false, [2]) | (true, [8, 0]) => Some(Family::V4),
+            (false, [10]) | (true, [0x86, 0xdd]) => Some(Family::V6),
+            _ => None,
+        };
+        if value.what != What::Protocol {
+            let found: Option<Vec<Family>> = test.keys.iter().map(|(key, _)| family(key)).collect();
+            let found = found.ok_or("packets of other families are meant")?;
+            return match (found.as_slice(), self.rule.family) {
+                ([Family::V4, Family::V6] | [Family::V6, Family::V4], _) => Ok(()),
+                ([one], None) => {
+                    self.rule.family = Some(*one);
+                    Ok(())
+                }
+                ([one], Some(known)) if *one == known => Ok(()),
+                _ => Err("it matches no packet".into()),
+            };
+        }
+        let asked: Vec<u8> = test.keys.iter().filter_map(|(key, _)| key.first().copied()).collect();
+        self.protos = Some(match self.protos.take() {
+            None => asked,
+            Some(known) => known.into_iter().filter(|proto| asked.contains(proto)).collect(),
+        });
+        Ok(())
+    }
+
+    fn address(
+        &mut self,
+        family: Family,
+        is_source: bool,
+        value: &Value,
+        test: &Test<'_>,
+    ) -> Result<(), String> {
+        let mut ranges = Vec::new();
+        for (first, last) in test.keys {
+            ranges.push(prefix(family, value, first, last).ok_or("single bits of addresses are looked at")?);
+        }
+        if test.not {
+            let mut rest = vec![whole(family).ok_or("no addresses")?];
+            for range in &ranges {
+                rest = rest.iter().flat_map(|r| r.without(range)).flatten().collect();
+            }
+            ranges = rest;
+        }
+        crate::base::range::merge(&mut ranges);
+        // All of them: only the family counts.
+        let all = whole(family).is_some_and(|whole| ranges == [whole]);
+        self.add_addresses(family, is_source, (!all).then_some(Addresses::Ranges(ranges)))
+    }
+
+    /// Goes on with packets of these addresses.
+    pub fn add_addresses(
+        &mut self,
+        family: Family,
+        is_source: bool,
+        list: Option<Addresses>,
+    ) -> Result<(), String> {
+        if self.rule.family != Some(family) {
+            return Err("it looks at the header of one family in packets of both".into());
+        }
+        let slot = if is_source { &mut self.rule.src } else { &mut self.rule.dst };
+        Ok(meet::addresses(slot, list.as_ref())?)
+    }
+
+    #[inline(never)]
+    fn pair(&mut self, of: Option<Family>, value: &Value, test: &Test<'_>) -> Result<(), String> {
+        let &[(key, last)] = test.keys else { return Err("it looks for several things together".into()) };
+        let halves =
+            key.split_at_checked(value.len / 2).filter(|_| key == last && !test.not && value.mask.is_none());
+        let (src, dst) = halves.ok_or("source and destination are looked at together")?;
+        let half = |what| Value { what, text: String::new(), len: value.len / 2, mask: None };
+        for (is_source, key) in [(true, src), (false, dst)] {
+            let test = Test { keys: &[(key, key)], not: false };
+            match of {
+                Some(family) => self.address(family, is_source, &half(What::Other), &test)?,
+                None => self.port(is_source, &test)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn port(&mut self, is_source: bool, test: &Test<'_>) -> Result<(), String> {
+        let element =
+            |(first, last): &Keys<'_>| Element { first: first.to_vec(), last: last.to_vec(), verdict: None };
+        let list: Vec<Element> = test.keys.iter().map(element).collect();
+        let mut ranges = sets::ports(&list);
+        if test.not {
+            ranges = other_ports(&ranges);
+        }
+        self.add_ports(is_source, Ports::Ranges(ranges))
+    }
+
+    /// Goes on with packets of these ports.
+    pub fn add_ports(&mut self, is_source: bool, list: Ports) -> Result<(), String> {
+        self.uses_ports = true;
+        let slot = if is_source { &mut self.rule.sport } else { &mut self.rule.dport };
+        Ok(meet::ports(slot, Some(&list))?)
+    }
+
+    #[inline(never)]
+    fn states(&mut self, value: &Value, test: &Test<'_>) -> Result<(), String> {
+        let number = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_ne_bytes);
+        let bits = match (&value.mask, test.keys) {
+            // nft asks whether one of the bits is set.
+            (Some(mask), [(zero, last)]) if test.not && zero == last && number(zero) == Some(0) => {
+                number(mask)
+            }
+            (None, keys) if !test.not && keys.iter().all(|(first, last)| first == last) => {
+                keys.iter().try_fold(0, |all, (key, _)| Some(all | number(key)?))
+            }
+            _ => None,
+        };
+        self.add_states(bits.ok_or("states are excepted")?)
+    }
+
+    /// Goes on with packets in one of these states of the kernel.
+    pub fn add_states(&mut self, bits: u32) -> Result<(), String> {
+        let known = [(1, ct::INVALID), (2, ct::ESTABLISHED), (4, ct::RELATED), (8, ct::NEW)];
+        let ours = known.iter().filter(|(theirs, _)| bits & theirs != 0).fold(0, |all, (_, ours)| all | ours);
+        if bits == 0 || bits & !15 != 0 {
+            return Err("the language does not know this state".into());
+        }
+        self.rule.ct = if self.rule.ct == 0 { ours } else { self.rule.ct & ours };
+        if self.rule.ct == 0 { Err("it matches no packet".into()) } else { Ok(()) }
+    }
+
+    #[inline(never)]
+    fn interfaces(
+        &mut self,
+        is_in: bool,
+        by_index: bool,
+        value: &Value,
+        test: &Test<'_>,
+        interface: Interface,
+    ) -> Result<(), String> {
+        let mut names = Vec::new();
+        for (key, last) in test.keys {
+            let name = if by_index {
+                (*key).try_into().ok().map(u32::from_ne_bytes).and_then(interface)
+            } else {
+                if_name(key)
+            };
+            let name = name.filter(|_| key == last && value.mask.is_none());
+            names.push(name.ok_or("the language cannot name this interface")?);
+        }
+        names.sort_unstable();
+        let slot = if is_in { &mut self.rule.iif } else { &mut self.rule.oif };
+        Ok(meet::interfaces(slot, Some(&Interfaces { not: test.not, names }))?)
+    }
+
+    /// Whether the rule so far is one; else the reason.
+    pub fn finish(&mut self) {
+        let (tcp, udp) = (libc::IPPROTO_TCP, libc::IPPROTO_UDP);
+        let has_ports = |protos: &Vec<u8>| protos.iter().all(|p| [tcp, udp].contains(&i32::from(*p)));
+        if self.uses_ports && !self.protos.as_ref().is_some_and(has_ports) {
+            self.fail("it looks at ports of any protocol");
+        }
+        if meet::never(&self.rule) || self.protos.as_ref().is_some_and(Vec::is_empty) {
+            self.fail("it matches no packet");
+        }
+    }
+}
+
+/// The first 32-bit word of a register.
+fn word(register: u32) -> Option<u32> {
+    match register {
+        1..=4 => Some((register - 1) * 4),
+        REG32..=23 => Some(register - REG32),
+        _ => None,
+    }
+}
+
+fn whole(family: Family) -> Option<Range> {
+    Range::from_keys([0; 16].get(..family.bytes())?, None)
+}
+
+/// The addresses whose leading bytes are between two keys.
+#[inline(never)]
+fn prefix(family: Family, value: &Value, first: &[u8], last: &[u8]) -> Option<Range> {
+    let (mut from, mut to) = ([0u8; 16], [0xffu8; 16]);
+    from.get_mut(..first.len())?.copy_from_slice(first);
+    to.get_mut(..last.len())?.copy_from_slice(last);
+    let len = family.bytes();
+    if let Some(mask) = &value.mask {
+        let ones: u32 = mask.iter().map(|b| b.count_ones()).sum();
+        let leading = mask
+            .iter()
+            .position(|b| *b != 0xff)
+            .map_or(mask.len() * 8, |at| at * 8 + mask.get(at).map_or(0, |b| b.leading_ones() as usize));
+        let outside = first.iter().zip(mask).any(|(b, m)| b & !m != 0);
+        if first != last || mask.len() != first.len() || ones as usize != leading || outside {
+            return None;
+        }
+        to.iter_mut().zip(mask).for_each(|(b, m)| *b |= !m);
+    }
+    let end = |bytes: &[u8; 16]| Some(Range::from_key(bytes.get(..len)?)?.first());
+    Range::new(end(&from)?, end(&to)?)
+}
+
+/// The ports that are in none of the ranges.
+pub fn other_ports(ranges: &[(u16, u16)]) -> Vec<(u16, u16)> {
+    let mut out = Vec::new();
+    let mut next = Some(0u16);
+    for (first, last) in ranges {
+        if let Some(from) = next
+            && let Some(to) = first.checked_sub(1).filter(|to| from <= *to)
+        {
+            out.push((from, to));
+        }
+        next = last.checked_add(1);
+    }
+    out.extend(next.map(|from| (from, u16::MAX)));
+    out
+}
+
+/// A name with its NUL is one interface, one without it begins the names of several.
+#[inline(never)]
+fn if_name(key: &[u8]) -> Option<IfName> {
+    let len = key.iter().position(|b| *b == 0);
+    let text = std::str::from_utf8(key.get(..len.unwrap_or(key.len()))?).ok()?;
+    let rest = len.and_then(|at| key.get(at..)).unwrap_or_default();
+    if rest.iter().any(|b| *b != 0) {
+        return None;
+    }
+    let name = IfName::new(&[text, if len.is_none() { "*" } else { "" }].concat())?;
+    (name.wildcard().is_some() == len.is_none()).then_some(name)
+}
+
+/// The keys that an order (`NFT_CMP_*`) leaves, and whether all but them are meant.
+#[inline(never)]
+pub fn compared(op: u32, data: &[u8]) -> Option<(Vec<u8>, Vec<u8>, bool)> {
+    let (zero, max) = (vec![0; data.len()], vec![0xff; data.len()]);
+    Some(match op {
+        0 | 1 => (data.to_vec(), data.to_vec(), op == 1),
+        2 => (zero, step(data, false)?, false),
+        3 => (zero, data.to_vec(), false),
+        4 => (step(data, true)?, max, false),
+        5 => (data.to_vec(), max, false),
+        _ => return None,
+    })
+}
+
+/// A key for people.
+pub fn shown(what: What, key: &[u8]) -> String {
+    match what {
+        What::Address { family, .. } => {
+            let mut whole = [0; 16];
+            whole.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
+            let first = whole.get(..family.bytes()).and_then(Range::from_key).map(|range| range.to_string());
+            let len = if key.len() < family.bytes() {
+                ["/", &(key.len() * 8).to_string()].concat()
+            } else {
+                String::new()
+            };
+            first.map_or_else(|| hex(key), |first| [first, len].concat())
+        }
+        What::Port { .. } => {
+            key.try_into().ok().map(u16::from_be_bytes).map_or_else(|| hex(key), |port| port.to_string())
+        }
+        What::Interface { by_index: false, .. } => {
+            let star = if key.contains(&0) { "" } else { "*" };
+            [super::expr::shown(key).as_str(), star].concat()
+        }
+        What::Protocol => match key {
+            [1] => "icmp".into(),
+            [6] => "tcp".into(),
+            [17] => "udp".into(),
+            [58] => "ipv6-icmp".into(),
+            _ => key.first().map_or_else(String::new, ToString::to_string),
+        },
+        What::Family { ether: false } => match key {
+            [2] => "ipv4".into(),
+            [10] => "ipv6".into(),
+            _ => hex(key),
+        },
+        What::Number | What::State | What::Interface { by_index: true, .. } => {
+            let number = key.try_into().ok().map(u32::from_ne_bytes);
+            number.map_or_else(|| hex(key), |number| hex(&number.to_be_bytes()))
+        }
+        _ => hex(key),
+    }
+}

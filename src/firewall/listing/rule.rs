@@ -1,0 +1,434 @@
+#![forbid(unsafe_code)]
+//! A rule's expressions to rules of a plan, or to words that show it with the reason why it is none. An expression
+//! that is not known, or that stands where it means something else, is always such a reason.
+
+use super::act::{leaves, verdict};
+use super::expr::{DATA, Expr, NAME, hex, shown, until_nul};
+use super::reader::{Keys, Reader, Test, Value, What, compared, shown as key_shown};
+use super::sets::{self, Content, Element};
+use crate::base::name::IfName;
+use crate::base::range::Family;
+use crate::firewall::nft::{UDATA_RULE_COMMENT, comment_udata, udata_comment};
+use crate::firewall::rules::UDATA_ORIGIN;
+use crate::plan::listed::{Listed, Part, Target};
+use crate::plan::{Addresses, Ports, Verdict};
+use crate::sys::nlattr::{self, attr, attrs};
+
+/// Verdicts of one map that become rules of their own.
+const VERDICTS_MAX: usize = 64;
+/// Elements of a set that are shown.
+const SHOWN_MAX: usize = 16;
+
+/// Why what bounds or logs packets cannot be in several rules.
+const SHARED: &str = "one limit or log is for several rules of the language";
+
+/// What a rule is read with.
+pub struct Context<'a> {
+    /// The only family of the table's packets.
+    pub family: Option<Family>,
+    /// The table's sets, sorted by their names.
+    pub sets: &'a [sets::Listed],
+    /// The name of an interface now.
+    pub interface: fn(u32) -> Option<IfName>,
+}
+
+/// How far the rule is: what comes later must not look at packets any more.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    Matches,
+    Bounded,
+    Logged,
+    Decided,
+}
+
+pub(super) struct Walk<'a, 'c> {
+    pub(super) context: &'a Context<'c>,
+    pub(super) stage: Stage,
+    pub(super) to: Option<Target>,
+    pub(super) answer: String,
+    pub(super) leaves: bool,
+    pub(super) verdicts: Option<(Value, &'a [Element])>,
+    pub(super) r: Reader,
+}
+
+/// Reads a rule: NFTA_RULE_EXPRESSIONS and NFTA_RULE_USERDATA.
+pub fn read(context: &Context<'_>, expressions: &[u8], userdata: &[u8]) -> Listed {
+    let r = Reader::new(context.family);
+    let mut walk = Walk {
+        context,
+        stage: Stage::Matches,
+        to: None,
+        answer: String::new(),
+        leaves: false,
+        verdicts: None,
+        r,
+    };
+    walk.r.rule.origin = origin(userdata).unwrap_or(0);
+    let text = udata_comment(userdata, UDATA_RULE_COMMENT).unwrap_or_default();
+    walk.r.rule.comment = if walk.r.rule.origin > 0 { kept(text) } else { foreign_comment(text) };
+    for (_, expression) in attrs(expressions) {
+        let name = attr(expression, NAME).map(until_nul).unwrap_or_default();
+        walk.expression(name, Expr(attr(expression, DATA).unwrap_or_default()));
+    }
+    if !walk.r.rule.comment.is_empty() {
+        let comment = walk.r.rule.comment.clone();
+        walk.r.say(&["comment \"", &comment, "\""]);
+    }
+    walk.finish()
+}
+
+/// A comment as it is in the kernel when mef has put it there.
+#[must_use]
+pub fn kept(text: &str) -> String {
+    udata_comment(&comment_udata(UDATA_RULE_COMMENT, text), UDATA_RULE_COMMENT).unwrap_or_default().to_owned()
+}
+
+/// A comment of others in words that the language can say.
+pub(super) fn foreign_comment(text: &str) -> String {
+    kept(&text.replace('\\', "/"))
+}
+
+fn origin(mut data: &[u8]) -> Option<u32> {
+    while let [kind, len, rest @ ..] = data {
+        let (value, next) = rest.split_at_checked(usize::from(*len))?;
+        if *kind == UDATA_ORIGIN {
+            return nlattr::be32(value);
+        }
+        data = next;
+    }
+    None
+}
+
+impl<'a> Walk<'a, '_> {
+    #[inline(never)]
+    fn expression(&mut self, name: &[u8], e: Expr<'_>) {
+        if self.stage == Stage::Decided {
+            self.r.fail("something stands behind its verdict");
+        }
+        match name {
+            b"meta" => self.meta(e),
+            b"payload" => self.payload(e),
+            b"ct" => self.conntrack(e),
+            b"bitwise" => self.bitwise(e),
+            b"cmp" => self.cmp(e),
+            b"range" => self.range(e),
+            b"lookup" => self.lookup(e),
+            b"limit" => self.limit(e),
+            b"dynset" => self.buckets(e),
+            b"counter" => {
+                self.r.rule.counter = true;
+                self.r.say(&["counter"]);
+            }
+            b"log" => self.log(e),
+            b"reject" => self.reject(e),
+            b"immediate" => self.immediate(e),
+            b"match" | b"target" => self.compat(name == b"match", e),
+            _ => {
+                self.r.say(&[&shown(name)]);
+                self.r.fail(&["the language has no ", &shown(name)].concat());
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn meta(&mut self, e: Expr<'_>) {
+        const WORDS: [&str; 17] = [
+            "length",
+            "protocol",
+            "priority",
+            "mark",
+            "iif",
+            "oif",
+            "iifname",
+            "oifname",
+            "iiftype",
+            "oiftype",
+            "skuid",
+            "skgid",
+            "nftrace",
+            "rtclassid",
+            "secmark",
+            "nfproto",
+            "l4proto",
+        ];
+        let key = e.or_0(2);
+        let word = WORDS.get(key as usize).map_or_else(|| key.to_string(), |word| (*word).to_owned());
+        let (what, len) = match key {
+            1 => (What::Family { ether: true }, 2),
+            4 | 5 => (What::Interface { is_in: key == 4, by_index: true }, 4),
+            6 | 7 => (What::Interface { is_in: key == 6, by_index: false }, 16),
+            15 => (What::Family { ether: false }, 1),
+            16 => (What::Protocol, 1),
+            _ => (What::Number, 4),
+        };
+        let text = ["meta ", &word].concat();
+        self.loaded(e, 1, 3, Value { what, text, len, mask: None });
+    }
+
+    #[inline(never)]
+    fn conntrack(&mut self, e: Expr<'_>) {
+        const WORDS: [&str; 4] = ["state", "direction", "status", "mark"];
+        let key = e.or_0(2);
+        let state = e.number(2) == Some(0) && e.bytes(3).is_none();
+        let what = if state { What::State } else { What::Number };
+        let word =
+            WORDS.get(key as usize).map_or_else(|| ["key ", &key.to_string()].concat(), |w| (*w).to_owned());
+        let text = ["ct ", &word].concat();
+        self.loaded(e, 1, 4, Value { what, text, len: 4, mask: None });
+    }
+
+    /// What an expression loads; with a source register it writes to the packet instead.
+    fn loaded(&mut self, e: Expr<'_>, to: u16, from: u16, value: Value) {
+        if e.bytes(from).is_some() || e.bytes(to).is_none() {
+            self.r.say(&[&value.text, " set"]);
+            return self.r.fail(&["it sets ", &value.text].concat());
+        }
+        self.r.load(e.or_0(to), Some(value));
+    }
+
+    #[inline(never)]
+    fn payload(&mut self, e: Expr<'_>) {
+        let (base, offset, len) = (e.or_0(2), e.or_0(3), e.or_0(4));
+        let v6 = self.r.rule.family == Some(Family::V6);
+        let address = |family: Family, is_source| {
+            (What::Address { family, is_source }, if is_source { " saddr" } else { " daddr" })
+        };
+        let full = len as usize <= if v6 { 16 } else { 4 } && len > 0;
+        let (what, word) = match (base, offset) {
+            (1, 12 | 16) if !v6 && full => address(Family::V4, offset == 12),
+            (1, 8 | 24) if v6 && full => address(Family::V6, offset == 8),
+            (1, 9) if self.r.rule.family == Some(Family::V4) && len == 1 => (What::Protocol, " protocol"),
+            (1, 12) if !v6 && len == 8 => (What::Pair { of: Some(Family::V4) }, " saddr, daddr"),
+            (1, 8) if v6 && len == 32 => (What::Pair { of: Some(Family::V6) }, " saddr, daddr"),
+            (2, 0) if len == 4 => (What::Pair { of: None }, " sport, dport"),
+            (2, 0 | 2) if len == 2 => {
+                (What::Port { is_source: offset == 0 }, if offset == 0 { " sport" } else { " dport" })
+            }
+            (2, 0) if len == 1 && matches!(self.r.protos.as_deref(), Some([1 | 58])) => {
+                (What::Other, " icmp type")
+            }
+            (2, 13) if len == 1 && matches!(self.r.protos.as_deref(), Some([6])) => {
+                (What::Other, " tcp flags")
+            }
+            _ => (What::Other, ""),
+        };
+        let head = match (what, base) {
+            (What::Port { .. } | What::Pair { of: None }, _) => match self.r.protos.as_deref() {
+                Some([6]) => "tcp",
+                Some([17]) => "udp",
+                _ => "th",
+            },
+            (What::Other, _) if !word.is_empty() => "",
+            (_, 1) if word.is_empty() => "@nh",
+            (_, 2) if word.is_empty() => "@th",
+            (_, _) if word.is_empty() => "@ll",
+            _ if v6 => "ip6",
+            _ => "ip",
+        };
+        let place =
+            [",", &offset.saturating_mul(8).to_string(), ",", &len.saturating_mul(8).to_string()].concat();
+        let text = [head, if word.is_empty() { &place } else { word }].concat();
+        let value = Value { what, text: text.trim_start().to_owned(), len: len.min(64) as usize, mask: None };
+        self.loaded(e, 1, 5, value);
+    }
+
+    #[inline(never)]
+    fn bitwise(&mut self, e: Expr<'_>) {
+        let Some(mut value) = self.r.value(e.or_0(1)) else { return self.r.fail("it computes something") };
+        let mask = e.value(4).unwrap_or_default();
+        value.text = [value.text.as_str(), " & ", &key_shown(value.what, mask)].concat();
+        let plain = e.or_0(6) == 0 && e.value(5).is_some_and(|xor| xor.iter().all(|b| *b == 0));
+        if !plain || mask.len() != value.len || value.mask.is_some() || e.number(8).is_some() {
+            value.what = What::Other;
+        }
+        value.mask = Some(mask.to_vec());
+        self.r.load(e.or_0(2), Some(value));
+    }
+
+    #[inline(never)]
+    fn cmp(&mut self, e: Expr<'_>) {
+        const SIGNS: [&str; 6] = [" ", " != ", " < ", " <= ", " > ", " >= "];
+        let (op, data) = (e.or_0(2), e.value(3).unwrap_or_default());
+        let Some(value) = self.r.value(e.or_0(1)) else {
+            self.r.say(&["cmp ", &hex(data)]);
+            return self.r.fail("it compares something unknown");
+        };
+        let sign = SIGNS.get(op as usize).unwrap_or(&" ? ");
+        self.r.say(&[&value.text, sign, &key_shown(value.what, data)]);
+        let ordered = matches!(value.what, What::Address { .. } | What::Port { .. });
+        match compared(op, data).filter(|_| op < 2 || ordered) {
+            Some((first, last, not)) => self.test(&value, &[(&first, &last)], not),
+            None => self.r.fail("it compares by order"),
+        }
+    }
+
+    #[inline(never)]
+    fn range(&mut self, e: Expr<'_>) {
+        let (from, to) = (e.value(3).unwrap_or_default(), e.value(4).unwrap_or_default());
+        let Some(value) = self.r.value(e.or_0(1)) else {
+            return self.r.fail("it compares something unknown");
+        };
+        let not = e.or_0(2) == 1;
+        let sign = if not { " != " } else { " " };
+        self.r.say(&[&value.text, sign, &key_shown(value.what, from), "-", &key_shown(value.what, to)]);
+        if matches!(value.what, What::Address { .. } | What::Port { .. }) && from <= to && e.or_0(2) < 2 {
+            self.test(&value, &[(from, to)], not);
+        } else {
+            self.r.fail("it compares by order");
+        }
+    }
+
+    fn test(&mut self, value: &Value, keys: &[Keys<'_>], not: bool) {
+        if self.stage != Stage::Matches {
+            self.r.fail("it looks at packets behind a limit or a log");
+        }
+        self.r.test(value, &Test { keys, not }, self.context.interface);
+    }
+
+    pub(super) fn set(&self, name: &[u8]) -> Option<&'a sets::Listed> {
+        let at = self.context.sets.binary_search_by(|set| set.name.as_slice().cmp(name)).ok()?;
+        self.context.sets.get(at)
+    }
+
+    #[inline(never)]
+    fn lookup(&mut self, e: Expr<'_>) {
+        let name = e.bytes(1).map(until_nul).unwrap_or_default();
+        let not = e.or_0(5) & 1 != 0;
+        let sign = if not { " != " } else { " " };
+        let Some(value) = self.r.value(e.or_0(2)) else {
+            self.r.say(&["lookup @", &shown(name)]);
+            return self.r.fail("it looks for several things together");
+        };
+        let map = e.bytes(3).is_some();
+        let found = self.set(name);
+        match found.map(|set| &set.content) {
+            Some(Content::List(list)) if map || found.is_some_and(sets::Listed::anonymous) => {
+                let vmap = if map { " vmap" } else { "" };
+                self.r.say(&[&value.text, vmap, sign, "{ ", &elements(value.what, list), " }"]);
+                if map {
+                    return self.vmap(e, value, list);
+                }
+                let keys: Vec<Keys<'_>> =
+                    list.iter().map(|e| (e.first.as_slice(), e.last.as_slice())).collect();
+                self.test(&value, &keys, not);
+            }
+            Some(&Content::Named(set, len)) if !not && !map => {
+                self.r.say(&[&value.text, " @", &shown(name)]);
+                if self.stage != Stage::Matches {
+                    self.r.fail("it looks at packets behind a limit or a log");
+                }
+                let whole = value.mask.is_none() && value.len == len;
+                let result = match value.what {
+                    What::Address { family, is_source } if whole && family.bytes() == len => {
+                        self.r.add_addresses(family, is_source, Some(Addresses::Set(set)))
+                    }
+                    What::Port { is_source } if whole => self.r.add_ports(is_source, Ports::Set(set)),
+                    _ => Err("it looks for something else than a whole address or port in a set".to_owned()),
+                };
+                result.unwrap_or_else(|why| self.r.fail(&why));
+            }
+            Some(Content::Odd(why)) => {
+                self.r.say(&[&value.text, sign, "@", &shown(name)]);
+                self.r.fail(&["of the set ", &shown(name), ": ", why].concat());
+            }
+            _ => {
+                self.r.say(&[&value.text, sign, "@", &shown(name)]);
+                self.r.fail("it uses a set in a way that the language has not");
+            }
+        }
+    }
+
+    /// A verdict map becomes rules of their own, one for each verdict.
+    #[inline(never)]
+    fn vmap(&mut self, e: Expr<'_>, value: Value, list: &'a [Element]) {
+        let verdicts = e.number(3) == Some(0) && list.iter().all(|e| e.verdict.is_some());
+        if !verdicts || self.stage != Stage::Matches || list.is_empty() || list.len() > VERDICTS_MAX {
+            self.r.fail("it uses a map");
+        }
+        self.stage = Stage::Decided;
+        self.leaves |= list.iter().any(|e| e.verdict.as_ref().is_none_or(|(code, _)| leaves(*code)));
+        self.verdicts = list.get(..list.len().min(VERDICTS_MAX)).map(|list| (value, list));
+    }
+
+    /// The rule as a whole: one for each protocol and for each verdict of a map.
+    #[inline(never)]
+    fn finish(mut self) -> Listed {
+        let mut parts = Vec::new();
+        match self.verdicts.take() {
+            None => {
+                self.r.finish();
+                self.parts(&mut parts);
+            }
+            Some((value, list)) => {
+                for element in list {
+                    self.element(&value, element, &mut parts);
+                }
+                if list.len() > 1 && self.r.rule.log.is_some() {
+                    self.r.fail(SHARED);
+                }
+            }
+        }
+        if parts.len() > 1 && self.r.rule.limit.is_some() {
+            self.r.fail(SHARED);
+        }
+        Listed { text: self.r.text, parts: self.r.bad.map_or(Ok(parts), Err), leaves: self.leaves }
+    }
+
+    /// One element of a verdict map.
+    #[inline(never)]
+    fn element(&mut self, value: &Value, element: &Element, parts: &mut Vec<Part>) {
+        let (rule, protos) = (self.r.rule.clone(), self.r.protos.clone());
+        let (verdict, to, _) = element
+            .verdict
+            .as_ref()
+            .map_or((None, None, String::new()), |(code, chain)| verdict(*code, chain));
+        self.stage = Stage::Matches;
+        self.test(value, &[(&element.first, &element.last)], false);
+        self.r.finish();
+        match verdict {
+            Some(verdict) => (self.r.rule.verdict, self.to) = (verdict, to),
+            None => self.r.fail("the language has no such verdict"),
+        }
+        self.parts(parts);
+        (self.r.rule, self.r.protos) = (rule, protos);
+    }
+
+    fn parts(&self, parts: &mut Vec<Part>) {
+        let protos = self.r.protos.as_deref();
+        for at in 0..protos.map_or(1, <[u8]>::len) {
+            let mut rule = self.r.rule.clone();
+            rule.proto = protos.and_then(|all| all.get(at)).copied();
+            // ICMP in packets of the other family is nothing that a host takes: to accept it is to accept nothing.
+            if rule.verdict == Verdict::Accept && rule.family.is_none() {
+                rule.family = match rule.proto {
+                    Some(1) => Some(Family::V4),
+                    Some(58) => Some(Family::V6),
+                    _ => None,
+                };
+            }
+            parts.push(Part { rule, to: self.to.clone(), answer: self.answer.clone() });
+        }
+    }
+}
+
+/// Elements for people.
+#[inline(never)]
+fn elements(what: What, list: &[Element]) -> String {
+    let mut out = String::new();
+    for (i, element) in list.iter().enumerate() {
+        if i == SHOWN_MAX {
+            out.push_str(", ...");
+            break;
+        }
+        out.push_str(if i > 0 { ", " } else { "" });
+        out.push_str(&key_shown(what, &element.first));
+        if element.first != element.last {
+            out.push('-');
+            out.push_str(&key_shown(what, &element.last));
+        }
+        if let Some((code, chain)) = &element.verdict {
+            out.push_str(&[" : ", &verdict(*code, chain).2].concat());
+        }
+    }
+    out
+}

@@ -1,0 +1,143 @@
+#![forbid(unsafe_code)]
+//! Tables as the kernel holds them, ours and those of others: what of them is a plan, and for the rest the words to
+//! show it. A compiled rule set can be recorded in the same form, to be compared.
+
+use super::{Direction, Family, Name, Policy, Rule, Set, Sink, Verdict};
+
+/// A table.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Table {
+    /// Family and name for people.
+    pub title: String,
+    /// The only family of its packets.
+    pub family: Option<Family>,
+    /// Whether `mef load` made it.
+    pub ours: bool,
+    /// Named sets that are plain lists.
+    pub sets: Vec<Set>,
+    /// Everything else than chains, for people, with the reason why it cannot be said.
+    pub unsaid: Vec<(String, String)>,
+    /// Its chains, in the order in which they were made.
+    pub chains: Vec<Chain>,
+}
+
+/// A chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// For people.
+    pub name: String,
+    /// What packets come into it.
+    pub base: Base,
+    /// Its rules.
+    pub rules: Vec<Listed>,
+}
+
+/// Where a chain hangs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Base {
+    /// Nowhere: rules jump to it.
+    None,
+    /// At a hook that the language knows.
+    Filter(Direction, i32, Policy),
+    /// At another one; why the language cannot say it.
+    Other(String),
+}
+
+/// A rule of the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// About as nft(8) writes it.
+    pub text: String,
+    /// Rules of a plan, of which no packet matches two, that are this one together; or why there are none.
+    pub parts: Result<Vec<Part>, String>,
+    /// Whether packets may leave its chain by it undecided: by `return` or `goto`.
+    pub leaves: bool,
+}
+
+/// One rule of a plan, and what is beyond it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The rule; its verdict is `Next` where `to` decides.
+    pub rule: Rule,
+    /// The chain that goes on.
+    pub to: Option<Target>,
+    /// How refused packets are answered, where that is not what `rule` says; else empty.
+    pub answer: String,
+}
+
+/// A chain that a rule leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Its name.
+    pub chain: String,
+    /// Whether the way leads back behind the rule.
+    pub back: bool,
+}
+
+impl Part {
+    /// A part as the plan has it.
+    #[must_use]
+    pub fn of(rule: &Rule) -> Part {
+        let mut part = Part { rule: rule.clone(), to: None, answer: String::new() };
+        if let Verdict::Jump(name) = rule.verdict {
+            part.rule.verdict = Verdict::Next;
+            part.to = Some(Target { chain: name.as_str().to_owned(), back: true });
+        }
+        part
+    }
+}
+
+impl Table {
+    /// An empty table of `mef load`.
+    #[must_use]
+    pub fn ours() -> Table {
+        Table { title: "inet mef".into(), ours: true, ..Table::default() }
+    }
+
+    fn push(&mut self, name: &str, base: Base) {
+        self.chains.push(Chain { name: name.to_owned(), base, rules: Vec::new() });
+    }
+}
+
+/// Records a plan as the table that it makes.
+impl Sink for Table {
+    fn base(&mut self, direction: Direction, policy: Policy) {
+        self.push(hook(direction), Base::Filter(direction, 0, policy));
+    }
+
+    fn set(&mut self, set: &Set) {
+        self.sets.push(set.clone());
+    }
+
+    fn buckets(&mut self, _: Name, _: Family, _: u32) {}
+
+    fn chain(&mut self, name: Name) {
+        self.push(name.as_str(), Base::None);
+    }
+
+    fn rule(&mut self, chain: super::Chain, rule: &Rule) {
+        let here = |c: &&mut Chain| match (&chain, &c.base) {
+            (super::Chain::Base(dir), Base::Filter(hook, ..)) => dir == hook,
+            (super::Chain::Own(name), Base::None) => c.name == name.as_str(),
+            _ => false,
+        };
+        // Base chains stand at the front; the chain of a rule was made a moment ago.
+        let found = match chain {
+            super::Chain::Base(_) => self.chains.iter_mut().find(here),
+            super::Chain::Own(_) => self.chains.iter_mut().rev().find(here),
+        };
+        if let Some(chain) = found {
+            chain.rules.push(Listed { text: String::new(), parts: Ok(vec![Part::of(rule)]), leaves: false });
+        }
+    }
+}
+
+/// The name of a hook.
+#[must_use]
+pub const fn hook(direction: Direction) -> &'static str {
+    match direction {
+        Direction::In => "input",
+        Direction::Out => "output",
+        Direction::Fwd => "forward",
+    }
+}

@@ -1,0 +1,412 @@
+#![forbid(unsafe_code)]
+//! Tables of the kernel to statements of mef.rules. A statement means what the rule in the kernel means, or the rule
+//! becomes a comment that shows it. Knows the kernel only through `plan`.
+
+mod flat;
+mod statement;
+mod words;
+
+use super::RuleSet;
+use super::ast::{Action, Interfaces, Place, Proto, Rule, Statement};
+use crate::base::name::Name;
+use crate::base::range::Family;
+use crate::plan::listed::{Base, Chain, Listed, Part, Table, hook};
+use crate::plan::{Direction, Policy, Reject, Verdict};
+use flat::Flat;
+use statement::Group;
+use words::{answered, harmless, why_not};
+
+/// Where sets stand that were read from the kernel.
+const NOWHERE: Place = Place { file: 0, line: 0 };
+
+/// What became of tables.
+#[derive(Debug, Default)]
+pub struct Exported {
+    /// The lines of a rule set, without newlines.
+    pub lines: Vec<String>,
+    /// Statements of rules.
+    pub said: usize,
+    /// Comments in place of what cannot be said.
+    pub unsaid: usize,
+}
+
+/// The table of `mef load` as statements without a header, in the order of the file that it was made from.
+#[must_use]
+pub fn ours(table: &mut Table) -> Exported {
+    normal(table);
+    let tables = std::slice::from_ref(table);
+    let mut export = Export::new(tables);
+    for dir in Direction::ALL {
+        let last = chains(tables, dir).last().copied();
+        export.policy(dir, true, last.map(|(_, chain)| chain));
+    }
+    export.sets();
+    export.unsaid_objects();
+    let before = export.out.lines.len();
+    let mut orders = Vec::new();
+    for dir in Direction::ALL {
+        for (table, chain) in chains(tables, dir) {
+            export.own_chain(table, chain, before, &mut orders);
+        }
+    }
+    let mut lines = export.out.lines.split_off(before);
+    orders.sort_unstable();
+    for (_, at) in orders {
+        export.out.lines.extend(lines.get_mut(at).map(std::mem::take));
+    }
+    export.left_over();
+    export.out
+}
+
+/// Tables as one rule set, with comments that say where everything comes from.
+#[must_use]
+pub fn all(tables: &mut [Table]) -> Exported {
+    if let [table] = tables
+        && table.ours
+    {
+        let mut out = ours(table);
+        out.lines.insert(0, "# table inet mef".into());
+        return out;
+    }
+    tables.iter_mut().for_each(normal);
+    let mut export = Export::new(tables);
+    for table in &*tables {
+        export.comment(&["table ", &table.title].concat());
+    }
+    for dir in Direction::ALL {
+        if meet_at(tables, dir) {
+            export.comment(
+                &[
+                    "Of hook ",
+                    hook(dir),
+                    " there are several chains: in the kernel, what one accepts goes on to the next one;",
+                ]
+                .concat(),
+            );
+            export.comment("here, the first rule decides. Look at what they accept before you load this.");
+        }
+    }
+    export.sets();
+    export.unsaid_objects();
+    // Only when every way into a chain is known, it is known whose limits are shared.
+    for dir in Direction::ALL {
+        for (table, chain) in chains(tables, dir) {
+            flat::flatten(&mut export.flat, table, chain, &chain.rules);
+        }
+    }
+    export.flat.again();
+    for dir in Direction::ALL {
+        let all = chains(tables, dir);
+        for (i, (table, chain)) in all.iter().enumerate() {
+            let Base::Filter(_, priority, _) = chain.base else { continue };
+            let priority = priority.to_string();
+            export.comment(
+                &["table ", &table.title, ", chain ", &chain.name, ", priority ", &priority].concat(),
+            );
+            if table.ours {
+                export.own_chain(table, chain, 0, &mut Vec::new());
+            } else {
+                export.chain(table, chain);
+            }
+            export.end_of_chain(dir, table, chain, i + 1 == all.len());
+        }
+    }
+    export.left_over();
+    export.out
+}
+
+/// The base chains of a hook in the order in which packets come to them.
+fn chains(tables: &[Table], dir: Direction) -> Vec<(&Table, &Chain)> {
+    let mut all = Vec::new();
+    for table in tables {
+        for chain in &table.chains {
+            if matches!(chain.base, Base::Filter(hook, ..) if hook == dir) {
+                all.push((table, chain));
+            }
+        }
+    }
+    all.sort_by_key(|(_, chain)| if let Base::Filter(_, priority, _) = chain.base { priority } else { 0 });
+    all
+}
+
+/// Whether a packet comes to several chains of a hook.
+fn meet_at(tables: &[Table], dir: Direction) -> bool {
+    let all = chains(tables, dir);
+    let of = |family| all.iter().filter(|(table, _)| table.family.is_none_or(|f| f == family)).count();
+    of(Family::V4) > 1 || of(Family::V6) > 1
+}
+
+/// Brings what may be written in several ways into one.
+fn normal(table: &mut Table) {
+    for chain in &mut table.chains {
+        for rule in &mut chain.rules {
+            for part in rule.parts.as_deref_mut().unwrap_or_default() {
+                part.rule.counter = true;
+                for list in [&mut part.rule.iif, &mut part.rule.oif].into_iter().flatten() {
+                    list.names.sort_unstable();
+                    list.names.dedup();
+                }
+            }
+        }
+    }
+}
+
+struct Export<'a> {
+    tables: &'a [Table],
+    /// The named sets, for the statements that use them.
+    sets: RuleSet,
+    /// Sets that are no statement: name, and table.
+    lost: Vec<(Name, &'a str)>,
+    out: Exported,
+    /// Chains whose rules stand elsewhere already, and those that a rule could not be followed into.
+    flat: flat::State,
+}
+
+impl<'a> Export<'a> {
+    fn new(tables: &'a [Table]) -> Export<'a> {
+        let (mut sets, mut lost) = (RuleSet::default(), Vec::new());
+        for table in tables {
+            let made = statement::sets(&table.sets, table.ours, &mut |name| {
+                lost.push((*name, table.title.as_str()))
+            });
+            for set in made {
+                let name = set.name;
+                if sets.add(NOWHERE, set).is_err() {
+                    lost.push((name, table.title.as_str()));
+                }
+            }
+        }
+        Export { tables, sets, lost, out: Exported::default(), flat: flat::State::default() }
+    }
+
+    fn comment(&mut self, text: &str) {
+        self.out.lines.push(["# ", &harmless(text)].concat());
+    }
+
+    fn unsaid(&mut self, why: &str, what: &str) {
+        self.out.unsaid += 1;
+        self.comment(&["cannot be said: ", why, ": ", what].concat());
+    }
+
+    fn unsaid_rule(&mut self, why: &str, table: &Table, chain: &str, text: &str) {
+        self.unsaid(why, &["table ", &table.title, " chain ", chain, ": ", text].concat());
+    }
+
+    fn statement(&mut self, text: String) {
+        self.out.said += 1;
+        self.out.lines.push(text);
+    }
+
+    fn sets(&mut self) {
+        let texts: Vec<String> = self
+            .sets
+            .sets
+            .iter()
+            .filter_map(|(_, set)| statement::text(&Statement::Set(set.clone())))
+            .collect();
+        self.out.lines.extend(texts);
+        for (name, table) in std::mem::take(&mut self.lost) {
+            let why = "its elements are none, or more than a line holds";
+            self.unsaid(why, &["set ", table, " ", name.as_str()].concat());
+        }
+    }
+
+    fn unsaid_objects(&mut self) {
+        for (what, why) in self.tables.iter().flat_map(|table| &table.unsaid) {
+            self.unsaid(why, what);
+        }
+    }
+
+    /// The policy of a direction as a statement.
+    fn policy(&mut self, dir: Direction, ours: bool, chain: Option<&Chain>) {
+        let action = match chain {
+            Some(chain) if ours && ends_rejecting(chain) => Action::Reject,
+            Some(Chain { base: Base::Filter(.., Policy::Drop), .. }) => Action::Drop,
+            _ => Action::Accept,
+        };
+        self.out.lines.push(Statement::Policy(dir, action).to_string());
+    }
+
+    /// What becomes of packets that no rule of a chain decided on: said by the policy where that is exact.
+    fn end_of_chain(&mut self, dir: Direction, table: &Table, chain: &Chain, last: bool) {
+        let Base::Filter(.., policy) = chain.base else { return };
+        if last && table.family.is_none() {
+            return self.policy(dir, table.ours, Some(chain));
+        }
+        if policy == Policy::Accept {
+            return;
+        }
+        let rule = Rule {
+            dir,
+            action: if table.ours && ends_rejecting(chain) { Action::Reject } else { Action::Drop },
+            proto: Proto::All,
+            family: table.family,
+            log: None,
+            ratelimit: None,
+            limit: None,
+            burst: 0,
+            iif: if dir == Direction::In { Interfaces::Every } else { Interfaces::Any },
+            oif: if dir == Direction::Out { Interfaces::Every } else { Interfaces::Any },
+            src: Box::default(),
+            dst: Box::default(),
+            sport: Box::default(),
+            dport: Box::default(),
+            ct: 0,
+            comment: ["policy of ", &table.title, " ", &chain.name].concat().chars().take(60).collect(),
+        };
+        self.statement(Statement::Rule(Box::new(rule)).to_string());
+    }
+
+    /// The rules of a base chain of ours, those of one statement together. `orders` are of each line behind the
+    /// first `before` its statement's number and its place.
+    fn own_chain(&mut self, table: &Table, chain: &Chain, before: usize, orders: &mut Vec<(u32, usize)>) {
+        let rules = match ends_rejecting(chain) {
+            true => chain.rules.get(..chain.rules.len().saturating_sub(2)).unwrap_or_default(),
+            false => &chain.rules,
+        };
+        let Base::Filter(dir, _, policy) = chain.base else { return };
+        let mut order = 0;
+        for group in rules.chunk_by(|a, b| origin(a) > 0 && origin(a) == origin(b)) {
+            let number = group.first().map_or(0, origin);
+            if number > 0 {
+                order = number;
+                self.group(dir, table, chain, group);
+            } else {
+                let flat = flat::flatten(&mut self.flat, table, chain, group);
+                self.flat_rules(dir, policy, table, flat);
+            }
+            for at in orders.len()..self.out.lines.len() - before {
+                orders.push((order, at));
+            }
+        }
+    }
+
+    /// The rules that were made of one statement.
+    fn group(&mut self, dir: Direction, table: &Table, chain: &Chain, rules: &[Listed]) {
+        let origin = rules.first().map_or(0, origin);
+        let base = parts(rules);
+        let target = base.iter().find_map(|part| part.to.as_ref()).map(|to| to.chain.as_str());
+        let own = target.and_then(|name| self.flat.find(table, name));
+        let own_rules = own.and_then(|at| table.chains.get(at)).map_or(&[][..], |c| c.rules.as_slice());
+        let own_parts = parts(own_rules);
+        if own_parts.len() == own_rules.len()
+            && let Some(text) =
+                statement::rule(&self.sets, Group { dir, base: &base, own: &own_parts, origin })
+        {
+            if let Some(at) = own {
+                self.flat.said(table, at);
+            }
+            return self.statement(text);
+        }
+        for rule in rules {
+            let base = parts(std::slice::from_ref(rule));
+            match statement::rule(&self.sets, Group { dir, base: &base, own: &[], origin }) {
+                Some(text) => self.statement(text),
+                None => self.unsaid_rule("it was changed by another program", table, &chain.name, &rule.text),
+            }
+        }
+    }
+
+    /// The rules of a base chain of others.
+    fn chain(&mut self, table: &Table, chain: &Chain) {
+        let Base::Filter(dir, _, policy) = chain.base else { return };
+        let rules = flat::flatten(&mut self.flat, table, chain, &chain.rules);
+        self.flat_rules(dir, policy, table, rules);
+    }
+
+    fn flat_rules(&mut self, dir: Direction, policy: Policy, table: &Table, mut rules: Vec<Flat>) {
+        flat::fold_logs(&mut rules);
+        flat::end_by_policy(&mut rules, policy);
+        let mut at = 0;
+        while let Some(rule) = rules.get(at) {
+            // Three rules that log and reject, or two, may be one statement.
+            let several = rule.one().is_some_and(begins_several);
+            if let Some((text, len)) = self.joined(dir, rules.get(at..).filter(|_| several)) {
+                self.statement(text);
+                at += len;
+                continue;
+            }
+            match self.single(dir, rule) {
+                Ok(texts) => texts.into_iter().for_each(|text| self.statement(text)),
+                Err(why) => self.unsaid_rule(&why, table, &rule.chain, &rule.text),
+            }
+            at += 1;
+        }
+    }
+
+    /// The statement for the first three rules, or the first two, and how many they are.
+    fn joined(&self, dir: Direction, rules: Option<&[Flat]>) -> Option<(String, usize)> {
+        for len in [3, 2] {
+            let base: Vec<&Part> = rules?.iter().take(len).filter_map(Flat::one).collect();
+            if base.len() == len
+                && let Some(text) =
+                    statement::rule(&self.sets, Group { dir, base: &base, own: &[], origin: 0 })
+            {
+                return Some((text, len));
+            }
+        }
+        None
+    }
+
+    /// The statements for one rule of others.
+    fn single(&self, dir: Direction, rule: &Flat) -> Result<Vec<String>, String> {
+        let mut texts = Vec::new();
+        for part in rule.parts.as_ref().map_err(Clone::clone)? {
+            let (parts, note) = answered(part)?;
+            let base: Vec<&Part> = parts.iter().collect();
+            let group = Group { dir, base: &base, own: &[], origin: 0 };
+            let mut text = statement::rule(&self.sets, group).ok_or_else(|| why_not(&part.rule))?;
+            if !note.is_empty() {
+                text.push_str(" # in the kernel answered with ");
+                text.push_str(&harmless(note));
+            }
+            texts.push(text);
+        }
+        Ok(texts)
+    }
+
+    /// Chains that were not followed, and those at hooks that the language does not know.
+    fn left_over(&mut self) {
+        self.flat.sort();
+        for table in self.tables {
+            for (at, chain) in table.chains.iter().enumerate() {
+                let why = match &chain.base {
+                    Base::Filter(..) => continue,
+                    Base::Other(why) => why.as_str(),
+                    Base::None if self.flat.is_said(table, at) => continue,
+                    Base::None => "a rule could not be followed into this chain",
+                };
+                for rule in &chain.rules {
+                    self.unsaid_rule(why, table, &chain.name, &rule.text);
+                }
+            }
+        }
+    }
+}
+
+/// The parts of those rules that have some.
+fn parts(rules: &[Listed]) -> Vec<&Part> {
+    let mut all = Vec::new();
+    for rule in rules {
+        all.extend(rule.parts.as_deref().unwrap_or_default());
+    }
+    all
+}
+
+/// The number of the statement that a rule was made from.
+fn origin(rule: &Listed) -> u32 {
+    rule.parts.as_ref().ok().and_then(|parts| parts.first()).map_or(0, |part| part.rule.origin)
+}
+
+fn begins_several(part: &Part) -> bool {
+    let logs = part.rule.log.is_some() && part.rule.verdict == Verdict::Next;
+    logs || part.rule.verdict == Verdict::Reject(Reject::Reset)
+}
+
+/// Whether a chain ends as `policy action=reject` makes it.
+fn ends_rejecting(chain: &Chain) -> bool {
+    let Base::Filter(.., Policy::Drop) = chain.base else { return false };
+    let from = chain.rules.len().saturating_sub(2);
+    let last = chain.rules.get(from..).unwrap_or_default();
+    statement::policy_rejects(&parts(last))
+}

@@ -1,0 +1,247 @@
+#![forbid(unsafe_code)]
+//! Rules of the kernel back to the one statement that is compiled to exactly them. A statement is put together from
+//! what the rules hold, and it counts only if it compiles to the same rules: nothing is said that is not so.
+
+use crate::base::name::{IfName, Name};
+use crate::base::range::{Family, Range, merge};
+use crate::plan::listed::{Base, Part, Table};
+use crate::plan::{self, Addresses, Direction, Policy, Ports, Reject, Sink, Verdict};
+use crate::ruleset::ast::{Action, Address, Elements, Interfaces, Limit, Port, Proto, Rule, Set, Statement};
+use crate::ruleset::compile::{self, BURST};
+use crate::ruleset::{LINE_MAX, RuleSet, parse};
+
+/// The rules that one statement is compiled to.
+#[derive(Clone, Copy)]
+pub(super) struct Group<'a> {
+    pub dir: Direction,
+    /// Those in the base chain.
+    pub base: &'a [&'a Part],
+    /// Those in a chain of their own.
+    pub own: &'a [&'a Part],
+    /// The number of the statement that they were made from; 0 = of none.
+    pub origin: u32,
+}
+
+/// The text of a statement, if it reads as what it is.
+pub(super) fn text(statement: &Statement) -> Option<String> {
+    let text = statement.to_string();
+    let mut problems = Vec::new();
+    let (read, comment) = parse::line(&text, 1, &mut problems);
+    let good = problems.is_empty() && comment.is_empty() && read.as_ref() == Some(statement);
+    (good && text.len() <= LINE_MAX).then_some(text)
+}
+
+/// The statement that is compiled to these rules.
+pub(super) fn rule(sets: &RuleSet, group: Group<'_>) -> Option<String> {
+    let mut rule = union(sets, group)?;
+    let first = group.base.first()?.rule.family;
+    // What holds for one family may be clear without saying so.
+    for family in [None, first].into_iter().take(if first.is_some() { 2 } else { 1 }) {
+        rule.family = family;
+        if compiles_to(sets, &rule, group) {
+            return text(&Statement::Rule(Box::new(rule)));
+        }
+    }
+    None
+}
+
+fn compiles_to(sets: &RuleSet, rule: &Rule, group: Group<'_>) -> bool {
+    let mut table = Table::default();
+    table.base(group.dir, Policy::Accept);
+    compile::rule(sets, &[], rule, group.origin, &mut table);
+    super::normal(&mut table);
+    let (mut base, mut own) = (Vec::new(), Vec::new());
+    for chain in &table.chains {
+        let to = if chain.base == Base::None { &mut own } else { &mut base };
+        to.extend(super::parts(&chain.rules));
+    }
+    base == group.base && own == group.own
+}
+
+/// All that the rules hold, as one rule of the language.
+fn union(sets: &RuleSet, group: Group<'_>) -> Option<Rule> {
+    let last = &group.base.last()?.rule;
+    let proto = Proto::ALL.into_iter().find(|p| compile::number(*p) == last.proto)?;
+    let (mut action, mut limit, mut ratelimit, mut log) = (None, None, None, None);
+    for rule in group.own.iter().chain(group.base).map(|part| &part.rule) {
+        let found = match rule.verdict {
+            Verdict::Accept => Some(Action::Accept),
+            Verdict::Drop => Some(Action::Drop),
+            Verdict::Reject(_) => Some(Action::Reject),
+            _ => None,
+        };
+        let only_logs = rule.log.is_some() && rule.verdict == Verdict::Next;
+        let bound = if only_logs { &mut ratelimit } else { &mut limit };
+        *bound = bound.or(rule.limit);
+        action = action.or(found);
+        log = log.or(rule.log.as_deref());
+    }
+    let is = |direction| group.dir == direction;
+    let mut src = addresses(sets, group.base, |r| &r.src);
+    let dst = addresses(sets, group.base, |r| &r.dst);
+    let has = |family| group.base.iter().any(|part| part.rule.family == Some(family));
+    if has(Family::V4)
+        && has(Family::V6)
+        && src.is_empty()
+        && dst.is_empty()
+        && limit.is_none_or(|l| l.set.is_none())
+    {
+        // One rule a family, though no address tells them apart: somebody wrote all addresses of both.
+        src = Family::ALL.into_iter().filter_map(whole_family).map(Address::Range).collect();
+    }
+    Some(Rule {
+        dir: group.dir,
+        action: action?,
+        proto,
+        family: None,
+        log: log.map(Into::into),
+        ratelimit: ratelimit.map(|l| l.rate),
+        limit: limit.map(|l| Limit { rate: l.rate, per_source: l.set.is_some() }),
+        burst: limit.map(|l| l.burst).filter(|burst| *burst != BURST).unwrap_or(0),
+        iif: interfaces(is(Direction::In), group.base, |r| &r.iif)?,
+        oif: interfaces(is(Direction::Out), group.base, |r| &r.oif)?,
+        src,
+        dst,
+        sport: ports(group.base, |r| &r.sport),
+        dport: ports(group.base, |r| &r.dport),
+        ct: last.ct,
+        comment: last.comment.as_str().into(),
+    })
+}
+
+fn interfaces(
+    not_lo: bool,
+    base: &[&Part],
+    list: fn(&plan::Rule) -> &Option<plan::Interfaces>,
+) -> Option<Interfaces> {
+    let mut found: Vec<IfName> = Vec::new();
+    let mut except = false;
+    for part in base {
+        let Some(list) = list(&part.rule) else {
+            let every = if not_lo { Interfaces::Every } else { Interfaces::Any };
+            return found.is_empty().then_some(every);
+        };
+        except |= list.not;
+        for name in &list.names {
+            if !found.contains(name) {
+                found.push(*name);
+            }
+        }
+    }
+    let only_lo = matches!(found.as_slice(), [name] if name.as_str() == "lo");
+    if except && not_lo && only_lo {
+        return Some(Interfaces::Any);
+    }
+    Some(Interfaces::Names { not: except, names: found.into() })
+}
+
+fn addresses(sets: &RuleSet, base: &[&Part], list: fn(&plan::Rule) -> &Option<Addresses>) -> Box<[Address]> {
+    let (mut ranges, mut named): (Vec<Range>, Vec<Name>) = (Vec::new(), Vec::new());
+    let (mut whole, mut listed): (Vec<Family>, _) = (Vec::new(), false);
+    // The order of the sets is that of the rules in each family; behind the set that was met last comes a new one.
+    let (mut at, mut of) = (0, None);
+    for part in base {
+        let (family, list) = (part.rule.family, list(&part.rule));
+        listed |= list.is_some();
+        if of != family {
+            (at, of) = (0, family);
+        }
+        match list {
+            None => whole.extend(family),
+            Some(Addresses::Ranges(more)) => {
+                for range in more {
+                    if !ranges.contains(range) {
+                        ranges.push(*range);
+                    }
+                }
+            }
+            Some(Addresses::Set(name)) => {
+                let name = plain(sets, name);
+                let known = named.iter().position(|other| *other == name);
+                if known.is_none() {
+                    named.insert(at, name);
+                }
+                at = known.unwrap_or(at) + 1;
+            }
+        }
+    }
+    // No list in one family and one in the other: all addresses of the one.
+    if listed {
+        ranges.extend(whole.into_iter().filter_map(whole_family));
+    }
+    merge(&mut ranges);
+    let mut all = Vec::with_capacity(ranges.len() + named.len());
+    all.extend(ranges.into_iter().map(Address::Range));
+    all.extend(named.into_iter().map(Address::Set));
+    all.into()
+}
+
+fn whole_family(family: Family) -> Option<Range> {
+    let net = if family == Family::V4 { "0.0.0.0/0" } else { "::/0" };
+    net.parse::<ipnet::IpNet>().ok().map(Range::from)
+}
+
+/// The name of a set in the language, where one of both families is two in the kernel.
+fn plain(sets: &RuleSet, name: &Name) -> Name {
+    let stem = name.as_str().strip_suffix(".4").or(name.as_str().strip_suffix(".6"));
+    stem.and_then(Name::new).filter(|stem| sets.set(stem).is_some()).unwrap_or(*name)
+}
+
+fn ports(base: &[&Part], list: fn(&plan::Rule) -> &Option<Ports>) -> Box<[Port]> {
+    let mut found: Vec<Port> = Vec::new();
+    let mut add = |item: Port| {
+        if !found.contains(&item) {
+            found.push(item);
+        }
+    };
+    for list in base.iter().filter_map(|part| list(&part.rule).as_ref()) {
+        match list {
+            Ports::Set(name) => add(Port::Set(*name)),
+            Ports::Ranges(ranges) => ranges.iter().for_each(|&(first, last)| add(Port::Range(first, last))),
+        }
+    }
+    found.into()
+}
+
+/// The named sets of a table as statements; what cannot be one is given to `unsaid` by its name.
+pub(super) fn sets(sets: &[plan::Set], ours: bool, unsaid: &mut dyn FnMut(&Name)) -> Vec<Set> {
+    let sibling = |name: &Name, from: &str, to: &str| {
+        let stem = name.as_str().strip_suffix(from)?;
+        let other = Name::new(&[stem, to].concat())?;
+        let found = sets.iter().find(|s| s.name == other)?;
+        Name::new(stem).filter(|_| ours).zip(Some(found))
+    };
+    let mut all = Vec::new();
+    for set in sets {
+        let made = match &set.elements {
+            plan::Elements::Ports(list) => {
+                Set { name: set.name, family: None, elements: Elements::Ports(list.clone()) }
+            }
+            plan::Elements::Addresses(family, list) => {
+                let both = match family {
+                    Family::V4 => sibling(&set.name, ".4", ".6"),
+                    // It stands beside the other one.
+                    Family::V6 if sibling(&set.name, ".6", ".4").is_some() => continue,
+                    Family::V6 => None,
+                };
+                let mut list = list.clone();
+                if let Some((_, plan::Set { elements: plan::Elements::Addresses(_, more), .. })) = both {
+                    list.extend(more);
+                }
+                let name = both.map_or(set.name, |(stem, _)| stem);
+                let family = both.is_none().then_some(*family);
+                Set { name, family, elements: Elements::Addresses(list) }
+            }
+        };
+        if text(&Statement::Set(made.clone())).is_some() { all.push(made) } else { unsaid(&made.name) }
+    }
+    all
+}
+
+/// Whether these are the rules that `policy action=reject` ends a chain with.
+pub(super) fn policy_rejects(parts: &[&Part]) -> bool {
+    let [first, last] = parts else { return false };
+    let mut reset = plan::Rule::new(Verdict::Reject(Reject::Reset));
+    reset.proto = compile::number(Proto::Tcp);
+    first.rule == reset && last.rule == plan::Rule::new(Verdict::Reject(Reject::PortUnreachable))
+}

@@ -1,0 +1,67 @@
+#![forbid(unsafe_code)]
+//! What stands beside a statement: how the kernel's rule answers those whom it refuses, why a rule is none, and text
+//! that is safe in a comment.
+
+use crate::plan::listed::Part;
+use crate::plan::{Reject, Rule, Verdict};
+use crate::ruleset::ast::Proto;
+use crate::ruleset::compile;
+
+/// Longest comment that shows a rule, bytes.
+const COMMENT_MAX: usize = 4096;
+
+/// The rules that refuse as the language does, and how the kernel's rule answers if that is another way. The same
+/// packets are refused.
+pub(super) fn answered(part: &Part) -> Result<(Vec<Part>, &str), &'static str> {
+    let tcp = compile::number(Proto::Tcp);
+    let (mut all, mut one) = (Vec::new(), part.clone());
+    let Verdict::Reject(reject) = part.rule.verdict else { return Ok((vec![one], "")) };
+    let note = if part.answer.is_empty() { "icmpx port-unreachable" } else { part.answer.as_str() };
+    let note = match part.rule.proto {
+        proto if reject == Reject::Reset && proto != tcp => return Err("it resets what may be no TCP"),
+        None if part.rule.limit.is_some() || part.rule.log.is_some() => {
+            return Err("it refuses every protocol, and bounds or logs them");
+        }
+        proto if proto.is_some() && (proto != tcp || reject == Reject::Reset) => part.answer.as_str(),
+        _ => note,
+    };
+    one.answer.clear();
+    if part.rule.proto.is_none() {
+        all.push(one.clone());
+    }
+    all.push(one);
+    for (i, one) in all.iter_mut().enumerate() {
+        // Of two, the first one is for TCP.
+        let reset = part.rule.proto == tcp || part.rule.proto.is_none() && i == 0;
+        one.rule.verdict = Verdict::Reject(if reset { Reject::Reset } else { Reject::PortUnreachable });
+        one.rule.proto = if reset { tcp } else { part.rule.proto };
+    }
+    Ok((all, note))
+}
+
+/// Why a rule of a plan is no statement.
+pub(super) fn why_not(rule: &Rule) -> &'static str {
+    match rule.verdict {
+        Verdict::Next if rule.log.is_some() => "it logs and decides nothing",
+        Verdict::Next => "it decides nothing",
+        _ if rule.limit.is_some_and(|limit| limit.over) => "it matches what is over a limit",
+        _ if Proto::ALL.into_iter().all(|proto| compile::number(proto) != rule.proto) => {
+            "the language does not know this protocol"
+        }
+        _ => "the language has no words for this together",
+    }
+}
+
+/// Text that ends neither a comment nor a line, and does nothing to a terminal.
+pub(super) fn harmless(text: &str) -> String {
+    let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if out.len() > COMMENT_MAX {
+            out.push_str("...");
+            break;
+        }
+        out.push(if c.is_control() || turns(c) { '?' } else { c });
+    }
+    out
+}

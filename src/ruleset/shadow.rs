@@ -1,0 +1,182 @@
+#![forbid(unsafe_code)]
+//! Which rules can never match, since one before them takes all that they would. Knows neither the host nor named sets'
+//! elements: what it does not see is not told.
+
+use super::ast::{Address, Interfaces, Place, Port, Proto, Rule};
+use crate::plan::Direction;
+use std::net::IpAddr;
+
+/// What a rule needs for a first look at whether it covers another one.
+pub(super) struct Short {
+    /// Bits of what the rule asks for.
+    asks: u8,
+    dir: Direction,
+    proto: Proto,
+    states: u8,
+    /// The first port of the first item of dport.
+    port: u16,
+    /// The first address of the first item of src.
+    src: u32,
+    place: Place,
+}
+
+/// The rules so far. One that asks for a single port or address covers only what asks for the same: such rules are
+/// found by it, so that ten thousand of them are not compared with each other.
+#[derive(Default)]
+pub(super) struct Seen {
+    // Apart, since the short forms are what is looked at most.
+    shorts: Vec<Short>,
+    rules: Vec<Rule>,
+    /// Places of the rules that ask for neither.
+    others: Vec<u32>,
+    /// By a hash of what they ask for, the last of the rules that do.
+    last: Vec<u32>,
+    /// For every rule the one before it that has the same hash.
+    before: Vec<u32>,
+}
+
+/// Hashes; a power of two.
+const HASHES: u32 = 1024;
+/// Of no rule.
+const NONE: u32 = u32::MAX;
+
+/// The hash of a port or an address.
+fn hash(one: u32) -> usize {
+    (one.wrapping_mul(0x9e37_79b1) / (u32::MAX / HASHES + 1)) as usize
+}
+
+impl Seen {
+    pub(super) fn add(&mut self, short: Short, rule: Rule) {
+        let place = u32::try_from(self.rules.len()).unwrap_or(u32::MAX);
+        let mut before = NONE;
+        match short.port_key().or(short.src_key()) {
+            Some(one) => {
+                self.last.resize(HASHES as usize, NONE);
+                if let Some(last) = self.last.get_mut(hash(one)) {
+                    before = std::mem::replace(last, place);
+                }
+            }
+            None => self.others.push(place),
+        }
+        self.before.push(before);
+        self.shorts.push(short);
+        self.rules.push(rule);
+    }
+
+    /// Where the first rule stands that matches all that this one matches.
+    pub(super) fn cover(&self, short: &Short, rule: &Rule) -> Option<Place> {
+        let covers = |place: &u32| {
+            let other = self.shorts.get(*place as usize).zip(self.rules.get(*place as usize));
+            other.is_some_and(|(s, r)| may_cover(s, short) && covers(r, rule))
+        };
+        let same = |one: u32| {
+            let known = |place: &u32| *place != NONE;
+            let last = self.last.get(hash(one)).copied().filter(known);
+            std::iter::successors(last, move |at| self.before.get(*at as usize).copied().filter(known))
+        };
+        let ones = [short.port_key(), short.src_key()].into_iter().flatten();
+        let found = ones.flat_map(same).filter(covers).chain(self.others.iter().copied().find(covers));
+        self.shorts.get(found.min()? as usize).map(|s| s.place)
+    }
+}
+
+impl Short {
+    /// The single port that it asks for.
+    fn port_key(&self) -> Option<u32> {
+        (self.asks & ONE_DPORT != 0).then_some(u32::from(self.port))
+    }
+
+    /// The single address.
+    fn src_key(&self) -> Option<u32> {
+        (self.asks & ONE_SRC != 0).then_some(self.src)
+    }
+}
+
+const ASKS_SRC: u8 = 1;
+const ASKS_DPORT: u8 = 2;
+/// One item that is a range, so that `src` or `port` alone tells it.
+const ONE_SRC: u8 = 64;
+const ONE_DPORT: u8 = 128;
+
+/// The short form of a rule.
+pub(super) fn short(place: Place, rule: &Rule) -> Short {
+    let mut asks = 0;
+    for (bit, is) in [
+        (ASKS_SRC, !rule.src.is_empty()),
+        (ASKS_DPORT, !rule.dport.is_empty()),
+        (4, !rule.dst.is_empty()),
+        (8, !rule.sport.is_empty()),
+        (16, rule.only_family().is_some()),
+        // Nothing is covered for sure by what a limit lets through.
+        (32, rule.limit.is_some()),
+    ] {
+        asks |= if is { bit } else { 0 };
+    }
+    let mut short = Short { asks, dir: rule.dir, proto: rule.proto, states: rule.ct, port: 0, src: 0, place };
+    if let [Port::Range(first, last)] = *rule.dport
+        && first == last
+    {
+        (short.port, short.asks) = (first, short.asks | ONE_DPORT);
+    }
+    if let [Address::Range(range)] = &*rule.src
+        && let (IpAddr::V4(first), true) = (range.first(), range.first() == range.last())
+    {
+        (short.src, short.asks) = (first.into(), short.asks | ONE_SRC);
+    }
+    short
+}
+
+/// The cheap part of `covers`; most pairs end here.
+fn may_cover(a: &Short, b: &Short) -> bool {
+    let both = a.asks & b.asks;
+    // Neither a limit nor anything that `b` leaves open.
+    a.asks & (!b.asks & 31 | 32) == 0
+        && (both & ONE_SRC == 0 || a.src == b.src)
+        && (both & ONE_DPORT == 0 || a.port == b.port)
+        && a.dir == b.dir
+        && (a.proto == Proto::All || a.proto == b.proto)
+        && (a.states == 0 || b.states != 0 && b.states & !a.states == 0)
+}
+
+/// Whether every packet that `b` matches is matched by `a`.
+fn covers(a: &Rule, b: &Rule) -> bool {
+    let family = a.only_family().is_none_or(|f| b.only_family() == Some(f));
+    family
+        && addresses_cover(&a.src, &b.src)
+        && addresses_cover(&a.dst, &b.dst)
+        && ports_cover(&a.sport, &b.sport)
+        && ports_cover(&a.dport, &b.dport)
+        && interfaces_cover(&a.iif, &b.iif)
+        && interfaces_cover(&a.oif, &b.oif)
+}
+
+fn addresses_cover(a: &[Address], b: &[Address]) -> bool {
+    let inside = |item: &Address| match item {
+        Address::Set(_) => a.contains(item),
+        Address::Range(range) => a.iter().any(|other| matches!(other, Address::Range(r) if r.covers(range))),
+    };
+    a.is_empty() || !b.is_empty() && b.iter().all(inside)
+}
+
+fn ports_cover(a: &[Port], b: &[Port]) -> bool {
+    let inside = |item: &Port| match *item {
+        Port::Set(_) => a.contains(item),
+        Port::Range(first, last) => {
+            a.iter().any(|other| matches!(*other, Port::Range(f, l) if f <= first && last <= l))
+        }
+    };
+    a.is_empty() || !b.is_empty() && b.iter().all(inside)
+}
+
+fn interfaces_cover(a: &Interfaces, b: &Interfaces) -> bool {
+    match (a, b) {
+        (Interfaces::Any, Interfaces::Names { not: false, names }) => {
+            !names.iter().any(|n| n.matches("lo") || n.wildcard().is_some())
+        }
+        (Interfaces::Any, Interfaces::Auto) | (Interfaces::Every, _) => true,
+        (Interfaces::Names { not: false, names: a }, Interfaces::Names { not: false, names: b }) => {
+            b.iter().all(|b| a.iter().any(|a| a == b || b.wildcard().is_none() && a.matches(b.as_str())))
+        }
+        (a, b) => a == b,
+    }
+}

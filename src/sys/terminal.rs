@@ -1,0 +1,76 @@
+#![forbid(unsafe_code)]
+//! A person at the terminal: short answers, read without ever waiting for them.
+
+use super::stdio;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use nix::sys::termios::{FlushArg, tcflush};
+use nix::unistd::{getpgrp, isatty, tcgetpgrp};
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// Bytes that are read of a line.
+const LINE: usize = 64;
+
+/// What was typed.
+pub enum Typed {
+    /// A line, without spaces around it.
+    Line(Vec<u8>),
+    /// Nothing, so far.
+    Nothing,
+    /// Who types is not talking to us: we are in the background, or the terminal hung up.
+    Elsewhere {
+        /// It hung up.
+        gone: bool,
+    },
+}
+
+/// The terminal that controls this process, or is its standard input.
+pub struct Terminal(File);
+
+impl Terminal {
+    /// Opens it, and throws away what was typed before; `None` if there is none.
+    #[must_use]
+    pub fn open() -> Option<Terminal> {
+        // Opened anew, since others share what standard input leads to, and may not want it to be non-blocking.
+        let anew = open("/dev/tty", OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty());
+        let stdin = || stdio::stdin().ok().filter(|input| isatty(input).unwrap_or(false));
+        let this = Terminal(anew.ok().map(File::from).or_else(stdin)?);
+        if this.is_ours() {
+            this.forget();
+        }
+        Some(this)
+    }
+
+    /// Throws away what was typed and not read.
+    pub fn forget(&self) {
+        let _ = tcflush(&self.0, FlushArg::TCIFLUSH);
+    }
+
+    /// Takes what is there.
+    pub fn read(&mut self) -> Typed {
+        if !self.is_ours() {
+            return Typed::Elsewhere { gone: false };
+        }
+        let mut line = [0; LINE];
+        match self.0.read(&mut line) {
+            Ok(n) if n > 0 => Typed::Line(line.get(..n).unwrap_or_default().trim_ascii().to_vec()),
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Typed::Nothing,
+            _ => Typed::Elsewhere { gone: true },
+        }
+    }
+
+    /// Whether what is typed is for this process: reading in the background would stop it. A terminal that does not
+    /// control us cannot tell.
+    fn is_ours(&self) -> bool {
+        tcgetpgrp(&self.0).is_ok_and(|group| group == getpgrp())
+            || tcgetpgrp(&self.0) == Err(nix::Error::ENOTTY)
+    }
+}
+
+impl AsFd for Terminal {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

@@ -1,0 +1,107 @@
+//! `limit=`: how many packets match, in one bucket or in one for each source.
+
+use super::common::wait_until;
+use super::common::world::Fate::{Lost, Passes, Refused};
+use super::common::world::Kind::{Tcp, Udp};
+use super::common::world::{Packet, Spot, World, packet};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+const FRIEND: Packet = packet(Udp, Spot::Friend);
+const STRANGER: Packet = packet(Udp, Spot::Stranger);
+/// More than any bucket here holds.
+const MANY: usize = 12;
+
+#[test]
+fn a_limit_is_one_bucket_for_all() {
+    let mut world = World::new();
+    let all = [FRIEND, FRIEND.in_v6(), STRANGER, STRANGER.in_v6()];
+    let families = "src=192.0.2.2,2001:db8::2,198.51.100.0/24,2001:db8:1::/48";
+    let cases: [(&str, usize, &str); 6] = [
+        ("as nft has it, where no burst is given", 5, "proto=udp limit=1/d"),
+        ("a burst", 3, "proto=udp limit=1/h burst=3"),
+        ("every protocol", 3, "proto=all limit=1/d burst=3"),
+        ("two families", 3, &["proto=udp dport=1000 limit=1/d burst=3 ", families].concat()),
+        ("rules of interfaces and wildcards", 4, "proto=udp iif=v0,v1*,w* limit=1/d burst=4"),
+        ("with a log", 4, "proto=udp limit=1/d burst=4 log=prefix:limited ratelimit=1/d"),
+    ];
+    for (name, burst, rule) in cases {
+        world.load(&format!("policy dir=in action=drop\nrule dir=in action=accept {rule}"));
+        // In turn, so that two buckets would let pass more.
+        let passed = (0..MANY).filter(|i| world.judge(all[i % all.len()]) == Passes).count();
+        assert_eq!(passed, burst, "{name}");
+    }
+}
+
+#[test]
+fn what_is_over_the_limit_meets_the_next_rule() {
+    let mut world = World::new();
+    for action in ["reject", "drop"] {
+        let matched = if action == "reject" { Refused } else { Lost };
+        world.load(&format!(
+            "rule dir=in action={action} proto=all limit=1/d burst=2\nrule dir=in action=accept proto=udp\n\
+             policy dir=in action=drop"
+        ));
+        let fates = [(); 4].map(|()| world.judge(FRIEND));
+        assert_eq!(fates, [matched, matched, Passes, Passes], "{action}");
+        assert_eq!(world.judge(packet(Tcp, Spot::Friend)), Lost, "{action}");
+    }
+}
+
+#[test]
+fn a_bucket_fills_again() {
+    let mut world = World::new();
+    world.load("policy dir=in action=drop\nrule dir=in action=accept proto=udp limit=1/s burst=1");
+    let start = Instant::now();
+    assert_eq!(world.judge(FRIEND), Passes);
+    wait_until("the next packet to pass", || world.judge(FRIEND) == Passes);
+    assert!(start.elapsed() > Duration::from_millis(900), "{:?}", start.elapsed());
+}
+
+/// How many of `MANY` datagrams from an address beyond the friend's link pass.
+fn from(world: &mut World, source: &str) -> usize {
+    let source: IpAddr = source.parse().unwrap();
+    let packet = Packet { v6: source.is_ipv6(), ..FRIEND };
+    let mut pass = || {
+        let probe = world.send_from(packet, source);
+        world.settle(packet.from, packet.to, packet.v6);
+        world.fate(&probe) == Passes
+    };
+    (0..MANY).filter(|_| pass()).count()
+}
+
+#[test]
+fn a_limit_by_source_is_a_bucket_for_each() {
+    let mut world = World::new();
+    let sources = [
+        ("203.0.113.1", 2),
+        ("203.0.113.2", 2),
+        ("203.0.113.1", 0),
+        // IPv6 sources of one network of 64 bits are one.
+        ("2001:db8:a::1", 2),
+        ("2001:db8:a::2", 0),
+        ("2001:db8:a:0:ffff:ffff:ffff:ffff", 0),
+        ("2001:db8:a:1::1", 2),
+        ("2001:db8:9:ffff::1", 2),
+    ];
+    for (source, _) in sources {
+        world.net.speak_as(&world.friend, source.parse().unwrap());
+    }
+    for log in ["", " log=prefix:limited ratelimit=1/d"] {
+        world.load(&format!(
+            "policy dir=in action=drop\nrule dir=in action=accept proto=udp limit=1/d/src burst=2{log}"
+        ));
+        for (source, want) in sources {
+            assert_eq!(from(&mut world, source), want, "{source}{log}");
+        }
+        assert_eq!(world.passing(MANY, STRANGER), 2);
+        assert_eq!(world.passing(MANY, STRANGER.in_v6()), 2);
+    }
+    // Two rules do not share their buckets.
+    world.load(
+        "policy dir=in action=drop\nrule dir=in action=accept proto=udp dport=1000 limit=1/d/src burst=2\n\
+         rule dir=in action=accept proto=udp dport=1001 limit=1/d/src burst=3",
+    );
+    assert_eq!(world.passing(MANY, STRANGER), 2);
+    assert_eq!(world.passing(MANY, STRANGER.port(1001)), 3);
+}
