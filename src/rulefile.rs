@@ -56,7 +56,6 @@ impl Files for Disk {
         if (0..last).any(|depth| glob.plain(depth).is_none()) {
             return Err(fs::invalid("wildcards may stand behind the last '/' only"));
         }
-        std::fs::read_dir(dir)?;
         let mut found: Vec<PathBuf> = Vec::new();
         fs::each_name(dir, &mut |name| {
             if glob.fits(last, name) {
@@ -64,7 +63,7 @@ impl Files for Disk {
                 let place = found.iter().position(|p| *p > path).unwrap_or(found.len());
                 found.insert(place, path);
             }
-        });
+        })?;
         Ok(found.into_iter().map(|p| p.to_string_lossy().into_owned()).collect())
     }
 }

@@ -180,22 +180,17 @@ fn rule_files(loaded: &mut Loaded) -> Vec<String> {
 /// # Errors
 /// When the directory is there and cannot be read, or holds a name that is not UTF-8.
 pub fn conf_files(dir: &Path) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(names),
-        Err(e) => return Err(e),
-    };
-    for entry in entries {
-        let Ok(name) = entry?.file_name().into_string() else {
-            return Err(files::invalid("the name of a file in it is not UTF-8"));
-        };
-        if !name.starts_with('.') && name.ends_with(".conf") {
-            let place = names.partition_point(|n| *n < name);
-            names.insert(place, name);
-        }
+    let (mut names, mut unreadable) = (Vec::new(), false);
+    let read = files::each_name(dir, &mut |name| match std::str::from_utf8(name) {
+        Ok(name) if name.starts_with('.') || !name.ends_with(".conf") => {}
+        Ok(name) => names.insert(names.partition_point(|n: &String| n.as_str() < name), name.to_owned()),
+        Err(_) => unreadable = true,
+    });
+    match read {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
+        _ if unreadable => Err(files::invalid("the name of a file in it is not UTF-8")),
+        _ => Ok(names),
     }
-    Ok(names)
 }
 
 /// Why a file could not be read.

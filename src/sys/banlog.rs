@@ -110,7 +110,7 @@ fn open(path: &Path) -> io::Result<File> {
     // Without O_NONBLOCK a pipe in its place would stop the daemon.
     let how = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_CLOEXEC;
     let flags = how | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let file = File::from(nix::fcntl::open(path, flags, Mode::from_bits_truncate(0o640))?);
+    let file = File::from(nix::fcntl::open(&*fs::c_path(path)?, flags, Mode::from_bits_truncate(0o640))?);
     if fs::facts_of(&file)?.regular { Ok(file) } else { Err(fs::invalid("not a regular file")) }
 }
 

@@ -1,6 +1,6 @@
 //! A directory of ours: its files are opened without following links, locked, and replaced as a whole.
 
-use super::fs::invalid;
+use super::fs::{c_path, invalid};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
@@ -34,7 +34,7 @@ impl Dir {
     /// What the system says, `ENOTDIR` for something else than a directory.
     pub fn open(path: &Path) -> io::Result<Dir> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        Ok(Dir { fd: nix::fcntl::open(path, flags, Mode::empty())? })
+        Ok(Dir { fd: nix::fcntl::open(&*c_path(path)?, flags, Mode::empty())? })
     }
 
     /// Opens the directory at `path`, which is made with mode 0700 if missing (parents with 0755).
@@ -62,7 +62,7 @@ impl Dir {
         };
         // Without O_NONBLOCK, opening a FIFO that somebody put there would wait for its other end.
         let flags = how | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-        let file = match openat(&self.fd, name, flags, Mode::S_IRUSR | Mode::S_IWUSR) {
+        let file = match openat(&self.fd, &*c_path(name)?, flags, Mode::S_IRUSR | Mode::S_IWUSR) {
             Err(nix::Error::ELOOP) => {
                 return Err(invalid("it is a link"));
             }
@@ -80,7 +80,7 @@ impl Dir {
     /// What the system says; a missing `name` is no error but `false`.
     pub fn holds(&self, name: &str, file: &File) -> io::Result<bool> {
         let mine = fstat(file)?;
-        match fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        match fstatat(&self.fd, &*c_path(name)?, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(there) => Ok((there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)),
             Err(nix::Error::ENOENT) => Ok(false),
             Err(e) => Err(e.into()),
@@ -92,7 +92,7 @@ impl Dir {
     /// # Errors
     /// What the system says.
     pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        Ok(renameat(&self.fd, from, &self.fd, to)?)
+        Ok(renameat(&self.fd, &*c_path(from)?, &self.fd, &*c_path(to)?)?)
     }
 
     /// Removes the file `name`.
@@ -100,7 +100,7 @@ impl Dir {
     /// # Errors
     /// What the system says.
     pub fn remove(&self, name: &str) -> io::Result<()> {
-        Ok(unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir)?)
+        Ok(unlinkat(&self.fd, &*c_path(name)?, UnlinkatFlags::NoRemoveDir)?)
     }
 
     /// Makes renames durable.
@@ -135,7 +135,7 @@ impl Dir {
         bytes: &[u8],
     ) -> io::Result<()> {
         // Anything in the way under the temporary name, a link too, is removed and not written through.
-        match fstatat(&self.fd, temp, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        match fstatat(&self.fd, &*c_path(temp)?, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(there) if there.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFDIR.bits() => {
                 self.remove(temp)?
             }
@@ -159,15 +159,16 @@ impl Dir {
 }
 
 /// Makes a directory and what is missing above it.
-fn make(path: &Path, mode: Mode) -> nix::Result<()> {
-    let made = match (mkdir(path, mode), path.parent()) {
+fn make(path: &Path, mode: Mode) -> io::Result<()> {
+    let name = &*c_path(path)?;
+    let made = match (mkdir(name, mode), path.parent()) {
         (Err(Errno::ENOENT), Some(parent)) => {
             make(parent, Mode::from_bits_truncate(0o755))?;
-            mkdir(path, mode)
+            mkdir(name, mode)
         }
         (made, _) => made,
     };
-    if made == Err(Errno::EEXIST) { Ok(()) } else { made }
+    if made == Err(Errno::EEXIST) { Ok(()) } else { Ok(made?) }
 }
 
 /// An exclusive lock on a file against other processes (`flock`); given back when dropped.

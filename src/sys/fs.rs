@@ -3,10 +3,12 @@
 
 use nix::fcntl::{self, OFlag};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use std::ffi::CString;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 /// An error that the system does not have, in words of our own.
@@ -26,6 +28,11 @@ impl std::error::Error for Words {}
 pub fn invalid(what: &'static str) -> io::Error {
     // Not the text itself: std would bring along how to show any text to programmers, with tables of Unicode.
     io::Error::new(io::ErrorKind::InvalidInput, Words(what))
+}
+
+/// A path as system calls take it. nix does this as well, but by code of its own for each call.
+pub(super) fn c_path(path: impl AsRef<Path>) -> io::Result<CString> {
+    Ok(CString::new(path.as_ref().as_os_str().as_bytes())?)
 }
 
 /// Which file it is, whatever its name.
@@ -70,7 +77,7 @@ impl Facts {
 /// # Errors
 /// When it leads nowhere or may not be looked at.
 pub fn facts(path: &Path) -> io::Result<Facts> {
-    Ok(Facts::of(&nix::sys::stat::stat(path)?))
+    Ok(Facts::of(&nix::sys::stat::stat(&*c_path(path)?)?))
 }
 
 /// The facts of an open file.
@@ -103,7 +110,7 @@ pub fn open_regular(path: &Path, links: Links) -> io::Result<File> {
     if links == Links::Refuse {
         flags |= OFlag::O_NOFOLLOW;
     }
-    let file = File::from(fcntl::open(path, flags, Mode::empty())?);
+    let file = File::from(fcntl::open(&*c_path(path)?, flags, Mode::empty())?);
     // It may have been exchanged in between.
     if facts_of(&file)?.regular { Ok(file) } else { Err(not_regular()) }
 }
@@ -114,7 +121,7 @@ pub fn open_regular(path: &Path, links: Links) -> io::Result<File> {
 /// As `open(2)`.
 pub fn open(path: &Path) -> io::Result<File> {
     // Not by std: its ways of opening bring along texts about options that do not go together.
-    Ok(File::from(fcntl::open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?))
+    Ok(File::from(fcntl::open(&*c_path(path)?, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?))
 }
 
 /// What an open file still holds, at most `max` bytes.
@@ -137,17 +144,22 @@ pub fn content(path: &Path) -> io::Result<Vec<u8>> {
     read(open(path)?, u64::MAX)
 }
 
-/// The names in a directory, except `.` and `..`. A directory that cannot be read has none.
-pub fn each_name(dir: &Path, each: &mut dyn FnMut(&[u8])) {
+/// The names in a directory, except `.` and `..`.
+///
+/// # Errors
+/// When it cannot be opened or read to its end.
+pub fn each_name(dir: &Path, each: &mut dyn FnMut(&[u8])) -> io::Result<()> {
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-    let Ok(mut dir) = nix::dir::Dir::open(dir, flags, Mode::empty()) else { return };
-    for entry in dir.iter().flatten() {
+    let mut dir = nix::dir::Dir::open(&*c_path(dir)?, flags, Mode::empty())?;
+    for entry in dir.iter() {
+        let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
             each(name);
         }
     }
+    Ok(())
 }
 
 /// The path from the root on, without empty parts and `.`. Links and `..` stay as they are.

@@ -42,7 +42,7 @@ impl Watcher {
     /// # Errors
     /// When the path leads nowhere, may not be read, or the limit of watches is reached (ENOSPC).
     pub fn add(&self, path: &Path, mask: Mask) -> io::Result<WatchDescriptor> {
-        Ok(self.0.add_watch(path, mask)?)
+        Ok(self.0.add_watch(&*super::fs::c_path(path)?, mask)?)
     }
 
     /// Ends a watch; one that ended by itself is no error.

@@ -115,7 +115,7 @@ pub struct Refusal {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TxnError {
     /// The kernel refused these messages, and so all.
-    Refused(SmallVec<[Refusal; 1]>),
+    Refused(Vec<Refusal>),
     /// The exchange failed.
     Lost(Lost),
 }
@@ -527,7 +527,7 @@ impl Txn {
     fn exchange(&mut self, socket: &mut NlSocket) -> Result<(), TxnError> {
         let (begin, last) = self.number(socket);
         socket.send(self.buf.bytes())?;
-        let mut refused: SmallVec<[Refusal; 1]> = SmallVec::new();
+        let mut refused: Vec<Refusal> = Vec::new();
         let mut done = false;
         while !done {
             socket.receive(&mut |m| {

@@ -79,7 +79,7 @@ fn counter(name: &[u8]) -> Option<u32> {
 pub(super) fn find(path: &Path, at: &Position, taken: &dyn Fn(FileId) -> bool) -> Option<Reader> {
     let (dir, base) = (dir_of(path), name_of(path));
     let mut best: Option<(u8, Reader)> = None;
-    fs::each_name(dir, &mut |name| {
+    let _ = fs::each_name(dir, &mut |name| {
         let worth = best.as_ref().map_or(0, |b| b.0);
         let rotated = is_rotated(base, name);
         if worth == 3 || name == base {
@@ -117,7 +117,7 @@ pub(super) fn next(
     let (dir, base) = (dir_of(path), name_of(path));
     let mut own: Option<Age> = None;
     let mut later: Vec<Age> = Vec::new();
-    fs::each_name(dir, &mut |name| {
+    let _ = fs::each_name(dir, &mut |name| {
         if !is_rotated(base, name) || is_packed(name) {
             return;
         }

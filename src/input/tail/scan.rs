@@ -71,7 +71,7 @@ impl Tail {
         }
         self.watches.dir(dir, true);
         let mut inner = Vec::new();
-        fs::each_name(dir, &mut |name| {
+        let _ = fs::each_name(dir, &mut |name| {
             if self.patterns.get(k).is_some_and(|p| p.glob.fits(depth, name)) {
                 inner.push(dir.join(OsStr::from_bytes(name)));
             }
