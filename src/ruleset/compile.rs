@@ -310,6 +310,10 @@ impl Compiler<'_> {
 
 /// Makes of each part one for each alternative of a list, which goes to `place`.
 fn with_each<T: Clone>(parts: &mut Vec<Part>, list: &[Option<T>], place: fn(&mut Part) -> &mut Option<T>) {
+    if let [one] = list {
+        // The usual case needs no copies.
+        return parts.iter_mut().for_each(|part| place(part).clone_from(one));
+    }
     for part in std::mem::take(parts) {
         for one in list {
             let mut part = part.clone();
