@@ -6,6 +6,7 @@ use crate::base::clock::Mono;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
+use smallvec::SmallVec;
 use std::io;
 use std::os::fd::BorrowedFd;
 
@@ -32,7 +33,8 @@ pub enum Ready {
 /// When the kernel has no memory or refuses the number of descriptors. An interrupted sleep is no error.
 pub fn wait(fds: &[Option<BorrowedFd<'_>>], ready: &mut [Ready], deadline: Option<Mono>) -> io::Result<()> {
     ready.fill(Ready::No);
-    let mut slots: Vec<PollFd<'_>> =
+    // On the stack: the allocator's code, untouched otherwise while nothing happens, would stay in memory.
+    let mut slots: SmallVec<[PollFd<'_>; 16]> =
         fds.iter().flatten().map(|&fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
     let sleep = deadline.map(|d| TimeSpec::from(std::time::Duration::from_millis(d.since(clock::mono()))));
     match ppoll(&mut slots, sleep, None) {
