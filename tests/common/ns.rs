@@ -50,6 +50,16 @@ pub fn kill(pid: u32, signal: i32) {
     assert!(rc == 0, "kill: {}", io::Error::last_os_error());
 }
 
+/// Resets the connection of a TCP socket and forgets its addresses, whoever else holds the socket.
+pub fn disconnect(socket: &OwnedFd) {
+    // SAFETY: an all-zero address is valid: its family is AF_UNSPEC.
+    let nothing: libc::sockaddr = unsafe { std::mem::zeroed() };
+    let len = libc::socklen_t::try_from(size_of::<libc::sockaddr>()).unwrap();
+    // SAFETY: the address lives until the call returns, and has the length that is told.
+    let rc = unsafe { libc::connect(socket.as_raw_fd(), &raw const nothing, len) };
+    assert!(rc == 0, "disconnect: {}", io::Error::last_os_error());
+}
+
 fn check(rc: libc::c_int) -> io::Result<()> {
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -4,7 +4,7 @@
 //! CPU does it all, so packets stay in order: what was sent over a route has come or is gone, and what answers it
 //! too, when a sentinel has made the way there and back. `RULES`, which begin every rule set here, let it pass.
 
-use super::{Net, Output, Peer, wait_for};
+use super::{Net, Output, Peer, ns, wait_for};
 use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect, setsockopt, socket,
@@ -318,6 +318,15 @@ impl World {
         let (_, sender) = wait_for("the datagram", || socket.recv_from(&mut [0; 4]).ok());
         socket.send_to(b"answer", sender).unwrap();
         wait_for("the answer", || probe.datagrams().recv(&mut [0; 8]).ok());
+    }
+}
+
+impl Drop for Probe {
+    /// Ends a connection now: a program that another test is just starting may hold the socket for a moment, too.
+    fn drop(&mut self) {
+        if self.packet.kind == Kind::Tcp {
+            ns::disconnect(&self.socket);
+        }
     }
 }
 
