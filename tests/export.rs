@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Net, Output};
+use common::{Net, Output, load, uncounted};
 use fastrand::Rng;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,20 +24,13 @@ fn host() -> Net {
     net
 }
 
-#[track_caller]
-fn load(net: &Net, text: &str) {
-    let out = net.mef_input(&["load", "-"], text.as_bytes());
-    assert_eq!(out.status, 0, "{out:?}\n{text}");
-}
-
 fn diff(net: &Net, text: &str) -> Output {
     net.mef_input(&["diff", "-"], text.as_bytes())
 }
 
 /// The table without what it counts.
 fn listed(net: &Net) -> String {
-    let shown = net.nft_list("table inet mef");
-    shown.lines().map(|line| line.split(" packets ").next().unwrap_or(line).to_owned() + "\n").collect()
+    uncounted(&net.nft_list("table inet mef"))
 }
 
 /// Text that differs in the lines that count: those of statements, and of comments that show rules.

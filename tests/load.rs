@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::Net;
+use common::{Net, load, uncounted};
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,29 +22,9 @@ fn host() -> Net {
     net
 }
 
-#[track_caller]
-fn load(net: &Net, text: &str) {
-    let out = net.mef_input(&["load", "-"], text.as_bytes());
-    assert_eq!(out.status, 0, "{out:?}\n{text}");
-}
-
 /// The listing without what the kernel counts.
 fn listed(net: &Net) -> String {
     uncounted(&net.nft_list(TABLE))
-}
-
-fn uncounted(listing: &str) -> String {
-    let mut out = String::new();
-    for line in listing.lines() {
-        let words: Vec<&str> = line.split(' ').collect();
-        let counts = |i: usize| {
-            i > 0 && matches!(words[i - 1], "packets" | "bytes") && words[i].parse::<u64>().is_ok()
-        };
-        let words: Vec<&str> = (0..words.len()).map(|i| if counts(i) { "N" } else { words[i] }).collect();
-        out += &words.join(" ");
-        out.push('\n');
-    }
-    out
 }
 
 #[test]

@@ -305,6 +305,29 @@ impl Drop for Net {
     }
 }
 
+/// Loads a rule set.
+#[track_caller]
+pub fn load(net: &Net, text: &str) {
+    let out = net.mef_input(&["load", "-"], text.as_bytes());
+    assert_eq!(out.status, 0, "{out:?}\n{text}");
+}
+
+/// What nft lists, without what the kernel counts.
+#[must_use]
+pub fn uncounted(listing: &str) -> String {
+    let mut out = String::new();
+    for line in listing.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let counts = |i: usize| {
+            i > 0 && matches!(words[i - 1], "packets" | "bytes") && words[i].parse::<u64>().is_ok()
+        };
+        let words: Vec<&str> = (0..words.len()).map(|i| if counts(i) { "N" } else { words[i] }).collect();
+        out += &words.join(" ");
+        out.push('\n');
+    }
+    out
+}
+
 /// The static binary: `MEF_BIN`, or what `make` builds.
 #[must_use]
 pub fn mef_binary() -> PathBuf {
