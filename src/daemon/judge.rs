@@ -4,6 +4,7 @@
 
 use super::lists;
 use super::setup::Policy;
+use super::trust;
 use crate::base::clock::{Mono, Now, Span, Wall};
 use crate::base::net::offender;
 use crate::base::range::Range;
@@ -12,6 +13,7 @@ use crate::detect::tracker::{Limits, Tracker};
 use crate::detect::{Detector, Hit, Rule, header};
 use crate::enforce::{Enforcer, options};
 use crate::firewall::guard::{Ban, Failure};
+use crate::input::{Item, Written};
 use crate::sys::banlog::{BanLog, Entry, Event};
 use crate::sys::host::Protected;
 use crate::sys::{clock, random};
@@ -139,20 +141,40 @@ impl Judge {
     }
 
     /// Looks through whole lines for the rules whose bits are set; bans are made by `commit`, or here when
-    /// too many wait.
-    pub(super) fn block(&mut self, now: Now, wanted: u64, lines: &[u8], live: bool) {
+    /// too many wait. Of a record, only rules that trust its sender hear.
+    pub(super) fn take(&mut self, now: Now, wanted: u64, item: Item<'_>) {
         let Judge { detector, tracker, policies, waiting, ipv6_prefix, local, .. } = self;
         let mut overflow = Vec::new();
-        detector.block(wanted, lines, &mut |_, line, hit: Hit| {
+        let mut hit = |hit: Hit, age: &dyn Fn() -> u64| {
             let Some(policy) = policies.get(usize::from(hit.rule)) else { return };
-            // Live lines are timed by our own clock; stamps are for what was written while we were away.
-            let at = if live { Some(now.mono) } else { past(now, line, policy.limits.findtime, *local) };
+            let age = age();
+            if age >= u64::from(policy.limits.findtime) {
+                return;
+            }
+            let at = Mono(now.mono.0.saturating_sub(age.saturating_mul(1000)));
             let who = offender(hit.addr, *ipv6_prefix);
-            if let Some(hits) = at.and_then(|at| tracker.hit(at, hit.rule, who, hit.weight)) {
+            if let Some(hits) = tracker.hit(at, hit.rule, who, hit.weight) {
                 let ban = Waiting { who, rule: hit.rule, hits };
                 if waiting.len() < WAITING { waiting.push(ban) } else { overflow.push(ban) }
             }
-        });
+        };
+        match item {
+            // Live lines are timed by our own clock; stamps are for what was written while we were away.
+            Item::Block { lines, live } => detector.block(wanted, lines, &mut |_, line, found| {
+                hit(found, &|| if live { 0 } else { age(now, line, *local) });
+            }),
+            Item::Record(record) => {
+                let any = |rule: u16| policies.get(usize::from(rule)).is_some_and(|p| p.trust_any);
+                let wanted = trust::believed(detector.rules(), wanted, &record, &any);
+                let age = match record.written {
+                    Written::Live => 0,
+                    Written::At(then) => now.wall.0.saturating_sub(then.0),
+                };
+                detector.record(wanted, record.program, record.pid, record.message, &mut |found| {
+                    hit(found, &|| age);
+                });
+            }
+        }
         while !overflow.is_empty() {
             self.commit(now.wall);
             let rest = overflow.split_off(overflow.len().min(WAITING));
@@ -310,12 +332,10 @@ fn proxies(settings: &Settings) -> Vec<Range> {
     settings.trusted_proxies.iter().map(|&net| Range::from(net)).collect()
 }
 
-/// When a line was written that nobody read then, if that is within the rule's window.
-fn past(now: Now, line: &[u8], findtime: u32, local: i32) -> Option<Mono> {
-    // A line without a stamp was written some time between the two runs; now is the safe side.
-    let Some(stamp) = header::parse(line).and_then(|h| h.stamp) else { return Some(now.mono) };
-    let age = stamp.age(now.wall, local);
-    (age < u64::from(findtime)).then(|| Mono(now.mono.0.saturating_sub(age * 1000)))
+/// Seconds since a line was written that nobody read then. Without a stamp it was some time between the two runs: now is
+/// the safe side.
+fn age(now: Now, line: &[u8], local: i32) -> u64 {
+    header::parse(line).and_then(|h| h.stamp).map_or(0, |stamp| stamp.age(now.wall, local))
 }
 
 fn tell(ban: &Ban<'_>, now: Wall, ban_log: Option<&mut BanLog>) {

@@ -6,26 +6,28 @@ mod judge;
 pub(crate) mod lists;
 mod pidfile;
 mod setup;
+mod sources;
+mod trust;
 
 use crate::base::clock::{Mono, Now};
 use crate::base::diag::Severity;
 use crate::config::{FileProblem, Loaded, Settings, load};
 use crate::enforce::{Enforcer, journal, options};
 use crate::firewall::guard::Guard;
-use crate::input::tail::{Recent, Tail};
-use crate::input::{Item, Position, Progress, Source as _};
+use crate::input::Position;
 use crate::state::positions::Positions;
 use crate::sys::banlog::BanLog;
 use crate::sys::poll::{Ready, wait};
 use crate::sys::signal::{Signals, Wish};
 use crate::sys::{clock, fs, syslog, trim};
 use judge::Judge;
+use sources::Sources;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Bytes that one turn of the loop reads at most, so that signals are heard under load.
-const BUDGET: usize = 1 << 20;
+/// Descriptors that the loop waits for beside the sources: the signals.
+const FIXED: usize = 1;
 /// Longest wait for another process that writes the journal.
 const PATIENCE: Duration = Duration::from_millis(20);
 
@@ -33,7 +35,7 @@ const PATIENCE: Duration = Duration::from_millis(20);
 struct Daemon {
     conf: PathBuf,
     judge: Judge,
-    tail: Tail,
+    sources: Sources,
     signals: Signals,
     positions: Option<Positions>,
     /// Seconds between writes to state_dir; `None` = only when it stops.
@@ -111,13 +113,13 @@ impl Daemon {
             Err(e) => warn(&e),
         }
         let plan = setup::plan(&loaded);
-        let tail = Tail::open(plan.globs, recent(settings), &saved, now);
+        let sources = Sources::open(plan.wants, settings, &saved, now);
         let mut judge = Judge::new(plan.rules, plan.policies, settings, enforcer, allowed);
         judge.set_ban_log(ban_log(settings));
         Daemon {
             conf: conf.to_owned(),
             judge,
-            tail,
+            sources,
             signals,
             positions,
             state_sync: settings.state_sync,
@@ -129,20 +131,21 @@ impl Daemon {
 
     fn go(&mut self) {
         // Files are opened by the first look at them.
-        let mut more = self.read(clock::now()) == Progress::More;
+        self.read(clock::now(), None);
         log::info!(
-            "mef {} watches {} files for {} rules",
+            "mef {} watches {} for {} rules",
             env!("CARGO_PKG_VERSION"),
-            self.tail.open_files(),
+            self.sources,
             self.judge.rules()
         );
         trim::text();
         loop {
-            let mut ready = [Ready::No; 2];
-            let now = clock::now().mono;
-            let deadline =
-                [more.then_some(now), self.tail.deadline(), self.save_at].into_iter().flatten().min();
-            let fds = [Some(self.signals.as_fd()), self.tail.fd()];
+            let mut ready = [Ready::No; FIXED + sources::MAX];
+            let mut fds = [None; FIXED + sources::MAX];
+            let (fixed, rest) = fds.split_at_mut(FIXED);
+            fixed.fill(Some(self.signals.as_fd()));
+            self.sources.fds(rest);
+            let deadline = [self.sources.deadline(), self.save_at].into_iter().flatten().min();
             if let Err(e) = wait(&fds, &mut ready, deadline) {
                 log::error!("poll: {e}");
                 return;
@@ -152,8 +155,9 @@ impl Daemon {
             }
             let now = clock::now();
             let due = |at: Option<Mono>| at.is_some_and(|at| at <= now.mono);
-            if more || ready[1] != Ready::No || due(self.tail.deadline()) {
-                more = self.read(now) == Progress::More;
+            let ready = ready.get(FIXED..).unwrap_or_default();
+            if due(self.sources.deadline()) || ready.iter().any(|r| *r != Ready::No) {
+                self.read(now, Some(ready));
             }
             if due(self.save_at) {
                 self.save(now);
@@ -162,13 +166,11 @@ impl Daemon {
         }
     }
 
-    /// Reads what the sources have, and bans.
-    fn read(&mut self, now: Now) -> Progress {
-        let Daemon { judge, tail, .. } = self;
+    /// Reads what the sources have, those that are ready or all, and bans.
+    fn read(&mut self, now: Now, ready: Option<&[Ready]>) {
+        let Daemon { judge, sources, .. } = self;
         let before = judge.seen();
-        let progress = tail.drain(now, BUDGET, &mut |tags, Item::Block { lines, live }| {
-            judge.block(now, tags.0, lines, live);
-        });
+        sources.drain(now, ready, &mut |tags, item| judge.take(now, tags.0, item));
         judge.commit(now.wall);
         if let Some(sync) = self.state_sync {
             // Handed to the system at once: bans survive the daemon, and stay in order with those of commands.
@@ -177,7 +179,6 @@ impl Daemon {
                 self.save_at.get_or_insert(now.mono.after(u64::from(sync) * 1000));
             }
         }
-        progress
     }
 
     /// Does what the signals ask for; `false` = stop.
@@ -215,14 +216,14 @@ impl Daemon {
             return;
         }
         let mut places = Vec::new();
-        self.tail.positions(&mut |path, position| places.push((path.to_owned(), position)));
-        self.tail = Tail::open(plan.globs, recent(settings), &places, now);
+        self.sources.positions(&mut |path, position| places.push((path.to_owned(), position)));
+        self.sources = Sources::open(plan.wants, settings, &places, now);
         install_log(settings);
         self.judge.set_ban_log(ban_log(settings));
         self.state_sync = settings.state_sync;
         self.clear_on_stop = settings.clear_bans_on_stop;
-        self.read(now);
-        log::info!("configuration read: {} files for {} rules", self.tail.open_files(), self.judge.rules());
+        self.read(now, None);
+        log::info!("configuration read: {} for {} rules", self.sources, self.judge.rules());
     }
 
     /// Writes positions and journal to state_dir. What fails is told once and tried again at the next time.
@@ -231,7 +232,7 @@ impl Daemon {
         self.judge.save(now.wall);
         if let Some(file) = &mut self.positions {
             let mut all = Vec::new();
-            self.tail.positions(&mut |path, position| all.push((path.to_owned(), position)));
+            self.sources.positions(&mut |path, position| all.push((path.to_owned(), position)));
             let bytes = all.iter().map(|(path, position)| (setup::bytes(path), *position));
             let result = file.store(bytes);
             self.judge.once(judge::Once::Positions, result.err().as_ref().map(|e| e as _));
@@ -297,13 +298,4 @@ fn install_log(settings: &Settings) {
 
 fn ban_log(settings: &Settings) -> Option<BanLog> {
     settings.ban_log_enabled.then(|| BanLog::open(Path::new(&settings.ban_log_path)))
-}
-
-fn recent(settings: &Settings) -> Recent {
-    let limit = usize::try_from(settings.file_recent_limit).unwrap_or(usize::MAX);
-    // 0 says: no limit.
-    let limit = if limit == 0 { usize::MAX } else { limit };
-    let window =
-        if settings.file_recent_window == 0 { u64::MAX } else { u64::from(settings.file_recent_window) };
-    Recent { limit, window }
 }

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! From the configuration to what the loop needs: rules to detect, policies to act by, files to follow.
 
+use super::sources::Wants;
 use crate::base::clock::Span;
 use crate::config::{Action, Enabled, Engine, Loaded, ServiceRule, Source};
 use crate::detect::tracker::Limits;
@@ -19,17 +20,19 @@ pub(super) struct Policy {
     pub(super) scope: Scope,
     /// Only tell.
     pub(super) detect: bool,
+    /// Take records from any sender.
+    pub(super) trust_any: bool,
 }
 
 /// The rules that are on, each with its policy and bit, and what to read for them.
 pub(super) struct Plan {
     pub(super) rules: Vec<Rule>,
     pub(super) policies: Vec<Policy>,
-    pub(super) globs: Vec<(Glob, Tags)>,
+    pub(super) wants: Wants,
 }
 
 pub(super) fn plan(loaded: &Loaded) -> Plan {
-    let mut plan = Plan { rules: Vec::new(), policies: Vec::new(), globs: Vec::new() };
+    let mut plan = Plan { rules: Vec::new(), policies: Vec::new(), wants: Wants { globs: Vec::new() } };
     for rule in loaded.rules.iter().filter(|rule| rule.enabled != Enabled::False) {
         if let Some(why) = unable(rule) {
             // A built-in rule that has nothing to do here is no news.
@@ -46,7 +49,7 @@ pub(super) fn plan(loaded: &Loaded) -> Plan {
         let bit = Tags(1 << plan.rules.len());
         for file in &rule.files {
             match Glob::parse(file.as_bytes()) {
-                Ok(glob) => plan.globs.push((glob, bit)),
+                Ok(glob) => plan.wants.globs.push((glob, bit)),
                 Err(why) => log::warn!("rule {}: files={file}: {why}", rule.name),
             }
         }
@@ -57,6 +60,7 @@ pub(super) fn plan(loaded: &Loaded) -> Plan {
             bantime: rule.bantime,
             scope: crate::enforce::scope(rule),
             detect: rule.action == Action::Detect,
+            trust_any: rule.trust_any,
         });
     }
     plan

@@ -178,7 +178,7 @@ impl Detector {
 }
 
 /// The rules whose bits are set, with their numbers.
-fn chosen(rules: &[Rule], wanted: u64) -> impl Iterator<Item = (u8, &Rule)> {
+pub fn chosen(rules: &[Rule], wanted: u64) -> impl Iterator<Item = (u8, &Rule)> {
     (0u8..).zip(rules).filter(move |&(index, _)| wanted >> index & 1 == 1)
 }
 

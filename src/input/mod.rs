@@ -7,7 +7,7 @@ pub mod tail;
 
 pub use crate::base::position::Position;
 
-use crate::base::clock::{Mono, Now};
+use crate::base::clock::{Mono, Now, Wall};
 use lines::Splitter;
 use std::fmt::{self, Write as _};
 use std::io::{self, Read};
@@ -35,6 +35,43 @@ pub enum Item<'a> {
         /// False for what was written while nobody read: there, and only there, the stamps in the lines tell the time.
         live: bool,
     },
+    /// One message whose program the source knows for certain.
+    Record(Record<'a>),
+}
+
+/// A message and what the source knows about it.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// Who wrote it: by the sender's own account where `sender` is there, by the source's otherwise.
+    pub program: &'a [u8],
+    /// Its process.
+    pub pid: Option<u32>,
+    /// The text, at most [`lines::MAX_LINE`] bytes. A newline in it is a byte like any other.
+    pub message: &'a [u8],
+    /// What the kernel says about the sender. `None`: nobody but the program could have written this.
+    pub sender: Option<Sender<'a>>,
+    /// When it was written.
+    pub written: Written,
+}
+
+/// What the kernel, not the sender, says about the sender of a message. Empty = not known.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sender<'a> {
+    /// Its user.
+    pub uid: Option<u32>,
+    /// The name of its process, of which the kernel keeps 15 bytes.
+    pub comm: &'a [u8],
+    /// The unit of the service manager that it runs in, such as `ssh.service`.
+    pub unit: &'a [u8],
+}
+
+/// When a message was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// Just now.
+    Live,
+    /// While nobody read.
+    At(Wall),
 }
 
 /// Whether a source has more to give.

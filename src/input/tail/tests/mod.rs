@@ -82,7 +82,8 @@ impl Bench {
         let tail = self.tail.as_mut().unwrap();
         for _ in 0..100_000 {
             let got = &mut self.got;
-            let progress = tail.drain(clock::now(), budget, &mut |tags, Item::Block { lines, live }| {
+            let progress = tail.drain(clock::now(), budget, &mut |tags, item| {
+                let (lines, live) = block(item);
                 assert_eq!(lines.last(), Some(&b'\n'));
                 for line in lines[..lines.len() - 1].split(|&b| b == b'\n') {
                     got.push((tags.0, String::from_utf8_lossy(line).into_owned(), live));
@@ -116,6 +117,14 @@ impl Bench {
         let mut ready = [poll::Ready::No];
         poll::wait(&[tail.fd()], &mut ready, Some(clock::mono().after(100))).unwrap();
         self.drain();
+    }
+}
+
+/// The lines that a file has given, and whether somebody watched as they were written.
+fn block(item: Item<'_>) -> (&[u8], bool) {
+    match item {
+        Item::Block { lines, live } => (lines, live),
+        Item::Record(_) => panic!("files have no records"),
     }
 }
 
@@ -487,8 +496,8 @@ fn a_small_budget_starves_nobody() {
     let tail = b.tail.as_mut().unwrap();
     let (mut turns, mut noise, mut hush) = (0, 0, false);
     while !hush {
-        let progress = tail.drain(clock::now(), 100, &mut |tags, Item::Block { lines, .. }| match tags.0 {
-            1 => noise += lines.iter().filter(|&&b| b == b'\n').count(),
+        let progress = tail.drain(clock::now(), 100, &mut |tags, item| match tags.0 {
+            1 => noise += block(item).0.iter().filter(|&&b| b == b'\n').count(),
             _ => hush = true,
         });
         assert_eq!(progress, Progress::More);

@@ -13,9 +13,8 @@ fn without_inotify_files_are_looked_at_by_the_clock() {
     tail.rescan = true;
     let mut got = Vec::new();
     let mut drain = |tail: &mut Tail, now: Now| {
-        while tail.drain(now, BUDGET, &mut |_, Item::Block { lines, .. }| got.extend_from_slice(lines))
-            == Progress::More
-        {}
+        while tail.drain(now, BUDGET, &mut |_, item| got.extend_from_slice(block(item).0)) == Progress::More {
+        }
         std::mem::take(&mut got)
     };
     drain(tail, now);
