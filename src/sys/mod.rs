@@ -2,6 +2,7 @@
 
 pub mod banlog;
 pub mod buffer;
+pub mod child;
 pub mod clock;
 pub mod dir;
 pub mod fs;

@@ -1,0 +1,273 @@
+//! Programs that run beside the daemon: started without a shell, in a process group of their own, and gone when the
+//! daemon is. Must not know what they are for.
+
+use super::fs::{c_path, invalid};
+use nix::errno::Errno;
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::{AccessFlags, ForkResult, Pid, access, getpid, getppid, setpgid};
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::ptr;
+
+/// Where a program is looked for whose name has no `/`.
+const DIRS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+/// What every program finds in its environment.
+const ENVIRONMENT: [&str; 2] =
+    ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"];
+/// Exit status of a child that could not become the program.
+const NO_EXEC: c_int = 127;
+
+/// A program that was started. It is not ended by dropping this.
+pub struct Child(Pid);
+
+/// How a program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It returned this status.
+    Status(i32),
+    /// It was killed by this signal.
+    Signal(i32),
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Status(n) => write!(f, "status {n}"),
+            End::Signal(n) => write!(f, "signal {n}"),
+        }
+    }
+}
+
+/// The path of a program: as given if it has a `/`, else where such programs are. `None`: there is none.
+#[must_use]
+pub fn find(program: &str) -> Option<CString> {
+    let there = |path: &str| {
+        let path = c_path(path).ok()?;
+        let runs = access(&*path, AccessFlags::X_OK).is_ok() && !Path::new(program).is_dir();
+        runs.then_some(path)
+    };
+    if program.contains('/') {
+        return there(program);
+    }
+    DIRS.iter().find_map(|dir| there(&[dir, "/", program].concat()))
+}
+
+/// Starts the program `argv` names, with those arguments, no shell, `/` as its directory, nothing on standard input,
+/// and in its environment PATH, LC_ALL and what `env` adds (`NAME=value` each). `out` and `err` become its standard
+/// output and error; `None` = nowhere. Everything else that we have open is closed there, our signals are as
+/// they were, and it is killed when we die.
+///
+/// # Errors
+/// No such program, no room for another process, a NUL in an argument.
+pub fn start(
+    argv: &[String],
+    env: &[String],
+    out: Option<BorrowedFd<'_>>,
+    err: Option<BorrowedFd<'_>>,
+) -> io::Result<Child> {
+    let program = argv.first().and_then(|p| find(p)).ok_or_else(|| invalid("no such program"))?;
+    // Everything is made before the fork: behind it nothing may be allocated.
+    let words = |list: &mut dyn Iterator<Item = &str>| list.map(CString::new).collect::<Result<Vec<_>, _>>();
+    let argv = words(&mut argv.iter().map(String::as_str))?;
+    let env = words(&mut ENVIRONMENT.into_iter().chain(env.iter().map(String::as_str)))?;
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    let null = null.as_raw_fd();
+    let streams = [null, out.map_or(null, |fd| fd.as_raw_fd()), err.map_or(null, |fd| fd.as_raw_fd())];
+    let plan =
+        Plan { program: &program, argv: &pointers(&argv), env: &pointers(&env), streams, parent: getpid() };
+    // SAFETY: the child calls nothing that is not async-signal-safe and allocates nothing: see `Plan::go`.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Parent { child } => {
+            // Also done by the child: whoever is first, the group is there when either goes on.
+            let _ = setpgid(child, child);
+            Ok(Child(child))
+        }
+        ForkResult::Child => plan.go(),
+    }
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+    strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect()
+}
+
+/// What the child does between fork and exec.
+struct Plan<'a> {
+    program: &'a CStr,
+    /// Each ends with a null pointer.
+    argv: &'a [*const c_char],
+    env: &'a [*const c_char],
+    streams: [c_int; 3],
+    parent: Pid,
+}
+
+impl Plan<'_> {
+    fn go(&self) -> ! {
+        if self.prepare().is_ok() {
+            // SAFETY: the strings and the lists of pointers, which end with null, were made before the fork and live.
+            unsafe { libc::execve(self.program.as_ptr(), self.argv.as_ptr(), self.env.as_ptr()) };
+        }
+        // SAFETY: async-signal-safe; nothing of the parent's is run or written.
+        unsafe { libc::_exit(NO_EXEC) }
+    }
+
+    fn prepare(&self) -> Result<(), Errno> {
+        setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+        if getppid() != self.parent {
+            return Err(Errno::ESRCH);
+        }
+        for (to, from) in (0..).zip(self.streams) {
+            // SAFETY: async-signal-safe, no memory is involved; ours are all above the three.
+            Errno::result(unsafe { libc::dup2(from, to) })?;
+        }
+        // SAFETY: no handler runs; what is ignored here would stay so in the program.
+        unsafe { nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::SigDfl) }?;
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+        nix::unistd::chdir(c"/")
+    }
+}
+
+impl Child {
+    /// Kills the program and all that it started, as far as that stayed in its group.
+    pub fn kill(&self) {
+        let _ = kill(Pid::from_raw(-self.0.as_raw()), Signal::SIGKILL);
+    }
+
+    /// How it ended, if it did; then what it left behind is killed. Must not be asked again after that.
+    pub fn ended(&self) -> Option<End> {
+        // Left unreaped for a moment, so that the number of the group cannot belong to somebody else.
+        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
+        match waitid(Id::Pid(self.0), look | WaitPidFlag::WNOWAIT) {
+            Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => return None,
+            // Somebody else has waited for it: it is gone.
+            Err(_) => return Some(End::Status(0)),
+            Ok(_) => self.kill(),
+        }
+        match waitid(Id::Pid(self.0), look) {
+            Ok(WaitStatus::Exited(_, status)) => Some(End::Status(status)),
+            Ok(WaitStatus::Signaled(_, signal, _)) => Some(End::Signal(signal as i32)),
+            _ => Some(End::Status(0)),
+        }
+    }
+}
+
+/// A pipe: its reading end never blocks, and both end with an exec. What does not fit into one with `drops` is lost
+/// instead of stopping the writer.
+///
+/// # Errors
+/// When no descriptor is left.
+pub fn pipe(drops: bool) -> io::Result<(File, OwnedFd)> {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    if drops {
+        fcntl(&write, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    }
+    Ok((read.into(), write))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read as _;
+    use std::os::fd::AsFd as _;
+    use std::time::{Duration, Instant};
+
+    fn sh(script: &str) -> Vec<String> {
+        ["sh", "-c", script].map(String::from).to_vec()
+    }
+
+    /// What the program writes, and how it ends.
+    fn run(argv: &[String], env: &[String]) -> (String, End) {
+        let (mut read, write) = pipe(false).unwrap();
+        let child = start(argv, env, Some(write.as_fd()), None).unwrap();
+        drop(write);
+        let mut said = String::new();
+        let end = wait(&child);
+        read.read_to_string(&mut said).unwrap();
+        (said, end)
+    }
+
+    fn wait(child: &Child) -> End {
+        let late = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Some(end) = child.ended() {
+                return end;
+            }
+            assert!(Instant::now() < late, "it does not end");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn a_program_has_what_it_needs_and_nothing_of_ours() {
+        let ours = std::env::temp_dir().join(format!("mef-child-ours-{}", std::process::id()));
+        let _ours = File::create(&ours).unwrap();
+        let (said, end) = run(&sh("env | sort; pwd; readlink /proc/self/fd/0; cat"), &["A=b c".to_string()]);
+        assert_eq!(end, End::Status(0));
+        assert_eq!(said, format!("A=b c\nLC_ALL=C\n{}\nPWD=/\n/\n/dev/null\n", ENVIRONMENT[0]));
+        let (said, _) = run(&sh("ls -l /proc/$$/fd"), &[]);
+        assert!(said.contains("/dev/null") && !said.contains("mef-child-ours"), "{said}");
+        std::fs::remove_file(&ours).unwrap();
+        let (said, _) = run(&sh("grep -E '^Sig(Blk|Ign)' /proc/self/status"), &[]);
+        for line in said.lines() {
+            let set = u64::from_str_radix(line.rsplit('\t').next().unwrap(), 16).unwrap();
+            assert_eq!(set & 1 << (libc::SIGPIPE - 1), 0, "{said}");
+            assert_eq!(set & 1 << (libc::SIGTERM - 1), 0, "{said}");
+        }
+    }
+
+    #[test]
+    fn ends_are_told() {
+        assert_eq!(run(&sh("exit 3"), &[]).1, End::Status(3));
+        assert_eq!(run(&sh("kill -9 $$"), &[]).1, End::Signal(9));
+        // A file that may be run and is no program.
+        let text = std::env::temp_dir().join(format!("mef-child-{}", std::process::id()));
+        std::fs::write(&text, "\0text").unwrap();
+        std::fs::set_permissions(&text, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        assert_eq!(run(&[text.to_str().unwrap().into()], &[]).1, End::Status(NO_EXEC));
+        std::fs::remove_file(&text).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_started_is_an_error() {
+        for argv in
+            [vec![], vec!["mef-no-such-program".into()], vec!["/".into()], vec!["sh".into(), "\0".into()]]
+        {
+            assert!(start(&argv, &[], None, None).is_err(), "{argv:?}");
+        }
+    }
+
+    #[test]
+    fn its_children_go_with_it() {
+        let (mut read, write) = pipe(false).unwrap();
+        let child = start(&sh("sleep 1000 & sleep 1000 & wait"), &[], Some(write.as_fd()), None).unwrap();
+        drop(write);
+        assert_eq!(child.ended(), None);
+        assert_eq!(read.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        child.kill();
+        assert_eq!(wait(&child), End::Signal(9));
+        // Nobody has the other end any more.
+        let late = Instant::now() + Duration::from_secs(20);
+        while read.read(&mut [0]).is_err() {
+            assert!(Instant::now() < late, "somebody lives");
+        }
+    }
+
+    #[test]
+    fn a_pipe_that_drops_stops_nobody() {
+        let (mut read, write) = pipe(true).unwrap();
+        let child =
+            start(&sh("yes 2>/dev/null | head -c 1000000 >&2"), &[], None, Some(write.as_fd())).unwrap();
+        drop(write);
+        wait(&child);
+        let mut said = Vec::new();
+        read.read_to_end(&mut said).unwrap();
+        assert!(!said.is_empty() && said.len() < 1_000_000, "{}", said.len());
+    }
+}
