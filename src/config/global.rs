@@ -60,7 +60,6 @@ const LATER: &[(&str, &str)] = &[
     ("whitelist_reload", "this version reads allow lists at start and on SIGHUP"),
     ("fastpath", "this version drops in prerouting raw only"),
     ("blacklist_fastpath", "this version drops in prerouting raw only"),
-    ("load_managed", "this version has no rule set to put back"),
     ("firewall_backend", "this version knows nftables only"),
 ];
 

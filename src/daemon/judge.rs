@@ -12,6 +12,7 @@ use crate::config::Settings;
 use crate::detect::tracker::{Limits, Tracker};
 use crate::detect::{Detector, Hit, Rule, header};
 use crate::enforce::{Enforcer, options};
+use crate::firewall::events::Harm;
 use crate::firewall::guard::{Ban, Failure};
 use crate::input::{Item, Written};
 use crate::sys::banlog::{BanLog, Entry, Event};
@@ -61,6 +62,8 @@ pub(super) struct Judge {
     spared: Vec<(IpNet, Mono)>,
     told: [bool; 3],
     bans: u64,
+    /// How often the table had to be repaired.
+    reasserted: u64,
 }
 
 impl Judge {
@@ -88,6 +91,7 @@ impl Judge {
             spared: Vec::new(),
             told: [false; 3],
             bans: 0,
+            reasserted: 0,
         }
     }
 
@@ -225,11 +229,41 @@ impl Judge {
     fn refill(&mut self, now: Wall) {
         if self.enforcer.guard().take_fresh() {
             log::warn!("the guard table was gone: it is made anew");
-            if let Err(e) = self.enforcer.guard().set_allowed(&mut self.allowed) {
-                log::error!("allow list: {e}");
-            }
-            restore(&mut self.enforcer, now);
+            self.reasserted += 1;
+            self.fill(now);
         }
+    }
+
+    /// Fills the sets: the allow list first, then all bans.
+    fn fill(&mut self, now: Wall) {
+        if let Err(e) = self.enforcer.guard().set_allowed(&mut self.allowed) {
+            log::error!("allow list: {e}");
+        }
+        restore(&mut self.enforcer, now);
+    }
+
+    /// Repairs the table after somebody else did harm to it. `Some(false)`: there was nothing to repair; `None`: it
+    /// could not be done.
+    pub(super) fn mend(&mut self, now: Wall, harm: Harm) -> Option<bool> {
+        let guard = self.enforcer.guard();
+        let what = match harm {
+            Harm::None => return Some(false),
+            Harm::Unknown if guard.whole().unwrap_or(false) => return Some(false),
+            Harm::Rules => "chains or rules of the guard table were deleted: they are written anew",
+            Harm::Sets => "sets of the guard table were deleted: they are made anew",
+            Harm::Table | Harm::Unknown => "the guard table was gone: it is made anew",
+        };
+        guard.forget();
+        if let Err(e) = guard.rebuild() {
+            log::error!("{e}: the guard table is not in force");
+            return None;
+        }
+        log::warn!("{what}");
+        self.reasserted += 1;
+        if self.enforcer.guard().take_fresh() || harm != Harm::Rules {
+            self.fill(now);
+        }
+        Some(true)
     }
 
     /// Whether somebody must not be banned; told once a day.
@@ -311,10 +345,11 @@ impl Judge {
             c.no_header
         );
         log::info!(
-            "{} bans, {} offenders tracked, {} evicted",
+            "{} bans, {} offenders tracked, {} evicted; the table was put back {} times",
             self.bans,
             self.tracker.used(),
-            self.tracker.evicted()
+            self.tracker.evicted(),
+            self.reasserted
         );
     }
 }

@@ -2,6 +2,7 @@
 //! `mef daemon`: wires sources, detection and enforcement into one poll loop. Sleeps until a descriptor is
 //! ready or a deadline comes; nothing ticks.
 
+mod heal;
 mod judge;
 pub(crate) mod lists;
 mod pidfile;
@@ -20,14 +21,15 @@ use crate::sys::banlog::BanLog;
 use crate::sys::poll::{Ready, wait};
 use crate::sys::signal::{Signals, Wish};
 use crate::sys::{clock, fs, syslog, trim};
+use heal::Heal;
 use judge::Judge;
 use sources::Sources;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Descriptors that the loop waits for beside the sources: the signals.
-const FIXED: usize = 1;
+/// Descriptors that the loop waits for beside the sources: signals, events of the kernel.
+const FIXED: usize = 2;
 /// Longest wait for another process that writes the journal.
 const PATIENCE: Duration = Duration::from_millis(20);
 
@@ -35,6 +37,7 @@ const PATIENCE: Duration = Duration::from_millis(20);
 struct Daemon {
     conf: PathBuf,
     judge: Judge,
+    heal: Heal,
     sources: Sources,
     signals: Signals,
     positions: Option<Positions>,
@@ -114,11 +117,13 @@ impl Daemon {
         }
         let plan = setup::plan(&loaded);
         let sources = Sources::open(plan.wants, settings, &saved, now);
+        let heal = Heal::open(enforcer.guard(), settings.load_managed);
         let mut judge = Judge::new(plan.rules, plan.policies, settings, enforcer, allowed);
         judge.set_ban_log(ban_log(settings));
         Daemon {
             conf: conf.to_owned(),
             judge,
+            heal,
             sources,
             signals,
             positions,
@@ -143,9 +148,10 @@ impl Daemon {
             let mut ready = [Ready::No; FIXED + sources::MAX];
             let mut fds = [None; FIXED + sources::MAX];
             let (fixed, rest) = fds.split_at_mut(FIXED);
-            fixed.fill(Some(self.signals.as_fd()));
+            fixed.copy_from_slice(&[Some(self.signals.as_fd()), self.heal.fd()]);
             self.sources.fds(rest);
-            let deadline = [self.sources.deadline(), self.save_at].into_iter().flatten().min();
+            let deadline =
+                [self.sources.deadline(), self.save_at, self.heal.deadline()].into_iter().flatten().min();
             if let Err(e) = wait(&fds, &mut ready, deadline) {
                 log::error!("poll: {e}");
                 return;
@@ -155,6 +161,10 @@ impl Daemon {
             }
             let now = clock::now();
             let due = |at: Option<Mono>| at.is_some_and(|at| at <= now.mono);
+            // Before the sources: who is banned now is banned in a table that is there.
+            if (ready[1] != Ready::No || due(self.heal.deadline())) && self.heal.look(now, &mut self.judge) {
+                trim::text();
+            }
             let ready = ready.get(FIXED..).unwrap_or_default();
             if due(self.sources.deadline()) || ready.iter().any(|r| *r != Ready::No) {
                 self.read(now, Some(ready));
@@ -220,6 +230,7 @@ impl Daemon {
         self.sources = Sources::open(plan.wants, settings, &places, now);
         install_log(settings);
         self.judge.set_ban_log(ban_log(settings));
+        self.heal.set_managed(settings.load_managed);
         self.state_sync = settings.state_sync;
         self.clear_on_stop = settings.clear_bans_on_stop;
         self.read(now, None);

@@ -76,7 +76,7 @@ impl Snapshot {
         for _ in 0..TRIES {
             let before = query::generation(&mut socket)?;
             let mut this = Snapshot { txn: Txn::new(table, 4096) };
-            rules::clear_into(&mut this.txn);
+            rules::clear_into(&mut this.txn, !rules::is_there(&mut socket, &table)?);
             this.read(&mut socket, &table)?;
             // Others may change their tables all the time: then ours is whole if it is the same twice.
             let same = last.as_ref().is_some_and(|last| last.txn.bytes() == this.txn.bytes());

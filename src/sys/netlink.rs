@@ -12,6 +12,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 const RECV: usize = 16 * 1024;
 /// Every option here is a C `int`.
 const OPTION_LEN: libc::socklen_t = 4;
+/// Where `nlmsg_pid` stands in a message.
+const PORT_AT: u32 = 12;
 /// Longest wait for an answer, ms. The kernel answers in microseconds; a commit under load takes longer.
 const WAIT_MS: u16 = 20_000;
 
@@ -53,30 +55,72 @@ impl NlSocket {
         let this = NlSocket { socket, seq: 0, buf: vec![0; RECV].into_boxed_slice() };
         fcntl(this.fd(), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(|e| Lost::Sys("fcntl", e))?;
         for option in [libc::NETLINK_CAP_ACK, libc::NETLINK_EXT_ACK] {
-            this.set_option(option, 1);
+            // Older kernels may not have them: nothing depends on it.
+            let _ = this.set_option(option, 1);
         }
         Ok(this)
     }
 
-    /// Asks for room in both directions; only a hint, since a container may refuse it.
+    /// Asks for room in both directions (0 to send: as it is); only a hint, since a container may refuse it.
     pub fn reserve(&self, send: usize, receive: usize) {
-        let _ = setsockopt(&self.fd(), sockopt::SndBufForce, &send);
+        if send > 0 {
+            let _ = setsockopt(&self.fd(), sockopt::SndBufForce, &send);
+        }
         let _ = setsockopt(&self.fd(), sockopt::RcvBufForce, &receive);
     }
 
-    /// Sets an option that older kernels may not have: nothing depends on it.
-    fn set_option(&self, option: i32, value: u32) {
+    fn set_option(&self, option: i32, value: u32) -> Result<(), Errno> {
         // SAFETY: the descriptor is open as long as `self`; the kernel reads `size_of::<u32>()` bytes of
         // `value`, which lives until the call returns.
-        unsafe {
+        let set = unsafe {
             libc::setsockopt(
                 self.socket.as_raw_fd(),
                 libc::SOL_NETLINK,
                 option,
                 std::ptr::from_ref(&value).cast(),
                 OPTION_LEN,
-            );
-        }
+            )
+        };
+        Errno::result(set).map(drop)
+    }
+
+    /// The number by which the kernel tells this socket's changes from those of others.
+    #[must_use]
+    pub fn port(&self) -> u32 {
+        self.socket.portid()
+    }
+
+    /// Has the socket hear of a group's events, but for those that a socket of ours has caused: its own changes are no
+    /// news, and wake nobody.
+    ///
+    /// # Errors
+    /// The system call that failed.
+    pub fn subscribe(&self, group: u32, but_for: u32) -> Result<(), Lost> {
+        // Netlink is in the order of the host, the filter loads in that of the network.
+        let port = u32::from_be_bytes(but_for.to_ne_bytes());
+        let step =
+            |code: u32, jt, jf, k| libc::sock_filter { code: u16::try_from(code).unwrap_or(0), jt, jf, k };
+        let mut program = [
+            step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, PORT_AT),
+            step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, port),
+            step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+            step(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+        ];
+        let filter = libc::sock_fprog { len: 4, filter: program.as_mut_ptr() };
+        // SAFETY: the descriptor is open as long as `self`; the kernel copies the program, whose length is told and which
+        // lives until the call returns.
+        let set = unsafe {
+            libc::setsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_ATTACH_FILTER,
+                std::ptr::from_ref(&filter).cast(),
+                libc::socklen_t::try_from(size_of::<libc::sock_fprog>()).unwrap_or(0),
+            )
+        };
+        Errno::result(set).map_err(|e| Lost::Sys("setsockopt(SO_ATTACH_FILTER)", e))?;
+        self.set_option(libc::NETLINK_ADD_MEMBERSHIP, group)
+            .map_err(|e| Lost::Sys("setsockopt(NETLINK_ADD_MEMBERSHIP)", e))
     }
 
     /// For polling.

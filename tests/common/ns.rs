@@ -88,15 +88,22 @@ pub fn make_private_dirs(dir: &Path) {
 }
 
 /// In the program's eyes /run, /var/lib and /var/log are directories below `dir`, /etc/mef is empty, and /dev
-/// has the usual devices and the test's own /dev/log: a fresh host, whatever the real one has.
+/// has the usual devices and the test's own /dev/log: a fresh host, whatever the real one has. A directory `etc` below
+/// `dir` is all of /etc.
 pub fn private_dirs(command: &mut Command, dir: &Path) {
     let name = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap();
-    let bind = |from: &Path, to: &Path| to.exists().then(|| (name(from), name(to)));
+    let bind = |from: &Path, to: &Path| (from.exists() && to.exists()).then(|| (name(from), name(to)));
     let dev = dir.join("dev");
     let devices =
         DEVICES.iter().chain([&"pts"]).filter_map(|d| bind(&Path::new("/dev").join(d), &dev.join(d)));
-    let dirs =
-        [("run", "/run"), ("lib", "/var/lib"), ("log", "/var/log"), ("etc-mef", "/etc/mef"), ("dev", "/dev")];
+    let dirs = [
+        ("run", "/run"),
+        ("lib", "/var/lib"),
+        ("log", "/var/log"),
+        ("etc-mef", "/etc/mef"),
+        ("etc", "/etc"),
+        ("dev", "/dev"),
+    ];
     let dirs = dirs.iter().filter_map(|(inside, outside)| bind(&dir.join(inside), Path::new(outside)));
     let binds: Vec<_> = devices.chain(dirs).collect();
     let hook = move || {

@@ -14,8 +14,8 @@ use crate::firewall::nft::expr::{self, Base, Cmp, REG, Verdict};
 use crate::firewall::nft::txn::{Hook, Optional, SetSpec};
 use crate::firewall::nft::{Rule, TxnError, query};
 
-const GATE: Name = Name::of("gate");
-const HIT: Name = Name::of("hit");
+pub(super) const GATE: Name = Name::of("gate");
+pub(super) const HIT: Name = Name::of("hit");
 /// An empty set whose comment tells what the table was made with.
 pub(super) const MADE: Name = Name::of("made");
 /// The set in which it is tried how this kernel prolongs an element.

@@ -17,9 +17,11 @@ use scope::Scopes;
 
 use crate::base::name::Name;
 use crate::base::range::{Family, Range, merge};
+use crate::firewall::events::Events;
 use crate::firewall::nft::elem::{Elem, Timeout};
-use crate::firewall::nft::{TableId, Txn, TxnError, query};
+use crate::firewall::nft::{TableId, Txn, TxnError, msg, query};
 use crate::sys::netlink::{Lost, NlSocket};
+use crate::sys::nlattr::{self, attr};
 use mnl::Bus;
 use nix::errno::Errno;
 
@@ -30,6 +32,8 @@ const SEND_ROOM: usize = 1 << 20;
 /// Receive buffer asked for: thousands of errors fit.
 const RECEIVE_ROOM: usize = 1 << 20;
 
+/// NFTA_RULE_CHAIN
+const RULE_CHAIN: u16 = 2;
 /// `NFPROTO_INET`, as wide as the message has it.
 const NFPROTO_INET: u8 = 1;
 /// Where the guard lives.
@@ -185,6 +189,29 @@ impl Guard {
             Some(made) => Ok(made),
             None => self.rebuild(),
         }
+    }
+
+    /// What others do to the tables from now on.
+    ///
+    /// # Errors
+    /// The system call that failed.
+    pub fn events(&self) -> Result<Events, Failure> {
+        Ok(Events::open(self.socket.port())?)
+    }
+
+    /// Whether the table and its chains are there, with rules in them. Sets cannot be missing then: rules ask for them.
+    ///
+    /// # Errors
+    /// The system call or the kernel's error.
+    pub fn whole(&mut self) -> Result<bool, Failure> {
+        let mut rules = [0; 2];
+        query::objects(&mut self.socket, &TABLE, (msg::GETRULE, None), &mut |body| {
+            let chain = attr(body, RULE_CHAIN).and_then(nlattr::text);
+            for (name, count) in [layout::GATE, layout::HIT].iter().zip(&mut rules) {
+                *count += u32::from(chain == Some(name.as_str()));
+            }
+        })?;
+        Ok(self.look()?.is_some() && rules.iter().all(|count| *count > 0))
     }
 
     /// Forgets what is known of the table: somebody else changed it.

@@ -1,0 +1,193 @@
+//! Others delete our tables; the daemon puts them back, with the bans and the time that each has left.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod common;
+
+use common::daemon::{LOG, ends, failed, fails, host, same_ends};
+use common::{Net, load, uncounted, wait_until};
+use std::time::Instant;
+
+/// Told, not judged: a busy machine takes as long as it takes.
+fn say(text: &str) {
+    std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes()).unwrap();
+}
+
+/// Waits until the daemon has repaired the tables so often.
+#[track_caller]
+fn repaired(net: &Net, daemon: usize, times: u64) {
+    wait_until(&format!("repair {times}"), || {
+        net.signal(daemon, libc::SIGUSR1);
+        net.said("daemon").contains(&format!("; the table was put back {times} times"))
+    });
+}
+
+/// The rules of a chain, in no order: those of ports may stand before or behind those of all.
+fn rules(net: &Net, chain: &str) -> Vec<String> {
+    let listing = uncounted(&net.nft_list(&format!("chain inet mef_guard {chain}")));
+    let mut lines: Vec<String> = listing.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+/// A host whose daemon has banned, with bans by hand and an allow list beside.
+fn banned_host() -> (Net, usize) {
+    let mut net = host("", "maxretry=1\nbantime=10m");
+    net.rule_for("ports", "ports.log", "maxretry=1\nports=22,80");
+    net.append("ports.log", "");
+    net.write("whitelist/local.conf", "198.51.100.0/24\n2001:db8:ffff::/48\n");
+    let daemon = net.daemon("daemon");
+    net.append("ports.log", failed("203.0.113.9"));
+    net.append(LOG, fails("203.0.113.1", 1) + &fails("2001:db8:1::2", 1));
+    net.mark(LOG);
+    wait_until("the ban of ports", || net.banned().contains(&"203.0.113.9".to_owned()));
+    net.mef(&["ban", "192.0.2.0/28", "--for", "2h"]).ok();
+    net.mef(&["ban", "192.0.2.99", "--permanent", "--reason", "by hand"]).ok();
+    (net, daemon)
+}
+
+#[test]
+fn a_flushed_rule_set_is_back_with_the_time_that_each_ban_has_left() {
+    let (net, daemon) = banned_host();
+    let (before, gate) = (ends(&net), rules(&net, "gate"));
+    assert_eq!(before.len(), 5, "{before:?}");
+    for (i, command) in ["flush ruleset", "delete table inet mef_guard", "flush ruleset\ntable ip x {}"]
+        .into_iter()
+        .enumerate()
+    {
+        let flushed = Instant::now();
+        net.nft(command);
+        let there = |set: &str, what: &str| net.nft_list(&format!("set inet mef_guard {set}")).contains(what);
+        wait_until("the bans", || there("ban4", "203.0.113.1") && there("bannet4", "192.0.2.0/28"));
+        say(&format!("from the start of `nft {command}` to nft listing the bans: {:?}\n", flushed.elapsed()));
+        repaired(&net, daemon, i as u64 + 1);
+        same_ends(&before, &ends(&net));
+        assert_eq!(rules(&net, "gate"), gate);
+        assert!(there("allow4", "198.51.100.0/24") && there("allow6", "2001:db8:ffff::/48"));
+    }
+    net.wait_said("daemon", "the guard table was gone: it is made anew");
+    net.wait_said("daemon", "that was done by 'nft', process ");
+    // Who is banned afterwards is banned in the new table.
+    net.append(LOG, failed("203.0.113.2"));
+    net.mark(LOG);
+    assert!(net.banned().contains(&"203.0.113.2".to_owned()));
+}
+
+#[test]
+fn what_is_deleted_inside_the_table_is_put_back() {
+    let (net, daemon) = banned_host();
+    let before = ends(&net);
+    let chains = || (rules(&net, "gate"), rules(&net, "hit"));
+    let whole = chains();
+    let handle = net.cmd("nft", &["-a", "list", "chain", "inet", "mef_guard", "gate"]).ok();
+    let handle = handle.split("# handle ").nth(2).unwrap().split_whitespace().next().unwrap().to_owned();
+    for (i, command) in [
+        "flush chain inet mef_guard gate".to_owned(),
+        format!("delete rule inet mef_guard gate handle {handle}"),
+        "flush chain inet mef_guard gate; delete chain inet mef_guard gate; delete set inet mef_guard ban4"
+            .into(),
+        "flush chain inet mef_guard hit".into(),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // The handle is that of a rule that the repair before has replaced.
+        if net.input("nft", &["-f", "-"], command.as_bytes()).status != 0 {
+            assert!(command.contains("handle"), "{command}");
+            net.nft("flush chain inet mef_guard gate");
+        }
+        repaired(&net, daemon, i as u64 + 1);
+        wait_until(&command, || chains() == whole);
+        same_ends(&before, &ends(&net));
+    }
+}
+
+#[test]
+fn bans_of_ours_and_changes_of_others_cause_no_repair() {
+    let (net, daemon) = banned_host();
+    net.nft("table inet other { chain c { type filter hook input priority 0; ip saddr 192.0.2.1 drop; }; }");
+    net.nft("delete table inet other");
+    net.mef(&["ban", "192.0.2.100", "--ports", "25"]).ok();
+    net.mef(&["unban", "192.0.2.3"]).ok();
+    net.nft("delete element inet mef_guard ban4 { 192.0.2.99 }");
+    net.append(LOG, fails("203.0.113.7", 1));
+    net.mark(LOG);
+    net.counts(daemon, "daemon");
+    assert!(net.said("daemon").contains("; the table was put back 0 times"), "{}", net.said("daemon"));
+    assert!(
+        !net.banned().contains(&"192.0.2.99".to_owned()),
+        "an element that somebody deletes stays deleted"
+    );
+}
+
+#[test]
+fn two_programs_that_fight_are_bounded() {
+    let (net, daemon) = banned_host();
+    for times in 1..=5 {
+        net.nft("delete table inet mef_guard");
+        repaired(&net, daemon, times);
+    }
+    net.nft("delete table inet mef_guard");
+    net.wait_said("daemon", "our tables are deleted again and again: the next repair is in 1 s");
+    // It comes nevertheless.
+    repaired(&net, daemon, 6);
+    net.nft("delete table inet mef_guard");
+    net.wait_said("daemon", "the next repair is in 2 s");
+    // A ban does not wait for that.
+    net.append(LOG, failed("203.0.113.2"));
+    net.mark(LOG);
+    assert!(net.banned().contains(&"203.0.113.2".to_owned()));
+}
+
+#[test]
+fn a_managed_rule_set_is_loaded_again_but_not_after_unload() {
+    const RULES: &str = "policy dir=in action=drop\nrule dir=in action=accept proto=all iif=lo\n";
+    let (mut net, daemon) = banned_host();
+    net.stop(daemon);
+    net.write("etc/mef/mef.rules", RULES);
+    net.configure("load_managed=true", &[LOG]);
+    let daemon = net.daemon("daemon");
+    let there = |net: &Net| net.nft_list("table inet mef").contains("policy drop");
+    net.nft("flush ruleset");
+    repaired(&net, daemon, 1);
+    assert!(!there(&net), "what was never loaded is not gone");
+    load(&net, RULES);
+    assert!(there(&net));
+    net.nft("flush ruleset");
+    net.wait_said("daemon", "the table inet mef was gone: /etc/mef/mef.rules is loaded again");
+    assert!(there(&net));
+    net.mef(&["unload"]).ok();
+    net.nft("delete table inet mef_guard");
+    repaired(&net, daemon, 3);
+    assert!(!there(&net), "{}", net.said("daemon"));
+    // Changed on the disk and wrong: told, and nothing is loaded.
+    load(&net, RULES);
+    net.write("etc/mef/mef.rules", "rule nonsense\n");
+    net.nft("flush ruleset");
+    net.wait_said(
+        "daemon",
+        "the table inet mef is gone, and /etc/mef/mef.rules cannot be loaded: it has errors",
+    );
+    repaired(&net, daemon, 4);
+    assert!(!there(&net));
+}
+
+#[test]
+fn a_storm_of_events_is_survived() {
+    let (net, daemon) = banned_host();
+    let before = ends(&net);
+    // The daemon sleeps while more happens than its socket holds.
+    net.signal(daemon, libc::SIGSTOP);
+    let mut text = String::from("table ip big { set s { type ipv4_addr; }; }\n");
+    for i in 0..40_000u32 {
+        let [_, a, b, c] = i.to_be_bytes();
+        text += &format!("add element ip big s {{ 10.{a}.{b}.{c} }}\n");
+    }
+    for _ in 0..2 {
+        net.nft(&text);
+        net.nft("flush set ip big s");
+    }
+    net.nft("delete table inet mef_guard");
+    net.signal(daemon, libc::SIGCONT);
+    repaired(&net, daemon, 1);
+    same_ends(&before, &ends(&net));
+}
