@@ -31,7 +31,7 @@ fn range(text: &str) -> Range {
 }
 
 fn a_ban<'a>(who: &str, scope: &'a Scope, time: Span) -> Ban<'a> {
-    Ban { who: range(who), scope, time, rule: "test", hits: 5, reason: "", bans: 1 }
+    Ban { who: range(who), scope, time, rule: "test", hits: 5, reason: "", bans: 1, starts: &[] }
 }
 
 fn ban(guard: &mut Guard, who: &str, time: Span) {
@@ -254,6 +254,7 @@ fn a_hundred_thousand_bans_are_in_the_kernel() {
             hits: 0,
             reason: "",
             bans: 1,
+            starts: &[],
         })
         .collect();
     let mut done = 0;

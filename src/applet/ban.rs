@@ -172,7 +172,7 @@ impl<'a> Session<'a> {
 
     fn commit(&mut self, output: &mut Output<'_>) -> Result<(), Error> {
         let (time, scope, reason) = (self.time, self.scope, self.args.reason.as_str());
-        let ban = |&who: &Range| Ban { who, scope, time, rule: "", hits: 0, reason, bans: 1 };
+        let ban = |&who: &Range| Ban { who, scope, time, rule: "", hits: 0, reason, bans: 0, starts: &[] };
         let bans: Vec<Ban<'_>> = self.batch.iter().map(ban).collect();
         let mut failed: Vec<(usize, String)> = Vec::new();
         let mut notes: Vec<String> = Vec::new();
@@ -216,7 +216,7 @@ impl<'a> Session<'a> {
             let _ =
                 writeln!(output.out, "banned {} addresses {}", self.counted, words(self.time, self.scope));
         }
-        if let Err(e) = self.enforcer.save(self.now, false) {
+        if let Err(e) = self.enforcer.close(self.now) {
             self.note(e.to_string(), output);
         }
     }

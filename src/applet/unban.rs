@@ -80,7 +80,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
             end(text, "", output)?;
         }
     }
-    if let Err(e) = enforcer.save(now, false) {
+    if let Err(e) = enforcer.close(now) {
         notes.push(e.to_string());
     }
     notes.dedup();

@@ -3,6 +3,7 @@
 //! become a line in the log.
 
 use super::lists;
+use super::punish::Punisher;
 use super::setup::Policy;
 use super::trust;
 use crate::base::clock::{Mono, Now, Span, Wall};
@@ -11,10 +12,11 @@ use crate::base::range::Range;
 use crate::config::Settings;
 use crate::detect::tracker::{Limits, Tracker};
 use crate::detect::{Detector, Hit, Rule, header};
-use crate::enforce::{Enforcer, options};
+use crate::enforce::{Enforcer, Memory, options};
 use crate::firewall::events::Harm;
 use crate::firewall::guard::{Ban, Failure};
 use crate::input::{Item, Written};
+use crate::state::StateError;
 use crate::sys::banlog::{BanLog, Entry, Event};
 use crate::sys::host::Protected;
 use crate::sys::{clock, random};
@@ -35,6 +37,7 @@ pub(super) enum Once {
     Journal,
     Positions,
     Kill,
+    Compaction,
 }
 
 /// A ban that waits for its transaction.
@@ -42,6 +45,8 @@ struct Waiting {
     who: IpNet,
     rule: u16,
     hits: u32,
+    /// A wider network, for what its parts did.
+    wide: bool,
 }
 
 /// Rules, counts and the way to the kernel.
@@ -49,6 +54,7 @@ pub(super) struct Judge {
     detector: Detector,
     policies: Vec<Policy>,
     tracker: Tracker,
+    punisher: Punisher,
     enforcer: Enforcer,
     waiting: Vec<Waiting>,
     allowed: Vec<Range>,
@@ -60,7 +66,7 @@ pub(super) struct Judge {
     ban_log: Option<BanLog>,
     /// Who was spared, the first one first, and until when nothing more is said of it.
     spared: Vec<(IpNet, Mono)>,
-    told: [bool; 3],
+    told: [bool; 4],
     bans: u64,
     /// How often the table had to be repaired.
     reasserted: u64,
@@ -71,7 +77,7 @@ impl Judge {
         rules: Vec<Rule>,
         policies: Vec<Policy>,
         settings: &Settings,
-        enforcer: Enforcer,
+        (enforcer, punisher): (Enforcer, Punisher),
         allowed: Vec<Range>,
     ) -> Judge {
         let limits: Vec<Limits> = policies.iter().map(|p| p.limits).collect();
@@ -80,6 +86,7 @@ impl Judge {
             detector: Detector::new(rules),
             tracker: Tracker::new(slots, &limits, random::key()),
             policies,
+            punisher,
             enforcer,
             waiting: Vec::with_capacity(WAITING),
             allowed,
@@ -89,7 +96,7 @@ impl Judge {
             local: clock::local_offset(clock::wall()),
             ban_log: None,
             spared: Vec::new(),
-            told: [false; 3],
+            told: [false; 4],
             bans: 0,
             reasserted: 0,
         }
@@ -112,7 +119,7 @@ impl Judge {
         settings: &Settings,
         mut allowed: Vec<Range>,
     ) -> Result<(), Failure> {
-        self.commit(now.wall);
+        self.commit(now);
         let guard = self.enforcer.guard();
         let former = guard.set_options(options(settings));
         if let Err(e) = guard.rebuild().and_then(|_| guard.set_allowed(&mut allowed)) {
@@ -123,6 +130,15 @@ impl Judge {
             return Err(e);
         }
         self.enforcer.set_kill(settings.kill_connections);
+        self.enforcer.set_prompt(settings.state_sync.is_some());
+        if self.punisher.reconfigure(settings, &policies) {
+            let Judge { enforcer, punisher, .. } = self;
+            if let Err(e) =
+                enforcer.past(now.wall, punisher.memory(), &mut |entry| punisher.recall(now, entry))
+            {
+                log::warn!("{e}");
+            }
+        }
         let limits: Vec<Limits> = policies.iter().map(|p| p.limits).collect();
         let old = &self.policies;
         self.tracker.remap(now.mono, &limits, &|rule| {
@@ -158,7 +174,7 @@ impl Judge {
             let at = Mono(now.mono.0.saturating_sub(age.saturating_mul(1000)));
             let who = offender(hit.addr, *ipv6_prefix);
             if let Some(hits) = tracker.hit(at, hit.rule, who, hit.weight) {
-                let ban = Waiting { who, rule: hit.rule, hits };
+                let ban = Waiting { who, rule: hit.rule, hits, wide: false };
                 if waiting.len() < WAITING { waiting.push(ban) } else { overflow.push(ban) }
             }
         };
@@ -180,38 +196,60 @@ impl Judge {
             }
         }
         while !overflow.is_empty() {
-            self.commit(now.wall);
+            self.commit(now);
             let rest = overflow.split_off(overflow.len().min(WAITING));
             self.waiting.append(&mut overflow);
             overflow = rest;
         }
     }
 
-    /// Bans who is due, in one transaction.
-    pub(super) fn commit(&mut self, now: Wall) {
+    /// Bans who is due, in one transaction, and then the wider networks that follow from it. Returns whether somebody was.
+    pub(super) fn commit(&mut self, now: Now) -> bool {
         if self.waiting.is_empty() {
-            return;
+            return false;
         }
         let mut waiting = std::mem::take(&mut self.waiting);
-        waiting.retain(|w| !self.spare(w));
-        let Judge { enforcer, policies, ban_log, bans: made, .. } = self;
-        let mut bans = Vec::with_capacity(waiting.len());
-        for w in &waiting {
-            let Some(policy) = policies.get(usize::from(w.rule)) else { continue };
-            let who = Range::from(w.who);
-            let (scope, time, rule, hits) = (&policy.scope, policy.bantime, &*policy.name, w.hits);
-            bans.push(Ban { who, scope, time, rule, hits, reason: "", bans: 1 });
+        while !waiting.is_empty() {
+            waiting.retain(|w| !self.spare(w));
+            let wider = self.enforce(now, &waiting);
+            waiting.clear();
+            waiting.extend(wider);
         }
+        self.waiting = waiting;
+        true
+    }
+
+    /// Bans each; returns which wider networks are to be banned now.
+    fn enforce(&mut self, now: Now, waiting: &[Waiting]) -> Vec<Waiting> {
+        let Judge { enforcer, punisher, policies, ban_log, bans: made, .. } = self;
+        punisher.clear();
+        let mut verdicts = Vec::with_capacity(waiting.len());
+        for w in waiting {
+            let Some(policy) = policies.get(usize::from(w.rule)) else { continue };
+            verdicts.push((w, policy, punisher.judge(now.mono, w.who, policy, w.wide)));
+        }
+        let mut bans = Vec::with_capacity(verdicts.len());
+        for (w, policy, verdict) in &verdicts {
+            let (who, time) = (Range::from(w.who), verdict.sentence.time);
+            let (scope, rule, hits) = (&policy.scope, &*policy.name, w.hits);
+            let reason = if w.wide { "four of its parts were banned" } else { "" };
+            let (bans_so_far, starts) = (verdict.sentence.bans, punisher.starts(verdict));
+            bans.push(Ban { who, scope, time, rule, hits, reason, bans: bans_so_far, starts });
+        }
+        let mut acknowledged = vec![false; bans.len()];
         let mut note = None;
         enforcer.ban(
-            now,
+            now.wall,
             &bans,
             &mut |at, result| {
                 let Some(ban) = bans.get(at) else { return };
                 match result {
                     Ok(()) => {
                         *made += 1;
-                        tell(ban, now, ban_log.as_mut());
+                        tell(ban, now.wall, ban_log.as_mut());
+                        if let Some(flag) = acknowledged.get_mut(at) {
+                            *flag = true;
+                        }
                     }
                     Err(e) => log::error!("{} is not banned: {e}", ban.who),
                 }
@@ -219,10 +257,17 @@ impl Judge {
             &mut |e| note = Some(e.to_string()),
         );
         drop(bans);
-        self.refill(now);
+        let mut wider: Vec<Waiting> = Vec::new();
+        for ((w, policy, verdict), _) in verdicts.iter().zip(acknowledged).filter(|(_, made)| *made) {
+            if let Some(who) = punisher.made(now.mono, w.who, policy, &verdict.sentence)
+                && wider.iter().all(|w| w.who != who)
+            {
+                wider.push(Waiting { who, rule: w.rule, hits: w.hits, wide: true });
+            }
+        }
+        self.refill(now.wall);
         self.once(Once::Kill, note.as_ref().map(|n| n as &dyn Display));
-        waiting.clear();
-        self.waiting = waiting;
+        wider
     }
 
     /// Puts back the allow list and all bans if the table had to be made anew.
@@ -311,17 +356,44 @@ impl Judge {
     }
 
     /// Hands what the journal has taken in to the system.
-    pub(super) fn flush(&mut self, now: Wall) {
+    pub(super) fn flush(&mut self) {
         if self.enforcer.pending() > 0 {
-            let result = self.enforcer.save(now, false);
-            self.once(Once::Journal, result.err().as_ref().map(|e| e as _));
+            self.write(false);
         }
     }
 
     /// Writes the journal, and waits for the disk.
-    pub(super) fn save(&mut self, now: Wall) {
-        let result = self.enforcer.save(now, true);
+    pub(super) fn save(&mut self) {
+        self.write(true);
+    }
+
+    fn write(&mut self, sync: bool) {
+        let result = self.enforcer.save(sync);
         self.once(Once::Journal, result.err().as_ref().map(|e| e as _));
+    }
+
+    /// Does a part of what keeps the journal small, a fraction of a millisecond long; whether there is more to do.
+    pub(super) fn compact(&mut self, now: Now) -> bool {
+        let Judge { enforcer, punisher, .. } = self;
+        let memory = Memory { keep: punisher.memory(), worth: &|entry| punisher.worth(now.mono, entry) };
+        let result = if enforcer.compacts() {
+            enforcer.compact(now.wall, memory)
+        } else {
+            enforcer.begin_compaction(now.wall, memory)
+        };
+        if result.is_err() || self.enforcer.compacts() {
+            self.once(Once::Compaction, result.err().as_ref().map(|e| e as _));
+        }
+        self.enforcer.compacts()
+    }
+
+    /// Forgets what was counted of an address, or of all that is in a range: hits and former bans. For who was unbanned by hand.
+    #[allow(dead_code, reason = "the control socket will tell")]
+    pub(super) fn forget(&mut self, who: &Range) {
+        for net in who.nets() {
+            self.tracker.forget(net);
+            self.punisher.forget(net);
+        }
     }
 
     /// Removes all bans.
@@ -356,7 +428,12 @@ impl Judge {
 
 /// Puts back all bans of the journal.
 pub(super) fn restore(enforcer: &mut Enforcer, now: Wall) {
-    match enforcer.restore(now, &mut super::warn) {
+    tell_restored(enforcer.restore(now, &mut super::warn));
+}
+
+/// Tells what became of putting the bans back.
+pub(super) fn tell_restored(result: Result<usize, StateError>) {
+    match result {
         Ok(0) => {}
         Ok(n) => log::info!("{n} bans put back from the journal"),
         Err(e) => log::warn!("{e}"),
@@ -376,10 +453,24 @@ fn age(now: Now, line: &[u8], local: i32) -> u64 {
 fn tell(ban: &Ban<'_>, now: Wall, ban_log: Option<&mut BanLog>) {
     match ban.time {
         Span::Secs(s) => {
-            log::info!("ban {} rule={} hits={} for={s}s ports={}", ban.who, ban.rule, ban.hits, ban.scope)
+            log::info!(
+                "ban {} rule={} hits={} for={s}s ports={} bans={}",
+                ban.who,
+                ban.rule,
+                ban.hits,
+                ban.scope,
+                ban.bans
+            );
         }
         Span::Permanent => {
-            log::info!("ban {} rule={} hits={} permanent ports={}", ban.who, ban.rule, ban.hits, ban.scope);
+            log::info!(
+                "ban {} rule={} hits={} permanent ports={} bans={}",
+                ban.who,
+                ban.rule,
+                ban.hits,
+                ban.scope,
+                ban.bans
+            );
         }
     }
     if let Some(ban_log) = ban_log {

@@ -6,6 +6,7 @@ mod heal;
 mod judge;
 pub(crate) mod lists;
 mod pidfile;
+mod punish;
 mod setup;
 mod sources;
 mod trust;
@@ -23,6 +24,7 @@ use crate::sys::signal::{Signals, Wish};
 use crate::sys::{clock, fs, syslog, trim};
 use heal::Heal;
 use judge::Judge;
+use punish::Punisher;
 use sources::Sources;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -45,6 +47,8 @@ struct Daemon {
     state_sync: Option<u32>,
     /// When what happened since the last write is to be written.
     save_at: Option<Mono>,
+    /// The journal is being compacted.
+    compacts: bool,
     clear_on_stop: bool,
     _pidfile: pidfile::PidFile,
 }
@@ -103,8 +107,17 @@ impl Daemon {
             log::error!("allow list: {e}");
         }
         guard.take_fresh();
+        let plan = setup::plan(&loaded);
         let mut enforcer = Enforcer::new(guard, open_journal(settings, now), settings.kill_connections);
-        judge::restore(&mut enforcer, now.wall);
+        enforcer.set_prompt(settings.state_sync.is_some());
+        let mut punisher = Punisher::new(settings, &plan.policies);
+        let keep = punisher.memory();
+        judge::tell_restored(enforcer.restore_and(
+            now.wall,
+            keep,
+            &mut |entry| punisher.recall(now, entry),
+            &mut warn,
+        ));
         let mut positions = None;
         let mut saved: Vec<(PathBuf, Position)> = Vec::new();
         match Positions::open(Path::new(&settings.state_dir)) {
@@ -115,10 +128,9 @@ impl Daemon {
             }
             Err(e) => warn(&e),
         }
-        let plan = setup::plan(&loaded);
         let sources = Sources::open(plan.wants, settings, &saved, now);
         let heal = Heal::open(enforcer.guard(), settings.load_managed);
-        let mut judge = Judge::new(plan.rules, plan.policies, settings, enforcer, allowed);
+        let mut judge = Judge::new(plan.rules, plan.policies, settings, (enforcer, punisher), allowed);
         judge.set_ban_log(ban_log(settings));
         Daemon {
             conf: conf.to_owned(),
@@ -129,6 +141,7 @@ impl Daemon {
             positions,
             state_sync: settings.state_sync,
             save_at: None,
+            compacts: false,
             clear_on_stop: settings.clear_bans_on_stop,
             _pidfile: pidfile,
         }
@@ -150,8 +163,9 @@ impl Daemon {
             let (fixed, rest) = fds.split_at_mut(FIXED);
             fixed.copy_from_slice(&[Some(self.signals.as_fd()), self.heal.fd()]);
             self.sources.fds(rest);
-            let deadline =
-                [self.sources.deadline(), self.save_at, self.heal.deadline()].into_iter().flatten().min();
+            let at_once = self.compacts.then_some(Mono::default());
+            let deadlines = [self.sources.deadline(), self.save_at, self.heal.deadline(), at_once];
+            let deadline = deadlines.into_iter().flatten().min();
             if let Err(e) = wait(&fds, &mut ready, deadline) {
                 log::error!("poll: {e}");
                 return;
@@ -170,8 +184,11 @@ impl Daemon {
                 self.read(now, Some(ready));
             }
             if due(self.save_at) {
-                self.save(now);
+                self.save();
                 trim::text();
+            }
+            if self.compacts {
+                self.compacts = self.judge.compact(now);
             }
         }
     }
@@ -181,10 +198,12 @@ impl Daemon {
         let Daemon { judge, sources, .. } = self;
         let before = judge.seen();
         sources.drain(now, ready, &mut |tags, item| judge.take(now, tags.0, item));
-        judge.commit(now.wall);
+        if judge.commit(now) {
+            self.compacts = judge.compact(now);
+        }
         if let Some(sync) = self.state_sync {
             // Handed to the system at once: bans survive the daemon, and stay in order with those of commands.
-            judge.flush(now.wall);
+            judge.flush();
             if judge.seen() != before {
                 self.save_at.get_or_insert(now.mono.after(u64::from(sync) * 1000));
             }
@@ -238,9 +257,9 @@ impl Daemon {
     }
 
     /// Writes positions and journal to state_dir. What fails is told once and tried again at the next time.
-    fn save(&mut self, now: Now) {
+    fn save(&mut self) {
         self.save_at = None;
-        self.judge.save(now.wall);
+        self.judge.save();
         if let Some(file) = &mut self.positions {
             let mut all = Vec::new();
             self.sources.positions(&mut |path, position| all.push((path.to_owned(), position)));
@@ -255,7 +274,7 @@ impl Daemon {
         if self.clear_on_stop {
             self.judge.clear(now.wall);
         }
-        self.save(now);
+        self.save();
         log::info!(
             "stopped; {}",
             if self.clear_on_stop { "all bans were removed" } else { "bans stay in force" }

@@ -1,9 +1,11 @@
 #![forbid(unsafe_code)]
 //! From the configuration to what the loop needs: rules to detect, policies to act by, files to follow.
 
+use super::punish;
 use super::sources::Wants;
 use crate::base::clock::Span;
 use crate::config::{Action, Enabled, Engine, Loaded, ServiceRule, Source};
+use crate::detect::escalate::Charge;
 use crate::detect::tracker::Limits;
 use crate::detect::{MAX_RULES, Rule};
 use crate::firewall::guard::Scope;
@@ -16,7 +18,8 @@ use std::path::{Path, PathBuf};
 pub(super) struct Policy {
     pub(super) name: Box<str>,
     pub(super) limits: Limits,
-    pub(super) bantime: Span,
+    /// What its bans are to be.
+    pub(super) charge: Charge,
     pub(super) scope: Scope,
     /// Only tell.
     pub(super) detect: bool,
@@ -53,12 +56,19 @@ pub(super) fn plan(loaded: &Loaded) -> Plan {
                 Err(why) => log::warn!("rule {}: files={file}: {why}", rule.name),
             }
         }
+        let scope = crate::enforce::scope(rule);
+        if rule.trust_any && (rule.bantime == Span::Permanent || rule.escalation_enabled) {
+            log::warn!(
+                "rule {}: with trust=any anybody can forge the evidence: its bans are never permanent",
+                rule.name
+            );
+        }
         plan.rules.push(compiled);
         plan.policies.push(Policy {
             name: rule.name.as_str().into(),
             limits: Limits { findtime: rule.findtime, maxretry: rule.maxretry },
-            bantime: rule.bantime,
-            scope: crate::enforce::scope(rule),
+            charge: punish::charge(rule, &scope),
+            scope,
             detect: rule.action == Action::Detect,
             trust_any: rule.trust_any,
         });

@@ -6,8 +6,10 @@
 //! Nothing is allocated after [`Detector::new`].
 
 mod attempts;
+pub mod escalate;
 mod extract;
 pub mod header;
+mod places;
 mod scan;
 #[cfg(test)]
 mod tests;

@@ -18,25 +18,15 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+use super::places::{HEAD, Key, SLOTS_MAX, WAYS};
 use crate::base::clock::Mono;
-use crate::base::siphash::Sip;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use ipnet::IpNet;
 use window::{Hits, Rule};
 
-/// Places that one address may take.
-const WAYS: usize = 8;
-/// Words of a place before the hits: the tag and the address.
-const HEAD: usize = 5;
 /// Words of the largest place.
 const WORDS_MAX: usize = HEAD + window::EXACT as usize - 1;
-/// Largest table; far beyond what is sensible, so that sizes cannot overflow.
-const SLOTS_MAX: usize = 1 << 22;
 /// A window is at most this many ticks long, so that two of them and the time since fit into 32 bits.
 const WINDOW_TICKS_MAX: u64 = 1 << 30;
-/// Families in the tag, plus the prefix length; 0 is an empty place.
-const V4: u32 = 1;
-const V6: u32 = 100;
 
 /// When a rule has had enough of an offender.
 #[derive(Clone, Copy)]
@@ -66,63 +56,14 @@ pub struct Tracker {
     evicted: u64,
 }
 
-/// An address as it is stored: family and prefix length, then the bits.
-#[derive(Clone, Copy, PartialEq)]
-struct Key {
-    kind: u32,
-    words: [u32; 4],
+/// The first word of a place, without the words of hits in use.
+fn tag(key: Key, rule: u16) -> u32 {
+    key.tag(u32::from(rule) << 8)
 }
 
-impl Key {
-    fn of(who: IpNet) -> Key {
-        match who {
-            IpNet::V4(net) => {
-                Key { kind: V4 + u32::from(net.prefix_len()), words: [net.addr().to_bits(), 0, 0, 0] }
-            }
-            IpNet::V6(net) => {
-                let mut words = [0; 4];
-                for (word, bytes) in words.iter_mut().zip(net.addr().octets().chunks_exact(4)) {
-                    *word = bytes.iter().fold(0, |w, &b| (w << 8) | u32::from(b));
-                }
-                Key { kind: V6 + u32::from(net.prefix_len()), words }
-            }
-        }
-    }
-
-    /// The address of a place, none if the place is empty.
-    fn stored(place: &[u32]) -> Option<Key> {
-        let (tag, rest) = place.split_first()?;
-        let words = rest.get(..4)?.try_into().ok()?;
-        (*tag != 0).then_some(Key { kind: tag >> 24, words })
-    }
-
-    fn net(self) -> Option<IpNet> {
-        if let Some(len) = self.kind.checked_sub(V6) {
-            let bits = self.words.iter().fold(0, |bits: u128, &w| (bits << 32) | u128::from(w));
-            return Ipv6Net::new(Ipv6Addr::from_bits(bits), u8::try_from(len).ok()?).ok().map(IpNet::V6);
-        }
-        let len = u8::try_from(self.kind.checked_sub(V4)?).ok()?;
-        Ipv4Net::new(Ipv4Addr::from_bits(self.words[0]), len).ok().map(IpNet::V4)
-    }
-
-    fn hash(self, key: [u64; 2]) -> u64 {
-        let [a, b, c, d] = self.words.map(u64::from);
-        Sip::new(key).word((a << 32) | b).word((c << 32) | d).finish(self.kind.into(), 20)
-    }
-
-    /// The first word of a place, without the words of hits in use.
-    fn tag(self, rule: u16) -> u32 {
-        (self.kind << 24) | (u32::from(rule) << 8)
-    }
-
-    /// Writes the words of a place before the hits, of which `len` words are in use.
-    fn write(self, head: &mut [u32], rule: u16, len: usize) {
-        let [a, b, c, d] = self.words;
-        if let [tag, w0, w1, w2, w3] = head {
-            (*tag, *w0, *w1, *w2, *w3) =
-                (self.tag(rule) | (u32::try_from(len).unwrap_or(0) & 0xff), a, b, c, d);
-        }
-    }
+/// Writes the words of a place before the hits, of which `len` words are in use.
+fn write(key: Key, head: &mut [u32], rule: u16, len: usize) {
+    key.write(head, u32::from(rule) << 8 | (u32::try_from(len).unwrap_or(0) & 0xff));
 }
 
 /// The rule of a place and how many words of hits are in use.
@@ -156,7 +97,7 @@ impl Tracker {
         let time = self.tick(now)?;
         let key = Key::of(who);
         let set = self.set(key);
-        let tag = key.tag(rule);
+        let tag = tag(key, rule);
         let Some(at) = self.find(set, tag, key) else {
             if n >= limits.limit {
                 return Some(n);
@@ -165,14 +106,14 @@ impl Tracker {
             let (head, words) = self.words.get_mut(at..at + self.stride)?.split_at_mut_checked(HEAD)?;
             let mut hits = Hits { len: 0, words };
             hits.add(limits, time, n);
-            key.write(head, rule, hits.len);
+            write(key, head, rule, hits.len);
             self.used += 1;
             return None;
         };
         let (head, words) = self.words.get_mut(at..at + self.stride)?.split_at_mut_checked(HEAD)?;
         let mut hits = Hits { len: tag_parts(head[0]).1, words };
         let count = hits.add(limits, time, n);
-        key.write(head, rule, hits.len);
+        write(key, head, rule, hits.len);
         if count < limits.limit {
             return None;
         }
@@ -197,7 +138,7 @@ impl Tracker {
     #[must_use]
     pub fn count(&self, now: Mono, rule: u16, who: IpNet) -> u32 {
         let key = Key::of(who);
-        let at = self.find(self.set(key), key.tag(rule), key);
+        let at = self.find(self.set(key), tag(key, rule), key);
         at.map_or(0, |at| self.live(at, self.tick_wide(now)))
     }
 
@@ -304,7 +245,7 @@ impl Tracker {
         let n = n.min(hits.room(limits));
         if n > 0 {
             hits.add(limits, time, n);
-            key.write(head, rule, hits.len);
+            write(key, head, rule, hits.len);
         }
     }
 
@@ -319,7 +260,7 @@ impl Tracker {
         let mut at = set;
         for _ in 0..WAYS {
             let [stored, words @ ..] = self.words.get(at..)?.first_chunk::<HEAD>()?;
-            if stored & !0xff == tag && *words == key.words {
+            if stored & !0xff == tag && *words == key.words() {
                 return Some(at);
             }
             at += self.stride;

@@ -11,18 +11,39 @@ use crate::base::range::Range;
 use crate::firewall::conntrack;
 use crate::firewall::guard::{Ban, Failure, Guard, Report, Scope};
 use crate::state::StateError;
-use crate::state::journal::Journal;
+use crate::state::journal::{Compaction, Journal};
 use crate::state::record::{Entry, Record};
 use ipnet::IpNet;
 
 /// Bans that are put back at once when the journal is read: what fits one transaction.
 const RESTORE: usize = 256;
+/// Seconds between a compaction that failed and the next one.
+const RETRY: u64 = 300;
 
 /// Where bans are made and remembered.
 pub struct Enforcer {
     guard: Guard,
     journal: Option<Journal>,
+    compaction: Option<Compaction>,
+    /// When a compaction that failed may be tried again.
+    retry: Wall,
+    /// Hand each batch of bans to the system at once.
+    prompt: bool,
     kill: bool,
+}
+
+/// What the journal is to keep of bans that have ended.
+#[derive(Clone, Copy)]
+pub struct Memory<'m> {
+    /// Seconds since their end at most.
+    pub keep: u64,
+    /// Which of them are of use.
+    pub worth: &'m dyn Fn(&Entry<'_>) -> bool,
+}
+
+impl Memory<'static> {
+    /// For who does not count bans: what others may want to count, for a year.
+    pub const OF_OTHERS: Memory<'static> = Memory { keep: 366 * 86_400, worth: &|entry| entry.bans > 0 };
 }
 
 /// What went wrong beside the kernel; the bans are in force nonetheless.
@@ -33,7 +54,7 @@ impl Enforcer {
     /// connections of whom is banned.
     #[must_use]
     pub fn new(guard: Guard, journal: Option<Journal>, kill: bool) -> Enforcer {
-        Enforcer { guard, journal, kill }
+        Enforcer { guard, journal, compaction: None, retry: Wall(0), prompt: true, kill }
     }
 
     /// The table.
@@ -41,33 +62,42 @@ impl Enforcer {
         &mut self.guard
     }
 
+    /// Whether bans are handed to the system at once, or only when much has come together.
+    pub fn set_prompt(&mut self, prompt: bool) {
+        self.prompt = prompt;
+    }
+
     /// Takes another setting of `kill_connections`.
     pub fn set_kill(&mut self, kill: bool) {
         self.kill = kill;
     }
 
-    /// Bans each; `report` hears of each once the kernel has answered.
+    /// Bans each; `report` hears of each once the kernel has answered, and of those that are made not before the journal has handed them to
+    /// the system: who is told of a ban finds it again whatever happens to this process.
     pub fn ban(&mut self, now: Wall, bans: &[Ban<'_>], report: Report<'_>, note: Note<'_>) {
         let mut made = vec![false; bans.len()];
-        self.guard.ban(bans, &mut |at, result| {
-            if let Some(flag) = made.get_mut(at) {
-                *flag = result.is_ok();
-            }
-            report(at, result);
+        self.guard.ban(bans, &mut |at, result| match (result, made.get_mut(at)) {
+            (Ok(()), Some(flag)) => *flag = true,
+            _ => report(at, result),
         });
-        let made = || bans.iter().zip(&made).filter(|(_, made)| **made).map(|(ban, _)| ban);
+        let made = || bans.iter().enumerate().zip(&made).filter(|(_, made)| **made).map(|(ban, _)| ban);
         self.remember_cuts(now, note);
-        for ban in made() {
+        for (_, ban) in made() {
             let until = until(now, ban.time);
             for who in ban.who.nets() {
                 let scope = scope_text(ban.scope);
-                let Ban { rule, reason, hits, bans, .. } = *ban;
-                let entry = Entry { who, scope: &scope, rule, reason, since: now, until, hits, bans };
+                let Ban { rule, reason, hits, bans, starts, .. } = *ban;
+                let entry = Entry { who, scope: &scope, rule, reason, since: now, until, hits, bans, starts };
                 self.remember(&Record::Ban(entry), note);
             }
         }
+        if let Some(journal) = self.journal.as_mut().filter(|_| self.prompt) {
+            // What fails is kept, and told by whoever saves next.
+            let _ = journal.flush();
+        }
+        made().for_each(|(at, _)| report(at, Ok(())));
         if self.kill {
-            kill(made(), note);
+            kill(made().map(|(_, ban)| ban), note);
         }
     }
 
@@ -98,7 +128,8 @@ impl Enforcer {
             for who in e.who.nets() {
                 let (scope, until) = (scope_text(e.scope), e.left.map(|s| Wall(now.0.saturating_add(s))));
                 let (rule, reason, hits) = (e.rule, e.reason, e.hits);
-                let entry = Entry { who, scope: &scope, rule, reason, since: now, until, hits, bans: 1 };
+                let entry =
+                    Entry { who, scope: &scope, rule, reason, since: now, until, hits, bans: 1, starts: &[] };
                 put(journal, &Record::Ban(entry), note);
             }
         })
@@ -109,23 +140,30 @@ impl Enforcer {
     /// # Errors
     /// The journal cannot be read.
     pub fn restore(&mut self, now: Wall, note: Note<'_>) -> Result<usize, StateError> {
+        self.restore_and(now, 0, &mut |_| (), note)
+    }
+
+    /// Likewise, and tells `each` every ban that is in force or ended less than `keep` seconds ago.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn restore_and(
+        &mut self,
+        now: Wall,
+        keep: u64,
+        each: &mut dyn FnMut(&Entry<'_>),
+        note: Note<'_>,
+    ) -> Result<usize, StateError> {
         let Some(journal) = &mut self.journal else { return Ok(0) };
         let guard = &mut self.guard;
         let mut batch: Vec<Restored> = Vec::new();
         let mut count = 0;
-        let damaged = journal.live(now, 0, &mut |entry| {
+        let damaged = journal.live(now, keep, &mut |entry| {
+            each(&entry);
             let Some(time) = entry.left(now) else { return };
             let Some(scope) = read_scope(entry.scope) else { return };
             let (rule, reason) = (entry.rule.to_owned(), entry.reason.to_owned());
-            batch.push(Restored {
-                who: entry.who,
-                scope,
-                time,
-                rule,
-                hits: entry.hits,
-                reason,
-                bans: entry.bans,
-            });
+            batch.push(Restored { who: entry.who, scope, time, rule, hits: entry.hits, reason });
             if batch.len() == RESTORE {
                 count += put_back(guard, &batch, note);
                 batch.clear();
@@ -138,26 +176,87 @@ impl Enforcer {
         Ok(count)
     }
 
+    /// Tells `each` every ban of the journal that is in force or ended less than `keep` seconds ago.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn past(&mut self, now: Wall, keep: u64, each: &mut dyn FnMut(&Entry<'_>)) -> Result<(), StateError> {
+        match &mut self.journal {
+            Some(journal) => journal.live(now, keep, &mut |entry| each(&entry)).map(drop),
+            None => Ok(()),
+        }
+    }
+
     /// Bytes that the journal has taken in and not yet written.
     #[must_use]
     pub fn pending(&self) -> usize {
         self.journal.as_ref().map_or(0, Journal::pending)
     }
 
-    /// Writes what the journal has taken in, and (`sync`) waits for the disk. Compacts it when that is worth it.
+    /// Writes what the journal has taken in, and (`sync`) waits for the disk.
     ///
     /// # Errors
     /// What cannot be written is kept for the next try.
-    pub fn save(&mut self, now: Wall, sync: bool) -> Result<(), StateError> {
+    pub fn save(&mut self, sync: bool) -> Result<(), StateError> {
         let Some(journal) = &mut self.journal else { return Ok(()) };
         journal.flush()?;
-        if journal.wants_compaction() {
-            let mut step = Some(journal.compact(now, 0)?);
-            while let Some(compaction) = step {
-                step = journal.compact_step(compaction)?;
-            }
-        }
         if sync { journal.sync() } else { Ok(()) }
+    }
+
+    /// Begins a compaction of the journal if it is worth one.
+    ///
+    /// # Errors
+    /// It cannot begin, and will be tried again later.
+    pub fn begin_compaction(&mut self, now: Wall, memory: Memory<'_>) -> Result<(), StateError> {
+        let Some(journal) = &mut self.journal else { return Ok(()) };
+        if self.compaction.is_none() && now >= self.retry && journal.wants_compaction() {
+            let begun = journal.compact(now, memory.keep).map(Some);
+            self.compaction = self.failed(now, begun)?.flatten();
+        }
+        Ok(())
+    }
+
+    /// What became of a part of a compaction, `None` if it failed. That somebody else is at it is no error.
+    fn failed<T>(&mut self, now: Wall, result: Result<T, StateError>) -> Result<Option<T>, StateError> {
+        if result.is_err() {
+            self.retry = Wall(now.0.saturating_add(RETRY));
+        }
+        match result {
+            Ok(done) => Ok(Some(done)),
+            Err(StateError::Busy(_)) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Whether a compaction is under way.
+    #[must_use]
+    pub fn compacts(&self) -> bool {
+        self.compaction.is_some()
+    }
+
+    /// Does the next part of a compaction, a fraction of a millisecond long.
+    ///
+    /// # Errors
+    /// It failed: the journal is as it was, and will be compacted another time.
+    pub fn compact(&mut self, now: Wall, memory: Memory<'_>) -> Result<(), StateError> {
+        if let (Some(journal), Some(compaction)) = (&mut self.journal, self.compaction.take()) {
+            let result = journal.compact_step(compaction, memory.worth);
+            self.compaction = self.failed(now, result)?.flatten();
+        }
+        Ok(())
+    }
+
+    /// As [`Enforcer::save`], for commands: compacts the journal, too, if it is worth it.
+    ///
+    /// # Errors
+    /// What cannot be written.
+    pub fn close(&mut self, now: Wall) -> Result<(), StateError> {
+        self.save(false)?;
+        self.begin_compaction(now, Memory::OF_OTHERS)?;
+        while self.compacts() {
+            self.compact(now, Memory::OF_OTHERS)?;
+        }
+        Ok(())
     }
 
     /// The journal follows bans of networks that were cut.
@@ -167,7 +266,17 @@ impl Enforcer {
             let (scope, until) = (scope_text(&cut.scope), until(now, cut.time));
             for who in cut.kept.iter().flat_map(|range| range.nets()) {
                 let (rule, reason) = (&cut.rule, &cut.reason);
-                let entry = Entry { who, scope: &scope, rule, reason, since: now, until, hits: 0, bans: 1 };
+                let entry = Entry {
+                    who,
+                    scope: &scope,
+                    rule,
+                    reason,
+                    since: now,
+                    until,
+                    hits: 0,
+                    bans: 0,
+                    starts: &[],
+                };
                 self.remember(&Record::Ban(entry), note);
             }
         }
@@ -185,15 +294,14 @@ struct Restored {
     rule: String,
     hits: u32,
     reason: String,
-    bans: u32,
 }
 
 fn put_back(guard: &mut Guard, batch: &[Restored], note: Note<'_>) -> usize {
     let mut bans: Vec<Ban<'_>> = batch
         .iter()
         .map(|r| {
-            let Restored { who, ref scope, time, ref rule, hits, ref reason, bans } = *r;
-            Ban { who: Range::from(who), scope, time, rule, hits, reason, bans }
+            let Restored { who, ref scope, time, ref rule, hits, ref reason } = *r;
+            Ban { who: Range::from(who), scope, time, rule, hits, reason, bans: 0, starts: &[] }
         })
         .collect();
     // The journal gives them in no order; the narrower network is the later word.
@@ -236,7 +344,8 @@ fn until(now: Wall, time: Span) -> Option<Wall> {
 }
 
 /// A scope in the journal: nothing stands for everything.
-fn scope_text(scope: &Scope) -> String {
+#[must_use]
+pub fn scope_text(scope: &Scope) -> String {
     if scope.is_all() { String::new() } else { scope.to_string() }
 }
 

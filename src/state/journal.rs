@@ -13,7 +13,7 @@
 //! - Records are gathered in a buffer of 16 KiB. [`Journal::flush`] hands them to the system, which survives the death of the process; [`Journal::sync`]
 //!   puts them on the disk, which survives the death of the machine. How often is the caller's policy (`state_sync`).
 //!
-//! Memory is that buffer, and while bans are read back or compacted at most 850 kB more, however long the journal is.
+//! Memory is that buffer, and while bans are read back or compacted a table: 80 kB for 4,000 records, 800 kB for 40,000, at most 3 MB.
 //! This module knows no kernel set: it takes and gives entries.
 
 mod compaction;

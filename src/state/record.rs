@@ -3,7 +3,7 @@
 //!
 //! A record is: two magic bytes, its length (2 bytes), the body, and the CRC-32C of all that (4 bytes). The body is: kind,
 //! family and prefix length (1 byte: IPv4 0 to 32, IPv6 100 to 228), the address (4 or 16 bytes); for a ban also since, until
-//! (8 bytes each, all ones is permanent), hits, bans (4 bytes each), and scope, rule and reason, each with a byte of
+//! (8 bytes each, all ones is permanent), hits, bans (4 bytes each), and scope, rule, reason and starts, each with a byte of
 //! length before it. Numbers are little endian. A later version must use other magic bytes; a kind that is not
 //! known is passed over.
 //!
@@ -19,7 +19,7 @@ pub const HEADER_WORDS: &[u8; 11] = b"mef bans 1 ";
 /// Length of the first line, its newline included.
 pub const HEADER_LEN: usize = 22;
 /// Largest record.
-pub const RECORD_MAX: usize = 1024;
+pub const RECORD_MAX: usize = 1088;
 
 const MAGIC: [u8; 2] = [0xb4, 0x6d];
 const CRC_LEN: usize = 4;
@@ -47,8 +47,10 @@ pub struct Entry<'a> {
     pub until: Option<Wall>,
     /// Hits that led to it.
     pub hits: u32,
-    /// Bans of this address so far, this one included.
+    /// Bans of this address so far that count, for longer ones; 0 = none.
     pub bans: u32,
+    /// How many seconds before `since` each of them began, 4 bytes each, the newest first; empty = only this one is known. At most 255 bytes.
+    pub starts: &'a [u8],
 }
 
 impl Entry<'_> {
@@ -107,6 +109,7 @@ pub fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
             for text in [entry.scope, entry.rule, entry.reason] {
                 push_text(text, out);
             }
+            push_bytes(entry.starts.get(..entry.starts.len().min(255) & !3).unwrap_or(&[]), out);
         }
         Record::Unban(who) => {
             out.push(KIND_UNBAN);
@@ -140,8 +143,12 @@ fn push_text(text: &str, out: &mut Vec<u8>) {
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    out.push(u8::try_from(end).unwrap_or(0));
-    out.extend_from_slice(text.get(..end).unwrap_or("").as_bytes());
+    push_bytes(text.as_bytes().get(..end).unwrap_or(&[]), out);
+}
+
+fn push_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    out.push(u8::try_from(bytes.len()).unwrap_or(0));
+    out.extend_from_slice(bytes);
 }
 
 /// Looks at the beginning of `bytes`, which must not be empty. `last` says that no more bytes follow them; [`Step::Short`] is
@@ -155,6 +162,17 @@ pub fn step(bytes: &[u8], last: bool) -> Step<'_> {
 #[must_use]
 pub fn step_again(bytes: &[u8], last: bool) -> Step<'_> {
     look(bytes, last, false)
+}
+
+/// The length of the record at the beginning of bytes that are known to be undamaged, and whom it is about; none if it is
+/// about nobody, or not all there.
+#[must_use]
+pub fn glance(bytes: &[u8]) -> Option<(usize, IpNet)> {
+    let len = usize::from(u16::from_le_bytes(*bytes.get(2..)?.first_chunk()?));
+    let mut body = bytes.get(4..len)?;
+    let [kind] = *take(&mut body)?;
+    matches!(kind, KIND_BAN | KIND_UNBAN).then_some(())?;
+    Some((len, take_net(&mut body)?))
 }
 
 fn look(bytes: &[u8], last: bool, verify: bool) -> Step<'_> {
@@ -217,6 +235,7 @@ fn decode(body: &[u8]) -> Option<Record<'_>> {
             scope: take_text(rest)?,
             rule: take_text(rest)?,
             reason: take_text(rest)?,
+            starts: take_bytes(rest)?,
         }),
         KIND_UNBAN => Record::Unban(take_net(rest)?),
         KIND_CLEAR => Record::Clear,
@@ -240,8 +259,12 @@ fn take_net(rest: &mut &[u8]) -> Option<IpNet> {
 }
 
 fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    std::str::from_utf8(take_bytes(rest)?).ok()
+}
+
+fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let [len] = *take(rest)?;
-    let (text, left) = rest.split_at_checked(usize::from(len))?;
+    let (bytes, left) = rest.split_at_checked(usize::from(len))?;
     *rest = left;
-    std::str::from_utf8(text).ok()
+    Some(bytes)
 }

@@ -1,16 +1,17 @@
 #![forbid(unsafe_code)]
 //! Finds the bans of a journal that still count, in memory that does not grow with the journal.
 //!
-//! Which record of an address is the last one is only known at the end of the file, and a map of all addresses would be as large as
-//! the journal. So the addresses are divided by a hash into as many parts as make each fit into one table, and each part
-//! takes two passes over the file: the first notes the offset of every key's last record, the second picks out the
-//! records at just these offsets. One more pass at the start counts the records. Up to 40,000 records that is three passes in all;
-//! 100,000 take seven. Only the first looks at checksums, unless it finds damage. The work is cut into steps of one buffer each, so that a caller with something better to do is never held up.
+//! Which record of an address is the last one is only known at the end of the file, so there are two passes: the first notes the
+//! offset of every key's last record in a table, the second picks out the records at just these offsets. The table is as large as the file
+//! asks for, up to 3 MB: that is enough for 190,000 keys. Of more, the addresses are divided by a hash into as many parts as make
+//! each fit, with two passes for each part; a part that turns out too large is divided again. Only the first pass looks at checksums, unless it finds
+//! damage; the others read no more of a record of another part than whom it is about. The work is cut into steps of one buffer
+//! each, so that a caller with something better to do is never held up.
 //!
-//! The table holds 64 bits of a keyed hash instead of the key: among 40,000 keys two that nobody can aim at each other share them once in
-//! twenty billion journals, and then one ban is forgotten at a reboot.
+//! The table holds 64 bits of a keyed hash instead of the key: among 190,000 keys two that nobody can aim at each other share them once in
+//! a billion journals, and then one ban is forgotten at a reboot.
 
-use super::record::{Entry, Record, Step, step, step_again};
+use super::record::{Entry, Record, Step, glance, step, step_again};
 use crate::base::clock::Wall;
 use crate::base::siphash::{Sip, sip13};
 use ipnet::IpNet;
@@ -20,10 +21,12 @@ use std::os::unix::fs::FileExt as _;
 
 /// Bytes read at once; at least `RECORD_MAX`.
 const CHUNK: usize = 32 * 1024;
-/// Keys of one part.
-const KEYS_MAX: u64 = 40_000;
 /// Places of the largest table, a power of two; 12 bytes each.
-const PLACES_MAX: u64 = 1 << 16;
+const PLACES_MAX: u64 = 1 << 18;
+/// Bytes of a usual record.
+const USUAL: u64 = 48;
+/// Parts at most, so that their numbers fit beside the hash.
+const PARTS_MAX: u64 = 1 << 16;
 
 /// What the passes found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -36,7 +39,8 @@ pub(super) struct Tally {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Phase {
-    Count,
+    /// The first pass, which looks at checksums.
+    First,
     Index,
     Pick,
 }
@@ -54,6 +58,8 @@ pub(super) struct Sweep {
     parts: u64,
     /// Hash of the key (two words) and offset of its last record plus one; an offset of 0 is an empty place.
     table: Vec<[u32; 3]>,
+    /// Places taken.
+    taken: usize,
     /// Offset of the last `Clear` plus one.
     cleared: u64,
     buf: Vec<u8>,
@@ -63,6 +69,8 @@ pub(super) struct Sweep {
 impl Sweep {
     /// Of the bans in the bytes from `start` to `end` (less than 4 GiB), those that ended less than `keep` seconds before `now`, or have not ended.
     pub(super) fn new(key: [u64; 2], now: Wall, keep: u64, start: u64, end: u64) -> Sweep {
+        let records = end.saturating_sub(start) / USUAL + 16;
+        let places = (records * 3 / 2).next_power_of_two().min(PLACES_MAX);
         Sweep {
             key,
             now,
@@ -70,10 +78,11 @@ impl Sweep {
             start,
             end,
             at: start,
-            phase: Phase::Count,
+            phase: Phase::First,
             part: 0,
-            parts: 1,
-            table: Vec::new(),
+            parts: records.div_ceil(PLACES_MAX / 4 * 3),
+            table: vec![[0; 3]; usize::try_from(places).unwrap_or(0)],
+            taken: 0,
             cleared: 0,
             buf: vec![0; CHUNK],
             tally: Tally::default(),
@@ -109,18 +118,19 @@ impl Sweep {
             return Ok(());
         }
         let last = got == left || got < want;
-        let intact = self.phase != Phase::Count && self.tally.damaged == 0;
+        let intact = self.phase != Phase::First && self.tally.damaged == 0;
         let look = if intact { step_again } else { step };
         let mut rest = buf.get(..got).unwrap_or(&[]);
         while !rest.is_empty() {
-            let len = match look(rest, last) {
+            let other = glance(rest).filter(|(_, who)| intact && !self.mine(self.hash(*who)));
+            let len = match other.map_or_else(|| look(rest, last), |(len, _)| Step::Unknown(len)) {
                 Step::Whole(record, len) => {
                     self.record(record, rest.get(..len).unwrap_or(&[]), each);
                     len
                 }
                 Step::Unknown(len) => len,
                 Step::Damaged(len) => {
-                    self.tally.damaged += if self.phase == Phase::Count { len as u64 } else { 0 };
+                    self.tally.damaged += if self.phase == Phase::First { len as u64 } else { 0 };
                     len
                 }
                 Step::Short => break,
@@ -133,27 +143,27 @@ impl Sweep {
 
     /// Takes in the record at `self.at`.
     fn record(&mut self, record: Record<'_>, bytes: &[u8], each: &mut dyn FnMut(Entry<'_>, &[u8])) {
+        self.tally.records += u64::from(self.phase == Phase::First);
         match (self.phase, record) {
-            (Phase::Count, _) => self.tally.records += 1,
-            (Phase::Index, Record::Ban(entry)) => {
-                let who = self.hash(entry.who);
-                if self.mine(who) {
-                    self.note(self.ban_hash(who, entry.scope));
-                }
-            }
-            (Phase::Index, Record::Unban(who)) => {
-                let who = self.hash(who);
-                if self.mine(who) {
-                    self.note(self.unban_hash(who));
-                }
-            }
-            (Phase::Index, Record::Clear) => self.cleared = self.at + 1,
             (Phase::Pick, Record::Ban(entry)) => {
                 if !entry.forgotten(self.now, self.keep) && self.counts(&entry) {
                     each(entry, bytes);
                 }
             }
             (Phase::Pick, _) => {}
+            (_, Record::Ban(entry)) => {
+                let who = self.hash(entry.who);
+                if self.mine(who) {
+                    self.note(self.ban_hash(who, entry.scope));
+                }
+            }
+            (_, Record::Unban(who)) => {
+                let who = self.hash(who);
+                if self.mine(who) {
+                    self.note(self.unban_hash(who));
+                }
+            }
+            (_, Record::Clear) => self.cleared = self.at + 1,
         }
     }
 
@@ -169,26 +179,31 @@ impl Sweep {
 
     /// At the end of a pass: begins the next one, returns whether there is one.
     fn turn(&mut self) -> bool {
-        match self.phase {
-            Phase::Count => {
-                self.parts = self.tally.records.div_ceil(KEYS_MAX).max(1);
-                let places =
-                    (self.tally.records / self.parts * 3 / 2 + 16).next_power_of_two().min(PLACES_MAX);
-                self.table = vec![[0; 3]; usize::try_from(places).unwrap_or(0)];
-                self.phase = Phase::Index;
+        let crowded = self.crowded() && self.parts < PARTS_MAX;
+        if self.phase == Phase::Pick {
+            self.part += 1;
+            if self.part >= self.parts {
+                return false;
             }
-            Phase::Index => self.phase = Phase::Pick,
-            Phase::Pick => {
-                self.part += 1;
-                if self.part >= self.parts {
-                    return false;
-                }
-                self.table.fill([0; 3]);
-                self.phase = Phase::Index;
-            }
+        } else if crowded {
+            // More keys than records of the usual length would have: the two halves of this part, instead.
+            self.part *= 2;
+            self.parts *= 2;
+        }
+        if self.phase == Phase::Pick || crowded {
+            self.table.fill([0; 3]);
+            self.taken = 0;
+            self.phase = Phase::Index;
+        } else {
+            self.phase = Phase::Pick;
         }
         self.at = self.start;
         true
+    }
+
+    /// Whether more keys would make the table slow.
+    fn crowded(&self) -> bool {
+        self.taken > self.table.len() / 8 * 7
     }
 
     /// The hash of an address; it says which part the address belongs to.
@@ -206,12 +221,12 @@ impl Sweep {
 
     /// The hash that bans of `scope` are noted under.
     fn ban_hash(&self, who: u64, scope: &str) -> u64 {
-        sip13([who, self.key[1]], scope.as_bytes())
+        if scope.is_empty() { who } else { sip13([who, self.key[1]], scope.as_bytes()) }
     }
 
     /// The hash that liftings are noted under.
     fn unban_hash(&self, who: u64) -> u64 {
-        Sip::new([who, !self.key[1]]).finish(0, 0)
+        who ^ (self.key[1] | 1)
     }
 
     /// Whether the address with this hash belongs to the part that is looked at.
@@ -238,8 +253,10 @@ impl Sweep {
     fn note(&mut self, hash: u64) {
         let [low, high] = halves(hash);
         let offset = u32::try_from(self.at + 1).unwrap_or(u32::MAX);
-        // A full table cannot be, by KEYS_MAX; if it were, the record would be kept beside its successor.
-        if let Some(place) = self.place(hash).and_then(|(at, _)| self.table.get_mut(at)) {
+        // Once the table is crowded, the pass is done again for fewer keys.
+        let Some((at, former)) = self.place(hash).filter(|_| !self.crowded()) else { return };
+        self.taken += usize::from(former == 0);
+        if let Some(place) = self.table.get_mut(at) {
             *place = [low, high, offset];
         }
     }

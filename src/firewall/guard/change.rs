@@ -33,8 +33,10 @@ pub struct Ban<'a> {
     pub hits: u32,
     /// Free text, or empty.
     pub reason: &'a str,
-    /// Bans of it so far, this one included; only remembered, the kernel does not hold it.
+    /// Bans of it so far that count; only remembered, the kernel does not hold it.
     pub bans: u32,
+    /// When these began, as the journal keeps it; only remembered, too.
+    pub starts: &'a [u8],
 }
 
 impl Ban<'_> {
@@ -251,7 +253,16 @@ impl Guard {
             }
         }
         for (who, scope, rule, hits, reason) in &kept {
-            let ban = Ban { who: *who, scope, time: Span::Permanent, rule, hits: *hits, reason, bans: 1 };
+            let ban = Ban {
+                who: *who,
+                scope,
+                time: Span::Permanent,
+                rule,
+                hits: *hits,
+                reason,
+                bans: 0,
+                starts: &[],
+            };
             let comment = ban.comment();
             let comment = std::str::from_utf8(&comment).unwrap_or("");
             let set = scope.set(ban.kind(made), who.family());

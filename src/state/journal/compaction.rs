@@ -4,6 +4,7 @@
 use super::{Journal, NAME, TEMP, header};
 use crate::base::clock::Wall;
 use crate::state::StateError;
+use crate::state::record::Entry;
 use crate::state::sweep::Sweep;
 use crate::sys::dir::{Access, Lock};
 use std::fs::File;
@@ -13,6 +14,7 @@ use std::os::unix::fs::FileExt as _;
 /// A compaction under way. If it is dropped, or its process dies, the journal stays as it is.
 pub struct Compaction {
     sweep: Sweep,
+    now: Wall,
     /// The new file, locked for as long as it is open.
     temp: File,
     out: Vec<u8>,
@@ -44,15 +46,20 @@ impl Journal {
         let end = self.size()?;
         drop(lock);
         let sweep = Sweep::new(self.key, now, keep, self.start, end);
-        Ok(Compaction { sweep, temp, out: header(0), replaced: self.replaced, end })
+        Ok(Compaction { sweep, now, temp, out: header(0), replaced: self.replaced, end })
     }
 
-    /// Does the next part of a compaction, a fraction of a millisecond long, and returns it if there is more to do.
+    /// Does the next part of a compaction, a fraction of a millisecond long, and returns it if there is more to do. Of bans that have ended
+    /// only those are kept that are `worth` it: so the file is bounded by what the caller can make use of.
     ///
     /// # Errors
     /// The new file cannot be written, or the journal was replaced by another process (`Busy`). The journal is then as it was.
-    pub fn compact_step(&mut self, mut compaction: Compaction) -> Result<Option<Compaction>, StateError> {
-        let result = match self.advance(&mut compaction) {
+    pub fn compact_step(
+        &mut self,
+        mut compaction: Compaction,
+        worth: &dyn Fn(&Entry<'_>) -> bool,
+    ) -> Result<Option<Compaction>, StateError> {
+        let result = match self.advance(&mut compaction, worth) {
             Ok(true) => return Ok(Some(compaction)),
             Ok(false) => self.finish(compaction),
             Err(error) => Err(self.system("compact", error)),
@@ -64,9 +71,13 @@ impl Journal {
     }
 
     /// Writes the bans that the next buffer of the old file holds. Returns whether there is more.
-    fn advance(&self, compaction: &mut Compaction) -> io::Result<bool> {
-        let out = &mut compaction.out;
-        let more = compaction.sweep.step(&self.file, &mut |_, bytes| out.extend_from_slice(bytes))?;
+    fn advance(&self, compaction: &mut Compaction, worth: &dyn Fn(&Entry<'_>) -> bool) -> io::Result<bool> {
+        let Compaction { sweep, out, now, .. } = compaction;
+        let more = sweep.step(&self.file, &mut |entry, bytes| {
+            if !entry.forgotten(*now, 0) || worth(&entry) {
+                out.extend_from_slice(bytes);
+            }
+        })?;
         compaction.temp.write_all(&compaction.out)?;
         compaction.out.clear();
         Ok(more)

@@ -1,0 +1,177 @@
+#![forbid(unsafe_code)]
+//! How long each ban of the daemon is to last: what `detect::escalate` decides, wired to the configuration, the journal and the log.
+//! Makes no ban itself.
+
+use super::setup::Policy;
+use crate::base::clock::{Mono, Now, Wall};
+use crate::base::crc::crc32c;
+use crate::config::{ServiceRule, Settings};
+use crate::detect::escalate::{Charge, Evidence, News, Pace, Parts, Past, Recidives, Sentence, Terms};
+use crate::enforce::scope_text;
+use crate::firewall::guard::Scope;
+use crate::state::record::Entry;
+use crate::sys::random;
+use ipnet::IpNet;
+use std::ops::Range;
+
+/// What is known of former bans.
+pub(super) struct Punisher {
+    recidives: Recidives,
+    parts: Parts,
+    levels: Vec<u8>,
+    pace: Pace,
+    /// The starts of former bans, for the journal, of all verdicts since the last `clear`.
+    starts: Vec<u8>,
+}
+
+/// A sentence, with what the journal is to remember of it.
+pub(super) struct Verdict {
+    pub(super) sentence: Sentence,
+    starts: Range<usize>,
+}
+
+impl Punisher {
+    pub(super) fn new(settings: &Settings, policies: &[Policy]) -> Punisher {
+        let slots = usize::try_from(settings.track_max).unwrap_or(4096);
+        let (terms, levels) = (terms(settings, policies), settings.ipv6_escalate.clone());
+        Punisher {
+            recidives: Recidives::new(slots, terms, random::key()),
+            parts: Parts::new(slots, &levels, terms.memory, random::key()),
+            levels,
+            pace: Pace::new(settings.max_bans_per_minute),
+            starts: Vec::new(),
+        }
+    }
+
+    /// Takes other settings; whether everything was forgotten for it, so that the journal has to be read again.
+    pub(super) fn reconfigure(&mut self, settings: &Settings, policies: &[Policy]) -> bool {
+        self.pace.limit = settings.max_bans_per_minute;
+        let same =
+            *self.recidives.terms() == terms(settings, policies) && self.levels == settings.ipv6_escalate;
+        if !same {
+            let pace = self.pace;
+            *self = Punisher { pace, ..Punisher::new(settings, policies) };
+        }
+        !same
+    }
+
+    /// Seconds that a ban is of interest after its end.
+    pub(super) fn memory(&self) -> u64 {
+        self.recidives.terms().memory.into()
+    }
+
+    /// Takes in a ban of the journal.
+    pub(super) fn recall(&mut self, now: Now, entry: &Entry<'_>) {
+        let left = |until: Wall| {
+            let secs = |wall: Wall| i64::try_from(wall.0).unwrap_or(i64::MAX);
+            secs(until).saturating_sub(secs(now.wall))
+        };
+        let past = Past {
+            bans: entry.bans,
+            age: now.wall.0.saturating_sub(entry.since.0),
+            left: entry.until.map(left),
+            scope: tag(entry.scope),
+            starts: entry.starts,
+        };
+        self.recidives.recall(now.mono, entry.who, &past);
+        if entry.bans > 0 {
+            self.parts.banned(now.mono, entry.who);
+        }
+    }
+
+    /// Whether a ban of the journal that has ended is still of interest.
+    pub(super) fn worth(&self, now: Mono, entry: &Entry<'_>) -> bool {
+        entry.bans > 0 && self.recidives.knows(now, entry.who)
+    }
+
+    /// Begins a batch of verdicts.
+    pub(super) fn clear(&mut self) {
+        self.starts.clear();
+    }
+
+    /// What `who` gets, for what `policy` says; `wide` says that it is banned for what its parts did.
+    pub(super) fn judge(&mut self, now: Mono, who: IpNet, policy: &Policy, wide: bool) -> Verdict {
+        let mut charge = policy.charge;
+        if wide {
+            // Many share such a network.
+            charge.permanent = None;
+        }
+        let mut sentence = self.recidives.sentence(now, who, &charge);
+        if !sentence.repeats {
+            let (flood, news) = self.pace.ban(now);
+            self.tell(news);
+            if flood {
+                charge.flood = true;
+                sentence = self.recidives.sentence(now, who, &charge);
+            }
+        }
+        let from = self.starts.len();
+        self.recidives.starts(now, who, sentence.further, &mut self.starts);
+        Verdict { sentence, starts: from..self.starts.len() }
+    }
+
+    /// What the journal is to remember beside the sentence.
+    pub(super) fn starts(&self, verdict: &Verdict) -> &[u8] {
+        self.starts.get(verdict.starts.clone()).unwrap_or(&[])
+    }
+
+    /// Takes in that the ban is made. Returns a wider network that is to be banned now.
+    pub(super) fn made(
+        &mut self,
+        now: Mono,
+        who: IpNet,
+        policy: &Policy,
+        sentence: &Sentence,
+    ) -> Option<IpNet> {
+        self.recidives.serve(now, who, policy.charge.scope, sentence);
+        if sentence.further { self.parts.banned(now, who) } else { None }
+    }
+
+    /// Forgets how often an address, or all that is in a network, was banned.
+    pub(super) fn forget(&mut self, who: IpNet) {
+        self.recidives.forget(who);
+        self.parts.forget(who);
+    }
+
+    fn tell(&self, news: Option<News>) {
+        match news {
+            Some(News::Flood) => log::error!(
+                "more than {} bans within a minute (max_bans_per_minute): until that is over new bans last 10 minutes at most and are not \
+                 counted; is a log broken or forged?",
+                self.pace.limit
+            ),
+            Some(News::Over) => log::info!("not too many bans any more: they last as usual again"),
+            None => {}
+        }
+    }
+}
+
+/// What a service rule says of its bans.
+pub(super) fn charge(rule: &ServiceRule, scope: &Scope) -> Charge {
+    Charge {
+        bantime: rule.bantime,
+        permanent: rule.escalation_enabled.then_some((rule.escalation_window, rule.permanent_threshold)),
+        // Bans that come of bare packets (port scans) are to say the same.
+        evidence: if rule.trust_any { Evidence::Forgeable } else { Evidence::Proven },
+        scope: tag(&scope_text(scope)),
+        flood: false,
+    }
+}
+
+/// What stands for the ports of a ban, given as in the journal.
+fn tag(scope: &str) -> u16 {
+    let [a, b, ..] = crc32c(scope.as_bytes()).to_le_bytes();
+    u16::from_le_bytes([a, b])
+}
+
+fn terms(settings: &Settings, policies: &[Policy]) -> Terms {
+    let windows = || policies.iter().filter_map(|policy| policy.charge.permanent);
+    let longest = windows().map(|(window, _)| window).max().unwrap_or(0);
+    let most = windows().map(|(_, threshold)| threshold).max().unwrap_or(0);
+    Terms {
+        factor: if settings.bantime_increment { settings.bantime_factor } else { 1 },
+        max: settings.bantime_max,
+        memory: settings.bantime_max.max(longest),
+        starts: usize::try_from(most.saturating_sub(1)).unwrap_or(0),
+    }
+}

@@ -1,0 +1,210 @@
+//! Who comes back is banned for longer, at last for good; wider IPv6 networks; too many bans at a time.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod common;
+
+use common::bans::{number, text};
+use common::daemon::{LOG, ends, failed, fails, host, same_ends};
+use common::{Net, wait_until};
+use std::net::IpAddr;
+
+const WHO: &str = "203.0.113.1";
+
+/// Makes the address fail until it is banned, and waits for the end of that ban.
+fn ban_and_wait(net: &Net, set: &str) {
+    let who: IpAddr = WHO.parse().unwrap();
+    net.append(LOG, failed(WHO));
+    net.mark(LOG);
+    wait_until("the end of the ban", || !net.in_set(set, who));
+}
+
+/// What the daemon said of bans of an address.
+fn told(net: &Net, names: &[&str], who: &str) -> Vec<String> {
+    let said: String = names.iter().map(|name| net.said(name)).collect();
+    let start = format!("ban {who} ");
+    said.lines().filter_map(|line| Some(line[line.find(&start)? + start.len()..].to_owned())).collect()
+}
+
+#[test]
+fn each_further_ban_is_longer_also_after_a_restart_and_a_reload() {
+    let mut net = host("bantime_factor=2\nbantime_max=1h", "maxretry=1\nbantime=1");
+    let daemon = net.daemon("one");
+    ban_and_wait(&net, "ban4");
+    ban_and_wait(&net, "ban4");
+    net.signal(daemon, libc::SIGKILL);
+    net.wait(daemon);
+    net.nft("delete table inet mef_guard");
+    let daemon = net.daemon("two");
+    net.append(LOG, failed(WHO));
+    net.mark(LOG);
+    // Other settings are taken over with what is known.
+    net.configure("bantime_factor=10\nbantime_max=8", &[LOG]);
+    net.signal(daemon, libc::SIGHUP);
+    net.wait_said("two", "configuration read");
+    // Lines that were still on their way change nothing.
+    net.append(LOG, fails(WHO, 5));
+    net.mark(LOG);
+    wait_until("the end of the ban", || !net.in_set("ban4", WHO.parse().unwrap()));
+    net.append(LOG, failed(WHO));
+    net.mark(LOG);
+    let lines = told(&net, &["one", "two"], WHO);
+    let expect = |at: usize, time: &str, bans: u32| {
+        let want = format!("rule=app hits=1 for={time} ports=all bans={bans}");
+        assert_eq!(lines[at], want, "{lines:#?}");
+    };
+    expect(0, "1s", 1);
+    expect(1, "2s", 2);
+    expect(2, "4s", 3);
+    assert!(lines[3..lines.len() - 1].iter().all(|line| line.ends_with("bans=3")), "{lines:#?}");
+    expect(lines.len() - 1, "8s", 4);
+}
+
+#[test]
+fn without_increment_every_ban_is_the_rule_s() {
+    let mut net = host("bantime_increment=false", "maxretry=1\nbantime=1");
+    net.daemon("daemon");
+    ban_and_wait(&net, "ban4");
+    ban_and_wait(&net, "ban4");
+    let lines = told(&net, &["daemon"], WHO);
+    assert!(lines.len() == 2 && lines.iter().all(|line| line.contains(" for=1s ")), "{lines:#?}");
+}
+
+#[test]
+fn enough_bans_within_the_window_are_for_good() {
+    let rule = "maxretry=1\nbantime=1\nescalation_enabled=true\nescalation_window=1h\npermanent_threshold=3";
+    let mut net = host("", rule);
+    let daemon = net.daemon("one");
+    ban_and_wait(&net, "ban4");
+    ban_and_wait(&net, "ban4");
+    net.stop(daemon);
+    net.nft("delete table inet mef_guard");
+    let daemon = net.daemon("two");
+    net.append(LOG, failed(WHO) + &failed("203.0.113.2"));
+    net.mark(LOG);
+    let row = net.ban_of(WHO);
+    assert_eq!((number(&row, "left"), text(&row, "rule").as_str()), (None, "app"));
+    let permanent = net.mef(&["bans", "--permanent"]).ok();
+    assert!(permanent.contains(WHO) && !permanent.contains("203.0.113.2"), "{permanent}");
+    // Lines that were still on their way do not make it shorter.
+    net.append(LOG, fails(WHO, 3));
+    net.mark(LOG);
+    assert_eq!(number(&net.ban_of(WHO), "left"), None);
+    let before = ends(&net);
+    net.signal(daemon, libc::SIGKILL);
+    net.wait(daemon);
+    net.nft("delete table inet mef_guard");
+    net.daemon("three");
+    same_ends(&before, &ends(&net));
+    net.append(LOG, failed(WHO));
+    net.mark(LOG);
+    assert_eq!(number(&net.ban_of(WHO), "left"), None, "nor after a restart");
+}
+
+#[test]
+fn evidence_that_anybody_can_forge_never_leads_to_a_long_ban() {
+    let rule = "maxretry=1\nbantime=1\ntrust=any\nescalation_enabled=true\npermanent_threshold=2";
+    let mut net = host("bantime_max=2h", rule);
+    net.rule_for("forever", "forever.log", "maxretry=1\nbantime=permanent\ntrust=any");
+    net.append("forever.log", "");
+    net.daemon("daemon");
+    for _ in 0..3 {
+        ban_and_wait(&net, "ban4");
+    }
+    let lines = told(&net, &["daemon"], WHO);
+    assert!(lines.len() == 3 && lines.iter().all(|line| line.contains(" for=1s ")), "{lines:#?}");
+    net.append("forever.log", failed("203.0.113.3"));
+    wait_until("the other ban", || net.in_set("ban4", "203.0.113.3".parse().unwrap()));
+    assert!(number(&net.ban_of("203.0.113.3"), "left").is_some_and(|left| left > 7000 && left <= 7200));
+    let said = net.said("daemon");
+    for rule in ["app", "forever"] {
+        assert!(
+            said.contains(&format!("rule {rule}: with trust=any anybody can forge the evidence")),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn four_parts_of_a_wider_network_ban_it_unless_somebody_in_it_is_allowed() {
+    let mut net = host("ipv6_escalate=56,48", "maxretry=1");
+    net.write("whitelist/friend.conf", "2001:db8:2:99::/64\n");
+    let daemon = net.daemon("daemon");
+    let line = |part: &str| failed(&format!("2001:db8:{part}::1"));
+    net.append(LOG, ["1:0", "1:1", "1:1", "1:2"].map(line).concat());
+    net.mark(LOG);
+    assert_eq!(net.banned(), ["2001:db8:1:1::/64", "2001:db8:1:2::/64", "2001:db8:1::/64"]);
+    // What is known of parts survives a restart.
+    net.signal(daemon, libc::SIGKILL);
+    net.wait(daemon);
+    let daemon = net.daemon("again");
+    net.append(LOG, line("1:3") + &["2:0", "2:1", "2:2", "2:3", "2:4"].map(line).concat());
+    net.mark(LOG);
+    assert!(net.in_set("bannet6", "2001:db8:1:ff::1".parse().unwrap()));
+    assert!(!net.in_set("bannet6", "2001:db8:1:100::1".parse().unwrap()));
+    let row = net.ban_of("2001:db8:1::/56");
+    assert_eq!(
+        (text(&row, "reason").as_str(), text(&row, "rule").as_str()),
+        ("four of its parts were banned", "app")
+    );
+    assert!(!net.in_set("bannet6", "2001:db8:2::1".parse().unwrap()));
+    let said = net.said("again");
+    let spared = "2001:db8:2::/56 is not banned after 1 hits: it is on the allow list";
+    assert_eq!(said.matches(spared).count(), 1, "{said}");
+    // Of each of three more /56 one part: with the first they are four parts of the /48.
+    net.append(LOG, ["1:100", "1:200", "1:300"].map(line).concat());
+    net.mark(LOG);
+    assert!(net.in_set("bannet6", "2001:db8:1:ffff::1".parse().unwrap()), "{:?}", net.banned());
+    assert!(!net.banned().contains(&"2001:db8:1::/56".to_owned()), "it is a part of what is banned");
+    net.stop(daemon);
+    let before = ends(&net);
+    net.nft("delete table inet mef_guard");
+    net.daemon("third");
+    same_ends(&before, &ends(&net));
+}
+
+#[test]
+fn this_host_s_own_network_is_never_banned_for_its_parts() {
+    let mut net = Net::new();
+    let peer = net.peer();
+    net.configure("ipv6_escalate=48", &[LOG]);
+    net.rule_for("app", LOG, "maxretry=1");
+    net.append(LOG, "");
+    net.daemon("daemon");
+    assert!(peer.host6.to_string().starts_with("2001:db8::"));
+    net.append(LOG, (1..7).map(|n| failed(&format!("2001:db8:0:{n}::1"))).collect::<String>());
+    net.mark(LOG);
+    assert_eq!(net.banned().len(), 6);
+    assert!(net.said("daemon").contains("2001:db8::/48 is not banned"), "{}", net.said("daemon"));
+}
+
+#[test]
+fn too_many_bans_within_a_minute_are_short_and_told_once() {
+    let mut net = host("max_bans_per_minute=10", "maxretry=1\nbantime=2h");
+    net.rule_for(
+        "forever",
+        LOG,
+        "maxretry=2\nbantime=permanent\nescalation_enabled=true\npermanent_threshold=1",
+    );
+    let daemon = net.daemon("daemon");
+    net.append(LOG, (1..60).map(|n| failed(&format!("203.0.113.{n}"))).collect::<String>());
+    net.mark(LOG);
+    net.append(LOG, fails("203.0.113.200", 2));
+    net.mark(LOG);
+    let bans = net.bans();
+    let of = |time: u64| {
+        bans.iter()
+            .filter(|row| number(row, "left").is_some_and(|left| left <= time && left + 100 > time))
+            .count()
+    };
+    assert_eq!((bans.len(), of(7200), of(600)), (60, 10, 50), "{bans:#?}");
+    let said = net.said("daemon");
+    assert_eq!(said.matches("more than 10 bans within a minute (max_bans_per_minute)").count(), 1, "{said}");
+    // None of the short ones counts after a restart either.
+    net.stop(daemon);
+    net.nft("delete table inet mef_guard");
+    net.daemon("again");
+    net.mef(&["unban", "203.0.113.50"]).ok();
+    net.append(LOG, failed("203.0.113.50"));
+    net.mark(LOG);
+    assert_eq!(told(&net, &["again"], "203.0.113.50"), ["rule=app hits=1 for=7200s ports=all bans=1"]);
+}
