@@ -37,6 +37,27 @@ int silent_snprintf(char *out, size_t size, const char *format, ...)
 	return 0;
 }
 
+/* Where libnftnl would tell that it and its caller do not fit together (stderr, by sysroot.sh). */
+FILE *silent_stderr;
+
+/*
+ * Two functions of libmnl that others in it call. Its own stand in one object with one that prints messages. Weak: where
+ * that object gets linked all the same, its functions count.
+ */
+struct header {
+	unsigned int length;
+};
+
+__attribute__((weak)) void *mnl_nlmsg_get_payload_tail(struct header *message)
+{
+	return (char *)message + ((message->length + 3) & ~3u);
+}
+
+__attribute__((weak)) void *mnl_nlmsg_get_payload_offset(void *message, size_t offset)
+{
+	return (char *)message + 16 + ((offset + 3) & ~(size_t)3);
+}
+
 /*
  * The expressions of src/firewall/nft/expr.rs (a test there compares). libnftnl looks every
  * expression up by name in a table of all of them; this is that function over a shorter table.

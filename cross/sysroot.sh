@@ -82,9 +82,10 @@ trim_libraries() {
     "$cc" -Os -ffunction-sections -fno-stack-protector -fno-asynchronous-unwind-tables \
         -ffile-prefix-map="$root"=. -c "$root/cross/shim.c" -o "$new/shim.o"
     "$objcopy" -D -R .eh_frame "$new/lib/libmnl.a"
-    "$objcopy" -D -R .eh_frame --redefine-sym snprintf=silent_snprintf "$new/lib/libnftnl.a"
+    "$objcopy" -D -R .eh_frame --redefine-sym snprintf=silent_snprintf \
+        --redefine-sym stderr=silent_stderr "$new/lib/libnftnl.a"
     ar dD "$new/lib/libnftnl.a" expr_ops.o
-    ar rsD "$new/lib/libnftnl.a" "$new/shim.o"
+    ar rsDb "$(ar t "$new/lib/libnftnl.a" | awk 'NR == 1')" "$new/lib/libnftnl.a" "$new/shim.o"
 }
 
 # The libunwind that std asks for where it is static: libgcc's unwinder under that name, with what
