@@ -15,6 +15,7 @@ mod scan;
 mod tests;
 pub mod tracker;
 
+use crate::base::bytes::find;
 use crate::pattern::{Pattern, Scratch};
 use attempts::Attempts;
 use extract::Finding;
@@ -63,7 +64,7 @@ fn glob(pattern: &[u8], name: &[u8]) -> bool {
     let Some(mut rest) = name.strip_prefix(parts.next().unwrap_or_default()) else { return false };
     let Some(last) = parts.next_back() else { return rest.is_empty() };
     for part in parts {
-        let Some(at) = memchr::memmem::find(rest, part) else { return false };
+        let Some(at) = find(rest, part) else { return false };
         rest = rest.get(at + part.len()..).unwrap_or_default();
     }
     rest.ends_with(last)

@@ -18,6 +18,7 @@ mod set;
 #[cfg(test)]
 mod tests;
 
+use crate::base::bytes::find;
 use core::ops::Range;
 use program::{IP_BEGIN, Inst, NONE, Program};
 
@@ -122,7 +123,7 @@ impl Pattern {
         if !self.program.may_match(text) {
             return None;
         }
-        if self.scan && !self.required().any(|needle| memchr::memmem::find(text, needle).is_some()) {
+        if self.scan && !self.required().any(|needle| find(text, needle).is_some()) {
             return None;
         }
         matcher::search(&self.program, text, scratch, &[])

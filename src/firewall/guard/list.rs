@@ -3,9 +3,9 @@
 
 use super::scope::{Kind, Scopes};
 use super::{Failure, Guard, Made, Scope, TABLE, layout, networks};
+use crate::base::bytes::find;
 use crate::base::range::{Family, Range};
 use crate::firewall::nft::{elem, query};
-use memchr::memmem;
 
 /// A ban in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct Entry<'a> {
 
 /// Takes apart what `Ban::comment` wrote.
 pub(super) fn read_comment(comment: &str) -> (&str, u32, &str) {
-    let colon = memmem::find(comment.as_bytes(), b": ");
+    let colon = find(comment.as_bytes(), b": ");
     let (head, reason) = colon.and_then(|at| comment.split_at_checked(at)).unwrap_or((comment, ""));
     let reason = reason.strip_prefix(": ").unwrap_or("");
     let (rule, last) = head.rsplit_once(' ').unwrap_or(("", head));
