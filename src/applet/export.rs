@@ -28,7 +28,7 @@ struct Args {
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     let args: Args = parse("export", args)?;
     if let Some(family) = args.family.as_deref().filter(|family| !FAMILIES.contains(family)) {
-        let family = family.escape_debug().to_string();
+        let family = crate::base::line::shown(family);
         return Err(Error::Usage(
             ["unknown family '", &family, "', expected one of: ", &FAMILIES.join(", ")].concat(),
         ));

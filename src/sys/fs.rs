@@ -102,7 +102,7 @@ pub enum Links {
 /// # Errors
 /// As `open(2)`; `InvalidInput` for what is no regular file. A device or FIFO is not opened at all.
 pub fn open_regular(path: &Path, links: Links) -> io::Result<File> {
-    let not_regular = || io::Error::new(io::ErrorKind::InvalidInput, "no regular file");
+    let not_regular = || invalid("no regular file");
     if links == Links::Follow && !facts(path)?.regular {
         return Err(not_regular());
     }

@@ -154,7 +154,7 @@ impl Walk<'_, '_> {
                 }
             }
             Some(compat::Xt::Log(prefix)) => {
-                self.r.say(&["log prefix \"", &prefix.escape_debug().to_string(), "\""]);
+                self.r.say(&["log prefix \"", &shown(prefix.as_bytes()), "\""]);
                 self.logged(Some(&prefix));
             }
             Some(compat::Xt::Reject(answer)) => {
