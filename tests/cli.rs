@@ -398,6 +398,19 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
 }
 
 #[test]
+fn what_is_opened_never_becomes_a_standard_stream() {
+    let net = Net::new();
+    let mef = common::mef_binary();
+    for closed in ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"] {
+        // A socket to the kernel in place of standard output would not take what is told.
+        let script = format!("exec \"$0\" ban 192.0.2.7 {closed}");
+        let mut command = net.command("sh", &["-c", &script, mef.to_str().unwrap()]);
+        ns::private_dirs(&mut command, &net.path(""));
+        assert_eq!(command.status().unwrap().code(), Some(0), "{closed}");
+    }
+}
+
+#[test]
 fn unban_takes_out_what_is_inside_and_cuts_what_is_around() {
     let net = Net::new();
     net.mef(&["ban", "203.0.113.0/24", "192.0.2.5", "192.0.2.9", "2001:db8:1::1", "2001:db8:9::/48"]).ok();

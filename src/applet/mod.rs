@@ -20,7 +20,6 @@ use crate::sys::{fs, stdio};
 use argh::FromArgs;
 use std::io::{self, Write};
 use std::path::Path;
-use std::process::ExitCode;
 
 /// A command.
 struct Applet {
@@ -98,29 +97,28 @@ impl Output<'_> {
     }
 }
 
-/// Runs the command that the arguments name.
+/// Runs the command that the arguments name, the program's name first. Returns the exit status.
 #[must_use]
-pub fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
+pub fn main(args: &[String]) -> u8 {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let mut stdout = stdio::stdout();
     let mut output = Output { out: &mut stdout, problems: 0 };
     let result = dispatch(&args, &mut output);
     let result = result.and(output.out.flush().map_err(Error::Output));
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         // Whoever reads our output has seen enough.
-        Err(Error::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(Error::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => 0,
         Err(Error::Output(e)) => fail(1, &format!("standard output: {e}")),
         Err(Error::Help(text)) => {
             let _ = output.out.write_all(text.as_bytes()).and_then(|()| output.out.flush());
-            ExitCode::SUCCESS
+            0
         }
         Err(Error::Usage(text)) => fail(2, text.trim_end()),
         Err(Error::Failed(text)) => fail(1, &text),
         Err(Error::Told) => {
             let _ = output.out.flush();
-            ExitCode::FAILURE
+            1
         }
     }
 }
@@ -131,9 +129,9 @@ fn say(text: &dyn std::fmt::Display) {
     let _ = stdio::stderr().write_all(text.as_bytes());
 }
 
-fn fail(status: u8, text: &str) -> ExitCode {
+fn fail(status: u8, text: &str) -> u8 {
     say(&text);
-    ExitCode::from(status)
+    status
 }
 
 fn dispatch(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {

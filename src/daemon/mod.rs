@@ -21,7 +21,7 @@ use crate::state::positions::Positions;
 use crate::sys::banlog::BanLog;
 use crate::sys::poll::{Ready, wait};
 use crate::sys::signal::{Signals, Wish};
-use crate::sys::{clock, fs, syslog, trim};
+use crate::sys::{clock, fs, process, syslog, trim};
 use heal::Heal;
 use judge::Judge;
 use punish::Punisher;
@@ -74,8 +74,7 @@ pub fn run(conf: &Path, foreground: bool) -> Result<(), String> {
     let pidfile = pidfile::PidFile::take(Path::new(&loaded.settings.run_dir))?;
     let made = guard.rebuild().map_err(|e| e.to_string())?;
     if !foreground {
-        nix::unistd::daemon(false, false)
-            .map_err(|e| format!("cannot go into the background: {}", std::io::Error::from(e)))?;
+        process::background().map_err(|e| format!("cannot go into the background: {e}"))?;
     }
     pidfile.write();
     let signals = Signals::open().map_err(|e| format!("signals: {e}"))?;

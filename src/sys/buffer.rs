@@ -1,7 +1,6 @@
 //! A buffer whose unused part costs no memory. Knows nothing of what is in it.
 
 use nix::sys::mman::{MmapAdvise, madvise};
-use nix::unistd::{SysconfVar, sysconf};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
@@ -19,8 +18,9 @@ impl Buffer {
 
     /// Gives the whole pages behind the first `keep` bytes back to the system; what they held may be lost.
     pub fn cool(&mut self, keep: usize) {
-        let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|p| usize::try_from(p).ok());
-        let Some(page) = page.filter(|p| p.is_power_of_two()) else { return };
+        // SAFETY: asks for a number that the kernel gave the process at its start.
+        let page = unsafe { libc::getauxval(libc::AT_PAGESZ) };
+        let Some(page) = usize::try_from(page).ok().filter(|p| p.is_power_of_two()) else { return };
         let Some(cold) = self.0.get_mut(keep..) else { return };
         let skip = cold.as_ptr().align_offset(page);
         let Some(cold) = cold.get_mut(skip..) else { return };

@@ -1,11 +1,12 @@
 //! Programs that run beside the daemon: started without a shell, in a process group of their own, and gone when the
 //! daemon is. Must not know what they are for.
 
-use super::fs::{c_path, invalid};
+use super::fs::{c_path, invalid, null};
+use super::process::fork;
 use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::{AccessFlags, ForkResult, Pid, access, getpid, getppid, setpgid};
+use nix::unistd::{AccessFlags, Pid, access, getpid, getppid, setpgid};
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::fmt;
 use std::fs::File;
@@ -75,20 +76,16 @@ pub fn start(
     let words = |list: &mut dyn Iterator<Item = &str>| list.map(CString::new).collect::<Result<Vec<_>, _>>();
     let argv = words(&mut argv.iter().map(String::as_str))?;
     let env = words(&mut ENVIRONMENT.into_iter().chain(env.iter().map(String::as_str)))?;
-    let null = File::options().read(true).write(true).open("/dev/null")?;
+    let null = null()?;
     let null = null.as_raw_fd();
     let streams = [null, out.map_or(null, |fd| fd.as_raw_fd()), err.map_or(null, |fd| fd.as_raw_fd())];
     let plan =
         Plan { program: &program, argv: &pointers(&argv), env: &pointers(&env), streams, parent: getpid() };
-    // SAFETY: the child calls nothing that is not async-signal-safe and allocates nothing: see `Plan::go`.
-    match unsafe { nix::unistd::fork() }? {
-        ForkResult::Parent { child } => {
-            // Also done by the child: whoever is first, the group is there when either goes on.
-            let _ = setpgid(child, child);
-            Ok(Child(child))
-        }
-        ForkResult::Child => plan.go(),
-    }
+    // The child calls nothing that is not async-signal-safe and allocates nothing: see `Plan::go`.
+    let Some(child) = fork()? else { plan.go() };
+    // Also done by the child: whoever is first, the group is there when either goes on.
+    let _ = setpgid(child, child);
+    Ok(Child(child))
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {

@@ -7,7 +7,7 @@ use std::ffi::CString;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -122,6 +122,14 @@ pub fn open_regular(path: &Path, links: Links) -> io::Result<File> {
 pub fn open(path: &Path) -> io::Result<File> {
     // Not by std: its ways of opening bring along texts about options that do not go together.
     Ok(File::from(fcntl::open(&*c_path(path)?, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?))
+}
+
+/// `/dev/null` for reading and writing.
+///
+/// # Errors
+/// When there is none.
+pub(super) fn null() -> nix::Result<OwnedFd> {
+    fcntl::open(c"/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
 }
 
 /// What an open file still holds, at most `max` bytes.

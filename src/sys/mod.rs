@@ -1,5 +1,6 @@
 //! The only place besides `firewall/nft/ffi.rs` that calls libc: small safe wrappers.
 
+pub mod alloc;
 pub mod banlog;
 pub mod buffer;
 pub mod child;
@@ -15,6 +16,7 @@ pub mod process;
 pub mod random;
 pub mod routes;
 pub mod signal;
+pub mod start;
 pub mod stdio;
 pub mod sweep;
 pub mod syslog;

@@ -1,6 +1,8 @@
 //! A second process of this program, and its end.
 
-use nix::unistd::ForkResult;
+use super::fs::null;
+use nix::errno::Errno;
+use nix::unistd::{Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 use std::io;
 
 /// Which of the two processes goes on here.
@@ -16,24 +18,50 @@ pub enum Side {
 /// # Errors
 /// When the system has no room for another process.
 pub fn split() -> io::Result<Side> {
-    // SAFETY: mef never starts a thread, so that the child finds memory and locks in a state that is its own.
-    match unsafe { nix::unistd::fork() }? {
-        ForkResult::Parent { child } => {
-            // It ends as soon as its own child has begun.
-            while nix::sys::wait::waitpid(child, None) == Err(nix::Error::EINTR) {}
-            Ok(Side::Parent)
-        }
-        ForkResult::Child => {
-            if nix::unistd::daemon(false, false).is_err() {
-                end();
-            }
-            Ok(Side::Child)
-        }
+    if let Some(child) = fork()? {
+        // It ends as soon as its own child has begun.
+        while nix::sys::wait::waitpid(child, None) == Err(Errno::EINTR) {}
+        return Ok(Side::Parent);
     }
+    if background().is_err() {
+        end();
+    }
+    Ok(Side::Child)
+}
+
+/// Goes on in a new process, as daemon(3) does: of its own session, in `/`, with nothing on its standard streams.
+/// The former process ends.
+///
+/// # Errors
+/// When the system has no `/dev/null`, or no room for another process.
+pub fn background() -> io::Result<()> {
+    let null = null()?;
+    if fork()?.is_some() {
+        end();
+    }
+    setsid()?;
+    // Who does not lead its session never gets a terminal again.
+    if fork()?.is_some() {
+        end();
+    }
+    chdir(c"/").and(dup2_stdin(&null)).and(dup2_stdout(&null)).and(dup2_stderr(&null))?;
+    Ok(())
+}
+
+/// The child's number in the parent, nothing in the child.
+pub(super) fn fork() -> nix::Result<Option<Pid>> {
+    unsafe extern "C" {
+        /// fork(2) without what the C library's `fork` does for threads and for handlers, of which mef has none.
+        fn _Fork() -> libc::pid_t;
+    }
+    // SAFETY: it takes nothing. mef never starts a thread, so that the child finds memory and locks in a state that is
+    // its own; where tests do, it calls only what may be called in a signal's handler.
+    let child = Errno::result(unsafe { _Fork() })?;
+    Ok((child > 0).then(|| Pid::from_raw(child)))
 }
 
 /// Ends the process. Nothing that the other one has yet to write is written twice.
-#[allow(clippy::exit, reason = "a second process has no caller to return to")]
 pub fn end() -> ! {
-    std::process::exit(0)
+    // SAFETY: takes a number.
+    unsafe { libc::_exit(0) }
 }

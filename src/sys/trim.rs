@@ -1,6 +1,10 @@
 //! Gives the memory of the program's own file back. Knows nothing of who calls it, or when.
 
-use libc::{c_int, c_void, dl_phdr_info, size_t};
+#[cfg(target_pointer_width = "32")]
+use libc::Elf32_Phdr as Header;
+#[cfg(target_pointer_width = "64")]
+use libc::Elf64_Phdr as Header;
+use libc::{c_int, c_ulong, c_void};
 
 /// Bytes that the kernel maps at most when a page of code is needed again. On a machine with larger
 /// pages than this, nothing is cut.
@@ -15,22 +19,27 @@ const AREA: usize = 8 * 1024;
 ///
 /// To be called before a process begins to wait. A failure changes nothing and is not told.
 pub fn text() {
-    // SAFETY: `program` has the type of a callback and uses no data.
-    unsafe { libc::dl_iterate_phdr(Some(program), std::ptr::null_mut()) };
-}
-
-/// Called with the program itself first, and, since it returns 1, with nothing else.
-unsafe extern "C" fn program(info: *mut dl_phdr_info, _: size_t, _: *mut c_void) -> c_int {
-    // SAFETY: the C library lends a valid structure for the length of the call.
-    let info = unsafe { &*info };
-    // SAFETY: the pointer and the number are those of the program's headers, which are mapped for good.
-    let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
+    let at = told(libc::AT_PHDR);
+    if at == 0 {
+        return;
+    }
+    let first = std::ptr::with_exposed_provenance::<Header>(at);
+    // SAFETY: the kernel told where it has mapped the headers of the program, and how many there are; they stay.
+    let headers = unsafe { std::slice::from_raw_parts(first, told(libc::AT_PHNUM)) };
+    // A program that may be loaded anywhere says in a header of its own where the headers were meant to be.
+    let own = headers.iter().find(|h| h.p_type == libc::PT_PHDR);
+    let moved = own.map_or(0, |h| at.wrapping_sub(h.p_vaddr.try_into().unwrap_or(at)));
     for header in headers.iter().filter(|h| h.p_type == libc::PT_LOAD && h.p_flags & libc::PF_W == 0) {
-        let start = usize::try_from(info.dlpi_addr + header.p_vaddr).unwrap_or(0);
-        let end = start.saturating_add(usize::try_from(header.p_memsz).unwrap_or(0));
+        let start = moved.wrapping_add(header.p_vaddr.try_into().unwrap_or(0));
+        let end = start.saturating_add(header.p_memsz.try_into().unwrap_or(0));
         drop_pages(start.next_multiple_of(AREA), end - end % AREA);
     }
-    1
+}
+
+/// What the kernel told the process at its start; 0 if it told nothing of the kind.
+fn told(what: c_ulong) -> usize {
+    // SAFETY: takes a number and gives a number.
+    usize::try_from(unsafe { libc::getauxval(what) }).unwrap_or(0)
 }
 
 /// For ranges inside the program's segments that are not writable.
