@@ -9,7 +9,7 @@ use super::value::{self, Bad};
 use crate::base::clock::Span;
 use crate::base::diag::{Problem, Severity, suggest};
 use ipnet::IpNet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// One key of a section whose values end in a `T`.
 pub(super) struct Key<T: 'static> {
@@ -61,6 +61,8 @@ pub(super) enum Slot<'a> {
     Nets(&'a mut Vec<IpNet>),
     /// Addresses, or `auto` for none.
     Addresses(&'a mut Vec<IpAddr>),
+    /// A loopback address with a port, or `off`.
+    Loopback(&'a mut Option<SocketAddr>),
     /// Ever shorter prefix lengths, or `off`.
     Prefixes(&'a mut Vec<u8>),
     /// Ports, or `all`.
@@ -109,6 +111,7 @@ impl Slot<'_> {
             }
             Slot::Nets(to) => *to = value::nets(text)?,
             Slot::Addresses(to) => *to = value::addresses(text)?,
+            Slot::Loopback(to) => *to = value::loopback(text)?,
             Slot::Prefixes(to) => *to = value::prefixes(text)?,
             Slot::Ports(to) => *to = Ports::parse(text)?,
             Slot::ExcludedPorts(to) => *to = ExcludedPorts::parse(text)?,

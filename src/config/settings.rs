@@ -6,7 +6,7 @@ use super::ports::{ExcludedPorts, Ports};
 use super::value::{self, Bad};
 use crate::base::clock::Span;
 use ipnet::IpNet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 words! {
     /// Where the daemon's own messages go.
@@ -304,6 +304,8 @@ pub struct Settings {
     pub on_unban: Vec<String>,
     /// Seconds before now.
     pub journal_since: u32,
+    /// Where a syslog daemon may forward to beside the socket in run_dir.
+    pub syslog_udp: Option<SocketAddr>,
     /// Most recent files that a glob stands for; 0 = all.
     pub file_recent_limit: u32,
     /// Seconds, 0 = any age.
@@ -389,6 +391,7 @@ pub(super) fn blank() -> Settings {
         on_ban: Vec::new(),
         on_unban: Vec::new(),
         journal_since: 0,
+        syslog_udp: None,
         file_recent_limit: 0,
         file_recent_window: 0,
         firewall_backend: Backend::default(),

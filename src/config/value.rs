@@ -6,7 +6,7 @@ use super::ini::has;
 use crate::base::clock::Span;
 use crate::base::net::unmapped;
 use ipnet::IpNet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 /// Longest name of a rule.
@@ -271,6 +271,19 @@ pub(super) fn addresses(text: &str) -> Result<Vec<IpAddr>, Bad> {
         })?;
     }
     Ok(out)
+}
+
+/// A loopback address with a port; `off` is none.
+pub(super) fn loopback(text: &str) -> Result<Option<SocketAddr>, Bad> {
+    let wrong = |why| Bad::word(0, text, why, "expected off, or for example 127.0.0.1:5514");
+    if text == "off" {
+        return Ok(None);
+    }
+    let addr: SocketAddr = text.parse().map_err(|_| wrong("is not an address with a port"))?;
+    match addr.ip().is_loopback() && addr.port() != 0 {
+        true => Ok(Some(addr)),
+        false => Err(wrong("is not on loopback")),
+    }
 }
 
 /// A comma list of IPv6 prefix lengths, each shorter than the one before; `off` is an empty list.

@@ -11,7 +11,7 @@ use crate::base::net::offender;
 use crate::base::range::Range;
 use crate::config::Settings;
 use crate::detect::tracker::{Limits, Tracker};
-use crate::detect::{Detector, Hit, Rule, header};
+use crate::detect::{Detector, Hit, Rule, chosen, header};
 use crate::enforce::{Enforcer, Memory, options};
 use crate::firewall::events::Harm;
 use crate::firewall::guard::{Ban, Failure};
@@ -348,6 +348,14 @@ impl Judge {
             _ => {}
         }
         *told = problem.is_some();
+    }
+
+    /// Tells which rules have nothing to read.
+    pub(super) fn lack(&self, rules: u64) {
+        let names: Vec<&str> = chosen(self.detector.rules(), rules).map(|(_, rule)| &*rule.name).collect();
+        if !names.is_empty() {
+            log::warn!("no log file and no logread for {}; waiting", names.join(", "));
+        }
     }
 
     /// Lines and records so far.

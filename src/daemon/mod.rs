@@ -127,7 +127,7 @@ impl Daemon {
             }
             Err(e) => warn(&e),
         }
-        let sources = Sources::open(plan.wants, settings, &saved, now);
+        let sources = Sources::open(plan.wants, settings, &saved, now, sources::Kept::default());
         let heal = Heal::open(enforcer.guard(), settings.load_managed);
         let mut judge = Judge::new(plan.rules, plan.policies, settings, (enforcer, punisher), allowed);
         judge.set_ban_log(ban_log(settings));
@@ -200,6 +200,7 @@ impl Daemon {
         if judge.commit(now) {
             self.compacts = judge.compact(now);
         }
+        judge.lack(sources.lacking().0);
         if let Some(sync) = self.state_sync {
             // Handed to the system at once: bans survive the daemon, and stay in order with those of commands.
             judge.flush();
@@ -216,8 +217,11 @@ impl Daemon {
                 Ok(None) => return true,
                 Ok(Some(Wish::Stop)) => return false,
                 Ok(Some(Wish::Reload)) => self.reload(),
-                Ok(Some(Wish::Report)) => self.judge.report(),
-                Ok(Some(Wish::Child)) => {}
+                Ok(Some(Wish::Report)) => {
+                    self.sources.report();
+                    self.judge.report();
+                }
+                Ok(Some(Wish::Child)) => self.sources.child_ended(),
                 Err(e) => {
                     log::error!("signals: {e}");
                     return false;
@@ -243,9 +247,7 @@ impl Daemon {
             log::error!("{e}: the former configuration stays in force");
             return;
         }
-        let mut places = Vec::new();
-        self.sources.positions(&mut |path, position| places.push((path.to_owned(), position)));
-        self.sources = Sources::open(plan.wants, settings, &places, now);
+        self.sources.reopen(plan.wants, settings, now);
         install_log(settings);
         self.judge.set_ban_log(ban_log(settings));
         self.heal.set_managed(settings.load_managed);
@@ -270,6 +272,9 @@ impl Daemon {
 
     fn stop(&mut self) {
         let now = clock::now();
+        // What was forwarded to us is nowhere else.
+        self.read(now, None);
+        self.sources.stop();
         if self.clear_on_stop {
             self.judge.clear(now.wall);
         }

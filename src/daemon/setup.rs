@@ -35,12 +35,12 @@ pub(super) struct Plan {
 }
 
 pub(super) fn plan(loaded: &Loaded) -> Plan {
-    let mut plan = Plan { rules: Vec::new(), policies: Vec::new(), wants: Wants { globs: Vec::new() } };
+    let mut plan = Plan { rules: Vec::new(), policies: Vec::new(), wants: Wants::default() };
     for rule in loaded.rules.iter().filter(|rule| rule.enabled != Enabled::False) {
-        if let Some(why) = unable(rule) {
+        if rule.engine == Engine::Webscan {
             // A built-in rule that has nothing to do here is no news.
             if rule.enabled == Enabled::True {
-                log::warn!("rule {}: {why}; the rule is off", rule.name);
+                log::warn!("rule {}: engine=webscan is not in this version; the rule is off", rule.name);
             }
             continue;
         }
@@ -49,13 +49,7 @@ pub(super) fn plan(loaded: &Loaded) -> Plan {
             continue;
         }
         let Ok(compiled) = crate::rules::compile(rule) else { continue };
-        let bit = Tags(1 << plan.rules.len());
-        for file in &rule.files {
-            match Glob::parse(file.as_bytes()) {
-                Ok(glob) => plan.wants.globs.push((glob, bit)),
-                Err(why) => log::warn!("rule {}: files={file}: {why}", rule.name),
-            }
-        }
+        want(&mut plan.wants, rule, Tags(1 << plan.rules.len()));
         let scope = crate::enforce::scope(rule);
         if rule.trust_any && (rule.bantime == Span::Permanent || rule.escalation_enabled) {
             log::warn!(
@@ -76,13 +70,48 @@ pub(super) fn plan(loaded: &Loaded) -> Plan {
     plan
 }
 
-/// Why a rule cannot run, if so.
-fn unable(rule: &ServiceRule) -> Option<&'static str> {
-    match (rule.source, rule.engine) {
-        (_, Engine::Webscan) => Some("engine=webscan is not in this version"),
-        (Source::Auto | Source::File, _) if rule.files.is_empty() => Some("it names no files"),
-        (Source::Auto | Source::File, _) => None,
-        _ => Some("this version reads files only (source=file)"),
+/// Files that a syslog daemon writes, by their names. What is in them is in the journal, too.
+const OF_SYSLOG: [&str; 12] = [
+    "auth.log",
+    "secure",
+    "messages",
+    "syslog",
+    "mail.log",
+    "mail.err",
+    "mail.warn",
+    "maillog",
+    "daemon.log",
+    "user.log",
+    "kern.log",
+    "cron.log",
+];
+
+/// Adds what a rule reads.
+fn want(wants: &mut Wants, rule: &ServiceRule, bit: Tags) {
+    match rule.source {
+        Source::Syslog => wants.syslog = wants.syslog.and(bit),
+        Source::Kmsg => wants.kmsg = wants.kmsg.and(bit),
+        Source::Command => wants.command(&rule.command, bit),
+        Source::Journal => log::warn!("rule {}: this version does not read the journal", rule.name),
+        Source::File => files(wants, rule, bit),
+        Source::Auto => {
+            files(wants, rule, bit);
+            let name = |file: &String| OF_SYSLOG.iter().any(|n| file.rsplit('/').next() == Some(n));
+            // A service that writes a file of its own does not write to the journal. Without programs nobody could
+            // tell its messages from others' there.
+            if !rule.programs.is_empty() && rule.files.iter().all(name) {
+                wants.auto = wants.auto.and(bit);
+            }
+        }
+    }
+}
+
+fn files(wants: &mut Wants, rule: &ServiceRule, bit: Tags) {
+    for file in &rule.files {
+        match Glob::parse(file.as_bytes()) {
+            Ok(glob) => wants.globs.push((glob, bit)),
+            Err(why) => log::warn!("rule {}: files={file}: {why}", rule.name),
+        }
     }
 }
 

@@ -1,59 +1,188 @@
 #![forbid(unsafe_code)]
 //! Every source of the daemon behind one face: what to wait for, when to look, and whose turn it is to read. Knows
 //! rules as bits only, and nothing of what becomes of the lines.
+//!
+//! A rule with source=auto reads its files, else what `logread -f` says. Where neither is there yet, both are waited for; the
+//! first that has something is it from then on, and the other counts no more: nothing is counted twice.
 
 use crate::base::clock::{Mono, Now};
 use crate::config::Settings;
+use crate::input::command::Command;
 use crate::input::glob::Glob;
+use crate::input::kmsg::{self, Kmsg};
+use crate::input::syslog::{self, Place, Syslog};
 use crate::input::tail::{Recent, Tail};
 use crate::input::{Item, Position, Progress, Source, Tags};
+use crate::sys::child::{self, Child};
 use crate::sys::poll::Ready;
 use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
+/// Commands at most.
+const COMMANDS: usize = 8;
+/// Slots: files, the kernel's log, two sockets, and the commands.
+const TAIL: usize = 0;
+const KMSG: usize = 1;
+const SOCKETS: [usize; 2] = [2, 3];
+const FIRST_COMMAND: usize = 4;
 /// Sources at most, so that the loop can keep their descriptors on the stack.
-pub(super) const MAX: usize = 1;
+pub(super) const MAX: usize = FIRST_COMMAND + COMMANDS;
 /// Bytes that one turn of the loop reads at most, so that signals are heard under load.
 const BUDGET: usize = 1 << 20;
 
+/// What shows the log of busybox and OpenWrt as it is written.
+const RING: [&str; 2] = ["logread", "-f"];
+/// Starts after which a ring that has said nothing is taken for none.
+const RING_STARTS: u64 = 6;
+/// Names in the list of positions.
+const KMSG_NAME: &str = "kmsg";
+
 /// What the rules want to read.
+#[derive(Default)]
 pub(super) struct Wants {
-    /// Files.
+    /// Files, also those of rules in `auto`.
     pub(super) globs: Vec<(Glob, Tags)>,
+    /// Datagrams of a syslog daemon.
+    pub(super) syslog: Tags,
+    /// The kernel's log.
+    pub(super) kmsg: Tags,
+    /// Files, else the ring of a syslog daemon.
+    pub(super) auto: Tags,
+    commands: Vec<(Vec<String>, Tags)>,
+}
+
+impl Wants {
+    /// Adds a command. Two rules with the same one share it.
+    pub(super) fn command(&mut self, argv: &[String], tags: Tags) {
+        if let Some((_, all)) = self.commands.iter_mut().find(|(known, _)| known == argv) {
+            *all = all.and(tags);
+        } else if self.commands.len() < COMMANDS - 1 {
+            self.commands.push((argv.to_vec(), tags));
+        } else {
+            log::warn!("{}: more than {} commands; it is not run", argv.join(" "), COMMANDS - 1);
+        }
+    }
+}
+
+/// What a new configuration may find open.
+#[derive(Default)]
+pub(super) struct Kept {
+    kmsg: Option<Kmsg>,
+    sockets: [Option<Syslog>; 2],
+    commands: Commands,
+    ring: bool,
+    ending: Vec<Child>,
+}
+
+/// Commands that run.
+#[derive(Default)]
+struct Commands(Vec<Command>);
+
+impl Commands {
+    /// The command that is `argv`; a new one if it does not run.
+    fn take(&mut self, argv: Vec<String>, tags: Tags) -> Command {
+        match self.0.iter().position(|command| command.argv() == argv) {
+            Some(at) => {
+                let mut command = self.0.swap_remove(at);
+                command.set_tags(tags);
+                command
+            }
+            None => Command::new(argv, tags),
+        }
+    }
 }
 
 /// All sources. Each has a slot in the lists that the loop keeps.
 pub(super) struct Sources {
     tail: Tail,
+    kmsg: Option<Kmsg>,
+    sockets: [Option<Syslog>; 2],
+    commands: Vec<Command>,
+    /// Rules with source=auto that have not found their source yet.
+    undecided: Tags,
+    /// Those that found another source than their files.
+    not_files: Tags,
+    /// The last of the commands is the ring.
+    ring: bool,
+    /// The ring was tried.
+    ring_tried: bool,
+    /// It was told who lacks a source.
+    told: bool,
+    /// Programs that were killed and have not ended yet.
+    ending: Vec<Child>,
     /// By slot: its budget was used up.
     more: [bool; MAX],
 }
 
 impl Sources {
-    /// Opens what is wanted. What has a saved position continues there.
+    /// Opens what is wanted. What has a saved position continues there; what is open already and still wanted stays so.
     pub(super) fn open(
         wants: Wants,
         settings: &Settings,
         saved: &[(PathBuf, Position)],
         now: Now,
+        mut kept: Kept,
     ) -> Sources {
-        let tail = Tail::open(wants.globs, recent(settings), saved, now);
-        Sources { tail, more: [false; MAX] }
+        let run_dir = Path::new(&settings.run_dir);
+        let mut sources = Sources {
+            tail: Tail::open(wants.globs, recent(settings), saved, now),
+            kmsg: open_kmsg(wants.kmsg, kept.kmsg, saved),
+            sockets: kept.sockets,
+            commands: Vec::new(),
+            undecided: wants.auto,
+            not_files: Tags::default(),
+            ring: false,
+            ring_tried: false,
+            told: false,
+            ending: kept.ending,
+            more: [false; MAX],
+        };
+        let places = [Some(Place::Unix(syslog::path(run_dir))), settings.syslog_udp.map(Place::Udp)];
+        for (socket, place) in sources.sockets.iter_mut().zip(places) {
+            *socket = open_socket(wants.syslog, place, socket.take());
+        }
+        for (argv, tags) in wants.commands {
+            sources.commands.push(kept.commands.take(argv, tags));
+        }
+        if !wants.auto.is_empty() && kept.ring {
+            sources.start_ring(kept.commands.take(ring(), wants.auto));
+        }
+        let left = kept.commands.0.iter_mut().filter_map(Command::stop);
+        sources.ending.extend(left);
+        sources
+    }
+
+    /// Takes a new configuration.
+    pub(super) fn reopen(&mut self, wants: Wants, settings: &Settings, now: Now) {
+        let mut places = Vec::new();
+        self.positions(&mut |path, position| places.push((path.to_owned(), position)));
+        let kept = Kept {
+            kmsg: self.kmsg.take(),
+            sockets: std::mem::take(&mut self.sockets),
+            commands: Commands(std::mem::take(&mut self.commands)),
+            ring: self.ring,
+            ending: std::mem::take(&mut self.ending),
+        };
+        *self = Sources::open(wants, settings, &places, now, kept);
     }
 
     /// The source of a slot.
     fn source(&self, slot: usize) -> Option<&dyn Source> {
         match slot {
-            0 => Some(&self.tail),
-            _ => None,
+            TAIL => Some(&self.tail),
+            KMSG => self.kmsg.as_ref().map(|s| s as _),
+            FIRST_COMMAND.. => self.commands.get(slot - FIRST_COMMAND).map(|s| s as _),
+            _ => self.sockets.get(slot - SOCKETS[0])?.as_ref().map(|s| s as _),
         }
     }
 
     fn source_mut(&mut self, slot: usize) -> Option<&mut dyn Source> {
         match slot {
-            0 => Some(&mut self.tail),
-            _ => None,
+            TAIL => Some(&mut self.tail),
+            KMSG => self.kmsg.as_mut().map(|s| s as _),
+            FIRST_COMMAND.. => self.commands.get_mut(slot - FIRST_COMMAND).map(|s| s as _),
+            _ => self.sockets.get_mut(slot - SOCKETS[0])?.as_mut().map(|s| s as _),
         }
     }
 
@@ -82,28 +211,155 @@ impl Sources {
         };
         let busy = (0..MAX).filter(|&slot| turn(self, slot)).count();
         for slot in 0..MAX {
-            if !turn(self, slot) {
-                continue;
+            if turn(self, slot) {
+                self.drain_one(now, slot, BUDGET / busy.max(1), sink);
             }
-            let Some(source) = self.source_mut(slot) else { continue };
-            let more = source.drain(now, BUDGET / busy.max(1), sink) == Progress::More;
-            if let Some(flag) = self.more.get_mut(slot) {
-                *flag = more;
+            // Before the ring is read: what is in a file now may be in there, too.
+            if slot == TAIL && !self.undecided.is_empty() {
+                self.decide();
             }
         }
+    }
+
+    fn drain_one(&mut self, now: Now, slot: usize, budget: usize, sink: &mut dyn FnMut(Tags, Item<'_>)) {
+        let never = if slot == TAIL { self.not_files } else { Tags::default() };
+        let Some(source) = self.source_mut(slot) else { return };
+        let mut said = false;
+        let progress = source.drain(now, budget, &mut |tags, item| {
+            said = true;
+            let tags = tags.without(never);
+            if !tags.is_empty() {
+                sink(tags, item);
+            }
+        });
+        if let Some(more) = self.more.get_mut(slot) {
+            *more = progress == Progress::More;
+        }
+        if said && self.ring && slot + 1 == FIRST_COMMAND + self.commands.len() {
+            self.not_files = self.not_files.and(self.undecided);
+            self.undecided = Tags::default();
+        }
+    }
+
+    /// Looks what there is for the rules that have not found their source.
+    fn decide(&mut self) {
+        self.undecided = self.undecided.without(self.tail.found());
+        let none = self.undecided.is_empty();
+        if !none && !std::mem::replace(&mut self.ring_tried, true) && child::find(RING[0]).is_some() {
+            self.start_ring(Command::new(ring(), self.undecided));
+        }
+        if !self.ring {
+            return;
+        }
+        let Some(ring) = self.commands.last_mut() else { return };
+        ring.set_tags(self.undecided);
+        if none || ring.starts() >= RING_STARTS {
+            self.ring = false;
+            let left = self.commands.pop().and_then(|mut ring| ring.stop());
+            self.ending.extend(left);
+        }
+    }
+
+    fn start_ring(&mut self, ring: Command) {
+        (self.ring, self.ring_tried) = (true, true);
+        self.commands.push(ring);
+    }
+
+    /// The rules for which nothing was found that could be read; told once.
+    pub(super) fn lacking(&mut self) -> Tags {
+        let lacking = if self.ring { Tags::default() } else { self.undecided };
+        if lacking.is_empty() || std::mem::replace(&mut self.told, true) {
+            return Tags::default();
+        }
+        lacking
+    }
+
+    /// Looks which programs have ended: to be called when some child has.
+    pub(super) fn child_ended(&mut self) {
+        self.commands.iter_mut().for_each(Command::child_ended);
+        self.ending.retain(|child| child.ended().is_none());
+    }
+
+    /// Ends what would outlive the daemon.
+    pub(super) fn stop(&mut self) {
+        self.sockets.iter().flatten().for_each(Syslog::close);
+        self.commands.clear();
     }
 
     /// How far each source has read: what [`Sources::open`] wants next time. Files go by their path, which begins
     /// with `/`; a source of another kind by a name of its own, which does not.
     pub(super) fn positions(&self, each: &mut dyn FnMut(&Path, Position)) {
         self.tail.positions(each);
+        if let Some(position) = self.kmsg.as_ref().and_then(Kmsg::position) {
+            each(Path::new(KMSG_NAME), position);
+        }
     }
+
+    /// Writes what was lost to the log.
+    pub(super) fn report(&self) {
+        let cut: u64 = (0..MAX).filter_map(|slot| self.source(slot)).map(Source::cut_lines).sum();
+        let truncated: u64 = self.sockets.iter().flatten().map(Syslog::truncated).sum();
+        let starts: u64 = self.commands.iter().map(Command::starts).sum();
+        let lost = self.kmsg.as_ref().map_or(0, Kmsg::lost);
+        log::info!(
+            "{self}: {cut} long lines cut, {truncated} datagrams cut off, {lost} lines of the kernel lost, \
+             {starts} starts of commands"
+        );
+    }
+}
+
+fn ring() -> Vec<String> {
+    RING.map(String::from).to_vec()
 }
 
 /// What is read, for people.
 impl fmt::Display for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.kmsg.is_some() {
+            write!(f, "{}, ", kmsg::PATH)?;
+        }
+        for socket in self.sockets.iter().flatten() {
+            write!(f, "{}, ", socket.place())?;
+        }
+        for command in &self.commands {
+            write!(f, "'{}', ", command.argv().join(" "))?;
+        }
         write!(f, "{} files", self.tail.open_files())
+    }
+}
+
+fn open_kmsg(tags: Tags, former: Option<Kmsg>, saved: &[(PathBuf, Position)]) -> Option<Kmsg> {
+    if tags.is_empty() {
+        return None;
+    }
+    if let Some(mut kmsg) = former {
+        kmsg.set_tags(tags);
+        return Some(kmsg);
+    }
+    let at = saved.iter().find(|(name, _)| name == Path::new(KMSG_NAME)).map(|(_, at)| *at);
+    let opened = Kmsg::open(tags, at);
+    opened.inspect_err(|e| log::warn!("{}: {e}; rules with source=kmsg read nothing", kmsg::PATH)).ok()
+}
+
+fn open_socket(tags: Tags, place: Option<Place>, former: Option<Syslog>) -> Option<Syslog> {
+    let place = place.filter(|_| !tags.is_empty());
+    let (mut same, other) = match former {
+        Some(former) if Some(former.place()) == place.as_ref() => (Some(former), None),
+        other => (None, other),
+    };
+    if let Some(other) = other {
+        other.close();
+    }
+    match &mut same {
+        Some(socket) => {
+            socket.set_tags(tags);
+            same
+        }
+        None => {
+            let shown = place.as_ref()?.to_string();
+            let opened = Syslog::open(place?, tags);
+            opened.inspect_err(|e| log::warn!("{shown}: {e}; nothing can be forwarded to it")).ok()
+        }
     }
 }
 

@@ -1,8 +1,11 @@
 #![forbid(unsafe_code)]
 //! Sources of lines for the poll loop. Knows no rule and no firewall.
 
+pub mod command;
 pub mod glob;
+pub mod kmsg;
 pub mod lines;
+pub mod syslog;
 pub mod tail;
 
 pub use crate::base::position::Position;
@@ -18,6 +21,24 @@ use std::os::fd::BorrowedFd;
 pub struct Tags(pub u64);
 
 impl Tags {
+    /// What both want.
+    #[must_use]
+    pub fn within(self, other: Tags) -> Tags {
+        Tags(self.0 & other.0)
+    }
+
+    /// What this one wants and the other does not.
+    #[must_use]
+    pub fn without(self, other: Tags) -> Tags {
+        Tags(self.0 & !other.0)
+    }
+
+    /// Whether nobody wants anything.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
     /// What either wants.
     #[must_use]
     pub fn and(self, other: Tags) -> Tags {

@@ -132,6 +132,15 @@ pub(super) fn null() -> nix::Result<OwnedFd> {
     fcntl::open(c"/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
 }
 
+/// Opens a device or a pipe for reading that never blocks.
+///
+/// # Errors
+/// As `open(2)`.
+pub fn open_stream(path: &Path) -> io::Result<File> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
+    Ok(File::from(fcntl::open(&*c_path(path)?, flags, Mode::empty())?))
+}
+
 /// What an open file still holds, at most `max` bytes.
 ///
 /// # Errors

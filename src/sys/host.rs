@@ -163,6 +163,16 @@ fn resolvers(text: &[u8], each: &mut dyn FnMut(IpAddr)) {
     }
 }
 
+/// The number of this boot, 128 bits; zeros if the system does not tell.
+#[must_use]
+pub fn boot_id() -> [u64; 2] {
+    let text = fs::content(Path::new("/proc/sys/kernel/random/boot_id")).unwrap_or_default();
+    let digits = text.iter().filter_map(|&b| char::from(b).to_digit(16));
+    let id = digits.fold(0u128, |id, digit| id << 4 | u128::from(digit));
+    let half = |id: u128| u64::try_from(id & u128::from(u64::MAX)).unwrap_or(0);
+    [half(id >> 64), half(id)]
+}
+
 /// Whether a DHCP client waits for answers, over IPv4 and IPv6.
 #[must_use]
 pub fn dhcp_clients() -> [bool; 2] {

@@ -16,6 +16,7 @@ pub mod process;
 pub mod random;
 pub mod routes;
 pub mod signal;
+pub mod socket;
 pub mod start;
 pub mod stdio;
 pub mod sweep;

@@ -75,11 +75,11 @@ pub fn die_with_parent(command: &mut Command) {
 }
 
 /// What programs use of /dev.
-const DEVICES: [&str; 7] = ["null", "zero", "full", "random", "urandom", "tty", "ptmx"];
+const DEVICES: [&str; 8] = ["null", "zero", "full", "random", "urandom", "tty", "ptmx", "kmsg"];
 
 /// Makes the directories that `private_dirs` shows to programs.
 pub fn make_private_dirs(dir: &Path) {
-    for inside in ["run", "lib", "log", "etc-mef", "dev/pts"] {
+    for inside in ["run", "lib", "log", "etc-mef", "sbin", "dev/pts"] {
         std::fs::create_dir_all(dir.join(inside)).unwrap();
     }
     for device in DEVICES {
@@ -87,8 +87,8 @@ pub fn make_private_dirs(dir: &Path) {
     }
 }
 
-/// In the program's eyes /run, /var/lib and /var/log are directories below `dir`, /etc/mef is empty, and /dev
-/// has the usual devices and the test's own /dev/log: a fresh host, whatever the real one has. A directory `etc` below
+/// In the program's eyes /run, /var/lib, /var/log and /usr/local/sbin are directories below `dir`, /etc/mef is empty, and
+/// /dev has the usual devices and the test's own /dev/log: a fresh host, whatever the real one has. A directory `etc` below
 /// `dir` is all of /etc.
 pub fn private_dirs(command: &mut Command, dir: &Path) {
     let name = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap();
@@ -102,6 +102,7 @@ pub fn private_dirs(command: &mut Command, dir: &Path) {
         ("log", "/var/log"),
         ("etc-mef", "/etc/mef"),
         ("etc", "/etc"),
+        ("sbin", "/usr/local/sbin"),
         ("dev", "/dev"),
     ];
     let dirs = dirs.iter().filter_map(|(inside, outside)| bind(&dir.join(inside), Path::new(outside)));

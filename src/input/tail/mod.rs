@@ -105,6 +105,13 @@ impl Tail {
         self.names.iter().map(|n| usize::from(n.head.is_some()) + usize::from(n.late.is_some())).sum()
     }
 
+    /// Who has at least one file.
+    #[must_use]
+    pub fn found(&self) -> Tags {
+        let open = self.names.iter().filter(|n| n.head.is_some() || n.late.is_some());
+        open.fold(Tags(0), |all, name| all.and(name.tags))
+    }
+
     /// Whether a drain would find something without an event.
     fn pending(&self) -> bool {
         self.rescan || self.names.iter().any(Name::pending)

@@ -1,0 +1,75 @@
+#![forbid(unsafe_code)]
+//! Sockets that take datagrams. Must not know what is in them.
+
+use super::fs::{c_path, invalid};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind, recv,
+    setsockopt, socket, sockopt,
+};
+use nix::sys::stat::{Mode, SFlag, fchmod, lstat};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::Path;
+
+/// Bytes that the kernel keeps for us while we do something else.
+const QUEUE: usize = 1 << 20;
+
+/// A socket at `path` that only root can write to. A socket that was there is replaced: whoever held it is gone, or
+/// loses it.
+///
+/// # Errors
+/// What the system says; something else than a socket is at the path.
+pub fn listen_at(path: &Path) -> io::Result<OwnedFd> {
+    let addr = UnixAddr::new(path)?;
+    match lstat(&*c_path(path)?) {
+        Ok(st) if SFlag::from_bits_truncate(st.st_mode) & SFlag::S_IFMT == SFlag::S_IFSOCK => remove(path),
+        Ok(_) => return Err(invalid("something else than a socket is there")),
+        Err(_) => {}
+    }
+    datagrams(AddressFamily::Unix, &addr)
+}
+
+/// A UDP socket at `addr`.
+///
+/// # Errors
+/// What the system says.
+pub fn listen_on(addr: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if addr.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    datagrams(family, &SockaddrStorage::from(addr))
+}
+
+fn datagrams(family: AddressFamily, addr: &dyn SockaddrLike) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let made = socket(family, SockType::Datagram, flags, None)?;
+    // More than the limit for others where we may, else up to it; without, it is the system's default.
+    if setsockopt(&made, sockopt::RcvBufForce, &QUEUE).is_err() {
+        let _ = setsockopt(&made, sockopt::RcvBuf, &QUEUE);
+    }
+    // What is bound to a path begins with the mode that it has here: nobody else is let in even for a moment.
+    fchmod(&made, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    bind(made.as_raw_fd(), addr)?;
+    Ok(made)
+}
+
+/// Removes the name of a socket.
+pub fn remove(path: &Path) {
+    let _ = c_path(path).map(|path| nix::unistd::unlink(&*path));
+}
+
+/// Receives one datagram into `room`. Its length is that of the datagram, also where only its begin had room.
+/// `None`: there is none.
+///
+/// # Errors
+/// What the system says.
+pub fn receive(socket: &OwnedFd, room: &mut [u8]) -> io::Result<Option<usize>> {
+    loop {
+        return match recv(socket.as_raw_fd(), room, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC) {
+            Ok(length) => Ok(Some(length)),
+            Err(Errno::EAGAIN) => Ok(None),
+            Err(Errno::EINTR) => continue,
+            Err(e) => Err(e.into()),
+        };
+    }
+}
