@@ -75,9 +75,9 @@ pub fn read(path: &str, thorough: bool) -> RuleSet {
     let mut set = RuleSet::read(path, &mut Disk);
     let failed = set.failed();
     if !failed {
-        let interfaces = routes::interfaces();
+        let has_interface = &|name: &str| routes::has_interface(name);
         let (ssh, dhcp) = (host::ssh_session(), host::dhcp_clients());
-        let mut warnings = check::warnings(&set, &Host { interfaces: &interfaces, ssh, dhcp, thorough });
+        let mut warnings = check::warnings(&set, &Host { has_interface, ssh, dhcp, thorough });
         set.problems.append(&mut warnings);
     }
     set

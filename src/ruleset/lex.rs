@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! A line of mef.rules into a statement's word, its `key=value` pairs and the comment behind it. Knows no key.
 
+use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -47,7 +48,7 @@ pub struct Line<'a> {
     /// Where it begins, in bytes.
     pub word_at: usize,
     /// The pairs in the order of the line.
-    pub pairs: Vec<Pair<'a>>,
+    pub pairs: SmallVec<[Pair<'a>; 8]>,
     /// From its `#` to the end of the line; empty if there is none.
     pub comment: &'a str,
 }
@@ -62,63 +63,55 @@ pub struct Broken {
     pub hint: &'static str,
 }
 
-/// Cuts a line.
+/// Cuts a line into the parts of `line`, which holds nothing yet.
 ///
 /// # Errors
 /// What cannot be cut: the first fault of the line.
-pub fn cut(text: &str) -> Result<Line<'_>, Broken> {
-    let mut line = Line::default();
+pub fn cut<'a>(text: &'a str, line: &mut Line<'a>) -> Result<(), Broken> {
+    let bytes = text.as_bytes();
+    let part = |from: usize, to: usize| text.get(from..to).unwrap_or("");
     let mut at = 0;
-    if let Some(c) = text.bytes().position(|b| b.is_ascii_control() && b != b'\t') {
+    if let Some(c) = bytes.iter().position(|&b| b < b' ' && b != b'\t' || b == 0x7f) {
         return Err(Broken { at: c..c + 1, what: "a control character", hint: "remove it" });
     }
     loop {
-        let rest = text.get(at..).unwrap_or("");
-        at += rest.len() - rest.trim_ascii_start().len();
-        let rest = rest.trim_ascii();
-        if rest.is_empty() || rest.starts_with('#') {
-            line.comment = rest;
-            return Ok(line);
+        while let Some(b' ' | b'\t') = bytes.get(at) {
+            at += 1;
         }
-        let end = rest.bytes().position(|b| b.is_ascii_whitespace() || b == b'=').unwrap_or(rest.len());
-        let (key, behind) = rest.split_at_checked(end).unwrap_or((rest, ""));
-        let wrong = |what, hint| Err(Broken { at: at..at + end.max(1), what, hint });
+        if let None | Some(b'#') = bytes.get(at) {
+            line.comment = part(at, bytes.len()).trim_ascii_end();
+            return Ok(());
+        }
+        let end = until(bytes, at, b'=');
+        let (key, is_key) = (part(at, end), bytes.get(end) == Some(&b'='));
+        let wrong = |what, hint| Err(Broken { at: at..end.max(at + 1), what, hint });
         if line.word.is_empty() {
-            if behind.starts_with('=') {
+            if is_key {
                 return wrong(
                     "a key without a statement",
                     "expected policy, rule, set or include at the line's start",
                 );
             }
             (line.word, line.word_at) = (key, at);
-            at += end;
+            at = end;
             continue;
         }
-        let Some(value) = behind.strip_prefix('=').filter(|_| !key.is_empty()) else {
+        if !is_key || key.is_empty() {
             return wrong("a word that is no key=value", "blanks are allowed in double quotes only");
-        };
-        let value_at = at + end + 1;
-        let pair = match value.strip_prefix('"') {
-            None => {
-                let len = value.bytes().position(|b| b.is_ascii_whitespace()).unwrap_or(value.len());
-                Pair { key, key_at: at, raw: value.get(..len).unwrap_or(""), value_at, quoted: false }
-            }
-            Some(inner) => {
-                let Some(len) = closing(inner) else {
-                    return wrong("quotes that are not closed", "a \" inside of them is written \\\"");
-                };
-                Pair {
-                    key,
-                    key_at: at,
-                    raw: inner.get(..len).unwrap_or(""),
-                    value_at: value_at + 1,
-                    quoted: true,
-                }
-            }
-        };
-        at = pair.value_at + pair.raw.len() + usize::from(pair.quoted);
-        let next = text.as_bytes().get(at);
-        if pair.quoted && next.is_some_and(|b| !b.is_ascii_whitespace()) {
+        }
+        let quoted = bytes.get(end + 1) == Some(&b'"');
+        let value_at = end + 1 + usize::from(quoted);
+        let mut value_end = until(bytes, value_at, b' ');
+        if quoted {
+            let Some(len) = closing(part(value_at, bytes.len())) else {
+                return wrong("quotes that are not closed", "a \" inside of them is written \\\"");
+            };
+            value_end = value_at + len;
+        }
+        let raw = part(value_at, value_end);
+        let pair = Pair { key, key_at: at, raw, value_at, quoted };
+        at = value_end + usize::from(quoted);
+        if quoted && !matches!(bytes.get(at), None | Some(b' ' | b'\t')) {
             return Err(Broken { at: at..at + 1, what: "text behind the quotes", hint: "expected a blank" });
         }
         if line.pairs.len() == PAIRS_MAX {
@@ -132,8 +125,18 @@ pub fn cut(text: &str) -> Result<Line<'_>, Broken> {
     }
 }
 
+/// Where the first blank, or `end`, is from `from` on.
+fn until(bytes: &[u8], from: usize, end: u8) -> usize {
+    let rest = bytes.get(from..).unwrap_or_default();
+    from + rest.iter().position(|&b| b == b' ' || b == b'\t' || b == end).unwrap_or(rest.len())
+}
+
 /// Where the quotes end that enclose the start of `inner`.
 fn closing(inner: &str) -> Option<usize> {
-    let bytes = inner.as_bytes();
-    (0..bytes.len()).find(|&i| bytes.get(i) == Some(&b'"') && (i == 0 || bytes.get(i - 1) != Some(&b'\\')))
+    let mut before = 0;
+    inner.bytes().position(|b| {
+        let ends = b == b'"' && before != b'\\';
+        before = b;
+        ends
+    })
 }

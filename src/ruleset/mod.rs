@@ -29,6 +29,8 @@ const DEPTH_MAX: usize = 8;
 const FILES_MAX: usize = 1024;
 /// Errors reported of one rule set, and warnings: the ten-thousandth helps nobody.
 const PROBLEMS_MAX: usize = 200;
+/// Rules that are kept as trees. What most rule sets have is so parsed once; of more it would be too much memory.
+const KEPT: usize = 128;
 const TOO_MANY: &str = "too many problems";
 
 /// How a rule set gets at its files.
@@ -51,8 +53,8 @@ pub trait Files {
 pub struct File {
     /// Its path.
     pub name: String,
-    /// Its text, which stays in memory: rules are parsed anew when they are needed, since ten thousand of them
-    /// as trees are several times as large.
+    /// Its text, which stays in memory: rules are parsed anew when they are needed, but for the first ones, since ten
+    /// thousand of them as trees are several times as large.
     pub text: String,
 }
 
@@ -81,6 +83,8 @@ pub struct RuleSet {
     /// Whether a rule must be looked at again when all sets are known.
     second_look: bool,
     rules: Vec<RuleAt>,
+    /// The first of them as statements.
+    kept: Vec<Statement>,
 }
 
 impl RuleSet {
@@ -122,7 +126,12 @@ impl RuleSet {
     /// Calls `each` with every rule in the order in which they count.
     pub fn each(&self, each: &mut dyn FnMut(Place, &Rule)) {
         let mut none = Vec::new();
+        let mut kept = self.kept.iter();
         for RuleAt { place, at } in &self.rules {
+            if let Some(Statement::Rule(rule)) = kept.next() {
+                each(*place, rule);
+                continue;
+            }
             let (statement, _) = parse::line(self.line(*place, *at), place.line, &mut none);
             if let Some(Statement::Rule(rule)) = statement {
                 each(*place, &rule);
@@ -162,7 +171,8 @@ impl RuleSet {
     #[must_use]
     pub fn mark(&self, place: Place, severity: Severity, key: &str, what: String, hint: &str) -> Problem {
         let text = self.text_at(place);
-        let line = lex::cut(text).unwrap_or_default();
+        let mut line = lex::Line::default();
+        let _ = lex::cut(text, &mut line);
         let pair = line.pairs.iter().find(|p| p.key == key);
         let at = match pair {
             Some(pair) => pair.value_at..pair.value_at + pair.raw.len(),
@@ -185,7 +195,7 @@ impl RuleSet {
 
     fn line(&self, place: Place, at: u32) -> &str {
         let text = self.files.get(usize::from(place.file)).map_or("", |f| &f.text);
-        text.get(at as usize..).and_then(|rest| rest.lines().next()).unwrap_or("")
+        text.get(at as usize..).map_or("", |rest| first_line(rest).0)
     }
 
     fn file(&mut self, path: &str, bytes: &[u8], files: &mut dyn Files, open: &mut Vec<String>) {
@@ -195,15 +205,17 @@ impl RuleSet {
         self.files.push(File { name: path.to_owned(), text: String::new() });
         self.tell(number, &mut problems);
         let mut at = 0;
-        for (line, part) in (1u32..).zip(text.split_inclusive('\n')) {
-            if full(&mut self.problems, number, Severity::Error) {
+        for line in 1u32.. {
+            let rest = text.get(at..).unwrap_or("");
+            if rest.is_empty() || full(&mut self.problems, number, Severity::Error) {
                 break;
             }
             let place = Place { file: number, line };
-            let content = part.lines().next().unwrap_or("");
-            self.statement(place, at, content, &mut problems, (files, open));
+            let (content, len) = first_line(rest);
+            let start = u32::try_from(at).unwrap_or(u32::MAX);
+            self.statement(place, start, content, &mut problems, (files, open));
             self.tell(number, &mut problems);
-            at = at.saturating_add(u32::try_from(part.len()).unwrap_or(u32::MAX));
+            at += len;
         }
         if let Some(file) = self.files.get_mut(usize::from(number)) {
             file.text = text;
@@ -242,6 +254,9 @@ impl RuleSet {
                 let ports = rule.sport.iter().chain(&rule.dport).any(|p| matches!(p, Port::Set(_)));
                 self.second_look |= named || ports || !rule.src.is_empty() && !rule.dst.is_empty();
                 self.rules.push(RuleAt { place, at });
+                if self.kept.len() < KEPT {
+                    self.kept.push(Statement::Rule(rule));
+                }
             }
             Some(Statement::Policy(dir, action)) => {
                 if let Some(slot) = self.policies.get_mut(dir as usize)
@@ -362,6 +377,13 @@ impl RuleSet {
         }
         has
     }
+}
+
+/// The first line of a text that is not empty, and how many bytes it takes with its end.
+fn first_line(text: &str) -> (&str, usize) {
+    let Some(end) = memchr::memchr(b'\n', text.as_bytes()) else { return (text, text.len()) };
+    let line = text.get(..end).unwrap_or("");
+    (line.strip_suffix('\r').unwrap_or(line), end + 1)
 }
 
 /// Whether so much was found that no more is looked for; the last of it says so.

@@ -5,7 +5,7 @@
 use super::ast::{Action, Address, Elements, Interfaces, Limit, Port, Proto, Rule, Set, Statement};
 use super::lex::{self, Line, Pair};
 use super::value::{self, Bad};
-use super::words;
+use super::words::{self, key};
 use crate::base::diag::{Problem, Severity, suggest};
 use crate::base::name::{IfName, NAME_MAX, Name};
 use crate::base::range::Family;
@@ -19,35 +19,41 @@ pub const COMMENT_MAX: usize = 127;
 
 /// The statement of a line and the comment behind it; `None` if it has none or a wrong one.
 pub fn line<'a>(text: &'a str, line: u32, problems: &mut Vec<Problem>) -> (Option<Statement>, &'a str) {
-    let cut = match lex::cut(text) {
-        Ok(cut) => cut,
-        Err(broken) => {
-            let word = text.split_ascii_whitespace().next().unwrap_or("");
-            let known = words::STATEMENTS.contains(&word) || word.contains('=');
-            let (at, what, hint) = if known {
-                (broken.at, broken.what.to_owned(), broken.hint.to_owned())
-            } else {
-                let at = text.len() - text.trim_ascii_start().len();
-                (at..at + word.len(), unknown_statement(word), expected(word, &words::STATEMENTS))
-            };
-            problems.push(Problem::at(Severity::Error, line, text, at, what, hint));
-            return (None, "");
-        }
-    };
+    let mut cut = Line::default();
+    if let Err(broken) = lex::cut(text, &mut cut) {
+        let word = text.split_ascii_whitespace().next().unwrap_or("");
+        let known = words::STATEMENTS.contains(&word) || word.contains('=');
+        let (at, what, hint) = if known {
+            (broken.at, broken.what.to_owned(), broken.hint.to_owned())
+        } else {
+            let at = text.len() - text.trim_ascii_start().len();
+            (at..at + word.len(), unknown_statement(word), expected(word, &words::STATEMENTS))
+        };
+        problems.push(Problem::at(Severity::Error, line, text, at, what, hint));
+        return (None, "");
+    }
     if cut.word.is_empty() {
         return (None, cut.comment);
     }
     let before = problems.len();
-    let mut reader = Reader { text, number: line, line: &cut, problems };
+    let mut reader =
+        Reader { text, number: line, line: &cut, known: &[], at: [NONE; words::RULE.len()], problems };
     let statement = reader.statement();
     let good = problems.len() == before;
     (statement.filter(|_| good), cut.comment)
 }
 
+/// Of a key that is not there.
+const NONE: u8 = u8::MAX;
+
 struct Reader<'a, 'p> {
     text: &'a str,
     number: u32,
     line: &'p Line<'a>,
+    /// The keys of the statement.
+    known: &'static [&'static str],
+    /// Where among the pairs each of them is.
+    at: [u8; words::RULE.len()],
     problems: &'p mut Vec<Problem>,
 }
 
@@ -67,7 +73,7 @@ impl<'a> Reader<'a, '_> {
     }
 
     fn statement(&mut self) -> Option<Statement> {
-        let keys: &[&str] = match self.line.word {
+        self.known = match self.line.word {
             "policy" => &words::POLICY,
             "rule" => &words::RULE,
             "set" => &words::SET,
@@ -79,7 +85,7 @@ impl<'a> Reader<'a, '_> {
                 return None;
             }
         };
-        self.keys(keys);
+        self.keys();
         match self.line.word {
             "policy" => self.policy(),
             "rule" => self.rule().map(|rule| Statement::Rule(Box::new(rule))),
@@ -88,26 +94,35 @@ impl<'a> Reader<'a, '_> {
         }
     }
 
-    /// Unknown and repeated keys.
-    fn keys(&mut self, known: &[&str]) {
-        for (i, pair) in self.line.pairs.iter().enumerate() {
+    /// Finds the keys; tells unknown and repeated ones.
+    fn keys(&mut self) {
+        let line = self.line;
+        for (i, pair) in (0u8..).zip(&line.pairs) {
             let at = pair.key_at..pair.key_at + pair.key.len();
-            if !known.contains(&pair.key) {
-                self.wrong(at, ["unknown key '", pair.key, "'"].concat(), expected(pair.key, known));
-            } else if self.line.pairs.iter().take(i).any(|p| p.key == pair.key) {
-                self.wrong(at, [pair.key, " stands here twice"].concat(), "remove one of them".into());
+            let known = self.known.iter().position(|k| *k == pair.key);
+            match known.and_then(|k| self.at.get_mut(k)) {
+                None => {
+                    let hint = expected(pair.key, self.known);
+                    self.wrong(at, ["unknown key '", pair.key, "'"].concat(), hint);
+                }
+                Some(slot @ &mut NONE) => *slot = i,
+                Some(_) => {
+                    self.wrong(at, [pair.key, " stands here twice"].concat(), "remove one of them".into());
+                }
             }
         }
     }
 
-    fn find(&self, key: &str) -> Option<Pair<'a>> {
-        self.line.pairs.iter().find(|p| p.key == key).copied()
+    /// The pair of a key, by its number among those of the statement.
+    fn find(&self, key: usize) -> Option<Pair<'a>> {
+        self.at.get(key).and_then(|&at| self.line.pairs.get(usize::from(at))).copied()
     }
 
-    fn required(&mut self, key: &str) -> Option<Pair<'a>> {
+    fn required(&mut self, key: usize) -> Option<Pair<'a>> {
         let found = self.find(key);
         if found.is_none() {
             let at = self.line.word_at..self.line.word_at + self.line.word.len();
+            let key = self.known.get(key).copied().unwrap_or("");
             self.wrong(at, [self.line.word, " without ", key].concat(), ["expected ", key, "=…"].concat());
         }
         found
@@ -124,37 +139,27 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// Reads the value of a key that may be missing; `word` means the same as a missing one.
-    fn optional<T>(
-        &mut self,
-        key: &str,
-        word: &str,
-        default: T,
-        read: &mut dyn FnMut(&str) -> Result<T, Bad>,
-    ) -> T {
-        let Some(pair) = self.find(key).filter(|p| p.raw != word) else { return default };
-        match read(&pair.value()) {
-            Ok(value) => value,
-            Err(bad) => {
-                self.bad(&pair, bad);
-                default
-            }
+    fn optional(&mut self, key: usize, word: &str, read: &mut dyn FnMut(&str) -> Result<(), Bad>) {
+        let Some(pair) = self.find(key).filter(|p| p.raw != word) else { return };
+        if let Err(bad) = read(&pair.value()) {
+            self.bad(&pair, bad);
         }
     }
 
     fn direction(&mut self) -> Option<Direction> {
-        let pair = self.required("dir")?;
+        let pair = self.required(key::DIR)?;
         let i = self.choice(&pair, "direction", &words::DIRECTIONS)?;
         Direction::ALL.get(i).copied()
     }
 
     fn action(&mut self) -> Option<Action> {
-        let pair = self.required("action")?;
+        let pair = self.required(key::ACTION)?;
         let i = self.choice(&pair, "action", &words::ACTIONS)?;
         Action::ALL.get(i).copied()
     }
 
-    fn family(&mut self) -> Option<Family> {
-        let pair = self.find("family")?;
+    fn family(&mut self, key: usize) -> Option<Family> {
+        let pair = self.find(key)?;
         let i = self.choice(&pair, "family", &words::FAMILIES)?;
         Family::ALL.get(i.checked_sub(1)?).copied()
     }
@@ -165,7 +170,7 @@ impl<'a> Reader<'a, '_> {
     }
 
     fn include(&mut self) -> Option<Statement> {
-        let pair = self.required("file")?;
+        let pair = self.required(key::FILE)?;
         if pair.raw.is_empty() {
             self.key_wrong(&pair, " is empty", "expected a path or a glob");
         }
@@ -173,11 +178,11 @@ impl<'a> Reader<'a, '_> {
     }
 
     fn set(&mut self) -> Option<Set> {
-        let name = self.required("name");
-        self.required("family");
-        let kind = self.required("type").and_then(|p| self.choice(&p, "type", &words::TYPES));
-        let elements = self.required("elements");
-        let family = self.family();
+        let name = self.required(key::SET_NAME);
+        self.required(key::SET_FAMILY);
+        let kind = self.required(key::SET_TYPE).and_then(|p| self.choice(&p, "type", &words::TYPES));
+        let elements = self.required(key::SET_ELEMENTS);
+        let family = self.family(key::SET_FAMILY);
         let mut ports = Vec::new();
         let mut ranges = Vec::new();
         if let (Some(pair), Some(kind)) = (elements, kind) {
@@ -222,26 +227,38 @@ impl<'a> Reader<'a, '_> {
 
     fn rule(&mut self) -> Option<Rule> {
         let (dir, action) = (self.direction(), self.action());
-        let proto = self.required("proto").and_then(|p| self.choice(&p, "protocol", &words::PROTOCOLS));
+        let proto = self.required(key::PROTO).and_then(|p| self.choice(&p, "protocol", &words::PROTOCOLS));
         let proto = proto.and_then(|i| Proto::ALL.get(i).copied());
-        let rule = Rule {
+        let mut rule = Rule {
             dir: dir.unwrap_or(Direction::In),
             action: action.unwrap_or(Action::Drop),
             proto: proto.unwrap_or(Proto::All),
-            family: self.family(),
-            log: self.optional("log", "none", None, &mut |t| value::prefix(t).map(Some)),
-            ratelimit: self.optional("ratelimit", "any", None, &mut |t| value::rate(t).map(Some)),
-            limit: self.optional("limit", "any", None, &mut |t| limit(t).map(Some)),
-            burst: self.optional("burst", "", 0, &mut value::burst),
-            iif: self.interfaces("iif"),
-            oif: self.interfaces("oif"),
-            src: self.optional("src", "any", Box::default(), &mut addresses),
-            dst: self.optional("dst", "any", Box::default(), &mut addresses),
-            sport: self.optional("sport", "any", Box::default(), &mut ports),
-            dport: self.optional("dport", "any", Box::default(), &mut ports),
-            ct: self.optional("ct", "any", 0, &mut value::states),
-            comment: self.optional("comment", "", Box::default(), &mut value::comment),
+            family: self.family(key::FAMILY),
+            log: None,
+            ratelimit: None,
+            limit: None,
+            burst: 0,
+            iif: Interfaces::Any,
+            oif: Interfaces::Any,
+            src: Box::default(),
+            dst: Box::default(),
+            sport: Box::default(),
+            dport: Box::default(),
+            ct: 0,
+            comment: Box::default(),
         };
+        self.optional(key::LOG, "none", &mut |t| put(&mut rule.log, value::prefix(t).map(Some)));
+        self.optional(key::RATELIMIT, "any", &mut |t| put(&mut rule.ratelimit, value::rate(t).map(Some)));
+        self.optional(key::LIMIT, "any", &mut |t| put(&mut rule.limit, limit(t).map(Some)));
+        self.optional(key::BURST, "", &mut |t| put(&mut rule.burst, value::burst(t)));
+        self.optional(key::IIF, "any", &mut |t| put(&mut rule.iif, interfaces(t)));
+        self.optional(key::OIF, "any", &mut |t| put(&mut rule.oif, interfaces(t)));
+        self.optional(key::SRC, "any", &mut |t| put(&mut rule.src, addresses(t)));
+        self.optional(key::DST, "any", &mut |t| put(&mut rule.dst, addresses(t)));
+        self.optional(key::SPORT, "any", &mut |t| put(&mut rule.sport, ports(t)));
+        self.optional(key::DPORT, "any", &mut |t| put(&mut rule.dport, ports(t)));
+        self.optional(key::CT, "any", &mut |t| put(&mut rule.ct, value::states(t)));
+        self.optional(key::COMMENT, "", &mut |t| put(&mut rule.comment, value::comment(t)));
         let whole = dir.is_some() && action.is_some() && proto.is_some();
         if whole {
             self.fits(&rule);
@@ -249,72 +266,47 @@ impl<'a> Reader<'a, '_> {
         whole.then_some(rule)
     }
 
-    fn interfaces(&mut self, key: &str) -> Interfaces {
-        self.optional(key, "any", Interfaces::Any, &mut |text| {
-            match text {
-                "auto" => return Ok(Interfaces::Auto),
-                "*" => return Ok(Interfaces::Every),
-                _ => {}
-            }
-            let (not, list, skipped) = match text.strip_prefix('!') {
-                Some(list) => (true, list, 1),
-                None => (false, text, 0),
-            };
-            let mut names = Vec::new();
-            value::items(list, &mut |item, at| {
-                let (name, why, hint) = match item {
-                    "any" | "auto" => (None, "' stands alone", "without ! and other names"),
-                    _ => (IfName::new(item), NO_INTERFACE, "at most 15 characters; a * may end it"),
-                };
-                names.push(name.ok_or_else(|| Bad::item(item, at, why, hint))?);
-                Ok(())
-            })
-            .map_err(|bad| bad.moved(skipped))?;
-            Ok(Interfaces::Names { not, names: names.into() })
-        })
-    }
-
     /// Keys that do not go together.
     fn fits(&mut self, rule: &Rule) {
-        let hints: [(&str, bool, &str, &str); 7] = [
+        let hints: [(usize, bool, &str, &str); 7] = [
             (
-                "sport",
+                key::SPORT,
                 !rule.sport.is_empty() && !rule.proto.has_ports(),
                 " needs a protocol with ports",
                 PORTS,
             ),
             (
-                "dport",
+                key::DPORT,
                 !rule.dport.is_empty() && !rule.proto.has_ports(),
                 " needs a protocol with ports",
                 PORTS,
             ),
             (
-                "ratelimit",
+                key::RATELIMIT,
                 rule.ratelimit.is_some() && rule.log.is_none(),
                 " without log",
                 "it bounds the logging only; limit= bounds packets",
             ),
             (
-                "burst",
+                key::BURST,
                 rule.burst > 0 && rule.limit.is_none(),
                 " without limit",
                 "add limit=, as in limit=10/m burst=20",
             ),
             (
-                "oif",
+                key::OIF,
                 rule.oif != Interfaces::Any && rule.dir == Direction::In,
                 " in a rule with dir=in",
                 "where it goes out is not known for packets to this host",
             ),
             (
-                "iif",
+                key::IIF,
                 rule.iif != Interfaces::Any && rule.dir == Direction::Out,
                 " in a rule with dir=out",
                 "where it came in is not known for packets of this host",
             ),
             (
-                "family",
+                key::FAMILY,
                 rule.family.is_some_and(|f| rule.proto.family().is_some_and(|p| p != f)),
                 " contradicts proto",
                 "icmp is IPv4, icmp6 is IPv6",
@@ -326,7 +318,7 @@ impl<'a> Reader<'a, '_> {
             }
         }
         let family = rule.only_family();
-        for (key, list) in [("src", &rule.src), ("dst", &rule.dst)] {
+        for (key, list) in [(key::SRC, &rule.src), (key::DST, &rule.dst)] {
             let other = |a: &&Address| matches!((a, family), (Address::Range(r), Some(f)) if r.family() != f);
             if let (Some(Address::Range(range)), Some(pair)) = (list.iter().find(other), self.find(key)) {
                 let what = [range.to_string().as_str(), " is not of family ", family_word(family)].concat();
@@ -361,6 +353,12 @@ pub(super) fn family_word(family: Option<Family>) -> &'static str {
     }
 }
 
+/// Stores a value that was read.
+fn put<T>(place: &mut T, read: Result<T, Bad>) -> Result<(), Bad> {
+    *place = read?;
+    Ok(())
+}
+
 fn limit(text: &str) -> Result<Limit, Bad> {
     let (rate, per_source) = match text.strip_suffix("/src") {
         Some(rate) => (rate, true),
@@ -369,8 +367,31 @@ fn limit(text: &str) -> Result<Limit, Bad> {
     Ok(Limit { rate: value::rate(rate)?, per_source })
 }
 
+fn interfaces(text: &str) -> Result<Interfaces, Bad> {
+    match text {
+        "auto" => return Ok(Interfaces::Auto),
+        "*" => return Ok(Interfaces::Every),
+        _ => {}
+    }
+    let (not, list, skipped) = match text.strip_prefix('!') {
+        Some(list) => (true, list, 1),
+        None => (false, text, 0),
+    };
+    let mut names = Vec::with_capacity(value::count(list));
+    value::items(list, &mut |item, at| {
+        let (name, why, hint) = match item {
+            "any" | "auto" => (None, "' stands alone", "without ! and other names"),
+            _ => (IfName::new(item), NO_INTERFACE, "at most 15 characters; a * may end it"),
+        };
+        names.push(name.ok_or_else(|| Bad::item(item, at, why, hint))?);
+        Ok(())
+    })
+    .map_err(|bad| bad.moved(skipped))?;
+    Ok(Interfaces::Names { not, names: names.into() })
+}
+
 fn addresses(text: &str) -> Result<Box<[Address]>, Bad> {
-    let mut list = Vec::new();
+    let mut list = Vec::with_capacity(value::count(text));
     value::items(text, &mut |item, at| {
         list.push(match item.strip_prefix('@') {
             Some(_) => Address::Set(value::set_name(item, at)?),
@@ -382,7 +403,7 @@ fn addresses(text: &str) -> Result<Box<[Address]>, Bad> {
 }
 
 fn ports(text: &str) -> Result<Box<[Port]>, Bad> {
-    let mut list = Vec::new();
+    let mut list = Vec::with_capacity(value::count(text));
     value::items(text, &mut |item, at| {
         list.push(match item.strip_prefix('@') {
             Some(_) => Port::Set(value::set_name(item, at)?),

@@ -38,10 +38,24 @@ impl Bad {
     }
 }
 
+/// How many items a comma list has.
+pub(super) fn count(text: &str) -> usize {
+    1 + text.bytes().filter(|&b| b == b',').count()
+}
+
+/// The bytes before the first one that is `end`, and those behind it.
+fn split(text: &str, end: u8) -> Option<(&str, &str)> {
+    let at = text.bytes().position(|b| b == end)?;
+    text.get(..at).zip(text.get(at + 1..))
+}
+
 /// Calls `each` with every item of a comma list and where it stands.
 pub(super) fn items(text: &str, each: &mut dyn FnMut(&str, usize) -> Result<(), Bad>) -> Result<(), Bad> {
-    let mut at = 0;
-    for item in text.split(',') {
+    let mut rest = text;
+    loop {
+        let at = text.len() - rest.len();
+        let parts = split(rest, b',');
+        let (item, behind) = parts.unwrap_or((rest, ""));
         if item.is_empty() {
             let what = if text.is_empty() { "an empty value" } else { "an empty item" };
             return Err(Bad {
@@ -51,9 +65,11 @@ pub(super) fn items(text: &str, each: &mut dyn FnMut(&str, usize) -> Result<(), 
             });
         }
         each(item, at)?;
-        at += item.len() + 1;
+        if parts.is_none() {
+            return Ok(());
+        }
+        rest = behind;
     }
-    Ok(())
 }
 
 /// An address, a network or `first-last`. Mapped IPv4 (`::ffff:192.0.2.1`) is IPv6 here: rules drop such packets.
@@ -61,12 +77,12 @@ pub(super) fn range(text: &str, at: usize) -> Result<Addresses, Bad> {
     let wrong = |what| {
         Bad::item(text, at, what, "expected 192.0.2.1, 192.0.2.0/24, 192.0.2.1-192.0.2.9 or the like in IPv6")
     };
-    if let Some((first, last)) = text.split_once('-') {
+    if let Some((first, last)) = split(text, b'-') {
         let ends = (first.parse::<IpAddr>(), last.parse::<IpAddr>());
         let (Ok(first), Ok(last)) = ends else { return Err(wrong("' is no range of addresses")) };
         return Addresses::new(first, last).ok_or_else(|| wrong("' runs backwards or between families"));
     }
-    if text.contains('/') {
+    if split(text, b'/').is_some() {
         return text.parse::<IpNet>().map(Addresses::from).map_err(|_| wrong("' is no network"));
     }
     text.parse::<IpAddr>().map(Addresses::from).map_err(|_| wrong("' is no address or network"))
@@ -74,13 +90,30 @@ pub(super) fn range(text: &str, at: usize) -> Result<Addresses, Bad> {
 
 /// A port or `first-last`.
 pub(super) fn ports(text: &str, at: usize) -> Result<(u16, u16), Bad> {
-    let number = |s: &str| s.parse::<u16>().ok().filter(|_| s.bytes().all(|b| b.is_ascii_digit()));
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    match (number(first), number(last)) {
+    let (first, last) = match split(text, b'-') {
+        Some((first, last)) => (port(first), port(last)),
+        None => {
+            let both = port(text);
+            (both, both)
+        }
+    };
+    match (first, last) {
         (Some(first), Some(last)) if first <= last => Ok((first, last)),
         (Some(_), Some(_)) => Err(Bad::item(text, at, "' runs backwards", "the lower port comes first")),
         _ => Err(Bad::item(text, at, "' is no port", "expected 22 or 1000-2000, at most 65535")),
     }
+}
+
+/// Digits alone.
+fn port(text: &str) -> Option<u16> {
+    let mut number = 0u32;
+    for digit in text.bytes().map(|b| b.wrapping_sub(b'0')) {
+        number = number * 10 + u32::from(digit);
+        if digit > 9 || number > u32::from(u16::MAX) {
+            return None;
+        }
+    }
+    u16::try_from(number).ok().filter(|_| !text.is_empty())
 }
 
 /// `@name`

@@ -24,6 +24,31 @@ pub const RULE: [&str; 16] = [
     "ct",
     "comment",
 ];
+/// The places of keys in `POLICY` and `RULE`, `SET` and `INCLUDE`.
+pub mod key {
+    #![allow(missing_docs, reason = "the names are the keys")]
+    pub const DIR: usize = 0;
+    pub const ACTION: usize = 1;
+    pub const PROTO: usize = 2;
+    pub const FAMILY: usize = 3;
+    pub const LOG: usize = 4;
+    pub const RATELIMIT: usize = 5;
+    pub const LIMIT: usize = 6;
+    pub const BURST: usize = 7;
+    pub const IIF: usize = 8;
+    pub const OIF: usize = 9;
+    pub const SRC: usize = 10;
+    pub const DST: usize = 11;
+    pub const SPORT: usize = 12;
+    pub const DPORT: usize = 13;
+    pub const CT: usize = 14;
+    pub const COMMENT: usize = 15;
+    pub const SET_NAME: usize = 0;
+    pub const SET_FAMILY: usize = 1;
+    pub const SET_TYPE: usize = 2;
+    pub const SET_ELEMENTS: usize = 3;
+    pub const FILE: usize = 0;
+}
 /// Keys of `set`; all are required.
 pub const SET: [&str; 4] = ["name", "family", "type", "elements"];
 /// The key of `include`.

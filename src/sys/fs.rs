@@ -146,9 +146,11 @@ pub fn open_stream(path: &Path) -> io::Result<File> {
 /// # Errors
 /// When reading fails.
 pub fn read(file: File, max: u64) -> io::Result<Vec<u8>> {
+    // For files that do not say their size, as those of /proc.
+    const UNSIZED: usize = 2000;
     // As much as the file says it has: growing by steps would take twice that. The one byte more finds its end.
     let size = usize::try_from(facts_of(&file)?.size.min(max)).unwrap_or(0);
-    let mut bytes = Vec::with_capacity(size + 1);
+    let mut bytes = Vec::with_capacity(if size > 0 { size + 1 } else { UNSIZED });
     file.take(max).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -207,33 +207,43 @@ pub fn ssh_peer() -> Option<IpAddr> {
 pub fn ssh_session() -> Option<(IpAddr, u16)> {
     let mut found = None;
     ssh_values(&mut |value| {
-        let session = || {
-            let port = value.split(|&b| b == b' ').nth(3)?;
-            Some((first_word(value)?, std::str::from_utf8(port).ok()?.parse().ok()?))
-        };
-        found = found.or_else(session);
+        found = session(value);
+        found.is_some()
     });
     found
 }
 
-fn ssh_peers(each: &mut dyn FnMut(IpAddr)) {
-    ssh_values(&mut |value| first_word(value).into_iter().for_each(&mut *each));
+fn session(value: &[u8]) -> Option<(IpAddr, u16)> {
+    let port = value.split(|&b| b == b' ').nth(3)?;
+    Some((first_word(value)?, std::str::from_utf8(port).ok()?.parse().ok()?))
 }
 
-fn ssh_values(each: &mut dyn FnMut(&[u8])) {
+fn ssh_peers(each: &mut dyn FnMut(IpAddr)) {
+    ssh_values(&mut |value| {
+        first_word(value).into_iter().for_each(&mut *each);
+        false
+    });
+}
+
+/// Calls `each` with all values of the variables of a session, until it is `true` that they are enough.
+fn ssh_values(each: &mut dyn FnMut(&[u8]) -> bool) {
     for name in ["SSH_CONNECTION", "SSH_CLIENT"] {
-        std::env::var_os(name).iter().for_each(|value| each(value.as_bytes()));
+        if std::env::var_os(name).is_some_and(|value| each(value.as_bytes())) {
+            return;
+        }
     }
     ancestors(Path::new("/proc"), nix::unistd::getppid().as_raw().cast_unsigned(), each);
 }
 
-fn ancestors(proc: &Path, mut pid: u32, each: &mut dyn FnMut(&[u8])) {
+fn ancestors(proc: &Path, mut pid: u32, each: &mut dyn FnMut(&[u8]) -> bool) {
     for _ in 0..ANCESTORS {
         if pid < 2 {
             return;
         }
         let dir = proc.join(pid.to_string());
-        in_environment(&read_up_to(&dir.join("environ"), ENVIRON_MAX), each);
+        if in_environment(&read_up_to(&dir.join("environ"), ENVIRON_MAX), each) {
+            return;
+        }
         let Some(parent) = parent(&read_up_to(&dir.join("stat"), 4096)) else { return };
         pid = parent;
     }
@@ -247,12 +257,19 @@ fn parent(stat: &[u8]) -> Option<u32> {
 }
 
 /// `SSH_CONNECTION=peer port own port` and the older `SSH_CLIENT=peer port port`, between NULs.
-fn in_environment(environ: &[u8], each: &mut dyn FnMut(&[u8])) {
-    for variable in environ.split(|&b| b == 0) {
+fn in_environment(environ: &[u8], each: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+    let mut rest = environ;
+    while !rest.is_empty() {
+        let end = memchr::memchr(0, rest).unwrap_or(rest.len());
+        let (variable, behind) = rest.split_at(end);
         let value =
             variable.strip_prefix(b"SSH_CONNECTION=").or_else(|| variable.strip_prefix(b"SSH_CLIENT="));
-        value.into_iter().for_each(&mut *each);
+        if value.is_some_and(&mut *each) {
+            return true;
+        }
+        rest = behind.get(1..).unwrap_or_default();
     }
+    false
 }
 
 fn first_word(value: &[u8]) -> Option<IpAddr> {
@@ -332,9 +349,12 @@ mod tests {
         ];
         for (environ, want) in cases {
             assert_eq!(
-                found(|each| in_environment(environ, &mut |v| first_word(v)
-                    .into_iter()
-                    .for_each(&mut *each))),
+                found(|each| {
+                    in_environment(environ, &mut |v| {
+                        first_word(v).into_iter().for_each(&mut *each);
+                        false
+                    });
+                }),
                 *want,
                 "{}",
                 environ.escape_ascii()
@@ -359,7 +379,12 @@ mod tests {
         put(60, 61, None);
         put(61, 60, None);
         let peers = |pid| {
-            found(|each| ancestors(&proc, pid, &mut |v| first_word(v).into_iter().for_each(&mut *each)))
+            found(|each| {
+                ancestors(&proc, pid, &mut |v| {
+                    first_word(v).into_iter().for_each(&mut *each);
+                    false
+                });
+            })
         };
         assert_eq!(peers(50), ["192.0.2.9"]);
         assert!(peers(60).is_empty());

@@ -12,11 +12,11 @@ const MAIN: u8 = 254;
 /// RTN_UNICAST
 const UNICAST: u8 = 1;
 
-/// The names of all interfaces.
+/// Whether there is an interface of this name. Rules do not know it by another one that it may have.
 #[must_use]
-pub fn interfaces() -> Vec<String> {
-    let all = nix::net::if_::if_nameindex();
-    all.iter().flat_map(|all| all.iter()).map(|one| one.name().to_string_lossy().into_owned()).collect()
+pub fn has_interface(name: &str) -> bool {
+    let index = nix::net::if_::if_nametoindex(name);
+    index.is_ok_and(|index| interface(index).is_some_and(|found| found.as_str() == name))
 }
 
 /// The interfaces of the default routes of both families, each once; empty if there is none.
