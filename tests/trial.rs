@@ -269,6 +269,7 @@ fn a_loader_that_stands_still_is_not_needed() {
             net.mef(&["confirm"]).ok();
         } else {
             wait_until("the former rules", || listed(&net) == former);
+            wait_until("the end of the watcher", || processes(&net) == [child.id()]);
         }
         net.mef_input(&["load", "-"], FORMER.as_bytes()).ok();
         ns::kill(child.id(), libc::SIGCONT);
@@ -431,6 +432,15 @@ fn ten_thousand_rules_return() {
     assert!(listed(&net) == before);
 }
 
+/// Ends the sampler also where the test fails: it would be waited for.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn nothing_is_seen_in_between() {
     let (net, former) = host();
@@ -452,13 +462,16 @@ fn nothing_is_seen_in_between() {
             }
             (seen, both)
         });
+        let end = End(stop);
         for _ in 0..25 {
             let child = begun(net, trial(net, LONG));
             ns::kill(child.id(), libc::SIGKILL);
             wait_until("the former rules", || listed(net) == *former);
+            // As long as there is a watcher, another trial is turned down.
+            wait_until("the end of the watcher", || processes(net).is_empty());
             ended(child);
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(end);
         let (seen, both) = sampler.join().unwrap();
         assert!(seen > 25 && both == [true; 2], "{seen} {both:?}");
     });
