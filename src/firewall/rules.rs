@@ -140,9 +140,9 @@ impl Batch {
         let compare = if list.not { Cmp::Neq } else { Cmp::Eq };
         if list.not || list.names.len() == 1 {
             for name in &list.names {
-                self.rule.push(expr::meta(key, REG));
+                expr::push_meta(&mut self.rule, key);
                 let (bytes, len) = wire(name);
-                self.rule.push(expr::cmp(compare, REG, bytes.get(..len).unwrap_or_default()));
+                expr::push_cmp(&mut self.rule, compare, bytes.get(..len).unwrap_or_default());
             }
             return;
         }
@@ -150,7 +150,7 @@ impl Batch {
         for name in &list.names {
             self.push_elem(statement, set, &wire(name).0, None);
         }
-        self.rule.push(expr::meta(key, REG));
+        expr::push_meta(&mut self.rule, key);
         self.lookup(set);
     }
 
@@ -163,7 +163,7 @@ impl Batch {
             (Family::V6, false) => 24,
         };
         let len = u32::try_from(len).unwrap_or(0);
-        self.rule.push(expr::payload(Base::Network, offset, len, REG));
+        expr::push_payload(&mut self.rule, Base::Network, offset, len);
         match list {
             Addresses::Set(name) => {
                 let id = self.id(*name);
@@ -191,7 +191,7 @@ impl Batch {
                     let len = first.bytes().len();
                     self.rule.push(expr::mask(REG, mask.get(..len).unwrap_or_default()));
                 }
-                self.rule.push(expr::cmp(Cmp::Eq, REG, first.bytes()));
+                expr::push_cmp(&mut self.rule, Cmp::Eq, first.bytes());
             }
             None => {
                 let last = Range::from(range.last()).key();
@@ -201,7 +201,7 @@ impl Batch {
     }
 
     fn ports(&mut self, statement: u32, offset: u32, list: &Ports) {
-        self.rule.push(expr::payload(Base::Transport, offset, 2, REG));
+        expr::push_payload(&mut self.rule, Base::Transport, offset, 2);
         match list {
             Ports::Set(name) => {
                 let id = self.id(*name);
@@ -209,7 +209,7 @@ impl Batch {
             }
             Ports::Ranges(ranges) => match ranges.as_slice() {
                 [(first, last)] if first == last => {
-                    self.rule.push(expr::cmp(Cmp::Eq, REG, &first.to_be_bytes()));
+                    expr::push_cmp(&mut self.rule, Cmp::Eq, &first.to_be_bytes());
                 }
                 [(first, last)] => {
                     self.rule.push(expr::range(Cmp::Eq, REG, &first.to_be_bytes(), &last.to_be_bytes()));
@@ -230,7 +230,7 @@ impl Batch {
             return;
         };
         let (offset, len) = if family == Family::V4 { (12, 4) } else { (8, 16) };
-        self.rule.push(expr::payload(Base::Network, offset, len, REG));
+        expr::push_payload(&mut self.rule, Base::Network, offset, len);
         if family == Family::V6 {
             let bits = u128::MAX << (128 - BUCKET_PREFIX);
             self.rule.push(expr::mask(REG, &bits.to_be_bytes()));
@@ -265,19 +265,20 @@ impl Batch {
         if rule.ct != 0 {
             self.rule.push(expr::ct(libc::NFT_CT_STATE, REG));
             self.rule.push(expr::mask(REG, &kernel_states(rule.ct).to_ne_bytes()));
-            self.rule.push(expr::cmp(Cmp::Neq, REG, &[0; 4]));
+            expr::push_cmp(&mut self.rule, Cmp::Neq, &[0; 4]);
         }
     }
 
     fn meta(&mut self, key: i32, value: i32) {
-        self.rule.push(expr::meta(key, REG));
-        self.rule.push(expr::cmp(Cmp::Eq, REG, &[u8::try_from(value).unwrap_or(0)]));
+        expr::push_meta(&mut self.rule, key);
+        expr::push_cmp(&mut self.rule, Cmp::Eq, &[u8::try_from(value).unwrap_or(0)]);
     }
 
     fn verdict(&mut self, verdict: Verdict) {
         self.rule.push(match &verdict {
-            Verdict::Accept => expr::verdict(expr::Verdict::Accept),
-            Verdict::Drop => expr::verdict(expr::Verdict::Drop),
+            Verdict::Accept | Verdict::Drop => {
+                return expr::push_accept_or_drop(&mut self.rule, verdict == Verdict::Accept);
+            }
             Verdict::Return => expr::verdict(expr::Verdict::Return),
             Verdict::Jump(chain) => expr::verdict(expr::Verdict::Jump(chain)),
             Verdict::Reject(Reject::Reset) => expr::reject_tcp(),
@@ -359,7 +360,7 @@ impl Sink for Batch {
             self.rule.push(expr::log(&CString::new(prefix.as_str()).unwrap_or_default(), LOG_LEVEL));
         }
         if rule.counter {
-            self.rule.push(expr::counter());
+            expr::push_counter(&mut self.rule);
         }
         self.verdict(rule.verdict);
         if !rule.comment.is_empty() {

@@ -2,7 +2,7 @@
 //! The expressions of nf_tables rules, one function each; what they mean is in nft(8) and
 //! linux/netfilter/nf_tables.h. A failed allocation is noticed when the rule is written.
 
-use super::ffi::Expr;
+use super::ffi::{Expr, Rule};
 use crate::base::name::Name;
 use nftnl::nftnl_sys as sys;
 
@@ -42,6 +42,33 @@ pub enum Verdict<'a> {
     Jump(&'a Name),
     /// Into a chain for good.
     Goto(&'a Name),
+}
+
+/// Appends `meta` into `REG`.
+pub fn push_meta(rule: &mut Rule, key: i32) {
+    rule.push_known((b'm', key.cast_unsigned(), 0, 0), &[], &|| meta(key, REG));
+}
+
+/// Appends `payload` into `REG`.
+pub fn push_payload(rule: &mut Rule, base: Base, offset: u32, len: u32) {
+    rule.push_known((b'p', base as u32, offset, len), &[], &|| payload(base, offset, len, REG));
+}
+
+/// Appends `cmp` of `REG`.
+pub fn push_cmp(rule: &mut Rule, op: Cmp, data: &[u8]) {
+    let len = u32::try_from(data.len()).unwrap_or(u32::MAX);
+    rule.push_known((b'c', op as u32, len, 0), data, &|| cmp(op, REG, data));
+}
+
+/// Appends `counter`.
+pub fn push_counter(rule: &mut Rule) {
+    rule.push_known((b'n', 0, 0, 0), &[], &counter);
+}
+
+/// Appends a verdict that needs no chain.
+pub fn push_accept_or_drop(rule: &mut Rule, accept: bool) {
+    let end = if accept { Verdict::Accept } else { Verdict::Drop };
+    rule.push_known((b'v', u32::from(accept), 0, 0), &[], &|| verdict(end));
 }
 
 /// `meta KEY` into a register (`NFT_META_*`).
@@ -218,6 +245,44 @@ pub fn dynset(set: &Name, set_id: u32, key: u32, timeout_ms: u64, update: bool, 
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    /// What is taken from an expression that libnftnl has written is what it would write.
+    #[test]
+    fn known_expressions_are_those_of_libnftnl() {
+        let (mut known, mut made) = (Rule::new(), Rule::new());
+        for data in [
+            &b"abcd"[..],
+            b"ef",
+            b"gh",
+            b"i",
+            b"jklm",
+            b"0123456789abcdef",
+            b"lo\0",
+            b"xyz",
+            b"0123456789abcde",
+        ] {
+            for op in [Cmp::Eq, Cmp::Neq] {
+                push_cmp(&mut known, op, data);
+                made.push(cmp(op, REG, data));
+            }
+            for (key, accept) in [(libc::NFT_META_L4PROTO, true), (libc::NFT_META_NFPROTO, false)] {
+                push_meta(&mut known, key);
+                push_payload(&mut known, Base::Network, 12, 4);
+                push_payload(&mut known, Base::Transport, 2, 2);
+                push_counter(&mut known);
+                push_accept_or_drop(&mut known, accept);
+                made.push(meta(key, REG));
+                made.push(payload(Base::Network, 12, 4, REG));
+                made.push(payload(Base::Transport, 2, 2, REG));
+                made.push(counter());
+                made.push(verdict(if accept { Verdict::Accept } else { Verdict::Drop }));
+            }
+            assert_eq!(known.expressions(), made.expressions());
+        }
+        assert!(known.is_whole() && known.expressions().len() > 4096);
+    }
+
     /// An expression that cross/shim.c does not list cannot be allocated.
     #[test]
     fn the_shim_lists_the_expressions_of_this_file() {

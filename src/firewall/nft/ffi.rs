@@ -1,7 +1,6 @@
 //! Owned libnftnl expressions, and rules as the bytes that they make. The only file of the firewall with `unsafe`:
 //! everything that crosses into C passes here, and every result of C is looked at.
 
-use crate::sys::nlattr::MsgBuf;
 use libc::nlmsghdr;
 use nftnl::nftnl_sys as sys;
 use std::ffi::{CStr, c_void};
@@ -11,19 +10,27 @@ use std::ptr::NonNull;
 const VALUE_MAX: usize = 128;
 /// Room for one expression in 32-bit words. None of libnftnl has more than 16 attributes; with their headers, the
 /// expression's name and one expression inside, all of VALUE_MAX, that is less than 5 KiB.
-const ROOM: usize = 2048;
-/// Bytes of `nlmsghdr`.
-const HEADER: u32 = 16;
-/// NFTA_LIST_ELEM
-const LIST_ELEM: u16 = 1;
+const ROOM: usize = 1280;
+/// `nlmsghdr` in words.
+const HEADER: usize = 4;
+/// NFTA_LIST_ELEM, and that it holds attributes.
+const LIST_ELEM: u16 = 1 | 1 << 15;
+
+/// Which of the expressions that most rules are made of: a letter, and what its values are.
+pub type Known = (u8, u32, u32, u32);
 
 /// The expressions of a rule, and its user data.
 pub struct Rule {
-    expressions: MsgBuf,
+    /// As libnftnl writes messages: their header, of which only the length is used, then the content of
+    /// NFTA_RULE_EXPRESSIONS, and at least ROOM words behind it.
+    words: Vec<u32>,
+    /// Words in use.
+    len: usize,
+    /// Expressions that libnftnl has written, to be had again: where each begins and ends in `written`.
+    known: Vec<(Known, usize, usize)>,
+    written: Vec<u32>,
     userdata: Vec<u8>,
     whole: bool,
-    /// Where libnftnl writes; aligned for nlmsghdr.
-    room: Box<[u32; ROOM]>,
 }
 
 impl Rule {
@@ -31,16 +38,18 @@ impl Rule {
     #[must_use]
     pub fn new() -> Rule {
         Rule {
-            expressions: MsgBuf::with_capacity(512),
+            words: vec![0; ROOM + 256],
+            len: HEADER,
+            known: Vec::new(),
+            written: Vec::new(),
             userdata: Vec::new(),
             whole: true,
-            room: Box::new([0; ROOM]),
         }
     }
 
     /// Empties it for the next rule.
     pub fn clear(&mut self) {
-        self.expressions.clear();
+        self.len = HEADER;
         self.userdata.clear();
         self.whole = true;
     }
@@ -54,7 +63,10 @@ impl Rule {
     /// The content of NFTA_RULE_EXPRESSIONS.
     #[must_use]
     pub fn expressions(&self) -> &[u8] {
-        self.expressions.bytes()
+        let words = self.words.get(HEADER..self.len).unwrap_or_default();
+        // SAFETY: the words are initialised and borrowed as long as `self`; bytes may stand anywhere and have any
+        // value.
+        unsafe { std::slice::from_raw_parts(words.as_ptr().cast::<u8>(), size_of_val(words)) }
     }
 
     /// The content of NFTA_RULE_USERDATA; empty = none.
@@ -74,17 +86,52 @@ impl Rule {
             self.whole = false;
             return;
         };
-        self.room[0] = HEADER; // nlmsg_len: libnftnl writes behind it
-        let header = self.room.as_mut_ptr().cast::<nlmsghdr>();
-        // SAFETY: `header` is aligned (u32) and starts ROOM words, more than any expression takes (see ROOM, and
-        // `Expr` for the bounds); its length is set; `object` is live until `expr` is dropped.
+        let start = self.len;
+        self.make_room();
+        // nlmsg_len: libnftnl writes behind it, and so behind the header of the list's element.
+        self.words[0] = u32::try_from((start + 1) * 4).unwrap_or(0);
+        let header = self.words.as_mut_ptr().cast::<nlmsghdr>();
+        // SAFETY: `header` is aligned (u32); its length is set, and behind that `make_room` has seen to ROOM words,
+        // more than any expression takes (see ROOM, and `Expr` for the bounds); `object` is live until `expr` is
+        // dropped.
         unsafe { sys::nftnl_expr_build_payload(header, object.as_ptr()) };
-        let len = self.room[0].div_ceil(4) as usize;
-        let nest = self.expressions.nest(LIST_ELEM);
-        for word in self.room.iter().take(len).skip(HEADER as usize / 4) {
-            self.expressions.put(&word.to_ne_bytes());
+        self.len = self.words[0].div_ceil(4) as usize;
+        let len = u16::try_from((self.len - start) * 4).unwrap_or(u16::MAX);
+        let ([a, b], [c, d]) = (len.to_ne_bytes(), LIST_ELEM.to_ne_bytes());
+        self.words[start] = u32::from_ne_bytes([a, b, c, d]);
+    }
+
+    /// Appends an expression that `make` makes where there was none yet. `known` tells it from the others, but for
+    /// the value at its end, which is `last`.
+    pub fn push_known(&mut self, known: Known, last: &[u8], make: &dyn Fn() -> Expr) {
+        let start = self.len;
+        match self.known.iter().find(|(k, ..)| *k == known) {
+            Some(&(_, from, to)) => {
+                self.make_room();
+                self.len += to - from;
+                self.words[start..self.len].copy_from_slice(&self.written[from..to]);
+            }
+            None => {
+                let from = self.written.len();
+                self.push(make());
+                self.written.extend_from_slice(&self.words[start..self.len]);
+                self.known.push((known, from, self.written.len()));
+            }
         }
-        self.expressions.end(nest);
+        let end = &mut self.words[start..self.len];
+        let at = end.len().saturating_sub(last.len().div_ceil(4));
+        for (word, bytes) in end[at..].iter_mut().zip(last.chunks(4)) {
+            let mut padded = [0; 4];
+            padded[..bytes.len()].copy_from_slice(bytes);
+            *word = u32::from_ne_bytes(padded);
+        }
+    }
+
+    /// Sees to room for one more expression.
+    fn make_room(&mut self) {
+        if self.words.len() < self.len + ROOM {
+            self.words.resize(self.len + 2 * ROOM, 0);
+        }
     }
 }
 
