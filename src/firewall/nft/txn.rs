@@ -238,7 +238,10 @@ pub struct Hook {
 pub struct Txn {
     buf: MsgBuf,
     table: TableId,
-    ops: Vec<(Op, usize)>,
+    /// What messages do, each with the number of the first one of it: the next ones add the next rules of a rule set.
+    ops: Vec<(Op, u32)>,
+    /// Messages so far.
+    messages: u32,
     /// Bytes that it keeps between transactions.
     capacity: usize,
     /// Whether elements that have a life are added with a counter.
@@ -261,6 +264,7 @@ impl Txn {
             buf: MsgBuf::with_capacity(capacity),
             table,
             ops: Vec::new(),
+            messages: 0,
             capacity,
             counters: false,
             whole: true,
@@ -278,6 +282,7 @@ impl Txn {
         self.buf.clear();
         self.buf.raw().shrink_to(self.capacity);
         self.ops.clear();
+        self.messages = 0;
         self.elems = None;
         self.whole = true;
     }
@@ -285,7 +290,7 @@ impl Txn {
     /// Whether there is nothing to send.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ops.is_empty()
+        self.messages == 0
     }
 
     /// What was written.
@@ -303,15 +308,28 @@ impl Txn {
     /// Begins a message about an object of the table: what all of them carry stands in it then.
     fn open(&mut self, op: Op, kind: u16, flags: u16) -> nlattr::Open {
         self.close_elems();
-        if self.ops.is_empty() {
+        if self.is_empty() {
             batch_mark(&mut self.buf, NFNL_MSG_BATCH_BEGIN);
         }
-        self.ops.push((op, self.buf.len()));
+        if self.op(self.messages) != Some(op) {
+            self.ops.push((op, self.messages));
+        }
+        self.messages += 1;
         // The real sequence numbers are written when it is sent: they differ at each try.
         let open = self.buf.start(message(kind), flags | REQUEST, 0);
         self.buf.put(&[self.table.family, 0, 0, 0]);
         self.buf.attr_str(TABLE, self.table.name.as_str());
         open
+    }
+
+    /// What message number `index` does, or would do as the next one.
+    fn op(&self, index: u32) -> Option<Op> {
+        let runs = self.ops.partition_point(|(_, first)| *first <= index);
+        let (op, first) = *self.ops.get(runs.checked_sub(1)?)?;
+        match op {
+            Op::Statement(number) => Some(Op::Statement(number + (index - first))),
+            op => (index < self.messages).then_some(op),
+        }
     }
 
     /// A message that says no more than the object's name.
@@ -396,7 +414,7 @@ impl Txn {
         let excl = if spec.must_be_new { EXCL } else { 0 };
         let op = if spec.statement > 0 { Op::Statement(spec.statement) } else { Op::Set(spec.name) };
         let open = self.open(op, msg::NEWSET, CREATE | excl);
-        let id = u32::try_from(self.ops.len()).unwrap_or(u32::MAX);
+        let id = self.messages;
         self.buf.attr_str(SET_NAME, spec.name.as_str());
         let numbers = [
             (SET_FLAGS, spec.flags.cast_unsigned()),
@@ -533,12 +551,11 @@ impl Txn {
             socket.receive(&mut |m| {
                 let Some(errno) = m.errno() else { return };
                 let index = m.seq.wrapping_sub(begin);
-                if index as usize > self.ops.len() {
+                if index > self.messages {
                     return;
                 }
                 if errno != 0 {
-                    let op = (index as usize).checked_sub(1).and_then(|i| self.ops.get(i));
-                    let op = op.map_or(Op::Commit, |&(op, _)| op);
+                    let op = index.checked_sub(1).and_then(|i| self.op(i)).unwrap_or(Op::Commit);
                     refused.push(Refusal { op, errno: Errno::from_raw(errno), words: words(&m) });
                 }
                 // An error of the whole batch carries the number of its first message, and is the last word.
@@ -550,15 +567,15 @@ impl Txn {
 
     /// Writes fresh sequence numbers and asks for one acknowledgement, on the last real message.
     fn number(&mut self, socket: &mut NlSocket) -> (u32, u32) {
-        let (begin, mut last) = (socket.next_seq(), 0);
-        set_seq(self.buf.raw(), 0, begin);
-        for &(_, at) in &self.ops {
+        let begin = socket.next_seq();
+        let (mut at, mut last) = (0, begin);
+        set_seq(self.buf.raw(), at, begin);
+        for _ in 0..self.messages {
+            at += nlattr::u32_at(self.buf.bytes(), at).unwrap_or(0) as usize;
             last = socket.next_seq();
             set_seq(self.buf.raw(), at, last);
         }
-        if let Some(&(_, at)) = self.ops.last() {
-            self.buf.add_flags(at, ACK);
-        }
+        self.buf.add_flags(at, ACK);
         (begin, last)
     }
 }
