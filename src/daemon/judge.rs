@@ -163,16 +163,19 @@ impl Judge {
     /// Looks through whole lines for the rules whose bits are set; bans are made by `commit`, or here when
     /// too many wait. Of a record, only rules that trust its sender hear.
     pub(super) fn take(&mut self, now: Now, wanted: u64, item: Item<'_>) {
-        let Judge { detector, tracker, policies, waiting, ipv6_prefix, local, .. } = self;
+        let Judge { detector, tracker, policies, punisher, waiting, ipv6_prefix, local, .. } = self;
         let mut overflow = Vec::new();
-        let mut hit = |hit: Hit, age: &dyn Fn() -> u64| {
+        let mut hit = |hit: Hit, age: Option<u64>| {
             let Some(policy) = policies.get(usize::from(hit.rule)) else { return };
-            let age = age();
-            if age >= u64::from(policy.limits.findtime) {
+            let who = offender(hit.addr, *ipv6_prefix);
+            // What was written before a ban that is in force was counted for it: we were killed before we had written down
+            // that we had read it.
+            let spent =
+                |age| age >= u64::from(policy.limits.findtime) || punisher.spent(now.mono, who, policy, age);
+            if age.is_some_and(spent) {
                 return;
             }
-            let at = Mono(now.mono.0.saturating_sub(age.saturating_mul(1000)));
-            let who = offender(hit.addr, *ipv6_prefix);
+            let at = Mono(now.mono.0.saturating_sub(age.unwrap_or(0).saturating_mul(1000)));
             if let Some(hits) = tracker.hit(at, hit.rule, who, hit.weight) {
                 let ban = Waiting { who, rule: hit.rule, hits, wide: false };
                 if waiting.len() < WAITING { waiting.push(ban) } else { overflow.push(ban) }
@@ -181,17 +184,17 @@ impl Judge {
         match item {
             // Live lines are timed by our own clock; stamps are for what was written while we were away.
             Item::Block { lines, live } => detector.block(wanted, lines, &mut |_, line, found| {
-                hit(found, &|| if live { 0 } else { age(now, line, *local) });
+                hit(found, (!live).then(|| age(now, line, *local)));
             }),
             Item::Record(record) => {
                 let any = |rule: u16| policies.get(usize::from(rule)).is_some_and(|p| p.trust_any);
                 let wanted = trust::believed(detector.rules(), wanted, &record, &any);
                 let age = match record.written {
-                    Written::Live => 0,
-                    Written::At(then) => now.wall.0.saturating_sub(then.0),
+                    Written::Live => None,
+                    Written::At(then) => Some(now.wall.0.saturating_sub(then.0)),
                 };
                 detector.record(wanted, record.program, record.pid, record.message, &mut |found| {
-                    hit(found, &|| age);
+                    hit(found, age);
                 });
             }
         }

@@ -84,6 +84,12 @@ impl Punisher {
         entry.bans > 0 && self.recidives.knows(now, entry.who)
     }
 
+    /// Whether something that `who` did so many seconds ago was before a ban of the same ports that is in force.
+    pub(super) fn spent(&self, now: Mono, who: IpNet, policy: &Policy, age: u64) -> bool {
+        // The seconds of the two clocks do not begin at the same moment.
+        self.recidives.since(now, who, policy.charge.scope).is_some_and(|since| since <= age + 1)
+    }
+
     /// Begins a batch of verdicts.
     pub(super) fn clear(&mut self) {
         self.starts.clear();

@@ -255,6 +255,14 @@ impl Recidives {
         }
     }
 
+    /// Seconds since the ban of these ports began that is in force.
+    #[must_use]
+    pub fn since(&self, now: Mono, who: IpNet, scope: u16) -> Option<u64> {
+        let now = tick(now);
+        let known = self.known(now, who).filter(|known| known.end > now && known.scope == scope)?;
+        (known.last() > 0).then(|| now.saturating_sub(known.last()).into())
+    }
+
     /// Whether the bans of `who` are remembered.
     #[must_use]
     pub fn knows(&self, now: Mono, who: IpNet) -> bool {

@@ -215,6 +215,10 @@ impl Tail {
         });
         let Some((next, opened)) = found else { return };
         let Some(name) = self.names.get_mut(i) else { return };
+        if name.late.as_ref().is_some_and(|r| r.dirty) {
+            // Its place is needed: what was written to it before the next generation came is read first.
+            return;
+        }
         name.turning = false;
         name.check = next.is_some();
         match opened {
@@ -257,11 +261,13 @@ impl Tail {
 
     /// Makes a reader the head of a name and watches its file.
     pub(super) fn adopt(&mut self, i: usize, mut reader: Reader, path: &Path) {
-        reader.wd = self.watches.file(path);
+        // By the file itself: its name may be another's by now, and who writes to it need not know that.
+        let by_file = self.watches.file(&reader.proc_path());
+        let is_by_name = by_file.is_none();
+        reader.wd = by_file.or_else(|| self.watches.file(path));
         reader.dirty = true;
-        // The watch goes by the name: make sure that it is the same file.
         let same = fs::facts(path).is_ok_and(|f| f.id == reader.id);
-        if !same {
+        if is_by_name && !same {
             self.watches.forget(reader.wd.take());
         }
         if let Some(name) = self.names.get_mut(i) {
@@ -323,21 +329,15 @@ impl Tail {
     /// Finds where to go on with a name after a restart.
     pub(super) fn resume(&mut self, i: usize, path: &Path, at: &Position) {
         let opened = Reader::open(path).ok().map(|mut r| (r.resume(at), r));
-        let (reader, present) = match opened {
-            Some((true, reader)) => (Some(reader), true),
-            present => match self.find_patiently(path, at) {
-                Some(older) => (Some(older), false),
-                None => (present.map(|(_, reader)| reader), true),
-            },
+        let reader = match opened {
+            Some((true, reader)) => Some(reader),
+            present => self.find_patiently(path, at).or(present.map(|(_, reader)| reader)),
         };
         let Some(name) = self.names.get_mut(i) else { return };
         name.live = false;
         name.check = true;
-        let Some(reader) = reader else { return };
-        if present {
+        if let Some(reader) = reader {
             self.adopt(i, reader, path);
-        } else {
-            name.head = Some(reader);
         }
     }
 }

@@ -10,8 +10,9 @@ use memchr::{memchr, memrchr};
 use nix::unistd::{Whence, lseek};
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Bytes read when a file had little news; the first page of the buffer.
 pub(super) const SMALL: usize = 4096;
@@ -70,6 +71,11 @@ impl Reader {
 
     pub(super) fn facts(&self) -> io::Result<fs::Facts> {
         fs::facts_of(&self.file)
+    }
+
+    /// A path that leads to this very file, where /proc is mounted.
+    pub(super) fn proc_path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
     }
 
     /// Where it is, for [`Reader::resume`]. Lines of equal length may end alike, but begin with a time: the first bytes

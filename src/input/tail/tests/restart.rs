@@ -83,3 +83,20 @@ fn dated_files_that_came_while_we_were_away_are_read_whole() {
     got.sort();
     assert_eq!(got, ["2", "3"]);
 }
+
+#[test]
+fn a_writer_that_knows_of_no_rotation_is_heard_after_a_restart() {
+    let mut b = Bench::new("late");
+    b.append("log", "one\n");
+    b.start(&["log"]);
+    b.append("log", "two\n");
+    b.expect(&["two"]);
+    b.stop();
+    b.rename("log", "log.1");
+    b.append("log", "three\n");
+    b.start(&["log"]);
+    b.expect(&["three"]);
+    // The file goes on under a name that nobody watches.
+    b.append("log.1", "four\n");
+    b.expect(&["four"]);
+}
