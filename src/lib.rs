@@ -17,6 +17,7 @@ pub mod ruleset;
 pub mod state;
 
 pub mod enforce;
+pub mod lists;
 pub mod rulefile;
 pub mod rules;
 pub mod trial;

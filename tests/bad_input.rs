@@ -401,7 +401,7 @@ fn without_file_events_logs_are_looked_at_from_time_to_time() {
     net.wait_said("daemon", "ban 203.0.113.1 ");
     net.append(LOG, failed("203.0.113.2").repeat(2));
     net.wait_said("daemon", "ban 203.0.113.2 ");
-    assert_eq!(said(&net, "daemon", "no file events ("), 1, "{}", net.said("daemon"));
+    assert_eq!(said(&net, "daemon", "looking at log files every"), 1, "{}", net.said("daemon"));
     net.stop(daemon);
 }
 

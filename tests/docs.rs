@@ -246,6 +246,10 @@ fn the_examples_of_every_help_run() {
             if command == "unban" {
                 host.run("mef ban 192.0.2.7 203.0.113.0/24", "before unban");
             }
+            if matches!(command.as_str(), "disallow" | "undeny") {
+                host.run("mef allow 192.0.2.7", "before disallow");
+                host.run("mef deny 203.0.113.0/24", "before undeny");
+            }
             if matches!(command.as_str(), "diff" | "export") {
                 host.run("mef load", "before its examples");
             }

@@ -68,7 +68,7 @@ fn settle(guard: &mut Guard, want: usize) {
 fn pretend_old_kernel(guard: &mut Guard) {
     guard.ensure().unwrap();
     nft(&["delete", "set", "inet", "mef_guard", "made"]);
-    let set = "{ type ipv4_addr; comment \"mef 1 prefix6=64 refresh=replace log=1\"; }";
+    let set = "{ type ipv4_addr; comment \"mef 2 prefix6=64 refresh=replace log=1\"; }";
     nft(&["add", "set", "inet", "mef_guard", "made", set]);
     guard.forget();
     assert_eq!(guard.ensure().unwrap().refresh, Refresh::Replace);
@@ -84,7 +84,8 @@ fn nft_reads_the_table_back() {
     ban(&mut guard, "203.0.113.5-203.0.113.9", Span::Permanent);
     let scope = Scope::new(vec![(22, 22), (1000, 2000)], true, false);
     guard.ban(&[a_ban("192.0.2.8", &scope, Span::Permanent)], &mut |_, r| assert!(r.is_ok()));
-    guard.set_allowed(&mut vec![range("198.51.100.0/24"), range("198.51.100.128/25"), range("::1")]).unwrap();
+    let mut allowed = vec![range("198.51.100.0/24"), range("198.51.100.128/25"), range("::1")].into();
+    guard.set_allowed(&mut allowed).unwrap();
 
     let text = nft(&["list", "ruleset"]);
     for line in [
@@ -441,11 +442,11 @@ fn long_allow_lists_and_odd_comments_are_taken() {
     let mut guard = namespace();
     guard.ensure().unwrap();
     // Four times what the send buffer takes at first.
-    let mut many: Vec<Range> =
+    let many: Vec<Range> =
         (0..100_000u32).map(|n| Range::from_key(&(0x0a00_0000 + 2 * n).to_be_bytes()).unwrap()).collect();
-    guard.set_allowed(&mut many).unwrap();
+    guard.set_allowed(&mut many.into()).unwrap();
     assert_eq!(guard.allowed().unwrap().len(), 100_000);
-    guard.set_allowed(&mut Vec::new()).unwrap();
+    guard.set_allowed(&mut Vec::new().into()).unwrap();
     let reason = "\"quoted\"\n\u{1b}[31m".to_owned() + &"ü".repeat(2500);
     let odd = Ban { reason: &reason, ..a_ban("192.0.2.7", &ALL, Span::Secs(u64::from(u32::MAX))) };
     guard.ban(&[odd], &mut |_, r| assert!(r.is_ok()));

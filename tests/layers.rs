@@ -8,7 +8,7 @@ const ROWS: &[&[&str]] = &[
     &["base"],
     &["sys", "plan", "pattern"],
     &["config", "detect", "firewall", "input", "ruleset", "state"],
-    &["rules", "rulefile", "enforce", "trial"],
+    &["rules", "rulefile", "enforce", "lists", "trial"],
     &["daemon"],
     &["applet"],
     &["main"],

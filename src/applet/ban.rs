@@ -7,18 +7,15 @@ use crate::base::clock::{Span, Wall};
 use crate::base::json::Object;
 use crate::base::range::Range;
 use crate::config::{Ports, Settings, span, written};
-use crate::daemon::lists::allowed;
-use crate::enforce::{Enforcer, journal, options};
-use crate::firewall::guard::{Ban, Guard, Made, Scope};
+use crate::enforce::Enforcer;
+use crate::firewall::guard::{Ban, Made, Scope};
+use crate::lists::{Paths, allowed};
 use argh::FromArgs;
-use std::time::Duration;
 
 /// Bans made at once when they come from standard input.
 const BATCH: usize = 512;
 /// Different problems that are remembered as told.
 const NOTES: usize = 16;
-/// Longest wait for another process that writes the journal.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Ban addresses, networks or ranges, in the kernel, at once.
 #[derive(FromArgs)]
@@ -110,30 +107,9 @@ impl<'a> Session<'a> {
         settings: &'a Settings,
         output: &mut Output<'_>,
     ) -> Result<Session<'a>, Error> {
-        let failed = |e| Error::Failed(format!("{e}"));
-        let mut guard = Guard::open(options(settings)).map_err(failed)?;
-        let made = guard.ensure().map_err(failed)?;
-        let fresh = guard.take_fresh();
-        if fresh {
-            // Whoever makes the table fills it.
-            guard.set_allowed(&mut allowed(settings)).map_err(failed)?;
-        }
-        let safety = Safety::read(&mut guard).map_err(failed)?;
+        let (mut enforcer, made) = target::table(settings, output)?;
+        let safety = Safety::read(enforcer.guard()).map_err(|e| Error::Failed(e.to_string()))?;
         let now = crate::sys::clock::now().wall;
-        let journal = match journal(settings, now, PATIENCE) {
-            Ok((journal, told)) => {
-                told.iter().for_each(|e| output.note(e));
-                Some(journal)
-            }
-            Err(e) => {
-                output.note(&format_args!("{e}; the ban is in force until the next reboot"));
-                None
-            }
-        };
-        let mut enforcer = Enforcer::new(guard, journal, settings.kill_connections);
-        if fresh && let Err(e) = enforcer.restore(now, &mut |note| output.note(note)) {
-            output.note(&e);
-        }
         let batch = Vec::new();
         Ok(Session {
             args,
@@ -183,7 +159,8 @@ impl<'a> Session<'a> {
             &mut |note| notes.push(note.to_string()),
         );
         if self.enforcer.guard().take_fresh() {
-            if let Err(e) = self.enforcer.guard().set_allowed(&mut allowed(self.settings)) {
+            let mut allowed = allowed(&Paths::of(self.settings), &mut |e| notes.push(e.to_string()));
+            if let Err(e) = self.enforcer.guard().set_allowed(&mut allowed) {
                 notes.push(e.to_string());
             }
             if let Err(e) = self.enforcer.restore(self.now, &mut |note| notes.push(note.to_string())) {

@@ -1,10 +1,12 @@
 #![forbid(unsafe_code)]
 //! `mef check`: every problem of every file, at once.
-//! A file whose name ends in `.rules` is a rule set, `mef.conf` the configuration, everything else a service rule.
+//! A file whose name ends in `.rules` is a rule set, `mef.conf` the configuration, one in a directory of lists a list,
+//! everything else a service rule.
 
-use super::{Error, Output, parse};
+use super::{Error, Output, parse, settings};
 use crate::base::diag::Severity;
-use crate::config::{DEFAULT_PATH, Loaded, Settings, load, load_rule};
+use crate::config::{DEFAULT_PATH, ListKind, Loaded, Settings, conf_files, load, load_rule};
+use crate::lists::{self, Paths};
 use crate::rulefile::{self, DEFAULT_PATH as DEFAULT_RULES};
 use argh::FromArgs;
 use std::path::Path;
@@ -13,7 +15,7 @@ use std::path::Path;
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "Without files: /etc/mef/mef.rules if it is there, mef.conf, all service rules that it names, and the built-in ones.",
+    note = "Without files: /etc/mef/mef.rules if it is there, mef.conf, all service rules and lists that it names, and the built-in ones.",
     example = "mef check\n  mef check /etc/mef/mef.rules /etc/mef/rules.d/sshd.conf"
 )]
 struct Args {
@@ -32,11 +34,32 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
         if Path::new(DEFAULT_RULES).exists() {
             failed = rule_set(DEFAULT_RULES, output)?;
         }
-        failed |= tell(&load(Path::new(&args.config), &mut crate::rules::check), output)?;
+        let loaded = load(Path::new(&args.config), &mut crate::rules::check);
+        failed |= tell(&loaded, output)?;
+        let paths = Paths::of(&loaded.settings);
+        for kind in [ListKind::Allow, ListKind::Deny] {
+            let dir = paths.dir(kind);
+            for name in
+                conf_files(dir).map_err(|e| Error::Failed(format!("{}: {e}", dir.to_string_lossy())))?
+            {
+                failed |= list(kind, &dir.join(name), output)?;
+            }
+        }
     }
+    let mut paths = None;
     for file in &args.files {
         if file.ends_with(".rules") {
             failed |= rule_set(file, output)?;
+            continue;
+        }
+        let paths = paths.get_or_insert_with(|| {
+            Paths::of(&settings(Some(args.config.as_str()).filter(|path| *path != DEFAULT_PATH), output))
+        });
+        let kind = [ListKind::Allow, ListKind::Deny]
+            .into_iter()
+            .find(|kind| Path::new(file).parent() == Some(paths.dir(*kind)));
+        if let Some(kind) = kind {
+            failed |= list(kind, Path::new(file), output)?;
             continue;
         }
         let loaded = if Path::new(file).file_name().is_some_and(|name| name == "mef.conf") {
@@ -49,6 +72,28 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
         failed |= tell(&loaded, output)?;
     }
     if failed { Err(Error::Told) } else { Ok(()) }
+}
+
+/// Shows what is wrong with an allow or deny list; whether nothing of it can be used.
+fn list(kind: ListKind, path: &Path, output: &mut Output<'_>) -> Result<bool, Error> {
+    let mut shown = Ok(());
+    let result = lists::check(kind, path, &mut |text| {
+        if shown.is_ok() {
+            shown = output.out.write_all(text.as_bytes());
+        }
+    });
+    shown?;
+    let path = path.to_string_lossy();
+    match result {
+        Ok(counts) => {
+            writeln!(output.out, "{path}: {} entries, {} bad lines", counts.good, counts.bad)?;
+            Ok(counts.refused())
+        }
+        Err(e) => {
+            writeln!(output.out, "{path}: {e}")?;
+            Ok(true)
+        }
+    }
 }
 
 /// Shows what is wrong with a rule set; whether any of it is an error.

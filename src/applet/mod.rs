@@ -2,6 +2,7 @@
 //! The command surface: one table from which dispatch and `--help` are made. An applet parses its arguments
 //! and calls the library; it has no logic of its own.
 
+mod allow;
 mod ban;
 mod bans;
 mod check;
@@ -9,6 +10,7 @@ mod daemon;
 mod diff;
 mod export;
 mod fmt;
+mod lists;
 mod load;
 mod selftest;
 mod target;
@@ -33,6 +35,11 @@ const APPLETS: &[Applet] = &[
     Applet { name: "ban", about: "ban addresses, networks or ranges", run: ban::run },
     Applet { name: "unban", about: "end bans", run: unban::run },
     Applet { name: "bans", about: "list the bans in force", run: bans::run },
+    Applet { name: "allow", about: "put addresses on the allow list", run: allow::allow },
+    Applet { name: "disallow", about: "take addresses off the allow list", run: allow::disallow },
+    Applet { name: "deny", about: "put addresses on the deny list", run: allow::deny },
+    Applet { name: "undeny", about: "take addresses off the deny list", run: allow::undeny },
+    Applet { name: "lists", about: "show what is in the allow and deny lists", run: lists::run },
     Applet { name: "daemon", about: "watch the logs and ban who abuses a service", run: daemon::run },
     Applet { name: "test", about: "run a service rule over a log and show what it would do", run: test::run },
     Applet { name: "load", about: "put the rule set into the kernel", run: load::load },

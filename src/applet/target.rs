@@ -5,10 +5,14 @@ use super::{Error, Output};
 use crate::base::line::shown;
 use crate::base::net::{canonical, offender};
 use crate::base::range::Range;
-use crate::firewall::guard::{Failure, Guard};
+use crate::config::Settings;
+use crate::enforce::{Enforcer, journal, options};
+use crate::firewall::guard::{Failure, Guard, Made};
+use crate::lists::{Paths, allowed};
 use crate::sys::{host::Protected, stdio};
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// Reads an address, a CIDR or a range. A plain IPv6 address stands for its prefix, as everywhere in mef; with
 /// a length behind it, it is exactly that network.
@@ -33,7 +37,7 @@ pub(super) fn read(text: &str, ipv6_prefix: u8) -> Result<Range, String> {
 const LINE_MAX: u64 = 4096;
 
 /// What is done with each address.
-type Take<'a> = &'a mut dyn FnMut(&str, &str, &mut Output<'_>) -> Result<(), Error>;
+pub(super) type Take<'a> = &'a mut dyn FnMut(&str, &str, &mut Output<'_>) -> Result<(), Error>;
 
 /// Gives every address on the lines of standard input to `take`.
 pub(super) fn each_stdin_line(output: &mut Output<'_>, take: Take<'_>) -> Result<(), Error> {
@@ -68,6 +72,37 @@ fn each_line(input: impl Read, output: &mut Output<'_>, take: Take<'_>) -> Resul
         }
     }
     Ok(())
+}
+
+/// Longest wait for another process that writes the journal.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The table and the journal, for a command that changes something. Whoever makes the table fills it.
+pub(super) fn table(settings: &Settings, output: &mut Output<'_>) -> Result<(Enforcer, Made), Error> {
+    let failed = |e| Error::Failed(format!("{e}"));
+    let mut guard = Guard::open(options(settings)).map_err(failed)?;
+    let made = guard.ensure().map_err(failed)?;
+    let fresh = guard.take_fresh();
+    if fresh {
+        let mut allowed = allowed(&Paths::of(settings), &mut |e| output.note(e));
+        guard.set_allowed(&mut allowed).map_err(failed)?;
+    }
+    let now = crate::sys::clock::wall();
+    let journal = match journal(settings, now, PATIENCE) {
+        Ok((journal, told)) => {
+            told.iter().for_each(|e| output.note(e));
+            Some(journal)
+        }
+        Err(e) => {
+            output.note(&format_args!("{e}; bans are in force until the next reboot"));
+            None
+        }
+    };
+    let mut enforcer = Enforcer::new(guard, journal, settings.kill_connections);
+    if fresh && let Err(e) = enforcer.restore(now, &mut |note| output.note(note)) {
+        output.note(&e);
+    }
+    Ok((enforcer, made))
 }
 
 /// Whom a ban would lock out.

@@ -56,9 +56,9 @@ impl Problem {
     /// `text` is the text that was parsed, so that the view never differs from what was judged.
     #[must_use]
     pub fn render(&self, path: &str, text: &str) -> String {
-        let mut out = String::new();
-        let kind = if self.severity == Severity::Warning { "warning: " } else { "" };
         if self.line == 0 {
+            let kind = if self.severity == Severity::Warning { "warning: " } else { "" };
+            let mut out = String::new();
             let _ = write!(out, "{path}: {kind}{}", self.what);
             if !self.hint.is_empty() {
                 let _ = write!(out, " ({})", self.hint);
@@ -66,7 +66,14 @@ impl Problem {
             out.push('\n');
             return out;
         }
-        let line = text.lines().nth(self.line as usize - 1).unwrap_or("");
+        self.render_line(path, text.lines().nth(self.line as usize - 1).unwrap_or(""))
+    }
+
+    /// The same where only the text of the line is at hand.
+    #[must_use]
+    pub fn render_line(&self, path: &str, line: &str) -> String {
+        let mut out = String::new();
+        let kind = if self.severity == Severity::Warning { "warning: " } else { "" };
         let _ = writeln!(out, "{path}:{}:{}: {kind}{}", self.line, self.col, self.what);
         let _ = write!(out, "{:>5} | ", self.line);
         out.extend(line.chars().map(printable));

@@ -160,6 +160,13 @@ impl Range {
         self.family == other.family && self.first <= other.first && other.last <= self.last
     }
 
+    /// Both as one range, if `next`, which does not begin earlier, meets or touches this one.
+    #[must_use]
+    pub fn joined(&self, next: &Range) -> Option<Range> {
+        let joins = self.family == next.family && next.first <= self.last.saturating_add(1);
+        joins.then(|| Range { last: self.last.max(next.last), ..*self })
+    }
+
     /// What is left of this range without `other`: the parts before and behind it.
     #[must_use]
     pub fn without(&self, other: &Range) -> [Option<Range>; 2] {
@@ -234,12 +241,26 @@ impl std::fmt::Display for Range {
 pub fn merge(ranges: &mut Vec<Range>) {
     ranges.sort_unstable();
     ranges.dedup_by(|next, kept| {
-        let joins = kept.family == next.family && next.first <= kept.last.saturating_add(1);
-        if joins {
-            kept.last = kept.last.max(next.last);
-        }
-        joins
+        let joined = kept.joined(next);
+        joined.into_iter().for_each(|joined| *kept = joined);
+        joined.is_some()
     });
+}
+
+/// Whether a sorted, merged list has an address of the range.
+#[must_use]
+pub fn any_meets(list: &[Range], range: &Range) -> bool {
+    let after = list.partition_point(|r| r < range);
+    let near = [after.checked_sub(1), Some(after)];
+    near.into_iter().flatten().filter_map(|i| list.get(i)).any(|r| r.meets(range))
+}
+
+/// Whether a sorted, merged list has every address of the range.
+#[must_use]
+pub fn covers(list: &[Range], range: &Range) -> bool {
+    let behind = list
+        .partition_point(|r| r.family < range.family || r.family == range.family && r.first <= range.first);
+    behind.checked_sub(1).and_then(|at| list.get(at)).is_some_and(|r| r.covers(range))
 }
 
 fn read_key(bytes: &[u8]) -> Option<(Family, u128)> {

@@ -36,6 +36,30 @@ impl fmt::Display for Stamp {
     }
 }
 
+/// Reads what `Stamp` writes. The seconds need not be there, and other zones than UTC are not.
+#[must_use]
+pub fn parse(text: &str) -> Option<Wall> {
+    let text = text.strip_suffix('Z')?;
+    let (day, time) = text.split_once('T')?;
+    if day.len() != 10 || !matches!(time.len(), 5 | 8) {
+        return None;
+    }
+    let mut numbers = [0u64; 6];
+    let mut slots = numbers.iter_mut();
+    let parts = day.splitn(3, '-').chain(time.splitn(3, ':'));
+    for part in parts {
+        let digits = matches!(part.len(), 2 | 4) && part.bytes().all(|b| b.is_ascii_digit());
+        *slots.next()? = if digits { part.parse().ok()? } else { return None };
+    }
+    let [year, month, day, hour, minute, second] = numbers;
+    // Years that begin in March, as above.
+    let (years, months) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
+    let days = 365 * years + years / 4 - years / 100 + years / 400 + (153 * months + 2) / 5 + day;
+    let days = days.checked_sub(BEFORE_1970 + 1)?;
+    let real = date(days) == (year, month, day) && hour < 24 && minute < 60 && second < 60;
+    real.then_some(Wall(days * DAY + hour * 3600 + minute * 60 + second))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,8 +80,35 @@ mod tests {
         ];
         for (secs, want) in cases {
             assert_eq!(Stamp(Wall(*secs)).to_string(), *want, "{secs}");
+            assert_eq!(parse(want), Some(Wall(*secs)));
         }
         assert!(Stamp(Wall(u64::MAX)).to_string().ends_with('Z'));
+    }
+
+    #[test]
+    fn what_is_no_stamp() {
+        assert_eq!(parse("2026-11-25T21:00Z"), Some(Wall(1_795_640_400)));
+        for bad in [
+            "",
+            "Z",
+            "2026-11-25",
+            "2026-11-25T21:00:00",
+            "2026-02-29T00:00Z",
+            "2026-13-01T00:00Z",
+            "2026-00-01T00:00Z",
+            "2026-01-00T00:00Z",
+            "2026-01-01T24:00Z",
+            "2026-01-01T00:60Z",
+            "1969-12-31T23:59Z",
+            "2026-01-01T00Z",
+            "2026-11T21:00Z",
+            "2026-01-01T00:00:00:00Z",
+            "0000-01-01T00:00Z",
+            "2026-1-1T00:00Z",
+            "+026-01-01T00:00Z",
+        ] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
     }
 
     /// A thousand years, counted day by day with nothing but the rule for leap years.

@@ -1,20 +1,56 @@
 #![forbid(unsafe_code)]
-//! Allow and deny lists: one address or network a line. A deny list may have a million lines, so it is read
-//! through a fixed buffer and every entry is handed on at once.
+//! Allow and deny lists: one address or network a line, and behind it words: `force` takes what looks like a
+//! mistake at its word, `until=2026-11-25T21:00:00Z` ends an entry. A deny list may have a million lines, so it is
+//! read through a fixed buffer and every entry is handed on at once.
 
-use super::value;
+use super::value::{self, Bad};
+use crate::base::clock::Wall;
 use crate::base::diag::{Problem, Severity};
-use ipnet::IpNet;
+use crate::base::utc;
+use ipnet::{IpNet, Ipv4Net};
 use std::io::{self, Read};
+use std::ops::Range;
 
 /// Longest line of a list, comment included.
 const LINE_MAX: usize = 4096;
 const BUFFER: usize = 16 * 1024;
 
+/// What a list is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListKind {
+    /// Who is never banned. Host names have their place here.
+    Allow,
+    /// Who is always dropped.
+    Deny,
+}
+
+impl ListKind {
+    /// The shortest prefixes, IPv4 and IPv6, that nobody writes by mistake.
+    const fn shortest(self) -> [u8; 2] {
+        match self {
+            ListKind::Allow => [1, 1],
+            ListKind::Deny => [8, 16],
+        }
+    }
+}
+
+/// An entry of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListEntry {
+    /// Whom it names.
+    pub net: IpNet,
+    /// When it ends, if it does.
+    pub until: Option<Wall>,
+    /// Taken at its word, however wide it is and whoever is in it.
+    pub force: bool,
+}
+
 /// What one line of a list is.
 pub enum ListLine<'a> {
     /// An entry.
-    Net(IpNet),
+    Entry(ListEntry),
+    /// A host name in an allow list, and its line.
+    Host(&'a str, u32),
     /// No entry: why, and the line's text to show it with (of a longer line its beginning).
     Bad(Problem, &'a str),
 }
@@ -40,9 +76,13 @@ impl Counts {
 ///
 /// # Errors
 /// What reading returns; entries handed on until then must not be used.
-pub fn read_list(input: &mut dyn Read, each: &mut dyn FnMut(ListLine<'_>)) -> io::Result<Counts> {
+pub fn read_list(
+    kind: ListKind,
+    input: &mut dyn Read,
+    each: &mut dyn FnMut(ListLine<'_>),
+) -> io::Result<Counts> {
     let mut buffer = vec![0u8; BUFFER];
-    let mut lines = Lines { counts: Counts::default(), number: 0, skip: false, each };
+    let mut lines = Lines { kind, counts: Counts::default(), number: 0, skip: false, each };
     let mut held = 0;
     loop {
         let space = buffer.get_mut(held..).unwrap_or_default();
@@ -75,13 +115,127 @@ pub fn read_list(input: &mut dyn Read, each: &mut dyn FnMut(ListLine<'_>)) -> io
 }
 
 /// The same for a list that is already in memory.
-pub fn list_lines(text: &[u8], each: &mut dyn FnMut(ListLine<'_>)) -> Counts {
+pub fn list_lines(kind: ListKind, text: &[u8], each: &mut dyn FnMut(ListLine<'_>)) -> Counts {
     let mut text = text;
     // Reading from a slice cannot fail.
-    read_list(&mut text, each).unwrap_or_default()
+    read_list(kind, &mut text, each).unwrap_or_default()
+}
+
+/// What stands on a line, without the file around it.
+pub enum ListWord<'a> {
+    /// Nothing, or a comment.
+    Nothing,
+    /// An entry.
+    Entry(ListEntry),
+    /// A host name in an allow list.
+    Host(&'a str),
+    /// No entry: why, and which bytes of the line are to blame.
+    Bad(Bad),
+}
+
+/// Reads one line.
+#[must_use]
+pub fn list_word(kind: ListKind, line: &[u8]) -> ListWord<'_> {
+    let end = line.iter().position(|b| matches!(b, b'#' | b';')).unwrap_or(line.len());
+    let text = line.get(..end).unwrap_or_default();
+    let start = text.iter().position(|b| !b.is_ascii_whitespace()).unwrap_or(end);
+    let text = text.get(start..).unwrap_or_default().trim_ascii_end();
+    if text.is_empty() {
+        return ListWord::Nothing;
+    }
+    if let Some(net) = plain(text).filter(|net| net.prefix_len() >= kind.shortest()[0]) {
+        return ListWord::Entry(ListEntry { net: IpNet::V4(net), until: None, force: false });
+    }
+    match std::str::from_utf8(text) {
+        Ok(text) => slow(kind, text, start),
+        Err(_) => ListWord::Bad(Bad {
+            at: start..start + text.len(),
+            what: "bytes that are not UTF-8".to_string(),
+            hint: String::new(),
+        }),
+    }
+}
+
+/// An IPv4 address or network in its usual form; everything else is for `slow`.
+fn plain(text: &[u8]) -> Option<Ipv4Net> {
+    let (mut addr, mut part, mut digits, mut dots) = (0u32, 0u32, 0, 0);
+    let mut len = 32;
+    for (at, &b) in text.iter().enumerate() {
+        match b {
+            // No leading zeros: some read them as octal.
+            b'0'..=b'9' if digits == 0 || part > 0 => {
+                (part, digits) = (part * 10 + u32::from(b - b'0'), digits + 1);
+                if part > 255 {
+                    return None;
+                }
+            }
+            b'.' if digits > 0 && dots < 3 => {
+                (addr, part, digits, dots) = (addr << 8 | part, 0, 0, dots + 1);
+            }
+            b'/' => {
+                len = match *text.get(at + 1..)? {
+                    [a @ b'0'..=b'9'] => a - b'0',
+                    [a @ b'1'..=b'3', b @ b'0'..=b'9'] => (a - b'0') * 10 + (b - b'0'),
+                    _ => return None,
+                };
+                break;
+            }
+            _ => return None,
+        }
+    }
+    let whole = digits > 0 && dots == 3;
+    Ipv4Net::new((addr << 8 | part).into(), len).ok().filter(|_| whole).map(|net| net.trunc())
+}
+
+/// Every form. `at` is where the text begins in its line.
+fn slow(kind: ListKind, text: &str, at: usize) -> ListWord<'_> {
+    let mut words = text.split_ascii_whitespace();
+    let word = words.next().unwrap_or("");
+    let (mut until, mut force) = (None, false);
+    for more in words {
+        let begins = at + more.as_ptr().addr() - text.as_ptr().addr();
+        let stamp = more.strip_prefix("until=").and_then(utc::parse);
+        match (more, stamp) {
+            ("force", _) => force = true,
+            (_, Some(stamp)) => until = Some(stamp),
+            _ => {
+                let hint = "expected force, or until=2026-11-25T21:00:00Z";
+                return ListWord::Bad(Bad::word(begins, more, "is not known behind an address", hint));
+            }
+        }
+    }
+    let net = match value::any_net(word) {
+        Ok(net) => net,
+        Err(_) if kind == ListKind::Allow && is_host(word) => return ListWord::Host(word),
+        Err(bad) => return ListWord::Bad(bad.moved(at)),
+    };
+    if too_wide(kind, &net) && !force {
+        let hint = "write force behind it if that is meant";
+        return ListWord::Bad(Bad::word(at, word, "is too large a part of the internet", hint));
+    }
+    ListWord::Entry(ListEntry { net, until, force })
+}
+
+/// Whether nobody names so large a network without meaning to.
+#[must_use]
+pub fn too_wide(kind: ListKind, net: &IpNet) -> bool {
+    let [v4, v6] = kind.shortest();
+    net.prefix_len() < if matches!(net, IpNet::V4(_)) { v4 } else { v6 }
+}
+
+/// Whether this can be the name of a host (RFC 1123): no address is one.
+fn is_host(word: &str) -> bool {
+    let label = |l: &str| {
+        let good = l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        good && (1..64).contains(&l.len()) && !l.starts_with('-') && !l.ends_with('-')
+    };
+    let name = word.strip_suffix('.').unwrap_or(word);
+    let last = name.rsplit('.').next().unwrap_or("");
+    name.len() < 254 && name.split('.').all(label) && last.bytes().any(|b| b.is_ascii_alphabetic())
 }
 
 struct Lines<'f> {
+    kind: ListKind,
     counts: Counts,
     number: u32,
     /// The rest of a line that was too long is passed over.
@@ -102,32 +256,19 @@ impl Lines<'_> {
         self.number = self.number.saturating_add(1);
         let bytes =
             if self.number == 1 { bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes) } else { bytes };
-        let word = bytes.split(|b| matches!(b, b'#' | b';')).next().unwrap_or_default().trim_ascii();
-        if word.is_empty() {
-            return;
-        }
-        let net = std::str::from_utf8(word).ok().and_then(|word| value::net(word).ok());
-        match net {
-            Some(net) => {
+        match list_word(self.kind, bytes) {
+            ListWord::Nothing => {}
+            ListWord::Entry(entry) => {
                 self.counts.good = self.counts.good.saturating_add(1);
-                (self.each)(ListLine::Net(net));
+                (self.each)(ListLine::Entry(entry));
             }
-            None => self.bad(bytes, word),
+            ListWord::Host(name) => (self.each)(ListLine::Host(name, self.number)),
+            ListWord::Bad(Bad { at, what, hint }) => {
+                let text = String::from_utf8_lossy(bytes);
+                let at = place(bytes, at);
+                self.report(Problem::at(Severity::Warning, self.number, &text, at, what, hint), &text);
+            }
         }
-    }
-
-    /// The slow way, for a line that is known to be bad.
-    fn bad(&mut self, bytes: &[u8], word: &[u8]) {
-        let text = String::from_utf8_lossy(bytes);
-        let word = String::from_utf8_lossy(word);
-        // Only blanks stand before the word, so its place is the same in the text with the marks put in.
-        let start = bytes.len() - bytes.trim_ascii_start().len();
-        let at = start..start + word.len();
-        let (what, hint) = match value::net(&word) {
-            Err(bad) => (bad.what, bad.hint),
-            Ok(_) => ("bytes that are not UTF-8".to_string(), String::new()),
-        };
-        self.report(Problem::at(Severity::Warning, self.number, &text, at, what, hint), &text);
     }
 
     fn too_long(&mut self, bytes: &[u8]) {
@@ -145,4 +286,10 @@ impl Lines<'_> {
         self.counts.bad = self.counts.bad.saturating_add(1);
         (self.each)(ListLine::Bad(problem, text));
     }
+}
+
+/// Where bytes of a line are in its text, in which what is no UTF-8 has become marks.
+fn place(bytes: &[u8], at: Range<usize>) -> Range<usize> {
+    let len = |end| String::from_utf8_lossy(bytes.get(..end).unwrap_or(bytes)).len();
+    len(at.start)..len(at.end)
 }

@@ -20,7 +20,9 @@ mod value;
 pub use builtin::BUILTIN;
 pub use example::{Example, examples};
 pub use global::parse_global;
-pub use lists::{Counts, ListLine, list_lines, read_list};
+pub use lists::{
+    Counts, ListEntry, ListKind, ListLine, ListWord, list_lines, list_word, read_list, too_wide,
+};
 pub use load::{DEFAULT_PATH, FileProblem, Loaded, conf_files, load, load_rule};
 pub use ports::{ExcludedPorts, Ports};
 pub use service::{Action, Enabled, Engine, ServiceRule, Source, WebscanKey, parse_service};

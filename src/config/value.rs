@@ -119,8 +119,17 @@ pub(super) fn ago(text: &str) -> Result<u32, Bad> {
 /// # Errors
 /// Names, ranges, netmasks with holes, and a prefix of length 0: nobody means the whole internet.
 pub fn net(text: &str) -> Result<IpNet, Bad> {
-    const FORMS: &str = "expected an address, 192.0.2.0/24 or 192.0.2.0/255.255.255.0";
-    let wrong = |why: &str| Bad::word(0, text, why, FORMS);
+    match any_net(text)? {
+        net if net.prefix_len() == 0 => Err(Bad::word(0, text, "is the whole internet", NET_FORMS)),
+        net => Ok(net),
+    }
+}
+
+const NET_FORMS: &str = "expected an address, 192.0.2.0/24 or 192.0.2.0/255.255.255.0";
+
+/// The same with a prefix of length 0, too.
+pub(super) fn any_net(text: &str) -> Result<IpNet, Bad> {
+    let wrong = |why: &str| Bad::word(0, text, why, NET_FORMS);
     let (addr, len) = match text.split_once('/') {
         None => (text, None),
         Some((addr, len)) => (addr, Some(len)),
@@ -133,11 +142,7 @@ pub fn net(text: &str) -> Result<IpNet, Bad> {
         }
         Some(mask) => mask.parse().ok().and_then(|mask| IpNet::with_netmask(addr, mask).ok()),
     };
-    let net = unmapped(net.ok_or_else(|| wrong("has no valid prefix length or netmask"))?.trunc());
-    if net.prefix_len() == 0 {
-        return Err(wrong("is the whole internet"));
-    }
-    Ok(net)
+    Ok(unmapped(net.ok_or_else(|| wrong("has no valid prefix length or netmask"))?.trunc()))
 }
 
 /// Calls `each` with the place and text of every item of a comma list; stops at the first fault.

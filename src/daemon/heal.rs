@@ -94,6 +94,11 @@ impl Heal {
         true
     }
 
+    /// Whether others have deleted deny lists.
+    pub(super) fn take_lists(&mut self) -> bool {
+        std::mem::take(&mut self.news.lists_gone)
+    }
+
     fn broken(&self) -> bool {
         self.news.guard != Harm::None || (self.managed && self.news.rules_gone)
     }

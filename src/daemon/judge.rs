@@ -2,7 +2,6 @@
 //! What the daemon decides: lines become hits, hits become bans, and bans that would lock out the owner
 //! become a line in the log.
 
-use super::lists;
 use super::punish::Punisher;
 use super::setup::Policy;
 use super::trust;
@@ -14,7 +13,7 @@ use crate::detect::tracker::{Limits, Tracker};
 use crate::detect::{Detector, Hit, Rule, chosen, header};
 use crate::enforce::{Enforcer, Memory, options};
 use crate::firewall::events::Harm;
-use crate::firewall::guard::{Ban, Failure};
+use crate::firewall::guard::{Allowed, Ban, Failure};
 use crate::input::{Item, Written};
 use crate::state::StateError;
 use crate::sys::banlog::{BanLog, Entry, Event};
@@ -57,7 +56,7 @@ pub(super) struct Judge {
     punisher: Punisher,
     enforcer: Enforcer,
     waiting: Vec<Waiting>,
-    allowed: Vec<Range>,
+    allowed: Allowed,
     proxies: Vec<Range>,
     protected: Protected,
     ipv6_prefix: u8,
@@ -78,7 +77,7 @@ impl Judge {
         policies: Vec<Policy>,
         settings: &Settings,
         (enforcer, punisher): (Enforcer, Punisher),
-        allowed: Vec<Range>,
+        allowed: Allowed,
     ) -> Judge {
         let limits: Vec<Limits> = policies.iter().map(|p| p.limits).collect();
         let slots = usize::try_from(settings.track_max).unwrap_or(4096);
@@ -102,6 +101,15 @@ impl Judge {
         }
     }
 
+    /// Takes another allow list.
+    pub(super) fn set_allowed(&mut self, mut allowed: Allowed) {
+        // A table that is gone is made anew by the next ban, with this list.
+        if let Err(e) = self.enforcer.guard().set_allowed(&mut allowed) {
+            log::error!("allow list: {e}");
+        }
+        self.allowed = allowed;
+    }
+
     pub(super) fn rules(&self) -> usize {
         self.policies.len()
     }
@@ -117,7 +125,7 @@ impl Judge {
         rules: Vec<Rule>,
         policies: Vec<Policy>,
         settings: &Settings,
-        mut allowed: Vec<Range>,
+        mut allowed: Allowed,
     ) -> Result<(), Failure> {
         self.commit(now);
         let guard = self.enforcer.guard();
@@ -318,7 +326,7 @@ impl Judge {
     fn spare(&mut self, w: &Waiting) -> bool {
         let who = Range::from(w.who);
         let Some(policy) = self.policies.get(usize::from(w.rule)) else { return true };
-        let why = if lists::meets(&self.allowed, &who) {
+        let why = if self.allowed.meets(&who, clock::wall()) {
             "on the allow list"
         } else if self.proxies.iter().any(|p| p.meets(&who)) {
             "a trusted proxy, which speaks for others"

@@ -1,76 +1,250 @@
 #![forbid(unsafe_code)]
-//! The allow list: every address that is never banned, out of the files of `whitelist_dir`.
+//! The lists of a running daemon: their directories are watched, changes are noticed when a file is complete, and
+//! deny lists are loaded by a second process, so that neither time nor memory of this one goes into them.
 
-use crate::base::range::{Range, merge};
-use crate::config::{ListLine, Settings, conf_files, read_list};
-use crate::sys::fs::{Links, open_regular};
+use crate::base::clock::Mono;
+use crate::config::{ListKind, Settings};
+use crate::firewall::guard::{Allowed, Guard, Options};
+use crate::lists::{self, Paths};
+use crate::sys::child::{self, Child};
+use crate::sys::inotify::{Mask, WatchDescriptor, Watcher};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
-/// Reads all files. A bad line is told and passed over; a file that is mostly bad, or cannot be read, is told
-/// and left out.
-pub(crate) fn allowed(settings: &Settings) -> Vec<Range> {
-    let dir = std::path::Path::new(&settings.whitelist_dir);
-    let mut all = Vec::new();
-    let names = match conf_files(dir) {
-        Ok(names) => names,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return all,
-        Err(e) => {
-            log::warn!("{}: {e}", dir.to_string_lossy());
-            return all;
-        }
-    };
-    for name in names {
-        let path = dir.join(&name);
-        let mut ranges = Vec::new();
-        let counts = open_regular(&path, Links::Follow).and_then(|mut file| {
-            read_list(&mut file, &mut |line| match line {
-                ListLine::Net(net) => ranges.push(Range::from(net)),
-                ListLine::Bad(p, _) => {
-                    log::warn!("{}:{}:{}: {}", path.to_string_lossy(), p.line, p.col, p.what)
-                }
-            })
-        });
-        match counts {
-            Ok(counts) if counts.refused() => {
-                log::warn!(
-                    "{}: more than half of its lines are bad; the file is left out",
-                    path.to_string_lossy()
-                );
-            }
-            Ok(_) => all.append(&mut ranges),
-            Err(e) => log::warn!("{}: {e}", path.to_string_lossy()),
-        }
-    }
-    merge(&mut all);
-    all
+/// How often everything is looked at when the kernel does not tell, ms.
+const POLL: u64 = 10_000;
+/// Names of changed lists that are remembered; of more, all lists are looked at.
+const NAMES: usize = 16;
+
+/// A directory of lists.
+struct Place {
+    kind: ListKind,
+    path: PathBuf,
+    /// Its watch, while it is there.
+    own: Option<WatchDescriptor>,
+    /// That of the nearest directory above it that is there.
+    above: Option<WatchDescriptor>,
 }
 
-/// Whether a sorted, merged list has an address of the range.
-pub(super) fn meets(list: &[Range], range: &Range) -> bool {
-    let after = list.partition_point(|r| r < range);
-    let near = [after.checked_sub(1), Some(after)];
-    near.into_iter().flatten().filter_map(|i| list.get(i)).any(|r| r.meets(range))
+/// What is to be loaded.
+enum Due {
+    Nothing,
+    /// The lists of these names.
+    Names(Vec<String>),
+    All,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Both kinds of lists.
+pub(super) struct Lists {
+    paths: Paths,
+    watcher: Option<Watcher>,
+    places: Vec<Place>,
+    /// Some watch could not be set: everything is looked at now and then.
+    poll_at: Option<Mono>,
+    due: Due,
+    loader: Option<Child>,
+}
 
-    #[test]
-    fn the_list_is_searched_as_a_walk_would() {
-        let mut rng = fastrand::Rng::with_seed(5);
-        let mut pick = || {
-            let (a, b) = (rng.u8(..), rng.u8(..).min(16));
-            let first = std::net::IpAddr::from([10, 0, 0, a]);
-            Range::new(first, std::net::IpAddr::from([10, 0, 0, a.saturating_add(b)])).unwrap()
+impl Lists {
+    /// Begins to watch what the settings name, and to load all deny lists.
+    pub(super) fn open(settings: &Settings, now: Mono) -> Lists {
+        let mut this = Lists {
+            paths: Paths::of(settings),
+            watcher: None,
+            places: Vec::new(),
+            poll_at: None,
+            due: Due::Nothing,
+            loader: None,
         };
-        for _ in 0..200 {
-            let mut list: Vec<Range> = (0..6).map(|_| pick()).collect();
-            merge(&mut list);
-            for _ in 0..20 {
-                let range = pick();
-                assert_eq!(meets(&list, &range), list.iter().any(|r| r.meets(&range)), "{range} in {list:?}");
+        this.reopen(settings, now);
+        this
+    }
+
+    /// The same with other settings.
+    pub(super) fn reopen(&mut self, settings: &Settings, now: Mono) {
+        self.paths = Paths::of(settings);
+        (self.watcher, self.poll_at) = (None, None);
+        self.places.clear();
+        for (kind, reload) in
+            [(ListKind::Allow, settings.whitelist_reload), (ListKind::Deny, settings.blacklist_reload)]
+        {
+            if reload > 0 {
+                let path = self.paths.dir(kind).to_owned();
+                self.places.push(Place { kind, path, own: None, above: None });
             }
         }
-        assert!(!meets(&[], &pick()));
+        if !self.places.is_empty() {
+            match Watcher::open() {
+                Ok(watcher) => self.watcher = Some(watcher),
+                Err(e) => self.blind(&e.to_string(), now),
+            }
+        }
+        self.watch(now);
+        self.load_all();
     }
+
+    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.watcher.as_ref().map(|w| w.as_fd())
+    }
+
+    /// When everything must be looked at without an event.
+    pub(super) fn deadline(&self) -> Option<Mono> {
+        self.poll_at
+    }
+
+    /// Has the kernel get what it lacks of the deny lists: at the start, and when the table was made anew.
+    pub(super) fn load_all(&mut self) {
+        self.due = Due::All;
+        self.load();
+    }
+
+    /// A child has ended: perhaps ours.
+    pub(super) fn child_ended(&mut self) {
+        if self.loader.as_ref().is_some_and(|loader| loader.ended().is_some()) {
+            self.loader = None;
+            self.load();
+        }
+    }
+
+    /// Looks at what has changed, and has deny lists loaded. The new allow list, if that may have changed.
+    pub(super) fn look(&mut self, now: Mono) -> Option<Allowed> {
+        let mut allow = false;
+        let mut moved = false;
+        if self.poll_at.is_some_and(|at| at <= now) {
+            self.poll_at = Some(now.after(POLL));
+            (allow, self.due) = (self.places.iter().any(|p| p.kind == ListKind::Allow), Due::All);
+        }
+        let Lists { watcher, places, due, .. } = self;
+        if let Some(watcher) = watcher {
+            let result = watcher.read(&mut |event| {
+                let lost = event.mask.contains(Mask::IN_Q_OVERFLOW);
+                for place in places.iter() {
+                    let wd = |wd: Option<WatchDescriptor>| wd.is_some_and(|wd| wd.as_raw() == event.wd);
+                    if wd(place.own) && !event.name.is_empty() {
+                        if !complete(&place.path, event.name, event.mask) {
+                            continue;
+                        }
+                        match place.kind {
+                            ListKind::Allow => allow = true,
+                            ListKind::Deny => due.add(event.name),
+                        }
+                    } else if lost || wd(place.own) || wd(place.above) {
+                        moved = true;
+                    }
+                }
+            });
+            if let Err(e) = result {
+                log::warn!("cannot read file events: {e}");
+            }
+        }
+        if moved && self.watch(now) {
+            (allow, self.due) = (true, Due::All);
+        }
+        self.load();
+        allow.then(|| allowed(&self.paths))
+    }
+
+    /// Watches the directories, and what is above those that are not there; whether anything is another one now.
+    fn watch(&mut self, now: Mono) -> bool {
+        let Lists { watcher, places, .. } = self;
+        let Some(watcher) = watcher else { return true };
+        let inside = Mask::IN_CLOSE_WRITE
+            | Mask::IN_CREATE
+            | Mask::IN_MOVE
+            | Mask::IN_DELETE
+            | Mask::IN_DELETE_SELF
+            | Mask::IN_MOVE_SELF
+            | Mask::IN_ONLYDIR;
+        let outside = Mask::IN_CREATE
+            | Mask::IN_MOVED_TO
+            | Mask::IN_DELETE_SELF
+            | Mask::IN_MOVE_SELF
+            | Mask::IN_ONLYDIR;
+        let (mut changed, mut trouble) = (false, None);
+        for place in places.iter_mut() {
+            // From above to below: what appears meanwhile is seen by one of the two.
+            let above = place.path.ancestors().skip(1);
+            place.above = above
+                .filter(|dir| !dir.as_os_str().is_empty())
+                .find_map(|dir| watcher.add(dir, outside).ok());
+            let own = watcher.add(&place.path, inside);
+            if let Err(e) = &own
+                && e.kind() != std::io::ErrorKind::NotFound
+            {
+                trouble = Some(e.to_string());
+            }
+            let own = own.ok();
+            changed |= own != place.own;
+            place.own = own;
+        }
+        if let Some(e) = trouble {
+            self.blind(&e, now);
+        }
+        changed
+    }
+
+    fn blind(&mut self, why: &str, now: Mono) {
+        if self.poll_at.is_none() {
+            log::warn!("no file events ({why}): looking at the lists every {} s instead", POLL / 1000);
+            self.poll_at = Some(now.after(POLL));
+        }
+    }
+
+    /// Begins to load what is due, unless somebody is at it: then that comes next.
+    fn load(&mut self) {
+        if self.loader.is_some() {
+            return;
+        }
+        let only = match std::mem::replace(&mut self.due, Due::Nothing) {
+            Due::Nothing => return,
+            Due::Names(names) => Some(names),
+            Due::All => None,
+        };
+        let paths = &self.paths;
+        match child::beside(&mut || load(paths, only.as_deref())) {
+            Ok(loader) => self.loader = Some(loader),
+            Err(e) => log::error!("deny lists are not loaded: {e}"),
+        }
+    }
+}
+
+impl Due {
+    fn add(&mut self, name: &[u8]) {
+        let name = String::from_utf8_lossy(name).into_owned();
+        match self {
+            Due::All => {}
+            Due::Nothing => *self = Due::Names(vec![name]),
+            Due::Names(names) if names.contains(&name) => {}
+            Due::Names(names) if names.len() < NAMES => names.push(name),
+            Due::Names(_) => *self = Due::All,
+        }
+    }
+}
+
+/// Whether the event is about a list, and leaves it complete. Of a file that is made, its writer's end is told later;
+/// a link has its content at once.
+fn complete(dir: &Path, name: &[u8], mask: Mask) -> bool {
+    if name.starts_with(b".") || !name.ends_with(b".conf") {
+        return false;
+    }
+    let path = dir.join(std::ffi::OsStr::from_bytes(name));
+    !mask.contains(Mask::IN_CREATE)
+        || std::fs::symlink_metadata(path)
+            .is_ok_and(|m| m.file_type().is_symlink() || std::os::unix::fs::MetadataExt::nlink(&m) > 1)
+}
+
+/// In the second process.
+fn load(paths: &Paths, only: Option<&[String]>) {
+    let mut warn = |e: &dyn std::fmt::Display| log::warn!("{e}");
+    let result = Guard::open(Options::default())
+        .and_then(|mut guard| lists::apply(&mut guard, paths, only, &mut warn, &mut |e| log::info!("{e}")));
+    if let Err(e) = result {
+        log::warn!("deny lists are not all loaded: {e}");
+    }
+}
+
+/// Reads the allow lists and tells what is wrong with them.
+pub(super) fn allowed(paths: &Paths) -> Allowed {
+    lists::allowed(paths, &mut |e| log::warn!("{e}"))
 }

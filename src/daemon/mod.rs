@@ -4,7 +4,7 @@
 
 mod heal;
 mod judge;
-pub(crate) mod lists;
+mod lists;
 mod pidfile;
 mod punish;
 mod setup;
@@ -17,6 +17,7 @@ use crate::config::{FileProblem, Loaded, Settings, load};
 use crate::enforce::{Enforcer, journal, options};
 use crate::firewall::guard::Guard;
 use crate::input::Position;
+use crate::lists::Paths;
 use crate::state::positions::Positions;
 use crate::sys::banlog::BanLog;
 use crate::sys::poll::{Ready, wait};
@@ -24,14 +25,15 @@ use crate::sys::signal::{Signals, Wish};
 use crate::sys::{clock, fs, process, syslog, trim};
 use heal::Heal;
 use judge::Judge;
+use lists::Lists;
 use punish::Punisher;
 use sources::Sources;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Descriptors that the loop waits for beside the sources: signals, events of the kernel.
-const FIXED: usize = 2;
+/// Descriptors that the loop waits for beside the sources: signals, events of the kernel, lists.
+const FIXED: usize = 3;
 /// Longest wait for another process that writes the journal.
 const PATIENCE: Duration = Duration::from_millis(20);
 
@@ -42,6 +44,7 @@ struct Daemon {
     heal: Heal,
     sources: Sources,
     signals: Signals,
+    lists: Lists,
     positions: Option<Positions>,
     /// Seconds between writes to state_dir; `None` = only when it stops.
     state_sync: Option<u32>,
@@ -101,7 +104,7 @@ impl Daemon {
         let now = clock::now();
         let settings = &loaded.settings;
         // Before any ban: nobody on it is dropped for a moment.
-        let mut allowed = lists::allowed(settings);
+        let mut allowed = lists::allowed(&Paths::of(settings));
         if let Err(e) = guard.set_allowed(&mut allowed) {
             log::error!("allow list: {e}");
         }
@@ -137,6 +140,7 @@ impl Daemon {
             heal,
             sources,
             signals,
+            lists: Lists::open(settings, now.mono),
             positions,
             state_sync: settings.state_sync,
             save_at: None,
@@ -160,10 +164,11 @@ impl Daemon {
             let mut ready = [Ready::No; FIXED + sources::MAX];
             let mut fds = [None; FIXED + sources::MAX];
             let (fixed, rest) = fds.split_at_mut(FIXED);
-            fixed.copy_from_slice(&[Some(self.signals.as_fd()), self.heal.fd()]);
+            fixed.copy_from_slice(&[Some(self.signals.as_fd()), self.heal.fd(), self.lists.fd()]);
             self.sources.fds(rest);
             let at_once = self.compacts.then_some(Mono::default());
-            let deadlines = [self.sources.deadline(), self.save_at, self.heal.deadline(), at_once];
+            let (heal, lists) = (self.heal.deadline(), self.lists.deadline());
+            let deadlines = [self.sources.deadline(), self.save_at, heal, lists, at_once];
             let deadline = deadlines.into_iter().flatten().min();
             if let Err(e) = wait(&fds, &mut ready, deadline) {
                 log::error!("poll: {e}");
@@ -175,8 +180,17 @@ impl Daemon {
             let now = clock::now();
             let due = |at: Option<Mono>| at.is_some_and(|at| at <= now.mono);
             // Before the sources: who is banned now is banned in a table that is there.
-            if (ready[1] != Ready::No || due(self.heal.deadline())) && self.heal.look(now, &mut self.judge) {
-                trim::text();
+            if ready[1] != Ready::No || due(self.heal.deadline()) {
+                let mended = self.heal.look(now, &mut self.judge);
+                if self.heal.take_lists() || mended {
+                    self.lists.load_all();
+                    trim::text();
+                }
+            }
+            if (ready[2] != Ready::No || due(self.lists.deadline()))
+                && let Some(allowed) = self.lists.look(now.mono)
+            {
+                self.judge.set_allowed(allowed);
             }
             let ready = ready.get(FIXED..).unwrap_or_default();
             if due(self.sources.deadline()) || ready.iter().any(|r| *r != Ready::No) {
@@ -221,7 +235,11 @@ impl Daemon {
                     self.sources.report();
                     self.judge.report();
                 }
-                Ok(Some(Wish::Child)) => self.sources.child_ended(),
+                Ok(Some(Wish::Child)) => {
+                    self.sources.child_ended();
+                    self.lists.child_ended();
+                    trim::text();
+                }
                 Err(e) => {
                     log::error!("signals: {e}");
                     return false;
@@ -241,14 +259,19 @@ impl Daemon {
         let now = clock::now();
         let settings = &loaded.settings;
         let plan = setup::plan(&loaded);
-        if let Err(e) =
-            self.judge.reconfigure(now, plan.rules, plan.policies, settings, lists::allowed(settings))
-        {
+        if let Err(e) = self.judge.reconfigure(
+            now,
+            plan.rules,
+            plan.policies,
+            settings,
+            lists::allowed(&Paths::of(settings)),
+        ) {
             log::error!("{e}: the former configuration stays in force");
             return;
         }
         self.sources.reopen(plan.wants, settings, now);
         install_log(settings);
+        self.lists.reopen(settings, now.mono);
         self.judge.set_ban_log(ban_log(settings));
         self.heal.set_managed(settings.load_managed);
         self.state_sync = settings.state_sync;

@@ -12,6 +12,8 @@ use std::os::fd::BorrowedFd;
 const GROUP: u32 = 7;
 /// `NFTA_*_TABLE`: the same number in the messages of all kinds of objects.
 const TABLE_NAME: u16 = 1;
+/// NFTA_RULE_CHAIN and NFTA_SET_NAME
+const OBJECT_NAME: u16 = 2;
 /// NFTA_CHAIN_NAME
 const CHAIN_NAME: u16 = 3;
 /// NFTA_GEN_PROC_PID, NFTA_GEN_PROC_NAME
@@ -44,6 +46,10 @@ pub enum Harm {
 pub struct News {
     /// Of the table of bans.
     pub guard: Harm,
+    /// Deny lists were deleted, and not by mef.
+    pub lists_gone: bool,
+    /// Deny lists are being deleted: by whom is still to be told.
+    lists_touched: bool,
     /// The table of the rule set was deleted, and not by a command of ours.
     pub rules_gone: bool,
     /// Who did it: process, and its name.
@@ -59,7 +65,7 @@ impl News {
     pub fn take_harm(&mut self) -> (Harm, bool) {
         let taken = (self.guard, self.rules_gone);
         self.asked = taken != (Harm::None, false);
-        *self = News { meant: self.meant, asked: self.asked, by: self.by.take(), ..News::default() };
+        (self.guard, self.rules_gone) = (Harm::None, false);
         taken
     }
 
@@ -72,9 +78,10 @@ impl News {
     fn take(&mut self, m: Msg<'_>) {
         let body = m.payload.get(4..).unwrap_or_default();
         if m.kind == message(msg::NEWGEN) {
+            let name = attr(body, GEN_PROC.1).and_then(nlattr::text).unwrap_or("");
+            self.lists_gone |= std::mem::take(&mut self.lists_touched) && !name.starts_with("mef");
             if self.asked || self.guard != Harm::None || self.rules_gone {
                 let pid = attr(body, GEN_PROC.0).and_then(be32).unwrap_or(0);
-                let name = attr(body, GEN_PROC.1).and_then(nlattr::text).unwrap_or("");
                 let name = name.get(..NAME_MAX).unwrap_or(name);
                 self.by.get_or_insert((pid, name.into()));
             }
@@ -85,6 +92,11 @@ impl News {
                 && attr(body, TABLE_NAME).and_then(nlattr::text) == Some(table.name.as_str())
         };
         if is(&guard::TABLE) {
+            let name = attr(body, OBJECT_NAME).and_then(nlattr::text).unwrap_or("");
+            if guard::of_lists(m.kind & 0xff, name) {
+                self.lists_touched = true;
+                return;
+            }
             let harm = match m.kind & 0xff {
                 msg::DELTABLE => Harm::Table,
                 msg::DELSET => Harm::Sets,
@@ -115,7 +127,8 @@ impl Events {
         let socket = NlSocket::open(Bus::Netfilter)?;
         // Only a hint, and memory only while it is full: what deletes ten thousand rules tells of each.
         socket.reserve(0, ROOM);
-        socket.subscribe(GROUP, own)?;
+        // Lists of a million elements are no news.
+        socket.subscribe(GROUP, own, message(msg::NEWSETELEM))?;
         Ok(Events { socket })
     }
 

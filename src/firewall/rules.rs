@@ -299,14 +299,14 @@ fn kernel_states(bits: u8) -> u32 {
     states.iter().filter(|(ours, _)| bits & ours != 0).map(|(_, theirs)| theirs).sum()
 }
 
-/// The bytes that a name is as a key, and how many of them it is compared with: to its NUL, or a wildcard's stem.
+/// The bytes that a name is compared with, and how many of them: a wildcard's end behind its stem.
 fn wire(name: &IfName) -> ([u8; IFNAMSIZ], usize) {
     let mut bytes = [0; IFNAMSIZ];
     let text = name.wildcard().unwrap_or(name.as_str()).as_bytes();
     for (slot, byte) in bytes.iter_mut().zip(text) {
         *slot = *byte;
     }
-    (bytes, text.len() + usize::from(name.wildcard().is_none()))
+    (bytes, if name.wildcard().is_some() { text.len() } else { IFNAMSIZ })
 }
 
 fn chain_name(chain: Chain) -> Name {

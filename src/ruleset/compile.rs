@@ -31,7 +31,7 @@ pub fn compile(set: &RuleSet, auto: &[IfName], sink: &mut dyn Sink) {
     });
     for (dir, policy) in Direction::ALL.into_iter().zip(set.policies) {
         if policy.is_some_and(|(_, action)| action == Action::Reject) {
-            for (verdict, proto) in verdicts(Action::Reject, Proto::All).into_iter().flatten() {
+            for (verdict, proto) in verdicts(Action::Reject, Proto::All) {
                 sink.rule(Chain::Base(dir), &Part { proto, ..Part::new(verdict) });
             }
         }
@@ -69,9 +69,6 @@ fn family_set(name: Name, both: bool, family: Family) -> Name {
 
 /// Sorts ranges of ports and joins those that meet or touch.
 fn joined(mut list: Vec<(u16, u16)>) -> Vec<(u16, u16)> {
-    if list.len() == 1 {
-        return list;
-    }
     let mut out: Vec<(u16, u16)> = Vec::with_capacity(list.len());
     while let Some(least) = list.iter().copied().enumerate().min_by_key(|(_, range)| *range).map(|(i, _)| i) {
         let (first, last) = list.swap_remove(least);
@@ -84,18 +81,18 @@ fn joined(mut list: Vec<(u16, u16)>) -> Vec<(u16, u16)> {
 }
 
 /// What ends a rule: rejecting every protocol takes two answers.
-fn verdicts(action: Action, proto: Proto) -> [Option<(Verdict, Option<u8>)>; 2] {
-    let verdict = match (action, proto) {
-        (Action::Accept, _) => Verdict::Accept,
-        (Action::Drop, _) => Verdict::Drop,
-        (Action::Reject, Proto::Tcp) => Verdict::Reject(Reject::Reset),
-        (Action::Reject, Proto::All) => {
-            let reset = (Verdict::Reject(Reject::Reset), number(Proto::Tcp));
-            return [Some(reset), Some((Verdict::Reject(Reject::PortUnreachable), None))];
-        }
-        (Action::Reject, _) => Verdict::Reject(Reject::PortUnreachable),
-    };
-    [Some((verdict, number(proto))), None]
+fn verdicts(action: Action, proto: Proto) -> Vec<(Verdict, Option<u8>)> {
+    let number = number(proto);
+    match (action, proto) {
+        (Action::Accept, _) => vec![(Verdict::Accept, number)],
+        (Action::Drop, _) => vec![(Verdict::Drop, number)],
+        (Action::Reject, Proto::Tcp) => vec![(Verdict::Reject(Reject::Reset), number)],
+        (Action::Reject, Proto::All) => vec![
+            (Verdict::Reject(Reject::Reset), self::number(Proto::Tcp)),
+            (Verdict::Reject(Reject::PortUnreachable), None),
+        ],
+        (Action::Reject, _) => vec![(Verdict::Reject(Reject::PortUnreachable), number)],
+    }
 }
 
 /// The number of a protocol; `None` is all of them.
@@ -121,14 +118,13 @@ impl Compiler<'_> {
     fn run(&self, sink: &mut dyn Sink) {
         let matches = self.matches();
         let ends = verdicts(self.rule.action, self.rule.proto);
-        let ends = if ends[1].is_some() { &ends[..] } else { &ends[..1] };
         let logs_apart = self.rule.log.is_some() && (self.rule.ratelimit.is_some() || ends.len() > 1);
         let limit = self.limit(None);
         // What bounds packets or log lines must exist once, however many rules of the kernel match.
         let steps = ends.len() + usize::from(logs_apart);
         let bounded = limit.is_some() && (steps > 1 || matches.len() > 1 && !self.per_source());
         if bounded || self.rule.ratelimit.is_some() && matches.len() > 1 {
-            return self.chain(matches, ends, sink);
+            return self.chain(matches, &ends, sink);
         }
         for mut part in matches {
             let base = Chain::Base(self.rule.dir);
@@ -138,7 +134,7 @@ impl Compiler<'_> {
             }
             part.log = if logs_apart { None } else { self.prefix() };
             part.limit = limit;
-            for (verdict, proto) in ends.iter().flatten() {
+            for (verdict, proto) in &ends {
                 (part.verdict, part.proto) = (*verdict, *proto);
                 sink.rule(base, &part);
             }
@@ -147,7 +143,7 @@ impl Compiler<'_> {
 
     /// The matches jump to a chain with the bounds, the log and the verdict.
     #[inline(never)]
-    fn chain(&self, matches: Vec<Part>, ends: &[Option<(Verdict, Option<u8>)>], sink: &mut dyn Sink) {
+    fn chain(&self, matches: Vec<Part>, ends: &[(Verdict, Option<u8>)], sink: &mut dyn Sink) {
         let Some(name) = self.name("") else { return };
         let own = Chain::Own(name);
         sink.chain(name);
@@ -172,7 +168,7 @@ impl Compiler<'_> {
             self.logging(own, &mut plain, sink);
         }
         (plain.limit, plain.log) = (None, None);
-        for (verdict, proto) in ends.iter().flatten() {
+        for (verdict, proto) in ends {
             // The matches have looked at the protocol; only rejecting all of them looks again.
             (plain.verdict, plain.proto) = (*verdict, proto.filter(|_| ends.len() > 1));
             sink.rule(own, &plain);
@@ -226,65 +222,69 @@ impl Compiler<'_> {
     fn matches(&self) -> Vec<Part> {
         let rule = self.rule;
         let proto = number(rule.proto);
+        let comment = rule.comment.to_string();
         let mut all = Vec::new();
-        for family in self.families().into_iter().flatten() {
+        for family in self.families() {
             let mut base = Part::new(Verdict::Next);
             (base.family, base.proto, base.ct, base.origin) = (family, proto, rule.ct, self.origin);
-            base.comment.push_str(&rule.comment);
+            base.comment.clone_from(&comment);
             let (is_in, is_out) = (rule.dir == Direction::In, rule.dir == Direction::Out);
             // Every alternative with every other one; the last list changes fastest.
-            let from = all.len();
-            all.push(base);
-            with_each(&mut all, from, self.interfaces(&rule.iif, is_in), |part| &mut part.iif);
-            with_each(&mut all, from, self.interfaces(&rule.oif, is_out), |part| &mut part.oif);
-            with_each(&mut all, from, self.addresses(&rule.src, family), |part| &mut part.src);
-            with_each(&mut all, from, self.addresses(&rule.dst, family), |part| &mut part.dst);
-            with_each(&mut all, from, ports(&rule.sport), |part| &mut part.sport);
-            with_each(&mut all, from, ports(&rule.dport), |part| &mut part.dport);
+            let mut parts = vec![base];
+            with_each(&mut parts, &self.interfaces(&rule.iif, is_in), |part| &mut part.iif);
+            with_each(&mut parts, &self.interfaces(&rule.oif, is_out), |part| &mut part.oif);
+            with_each(&mut parts, &self.addresses(&rule.src, family), |part| &mut part.src);
+            with_each(&mut parts, &self.addresses(&rule.dst, family), |part| &mut part.dst);
+            with_each(&mut parts, &ports(&rule.sport), |part| &mut part.sport);
+            with_each(&mut parts, &ports(&rule.dport), |part| &mut part.dport);
+            all.append(&mut parts);
         }
         all
     }
 
-    /// Each is that of a match; within, `None` is both.
-    fn families(&self) -> [Option<Option<Family>>; 2] {
+    fn families(&self) -> Vec<Option<Family>> {
         let rule = self.rule;
         let only = rule.only_family();
         if rule.src.is_empty() && rule.dst.is_empty() && !self.per_source() {
-            return [Some(only), None];
+            return vec![only];
         }
         let (src, dst) = (self.set.families(&rule.src), self.set.families(&rule.dst));
-        let mut all = [None; 2];
-        for (slot, ((src, dst), family)) in all.iter_mut().zip(src.into_iter().zip(dst).zip(Family::ALL)) {
+        let mut all = Vec::new();
+        for ((src, dst), family) in src.into_iter().zip(dst).zip(Family::ALL) {
             if src && dst && only.is_none_or(|only| only == family) {
-                *slot = Some(Some(family));
+                all.push(Some(family));
             }
         }
         all
     }
 
-    fn interfaces(&self, list: &Interfaces, not_lo: bool) -> Each<plan::Interfaces> {
+    /// Alternatives of which each is one match; `None` matches everything.
+    fn interfaces(&self, list: &Interfaces, not_lo: bool) -> Vec<Option<plan::Interfaces>> {
         let (not, names) = match list {
             Interfaces::Any if not_lo => (true, IfName::new("lo").into_iter().collect()),
-            Interfaces::Any | Interfaces::Every => return Each::ALL,
+            Interfaces::Any | Interfaces::Every => return vec![None],
             Interfaces::Auto => (false, self.auto.to_vec()),
             Interfaces::Names { not, names } => (*not, names.to_vec()),
         };
         if not {
-            return Each::new(Some(plan::Interfaces { not, names }), Vec::new());
+            return vec![Some(plan::Interfaces { not, names })];
         }
-        let (mut exact, mut all) = (names, Vec::new());
-        exact.retain(|name| {
-            let is_exact = name.wildcard().is_none();
-            if !is_exact {
-                all.push(plan::Interfaces { not, names: vec![*name] });
+        let (mut exact, mut all) = (Vec::new(), Vec::new());
+        for name in names {
+            if name.wildcard().is_none() {
+                exact.push(name);
+            } else {
+                all.push(Some(plan::Interfaces { not, names: vec![name] }));
             }
-            is_exact
-        });
-        Each::new(Some(plan::Interfaces { not, names: exact }).filter(|one| !one.names.is_empty()), all)
+        }
+        if !exact.is_empty() {
+            all.insert(0, Some(plan::Interfaces { not, names: exact }));
+        }
+        all
     }
 
-    fn addresses(&self, list: &[Address], family: Option<Family>) -> Each<Addresses> {
-        let Some(family) = family.filter(|_| !list.is_empty()) else { return Each::ALL };
+    fn addresses(&self, list: &[Address], family: Option<Family>) -> Vec<Option<Addresses>> {
+        let Some(family) = family.filter(|_| !list.is_empty()) else { return vec![None] };
         let (mut ranges, mut all) = (Vec::new(), Vec::new());
         for item in list {
             match item {
@@ -292,46 +292,30 @@ impl Compiler<'_> {
                 Address::Range(_) => {}
                 Address::Set(name) => {
                     if let Some(set) = self.set.set(name).filter(|s| s.family.is_none_or(|f| f == family)) {
-                        all.push(Addresses::Set(family_set(*name, set.family.is_none(), family)));
+                        all.push(Some(Addresses::Set(family_set(*name, set.family.is_none(), family))));
                     }
                 }
             }
         }
         merge(&mut ranges);
         if ranges.iter().any(|r| r.as_net().is_some_and(|net| net.prefix_len() == 0)) {
-            return Each::ALL;
+            return vec![None];
         }
-        Each::new(Some(ranges).filter(|ranges| !ranges.is_empty()).map(Addresses::Ranges), all)
+        if !ranges.is_empty() {
+            all.insert(0, Some(Addresses::Ranges(ranges)));
+        }
+        all
     }
 }
 
-/// Alternatives of which each is one match, the first one apart, since most often there are no more. In it, `None`
-/// matches everything.
-struct Each<T>(Option<Option<T>>, Vec<T>);
-
-impl<T> Each<T> {
-    const ALL: Each<T> = Each(Some(None), Vec::new());
-
-    fn new(first: Option<T>, more: Vec<T>) -> Each<T> {
-        Each(first.map(Some), more)
-    }
-}
-
-/// Makes of each part from the one at `from` on one for each alternative of a list, which goes to `place`.
-fn with_each<T: Clone>(
-    parts: &mut Vec<Part>,
-    from: usize,
-    Each(first, more): Each<T>,
-    place: fn(&mut Part) -> &mut Option<T>,
-) {
-    if let (Some([part]), Some(_), []) = (parts.get_mut(from..), &first, more.as_slice()) {
+/// Makes of each part one for each alternative of a list, which goes to `place`.
+fn with_each<T: Clone>(parts: &mut Vec<Part>, list: &[Option<T>], place: fn(&mut Part) -> &mut Option<T>) {
+    if let [one] = list {
         // The usual case needs no copies.
-        *place(part) = first.flatten();
-        return;
+        return parts.iter_mut().for_each(|part| place(part).clone_from(one));
     }
-    let all: Vec<Option<T>> = first.into_iter().chain(more.into_iter().map(Some)).collect();
-    for part in parts.split_off(from) {
-        for one in &all {
+    for part in std::mem::take(parts) {
+        for one in list {
             let mut part = part.clone();
             place(&mut part).clone_from(one);
             parts.push(part);
@@ -339,19 +323,18 @@ fn with_each<T: Clone>(
     }
 }
 
-fn ports(list: &[Port]) -> Each<Ports> {
-    if list.is_empty() {
-        return Each::ALL;
-    }
+fn ports(list: &[Port]) -> Vec<Option<Ports>> {
     let (mut ranges, mut all) = (Vec::new(), Vec::new());
     for item in list {
         match item {
             Port::Range(first, last) => ranges.push((*first, *last)),
-            Port::Set(name) => all.push(Ports::Set(*name)),
+            Port::Set(name) => all.push(Some(Ports::Set(*name))),
         }
     }
-    Each::new(
-        Some(ranges).filter(|ranges| !ranges.is_empty()).map(|ranges| Ports::Ranges(joined(ranges))),
-        all,
-    )
+    if !ranges.is_empty() {
+        all.insert(0, Some(Ports::Ranges(joined(ranges))));
+    } else if all.is_empty() {
+        all.push(None);
+    }
+    all
 }

@@ -88,6 +88,41 @@ pub fn start(
     Ok(Child(child))
 }
 
+/// Does `work` in a second process, so that this one does not wait for it and needs no memory for it. Whatever it has
+/// open but the standard streams is closed there; it hears signals as any program, and is killed when we die.
+///
+/// # Errors
+/// When the system has no room for another process.
+pub fn beside(work: &mut dyn FnMut()) -> io::Result<Child> {
+    let parent = getpid();
+    if let Some(child) = fork()? {
+        let _ = setpgid(child, child);
+        return Ok(Child(child));
+    }
+    let own = setpgid(Pid::from_raw(0), Pid::from_raw(0))
+        .and_then(|()| nix::sys::prctl::set_pdeathsig(Signal::SIGKILL))
+        .and_then(|()| sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None));
+    if own.is_ok() && getppid() == parent {
+        close_all();
+        work();
+    }
+    super::process::end()
+}
+
+/// Closes everything but the standard streams: locks and sockets belong to the parent. What had them open is never
+/// used again, and never dropped.
+fn close_all() {
+    super::syslog::forget();
+    // SAFETY: the log has let go of its socket, and nothing else that has a descriptor is used in this process.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+    if closed != 0 {
+        for fd in 3..1024 {
+            // SAFETY: as above, for Linux before 5.9.
+            unsafe { libc::close(fd) };
+        }
+    }
+}
+
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect()
 }

@@ -187,6 +187,22 @@ impl Lock<'_> {
         if result == 0 { Ok(Lock { file }) } else { Err(io::Error::last_os_error()) }
     }
 
+    /// Takes the lock, and waits for whoever has it. Only for files that nobody else but root can open.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn wait(file: &File) -> io::Result<Lock<'_>> {
+        loop {
+            // SAFETY: as above.
+            let result = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) };
+            match io::Error::last_os_error() {
+                _ if result == 0 => return Ok(Lock { file }),
+                e if e.kind() == io::ErrorKind::Interrupted => {}
+                e => return Err(e),
+            }
+        }
+    }
+
     /// Keeps the lock until the file is closed.
     pub fn keep(self) {
         std::mem::forget(self);

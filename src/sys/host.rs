@@ -68,6 +68,18 @@ impl Protected {
         kept.or_else(|| RESERVED.iter().find(|(net, _)| who.meets(&Range::from(*net))).map(|&(_, why)| why))
     }
 
+    /// Everything that no list of others may have dropped, sorted and merged: the same for everybody who asks (so
+    /// without SSH sessions), and the link-local addresses by which IPv6 finds its neighbours.
+    #[must_use]
+    pub fn ranges(&self) -> Vec<Range> {
+        let link_local = v6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10);
+        let reserved = RESERVED.iter().map(|(net, _)| *net).chain([link_local]).map(Range::from);
+        let addrs = self.addrs.iter().filter(|(_, why)| *why != SSH);
+        let mut all: Vec<Range> = addrs.map(|&(addr, _)| Range::from(addr)).chain(reserved).collect();
+        crate::base::range::merge(&mut all);
+        all
+    }
+
     fn add(&mut self, addr: IpAddr, why: &'static str) {
         let addr = canonical(addr);
         if !self.addrs.iter().any(|&(known, _)| known == addr) {

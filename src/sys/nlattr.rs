@@ -77,17 +77,18 @@ impl MsgBuf {
     /// Begins a message: `nlmsghdr` without its length.
     pub fn start(&mut self, kind: u16, flags: u16, seq: u32) -> Open {
         let at = self.bytes.len();
-        let ([a, b], [c, d], [e, f, g, h]) = (kind.to_ne_bytes(), flags.to_ne_bytes(), seq.to_ne_bytes());
-        self.bytes.extend_from_slice(&[0, 0, 0, 0, a, b, c, d, e, f, g, h, 0, 0, 0, 0]);
+        self.bytes.extend_from_slice(&0u32.to_ne_bytes());
+        self.bytes.extend_from_slice(&kind.to_ne_bytes());
+        self.bytes.extend_from_slice(&flags.to_ne_bytes());
+        self.bytes.extend_from_slice(&seq.to_ne_bytes());
+        self.bytes.extend_from_slice(&0u32.to_ne_bytes());
         Open(at)
     }
 
     /// Appends raw bytes (a protocol's own header), padded to four.
     pub fn put(&mut self, data: &[u8]) {
         self.bytes.extend_from_slice(data);
-        while !self.bytes.len().is_multiple_of(4) {
-            self.bytes.push(0);
-        }
+        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
     }
 
     /// Ends the message: writes its length.
@@ -107,20 +108,19 @@ impl MsgBuf {
 
     /// One attribute; payloads are at most 64 KiB by the callers' bounds.
     pub fn attr(&mut self, kind: u16, data: &[u8]) {
-        self.attr_header(u16::try_from(NLA_HDR + data.len()).unwrap_or(u16::MAX), kind);
+        let len = u16::try_from(NLA_HDR + data.len()).unwrap_or(u16::MAX);
+        self.bytes.extend_from_slice(&len.to_ne_bytes());
+        self.bytes.extend_from_slice(&kind.to_ne_bytes());
         self.put(data);
-    }
-
-    fn attr_header(&mut self, len: u16, kind: u16) {
-        let ([a, b], [c, d]) = (len.to_ne_bytes(), kind.to_ne_bytes());
-        self.bytes.extend_from_slice(&[a, b, c, d]);
     }
 
     /// A string attribute with its terminating NUL.
     pub fn attr_str(&mut self, kind: u16, text: &str) {
-        self.attr_header(u16::try_from(NLA_HDR + text.len() + 1).unwrap_or(u16::MAX), kind);
+        let open = self.nest(kind & !NLA_F_NESTED);
         self.bytes.extend_from_slice(text.as_bytes());
-        self.put(&[0]);
+        self.bytes.push(0);
+        self.set_attr(open, kind);
+        self.put(&[]);
     }
 
     /// A number in network order.
@@ -136,7 +136,8 @@ impl MsgBuf {
     /// Opens an attribute that holds attributes.
     pub fn nest(&mut self, kind: u16) -> Open {
         let at = self.bytes.len();
-        self.attr_header(0, kind | NLA_F_NESTED);
+        self.bytes.extend_from_slice(&0u16.to_ne_bytes());
+        self.bytes.extend_from_slice(&(kind | NLA_F_NESTED).to_ne_bytes());
         Open(at)
     }
 
@@ -145,6 +146,13 @@ impl MsgBuf {
         let len = u16::try_from(self.bytes.len() - open.0).unwrap_or(u16::MAX);
         if let Some(slot) = self.bytes.get_mut(open.0..open.0 + 2) {
             slot.copy_from_slice(&len.to_ne_bytes());
+        }
+    }
+
+    fn set_attr(&mut self, open: Open, kind: u16) {
+        self.end(open);
+        if let Some(slot) = self.bytes.get_mut(open.0 + 2..open.0 + 4) {
+            slot.copy_from_slice(&kind.to_ne_bytes());
         }
     }
 }

@@ -49,6 +49,11 @@ pub fn install(target: Target, level: LevelFilter) {
     log::set_max_level(level);
 }
 
+/// Closes the socket; the next message opens another. For a process that begins as a copy of ours.
+pub fn forget() {
+    *LOGGER.socket.lock().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.level() <= log::max_level()

@@ -164,8 +164,9 @@ fn one_rule_by_name_or_path() {
 
 fn list(text: &[u8]) -> (Vec<String>, Vec<String>, Counts) {
     let (mut nets, mut bad) = (Vec::new(), Vec::new());
-    let counts = list_lines(text, &mut |line| match line {
-        ListLine::Net(net) => nets.push(net.to_string()),
+    let counts = list_lines(ListKind::Deny, text, &mut |line| match line {
+        ListLine::Entry(entry) => nets.push(entry.net.to_string()),
+        ListLine::Host(..) => panic!("a host in a deny list"),
         ListLine::Bad(p, text) => bad.push(format!("{}:{}+{} {} [{text}]", p.line, p.col, p.len, p.what)),
     });
     (nets, bad, counts)
@@ -183,14 +184,89 @@ fn lists() {
         bad,
         [
             "6:3+12 'host.example' is not an address or network [  host.example # no]",
-            "8:1+15 '1.2.3.4 5.6.7.8' is not an address or network [1.2.3.4 5.6.7.8]",
-            "9:1+1 '\u{fffd}' is not an address or network [\u{fffd}]",
-            "10:1+9 '0.0.0.0/0' is the whole internet [0.0.0.0/0]",
+            "8:9+7 '5.6.7.8' is not known behind an address [1.2.3.4 5.6.7.8]",
+            "9:1+1 bytes that are not UTF-8 [\u{fffd}]",
+            "10:1+9 '0.0.0.0/0' is too large a part of the internet [0.0.0.0/0]",
         ]
     );
     assert_eq!((counts, counts.refused()), (Counts { good: 5, bad: 4 }, false));
     assert!(Counts { good: 1, bad: 2 }.refused() && !Counts { good: 1, bad: 1 }.refused());
     assert_eq!(list(b"").2, Counts::default());
+}
+
+fn word(kind: ListKind, line: &str) -> String {
+    match list_word(kind, line.as_bytes()) {
+        ListWord::Nothing => "nothing".to_owned(),
+        ListWord::Entry(e) => {
+            let until = e.until.map_or(String::new(), |at| format!(" until {}", at.0));
+            format!("{}{until}{}", e.net, if e.force { " force" } else { "" })
+        }
+        ListWord::Host(name) => format!("host {name}"),
+        ListWord::Bad(bad) => format!("{:?} {}", &line[bad.at], bad.what),
+    }
+}
+
+#[test]
+fn words_behind_an_address_and_what_is_too_wide() {
+    let deny: &[(&str, &str)] = &[
+        ("10.0.0.0/8", "10.0.0.0/8"),
+        ("8.0.0.0/7", "\"8.0.0.0/7\" '8.0.0.0/7' is too large a part of the internet"),
+        ("\t8.0.0.0/7  force # all of it", "8.0.0.0/7 force"),
+        ("::/0 force", "::/0 force"),
+        ("2000::/15", "\"2000::/15\" '2000::/15' is too large a part of the internet"),
+        ("2000::/16", "2000::/16"),
+        ("192.0.2.1 until=2026-11-25T21:00:00Z", "192.0.2.1/32 until 1795640400"),
+        ("192.0.2.1 until=2026-11-25T21:00Z force", "192.0.2.1/32 until 1795640400 force"),
+        ("192.0.2.1 until=tomorrow", "\"until=tomorrow\" 'until=tomorrow' is not known behind an address"),
+        ("192.0.2.1 forced", "\"forced\" 'forced' is not known behind an address"),
+        ("  host.example", "\"host.example\" 'host.example' is not an address or network"),
+        ("192.0.2.1/24", "192.0.2.0/24"),
+        ("::ffff:192.0.2.1", "192.0.2.1/32"),
+        ("; 192.0.2.1", "nothing"),
+    ];
+    for (line, want) in deny {
+        assert_eq!(word(ListKind::Deny, line), *want, "{line}");
+    }
+    let allow: &[(&str, &str)] = &[
+        ("8.0.0.0/7", "8.0.0.0/7"),
+        ("fc00::/7", "fc00::/7"),
+        ("0.0.0.0/0", "\"0.0.0.0/0\" '0.0.0.0/0' is too large a part of the internet"),
+        (" home.dyn-1.example. # me", "host home.dyn-1.example."),
+        ("192.0.2", "\"192.0.2\" '192.0.2' is not an address or network"),
+        ("a_b", "\"a_b\" 'a_b' is not an address or network"),
+        ("-a.example", "\"-a.example\" '-a.example' is not an address or network"),
+        ("a..b", "\"a..b\" 'a..b' is not an address or network"),
+    ];
+    for (line, want) in allow {
+        assert_eq!(word(ListKind::Allow, line), *want, "{line}");
+    }
+}
+
+/// The short way to read an address must not know anything that the long one does not.
+#[test]
+fn plain_addresses_are_read_as_the_library_does() {
+    let mut random = fastrand::Rng::with_seed(8);
+    for _ in 0..200_000 {
+        let mut text: Vec<u8> = match random.bool() {
+            true => format!("{}/{}", std::net::Ipv4Addr::from(random.u32(..)), random.u8(..36)).into_bytes(),
+            false => std::net::Ipv4Addr::from(random.u32(..)).to_string().into_bytes(),
+        };
+        if random.bool() {
+            let at = random.usize(..text.len());
+            match random.u8(..3) {
+                0 => text[at] = b"0123456789./"[random.usize(..12)],
+                1 => drop(text.remove(at)),
+                _ => text.insert(at, b"0123456789./"[random.usize(..12)]),
+            }
+        }
+        let text = String::from_utf8(text).unwrap();
+        let want = net(&text).ok().filter(|net| net.prefix_len() >= 8);
+        let got = match list_word(ListKind::Deny, text.as_bytes()) {
+            ListWord::Entry(entry) => Some(entry.net),
+            _ => None,
+        };
+        assert_eq!(got, want, "{text}");
+    }
 }
 
 #[test]
@@ -236,9 +312,10 @@ fn a_list_reads_the_same_in_any_pieces() {
         }
         let want = list(&text);
         let (mut nets, mut bad) = (0, 0);
-        let counts = read_list(&mut Pieces(&text, fastrand::Rng::with_seed(seed)), &mut |line| match line {
-            ListLine::Net(_) => nets += 1,
-            ListLine::Bad(..) => bad += 1,
+        let mut pieces = Pieces(&text, fastrand::Rng::with_seed(seed));
+        let counts = read_list(ListKind::Deny, &mut pieces, &mut |line| match line {
+            ListLine::Entry(_) => nets += 1,
+            ListLine::Host(..) | ListLine::Bad(..) => bad += 1,
         });
         assert_eq!(counts.unwrap(), want.2, "seed {seed}");
         assert_eq!((nets, bad), (want.0.len(), want.1.len()), "seed {seed}");

@@ -77,7 +77,7 @@ fn no_bytes_make_a_reader_panic_and_every_problem_can_be_shown() {
         assert_eq!(rule.is_none(), failed, "round {round}: {text:?}");
         problems.extend(more);
         problems.extend(examples(&text).1);
-        list_lines(&bytes, &mut |line| {
+        list_lines(ListKind::Allow, &bytes, &mut |line| {
             if let ListLine::Bad(p, text) = line {
                 let _ = p.render("l", text);
             }

@@ -16,6 +16,8 @@ use crate::firewall::nft::{Rule, TxnError, query};
 
 pub(super) const GATE: Name = Name::of("gate");
 pub(super) const HIT: Name = Name::of("hit");
+/// The rules that look deny lists up: before and behind the place where TCP that begins no flow is let through.
+pub(super) const DENY: [Name; 2] = [Name::of("deny"), Name::of("denynet")];
 /// An empty set whose comment tells what the table was made with.
 pub(super) const MADE: Name = Name::of("made");
 /// The set in which it is tried how this kernel prolongs an element.
@@ -31,7 +33,7 @@ const PRIORITY_RAW: i32 = -300;
 const IPV4_ADDR: (u32, u32) = (7, 4);
 const IPV6_ADDR: (u32, u32) = (8, 16);
 /// Changes with the layout: an older table is rebuilt.
-const VERSION: &str = "mef 1";
+const VERSION: &str = "mef 2";
 
 /// Where the rules of a scope go.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,6 +57,14 @@ pub(super) const fn allow_set(family: Family) -> Name {
     match family {
         Family::V4 => Name::of("allow4"),
         Family::V6 => Name::of("allow6"),
+    }
+}
+
+/// Who is not dropped for a time.
+pub(super) const fn allow_timed_set(family: Family) -> Name {
+    match family {
+        Family::V4 => Name::of("allowt4"),
+        Family::V6 => Name::of("allowt6"),
     }
 }
 
@@ -150,6 +160,8 @@ impl Guard {
         self.txn.add_chain(&GATE, Some(Hook { number, priority: PRIORITY_RAW, policy: libc::NF_ACCEPT }));
         self.txn.add_chain(&HIT, None);
         self.txn.flush_chain(&HIT);
+        // What is in these belongs to the deny lists.
+        DENY.iter().for_each(|chain| self.txn.add_chain(chain, None));
         let mark = write_mark(made);
         self.txn.add_set(&SetSpec::new(MADE, 0, IPV4_ADDR));
         self.txn.delete_set(&MADE);
@@ -158,6 +170,8 @@ impl Guard {
         self.txn.delete_set(&TRIAL);
         for family in Family::ALL {
             self.txn.add_set(&SetSpec::new(allow_set(family), libc::NFT_SET_INTERVAL, key_type(family)));
+            let timed = libc::NFT_SET_INTERVAL | libc::NFT_SET_TIMEOUT;
+            self.txn.add_set(&SetSpec::new(allow_timed_set(family), timed, key_type(family)));
             for kind in Kind::ALL {
                 let name = Scope::ALL.set(kind, family);
                 self.txn.add_set(&SetSpec::new(name, ban_flags(kind), key_type(family)));
@@ -184,6 +198,7 @@ impl Guard {
             push_jump(&mut rule, &Scope::ALL.set(Kind::Hosts, family));
             self.txn.add_rule(&GATE, &rule, false, Optional::No);
         }
+        self.write_jump(&DENY[0]);
         let mut rule = Rule::new();
         push_meta(&mut rule, libc::NFT_META_L4PROTO, libc::IPPROTO_TCP);
         // The flags byte of the TCP header; SYN without ACK begins a flow.
@@ -198,15 +213,24 @@ impl Guard {
             push_jump(&mut rule, &Scope::ALL.set(Kind::Networks, family));
             self.txn.add_rule(&GATE, &rule, false, Optional::No);
         }
+        self.write_jump(&DENY[1]);
+    }
+
+    fn write_jump(&mut self, chain: &Name) {
+        let mut rule = Rule::new();
+        rule.push(expr::verdict(Verdict::Jump(chain)));
+        self.txn.add_rule(&GATE, &rule, false, Optional::No);
     }
 
     fn write_hit(&mut self, logs: bool) {
         for family in Family::ALL {
-            let mut rule = Rule::new();
-            push_source(&mut rule, family, 128);
-            rule.push(expr::lookup(Cmp::Eq, &allow_set(family), 0, REG));
-            rule.push(expr::verdict(Verdict::Return));
-            self.txn.add_rule(&HIT, &rule, false, Optional::No);
+            for set in [allow_set(family), allow_timed_set(family)] {
+                let mut rule = Rule::new();
+                push_source(&mut rule, family, 128);
+                rule.push(expr::lookup(Cmp::Eq, &set, 0, REG));
+                rule.push(expr::verdict(Verdict::Return));
+                self.txn.add_rule(&HIT, &rule, false, Optional::No);
+            }
         }
         let Options { log, reject, .. } = &self.options;
         if let Some(log) = log.as_ref().filter(|_| logs) {
@@ -298,7 +322,7 @@ pub(super) fn read_scope(set: &query::SetInfo<'_>) -> Option<(Scope, Kind)> {
     Some((scope, if networks { Kind::Networks } else { Kind::Hosts }))
 }
 
-const fn key_type(family: Family) -> (u32, u32) {
+pub(super) const fn key_type(family: Family) -> (u32, u32) {
     match family {
         Family::V4 => IPV4_ADDR,
         Family::V6 => IPV6_ADDR,
@@ -316,7 +340,7 @@ fn push_meta(rule: &mut Rule, key: i32, value: i32) {
 }
 
 /// Loads the source address, if the packet is of the family; an IPv6 one masked to `prefix` bits.
-fn push_source(rule: &mut Rule, family: Family, prefix: u8) {
+pub(super) fn push_source(rule: &mut Rule, family: Family, prefix: u8) {
     let nfproto = match family {
         Family::V4 => libc::NFPROTO_IPV4,
         Family::V6 => libc::NFPROTO_IPV6,
@@ -330,7 +354,7 @@ fn push_source(rule: &mut Rule, family: Family, prefix: u8) {
     }
 }
 
-fn push_jump(rule: &mut Rule, set: &Name) {
+pub(super) fn push_jump(rule: &mut Rule, set: &Name) {
     rule.push(expr::lookup(Cmp::Eq, set, 0, REG));
     rule.push(expr::verdict(Verdict::Jump(&HIT)));
 }

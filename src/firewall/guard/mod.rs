@@ -2,13 +2,18 @@
 //! The table `inet mef_guard`: who is banned and who never is. The daemon and `mef ban` write to the same
 //! sets, each change one transaction; whoever comes first makes the table.
 
+mod allow;
 mod change;
+mod deny;
 mod layout;
 mod list;
 mod networks;
 mod scope;
 
+pub use allow::Allowed;
 pub use change::{Ban, Report};
+pub(super) use deny::of_lists;
+pub use deny::{DenySet, Filling, ListId};
 pub use list::Entry;
 pub use networks::Cut;
 pub use scope::Scope;
@@ -16,14 +21,11 @@ pub use scope::Scope;
 use scope::Scopes;
 
 use crate::base::name::Name;
-use crate::base::range::{Family, Range, merge};
 use crate::firewall::events::Events;
-use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::firewall::nft::{TableId, Txn, TxnError, msg, query};
 use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::nlattr::{self, attr};
 use mnl::Bus;
-use nix::errno::Errno;
 
 /// Room of one transaction: one message of elements and the batch marks. Larger changes are cut.
 const TXN_ROOM: usize = 64 * 1024;
@@ -229,49 +231,6 @@ impl Guard {
     pub fn set_options(&mut self, options: Options) -> Options {
         self.txn.set_counters(options.element_counters);
         std::mem::replace(&mut self.options, options)
-    }
-
-    /// Replaces who is never dropped.
-    ///
-    /// # Errors
-    /// What the kernel refused; then the former list stays in force.
-    pub fn set_allowed(&mut self, ranges: &mut Vec<Range>) -> Result<(), Failure> {
-        merge(ranges);
-        match self.write_allowed(ranges, usize::MAX) {
-            // More than one send takes, where the buffer may not grow: rather in pieces than not at all.
-            Err(e) if e.errno() == Errno::EMSGSIZE => Ok(self.write_allowed(ranges, TXN_ROOM)?),
-            result => Ok(result?),
-        }
-    }
-
-    /// Empties the allow list and fills it, with a commit whenever a transaction has `room` bytes.
-    fn write_allowed(&mut self, ranges: &[Range], room: usize) -> Result<(), TxnError> {
-        for family in Family::ALL {
-            self.txn.flush_set(&layout::allow_set(family));
-        }
-        for range in ranges {
-            let (key, end) = (range.key(), range.end_key());
-            let end = end.as_ref().map(crate::base::range::Key::bytes);
-            let elem = Elem { key: key.bytes(), end, timeout: Timeout::None, comment: "" };
-            self.txn.add_elem(&layout::allow_set(range.family()), &elem);
-            if self.txn.len() >= room {
-                self.txn.commit(&mut self.socket)?;
-            }
-        }
-        self.txn.commit(&mut self.socket)
-    }
-
-    /// Who is never dropped, as the kernel has it.
-    ///
-    /// # Errors
-    /// The system call or the kernel's error.
-    pub fn allowed(&mut self) -> Result<Vec<Range>, Failure> {
-        let mut ranges = Vec::new();
-        for family in Family::ALL {
-            let set = layout::allow_set(family);
-            networks::read(&mut self.socket, &set, &mut |piece| ranges.push(piece.range))?;
-        }
-        Ok(ranges)
     }
 
     /// Deletes the table and all that is in it; no error if there is none.

@@ -19,6 +19,7 @@ const CHAIN_TYPE: u16 = 7;
 const HOOK_NUMBER: u16 = 1;
 const HOOK_PRIORITY: u16 = 2;
 const RULE_CHAIN: u16 = 2;
+const RULE_HANDLE: u16 = 3;
 const RULE_EXPRESSIONS: u16 = 4;
 const RULE_USERDATA: u16 = 7;
 const SET_NAME: u16 = 2;
@@ -61,6 +62,8 @@ pub enum Op {
     DeleteSet(Name),
     /// Adds a rule: its chain, its number in the transaction, whether mef can do without it.
     Rule(Name, u16, Optional),
+    /// Deletes a rule of a chain.
+    DeleteRule(Name),
     /// Adds what a rule of the rule set needs, by the number that the rule has there.
     Statement(u32),
     /// Adds elements.
@@ -91,6 +94,7 @@ impl std::fmt::Display for Op {
             Op::Set(name) => write!(f, "set {name}"),
             Op::DeleteSet(name) => write!(f, "to delete set {name}"),
             Op::Rule(chain, no, _) => write!(f, "rule {no} of chain {chain}"),
+            Op::DeleteRule(chain) => write!(f, "to delete a rule of chain {chain}"),
             Op::Statement(0) => f.write_str("what ends a chain with policy action=reject"),
             Op::Statement(no) => write!(f, "rule {no}"),
             Op::Add(set) => write!(f, "new elements of set {set}"),
@@ -238,10 +242,7 @@ pub struct Hook {
 pub struct Txn {
     buf: MsgBuf,
     table: TableId,
-    /// What messages do, each with the number of the first one of it: the next ones add the next rules of a rule set.
-    ops: Vec<(Op, u32)>,
-    /// Messages so far.
-    messages: u32,
+    ops: Vec<(Op, usize)>,
     /// Bytes that it keeps between transactions.
     capacity: usize,
     /// Whether elements that have a life are added with a counter.
@@ -264,7 +265,6 @@ impl Txn {
             buf: MsgBuf::with_capacity(capacity),
             table,
             ops: Vec::new(),
-            messages: 0,
             capacity,
             counters: false,
             whole: true,
@@ -282,7 +282,6 @@ impl Txn {
         self.buf.clear();
         self.buf.raw().shrink_to(self.capacity);
         self.ops.clear();
-        self.messages = 0;
         self.elems = None;
         self.whole = true;
     }
@@ -290,7 +289,7 @@ impl Txn {
     /// Whether there is nothing to send.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.messages == 0
+        self.ops.is_empty()
     }
 
     /// What was written.
@@ -308,28 +307,15 @@ impl Txn {
     /// Begins a message about an object of the table: what all of them carry stands in it then.
     fn open(&mut self, op: Op, kind: u16, flags: u16) -> nlattr::Open {
         self.close_elems();
-        if self.is_empty() {
+        if self.ops.is_empty() {
             batch_mark(&mut self.buf, NFNL_MSG_BATCH_BEGIN);
         }
-        if self.op(self.messages) != Some(op) {
-            self.ops.push((op, self.messages));
-        }
-        self.messages += 1;
+        self.ops.push((op, self.buf.len()));
         // The real sequence numbers are written when it is sent: they differ at each try.
         let open = self.buf.start(message(kind), flags | REQUEST, 0);
         self.buf.put(&[self.table.family, 0, 0, 0]);
         self.buf.attr_str(TABLE, self.table.name.as_str());
         open
-    }
-
-    /// What message number `index` does, or would do as the next one.
-    fn op(&self, index: u32) -> Option<Op> {
-        let runs = self.ops.partition_point(|(_, first)| *first <= index);
-        let (op, first) = *self.ops.get(runs.checked_sub(1)?)?;
-        match op {
-            Op::Statement(number) => Some(Op::Statement(number + (index - first))),
-            op => (index < self.messages).then_some(op),
-        }
     }
 
     /// A message that says no more than the object's name.
@@ -391,6 +377,14 @@ impl Txn {
         self.write_rule(op, chain, rule, first);
     }
 
+    /// Deletes a rule by the number that the kernel gave it; ENOENT if it is not there.
+    pub fn delete_rule(&mut self, chain: &Name, handle: u64) {
+        let open = self.open(Op::DeleteRule(*chain), msg::DELRULE, 0);
+        self.buf.attr_str(RULE_CHAIN, chain.as_str());
+        self.buf.attr_be64(RULE_HANDLE, handle);
+        self.buf.finish(open);
+    }
+
     /// Adds a part of rule number `statement` of a rule set at the chain's end.
     pub fn add_part(&mut self, statement: u32, chain: &Name, rule: &Rule) {
         self.write_rule(Op::Statement(statement), chain, rule, false);
@@ -414,7 +408,7 @@ impl Txn {
         let excl = if spec.must_be_new { EXCL } else { 0 };
         let op = if spec.statement > 0 { Op::Statement(spec.statement) } else { Op::Set(spec.name) };
         let open = self.open(op, msg::NEWSET, CREATE | excl);
-        let id = self.messages;
+        let id = u32::try_from(self.ops.len()).unwrap_or(u32::MAX);
         self.buf.attr_str(SET_NAME, spec.name.as_str());
         let numbers = [
             (SET_FLAGS, spec.flags.cast_unsigned()),
@@ -551,11 +545,12 @@ impl Txn {
             socket.receive(&mut |m| {
                 let Some(errno) = m.errno() else { return };
                 let index = m.seq.wrapping_sub(begin);
-                if index > self.messages {
+                if index as usize > self.ops.len() {
                     return;
                 }
                 if errno != 0 {
-                    let op = index.checked_sub(1).and_then(|i| self.op(i)).unwrap_or(Op::Commit);
+                    let op = (index as usize).checked_sub(1).and_then(|i| self.ops.get(i));
+                    let op = op.map_or(Op::Commit, |&(op, _)| op);
                     refused.push(Refusal { op, errno: Errno::from_raw(errno), words: words(&m) });
                 }
                 // An error of the whole batch carries the number of its first message, and is the last word.
@@ -567,15 +562,15 @@ impl Txn {
 
     /// Writes fresh sequence numbers and asks for one acknowledgement, on the last real message.
     fn number(&mut self, socket: &mut NlSocket) -> (u32, u32) {
-        let begin = socket.next_seq();
-        let (mut at, mut last) = (0, begin);
-        set_seq(self.buf.raw(), at, begin);
-        for _ in 0..self.messages {
-            at += nlattr::u32_at(self.buf.bytes(), at).unwrap_or(0) as usize;
+        let (begin, mut last) = (socket.next_seq(), 0);
+        set_seq(self.buf.raw(), 0, begin);
+        for &(_, at) in &self.ops {
             last = socket.next_seq();
             set_seq(self.buf.raw(), at, last);
         }
-        self.buf.add_flags(at, ACK);
+        if let Some(&(_, at)) = self.ops.last() {
+            self.buf.add_flags(at, ACK);
+        }
         (begin, last)
     }
 }

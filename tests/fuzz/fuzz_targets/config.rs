@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use mef::config::{
-    ListLine, Ports, duration, examples, list_lines, net, parse_global, parse_service, span, written,
+    ListKind, ListLine, Ports, duration, examples, list_lines, net, parse_global, parse_service, span, written,
 };
 
 fuzz_target!(|data: &[u8]| {
@@ -21,7 +21,9 @@ fuzz_target!(|data: &[u8]| {
         let _ = pattern.problem(0..pattern.text.len(), String::new(), String::new()).render("file", &text);
     }
     let mut entries = 0;
-    let counts = list_lines(data, &mut |line| entries += u32::from(matches!(line, ListLine::Net(_))));
+    let counts = list_lines(ListKind::Allow, data, &mut |line| {
+        entries += u32::from(matches!(line, ListLine::Entry(_)));
+    });
     assert_eq!(counts.good, entries);
     if let Ok(ports) = Ports::parse(&text) {
         assert_eq!(Ports::parse(&ports.to_string()), Ok(ports));

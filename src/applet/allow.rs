@@ -1,0 +1,237 @@
+#![forbid(unsafe_code)]
+//! `mef allow`, `disallow`, `deny`, `undeny`: local.conf is changed, and the kernel follows at once, with and
+//! without a daemon.
+
+use super::target::{self, Safety};
+use super::{Error, Output, STDIN, parse, settings};
+use crate::base::clock::Wall;
+use crate::base::range::{Range, merge};
+use crate::config::{ListKind, conf_files, duration};
+use crate::firewall::conntrack;
+use crate::firewall::guard::Scope;
+use crate::lists::{self, Edit, LOCAL, Paths, allowed};
+use argh::FromArgs;
+
+/// Put addresses on a list: allow = they are never dropped, deny = they always are.
+#[derive(FromArgs)]
+#[argh(
+    help_triggers("-h", "--help"),
+    note = "They become lines of local.conf in whitelist_dir or blacklist_dir, and take effect at once. What is on the allow\nlist passes, whatever else is said of it. An IPv6 address stands for its prefix (ipv6_prefix, 64): write ADDR/128 for it alone.",
+    example = "mef allow 192.0.2.7 2001:db8::/48\n  mef allow 198.51.100.7 --for 2h\n  mef deny 203.0.113.0/24\n  mef deny - < addresses"
+)]
+struct Add {
+    /// an address, a network (192.0.2.0/24) or a range (192.0.2.1-192.0.2.9); - reads them from standard input, one a line
+    #[argh(positional, arg_name = "ADDR")]
+    addresses: Vec<String>,
+    /// only for allow: how long: 90s, 10m, 1h, 7d (default: for good)
+    #[argh(option, long = "for", arg_name = "time")]
+    time: Option<String>,
+    /// only for deny: also who is protected or allowed, and large networks
+    #[argh(switch)]
+    force: bool,
+    /// another mef.conf
+    #[argh(option, arg_name = "file")]
+    config: Option<String>,
+}
+
+/// Take addresses off a list: disallow = off the allow list, undeny = off the deny list.
+#[derive(FromArgs)]
+#[argh(
+    help_triggers("-h", "--help"),
+    note = "Lines of local.conf go; other files of the directory are not changed. A network takes all of its parts along.",
+    example = "mef disallow 192.0.2.7\n  mef undeny 203.0.113.0/24"
+)]
+struct Remove {
+    /// an address, a network or a range; - reads them from standard input, one a line
+    #[argh(positional, arg_name = "ADDR")]
+    addresses: Vec<String>,
+    /// another mef.conf
+    #[argh(option, arg_name = "file")]
+    config: Option<String>,
+}
+
+pub(super) fn allow(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    add("allow", ListKind::Allow, args, output)
+}
+
+pub(super) fn deny(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    add("deny", ListKind::Deny, args, output)
+}
+
+pub(super) fn disallow(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    remove("disallow", ListKind::Allow, args, output)
+}
+
+pub(super) fn undeny(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    remove("undeny", ListKind::Deny, args, output)
+}
+
+fn failed(e: impl std::fmt::Display) -> Error {
+    Error::Failed(e.to_string())
+}
+
+fn add(command: &str, kind: ListKind, args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    let args: Add = parse(command, args)?;
+    if args.addresses.is_empty() {
+        return Err(Error::Usage(format!("{command} whom? `mef {command} --help` shows examples")));
+    }
+    let now = crate::sys::clock::wall();
+    let until = match &args.time {
+        Some(_) if kind == ListKind::Deny => {
+            return Err(Error::Usage("deny has no --for: `mef ban` is for a time".into()));
+        }
+        Some(text) => {
+            let secs =
+                duration(text).map_err(|bad| Error::Usage(format!("--for: {}, {}", bad.what, bad.hint)))?;
+            Some(Wall(now.0.saturating_add(u64::from(secs))))
+        }
+        None => None,
+    };
+    let settings = settings(args.config.as_deref(), output);
+    let (mut enforcer, made) = target::table(&settings, output)?;
+    let safety = Safety::read(enforcer.guard()).map_err(failed)?;
+    let mut ranges = Vec::new();
+    let mut take = |text: &str, place: &str, output: &mut Output<'_>| {
+        match target::read(text, made.ipv6_prefix) {
+            Err(what) => output.problem(&format_args!("{place}{what}")),
+            Ok(range) => {
+                let why = match kind {
+                    ListKind::Allow => None,
+                    ListKind::Deny => safety.objection(&range),
+                };
+                match why.or_else(|| too_wide(&range, kind)).filter(|_| !args.force) {
+                    Some(why) => {
+                        output.problem(&format_args!("{place}{range} is {why}: not listed (--force does it)"))
+                    }
+                    None => ranges.push(range),
+                }
+            }
+        }
+        Ok(())
+    };
+    each(&args.addresses, output, &mut take)?;
+    let paths = Paths::of(&settings);
+    let mut edit = Edit::open(&paths, kind).map_err(|e| unwritten(&paths, kind, &e))?;
+    edit.add(&ranges, until, args.force);
+    edit.save(now).map_err(|e| unwritten(&paths, kind, &e))?;
+    put(&mut enforcer, &paths, kind, output)?;
+    if kind == ListKind::Deny && settings.kill_connections && !ranges.is_empty() {
+        let mut targets = ranges.clone();
+        merge(&mut targets);
+        if let Err(e) = conntrack::kill(&targets, &Scope::ALL) {
+            output.note(&e);
+        }
+    }
+    let word = if kind == ListKind::Allow { "allowed" } else { "denied" };
+    told(word, &ranges, args.time.as_deref(), output)?;
+    output.end()
+}
+
+fn remove(command: &str, kind: ListKind, args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    let args: Remove = parse(command, args)?;
+    if args.addresses.is_empty() {
+        return Err(Error::Usage(format!("{command} whom? `mef {command} --help` shows examples")));
+    }
+    let settings = settings(args.config.as_deref(), output);
+    let (mut enforcer, made) = target::table(&settings, output)?;
+    let paths = Paths::of(&settings);
+    let mut edit = Edit::open(&paths, kind).map_err(|e| unwritten(&paths, kind, &e))?;
+    let mut ranges = Vec::new();
+    let mut take = |text: &str, place: &str, output: &mut Output<'_>| {
+        match target::read(text, made.ipv6_prefix) {
+            Err(what) => output.problem(&format_args!("{place}{what}")),
+            Ok(range) if edit.remove(&range) == 0 => {
+                let found = find(&paths, kind, &range, output);
+                output.problem(&format_args!("{place}{range} {found}"));
+            }
+            Ok(range) => ranges.push(range),
+        }
+        Ok(())
+    };
+    each(&args.addresses, output, &mut take)?;
+    edit.save(crate::sys::clock::wall()).map_err(|e| unwritten(&paths, kind, &e))?;
+    put(&mut enforcer, &paths, kind, output)?;
+    told(if kind == ListKind::Allow { "disallowed" } else { "undenied" }, &ranges, None, output)?;
+    output.end()
+}
+
+/// Gives the arguments to `take`, and for `-` the lines of standard input.
+fn each(addresses: &[String], output: &mut Output<'_>, take: target::Take<'_>) -> Result<(), Error> {
+    for text in addresses {
+        if text == STDIN {
+            target::each_stdin_line(output, take)?;
+        } else {
+            take(text, "", output)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a list would refuse without `force`.
+fn too_wide(range: &Range, kind: ListKind) -> Option<&'static str> {
+    let wide = range.nets().any(|net| crate::config::too_wide(kind, &net));
+    wide.then_some("too large a part of the internet")
+}
+
+/// Has the kernel follow.
+fn put(
+    enforcer: &mut crate::enforce::Enforcer,
+    paths: &Paths,
+    kind: ListKind,
+    output: &mut Output<'_>,
+) -> Result<(), Error> {
+    let guard = enforcer.guard();
+    match kind {
+        ListKind::Allow => {
+            let mut allowed = allowed(paths, &mut |e| output.note(e));
+            guard.set_allowed(&mut allowed).map_err(failed)
+        }
+        ListKind::Deny => {
+            let only = [LOCAL.to_owned()];
+            let good = lists::apply(guard, paths, Some(&only), &mut |e| output.note(e), &mut |_| ());
+            match good.map_err(failed)? {
+                true => Ok(()),
+                false => Err(Error::Told),
+            }
+        }
+    }
+}
+
+fn unwritten(paths: &Paths, kind: ListKind, e: &std::io::Error) -> Error {
+    Error::Failed(format!("{}/{LOCAL}: {e}", paths.dir(kind).to_string_lossy()))
+}
+
+/// Where else something is listed.
+fn find(paths: &Paths, kind: ListKind, range: &Range, output: &mut Output<'_>) -> String {
+    let dir = paths.dir(kind);
+    let mut found = None;
+    for name in conf_files(dir).unwrap_or_default() {
+        let result = lists::entries(
+            kind,
+            &dir.join(&name),
+            &mut |entry| {
+                let listed = Range::from(entry.net);
+                if found.is_none() && listed.meets(range) {
+                    found = Some(format!("is not a line of {LOCAL}: {name} has {listed}"));
+                }
+            },
+            &mut |_| (),
+        );
+        if let Err(e) = result {
+            output.note(&format_args!("{}/{name}: {e}", dir.to_string_lossy()));
+        }
+    }
+    found.unwrap_or_else(|| "was not listed".to_owned())
+}
+
+fn told(word: &str, ranges: &[Range], time: Option<&str>, output: &mut Output<'_>) -> Result<(), Error> {
+    let time = time.map_or(String::new(), |time| format!(" for {time}"));
+    if ranges.len() > 100 {
+        writeln!(output.out, "{word} {} addresses{time}", ranges.len())?;
+        return Ok(());
+    }
+    for range in ranges {
+        writeln!(output.out, "{word} {range}{time}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,253 @@
+#![forbid(unsafe_code)]
+//! Deny lists: each list is a generation of sets of its own, filled while the former one is in force, and then
+//! looked up instead of it by one transaction. Knows no file: a list is a number, and so is its content.
+//!
+//! Single addresses are keys of a hash set whose size is known before, so that it never grows; networks are
+//! intervals. Every transaction about an interval set costs a walk over all of it (Linux 6.18), so it is filled
+//! in larger pieces as it grows.
+
+use super::layout::{self, DENY};
+use super::{Failure, Guard, TABLE, TXN_ROOM};
+use crate::base::name::Name;
+use crate::base::range::Family;
+use crate::firewall::nft::elem::{Elem, Timeout};
+use crate::firewall::nft::txn::{Optional, SetSpec};
+use crate::firewall::nft::{Rule, TxnError, msg, query};
+use crate::sys::nlattr::{attr, attrs, be64, text};
+use crate::sys::random;
+use nix::errno::Errno;
+use std::fmt::Write as _;
+
+/// Sets of single addresses, of each family, that every packet is looked up in; those of further lists are asked
+/// only by packets that can begin a flow.
+const EARLY: usize = 4;
+/// Most bytes of one transaction.
+const ROOM_MAX: usize = 1 << 20;
+/// Fewest: a message with some elements.
+const ROOM_MIN: usize = 4096;
+
+const RULE_TABLE: u16 = 1;
+const RULE_CHAIN: u16 = 2;
+const RULE_HANDLE: u16 = 3;
+const RULE_EXPRESSIONS: u16 = 4;
+const EXPR_NAME: u16 = 1;
+const EXPR_DATA: u16 = 2;
+const LOOKUP_SET: u16 = 1;
+
+/// Which list, and which content of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListId {
+    /// Stands for the list's name.
+    pub list: u64,
+    /// Stands for what is in it.
+    pub content: u64,
+}
+
+/// A set of a deny list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DenySet {
+    /// Its name.
+    pub name: Name,
+    /// What it was made of.
+    pub id: ListId,
+    /// Whether it holds networks.
+    pub networks: bool,
+    /// The rule that looks it up; without one it is not in force: somebody is filling it, or died over it.
+    rule: Option<(Name, u64)>,
+}
+
+impl DenySet {
+    /// Whether packets are looked up in it.
+    #[must_use]
+    pub fn in_force(&self) -> bool {
+        self.rule.is_some()
+    }
+}
+
+/// A set that is being filled.
+pub struct Filling {
+    /// Its name.
+    pub name: Name,
+    networks: bool,
+    written: usize,
+}
+
+impl Guard {
+    /// All sets of deny lists that the kernel has.
+    ///
+    /// # Errors
+    /// The system call or the kernel's error.
+    pub fn deny_sets(&mut self) -> Result<Vec<DenySet>, Failure> {
+        let mut sets: Vec<DenySet> = Vec::new();
+        query::sets(&mut self.socket, &TABLE, &mut |set| {
+            if let (Some(name), Some(id)) = (Name::new(set.name), read_comment(set.comment))
+                && set.name.starts_with("deny")
+                && !sets.iter().any(|s| s.name == name)
+            {
+                let networks = set.flags & libc::NFT_SET_INTERVAL.cast_unsigned() != 0;
+                sets.push(DenySet { name, id, networks, rule: None });
+            }
+        })?;
+        let ask = |buf: &mut crate::sys::nlattr::MsgBuf| buf.attr_str(RULE_TABLE, TABLE.name.as_str());
+        query::dump(&mut self.socket, TABLE.family, msg::GETRULE, &ask, &mut || (), &mut |m| {
+            let body = m.payload.get(4..).unwrap_or_default();
+            let chain = attr(body, RULE_CHAIN).and_then(text).and_then(Name::new);
+            let handle = attr(body, RULE_HANDLE).and_then(be64);
+            let Some((chain, handle)) = chain.filter(|c| DENY.contains(c)).zip(handle) else { return };
+            let looked_up = looked_up(attr(body, RULE_EXPRESSIONS).unwrap_or_default());
+            let set = sets.iter_mut().find(|s| Some(s.name.as_str()) == looked_up);
+            set.into_iter().for_each(|set| set.rule = Some((chain, handle)));
+        })?;
+        Ok(sets)
+    }
+
+    /// Makes a set that nothing looks up yet, for `size` elements at most; `label` is for people.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn deny_open(
+        &mut self,
+        id: ListId,
+        (family, networks): (Family, bool),
+        size: u32,
+        label: &str,
+    ) -> Result<Filling, Failure> {
+        let flags = if networks { libc::NFT_SET_INTERVAL } else { 0 };
+        let comment = write_comment(id, size, label);
+        let mut tries = 0;
+        loop {
+            let set = fresh_name(family);
+            let spec = SetSpec::new(set, flags, layout::key_type(family));
+            // An interval set counts both ends, and needs no size.
+            let size = if networks { 0 } else { size };
+            self.txn.add_set(&SetSpec { size, comment: &comment, must_be_new: true, ..spec });
+            tries += 1;
+            match self.txn.commit(&mut self.socket) {
+                // Taken, or made by this very transaction, whose answer was lost.
+                Err(e) if e.errno() == Errno::EEXIST && tries < 8 => {}
+                result => return Ok(result.map(|()| Filling { name: set, networks, written: 0 })?),
+            }
+        }
+    }
+
+    /// Adds an address, or the interval from `key` to before `end`; the kernel has it after `deny_close`.
+    ///
+    /// # Errors
+    /// What the kernel refused; the set is then worth nothing.
+    pub fn deny_add(
+        &mut self,
+        filling: &mut Filling,
+        key: &[u8],
+        end: Option<&[u8]>,
+        room: usize,
+    ) -> Result<(), Failure> {
+        self.txn.add_elem(&filling.name, &Elem { key, end, timeout: Timeout::None, comment: "" });
+        let len = self.txn.len();
+        let enough = if filling.networks { filling.written / 8 } else { 0 };
+        if len < enough.clamp(TXN_ROOM - 2048, ROOM_MAX).min(room) {
+            return Ok(());
+        }
+        filling.written += len;
+        Ok(self.txn.commit(&mut self.socket)?)
+    }
+
+    /// Has the kernel take what was added last.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn deny_close(&mut self) -> Result<(), Failure> {
+        Ok(self.txn.commit(&mut self.socket)?)
+    }
+
+    /// The room to try next after a failure, if a smaller one may help.
+    #[must_use]
+    pub fn deny_room(e: &Failure, room: usize) -> Option<usize> {
+        let short = matches!(e, Failure::Change(e @ TxnError::Lost(_))
+            if matches!(e.errno(), Errno::EMSGSIZE | Errno::ENOBUFS));
+        (short && room > ROOM_MIN).then(|| room.min(ROOM_MAX) / 4)
+    }
+
+    /// Has packets looked up in the sets of `new` instead of those of `old`, which are deleted.
+    ///
+    /// # Errors
+    /// What the kernel refused; then nothing has changed.
+    pub fn deny_swap(&mut self, all: &[DenySet], new: &[Filling], list: u64) -> Result<(), Failure> {
+        let old = || all.iter().filter(|s| s.id.list == list && s.in_force());
+        for (chain, handle) in old().filter_map(|s| s.rule) {
+            self.txn.delete_rule(&chain, handle);
+        }
+        for set in new {
+            let family = family_of(set.name.as_str());
+            let early = |s: &&DenySet| {
+                s.id.list != list
+                    && s.rule.is_some_and(|(c, _)| c == DENY[0])
+                    && family_of(s.name.as_str()) == family
+            };
+            let late = set.networks || all.iter().filter(early).count() >= EARLY;
+            let mut rule = Rule::new();
+            layout::push_source(&mut rule, family, 128);
+            layout::push_jump(&mut rule, &set.name);
+            self.txn.add_rule(&DENY[usize::from(late)], &rule, false, Optional::No);
+        }
+        for set in old() {
+            self.txn.delete_set(&set.name);
+        }
+        Ok(self.txn.commit(&mut self.socket)?)
+    }
+
+    /// Deletes a set that is not in force. It may be gone already.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn deny_drop(&mut self, set: &Name) -> Result<(), Failure> {
+        self.txn.clear();
+        self.txn.delete_set(set);
+        match self.txn.commit(&mut self.socket) {
+            Err(e) if e.errno() == Errno::ENOENT => Ok(()),
+            result => Ok(result?),
+        }
+    }
+}
+
+/// Whether a message deletes what belongs to a deny list: `NFT_MSG_*`, and the chain of a rule or the name of a set.
+pub(in crate::firewall) fn of_lists(kind: u16, name: &str) -> bool {
+    match kind {
+        msg::DELRULE => DENY.iter().any(|chain| chain.as_str() == name),
+        msg::DELSET => name.starts_with("deny"),
+        _ => false,
+    }
+}
+
+fn family_of(set: &str) -> Family {
+    if set.starts_with("deny6") { Family::V6 } else { Family::V4 }
+}
+
+/// `deny4_` or `deny6_` and nine letters and digits at random.
+fn fresh_name(family: Family) -> Name {
+    let mut text = String::from(if family == Family::V6 { "deny6_" } else { "deny4_" });
+    let [mut number, _] = random::key();
+    for _ in 0..9 {
+        text.extend(char::from_digit((number % 36) as u32, 36));
+        number /= 36;
+    }
+    Name::new(&text).unwrap_or(Name::of("deny4_x"))
+}
+
+fn write_comment(id: ListId, size: u32, label: &str) -> String {
+    let mut text = String::new();
+    let _ = write!(text, "list {:016x} {:016x} {size} {label}", id.list, id.content);
+    text
+}
+
+fn read_comment(comment: &str) -> Option<ListId> {
+    let mut words = comment.strip_prefix("list ")?.split(' ');
+    let mut number = || u64::from_str_radix(words.next()?, 16).ok();
+    Some(ListId { list: number()?, content: number()? })
+}
+
+/// The set that a rule's expressions look up.
+fn looked_up(expressions: &[u8]) -> Option<&str> {
+    let lookup = |e: &&[u8]| attr(e, EXPR_NAME).and_then(text) == Some("lookup");
+    let lookup = attrs(expressions).map(|(_, e)| e).find(lookup)?;
+    attr(attr(lookup, EXPR_DATA)?, LOOKUP_SET).and_then(text)
+}

@@ -1,0 +1,174 @@
+#![forbid(unsafe_code)]
+//! Changes to `local.conf`: lines are added or taken away, all others stay as they are, and the file is replaced as
+//! a whole. Two commands at once wait for each other. Knows no kernel.
+
+use super::{LOCAL, Paths};
+use crate::base::clock::Wall;
+use crate::base::range::Range;
+use crate::base::utc::Stamp;
+use crate::config::{ListEntry, ListKind, ListWord, list_word};
+use crate::sys::dir::{Access, Dir, Lock};
+use crate::sys::fs;
+use std::fs::File;
+use std::io::{self, ErrorKind, Write as _};
+
+const TEMPORARY: &str = ".local.conf.new";
+
+/// A `local.conf` that is being changed; nobody else changes it meanwhile.
+pub struct Edit {
+    kind: ListKind,
+    dir: Dir,
+    file: Option<File>,
+    text: Vec<u8>,
+    changed: bool,
+    _lock: Option<File>,
+}
+
+impl Edit {
+    /// Reads the file. The directory is made if it is missing.
+    ///
+    /// # Errors
+    /// What the system says; `InvalidInput` for a link.
+    pub fn open(paths: &Paths, kind: ListKind) -> io::Result<Edit> {
+        let lock = paths.lock_file("edit.lock");
+        if let Some(lock) = &lock {
+            Lock::wait(lock)?.keep();
+        }
+        let dir = Dir::create(paths.dir(kind))?;
+        let file = match dir.file(LOCAL, Access::Read) {
+            Ok(file) => Some(file),
+            Err(e) if e.kind() == ErrorKind::NotFound => None,
+            Err(e) => return Err(e),
+        };
+        let text = match &file {
+            Some(file) => fs::read(file.try_clone()?, u64::MAX)?,
+            None => Vec::new(),
+        };
+        Ok(Edit { kind, dir, file, text, changed: false, _lock: lock })
+    }
+
+    /// Adds entries, each once, instead of what the file says of the same networks.
+    pub fn add(&mut self, ranges: &[Range], until: Option<Wall>, force: bool) {
+        let mut nets: Vec<Range> = ranges.iter().flat_map(|r| r.nets()).map(Range::from).collect();
+        nets.sort_unstable();
+        nets.dedup();
+        let mut there = vec![false; nets.len()];
+        self.retain(&mut |entry| {
+            let Ok(at) = nets.binary_search(&Range::from(entry.net)) else { return true };
+            let same = ListEntry { net: entry.net, until, force } == *entry;
+            let again = there.get_mut(at).is_none_or(|seen| same && std::mem::replace(seen, true));
+            same && !again
+        });
+        if self.text.last().is_some_and(|&b| b != b'\n') {
+            self.text.push(b'\n');
+        }
+        for (net, _) in nets.iter().zip(&there).filter(|(_, there)| !**there) {
+            let _ = write!(self.text, "{net}");
+            if let Some(until) = until {
+                let _ = write!(self.text, " until={}", Stamp(until));
+            }
+            let _ = self.text.write_all(if force { b" force\n" } else { b"\n" });
+            self.changed = true;
+        }
+    }
+
+    /// Takes away every entry that is in the range; how many there were.
+    pub fn remove(&mut self, range: &Range) -> usize {
+        let mut count = 0;
+        self.retain(&mut |entry| {
+            let inside = range.covers(&Range::from(entry.net));
+            count += usize::from(inside);
+            !inside
+        });
+        count
+    }
+
+    /// Takes away what has ended.
+    fn expire(&mut self, now: Wall) {
+        self.retain(&mut |entry| entry.until.is_none_or(|until| until > now));
+    }
+
+    /// Keeps the lines that are no entries, and those of the entries that are wanted.
+    fn retain(&mut self, wanted: &mut dyn FnMut(&ListEntry) -> bool) {
+        let text = std::mem::take(&mut self.text);
+        for line in text.split_inclusive(|&b| b == b'\n') {
+            match list_word(self.kind, line) {
+                ListWord::Entry(entry) if !wanted(&entry) => self.changed = true,
+                _ => self.text.extend_from_slice(line),
+            }
+        }
+    }
+
+    /// Writes the file, if anything was changed.
+    ///
+    /// # Errors
+    /// What the system says; then the file is as before.
+    pub fn save(mut self, now: Wall) -> io::Result<()> {
+        self.expire(now);
+        if !self.changed {
+            return Ok(());
+        }
+        let like = self.file.as_ref().map(File::metadata).transpose()?;
+        self.dir.replace_like(like.as_ref(), LOCAL, TEMPORARY, &self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::dir::testing::Scratch;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn paths(scratch: &Scratch) -> Paths {
+        let path = |name| scratch.path().join(name);
+        Paths { allow: path("allow"), deny: path("deny"), run: path("run") }
+    }
+
+    fn nets(text: &str) -> Vec<Range> {
+        text.split(' ').map(|net| Range::from(net.parse::<ipnet::IpNet>().unwrap())).collect()
+    }
+
+    #[test]
+    fn other_lines_stay_and_entries_come_once() {
+        let scratch = Scratch::new();
+        let paths = paths(&scratch);
+        let file = scratch.path().join("allow/local.conf");
+        let read = || std::fs::read_to_string(&file).unwrap();
+        let edit = |f: &dyn Fn(&mut Edit)| {
+            let mut edit = Edit::open(&paths, ListKind::Allow).unwrap();
+            f(&mut edit);
+            edit.save(Wall(1000)).unwrap();
+        };
+        edit(&|e| e.add(&nets("192.0.2.1/32 2001:db8::/64 192.0.2.1/32"), None, false));
+        assert_eq!(read(), "192.0.2.1\n2001:db8::/64\n");
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        let text = "# mine\n 192.0.2.1 # me\n\nbad line\n192.0.2.9 until=1970-01-01T00:10Z\nhost.example";
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
+        let inode = || std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&file).unwrap());
+        let before = inode();
+        edit(&|e| e.add(&nets("192.0.2.1/32"), None, false));
+        // What ended is taken away with the next change, and there was none but that.
+        assert_eq!(read(), "# mine\n 192.0.2.1 # me\n\nbad line\nhost.example\n");
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+        assert_ne!(inode(), before, "it is replaced, not written");
+        let before = inode();
+        edit(&|e| e.add(&nets("192.0.2.1/32"), None, false));
+        assert_eq!(inode(), before, "nothing to do, nothing written");
+        edit(&|e| e.add(&nets("192.0.2.1/32"), Some(Wall(2000)), true));
+        let timed = "# mine\n\nbad line\nhost.example\n192.0.2.1 until=1970-01-01T00:33:20Z force\n";
+        assert_eq!(read(), timed);
+        edit(&|e| assert_eq!(e.remove(&nets("192.0.2.0/24")[0]), 1));
+        assert_eq!(read(), "# mine\n\nbad line\nhost.example\n");
+        edit(&|e| assert_eq!(e.remove(&nets("192.0.2.0/24")[0]), 0));
+        assert!(!scratch.path().join("allow/.local.conf.new").exists());
+    }
+
+    #[test]
+    fn a_link_is_not_written_through() {
+        let scratch = Scratch::new();
+        std::fs::create_dir(scratch.path().join("deny")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", scratch.path().join("deny/local.conf")).unwrap();
+        assert!(Edit::open(&paths(&scratch), ListKind::Deny).is_err());
+    }
+}
