@@ -364,45 +364,45 @@ fn a_log_that_cannot_be_read_is_said_once_and_others_are_read() {
     net.stop(daemon);
 }
 
+/// A daemon whose user namespace has this limit: the limits of inotify are a user's in a namespace. The network namespace
+/// has to belong to it.
+fn limited(net: &mut Net, name: &str, limit: &str) -> usize {
+    let conf = net.path("mef.conf");
+    let script = format!("echo {limit} && exec \"$@\"");
+    let mef = common::mef_binary();
+    let program = [mef.to_str().unwrap(), "daemon", "--foreground", "--config", conf.to_str().unwrap()];
+    let shell = ["--user", "--map-root-user", "--net", "--", "sh", "-c", &script, "sh"];
+    let command = net.command("unshare", &[&shell[..], &program].concat());
+    let daemon = net.start(name, command);
+    net.wait_said(name, " files for ");
+    daemon
+}
+
 #[test]
 fn without_file_events_logs_are_looked_at_from_time_to_time() {
     let mut net = Net::new();
     net.configure("", &[LOG]);
     net.rule_for("app", LOG, "maxretry=2");
     net.append(LOG, "");
-    // The limit is a user namespace's own; the network namespace has to belong to it.
-    let conf = net.path("mef.conf");
-    let script = "echo 0 >/proc/sys/user/max_inotify_instances && exec \"$@\"";
-    let mef = common::mef_binary();
-    let command = net.command(
-        "unshare",
-        &[
-            "--user",
-            "--map-root-user",
-            "--net",
-            "--",
-            "sh",
-            "-c",
-            script,
-            "sh",
-            mef.to_str().unwrap(),
-            "daemon",
-            "--foreground",
-            "--config",
-            conf.to_str().unwrap(),
-        ],
-    );
     // /run and /var/lib of the host must not be touched.
     let own = format!("run_dir={}\nstate_dir={}\n", net.path("r").display(), net.path("s").display());
     net.append("mef.conf", own);
-    let daemon = net.start("daemon", command);
-    net.wait_said("daemon", " files for ");
-    net.append(LOG, failed("203.0.113.1").repeat(2));
-    net.wait_said("daemon", "ban 203.0.113.1 ");
-    net.append(LOG, failed("203.0.113.2").repeat(2));
-    net.wait_said("daemon", "ban 203.0.113.2 ");
-    assert_eq!(said(&net, "daemon", "looking at log files every"), 1, "{}", net.said("daemon"));
-    net.stop(daemon);
+    // No instance; or one, and a watch for the directory but none for the file.
+    let limits = [">/proc/sys/user/max_inotify_instances 0", ">/proc/sys/user/max_inotify_watches 1"];
+    for (round, limit) in limits.into_iter().enumerate() {
+        let name = format!("daemon-{round}");
+        let daemon = limited(&mut net, &name, limit);
+        for i in 1..3 {
+            let addr = format!("203.0.113.{}", 10 * round + i);
+            net.append(LOG, failed(&addr).repeat(2));
+            net.wait_said(&name, &format!("ban {addr} "));
+            // Rotated: the new file is found, too.
+            fs::rename(net.path(LOG), net.path(&format!("{LOG}.{round}{i}"))).unwrap();
+            net.append(LOG, "");
+        }
+        assert_eq!(said(&net, &name, "looking at log files every"), 1, "{}", net.said(&name));
+        net.stop(daemon);
+    }
 }
 
 #[test]
