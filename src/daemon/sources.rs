@@ -207,7 +207,8 @@ impl Sources {
     pub(super) fn drain(&mut self, now: Now, ready: Option<&[Ready]>, sink: &mut dyn FnMut(Tags, Item<'_>)) {
         let turn = |sources: &Sources, slot: usize| {
             let due = sources.due(slot).is_some_and(|at| at <= now.mono);
-            due || ready.is_none_or(|r| r.get(slot).is_some_and(|r| *r != Ready::No))
+            sources.source(slot).is_some()
+                && (due || ready.is_none_or(|r| r.get(slot).is_some_and(|r| *r != Ready::No)))
         };
         let busy = (0..MAX).filter(|&slot| turn(self, slot)).count();
         for slot in 0..MAX {
