@@ -9,8 +9,9 @@ use crate::firewall::{guard, listing};
 use crate::input::glob::Glob;
 use crate::plan::listed::Table;
 use crate::ruleset::check::{self, Host};
+use crate::ruleset::compile::{compile, compile_last};
 use crate::ruleset::export::{self, Exported};
-use crate::ruleset::{Files, RuleSet, compile::compile};
+use crate::ruleset::{Files, RuleSet};
 use crate::sys::dir::Dir;
 use crate::sys::{fs, host, routes, stdio};
 use std::io;
@@ -113,13 +114,14 @@ pub fn shown(set: &RuleSet) -> Vec<String> {
     set.problems.iter().map(show).collect()
 }
 
-/// Compiles a rule set without errors to the transaction that loads it.
+/// Compiles a rule set without errors to the transaction that loads it. Its text is gone then.
 ///
 /// # Errors
 /// What stands in the way, for people.
-pub fn batch(set: &RuleSet) -> Result<Batch, String> {
+pub fn batch(set: &mut RuleSet) -> Result<Batch, String> {
     let mut batch = Batch::new();
-    compile(set, &auto(set)?, &mut batch);
+    let auto = auto(set)?;
+    compile_last(set, &auto, &mut batch);
     Ok(batch)
 }
 
@@ -192,12 +194,7 @@ fn refused(set: &RuleSet, error: &TxnError) -> String {
     let text = error.to_string();
     let TxnError::Refused(all) = error else { return text };
     let Some(Op::Statement(number)) = all.first().map(|r| r.op) else { return text };
-    let (mut no, mut found) = (0, None);
-    set.each(&mut |place, _| {
-        no += 1;
-        found = found.or((no == number).then_some(place));
-    });
-    found.map_or(text.clone(), |place| [set.place(place).as_str(), ": ", &text].concat())
+    set.rule_place(number).map_or(text.clone(), |place| [set.place(place).as_str(), ": ", &text].concat())
 }
 
 fn default_interfaces() -> Result<Vec<IfName>, String> {

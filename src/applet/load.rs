@@ -38,9 +38,9 @@ pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> 
     let args: LoadArgs = parse("load", args)?;
     let path = args.file.as_deref().unwrap_or(DEFAULT_PATH);
     let seconds = args.confirm.as_deref().map(time).transpose()?;
-    let set = rulefile::read(path, args.check);
+    let mut set = rulefile::read(path, args.check);
     tell(&set, output)?;
-    let batch = rulefile::batch(&set).map_err(|text| failed(&text, output))?;
+    let batch = rulefile::batch(&mut set).map_err(|text| failed(&text, output))?;
     let (rules, parts) = (set.rules(), batch.rules);
     let name = if path == STDIN { "standard input" } else { path };
     if args.check {

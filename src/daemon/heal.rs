@@ -132,13 +132,13 @@ fn next(now: Mono, last: Option<Mono>, streak: u32) -> Mono {
 
 /// Puts the rule set back, as `mef load` would.
 fn load_rules() {
-    let set = rulefile::read(rulefile::DEFAULT_PATH, false);
+    let mut set = rulefile::read(rulefile::DEFAULT_PATH, false);
     let loaded = if set.failed() {
         let shown = rulefile::shown(&set);
         shown.first().into_iter().flat_map(|text| text.lines()).for_each(|line| log::error!("{line}"));
         Err("it has errors".to_owned())
     } else {
-        rulefile::batch(&set).and_then(|batch| rulefile::load(&set, batch).map_err(|(why, _)| why))
+        rulefile::batch(&mut set).and_then(|batch| rulefile::load(&set, batch).map_err(|(why, _)| why))
     };
     let path = rulefile::DEFAULT_PATH;
     match loaded {

@@ -17,6 +17,27 @@ const BUCKET_MIN: u32 = 60;
 
 /// Compiles a rule set without errors; `auto` are the interfaces of the default routes.
 pub fn compile(set: &RuleSet, auto: &[IfName], sink: &mut dyn Sink) {
+    begin(set, sink);
+    let mut origin = 0;
+    set.each(&mut |_, one| {
+        origin += 1;
+        rule(set, auto, one, origin, sink);
+    });
+    end(set, sink);
+}
+
+/// The same, which takes the text away from the rule set.
+pub fn compile_last(set: &mut RuleSet, auto: &[IfName], sink: &mut dyn Sink) {
+    begin(set, sink);
+    let mut origin = 0;
+    set.each_last(&mut |set, one| {
+        origin += 1;
+        rule(set, auto, one, origin, sink);
+    });
+    end(set, sink);
+}
+
+fn begin(set: &RuleSet, sink: &mut dyn Sink) {
     for (dir, policy) in Direction::ALL.into_iter().zip(set.policies) {
         let accepts = policy.is_none_or(|(_, action)| action == Action::Accept);
         sink.base(dir, if accepts { Policy::Accept } else { Policy::Drop });
@@ -24,11 +45,9 @@ pub fn compile(set: &RuleSet, auto: &[IfName], sink: &mut dyn Sink) {
     for (_, named) in &set.sets {
         named_set(named, sink);
     }
-    let mut origin = 0;
-    set.each(&mut |_, one| {
-        origin += 1;
-        rule(set, auto, one, origin, sink);
-    });
+}
+
+fn end(set: &RuleSet, sink: &mut dyn Sink) {
     for (dir, policy) in Direction::ALL.into_iter().zip(set.policies) {
         if policy.is_some_and(|(_, action)| action == Action::Reject) {
             for (verdict, proto) in verdicts(Action::Reject, Proto::All) {

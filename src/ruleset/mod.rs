@@ -6,6 +6,7 @@ pub mod ast;
 pub mod check;
 pub mod compile;
 pub mod diff;
+mod each;
 pub mod export;
 pub mod lex;
 pub mod parse;
@@ -121,22 +122,6 @@ impl RuleSet {
     #[must_use]
     pub fn rules(&self) -> usize {
         self.rules.len()
-    }
-
-    /// Calls `each` with every rule in the order in which they count.
-    pub fn each(&self, each: &mut dyn FnMut(Place, &Rule)) {
-        let mut none = Vec::new();
-        let mut kept = self.kept.iter();
-        for RuleAt { place, at } in &self.rules {
-            if let Some(Statement::Rule(rule)) = kept.next() {
-                each(*place, rule);
-                continue;
-            }
-            let (statement, _) = parse::line(self.line(*place, *at), place.line, &mut none);
-            if let Some(Statement::Rule(rule)) = statement {
-                each(*place, &rule);
-            }
-        }
     }
 
     /// The named set.
