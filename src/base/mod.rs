@@ -9,6 +9,7 @@ pub mod line;
 pub mod name;
 pub mod net;
 pub mod position;
+pub mod program;
 pub mod range;
 pub mod siphash;
 pub mod utc;

@@ -51,7 +51,6 @@ const LATER: &[(&str, &str)] = &[
     ("dns_", "this version sends no DNS queries yet"),
     ("on_ban", "this version runs no programs yet"),
     ("on_unban", "this version runs no programs yet"),
-    ("journal_since", "this version does not read the journal yet"),
     ("fastpath", "this version drops in prerouting raw only"),
     ("blacklist_fastpath", "this version drops in prerouting raw only"),
     ("firewall_backend", "this version knows nftables only"),

@@ -4,6 +4,7 @@
 use super::punish;
 use super::sources::Wants;
 use crate::base::clock::Span;
+use crate::base::program::Program;
 use crate::config::{Action, Enabled, Engine, Loaded, ServiceRule, Source};
 use crate::detect::escalate::Charge;
 use crate::detect::tracker::Limits;
@@ -11,6 +12,7 @@ use crate::detect::{MAX_RULES, Rule};
 use crate::firewall::guard::Scope;
 use crate::input::Tags;
 use crate::input::glob::Glob;
+use crate::input::journal::{Journal, Wanted};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
@@ -36,6 +38,7 @@ pub(super) struct Plan {
 
 pub(super) fn plan(loaded: &Loaded) -> Plan {
     let mut plan = Plan { rules: Vec::new(), policies: Vec::new(), wants: Wants::default() };
+    let dirs = Journal::dirs();
     for rule in loaded.rules.iter().filter(|rule| rule.enabled != Enabled::False) {
         if rule.engine == Engine::Webscan {
             // A built-in rule that has nothing to do here is no news.
@@ -49,7 +52,7 @@ pub(super) fn plan(loaded: &Loaded) -> Plan {
             continue;
         }
         let Ok(compiled) = crate::rules::compile(rule) else { continue };
-        want(&mut plan.wants, rule, Tags(1 << plan.rules.len()));
+        want(&mut plan.wants, rule, Tags(1 << plan.rules.len()), dirs.as_ref());
         let scope = crate::enforce::scope(rule);
         if rule.trust_any && (rule.bantime == Span::Permanent || rule.escalation_enabled) {
             log::warn!(
@@ -87,23 +90,36 @@ const OF_SYSLOG: [&str; 12] = [
 ];
 
 /// Adds what a rule reads.
-fn want(wants: &mut Wants, rule: &ServiceRule, bit: Tags) {
+fn want(wants: &mut Wants, rule: &ServiceRule, bit: Tags, dirs: Option<&[PathBuf; 2]>) {
     match rule.source {
         Source::Syslog => wants.syslog = wants.syslog.and(bit),
         Source::Kmsg => wants.kmsg = wants.kmsg.and(bit),
         Source::Command => wants.command(&rule.command, bit),
-        Source::Journal => log::warn!("rule {}: this version does not read the journal", rule.name),
+        Source::Journal if dirs.is_some() => journal(wants, rule, bit),
+        Source::Journal => log::warn!(
+            "rule {}: without /etc/machine-id there is no journal; the rule reads nothing",
+            rule.name
+        ),
         Source::File => files(wants, rule, bit),
         Source::Auto => {
-            files(wants, rule, bit);
             let name = |file: &String| OF_SYSLOG.iter().any(|n| file.rsplit('/').next() == Some(n));
             // A service that writes a file of its own does not write to the journal. Without programs nobody could
             // tell its messages from others' there.
-            if !rule.programs.is_empty() && rule.files.iter().all(name) {
+            let common = !rule.programs.is_empty() && rule.files.iter().all(name);
+            if common && dirs.is_some_and(Journal::exists) {
+                return journal(wants, rule, bit);
+            }
+            files(wants, rule, bit);
+            if common {
                 wants.auto = wants.auto.and(bit);
             }
         }
     }
+}
+
+fn journal(wants: &mut Wants, rule: &ServiceRule, bit: Tags) {
+    let programs = rule.programs.iter().map(|name| Program::new(name)).collect();
+    wants.journal.push(Wanted { programs, tags: bit });
 }
 
 fn files(wants: &mut Wants, rule: &ServiceRule, bit: Tags) {

@@ -2,13 +2,14 @@
 //! Every source of the daemon behind one face: what to wait for, when to look, and whose turn it is to read. Knows
 //! rules as bits only, and nothing of what becomes of the lines.
 //!
-//! A rule with source=auto reads its files, else what `logread -f` says. Where neither is there yet, both are waited for; the
+//! A rule with source=auto reads the journal if there is one (`setup` has looked), else its files, else what `logread -f` says. Where neither is there yet, both are waited for; the
 //! first that has something is it from then on, and the other counts no more: nothing is counted twice.
 
 use crate::base::clock::{Mono, Now};
 use crate::config::Settings;
 use crate::input::command::Command;
 use crate::input::glob::Glob;
+use crate::input::journal::{Journal, Wanted};
 use crate::input::kmsg::{self, Kmsg};
 use crate::input::syslog::{self, Place, Syslog};
 use crate::input::tail::{Recent, Tail};
@@ -21,11 +22,12 @@ use std::path::{Path, PathBuf};
 
 /// Commands at most.
 const COMMANDS: usize = 8;
-/// Slots: files, the kernel's log, two sockets, and the commands.
+/// Slots: files, the kernel's log, two sockets, the journal, and the commands.
 const TAIL: usize = 0;
 const KMSG: usize = 1;
 const SOCKETS: [usize; 2] = [2, 3];
-const FIRST_COMMAND: usize = 4;
+const JOURNAL: usize = 4;
+const FIRST_COMMAND: usize = 5;
 /// Sources at most, so that the loop can keep their descriptors on the stack.
 pub(super) const MAX: usize = FIRST_COMMAND + COMMANDS;
 /// Bytes that one turn of the loop reads at most, so that signals are heard under load.
@@ -49,6 +51,8 @@ pub(super) struct Wants {
     pub(super) kmsg: Tags,
     /// Files, else the ring of a syslog daemon.
     pub(super) auto: Tags,
+    /// Programs that write to the journal.
+    pub(super) journal: Vec<Wanted>,
     commands: Vec<(Vec<String>, Tags)>,
 }
 
@@ -98,6 +102,7 @@ pub(super) struct Sources {
     tail: Tail,
     kmsg: Option<Kmsg>,
     sockets: [Option<Syslog>; 2],
+    journal: Option<Journal>,
     commands: Vec<Command>,
     /// Rules with source=auto that have not found their source yet.
     undecided: Tags,
@@ -125,10 +130,15 @@ impl Sources {
         mut kept: Kept,
     ) -> Sources {
         let run_dir = Path::new(&settings.run_dir);
+        let programs = Some(wants.journal).filter(|programs| !programs.is_empty());
+        let journal = programs
+            .zip(Journal::dirs())
+            .map(|(programs, dirs)| Journal::open(dirs, programs, saved, settings.journal_since, now));
         let mut sources = Sources {
             tail: Tail::open(wants.globs, recent(settings), saved, now),
             kmsg: open_kmsg(wants.kmsg, kept.kmsg, saved),
             sockets: kept.sockets,
+            journal,
             commands: Vec::new(),
             undecided: wants.auto,
             not_files: Tags::default(),
@@ -172,6 +182,7 @@ impl Sources {
         match slot {
             TAIL => Some(&self.tail),
             KMSG => self.kmsg.as_ref().map(|s| s as _),
+            JOURNAL => self.journal.as_ref().map(|s| s as _),
             FIRST_COMMAND.. => self.commands.get(slot - FIRST_COMMAND).map(|s| s as _),
             _ => self.sockets.get(slot - SOCKETS[0])?.as_ref().map(|s| s as _),
         }
@@ -181,6 +192,7 @@ impl Sources {
         match slot {
             TAIL => Some(&mut self.tail),
             KMSG => self.kmsg.as_mut().map(|s| s as _),
+            JOURNAL => self.journal.as_mut().map(|s| s as _),
             FIRST_COMMAND.. => self.commands.get_mut(slot - FIRST_COMMAND).map(|s| s as _),
             _ => self.sockets.get_mut(slot - SOCKETS[0])?.as_mut().map(|s| s as _),
         }
@@ -294,6 +306,9 @@ impl Sources {
         if let Some(position) = self.kmsg.as_ref().and_then(Kmsg::position) {
             each(Path::new(KMSG_NAME), position);
         }
+        if let Some(journal) = &self.journal {
+            journal.positions(each);
+        }
     }
 
     /// Writes what was lost to the log.
@@ -301,10 +316,11 @@ impl Sources {
         let cut: u64 = (0..MAX).filter_map(|slot| self.source(slot)).map(Source::cut_lines).sum();
         let truncated: u64 = self.sockets.iter().flatten().map(Syslog::truncated).sum();
         let starts: u64 = self.commands.iter().map(Command::starts).sum();
+        let (damaged, packed) = self.journal.as_ref().map_or((0, 0), Journal::passed_over);
         let lost = self.kmsg.as_ref().map_or(0, Kmsg::lost);
         log::info!(
             "{self}: {cut} long lines cut, {truncated} datagrams cut off, {lost} lines of the kernel lost, \
-             {starts} starts of commands"
+             {starts} starts of commands, {damaged} damaged and {packed} unreadable entries of the journal"
         );
     }
 }
@@ -316,6 +332,9 @@ fn ring() -> Vec<String> {
 /// What is read, for people.
 impl fmt::Display for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.journal.is_some() {
+            f.write_str("the journal, ")?;
+        }
         if self.kmsg.is_some() {
             write!(f, "{}, ", kmsg::PATH)?;
         }

@@ -15,7 +15,8 @@ mod scan;
 mod tests;
 pub mod tracker;
 
-use crate::base::bytes::find;
+pub use crate::base::program::Program;
+
 use crate::pattern::{Pattern, Scratch};
 use attempts::Attempts;
 use extract::Finding;
@@ -37,37 +38,6 @@ pub struct Rule {
     pub fail: Vec<(Pattern, u8)>,
     /// A line that one of these matches is no hit.
     pub ignore: Vec<Pattern>,
-}
-
-/// A program's name as rules give it: exact, or with `*` for any run of bytes. `sshd` is also the two programs that
-/// OpenSSH split from it.
-pub struct Program(Box<[u8]>);
-
-impl Program {
-    /// Takes the name as written.
-    #[must_use]
-    pub fn new(name: &str) -> Program {
-        Program(name.as_bytes().into())
-    }
-
-    /// Whether this is the program `name`.
-    #[must_use]
-    pub fn fits(&self, name: &[u8]) -> bool {
-        let sshd = &*self.0 == b"sshd" && matches!(name, b"sshd-session" | b"sshd-auth");
-        sshd || glob(&self.0, name)
-    }
-}
-
-/// Whether `name` is `pattern` with each `*` standing for any run of bytes. Linear but for the number of stars.
-fn glob(pattern: &[u8], name: &[u8]) -> bool {
-    let mut parts = pattern.split(|&b| b == b'*');
-    let Some(mut rest) = name.strip_prefix(parts.next().unwrap_or_default()) else { return false };
-    let Some(last) = parts.next_back() else { return rest.is_empty() };
-    for part in parts {
-        let Some(at) = find(rest, part) else { return false };
-        rest = rest.get(at + part.len()..).unwrap_or_default();
-    }
-    rest.ends_with(last)
 }
 
 /// A line that a rule matched.

@@ -3,10 +3,12 @@
 
 pub mod command;
 pub mod glob;
+pub mod journal;
 pub mod kmsg;
 pub mod lines;
 pub mod syslog;
 pub mod tail;
+mod watch;
 
 pub use crate::base::position::Position;
 

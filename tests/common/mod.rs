@@ -8,6 +8,7 @@
 
 pub mod bans;
 pub mod daemon;
+pub mod journald;
 pub mod ns;
 pub mod ssh;
 pub mod world;

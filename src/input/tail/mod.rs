@@ -9,9 +9,9 @@ mod rotate;
 mod scan;
 #[cfg(test)]
 mod tests;
-mod watch;
 
 use super::glob::{Fit, Glob};
+use super::watch::Watches;
 use super::{Item, Position, Progress, Source, Tags};
 use crate::base::clock::{Mono, Now};
 use crate::sys::buffer::Buffer;
@@ -23,7 +23,6 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-use watch::Watches;
 
 /// How many of the files that one pattern with wildcards matches are followed.
 #[derive(Debug, Clone, Copy)]

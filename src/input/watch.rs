@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! The inotify watches of the file source and what happens when they cannot be had. Knows no file's state.
+//! The inotify watches of a source that follows files and what happens when they cannot be had. Knows no file's state.
 
 use crate::base::clock::Mono;
 use crate::sys::inotify::{Event, Mask, WatchDescriptor, Watcher};
@@ -18,7 +18,7 @@ struct Dir {
 }
 
 /// All watches of one instance.
-pub(super) struct Watches {
+pub(in crate::input) struct Watches {
     watcher: Option<Watcher>,
     dirs: Vec<Dir>,
     /// Some watch could not be set since [`Watches::begin`].
@@ -28,7 +28,7 @@ pub(super) struct Watches {
 }
 
 impl Watches {
-    pub(super) fn open() -> Watches {
+    pub(in crate::input) fn open() -> Watches {
         let mut watches = Watches::none();
         match Watcher::open() {
             Ok(watcher) => watches.watcher = Some(watcher),
@@ -38,21 +38,21 @@ impl Watches {
     }
 
     /// A place holder without watches.
-    pub(super) fn none() -> Watches {
+    pub(in crate::input) fn none() -> Watches {
         Watches { watcher: None, dirs: Vec::new(), failed: false, said: false, next_poll: None }
     }
 
-    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+    pub(in crate::input) fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.watcher.as_ref().map(|w| w.as_fd())
     }
 
     /// When everything must be looked at without an event; `None` while the kernel tells.
-    pub(super) fn deadline(&self) -> Option<Mono> {
+    pub(in crate::input) fn deadline(&self) -> Option<Mono> {
         self.failed.then(|| self.next_poll.unwrap_or_default())
     }
 
     /// Whether a poll is due; then the next one is planned.
-    pub(super) fn poll_due(&mut self, now: Mono) -> bool {
+    pub(in crate::input) fn poll_due(&mut self, now: Mono) -> bool {
         let due = self.deadline().is_some_and(|at| at <= now);
         if due {
             self.next_poll = Some(now.after(POLL));
@@ -61,7 +61,7 @@ impl Watches {
     }
 
     /// Reads the events that are there.
-    pub(super) fn read(&self, each: &mut dyn FnMut(Event<'_>)) {
+    pub(in crate::input) fn read(&self, each: &mut dyn FnMut(Event<'_>)) {
         if let Some(watcher) = &self.watcher
             && let Err(e) = watcher.read(each)
         {
@@ -70,13 +70,13 @@ impl Watches {
     }
 
     /// Begins a new round of [`Watches::dir`] calls, at whose end [`Watches::sweep`] drops what nobody asked for.
-    pub(super) fn begin(&mut self) {
+    pub(in crate::input) fn begin(&mut self) {
         self.failed = self.watcher.is_none();
         self.dirs.iter_mut().for_each(|d| d.used = false);
     }
 
     /// Ends the round.
-    pub(super) fn sweep(&mut self) {
+    pub(in crate::input) fn sweep(&mut self) {
         let Some(watcher) = &self.watcher else { return };
         let kept: Vec<i32> = self.dirs.iter().filter(|d| d.used).map(|d| d.wd.as_raw()).collect();
         self.dirs.retain(|d| {
@@ -93,8 +93,8 @@ impl Watches {
     }
 
     /// Watches a directory, which may be gone; again if the path leads to another one now. Without `needed` it is no
-    /// trouble if that is not possible.
-    pub(super) fn dir(&mut self, path: &Path, needed: bool) {
+    /// trouble if that is not possible. Whether it is watched now.
+    pub(in crate::input) fn dir(&mut self, path: &Path, needed: bool) -> bool {
         let mask = Mask::IN_CREATE
             | Mask::IN_MOVE
             | Mask::IN_DELETE
@@ -103,9 +103,9 @@ impl Watches {
             | Mask::IN_MOVE_SELF
             | Mask::IN_ONLYDIR;
         if self.dirs.iter().any(|d| d.used && d.path == path) {
-            return;
+            return true;
         }
-        let Some(wd) = self.add(path, mask, needed) else { return };
+        let Some(wd) = self.add(path, mask, needed) else { return false };
         match self.dirs.iter_mut().find(|d| d.path == path) {
             Some(dir) => {
                 let old = std::mem::replace(&mut dir.wd, wd);
@@ -116,10 +116,11 @@ impl Watches {
             }
             None => self.dirs.push(Dir { path: path.to_path_buf(), wd, used: true }),
         }
+        true
     }
 
     /// Watches a file for new content.
-    pub(super) fn file(&mut self, path: &Path) -> Option<WatchDescriptor> {
+    pub(in crate::input) fn file(&mut self, path: &Path) -> Option<WatchDescriptor> {
         self.add(path, Mask::IN_MODIFY | Mask::IN_ATTRIB, true)
     }
 
@@ -136,24 +137,24 @@ impl Watches {
     }
 
     /// Drops the watch of a file.
-    pub(super) fn forget(&mut self, wd: Option<WatchDescriptor>) {
+    pub(in crate::input) fn forget(&mut self, wd: Option<WatchDescriptor>) {
         if let (Some(watcher), Some(wd)) = (&self.watcher, wd) {
             watcher.remove(wd);
         }
     }
 
     /// The watch ended by itself: nothing under that number will come any more.
-    pub(super) fn lost_dir(&mut self, wd: i32) {
+    pub(in crate::input) fn lost_dir(&mut self, wd: i32) {
         self.dirs.retain(|d| d.wd.as_raw() != wd);
     }
 
     /// Whether `wd` is a directory's.
-    pub(super) fn is_dir(&self, wd: i32) -> bool {
+    pub(in crate::input) fn is_dir(&self, wd: i32) -> bool {
         self.dirs.iter().any(|d| d.wd.as_raw() == wd)
     }
 
     /// The paths under which the directory `wd` is known.
-    pub(super) fn paths(&self, wd: i32) -> impl Iterator<Item = &Path> {
+    pub(in crate::input) fn paths(&self, wd: i32) -> impl Iterator<Item = &Path> {
         self.dirs.iter().filter(move |d| d.wd.as_raw() == wd).map(|d| d.path.as_path())
     }
 

@@ -1,0 +1,377 @@
+#![forbid(unsafe_code)]
+//! From an entry to a record: finds the few fields that say who wrote it and what, and reads the message only when
+//! somebody wants to hear that program. Knows no rule but as the programs it names.
+
+use super::format::{self, Data, Entry, Packed};
+use super::reader::{Reader, Window};
+use super::unpack::{PACKED_MAX, unpack};
+use crate::base::program::Program;
+use crate::input::lines::{HALF, MAX_LINE};
+use crate::input::{Item, Record, Sender, Tags, Written};
+
+/// Fields that are known by their place: a field that many entries share is stored once.
+const KNOWN: usize = 64;
+/// Fields of one entry that are looked at; journald takes 1024.
+const FIELDS: u64 = 1100;
+/// Offsets read at once.
+const ITEMS: usize = 256;
+/// Bytes of a field that are read to see what it is; a name that does not fit is no program's or unit's.
+const PEEK: usize = 256;
+/// Longest name of a program or unit: they are files.
+const NAME: usize = 160;
+
+const MESSAGE: &[u8] = b"MESSAGE=";
+
+/// What a field tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fact {
+    /// Nothing that matters.
+    Nothing,
+    Message,
+    /// The program by the sender's own account, and who wants it.
+    Program(Tags),
+    Comm,
+    Unit,
+    User(Option<u32>),
+    Process(Option<u32>),
+    /// The process by the sender's own account.
+    Claimed(Option<u32>),
+    /// The kernel itself wrote it.
+    Kernel,
+    /// It cannot be seen without unpacking.
+    Packed,
+    Damaged,
+}
+
+/// Which rules want which programs.
+pub struct Wanted {
+    /// No programs: all of them.
+    pub programs: Vec<Program>,
+    /// The rules.
+    pub tags: Tags,
+}
+
+/// What came of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It went to the sink, or nobody wants it.
+    Done,
+    /// As [`Outcome::Done`], but its message was longer than a line may be and lost its middle.
+    Cut,
+    /// It is damaged.
+    Damaged,
+    /// Its message is packed in a way that cannot be unpacked here.
+    Unreadable,
+}
+
+/// What is known of an entry: the places of its fields, 0 = it has none.
+#[derive(Default)]
+struct Facts {
+    tags: Tags,
+    message: u64,
+    program: u64,
+    comm: u64,
+    unit: u64,
+    user: Option<u32>,
+    process: Option<u32>,
+    claimed: Option<u32>,
+    kernel: bool,
+    packed: bool,
+}
+
+/// Reads entries.
+pub struct Entries {
+    wanted: Vec<Wanted>,
+    known: Box<[(u64, Fact); KNOWN]>,
+}
+
+impl Entries {
+    /// For these rules.
+    pub fn new(wanted: Vec<Wanted>) -> Entries {
+        Entries { wanted, known: Box::new([(0, Fact::Nothing); KNOWN]) }
+    }
+
+    /// Forgets what it knows of the fields of a file.
+    pub fn forget(&mut self) {
+        self.known.fill((0, Fact::Nothing));
+    }
+
+    /// Who wants to hear a program.
+    fn tags(&self, program: &[u8]) -> Tags {
+        let mut tags = Tags::default();
+        for wanted in &self.wanted {
+            if wanted.programs.is_empty() || wanted.programs.iter().any(|p| p.fits(program)) {
+                tags = tags.and(wanted.tags);
+            }
+        }
+        tags
+    }
+
+    /// Gives the entry to `sink` if somebody wants it. `room` takes a message that the window does not show; it has
+    /// [`MAX_LINE`] bytes.
+    pub fn read(
+        &mut self,
+        reader: &Reader,
+        window: &mut Window<'_>,
+        room: &mut [u8],
+        (entry, written): (&Entry, Written),
+        sink: &mut dyn FnMut(Tags, Item<'_>),
+    ) -> Outcome {
+        let mut facts = Facts::default();
+        let mut text = Vec::new();
+        let mut damaged = false;
+        let mut odd = false;
+        let whole = self.each(reader, window, entry, &mut |_, place, fact| {
+            match fact {
+                Fact::Nothing => {}
+                Fact::Message => facts.message = place,
+                Fact::Program(Tags(0)) => return false,
+                Fact::Program(tags) => (facts.program, facts.tags) = (place, tags),
+                Fact::Comm => facts.comm = place,
+                Fact::Unit => facts.unit = place,
+                Fact::User(user) => {
+                    odd |= facts.user.is_some();
+                    facts.user = user;
+                }
+                Fact::Process(pid) => facts.process = pid,
+                Fact::Claimed(pid) => facts.claimed = pid,
+                Fact::Kernel => facts.kernel = true,
+                Fact::Packed => facts.packed = true,
+                Fact::Damaged => damaged = true,
+            }
+            true
+        });
+        match whole {
+            None => return Outcome::Damaged,
+            Some(false) => return Outcome::Done,
+            Some(true) => {}
+        }
+        // journald lets nobody name a user twice: then it is not journald who speaks.
+        if damaged || odd {
+            return Outcome::Damaged;
+        }
+        let [mut program, mut comm, mut unit] = [[0; NAME]; 3];
+        let comm = value(reader, window, facts.comm, &mut comm);
+        let unit = value(reader, window, facts.unit, &mut unit);
+        let mut program = value(reader, window, facts.program, &mut program);
+        if program.is_empty() {
+            program = comm;
+            facts.tags = self.tags(program);
+        }
+        if facts.tags == Tags::default() {
+            return Outcome::Done;
+        }
+        let mut cut = false;
+        let message = if facts.message != 0 {
+            message(reader, window, facts.message, room, &mut cut)
+        } else if facts.packed {
+            match self.packed(reader, window, entry, &mut text) {
+                true => Some(shorten(&mut text, &mut cut)),
+                false => return Outcome::Unreadable,
+            }
+        } else {
+            Some(&b""[..])
+        };
+        let Some(message) = message else { return Outcome::Damaged };
+        let sender = Sender { uid: facts.user, comm, unit };
+        let record = Record {
+            program,
+            pid: facts.process.or(facts.claimed),
+            message,
+            sender: (!facts.kernel).then_some(sender),
+            written,
+        };
+        sink(facts.tags, Item::Record(record));
+        if cut { Outcome::Cut } else { Outcome::Done }
+    }
+
+    /// Tells what the fields of an entry are until `each` says that it knows enough: then false. `None` if the list of
+    /// fields cannot be read.
+    fn each(
+        &mut self,
+        reader: &Reader,
+        window: &mut Window<'_>,
+        entry: &Entry,
+        each: &mut dyn FnMut(&mut Window<'_>, u64, Fact) -> bool,
+    ) -> Option<bool> {
+        let compact = reader.header().compact;
+        let width = format::item_width(compact);
+        let (mut at, mut left) = (entry.at + format::ENTRY_HEAD as u64, entry.fields.min(FIELDS));
+        let mut items = [0; ITEMS];
+        while left > 0 {
+            let count = left.min(ITEMS as u64 / width);
+            let len = usize::try_from(count * width).unwrap_or(0);
+            let room = items.get_mut(..len)?;
+            room.copy_from_slice(window.get(reader.file(), at, len)?);
+            for item in room.chunks_exact(usize::try_from(width).unwrap_or(16)) {
+                let place = format::offset(item, compact);
+                let fact = self.fact(reader, window, place);
+                if !each(window, place, fact) {
+                    return Some(false);
+                }
+            }
+            at += count * width;
+            left -= count;
+        }
+        Some(true)
+    }
+
+    /// What the field at a place tells.
+    fn fact(&mut self, reader: &Reader, window: &Window<'_>, place: u64) -> Fact {
+        if place < reader.header().begin {
+            return Fact::Damaged;
+        }
+        let slot = usize::try_from(place / 8).unwrap_or(0).wrapping_mul(0x9e37_79b1) >> 8;
+        let slot = slot % KNOWN;
+        match self.known.get(slot) {
+            Some(&(known, fact)) if known == place => return fact,
+            _ => {}
+        }
+        let mut room = [0; PEEK];
+        let fact = match peek(reader, window, place, &mut room) {
+            None => Fact::Damaged,
+            Some((data, _)) if data.packed != Packed::No => Fact::Packed,
+            Some((_, text)) => self.judge(text),
+        };
+        // What one entry alone says need not be remembered.
+        if !matches!(fact, Fact::Message | Fact::Damaged)
+            && let Some(known) = self.known.get_mut(slot)
+        {
+            *known = (place, fact);
+        }
+        fact
+    }
+
+    fn judge(&self, field: &[u8]) -> Fact {
+        let Some(equals) = field.iter().position(|&b| b == b'=') else { return Fact::Nothing };
+        let (name, value) = field.split_at(equals);
+        let value = value.get(1..).unwrap_or_default();
+        match name {
+            b"MESSAGE" => Fact::Message,
+            // What does not fit in is longer than any name.
+            b"SYSLOG_IDENTIFIER" if value.len() > NAME => Fact::Program(Tags::default()),
+            b"SYSLOG_IDENTIFIER" => Fact::Program(self.tags(value)),
+            b"_COMM" => Fact::Comm,
+            b"_SYSTEMD_UNIT" => Fact::Unit,
+            b"_UID" => Fact::User(number(value)),
+            b"_PID" => Fact::Process(number(value)),
+            b"SYSLOG_PID" => Fact::Claimed(number(value)),
+            b"_TRANSPORT" if value == b"kernel" => Fact::Kernel,
+            _ => Fact::Nothing,
+        }
+    }
+
+    /// Unpacks the fields of an entry until one is the message, which comes to stand in `text`.
+    fn packed(
+        &mut self,
+        reader: &Reader,
+        window: &mut Window<'_>,
+        entry: &Entry,
+        text: &mut Vec<u8>,
+    ) -> bool {
+        let mut found = false;
+        self.each(reader, window, entry, &mut |window, place, fact| {
+            if fact == Fact::Packed
+                && let Some(mut field) = unpacked(reader, window, place)
+                && field.starts_with(MESSAGE)
+            {
+                field.drain(..MESSAGE.len());
+                *text = field;
+                found = true;
+            }
+            !found
+        });
+        found
+    }
+}
+
+/// The head of a field and the begin of its text, as far as it fits into `room`.
+fn peek<'a>(
+    reader: &Reader,
+    window: &'a Window<'_>,
+    place: u64,
+    room: &'a mut [u8; PEEK],
+) -> Option<(Data, &'a [u8])> {
+    let compact = reader.header().compact;
+    if !place.is_multiple_of(8) {
+        return None;
+    }
+    let bytes = match window.shown(place, PEEK) {
+        Some(bytes) => bytes,
+        None => {
+            let n = reader.file().read_at(place, room);
+            room.get(..n)?
+        }
+    };
+    let data = Data::parse(bytes, compact)?;
+    let text = bytes.get(data.head..)?;
+    let len = usize::try_from(data.len).unwrap_or(usize::MAX);
+    // One byte more than fits tells that it does not.
+    let whole = len <= text.len() || place.checked_add(data.len)? <= reader.file().size();
+    whole.then(|| (data, text.get(..len).unwrap_or(text)))
+}
+
+/// The text behind `=` of the field at `place`, as far as it fits into `out`; none without a place.
+fn value<'a>(reader: &Reader, window: &Window<'_>, place: u64, out: &'a mut [u8; NAME]) -> &'a [u8] {
+    let mut room = [0; PEEK];
+    let Some((_, text)) = (if place == 0 { None } else { peek(reader, window, place, &mut room) }) else {
+        return b"";
+    };
+    let value = text.iter().position(|&b| b == b'=').and_then(|at| text.get(at + 1..)).unwrap_or_default();
+    let len = value.len().min(NAME);
+    let Some(out) = out.get_mut(..len) else { return b"" };
+    out.copy_from_slice(value.get(..len).unwrap_or_default());
+    out
+}
+
+/// The text of the message at `place`.
+fn message<'a>(
+    reader: &Reader,
+    window: &'a Window<'_>,
+    place: u64,
+    room: &'a mut [u8],
+    cut: &mut bool,
+) -> Option<&'a [u8]> {
+    let mut head = [0; PEEK];
+    let (data, _) = peek(reader, window, place, &mut head)?;
+    let at = place + data.head as u64 + MESSAGE.len() as u64;
+    let len = data.len.checked_sub(MESSAGE.len() as u64)?;
+    if let Some(short) = usize::try_from(len).ok().filter(|&len| len <= MAX_LINE) {
+        // Not before it is known to be missing: the borrow would last.
+        if window.shown(at, short).is_some() {
+            return window.shown(at, short);
+        }
+        let room = room.get_mut(..short)?;
+        return (reader.file().read_at(at, room) == short).then_some(room);
+    }
+    *cut = true;
+    let (front, back) = room.get_mut(..MAX_LINE)?.split_at_mut_checked(HALF)?;
+    let tail = at.checked_add(len)?.checked_sub(HALF as u64)?;
+    let whole = reader.file().read_at(at, front) == HALF && reader.file().read_at(tail, back) == HALF;
+    if whole { room.get(..MAX_LINE) } else { None }
+}
+
+/// Cuts the middle out of a text that is too long for a line.
+fn shorten<'a>(text: &'a mut Vec<u8>, cut: &mut bool) -> &'a [u8] {
+    if text.len() > MAX_LINE {
+        text.drain(HALF..text.len() - HALF);
+        *cut = true;
+    }
+    text
+}
+
+/// The text of the packed field at `place`.
+fn unpacked(reader: &Reader, window: &Window<'_>, place: u64) -> Option<Vec<u8>> {
+    let mut room = [0; PEEK];
+    let (data, _) = peek(reader, window, place, &mut room)?;
+    let len = usize::try_from(data.len).ok().filter(|&len| len <= PACKED_MAX)?;
+    let mut bytes = vec![0; len];
+    let n = reader.file().read_at(place + data.head as u64, &mut bytes);
+    if n == len { unpack(data.packed, &bytes) } else { None }
+}
+
+/// A number in decimal digits.
+fn number(digits: &[u8]) -> Option<u32> {
+    let digits = std::str::from_utf8(digits).ok().filter(|d| d.bytes().all(|b| b.is_ascii_digit()))?;
+    digits.parse().ok()
+}
