@@ -7,31 +7,33 @@ use crate::base::range::{Family, Range};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Networks picked at once.
-pub(super) const HELD: usize = 48 * 1024;
+/// Networks picked at once: a megabyte.
+pub(super) const HELD: usize = 64 * 1024;
 
-/// The first address, in network order, then the length of the prefix: as a number grows, so does the address.
-type Packed = [u8; 17];
+/// A network as a number: the bits of its prefix from the highest on, and a 1 behind them.
+type Packed = u128;
 
 fn pack(net: &IpNet) -> Packed {
-    let mut packed = [0; 17];
-    let (head, len) = packed.split_at_mut(16);
-    match net {
-        IpNet::V4(n) => head.iter_mut().zip(n.addr().octets()).for_each(|(slot, b)| *slot = b),
-        IpNet::V6(n) => head.iter_mut().zip(n.addr().octets()).for_each(|(slot, b)| *slot = b),
-    }
-    len.fill(net.prefix_len());
-    packed
+    let first = match net {
+        IpNet::V4(n) => u128::from(u32::from(n.addr())) << 96,
+        IpNet::V6(n) => u128::from(n.addr()),
+    };
+    first | 1u128.checked_shl(127u32.saturating_sub(net.prefix_len().into())).unwrap_or(0)
 }
 
-fn unpack(family: Family, packed: &Packed) -> Option<Range> {
-    let [a, b, c, d, ..] = *packed;
-    let (head, len) = packed.split_first_chunk::<16>()?;
+/// What puts them in order: first address, then length.
+fn key(packed: Packed) -> (u128, u128) {
+    (packed & packed.wrapping_sub(1), packed)
+}
+
+fn unpack(family: Family, packed: Packed) -> Option<Range> {
+    let (first, _) = key(packed);
+    let len = u8::try_from(127u32.checked_sub(packed.trailing_zeros())?).ok()?;
     let addr = match family {
-        Family::V4 => IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
-        Family::V6 => IpAddr::V6(Ipv6Addr::from(*head)),
+        Family::V4 => IpAddr::V4(Ipv4Addr::from(u32::try_from(first >> 96).ok()?)),
+        Family::V6 => IpAddr::V6(Ipv6Addr::from(first)),
     };
-    IpNet::new(addr, *len.first()?).ok().map(Range::from)
+    IpNet::new(addr, len).ok().map(Range::from)
 }
 
 /// Gives all networks to what it is called with.
@@ -56,14 +58,14 @@ pub(super) fn in_order<E>(
         heap.clear();
         read(&mut |net| {
             let packed = pack(&net);
-            if done.is_none_or(|done| packed > done) {
+            if done.is_none_or(|done| key(packed) > key(done)) {
                 take(&mut heap, held, packed);
             }
         })?;
         let full = heap.len() == held;
         sort(&mut heap);
         done = heap.last().copied();
-        for next in heap.iter().filter_map(|packed| unpack(family, packed)) {
+        for next in heap.iter().filter_map(|packed| unpack(family, *packed)) {
             let before = open.map(|open| (open, open.joined(&next)));
             open = Some(match before {
                 Some((_, Some(joined))) => joined,
@@ -84,14 +86,19 @@ fn take(heap: &mut Vec<Packed>, held: usize, packed: Packed) {
     if heap.len() < held {
         heap.push(packed);
         let mut at = heap.len() - 1;
-        while at > 0 && heap.get(at) > heap.get((at - 1) / 2) {
+        while at > 0 && less(heap, (at - 1) / 2, at) {
             heap.swap(at, (at - 1) / 2);
             at = (at - 1) / 2;
         }
-    } else if let Some(first) = heap.first_mut().filter(|first| packed < **first) {
+    } else if let Some(first) = heap.first_mut().filter(|first| key(packed) < key(**first)) {
         *first = packed;
         sink(heap);
     }
+}
+
+/// Whether one is before another; not if that is not there.
+fn less(heap: &[Packed], one: usize, other: usize) -> bool {
+    heap.get(other).is_some_and(|other| heap.get(one).is_none_or(|one| key(*one) < key(*other)))
 }
 
 /// Moves the first down to its place.
@@ -99,8 +106,8 @@ fn sink(heap: &mut [Packed]) {
     let mut at = 0;
     loop {
         let (left, right) = (2 * at + 1, 2 * at + 2);
-        let larger = if heap.get(right) > heap.get(left) { right } else { left };
-        if heap.get(larger) <= heap.get(at) {
+        let larger = if less(heap, left, right) { right } else { left };
+        if !less(heap, at, larger) {
             return;
         }
         heap.swap(at, larger);

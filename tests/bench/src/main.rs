@@ -6,6 +6,7 @@ mod events;
 mod genlog;
 mod latency;
 mod lists;
+mod loading;
 mod process;
 mod random;
 
@@ -16,6 +17,9 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 const USAGE: &str = "usage:
   mef-bench log quiet|attack LINES [ADDRESSES]       a log, always the same, on standard output
   mef-bench list plain|nft|ipset COUNT [SET]         addresses, in the form that a program reads
+  mef-bench networks plain|nft|ipset COUNT [SET]     likewise networks
+  mef-bench loading -- PROGRAM...                    start of a daemon to its word that a deny list is in force, in
+                                                     microseconds; the most memory of its second process, in kB
   mef-bench time [--runs N] [--fresh] [--before CMD] [--stdin FILE] [--stdout FILE] -- PROGRAM...
                                                      medians: wall, user and system time in microseconds
   mef-bench rss [--stdin FILE] -- PROGRAM...         the most memory it had, in kB
@@ -43,6 +47,8 @@ fn run(words: &[String]) -> Result<()> {
     match command.as_str() {
         "log" => genlog::write(args.word(0)?, args.number(1)?, args.number(2).unwrap_or(50_000)),
         "list" => lists::write(args.word(0)?, args.number(1)?, args.word(2).unwrap_or_default()),
+        "networks" => lists::networks(args.word(0)?, args.number(1)?, args.word(2).unwrap_or_default()),
+        "loading" => loading::loading(&args),
         "time" => process::time(&args),
         "rss" => process::rss(&args),
         "latency" => latency::latency(&args),

@@ -1,0 +1,58 @@
+//! How long a daemon takes to load a deny list, and what its second process needs for it.
+
+use crate::{Args, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Starts the program and waits until it says that a list is in force.
+pub fn loading(args: &Args) -> Result<()> {
+    let (program, rest) = args.program.split_first().ok_or(crate::USAGE)?;
+    let start = Instant::now();
+    let mut child = Command::new(program)
+        .args(rest)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut said = child.stderr.take().ok_or("no standard error")?;
+    let (pid, done) = (child.id(), AtomicBool::new(false));
+    let (taken, peak) = std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| watch(pid, &done));
+        let (mut text, mut buffer) = (String::new(), [0; 4096]);
+        while !text.contains(" networks are denied") {
+            match said.read(&mut buffer) {
+                Ok(n @ 1..) => text.push_str(&String::from_utf8_lossy(&buffer[..n])),
+                _ => break,
+            }
+        }
+        let taken = text.contains(" networks are denied").then(|| start.elapsed());
+        done.store(true, Ordering::Relaxed);
+        (taken, watcher.join().unwrap_or(0))
+    });
+    // An error here means that it has ended already.
+    let _ = kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGTERM);
+    child.wait()?;
+    println!("{} {peak}", taken.ok_or("no list was loaded")?.as_micros());
+    Ok(())
+}
+
+/// The highest mark of the resident set of any child of the program; asked a thousand times a second.
+fn watch(pid: u32, done: &AtomicBool) -> u64 {
+    let mut peak = 0;
+    while !done.load(Ordering::Relaxed) {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        for child in children.split_whitespace() {
+            let status = fs::read_to_string(format!("/proc/{child}/status")).unwrap_or_default();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let value = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+            peak = peak.max(value.unwrap_or(0));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    peak
+}
