@@ -70,12 +70,19 @@ fn failed(e: impl std::fmt::Display) -> Error {
     Error::Failed(e.to_string())
 }
 
+/// One call of a command.
+struct Change {
+    kind: ListKind,
+    addresses: Vec<String>,
+    config: Option<String>,
+    /// What is added: until when, and whether by force. Without it, something is taken away.
+    adds: Option<(Option<Wall>, bool)>,
+    /// What is said of each that was changed, and behind it.
+    said: [String; 2],
+}
+
 fn add(command: &str, kind: ListKind, args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     let args: Add = parse(command, args)?;
-    if args.addresses.is_empty() {
-        return Err(Error::Usage(format!("{command} whom? `mef {command} --help` shows examples")));
-    }
-    let now = crate::sys::clock::wall();
     let until = match &args.time {
         Some(_) if kind == ListKind::Deny => {
             return Err(Error::Usage("deny has no --for: `mef ban` is for a time".into()));
@@ -83,89 +90,93 @@ fn add(command: &str, kind: ListKind, args: &[&str], output: &mut Output<'_>) ->
         Some(text) => {
             let secs =
                 duration(text).map_err(|bad| Error::Usage(format!("--for: {}, {}", bad.what, bad.hint)))?;
-            Some(Wall(now.0.saturating_add(u64::from(secs))))
+            Some(Wall(crate::sys::clock::wall().0.saturating_add(u64::from(secs))))
         }
         None => None,
     };
-    let settings = settings(args.config.as_deref(), output);
+    let word = if kind == ListKind::Allow { "allowed" } else { "denied" };
+    let said = [word.to_owned(), args.time.map_or(String::new(), |time| format!(" for {time}"))];
+    let (addresses, config, adds) = (args.addresses, args.config, Some((until, args.force)));
+    change(command, Change { kind, addresses, config, adds, said }, output)
+}
+
+fn remove(command: &str, kind: ListKind, args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    let args: Remove = parse(command, args)?;
+    let word = if kind == ListKind::Allow { "disallowed" } else { "undenied" };
+    let said = [word.to_owned(), String::new()];
+    let (addresses, config) = (args.addresses, args.config);
+    change(command, Change { kind, addresses, config, adds: None, said }, output)
+}
+
+fn change(command: &str, change: Change, output: &mut Output<'_>) -> Result<(), Error> {
+    let Change { kind, adds, .. } = change;
+    if change.addresses.is_empty() {
+        return Err(Error::Usage(format!("{command} whom? `mef {command} --help` shows examples")));
+    }
+    let settings = settings(change.config.as_deref(), output);
     let (mut enforcer, made) = target::table(&settings, output)?;
     let safety = Safety::read(enforcer.guard()).map_err(failed)?;
+    let paths = Paths::of(&settings);
+    let unwritten = |e| Error::Failed(format!("{}/{LOCAL}: {e}", paths.dir(kind).to_string_lossy()));
+    let mut edit = Edit::open(&paths, kind).map_err(unwritten)?;
     let mut ranges = Vec::new();
     let mut take = |text: &str, place: &str, output: &mut Output<'_>| {
-        match target::read(text, made.ipv6_prefix) {
-            Err(what) => output.problem(&format_args!("{place}{what}")),
-            Ok(range) => {
-                let why = match kind {
-                    ListKind::Allow => None,
-                    ListKind::Deny => safety.objection(&range),
-                };
-                match why.or_else(|| too_wide(&range, kind)).filter(|_| !args.force) {
+        let range = match target::read(text, made.ipv6_prefix) {
+            Err(what) => {
+                output.problem(&format_args!("{place}{what}"));
+                return Ok(());
+            }
+            Ok(range) => range,
+        };
+        match adds {
+            Some((_, force)) => {
+                let why = if kind == ListKind::Deny { safety.objection(&range) } else { None };
+                match why.or_else(|| too_wide(&range, kind)).filter(|_| !force) {
                     Some(why) => {
                         output.problem(&format_args!("{place}{range} is {why}: not listed (--force does it)"))
                     }
                     None => ranges.push(range),
                 }
             }
-        }
-        Ok(())
-    };
-    each(&args.addresses, output, &mut take)?;
-    let paths = Paths::of(&settings);
-    let mut edit = Edit::open(&paths, kind).map_err(|e| unwritten(&paths, kind, &e))?;
-    edit.add(&ranges, until, args.force);
-    edit.save(now).map_err(|e| unwritten(&paths, kind, &e))?;
-    put(&mut enforcer, &paths, kind, output)?;
-    if kind == ListKind::Deny && settings.kill_connections && !ranges.is_empty() {
-        let mut targets = ranges.clone();
-        merge(&mut targets);
-        if let Err(e) = conntrack::kill(&targets, &Scope::ALL) {
-            output.note(&e);
-        }
-    }
-    let word = if kind == ListKind::Allow { "allowed" } else { "denied" };
-    told(word, &ranges, args.time.as_deref(), output)?;
-    output.end()
-}
-
-fn remove(command: &str, kind: ListKind, args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
-    let args: Remove = parse(command, args)?;
-    if args.addresses.is_empty() {
-        return Err(Error::Usage(format!("{command} whom? `mef {command} --help` shows examples")));
-    }
-    let settings = settings(args.config.as_deref(), output);
-    let (mut enforcer, made) = target::table(&settings, output)?;
-    let paths = Paths::of(&settings);
-    let mut edit = Edit::open(&paths, kind).map_err(|e| unwritten(&paths, kind, &e))?;
-    let mut ranges = Vec::new();
-    let mut take = |text: &str, place: &str, output: &mut Output<'_>| {
-        match target::read(text, made.ipv6_prefix) {
-            Err(what) => output.problem(&format_args!("{place}{what}")),
-            Ok(range) if edit.remove(&range) == 0 => {
-                let found = find(&paths, kind, &range, output);
+            None if edit.remove(&range) > 0 => ranges.push(range),
+            None => {
+                let found = find(&paths, kind, &range);
                 output.problem(&format_args!("{place}{range} {found}"));
             }
-            Ok(range) => ranges.push(range),
         }
         Ok(())
     };
-    each(&args.addresses, output, &mut take)?;
-    edit.save(crate::sys::clock::wall()).map_err(|e| unwritten(&paths, kind, &e))?;
-    put(&mut enforcer, &paths, kind, output)?;
-    told(if kind == ListKind::Allow { "disallowed" } else { "undenied" }, &ranges, None, output)?;
-    output.end()
-}
-
-/// Gives the arguments to `take`, and for `-` the lines of standard input.
-fn each(addresses: &[String], output: &mut Output<'_>, take: target::Take<'_>) -> Result<(), Error> {
-    for text in addresses {
+    for text in &change.addresses {
         if text == STDIN {
-            target::each_stdin_line(output, take)?;
+            target::each_stdin_line(output, &mut take)?;
         } else {
             take(text, "", output)?;
         }
     }
-    Ok(())
+    if let Some((until, force)) = adds {
+        edit.add(&ranges, until, force);
+    }
+    edit.save(crate::sys::clock::wall()).map_err(unwritten)?;
+    put(&mut enforcer, &paths, kind, output)?;
+    let [word, time] = &change.said;
+    if ranges.len() > MANY {
+        writeln!(output.out, "{word} {} addresses{time}", ranges.len())?;
+    } else {
+        for range in &ranges {
+            writeln!(output.out, "{word} {range}{time}")?;
+        }
+    }
+    if kind == ListKind::Deny && adds.is_some() && settings.kill_connections && !ranges.is_empty() {
+        merge(&mut ranges);
+        if let Err(e) = conntrack::kill(&ranges, &Scope::ALL) {
+            output.note(&e);
+        }
+    }
+    output.end()
 }
+
+/// More than these are told as a number.
+const MANY: usize = 100;
 
 /// What a list would refuse without `force`.
 fn too_wide(range: &Range, kind: ListKind) -> Option<&'static str> {
@@ -197,16 +208,13 @@ fn put(
     }
 }
 
-fn unwritten(paths: &Paths, kind: ListKind, e: &std::io::Error) -> Error {
-    Error::Failed(format!("{}/{LOCAL}: {e}", paths.dir(kind).to_string_lossy()))
-}
-
 /// Where else something is listed.
-fn find(paths: &Paths, kind: ListKind, range: &Range, output: &mut Output<'_>) -> String {
+fn find(paths: &Paths, kind: ListKind, range: &Range) -> String {
     let dir = paths.dir(kind);
     let mut found = None;
     for name in conf_files(dir).unwrap_or_default() {
-        let result = lists::entries(
+        // What cannot be read has been told by whoever loads it.
+        let _ = lists::entries(
             kind,
             &dir.join(&name),
             &mut |entry| {
@@ -217,21 +225,6 @@ fn find(paths: &Paths, kind: ListKind, range: &Range, output: &mut Output<'_>) -
             },
             &mut |_| (),
         );
-        if let Err(e) = result {
-            output.note(&format_args!("{}/{name}: {e}", dir.to_string_lossy()));
-        }
     }
     found.unwrap_or_else(|| "was not listed".to_owned())
-}
-
-fn told(word: &str, ranges: &[Range], time: Option<&str>, output: &mut Output<'_>) -> Result<(), Error> {
-    let time = time.map_or(String::new(), |time| format!(" for {time}"));
-    if ranges.len() > 100 {
-        writeln!(output.out, "{word} {} addresses{time}", ranges.len())?;
-        return Ok(());
-    }
-    for range in ranges {
-        writeln!(output.out, "{word} {range}{time}")?;
-    }
-    Ok(())
 }

@@ -16,7 +16,7 @@ use std::path::Path;
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "BAD counts lines that are passed over: `mef check` shows them.",
+    note = "BAD counts lines that are passed over: `mef check` shows them. A list is refused when most of it is bad; what the\nkernel had of it before stays in force.",
     example = "mef lists\n  mef lists --json"
 )]
 struct Args {
@@ -39,7 +39,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     let paths = Paths::of(&settings(args.config.as_deref(), output));
     let kernel = ask().map_err(|e| Error::Failed(e.to_string()))?;
     let protected = Protected::read().ranges();
-    let mut rows = vec![["LIST", "FILE", "ADDRESSES", "NETWORKS", "BAD", "STATE"].map(str::to_owned)];
+    let mut head = !args.json;
     for kind in [ListKind::Allow, ListKind::Deny] {
         let dir = paths.dir(kind);
         let names = conf_files(dir).unwrap_or_else(|e| {
@@ -61,9 +61,9 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
             };
             let list = if kind == ListKind::Allow { "allow" } else { "deny" };
             let (addresses, networks) = survey.totals();
-            let numbers = [addresses, networks, survey.counts.bad];
+            let bad = survey.counts.bad;
             if args.json {
-                let [addresses, networks, bad] = numbers.map(u64::from);
+                let [addresses, networks, bad] = [addresses, networks, bad].map(u64::from);
                 let object = Object::new()
                     .text("list", list)
                     .text("file", &*path.to_string_lossy())
@@ -72,14 +72,16 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
                     .number("bad", bad)
                     .text("state", state);
                 writeln!(output.out, "{}", object.finish())?;
-            } else {
-                let [addresses, networks, bad] = numbers.map(|n| n.to_string());
-                rows.push([list.to_owned(), shown(&name), addresses, networks, bad, state.to_owned()]);
+                continue;
             }
+            if std::mem::take(&mut head) {
+                output
+                    .out
+                    .write_all(b"LIST   ADDRESSES  NETWORKS       BAD  STATE                     FILE\n")?;
+            }
+            let name = shown(&name);
+            writeln!(output.out, "{list:<5}  {addresses:>9}  {networks:>8}  {bad:>8}  {state:<24}  {name}")?;
         }
-    }
-    if rows.len() > 1 {
-        table(&rows, output)?;
     }
     output.end()
 }
@@ -96,7 +98,7 @@ fn ask() -> Result<Kernel, Failure> {
 
 const IN_FORCE: &str = "in force";
 const MISSING: &str = "not in force";
-const REFUSED: &str = "refused: mostly bad lines";
+const REFUSED: &str = "refused";
 
 fn allow(path: &Path, allowed: &[Range]) -> std::io::Result<(Survey, &'static str)> {
     let mut survey = Survey::default();
@@ -131,27 +133,9 @@ fn deny(
     let state = match (survey.counts.refused(), lists::fate(denied, name, &survey)) {
         (true, Fate::Missing) => REFUSED,
         (_, Fate::InForce) => IN_FORCE,
-        (true, Fate::Former) => "refused: the former content is in force",
-        (false, Fate::Former) => "the former content is in force",
+        (true, Fate::Former) => "refused, former in force",
+        (false, Fate::Former) => "former in force",
         (false, Fate::Missing) => MISSING,
     };
     Ok((survey, state))
-}
-
-fn table(rows: &[[String; 6]], output: &mut Output<'_>) -> std::io::Result<()> {
-    let mut widths = [0; 6];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    for row in rows {
-        for (at, (width, cell)) in widths.iter().zip(row).enumerate() {
-            match at {
-                5 => writeln!(output.out, "{cell}")?,
-                _ => write!(output.out, "{cell:<width$}  ")?,
-            }
-        }
-    }
-    Ok(())
 }
