@@ -1,13 +1,12 @@
 #![forbid(unsafe_code)]
 //! The part of the parser that reads classes in brackets.
 
-use super::Error;
-use super::parse::{Escaped, Parser, error};
+use super::parse::{Escaped, Parser, Read};
 use super::set::ByteSet;
 
 impl Parser<'_> {
     /// Behind the `[`.
-    pub(super) fn class(&mut self, from: usize) -> Result<ByteSet, Error> {
+    pub(super) fn class(&mut self, from: usize) -> Read<ByteSet> {
         let negated = self.eat(b"^");
         let mut set = ByteSet::EMPTY;
         let mut first = true;
@@ -51,19 +50,19 @@ impl Parser<'_> {
         if set.is_empty() {
             return self.fail(from, "this class matches nothing", "");
         }
-        Ok(set)
+        Some(set)
     }
 
     fn range_follows(&self) -> bool {
         matches!(self.rest(), [b'-', b, ..] if *b != b']')
     }
 
-    /// One byte or escape of the class that began at `from`; `None` at its end.
-    fn class_item(&mut self, from: usize, first: bool) -> Result<Option<Escaped>, Error> {
+    /// One byte or escape of the class that began at `from`; nothing at its end.
+    fn class_item(&mut self, from: usize, first: bool) -> Read<Option<Escaped>> {
         let at = self.at;
         match self.next() {
-            None => Err(error(from, from + 1, "this class is not closed", "a literal [ is written \\[")),
-            Some(b']') if !first => Ok(None),
+            None => self.fail_at(from..from + 1, "this class is not closed", "a literal [ is written \\["),
+            Some(b']') if !first => Some(None),
             Some(b'\\') => self.escaped(at, true).map(Some),
             Some(b'[') if matches!(self.peek(), Some(b':' | b'.' | b'=')) => {
                 self.at += 1;
@@ -77,7 +76,7 @@ impl Parser<'_> {
                 let _ = self.wide_char(at);
                 self.fail(at, "a class holds single bytes only", "write (?:ä|ö) for characters beyond ASCII")
             }
-            Some(b) => Ok(Some(Escaped::Byte(b))),
+            Some(b) => Some(Some(Escaped::Byte(b))),
         }
     }
 }

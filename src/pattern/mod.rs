@@ -71,7 +71,7 @@ impl Group {
 }
 
 /// What is wrong with a pattern.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Error {
     /// The bytes of the pattern that it is about.
     pub at: Range<usize>,
@@ -79,6 +79,12 @@ pub struct Error {
     pub what: String,
     /// What to write instead; may be empty.
     pub hint: String,
+}
+
+impl Error {
+    fn new(at: Range<usize>, what: &str, hint: &str) -> Error {
+        Error { at, what: what.into(), hint: hint.into() }
+    }
 }
 
 /// A compiled pattern.
@@ -107,7 +113,7 @@ impl Pattern {
                     "each alternative needs <HOST>, and none may be optional",
                 )
             };
-            return Err(Error { at: 0..text.len(), what: what.into(), hint: hint.into() });
+            return Err(Error::new(0..text.len(), what, hint));
         }
         let program = Program::new(&part);
         let needles = literals::required(&part.node);

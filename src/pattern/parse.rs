@@ -5,6 +5,7 @@
 use super::advice::{unknown_escape, unsupported};
 use super::set::{self, ByteSet};
 use super::{Error, Group};
+use core::ops::Range;
 
 /// Groups within groups.
 const MAX_DEPTH: u8 = 40;
@@ -77,21 +78,12 @@ impl Part {
 
 /// Parses a whole pattern.
 pub(super) fn parse(text: &str) -> Result<Part, Error> {
-    let mut p = Parser { text: text.as_bytes(), at: 0, depth: 0, fold: false };
-    let part = p.alternatives()?;
-    if p.at < p.text.len() {
-        return Err(error(p.at, p.at + 1, "this ) closes no group", "a literal ) is written \\)"));
-    }
-    if part.steps > MAX_STEPS {
-        return Err(error(0, p.at, "the pattern is too large", "split it in several"));
-    }
-    Ok(part)
+    let mut p = Parser { text: text.as_bytes(), at: 0, depth: 0, fold: false, fault: Error::default() };
+    p.whole().ok_or(p.fault)
 }
 
-/// An error about the bytes from `from` to `to`.
-pub(super) fn error(from: usize, to: usize, what: impl Into<String>, hint: impl Into<String>) -> Error {
-    Error { at: from..to, what: what.into(), hint: hint.into() }
-}
+/// What was read; `None` at a fault, which stands in the parser then.
+pub(super) type Read<T> = Option<T>;
 
 /// The text and how far it is read.
 pub(super) struct Parser<'a> {
@@ -100,6 +92,8 @@ pub(super) struct Parser<'a> {
     depth: u8,
     /// Whether letters stand for either case.
     pub(super) fold: bool,
+    /// What is wrong, once something is.
+    fault: Error,
 }
 
 impl Parser<'_> {
@@ -125,20 +119,34 @@ impl Parser<'_> {
         found
     }
 
-    /// An error about what stands from `from` up to here.
-    pub(super) fn fail<T>(
-        &self,
-        from: usize,
-        what: impl Into<String>,
-        hint: impl Into<String>,
-    ) -> Result<T, Error> {
-        Err(error(from, self.at.max(from + 1).min(self.text.len().max(from)), what, hint))
+    /// Ends the parsing: what stands from `from` up to here is wrong.
+    pub(super) fn fail<T>(&mut self, from: usize, what: &str, hint: &str) -> Read<T> {
+        let to = self.at.max(from + 1).min(self.text.len().max(from));
+        self.fail_at(from..to, what, hint)
     }
 
-    fn alternatives(&mut self) -> Result<Part, Error> {
+    /// Ends the parsing: these bytes are wrong.
+    pub(super) fn fail_at<T>(&mut self, at: Range<usize>, what: &str, hint: &str) -> Read<T> {
+        self.fault = Error::new(at, what, hint);
+        None
+    }
+
+    fn whole(&mut self) -> Read<Part> {
+        let part = self.alternatives()?;
+        if self.at < self.text.len() {
+            let at = self.at..self.at + 1;
+            return self.fail_at(at, "this ) closes no group", "a literal ) is written \\)");
+        }
+        if part.steps > MAX_STEPS {
+            return self.fail(0, "the pattern is too large", "split it in several");
+        }
+        Some(part)
+    }
+
+    fn alternatives(&mut self) -> Read<Part> {
         let mut all = self.sequence()?;
         if self.peek() != Some(b'|') {
-            return Ok(all);
+            return Some(all);
         }
         let mut nodes = vec![all.node];
         while self.eat(b"|") {
@@ -149,10 +157,10 @@ impl Parser<'_> {
             all.empty |= next.empty;
             nodes.push(next.node);
         }
-        Ok(Part { node: Node::Alt(nodes), repeatable: true, ..all })
+        Some(Part { node: Node::Alt(nodes), repeatable: true, ..all })
     }
 
-    fn sequence(&mut self) -> Result<Part, Error> {
+    fn sequence(&mut self) -> Read<Part> {
         let mut all = Part::nothing();
         let mut nodes = Vec::new();
         while !matches!(self.peek(), None | Some(b'|' | b')')) {
@@ -173,16 +181,16 @@ impl Parser<'_> {
             nodes.push(part.node);
         }
         all.node = if nodes.len() == 1 { nodes.remove(0) } else { Node::Cat(nodes) };
-        Ok(all)
+        Some(all)
     }
 
-    fn atom(&mut self) -> Result<Part, Error> {
+    fn atom(&mut self) -> Read<Part> {
         let from = self.at;
         if self.eat(b"<HOST>") || self.eat(b"<ADDR>") {
             let bit = Group::Ip.bit();
-            return Ok(Part { may: bit, always: bit, steps: 4, ..Part::one(Node::Addr) });
+            return Some(Part { may: bit, always: bit, steps: 4, ..Part::one(Node::Addr) });
         }
-        Ok(match self.next() {
+        Some(match self.next() {
             None => Part::nothing(),
             Some(b'.') => Part::one(Node::Set(set::ANY)),
             Some(b'^') => Part { empty: true, repeatable: false, ..Part::one(Node::Look(Look::Start)) },
@@ -192,7 +200,7 @@ impl Parser<'_> {
             Some(b'\\') => self.escape(from)?,
             Some(b @ (b'*' | b'+' | b'?')) => {
                 let what = format!("nothing for {} to repeat", char::from(b));
-                return self.fail(from, what, format!("a literal {0} is written \\{0}", char::from(b)));
+                return self.fail(from, &what, &format!("a literal {0} is written \\{0}", char::from(b)));
             }
             Some(b'{') => return self.fail(from, "nothing for { to repeat", "a literal { is written \\{"),
             Some(b'<') => {
@@ -229,25 +237,25 @@ impl Parser<'_> {
     }
 
     /// Tags of other tools would be matched as they stand, which nobody means.
-    fn foreign_tag(&mut self, from: usize) -> Result<(), Error> {
+    fn foreign_tag(&mut self, from: usize) -> Read<()> {
         const TAGS: [&[u8]; 6] = [b"IP4>", b"IP6>", b"DNS>", b"CIDR>", b"SUBNET>", b"SKIPLINES>"];
         let tag = TAGS.iter().any(|tag| self.rest().starts_with(tag));
         if !tag && !self.rest().starts_with(b"F-") && !self.rest().starts_with(b"/F-") {
-            return Ok(());
+            return Some(());
         }
         self.at += self.rest().iter().position(|&b| b == b'>').map_or(1, |n| n + 1);
         let hint = "write <HOST>, or a group such as (?P<user>\\S+); a literal < is written \\<";
         self.fail(from, "this tag of fail2ban is not known here", hint)
     }
 
-    fn group(&mut self, from: usize) -> Result<Part, Error> {
+    fn group(&mut self, from: usize) -> Read<Part> {
         let outer_fold = self.fold;
         let mut name = None;
         if self.eat(b"?") {
             if self.eat(b"P<") || (self.peek() == Some(b'<') && !self.look_behind() && self.eat(b"<")) {
                 name = Some(self.group_name()?);
             } else if !self.flags(from)? {
-                return Ok(Part::nothing());
+                return Some(Part::nothing());
             }
         } else if self.peek() == Some(b'*') {
             self.at += 1;
@@ -255,30 +263,30 @@ impl Parser<'_> {
         }
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return self.fail(from, "too many groups within groups", format!("at most {MAX_DEPTH} deep"));
+            return self.fail(from, "too many groups within groups", &format!("at most {MAX_DEPTH} deep"));
         }
         let mut part = self.alternatives()?;
         if !self.eat(b")") {
-            return Err(error(from, from + 1, "this group is not closed", "a literal ( is written \\("));
+            return self.fail_at(from..from + 1, "this group is not closed", "a literal ( is written \\(");
         }
         self.depth -= 1;
         self.fold = outer_fold;
         part.repeatable = true;
-        let Some(group) = name else { return Ok(part) };
+        let Some(group) = name else { return Some(part) };
         if part.may & group.bit() != 0 {
-            return self.fail(from, format!("a group {} within itself", group.name()), "");
+            return self.fail(from, &format!("a group {} within itself", group.name()), "");
         }
         part.may |= group.bit();
         part.always |= group.bit();
         part.steps = part.steps.saturating_add(2);
-        Ok(Part { node: Node::Group(group, Box::new(part.node)), ..part })
+        Some(Part { node: Node::Group(group, Box::new(part.node)), ..part })
     }
 
     fn look_behind(&self) -> bool {
         matches!(self.rest(), [b'<', b'=' | b'!', ..])
     }
 
-    fn group_name(&mut self) -> Result<Group, Error> {
+    fn group_name(&mut self) -> Read<Group> {
         let from = self.at;
         let Some(len) = self.rest().iter().position(|&b| b == b'>') else {
             self.at = self.text.len();
@@ -288,25 +296,25 @@ impl Parser<'_> {
         let name = self.text.get(from..self.at).unwrap_or_default();
         let Some(group) = Group::ALL.into_iter().find(|g| g.name().as_bytes() == name) else {
             let what = format!("unknown group '{}'", String::from_utf8_lossy(name));
-            return self.fail(from, what, "known are ip, user, port, uri, status, ua, method");
+            return self.fail(from, &what, "known are ip, user, port, uri, status, ua, method");
         };
         self.at += 1;
-        Ok(group)
+        Some(group)
     }
 
     /// Behind `(?`: reads `i`, `-i`. True if a group follows, false if the flag stands alone.
-    fn flags(&mut self, from: usize) -> Result<bool, Error> {
+    fn flags(&mut self, from: usize) -> Read<bool> {
         let mut on = true;
         let mut fold = self.fold;
         loop {
             match self.next() {
                 Some(b':') => {
                     self.fold = fold;
-                    return Ok(true);
+                    return Some(true);
                 }
                 Some(b')') if self.at > from + 3 => {
                     self.fold = fold;
-                    return Ok(false);
+                    return Some(false);
                 }
                 Some(b'-') if on => on = false,
                 Some(b'i') => fold = on,
@@ -319,8 +327,8 @@ impl Parser<'_> {
         }
     }
 
-    fn escape(&mut self, from: usize) -> Result<Part, Error> {
-        Ok(match self.peek() {
+    fn escape(&mut self, from: usize) -> Read<Part> {
+        Some(match self.peek() {
             Some(b'b') => self.look(Look::Word),
             Some(b'B') => self.look(Look::NotWord),
             _ => match self.escaped(from, false)? {
@@ -336,17 +344,17 @@ impl Parser<'_> {
     }
 
     /// Behind the `\`: what means the same within a class and outside.
-    pub(super) fn escaped(&mut self, from: usize, in_class: bool) -> Result<Escaped, Error> {
+    pub(super) fn escaped(&mut self, from: usize, in_class: bool) -> Read<Escaped> {
         let Some(b) = self.next() else {
             return self.fail(from, "nothing follows this \\", "a literal \\ is written \\\\");
         };
-        Ok(Escaped::Byte(match b {
-            b'd' => return Ok(Escaped::Set(set::DIGIT)),
-            b'D' => return Ok(Escaped::Set(set::DIGIT.not())),
-            b'w' => return Ok(Escaped::Set(set::WORD)),
-            b'W' => return Ok(Escaped::Set(set::WORD.not())),
-            b's' => return Ok(Escaped::Set(set::SPACE)),
-            b'S' => return Ok(Escaped::Set(set::SPACE.not())),
+        Some(Escaped::Byte(match b {
+            b'd' => return Some(Escaped::Set(set::DIGIT)),
+            b'D' => return Some(Escaped::Set(set::DIGIT.not())),
+            b'w' => return Some(Escaped::Set(set::WORD)),
+            b'W' => return Some(Escaped::Set(set::WORD.not())),
+            b's' => return Some(Escaped::Set(set::SPACE)),
+            b'S' => return Some(Escaped::Set(set::SPACE.not())),
             b't' => b'\t',
             b'n' => b'\n',
             b'r' => b'\r',
@@ -365,20 +373,20 @@ impl Parser<'_> {
             b if b.is_ascii_punctuation() || b == b' ' => b,
             b => {
                 let (what, hint) = unknown_escape(b, in_class);
-                return self.fail(from, what, hint);
+                return self.fail(from, &what, hint);
             }
         }))
     }
 
     /// The repeat behind `part`, which began at `from`, if there is one.
-    fn repeat(&mut self, part: Part, from: usize) -> Result<Part, Error> {
+    fn repeat(&mut self, part: Part, from: usize) -> Read<Part> {
         let at = self.at;
         let (min, max) = match self.peek() {
             Some(b'*') => (0, None),
             Some(b'+') => (1, None),
             Some(b'?') => (0, Some(1)),
             Some(b'{') => self.counts()?,
-            _ => return Ok(part),
+            _ => return Some(part),
         };
         self.at += 1;
         if !part.repeatable {
@@ -412,11 +420,11 @@ impl Parser<'_> {
         let may = if max == Some(0) { 0 } else { part.may };
         let what = Box::new(part.node);
         let node = Node::Repeat { what, min, max, greedy, empty: part.empty };
-        Ok(Part { node, may, always, steps, empty, repeatable: false })
+        Some(Part { node, may, always, steps, empty, repeatable: false })
     }
 
     /// At a `{`: reads up to the `}`, which is left to be skipped.
-    fn counts(&mut self) -> Result<(u32, Option<u32>), Error> {
+    fn counts(&mut self) -> Read<(u32, Option<u32>)> {
         let from = self.at;
         self.at += 1;
         let min = self.number();
@@ -435,9 +443,9 @@ impl Parser<'_> {
         }
         if min > MAX_STEPS || max.is_some_and(|max| max > MAX_STEPS) {
             self.at += 1;
-            return self.fail(from, "this repeat count is too large", format!("at most {MAX_STEPS}"));
+            return self.fail(from, "this repeat count is too large", &format!("at most {MAX_STEPS}"));
         }
-        Ok((min, max))
+        Some((min, max))
     }
 
     fn number(&mut self) -> Option<u32> {
