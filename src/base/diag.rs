@@ -90,6 +90,41 @@ impl Problem {
     }
 }
 
+/// What is wrong with a value, and which bytes of it are to blame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bad {
+    /// Byte range within the value.
+    pub at: Range<usize>,
+    /// What is wrong, naming the word.
+    pub what: String,
+    /// What was expected.
+    pub hint: String,
+}
+
+/// A value, or what is wrong with it: behind a pointer, since it is handed through many hands.
+pub type Checked<T> = Result<T, Box<Bad>>;
+
+impl Bad {
+    /// Blames these bytes.
+    #[must_use]
+    pub fn new(at: Range<usize>, what: String, hint: &str) -> Box<Bad> {
+        Box::new(Bad { at, what, hint: hint.to_owned() })
+    }
+
+    /// Blames `word`, which begins `at` bytes into the value: "'word' why", and what was expected.
+    #[must_use]
+    pub fn word(at: usize, word: &str, why: &str, hint: &str) -> Box<Bad> {
+        Bad::new(at..at + word.len(), ["'", word, "' ", why].concat(), hint)
+    }
+
+    /// The same in a value that begins `by` bytes further on.
+    #[must_use]
+    pub fn moved(mut self: Box<Self>, by: usize) -> Box<Bad> {
+        self.at = self.at.start + by..self.at.end + by;
+        self
+    }
+}
+
 /// Characters of `text` that begin before byte `end`.
 fn chars(text: &str, end: usize) -> u32 {
     let n = text.char_indices().take_while(|(at, _)| *at < end).count();

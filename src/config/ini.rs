@@ -6,8 +6,7 @@
 //! power: `"a # b"`. In quotes `\"` is a quote and every other backslash is itself. A value that only begins
 //! with a quote (`"GET [^"]*" 404`) is taken as it stands, so that patterns need no quoting.
 
-use super::value::Bad;
-use crate::base::diag::{Problem, Severity};
+use crate::base::diag::{Bad, Problem, Severity};
 use std::borrow::Cow;
 use std::ops::Range;
 

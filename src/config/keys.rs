@@ -5,9 +5,9 @@
 use super::ini::Entry;
 use super::ports::{ExcludedPorts, Ports};
 use super::settings::Interfaces;
-use super::value::{self, Bad};
+use super::value;
 use crate::base::clock::Span;
-use crate::base::diag::{Problem, Severity, suggest};
+use crate::base::diag::{Bad, Checked, Problem, Severity, suggest};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 
@@ -78,7 +78,7 @@ const TEXT_MAX: usize = 127;
 
 impl Slot<'_> {
     /// Reads `text` and stores it; on an error everything stays as it was.
-    pub fn set(self, text: &str) -> Result<(), Bad> {
+    pub fn set(self, text: &str) -> Checked<()> {
         match self {
             Slot::Flag(to) => *to = value::word(text, &["true", "false"])? == 0,
             Slot::Either(words, to) => *to = value::word(text, &words)? == 0,
@@ -134,7 +134,7 @@ impl Slot<'_> {
     }
 }
 
-fn put_text(to: &mut String, text: &str, judged: Result<(), Bad>) -> Result<(), Bad> {
+fn put_text(to: &mut String, text: &str, judged: Checked<()>) -> Checked<()> {
     judged?;
     to.clear();
     to.push_str(text);
@@ -159,12 +159,12 @@ pub(super) fn store(slot: Slot<'_>, default: &str, entry: &Entry<'_>, problems: 
     let done = if text.is_empty() && !slot.may_be_empty() {
         let what = ["'", entry.key, "' has no value"].concat();
         let hint = if default.is_empty() { String::new() } else { ["the default is ", default].concat() };
-        Err(Bad { at: 0..0, what, hint })
+        Err(Bad::new(0..0, what, &hint))
     } else {
         slot.set(&text)
     };
     if let Err(bad) = done {
-        problems.push(entry.value_error(bad));
+        problems.push(entry.value_error(*bad));
     }
 }
 

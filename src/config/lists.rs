@@ -3,9 +3,9 @@
 //! mistake at its word, `until=2026-11-25T21:00:00Z` ends an entry. A deny list may have a million lines, so it is
 //! read through a fixed buffer and every entry is handed on at once.
 
-use super::value::{self, Bad};
+use super::value;
 use crate::base::clock::Wall;
-use crate::base::diag::{Problem, Severity};
+use crate::base::diag::{Bad, Problem, Severity};
 use crate::base::utc;
 use ipnet::{IpNet, Ipv4Net};
 use std::io::{self, Read};
@@ -130,7 +130,7 @@ pub enum ListWord<'a> {
     /// A host name in an allow list.
     Host(&'a str),
     /// No entry: why, and which bytes of the line are to blame.
-    Bad(Bad),
+    Bad(Box<Bad>),
 }
 
 /// Reads one line.
@@ -148,11 +148,9 @@ pub fn list_word(kind: ListKind, line: &[u8]) -> ListWord<'_> {
     }
     match std::str::from_utf8(text) {
         Ok(text) => slow(kind, text, start),
-        Err(_) => ListWord::Bad(Bad {
-            at: start..start + text.len(),
-            what: "bytes that are not UTF-8".to_string(),
-            hint: String::new(),
-        }),
+        Err(_) => {
+            ListWord::Bad(Bad::new(start..start + text.len(), "bytes that are not UTF-8".to_string(), ""))
+        }
     }
 }
 
@@ -263,7 +261,8 @@ impl Lines<'_> {
                 (self.each)(ListLine::Entry(entry));
             }
             ListWord::Host(name) => (self.each)(ListLine::Host(name, self.number)),
-            ListWord::Bad(Bad { at, what, hint }) => {
+            ListWord::Bad(bad) => {
+                let Bad { at, what, hint } = *bad;
                 let text = String::from_utf8_lossy(bytes);
                 let at = place(bytes, at);
                 self.report(Problem::at(Severity::Warning, self.number, &text, at, what, hint), &text);

@@ -30,7 +30,7 @@ pub use settings::{
     Backend, BanAction, Cloud, Fastpath, Flood, FloodLimits, Interfaces, KernelLevel, LogLevel, LogTo, Scan,
     Settings, StageOne, Zone,
 };
-pub use value::{Bad, duration, net, span, written};
+pub use value::{duration, net, span, written};
 
 use crate::base::diag::{Problem, Severity};
 use std::ops::Range;

@@ -1,7 +1,8 @@
 #![forbid(unsafe_code)]
 //! Sets of ports: `all`, or a list with ranges. Read from rule files and from the command line.
 
-use super::value::{Bad, items};
+use super::value::items;
+use crate::base::diag::{Bad, Checked};
 use std::fmt;
 
 /// Ranges at most in one set: more is no list that a person wrote.
@@ -16,7 +17,7 @@ impl Ports {
     ///
     /// # Errors
     /// Names the item that is no port (1 to 65535) or no rising range.
-    pub fn parse(text: &str) -> Result<Ports, Bad> {
+    pub fn parse(text: &str) -> Checked<Ports> {
         let mut ranges = Vec::new();
         if text == "all" {
             return Ok(Ports(ranges));
@@ -55,7 +56,7 @@ pub struct ExcludedPorts {
 
 impl ExcludedPorts {
     /// `auto`, ports, or both: the word stands among the ports.
-    pub(super) fn parse(text: &str) -> Result<ExcludedPorts, Bad> {
+    pub(super) fn parse(text: &str) -> Checked<ExcludedPorts> {
         let mut ranges = Vec::new();
         let mut listening = false;
         items(text, &mut |at, item| {
@@ -91,7 +92,7 @@ impl fmt::Display for Ports {
 }
 
 /// One port or `first-last`.
-fn range(item: &str) -> Result<(u16, u16), Bad> {
+fn range(item: &str) -> Checked<(u16, u16)> {
     let (first, last) = match item.split_once('-') {
         None => (item, item),
         Some((first, last)) => (first.trim_ascii_end(), last.trim_ascii_start()),
@@ -115,7 +116,7 @@ fn port(text: &str) -> Option<u16> {
 }
 
 /// Adds the item's range in order. Lists are short: a library sort would be eight times this module.
-fn add(ranges: &mut Vec<(u16, u16)>, at: usize, item: &str) -> Result<(), Bad> {
+fn add(ranges: &mut Vec<(u16, u16)>, at: usize, item: &str) -> Checked<()> {
     if ranges.len() == RANGES_MAX {
         return Err(Bad::word(at, item, "is one too many", "at most 256 ports and ranges"));
     }

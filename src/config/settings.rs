@@ -3,8 +3,9 @@
 
 use super::keys::words;
 use super::ports::{ExcludedPorts, Ports};
-use super::value::{self, Bad};
+use super::value;
 use crate::base::clock::Span;
+use crate::base::diag::Checked;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 
@@ -112,7 +113,7 @@ pub struct Interfaces {
 
 impl Interfaces {
     /// `auto`, names, both; or `all`.
-    pub(super) fn parse(text: &str) -> Result<Interfaces, Bad> {
+    pub(super) fn parse(text: &str) -> Checked<Interfaces> {
         let mut names = value::names(text)?;
         let all = names.iter().any(|n| n == "all");
         let auto = !all && names.iter().any(|n| n == "auto");

@@ -4,37 +4,13 @@
 
 use super::ini::has;
 use crate::base::clock::Span;
+use crate::base::diag::{Bad, Checked};
 use crate::base::net::unmapped;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
-use std::ops::Range;
 
 /// Longest name of a rule.
 const NAME_MAX: usize = 32;
-
-/// Why a value is refused, and which bytes of it are to blame.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bad {
-    /// Byte range within the value.
-    pub at: Range<usize>,
-    /// What is wrong, naming the word.
-    pub what: String,
-    /// What was expected.
-    pub hint: String,
-}
-
-impl Bad {
-    /// Blames `word`, which begins `at` bytes into the value: "'word' why", and what was expected.
-    pub(super) fn word(at: usize, word: &str, why: &str, hint: &str) -> Bad {
-        Bad { at: at..at + word.len(), what: ["'", word, "' ", why].concat(), hint: hint.to_string() }
-    }
-
-    /// The same fault in a value that begins `by` bytes further on.
-    pub(super) fn moved(mut self, by: usize) -> Bad {
-        self.at = self.at.start + by..self.at.end + by;
-        self
-    }
-}
 
 /// What a duration looks like, for hints.
 const DURATION_FORMS: &str = "expected a duration such as 90, 90s, 10m, 1h, 7d or 1h30m";
@@ -43,7 +19,7 @@ const DURATION_FORMS: &str = "expected a duration such as 90, 90s, 10m, 1h, 7d o
 ///
 /// # Errors
 /// Anything else, and what does not fit into 32 bits.
-pub fn duration(text: &str) -> Result<u32, Bad> {
+pub fn duration(text: &str) -> Checked<u32> {
     let wrong = || Bad::word(0, text, "is not a duration", DURATION_FORMS);
     let mut total = 0u32;
     let mut rest = text;
@@ -73,7 +49,7 @@ pub fn duration(text: &str) -> Result<u32, Bad> {
 ///
 /// # Errors
 /// Anything else, and a duration of zero.
-pub fn span(text: &str) -> Result<Span, Bad> {
+pub fn span(text: &str) -> Checked<Span> {
     if text == "permanent" {
         return Ok(Span::Permanent);
     }
@@ -88,7 +64,7 @@ pub fn span(text: &str) -> Result<Span, Bad> {
 }
 
 /// How far back, as the existing product writes it: `2 min ago`, `now`, or a duration.
-pub(super) fn ago(text: &str) -> Result<u32, Bad> {
+pub(super) fn ago(text: &str) -> Checked<u32> {
     if text == "now" {
         return Ok(0);
     }
@@ -118,7 +94,7 @@ pub(super) fn ago(text: &str) -> Result<u32, Bad> {
 ///
 /// # Errors
 /// Names, ranges, netmasks with holes, and a prefix of length 0: nobody means the whole internet.
-pub fn net(text: &str) -> Result<IpNet, Bad> {
+pub fn net(text: &str) -> Checked<IpNet> {
     match any_net(text)? {
         net if net.prefix_len() == 0 => Err(Bad::word(0, text, "is the whole internet", NET_FORMS)),
         net => Ok(net),
@@ -128,7 +104,7 @@ pub fn net(text: &str) -> Result<IpNet, Bad> {
 const NET_FORMS: &str = "expected an address, 192.0.2.0/24 or 192.0.2.0/255.255.255.0";
 
 /// The same with a prefix of length 0, too.
-pub(super) fn any_net(text: &str) -> Result<IpNet, Bad> {
+pub(super) fn any_net(text: &str) -> Checked<IpNet> {
     let wrong = |why: &str| Bad::word(0, text, why, NET_FORMS);
     let (addr, len) = match text.split_once('/') {
         None => (text, None),
@@ -146,18 +122,14 @@ pub(super) fn any_net(text: &str) -> Result<IpNet, Bad> {
 }
 
 /// Calls `each` with the place and text of every item of a comma list; stops at the first fault.
-pub(super) fn items(text: &str, each: &mut dyn FnMut(usize, &str) -> Result<(), Bad>) -> Result<(), Bad> {
+pub(super) fn items(text: &str, each: &mut dyn FnMut(usize, &str) -> Checked<()>) -> Checked<()> {
     let mut at = 0;
     for part in text.split(',') {
         let lead = part.len() - part.trim_ascii_start().len();
         let item = part.trim_ascii();
         if item.is_empty() {
             let hint = "remove the comma, or write what is missing";
-            return Err(Bad {
-                at: at..at + part.len().max(1),
-                what: "an empty item".into(),
-                hint: hint.into(),
-            });
+            return Err(Bad::new(at..at + part.len().max(1), "an empty item".into(), hint));
         }
         each(at + lead, item)?;
         at += part.len() + 1;
@@ -166,7 +138,7 @@ pub(super) fn items(text: &str, each: &mut dyn FnMut(usize, &str) -> Result<(), 
 }
 
 /// A comma list as words without blanks inside; empty text is an empty list.
-pub(super) fn names(text: &str) -> Result<Vec<String>, Bad> {
+pub(super) fn names(text: &str) -> Checked<Vec<String>> {
     let mut out = Vec::new();
     if !text.is_empty() {
         items(text, &mut |at, item| {
@@ -181,7 +153,7 @@ pub(super) fn names(text: &str) -> Result<Vec<String>, Bad> {
 }
 
 /// A comma list of absolute paths, which may hold blanks and globs; empty text is an empty list.
-pub(super) fn paths(text: &str) -> Result<Vec<String>, Bad> {
+pub(super) fn paths(text: &str) -> Checked<Vec<String>> {
     let mut out = Vec::new();
     if !text.is_empty() {
         items(text, &mut |at, item| {
@@ -194,7 +166,7 @@ pub(super) fn paths(text: &str) -> Result<Vec<String>, Bad> {
 }
 
 /// An absolute path.
-pub(super) fn path(text: &str) -> Result<(), Bad> {
+pub(super) fn path(text: &str) -> Checked<()> {
     if text.starts_with('/') {
         return Ok(());
     }
@@ -202,7 +174,7 @@ pub(super) fn path(text: &str) -> Result<(), Bad> {
 }
 
 /// A comma list of networks; `none` is an empty list.
-pub(super) fn nets(text: &str) -> Result<Vec<IpNet>, Bad> {
+pub(super) fn nets(text: &str) -> Checked<Vec<IpNet>> {
     let mut out = Vec::new();
     if text != "none" {
         items(text, &mut |at, item| {
@@ -215,7 +187,7 @@ pub(super) fn nets(text: &str) -> Result<Vec<IpNet>, Bad> {
 
 /// A program and its arguments, split at blanks; double quotes keep blanks. `none` and empty text are no program.
 /// What only a shell would understand is refused, because no shell will see it.
-pub(super) fn command(text: &str) -> Result<Vec<String>, Bad> {
+pub(super) fn command(text: &str) -> Checked<Vec<String>> {
     let mut out = Vec::new();
     if text == "none" {
         return Ok(out);
@@ -245,7 +217,7 @@ pub(super) fn command(text: &str) -> Result<Vec<String>, Bad> {
 }
 
 /// Which of the two words the comma list has.
-pub(super) fn some_of(text: &str, words: [&str; 2]) -> Result<[bool; 2], Bad> {
+pub(super) fn some_of(text: &str, words: [&str; 2]) -> Checked<[bool; 2]> {
     let mut found = [false; 2];
     items(text, &mut |at, item| {
         let i = word(item, &words).map_err(|bad| bad.moved(at))?;
@@ -256,7 +228,7 @@ pub(super) fn some_of(text: &str, words: [&str; 2]) -> Result<[bool; 2], Bad> {
 }
 
 /// The name of a rule: it becomes part of set names, file names and log lines.
-pub(super) fn name(text: &str) -> Result<(), Bad> {
+pub(super) fn name(text: &str) -> Checked<()> {
     let good = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     if good && !text.is_empty() && text.len() <= NAME_MAX {
         return Ok(());
@@ -266,7 +238,7 @@ pub(super) fn name(text: &str) -> Result<(), Bad> {
 }
 
 /// A comma list of addresses; `auto` is an empty list.
-pub(super) fn addresses(text: &str) -> Result<Vec<IpAddr>, Bad> {
+pub(super) fn addresses(text: &str) -> Checked<Vec<IpAddr>> {
     let mut out = Vec::new();
     if text != "auto" {
         items(text, &mut |at, item| {
@@ -279,7 +251,7 @@ pub(super) fn addresses(text: &str) -> Result<Vec<IpAddr>, Bad> {
 }
 
 /// A loopback address with a port; `off` is none.
-pub(super) fn loopback(text: &str) -> Result<Option<SocketAddr>, Bad> {
+pub(super) fn loopback(text: &str) -> Checked<Option<SocketAddr>> {
     let wrong = |why| Bad::word(0, text, why, "expected off, or for example 127.0.0.1:5514");
     if text == "off" {
         return Ok(None);
@@ -292,7 +264,7 @@ pub(super) fn loopback(text: &str) -> Result<Option<SocketAddr>, Bad> {
 }
 
 /// A comma list of IPv6 prefix lengths, each shorter than the one before; `off` is an empty list.
-pub(super) fn prefixes(text: &str) -> Result<Vec<u8>, Bad> {
+pub(super) fn prefixes(text: &str) -> Checked<Vec<u8>> {
     let mut out: Vec<u8> = Vec::new();
     if text != "off" {
         items(text, &mut |at, item| {
@@ -314,7 +286,7 @@ pub(super) fn prefixes(text: &str) -> Result<Vec<u8>, Bad> {
 }
 
 /// Which of `words` the text is.
-pub(super) fn word(text: &str, words: &[&str]) -> Result<usize, Bad> {
+pub(super) fn word(text: &str, words: &[&str]) -> Checked<usize> {
     words.iter().position(|w| *w == text).ok_or_else(|| {
         let mut hint = ["expected one of: ", &words.join(", ")].concat();
         if let Some(near) = crate::base::diag::suggest(text, words.iter().copied()) {
@@ -325,7 +297,7 @@ pub(super) fn word(text: &str, words: &[&str]) -> Result<usize, Bad> {
 }
 
 /// A whole number from `min` to `max`.
-pub(super) fn count(text: &str, min: u32, max: u32) -> Result<u32, Bad> {
+pub(super) fn count(text: &str, min: u32, max: u32) -> Checked<u32> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let n = if digits { text.parse().ok() } else { None };
     n.filter(|n| (min..=max).contains(n)).ok_or_else(|| {
@@ -335,7 +307,7 @@ pub(super) fn count(text: &str, min: u32, max: u32) -> Result<u32, Bad> {
 }
 
 /// A duration from `min` to `max` seconds.
-pub(super) fn secs(text: &str, min: u32, max: u32) -> Result<u32, Bad> {
+pub(super) fn secs(text: &str, min: u32, max: u32) -> Checked<u32> {
     let n = duration(text)?;
     if (min..=max).contains(&n) {
         return Ok(n);

@@ -4,9 +4,9 @@
 
 use super::ast::{Action, Address, Elements, Interfaces, Limit, Port, Proto, Rule, Set, Statement};
 use super::lex::{self, Line, Pair};
-use super::value::{self, Bad};
+use super::value;
 use super::words::{self, key};
-use crate::base::diag::{Problem, Severity, suggest};
+use crate::base::diag::{Bad, Checked, Problem, Severity, suggest};
 use crate::base::name::{IfName, NAME_MAX, Name};
 use crate::base::range::Family;
 use crate::plan::Direction;
@@ -139,10 +139,10 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// Reads the value of a key that may be missing; `word` means the same as a missing one.
-    fn optional(&mut self, key: usize, word: &str, read: &mut dyn FnMut(&str) -> Result<(), Bad>) {
+    fn optional(&mut self, key: usize, word: &str, read: &mut dyn FnMut(&str) -> Checked<()>) {
         let Some(pair) = self.find(key).filter(|p| p.raw != word) else { return };
         if let Err(bad) = read(&pair.value()) {
-            self.bad(&pair, bad);
+            self.bad(&pair, *bad);
         }
     }
 
@@ -195,14 +195,17 @@ impl<'a> Reader<'a, '_> {
                 Ok(())
             };
             if let Err(bad) = value::items(&pair.value(), &mut read) {
-                self.bad(&pair, bad);
+                self.bad(&pair, *bad);
             }
             if let Some((range, family)) =
                 family.and_then(|f| Some((ranges.iter().find(|r| r.family() != f)?, f)))
             {
                 let what =
                     [range.to_string().as_str(), " is not of family ", family_word(Some(family))].concat();
-                self.bad(&pair, Bad::all(&pair.value(), what, "the family of all elements, or family=any"));
+                self.bad(
+                    &pair,
+                    *Bad::new(0..pair.value().len(), what, "the family of all elements, or family=any"),
+                );
             }
         }
         // In the kernel, a set of both families is two, NAME.4 and NAME.6.
@@ -213,7 +216,7 @@ impl<'a> Reader<'a, '_> {
                 let hint =
                     ["a letter, then letters, digits, _ and -, at most ", &room.to_string(), " in all"];
                 let what = ["'", pair.raw, "' is no name for this set"].concat();
-                self.bad(&pair, Bad::all(pair.raw, what, &hint.concat()));
+                self.bad(&pair, *Bad::new(0..pair.raw.len(), what, &hint.concat()));
             }
             parsed
         });
@@ -322,13 +325,13 @@ impl<'a> Reader<'a, '_> {
             let other = |a: &&Address| matches!((a, family), (Address::Range(r), Some(f)) if r.family() != f);
             if let (Some(Address::Range(range)), Some(pair)) = (list.iter().find(other), self.find(key)) {
                 let what = [range.to_string().as_str(), " is not of family ", family_word(family)].concat();
-                self.bad(&pair, Bad::all(&pair.value(), what, "addresses of the rule's family"));
+                self.bad(&pair, *Bad::new(0..pair.value().len(), what, "addresses of the rule's family"));
             }
         }
     }
 }
 
-const NO_INTERFACE: &str = "' is no name of an interface";
+const NO_INTERFACE: &str = "is no name of an interface";
 const PORTS: &str = "expected proto=tcp or proto=udp";
 
 fn unknown_statement(word: &str) -> String {
@@ -354,12 +357,12 @@ pub(super) fn family_word(family: Option<Family>) -> &'static str {
 }
 
 /// Stores a value that was read.
-fn put<T>(place: &mut T, read: Result<T, Bad>) -> Result<(), Bad> {
+fn put<T>(place: &mut T, read: Checked<T>) -> Checked<()> {
     *place = read?;
     Ok(())
 }
 
-fn limit(text: &str) -> Result<Limit, Bad> {
+fn limit(text: &str) -> Checked<Limit> {
     let (rate, per_source) = match text.strip_suffix("/src") {
         Some(rate) => (rate, true),
         None => (text, false),
@@ -367,7 +370,7 @@ fn limit(text: &str) -> Result<Limit, Bad> {
     Ok(Limit { rate: value::rate(rate)?, per_source })
 }
 
-fn interfaces(text: &str) -> Result<Interfaces, Bad> {
+fn interfaces(text: &str) -> Checked<Interfaces> {
     match text {
         "auto" => return Ok(Interfaces::Auto),
         "*" => return Ok(Interfaces::Every),
@@ -380,17 +383,17 @@ fn interfaces(text: &str) -> Result<Interfaces, Bad> {
     let mut names = Vec::with_capacity(value::count(list));
     value::items(list, &mut |item, at| {
         let (name, why, hint) = match item {
-            "any" | "auto" => (None, "' stands alone", "without ! and other names"),
+            "any" | "auto" => (None, "stands alone", "without ! and other names"),
             _ => (IfName::new(item), NO_INTERFACE, "at most 15 characters; a * may end it"),
         };
-        names.push(name.ok_or_else(|| Bad::item(item, at, why, hint))?);
+        names.push(name.ok_or_else(|| Bad::word(at, item, why, hint))?);
         Ok(())
     })
     .map_err(|bad| bad.moved(skipped))?;
     Ok(Interfaces::Names { not, names: names.into() })
 }
 
-fn addresses(text: &str) -> Result<Box<[Address]>, Bad> {
+fn addresses(text: &str) -> Checked<Box<[Address]>> {
     let mut list = Vec::with_capacity(value::count(text));
     value::items(text, &mut |item, at| {
         list.push(match item.strip_prefix('@') {
@@ -402,7 +405,7 @@ fn addresses(text: &str) -> Result<Box<[Address]>, Bad> {
     Ok(list.into())
 }
 
-fn ports(text: &str) -> Result<Box<[Port]>, Bad> {
+fn ports(text: &str) -> Checked<Box<[Port]>> {
     let mut list = Vec::with_capacity(value::count(text));
     value::items(text, &mut |item, at| {
         list.push(match item.strip_prefix('@') {

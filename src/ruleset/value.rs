@@ -3,40 +3,12 @@
 
 use super::parse::{COMMENT_MAX, PREFIX_MAX};
 use super::words::{STATES, UNITS};
+use crate::base::diag::{Bad, Checked};
 use crate::base::name::Name;
 use crate::base::range::Range as Addresses;
 use crate::plan::Rate;
 use ipnet::IpNet;
 use std::net::IpAddr;
-use std::ops::Range;
-
-/// Why a value is refused.
-pub(super) struct Bad {
-    /// The bytes of the value to blame.
-    pub at: Range<usize>,
-    /// What is wrong.
-    pub what: String,
-    /// What was expected.
-    pub hint: String,
-}
-
-impl Bad {
-    /// Blames the whole value.
-    pub fn all(text: &str, what: String, hint: &str) -> Bad {
-        Bad { at: 0..text.len(), what, hint: hint.to_owned() }
-    }
-
-    /// Blames one item of a list, which begins at byte `at`.
-    pub fn item(text: &str, at: usize, what: &str, hint: &str) -> Bad {
-        Bad { at: at..at + text.len(), what: ["'", text, what].concat(), hint: hint.to_owned() }
-    }
-
-    /// The same in a value that begins `by` bytes further on.
-    pub fn moved(mut self, by: usize) -> Bad {
-        self.at = self.at.start + by..self.at.end + by;
-        self
-    }
-}
 
 /// How many items a comma list has.
 pub(super) fn count(text: &str) -> usize {
@@ -50,7 +22,7 @@ fn split(text: &str, end: u8) -> Option<(&str, &str)> {
 }
 
 /// Calls `each` with every item of a comma list and where it stands.
-pub(super) fn items(text: &str, each: &mut dyn FnMut(&str, usize) -> Result<(), Bad>) -> Result<(), Bad> {
+pub(super) fn items(text: &str, each: &mut dyn FnMut(&str, usize) -> Checked<()>) -> Checked<()> {
     let mut rest = text;
     loop {
         let at = text.len() - rest.len();
@@ -58,11 +30,7 @@ pub(super) fn items(text: &str, each: &mut dyn FnMut(&str, usize) -> Result<(), 
         let (item, behind) = parts.unwrap_or((rest, ""));
         if item.is_empty() {
             let what = if text.is_empty() { "an empty value" } else { "an empty item" };
-            return Err(Bad {
-                at: at..at + 1,
-                what: what.into(),
-                hint: "expected a list such as a,b,c".into(),
-            });
+            return Err(Bad::new(at..at + 1, what.into(), "expected a list such as a,b,c"));
         }
         each(item, at)?;
         if parts.is_none() {
@@ -73,23 +41,23 @@ pub(super) fn items(text: &str, each: &mut dyn FnMut(&str, usize) -> Result<(), 
 }
 
 /// An address, a network or `first-last`. Mapped IPv4 (`::ffff:192.0.2.1`) is IPv6 here: rules drop such packets.
-pub(super) fn range(text: &str, at: usize) -> Result<Addresses, Bad> {
+pub(super) fn range(text: &str, at: usize) -> Checked<Addresses> {
     let wrong = |what| {
-        Bad::item(text, at, what, "expected 192.0.2.1, 192.0.2.0/24, 192.0.2.1-192.0.2.9 or the like in IPv6")
+        Bad::word(at, text, what, "expected 192.0.2.1, 192.0.2.0/24, 192.0.2.1-192.0.2.9 or the like in IPv6")
     };
     if let Some((first, last)) = split(text, b'-') {
         let ends = (first.parse::<IpAddr>(), last.parse::<IpAddr>());
-        let (Ok(first), Ok(last)) = ends else { return Err(wrong("' is no range of addresses")) };
-        return Addresses::new(first, last).ok_or_else(|| wrong("' runs backwards or between families"));
+        let (Ok(first), Ok(last)) = ends else { return Err(wrong("is no range of addresses")) };
+        return Addresses::new(first, last).ok_or_else(|| wrong("runs backwards or between families"));
     }
     if split(text, b'/').is_some() {
-        return text.parse::<IpNet>().map(Addresses::from).map_err(|_| wrong("' is no network"));
+        return text.parse::<IpNet>().map(Addresses::from).map_err(|_| wrong("is no network"));
     }
-    text.parse::<IpAddr>().map(Addresses::from).map_err(|_| wrong("' is no address or network"))
+    text.parse::<IpAddr>().map(Addresses::from).map_err(|_| wrong("is no address or network"))
 }
 
 /// A port or `first-last`.
-pub(super) fn ports(text: &str, at: usize) -> Result<(u16, u16), Bad> {
+pub(super) fn ports(text: &str, at: usize) -> Checked<(u16, u16)> {
     let (first, last) = match split(text, b'-') {
         Some((first, last)) => (port(first), port(last)),
         None => {
@@ -99,8 +67,8 @@ pub(super) fn ports(text: &str, at: usize) -> Result<(u16, u16), Bad> {
     };
     match (first, last) {
         (Some(first), Some(last)) if first <= last => Ok((first, last)),
-        (Some(_), Some(_)) => Err(Bad::item(text, at, "' runs backwards", "the lower port comes first")),
-        _ => Err(Bad::item(text, at, "' is no port", "expected 22 or 1000-2000, at most 65535")),
+        (Some(_), Some(_)) => Err(Bad::word(at, text, "runs backwards", "the lower port comes first")),
+        _ => Err(Bad::word(at, text, "is no port", "expected 22 or 1000-2000, at most 65535")),
     }
 }
 
@@ -117,15 +85,15 @@ fn port(text: &str) -> Option<u16> {
 }
 
 /// `@name`
-pub(super) fn set_name(text: &str, at: usize) -> Result<Name, Bad> {
+pub(super) fn set_name(text: &str, at: usize) -> Checked<Name> {
     let name = text.strip_prefix('@').and_then(Name::new);
     name.ok_or_else(|| {
-        Bad::item(text, at, "' is no name of a set", "expected @ and the name of a set statement")
+        Bad::word(at, text, "is no name of a set", "expected @ and the name of a set statement")
     })
 }
 
 /// `N/s`, `N/m`, `N/h`, `N/d`
-pub(super) fn rate(text: &str) -> Result<Rate, Bad> {
+pub(super) fn rate(text: &str) -> Checked<Rate> {
     let read = || {
         let (packets, unit) = text.split_once('/')?;
         let (_, per) = UNITS.iter().find(|(name, _)| *name == unit)?;
@@ -133,50 +101,44 @@ pub(super) fn rate(text: &str) -> Result<Rate, Bad> {
         Some(Rate { packets, per: *per })
     };
     read().ok_or_else(|| {
-        Bad::all(
-            text,
-            ["'", text, "' is no rate"].concat(),
-            "expected any, or packets in a time: 5/s, 10/m, 100/h, 1000/d",
-        )
+        Bad::word(0, text, "is no rate", "expected any, or packets in a time: 5/s, 10/m, 100/h, 1000/d")
     })
 }
 
 /// `burst=`
-pub(super) fn burst(text: &str) -> Result<u32, Bad> {
+pub(super) fn burst(text: &str) -> Checked<u32> {
     let packets = text.parse().ok().filter(|&n| n > 0);
-    packets.ok_or_else(|| {
-        Bad::all(text, ["'", text, "' is no number of packets"].concat(), "expected 1 or more")
-    })
+    packets.ok_or_else(|| Bad::word(0, text, "is no number of packets", "expected 1 or more"))
 }
 
 /// `prefix:TEXT`
-pub(super) fn prefix(text: &str) -> Result<Box<str>, Bad> {
+pub(super) fn prefix(text: &str) -> Checked<Box<str>> {
     match text.strip_prefix("prefix:") {
         Some(prefix) if prefix.len() <= PREFIX_MAX => Ok(prefix.into()),
-        Some(_) => Err(Bad::all(text, "the prefix is too long".into(), "the kernel takes at most 127 bytes")),
-        None => Err(Bad::all(
-            text,
-            ["'", text, "' says nothing about logging"].concat(),
-            "expected none or prefix:TEXT",
+        Some(_) => Err(Bad::new(
+            0..text.len(),
+            "the prefix is too long".into(),
+            "the kernel takes at most 127 bytes",
         )),
+        None => Err(Bad::word(0, text, "says nothing about logging", "expected none or prefix:TEXT")),
     }
 }
 
 /// `comment=`
-pub(super) fn comment(text: &str) -> Result<Box<str>, Bad> {
+pub(super) fn comment(text: &str) -> Checked<Box<str>> {
     if text.len() > COMMENT_MAX {
-        return Err(Bad::all(text, "the comment is too long".into(), "nft shows at most 127 bytes"));
+        return Err(Bad::new(0..text.len(), "the comment is too long".into(), "nft shows at most 127 bytes"));
     }
     Ok(text.into())
 }
 
 /// A comma list of states of a connection.
-pub(super) fn states(text: &str) -> Result<u8, Bad> {
+pub(super) fn states(text: &str) -> Checked<u8> {
     let mut bits = 0;
     items(text, &mut |item, at| {
         let Some(i) = STATES.iter().position(|s| *s == item) else {
             let hint = super::parse::expected(item, &STATES);
-            return Err(Bad::item(item, at, "' is no state of a connection", &hint));
+            return Err(Bad::word(at, item, "is no state of a connection", &hint));
         };
         bits |= 1 << i;
         Ok(())
