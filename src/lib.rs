@@ -10,6 +10,7 @@ pub mod plan;
 pub mod sys;
 
 pub mod config;
+pub mod control;
 pub mod detect;
 pub mod firewall;
 pub mod input;

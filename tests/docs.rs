@@ -93,6 +93,22 @@ impl Host {
             assert_eq!(self.0.wait(daemon), 0, "{place}: {line}\n{}", self.0.read("daemon.out"));
             return String::new();
         }
+        // These ask a daemon, and watch ends with it.
+        if ["mef watch", "mef top"].iter().any(|asks| line.starts_with(asks)) {
+            let command = self.shell("exec mef daemon --foreground");
+            let daemon = self.0.start("daemon", command);
+            wait_until("the daemon", || self.status().contains("\"daemon\":\"runs\""));
+            let command = self.shell(&format!("exec {line}"));
+            let asks = self.0.start("asks", command);
+            if line.starts_with("mef watch") {
+                wait_until("a reader", || self.status().contains("\"watchers\":1"));
+                self.0.signal(daemon, SIGTERM);
+            }
+            assert_eq!(self.0.wait(asks), 0, "{place}: {line}\n{}", self.0.read("asks.out"));
+            self.0.signal(daemon, SIGTERM);
+            assert_eq!(self.0.wait(daemon), 0);
+            return self.0.read("asks.out");
+        }
         let on_trial = line.starts_with("mef load --confirm");
         if on_trial || line == "mef confirm" {
             return self.trial(if on_trial { line } else { "mef load --confirm 1h" }, place);
@@ -108,6 +124,10 @@ impl Host {
             });
         }
         said
+    }
+
+    fn status(&self) -> String {
+        String::from_utf8_lossy(&self.shell("exec mef status --json").output().unwrap().stdout).into_owned()
     }
 
     /// Begins a trial, and confirms it.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const ROWS: &[&[&str]] = &[
     &["base"],
     &["sys", "plan", "pattern"],
-    &["config", "detect", "firewall", "input", "ruleset", "state"],
+    &["config", "control", "detect", "firewall", "input", "ruleset", "state"],
     &["rules", "rulefile", "enforce", "lists", "trial"],
     &["daemon"],
     &["applet"],

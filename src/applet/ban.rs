@@ -7,6 +7,8 @@ use crate::base::clock::{Span, Wall};
 use crate::base::json::Object;
 use crate::base::range::Range;
 use crate::config::{Ports, Settings, span, written};
+use crate::control::client::Client;
+use crate::control::proto::Request;
 use crate::enforce::Enforcer;
 use crate::firewall::guard::{Ban, Made, Scope};
 use crate::lists::{Paths, allowed};
@@ -16,6 +18,8 @@ use argh::FromArgs;
 const BATCH: usize = 512;
 /// Different problems that are remembered as told.
 const NOTES: usize = 16;
+/// Bans that the daemon is told of, so that it logs them and runs on_ban: long lists are no news.
+const TELLS: u32 = 1000;
 
 /// Ban addresses, networks or ranges, in the kernel, at once.
 #[derive(FromArgs)]
@@ -97,6 +101,9 @@ struct Session<'a> {
     counting: bool,
     /// What went wrong beside the kernel, told once each.
     noted: Vec<String>,
+    daemon: Option<Client>,
+    /// Bans that the daemon may still be told of.
+    tells: u32,
 }
 
 impl<'a> Session<'a> {
@@ -124,6 +131,8 @@ impl<'a> Session<'a> {
             counted: 0,
             counting: false,
             noted: Vec::new(),
+            daemon: super::daemon_of(settings, output),
+            tells: TELLS,
         })
     }
 
@@ -167,7 +176,18 @@ impl<'a> Session<'a> {
                 notes.push(e.to_string());
             }
         }
+        let ports = scope.to_string();
         for (at, range) in self.batch.iter().enumerate() {
+            if failed.iter().all(|(i, _)| *i != at)
+                && let Some(daemon) = self.daemon.as_mut().filter(|_| self.tells > 0)
+            {
+                self.tells -= 1;
+                let request = Request::Banned { who: *range, time, ports: &ports };
+                if self.tells == 0 || daemon.tell(&request).is_err() {
+                    self.daemon = None;
+                    notes.push("the daemon was not told of every ban; they are in force".to_owned());
+                }
+            }
             match failed.iter().find(|(i, _)| *i == at) {
                 Some((_, why)) => output.problem(&format_args!("{range}: {why}")),
                 None if self.args.json => writeln!(output.out, "{}", json(range, time, scope))?,

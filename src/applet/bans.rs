@@ -95,7 +95,7 @@ fn row(e: &Entry<'_>) -> [String; COLUMNS] {
 }
 
 /// A time for people: its two largest units.
-fn about(secs: u64) -> String {
+pub(super) fn about(secs: u64) -> String {
     let parts = [(secs / 86_400, "d"), (secs / 3600 % 24, "h"), (secs / 60 % 60, "m"), (secs % 60, "s")];
     let first = parts.iter().position(|(n, _)| *n > 0).unwrap_or(parts.len() - 1);
     let shown: Vec<String> = parts

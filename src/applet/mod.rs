@@ -13,11 +13,15 @@ mod fmt;
 mod lists;
 mod load;
 mod selftest;
+mod status;
 mod target;
 mod test;
+mod top;
 mod unban;
 mod version;
+mod watch;
 
+use crate::control::client::Client;
 use crate::sys::{fs, stdio};
 use argh::FromArgs;
 use std::io::{self, Write};
@@ -41,6 +45,13 @@ const APPLETS: &[Applet] = &[
     Applet { name: "undeny", about: "take addresses off the deny list", run: allow::undeny },
     Applet { name: "lists", about: "show what is in the allow and deny lists", run: lists::run },
     Applet { name: "daemon", about: "watch the logs and ban who abuses a service", run: daemon::run },
+    Applet {
+        name: "status",
+        about: "show what runs, what was counted and what is in force",
+        run: status::run,
+    },
+    Applet { name: "top", about: "watch offenders and rules, live", run: top::run },
+    Applet { name: "watch", about: "follow the daemon's events: hits, bans, unbans", run: watch::run },
     Applet { name: "test", about: "run a service rule over a log and show what it would do", run: test::run },
     Applet { name: "load", about: "put the rule set into the kernel", run: load::load },
     Applet { name: "confirm", about: "keep the rules that load --confirm put on trial", run: load::confirm },
@@ -233,6 +244,14 @@ fn settings(path: Option<&str>, output: &mut Output<'_>) -> crate::config::Setti
             crate::config::Settings::default()
         }
     }
+}
+
+/// The daemon, if it runs and can be reached.
+fn daemon_of(settings: &crate::config::Settings, output: &mut Output<'_>) -> Option<Client> {
+    Client::connect(Path::new(&settings.run_dir)).unwrap_or_else(|e| {
+        output.note(&format_args!("{}: {e}; going on without the daemon", settings.run_dir));
+        None
+    })
 }
 
 #[cfg(test)]

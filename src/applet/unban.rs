@@ -1,7 +1,9 @@
 #![forbid(unsafe_code)]
 //! `mef unban`: ends bans, whoever made them.
 
-use super::{Error, Output, STDIN, parse, settings, target};
+use super::{Error, Output, STDIN, daemon_of, parse, settings, target};
+use crate::base::range::Range;
+use crate::control::proto::Request;
 use crate::enforce::{Enforcer, journal, options};
 use crate::firewall::guard::Guard;
 use argh::FromArgs;
@@ -13,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "A network ends the bans of all addresses inside it; an address inside a banned network is taken out of it.",
+    note = "A network ends the bans of all addresses inside it; an address inside a banned network is taken out of it.\nThe daemon forgets what it has counted of them.",
     example = "mef unban 192.0.2.7\n  mef unban 203.0.113.0/24\n  mef unban --all"
 )]
 struct Args {
@@ -53,8 +55,20 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     };
     let mut enforcer = Enforcer::new(guard, journal, false);
     let mut notes = Vec::new();
+    let mut daemon = daemon_of(&settings, output);
+    let mut forget = |who: Option<Range>, was_banned: bool| -> Option<String> {
+        let told = daemon.as_mut()?.ask(&Request::Unbanned { who, was_banned });
+        let why = match told {
+            Ok(true) => return None,
+            Ok(false) => "it did not answer".to_owned(),
+            Err(e) => e.to_string(),
+        };
+        daemon = None;
+        Some(format!("the daemon was not told, and still counts former hits: {why}"))
+    };
     if args.all {
         enforcer.unban_all(now, args.permanent, &mut |n| notes.push(n.to_string())).map_err(failed)?;
+        notes.extend(forget(None, true));
         writeln!(
             output.out,
             "ended all bans{}",
@@ -65,7 +79,10 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
         match target::read(text, prefix) {
             Err(what) => output.problem(&format_args!("{place}{what}")),
             Ok(range) => {
-                match enforcer.unban(now, &range, &mut |n| notes.push(n.to_string())).map_err(failed)? {
+                let count =
+                    enforcer.unban(now, &range, &mut |n| notes.push(n.to_string())).map_err(failed)?;
+                notes.extend(forget(Some(range), count > 0));
+                match count {
                     0 => output.problem(&format_args!("{place}{range} was not banned")),
                     _ => writeln!(output.out, "unbanned {range}")?,
                 }

@@ -86,6 +86,11 @@ fn address(family: Family, n: u128) -> IpAddr {
 }
 
 impl Range {
+    /// Every IPv4 address.
+    pub const EVERYBODY_V4: Range = Range { family: Family::V4, first: 0, last: Family::V4.max() };
+    /// Every IPv6 address.
+    pub const EVERYBODY_V6: Range = Range { family: Family::V6, first: 0, last: Family::V6.max() };
+
     /// From `first` to `last`; `None` if they are of two families or in the wrong order.
     #[must_use]
     pub fn new(first: IpAddr, last: IpAddr) -> Option<Range> {

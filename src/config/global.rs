@@ -49,8 +49,6 @@ const LATER: &[(&str, &str)] = &[
     ("rbl_", "this version does not ask DNSBLs yet"),
     ("community_", "this version does not know the community cloud yet"),
     ("dns_", "this version sends no DNS queries yet"),
-    ("on_ban", "this version runs no programs yet"),
-    ("on_unban", "this version runs no programs yet"),
     ("fastpath", "this version drops in prerouting raw only"),
     ("blacklist_fastpath", "this version drops in prerouting raw only"),
     ("firewall_backend", "this version knows nftables only"),

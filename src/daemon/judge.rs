@@ -2,10 +2,15 @@
 //! What the daemon decides: lines become hits, hits become bans, and bans that would lock out the owner
 //! become a line in the log.
 
+mod report;
+
+pub(super) use report::Tally;
+
+use super::events::{Events, Told};
 use super::punish::Punisher;
 use super::setup::Policy;
 use super::trust;
-use crate::base::clock::{Mono, Now, Span, Wall};
+use crate::base::clock::{Mono, Now, Wall};
 use crate::base::net::offender;
 use crate::base::range::Range;
 use crate::config::Settings;
@@ -16,12 +21,10 @@ use crate::firewall::events::Harm;
 use crate::firewall::guard::{Allowed, Ban, Failure};
 use crate::input::{Item, Written};
 use crate::state::StateError;
-use crate::sys::banlog::{BanLog, Entry, Event};
 use crate::sys::host::Protected;
 use crate::sys::{clock, random};
 use ipnet::IpNet;
 use std::fmt::Display;
-use std::net::IpAddr;
 
 /// Bans that wait for their transaction at most: what one line more would add makes the transaction due.
 const WAITING: usize = 256;
@@ -62,7 +65,7 @@ pub(super) struct Judge {
     ipv6_prefix: u8,
     /// Seconds east of UTC, for stamps without a zone.
     local: i32,
-    ban_log: Option<BanLog>,
+    events: Events,
     /// Who was spared, the first one first, and until when nothing more is said of it.
     spared: Vec<(IpNet, Mono)>,
     told: [bool; 4],
@@ -93,7 +96,7 @@ impl Judge {
             protected: Protected::read(),
             ipv6_prefix: u8::try_from(settings.ipv6_prefix).unwrap_or(64),
             local: clock::local_offset(clock::wall()),
-            ban_log: None,
+            events: Events::default(),
             spared: Vec::new(),
             told: [false; 4],
             bans: 0,
@@ -114,8 +117,9 @@ impl Judge {
         self.policies.len()
     }
 
-    pub(super) fn set_ban_log(&mut self, ban_log: Option<BanLog>) {
-        self.ban_log = ban_log;
+    /// Who hears of what happens.
+    pub(super) fn events(&mut self) -> &mut Events {
+        &mut self.events
     }
 
     /// Takes new rules and settings; the counts of rules that stay are kept.
@@ -153,7 +157,14 @@ impl Judge {
             let name = &old.get(usize::from(rule))?.name;
             policies.iter().position(|p| p.name == *name).and_then(|at| u16::try_from(at).ok())
         });
+        for policy in &policies {
+            if let Some(old) = self.policies.iter().find(|old| old.name == policy.name) {
+                policy.tally.take_over(&old.tally);
+            }
+        }
+        let counts = *self.detector.counts();
         self.detector = Detector::new(rules);
+        self.detector.count_on(counts);
         self.policies = policies;
         self.allowed = allowed;
         self.proxies = proxies(settings);
@@ -171,10 +182,14 @@ impl Judge {
     /// Looks through whole lines for the rules whose bits are set; bans are made by `commit`, or here when
     /// too many wait. Of a record, only rules that trust its sender hear.
     pub(super) fn take(&mut self, now: Now, wanted: u64, item: Item<'_>) {
-        let Judge { detector, tracker, policies, punisher, waiting, ipv6_prefix, local, .. } = self;
+        let Judge { detector, tracker, policies, punisher, waiting, ipv6_prefix, local, events, .. } = self;
         let mut overflow = Vec::new();
-        let mut hit = |hit: Hit, age: Option<u64>| {
+        for (_, policy) in (0..).zip(&*policies).filter(|(bit, _)| wanted >> bit & 1 == 1) {
+            policy.tally.read.set(Some(now.mono));
+        }
+        let mut hit = |hit: Hit, text: &[u8], age: Option<u64>| {
             let Some(policy) = policies.get(usize::from(hit.rule)) else { return };
+            policy.tally.hit(now.mono);
             let who = offender(hit.addr, *ipv6_prefix);
             // What was written before a ban that is in force was counted for it: we were killed before we had written down
             // that we had read it.
@@ -184,6 +199,10 @@ impl Judge {
                 return;
             }
             let at = Mono(now.mono.0.saturating_sub(age.unwrap_or(0).saturating_mul(1000)));
+            if events.watched() {
+                let user = hit.user.and_then(|user| text.get(user));
+                events.hit(now.wall, who, &policy.name, hit.weight, user);
+            }
             if let Some(hits) = tracker.hit(at, hit.rule, who, hit.weight) {
                 let ban = Waiting { who, rule: hit.rule, hits, wide: false };
                 if waiting.len() < WAITING { waiting.push(ban) } else { overflow.push(ban) }
@@ -192,7 +211,7 @@ impl Judge {
         match item {
             // Live lines are timed by our own clock; stamps are for what was written while we were away.
             Item::Block { lines, live } => detector.block(wanted, lines, &mut |_, line, found| {
-                hit(found, (!live).then(|| age(now, line, *local)));
+                hit(found, line, (!live).then(|| age(now, line, *local)));
             }),
             Item::Record(record) => {
                 let any = |rule: u16| policies.get(usize::from(rule)).is_some_and(|p| p.trust_any);
@@ -202,7 +221,7 @@ impl Judge {
                     Written::At(then) => Some(now.wall.0.saturating_sub(then.0)),
                 };
                 detector.record(wanted, record.program, record.pid, record.message, &mut |found| {
-                    hit(found, age);
+                    hit(found, record.message, age);
                 });
             }
         }
@@ -232,7 +251,7 @@ impl Judge {
 
     /// Bans each; returns which wider networks are to be banned now.
     fn enforce(&mut self, now: Now, waiting: &[Waiting]) -> Vec<Waiting> {
-        let Judge { enforcer, punisher, policies, ban_log, bans: made, .. } = self;
+        let Judge { enforcer, punisher, policies, events, bans: made, .. } = self;
         punisher.clear();
         let mut verdicts = Vec::with_capacity(waiting.len());
         for w in waiting {
@@ -257,7 +276,10 @@ impl Judge {
                 match result {
                     Ok(()) => {
                         *made += 1;
-                        tell(ban, now.wall, ban_log.as_mut());
+                        if let Some((_, policy, _)) = verdicts.get(at) {
+                            policy.tally.ban();
+                        }
+                        events.banned(now.wall, &Told::of(ban));
                         if let Some(flag) = acknowledged.get_mut(at) {
                             *flag = true;
                         }
@@ -407,7 +429,6 @@ impl Judge {
     }
 
     /// Forgets what was counted of an address, or of all that is in a range: hits and former bans. For who was unbanned by hand.
-    #[allow(dead_code, reason = "the control socket will tell")]
     pub(super) fn forget(&mut self, who: &Range) {
         for net in who.nets() {
             self.tracker.forget(net);
@@ -420,28 +441,6 @@ impl Judge {
         if let Err(e) = self.enforcer.unban_all(now, true, &mut super::warn) {
             log::error!("{e}");
         }
-    }
-
-    /// Writes the statistics to the log.
-    pub(super) fn report(&self) {
-        let c = self.detector.counts();
-        log::info!(
-            "{} lines, {} looked at, {} hits, {} ignored, {} ambiguous, {} without address, {} without header",
-            c.lines,
-            c.candidates,
-            c.hits,
-            c.ignored,
-            c.ambiguous,
-            c.no_address,
-            c.no_header
-        );
-        log::info!(
-            "{} bans, {} offenders tracked, {} evicted; the table was put back {} times",
-            self.bans,
-            self.tracker.used(),
-            self.tracker.evicted(),
-            self.reasserted
-        );
     }
 }
 
@@ -467,34 +466,4 @@ fn proxies(settings: &Settings) -> Vec<Range> {
 /// the safe side.
 fn age(now: Now, line: &[u8], local: i32) -> u64 {
     header::parse(line).and_then(|h| h.stamp).map_or(0, |stamp| stamp.age(now.wall, local))
-}
-
-fn tell(ban: &Ban<'_>, now: Wall, ban_log: Option<&mut BanLog>) {
-    match ban.time {
-        Span::Secs(s) => {
-            log::info!(
-                "ban {} rule={} hits={} for={s}s ports={} bans={}",
-                ban.who,
-                ban.rule,
-                ban.hits,
-                ban.scope,
-                ban.bans
-            );
-        }
-        Span::Permanent => {
-            log::info!(
-                "ban {} rule={} hits={} permanent ports={} bans={}",
-                ban.who,
-                ban.rule,
-                ban.hits,
-                ban.scope,
-                ban.bans
-            );
-        }
-    }
-    if let Some(ban_log) = ban_log {
-        let net = ban.who.as_net().unwrap_or(IpNet::from(IpAddr::from([0u8; 4])));
-        let (rule, hits, ports) = (ban.rule, ban.hits, ban.scope.ports());
-        ban_log.write(&Entry { at: now, event: Event::Ban(ban.time), net, rule, hits, ports });
-    }
 }

@@ -2,24 +2,27 @@
 //! `mef daemon`: wires sources, detection and enforcement into one poll loop. Sleeps until a descriptor is
 //! ready or a deadline comes; nothing ticks.
 
+mod events;
 mod heal;
+mod hooks;
 mod judge;
 mod lists;
 mod pidfile;
 mod punish;
+mod serve;
 mod setup;
 mod sources;
 mod trust;
 
-use crate::base::clock::{Mono, Now};
+use crate::base::clock::{Mono, Now, Wall};
 use crate::base::diag::Severity;
 use crate::config::{FileProblem, Loaded, Settings, load};
+use crate::control::server::Server;
 use crate::enforce::{Enforcer, journal, options};
 use crate::firewall::guard::Guard;
 use crate::input::Position;
 use crate::lists::Paths;
 use crate::state::positions::Positions;
-use crate::sys::banlog::BanLog;
 use crate::sys::poll::{Ready, wait};
 use crate::sys::signal::{Signals, Wish};
 use crate::sys::{clock, fs, process, syslog, trim};
@@ -27,13 +30,14 @@ use heal::Heal;
 use judge::Judge;
 use lists::Lists;
 use punish::Punisher;
+use serve::Desk;
 use sources::Sources;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Descriptors that the loop waits for beside the sources: signals, events of the kernel, lists.
-const FIXED: usize = 3;
+/// Descriptors that the loop waits for beside the sources: signals, events of the kernel, lists, the control socket.
+const FIXED: usize = 4;
 /// Longest wait for another process that writes the journal.
 const PATIENCE: Duration = Duration::from_millis(20);
 
@@ -42,6 +46,8 @@ struct Daemon {
     conf: PathBuf,
     judge: Judge,
     heal: Heal,
+    control: Option<Server>,
+    since: Wall,
     sources: Sources,
     signals: Signals,
     lists: Lists,
@@ -133,11 +139,13 @@ impl Daemon {
         let sources = Sources::open(plan.wants, settings, &saved, now, sources::Kept::default());
         let heal = Heal::open(enforcer.guard(), settings.load_managed);
         let mut judge = Judge::new(plan.rules, plan.policies, settings, (enforcer, punisher), allowed);
-        judge.set_ban_log(ban_log(settings));
+        judge.events().configure(settings);
         Daemon {
             conf: conf.to_owned(),
             judge,
             heal,
+            control: open_control(&settings.run_dir),
+            since: now.wall,
             sources,
             signals,
             lists: Lists::open(settings, now.mono),
@@ -164,11 +172,14 @@ impl Daemon {
             let mut ready = [Ready::No; FIXED + sources::MAX];
             let mut fds = [None; FIXED + sources::MAX];
             let (fixed, rest) = fds.split_at_mut(FIXED);
-            fixed.copy_from_slice(&[Some(self.signals.as_fd()), self.heal.fd(), self.lists.fd()]);
+            let control = self.control.as_ref().map(Server::fd);
+            fixed.copy_from_slice(&[Some(self.signals.as_fd()), self.heal.fd(), self.lists.fd(), control]);
             self.sources.fds(rest);
             let at_once = self.compacts.then_some(Mono::default());
             let (heal, lists) = (self.heal.deadline(), self.lists.deadline());
-            let deadlines = [self.sources.deadline(), self.save_at, heal, lists, at_once];
+            let serve_at = self.control.as_ref().and_then(Server::deadline);
+            let hooks_at = self.judge.events().hooks.deadline();
+            let deadlines = [self.sources.deadline(), self.save_at, heal, lists, at_once, serve_at, hooks_at];
             let deadline = deadlines.into_iter().flatten().min();
             if let Err(e) = wait(&fds, &mut ready, deadline) {
                 log::error!("poll: {e}");
@@ -192,6 +203,7 @@ impl Daemon {
             {
                 self.judge.set_allowed(allowed);
             }
+            let asked = ready[3] != Ready::No || due(serve_at);
             let ready = ready.get(FIXED..).unwrap_or_default();
             if due(self.sources.deadline()) || ready.iter().any(|r| *r != Ready::No) {
                 self.read(now, Some(ready));
@@ -202,6 +214,14 @@ impl Daemon {
             }
             if self.compacts {
                 self.compacts = self.judge.compact(now);
+            }
+            // After the sources, so that nobody who asks delays a ban.
+            if asked {
+                self.serve(now);
+            }
+            // Programs that were started are not looked for in vain: SIGCHLD and the time limit tell when.
+            if due(self.judge.events().hooks.deadline()) {
+                self.judge.events().hooks.turn(now.mono);
             }
         }
     }
@@ -224,6 +244,16 @@ impl Daemon {
         }
     }
 
+    /// Answers commands.
+    fn serve(&mut self, now: Now) {
+        let Daemon { judge, control: Some(control), since, .. } = self else { return };
+        let mut desk = Desk { judge, now, since: *since, reload: false };
+        control.serve(now.mono, &mut desk);
+        if desk.reload {
+            self.reload();
+        }
+    }
+
     /// Does what the signals ask for; `false` = stop.
     fn obey(&mut self) -> bool {
         loop {
@@ -238,6 +268,7 @@ impl Daemon {
                 Ok(Some(Wish::Child)) => {
                     self.sources.child_ended();
                     self.lists.child_ended();
+                    self.judge.events().hooks.turn(clock::mono());
                     trim::text();
                 }
                 Err(e) => {
@@ -272,11 +303,12 @@ impl Daemon {
         self.sources.reopen(plan.wants, settings, now);
         install_log(settings);
         self.lists.reopen(settings, now.mono);
-        self.judge.set_ban_log(ban_log(settings));
+        self.judge.events().configure(settings);
         self.heal.set_managed(settings.load_managed);
         self.state_sync = settings.state_sync;
         self.clear_on_stop = settings.clear_bans_on_stop;
         self.read(now, None);
+        self.judge.events().reloaded(now.wall);
         log::info!("configuration read: {} for {} rules", self.sources, self.judge.rules());
     }
 
@@ -353,6 +385,13 @@ fn install_log(settings: &Settings) {
     syslog::install(target, level);
 }
 
-fn ban_log(settings: &Settings) -> Option<BanLog> {
-    settings.ban_log_enabled.then(|| BanLog::open(Path::new(&settings.ban_log_path)))
+/// Commands do without it, as without a daemon.
+fn open_control(run_dir: &str) -> Option<Server> {
+    match Server::open(Path::new(run_dir)) {
+        Ok(server) => Some(server),
+        Err(e) => {
+            log::warn!("{run_dir}/{}: {e}; commands cannot ask the daemon", crate::control::NAME);
+            None
+        }
+    }
 }

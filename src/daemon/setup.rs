@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! From the configuration to what the loop needs: rules to detect, policies to act by, files to follow.
 
+use super::judge::Tally;
 use super::punish;
 use super::sources::Wants;
 use crate::base::clock::Span;
@@ -27,6 +28,9 @@ pub(super) struct Policy {
     pub(super) detect: bool,
     /// Take records from any sender.
     pub(super) trust_any: bool,
+    /// Where it reads, for people.
+    pub(super) source: &'static str,
+    pub(super) tally: Tally,
 }
 
 /// The rules that are on, each with its policy and bit, and what to read for them.
@@ -68,6 +72,8 @@ pub(super) fn plan(loaded: &Loaded) -> Plan {
             scope,
             detect: rule.action == Action::Detect,
             trust_any: rule.trust_any,
+            source: rule.source.word(),
+            tally: Tally::default(),
         });
     }
     plan

@@ -143,6 +143,11 @@ impl Detector {
         &self.judge.counts
     }
 
+    /// Goes on from what a former detector has seen.
+    pub fn count_on(&mut self, counts: Counts) {
+        self.judge.counts = counts;
+    }
+
     /// The rules, in the order of their bits.
     #[must_use]
     pub fn rules(&self) -> &[Rule] {

@@ -148,6 +148,12 @@ impl Tracker {
         self.used
     }
 
+    /// Places in all.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.words.len() / self.stride
+    }
+
     /// Offenders with hits inside their window that had to give way so far.
     #[must_use]
     pub fn evicted(&self) -> u64 {

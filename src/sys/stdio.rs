@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::mem::ManuallyDrop;
-use std::os::fd::{FromRawFd as _, RawFd};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, RawFd};
 
 /// Standard input, by a descriptor of its own: whoever has read it may close it.
 ///
@@ -24,6 +24,21 @@ pub fn stdout() -> Buffered {
 #[must_use]
 pub fn stderr() -> ManuallyDrop<File> {
     shared(2)
+}
+
+/// Lines of a terminal, if it is one.
+#[must_use]
+pub fn rows(file: &File) -> Option<usize> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the kernel writes one `winsize` into ours, which lives until the call returns.
+    let done = unsafe { libc::ioctl(file.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
+    (done == 0).then_some(size.ws_row.into())
+}
+
+/// Whether standard output is a terminal.
+#[must_use]
+pub fn is_terminal() -> bool {
+    rows(&shared(1)).is_some()
 }
 
 /// Bytes that [`Buffered`] holds.

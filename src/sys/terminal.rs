@@ -3,12 +3,59 @@
 
 use super::stdio;
 use nix::fcntl::{OFlag, open};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
-use nix::sys::termios::{FlushArg, tcflush};
+use nix::sys::termios::{FlushArg, LocalFlags, SetArg, Termios, tcflush, tcgetattr, tcsetattr};
 use nix::unistd::{getpgrp, isatty, tcgetpgrp};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd};
+
+/// A terminal whose keys are read one by one, and on which the same place is written again and again.
+pub struct Screen {
+    input: File,
+    former: Termios,
+}
+
+impl Screen {
+    /// Takes standard input; `None` if that is no terminal of ours.
+    #[must_use]
+    pub fn open() -> Option<Screen> {
+        let input = stdio::stdin().ok()?;
+        let former = tcgetattr(&input).ok()?;
+        let mut keys = former.clone();
+        keys.local_flags.remove(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG);
+        tcsetattr(&input, SetArg::TCSANOW, &keys).ok()?;
+        Some(Screen { input, former })
+    }
+
+    /// Waits for a key, at most so long; 0 when the terminal is gone.
+    pub fn key(&mut self, ms: u16) -> Option<u8> {
+        let mut fds = [PollFd::new(self.input.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::from(ms)) {
+            Ok(0) | Err(nix::Error::EINTR) => return None,
+            Ok(_) => {}
+            Err(_) => return Some(0),
+        }
+        let mut key = [0];
+        match self.input.read(&mut key) {
+            Ok(1) => Some(key[0]),
+            _ => Some(0),
+        }
+    }
+
+    /// Lines of the terminal.
+    #[must_use]
+    pub fn lines(&self) -> usize {
+        stdio::rows(&self.input).filter(|rows| *rows > 0).unwrap_or(24)
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _ = tcsetattr(&self.input, SetArg::TCSANOW, &self.former);
+    }
+}
 
 /// Bytes that are read of a line.
 const LINE: usize = 64;

@@ -1,0 +1,327 @@
+#![forbid(unsafe_code)]
+//! What is said on the control socket. A question is one line; an answer is lines, each a word and what belongs to it.
+//! Does no I/O.
+
+use crate::base::clock::Span;
+use crate::base::range::Range;
+use ipnet::IpNet;
+use std::fmt::{self, Display};
+use std::net::IpAddr;
+
+/// Longest question, bytes, its newline included.
+pub const LINE_MAX: usize = 256;
+
+/// What a command wants of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request<'a> {
+    /// Counts and rules, then the end.
+    Status,
+    /// The same, and who is being counted.
+    Top,
+    /// Every event from now on.
+    Watch,
+    /// Read the configuration again.
+    Reload,
+    /// A command has banned somebody. Not answered.
+    Banned {
+        /// Whom.
+        who: Range,
+        /// For how long.
+        time: Span,
+        /// Which ports, as `mef bans` shows them.
+        ports: &'a str,
+    },
+    /// A command has ended bans, or found none: what was counted is to be forgotten. `None` is everybody.
+    Unbanned {
+        /// Whom.
+        who: Option<Range>,
+        /// Whether there were bans.
+        was_banned: bool,
+    },
+}
+
+impl<'a> Request<'a> {
+    /// Reads a line; `None` if it is none of these.
+    #[must_use]
+    pub fn read(line: &'a str) -> Option<Request<'a>> {
+        let mut words = line.split(' ');
+        let request = match words.next()? {
+            "status" => Request::Status,
+            "top" => Request::Top,
+            "watch" => Request::Watch,
+            "reload" => Request::Reload,
+            "banned" => Request::Banned {
+                who: range(words.next()?)?,
+                time: time(words.next()?)?,
+                ports: words.next().filter(|ports| is_ports(ports))?,
+            },
+            verb @ ("unbanned" | "forget") => {
+                let who = words.next()?;
+                let who = if who == "all" { None } else { Some(range(who)?) };
+                Request::Unbanned { who, was_banned: verb == "unbanned" }
+            }
+            _ => return None,
+        };
+        words.next().is_none().then_some(request)
+    }
+}
+
+/// As it is written on the wire.
+impl Display for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Request::Status => f.write_str("status"),
+            Request::Top => f.write_str("top"),
+            Request::Watch => f.write_str("watch"),
+            Request::Reload => f.write_str("reload"),
+            Request::Banned { who, time: Span::Secs(secs), ports } => {
+                write!(f, "banned {who} {secs} {ports}")
+            }
+            Request::Banned { who, time: Span::Permanent, ports } => {
+                write!(f, "banned {who} permanent {ports}")
+            }
+            Request::Unbanned { who, was_banned } => {
+                f.write_str(if *was_banned { "unbanned " } else { "forget " })?;
+                match who {
+                    Some(who) => write!(f, "{who}"),
+                    None => f.write_str("all"),
+                }
+            }
+        }
+    }
+}
+
+/// An address, a network, or `FIRST-LAST`.
+fn range(text: &str) -> Option<Range> {
+    if let Some((first, last)) = text.split_once('-') {
+        return Range::new(first.parse().ok()?, last.parse().ok()?);
+    }
+    match text.parse::<IpAddr>() {
+        Ok(addr) => Some(Range::from(addr)),
+        Err(_) => text.parse::<IpNet>().ok().map(|net| Range::from(net.trunc())),
+    }
+}
+
+fn time(text: &str) -> Option<Span> {
+    if text == "permanent" {
+        return Some(Span::Permanent);
+    }
+    text.parse().ok().filter(|secs| *secs > 0).map(Span::Secs)
+}
+
+fn is_ports(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b',' | b'-' | b'/')) && !text.is_empty()
+}
+
+/// A number that the daemon tells.
+pub struct Fact {
+    /// Its name in answers and JSON, and behind `mef_` in Prometheus' format.
+    pub name: &'static str,
+    /// It only grows, but for a restart.
+    pub grows: bool,
+    /// What it is, for people.
+    pub about: &'static str,
+}
+
+const fn fact(name: &'static str, grows: bool, about: &'static str) -> Fact {
+    Fact { name, grows, about }
+}
+
+/// Every number of an answer to `status`, in order.
+pub const FACTS: [Fact; 15] = [
+    fact("lines", true, "Lines and records read"),
+    fact("hits", true, "Hits of service rules"),
+    fact("ignored", true, "Hits taken back by an ignoreregex"),
+    fact("ambiguous", true, "Lines with more than one possible address: no hits"),
+    fact("no_address", true, "Lines that matched without an address: no hits"),
+    fact("no_header", true, "Lines without a header that can be relied on"),
+    fact("bans", true, "Bans made"),
+    fact("reasserted", true, "Times that the tables were put back after others deleted them"),
+    fact("hooks_lost", true, "Hooks that were not run, or had to be killed"),
+    fact("events_lost", true, "Events that slow readers of mef watch have missed"),
+    fact("evicted", true, "Offenders with hits that had to give way"),
+    fact("tracked", false, "Offenders tracked"),
+    fact("track_max", false, "Offenders tracked at most"),
+    fact("bans_a_minute", false, "Bans of the last minute"),
+    fact("watchers", false, "Readers of events"),
+];
+
+/// A number of [`FACTS`] out of a line of an answer.
+#[must_use]
+pub fn read_fact(line: &str) -> Option<(usize, u64)> {
+    let (name, value) = line.split_once(' ')?;
+    Some((FACTS.iter().position(|fact| fact.name == name)?, value.parse().ok()?))
+}
+
+/// A service rule, as `status` tells of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuleLine<'a> {
+    /// Its name: letters, digits and `-`.
+    pub name: &'a str,
+    /// Where it reads.
+    pub source: &'a str,
+    /// Its hits.
+    pub hits: u64,
+    /// Its bans.
+    pub bans: u64,
+    /// Seconds since something was read for it.
+    pub read: Option<u64>,
+    /// Seconds since its last hit.
+    pub hit: Option<u64>,
+}
+
+/// Somebody who is being counted, as `top` tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OffenderLine<'a> {
+    /// Address or prefix.
+    pub who: &'a str,
+    /// By which rule.
+    pub rule: &'a str,
+    /// Hits within findtime.
+    pub hits: u64,
+    /// So many lead to a ban.
+    pub maxretry: u64,
+    /// Seconds since the last one.
+    pub age: u64,
+}
+
+struct Age(Option<u64>);
+
+impl Display for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(age) => write!(f, "{age}"),
+            None => f.write_str("-"),
+        }
+    }
+}
+
+impl Display for RuleLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RuleLine { name, source, hits, bans, read, hit } = *self;
+        write!(f, "rule {name} {source} {hits} {bans} {} {}", Age(read), Age(hit))
+    }
+}
+
+impl<'a> RuleLine<'a> {
+    /// Reads what `Display` wrote.
+    #[must_use]
+    pub fn read(line: &'a str) -> Option<RuleLine<'a>> {
+        let mut words = line.strip_prefix("rule ")?.split(' ');
+        let mut word = || words.next();
+        let (name, source) = (word()?, word()?);
+        let (hits, bans) = (word()?.parse().ok()?, word()?.parse().ok()?);
+        let (read, hit) = (word()?.parse().ok(), word()?.parse().ok());
+        Some(RuleLine { name, source, hits, bans, read, hit })
+    }
+}
+
+impl Display for OffenderLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let OffenderLine { who, rule, hits, maxretry, age } = *self;
+        write!(f, "offender {who} {rule} {hits} {maxretry} {age}")
+    }
+}
+
+impl<'a> OffenderLine<'a> {
+    /// Reads what `Display` wrote.
+    #[must_use]
+    pub fn read(line: &'a str) -> Option<OffenderLine<'a>> {
+        let mut words = line.strip_prefix("offender ")?.split(' ');
+        let mut word = || words.next();
+        let (who, rule) = (word()?, word()?);
+        let (hits, maxretry, age) = (word()?.parse().ok()?, word()?.parse().ok()?, word()?.parse().ok()?);
+        Some(OffenderLine { who, rule, hits, maxretry, age })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let who = |text: &str| range(text).unwrap();
+        let all = [
+            Request::Status,
+            Request::Top,
+            Request::Watch,
+            Request::Reload,
+            Request::Banned { who: who("192.0.2.7"), time: Span::Secs(3600), ports: "all" },
+            Request::Banned { who: who("2001:db8::/64"), time: Span::Permanent, ports: "22,80-90/tcp" },
+            Request::Unbanned { who: None, was_banned: true },
+            Request::Unbanned { who: Some(who("192.0.2.1-192.0.2.9")), was_banned: false },
+        ];
+        for request in all {
+            let line = request.to_string();
+            assert!(line.len() < LINE_MAX);
+            assert_eq!(Request::read(&line), Some(request), "{line}");
+        }
+        for (read, hit) in [(None, None), (Some(0), Some(u64::MAX))] {
+            let rule = RuleLine { name: "sshd", source: "file", hits: 3, bans: 1, read, hit };
+            assert_eq!(RuleLine::read(&rule.to_string()), Some(rule));
+        }
+        let who = OffenderLine { who: "2001:db8::/64", rule: "sshd", hits: 3, maxretry: 5, age: 9 };
+        assert_eq!(OffenderLine::read(&who.to_string()), Some(who));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for line in [
+            "",
+            " ",
+            "Status",
+            "status ",
+            "status now",
+            "banned",
+            "banned 192.0.2.1",
+            "banned 192.0.2.1 0 all",
+            "banned 192.0.2.1 -1 all",
+            "banned 192.0.2.1 60 ",
+            "banned 192.0.2.1 60 a\u{1b}b",
+            "banned 192.0.2.9-192.0.2.1 60 all",
+            "banned 192.0.2.1-::1 60 all",
+            "banned 192.0.2.0/33 60 all",
+            "unbanned",
+            "unbanned everybody",
+            "forget 192.0.2.1 192.0.2.2",
+        ] {
+            assert_eq!(Request::read(line), None, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn any_text_is_survived_and_what_is_understood_says_the_same_again() {
+        let mut rng = fastrand::Rng::with_seed(8);
+        let words = [
+            "banned",
+            "unbanned",
+            "forget",
+            "status",
+            "192.0.2.1",
+            "::1",
+            "-",
+            "/",
+            "all",
+            " ",
+            "60",
+            "rule",
+            "offender",
+        ];
+        for _ in 0..50_000 {
+            let line: String = (0..rng.usize(0..9)).map(|_| words[rng.usize(0..words.len())]).collect();
+            if let Some(request) = Request::read(&line) {
+                assert_eq!(Request::read(&request.to_string()), Some(request), "{line}");
+            }
+            let _ = (RuleLine::read(&line), OffenderLine::read(&line), read_fact(&line));
+        }
+    }
+
+    #[test]
+    fn names_of_facts_are_names_everywhere() {
+        for (at, fact) in FACTS.iter().enumerate() {
+            assert!(fact.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{}", fact.name);
+            assert_eq!(read_fact(&format!("{} 7", fact.name)), Some((at, 7)));
+        }
+    }
+}

@@ -1,0 +1,251 @@
+#![forbid(unsafe_code)]
+//! Tells what has happened, to whoever wants to hear it: the log, the ban log, the readers of `mef watch`, the programs
+//! of on_ban and on_unban. Decides nothing, and waits for nobody.
+
+use super::hooks::Hooks;
+use crate::base::clock::{Mono, Span, Wall};
+use crate::base::line::{Line, Raw};
+use crate::base::range::Range;
+use crate::base::utc::Stamp;
+use crate::config::Settings;
+use crate::control::server::{Sent, is_gone, send};
+use crate::firewall::guard::Ban;
+use crate::sys::banlog::{BanLog, Entry, Event};
+use crate::sys::clock;
+use ipnet::IpNet;
+use std::fmt::Write as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+/// Readers at a time.
+const WATCHERS: usize = 8;
+/// Milliseconds of the window in which bans are counted.
+const MINUTE: u64 = 60_000;
+/// The rule of a ban by hand, in logs.
+const BY_HAND: &str = "manual";
+
+/// A ban that was made.
+pub(super) struct Told<'a> {
+    pub(super) who: Range,
+    /// Empty for a ban by hand.
+    pub(super) rule: &'a str,
+    /// 0 = none.
+    pub(super) hits: u32,
+    pub(super) time: Span,
+    /// So many bans of it so far, this one included.
+    pub(super) bans: u32,
+    /// For people, and as numbers.
+    pub(super) ports: (String, &'a [(u16, u16)]),
+}
+
+impl<'a> Told<'a> {
+    /// A ban of a rule.
+    pub(super) fn of(ban: &Ban<'a>) -> Told<'a> {
+        let Ban { who, scope, time, rule, hits, bans, .. } = *ban;
+        Told { who, rule, hits, time, bans, ports: (scope.to_string(), scope.ports()) }
+    }
+}
+
+struct Watcher {
+    stream: UnixStream,
+    /// Events that it has missed since it last took one.
+    lost: u64,
+}
+
+/// Bans of the last minute, out of two counts.
+#[derive(Default)]
+struct Rate {
+    minute: u64,
+    this: u64,
+    last: u64,
+}
+
+impl Rate {
+    fn turn(&mut self, now: Mono) {
+        let minute = now.0 / MINUTE;
+        if minute != self.minute {
+            self.last = if minute == self.minute + 1 { self.this } else { 0 };
+            (self.minute, self.this) = (minute, 0);
+        }
+    }
+
+    /// As if those of the minute before had come evenly.
+    fn of(&mut self, now: Mono) -> u64 {
+        self.turn(now);
+        self.this + self.last * (MINUTE - now.0 % MINUTE) / MINUTE
+    }
+}
+
+/// Everybody who hears.
+#[derive(Default)]
+pub(super) struct Events {
+    ban_log: Option<BanLog>,
+    pub(super) hooks: Hooks,
+    watchers: Vec<Watcher>,
+    lost: u64,
+    rate: Rate,
+}
+
+impl Events {
+    /// Takes the settings of the ban log and of the hooks.
+    pub(super) fn configure(&mut self, settings: &Settings) {
+        self.ban_log = settings.ban_log_enabled.then(|| BanLog::open(Path::new(&settings.ban_log_path)));
+        self.hooks.set(&settings.on_ban, &settings.on_unban);
+    }
+
+    /// Whether anybody listens to single hits.
+    pub(super) fn watched(&self) -> bool {
+        !self.watchers.is_empty()
+    }
+
+    /// Readers, and events that readers have missed.
+    pub(super) fn watchers(&self) -> (u64, u64) {
+        (self.watchers.len() as u64, self.lost)
+    }
+
+    pub(super) fn bans_a_minute(&mut self) -> u64 {
+        self.rate.of(clock::mono())
+    }
+
+    /// Takes a reader in. When there are too many, those that have gone make room, else the first one does.
+    pub(super) fn watch(&mut self, stream: UnixStream) {
+        if self.watchers.len() == WATCHERS {
+            self.watchers.retain(|w| !is_gone(&w.stream));
+            self.watchers.truncate(WATCHERS - 1);
+        }
+        self.watchers.push(Watcher { stream, lost: 0 });
+    }
+
+    /// A hit; `user` is text of the attacker.
+    pub(super) fn hit(&mut self, now: Wall, who: IpNet, rule: &str, weight: u8, user: Option<&[u8]>) {
+        let mut line = Line::new();
+        let who = Range::from(who);
+        let _ = write!(line, "{} hit {who} rule={rule} weight={weight}", Stamp(now));
+        if let Some(user) = user {
+            let _ = write!(line, " user={}", Raw(user));
+        }
+        self.put(&mut line);
+    }
+
+    /// A ban that the kernel has acknowledged.
+    pub(super) fn banned(&mut self, now: Wall, ban: &Told<'_>) {
+        let Told { who, rule, hits, time, bans, ref ports } = *ban;
+        let shown = ports.0.as_str();
+        let rule = if rule.is_empty() { BY_HAND } else { rule };
+        let mut text = Line::new();
+        let _ = match time {
+            Span::Secs(s) => {
+                write!(text, "ban {who} rule={rule} hits={hits} for={s}s ports={shown} bans={bans}")
+            }
+            Span::Permanent => {
+                write!(text, "ban {who} rule={rule} hits={hits} permanent ports={shown} bans={bans}")
+            }
+        };
+        log::info!("{}", Raw(text.bytes()));
+        let mono = clock::mono();
+        self.rate.turn(mono);
+        self.rate.this += 1;
+        self.log(now, Event::Ban(time), &who, rule, hits, ports.1);
+        if self.watched() {
+            let mut line = Line::new();
+            let _ = write!(line, "{} ban {who} rule={rule} hits={hits} for=", Stamp(now));
+            let _ = write_time(&mut line, time);
+            let _ = write!(line, " ports={shown} bans={bans}");
+            self.put(&mut line);
+        }
+        if self.hooks.wants(false) {
+            let until = match time {
+                Span::Secs(s) => (now.0.saturating_add(s)).to_string(),
+                Span::Permanent => "never".to_owned(),
+            };
+            let who = who.to_string();
+            let env = environment(
+                now,
+                &[
+                    ("EVENT", "ban"),
+                    ("ADDR", &who),
+                    ("RULE", rule),
+                    ("HITS", &hits.to_string()),
+                    ("UNTIL", &until),
+                    ("PORTS", shown),
+                    ("BANS", &bans.to_string()),
+                ],
+            );
+            self.hooks.add(false, env);
+        }
+    }
+
+    /// Bans that a command has ended; `None` is all.
+    pub(super) fn unbanned(&mut self, now: Wall, who: Option<&Range>) {
+        let mut line = Line::new();
+        let _ = write!(line, "{} unban ", Stamp(now));
+        let _ = match who {
+            Some(who) => write!(line, "{who}"),
+            None => line.write_str("all"),
+        };
+        log::info!("{}", Raw(line.bytes().get(STAMP..).unwrap_or_default()));
+        if let Some(who) = who {
+            self.log(now, Event::Unban, who, BY_HAND, 0, &[]);
+        }
+        self.put(&mut line);
+        if self.hooks.wants(true) {
+            let who = who.map_or_else(|| "all".to_owned(), ToString::to_string);
+            self.hooks.add(true, environment(now, &[("EVENT", "unban"), ("ADDR", &who), ("RULE", BY_HAND)]));
+        }
+    }
+
+    /// The configuration was read again.
+    pub(super) fn reloaded(&mut self, now: Wall) {
+        let mut line = Line::new();
+        let _ = write!(line, "{} reload", Stamp(now));
+        self.put(&mut line);
+    }
+
+    fn log(&mut self, at: Wall, event: Event, who: &Range, rule: &str, hits: u32, ports: &[(u16, u16)]) {
+        if let Some(ban_log) = &mut self.ban_log {
+            for net in who.nets() {
+                ban_log.write(&Entry { at, event, net, rule, hits, ports });
+            }
+        }
+    }
+
+    /// Gives a line to every reader; who does not take it misses it, and who is gone is forgotten.
+    fn put(&mut self, line: &mut Line) {
+        let bytes = line.with_newline();
+        let lost = &mut self.lost;
+        self.watchers.retain_mut(|w| {
+            if w.lost > 0 {
+                let mut note = Line::new();
+                let _ = write!(note, "lost {}", w.lost);
+                match send(&w.stream, note.with_newline()) {
+                    Sent::All => w.lost = 0,
+                    Sent::Full => {}
+                    Sent::Gone => return false,
+                }
+            }
+            // In order: nothing goes before what tells of a gap.
+            let sent = if w.lost > 0 { Sent::Full } else { send(&w.stream, bytes) };
+            if sent == Sent::Full {
+                w.lost += 1;
+                *lost += 1;
+            }
+            sent != Sent::Gone
+        });
+    }
+}
+
+/// Bytes of a stamp and the blank behind it.
+const STAMP: usize = 21;
+
+fn write_time(line: &mut Line, time: Span) -> std::fmt::Result {
+    match time {
+        Span::Secs(s) => write!(line, "{s}"),
+        Span::Permanent => line.write_str("permanent"),
+    }
+}
+
+fn environment(now: Wall, facts: &[(&str, &str)]) -> Vec<String> {
+    let mut env = vec![format!("MEF_TIME={}", now.0)];
+    env.extend(facts.iter().map(|(name, value)| ["MEF_", name, "=", value].concat()));
+    env
+}

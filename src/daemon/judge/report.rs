@@ -1,0 +1,142 @@
+#![forbid(unsafe_code)]
+//! What the daemon tells of its counts: to the log and to the control socket.
+
+use super::Judge;
+use crate::base::clock::{Mono, Wall};
+use crate::base::range::Range;
+use crate::control::proto::{FACTS, OffenderLine, RuleLine};
+use ipnet::IpNet;
+use std::cell::Cell;
+
+/// Offenders that `top` shows.
+const TOP: usize = 20;
+
+/// What was counted for a rule.
+#[derive(Default)]
+pub(in crate::daemon) struct Tally {
+    hits: Cell<u64>,
+    bans: Cell<u64>,
+    /// When something was read for it.
+    pub(super) read: Cell<Option<Mono>>,
+    last: Cell<Option<Mono>>,
+}
+
+impl Tally {
+    pub(super) fn hit(&self, now: Mono) {
+        self.hits.set(self.hits.get() + 1);
+        self.last.set(Some(now));
+    }
+
+    pub(super) fn ban(&self) {
+        self.bans.set(self.bans.get() + 1);
+    }
+
+    pub(super) fn take_over(&self, old: &Tally) {
+        self.hits.set(old.hits.get());
+        self.bans.set(old.bans.get());
+        self.read.set(old.read.get());
+        self.last.set(old.last.get());
+    }
+}
+
+impl Judge {
+    /// The numbers of [`FACTS`], in their order.
+    pub(in crate::daemon) fn facts(&mut self) -> [u64; FACTS.len()] {
+        let c = self.detector.counts();
+        let (watchers, lost) = self.events.watchers();
+        [
+            c.lines,
+            c.hits,
+            c.ignored,
+            c.ambiguous,
+            c.no_address,
+            c.no_header,
+            self.bans,
+            self.reasserted,
+            self.events.hooks.lost(),
+            lost,
+            self.tracker.evicted(),
+            self.tracker.used() as u64,
+            self.tracker.slots() as u64,
+            self.events.bans_a_minute(),
+            watchers,
+        ]
+    }
+
+    /// Each rule that is on.
+    pub(in crate::daemon) fn each_rule(&self, now: Mono, each: &mut dyn FnMut(&RuleLine<'_>)) {
+        let age = |at: Option<Mono>| at.map(|at| now.since(at) / 1000);
+        for policy in &self.policies {
+            let tally = &policy.tally;
+            each(&RuleLine {
+                name: &policy.name,
+                source: policy.source,
+                hits: tally.hits.get(),
+                bans: tally.bans.get(),
+                read: age(tally.read.get()),
+                hit: age(tally.last.get()),
+            });
+        }
+    }
+
+    /// Those who are nearest to a ban.
+    pub(in crate::daemon) fn each_offender(&self, now: Mono, each: &mut dyn FnMut(&OffenderLine<'_>)) {
+        let mut top: Vec<(u64, IpNet, u16, u32, Mono)> = Vec::with_capacity(TOP + 1);
+        self.tracker.for_each(now, &mut |rule, who, hits, last| {
+            let maxretry = self.policies.get(usize::from(rule)).map_or(1, |p| p.limits.maxretry.max(1));
+            let near = u64::from(hits) * 1000 / u64::from(maxretry);
+            let at = top.partition_point(|t| (t.0, t.4) >= (near, last));
+            if at < TOP {
+                top.insert(at, (near, who, rule, hits, last));
+                top.truncate(TOP);
+            }
+        });
+        for (_, who, rule, hits, last) in top {
+            let Some(policy) = self.policies.get(usize::from(rule)) else { continue };
+            each(&OffenderLine {
+                who: &Range::from(who).to_string(),
+                rule: &policy.name,
+                hits: hits.into(),
+                maxretry: policy.limits.maxretry.into(),
+                age: now.since(last) / 1000,
+            });
+        }
+    }
+
+    /// A command has ended bans of somebody, or of all: what was counted of them is forgotten.
+    pub(in crate::daemon) fn unbanned(&mut self, now: Wall, who: Option<&Range>, was_banned: bool) {
+        match who {
+            Some(who) => self.forget(who),
+            None => {
+                for all in [Range::EVERYBODY_V4, Range::EVERYBODY_V6] {
+                    self.forget(&all);
+                }
+            }
+        }
+        if was_banned {
+            self.events.unbanned(now, who);
+        }
+    }
+
+    /// Writes the statistics to the log.
+    pub(in crate::daemon) fn report(&self) {
+        let c = self.detector.counts();
+        log::info!(
+            "{} lines, {} looked at, {} hits, {} ignored, {} ambiguous, {} without address, {} without header",
+            c.lines,
+            c.candidates,
+            c.hits,
+            c.ignored,
+            c.ambiguous,
+            c.no_address,
+            c.no_header
+        );
+        log::info!(
+            "{} bans, {} offenders tracked, {} evicted; the table was put back {} times",
+            self.bans,
+            self.tracker.used(),
+            self.tracker.evicted(),
+            self.reasserted
+        );
+    }
+}

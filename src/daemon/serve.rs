@@ -1,0 +1,76 @@
+#![forbid(unsafe_code)]
+//! Answers what commands ask on the control socket.
+
+use super::events::Told;
+use super::judge::Judge;
+use crate::base::clock::{Now, Wall};
+use crate::base::line::Line;
+use crate::control::proto::{FACTS, Request};
+use crate::control::server::{Service, Then, send};
+use std::fmt::{Display, Write as _};
+use std::os::unix::net::UnixStream;
+
+/// Everything that is asked about, for one turn of the loop.
+pub(super) struct Desk<'a> {
+    pub(super) judge: &'a mut Judge,
+    pub(super) now: Now,
+    pub(super) since: Wall,
+    /// Set when somebody asks for it.
+    pub(super) reload: bool,
+}
+
+impl Service for Desk<'_> {
+    fn line(&mut self, line: &str, to: &UnixStream) -> Then {
+        let Some(request) = Request::read(line) else {
+            say(to, &"error that is no question");
+            return Then::Close;
+        };
+        match request {
+            Request::Status => self.status(to),
+            Request::Top => {
+                self.status(to);
+                self.judge.each_offender(self.now.mono, &mut |offender| say(to, offender));
+            }
+            Request::Watch => return Then::Keep,
+            Request::Reload => {
+                self.reload = true;
+                say(to, &"ok");
+                return Then::Next;
+            }
+            Request::Banned { who, time, ports } => {
+                let told = Told { who, rule: "", hits: 0, time, bans: 1, ports: (ports.to_owned(), &[]) };
+                self.judge.events().banned(self.now.wall, &told);
+                return Then::Next;
+            }
+            Request::Unbanned { who, was_banned } => {
+                self.judge.unbanned(self.now.wall, who.as_ref(), was_banned);
+                say(to, &"ok");
+                return Then::Next;
+            }
+        }
+        Then::Close
+    }
+
+    fn keep(&mut self, stream: UnixStream) {
+        self.judge.events().watch(stream);
+    }
+}
+
+impl Desk<'_> {
+    fn status(&mut self, to: &UnixStream) {
+        say(to, &format_args!("version {}", env!("CARGO_PKG_VERSION")));
+        say(to, &format_args!("pid {}", std::process::id()));
+        say(to, &format_args!("since {}", self.since.0));
+        for (fact, value) in FACTS.iter().zip(self.judge.facts()) {
+            say(to, &format_args!("{} {value}", fact.name));
+        }
+        self.judge.each_rule(self.now.mono, &mut |rule| say(to, rule));
+    }
+}
+
+/// Who does not read its answer loses it.
+fn say(to: &UnixStream, text: &dyn Display) {
+    let mut line = Line::new();
+    let _ = write!(line, "{text}");
+    send(to, line.with_newline());
+}
