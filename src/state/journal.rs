@@ -25,7 +25,7 @@ pub use compaction::Compaction;
 
 use super::StateError;
 use super::record::{Entry, HEADER_LEN, HEADER_WORDS, Record, Step, encode, scan, step};
-use super::sweep::Sweep;
+use super::sweep::{QUICK, Sweep};
 use crate::base::clock::Wall;
 use crate::sys::dir::{Access, Dir, Lock};
 use std::fs::File;
@@ -179,7 +179,7 @@ impl Journal {
     pub fn live(&mut self, now: Wall, keep: u64, each: &mut dyn FnMut(Entry<'_>)) -> Result<u64, StateError> {
         let _ = self.flush();
         self.follow()?;
-        let mut sweep = Sweep::new(self.key, now, keep, self.start, self.size()?);
+        let mut sweep = Sweep::new(self.key, now, keep, self.start, self.size()?, QUICK);
         let mut written = |entry: Entry<'_>, _: &[u8]| {
             if !superseded(&self.buf, 0, &entry) {
                 each(entry);

@@ -3,7 +3,7 @@
 //!
 //! Which record of an address is the last one is only known at the end of the file, so there are two passes: the first notes the
 //! offset of every key's last record in a table, the second picks out the records at just these offsets. The table is as large as the file
-//! asks for, up to 3 MB: that is enough for 190,000 keys. Of more, the addresses are divided by a hash into as many parts as make
+//! asks for, up to 3 MB (800 kB for a compaction): that is enough for 190,000 keys. Of more, the addresses are divided by a hash into as many parts as make
 //! each fit, with two passes for each part; a part that turns out too large is divided again. Only the first pass looks at checksums, unless it finds
 //! damage; the others read no more of a record of another part than whom it is about. The work is cut into steps of one buffer
 //! each, so that a caller with something better to do is never held up.
@@ -21,8 +21,10 @@ use std::os::unix::fs::FileExt as _;
 
 /// Bytes read at once; at least `RECORD_MAX`.
 const CHUNK: usize = 32 * 1024;
-/// Places of the largest table, a power of two; 12 bytes each.
-const PLACES_MAX: u64 = 1 << 18;
+/// Places of the table, a power of two, for whoever waits for the result; 12 bytes each.
+pub(super) const QUICK: u64 = 1 << 18;
+/// The same for whoever has time but little memory.
+pub(super) const SMALL: u64 = 1 << 16;
 /// Bytes of a usual record.
 const USUAL: u64 = 48;
 /// Parts at most, so that their numbers fit beside the hash.
@@ -67,10 +69,10 @@ pub(super) struct Sweep {
 }
 
 impl Sweep {
-    /// Of the bans in the bytes from `start` to `end` (less than 4 GiB), those that ended less than `keep` seconds before `now`, or have not ended.
-    pub(super) fn new(key: [u64; 2], now: Wall, keep: u64, start: u64, end: u64) -> Sweep {
+    /// Of the bans in the bytes from `start` to `end` (less than 4 GiB), those that ended less than `keep` seconds before `now`, or have not ended. The table has at most `most` places.
+    pub(super) fn new(key: [u64; 2], now: Wall, keep: u64, start: u64, end: u64, most: u64) -> Sweep {
         let records = end.saturating_sub(start) / USUAL + 16;
-        let places = (records * 3 / 2).next_power_of_two().min(PLACES_MAX);
+        let places = (records * 3 / 2).next_power_of_two().min(most);
         Sweep {
             key,
             now,
@@ -80,7 +82,7 @@ impl Sweep {
             at: start,
             phase: Phase::First,
             part: 0,
-            parts: records.div_ceil(PLACES_MAX / 4 * 3),
+            parts: records.div_ceil(most / 4 * 3),
             table: vec![[0; 3]; usize::try_from(places).unwrap_or(0)],
             taken: 0,
             cleared: 0,

@@ -95,7 +95,10 @@ impl Net {
 
     /// Whether the kernel, not mef, says that a set has an address.
     pub fn in_set(&self, set: &str, addr: IpAddr) -> bool {
-        self.cmd("nft", &["get", "element", "inet", "mef_guard", set, &format!("{{ {addr} }}")]).status == 0
+        let out = self.cmd("nft", &["get", "element", "inet", "mef_guard", set, &format!("{{ {addr} }}")]);
+        // Anything else that goes wrong is no answer.
+        assert!(out.status == 0 || out.stderr.contains("No such file"), "{set} {addr}: {}", out.stderr);
+        out.status == 0
     }
 
     /// Packets that were dropped or refused, as the kernel counted them.

@@ -5,7 +5,7 @@ use super::{Journal, NAME, TEMP, header};
 use crate::base::clock::Wall;
 use crate::state::StateError;
 use crate::state::record::Entry;
-use crate::state::sweep::Sweep;
+use crate::state::sweep::{SMALL, Sweep};
 use crate::sys::dir::{Access, Lock};
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -45,7 +45,7 @@ impl Journal {
         let lock = self.lock(&file)?;
         let end = self.size()?;
         drop(lock);
-        let sweep = Sweep::new(self.key, now, keep, self.start, end);
+        let sweep = Sweep::new(self.key, now, keep, self.start, end, SMALL);
         Ok(Compaction { sweep, now, temp, out: header(0), replaced: self.replaced, end })
     }
 
