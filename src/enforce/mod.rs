@@ -81,18 +81,19 @@ impl Enforcer {
             _ => report(at, result),
         });
         let made = || bans.iter().enumerate().zip(&made).filter(|(_, made)| **made).map(|(ban, _)| ban);
-        self.remember_cuts(now, note);
+        // What the journal cannot take is told by whoever saves next.
+        let quiet: Note<'_> = &mut |_| ();
+        self.remember_cuts(now, quiet);
         for (_, ban) in made() {
             let until = until(now, ban.time);
             for who in ban.who.nets() {
                 let scope = scope_text(ban.scope);
                 let Ban { rule, reason, hits, bans, starts, .. } = *ban;
                 let entry = Entry { who, scope: &scope, rule, reason, since: now, until, hits, bans, starts };
-                self.remember(&Record::Ban(entry), note);
+                self.remember(&Record::Ban(entry), quiet);
             }
         }
         if let Some(journal) = self.journal.as_mut().filter(|_| self.prompt) {
-            // What fails is kept, and told by whoever saves next.
             let _ = journal.flush();
         }
         made().for_each(|(at, _)| report(at, Ok(())));

@@ -160,18 +160,21 @@ impl Source for Kmsg {
 }
 
 /// One record.
-#[derive(Debug, PartialEq, Eq)]
-struct Entry<'a> {
-    seq: u64,
-    /// Since boot.
-    usec: u64,
+#[cfg_attr(test, derive(Debug, PartialEq, Eq))]
+pub struct Entry<'a> {
+    /// Its number, one more than that of the record before.
+    pub seq: u64,
+    /// Microseconds since boot.
+    pub usec: u64,
     /// Written by the kernel itself: facility 0, which it gives to nobody else.
-    kernel: bool,
-    text: &'a [u8],
+    pub kernel: bool,
+    /// The message.
+    pub text: &'a [u8],
 }
 
 /// `priority,sequence,microseconds,flags[,more];text`, and further lines that begin with a space and are not for us.
-fn parse(record: &[u8]) -> Option<Entry<'_>> {
+#[must_use]
+pub fn parse(record: &[u8]) -> Option<Entry<'_>> {
     let semicolon = record.iter().position(|&b| b == b';')?;
     let (head, text) = record.split_at_checked(semicolon)?;
     let mut fields = head.split(|&b| b == b',').map(|field| std::str::from_utf8(field).ok());

@@ -124,8 +124,9 @@ impl Syslog {
 }
 
 /// Makes the first `length` bytes one line: newlines at its end are dropped, one inside becomes a space, so that a
-/// message cannot pass for two. Returns the length of the line with its newline, 0 when nothing is left.
-fn tidy(room: &mut [u8], length: usize) -> usize {
+/// message cannot pass for two. Returns the length of the line with its newline, for which `room` must have a byte more
+/// than `length`; 0 when nothing is left.
+pub fn tidy(room: &mut [u8], length: usize) -> usize {
     let text = room.get(..length).unwrap_or_default();
     let end = text.iter().rposition(|b| !matches!(b, b'\n' | b'\r' | 0)).map_or(0, |at| at + 1);
     if end == 0 {
