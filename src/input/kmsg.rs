@@ -225,7 +225,7 @@ mod tests {
         for _ in 0..20_000 {
             let bytes: Vec<u8> =
                 (0..rng.usize(..40)).map(|_| *rng.choice(b"0123456789,;- \n\xff").unwrap()).collect();
-            parse(&bytes);
+            let _ = parse(&bytes);
         }
     }
 }

@@ -95,10 +95,16 @@ impl Net {
 
     /// Whether the kernel, not mef, says that a set has an address.
     pub fn in_set(&self, set: &str, addr: IpAddr) -> bool {
-        let out = self.cmd("nft", &["get", "element", "inet", "mef_guard", set, &format!("{{ {addr} }}")]);
-        // Anything else that goes wrong is no answer.
-        assert!(out.status == 0 || out.stderr.contains("No such file"), "{set} {addr}: {}", out.stderr);
-        out.status == 0
+        let element = format!("{{ {addr} }}");
+        loop {
+            let out = self.cmd("nft", &["get", "element", "inet", "mef_guard", set, &element]);
+            // nft gives up when others change tables meanwhile. Anything else that goes wrong is no answer.
+            if !out.stderr.contains("Interrupted") {
+                let absent = out.stderr.contains("No such file");
+                assert!(out.status == 0 || absent, "{set} {addr}: {}", out.stderr);
+                return !absent;
+            }
+        }
     }
 
     /// Packets that were dropped or refused, as the kernel counted them.

@@ -76,6 +76,8 @@ impl Net {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("mef-{}-{n}", std::process::id()));
+        // A test of the same number, which was killed, may have left one.
+        let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).unwrap();
         let outside = Ns::current();
         let home = Ns::new();
