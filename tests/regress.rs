@@ -3,8 +3,12 @@
 
 mod common;
 
+use common::bans::{rows, text};
+use common::daemon::{LOG, failed};
+use common::ns::Disk;
 use common::{LIMIT, Net, Output, wait_until};
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 use std::time::Instant;
 
@@ -143,4 +147,87 @@ fn an_endless_line_on_standard_input_takes_no_memory() {
     while child.try_wait().unwrap().is_none() {
         assert!(Instant::now() < end, "it ends with its input");
     }
+}
+
+#[test]
+fn who_stays_on_a_list_by_another_entry_is_told() {
+    let net = Net::new();
+    net.mef(&["deny", "203.0.113.0/24", "203.0.113.7", "198.51.100.1"]).ok();
+    let out = net.mef(&["undeny", "203.0.113.7"]);
+    assert_eq!(out.stderr, "mef: 203.0.113.0/24 stays denied: local.conf has it\n");
+    assert_eq!(out.ok(), "undenied 203.0.113.7\n");
+    net.mef(&["allow", "192.0.2.9", "192.0.2.8/30"]).ok();
+    let out = net.mef(&["disallow", "192.0.2.9"]);
+    assert_eq!(out.stderr, "mef: 192.0.2.8/30 stays allowed: local.conf has it\n");
+    // What is gone with the same command does not stay, and strangers are of no interest.
+    assert_eq!(net.mef(&["undeny", "203.0.113.0/25", "203.0.113.0/24"]).stderr.matches("stays").count(), 0);
+    assert_eq!(net.mef(&["undeny", "198.51.100.1"]).stderr, "");
+    let out = net.mef(&["allow", "192.0.2.1", "--for", "0"]);
+    assert_eq!(out.status, 2, "it would have ended before it begins: {}", out.stdout);
+}
+
+#[test]
+fn a_list_without_a_good_line_is_not_in_force() {
+    let net = Net::new();
+    net.mef(&["deny", "192.0.2.1"]).ok();
+    net.write("etc-mef/blacklist/html.conf", "<html>\n<body>\n");
+    net.write("etc-mef/blacklist/empty.conf", "# nobody\n");
+    let states: Vec<String> = rows(&net.mef(&["lists", "--json"]).ok())
+        .iter()
+        .map(|row| format!("{} {}", text(row, "file").rsplit('/').next().unwrap(), text(row, "state")))
+        .collect();
+    assert_eq!(states, ["empty.conf in force", "html.conf refused", "local.conf in force"]);
+}
+
+#[test]
+fn a_state_dir_that_cannot_be_written_is_told_once() {
+    let net = Net::new();
+    let disk = Disk::new(&net.path("disk"), "size=64k");
+    net.write("mef.conf", &format!("[global]\nstate_dir={}\n", net.path("disk").display()));
+    mef(&net, &["ban", "192.0.2.1"]).ok();
+    disk.read_only(true);
+    for args in [["ban", "192.0.2.2"], ["unban", "192.0.2.2"]] {
+        let out = mef(&net, &args);
+        assert_eq!(out.stderr.matches("cannot write").count(), 1, "{args:?}: {}", out.stderr);
+        out.ok();
+    }
+}
+
+#[test]
+fn what_takes_a_restart_is_told_at_a_reload() {
+    let mut net = common::daemon::host("", "");
+    let daemon = net.daemon("d");
+    net.signal(daemon, libc::SIGHUP);
+    net.wait_said("d", "configuration read");
+    assert!(!net.said("d").contains("started anew"), "{}", net.said("d"));
+    net.configure(&format!("run_dir={}", net.path("elsewhere").display()), &[LOG]);
+    net.signal(daemon, libc::SIGHUP);
+    net.wait_said("d", "run_dir, state_dir and track_max have an effect when mef is started anew");
+    net.stop(daemon);
+}
+
+#[test]
+fn programs_of_on_ban_end_with_the_daemon_and_all_that_they_started() {
+    let mut net = common::daemon::host("", "maxretry=1");
+    let hook = net.write("hook", "#!/bin/sh\nsleep 1000 &\necho $! >> \"${0%/*}/pids\"\nwait\n");
+    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+    net.configure(&format!("on_ban={}", hook.display()), &[LOG]);
+    let daemon = net.daemon("d");
+    net.append(LOG, failed("203.0.113.1"));
+    wait_until("the program", || net.read("pids").ends_with('\n'));
+    net.stop(daemon);
+    assert!(net.said("d").contains("1 programs of on_ban and on_unban were not run to their end"));
+    let stat = format!("/proc/{}/stat", net.read("pids").trim());
+    wait_until("its end", || !std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")));
+}
+
+#[test]
+fn the_first_record_of_another_process_is_no_damage() {
+    let mut net = common::daemon::host("", "");
+    let daemon = net.daemon("d");
+    mef(&net, &["ban", "192.0.2.1"]).ok();
+    net.nft("flush ruleset");
+    net.wait_said("d", "1 bans put back from the journal");
+    assert!(!net.said("d").contains("damaged"), "{}", net.said("d"));
+    net.stop(daemon);
 }

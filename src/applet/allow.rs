@@ -5,7 +5,7 @@
 use super::target::{self, Safety};
 use super::{Error, Output, STDIN, parse, settings};
 use crate::base::clock::Wall;
-use crate::base::range::{Range, merge};
+use crate::base::range::{Range, any_meets, merge};
 use crate::config::{ListKind, conf_files, duration};
 use crate::firewall::conntrack;
 use crate::firewall::guard::Scope;
@@ -90,6 +90,9 @@ fn add(command: &str, kind: ListKind, args: &[&str], output: &mut Output<'_>) ->
         Some(text) => {
             let secs =
                 duration(text).map_err(|bad| Error::Usage(format!("--for: {}, {}", bad.what, bad.hint)))?;
+            if secs == 0 {
+                return Err(Error::Usage("--for: an entry lasts at least 1s".into()));
+            }
             Some(Wall(crate::sys::clock::wall().0.saturating_add(u64::from(secs))))
         }
         None => None,
@@ -139,10 +142,11 @@ fn change(command: &str, change: Change, output: &mut Output<'_>) -> Result<(), 
                 }
             }
             None if edit.remove(&range) > 0 => ranges.push(range),
-            None => {
-                let found = find(&paths, kind, &range);
-                output.problem(&format_args!("{place}{range} {found}"));
-            }
+            None => match find(&paths, kind, &[range]) {
+                Some((name, listed)) => output
+                    .problem(&format_args!("{place}{range} is not a line of {LOCAL}: {name} has {listed}")),
+                None => output.problem(&format_args!("{place}{range} was not listed")),
+            },
         }
         Ok(())
     };
@@ -166,11 +170,20 @@ fn change(command: &str, change: Change, output: &mut Output<'_>) -> Result<(), 
             writeln!(output.out, "{word} {range}{time}")?;
         }
     }
-    if kind == ListKind::Deny && adds.is_some() && settings.kill_connections && !ranges.is_empty() {
-        merge(&mut ranges);
-        if let Err(e) = conntrack::kill(&ranges, &Scope::ALL) {
-            output.note(&e);
-        }
+    merge(&mut ranges);
+    if adds.is_none()
+        && let Some((name, listed)) = find(&paths, kind, &ranges)
+    {
+        let word = word.trim_start_matches("dis").trim_start_matches("un");
+        output.note(&format_args!("{listed} stays {word}: {name} has it"));
+    }
+    if kind == ListKind::Deny
+        && adds.is_some()
+        && settings.kill_connections
+        && !ranges.is_empty()
+        && let Err(e) = conntrack::kill(&ranges, &Scope::ALL)
+    {
+        output.note(&e);
     }
     output.end()
 }
@@ -208,9 +221,10 @@ fn put(
     }
 }
 
-/// Where else something is listed.
-fn find(paths: &Paths, kind: ListKind, range: &Range) -> String {
+/// The first entry that has something of the ranges, which are sorted and merged, and its file.
+fn find(paths: &Paths, kind: ListKind, ranges: &[Range]) -> Option<(String, Range)> {
     let dir = paths.dir(kind);
+    let now = crate::sys::clock::wall();
     let mut found = None;
     for name in conf_files(dir).unwrap_or_default() {
         // What cannot be read has been told by whoever loads it.
@@ -219,12 +233,13 @@ fn find(paths: &Paths, kind: ListKind, range: &Range) -> String {
             &dir.join(&name),
             &mut |entry| {
                 let listed = Range::from(entry.net);
-                if found.is_none() && listed.meets(range) {
-                    found = Some(format!("is not a line of {LOCAL}: {name} has {listed}"));
+                let holds = || entry.until.is_none_or(|until| until > now) && any_meets(ranges, &listed);
+                if found.is_none() && holds() {
+                    found = Some((name.clone(), listed));
                 }
             },
             &mut |_| (),
         );
     }
-    found.unwrap_or_else(|| "was not listed".to_owned())
+    found
 }

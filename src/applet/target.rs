@@ -90,7 +90,7 @@ pub(super) fn table(settings: &Settings, output: &mut Output<'_>) -> Result<(Enf
     let now = crate::sys::clock::wall();
     let journal = match journal(settings, now, PATIENCE) {
         Ok((journal, told)) => {
-            told.iter().for_each(|e| output.note(e));
+            told.iter().filter(|e| !e.is_refusal()).for_each(|e| output.note(e));
             Some(journal)
         }
         Err(e) => {

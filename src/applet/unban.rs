@@ -45,7 +45,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     let now = crate::sys::clock::now().wall;
     let journal = match journal(&settings, now, PATIENCE) {
         Ok((journal, told)) => {
-            told.iter().for_each(|e| output.note(e));
+            told.iter().filter(|e| !e.is_refusal()).for_each(|e| output.note(e));
             Some(journal)
         }
         Err(e) => {

@@ -59,9 +59,10 @@ fn json(line: &str) -> String {
     for word in words {
         object = match word.split_once('=') {
             None => object.text("address", word),
+            // A rule may be called 7, and one port is a list of ports.
             Some((name, value)) => match value.parse::<u64>() {
-                Ok(number) => object.number(name, number),
-                Err(_) => object.text(name, value),
+                Ok(number) if !matches!(name, "rule" | "ports") => object.number(name, number),
+                _ => object.text(name, value),
             },
         };
     }
@@ -81,8 +82,8 @@ mod tests {
             ("T reload", r#"{"time":"T","event":"reload"}"#),
             ("lost 7", r#"{"event":"lost","count":7}"#),
             (
-                "T ban 192.0.2.1 rule=a hits=5 for=permanent ports=22",
-                r#"{"time":"T","event":"ban","address":"192.0.2.1","rule":"a","hits":5,"for":"permanent","ports":22}"#,
+                "T ban 192.0.2.1 rule=7 hits=5 for=permanent ports=22",
+                r#"{"time":"T","event":"ban","address":"192.0.2.1","rule":"7","hits":5,"for":"permanent","ports":"22"}"#,
             ),
             (
                 "T hit 192.0.2.1 rule=a weight=1 user=x rule=b \"",

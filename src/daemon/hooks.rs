@@ -112,6 +112,15 @@ impl Hooks {
         }
     }
 
+    /// Ends those that run, with all that they started: the daemon ends.
+    pub(super) fn stop(&mut self) {
+        let running = self.running.iter().flatten().map(|running| running.child.kill()).count();
+        let left = running + self.waiting.len();
+        if left > 0 {
+            log::warn!("{left} programs of on_ban and on_unban were not run to their end");
+        }
+    }
+
     fn program(&self, unban: bool) -> &[String] {
         if unban { &self.on_unban } else { &self.on_ban }
     }

@@ -59,6 +59,8 @@ struct Daemon {
     /// The journal is being compacted.
     compacts: bool,
     clear_on_stop: bool,
+    /// What only the start can set: run_dir, state_dir, track_max.
+    fixed: (String, String, u32),
     _pidfile: pidfile::PidFile,
 }
 
@@ -154,6 +156,7 @@ impl Daemon {
             save_at: None,
             compacts: false,
             clear_on_stop: settings.clear_bans_on_stop,
+            fixed: fixed(settings),
             _pidfile: pidfile,
         }
     }
@@ -307,6 +310,11 @@ impl Daemon {
         self.heal.set_managed(settings.load_managed);
         self.state_sync = settings.state_sync;
         self.clear_on_stop = settings.clear_bans_on_stop;
+        if self.fixed != fixed(settings) {
+            log::warn!(
+                "other values of run_dir, state_dir and track_max have an effect when mef is started anew"
+            );
+        }
         self.read(now, None);
         self.judge.events().reloaded(now.wall);
         log::info!("configuration read: {} for {} rules", self.sources, self.judge.rules());
@@ -330,6 +338,7 @@ impl Daemon {
         // What was forwarded to us is nowhere else.
         self.read(now, None);
         self.sources.stop();
+        self.judge.events().hooks.stop();
         if self.clear_on_stop {
             self.judge.clear(now.wall);
         }
@@ -339,6 +348,10 @@ impl Daemon {
             if self.clear_on_stop { "all bans were removed" } else { "bans stay in force" }
         );
     }
+}
+
+fn fixed(settings: &Settings) -> (String, String, u32) {
+    (settings.run_dir.clone(), settings.state_dir.clone(), settings.track_max)
 }
 
 fn warn(text: &dyn std::fmt::Display) {

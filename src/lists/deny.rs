@@ -63,7 +63,9 @@ pub fn fate(sets: &[DenySet], name: &str, survey: &Survey) -> Fate {
     let same =
         sets.iter().filter(|s| s.id == ListId { list, content: survey.content } && s.in_force()).count();
     let want = FORMS.iter().filter(|form| survey.count(**form) > 0).count();
-    match (all == want && same == want, all) {
+    // Of a list that is refused nothing is wanted; that the kernel has nothing does not put it in force.
+    let whole = all == want && same == want && !(all == 0 && survey.counts.refused());
+    match (whole, all) {
         (true, _) => Fate::InForce,
         (false, 0) => Fate::Missing,
         (false, _) => Fate::Former,

@@ -39,6 +39,14 @@ pub enum StateError {
     },
 }
 
+impl StateError {
+    /// Whether every attempt to write will say it again.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, StateError::System { call: "write", .. })
+    }
+}
+
 impl fmt::Display for StateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

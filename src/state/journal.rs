@@ -209,10 +209,11 @@ impl Journal {
         self.refused.is_none() && self.size().is_ok_and(|size| size > SMALL + 2 * self.compacted)
     }
 
-    /// Opens the file anew if another process has replaced or removed it.
+    /// Opens the file anew if another process has replaced or removed it, and reads the first line if there was none yet.
     fn follow(&mut self) -> Result<(), StateError> {
         match self.dir.holds(NAME, &self.file) {
-            Ok(true) => Ok(()),
+            Ok(true) if self.start > 0 => Ok(()),
+            Ok(true) => self.read_header().map(drop),
             Ok(false) if self.refused.is_some() => Ok(()),
             Ok(false) => self.reopen(),
             Err(error) => Err(self.system("open", error)),
