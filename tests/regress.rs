@@ -222,6 +222,29 @@ fn programs_of_on_ban_end_with_the_daemon_and_all_that_they_started() {
 }
 
 #[test]
+fn a_user_in_the_unit_that_let_him_in_is_not_the_service() {
+    let mut net = Net::new();
+    // In memory, all messages go to one file; on the disk journald keeps those of people apart.
+    net.journald("", &[], false);
+    net.configure("", &[]);
+    net.rule(
+        "sshd",
+        "programs=sshd\nmaxretry=1\nfailregex=^Failed password for .* from <HOST> port \\d+ ssh2$",
+    );
+    let line = |addr: &str| format!("Failed password for root from {addr} port 22 ssh2");
+    let mut user = net.speaker("sshd", 1000, "ssh.service", "sshd");
+    user.say(&line("198.51.100.1"));
+    common::journald::settled(&net, false, "system.journal", "sshd", 1);
+    let daemon = net.start_daemon("d");
+    net.wait_said("d", " watches ");
+    let mut sshd = net.speaker("sshd", 0, "ssh.service", "sshd");
+    sshd.say(&line("192.0.2.1"));
+    wait_until("the ban", || net.in_set("ban4", "192.0.2.1".parse().unwrap()));
+    assert!(!net.in_set("ban4", "198.51.100.1".parse().unwrap()));
+    net.stop(daemon);
+}
+
+#[test]
 fn the_first_record_of_another_process_is_no_damage() {
     let mut net = common::daemon::host("", "");
     let daemon = net.daemon("d");

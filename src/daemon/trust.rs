@@ -11,11 +11,11 @@ const ALIKE: usize = 3;
 /// Those of the `wanted` rules that may judge the record. `any` says which rules take records from any sender.
 pub(super) fn believed(rules: &[Rule], wanted: u64, record: &Record<'_>, any: &dyn Fn(u16) -> bool) -> u64 {
     let Some(sender) = &record.sender else { return wanted };
-    let unit = is_kin(service(sender.unit), record.program);
+    let unit = !sender.uid.is_none_or(is_person) && is_kin(service(sender.unit), record.program);
     let mut believed = wanted;
     for (index, rule) in chosen(rules, wanted) {
-        // Whoever runs in a unit of the system was started by it: its user is the service's own. Without a unit
-        // only root is believed.
+        // Whoever runs in a unit of the system was started by it: its user is the service's own, unless the service lets
+        // people in, as sshd without sessions does. Without a unit only root is believed.
         let comm =
             || rule.programs.iter().any(|p| p.fits(sender.comm)) || is_kin(sender.comm, record.program);
         if !(any(index.into()) || unit || sender.uid == Some(0) && comm()) {
@@ -31,6 +31,12 @@ fn service(unit: &[u8]) -> &[u8] {
     let name = unit.strip_suffix(b".service").unwrap_or_default();
     let name = name.split(|&b| b == b'@').next().unwrap_or_default();
     if name == b"user" { b"" } else { name }
+}
+
+/// Whether a user is a person, not a service: as journald, which keeps a journal of its own for each person, draws the line
+/// (system users to 999; 61184 to 65519 are lent to services; nobody).
+fn is_person(uid: u32) -> bool {
+    !matches!(uid, 0..=999 | 61_184..=65_519 | 65_534)
 }
 
 /// Whether one name begins with the other: `ssh` and `sshd`, `postfix` and `postfix/smtpd`, `mariadb` and `mariadbd`.
@@ -81,6 +87,8 @@ mod tests {
             ("a user's program called sshd", "sshd", "sshd", Some(1000), "sshd", "session-3.scope", false),
             ("a user's service", "sshd", "sshd", Some(1000), "sshd", "user@1000.service", false),
             ("a user's service, any program", "*", "user", Some(1000), "user", "user@1000.service", false),
+            ("a shell without a session", "sshd", "sshd", Some(1000), "sshd", "ssh.service", false),
+            ("a lent user", "app", "app", Some(61_200), "app", "app.service", true),
             ("another service", "sshd", "sshd", Some(33), "sshd", "apache2.service", false),
             ("root's logger", "sshd", "sshd", Some(0), "logger", "cron.service", false),
             ("nothing known", "sshd", "sshd", None, "", "", false),
