@@ -41,6 +41,9 @@ const FIXED: usize = 4;
 /// Longest wait for another process that writes the journal.
 const PATIENCE: Duration = Duration::from_millis(20);
 
+/// Milliseconds from the first thing that happens to the moment when memory that it took is given back.
+const TRIM: u64 = 2000;
+
 /// The running daemon.
 struct Daemon {
     conf: PathBuf,
@@ -69,6 +72,15 @@ struct Daemon {
 /// # Errors
 /// Why it could not start, for people; problems of the configuration have then been written to the log.
 pub fn run(conf: &Path, foreground: bool) -> Result<(), String> {
+    let mut daemon = prepare(conf, foreground)?;
+    daemon.go();
+    daemon.stop();
+    Ok(())
+}
+
+/// Does what the start takes. On its own, so that what that needs of the stack is given back before the daemon waits.
+#[inline(never)]
+fn prepare(conf: &Path, foreground: bool) -> Result<Box<Daemon>, String> {
     // In the background a relative path would lead elsewhere.
     let conf = &fs::absolute(conf).map_err(|e| format!("{}: {e}", conf.to_string_lossy()))?;
     let loaded = load(conf, &mut crate::rules::check);
@@ -95,10 +107,7 @@ pub fn run(conf: &Path, foreground: bool) -> Result<(), String> {
             "this kernel cannot log dropped packets (nft_log or nft_limit is missing); bans work without"
         );
     }
-    let mut daemon = Daemon::start(conf, loaded, guard, signals, pidfile);
-    daemon.go();
-    daemon.stop();
-    Ok(())
+    Ok(Box::new(Daemon::start(conf, loaded, guard, signals, pidfile)))
 }
 
 impl Daemon {
@@ -170,7 +179,7 @@ impl Daemon {
             self.sources,
             self.judge.rules()
         );
-        trim::text();
+        let mut trim_at = Some(Mono::default());
         loop {
             let mut ready = [Ready::No; FIXED + sources::MAX];
             let mut fds = [None; FIXED + sources::MAX];
@@ -182,7 +191,8 @@ impl Daemon {
             let (heal, lists) = (self.heal.deadline(), self.lists.deadline());
             let serve_at = self.control.as_ref().and_then(Server::deadline);
             let hooks_at = self.judge.events().hooks.deadline();
-            let deadlines = [self.sources.deadline(), self.save_at, heal, lists, at_once, serve_at, hooks_at];
+            let deadlines =
+                [self.sources.deadline(), self.save_at, heal, lists, at_once, serve_at, hooks_at, trim_at];
             let deadline = deadlines.into_iter().flatten().min();
             if let Err(e) = wait(&fds, &mut ready, deadline) {
                 log::error!("poll: {e}");
@@ -198,7 +208,6 @@ impl Daemon {
                 let mended = self.heal.look(now, &mut self.judge);
                 if self.heal.take_lists() || mended {
                     self.lists.load_all();
-                    trim::text();
                 }
             }
             if (ready[2] != Ready::No || due(self.lists.deadline()))
@@ -213,7 +222,6 @@ impl Daemon {
             }
             if due(self.save_at) {
                 self.save();
-                trim::text();
             }
             if self.compacts {
                 self.compacts = self.judge.compact(now);
@@ -225,6 +233,14 @@ impl Daemon {
             // Programs that were started are not looked for in vain: SIGCHLD and the time limit tell when.
             if due(self.judge.events().hooks.deadline()) {
                 self.judge.events().hooks.turn(now.mono);
+            }
+            // Once after whatever happened, not while more of it comes: then nothing wakes us any more.
+            if due(trim_at) {
+                trim_at = None;
+                trim::text();
+                trim::stack();
+            } else {
+                trim_at.get_or_insert(now.mono.after(TRIM));
             }
         }
     }
@@ -248,6 +264,7 @@ impl Daemon {
     }
 
     /// Answers commands.
+    #[inline(never)]
     fn serve(&mut self, now: Now) {
         let Daemon { judge, control: Some(control), since, .. } = self else { return };
         let mut desk = Desk { judge, now, since: *since, reload: false };
@@ -272,7 +289,6 @@ impl Daemon {
                     self.sources.child_ended();
                     self.lists.child_ended();
                     self.judge.events().hooks.turn(clock::mono());
-                    trim::text();
                 }
                 Err(e) => {
                     log::error!("signals: {e}");
@@ -283,6 +299,7 @@ impl Daemon {
     }
 
     /// Takes the new configuration, or keeps everything as it is when that has errors.
+    #[inline(never)]
     fn reload(&mut self) {
         let loaded = load(&self.conf, &mut crate::rules::check);
         tell(&loaded.problems);
@@ -321,6 +338,7 @@ impl Daemon {
     }
 
     /// Writes positions and journal to state_dir. What fails is told once and tried again at the next time.
+    #[inline(never)]
     fn save(&mut self) {
         self.save_at = None;
         self.judge.save();

@@ -1,14 +1,35 @@
-//! Gives the memory of the program's own file back. Knows nothing of who calls it, or when.
+//! Gives back memory that is not needed while a process waits: that of the program's own file, and of the stack. Knows nothing of who calls it, or when.
 
 #[cfg(target_pointer_width = "32")]
 use libc::Elf32_Phdr as Header;
 #[cfg(target_pointer_width = "64")]
 use libc::Elf64_Phdr as Header;
 use libc::{c_int, c_ulong, c_void};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Bytes that the kernel maps at most when a page of code is needed again. On a machine with larger
 /// pages than this, nothing is cut.
 const AREA: usize = 8 * 1024;
+/// Whether the mappings have been cut: once is enough.
+static CUT: AtomicBool = AtomicBool::new(false);
+
+/// Below the frames of whoever calls [`stack`]: what the call itself needs.
+const FRAMES: usize = 2 * 1024;
+/// The unit in which that is asked for; on a machine with larger pages the kernel refuses it.
+const PAGE: usize = 4096;
+/// Deepest use of the stack that is given back.
+const DEPTH: usize = 512 * 1024;
+
+/// Gives back what deeper calls have used of the stack. For the first thread: below its stack there is nothing for a
+/// megabyte (the kernel's `stack_guard_gap`), so that nothing else is meant.
+pub fn stack() {
+    let here = 0u8;
+    let top = (&raw const here).addr().saturating_sub(FRAMES);
+    let end = top - top % PAGE;
+    let start = end.saturating_sub(DEPTH);
+    // SAFETY: memory below the frames that are in use holds nothing that anybody will read; it is zero at its next use.
+    unsafe { libc::madvise(std::ptr::without_provenance_mut(start), end - start, libc::MADV_DONTNEED) };
+}
 
 /// Unmaps the pages of code and constants that the start has touched. They stay in the page cache,
 /// and what is needed again is mapped again at its first use, without reading the file.
@@ -29,10 +50,11 @@ pub fn text() {
     // A program that may be loaded anywhere says in a header of its own where the headers were meant to be.
     let own = headers.iter().find(|h| h.p_type == libc::PT_PHDR);
     let moved = own.map_or(0, |h| at.wrapping_sub(h.p_vaddr.try_into().unwrap_or(at)));
+    let cut = !CUT.swap(true, Ordering::Relaxed);
     for header in headers.iter().filter(|h| h.p_type == libc::PT_LOAD && h.p_flags & libc::PF_W == 0) {
         let start = moved.wrapping_add(header.p_vaddr.try_into().unwrap_or(0));
         let end = start.saturating_add(header.p_memsz.try_into().unwrap_or(0));
-        drop_pages(start.next_multiple_of(AREA), end - end % AREA);
+        drop_pages(start.next_multiple_of(AREA), end - end % AREA, cut);
     }
 }
 
@@ -43,8 +65,8 @@ fn told(what: c_ulong) -> usize {
 }
 
 /// For ranges inside the program's segments that are not writable.
-fn drop_pages(start: usize, end: usize) {
-    for at in (start..end).step_by(2 * AREA) {
+fn drop_pages(start: usize, end: usize, cut: bool) {
+    for at in (start..end).step_by(2 * AREA).filter(|_| cut) {
         advise(at, AREA, libc::MADV_DONTDUMP);
     }
     advise(start, end.saturating_sub(start), libc::MADV_DONTNEED);
