@@ -2,8 +2,12 @@
 //! From service rules as files say them to rules as the detector runs them: patterns are compiled, and what
 //! is wrong with one is told at its place in the file.
 
+mod host;
+
+pub use host::{of_syslog, on};
+
 use crate::base::diag::Problem;
-use crate::config::{ServiceRule, Spanned};
+use crate::config::{Enabled, ServiceRule, Spanned};
 use crate::detect::{Program, Rule};
 use crate::pattern::Pattern;
 
@@ -28,8 +32,18 @@ pub fn compile(rule: &ServiceRule) -> Result<Rule, Vec<Problem>> {
 }
 
 /// For `config::load`: adds what is wrong with a rule's patterns.
-pub fn check(rule: &ServiceRule, problems: &mut Vec<Problem>) {
+pub fn check(rule: &mut ServiceRule, problems: &mut Vec<Problem>) {
     if let Err(more) = compile(rule) {
         problems.extend(more);
     }
+}
+
+/// For `config::load` in the daemon: what is not on here is switched off before its patterns cost anything.
+pub fn check_here(rule: &mut ServiceRule, problems: &mut Vec<Problem>) {
+    if on(rule).0 {
+        return check(rule, problems);
+    }
+    rule.enabled = Enabled::False;
+    rule.fail = Vec::new();
+    rule.ignore = Vec::new();
 }

@@ -129,6 +129,50 @@ fn status_tells_what_runs_and_what_the_kernel_has() {
 }
 
 #[test]
+fn a_rule_is_on_when_its_service_is_here() {
+    let mut net = host("", "maxretry=3");
+    let log = net.path("own.log");
+    let auto = |what: &str| {
+        format!(
+            "enabled=auto\nsource=file\nfiles={}\nfailregex={what}\nmaxretry=2\nbantime=1h",
+            log.display()
+        )
+    };
+    // What is off is not looked at, but for `mef check` and `mef test`.
+    net.rule("own", &auto("^x(<HOST>$"));
+    net.rule("not", "enabled=false\nprograms=x\nfailregex=<HOST>");
+    let off = "{\"rule\":\"own\",\"source\":null,\"hits\":null,\"bans\":null,\"read\":null,\"last\":null,\"on\":0,\
+               \"why\":\"found neither a file nor a program of it\"}";
+    let config = net.path("mef.conf").display().to_string();
+    let with = |net: &Net, args: &[&str]| net.mef(&[args, &["--config", &config]].concat());
+    let status = |net: &Net| with(net, &["status", "--json"]).ok();
+    assert!(status(&net).contains(off), "{}", status(&net));
+    let daemon = net.daemon("daemon");
+    assert!(status(&net).contains(off), "{}", status(&net));
+    let check = with(&net, &["check"]);
+    assert!(check.status == 1 && check.stdout.contains("own.conf:6:"), "{}", check.stdout);
+    net.rule("own", &auto("^x <HOST>$"));
+    net.append("own.log", "x 203.0.113.7\n");
+    assert_eq!(with(&net, &["test", "--hits", "own", &log.display().to_string()]).stdout.lines().count(), 1);
+    // A reload finds what has come.
+    let found = format!("found {}", log.display());
+    assert!(
+        status(&net).contains(&format!("\"on\":0,\"why\":\"{found}; the daemon learns of it at a reload\""))
+    );
+    net.signal(daemon, libc::SIGHUP);
+    net.wait_said("daemon", "configuration read");
+    net.append("own.log", "x 203.0.113.8\nx 203.0.113.8\n");
+    net.wait_said("daemon", "203.0.113.8");
+    let text = with(&net, &["status"]).ok();
+    let row = |name: &str| text.lines().rfind(|l| l.starts_with(&format!("{name} "))).unwrap().to_owned();
+    let words = |name: &str| row(name).split_whitespace().skip(1).collect::<Vec<_>>().join(" ");
+    assert_eq!(
+        (words("app"), words("own"), words("not")),
+        ("yes enabled=true".to_owned(), format!("yes {found}"), "no enabled=false".to_owned())
+    );
+}
+
+#[test]
 fn unban_forgets_what_was_counted() {
     let mut net = host("", "maxretry=3");
     net.daemon("daemon");

@@ -314,8 +314,9 @@ fn lines_of_the_kernel_are_read_and_those_of_others_are_not() {
 #[test]
 fn a_rule_without_a_source_waits_for_its_file() {
     let mut net = host("", "files=/var/log/auth.log");
+    net.rule("dropbear", "enabled=false\nprograms=dropbear\nfailregex=<HOST>");
     let daemon = net.daemon("daemon");
-    net.wait_said("daemon", "no log file and no logread for app, dropbear, sshd; waiting");
+    net.wait_said("daemon", "no log file and no logread for app, sshd; waiting");
     net.append("log/auth.log", failed("203.0.113.1").repeat(2));
     wait_until("the ban", || banned(&net, "203.0.113.1"));
     assert_eq!(said(&net, "no log file"), 1);

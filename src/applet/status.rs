@@ -6,11 +6,12 @@ use super::{Error, Output, daemon_of, parse, settings};
 use crate::base::clock::Wall;
 use crate::base::json::Object;
 use crate::base::utc::Stamp;
-use crate::config::Settings;
+use crate::config::{DEFAULT_PATH, Settings, load};
 use crate::control::client::Client;
 use crate::control::proto::{FACTS, Request, RuleLine, read_fact};
 use crate::enforce::options;
 use crate::firewall::guard::{Guard, Made, Refresh};
+use crate::rules::on;
 use crate::sys::{clock, fs};
 use argh::FromArgs;
 use std::io::{self, Write};
@@ -20,7 +21,7 @@ use std::path::Path;
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "Works without a daemon, too, and says so then.\nREAD is when something was last read for a rule, LAST its last hit.",
+    note = "Works without a daemon, too, and says so then.\nREAD is when something was last read for a rule, LAST its last hit.\nON says which rules are in force, WHY what decided it.",
     example = "mef status\n  mef status --json\n  mef status --prometheus"
 )]
 struct Args {
@@ -79,6 +80,11 @@ impl Answer {
         FACTS.iter().zip(self.facts).find(|(fact, _)| fact.name == name).map_or(0, |(_, value)| value)
     }
 
+    /// A rule that is on, by its name.
+    fn rule(&self, name: &str) -> Option<RuleLine<'_>> {
+        self.rules.iter().filter_map(|line| RuleLine::read(line)).find(|rule| rule.name == name)
+    }
+
     fn age(&self) -> u64 {
         clock::wall().0.saturating_sub(self.since)
     }
@@ -122,16 +128,66 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
             Err(e) => output.problem(&format_args!("the daemon does not answer: {e}")),
         }
     }
+    let config = args.config.as_deref().unwrap_or(DEFAULT_PATH);
+    let states = states(Path::new(config), answer.as_ref(), output);
     let kernel = Kernel::look(&settings).map_err(|e| Error::Failed(e.to_string()))?;
     let answer = answer.as_ref();
     if args.prometheus {
         prometheus(output.out, answer, &kernel)?;
     } else if args.json {
-        json(output.out, answer, &kernel)?;
+        json(output.out, answer, &kernel, &states)?;
     } else {
         people(output.out, answer, &kernel, &settings)?;
+        table(output.out, &states)?;
     }
     output.end()
+}
+
+/// Whether a service rule is on, and why.
+struct State {
+    name: String,
+    on: bool,
+    why: String,
+}
+
+/// All service rules by name: those of the configuration as it is now, and those that only the daemon still has.
+fn states(conf: &Path, answer: Option<&Answer>, output: &mut Output<'_>) -> Vec<State> {
+    let mut states: Vec<State> = Vec::new();
+    let mut add = |state: State| {
+        let place = states.partition_point(|s| s.name < state.name);
+        states.insert(place, state);
+    };
+    let loaded = load(conf, &mut |rule, _| {
+        let (mut on, mut why) = on(rule);
+        if let Some(answer) = answer {
+            let has = answer.rule(&rule.name).is_some();
+            if has != on {
+                why += "; the daemon learns of it at a reload";
+            }
+            on = has;
+        }
+        add(State { name: rule.name.clone(), on, why });
+    });
+    for rule in answer.iter().flat_map(|a| &a.rules).filter_map(|line| RuleLine::read(line)) {
+        if !loaded.rules.iter().any(|r| r.name == rule.name) {
+            let why = "no longer in the configuration; the daemon learns of it at a reload".to_owned();
+            add(State { name: rule.name.to_owned(), on: true, why });
+        }
+    }
+    if loaded.failed() {
+        output.note(&"service rules or mef.conf have errors, see `mef check`");
+    }
+    states
+}
+
+/// Which rules are on, and why.
+fn table(out: &mut dyn Write, states: &[State]) -> io::Result<()> {
+    let width = states.iter().map(|s| s.name.len()).max().unwrap_or(0).max(4);
+    writeln!(out, "\n{:<width$}  ON   WHY", "RULE")?;
+    for State { name, on, why } in states {
+        writeln!(out, "{name:<width$}  {:<3}  {why}", if *on { "yes" } else { "no" })?;
+    }
+    Ok(())
 }
 
 fn people(
@@ -203,7 +259,7 @@ pub(super) fn rules(out: &mut dyn Write, answer: &Answer) -> io::Result<()> {
     Ok(())
 }
 
-fn json(out: &mut dyn Write, answer: Option<&Answer>, kernel: &Kernel) -> io::Result<()> {
+fn json(out: &mut dyn Write, answer: Option<&Answer>, kernel: &Kernel, states: &[State]) -> io::Result<()> {
     let mut object = Object::new()
         .text("daemon", if answer.is_some() { "runs" } else { "does not run" })
         .text("version", answer.map(|a| a.version.as_str()))
@@ -221,14 +277,17 @@ fn json(out: &mut dyn Write, answer: Option<&Answer>, kernel: &Kernel) -> io::Re
         }
     }
     writeln!(out, "{}", object.finish())?;
-    for rule in answer.iter().flat_map(|a| &a.rules).filter_map(|line| RuleLine::read(line)) {
+    for state in states {
+        let rule = answer.and_then(|a| a.rule(&state.name));
         let object = Object::new()
-            .text("rule", rule.name)
-            .text("source", rule.source)
-            .number("hits", rule.hits)
-            .number("bans", rule.bans)
-            .number("read", rule.read)
-            .number("last", rule.hit);
+            .text("rule", state.name.as_str())
+            .text("source", rule.map(|r| r.source))
+            .number("hits", rule.map(|r| r.hits))
+            .number("bans", rule.map(|r| r.bans))
+            .number("read", rule.and_then(|r| r.read))
+            .number("last", rule.and_then(|r| r.hit))
+            .number("on", u64::from(state.on))
+            .text("why", state.why.as_str());
         writeln!(out, "{}", object.finish())?;
     }
     Ok(())

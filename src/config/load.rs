@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! From paths to settings and rules: which files there are, and which of them counts.
 //!
-//! Every `NAME.conf` of rules_dir is a rule. Built-in rules stay in force beside them, each with `enabled=auto`, until
+//! Every `NAME.conf` of rules_dir is a rule. Built-in rules stay in force beside them until
 //! the directory has a file or a rule of the same name; such a file with `enabled=false` switches one off. Taking a
 //! file away therefore brings the built-in back, as it does for mef.conf, where a missing key is its default.
 //! Hidden files and every other ending are left alone: editors and package managers put their copies there.
@@ -67,9 +67,9 @@ impl Loaded {
 
 /// Reads mef.conf at `conf` and what it names. A missing mef.conf is no problem if `conf` is [`DEFAULT_PATH`]: nobody
 /// asked for it. `check` sees every rule without errors while its text is at hand, and adds what it finds wrong
-/// (patterns that do not compile); the rule is then dropped.
+/// (patterns that do not compile); the rule is then dropped. It may also switch a rule off.
 #[must_use]
-pub fn load(conf: &Path, check: &mut dyn FnMut(&ServiceRule, &mut Vec<Problem>)) -> Loaded {
+pub fn load(conf: &Path, check: &mut dyn FnMut(&mut ServiceRule, &mut Vec<Problem>)) -> Loaded {
     let mut loaded = Loaded { settings: Settings::default(), rules: Vec::new(), problems: Vec::new() };
     let path = conf.to_string_lossy();
     match read(conf) {
@@ -109,7 +109,7 @@ pub fn load(conf: &Path, check: &mut dyn FnMut(&ServiceRule, &mut Vec<Problem>))
 pub fn load_rule(
     settings: Settings,
     rule: &str,
-    check: &mut dyn FnMut(&ServiceRule, &mut Vec<Problem>),
+    check: &mut dyn FnMut(&mut ServiceRule, &mut Vec<Problem>),
 ) -> Loaded {
     let mut loaded = Loaded { settings, rules: Vec::new(), problems: Vec::new() };
     let path = match rule.contains('/') {
@@ -134,7 +134,7 @@ fn add_rule(
     path: &str,
     text: &[u8],
     problem: Option<Problem>,
-    check: &mut dyn FnMut(&ServiceRule, &mut Vec<Problem>),
+    check: &mut dyn FnMut(&mut ServiceRule, &mut Vec<Problem>),
 ) {
     let (rule, mut problems) = parse_service(stem, text);
     problems.extend(problem);
@@ -148,7 +148,7 @@ fn add_rule(
                 "give one of them another name=".to_string(),
             ));
         }
-        check(&rule, &mut problems);
+        check(&mut rule, &mut problems);
         if !problems.iter().any(|p| p.severity == Severity::Error) {
             // In order as they come: a library sort would be larger than this module.
             let place = loaded.rules.partition_point(|r| r.name < rule.name);

@@ -134,7 +134,7 @@ const fn key(
 
 /// Every key of [rule] but those that may repeat. [detection] is [rule] continued, for files of the existing product.
 const KEYS: &[Key<ServiceRule>] = &[
-    key("enabled", "auto", |r| Slot::Word(&mut r.enabled)),
+    key("enabled", "true", |r| Slot::Word(&mut r.enabled)),
     key("name", "", |r| Slot::Name(&mut r.name)),
     key("source", "auto", |r| Slot::Word(&mut r.source)),
     key("trust", "strict", |r| Slot::Either(["any", "strict"], &mut r.trust_any)),

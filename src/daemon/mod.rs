@@ -83,7 +83,7 @@ pub fn run(conf: &Path, foreground: bool) -> Result<(), String> {
 fn prepare(conf: &Path, foreground: bool) -> Result<Box<Daemon>, String> {
     // In the background a relative path would lead elsewhere.
     let conf = &fs::absolute(conf).map_err(|e| format!("{}: {e}", conf.to_string_lossy()))?;
-    let loaded = load(conf, &mut crate::rules::check);
+    let loaded = load(conf, &mut crate::rules::check_here);
     // Before the log is set up everything is told on standard error.
     syslog::install(syslog::Target::Stderr, log::LevelFilter::Info);
     tell(&loaded.problems);
@@ -301,7 +301,7 @@ impl Daemon {
     /// Takes the new configuration, or keeps everything as it is when that has errors.
     #[inline(never)]
     fn reload(&mut self) {
-        let loaded = load(&self.conf, &mut crate::rules::check);
+        let loaded = load(&self.conf, &mut crate::rules::check_here);
         tell(&loaded.problems);
         if loaded.failed() {
             log::error!("the configuration has errors: the former one stays in force");

@@ -79,22 +79,6 @@ pub(super) fn plan(loaded: &Loaded) -> Plan {
     plan
 }
 
-/// Files that a syslog daemon writes, by their names. What is in them is in the journal, too.
-const OF_SYSLOG: [&str; 12] = [
-    "auth.log",
-    "secure",
-    "messages",
-    "syslog",
-    "mail.log",
-    "mail.err",
-    "mail.warn",
-    "maillog",
-    "daemon.log",
-    "user.log",
-    "kern.log",
-    "cron.log",
-];
-
 /// Adds what a rule reads.
 fn want(wants: &mut Wants, rule: &ServiceRule, bit: Tags, dirs: Option<&[PathBuf; 2]>) {
     match rule.source {
@@ -108,10 +92,10 @@ fn want(wants: &mut Wants, rule: &ServiceRule, bit: Tags, dirs: Option<&[PathBuf
         ),
         Source::File => files(wants, rule, bit),
         Source::Auto => {
-            let name = |file: &String| OF_SYSLOG.iter().any(|n| file.rsplit('/').next() == Some(n));
             // A service that writes a file of its own does not write to the journal. Without programs nobody could
             // tell its messages from others' there.
-            let common = !rule.programs.is_empty() && rule.files.iter().all(name);
+            let common =
+                !rule.programs.is_empty() && rule.files.iter().all(|file| crate::rules::of_syslog(file));
             if common && dirs.is_some_and(Journal::exists) {
                 return journal(wants, rule, bit);
             }

@@ -19,7 +19,7 @@ fn defaults_are_those_of_the_manual() {
     let r = rule("");
     assert_eq!(
         (r.name.as_str(), r.enabled, r.source, r.trust_any),
-        ("stem", Enabled::Auto, Source::Auto, false)
+        ("stem", Enabled::True, Source::Auto, false)
     );
     assert_eq!((r.findtime, r.maxretry, r.bantime), (600, 5, Span::Secs(3600)));
     assert_eq!(
