@@ -39,8 +39,18 @@ impl Conf {
                 }
             }
         }
-        assert!(!conf.fail.is_empty() && !conf.programs.is_empty(), "{path}");
+        assert!(!conf.fail.is_empty(), "{path}");
         conf
+    }
+
+    /// Every rule that ships, by name.
+    pub fn all() -> Vec<Conf> {
+        let dir = format!("{}/rootfs/etc/mef/rules.d", env!("CARGO_MANIFEST_DIR"));
+        let names = std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().path());
+        let mut names: Vec<_> =
+            names.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+        names.sort();
+        names.iter().map(|name| Conf::read(name)).collect()
     }
 
     pub fn detector(&self) -> Detector {
@@ -53,14 +63,19 @@ impl Conf {
     }
 
     fn build(&self, take: impl Fn(usize) -> bool) -> Detector {
+        Detector::new(vec![self.rule(take)])
+    }
+
+    /// The rule, with those failregex whose numbers `take` accepts.
+    pub fn rule(&self, take: impl Fn(usize) -> bool) -> Rule {
         let pattern = |text: &str, ip| Pattern::new(text, ip).unwrap_or_else(|e| panic!("{text}: {e:?}"));
         let fail = self.fail.iter().enumerate().filter(|&(n, _)| take(n));
-        Detector::new(vec![Rule {
+        Rule {
             name: self.name.as_str().into(),
             programs: self.programs.iter().map(|p| Program::new(p)).collect(),
             fail: fail.map(|(_, (weight, text))| (pattern(text, true), *weight)).collect(),
             ignore: self.ignore.iter().map(|text| pattern(text, false)).collect(),
-        }])
+        }
     }
 }
 
