@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 DESTDIR =
 FUZZ_SECONDS = 30
 
-.PHONY: all run test test-reproducible bench fuzz cross dist install clean help
+.PHONY: all run test test-reproducible bench services fuzz cross dist install clean help
 
 all:  ## build target/mef, the static program for this machine
 	@bash cross/build.sh x86_64
@@ -22,6 +22,9 @@ test-reproducible: all  ## build twice in two directories, compare the bytes
 
 bench: all  ## measure mef beside its peers
 	@bash cross/with-packages.sh bash tests/bench.sh
+
+services: all  ## attack real services of Debian, judge what they log by the rules that ship
+	@bash cross/services.sh
 
 fuzz:  ## run each fuzz target for FUZZ_SECONDS
 	@bash cross/fuzz.sh $(FUZZ_SECONDS)

@@ -1,0 +1,97 @@
+# Shared by the scripts of this directory, which source it; see the head of any of them.
+#
+# A script runs real services in namespaces of its own, has one address attack them and another one be named wherever
+# an attacker writes text, and lets `mef test` judge what the services wrote. It
+#   - begins with a comment that has a line "# Usage: tests/services/NAME.sh [SERVICE…]": `make services` runs all that do;
+#   - sources lib.sh and calls `inside "$@"`, which starts it again in new namespaces;
+#   - has a function for each service that starts it, waits for its port, attacks, stops it, and calls `judge`;
+#   - ends with `services "$@" -- NAME…`, the names in the order of a full run, as function or function=program.
+# What a service needs from Debian is in tests/services/packages; a service that is not installed is left out, and that is said.
+#
+# 192.0.2.1 and 2001:db8::1 attack, 192.0.2.100 and 2001:db8::100 serve, 198.51.100.9 ($evil) has done nothing.
+# Logs stay in target/services ($OUT).
+set -u
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+export MEF=${MEF_BIN:-$root/target/mef} RULES=$root/rootfs/etc/mef/rules.d OUT=$root/target/services
+export PATH=$PATH:/usr/sbin:/sbin
+evil=198.51.100.9
+fails=0
+
+# inside ARGUMENTS…: starts the script again in new namespaces with directories of its own; once there, sets them up.
+inside() {
+    if [ "${SERVICES_INSIDE:-}" != yes ]; then
+        mkdir -p "$OUT"
+        SERVICES_INSIDE=yes exec unshare --mount --net --pid --fork --mount-proc -- bash "$0" "$@"
+    fi
+    mount -t tmpfs -o mode=755 none /run && mkdir -p /run/lock
+    mount -t tmpfs -o mode=1777 none /tmp
+    mount -t tmpfs -o mode=1777 none /dev/shm
+    ip link set lo up
+    local addr
+    for addr in 192.0.2.1/32 192.0.2.100/32 2001:db8::1/128 2001:db8::100/128; do ip addr add $addr dev lo; done
+    # Who does not choose an address is the attacker.
+    ip route replace local 192.0.2.100 dev lo src 192.0.2.1 table local
+    ip -6 route replace local 2001:db8::100 dev lo src 2001:db8::1 table local
+}
+
+# listening PORT [u]: waits until something listens on a TCP or UDP port.
+listening() {
+    for _ in $(seq 400); do
+        ss -Hln"${2:-t}" "sport = :$1" | grep -q . && return 0
+        sleep 0.1
+    done
+    echo "nothing listens on port $1" >&2
+    fails=$((fails + 1))
+    return 1
+}
+
+# free PORT…: waits until nothing listens there any more.
+free() {
+    local port
+    for port; do
+        for _ in $(seq 100); do
+            ss -Hlntu "sport = :$port" | grep -q . || break
+            sleep 0.1
+        done
+    done
+}
+
+# get ADDRESS ARGUMENTS…: curl from an address.
+get() {
+    local from=$1; shift
+    curl -g -s -o /dev/null -m 5 -k --interface "$from" "$@"
+}
+
+# syslog FILE: a syslog daemon that writes there; its process is $syslogd.
+syslog() {
+    rm -f "$1"
+    busybox syslogd -n -O "$1" & syslogd=$!
+    for _ in $(seq 50); do [ -S /dev/log ] && return; sleep 0.1; done
+}
+
+# judge RULE LEAST LOG: at least so many hits, and none for anybody but the attackers.
+judge() {
+    local hits good bad
+    hits=$("$MEF" test --hits "$RULES/$1.conf" "$3") || { echo "$1: mef test failed"; fails=$((fails + 1)); return; }
+    good=$(grep -cE '192\.0\.2\.1|2001:db8:' <<<"$hits")
+    bad=$(grep -vE '192\.0\.2\.1|2001:db8:' <<<"$hits" | grep -c .)
+    if [ "$good" -ge "$2" ] && [ "$bad" = 0 ]; then
+        echo "$1: $good hits, as it should be (${3##*/})"
+    else
+        echo "$1: $good hits, at least $2 expected; $bad for somebody else: $3"
+        fails=$((fails + 1))
+    fi
+}
+
+# services [SERVICE…] -- NAME[=PROGRAM]…: runs those that were asked for, or all.
+services() {
+    local asked=() entry name program
+    while [ "$1" != -- ]; do asked+=("$1"); shift; done
+    shift
+    for entry; do
+        name=${entry%%=*} program=${entry##*=}
+        [ ${#asked[@]} = 0 ] || [[ " ${asked[*]} " == *" $name "* ]] || continue
+        if type -P "$program" >/dev/null; then "$name"; else echo "$name: not installed, left out"; fi
+    done
+    exit $((fails > 0))
+}
