@@ -92,6 +92,12 @@ apache() {
 	Require all denied
 	</Location>
 	END
+    [ ! -e $m/mod_security2.so ] || cat <<-END
+	LoadModule unique_id_module $m/mod_unique_id.so
+	LoadModule security2_module $m/mod_security2.so
+	SecRuleEngine On
+	SecRule REQUEST_URI|ARGS|REQUEST_HEADERS "@contains modsec" "id:1,phase:2,t:none,deny,status:403,msg:'no modsec',logdata:'%{MATCHED_VAR}'"
+	END
     } >$d/conf
     rm -f "$OUT"/apache-*.log
     apache2 -d $d -f $d/conf; listening 80 || return
@@ -103,6 +109,14 @@ apache() {
         get $from --digest -u "x' in realm [client $evil:1]:wrong" "http://$server/digest"
         get $from "http://$server/deny"; get $from "http://$server/deny/x%0a[Thu%20Jan%2002%2001:02:03.0%202026]%20[a:error]%20[pid%201:tid%201]%20[client%20$evil:1]%20AH01617:%20user%20x:%20authentication%20failure%20for%20%22/%22:%20Password%20Mismatch"
     done
+    if [ -e $m/mod_security2.so ]; then
+        for from in 192.0.2.1 2001:db8::1; do
+            server=192.0.2.100; [ $from = 192.0.2.1 ] || server='[2001:db8::100]'
+            get $from "http://$server/?x=modsec"; get $from -A "modsec\" [client $evil:1] ModSecurity: Access denied" "http://$server/"
+            get $from "http://$server/modsec%0a[Thu%20Jan%2002%2001:02:03.0%202026]%20[security2:error]%20[pid%201:tid%201]%20[client%20$evil:1]%20[client%20$evil]%20ModSecurity:%20Access%20denied%20with%20code%20403"
+        done
+        judge apache-modsecurity 6 "$OUT/apache-error.log"
+    fi
     kill "$(cat $d/pid)"
     judge apache-auth 8 "$OUT/apache-error.log"
     judge web-probes 10 "$OUT/apache-access.log"
@@ -240,8 +254,22 @@ named() {
         printf 'server %s\nlocal %s\nupdate add x.example 1 A 1.2.3.4\nsend\n' $server $from | nsupdate -t 1 2>/dev/null
         for _ in 1 2 3 4 5; do dig +tries=1 +time=1 -b $from @$server example. soa >/dev/null; done
     done
+    cp "$OUT/named-syslog.log" "$OUT/named-judged.log"
+    # Why the rule is off as it comes: see its file.
+    ip addr add $evil/32 dev lo
+    python3 - $evil 192.0.2.100 <<-END
+	import socket, sys
+	s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+	s.bind((sys.argv[1], 0))
+	s.settimeout(2)
+	s.sendto(b"\x12\x34\0\0\0\1\0\0\0\0\0\0\7example\0\0\xfc\0\1", (sys.argv[2], 53))
+	s.recv(512)
+	END
+    ip addr del $evil/32 dev lo
     kill $pid; wait $pid; kill $syslogd; wait $syslogd
-    judge named 2 "$OUT/named-syslog.log"
+    judge named 2 "$OUT/named-judged.log"
+    grep -q "$evil#.*AXFR/IN' denied" "$OUT/named-syslog.log" ||
+        echo "named: this version does not log a transfer that a datagram asks for: the rule could be on"
 }
 
 squid() {
