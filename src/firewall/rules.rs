@@ -11,6 +11,7 @@ use crate::plan::{
     Addresses, Chain, Direction, Elements, Interfaces, Limit, Policy, Ports, Reject, Rule, Set, Sink, Verdict,
 };
 use crate::sys::netlink::{Lost, NlSocket};
+use crate::sys::trim;
 use mnl::Bus;
 use std::ffi::CString;
 
@@ -32,6 +33,10 @@ const BUCKET_PREFIX: u32 = 64;
 const LOG_LEVEL: u32 = 4;
 /// Bytes of an interface name with its NUL (IFNAMSIZ).
 const IFNAMSIZ: usize = 16;
+
+/// After so many rules, and each time again, the code that was needed before them is given back: where the rules are
+/// large, it need not take memory beside them.
+const MANY: u32 = 2048;
 
 /// The transaction that makes the table anew.
 pub struct Batch {
@@ -67,6 +72,9 @@ impl Batch {
     /// # Errors
     /// What the kernel refused; then nothing was changed.
     pub fn commit(mut self) -> Result<(), TxnError> {
+        if self.rules >= MANY {
+            trim::text();
+        }
         let mut socket = NlSocket::open(Bus::Netfilter)?;
         self.txn.commit(&mut socket)
     }
@@ -371,6 +379,9 @@ impl Sink for Batch {
             self.rule.add_userdata(&[UDATA_ORIGIN, 4, a, b, c, d]);
         }
         self.rules += 1;
+        if self.rules.is_multiple_of(MANY) {
+            trim::text();
+        }
         self.txn.add_part(rule.origin, &chain_name(chain), &self.rule);
     }
 }

@@ -4,6 +4,7 @@
 
 use super::RuleSet;
 use super::ast::{Action, Address, Elements, Interfaces, Port, Proto, Rule};
+use super::loopback::{self, LO};
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, merge};
 use crate::plan::{
@@ -17,33 +18,65 @@ const BUCKET_MIN: u32 = 60;
 
 /// Compiles a rule set without errors; `auto` are the interfaces of the default routes.
 pub fn compile(set: &RuleSet, auto: &[IfName], sink: &mut dyn Sink) {
-    begin(set, sink);
+    let apart = begin(set, auto, sink);
     let mut origin = 0;
     set.each(&mut |_, one| {
         origin += 1;
-        rule(set, auto, one, origin, sink);
+        later(set, (auto, apart), one, origin, sink);
     });
     end(set, sink);
 }
 
 /// The same, which takes the text away from the rule set.
 pub fn compile_last(set: &mut RuleSet, auto: &[IfName], sink: &mut dyn Sink) {
-    begin(set, sink);
+    let apart = begin(set, auto, sink);
     let mut origin = 0;
     set.each_last(&mut |set, one| {
         origin += 1;
-        rule(set, auto, one, origin, sink);
+        later(set, (auto, apart), one, origin, sink);
     });
     end(set, sink);
 }
 
-fn begin(set: &RuleSet, sink: &mut dyn Sink) {
-    for (dir, policy) in Direction::ALL.into_iter().zip(set.policies) {
-        let accepts = policy.is_none_or(|(_, action)| action == Action::Accept);
+/// Chains, sets, and what is decided on loopback where its rules stand apart: for which directions they do.
+fn begin(set: &RuleSet, auto: &[IfName], sink: &mut dyn Sink) -> [bool; 3] {
+    let action = |dir: Direction| {
+        let given = set.policies.get(dir as usize).copied().flatten();
+        given.map_or(Action::Accept, |(_, action)| action)
+    };
+    for dir in Direction::ALL {
+        let accepts = action(dir) == Action::Accept;
         sink.base(dir, if accepts { Policy::Accept } else { Policy::Drop });
     }
     for (_, named) in &set.sets {
         named_set(named, sink);
+    }
+    let apart = set.apart(auto);
+    set.each_of_loopback(&mut |origin, one| {
+        if is(apart, one.dir) {
+            rule(set, auto, one, (origin, true), sink);
+        }
+    });
+    for dir in Direction::ALL.into_iter().filter(|dir| is(apart, *dir) && !set.loopback_ends(*dir)) {
+        for (verdict, proto) in verdicts(action(dir), Proto::All) {
+            let mut part = Part { proto, ..Part::new(verdict) };
+            let place = if dir == Direction::In { &mut part.iif } else { &mut part.oif };
+            *place = Some(plan::Interfaces { not: false, names: IfName::new(LO).into_iter().collect() });
+            sink.rule(Chain::Base(dir), &part);
+        }
+    }
+    apart
+}
+
+fn is(apart: [bool; 3], dir: Direction) -> bool {
+    apart.get(dir as usize) == Some(&true)
+}
+
+/// Compiles a rule, if `begin` has not done so.
+fn later(set: &RuleSet, (auto, apart): (&[IfName], [bool; 3]), one: &Rule, origin: u32, sink: &mut dyn Sink) {
+    let apart = is(apart, one.dir);
+    if !apart || !loopback::is_only(one) {
+        rule(set, auto, one, (origin, apart), sink);
     }
 }
 
@@ -57,9 +90,16 @@ fn end(set: &RuleSet, sink: &mut dyn Sink) {
     }
 }
 
-/// Compiles one rule, whose sets are those of `set`; `origin` is its number.
-pub(super) fn rule(set: &RuleSet, auto: &[IfName], rule: &Rule, origin: u32, sink: &mut dyn Sink) {
-    Compiler { set, auto, rule, origin }.run(sink);
+/// Compiles one rule, whose sets are those of `set`; of `origin` its number, and whether no packet of loopback comes
+/// to the rules that do not name it.
+pub(super) fn rule(
+    set: &RuleSet,
+    auto: &[IfName],
+    rule: &Rule,
+    (origin, apart): (u32, bool),
+    sink: &mut dyn Sink,
+) {
+    Compiler { set, auto, rule, origin, apart }.run(sink);
 }
 
 /// The set, or the two sets of its families.
@@ -100,7 +140,7 @@ fn joined(mut list: Vec<(u16, u16)>) -> Vec<(u16, u16)> {
 }
 
 /// What ends a rule: rejecting every protocol takes two answers.
-fn verdicts(action: Action, proto: Proto) -> Vec<(Verdict, Option<u8>)> {
+pub(super) fn verdicts(action: Action, proto: Proto) -> Vec<(Verdict, Option<u8>)> {
     let number = number(proto);
     match (action, proto) {
         (Action::Accept, _) => vec![(Verdict::Accept, number)],
@@ -131,6 +171,7 @@ struct Compiler<'a> {
     auto: &'a [IfName],
     rule: &'a Rule,
     origin: u32,
+    apart: bool,
 }
 
 impl Compiler<'_> {
@@ -280,7 +321,8 @@ impl Compiler<'_> {
     /// Alternatives of which each is one match; `None` matches everything.
     fn interfaces(&self, list: &Interfaces, not_lo: bool) -> Vec<Option<plan::Interfaces>> {
         let (not, names) = match list {
-            Interfaces::Any if not_lo => (true, IfName::new("lo").into_iter().collect()),
+            _ if not_lo && self.apart && loopback::is_any(list) => return vec![None],
+            Interfaces::Any if not_lo => (true, IfName::new(LO).into_iter().collect()),
             Interfaces::Any | Interfaces::Every => return vec![None],
             Interfaces::Auto => (false, self.auto.to_vec()),
             Interfaces::Names { not, names } => (*not, names.to_vec()),

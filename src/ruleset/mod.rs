@@ -9,6 +9,7 @@ pub mod diff;
 mod each;
 pub mod export;
 pub mod lex;
+mod loopback;
 pub mod parse;
 mod print;
 mod shadow;
@@ -20,6 +21,7 @@ use crate::base::name::Name;
 use crate::base::range::Family;
 use crate::plan::Direction;
 use ast::{Action, Address, Elements, Interfaces, Place, Port, Rule, Set, Statement};
+use each::{Places, RuleAt};
 use std::io;
 
 /// Longest line, in bytes: a set of some thousand addresses.
@@ -59,13 +61,6 @@ pub struct File {
     pub text: String,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct RuleAt {
-    place: Place,
-    /// First byte of the line.
-    at: u32,
-}
-
 /// A rule set with all that is wrong with it.
 #[derive(Debug, Default)]
 pub struct RuleSet {
@@ -83,7 +78,11 @@ pub struct RuleSet {
     by_name: Vec<u32>,
     /// Whether a rule must be looked at again when all sets are known.
     second_look: bool,
-    rules: Vec<RuleAt>,
+    /// What the rules of each direction have to do with loopback.
+    loopback: [loopback::Loopback; 3],
+    /// Places in `rules` of those that are for loopback only.
+    of_loopback: Vec<u32>,
+    rules: Places,
     /// The first of them as statements.
     kept: Vec<Statement>,
 }
@@ -121,7 +120,7 @@ impl RuleSet {
     /// How many rules there are.
     #[must_use]
     pub fn rules(&self) -> usize {
-        self.rules.len()
+        self.rules.len() as usize
     }
 
     /// The named set.
@@ -238,6 +237,9 @@ impl RuleSet {
                 let named = rule.src.iter().chain(&rule.dst).any(|a| matches!(a, Address::Set(_)));
                 let ports = rule.sport.iter().chain(&rule.dport).any(|p| matches!(p, Port::Set(_)));
                 self.second_look |= named || ports || !rule.src.is_empty() && !rule.dst.is_empty();
+                if self.loopback.get_mut(rule.dir as usize).is_some_and(|dir| dir.note(&rule)) {
+                    self.of_loopback.push(self.rules.len());
+                }
                 self.rules.push(RuleAt { place, at });
                 if self.kept.len() < KEPT {
                     self.kept.push(Statement::Rule(rule));

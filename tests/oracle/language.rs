@@ -21,11 +21,11 @@ impl Way {
     }
 
     /// Who sends to whom.
-    pub fn routes(self) -> [(Spot, Spot); 2] {
+    pub fn routes(self) -> &'static [(Spot, Spot)] {
         match self {
-            Way::In => [(Spot::Friend, Spot::Host), (Spot::Stranger, Spot::Host)],
-            Way::Out => [(Spot::Host, Spot::Friend), (Spot::Host, Spot::Stranger)],
-            Way::Fwd => [(Spot::Friend, Spot::Stranger), (Spot::Stranger, Spot::Friend)],
+            Way::In => &[(Spot::Friend, Spot::Host), (Spot::Stranger, Spot::Host), (Spot::Host, Spot::Host)],
+            Way::Out => &[(Spot::Host, Spot::Friend), (Spot::Host, Spot::Stranger), (Spot::Host, Spot::Host)],
+            Way::Fwd => &[(Spot::Friend, Spot::Stranger), (Spot::Stranger, Spot::Friend)],
         }
     }
 }
@@ -49,6 +49,7 @@ impl Seen {
     pub fn new(world: &World, packet: &Packet, established: bool) -> Seen {
         let Packet { kind, from, to, v6, sport, dport } = *packet;
         let link = |spot| match spot {
+            Spot::Host if from == to => "lo",
             Spot::Host => "",
             Spot::Friend => "v0",
             Spot::Stranger => "v1",
@@ -113,7 +114,7 @@ set name=low family=any type=port elements=1000,1001
 ";
 
 /// A word of a comma list, and what it says of a value.
-type Item<T> = (&'static str, fn(T) -> bool);
+pub type Item<T> = (&'static str, fn(T) -> bool);
 
 fn begins(address: IpAddr, text: &str) -> bool {
     address.to_string().starts_with(text)
@@ -143,16 +144,26 @@ const SPORTS: [Item<u16>; 4] = [
     ("6000", |p| p == 6000),
     ("6001-7999", |p| p > 6000),
 ];
-/// Of the names v0 and v1.
-const INTERFACES: [Item<&str>; 8] = [
-    ("any", |_| true),
+/// Of the names v0, v1 and lo.
+pub const INTERFACES: [Item<&str>; 9] = [
+    ("any", |i| i != "lo"),
     ("v0", |i| i == "v0"),
-    ("v0,v1", |_| true),
-    ("!v1", |i| i == "v0"),
+    ("v0,v1", |i| i != "lo"),
+    ("!v1", |i| i != "v1"),
+    ("!lo", |i| i != "lo"),
     ("!lo,v0", |i| i == "v1"),
-    ("v*", |_| true),
-    ("lo", |_| false),
-    ("lo,v1*,nothing", |i| i == "v1"),
+    ("v*", |i| i != "lo"),
+    ("lo", |i| i == "lo"),
+    ("lo,v1*,nothing", |i| i != "v0"),
+];
+/// Those for loopback only, and those without it.
+pub const APART: [Item<&str>; 6] = [
+    ("any", |i| i != "lo"),
+    ("lo", |i| i == "lo"),
+    ("lo", |i| i == "lo"),
+    ("v0", |i| i == "v0"),
+    ("!lo", |i| i != "lo"),
+    ("!v1,lo", |i| i == "v0"),
 ];
 const STATES: [Item<bool>; 5] = [
     ("any", |_| true),
@@ -194,9 +205,9 @@ impl Rule {
         self.conditions.push(Box::new(move |packet| chosen.iter().any(|(_, says)| says(of(packet)))));
     }
 
-    pub fn random(rng: &mut fastrand::Rng, way: Way) -> Rule {
+    pub fn random(rng: &mut fastrand::Rng, way: Way, links: &'static [Item<&'static str>]) -> Rule {
         loop {
-            let rule = Rule::perhaps(rng, way);
+            let rule = Rule::perhaps(rng, way, links);
             if rule.families_meet() {
                 return rule;
             }
@@ -210,7 +221,7 @@ impl Rule {
         ['.', ':'].into_iter().any(|sign| [src, dst].iter().all(|list| list.contains([sign, '@'])))
     }
 
-    fn perhaps(rng: &mut fastrand::Rng, way: Way) -> Rule {
+    fn perhaps(rng: &mut fastrand::Rng, way: Way, links: &'static [Item<&'static str>]) -> Rule {
         let (action, fate) = pick(rng, &ACTIONS);
         let text = format!("rule dir={} action={action}", way.word());
         let mut rule = Rule { text, fate, conditions: Vec::new(), bucket: None };
@@ -233,11 +244,13 @@ impl Rule {
         if (tcp || udp) && rng.u8(0..4) == 0 {
             rule.list(rng, "sport", &SPORTS, |p| p.sport);
         }
-        if way != Way::Out && rng.u8(0..3) == 0 {
-            rule.one(rng, "iif", &INTERFACES, |p| p.iif);
+        // Loopback is never meant by a rule that does not name an interface.
+        let without = |rule: &mut Rule| rule.conditions.push(Box::new(|p| p.iif != "lo"));
+        if way != Way::Out {
+            if rng.u8(0..3) == 0 { rule.one(rng, "iif", links, |p| p.iif) } else { without(&mut rule) }
         }
-        if way != Way::In && rng.u8(0..3) == 0 {
-            rule.one(rng, "oif", &INTERFACES, |p| p.oif);
+        if way != Way::In {
+            if rng.u8(0..3) == 0 { rule.one(rng, "oif", links, |p| p.oif) } else { without(&mut rule) }
         }
         if rng.u8(0..4) == 0 {
             rule.one(rng, "ct", &STATES, |p| p.established);

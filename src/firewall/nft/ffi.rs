@@ -16,6 +16,16 @@ const HEADER: usize = 4;
 /// NFTA_LIST_ELEM, and that it holds attributes.
 const LIST_ELEM: u16 = 1 | 1 << 15;
 
+/// NFTA_EXPR_NAME, and NFTA_EXPR_DATA, which holds attributes.
+const EXPR_NAME: u16 = 1;
+const EXPR_DATA: u16 = 2 | 1 << 15;
+
+/// An attribute's header in one word.
+fn attribute(len: u16, kind: u16) -> u32 {
+    let ([a, b], [c, d]) = (len.to_ne_bytes(), kind.to_ne_bytes());
+    u32::from_ne_bytes([a, b, c, d])
+}
+
 /// Which of the expressions that most rules are made of: a letter, and what its values are.
 pub type Known = (u8, u32, u32, u32);
 
@@ -96,9 +106,23 @@ impl Rule {
         // dropped.
         unsafe { sys::nftnl_expr_build_payload(header, object.as_ptr()) };
         self.len = self.words[0].div_ceil(4) as usize;
+        self.shorten(start + 1);
         let len = u16::try_from((self.len - start) * 4).unwrap_or(u16::MAX);
-        let ([a, b], [c, d]) = (len.to_ne_bytes(), LIST_ELEM.to_ne_bytes());
-        self.words[start] = u32::from_ne_bytes([a, b, c, d]);
+        self.words[start] = attribute(len, LIST_ELEM);
+    }
+
+    /// Leaves out of the expression whose attributes begin there what the kernel does without: the NUL behind a name
+    /// that would take a word alone, and the list of attributes of a counter, which is empty.
+    fn shorten(&mut self, at: usize) {
+        let is = |word: Option<&u32>, len: u16, kind: u16| word == Some(&attribute(len, kind));
+        if is(self.words.get(at), 9, EXPR_NAME) {
+            self.words[at] = attribute(8, EXPR_NAME);
+            self.words.copy_within(at + 3..self.len, at + 2);
+            self.len -= 1;
+        }
+        if self.len == at + 4 && is(self.words.get(at + 3), 4, EXPR_DATA) {
+            self.len -= 1;
+        }
     }
 
     /// Appends an expression that `make` makes where there was none yet. `known` tells it from the others, but for

@@ -95,7 +95,7 @@ impl std::fmt::Display for Op {
             Op::DeleteSet(name) => write!(f, "to delete set {name}"),
             Op::Rule(chain, no, _) => write!(f, "rule {no} of chain {chain}"),
             Op::DeleteRule(chain) => write!(f, "to delete a rule of chain {chain}"),
-            Op::Statement(0) => f.write_str("what ends a chain with policy action=reject"),
+            Op::Statement(0) => f.write_str("what a policy needs"),
             Op::Statement(no) => write!(f, "rule {no}"),
             Op::Add(set) => write!(f, "new elements of set {set}"),
             Op::Delete(set) => write!(f, "to delete elements of set {set}"),
@@ -242,7 +242,7 @@ pub struct Hook {
 pub struct Txn {
     buf: MsgBuf,
     table: TableId,
-    ops: Vec<(Op, usize)>,
+    ops: Ops,
     /// Bytes that it keeps between transactions.
     capacity: usize,
     /// Whether elements that have a life are added with a counter.
@@ -264,7 +264,7 @@ impl Txn {
         Txn {
             buf: MsgBuf::with_capacity(capacity),
             table,
-            ops: Vec::new(),
+            ops: Ops::default(),
             capacity,
             counters: false,
             whole: true,
@@ -289,7 +289,7 @@ impl Txn {
     /// Whether there is nothing to send.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ops.is_empty()
+        self.ops.len == 0
     }
 
     /// What was written.
@@ -307,10 +307,10 @@ impl Txn {
     /// Begins a message about an object of the table: what all of them carry stands in it then.
     fn open(&mut self, op: Op, kind: u16, flags: u16) -> nlattr::Open {
         self.close_elems();
-        if self.ops.is_empty() {
+        if self.ops.len == 0 {
             batch_mark(&mut self.buf, NFNL_MSG_BATCH_BEGIN);
         }
-        self.ops.push((op, self.buf.len()));
+        self.ops.push(op);
         // The real sequence numbers are written when it is sent: they differ at each try.
         let open = self.buf.start(message(kind), flags | REQUEST, 0);
         self.buf.put(&[self.table.family, 0, 0, 0]);
@@ -372,7 +372,8 @@ impl Txn {
 
     /// Adds a rule at the chain's end, or (`first`) at its head.
     pub fn add_rule(&mut self, chain: &Name, rule: &Rule, first: bool, optional: Optional) {
-        let no = 1 + self.ops.iter().filter(|(op, _)| matches!(op, Op::Rule(c, ..) if c == chain)).count();
+        let no =
+            1 + self.ops.runs.iter().filter(|(op, _)| matches!(op, Op::Rule(c, ..) if c == chain)).count();
         let op = Op::Rule(*chain, u16::try_from(no).unwrap_or(u16::MAX), optional);
         self.write_rule(op, chain, rule, first);
     }
@@ -408,7 +409,7 @@ impl Txn {
         let excl = if spec.must_be_new { EXCL } else { 0 };
         let op = if spec.statement > 0 { Op::Statement(spec.statement) } else { Op::Set(spec.name) };
         let open = self.open(op, msg::NEWSET, CREATE | excl);
-        let id = u32::try_from(self.ops.len()).unwrap_or(u32::MAX);
+        let id = self.ops.len;
         self.buf.attr_str(SET_NAME, spec.name.as_str());
         let numbers = [
             (SET_FLAGS, spec.flags.cast_unsigned()),
@@ -545,12 +546,12 @@ impl Txn {
             socket.receive(&mut |m| {
                 let Some(errno) = m.errno() else { return };
                 let index = m.seq.wrapping_sub(begin);
-                if index as usize > self.ops.len() {
+                if index > self.ops.len {
                     return;
                 }
                 if errno != 0 {
-                    let op = (index as usize).checked_sub(1).and_then(|i| self.ops.get(i));
-                    let op = op.map_or(Op::Commit, |&(op, _)| op);
+                    let op = index.checked_sub(1).and_then(|i| self.ops.get(i));
+                    let op = op.unwrap_or(Op::Commit);
                     refused.push(Refusal { op, errno: Errno::from_raw(errno), words: words(&m) });
                 }
                 // An error of the whole batch carries the number of its first message, and is the last word.
@@ -564,15 +565,61 @@ impl Txn {
     fn number(&mut self, socket: &mut NlSocket) -> (u32, u32) {
         let (begin, mut last) = (socket.next_seq(), 0);
         set_seq(self.buf.raw(), 0, begin);
-        for &(_, at) in &self.ops {
+        let mut at = 0;
+        for _ in 0..self.ops.len {
+            at += at_len(self.buf.bytes(), at);
             last = socket.next_seq();
             set_seq(self.buf.raw(), at, last);
         }
-        if let Some(&(_, at)) = self.ops.last() {
+        if at > 0 {
             self.buf.add_flags(at, ACK);
         }
         (begin, last)
     }
+}
+
+/// What the messages of a transaction do, in their order. Those of statements that follow each other take no room.
+#[derive(Default)]
+struct Ops {
+    /// What the first message of a run does, and how many there are: each is about the statement behind the one before.
+    runs: Vec<(Op, u32)>,
+    /// Messages.
+    len: u32,
+}
+
+impl Ops {
+    fn push(&mut self, op: Op) {
+        self.len += 1;
+        if let (Op::Statement(number), Some((Op::Statement(first), count))) = (op, self.runs.last_mut())
+            && number == *first + *count
+        {
+            *count += 1;
+            return;
+        }
+        self.runs.push((op, 1));
+    }
+
+    fn get(&self, mut at: u32) -> Option<Op> {
+        for (op, count) in &self.runs {
+            match op {
+                Op::Statement(first) if at < *count => return Some(Op::Statement(first + at)),
+                _ if at < *count => return Some(*op),
+                _ => at -= count,
+            }
+        }
+        None
+    }
+
+    fn clear(&mut self) {
+        self.runs.clear();
+        self.len = 0;
+    }
+}
+
+/// Bytes of the message that begins there, with those up to the next one.
+fn at_len(bytes: &[u8], at: usize) -> usize {
+    let len = bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |len| u32::from_ne_bytes(*len));
+    (len as usize).next_multiple_of(4)
 }
 
 fn set_seq(bytes: &mut [u8], at: usize, seq: u32) {

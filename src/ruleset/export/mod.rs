@@ -161,6 +161,8 @@ struct Export<'a> {
     out: Exported,
     /// Chains whose rules stand elsewhere already, and those that a rule could not be followed into.
     flat: flat::State,
+    /// No packet of loopback comes to the rules that are looked at, if they do not name it.
+    apart: bool,
 }
 
 impl<'a> Export<'a> {
@@ -177,7 +179,7 @@ impl<'a> Export<'a> {
                 }
             }
         }
-        Export { tables, sets, lost, out: Exported::default(), flat: flat::State::default() }
+        Export { tables, sets, lost, out: Exported::default(), flat: flat::State::default(), apart: false }
     }
 
     fn comment(&mut self, text: &str) {
@@ -262,25 +264,39 @@ impl<'a> Export<'a> {
     /// The rules of a base chain of ours, those of one statement together. `orders` are of each line behind the
     /// first `before` its statement's number and its place.
     fn own_chain(&mut self, table: &Table, chain: &Chain, before: usize, orders: &mut Vec<(u32, usize)>) {
-        let rules = match ends_rejecting(chain) {
+        let rejects = ends_rejecting(chain);
+        let rules = match rejects {
             true => chain.rules.get(..chain.rules.len().saturating_sub(2)).unwrap_or_default(),
             false => &chain.rules,
         };
         let Base::Filter(dir, _, policy) = chain.base else { return };
-        let mut order = 0;
-        for group in rules.chunk_by(|a, b| origin(a) > 0 && origin(a) == origin(b)) {
-            let number = group.first().map_or(0, origin);
-            if number > 0 {
-                order = number;
-                self.group(dir, table, chain, group);
-            } else {
-                let flat = flat::flatten(&mut self.flat, table, chain, group);
-                self.flat_rules(dir, policy, table, flat);
-            }
-            for at in orders.len()..self.out.lines.len() - before {
-                orders.push((order, at));
+        let action = match policy {
+            Policy::Accept => Action::Accept,
+            Policy::Drop if rejects => Action::Reject,
+            Policy::Drop => Action::Drop,
+        };
+        let (of_lo, ends) = statement::loopback(dir, rules, action);
+        self.apart = of_lo > 0;
+        let (head, rest) = rules.split_at_checked(of_lo).unwrap_or_default();
+        let head = head.get(..of_lo - ends).unwrap_or_default();
+        for part in [head, rest] {
+            // A rule of another program stays where it is: behind those before it.
+            let mut order = 0;
+            for group in part.chunk_by(|a, b| origin(a) > 0 && origin(a) == origin(b)) {
+                let number = group.first().map_or(0, origin);
+                order = order.max(number);
+                if number > 0 {
+                    self.group(dir, table, chain, group);
+                } else {
+                    let flat = flat::flatten(&mut self.flat, table, chain, group);
+                    self.flat_rules(dir, policy, table, flat);
+                }
+                for at in orders.len()..self.out.lines.len() - before {
+                    orders.push((order, at));
+                }
             }
         }
+        self.apart = false;
     }
 
     /// The rules that were made of one statement.
@@ -293,8 +309,10 @@ impl<'a> Export<'a> {
         let own_rules = own.and_then(|at| table.chains.get(at)).map_or(&[][..], |c| c.rules.as_slice());
         let own_parts = parts(own_rules);
         if own_parts.len() == own_rules.len()
-            && let Some(text) =
-                statement::rule(&self.sets, Group { dir, base: &base, own: &own_parts, origin })
+            && let Some(text) = statement::rule(
+                &self.sets,
+                Group { dir, base: &base, own: &own_parts, origin, apart: self.apart },
+            )
         {
             if let Some(at) = own {
                 self.flat.said(table, at);
@@ -303,7 +321,8 @@ impl<'a> Export<'a> {
         }
         for rule in rules {
             let base = parts(std::slice::from_ref(rule));
-            match statement::rule(&self.sets, Group { dir, base: &base, own: &[], origin }) {
+            match statement::rule(&self.sets, Group { dir, base: &base, own: &[], origin, apart: self.apart })
+            {
                 Some(text) => self.statement(text),
                 None => self.unsaid_rule("it was changed by another program", table, &chain.name, &rule.text),
             }
@@ -343,8 +362,10 @@ impl<'a> Export<'a> {
         for len in [3, 2] {
             let base: Vec<&Part> = rules?.iter().take(len).filter_map(Flat::one).collect();
             if base.len() == len
-                && let Some(text) =
-                    statement::rule(&self.sets, Group { dir, base: &base, own: &[], origin: 0 })
+                && let Some(text) = statement::rule(
+                    &self.sets,
+                    Group { dir, base: &base, own: &[], origin: 0, apart: self.apart },
+                )
             {
                 return Some((text, len));
             }
@@ -359,7 +380,7 @@ impl<'a> Export<'a> {
         for part in rule.parts.as_ref().map_err(Clone::clone)? {
             let (parts, note) = answered(part)?;
             let base: Vec<&Part> = parts.iter().collect();
-            let group = Group { dir, base: &base, own: &[], origin: 0 };
+            let group = Group { dir, base: &base, own: &[], origin: 0, apart: self.apart };
             let mut text = statement::rule(&self.sets, group).ok_or_else(|| why_not(&part.rule))?;
             if !note.is_empty() {
                 text.push_str(" # in the kernel answered with ");

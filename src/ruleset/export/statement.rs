@@ -4,7 +4,7 @@
 
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, Range, merge};
-use crate::plan::listed::{Base, Part, Table};
+use crate::plan::listed::{Base, Listed, Part, Table};
 use crate::plan::{self, Addresses, Direction, Policy, Ports, Reject, Sink, Verdict};
 use crate::ruleset::ast::{Action, Address, Elements, Interfaces, Limit, Port, Proto, Rule, Set, Statement};
 use crate::ruleset::compile::{self, BURST};
@@ -20,6 +20,8 @@ pub(super) struct Group<'a> {
     pub own: &'a [&'a Part],
     /// The number of the statement that they were made from; 0 = of none.
     pub origin: u32,
+    /// No packet of loopback comes to rules that do not name it.
+    pub apart: bool,
 }
 
 /// The text of a statement, if it reads as what it is.
@@ -49,7 +51,7 @@ pub(super) fn rule(sets: &RuleSet, group: Group<'_>) -> Option<String> {
 fn compiles_to(sets: &RuleSet, rule: &Rule, group: Group<'_>) -> bool {
     let mut table = Table::default();
     table.base(group.dir, Policy::Accept);
-    compile::rule(sets, &[], rule, group.origin, &mut table);
+    compile::rule(sets, &[], rule, (group.origin, group.apart), &mut table);
     super::normal(&mut table);
     let (mut base, mut own) = (Vec::new(), Vec::new());
     for chain in &table.chains {
@@ -78,7 +80,8 @@ fn union(sets: &RuleSet, group: Group<'_>) -> Option<Rule> {
         action = action.or(found);
         log = log.or(rule.log.as_deref());
     }
-    let is = |direction| group.dir == direction;
+    // Whether `any` leaves out something that the rules would match.
+    let is = |direction| group.dir == direction && !group.apart;
     let mut src = addresses(sets, group.base, |r| &r.src);
     let dst = addresses(sets, group.base, |r| &r.dst);
     let has = |family| group.base.iter().any(|part| part.rule.family == Some(family));
@@ -246,4 +249,50 @@ pub(super) fn policy_rejects(parts: &[&Part]) -> bool {
     let mut reset = plan::Rule::new(Verdict::Reject(Reject::Reset));
     reset.proto = compile::number(Proto::Tcp);
     first.rule == reset && last.rule == plan::Rule::new(Verdict::Reject(Reject::PortUnreachable))
+}
+
+/// How many rules at the head of a chain of ours are for packets of loopback only and let none of them pass on; 0 if
+/// others see them, too. And how many of these, the last ones, are no statement but what the policy is for loopback.
+pub(super) fn loopback(dir: Direction, rules: &[Listed], policy: Action) -> (usize, usize) {
+    let all = |part: &Part, not: bool| {
+        let list = if dir == Direction::In { &part.rule.iif } else { &part.rule.oif };
+        let names = list.as_ref().filter(|list| list.not == not).map_or(&[][..], |list| &list.names);
+        matches!(names, [name] if name.as_str() == "lo")
+    };
+    let of_lo = |rule: &&Listed| matches!(rule.parts.as_deref(), Ok([part]) if all(part, false));
+    let mut len = rules.iter().take_while(of_lo).count();
+    // A statement is not cut in two.
+    while let (Some(a), Some(b)) = (len.checked_sub(1).and_then(|at| rules.get(at)), rules.get(len))
+        && super::origin(a) > 0
+        && super::origin(a) == super::origin(b)
+    {
+        len -= 1;
+    }
+    let (head, rest) = rules.split_at_checked(len).unwrap_or_default();
+    let head = super::parts(head);
+    let plain = |part: &&&Part| {
+        let mut rule = part.rule.clone();
+        (rule.iif, rule.oif) = (None, None);
+        rule
+    };
+    let ends = |part: &&Part| {
+        let decides = matches!(part.rule.verdict, Verdict::Accept | Verdict::Drop | Verdict::Reject(_));
+        let rule = plain(&part);
+        let all = plan::Rule { verdict: rule.verdict, ..plan::Rule::new(Verdict::Next) };
+        decides && part.to.is_none() && rule.limit.is_none() && plan::meet::same(&rule, &all)
+    };
+    if dir == Direction::Fwd
+        || !head.iter().any(ends)
+        || super::parts(rest).iter().any(|part| all(part, true))
+    {
+        return (0, 0);
+    }
+    let mut end = Vec::new();
+    for (verdict, proto) in compile::verdicts(policy, Proto::All) {
+        end.push(plan::Rule { proto, ..plan::Rule::new(verdict) });
+    }
+    let from = len.saturating_sub(end.len());
+    let last = head.get(from..).unwrap_or_default();
+    let is_end = last.len() == end.len() && last.iter().zip(&end).all(|(part, rule)| plain(&part) == *rule);
+    (len, if is_end { end.len() } else { 0 })
 }

@@ -1,0 +1,111 @@
+#![forbid(unsafe_code)]
+//! Where the rules of loopback stand. Packets of loopback and others never meet in a rule that is for one of them only:
+//! then those of loopback come first and decide on all of its packets, and the others need not except it one by one.
+
+use super::ast::{Interfaces, Proto, Rule, Statement};
+use super::each::RuleAt;
+use super::{RuleSet, parse};
+use crate::base::name::IfName;
+use crate::plan::Direction;
+
+/// The name of the interface.
+pub(super) const LO: &str = "lo";
+
+/// What the rules of a direction have to do with loopback.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Loopback {
+    /// One decides on all of its packets: what comes behind never sees any.
+    ended: bool,
+    /// One is for packets of loopback and for others.
+    both: bool,
+    /// So many are for every interface but loopback.
+    any: u32,
+}
+
+impl Loopback {
+    /// Takes notice of a rule. Whether it is for loopback only.
+    pub(super) fn note(&mut self, rule: &Rule) -> bool {
+        let Some(list) = list(rule) else { return false };
+        let only = is_only(rule);
+        if only {
+            self.ended |= is_for_all(rule);
+        } else if is_any(list) || self.ended && *list == Interfaces::Every {
+            self.any += 1;
+        } else if !self.ended {
+            self.both |= match list {
+                Interfaces::Names { not, names } => names.iter().any(|name| name.matches(LO)) != *not,
+                _ => *list == Interfaces::Every,
+            };
+        }
+        only
+    }
+
+    /// Whether it is worth while: a rule more must not cost more than it saves.
+    fn apart(self) -> bool {
+        !self.both && self.any > u32::from(!self.ended)
+    }
+}
+
+impl RuleSet {
+    /// In which directions the rules of loopback stand apart; `auto` are the interfaces of the default routes.
+    pub(super) fn apart(&self, auto: &[IfName]) -> [bool; 3] {
+        let lost = auto.iter().any(|name| name.as_str() == LO);
+        self.loopback.map(|dir| !lost && dir.apart())
+    }
+
+    /// Whether a rule decides on all packets of loopback.
+    pub(super) fn loopback_ends(&self, dir: Direction) -> bool {
+        self.loopback.get(dir as usize).is_some_and(|dir| dir.ended)
+    }
+
+    /// Calls `each` with the rules for loopback only, and their numbers.
+    pub(super) fn each_of_loopback(&self, each: &mut dyn FnMut(u32, &Rule)) {
+        let mut wanted = self.of_loopback.iter().copied().peekable();
+        for (number, RuleAt { place, at }) in (0..).zip(self.rules.iter()) {
+            if wanted.next_if_eq(&number).is_none() {
+                if wanted.peek().is_none() {
+                    break;
+                }
+            } else if let Some(Statement::Rule(rule)) = self.kept.get(number as usize) {
+                each(number + 1, rule);
+            } else if let (Some(Statement::Rule(rule)), _) =
+                parse::line(self.line(place, at), place.line, &mut Vec::new())
+            {
+                each(number + 1, &rule);
+            }
+        }
+    }
+}
+
+/// The interfaces of a rule that may be loopback's.
+fn list(rule: &Rule) -> Option<&Interfaces> {
+    match rule.dir {
+        Direction::In => Some(&rule.iif),
+        Direction::Out => Some(&rule.oif),
+        Direction::Fwd => None,
+    }
+}
+
+fn are_lo(names: &[IfName]) -> bool {
+    names.iter().all(|name| name.as_str() == LO)
+}
+
+/// Whether a rule is for packets of loopback only.
+pub(super) fn is_only(rule: &Rule) -> bool {
+    matches!(list(rule), Some(Interfaces::Names { not: false, names }) if are_lo(names))
+}
+
+/// Whether all interfaces but loopback are meant.
+pub(super) fn is_any(list: &Interfaces) -> bool {
+    match list {
+        Interfaces::Names { not, names } => *not && are_lo(names),
+        _ => *list == Interfaces::Any,
+    }
+}
+
+/// Whether a rule decides on every packet of its interfaces.
+fn is_for_all(rule: &Rule) -> bool {
+    let lists = rule.src.len() + rule.dst.len() + rule.sport.len() + rule.dport.len();
+    let plain = rule.proto == Proto::All && rule.family.is_none() && rule.limit.is_none();
+    plain && lists == 0 && rule.ct == 0
+}
