@@ -24,11 +24,19 @@ tools=$out/tools
     die "cargo-fuzz could not be installed"
 export PATH=$tools/bin:$PATH
 
+# Debian's compiler comes without the archive of the address sanitizer: then only what panics is found.
+sanitizer=address
+libraries=$("${toolchain[@]}" rustc --print target-libdir --target x86_64-unknown-linux-gnu)
+if ! compgen -G "$libraries/librustc*_rt.asan.a" >/dev/null; then
+    sanitizer=none
+    say "fuzzing without the address sanitizer: there is no librustc*_rt.asan.a in $libraries"
+fi
+
 bash "$root/cross/sysroot.sh" x86_64
 target x86_64
 export LIBMNL_LIB_DIR=$sysroot/lib LIBNFTNL_LIB_DIR=$sysroot/lib
 cd "$root/tests"
 for name in $("${toolchain[@]}" cargo fuzz list --fuzz-dir fuzz); do
     say "fuzzing $name for $seconds s"
-    "${toolchain[@]}" cargo fuzz run --fuzz-dir fuzz "$name" -- -max_total_time="$seconds" -timeout=10
+    "${toolchain[@]}" cargo fuzz run --sanitizer $sanitizer --fuzz-dir fuzz "$name" -- -max_total_time="$seconds" -timeout=10
 done
