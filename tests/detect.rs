@@ -1,6 +1,9 @@
 //! The service rules that ship: their own examples, whole sessions, and hostile text.
 
 #[cfg(test)]
+#[path = "detect/chunks.rs"]
+mod chunks;
+#[cfg(test)]
 #[path = "detect/conf.rs"]
 mod conf;
 #[cfg(test)]
