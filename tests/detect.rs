@@ -7,8 +7,11 @@ mod chunks;
 #[path = "detect/conf.rs"]
 mod conf;
 #[cfg(test)]
-#[path = "detect/hostile.rs"]
+#[path = "hostile/mod.rs"]
 mod hostile;
+#[cfg(test)]
+#[path = "hostile/maker.rs"]
+mod maker;
 #[cfg(test)]
 #[path = "detect/sessions.rs"]
 mod sessions;

@@ -43,13 +43,16 @@ impl Conf {
         conf
     }
 
-    /// Every rule that ships, by name.
+    /// Every rule that ships and looks at single lines, by name.
     pub fn all() -> Vec<Conf> {
         let dir = format!("{}/rootfs/etc/mef/rules.d", env!("CARGO_MANIFEST_DIR"));
         let names = std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().path());
         let mut names: Vec<_> =
             names.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
         names.sort();
+        names.retain(|name| {
+            !std::fs::read_to_string(format!("{dir}/{name}.conf")).unwrap().contains("\nengine=")
+        });
         names.iter().map(|name| Conf::read(name)).collect()
     }
 

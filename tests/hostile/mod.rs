@@ -1,0 +1,114 @@
+//! Text that attackers write into the lines of every service that there is a rule for: no line is ever a hit for anybody
+//! but its sender. `HOSTILE_LINES` is how many lines are made; the seed is fixed.
+
+use crate::conf::{Conf, hits};
+use crate::maker::{Maker, SENDERS, Template, templates};
+use mef::detect::{Detector, Hit};
+use std::net::IpAddr;
+
+const SEED: u64 = 0x6d65_6602;
+/// An unoptimised build takes a minute for three times as many.
+const LINES: usize = if cfg!(debug_assertions) { 100_000 } else { 300_000 };
+
+/// One line as its service hands it on, judged by all rules.
+fn judge(
+    maker: &mut Maker,
+    template: &Template,
+    detector: &mut Detector,
+) -> (Vec<u8>, Vec<Hit>, bool, IpAddr) {
+    let any = SENDERS[maker.rng.usize(..SENDERS.len())];
+    let sender = template.sender.unwrap_or(any);
+    let real = sender.parse::<IpAddr>().unwrap().to_canonical();
+    // The journal hands a message on as one, with its line breaks, and says who wrote it.
+    let record = !template.programs.is_empty() && maker.rng.u8(..4) == 0;
+    let mut line = Vec::with_capacity(512);
+    if record {
+        maker.fill(template, sender, true, &mut line);
+        let program = &template.programs[maker.rng.usize(..template.programs.len())];
+        let mut found = Vec::new();
+        // Only rules with programs read the journal.
+        let with = |n: &u32| !detector.rules()[*n as usize].programs.is_empty();
+        let wanted =
+            (0..u32::try_from(detector.rules().len()).unwrap()).filter(with).fold(0, |all, n| all | 1 << n);
+        detector.record(wanted, program.as_bytes(), Some(7), &line, &mut |hit| found.push(hit));
+        let whole = !line.contains(&b'\n');
+        return (line, found, whole, real);
+    }
+    maker.header(template, &mut line);
+    maker.fill(template, sender, false, &mut line);
+    line.push(b'\n');
+    let found = hits(detector, &line);
+    (line, found, true, real)
+}
+
+#[test]
+fn hostile_text_blames_nobody_else_and_hides_nobody() {
+    let lines = std::env::var("HOSTILE_LINES").map_or(LINES, |n| n.parse().unwrap());
+    let confs = Conf::all();
+    let mut detector = Detector::new(confs.iter().map(|c| c.rule(|_| true)).collect());
+    let templates = templates(&confs);
+    let mut maker = Maker::new(SEED, &confs);
+    let mut counts = vec![[0usize; 3]; confs.len()];
+    let mut wrong = Vec::new();
+    for n in 0..lines {
+        // Every rule gets its share, however many forms it has.
+        let rule = n % confs.len();
+        let forms = &templates[rule];
+        let template = &forms[maker.rng.usize(..forms.len())];
+        let (line, found, whole, real) = judge(&mut maker, template, &mut detector);
+        let shown = || {
+            let got: Vec<_> = found.iter().map(|h| (&*confs[usize::from(h.rule)].name, h.addr)).collect();
+            format!("{} {n}: {got:?} {}", confs[rule].name, line.escape_ascii())
+        };
+        if found.iter().any(|hit| hit.addr != real) {
+            wrong.push(format!("somebody else, {}", shown()));
+        }
+        let own = found.iter().any(|hit| usize::from(hit.rule) == rule);
+        if template.sure && whole && !own {
+            wrong.push(format!("hidden, {}", shown()));
+        }
+        counts[rule][0] += 1;
+        counts[rule][1] += usize::from(own);
+        counts[rule][2] += usize::from(found.len() > usize::from(own));
+        if wrong.len() > 8 {
+            break;
+        }
+    }
+    for (conf, [lines, hits, others]) in confs.iter().zip(&counts) {
+        #[allow(clippy::print_stdout, reason = "for --nocapture")]
+        let () = println!("{}: {lines} lines, {hits} hits, {others} hits of other rules", conf.name);
+    }
+    assert!(wrong.is_empty(), "seed {SEED:#x}:\n{}", wrong.join("\n"));
+    // Otherwise the lines are none that the rules are for.
+    for (conf, [lines, hits, _]) in confs.iter().zip(&counts) {
+        assert!(*hits > lines / 20, "{}: {hits} hits in {lines} lines", conf.name);
+    }
+}
+
+#[test]
+fn newlines_that_got_into_a_syslog_file_blame_nobody() {
+    // Services and syslog daemons encode them. If one does not, what follows is a line without a header.
+    let confs = Conf::all();
+    let mut detector =
+        Detector::new(confs.iter().filter(|c| !c.programs.is_empty()).map(|c| c.rule(|_| true)).collect());
+    let templates = templates(&confs);
+    let mut maker = Maker::new(SEED, &confs);
+    for n in 0..20_000 {
+        let forms = &templates[n % confs.len()];
+        if forms[0].programs.is_empty() {
+            continue;
+        }
+        let mut line = b"Nov 22 08:00:01 host other[7]: x".to_vec();
+        for _ in 0..maker.rng.usize(1..4) {
+            line.push(b'\n');
+            let template = &forms[maker.rng.usize(..forms.len())];
+            maker.fill(template, "198.51.100.9", true, &mut line);
+        }
+        line.extend_from_slice(b" from 192.0.2.1 port 22\n");
+        // A whole header is the one thing that cannot be told from a line of its own.
+        line.retain(|b| *b != b'\r');
+        let got: Vec<_> = hits(&mut detector, &line);
+        let headed = line.split(|b| *b == b'\n').skip(1).any(|l| mef::detect::header::parse(l).is_some());
+        assert!(headed || got.is_empty(), "seed {SEED:#x} {n}: {got:?} {}", line.escape_ascii());
+    }
+}
