@@ -2,7 +2,7 @@
 //! Addresses as mef counts and bans them. Names are never resolved here or anywhere from logs.
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Longest text that can be an address: an IPv6 address with brackets and a zone index.
 const ADDR_TEXT_MAX: usize = 80;
@@ -35,10 +35,43 @@ pub fn parse_addr(text: &[u8]) -> Option<IpAddr> {
         text = inner;
     }
     if let Some(zone) = text.iter().position(|&b| b == b'%') {
-        text = text.get(..zone)?;
-        return std::str::from_utf8(text).ok()?.parse::<Ipv6Addr>().ok().map(IpAddr::V6).map(canonical);
+        return v6(text.get(..zone)?);
     }
-    std::str::from_utf8(text).ok()?.parse().ok().map(canonical)
+    match quad(text) {
+        Some((addr, len)) => (len == text.len()).then_some(IpAddr::V4(addr)),
+        // No colon, no IPv6 address: most words of a log end here.
+        None if !text.contains(&b':') => None,
+        None => v6(text),
+    }
+}
+
+fn v6(text: &[u8]) -> Option<IpAddr> {
+    std::str::from_utf8(text).ok()?.parse::<Ipv6Addr>().ok().map(IpAddr::V6).map(canonical)
+}
+
+/// The dotted quad at the head of `text`, and its length. What follows it is not looked at, unless it is a digit.
+#[must_use]
+pub fn quad(text: &[u8]) -> Option<(Ipv4Addr, usize)> {
+    let (mut bits, mut parts, mut digits, mut number) = (0u32, 1, 0, 0u32);
+    let mut len = 0;
+    for &b in text {
+        let digit = u32::from(b.wrapping_sub(b'0'));
+        if digit <= 9 {
+            number = number * 10 + digit;
+            // Octal to some, decimal to others: no leading zeros.
+            if number > 255 || digits > 0 && number < 10 {
+                return None;
+            }
+            digits += 1;
+        } else if b == b'.' && digits > 0 && parts < 4 {
+            bits = bits << 8 | number;
+            (parts, digits, number) = (parts + 1, 0, 0);
+        } else {
+            break;
+        }
+        len += 1;
+    }
+    (parts == 4 && digits > 0).then_some((Ipv4Addr::from_bits(bits << 8 | number), len))
 }
 
 /// The network of `len` bits around `addr`; lengths beyond the family's are the address itself.
@@ -100,5 +133,21 @@ mod tests {
         assert_eq!(show("2001:db8::1:2:3:4", 64), "2001:db8::/64");
         assert_eq!(show("2001:db8::1", 128), "2001:db8::1/128");
         assert_eq!(show("::ffff:192.0.2.1", 64), "192.0.2.1/32");
+    }
+
+    #[test]
+    fn words_are_read_as_the_standard_library_reads_them() {
+        let mut rng = fastrand::Rng::with_seed(5);
+        let chars = b"0011229.5.:a6.";
+        for _ in 0..200_000 {
+            let word: Vec<u8> = (0..rng.usize(..16)).map(|_| chars[rng.usize(..chars.len())]).collect();
+            let text = std::str::from_utf8(&word).unwrap();
+            assert_eq!(parse_addr(&word), text.parse().ok().map(canonical), "{text}");
+        }
+        for _ in 0..10_000 {
+            let addr = Ipv4Addr::from_bits(rng.u32(..));
+            let text = [&addr.to_string(), " 5"].concat();
+            assert_eq!(quad(text.as_bytes()), Some((addr, text.len() - 2)));
+        }
     }
 }

@@ -8,9 +8,10 @@
 
 use std::net::IpAddr;
 
-/// Connections remembered. One that was forgotten may count once too often: that needs more than this many
-/// others at the same time, each with a hit.
-const CONNECTIONS: usize = 64;
+/// Connections remembered, by sets of which each holds as many as there are `WAYS`. One that was forgotten may count
+/// once too often: that needs as many others of its set at the same time, each with a hit.
+const SETS: usize = 16;
+const WAYS: usize = 4;
 
 #[derive(Clone, Copy)]
 struct Connection {
@@ -21,29 +22,43 @@ struct Connection {
     advance: bool,
 }
 
+/// The connections of a set that last had a hit.
+#[derive(Clone, Copy)]
+struct Set {
+    ring: [Option<Connection>; WAYS],
+    next: usize,
+}
+
 /// The connections that last had a hit.
 pub(super) struct Attempts {
-    ring: [Option<Connection>; CONNECTIONS],
-    next: usize,
+    sets: [Set; SETS],
 }
 
 impl Attempts {
     pub(super) fn new() -> Attempts {
-        Attempts { ring: [None; CONNECTIONS], next: 0 }
+        Attempts { sets: [Set { ring: [None; WAYS], next: 0 }; SETS] }
     }
 
     /// What a hit of `weight` counts for. Without a process each line stands for itself.
     pub(super) fn count(&mut self, rule: u8, pid: Option<u32>, addr: IpAddr, weight: u8) -> u8 {
         let Some(pid) = pid else { return weight.max(1) };
-        let known = self.ring.iter_mut().flatten().find(|c| (c.pid, c.rule, c.addr) == (pid, rule, addr));
+        let last = match addr {
+            IpAddr::V4(v4) => v4.octets()[3],
+            IpAddr::V6(v6) => v6.octets()[7],
+        };
+        // Whoever aims at another's place gains nothing: that one's next line counts, as it would alone.
+        let set =
+            usize::try_from(pid).unwrap_or(0).wrapping_add(usize::from(rule) + usize::from(last)) % SETS;
+        let Some(Set { ring, next }) = self.sets.get_mut(set) else { return weight.max(1) };
+        let known = ring.iter_mut().flatten().find(|c| (c.pid, c.rule, c.addr) == (pid, rule, addr));
         if let Some(known) = known {
             let paid = weight > 0 && std::mem::take(&mut known.advance);
             return weight - u8::from(paid);
         }
-        if let Some(slot) = self.ring.get_mut(self.next) {
+        if let Some(slot) = ring.get_mut(*next) {
             *slot = Some(Connection { addr, pid, rule, advance: weight == 0 });
         }
-        self.next = (self.next + 1) % CONNECTIONS;
+        *next = (*next + 1) % WAYS;
         weight.max(1)
     }
 }

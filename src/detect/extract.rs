@@ -4,7 +4,7 @@
 //! Log text is written by attackers. When the patterns of one rule allow a line to be read so that another
 //! address is the sender, the line decides nothing. Must not know headers, rules' names or what a hit leads to.
 
-use super::scan::bit;
+use super::scan::numbers;
 use crate::base::net::parse_addr;
 use crate::pattern::{Captures, Group, Pattern, Scratch};
 use std::net::IpAddr;
@@ -32,7 +32,7 @@ pub(super) struct Sender {
 /// Judges `text` by those patterns of a rule whose `scan::bit` is in `may` (the others cannot match): the first that
 /// matches and has an address decides, if nothing contradicts.
 pub(super) fn sender(fail: &[(Pattern, u8)], may: u64, text: &[u8], scratch: &mut Scratch) -> Finding {
-    let possible = || fail.iter().enumerate().filter(|&(n, _)| may & bit(n) != 0);
+    let possible = || numbers(may, fail.len()).filter_map(|n| Some((n, fail.get(n)?)));
     let mut matched = false;
     for (n, (pattern, weight)) in possible() {
         let Some(found) = pattern.find(text, scratch) else { continue };

@@ -189,11 +189,30 @@ fn message(text: &[u8]) -> &[u8] {
 
 /// A name that a program may have. The characters that end it or could begin a message are not in it.
 fn is_program(word: &[u8]) -> bool {
-    let fits = |b: &u8| {
-        b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'/' | b'-' | b'@' | b'+' | b'(' | b')')
-    };
-    (1..=PROGRAM_MAX).contains(&word.len()) && word.iter().all(fits)
+    program_len(word).is_some_and(|len| len == word.len())
 }
+
+/// How many bytes at the head of `text` may be the name of a program, at most 64; `None`: there is no name.
+#[inline]
+fn program_len(text: &[u8]) -> Option<usize> {
+    let mut len = 0;
+    while text.get(len).is_some_and(|&b| IN_PROGRAM.get(usize::from(b)).is_some_and(|&fits| fits)) {
+        len += 1;
+    }
+    (1..=PROGRAM_MAX).contains(&len).then_some(len)
+}
+
+/// By byte: whether it may be part of the name of a program.
+const IN_PROGRAM: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut b = 0u8;
+    while b < 128 {
+        let mark = matches!(b, b'_' | b'.' | b'/' | b'-' | b'@' | b'+' | b'(' | b')');
+        table[b as usize] = b.is_ascii_alphanumeric() || mark;
+        b += 1;
+    }
+    table
+};
 
 /// `auth.info` and the like.
 fn is_level(word: &[u8]) -> bool {
@@ -207,18 +226,18 @@ fn is_level(word: &[u8]) -> bool {
 /// A decimal number that fits, nothing else around it.
 #[inline]
 fn number(word: &[u8]) -> Option<u32> {
-    if word.is_empty() {
+    if word.is_empty() || word.len() > 19 {
         return None;
     }
-    let mut number = 0u32;
+    let mut number = 0u64;
     for b in word {
         let digit = b.wrapping_sub(b'0');
         if digit > 9 {
             return None;
         }
-        number = number.checked_mul(10)?.checked_add(u32::from(digit))?;
+        number = number * 10 + u64::from(digit);
     }
-    Some(number)
+    u32::try_from(number).ok()
 }
 
 /// The number of a month by its English name.
@@ -270,9 +289,20 @@ impl<'a> Text<'a> {
     }
 
     /// Exactly `len` digits.
-    #[inline]
     fn digits(&mut self, len: usize) -> Option<u32> {
         number(self.take(len)?)
+    }
+
+    /// Exactly two digits.
+    #[inline]
+    fn two(&mut self) -> Option<u32> {
+        let [tens, ones, rest @ ..] = self.0 else { return None };
+        let (tens, ones) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));
+        if tens > 9 || ones > 9 {
+            return None;
+        }
+        self.0 = rest;
+        Some(u32::from(tens) * 10 + u32::from(ones))
     }
 
     /// `<PRI>`, when it is there.
@@ -288,10 +318,8 @@ impl<'a> Text<'a> {
 
     /// `program: message` or `program[pid]: message` at this place.
     fn tag(&self) -> Option<(&'a [u8], Option<u32>, &'a [u8])> {
-        let text = self.0;
-        let end = text.iter().take(PROGRAM_MAX + 1).position(|b| matches!(b, b':' | b'[' | b' '))?;
-        let program = text.get(..end).filter(|w| is_program(w))?;
-        let mut rest = Text(text.get(end..)?);
+        let (program, rest) = self.0.split_at_checked(program_len(self.0)?)?;
+        let mut rest = Text(rest);
         let mut pid = None;
         if rest.byte(b'[').is_some() {
             let close = rest.0.iter().take(33).position(|b| matches!(b, b']' | b' '))?;
@@ -312,16 +340,18 @@ impl<'a> Text<'a> {
 
     /// `Nov 22 08:00:01` or `Sun Nov 22 08:00:01 2026`.
     fn dated(&mut self) -> Option<Stamp> {
-        let weekday = self.0.first_chunk().is_some_and(is_weekday);
+        let first = self.0.first_chunk().and_then(month);
+        let weekday = first.is_none();
         if weekday {
-            self.take(3)?;
+            self.take(3)?.first_chunk().filter(|word| is_weekday(word))?;
             self.byte(b' ')?;
         }
-        let month = self.take(3)?.first_chunk().and_then(month)?;
+        let month = first.or_else(|| self.0.first_chunk().and_then(month))?;
+        self.take(3)?;
         self.byte(b' ')?;
         let padded = self.byte(b' ').is_some();
         let one_digit = padded || self.0.get(1) == Some(&b' ');
-        let day = self.digits(if one_digit { 1 } else { 2 })?;
+        let day = if one_digit { self.digits(1)? } else { self.two()? };
         self.byte(b' ')?;
         let second = self.time()?;
         let mut year = None;
@@ -336,9 +366,9 @@ impl<'a> Text<'a> {
     fn iso(&mut self) -> Option<Stamp> {
         let year = u16::try_from(self.digits(4)?).ok()?;
         self.byte(b'-')?;
-        let month = u8::try_from(self.digits(2)?).ok()?;
+        let month = u8::try_from(self.two()?).ok()?;
         self.byte(b'-')?;
-        let day = self.digits(2)?;
+        let day = self.two()?;
         self.byte(b'T').or_else(|| self.byte(b' '))?;
         let second = self.time()?;
         let zone = self.zone()?;
@@ -347,11 +377,11 @@ impl<'a> Text<'a> {
 
     /// `08:00:01` with or without a fraction, as seconds since midnight.
     fn time(&mut self) -> Option<u32> {
-        let hour = self.digits(2).filter(|&h| h < 24)?;
+        let hour = self.two().filter(|&h| h < 24)?;
         self.byte(b':')?;
-        let minute = self.digits(2).filter(|&m| m < 60)?;
+        let minute = self.two().filter(|&m| m < 60)?;
         self.byte(b':')?;
-        let second = self.digits(2).filter(|&s| s <= 60)?;
+        let second = self.two().filter(|&s| s <= 60)?;
         if matches!(self.0, [b'.' | b',', b'0'..=b'9', ..]) {
             let fraction = self.0.iter().skip(1).take_while(|b| b.is_ascii_digit()).count();
             self.take(fraction + 1)?;
@@ -371,9 +401,9 @@ impl<'a> Text<'a> {
             _ => return Some(None),
         };
         self.take(1)?;
-        let hours = i32::try_from(self.digits(2).filter(|&h| h < 24)?).ok()?;
+        let hours = i32::try_from(self.two().filter(|&h| h < 24)?).ok()?;
         let _colon = self.byte(b':');
-        let minutes = i32::try_from(self.digits(2).filter(|&m| m < 60)?).ok()?;
+        let minutes = i32::try_from(self.two().filter(|&m| m < 60)?).ok()?;
         Some(Some(east * (hours * 3600 + minutes * 60)))
     }
 

@@ -20,7 +20,7 @@ pub use crate::base::program::Program;
 use crate::pattern::{Pattern, Scratch};
 use attempts::Attempts;
 use extract::Finding;
-use scan::Scan;
+use scan::{Possible, Scan, numbers};
 use std::net::IpAddr;
 use std::ops::Range;
 
@@ -68,7 +68,7 @@ pub struct Counts {
     pub ambiguous: u64,
     /// Matches without a valid address: no hits.
     pub no_address: u64,
-    /// Candidates without a header that can be relied on, for rules that need the program.
+    /// Candidates without a header that can be relied on, for rules that need the program and could match.
     pub no_header: u64,
 }
 
@@ -82,6 +82,7 @@ pub struct Detector {
 /// What changes while lines are judged.
 struct Judge {
     scratch: Scratch,
+    possible: Possible,
     attempts: Attempts,
     counts: Counts,
 }
@@ -93,7 +94,8 @@ impl Detector {
         rules.truncate(MAX_RULES);
         let patterns = rules.iter().flat_map(|r| r.fail.iter().map(|f| &f.0).chain(&r.ignore));
         let scratch = Scratch::for_patterns(patterns);
-        let judge = Judge { scratch, attempts: Attempts::new(), counts: Counts::default() };
+        let (attempts, counts) = (Attempts::new(), Counts::default());
+        let judge = Judge { scratch, possible: Possible::new(), attempts, counts };
         Detector { scan: Scan::new(&rules), rules: rules.into(), judge }
     }
 
@@ -105,13 +107,13 @@ impl Detector {
         let mut at = 0;
         let newlines =
             |range: Range<usize>| memchr::memchr_iter(b'\n', block.get(range).unwrap_or_default()).count();
-        while let Some(found) = scan.next(wanted, block, at) {
+        while let Some(found) = scan.next(wanted, block, at, &mut judge.possible) {
             number += newlines(at..found.start);
             at = (found.end + 1).min(block.len());
             let line = block.get(found).unwrap_or_default();
             // Some writers end lines as DOS does; `$` is the end of what the service said.
             let text = line.strip_suffix(b"\r").unwrap_or(line);
-            judge.line(rules, scan, wanted, text, &mut |h| hit(number, line, h));
+            judge.line(rules, text, &mut |h| hit(number, line, h));
             number += 1;
         }
         let rest = newlines(at..block.len()) + usize::from(at < block.len() && !block.ends_with(b"\n"));
@@ -130,9 +132,10 @@ impl Detector {
         let Detector { rules, scan, judge } = self;
         judge.counts.lines += 1;
         judge.counts.candidates += 1;
-        for (index, rule) in chosen(rules, wanted) {
+        scan.text(wanted, message, &mut judge.possible);
+        for (index, rule) in chosen(rules, judge.possible.rules) {
             if rule.programs.is_empty() || rule.programs.iter().any(|p| p.fits(program)) {
-                judge.text((index, rule), scan, Text { pid, bytes: message, offset: 0 }, hit);
+                judge.text((index, rule), Text { pid, bytes: message, offset: 0 }, hit);
             }
         }
     }
@@ -169,20 +172,21 @@ struct Text<'a> {
 }
 
 impl Judge {
-    fn line(&mut self, rules: &[Rule], scan: &Scan, wanted: u64, line: &[u8], hit: &mut dyn FnMut(Hit)) {
+    /// Judges a line by the rules that `possible` names.
+    fn line(&mut self, rules: &[Rule], line: &[u8], hit: &mut dyn FnMut(Hit)) {
         self.counts.candidates += 1;
         let header = header::parse(line);
         let mut lacking = false;
-        for (index, rule) in chosen(rules, wanted) {
+        for (index, rule) in chosen(rules, self.possible.rules) {
             if rule.programs.is_empty() {
                 let pid = header.and_then(|h| h.pid);
-                self.text((index, rule), scan, Text { pid, bytes: line, offset: 0 }, hit);
+                self.text((index, rule), Text { pid, bytes: line, offset: 0 }, hit);
             } else if let Some(header) = header {
                 if rule.programs.iter().any(|p| p.fits(header.program)) {
                     // The message is the end of the line.
                     let offset = line.len() - header.message.len();
                     let text = Text { pid: header.pid, bytes: header.message, offset };
-                    self.text((index, rule), scan, text, hit);
+                    self.text((index, rule), text, hit);
                 }
             } else {
                 lacking = true;
@@ -192,15 +196,17 @@ impl Judge {
     }
 
     /// Judges a text by one rule.
-    fn text(&mut self, (index, rule): (u8, &Rule), scan: &Scan, text: Text<'_>, hit: &mut dyn FnMut(Hit)) {
-        let may = scan.patterns(index, text.bytes);
+    fn text(&mut self, (index, rule): (u8, &Rule), text: Text<'_>, hit: &mut dyn FnMut(Hit)) {
+        let may = self.possible.patterns(index);
         let found = match extract::sender(&rule.fail, may, text.bytes, &mut self.scratch) {
             Finding::Nothing => return,
             Finding::NoAddress => return self.counts.no_address += 1,
             Finding::Ambiguous => return self.counts.ambiguous += 1,
             Finding::Sender(found) => found,
         };
-        if rule.ignore.iter().any(|p| p.is_match(text.bytes, &mut self.scratch)) {
+        let ignore = numbers(may, rule.fail.len() + rule.ignore.len());
+        let mut ignore = ignore.filter_map(|n| rule.ignore.get(n.checked_sub(rule.fail.len())?));
+        if ignore.any(|p| p.is_match(text.bytes, &mut self.scratch)) {
             self.counts.ignored += 1;
             return;
         }

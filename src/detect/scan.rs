@@ -6,7 +6,8 @@
 //! the probes meets one of its runs of four bytes. A line that is found is only worth a look: one too many costs
 //! time, one too few is a missed attack. Must not know headers or addresses.
 
-use super::Rule;
+use super::{MAX_RULES, Rule};
+use memchr::arch::all::is_prefix;
 use memchr::{memchr, memrchr};
 use std::ops::Range;
 
@@ -17,16 +18,21 @@ const TABLE: usize = 1 << 14;
 /// Longest window: longer steps gain little.
 const WINDOW_MAX: usize = 11;
 
-/// A window of a literal, as one of its runs leads to it.
+/// Four bytes of a window, and where they stand in it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Run {
     bytes: u32,
-    /// Where the run stands in the window.
+    /// Index of the window in `Scan::windows`.
+    window: u16,
     offset: u8,
+}
+
+/// A part of a literal that a pattern needs.
+struct Window {
+    bytes: [u8; WINDOW_MAX],
     rule: u8,
-    /// See `bit`.
-    pattern: u64,
-    window: [u8; WINDOW_MAX],
+    /// Number of the pattern's bit.
+    pattern: u8,
 }
 
 /// Finds candidates.
@@ -34,101 +40,192 @@ pub(super) struct Scan {
     table: Box<[u64; TABLE / 64]>,
     /// Sorted, so that equal bytes stand together.
     runs: Box<[Run]>,
+    windows: Box<[Window]>,
     /// By rule: patterns that need no literal long enough to be looked for.
     open: Box<[u64]>,
+    /// Rules of which every line has to be looked at: a pattern of failures is open.
+    every: u64,
     /// Length of all windows.
     window: usize,
 }
 
-/// Pattern `n` of a rule in a set of patterns. From the 64th on they share a bit.
+/// What can match in a line: the patterns, by rule.
+pub(super) struct Possible {
+    /// Rules of which some pattern can match; of the others nothing is known here.
+    pub(super) rules: u64,
+    patterns: [u64; MAX_RULES],
+}
+
+impl Possible {
+    pub(super) fn new() -> Possible {
+        Possible { rules: 0, patterns: [0; MAX_RULES] }
+    }
+
+    /// The patterns of a rule in `rules`, as a set of `bit`s.
+    pub(super) fn patterns(&self, rule: u8) -> u64 {
+        self.patterns.get(usize::from(rule)).copied().unwrap_or(0)
+    }
+}
+
+/// Pattern `n` of a rule in a set of patterns: those of failures, then those that take a failure back. From the 64th
+/// on they share a bit.
 pub(super) fn bit(n: usize) -> u64 {
     1 << n.min(63)
+}
+
+/// The numbers below `len` of the patterns whose bits are in `set`.
+pub(super) fn numbers(mut set: u64, len: usize) -> impl Iterator<Item = usize> {
+    let mut shared = 63;
+    std::iter::from_fn(move || {
+        let n = usize::try_from(set.trailing_zeros()).unwrap_or(64);
+        let n = if n < 63 { n } else { shared };
+        if n < 63 {
+            set &= set - 1;
+        } else {
+            shared += 1;
+        }
+        (set != 0 || n < 63).then_some(n)
+    })
+    .take_while(move |&n| n < len)
 }
 
 impl Scan {
     pub(super) fn new(rules: &[Rule]) -> Scan {
         let mut open = vec![0; rules.len()];
-        let mut literals: Vec<(&[u8], u8, u64)> = Vec::new();
+        let mut every = 0;
+        let mut literals: Vec<(&[u8], u8, u8)> = Vec::new();
         for ((rule, index), open) in rules.iter().zip(0u8..).zip(&mut open) {
-            for (n, (pattern, _)) in rule.fail.iter().enumerate() {
+            let patterns = rule.fail.iter().map(|f| &f.0).chain(&rule.ignore);
+            for (pattern, n) in patterns.zip(0usize..) {
                 let usable =
                     pattern.required().all(|l| l.len() >= RUN) && pattern.required().next().is_some();
                 if usable {
-                    literals.extend(pattern.required().map(|l| (l, index, bit(n))));
+                    let bit = u8::try_from(n).unwrap_or(u8::MAX).min(63);
+                    literals.extend(pattern.required().map(|l| (l, index, bit)));
                 } else {
                     *open |= bit(n);
+                    every |= u64::from(n < rule.fail.len()) << index;
                 }
             }
         }
         let shortest = literals.iter().map(|l| l.0.len()).min().unwrap_or(RUN);
         let window = shortest.min(WINDOW_MAX);
         let mut table = Box::new([0; TABLE / 64]);
-        let mut runs = Vec::new();
+        let (mut runs, mut windows) = (Vec::new(), Vec::with_capacity(literals.len()));
         for (literal, rule, pattern) in literals {
             let best = literal.windows(window).max_by_key(|w| rarity(w)).unwrap_or_default();
-            let mut padded = [0; WINDOW_MAX];
-            padded.iter_mut().zip(best).for_each(|(to, from)| *to = *from);
+            let mut bytes = [0; WINDOW_MAX];
+            bytes.iter_mut().zip(best).for_each(|(to, from)| *to = *from);
+            let number = u16::try_from(windows.len()).unwrap_or(u16::MAX);
+            windows.push(Window { bytes, rule, pattern });
             for (run, offset) in best.windows(RUN).zip(0u8..) {
                 let bytes = run.first_chunk().map_or(0, |run| u32::from_le_bytes(*run));
                 if let Some(word) = table.get_mut(slot(bytes) / 64) {
                     *word |= 1 << (slot(bytes) % 64);
                 }
-                runs.push(Run { bytes, offset, rule, pattern, window: padded });
+                runs.push(Run { bytes, window: number, offset });
             }
         }
         runs.sort_unstable();
-        runs.dedup();
-        Scan { table, runs: runs.into(), open: open.into(), window }
+        Scan { table, runs: runs.into(), windows: windows.into(), open: open.into(), every, window }
     }
 
     /// The first line in `block` that can matter to the rules in `wanted` and begins at or behind `at`, which is the
-    /// begin of a line.
-    pub(super) fn next(&self, wanted: u64, block: &[u8], at: usize) -> Option<Range<usize>> {
+    /// begin of a line. `possible` tells what can match in it.
+    pub(super) fn next(
+        &self,
+        wanted: u64,
+        block: &[u8],
+        at: usize,
+        possible: &mut Possible,
+    ) -> Option<Range<usize>> {
         let rest = block.get(at..).filter(|rest| !rest.is_empty())?;
-        let is_wanted = |rule: u8| wanted >> rule & 1 == 1;
-        let every_line = (0u8..).zip(&self.open).any(|(rule, &open)| open != 0 && is_wanted(rule));
-        let hint = if every_line { 0 } else { self.windows(rest).find(|(_, run)| is_wanted(run.rule))?.0 };
+        self.begin(wanted, possible);
+        let (mut hint, mut next) = (0, 0);
+        while possible.rules == 0 {
+            hint = self.probe(rest, next)?;
+            next = hint + self.step();
+            self.note(wanted, rest, hint, possible);
+        }
         let begin = memrchr(b'\n', rest.get(..hint)?).map_or(0, |n| n + 1);
-        let end = memchr(b'\n', rest.get(begin..)?).map_or(rest.len(), |n| begin + n);
+        let end = memchr(b'\n', rest.get(hint..)?).map_or(rest.len(), |n| hint + n);
+        self.note_all(wanted, rest.get(..end)?, next, possible);
         Some(at + begin..at + end)
     }
 
-    /// The patterns of `rule` that can match in `text`, as a set of `bit`s.
-    pub(super) fn patterns(&self, rule: u8, text: &[u8]) -> u64 {
-        let open = self.open.get(usize::from(rule)).copied().unwrap_or(0);
-        let found = self.windows(text).filter(|(_, run)| run.rule == rule);
-        found.fold(open, |set, (_, run)| set | run.pattern)
+    /// What can match in `text`.
+    pub(super) fn text(&self, wanted: u64, text: &[u8], possible: &mut Possible) {
+        self.begin(wanted, possible);
+        self.note_all(wanted, text, 0, possible);
     }
 
-    /// The windows of ours in `text`, with the places of the probes that met them.
-    fn windows<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = (usize, &'a Run)> {
-        self.probes(text).flat_map(move |(at, bytes)| {
-            let first = self.runs.partition_point(|run| run.bytes < bytes);
-            let runs = self.runs.iter().skip(first).take_while(move |run| run.bytes == bytes);
-            let stands = move |run: &&Run| {
-                let begin = at.checked_sub(usize::from(run.offset));
-                let there = begin.and_then(|begin| text.get(begin..begin + self.window));
-                there.is_some() && there == run.window.get(..self.window)
-            };
-            runs.filter(stands).map(move |run| (at, run))
-        })
+    fn begin(&self, wanted: u64, possible: &mut Possible) {
+        possible.rules = 0;
+        let every = self.every & wanted;
+        for (rule, _) in (0u8..).zip(&self.open).filter(|&(rule, _)| every >> rule & 1 == 1) {
+            self.add(rule, 0, possible);
+        }
     }
 
-    /// The probes that may be runs of ours, with their places. No window is so short that it fits between two.
-    fn probes<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = (usize, u32)> + 'a {
-        let mut at = 0;
-        std::iter::from_fn(move || {
-            while let Some(run) = text.get(at..).and_then(|rest| rest.first_chunk::<RUN>()) {
-                let (place, bytes) = (at, u32::from_le_bytes(*run));
-                at += self.window + 1 - RUN;
-                let slot = slot(bytes);
-                if self.table.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1) {
-                    return Some((place, bytes));
-                }
+    fn add(&self, rule: u8, set: u64, possible: &mut Possible) {
+        let index = usize::from(rule);
+        let (Some(patterns), Some(open)) = (possible.patterns.get_mut(index), self.open.get(index)) else {
+            return;
+        };
+        if possible.rules >> rule & 1 == 0 {
+            possible.rules |= 1 << rule;
+            *patterns = *open;
+        }
+        *patterns |= set;
+    }
+
+    /// Adds the patterns whose windows probes meet in `text` from `at` on.
+    fn note_all(&self, wanted: u64, text: &[u8], mut at: usize, possible: &mut Possible) {
+        while let Some(found) = self.probe(text, at) {
+            self.note(wanted, text, found, possible);
+            at = found + self.step();
+        }
+    }
+
+    /// Adds the patterns of which a window stands where the probe at `at` says.
+    fn note(&self, wanted: u64, text: &[u8], at: usize, possible: &mut Possible) {
+        let Some(bytes) = run_at(text, at) else { return };
+        let first = self.runs.partition_point(|run| run.bytes < bytes);
+        for run in self.runs.get(first..).unwrap_or_default().iter().take_while(|run| run.bytes == bytes) {
+            let Some(window) = self.windows.get(usize::from(run.window)) else { continue };
+            let begin = at.wrapping_sub(usize::from(run.offset));
+            let stands = text.get(begin..).zip(window.bytes.get(..self.window));
+            if wanted >> window.rule & 1 == 1 && stands.is_some_and(|(text, window)| is_prefix(text, window))
+            {
+                self.add(window.rule, 1 << window.pattern, possible);
             }
-            None
-        })
+        }
     }
+
+    /// No window is so short that it fits between two probes.
+    #[inline]
+    fn step(&self) -> usize {
+        self.window + 1 - RUN
+    }
+
+    /// The first place from `at` on, in steps, where a run of ours may stand.
+    #[inline(never)]
+    fn probe(&self, text: &[u8], mut at: usize) -> Option<usize> {
+        let step = self.step();
+        while let Some(bytes) = run_at(text, at) {
+            let slot = slot(bytes);
+            if self.table.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1) {
+                return Some(at);
+            }
+            at += step;
+        }
+        None
+    }
+}
+
+#[inline]
+fn run_at(text: &[u8], at: usize) -> Option<u32> {
+    text.get(at..)?.first_chunk::<RUN>().map(|run| u32::from_le_bytes(*run))
 }
 
 /// Where the table speaks of a run.
@@ -147,4 +244,21 @@ fn rarity(text: &[u8]) -> u32 {
         _ => 2,
     };
     text.iter().map(of).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_a_set_are_those_of_its_bits() {
+        let of = |set, len| numbers(set, len).collect::<Vec<_>>();
+        assert_eq!(of(0, 70), []);
+        assert_eq!(of(0b1011, 70), [0, 1, 3]);
+        assert_eq!(of(0b1011, 2), [0, 1]);
+        assert_eq!(of(1 << 62, 70), [62]);
+        // The last bit stands for all patterns from the 64th on.
+        assert_eq!(of(1 << 63 | 4, 66), [2, 63, 64, 65]);
+        assert_eq!(of(bit(65), 64), [63]);
+    }
 }

@@ -5,7 +5,7 @@
 //! longer: not within `a192.0.2.1`, `192.0.2.1.example.org` or `::ffff:192.0.2.1` (which matches as a whole).
 //! What is accepted always parses, so a line with `999.1.1.1` is no match.
 
-use crate::base::net::parse_addr;
+use crate::base::net::{parse_addr, quad};
 
 /// Longest address with brackets and zone that is accepted, in bytes.
 const MAX: usize = 80;
@@ -35,8 +35,8 @@ pub(super) fn ends(text: &[u8], at: usize) -> Ends {
     if !(first.is_ascii_hexdigit() || first == b':') || !begins_word(text.get(..at).unwrap_or_default()) {
         return none;
     }
-    match v4_len(text.get(at..).unwrap_or_default()) {
-        Some(len) => Ends { full: ends_word(text, at + len).then_some(at + len), short: None },
+    match quad(text.get(at..).unwrap_or_default()) {
+        Some((_, len)) => Ends { full: ends_word(text, at + len).then_some(at + len), short: None },
         None => v6(text, at),
     }
 }
@@ -92,33 +92,6 @@ fn ends_word(text: &[u8], at: usize) -> bool {
     }
 }
 
-/// Length of the dotted quad at the head of `text`.
-fn v4_len(text: &[u8]) -> Option<usize> {
-    let (mut parts, mut digits, mut number) = (1, 0, 0u16);
-    let mut len = 0;
-    for &b in text {
-        match b {
-            b'0'..=b'9' => {
-                if digits > 0 && number == 0 {
-                    return None;
-                }
-                digits += 1;
-                number = number * 10 + u16::from(b - b'0');
-                if number > 255 {
-                    return None;
-                }
-            }
-            b'.' if digits > 0 && parts < 4 => {
-                parts += 1;
-                (digits, number) = (0, 0);
-            }
-            _ => break,
-        }
-        len += 1;
-    }
-    (parts == 4 && digits > 0).then_some(len)
-}
-
 /// The ends of an IPv6 address at `at`, its left side being looked at already.
 fn v6(text: &[u8], at: usize) -> Ends {
     let rest = text.get(at..).unwrap_or_default();
@@ -126,6 +99,9 @@ fn v6(text: &[u8], at: usize) -> Ends {
     let len =
         rest.iter().position(|&b| !(b.is_ascii_hexdigit() || b == b':' || b == b'.')).unwrap_or(rest.len());
     let mut word = rest.get(..len).unwrap_or_default();
+    if !word.contains(&b':') {
+        return Ends::default();
+    }
     while let [shorter @ .., b'.'] = word {
         word = shorter;
     }

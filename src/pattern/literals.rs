@@ -6,7 +6,7 @@ use super::parse::Node;
 use super::program::rarity;
 
 /// Longer literals are cut: more bytes do not make the search better.
-const MAX_LEN: usize = 24;
+const MAX_LEN: usize = 16;
 /// More literals than these are not worth searching for.
 const MAX_COUNT: usize = 16;
 
@@ -14,9 +14,8 @@ const MAX_COUNT: usize = 16;
 pub(super) fn required(node: &Node) -> Box<[u8]> {
     let mut out = Vec::new();
     for literal in Finder::search(node) {
-        let literal = literal.get(..literal.len().min(MAX_LEN)).unwrap_or_default();
         out.push(u8::try_from(literal.len()).unwrap_or(0));
-        out.extend_from_slice(literal);
+        out.extend_from_slice(&literal);
     }
     out.into_boxed_slice()
 }
@@ -31,17 +30,16 @@ pub(super) fn iter(mut packed: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-#[derive(Default)]
 struct Finder {
-    /// Bytes that stand next to each other.
-    run: Vec<u8>,
+    /// What may stand before the present place, without a gap: one of these.
+    runs: Vec<Vec<u8>>,
     best: Vec<Vec<u8>>,
     score: i32,
 }
 
 impl Finder {
     fn search(node: &Node) -> Vec<Vec<u8>> {
-        let mut finder = Finder::default();
+        let mut finder = Finder { runs: vec![Vec::new()], best: Vec::new(), score: 0 };
         finder.walk(node);
         finder.flush();
         finder.best
@@ -49,21 +47,32 @@ impl Finder {
 
     fn walk(&mut self, node: &Node) {
         match node {
-            Node::Byte(b) => self.run.push(*b),
-            // They take no byte: what stands before and behind them touches.
+            // What takes no byte: what stands before and behind it touches.
             Node::Empty | Node::Look(_) => {}
+            Node::Byte(b) => push(&mut self.runs, *b),
             Node::Group(_, inner) => self.walk(inner),
             Node::Cat(all) => all.iter().for_each(|n| self.walk(n)),
             Node::Letter(_) | Node::Set(_) | Node::Addr => self.flush(),
-            Node::Repeat { what, min, .. } => {
-                self.flush();
-                if *min > 0 {
-                    self.walk(what);
-                    self.flush();
+            Node::Alt(_) | Node::Repeat { .. } => {
+                if let Some(more) = exact(node).filter(|more| self.runs.len() * more.len() <= MAX_COUNT) {
+                    self.offer(self.runs.clone());
+                    self.runs = product(&self.runs, &more);
+                    return;
                 }
+                self.flush();
+                self.within(node);
+            }
+        }
+    }
+
+    /// What stands next to nothing else.
+    fn within(&mut self, node: &Node) {
+        match node {
+            Node::Repeat { what, min, .. } if *min > 0 => {
+                self.walk(what);
+                self.flush();
             }
             Node::Alt(all) => {
-                self.flush();
                 let mut union = Vec::new();
                 for branch in all {
                     let found = Finder::search(branch);
@@ -76,24 +85,86 @@ impl Finder {
                 union.dedup();
                 self.offer(union);
             }
+            _ => {}
         }
     }
 
     fn flush(&mut self) {
-        let run = std::mem::take(&mut self.run);
-        if !run.is_empty() {
-            self.offer(vec![run]);
-        }
+        let runs = std::mem::replace(&mut self.runs, vec![Vec::new()]);
+        self.offer(runs);
     }
 
     fn offer(&mut self, literals: Vec<Vec<u8>>) {
-        let worth = |l: &Vec<u8>| l.iter().take(MAX_LEN).fold(0i32, |sum, &b| sum + 1 + i32::from(rarity(b)));
+        let worth = |l: &Vec<u8>| l.iter().fold(0i32, |sum, &b| sum + 1 + i32::from(rarity(b)));
         let worst = literals.iter().map(worth).min().unwrap_or(0);
         let count = i32::try_from(literals.len()).unwrap_or(i32::MAX);
-        let score = worst.saturating_sub(count.saturating_sub(1).saturating_mul(3)).max(1);
-        if literals.len() <= MAX_COUNT && score > self.score {
+        let score = worst.saturating_sub(count.saturating_sub(1)).max(1);
+        if worst > 0 && literals.len() <= MAX_COUNT && score > self.score {
             self.score = score;
             self.best = literals;
         }
     }
+}
+
+fn push(texts: &mut [Vec<u8>], b: u8) {
+    texts.iter_mut().filter(|text| text.len() < MAX_LEN).for_each(|text| text.push(b));
+}
+
+/// All the texts that a node matches, if these are few and it matches no others.
+fn exact(node: &Node) -> Option<Vec<Vec<u8>>> {
+    let mut all = vec![Vec::new()];
+    append(&mut all, node).then_some(all)
+}
+
+/// Appends all the texts that a node matches to each of `texts`. False: that cannot be said, or they are too many.
+fn append(texts: &mut Vec<Vec<u8>>, node: &Node) -> bool {
+    let more = match node {
+        Node::Empty | Node::Look(_) => return true,
+        Node::Byte(b) => {
+            push(texts, *b);
+            return true;
+        }
+        Node::Group(_, inner) => return append(texts, inner),
+        Node::Cat(parts) => return parts.iter().all(|part| append(texts, part)),
+        Node::Repeat { what, min: 0, max: Some(1), .. } => {
+            let mut all = exact(what).unwrap_or_default();
+            // Empty beside nothing would be wrong: then it is not known what the other texts are.
+            if !all.is_empty() {
+                all.push(Vec::new());
+            }
+            all
+        }
+        Node::Alt(branches) => {
+            let mut all = Vec::new();
+            for branch in branches {
+                match exact(branch) {
+                    Some(mut more) => all.append(&mut more),
+                    None => return false,
+                }
+            }
+            all
+        }
+        Node::Letter(_) | Node::Set(_) | Node::Addr | Node::Repeat { .. } => return false,
+    };
+    if more.is_empty() || texts.len() * more.len() > MAX_COUNT {
+        return false;
+    }
+    *texts = product(texts, &more);
+    true
+}
+
+/// Each of the one followed by each of the other, and no more than `MAX_LEN` bytes of it.
+fn product(heads: &[Vec<u8>], tails: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let mut all = Vec::with_capacity(heads.len() * tails.len());
+    for head in heads {
+        for tail in tails {
+            let mut one = [head.as_slice(), tail].concat();
+            // What is cut stays cut: nothing that is appended later fits.
+            one.truncate(MAX_LEN);
+            if !all.contains(&one) {
+                all.push(one);
+            }
+        }
+    }
+    all
 }

@@ -152,8 +152,11 @@ fn errors_name_the_construct_and_what_to_write() {
 #[test]
 fn required_literals() {
     let cases: &[(&str, &[&str])] = &[
-        (SSHD, &["Failed "]),
-        ("(?:Accepted|Invalid) <HOST>", &["Accepted", "Invalid"]),
+        (SSHD, &["Failed password ", "Failed publickey"]),
+        ("^Fail(?:ed|ure) from <HOST>", &["Failed from ", "Failure from "]),
+        ("x(?:abc|ab)?(?:cd)+ y", &["cd"]),
+        ("(?:abcdefghijklmnopqrs)tu", &["abcdefghijklmnop"]),
+        ("(?:Accepted|Invalid) <HOST>", &["Accepted ", "Invalid "]),
         ("(?:a|b*)x", &["x"]),
         ("(?i)failed .* 12", &[" 12"]),
         (r"a\bb(?:c)d*", &["abc"]),
