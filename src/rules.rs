@@ -38,12 +38,28 @@ pub fn check(rule: &mut ServiceRule, problems: &mut Vec<Problem>) {
     }
 }
 
-/// For `config::load` in the daemon: what is not on here is switched off before its patterns cost anything.
-pub fn check_here(rule: &mut ServiceRule, problems: &mut Vec<Problem>) {
-    if on(rule).0 {
-        return check(rule, problems);
+/// Rules of the daemon, each compiled while its file is read: so no text of a pattern outlives that.
+#[derive(Default)]
+pub struct Compiled(Vec<Rule>);
+
+impl Compiled {
+    /// For `config::load`: compiles a rule; what is not on here is switched off before its patterns cost anything.
+    pub fn add(&mut self, rule: &mut ServiceRule, problems: &mut Vec<Problem>) {
+        if on(rule).0 {
+            match compile(rule) {
+                Ok(compiled) => self.0.push(compiled),
+                Err(more) => problems.extend(more),
+            }
+        } else {
+            rule.enabled = Enabled::False;
+        }
+        rule.fail = Vec::new();
+        rule.ignore = Vec::new();
     }
-    rule.enabled = Enabled::False;
-    rule.fail = Vec::new();
-    rule.ignore = Vec::new();
+
+    /// The rule of this name.
+    pub fn take(&mut self, name: &str) -> Option<Rule> {
+        let at = self.0.iter().position(|rule| *rule.name == *name)?;
+        Some(self.0.swap_remove(at))
+    }
 }

@@ -22,6 +22,7 @@ use crate::enforce::{Enforcer, journal, options};
 use crate::firewall::guard::Guard;
 use crate::input::Position;
 use crate::lists::Paths;
+use crate::rules::Compiled;
 use crate::state::positions::Positions;
 use crate::sys::poll::{Ready, wait};
 use crate::sys::signal::{Signals, Wish};
@@ -83,7 +84,8 @@ pub fn run(conf: &Path, foreground: bool) -> Result<(), String> {
 fn prepare(conf: &Path, foreground: bool) -> Result<Box<Daemon>, String> {
     // In the background a relative path would lead elsewhere.
     let conf = &fs::absolute(conf).map_err(|e| format!("{}: {e}", conf.to_string_lossy()))?;
-    let loaded = load(conf, &mut crate::rules::check_here);
+    let mut compiled = Compiled::default();
+    let loaded = load(conf, &mut |rule, problems| compiled.add(rule, problems));
     // Before the log is set up everything is told on standard error.
     syslog::install(syslog::Target::Stderr, log::LevelFilter::Info);
     tell(&loaded.problems);
@@ -107,13 +109,13 @@ fn prepare(conf: &Path, foreground: bool) -> Result<Box<Daemon>, String> {
             "this kernel cannot log dropped packets (nft_log or nft_limit is missing); bans work without"
         );
     }
-    Ok(Box::new(Daemon::start(conf, loaded, guard, signals, pidfile)))
+    Ok(Box::new(Daemon::start(conf, (loaded, compiled), guard, signals, pidfile)))
 }
 
 impl Daemon {
     fn start(
         conf: &Path,
-        loaded: Loaded,
+        (loaded, compiled): (Loaded, Compiled),
         mut guard: Guard,
         signals: Signals,
         pidfile: pidfile::PidFile,
@@ -126,7 +128,7 @@ impl Daemon {
             log::error!("allow list: {e}");
         }
         guard.take_fresh();
-        let plan = setup::plan(&loaded);
+        let plan = setup::plan(&loaded, compiled);
         let mut enforcer = Enforcer::new(guard, open_journal(settings, now), settings.kill_connections);
         enforcer.set_prompt(settings.state_sync.is_some());
         let mut punisher = Punisher::new(settings, &plan.policies);
@@ -301,7 +303,8 @@ impl Daemon {
     /// Takes the new configuration, or keeps everything as it is when that has errors.
     #[inline(never)]
     fn reload(&mut self) {
-        let loaded = load(&self.conf, &mut crate::rules::check_here);
+        let mut compiled = Compiled::default();
+        let loaded = load(&self.conf, &mut |rule, problems| compiled.add(rule, problems));
         tell(&loaded.problems);
         if loaded.failed() {
             log::error!("the configuration has errors: the former one stays in force");
@@ -309,7 +312,7 @@ impl Daemon {
         }
         let now = clock::now();
         let settings = &loaded.settings;
-        let plan = setup::plan(&loaded);
+        let plan = setup::plan(&loaded, compiled);
         if let Err(e) = self.judge.reconfigure(
             now,
             plan.rules,

@@ -14,6 +14,7 @@ use crate::firewall::guard::Scope;
 use crate::input::Tags;
 use crate::input::glob::Glob;
 use crate::input::journal::{Journal, Wanted};
+use crate::rules::Compiled;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
@@ -40,7 +41,7 @@ pub(super) struct Plan {
     pub(super) wants: Wants,
 }
 
-pub(super) fn plan(loaded: &Loaded) -> Plan {
+pub(super) fn plan(loaded: &Loaded, mut compiled: Compiled) -> Plan {
     let mut plan = Plan { rules: Vec::new(), policies: Vec::new(), wants: Wants::default() };
     let dirs = Journal::dirs();
     for rule in loaded.rules.iter().filter(|rule| rule.enabled != Enabled::False) {
@@ -55,7 +56,7 @@ pub(super) fn plan(loaded: &Loaded) -> Plan {
             log::warn!("rule {}: more than {MAX_RULES} rules are on; the rule is off", rule.name);
             continue;
         }
-        let Ok(compiled) = crate::rules::compile(rule) else { continue };
+        let Some(compiled) = compiled.take(&rule.name) else { continue };
         want(&mut plan.wants, rule, Tags(1 << plan.rules.len()), dirs.as_ref());
         let scope = crate::enforce::scope(rule);
         if rule.trust_any && (rule.bantime == Span::Permanent || rule.escalation_enabled) {

@@ -66,7 +66,7 @@ pub(super) const SPACE: ByteSet = ByteSet::EMPTY.with(b'\t', b'\r').with(b' ', b
 pub(super) const ANY: ByteSet = ByteSet::EMPTY.with(b'\n', b'\n').not();
 
 /// Sets that every program may use without carrying them; `ANY` comes first.
-pub(super) static COMMON: [ByteSet; 9] = [
+pub(super) static COMMON: [ByteSet; 11] = [
     ANY,
     DIGIT,
     WORD,
@@ -76,6 +76,8 @@ pub(super) static COMMON: [ByteSet; 9] = [
     SPACE.not(),
     ByteSet::EMPTY.with(b' ', b' '),
     ByteSet::EMPTY.with(b' ', b' ').not(),
+    ByteSet::EMPTY.with(b'"', b'"').not(),
+    ByteSet::EMPTY.with(b']', b']').not(),
 ];
 
 /// Whether `b` is a letter, a digit or `_`, for `\b`.
