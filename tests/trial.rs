@@ -169,6 +169,8 @@ fn whoever_is_killed_the_former_rules_return() {
         ns::kill(child.id(), signal);
         wait_until("the former rules", || listed(&net) == former);
         ended(child);
+        // As long as there is a watcher, another trial is turned down.
+        wait_until("the end of the watcher", || processes(&net).is_empty());
     }
     // The watcher itself: told to stop it does its work first, and when it is killed the loader does it.
     for signal in [libc::SIGTERM, libc::SIGKILL] {
@@ -326,6 +328,73 @@ fn what_the_kernel_refuses_is_tried_again() {
     let out = ended(child);
     assert!(out.status == 1 && out.stderr.contains("the former rules are back"), "{out:?}");
     assert_eq!(listed(&net), former);
+    over(&net);
+}
+
+/// While the kernel refuses the former rules, the new ones can be confirmed: by a command, and at the terminal.
+#[test]
+fn what_the_kernel_refuses_to_put_back_can_be_confirmed() {
+    for typed in [false, true] {
+        let (net, _) = host();
+        let mut child = if typed { at_a_terminal(&net) } else { begun(&net, trial(&net, LONG)) };
+        let mut owner = owner(&net);
+        match typed {
+            true => child.stdin.as_mut().unwrap().write_all(b"no\n").unwrap(),
+            false => ns::kill(watcher(&net, &child), libc::SIGTERM),
+        }
+        wait_until("a message", || match typed {
+            true => net.read("terminal").contains("the kernel refuses the former rules; trying again"),
+            false => net.read("daemon.log").contains("cannot be put back, trying again"),
+        });
+        match typed {
+            true => child.stdin.as_mut().unwrap().write_all(b"yes\n").unwrap(),
+            false => drop(net.mef(&["confirm"]).ok()),
+        }
+        let out = ended(child);
+        assert_eq!(out.status, 0, "{out:?}");
+        owner.kill().unwrap();
+        owner.wait().unwrap();
+        over(&net);
+    }
+}
+
+/// The watcher is killed, and the kernel refuses what the loader puts back in its place: that is told.
+#[test]
+fn a_watcher_that_is_killed_while_the_kernel_refuses() {
+    let (net, _) = host();
+    let child = begun(&net, trial(&net, LONG));
+    let mut owner = owner(&net);
+    ns::kill(watcher(&net, &child), libc::SIGKILL);
+    let out = ended(child);
+    assert!(out.status == 1 && out.stderr.contains("the kernel refuses the former rules"), "{out:?}");
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    over(&net);
+}
+
+/// Of trials that begin at the same moment one is told that it is on trial, and the others that there is one.
+#[test]
+fn trials_that_meet() {
+    let (net, former) = host();
+    let mut all: Vec<Child> = (0..6).map(|_| trial(&net, LONG).spawn().unwrap()).collect();
+    wait_until("the end of all but one", || {
+        all.iter_mut().filter_map(|child| child.try_wait().unwrap()).count() == 5
+    });
+    wait_until("the new rules", || is_new(&net));
+    let (mut on_trial, mut turned_away) = (Vec::new(), 0);
+    for mut child in all {
+        match child.try_wait().unwrap() {
+            None => on_trial.push(child),
+            Some(_) => {
+                let out = ended(child);
+                turned_away += u32::from(out.status == 1 && out.stderr.contains("rules are on trial"));
+            }
+        }
+    }
+    assert_eq!((on_trial.len(), turned_away), (1, 5));
+    ns::kill(on_trial[0].id(), libc::SIGKILL);
+    wait_until("the former rules", || listed(&net) == former);
+    on_trial.into_iter().for_each(|child| drop(ended(child)));
     over(&net);
 }
 

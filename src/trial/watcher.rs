@@ -94,10 +94,11 @@ impl Watcher {
         heard
     }
 
-    /// Puts the former rules back, for as long as it takes within reason. The new ones can still be confirmed then.
+    /// Puts the former rules back, for as long as it takes within reason. The new ones can still be confirmed then, by
+    /// who waits at the terminal, too.
     fn back(&mut self, why: &str) -> u8 {
         let end = clock::mono().after(REFUSING);
-        let mut pause = 1000;
+        let (mut pause, mut waits) = (1000, true);
         loop {
             let refusal = match self.former.restore() {
                 Ok(()) => {
@@ -114,11 +115,18 @@ impl Watcher {
                 log::error!("the former rules cannot be put back, trying again: {refusal}");
                 let _ = self.loader.write_all(&[TRYING]);
             }
-            let mut ready = [Ready::No];
+            let mut ready = [Ready::No; 2];
             let again = clock::mono().after(pause).min(end);
-            let _ = poll::wait(&[Some(self.listener.as_fd())], &mut ready, Some(again));
+            let loader = Some(self.loader.as_fd()).filter(|_| waits);
+            let _ = poll::wait(&[Some(self.listener.as_fd()), loader], &mut ready, Some(again));
             if ready[0] == Ready::Read && self.answer(KEPT) {
                 return KEPT;
+            }
+            if ready[1] != Ready::No {
+                match heard(&mut self.loader) {
+                    Some(KEEP) => return KEPT,
+                    word => waits = word.is_some(),
+                }
             }
             pause = (pause + pause / 4).min(PAUSE_MAX);
         }
