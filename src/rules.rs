@@ -7,7 +7,7 @@ mod host;
 pub use host::{of_syslog, on};
 
 use crate::base::diag::Problem;
-use crate::config::{Enabled, ServiceRule, Spanned};
+use crate::config::{Enabled, Engine, ServiceRule, Spanned};
 use crate::detect::{Program, Rule};
 use crate::pattern::Pattern;
 
@@ -28,7 +28,8 @@ pub fn compile(rule: &ServiceRule) -> Result<Rule, Vec<Problem>> {
         return Err(problems);
     }
     let programs = rule.programs.iter().map(|name| Program::new(name)).collect();
-    Ok(Rule { name: rule.name.as_str().into(), programs, fail, ignore })
+    let webscan = (rule.engine == Engine::Webscan).then(|| Box::new(rule.webscan.clone()));
+    Ok(Rule { name: rule.name.as_str().into(), programs, fail, ignore, webscan })
 }
 
 /// For `config::load`: adds what is wrong with a rule's patterns.

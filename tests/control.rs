@@ -142,7 +142,7 @@ fn a_rule_is_on_when_its_service_is_here() {
     net.rule("own", &auto("^x(<HOST>$"));
     net.rule("not", "enabled=false\nprograms=x\nfailregex=<HOST>");
     let off = "{\"rule\":\"own\",\"source\":null,\"hits\":null,\"bans\":null,\"read\":null,\"last\":null,\"on\":0,\
-               \"why\":\"found neither a file nor a program of it\"}";
+               \"why\":\"found neither a file nor a program of it\",\"last_ban\":null}";
     let config = net.path("mef.conf").display().to_string();
     let with = |net: &Net, args: &[&str]| net.mef(&[args, &["--config", &config]].concat());
     let status = |net: &Net| with(net, &["status", "--json"]).ok();

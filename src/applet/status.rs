@@ -252,9 +252,12 @@ pub(super) fn rules(out: &mut dyn Write, answer: &Answer) -> io::Result<()> {
         "RULE", "SOURCE", "HITS", "BANS", "READ", "LAST"
     )?;
     let ago = |age: Option<u64>| age.map_or("never".to_owned(), |age| about(age) + " ago");
-    for RuleLine { name, source, hits, bans, read, hit } in all() {
+    for RuleLine { name, source, hits, bans, read, hit, .. } in all() {
         let (read, hit) = (ago(read), ago(hit));
         writeln!(out, "{name:<width$}  {source:<8}  {hits:>8}  {bans:>8}  {read:>9}  {hit:>9}")?;
+    }
+    for RuleLine { name, last_ban, .. } in all().filter(|rule| !rule.last_ban.is_empty()) {
+        writeln!(out, "last ban of {name}: {}", crate::base::line::shown(last_ban))?;
     }
     Ok(())
 }
@@ -287,7 +290,8 @@ fn json(out: &mut dyn Write, answer: Option<&Answer>, kernel: &Kernel, states: &
             .number("read", rule.and_then(|r| r.read))
             .number("last", rule.and_then(|r| r.hit))
             .number("on", u64::from(state.on))
-            .text("why", state.why.as_str());
+            .text("why", state.why.as_str())
+            .text("last_ban", rule.map(|r| r.last_ban).filter(|text| !text.is_empty()));
         writeln!(out, "{}", object.finish())?;
     }
     Ok(())

@@ -7,8 +7,9 @@ use crate::base::json::Object;
 use crate::base::net::offender;
 use crate::base::range::Range;
 use crate::config::{FileProblem, Loaded, ServiceRule, load_rule};
-use crate::detect::header;
+use crate::detect::header::{self, Stamp};
 use crate::detect::tracker::{Limits, Tracker};
+use crate::detect::webscan::{Excess, Webscan};
 use crate::detect::{Counts, Detector, Hit};
 use crate::input::blocks;
 use crate::sys::{clock, fs, random, stdio};
@@ -69,20 +70,24 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     });
     tell(&loaded, output);
     let (Some(rule), Some(compiled)) = (loaded.rules.first(), compiled) else { return Err(Error::Told) };
+    let rules = vec![compiled];
     let limits = [Limits { findtime: rule.findtime, maxretry: rule.maxretry }];
     let mut test = Test {
         args: &args,
         rule,
         prefix,
         tracker: Tracker::new(TRACK, &limits, random::key()),
+        webscan: Webscan::new(&rules, random::key()),
+        exceeded: rules.iter().any(|rule| rule.webscan.is_some()).then_some(0),
         now: clock::wall(),
         local: clock::local_offset(clock::wall()),
         last: Mono::default(),
         bans: 0,
+        shown: 0,
         text: Vec::with_capacity(8192),
         failed: None,
     };
-    let mut detector = Detector::new(vec![compiled]);
+    let mut detector = Detector::new(rules);
     for file in files {
         let path = if file == "-" { STDIN } else { file };
         let opened = if path == STDIN { stdio::stdin() } else { fs::open(Path::new(path)) };
@@ -108,11 +113,16 @@ struct Test<'a> {
     rule: &'a ServiceRule,
     prefix: u8,
     tracker: Tracker,
+    webscan: Webscan,
+    /// Lines at which a threshold was reached, for a rule that has such.
+    exceeded: Option<u64>,
     now: Wall,
     local: i32,
     /// When the last line with a stamp was written.
     last: Mono,
     bans: u64,
+    /// Lines about bans so far.
+    shown: u64,
     /// Output that is to be written.
     text: Vec<u8>,
     failed: Option<std::io::Error>,
@@ -133,30 +143,65 @@ impl Test<'_> {
     }
 
     fn hit(&mut self, number: u64, line: &[u8], hit: &Hit) {
+        let Some(request) = &hit.request else {
+            if !self.args.hits {
+                self.time(header::parse(line).and_then(|h| h.stamp));
+                let who = offender(hit.addr, self.prefix);
+                if let Some(hits) = self.tracker.hit(self.last, 0, who, hit.weight) {
+                    self.ban(number, &Range::from(who), hits, None);
+                }
+                return;
+            }
+            return self.line(number, hit.addr);
+        };
+        // A request is a hit when it is too much.
+        self.time(request.stamp);
+        let who = offender(hit.addr, self.prefix);
+        let Some(excess) = self.webscan.request(self.last, 0, who, line, request) else { return };
+        self.exceeded = self.exceeded.map(|n| n + 1);
         if self.args.hits {
-            push_number(&mut self.text, number);
-            self.text.push(b'\t');
-            push_addr(&mut self.text, hit.addr);
-            self.text.push(b'\n');
-            return;
+            return self.line(number, hit.addr);
         }
-        if let Some(stamp) = header::parse(line).and_then(|h| h.stamp) {
+        self.ban(number, &Range::from(who), excess.requests, Some(&excess));
+    }
+
+    /// A line of `--hits`.
+    fn line(&mut self, number: u64, addr: IpAddr) {
+        push_number(&mut self.text, number);
+        self.text.push(b'\t');
+        push_addr(&mut self.text, addr);
+        self.text.push(b'\n');
+    }
+
+    fn time(&mut self, stamp: Option<Stamp>) {
+        if let Some(stamp) = stamp {
             // Ages count from one moment, so they keep the order and the distances of the stamps.
             let at = self.now.0.saturating_sub(stamp.age(self.now, self.local));
             self.last = Mono(at.saturating_mul(1000));
         }
-        let who = offender(hit.addr, self.prefix);
-        let Some(hits) = self.tracker.hit(self.last, 0, who, hit.weight) else { return };
-        self.bans += 1;
-        let who = Range::from(who).to_string();
+    }
+
+    /// A ban, or what a threshold with action=detect would tell.
+    fn ban(&mut self, number: u64, who: &Range, hits: u32, excess: Option<&Excess>) {
+        let event = if excess.is_some_and(|e| e.detect) { "detect" } else { "ban" };
+        self.bans += u64::from(event == "ban");
+        self.shown += 1;
+        let who = who.to_string();
         if self.args.json {
-            let ban = Object::new().text("event", "ban").number("line", number);
-            let ban = ban.text("address", who.as_str()).number("hits", u64::from(hits)).finish();
-            self.text.extend_from_slice(ban.as_bytes());
+            let ban = Object::new().text("event", event).number("line", number);
+            let mut ban = ban.text("address", who.as_str()).number("hits", u64::from(hits));
+            if let Some(excess) = excess {
+                ban = ban.text("reason", excess.reason.as_str());
+            }
+            self.text.extend_from_slice(ban.finish().as_bytes());
             self.text.push(b'\n');
-        } else if self.bans <= SHOWN {
-            self.text.extend_from_slice(format!("line {number}: ban {who} after {hits} hits\n").as_bytes());
-        } else if self.bans == SHOWN + 1 {
+        } else if self.shown <= SHOWN {
+            let text = match excess {
+                Some(excess) => format!("line {number}: {event} {who}: {}\n", excess.reason),
+                None => format!("line {number}: ban {who} after {hits} hits\n"),
+            };
+            self.text.extend_from_slice(text.as_bytes());
+        } else if self.shown == SHOWN + 1 {
             self.text.extend_from_slice(b"\xe2\x80\xa6 and more (--json shows all)\n");
         }
     }
@@ -165,19 +210,22 @@ impl Test<'_> {
         if let Some(e) = self.failed.take() {
             return Err(Error::Output(e));
         }
+        let hits = self.exceeded.unwrap_or(c.hits);
         if self.args.json && !self.args.hits {
             let text = Object::new().text("event", "summary").text("rule", self.rule.name.as_str());
-            let text = text.number("lines", c.lines).number("hits", c.hits).number("ignored", c.ignored);
+            let text = text.number("lines", c.lines).number("hits", hits).number("ignored", c.ignored);
             let text = text.number("ambiguous", c.ambiguous).number("no_address", c.no_address);
             writeln!(output.out, "{}", text.number("bans", self.bans).finish())?;
             return Ok(());
         }
         let text = format!(
             "{}: {} lines, {} hits, {} ignored, {} ambiguous, {} without an address",
-            self.rule.name, c.lines, c.hits, c.ignored, c.ambiguous, c.no_address
+            self.rule.name, c.lines, hits, c.ignored, c.ambiguous, c.no_address
         );
         if self.args.hits {
             output.note(&text);
+        } else if self.exceeded.is_some() {
+            writeln!(output.out, "{text}, {} not understood\n{} bans", c.no_header, self.bans)?;
         } else {
             let (times, within) = (self.rule.maxretry, crate::config::written(self.rule.findtime));
             writeln!(output.out, "{text}\n{} bans ({times} hits within {within})", self.bans)?;

@@ -44,10 +44,12 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
 /// What a command says that needs the daemon.
 pub(super) const NO_DAEMON: &str = "no daemon runs (mef daemon starts it)";
 
-/// `TIME EVENT [ADDR] NAME=VALUE…`; the value of `user`, the last one, may hold blanks.
+/// `TIME EVENT [ADDR] NAME=VALUE…`; the value of `user` or `reason`, the last one, may hold blanks.
 fn json(line: &str) -> String {
-    let (head, user) = match line.split_once(" user=") {
-        Some((head, user)) => (head, Some(user)),
+    // A line of a hit may have a user who is called anything, that of a ban may have a reason, and no other text.
+    let name = if line.split(' ').nth(1) == Some("hit") { "user" } else { "reason" };
+    let (head, text) = match line.split_once(&[" ", name, "="].concat()) {
+        Some((head, text)) => (head, Some(text)),
         None => (line, None),
     };
     let mut words = head.split(' ');
@@ -66,8 +68,8 @@ fn json(line: &str) -> String {
             },
         };
     }
-    if user.is_some() {
-        object = object.text("user", user);
+    if text.is_some() {
+        object = object.text(name, text);
     }
     object.finish()
 }
@@ -84,6 +86,10 @@ mod tests {
             (
                 "T ban 192.0.2.1 rule=7 hits=5 for=permanent ports=22",
                 r#"{"time":"T","event":"ban","address":"192.0.2.1","rule":"7","hits":5,"for":"permanent","ports":"22"}"#,
+            ),
+            (
+                "T ban 192.0.2.1 rule=a hits=5 bans=1 reason=path-scan: 404 for 30 distinct paths in 60 s",
+                r#"{"time":"T","event":"ban","address":"192.0.2.1","rule":"a","hits":5,"bans":1,"reason":"path-scan: 404 for 30 distinct paths in 60 s"}"#,
             ),
             (
                 "T hit 192.0.2.1 rule=a weight=1 user=x rule=b \"",

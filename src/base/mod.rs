@@ -13,3 +13,4 @@ pub mod program;
 pub mod range;
 pub mod siphash;
 pub mod utc;
+pub mod webscan;

@@ -16,6 +16,7 @@ mod service;
 mod settings;
 mod table;
 mod value;
+mod webscan;
 
 pub use builtin::BUILTIN;
 pub use example::{Example, examples};
@@ -25,7 +26,7 @@ pub use lists::{
 };
 pub use load::{DEFAULT_PATH, FileProblem, Loaded, conf_files, load, load_rule};
 pub use ports::{ExcludedPorts, Ports};
-pub use service::{Action, Enabled, Engine, ServiceRule, Source, WebscanKey, parse_service};
+pub use service::{Action, Enabled, Engine, ServiceRule, Source, parse_service};
 pub use settings::{
     Backend, BanAction, Cloud, Fastpath, Flood, FloodLimits, Interfaces, KernelLevel, LogLevel, LogTo, Scan,
     Settings, StageOne, Zone,

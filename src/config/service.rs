@@ -7,9 +7,11 @@ use super::ini::{self, Entry};
 use super::keys::{self, Key, Slot, words};
 use super::ports::Ports;
 use super::value;
+use super::webscan;
 use crate::base::clock::Span;
 use crate::base::diag::decode;
 use crate::base::diag::{Problem, Severity};
+use crate::base::webscan::Webscan;
 
 words! {
     /// Whether a rule is in force.
@@ -56,17 +58,6 @@ words! {
         /// Access logs are aggregated by address.
         Webscan = "webscan",
     }
-}
-
-/// One key of [webscan] or [thresholds], as written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WebscanKey {
-    /// Of [thresholds] rather than [webscan].
-    pub threshold: bool,
-    /// The key.
-    pub key: String,
-    /// Its value.
-    pub value: Spanned,
 }
 
 /// One service rule.
@@ -116,13 +107,13 @@ pub struct ServiceRule {
     /// How hits are judged.
     pub engine: Engine,
     /// For `Engine::Webscan`.
-    pub webscan: Vec<WebscanKey>,
+    pub webscan: Webscan,
 }
 
 /// Patterns at most in one rule.
 const PATTERNS_MAX: usize = 256;
 const YEAR: u32 = 366 * 86_400;
-const SECTIONS: &[&str] = &["rule", "detection", "webscan", "thresholds"];
+const SECTIONS: &[&str] = &["rule", "detection", "webscan", "thresholds", "whitelist"];
 
 const fn key(
     name: &'static str,
@@ -161,9 +152,11 @@ const PATTERN_KEYS: [&str; 2] = ["failregex", "ignoreregex"];
 pub fn parse_service(stem: &str, text: &[u8]) -> (Option<ServiceRule>, Vec<Problem>) {
     let mut problems = Vec::new();
     let Some(text) = decode(text, &mut problems) else { return (None, problems) };
-    let mut rule = blank();
+    let (mut rule, mut windows) = (blank(), Vec::new());
     keys::set_defaults(KEYS, &mut rule);
-    ini::read(text, SECTIONS, &mut problems, &mut |e, problems| entry(&mut rule, e, problems));
+    ini::read(text, SECTIONS, &mut problems, &mut |e, problems| {
+        entry(&mut rule, &mut windows, e, problems);
+    });
     if rule.name.is_empty() {
         rule.name.push_str(stem);
         if let Err(bad) = value::name(stem) {
@@ -173,7 +166,7 @@ pub fn parse_service(stem: &str, text: &[u8]) -> (Option<ServiceRule>, Vec<Probl
     }
     // What is missing is only told of a file without errors: it may be in a line that was refused.
     if !failed(&problems) {
-        complete(&rule, &mut problems);
+        complete(&mut rule, &windows, &mut problems);
     }
     (if failed(&problems) { None } else { Some(rule) }, problems)
 }
@@ -206,17 +199,14 @@ fn blank() -> ServiceRule {
         escalation_window: 0,
         permanent_threshold: 0,
         engine: Engine::default(),
-        webscan: Vec::new(),
+        webscan: webscan::blank(),
     }
 }
 
 /// One line of the file.
-fn entry(rule: &mut ServiceRule, entry: &Entry<'_>, problems: &mut Vec<Problem>) {
-    let threshold = entry.section == "thresholds";
-    if threshold || entry.section == "webscan" {
-        let key = entry.key.to_string();
-        rule.webscan.push(WebscanKey { threshold, key, value: spanned(entry) });
-        return;
+fn entry(rule: &mut ServiceRule, windows: &mut Vec<u32>, entry: &Entry<'_>, problems: &mut Vec<Problem>) {
+    if webscan::SECTIONS.contains(&entry.section) {
+        return webscan::entry(&mut rule.webscan, windows, entry, problems);
     }
     let (key, weight) = match entry.key.split_once('@') {
         Some((key, weight)) => (key.trim_ascii_end(), Some(weight)),
@@ -280,11 +270,12 @@ fn spanned(entry: &Entry<'_>) -> Spanned {
 }
 
 /// What keys cannot say alone.
-fn complete(rule: &ServiceRule, problems: &mut Vec<Problem>) {
+fn complete(rule: &mut ServiceRule, windows: &[u32], problems: &mut Vec<Problem>) {
     let mut say = |severity, what: &str, hint: &str| {
         problems.push(Problem::whole(severity, what.to_string(), hint.to_string()));
     };
-    if rule.fail.is_empty() {
+    let web = rule.engine == Engine::Webscan;
+    if rule.fail.is_empty() && !web {
         say(Severity::Error, "the rule can never match", "it needs a failregex= in section [rule]");
     }
     match rule.source {
@@ -306,10 +297,9 @@ fn complete(rule: &ServiceRule, problems: &mut Vec<Problem>) {
         }
         _ => {}
     }
-    if rule.engine == Engine::Webscan {
-        let hint = "the rule is checked and otherwise ignored";
-        say(Severity::Warning, "this version does not aggregate access logs yet", hint);
-    } else if !rule.webscan.is_empty() {
+    if web {
+        webscan::complete(&mut rule.webscan, windows, &mut |what, hint| say(Severity::Error, what, hint));
+    } else if !rule.webscan.thresholds.is_empty() || !windows.is_empty() {
         say(Severity::Warning, "[webscan] and [thresholds] have no effect", "they need engine=webscan");
     }
 }

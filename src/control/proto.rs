@@ -168,6 +168,8 @@ pub struct RuleLine<'a> {
     pub read: Option<u64>,
     /// Seconds since its last hit.
     pub hit: Option<u64>,
+    /// Whom it banned last, and why; empty if it never says why.
+    pub last_ban: &'a str,
 }
 
 /// Somebody who is being counted, as `top` tells it.
@@ -198,8 +200,8 @@ impl Display for Age {
 
 impl Display for RuleLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RuleLine { name, source, hits, bans, read, hit } = *self;
-        write!(f, "rule {name} {source} {hits} {bans} {} {}", Age(read), Age(hit))
+        let RuleLine { name, source, hits, bans, read, hit, last_ban } = *self;
+        write!(f, "rule {name} {source} {hits} {bans} {} {} {last_ban}", Age(read), Age(hit))
     }
 }
 
@@ -207,12 +209,12 @@ impl<'a> RuleLine<'a> {
     /// Reads what `Display` wrote.
     #[must_use]
     pub fn read(line: &'a str) -> Option<RuleLine<'a>> {
-        let mut words = line.strip_prefix("rule ")?.split(' ');
+        let mut words = line.strip_prefix("rule ")?.splitn(7, ' ');
         let mut word = || words.next();
         let (name, source) = (word()?, word()?);
         let (hits, bans) = (word()?.parse().ok()?, word()?.parse().ok()?);
         let (read, hit) = (word()?.parse().ok(), word()?.parse().ok());
-        Some(RuleLine { name, source, hits, bans, read, hit })
+        Some(RuleLine { name, source, hits, bans, read, hit, last_ban: word()? })
     }
 }
 
@@ -257,8 +259,8 @@ mod tests {
             assert!(line.len() < LINE_MAX);
             assert_eq!(Request::read(&line), Some(request), "{line}");
         }
-        for (read, hit) in [(None, None), (Some(0), Some(u64::MAX))] {
-            let rule = RuleLine { name: "sshd", source: "file", hits: 3, bans: 1, read, hit };
+        for (read, hit, last_ban) in [(None, None, ""), (Some(0), Some(u64::MAX), "::1 404 for 5 paths ")] {
+            let rule = RuleLine { name: "sshd", source: "file", hits: 3, bans: 1, read, hit, last_ban };
             assert_eq!(RuleLine::read(&rule.to_string()), Some(rule));
         }
         let who = OffenderLine { who: "2001:db8::/64", rule: "sshd", hits: 3, maxretry: 5, age: 9 };

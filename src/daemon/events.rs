@@ -31,6 +31,8 @@ pub(super) struct Told<'a> {
     pub(super) rule: &'a str,
     /// 0 = none.
     pub(super) hits: u32,
+    /// For people; perhaps empty, and nothing that an attacker wrote.
+    pub(super) reason: &'a str,
     pub(super) time: Span,
     /// So many bans of it so far, this one included.
     pub(super) bans: u32,
@@ -41,8 +43,8 @@ pub(super) struct Told<'a> {
 impl<'a> Told<'a> {
     /// A ban of a rule.
     pub(super) fn of(ban: &Ban<'a>) -> Told<'a> {
-        let Ban { who, scope, time, rule, hits, bans, .. } = *ban;
-        Told { who, rule, hits, time, bans, ports: (scope.to_string(), scope.ports()) }
+        let Ban { who, scope, time, rule, hits, reason, bans, .. } = *ban;
+        Told { who, rule, hits, reason, time, bans, ports: (scope.to_string(), scope.ports()) }
     }
 }
 
@@ -129,7 +131,7 @@ impl Events {
 
     /// A ban that the kernel has acknowledged.
     pub(super) fn banned(&mut self, now: Wall, ban: &Told<'_>) {
-        let Told { who, rule, hits, time, bans, ref ports } = *ban;
+        let Told { who, rule, hits, reason, time, bans, ref ports } = *ban;
         let shown = ports.0.as_str();
         let rule = if rule.is_empty() { BY_HAND } else { rule };
         let mut text = Line::new();
@@ -141,16 +143,18 @@ impl Events {
                 write!(text, "ban {who} rule={rule} hits={hits} permanent ports={shown} bans={bans}")
             }
         };
+        let _ = write_reason(&mut text, reason);
         log::info!("{}", Raw(text.bytes()));
         let mono = clock::mono();
         self.rate.turn(mono);
         self.rate.this += 1;
-        self.log(now, Event::Ban(time), &who, rule, hits, ports.1);
+        self.log(now, Event::Ban(time), &who, rule, (hits, reason), ports.1);
         if self.watched() {
             let mut line = Line::new();
             let _ = write!(line, "{} ban {who} rule={rule} hits={hits} for=", Stamp(now));
             let _ = write_time(&mut line, time);
             let _ = write!(line, " ports={shown} bans={bans}");
+            let _ = write_reason(&mut line, reason);
             self.put(&mut line);
         }
         if self.hooks.wants(false) {
@@ -166,6 +170,7 @@ impl Events {
                     ("ADDR", &who),
                     ("RULE", rule),
                     ("HITS", &hits.to_string()),
+                    ("REASON", reason),
                     ("UNTIL", &until),
                     ("PORTS", shown),
                     ("BANS", &bans.to_string()),
@@ -185,7 +190,7 @@ impl Events {
         };
         log::info!("{}", Raw(line.bytes().get(STAMP..).unwrap_or_default()));
         if let Some(who) = who {
-            self.log(now, Event::Unban, who, BY_HAND, 0, &[]);
+            self.log(now, Event::Unban, who, BY_HAND, (0, ""), &[]);
         }
         self.put(&mut line);
         if self.hooks.wants(true) {
@@ -201,10 +206,18 @@ impl Events {
         self.put(&mut line);
     }
 
-    fn log(&mut self, at: Wall, event: Event, who: &Range, rule: &str, hits: u32, ports: &[(u16, u16)]) {
+    fn log(
+        &mut self,
+        at: Wall,
+        event: Event,
+        who: &Range,
+        rule: &str,
+        (hits, reason): (u32, &str),
+        ports: &[(u16, u16)],
+    ) {
         if let Some(ban_log) = &mut self.ban_log {
             for net in who.nets() {
-                ban_log.write(&Entry { at, event, net, rule, hits, ports });
+                ban_log.write(&Entry { at, event, net, rule, hits, ports, reason });
             }
         }
     }
@@ -242,6 +255,11 @@ fn write_time(line: &mut Line, time: Span) -> std::fmt::Result {
         Span::Secs(s) => write!(line, "{s}"),
         Span::Permanent => line.write_str("permanent"),
     }
+}
+
+/// The last part of a line, since it holds blanks.
+fn write_reason(line: &mut Line, reason: &str) -> std::fmt::Result {
+    if reason.is_empty() { Ok(()) } else { write!(line, " reason={reason}") }
 }
 
 fn environment(now: Wall, facts: &[(&str, &str)]) -> Vec<String> {

@@ -15,6 +15,7 @@ use crate::base::net::offender;
 use crate::base::range::Range;
 use crate::config::Settings;
 use crate::detect::tracker::{Limits, Tracker};
+use crate::detect::webscan::{Excess, Webscan};
 use crate::detect::{Detector, Hit, Rule, chosen, header};
 use crate::enforce::{Enforcer, Memory, options};
 use crate::firewall::events::Harm;
@@ -49,6 +50,19 @@ struct Waiting {
     hits: u32,
     /// A wider network, for what its parts did.
     wide: bool,
+    /// What was asked too much of a web server.
+    excess: Option<Box<Excess>>,
+}
+
+impl Waiting {
+    /// Why, for people; perhaps empty.
+    fn reason(&self) -> &str {
+        match &self.excess {
+            Some(excess) => &excess.reason,
+            None if self.wide => "four of its parts were banned",
+            None => "",
+        }
+    }
 }
 
 /// Rules, counts and the way to the kernel.
@@ -56,6 +70,7 @@ pub(super) struct Judge {
     detector: Detector,
     policies: Vec<Policy>,
     tracker: Tracker,
+    webscan: Webscan,
     punisher: Punisher,
     enforcer: Enforcer,
     waiting: Vec<Waiting>,
@@ -85,6 +100,7 @@ impl Judge {
         let limits: Vec<Limits> = policies.iter().map(|p| p.limits).collect();
         let slots = usize::try_from(settings.track_max).unwrap_or(4096);
         Judge {
+            webscan: Webscan::new(&rules, random::key()),
             detector: Detector::new(rules),
             tracker: Tracker::new(slots, &limits, random::key()),
             policies,
@@ -163,6 +179,8 @@ impl Judge {
             }
         }
         let counts = *self.detector.counts();
+        let old = std::mem::replace(&mut self.webscan, Webscan::new(&rules, random::key()));
+        self.webscan.take_over(old);
         self.detector = Detector::new(rules);
         self.detector.count_on(counts);
         self.policies = policies;
@@ -182,15 +200,20 @@ impl Judge {
     /// Looks through whole lines for the rules whose bits are set; bans are made by `commit`, or here when
     /// too many wait. Of a record, only rules that trust its sender hear.
     pub(super) fn take(&mut self, now: Now, wanted: u64, item: Item<'_>) {
-        let Judge { detector, tracker, policies, punisher, waiting, ipv6_prefix, local, events, .. } = self;
+        let Judge {
+            detector, tracker, webscan, policies, punisher, waiting, ipv6_prefix, local, events, ..
+        } = self;
         let mut overflow = Vec::new();
         for (_, policy) in (0..).zip(&*policies).filter(|(bit, _)| wanted >> bit & 1 == 1) {
             policy.tally.read.set(Some(now.mono));
         }
         let mut hit = |hit: Hit, text: &[u8], age: Option<u64>| {
             let Some(policy) = policies.get(usize::from(hit.rule)) else { return };
-            policy.tally.hit(now.mono);
             let who = offender(hit.addr, *ipv6_prefix);
+            // Requests are no offence as such.
+            if hit.request.is_none() {
+                policy.tally.hit(now.mono);
+            }
             // What was written before a ban that is in force was counted for it: we were killed before we had written down
             // that we had read it.
             let spent =
@@ -199,19 +222,39 @@ impl Judge {
                 return;
             }
             let at = Mono(now.mono.0.saturating_sub(age.unwrap_or(0).saturating_mul(1000)));
+            let mut excess = None;
+            if let Some(request) = &hit.request {
+                excess = webscan.request(at, hit.rule, who, text, request).map(Box::new);
+                let Some(excess) = &excess else { return };
+                // What is read at once may hold a whole scan, which is one offence.
+                let same = |w: &Waiting| (w.who, w.rule) == (who, hit.rule);
+                if !excess.detect && (waiting.iter().any(same) || spent(0)) {
+                    return;
+                }
+                policy.tally.hit(now.mono);
+                if excess.detect {
+                    let (name, who) = (&policy.name, Range::from(who));
+                    log::info!("rule {name} detected {who} ({}; action=detect)", excess.reason);
+                }
+            }
             if events.watched() {
                 let user = hit.user.and_then(|user| text.get(user));
                 events.hit(now.wall, who, &policy.name, hit.weight, user);
             }
-            if let Some(hits) = tracker.hit(at, hit.rule, who, hit.weight) {
-                let ban = Waiting { who, rule: hit.rule, hits, wide: false };
+            let hits = match &excess {
+                Some(excess) => (!excess.detect).then_some(excess.requests),
+                None => tracker.hit(at, hit.rule, who, hit.weight),
+            };
+            if let Some(hits) = hits {
+                let ban = Waiting { who, rule: hit.rule, hits, wide: false, excess };
                 if waiting.len() < WAITING { waiting.push(ban) } else { overflow.push(ban) }
             }
         };
         match item {
             // Live lines are timed by our own clock; stamps are for what was written while we were away.
             Item::Block { lines, live } => detector.block(wanted, lines, &mut |_, line, found| {
-                hit(found, line, (!live).then(|| age(now, line, *local)));
+                let age = (!live).then(|| age(now, line, *local, &found));
+                hit(found, line, age);
             }),
             Item::Record(record) => {
                 let any = |rule: u16| policies.get(usize::from(rule)).is_some_and(|p| p.trust_any);
@@ -256,13 +299,14 @@ impl Judge {
         let mut verdicts = Vec::with_capacity(waiting.len());
         for w in waiting {
             let Some(policy) = policies.get(usize::from(w.rule)) else { continue };
-            verdicts.push((w, policy, punisher.judge(now.mono, w.who, policy, w.wide)));
+            let bantime = w.excess.as_ref().and_then(|excess| excess.bantime);
+            verdicts.push((w, policy, punisher.judge(now.mono, w.who, policy, w.wide, bantime)));
         }
         let mut bans = Vec::with_capacity(verdicts.len());
         for (w, policy, verdict) in &verdicts {
             let (who, time) = (Range::from(w.who), verdict.sentence.time);
             let (scope, rule, hits) = (&policy.scope, &*policy.name, w.hits);
-            let reason = if w.wide { "four of its parts were banned" } else { "" };
+            let reason = w.reason();
             let (bans_so_far, starts) = (verdict.sentence.bans, punisher.starts(verdict));
             bans.push(Ban { who, scope, time, rule, hits, reason, bans: bans_so_far, starts });
         }
@@ -277,7 +321,7 @@ impl Judge {
                     Ok(()) => {
                         *made += 1;
                         if let Some((_, policy, _)) = verdicts.get(at) {
-                            policy.tally.ban();
+                            policy.tally.ban(&ban.who, ban.reason);
                         }
                         events.banned(now.wall, &Told::of(ban));
                         if let Some(flag) = acknowledged.get_mut(at) {
@@ -295,7 +339,7 @@ impl Judge {
             if let Some(who) = punisher.made(now.mono, w.who, policy, &verdict.sentence)
                 && wider.iter().all(|w| w.who != who)
             {
-                wider.push(Waiting { who, rule: w.rule, hits: w.hits, wide: true });
+                wider.push(Waiting { who, rule: w.rule, hits: w.hits, wide: true, excess: None });
             }
         }
         self.refill(now.wall);
@@ -355,7 +399,9 @@ impl Judge {
         } else if let Some(why) = self.protected.why(&who) {
             why
         } else if policy.detect {
-            log::info!("rule {} detected {who} ({} hits; action=detect)", policy.name, w.hits);
+            let (hits, reason) = (w.hits, w.reason());
+            let comma = if reason.is_empty() { "" } else { ", " };
+            log::info!("rule {} detected {who} ({hits} hits{comma}{reason}; action=detect)", policy.name);
             return true;
         } else {
             return false;
@@ -432,6 +478,7 @@ impl Judge {
     pub(super) fn forget(&mut self, who: &Range) {
         for net in who.nets() {
             self.tracker.forget(net);
+            self.webscan.forget(net);
             self.punisher.forget(net);
         }
     }
@@ -463,7 +510,11 @@ fn proxies(settings: &Settings) -> Vec<Range> {
 }
 
 /// Seconds since a line was written that nobody read then. Without a stamp it was some time between the two runs: now is
-/// the safe side.
-fn age(now: Now, line: &[u8], local: i32) -> u64 {
-    header::parse(line).and_then(|h| h.stamp).map_or(0, |stamp| stamp.age(now.wall, local))
+/// the safe side. Not so for requests: all of a night at once would be too much of anybody.
+fn age(now: Now, line: &[u8], local: i32, hit: &Hit) -> u64 {
+    let (stamp, unknown) = match &hit.request {
+        Some(request) => (request.stamp, u64::MAX),
+        None => (header::parse(line).and_then(|h| h.stamp), 0),
+    };
+    stamp.map_or(unknown, |stamp| stamp.age(now.wall, local))
 }

@@ -3,7 +3,7 @@
 //! Makes no ban itself.
 
 use super::setup::Policy;
-use crate::base::clock::{Mono, Now, Wall};
+use crate::base::clock::{Mono, Now, Span, Wall};
 use crate::base::crc::crc32c;
 use crate::config::{ServiceRule, Settings};
 use crate::detect::escalate::{Charge, Evidence, News, Pace, Parts, Past, Recidives, Sentence, Terms};
@@ -95,9 +95,18 @@ impl Punisher {
         self.starts.clear();
     }
 
-    /// What `who` gets, for what `policy` says; `wide` says that it is banned for what its parts did.
-    pub(super) fn judge(&mut self, now: Mono, who: IpNet, policy: &Policy, wide: bool) -> Verdict {
+    /// What `who` gets, for what `policy` says; `wide` says that it is banned for what its parts did. `bantime` is that of a
+    /// threshold that has one of its own.
+    pub(super) fn judge(
+        &mut self,
+        now: Mono,
+        who: IpNet,
+        policy: &Policy,
+        wide: bool,
+        bantime: Option<Span>,
+    ) -> Verdict {
         let mut charge = policy.charge;
+        charge.bantime = bantime.unwrap_or(charge.bantime);
         if wide {
             // Many share such a network.
             charge.permanent = None;

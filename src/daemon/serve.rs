@@ -38,7 +38,9 @@ impl Service for Desk<'_> {
                 return Then::Next;
             }
             Request::Banned { who, time, ports } => {
-                let told = Told { who, rule: "", hits: 0, time, bans: 1, ports: (ports.to_owned(), &[]) };
+                let reason = "";
+                let told =
+                    Told { who, rule: "", hits: 0, reason, time, bans: 1, ports: (ports.to_owned(), &[]) };
                 self.judge.events().banned(self.now.wall, &told);
                 return Then::Next;
             }

@@ -6,7 +6,7 @@ use super::punish;
 use super::sources::Wants;
 use crate::base::clock::Span;
 use crate::base::program::Program;
-use crate::config::{Action, Enabled, Engine, Loaded, ServiceRule, Source};
+use crate::config::{Action, Enabled, Loaded, ServiceRule, Source};
 use crate::detect::escalate::Charge;
 use crate::detect::tracker::Limits;
 use crate::detect::{MAX_RULES, Rule};
@@ -45,13 +45,6 @@ pub(super) fn plan(loaded: &Loaded, mut compiled: Compiled) -> Plan {
     let mut plan = Plan { rules: Vec::new(), policies: Vec::new(), wants: Wants::default() };
     let dirs = Journal::dirs();
     for rule in loaded.rules.iter().filter(|rule| rule.enabled != Enabled::False) {
-        if rule.engine == Engine::Webscan {
-            // A built-in rule that has nothing to do here is no news.
-            if rule.enabled == Enabled::True {
-                log::warn!("rule {}: engine=webscan is not in this version; the rule is off", rule.name);
-            }
-            continue;
-        }
         if plan.rules.len() == MAX_RULES {
             log::warn!("rule {}: more than {MAX_RULES} rules are on; the rule is off", rule.name);
             continue;
@@ -65,10 +58,15 @@ pub(super) fn plan(loaded: &Loaded, mut compiled: Compiled) -> Plan {
                 rule.name
             );
         }
+        // What counts requests is not the tracker.
+        let limits = match &compiled.webscan {
+            Some(web) => Limits { findtime: web.longest(), maxretry: 1 },
+            None => Limits { findtime: rule.findtime, maxretry: rule.maxretry },
+        };
         plan.rules.push(compiled);
         plan.policies.push(Policy {
             name: rule.name.as_str().into(),
-            limits: Limits { findtime: rule.findtime, maxretry: rule.maxretry },
+            limits,
             charge: punish::charge(rule, &scope),
             scope,
             detect: rule.action == Action::Detect,

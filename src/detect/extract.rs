@@ -25,8 +25,8 @@ pub(super) enum Finding {
 pub(super) struct Sender {
     pub(super) addr: IpAddr,
     pub(super) weight: u8,
-    /// Where the user name stands in the text.
-    pub(super) user: Option<Range<usize>>,
+    /// Where everything stands in the text.
+    pub(super) found: Captures,
 }
 
 /// Judges `text` by those patterns of a rule whose `scan::bit` is in `may` (the others cannot match): the first that
@@ -44,7 +44,7 @@ pub(super) fn sender(fail: &[(Pattern, u8)], may: u64, text: &[u8], scratch: &mu
                 return Finding::Ambiguous;
             }
         }
-        return Finding::Sender(Sender { addr, weight: *weight, user: found.get(Group::User) });
+        return Finding::Sender(Sender { addr, weight: *weight, found });
     }
     if matched { Finding::NoAddress } else { Finding::Nothing }
 }

@@ -48,8 +48,7 @@ pub struct Header<'a> {
 }
 
 /// A time stamp as written. [`Stamp::age`] makes sense of it.
-#[cfg_attr(test, derive(Debug))]
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stamp {
     /// Seconds since 1970-01-01 UTC.
     Unix(u64),
@@ -58,8 +57,7 @@ pub enum Stamp {
 }
 
 /// A date and a time of day; each field is within its range, the day within 1 to 31.
-#[cfg_attr(test, derive(Debug))]
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Civil {
     /// The year, where the format has one.
     pub year: Option<u16>,
@@ -142,6 +140,25 @@ pub fn parse(line: &[u8]) -> Option<Header<'_>> {
     }
     let (program, pid, message) = tagged(text)?;
     Some(Header { program, pid, message, stamp })
+}
+
+/// `2026-11-22T08:00:01.123+01:00` alone.
+pub(super) fn iso(text: &[u8]) -> Option<Stamp> {
+    Text(text).iso()
+}
+
+/// The time stamp of web servers' access logs: `22/Nov/2026:08:00:01 +0100`, without its brackets.
+pub(super) fn web(text: &[u8]) -> Option<Stamp> {
+    let mut text = Text(text);
+    let day = text.digits(2)?;
+    text.byte(b'/')?;
+    let month = text.take(3)?.first_chunk().and_then(month)?;
+    text.byte(b'/')?;
+    let year = u16::try_from(text.digits(4)?).ok()?;
+    text.byte(b':')?;
+    let second = text.time()?;
+    text.byte(b' ')?;
+    civil(Some(year), month, day, second, text.zone()?)
 }
 
 /// `[HOST] [facility.level] program[pid]: message`, each by its place: nothing further right is looked at.

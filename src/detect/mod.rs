@@ -5,6 +5,7 @@
 //! only those get their header parsed (`header`), their program compared and the patterns run (`extract`).
 //! Nothing is allocated after [`Detector::new`].
 
+pub mod access;
 mod attempts;
 pub mod escalate;
 mod extract;
@@ -14,10 +15,13 @@ mod scan;
 #[cfg(test)]
 mod tests;
 pub mod tracker;
+pub mod webscan;
 
 pub use crate::base::program::Program;
 
-use crate::pattern::{Pattern, Scratch};
+use crate::base::webscan::{Webscan, fits};
+use crate::pattern::{Captures, Group, Pattern, Scratch};
+use access::{Request, Who};
 use attempts::Attempts;
 use extract::Finding;
 use scan::{Possible, Scan, numbers};
@@ -38,6 +42,9 @@ pub struct Rule {
     pub fail: Vec<(Pattern, u8)>,
     /// A line that one of these matches is no hit.
     pub ignore: Vec<Pattern>,
+    /// Lines are of access logs, and each request is a hit: whether it is too much is for [`webscan::Webscan`] to say. Without patterns the lines
+    /// are in one of the formats of [`access`].
+    pub webscan: Option<Box<Webscan>>,
 }
 
 /// A line that a rule matched.
@@ -51,6 +58,8 @@ pub struct Hit {
     pub weight: u8,
     /// Where the user name stands in the line (of a record: in its message). Only to be shown: attackers choose it.
     pub user: Option<Range<usize>>,
+    /// What was asked of a web server, for a rule with `webscan`.
+    pub request: Option<Request>,
 }
 
 /// What has been seen since the start.
@@ -197,6 +206,9 @@ impl Judge {
 
     /// Judges a text by one rule.
     fn text(&mut self, (index, rule): (u8, &Rule), text: Text<'_>, hit: &mut dyn FnMut(Hit)) {
+        if let Some(web) = &rule.webscan {
+            return self.request((index, rule), web, &text, hit);
+        }
         let may = self.possible.patterns(index);
         let found = match extract::sender(&rule.fail, may, text.bytes, &mut self.scratch) {
             Finding::Nothing => return,
@@ -212,7 +224,66 @@ impl Judge {
         }
         self.counts.hits += 1;
         let weight = self.attempts.count(index, text.pid, found.addr, found.weight);
-        let user = found.user.map(|u| u.start + text.offset..u.end + text.offset);
-        hit(Hit { rule: index.into(), addr: found.addr, weight, user });
+        let user = found.found.get(Group::User).map(|user| text.moved(user));
+        hit(Hit { rule: index.into(), addr: found.addr, weight, user, request: None });
+    }
+
+    /// Reads a line of an access log.
+    #[inline(never)]
+    fn request(
+        &mut self,
+        (index, rule): (u8, &Rule),
+        web: &Webscan,
+        text: &Text<'_>,
+        hit: &mut dyn FnMut(Hit),
+    ) {
+        let line = text.bytes;
+        let (who, mut request) = if rule.fail.is_empty() {
+            let Some(found) = access::parse(line) else { return self.counts.no_header += 1 };
+            found
+        } else {
+            match extract::sender(&rule.fail, u64::MAX, line, &mut self.scratch) {
+                Finding::Nothing => return self.counts.no_header += 1,
+                Finding::NoAddress => return self.counts.no_address += 1,
+                Finding::Ambiguous => return self.counts.ambiguous += 1,
+                Finding::Sender(sender) => (Who::Addr(sender.addr), own(line, &sender.found)),
+            }
+        };
+        let addr = match who {
+            Who::Addr(addr) => addr,
+            Who::Unknown => return self.counts.no_address += 1,
+            Who::Two => return self.counts.ambiguous += 1,
+        };
+        let skips = |patterns: &[String], range: &Range<usize>| {
+            let text = line.get(range.clone()).unwrap_or_default();
+            patterns.iter().any(|pattern| fits(pattern.as_bytes(), text))
+        };
+        if skips(&web.skip_paths, &request.path)
+            || skips(&web.skip_agents, &request.agent)
+            || rule.ignore.iter().any(|p| p.is_match(line, &mut self.scratch))
+        {
+            return self.counts.ignored += 1;
+        }
+        (request.path, request.agent) = (text.moved(request.path), text.moved(request.agent));
+        hit(Hit { rule: index.into(), addr, weight: 1, user: None, request: Some(request) });
+    }
+}
+
+/// What a pattern of somebody's own found of a request.
+fn own(line: &[u8], found: &Captures) -> Request {
+    let get = |group| found.get(group).unwrap_or_default();
+    let status = line.get(get(Group::Status)).unwrap_or_default();
+    Request {
+        path: access::without_query(line, get(Group::Uri)),
+        agent: get(Group::Ua),
+        status: access::number(status).unwrap_or(0),
+        stamp: access::stamp(line),
+    }
+}
+
+impl Text<'_> {
+    /// A place in the text as one in the line.
+    fn moved(&self, range: Range<usize>) -> Range<usize> {
+        range.start + self.offset..range.end + self.offset
     }
 }

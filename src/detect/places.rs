@@ -99,6 +99,12 @@ impl Places {
         Places { key, stride, sets: (slots / WAYS) as u64, words: vec![0; slots * stride] }
     }
 
+    /// Words in all.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        self.words.capacity()
+    }
+
     /// A hash of the address that nobody outside can foretell.
     pub(super) fn hash(&self, who: IpNet) -> u64 {
         Key::of(who).hash(self.key)

@@ -95,6 +95,12 @@ impl Scan {
         let mut every = 0;
         let mut literals: Vec<(&[u8], u8, u8)> = Vec::new();
         for ((rule, index), open) in rules.iter().zip(0u8..).zip(&mut open) {
+            if rule.webscan.is_some() {
+                // Every request counts.
+                *open = u64::MAX;
+                every |= 1 << index;
+                continue;
+            }
             let patterns = rule.fail.iter().map(|f| &f.0).chain(&rule.ignore);
             for (pattern, n) in patterns.zip(0usize..) {
                 let usable =

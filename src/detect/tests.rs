@@ -9,6 +9,7 @@ fn rule(name: &str, programs: &[&str], fail: &[(&str, u8)], ignore: &[&str]) -> 
         programs: programs.iter().map(|p| Program::new(p)).collect(),
         fail: fail.iter().map(|(p, weight)| (Pattern::new(p, true).unwrap(), *weight)).collect(),
         ignore: ignore.iter().map(|p| Pattern::new(p, false).unwrap()).collect(),
+        webscan: None,
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Entry<'a> {
     pub hits: u32,
     /// Inclusive ranges of ports; empty means all.
     pub ports: &'a [(u16, u16)],
+    /// Why, for people; empty if the rule says it all.
+    pub reason: &'a str,
 }
 
 /// The file. What goes wrong with it is said once, and once more when it works again.
@@ -133,6 +135,9 @@ fn describe(line: &mut Line, entry: &Entry<'_>) -> std::fmt::Result {
         let comma = if i == 0 { "" } else { "," };
         if first == last { write!(line, "{comma}{first}")? } else { write!(line, "{comma}{first}-{last}")? }
     }
+    if !entry.reason.is_empty() {
+        write!(line, " reason={}", entry.reason)?;
+    }
     Ok(())
 }
 
@@ -143,7 +148,15 @@ mod tests {
 
     fn entry(net: &str, event: Event) -> Entry<'static> {
         let ports = if event == Event::Unban { &[(22, 22), (8000, 8010)][..] } else { &[] };
-        Entry { at: Wall(1_795_334_401), event, net: net.parse().unwrap(), rule: "sshd", hits: 5, ports }
+        Entry {
+            at: Wall(1_795_334_401),
+            event,
+            net: net.parse().unwrap(),
+            rule: "sshd",
+            hits: 5,
+            ports,
+            reason: "",
+        }
     }
 
     const BAN: Event = Event::Ban(Span::Secs(3600));

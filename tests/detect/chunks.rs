@@ -16,7 +16,8 @@ fn detectors(confs: &[Conf]) -> (Detector, Detector) {
         let open = |text: &String| format!("(?:{text}|{NEVER})");
         let fail = conf.fail.iter().map(|(weight, text)| (*weight, open(text))).collect();
         let ignore = conf.ignore.iter().map(open).collect();
-        Conf { name: conf.name.clone(), programs: conf.programs.clone(), fail, ignore, examples: vec![] }
+        let (name, programs) = (conf.name.clone(), conf.programs.clone());
+        Conf { name, programs, fail, ignore, webscan: conf.webscan.clone(), examples: vec![] }
     };
     let rules = confs.iter().map(|conf| conf.rule(|_| true)).collect();
     let plain: Vec<_> = confs.iter().map(|conf| open(conf).rule(|_| true)).collect();

@@ -12,6 +12,8 @@ pub struct Conf {
     /// Weight and text.
     pub fail: Vec<(u8, String)>,
     pub ignore: Vec<String>,
+    /// Of a rule with engine=webscan.
+    pub webscan: Option<Box<mef::base::webscan::Webscan>>,
     /// What the line must be a hit for, and the line.
     pub examples: Vec<(Option<IpAddr>, Vec<u8>)>,
 }
@@ -20,8 +22,16 @@ impl Conf {
     pub fn read(name: &str) -> Conf {
         let path = format!("{}/rootfs/etc/mef/rules.d/{name}.conf", env!("CARGO_MANIFEST_DIR"));
         let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
-        let mut conf =
-            Conf { name: name.into(), programs: vec![], fail: vec![], ignore: vec![], examples: vec![] };
+        let rule = mef::config::parse_service(name, text.as_bytes()).0.unwrap();
+        let webscan = (rule.engine == mef::config::Engine::Webscan).then(|| Box::new(rule.webscan));
+        let mut conf = Conf {
+            name: name.into(),
+            programs: vec![],
+            fail: vec![],
+            ignore: vec![],
+            webscan,
+            examples: vec![],
+        };
         for line in text.lines() {
             if let Some(example) = line.strip_prefix("#+ ") {
                 let (addr, line) = example.split_once(' ').unwrap();
@@ -39,7 +49,7 @@ impl Conf {
                 }
             }
         }
-        assert!(!conf.fail.is_empty(), "{path}");
+        assert!(!conf.fail.is_empty() || conf.webscan.is_some(), "{path}");
         conf
     }
 
@@ -78,6 +88,7 @@ impl Conf {
             programs: self.programs.iter().map(|p| Program::new(p)).collect(),
             fail: fail.map(|(_, (weight, text))| (pattern(text, true), *weight)).collect(),
             ignore: self.ignore.iter().map(|text| pattern(text, false)).collect(),
+            webscan: self.webscan.clone(),
         }
     }
 }

@@ -27,7 +27,9 @@ fn defaults_are_those_of_the_manual() {
         (true, true, true, Action::Ban, Engine::Pattern)
     );
     assert_eq!((r.escalation_enabled, r.escalation_window, r.permanent_threshold), (false, 86_400, 5));
-    assert!(r.files.is_empty() && r.command.is_empty() && r.ignore.is_empty() && r.webscan.is_empty());
+    assert!(
+        r.files.is_empty() && r.command.is_empty() && r.ignore.is_empty() && r.webscan.thresholds.is_empty()
+    );
 }
 
 #[test]
@@ -48,17 +50,78 @@ fn a_rule_of_the_existing_product_reads_unchanged() {
     assert_eq!((r.fail[0].0.line, r.fail[0].0.col, r.fail.len(), r.ignore.len()), (8, 11, 1, 0));
 }
 
+/// The keys are those of the existing product's webscan.d, whose names have underscores.
 #[test]
-fn web_scan_files_keep_their_sections() {
-    let text = "[rule]\nengine=webscan\nsource=file\nfiles=/a\n[detection]\nfailregex=<HOST>\n[webscan]\nwindows=60s,300s # two\n[thresholds]\nrule_1_name=x\n";
+fn a_web_scan_file_of_the_existing_product_reads_unchanged() {
+    let text = "[rule]\nenabled=true\nname=webscan\nengine=webscan\nsource=file\nfiles=/var/log/nginx/*access.log\n[detection]\n\
+        failregex=^(?P<ip>\\S+)\\s+\"(?P<method>\\S+)\\s+(?P<uri>[^\\s?]+)\"\\s+(?P<status>\\d+)\\s+\"(?P<ua>[^\"]*)\"\\s*$\n\
+        [webscan]\nwindows=60s,300s\nuri_hash_limit=1000   # max\nua_hash_limit=500\nmax_active_ips=10000\nip_inactivity_timeout=5m\n\
+        [thresholds]\nrule_1_name=rotating_crawlers\nrule_1_requests_min=10\nrule_1_ua_count_min=5\nrule_1_status_code=3xx,404\n\
+        rule_1_status_threshold=8\nrule_1_window=60s\nrule_1_action=ban\nrule_1_bantime=3600\nrule_3_name=volume_spike\n\
+        rule_3_requests_min=80\nrule_3_status_code=*\nrule_3_action=detect\n[whitelist]\nuri=/health*, *.jpg\nuri=/a\nua=*bot*\nextension=png,css\n";
     let (rule, problems) = parse_service("web", text.as_bytes());
+    let why = "is no longer needed | what the thresholds need is remembered, no more";
+    let want =
+        [format!("Warning 11:1+14 'uri_hash_limit' {why}"), format!("Warning 12:1+13 'ua_hash_limit' {why}")];
+    assert_eq!(told(&problems), want);
     let r = rule.unwrap();
-    let later = "this version does not aggregate access logs yet | the rule is checked and otherwise ignored";
-    assert_eq!(told(&problems), [format!("Warning 0:1+1 {later}")]);
-    assert_eq!((r.engine, r.fail.len()), (Engine::Webscan, 1));
-    let keys: Vec<_> =
-        r.webscan.iter().map(|k| (k.threshold, k.key.as_str(), k.value.text.as_str())).collect();
-    assert_eq!(keys, [(false, "windows", "60s,300s"), (true, "rule_1_name", "x")]);
+    assert_eq!(
+        (r.engine, r.fail.len(), r.webscan.addresses, r.webscan.idle),
+        (Engine::Webscan, 1, 10_000, 300)
+    );
+    let [one, three] = r.webscan.thresholds.as_slice() else { panic!("{:?}", r.webscan) };
+    assert_eq!((one.number, one.name.as_str(), one.window, one.detect), (1, "rotating-crawlers", 60, false));
+    assert_eq!((one.requests, one.paths, one.agents, one.matching), (10, 0, 5, 8));
+    assert_eq!((one.status_text.as_str(), one.bantime), ("3xx,404", Some(Span::Secs(3600))));
+    assert!(
+        [300, 399, 404].iter().all(|&s| one.statuses.has(s))
+            && ![200, 299, 400].iter().any(|&s| one.statuses.has(s))
+    );
+    assert_eq!((three.number, three.window, three.detect, three.bantime), (3, 60, true, None));
+    assert_eq!(r.webscan.skip_paths, ["/health*", "*.jpg", "/a", "*.png", "*.css"]);
+    assert_eq!(r.webscan.skip_agents, ["*bot*"]);
+}
+
+#[test]
+fn what_is_wrong_with_a_web_scan_is_told() {
+    let web = |lines: &str| {
+        let text = format!("[rule]\nengine=webscan\nfiles=/a\n[thresholds]\n{lines}\n");
+        told(&parse_service("web", text.as_bytes()).1)
+    };
+    let cases = [
+        (
+            "",
+            "Error 0:1+1 the rule can never match | it needs rule_1_requests_min= and the like in section [thresholds]",
+        ),
+        (
+            "rule_1_window=1m",
+            "Error 0:1+1 rule_1: a threshold without a condition | it needs requests_min= or the like",
+        ),
+        (
+            "rule_1_requests_min=9\nrule_1_status_code=404",
+            "Error 0:1+1 rule_1: status_code without a number of them | it needs status_threshold=, status_uri_min= or status_share=",
+        ),
+        (
+            "rule_1_status_code=404\nrule_1_status_share=50",
+            "Error 0:1+1 rule_1: status_share alone | it needs requests_min= or status_threshold=, too: one of one is 100 percent",
+        ),
+        ("rule_1_status_code=4x", "Error 5:20+2 '4x' is no status | expected 404, 4xx or *, or a comma list"),
+        (
+            "rule_1_status_code=404,700",
+            "Error 5:24+3 '700' is no status | expected 404, 4xx or *, or a comma list",
+        ),
+        (
+            "rule_1_requests_min=9\nrule_1_request_min=2",
+            "Warning 6:1+18 unknown key 'rule_1_request_min' | it has no effect; did you mean 'rule_N_requests_min'?",
+        ),
+        (
+            "rule_1_requests_min=9\nrule_x_name=a",
+            "Warning 6:1+11 unknown key 'rule_x_name' | expected rule_N_… with a number N",
+        ),
+    ];
+    for (lines, want) in cases {
+        assert_eq!(web(lines), [want], "{lines}");
+    }
     let (_, told) = parse("programs=p\nfailregex=x\n[webscan]\nwindows=1s");
     assert_eq!(told, ["Warning 0:1+1 [webscan] and [thresholds] have no effect | they need engine=webscan"]);
 }

@@ -6,7 +6,7 @@ use crate::base::clock::{Mono, Wall};
 use crate::base::range::Range;
 use crate::control::proto::{FACTS, OffenderLine, RuleLine};
 use ipnet::IpNet;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 /// Offenders that `top` shows.
 const TOP: usize = 20;
@@ -19,6 +19,8 @@ pub(in crate::daemon) struct Tally {
     /// When something was read for it.
     pub(super) read: Cell<Option<Mono>>,
     last: Cell<Option<Mono>>,
+    /// Whom it banned last, and why.
+    last_ban: RefCell<String>,
 }
 
 impl Tally {
@@ -27,8 +29,11 @@ impl Tally {
         self.last.set(Some(now));
     }
 
-    pub(super) fn ban(&self) {
+    pub(super) fn ban(&self, who: &Range, reason: &str) {
         self.bans.set(self.bans.get() + 1);
+        if !reason.is_empty() {
+            self.last_ban.replace([who.to_string().as_str(), " ", reason].concat());
+        }
     }
 
     pub(super) fn take_over(&self, old: &Tally) {
@@ -36,6 +41,7 @@ impl Tally {
         self.bans.set(old.bans.get());
         self.read.set(old.read.get());
         self.last.set(old.last.get());
+        self.last_ban.swap(&old.last_ban);
     }
 }
 
@@ -46,7 +52,7 @@ impl Judge {
         let (watchers, lost) = self.events.watchers();
         [
             c.lines,
-            c.hits,
+            c.hits + self.webscan.exceeded(),
             c.ignored,
             c.ambiguous,
             c.no_address,
@@ -75,6 +81,7 @@ impl Judge {
                 bans: tally.bans.get(),
                 read: age(tally.read.get()),
                 hit: age(tally.last.get()),
+                last_ban: &tally.last_ban.borrow(),
             });
         }
     }
@@ -125,7 +132,7 @@ impl Judge {
             "{} lines, {} looked at, {} hits, {} ignored, {} ambiguous, {} without address, {} without header",
             c.lines,
             c.candidates,
-            c.hits,
+            c.hits + self.webscan.exceeded(),
             c.ignored,
             c.ambiguous,
             c.no_address,
