@@ -68,7 +68,8 @@ fn settle(guard: &mut Guard, want: usize) {
 fn pretend_old_kernel(guard: &mut Guard) {
     guard.ensure().unwrap();
     nft(&["delete", "set", "inet", "mef_guard", "made"]);
-    let set = "{ type ipv4_addr; comment \"mef 2 prefix6=64 refresh=replace log=1\"; }";
+    let set =
+        "{ type ipv4_addr; comment \"mef 3 prefix6=64 refresh=replace log=1 scan=0 ingress=0 lacks=0\"; }";
     nft(&["add", "set", "inet", "mef_guard", "made", set]);
     guard.forget();
     assert_eq!(guard.ensure().unwrap().refresh, Refresh::Replace);

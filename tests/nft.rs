@@ -36,7 +36,7 @@ fn nft_list() -> String {
 fn begin(hook: i32) -> Txn {
     let mut txn = Txn::new(TABLE, 4096);
     txn.add_table();
-    txn.add_chain(&CHAIN, Some(Hook { number: hook, priority: 0, policy: libc::NF_ACCEPT }));
+    txn.add_chain(&CHAIN, Some(Hook::new(hook)));
     txn.add_chain(&OTHER, None);
     txn
 }

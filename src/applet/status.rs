@@ -221,6 +221,7 @@ fn people(
             let place = match (settings.ban_host, settings.ban_forward) {
                 (true, false) => "input, behind connection tracking",
                 (false, true) => "forward, behind connection tracking",
+                _ if made.ingress => "the ingress hook of the interfaces of the default routes",
                 _ => "prerouting raw, before connection tracking",
             };
             writeln!(out, "packets     die in {place} (inet mef_guard)")?;
@@ -228,9 +229,13 @@ fn people(
                 Refresh::Update => "prolongs a ban in place",
                 Refresh::Replace => "cannot prolong a ban: it is replaced",
             };
-            let unlogged = settings.firewall_log_enabled && !made.logs;
-            let log = if unlogged { "; cannot log dropped packets (no nft_log or nft_limit)" } else { "" };
-            writeln!(out, "kernel      {prolonged}{log}")?;
+            write!(out, "kernel      {prolonged}")?;
+            for what in made.lacking() {
+                write!(out, "; {what}")?;
+            }
+            writeln!(out)?;
+            let scans = if made.scans { "banned by the kernel" } else { "not looked for" };
+            writeln!(out, "port scans  {scans}")?;
         }
     }
     let Some(answer) = answer else { return Ok(()) };

@@ -42,15 +42,16 @@ const LEGACY: &[(&str, &str)] = &[
     ("firewall_priority", OWN_TABLE),
 ];
 
+const XDP: &str = "this version knows no xdp: it drops in prerouting raw";
+
 /// Beginnings of keys whose part of the program does not exist yet: to accept them in silence would be a lie.
 const LATER: &[(&str, &str)] = &[
-    ("ps_", "this version does not guard against port scans yet"),
     ("ddos_", "this version does not guard against floods yet"),
     ("rbl_", "this version does not ask DNSBLs yet"),
     ("community_", "this version does not know the community cloud yet"),
     ("dns_", "this version sends no DNS queries yet"),
-    ("fastpath", "this version drops in prerouting raw only"),
-    ("blacklist_fastpath", "this version drops in prerouting raw only"),
+    ("fastpath", XDP),
+    ("blacklist_fastpath", XDP),
     ("firewall_backend", "this version knows nftables only"),
 ];
 
@@ -110,7 +111,8 @@ impl Reader<'_> {
     /// Warns once for each part that does not exist yet.
     fn say_later(&mut self, entry: &Entry<'_>, problems: &mut Vec<Problem>) {
         for (i, (prefix, what)) in LATER.iter().enumerate() {
-            if entry.key.starts_with(prefix) && self.later & 1 << i == 0 {
+            let there = *what == XDP && entry.value != "xdp";
+            if entry.key.starts_with(prefix) && !there && self.later & 1 << i == 0 {
                 self.later |= 1 << i;
                 let hint = "the setting is checked and otherwise ignored".to_string();
                 problems.push(entry.key_problem(Severity::Warning, what.to_string(), hint));

@@ -38,13 +38,15 @@ pub(super) struct Told<'a> {
     pub(super) bans: u32,
     /// For people, and as numbers.
     pub(super) ports: (String, &'a [(u16, u16)]),
+    /// Closed ports that it has touched, if it is banned for that.
+    pub(super) seen: &'a [u16],
 }
 
 impl<'a> Told<'a> {
     /// A ban of a rule.
     pub(super) fn of(ban: &Ban<'a>) -> Told<'a> {
         let Ban { who, scope, time, rule, hits, reason, bans, .. } = *ban;
-        Told { who, rule, hits, reason, time, bans, ports: (scope.to_string(), scope.ports()) }
+        Told { who, rule, hits, reason, time, bans, ports: (scope.to_string(), scope.ports()), seen: &[] }
     }
 }
 
@@ -131,7 +133,7 @@ impl Events {
 
     /// A ban that the kernel has acknowledged.
     pub(super) fn banned(&mut self, now: Wall, ban: &Told<'_>) {
-        let Told { who, rule, hits, reason, time, bans, ref ports } = *ban;
+        let Told { who, rule, hits, reason, time, bans, ref ports, seen } = *ban;
         let shown = ports.0.as_str();
         let rule = if rule.is_empty() { BY_HAND } else { rule };
         let mut text = Line::new();
@@ -143,17 +145,19 @@ impl Events {
                 write!(text, "ban {who} rule={rule} hits={hits} permanent ports={shown} bans={bans}")
             }
         };
+        write_seen(&mut text, seen);
         let _ = write_reason(&mut text, reason);
         log::info!("{}", Raw(text.bytes()));
         let mono = clock::mono();
         self.rate.turn(mono);
         self.rate.this += 1;
-        self.log(now, Event::Ban(time), &who, rule, (hits, reason), ports.1);
+        self.log(now, Event::Ban(time), &who, rule, (hits, reason), (ports.1, seen));
         if self.watched() {
             let mut line = Line::new();
             let _ = write!(line, "{} ban {who} rule={rule} hits={hits} for=", Stamp(now));
             let _ = write_time(&mut line, time);
             let _ = write!(line, " ports={shown} bans={bans}");
+            write_seen(&mut line, seen);
             let _ = write_reason(&mut line, reason);
             self.put(&mut line);
         }
@@ -190,7 +194,7 @@ impl Events {
         };
         log::info!("{}", Raw(line.bytes().get(STAMP..).unwrap_or_default()));
         if let Some(who) = who {
-            self.log(now, Event::Unban, who, BY_HAND, (0, ""), &[]);
+            self.log(now, Event::Unban, who, BY_HAND, (0, ""), (&[], &[]));
         }
         self.put(&mut line);
         if self.hooks.wants(true) {
@@ -213,11 +217,11 @@ impl Events {
         who: &Range,
         rule: &str,
         (hits, reason): (u32, &str),
-        ports: &[(u16, u16)],
+        (ports, seen): (&[(u16, u16)], &[u16]),
     ) {
         if let Some(ban_log) = &mut self.ban_log {
             for net in who.nets() {
-                ban_log.write(&Entry { at, event, net, rule, hits, ports, reason });
+                ban_log.write(&Entry { at, event, net, rule, hits, ports, seen, reason });
             }
         }
     }
@@ -260,6 +264,13 @@ fn write_time(line: &mut Line, time: Span) -> std::fmt::Result {
 /// The last part of a line, since it holds blanks.
 fn write_reason(line: &mut Line, reason: &str) -> std::fmt::Result {
     if reason.is_empty() { Ok(()) } else { write!(line, " reason={reason}") }
+}
+
+/// ` seen=21,23,25`, if there is anything to tell.
+fn write_seen(line: &mut Line, seen: &[u16]) {
+    for (i, port) in seen.iter().enumerate() {
+        let _ = write!(line, "{}{port}", if i == 0 { " seen=" } else { "," });
+    }
 }
 
 fn environment(now: Wall, facts: &[(&str, &str)]) -> Vec<String> {

@@ -10,16 +10,16 @@ use super::events::{Events, Told};
 use super::punish::Punisher;
 use super::setup::Policy;
 use super::trust;
-use crate::base::clock::{Mono, Now, Wall};
+use crate::base::clock::{Mono, Now, Span, Wall};
 use crate::base::net::offender;
 use crate::base::range::Range;
 use crate::config::Settings;
 use crate::detect::tracker::{Limits, Tracker};
 use crate::detect::webscan::{Excess, Webscan};
 use crate::detect::{Detector, Hit, Rule, chosen, header};
-use crate::enforce::{Enforcer, Memory, options};
+use crate::enforce::{Enforcer, Memory, Outside, all_options};
 use crate::firewall::events::Harm;
-use crate::firewall::guard::{Allowed, Ban, Failure};
+use crate::firewall::guard::{Allowed, Ban, Failure, Guard, Scanner, Scope};
 use crate::input::{Item, Written};
 use crate::state::StateError;
 use crate::sys::host::Protected;
@@ -99,7 +99,7 @@ impl Judge {
     ) -> Judge {
         let limits: Vec<Limits> = policies.iter().map(|p| p.limits).collect();
         let slots = usize::try_from(settings.track_max).unwrap_or(4096);
-        Judge {
+        let mut this = Judge {
             webscan: Webscan::new(&rules, random::key()),
             detector: Detector::new(rules),
             tracker: Tracker::new(slots, &limits, random::key()),
@@ -117,7 +117,74 @@ impl Judge {
             told: [false; 4],
             bans: 0,
             reasserted: 0,
+        };
+        this.spare_in_kernel();
+        this
+    }
+
+    /// The table.
+    pub(super) fn guard(&mut self) -> &mut Guard {
+        self.enforcer.guard()
+    }
+
+    pub(super) fn ipv6_prefix(&self) -> u8 {
+        self.ipv6_prefix
+    }
+
+    /// Tells the kernel whom it must not ban for bare packets.
+    fn spare_in_kernel(&mut self) {
+        let spared: Vec<Range> =
+            self.protected.all(true).into_iter().chain(self.proxies.iter().copied()).collect();
+        if let Err(e) = self.enforcer.guard().set_spared(spared) {
+            log::error!("who is never banned for a port scan: {e}");
         }
+    }
+
+    /// Writes the table anew, for other interfaces: everything else stays.
+    pub(super) fn rewire(&mut self, outside: &Outside) {
+        let guard = self.enforcer.guard();
+        let mut options = guard.options().clone();
+        outside.put(&mut options);
+        // An interface that came back under its name has no hook any more.
+        if *guard.options() == options && options.ingress.is_empty() {
+            return;
+        }
+        guard.set_options(options);
+        match guard.rebuild() {
+            Ok(_) => log::info!("the interfaces of the default routes have changed: the guard table follows"),
+            Err(e) => log::error!("{e}: the guard table does not follow the default routes"),
+        }
+        self.refill(clock::wall());
+        self.spare_in_kernel();
+    }
+
+    /// Tells a ban that the kernel has made for a port scan. One for good is still to be made.
+    pub(super) fn scanned(
+        &mut self,
+        now: Now,
+        scanner: &Scanner,
+        (rule, hits, bans): (&str, u32, u32),
+        time: Span,
+    ) {
+        let who = scanner.who;
+        let ban = Ban { who, scope: &Scope::ALL, time, rule, hits, reason: "", bans, starts: &[] };
+        let Judge { enforcer, events, bans: made, .. } = self;
+        let mut note = None;
+        if time == Span::Permanent {
+            enforcer.ban(
+                now.wall,
+                &[ban],
+                &mut |_, result| {
+                    result.unwrap_or_else(|e| log::error!("{who} is not banned for good: {e}"));
+                },
+                &mut |e| note = Some(e.to_string()),
+            );
+        } else {
+            enforcer.cut_off(&[ban], &mut |e| note = Some(e.to_string()));
+        }
+        *made += 1;
+        events.banned(now.wall, &Told { seen: &scanner.ports, ..Told::of(&ban) });
+        self.once(Once::Kill, note.as_ref().map(|n| n as &dyn Display));
     }
 
     /// Takes another allow list.
@@ -149,7 +216,7 @@ impl Judge {
     ) -> Result<(), Failure> {
         self.commit(now);
         let guard = self.enforcer.guard();
-        let former = guard.set_options(options(settings));
+        let former = guard.set_options(all_options(settings));
         if let Err(e) = guard.rebuild().and_then(|_| guard.set_allowed(&mut allowed)) {
             guard.set_options(former);
             if let Err(e) = guard.rebuild() {
@@ -194,6 +261,7 @@ impl Judge {
         }
         self.ipv6_prefix = ipv6_prefix;
         self.local = clock::local_offset(now.wall);
+        self.spare_in_kernel();
         Ok(())
     }
 
@@ -361,6 +429,7 @@ impl Judge {
         if let Err(e) = self.enforcer.guard().set_allowed(&mut self.allowed) {
             log::error!("allow list: {e}");
         }
+        self.spare_in_kernel();
         restore(&mut self.enforcer, now);
     }
 

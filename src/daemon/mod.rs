@@ -2,6 +2,7 @@
 //! `mef daemon`: wires sources, detection and enforcement into one poll loop. Sleeps until a descriptor is
 //! ready or a deadline comes; nothing ticks.
 
+mod alarms;
 mod events;
 mod heal;
 mod hooks;
@@ -18,15 +19,17 @@ use crate::base::clock::{Mono, Now, Wall};
 use crate::base::diag::Severity;
 use crate::config::{FileProblem, Loaded, Settings, load};
 use crate::control::server::Server;
-use crate::enforce::{Enforcer, journal, options};
-use crate::firewall::guard::Guard;
+use crate::enforce::{Enforcer, Outside, all_options, journal};
+use crate::firewall::guard::{Guard, Made};
 use crate::input::Position;
 use crate::lists::Paths;
 use crate::rules::Compiled;
 use crate::state::positions::Positions;
 use crate::sys::poll::{Ready, wait};
+use crate::sys::routes::DefaultRoutes;
 use crate::sys::signal::{Signals, Wish};
 use crate::sys::{clock, fs, process, syslog, trim};
+use alarms::Alarms;
 use heal::Heal;
 use judge::Judge;
 use lists::Lists;
@@ -37,8 +40,9 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Descriptors that the loop waits for beside the sources: signals, events of the kernel, lists, the control socket.
-const FIXED: usize = 4;
+/// Descriptors that the loop waits for beside the sources: signals, events of the kernel, lists, the control socket, packets,
+/// default routes.
+const FIXED: usize = 6;
 /// Longest wait for another process that writes the journal.
 const PATIENCE: Duration = Duration::from_millis(20);
 
@@ -50,6 +54,8 @@ struct Daemon {
     conf: PathBuf,
     judge: Judge,
     heal: Heal,
+    alarms: Alarms,
+    outside: (Outside, Option<DefaultRoutes>),
     control: Option<Server>,
     since: Wall,
     sources: Sources,
@@ -92,7 +98,7 @@ fn prepare(conf: &Path, foreground: bool) -> Result<Box<Daemon>, String> {
     if loaded.failed() {
         return Err("the configuration has errors; nothing was started (mef check shows them)".into());
     }
-    let mut guard = Guard::open(options(&loaded.settings)).map_err(|e| e.to_string())?;
+    let mut guard = Guard::open(all_options(&loaded.settings)).map_err(|e| e.to_string())?;
     // Who is not root is told so by the first question, and nothing else.
     guard.look().map_err(|e| e.to_string())?;
     // The table of a daemon that runs must not be touched.
@@ -104,11 +110,7 @@ fn prepare(conf: &Path, foreground: bool) -> Result<Box<Daemon>, String> {
     pidfile.write();
     let signals = Signals::open().map_err(|e| format!("signals: {e}"))?;
     install_log(&loaded.settings);
-    if !made.logs && loaded.settings.firewall_log_enabled {
-        log::warn!(
-            "this kernel cannot log dropped packets (nft_log or nft_limit is missing); bans work without"
-        );
-    }
+    tell_lacks(made);
     Ok(Box::new(Daemon::start(conf, (loaded, compiled), guard, signals, pidfile)))
 }
 
@@ -155,6 +157,8 @@ impl Daemon {
         judge.events().configure(settings);
         Daemon {
             conf: conf.to_owned(),
+            alarms: Alarms::open(settings, &mut judge),
+            outside: watch_outside(settings),
             judge,
             heal,
             control: open_control(&settings.run_dir),
@@ -187,7 +191,15 @@ impl Daemon {
             let mut fds = [None; FIXED + sources::MAX];
             let (fixed, rest) = fds.split_at_mut(FIXED);
             let control = self.control.as_ref().map(Server::fd);
-            fixed.copy_from_slice(&[Some(self.signals.as_fd()), self.heal.fd(), self.lists.fd(), control]);
+            let (alarms, outside) = (self.alarms.fd(), self.outside.1.as_ref().map(DefaultRoutes::fd));
+            fixed.copy_from_slice(&[
+                Some(self.signals.as_fd()),
+                self.heal.fd(),
+                self.lists.fd(),
+                control,
+                alarms,
+                outside,
+            ]);
             self.sources.fds(rest);
             let at_once = self.compacts.then_some(Mono::default());
             let (heal, lists) = (self.heal.deadline(), self.lists.deadline());
@@ -216,6 +228,12 @@ impl Daemon {
                 && let Some(allowed) = self.lists.look(now.mono)
             {
                 self.judge.set_allowed(allowed);
+            }
+            if ready[4] != Ready::No {
+                self.alarms.look(now, &mut self.judge);
+            }
+            if ready[5] != Ready::No {
+                self.rewire();
             }
             let asked = ready[3] != Ready::No || due(serve_at);
             let ready = ready.get(FIXED..).unwrap_or_default();
@@ -263,6 +281,13 @@ impl Daemon {
                 self.save_at.get_or_insert(now.mono.after(u64::from(sync) * 1000));
             }
         }
+    }
+
+    /// Has the table follow the default routes.
+    #[inline(never)]
+    fn rewire(&mut self) {
+        self.outside.1.iter_mut().for_each(DefaultRoutes::hear);
+        self.judge.rewire(&self.outside.0);
     }
 
     /// Answers commands.
@@ -327,6 +352,8 @@ impl Daemon {
         install_log(settings);
         self.lists.reopen(settings, now.mono);
         self.judge.events().configure(settings);
+        self.alarms.configure(settings, &mut self.judge);
+        self.outside = watch_outside(settings);
         self.heal.set_managed(settings.load_managed);
         self.state_sync = settings.state_sync;
         self.clear_on_stop = settings.clear_bans_on_stop;
@@ -373,6 +400,19 @@ impl Daemon {
 
 fn fixed(settings: &Settings) -> (String, String, u32) {
     (settings.run_dir.clone(), settings.state_dir.clone(), settings.track_max)
+}
+
+/// Listens to default routes, if anything depends on them.
+fn watch_outside(settings: &Settings) -> (Outside, Option<DefaultRoutes>) {
+    let outside = Outside::of(settings);
+    let watch = outside.matters().then(DefaultRoutes::open).and_then(|watch| {
+        watch.inspect_err(|e| log::warn!("default routes: {}", crate::firewall::nft::TxnError::Lost(*e))).ok()
+    });
+    (outside, watch)
+}
+
+fn tell_lacks(made: Made) {
+    made.lacking().for_each(|what| log::warn!("this kernel {what}"));
 }
 
 fn warn(text: &dyn std::fmt::Display) {

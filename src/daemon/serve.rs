@@ -38,9 +38,8 @@ impl Service for Desk<'_> {
                 return Then::Next;
             }
             Request::Banned { who, time, ports } => {
-                let reason = "";
-                let told =
-                    Told { who, rule: "", hits: 0, reason, time, bans: 1, ports: (ports.to_owned(), &[]) };
+                let ports = (ports.to_owned(), [].as_slice());
+                let told = Told { who, rule: "", hits: 0, reason: "", time, bans: 1, ports, seen: &[] };
                 self.judge.events().banned(self.now.wall, &told);
                 return Then::Next;
             }

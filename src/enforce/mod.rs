@@ -4,7 +4,7 @@
 
 mod options;
 
-pub use options::{journal, options, scope};
+pub use options::{Outside, all_options, journal, options, scope};
 
 use crate::base::clock::{Span, Wall};
 use crate::base::range::Range;
@@ -99,6 +99,13 @@ impl Enforcer {
         made().for_each(|(at, _)| report(at, Ok(())));
         if self.kill {
             kill(made().map(|(_, ban)| ban), note);
+        }
+    }
+
+    /// Ends the connections of whom the kernel itself has banned.
+    pub fn cut_off(&mut self, bans: &[Ban<'_>], note: Note<'_>) {
+        if self.kill {
+            kill(bans.iter(), note);
         }
     }
 

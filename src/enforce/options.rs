@@ -2,12 +2,17 @@
 //! What mef.conf says of the guard table and the journal.
 
 use crate::base::clock::Wall;
-use crate::config::{BanAction, ServiceRule, Settings};
-use crate::firewall::guard::{DropLog, Options, Reach, Scope};
+use crate::base::name::IfName;
+use crate::config::{BanAction, Fastpath, ServiceRule, Settings};
+use crate::firewall::guard::{DropLog, Options, Reach, ScanOptions, Scope};
 use crate::state::StateError;
 use crate::state::journal::Journal;
+use crate::sys::routes::default_interfaces;
 use std::path::Path;
 use std::time::Duration;
+
+/// Outside interfaces at most.
+const INTERFACES_MAX: usize = 32;
 
 /// The guard table's options.
 #[must_use]
@@ -28,6 +33,79 @@ pub fn options(settings: &Settings) -> Options {
         },
         log: settings.firewall_log_enabled.then_some(log),
         element_counters: settings.element_counters,
+        ingress: Vec::new(),
+        scan: None,
+        without: 0,
+    }
+}
+
+/// The same with all that the daemon sees to: commands make a table without, which costs them nothing.
+#[must_use]
+pub fn all_options(settings: &Settings) -> Options {
+    let mut options = options(settings);
+    let scan = &settings.scan;
+    options.scan = scan.enabled.then(|| ScanOptions {
+        limit: scan.limit,
+        interval: scan.interval,
+        bantime: scan.bantime,
+        udp: scan.udp,
+        interfaces: None,
+        excluded: Vec::new(),
+        listening: scan.exclude_ports.listening,
+        ports: scan.exclude_ports.named.iter().flat_map(|ports| ports.ranges()).copied().collect(),
+    });
+    Outside::of(settings).put(&mut options);
+    options
+}
+
+/// What the options say of interfaces.
+pub struct Outside {
+    scan: Option<(Vec<IfName>, bool)>,
+    excluded: Vec<IfName>,
+    ingress: bool,
+}
+
+impl Outside {
+    /// Of the configuration.
+    #[must_use]
+    pub fn of(settings: &Settings) -> Outside {
+        let scan = &settings.scan;
+        let named = |names: &[String]| names.iter().filter_map(|name| IfName::new(name)).collect::<Vec<_>>();
+        let mut excluded = named(&scan.interface_exclude);
+        excluded.extend(IfName::new("lo"));
+        Outside {
+            scan: scan.enabled.then(|| (named(&scan.interface.names), scan.interface.auto)),
+            excluded,
+            ingress: settings.fastpath == Fastpath::Ingress,
+        }
+    }
+
+    /// Whether they depend on which interfaces default routes use.
+    #[must_use]
+    pub fn matters(&self) -> bool {
+        self.ingress || self.scan.as_ref().is_some_and(|(_, auto)| *auto)
+    }
+
+    /// Writes the interfaces that there are now into the options.
+    pub fn put(&self, options: &mut Options) {
+        let mut outside = Vec::new();
+        if self.matters() {
+            outside = default_interfaces().unwrap_or_default();
+            outside.truncate(INTERFACES_MAX);
+        }
+        if let Some(((names, auto), scan)) = self.scan.as_ref().zip(options.scan.as_mut()) {
+            let mut interfaces = names.clone();
+            interfaces.extend(outside.iter().filter(|_| *auto));
+            // Without a default route, strangers may come from anywhere.
+            scan.interfaces = (!interfaces.is_empty()).then(|| {
+                interfaces.retain(|name| !self.excluded.contains(name));
+                interfaces
+            });
+            scan.excluded.clone_from(&self.excluded);
+        }
+        if self.ingress {
+            options.ingress = outside;
+        }
     }
 }
 

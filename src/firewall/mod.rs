@@ -4,6 +4,7 @@ pub mod conntrack;
 pub mod events;
 pub mod guard;
 pub mod listing;
+pub mod nflog;
 pub mod nft;
 pub mod rules;
 pub mod snapshot;

@@ -334,7 +334,7 @@ impl Sink for Batch {
             Direction::Fwd => libc::NF_INET_FORWARD,
         };
         let policy = if policy == Policy::Accept { libc::NF_ACCEPT } else { libc::NF_DROP };
-        let hook = Hook { number, priority: libc::NF_IP_PRI_FILTER, policy };
+        let hook = Hook { priority: libc::NF_IP_PRI_FILTER, policy, ..Hook::new(number) };
         self.txn.add_chain(&chain_name(Chain::Base(direction)), Some(hook));
     }
 

@@ -40,6 +40,8 @@ pub struct Entry<'a> {
     pub ports: &'a [(u16, u16)],
     /// Why, for people; empty if the rule says it all.
     pub reason: &'a str,
+    /// Closed ports that a scanner has touched; empty for all others.
+    pub seen: &'a [u16],
 }
 
 /// The file. What goes wrong with it is said once, and once more when it works again.
@@ -135,6 +137,9 @@ fn describe(line: &mut Line, entry: &Entry<'_>) -> std::fmt::Result {
         let comma = if i == 0 { "" } else { "," };
         if first == last { write!(line, "{comma}{first}")? } else { write!(line, "{comma}{first}-{last}")? }
     }
+    for (i, port) in entry.seen.iter().enumerate() {
+        write!(line, "{}{port}", if i == 0 { " seen=" } else { "," })?;
+    }
     if !entry.reason.is_empty() {
         write!(line, " reason={}", entry.reason)?;
     }
@@ -156,6 +161,7 @@ mod tests {
             hits: 5,
             ports,
             reason: "",
+            seen: &[],
         }
     }
 

@@ -72,9 +72,15 @@ impl Protected {
     /// without SSH sessions), and the link-local addresses by which IPv6 finds its neighbours.
     #[must_use]
     pub fn ranges(&self) -> Vec<Range> {
+        self.all(false)
+    }
+
+    /// The same with the peers of SSH sessions, or without.
+    #[must_use]
+    pub fn all(&self, with_ssh: bool) -> Vec<Range> {
         let link_local = v6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10);
         let reserved = RESERVED.iter().map(|(net, _)| *net).chain([link_local]).map(Range::from);
-        let addrs = self.addrs.iter().filter(|(_, why)| *why != SSH);
+        let addrs = self.addrs.iter().filter(|(_, why)| with_ssh || *why != SSH);
         let mut all: Vec<Range> = addrs.map(|&(addr, _)| Range::from(addr)).chain(reserved).collect();
         crate::base::range::merge(&mut all);
         all
@@ -196,6 +202,25 @@ pub fn dhcp_clients() -> [bool; 2] {
         };
         table.split(|&b| b == b'\n').any(local)
     })
+}
+
+/// The ports on which sockets wait: TCP that listens, UDP that is connected to nobody.
+#[must_use]
+pub fn open_ports() -> Vec<u16> {
+    let mut ports = Vec::new();
+    for (path, state) in [("tcp", b"0A"), ("tcp6", b"0A"), ("udp", b"07"), ("udp6", b"07")] {
+        let table = read_up_to(Path::new(&["/proc/thread-self/net/", path].concat()), 256 * 1024);
+        for line in table.split(|&b| b == b'\n') {
+            // Local and remote address, then the state, all hexadecimal.
+            let mut words = line.split(|&b| b == b' ').filter(|w| !w.is_empty()).skip(1);
+            let (Some(local), _, Some(word)) = (words.next(), words.next(), words.next()) else { continue };
+            let port =
+                local.rsplit(|&b| b == b':').next().and_then(|digits| std::str::from_utf8(digits).ok());
+            let port = port.and_then(|digits| u16::from_str_radix(digits, 16).ok());
+            ports.extend(port.filter(|port| word == state && !ports.contains(port)));
+        }
+    }
+    ports
 }
 
 /// How many parents are asked; a login shell is rarely more than ten away.

@@ -14,6 +14,8 @@ const RECV: usize = 16 * 1024;
 const OPTION_LEN: libc::socklen_t = 4;
 /// Where `nlmsg_pid` stands in a message.
 const PORT_AT: u32 = 12;
+/// Where `rtm_dst_len` stands in a message about a route.
+const ROUTE_LEN_AT: u32 = 17;
 /// Likewise of `nlmsg_type`.
 const KIND_AT: u32 = 4;
 /// Longest wait for an answer, ms. The kernel answers in microseconds; a commit under load takes longer.
@@ -101,9 +103,7 @@ impl NlSocket {
         // Netlink is in the order of the host, the filter loads in that of the network.
         let kind = u32::from(u16::from_be_bytes(but_kind.to_ne_bytes()));
         let port = u32::from_be_bytes(but_for.to_ne_bytes());
-        let step =
-            |code: u32, jt, jf, k| libc::sock_filter { code: u16::try_from(code).unwrap_or(0), jt, jf, k };
-        let mut program = [
+        let program = [
             step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, PORT_AT),
             step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 2, 0, port),
             step(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, 0, 0, KIND_AT),
@@ -111,6 +111,28 @@ impl NlSocket {
             step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
             step(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
         ];
+        self.join(group, program)
+    }
+
+    /// Has the socket hear of a group's messages about routes, but only of default routes: on a router others come and go
+    /// all the time.
+    ///
+    /// # Errors
+    /// The system call that failed.
+    pub fn subscribe_default_routes(&self, group: u32) -> Result<(), Lost> {
+        let program = [
+            step(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, ROUTE_LEN_AT),
+            step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, 0),
+            step(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+            step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+            step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+            step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+        ];
+        self.join(group, program)
+    }
+
+    /// Joins a group, of whose messages those come that the program lets through.
+    fn join(&self, group: u32, mut program: [libc::sock_filter; 6]) -> Result<(), Lost> {
         let filter = libc::sock_fprog { len: 6, filter: program.as_mut_ptr() };
         // SAFETY: the descriptor is open as long as `self`; the kernel copies the program, whose length is told and which
         // lives until the call returns.
@@ -203,6 +225,11 @@ impl NlSocket {
     pub fn drain(&mut self) {
         while !matches!(self.receive_now(&mut |_| ()), Ok(false) | Err(Lost::Sys(..))) {}
     }
+}
+
+/// An instruction of a socket filter.
+fn step(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+    libc::sock_filter { code: u16::try_from(code).unwrap_or(0), jt, jf, k }
 }
 
 fn sys(call: &'static str, e: &std::io::Error) -> Lost {

@@ -3,14 +3,18 @@
 
 use super::host::{RTA_MULTIPATH, RTM_GETROUTE, RTMSG, RTNEXTHOP, dump};
 use crate::base::name::IfName;
-use crate::sys::netlink::Lost;
+use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::nlattr::{Msg, attr, u16_at, u32_at};
+use mnl::Bus;
+use std::os::fd::BorrowedFd;
 
 const RTA_OIF: u16 = 4;
 /// RT_TABLE_MAIN
 const MAIN: u8 = 254;
 /// RTN_UNICAST
 const UNICAST: u8 = 1;
+/// RTNLGRP_IPV4_ROUTE and RTNLGRP_IPV6_ROUTE
+const GROUPS: [u32; 2] = [7, 11];
 
 /// Whether there is an interface of this name. Rules do not know it by another one that it may have.
 #[must_use]
@@ -33,6 +37,32 @@ pub fn default_interfaces() -> Result<Vec<IfName>, Lost> {
         });
     })?;
     Ok(indices.into_iter().filter_map(interface).collect())
+}
+
+/// Tells when a default route comes or goes.
+pub struct DefaultRoutes(NlSocket);
+
+impl DefaultRoutes {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// The system call that failed.
+    pub fn open() -> Result<DefaultRoutes, Lost> {
+        let socket = NlSocket::open(Bus::Route)?;
+        GROUPS.iter().try_for_each(|&group| socket.subscribe_default_routes(group))?;
+        Ok(DefaultRoutes(socket))
+    }
+
+    /// Forgets what there is to hear: which routes there are is asked.
+    pub fn hear(&mut self) {
+        self.0.drain();
+    }
+
+    /// For polling.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.0.fd()
+    }
 }
 
 /// The name of an interface by its number.

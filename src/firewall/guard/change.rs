@@ -224,10 +224,10 @@ impl Guard {
             let set = scope.set(kind, who.family());
             match kind {
                 Kind::Networks => count += usize::from(self.remove_range((&set, &scope), who)?),
-                Kind::Hosts if self::kind(who, made.ipv6_prefix) == Kind::Hosts => {
+                Kind::Hosts | Kind::Scans if self::kind(who, made.ipv6_prefix) == Kind::Hosts => {
                     count += usize::from(self.remove_key(&set, who.key().bytes())?);
                 }
-                Kind::Hosts => count += self.remove_keys(made, &set, who, inside)?,
+                Kind::Hosts | Kind::Scans => count += self.remove_keys(made, &set, who, inside)?,
             }
         }
         Ok(count)
@@ -267,7 +267,7 @@ impl Guard {
             let comment = std::str::from_utf8(&comment).unwrap_or("");
             let set = scope.set(ban.kind(made), who.family());
             match ban.kind(made) {
-                Kind::Hosts => {
+                Kind::Hosts | Kind::Scans => {
                     let key = who.key();
                     self.txn.add_elem(
                         &set,
@@ -280,7 +280,7 @@ impl Guard {
         Ok(self.txn.commit(&mut self.socket)?)
     }
 
-    fn remove_key(&mut self, set: &Name, key: &[u8]) -> Result<bool, Failure> {
+    pub(super) fn remove_key(&mut self, set: &Name, key: &[u8]) -> Result<bool, Failure> {
         if !query::element(&mut self.socket, &TABLE, set, key, &mut |_| ())? {
             return Ok(false);
         }

@@ -6,13 +6,13 @@
 //! that can begin a flow: everything but TCP, and SYNs.
 
 use super::scope::{Kind, Scopes};
-use super::{Failure, Guard, Made, Options, Reach, Refresh, Scope, TABLE};
+use super::{Failure, Guard, Made, Options, Reach, Refresh, Scope, TABLE, lack, scan};
 use crate::base::name::Name;
 use crate::base::range::Family;
 use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::firewall::nft::expr::{self, Base, Cmp, REG, Verdict};
 use crate::firewall::nft::txn::{Hook, Optional, SetSpec};
-use crate::firewall::nft::{Rule, TxnError, query};
+use crate::firewall::nft::{Op, Rule, TxnError, query};
 
 pub(super) const GATE: Name = Name::of("gate");
 pub(super) const HIT: Name = Name::of("hit");
@@ -33,7 +33,7 @@ const PRIORITY_RAW: i32 = -300;
 const IPV4_ADDR: (u32, u32) = (7, 4);
 const IPV6_ADDR: (u32, u32) = (8, 16);
 /// Changes with the layout: an older table is rebuilt.
-const VERSION: &str = "mef 2";
+const VERSION: &str = "mef 3";
 
 /// Where the rules of a scope go.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,11 @@ fn write_mark(made: Made) -> String {
         Refresh::Update => "update",
         Refresh::Replace => "replace",
     };
-    format!("{VERSION} prefix6={} refresh={refresh} log={}", made.ipv6_prefix, u8::from(made.logs))
+    let Made { ipv6_prefix, logs, scans, ingress, lacks, .. } = made;
+    let [logs, scans, ingress] = [logs, scans, ingress].map(u8::from);
+    format!(
+        "{VERSION} prefix6={ipv6_prefix} refresh={refresh} log={logs} scan={scans} ingress={ingress} lacks={lacks}"
+    )
 }
 
 /// Reads the comment back; `None` for a table that another version made.
@@ -86,8 +90,10 @@ pub(super) fn read_mark(comment: &str) -> Option<Made> {
         "replace" => Refresh::Replace,
         _ => return None,
     };
-    let logs = words.next()?.strip_prefix("log=")?;
-    Some(Made { ipv6_prefix: prefix.parse().ok()?, refresh, logs: logs == "1" })
+    let mut number = |name: &str| words.next()?.strip_prefix(name)?.strip_prefix('=')?.parse::<u8>().ok();
+    let (logs, scans) = (number("log")? == 1, number("scan")? == 1);
+    let (ingress, lacks) = (number("ingress")? == 1, number("lacks")?);
+    Some(Made { ipv6_prefix: prefix.parse().ok()?, refresh, logs, scans, ingress, lacks })
 }
 
 impl Guard {
@@ -104,13 +110,23 @@ impl Guard {
         };
         self.fresh |= marked.is_none();
         let ipv6_prefix = self.options.ipv6_prefix.clamp(1, 128);
-        let mut made = Made { ipv6_prefix, refresh, logs: self.options.log.is_some() };
+        let mut lacks = self.options.without;
         let mut other_prefix = marked.is_some_and(|m| m.ipv6_prefix != ipv6_prefix);
-        loop {
-            self.write_table(made, &scopes, other_prefix);
+        let made = loop {
+            let wants = |what: bool, part: u8| what && lacks & part == 0;
+            let Options { log, scan, ingress, reach, .. } = &self.options;
+            let made = Made {
+                ipv6_prefix,
+                refresh,
+                logs: wants(log.is_some(), lack::LOG),
+                scans: wants(scan.is_some(), lack::SCAN),
+                ingress: wants(!ingress.is_empty() && *reach == Reach::HostAndForward, lack::INGRESS),
+                lacks,
+            };
+            self.write_table(made, &scopes, other_prefix, marked);
             match self.txn.commit(&mut self.socket) {
-                Err(e) if made.logs && only_log_refused(&e) => {
-                    made.logs = false;
+                Err(e) if lacks | lacking(&e, made) != lacks => {
+                    lacks |= lacking(&e, made);
                     continue;
                 }
                 result => result?,
@@ -121,9 +137,9 @@ impl Guard {
             let missed = now.iter().any(|scope| !scopes.contains(scope));
             scopes = now;
             if !missed {
-                break;
+                break made;
             }
-        }
+        };
         self.made = Some(made);
         self.scopes = scopes;
         Ok(made)
@@ -145,9 +161,16 @@ impl Guard {
         Ok((scopes, marked))
     }
 
-    fn write_table(&mut self, made: Made, scopes: &[(Scope, Kind)], other_prefix: bool) {
+    fn write_table(
+        &mut self,
+        made: Made,
+        scopes: &[(Scope, Kind)],
+        other_prefix: bool,
+        marked: Option<Made>,
+    ) {
         self.txn.add_table();
         let number = match self.options.reach {
+            _ if made.ingress => libc::NF_INET_INGRESS,
             Reach::HostAndForward => libc::NF_INET_PRE_ROUTING,
             Reach::Host => libc::NF_INET_LOCAL_IN,
             Reach::Forward => libc::NF_INET_FORWARD,
@@ -157,7 +180,8 @@ impl Guard {
         self.txn.add_chain(&GATE, None);
         self.txn.flush_chain(&GATE);
         self.txn.delete_chain(&GATE);
-        self.txn.add_chain(&GATE, Some(Hook { number, priority: PRIORITY_RAW, policy: libc::NF_ACCEPT }));
+        let devices: &[_] = if made.ingress { &self.options.ingress } else { &[] };
+        self.txn.add_chain(&GATE, Some(Hook { priority: PRIORITY_RAW, devices, ..Hook::new(number) }));
         self.txn.add_chain(&HIT, None);
         self.txn.flush_chain(&HIT);
         // What is in these belongs to the deny lists.
@@ -177,6 +201,16 @@ impl Guard {
                 self.txn.add_set(&SetSpec::new(name, ban_flags(kind), key_type(family)));
             }
         }
+        if marked.is_some() {
+            self.unwrite_scan(marked.is_some_and(|m| m.scans) && !made.scans);
+        }
+        if made.scans {
+            self.write_scan_sets();
+            self.write_scan(made);
+            if other_prefix {
+                self.flush_scan();
+            }
+        }
         if other_prefix {
             // Keys of another length would never be looked up; the ban journal has them.
             self.txn.flush_set(&Scope::ALL.set(Kind::Hosts, Family::V6));
@@ -187,16 +221,19 @@ impl Guard {
                 self.txn.flush_set(&scope.set(Kind::Hosts, Family::V6));
             }
         }
-        self.write_gate(made.ipv6_prefix);
+        self.write_gate(made);
         self.write_hit(made.logs);
     }
 
-    fn write_gate(&mut self, ipv6_prefix: u8) {
+    fn write_gate(&mut self, made: Made) {
         for family in Family::ALL {
-            let mut rule = Rule::new();
-            push_source(&mut rule, family, ipv6_prefix);
-            push_jump(&mut rule, &Scope::ALL.set(Kind::Hosts, family));
-            self.txn.add_rule(&GATE, &rule, false, Optional::No);
+            for kind in [Kind::Hosts, Kind::Scans].into_iter().take(1 + usize::from(made.scans)) {
+                let mut rule = Rule::new();
+                push_source(&mut rule, family, made.ipv6_prefix);
+                push_jump(&mut rule, &Scope::ALL.set(kind, family));
+                let optional = if kind == Kind::Scans { Optional::Scan } else { Optional::No };
+                self.txn.add_rule(&GATE, &rule, false, optional);
+            }
         }
         self.write_jump(&DENY[0]);
         let mut rule = Rule::new();
@@ -310,7 +347,7 @@ impl Guard {
 /// Flags of a set of bans.
 const fn ban_flags(kind: Kind) -> i32 {
     match kind {
-        Kind::Hosts => libc::NFT_SET_TIMEOUT,
+        Kind::Hosts | Kind::Scans => libc::NFT_SET_TIMEOUT,
         Kind::Networks => libc::NFT_SET_TIMEOUT | libc::NFT_SET_INTERVAL,
     }
 }
@@ -329,12 +366,25 @@ pub(super) const fn key_type(family: Family) -> (u32, u32) {
     }
 }
 
-fn only_log_refused(e: &TxnError) -> bool {
-    matches!(e, TxnError::Refused(all) if all.iter().all(|r|
-        matches!(r.op, crate::firewall::nft::Op::Rule(_, _, Optional::Log))))
+/// What this kernel lacks, by what it refused; 0 if mef cannot do without that.
+fn lacking(e: &TxnError, made: Made) -> u8 {
+    let TxnError::Refused(all) = e else { return 0 };
+    let mut lacks = 0;
+    for refusal in all {
+        lacks |= match refusal.op {
+            Op::Rule(_, _, Optional::Log) => lack::LOG,
+            Op::Rule(_, _, Optional::Socket) => lack::SOCKET,
+            Op::Rule(_, _, Optional::Scan) => lack::SCAN,
+            Op::Set(name) | Op::Chain(name) if name.as_str().starts_with(scan::SCAN.as_str()) => lack::SCAN,
+            // A device that is gone, a kernel before 5.10, or an expression that works elsewhere only.
+            _ if made.ingress => return lack::INGRESS,
+            _ => return 0,
+        };
+    }
+    lacks
 }
 
-fn push_meta(rule: &mut Rule, key: i32, value: i32) {
+pub(super) fn push_meta(rule: &mut Rule, key: i32, value: i32) {
     rule.push(expr::meta(key, REG));
     rule.push(expr::cmp(Cmp::Eq, REG, &[u8::try_from(value).unwrap_or(0)]));
 }

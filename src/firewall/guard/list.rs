@@ -28,6 +28,9 @@ pub struct Entry<'a> {
     pub packets: Option<u64>,
 }
 
+/// The rule of bans that the kernel makes for port scans.
+pub const SCANS: &str = "portscan";
+
 /// Takes apart what `Ban::comment` wrote.
 pub(super) fn read_comment(comment: &str) -> (&str, u32, &str) {
     let colon = find(comment.as_bytes(), b": ");
@@ -45,7 +48,12 @@ impl Guard {
     pub(super) fn all_scopes(&mut self) -> Result<Scopes, Failure> {
         let mut scopes = Kind::ALL.map(|kind| (Scope::ALL, kind)).to_vec();
         query::sets(&mut self.socket, &TABLE, &mut |set| {
-            if let Some(scope) = layout::read_scope(&set)
+            let scans = Scope::ALL.set(Kind::Scans, Family::V4);
+            let scope = match layout::read_scope(&set) {
+                None if set.name == scans.as_str() => Some((Scope::ALL, Kind::Scans)),
+                scope => scope,
+            };
+            if let Some(scope) = scope
                 && !scopes.contains(&scope)
             {
                 scopes.push(scope);
@@ -70,7 +78,8 @@ impl Guard {
                 } else {
                     query::elements(&mut self.socket, &TABLE, &set, &mut || (), &mut |e| {
                         if let Some(who) = host(&e, made) {
-                            each(&entry(who, &scope, e.comment, e.timeout_ms, e.left_ms, e.packets));
+                            let comment = if kind == Kind::Scans { SCANS } else { e.comment };
+                            each(&entry(who, &scope, comment, e.timeout_ms, e.left_ms, e.packets));
                         }
                     })?;
                 }

@@ -8,19 +8,21 @@ mod deny;
 mod layout;
 mod list;
 mod networks;
+mod scan;
 mod scope;
 
 pub use allow::Allowed;
 pub use change::{Ban, Report};
 pub(super) use deny::of_lists;
 pub use deny::{DenySet, Filling, ListId};
-pub use list::Entry;
+pub use list::{Entry, SCANS};
 pub use networks::Cut;
+pub use scan::{ScanOptions, Scanner};
 pub use scope::Scope;
 
 use scope::Scopes;
 
-use crate::base::name::Name;
+use crate::base::name::{IfName, Name};
 use crate::firewall::events::Events;
 use crate::firewall::nft::{TableId, Txn, TxnError, msg, query};
 use crate::sys::netlink::{Lost, NlSocket};
@@ -78,6 +80,12 @@ pub struct Options {
     pub log: Option<DropLog>,
     /// Count packets for each banned address.
     pub element_counters: bool,
+    /// Interfaces in whose ingress hook packets die, instead of in prerouting; only for [`Reach::HostAndForward`].
+    pub ingress: Vec<IfName>,
+    /// Ban port scans inside the kernel.
+    pub scan: Option<ScanOptions>,
+    /// Parts of [`lack`] that are done without, even where the kernel has them.
+    pub without: u8,
 }
 
 impl Default for Options {
@@ -89,6 +97,9 @@ impl Default for Options {
             reach: Reach::HostAndForward,
             log: Some(log),
             element_counters: false,
+            ingress: Vec::new(),
+            scan: None,
+            without: 0,
         }
     }
 }
@@ -111,6 +122,38 @@ pub struct Made {
     pub refresh: Refresh,
     /// Whether drops are logged.
     pub logs: bool,
+    /// Whether port scans are banned.
+    pub scans: bool,
+    /// Whether packets die in the ingress hook.
+    pub ingress: bool,
+    /// What the kernel lacks, of [`lack`].
+    pub lacks: u8,
+}
+
+/// Parts of nf_tables that the table does without where the kernel lacks them.
+pub mod lack {
+    /// nft_log or nft_limit: drops are not logged, and nobody is told of scans.
+    pub const LOG: u8 = 1;
+    /// nft_socket: which ports are open is told to the kernel.
+    pub const SOCKET: u8 = 2;
+    /// Sets that packets write to: port scans are not seen.
+    pub const SCAN: u8 = 4;
+    /// The ingress hook (Linux 5.10), or one of the interfaces.
+    pub const INGRESS: u8 = 8;
+    /// Each, for people.
+    pub const WORDS: [(u8, &str); 4] = [
+        (LOG, "cannot log dropped packets, nor report port scans (nft_log or nft_limit)"),
+        (SOCKET, "cannot look up sockets (nft_socket): the ports that listen are told to it"),
+        (SCAN, "cannot see port scans (sets that packets write to)"),
+        (INGRESS, "cannot drop in the ingress hook of these interfaces; prerouting raw does it"),
+    ];
+}
+
+impl Made {
+    /// What the kernel lacks, for people.
+    pub fn lacking(self) -> impl Iterator<Item = &'static str> {
+        lack::WORDS.into_iter().filter(move |(part, _)| self.lacks & part != 0).map(|(_, words)| words)
+    }
 }
 
 /// Why the kernel did not do what was asked.
@@ -206,14 +249,15 @@ impl Guard {
     /// # Errors
     /// The system call or the kernel's error.
     pub fn whole(&mut self) -> Result<bool, Failure> {
-        let mut rules = [0; 2];
+        let mut rules = [0; 3];
         query::objects(&mut self.socket, &TABLE, (msg::GETRULE, None), &mut |body| {
             let chain = attr(body, RULE_CHAIN).and_then(nlattr::text);
-            for (name, count) in [layout::GATE, layout::HIT].iter().zip(&mut rules) {
+            for (name, count) in [layout::GATE, layout::HIT, scan::SCAN].iter().zip(&mut rules) {
                 *count += u32::from(chain == Some(name.as_str()));
             }
         })?;
-        Ok(self.look()?.is_some() && rules.iter().all(|count| *count > 0))
+        let made = self.look()?;
+        Ok(made.is_some_and(|made| rules.iter().take(2 + usize::from(made.scans)).all(|count| *count > 0)))
     }
 
     /// Forgets what is known of the table: somebody else changed it.
@@ -225,6 +269,12 @@ impl Guard {
     /// Whether the table had to be made since the last call: then it lacks all former bans and the allow list.
     pub fn take_fresh(&mut self) -> bool {
         std::mem::take(&mut self.fresh)
+    }
+
+    /// The options that `rebuild` puts in force.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// Takes new options, and gives the former; `rebuild` puts them in force.

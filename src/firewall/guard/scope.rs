@@ -12,10 +12,12 @@ pub enum Kind {
     Hosts,
     /// Intervals: networks and ranges.
     Networks,
+    /// A hash, too: those that the kernel itself has banned for a port scan.
+    Scans,
 }
 
 impl Kind {
-    /// Both.
+    /// Those that bans of ours go to.
     pub const ALL: [Kind; 2] = [Kind::Hosts, Kind::Networks];
 }
 
@@ -68,10 +70,12 @@ impl Scope {
                 (Kind::Hosts, Family::V6) => Name::of("ban6"),
                 (Kind::Networks, Family::V4) => Name::of("bannet4"),
                 (Kind::Networks, Family::V6) => Name::of("bannet6"),
+                (Kind::Scans, Family::V4) => Name::of("scan_ban4"),
+                (Kind::Scans, Family::V6) => Name::of("scan_ban6"),
             };
         }
         let base = match kind {
-            Kind::Hosts => "ban_",
+            Kind::Hosts | Kind::Scans => "ban_",
             Kind::Networks => "bannet_",
         };
         let mut text = String::from(base);

@@ -27,6 +27,8 @@ pub enum Cmp {
     Eq = 0,
     /// Not equal, or outside a range.
     Neq = 1,
+    /// Not greater; for `cmp` only.
+    AtMost = 3,
 }
 
 /// The end of a rule.
@@ -129,7 +131,7 @@ pub fn lookup(op: Cmp, set: &Name, set_id: u32, sreg: u32) -> Expr {
         .with(sys::NFTNL_EXPR_LOOKUP_SET, set.as_cstr().to_bytes_with_nul())
         .with_u32(sys::NFTNL_EXPR_LOOKUP_SET_ID, set_id);
     match op {
-        Cmp::Eq => e,
+        Cmp::Eq | Cmp::AtMost => e,
         Cmp::Neq => e.with_u32(sys::NFTNL_EXPR_LOOKUP_FLAGS, libc::NFT_LOOKUP_F_INV.cast_unsigned()),
     }
 }

@@ -4,7 +4,7 @@
 use super::elem::{self, Elem, ElemMsg, Timeout};
 use super::ffi::Rule;
 use super::{TableId, UDATA_SET_COMMENT, comment_udata, message, msg};
-use crate::base::name::Name;
+use crate::base::name::{IfName, Name};
 use crate::sys::netlink::{Lost, NlSocket, words as words_of};
 use crate::sys::nlattr::{self, ACK, APPEND, CREATE, EXCL, Msg, MsgBuf, REQUEST};
 use nix::errno::Errno;
@@ -18,6 +18,8 @@ const CHAIN_POLICY: u16 = 5;
 const CHAIN_TYPE: u16 = 7;
 const HOOK_NUMBER: u16 = 1;
 const HOOK_PRIORITY: u16 = 2;
+const HOOK_DEVS: u16 = 4;
+const DEVICE_NAME: u16 = 1;
 const RULE_CHAIN: u16 = 2;
 const RULE_HANDLE: u16 = 3;
 const RULE_EXPRESSIONS: u16 = 4;
@@ -81,6 +83,10 @@ pub enum Optional {
     No,
     /// Drops are not logged without it.
     Log,
+    /// What the kernel does not look up is told to it.
+    Socket,
+    /// Port scans are not seen without it.
+    Scan,
 }
 
 impl std::fmt::Display for Op {
@@ -228,13 +234,23 @@ impl<'a> SetSpec<'a> {
 
 /// Where and how a base chain hangs.
 #[derive(Clone, Copy)]
-pub struct Hook {
+pub struct Hook<'a> {
     /// `NF_INET_*`
     pub number: i32,
     /// Order among the chains of the hook.
     pub priority: i32,
     /// `NF_ACCEPT` or `NF_DROP`: what happens to packets that no rule decides on.
     pub policy: i32,
+    /// The interfaces, where a hook belongs to interfaces.
+    pub devices: &'a [IfName],
+}
+
+impl Hook<'_> {
+    /// First of all, and accepting.
+    #[must_use]
+    pub fn new(number: i32) -> Hook<'static> {
+        Hook { number, priority: 0, policy: libc::NF_ACCEPT, devices: &[] }
+    }
 }
 
 /// A transaction being written. When the kernel's answers are lost it is sent again. So whoever writes one
@@ -346,13 +362,18 @@ impl Txn {
     }
 
     /// Adds a chain, with a hook if it is a base chain.
-    pub fn add_chain(&mut self, name: &Name, hook: Option<Hook>) {
+    pub fn add_chain(&mut self, name: &Name, hook: Option<Hook<'_>>) {
         let open = self.open(Op::Chain(*name), msg::NEWCHAIN, CREATE);
         self.buf.attr_str(CHAIN_NAME, name.as_str());
         if let Some(hook) = hook {
             let nest = self.buf.nest(CHAIN_HOOK);
             self.buf.attr_be32(HOOK_NUMBER, hook.number.cast_unsigned());
             self.buf.attr_be32(HOOK_PRIORITY, hook.priority.cast_unsigned());
+            if !hook.devices.is_empty() {
+                let devices = self.buf.nest(HOOK_DEVS);
+                hook.devices.iter().for_each(|name| self.buf.attr_str(DEVICE_NAME, name.as_str()));
+                self.buf.end(devices);
+            }
             self.buf.end(nest);
             self.buf.attr_be32(CHAIN_POLICY, hook.policy.cast_unsigned());
             self.buf.attr_str(CHAIN_TYPE, "filter");
