@@ -24,6 +24,7 @@ fn detector() -> Detector {
         programs: vec![Program::new("sshd")],
         fail: values("failregex").iter().map(|p| (Pattern::new(p, true).unwrap(), 1)).collect(),
         ignore: values("ignoreregex").iter().map(|p| Pattern::new(p, false).unwrap()).collect(),
+        webscan: None,
     }])
 }
 
