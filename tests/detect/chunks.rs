@@ -17,7 +17,7 @@ fn detectors(confs: &[Conf]) -> (Detector, Detector) {
         let fail = conf.fail.iter().map(|(weight, text)| (*weight, open(text))).collect();
         let ignore = conf.ignore.iter().map(open).collect();
         let (name, programs) = (conf.name.clone(), conf.programs.clone());
-        Conf { name, programs, fail, ignore, webscan: conf.webscan.clone(), examples: vec![] }
+        Conf { name, programs, files: vec![], fail, ignore, webscan: conf.webscan.clone(), examples: vec![] }
     };
     let rules = confs.iter().map(|conf| conf.rule(|_| true)).collect();
     let plain: Vec<_> = confs.iter().map(|conf| open(conf).rule(|_| true)).collect();

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 pub struct Conf {
     pub name: String,
     pub programs: Vec<String>,
+    pub files: Vec<String>,
     /// Weight and text.
     pub fail: Vec<(u8, String)>,
     pub ignore: Vec<String>,
@@ -27,6 +28,7 @@ impl Conf {
         let mut conf = Conf {
             name: name.into(),
             programs: vec![],
+            files: vec![],
             fail: vec![],
             ignore: vec![],
             webscan,
@@ -44,6 +46,7 @@ impl Conf {
                 match key.split_once('@').unwrap_or((key, "1")) {
                     ("failregex", weight) => conf.fail.push((weight.parse().unwrap(), value.into())),
                     ("ignoreregex", _) => conf.ignore.push(value.into()),
+                    ("files", _) => conf.files = value.split(',').map(Into::into).collect(),
                     ("programs", _) => conf.programs = value.split(',').map(Into::into).collect(),
                     _ => {}
                 }
