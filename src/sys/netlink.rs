@@ -1,5 +1,6 @@
 //! A netlink socket through libmnl: open, bounded waits, and lost answers told apart from errors.
 
+use crate::sys::buffer::Buffer;
 use crate::sys::nlattr::{Msg, messages};
 use mnl::{Bus, Socket};
 use nix::errno::Errno;
@@ -45,7 +46,7 @@ pub fn words(errno: Errno) -> String {
 pub struct NlSocket {
     socket: Socket,
     seq: u32,
-    buf: Box<[u8]>,
+    buf: Buffer,
 }
 
 impl NlSocket {
@@ -56,7 +57,7 @@ impl NlSocket {
     pub fn open(bus: Bus) -> Result<NlSocket, Lost> {
         let socket = Socket::open(bus).map_err(|e| sys("socket(AF_NETLINK)", &e))?;
         socket.bind(0, 0).map_err(|e| sys("bind(AF_NETLINK)", &e))?;
-        let this = NlSocket { socket, seq: 0, buf: vec![0; RECV].into_boxed_slice() };
+        let this = NlSocket { socket, seq: 0, buf: Buffer::new(RECV) };
         fcntl(this.fd(), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(|e| Lost::Sys("fcntl", e))?;
         for option in [libc::NETLINK_CAP_ACK, libc::NETLINK_EXT_ACK] {
             // Older kernels may not have them: nothing depends on it.
