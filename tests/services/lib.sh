@@ -25,7 +25,9 @@ inside() {
     fi
     mount -t tmpfs -o mode=755 none /run && mkdir -p /run/lock
     mount -t tmpfs -o mode=1777 none /tmp
-    mount -t tmpfs -o mode=1777 none /dev/shm
+    # A /dev of its own: the syslog daemon's socket must not take the place of the host's.
+    mkdir /tmp/dev && mount -t tmpfs -o mode=755 none /tmp/dev && cp -a /dev/{null,zero,full,random,urandom,tty,fd,stdin,stdout,stderr} /tmp/dev
+    mkdir /tmp/dev/{net,shm,pts} && chmod 1777 /tmp/dev/shm && mount --move /tmp/dev /dev
     ip link set lo up
     local addr
     for addr in 192.0.2.1/32 192.0.2.100/32 2001:db8::1/128 2001:db8::100/128; do ip addr add $addr dev lo; done
