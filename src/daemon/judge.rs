@@ -140,6 +140,11 @@ impl Judge {
         }
     }
 
+    /// Gives back memory that is not needed while nothing happens.
+    pub(super) fn cool(&mut self) {
+        self.enforcer.guard().cool();
+    }
+
     /// Writes the table anew, for other interfaces: everything else stays.
     pub(super) fn rewire(&mut self, outside: &Outside) {
         let guard = self.enforcer.guard();

@@ -176,6 +176,9 @@ impl Daemon {
         }
     }
 
+    /// Waits and acts until it is told to stop. Never part of a larger function: the linker puts it beside what else runs
+    /// on the way back to sleep.
+    #[inline(never)]
     fn go(&mut self) {
         // Files are opened by the first look at them.
         self.read(clock::now(), None);
@@ -257,6 +260,7 @@ impl Daemon {
             // Once after whatever happened, not while more of it comes: then nothing wakes us any more.
             if due(trim_at) {
                 trim_at = None;
+                self.judge.cool();
                 trim::text();
                 trim::stack();
             } else {

@@ -7,6 +7,7 @@
 //! This module knows neither time nor what is kept.
 
 use crate::base::siphash::Sip;
+use crate::sys::buffer::Buffer;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -89,20 +90,20 @@ pub(super) struct Places {
     stride: usize,
     /// Sets of eight places.
     sets: u64,
-    words: Vec<u32>,
+    words: Buffer<u32>,
 }
 
 impl Places {
     /// A table of `slots` places (rounded up to a multiple of 8, at most 4 million); none of them: nothing is kept.
     pub(super) fn new(slots: usize, stride: usize, key: [u64; 2]) -> Places {
         let slots = slots.min(SLOTS_MAX).next_multiple_of(WAYS);
-        Places { key, stride, sets: (slots / WAYS) as u64, words: vec![0; slots * stride] }
+        Places { key, stride, sets: (slots / WAYS) as u64, words: Buffer::new(slots * stride) }
     }
 
     /// Words in all.
     #[cfg(test)]
     pub(super) fn size(&self) -> usize {
-        self.words.capacity()
+        self.words.len()
     }
 
     /// A hash of the address that nobody outside can foretell.

@@ -20,6 +20,7 @@ mod tests;
 
 use super::places::{HEAD, Key, SLOTS_MAX, WAYS};
 use crate::base::clock::Mono;
+use crate::sys::buffer::Buffer;
 use ipnet::IpNet;
 use window::{Hits, Rule};
 
@@ -51,7 +52,7 @@ pub struct Tracker {
     stride: usize,
     /// Sets of eight places.
     sets: u64,
-    words: Vec<u32>,
+    words: Buffer<u32>,
     used: usize,
     evicted: u64,
 }
@@ -81,7 +82,7 @@ impl Tracker {
         let (rules, shift, stride) = measure(rules);
         let slots = slots.clamp(1, SLOTS_MAX).next_multiple_of(WAYS);
         let sets = (slots / WAYS) as u64;
-        let words = vec![0; slots * stride];
+        let words = Buffer::new(slots * stride);
         Tracker { key, rules, base: 0, shift, stride, sets, words, used: 0, evicted: 0 }
     }
 
@@ -210,7 +211,7 @@ impl Tracker {
         map: &dyn Fn(u16) -> Option<u16>,
     ) {
         let longest = rules.iter().map(|rule| u64::from(rule.window) << shift).max().unwrap_or(0);
-        let old_words = (stride != self.stride).then(|| vec![0; self.words.len() / self.stride * stride]);
+        let old_words = (stride != self.stride).then(|| Buffer::new(self.words.len() / self.stride * stride));
         let old_words = old_words.map(|words| std::mem::replace(&mut self.words, words));
         let old_rules = std::mem::replace(&mut self.rules, rules);
         let (old_base, old_shift, old_stride) = (self.base, self.shift, self.stride);

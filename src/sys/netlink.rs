@@ -66,6 +66,11 @@ impl NlSocket {
         Ok(this)
     }
 
+    /// Gives back the memory of what was received.
+    pub fn cool(&mut self) {
+        self.buf.cool(0);
+    }
+
     /// Asks for room in both directions (0 to send: as it is); only a hint, since a container may refuse it.
     pub fn reserve(&self, send: usize, receive: usize) {
         if send > 0 {

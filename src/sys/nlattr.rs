@@ -2,6 +2,8 @@
 //! Netlink messages and attributes as bytes (linux/netlink.h): a writer over one bounded buffer and
 //! readers with checked bounds. Knows no socket and no subsystem.
 
+use crate::sys::buffer::cool_spare;
+
 /// Header of a netlink message, bytes.
 pub const HDR: usize = 16;
 const NLA_HDR: usize = 4;
@@ -49,6 +51,11 @@ impl MsgBuf {
     /// Forgets everything, keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
+    }
+
+    /// Gives memory back that it has used before and does not use now.
+    pub fn cool(&mut self) {
+        cool_spare(&mut self.bytes);
     }
 
     /// What has been written.

@@ -15,7 +15,7 @@ static CUT: AtomicBool = AtomicBool::new(false);
 
 /// Below the frames of whoever calls [`stack`]: what the call itself needs.
 const FRAMES: usize = 2 * 1024;
-/// The unit in which that is asked for; on a machine with larger pages the kernel refuses it.
+/// The unit in which memory is asked for; on a machine with larger pages the kernel refuses it.
 const PAGE: usize = 4096;
 /// Deepest use of the stack that is given back.
 const DEPTH: usize = 512 * 1024;
@@ -54,7 +54,7 @@ pub fn text() {
     for header in headers.iter().filter(|h| h.p_type == libc::PT_LOAD && h.p_flags & libc::PF_W == 0) {
         let start = moved.wrapping_add(header.p_vaddr.try_into().unwrap_or(0));
         let end = start.saturating_add(header.p_memsz.try_into().unwrap_or(0));
-        drop_pages(start.next_multiple_of(AREA), end - end % AREA, cut);
+        drop_pages(start, end, cut);
     }
 }
 
@@ -64,12 +64,13 @@ fn told(what: c_ulong) -> usize {
     usize::try_from(unsafe { libc::getauxval(what) }).unwrap_or(0)
 }
 
-/// For ranges inside the program's segments that are not writable.
+/// For one of the program's segments that are not writable. Whole pages of the file are mapped for it.
 fn drop_pages(start: usize, end: usize, cut: bool) {
-    for at in (start..end).step_by(2 * AREA).filter(|_| cut) {
+    for at in (start.next_multiple_of(AREA)..end - end % AREA).step_by(2 * AREA).filter(|_| cut) {
         advise(at, AREA, libc::MADV_DONTDUMP);
     }
-    advise(start, end.saturating_sub(start), libc::MADV_DONTNEED);
+    let start = start - start % PAGE;
+    advise(start, end.next_multiple_of(PAGE) - start, libc::MADV_DONTNEED);
 }
 
 fn advise(at: usize, len: usize, what: c_int) {

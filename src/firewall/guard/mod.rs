@@ -283,6 +283,12 @@ impl Guard {
         std::mem::replace(&mut self.options, options)
     }
 
+    /// Gives back the memory that messages to and from the kernel have used.
+    pub fn cool(&mut self) {
+        self.txn.cool();
+        self.socket.cool();
+    }
+
     /// Deletes the table and all that is in it; no error if there is none.
     ///
     /// # Errors

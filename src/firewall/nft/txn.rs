@@ -302,6 +302,11 @@ impl Txn {
         self.whole = true;
     }
 
+    /// Gives memory back that it has used before and does not use now.
+    pub fn cool(&mut self) {
+        self.buf.cool();
+    }
+
     /// Whether there is nothing to send.
     #[must_use]
     pub fn is_empty(&self) -> bool {
