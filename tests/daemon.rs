@@ -82,6 +82,24 @@ fn maxretry_hits_ban_and_fewer_do_not() {
     assert_eq!((number(&row, "hits"), text(&row, "rule")), (Some(3), "app".into()));
 }
 
+/// What a host pays all day. The program with debug information is as large as it is.
+#[test]
+fn a_daemon_that_waits_takes_next_to_no_memory() {
+    let limit = if common::mef_binary().ends_with("target/mef") { 220 } else { 4096 };
+    let mut net = host("", "");
+    let daemon = net.daemon("daemon");
+    net.append(LOG, fails("203.0.113.1", 5));
+    net.mark(LOG);
+    assert_eq!(net.banned(), ["203.0.113.1"]);
+    let rollup = format!("/proc/{}/smaps_rollup", net.pid(daemon));
+    let resident = || -> u64 {
+        let text = fs::read_to_string(&rollup).unwrap();
+        let line = text.lines().find_map(|l| l.strip_prefix("Rss:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    };
+    wait_until("little memory", || resident() <= limit);
+}
+
 #[test]
 fn hits_before_findtime_are_forgotten() {
     let mut net = host("", "maxretry=3\nfindtime=1s");

@@ -220,7 +220,12 @@ fn the_daemon_notices_every_way_to_change_a_list() {
 #[test]
 fn with_reload_0_lists_are_read_on_sighup_only() {
     let mut net = host("whitelist_reload=0\nblacklist_reload=0", "");
+    put(&net, "first.conf", "192.0.2.1\n");
+    net.write("whitelist/first.conf", "192.0.2.51\n");
     let daemon = net.daemon("d");
+    wait_until("what the start reads", || {
+        is_denied(&net, "192.0.2.1") && net.in_set("allow4", "192.0.2.51".parse().unwrap())
+    });
     put(&net, "a.conf", "192.0.2.7\n");
     net.write("whitelist/x.conf", "192.0.2.50\n");
     net.mark(common::daemon::LOG);

@@ -8,7 +8,7 @@ use common::{Net, Output, ns, wait_for, wait_until};
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 const TABLE: &str = "table inet mef";
 /// Longer than any test lasts.
@@ -516,32 +516,38 @@ fn nothing_is_seen_in_between() {
     net.mef(&["load", net.path("new.rules").to_str().unwrap()]).ok();
     let new = listed(&net);
     net.mef_input(&["load", "-"], FORMER.as_bytes()).ok();
-    let stop = AtomicBool::new(false);
+    let (stop, samples) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         let home = ns::Ns::current();
-        let (net, stop, former, new) = (&net, &stop, &former, &new);
+        let (net, stop, samples, former, new) = (&net, &stop, &samples, &former, &new);
         let sampler = scope.spawn(move || {
             home.enter();
-            let (mut seen, mut both) = (0, [false; 2]);
+            let mut both = [false; 2];
             while !stop.load(Ordering::Relaxed) {
                 let now = listed(net);
                 assert!(now == *former || now == *new, "{now}");
                 both[usize::from(now == *new)] = true;
-                seen += 1;
+                samples.fetch_add(1, Ordering::Relaxed);
             }
-            (seen, both)
+            both
         });
         let end = End(stop);
+        // One that began after this call has ended.
+        let sampled = || {
+            let enough = samples.load(Ordering::Relaxed) + 2;
+            wait_until("a sample", || samples.load(Ordering::Relaxed) >= enough || sampler.is_finished());
+        };
         for _ in 0..25 {
             let child = begun(net, trial(net, LONG));
+            sampled();
             ns::kill(child.id(), libc::SIGKILL);
             wait_until("the former rules", || listed(net) == *former);
+            sampled();
             // As long as there is a watcher, another trial is turned down.
             wait_until("the end of the watcher", || processes(net).is_empty());
             ended(child);
         }
         drop(end);
-        let (seen, both) = sampler.join().unwrap();
-        assert!(seen > 25 && both == [true; 2], "{seen} {both:?}");
+        assert_eq!(sampler.join().unwrap(), [true; 2]);
     });
 }

@@ -59,7 +59,11 @@ fn site(net: &mut Net) {
          server {{ listen 80; listen [::]:80; root {dir}/www; if_modified_since before; }}\n}}\n"
     );
     let conf = net.write("nginx.conf", &conf);
-    let command = net.command("nginx", &["-e", "stderr", "-c", conf.to_str().unwrap()]);
+    // With whoever ends the first process of this namespace, nginx's workers end too.
+    let command = net.command(
+        "unshare",
+        &["--pid", "--fork", "--kill-child", "nginx", "-e", "stderr", "-c", conf.to_str().unwrap()],
+    );
     net.start("nginx", command);
     wait_until("nginx", || TcpStream::connect(("127.0.0.1", 80)).is_ok());
 }
