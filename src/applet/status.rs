@@ -8,7 +8,7 @@ use crate::base::json::Object;
 use crate::base::utc::Stamp;
 use crate::config::{DEFAULT_PATH, Settings, load};
 use crate::control::client::Client;
-use crate::control::proto::{FACTS, Request, RuleLine, read_fact};
+use crate::control::proto::{FACTS, KERNEL, Request, RuleLine, read_fact};
 use crate::enforce::options;
 use crate::firewall::guard::{Guard, Made, Refresh};
 use crate::rules::on;
@@ -103,18 +103,20 @@ struct Kernel {
     made: Option<Made>,
     bans: u64,
     allowed: u64,
+    /// Sources in the flood throttle.
+    throttled: u64,
 }
 
 impl Kernel {
     fn look(settings: &Settings) -> Result<Kernel, crate::firewall::guard::Failure> {
         let mut guard = Guard::open(options(settings))?;
         let made = guard.look()?;
-        let (mut bans, mut allowed) = (0, 0);
+        let (mut bans, mut allowed, throttled) = (0, 0, guard.throttled()?);
         if made.is_some() {
             guard.list(&mut |_| bans += 1)?;
             allowed = guard.allowed()?.len() as u64;
         }
-        Ok(Kernel { made, bans, allowed })
+        Ok(Kernel { made, bans, allowed, throttled })
     }
 }
 
@@ -169,7 +171,7 @@ fn states(conf: &Path, answer: Option<&Answer>, output: &mut Output<'_>) -> Vec<
         add(State { name: rule.name.clone(), on, why });
     });
     for rule in answer.iter().flat_map(|a| &a.rules).filter_map(|line| RuleLine::read(line)) {
-        if !loaded.rules.iter().any(|r| r.name == rule.name) {
+        if rule.source != KERNEL && !loaded.rules.iter().any(|r| r.name == rule.name) {
             let why = "no longer in the configuration; the daemon learns of it at a reload".to_owned();
             add(State { name: rule.name.to_owned(), on: true, why });
         }
@@ -236,6 +238,14 @@ fn people(
             writeln!(out)?;
             let scans = if made.scans { "banned by the kernel" } else { "not looked for" };
             writeln!(out, "port scans  {scans}")?;
+            match made.floods {
+                0 => writeln!(out, "floods      not looked for")?,
+                _ => writeln!(
+                    out,
+                    "floods      held back by the kernel, {} sources in the throttle",
+                    kernel.throttled
+                )?,
+            }
         }
     }
     let Some(answer) = answer else { return Ok(()) };
@@ -277,6 +287,7 @@ fn json(out: &mut dyn Write, answer: Option<&Answer>, kernel: &Kernel, states: &
         .text("table", kernel.made.map(|_| "inet mef_guard"))
         .number("bans_in_force", kernel.bans)
         .number("allowed", kernel.allowed)
+        .number("throttled", kernel.throttled)
         .number("logs", kernel.made.map(|made| made.logs.into()))
         .number("prolongs", kernel.made.map(|made| u64::from(made.refresh == Refresh::Update)));
     if let Some(answer) = answer {
@@ -314,6 +325,7 @@ fn prometheus(out: &mut dyn Write, answer: Option<&Answer>, kernel: &Kernel) -> 
     one("table", false, "Whether the table of bans is there", kernel.made.is_some().into())?;
     one("bans_in_force", false, "Bans that the kernel holds", kernel.bans)?;
     one("allowed", false, "Ranges on the allow list that the kernel holds", kernel.allowed)?;
+    one("throttled", false, "Sources in the flood throttle", kernel.throttled)?;
     let Some(answer) = answer else { return Ok(()) };
     one("start_time_seconds", false, "When the daemon was started", answer.since)?;
     if let Some(bytes) = answer.resident() {

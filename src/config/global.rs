@@ -46,7 +46,6 @@ const XDP: &str = "this version knows no xdp: it drops in prerouting raw";
 
 /// Beginnings of keys whose part of the program does not exist yet: to accept them in silence would be a lie.
 const LATER: &[(&str, &str)] = &[
-    ("ddos_", "this version does not guard against floods yet"),
     ("rbl_", "this version does not ask DNSBLs yet"),
     ("community_", "this version does not know the community cloud yet"),
     ("dns_", "this version sends no DNS queries yet"),

@@ -128,7 +128,7 @@ const fn fact(name: &'static str, grows: bool, about: &'static str) -> Fact {
 }
 
 /// Every number of an answer to `status`, in order.
-pub const FACTS: [Fact; 15] = [
+pub const FACTS: [Fact; 16] = [
     fact("lines", true, "Lines and records read"),
     fact("hits", true, "Hits of service rules"),
     fact("ignored", true, "Hits taken back by an ignoreregex"),
@@ -139,6 +139,7 @@ pub const FACTS: [Fact; 15] = [
     fact("reasserted", true, "Times that the tables were put back after others deleted them"),
     fact("hooks_lost", true, "Hooks that were not run, or had to be killed"),
     fact("events_lost", true, "Events that slow readers of mef watch have missed"),
+    fact("alarms_lost", true, "Times that reports of the kernel on port scans and floods were lost"),
     fact("evicted", true, "Offenders with hits that had to give way"),
     fact("tracked", false, "Offenders tracked"),
     fact("track_max", false, "Offenders tracked at most"),
@@ -152,6 +153,9 @@ pub fn read_fact(line: &str) -> Option<(usize, u64)> {
     let (name, value) = line.split_once(' ')?;
     Some((FACTS.iter().position(|fact| fact.name == name)?, value.parse().ok()?))
 }
+
+/// Where a rule reads that is none of the service rules.
+pub const KERNEL: &str = "kernel";
 
 /// A service rule, as `status` tells of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

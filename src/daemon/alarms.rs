@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Hears of what the kernel has done by itself, and tells it: port scans are banned when their packets come, whether
-//! somebody listens here or not.
+//! Hears of what the kernel has done by itself, and tells it: port scans are banned and floods held back when their packets
+//! come, whether somebody listens here or not.
 
 use super::judge::Judge;
 use crate::base::clock::{Mono, Now, Span};
@@ -18,11 +18,15 @@ const HEARD: usize = 256;
 const LOOK: u64 = 1000;
 /// Bans that are remembered, to be counted; beyond that the first ones are forgotten.
 const COUNTED: usize = 1024;
+/// Sources in the throttle that the log hears of, of each window of so many milliseconds.
+const LOGGED: u32 = 20;
+const MINUTE: u64 = 60_000;
 
 /// What is to be done beside telling.
 #[derive(Default)]
 struct Terms {
     scans: bool,
+    floods: bool,
     limit: u32,
     bantime: u32,
     /// Seconds, and how many bans within them are followed by one for good.
@@ -38,7 +42,10 @@ pub(super) struct Alarms {
     /// Whom the kernel has banned, and when.
     counted: Vec<(Range, Mono)>,
     look_at: Mono,
-    lost: u64,
+    /// When the log may hear of throttled sources again, how many it has heard of, and of how many not.
+    logs_at: Mono,
+    logged: u32,
+    silent: u64,
 }
 
 impl Alarms {
@@ -53,17 +60,19 @@ impl Alarms {
         let scan = &settings.scan;
         self.terms = Terms {
             scans: scan.enabled,
+            floods: settings.flood.enabled,
             limit: scan.limit,
             bantime: scan.bantime,
             permanent: scan.escalation_enabled.then_some((scan.escalation_window, scan.permanent_threshold)),
         };
-        if !self.terms.scans {
+        if !self.terms.scans && !self.terms.floods {
             self.packets = None;
         } else if self.packets.is_none() {
             match Packets::open(ALARMS) {
                 Ok(packets) => self.packets = Some(packets),
                 Err(e) => log::warn!(
-                    "{e}: does another program read group {ALARMS}? Port scans are banned by the kernel, and not told"
+                    "{e}: does another program read group {ALARMS}? Port scans are banned and floods held back by the kernel, \
+                     and not told; who floods is not banned"
                 ),
             }
         }
@@ -88,18 +97,42 @@ impl Alarms {
         match result {
             Ok(0) => {}
             Ok(lost) => {
-                if self.lost == 0 {
-                    log::warn!("more port scans than could be told: some are banned without a word");
+                if judge.alarms_lost == 0 {
+                    log::warn!(
+                        "more port scans and floods than could be told; status counts them as alarms_lost"
+                    );
                 }
-                self.lost += lost;
+                judge.alarms_lost += lost;
             }
             Err(e) => {
-                log::warn!("{e}; port scans are banned by the kernel, and not told any more");
+                log::warn!("{e}; port scans and floods are not told any more");
                 self.packets = None;
             }
         }
         self.tell_scans(now, judge);
+        self.tell_floods(now, judge);
         self.heard = Vec::new();
+    }
+
+    fn tell_floods(&mut self, now: Now, judge: &mut Judge) {
+        for packet in &self.heard {
+            let Alarm::Flood(limit) = packet.alarm else { continue };
+            if now.mono >= self.logs_at {
+                if self.silent > 0 {
+                    log::info!("{} more sources went into the flood throttle", self.silent);
+                }
+                (self.logs_at, self.logged, self.silent) = (now.mono.after(MINUTE), 0, 0);
+            }
+            // Senders can be forged, in any number.
+            let logs = self.logged < LOGGED;
+            if logs {
+                self.logged += 1
+            } else {
+                self.silent += 1
+            }
+            judge.throttled(now, offender(packet.from, judge.ipv6_prefix()), packet.port, limit, logs);
+        }
+        judge.commit(now);
     }
 
     fn tell_scans(&mut self, now: Now, judge: &mut Judge) {

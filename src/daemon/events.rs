@@ -9,7 +9,7 @@ use crate::base::range::Range;
 use crate::base::utc::Stamp;
 use crate::config::Settings;
 use crate::control::server::{Sent, is_gone, send};
-use crate::firewall::guard::Ban;
+use crate::firewall::guard::{Ban, FLOODS, Limit};
 use crate::sys::banlog::{BanLog, Entry, Event};
 use crate::sys::clock;
 use ipnet::IpNet;
@@ -127,6 +127,20 @@ impl Events {
         let _ = write!(line, "{} hit {who} rule={rule} weight={weight}", Stamp(now));
         if let Some(user) = user {
             let _ = write!(line, " user={}", Raw(user));
+        }
+        self.put(&mut line);
+    }
+
+    /// Somebody has gone over a limit of a port; `logs` says whether the log hears of it, too.
+    pub(super) fn throttled(&mut self, now: Wall, who: IpNet, (port, limit): (u16, Limit), logs: bool) {
+        if !logs && !self.watched() {
+            return;
+        }
+        let mut line = Line::new();
+        let (who, limit) = (Range::from(who), limit.word());
+        let _ = write!(line, "{} throttle {who} rule={FLOODS} port={port} limit={limit}", Stamp(now));
+        if logs {
+            log::info!("{}", Raw(line.bytes().get(STAMP..).unwrap_or_default()));
         }
         self.put(&mut line);
     }

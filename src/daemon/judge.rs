@@ -19,7 +19,7 @@ use crate::detect::webscan::{Excess, Webscan};
 use crate::detect::{Detector, Hit, Rule, chosen, header};
 use crate::enforce::{Enforcer, Memory, Outside, all_options};
 use crate::firewall::events::Harm;
-use crate::firewall::guard::{Allowed, Ban, Failure, Guard, Scanner, Scope};
+use crate::firewall::guard::{Allowed, Ban, Failure, Guard, Limit, Scanner, Scope};
 use crate::input::{Item, Written};
 use crate::state::StateError;
 use crate::sys::host::Protected;
@@ -85,6 +85,8 @@ pub(super) struct Judge {
     spared: Vec<(IpNet, Mono)>,
     told: [bool; 4],
     bans: u64,
+    /// How often reports of the kernel were lost.
+    pub(super) alarms_lost: u64,
     /// How often the table had to be repaired.
     reasserted: u64,
 }
@@ -116,6 +118,7 @@ impl Judge {
             spared: Vec::new(),
             told: [false; 4],
             bans: 0,
+            alarms_lost: 0,
             reasserted: 0,
         };
         this.spare_in_kernel();
@@ -136,7 +139,7 @@ impl Judge {
         let spared: Vec<Range> =
             self.protected.all(true).into_iter().chain(self.proxies.iter().copied()).collect();
         if let Err(e) = self.enforcer.guard().set_spared(spared) {
-            log::error!("who is never banned for a port scan: {e}");
+            log::error!("who is never banned for port scans and floods: {e}");
         }
     }
 
@@ -192,6 +195,22 @@ impl Judge {
         self.once(Once::Kill, note.as_ref().map(|n| n as &dyn Display));
     }
 
+    /// Tells that the kernel has brought somebody into the throttle; who was there too often is banned by `commit`.
+    pub(super) fn throttled(&mut self, now: Now, who: IpNet, port: u16, limit: Limit, logs: bool) {
+        let rule = self.detector.rules().len();
+        let Some(policy) = self.policies.get(rule) else { return };
+        policy.tally.read.set(Some(now.mono));
+        policy.tally.hit(now.mono);
+        self.events.throttled(now.wall, who, (port, limit), logs);
+        let rule = u16::try_from(rule).unwrap_or(u16::MAX);
+        if let Some(hits) = self.tracker.hit(now.mono, rule, who, 1) {
+            if self.waiting.len() >= WAITING {
+                self.commit(now);
+            }
+            self.waiting.push(Waiting { who, rule, hits, wide: false, excess: None });
+        }
+    }
+
     /// Takes another allow list.
     pub(super) fn set_allowed(&mut self, mut allowed: Allowed) {
         // A table that is gone is made anew by the next ban, with this list.
@@ -202,7 +221,7 @@ impl Judge {
     }
 
     pub(super) fn rules(&self) -> usize {
-        self.policies.len()
+        self.detector.rules().len()
     }
 
     /// Who hears of what happens.
@@ -277,7 +296,7 @@ impl Judge {
             detector, tracker, webscan, policies, punisher, waiting, ipv6_prefix, local, events, ..
         } = self;
         let mut overflow = Vec::new();
-        for (_, policy) in (0..).zip(&*policies).filter(|(bit, _)| wanted >> bit & 1 == 1) {
+        for (_, policy) in (0..u64::BITS).zip(&*policies).filter(|(bit, _)| wanted >> bit & 1 == 1) {
             policy.tally.read.set(Some(now.mono));
         }
         let mut hit = |hit: Hit, text: &[u8], age: Option<u64>| {

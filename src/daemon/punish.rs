@@ -163,14 +163,19 @@ impl Punisher {
 
 /// What a service rule says of its bans.
 pub(super) fn charge(rule: &ServiceRule, scope: &Scope) -> Charge {
-    Charge {
-        bantime: rule.bantime,
-        permanent: rule.escalation_enabled.then_some((rule.escalation_window, rule.permanent_threshold)),
-        // Bans that come of bare packets (port scans) are to say the same.
-        evidence: if rule.trust_any { Evidence::Forgeable } else { Evidence::Proven },
-        scope: tag(&scope_text(scope)),
-        flood: false,
-    }
+    let permanent = rule.escalation_enabled.then_some((rule.escalation_window, rule.permanent_threshold));
+    charge_of(rule.bantime, permanent, rule.trust_any, scope)
+}
+
+/// The same in parts.
+pub(super) fn charge_of(
+    bantime: Span,
+    permanent: Option<(u32, u32)>,
+    forgeable: bool,
+    scope: &Scope,
+) -> Charge {
+    let evidence = if forgeable { Evidence::Forgeable } else { Evidence::Proven };
+    Charge { bantime, permanent, evidence, scope: tag(&scope_text(scope)), flood: false }
 }
 
 /// What stands for the ports of a ban, given as in the journal.

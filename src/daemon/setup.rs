@@ -6,11 +6,12 @@ use super::punish;
 use super::sources::Wants;
 use crate::base::clock::Span;
 use crate::base::program::Program;
-use crate::config::{Action, Enabled, Loaded, ServiceRule, Source};
+use crate::config::{Action, Enabled, Flood, Loaded, ServiceRule, Source};
+use crate::control::proto::KERNEL;
 use crate::detect::escalate::Charge;
 use crate::detect::tracker::Limits;
 use crate::detect::{MAX_RULES, Rule};
-use crate::firewall::guard::Scope;
+use crate::firewall::guard::{FLOODS, Scope};
 use crate::input::Tags;
 use crate::input::glob::Glob;
 use crate::input::journal::{Journal, Wanted};
@@ -34,7 +35,7 @@ pub(super) struct Policy {
     pub(super) tally: Tally,
 }
 
-/// The rules that are on, each with its policy and bit, and what to read for them.
+/// The rules that are on, each with its policy and bit, and what to read for them. One policy more than rules is that of floods.
 pub(super) struct Plan {
     pub(super) rules: Vec<Rule>,
     pub(super) policies: Vec<Policy>,
@@ -75,7 +76,32 @@ pub(super) fn plan(loaded: &Loaded, mut compiled: Compiled) -> Plan {
             tally: Tally::default(),
         });
     }
+    if loaded.settings.flood.enabled {
+        plan.policies.push(flood(&loaded.settings.flood));
+    }
     plan
+}
+
+/// What becomes of those who flood again and again: each time that the kernel brings somebody into the throttle is a hit.
+fn flood(flood: &Flood) -> Policy {
+    if flood.bantime == Span::Permanent {
+        log::warn!("ddos_bantime=permanent: anybody can forge packets: its bans last bantime_max at most");
+    }
+    // Who is in the throttle cannot come into it: that time does not count.
+    let inside = flood.stage1_timeout.saturating_mul(flood.escalation_hits.saturating_sub(1));
+    Policy {
+        name: FLOODS.into(),
+        limits: Limits {
+            findtime: flood.escalation_window.saturating_add(inside),
+            maxretry: flood.escalation_hits,
+        },
+        charge: punish::charge_of(flood.bantime, None, true, &Scope::ALL),
+        scope: Scope::ALL,
+        detect: !flood.escalation_enabled,
+        trust_any: false,
+        source: KERNEL,
+        tally: Tally::default(),
+    }
 }
 
 /// Adds what a rule reads.

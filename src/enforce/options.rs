@@ -3,8 +3,8 @@
 
 use crate::base::clock::Wall;
 use crate::base::name::IfName;
-use crate::config::{BanAction, Fastpath, ServiceRule, Settings};
-use crate::firewall::guard::{DropLog, Options, Reach, ScanOptions, Scope};
+use crate::config::{BanAction, Fastpath, Flood, ServiceRule, Settings, StageOne};
+use crate::firewall::guard::{DropLog, FloodLimits, FloodOptions, Options, Reach, ScanOptions, Scope};
 use crate::state::StateError;
 use crate::state::journal::Journal;
 use crate::sys::routes::default_interfaces;
@@ -35,6 +35,7 @@ pub fn options(settings: &Settings) -> Options {
         element_counters: settings.element_counters,
         ingress: Vec::new(),
         scan: None,
+        flood: None,
         without: 0,
     }
 }
@@ -54,8 +55,23 @@ pub fn all_options(settings: &Settings) -> Options {
         listening: scan.exclude_ports.listening,
         ports: scan.exclude_ports.named.iter().flat_map(|ports| ports.ranges()).copied().collect(),
     });
+    options.flood = settings.flood.enabled.then(|| flood(&settings.flood));
     Outside::of(settings).put(&mut options);
     options
+}
+
+/// What is held back; ports with limits of their own come first.
+fn flood(flood: &Flood) -> FloodOptions {
+    let limits = |l: &crate::config::FloodLimits| FloodLimits {
+        syn: (l.syn_rate, l.syn_burst),
+        new: (l.newconn_rate, l.newconn_burst),
+        conns: l.connlimit,
+    };
+    let mut ports: Vec<_> = flood.port_limits.iter().map(|(port, l)| (*port, *port, limits(l))).collect();
+    let all = [(1, u16::MAX)];
+    let ranges = if flood.ports.is_all() { &all } else { flood.ports.ranges() };
+    ports.extend(ranges.iter().map(|&(from, to)| (from, to, limits(&flood.limits))));
+    FloodOptions { ports, drop: flood.stage1_mode == StageOne::Drop, timeout: flood.stage1_timeout }
 }
 
 /// What the options say of interfaces.

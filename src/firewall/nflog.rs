@@ -2,6 +2,7 @@
 //! Packets that rules of ours report through nfnetlink_log. The kernel has acted on them before anybody reads of it: who
 //! does not read misses news, and nothing else. Knows no ban.
 
+use super::guard::Limit;
 use super::nft::TxnError;
 use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::nlattr::{ACK, Msg, MsgBuf, REQUEST, attr, u16_at};
@@ -37,17 +38,22 @@ const ROOM: usize = 256 * 1024;
 pub enum Alarm {
     /// A port scan, whose source is banned.
     Scan,
-    /// A source that floods a port.
-    Flood,
+    /// A source that has gone over a limit of a port.
+    Flood(Limit),
 }
 
 impl Alarm {
+    const ALL: [Alarm; 4] =
+        [Alarm::Scan, Alarm::Flood(Limit::Syn), Alarm::Flood(Limit::New), Alarm::Flood(Limit::Conns)];
+
     /// The prefix by which rules tell it.
     #[must_use]
     pub const fn prefix(self) -> &'static std::ffi::CStr {
         match self {
             Alarm::Scan => c"mef scan",
-            Alarm::Flood => c"mef flood",
+            Alarm::Flood(Limit::Syn) => c"mef flood syn",
+            Alarm::Flood(Limit::New) => c"mef flood new",
+            Alarm::Flood(Limit::Conns) => c"mef flood conns",
         }
     }
 }
@@ -135,7 +141,7 @@ pub fn packet(m: Msg<'_>) -> Option<Packet> {
     let body = m.payload.get(4..).filter(|_| m.kind == PACKET)?;
     let prefix = attr(body, PREFIX)?;
     let is = |alarm: &Alarm| prefix == alarm.prefix().to_bytes_with_nul();
-    let alarm = [Alarm::Scan, Alarm::Flood].into_iter().find(is)?;
+    let alarm = Alarm::ALL.into_iter().find(is)?;
     let (from, port) = headers(attr(body, PAYLOAD)?)?;
     Some(Packet { alarm, from, port })
 }
@@ -218,7 +224,10 @@ mod tests {
     fn only_our_own_rules_are_heard() {
         let heard = |bytes: &[u8]| messages(bytes).find_map(packet).map(|p| p.alarm);
         assert_eq!(heard(&message(b"mef scan\0", &v4(5, 6))), Some(Alarm::Scan));
-        assert_eq!(heard(&message(b"mef flood\0", &v4(5, 6))), Some(Alarm::Flood));
+        for limit in Limit::ALL {
+            let alarm = Alarm::Flood(limit);
+            assert_eq!(heard(&message(alarm.prefix().to_bytes_with_nul(), &v4(5, 6))), Some(alarm));
+        }
         assert_eq!(heard(&message(b"other\0", &v4(5, 6))), None);
         assert_eq!(heard(&message(b"mef scan\0", b"")), None);
     }

@@ -8,6 +8,7 @@
 
 pub mod bans;
 pub mod daemon;
+pub mod frames;
 pub mod journald;
 pub mod ns;
 pub mod ssh;

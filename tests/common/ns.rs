@@ -44,6 +44,64 @@ impl Ns {
     }
 }
 
+/// Puts Ethernet frames on an interface of the namespace in which it was made, past all rules of that namespace.
+pub struct Wire(OwnedFd);
+
+impl Wire {
+    pub fn new(link: &str) -> Wire {
+        let name = CString::new(link).unwrap();
+        // SAFETY: no memory is involved.
+        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+        assert!(fd >= 0, "socket: {}", io::Error::last_os_error());
+        // SAFETY: the descriptor is new, and nobody else's.
+        let socket = unsafe { std::os::fd::FromRawFd::from_raw_fd(fd) };
+        // SAFETY: an all-zero address is valid.
+        let mut to: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+        to.sll_family = u16::try_from(libc::AF_PACKET).unwrap();
+        // SAFETY: the name ends with a NUL and lives until the call returns.
+        to.sll_ifindex = unsafe { libc::if_nametoindex(name.as_ptr()) }.cast_signed();
+        let len = libc::socklen_t::try_from(size_of_val(&to)).unwrap();
+        // SAFETY: the address lives until the call returns, and has the length that is told.
+        check(unsafe { libc::bind(fd, (&raw const to).cast(), len) }).unwrap();
+        Wire(socket)
+    }
+
+    /// Sends all of them, in order.
+    pub fn send(&self, frames: &[Vec<u8>]) {
+        for batch in frames.chunks(64) {
+            let mut parts: Vec<libc::iovec> = batch
+                .iter()
+                .map(|f| libc::iovec { iov_base: f.as_ptr().cast_mut().cast(), iov_len: f.len() })
+                .collect();
+            let mut messages: Vec<libc::mmsghdr> = parts
+                .iter_mut()
+                .map(|part| {
+                    // SAFETY: an all-zero message is valid: it has no address, no parts and no control data.
+                    let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
+                    message.msg_hdr.msg_iov = part;
+                    message.msg_hdr.msg_iovlen = 1;
+                    message
+                })
+                .collect();
+            let mut sent = 0;
+            while sent < messages.len() {
+                let rest = &mut messages[sent..];
+                let count = u32::try_from(rest.len()).unwrap();
+                // SAFETY: all messages, their parts and the frames live until the call returns; nothing is written to frames.
+                let n = unsafe { libc::sendmmsg(self.0.as_raw_fd(), rest.as_mut_ptr(), count, 0) };
+                match usize::try_from(n) {
+                    Ok(n) => sent += n,
+                    // The queue of the interface is full.
+                    Err(_) if io::Error::last_os_error().raw_os_error() == Some(libc::ENOBUFS) => {
+                        std::thread::yield_now();
+                    }
+                    Err(_) => panic!("sendmmsg: {}", io::Error::last_os_error()),
+                }
+            }
+        }
+    }
+}
+
 pub fn kill(pid: u32, signal: i32) {
     // SAFETY: no memory is involved; the process is a child that has not been waited for.
     let rc = unsafe { libc::kill(pid.cast_signed(), signal) };

@@ -61,6 +61,7 @@ impl Judge {
             self.reasserted,
             self.events.hooks.lost(),
             lost,
+            self.alarms_lost,
             self.tracker.evicted(),
             self.tracker.used() as u64,
             self.tracker.slots() as u64,

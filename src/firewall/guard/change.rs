@@ -230,6 +230,13 @@ impl Guard {
                 Kind::Hosts | Kind::Scans => count += self.remove_keys(made, &set, who, inside)?,
             }
         }
+        // Who is held back is not banned, but shut out all the same if everything of it is dropped.
+        if let Some(set) = self.throttle(who.family()) {
+            count += match kind(who, made.ipv6_prefix) {
+                Kind::Networks => self.remove_keys(made, &set, who, &mut |_| ())?,
+                Kind::Hosts | Kind::Scans => usize::from(self.remove_key(&set, who.key().bytes())?),
+            };
+        }
         Ok(count)
     }
 
@@ -251,6 +258,9 @@ impl Guard {
             for family in Family::ALL {
                 self.txn.flush_set(&scope.set(kind, family));
             }
+        }
+        for set in Family::ALL.map(|family| self.throttle(family)).into_iter().flatten() {
+            self.txn.flush_set(&set);
         }
         for (who, scope, rule, hits, reason) in &kept {
             let ban = Ban {

@@ -6,7 +6,7 @@
 //! that can begin a flow: everything but TCP, and SYNs.
 
 use super::scope::{Kind, Scopes};
-use super::{Failure, Guard, Made, Options, Reach, Refresh, Scope, TABLE, lack, scan};
+use super::{Failure, Guard, Made, Options, Reach, Refresh, Scope, TABLE, flood, lack, scan};
 use crate::base::name::Name;
 use crate::base::range::Family;
 use crate::firewall::nft::elem::{Elem, Timeout};
@@ -74,10 +74,10 @@ fn write_mark(made: Made) -> String {
         Refresh::Update => "update",
         Refresh::Replace => "replace",
     };
-    let Made { ipv6_prefix, logs, scans, ingress, lacks, .. } = made;
+    let Made { ipv6_prefix, logs, scans, floods, ingress, lacks, .. } = made;
     let [logs, scans, ingress] = [logs, scans, ingress].map(u8::from);
     format!(
-        "{VERSION} prefix6={ipv6_prefix} refresh={refresh} log={logs} scan={scans} ingress={ingress} lacks={lacks}"
+        "{VERSION} prefix6={ipv6_prefix} refresh={refresh} log={logs} scan={scans} ingress={ingress} lacks={lacks} flood={floods}"
     )
 }
 
@@ -90,10 +90,12 @@ pub(super) fn read_mark(comment: &str) -> Option<Made> {
         "replace" => Refresh::Replace,
         _ => return None,
     };
-    let mut number = |name: &str| words.next()?.strip_prefix(name)?.strip_prefix('=')?.parse::<u8>().ok();
+    let mut number = |name: &str| words.next()?.strip_prefix(name)?.strip_prefix('=')?.parse::<u16>().ok();
     let (logs, scans) = (number("log")? == 1, number("scan")? == 1);
-    let (ingress, lacks) = (number("ingress")? == 1, number("lacks")?);
-    Some(Made { ipv6_prefix: prefix.parse().ok()?, refresh, logs, scans, ingress, lacks })
+    let (ingress, lacks) = (number("ingress")? == 1, u8::try_from(number("lacks")?).ok()?);
+    // Versions before the flood guard end here.
+    let floods = number("flood").unwrap_or(0);
+    Some(Made { ipv6_prefix: prefix.parse().ok()?, refresh, logs, scans, floods, ingress, lacks })
 }
 
 impl Guard {
@@ -114,12 +116,13 @@ impl Guard {
         let mut other_prefix = marked.is_some_and(|m| m.ipv6_prefix != ipv6_prefix);
         let made = loop {
             let wants = |what: bool, part: u8| what && lacks & part == 0;
-            let Options { log, scan, ingress, reach, .. } = &self.options;
+            let Options { log, scan, flood, ingress, reach, .. } = &self.options;
             let made = Made {
                 ipv6_prefix,
                 refresh,
                 logs: wants(log.is_some(), lack::LOG),
                 scans: wants(scan.is_some(), lack::SCAN),
+                floods: flood.as_ref().filter(|_| lacks & lack::FLOOD == 0).map_or(0, |f| f.digest()),
                 ingress: wants(!ingress.is_empty() && *reach == Reach::HostAndForward, lack::INGRESS),
                 lacks,
             };
@@ -201,14 +204,34 @@ impl Guard {
                 self.txn.add_set(&SetSpec::new(name, ban_flags(kind), key_type(family)));
             }
         }
-        if marked.is_some() {
-            self.unwrite_scan(marked.is_some_and(|m| m.scans) && !made.scans);
+        if let Some(former) = marked {
+            self.unwrite_scan();
+            self.unwrite_flood();
+            if former.scans && !made.scans {
+                self.unwrite_scan_sets();
+            }
+            if former.floods != 0 && former.floods != made.floods {
+                self.unwrite_flood_sets(made.floods == 0);
+            }
+            if former.bare_packets() && !made.bare_packets() {
+                self.write_spare_sets(true);
+            }
+        }
+        if made.bare_packets() {
+            self.write_spare_sets(false);
         }
         if made.scans {
             self.write_scan_sets();
             self.write_scan(made);
             if other_prefix {
                 self.flush_scan();
+            }
+        }
+        if made.floods != 0 {
+            self.write_flood_sets();
+            self.write_flood(made);
+            if other_prefix {
+                self.flush_flood();
             }
         }
         if other_prefix {
@@ -375,7 +398,14 @@ fn lacking(e: &TxnError, made: Made) -> u8 {
             Op::Rule(_, _, Optional::Log) => lack::LOG,
             Op::Rule(_, _, Optional::Socket) => lack::SOCKET,
             Op::Rule(_, _, Optional::Scan) => lack::SCAN,
+            Op::Rule(_, _, Optional::Count) => lack::COUNT,
+            Op::Rule(_, _, Optional::Flood) => lack::FLOOD,
             Op::Set(name) | Op::Chain(name) if name.as_str().starts_with(scan::SCAN.as_str()) => lack::SCAN,
+            Op::Set(name) | Op::Chain(name)
+                if [flood::FLOOD.as_str(), "throttle"].iter().any(|own| name.as_str().starts_with(own)) =>
+            {
+                lack::FLOOD
+            }
             // A device that is gone, a kernel before 5.10, or an expression that works elsewhere only.
             _ if made.ingress => return lack::INGRESS,
             _ => return 0,

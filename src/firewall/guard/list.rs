@@ -30,6 +30,8 @@ pub struct Entry<'a> {
 
 /// The rule of bans that the kernel makes for port scans.
 pub const SCANS: &str = "portscan";
+/// The rule of bans of those who flood again and again.
+pub const FLOODS: &str = "flood";
 
 /// Takes apart what `Ban::comment` wrote.
 pub(super) fn read_comment(comment: &str) -> (&str, u32, &str) {

@@ -5,6 +5,7 @@
 mod allow;
 mod change;
 mod deny;
+mod flood;
 mod layout;
 mod list;
 mod networks;
@@ -15,7 +16,8 @@ pub use allow::Allowed;
 pub use change::{Ban, Report};
 pub(super) use deny::of_lists;
 pub use deny::{DenySet, Filling, ListId};
-pub use list::{Entry, SCANS};
+pub use flood::{FloodLimits, FloodOptions, Limit};
+pub use list::{Entry, FLOODS, SCANS};
 pub use networks::Cut;
 pub use scan::{ScanOptions, Scanner};
 pub use scope::Scope;
@@ -84,6 +86,8 @@ pub struct Options {
     pub ingress: Vec<IfName>,
     /// Ban port scans inside the kernel.
     pub scan: Option<ScanOptions>,
+    /// Hold floods back inside the kernel.
+    pub flood: Option<FloodOptions>,
     /// Parts of [`lack`] that are done without, even where the kernel has them.
     pub without: u8,
 }
@@ -99,6 +103,7 @@ impl Default for Options {
             element_counters: false,
             ingress: Vec::new(),
             scan: None,
+            flood: None,
             without: 0,
         }
     }
@@ -124,6 +129,8 @@ pub struct Made {
     pub logs: bool,
     /// Whether port scans are banned.
     pub scans: bool,
+    /// Stands for the limits of floods; 0 = floods are not held back.
+    pub floods: u16,
     /// Whether packets die in the ingress hook.
     pub ingress: bool,
     /// What the kernel lacks, of [`lack`].
@@ -132,7 +139,7 @@ pub struct Made {
 
 /// Parts of nf_tables that the table does without where the kernel lacks them.
 pub mod lack {
-    /// nft_log or nft_limit: drops are not logged, and nobody is told of scans.
+    /// nft_log or nft_limit: drops are not logged, and nobody is told of scans and floods.
     pub const LOG: u8 = 1;
     /// nft_socket: which ports are open is told to the kernel.
     pub const SOCKET: u8 = 2;
@@ -140,16 +147,27 @@ pub mod lack {
     pub const SCAN: u8 = 4;
     /// The ingress hook (Linux 5.10), or one of the interfaces.
     pub const INGRESS: u8 = 8;
+    /// nft_ct, or sets that packets write to: floods are not held back.
+    pub const FLOOD: u8 = 16;
+    /// nft_connlimit (Linux 4.18): connections at the same time are not counted.
+    pub const COUNT: u8 = 32;
     /// Each, for people.
-    pub const WORDS: [(u8, &str); 4] = [
-        (LOG, "cannot log dropped packets, nor report port scans (nft_log or nft_limit)"),
+    pub const WORDS: [(u8, &str); 6] = [
+        (LOG, "cannot log dropped packets, nor report port scans and floods (nft_log or nft_limit)"),
         (SOCKET, "cannot look up sockets (nft_socket): the ports that listen are told to it"),
         (SCAN, "cannot see port scans (sets that packets write to)"),
         (INGRESS, "cannot drop in the ingress hook of these interfaces; prerouting raw does it"),
+        (FLOOD, "cannot hold floods back (nft_ct, or sets that packets write to)"),
+        (COUNT, "cannot count connections (nft_connlimit): ddos_connlimit has no effect"),
     ];
 }
 
 impl Made {
+    /// Whether there is something that bare packets are reason enough for.
+    fn bare_packets(self) -> bool {
+        self.scans || self.floods != 0
+    }
+
     /// What the kernel lacks, for people.
     pub fn lacking(self) -> impl Iterator<Item = &'static str> {
         lack::WORDS.into_iter().filter(move |(part, _)| self.lacks & part != 0).map(|(_, words)| words)
@@ -249,15 +267,17 @@ impl Guard {
     /// # Errors
     /// The system call or the kernel's error.
     pub fn whole(&mut self) -> Result<bool, Failure> {
-        let mut rules = [0; 3];
+        let mut rules = [0; 4];
         query::objects(&mut self.socket, &TABLE, (msg::GETRULE, None), &mut |body| {
             let chain = attr(body, RULE_CHAIN).and_then(nlattr::text);
-            for (name, count) in [layout::GATE, layout::HIT, scan::SCAN].iter().zip(&mut rules) {
+            for (name, count) in [layout::GATE, layout::HIT, scan::SCAN, flood::FLOOD].iter().zip(&mut rules)
+            {
                 *count += u32::from(chain == Some(name.as_str()));
             }
         })?;
         let made = self.look()?;
-        Ok(made.is_some_and(|made| rules.iter().take(2 + usize::from(made.scans)).all(|count| *count > 0)))
+        let wants = |made: Made| [true, true, made.scans, made.floods != 0];
+        Ok(made.is_some_and(|made| wants(made).iter().zip(rules).all(|(wanted, count)| !wanted || count > 0)))
     }
 
     /// Forgets what is known of the table: somebody else changed it.

@@ -36,9 +36,9 @@ const SOCKET_TRANSPARENT: u32 = 0;
 /// PACKET_HOST: to us, and not to all.
 const TO_US: u8 = 0;
 /// Sources that are counted, and closed ports of theirs, at most.
-const COUNTED: u32 = 8192;
+pub(super) const COUNTED: u32 = 8192;
 /// Bans at most.
-const BANS: u32 = 4096;
+pub(super) const BANS: u32 = 4096;
 /// Ports that are told of a scan at most.
 pub const PORTS_TOLD: usize = 32;
 
@@ -86,7 +86,7 @@ const fn rate_set(family: Family) -> Name {
 }
 
 /// Who is never banned for bare packets, which anybody can forge: this host, its gateway, its name servers.
-const fn spare_set(family: Family) -> Name {
+pub(super) const fn spare_set(family: Family) -> Name {
     match family {
         Family::V4 => Name::of("spare4"),
         Family::V6 => Name::of("spare6"),
@@ -98,13 +98,13 @@ pub(super) fn ban_set(family: Family) -> Name {
 }
 
 /// The type of a source and a port together.
-fn pair_type(family: Family) -> (u32, u32) {
+pub(super) fn pair_type(family: Family) -> (u32, u32) {
     let (kind, len) = key_type(family);
     (kind << CONCAT | INET_SERVICE, len + 4)
 }
 
 /// IPv6 takes twice as much memory, and is scanned less.
-fn share(family: Family, most: u32) -> u32 {
+pub(super) fn share(family: Family, most: u32) -> u32 {
     match family {
         Family::V4 => most,
         Family::V6 => most / 2,
@@ -121,7 +121,7 @@ pub(super) fn bucket(count: u32, secs: u32) -> (u64, u64) {
 }
 
 /// Appends a comparison of a name as wide as the kernel has it.
-fn push_interface(rule: &mut Rule, name: &IfName) {
+pub(super) fn push_interface(rule: &mut Rule, name: &IfName) {
     let mut padded = [0; 16];
     for (slot, byte) in padded.iter_mut().zip(name.as_str().bytes()) {
         *slot = byte;
@@ -131,28 +131,39 @@ fn push_interface(rule: &mut Rule, name: &IfName) {
 }
 
 /// Loads the source, masked, and the port that the packet goes to behind it.
-fn push_pair(rule: &mut Rule, family: Family, ipv6_prefix: u8) {
+pub(super) fn push_pair(rule: &mut Rule, family: Family, ipv6_prefix: u8) {
     push_source(rule, family, ipv6_prefix);
     let behind = REG32 + key_type(family).1 / 4;
     rule.push(expr::payload(Base::Transport, 2, 2, behind));
 }
 
 impl Guard {
-    /// Takes the chains away, and with `all` the sets; what is not there is added first, so that it can be deleted.
-    pub(super) fn unwrite_scan(&mut self, all: bool) {
+    /// Takes the chains away; what is not there is added first, so that it can be deleted.
+    pub(super) fn unwrite_scan(&mut self) {
         let chains = [SCAN, LOOK, BAN];
         for chain in &chains {
             self.txn.add_chain(chain, None);
             self.txn.flush_chain(chain);
         }
         chains.iter().for_each(|chain| self.txn.delete_chain(chain));
-        if all {
-            self.write_scan_sets();
-            for set in Family::ALL.iter().flat_map(|&f| [seen_set(f), rate_set(f), spare_set(f), ban_set(f)])
-            {
-                self.txn.delete_set(&set);
+    }
+
+    /// Takes the sets away.
+    pub(super) fn unwrite_scan_sets(&mut self) {
+        self.write_scan_sets();
+        for set in Family::ALL.iter().flat_map(|&f| [seen_set(f), rate_set(f), ban_set(f)]) {
+            self.txn.delete_set(&set);
+        }
+        self.txn.delete_set(&OPEN);
+    }
+
+    /// The sets of whom bare packets never harm, or (`gone`) none.
+    pub(super) fn write_spare_sets(&mut self, gone: bool) {
+        for family in Family::ALL {
+            self.txn.add_set(&SetSpec::new(spare_set(family), libc::NFT_SET_INTERVAL, key_type(family)));
+            if gone {
+                self.txn.delete_set(&spare_set(family));
             }
-            self.txn.delete_set(&OPEN);
         }
     }
 
@@ -168,7 +179,6 @@ impl Guard {
                 let size = share(family, most);
                 self.txn.add_set(&SetSpec { size, ..SetSpec::new(set, dynamic, key) });
             }
-            self.txn.add_set(&SetSpec::new(spare_set(family), libc::NFT_SET_INTERVAL, key));
         }
         self.txn.add_set(&SetSpec::new(OPEN, 0, (INET_SERVICE, 2)));
     }
@@ -297,12 +307,12 @@ impl Guard {
         }
     }
 
-    /// Replaces whom bare packets never have banned. An IPv6 address protects all of the prefix that would be banned for it.
+    /// Replaces whom bare packets never have banned or held back. An IPv6 address protects all of the prefix that would be banned for it.
     ///
     /// # Errors
     /// What the kernel refused; then the former ones stay.
     pub fn set_spared(&mut self, mut spared: Vec<Range>) -> Result<(), Failure> {
-        let Some(made) = self.made.filter(|made| made.scans) else { return Ok(()) };
+        let Some(made) = self.made.filter(|made| made.bare_packets()) else { return Ok(()) };
         let whole = |addr| Range::from(prefix(addr, made.ipv6_prefix));
         for range in spared.iter_mut().filter(|range| range.family() == Family::V6) {
             let ends = (whole(range.first()), whole(range.last()));

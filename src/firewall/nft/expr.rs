@@ -229,16 +229,18 @@ pub fn socket(key: u32, dreg: u32) -> Expr {
     Expr::new(c"socket").with_u32(sys::NFTNL_EXPR_SOCKET_KEY, key).with_u32(sys::NFTNL_EXPR_SOCKET_DREG, dreg)
 }
 
-/// `add` or (`update`) refresh the register's value in a dynamic set, with an expression per element.
+/// `add` or (`update`) refresh the register's value in a dynamic set, with an expression per element; `timeout_ms` 0 = for good.
 #[must_use]
 pub fn dynset(set: &Name, set_id: u32, key: u32, timeout_ms: u64, update: bool, inner: Option<Expr>) -> Expr {
     let op = if update { libc::NFT_DYNSET_OP_UPDATE } else { libc::NFT_DYNSET_OP_ADD };
     let e = Expr::new(c"dynset")
         .with_u32(sys::NFTNL_EXPR_DYNSET_SREG_KEY, key)
         .with_u32(sys::NFTNL_EXPR_DYNSET_OP, op.cast_unsigned())
-        .with(sys::NFTNL_EXPR_DYNSET_TIMEOUT, &timeout_ms.to_ne_bytes())
         .with(sys::NFTNL_EXPR_DYNSET_SET_NAME, set.as_cstr().to_bytes_with_nul())
         .with_u32(sys::NFTNL_EXPR_DYNSET_SET_ID, set_id);
+    // Sets without timeouts refuse even none.
+    let e =
+        if timeout_ms > 0 { e.with(sys::NFTNL_EXPR_DYNSET_TIMEOUT, &timeout_ms.to_ne_bytes()) } else { e };
     match inner {
         Some(inner) => e.with_expr(inner),
         None => e,

@@ -87,6 +87,10 @@ pub enum Optional {
     Socket,
     /// Port scans are not seen without it.
     Scan,
+    /// Floods are not held back without it.
+    Flood,
+    /// Connections are not counted without it.
+    Count,
 }
 
 impl std::fmt::Display for Op {

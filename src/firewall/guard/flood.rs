@@ -1,0 +1,341 @@
+#![forbid(unsafe_code)]
+//! Floods of services, held back inside the kernel: each source has limits for each port. Who is over one goes into the
+//! throttle for a time, and what is over it is dropped. Bans are not made here.
+//!
+//! What packets write to has a size. When a set is full, nobody new is counted in it and nothing is dropped for that.
+
+use super::layout::{self, key_type, push_meta, push_source};
+use super::scan::{BANS, COUNTED, pair_type, push_interface, push_pair, share, spare_set};
+use super::{Failure, Guard, Made, TABLE, lack};
+use crate::base::crc::crc32c;
+use crate::base::name::{IfName, Name};
+use crate::base::range::Family;
+use crate::firewall::nflog::{ALARMS, Alarm, SNAPLEN};
+use crate::firewall::nft::expr::{self, Base, Cmp, REG, Verdict};
+use crate::firewall::nft::txn::{Hook, Optional, SetSpec};
+use crate::firewall::nft::{Expr, Rule, query};
+
+/// Packets that can begin a connection to a guarded port leave this chain for `LOOK`.
+pub(super) const FLOOD: Name = Name::of("flood");
+const LOOK: Name = Name::of("flood_look");
+/// Where everything of a throttled source goes, if everything is to be dropped.
+const HELD: Name = Name::of("flood_held");
+
+/// `NF_IP_PRI_MANGLE`: behind connection tracking, before DNAT, so that a published port is the one that was asked for.
+const PRIORITY_MANGLE: i32 = -150;
+/// `NF_CT_STATE_BIT(IP_CT_NEW)`
+const CT_NEW: u32 = 8;
+/// Flags byte of the TCP header, and in it SYN and ACK.
+const TCP_FLAGS: u32 = 13;
+const SYN: u8 = 0x02;
+const SYN_ACK: u8 = 0x12;
+
+/// Limits of one source for one port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FloodLimits {
+    /// SYN packets a second, and at once.
+    pub syn: (u32, u32),
+    /// First packets of connections a second, and at once.
+    pub new: (u32, u32),
+    /// Connections at the same time.
+    pub conns: u32,
+}
+
+/// What is a flood, and what becomes of its source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FloodOptions {
+    /// First and last port, and their limits. Of several that have a port the first one counts.
+    pub ports: Vec<(u16, u16, FloodLimits)>,
+    /// Drop everything of a source in the throttle, and not only what is over a limit.
+    pub drop: bool,
+    /// Seconds that a source stays in the throttle.
+    pub timeout: u32,
+}
+
+/// What is limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// SYN packets.
+    Syn,
+    /// New connections.
+    New,
+    /// Connections at the same time.
+    Conns,
+}
+
+impl Limit {
+    /// All of them, in the order in which a packet meets them.
+    pub const ALL: [Limit; 3] = [Limit::Syn, Limit::New, Limit::Conns];
+
+    /// The configuration's word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Limit::Syn => "syn_rate",
+            Limit::New => "newconn_rate",
+            Limit::Conns => "connlimit",
+        }
+    }
+
+    /// Where packets over it go, and what counts.
+    const fn names(self) -> (Name, [Name; 2]) {
+        match self {
+            Limit::Syn => (Name::of("flood_syn"), [Name::of("flood_syn4"), Name::of("flood_syn6")]),
+            Limit::New => (Name::of("flood_new"), [Name::of("flood_new4"), Name::of("flood_new6")]),
+            Limit::Conns => (Name::of("flood_conn"), [Name::of("flood_conn4"), Name::of("flood_conn6")]),
+        }
+    }
+
+    const fn set(self, family: Family) -> Name {
+        let (_, [v4, v6]) = self.names();
+        match family {
+            Family::V4 => v4,
+            Family::V6 => v6,
+        }
+    }
+}
+
+/// Who is held back.
+const fn throttle_set(family: Family) -> Name {
+    match family {
+        Family::V4 => Name::of("throttle4"),
+        Family::V6 => Name::of("throttle6"),
+    }
+}
+
+impl FloodOptions {
+    /// Stands for the limits: what was counted by others is of no use. Never 0.
+    pub(super) fn digest(&self) -> u16 {
+        let mut bytes = Vec::new();
+        for (from, to, limits) in &self.ports {
+            let FloodLimits { syn, new, conns } = *limits;
+            for number in [(*from).into(), (*to).into(), syn.0, syn.1, new.0, new.1, conns] {
+                bytes.extend_from_slice(&u32::to_be_bytes(number));
+            }
+        }
+        let [a, b, ..] = crc32c(&bytes).to_be_bytes();
+        u16::from_be_bytes([a, b]) | 1
+    }
+}
+
+/// Goes on only if the packet goes to a TCP port of the range.
+fn push_port(rule: &mut Rule, from: u16, to: u16) {
+    push_meta(rule, libc::NFT_META_L4PROTO, libc::IPPROTO_TCP);
+    let (from, to) = (from.to_be_bytes(), to.to_be_bytes());
+    rule.push(expr::payload(Base::Transport, 2, 2, REG));
+    rule.push(if from == to {
+        expr::cmp(Cmp::Eq, REG, &from)
+    } else {
+        expr::range(Cmp::Eq, REG, &from, &to)
+    });
+}
+
+/// Goes on only with a SYN that is no answer, or (`not`) with everything else.
+fn push_syn(rule: &mut Rule, not: bool) {
+    rule.push(expr::payload(Base::Transport, TCP_FLAGS, 1, REG));
+    rule.push(expr::mask(REG, &[SYN_ACK]));
+    rule.push(expr::cmp(if not { Cmp::Neq } else { Cmp::Eq }, REG, &[SYN]));
+}
+
+/// Goes on only with the first packets of connections, or (`not`) with everything else.
+fn push_new(rule: &mut Rule, not: bool) {
+    rule.push(expr::ct(libc::NFT_CT_STATE, REG));
+    rule.push(expr::mask(REG, &CT_NEW.to_ne_bytes()));
+    rule.push(expr::cmp(if not { Cmp::Eq } else { Cmp::Neq }, REG, &[0; 4]));
+}
+
+fn end(mut rule: Rule, verdict: Verdict<'_>) -> Rule {
+    rule.push(expr::verdict(verdict));
+    rule
+}
+
+/// Milliseconds after which an unused bucket is full again.
+fn life((rate, burst): (u32, u32)) -> u64 {
+    (u64::from(burst.div_ceil(rate.max(1))) + 1) * 1000
+}
+
+impl Guard {
+    /// Takes the chains away; what is not there is added first, so that it can be deleted.
+    pub(super) fn unwrite_flood(&mut self) {
+        let [a, b, c] = Limit::ALL.map(|limit| limit.names().0);
+        let chains = [FLOOD, LOOK, HELD, a, b, c];
+        for chain in &chains {
+            self.txn.add_chain(chain, None);
+            self.txn.flush_chain(chain);
+        }
+        chains.iter().for_each(|chain| self.txn.delete_chain(chain));
+    }
+
+    /// Takes away the sets that count, and with `all` the throttle.
+    pub(super) fn unwrite_flood_sets(&mut self, all: bool) {
+        self.write_flood_sets();
+        for family in Family::ALL {
+            Limit::ALL.iter().for_each(|limit| self.txn.delete_set(&limit.set(family)));
+            if all {
+                self.txn.delete_set(&throttle_set(family));
+            }
+        }
+    }
+
+    pub(super) fn write_flood_sets(&mut self) {
+        for family in Family::ALL {
+            let pairs = pair_type(family);
+            let timed = libc::NFT_SET_TIMEOUT | libc::NFT_SET_EVAL;
+            for (set, flags, key, most) in [
+                (Limit::Syn.set(family), timed, pairs, COUNTED),
+                (Limit::New.set(family), timed, pairs, COUNTED),
+                // Whoever has no connection any more is forgotten by the kernel.
+                (Limit::Conns.set(family), libc::NFT_SET_EVAL, pairs, COUNTED),
+                (throttle_set(family), timed, key_type(family), BANS),
+            ] {
+                let size = share(family, most);
+                self.txn.add_set(&SetSpec { size, ..SetSpec::new(set, flags, key) });
+            }
+        }
+    }
+
+    /// Forgets what was counted of IPv6 prefixes of another length.
+    pub(super) fn flush_flood(&mut self) {
+        Limit::ALL.iter().for_each(|limit| self.txn.flush_set(&limit.set(Family::V6)));
+        self.txn.flush_set(&throttle_set(Family::V6));
+    }
+
+    fn flood_rule(&mut self, chain: &Name, rule: &Rule) {
+        self.txn.add_rule(chain, rule, false, Optional::Flood);
+    }
+
+    /// Writes the chains; the sets are there.
+    pub(super) fn write_flood(&mut self, made: Made) {
+        let Some(flood) = self.options.flood.clone() else { return };
+        let pre = Hook { priority: PRIORITY_MANGLE, ..Hook::new(libc::NF_INET_PRE_ROUTING) };
+        self.txn.add_chain(&FLOOD, Some(pre));
+        self.txn.add_chain(&LOOK, None);
+        self.txn.add_chain(&HELD, None);
+        Limit::ALL.iter().for_each(|limit| self.txn.add_chain(&limit.names().0, None));
+        let mut rule = Rule::new();
+        if let Some(lo) = IfName::new("lo") {
+            push_interface(&mut rule, &lo);
+        }
+        self.flood_rule(&FLOOD, &end(rule, Verdict::Accept));
+        for family in Family::ALL.into_iter().filter(|_| flood.drop) {
+            let rule = throttled(family, made.ipv6_prefix);
+            self.flood_rule(&FLOOD, &end(rule, Verdict::Goto(&HELD)));
+        }
+        // Connections that are there pay for nothing but this.
+        let mut rule = Rule::new();
+        push_meta(&mut rule, libc::NFT_META_L4PROTO, libc::IPPROTO_TCP);
+        push_syn(&mut rule, true);
+        push_new(&mut rule, true);
+        self.flood_rule(&FLOOD, &end(rule, Verdict::Accept));
+        for (from, to, limits) in &flood.ports {
+            let mut rule = Rule::new();
+            push_port(&mut rule, *from, *to);
+            self.flood_rule(&FLOOD, &end(rule, Verdict::Goto(&LOOK)));
+            self.write_limits((*from, *to), *limits, made);
+        }
+        self.write_exempt(&HELD);
+        let mut rule = Rule::new();
+        rule.push(expr::counter());
+        self.flood_rule(&HELD, &end(rule, Verdict::Drop));
+        Limit::ALL.into_iter().for_each(|limit| self.write_over(limit, flood.timeout, made));
+    }
+
+    fn write_limits(&mut self, (from, to): (u16, u16), limits: FloodLimits, made: Made) {
+        for (limit, family) in Limit::ALL.into_iter().flat_map(|limit| Family::ALL.map(|f| (limit, f))) {
+            if limit == Limit::Conns && made.lacks & lack::COUNT != 0 {
+                continue;
+            }
+            let mut rule = Rule::new();
+            push_port(&mut rule, from, to);
+            if limit == Limit::Syn {
+                push_syn(&mut rule, false)
+            } else {
+                push_new(&mut rule, false)
+            }
+            push_pair(&mut rule, family, made.ipv6_prefix);
+            let (life, over) = match limit {
+                Limit::Syn => (life(limits.syn), bucket(limits.syn)),
+                Limit::New => (life(limits.new), bucket(limits.new)),
+                Limit::Conns => (0, expr::connlimit(limits.conns, true)),
+            };
+            // A rate is of use as long as packets come, a count as long as there are connections.
+            rule.push(expr::dynset(&limit.set(family), 0, REG, life, life > 0, Some(over)));
+            let (chain, _) = limit.names();
+            let rule = end(rule, Verdict::Goto(&chain));
+            let optional = if limit == Limit::Conns { Optional::Count } else { Optional::Flood };
+            self.txn.add_rule(&LOOK, &rule, false, optional);
+        }
+        let mut rule = Rule::new();
+        push_port(&mut rule, from, to);
+        self.flood_rule(&LOOK, &end(rule, Verdict::Return));
+    }
+
+    /// Lets those pass who are on the allow list, or whom this host needs.
+    fn write_exempt(&mut self, chain: &Name) {
+        for family in Family::ALL {
+            for set in [layout::allow_set(family), layout::allow_timed_set(family), spare_set(family)] {
+                let mut rule = Rule::new();
+                push_source(&mut rule, family, 128);
+                rule.push(expr::lookup(Cmp::Eq, &set, 0, REG));
+                self.flood_rule(chain, &end(rule, Verdict::Accept));
+            }
+        }
+    }
+
+    /// What becomes of packets over a limit.
+    fn write_over(&mut self, limit: Limit, timeout: u32, made: Made) {
+        let (chain, _) = limit.names();
+        self.write_exempt(&chain);
+        let tells = made.lacks & lack::LOG == 0;
+        for family in Family::ALL {
+            let mut rule = throttled(family, made.ipv6_prefix);
+            rule.push(expr::counter());
+            self.flood_rule(&chain, &end(rule, Verdict::Drop));
+            // The packet that brings its source into the throttle is the one that is told of.
+            let mut rule = Rule::new();
+            push_source(&mut rule, family, made.ipv6_prefix);
+            let life = u64::from(timeout) * 1000;
+            rule.push(expr::dynset(&throttle_set(family), 0, REG, life, false, None));
+            if tells {
+                rule.push(expr::nflog(Alarm::Flood(limit).prefix(), ALARMS, SNAPLEN));
+            }
+            rule.push(expr::counter());
+            let rule = end(rule, Verdict::Drop);
+            self.txn.add_rule(&chain, &rule, false, if tells { Optional::Log } else { Optional::Flood });
+        }
+        // The throttle is full: it is over the limit all the same.
+        let mut rule = Rule::new();
+        rule.push(expr::counter());
+        self.flood_rule(&chain, &end(rule, Verdict::Drop));
+    }
+
+    /// Sources in the throttle now.
+    ///
+    /// # Errors
+    /// The system call or the kernel's error.
+    pub fn throttled(&mut self) -> Result<u64, Failure> {
+        let mut count = 0;
+        for family in Family::ALL.into_iter().filter(|_| self.made.is_some_and(|made| made.floods != 0)) {
+            let set = throttle_set(family);
+            query::elements(&mut self.socket, &TABLE, &set, &mut || (), &mut |_| count += 1)?;
+        }
+        Ok(count)
+    }
+
+    /// The throttle of a family, if there is one.
+    pub(super) fn throttle(&self, family: Family) -> Option<Name> {
+        self.made.filter(|made| made.floods != 0).map(|_| throttle_set(family))
+    }
+}
+
+fn bucket((rate, burst): (u32, u32)) -> Expr {
+    expr::limit(rate.into(), 1, burst, true)
+}
+
+/// Goes on only with packets of sources in the throttle.
+fn throttled(family: Family, ipv6_prefix: u8) -> Rule {
+    let mut rule = Rule::new();
+    push_source(&mut rule, family, ipv6_prefix);
+    rule.push(expr::lookup(Cmp::Eq, &throttle_set(family), 0, REG));
+    rule
+}
