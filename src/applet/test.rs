@@ -167,10 +167,7 @@ impl Test<'_> {
 
     /// A line of `--hits`.
     fn line(&mut self, number: u64, addr: IpAddr) {
-        push_number(&mut self.text, number);
-        self.text.push(b'\t');
-        push_addr(&mut self.text, addr);
-        self.text.push(b'\n');
+        push_line(&mut self.text, number, addr);
     }
 
     fn time(&mut self, stamp: Option<Stamp>) {
@@ -234,32 +231,45 @@ impl Test<'_> {
     }
 }
 
-/// Decimal digits, without the formatting machinery: there may be millions of them.
-fn push_number(out: &mut Vec<u8>, mut n: u64) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    while let Some(slot) = at.checked_sub(1).and_then(|i| digits.get_mut(i)) {
-        *slot = b'0' + u8::try_from(n % 10).unwrap_or(0);
+/// Longest line of [`push_line`] for an IPv4 address.
+const LINE: usize = 20 + 1 + 15 + 1;
+
+/// A number, a tab, an address and a newline, without the formatting machinery: there may be millions of them.
+fn push_line(out: &mut Vec<u8>, number: u64, addr: IpAddr) {
+    // From its end, as digits come.
+    let mut line = [0; LINE];
+    let mut at = LINE;
+    let mut put = |byte: u8| {
         at -= 1;
-        n /= 10;
-        if n == 0 {
-            break;
+        if let Some(place) = line.get_mut(at) {
+            *place = byte;
         }
+    };
+    if let IpAddr::V4(v4) = addr {
+        put(b'\n');
+        for (octet, before) in v4.octets().into_iter().zip(*b"\t...").rev() {
+            digits(octet.into(), &mut put);
+            put(before);
+        }
+    } else {
+        put(b'\t');
     }
-    out.extend_from_slice(digits.get(at..).unwrap_or_default());
+    digits(number, &mut put);
+    out.extend_from_slice(line.get(at..).unwrap_or_default());
+    if let IpAddr::V6(v6) = addr {
+        out.extend_from_slice(v6.to_string().as_bytes());
+        out.push(b'\n');
+    }
 }
 
-fn push_addr(out: &mut Vec<u8>, addr: IpAddr) {
-    match addr {
-        IpAddr::V4(v4) => {
-            for (i, octet) in v4.octets().into_iter().enumerate() {
-                if i > 0 {
-                    out.push(b'.');
-                }
-                push_number(out, u64::from(octet));
-            }
+/// The decimal digits of `n`, the last first.
+fn digits(mut n: u64, put: &mut impl FnMut(u8)) {
+    loop {
+        put(b'0' + u8::try_from(n % 10).unwrap_or(0));
+        n /= 10;
+        if n == 0 {
+            return;
         }
-        IpAddr::V6(v6) => out.extend_from_slice(v6.to_string().as_bytes()),
     }
 }
 
@@ -269,15 +279,12 @@ mod tests {
 
     #[test]
     fn numbers_and_addresses_are_written_as_everywhere() {
-        for n in [0, 7, 10, 4096, u64::MAX] {
-            let mut out = Vec::new();
-            push_number(&mut out, n);
-            assert_eq!(out, n.to_string().as_bytes());
-        }
-        for text in ["0.0.0.0", "192.0.2.255", "2001:db8::1", "::1"] {
-            let mut out = Vec::new();
-            push_addr(&mut out, text.parse().unwrap());
-            assert_eq!(out, text.as_bytes());
+        for number in [0, 7, 10, 4096, u64::MAX] {
+            for text in ["0.0.0.0", "192.0.2.255", "255.255.255.255", "2001:db8::1", "::1"] {
+                let mut out = Vec::new();
+                push_line(&mut out, number, text.parse().unwrap());
+                assert_eq!(String::from_utf8(out).unwrap(), format!("{number}\t{text}\n"));
+            }
         }
     }
 }

@@ -21,6 +21,7 @@ pub use crate::base::program::Program;
 
 use crate::base::webscan::{Webscan, fits};
 use crate::pattern::{Captures, Group, Pattern, Scratch};
+use crate::sys::count;
 use access::{Request, Who};
 use attempts::Attempts;
 use extract::Finding;
@@ -114,8 +115,7 @@ impl Detector {
         let Detector { rules, scan, judge } = self;
         let mut number = 0;
         let mut at = 0;
-        let newlines =
-            |range: Range<usize>| memchr::memchr_iter(b'\n', block.get(range).unwrap_or_default()).count();
+        let newlines = |range: Range<usize>| count::newlines(block.get(range).unwrap_or_default());
         while let Some(found) = scan.next(wanted, block, at, &mut judge.possible) {
             number += newlines(at..found.start);
             at = (found.end + 1).min(block.len());

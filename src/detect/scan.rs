@@ -15,11 +15,13 @@ use std::ops::Range;
 const RUN: usize = 4;
 /// Bits of the table that says at once that a probe is none of ours.
 const TABLE: usize = 1 << 14;
+/// Parts into which that is cut, to find the runs of one slot soon.
+const PARTS: usize = 256;
 /// Longest window: longer steps gain little.
 const WINDOW_MAX: usize = 11;
 
 /// Four bytes of a window, and where they stand in it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy)]
 struct Run {
     bytes: u32,
     /// Index of the window in `Scan::windows`.
@@ -38,8 +40,10 @@ struct Window {
 /// Finds candidates.
 pub(super) struct Scan {
     table: Box<[u64; TABLE / 64]>,
-    /// Sorted, so that equal bytes stand together.
+    /// In the order of their slots.
     runs: Box<[Run]>,
+    /// Where in `runs` those of each part of the table begin, and where the last ones end.
+    parts: Box<[u32; PARTS + 1]>,
     windows: Box<[Window]>,
     /// By rule: patterns that need no literal long enough to be looked for.
     open: Box<[u64]>,
@@ -132,8 +136,13 @@ impl Scan {
                 runs.push(Run { bytes, window: number, offset });
             }
         }
-        runs.sort_unstable();
-        Scan { table, runs: runs.into(), windows: windows.into(), open: open.into(), every, window }
+        runs.sort_unstable_by_key(|run| slot(run.bytes));
+        let mut parts = Box::new([0; PARTS + 1]);
+        for (begin, part) in parts.iter_mut().zip(0..) {
+            let before = runs.partition_point(|run| slot(run.bytes) < part * (TABLE / PARTS));
+            *begin = u32::try_from(before).unwrap_or(u32::MAX);
+        }
+        Scan { table, runs: runs.into(), parts, windows: windows.into(), open: open.into(), every, window }
     }
 
     /// The first line in `block` that can matter to the rules in `wanted` and begins at or behind `at`, which is the
@@ -196,8 +205,10 @@ impl Scan {
     /// Adds the patterns of which a window stands where the probe at `at` says.
     fn note(&self, wanted: u64, text: &[u8], at: usize, possible: &mut Possible) {
         let Some(bytes) = run_at(text, at) else { return };
-        let first = self.runs.partition_point(|run| run.bytes < bytes);
-        for run in self.runs.get(first..).unwrap_or_default().iter().take_while(|run| run.bytes == bytes) {
+        let part = slot(bytes) / (TABLE / PARTS);
+        let limit = |part: usize| self.parts.get(part).and_then(|n| usize::try_from(*n).ok()).unwrap_or(0);
+        let runs = self.runs.get(limit(part)..limit(part + 1)).unwrap_or_default();
+        for run in runs.iter().filter(|run| run.bytes == bytes) {
             let Some(window) = self.windows.get(usize::from(run.window)) else { continue };
             let begin = at.wrapping_sub(usize::from(run.offset));
             let stands = text.get(begin..).zip(window.bytes.get(..self.window));
@@ -217,10 +228,10 @@ impl Scan {
     /// The first place from `at` on, in steps, where a run of ours may stand.
     #[inline(never)]
     fn probe(&self, text: &[u8], mut at: usize) -> Option<usize> {
-        let step = self.step();
+        let (step, table) = (self.step(), &*self.table);
         while let Some(bytes) = run_at(text, at) {
             let slot = slot(bytes);
-            if self.table.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1) {
+            if table.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1) {
                 return Some(at);
             }
             at += step;

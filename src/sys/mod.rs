@@ -5,6 +5,7 @@ pub mod banlog;
 pub mod buffer;
 pub mod child;
 pub mod clock;
+pub mod count;
 pub mod dir;
 pub mod fs;
 pub mod host;
