@@ -13,14 +13,14 @@ const ZONES_MAX: usize = 8;
 const FLOOD_PORTS_MAX: usize = 32;
 
 /// Other names of keys.
-const ALIASES: &[(&str, &str)] = &[("cache_dir", "state_dir"), ("blacklist_fastpath", "fastpath")];
+pub(super) const ALIASES: &[(&str, &str)] = &[("cache_dir", "state_dir"), ("blacklist_fastpath", "fastpath")];
 
 const IN_KERNEL: &str = "scans are counted inside the kernel, no packet is copied to this program";
 const OWN_TABLE: &str = "mef has tables of its own, inet mef and inet mef_guard";
 const LEVEL: &str = "set log_level=debug";
 
 /// Keys of the existing product that mean nothing here, and why.
-const LEGACY: &[(&str, &str)] = &[
+pub(super) const LEGACY: &[(&str, &str)] = &[
     ("ps_source_order", IN_KERNEL),
     ("ps_packet_rx_mode", IN_KERNEL),
     ("ps_packet_fanout_sockets", IN_KERNEL),

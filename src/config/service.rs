@@ -124,7 +124,7 @@ const fn key(
 }
 
 /// Every key of [rule] but those that may repeat. [detection] is [rule] continued, for files of the existing product.
-const KEYS: &[Key<ServiceRule>] = &[
+pub(super) const KEYS: &[Key<ServiceRule>] = &[
     key("enabled", "true", |r| Slot::Word(&mut r.enabled)),
     key("name", "", |r| Slot::Name(&mut r.name)),
     key("source", "auto", |r| Slot::Word(&mut r.source)),
@@ -145,7 +145,7 @@ const KEYS: &[Key<ServiceRule>] = &[
 ];
 
 /// Keys that may repeat.
-const PATTERN_KEYS: [&str; 2] = ["failregex", "ignoreregex"];
+pub(super) const PATTERN_KEYS: [&str; 2] = ["failregex", "ignoreregex"];
 
 /// Reads one file of rules.d; `stem` is its name without `.conf`. No rule comes back when there are errors.
 #[must_use]

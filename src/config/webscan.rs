@@ -24,7 +24,7 @@ const fn key<T>(name: &'static str, default: &'static str, slot: fn(&mut T) -> S
 }
 
 /// Keys behind `rule_N_`, but for those that `own` reads.
-const KEYS: &[Key<Threshold>] = &[
+pub(super) const KEYS: &[Key<Threshold>] = &[
     key("requests_min", "0", |t| Slot::Count(0, 60_000, &mut t.requests)),
     key("uri_count_min", "0", |t| Slot::Count(0, DISTINCT_MAX, &mut t.paths)),
     key("ua_count_min", "0", |t| Slot::Count(0, DISTINCT_MAX, &mut t.agents)),
@@ -35,9 +35,9 @@ const KEYS: &[Key<Threshold>] = &[
     key("action", "ban", |t| Slot::Either(["detect", "ban"], &mut t.detect)),
 ];
 /// The rest of them.
-const OWN: [&str; 3] = ["name", "status_code", "bantime"];
+pub(super) const OWN: [&str; 3] = ["name", "status_code", "bantime"];
 
-const WEBSCAN: &[Key<Webscan>] = &[
+pub(super) const WEBSCAN: &[Key<Webscan>] = &[
     key("max_active_ips", "1024", |w| Slot::Count(8, 1 << 20, &mut w.addresses)),
     key("ip_inactivity_timeout", "1h", |w| Slot::Secs(1, DAY, &mut w.idle)),
 ];

@@ -3,6 +3,7 @@
 
 mod files;
 mod global;
+mod manual;
 mod random;
 mod service;
 mod values;
