@@ -20,6 +20,9 @@ fn guarded(settings: &str) -> (Net, Peer, Peer) {
     (net, attacker, client)
 }
 
+const FORGED: &str = "ddos_enabled=true\nps_enabled=false\nddos_syn_rate=1\nddos_syn_burst=1\nddos_stage1_timeout=3600\n\
+                      ddos_escalation_hits=1000";
+
 /// Somebody behind a neighbour who hears no answer: nothing of what it begins comes to an end.
 fn behind(net: &Net, peer: &Peer, addr: &str) -> IpAddr {
     let addr: IpAddr = addr.parse().unwrap();
@@ -304,10 +307,14 @@ fn allowed_and_needed_addresses_are_never_held_back() {
 
 #[test]
 fn forged_senders_fill_the_sets_and_harm_nobody_else() {
-    let (net, attacker, client) =
-        guarded("ddos_syn_rate=1\nddos_syn_burst=1\nddos_stage1_timeout=3600\nddos_escalation_hits=1000");
+    let (mut net, mut peers) = (host(FORGED, ""), Vec::new());
+    peers.extend([net.peer(), net.peer()]);
+    let [attacker, client] = &peers[..] else { panic!() };
+    let daemon = net.daemon("daemon");
     let _service = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 80)).unwrap();
-    let way = Way::new(&net, &attacker);
+    let way = Way::new(&net, attacker);
+    // A daemon that sleeps misses reports, and says so.
+    net.signal(daemon, libc::SIGSTOP);
     let sources = |family: u8| {
         (0..9000u16).map(move |n| match family {
             4 => IpAddr::from(Ipv4Addr::from(0x1400_0000 + u32::from(n))),
@@ -329,13 +336,17 @@ fn forged_senders_fill_the_sets_and_harm_nobody_else() {
     let counts = ["throttle4", "throttle6", "flood_syn4", "flood_syn6"].map(held);
     assert!(counts[0] == 4096 && counts[1] == 2048, "{counts:?}");
     assert!(counts[2] <= 8192 && counts[3] <= 4096, "{counts:?}");
-    assert!(net.reaches(&client, client.host4.into(), 80) && net.reaches(&client, client.host6.into(), 80));
+    assert!(net.reaches(client, client.host4.into(), 80) && net.reaches(client, client.host6.into(), 80));
+    net.signal(daemon, libc::SIGCONT);
     net.mark(LOG);
     let said = net.said("daemon");
     let told = said.matches(" rule=flood port=80 limit=").count();
     assert!((1..=100).contains(&told), "the log does not grow with forged senders: {told}");
     let status = status(&net);
     assert!(status.contains(" 6144 sources in the throttle"), "{status}");
+    let lost =
+        status.lines().find(|line| line.contains("reports of the kernel on port scans and floods")).unwrap();
+    assert!(!lost.trim().starts_with("0 "), "{status}");
     assert!(net.bans().iter().all(|ban| text(ban, "rule") != "flood"));
 }
 

@@ -5,8 +5,9 @@ mod common;
 
 use common::bans::text;
 use common::daemon::{LOG, host};
+use common::frames::{SYN, Segment, Way};
 use common::{Net, Peer, wait_until};
-use std::net::{IpAddr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 /// Closed ports that are fine, as the tests have it.
@@ -291,6 +292,46 @@ fn scanners_that_come_again_are_banned_for_good_if_that_is_wanted() {
             && line.contains(" permanent ports=all bans=2 ")
     }));
     assert_eq!(net.mef(&["bans", "--permanent"]).ok().matches("portscan").count(), 1);
+}
+
+#[test]
+fn forged_senders_fill_the_sets_and_harm_nobody() {
+    let (net, peer, daemon) = scanned("");
+    let rollup = format!("/proc/{}/smaps_rollup", net.pid(daemon));
+    let dirty = || {
+        let text = std::fs::read_to_string(&rollup).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("Private_Dirty:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap()
+    };
+    net.mark(LOG);
+    let before = dirty();
+    let way = Way::new(&net, &peer);
+    for (to, noise) in [(IpAddr::from(peer.host4), "20.0.0.0/8"), (peer.host6.into(), "2001:db8:4444::/48")] {
+        // Nobody answers.
+        net.ip(&format!("route add blackhole {noise}"));
+        let frames: Vec<Vec<u8>> = (0..20_000u16)
+            .map(|n| {
+                let from = match to {
+                    IpAddr::V4(_) => Ipv4Addr::from(0x1400_0000 + u32::from(n)).into(),
+                    IpAddr::V6(_) => Ipv6Addr::new(0x2001, 0xdb8, 0x4444, n, 0, 0, 0, 1).into(),
+                };
+                way.frame(&Segment { from: (from, 4000), to: (to, 1 + n % 50), flags: SYN })
+            })
+            .collect();
+        way.wire.send(&frames);
+    }
+    let held = |set: &str| net.nft_list(&format!("set inet mef_guard {set}")).matches("expires").count();
+    assert_eq!(["scan_seen4", "scan_seen6"].map(held), [8192, 4096], "what has room is counted, and no more");
+    assert!(held("scan_rate4") <= 8192 && held("scan_rate6") <= 4096);
+    // Whoever comes now is not counted, and not dropped either.
+    let _service = TcpListener::bind(("::", 80)).unwrap();
+    assert!(net.reaches(&peer, peer.host4.into(), 80) && net.reaches(&peer, peer.host6.into(), 80));
+    assert_eq!(nmap(&net, &peer, &format!("-sS -p 1-40 {}", peer.host4)).len(), 40);
+    net.mark(LOG);
+    assert!(net.banned().is_empty());
+    // No kilobyte for each of 12,288: what the daemon has does not depend on it.
+    let grown = dirty().saturating_sub(before);
+    assert!(grown < 256, "{grown} kB more");
 }
 
 #[test]
