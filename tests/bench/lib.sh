@@ -10,7 +10,7 @@ there() { command -v "$1" >/dev/null; }
 
 heading() { printf '\n%-47s %-9s %11s   %-40s %11s %7s\n' figure reach mef peer '' better; }
 
-# shown UNIT VALUE: for people. Units: us, kB, B, /s, or a word behind a plain number.
+# shown UNIT VALUE: for people. Units: us, ns, kB, B, /s, or a word behind a plain number.
 shown() {
     awk -v unit="$1" -v x="$2" '
         function thousands(n,   text) {
@@ -21,6 +21,7 @@ shown() {
         BEGIN {
             if (x == "") print "-"
             else if (unit == "us") print x < 1000 ? x " us" : x < 1e6 ? sprintf("%.2f ms", x / 1e3) : sprintf("%.2f s", x / 1e6)
+            else if (unit == "ns") print x " ns"
             else if (unit == "kB") print x < 10000 ? x " kB" : sprintf("%.1f MB", x / 1e3)
             else if (unit == "B") printf "%.1f kB\n", x / 1e3
             else print thousands(x) unit

@@ -7,6 +7,7 @@ mod genlog;
 mod latency;
 mod lists;
 mod loading;
+mod packets;
 mod process;
 mod random;
 
@@ -28,7 +29,9 @@ const USAGE: &str = "usage:
   mef-bench rate LOG [--bans N] [--lines N] [--first N]
                                                      bans a second, from a log written at once
   mef-bench start LOG [--lines N] [--first N] -- PROGRAM...
-                                                     start of a daemon to its first ban, in microseconds";
+                                                     start of a daemon to its first ban, in microseconds
+  mef-bench packets syn|ack FROM TO [--count N] [--runs N]
+                                                     bare packets: nanoseconds for each, received on the CPU that sends";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -48,6 +51,7 @@ fn run(words: &[String]) -> Result<()> {
         "log" => genlog::write(args.word(0)?, args.number(1)?, args.number(2).unwrap_or(50_000)),
         "list" => lists::write(args.word(0)?, args.number(1)?, args.word(2).unwrap_or_default()),
         "networks" => lists::networks(args.word(0)?, args.number(1)?, args.word(2).unwrap_or_default()),
+        "packets" => packets::packets(&args),
         "loading" => loading::loading(&args),
         "time" => process::time(&args),
         "rss" => process::rss(&args),

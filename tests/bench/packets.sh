@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# What a packet costs: one of a banned source and one of an honest one, over one that an unconditional rule drops at the
+# earliest place that there is. One CPU sends and receives.
+source "$(dirname "$0")/lib.sh"
+here=$work/packets
+bans=$(quick_or 2000 64000) networks=$(quick_or 5000 500000) runs=$(quick_or 20 300)
+configure "$here"
+daemon=("$MEF_BIN" daemon --foreground --config "$here/mef.conf")
+
+# The sender has a namespace of its own.
+unshare --net sleep infinity &
+sender=$!
+within() { nsenter --net="/proc/$sender/ns/net" "$@"; }
+until within ip link show lo >"$here/out" 2>&1 && [ "$(readlink "/proc/$sender/ns/net")" != "$(readlink /proc/self/ns/net)" ]; do :; done
+ip link add outside type veth peer name outside netns "$sender"
+mac=02:00:00:00:00:01
+ip link set outside address "$mac" up
+ip addr add 192.0.2.1/24 dev outside
+ip route add default via 192.0.2.2
+within ip link set outside up
+within ip addr add 192.0.2.2/24 dev outside
+within ip neigh replace 192.0.2.1 lladdr "$mac" dev outside nud permanent
+for file in /proc/sys/net/ipv4/conf/{all,outside}/rp_filter; do echo 0 >"$file"; done
+
+"$MEF_BENCH" list plain "$bans" >"$here/bans"
+banned=$(head -n 1 "$here/bans")
+honest=203.0.113.7
+
+# packets KIND SENDER: nanoseconds for each.
+packets() { within "$MEF_BENCH" packets "$1" "$2" 192.0.2.1 --runs "$runs"; }
+# over VALUE FLOOR
+over() { echo $(($1 > $2 ? $1 - $2 : 0)); }
+
+nft 'table netdev floor { chain c { type filter hook ingress device "outside" priority 0; drop; }; }'
+syn_floor=$(packets syn "$banned") ack_floor=$(packets ack "$honest")
+nft delete table netdev floor
+
+# Honest packets end here, behind the gate.
+nft 'table inet sink { chain c { type filter hook prerouting priority -299; counter drop; }; }'
+sink() { nft -j list chain inet sink c | sed 's/.*"packets": \([0-9]*\).*/\1/'; }
+ack_sink=$(over "$(packets ack "$honest")" "$ack_floor")
+syn_sink=$(over "$(packets syn "$honest")" "$syn_floor")
+
+"$MEF_BENCH" networks plain "$networks" >"$here/deny/list.conf"
+"${daemon[@]}" >"$here/daemon.log" 2>&1 &
+pid=$!
+until grep -q denied "$here/daemon.log"; do kill -0 "$pid"; sleep 0.1; done
+"$MEF_BIN" ban --config "$here/mef.conf" - <"$here/bans" >"$here/out"
+ticks() { awk '{ print $14 + $15 }' "/proc/$pid/stat"; }
+
+before=$(sink) busy=$(ticks)
+mef_banned=$(over "$(packets syn "$banned")" "$syn_floor")
+# The kernel speaks to the link now and then by itself.
+[ $(($(sink) - before)) -lt 1000 ] || { echo "packets of a banned source have passed" >&2; exit 1; }
+busy=$(($(ticks) - busy))
+mef_ack=$(over "$(packets ack "$honest")" "$ack_floor")
+mef_syn=$(over "$(packets syn "$honest")" "$syn_floor")
+[ $(($(sink) - before)) -gt $((runs * 8000)) ] || { echo "honest packets have not passed" >&2; exit 1; }
+
+# The same table in the ingress hook.
+echo fastpath=ingress >>"$here/mef.conf"
+kill -HUP "$pid"
+until nft list chain inet mef_guard gate | grep -q 'hook ingress'; do kill -0 "$pid"; sleep 0.1; done
+ingress=$(over "$(packets syn "$banned")" "$syn_floor")
+ingress_ack=$(over "$(packets ack "$honest")" "$ack_floor")
+kill "$pid"
+wait "$pid" || :
+nft 'delete table inet mef_guard; delete table inet sink'
+
+# What fail2ban and CSF do.
+nft 'table inet peer { set ban { type ipv4_addr; flags timeout; }
+    chain c { type filter hook input priority 0; ct state established,related accept; ip saddr @ban counter drop; }; }'
+"$MEF_BENCH" list nft "$bans" 'inet peer ban' | nft -f -
+peer_banned=$(over "$(packets syn "$banned")" "$syn_floor")
+
+figure "8 packet of a banned source, $(shown '' "$bans") bans" "130 ns" ns less "$mef_banned"
+peer "input, behind connection tracking" "$peer_banned"
+peer "mef with fastpath=ingress" "$ingress"
+figure "   CPU of the daemon meanwhile" "0" us less "$((busy * 10000))"
+peer "" ""
+figure "   honest packet, $(shown '' "$networks") networks denied, too" "130 ns" ns less "$mef_ack"
+peer "the same way without mef" "$ack_sink"
+peer "mef with fastpath=ingress" "$ingress_ack"
+figure "   honest SYN" "" ns neither "$mef_syn"
+peer "the same way without mef" "$syn_sink"
