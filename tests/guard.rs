@@ -92,7 +92,7 @@ fn nft_reads_the_table_back() {
     for line in [
         "type filter hook prerouting priority raw; policy accept;",
         "ip saddr @ban4 jump hit",
-        "ip6 saddr & ffff:ffff:ffff:ffff:: == @ban6 jump hit",
+        "ip6 saddr & ffff:ffff:ffff:ffff:: == @ban6 jump hit6",
         "ip saddr @bannet4 jump hit",
         "tcp dport 1000-2000 ip saddr @ban_",
         "limit rate 1/second log prefix \"MEF_\"",

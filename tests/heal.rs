@@ -76,7 +76,7 @@ fn a_flushed_rule_set_is_back_with_the_time_that_each_ban_has_left() {
 fn what_is_deleted_inside_the_table_is_put_back() {
     let (net, daemon) = banned_host();
     let before = ends(&net);
-    let chains = || (rules(&net, "gate"), rules(&net, "hit"));
+    let chains = || ["gate", "hit", "hit6"].map(|chain| rules(&net, chain));
     let whole = chains();
     let handle = net.cmd("nft", &["-a", "list", "chain", "inet", "mef_guard", "gate"]).ok();
     let handle = handle.split("# handle ").nth(2).unwrap().split_whitespace().next().unwrap().to_owned();
@@ -86,6 +86,7 @@ fn what_is_deleted_inside_the_table_is_put_back() {
         "flush chain inet mef_guard gate; delete chain inet mef_guard gate; delete set inet mef_guard ban4"
             .into(),
         "flush chain inet mef_guard hit".into(),
+        "flush chain inet mef_guard hit6".into(),
     ]
     .into_iter()
     .enumerate()

@@ -109,8 +109,8 @@ impl Net {
 
     /// Packets that were dropped or refused, as the kernel counted them.
     pub fn dropped(&self) -> u64 {
-        let chain = self.nft_list("chain inet mef_guard hit");
-        let counts = chain.split("counter packets ").skip(1);
+        let chains = ["hit", "hit6"].map(|chain| self.nft_list(&format!("chain inet mef_guard {chain}")));
+        let counts = chains.iter().flat_map(|chain| chain.split("counter packets ").skip(1));
         counts.filter_map(|rest| rest.split(' ').next()?.parse::<u64>().ok()).sum()
     }
 }

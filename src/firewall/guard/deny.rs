@@ -186,7 +186,7 @@ impl Guard {
             let late = set.networks || all.iter().filter(early).count() >= EARLY;
             let mut rule = Rule::new();
             layout::push_source(&mut rule, family, 128);
-            layout::push_jump(&mut rule, &set.name);
+            layout::push_jump(&mut rule, &set.name, family);
             self.txn.add_rule(&DENY[usize::from(late)], &rule, false, Optional::No);
         }
         for set in old() {

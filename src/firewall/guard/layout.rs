@@ -15,7 +15,13 @@ use crate::firewall::nft::txn::{Hook, Optional, SetSpec};
 use crate::firewall::nft::{Op, Rule, TxnError, query};
 
 pub(super) const GATE: Name = Name::of("gate");
-pub(super) const HIT: Name = Name::of("hit");
+/// What becomes of packets of whom is banned, by family: each packet is asked only what can be so.
+pub(super) const fn hit(family: Family) -> Name {
+    match family {
+        Family::V4 => Name::of("hit"),
+        Family::V6 => Name::of("hit6"),
+    }
+}
 /// The rules that look deny lists up: before and behind the place where TCP that begins no flow is let through.
 pub(super) const DENY: [Name; 2] = [Name::of("deny"), Name::of("denynet")];
 /// An empty set whose comment tells what the table was made with.
@@ -185,8 +191,10 @@ impl Guard {
         self.txn.delete_chain(&GATE);
         let devices: &[_] = if made.ingress { &self.options.ingress } else { &[] };
         self.txn.add_chain(&GATE, Some(Hook { priority: PRIORITY_RAW, devices, ..Hook::new(number) }));
-        self.txn.add_chain(&HIT, None);
-        self.txn.flush_chain(&HIT);
+        for family in Family::ALL {
+            self.txn.add_chain(&hit(family), None);
+            self.txn.flush_chain(&hit(family));
+        }
         // What is in these belongs to the deny lists.
         DENY.iter().for_each(|chain| self.txn.add_chain(chain, None));
         let mark = write_mark(made);
@@ -245,7 +253,7 @@ impl Guard {
             }
         }
         self.write_gate(made);
-        self.write_hit(made.logs);
+        Family::ALL.into_iter().for_each(|family| self.write_hit(family, made.logs));
     }
 
     fn write_gate(&mut self, made: Made) {
@@ -253,7 +261,7 @@ impl Guard {
             for kind in [Kind::Hosts, Kind::Scans].into_iter().take(1 + usize::from(made.scans)) {
                 let mut rule = Rule::new();
                 push_source(&mut rule, family, made.ipv6_prefix);
-                push_jump(&mut rule, &Scope::ALL.set(kind, family));
+                push_jump(&mut rule, &Scope::ALL.set(kind, family), family);
                 let optional = if kind == Kind::Scans { Optional::Scan } else { Optional::No };
                 self.txn.add_rule(&GATE, &rule, false, optional);
             }
@@ -270,7 +278,7 @@ impl Guard {
         for family in Family::ALL {
             let mut rule = Rule::new();
             push_source(&mut rule, family, 128);
-            push_jump(&mut rule, &Scope::ALL.set(Kind::Networks, family));
+            push_jump(&mut rule, &Scope::ALL.set(Kind::Networks, family), family);
             self.txn.add_rule(&GATE, &rule, false, Optional::No);
         }
         self.write_jump(&DENY[1]);
@@ -282,22 +290,21 @@ impl Guard {
         self.txn.add_rule(&GATE, &rule, false, Optional::No);
     }
 
-    fn write_hit(&mut self, logs: bool) {
-        for family in Family::ALL {
-            for set in [allow_set(family), allow_timed_set(family)] {
-                let mut rule = Rule::new();
-                push_source(&mut rule, family, 128);
-                rule.push(expr::lookup(Cmp::Eq, &set, 0, REG));
-                rule.push(expr::verdict(Verdict::Return));
-                self.txn.add_rule(&HIT, &rule, false, Optional::No);
-            }
+    fn write_hit(&mut self, family: Family, logs: bool) {
+        let chain = hit(family);
+        for set in [allow_set(family), allow_timed_set(family)] {
+            let mut rule = Rule::new();
+            push_source(&mut rule, family, 128);
+            rule.push(expr::lookup(Cmp::Eq, &set, 0, REG));
+            rule.push(expr::verdict(Verdict::Return));
+            self.txn.add_rule(&chain, &rule, false, Optional::No);
         }
         let Options { log, reject, .. } = &self.options;
         if let Some(log) = log.as_ref().filter(|_| logs) {
             let mut rule = Rule::new();
             rule.push(expr::limit(u64::from(log.rate), 1, log.burst, false));
             rule.push(expr::log(&log.prefix, log.level));
-            self.txn.add_rule(&HIT, &rule, false, Optional::Log);
+            self.txn.add_rule(&chain, &rule, false, Optional::Log);
         }
         let mut last = Rule::new();
         last.push(expr::counter());
@@ -306,12 +313,12 @@ impl Guard {
             push_meta(&mut rule, libc::NFT_META_L4PROTO, libc::IPPROTO_TCP);
             rule.push(expr::counter());
             rule.push(expr::reject_tcp());
-            self.txn.add_rule(&HIT, &rule, false, Optional::No);
+            self.txn.add_rule(&chain, &rule, false, Optional::No);
             last.push(expr::reject_icmpx());
         } else {
             last.push(expr::verdict(Verdict::Drop));
         }
-        self.txn.add_rule(&HIT, &last, false, Optional::No);
+        self.txn.add_rule(&chain, &last, false, Optional::No);
     }
 
     /// Adds the sets of a scope and the rules that look them up.
@@ -336,7 +343,7 @@ impl Guard {
                         expr::range(Cmp::Eq, REG, &from.to_be_bytes(), &to.to_be_bytes())
                     });
                     push_source(&mut rule, family, prefix);
-                    push_jump(&mut rule, &set);
+                    push_jump(&mut rule, &set, family);
                     self.txn.add_rule(&GATE, &rule, first, Optional::No);
                 }
             }
@@ -434,7 +441,7 @@ pub(super) fn push_source(rule: &mut Rule, family: Family, prefix: u8) {
     }
 }
 
-pub(super) fn push_jump(rule: &mut Rule, set: &Name) {
+pub(super) fn push_jump(rule: &mut Rule, set: &Name, family: Family) {
     rule.push(expr::lookup(Cmp::Eq, set, 0, REG));
-    rule.push(expr::verdict(Verdict::Jump(&HIT)));
+    rule.push(expr::verdict(Verdict::Jump(&hit(family))));
 }

@@ -25,6 +25,7 @@ pub use scope::Scope;
 use scope::Scopes;
 
 use crate::base::name::{IfName, Name};
+use crate::base::range::Family;
 use crate::firewall::events::Events;
 use crate::firewall::nft::{TableId, Txn, TxnError, msg, query};
 use crate::sys::netlink::{Lost, NlSocket};
@@ -267,16 +268,17 @@ impl Guard {
     /// # Errors
     /// The system call or the kernel's error.
     pub fn whole(&mut self) -> Result<bool, Failure> {
-        let mut rules = [0; 4];
+        let [hit, hit6] = Family::ALL.map(layout::hit);
+        let chains = [layout::GATE, hit, hit6, scan::SCAN, flood::FLOOD];
+        let mut rules = [0; 5];
         query::objects(&mut self.socket, &TABLE, (msg::GETRULE, None), &mut |body| {
             let chain = attr(body, RULE_CHAIN).and_then(nlattr::text);
-            for (name, count) in [layout::GATE, layout::HIT, scan::SCAN, flood::FLOOD].iter().zip(&mut rules)
-            {
+            for (name, count) in chains.iter().zip(&mut rules) {
                 *count += u32::from(chain == Some(name.as_str()));
             }
         })?;
         let made = self.look()?;
-        let wants = |made: Made| [true, true, made.scans, made.floods != 0];
+        let wants = |made: Made| [true, true, true, made.scans, made.floods != 0];
         Ok(made.is_some_and(|made| wants(made).iter().zip(rules).all(|(wanted, count)| !wanted || count > 0)))
     }
 
