@@ -53,3 +53,40 @@ fn every_rule_has_examples_of_all_kinds() {
         assert!(text.lines().any(|line| line == name), "{}: {name} is missing", file.display());
     }
 }
+
+#[test]
+fn all_rules_at_once_read_what_they_would_read() {
+    let dir = std::env::temp_dir().join(format!("mef-services-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/rootfs/etc/mef/rules.d");
+    let run = |args: &[&str], log: &str| {
+        let path = dir.join("log");
+        std::fs::write(&path, log).unwrap();
+        mef(&[&["test", "--rules-dir", rules], args, &["all"]].concat(), &[path])
+    };
+    let failed = |n: u32, addr: &str| {
+        format!("Nov 22 08:00:0{n} host sshd[130]: Failed password for root from {addr} port 4 ssh2\n")
+    };
+    let dropbear = "Nov 22 08:00:05 host dropbear[131]: Bad password attempt for 'root' from 192.0.2.8:5\n";
+    let mut log: String = (0..5).map(|n| failed(n, "192.0.2.7")).collect();
+    log += dropbear;
+    let text = run(&[], &log);
+    assert!(text.contains("line 5: ban 192.0.2.7 after 5 hits (sshd)\n"), "{text}");
+    assert!(text.contains("all: 6 lines, 6 hits, ") && text.contains("\n1 bans\n"), "{text}");
+    assert!(text.ends_with("dropbear: 1 hits, 0 bans\nsshd: 5 hits, 1 bans\n"), "{text}");
+    let text = run(&["--json"], &log);
+    assert!(
+        text.contains(r#"{"event":"ban","line":5,"address":"192.0.2.7","hits":5,"rule":"sshd"}"#),
+        "{text}"
+    );
+    assert!(text.contains(r#"{"event":"rule","rule":"dropbear","hits":1,"bans":0}"#), "{text}");
+    assert!(text.contains(r#"{"event":"summary","rule":"all","lines":6,"hits":6,"#), "{text}");
+    // What is no syslog is read by rules for files.
+    let request =
+        "192.0.2.9 - root [22/Nov/2026:08:00:00 +0000] \"GET /admin HTTP/1.1\" 401 172 \"-\" \"curl/8\"\n";
+    let text = run(&[], &(request.to_owned() + dropbear));
+    assert!(text.contains("nginx-auth: 1 hits, 0 bans\n") && !text.contains("dropbear:"), "{text}");
+    let text = run(&["--hits"], &log);
+    assert!(text.starts_with("1\t192.0.2.7\n2\t") && text.contains("\n6\t192.0.2.8\n"), "{text}");
+    std::fs::remove_dir_all(&dir).unwrap();
+}

@@ -1,16 +1,16 @@
 #![forbid(unsafe_code)]
-//! `mef test`: one service rule over a log, without touching anything.
+//! `mef test`: one service rule over a log, or all of them, without touching anything.
 
 use super::{Error, Output, STDIN, parse, selftest, settings};
 use crate::base::clock::{Mono, Wall};
 use crate::base::json::Object;
 use crate::base::net::offender;
 use crate::base::range::Range;
-use crate::config::{FileProblem, Loaded, ServiceRule, load_rule};
+use crate::config::{Engine, FileProblem, Loaded, ServiceRule, conf_files, load_rule};
 use crate::detect::header::{self, Stamp};
 use crate::detect::tracker::{Limits, Tracker};
 use crate::detect::webscan::{Excess, Webscan};
-use crate::detect::{Counts, Detector, Hit};
+use crate::detect::{Counts, Detector, Hit, MAX_RULES};
 use crate::input::blocks;
 use crate::sys::{clock, fs, random, stdio};
 use argh::FromArgs;
@@ -19,15 +19,17 @@ use std::path::Path;
 
 /// Offenders tracked: more than the daemon has, so that little is evicted however long the log is.
 const TRACK: usize = 1 << 16;
+/// Instead of a name: every rule of `rules_dir`.
+const ALL: &str = "all";
 /// Bans shown to people; `--json` shows all.
 const SHOWN: u64 = 20;
 
-/// Run one service rule over a log, and show what it would do. Nothing is banned.
+/// Run a service rule over a log, and show what it would do. Nothing is banned.
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "RULE is the name of a rule, or the path of its file. With --hits, LINE<TAB>ADDRESS is printed for each line\nthat hits, and nothing else; the summary goes to standard error.",
-    example = "mef test sshd /var/log/auth.log\n  mef test --hits ./my-rule.conf - < log\n  mef test --self"
+    note = "RULE is the name of a rule, the path of its file, or all: every rule of rules_dir, also those that are off, but for\nthose of engine=webscan. Of all rules, those with programs= read a file that begins with a syslog header, the others any other.\nWith --hits, LINE<TAB>ADDRESS is printed for each line that hits, and nothing else; the summary goes to standard error.",
+    example = "mef test sshd /var/log/auth.log\n  mef test all /var/log/auth.log\n  mef test --hits ./my-rule.conf - < log\n  mef test --self"
 )]
 struct Args {
     /// the rule, then log files; - is standard input
@@ -63,26 +65,42 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
         return Err(Error::Usage("test which rule on which file? `mef test --help` shows examples".into()));
     };
     let prefix = u8::try_from(settings.ipv6_prefix).unwrap_or(64);
-    let mut compiled = None;
-    let loaded = load_rule(settings, name, &mut |rule, problems| match crate::rules::compile(rule) {
-        Ok(rule) => compiled = Some(rule),
-        Err(more) => problems.extend(more),
-    });
-    tell(&loaded, output);
-    let (Some(rule), Some(compiled)) = (loaded.rules.first(), compiled) else { return Err(Error::Told) };
-    let rules = vec![compiled];
-    let limits = [Limits { findtime: rule.findtime, maxretry: rule.maxretry }];
+    let mut names = vec![name.clone()];
+    if name == ALL {
+        let dir = settings.rules_dir.as_str();
+        let files = conf_files(Path::new(dir)).map_err(|e| Error::Failed(format!("{dir}: {e}")))?;
+        names = files.iter().map(|file| format!("{dir}/{file}")).collect();
+    }
+    let (mut own, mut rules) = (Vec::new(), Vec::new());
+    for path in &names {
+        let loaded = load_rule(settings, path, &mut |rule, problems| match crate::rules::compile(rule) {
+            // To webscan every line of any log is a request that it cannot read.
+            Ok(compiled) if name != ALL || compiled.webscan.is_none() => rules.push(compiled),
+            Ok(_) => {}
+            Err(more) => problems.extend(more),
+        });
+        tell(&loaded, output);
+        own.extend(loaded.rules.into_iter().filter(|rule| name != ALL || rule.engine != Engine::Webscan));
+        settings = loaded.settings;
+    }
+    if rules.is_empty() || rules.len() != own.len() {
+        return Err(Error::Told);
+    }
+    if rules.len() > MAX_RULES {
+        return Err(Error::Failed(format!("{} rules are more than {MAX_RULES}", rules.len())));
+    }
+    let limits: Vec<Limits> =
+        own.iter().map(|rule| Limits { findtime: rule.findtime, maxretry: rule.maxretry }).collect();
     let mut test = Test {
         args: &args,
-        rule,
+        own: &own,
+        counts: vec![[0; 2]; own.len()],
         prefix,
         tracker: Tracker::new(TRACK, &limits, random::key()),
         webscan: Webscan::new(&rules, random::key()),
-        exceeded: rules.iter().any(|rule| rule.webscan.is_some()).then_some(0),
         now: clock::wall(),
         local: clock::local_offset(clock::wall()),
         last: Mono::default(),
-        bans: 0,
         shown: 0,
         text: Vec::with_capacity(8192),
         failed: None,
@@ -110,17 +128,17 @@ pub(super) fn tell(loaded: &Loaded, output: &mut Output<'_>) {
 /// One run over the files.
 struct Test<'a> {
     args: &'a Args,
-    rule: &'a ServiceRule,
+    /// The rules that read the files.
+    own: &'a [ServiceRule],
+    /// Hits and bans of each.
+    counts: Vec<[u64; 2]>,
     prefix: u8,
     tracker: Tracker,
     webscan: Webscan,
-    /// Lines at which a threshold was reached, for a rule that has such.
-    exceeded: Option<u64>,
     now: Wall,
     local: i32,
     /// When the last line with a stamp was written.
     last: Mono,
-    bans: u64,
     /// Lines about bans so far.
     shown: u64,
     /// Output that is to be written.
@@ -134,7 +152,7 @@ impl Test<'_> {
             return;
         }
         let before = detector.counts().lines;
-        detector.block(1, block, &mut |at, line, hit| {
+        detector.block(self.wanted(block), block, &mut |at, line, hit| {
             let number = before + 1 + u64::try_from(at).unwrap_or(0);
             self.hit(number, line, &hit);
         });
@@ -142,32 +160,45 @@ impl Test<'_> {
         self.text.clear();
     }
 
+    /// Which rules read the block. Of all rules, as the daemon has it: what begins with a syslog header is for those with
+    /// programs, everything else for the others.
+    fn wanted(&self, block: &[u8]) -> u64 {
+        let line = block.split(|b| *b == b'\n').next().unwrap_or_default();
+        let syslog = header::parse(line).is_some();
+        let reads = |rule: &ServiceRule| self.own.len() == 1 || rule.programs.is_empty() != syslog;
+        let rules = (0..).zip(self.own).filter(|(_, rule)| reads(rule));
+        rules.fold(0, |all, (n, _): (u32, _)| all | 1 << n)
+    }
+
     fn hit(&mut self, number: u64, line: &[u8], hit: &Hit) {
         let Some(request) = &hit.request else {
             if !self.args.hits {
                 self.time(header::parse(line).and_then(|h| h.stamp));
                 let who = offender(hit.addr, self.prefix);
-                if let Some(hits) = self.tracker.hit(self.last, 0, who, hit.weight) {
-                    self.ban(number, &Range::from(who), hits, None);
+                if let Some(hits) = self.tracker.hit(self.last, hit.rule, who, hit.weight) {
+                    self.ban(number, hit.rule, &Range::from(who), hits, None);
                 }
-                return;
             }
-            return self.line(number, hit.addr);
+            return self.line(number, hit);
         };
         // A request is a hit when it is too much.
         self.time(request.stamp);
         let who = offender(hit.addr, self.prefix);
-        let Some(excess) = self.webscan.request(self.last, 0, who, line, request) else { return };
-        self.exceeded = self.exceeded.map(|n| n + 1);
-        if self.args.hits {
-            return self.line(number, hit.addr);
+        let Some(excess) = self.webscan.request(self.last, hit.rule, who, line, request) else { return };
+        if !self.args.hits {
+            self.ban(number, hit.rule, &Range::from(who), excess.requests, Some(&excess));
         }
-        self.ban(number, &Range::from(who), excess.requests, Some(&excess));
+        self.line(number, hit);
     }
 
-    /// A line of `--hits`.
-    fn line(&mut self, number: u64, addr: IpAddr) {
-        push_line(&mut self.text, number, addr);
+    /// Counts a hit; a line of `--hits`.
+    fn line(&mut self, number: u64, hit: &Hit) {
+        if let Some([hits, _]) = self.counts.get_mut(usize::from(hit.rule)) {
+            *hits += 1;
+        }
+        if self.args.hits {
+            push_line(&mut self.text, number, hit.addr);
+        }
     }
 
     fn time(&mut self, stamp: Option<Stamp>) {
@@ -179,23 +210,30 @@ impl Test<'_> {
     }
 
     /// A ban, or what a threshold with action=detect would tell.
-    fn ban(&mut self, number: u64, who: &Range, hits: u32, excess: Option<&Excess>) {
+    fn ban(&mut self, number: u64, rule: u16, who: &Range, hits: u32, excess: Option<&Excess>) {
         let event = if excess.is_some_and(|e| e.detect) { "detect" } else { "ban" };
-        self.bans += u64::from(event == "ban");
+        let index = usize::from(rule);
+        if let Some([_, bans]) = self.counts.get_mut(index).filter(|_| event == "ban") {
+            *bans += 1;
+        }
+        let rule = self.own.get(index).map_or("", |rule| &rule.name);
         self.shown += 1;
         let who = who.to_string();
         if self.args.json {
             let ban = Object::new().text("event", event).number("line", number);
             let mut ban = ban.text("address", who.as_str()).number("hits", u64::from(hits));
+            ban = ban.text("rule", rule);
             if let Some(excess) = excess {
                 ban = ban.text("reason", excess.reason.as_str());
             }
             self.text.extend_from_slice(ban.finish().as_bytes());
             self.text.push(b'\n');
         } else if self.shown <= SHOWN {
+            // One rule needs no name.
+            let rule = if self.own.len() > 1 { format!(" ({rule})") } else { String::new() };
             let text = match excess {
-                Some(excess) => format!("line {number}: {event} {who}: {}\n", excess.reason),
-                None => format!("line {number}: ban {who} after {hits} hits\n"),
+                Some(excess) => format!("line {number}: {event} {who}: {}{rule}\n", excess.reason),
+                None => format!("line {number}: ban {who} after {hits} hits{rule}\n"),
             };
             self.text.extend_from_slice(text.as_bytes());
         } else if self.shown == SHOWN + 1 {
@@ -207,25 +245,42 @@ impl Test<'_> {
         if let Some(e) = self.failed.take() {
             return Err(Error::Output(e));
         }
-        let hits = self.exceeded.unwrap_or(c.hits);
+        let [hits, bans] = self.counts.iter().fold([0; 2], |[hits, bans], [h, b]| [hits + h, bans + b]);
+        let one = if let [one] = self.own { Some(one) } else { None };
+        let name = one.map_or(ALL, |rule| &rule.name);
+        // Of several rules those that found something.
+        let each = self.own.iter().zip(&self.counts).filter(|(_, [hits, _])| one.is_none() && *hits > 0);
         if self.args.json && !self.args.hits {
-            let text = Object::new().text("event", "summary").text("rule", self.rule.name.as_str());
+            for (rule, [hits, bans]) in each {
+                let text = Object::new().text("event", "rule").text("rule", rule.name.as_str());
+                writeln!(output.out, "{}", text.number("hits", *hits).number("bans", *bans).finish())?;
+            }
+            let text = Object::new().text("event", "summary").text("rule", name);
             let text = text.number("lines", c.lines).number("hits", hits).number("ignored", c.ignored);
             let text = text.number("ambiguous", c.ambiguous).number("no_address", c.no_address);
-            writeln!(output.out, "{}", text.number("bans", self.bans).finish())?;
+            writeln!(output.out, "{}", text.number("bans", bans).finish())?;
             return Ok(());
         }
         let text = format!(
-            "{}: {} lines, {} hits, {} ignored, {} ambiguous, {} without an address",
-            self.rule.name, c.lines, hits, c.ignored, c.ambiguous, c.no_address
+            "{name}: {} lines, {hits} hits, {} ignored, {} ambiguous, {} without an address",
+            c.lines, c.ignored, c.ambiguous, c.no_address
         );
         if self.args.hits {
             output.note(&text);
-        } else if self.exceeded.is_some() {
-            writeln!(output.out, "{text}, {} not understood\n{} bans", c.no_header, self.bans)?;
+            return Ok(());
+        }
+        let Some(rule) = one else {
+            writeln!(output.out, "{text}\n{bans} bans")?;
+            for (rule, [hits, bans]) in each {
+                writeln!(output.out, "{}: {hits} hits, {bans} bans", rule.name)?;
+            }
+            return Ok(());
+        };
+        if rule.engine == Engine::Webscan {
+            writeln!(output.out, "{text}, {} not understood\n{bans} bans", c.no_header)?;
         } else {
-            let (times, within) = (self.rule.maxretry, crate::config::written(self.rule.findtime));
-            writeln!(output.out, "{text}\n{} bans ({times} hits within {within})", self.bans)?;
+            let (times, within) = (rule.maxretry, crate::config::written(rule.findtime));
+            writeln!(output.out, "{text}\n{bans} bans ({times} hits within {within})")?;
         }
         Ok(())
     }

@@ -116,7 +116,8 @@ impl Detector {
         let mut number = 0;
         let mut at = 0;
         let newlines = |range: Range<usize>| count::newlines(block.get(range).unwrap_or_default());
-        while let Some(found) = scan.next(wanted, block, at, &mut judge.possible) {
+        let mut ahead = scan::Ahead::default();
+        while let Some(found) = scan.next(wanted, block, at, &mut ahead, &mut judge.possible) {
             number += newlines(at..found.start);
             at = (found.end + 1).min(block.len());
             let line = block.get(found).unwrap_or_default();
@@ -169,7 +170,7 @@ impl Detector {
 
 /// The rules whose bits are set, with their numbers.
 pub fn chosen(rules: &[Rule], wanted: u64) -> impl Iterator<Item = (u8, &Rule)> {
-    (0u8..).zip(rules).filter(move |&(index, _)| wanted >> index & 1 == 1)
+    scan::bits(wanted).filter_map(|index| Some((index, rules.get(usize::from(index))?)))
 }
 
 /// What patterns are run on.

@@ -15,16 +15,16 @@ use std::ops::Range;
 const RUN: usize = 4;
 /// Bits of the table that says at once that a probe is none of ours.
 const TABLE: usize = 1 << 14;
-/// Parts into which that is cut, to find the runs of one slot soon.
-const PARTS: usize = 256;
 /// Longest window: longer steps gain little.
 const WINDOW_MAX: usize = 11;
+/// Shortest of the long literals.
+const LONG: usize = 9;
 
 /// Four bytes of a window, and where they stand in it.
 #[derive(Clone, Copy)]
 struct Run {
     bytes: u32,
-    /// Index of the window in `Scan::windows`.
+    /// Index of its window in `Scan::windows`.
     window: u16,
     offset: u8,
 }
@@ -37,21 +37,34 @@ struct Window {
     pattern: u8,
 }
 
-/// Finds candidates.
-pub(super) struct Scan {
+/// Literals of about the same length, which are looked for together: the shortest sets the pace.
+struct Class {
+    /// One bit for each slot that a run has.
     table: Box<[u64; TABLE / 64]>,
     /// In the order of their slots.
     runs: Box<[Run]>,
-    /// Where in `runs` those of each part of the table begin, and where the last ones end.
-    parts: Box<[u32; PARTS + 1]>,
+    /// Where in `runs` those of each word of the table begin, and where the last ones end.
+    parts: Box<[u32; TABLE / 64 + 1]>,
+    /// Length of its windows.
+    window: usize,
+    /// The rules that have some.
+    rules: u64,
+}
+
+/// Finds candidates.
+pub(super) struct Scan {
+    /// The long literals, then the short ones.
+    classes: [Class; 2],
     windows: Box<[Window]>,
     /// By rule: patterns that need no literal long enough to be looked for.
     open: Box<[u64]>,
     /// Rules of which every line has to be looked at: a pattern of failures is open.
     every: u64,
-    /// Length of all windows.
-    window: usize,
 }
+
+/// How far a block was looked through: by class, one more than the next place where a window stands, the largest number if
+/// there is none. Zeros for a block that was not looked at yet.
+pub(super) type Ahead = [usize; 2];
 
 /// What can match in a line: the patterns, by rule.
 pub(super) struct Possible {
@@ -75,6 +88,15 @@ impl Possible {
 /// on they share a bit.
 pub(super) fn bit(n: usize) -> u64 {
     1 << n.min(63)
+}
+
+/// The numbers of the bits that are set.
+pub(super) fn bits(mut set: u64) -> impl Iterator<Item = u8> {
+    std::iter::from_fn(move || {
+        let n = u8::try_from(set.trailing_zeros()).ok().filter(|n| *n < 64)?;
+        set &= set - 1;
+        Some(n)
+    })
 }
 
 /// The numbers below `len` of the patterns whose bits are in `set`.
@@ -118,66 +140,56 @@ impl Scan {
                 }
             }
         }
-        let shortest = literals.iter().map(|l| l.0.len()).min().unwrap_or(RUN);
-        let window = shortest.min(WINDOW_MAX);
-        let mut table = Box::new([0; TABLE / 64]);
-        let (mut runs, mut windows) = (Vec::new(), Vec::with_capacity(literals.len()));
-        for (literal, rule, pattern) in literals {
-            let best = literal.windows(window).max_by_key(|w| rarity(w)).unwrap_or_default();
-            let mut bytes = [0; WINDOW_MAX];
-            bytes.iter_mut().zip(best).for_each(|(to, from)| *to = *from);
-            let number = u16::try_from(windows.len()).unwrap_or(u16::MAX);
-            windows.push(Window { bytes, rule, pattern });
-            for (run, offset) in best.windows(RUN).zip(0u8..) {
-                let bytes = run.first_chunk().map_or(0, |run| u32::from_le_bytes(*run));
-                if let Some(word) = table.get_mut(slot(bytes) / 64) {
-                    *word |= 1 << (slot(bytes) % 64);
-                }
-                runs.push(Run { bytes, window: number, offset });
-            }
-        }
-        runs.sort_unstable_by_key(|run| slot(run.bytes));
-        let mut parts = Box::new([0; PARTS + 1]);
-        for (begin, part) in parts.iter_mut().zip(0..) {
-            let before = runs.partition_point(|run| slot(run.bytes) < part * (TABLE / PARTS));
-            *begin = u32::try_from(before).unwrap_or(u32::MAX);
-        }
-        Scan { table, runs: runs.into(), parts, windows: windows.into(), open: open.into(), every, window }
+        let mut windows = Vec::with_capacity(literals.len());
+        let (long, short): (Vec<_>, Vec<_>) = literals.into_iter().partition(|l| l.0.len() >= LONG);
+        let classes = [long, short].map(|literals| Class::new(&literals, &mut windows));
+        Scan { classes, windows: windows.into(), open: open.into(), every }
     }
 
     /// The first line in `block` that can matter to the rules in `wanted` and begins at or behind `at`, which is the
-    /// begin of a line. `possible` tells what can match in it.
+    /// begin of a line. `possible` tells what can match in it. `ahead` goes from call to call for one block.
     pub(super) fn next(
         &self,
         wanted: u64,
         block: &[u8],
         at: usize,
+        ahead: &mut Ahead,
         possible: &mut Possible,
     ) -> Option<Range<usize>> {
-        let rest = block.get(at..).filter(|rest| !rest.is_empty())?;
-        self.begin(wanted, possible);
-        let (mut hint, mut next) = (0, 0);
-        while possible.rules == 0 {
-            hint = self.probe(rest, next)?;
-            next = hint + self.step();
-            self.note(wanted, rest, hint, possible);
+        block.get(at..).filter(|rest| !rest.is_empty())?;
+        let mut hint = usize::MAX;
+        for (class, ahead) in self.classes.iter().zip(&mut *ahead) {
+            if class.rules & wanted == 0 {
+                continue;
+            }
+            if *ahead <= at {
+                *ahead = self.find(class, wanted, block, at).map_or(usize::MAX, |place| place + 1);
+            }
+            hint = hint.min(*ahead - 1);
         }
-        let begin = memrchr(b'\n', rest.get(..hint)?).map_or(0, |n| n + 1);
-        let end = memchr(b'\n', rest.get(hint..)?).map_or(rest.len(), |n| hint + n);
-        self.note_all(wanted, rest.get(..end)?, next, possible);
-        Some(at + begin..at + end)
+        self.begin(wanted, possible);
+        let hint = if possible.rules == 0 { hint } else { at };
+        let begin = memrchr(b'\n', block.get(at..hint)?).map_or(at, |n| at + n + 1);
+        let end = memchr(b'\n', block.get(hint..)?).map_or(block.len(), |n| hint + n);
+        for (class, place) in self.classes.iter().zip(ahead) {
+            if (1..=end).contains(place) {
+                self.note_all(class, wanted, block.get(..end)?, *place - 1, possible);
+            }
+        }
+        Some(begin..end)
     }
 
     /// What can match in `text`.
     pub(super) fn text(&self, wanted: u64, text: &[u8], possible: &mut Possible) {
         self.begin(wanted, possible);
-        self.note_all(wanted, text, 0, possible);
+        for class in self.classes.iter().filter(|class| class.rules & wanted != 0) {
+            self.note_all(class, wanted, text, 0, possible);
+        }
     }
 
     fn begin(&self, wanted: u64, possible: &mut Possible) {
         possible.rules = 0;
-        let every = self.every & wanted;
-        for (rule, _) in (0u8..).zip(&self.open).filter(|&(rule, _)| every >> rule & 1 == 1) {
+        for rule in bits(self.every & wanted) {
             self.add(rule, 0, possible);
         }
     }
@@ -194,29 +206,80 @@ impl Scan {
         *patterns |= set;
     }
 
-    /// Adds the patterns whose windows probes meet in `text` from `at` on.
-    fn note_all(&self, wanted: u64, text: &[u8], mut at: usize, possible: &mut Possible) {
-        while let Some(found) = self.probe(text, at) {
-            self.note(wanted, text, found, possible);
-            at = found + self.step();
+    /// The first place from `at` on where a probe meets a window.
+    fn find(&self, class: &Class, wanted: u64, text: &[u8], mut at: usize) -> Option<usize> {
+        loop {
+            let found = class.probe(text, at)?;
+            if self.standing(class, wanted, text, found).next().is_some() {
+                return Some(found);
+            }
+            at = found + class.step();
         }
     }
 
-    /// Adds the patterns of which a window stands where the probe at `at` says.
-    fn note(&self, wanted: u64, text: &[u8], at: usize, possible: &mut Possible) {
-        let Some(bytes) = run_at(text, at) else { return };
-        let part = slot(bytes) / (TABLE / PARTS);
-        let limit = |part: usize| self.parts.get(part).and_then(|n| usize::try_from(*n).ok()).unwrap_or(0);
-        let runs = self.runs.get(limit(part)..limit(part + 1)).unwrap_or_default();
-        for run in runs.iter().filter(|run| run.bytes == bytes) {
-            let Some(window) = self.windows.get(usize::from(run.window)) else { continue };
-            let begin = at.wrapping_sub(usize::from(run.offset));
-            let stands = text.get(begin..).zip(window.bytes.get(..self.window));
-            if wanted >> window.rule & 1 == 1 && stands.is_some_and(|(text, window)| is_prefix(text, window))
-            {
+    /// Adds the patterns whose windows probes meet in `text` from `at` on.
+    fn note_all(&self, class: &Class, wanted: u64, text: &[u8], mut at: usize, possible: &mut Possible) {
+        while let Some(found) = class.probe(text, at) {
+            for window in self.standing(class, wanted, text, found) {
                 self.add(window.rule, 1 << window.pattern, possible);
             }
+            at = found + class.step();
         }
+    }
+
+    /// The windows that stand where the probe at `at` says.
+    fn standing<'a>(
+        &'a self,
+        class: &'a Class,
+        wanted: u64,
+        text: &'a [u8],
+        at: usize,
+    ) -> impl Iterator<Item = &'a Window> {
+        let bytes = run_at(text, at);
+        let runs = bytes.map_or(&[][..], |bytes| class.runs(slot(bytes)));
+        runs.iter().filter(move |run| Some(run.bytes) == bytes).filter_map(move |run| {
+            let window = self.windows.get(usize::from(run.window))?;
+            let text = text.get(at.checked_sub(run.offset.into())?..)?;
+            let stands = wanted >> window.rule & 1 == 1 && is_prefix(text, window.bytes.get(..class.window)?);
+            stands.then_some(window)
+        })
+    }
+}
+
+impl Class {
+    /// For literals, each with its rule and the number of its pattern's bit. Chooses a window of each.
+    fn new(literals: &[(&[u8], u8, u8)], windows: &mut Vec<Window>) -> Class {
+        let shortest = literals.iter().map(|l| l.0.len()).min().unwrap_or(RUN);
+        let window = shortest.min(WINDOW_MAX);
+        let (mut table, mut parts) = (Box::new([0; TABLE / 64]), Box::new([0; TABLE / 64 + 1]));
+        let (mut runs, mut rules) = (Vec::new(), 0);
+        for &(literal, rule, pattern) in literals {
+            let best = literal.windows(window).max_by_key(|w| rarity(w)).unwrap_or_default();
+            let mut bytes = [0; WINDOW_MAX];
+            bytes.iter_mut().zip(best).for_each(|(to, from)| *to = *from);
+            let number = u16::try_from(windows.len()).unwrap_or(u16::MAX);
+            windows.push(Window { bytes, rule, pattern });
+            rules |= 1 << rule;
+            for (run, offset) in best.windows(RUN).zip(0u8..) {
+                let bytes = run.first_chunk().map_or(0, |run| u32::from_le_bytes(*run));
+                if let Some(word) = table.get_mut(slot(bytes) / 64) {
+                    *word |= 1 << (slot(bytes) % 64);
+                }
+                runs.push(Run { bytes, window: number, offset });
+            }
+        }
+        runs.sort_unstable_by_key(|run| slot(run.bytes));
+        for (begin, part) in parts.iter_mut().zip(0..) {
+            let before = runs.partition_point(|run| slot(run.bytes) / 64 < part);
+            *begin = u32::try_from(before).unwrap_or(u32::MAX);
+        }
+        Class { table, runs: runs.into(), parts, window, rules }
+    }
+
+    /// Those that share the word of the table in which `slot` is.
+    fn runs(&self, slot: usize) -> &[Run] {
+        let limit = |part: usize| self.parts.get(part).and_then(|n| usize::try_from(*n).ok()).unwrap_or(0);
+        self.runs.get(limit(slot / 64)..limit(slot / 64 + 1)).unwrap_or_default()
     }
 
     /// No window is so short that it fits between two probes.

@@ -1,5 +1,6 @@
 //! Logs of busy hosts, the same bytes in every run. Of a quiet log one line in a hundred belongs to a failed log-in, of
-//! an attack 95. The rest is what such hosts write all day; none of it is a failure.
+//! an attack 95. The rest is what such hosts write all day; none of it is a failure. In a mixed log three lines of ten are
+//! failures, of several services.
 
 use crate::random::{Random, mix};
 use crate::{Result, USAGE};
@@ -32,6 +33,7 @@ pub fn write(kind: &str, lines: u64, addresses: u64) -> Result<()> {
     let (failures, pace) = match kind {
         "quiet" => (1, 4),
         "attack" => (95, 40),
+        "mixed" => (10, 20),
         _ => return Err(USAGE.into()),
     };
     let mut out = std::io::stdout().lock();
@@ -42,6 +44,8 @@ pub fn write(kind: &str, lines: u64, addresses: u64) -> Result<()> {
         log.second = line / pace;
         if log.random.below(100) < failures {
             log.failure(&mut text)?
+        } else if kind == "mixed" && log.random.below(9) < 2 {
+            log.other_failure(&mut text)?
         } else {
             log.noise(&mut text)?
         }
@@ -110,6 +114,52 @@ impl Log {
         now.step += 1;
         self.attacker = goes_on.then_some(now);
         Ok(())
+    }
+
+    /// A failure at another service.
+    fn other_failure(&mut self, out: &mut Vec<u8>) -> std::io::Result<()> {
+        let (pid, user, who) =
+            (self.next_pid(), self.random.pick(GUESSES), self.random.below(self.addresses));
+        let host = self.random.pick(HOSTS);
+        header(out, self.second, host)?;
+        match self.random.below(5) {
+            0 => {
+                write!(out, "postfix/smtpd[{pid}]: warning: unknown[")?;
+                source(out, who)?;
+                write!(out, "]: SASL LOGIN authentication failed: UGFzc3dvcmQ6, sasl_username={user}")
+            }
+            1 => {
+                write!(out, "postfix/smtpd[{pid}]: NOQUEUE: reject: RCPT from unknown[")?;
+                source(out, who)?;
+                write!(out, "]: 554 5.7.1 <{user}@example.net>: Relay access denied; from=<a@b.example> ")?;
+                write!(out, "to=<{user}@example.net> proto=ESMTP helo=<{user}>")
+            }
+            2 => {
+                write!(
+                    out,
+                    "dovecot: imap-login: Disconnected: Connection closed (auth failed, 2 attempts in 9 secs): "
+                )?;
+                write!(out, "user=<{user}>, method=PLAIN, rip=")?;
+                source(out, who)?;
+                write!(out, ", lip=10.0.0.2, TLS, session=<x{pid}>")
+            }
+            3 => {
+                write!(out, "proftpd[{pid}]: 10.0.0.2 (")?;
+                source(out, who)?;
+                write!(out, "[")?;
+                source(out, who)?;
+                write!(out, "]) - USER {user}: no such user found from ")?;
+                source(out, who)?;
+                write!(out, " [")?;
+                source(out, who)?;
+                write!(out, "] to 10.0.0.2:21")
+            }
+            _ => {
+                write!(out, "dropbear[{pid}]: Bad password attempt for '{user}' from ")?;
+                source(out, who)?;
+                write!(out, ":{}", 1024 + pid)
+            }
+        }
     }
 
     fn attacker(&mut self) -> Attacker {

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const USAGE: &str = "usage:
-  mef-bench log quiet|attack LINES [ADDRESSES]       a log, always the same, on standard output
+  mef-bench log quiet|attack|mixed LINES [ADDRESSES]       a log, always the same, on standard output
   mef-bench list plain|nft|ipset COUNT [SET]         addresses, in the form that a program reads
   mef-bench networks plain|nft|ipset COUNT [SET]     likewise networks
   mef-bench loading -- PROGRAM...                    start of a daemon to its word that a deny list is in force, in
