@@ -5,7 +5,7 @@
 //! What packets write to has a size. When a set is full, nobody new is counted in it and nothing is dropped for that.
 
 use super::layout::{self, key_type, push_meta, push_source};
-use super::scan::{BANS, COUNTED, pair_type, push_interface, push_pair, share, spare_set};
+use super::scan::{BANS, COUNTED, PRIORITY_MANGLE, pair_type, push_interface, push_pair, share, spare_set};
 use super::{Failure, Guard, Made, TABLE, lack};
 use crate::base::crc::crc32c;
 use crate::base::name::{IfName, Name};
@@ -21,8 +21,6 @@ const LOOK: Name = Name::of("flood_look");
 /// Where everything of a throttled source goes, if everything is to be dropped.
 const HELD: Name = Name::of("flood_held");
 
-/// `NF_IP_PRI_MANGLE`: behind connection tracking, before DNAT, so that a published port is the one that was asked for.
-const PRIORITY_MANGLE: i32 = -150;
 /// `NF_CT_STATE_BIT(IP_CT_NEW)`
 const CT_NEW: u32 = 8;
 /// Flags byte of the TCP header, and in it SYN and ACK.
@@ -207,6 +205,7 @@ impl Guard {
     /// Writes the chains; the sets are there.
     pub(super) fn write_flood(&mut self, made: Made) {
         let Some(flood) = self.options.flood.clone() else { return };
+        // Behind connection tracking and before DNAT, so that a published port is the one that was asked for.
         let pre = Hook { priority: PRIORITY_MANGLE, ..Hook::new(libc::NF_INET_PRE_ROUTING) };
         self.txn.add_chain(&FLOOD, Some(pre));
         self.txn.add_chain(&LOOK, None);

@@ -25,8 +25,9 @@ const BAN: Name = Name::of("scan_ban");
 /// The ports that sockets listen on, where the kernel cannot look that up itself.
 const OPEN: Name = Name::of("scan_open");
 
-/// `NF_IP_PRI_MANGLE`: behind DNAT, so that published ports of containers never count, and before rule sets drop.
-const PRIORITY_MANGLE: i32 = -150;
+/// `NF_IP_PRI_MANGLE`. In input that is behind DNAT, so that published ports of containers never count, and before rule
+/// sets drop.
+pub(super) const PRIORITY_MANGLE: i32 = -150;
 /// Type number of a port, as wide as `nft` has it.
 const INET_SERVICE: u32 = 13;
 /// Bits by which types of a concatenation are shifted.
