@@ -358,6 +358,34 @@ fn a_reload_and_a_flush_keep_the_guard_in_force() {
 }
 
 #[test]
+fn other_limits_hold_for_who_was_counted_by_the_former_ones() {
+    let (net, peer, daemon) = scanned("");
+    assert_eq!(nmap(&net, &peer, &format!("-sS -p 1-9 {}", peer.host4)).len(), 9);
+    let conf = net.read("mef.conf");
+    net.write("mef.conf", &conf.replace(&format!("ps_limit={LIMIT}"), "ps_limit=30"));
+    net.signal(daemon, libc::SIGHUP);
+    net.wait_said("daemon", "configuration read");
+    assert_eq!(nmap(&net, &peer, &format!("-sS -p 101-130 {}", peer.host4)).len(), 30);
+    assert!(net.bans().is_empty());
+    assert!(nmap(&net, &peer, &format!("-sS -p 201-240 {}", peer.host4)).len() < 30);
+    assert!(banned(&net, peer.v4));
+}
+
+#[test]
+fn who_was_unbanned_is_not_banned_for_one_port_more() {
+    let (net, peer, _) = scanned("");
+    let host = peer.host4;
+    for (round, words) in (1..).zip([peer.v4.to_string(), format!("{}/24", peer.v4), "--all".into()]) {
+        nmap(&net, &peer, &format!("-sS -p {}-{} {host}", round * 100, round * 100 + 30));
+        net.mark(LOG);
+        assert!(banned(&net, peer.v4), "{words}");
+        net.mef(&["unban", &words]).ok();
+        assert_eq!(nmap(&net, &peer, &format!("-sS -p {} {host}", round * 100 + 40)).len(), 1);
+        assert!(net.bans().is_empty(), "{words}");
+    }
+}
+
+#[test]
 fn datagrams_count_only_if_that_is_wanted() {
     let (net, peer, _) = scanned("");
     net.within(&peer.ns, |_| {
@@ -386,7 +414,7 @@ fn without_a_look_up_of_sockets_the_kernel_is_told_which_ports_listen() {
     let mut guard =
         Guard::open(Options { scan: Some(scan), without: lack::SOCKET, ..Options::default() }).unwrap();
     let made = guard.rebuild().unwrap();
-    assert!(made.scans && made.lacks == lack::SOCKET && guard.wants_open_ports());
+    assert!(made.scans != 0 && made.lacks == lack::SOCKET && guard.wants_open_ports());
     let open: Vec<TcpListener> = (0..20).map(|i| TcpListener::bind(("0.0.0.0", 7000 + i)).unwrap()).collect();
     let ports = mef::sys::host::open_ports();
     assert!((7000..7020).all(|port| ports.contains(&port)), "{ports:?}");

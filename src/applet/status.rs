@@ -236,7 +236,7 @@ fn people(
                 write!(out, "; {what}")?;
             }
             writeln!(out)?;
-            let scans = if made.scans { "banned by the kernel" } else { "not looked for" };
+            let scans = if made.scans != 0 { "banned by the kernel" } else { "not looked for" };
             writeln!(out, "port scans  {scans}")?;
             match made.floods {
                 0 => writeln!(out, "floods      not looked for")?,

@@ -237,6 +237,13 @@ impl Guard {
                 Kind::Hosts | Kind::Scans => usize::from(self.remove_key(&set, who.key().bytes())?),
             };
         }
+        // Or else one closed port more would ban again.
+        if let Some(set) = self.scan_rate(who.family()) {
+            match kind(who, made.ipv6_prefix) {
+                Kind::Networks => self.remove_keys(made, &set, who, &mut |_| ())?,
+                Kind::Hosts | Kind::Scans => usize::from(self.remove_key(&set, who.key().bytes())?),
+            };
+        }
         Ok(count)
     }
 
@@ -259,8 +266,9 @@ impl Guard {
                 self.txn.flush_set(&scope.set(kind, family));
             }
         }
-        for set in Family::ALL.map(|family| self.throttle(family)).into_iter().flatten() {
-            self.txn.flush_set(&set);
+        for family in Family::ALL {
+            let counted = [self.throttle(family), self.scan_rate(family)];
+            counted.iter().flatten().for_each(|set| self.txn.flush_set(set));
         }
         for (who, scope, rule, hits, reason) in &kept {
             let ban = Ban {

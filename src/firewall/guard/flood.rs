@@ -5,9 +5,10 @@
 //! What packets write to has a size. When a set is full, nobody new is counted in it and nothing is dropped for that.
 
 use super::layout::{self, key_type, push_meta, push_source};
-use super::scan::{BANS, COUNTED, PRIORITY_MANGLE, pair_type, push_interface, push_pair, share, spare_set};
+use super::scan::{
+    BANS, COUNTED, PRIORITY_MANGLE, pair_type, push_interface, push_pair, share, spare_set, stamp,
+};
 use super::{Failure, Guard, Made, TABLE, lack};
-use crate::base::crc::crc32c;
 use crate::base::name::{IfName, Name};
 use crate::base::range::Family;
 use crate::firewall::nflog::{ALARMS, Alarm, SNAPLEN};
@@ -104,15 +105,12 @@ const fn throttle_set(family: Family) -> Name {
 impl FloodOptions {
     /// Stands for the limits: what was counted by others is of no use. Never 0.
     pub(super) fn digest(&self) -> u16 {
-        let mut bytes = Vec::new();
+        let mut numbers = Vec::new();
         for (from, to, limits) in &self.ports {
             let FloodLimits { syn, new, conns } = *limits;
-            for number in [(*from).into(), (*to).into(), syn.0, syn.1, new.0, new.1, conns] {
-                bytes.extend_from_slice(&u32::to_be_bytes(number));
-            }
+            numbers.extend([(*from).into(), (*to).into(), syn.0, syn.1, new.0, new.1, conns]);
         }
-        let [a, b, ..] = crc32c(&bytes).to_be_bytes();
-        u16::from_be_bytes([a, b]) | 1
+        stamp(&numbers)
     }
 }
 

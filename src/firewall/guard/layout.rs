@@ -81,7 +81,7 @@ fn write_mark(made: Made) -> String {
         Refresh::Replace => "replace",
     };
     let Made { ipv6_prefix, logs, scans, floods, ingress, lacks, .. } = made;
-    let [logs, scans, ingress] = [logs, scans, ingress].map(u8::from);
+    let [logs, ingress] = [logs, ingress].map(u8::from);
     format!(
         "{VERSION} prefix6={ipv6_prefix} refresh={refresh} log={logs} scan={scans} ingress={ingress} lacks={lacks} flood={floods}"
     )
@@ -97,7 +97,7 @@ pub(super) fn read_mark(comment: &str) -> Option<Made> {
         _ => return None,
     };
     let mut number = |name: &str| words.next()?.strip_prefix(name)?.strip_prefix('=')?.parse::<u16>().ok();
-    let (logs, scans) = (number("log")? == 1, number("scan")? == 1);
+    let (logs, scans) = (number("log")? == 1, number("scan")?);
     let (ingress, lacks) = (number("ingress")? == 1, u8::try_from(number("lacks")?).ok()?);
     // Versions before the flood guard end here.
     let floods = number("flood").unwrap_or(0);
@@ -127,7 +127,7 @@ impl Guard {
                 ipv6_prefix,
                 refresh,
                 logs: wants(log.is_some(), lack::LOG),
-                scans: wants(scan.is_some(), lack::SCAN),
+                scans: scan.as_ref().filter(|_| lacks & lack::SCAN == 0).map_or(0, |s| s.digest()),
                 floods: flood.as_ref().filter(|_| lacks & lack::FLOOD == 0).map_or(0, |f| f.digest()),
                 ingress: wants(!ingress.is_empty() && *reach == Reach::HostAndForward, lack::INGRESS),
                 lacks,
@@ -215,7 +215,7 @@ impl Guard {
         if let Some(former) = marked {
             self.unwrite_scan();
             self.unwrite_flood();
-            if former.scans && !made.scans {
+            if former.scans != 0 && made.scans == 0 {
                 self.unwrite_scan_sets();
             }
             if former.floods != 0 && former.floods != made.floods {
@@ -228,8 +228,11 @@ impl Guard {
         if made.bare_packets() {
             self.write_spare_sets(false);
         }
-        if made.scans {
+        if made.scans != 0 {
             self.write_scan_sets();
+            if marked.is_some_and(|former| former.scans != made.scans) {
+                self.flush_counts();
+            }
             self.write_scan(made);
             if other_prefix {
                 self.flush_scan();
@@ -258,7 +261,7 @@ impl Guard {
 
     fn write_gate(&mut self, made: Made) {
         for family in Family::ALL {
-            for kind in [Kind::Hosts, Kind::Scans].into_iter().take(1 + usize::from(made.scans)) {
+            for kind in [Kind::Hosts, Kind::Scans].into_iter().take(1 + usize::from(made.scans != 0)) {
                 let mut rule = Rule::new();
                 push_source(&mut rule, family, made.ipv6_prefix);
                 push_jump(&mut rule, &Scope::ALL.set(kind, family), family);

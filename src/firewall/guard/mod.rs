@@ -128,8 +128,8 @@ pub struct Made {
     pub refresh: Refresh,
     /// Whether drops are logged.
     pub logs: bool,
-    /// Whether port scans are banned.
-    pub scans: bool,
+    /// Stands for what a port scan is; 0 = port scans are not banned.
+    pub scans: u16,
     /// Stands for the limits of floods; 0 = floods are not held back.
     pub floods: u16,
     /// Whether packets die in the ingress hook.
@@ -166,7 +166,7 @@ pub mod lack {
 impl Made {
     /// Whether there is something that bare packets are reason enough for.
     fn bare_packets(self) -> bool {
-        self.scans || self.floods != 0
+        self.scans != 0 || self.floods != 0
     }
 
     /// What the kernel lacks, for people.
@@ -278,7 +278,7 @@ impl Guard {
             }
         })?;
         let made = self.look()?;
-        let wants = |made: Made| [true, true, true, made.scans, made.floods != 0];
+        let wants = |made: Made| [true, true, true, made.scans != 0, made.floods != 0];
         Ok(made.is_some_and(|made| wants(made).iter().zip(rules).all(|(wanted, count)| !wanted || count > 0)))
     }
 

@@ -9,6 +9,7 @@
 use super::layout::{self, key_type, push_meta, push_source};
 use super::scope::{Kind, Scope};
 use super::{Failure, Guard, Made, TABLE, lack};
+use crate::base::crc::crc32c;
 use crate::base::name::{IfName, Name};
 use crate::base::net::{offender, prefix};
 use crate::base::range::{Family, Key, Range, merge};
@@ -62,6 +63,20 @@ pub struct ScanOptions {
     pub listening: bool,
     /// Ports that do not count, ends included.
     pub ports: Vec<(u16, u16)>,
+}
+
+impl ScanOptions {
+    /// Stands for what is counted. Never 0.
+    pub(super) fn digest(&self) -> u16 {
+        stamp(&[self.limit, self.interval])
+    }
+}
+
+/// Stands for numbers in the table's mark. Never 0.
+pub(super) fn stamp(numbers: &[u32]) -> u16 {
+    let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_be_bytes()).collect();
+    let [a, b, ..] = crc32c(&bytes).to_be_bytes();
+    u16::from_be_bytes([a, b]) | 1
 }
 
 /// A scanner, and what it was seen to touch.
@@ -182,6 +197,18 @@ impl Guard {
             }
         }
         self.txn.add_set(&SetSpec::new(OPEN, 0, (INET_SERVICE, 2)));
+    }
+
+    /// Forgets who has touched what. Buckets that are there keep the rate that they were made with, so others' are of no use.
+    pub(super) fn flush_counts(&mut self) {
+        for set in Family::ALL.iter().flat_map(|&f| [seen_set(f), rate_set(f)]) {
+            self.txn.flush_set(&set);
+        }
+    }
+
+    /// The buckets of a family, if there are any.
+    pub(super) fn scan_rate(&self, family: Family) -> Option<Name> {
+        self.made.filter(|made| made.scans != 0).map(|_| rate_set(family))
     }
 
     /// Forgets what was counted of IPv6 prefixes of another length.
@@ -331,7 +358,7 @@ impl Guard {
     #[must_use]
     pub fn wants_open_ports(&self) -> bool {
         let listening = self.options.scan.as_ref().is_some_and(|scan| scan.listening);
-        listening && self.made.is_some_and(|made| made.scans && made.lacks & lack::SOCKET != 0)
+        listening && self.made.is_some_and(|made| made.scans != 0 && made.lacks & lack::SOCKET != 0)
     }
 
     /// Replaces the ports that sockets listen on.
@@ -378,6 +405,7 @@ impl Guard {
     /// # Errors
     /// What the kernel refused.
     pub fn pardon(&mut self, who: &Range) -> Result<bool, Failure> {
+        self.remove_key(&rate_set(who.family()), Key::bytes(&who.key()))?;
         self.remove_key(&ban_set(who.family()), Key::bytes(&who.key()))
     }
 }
