@@ -111,7 +111,7 @@ fn kill_often(settings: &str, seed: u64) {
 fn one_round(net: &mut Net, rng: &mut fastrand::Rng, known: &mut Known, look: bool) {
     let daemon = net.start_daemon("daemon");
     if look {
-        wait_until("the daemon to be ready", || net.said("daemon").contains(" files for "));
+        net.wait_said("daemon", " files for ");
         look_at_everything(net, known);
     }
     // Bans by hand, beside it; some are killed, too.

@@ -122,13 +122,18 @@ fn check(rc: libc::c_int) -> io::Result<()> {
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// The program is killed when the thread that starts it ends.
+/// The program is killed when the thread that starts it ends, and no signal is ignored because whoever runs the tests, a
+/// shell in the background or nohup, ignores it.
 pub fn die_with_parent(command: &mut Command) {
     let hook = || {
+        for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP] {
+            // SAFETY: async-signal-safe, and no handler is installed.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
         // SAFETY: async-signal-safe, no memory is involved.
         check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })
     };
-    // SAFETY: the closure makes one system call and allocates nothing unless that fails.
+    // SAFETY: the closure makes system calls and allocates nothing unless they fail.
     unsafe { command.pre_exec(hook) };
 }
 
