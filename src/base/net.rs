@@ -34,15 +34,12 @@ pub fn parse_addr(text: &[u8]) -> Option<IpAddr> {
     if let [b'[', inner @ .., b']'] = text {
         text = inner;
     }
-    if let Some(zone) = text.iter().position(|&b| b == b'%') {
-        return v6(text.get(..zone)?);
+    if let Some((addr, len)) = quad(text) {
+        return (len == text.len()).then_some(IpAddr::V4(addr));
     }
-    match quad(text) {
-        Some((addr, len)) => (len == text.len()).then_some(IpAddr::V4(addr)),
-        // No colon, no IPv6 address: most words of a log end here.
-        None if !text.contains(&b':') => None,
-        None => v6(text),
-    }
+    let before_zone = text.split(|&b| b == b'%').next()?;
+    // No colon, no IPv6 address: most words of a log end here.
+    v6(Some(before_zone).filter(|word| word.contains(&b':'))?)
 }
 
 /// An IPv6 address in one of the forms of RFC 4291, section 2.2, and nothing else. Log lines are read by the million: this takes a

@@ -29,12 +29,12 @@ struct Run {
     offset: u8,
 }
 
-/// A part of a literal that a pattern needs.
+/// A part of a literal that patterns of a rule need.
 struct Window {
     bytes: [u8; WINDOW_MAX],
     rule: u8,
-    /// Number of the pattern's bit.
-    pattern: u8,
+    /// The patterns, as a set of `bit`s.
+    patterns: u64,
 }
 
 /// Literals of about the same length, which are looked for together: the shortest sets the pace.
@@ -119,7 +119,7 @@ impl Scan {
     pub(super) fn new(rules: &[Rule]) -> Scan {
         let mut open = vec![0; rules.len()];
         let mut every = 0;
-        let mut literals: Vec<(&[u8], u8, u8)> = Vec::new();
+        let mut literals: Vec<(&[u8], u8, u64)> = Vec::new();
         for ((rule, index), open) in rules.iter().zip(0u8..).zip(&mut open) {
             if rule.webscan.is_some() {
                 // Every request counts.
@@ -132,8 +132,7 @@ impl Scan {
                 let usable =
                     pattern.required().all(|l| l.len() >= RUN) && pattern.required().next().is_some();
                 if usable {
-                    let bit = u8::try_from(n).unwrap_or(u8::MAX).min(63);
-                    literals.extend(pattern.required().map(|l| (l, index, bit)));
+                    literals.extend(pattern.required().map(|l| (l, index, bit(n))));
                 } else {
                     *open |= bit(n);
                     every |= u64::from(n < rule.fail.len()) << index;
@@ -221,7 +220,7 @@ impl Scan {
     fn note_all(&self, class: &Class, wanted: u64, text: &[u8], mut at: usize, possible: &mut Possible) {
         while let Some(found) = class.probe(text, at) {
             for window in self.standing(class, wanted, text, found) {
-                self.add(window.rule, 1 << window.pattern, possible);
+                self.add(window.rule, window.patterns, possible);
             }
             at = found + class.step();
         }
@@ -247,19 +246,25 @@ impl Scan {
 }
 
 impl Class {
-    /// For literals, each with its rule and the number of its pattern's bit. Chooses a window of each.
-    fn new(literals: &[(&[u8], u8, u8)], windows: &mut Vec<Window>) -> Class {
+    /// For literals, each with its rule and its pattern's bit. Chooses a window of each.
+    fn new(literals: &[(&[u8], u8, u64)], windows: &mut Vec<Window>) -> Class {
         let shortest = literals.iter().map(|l| l.0.len()).min().unwrap_or(RUN);
         let window = shortest.min(WINDOW_MAX);
         let (mut table, mut parts) = (Box::new([0; TABLE / 64]), Box::new([0; TABLE / 64 + 1]));
         let (mut runs, mut rules) = (Vec::new(), 0);
-        for &(literal, rule, pattern) in literals {
+        let first = windows.len();
+        for &(literal, rule, patterns) in literals {
             let best = literal.windows(window).max_by_key(|w| rarity(w)).unwrap_or_default();
             let mut bytes = [0; WINDOW_MAX];
             bytes.iter_mut().zip(best).for_each(|(to, from)| *to = *from);
-            let number = u16::try_from(windows.len()).unwrap_or(u16::MAX);
-            windows.push(Window { bytes, rule, pattern });
             rules |= 1 << rule;
+            let mut own = windows.iter_mut().skip(first);
+            if let Some(same) = own.find(|w| w.bytes == bytes && w.rule == rule) {
+                same.patterns |= patterns;
+                continue;
+            }
+            let number = u16::try_from(windows.len()).unwrap_or(u16::MAX);
+            windows.push(Window { bytes, rule, patterns });
             for (run, offset) in best.windows(RUN).zip(0u8..) {
                 let bytes = run.first_chunk().map_or(0, |run| u32::from_le_bytes(*run));
                 if let Some(word) = table.get_mut(slot(bytes) / 64) {
