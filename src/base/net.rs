@@ -39,7 +39,7 @@ pub fn parse_addr(text: &[u8]) -> Option<IpAddr> {
     }
     let before_zone = text.split(|&b| b == b'%').next()?;
     // No colon, no IPv6 address: most words of a log end here.
-    v6(Some(before_zone).filter(|word| word.contains(&b':'))?)
+    if before_zone.contains(&b':') { v6(before_zone) } else { None }
 }
 
 /// An IPv6 address in one of the forms of RFC 4291, section 2.2, and nothing else. Log lines are read by the million: this takes a

@@ -258,8 +258,9 @@ impl Class {
             let mut bytes = [0; WINDOW_MAX];
             bytes.iter_mut().zip(best).for_each(|(to, from)| *to = *from);
             rules |= 1 << rule;
-            let mut own = windows.iter_mut().skip(first);
-            if let Some(same) = own.find(|w| w.bytes == bytes && w.rule == rule) {
+            // Literals come rule by rule.
+            let mut own = windows.iter_mut().skip(first).rev().take_while(|w| w.rule == rule);
+            if let Some(same) = own.find(|w| w.bytes == bytes) {
                 same.patterns |= patterns;
                 continue;
             }

@@ -188,7 +188,7 @@ impl Net {
             .env("LC_ALL", "C")
             .env_remove("SSH_CONNECTION")
             .env_remove("SSH_CLIENT");
-        ns::die_with_parent(&mut command);
+        ns::start_clean(&mut command);
         command
     }
 

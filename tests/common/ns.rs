@@ -124,7 +124,7 @@ fn check(rc: libc::c_int) -> io::Result<()> {
 
 /// The program is killed when the thread that starts it ends, and no signal is ignored because whoever runs the tests, a
 /// shell in the background or nohup, ignores it.
-pub fn die_with_parent(command: &mut Command) {
+pub fn start_clean(command: &mut Command) {
     let hook = || {
         for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP] {
             // SAFETY: async-signal-safe, and no handler is installed.

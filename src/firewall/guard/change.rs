@@ -230,19 +230,16 @@ impl Guard {
                 Kind::Hosts | Kind::Scans => count += self.remove_keys(made, &set, who, inside)?,
             }
         }
-        // Who is held back is not banned, but shut out all the same if everything of it is dropped.
-        if let Some(set) = self.throttle(who.family()) {
-            count += match kind(who, made.ipv6_prefix) {
+        // Who is held back is shut out as by a ban if everything of it is dropped; whose closed ports were counted would
+        // be banned again for one more, but that is no ban.
+        let family = who.family();
+        for (set, shuts_out) in [(self.throttle(family), true), (self.scan_rate(family), false)] {
+            let Some(set) = set else { continue };
+            let ended = match kind(who, made.ipv6_prefix) {
                 Kind::Networks => self.remove_keys(made, &set, who, &mut |_| ())?,
                 Kind::Hosts | Kind::Scans => usize::from(self.remove_key(&set, who.key().bytes())?),
             };
-        }
-        // Or else one closed port more would ban again.
-        if let Some(set) = self.scan_rate(who.family()) {
-            match kind(who, made.ipv6_prefix) {
-                Kind::Networks => self.remove_keys(made, &set, who, &mut |_| ())?,
-                Kind::Hosts | Kind::Scans => usize::from(self.remove_key(&set, who.key().bytes())?),
-            };
+            count += if shuts_out { ended } else { 0 };
         }
         Ok(count)
     }
