@@ -4,8 +4,9 @@
 mod common;
 
 use common::daemon::{LOG, ends, failed, fails, host, same_ends};
-use common::{Net, load, uncounted, wait_until};
-use std::time::Instant;
+use common::{LIMIT, Net, load, uncounted, wait_until};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// Told, not judged: a busy machine takes as long as it takes.
 fn say(text: &str) {
@@ -15,10 +16,12 @@ fn say(text: &str) {
 /// Waits until the daemon has repaired the tables so often.
 #[track_caller]
 fn repaired(net: &Net, daemon: usize, times: u64) {
-    wait_until(&format!("repair {times}"), || {
+    let end = Instant::now() + LIMIT;
+    while !net.said("daemon").contains(&format!("; the table was put back {times} times")) {
+        assert!(Instant::now() < end, "no repair {times}:\n{}", net.said("daemon"));
         net.signal(daemon, libc::SIGUSR1);
-        net.said("daemon").contains(&format!("; the table was put back {times} times"))
-    });
+        sleep(Duration::from_millis(5));
+    }
 }
 
 /// The rules of a chain, in no order: those of ports may stand before or behind those of all.

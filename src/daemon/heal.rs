@@ -57,7 +57,7 @@ impl Heal {
         self.hear();
         if !self.broken() {
             // What is of no concern now must not be taken for news later.
-            let _ = (self.news.take_harm(), self.news.take_who());
+            let _ = (self.news.take_harm(), self.news.by.take());
             self.due = None;
             return false;
         }
@@ -73,23 +73,19 @@ impl Heal {
             load_rules();
         }
         if mended == Some(false) && !rules {
-            let _ = self.news.take_who();
+            self.news.by = None;
             // Messages were lost, but no harm was done.
             return false;
         }
         self.streak = if held(now.mono, self.last) { 1 } else { self.streak.saturating_add(1) };
         self.last = Some(now.mono);
-        // Who did it is told by the message behind those of what was done.
-        self.hear();
-        if let Some((pid, name)) = self.news.take_who() {
+        if let Some((pid, name)) = self.news.by.take() {
             log::info!("that was done by '{name}', process {pid}");
         }
         if mended.is_none() {
             // It cannot be repaired now: tried again, less and less often.
             self.news.guard = self.news.guard.max(harm);
             self.due = Some(now.mono.after(1000 << self.streak.min(6)));
-        } else if self.broken() {
-            self.due = Some(next(now.mono, self.last, self.streak));
         }
         true
     }

@@ -41,46 +41,49 @@ pub enum Harm {
     Table,
 }
 
-/// What has been heard since it was last cleared.
+/// What one transaction has done so far. Its messages may come in several parts, and who acts on the first of them would
+/// act again on the last.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Change {
+    guard: Harm,
+    /// Deny lists were deleted.
+    lists: bool,
+    /// The table of the rule set was deleted, or is there again.
+    rules_gone: Option<bool>,
+    /// It tells that it deletes the rule set on purpose.
+    meant: bool,
+}
+
+/// What has been heard of transactions that are through, since it was last cleared.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct News {
     /// Of the table of bans.
     pub guard: Harm,
     /// Deny lists were deleted, and not by mef.
     pub lists_gone: bool,
-    /// Deny lists are being deleted: by whom is still to be told.
-    lists_touched: bool,
     /// The table of the rule set was deleted, and not by a command of ours.
     pub rules_gone: bool,
     /// Who did it: process, and its name.
-    by: Option<(u32, Box<str>)>,
-    /// Something was done, and who did it is still to be told.
-    asked: bool,
-    /// A deletion of the rule set that is meant is under way.
-    meant: bool,
+    pub by: Option<(u32, Box<str>)>,
+    change: Change,
 }
 
 impl News {
-    /// Takes what was done, and leaves what is under way: who did it is told last.
+    /// Takes what was done to the tables.
     pub fn take_harm(&mut self) -> (Harm, bool) {
-        let taken = (self.guard, self.rules_gone);
-        self.asked = taken != (Harm::None, false);
-        (self.guard, self.rules_gone) = (Harm::None, false);
-        taken
-    }
-
-    /// Who did it, if that was told.
-    pub fn take_who(&mut self) -> Option<(u32, Box<str>)> {
-        self.asked = false;
-        self.by.take()
+        (std::mem::take(&mut self.guard), std::mem::take(&mut self.rules_gone))
     }
 
     fn take(&mut self, m: Msg<'_>) {
         let body = m.payload.get(4..).unwrap_or_default();
+        let change = &mut self.change;
         if m.kind == message(msg::NEWGEN) {
+            let Change { guard, lists, rules_gone, .. } = std::mem::take(change);
             let name = attr(body, GEN_PROC.1).and_then(nlattr::text).unwrap_or("");
-            self.lists_gone |= std::mem::take(&mut self.lists_touched) && !name.starts_with("mef");
-            if self.asked || self.guard != Harm::None || self.rules_gone {
+            self.lists_gone |= lists && !name.starts_with("mef");
+            self.guard = self.guard.max(guard);
+            self.rules_gone = rules_gone.unwrap_or(self.rules_gone);
+            if guard != Harm::None || rules_gone == Some(true) {
                 let pid = attr(body, GEN_PROC.0).and_then(be32).unwrap_or(0);
                 let name = name.get(..NAME_MAX).unwrap_or(name);
                 self.by.get_or_insert((pid, name.into()));
@@ -94,7 +97,7 @@ impl News {
         if is(&guard::TABLE) {
             let name = attr(body, OBJECT_NAME).and_then(nlattr::text).unwrap_or("");
             if guard::of_lists(m.kind & 0xff, name) {
-                self.lists_touched = true;
+                change.lists = true;
                 return;
             }
             let harm = match m.kind & 0xff {
@@ -103,16 +106,24 @@ impl News {
                 msg::DELCHAIN | msg::DELRULE => Harm::Rules,
                 _ => Harm::None,
             };
-            self.guard = self.guard.max(harm);
+            change.guard = change.guard.max(harm);
         } else if is(&rules::TABLE) {
             let chain = || attr(body, CHAIN_NAME).and_then(nlattr::text);
             match m.kind & 0xff {
-                msg::NEWTABLE => self.rules_gone = false,
-                msg::DELTABLE => self.rules_gone = !std::mem::take(&mut self.meant),
-                msg::NEWCHAIN => self.meant |= chain() == Some(rules::MEANT.as_str()),
+                msg::NEWTABLE => change.rules_gone = Some(false),
+                msg::DELTABLE => change.rules_gone = Some(!std::mem::take(&mut change.meant)),
+                msg::NEWCHAIN => change.meant |= chain() == Some(rules::MEANT.as_str()),
                 _ => {}
             }
         }
+    }
+
+    /// Messages were lost: the end of the change that is under way, too, perhaps. `there` tells whether there is a rule set.
+    fn lost(&mut self, there: impl FnOnce() -> bool) {
+        let Change { guard, lists, meant, .. } = std::mem::take(&mut self.change);
+        self.guard = self.guard.max(guard).max(Harm::Unknown);
+        self.lists_gone |= lists;
+        self.rules_gone = !meant && !there();
     }
 }
 
@@ -142,11 +153,7 @@ impl Events {
             match self.socket.receive_now(&mut |m| news.take(m)) {
                 Ok(true) => {}
                 Ok(false) => break,
-                Err(Lost::Answers) => {
-                    news.guard = news.guard.max(Harm::Unknown);
-                    let meant = std::mem::take(&mut news.meant);
-                    news.rules_gone = !meant && !rules::there().unwrap_or(true);
-                }
+                Err(Lost::Answers) => news.lost(|| rules::there().unwrap_or(true)),
                 Err(e) => return Err(e.into()),
             }
         }
@@ -187,6 +194,9 @@ mod tests {
         news
     }
 
+    /// The end of a transaction of nft.
+    const END: Told = (msg::NEWGEN, 0, "nft", None);
+
     #[test]
     fn the_worst_counts_and_other_tables_do_not() {
         let cases: &[(&str, &[Told], Harm)] = &[
@@ -207,16 +217,34 @@ mod tests {
             ),
         ];
         for (name, all, want) in cases {
-            assert_eq!(heard(all).guard, *want, "{name}");
+            let news = heard(&[*all, &[END]].concat());
+            assert_eq!(news.guard, *want, "{name}");
+            assert_eq!(news.by, (*want != Harm::None).then(|| (77, "nft".into())), "{name}");
         }
-        let by = heard(&[(msg::DELTABLE, 1, "mef_guard", None), (msg::NEWGEN, 0, "nft", None)]).by;
-        assert_eq!(by, Some((77, "nft".into())));
-        assert_eq!(heard(&[(msg::NEWGEN, 0, "nft", None)]).by, None);
+    }
+
+    #[test]
+    fn what_is_under_way_is_told_once_and_at_its_end() {
+        let told = |all: &[Told]| {
+            let mut news = heard(all);
+            (news.take_harm(), news.by.is_some())
+        };
+        let (rule, table) = ((msg::DELRULE, 1, "mef_guard", None), (msg::DELTABLE, 1, "mef_guard", None));
+        let none = ((Harm::None, false), false);
+        assert_eq!(told(&[rule, rule, table]), none);
+        assert_eq!(told(&[rule, END, table]), ((Harm::Rules, false), true));
+        assert_eq!(told(&[(msg::DELTABLE, 1, "mef", None)]), none);
+        let mut news = heard(&[rule, (msg::NEWCHAIN, 1, "mef", Some("meant"))]);
+        news.lost(|| false);
+        assert_eq!(news.take_harm(), (Harm::Unknown.max(Harm::Rules), false));
+        assert_eq!(news, News::default());
+        news.lost(|| false);
+        assert_eq!(news.take_harm(), (Harm::Unknown, true));
     }
 
     #[test]
     fn a_rule_set_that_we_delete_is_not_gone() {
-        let gone = |all: &[Told]| heard(all).rules_gone;
+        let gone = |all: &[Told]| heard(&[all, &[END]].concat()).rules_gone;
         let deleted = (msg::DELTABLE, 1, "mef", None);
         assert!(gone(&[deleted]) && gone(&[(msg::NEWCHAIN, 1, "mef", Some("in")), deleted]));
         assert!(!gone(&[(msg::NEWCHAIN, 1, "mef", Some("meant")), deleted]));
