@@ -4,9 +4,8 @@
 mod common;
 
 use common::daemon::{LOG, ends, failed, fails, host, same_ends};
-use common::{LIMIT, Net, load, uncounted, wait_until};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use common::{Net, load, uncounted, wait_or_show, wait_until};
+use std::time::Instant;
 
 /// Told, not judged: a busy machine takes as long as it takes.
 fn say(text: &str) {
@@ -16,12 +15,12 @@ fn say(text: &str) {
 /// Waits until the daemon has repaired the tables so often.
 #[track_caller]
 fn repaired(net: &Net, daemon: usize, times: u64) {
-    let end = Instant::now() + LIMIT;
-    while !net.said("daemon").contains(&format!("; the table was put back {times} times")) {
-        assert!(Instant::now() < end, "no repair {times}:\n{}", net.said("daemon"));
+    let (said, what) = (|| net.said("daemon"), format!("; the table was put back {times} times"));
+    let ask = || {
         net.signal(daemon, libc::SIGUSR1);
-        sleep(Duration::from_millis(5));
-    }
+        said().contains(&what).then_some(())
+    };
+    wait_or_show(&format!("repair {times}"), ask, said);
 }
 
 /// The rules of a chain, in no order: those of ports may stand before or behind those of all.

@@ -57,7 +57,7 @@ impl Heal {
         self.hear();
         if !self.broken() {
             // What is of no concern now must not be taken for news later.
-            let _ = (self.news.take_harm(), self.news.by.take());
+            let _ = self.news.take_harm();
             self.due = None;
             return false;
         }
@@ -65,7 +65,7 @@ impl Heal {
             return false;
         }
         self.due = None;
-        let (harm, rules_gone) = self.news.take_harm();
+        let (harm, rules_gone, by) = self.news.take_harm();
         let mended = judge.mend(now.wall, harm);
         // Another process may have put it back already, or be about to.
         let rules = self.managed && rules_gone && !rules::there().unwrap_or(true);
@@ -73,13 +73,12 @@ impl Heal {
             load_rules();
         }
         if mended == Some(false) && !rules {
-            self.news.by = None;
             // Messages were lost, but no harm was done.
             return false;
         }
         self.streak = if held(now.mono, self.last) { 1 } else { self.streak.saturating_add(1) };
         self.last = Some(now.mono);
-        if let Some((pid, name)) = self.news.by.take() {
+        if let Some((pid, name)) = by {
             log::info!("that was done by '{name}', process {pid}");
         }
         if mended.is_none() {

@@ -64,14 +64,14 @@ pub struct News {
     /// The table of the rule set was deleted, and not by a command of ours.
     pub rules_gone: bool,
     /// Who did it: process, and its name.
-    pub by: Option<(u32, Box<str>)>,
+    by: Option<(u32, Box<str>)>,
     change: Change,
 }
 
 impl News {
-    /// Takes what was done to the tables.
-    pub fn take_harm(&mut self) -> (Harm, bool) {
-        (std::mem::take(&mut self.guard), std::mem::take(&mut self.rules_gone))
+    /// Takes what was done to the two tables, and the process that did it.
+    pub fn take_harm(&mut self) -> (Harm, bool, Option<(u32, Box<str>)>) {
+        (std::mem::take(&mut self.guard), std::mem::take(&mut self.rules_gone), self.by.take())
     }
 
     fn take(&mut self, m: Msg<'_>) {
@@ -86,7 +86,7 @@ impl News {
             if guard != Harm::None || rules_gone == Some(true) {
                 let pid = attr(body, GEN_PROC.0).and_then(be32).unwrap_or(0);
                 let name = name.get(..NAME_MAX).unwrap_or(name);
-                self.by.get_or_insert((pid, name.into()));
+                self.by.get_or_insert_with(|| (pid, name.into()));
             }
             return;
         }
@@ -119,11 +119,11 @@ impl News {
     }
 
     /// Messages were lost: the end of the change that is under way, too, perhaps. `there` tells whether there is a rule set.
-    fn lost(&mut self, there: impl FnOnce() -> bool) {
+    fn lost(&mut self, there: bool) {
         let Change { guard, lists, meant, .. } = std::mem::take(&mut self.change);
         self.guard = self.guard.max(guard).max(Harm::Unknown);
         self.lists_gone |= lists;
-        self.rules_gone = !meant && !there();
+        self.rules_gone = !meant && !there;
     }
 }
 
@@ -153,7 +153,7 @@ impl Events {
             match self.socket.receive_now(&mut |m| news.take(m)) {
                 Ok(true) => {}
                 Ok(false) => break,
-                Err(Lost::Answers) => news.lost(|| rules::there().unwrap_or(true)),
+                Err(Lost::Answers) => news.lost(rules::there().unwrap_or(true)),
                 Err(e) => return Err(e.into()),
             }
         }
@@ -226,20 +226,20 @@ mod tests {
     #[test]
     fn what_is_under_way_is_told_once_and_at_its_end() {
         let told = |all: &[Told]| {
-            let mut news = heard(all);
-            (news.take_harm(), news.by.is_some())
+            let (guard, rules_gone, by) = heard(all).take_harm();
+            (guard, rules_gone, by.is_some())
         };
         let (rule, table) = ((msg::DELRULE, 1, "mef_guard", None), (msg::DELTABLE, 1, "mef_guard", None));
-        let none = ((Harm::None, false), false);
+        let none = (Harm::None, false, false);
         assert_eq!(told(&[rule, rule, table]), none);
-        assert_eq!(told(&[rule, END, table]), ((Harm::Rules, false), true));
+        assert_eq!(told(&[rule, END, table]), (Harm::Rules, false, true));
         assert_eq!(told(&[(msg::DELTABLE, 1, "mef", None)]), none);
         let mut news = heard(&[rule, (msg::NEWCHAIN, 1, "mef", Some("meant"))]);
-        news.lost(|| false);
-        assert_eq!(news.take_harm(), (Harm::Unknown.max(Harm::Rules), false));
+        news.lost(false);
+        assert_eq!(news.take_harm(), (Harm::Rules, false, None));
         assert_eq!(news, News::default());
-        news.lost(|| false);
-        assert_eq!(news.take_harm(), (Harm::Unknown, true));
+        news.lost(false);
+        assert_eq!(news.take_harm(), (Harm::Unknown, true, None));
     }
 
     #[test]

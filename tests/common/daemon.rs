@@ -88,11 +88,8 @@ impl Net {
     /// Waits until a started program has said something.
     #[track_caller]
     pub fn wait_said(&self, name: &str, what: &str) {
-        let end = std::time::Instant::now() + super::LIMIT;
-        while !self.said(name).contains(what) {
-            assert!(std::time::Instant::now() < end, "{name} never said '{what}':\n{}", self.said(name));
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
+        let said = || self.said(name);
+        super::wait_or_show(&format!("{name} to say '{what}'"), || said().contains(what).then_some(()), said);
     }
 
     /// Appends bytes to a log in one write.

@@ -344,13 +344,19 @@ pub fn mef_binary() -> PathBuf {
 
 /// Asks until there is an answer; none within `LIMIT` fails the test.
 #[track_caller]
-pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    wait_or_show(what, ask, String::new)
+}
+
+/// The same, and a failure shows what there is instead.
+#[track_caller]
+pub fn wait_or_show<T>(what: &str, mut ask: impl FnMut() -> Option<T>, shown: impl Fn() -> String) -> T {
     let end = Instant::now() + LIMIT;
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(Instant::now() < end, "waited in vain for {what}");
+        assert!(Instant::now() < end, "waited in vain for {what}\n{}", shown());
         sleep(Duration::from_millis(5));
     }
 }
