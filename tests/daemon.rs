@@ -334,6 +334,25 @@ fn a_second_daemon_is_refused() {
     net.daemon("after");
 }
 
+/// Who was just killed may leave a child behind that has not closed the file yet.
+#[test]
+fn a_lock_that_is_held_a_moment_longer_refuses_nobody() {
+    let mut net = host("", "maxretry=1");
+    fs::create_dir(net.path("run/mef")).unwrap();
+    let file = fs::File::create(net.path("run/mef/mef.pid")).unwrap();
+    let lock = nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock)
+        .map_err(|(_, e)| e)
+        .unwrap();
+    let daemon = net.start_daemon("daemon");
+    let sleeps = [libc::SYS_nanosleep, libc::SYS_clock_nanosleep].map(|call| call.to_string());
+    wait_until("it to wait for the lock", || {
+        let call = fs::read_to_string(format!("/proc/{}/syscall", net.pid(daemon))).unwrap();
+        call.split(' ').next().is_some_and(|n| sleeps.iter().any(|sleep| sleep == n))
+    });
+    drop(lock);
+    net.wait_said("daemon", " files for ");
+}
+
 /// A process that is nobody's child here; it ends with this value.
 struct Stray(u32);
 

@@ -5,8 +5,12 @@ use crate::sys::dir::{Access, Dir, Lock};
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 const NAME: &str = "mef.pid";
+/// How often the lock is tried, and the time between: a second in all.
+const TRIES: u32 = 50;
+const BETWEEN: Duration = Duration::from_millis(20);
 
 /// Held for the daemon's life; the lock ends with the process, whatever ends it.
 pub(super) struct PidFile {
@@ -23,15 +27,11 @@ impl PidFile {
                 return Ok(PidFile { file: None });
             }
         };
-        match Lock::take(&file) {
-            // The lock belongs to the open file, which this object keeps.
-            Ok(lock) => std::mem::forget(lock),
-            Err(_) => {
-                return Err(format!(
-                    "{}/{NAME} is locked: a daemon is running already",
-                    run_dir.to_string_lossy()
-                ));
-            }
+        if !lock(&file) {
+            return Err(format!(
+                "{}/{NAME} is locked: a daemon is running already",
+                run_dir.to_string_lossy()
+            ));
         }
         Ok(PidFile { file: Some(file) })
     }
@@ -43,4 +43,15 @@ impl PidFile {
             let _ = file.set_len(0).and_then(|()| file.write_all(pid.as_bytes()));
         }
     }
+}
+
+/// Locks the file for as long as it is open. What a daemon had started a moment before it was killed ends a moment after
+/// it, and until then has the lock, too: that is no daemon that runs.
+fn lock(file: &File) -> bool {
+    (0..TRIES).any(|n| {
+        if n > 0 {
+            std::thread::sleep(BETWEEN);
+        }
+        Lock::take(file).map(Lock::keep).is_ok()
+    })
 }
