@@ -246,6 +246,8 @@ fn people(
                     kernel.throttled
                 )?,
             }
+            let new = if made.seen != 0 { "told by the kernel" } else { "not looked for" };
+            writeln!(out, "new sources {new}")?;
         }
     }
     let Some(answer) = answer else { return Ok(()) };

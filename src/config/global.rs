@@ -42,12 +42,14 @@ pub(super) const LEGACY: &[(&str, &str)] = &[
     ("firewall_priority", OWN_TABLE),
 ];
 
+const NO_DNSBL: &str = "this version does not ask DNSBLs yet";
+const NO_CLOUD: &str = "this version does not know the community cloud yet";
 const XDP: &str = "this version knows no xdp: it drops in prerouting raw";
 
 /// Beginnings of keys whose part of the program does not exist yet: to accept them in silence would be a lie.
 const LATER: &[(&str, &str)] = &[
-    ("rbl_", "this version does not ask DNSBLs yet"),
-    ("community_", "this version does not know the community cloud yet"),
+    ("rbl_", NO_DNSBL),
+    ("community_", NO_CLOUD),
     ("dns_", "this version sends no DNS queries yet"),
     ("fastpath", XDP),
     ("blacklist_fastpath", XDP),
@@ -113,7 +115,11 @@ impl Reader<'_> {
             let there = *what == XDP && entry.value != "xdp";
             if entry.key.starts_with(prefix) && !there && self.later & 1 << i == 0 {
                 self.later |= 1 << i;
-                let hint = "the setting is checked and otherwise ignored".to_string();
+                let hint = match *what {
+                    NO_DNSBL | NO_CLOUD => "who would be asked about is told by mef watch",
+                    _ => "the setting is checked and otherwise ignored",
+                };
+                let hint = hint.to_string();
                 problems.push(entry.key_problem(Severity::Warning, what.to_string(), hint));
             }
         }

@@ -128,7 +128,7 @@ const fn fact(name: &'static str, grows: bool, about: &'static str) -> Fact {
 }
 
 /// Every number of an answer to `status`, in order.
-pub const FACTS: [Fact; 16] = [
+pub const FACTS: [Fact; 18] = [
     fact("lines", true, "Lines and records read"),
     fact("hits", true, "Hits of service rules"),
     fact("ignored", true, "Hits taken back by an ignoreregex"),
@@ -140,6 +140,8 @@ pub const FACTS: [Fact; 16] = [
     fact("hooks_lost", true, "Hooks that were not run, or had to be killed"),
     fact("events_lost", true, "Events that slow readers of mef watch have missed"),
     fact("alarms_lost", true, "Times that reports of the kernel on port scans and floods were lost"),
+    fact("new_sources", true, "Sources that began a connection and had not been seen for a time"),
+    fact("news_lost", true, "Times that reports of the kernel on new sources were lost"),
     fact("evicted", true, "Offenders with hits that had to give way"),
     fact("tracked", false, "Offenders tracked"),
     fact("track_max", false, "Offenders tracked at most"),

@@ -145,6 +145,16 @@ impl Events {
         self.put(&mut line);
     }
 
+    /// Somebody who has not been seen for a time has begun a connection.
+    pub(super) fn newcomer(&mut self, now: Wall, who: IpNet, port: u16) {
+        if !self.watched() {
+            return;
+        }
+        let mut line = Line::new();
+        let _ = write!(line, "{} new {} port={port}", Stamp(now), Range::from(who));
+        self.put(&mut line);
+    }
+
     /// A ban that the kernel has acknowledged.
     pub(super) fn banned(&mut self, now: Wall, ban: &Told<'_>) {
         let Told { who, rule, hits, reason, time, bans, ref ports, seen } = *ban;

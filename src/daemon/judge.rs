@@ -87,6 +87,8 @@ pub(super) struct Judge {
     bans: u64,
     /// How often reports of the kernel were lost.
     pub(super) alarms_lost: u64,
+    newcomers: u64,
+    pub(super) news_lost: u64,
     /// How often the table had to be repaired.
     reasserted: u64,
 }
@@ -119,6 +121,8 @@ impl Judge {
             told: [false; 4],
             bans: 0,
             alarms_lost: 0,
+            newcomers: 0,
+            news_lost: 0,
             reasserted: 0,
         };
         this.spare_in_kernel();
@@ -209,6 +213,12 @@ impl Judge {
             }
             self.waiting.push(Waiting { who, rule, hits, wide: false, excess: None });
         }
+    }
+
+    /// Tells of somebody who has not been seen for a time.
+    pub(super) fn newcomer(&mut self, now: Now, who: IpNet, port: u16) {
+        self.newcomers += 1;
+        self.events.newcomer(now.wall, who, port);
     }
 
     /// Takes another allow list.

@@ -8,6 +8,7 @@ mod heal;
 mod hooks;
 mod judge;
 mod lists;
+mod news;
 mod pidfile;
 mod punish;
 mod serve;
@@ -33,6 +34,7 @@ use alarms::Alarms;
 use heal::Heal;
 use judge::Judge;
 use lists::Lists;
+use news::News;
 use punish::Punisher;
 use serve::Desk;
 use sources::Sources;
@@ -41,8 +43,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Descriptors that the loop waits for beside the sources: signals, events of the kernel, lists, the control socket, packets,
-/// default routes.
-const FIXED: usize = 6;
+/// default routes, new sources.
+const FIXED: usize = 7;
 /// Longest wait for another process that writes the journal.
 const PATIENCE: Duration = Duration::from_millis(20);
 
@@ -55,6 +57,7 @@ struct Daemon {
     judge: Judge,
     heal: Heal,
     alarms: Alarms,
+    news: News,
     outside: (Outside, Option<DefaultRoutes>),
     control: Option<Server>,
     since: Wall,
@@ -158,6 +161,7 @@ impl Daemon {
         Daemon {
             conf: conf.to_owned(),
             alarms: Alarms::open(settings, &mut judge),
+            news: News::open(&mut judge),
             outside: watch_outside(settings),
             judge,
             heal,
@@ -202,6 +206,7 @@ impl Daemon {
                 control,
                 alarms,
                 outside,
+                self.news.fd(),
             ]);
             self.sources.fds(rest);
             let at_once = self.compacts.then_some(Mono::default());
@@ -237,6 +242,9 @@ impl Daemon {
             }
             if ready[5] != Ready::No {
                 self.rewire();
+            }
+            if ready[6] != Ready::No {
+                self.news.look(now, &mut self.judge);
             }
             let asked = ready[3] != Ready::No || due(serve_at);
             let ready = ready.get(FIXED..).unwrap_or_default();
@@ -357,6 +365,7 @@ impl Daemon {
         self.lists.reopen(settings, now.mono);
         self.judge.events().configure(settings);
         self.alarms.configure(settings, &mut self.judge);
+        self.news.configure(&mut self.judge);
         self.outside = watch_outside(settings);
         self.heal.set_managed(settings.load_managed);
         self.state_sync = settings.state_sync;

@@ -4,7 +4,9 @@
 use crate::base::clock::Wall;
 use crate::base::name::IfName;
 use crate::config::{BanAction, Fastpath, Flood, ServiceRule, Settings, StageOne};
-use crate::firewall::guard::{DropLog, FloodLimits, FloodOptions, Options, Reach, ScanOptions, Scope};
+use crate::firewall::guard::{
+    DropLog, FloodLimits, FloodOptions, Options, Reach, ScanOptions, Scope, SeenOptions,
+};
 use crate::state::StateError;
 use crate::state::journal::Journal;
 use crate::sys::routes::default_interfaces;
@@ -36,6 +38,7 @@ pub fn options(settings: &Settings) -> Options {
         ingress: Vec::new(),
         scan: None,
         flood: None,
+        seen: None,
         without: 0,
     }
 }
@@ -56,8 +59,25 @@ pub fn all_options(settings: &Settings) -> Options {
         ports: scan.exclude_ports.named.iter().flat_map(|ports| ports.ranges()).copied().collect(),
     });
     options.flood = settings.flood.enabled.then(|| flood(&settings.flood));
+    options.seen = seen(settings);
     Outside::of(settings).put(&mut options);
     options
+}
+
+/// Whose connections DNSBLs are to be asked about: those to the ports of any profile that is on.
+fn seen(settings: &Settings) -> Option<SeenOptions> {
+    let asked = || {
+        let zones = settings.zones.iter().filter(|zone| settings.rbl_enabled && zone.enabled);
+        zones.chain(Some(&settings.cloud.lookup).filter(|zone| zone.enabled))
+    };
+    // Whoever has the shortest memory asks again first.
+    let timeout = asked().map(|zone| zone.positive_ttl.min(zone.negative_ttl)).min()?;
+    let ports = if asked().any(|zone| zone.ports.is_all()) { None } else { Some(asked()) };
+    let mut ports: Vec<_> =
+        ports.into_iter().flatten().flat_map(|zone| zone.ports.ranges()).copied().collect();
+    ports.sort_unstable();
+    ports.dedup();
+    Some(SeenOptions { ports, timeout })
 }
 
 /// What is held back; ports with limits of their own come first.

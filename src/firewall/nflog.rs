@@ -13,6 +13,8 @@ use std::os::fd::BorrowedFd;
 
 /// The group of port scans and floods.
 pub const ALARMS: u16 = 5;
+/// The group of new sources, of which there may be more: none of them is read before an alarm.
+pub const NEWS: u16 = 6;
 /// Bytes of a packet that are reported: the headers.
 pub const SNAPLEN: u32 = 64;
 
@@ -40,11 +42,18 @@ pub enum Alarm {
     Scan,
     /// A source that has gone over a limit of a port.
     Flood(Limit),
+    /// A source that has not been seen for a time.
+    New,
 }
 
 impl Alarm {
-    const ALL: [Alarm; 4] =
-        [Alarm::Scan, Alarm::Flood(Limit::Syn), Alarm::Flood(Limit::New), Alarm::Flood(Limit::Conns)];
+    const ALL: [Alarm; 5] = [
+        Alarm::Scan,
+        Alarm::Flood(Limit::Syn),
+        Alarm::Flood(Limit::New),
+        Alarm::Flood(Limit::Conns),
+        Alarm::New,
+    ];
 
     /// The prefix by which rules tell it.
     #[must_use]
@@ -54,6 +63,7 @@ impl Alarm {
             Alarm::Flood(Limit::Syn) => c"mef flood syn",
             Alarm::Flood(Limit::New) => c"mef flood new",
             Alarm::Flood(Limit::Conns) => c"mef flood conns",
+            Alarm::New => c"mef new",
         }
     }
 }
@@ -224,8 +234,7 @@ mod tests {
     fn only_our_own_rules_are_heard() {
         let heard = |bytes: &[u8]| messages(bytes).find_map(packet).map(|p| p.alarm);
         assert_eq!(heard(&message(b"mef scan\0", &v4(5, 6))), Some(Alarm::Scan));
-        for limit in Limit::ALL {
-            let alarm = Alarm::Flood(limit);
+        for alarm in Alarm::ALL {
             assert_eq!(heard(&message(alarm.prefix().to_bytes_with_nul(), &v4(5, 6))), Some(alarm));
         }
         assert_eq!(heard(&message(b"other\0", &v4(5, 6))), None);

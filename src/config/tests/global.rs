@@ -142,7 +142,7 @@ fn mistakes_are_told_with_their_place() {
         ("run_dir=/a\x1bb", "Error 2:11+1 a control character | remove it; in a pattern write it as \\x1b"),
         (
             "rbl_x_enabled=true\nrbl_enabled=false",
-            "Warning 2:1+13 this version does not ask DNSBLs yet | the setting is checked and otherwise ignored;Error 2:1+13 the DNSBL profile 'x' has no zone | add rbl_x_zone=…",
+            "Warning 2:1+13 this version does not ask DNSBLs yet | who would be asked about is told by mef watch;Error 2:1+13 the DNSBL profile 'x' has no zone | add rbl_x_zone=…",
         ),
         ("rbl_X_zone=a", "Warning 2:1+10 unknown key 'rbl_X_zone' | it has no effect"),
         (

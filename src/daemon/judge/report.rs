@@ -62,6 +62,8 @@ impl Judge {
             self.events.hooks.lost(),
             lost,
             self.alarms_lost,
+            self.newcomers,
+            self.news_lost,
             self.tracker.evicted(),
             self.tracker.used() as u64,
             self.tracker.slots() as u64,

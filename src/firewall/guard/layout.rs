@@ -6,7 +6,7 @@
 //! that can begin a flow: everything but TCP, and SYNs.
 
 use super::scope::{Kind, Scopes};
-use super::{Failure, Guard, Made, Options, Reach, Refresh, Scope, TABLE, flood, lack, scan};
+use super::{Failure, Guard, Made, Options, Reach, Refresh, Scope, TABLE, flood, lack, scan, seen};
 use crate::base::name::Name;
 use crate::base::range::Family;
 use crate::firewall::nft::elem::{Elem, Timeout};
@@ -80,10 +80,10 @@ fn write_mark(made: Made) -> String {
         Refresh::Update => "update",
         Refresh::Replace => "replace",
     };
-    let Made { ipv6_prefix, logs, scans, floods, ingress, lacks, .. } = made;
+    let Made { ipv6_prefix, logs, scans, floods, seen, ingress, lacks, .. } = made;
     let [logs, ingress] = [logs, ingress].map(u8::from);
     format!(
-        "{VERSION} prefix6={ipv6_prefix} refresh={refresh} log={logs} scan={scans} ingress={ingress} lacks={lacks} flood={floods}"
+        "{VERSION} prefix6={ipv6_prefix} refresh={refresh} log={logs} scan={scans} ingress={ingress} lacks={lacks} flood={floods} seen={seen}"
     )
 }
 
@@ -101,7 +101,9 @@ pub(super) fn read_mark(comment: &str) -> Option<Made> {
     let (ingress, lacks) = (number("ingress")? == 1, u8::try_from(number("lacks")?).ok()?);
     // Versions before the flood guard end here.
     let floods = number("flood").unwrap_or(0);
-    Some(Made { ipv6_prefix: prefix.parse().ok()?, refresh, logs, scans, floods, ingress, lacks })
+    // Versions that told of no new sources end here.
+    let seen = number("seen").unwrap_or(0);
+    Some(Made { ipv6_prefix: prefix.parse().ok()?, refresh, logs, scans, floods, seen, ingress, lacks })
 }
 
 impl Guard {
@@ -122,13 +124,18 @@ impl Guard {
         let mut other_prefix = marked.is_some_and(|m| m.ipv6_prefix != ipv6_prefix);
         let made = loop {
             let wants = |what: bool, part: u8| what && lacks & part == 0;
-            let Options { log, scan, flood, ingress, reach, .. } = &self.options;
+            let Options { log, scan, flood, seen, ingress, reach, .. } = &self.options;
             let made = Made {
                 ipv6_prefix,
                 refresh,
                 logs: wants(log.is_some(), lack::LOG),
                 scans: scan.as_ref().filter(|_| lacks & lack::SCAN == 0).map_or(0, |s| s.digest()),
                 floods: flood.as_ref().filter(|_| lacks & lack::FLOOD == 0).map_or(0, |f| f.digest()),
+                // Noting without telling is of no use.
+                seen: seen
+                    .as_ref()
+                    .filter(|_| lacks & (lack::SEEN | lack::LOG) == 0)
+                    .map_or(0, |s| s.digest()),
                 ingress: wants(!ingress.is_empty() && *reach == Reach::HostAndForward, lack::INGRESS),
                 lacks,
             };
@@ -215,11 +222,15 @@ impl Guard {
         if let Some(former) = marked {
             self.unwrite_scan();
             self.unwrite_flood();
+            self.unwrite_seen();
             if former.scans != 0 && made.scans == 0 {
                 self.unwrite_scan_sets();
             }
             if former.floods != 0 && former.floods != made.floods {
                 self.unwrite_flood_sets(made.floods == 0);
+            }
+            if former.seen != 0 && made.seen == 0 {
+                self.unwrite_seen_sets();
             }
             if former.bare_packets() && !made.bare_packets() {
                 self.write_spare_sets(true);
@@ -243,6 +254,15 @@ impl Guard {
             self.write_flood(made);
             if other_prefix {
                 self.flush_flood();
+            }
+        }
+        if made.seen != 0 {
+            self.write_seen_sets();
+            self.write_seen(made);
+            if marked.is_some_and(|former| former.seen != made.seen) {
+                self.flush_seen(&Family::ALL);
+            } else if other_prefix {
+                self.flush_seen(&[Family::V6]);
             }
         }
         if other_prefix {
@@ -410,12 +430,14 @@ fn lacking(e: &TxnError, made: Made) -> u8 {
             Op::Rule(_, _, Optional::Scan) => lack::SCAN,
             Op::Rule(_, _, Optional::Count) => lack::COUNT,
             Op::Rule(_, _, Optional::Flood) => lack::FLOOD,
+            Op::Rule(_, _, Optional::Seen) => lack::SEEN,
             Op::Set(name) | Op::Chain(name) if name.as_str().starts_with(scan::SCAN.as_str()) => lack::SCAN,
             Op::Set(name) | Op::Chain(name)
                 if [flood::FLOOD.as_str(), "throttle"].iter().any(|own| name.as_str().starts_with(own)) =>
             {
                 lack::FLOOD
             }
+            Op::Set(name) | Op::Chain(name) if name.as_str().starts_with(seen::SEEN.as_str()) => lack::SEEN,
             // A device that is gone, a kernel before 5.10, or an expression that works elsewhere only.
             _ if made.ingress => return lack::INGRESS,
             _ => return 0,

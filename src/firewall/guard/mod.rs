@@ -11,6 +11,7 @@ mod list;
 mod networks;
 mod scan;
 mod scope;
+mod seen;
 
 pub use allow::Allowed;
 pub use change::{Ban, Report};
@@ -21,6 +22,7 @@ pub use list::{Entry, FLOODS, SCANS};
 pub use networks::Cut;
 pub use scan::{ScanOptions, Scanner};
 pub use scope::Scope;
+pub use seen::SeenOptions;
 
 use scope::Scopes;
 
@@ -89,6 +91,8 @@ pub struct Options {
     pub scan: Option<ScanOptions>,
     /// Hold floods back inside the kernel.
     pub flood: Option<FloodOptions>,
+    /// Tell of sources that are new.
+    pub seen: Option<SeenOptions>,
     /// Parts of [`lack`] that are done without, even where the kernel has them.
     pub without: u8,
 }
@@ -105,6 +109,7 @@ impl Default for Options {
             ingress: Vec::new(),
             scan: None,
             flood: None,
+            seen: None,
             without: 0,
         }
     }
@@ -132,6 +137,8 @@ pub struct Made {
     pub scans: u16,
     /// Stands for the limits of floods; 0 = floods are not held back.
     pub floods: u16,
+    /// Stands for which new sources are told; 0 = none.
+    pub seen: u16,
     /// Whether packets die in the ingress hook.
     pub ingress: bool,
     /// What the kernel lacks, of [`lack`].
@@ -140,7 +147,7 @@ pub struct Made {
 
 /// Parts of nf_tables that the table does without where the kernel lacks them.
 pub mod lack {
-    /// nft_log or nft_limit: drops are not logged, and nobody is told of scans and floods.
+    /// nft_log or nft_limit: drops are not logged, and nobody is told of scans, floods and new sources.
     pub const LOG: u8 = 1;
     /// nft_socket: which ports are open is told to the kernel.
     pub const SOCKET: u8 = 2;
@@ -152,13 +159,19 @@ pub mod lack {
     pub const FLOOD: u8 = 16;
     /// nft_connlimit (Linux 4.18): connections at the same time are not counted.
     pub const COUNT: u8 = 32;
+    /// Sets that packets write to: new sources are not told.
+    pub const SEEN: u8 = 64;
     /// Each, for people.
-    pub const WORDS: [(u8, &str); 6] = [
-        (LOG, "cannot log dropped packets, nor report port scans and floods (nft_log or nft_limit)"),
+    pub const WORDS: [(u8, &str); 7] = [
+        (
+            LOG,
+            "cannot log dropped packets, nor report port scans, floods and new sources (nft_log or nft_limit)",
+        ),
         (SOCKET, "cannot look up sockets (nft_socket): the ports that listen are told to it"),
         (SCAN, "cannot see port scans (sets that packets write to)"),
         (INGRESS, "cannot drop in the ingress hook of these interfaces; prerouting raw does it"),
         (FLOOD, "cannot hold floods back (nft_ct, or sets that packets write to)"),
+        (SEEN, "cannot tell of new sources (sets that packets write to): DNSBLs hear of nobody by that"),
         (COUNT, "cannot count connections (nft_connlimit): ddos_connlimit has no effect"),
     ];
 }
@@ -269,8 +282,8 @@ impl Guard {
     /// The system call or the kernel's error.
     pub fn whole(&mut self) -> Result<bool, Failure> {
         let [hit, hit6] = Family::ALL.map(layout::hit);
-        let chains = [layout::GATE, hit, hit6, scan::SCAN, flood::FLOOD];
-        let mut rules = [0; 5];
+        let chains = [layout::GATE, hit, hit6, scan::SCAN, flood::FLOOD, seen::SEEN];
+        let mut rules = [0; 6];
         query::objects(&mut self.socket, &TABLE, (msg::GETRULE, None), &mut |body| {
             let chain = attr(body, RULE_CHAIN).and_then(nlattr::text);
             for (name, count) in chains.iter().zip(&mut rules) {
@@ -278,7 +291,7 @@ impl Guard {
             }
         })?;
         let made = self.look()?;
-        let wants = |made: Made| [true, true, true, made.scans != 0, made.floods != 0];
+        let wants = |made: Made| [true, true, true, made.scans != 0, made.floods != 0, made.seen != 0];
         Ok(made.is_some_and(|made| wants(made).iter().zip(rules).all(|(wanted, count)| !wanted || count > 0)))
     }
 

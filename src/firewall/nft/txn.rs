@@ -91,6 +91,8 @@ pub enum Optional {
     Flood,
     /// Connections are not counted without it.
     Count,
+    /// New sources are not told without it.
+    Seen,
 }
 
 impl std::fmt::Display for Op {

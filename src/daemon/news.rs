@@ -1,0 +1,56 @@
+#![forbid(unsafe_code)]
+//! Hears of sources that the kernel has not seen for a time, when they begin connections to ports that DNSBLs close, and tells
+//! them. Asks no DNSBL and bans nobody.
+
+use super::judge::Judge;
+use crate::base::clock::Now;
+use crate::base::net::offender;
+use crate::firewall::nflog::{Alarm, NEWS, Packets};
+use std::os::fd::BorrowedFd;
+
+/// The way to what the kernel tells of new sources.
+#[derive(Default)]
+pub(super) struct News(Option<Packets>);
+
+impl News {
+    /// Listens where there is something to hear.
+    pub(super) fn open(judge: &mut Judge) -> News {
+        let mut this = News::default();
+        this.configure(judge);
+        this
+    }
+
+    pub(super) fn configure(&mut self, judge: &mut Judge) {
+        if judge.guard().options().seen.is_none() {
+            self.0 = None;
+        } else if self.0.is_none() {
+            match Packets::open(NEWS) {
+                Ok(packets) => self.0 = Some(packets),
+                Err(e) => {
+                    log::warn!("{e}: does another program read group {NEWS}? New sources are not told");
+                }
+            }
+        }
+    }
+
+    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.0.as_ref().map(Packets::fd)
+    }
+
+    /// Hears what there is, and tells it.
+    pub(super) fn look(&mut self, now: Now, judge: &mut Judge) {
+        let Some(packets) = &mut self.0 else { return };
+        let heard = packets.hear(&mut |packet| {
+            if packet.alarm == Alarm::New {
+                judge.newcomer(now, offender(packet.from, judge.ipv6_prefix()), packet.port);
+            }
+        });
+        match heard {
+            Ok(lost) => judge.news_lost += lost,
+            Err(e) => {
+                log::warn!("{e}; new sources are not told any more");
+                self.0 = None;
+            }
+        }
+    }
+}

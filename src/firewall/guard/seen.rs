@@ -1,0 +1,229 @@
+#![forbid(unsafe_code)]
+//! New sources, told to the daemon: for the sake of DNSBLs, which are asked about strangers. Whoever begins a connection to a
+//! port that a DNSBL closes, and has not been seen for a time, is noted as seen and reported once.
+//!
+//! Nobody is harmed by this: when the set is full, or more strangers come than can be told, nothing is told of them and
+//! nothing is dropped. Who was not told is not noted, so that the next try is.
+
+use super::layout::{allow_set, allow_timed_set, key_type, push_meta, push_source};
+use super::scan::{PRIORITY_MANGLE, push_interface, share, stamp};
+use super::{Guard, Made};
+use crate::base::name::{IfName, Name};
+use crate::base::range::{Family, Range};
+use crate::firewall::nflog::{Alarm, NEWS, SNAPLEN};
+use crate::firewall::nft::Rule;
+use crate::firewall::nft::elem::Timeout;
+use crate::firewall::nft::expr::{self, Base, Cmp, REG, Verdict};
+use crate::firewall::nft::txn::{Hook, Optional, SetSpec};
+use ipnet::IpNet;
+
+/// Packets that begin a connection to a port that counts leave this chain for `LOOK`.
+pub(super) const SEEN: Name = Name::of("seen");
+const LOOK: Name = Name::of("seen_look");
+/// Behind the guard of floods: who is held back is nobody new.
+const PRIORITY: i32 = PRIORITY_MANGLE + 1;
+/// Sources that are noted at most: 256 kB of the kernel's memory.
+const NOTED: u32 = 16_384;
+/// Sources a second, and at once, that are told of each family.
+const RATE: (u64, u32) = (100, 200);
+/// In the flags byte of TCP: FIN, SYN, RST and ACK, of which the first packet of a connection has SYN alone.
+const FIN_SYN_RST_ACK: u8 = 0x17;
+const SYN: u8 = 0x02;
+
+/// Networks that no DNSBL is asked about: private, of one link, reserved (RFC 6890, RFC 5737, RFC 6598), of no sender.
+const UNASKED: [&str; 17] = [
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.0.2.0/24",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "224.0.0.0/3",
+    // What is not 2000::/3 is not the Internet.
+    "::/3",
+    "4000::/2",
+    "8000::/1",
+    // RFC 3849
+    "2001:db8::/32",
+];
+
+/// Whose connections are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenOptions {
+    /// First and last TCP port of each range; empty = all.
+    pub ports: Vec<(u16, u16)>,
+    /// Seconds after which somebody is new again.
+    pub timeout: u32,
+}
+
+impl SeenOptions {
+    /// Stands for what was told of: what others have noted is of no use. Never 0.
+    pub(super) fn digest(&self) -> u16 {
+        let ports = self.ports.iter().flat_map(|&(from, to)| [u32::from(from), u32::from(to)]);
+        stamp(&[self.timeout].into_iter().chain(ports).collect::<Vec<_>>())
+    }
+}
+
+const fn seen_set(family: Family) -> Name {
+    match family {
+        Family::V4 => Name::of("seen4"),
+        Family::V6 => Name::of("seen6"),
+    }
+}
+
+const fn unasked_set(family: Family) -> Name {
+    match family {
+        Family::V4 => Name::of("seen_not4"),
+        Family::V6 => Name::of("seen_not6"),
+    }
+}
+
+fn end(mut rule: Rule, verdict: Verdict<'_>) -> Rule {
+    rule.push(expr::verdict(verdict));
+    rule
+}
+
+/// Goes on only with the first packets of TCP connections.
+fn push_first(rule: &mut Rule) {
+    push_meta(rule, libc::NFT_META_L4PROTO, libc::IPPROTO_TCP);
+    rule.push(expr::payload(Base::Transport, 13, 1, REG));
+    rule.push(expr::mask(REG, &[FIN_SYN_RST_ACK]));
+    rule.push(expr::cmp(Cmp::Eq, REG, &[SYN]));
+}
+
+impl Guard {
+    /// Takes the chains away; what is not there is added first, so that it can be deleted.
+    pub(super) fn unwrite_seen(&mut self) {
+        let chains = [SEEN, LOOK];
+        for chain in &chains {
+            self.txn.add_chain(chain, None);
+            self.txn.flush_chain(chain);
+        }
+        chains.iter().for_each(|chain| self.txn.delete_chain(chain));
+    }
+
+    /// Takes the sets away.
+    pub(super) fn unwrite_seen_sets(&mut self) {
+        self.write_seen_sets();
+        for family in Family::ALL {
+            self.txn.delete_set(&seen_set(family));
+            self.txn.delete_set(&unasked_set(family));
+        }
+    }
+
+    pub(super) fn write_seen_sets(&mut self) {
+        let noted = libc::NFT_SET_TIMEOUT | libc::NFT_SET_EVAL;
+        for family in Family::ALL {
+            let key = key_type(family);
+            let size = share(family, NOTED);
+            self.txn.add_set(&SetSpec { size, ..SetSpec::new(seen_set(family), noted, key) });
+            let unasked = unasked_set(family);
+            self.txn.add_set(&SetSpec::new(unasked, libc::NFT_SET_INTERVAL, key));
+            // Others may have taken something out of it.
+            self.txn.flush_set(&unasked);
+            let nets = UNASKED.iter().filter_map(|net| net.parse::<IpNet>().ok()).map(Range::from);
+            for range in nets.filter(|range| range.family() == family) {
+                self.write_range(&unasked, &range, Timeout::None, "");
+            }
+        }
+    }
+
+    /// Forgets who was seen: of one family, or of both.
+    pub(super) fn flush_seen(&mut self, families: &[Family]) {
+        families.iter().for_each(|&family| self.txn.flush_set(&seen_set(family)));
+    }
+
+    fn seen_rule(&mut self, chain: &Name, rule: &Rule) {
+        self.txn.add_rule(chain, rule, false, Optional::Seen);
+    }
+
+    /// Writes the chains; the sets are there.
+    pub(super) fn write_seen(&mut self, made: Made) {
+        let Some(seen) = self.options.seen.clone() else { return };
+        // Before DNAT, so that a published port is the one that was asked for.
+        let pre = Hook { priority: PRIORITY, ..Hook::new(libc::NF_INET_PRE_ROUTING) };
+        self.txn.add_chain(&SEEN, Some(pre));
+        self.txn.add_chain(&LOOK, None);
+        let mut rule = Rule::new();
+        if let Some(lo) = IfName::new("lo") {
+            push_interface(&mut rule, &lo);
+        }
+        self.seen_rule(&SEEN, &end(rule, Verdict::Accept));
+        let all = [(0, u16::MAX)];
+        let ports = if seen.ports.is_empty() { &all[..] } else { &seen.ports };
+        for (from, to) in ports {
+            let mut rule = Rule::new();
+            push_first(&mut rule);
+            if (*from, *to) != all[0] {
+                rule.push(expr::payload(Base::Transport, 2, 2, REG));
+                rule.push(expr::range(Cmp::Eq, REG, &from.to_be_bytes(), &to.to_be_bytes()));
+            }
+            self.seen_rule(&SEEN, &end(rule, Verdict::Goto(&LOOK)));
+        }
+        for family in Family::ALL {
+            let mut rule = Rule::new();
+            push_source(&mut rule, family, made.ipv6_prefix);
+            rule.push(expr::lookup(Cmp::Eq, &seen_set(family), 0, REG));
+            self.seen_rule(&LOOK, &end(rule, Verdict::Accept));
+            for set in [unasked_set(family), allow_set(family), allow_timed_set(family)] {
+                let mut rule = Rule::new();
+                push_source(&mut rule, family, 128);
+                rule.push(expr::lookup(Cmp::Eq, &set, 0, REG));
+                self.seen_rule(&LOOK, &end(rule, Verdict::Accept));
+            }
+            // What the limit stops is not noted, and what does not fit into the set is not told: each ends the rule.
+            let mut rule = Rule::new();
+            push_source(&mut rule, family, made.ipv6_prefix);
+            rule.push(expr::limit(RATE.0, 1, RATE.1, false));
+            rule.push(expr::dynset(&seen_set(family), 0, REG, u64::from(seen.timeout) * 1000, false, None));
+            rule.push(expr::nflog(Alarm::New.prefix(), NEWS, SNAPLEN));
+            self.txn.add_rule(&LOOK, &rule, false, Optional::Log);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_that_are_not_asked_about_do_not_overlap() {
+        let nets: Vec<Range> = UNASKED.iter().map(|net| Range::from(net.parse::<IpNet>().unwrap())).collect();
+        let mut merged = nets.clone();
+        crate::base::range::merge(&mut merged);
+        for range in &nets {
+            let overlaps = nets.iter().filter(|other| other.covers(range) || range.covers(other)).count();
+            assert_eq!(overlaps, 1, "{range}");
+        }
+        for (text, asked) in [
+            ("8.8.8.8", true),
+            ("172.32.0.1", true),
+            ("172.31.0.1", false),
+            ("223.255.255.255", true),
+            ("240.0.0.1", false),
+            ("2001:4860::1", true),
+            ("2001:db8:1::1", false),
+            ("fe80::1", false),
+            ("fd00::1", false),
+            ("ff02::1", false),
+            ("::1", false),
+        ] {
+            let addr = Range::from(text.parse::<std::net::IpAddr>().unwrap());
+            assert_eq!(!merged.iter().any(|net| net.covers(&addr)), asked, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_digest_tells_ports_and_time() {
+        let options = |ports: &[(u16, u16)], timeout| SeenOptions { ports: ports.to_vec(), timeout }.digest();
+        assert_ne!(options(&[], 60), options(&[], 61));
+        assert_ne!(options(&[(22, 22)], 60), options(&[(22, 23)], 60));
+        assert_ne!(options(&[], 60), 0);
+    }
+}
