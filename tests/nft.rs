@@ -4,8 +4,8 @@
 use mef::base::name::Name;
 use mef::firewall::nft::elem::{Elem, Timeout};
 use mef::firewall::nft::expr::{self, Base, Cmp, REG, REG32, Verdict};
-use mef::firewall::nft::txn::{Hook, Optional, SetSpec};
 use mef::firewall::nft::{Expr, Op, Rule, TableId, Txn, TxnError, query};
+use mef::firewall::nft::{Hook, Optional, SetSpec};
 use mef::sys::netlink::NlSocket;
 use mnl::Bus;
 use nix::errno::Errno;

@@ -2,26 +2,28 @@
 //! What the daemon decides: lines become hits, hits become bans, and bans that would lock out the owner
 //! become a line in the log.
 
+mod keep;
+mod kernel;
 mod report;
 
+pub(super) use keep::{restore, tell_restored};
 pub(super) use report::Tally;
 
 use super::events::{Events, Told};
 use super::punish::Punisher;
 use super::setup::Policy;
 use super::trust;
-use crate::base::clock::{Mono, Now, Span, Wall};
+use crate::base::clock::{Mono, Now, Wall};
 use crate::base::net::offender;
 use crate::base::range::Range;
 use crate::config::Settings;
 use crate::detect::tracker::{Limits, Tracker};
 use crate::detect::webscan::{Excess, Webscan};
 use crate::detect::{Detector, Hit, Rule, chosen, header};
-use crate::enforce::{Enforcer, Memory, Outside, all_options};
+use crate::enforce::{Enforcer, all_options};
 use crate::firewall::events::Harm;
-use crate::firewall::guard::{Allowed, Ban, Failure, Guard, Limit, Scanner, Scope};
+use crate::firewall::guard::{Allowed, Ban, Failure, Guard};
 use crate::input::{Item, Written};
-use crate::state::StateError;
 use crate::sys::host::Protected;
 use crate::sys::{clock, random};
 use ipnet::IpNet;
@@ -138,87 +140,9 @@ impl Judge {
         self.ipv6_prefix
     }
 
-    /// Tells the kernel whom it must not ban for bare packets.
-    fn spare_in_kernel(&mut self) {
-        let spared: Vec<Range> =
-            self.protected.all(true).into_iter().chain(self.proxies.iter().copied()).collect();
-        if let Err(e) = self.enforcer.guard().set_spared(spared) {
-            log::error!("who is never banned for port scans and floods: {e}");
-        }
-    }
-
     /// Gives back memory that is not needed while nothing happens.
     pub(super) fn cool(&mut self) {
         self.enforcer.guard().cool();
-    }
-
-    /// Writes the table anew, for other interfaces: everything else stays.
-    pub(super) fn rewire(&mut self, outside: &Outside) {
-        let guard = self.enforcer.guard();
-        let mut options = guard.options().clone();
-        outside.put(&mut options);
-        // An interface that came back under its name has no hook any more.
-        if *guard.options() == options && options.ingress.is_empty() {
-            return;
-        }
-        guard.set_options(options);
-        match guard.rebuild() {
-            Ok(_) => log::info!("the interfaces of the default routes have changed: the guard table follows"),
-            Err(e) => log::error!("{e}: the guard table does not follow the default routes"),
-        }
-        self.refill(clock::wall());
-        self.spare_in_kernel();
-    }
-
-    /// Tells a ban that the kernel has made for a port scan. One for good is still to be made.
-    pub(super) fn scanned(
-        &mut self,
-        now: Now,
-        scanner: &Scanner,
-        (rule, hits, bans): (&str, u32, u32),
-        time: Span,
-    ) {
-        let who = scanner.who;
-        let ban = Ban { who, scope: &Scope::ALL, time, rule, hits, reason: "", bans, starts: &[] };
-        let Judge { enforcer, events, bans: made, .. } = self;
-        let mut note = None;
-        if time == Span::Permanent {
-            enforcer.ban(
-                now.wall,
-                &[ban],
-                &mut |_, result| {
-                    result.unwrap_or_else(|e| log::error!("{who} is not banned for good: {e}"));
-                },
-                &mut |e| note = Some(e.to_string()),
-            );
-        } else {
-            enforcer.cut_off(&[ban], &mut |e| note = Some(e.to_string()));
-        }
-        *made += 1;
-        events.banned(now.wall, &Told { seen: &scanner.ports, ..Told::of(&ban) });
-        self.once(Once::Kill, note.as_ref().map(|n| n as &dyn Display));
-    }
-
-    /// Tells that the kernel has brought somebody into the throttle; who was there too often is banned by `commit`.
-    pub(super) fn throttled(&mut self, now: Now, who: IpNet, port: u16, limit: Limit, logs: bool) {
-        let rule = self.detector.rules().len();
-        let Some(policy) = self.policies.get(rule) else { return };
-        policy.tally.read.set(Some(now.mono));
-        policy.tally.hit(now.mono);
-        self.events.throttled(now.wall, who, (port, limit), logs);
-        let rule = u16::try_from(rule).unwrap_or(u16::MAX);
-        if let Some(hits) = self.tracker.hit(now.mono, rule, who, 1) {
-            if self.waiting.len() >= WAITING {
-                self.commit(now);
-            }
-            self.waiting.push(Waiting { who, rule, hits, wide: false, excess: None });
-        }
-    }
-
-    /// Tells of somebody who has not been seen for a time.
-    pub(super) fn newcomer(&mut self, now: Now, who: IpNet, port: u16) {
-        self.newcomers += 1;
-        self.events.newcomer(now.wall, who, port);
     }
 
     /// Takes another allow list.
@@ -545,38 +469,6 @@ impl Judge {
         self.detector.counts().lines
     }
 
-    /// Hands what the journal has taken in to the system.
-    pub(super) fn flush(&mut self) {
-        if self.enforcer.pending() > 0 {
-            self.write(false);
-        }
-    }
-
-    /// Writes the journal, and waits for the disk.
-    pub(super) fn save(&mut self) {
-        self.write(true);
-    }
-
-    fn write(&mut self, sync: bool) {
-        let result = self.enforcer.save(sync);
-        self.once(Once::Journal, result.err().as_ref().map(|e| e as _));
-    }
-
-    /// Does a part of what keeps the journal small, a fraction of a millisecond long; whether there is more to do.
-    pub(super) fn compact(&mut self, now: Now) -> bool {
-        let Judge { enforcer, punisher, .. } = self;
-        let memory = Memory { keep: punisher.memory(), worth: &|entry| punisher.worth(now.mono, entry) };
-        let result = if enforcer.compacts() {
-            enforcer.compact(now.wall, memory)
-        } else {
-            enforcer.begin_compaction(now.wall, memory)
-        };
-        if result.is_err() || self.enforcer.compacts() {
-            self.once(Once::Compaction, result.err().as_ref().map(|e| e as _));
-        }
-        self.enforcer.compacts()
-    }
-
     /// Forgets what was counted of an address, or of all that is in a range: hits and former bans. For who was unbanned by hand.
     pub(super) fn forget(&mut self, who: &Range) {
         for net in who.nets() {
@@ -591,20 +483,6 @@ impl Judge {
         if let Err(e) = self.enforcer.unban_all(now, true, &mut super::warn) {
             log::error!("{e}");
         }
-    }
-}
-
-/// Puts back all bans of the journal.
-pub(super) fn restore(enforcer: &mut Enforcer, now: Wall) {
-    tell_restored(enforcer.restore(now, &mut super::warn));
-}
-
-/// Tells what became of putting the bans back.
-pub(super) fn tell_restored(result: Result<usize, StateError>) {
-    match result {
-        Ok(0) => {}
-        Ok(n) => log::info!("{n} bans put back from the journal"),
-        Err(e) => log::warn!("{e}"),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::nft::elem::{Elem, Timeout};
 use super::nft::expr::{self, Base, Cmp, REG};
-use super::nft::txn::{Hook, SetSpec};
+use super::nft::{Hook, SetSpec};
 use super::nft::{Rule as Parts, TableId, Txn, TxnError, UDATA_RULE_COMMENT, comment_udata, msg, query};
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, Range};

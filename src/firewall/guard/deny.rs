@@ -11,7 +11,7 @@ use super::{Failure, Guard, TABLE, TXN_ROOM};
 use crate::base::name::Name;
 use crate::base::range::Family;
 use crate::firewall::nft::elem::{Elem, Timeout};
-use crate::firewall::nft::txn::{Optional, SetSpec};
+use crate::firewall::nft::{Optional, SetSpec};
 use crate::firewall::nft::{Rule, TxnError, msg, query};
 use crate::sys::nlattr::{attr, attrs, be64, text};
 use crate::sys::random;

@@ -13,8 +13,8 @@ use crate::base::name::{IfName, Name};
 use crate::base::range::Family;
 use crate::firewall::nflog::{ALARMS, Alarm, SNAPLEN};
 use crate::firewall::nft::expr::{self, Base, Cmp, REG, Verdict};
-use crate::firewall::nft::txn::{Hook, Optional, SetSpec};
 use crate::firewall::nft::{Expr, Rule, query};
+use crate::firewall::nft::{Hook, Optional, SetSpec};
 
 /// Packets that can begin a connection to a guarded port leave this chain for `LOOK`.
 pub(super) const FLOOD: Name = Name::of("flood");

@@ -11,7 +11,7 @@ use crate::base::name::Name;
 use crate::base::range::Family;
 use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::firewall::nft::expr::{self, Base, Cmp, REG, Verdict};
-use crate::firewall::nft::txn::{Hook, Optional, SetSpec};
+use crate::firewall::nft::{Hook, Optional, SetSpec};
 use crate::firewall::nft::{Op, Rule, TxnError, query};
 
 pub(super) const GATE: Name = Name::of("gate");

@@ -16,7 +16,7 @@ use crate::base::range::{Family, Key, Range, merge};
 use crate::firewall::nflog::{Alarm, SNAPLEN};
 use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::firewall::nft::expr::{self, Base, Cmp, REG, REG32, Verdict};
-use crate::firewall::nft::txn::{Hook, Optional, SetSpec};
+use crate::firewall::nft::{Hook, Optional, SetSpec};
 use crate::firewall::nft::{Rule, query};
 
 /// Packets that can be a probe leave this chain for `LOOK`.

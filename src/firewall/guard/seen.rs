@@ -14,7 +14,7 @@ use crate::firewall::nflog::{Alarm, NEWS, SNAPLEN};
 use crate::firewall::nft::Rule;
 use crate::firewall::nft::elem::Timeout;
 use crate::firewall::nft::expr::{self, Base, Cmp, REG, Verdict};
-use crate::firewall::nft::txn::{Hook, Optional, SetSpec};
+use crate::firewall::nft::{Hook, Optional, SetSpec};
 use ipnet::IpNet;
 
 /// Packets that begin a connection to a port that counts leave this chain for `LOOK`.

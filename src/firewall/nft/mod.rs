@@ -4,10 +4,14 @@ pub mod elem;
 pub mod expr;
 mod ffi;
 pub mod query;
-pub mod txn;
+mod refusal;
+mod spec;
+mod txn;
 
 pub use ffi::{Expr, Rule};
-pub use txn::{Op, Refusal, Txn, TxnError};
+pub use refusal::{Op, Optional, Refusal, TxnError};
+pub use spec::{Hook, SetSpec};
+pub use txn::Txn;
 
 use crate::base::name::Name;
 

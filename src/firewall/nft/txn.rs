@@ -3,9 +3,11 @@
 
 use super::elem::{self, Elem, ElemMsg, Timeout};
 use super::ffi::Rule;
+use super::refusal::{Op, Ops, Optional, Refusal, TxnError};
+use super::spec::{Hook, SetSpec};
 use super::{TableId, UDATA_SET_COMMENT, comment_udata, message, msg};
-use crate::base::name::{IfName, Name};
-use crate::sys::netlink::{Lost, NlSocket, words as words_of};
+use crate::base::name::Name;
+use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::nlattr::{self, ACK, APPEND, CREATE, EXCL, Msg, MsgBuf, REQUEST};
 use nix::errno::Errno;
 use smallvec::SmallVec;
@@ -44,220 +46,6 @@ const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const ERR_MSG: u16 = 1;
 /// How often an exchange whose answers were lost is repeated.
 const TRIES: u32 = 4;
-
-/// What a message does, for the words of a refusal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Op {
-    /// The transaction as a whole.
-    Commit,
-    /// Adds or deletes the table.
-    Table,
-    /// Adds a chain.
-    Chain(Name),
-    /// Deletes a chain.
-    DeleteChain(Name),
-    /// Empties a chain.
-    Flush(Name),
-    /// Adds a set.
-    Set(Name),
-    /// Deletes a set.
-    DeleteSet(Name),
-    /// Adds a rule: its chain, its number in the transaction, whether mef can do without it.
-    Rule(Name, u16, Optional),
-    /// Deletes a rule of a chain.
-    DeleteRule(Name),
-    /// Adds what a rule of the rule set needs, by the number that the rule has there.
-    Statement(u32),
-    /// Adds elements.
-    Add(Name),
-    /// Deletes elements.
-    Delete(Name),
-    /// Puts back an object of a table as it was: its kind, and its number among those of its kind.
-    Former(&'static str, u32),
-}
-
-/// Whether a refusal of a rule can be borne.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Optional {
-    /// Nothing works without it.
-    No,
-    /// Drops are not logged without it.
-    Log,
-    /// What the kernel does not look up is told to it.
-    Socket,
-    /// Port scans are not seen without it.
-    Scan,
-    /// Floods are not held back without it.
-    Flood,
-    /// Connections are not counted without it.
-    Count,
-    /// New sources are not told without it.
-    Seen,
-}
-
-impl std::fmt::Display for Op {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Op::Commit => f.write_str("the transaction"),
-            Op::Table => f.write_str("the table"),
-            Op::Chain(name) => write!(f, "chain {name}"),
-            Op::DeleteChain(name) => write!(f, "to delete chain {name}"),
-            Op::Flush(name) => write!(f, "to empty chain {name}"),
-            Op::Set(name) => write!(f, "set {name}"),
-            Op::DeleteSet(name) => write!(f, "to delete set {name}"),
-            Op::Rule(chain, no, _) => write!(f, "rule {no} of chain {chain}"),
-            Op::DeleteRule(chain) => write!(f, "to delete a rule of chain {chain}"),
-            Op::Statement(0) => f.write_str("what a policy needs"),
-            Op::Statement(no) => write!(f, "rule {no}"),
-            Op::Add(set) => write!(f, "new elements of set {set}"),
-            Op::Delete(set) => write!(f, "to delete elements of set {set}"),
-            Op::Former(kind, no) => write!(f, "{kind} {no} of the former table"),
-        }
-    }
-}
-
-/// One message that the kernel refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// What it would have done.
-    pub op: Op,
-    /// Why not.
-    pub errno: Errno,
-    /// The kernel's own words, often empty.
-    pub words: SmallVec<[u8; 32]>,
-}
-
-/// Why a transaction changed nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TxnError {
-    /// The kernel refused these messages, and so all.
-    Refused(Vec<Refusal>),
-    /// The exchange failed.
-    Lost(Lost),
-}
-
-impl From<Lost> for TxnError {
-    fn from(lost: Lost) -> Self {
-        TxnError::Lost(lost)
-    }
-}
-
-impl TxnError {
-    /// The first refusal's error number, or that of the failed system call.
-    #[must_use]
-    pub fn errno(&self) -> Errno {
-        match self {
-            TxnError::Refused(all) => all.first().map_or(Errno::UnknownErrno, |r| r.errno),
-            TxnError::Lost(Lost::Sys(_, errno)) => *errno,
-            TxnError::Lost(Lost::Answers) => Errno::ENOBUFS,
-        }
-    }
-}
-
-impl std::fmt::Display for TxnError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            TxnError::Refused(all) => {
-                for (i, r) in all.iter().enumerate() {
-                    let words = std::str::from_utf8(&r.words).unwrap_or("");
-                    let sep = if i == 0 { "" } else { "; " };
-                    write!(f, "{sep}the kernel refused {}: {}", r.op, words_of(r.errno))?;
-                    if !words.is_empty() {
-                        write!(f, " ({words})")?;
-                    }
-                    f.write_str(advice(r))?;
-                }
-                Ok(())
-            }
-            TxnError::Lost(Lost::Answers) => {
-                f.write_str("netlink: answers of the kernel were lost again and again")
-            }
-            TxnError::Lost(Lost::Sys(call, errno)) => {
-                let advice = if *errno == Errno::EPERM { ROOT } else { "" };
-                write!(f, "{call}: {}{advice}", words_of(*errno))
-            }
-        }
-    }
-}
-
-const ROOT: &str = ": run it as root (CAP_NET_ADMIN in this network namespace)";
-
-fn advice(r: &Refusal) -> &'static str {
-    match (r.errno, r.op) {
-        (Errno::EPERM, _) => ROOT,
-        (Errno::ENFILE, Op::Add(_)) => ": the set is full",
-        (Errno::ENOMEM, _) => ": no memory for it, perhaps the cgroup's limit",
-        (Errno::ENOENT | Errno::EOPNOTSUPP, Op::Rule(..) | Op::Statement(_) | Op::Chain(_) | Op::Set(_)) => {
-            ": this kernel lacks a part of nf_tables (on OpenWrt see the kmod-nft packages)"
-        }
-        (Errno::EPROTONOSUPPORT | Errno::EAFNOSUPPORT | Errno::EINVAL, Op::Commit | Op::Table) => {
-            ": this kernel has no nf_tables"
-        }
-        _ => "",
-    }
-}
-
-/// What a set is made of.
-#[derive(Clone, Copy)]
-pub struct SetSpec<'a> {
-    /// Its name.
-    pub name: Name,
-    /// `NFT_SET_*` flags.
-    pub flags: i32,
-    /// Type number of `nft` (only shown), and bytes of a key.
-    pub key: (u32, u32),
-    /// Most elements; 0 = no limit but memory.
-    pub size: u32,
-    /// Default life of an element, ms; 0 = none.
-    pub timeout_ms: u64,
-    /// Shown by `nft list`; empty = none.
-    pub comment: &'a str,
-    /// The key is no number in network order: `nft list` wants to know.
-    pub host_order: bool,
-    /// EEXIST if it is there, rather than nothing.
-    pub must_be_new: bool,
-    /// Which rule of a rule set needs it; 0 = none alone.
-    pub statement: u32,
-}
-
-impl<'a> SetSpec<'a> {
-    /// A set without size, default life and comment.
-    #[must_use]
-    pub fn new(name: Name, flags: i32, key: (u32, u32)) -> SetSpec<'a> {
-        SetSpec {
-            name,
-            flags,
-            key,
-            size: 0,
-            timeout_ms: 0,
-            comment: "",
-            host_order: false,
-            must_be_new: false,
-            statement: 0,
-        }
-    }
-}
-
-/// Where and how a base chain hangs.
-#[derive(Clone, Copy)]
-pub struct Hook<'a> {
-    /// `NF_INET_*`
-    pub number: i32,
-    /// Order among the chains of the hook.
-    pub priority: i32,
-    /// `NF_ACCEPT` or `NF_DROP`: what happens to packets that no rule decides on.
-    pub policy: i32,
-    /// The interfaces, where a hook belongs to interfaces.
-    pub devices: &'a [IfName],
-}
-
-impl Hook<'_> {
-    /// First of all, and accepting.
-    #[must_use]
-    pub fn new(number: i32) -> Hook<'static> {
-        Hook { number, priority: 0, policy: libc::NF_ACCEPT, devices: &[] }
-    }
-}
 
 /// A transaction being written. When the kernel's answers are lost it is sent again. So whoever writes one
 /// makes it do the same twice, or bears ENOENT for what it deletes and EEXIST for what must be new.
@@ -404,8 +192,7 @@ impl Txn {
 
     /// Adds a rule at the chain's end, or (`first`) at its head.
     pub fn add_rule(&mut self, chain: &Name, rule: &Rule, first: bool, optional: Optional) {
-        let no =
-            1 + self.ops.runs.iter().filter(|(op, _)| matches!(op, Op::Rule(c, ..) if c == chain)).count();
+        let no = 1 + self.ops.rules(chain);
         let op = Op::Rule(*chain, u16::try_from(no).unwrap_or(u16::MAX), optional);
         self.write_rule(op, chain, rule, first);
     }
@@ -607,44 +394,6 @@ impl Txn {
             self.buf.add_flags(at, ACK);
         }
         (begin, last)
-    }
-}
-
-/// What the messages of a transaction do, in their order. Those of statements that follow each other take no room.
-#[derive(Default)]
-struct Ops {
-    /// What the first message of a run does, and how many there are: each is about the statement behind the one before.
-    runs: Vec<(Op, u32)>,
-    /// Messages.
-    len: u32,
-}
-
-impl Ops {
-    fn push(&mut self, op: Op) {
-        self.len += 1;
-        if let (Op::Statement(number), Some((Op::Statement(first), count))) = (op, self.runs.last_mut())
-            && number == *first + *count
-        {
-            *count += 1;
-            return;
-        }
-        self.runs.push((op, 1));
-    }
-
-    fn get(&self, mut at: u32) -> Option<Op> {
-        for (op, count) in &self.runs {
-            match op {
-                Op::Statement(first) if at < *count => return Some(Op::Statement(first + at)),
-                _ if at < *count => return Some(*op),
-                _ => at -= count,
-            }
-        }
-        None
-    }
-
-    fn clear(&mut self) {
-        self.runs.clear();
-        self.len = 0;
     }
 }
 

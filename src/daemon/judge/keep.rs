@@ -1,0 +1,55 @@
+#![forbid(unsafe_code)]
+//! What has to outlive the daemon: the journal is written, kept small, and read back.
+
+use super::{Judge, Once};
+use crate::base::clock::{Now, Wall};
+use crate::enforce::{Enforcer, Memory};
+use crate::state::StateError;
+
+impl Judge {
+    /// Hands what the journal has taken in to the system.
+    pub(in crate::daemon) fn flush(&mut self) {
+        if self.enforcer.pending() > 0 {
+            self.write(false);
+        }
+    }
+
+    /// Writes the journal, and waits for the disk.
+    pub(in crate::daemon) fn save(&mut self) {
+        self.write(true);
+    }
+
+    fn write(&mut self, sync: bool) {
+        let result = self.enforcer.save(sync);
+        self.once(Once::Journal, result.err().as_ref().map(|e| e as _));
+    }
+
+    /// Does a part of what keeps the journal small, a fraction of a millisecond long; whether there is more to do.
+    pub(in crate::daemon) fn compact(&mut self, now: Now) -> bool {
+        let Judge { enforcer, punisher, .. } = self;
+        let memory = Memory { keep: punisher.memory(), worth: &|entry| punisher.worth(now.mono, entry) };
+        let result = if enforcer.compacts() {
+            enforcer.compact(now.wall, memory)
+        } else {
+            enforcer.begin_compaction(now.wall, memory)
+        };
+        if result.is_err() || self.enforcer.compacts() {
+            self.once(Once::Compaction, result.err().as_ref().map(|e| e as _));
+        }
+        self.enforcer.compacts()
+    }
+}
+
+/// Puts back all bans of the journal.
+pub(in crate::daemon) fn restore(enforcer: &mut Enforcer, now: Wall) {
+    tell_restored(enforcer.restore(now, &mut crate::daemon::warn));
+}
+
+/// Tells what became of putting the bans back.
+pub(in crate::daemon) fn tell_restored(result: Result<usize, StateError>) {
+    match result {
+        Ok(0) => {}
+        Ok(n) => log::info!("{n} bans put back from the journal"),
+        Err(e) => log::warn!("{e}"),
+    }
+}

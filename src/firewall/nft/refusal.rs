@@ -1,0 +1,202 @@
+#![forbid(unsafe_code)]
+//! What the messages of a transaction do, and what the kernel says against them, in words. Knows no message's bytes.
+
+use crate::base::name::Name;
+use crate::sys::netlink::{Lost, words as words_of};
+use nix::errno::Errno;
+use smallvec::SmallVec;
+
+/// What a message does, for the words of a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Op {
+    /// The transaction as a whole.
+    Commit,
+    /// Adds or deletes the table.
+    Table,
+    /// Adds a chain.
+    Chain(Name),
+    /// Deletes a chain.
+    DeleteChain(Name),
+    /// Empties a chain.
+    Flush(Name),
+    /// Adds a set.
+    Set(Name),
+    /// Deletes a set.
+    DeleteSet(Name),
+    /// Adds a rule: its chain, its number in the transaction, whether mef can do without it.
+    Rule(Name, u16, Optional),
+    /// Deletes a rule of a chain.
+    DeleteRule(Name),
+    /// Adds what a rule of the rule set needs, by the number that the rule has there.
+    Statement(u32),
+    /// Adds elements.
+    Add(Name),
+    /// Deletes elements.
+    Delete(Name),
+    /// Puts back an object of a table as it was: its kind, and its number among those of its kind.
+    Former(&'static str, u32),
+}
+
+/// Whether a refusal of a rule can be borne.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Optional {
+    /// Nothing works without it.
+    No,
+    /// Drops are not logged without it.
+    Log,
+    /// What the kernel does not look up is told to it.
+    Socket,
+    /// Port scans are not seen without it.
+    Scan,
+    /// Floods are not held back without it.
+    Flood,
+    /// Connections are not counted without it.
+    Count,
+    /// New sources are not told without it.
+    Seen,
+}
+
+impl std::fmt::Display for Op {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Op::Commit => f.write_str("the transaction"),
+            Op::Table => f.write_str("the table"),
+            Op::Chain(name) => write!(f, "chain {name}"),
+            Op::DeleteChain(name) => write!(f, "to delete chain {name}"),
+            Op::Flush(name) => write!(f, "to empty chain {name}"),
+            Op::Set(name) => write!(f, "set {name}"),
+            Op::DeleteSet(name) => write!(f, "to delete set {name}"),
+            Op::Rule(chain, no, _) => write!(f, "rule {no} of chain {chain}"),
+            Op::DeleteRule(chain) => write!(f, "to delete a rule of chain {chain}"),
+            Op::Statement(0) => f.write_str("what a policy needs"),
+            Op::Statement(no) => write!(f, "rule {no}"),
+            Op::Add(set) => write!(f, "new elements of set {set}"),
+            Op::Delete(set) => write!(f, "to delete elements of set {set}"),
+            Op::Former(kind, no) => write!(f, "{kind} {no} of the former table"),
+        }
+    }
+}
+
+/// One message that the kernel refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What it would have done.
+    pub op: Op,
+    /// Why not.
+    pub errno: Errno,
+    /// The kernel's own words, often empty.
+    pub words: SmallVec<[u8; 32]>,
+}
+
+/// Why a transaction changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TxnError {
+    /// The kernel refused these messages, and so all.
+    Refused(Vec<Refusal>),
+    /// The exchange failed.
+    Lost(Lost),
+}
+
+impl From<Lost> for TxnError {
+    fn from(lost: Lost) -> Self {
+        TxnError::Lost(lost)
+    }
+}
+
+impl TxnError {
+    /// The first refusal's error number, or that of the failed system call.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        match self {
+            TxnError::Refused(all) => all.first().map_or(Errno::UnknownErrno, |r| r.errno),
+            TxnError::Lost(Lost::Sys(_, errno)) => *errno,
+            TxnError::Lost(Lost::Answers) => Errno::ENOBUFS,
+        }
+    }
+}
+
+impl std::fmt::Display for TxnError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            TxnError::Refused(all) => {
+                for (i, r) in all.iter().enumerate() {
+                    let words = std::str::from_utf8(&r.words).unwrap_or("");
+                    let sep = if i == 0 { "" } else { "; " };
+                    write!(f, "{sep}the kernel refused {}: {}", r.op, words_of(r.errno))?;
+                    if !words.is_empty() {
+                        write!(f, " ({words})")?;
+                    }
+                    f.write_str(advice(r))?;
+                }
+                Ok(())
+            }
+            TxnError::Lost(Lost::Answers) => {
+                f.write_str("netlink: answers of the kernel were lost again and again")
+            }
+            TxnError::Lost(Lost::Sys(call, errno)) => {
+                let advice = if *errno == Errno::EPERM { ROOT } else { "" };
+                write!(f, "{call}: {}{advice}", words_of(*errno))
+            }
+        }
+    }
+}
+
+const ROOT: &str = ": run it as root (CAP_NET_ADMIN in this network namespace)";
+
+fn advice(r: &Refusal) -> &'static str {
+    match (r.errno, r.op) {
+        (Errno::EPERM, _) => ROOT,
+        (Errno::ENFILE, Op::Add(_)) => ": the set is full",
+        (Errno::ENOMEM, _) => ": no memory for it, perhaps the cgroup's limit",
+        (Errno::ENOENT | Errno::EOPNOTSUPP, Op::Rule(..) | Op::Statement(_) | Op::Chain(_) | Op::Set(_)) => {
+            ": this kernel lacks a part of nf_tables (on OpenWrt see the kmod-nft packages)"
+        }
+        (Errno::EPROTONOSUPPORT | Errno::EAFNOSUPPORT | Errno::EINVAL, Op::Commit | Op::Table) => {
+            ": this kernel has no nf_tables"
+        }
+        _ => "",
+    }
+}
+
+/// What the messages of a transaction do, in their order. Those of statements that follow each other take no room.
+#[derive(Default)]
+pub(super) struct Ops {
+    /// What the first message of a run does, and how many there are: each is about the statement behind the one before.
+    runs: Vec<(Op, u32)>,
+    /// Messages.
+    pub(super) len: u32,
+}
+
+impl Ops {
+    pub(super) fn push(&mut self, op: Op) {
+        self.len += 1;
+        if let (Op::Statement(number), Some((Op::Statement(first), count))) = (op, self.runs.last_mut())
+            && number == *first + *count
+        {
+            *count += 1;
+            return;
+        }
+        self.runs.push((op, 1));
+    }
+
+    pub(super) fn get(&self, mut at: u32) -> Option<Op> {
+        for (op, count) in &self.runs {
+            match op {
+                Op::Statement(first) if at < *count => return Some(Op::Statement(first + at)),
+                _ if at < *count => return Some(*op),
+                _ => at -= count,
+            }
+        }
+        None
+    }
+
+    /// Rules of a chain.
+    pub(super) fn rules(&self, chain: &Name) -> usize {
+        self.runs.iter().filter(|(op, _)| matches!(op, Op::Rule(c, ..) if c == chain)).count()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.runs.clear();
+        self.len = 0;
+    }
+}
