@@ -11,6 +11,7 @@ use mnl::Bus;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 const TABLE: &str = "table inet mef";
 
@@ -256,6 +257,7 @@ fn nothing_is_seen_between_two_rule_sets() {
     assert_ne!(seen[0], seen[1]);
     let (good, torn, done) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
     let mut loads = 0;
+    let mut rng = fastrand::Rng::with_seed(7);
     std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
@@ -271,6 +273,8 @@ fn nothing_is_seen_between_two_rule_sets() {
         while !watcher.is_finished() && (loads < 200 || good.load(Ordering::Relaxed) < 20) && loads < 20_000 {
             load(&net, &sets[loads % 2]);
             loads += 1;
+            // Without pauses hardly any look is undisturbed.
+            std::thread::sleep(Duration::from_millis(rng.u64(0..40)));
         }
         done.store(true, Ordering::Relaxed);
     });
