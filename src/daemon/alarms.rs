@@ -140,7 +140,9 @@ impl Alarms {
         for packet in self.heard.iter().filter(|p| p.alarm == Alarm::Scan && self.terms.scans) {
             let who = Range::from(offender(packet.from, judge.ipv6_prefix()));
             if scanners.iter().all(|s| s.who != who) {
-                scanners.push(Scanner { who, ports: vec![packet.port] });
+                // Behind headers that are not looked into there is no port to tell.
+                let ports = Some(packet.port).filter(|port| *port != 0).into_iter().collect();
+                scanners.push(Scanner { who, ports });
             }
         }
         if scanners.is_empty() {
