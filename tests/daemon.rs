@@ -91,13 +91,43 @@ fn a_daemon_that_waits_takes_next_to_no_memory() {
     net.append(LOG, fails("203.0.113.1", 5));
     net.mark(LOG);
     assert_eq!(net.banned(), ["203.0.113.1"]);
-    let rollup = format!("/proc/{}/smaps_rollup", net.pid(daemon));
-    let resident = || -> u64 {
-        let text = fs::read_to_string(&rollup).unwrap();
-        let line = text.lines().find_map(|l| l.strip_prefix("Rss:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
-    };
-    wait_until("little memory", || resident() <= limit);
+    wait_until("little memory", || resident(net.pid(daemon)) <= limit);
+}
+
+/// Memory of a process in KiB.
+fn resident(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let line = text.lines().find_map(|l| l.strip_prefix("Rss:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn nor_does_one_with_every_rule_and_what_was_read_for_them_is_gone() {
+    let limit = if common::mef_binary().ends_with("target/mef") { 400 } else { 8192 };
+    let mut net = host("", "");
+    for rule in fs::read_dir("rootfs/etc/mef/rules.d").unwrap().map(|entry| entry.unwrap().path()) {
+        let lines = fs::read_to_string(&rule).unwrap();
+        let lines: Vec<&str> = lines.lines().filter(|line| !line.starts_with("source=")).collect();
+        let name = rule.file_name().unwrap().to_str().unwrap();
+        let on = format!("{}\nenabled=true\nsource=file\n", lines.join("\n"));
+        net.write(&format!("rules.d/{name}"), &on);
+    }
+    let daemon = net.daemon("daemon");
+    let pid = net.pid(daemon);
+    assert!(net.said("daemon").contains(" for 4"), "{}", net.said("daemon"));
+    wait_until("little memory", || resident(pid) <= limit);
+    for reloads in 1..=3 {
+        net.signal(daemon, libc::SIGHUP);
+        wait_until("a reload", || net.said("daemon").matches("configuration read").count() == reloads);
+        net.mark(LOG);
+        // The place apart is 16 MiB of addresses, and nothing else is as large.
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+        let sizes = maps.lines().filter(|line| line.contains(" rw-p ")).map(|line| {
+            let (from, to) = line.split(' ').next().unwrap().split_once('-').unwrap();
+            u64::from_str_radix(to, 16).unwrap() - u64::from_str_radix(from, 16).unwrap()
+        });
+        assert!(sizes.max().unwrap() < 16 << 20, "{maps}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use super::bytes::find;
 
 /// A program's name as rules give it: exact, or with `*` for any run of bytes. `sshd` is also the two programs that
 /// OpenSSH split from it.
+#[derive(Clone)]
 pub struct Program(Box<[u8]>);
 
 impl Program {

@@ -26,6 +26,7 @@ use crate::input::Position;
 use crate::lists::Paths;
 use crate::rules::Compiled;
 use crate::state::positions::Positions;
+use crate::sys::alloc::briefly;
 use crate::sys::poll::{Ready, wait};
 use crate::sys::routes::DefaultRoutes;
 use crate::sys::signal::{Signals, Wish};
@@ -94,7 +95,7 @@ fn prepare(conf: &Path, foreground: bool) -> Result<Box<Daemon>, String> {
     // In the background a relative path would lead elsewhere.
     let conf = &fs::absolute(conf).map_err(|e| format!("{}: {e}", conf.to_string_lossy()))?;
     let mut compiled = Compiled::default();
-    let loaded = load(conf, &mut |rule, problems| compiled.add(rule, problems));
+    let loaded = briefly(|| load(conf, &mut |rule, problems| compiled.add(rule, problems)));
     // Before the log is set up everything is told on standard error.
     syslog::install(syslog::Target::Stderr, log::LevelFilter::Info);
     tell(&loaded.problems);
@@ -341,7 +342,7 @@ impl Daemon {
     #[inline(never)]
     fn reload(&mut self) {
         let mut compiled = Compiled::default();
-        let loaded = load(&self.conf, &mut |rule, problems| compiled.add(rule, problems));
+        let loaded = briefly(|| load(&self.conf, &mut |rule, problems| compiled.add(rule, problems)));
         tell(&loaded.problems);
         if loaded.failed() {
             log::error!("the configuration has errors: the former one stays in force");

@@ -43,9 +43,15 @@ pub(super) struct Plan {
 }
 
 pub(super) fn plan(loaded: &Loaded, mut compiled: Compiled) -> Plan {
-    let mut plan = Plan { rules: Vec::new(), policies: Vec::new(), wants: Wants::default() };
+    let on = || loaded.rules.iter().filter(|rule| rule.enabled != Enabled::False);
+    let room = on().count().min(MAX_RULES);
+    let mut plan = Plan {
+        rules: Vec::with_capacity(room),
+        policies: Vec::with_capacity(room + 1),
+        wants: Wants::default(),
+    };
     let dirs = Journal::dirs();
-    for rule in loaded.rules.iter().filter(|rule| rule.enabled != Enabled::False) {
+    for rule in on() {
         if plan.rules.len() == MAX_RULES {
             log::warn!("rule {}: more than {MAX_RULES} rules are on; the rule is off", rule.name);
             continue;
@@ -64,7 +70,8 @@ pub(super) fn plan(loaded: &Loaded, mut compiled: Compiled) -> Plan {
             Some(web) => Limits { findtime: web.longest(), maxretry: 1 },
             None => Limits { findtime: rule.findtime, maxretry: rule.maxretry },
         };
-        plan.rules.push(compiled);
+        // A copy, among what stays: what was read passes.
+        plan.rules.push(compiled.clone());
         plan.policies.push(Policy {
             name: rule.name.as_str().into(),
             limits,

@@ -33,6 +33,7 @@ use std::ops::Range;
 pub const MAX_RULES: usize = 64;
 
 /// What one service rule looks for.
+#[derive(Clone)]
 pub struct Rule {
     /// Name, for messages.
     pub name: Box<str>,

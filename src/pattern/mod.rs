@@ -88,6 +88,7 @@ impl Error {
 }
 
 /// A compiled pattern.
+#[derive(Clone)]
 pub struct Pattern {
     program: Program,
     /// See `literals`.

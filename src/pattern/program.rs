@@ -51,6 +51,7 @@ pub(super) enum Order {
 const EFFORT: u32 = 64;
 
 /// A compiled pattern.
+#[derive(Clone)]
 pub(super) struct Program {
     pub(super) code: Box<[Inst]>,
     /// The bytes of all literals.
