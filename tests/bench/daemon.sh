@@ -77,7 +77,7 @@ if [ -x "$sshguard/sshg-blocker" ]; then
 fi
 sleep 3
 [ -z "${sshguard_leader:-}" ] || mapfile -t sshguard_pids < <(pgrep -g "$sshguard_leader")
-backend=$(sed -n "s/.*Initiated '\(.*\)' backend.*/\1/p" "$here/fail2ban.log" 2>/dev/null | tail -n 1)
+backend=$([ -z "$has_fail2ban" ] || sed -n "s/.*Initiated '\(.*\)' backend.*/\1/p" "$here/fail2ban.log" | tail -n 1)
 
 figure "3 daemon, idle: RSS" "300 kB" kB less "$(memory Rss "$mef_pid")"
 peer "fail2ban" "$([ -z "$fail2ban_pid" ] || memory Rss "$fail2ban_pid")"
