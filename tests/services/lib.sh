@@ -85,6 +85,47 @@ judge() {
     fi
 }
 
+# none RULE LOG: something was written, and nothing of it is a hit.
+none() {
+    local hits
+    hits=$("$MEF" test --hits "$RULES/$1.conf" "$2") || { echo "$1: mef test failed"; fails=$((fails + 1)); return; }
+    if [ -s "$2" ] && ! grep -q . <<<"$hits"; then
+        echo "$1: no hits, as it should be (${2##*/})"
+    else
+        echo "$1: hits of what is harmless, or nothing was written: $2"
+        fails=$((fails + 1))
+    fi
+}
+
+# stop_logging: ends the syslog daemon.
+stop_logging() {
+    kill "$syslogd"; wait "$syslogd" 2>/dev/null
+}
+
+# unpack DIR PACKAGE…: fetches packages that Debian does not install beside others, and unpacks them.
+unpack() {
+    local package dir=$1
+    shift
+    mkdir -p "$dir" && pushd "$dir" >/dev/null || return
+    for package; do
+        compgen -G "${package}_*.deb" >/dev/null || apt-get download "$package" >/dev/null 2>&1 || echo "cannot get $package"
+        compgen -G "${package}_*.deb" >/dev/null && dpkg -x "${package}"_*.deb .
+    done
+    popd >/dev/null || return
+}
+
+# lay DIR:DIR… PLACE: shows the directories as one, at a place of the namespace.
+lay() { mount -t overlay -o "lowerdir=$1" none "$2"; }
+
+# talk FROM SERVER PORT LINE…: see talk.py.
+talk() { python3 "$root/tests/services/talk.py" "$@"; }
+
+# b64 FORMAT ARGUMENTS…: what printf prints, in base64.
+b64() { printf "$@" | base64 -w 0; }
+
+# certificate FILE: a key and its certificate, which nobody else has signed.
+certificate() { openssl req -x509 -newkey rsa:2048 -nodes -keyout "$1" -out "$1" -subj /CN=x -days 9 2>/dev/null; }
+
 # services [SERVICE…] -- NAME[=PROGRAM]…: runs those that were asked for, or all.
 services() {
     local asked=() entry name program

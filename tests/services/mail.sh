@@ -4,16 +4,8 @@
 source "$(dirname "$0")/lib.sh"
 # Debian installs these beside no other of their kind: their packages are unpacked, with the libraries that they need.
 unpacked=$OUT/mail
-unpack() {
-    local package
-    mkdir -p "$unpacked" && pushd "$unpacked" >/dev/null || return
-    for package in exim4-daemon-light libidn12 proftpd-core libhiredis0.14 libmemcached11 libhashkit2 libmemcachedutil2 libpcre2-posix3 pure-ftpd; do
-        compgen -G "${package}_*.deb" >/dev/null || apt-get download "$package" >/dev/null 2>&1 || echo "cannot get $package"
-        compgen -G "${package}_*.deb" >/dev/null && dpkg -x "${package}"_*.deb .
-    done
-    popd >/dev/null || return
-}
-[ "${SERVICES_INSIDE:-}" = yes ] || unpack
+[ "${SERVICES_INSIDE:-}" = yes ] || unpack "$unpacked" exim4-daemon-light libidn12 proftpd-core libhiredis0.14 libmemcached11 libhashkit2 libmemcachedutil2 \
+    libpcre2-posix3 pure-ftpd
 
 inside "$@"
 export PATH=$PATH:$unpacked/usr/sbin LD_LIBRARY_PATH
@@ -23,13 +15,8 @@ LD_LIBRARY_PATH=$(echo "$unpacked"/usr/lib/*-linux-gnu)
 { cat /etc/group; echo exim:x:401:; echo Debian-exim:x:402:; } >/tmp/group
 mount --bind /tmp/passwd /etc/passwd && mount --bind /tmp/group /etc/group
 
-talk() { python3 "$root/tests/services/talk.py" "$@"; }
-b64() { printf "$@" | base64 -w 0; }
-
 # Users who cannot log in, with wrong passwords: names that exist, that do not, and that try to be something else.
 names=(root nosuch "x, rip=$evil, lip=$evil" "x>, method=PLAIN, rip=$evil, lip=192.0.2.100, session=<abc>" "x[$evil]: SASL LOGIN authentication failed: x")
-
-certificate() { openssl req -x509 -newkey rsa:2048 -nodes -keyout "$1" -out "$1" -subj /CN=x -days 9 2>/dev/null; }
 
 # dovecot_conf DIR: dovecot with one user, logging to syslog.
 dovecot_conf() {
