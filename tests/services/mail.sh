@@ -93,7 +93,8 @@ postfix() {
     mount -t tmpfs -o mode=755 none /var/spool/postfix; mount -t tmpfs -o mode=755 none /var/lib/postfix; chown postfix /var/lib/postfix
     syslog "$OUT/postfix.log"
     mkdir -p $d/sasl
-    echo 127.0.0.1 localhost test.example >/tmp/hosts; mount --bind /tmp/hosts /etc/hosts
+    # What is not in it has no address: the services behind this one ask for that of this host.
+    echo "127.0.0.1 localhost test.example $(hostname)" >/tmp/hosts; mount --bind /tmp/hosts /etc/hosts
     printf 'pwcheck_method: auxprop\nauxprop_plugin: sasldb\nmech_list: PLAIN LOGIN CRAM-MD5\nsasldb_path: %s\n' $d/sasldb >$d/sasl/smtpd.conf
     echo right | saslpasswd2 -p -c -u test.example -f $d/sasldb alice; chmod 644 $d/sasldb
     cp /etc/postfix/{dynamicmaps.cf,postfix-files} $d/; cp -r /etc/postfix/{dynamicmaps.cf.d,postfix-files.d} $d/

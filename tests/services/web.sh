@@ -117,7 +117,7 @@ apache() {
         done
         judge apache-modsecurity 6 "$OUT/apache-error.log"
     fi
-    kill "$(cat $d/pid)"
+    kill "$(cat $d/pid)"; free 80
     judge apache-auth 8 "$OUT/apache-error.log"
     judge web-probes 10 "$OUT/apache-access.log"
 }
