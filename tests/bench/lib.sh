@@ -31,10 +31,18 @@ shown() {
 # figure NAME REACH UNIT less|more|neither VALUE: a line of the table, which appears with its first peer. The word says
 # what is better.
 figure() {
+    alone
     [ -n "$5" ] || echo "$1" >>"$work/missing"
     figure_unit=$3 figure_better=$4 figure_value=$5
     figure_start=$(printf '%-47s %-9s %11s' "$1" "$2" "$(shown "$3" "$5")")
     figure_open=1
+}
+
+# alone: shows the figure before, if nobody else has a value beside it.
+figure_open=0
+alone() {
+    [ "$figure_open" = 0 ] || printf '%s\n' "$figure_start"
+    figure_open=0
 }
 
 # peer NAME VALUE: somebody else's value of the figure before; nothing if it could not be measured.
@@ -51,6 +59,9 @@ peer() {
     figure_open=0
     printf '%s   %-40s %11s %7s\n' "$figure_start" "$1" "$(shown "$figure_unit" "$2")" "$ratio"
 }
+
+# A section ends with its last figure; bench.sh itself has none.
+[ "${0##*/}" = bench.sh ] || trap alone EXIT
 
 # wall VALUES..., cpu VALUES...: of what mef-bench time printed.
 wall() { echo "${1:-}"; }
