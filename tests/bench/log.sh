@@ -36,12 +36,24 @@ measure() {
     peer "grep -cE, 5 patterns" "$(maybe lines_in "$big" "$(quick_or 1 3)" --stdout "$found/grep" -- grep -cE "${five_patterns[@]}" "$log")"
 }
 
+# small_mixed: the same of a log that fail2ban reads before long.
+small_mixed() {
+    "$MEF_BENCH" log mixed "$small" >"$log.small"
+    lines_in "$small" "$(quick_or 1 5)" -- "$MEF_BIN" test --hits --rules-dir "$rules" all "$log.small"
+}
+
 # Every rule that ships, all lines with a syslog header: as on a host whose services write to one place.
 mixed() {
     "$MEF_BENCH" log mixed "$big" >"$log"
     local all=("$MEF_BIN" test --hits --rules-dir "$rules" all "$log")
     figure "2b mixed log, 30 % failures, all $(find "$rules" -name '*.conf' | wc -l) rules" "1,000,000" /s more \
         "$(lines_in "$big" "$(quick_or 1 5)" -- "${all[@]}")"
+    # The peers have no rules for most of it: they read it for what they know.
+    peer "sshguard's parser, its own services" "$(maybe lines_in "$big" 1 --stdin "$log" --stdout "$found/sshguard" -- "$parser")"
+    peer "rg -c, 5 patterns" "$(maybe lines_in "$big" "$(quick_or 1 5)" -- rg -c "${five_patterns[@]}" "$log")"
+    peer "grep -cE, 5 patterns" "$(maybe lines_in "$big" "$(quick_or 1 3)" --stdout "$found/grep" -- grep -cE "${five_patterns[@]}" "$log")"
+    figure "2b the same, $(shown '' "$small") lines" "" /s more "$(small_mixed)"
+    peer "fail2ban-regex, its sshd filter alone" "$(maybe lines_in "$small" 1 --stdout "$found/fail2ban" -- fail2ban-regex "$log.small" "$filter")"
     figure "   hits in it" "" '' neither "$("${all[@]}" 2>/dev/null | wc -l)"
 }
 
