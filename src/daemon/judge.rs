@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! What the daemon decides: lines become hits, hits become bans, and bans that would lock out the owner
-//! become a line in the log.
+//! What the daemon does: lines become hits, hits become bans, and bans that would lock out the owner
+//! become a line in the log. What is decided by the way is `decide`'s.
 
 mod keep;
 mod kernel;
@@ -9,28 +9,25 @@ mod report;
 pub(super) use keep::{restore, tell_restored};
 pub(super) use report::Tally;
 
+use super::decide::{self, Decider, Exempt, Listener, WAITING, Waiting};
 use super::events::{Events, Told};
 use super::punish::Punisher;
 use super::setup::Policy;
-use super::trust;
 use crate::base::clock::{Mono, Now, Wall};
-use crate::base::net::offender;
 use crate::base::range::Range;
 use crate::config::Settings;
-use crate::detect::tracker::{Limits, Tracker};
+use crate::detect::tracker::Limits;
 use crate::detect::webscan::{Excess, Webscan};
-use crate::detect::{Detector, Hit, Rule, chosen, header};
+use crate::detect::{Detector, Rule, chosen};
 use crate::enforce::{Enforcer, all_options};
 use crate::firewall::events::Harm;
-use crate::firewall::guard::{Allowed, Ban, Failure, Guard};
-use crate::input::{Item, Written};
+use crate::firewall::guard::{Allowed, Failure, Guard};
+use crate::input::Item;
 use crate::sys::host::Protected;
 use crate::sys::{clock, random};
 use ipnet::IpNet;
 use std::fmt::Display;
 
-/// Bans that wait for their transaction at most: what one line more would add makes the transaction due.
-const WAITING: usize = 256;
 /// Seconds between two lines about the same address that must not be banned.
 const DAY: u64 = 86_400;
 /// Such addresses remembered at most; beyond that, the one told first may be told again.
@@ -45,43 +42,25 @@ pub(super) enum Once {
     Compaction,
 }
 
-/// A ban that waits for its transaction.
-struct Waiting {
-    who: IpNet,
-    rule: u16,
-    hits: u32,
-    /// A wider network, for what its parts did.
-    wide: bool,
-    /// What was asked too much of a web server.
-    excess: Option<Box<Excess>>,
-}
+impl Listener for Events {
+    fn watched(&self) -> bool {
+        Events::watched(self)
+    }
 
-impl Waiting {
-    /// Why, for people; perhaps empty.
-    fn reason(&self) -> &str {
-        match &self.excess {
-            Some(excess) => &excess.reason,
-            None if self.wide => "four of its parts were banned",
-            None => "",
-        }
+    fn hit(&mut self, now: Wall, who: IpNet, rule: &str, weight: u8, user: Option<&[u8]>) {
+        Events::hit(self, now, who, rule, weight, user);
+    }
+
+    fn detected(&mut self, rule: &str, who: IpNet, excess: &Excess) {
+        log::info!("rule {rule} detected {} ({}; action=detect)", Range::from(who), excess.reason);
     }
 }
 
 /// Rules, counts and the way to the kernel.
 pub(super) struct Judge {
     detector: Detector,
-    policies: Vec<Policy>,
-    tracker: Tracker,
-    webscan: Webscan,
-    punisher: Punisher,
+    decider: Decider,
     enforcer: Enforcer,
-    waiting: Vec<Waiting>,
-    allowed: Allowed,
-    proxies: Vec<Range>,
-    protected: Protected,
-    ipv6_prefix: u8,
-    /// Seconds east of UTC, for stamps without a zone.
-    local: i32,
     events: Events,
     /// Who was spared, the first one first, and until when nothing more is said of it.
     spared: Vec<(IpNet, Mono)>,
@@ -103,21 +82,12 @@ impl Judge {
         (enforcer, punisher): (Enforcer, Punisher),
         allowed: Allowed,
     ) -> Judge {
-        let limits: Vec<Limits> = policies.iter().map(|p| p.limits).collect();
         let slots = usize::try_from(settings.track_max).unwrap_or(4096);
+        let local = clock::local_offset(clock::wall());
         let mut this = Judge {
-            webscan: Webscan::new(&rules, random::key()),
+            decider: Decider::new(&rules, policies, settings, (punisher, allowed), (slots, local)),
             detector: Detector::new(rules),
-            tracker: Tracker::new(slots, &limits, random::key()),
-            policies,
-            punisher,
             enforcer,
-            waiting: Vec::with_capacity(WAITING),
-            allowed,
-            proxies: proxies(settings),
-            protected: Protected::read(),
-            ipv6_prefix: u8::try_from(settings.ipv6_prefix).unwrap_or(64),
-            local: clock::local_offset(clock::wall()),
             events: Events::default(),
             spared: Vec::new(),
             told: [false; 4],
@@ -137,7 +107,7 @@ impl Judge {
     }
 
     pub(super) fn ipv6_prefix(&self) -> u8 {
-        self.ipv6_prefix
+        self.decider.ipv6_prefix
     }
 
     /// Gives back memory that is not needed while nothing happens.
@@ -151,7 +121,7 @@ impl Judge {
         if let Err(e) = self.enforcer.guard().set_allowed(&mut allowed) {
             log::error!("allow list: {e}");
         }
-        self.allowed = allowed;
+        self.decider.allowed = allowed;
     }
 
     pub(super) fn rules(&self) -> usize {
@@ -184,8 +154,9 @@ impl Judge {
         }
         self.enforcer.set_kill(settings.kill_connections);
         self.enforcer.set_prompt(settings.state_sync.is_some());
-        if self.punisher.reconfigure(settings, &policies) {
-            let Judge { enforcer, punisher, .. } = self;
+        let Judge { enforcer, decider, detector, .. } = self;
+        if decider.punisher.reconfigure(settings, &policies) {
+            let punisher = &mut decider.punisher;
             if let Err(e) =
                 enforcer.past(now.wall, punisher.memory(), &mut |entry| punisher.recall(now, entry))
             {
@@ -193,32 +164,32 @@ impl Judge {
             }
         }
         let limits: Vec<Limits> = policies.iter().map(|p| p.limits).collect();
-        let old = &self.policies;
-        self.tracker.remap(now.mono, &limits, &|rule| {
+        let old = &decider.policies;
+        decider.tracker.remap(now.mono, &limits, &|rule| {
             let name = &old.get(usize::from(rule))?.name;
             policies.iter().position(|p| p.name == *name).and_then(|at| u16::try_from(at).ok())
         });
         for policy in &policies {
-            if let Some(old) = self.policies.iter().find(|old| old.name == policy.name) {
+            if let Some(old) = decider.policies.iter().find(|old| old.name == policy.name) {
                 policy.tally.take_over(&old.tally);
             }
         }
-        let counts = *self.detector.counts();
-        let old = std::mem::replace(&mut self.webscan, Webscan::new(&rules, random::key()));
-        self.webscan.take_over(old);
-        self.detector = Detector::new(rules);
-        self.detector.count_on(counts);
-        self.policies = policies;
-        self.allowed = allowed;
-        self.proxies = proxies(settings);
-        self.protected = Protected::read();
+        let counts = *detector.counts();
+        let old = std::mem::replace(&mut decider.webscan, Webscan::new(&rules, random::key()));
+        decider.webscan.take_over(old);
+        *detector = Detector::new(rules);
+        detector.count_on(counts);
+        decider.policies = policies;
+        decider.allowed = allowed;
+        decider.proxies = decide::proxies(settings);
+        decider.protected = Protected::read();
         let ipv6_prefix = u8::try_from(settings.ipv6_prefix).unwrap_or(64);
-        if self.enforcer.guard().take_fresh() || self.ipv6_prefix != ipv6_prefix {
+        if enforcer.guard().take_fresh() || decider.ipv6_prefix != ipv6_prefix {
             // IPv6 bans of the former length were keys that nothing looks up any more; now they are networks.
-            restore(&mut self.enforcer, now.wall);
+            restore(enforcer, now.wall);
         }
-        self.ipv6_prefix = ipv6_prefix;
-        self.local = clock::local_offset(now.wall);
+        decider.ipv6_prefix = ipv6_prefix;
+        decider.local = clock::local_offset(now.wall);
         self.spare_in_kernel();
         Ok(())
     }
@@ -226,116 +197,55 @@ impl Judge {
     /// Looks through whole lines for the rules whose bits are set; bans are made by `commit`, or here when
     /// too many wait. Of a record, only rules that trust its sender hear.
     pub(super) fn take(&mut self, now: Now, wanted: u64, item: Item<'_>) {
-        let Judge {
-            detector, tracker, webscan, policies, punisher, waiting, ipv6_prefix, local, events, ..
-        } = self;
-        let mut overflow = Vec::new();
-        for (_, policy) in (0..u64::BITS).zip(&*policies).filter(|(bit, _)| wanted >> bit & 1 == 1) {
+        let Judge { detector, decider, events, .. } = self;
+        for (_, policy) in (0..u64::BITS).zip(&decider.policies).filter(|(bit, _)| wanted >> bit & 1 == 1) {
             policy.tally.read.set(Some(now.mono));
         }
-        let mut hit = |hit: Hit, text: &[u8], age: Option<u64>| {
-            let Some(policy) = policies.get(usize::from(hit.rule)) else { return };
-            let who = offender(hit.addr, *ipv6_prefix);
-            // Requests are no offence as such.
-            if hit.request.is_none() {
-                policy.tally.hit(now.mono);
-            }
-            // What was written before a ban that is in force was counted for it: we were killed before we had written down
-            // that we had read it.
-            let spent =
-                |age| age >= u64::from(policy.limits.findtime) || punisher.spent(now.mono, who, policy, age);
-            if age.is_some_and(spent) {
-                return;
-            }
-            let at = Mono(now.mono.0.saturating_sub(age.unwrap_or(0).saturating_mul(1000)));
-            let mut excess = None;
-            if let Some(request) = &hit.request {
-                excess = webscan.request(at, hit.rule, who, text, request).map(Box::new);
-                let Some(excess) = &excess else { return };
-                // What is read at once may hold a whole scan, which is one offence.
-                let same = |w: &Waiting| (w.who, w.rule) == (who, hit.rule);
-                if !excess.detect && (waiting.iter().any(same) || spent(0)) {
-                    return;
-                }
-                policy.tally.hit(now.mono);
-                if excess.detect {
-                    let (name, who) = (&policy.name, Range::from(who));
-                    log::info!("rule {name} detected {who} ({}; action=detect)", excess.reason);
-                }
-            }
-            if events.watched() {
-                let user = hit.user.and_then(|user| text.get(user));
-                events.hit(now.wall, who, &policy.name, hit.weight, user);
-            }
-            let hits = match &excess {
-                Some(excess) => (!excess.detect).then_some(excess.requests),
-                None => tracker.hit(at, hit.rule, who, hit.weight),
-            };
-            if let Some(hits) = hits {
-                let ban = Waiting { who, rule: hit.rule, hits, wide: false, excess };
-                if waiting.len() < WAITING { waiting.push(ban) } else { overflow.push(ban) }
-            }
-        };
         match item {
             // Live lines are timed by our own clock; stamps are for what was written while we were away.
             Item::Block { lines, live } => detector.block(wanted, lines, &mut |_, line, found| {
-                let age = (!live).then(|| age(now, line, *local, &found));
-                hit(found, line, age);
+                let age = (!live).then(|| decide::age(now, line, decider.local, &found));
+                decider.hit(now, &found, line, age, events);
             }),
             Item::Record(record) => {
-                let any = |rule: u16| policies.get(usize::from(rule)).is_some_and(|p| p.trust_any);
-                let wanted = trust::believed(detector.rules(), wanted, &record, &any);
-                let age = match record.written {
-                    Written::Live => None,
-                    Written::At(then) => Some(now.wall.0.saturating_sub(then.0)),
-                };
+                let wanted = decider.believed(detector.rules(), wanted, &record);
+                let age = decide::record_age(now, &record);
                 detector.record(wanted, record.program, record.pid, record.message, &mut |found| {
-                    hit(found, record.message, age);
+                    decider.hit(now, &found, record.message, age, events);
                 });
             }
         }
+        let mut overflow = std::mem::take(&mut self.decider.overflow);
         while !overflow.is_empty() {
             self.commit(now);
             let rest = overflow.split_off(overflow.len().min(WAITING));
-            self.waiting.append(&mut overflow);
+            self.decider.waiting.append(&mut overflow);
             overflow = rest;
         }
     }
 
     /// Bans who is due, in one transaction, and then the wider networks that follow from it. Returns whether somebody was.
     pub(super) fn commit(&mut self, now: Now) -> bool {
-        if self.waiting.is_empty() {
+        if self.decider.waiting.is_empty() {
             return false;
         }
-        let mut waiting = std::mem::take(&mut self.waiting);
+        let mut waiting = std::mem::take(&mut self.decider.waiting);
         while !waiting.is_empty() {
             waiting.retain(|w| !self.spare(w));
             let wider = self.enforce(now, &waiting);
             waiting.clear();
             waiting.extend(wider);
         }
-        self.waiting = waiting;
+        self.decider.waiting = waiting;
         true
     }
 
     /// Bans each; returns which wider networks are to be banned now.
     fn enforce(&mut self, now: Now, waiting: &[Waiting]) -> Vec<Waiting> {
-        let Judge { enforcer, punisher, policies, events, bans: made, .. } = self;
-        punisher.clear();
-        let mut verdicts = Vec::with_capacity(waiting.len());
-        for w in waiting {
-            let Some(policy) = policies.get(usize::from(w.rule)) else { continue };
-            let bantime = w.excess.as_ref().and_then(|excess| excess.bantime);
-            verdicts.push((w, policy, punisher.judge(now.mono, w.who, policy, w.wide, bantime)));
-        }
-        let mut bans = Vec::with_capacity(verdicts.len());
-        for (w, policy, verdict) in &verdicts {
-            let (who, time) = (Range::from(w.who), verdict.sentence.time);
-            let (scope, rule, hits) = (&policy.scope, &*policy.name, w.hits);
-            let reason = w.reason();
-            let (bans_so_far, starts) = (verdict.sentence.bans, punisher.starts(verdict));
-            bans.push(Ban { who, scope, time, rule, hits, reason, bans: bans_so_far, starts });
-        }
+        let Judge { enforcer, decider, events, bans: made, .. } = self;
+        let Decider { punisher, policies, .. } = decider;
+        let verdicts = decide::verdicts((punisher, policies), now.mono, waiting);
+        let bans: Vec<_> = verdicts.iter().map(|decided| decide::ban(punisher, decided)).collect();
         let mut acknowledged = vec![false; bans.len()];
         let mut note = None;
         enforcer.ban(
@@ -361,12 +271,11 @@ impl Judge {
         );
         drop(bans);
         let mut wider: Vec<Waiting> = Vec::new();
-        for ((w, policy, verdict), _) in verdicts.iter().zip(acknowledged).filter(|(_, made)| *made) {
-            if let Some(who) = punisher.made(now.mono, w.who, policy, &verdict.sentence)
-                && wider.iter().all(|w| w.who != who)
-            {
-                wider.push(Waiting { who, rule: w.rule, hits: w.hits, wide: true, excess: None });
-            }
+        for (decided, _) in verdicts.iter().zip(acknowledged).filter(|(_, made)| *made) {
+            wider.extend(
+                decide::wider(punisher, now.mono, decided)
+                    .filter(|new| wider.iter().all(|w| w.who != new.who)),
+            );
         }
         self.refill(now.wall);
         self.once(Once::Kill, note.as_ref().map(|n| n as &dyn Display));
@@ -384,7 +293,7 @@ impl Judge {
 
     /// Fills the sets: the allow list first, then all bans.
     fn fill(&mut self, now: Wall) {
-        if let Err(e) = self.enforcer.guard().set_allowed(&mut self.allowed) {
+        if let Err(e) = self.enforcer.guard().set_allowed(&mut self.decider.allowed) {
             log::error!("allow list: {e}");
         }
         self.spare_in_kernel();
@@ -417,21 +326,17 @@ impl Judge {
 
     /// Whether somebody must not be banned; told once a day.
     fn spare(&mut self, w: &Waiting) -> bool {
+        let Some(policy) = self.decider.policies.get(usize::from(w.rule)) else { return true };
         let who = Range::from(w.who);
-        let Some(policy) = self.policies.get(usize::from(w.rule)) else { return true };
-        let why = if self.allowed.meets(&who, clock::wall()) {
-            "on the allow list"
-        } else if self.proxies.iter().any(|p| p.meets(&who)) {
-            "a trusted proxy, which speaks for others"
-        } else if let Some(why) = self.protected.why(&who) {
-            why
-        } else if policy.detect {
-            let (hits, reason) = (w.hits, w.reason());
-            let comma = if reason.is_empty() { "" } else { ", " };
-            log::info!("rule {} detected {who} ({hits} hits{comma}{reason}; action=detect)", policy.name);
-            return true;
-        } else {
-            return false;
+        let why = match self.decider.exempt(clock::wall(), w) {
+            None => return false,
+            Some(Exempt::Address(why)) => why,
+            Some(Exempt::Detect) => {
+                let (hits, reason) = (w.hits, w.reason());
+                let comma = if reason.is_empty() { "" } else { ", " };
+                log::info!("rule {} detected {who} ({hits} hits{comma}{reason}; action=detect)", policy.name);
+                return true;
+            }
         };
         let now = clock::mono();
         self.spared.retain(|&(_, until)| until > now);
@@ -472,9 +377,9 @@ impl Judge {
     /// Forgets what was counted of an address, or of all that is in a range: hits and former bans. For who was unbanned by hand.
     pub(super) fn forget(&mut self, who: &Range) {
         for net in who.nets() {
-            self.tracker.forget(net);
-            self.webscan.forget(net);
-            self.punisher.forget(net);
+            self.decider.tracker.forget(net);
+            self.decider.webscan.forget(net);
+            self.decider.punisher.forget(net);
         }
     }
 
@@ -484,18 +389,4 @@ impl Judge {
             log::error!("{e}");
         }
     }
-}
-
-fn proxies(settings: &Settings) -> Vec<Range> {
-    settings.trusted_proxies.iter().map(|&net| Range::from(net)).collect()
-}
-
-/// Seconds since a line was written that nobody read then. Without a stamp it was some time between the two runs: now is
-/// the safe side. Not so for requests: all of a night at once would be too much of anybody.
-fn age(now: Now, line: &[u8], local: i32, hit: &Hit) -> u64 {
-    let (stamp, unknown) = match &hit.request {
-        Some(request) => (request.stamp, u64::MAX),
-        None => (header::parse(line).and_then(|h| h.stamp), 0),
-    };
-    stamp.map_or(unknown, |stamp| stamp.age(now.wall, local))
 }

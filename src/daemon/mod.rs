@@ -3,6 +3,7 @@
 //! ready or a deadline comes; nothing ticks.
 
 mod alarms;
+mod decide;
 mod events;
 mod heal;
 mod hooks;

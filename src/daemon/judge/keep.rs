@@ -26,7 +26,8 @@ impl Judge {
 
     /// Does a part of what keeps the journal small, a fraction of a millisecond long; whether there is more to do.
     pub(in crate::daemon) fn compact(&mut self, now: Now) -> bool {
-        let Judge { enforcer, punisher, .. } = self;
+        let Judge { enforcer, decider, .. } = self;
+        let punisher = &decider.punisher;
         let memory = Memory { keep: punisher.memory(), worth: &|entry| punisher.worth(now.mono, entry) };
         let result = if enforcer.compacts() {
             enforcer.compact(now.wall, memory)

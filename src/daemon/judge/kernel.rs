@@ -1,9 +1,10 @@
 #![forbid(unsafe_code)]
 //! What the kernel does by itself, and what it must know for that: port scans, floods, new sources.
 
-use super::{Judge, Once, WAITING, Waiting};
+use super::{Judge, Once};
 use crate::base::clock::{Now, Span};
 use crate::base::range::Range;
+use crate::daemon::decide::{WAITING, Waiting};
 use crate::daemon::events::Told;
 use crate::enforce::Outside;
 use crate::firewall::guard::{Ban, Limit, Scanner, Scope};
@@ -14,8 +15,13 @@ use std::fmt::Display;
 impl Judge {
     /// Tells the kernel whom it must not ban for bare packets.
     pub(super) fn spare_in_kernel(&mut self) {
-        let spared: Vec<Range> =
-            self.protected.all(true).into_iter().chain(self.proxies.iter().copied()).collect();
+        let spared: Vec<Range> = self
+            .decider
+            .protected
+            .all(true)
+            .into_iter()
+            .chain(self.decider.proxies.iter().copied())
+            .collect();
         if let Err(e) = self.enforcer.guard().set_spared(spared) {
             log::error!("who is never banned for port scans and floods: {e}");
         }
@@ -71,16 +77,16 @@ impl Judge {
     /// Tells that the kernel has brought somebody into the throttle; who was there too often is banned by `commit`.
     pub(in crate::daemon) fn throttled(&mut self, now: Now, who: IpNet, port: u16, limit: Limit, logs: bool) {
         let rule = self.detector.rules().len();
-        let Some(policy) = self.policies.get(rule) else { return };
+        let Some(policy) = self.decider.policies.get(rule) else { return };
         policy.tally.read.set(Some(now.mono));
         policy.tally.hit(now.mono);
         self.events.throttled(now.wall, who, (port, limit), logs);
         let rule = u16::try_from(rule).unwrap_or(u16::MAX);
-        if let Some(hits) = self.tracker.hit(now.mono, rule, who, 1) {
-            if self.waiting.len() >= WAITING {
+        if let Some(hits) = self.decider.tracker.hit(now.mono, rule, who, 1) {
+            if self.decider.waiting.len() >= WAITING {
                 self.commit(now);
             }
-            self.waiting.push(Waiting { who, rule, hits, wide: false, excess: None });
+            self.decider.waiting.push(Waiting { who, rule, hits, wide: false, excess: None });
         }
     }
 

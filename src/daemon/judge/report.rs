@@ -24,7 +24,7 @@ pub(in crate::daemon) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn hit(&self, now: Mono) {
+    pub(in crate::daemon) fn hit(&self, now: Mono) {
         self.hits.set(self.hits.get() + 1);
         self.last.set(Some(now));
     }
@@ -52,7 +52,7 @@ impl Judge {
         let (watchers, lost) = self.events.watchers();
         [
             c.lines,
-            c.hits + self.webscan.exceeded(),
+            c.hits + self.decider.webscan.exceeded(),
             c.ignored,
             c.ambiguous,
             c.no_address,
@@ -64,9 +64,9 @@ impl Judge {
             self.alarms_lost,
             self.newcomers,
             self.news_lost,
-            self.tracker.evicted(),
-            self.tracker.used() as u64,
-            self.tracker.slots() as u64,
+            self.decider.tracker.evicted(),
+            self.decider.tracker.used() as u64,
+            self.decider.tracker.slots() as u64,
             self.events.bans_a_minute(),
             watchers,
         ]
@@ -75,7 +75,7 @@ impl Judge {
     /// Each rule that is on.
     pub(in crate::daemon) fn each_rule(&self, now: Mono, each: &mut dyn FnMut(&RuleLine<'_>)) {
         let age = |at: Option<Mono>| at.map(|at| now.since(at) / 1000);
-        for policy in &self.policies {
+        for policy in &self.decider.policies {
             let tally = &policy.tally;
             each(&RuleLine {
                 name: &policy.name,
@@ -92,8 +92,9 @@ impl Judge {
     /// Those who are nearest to a ban.
     pub(in crate::daemon) fn each_offender(&self, now: Mono, each: &mut dyn FnMut(&OffenderLine<'_>)) {
         let mut top: Vec<(u64, IpNet, u16, u32, Mono)> = Vec::with_capacity(TOP + 1);
-        self.tracker.for_each(now, &mut |rule, who, hits, last| {
-            let maxretry = self.policies.get(usize::from(rule)).map_or(1, |p| p.limits.maxretry.max(1));
+        self.decider.tracker.for_each(now, &mut |rule, who, hits, last| {
+            let maxretry =
+                self.decider.policies.get(usize::from(rule)).map_or(1, |p| p.limits.maxretry.max(1));
             let near = u64::from(hits) * 1000 / u64::from(maxretry);
             let at = top.partition_point(|t| (t.0, t.4) >= (near, last));
             if at < TOP {
@@ -102,7 +103,7 @@ impl Judge {
             }
         });
         for (_, who, rule, hits, last) in top {
-            let Some(policy) = self.policies.get(usize::from(rule)) else { continue };
+            let Some(policy) = self.decider.policies.get(usize::from(rule)) else { continue };
             each(&OffenderLine {
                 who: &Range::from(who).to_string(),
                 rule: &policy.name,
@@ -135,7 +136,7 @@ impl Judge {
             "{} lines, {} looked at, {} hits, {} ignored, {} ambiguous, {} without address, {} without header",
             c.lines,
             c.candidates,
-            c.hits + self.webscan.exceeded(),
+            c.hits + self.decider.webscan.exceeded(),
             c.ignored,
             c.ambiguous,
             c.no_address,
@@ -144,8 +145,8 @@ impl Judge {
         log::info!(
             "{} bans, {} offenders tracked, {} evicted; the table was put back {} times",
             self.bans,
-            self.tracker.used(),
-            self.tracker.evicted(),
+            self.decider.tracker.used(),
+            self.decider.tracker.evicted(),
             self.reasserted
         );
     }

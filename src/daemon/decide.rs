@@ -1,0 +1,242 @@
+#![forbid(unsafe_code)]
+//! What becomes of a hit: counted, too old, one too many; and of whom it accuses: exempt, or banned for how long.
+//! Does no I/O, reads no clock and tells nobody: `mef test` decides by the same code as the daemon.
+
+use super::punish::{Punisher, Verdict};
+use super::setup::Policy;
+use super::trust;
+use crate::base::clock::{Mono, Now, Wall};
+use crate::base::net::offender;
+use crate::base::range::Range;
+use crate::config::Settings;
+use crate::detect::tracker::{Limits, Tracker};
+use crate::detect::webscan::{Excess, Webscan};
+use crate::detect::{Hit, Rule, header};
+use crate::firewall::guard::{Allowed, Ban};
+use crate::input::{Record, Written};
+use crate::sys::host::Protected;
+use crate::sys::random;
+use ipnet::IpNet;
+
+/// Bans that wait for their transaction at most: what one line more would add makes the transaction due.
+pub(super) const WAITING: usize = 256;
+
+/// A ban that waits for its transaction.
+pub(super) struct Waiting {
+    pub(super) who: IpNet,
+    pub(super) rule: u16,
+    pub(super) hits: u32,
+    /// A wider network, for what its parts did.
+    pub(super) wide: bool,
+    /// What was asked too much of a web server.
+    pub(super) excess: Option<Box<Excess>>,
+}
+
+impl Waiting {
+    /// Why, for people; perhaps empty.
+    pub(super) fn reason(&self) -> &str {
+        match &self.excess {
+            Some(excess) => &excess.reason,
+            None if self.wide => "four of its parts were banned",
+            None => "",
+        }
+    }
+}
+
+/// Why a ban is not made.
+pub(super) enum Exempt {
+    /// The address must not be banned; what it is, for people.
+    Address(&'static str),
+    /// The rule only tells (action=detect).
+    Detect,
+}
+
+/// Who hears of hits while they are counted.
+pub(super) trait Listener {
+    /// Whether single hits are of interest.
+    fn watched(&self) -> bool;
+    /// A hit; `user` is text of the attacker.
+    fn hit(&mut self, now: Wall, who: IpNet, rule: &str, weight: u8, user: Option<&[u8]>);
+    /// Somebody has gone over a threshold that has action=detect.
+    fn detected(&mut self, rule: &str, who: IpNet, excess: &Excess);
+}
+
+/// Counts and policies.
+pub(super) struct Decider {
+    pub(super) policies: Vec<Policy>,
+    pub(super) tracker: Tracker,
+    pub(super) webscan: Webscan,
+    pub(super) punisher: Punisher,
+    pub(super) waiting: Vec<Waiting>,
+    /// Those for which there was no room among `waiting`.
+    pub(super) overflow: Vec<Waiting>,
+    pub(super) allowed: Allowed,
+    pub(super) proxies: Vec<Range>,
+    pub(super) protected: Protected,
+    pub(super) ipv6_prefix: u8,
+    /// Seconds east of UTC, for stamps without a zone.
+    pub(super) local: i32,
+}
+
+impl Decider {
+    /// For these rules; `slots` is how many offenders are tracked.
+    pub(super) fn new(
+        rules: &[Rule],
+        policies: Vec<Policy>,
+        settings: &Settings,
+        (punisher, allowed): (Punisher, Allowed),
+        (slots, local): (usize, i32),
+    ) -> Decider {
+        let limits: Vec<Limits> = policies.iter().map(|p| p.limits).collect();
+        Decider {
+            webscan: Webscan::new(rules, random::key()),
+            tracker: Tracker::new(slots, &limits, random::key()),
+            policies,
+            punisher,
+            waiting: Vec::with_capacity(WAITING),
+            overflow: Vec::new(),
+            allowed,
+            proxies: proxies(settings),
+            protected: Protected::read(),
+            ipv6_prefix: u8::try_from(settings.ipv6_prefix).unwrap_or(64),
+            local,
+        }
+    }
+
+    /// Takes a hit in. `age` is how many seconds ago it was written, if that was while nobody read.
+    pub(super) fn hit(
+        &mut self,
+        now: Now,
+        hit: &Hit,
+        text: &[u8],
+        age: Option<u64>,
+        listener: &mut dyn Listener,
+    ) {
+        let Decider { tracker, webscan, policies, punisher, waiting, overflow, ipv6_prefix, .. } = self;
+        let Some(policy) = policies.get(usize::from(hit.rule)) else { return };
+        let who = offender(hit.addr, *ipv6_prefix);
+        // Requests are no offence as such.
+        if hit.request.is_none() {
+            policy.tally.hit(now.mono);
+        }
+        // What was written before a ban that is in force was counted for it: we were killed before we had written down
+        // that we had read it.
+        let spent =
+            |age| age >= u64::from(policy.limits.findtime) || punisher.spent(now.mono, who, policy, age);
+        if age.is_some_and(spent) {
+            return;
+        }
+        let at = Mono(now.mono.0.saturating_sub(age.unwrap_or(0).saturating_mul(1000)));
+        let mut excess = None;
+        if let Some(request) = &hit.request {
+            excess = webscan.request(at, hit.rule, who, text, request).map(Box::new);
+            let Some(excess) = &excess else { return };
+            // What is read at once may hold a whole scan, which is one offence.
+            let same = |w: &Waiting| (w.who, w.rule) == (who, hit.rule);
+            if !excess.detect && (waiting.iter().any(same) || spent(0)) {
+                return;
+            }
+            policy.tally.hit(now.mono);
+            if excess.detect {
+                listener.detected(&policy.name, who, excess);
+            }
+        }
+        if listener.watched() {
+            let user = hit.user.clone().and_then(|user| text.get(user));
+            listener.hit(now.wall, who, &policy.name, hit.weight, user);
+        }
+        let hits = match &excess {
+            Some(excess) => (!excess.detect).then_some(excess.requests),
+            None => tracker.hit(at, hit.rule, who, hit.weight),
+        };
+        if let Some(hits) = hits {
+            let ban = Waiting { who, rule: hit.rule, hits, wide: false, excess };
+            if waiting.len() < WAITING { waiting.push(ban) } else { overflow.push(ban) }
+        }
+    }
+
+    /// Those of the `wanted` rules that may judge a record: the ones that trust its sender.
+    pub(super) fn believed(&self, rules: &[Rule], wanted: u64, record: &Record<'_>) -> u64 {
+        let any = |rule: u16| self.policies.get(usize::from(rule)).is_some_and(|p| p.trust_any);
+        trust::believed(rules, wanted, record, &any)
+    }
+
+    /// Why somebody is not banned whom a rule accuses; `None` if it is.
+    pub(super) fn exempt(&self, now: Wall, w: &Waiting) -> Option<Exempt> {
+        let who = Range::from(w.who);
+        let policy = self.policies.get(usize::from(w.rule))?;
+        if self.allowed.meets(&who, now) {
+            Some(Exempt::Address("on the allow list"))
+        } else if self.proxies.iter().any(|p| p.meets(&who)) {
+            Some(Exempt::Address("a trusted proxy, which speaks for others"))
+        } else if let Some(why) = self.protected.why(&who) {
+            Some(Exempt::Address(why))
+        } else if policy.detect {
+            Some(Exempt::Detect)
+        } else {
+            None
+        }
+    }
+}
+
+/// What each of those gets who are to be banned now.
+pub(super) fn verdicts<'d>(
+    (punisher, policies): (&mut Punisher, &'d [Policy]),
+    now: Mono,
+    waiting: &'d [Waiting],
+) -> Vec<Decided<'d>> {
+    punisher.clear();
+    let mut decided = Vec::with_capacity(waiting.len());
+    for w in waiting {
+        let Some(policy) = policies.get(usize::from(w.rule)) else { continue };
+        let bantime = w.excess.as_ref().and_then(|excess| excess.bantime);
+        decided.push((w, policy, punisher.judge(now, w.who, policy, w.wide, bantime)));
+    }
+    decided
+}
+
+/// A ban, by which policy, and what it is to be.
+pub(super) type Decided<'d> = (&'d Waiting, &'d Policy, Verdict);
+
+/// The ban of a decision, as the kernel and the journal are to have it.
+pub(super) fn ban<'d>(punisher: &'d Punisher, (w, policy, verdict): &'d Decided<'_>) -> Ban<'d> {
+    Ban {
+        who: Range::from(w.who),
+        scope: &policy.scope,
+        time: verdict.sentence.time,
+        rule: &policy.name,
+        hits: w.hits,
+        reason: w.reason(),
+        bans: verdict.sentence.bans,
+        starts: punisher.starts(verdict),
+    }
+}
+
+/// The network that is to be banned besides when a ban was made, for what its parts did.
+pub(super) fn wider(punisher: &mut Punisher, now: Mono, decided: &Decided<'_>) -> Option<Waiting> {
+    let (w, policy, verdict) = decided;
+    let who = punisher.made(now, w.who, policy, &verdict.sentence)?;
+    Some(Waiting { who, rule: w.rule, hits: w.hits, wide: true, excess: None })
+}
+
+pub(super) fn proxies(settings: &Settings) -> Vec<Range> {
+    settings.trusted_proxies.iter().map(|&net| Range::from(net)).collect()
+}
+
+/// Seconds since a line was written that nobody read then. Without a stamp it was some time between the two runs: now is
+/// the safe side. Not so for requests: all of a night at once would be too much of anybody.
+pub(super) fn age(now: Now, line: &[u8], local: i32, hit: &Hit) -> u64 {
+    let (stamp, unknown) = match &hit.request {
+        Some(request) => (request.stamp, u64::MAX),
+        None => (header::parse(line).and_then(|h| h.stamp), 0),
+    };
+    stamp.map_or(unknown, |stamp| stamp.age(now.wall, local))
+}
+
+/// Likewise of a record.
+pub(super) fn record_age(now: Now, record: &Record<'_>) -> Option<u64> {
+    match record.written {
+        Written::Live => None,
+        Written::At(then) => Some(now.wall.0.saturating_sub(then.0)),
+    }
+}
