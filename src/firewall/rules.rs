@@ -25,7 +25,7 @@ pub const UDATA_ORIGIN: u8 = 0x4d;
 const ADDRESS: [(u32, u32); 2] = [(7, 4), (8, 16)];
 const SERVICE: (u32, u32) = (13, 2);
 const INTERFACE: (u32, u32) = (41, 16);
-/// Sources that a dynamic set of buckets remembers. When it is full, the limit matches for no new source.
+/// Sources that a dynamic set of buckets remembers. When it is full, a rule with it matches for no new source.
 const BUCKETS: u32 = 65_535;
 /// Prefix of an IPv6 address that shares one bucket.
 const BUCKET_PREFIX: u32 = 64;

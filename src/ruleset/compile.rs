@@ -13,8 +13,10 @@ use crate::plan::{
 
 /// Packets that a bucket holds where `burst=` is not given, as nft(8) has it.
 pub(super) const BURST: u32 = 5;
-/// Shortest life of the bucket of one source, s.
+/// Shortest life of the bucket of one source, s, and the longest: what the set remembers must not be what somebody
+/// filled it with yesterday.
 const BUCKET_MIN: u32 = 60;
+const BUCKET_MAX: u32 = 3600;
 
 /// Compiles a rule set without errors; `auto` are the interfaces of the default routes.
 pub fn compile(set: &RuleSet, auto: &[IfName], sink: &mut dyn Sink) {
@@ -182,7 +184,10 @@ impl Compiler<'_> {
         let limit = self.limit(None);
         // What bounds packets or log lines must exist once, however many rules of the kernel match.
         let steps = ends.len() + usize::from(logs_apart);
-        let bounded = limit.is_some() && (steps > 1 || matches.len() > 1 && !self.per_source());
+        // A set of buckets that is full has no answer, and a rule with it does not match. Who is let in must not hang
+        // on that: what is over the limit leaves the chain, all else is accepted.
+        let open = self.per_source() && self.rule.action == Action::Accept;
+        let bounded = open || limit.is_some() && (steps > 1 || matches.len() > 1 && !self.per_source());
         if bounded || self.rule.ratelimit.is_some() && matches.len() > 1 {
             return self.chain(matches, &ends, sink);
         }
@@ -203,7 +208,7 @@ impl Compiler<'_> {
 
     /// The matches jump to a chain with the bounds, the log and the verdict.
     #[inline(never)]
-    fn chain(&self, matches: Vec<Part>, ends: &[(Verdict, Option<u8>)], sink: &mut dyn Sink) {
+    fn chain(&self, mut matches: Vec<Part>, ends: &[(Verdict, Option<u8>)], sink: &mut dyn Sink) {
         let Some(name) = self.name("") else { return };
         let own = Chain::Own(name);
         sink.chain(name);
@@ -214,6 +219,16 @@ impl Compiler<'_> {
             if self.rule.limit.is_some() && !families.contains(&family) {
                 families.push(family);
             }
+        }
+        // Nobody is refused because a set is full: then it is the jump that does not match.
+        let closed = self.per_source() && self.rule.action != Action::Accept;
+        let limits: Vec<_> = families.iter().filter(|_| closed).map(|f| self.buckets(*f, sink)).collect();
+        if closed {
+            for part in &mut matches {
+                let at = families.iter().position(|family| *family == part.family);
+                part.limit = at.and_then(|at| limits.get(at).copied().flatten());
+            }
+            families.clear();
         }
         if !self.per_source() {
             families.truncate(1);
@@ -267,7 +282,8 @@ impl Compiler<'_> {
             let Limit { rate: Rate { packets, per }, burst, .. } = self.limit(None)?;
             // When an empty bucket is full again it need not be remembered.
             let full = u64::from(burst) * u64::from(per) / u64::from(packets.max(1)) + 1;
-            sink.buckets(name, family, u32::try_from(full).unwrap_or(u32::MAX / 1000).max(BUCKET_MIN));
+            let life = u32::try_from(full).unwrap_or(BUCKET_MAX).clamp(BUCKET_MIN, BUCKET_MAX);
+            sink.buckets(name, family, life);
             Some(name)
         });
         self.limit(set)

@@ -105,3 +105,61 @@ fn a_limit_by_source_is_a_bucket_for_each() {
     assert_eq!(world.passing(MANY, STRANGER), 2);
     assert_eq!(world.passing(MANY, STRANGER.port(1001)), 3);
 }
+
+/// Fills the set of buckets of the first rule behind those of the world with addresses that nobody here has.
+fn fill(world: &World) {
+    let each = |i: u32| format!("10.{}.{}.{}", i >> 16, i >> 8 & 255, i & 255);
+    let elements: Vec<String> = (0..65_535).map(each).collect();
+    world.net.nft(&format!("add element inet mef r6.4 {{ {} }}", elements.join(",")));
+    let more = world.net.command("nft", &["add element inet mef r6.4 { 10.255.0.1 }"]).output().unwrap();
+    assert!(!more.status.success(), "the set has room");
+}
+
+#[test]
+fn nobody_is_refused_because_a_set_of_buckets_is_full() {
+    let mut world = World::new();
+    let accept = "rule dir=in action=accept proto=udp limit=1/d/src burst=2";
+    let bounded =
+        "rule dir=in action=DROP proto=udp limit=1/d/src burst=2\nrule dir=in action=accept proto=udp";
+    let cases = [
+        ("accepted", accept.to_owned()),
+        ("accepted with a log", format!("{accept} log=prefix:limited ratelimit=1/d")),
+        ("accepted at two places", format!("{accept} iif=v0,v1*,w*")),
+        ("dropped", bounded.replace("DROP", "drop")),
+        ("refused in two ways", bounded.replace("DROP", "reject").replacen("udp", "all", 1)),
+        (
+            "dropped with a log",
+            bounded.replace("DROP", "drop").replacen("=2", "=2 log=prefix:x ratelimit=1/d", 1),
+        ),
+    ];
+    for (name, rules) in cases {
+        world.load(&format!("{rules}\npolicy dir=in action=drop"));
+        // While there is room the limit holds, on both sides of it.
+        let (before, after) = ([world.judge(STRANGER), world.judge(STRANGER)], world.judge(STRANGER));
+        let accepts = rules.starts_with(accept);
+        assert_eq!(before == [Passes; 2], accepts, "{name}");
+        assert_eq!(after == Passes, !accepts, "{name}: over the limit");
+        world.load(&format!("{rules}\npolicy dir=in action=drop"));
+        fill(&world);
+        for packet in [STRANGER, FRIEND, STRANGER] {
+            assert_eq!(world.judge(packet), Passes, "{name}");
+        }
+        // The other family has its own.
+        assert_eq!(world.judge(STRANGER.in_v6()) == Passes, accepts, "{name}");
+    }
+}
+
+#[test]
+fn what_a_set_of_buckets_remembers_goes_soon() {
+    let world = World::new();
+    for (limit, life) in
+        [("10/m/src", "1m"), ("1/m/src burst=10", "10m1s"), ("1/h/src", "1h"), ("3/d/src burst=100", "1h")]
+    {
+        world.net.mef_input(
+            &["load", "-"],
+            format!("rule dir=in action=accept proto=tcp dport=22 limit={limit}").as_bytes(),
+        );
+        let set = world.net.nft_list("set inet mef r1.4");
+        assert!(set.contains(&format!("timeout {life}\n")), "{limit}: {set}");
+    }
+}
