@@ -24,7 +24,7 @@ fn watch(net: &mut Net, name: &str, args: &[&str]) -> usize {
 }
 
 fn prometheus(net: &Net) -> String {
-    net.mef(&["status", "--prometheus"]).ok()
+    net.mef(&["status", "--prometheus"]).shown()
 }
 
 /// The values by their names and labels, as strictly as a scraper reads them.
@@ -68,14 +68,14 @@ fn metrics(text: &str) -> BTreeMap<String, f64> {
 fn status_tells_what_runs_and_what_the_kernel_has() {
     let mut net = host("", "maxretry=3");
     net.write("whitelist/local.conf", "198.51.100.0/24\n");
-    let text = net.mef(&["status"]).ok();
+    let text = net.mef(&["status"]).shown();
     assert!(text.contains("daemon      does not run") && text.contains("there is no table"), "{text}");
     assert_eq!(metrics(&prometheus(&net))["mef_up"], 0.0);
-    assert!(net.mef(&["status", "--json"]).ok().starts_with("{\"daemon\":\"does not run\","));
+    assert!(net.mef(&["status", "--json"]).shown().starts_with("{\"daemon\":\"does not run\","));
     let daemon = net.daemon("daemon");
     net.append(LOG, fails("203.0.113.1", 3) + &fails("203.0.113.2", 2));
     net.mark(LOG);
-    let text = net.mef(&["status"]).ok();
+    let text = net.mef(&["status"]).shown();
     assert!(text.contains("bans        2 in force, 1 ranges on the allow list"), "{text}");
     for part in
         ["daemon      runs for ", "memory      ", "packets     die in prerouting raw", "prolongs a ban"]
@@ -101,7 +101,7 @@ fn status_tells_what_runs_and_what_the_kernel_has() {
         assert_eq!(all.get(name), Some(&want), "{name}: {all:#?}");
     }
     assert!(all["mef_resident_bytes"] > 100_000.0 && all["mef_start_time_seconds"] > 1.7e9);
-    let json = net.mef(&["status", "--json"]).ok();
+    let json = net.mef(&["status", "--json"]).shown();
     assert!(
         json.lines().any(|l| l.starts_with("{\"rule\":\"app\",\"source\":\"auto\",\"hits\":5,\"bans\":1,")),
         "{json}"
@@ -118,14 +118,14 @@ fn status_tells_what_runs_and_what_the_kernel_has() {
     );
     assert_eq!(all["mef_rule_hits_total{rule=\"app\",source=\"auto\"}"], 5.0);
     net.stop(daemon);
-    assert!(!net.path("run/mef/mef.sock").exists() && net.mef(&["status"]).ok().contains("does not run"));
+    assert!(!net.path("run/mef/mef.sock").exists() && net.mef(&["status"]).shown().contains("does not run"));
     // One that was killed leaves its socket.
     let daemon = net.daemon("killed");
     net.signal(daemon, libc::SIGKILL);
     net.wait(daemon);
-    assert!(net.path("run/mef/mef.sock").exists() && net.mef(&["status"]).ok().contains("does not run"));
+    assert!(net.path("run/mef/mef.sock").exists() && net.mef(&["status"]).shown().contains("does not run"));
     net.daemon("again");
-    assert!(net.mef(&["status"]).ok().contains("runs for"));
+    assert!(net.mef(&["status"]).shown().contains("runs for"));
 }
 
 #[test]
@@ -142,10 +142,11 @@ fn a_rule_is_on_when_its_service_is_here() {
     net.rule("own", &auto("^x(<HOST>$"));
     net.rule("not", "enabled=false\nprograms=x\nfailregex=<HOST>");
     let off = "{\"rule\":\"own\",\"source\":null,\"hits\":null,\"bans\":null,\"read\":null,\"last\":null,\"on\":0,\
-               \"why\":\"found neither a file nor a program of it\",\"last_ban\":null}";
+               \"why\":\"found neither a file nor a program of it\",\"last_ban\":null,\"kind\":null,\"reads\":null,\
+               \"blind\":null}";
     let config = net.path("mef.conf").display().to_string();
     let with = |net: &Net, args: &[&str]| net.mef(&[args, &["--config", &config]].concat());
-    let status = |net: &Net| with(net, &["status", "--json"]).ok();
+    let status = |net: &Net| with(net, &["status", "--json"]).shown();
     assert!(status(&net).contains(off), "{}", status(&net));
     let daemon = net.daemon("daemon");
     assert!(status(&net).contains(off), "{}", status(&net));
@@ -163,7 +164,7 @@ fn a_rule_is_on_when_its_service_is_here() {
     net.wait_said("daemon", "configuration read");
     net.append("own.log", "x 203.0.113.8\nx 203.0.113.8\n");
     net.wait_said("daemon", "203.0.113.8");
-    let text = with(&net, &["status"]).ok();
+    let text = with(&net, &["status"]).shown();
     let row = |name: &str| text.lines().rfind(|l| l.starts_with(&format!("{name} "))).unwrap().to_owned();
     let words = |name: &str| row(name).split_whitespace().skip(1).collect::<Vec<_>>().join(" ");
     assert_eq!(
@@ -310,7 +311,7 @@ fn bad_clients_delay_nothing() {
     net.append(LOG, failed("203.0.113.2"));
     net.mark(LOG);
     assert_eq!(net.banned().len(), 2);
-    assert!(net.mef(&["status"]).ok().contains("runs for"));
+    assert!(net.mef(&["status"]).shown().contains("runs for"));
     drop(clients);
     // A daemon that stands still does not hold up who bans.
     let daemon = 0;

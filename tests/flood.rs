@@ -49,7 +49,7 @@ fn episodes(net: &Net, who: &str) -> usize {
 }
 
 fn status(net: &Net) -> String {
-    net.mef(&["status", "--config", net.path("mef.conf").to_str().unwrap()]).ok()
+    net.mef(&["status", "--config", net.path("mef.conf").to_str().unwrap()]).shown()
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn who_floods_again_and_again_is_banned() {
     );
     let watch = net.mef_command(&["watch"]);
     net.start("watch", watch);
-    wait_until("a reader", || net.mef(&["status", "--json"]).ok().contains("\"watchers\":1"));
+    wait_until("a reader", || net.mef(&["status", "--json"]).shown().contains("\"watchers\":1"));
     let way = Way::new(&net, &attacker);
     let _service = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 80)).unwrap();
     for (who, shown, to) in [
@@ -433,7 +433,7 @@ fn a_kernel_that_counts_no_connections_is_told() {
         let made = Guard::open(options).unwrap().rebuild().unwrap();
         assert!(made.floods != 0 && made.lacks == without);
         assert_eq!(net.nft_list("chain inet mef_guard flood_look").contains("ct count over 1"), counts);
-        let status = net.mef(&["status"]).ok();
+        let status = net.mef(&["status"]).shown();
         assert_eq!(status.contains("ddos_connlimit has no effect"), !counts, "{status}");
     }
     Way::new(&net, &peer).burst(peer.v4.into(), (peer.host4.into(), 80), SYN, 50);

@@ -111,7 +111,7 @@ fn a_program_that_is_not_there_is_told_once() {
 
 /// A number of `mef status --json`.
 fn status(net: &Net, name: &str) -> u64 {
-    let text = net.mef(&["status", "--json"]).ok();
+    let text = net.mef(&["status", "--json"]).shown();
     let rest = text.split(&format!("\"{name}\":")).nth(1).unwrap();
     rest.split([',', '}']).next().unwrap().parse().unwrap()
 }

@@ -262,7 +262,7 @@ fn what_the_kernel_has_banned_is_told() {
     let (mut net, peer, _) = scanned("ban_log_enabled=true\nban_log_path=/var/log/mef.log\nps_bantime=120");
     let watch = net.mef_command(&["watch"]);
     net.start("watch", watch);
-    wait_until("a reader", || net.mef(&["status", "--json"]).ok().contains("\"watchers\":1"));
+    wait_until("a reader", || net.mef(&["status", "--json"]).shown().contains("\"watchers\":1"));
     nmap(&net, &peer, &format!("-sS -r -p 1-40 {}", peer.host4));
     let who = peer.v4;
     let facts = format!("ban {who} rule=portscan hits=11 for=120");
@@ -274,7 +274,7 @@ fn what_the_kernel_has_banned_is_told() {
     net.wait_said("daemon", &format!("{facts}s ports=all bans=1 {seen}"));
     let log = net.read("log/mef.log");
     assert!(log.contains(&format!("{facts} ports=all {seen}\n")), "{log}");
-    let status = net.mef(&["status"]).ok();
+    let status = net.mef(&["status"]).shown();
     assert!(status.contains("port scans  banned by the kernel"), "{status}");
 }
 
@@ -450,7 +450,7 @@ fn the_ingress_hook_follows_the_default_routes() {
     wait_until("the ingress hook", || hook(&net).starts_with("type filter hook ingress device \"v0\""));
     assert!(net.reaches(&peer, peer.host4.into(), 80));
     net.mef(&["ban", &stranger.to_string()]).ok();
-    let status = net.mef(&["status"]).ok();
+    let status = net.mef(&["status"]).shown();
     assert!(
         status.contains("packets     die in the ingress hook of the interfaces of the default routes"),
         "{status}"

@@ -26,7 +26,7 @@ fn curious(settings: &str) -> (Net, usize, [Peer; 2]) {
     let daemon = net.daemon("daemon");
     let watch = net.mef_command(&["watch"]);
     net.start("watch", watch);
-    wait_until("a reader", || net.mef(&["status", "--json"]).ok().contains("\"watchers\":1"));
+    wait_until("a reader", || net.mef(&["status", "--json"]).shown().contains("\"watchers\":1"));
     (net, daemon, peers)
 }
 
@@ -49,7 +49,7 @@ fn noted(net: &Net, family: u8) -> String {
 }
 
 fn fact(net: &Net, name: &str) -> u64 {
-    let json = net.mef(&["status", "--json"]).ok();
+    let json = net.mef(&["status", "--json"]).shown();
     let rest = json.split(&format!("\"{name}\":")).nth(1).unwrap();
     rest.split([',', '}']).next().unwrap().parse().unwrap()
 }
@@ -103,9 +103,9 @@ fn who_begins_a_connection_to_such_a_port_is_told_once() {
     assert!(noted(&net, 4).contains("20.0.0.1 timeout 30m expires ") && noted(&net, 4).contains("20.0.0.2 "));
     assert!(noted(&net, 6).contains("2600:0:0:a:: timeout 30m"), "{}", noted(&net, 6));
     assert_eq!((fact(&net, "new_sources"), fact(&net, "news_lost")), (3, 0));
-    let status = net.mef(&["status", "--config", conf.to_str().unwrap()]).ok();
+    let status = net.mef(&["status", "--config", conf.to_str().unwrap()]).shown();
     assert!(status.contains("new sources told by the kernel\n"), "{status}");
-    assert!(net.mef(&["status", "--prometheus"]).ok().contains("\nmef_new_sources_total 3\n"));
+    assert!(net.mef(&["status", "--prometheus"]).shown().contains("\nmef_new_sources_total 3\n"));
     // This host itself.
     net.ip("address add 20.0.8.8/32 dev lo");
     net.ip("link set lo up");
@@ -234,7 +234,7 @@ fn a_reload_and_a_flush_keep_it_in_force() {
         reload(&conf.replace(&on, off));
         let table = net.nft_list("table inet mef_guard");
         assert!(!table.contains("seen_") && !table.contains("set seen"), "{table}");
-        let status = net.mef(&["status"]).ok();
+        let status = net.mef(&["status"]).shown();
         assert!(status.contains("new sources not looked for\n"), "{status}");
         reload(&conf);
     }
@@ -259,7 +259,7 @@ fn a_kernel_that_cannot_tell_is_told_of() {
         let made = Guard::open(options).unwrap().rebuild().unwrap();
         assert!(made.seen == 0 && made.lacks == without);
         assert!(!net.nft_list("table inet mef_guard").contains("seen_"));
-        let status = net.mef(&["status"]).ok();
+        let status = net.mef(&["status"]).shown();
         assert!(status.contains(words), "{status}");
     }
 }

@@ -316,10 +316,13 @@ fn a_rule_without_a_source_waits_for_its_file() {
     let mut net = host("", "files=/var/log/auth.log");
     net.rule("dropbear", "enabled=false\nprograms=dropbear\nfailregex=<HOST>");
     let daemon = net.daemon("daemon");
-    net.wait_said("daemon", "no log file and no logread for app, sshd; waiting");
+    for (rule, more) in [("app", ""), ("sshd", " and 2 more")] {
+        let why = format!("no journal, no log file and no logread (/var/log/auth.log{more})");
+        net.wait_said("daemon", &format!("sees nothing for {rule}: {why}; waiting"));
+    }
     net.append("log/auth.log", failed("203.0.113.1").repeat(2));
     wait_until("the ban", || banned(&net, "203.0.113.1"));
-    assert_eq!(said(&net, "no log file"), 1);
+    assert_eq!((said(&net, "sees nothing for app"), said(&net, "sees app again: /var/log/auth.log")), (1, 1));
     net.stop(daemon);
 }
 

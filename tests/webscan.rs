@@ -101,7 +101,7 @@ fn a_scanner_is_banned_and_nobody_else() {
     net.daemon("daemon");
     let watch = net.mef_command(&["watch"]);
     net.start("watch", watch);
-    let json = |net: &Net| net.mef(&["status", "--json", "--config", conf(net).as_str()]).ok();
+    let json = |net: &Net| net.mef(&["status", "--json", "--config", conf(net).as_str()]).shown();
     wait_until("the watcher", || json(&net).contains("\"watchers\":1"));
 
     // A browser: a page with its parts, of which some are missing, three times.
@@ -169,7 +169,7 @@ fn a_scanner_is_banned_and_nobody_else() {
     assert!(rule.contains(&format!("\"last_ban\":\"{scanner} {why}")), "{rule}");
     assert!(
         net.mef(&["status", "--config", conf(&net).as_str()])
-            .ok()
+            .shown()
             .contains(&format!("last ban of webscan: {scanner} {why}"))
     );
 

@@ -73,6 +73,8 @@ enum Error {
     Failed(String),
     /// Exit status 1; everything has been said.
     Told,
+    /// Another exit status; everything has been said.
+    Status(u8),
     /// Standard output cannot be written.
     Output(io::Error),
 }
@@ -137,6 +139,10 @@ pub fn main(args: &[String]) -> u8 {
         Err(Error::Told) => {
             let _ = output.out.flush();
             1
+        }
+        Err(Error::Status(status)) => {
+            let _ = output.out.flush();
+            status
         }
     }
 }

@@ -1,6 +1,9 @@
 #![forbid(unsafe_code)]
 //! `mef status`: what the daemon tells of itself, and what the kernel has, with or without a daemon.
 
+mod prometheus;
+mod verdict;
+
 use super::bans::about;
 use super::{Error, Output, daemon_of, parse, settings};
 use crate::base::clock::Wall;
@@ -8,20 +11,23 @@ use crate::base::json::Object;
 use crate::base::utc::Stamp;
 use crate::config::{DEFAULT_PATH, Settings, load};
 use crate::control::client::Client;
-use crate::control::proto::{FACTS, KERNEL, Request, RuleLine, read_fact};
+use crate::control::proto::{FACTS, KERNEL, Request, RuleLine, SightLine, read_fact};
 use crate::enforce::options;
-use crate::firewall::guard::{Guard, Made, Refresh};
+use crate::firewall::guard::{Failure, Guard, Made, Refresh};
 use crate::rules::on;
 use crate::sys::{clock, fs};
 use argh::FromArgs;
+use nix::errno::Errno;
+use prometheus::prometheus;
 use std::io::{self, Write};
 use std::path::Path;
+use verdict::Verdict;
 
 /// Show what runs, where packets die, what was counted, and what this kernel cannot do.
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "Works without a daemon, too, and says so then.\nREAD is when something was last read for a rule, LAST its last hit.\nON says which rules are in force, WHY what decided it.",
+    note = "The first line is the verdict: protected, what sees nothing, or not running. Exit status: 0 protected, 1 not, 3 no\ndaemon runs; with --prometheus 0 whenever the numbers were printed.\nSOURCE is what the rule asks for, READ when something was last read for it, LAST its last hit, READS what it reads now.\nON says which rules are in force, WHY what decided it.",
     example = "mef status\n  mef status --json\n  mef status --prometheus"
 )]
 struct Args {
@@ -31,6 +37,9 @@ struct Args {
     /// the text format of Prometheus
     #[argh(switch)]
     prometheus: bool,
+    /// also the counters that are zero
+    #[argh(switch)]
+    all: bool,
     /// another mef.conf
     #[argh(option, arg_name = "file")]
     config: Option<String>,
@@ -46,6 +55,7 @@ pub(super) struct Answer {
     /// As they came.
     pub(super) rules: Vec<String>,
     pub(super) offenders: Vec<String>,
+    sights: Vec<String>,
 }
 
 impl Answer {
@@ -60,6 +70,8 @@ impl Answer {
                 }
             } else if line.starts_with("rule ") {
                 answer.rules.push(line.to_owned());
+            } else if line.starts_with("sees ") || line.starts_with("blind ") {
+                answer.sights.push(line.to_owned());
             } else if line.starts_with("offender ") {
                 answer.offenders.push(line.to_owned());
             } else if let Some((word, value)) = line.split_once(' ') {
@@ -85,6 +97,15 @@ impl Answer {
         self.rules.iter().filter_map(|line| RuleLine::read(line)).find(|rule| rule.name == name)
     }
 
+    /// What the rules read.
+    fn sights(&self) -> impl Iterator<Item = SightLine<'_>> {
+        self.sights.iter().filter_map(|line| SightLine::read(line))
+    }
+
+    fn sight(&self, name: &str) -> Option<SightLine<'_>> {
+        self.sights().find(|sight| sight.name == name)
+    }
+
     fn age(&self) -> u64 {
         clock::wall().0.saturating_sub(self.since)
     }
@@ -99,7 +120,10 @@ impl Answer {
 }
 
 /// What the kernel has.
+#[derive(Default)]
 struct Kernel {
+    /// What it has not, if there can be no bans at all.
+    missing: Option<String>,
     made: Option<Made>,
     bans: u64,
     allowed: u64,
@@ -108,7 +132,7 @@ struct Kernel {
 }
 
 impl Kernel {
-    fn look(settings: &Settings) -> Result<Kernel, crate::firewall::guard::Failure> {
+    fn look(settings: &Settings) -> Result<Kernel, Failure> {
         let mut guard = Guard::open(options(settings))?;
         let made = guard.look()?;
         let (mut bans, mut allowed, throttled) = (0, 0, guard.throttled()?);
@@ -116,7 +140,7 @@ impl Kernel {
             guard.list(&mut |_| bans += 1)?;
             allowed = guard.allowed()?.len() as u64;
         }
-        Ok(Kernel { made, bans, allowed, throttled })
+        Ok(Kernel { missing: None, made, bans, allowed, throttled })
     }
 }
 
@@ -132,17 +156,26 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     }
     let config = args.config.as_deref().unwrap_or(DEFAULT_PATH);
     let states = states(Path::new(config), answer.as_ref(), output);
-    let kernel = Kernel::look(&settings).map_err(|e| Error::Failed(e.to_string()))?;
+    let kernel = match Kernel::look(&settings) {
+        Ok(kernel) => kernel,
+        // Who may not ask knows nothing; what the kernel cannot do is an answer.
+        Err(e) if e.errno() == Errno::EPERM => return Err(Error::Failed(e.to_string())),
+        Err(e) => Kernel { missing: Some(e.to_string()), ..Kernel::default() },
+    };
     let answer = answer.as_ref();
     if args.prometheus {
         prometheus(output.out, answer, &kernel)?;
-    } else if args.json {
-        json(output.out, answer, &kernel, &states)?;
+        return output.end();
+    }
+    let verdict = Verdict::of(answer, &kernel);
+    if args.json {
+        json(output.out, answer, &kernel, &states, &verdict)?;
     } else {
-        people(output.out, answer, &kernel, &settings)?;
+        verdict.show(output.out)?;
+        people(output.out, answer, &kernel, (&settings, args.all))?;
         table(output.out, &states)?;
     }
-    output.end()
+    verdict.end(output)
 }
 
 /// Whether a service rule is on, and why.
@@ -196,7 +229,7 @@ fn people(
     out: &mut dyn Write,
     answer: Option<&Answer>,
     kernel: &Kernel,
-    settings: &Settings,
+    (settings, all): (&Settings, bool),
 ) -> io::Result<()> {
     match answer {
         None => writeln!(out, "daemon      does not run")?,
@@ -213,6 +246,7 @@ fn people(
         }
     }
     match kernel.made {
+        None if kernel.missing.is_some() => writeln!(out, "bans        none: they cannot be made")?,
         None => writeln!(out, "bans        none: there is no table inet mef_guard")?,
         Some(made) => {
             writeln!(
@@ -252,7 +286,7 @@ fn people(
     }
     let Some(answer) = answer else { return Ok(()) };
     writeln!(out)?;
-    for (fact, value) in FACTS.iter().zip(answer.facts) {
+    for (fact, value) in FACTS.iter().zip(answer.facts).filter(|(_, value)| all || *value > 0) {
         writeln!(out, "{value:>11} {}", fact.about)?;
     }
     writeln!(out)?;
@@ -265,13 +299,18 @@ pub(super) fn rules(out: &mut dyn Write, answer: &Answer) -> io::Result<()> {
     let width = all().map(|rule| rule.name.len()).max().unwrap_or(0).max(4);
     writeln!(
         out,
-        "{:<width$}  {:<8}  {:>8}  {:>8}  {:>9}  {:>9}",
+        "{:<width$}  {:<8}  {:>8}  {:>8}  {:>9}  {:>9}  READS",
         "RULE", "SOURCE", "HITS", "BANS", "READ", "LAST"
     )?;
     let ago = |age: Option<u64>| age.map_or("never".to_owned(), |age| about(age) + " ago");
     for RuleLine { name, source, hits, bans, read, hit, .. } in all() {
         let (read, hit) = (ago(read), ago(hit));
-        writeln!(out, "{name:<width$}  {source:<8}  {hits:>8}  {bans:>8}  {read:>9}  {hit:>9}")?;
+        write!(out, "{name:<width$}  {source:<8}  {hits:>8}  {bans:>8}  {read:>9}  {hit:>9}")?;
+        match answer.sight(name) {
+            Some(sight) if sight.sees => writeln!(out, "  {}", crate::base::line::shown(sight.text))?,
+            Some(_) => writeln!(out, "  nothing")?,
+            None => writeln!(out)?,
+        }
     }
     for RuleLine { name, last_ban, .. } in all().filter(|rule| !rule.last_ban.is_empty()) {
         writeln!(out, "last ban of {name}: {}", crate::base::line::shown(last_ban))?;
@@ -279,9 +318,17 @@ pub(super) fn rules(out: &mut dyn Write, answer: &Answer) -> io::Result<()> {
     Ok(())
 }
 
-fn json(out: &mut dyn Write, answer: Option<&Answer>, kernel: &Kernel, states: &[State]) -> io::Result<()> {
+fn json(
+    out: &mut dyn Write,
+    answer: Option<&Answer>,
+    kernel: &Kernel,
+    states: &[State],
+    verdict: &Verdict<'_>,
+) -> io::Result<()> {
     let mut object = Object::new()
         .text("daemon", if answer.is_some() { "runs" } else { "does not run" })
+        .text("verdict", verdict.word())
+        .text("missing", kernel.missing.as_deref())
         .text("version", answer.map(|a| a.version.as_str()))
         .number("pid", answer.map(|a| a.pid))
         .number("since", answer.map(|a| a.since))
@@ -300,6 +347,7 @@ fn json(out: &mut dyn Write, answer: Option<&Answer>, kernel: &Kernel, states: &
     writeln!(out, "{}", object.finish())?;
     for state in states {
         let rule = answer.and_then(|a| a.rule(&state.name));
+        let sight = answer.and_then(|a| a.sight(&state.name));
         let object = Object::new()
             .text("rule", state.name.as_str())
             .text("source", rule.map(|r| r.source))
@@ -309,50 +357,11 @@ fn json(out: &mut dyn Write, answer: Option<&Answer>, kernel: &Kernel, states: &
             .number("last", rule.and_then(|r| r.hit))
             .number("on", u64::from(state.on))
             .text("why", state.why.as_str())
-            .text("last_ban", rule.map(|r| r.last_ban).filter(|text| !text.is_empty()));
+            .text("last_ban", rule.map(|r| r.last_ban).filter(|text| !text.is_empty()))
+            .text("kind", sight.map(|s| s.kind).filter(|kind| !kind.is_empty()))
+            .text("reads", sight.filter(|s| s.sees).map(|s| s.text))
+            .text("blind", sight.filter(|s| !s.sees).map(|s| s.text));
         writeln!(out, "{}", object.finish())?;
-    }
-    Ok(())
-}
-
-fn prometheus(out: &mut dyn Write, answer: Option<&Answer>, kernel: &Kernel) -> io::Result<()> {
-    let mut one = |name: &str, grows: bool, about: &str, value: u64| {
-        let (kind, total) = if grows { ("counter", "_total") } else { ("gauge", "") };
-        writeln!(
-            out,
-            "# HELP mef_{name}{total} {about}.\n# TYPE mef_{name}{total} {kind}\nmef_{name}{total} {value}"
-        )
-    };
-    one("up", false, "Whether the daemon runs", answer.is_some().into())?;
-    one("table", false, "Whether the table of bans is there", kernel.made.is_some().into())?;
-    one("bans_in_force", false, "Bans that the kernel holds", kernel.bans)?;
-    one("allowed", false, "Ranges on the allow list that the kernel holds", kernel.allowed)?;
-    one("throttled", false, "Sources in the flood throttle", kernel.throttled)?;
-    let Some(answer) = answer else { return Ok(()) };
-    one("start_time_seconds", false, "When the daemon was started", answer.since)?;
-    if let Some(bytes) = answer.resident() {
-        one("resident_bytes", false, "Memory of the daemon", bytes)?;
-    }
-    for (fact, value) in FACTS.iter().zip(answer.facts) {
-        one(fact.name, fact.grows, fact.about, value)?;
-    }
-    type Column = (&'static str, &'static str, &'static str, fn(&RuleLine<'_>) -> Option<u64>);
-    let columns: [Column; 4] = [
-        ("rule_hits_total", "counter", "Hits of a service rule", |rule| Some(rule.hits)),
-        ("rule_bans_total", "counter", "Bans of a service rule", |rule| Some(rule.bans)),
-        ("rule_read_age_seconds", "gauge", "Time since something was read for a service rule", |rule| {
-            rule.read
-        }),
-        ("rule_hit_age_seconds", "gauge", "Time since the last hit of a service rule", |rule| rule.hit),
-    ];
-    for (name, kind, about, value) in columns {
-        writeln!(out, "# HELP mef_{name} {about}.\n# TYPE mef_{name} {kind}")?;
-        for rule in answer.rules.iter().filter_map(|line| RuleLine::read(line)) {
-            if let Some(value) = value(&rule) {
-                // Names of rules are letters, digits and '-': nothing in them needs an escape.
-                writeln!(out, "mef_{name}{{rule=\"{}\",source=\"{}\"}} {value}", rule.name, rule.source)?;
-            }
-        }
     }
     Ok(())
 }

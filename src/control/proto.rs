@@ -178,6 +178,19 @@ pub struct RuleLine<'a> {
     pub last_ban: &'a str,
 }
 
+/// What a service rule reads, as `status` tells of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SightLine<'a> {
+    /// The rule.
+    pub name: &'a str,
+    /// What kind of source it has found, in a word; empty while it has found none.
+    pub kind: &'a str,
+    /// Whether it reads anything.
+    pub sees: bool,
+    /// What it reads, or why it reads nothing; for people.
+    pub text: &'a str,
+}
+
 /// Somebody who is being counted, as `top` tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OffenderLine<'a> {
@@ -221,6 +234,29 @@ impl<'a> RuleLine<'a> {
         let (hits, bans) = (word()?.parse().ok()?, word()?.parse().ok()?);
         let (read, hit) = (word()?.parse().ok(), word()?.parse().ok());
         Some(RuleLine { name, source, hits, bans, read, hit, last_ban: word()? })
+    }
+}
+
+impl Display for SightLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let SightLine { name, kind, sees, text } = *self;
+        let (verb, kind) = (if sees { "sees" } else { "blind" }, if kind.is_empty() { "-" } else { kind });
+        write!(f, "{verb} {name} {kind} {text}")
+    }
+}
+
+impl<'a> SightLine<'a> {
+    /// Reads what `Display` wrote.
+    #[must_use]
+    pub fn read(line: &'a str) -> Option<SightLine<'a>> {
+        let mut words = line.splitn(4, ' ');
+        let sees = match words.next()? {
+            "sees" => true,
+            "blind" => false,
+            _ => return None,
+        };
+        let (name, kind) = (words.next()?, words.next()?);
+        Some(SightLine { name, kind: if kind == "-" { "" } else { kind }, sees, text: words.next()? })
     }
 }
 
@@ -268,6 +304,11 @@ mod tests {
         for (read, hit, last_ban) in [(None, None, ""), (Some(0), Some(u64::MAX), "::1 404 for 5 paths ")] {
             let rule = RuleLine { name: "sshd", source: "file", hits: 3, bans: 1, read, hit, last_ban };
             assert_eq!(RuleLine::read(&rule.to_string()), Some(rule));
+        }
+        for (kind, sees, text) in [("file", true, "/var/log/a b and 3 more"), ("", false, "no log file (/x)")]
+        {
+            let sight = SightLine { name: "sshd", kind, sees, text };
+            assert_eq!(SightLine::read(&sight.to_string()), Some(sight));
         }
         let who = OffenderLine { who: "2001:db8::/64", rule: "sshd", hits: 3, maxretry: 5, age: 9 };
         assert_eq!(OffenderLine::read(&who.to_string()), Some(who));
@@ -321,7 +362,8 @@ mod tests {
             if let Some(request) = Request::read(&line) {
                 assert_eq!(Request::read(&request.to_string()), Some(request), "{line}");
             }
-            let _ = (RuleLine::read(&line), OffenderLine::read(&line), read_fact(&line));
+            let _ =
+                (RuleLine::read(&line), SightLine::read(&line), OffenderLine::read(&line), read_fact(&line));
         }
     }
 

@@ -18,7 +18,7 @@ use crate::base::range::Range;
 use crate::config::Settings;
 use crate::detect::tracker::Limits;
 use crate::detect::webscan::{Excess, Webscan};
-use crate::detect::{Detector, Rule, chosen};
+use crate::detect::{Detector, Rule};
 use crate::enforce::{Enforcer, all_options};
 use crate::firewall::events::Harm;
 use crate::firewall::guard::{Allowed, Failure, Guard};
@@ -359,14 +359,6 @@ impl Judge {
             _ => {}
         }
         *told = problem.is_some();
-    }
-
-    /// Tells which rules have nothing to read.
-    pub(super) fn lack(&self, rules: u64) {
-        let names: Vec<&str> = chosen(self.detector.rules(), rules).map(|(_, rule)| &*rule.name).collect();
-        if !names.is_empty() {
-            log::warn!("no log file and no logread for {}; waiting", names.join(", "));
-        }
     }
 
     /// Lines and records so far.

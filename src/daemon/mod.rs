@@ -287,7 +287,9 @@ impl Daemon {
         if judge.commit(now) {
             self.compacts = judge.compact(now);
         }
-        judge.lack(sources.lacking().0);
+        if let Some(change) = sources.look_around(now.mono) {
+            judge.tell_sight(&change, &|tags| sources.sight(now.mono, tags));
+        }
         if let Some(sync) = self.state_sync {
             // Handed to the system at once: bans survive the daemon, and stay in order with those of commands.
             judge.flush();
@@ -307,8 +309,8 @@ impl Daemon {
     /// Answers commands.
     #[inline(never)]
     fn serve(&mut self, now: Now) {
-        let Daemon { judge, control: Some(control), since, .. } = self else { return };
-        let mut desk = Desk { judge, now, since: *since, reload: false };
+        let Daemon { judge, control: Some(control), since, sources, .. } = self else { return };
+        let mut desk = Desk { judge, sources, now, since: *since, reload: false };
         control.serve(now.mono, &mut desk);
         if desk.reload {
             self.reload();

@@ -3,16 +3,19 @@
 
 use super::events::Told;
 use super::judge::Judge;
+use super::sources::Sources;
 use crate::base::clock::{Now, Wall};
 use crate::base::line::Line;
-use crate::control::proto::{FACTS, Request};
+use crate::control::proto::{FACTS, KERNEL, Request, SightLine};
 use crate::control::server::{Service, Then, send};
+use crate::input::Tags;
 use std::fmt::{Display, Write as _};
 use std::os::unix::net::UnixStream;
 
 /// Everything that is asked about, for one turn of the loop.
 pub(super) struct Desk<'a> {
     pub(super) judge: &'a mut Judge,
+    pub(super) sources: &'a Sources,
     pub(super) now: Now,
     pub(super) since: Wall,
     /// Set when somebody asks for it.
@@ -65,7 +68,22 @@ impl Desk<'_> {
         for (fact, value) in FACTS.iter().zip(self.judge.facts()) {
             say(to, &format_args!("{} {value}", fact.name));
         }
-        self.judge.each_rule(self.now.mono, &mut |rule| say(to, rule));
+        let (sources, now) = (self.sources, self.now.mono);
+        let mut tag = 1;
+        self.judge.each_rule(now, &mut |rule| {
+            say(to, rule);
+            // What the kernel does by itself reads nothing.
+            if rule.source != KERNEL {
+                let sight = sources.sight(now, Tags(tag));
+                let (sees, text) = (sight.is_ok(), sight.unwrap_or_else(|why| why));
+                let kind = match rule.source {
+                    "auto" => sources.kind(now, Tags(tag)).unwrap_or(""),
+                    kind => kind,
+                };
+                say(to, &SightLine { name: rule.name, kind, sees, text: &text });
+            }
+            tag <<= 1;
+        });
     }
 }
 

@@ -118,10 +118,7 @@ fn want(wants: &mut Wants, rule: &ServiceRule, bit: Tags, dirs: Option<&[PathBuf
         Source::Kmsg => wants.kmsg = wants.kmsg.and(bit),
         Source::Command => wants.command(&rule.command, bit),
         Source::Journal if dirs.is_some() => journal(wants, rule, bit),
-        Source::Journal => log::warn!(
-            "rule {}: without /etc/machine-id there is no journal; the rule reads nothing",
-            rule.name
-        ),
+        Source::Journal => wants.no_journal = wants.no_journal.and(bit),
         Source::File => files(wants, rule, bit),
         Source::Auto => {
             // A service that writes a file of its own does not write to the journal. Without programs nobody could

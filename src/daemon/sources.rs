@@ -5,6 +5,8 @@
 //! A rule with source=auto reads the journal if there is one (`setup` has looked), else its files, else what `logread -f` says. Where neither is there yet, both are waited for; the
 //! first that has something is it from then on, and the other counts no more: nothing is counted twice.
 
+mod sight;
+
 use crate::base::clock::{Mono, Now};
 use crate::config::Settings;
 use crate::input::command::Command;
@@ -16,6 +18,8 @@ use crate::input::tail::{Recent, Tail};
 use crate::input::{Item, Position, Progress, Source, Tags};
 use crate::sys::child::{self, Child};
 use crate::sys::poll::Ready;
+pub(super) use sight::Change;
+use sight::Sight;
 use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
@@ -53,6 +57,8 @@ pub(super) struct Wants {
     pub(super) auto: Tags,
     /// Programs that write to the journal.
     pub(super) journal: Vec<Wanted>,
+    /// Rules that want the journal of a machine that cannot have one.
+    pub(super) no_journal: Tags,
     commands: Vec<(Vec<String>, Tags)>,
 }
 
@@ -112,8 +118,7 @@ pub(super) struct Sources {
     ring: bool,
     /// The ring was tried.
     ring_tried: bool,
-    /// It was told who lacks a source.
-    told: bool,
+    sight: Sight,
     /// Programs that were killed and have not ended yet.
     ending: Vec<Child>,
     /// By slot: its budget was used up.
@@ -129,6 +134,7 @@ impl Sources {
         now: Now,
         mut kept: Kept,
     ) -> Sources {
+        let sight = Sight::of(&wants);
         let run_dir = Path::new(&settings.run_dir);
         let programs = Some(wants.journal).filter(|programs| !programs.is_empty());
         let journal = programs
@@ -144,7 +150,7 @@ impl Sources {
             not_files: Tags::default(),
             ring: false,
             ring_tried: false,
-            told: false,
+            sight,
             ending: kept.ending,
             more: [false; MAX],
         };
@@ -207,7 +213,7 @@ impl Sources {
 
     /// When to drain even if nothing is readable; a moment that has passed means now.
     pub(super) fn deadline(&self) -> Option<Mono> {
-        (0..MAX).filter_map(|slot| self.due(slot)).min()
+        (0..MAX).filter_map(|slot| self.due(slot)).chain(self.sight.deadline()).min()
     }
 
     fn due(&self, slot: usize) -> Option<Mono> {
@@ -276,15 +282,6 @@ impl Sources {
     fn start_ring(&mut self, ring: Command) {
         (self.ring, self.ring_tried) = (true, true);
         self.commands.push(ring);
-    }
-
-    /// The rules for which nothing was found that could be read; told once.
-    pub(super) fn lacking(&mut self) -> Tags {
-        let lacking = if self.ring { Tags::default() } else { self.undecided };
-        if lacking.is_empty() || std::mem::replace(&mut self.told, true) {
-            return Tags::default();
-        }
-        lacking
     }
 
     /// Looks which programs have ended: to be called when some child has.

@@ -26,6 +26,8 @@ struct Run {
     /// `None`: nothing more comes.
     out: Option<File>,
     err: File,
+    /// It has written something.
+    spoke: bool,
     since: Mono,
     end: Option<End>,
 }
@@ -75,6 +77,19 @@ impl Command {
         self.tags = tags;
     }
 
+    /// Whose lines it writes, if it runs and does not end again and again.
+    #[must_use]
+    pub fn reads_for(&self, now: Mono) -> Tags {
+        let well = |run: &Run| run.spoke || !self.said || now.since(run.since) >= WELL;
+        if self.run.as_ref().is_some_and(well) { self.tags } else { Tags::default() }
+    }
+
+    /// Who wants its lines.
+    #[must_use]
+    pub fn tags(&self) -> Tags {
+        self.tags
+    }
+
     /// How often it was started.
     #[must_use]
     pub fn starts(&self) -> u64 {
@@ -101,7 +116,7 @@ impl Command {
         let (err, to_err) = pipe(true)?;
         let child = start(&self.argv, &[], Some(to_out.as_fd()), Some(to_err.as_fd()))?;
         self.starts += 1;
-        self.run = Some(Run { child, out: Some(out), err, since: now, end: None });
+        self.run = Some(Run { child, out: Some(out), err, spoke: false, since: now, end: None });
         Ok(())
     }
 
@@ -133,6 +148,7 @@ impl Command {
             match out.read(splitter.space()) {
                 Ok(n @ 1..) => {
                     spent += n;
+                    run.spoke = true;
                     *warm |= n > 4096;
                     splitter.filled(n, &mut |lines| sink(*tags, Item::Block { lines, live: true }));
                 }

@@ -43,6 +43,19 @@ impl Output {
         assert!(self.status == 0, "exit status {}\n{}{}", self.status, self.stdout, self.stderr);
         self.stdout
     }
+
+    /// What `mef status` has shown, whatever its verdict.
+    #[track_caller]
+    pub fn shown(self) -> String {
+        assert!(
+            matches!(self.status, 0 | 1 | 3) && !self.stdout.is_empty(),
+            "exit status {}\n{}{}",
+            self.status,
+            self.stdout,
+            self.stderr
+        );
+        self.stdout
+    }
 }
 
 /// A neighbour of the host, in a namespace of its own behind a veth pair.

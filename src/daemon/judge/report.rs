@@ -5,6 +5,9 @@ use super::Judge;
 use crate::base::clock::{Mono, Wall};
 use crate::base::range::Range;
 use crate::control::proto::{FACTS, OffenderLine, RuleLine};
+use crate::daemon::sources::Change;
+use crate::detect::chosen;
+use crate::input::Tags;
 use ipnet::IpNet;
 use std::cell::{Cell, RefCell};
 
@@ -70,6 +73,20 @@ impl Judge {
             self.events.bans_a_minute(),
             watchers,
         ]
+    }
+
+    /// Tells the log whose sight has changed; `sight` says what a rule sees, or why it sees nothing.
+    pub(in crate::daemon) fn tell_sight(
+        &self,
+        change: &Change,
+        sight: &dyn Fn(Tags) -> Result<String, String>,
+    ) {
+        for (index, rule) in chosen(self.detector.rules(), change.lost.and(change.found).0) {
+            match sight(Tags(1 << index)) {
+                Err(why) => log::warn!("sees nothing for {}: {why}; waiting", rule.name),
+                Ok(what) => log::info!("sees {} again: {what}", rule.name),
+            }
+        }
     }
 
     /// Each rule that is on.

@@ -33,6 +33,7 @@ use crate::firewall::nft::{TableId, Txn, TxnError, msg, query};
 use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::nlattr::{self, attr};
 use mnl::Bus;
+use nix::errno::Errno;
 
 /// Room of one transaction: one message of elements and the batch marks. Larger changes are cut.
 const TXN_ROOM: usize = 64 * 1024;
@@ -206,6 +207,17 @@ impl From<TxnError> for Failure {
 impl From<Lost> for Failure {
     fn from(e: Lost) -> Self {
         Failure::Question(e)
+    }
+}
+
+impl Failure {
+    /// The error number of the kernel, or of the system call.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        match self {
+            Failure::Change(e) => e.errno(),
+            Failure::Question(lost) => TxnError::Lost(*lost).errno(),
+        }
     }
 }
 

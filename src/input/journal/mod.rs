@@ -77,6 +77,8 @@ pub struct Journal {
     queue: Vec<Found>,
     /// Files came, went or were moved.
     rescan: bool,
+    /// There is a file that journald writes to.
+    there: bool,
     /// Everything that was there at the start was read.
     live: bool,
     said: u8,
@@ -122,6 +124,7 @@ impl Journal {
             current: None,
             queue: Vec::new(),
             rescan: true,
+            there: false,
             live: false,
             said: 0,
             damaged: 0,
@@ -139,6 +142,12 @@ impl Journal {
     #[must_use]
     pub fn passed_over(&self) -> (u64, u64) {
         (self.damaged, self.unreadable)
+    }
+
+    /// Whether there is something to read, now or soon.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.there && self.current.is_some()
     }
 
     /// Says something the first time.
@@ -207,7 +216,8 @@ impl Journal {
                 Err(e) => self.say(Once::Closed, &path, format_args!("cannot be opened: {e}")),
             }
         }
-        if current.is_none() && !Journal::exists(&self.dirs) {
+        self.there = Journal::exists(&self.dirs);
+        if current.is_none() && !self.there {
             let dir = self.dirs[1].clone();
             self.say(Once::Missing, &dir, format_args!("no journal yet: waiting for one"));
         }

@@ -229,7 +229,10 @@ impl Tail {
                 let late = std::mem::replace(&mut name.late, name.head.take());
                 late.into_iter().for_each(|r| self.release(r));
             }
-            Err(e) if Trouble::of(&e) == Trouble::Missing => name.live |= !name.check,
+            Err(e) if Trouble::of(&e) == Trouble::Missing => {
+                name.live |= !name.check;
+                name.deleted = facts.links == 0;
+            }
             Err(e) => {
                 name.check = false;
                 name.trouble(Trouble::of(&e));
@@ -272,6 +275,7 @@ impl Tail {
         }
         if let Some(name) = self.names.get_mut(i) {
             name.check |= !same;
+            name.deleted = false;
             name.head = Some(reader);
         }
     }

@@ -107,8 +107,29 @@ impl Tail {
     /// Who has at least one file.
     #[must_use]
     pub fn found(&self) -> Tags {
-        let open = self.names.iter().filter(|n| n.head.is_some() || n.late.is_some());
-        open.fold(Tags(0), |all, name| all.and(name.tags))
+        self.names.iter().filter(|n| n.is_read()).fold(Tags(0), |all, name| all.and(name.tags))
+    }
+
+    /// The files that are read for somebody: the first, and how many there are.
+    #[must_use]
+    pub fn read_for(&self, tags: Tags) -> Option<(&Path, usize)> {
+        let mut read = self.names.iter().filter(|n| n.is_read() && !n.tags.within(tags).is_empty());
+        let first = read.next()?;
+        Some((&first.path, 1 + read.count()))
+    }
+
+    /// Why a file that somebody wants cannot be read.
+    #[must_use]
+    pub fn trouble_of(&self, tags: Tags) -> Option<String> {
+        self.names.iter().filter(|n| !n.tags.within(tags).is_empty()).find_map(Name::unreadable)
+    }
+
+    /// What somebody wants to be read: the first path as it was written, and how many there are.
+    #[must_use]
+    pub fn wanted_by(&self, tags: Tags) -> Option<(&[u8], usize)> {
+        let mut wanted = self.patterns.iter().filter(|p| !p.tags.within(tags).is_empty());
+        let first = wanted.next()?;
+        Some((first.glob.text(), 1 + wanted.count()))
     }
 
     /// Whether a drain would find something without an event.

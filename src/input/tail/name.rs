@@ -4,6 +4,7 @@
 use super::reader::Reader;
 use crate::input::{Shown, Tags};
 use crate::sys::fs::FileId;
+use crate::sys::netlink::words as strerror;
 use nix::errno::Errno;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -57,6 +58,8 @@ pub(super) struct Name {
     pub(super) late: Option<Reader>,
     /// The file that has the name is read under another one, for us too.
     pub(super) alias: Option<FileId>,
+    /// The file that is read was deleted, and no other has come.
+    pub(super) deleted: bool,
     trouble: Trouble,
 }
 
@@ -76,7 +79,23 @@ impl Name {
             head: None,
             late: None,
             alias: None,
+            deleted: false,
             trouble: Trouble::None,
+        }
+    }
+
+    /// Whether a file is read by this name that may still be written to.
+    pub(super) fn is_read(&self) -> bool {
+        (self.head.is_some() && !self.deleted) || self.late.is_some()
+    }
+
+    /// Why the file that has the name cannot be read, if one has it.
+    pub(super) fn unreadable(&self) -> Option<String> {
+        let path = Shown(self.path.as_os_str().as_bytes());
+        match self.trouble {
+            Trouble::None | Trouble::Missing => None,
+            Trouble::NotRegular => Some(format!("{path} is not a regular file")),
+            Trouble::Failed(n) => Some(format!("{path}: {}", strerror(Errno::from_raw(n)))),
         }
     }
 

@@ -1,0 +1,54 @@
+#![forbid(unsafe_code)]
+//! The text format of Prometheus. A rule's series keep their labels whatever it reads.
+
+use super::{Answer, Kernel};
+use crate::control::proto::{FACTS, RuleLine};
+use std::io::{self, Write};
+
+/// Writes every number.
+pub(super) fn prometheus(out: &mut dyn Write, answer: Option<&Answer>, kernel: &Kernel) -> io::Result<()> {
+    let mut one = |name: &str, grows: bool, about: &str, value: u64| {
+        let (kind, total) = if grows { ("counter", "_total") } else { ("gauge", "") };
+        writeln!(
+            out,
+            "# HELP mef_{name}{total} {about}.\n# TYPE mef_{name}{total} {kind}\nmef_{name}{total} {value}"
+        )
+    };
+    one("up", false, "Whether the daemon runs", answer.is_some().into())?;
+    one("table", false, "Whether the table of bans is there", kernel.made.is_some().into())?;
+    one("bans_in_force", false, "Bans that the kernel holds", kernel.bans)?;
+    one("allowed", false, "Ranges on the allow list that the kernel holds", kernel.allowed)?;
+    one("throttled", false, "Sources in the flood throttle", kernel.throttled)?;
+    let Some(answer) = answer else { return Ok(()) };
+    one("start_time_seconds", false, "When the daemon was started", answer.since)?;
+    let blind = answer.sights().filter(|sight| !sight.sees).count();
+    one("rules_blind", false, "Service rules that read nothing", blind as u64)?;
+    if let Some(bytes) = answer.resident() {
+        one("resident_bytes", false, "Memory of the daemon", bytes)?;
+    }
+    for (fact, value) in FACTS.iter().zip(answer.facts) {
+        one(fact.name, fact.grows, fact.about, value)?;
+    }
+    type Column = (&'static str, &'static str, &'static str, fn(&Answer, &RuleLine<'_>) -> Option<u64>);
+    let columns: [Column; 5] = [
+        ("rule_hits_total", "counter", "Hits of a service rule", |_, rule| Some(rule.hits)),
+        ("rule_bans_total", "counter", "Bans of a service rule", |_, rule| Some(rule.bans)),
+        ("rule_read_age_seconds", "gauge", "Time since something was read for a service rule", |_, rule| {
+            rule.read
+        }),
+        ("rule_hit_age_seconds", "gauge", "Time since the last hit of a service rule", |_, rule| rule.hit),
+        ("rule_blind", "gauge", "Whether a service rule reads nothing", |answer, rule| {
+            answer.sight(rule.name).map(|sight| u64::from(!sight.sees))
+        }),
+    ];
+    for (name, kind, about, value) in columns {
+        writeln!(out, "# HELP mef_{name} {about}.\n# TYPE mef_{name} {kind}")?;
+        for rule in answer.rules.iter().filter_map(|line| RuleLine::read(line)) {
+            if let Some(value) = value(answer, &rule) {
+                // Names of rules are letters, digits and '-': nothing in them needs an escape.
+                writeln!(out, "mef_{name}{{rule=\"{}\",source=\"{}\"}} {value}", rule.name, rule.source)?;
+            }
+        }
+    }
+    Ok(())
+}

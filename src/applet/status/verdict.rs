@@ -1,0 +1,100 @@
+#![forbid(unsafe_code)]
+//! The first word of `mef status`: whether this host is protected, and if not, why not; and the exit status that says so.
+
+use super::{Answer, Kernel};
+use crate::applet::{Error, Output};
+use crate::base::line::shown;
+use crate::control::proto::{KERNEL, RuleLine, SightLine};
+use crate::sys::stdio;
+use std::fmt;
+use std::io;
+
+/// Exit status while no daemon runs; as that of `status` in init scripts (LSB).
+const NOT_RUNNING: u8 = 3;
+
+/// How this host is, the worst of what is known.
+pub(super) enum Verdict<'a> {
+    /// Every rule that is on reads something, and what it decides is enforced.
+    Protected,
+    /// Some rules read nothing.
+    Blind(Vec<SightLine<'a>>),
+    /// No service rule is on.
+    WatchesNothing,
+    /// Bans cannot be made; why.
+    CannotBan(&'a str),
+    /// There is no daemon.
+    NotRunning,
+}
+
+impl<'a> Verdict<'a> {
+    pub(super) fn of(answer: Option<&'a Answer>, kernel: &'a Kernel) -> Verdict<'a> {
+        let Some(answer) = answer else { return Verdict::NotRunning };
+        if let Some(why) = &kernel.missing {
+            return Verdict::CannotBan(why);
+        }
+        if kernel.made.is_none() {
+            return Verdict::CannotBan("there is no table inet mef_guard");
+        }
+        let mut rules = answer.rules.iter().filter_map(|line| RuleLine::read(line));
+        if !rules.any(|rule| rule.source != KERNEL) {
+            return Verdict::WatchesNothing;
+        }
+        let blind: Vec<_> = answer.sights().filter(|sight| !sight.sees).collect();
+        if blind.is_empty() { Verdict::Protected } else { Verdict::Blind(blind) }
+    }
+
+    /// For programs.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Verdict::Protected => "protected",
+            Verdict::Blind(_) => "sees nothing for some",
+            Verdict::WatchesNothing => "watches nothing",
+            Verdict::CannotBan(_) => "cannot ban",
+            Verdict::NotRunning => "not running",
+        }
+    }
+
+    /// Writes it for people, coloured on a terminal.
+    pub(super) fn show(&self, out: &mut dyn io::Write) -> io::Result<()> {
+        let colours = stdio::is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+        let (on, off) = match self {
+            _ if !colours => ("", ""),
+            Verdict::Protected => ("\x1b[1;32m", "\x1b[0m"),
+            Verdict::Blind(_) | Verdict::WatchesNothing => ("\x1b[1;33m", "\x1b[0m"),
+            Verdict::CannotBan(_) | Verdict::NotRunning => ("\x1b[1;31m", "\x1b[0m"),
+        };
+        for line in self.to_string().lines() {
+            writeln!(out, "{on}{line}{off}")?;
+        }
+        Ok(())
+    }
+
+    /// The exit status.
+    pub(super) fn end(&self, output: &Output<'_>) -> Result<(), Error> {
+        match self {
+            Verdict::Protected => output.end(),
+            Verdict::NotRunning => Err(Error::Status(NOT_RUNNING)),
+            _ => Err(Error::Told),
+        }
+    }
+}
+
+impl fmt::Display for Verdict<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Verdict::Protected => f.write_str("protected"),
+            Verdict::Blind(blind) => {
+                for (at, sight) in blind.iter().enumerate() {
+                    let newline = if at == 0 { "" } else { "\n" };
+                    write!(f, "{newline}sees nothing for {}: {}", sight.name, shown(sight.text))?;
+                }
+                Ok(())
+            }
+            Verdict::WatchesNothing => f.write_str("watches nothing: no service rule is on"),
+            Verdict::CannotBan(why) => write!(f, "cannot ban: {why}"),
+            Verdict::NotRunning => {
+                f.write_str("not running: bans stay in force until they end, and nobody reads the logs")
+            }
+        }
+    }
+}
