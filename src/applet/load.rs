@@ -50,7 +50,12 @@ pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> 
     let turn = turn(output)?;
     // It is used once: by this process, or by the watcher of a trial.
     let mut batch = Some(batch);
-    let mut load = || batch.take().map_or(Ok(()), |batch| rulefile::load(&set, batch));
+    let run_dir = settings(None, output).run_dir;
+    let mut load = || {
+        batch.take().map_or(Ok(()), |batch| rulefile::load(&set, batch))?;
+        trial::note(Path::new(&run_dir), true);
+        Ok(())
+    };
     let end = match seconds {
         None => load().map(|()| End::Kept).map_err(|(why, _)| why),
         Some(seconds) => turn.trial(seconds, &mut load, &mut |text| output.note(&text)),
@@ -123,5 +128,7 @@ struct UnloadArgs {}
 pub(super) fn unload(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     let UnloadArgs {} = parse("unload", args)?;
     let _turn = turn(output)?;
+    // Before it: the daemon must not take it for an accident.
+    trial::note(Path::new(&settings(None, output).run_dir), false);
     rules::unload().map_err(|e| Error::Failed(e.to_string()))
 }

@@ -291,6 +291,8 @@ pub struct Settings {
     pub kill_connections: bool,
     /// Count packets for each banned address.
     pub element_counters: bool,
+    /// Seconds between two looks at the tables while nothing else happens; 0 = none then.
+    pub heal_interval: u32,
     /// Put the rule set back as well when the ruleset was flushed.
     pub load_managed: bool,
     /// Each further ban of an address lasts longer.
@@ -385,6 +387,7 @@ pub(super) fn blank() -> Settings {
         fastpath: Fastpath::default(),
         kill_connections: false,
         element_counters: false,
+        heal_interval: 0,
         load_managed: false,
         bantime_increment: false,
         bantime_factor: 0,

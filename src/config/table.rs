@@ -39,6 +39,7 @@ pub(super) const KEYS: &[Key<Settings>] = &[
     key("fastpath", "auto", |s| Slot::Word(&mut s.fastpath)),
     key("kill_connections", "true", |s| Slot::Flag(&mut s.kill_connections)),
     key("element_counters", "false", |s| Slot::Flag(&mut s.element_counters)),
+    key("heal_interval", "60s", |s| Slot::Secs(0, DAY, &mut s.heal_interval)),
     key("load_managed", "false", |s| Slot::Flag(&mut s.load_managed)),
     key("bantime_increment", "true", |s| Slot::Flag(&mut s.bantime_increment)),
     key("bantime_factor", "2", |s| Slot::Count(1, 100, &mut s.bantime_factor)),

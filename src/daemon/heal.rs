@@ -1,14 +1,15 @@
 #![forbid(unsafe_code)]
 //! Puts back what others delete from the kernel: the table of bans, and, where the configuration says so, the rule
-//! set. Sleeps until the kernel tells of a change that is not ours.
+//! set. Asks whether the ruleset is still the same one whenever the daemon is awake, before what woke it counts, and
+//! now and then if nothing wakes it.
 
 use super::judge::Judge;
 use crate::base::clock::{Mono, Now};
-use crate::firewall::events::{Events, Harm, News};
-use crate::firewall::guard::Guard;
-use crate::firewall::rules;
+use crate::config::Settings;
+use crate::firewall::guard::{Damage, Guard};
 use crate::rulefile;
-use std::os::fd::BorrowedFd;
+use crate::trial;
+use std::path::PathBuf;
 
 /// Repairs that follow each other at once; from then on each waits twice as long as the one before.
 const AT_ONCE: u32 = 5;
@@ -17,93 +18,130 @@ const HELD: u64 = 60_000;
 /// Seconds between two repairs at most, while somebody else keeps deleting.
 const PAUSE_MAX: u64 = 60;
 
+/// What a turn of the loop has found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// The ruleset is the same one.
+    Same,
+    /// It is another one.
+    Other,
+    /// Something was put back.
+    Repaired,
+}
+
 /// What is to be repaired, and when.
 pub(super) struct Heal {
-    events: Option<Events>,
-    news: News,
+    /// Seconds between two questions while nothing else happens; 0 = none then.
+    interval: u32,
+    ask_at: Option<Mono>,
+    damage: Damage,
+    lists_lost: bool,
     /// The rule set is ours to put back.
     managed: bool,
+    rules_loaded: bool,
+    rules_gone: bool,
+    /// They are gone, and could not be loaded.
+    rules_refused: bool,
+    /// Where it is noted whether there is to be a rule set.
+    run_dir: PathBuf,
     due: Option<Mono>,
     last: Option<Mono>,
     /// Repairs that did not hold.
     streak: u32,
+    /// It was told that the kernel does not answer.
+    told: bool,
 }
 
 impl Heal {
-    /// Listens from now on. Without events the daemon goes on, and says so.
-    pub(super) fn open(guard: &Guard, managed: bool) -> Heal {
-        let events = guard.events();
-        if let Err(e) = &events {
-            log::warn!("{e}; a table that others delete is put back with the next ban only");
-        }
-        let (news, due, last, streak) = (News::default(), None, None, 0);
-        Heal { events: events.ok(), news, managed, due, last, streak }
+    /// Keeps an eye on the tables from now on.
+    pub(super) fn open(guard: &mut Guard, settings: &Settings) -> Heal {
+        let mut this = Heal {
+            interval: 0,
+            ask_at: None,
+            damage: Damage::None,
+            lists_lost: false,
+            managed: false,
+            rules_loaded: false,
+            rules_gone: false,
+            rules_refused: false,
+            run_dir: PathBuf::from(&settings.run_dir),
+            due: None,
+            last: None,
+            streak: 0,
+            told: false,
+        };
+        this.configure(settings);
+        this.probe(guard);
+        this
     }
 
-    pub(super) fn set_managed(&mut self, managed: bool) {
-        self.managed = managed;
-    }
-
-    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.events.as_ref().map(Events::fd)
+    /// Takes other settings.
+    pub(super) fn configure(&mut self, settings: &Settings) {
+        self.interval = settings.heal_interval;
+        self.managed = settings.load_managed;
+        self.rules_refused = false;
+        self.ask_at = (self.interval > 0).then(Mono::default);
     }
 
     pub(super) fn deadline(&self) -> Option<Mono> {
-        self.due
+        self.due.into_iter().chain(self.ask_at).min()
     }
 
-    /// Hears what there is, and repairs what is broken; whether anything was.
-    pub(super) fn look(&mut self, now: Now, judge: &mut Judge) -> bool {
-        self.hear();
+    /// Asks what others did, and repairs what is broken.
+    pub(super) fn look(&mut self, now: Now, judge: &mut Judge) -> Found {
+        self.ask_at = (self.interval > 0).then(|| now.mono.after(u64::from(self.interval) * 1000));
+        let moved = judge.guard().has_moved().unwrap_or(true);
+        if moved {
+            self.probe(judge.guard());
+        }
         if !self.broken() {
-            // What is of no concern now must not be taken for news later.
-            let _ = self.news.take_harm();
             self.due = None;
-            return false;
+            return if moved { Found::Other } else { Found::Same };
         }
         if now.mono < *self.due.get_or_insert_with(|| next(now.mono, self.last, self.streak)) {
-            return false;
+            return Found::Other;
         }
         self.due = None;
-        let (harm, rules_gone, by) = self.news.take_harm();
-        let mended = judge.mend(now.wall, harm);
-        // Another process may have put it back already, or be about to.
-        let rules = self.managed && rules_gone && !rules::there().unwrap_or(true);
-        if rules {
-            load_rules();
-        }
-        if mended == Some(false) && !rules {
-            // Messages were lost, but no harm was done.
-            return false;
+        let damage = std::mem::take(&mut self.damage);
+        let repaired = judge.repair(now.wall, damage);
+        if std::mem::take(&mut self.rules_gone) {
+            self.rules_refused = !load_rules();
         }
         self.streak = if held(now.mono, self.last) { 1 } else { self.streak.saturating_add(1) };
         self.last = Some(now.mono);
-        if let Some((pid, name)) = by {
-            log::info!("that was done by '{name}', process {pid}");
-        }
-        if mended.is_none() {
+        if !repaired {
             // It cannot be repaired now: tried again, less and less often.
-            self.news.guard = self.news.guard.max(harm);
+            self.damage = self.damage.max(damage);
             self.due = Some(now.mono.after(1000 << self.streak.min(6)));
         }
-        true
+        Found::Repaired
     }
 
     /// Whether others have deleted deny lists.
     pub(super) fn take_lists(&mut self) -> bool {
-        std::mem::take(&mut self.news.lists_gone)
+        std::mem::take(&mut self.lists_lost)
     }
 
     fn broken(&self) -> bool {
-        self.news.guard != Harm::None || (self.managed && self.news.rules_gone)
+        self.damage != Damage::None || self.rules_gone
     }
 
-    fn hear(&mut self) {
-        if let Some(events) = &mut self.events
-            && let Err(e) = events.hear(&mut self.news)
-        {
-            log::warn!("{e}; a table that others delete is put back with the next ban only");
-            self.events = None;
+    fn probe(&mut self, guard: &mut Guard) {
+        match guard.probe() {
+            Ok(health) => {
+                self.told = false;
+                self.damage = self.damage.max(health.damage);
+                self.lists_lost |= health.lists_lost;
+                self.rules_refused &= !health.rules_loaded;
+                self.rules_gone = self.managed
+                    && !(health.rules_loaded || self.rules_refused)
+                    && trial::noted(&self.run_dir).unwrap_or(self.rules_loaded || self.rules_gone);
+                self.rules_loaded = health.rules_loaded;
+            }
+            Err(e) if !std::mem::replace(&mut self.told, true) => {
+                log::warn!("{e}; a table that others delete is put back with the next ban only");
+            }
+            Err(_) => {}
         }
     }
 }
@@ -125,8 +163,8 @@ fn next(now: Mono, last: Option<Mono>, streak: u32) -> Mono {
     }
 }
 
-/// Puts the rule set back, as `mef load` would.
-fn load_rules() {
+/// Puts the rule set back, as `mef load` would; whether it is there now.
+fn load_rules() -> bool {
     let mut set = rulefile::read(rulefile::DEFAULT_PATH, false);
     let loaded = if set.failed() {
         let shown = rulefile::shown(&set);
@@ -136,8 +174,9 @@ fn load_rules() {
         rulefile::batch(&mut set).and_then(|batch| rulefile::load(&set, batch).map_err(|(why, _)| why))
     };
     let path = rulefile::DEFAULT_PATH;
-    match loaded {
+    match &loaded {
         Ok(()) => log::warn!("the table inet mef was gone: {path} is loaded again"),
         Err(why) => log::error!("the table inet mef is gone, and {path} cannot be loaded: {why}"),
     }
+    loaded.is_ok()
 }

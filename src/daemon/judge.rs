@@ -20,8 +20,7 @@ use crate::detect::tracker::Limits;
 use crate::detect::webscan::{Excess, Webscan};
 use crate::detect::{Detector, Rule};
 use crate::enforce::{Enforcer, all_options};
-use crate::firewall::events::Harm;
-use crate::firewall::guard::{Allowed, Failure, Guard};
+use crate::firewall::guard::{Allowed, Damage, Failure, Guard};
 use crate::input::Item;
 use crate::sys::host::Protected;
 use crate::sys::{clock, random};
@@ -300,28 +299,26 @@ impl Judge {
         restore(&mut self.enforcer, now);
     }
 
-    /// Repairs the table after somebody else did harm to it. `Some(false)`: there was nothing to repair; `None`: it
-    /// could not be done.
-    pub(super) fn mend(&mut self, now: Wall, harm: Harm) -> Option<bool> {
+    /// Repairs the table after others did damage to it; whether that could be done.
+    pub(super) fn repair(&mut self, now: Wall, damage: Damage) -> bool {
         let guard = self.enforcer.guard();
-        let what = match harm {
-            Harm::None => return Some(false),
-            Harm::Unknown if guard.whole().unwrap_or(false) => return Some(false),
-            Harm::Rules => "chains or rules of the guard table were deleted: they are written anew",
-            Harm::Sets => "sets of the guard table were deleted: they are made anew",
-            Harm::Table | Harm::Unknown => "the guard table was gone: it is made anew",
+        let what = match damage {
+            Damage::None => return true,
+            Damage::Rules => "chains or rules of the guard table were deleted: they are written anew",
+            Damage::Sets => "sets of the guard table were deleted: they are made anew",
+            Damage::Table => "the guard table was gone: it is made anew",
         };
         guard.forget();
         if let Err(e) = guard.rebuild() {
             log::error!("{e}: the guard table is not in force");
-            return None;
+            return false;
         }
         log::warn!("{what}");
         self.reasserted += 1;
-        if self.enforcer.guard().take_fresh() || harm != Harm::Rules {
+        if self.enforcer.guard().take_fresh() || damage != Damage::Rules {
             self.fill(now);
         }
-        Some(true)
+        true
     }
 
     /// Whether somebody must not be banned; told once a day.

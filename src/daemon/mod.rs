@@ -33,7 +33,7 @@ use crate::sys::routes::DefaultRoutes;
 use crate::sys::signal::{Signals, Wish};
 use crate::sys::{clock, fs, process, syslog, trim};
 use alarms::Alarms;
-use heal::Heal;
+use heal::{Found, Heal};
 use judge::Judge;
 use lists::Lists;
 use news::News;
@@ -44,9 +44,9 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Descriptors that the loop waits for beside the sources: signals, events of the kernel, lists, the control socket, packets,
-/// default routes, new sources.
-const FIXED: usize = 7;
+/// Descriptors that the loop waits for beside the sources: signals, lists, the control socket, packets, default routes,
+/// new sources.
+const FIXED: usize = 6;
 /// Longest wait for another process that writes the journal.
 const PATIENCE: Duration = Duration::from_millis(20);
 
@@ -108,6 +108,7 @@ fn prepare(conf: &Path, foreground: bool) -> Result<Box<Daemon>, String> {
     guard.look().map_err(|e| e.to_string())?;
     // The table of a daemon that runs must not be touched.
     let pidfile = pidfile::PidFile::take(Path::new(&loaded.settings.run_dir))?;
+    guard.watch();
     let made = guard.rebuild().map_err(|e| e.to_string())?;
     if !foreground {
         process::background().map_err(|e| format!("cannot go into the background: {e}"))?;
@@ -157,7 +158,7 @@ impl Daemon {
             Err(e) => warn(&e),
         }
         let sources = Sources::open(plan.wants, settings, &saved, now, sources::Kept::default());
-        let heal = Heal::open(enforcer.guard(), settings.load_managed);
+        let heal = Heal::open(enforcer.guard(), settings);
         let mut judge = Judge::new(plan.rules, plan.policies, settings, (enforcer, punisher), allowed);
         judge.events().configure(settings);
         Daemon {
@@ -203,7 +204,6 @@ impl Daemon {
             let (alarms, outside) = (self.alarms.fd(), self.outside.1.as_ref().map(DefaultRoutes::fd));
             fixed.copy_from_slice(&[
                 Some(self.signals.as_fd()),
-                self.heal.fd(),
                 self.lists.fd(),
                 control,
                 alarms,
@@ -212,12 +212,12 @@ impl Daemon {
             ]);
             self.sources.fds(rest);
             let at_once = self.compacts.then_some(Mono::default());
-            let (heal, lists) = (self.heal.deadline(), self.lists.deadline());
+            let lists = self.lists.deadline();
             let serve_at = self.control.as_ref().and_then(Server::deadline);
             let hooks_at = self.judge.events().hooks.deadline();
-            let deadlines =
-                [self.sources.deadline(), self.save_at, heal, lists, at_once, serve_at, hooks_at, trim_at];
-            let deadline = deadlines.into_iter().flatten().min();
+            let others = [self.sources.deadline(), self.save_at, lists, at_once, serve_at, hooks_at];
+            let others = others.into_iter().flatten().min();
+            let deadline = [others, self.heal.deadline(), trim_at].into_iter().flatten().min();
             if let Err(e) = wait(&fds, &mut ready, deadline) {
                 log::error!("poll: {e}");
                 return;
@@ -227,28 +227,31 @@ impl Daemon {
             }
             let now = clock::now();
             let due = |at: Option<Mono>| at.is_some_and(|at| at <= now.mono);
-            // Before the sources: who is banned now is banned in a table that is there.
-            if ready[1] != Ready::No || due(self.heal.deadline()) {
-                let mended = self.heal.look(now, &mut self.judge);
-                if self.heal.take_lists() || mended {
+            // Before all that counts: who is banned now is banned in a table that is there.
+            let woken = ready.iter().any(|r| *r != Ready::No);
+            let mut same = false;
+            if woken || due(others) || due(self.heal.deadline()) {
+                let found = self.heal.look(now, &mut self.judge);
+                same = found == Found::Same;
+                if self.heal.take_lists() || found == Found::Repaired {
                     self.lists.load_all();
                 }
             }
-            if (ready[2] != Ready::No || due(self.lists.deadline()))
+            if (ready[1] != Ready::No || due(self.lists.deadline()))
                 && let Some(allowed) = self.lists.look(now.mono)
             {
                 self.judge.set_allowed(allowed);
             }
-            if ready[4] != Ready::No {
+            if ready[3] != Ready::No {
                 self.alarms.look(now, &mut self.judge);
             }
-            if ready[5] != Ready::No {
+            if ready[4] != Ready::No {
                 self.rewire();
             }
-            if ready[6] != Ready::No {
+            if ready[5] != Ready::No {
                 self.news.look(now, &mut self.judge);
             }
-            let asked = ready[3] != Ready::No || due(serve_at);
+            let asked = ready[2] != Ready::No || due(serve_at);
             let ready = ready.get(FIXED..).unwrap_or_default();
             if due(self.sources.deadline()) || ready.iter().any(|r| *r != Ready::No) {
                 self.read(now, Some(ready));
@@ -267,8 +270,10 @@ impl Daemon {
             if due(self.judge.events().hooks.deadline()) {
                 self.judge.events().hooks.turn(now.mono);
             }
-            // Once after whatever happened, not while more of it comes: then nothing wakes us any more.
-            if due(trim_at) {
+            // Once after whatever happened, not while more of it comes: then nothing wakes us any more. What a question
+            // took that found nothing is given back with it.
+            let idle = same && !woken && !due(others);
+            if due(trim_at) || (idle && trim_at.is_none()) {
                 trim_at = None;
                 self.judge.cool();
                 trim::text();
@@ -371,7 +376,7 @@ impl Daemon {
         self.alarms.configure(settings, &mut self.judge);
         self.news.configure(&mut self.judge);
         self.outside = watch_outside(settings);
-        self.heal.set_managed(settings.load_managed);
+        self.heal.configure(settings);
         self.state_sync = settings.state_sync;
         self.clear_on_stop = settings.clear_bans_on_stop;
         if self.fixed != fixed(settings) {

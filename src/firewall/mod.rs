@@ -1,7 +1,6 @@
 //! What the kernel enforces: the guard table and its sets, and the table of the rule set. Knows no log and no rule file.
 
 pub mod conntrack;
-pub mod events;
 pub mod guard;
 pub mod listing;
 pub mod nflog;

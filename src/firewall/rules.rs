@@ -4,13 +4,13 @@
 use super::nft::elem::{Elem, Timeout};
 use super::nft::expr::{self, Base, Cmp, REG};
 use super::nft::{Hook, SetSpec};
-use super::nft::{Rule as Parts, TableId, Txn, TxnError, UDATA_RULE_COMMENT, comment_udata, msg, query};
+use super::nft::{Rule as Parts, TableId, Txn, TxnError, UDATA_RULE_COMMENT, comment_udata};
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, Range};
 use crate::plan::{
     Addresses, Chain, Direction, Elements, Interfaces, Limit, Policy, Ports, Reject, Rule, Set, Sink, Verdict,
 };
-use crate::sys::netlink::{Lost, NlSocket};
+use crate::sys::netlink::NlSocket;
 use crate::sys::trim;
 use mnl::Bus;
 use std::ffi::CString;
@@ -62,7 +62,7 @@ impl Batch {
     pub fn new() -> Batch {
         let mut batch =
             Batch { txn: Txn::new(TABLE, 4096), rule: Parts::new(), ids: Vec::new(), anonymous: 0, rules: 0 };
-        clear_into(&mut batch.txn, false);
+        clear_into(&mut batch.txn);
         batch.txn.add_table();
         batch
     }
@@ -386,31 +386,11 @@ impl Sink for Batch {
     }
 }
 
-/// A chain that is there for no moment: who hears of it knows that the table's end was meant, by us.
-pub(super) const MEANT: Name = Name::of("meant");
-
-/// Has the transaction begin with there being no such table. `for_good`: it makes none.
-pub fn clear_into(txn: &mut Txn, for_good: bool) {
+/// Has the transaction begin with there being no such table.
+pub fn clear_into(txn: &mut Txn) {
     // What is added first can be deleted without an error, whether it was there or not.
     txn.add_table();
-    if for_good {
-        txn.add_chain(&MEANT, None);
-    }
     txn.delete_table();
-}
-
-/// Whether there is such a table.
-///
-/// # Errors
-/// What the kernel refused.
-pub fn there() -> Result<bool, TxnError> {
-    Ok(is_there(&mut NlSocket::open(Bus::Netfilter)?, &TABLE)?)
-}
-
-pub(super) fn is_there(socket: &mut NlSocket, table: &TableId) -> Result<bool, Lost> {
-    let mut there = false;
-    query::objects(socket, table, (msg::GETTABLE, None), &mut |_| there = true)?;
-    Ok(there)
 }
 
 /// Deletes the table, if it is there.
@@ -419,6 +399,6 @@ pub(super) fn is_there(socket: &mut NlSocket, table: &TableId) -> Result<bool, L
 /// What the kernel refused.
 pub fn unload() -> Result<(), TxnError> {
     let mut txn = Txn::new(TABLE, 256);
-    clear_into(&mut txn, true);
+    clear_into(&mut txn);
     txn.commit(&mut NlSocket::open(Bus::Netfilter)?)
 }

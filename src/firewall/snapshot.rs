@@ -76,7 +76,7 @@ impl Snapshot {
         for _ in 0..TRIES {
             let before = query::generation(&mut socket)?;
             let mut this = Snapshot { txn: Txn::new(table, 4096) };
-            rules::clear_into(&mut this.txn, !rules::is_there(&mut socket, &table)?);
+            rules::clear_into(&mut this.txn);
             this.read(&mut socket, &table)?;
             // Others may change their tables all the time: then ours is whole if it is the same twice.
             let same = last.as_ref().is_some_and(|last| last.txn.bytes() == this.txn.bytes());
@@ -87,6 +87,12 @@ impl Snapshot {
             last = Some(this);
         }
         Err(TxnError::Lost(Lost::Sys("netlink dump", Errno::EINTR)))
+    }
+
+    /// Whether there was no such table.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.txn.messages() == 2
     }
 
     /// Puts the table back as it was.

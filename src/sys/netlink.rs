@@ -13,12 +13,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 const RECV: usize = 16 * 1024;
 /// Every option here is a C `int`.
 const OPTION_LEN: libc::socklen_t = 4;
-/// Where `nlmsg_pid` stands in a message.
-const PORT_AT: u32 = 12;
 /// Where `rtm_dst_len` stands in a message about a route.
 const ROUTE_LEN_AT: u32 = 17;
-/// Likewise of `nlmsg_type`.
-const KIND_AT: u32 = 4;
 /// Longest wait for an answer, ms. The kernel answers in microseconds; a commit under load takes longer.
 const WAIT_MS: u16 = 20_000;
 
@@ -94,32 +90,6 @@ impl NlSocket {
         Errno::result(set).map(drop)
     }
 
-    /// The number by which the kernel tells this socket's changes from those of others.
-    #[must_use]
-    pub fn port(&self) -> u32 {
-        self.socket.portid()
-    }
-
-    /// Has the socket hear of a group's events, but for those that a socket of ours has caused, and those of one kind:
-    /// they are no news, and wake nobody. What the kernel tells in one piece is judged by its first message.
-    ///
-    /// # Errors
-    /// The system call that failed.
-    pub fn subscribe(&self, group: u32, but_for: u32, but_kind: u16) -> Result<(), Lost> {
-        // Netlink is in the order of the host, the filter loads in that of the network.
-        let kind = u32::from(u16::from_be_bytes(but_kind.to_ne_bytes()));
-        let port = u32::from_be_bytes(but_for.to_ne_bytes());
-        let program = [
-            step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, PORT_AT),
-            step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 2, 0, port),
-            step(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, 0, 0, KIND_AT),
-            step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, kind),
-            step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
-            step(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
-        ];
-        self.join(group, program)
-    }
-
     /// Has the socket hear of a group's messages about routes, but only of default routes: on a router others come and go
     /// all the time.
     ///
@@ -131,15 +101,13 @@ impl NlSocket {
             step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, 0),
             step(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
             step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
-            step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
-            step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
         ];
         self.join(group, program)
     }
 
     /// Joins a group, of whose messages those come that the program lets through.
-    fn join(&self, group: u32, mut program: [libc::sock_filter; 6]) -> Result<(), Lost> {
-        let filter = libc::sock_fprog { len: 6, filter: program.as_mut_ptr() };
+    fn join(&self, group: u32, mut program: [libc::sock_filter; 4]) -> Result<(), Lost> {
+        let filter = libc::sock_fprog { len: 4, filter: program.as_mut_ptr() };
         // SAFETY: the descriptor is open as long as `self`; the kernel copies the program, whose length is told and which
         // lives until the call returns.
         let set = unsafe {

@@ -19,6 +19,8 @@ pub const NLMSG_DONE: u16 = 3;
 pub const REQUEST: u16 = 0x1;
 /// NLM_F_ACK
 pub const ACK: u16 = 0x4;
+/// NLM_F_ECHO: tell the sender, too, what the message did.
+pub const ECHO: u16 = 0x8;
 /// NLM_F_DUMP_INTR: the dump saw two generations.
 pub const DUMP_INTR: u16 = 0x10;
 /// NLM_F_DUMP

@@ -5,6 +5,7 @@
 
 mod watcher;
 
+use crate::firewall::nft::TxnError;
 use crate::firewall::rules;
 use crate::firewall::snapshot::Snapshot;
 use crate::sys::clock;
@@ -24,6 +25,8 @@ use watcher::Watcher;
 const LOCK: &str = "load.lock";
 /// Where `mef confirm` finds the watcher.
 const SOCKET: &str = "load.sock";
+/// Says whether there is to be a rule set.
+const WANTED: &str = "rules.wanted";
 /// How long a load waits for another one that is going on, and how often it looks, ms.
 const LOCK_WAIT: u64 = 10_000;
 const LOCK_STEP: u64 = 10;
@@ -55,6 +58,25 @@ pub enum End {
 
 /// Puts the new rules in force. An error says why not, and whether they may be in force nevertheless.
 pub type Load<'a> = &'a mut dyn FnMut() -> Result<(), (String, bool)>;
+
+/// Notes whether there is to be a rule set: after it was loaded, and before it is taken out. A `run_dir` that cannot be
+/// written is borne.
+pub fn note(run_dir: &Path, wanted: bool) {
+    let file = Dir::create(run_dir).and_then(|dir| dir.file(WANTED, Access::Write));
+    let word: &[u8] = if wanted { b"yes\n" } else { b"no\n" };
+    let _ = file.and_then(|mut file| file.set_len(0).and_then(|()| file.write_all(word)));
+}
+
+/// What was noted last, if anything was.
+#[must_use]
+pub fn noted(run_dir: &Path) -> Option<bool> {
+    let mut file = Dir::open(run_dir).and_then(|dir| dir.file(WANTED, Access::Read)).ok()?;
+    match heard(&mut file)? {
+        b'y' => Some(true),
+        b'n' => Some(false),
+        _ => None,
+    }
+}
 
 /// The right to change the rules. Ends with the process, or with the trial.
 pub struct Turn {
@@ -111,6 +133,14 @@ impl Turn {
         }
     }
 
+    /// Puts the former rules back, or that there were none.
+    fn restore(&self, former: &mut Snapshot) -> Result<(), TxnError> {
+        if former.is_nothing() {
+            note(&self.dir, false);
+        }
+        former.restore()
+    }
+
     fn socket(&self) -> PathBuf {
         self.dir.join(SOCKET)
     }
@@ -144,7 +174,7 @@ impl Turn {
             return Ok(end);
         }
         // Somebody killed the watcher: what it would have done is ours to do.
-        let result = former.restore();
+        let result = self.restore(&mut former);
         let _ = std::fs::remove_file(self.socket());
         self.end();
         if let Err(refusal) = &result {
@@ -177,8 +207,8 @@ pub fn confirm(run_dir: &Path) -> Result<(), String> {
     }
 }
 
-/// The next byte from the other side; none if it is gone.
-fn heard(from: &mut UnixStream) -> Option<u8> {
+/// The next byte from the other side, or of a file; none if that has no more.
+fn heard(from: &mut impl Read) -> Option<u8> {
     let mut byte = [0];
     from.read_exact(&mut byte).ok().map(|()| byte[0])
 }

@@ -100,7 +100,7 @@ impl Watcher {
         let end = clock::mono().after(REFUSING);
         let (mut pause, mut waits) = (1000, true);
         loop {
-            let refusal = match self.former.restore() {
+            let refusal = match self.turn.restore(&mut self.former) {
                 Ok(()) => {
                     log::warn!("the rules on trial are gone, the former ones are back: {why}");
                     return BACK;

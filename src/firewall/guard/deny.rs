@@ -81,7 +81,7 @@ impl Guard {
         let mut sets: Vec<DenySet> = Vec::new();
         query::sets(&mut self.socket, &TABLE, &mut |set| {
             if let (Some(name), Some(id)) = (Name::new(set.name), read_comment(set.comment))
-                && set.name.starts_with("deny")
+                && is_name(set.name)
                 && !sets.iter().any(|s| s.name == name)
             {
                 let networks = set.flags & libc::NFT_SET_INTERVAL.cast_unsigned() != 0;
@@ -209,13 +209,9 @@ impl Guard {
     }
 }
 
-/// Whether a message deletes what belongs to a deny list: `NFT_MSG_*`, and the chain of a rule or the name of a set.
-pub(in crate::firewall) fn of_lists(kind: u16, name: &str) -> bool {
-    match kind {
-        msg::DELRULE => DENY.iter().any(|chain| chain.as_str() == name),
-        msg::DELSET => name.starts_with("deny"),
-        _ => false,
-    }
+/// Whether a set of this name belongs to a deny list.
+pub(super) fn is_name(set: &str) -> bool {
+    set.starts_with("deny")
 }
 
 fn family_of(set: &str) -> Family {
@@ -239,14 +235,14 @@ fn write_comment(id: ListId, size: u32, label: &str) -> String {
     text
 }
 
-fn read_comment(comment: &str) -> Option<ListId> {
+pub(super) fn read_comment(comment: &str) -> Option<ListId> {
     let mut words = comment.strip_prefix("list ")?.split(' ');
     let mut number = || u64::from_str_radix(words.next()?, 16).ok();
     Some(ListId { list: number()?, content: number()? })
 }
 
 /// The set that a rule's expressions look up.
-fn looked_up(expressions: &[u8]) -> Option<&str> {
+pub(super) fn looked_up(expressions: &[u8]) -> Option<&str> {
     let lookup = |e: &&[u8]| attr(e, EXPR_NAME).and_then(text) == Some("lookup");
     let lookup = attrs(expressions).map(|(_, e)| e).find(lookup)?;
     attr(attr(lookup, EXPR_DATA)?, LOOKUP_SET).and_then(text)

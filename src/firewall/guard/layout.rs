@@ -27,7 +27,7 @@ pub(super) const DENY: [Name; 2] = [Name::of("deny"), Name::of("denynet")];
 /// An empty set whose comment tells what the table was made with.
 pub(super) const MADE: Name = Name::of("made");
 /// The set in which it is tried how this kernel prolongs an element.
-const TRIAL: Name = Name::of("trial");
+pub(super) const TRIAL: Name = Name::of("trial");
 /// How often that is tried while other processes make and flush the table.
 const TRIALS: u32 = 8;
 /// Never the source of a packet.
@@ -113,6 +113,18 @@ impl Guard {
     /// # Errors
     /// What the kernel refused.
     pub fn rebuild(&mut self) -> Result<Made, Failure> {
+        let mut made = self.write_anew()?;
+        for _ in 0..TRIALS {
+            if self.shape.is_none() || self.settle()? {
+                break;
+            }
+            // Somebody may have deleted a part of it before it was looked at.
+            made = self.write_anew()?;
+        }
+        Ok(made)
+    }
+
+    fn write_anew(&mut self) -> Result<Made, Failure> {
         let (mut scopes, marked) = self.read_sets()?;
         let refresh = match marked {
             Some(made) => made.refresh,

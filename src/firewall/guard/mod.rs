@@ -6,6 +6,7 @@ mod allow;
 mod change;
 mod deny;
 mod flood;
+mod health;
 mod layout;
 mod list;
 mod networks;
@@ -15,9 +16,9 @@ mod seen;
 
 pub use allow::Allowed;
 pub use change::{Ban, Report};
-pub(super) use deny::of_lists;
 pub use deny::{DenySet, Filling, ListId};
 pub use flood::{FloodLimits, FloodOptions, Limit};
+pub use health::{Damage, Health};
 pub use list::{Entry, FLOODS, SCANS};
 pub use networks::Cut;
 pub use scan::{ScanOptions, Scanner};
@@ -27,11 +28,8 @@ pub use seen::SeenOptions;
 use scope::Scopes;
 
 use crate::base::name::{IfName, Name};
-use crate::base::range::Family;
-use crate::firewall::events::Events;
-use crate::firewall::nft::{TableId, Txn, TxnError, msg, query};
+use crate::firewall::nft::{TableId, Txn, TxnError, query};
 use crate::sys::netlink::{Lost, NlSocket};
-use crate::sys::nlattr::{self, attr};
 use mnl::Bus;
 use nix::errno::Errno;
 
@@ -42,8 +40,6 @@ const SEND_ROOM: usize = 1 << 20;
 /// Receive buffer asked for: thousands of errors fit.
 const RECEIVE_ROOM: usize = 1 << 20;
 
-/// NFTA_RULE_CHAIN
-const RULE_CHAIN: u16 = 2;
 /// `NFPROTO_INET`, as wide as the message has it.
 const NFPROTO_INET: u8 = 1;
 /// Where the guard lives.
@@ -240,6 +236,8 @@ pub struct Guard {
     cuts: Vec<Cut>,
     /// Whether the table was made, with empty sets, since this was last asked.
     fresh: bool,
+    /// What the table is to be like, for who keeps it so.
+    shape: Option<health::Shape>,
     options: Options,
 }
 
@@ -253,7 +251,16 @@ impl Guard {
         socket.reserve(SEND_ROOM, RECEIVE_ROOM);
         let mut txn = Txn::new(TABLE, TXN_ROOM);
         txn.set_counters(options.element_counters);
-        Ok(Guard { socket, txn, made: None, scopes: Vec::new(), cuts: Vec::new(), fresh: false, options })
+        Ok(Guard {
+            socket,
+            txn,
+            made: None,
+            scopes: Vec::new(),
+            cuts: Vec::new(),
+            fresh: false,
+            shape: None,
+            options,
+        })
     }
 
     /// What the table was made with, `None` if there is none.
@@ -278,33 +285,6 @@ impl Guard {
             Some(made) => Ok(made),
             None => self.rebuild(),
         }
-    }
-
-    /// What others do to the tables from now on.
-    ///
-    /// # Errors
-    /// The system call that failed.
-    pub fn events(&self) -> Result<Events, Failure> {
-        Ok(Events::open(self.socket.port())?)
-    }
-
-    /// Whether the table and its chains are there, with rules in them. Sets cannot be missing then: rules ask for them.
-    ///
-    /// # Errors
-    /// The system call or the kernel's error.
-    pub fn whole(&mut self) -> Result<bool, Failure> {
-        let [hit, hit6] = Family::ALL.map(layout::hit);
-        let chains = [layout::GATE, hit, hit6, scan::SCAN, flood::FLOOD, seen::SEEN];
-        let mut rules = [0; 6];
-        query::objects(&mut self.socket, &TABLE, (msg::GETRULE, None), &mut |body| {
-            let chain = attr(body, RULE_CHAIN).and_then(nlattr::text);
-            for (name, count) in chains.iter().zip(&mut rules) {
-                *count += u32::from(chain == Some(name.as_str()));
-            }
-        })?;
-        let made = self.look()?;
-        let wants = |made: Made| [true, true, true, made.scans != 0, made.floods != 0, made.seen != 0];
-        Ok(made.is_some_and(|made| wants(made).iter().zip(rules).all(|(wanted, count)| !wanted || count > 0)))
     }
 
     /// Forgets what is known of the table: somebody else changed it.

@@ -4,13 +4,14 @@
 use super::{TableId, UDATA_SET_COMMENT, elem, message, msg, udata_comment};
 use crate::base::name::Name;
 use crate::sys::netlink::{Lost, NlSocket};
-use crate::sys::nlattr::{self, ACK, DUMP, DUMP_INTR, Msg, MsgBuf, NLMSG_DONE, REQUEST, attr, be32};
+use crate::sys::nlattr::{self, ACK, DUMP, DUMP_INTR, Msg, MsgBuf, NLMSG_DONE, REQUEST, attr, be32, be64};
 use nix::errno::Errno;
 
 const SET_TABLE: u16 = 1;
 const SET_NAME: u16 = 2;
 const SET_FLAGS: u16 = 3;
 const SET_USERDATA: u16 = 13;
+const SET_HANDLE: u16 = 16;
 /// NFTA_GEN_ID
 const GEN_ID: u16 = 1;
 /// How often a dump that others disturb is begun anew. Each lasts milliseconds.
@@ -24,6 +25,8 @@ pub struct SetInfo<'a> {
     pub flags: u32,
     /// Its comment.
     pub comment: &'a str,
+    /// The number that it has in its table; none that comes later has a smaller one. 0 before Linux 4.16.
+    pub handle: u64,
 }
 
 /// Asks for one set; `Ok(false)` if the set or its table is not there.
@@ -48,8 +51,21 @@ pub fn set(
 /// # Errors
 /// As `set`.
 pub fn sets(socket: &mut NlSocket, table: &TableId, each: &mut dyn FnMut(SetInfo<'_>)) -> Result<bool, Lost> {
+    sets_once(socket, table, &mut || (), each)
+}
+
+/// Likewise, each once: `restart` is called when the dump begins anew.
+///
+/// # Errors
+/// As `set`.
+pub fn sets_once(
+    socket: &mut NlSocket,
+    table: &TableId,
+    restart: &mut dyn FnMut(),
+    each: &mut dyn FnMut(SetInfo<'_>),
+) -> Result<bool, Lost> {
     let ask = |buf: &mut MsgBuf| buf.attr_str(SET_TABLE, table.name.as_str());
-    exchange(socket, table.family, (msg::GETSET, DUMP), &ask, &mut || (), &mut |m| set_info(m, each))
+    exchange(socket, table.family, (msg::GETSET, DUMP), &ask, restart, &mut |m| set_info(m, each))
 }
 
 fn set_info(m: Msg<'_>, each: &mut dyn FnMut(SetInfo<'_>)) {
@@ -57,7 +73,8 @@ fn set_info(m: Msg<'_>, each: &mut dyn FnMut(SetInfo<'_>)) {
     let Some(name) = attr(body, SET_NAME).and_then(nlattr::text) else { return };
     let flags = attr(body, SET_FLAGS).and_then(be32).unwrap_or(0);
     let comment = attr(body, SET_USERDATA).and_then(|u| udata_comment(u, UDATA_SET_COMMENT)).unwrap_or("");
-    each(SetInfo { name, flags, comment });
+    let handle = attr(body, SET_HANDLE).and_then(be64).unwrap_or(0);
+    each(SetInfo { name, flags, comment, handle });
 }
 
 /// All elements of a set, at least once each. `restart` is called when a dump begins anew, so that what

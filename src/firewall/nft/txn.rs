@@ -8,7 +8,7 @@ use super::spec::{Hook, SetSpec};
 use super::{TableId, UDATA_SET_COMMENT, comment_udata, message, msg};
 use crate::base::name::Name;
 use crate::sys::netlink::{Lost, NlSocket};
-use crate::sys::nlattr::{self, ACK, APPEND, CREATE, EXCL, Msg, MsgBuf, REQUEST};
+use crate::sys::nlattr::{self, ACK, APPEND, CREATE, ECHO, EXCL, Msg, MsgBuf, REQUEST};
 use nix::errno::Errno;
 use smallvec::SmallVec;
 
@@ -39,6 +39,9 @@ const DESC_SIZE: u16 = 1;
 const UDATA_SET_KEYBYTEORDER: u8 = 0;
 const HOST_ENDIAN: u32 = 1;
 
+/// NFTA_GEN_ID
+const GEN_ID: u16 = 1;
+
 const NFNL_MSG_BATCH_BEGIN: u16 = 16;
 const NFNL_MSG_BATCH_END: u16 = 17;
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
@@ -59,6 +62,10 @@ pub struct Txn {
     counters: bool,
     whole: bool,
     elems: Option<OpenElems>,
+    /// Whether the kernel is asked which generation of the ruleset a commit has made.
+    follows: bool,
+    /// The last generation up to which every change is known or was made here.
+    generation: u32,
 }
 
 struct OpenElems {
@@ -79,7 +86,21 @@ impl Txn {
             counters: false,
             whole: true,
             elems: None,
+            follows: false,
+            generation: 0,
         }
+    }
+
+    /// From now on the generation of the ruleset is followed: what is known of it stands for `generation`.
+    pub fn follow(&mut self, generation: u32) {
+        (self.follows, self.generation) = (true, generation);
+    }
+
+    /// The generation that was told to [`Txn::follow`], or that commits of this transaction have made of it since, if
+    /// nobody else's came between; 0 = nothing was told.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.generation
     }
 
     /// Whether elements of sets with timeouts are added with a counter of their own.
@@ -107,6 +128,12 @@ impl Txn {
         self.ops.len == 0
     }
 
+    /// Messages written so far.
+    #[must_use]
+    pub fn messages(&self) -> u32 {
+        self.ops.len
+    }
+
     /// What was written.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
@@ -124,7 +151,17 @@ impl Txn {
         self.close_elems();
         if self.ops.len == 0 {
             batch_mark(&mut self.buf, NFNL_MSG_BATCH_BEGIN);
+            if self.follows {
+                // The kernel tells the generation of a commit to whom the first message asks to be told of what it does:
+                // one that does nothing.
+                let table = self.begin(Op::Table, msg::NEWTABLE, CREATE | ECHO);
+                self.buf.finish(table);
+            }
         }
+        self.begin(op, kind, flags)
+    }
+
+    fn begin(&mut self, op: Op, kind: u16, flags: u16) -> nlattr::Open {
         self.ops.push(op);
         // The real sequence numbers are written when it is sent: they differ at each try.
         let open = self.buf.start(message(kind), flags | REQUEST, 0);
@@ -363,7 +400,12 @@ impl Txn {
         let mut done = false;
         while !done {
             socket.receive(&mut |m| {
-                let Some(errno) = m.errno() else { return };
+                let Some(errno) = m.errno() else {
+                    if m.kind == message(msg::NEWGEN) && self.generation != 0 {
+                        self.generation = next(self.generation, &m);
+                    }
+                    return;
+                };
                 let index = m.seq.wrapping_sub(begin);
                 if index > self.ops.len {
                     return;
@@ -395,6 +437,14 @@ impl Txn {
         }
         (begin, last)
     }
+}
+
+/// The generation that is known when the kernel tells of one that a commit has made.
+fn next(known: u32, m: &Msg<'_>) -> u32 {
+    let made = m.payload.get(4..).and_then(|body| nlattr::attr(body, GEN_ID)).and_then(nlattr::be32);
+    // The kernel counts on, and leaves out 0.
+    let ours = known.wrapping_add(1).max(1);
+    if made == Some(ours) { ours } else { known }
 }
 
 /// Bytes of the message that begins there, with those up to the next one.

@@ -1,0 +1,158 @@
+//! What others do to the tables is noticed by the ruleset's generation, and what we do ourselves is not taken for it.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+
+use mef::base::clock::Span;
+use mef::base::range::Range;
+use mef::firewall::guard::{Allowed, Ban, Damage, Guard, Health, Options, Scope};
+use std::process::Command;
+
+fn watched() -> Guard {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
+        .expect("root is needed for a network namespace");
+    let mut guard = Guard::open(Options::default()).unwrap();
+    guard.watch();
+    guard.rebuild().unwrap();
+    guard
+}
+
+fn nft(command: &str) {
+    let out = Command::new("nft").arg(command).output().expect("package nftables");
+    assert!(out.status.success(), "nft {command}: {}", String::from_utf8_lossy(&out.stderr));
+}
+
+fn range(text: &str) -> Range {
+    Range::from(text.parse::<ipnet::IpNet>().unwrap())
+}
+
+fn ban(guard: &mut Guard, who: &str, scope: &Scope) {
+    let ban = Ban {
+        who: range(who),
+        scope,
+        time: Span::Secs(600),
+        rule: "",
+        hits: 0,
+        reason: "",
+        bans: 1,
+        starts: &[],
+    };
+    guard.ban(&[ban], &mut |_, result| assert!(result.is_ok(), "{who}: {}", result.unwrap_err()));
+}
+
+/// What a look finds, if the generation says that one is worth it.
+fn look(guard: &mut Guard) -> Option<Health> {
+    guard.has_moved().unwrap().then(|| guard.probe().unwrap())
+}
+
+#[test]
+fn own_changes_are_no_news() {
+    let mut guard = watched();
+    let ports = Scope::new(vec![(22, 22)], true, true);
+    assert_eq!(look(&mut guard), None);
+    for _ in 0..2 {
+        ban(&mut guard, "203.0.113.1/32", &Scope::ALL);
+        ban(&mut guard, "203.0.113.0/26", &Scope::ALL);
+        ban(&mut guard, "203.0.113.2/32", &ports);
+        ban(&mut guard, "2001:db8::/64", &ports);
+        guard.set_allowed(&mut Allowed::from(vec![range("192.0.2.0/24")])).unwrap();
+        // What changes nothing is no generation, either.
+        guard.set_allowed(&mut Allowed::default()).unwrap();
+        guard.set_allowed(&mut Allowed::default()).unwrap();
+        guard.unban(&range("203.0.113.1/32"), &mut |_| ()).unwrap();
+        guard.unban(&range("198.51.100.1/32"), &mut |_| ()).unwrap();
+        guard.rebuild().unwrap();
+        assert_eq!(look(&mut guard), None);
+    }
+}
+
+#[test]
+fn a_change_of_others_is_found_whatever_we_do_around_it() {
+    let mut guard = watched();
+    let whole = Some(Health::default());
+    nft("table ip other { set s { type ipv4_addr; }; }");
+    assert_eq!(look(&mut guard), whole);
+    assert_eq!(look(&mut guard), None);
+    // One that does nothing and a foreign one are not taken for one of ours.
+    guard.set_allowed(&mut Allowed::default()).unwrap();
+    nft("add element ip other s { 192.0.2.1 }");
+    assert_eq!(look(&mut guard), whole);
+    for after in [true, false] {
+        if after {
+            ban(&mut guard, "203.0.113.1/32", &Scope::ALL);
+        }
+        nft("flush chain inet mef_guard hit");
+        ban(&mut guard, "203.0.113.2/32", &Scope::ALL);
+        assert_eq!(look(&mut guard).unwrap().damage, Damage::Rules);
+        guard.rebuild().unwrap();
+        assert_eq!(look(&mut guard), None);
+    }
+}
+
+#[test]
+fn damage_is_told_by_its_kind() {
+    let mut guard = watched();
+    let ports = Scope::new(vec![(22, 22)], true, true);
+    ban(&mut guard, "203.0.113.2/32", &ports);
+    nft("table inet mef {}");
+    let loaded = Health { rules_loaded: true, ..Health::default() };
+    assert_eq!(look(&mut guard), Some(loaded));
+    let handle = |chain: &str, rule: &str| {
+        let out = Command::new("nft").args(["-a", "list", "chain", "inet", "mef_guard", chain]).output();
+        let text = String::from_utf8(out.unwrap().stdout).unwrap();
+        let line = text.lines().find(|line| line.contains(rule)).expect(rule);
+        line.rsplit(' ').next().unwrap().to_owned()
+    };
+    let one = format!("delete rule inet mef_guard gate handle {}", handle("gate", "@ban_22_6"));
+    let cases = [
+        ("add element inet mef_guard ban4 { 192.0.2.1 }", Damage::None),
+        ("delete element inet mef_guard ban4 { 192.0.2.1 }", Damage::None),
+        ("flush set inet mef_guard ban_22_4", Damage::None),
+        ("add rule inet mef_guard gate counter", Damage::None),
+        (one.as_str(), Damage::Rules),
+        ("flush chain inet mef_guard gate", Damage::Rules),
+        ("flush chain inet mef_guard hit6; delete rule inet mef_guard gate handle 99999", Damage::None),
+        ("delete set inet mef_guard made", Damage::Sets),
+        ("flush chain inet mef_guard gate; delete set inet mef_guard ban4", Damage::Sets),
+        ("delete table inet mef_guard", Damage::Table),
+        ("flush ruleset", Damage::Table),
+        // Whoever makes it anew does not know what belongs there.
+        ("flush ruleset; table inet mef_guard { set made { type ipv4_addr; }; }", Damage::Table),
+    ];
+    for (command, damage) in cases {
+        // A transaction that fails changes nothing.
+        let _ = Command::new("nft").arg(command).output().unwrap();
+        assert_eq!(look(&mut guard).map_or(Damage::None, |health| health.damage), damage, "{command}");
+        if damage != Damage::None {
+            guard.forget();
+            guard.rebuild().unwrap();
+            assert_eq!(look(&mut guard), None, "{command}");
+            assert_eq!(guard.probe().unwrap().damage, Damage::None, "{command}");
+        }
+    }
+    assert!(!guard.probe().unwrap().rules_loaded);
+}
+
+#[test]
+fn a_table_that_another_process_made_anew_is_not_taken_for_ours() {
+    let mut guard = watched();
+    nft("flush ruleset");
+    // The same rules and sets with the same numbers, but another table.
+    Guard::open(Options::default()).unwrap().rebuild().unwrap();
+    assert_eq!(look(&mut guard).unwrap().damage, Damage::Table);
+}
+
+#[test]
+fn what_came_later_is_missed_when_it_goes() {
+    let mut guard = watched();
+    let ports = Scope::new(vec![(25, 25)], true, true);
+    let mut other = Guard::open(Options::default()).unwrap();
+    ban(&mut other, "203.0.113.2/32", &ports);
+    assert_eq!(look(&mut guard), Some(Health::default()));
+    nft("flush chain inet mef_guard hit");
+    assert_eq!(look(&mut guard).unwrap().damage, Damage::Rules);
+    guard.rebuild().unwrap();
+    let listing = Command::new("nft").args(["-a", "list", "chain", "inet", "mef_guard", "gate"]).output();
+    let listing = String::from_utf8(listing.unwrap().stdout).unwrap();
+    let line = listing.lines().find(|line| line.contains("@ban_25_4")).unwrap();
+    nft(&format!("delete rule inet mef_guard gate handle {}", line.rsplit(' ').next().unwrap()));
+    assert_eq!(look(&mut guard).unwrap().damage, Damage::Rules);
+}
