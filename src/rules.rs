@@ -8,8 +8,9 @@ pub use host::{of_syslog, on};
 
 use crate::base::diag::Problem;
 use crate::config::{Enabled, Engine, ServiceRule, Spanned};
+use crate::detect::tracker::Limits;
 use crate::detect::{Program, Rule};
-use crate::pattern::Pattern;
+use crate::pattern::{Group, Pattern};
 
 /// Compiles a rule's patterns.
 ///
@@ -24,12 +25,29 @@ pub fn compile(rule: &ServiceRule) -> Result<Rule, Vec<Problem>> {
     let fail: Vec<_> =
         rule.fail.iter().filter_map(|(text, weight)| Some((pattern(text, true)?, *weight))).collect();
     let ignore: Vec<_> = rule.ignore.iter().filter_map(|text| pattern(text, false)).collect();
+    let success: Vec<_> = rule.success.iter().filter_map(|text| Some((pattern(text, true)?, 0))).collect();
+    for (text, _) in rule.success.iter().zip(&success).filter(|(_, (pattern, _))| !pattern.has(Group::User)) {
+        let hint = "name the part that is the user: (?P<user>\\S+)";
+        problems.push(text.problem(0..text.text.len(), "the pattern has no user name".into(), hint.into()));
+    }
     if !problems.is_empty() {
         return Err(problems);
     }
     let programs = rule.programs.iter().map(|name| Program::new(name)).collect();
     let webscan = (rule.engine == Engine::Webscan).then(|| Box::new(rule.webscan.clone()));
-    Ok(Rule { name: rule.name.as_str().into(), programs, fail, ignore, webscan })
+    Ok(Rule { name: rule.name.as_str().into(), programs, fail, ignore, success, webscan })
+}
+
+/// When a rule has had enough of somebody. Where no pattern knows a name or a path nobody is spared.
+#[must_use]
+pub fn limits(rule: &ServiceRule, compiled: &Rule) -> Limits {
+    let named = |(pattern, _): &(Pattern, u8)| pattern.has(Group::User) || pattern.has(Group::Uri);
+    let plain = Limits::plain(rule.findtime, rule.maxretry);
+    if compiled.fail.iter().any(named) {
+        Limits { same_user: rule.same_user, same_user_max: rule.same_user_max, ..plain }
+    } else {
+        plain
+    }
 }
 
 /// For `config::load`: adds what is wrong with a rule's patterns.
@@ -56,11 +74,47 @@ impl Compiled {
         }
         rule.fail = Vec::new();
         rule.ignore = Vec::new();
+        rule.success = Vec::new();
     }
 
     /// The rule of this name.
     pub fn take(&mut self, name: &str) -> Option<Rule> {
         let at = self.0.iter().position(|rule| *rule.name == *name)?;
         Some(self.0.swap_remove(at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse_service;
+
+    #[test]
+    fn a_success_needs_an_address_and_a_name() {
+        let cases = [
+            ("^in <HOST> (?P<user>\\S+)$", ""),
+            ("^in (?P<user>\\S+)$", "the pattern has no address"),
+            ("^in <HOST>$", "the pattern has no user name"),
+        ];
+        for (pattern, want) in cases {
+            let text = format!("[rule]\nfiles=/x\nfailregex=<HOST>\nsuccessregex={pattern}\n");
+            let rule = parse_service("x", text.as_bytes()).0.unwrap();
+            let told = compile(&rule).err().unwrap_or_default();
+            let told: Vec<_> = told.iter().map(|p| p.what.as_str()).collect();
+            assert_eq!(told.join(" "), want, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn who_has_no_name_is_not_spared() {
+        let same = |pattern: &str| {
+            let text = format!("[rule]\nfiles=/x\nfailregex={pattern}\n");
+            let rule = parse_service("x", text.as_bytes()).0.unwrap();
+            let limits = limits(&rule, &compile(&rule).unwrap());
+            (limits.same_user, limits.same_user_max)
+        };
+        assert_eq!(same("^(?P<user>\\S+) <HOST>"), (600, 30));
+        assert_eq!(same("^(?P<uri>\\S+) <HOST>"), (600, 30));
+        assert_eq!(same("^(?P<port>\\S+) <HOST>"), (0, 0));
     }
 }

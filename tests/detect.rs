@@ -16,7 +16,7 @@ mod maker;
 #[path = "detect/sessions.rs"]
 mod sessions;
 
-use conf::{Conf, hits};
+use conf::{Conf, hits, successes};
 
 #[test]
 fn examples_in_the_rules_are_judged_as_they_say() {
@@ -36,6 +36,13 @@ fn examples_in_the_rules_are_judged_as_they_say() {
             })
             .collect();
         assert!(wrong.is_empty(), "{name}:\n{}", wrong.join("\n"));
+        for (want, line) in &conf.successes {
+            assert_eq!(successes(&mut detector, line), [*want], "{name}: {}", line.escape_ascii());
+            assert_eq!(hits(&mut detector, line), [], "{name}: {}", line.escape_ascii());
+        }
+        for (_, line) in &conf.examples {
+            assert!(successes(&mut detector, line).is_empty(), "{name}: {}", line.escape_ascii());
+        }
     }
 }
 
@@ -43,6 +50,11 @@ fn examples_in_the_rules_are_judged_as_they_say() {
 fn every_pattern_has_an_example() {
     for conf in Conf::all() {
         let name = &conf.name;
+        for (n, text) in conf.success.iter().enumerate() {
+            let mut one = conf.only_success(n);
+            let used = conf.successes.iter().any(|(_, line)| !successes(&mut one, line).is_empty());
+            assert!(used, "{name}: no example for {text}");
+        }
         for (n, _) in conf.fail.iter().enumerate() {
             let mut one = conf.only(n);
             let used =

@@ -65,7 +65,7 @@ fn all_rules_at_once_read_what_they_would_read() {
         mef(&[&["test", "--rules-dir", rules], args, &["all"]].concat(), &[path])
     };
     let failed = |n: u32, addr: &str| {
-        format!("Nov 22 08:00:0{n} host sshd[130]: Failed password for root from {addr} port 4 ssh2\n")
+        format!("Nov 22 08:00:0{n} host sshd[130]: Failed password for u{n} from {addr} port 4 ssh2\n")
     };
     let dropbear = "Nov 22 08:00:05 host dropbear[131]: Bad password attempt for 'root' from 192.0.2.8:5\n";
     let mut log: String = (0..5).map(|n| failed(n, "192.0.2.7")).collect();

@@ -60,11 +60,16 @@ fn one(settings: Settings, path: &str, output: &mut Output<'_>) -> Result<usize,
     }
     let mut detector = Detector::new(vec![rule]);
     for example in &examples {
-        let mut got: Option<IpAddr> = None;
-        detector.block(1, &example.text, &mut |_, _, hit| got = Some(hit.addr));
-        let name = |addr: Option<IpAddr>| addr.map_or("no hit".to_owned(), |a| format!("a hit for {a}"));
-        if got != example.hit {
-            let (want, got) = (name(example.hit), name(got));
+        let mut got: Option<(IpAddr, bool)> = None;
+        detector.block(1, &example.text, &mut |_, _, hit| got = Some((hit.addr, hit.success)));
+        let name = |found: Option<(IpAddr, bool)>| match found {
+            Some((addr, false)) => format!("a hit for {addr}"),
+            Some((addr, true)) => format!("a success of {addr}"),
+            None => "no hit".to_owned(),
+        };
+        let want = example.hit.map(|addr| (addr, example.success));
+        if got != want {
+            let (want, got) = (name(want), name(got));
             output.problem(&format_args!("{path}:{}: expected {want}, got {got}", example.line));
         }
     }

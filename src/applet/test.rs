@@ -8,7 +8,7 @@ use crate::base::net::offender;
 use crate::base::range::Range;
 use crate::config::{Engine, FileProblem, Loaded, ServiceRule, conf_files, load_rule};
 use crate::detect::header::{self, Stamp};
-use crate::detect::tracker::{Limits, Tracker};
+use crate::detect::tracker::{Attempt, Limits, Tracker};
 use crate::detect::webscan::{Excess, Webscan};
 use crate::detect::{Counts, Detector, Hit, MAX_RULES};
 use crate::input::blocks;
@@ -90,7 +90,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
         return Err(Error::Failed(format!("{} rules are more than {MAX_RULES}", rules.len())));
     }
     let limits: Vec<Limits> =
-        own.iter().map(|rule| Limits { findtime: rule.findtime, maxretry: rule.maxretry }).collect();
+        own.iter().zip(&rules).map(|(rule, compiled)| crate::rules::limits(rule, compiled)).collect();
     let mut test = Test {
         args: &args,
         own: &own,
@@ -171,11 +171,18 @@ impl Test<'_> {
     }
 
     fn hit(&mut self, number: u64, line: &[u8], hit: &Hit) {
+        if hit.success {
+            if let Some(name) = hit.name(line) {
+                self.tracker.success(hit.rule, offender(hit.addr, self.prefix), name);
+            }
+            return;
+        }
         let Some(request) = &hit.request else {
             if !self.args.hits {
                 self.time(header::parse(line).and_then(|h| h.stamp));
                 let who = offender(hit.addr, self.prefix);
-                if let Some(hits) = self.tracker.hit(self.last, hit.rule, who, hit.weight) {
+                let attempt = Attempt { weight: hit.weight, name: hit.name(line), way: hit.way };
+                if let Some(hits) = self.tracker.attempt(self.last, hit.rule, who, &attempt) {
                     self.ban(number, hit.rule, &Range::from(who), hits, None);
                 }
             }

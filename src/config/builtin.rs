@@ -20,6 +20,7 @@ macro_rules! rule {
 pub const BUILTIN: &[(&str, &str)] = &[
     ("dropbear", rule!("../../rootfs/etc/mef/rules.d/dropbear.conf")),
     ("sshd", rule!("../../rootfs/etc/mef/rules.d/sshd.conf")),
+    ("sshd-keys", rule!("../../rootfs/etc/mef/rules.d/sshd-keys.conf")),
 ];
 
 /// Copies the lines that are no comments, as far as there is room; the length of all of them.

@@ -2,7 +2,7 @@
 //! Examples inside a service rule's file: lines that must hit and lines that must not.
 //! They are comments to everything but `mef test --self` and `mef check`, so the daemon never holds them.
 //!
-//! `#+ ADDR LINE` must be a hit for ADDR, `#- LINE` must be none. In LINE `\xHH` is that byte and `\\` a backslash,
+//! `#+ ADDR LINE` must be a hit for ADDR, `#= ADDR LINE` a log-in of ADDR that succeeded, `#- LINE` neither. In LINE `\xHH` is that byte and `\\` a backslash,
 //! so that control bytes can be written; there is no other escape.
 
 use super::ini::LINE_MAX;
@@ -14,6 +14,8 @@ use std::net::IpAddr;
 pub struct Example {
     /// Whom it must hit; `None` when it must be no hit.
     pub hit: Option<IpAddr>,
+    /// It must be a log-in that succeeded, not a hit.
+    pub success: bool,
     /// Line of the file, counted from 1.
     pub line: u32,
     /// The raw log line without its newline.
@@ -26,12 +28,15 @@ pub fn examples(text: &str) -> (Vec<Example>, Vec<Problem>) {
     let mut out = Vec::new();
     let mut problems = Vec::new();
     for (line, text) in (1u32..).zip(text.lines()) {
-        let (hit, rest) = match (text.strip_prefix("#+ "), text.strip_prefix("#- ")) {
+        let success = text.strip_prefix("#= ");
+        let addressed = text.strip_prefix("#+ ").or(success);
+        let (hit, rest) = match (addressed, text.strip_prefix("#- ")) {
             _ if text.len() > LINE_MAX => continue,
             (Some(rest), _) => {
                 let (addr, log) = rest.split_once(' ').unwrap_or((rest, ""));
                 let Ok(addr) = addr.parse() else {
-                    let hint = "expected '#+ ADDRESS LINE'".to_string();
+                    let hint =
+                        "expected '#+ ADDRESS LINE'".replace('+', if success.is_some() { "=" } else { "+" });
                     let what = ["'", addr, "' is not an address"].concat();
                     problems.push(Problem::at(Severity::Warning, line, text, 3..3 + addr.len(), what, hint));
                     continue;
@@ -42,7 +47,7 @@ pub fn examples(text: &str) -> (Vec<Example>, Vec<Problem>) {
             (None, None) => continue,
         };
         match unescape(rest) {
-            Ok(text) => out.push(Example { hit, line, text }),
+            Ok(text) => out.push(Example { hit, success: success.is_some(), line, text }),
             Err(at) => {
                 let at = text.len() - rest.len() + at;
                 let hint = "only \\xHH and \\\\ are escapes here".to_string();

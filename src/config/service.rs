@@ -84,6 +84,12 @@ pub struct ServiceRule {
     pub fail: Vec<(Spanned, u8)>,
     /// Patterns of lines that are no hits after all.
     pub ignore: Vec<Spanned>,
+    /// Patterns of log-ins that succeeded.
+    pub success: Vec<Spanned>,
+    /// Seconds in which further hits of the same user name are spared; 0 = none.
+    pub same_user: u32,
+    /// That many in an hour; 0 = all.
+    pub same_user_max: u32,
     /// Seconds in which the hits must fall.
     pub findtime: u32,
     /// Hits that lead to the action.
@@ -134,7 +140,9 @@ pub(super) const KEYS: &[Key<ServiceRule>] = &[
     key("command", "", |r| Slot::Command(&mut r.command)),
     key("findtime", "600", |r| Slot::Secs(1, YEAR, &mut r.findtime)),
     key("maxretry", "5", |r| Slot::Count(1, 100_000, &mut r.maxretry)),
-    key("bantime", "3600", |r| Slot::Span(&mut r.bantime)),
+    key("same_user", "10m", |r| Slot::Secs(0, 86_400, &mut r.same_user)),
+    key("same_user_max", "30", |r| Slot::Count(0, 250, &mut r.same_user_max)),
+    key("bantime", "600", |r| Slot::Span(&mut r.bantime)),
     key("ports", "all", |r| Slot::Ports(&mut r.ports)),
     key("proto", "tcp,udp", |r| Slot::Both(["tcp", "udp"], [&mut r.tcp, &mut r.udp])),
     key("action", "ban", |r| Slot::Word(&mut r.action)),
@@ -145,7 +153,7 @@ pub(super) const KEYS: &[Key<ServiceRule>] = &[
 ];
 
 /// Keys that may repeat.
-pub(super) const PATTERN_KEYS: [&str; 2] = ["failregex", "ignoreregex"];
+pub(super) const PATTERN_KEYS: [&str; 3] = ["failregex", "ignoreregex", "successregex"];
 
 /// Reads one file of rules.d; `stem` is its name without `.conf`. No rule comes back when there are errors.
 #[must_use]
@@ -188,6 +196,9 @@ fn blank() -> ServiceRule {
         command: Vec::new(),
         fail: Vec::new(),
         ignore: Vec::new(),
+        success: Vec::new(),
+        same_user: 0,
+        same_user_max: 0,
         findtime: 0,
         maxretry: 0,
         bantime: Span::Permanent,
@@ -226,7 +237,7 @@ fn entry(rule: &mut ServiceRule, windows: &mut Vec<u32>, entry: &Entry<'_>, prob
     }
 }
 
-/// `failregex=`, `failregex@3=` or `ignoreregex=`; an empty one says nothing.
+/// `failregex=`, `failregex@3=`, `ignoreregex=` or `successregex=`; an empty one says nothing.
 fn pattern(
     rule: &mut ServiceRule,
     key: &str,
@@ -239,13 +250,13 @@ fn pattern(
     };
     let fail = key == "failregex";
     if weight.is_some() && !fail {
-        return error("only failregex has a weight", "a line that is ignored counts nothing");
+        return error("only failregex has a weight", "other lines count nothing");
     }
     let number = match weight.map_or(Ok(1), |w| value::count(w.trim_ascii(), 0, 255)) {
         Ok(number) => u8::try_from(number).unwrap_or(u8::MAX),
         Err(bad) => return error(&["the weight ", &bad.what].concat(), &bad.hint),
     };
-    if rule.fail.len().max(rule.ignore.len()) >= PATTERNS_MAX {
+    if rule.fail.len().max(rule.ignore.len()).max(rule.success.len()) >= PATTERNS_MAX {
         return error("too many patterns", "at most 256 in one rule");
     }
     let cut = ["<HOST>", "<ADDR>", "(?"].iter().any(|group| ini::has(entry.comment, group));
@@ -257,10 +268,10 @@ fn pattern(
     if entry.value.is_empty() {
         return;
     }
-    if fail {
-        rule.fail.push((spanned(entry), number));
-    } else {
-        rule.ignore.push(spanned(entry));
+    match key {
+        "failregex" => rule.fail.push((spanned(entry), number)),
+        "ignoreregex" => rule.ignore.push(spanned(entry)),
+        _ => rule.success.push(spanned(entry)),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::base::clock::{Mono, Now, Wall};
 use crate::base::net::offender;
 use crate::base::range::Range;
 use crate::config::Settings;
-use crate::detect::tracker::{Limits, Tracker};
+use crate::detect::tracker::{Attempt, Limits, Tracker};
 use crate::detect::webscan::{Excess, Webscan};
 use crate::detect::{Hit, Rule, header};
 use crate::firewall::guard::{Allowed, Ban};
@@ -115,6 +115,12 @@ impl Decider {
         let Decider { tracker, webscan, policies, punisher, waiting, overflow, ipv6_prefix, .. } = self;
         let Some(policy) = policies.get(usize::from(hit.rule)) else { return };
         let who = offender(hit.addr, *ipv6_prefix);
+        if hit.success {
+            if let Some(name) = hit.name(text) {
+                tracker.success(hit.rule, who, name);
+            }
+            return;
+        }
         // Requests are no offence as such.
         if hit.request.is_none() {
             policy.tally.hit(now.mono);
@@ -147,7 +153,10 @@ impl Decider {
         }
         let hits = match &excess {
             Some(excess) => (!excess.detect).then_some(excess.requests),
-            None => tracker.hit(at, hit.rule, who, hit.weight),
+            None => {
+                let (weight, way) = (hit.weight, hit.way);
+                tracker.attempt(at, hit.rule, who, &Attempt { weight, name: hit.name(text), way })
+            }
         };
         if let Some(hits) = hits {
             let ban = Waiting { who, rule: hit.rule, hits, wide: false, excess };

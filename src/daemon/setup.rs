@@ -67,8 +67,8 @@ pub(super) fn plan(loaded: &Loaded, mut compiled: Compiled) -> Plan {
         }
         // What counts requests is not the tracker.
         let limits = match &compiled.webscan {
-            Some(web) => Limits { findtime: web.longest(), maxretry: 1 },
-            None => Limits { findtime: rule.findtime, maxretry: rule.maxretry },
+            Some(web) => Limits::plain(web.longest(), 1),
+            None => crate::rules::limits(rule, &compiled),
         };
         // A copy, among what stays: what was read passes.
         plan.rules.push(compiled.clone());
@@ -98,10 +98,7 @@ fn flood(flood: &Flood) -> Policy {
     let inside = flood.stage1_timeout.saturating_mul(flood.escalation_hits.saturating_sub(1));
     Policy {
         name: FLOODS.into(),
-        limits: Limits {
-            findtime: flood.escalation_window.saturating_add(inside),
-            maxretry: flood.escalation_hits,
-        },
+        limits: Limits::plain(flood.escalation_window.saturating_add(inside), flood.escalation_hits),
         charge: punish::charge_of(flood.bantime, None, true, &Scope::ALL),
         scope: Scope::ALL,
         detect: !flood.escalation_enabled,

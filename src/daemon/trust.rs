@@ -52,7 +52,14 @@ mod tests {
 
     fn rule(programs: &str) -> Rule {
         let programs = programs.split(',').map(Program::new).collect();
-        Rule { name: "r".into(), programs, fail: Vec::new(), ignore: Vec::new(), webscan: None }
+        Rule {
+            name: "r".into(),
+            programs,
+            fail: Vec::new(),
+            ignore: Vec::new(),
+            success: Vec::new(),
+            webscan: None,
+        }
     }
 
     #[test]

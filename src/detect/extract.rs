@@ -25,6 +25,8 @@ pub(super) enum Finding {
 pub(super) struct Sender {
     pub(super) addr: IpAddr,
     pub(super) weight: u8,
+    /// The number of that pattern.
+    pub(super) way: u8,
     /// Where everything stands in the text.
     pub(super) found: Captures,
 }
@@ -44,7 +46,12 @@ pub(super) fn sender(fail: &[(Pattern, u8)], may: u64, text: &[u8], scratch: &mu
                 return Finding::Ambiguous;
             }
         }
-        return Finding::Sender(Sender { addr, weight: *weight, found });
+        return Finding::Sender(Sender {
+            addr,
+            weight: *weight,
+            way: u8::try_from(n).unwrap_or(u8::MAX),
+            found,
+        });
     }
     if matched { Finding::NoAddress } else { Finding::Nothing }
 }

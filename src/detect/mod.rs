@@ -44,9 +44,18 @@ pub struct Rule {
     pub fail: Vec<(Pattern, u8)>,
     /// A line that one of these matches is no hit.
     pub ignore: Vec<Pattern>,
+    /// Patterns of log-ins that succeeded, with an ip and a user group; the number means nothing.
+    pub success: Vec<(Pattern, u8)>,
     /// Lines are of access logs, and each request is a hit: whether it is too much is for [`webscan::Webscan`] to say. Without patterns the lines
     /// are in one of the formats of [`access`].
     pub webscan: Option<Box<Webscan>>,
+}
+
+impl Rule {
+    /// Every pattern, in the order of their numbers: of failures, of what is ignored, of success.
+    pub fn patterns(&self) -> impl Iterator<Item = &Pattern> {
+        self.fail.iter().map(|f| &f.0).chain(&self.ignore).chain(self.success.iter().map(|s| &s.0))
+    }
 }
 
 /// A line that a rule matched.
@@ -58,10 +67,24 @@ pub struct Hit {
     pub addr: IpAddr,
     /// What it counts for; 0 when the attempt has been counted by another line.
     pub weight: u8,
-    /// Where the user name stands in the line (of a record: in its message). Only to be shown: attackers choose it.
+    /// Where the user name stands in the line (of a record: in its message). Attackers choose it.
     pub user: Option<Range<usize>>,
+    /// Where the path of a request stands, if the pattern has a uri group.
+    pub path: Option<Range<usize>>,
+    /// Number of the pattern that matched: in which way it failed.
+    pub way: u8,
+    /// Somebody has logged in: no offence, but the end of those under this name.
+    pub success: bool,
     /// What was asked of a web server, for a rule with `webscan`.
     pub request: Option<Request>,
+}
+
+impl Hit {
+    /// What makes a hit the same as another: the user name, or else the path.
+    #[must_use]
+    pub fn name<'t>(&self, text: &'t [u8]) -> Option<&'t [u8]> {
+        text.get(self.user.clone().or_else(|| self.path.clone())?)
+    }
 }
 
 /// What has been seen since the start.
@@ -103,7 +126,7 @@ impl Detector {
     #[must_use]
     pub fn new(mut rules: Vec<Rule>) -> Detector {
         rules.truncate(MAX_RULES);
-        let patterns = rules.iter().flat_map(|r| r.fail.iter().map(|f| &f.0).chain(&r.ignore));
+        let patterns = rules.iter().flat_map(Rule::patterns);
         let scratch = Scratch::for_patterns(patterns);
         let (attempts, counts) = (Attempts::new(), Counts::default());
         let judge = Judge { scratch, possible: Possible::new(), attempts, counts };
@@ -213,7 +236,7 @@ impl Judge {
         }
         let may = self.possible.patterns(index);
         let found = match extract::sender(&rule.fail, may, text.bytes, &mut self.scratch) {
-            Finding::Nothing => return,
+            Finding::Nothing => return self.success((index, rule), &text, hit),
             Finding::NoAddress => return self.counts.no_address += 1,
             Finding::Ambiguous => return self.counts.ambiguous += 1,
             Finding::Sender(found) => found,
@@ -226,8 +249,22 @@ impl Judge {
         }
         self.counts.hits += 1;
         let weight = self.attempts.count(index, text.pid, found.addr, found.weight);
-        let user = found.found.get(Group::User).map(|user| text.moved(user));
-        hit(Hit { rule: index.into(), addr: found.addr, weight, user, request: None });
+        hit(text.hit(index, &found, weight));
+    }
+
+    /// Looks for a log-in that succeeded.
+    fn success(&mut self, (index, rule): (u8, &Rule), text: &Text<'_>, hit: &mut dyn FnMut(Hit)) {
+        let before = rule.fail.len() + rule.ignore.len();
+        let all = before + rule.success.len();
+        let possible = numbers(self.possible.patterns(index), all).any(|n| n >= before);
+        if !possible {
+            return;
+        }
+        match extract::sender(&rule.success, u64::MAX, text.bytes, &mut self.scratch) {
+            Finding::Sender(found) => hit(Hit { success: true, ..text.hit(index, &found, 0) }),
+            Finding::Ambiguous => self.counts.ambiguous += 1,
+            Finding::Nothing | Finding::NoAddress => {}
+        }
     }
 
     /// Reads a line of an access log.
@@ -267,7 +304,17 @@ impl Judge {
             return self.counts.ignored += 1;
         }
         (request.path, request.agent) = (text.moved(request.path), text.moved(request.agent));
-        hit(Hit { rule: index.into(), addr, weight: 1, user: None, request: Some(request) });
+        let plain = Hit {
+            rule: index.into(),
+            addr,
+            weight: 1,
+            user: None,
+            path: None,
+            way: 0,
+            success: false,
+            request: None,
+        };
+        hit(Hit { request: Some(request), ..plain });
     }
 }
 
@@ -284,6 +331,21 @@ fn own(line: &[u8], found: &Captures) -> Request {
 }
 
 impl Text<'_> {
+    /// What a rule found in the text.
+    fn hit(&self, rule: u8, found: &extract::Sender, weight: u8) -> Hit {
+        let group = |group| found.found.get(group);
+        Hit {
+            rule: rule.into(),
+            addr: found.addr,
+            weight,
+            user: group(Group::User).map(|user| self.moved(user)),
+            path: group(Group::Uri).map(|uri| self.moved(access::without_query(self.bytes, uri))),
+            way: found.way,
+            success: false,
+            request: None,
+        }
+    }
+
     /// A place in the text as one in the line.
     fn moved(&self, range: Range<usize>) -> Range<usize> {
         range.start + self.offset..range.end + self.offset

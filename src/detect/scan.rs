@@ -84,7 +84,7 @@ impl Possible {
     }
 }
 
-/// Pattern `n` of a rule in a set of patterns: those of failures, then those that take a failure back. From the 64th
+/// Pattern `n` of a rule in a set of patterns: as `Rule::patterns` counts them. From the 64th
 /// on they share a bit.
 pub(super) fn bit(n: usize) -> u64 {
     1 << n.min(63)
@@ -127,15 +127,15 @@ impl Scan {
                 every |= 1 << index;
                 continue;
             }
-            let patterns = rule.fail.iter().map(|f| &f.0).chain(&rule.ignore);
-            for (pattern, n) in patterns.zip(0usize..) {
+            let ignored = rule.fail.len()..rule.fail.len() + rule.ignore.len();
+            for (pattern, n) in rule.patterns().zip(0usize..) {
                 let usable =
                     pattern.required().all(|l| l.len() >= RUN) && pattern.required().next().is_some();
                 if usable {
                     literals.extend(pattern.required().map(|l| (l, index, bit(n))));
                 } else {
                     *open |= bit(n);
-                    every |= u64::from(n < rule.fail.len()) << index;
+                    every |= u64::from(!ignored.contains(&n)) << index;
                 }
             }
         }

@@ -9,6 +9,7 @@ fn rule(name: &str, programs: &[&str], fail: &[(&str, u8)], ignore: &[&str]) -> 
         programs: programs.iter().map(|p| Program::new(p)).collect(),
         fail: fail.iter().map(|(p, weight)| (Pattern::new(p, true).unwrap(), *weight)).collect(),
         ignore: ignore.iter().map(|p| Pattern::new(p, false).unwrap()).collect(),
+        success: vec![],
         webscan: None,
     }
 }
@@ -159,4 +160,31 @@ fn candidates_lose_no_hit() {
         assert_eq!(whole.counts().lines, lines);
         assert!(hits > 500, "{hits} hits");
     }
+}
+
+#[test]
+fn successes_are_told_apart_from_failures() {
+    let mut own =
+        rule("r", &["sshd"], &[("^Failed for (?P<user>\\S+) from <HOST>$", 1)], &["^Failed for me"]);
+    own.success = vec![(Pattern::new("^Accepted for (?P<user>\\S+) from <HOST>", true).unwrap(), 0)];
+    let mut detector = Detector::new(vec![own]);
+    let head = "Nov 22 08:00:01 host sshd[7]: ";
+    let cases: &[(&str, Option<(bool, &str)>)] = &[
+        ("Failed for anna from 192.0.2.1", Some((false, "anna"))),
+        ("Accepted for anna from 192.0.2.1", Some((true, "anna"))),
+        ("Failed for me from 192.0.2.1", None),
+        ("x Accepted for anna from 192.0.2.1", None),
+        ("Accepted for anna from host.example", None),
+    ];
+    for (message, want) in cases {
+        let line = format!("{head}{message}\n");
+        let mut got = Vec::new();
+        detector.block(1, line.as_bytes(), &mut |_, line, hit| {
+            got.push((hit.success, String::from_utf8_lossy(hit.name(line).unwrap()).into_owned()));
+        });
+        let want: Vec<_> = want.iter().map(|(success, name)| (*success, (*name).to_owned())).collect();
+        assert_eq!(got, want, "{message}");
+    }
+    let counts = detector.counts();
+    assert_eq!((counts.hits, counts.ignored), (1, 1), "a success is no hit");
 }

@@ -12,6 +12,9 @@
 //!
 //! Time comes in with every call. It may stand still, jump ahead by years, and go back (lines of several sources): the
 //! window of an offender ends at its newest hit. This module knows no clock, no pattern and no firewall.
+//!
+//! Whoever fails with the same name again and again (an old password in a mail program) is no guesser: such hits are
+//! spared, up to a number. Whoever then gets in takes back the hits of that name, and of no other.
 
 mod window;
 
@@ -20,34 +23,104 @@ mod tests;
 
 use super::places::{HEAD, Key, SLOTS_MAX, WAYS};
 use crate::base::clock::Mono;
+use crate::base::siphash::sip13_folded;
 use crate::sys::buffer::Buffer;
 use ipnet::IpNet;
-use window::{Hits, Rule};
+use window::{Hits, Mark, Stored};
 
 /// Words of the largest place.
 const WORDS_MAX: usize = HEAD + window::EXACT as usize - 1;
-/// A window is at most this many ticks long, so that two of them and the time since fit into 32 bits.
-const WINDOW_TICKS_MAX: u64 = 1 << 30;
+/// What is remembered of a rule is at most this many ticks long: two of them and the time since fit into 16 bits.
+const MEMORY_TICKS_MAX: u64 = 1 << 14;
+const TICK_MAX: u64 = u16::MAX as u64;
+/// In what makes an offender dangerous, the hits stand above so many bits of time.
+const LIVE: u32 = 48;
+/// An hour, in milliseconds.
+const HOUR: u64 = 3_600_000;
 
 /// When a rule has had enough of an offender.
 #[derive(Clone, Copy)]
 pub struct Limits {
-    /// Length of the window in seconds; 0 counts as 1. Up to 12 days it is exact to the millisecond,
-    /// beyond that to a fraction of 1/500,000,000 of the longest findtime.
+    /// Length of the window in seconds; 0 counts as 1. Up to 16 s it is exact to the millisecond, beyond that to a
+    /// fraction of 1/8000 of it, or of an hour where hits are spared.
     pub findtime: u32,
     /// Hits within the window, 1 to 65535; others count as the nearest of these. Up to 32 the window slides
-    /// exactly; beyond, the oldest hits leave the window up to findtime/16 early.
+    /// exactly; beyond, the oldest hits leave the window up to findtime/16 early, and nobody is spared.
     pub maxretry: u32,
+    /// Seconds in which further hits of the same name that failed in the same way are spared; 0 = none is.
+    pub same_user: u32,
+    /// That many are spared in an hour, 255 at most; 0 = all.
+    pub same_user_max: u32,
+}
+
+impl Limits {
+    /// Each hit counts.
+    #[must_use]
+    pub fn plain(findtime: u32, maxretry: u32) -> Limits {
+        Limits { findtime, maxretry, same_user: 0, same_user_max: 0 }
+    }
+}
+
+/// What a hit is for.
+#[derive(Clone, Copy)]
+pub struct Attempt<'a> {
+    /// What it counts for.
+    pub weight: u8,
+    /// The name that was tried, or what stands for it; case does not matter.
+    pub name: Option<&'a [u8]>,
+    /// In which way it failed: of these two numbers are told apart where their last two bits differ.
+    pub way: u8,
+}
+
+/// A rule's limits, and the clock by which its hits are stored.
+#[derive(Clone, Copy)]
+struct Rule {
+    limits: window::Rule,
+    /// Tick 0 of the stored times, in milliseconds: a multiple of a tick.
+    base: u64,
+    /// A tick is `1 << shift` milliseconds.
+    shift: u32,
+}
+
+impl Rule {
+    fn new(limits: &Limits) -> Rule {
+        let millis = |secs: u32| u64::from(secs) * 1000;
+        let window = millis(limits.findtime.max(1));
+        let spared = if limits.same_user_max > 0 { HOUR } else { 0 };
+        let spared = if limits.same_user > 0 { spared.max(millis(limits.same_user)) } else { 0 };
+        let memory = window.max(spared);
+        let shift = (0..u64::BITS).find(|&shift| memory >> shift <= MEMORY_TICKS_MAX).unwrap_or(0);
+        let ticks = |millis: u64| u32::try_from(millis >> shift).unwrap_or(u32::MAX);
+        let limits = window::Rule {
+            window: ticks(window).max(window::WINDOW_MIN),
+            limit: limits.maxretry.clamp(1, window::LIMIT_MAX),
+            same: ticks(millis(limits.same_user)),
+            spare: limits.same_user_max.min(255),
+            hour: ticks(HOUR),
+        };
+        Rule { limits, base: 0, shift }
+    }
+
+    /// The time in ticks; `None` before tick 0.
+    fn tick(&self, now: u64) -> Option<u64> {
+        Some(now.checked_sub(self.base)? >> self.shift)
+    }
+
+    fn millis(&self, tick: u32) -> u64 {
+        self.base + (u64::from(tick) << self.shift)
+    }
+
+    /// Moves tick 0 so that the time `now` fits, and all that is remembered of before.
+    fn rebase(&mut self, now: Mono) {
+        let before = u64::from(self.limits.memory()) * 2;
+        self.base = (now.0 >> self.shift).saturating_sub(before) << self.shift;
+    }
 }
 
 /// The table of offenders.
 pub struct Tracker {
     key: [u64; 2],
     rules: Vec<Rule>,
-    /// Tick 0 of the stored times, in milliseconds.
-    base: u64,
-    /// A tick is `1 << shift` milliseconds.
-    shift: u32,
     /// Words of one place.
     stride: usize,
     /// Sets of eight places.
@@ -79,23 +152,29 @@ impl Tracker {
     /// each hit below the largest maxretry (36 bytes for 5, 60 bytes from 33 on, 144 bytes for 32).
     #[must_use]
     pub fn new(slots: usize, rules: &[Limits], key: [u64; 2]) -> Tracker {
-        let (rules, shift, stride) = measure(rules);
+        let (rules, stride) = measure(rules);
         let slots = slots.clamp(1, SLOTS_MAX).next_multiple_of(WAYS);
         let sets = (slots / WAYS) as u64;
         let words = Buffer::new(slots * stride);
-        Tracker { key, rules, base: 0, shift, stride, sets, words, used: 0, evicted: 0 }
+        Tracker { key, rules, stride, sets, words, used: 0, evicted: 0 }
     }
 
-    /// Counts `weight` hits of `who` on `rule` at `now`. When the rule's maxretry is reached within its findtime,
+    /// Counts `weight` hits of `who` on `rule` at `now`, each of which stands for itself: see [`Tracker::attempt`].
+    pub fn hit(&mut self, now: Mono, rule: u16, who: IpNet, weight: u8) -> Option<u32> {
+        self.attempt(now, rule, who, &Attempt { weight, name: None, way: 0 })
+    }
+
+    /// Counts what `who` did on `rule` at `now`. When the rule's maxretry is reached within its findtime,
     /// returns the count and forgets the offender for this rule, so that counting starts anew. An unknown rule
     /// and a weight of 0 count nothing, nor does a hit that is older than findtime beside the offender's newest.
-    pub fn hit(&mut self, now: Mono, rule: u16, who: IpNet, weight: u8) -> Option<u32> {
-        let limits = *self.rules.get(usize::from(rule))?;
-        let n = u32::from(weight);
+    pub fn attempt(&mut self, now: Mono, rule: u16, who: IpNet, attempt: &Attempt<'_>) -> Option<u32> {
+        let limits = self.rules.get(usize::from(rule))?.limits;
+        let n = u32::from(attempt.weight);
         if n == 0 {
             return None;
         }
-        let time = self.tick(now)?;
+        let time = self.tick(now, rule)?;
+        let mark = attempt.name.map_or(Mark::NONE, |name| self.mark(name, attempt.way));
         let key = Key::of(who);
         let set = self.set(key);
         let tag = tag(key, rule);
@@ -103,23 +182,48 @@ impl Tracker {
             if n >= limits.limit {
                 return Some(n);
             }
-            let at = self.make_room(set, time);
+            let at = self.make_room(set, now);
             let (head, words) = self.words.get_mut(at..at + self.stride)?.split_at_mut_checked(HEAD)?;
             let mut hits = Hits { len: 0, words };
-            hits.add(limits, time, n);
+            hits.add(limits, time, n, mark);
             write(key, head, rule, hits.len);
             self.used += 1;
             return None;
         };
         let (head, words) = self.words.get_mut(at..at + self.stride)?.split_at_mut_checked(HEAD)?;
         let mut hits = Hits { len: tag_parts(head[0]).1, words };
-        let count = hits.add(limits, time, n);
+        let count = hits.add(limits, time, n, mark);
         write(key, head, rule, hits.len);
         if count < limits.limit {
             return None;
         }
         self.clear(at);
         Some(count)
+    }
+
+    /// Takes back the hits of `who` on `rule` for a name with which it has got in now. Returns whether there were any.
+    pub fn success(&mut self, rule: u16, who: IpNet, name: &[u8]) -> bool {
+        let mark = self.mark(name, 0);
+        let key = Key::of(who);
+        let Some(at) = self.find(self.set(key), tag(key, rule), key) else { return false };
+        let Some(limits) = self.rules.get(usize::from(rule)).map(|rule| rule.limits) else { return false };
+        let Some((head, words)) =
+            self.words.get_mut(at..at + self.stride).and_then(|place| place.split_at_mut_checked(HEAD))
+        else {
+            return false;
+        };
+        let mut hits = Hits { len: tag_parts(head[0]).1, words };
+        let any = hits.take_back(limits, mark);
+        let left = hits.len;
+        write(key, head, rule, left);
+        if left == 0 {
+            self.clear(at);
+        }
+        any
+    }
+
+    fn mark(&self, name: &[u8], way: u8) -> Mark {
+        Mark::new(sip13_folded(self.key, name), way)
     }
 
     /// Forgets the hits of `who` on all rules; of a network, those of every address in it.
@@ -140,7 +244,7 @@ impl Tracker {
     pub fn count(&self, now: Mono, rule: u16, who: IpNet) -> u32 {
         let key = Key::of(who);
         let at = self.find(self.set(key), tag(key, rule), key);
-        at.map_or(0, |at| self.live(at, self.tick_wide(now)))
+        at.map_or(0, |at| self.live(at, now))
     }
 
     /// Places taken, those included whose hits have left the window but whose place nobody has needed yet.
@@ -164,12 +268,11 @@ impl Tracker {
     /// Calls `each` with rule, address, hits within findtime and the time of the last one, for every offender that has any, in no order.
     /// Where maxretry is beyond 32 the time of the last hit is up to findtime/16 early.
     pub fn for_each(&self, now: Mono, each: &mut dyn FnMut(u16, IpNet, u32, Mono)) {
-        let now = self.tick_wide(now);
         for (at, place) in (0..).step_by(self.stride).zip(self.words.chunks_exact(self.stride)) {
             let Some(who) = Key::stored(place).and_then(Key::net) else { continue };
             let count = self.live(at, now);
             if count > 0 {
-                each(tag_parts(place[0]).0, who, count, Mono(self.base + (self.last(at) << self.shift)));
+                each(tag_parts(place[0]).0, who, count, Mono(self.last(at)));
             }
         }
     }
@@ -178,45 +281,37 @@ impl Tracker {
     /// are kept, and judged by the new limits at the next hit. Memory is taken anew only when the
     /// places change size.
     pub fn remap(&mut self, now: Mono, rules: &[Limits], map: &dyn Fn(u16) -> Option<u16>) {
-        let (rules, shift, stride) = measure(rules);
-        self.rebuild(now, rules, shift, stride, map);
+        let (mut rules, stride) = measure(rules);
+        rules.iter_mut().for_each(|rule| rule.rebase(now));
+        self.rebuild(rules, stride, map);
     }
 
-    /// The time `now` in ticks, none if it lies long before all windows. Every few weeks the stored times are moved
+    /// The time `now` in ticks of a rule, none if it lies long before its windows. Now and then the stored times are moved
     /// so that it fits.
-    fn tick(&mut self, now: Mono) -> Option<u32> {
-        if self.tick_wide(now) > u64::from(u32::MAX) {
-            self.rebase(now);
+    fn tick(&mut self, now: Mono, rule: u16) -> Option<u32> {
+        let own = self.rules.get(usize::from(rule))?;
+        if own.tick(now.0).is_some_and(|tick| tick > TICK_MAX) {
+            self.rebase(now, rule);
         }
-        u32::try_from(now.0.checked_sub(self.base)? >> self.shift).ok()
-    }
-
-    fn tick_wide(&self, now: Mono) -> u64 {
-        now.since(Mono(self.base)) >> self.shift
+        let tick = self.rules.get(usize::from(rule))?.tick(now.0)?;
+        u32::try_from(tick).ok().filter(|_| tick <= TICK_MAX)
     }
 
     #[cold]
-    fn rebase(&mut self, now: Mono) {
-        let rules = self.rules.clone();
-        self.rebuild(now, rules, self.shift, self.stride, &Some);
+    fn rebase(&mut self, now: Mono, rule: u16) {
+        let mut rules = self.rules.clone();
+        if let Some(rule) = rules.get_mut(usize::from(rule)) {
+            rule.rebase(now);
+        }
+        self.rebuild(rules, self.stride, &Some);
     }
 
-    /// Writes every place anew: for other rules, another length of a tick or of a place, another time 0.
-    fn rebuild(
-        &mut self,
-        now: Mono,
-        rules: Vec<Rule>,
-        shift: u32,
-        stride: usize,
-        map: &dyn Fn(u16) -> Option<u16>,
-    ) {
-        let longest = rules.iter().map(|rule| u64::from(rule.window) << shift).max().unwrap_or(0);
+    /// Writes every place anew: for other rules, another length of a place, another time 0.
+    fn rebuild(&mut self, rules: Vec<Rule>, stride: usize, map: &dyn Fn(u16) -> Option<u16>) {
         let old_words = (stride != self.stride).then(|| Buffer::new(self.words.len() / self.stride * stride));
         let old_words = old_words.map(|words| std::mem::replace(&mut self.words, words));
         let old_rules = std::mem::replace(&mut self.rules, rules);
-        let (old_base, old_shift, old_stride) = (self.base, self.shift, self.stride);
-        (self.base, self.shift, self.stride) =
-            (now.0.saturating_sub(longest.saturating_mul(2)), shift, stride);
+        let old_stride = std::mem::replace(&mut self.stride, stride);
         self.used = 0;
         for place in 0..self.words.len() / stride {
             let from = place * old_stride..(place + 1) * old_stride;
@@ -229,18 +324,17 @@ impl Tracker {
             let (old, len) = tag_parts(copy[0]);
             let Some(&old_rule) = old_rules.get(usize::from(old)) else { continue };
             let Some(new) = map(old) else { continue };
-            window::each(old_rule, len, copy.get(HEAD..).unwrap_or(&[]), |tick, n| {
-                self.put_back(at, key, new, old_base + (u64::from(tick) << old_shift), n);
+            window::each(old_rule.limits, len, copy.get(HEAD..).unwrap_or(&[]), |hit, n| {
+                self.put_back(at, key, new, (old_rule.millis(hit.time), hit), n);
             });
             self.used += usize::from(self.words.get(at).is_some_and(|&tag| tag != 0));
         }
     }
 
     /// Adds hits that were counted before, newest first, to the place at `at`, as far as they fit and never up to a verdict of their own.
-    fn put_back(&mut self, at: usize, key: Key, rule: u16, millis: u64, n: u32) {
-        let Some(&limits) = self.rules.get(usize::from(rule)) else { return };
-        let Some(time) = millis.checked_sub(self.base).and_then(|ms| u32::try_from(ms >> self.shift).ok())
-        else {
+    fn put_back(&mut self, at: usize, key: Key, rule: u16, (millis, hit): (u64, Stored), n: u32) {
+        let Some(&own) = self.rules.get(usize::from(rule)) else { return };
+        let Some(time) = own.tick(millis).and_then(|tick| u32::try_from(tick.min(TICK_MAX)).ok()) else {
             return;
         };
         let Some((head, words)) =
@@ -249,9 +343,8 @@ impl Tracker {
             return;
         };
         let mut hits = Hits { len: tag_parts(head[0]).1, words };
-        let n = n.min(hits.room(limits));
-        if n > 0 {
-            hits.add(limits, time, n);
+        hits.put_back(own.limits, Stored { time, ..hit }, n);
+        if hits.len > 0 {
             write(key, head, rule, hits.len);
         }
     }
@@ -276,7 +369,7 @@ impl Tracker {
     }
 
     /// Where in the set at `set` a new offender may be put: an empty place, else that of the least dangerous one, emptied.
-    fn make_room(&mut self, set: usize, now: u32) -> usize {
+    fn make_room(&mut self, set: usize, now: Mono) -> usize {
         let mut least = (u64::MAX, set);
         let mut at = set;
         for _ in 0..WAYS {
@@ -289,17 +382,17 @@ impl Tracker {
             }
             at += self.stride;
         }
-        self.evicted += u64::from(least.0 >> 32 > 0);
+        self.evicted += u64::from(least.0 >> LIVE > 0);
         self.clear(least.1);
         least.1
     }
 
     /// What makes an offender worth keeping: hits inside the window, then how late the last one was; 0 for an empty place.
-    fn danger(&self, at: usize, now: u32) -> u64 {
-        let Some((rule, len, words)) = self.stored(at).filter(|stored| stored.1 > 0) else { return 0 };
-        let live = window::live(rule, len, words, now.into());
-        let last = window::newest(rule, len, words).unwrap_or(0);
-        (u64::from(live) << 32) | u64::from(last.max(1))
+    fn danger(&self, at: usize, now: Mono) -> u64 {
+        if self.stored(at).is_none_or(|stored| stored.1 == 0) {
+            return 0;
+        }
+        (u64::from(self.live(at, now).min(0xffff)) << LIVE) | self.last(at).clamp(1, (1 << LIVE) - 1)
     }
 
     fn clear(&mut self, at: usize) {
@@ -316,26 +409,25 @@ impl Tracker {
         Some((*self.rules.get(usize::from(rule))?, len, words))
     }
 
-    fn live(&self, at: usize, now: u64) -> u32 {
-        self.stored(at).map_or(0, |(rule, len, words)| window::live(rule, len, words, now))
+    fn live(&self, at: usize, now: Mono) -> u32 {
+        self.stored(at).map_or(0, |(rule, len, words)| {
+            let tick = now.since(Mono(rule.base)) >> rule.shift;
+            window::live(rule.limits, len, words, tick)
+        })
     }
 
-    /// The tick of the last hit.
+    /// When the last hit was, in milliseconds.
     fn last(&self, at: usize) -> u64 {
-        self.stored(at).and_then(|(rule, len, words)| window::newest(rule, len, words)).map_or(0, u64::from)
+        let newest = |(rule, len, words): (Rule, usize, &[u32])| {
+            window::newest(rule.limits, len, words).map(|tick| rule.millis(tick))
+        };
+        self.stored(at).and_then(newest).unwrap_or(0)
     }
 }
 
-/// The rules in ticks, the length of a tick as a power of two of milliseconds, and the words of one place.
-fn measure(limits: &[Limits]) -> (Vec<Rule>, u32, usize) {
-    let millis = |limits: &Limits| u64::from(limits.findtime.max(1)) * 1000;
-    let longest = limits.iter().map(millis).max().unwrap_or(0);
-    let shift = (0..u64::BITS).find(|&shift| longest >> shift <= WINDOW_TICKS_MAX).unwrap_or(0);
-    let rule = |limits: &Limits| Rule {
-        window: u32::try_from(millis(limits) >> shift).unwrap_or(u32::MAX).max(window::WINDOW_MIN),
-        limit: limits.maxretry.clamp(1, window::LIMIT_MAX),
-    };
-    let rules: Vec<Rule> = limits.iter().map(rule).collect();
-    let words = rules.iter().map(|rule| rule.words()).max().unwrap_or(0);
-    (rules, shift, HEAD + words)
+/// The rules in ticks, and the words of one place.
+fn measure(limits: &[Limits]) -> (Vec<Rule>, usize) {
+    let rules: Vec<Rule> = limits.iter().map(Rule::new).collect();
+    let words = rules.iter().map(|rule| rule.limits.words()).max().unwrap_or(0);
+    (rules, HEAD + words)
 }

@@ -37,6 +37,7 @@ fn engine(addresses: u32, thresholds: Vec<Threshold>) -> Webscan {
         programs: vec![],
         fail: vec![],
         ignore: vec![],
+        success: vec![],
         webscan: Some(Box::new(settings)),
     };
     Webscan::new(&[rule], KEY)
@@ -193,7 +194,14 @@ fn words(e: &Webscan) -> usize {
 
 #[test]
 fn without_a_rule_there_is_no_memory_and_a_reload_keeps_counts() {
-    let rule = || Rule { name: "a".into(), programs: vec![], fail: vec![], ignore: vec![], webscan: None };
+    let rule = || Rule {
+        name: "a".into(),
+        programs: vec![],
+        fail: vec![],
+        ignore: vec![],
+        success: vec![],
+        webscan: None,
+    };
     assert_eq!(words(&Webscan::new(&[rule()], KEY)), 0);
     let t = || Threshold { requests: 3, ..threshold(60) };
     let mut old = engine(8, vec![t()]);

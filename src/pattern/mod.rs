@@ -178,6 +178,13 @@ impl Pattern {
         literals::iter(&self.needles)
     }
 
+    /// Whether a match may say what this group is.
+    #[must_use]
+    pub fn has(&self, group: Group) -> bool {
+        let slot = u8::try_from(group as usize * 2).unwrap_or(u8::MAX);
+        group == Group::Ip || self.program.code.iter().any(|inst| matches!(inst, Inst::Save(s) if *s == slot))
+    }
+
     /// Bytes on the heap.
     #[must_use]
     pub fn heap_size(&self) -> usize {

@@ -17,13 +17,19 @@ fn detectors(confs: &[Conf]) -> (Detector, Detector) {
         let fail = conf.fail.iter().map(|(weight, text)| (*weight, open(text))).collect();
         let ignore = conf.ignore.iter().map(open).collect();
         let (name, programs) = (conf.name.clone(), conf.programs.clone());
-        Conf { name, programs, files: vec![], fail, ignore, webscan: conf.webscan.clone(), examples: vec![] }
+        let success = conf.success.iter().map(open).collect();
+        let webscan = conf.webscan.clone();
+        let (files, examples, successes) = (vec![], vec![], vec![]);
+        Conf { name, programs, files, fail, ignore, success, webscan, examples, successes }
     };
     let rules = confs.iter().map(|conf| conf.rule(|_| true)).collect();
     let plain: Vec<_> = confs.iter().map(|conf| open(conf).rule(|_| true)).collect();
     for rule in &plain {
-        let mut patterns = rule.fail.iter().map(|f| &f.0).chain(&rule.ignore);
-        assert!(patterns.all(|p| p.required().next().is_none()), "{}: literals are looked for", rule.name);
+        assert!(
+            rule.patterns().all(|p| p.required().next().is_none()),
+            "{}: literals are looked for",
+            rule.name
+        );
     }
     (Detector::new(rules), Detector::new(plain))
 }
@@ -54,7 +60,9 @@ fn line(rng: &mut fastrand::Rng, examples: &[&[u8]]) -> Vec<u8> {
 fn chunks_lose_no_hit() {
     let confs = Conf::all();
     let (mut whole, mut plain) = detectors(&confs);
-    let examples: Vec<&[u8]> = confs.iter().flat_map(|c| &c.examples).map(|e| e.1.as_slice()).collect();
+    let successes = confs.iter().flat_map(|c| &c.successes).map(|e| e.1.as_slice());
+    let examples = confs.iter().flat_map(|c| &c.examples).map(|e| e.1.as_slice());
+    let examples: Vec<&[u8]> = examples.chain(successes).collect();
     let seed = 0x6d65_6608;
     let mut rng = fastrand::Rng::with_seed(seed);
     let (mut by_rule, mut long) = (vec![0; confs.len()], 0);

@@ -13,10 +13,13 @@ pub struct Conf {
     /// Weight and text.
     pub fail: Vec<(u8, String)>,
     pub ignore: Vec<String>,
+    pub success: Vec<String>,
     /// Of a rule with engine=webscan.
     pub webscan: Option<Box<mef::base::webscan::Webscan>>,
     /// What the line must be a hit for, and the line.
     pub examples: Vec<(Option<IpAddr>, Vec<u8>)>,
+    /// Whose success the line must be, and the line.
+    pub successes: Vec<(IpAddr, Vec<u8>)>,
 }
 
 impl Conf {
@@ -31,13 +34,18 @@ impl Conf {
             files: vec![],
             fail: vec![],
             ignore: vec![],
+            success: vec![],
             webscan,
             examples: vec![],
+            successes: vec![],
         };
         for line in text.lines() {
             if let Some(example) = line.strip_prefix("#+ ") {
                 let (addr, line) = example.split_once(' ').unwrap();
                 conf.examples.push((Some(addr.parse().unwrap()), unescape(line)));
+            } else if let Some(example) = line.strip_prefix("#= ") {
+                let (addr, line) = example.split_once(' ').unwrap();
+                conf.successes.push((addr.parse().unwrap(), unescape(line)));
             } else if let Some(line) = line.strip_prefix("#- ") {
                 conf.examples.push((None, unescape(line)));
             } else if let Some((key, value)) = line.split_once('=').filter(|_| !line.starts_with('#')) {
@@ -45,6 +53,7 @@ impl Conf {
                 assert_eq!(value.trim(), value, "{line}");
                 match key.split_once('@').unwrap_or((key, "1")) {
                     ("failregex", weight) => conf.fail.push((weight.parse().unwrap(), value.into())),
+                    ("successregex", _) => conf.success.push(value.into()),
                     ("ignoreregex", _) => conf.ignore.push(value.into()),
                     ("files", _) => conf.files = value.split(',').map(Into::into).collect(),
                     ("programs", _) => conf.programs = value.split(',').map(Into::into).collect(),
@@ -78,6 +87,13 @@ impl Conf {
         self.build(|i| i == n)
     }
 
+    /// With the `n`th successregex alone.
+    pub fn only_success(&self, n: usize) -> Detector {
+        let mut rule = self.rule(|_| true);
+        rule.success = vec![rule.success.swap_remove(n)];
+        Detector::new(vec![rule])
+    }
+
     fn build(&self, take: impl Fn(usize) -> bool) -> Detector {
         Detector::new(vec![self.rule(take)])
     }
@@ -91,6 +107,7 @@ impl Conf {
             programs: self.programs.iter().map(|p| Program::new(p)).collect(),
             fail: fail.map(|(_, (weight, text))| (pattern(text, true), *weight)).collect(),
             ignore: self.ignore.iter().map(|text| pattern(text, false)).collect(),
+            success: self.success.iter().map(|text| (pattern(text, true), 0)).collect(),
             webscan: self.webscan.clone(),
         }
     }
@@ -117,5 +134,13 @@ pub fn unescape(text: &str) -> Vec<u8> {
 pub fn hits(detector: &mut Detector, block: &[u8]) -> Vec<Hit> {
     let mut found = Vec::new();
     detector.block(u64::MAX, block, &mut |_, _, hit| found.push(hit));
+    found.retain(|hit| !hit.success);
+    found
+}
+
+/// Who has logged in, according to one block.
+pub fn successes(detector: &mut Detector, block: &[u8]) -> Vec<IpAddr> {
+    let mut found = Vec::new();
+    detector.block(u64::MAX, block, &mut |_, _, hit| found.extend(hit.success.then_some(hit.addr)));
     found
 }

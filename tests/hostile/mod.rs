@@ -72,7 +72,10 @@ fn hostile_text_blames_nobody_else_and_hides_nobody() {
         if found.iter().any(|hit| hit.addr != real) {
             wrong.push(format!("somebody else, {}", shown()));
         }
-        let own = found.iter().any(|hit| usize::from(hit.rule) == rule);
+        let own = found.iter().any(|hit| usize::from(hit.rule) == rule && !hit.success);
+        if template.sure && found.iter().any(|hit| hit.success) {
+            wrong.push(format!("taken for a success, {}", shown()));
+        }
         if template.sure && whole && !own {
             wrong.push(format!("hidden, {}", shown()));
         }

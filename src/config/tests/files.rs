@@ -102,7 +102,7 @@ fn the_caller_judges_patterns() {
             problems.push(rule.fail[0].0.problem(2..8, "no group".into(), "add one".into()));
         }
     });
-    assert_eq!(seen, ["p", "dropbear", "sshd"]);
+    assert_eq!(seen, ["p", "dropbear", "sshd", "sshd-keys"]);
     assert!(loaded.failed());
     let shown = &loaded.problems[0].shown;
     assert!(

@@ -65,7 +65,7 @@ fn the_shipped_file_changes_nothing_also_when_its_keys_are_set() {
 fn defaults_are_those_of_the_manual() {
     let s = Settings::default();
     assert_eq!((s.rules_dir.as_str(), s.state_dir.as_str()), ("/etc/mef/rules.d", "/var/lib/mef"));
-    assert_eq!((s.state_sync, s.bantime_max, s.journal_since), (Some(300), 604_800, 120));
+    assert_eq!((s.state_sync, s.bantime_max, s.journal_since), (Some(300), 86_400, 120));
     assert_eq!((s.ipv6_prefix, s.track_max, s.max_bans_per_minute), (64, 4096, 1000));
     assert_eq!((s.ban_host, s.ban_forward, s.firewall_log_level), (true, true, KernelLevel::Warn));
     assert_eq!((s.scan.enabled, s.scan.limit, s.scan.bantime, s.scan.interface.auto), (true, 10, 600, true));
@@ -162,7 +162,7 @@ fn mistakes_are_told_with_their_place() {
 #[test]
 fn every_problem_is_told_at_once_and_errors_keep_the_default() {
     let (s, told) = parse("track_max=x\nbantime_factor=y\nipv6_prefix=56\n");
-    assert_eq!((s.track_max, s.bantime_factor, s.ipv6_prefix, told.len()), (4096, 2, 56, 2));
+    assert_eq!((s.track_max, s.bantime_factor, s.ipv6_prefix, told.len()), (4096, 4, 56, 2));
     let (_, problems) = parse_global("x\n".repeat(10_000).as_bytes());
     assert_eq!(problems.len(), 201);
 }

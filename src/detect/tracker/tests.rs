@@ -18,7 +18,7 @@ fn table(slots: usize, rules: &[(u32, u32)]) -> Tracker {
 }
 
 fn limits(rules: &[(u32, u32)]) -> Vec<Limits> {
-    rules.iter().map(|&(findtime, maxretry)| Limits { findtime, maxretry }).collect()
+    rules.iter().map(|&(findtime, maxretry)| Limits::plain(findtime, maxretry)).collect()
 }
 
 fn listed(t: &Tracker, now: u64) -> Vec<(u16, String, u32, u64)> {
@@ -83,8 +83,10 @@ fn limits_at_their_edges() {
 fn compare(seed: u64, findtime: u32, maxretry: u32, start: u64) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut t = table(256, &[(findtime, maxretry), (findtime, maxretry)]);
-    let window = u64::from(findtime) * 1000;
-    let shorter = if maxretry <= window::EXACT { window } else { window / 16 * 15 };
+    // Times are kept in ticks: what falls on them is judged exactly.
+    let tick = 1 << table(8, &[(findtime, maxretry)]).rules[0].shift;
+    let window = u64::from(findtime) * 1000 / tick * tick;
+    let shorter = if maxretry <= window::EXACT { window } else { window / tick / 16 * 15 * tick };
     let mut all: Vec<(u16, IpNet, u64)> = Vec::new();
     let (mut now, mut latest) = (start, start);
     for step in 0..2000 {
@@ -95,6 +97,7 @@ fn compare(seed: u64, findtime: u32, maxretry: u32, start: u64) {
             30..50 => now,
             _ => now + rng.u64(0..=window / u64::from(maxretry) * 2),
         };
+        now = now / tick * tick;
         latest = latest.max(now);
         now = now.max(latest.saturating_sub(window));
         all.retain(|h| latest - h.2 < window * 3);
@@ -161,8 +164,9 @@ fn long_windows_lose_only_fractions() {
     let mut t = table(8, &[(year, 2)]);
     let edge = u64::from(year) * 1000;
     t.hit(Mono(1000), 0, v4(1), 1);
-    assert_eq!(t.count(Mono(1000 + edge - 100), 0, v4(1)), 1);
-    assert_eq!(t.count(Mono(1000 + edge + 100), 0, v4(1)), 0);
+    let fraction = edge / 8000;
+    assert_eq!(t.count(Mono(1000 + edge - fraction), 0, v4(1)), 1);
+    assert_eq!(t.count(Mono(1000 + edge + fraction), 0, v4(1)), 0);
     let mut t = table(8, &[(u32::MAX, 2)]);
     assert_eq!(t.hit(Mono(u64::MAX - 1), 0, v4(1), 1), None);
     assert_eq!(t.hit(Mono(u64::MAX), 0, v4(1), 1), Some(2));
@@ -174,17 +178,17 @@ fn rules_and_addresses_are_counted_apart() {
     let who =
         ["192.0.2.1", "2001:db8::/64", "2001:db8::/56", "2001:db8::/128", "0.0.0.0", "::/128", "32.1.13.184"];
     for (rule, who) in (0..2).flat_map(|rule| who.map(|who| (rule, who))) {
-        assert_eq!(t.hit(Mono(5), rule, net(who), 2), None, "{who}");
+        assert_eq!(t.hit(Mono(64), rule, net(who), 2), None, "{who}");
     }
     assert_eq!(t.used(), 14);
-    let all = listed(&t, 6);
+    let all = listed(&t, 65);
     assert_eq!(all.len(), 14);
     assert!(
-        all.contains(&(1, "2001:db8::/56".into(), 2, 5)) && all.contains(&(0, "0.0.0.0/32".into(), 2, 5))
+        all.contains(&(1, "2001:db8::/56".into(), 2, 64)) && all.contains(&(0, "0.0.0.0/32".into(), 2, 64))
     );
-    assert_eq!(listed(&t, 600_005), []);
-    assert_eq!(t.hit(Mono(6), 0, net("192.0.2.1"), 1), Some(3));
-    assert_eq!(t.count(Mono(6), 1, net("192.0.2.1")), 2);
+    assert_eq!(listed(&t, 600_064), []);
+    assert_eq!(t.hit(Mono(65), 0, net("192.0.2.1"), 1), Some(3));
+    assert_eq!(t.count(Mono(65), 1, net("192.0.2.1")), 2);
 }
 
 #[test]
@@ -315,4 +319,147 @@ fn lowered_limits_ban_at_the_next_hit_and_not_before() {
     assert_eq!(t.hit(Mono(2000), 1, v4(1), 1), Some(201));
     t.remap(Mono(3000), &[], &Some);
     assert_eq!((t.used(), listed(&t, 3000).len()), (0, 0));
+}
+
+fn named(t: &mut Tracker, secs: u64, name: &str, way: u8) -> Option<u32> {
+    t.attempt(Mono(secs * 1000), 0, v4(1), &Attempt { weight: 1, name: Some(name.as_bytes()), way })
+}
+
+fn sparing(maxretry: u32, findtime: u32, same_user: u32, same_user_max: u32) -> Tracker {
+    Tracker::new(64, &[Limits { findtime, maxretry, same_user, same_user_max }], KEY)
+}
+
+/// The attempt, from 1, with which somebody is banned who makes one every `every` seconds for a day, with each of
+/// `names` in turn; 0 = none.
+fn banned_at(t: &mut Tracker, every: u64, names: &[&str]) -> u64 {
+    let turns = (1..=86_400 / every).zip(names.iter().cycle());
+    turns.into_iter().find(|(n, name)| named(t, n * every, name, 0).is_some()).map_or(0, |(n, _)| n)
+}
+
+#[test]
+fn an_old_password_is_no_guessing() {
+    type Row<'a> = (&'a str, u64, &'a [&'a str], std::ops::RangeInclusive<u64>);
+    let rows: &[Row] = &[
+        ("every two minutes", 120, &["anna"], 0..=0),
+        ("every ten minutes", 600, &["anna"], 0..=0),
+        ("whatever the case", 300, &["anna", "ANNA", "Anna"], 0..=0),
+        ("as often as is spared", 101, &["anna"], 0..=0),
+        ("two names, each seldom", 150, &["anna", "berta"], 0..=0),
+        ("without end", 1, &["anna"], 35..=35),
+        ("too often for long", 60, &["anna"], 70..=80),
+        ("one of four names all the time", 1, &["a", "b", "c", "d", "a", "a", "a", "a", "a"], 35..=60),
+        ("five names", 1, &["a", "b", "c", "d", "e"], 5..=5),
+        ("five names, in as many passes", 1, &["a", "a", "a", "b", "b", "c", "d", "e"], 8..=8),
+    ];
+    for (name, every, names, want) in rows {
+        let got = banned_at(&mut sparing(5, 600, 600, 30), *every, names);
+        assert!(want.contains(&got), "{name}: {got}, not {want:?}");
+    }
+}
+
+#[test]
+fn nothing_is_spared_without_a_name_or_in_another_way() {
+    let mut t = sparing(3, 600, 600, 30);
+    assert_eq!([1, 2, 3].map(|n| t.hit(Mono(n), 0, v4(1), 1)), [None, None, Some(3)], "no name");
+    assert_eq!([0, 1, 2].map(|way| named(&mut t, 1, "a", way)), [None, None, Some(3)], "three ways");
+    let off = &mut sparing(3, 600, 0, 30);
+    assert_eq!([0, 0, 0].map(|way| named(off, 1, "a", way)), [None, None, Some(3)], "off");
+    assert_eq!(banned_at(&mut sparing(5, 600, 600, 0), 1, &["a"]), 0, "no end of what is spared");
+    assert_eq!(banned_at(&mut sparing(40, 600, 600, 30), 1, &["a"]), 40, "beyond what is counted exactly");
+}
+
+#[test]
+fn what_weighs_more_is_spared_as_a_whole() {
+    let mut t = sparing(5, 600, 600, 30);
+    let heavy = |t: &mut Tracker, name: &str| {
+        t.attempt(Mono(1), 0, v4(1), &Attempt { weight: 3, name: Some(name.as_bytes()), way: 0 })
+    };
+    assert_eq!([heavy(&mut t, "a"), heavy(&mut t, "a"), heavy(&mut t, "b")], [None, None, Some(6)]);
+}
+
+#[test]
+fn a_success_takes_back_what_its_name_did_and_nothing_else() {
+    let mut t = sparing(5, 600, 600, 30);
+    let count = |t: &Tracker| t.count(Mono(5000), 0, v4(1));
+    for (name, way) in [("anna", 0), ("berta", 0), ("anna", 1), ("carl", 0)] {
+        assert_eq!(named(&mut t, 1, name, way), None);
+    }
+    t.hit(Mono(1000), 0, v4(2), 3);
+    assert!(!t.success(0, v4(3), b"anna") && !t.success(7, v4(1), b"anna") && !t.success(0, v4(1), b"dora"));
+    assert_eq!(count(&t), 4);
+    assert!(t.success(0, v4(1), b"Anna"));
+    assert_eq!((count(&t), t.count(Mono(5000), 0, v4(2))), (2, 3));
+    // Whoever has one account guesses others no longer than without it.
+    let guesses = (0..).find(|n| {
+        t.success(0, v4(1), b"anna");
+        named(&mut t, 2, &format!("guess{n}"), 0).is_some()
+    });
+    assert!(guesses.is_some_and(|n| n < 6), "{guesses:?}");
+    for name in ["anna", "berta"] {
+        named(&mut t, 3, name, 0);
+        t.success(0, v4(1), name.as_bytes());
+    }
+    assert_eq!((count(&t), t.used()), (0, 1), "an empty place is given back");
+}
+
+#[test]
+fn five_typos_each_followed_by_success() {
+    let mut t = sparing(5, 86_400, 600, 30);
+    for n in 0..1000 {
+        assert_eq!(named(&mut t, n * 700, "anna", 0), None);
+        t.success(0, v4(1), b"anna");
+    }
+}
+
+/// Names as they are told apart: with few bits some share theirs, but few.
+#[test]
+fn few_names_are_taken_for_others() {
+    let t = sparing(5, 600, 600, 30);
+    let mut seen = [0; 256];
+    (0..6300).for_each(|n| seen[usize::from(t.mark(format!("user{n}").as_bytes(), 0).bits())] += 1);
+    assert!(seen.iter().all(|&n| n < 200) && seen[0] == 0 && seen.iter().filter(|&&n| n > 40).count() == 63);
+}
+
+/// Names and successes against a list of all that happened, for hits that are not spared.
+#[test]
+fn the_same_as_a_list_of_all_with_names() {
+    for seed in 0..40 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut t = sparing(rng.u32(2..=32), 640, 0, 0);
+        let (limit, tick) = (t.rules[0].limits.limit, 1 << t.rules[0].shift);
+        // Names that are told apart.
+        let names: Vec<String> = (0..4).map(|n| format!("name{n}")).collect();
+        let marks: Vec<u8> = names.iter().map(|n| t.mark(n.as_bytes(), 0).bits()).collect();
+        assert!((1..4).all(|n| !marks[..n].contains(&marks[n])), "choose other names");
+        let (mut all, mut now): (Vec<(u64, usize)>, u64) = (Vec::new(), 0);
+        for step in 0..3000 {
+            now += rng.u64(0..40_000) / tick * tick;
+            let who = rng.usize(..4);
+            all.retain(|hit| now - hit.0 < 640_000 / tick * tick);
+            if rng.u8(..4) == 0 {
+                let had = all.iter().any(|hit| hit.1 == who);
+                // What has left the window may still be there.
+                assert!(t.success(0, v4(1), names[who].as_bytes()) >= had);
+                all.retain(|hit| hit.1 != who);
+                continue;
+            }
+            all.push((now, who));
+            let attempt = Attempt { weight: 1, name: Some(names[who].as_bytes()), way: rng.u8(..) };
+            let got = t.attempt(Mono(now), 0, v4(1), &attempt);
+            let count = u32::try_from(all.len()).unwrap();
+            assert_eq!(got, (count >= limit).then_some(count), "seed {seed}, step {step}");
+            if got.is_some() {
+                all.clear();
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_spared_survives_a_reload() {
+    let mut t = sparing(5, 600, 600, 30);
+    assert_eq!((0..31).find(|_| named(&mut t, 10, "anna", 0).is_some()), None);
+    let limits = Limits { findtime: 600, maxretry: 9, same_user: 600, same_user_max: 30 };
+    t.remap(Mono(10_000), &[limits], &Some);
+    assert_eq!(banned_at(&mut t, 11, &["anna"]), 8, "nothing is spared any more");
 }

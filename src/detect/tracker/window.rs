@@ -1,14 +1,15 @@
 #![forbid(unsafe_code)]
 //! The hits of one offender on one rule, in a few words of memory lent by the table.
 //!
-//! Up to [`EXACT`] hits the window slides exactly: the words are the times of the hits, oldest first, and one
-//! fewer than the limit is enough, because the hit that reaches the limit is never stored.
+//! Up to [`EXACT`] hits the window slides exactly: the words are the hits, oldest first, and one fewer than the
+//! limit is enough, because the hit that reaches the limit is never stored. Each says when it was, what name it was
+//! for (as a few bits of a keyed hash) and how many further hits of that name were spared since.
 //! Beyond that, hits are counted in [`PARTS`] sub-windows of findtime/16 each, of which only those that lie wholly
 //! inside findtime count. So a hit that has left the window never counts (no ban is earlier than the
 //! exact one), and every hit of the last 15/16 of findtime does (no ban is later than the exact one
-//! of a findtime shorter by a sixteenth).
+//! of a findtime shorter by a sixteenth). Of names nothing is known there.
 //!
-//! Times are ticks of the table's clock; this module knows neither what a tick is nor who the offender is.
+//! Times are ticks of the rule's clock; this module knows neither what a tick is nor who the offender is.
 
 /// Largest limit that is counted exactly.
 pub(super) const EXACT: u32 = 32;
@@ -26,6 +27,12 @@ pub(super) struct Rule {
     pub(super) window: u32,
     /// Hits that make a verdict, 1 to `LIMIT_MAX`.
     pub(super) limit: u32,
+    /// How long further hits of the same name are spared; 0 = never.
+    pub(super) same: u32,
+    /// That many are spared in an hour; 0 = all.
+    pub(super) spare: u32,
+    /// An hour.
+    pub(super) hour: u32,
 }
 
 impl Rule {
@@ -38,10 +45,71 @@ impl Rule {
         self.limit <= EXACT
     }
 
+    /// How long a hit is remembered: as long as it counts, or what was spared for its sake.
+    pub(super) fn memory(self) -> u32 {
+        let spared = if self.same > 0 && self.spare > 0 { self.hour } else { self.same };
+        self.window.max(spared)
+    }
+
     /// Length of a sub-window.
     fn part(self) -> u32 {
         (self.window / WINDOW_MIN).max(1)
     }
+
+    /// What is left of `spared` hits after `ticks`: they are made up for evenly.
+    fn left(self, spared: u32, ticks: u32) -> u32 {
+        let gone = u64::from(self.spare) * u64::from(ticks) / u64::from(self.hour.max(1));
+        spared.saturating_sub(u32::try_from(gone).unwrap_or(u32::MAX))
+    }
+}
+
+/// What a hit is for: a name, of which six bits are kept, and in which of four ways it failed.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) struct Mark(u8);
+
+impl Mark {
+    /// No name: each such hit stands for itself.
+    pub(super) const NONE: Mark = Mark(0);
+
+    /// For a hash of a name and the number of a pattern.
+    pub(super) fn new(hash: u64, way: u8) -> Mark {
+        let name = u8::try_from(hash % 63).unwrap_or(0) + 1;
+        Mark(name << 2 | way & 3)
+    }
+
+    fn name(self) -> u8 {
+        self.0 >> 2
+    }
+
+    #[cfg(test)]
+    pub(super) fn bits(self) -> u8 {
+        self.0
+    }
+}
+
+/// A stored hit.
+#[derive(Clone, Copy)]
+pub(super) struct Stored {
+    pub(super) time: u32,
+    pub(super) mark: Mark,
+    /// Hits of the same mark that were spared, as far as that is not made up for.
+    pub(super) spared: u32,
+}
+
+impl Stored {
+    fn read(word: u32) -> Stored {
+        let [spared, mark, low, high] = word.to_le_bytes();
+        Stored { time: u16::from_le_bytes([low, high]).into(), mark: Mark(mark), spared: spared.into() }
+    }
+
+    fn word(self) -> u32 {
+        let spared = self.spared.min(0xff);
+        self.time << 16 | u32::from(self.mark.0) << 8 | spared
+    }
+}
+
+fn time(word: u32) -> u32 {
+    word >> 16
 }
 
 /// The stored hits: `len` of `words` are in use (one for a counting window that was begun).
@@ -53,41 +121,121 @@ pub(super) struct Hits<'a> {
 impl Hits<'_> {
     /// Adds `n` hits at `time` and returns how many then lie within the window that ends at the newest hit.
     /// Hits that are older than that window are not counted. When the result reaches the rule's limit, nothing was
-    /// stored and the caller is to forget the offender.
-    pub(super) fn add(&mut self, rule: Rule, time: u32, n: u32) -> u32 {
-        if rule.exact() { self.add_time(rule, time, n) } else { self.add_count(rule, time, n) }
-    }
-
-    /// How many more hits fit without a verdict.
-    pub(super) fn room(&self, rule: Rule) -> u32 {
+    /// stored and the caller is to forget the offender. Of a hit that is spared nothing is counted.
+    pub(super) fn add(&mut self, rule: Rule, time: u32, n: u32, mark: Mark) -> u32 {
         if !rule.exact() {
-            return u32::MAX;
+            return self.add_count(rule, time, n);
         }
-        rule.limit.saturating_sub(1).saturating_sub(u32::try_from(self.len).unwrap_or(u32::MAX))
+        let end = newest(rule, self.len, self.words).map_or(time, |last| last.max(time));
+        self.drop_before(rule, end);
+        if end - time >= rule.window {
+            return self.live(rule, end);
+        }
+        match self.spare(rule, time, mark) {
+            Some(spared) => self.add_time(rule, Stored { time, mark, spared }, n, end),
+            None => self.live(rule, end),
+        }
     }
 
-    fn add_time(&mut self, rule: Rule, time: u32, n: u32) -> u32 {
-        let end = newest(rule, self.len, self.words).map_or(time, |last| last.max(time));
-        let stored = self.words.get(..self.len).unwrap_or(&[]);
-        let gone = stored.iter().take_while(|&&t| end - t >= rule.window).count();
-        if gone > 0 {
-            self.words.copy_within(gone..self.len, 0);
-            self.len -= gone;
+    /// Puts back `n` hits that were stored elsewhere, as far as they fit without a verdict.
+    pub(super) fn put_back(&mut self, rule: Rule, hit: Stored, n: u32) {
+        if !rule.exact() {
+            self.add_count(rule, hit.time, n);
+            return;
         }
-        let live = u32::try_from(self.len).unwrap_or(u32::MAX);
-        if end - time >= rule.window {
-            return live;
+        let room = (rule.words()).saturating_sub(self.len);
+        let n = n.min(u32::try_from(room).unwrap_or(0));
+        let end = newest(rule, self.len, self.words).map_or(hit.time, |last| last.max(hit.time));
+        if n > 0 && end - hit.time < rule.memory() {
+            self.add_time(rule, hit, n, end);
         }
-        let count = live.saturating_add(n);
-        let (from, more) = (self.len, n as usize);
-        if count >= rule.limit || from + more > self.words.len() {
+    }
+
+    /// Takes back the hits of a name. Returns whether there were any.
+    pub(super) fn take_back(&mut self, rule: Rule, mark: Mark) -> bool {
+        if !rule.exact() {
+            return false;
+        }
+        let mut kept = 0;
+        for at in 0..self.len {
+            let Some(&word) = self.words.get(at) else { break };
+            if Stored::read(word).mark.name() != mark.name() {
+                if let Some(place) = self.words.get_mut(kept) {
+                    *place = word;
+                }
+                kept += 1;
+            }
+        }
+        let any = kept < self.len;
+        self.len = kept;
+        any
+    }
+
+    fn live(&self, rule: Rule, end: u32) -> u32 {
+        live(rule, self.len, self.words, end.into())
+    }
+
+    fn stored(&self) -> &[u32] {
+        self.words.get(..self.len).unwrap_or(&[])
+    }
+
+    /// Forgets what is remembered no longer.
+    fn drop_before(&mut self, rule: Rule, end: u32) {
+        let memory = rule.memory();
+        let gone = self.stored().iter().take_while(|&&word| end - time(word) >= memory).count();
+        self.remove(0..gone);
+    }
+
+    fn remove(&mut self, range: std::ops::Range<usize>) {
+        if !range.is_empty() {
+            self.words.copy_within(range.end..self.len, range.start);
+            self.len -= range.len();
+        }
+    }
+
+    /// `None` if a hit is spared for one of the same mark; else how many were spared before, which the hit takes over.
+    fn spare(&mut self, rule: Rule, time: u32, mark: Mark) -> Option<u32> {
+        if mark == Mark::NONE || rule.same == 0 {
+            return Some(0);
+        }
+        let known = self.stored().iter().rposition(|&word| Stored::read(word).mark == mark);
+        let Some(place) = known.and_then(|at| self.words.get_mut(at)) else { return Some(0) };
+        let mut known = Stored::read(*place);
+        let ticks = time.saturating_sub(known.time);
+        if ticks < rule.same && (rule.spare == 0 || known.spared < rule.spare) {
+            known.spared += u32::from(rule.spare > 0);
+            *place = known.word();
+            return None;
+        }
+        let left = rule.left(known.spared, ticks);
+        *place = Stored { spared: 0, ..known }.word();
+        Some(left)
+    }
+
+    fn add_time(&mut self, rule: Rule, hit: Stored, n: u32, end: u32) -> u32 {
+        let count = self.live(rule, end).saturating_add(n);
+        let more = n as usize;
+        if count >= rule.limit {
             return count;
         }
-        let later = self.words.iter().take(from).rev().take_while(|&&t| t > time).count();
+        // What counts no longer gives way, first that for whose sake nothing was spared.
+        while self.len + more > self.words.len().min(rule.words()) {
+            let old = self.stored().iter().take_while(|&&word| end - time(word) >= rule.window);
+            let mut old = old.map(|&word| Stored::read(word).spared).enumerate();
+            let Some(first) = old.next() else { return count };
+            let at = if first.1 == 0 { first } else { old.find(|old| old.1 == 0).unwrap_or(first) }.0;
+            self.remove(at..at + 1);
+        }
+        let from = self.len;
+        let later = self.stored().iter().rev().take_while(|&&word| time(word) > hit.time).count();
         if later > 0 {
             self.words.copy_within(from - later..from, from - later + more);
         }
-        self.words.iter_mut().skip(from - later).take(more).for_each(|word| *word = time);
+        let plain = Stored { spared: 0, ..hit }.word();
+        let new = self.words.iter_mut().skip(from - later).take(more);
+        new.rev()
+            .zip(std::iter::once(hit.word()).chain(std::iter::repeat(plain)))
+            .for_each(|(to, w)| *to = w);
         self.len += more;
         count
     }
@@ -120,9 +268,10 @@ pub(super) fn live(rule: Rule, len: usize, words: &[u32], now: u64) -> u32 {
         return 0;
     }
     if rule.exact() {
-        let times = words.get(..len).unwrap_or(&[]);
-        let gone = times.iter().take_while(|&&t| now.saturating_sub(t.into()) >= rule.window.into()).count();
-        return u32::try_from(times.len() - gone).unwrap_or(u32::MAX);
+        let hits = words.get(..len).unwrap_or(&[]);
+        let gone = |&&word: &&u32| now.saturating_sub(time(word).into()) >= rule.window.into();
+        let gone = hits.iter().take_while(gone).count();
+        return u32::try_from(hits.len() - gone).unwrap_or(u32::MAX);
     }
     let (start, counts) = load(words);
     let steps = now.saturating_sub(start.into()) / u64::from(rule.part());
@@ -132,17 +281,18 @@ pub(super) fn live(rule: Rule, len: usize, words: &[u32], now: u64) -> u32 {
 
 /// When the newest hit was; for a counting window when its sub-window began.
 pub(super) fn newest(rule: Rule, len: usize, words: &[u32]) -> Option<u32> {
-    if rule.exact() { words.get(len.checked_sub(1)?).copied() } else { words.first().copied() }
+    if rule.exact() { words.get(len.checked_sub(1)?).copied().map(time) } else { words.first().copied() }
 }
 
-/// Calls `each` with the stored hits as (time, how many), newest first.
-pub(super) fn each(rule: Rule, len: usize, words: &[u32], mut each: impl FnMut(u32, u32)) {
+/// Calls `each` with the stored hits and how many each stands for, newest first.
+pub(super) fn each(rule: Rule, len: usize, words: &[u32], mut each: impl FnMut(Stored, u32)) {
     if rule.exact() {
-        words.iter().take(len).rev().for_each(|&time| each(time, 1));
+        words.iter().take(len).rev().for_each(|&word| each(Stored::read(word), 1));
     } else if len > 0 {
         let (start, counts) = load(words);
         for (age, &count) in (0u32..).zip(&counts).filter(|&(_, &count)| count > 0) {
-            each(start.saturating_sub(age * rule.part()), count.into());
+            let time = start.saturating_sub(age * rule.part());
+            each(Stored { time, mark: Mark::NONE, spared: 0 }, count.into());
         }
     }
 }

@@ -23,6 +23,7 @@ fn detector() -> Detector {
         name: "sshd".into(),
         programs: vec![Program::new("sshd")],
         fail: values("failregex").iter().map(|p| (Pattern::new(p, true).unwrap(), 1)).collect(),
+        success: values("successregex").iter().map(|p| (Pattern::new(p, true).unwrap(), 0)).collect(),
         ignore: values("ignoreregex").iter().map(|p| Pattern::new(p, false).unwrap()).collect(),
         webscan: None,
     }])
