@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 DESTDIR =
 FUZZ_SECONDS = 30
 
-.PHONY: all run test test-reproducible bench services fuzz cross dist install clean help
+.PHONY: all run test test-reproducible vm bench services fuzz cross dist install clean help
 
 all:  ## build target/mef, the static program for this machine
 	@bash cross/build.sh x86_64
@@ -19,6 +19,9 @@ test:  ## everything: style, lints, unit and integration tests, reproducibility
 
 test-reproducible: all  ## build twice in two directories, compare the bytes
 	@bash tests/reproducible.sh
+
+vm: all  ## boot small virtual machines with Debian's kernels, and load them to their limits
+	@bash cross/vm.sh
 
 bench: all  ## measure mef beside its peers
 	@bash cross/with-packages.sh bash tests/bench.sh

@@ -2,76 +2,30 @@
 # sysroot.sh TARGET: makes target/sysroot/TRIPLE/lib, with what is linked in beside Rust code:
 # libmnl.a and libnftnl.a from Debian, trimmed and with shim.c in the latter, and a libunwind.a.
 #
-# The archives come from the Debian release named in lib.sh through an apt configuration of our
-# own: the machine's mirror with another suite and architecture. apt verifies the signatures;
-# the machine's package lists and state are not touched. Once made, the directory needs no network.
+# The archives come from the Debian release named in lib.sh (see apt.sh). Once made, the directory needs no network.
 source "$(dirname "$0")/lib.sh"
+source "$root/cross/apt.sh"
 target "${1:?usage: sysroot.sh TARGET}"
-
-readonly keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-readonly apt=$out/sysroot/apt/$debian_arch
-
-# The mirror from which this machine takes the main section of its own release.
-mirror() {
-    apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Identifier: Packages' |
-        awk -v release="$(. /etc/os-release && echo "${VERSION_CODENAME:-}")" \
-            '$2 == release && $3 == "main" { print $1; exit }'
-}
-
-configure_apt() {
-    local uri
-    uri=$(mirror)
-    if [ -z "$uri" ] && [ "$(id -u)" = 0 ]; then
-        apt_update || die "apt-get update failed (see $(log apt-update))"
-        uri=$(mirror)
-    fi
-    [ -n "$uri" ] || die "apt does not know a Debian mirror. Run as root: apt-get update"
-    [ -e "$keyring" ] || have_packages "verifying Debian's signatures" debian-archive-keyring
-
-    mkdir -p "$apt"/{lists/partial,cache/archives/partial,sources,debs}
-    printf '%s\n' 'Types: deb' "URIs: $uri" "Suites: $sysroot_suite" 'Components: main' \
-        "Signed-By: $keyring" >"$apt/sources/main.sources"
-    cat >"$apt/apt.conf" <<END
-#clear APT::Update::Post-Invoke;
-#clear APT::Update::Post-Invoke-Success;
-Dir::State "$apt";
-Dir::State::lists "$apt/lists";
-Dir::State::status "/dev/null";
-Dir::Cache "$apt/cache";
-Dir::Etc::SourceList "/dev/null";
-Dir::Etc::SourceParts "$apt/sources";
-APT::Architecture "$debian_arch";
-APT::Architectures { "$debian_arch"; };
-APT::Sandbox::User "$(id -un)";
-Acquire::Languages "none";
-END
-}
-
-# fetch PACKAGE: prints the path of its archive, taken from the mirror.
-fetch() {
-    (cd "$apt/debs" && try apt-get -c "$apt/apt.conf" -qq download "$1" >&2) || return 1
-    ls "$apt/debs/$1"_*_"$debian_arch".deb
-}
+readonly lists=$out/sysroot/apt/$debian_arch
 
 unpack_libraries() {
     local package deb
     say "fetching libmnl and libnftnl of Debian $sysroot_suite for $debian_arch"
-    configure_apt
-    try apt-get -c "$apt/apt.conf" -qq update >&2 || die "the mirror has no readable $sysroot_suite for $debian_arch"
+    open_suite "$sysroot_suite" "$debian_arch" "$lists"
     for package in libmnl-dev libnftnl-dev; do
         deb=$(fetch "$package") || die "cannot fetch $package of $sysroot_suite for $debian_arch"
-        dpkg -x "$deb" "$apt/unpacked"
+        dpkg -x "$deb" "$lists/unpacked"
         basename "$deb" >>"$new/lib/SOURCES"
     done
-    find "$apt/unpacked" -name libmnl.a -exec cp -t "$new/lib" {} +
+    find "$lists/unpacked" -name libmnl.a -exec cp -t "$new/lib" {} +
     # cargo names libmnl before libnftnl, which calls it: so libnftnl.a gets a copy of its objects.
     ar -M <<END
 create $new/lib/libnftnl.a
-addlib $(find "$apt/unpacked" -name libnftnl.a)
+addlib $(find "$lists/unpacked" -name libnftnl.a)
 addlib $new/lib/libmnl.a
 save
 END
-    rm -rf "$apt"
+    rm -rf "$lists"
 }
 
 # Nothing unwinds through C: the tables for it go, 25 kB. What shim.c replaces goes as well, and
@@ -103,7 +57,7 @@ stamp=$(sha256sum <<<"$inputs")
 [ "$(cat "$sysroot/stamp" 2>/dev/null)" != "$stamp" ] || exit 0
 
 new=$sysroot.new
-rm -rf "$new" "$apt"
+rm -rf "$new" "$lists"
 mkdir -p "$new/lib"
 unpack_libraries
 trim_libraries

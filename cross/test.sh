@@ -2,7 +2,7 @@
 # test.sh: everything that has to hold. Every step runs, whatever came of the one before it;
 # the last line counts them all, and the exit status is 1 if one failed.
 #
-# A step is: the build, rustfmt, clippy, each test function of cargo test, each test script.
+# A step is: the build, rustfmt, clippy, each test function of cargo test, each test script, the virtual machines.
 # The test scripts are tests/*.sh but those named in not_tests; they find the program in MEF_BIN.
 source "$(dirname "$0")/lib.sh"
 source "$root/cross/toolchain.sh"
@@ -45,6 +45,7 @@ rust_tests
 for script in tests/*.sh; do
     [[ "$not_tests" == *" ${script##*/} "* ]] || step "$script" bash "$script"
 done
+step "virtual machines, the short form" bash cross/vm.sh short
 
 echo
 echo "$passed passed, $failed failed"

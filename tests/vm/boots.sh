@@ -1,0 +1,12 @@
+# A host of the smallest kind with nothing installed: what mef needs is there, or comes by itself.
+# timeout: 120
+# short: bookworm
+check "mef runs" mef version
+check "the daemon starts" start_daemon
+check "a ban needs nothing but the kernel" mef ban 203.0.113.7 --for 1h
+check "nft shows it" sh -c 'nft list set inet mef_guard ban4 | grep -q 203.0.113.7'
+check "the daemon says how it is" mef status
+check "the ban ends" mef unban 203.0.113.7
+check "nft shows none" sh -c '! nft list set inet mef_guard ban4 | grep -q 203.0.113.7'
+stop_daemon
+mef version --verbose | sed 's/^/    /'

@@ -1,0 +1,22 @@
+# Others empty sets of 10,000 elements, their own and ours. The daemon must not be what makes that deadly: so nobody
+# else listens here.
+# timeout: 300
+check "the daemon starts" start_daemon
+addresses 10000 >/tmp/list
+{
+    echo 'table inet other { set s { type ipv4_addr; }; }'
+    echo 'add element inet other s {'
+    sed 's/$/,/' /tmp/list
+    echo '}'
+} >/tmp/other
+check "somebody makes a set of 10,000" nft -f /tmp/other
+within 8192 "somebody empties it" nft flush set inet other s
+check "10,000 bans" sh -c 'mef ban - --for 1d </tmp/list >/dev/null'
+within 8192 "somebody empties ours" nft flush set inet mef_guard ban4
+# The daemon is woken by a ban, sees that the ruleset is another one, and puts back what was lost.
+check "one more ban" mef ban 198.51.100.1 --for 1d
+check "all are back" wait_for 90 has mef_guard ban4 10001
+within 8192 "somebody deletes everything" nft flush ruleset
+check "another ban" mef ban 198.51.100.2 --for 1d
+check "all are back again" wait_for 90 has mef_guard ban4 10002
+check "the daemon lives" kill -0 "$daemon"

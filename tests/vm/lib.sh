@@ -1,0 +1,126 @@
+# shellcheck shell=sh disable=SC2034,SC2154
+# What the scenarios of tests/vm share. They run inside a machine, as root, by busybox's sh; see cross/vm.sh.
+# $scenario is the name, $boot the number of this boot.
+
+pass() { echo "PASS: $*$(age)"; }
+fail() { echo "FAIL: $*$(age)"; }
+note() { echo "NOTE: $*"; }
+
+# age: the machine's, beside what is stated, so that one sees what takes long.
+age() { awk '{ printf " [%d s]", $1 }' /proc/uptime; }
+
+# check TEXT COMMAND...: states that the command succeeds; what it says is shown when it does not.
+check() {
+    text=$1
+    shift
+    if "$@" >/tmp/said 2>&1; then pass "$text"; else fail "$text (status $?: $*)"; cat /tmp/said; fi
+}
+
+# refuse TEXT WORDS COMMAND...: states that the command fails and says these words.
+refuse() {
+    text=$1 words=$2
+    shift 2
+    if "$@" >/tmp/said 2>&1; then fail "$text (status 0)"; cat /tmp/said
+    elif grep -q "$words" /tmp/said; then pass "$text"
+    else fail "$text (not said: $words)"; cat /tmp/said; fi
+}
+
+# wait_for SECONDS COMMAND...: until it succeeds.
+wait_for() {
+    left=$(($1 * 10))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ $left -gt 0 ] || return 1
+        left=$((left - 1))
+        sleep 0.1
+    done
+}
+
+# start_daemon: with the configuration that is in /etc/mef; its words go to /var/log/daemon.
+start_daemon() {
+    mkdir -p /etc/mef/whitelist /etc/mef/blacklist
+    mef daemon --foreground 2>>/var/log/daemon &
+    daemon=$!
+    wait_for 60 test -S /run/mef/mef.sock
+}
+
+stop_daemon() {
+    kill "$daemon"
+    wait "$daemon"
+}
+
+# listen: somebody listens to what becomes of the ruleset, as firewalld does.
+listen() {
+    nft monitor >/dev/null &
+    listener=$!
+    wait_for 20 is_listening
+}
+
+# A netlink socket of nfnetlink (12) that is in group 7, NFNLGRP_NFTABLES: bit 6 of its mask.
+is_listening() { awk '$2 == 12 && substr($4, 7, 1) ~ /[4567cdef]/ { found = 1 } END { exit !found }' /proc/net/netlink; }
+
+# within KILOBYTES TEXT COMMAND...: states that the command succeeds, and that meanwhile the kernel never took so much
+# more than before it or after it, whichever is the more.
+within() {
+    limit=$1 text=$2
+    shift 2
+    peak >/tmp/peak &
+    sampler=$!
+    wait_for 10 grep -q began /tmp/peak
+    check "$text" "$@"
+    kill $sampler
+    wait $sampler
+    read -r _ before top after </tmp/peak
+    base=$before
+    [ "$after" -le "$base" ] || base=$after
+    over=$((top - base))
+    note "$text: the kernel's memory in kB: before $before, after $after, at most $over over that"
+    if [ $over -le "$limit" ]; then pass "$text: within $limit kB"; else fail "$text: $over kB, not within $limit kB"; fi
+}
+
+# elements TABLE SET: how many elements nft shows.
+elements() { nft list set inet "$1" "$2" | tr ',{' '\n' | grep -cE '^[[:space:]]*[0-9a-f]+[.:]'; }
+
+# has TABLE SET COUNT: whether the set has that many elements.
+has() { [ "$(elements "$1" "$2")" = "$3" ]; }
+
+# addresses COUNT: that many different addresses, one a line, no two of them side by side.
+addresses() {
+    awk -v n="$1" 'BEGIN { for (i = 0; i < n; i++) {
+        a = i * 2; printf "20.%d.%d.%d\n", a / 65536, a / 256 % 256, a % 256 } }'
+}
+
+# networks COUNT: that many networks of 2 to 4 addresses with room between them.
+networks() {
+    awk -v n="$1" 'BEGIN { for (i = 0; i < n; i++) {
+        a = i * 8; printf "60.%d.%d.%d/%d\n", a / 65536, a / 256 % 256, a % 256, 30 + i % 2 } }'
+}
+
+# power_off: at once, and nothing that waits in memory reaches the disk.
+power_off() {
+    echo b >/proc/sysrq-trigger
+    sleep 60
+}
+
+# in_force FILE COUNT: whether `mef lists` says that so many addresses or networks of that list are in force.
+in_force() { mef lists | grep -qE " $2 .*[0-9]  +in force +$1"; }
+
+# busybox has an applet of that name, which its shell prefers.
+ip() { /usr/bin/ip "$@"; }
+
+# make_peer: somebody outside, who has every address; make_peer is to be called once before `passes`.
+make_peer() {
+    ip netns add peer &&
+        ip link add eth0 type veth peer name eth0 netns peer &&
+        ip addr add 192.0.2.1/24 dev eth0 && ip link set eth0 up &&
+        ip -n peer addr add 192.0.2.2/24 dev eth0 && ip -n peer link set eth0 up && ip -n peer link set lo up &&
+        ip route add default via 192.0.2.2 &&
+        wait_for 10 passes 192.0.2.2
+}
+
+# passes ADDRESS: whether this host answers to that address.
+passes() {
+    ip -n peer addr add "$1/32" dev lo 2>/dev/null
+    ip netns exec peer ping -q -c 1 -W 2 -I "$1" 192.0.2.1 >/dev/null 2>&1
+}
+denied() { ! passes "$1"; }
