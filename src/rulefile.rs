@@ -4,7 +4,7 @@
 use crate::base::diag::{Problem, Severity};
 use crate::base::name::IfName;
 use crate::firewall::nft::{Op, TxnError};
-use crate::firewall::rules::{Batch, TABLE};
+use crate::firewall::rules::{self, Batch, TABLE};
 use crate::firewall::{guard, listing};
 use crate::input::glob::Glob;
 use crate::plan::listed::Table;
@@ -114,15 +114,42 @@ pub fn shown(set: &RuleSet) -> Vec<String> {
     set.problems.iter().map(show).collect()
 }
 
+/// The text of a rule set is given as it is.
+struct Text<'a>(&'a str);
+
+impl Files for Text<'_> {
+    fn read(&mut self, _: &str) -> io::Result<Vec<u8>> {
+        Ok(self.0.as_bytes().to_vec())
+    }
+
+    fn expand(&mut self, _: &str, _: &str) -> io::Result<Vec<String>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// Reads a rule set that has no includes, and was checked before.
+#[must_use]
+pub fn read_text(name: &str, text: &str) -> RuleSet {
+    RuleSet::read(name, &mut Text(text))
+}
+
 /// Compiles a rule set without errors to the transaction that loads it. Its text is gone then.
 ///
 /// # Errors
 /// What stands in the way, for people.
-pub fn batch(set: &mut RuleSet) -> Result<Batch, String> {
-    let mut batch = Batch::new();
+pub fn batch(set: &mut RuleSet, mut batch: Batch) -> Result<Batch, String> {
     let auto = auto(set)?;
     compile_last(set, &auto, &mut batch);
     Ok(batch)
+}
+
+/// The rules that the kernel has from `mef load` as the text of a rule set, if it can be one.
+#[must_use]
+pub fn loaded_text() -> Option<String> {
+    let ours = |family: &str, name: &str| (family, name) == ("inet", TABLE.name.as_str());
+    let mut tables = listing::read(&ours).ok()?;
+    let exported = export::ours(tables.first_mut()?);
+    (exported.unsaid == 0).then(|| exported.lines.join("\n") + "\n")
 }
 
 /// The interfaces that `auto` means, where a rule asks for them.
@@ -191,7 +218,10 @@ pub fn load(set: &RuleSet, batch: Batch) -> Result<(), (String, bool)> {
 
 /// The kernel's refusal, with the place of the rule that it is about.
 fn refused(set: &RuleSet, error: &TxnError) -> String {
-    let text = error.to_string();
+    let text = rules::explain(error);
+    if error.errno() == nix::errno::Errno::EPERM {
+        return text;
+    }
     let TxnError::Refused(all) = error else { return text };
     let Some(Op::Statement(number)) = all.first().map(|r| r.op) else { return text };
     set.rule_place(number).map_or(text.clone(), |place| [set.place(place).as_str(), ": ", &text].concat())

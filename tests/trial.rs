@@ -222,8 +222,9 @@ fn asked(net: &Net) {
 fn terminal_command(net: &Net) -> Command {
     let path = net.path("new.rules");
     let mef = format!("{} load --confirm {LONG} {}", common::mef_binary().display(), path.display());
-    let run = net.path("run");
-    let line = format!("unshare -m sh -c 'mount --bind {} /run && exec {mef}'", run.display());
+    let (run, lib) = (net.path("run"), net.path("lib"));
+    let binds = format!("mount --bind {} /run && mount --bind {} /var/lib", run.display(), lib.display());
+    let line = format!("unshare -m sh -c '{binds} && exec {mef}'");
     let mut command = net.command("script", &["-qefc", &line, net.path("terminal").to_str().unwrap()]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -331,33 +332,6 @@ fn what_the_kernel_refuses_is_tried_again() {
     over(&net);
 }
 
-/// While the kernel refuses the former rules, the new ones can be confirmed: by a command, and at the terminal.
-#[test]
-fn what_the_kernel_refuses_to_put_back_can_be_confirmed() {
-    for typed in [false, true] {
-        let (net, _) = host();
-        let mut child = if typed { at_a_terminal(&net) } else { begun(&net, trial(&net, LONG)) };
-        let mut owner = owner(&net);
-        match typed {
-            true => child.stdin.as_mut().unwrap().write_all(b"no\n").unwrap(),
-            false => ns::kill(watcher(&net, &child), libc::SIGTERM),
-        }
-        wait_until("a message", || match typed {
-            true => net.read("terminal").contains("the kernel refuses the former rules; trying again"),
-            false => net.read("daemon.log").contains("cannot be put back, trying again"),
-        });
-        match typed {
-            true => child.stdin.as_mut().unwrap().write_all(b"yes\n").unwrap(),
-            false => drop(net.mef(&["confirm"]).ok()),
-        }
-        let out = ended(child);
-        assert_eq!(out.status, 0, "{out:?}");
-        owner.kill().unwrap();
-        owner.wait().unwrap();
-        over(&net);
-    }
-}
-
 /// The watcher is killed, and the kernel refuses what the loader puts back in its place: that is told.
 #[test]
 fn a_watcher_that_is_killed_while_the_kernel_refuses() {
@@ -398,19 +372,25 @@ fn trials_that_meet() {
     over(&net);
 }
 
+/// Neither a trial nor anything else, while another program holds the table for itself; and it is named.
 #[test]
-fn no_trial_for_what_could_not_be_put_back() {
+fn a_table_with_an_owner_is_named_as_that() {
     let (net, _) = host();
     let mut owner = owner(&net);
-    let out = net.run(trial(&net, "1s"));
-    assert!(
-        out.status == 1
-            && out.stderr.contains("no trial, since the rules that are there could not be put back"),
-        "{out:?}"
-    );
+    let holder = format!("the table inet mef belongs to process {} (nft)", owner.id());
+    let path = net.path("new.rules");
+    for out in [net.run(trial(&net, "1s")), net.mef(&["load", path.to_str().unwrap()]), net.mef(&["unload"])]
+    {
+        assert!(
+            out.status == 1 && out.stderr.contains(&holder) && !out.stderr.contains("as root"),
+            "{out:?}"
+        );
+    }
     assert!(listed(&net).contains("owner"));
     owner.kill().unwrap();
     owner.wait().unwrap();
+    wait_until("the end of its table", || listed(&net).is_empty());
+    over(&net);
 }
 
 #[test]
@@ -513,20 +493,29 @@ impl Drop for End<'_> {
 #[test]
 fn nothing_is_seen_in_between() {
     let (net, former) = host();
-    net.mef(&["load", net.path("new.rules").to_str().unwrap()]).ok();
-    let new = listed(&net);
-    net.mef_input(&["load", "-"], FORMER.as_bytes()).ok();
+    // The table holds both, but for the time that is left.
+    let timeless = |text: String| {
+        text.lines().filter(|line| !line.contains("expires")).collect::<Vec<_>>().join("\n") + "\n"
+    };
+    let child = begun(&net, trial(&net, LONG));
+    let during = timeless(listed(&net));
+    for line in former.lines() {
+        assert!(during.contains(line), "{line}: {during}");
+    }
+    ns::kill(child.id(), libc::SIGKILL);
+    wait_until("the end of the watcher", || processes(&net).is_empty());
+    ended(child);
     let (stop, samples) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         let home = ns::Ns::current();
-        let (net, stop, samples, former, new) = (&net, &stop, &samples, &former, &new);
+        let (net, stop, samples, former, during) = (&net, &stop, &samples, &former, &during);
         let sampler = scope.spawn(move || {
             home.enter();
             let mut both = [false; 2];
             while !stop.load(Ordering::Relaxed) {
-                let now = listed(net);
-                assert!(now == *former || now == *new, "{now}");
-                both[usize::from(now == *new)] = true;
+                let now = timeless(listed(net));
+                assert!(now == *former || now == *during, "{now}");
+                both[usize::from(now == *during)] = true;
                 samples.fetch_add(1, Ordering::Relaxed);
             }
             both

@@ -4,12 +4,14 @@
 use super::{Error, Output, STDIN, parse, settings};
 use crate::base::diag::Severity;
 use crate::config::duration;
-use crate::firewall::rules;
+use crate::firewall::nft::TxnError;
+use crate::firewall::rules::{self, Batch};
+use crate::firewall::trial as kernel;
 use crate::rulefile::{self, DEFAULT_PATH};
 use crate::ruleset::RuleSet;
-use crate::trial::{self, End, Turn};
+use crate::trial::{self, End, Saved, Trial, Turn};
 use argh::FromArgs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Longest trial, s.
 const TRIAL_MAX: u32 = 86_400;
@@ -19,7 +21,7 @@ const TRIAL_MAX: u32 = 86_400;
 #[argh(
     help_triggers("-h", "--help"),
     note = "Bans are not touched. A rule set with errors, or one that the kernel refuses, changes nothing.",
-    note = "With --confirm, the former rules return by themselves: when nobody confirms in time, when the terminal hangs up, and with ^C.",
+    note = "With --confirm, the previous rules return by themselves: when nobody confirms in time, when the terminal hangs up, and with ^C. The kernel sees to it, whatever happens to mef.",
     example = "mef load\n  mef load --check /etc/mef/mef.rules\n  mef load --confirm 30s"
 )]
 struct LoadArgs {
@@ -29,38 +31,39 @@ struct LoadArgs {
     /// only say what is wrong with it
     #[argh(switch)]
     check: bool,
-    /// how long the rules are on trial, such as 30s: then the former ones return, unless you type yes or `mef confirm` is run
+    /// how long the rules are on trial, such as 30s: then the previous ones return, unless you type yes or `mef confirm` is run
     #[argh(option, arg_name = "time")]
     confirm: Option<String>,
+    /// at boot: if nobody has confirmed the rules of the last trial, load those that were confirmed last instead
+    #[argh(switch)]
+    boot: bool,
 }
 
 pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     let args: LoadArgs = parse("load", args)?;
-    let path = args.file.as_deref().unwrap_or(DEFAULT_PATH);
     let seconds = args.confirm.as_deref().map(time).transpose()?;
+    if args.boot && (seconds.is_some() || args.check) {
+        return Err(Error::Usage("--boot stands alone".into()));
+    }
+    let (saved, run_dir) = places(output);
+    let boot = if args.boot { at_boot(&saved, output)? } else { None };
+    let path = boot.as_deref().or(args.file.as_deref()).unwrap_or(DEFAULT_PATH);
     let mut set = rulefile::read(path, args.check);
     tell(&set, output)?;
-    let batch = rulefile::batch(&mut set).map_err(|text| failed(&text, output))?;
-    let (rules, parts) = (set.rules(), batch.rules);
     let name = if path == STDIN { "standard input" } else { path };
     if args.check {
-        writeln!(output.out, "{name}: {rules} rules, {} sets, no errors", set.sets.len())?;
+        rulefile::batch(&mut set, Batch::new()).map_err(|text| failed(&text, output))?;
+        writeln!(output.out, "{name}: {} rules, {} sets, no errors", set.rules(), set.sets.len())?;
         return Ok(());
     }
-    let turn = turn(output)?;
-    // It is used once: by this process, or by the watcher of a trial.
-    let mut batch = Some(batch);
-    let run_dir = settings(None, output).run_dir;
-    let mut load = || {
-        batch.take().map_or(Ok(()), |batch| rulefile::load(&set, batch))?;
-        trial::note(Path::new(&run_dir), true);
-        Ok(())
+    let text = if boot.is_none() { set.whole_text() } else { String::new() };
+    let turn = Turn::take(&run_dir).map_err(Error::Failed)?;
+    let rules = set.rules();
+    let (end, parts) = match seconds {
+        None => (End::Kept, for_good(&mut set, &run_dir, output)?),
+        Some(seconds) => on_trial(turn, seconds, (&mut set, &text), (&saved, &run_dir), output)?,
     };
-    let end = match seconds {
-        None => load().map(|()| End::Kept).map_err(|(why, _)| why),
-        Some(seconds) => turn.trial(seconds, &mut load, &mut |text| output.note(&text)),
-    };
-    match end.map_err(Error::Failed)? {
+    match end {
         End::Kept => {}
         End::Back => {
             let what = ["not confirmed: the former rules are back, but ", name, " has still the new ones"];
@@ -68,12 +71,123 @@ pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> 
         }
         End::Stuck => return Err(Error::Failed(STUCK.into())),
     }
+    // The watcher of a trial has done so.
+    if seconds.is_none()
+        && boot.is_none()
+        && let Err(e) = saved.keep(&text)
+    {
+        output.note(&format_args!("the rules are not saved for the case of a trial: {e}"));
+    }
     writeln!(output.out, "{name}: {rules} rules ({parts} in the kernel), {} sets", set.sets.len())?;
     Ok(())
 }
 
-const STUCK: &str =
-    "not confirmed, but the kernel refuses the former rules: the new ones stay (the system's log says more)";
+/// The rule set to load at boot in place of the usual one: a reboot loads nothing that nobody has confirmed.
+fn at_boot(saved: &Saved, output: &mut Output<'_>) -> Result<Option<String>, Error> {
+    if saved.pending().is_none() {
+        return Ok(None);
+    }
+    let Some(path) = saved.confirmed() else {
+        return Err(Error::Failed(
+            "the last rules were never confirmed, nor any before: none are loaded".into(),
+        ));
+    };
+    output.note(&"nobody has confirmed the rules of the last trial: the ones before are loaded (`mef load` ends that)");
+    Ok(Some(path.to_string_lossy().into_owned()))
+}
+
+/// Replaces the rules; how many rules of the kernel they are.
+fn for_good(set: &mut RuleSet, run_dir: &Path, output: &mut Output<'_>) -> Result<u32, Error> {
+    let batch = rulefile::batch(set, Batch::new()).map_err(|text| failed(&text, output))?;
+    let parts = batch.rules;
+    rulefile::load(set, batch).map_err(|(why, _)| Error::Failed(why))?;
+    trial::note(run_dir, true);
+    Ok(parts)
+}
+
+/// Puts rules on trial, and waits for the end of it.
+fn on_trial(
+    turn: Turn,
+    seconds: u32,
+    (set, text): (&mut RuleSet, &str),
+    (saved, run_dir): (&Saved, &Path),
+    output: &mut Output<'_>,
+) -> Result<(End, u32), Error> {
+    let refused = |e: TxnError| Error::Failed(["no trial: ", &rules::explain(&e)].concat());
+    let previous = kernel::previous().map_err(refused)?;
+    let had_rules = rules::there().map_err(refused)?;
+    let before = if had_rules { rulefile::loaded_text() } else { None };
+    let batch = Batch::trial(previous, u64::from(seconds) * 1000);
+    let batch = rulefile::batch(set, batch).map_err(|text| failed(&text, output))?;
+    let parts = batch.rules;
+    let unconfirmed = saved.pending().is_some();
+    match saved.begin(text, before.as_deref()) {
+        Ok(true) => {}
+        Ok(false) => {
+            output.note(&"a reboot during the trial loads the new rules: state_dir cannot be written")
+        }
+        Err(e) => {
+            return Err(Error::Failed(["no trial: its rules cannot be saved: ", &e.to_string()].concat()));
+        }
+    }
+    let trial = Trial { seconds, text, saved, had_rules };
+    let mut rules = OnTrial { set, batch: Some(batch), text, saved, run_dir };
+    let end = turn.trial(&trial, &mut rules, &mut |text| output.note(&text));
+    end.map(|end| (end, parts)).map_err(|why| {
+        if !unconfirmed && matches!(kernel::pending(), Ok(None)) {
+            saved.cancel();
+        }
+        Error::Failed(why)
+    })
+}
+
+/// The rules of a trial.
+struct OnTrial<'a> {
+    set: &'a RuleSet,
+    batch: Option<Batch>,
+    text: &'a str,
+    saved: &'a Saved,
+    run_dir: &'a Path,
+}
+
+impl trial::Rules for OnTrial<'_> {
+    fn begin(&mut self) -> Result<(), (String, bool)> {
+        self.batch.take().map_or(Ok(()), |batch| rulefile::load(self.set, batch))?;
+        trial::note(self.run_dir, true);
+        Ok(())
+    }
+
+    fn confirm(&mut self) -> Result<bool, String> {
+        confirm_text(self.text)
+    }
+
+    fn reload(&mut self) -> Result<(), String> {
+        let path = self.saved.confirmed().ok_or("nobody has kept them")?;
+        let mut set = rulefile::read(&path.to_string_lossy(), false);
+        let batch = rulefile::batch(&mut set, Batch::new())?;
+        rulefile::load(&set, batch).map_err(|(why, _)| why)
+    }
+}
+
+/// Makes the rules on trial, of which this is the text, the only ones. False if the trial is over.
+fn confirm_text(text: &str) -> Result<bool, String> {
+    let Some(pending) = kernel::pending().map_err(|e| e.to_string())? else { return Ok(false) };
+    let mut set = rulefile::read_text("the rules on trial", text);
+    if set.failed() {
+        return Err(rulefile::shown(&set).concat());
+    }
+    let batch = rulefile::batch(&mut set, Batch::confirm(&pending))?;
+    match rulefile::load(&set, batch) {
+        Ok(()) => Ok(true),
+        // The element that ends the trial was not there any more.
+        Err(_) if kernel::pending().is_ok_and(|found| found.is_none_or(|trial| trial.left_ms == 0)) => {
+            Ok(false)
+        }
+        Err((why, _)) => Err(why),
+    }
+}
+
+const STUCK: &str = "not confirmed, but somebody deleted the previous rules, which cannot be loaded again (the system's log says more)";
 
 /// The time of a trial, s.
 fn time(text: &str) -> Result<u32, Error> {
@@ -84,8 +198,11 @@ fn time(text: &str) -> Result<u32, Error> {
     }
 }
 
-fn turn(output: &mut Output<'_>) -> Result<Turn, Error> {
-    Turn::take(Path::new(&settings(None, output).run_dir)).map_err(Error::Failed)
+/// Where rule sets are kept, and the directory with the lock of those who change rules.
+fn places(output: &mut Output<'_>) -> (Saved, PathBuf) {
+    let settings = settings(None, output);
+    let run = PathBuf::from(&settings.run_dir);
+    (Saved::new(Path::new(&settings.state_dir), &run), run)
 }
 
 /// Keep the rules that `mef load --confirm` has put on trial.
@@ -95,8 +212,14 @@ struct ConfirmArgs {}
 
 pub(super) fn confirm(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     let ConfirmArgs {} = parse("confirm", args)?;
-    let run_dir = settings(None, output).run_dir;
-    trial::confirm(Path::new(&run_dir)).map_err(Error::Failed)?;
+    let (saved, run) = places(output);
+    let mut alone = || {
+        let Some(path) = saved.pending() else { return Ok(None) };
+        let bytes = rulefile::read_file(&path.to_string_lossy()).map_err(|e| e.to_string())?;
+        let text = String::from_utf8(bytes).map_err(|e| e.to_string())?;
+        Ok(Some((confirm_text(&text)?, text)))
+    };
+    trial::confirm(&run, &saved, &mut alone).map_err(Error::Failed)?;
     writeln!(output.out, "the rules stay")?;
     Ok(())
 }
@@ -127,8 +250,9 @@ struct UnloadArgs {}
 
 pub(super) fn unload(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     let UnloadArgs {} = parse("unload", args)?;
-    let _turn = turn(output)?;
+    let run_dir = places(output).1;
+    let _turn = Turn::take(&run_dir).map_err(Error::Failed)?;
     // Before it: the daemon must not take it for an accident.
-    trial::note(Path::new(&settings(None, output).run_dir), false);
-    rules::unload().map_err(|e| Error::Failed(e.to_string()))
+    trial::note(&run_dir, false);
+    rules::unload().map_err(|e| Error::Failed(rules::explain(&e)))
 }

@@ -7,9 +7,10 @@ use super::judge::Judge;
 use crate::base::clock::{Mono, Now};
 use crate::config::Settings;
 use crate::firewall::guard::{Damage, Guard};
+use crate::firewall::rules::Batch;
 use crate::rulefile;
-use crate::trial;
-use std::path::PathBuf;
+use crate::trial::{self, Saved};
+use std::path::{Path, PathBuf};
 
 /// Repairs that follow each other at once; from then on each waits twice as long as the one before.
 const AT_ONCE: u32 = 5;
@@ -44,6 +45,8 @@ pub(super) struct Heal {
     rules_refused: bool,
     /// Where it is noted whether there is to be a rule set.
     run_dir: PathBuf,
+    /// The rule sets that outlive a trial.
+    saved: Saved,
     due: Option<Mono>,
     last: Option<Mono>,
     /// Repairs that did not hold.
@@ -65,6 +68,7 @@ impl Heal {
             rules_gone: false,
             rules_refused: false,
             run_dir: PathBuf::from(&settings.run_dir),
+            saved: Saved::new(Path::new(&settings.state_dir), Path::new(&settings.run_dir)),
             due: None,
             last: None,
             streak: 0,
@@ -90,6 +94,9 @@ impl Heal {
     /// Asks what others did, and repairs what is broken.
     pub(super) fn look(&mut self, now: Now, judge: &mut Judge) -> Found {
         self.ask_at = (self.interval > 0).then(|| now.mono.after(u64::from(self.interval) * 1000));
+        if self.saved.pending().is_some() {
+            trial::tidy(&self.run_dir);
+        }
         let moved = judge.guard().has_moved().unwrap_or(true);
         if moved {
             self.probe(judge.guard());
@@ -105,7 +112,7 @@ impl Heal {
         let damage = std::mem::take(&mut self.damage);
         let repaired = judge.repair(now.wall, damage);
         if std::mem::take(&mut self.rules_gone) {
-            self.rules_refused = !load_rules();
+            self.rules_refused = !load_rules(&self.saved);
         }
         self.streak = if held(now.mono, self.last) { 1 } else { self.streak.saturating_add(1) };
         self.last = Some(now.mono);
@@ -163,17 +170,26 @@ fn next(now: Mono, last: Option<Mono>, streak: u32) -> Mono {
     }
 }
 
-/// Puts the rule set back, as `mef load` would; whether it is there now.
-fn load_rules() -> bool {
-    let mut set = rulefile::read(rulefile::DEFAULT_PATH, false);
+/// Puts the rule set back, as `mef load --boot` would; whether it is there now.
+fn load_rules(saved: &Saved) -> bool {
+    // Rules that nobody has confirmed are none to be put back.
+    let path = match (saved.pending(), saved.confirmed()) {
+        (None, _) => rulefile::DEFAULT_PATH.to_owned(),
+        (Some(_), Some(confirmed)) => confirmed.to_string_lossy().into_owned(),
+        (Some(_), None) => {
+            log::error!("the table inet mef is gone, and nobody has confirmed the rules that were in it");
+            return false;
+        }
+    };
+    let mut set = rulefile::read(&path, false);
     let loaded = if set.failed() {
         let shown = rulefile::shown(&set);
         shown.first().into_iter().flat_map(|text| text.lines()).for_each(|line| log::error!("{line}"));
         Err("it has errors".to_owned())
     } else {
-        rulefile::batch(&mut set).and_then(|batch| rulefile::load(&set, batch).map_err(|(why, _)| why))
+        rulefile::batch(&mut set, Batch::new())
+            .and_then(|batch| rulefile::load(&set, batch).map_err(|(why, _)| why))
     };
-    let path = rulefile::DEFAULT_PATH;
     match &loaded {
         Ok(()) => log::warn!("the table inet mef was gone: {path} is loaded again"),
         Err(why) => log::error!("the table inet mef is gone, and {path} cannot be loaded: {why}"),

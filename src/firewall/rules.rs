@@ -4,15 +4,19 @@
 use super::nft::elem::{Elem, Timeout};
 use super::nft::expr::{self, Base, Cmp, REG};
 use super::nft::{Hook, SetSpec};
-use super::nft::{Rule as Parts, TableId, Txn, TxnError, UDATA_RULE_COMMENT, comment_udata};
+use super::nft::{Rule as Parts, TableId, Txn, TxnError, UDATA_RULE_COMMENT, comment_udata, msg, query};
+use super::trial::{self, Pending, Previous};
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, Range};
+use crate::plan::listed;
 use crate::plan::{
     Addresses, Chain, Direction, Elements, Interfaces, Limit, Policy, Ports, Reject, Rule, Set, Sink, Verdict,
 };
 use crate::sys::netlink::NlSocket;
-use crate::sys::trim;
+use crate::sys::nlattr::{attr, be32};
+use crate::sys::{process, trim};
 use mnl::Bus;
+use nix::errno::Errno;
 use std::ffi::CString;
 
 /// The rule set's table.
@@ -38,17 +42,30 @@ const IFNAMSIZ: usize = 16;
 /// large, it need not take memory beside them.
 const MANY: u32 = 2048;
 
-/// The transaction that makes the table anew.
+/// The transaction that makes the table anew, or that puts a rule set beside the one which is there.
 pub struct Batch {
     txn: Txn,
     rule: Parts,
-    /// The numbers of the named sets, in the order of the names.
-    ids: Vec<(Name, u32)>,
+    /// The named sets by the names that the plan has for them, sorted: the kernel's names and their numbers.
+    ids: Vec<(Name, (Name, u32))>,
+    /// Of a trial, what the rules stand beside.
+    beside: Option<Beside>,
     /// Sets without a name so far.
     anonymous: u32,
     /// Rules of the kernel written.
     pub rules: u32,
 }
+
+/// The rules that are in force when those of the trial are not.
+struct Beside {
+    previous: Previous,
+    /// The set that the gates ask.
+    set: u32,
+    policies: [Policy; 3],
+}
+
+/// Anonymous sets of a trial are counted from here: those of the previous rules have lower numbers.
+const BESIDE: u32 = 1_000_000;
 
 impl Default for Batch {
     fn default() -> Self {
@@ -60,11 +77,69 @@ impl Batch {
     /// A transaction that deletes the table, if it is there, and makes an empty one.
     #[must_use]
     pub fn new() -> Batch {
-        let mut batch =
-            Batch { txn: Txn::new(TABLE, 4096), rule: Parts::new(), ids: Vec::new(), anonymous: 0, rules: 0 };
-        clear_into(&mut batch.txn);
-        batch.txn.add_table();
+        let mut batch = Batch::empty();
+        batch.renew();
         batch
+    }
+
+    fn empty() -> Batch {
+        let (txn, rule) = (Txn::new(TABLE, 4096), Parts::new());
+        Batch { txn, rule, ids: Vec::new(), beside: None, anonymous: 0, rules: 0 }
+    }
+
+    fn renew(&mut self) {
+        clear_into(&mut self.txn);
+        self.txn.add_table();
+    }
+
+    /// A transaction that does the same if a trial goes on, and nothing if it is over.
+    #[must_use]
+    pub fn confirm(pending: &Pending) -> Batch {
+        let mut batch = Batch::empty();
+        trial::demand(&mut batch.txn, pending);
+        batch.renew();
+        batch
+    }
+
+    /// A transaction that puts rules in force for a time, in milliseconds, beside the previous ones.
+    #[must_use]
+    pub fn trial(previous: Previous, time_ms: u64) -> Batch {
+        let mut batch = Batch::empty();
+        batch.txn.add_table();
+        let set = trial::add_set(&mut batch.txn, previous.name, time_ms);
+        batch.anonymous = BESIDE;
+        batch.beside = Some(Beside { previous, set, policies: [Policy::Accept; 3] });
+        batch
+    }
+
+    /// What a trial needs behind its rules.
+    fn close(&mut self) {
+        let chains = Direction::ALL.map(|dir| self.chain_name(Chain::Base(dir)));
+        let Some(beside) = self.beside.take() else { return };
+        for (chain, policy) in chains.iter().zip(beside.policies) {
+            self.rule.clear();
+            expr::push_accept_or_drop(&mut self.rule, policy == Policy::Accept);
+            self.txn.add_part(0, chain, &self.rule);
+        }
+        trial::add_gates(&mut self.txn, &mut self.rule, &beside.previous, beside.set, chains);
+    }
+
+    /// The kernel's name of a chain.
+    fn chain_name(&self, chain: Chain) -> Name {
+        let plain = match chain {
+            Chain::Base(dir) => Name::of(listed::hook(dir)),
+            Chain::Own(name) => name,
+        };
+        let beside =
+            |beside: &Beside| Name::new(&[beside.previous.name.as_str(), ".", plain.as_str()].concat());
+        self.beside.as_ref().and_then(beside).unwrap_or(plain)
+    }
+
+    /// The kernel's name of a named set: beside others it is a number, since a name may be as long as it can be.
+    fn set_name(&self, name: Name) -> Name {
+        let number = self.ids.len().to_string();
+        let beside = |beside: &Beside| Name::new(&[beside.previous.name.as_str(), ".", &number].concat());
+        self.beside.as_ref().and_then(beside).unwrap_or(name)
     }
 
     /// Replaces the table.
@@ -75,6 +150,7 @@ impl Batch {
         if self.rules >= MANY {
             trim::text();
         }
+        self.close();
         let mut socket = NlSocket::open(Bus::Netfilter)?;
         self.txn.commit(&mut socket)
     }
@@ -83,14 +159,14 @@ impl Batch {
     fn push_set(&mut self, statement: u32, name: Option<Name>, key: (u32, u32), flags: i32) -> (Name, u32) {
         let host_order = key == INTERFACE;
         let own = if name.is_none() { libc::NFT_SET_ANONYMOUS | libc::NFT_SET_CONSTANT } else { 0 };
-        let known = name.unwrap_or_else(|| {
+        let known = name.map(|name| self.set_name(name)).unwrap_or_else(|| {
             self.anonymous += 1;
             Name::anonymous(self.anonymous - 1)
         });
         let spec = SetSpec { statement, host_order, ..SetSpec::new(known, flags | own, key) };
         let id = self.txn.add_set(&spec);
-        if name.is_some() {
-            self.remember(known, id);
+        if let Some(name) = name {
+            self.remember(name, (known, id));
         }
         (known, id)
     }
@@ -100,14 +176,14 @@ impl Batch {
         self.txn.add_elem_of(statement, &set.0, set.1, &elem);
     }
 
-    fn id(&self, name: Name) -> u32 {
+    fn named(&self, name: Name) -> (Name, u32) {
         let found = self.ids.binary_search_by_key(&name, |(known, _)| *known);
-        found.ok().and_then(|at| self.ids.get(at)).map_or(0, |(_, id)| *id)
+        found.ok().and_then(|at| self.ids.get(at)).map_or((name, 0), |(_, set)| *set)
     }
 
-    fn remember(&mut self, name: Name, id: u32) {
+    fn remember(&mut self, name: Name, set: (Name, u32)) {
         let (Ok(at) | Err(at)) = self.ids.binary_search_by_key(&name, |(known, _)| *known);
-        self.ids.insert(at, (name, id));
+        self.ids.insert(at, (name, set));
     }
 
     fn lookup(&mut self, (name, id): (Name, u32)) {
@@ -174,8 +250,8 @@ impl Batch {
         expr::push_payload(&mut self.rule, Base::Network, offset, len);
         match list {
             Addresses::Set(name) => {
-                let id = self.id(*name);
-                self.lookup((*name, id));
+                let set = self.named(*name);
+                self.lookup(set);
             }
             Addresses::Ranges(ranges) if ranges.len() == 1 => self.one_range(ranges.first()),
             Addresses::Ranges(ranges) => {
@@ -212,8 +288,8 @@ impl Batch {
         expr::push_payload(&mut self.rule, Base::Transport, offset, 2);
         match list {
             Ports::Set(name) => {
-                let id = self.id(*name);
-                self.lookup((*name, id));
+                let set = self.named(*name);
+                self.lookup(set);
             }
             Ports::Ranges(ranges) => match ranges.as_slice() {
                 [(first, last)] if first == last => {
@@ -243,8 +319,8 @@ impl Batch {
             let bits = u128::MAX << (128 - BUCKET_PREFIX);
             self.rule.push(expr::mask(REG, &bits.to_be_bytes()));
         }
-        let id = self.id(*set);
-        self.rule.push(expr::dynset(set, id, REG, 0, true, Some(bucket)));
+        let (set, id) = self.named(*set);
+        self.rule.push(expr::dynset(&set, id, REG, 0, true, Some(bucket)));
     }
 
     fn matches(&mut self, rule: &Rule) {
@@ -288,7 +364,10 @@ impl Batch {
                 return expr::push_accept_or_drop(&mut self.rule, verdict == Verdict::Accept);
             }
             Verdict::Return => expr::verdict(expr::Verdict::Return),
-            Verdict::Jump(chain) => expr::verdict(expr::Verdict::Jump(chain)),
+            Verdict::Jump(chain) => {
+                let name = self.chain_name(Chain::Own(*chain));
+                expr::verdict(expr::Verdict::Jump(&name))
+            }
             Verdict::Reject(Reject::Reset) => expr::reject_tcp(),
             Verdict::Reject(Reject::PortUnreachable) => expr::reject_icmpx(),
             Verdict::Next => return,
@@ -317,25 +396,27 @@ fn wire(name: &IfName) -> ([u8; IFNAMSIZ], usize) {
     (bytes, if name.wildcard().is_some() { text.len() } else { IFNAMSIZ })
 }
 
-fn chain_name(chain: Chain) -> Name {
-    match chain {
-        Chain::Base(Direction::In) => Name::of("input"),
-        Chain::Base(Direction::Out) => Name::of("output"),
-        Chain::Base(Direction::Fwd) => Name::of("forward"),
-        Chain::Own(name) => name,
-    }
+/// Where the base chain of a direction hangs, with an accepting policy.
+pub(super) fn hook_of(direction: Direction) -> Hook<'static> {
+    let number = match direction {
+        Direction::In => libc::NF_INET_LOCAL_IN,
+        Direction::Out => libc::NF_INET_LOCAL_OUT,
+        Direction::Fwd => libc::NF_INET_FORWARD,
+    };
+    Hook { priority: libc::NF_IP_PRI_FILTER, ..Hook::new(number) }
 }
 
 impl Sink for Batch {
     fn base(&mut self, direction: Direction, policy: Policy) {
-        let number = match direction {
-            Direction::In => libc::NF_INET_LOCAL_IN,
-            Direction::Out => libc::NF_INET_LOCAL_OUT,
-            Direction::Fwd => libc::NF_INET_FORWARD,
-        };
+        let name = self.chain_name(Chain::Base(direction));
+        if let Some(beside) = &mut self.beside {
+            if let Some(slot) = beside.policies.get_mut(direction as usize) {
+                *slot = policy;
+            }
+            return self.txn.add_chain(&name, None);
+        }
         let policy = if policy == Policy::Accept { libc::NF_ACCEPT } else { libc::NF_DROP };
-        let hook = Hook { priority: libc::NF_IP_PRI_FILTER, policy, ..Hook::new(number) };
-        self.txn.add_chain(&chain_name(Chain::Base(direction)), Some(hook));
+        self.txn.add_chain(&name, Some(Hook { policy, ..hook_of(direction) }));
     }
 
     fn set(&mut self, set: &Set) {
@@ -349,12 +430,14 @@ impl Sink for Batch {
         let flags = libc::NFT_SET_TIMEOUT | libc::NFT_SET_EVAL;
         let key = ADDRESS.get(family as usize).copied().unwrap_or_default();
         let timeout_ms = u64::from(timeout) * 1000;
-        let spec = SetSpec { size: BUCKETS, timeout_ms, ..SetSpec::new(name, flags, key) };
+        let known = self.set_name(name);
+        let spec = SetSpec { size: BUCKETS, timeout_ms, ..SetSpec::new(known, flags, key) };
         let id = self.txn.add_set(&spec);
-        self.remember(name, id);
+        self.remember(name, (known, id));
     }
 
     fn chain(&mut self, name: Name) {
+        let name = self.chain_name(Chain::Own(name));
         self.txn.add_chain(&name, None);
     }
 
@@ -382,7 +465,8 @@ impl Sink for Batch {
         if self.rules.is_multiple_of(MANY) {
             trim::text();
         }
-        self.txn.add_part(rule.origin, &chain_name(chain), &self.rule);
+        let name = self.chain_name(chain);
+        self.txn.add_part(rule.origin, &name, &self.rule);
     }
 }
 
@@ -391,6 +475,46 @@ pub fn clear_into(txn: &mut Txn) {
     // What is added first can be deleted without an error, whether it was there or not.
     txn.add_table();
     txn.delete_table();
+}
+
+/// Whether there is such a table.
+///
+/// # Errors
+/// What the kernel refused.
+pub fn there() -> Result<bool, TxnError> {
+    let mut there = false;
+    let mut socket = NlSocket::open(Bus::Netfilter)?;
+    query::objects(&mut socket, &TABLE, (msg::GETTABLE, None), &mut |_| there = true)?;
+    Ok(there)
+}
+
+/// What was refused, for people: where the table is held by another program, that is named, too.
+#[must_use]
+pub fn explain(error: &TxnError) -> String {
+    let text = error.to_string();
+    if error.errno() != Errno::EPERM {
+        return text;
+    }
+    owner().map_or(text, |port| {
+        let name = process::name(port).map_or_else(String::new, |name| [" (", &name, ")"].concat());
+        [
+            "the table inet mef belongs to process ",
+            &port.to_string(),
+            &name,
+            " (flags owner), which alone may change it; it is given back when that ends",
+        ]
+        .concat()
+    })
+}
+
+/// The netlink port of who holds the table for itself, which is the number of its process as a rule.
+fn owner() -> Option<u32> {
+    /// NFTA_TABLE_OWNER
+    const OWNER: u16 = 7;
+    let (mut socket, mut owner) = (NlSocket::open(Bus::Netfilter).ok()?, None);
+    let port = &mut |table: &[u8]| owner = owner.or(attr(table, OWNER).and_then(be32));
+    query::objects(&mut socket, &TABLE, (msg::GETTABLE, None), port).ok()?;
+    owner
 }
 
 /// Deletes the table, if it is there.

@@ -56,6 +56,8 @@ pub trait Files {
 pub struct File {
     /// Its path.
     pub name: String,
+    /// The include that names it.
+    pub from: Option<Place>,
     /// Its text, which stays in memory: rules are parsed anew when they are needed, but for the first ones, since ten
     /// thousand of them as trees are several times as large.
     pub text: String,
@@ -93,9 +95,9 @@ impl RuleSet {
     pub fn read(path: &str, files: &mut dyn Files) -> RuleSet {
         let mut this = RuleSet::default();
         match files.read(path) {
-            Ok(bytes) => this.file(path, &bytes, files, &mut vec![path.to_owned()]),
+            Ok(bytes) => this.file((path, None), &bytes, files, &mut vec![path.to_owned()]),
             Err(e) => {
-                this.files.push(File { name: path.to_owned(), text: String::new() });
+                this.files.push(File { name: path.to_owned(), from: None, text: String::new() });
                 this.problems.push((0, Problem::whole(Severity::Error, e.to_string(), String::new())));
             }
         }
@@ -182,11 +184,39 @@ impl RuleSet {
         text.get(at as usize..).map_or("", |rest| first_line(rest).0)
     }
 
-    fn file(&mut self, path: &str, bytes: &[u8], files: &mut dyn Files, open: &mut Vec<String>) {
+    /// The whole rule set as one text, with what is included in the places of the includes.
+    #[must_use]
+    pub fn whole_text(&self) -> String {
+        let mut out = String::with_capacity(self.files.iter().map(|file| file.text.len() + 1).sum());
+        self.write_whole(0, &mut out);
+        out
+    }
+
+    fn write_whole(&self, number: u16, out: &mut String) {
+        let text = self.files.get(usize::from(number)).map_or("", |file| &file.text);
+        for (line, text) in (1u32..).zip(text.lines()) {
+            let place = Some(Place { file: number, line });
+            // No other statement begins so.
+            if text.trim_ascii_start().starts_with("include") {
+                let included = (0u16..).zip(&self.files).filter(|(_, file)| file.from == place);
+                included.for_each(|(file, _)| self.write_whole(file, out));
+            } else {
+                out.extend([text, "\n"]);
+            }
+        }
+    }
+
+    fn file(
+        &mut self,
+        (path, from): (&str, Option<Place>),
+        bytes: &[u8],
+        files: &mut dyn Files,
+        open: &mut Vec<String>,
+    ) {
         let number = u16::try_from(self.files.len()).unwrap_or(u16::MAX);
         let mut problems = Vec::new();
         let text = decode(bytes, &mut problems).unwrap_or("").to_owned();
-        self.files.push(File { name: path.to_owned(), text: String::new() });
+        self.files.push(File { name: path.to_owned(), from, text: String::new() });
         self.tell(number, &mut problems);
         let mut at = 0;
         for line in 1u32.. {
@@ -304,7 +334,7 @@ impl RuleSet {
                 files.read(&path).map_err(|e| ([path.as_str(), ": ", &e.to_string()].concat(), ""))?;
             open.push(path);
             if let Some(path) = open.last().cloned() {
-                self.file(&path, &bytes, files, open);
+                self.file((&path, Some(place)), &bytes, files, open);
             }
             open.pop();
         }

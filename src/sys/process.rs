@@ -65,3 +65,10 @@ pub fn end() -> ! {
     // SAFETY: takes a number.
     unsafe { libc::_exit(0) }
 }
+
+/// The name of a process, as far as a terminal can show it.
+#[must_use]
+pub fn name(pid: u32) -> Option<String> {
+    let text = std::fs::read_to_string(["/proc/", &pid.to_string(), "/comm"].concat()).ok()?;
+    Some(crate::base::line::shown(text.trim_end()).to_string())
+}

@@ -1,18 +1,18 @@
 #![forbid(unsafe_code)]
-//! Rules on trial: they are in force, and unless somebody confirms them, a watcher puts the former ones back.
-//! The watcher is a process of its own, which also puts the new rules in force, so that nothing that happens to who
-//! asked for them (a terminal that hangs up, a connection that the rules cut, a kill) leaves the host locked.
+//! Rules on trial: they are in force for a time, and unless somebody confirms them the previous ones return. That they
+//! do is the kernel's matter (`firewall::trial`), and hangs on no process. A watcher, a process of its own, makes it
+//! sooner: when whoever asked for the trial turns the rules down, is killed, or loses the terminal.
 
+mod saved;
 mod watcher;
 
-use crate::firewall::nft::TxnError;
-use crate::firewall::rules;
-use crate::firewall::snapshot::Snapshot;
+use crate::firewall::trial as kernel;
 use crate::sys::clock;
 use crate::sys::dir::{Access, Dir, Lock};
 use crate::sys::poll::{self, Ready};
 use crate::sys::process::{self, Side};
 use crate::sys::terminal::{Terminal, Typed};
+pub use saved::Saved;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -30,7 +30,7 @@ const WANTED: &str = "rules.wanted";
 /// How long a load waits for another one that is going on, and how often it looks, ms.
 const LOCK_WAIT: u64 = 10_000;
 const LOCK_STEP: u64 = 10;
-/// How long `mef confirm` waits for its answer, s.
+/// How long `mef confirm` waits for the watcher's answer, s; then it does without.
 const ANSWER: Duration = Duration::from_secs(5);
 
 // What the loader tells its watcher; that it is gone is told by silence.
@@ -44,20 +44,53 @@ const KEPT: u8 = b'k';
 const BACK: u8 = b'b';
 const TRYING: u8 = b't';
 const STUCK: u8 = b's';
+const NOT_KEPT: u8 = b'f';
+
+const ON_TRIAL: &str = "rules are on trial: `mef confirm` keeps them, or wait until their time is up";
 
 /// How a trial ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// The new rules stay.
     Kept,
-    /// The former rules are in force again.
+    /// The previous rules are in force again.
     Back,
-    /// The kernel refuses the former rules; the new ones are in force.
+    /// Somebody has deleted the previous rules, and the kernel refuses to have them loaded again.
     Stuck,
 }
 
-/// Puts the new rules in force. An error says why not, and whether they may be in force nevertheless.
-pub type Load<'a> = &'a mut dyn FnMut() -> Result<(), (String, bool)>;
+/// What is done with the rules of a trial.
+pub trait Rules {
+    /// Puts the new rules in force for the time of the trial.
+    ///
+    /// # Errors
+    /// Why not, and whether they may be in force nevertheless.
+    fn begin(&mut self) -> Result<(), (String, bool)>;
+
+    /// Makes them the only ones. `Ok(false)` if the trial is over.
+    ///
+    /// # Errors
+    /// Why not; then they are on trial as before.
+    fn confirm(&mut self) -> Result<bool, String>;
+
+    /// Loads the previous rules, since the kernel has them no more.
+    ///
+    /// # Errors
+    /// Why not.
+    fn reload(&mut self) -> Result<(), String>;
+}
+
+/// A trial that is to begin.
+pub struct Trial<'a> {
+    /// How long it is, s.
+    pub seconds: u32,
+    /// The rule set as a text.
+    pub text: &'a str,
+    /// The files that outlive it.
+    pub saved: &'a Saved,
+    /// Whether there were rules before.
+    pub had_rules: bool,
+}
 
 /// Notes whether there is to be a rule set: after it was loaded, and before it is taken out. A `run_dir` that cannot be
 /// written is borne.
@@ -78,6 +111,13 @@ pub fn noted(run_dir: &Path) -> Option<bool> {
     }
 }
 
+/// Ends a trial whose time is over, and whose watcher did not live to see it.
+pub fn tidy(run_dir: &Path) {
+    if let Err(e) = kernel::tidy(&mut || note(run_dir, false)) {
+        log::debug!("what is left of a trial: {e}");
+    }
+}
+
 /// The right to change the rules. Ends with the process, or with the trial.
 pub struct Turn {
     dir: PathBuf,
@@ -93,19 +133,17 @@ impl Turn {
     pub fn take(run_dir: &Path) -> Result<Turn, String> {
         let dir = run_dir.to_owned();
         let Ok(mut file) = Dir::create(run_dir).and_then(|dir| dir.file(LOCK, Access::Write)) else {
-            return Ok(Turn { dir, file: None });
+            return Turn { dir, file: None }.unless_on_trial();
         };
         let end = clock::mono().after(LOCK_WAIT);
         loop {
             // The lock belongs to the open file, which this object keeps.
-            if Lock::take(&file).map(std::mem::forget).is_ok() {
+            if Lock::take(&file).map(Lock::keep).is_ok() {
                 let _ = file.set_len(0);
-                return Ok(Turn { dir, file: Some(file) });
+                return Turn { dir, file: Some(file) }.unless_on_trial();
             }
             if file.read(&mut [0]).is_ok_and(|n| n > 0) {
-                return Err(
-                    "rules are on trial: `mef confirm` keeps them, or wait until their time is up".into()
-                );
+                return Err(ON_TRIAL.into());
             }
             if clock::mono() > end {
                 return Err(
@@ -115,6 +153,12 @@ impl Turn {
             let step = clock::mono().after(LOCK_STEP);
             let _ = poll::wait(&[], &mut [], Some(step));
         }
+    }
+
+    /// The lock goes with the watcher and with `run_dir`; the kernel still knows of the trial.
+    fn unless_on_trial(self) -> Result<Turn, String> {
+        let goes_on = kernel::pending().is_ok_and(|found| found.is_some_and(|trial| trial.left_ms > 0));
+        if goes_on { Err(ON_TRIAL.into()) } else { Ok(self) }
     }
 
     /// Tells others why the lock is held.
@@ -133,27 +177,21 @@ impl Turn {
         }
     }
 
-    /// Puts the former rules back, or that there were none.
-    fn restore(&self, former: &mut Snapshot) -> Result<(), TxnError> {
-        if former.is_nothing() {
-            note(&self.dir, false);
-        }
-        former.restore()
-    }
-
     fn socket(&self) -> PathBuf {
         self.dir.join(SOCKET)
     }
 
-    /// Puts rules on trial for `seconds`, from when `load` has put them in force; `tell` says things to whoever waits.
+    /// Puts rules on trial; `tell` says things to whoever waits.
     ///
     /// # Errors
-    /// Why the rules are the former ones.
-    pub fn trial(self, seconds: u32, load: Load<'_>, tell: &mut dyn FnMut(&str)) -> Result<End, String> {
+    /// Why the rules are the previous ones.
+    pub fn trial(
+        self,
+        trial: &Trial<'_>,
+        rules: &mut dyn Rules,
+        tell: &mut dyn FnMut(&str),
+    ) -> Result<End, String> {
         let failed = |e: std::io::Error| ["no trial without a watcher: ", &e.to_string()].concat();
-        let mut former = Snapshot::take(rules::TABLE).map_err(|e| {
-            [NOT_BACK, &e.to_string(), "; `mef load` without --confirm replaces them for good"].concat()
-        })?;
         if self.file.is_none() {
             return Err(["no trial without ", &self.dir.to_string_lossy(), ": it cannot be written"].concat());
         }
@@ -165,46 +203,91 @@ impl Turn {
         match process::split().map_err(failed)? {
             Side::Child => {
                 drop(ours);
-                Watcher { turn: self, former, listener, loader: theirs }.run(seconds, load)
+                Watcher { turn: self, listener, loader: theirs, trial, rules }.run()
             }
             Side::Parent => drop((theirs, listener)),
         }
         let loader = Loader { watcher: ours, terminal: None };
-        if let Some(end) = loader.wait(seconds, tell)? {
+        if let Some(end) = loader.wait(trial.seconds, tell)? {
             return Ok(end);
         }
         // Somebody killed the watcher: what it would have done is ours to do.
-        let result = self.restore(&mut former);
+        let end = trial.back(&self.dir, rules);
         let _ = std::fs::remove_file(self.socket());
         self.end();
-        if let Err(refusal) = &result {
-            tell(&refusal.to_string());
-        }
-        Ok(if result.is_ok() { End::Back } else { End::Stuck })
+        end
     }
 }
 
-const NOT_BACK: &str = "no trial, since the rules that are there could not be put back: ";
+impl Trial<'_> {
+    /// Has the previous rules in force at once.
+    fn back(&self, run_dir: &Path, rules: &mut dyn Rules) -> Result<End, String> {
+        match kernel::withdraw(&mut || note(run_dir, false)) {
+            Ok(true) => Ok(End::Back),
+            Ok(false) if self.is_kept() => Ok(End::Kept),
+            Ok(false) if !self.had_rules => Ok(End::Back),
+            // Somebody deleted the table with all that was in it.
+            Ok(false) => match rules.reload() {
+                Ok(()) => Ok(End::Back),
+                Err(why) => Err(["the kernel refuses the former rules: ", &why].concat()),
+            },
+            Err(why) => Err([
+                "not confirmed: the former rules return when the time is over, since now ",
+                &why.to_string(),
+            ]
+            .concat()),
+        }
+    }
 
-/// Keeps the rules that are on trial.
+    /// Whether another process has confirmed the rules.
+    fn is_kept(&self) -> bool {
+        self.saved.pending().is_none() && self.saved.is_confirmed(self.text)
+    }
+}
+
+/// Keeps the rules that are on trial. The watcher is asked first, since it tells who waits for the end; `rules` are
+/// those of the trial for the case that there is none, and `text` what is kept of them.
 ///
 /// # Errors
 /// There are none, or their time was up.
-pub fn confirm(run_dir: &Path) -> Result<(), String> {
+pub fn confirm(
+    run_dir: &Path,
+    saved: &Saved,
+    rules: &mut dyn FnMut() -> Result<Option<(bool, String)>, String>,
+) -> Result<(), String> {
+    const LATE: &str = "too late: the former rules are back";
     let path = run_dir.join(SOCKET);
-    let mut watcher = match UnixStream::connect(&path) {
-        Ok(stream) => stream,
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-            return Err("no rules are on trial".into());
+    match UnixStream::connect(&path) {
+        Ok(mut watcher) => {
+            let _ = watcher.set_read_timeout(Some(ANSWER));
+            match heard(&mut watcher) {
+                Some(KEPT) => return Ok(()),
+                Some(BACK) => return Err(LATE.into()),
+                _ => {}
+            }
         }
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {}
         Err(e) => return Err([&path.to_string_lossy(), ": ", e.to_string().as_str()].concat()),
-    };
-    let _ = watcher.set_read_timeout(Some(ANSWER));
-    match heard(&mut watcher) {
-        Some(KEPT) => Ok(()),
-        Some(BACK) => Err("too late: the former rules are back".into()),
-        _ => Err("the watcher does not answer; `mef diff` tells which rules are in force".into()),
     }
+    match kernel::pending().map_err(|e| e.to_string())? {
+        None => return Err("no rules are on trial".into()),
+        Some(pending) if pending.left_ms == 0 => {
+            tidy(run_dir);
+            return Err(LATE.into());
+        }
+        Some(_) => {}
+    }
+    match rules()? {
+        None => Err("the rules on trial are in none of our files any more: load them again".into()),
+        Some((false, _)) => Err(LATE.into()),
+        Some((true, text)) => saved.keep(&text).map_err(|e| not_saved(&e)),
+    }
+}
+
+/// The rules are confirmed, but not for the next boot.
+fn not_saved(e: &std::io::Error) -> String {
+    ["the rules stay, but a reboot brings the previous ones back: they cannot be saved: ", &e.to_string()]
+        .concat()
 }
 
 /// The next byte from the other side, or of a file; none if that has no more.
@@ -242,8 +325,12 @@ impl Loader {
                     continue;
                 }
                 Some(TRYING) => {
+                    tell("the kernel refuses the previous rules; trying again");
+                    continue;
+                }
+                Some(NOT_KEPT) => {
                     tell(
-                        "the kernel refuses the former rules; trying again, unless the new ones are confirmed",
+                        "the rules cannot be confirmed (the system's log says more); they are still on trial",
                     );
                     continue;
                 }

@@ -10,7 +10,7 @@ pub mod rule;
 pub mod sets;
 
 use super::nft::{TxnError, msg, query};
-use super::rules;
+use super::{rules, trial};
 use crate::base::name::Name;
 use crate::base::range::Family;
 use crate::plan::listed::{Base, Chain, Table};
@@ -47,6 +47,14 @@ struct Draft {
     sets: Vec<sets::Listed>,
     /// The names of the chains as the kernel has them, sorted, with their places.
     chains: Vec<(Vec<u8>, usize)>,
+    /// The trial whose objects stand among those of ours, and are passed over: it is the previous rules that are read.
+    trial: Option<Name>,
+}
+
+impl Draft {
+    fn is_of_trial(&self, name: &[u8]) -> bool {
+        self.trial.is_some_and(|trial| std::str::from_utf8(name).is_ok_and(|name| trial::is_of(&trial, name)))
+    }
 }
 
 /// The tables that `wanted` says yes to, by the words for family and name, as they are at one moment.
@@ -141,7 +149,8 @@ fn tables(socket: &mut NlSocket, wanted: &dyn Fn(&str, &str) -> bool) -> Result<
         let dormant = Expr(&body).or_0(TABLE_FLAGS) & DORMANT != 0;
         let at = if table.ours { 0 } else { drafts.len() };
         let name = name.to_vec();
-        drafts.insert(at, Draft { family, name, dormant, table, sets: Vec::new(), chains: Vec::new() });
+        let (sets, chains) = (Vec::new(), Vec::new());
+        drafts.insert(at, Draft { family, name, dormant, table, sets, chains, trial: None });
     }
     Ok(drafts)
 }
@@ -149,7 +158,12 @@ fn tables(socket: &mut NlSocket, wanted: &dyn Fn(&str, &str) -> bool) -> Result<
 #[inline(never)]
 fn read_sets(socket: &mut NlSocket, draft: &mut Draft, used: &mut Vec<Name>) -> Result<(), Lost> {
     let ours = draft.table.ours;
-    for (_, body) in objects(socket, draft.family, msg::GETSET, &[&draft.name])? {
+    let all = objects(socket, draft.family, msg::GETSET, &[&draft.name])?;
+    draft.trial = all.iter().filter(|_| ours).find_map(|(_, body)| trial::name_of(body));
+    for (_, body) in all {
+        if draft.is_of_trial(name(&body, SET_NAME)) {
+            continue;
+        }
         let Some(mut set) = sets::set(&body, &draft.name, ours) else { continue };
         if set.is_list() {
             for (_, body) in objects(socket, draft.family, msg::GETSETELEM, &[&draft.name, &set.name])? {
@@ -177,6 +191,9 @@ fn read_chains(socket: &mut NlSocket, draft: &mut Draft) -> Result<(), Lost> {
     for (_, body) in objects(socket, draft.family, msg::GETCHAIN, &[])? {
         if name(&body, TABLE) == draft.name {
             let name = name(&body, CHAIN_NAME);
+            if draft.is_of_trial(name) {
+                continue;
+            }
             draft.chains.push((name.to_vec(), draft.chains.len()));
             let base = base(draft, &body);
             draft.table.chains.push(Chain { name: shown(name), base, rules: Vec::new() });
@@ -225,6 +242,9 @@ fn read_rules(socket: &mut NlSocket, draft: &mut Draft) -> Result<(), Lost> {
         let at = at.filter(|_| table == draft.name).and_then(|at| draft.chains.get(at));
         if let Some(chain) = at.and_then(|(_, at)| draft.table.chains.get_mut(*at)) {
             let bytes = |kind| attr(&body, kind).unwrap_or_default();
+            if draft.trial.is_some() && trial::is_gate(bytes(RULE_USERDATA)) {
+                continue;
+            }
             chain.rules.push(rule::read(&context, bytes(RULE_EXPRESSIONS), bytes(RULE_USERDATA)));
         }
     }

@@ -33,8 +33,8 @@ pub enum Op {
     Add(Name),
     /// Deletes elements.
     Delete(Name),
-    /// Puts back an object of a table as it was: its kind, and its number among those of its kind.
-    Former(&'static str, u32),
+    /// Adds or deletes a gate of a trial.
+    Gate,
 }
 
 /// Whether a refusal of a rule can be borne.
@@ -72,7 +72,7 @@ impl std::fmt::Display for Op {
             Op::Statement(no) => write!(f, "rule {no}"),
             Op::Add(set) => write!(f, "new elements of set {set}"),
             Op::Delete(set) => write!(f, "to delete elements of set {set}"),
-            Op::Former(kind, no) => write!(f, "{kind} {no} of the former table"),
+            Op::Gate => f.write_str("a gate of the trial"),
         }
     }
 }

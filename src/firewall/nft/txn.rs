@@ -189,14 +189,6 @@ impl Txn {
         self.buf.finish(open);
     }
 
-    /// Adds an object of which `fill` writes all attributes but the table; `kind` is the message's type.
-    pub fn add_former(&mut self, what: (&'static str, u32), kind: u16, fill: &mut dyn FnMut(&mut MsgBuf)) {
-        let append = if kind == msg::NEWRULE { APPEND } else { 0 };
-        let open = self.open(Op::Former(what.0, what.1), kind, CREATE | append);
-        fill(&mut self.buf);
-        self.buf.finish(open);
-    }
-
     /// Adds a chain, with a hook if it is a base chain.
     pub fn add_chain(&mut self, name: &Name, hook: Option<Hook<'_>>) {
         let open = self.open(Op::Chain(*name), msg::NEWCHAIN, CREATE);
@@ -231,7 +223,7 @@ impl Txn {
     pub fn add_rule(&mut self, chain: &Name, rule: &Rule, first: bool, optional: Optional) {
         let no = 1 + self.ops.rules(chain);
         let op = Op::Rule(*chain, u16::try_from(no).unwrap_or(u16::MAX), optional);
-        self.write_rule(op, chain, rule, first);
+        self.write_rule(op, chain.as_str(), rule, first);
     }
 
     /// Deletes a rule by the number that the kernel gave it; ENOENT if it is not there.
@@ -242,15 +234,28 @@ impl Txn {
         self.buf.finish(open);
     }
 
-    /// Adds a part of rule number `statement` of a rule set at the chain's end.
-    pub fn add_part(&mut self, statement: u32, chain: &Name, rule: &Rule) {
-        self.write_rule(Op::Statement(statement), chain, rule, false);
+    /// As `add_rule` at the head of a chain that may be somebody else's, with a name of any length.
+    pub fn add_first(&mut self, chain: &str, rule: &Rule) {
+        self.write_rule(Op::Gate, chain, rule, true);
     }
 
-    fn write_rule(&mut self, op: Op, chain: &Name, rule: &Rule, first: bool) {
+    /// As `delete_rule`, of a chain that may be somebody else's.
+    pub fn delete_rule_of(&mut self, chain: &str, handle: u64) {
+        let open = self.open(Op::Gate, msg::DELRULE, 0);
+        self.buf.attr_str(RULE_CHAIN, chain);
+        self.buf.attr_be64(RULE_HANDLE, handle);
+        self.buf.finish(open);
+    }
+
+    /// Adds a part of rule number `statement` of a rule set at the chain's end.
+    pub fn add_part(&mut self, statement: u32, chain: &Name, rule: &Rule) {
+        self.write_rule(Op::Statement(statement), chain.as_str(), rule, false);
+    }
+
+    fn write_rule(&mut self, op: Op, chain: &str, rule: &Rule, first: bool) {
         let open = self.open(op, msg::NEWRULE, CREATE | if first { 0 } else { APPEND });
         self.whole &= rule.is_whole();
-        self.buf.attr_str(RULE_CHAIN, chain.as_str());
+        self.buf.attr_str(RULE_CHAIN, chain);
         let nest = self.buf.nest(RULE_EXPRESSIONS);
         self.buf.put(rule.expressions());
         self.buf.end(nest);

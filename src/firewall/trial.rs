@@ -1,0 +1,265 @@
+#![forbid(unsafe_code)]
+//! The kernel's part of a trial. The table holds two rule sets: at the head of each base chain of the previous one a
+//! gate asks a set whether the trial goes on, and leads to the chains of the new one while it does. The set's only
+//! element goes by itself when the time is over, whatever has become of every process by then: from that moment on the
+//! gates let packets pass to the previous rules. Knows neither files nor who may confirm.
+
+use super::nft::elem::{Elem, Timeout};
+use super::nft::expr::{self, Cmp, REG, Verdict};
+use super::nft::{
+    Rule, SetSpec, Txn, TxnError, UDATA_RULE_COMMENT, UDATA_SET_COMMENT, comment_udata, msg, query,
+};
+use super::rules::{self, TABLE, hook_of};
+use crate::base::name::Name;
+use crate::plan::Direction;
+use crate::sys::netlink::{Lost, NlSocket};
+use crate::sys::nlattr::{attr, be32, be64, text};
+use mnl::Bus;
+
+/// What marks the set that is asked, and the gates.
+const SET_COMMENT: &str = "mef: the new rules are in force while this has an element";
+const GATE_COMMENT: &str = "gate: to the new rules, pending `mef confirm`";
+/// Names of the set; one that the previous rules have not. With a dot behind it, it begins the names of all else that
+/// belongs to the trial.
+const NAMES: [&str; 6] = ["trial", "trial2", "trial3", "trial4", "trial5", "trial6"];
+/// Type number of `nft` for marks, and bytes of a key: the gates look for the mark of which no bit is left.
+const MARK: (u32, u32) = (19, 4);
+const NO_MARK: [u8; 4] = [0; 4];
+
+// Attributes (linux/netfilter/nf_tables.h).
+const CHAIN_NAME: u16 = 3;
+const CHAIN_HOOK: u16 = 4;
+const CHAIN_TYPE: u16 = 7;
+const HOOK_NUMBER: u16 = 1;
+const HOOK_PRIORITY: u16 = 2;
+const RULE_CHAIN: u16 = 2;
+const RULE_HANDLE: u16 = 3;
+const RULE_EXPRESSIONS: u16 = 4;
+const RULE_USERDATA: u16 = 7;
+const SET_NAME: u16 = 2;
+const SET_USERDATA: u16 = 13;
+
+/// A trial that the kernel holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pending {
+    /// The set that is asked.
+    name: Name,
+    /// The time that is left, ms; 0 = it is over, and the previous rules are in force.
+    pub left_ms: u64,
+}
+
+/// A base chain of the previous rules.
+struct Base {
+    name: String,
+    /// The direction whose rules of ours stand in it; none if it is somebody else's.
+    direction: Option<Direction>,
+}
+
+/// What the table holds before a trial, as far as that has to know it.
+pub struct Previous {
+    pub(super) name: Name,
+    bases: Vec<Base>,
+}
+
+/// The trial that the kernel holds, going on or over.
+///
+/// # Errors
+/// What the kernel refused.
+pub fn pending() -> Result<Option<Pending>, TxnError> {
+    Ok(find(&mut NlSocket::open(Bus::Netfilter)?)?)
+}
+
+fn find(socket: &mut NlSocket) -> Result<Option<Pending>, Lost> {
+    let mut name = None;
+    query::sets(socket, &TABLE, &mut |set| {
+        if set.comment == SET_COMMENT {
+            name = Name::new(set.name);
+        }
+    })?;
+    let Some(name) = name else { return Ok(None) };
+    let mut left_ms = 0;
+    query::elements(socket, &TABLE, &name, &mut || (), &mut |found| left_ms = found.left_ms)?;
+    Ok(Some(Pending { name, left_ms }))
+}
+
+/// Whether an object belongs to the trial of that name.
+pub(super) fn is_of(name: &Name, object: &str) -> bool {
+    object.strip_prefix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// Whether a rule is a gate, by its user data.
+pub(super) fn is_gate(userdata: &[u8]) -> bool {
+    super::nft::udata_comment(userdata, UDATA_RULE_COMMENT) == Some(GATE_COMMENT)
+}
+
+/// The name of the trial whose set this is, by its attributes.
+pub(super) fn name_of(set: &[u8]) -> Option<Name> {
+    let comment = super::nft::udata_comment(attr(set, SET_USERDATA)?, UDATA_SET_COMMENT);
+    Name::new(&text_of(set, SET_NAME)?).filter(|_| comment == Some(SET_COMMENT))
+}
+
+/// Reads what is there before a trial begins. What an earlier one left behind is removed first.
+///
+/// # Errors
+/// What the kernel refused.
+pub fn previous() -> Result<Previous, TxnError> {
+    tidy(&mut || ())?;
+    let mut socket = NlSocket::open(Bus::Netfilter)?;
+    let mut names: Vec<String> = Vec::new();
+    let mut bases = Vec::new();
+    // Others change their tables all the time; ours is guarded by a lock, and the transaction names what is missing.
+    each(&mut socket, msg::GETSET, &mut |set| names.extend(text_of(set, SET_NAME)))?;
+    each(&mut socket, msg::GETCHAIN, &mut |chain| {
+        names.extend(text_of(chain, CHAIN_NAME));
+        bases.extend(base(chain));
+    })?;
+    let free = |name: &&&str| Name::new(name).is_some_and(|name| !names.iter().any(|n| is_of(&name, n)));
+    let name = NAMES.iter().find(free).or(NAMES.first()).and_then(|name| Name::new(name));
+    Ok(Previous { name: name.unwrap_or(Name::of("trial")), bases })
+}
+
+fn base(chain: &[u8]) -> Option<Base> {
+    let hook = attr(chain, CHAIN_HOOK)?;
+    let number = |kind| attr(hook, kind).and_then(be32).map(u32::cast_signed);
+    let name = text_of(chain, CHAIN_NAME)?;
+    let is = |dir: &Direction| {
+        let ours = hook_of(*dir);
+        let at = number(HOOK_NUMBER) == Some(ours.number) && number(HOOK_PRIORITY) == Some(ours.priority);
+        at && name == crate::plan::listed::hook(*dir)
+            && text_of(chain, CHAIN_TYPE).as_deref() == Some("filter")
+    };
+    Some(Base { direction: Direction::ALL.into_iter().find(is), name })
+}
+
+fn text_of(object: &[u8], kind: u16) -> Option<String> {
+    attr(object, kind).and_then(text).map(str::to_owned)
+}
+
+/// All objects of a kind in the table; asked again when others disturb.
+fn each(socket: &mut NlSocket, kind: u16, each: &mut dyn FnMut(&[u8])) -> Result<(), Lost> {
+    const TRIES: u32 = 50;
+    for _ in 0..TRIES {
+        let mut found: Vec<Vec<u8>> = Vec::new();
+        let read = query::objects(socket, &TABLE, (kind, None), &mut |object| {
+            let kept = |attr: &(u16, &[u8])| kind != msg::GETRULE || attr.0 != RULE_EXPRESSIONS;
+            // Ten thousand rules are asked for the few among them that are gates.
+            if kind != msg::GETRULE || attr(object, RULE_USERDATA).is_some_and(is_gate) {
+                let whole = crate::sys::nlattr::whole_attrs(object);
+                found.push(whole.filter(kept).flat_map(|(_, bytes)| bytes.iter().copied()).collect());
+            }
+        });
+        if query::disturbed(&read) {
+            socket.drain();
+            continue;
+        }
+        read?;
+        found.iter().for_each(|object| each(object));
+        return Ok(());
+    }
+    Err(Lost::Sys("netlink dump", nix::errno::Errno::EINTR))
+}
+
+/// Writes the set that is asked, with its element.
+pub(super) fn add_set(txn: &mut Txn, name: Name, time_ms: u64) -> u32 {
+    let spec = SetSpec { size: 1, comment: SET_COMMENT, ..SetSpec::new(name, libc::NFT_SET_TIMEOUT, MARK) };
+    let id = txn.add_set(&spec);
+    txn.add_elem_of(0, &name, id, &Elem { timeout: Timeout::Ms(time_ms), ..element() });
+    id
+}
+
+fn element() -> Elem<'static> {
+    Elem { key: &NO_MARK, end: None, timeout: Timeout::None, comment: "" }
+}
+
+/// Has a transaction end with ENOENT if the trial is over.
+pub(super) fn demand(txn: &mut Txn, pending: &Pending) {
+    txn.delete_elem(&pending.name, &element());
+}
+
+/// Writes the gates: from the previous base chains, or from new ones where there is none, to `chains` of the new rules.
+pub(super) fn add_gates(txn: &mut Txn, rule: &mut Rule, previous: &Previous, set: u32, chains: [Name; 3]) {
+    for (dir, to) in Direction::ALL.into_iter().zip(chains) {
+        let ours = previous.bases.iter().find(|base| base.direction == Some(dir));
+        let own = [previous.name.as_str(), ".base-", crate::plan::listed::hook(dir)].concat();
+        let own = Name::new(own.get(..own.len().min(15)).unwrap_or_default()).unwrap_or(to);
+        if ours.is_none() {
+            txn.add_chain(&own, Some(hook_of(dir)));
+        }
+        gate(rule, previous.name, set, Verdict::Goto(&to));
+        txn.add_first(ours.map_or(own.as_str(), |base| &base.name), rule);
+    }
+    // What others have hung into the table would go with it.
+    for base in previous.bases.iter().filter(|base| base.direction.is_none()) {
+        gate(rule, previous.name, set, Verdict::Accept);
+        txn.add_first(&base.name, rule);
+    }
+}
+
+fn gate(rule: &mut Rule, name: Name, set: u32, verdict: Verdict<'_>) {
+    rule.clear();
+    expr::push_meta(rule, libc::NFT_META_MARK);
+    rule.push(expr::mask(REG, &NO_MARK));
+    rule.push(expr::lookup(Cmp::Eq, &name, set, REG));
+    rule.push(expr::verdict(verdict));
+    rule.add_userdata(&comment_udata(UDATA_RULE_COMMENT, GATE_COMMENT));
+}
+
+/// Ends a trial: the previous rules are in force, and nothing else is left. Whether there was one. `nothing` is called
+/// before, if there were no previous rules.
+///
+/// # Errors
+/// What the kernel refused; then nothing was changed.
+pub fn withdraw(nothing: &mut dyn FnMut()) -> Result<bool, TxnError> {
+    let mut socket = NlSocket::open(Bus::Netfilter)?;
+    let Some(pending) = find(&mut socket)? else { return Ok(false) };
+    let mut txn = Txn::new(TABLE, 1024);
+    if !remove(&mut txn, &mut socket, &pending.name)? {
+        nothing();
+    }
+    let result = txn.commit(&mut socket);
+    // Another process may have done it, or an answer that was lost told of success.
+    if result.is_err() && matches!(find(&mut socket), Ok(None)) { Ok(true) } else { result.map(|()| true) }
+}
+
+/// As `withdraw`, but only if the time is over. Whether anything was left of a trial.
+///
+/// # Errors
+/// As `withdraw`.
+pub fn tidy(nothing: &mut dyn FnMut()) -> Result<bool, TxnError> {
+    match pending()? {
+        Some(Pending { left_ms: 0, .. }) => withdraw(nothing),
+        _ => Ok(false),
+    }
+}
+
+/// Writes what ends the trial; whether anything else stands in the table.
+fn remove(txn: &mut Txn, socket: &mut NlSocket, name: &Name) -> Result<bool, Lost> {
+    let (mut chains, mut others) = (Vec::new(), false);
+    each(socket, msg::GETCHAIN, &mut |chain| {
+        let found = text_of(chain, CHAIN_NAME).unwrap_or_default();
+        match Name::new(&found).filter(|_| is_of(name, &found)) {
+            Some(ours) => chains.push(ours),
+            None => others = true,
+        }
+    })?;
+    if !others {
+        rules::clear_into(txn);
+        return Ok(false);
+    }
+    each(socket, msg::GETRULE, &mut |rule| {
+        let handle = attr(rule, RULE_HANDLE).and_then(be64);
+        if let (Some(chain), Some(handle)) = (text_of(rule, RULE_CHAIN), handle)
+            && !is_of(name, &chain)
+        {
+            txn.delete_rule_of(&chain, handle);
+        }
+    })?;
+    chains.iter().for_each(|chain| txn.flush_chain(chain));
+    chains.iter().for_each(|chain| txn.delete_chain(chain));
+    let mut sets = Vec::new();
+    each(socket, msg::GETSET, &mut |set| {
+        sets.extend(text_of(set, SET_NAME).filter(|set| is_of(name, set)).and_then(|set| Name::new(&set)));
+    })?;
+    sets.iter().for_each(|set| txn.delete_set(set));
+    Ok(true)
+}
