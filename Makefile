@@ -12,7 +12,7 @@ all:  ## build target/mef, the static program for this machine
 	@bash cross/build.sh x86_64
 
 run: all  ## the demonstration: a real sshd is attacked, and the attacker banned
-	@bash cross/with-packages.sh bash tests/demo.sh
+	@bash cross/with-packages.sh tests/demo-packages bash tests/demo.sh
 
 test:  ## everything: style, lints, unit and integration tests, reproducibility
 	@bash cross/test.sh
@@ -24,7 +24,7 @@ vm: all  ## boot small virtual machines with Debian's kernels, and load them to 
 	@bash cross/vm.sh
 
 bench: all  ## measure mef beside its peers
-	@bash cross/with-packages.sh bash tests/bench.sh
+	@bash cross/with-packages.sh tests/packages bash tests/bench.sh
 
 services: all  ## attack real services of Debian, judge what they log by the rules that ship
 	@bash cross/services.sh

@@ -49,12 +49,17 @@ have_packages() {
     install_packages "${wanted[@]}" || die "apt-get could not install ${wanted[*]} (see $(log apt))"
 }
 
+# install_packages PACKAGE...: as root. Debian starts a service when its package is installed, and at every boot
+# from then on. Ours are for tests, in namespaces of their own: for as long as this takes, policy-rc.d
+# forbids to start any, and what came with them for the boot is taken back, however this ends.
 install_packages() (
-    # Debian starts a service when its package is installed. Ours are for tests, in namespaces
-    # of their own: for as long as this takes, policy-rc.d forbids to start any.
     policy=/usr/sbin/policy-rc.d
-    if [ ! -e "$policy" ]; then
-        trap 'rm -f "$policy"' EXIT
+    [ ! -e "$policy" ] || policy=
+    packages=$(installed) links=$(boot_links)
+    trap '[ -z "$policy" ] || rm -f "$policy"; leave_disabled "$packages" "$links"' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    if [ -n "$policy" ]; then
         printf '#!/bin/sh\nexit 101\n' >"$policy"
         chmod 755 "$policy"
     fi
@@ -65,6 +70,34 @@ install_packages() (
     fi
     try apt_install "$@"
 )
+
+# installed: the packages of this machine. boot_links: what its service managers start at a boot, a link each.
+installed() {
+    dpkg-query -W -f '${db:Status-Status} ${Package}\n' |
+        sed -n '/^\(not-installed\|config-files\) /!s/.* //p' | sort
+}
+boot_links() { find /etc/systemd/system /etc/systemd/user /etc/rc[0-9S].d -type l 2>/dev/null | sort; }
+
+# leave_disabled PACKAGES LINKS: of the links that were not there before, those for services of packages that were not
+# there either are taken back. To Debian's tools that means "disabled by hand", which upgrades respect.
+leave_disabled() {
+    local new link unit disabled=
+    new=$(comm -13 <(echo "$1") <(installed))
+    while read -r link; do
+        unit=$(basename "$(readlink "$link")")
+        dpkg-query -S "*/$unit" 2>/dev/null | sed 's/: .*//; s/, /\n/g; s/:[^\n]*//g' |
+            grep -qxF -f <(echo "$new") || continue
+        case $link in
+            # Without any link update-rc.d would take the service for a new one at the next upgrade.
+            /etc/rc*/S*) mv "$link" "${link%/*}/K01${link##*/S[0-9][0-9]}" ;;
+            /etc/rc*) continue ;;
+            *.wants/* | *.requires/*) rm "$link" && rmdir --ignore-fail-on-non-empty "${link%/*}" ;;
+            *) rm "$link" ;;
+        esac
+        disabled+="$unit"$'\n'
+    done < <(comm -13 <(echo "$2") <(boot_links) | sed '/^$/d')
+    [ -z "$disabled" ] || say "not started at boot: $(sort -u <<<"$disabled" | tr '\n' ' ')"
+}
 
 apt_update() { try apt-get -qq -o DPkg::Lock::Timeout=300 update >"$(log apt-update)" 2>&1; }
 

@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # Whoever runs this by hand gets the packages checked, too.
-[ -n "${MEF_BIN-}" ] || exec bash cross/with-packages.sh bash tests/demo.sh
+[ -n "${MEF_BIN-}" ] || exec bash cross/with-packages.sh tests/demo-packages bash tests/demo.sh
 if [ "${1-}" != inside ]; then
     [ -x "$MEF_BIN" ] || { echo "demo: $MEF_BIN is missing: run 'make' first" >&2; exit 1; }
     [ "$(id -u)" = 0 ] || { echo "demo: namespaces and nftables need root" >&2; exit 1; }
