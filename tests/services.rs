@@ -71,15 +71,15 @@ fn all_rules_at_once_read_what_they_would_read() {
     let mut log: String = (0..5).map(|n| failed(n, "192.0.2.7")).collect();
     log += dropbear;
     let text = run(&[], &log);
-    assert!(text.contains("line 5: ban 192.0.2.7 after 5 hits (sshd)\n"), "{text}");
+    assert!(text.contains("line 5: ban 192.0.2.7 after 5 hits, for 10m (sshd)\n"), "{text}");
     assert!(text.contains("all: 6 lines, 6 hits, ") && text.contains("\n1 bans\n"), "{text}");
     assert!(text.ends_with("dropbear: 1 hits, 0 bans\nsshd: 5 hits, 1 bans\n"), "{text}");
     let text = run(&["--json"], &log);
     assert!(
-        text.contains(r#"{"event":"ban","line":5,"address":"192.0.2.7","hits":5,"rule":"sshd"}"#),
+        text.contains(r#"{"event":"ban","line":5,"address":"192.0.2.7","hits":5,"rule":"sshd","for":600,"#),
         "{text}"
     );
-    assert!(text.contains(r#"{"event":"rule","rule":"dropbear","hits":1,"bans":0}"#), "{text}");
+    assert!(text.contains(r#"{"event":"rule","rule":"dropbear","hits":1,"bans":0,"#), "{text}");
     assert!(text.contains(r#"{"event":"summary","rule":"all","lines":6,"hits":6,"#), "{text}");
     // What is no syslog is read by rules for files.
     let request =

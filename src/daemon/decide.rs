@@ -15,7 +15,6 @@ use crate::detect::{Hit, Rule, header};
 use crate::firewall::guard::{Allowed, Ban};
 use crate::input::{Record, Written};
 use crate::sys::host::Protected;
-use crate::sys::random;
 use ipnet::IpNet;
 
 /// Bans that wait for their transaction at most: what one line more would add makes the transaction due.
@@ -79,18 +78,19 @@ pub(super) struct Decider {
 }
 
 impl Decider {
-    /// For these rules; `slots` is how many offenders are tracked.
+    /// For these rules; `slots` is how many offenders are tracked. `key` must be secret and random where lines come from
+    /// attackers.
     pub(super) fn new(
         rules: &[Rule],
         policies: Vec<Policy>,
         settings: &Settings,
         (punisher, allowed): (Punisher, Allowed),
-        (slots, local): (usize, i32),
+        (slots, local, key): (usize, i32, [u64; 2]),
     ) -> Decider {
         let limits: Vec<Limits> = policies.iter().map(|p| p.limits).collect();
         Decider {
-            webscan: Webscan::new(rules, random::key()),
-            tracker: Tracker::new(slots, &limits, random::key()),
+            webscan: Webscan::new(rules, key),
+            tracker: Tracker::new(slots, &limits, key),
             policies,
             punisher,
             waiting: Vec::with_capacity(WAITING),
@@ -235,11 +235,16 @@ pub(super) fn proxies(settings: &Settings) -> Vec<Range> {
 /// Seconds since a line was written that nobody read then. Without a stamp it was some time between the two runs: now is
 /// the safe side. Not so for requests: all of a night at once would be too much of anybody.
 pub(super) fn age(now: Now, line: &[u8], local: i32, hit: &Hit) -> u64 {
-    let (stamp, unknown) = match &hit.request {
-        Some(request) => (request.stamp, u64::MAX),
-        None => (header::parse(line).and_then(|h| h.stamp), 0),
-    };
-    stamp.map_or(unknown, |stamp| stamp.age(now.wall, local))
+    let unknown = if hit.request.is_some() { u64::MAX } else { 0 };
+    stamp(line, hit).map_or(unknown, |stamp| stamp.age(now.wall, local))
+}
+
+/// When a line was written, by its own account.
+pub(super) fn stamp(line: &[u8], hit: &Hit) -> Option<header::Stamp> {
+    match &hit.request {
+        Some(request) => request.stamp,
+        None => header::parse(line).and_then(|h| h.stamp),
+    }
 }
 
 /// Likewise of a record.

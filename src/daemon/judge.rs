@@ -84,7 +84,13 @@ impl Judge {
         let slots = usize::try_from(settings.track_max).unwrap_or(4096);
         let local = clock::local_offset(clock::wall());
         let mut this = Judge {
-            decider: Decider::new(&rules, policies, settings, (punisher, allowed), (slots, local)),
+            decider: Decider::new(
+                &rules,
+                policies,
+                settings,
+                (punisher, allowed),
+                (slots, local, random::key()),
+            ),
             detector: Detector::new(rules),
             enforcer,
             events: Events::default(),

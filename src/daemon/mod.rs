@@ -12,6 +12,7 @@ mod lists;
 mod news;
 mod pidfile;
 mod punish;
+pub mod rehearse;
 mod serve;
 mod setup;
 mod sources;

@@ -58,35 +58,40 @@ pub(super) fn plan(loaded: &Loaded, mut compiled: Compiled) -> Plan {
         }
         let Some(compiled) = compiled.take(&rule.name) else { continue };
         want(&mut plan.wants, rule, Tags(1 << plan.rules.len()), dirs.as_ref());
-        let scope = crate::enforce::scope(rule);
         if rule.trust_any && (rule.bantime == Span::Permanent || rule.escalation_enabled) {
             log::warn!(
                 "rule {}: with trust=any anybody can forge the evidence: its bans are never permanent",
                 rule.name
             );
         }
-        // What counts requests is not the tracker.
-        let limits = match &compiled.webscan {
-            Some(web) => Limits::plain(web.longest(), 1),
-            None => crate::rules::limits(rule, &compiled),
-        };
+        plan.policies.push(policy(rule, &compiled));
         // A copy, among what stays: what was read passes.
         plan.rules.push(compiled.clone());
-        plan.policies.push(Policy {
-            name: rule.name.as_str().into(),
-            limits,
-            charge: punish::charge(rule, &scope),
-            scope,
-            detect: rule.action == Action::Detect,
-            trust_any: rule.trust_any,
-            source: rule.source.word(),
-            tally: Tally::default(),
-        });
     }
     if loaded.settings.flood.enabled {
         plan.policies.push(flood(&loaded.settings.flood));
     }
     plan
+}
+
+/// What becomes of the hits of a service rule.
+pub(super) fn policy(rule: &ServiceRule, compiled: &Rule) -> Policy {
+    let scope = crate::enforce::scope(rule);
+    // What counts requests is not the tracker.
+    let limits = match &compiled.webscan {
+        Some(web) => Limits::plain(web.longest(), 1),
+        None => crate::rules::limits(rule, compiled),
+    };
+    Policy {
+        name: rule.name.as_str().into(),
+        limits,
+        charge: punish::charge(rule, &scope),
+        scope,
+        detect: rule.action == Action::Detect,
+        trust_any: rule.trust_any,
+        source: rule.source.word(),
+        tally: Tally::default(),
+    }
 }
 
 /// What becomes of those who flood again and again: each time that the kernel brings somebody into the throttle is a hit.

@@ -40,7 +40,7 @@ fn is_person(uid: u32) -> bool {
 }
 
 /// Whether one name begins with the other: `ssh` and `sshd`, `postfix` and `postfix/smtpd`, `mariadb` and `mariadbd`.
-fn is_kin(a: &[u8], b: &[u8]) -> bool {
+pub(super) fn is_kin(a: &[u8], b: &[u8]) -> bool {
     a.len().min(b.len()) >= ALIKE && (a.starts_with(b) || b.starts_with(a))
 }
 

@@ -355,13 +355,16 @@ impl<'a> Text<'a> {
         self.0.first_chunk().is_some_and(|word| month(word).is_some() || is_weekday(word))
     }
 
-    /// `Nov 22 08:00:01` or `Sun Nov 22 08:00:01 2026`.
+    /// `Nov 22 08:00:01`, `Sun Nov 22 08:00:01 2026` or `Sun 2026-11-22 08:00:01 CET`.
     fn dated(&mut self) -> Option<Stamp> {
         let first = self.0.first_chunk().and_then(month);
         let weekday = first.is_none();
         if weekday {
             self.take(3)?.first_chunk().filter(|word| is_weekday(word))?;
             self.byte(b' ')?;
+            if self.0.first().is_some_and(u8::is_ascii_digit) {
+                return self.full();
+            }
         }
         let month = first.or_else(|| self.0.first_chunk().and_then(month))?;
         self.take(3)?;
@@ -377,6 +380,20 @@ impl<'a> Text<'a> {
             year = Some(u16::try_from(self.digits(4)?).ok()?);
         }
         civil(year, month, day, second, None)
+    }
+
+    /// `2026-11-22 08:00:01 CET`, as journalctl has it behind the day of the week.
+    fn full(&mut self) -> Option<Stamp> {
+        let stamp = self.iso()?;
+        self.byte(b' ')?;
+        let name =
+            self.0.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'+' || **b == b'-').count();
+        let name = self.take(name).filter(|name| (2..=6).contains(&name.len()))?;
+        match stamp {
+            Stamp::Civil(at) if name == b"UTC" => Some(Stamp::Civil(Civil { zone: Some(0), ..at })),
+            // Other names mean different things in different countries: it is that of the machine.
+            stamp => Some(stamp),
+        }
     }
 
     /// `2026-11-22T08:00:01.123456+01:00`; a space for the T, `Z` or no zone, and no fraction are fine.

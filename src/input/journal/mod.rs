@@ -9,6 +9,7 @@
 mod entry;
 mod find;
 mod format;
+pub mod json;
 mod place;
 mod reader;
 #[cfg(test)]

@@ -1,0 +1,123 @@
+#![forbid(unsafe_code)]
+//! `mef test` on the journal: its files, or what `journalctl` has printed of it.
+
+use super::Test;
+use crate::applet::{Error, Output};
+use crate::base::bytes::find;
+use crate::base::program::Program;
+use crate::config::ServiceRule;
+use crate::daemon::rehearse::kin;
+use crate::detect::header;
+use crate::input::journal::{Journal, Wanted, json};
+use crate::input::{Item, Progress, Record, Source as _, Tags, Written};
+use crate::sys::{clock, syslog};
+
+/// Bytes of one turn.
+const BUDGET: usize = 1 << 20;
+/// Lines by which it is seen in which form something is written.
+const SAMPLE: usize = 50;
+
+impl Test<'_> {
+    /// Reads this machine's journal of the last `since` seconds.
+    pub(super) fn journal(&mut self, since: u32, output: &mut Output<'_>) -> Result<(), Error> {
+        let none = || Error::Failed("there is no journal on this host".into());
+        let dirs = Journal::dirs().filter(Journal::exists).ok_or_else(none)?;
+        // What cannot be read is told there.
+        syslog::install(syslog::Target::Stderr, log::LevelFilter::Warn);
+        let rules = self.own.iter().enumerate();
+        // As with files, of all rules those that name programs.
+        let wanted = rules.filter(|(_, rule)| self.own.len() == 1 || !rule.programs.is_empty());
+        let wanted =
+            wanted.map(|(n, rule)| Wanted { programs: programs(rule), tags: Tags(1 << n) }).collect();
+        let mut journal = Journal::open(dirs, wanted, &[], since, clock::now());
+        self.report.entries();
+        let mut more = Progress::More;
+        while more == Progress::More && self.failed.is_none() {
+            more = journal.drain(clock::now(), BUDGET, &mut |tags, item| {
+                if let Item::Record(record) = item {
+                    self.record(tags.0, &record);
+                }
+            });
+            self.failed = self.report.flush(output).err();
+        }
+        Ok(())
+    }
+
+    /// A block of lines in which each is an entry that says more than a line of a log; `false` if it is none.
+    pub(super) fn printed(&mut self, block: &[u8]) -> bool {
+        let mut lines = block.split_inclusive(|&b| b == b'\n');
+        if block.starts_with(b"{") && lines.next().is_some_and(|line| find(line, json::MARK).is_some()) {
+            block.split_inclusive(|&b| b == b'\n').for_each(|line| self.json(line));
+        } else if lines
+            .take(SAMPLE)
+            .any(|line| header::parse(line).is_some_and(|h| unit(h.program).is_some()))
+        {
+            block.split_inclusive(|&b| b == b'\n').for_each(|line| self.with_unit(line));
+        } else {
+            return false;
+        }
+        true
+    }
+
+    fn json(&mut self, line: &[u8]) {
+        let Some(entry) = json::Entry::read(line) else { return self.lines += 1 };
+        let record = entry.record();
+        let fits = |rule: &ServiceRule| {
+            let programs = programs(rule);
+            (programs.is_empty() && self.own.len() == 1) || programs.iter().any(|p| p.fits(record.program))
+        };
+        let wanted = bits(self.own, fits);
+        self.record(wanted, &record);
+    }
+
+    /// `journalctl -o with-unit` names the unit in place of the program: who wrote it is one of the rule's programs that
+    /// such a unit runs.
+    fn with_unit(&mut self, line: &[u8]) {
+        let text = line.strip_suffix(b"\n").unwrap_or(line);
+        let found = header::parse(text).and_then(|header| Some((header, unit(header.program)?)));
+        let Some((header, unit)) = found else { return self.plain(line) };
+        let Test { rehearsal, report, own, lines, .. } = self;
+        *lines += 1;
+        rehearsal.set_time(header.stamp);
+        for (n, rule) in own.iter().enumerate() {
+            let Some(program) = rule.programs.iter().find(|p| kin(unit, stem(p))) else { continue };
+            // The unit's own word is journald's; which of its programs it was is not known.
+            let program = program.replace('*', "x");
+            let record = Record {
+                program: program.as_bytes(),
+                pid: header.pid,
+                message: header.message,
+                sender: None,
+                written: Written::Live,
+            };
+            rehearsal.record(1 << n, &record, &mut |event| report.event(*lines, &event));
+        }
+    }
+
+    fn record(&mut self, wanted: u64, record: &Record<'_>) {
+        let Test { rehearsal, report, lines, .. } = self;
+        *lines += 1;
+        rehearsal.record(wanted, record, &mut |event| report.event(*lines, &event));
+    }
+}
+
+fn programs(rule: &ServiceRule) -> Vec<Program> {
+    rule.programs.iter().map(|name| Program::new(name)).collect()
+}
+
+/// The bits of the rules that `fits`.
+fn bits(rules: &[ServiceRule], fits: impl Fn(&ServiceRule) -> bool) -> u64 {
+    let chosen = (0..u64::BITS).zip(rules).filter(|(_, rule)| fits(rule));
+    chosen.fold(0, |all, (n, _)| all | 1 << n)
+}
+
+/// The name of a service's unit without what stands behind it; `None` if it is the name of a program.
+fn unit(program: &[u8]) -> Option<&[u8]> {
+    let name = program.strip_suffix(b".service")?;
+    name.split(|&b| b == b'@').next()
+}
+
+/// What of a name in `programs` stands before wildcards and parts.
+fn stem(name: &str) -> &[u8] {
+    name.split(['*', '?', '/', '[']).next().unwrap_or("").as_bytes()
+}

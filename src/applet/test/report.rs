@@ -1,0 +1,256 @@
+#![forbid(unsafe_code)]
+//! What `mef test` says: each finding as it comes, then the sums.
+
+use super::hits::push_line;
+use super::{ALL, Args};
+use crate::applet::bans::about;
+use crate::applet::{Error, Output};
+use crate::base::clock::Span;
+use crate::base::json::Object;
+use crate::base::range::Range;
+use crate::config::{Engine, ServiceRule, written};
+use crate::daemon::rehearse::{Event, Finding, Outcome};
+use crate::detect::Counts;
+use crate::firewall::guard::Scope;
+
+/// Findings shown to people; `--json` shows all.
+const SHOWN: u64 = 20;
+/// Addresses that are never banned, remembered so that each is told once; beyond that some are told again.
+const EXEMPT: usize = 256;
+
+/// How many findings ended in what.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    hits: u64,
+    bans: u64,
+    /// Somebody was banned already.
+    repeated: u64,
+    /// Somebody must not be banned.
+    exempt: u64,
+    /// It would only be told.
+    detected: u64,
+}
+
+/// Everything that was found so far.
+pub(super) struct Report<'a> {
+    args: &'a Args,
+    own: &'a [ServiceRule],
+    sums: Vec<Sums>,
+    exempt: Vec<(u16, Range)>,
+    shown: u64,
+    /// What stands for a line: `line`, or `entry` of the journal.
+    unit: &'static str,
+    /// Output that is to be written.
+    text: Vec<u8>,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(args: &'a Args, own: &'a [ServiceRule]) -> Report<'a> {
+        Report {
+            args,
+            own,
+            sums: vec![Sums::default(); own.len()],
+            exempt: Vec::new(),
+            shown: 0,
+            unit: "line",
+            text: Vec::with_capacity(8192),
+        }
+    }
+
+    /// From now on it is about records of the journal.
+    pub(super) fn entries(&mut self) {
+        self.unit = "entry";
+    }
+
+    /// Takes in what line `number` has led to.
+    pub(super) fn event(&mut self, number: u64, event: &Event<'_>) {
+        match event {
+            Event::Hit(rule, addr) => {
+                if let Some(sums) = self.sums.get_mut(usize::from(*rule)) {
+                    sums.hits += 1;
+                }
+                if self.args.hits {
+                    push_line(&mut self.text, number, *addr);
+                }
+            }
+            Event::Finding(finding) => self.finding(number, finding),
+        }
+    }
+
+    fn finding(&mut self, number: u64, finding: &Finding<'_>) {
+        let index = usize::from(finding.rule);
+        let sums = self.sums.get_mut(index);
+        let count = sums.map(|sums| match finding.outcome {
+            Outcome::Ban { .. } => &mut sums.bans,
+            Outcome::Already => &mut sums.repeated,
+            Outcome::Exempt(_) => &mut sums.exempt,
+            Outcome::Detected => &mut sums.detected,
+        });
+        count.into_iter().for_each(|count| *count += 1);
+        let rule = self.own.get(index).map_or("", |rule| &rule.name);
+        if self.args.json {
+            let object = as_json(number, rule, finding);
+            self.text.extend_from_slice(object.as_bytes());
+            self.text.push(b'\n');
+            return;
+        }
+        match finding.outcome {
+            // The sum is enough: it goes on as long as the log does.
+            Outcome::Already => return,
+            Outcome::Exempt(_) => {
+                let key = (finding.rule, finding.who);
+                if self.exempt.contains(&key) {
+                    return;
+                }
+                if self.exempt.len() < EXEMPT {
+                    self.exempt.push(key);
+                }
+            }
+            _ => {}
+        }
+        self.shown += 1;
+        if self.shown <= SHOWN {
+            // One rule needs no name.
+            let rule = if self.own.len() > 1 { format!(" ({rule})") } else { String::new() };
+            let text = format!("{} {number}: {}{rule}\n", self.unit, in_words(finding));
+            self.text.extend_from_slice(text.as_bytes());
+        } else if self.shown == SHOWN + 1 {
+            self.text.extend_from_slice(b"\xe2\x80\xa6 and more (--json shows all)\n");
+        }
+    }
+
+    /// Writes what has come together.
+    pub(super) fn flush(&mut self, output: &mut Output<'_>) -> std::io::Result<()> {
+        let result = output.out.write_all(&self.text);
+        self.text.clear();
+        result
+    }
+
+    /// Writes the sums.
+    pub(super) fn summary(&self, c: &Counts, output: &mut Output<'_>) -> Result<(), Error> {
+        let mut all = Sums::default();
+        for s in &self.sums {
+            all.hits += s.hits;
+            all.bans += s.bans;
+            all.repeated += s.repeated;
+            all.exempt += s.exempt;
+            all.detected += s.detected;
+        }
+        let one = if let [one] = self.own { Some(one) } else { None };
+        let name = one.map_or(ALL, |rule| &rule.name);
+        // Of several rules those that found something.
+        let each = self.own.iter().zip(&self.sums).filter(|(_, sums)| one.is_none() && sums.hits > 0);
+        if self.args.json && !self.args.hits {
+            for (rule, sums) in each {
+                let object = Object::new().text("event", "rule").text("rule", rule.name.as_str());
+                writeln!(output.out, "{}", with_sums(object.number("hits", sums.hits), sums).finish())?;
+            }
+            let object = Object::new().text("event", "summary").text("rule", name);
+            let object =
+                object.number("lines", c.lines).number("hits", all.hits).number("ignored", c.ignored);
+            let object = object.number("ambiguous", c.ambiguous).number("no_address", c.no_address);
+            writeln!(output.out, "{}", with_sums(object, &all).finish())?;
+            return Ok(());
+        }
+        let text = format!(
+            "{name}: {} lines, {} hits, {} ignored, {} ambiguous, {} without an address",
+            c.lines, all.hits, c.ignored, c.ambiguous, c.no_address
+        );
+        if self.args.hits {
+            output.note(&text);
+            return Ok(());
+        }
+        let rest = Rest(all).to_string();
+        let Some(rule) = one else {
+            writeln!(output.out, "{text}\n{} bans{rest}", all.bans)?;
+            for (rule, sums) in each {
+                writeln!(output.out, "{}: {} hits, {} bans{}", rule.name, sums.hits, sums.bans, Rest(*sums))?;
+            }
+            return Ok(());
+        };
+        if rule.engine == Engine::Webscan {
+            writeln!(output.out, "{text}, {} not understood\n{} bans{rest}", c.no_header, all.bans)?;
+        } else {
+            let (times, within) = (rule.maxretry, written(rule.findtime));
+            writeln!(output.out, "{text}\n{} bans ({times} hits within {within}){rest}", all.bans)?;
+        }
+        Ok(())
+    }
+}
+
+/// The sums that are not zero, but for hits and bans.
+struct Rest(Sums);
+
+impl std::fmt::Display for Rest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Sums { repeated, exempt, detected, .. } = self.0;
+        for (count, what) in [
+            (repeated, "times of somebody who is banned then already"),
+            (exempt, "times of somebody who must not be banned"),
+            (detected, "times only told (action=detect)"),
+        ] {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn with_sums(object: Object, sums: &Sums) -> Object {
+    let Sums { bans, repeated, exempt, detected, .. } = *sums;
+    let object = object.number("bans", bans).number("repeated", repeated);
+    object.number("exempt", exempt).number("detected", detected)
+}
+
+fn as_json(number: u64, rule: &str, finding: &Finding<'_>) -> String {
+    let event = match finding.outcome {
+        Outcome::Ban { .. } => "ban",
+        Outcome::Already => "repeat",
+        Outcome::Exempt(_) => "exempt",
+        Outcome::Detected => "detect",
+    };
+    let who = finding.who.to_string();
+    let object = Object::new().text("event", event).number("line", number).text("address", who.as_str());
+    let mut object = object.number("hits", u64::from(finding.hits)).text("rule", rule);
+    if !finding.reason.is_empty() {
+        object = object.text("reason", finding.reason);
+    }
+    match &finding.outcome {
+        Outcome::Ban { time, bans, scope } => {
+            // No number is for good.
+            let seconds = if let Span::Secs(secs) = *time { Some(secs) } else { None };
+            let ports = scope.to_string();
+            object.number("for", seconds).number("bans", u64::from(*bans)).text("ports", ports.as_str())
+        }
+        Outcome::Exempt(why) => object.text("why", *why),
+        Outcome::Already | Outcome::Detected => object,
+    }
+    .finish()
+}
+
+fn in_words(finding: &Finding<'_>) -> String {
+    let Finding { who, hits, reason, .. } = finding;
+    let cause = if reason.is_empty() { format!(" after {hits} hits") } else { format!(": {reason}") };
+    match &finding.outcome {
+        Outcome::Ban { time, bans, scope } => format!("ban {who}{cause}, {}", terms(*time, *bans, scope)),
+        Outcome::Already => format!("{who} is banned already"),
+        Outcome::Exempt(why) => format!("no ban of {who}{cause}: it is {why}"),
+        Outcome::Detected => format!("detect {who}{cause}"),
+    }
+}
+
+/// `for 10m`, and what else there is to say of a ban.
+fn terms(time: Span, bans: u32, scope: &Scope) -> String {
+    let mut text = match time {
+        Span::Secs(secs) => format!("for {}", about(secs)),
+        Span::Permanent => "for good".to_owned(),
+    };
+    if !scope.is_all() {
+        text.push_str(&format!(" on ports {scope}"));
+    }
+    if bans > 1 {
+        text.push_str(&format!(" (ban {bans} of it)"));
+    }
+    text
+}
