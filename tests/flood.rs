@@ -260,9 +260,12 @@ fn who_floods_again_and_again_is_banned() {
         status.lines().find(|line| line.starts_with("flood ")).unwrap().split_whitespace().collect();
     assert_eq!(row[..4], ["flood", "kernel", "6", "2"], "{status}");
     assert!(!status.contains("no longer in the configuration"), "{status}");
-    // The journal has it.
+    // Anybody could have sent that: no journal keeps it, and no set that drops more than what begins something.
+    assert!(!net.in_set("ban4", "203.0.113.7".parse().unwrap()));
     net.nft("delete table inet mef_guard");
-    wait_until("the ban again", || net.in_set("ban4", "203.0.113.7".parse().unwrap()));
+    wait_until("the table", || net.nft_list("table inet mef_guard").contains("scan_ban4"));
+    net.mark(LOG);
+    assert!(net.bans().iter().all(|ban| text(ban, "rule") != "flood"));
 }
 
 #[test]
@@ -297,11 +300,22 @@ fn allowed_and_needed_addresses_are_never_held_back() {
             way.burst(from.parse().unwrap(), (peer.host6.into(), 80), SYN, 200);
         }
         sent += 1;
-        assert_eq!(["syn", "new", "conn"].map(|limit| over(&net, limit)), [0; 3], "neighbour {sent}");
+        // A gateway may speak for many: it has limits, and is never shut out.
+        if sent == 2 {
+            assert!(over(&net, "syn") >= 150);
+            net.wait_said(
+                "daemon",
+                &format!("{} is not banned after 1 hits: it is the default gateway", peer.v4),
+            );
+            net.nft("flush set inet mef_guard throttle4");
+            continue;
+        }
+        let before = if sent == 3 { 150..=200 } else { 0..=0 };
+        assert!(before.contains(&over(&net, "syn")) && over(&net, "new") + over(&net, "conn") == 0, "{sent}");
     }
     // And somebody else is.
     Way::new(&net, &friend).burst("203.0.113.99".parse().unwrap(), (friend.host4.into(), 80), SYN, 50);
-    wait_until("the ban", || net.in_set("ban4", "203.0.113.99".parse().unwrap()));
+    wait_until("the ban", || net.in_set("scan_ban4", "203.0.113.99".parse().unwrap()));
     assert_eq!(net.bans().iter().filter(|ban| text(ban, "rule") == "flood").count(), 1);
 }
 

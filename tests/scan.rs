@@ -17,7 +17,7 @@ const SCANNER6: &str = "2001:db8:5ca:1::7";
 
 /// A host with a neighbour, and a daemon with these settings.
 fn scanned(settings: &str) -> (Net, Peer, usize) {
-    let mut net = host(&format!("ps_limit={LIMIT}\n{settings}"), "");
+    let mut net = host(&format!("ps_limit={LIMIT}\nps_boot_grace=0\n{settings}"), "");
     let peer = net.peer();
     net.speak_as(&peer, SCANNER6.parse().unwrap());
     let daemon = net.daemon("daemon");
@@ -102,10 +102,10 @@ fn a_scan_is_cut_off_at_the_packet_that_goes_over_the_limit() {
             assert!(found.contains(&"22 open".to_owned()) || closed == LIMIT, "{name}: {found:?}");
         }
         if *name == "decoys" {
-            assert_eq!(deciding_packets(&net), [i + 2, 0]);
+            assert_eq!(deciding_packets(&net), [i + 2, 0, 0]);
             assert!(banned(&net, "203.0.113.77".parse::<IpAddr>().unwrap()));
         } else {
-            assert_eq!(deciding_packets(&net), [i, 0], "{name}: one packet decides");
+            assert_eq!(deciding_packets(&net), [i, 0, 0], "{name}: one packet decides");
         }
         // For the next one.
         let flush = |set| format!("flush set inet mef_guard {set}4\n");
@@ -222,7 +222,10 @@ fn allowed_and_needed_addresses_are_never_banned() {
 
 #[test]
 fn interfaces_and_ports_narrow_what_counts() {
-    let mut net = host(&format!("ps_limit={LIMIT}\nps_interface=v1\nps_exclude_ports=auto,100-140\n"), "");
+    let mut net = host(
+        &format!("ps_boot_grace=0\nps_limit={LIMIT}\nps_interface=v1\nps_exclude_ports=auto,100-140\n"),
+        "",
+    );
     let (inside, outside) = (net.peer(), net.peer());
     let daemon = net.daemon("daemon");
     let scan = |peer: &Peer, ports: &str| nmap(&net, peer, &format!("-sS -p {ports} {}", peer.host4)).len();
@@ -279,19 +282,23 @@ fn what_the_kernel_has_banned_is_told() {
 }
 
 #[test]
-fn scanners_that_come_again_are_banned_for_good_if_that_is_wanted() {
-    let (net, peer, _) = scanned("ps_escalation_enabled=true\nps_permanent_threshold=2\nps_bantime=1");
+fn scanners_that_come_again_are_banned_for_a_day_if_that_is_wanted_and_never_for_good() {
+    let (net, peer, _) =
+        scanned("ps_escalation_enabled=true\nps_permanent_threshold=2\nps_bantime=1\nbantime_max=1d");
     for round in 1..=2 {
         wait_until("the end of the ban", || !banned(&net, peer.v4));
         nmap(&net, &peer, &format!("-sS -p {}-{} {}", round * 100, round * 100 + 40, peer.host4));
         net.wait_said("daemon", &format!("bans={round}"));
     }
-    wait_until("a ban for good", || net.in_set("ban4", peer.v4.into()));
     assert!(net.said("daemon").lines().any(|line| {
         line.contains(&format!("ban {} rule=portscan hits=", peer.v4))
-            && line.contains(" permanent ports=all bans=2 ")
+            && line.contains(" for=86400s ports=all bans=2 ")
     }));
-    assert_eq!(net.mef(&["bans", "--permanent"]).ok().matches("portscan").count(), 1);
+    // Longer, and still only against what begins something: no set of others has it.
+    assert!(banned(&net, peer.v4) && !net.in_set("ban4", peer.v4.into()));
+    let ban = net.ban_of(&peer.v4.to_string());
+    assert_eq!(text(&ban, "rule"), "portscan");
+    assert_eq!(net.mef(&["bans", "--permanent"]).ok().matches("portscan").count(), 0);
 }
 
 #[test]
@@ -398,6 +405,7 @@ fn datagrams_count_only_if_that_is_wanted() {
 
 #[test]
 fn without_a_look_up_of_sockets_the_kernel_is_told_which_ports_listen() {
+    use mef::base::clock::Mono;
     use mef::firewall::guard::{Guard, Options, ScanOptions, lack};
     let mut net = Net::new();
     let peer = net.peer();
@@ -410,6 +418,7 @@ fn without_a_look_up_of_sockets_the_kernel_is_told_which_ports_listen() {
         excluded: Vec::new(),
         listening: true,
         ports: Vec::new(),
+        calm_until: Mono(0),
     };
     let mut guard =
         Guard::open(Options { scan: Some(scan), without: lack::SOCKET, ..Options::default() }).unwrap();
@@ -418,7 +427,8 @@ fn without_a_look_up_of_sockets_the_kernel_is_told_which_ports_listen() {
     let open: Vec<TcpListener> = (0..20).map(|i| TcpListener::bind(("0.0.0.0", 7000 + i)).unwrap()).collect();
     let ports = mef::sys::host::open_ports();
     assert!((7000..7020).all(|port| ports.contains(&port)), "{ports:?}");
-    guard.set_open_ports(&ports).unwrap();
+    let told: Vec<(u16, u64)> = ports.iter().map(|port| (*port, 60_000)).collect();
+    guard.set_open_ports(&told).unwrap();
     for port in 7000..7020 {
         assert!(net.reaches(&peer, peer.host4.into(), port));
     }
@@ -431,7 +441,7 @@ fn without_a_look_up_of_sockets_the_kernel_is_told_which_ports_listen() {
     assert!(
         matches!(&listed[..], [(who, rule, Some(1..=600))] if *who == peer.v4.to_string() && rule == "portscan")
     );
-    assert!(guard.pardon(&IpAddr::from(peer.v4).into()).unwrap());
+    assert!(guard.pardon(&IpAddr::from(peer.v4).into(), false).unwrap());
     assert!(!banned(&net, peer.v4));
 }
 

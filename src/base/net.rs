@@ -2,7 +2,7 @@
 //! Addresses as mef counts and bans them. Names are never resolved here or anywhere from logs.
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Longest text that can be an address: an IPv6 address with brackets and a zone index.
 const ADDR_TEXT_MAX: usize = 80;
@@ -139,11 +139,29 @@ pub fn prefix(addr: IpAddr, len: u8) -> IpNet {
     }
 }
 
-/// Who is counted and banned for `addr`: an IPv4 address itself, the IPv6 prefix of `ipv6_prefix` bits.
+/// Networks in which neighbours have nothing to do with each other, since IPv4 addresses are written into them: one prefix would
+/// be many hosts.
+pub const SINGLE: [Ipv6Net; 4] = [
+    // NAT64 (RFC 6052, RFC 8215)
+    v6_net([0x64, 0xff9b, 0, 0, 0, 0], 96),
+    v6_net([0x64, 0xff9b, 1, 0, 0, 0], 48),
+    // Teredo (RFC 4380)
+    v6_net([0x2001, 0, 0, 0, 0, 0], 32),
+    // 6to4 (RFC 3056)
+    v6_net([0x2002, 0, 0, 0, 0, 0], 16),
+];
+
+const fn v6_net([a, b, c, d, e, f]: [u16; 6], len: u8) -> Ipv6Net {
+    Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, 0, 0), len)
+}
+
+/// Who is counted and banned for `addr`: an IPv4 address itself, the IPv6 prefix of `ipv6_prefix` bits, or in one of the
+/// [`SINGLE`] networks the address.
 #[must_use]
 pub fn offender(addr: IpAddr, ipv6_prefix: u8) -> IpNet {
     match canonical(addr) {
         a @ IpAddr::V4(_) => prefix(a, 32),
+        IpAddr::V6(v6) if SINGLE.iter().any(|net| net.contains(&v6)) => prefix(IpAddr::V6(v6), 128),
         a @ IpAddr::V6(_) => prefix(a, ipv6_prefix),
     }
 }
@@ -156,7 +174,6 @@ pub fn write_net(f: &mut impl std::fmt::Write, net: IpNet) -> std::fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv6Addr;
 
     #[test]
     fn addresses_from_log_text() {
@@ -190,6 +207,15 @@ mod tests {
         assert_eq!(show("2001:db8::1:2:3:4", 64), "2001:db8::/64");
         assert_eq!(show("2001:db8::1", 128), "2001:db8::1/128");
         assert_eq!(show("::ffff:192.0.2.1", 64), "192.0.2.1/32");
+        for (alone, beside) in [
+            ("64:ff9b::192.0.2.1", "64:ff9b:0:1::1"),
+            ("64:ff9b:1:2:3::1", "64:ff9b:2::1"),
+            ("2001::1:2", "2001:1::1"),
+            ("2002:c000:201::1", "2003::1"),
+        ] {
+            assert!(show(alone, 64).ends_with("/128") && show(alone, 56).ends_with("/128"), "{alone}");
+            assert!(show(beside, 64).ends_with("/64"), "{beside}");
+        }
     }
 
     #[test]

@@ -142,7 +142,9 @@ pub struct Scan {
     pub exclude_ports: ExcludedPorts,
     /// Count UDP as well.
     pub udp: bool,
-    /// Put repeated scanners on the deny list.
+    /// Seconds after the boot in which nothing counts.
+    pub boot_grace: u32,
+    /// Ban repeated scanners for longer.
     pub escalation_enabled: bool,
     /// Seconds in which those bans must fall.
     pub escalation_window: u32,

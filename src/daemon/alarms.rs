@@ -3,24 +3,29 @@
 //! come, whether somebody listens here or not.
 
 use super::judge::Judge;
-use crate::base::clock::{Mono, Now, Span};
-use crate::base::net::offender;
+use crate::base::clock::{Mono, Now};
 use crate::base::range::Range;
 use crate::config::Settings;
-use crate::firewall::guard::{SCANS, Scanner};
+use crate::firewall::guard::{FLOODS, Limit, PORT_MEMORY, SCANS, Scanner};
 use crate::firewall::nflog::{ALARMS, Alarm, Packet, Packets};
+use crate::firewall::sockdiag;
 use crate::sys::host;
+use ipnet::IpNet;
 use std::os::fd::BorrowedFd;
 
 /// Packets that are looked at in one turn; the kernel keeps the others.
 const HEARD: usize = 256;
-/// Milliseconds between two looks at the ports that scanners have touched: these read a whole set.
+/// Milliseconds between two looks at what scanners have touched and at who is connected: these read whole tables.
 const LOOK: u64 = 1000;
+/// Those who wait for a look at most; beyond that they are told of without.
+const PENDING: usize = 1024;
 /// Bans that are remembered, to be counted; beyond that the first ones are forgotten.
 const COUNTED: usize = 1024;
 /// Sources in the throttle that the log hears of, of each window of so many milliseconds.
 const LOGGED: u32 = 20;
 const MINUTE: u64 = 60_000;
+/// Why somebody is not banned for packets.
+const CONNECTED: &str = "connected to this host, and anybody can send packets in its name";
 
 /// What is to be done beside telling.
 #[derive(Default)]
@@ -29,8 +34,8 @@ struct Terms {
     floods: bool,
     limit: u32,
     bantime: u32,
-    /// Seconds, and how many bans within them are followed by one for good.
-    permanent: Option<(u32, u32)>,
+    /// Seconds, how many bans within them are followed by a longer one, and its seconds.
+    escalates: Option<(u32, u32, u32)>,
 }
 
 /// The way to the kernel's news, and what was heard.
@@ -39,6 +44,9 @@ pub(super) struct Alarms {
     packets: Option<Packets>,
     terms: Terms,
     heard: Vec<Packet>,
+    /// Whom the kernel has banned, and who has flooded too often, of whom it is not known whether they are connected.
+    scanners: Vec<Scanner>,
+    flooders: Vec<(IpNet, u32)>,
     /// Whom the kernel has banned, and when.
     counted: Vec<(Range, Mono)>,
     look_at: Mono,
@@ -50,20 +58,24 @@ pub(super) struct Alarms {
 
 impl Alarms {
     /// Listens where there is something to hear.
-    pub(super) fn open(settings: &Settings, judge: &mut Judge) -> Alarms {
+    pub(super) fn open(settings: &Settings) -> Alarms {
         let mut this = Alarms::default();
-        this.configure(settings, judge);
+        this.configure(settings);
         this
     }
 
-    pub(super) fn configure(&mut self, settings: &Settings, judge: &mut Judge) {
+    pub(super) fn configure(&mut self, settings: &Settings) {
         let scan = &settings.scan;
         self.terms = Terms {
             scans: scan.enabled,
             floods: settings.flood.enabled,
             limit: scan.limit,
             bantime: scan.bantime,
-            permanent: scan.escalation_enabled.then_some((scan.escalation_window, scan.permanent_threshold)),
+            escalates: scan.escalation_enabled.then_some((
+                scan.escalation_window,
+                scan.permanent_threshold,
+                settings.bantime_max,
+            )),
         };
         if !self.terms.scans && !self.terms.floods {
             self.packets = None;
@@ -75,9 +87,6 @@ impl Alarms {
                      and not told; who floods is not banned"
                 ),
             }
-        }
-        if judge.guard().wants_open_ports() {
-            open_ports(judge);
         }
     }
 
@@ -109,9 +118,69 @@ impl Alarms {
                 self.packets = None;
             }
         }
-        self.tell_scans(now, judge);
         self.tell_floods(now, judge);
-        self.heard = Vec::new();
+        for packet in std::mem::take(&mut self.heard) {
+            if packet.alarm == Alarm::Scan && self.terms.scans {
+                self.scanner(&packet, now, judge);
+            }
+        }
+        self.turn(now, judge);
+    }
+
+    /// When those who wait are due.
+    pub(super) fn deadline(&self) -> Option<Mono> {
+        (!self.scanners.is_empty() || !self.flooders.is_empty()).then_some(self.look_at)
+    }
+
+    /// Notes somebody whom the kernel has banned.
+    fn scanner(&mut self, packet: &Packet, now: Now, judge: &mut Judge) {
+        let who = Range::from(judge.offender(packet.from));
+        if self.scanners.iter().any(|s| s.who == who) {
+            return;
+        }
+        // Behind headers that are not looked into there is no port to tell.
+        let ports = Some(packet.port).filter(|port| *port != 0).into_iter().collect();
+        self.scanners.push(Scanner { who, ports });
+        if self.scanners.len() > PENDING {
+            let first = self.scanners.remove(0);
+            self.tell_scan(now, first, judge);
+        }
+    }
+
+    /// Decides on those who wait, all at once, so that a crowd of forged senders costs no more than one.
+    pub(super) fn turn(&mut self, now: Now, judge: &mut Judge) {
+        if self.deadline().is_none_or(|at| now.mono < at) {
+            return;
+        }
+        self.look_at = now.mono.after(LOOK);
+        let scanners = std::mem::take(&mut self.scanners);
+        let flooders = std::mem::take(&mut self.flooders);
+        let sources: Vec<Range> =
+            scanners.iter().map(|s| s.who).chain(flooders.iter().map(|(who, _)| Range::from(*who))).collect();
+        let connected = sockdiag::connected(&sources).unwrap_or_else(|e| {
+            log::debug!("{e}: it is not known who is connected");
+            vec![false; sources.len()]
+        });
+        let (scanned, flooded) = connected.split_at_checked(scanners.len()).unwrap_or_default();
+        let mut rest = Vec::new();
+        for (scanner, connected) in scanners.into_iter().zip(scanned) {
+            if !connected {
+                rest.push(scanner);
+                continue;
+            }
+            if let Err(e) = judge.guard().pardon(&scanner.who, true) {
+                log::warn!("{e}");
+            }
+            judge.spared_for(SCANS, &scanner.who, self.terms.limit.saturating_add(1), CONNECTED);
+        }
+        for ((who, hits), connected) in flooders.iter().zip(flooded) {
+            if *connected {
+                judge.spared_for(FLOODS, &Range::from(*who), *hits, CONNECTED);
+            } else {
+                judge.flooded(now, *who, *hits);
+            }
+        }
+        self.tell_scans(now, rest, judge);
     }
 
     fn tell_floods(&mut self, now: Now, judge: &mut Judge) {
@@ -130,53 +199,50 @@ impl Alarms {
             } else {
                 self.silent += 1
             }
-            judge.throttled(now, offender(packet.from, judge.ipv6_prefix()), packet.port, limit, logs);
-        }
-        judge.commit(now);
-    }
-
-    fn tell_scans(&mut self, now: Now, judge: &mut Judge) {
-        let mut scanners: Vec<Scanner> = Vec::new();
-        for packet in self.heard.iter().filter(|p| p.alarm == Alarm::Scan && self.terms.scans) {
-            let who = Range::from(offender(packet.from, judge.ipv6_prefix()));
-            if scanners.iter().all(|s| s.who != who) {
-                // Behind headers that are not looked into there is no port to tell.
-                let ports = Some(packet.port).filter(|port| *port != 0).into_iter().collect();
-                scanners.push(Scanner { who, ports });
+            let who = judge.offender(packet.from);
+            // Many connections at a time are an office, or people who wait: they are held back, and that is all.
+            let counts = limit != Limit::Conns;
+            if let Some(hits) = judge.throttled(now, who, (packet.port, limit), logs, counts)
+                && self.flooders.len() < PENDING
+            {
+                self.flooders.push((who, hits));
             }
         }
+    }
+
+    fn tell_scans(&mut self, now: Now, mut scanners: Vec<Scanner>, judge: &mut Judge) {
         if scanners.is_empty() {
             return;
         }
-        if now.mono >= self.look_at {
-            self.look_at = now.mono.after(LOOK);
-            if let Err(e) = judge.guard().scanned_ports(&mut scanners) {
-                log::warn!("{e}");
-            }
+        if let Err(e) = judge.guard().scanned_ports(&mut scanners) {
+            log::warn!("{e}");
         }
-        let Terms { limit, bantime, permanent, .. } = self.terms;
         if judge.guard().wants_open_ports() {
             // Services that have begun since the last look are no closed ports.
             let open = open_ports(judge);
+            let limit = self.terms.limit as usize;
             scanners.retain_mut(|scanner| {
                 let before = scanner.ports.len();
                 scanner.ports.retain(|port| !open.contains(port));
-                let kept = scanner.ports.len() == before || scanner.ports.len() > limit as usize;
-                if !kept && let Err(e) = judge.guard().pardon(&scanner.who) {
+                let kept = scanner.ports.len() == before || scanner.ports.len() > limit;
+                if !kept && let Err(e) = judge.guard().pardon(&scanner.who, false) {
                     log::warn!("{e}");
                 }
                 kept
             });
         }
-        for scanner in &mut scanners {
-            scanner.ports.sort_unstable();
-            let hits = u32::try_from(scanner.ports.len()).unwrap_or(0).max(limit.saturating_add(1));
-            let window = permanent.map_or(0, |(window, _)| window).max(bantime);
-            let bans = self.count(now.mono, scanner.who, window);
-            let for_good = permanent.is_some_and(|(_, threshold)| bans >= threshold);
-            let time = if for_good { Span::Permanent } else { Span::Secs(bantime.into()) };
-            judge.scanned(now, scanner, (SCANS, hits, bans), time);
-        }
+        scanners.into_iter().for_each(|scanner| self.tell_scan(now, scanner, judge));
+    }
+
+    fn tell_scan(&mut self, now: Now, mut scanner: Scanner, judge: &mut Judge) {
+        scanner.ports.sort_unstable();
+        let Terms { limit, bantime, escalates, .. } = self.terms;
+        let hits = u32::try_from(scanner.ports.len()).unwrap_or(0).max(limit.saturating_add(1));
+        let window = escalates.map_or(0, |(window, ..)| window).max(bantime);
+        let bans = self.count(now.mono, scanner.who, window);
+        let longer =
+            escalates.filter(|(_, threshold, _)| bans >= *threshold).map(|(_, _, secs)| secs.max(bantime));
+        judge.scanned(now, &scanner, (SCANS, hits, bans), (bantime, longer));
     }
 
     /// How often somebody was banned within so many seconds, this time included.
@@ -193,7 +259,8 @@ impl Alarms {
 /// Tells the kernel which ports are open, where it cannot look that up.
 fn open_ports(judge: &mut Judge) -> Vec<u16> {
     let ports = host::open_ports();
-    if let Err(e) = judge.guard().set_open_ports(&ports) {
+    let told: Vec<(u16, u64)> = ports.iter().map(|port| (*port, PORT_MEMORY)).collect();
+    if let Err(e) = judge.guard().set_open_ports(&told) {
         log::warn!("{e}");
     }
     ports

@@ -6,7 +6,7 @@ use super::punish::{Punisher, Verdict};
 use super::setup::Policy;
 use super::trust;
 use crate::base::clock::{Mono, Now, Wall};
-use crate::base::net::offender;
+use crate::base::net::{canonical, offender};
 use crate::base::range::Range;
 use crate::config::Settings;
 use crate::detect::tracker::{Attempt, Limits, Tracker};
@@ -16,6 +16,7 @@ use crate::firewall::guard::{Allowed, Ban};
 use crate::input::{Record, Written};
 use crate::sys::host::Protected;
 use ipnet::IpNet;
+use std::net::IpAddr;
 
 /// Bans that wait for their transaction at most: what one line more would add makes the transaction due.
 pub(super) const WAITING: usize = 256;
@@ -103,6 +104,16 @@ impl Decider {
         }
     }
 
+    /// Who is counted and banned for `addr`. In an IPv6 prefix that somebody is in who must not be banned it is the address
+    /// alone: neighbours of this host and of its gateway are not safe for that.
+    pub(super) fn offender(&self, addr: IpAddr) -> IpNet {
+        let who = offender(addr, self.ipv6_prefix);
+        let whole = Range::from(who);
+        let shared = who.addr().is_ipv6()
+            && (self.protected.inside(&whole) || self.proxies.iter().any(|proxy| whole.covers(proxy)));
+        if shared { IpNet::from(canonical(addr)) } else { who }
+    }
+
     /// Takes a hit in. `age` is how many seconds ago it was written, if that was while nobody read.
     pub(super) fn hit(
         &mut self,
@@ -112,9 +123,9 @@ impl Decider {
         age: Option<u64>,
         listener: &mut dyn Listener,
     ) {
-        let Decider { tracker, webscan, policies, punisher, waiting, overflow, ipv6_prefix, .. } = self;
+        let who = self.offender(hit.addr);
+        let Decider { tracker, webscan, policies, punisher, waiting, overflow, .. } = self;
         let Some(policy) = policies.get(usize::from(hit.rule)) else { return };
-        let who = offender(hit.addr, *ipv6_prefix);
         if hit.success {
             if let Some(name) = hit.name(text) {
                 tracker.success(hit.rule, who, name);

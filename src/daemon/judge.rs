@@ -11,6 +11,7 @@ pub(super) use report::Tally;
 
 use super::decide::{self, Decider, Exempt, Listener, WAITING, Waiting};
 use super::events::{Events, Told};
+use super::ports::Ports;
 use super::punish::Punisher;
 use super::setup::Policy;
 use crate::base::clock::{Mono, Now, Wall};
@@ -55,6 +56,20 @@ impl Listener for Events {
     }
 }
 
+type Spared = Vec<(Range, Mono)>;
+
+fn tell_spared(spared: &mut Spared, rule: &str, who: &Range, hits: u32, why: &str) {
+    let now = clock::mono();
+    spared.retain(|&(_, until)| until > now);
+    if spared.iter().all(|(told, _)| told != who) {
+        log::warn!("rule {rule}: {who} is not banned after {hits} hits: it is {why}");
+        if spared.len() == SPARED {
+            spared.remove(0);
+        }
+        spared.push((*who, now.after(DAY * 1000)));
+    }
+}
+
 /// Rules, counts and the way to the kernel.
 pub(super) struct Judge {
     detector: Detector,
@@ -62,7 +77,7 @@ pub(super) struct Judge {
     enforcer: Enforcer,
     events: Events,
     /// Who was spared, the first one first, and until when nothing more is said of it.
-    spared: Vec<(IpNet, Mono)>,
+    spared: Spared,
     told: [bool; 4],
     bans: u64,
     /// How often reports of the kernel were lost.
@@ -71,6 +86,7 @@ pub(super) struct Judge {
     pub(super) news_lost: u64,
     /// How often the table had to be repaired.
     reasserted: u64,
+    ports: Ports,
 }
 
 impl Judge {
@@ -101,18 +117,16 @@ impl Judge {
             newcomers: 0,
             news_lost: 0,
             reasserted: 0,
+            ports: Ports::new(&settings.state_dir),
         };
         this.spare_in_kernel();
+        this.ports_in_kernel(clock::now());
         this
     }
 
     /// The table.
     pub(super) fn guard(&mut self) -> &mut Guard {
         self.enforcer.guard()
-    }
-
-    pub(super) fn ipv6_prefix(&self) -> u8 {
-        self.decider.ipv6_prefix
     }
 
     /// Gives back memory that is not needed while nothing happens.
@@ -196,6 +210,7 @@ impl Judge {
         decider.ipv6_prefix = ipv6_prefix;
         decider.local = clock::local_offset(now.wall);
         self.spare_in_kernel();
+        self.ports_in_kernel(now);
         Ok(())
     }
 
@@ -302,6 +317,7 @@ impl Judge {
             log::error!("allow list: {e}");
         }
         self.spare_in_kernel();
+        self.ports_in_kernel(Now { wall: now, mono: clock::mono() });
         restore(&mut self.enforcer, now);
     }
 
@@ -341,16 +357,13 @@ impl Judge {
                 return true;
             }
         };
-        let now = clock::mono();
-        self.spared.retain(|&(_, until)| until > now);
-        if self.spared.iter().all(|&(told, _)| told != w.who) {
-            log::warn!("rule {}: {who} is not banned after {} hits: it is {why}", policy.name, w.hits);
-            if self.spared.len() == SPARED {
-                self.spared.remove(0);
-            }
-            self.spared.push((w.who, now.after(DAY * 1000)));
-        }
+        tell_spared(&mut self.spared, &policy.name, &who, w.hits, why);
         true
+    }
+
+    /// Tells once a day why somebody is not banned.
+    pub(super) fn spared_for(&mut self, rule: &str, who: &Range, hits: u32, why: &str) {
+        tell_spared(&mut self.spared, rule, who, hits, why);
     }
 
     /// Tells a problem when it begins, and when it is over.

@@ -11,6 +11,7 @@ mod judge;
 mod lists;
 mod news;
 mod pidfile;
+mod ports;
 mod punish;
 pub mod rehearse;
 mod serve;
@@ -164,7 +165,7 @@ impl Daemon {
         judge.events().configure(settings);
         Daemon {
             conf: conf.to_owned(),
-            alarms: Alarms::open(settings, &mut judge),
+            alarms: Alarms::open(settings),
             news: News::open(&mut judge),
             outside: watch_outside(settings),
             judge,
@@ -216,7 +217,9 @@ impl Daemon {
             let lists = self.lists.deadline();
             let serve_at = self.control.as_ref().and_then(Server::deadline);
             let hooks_at = self.judge.events().hooks.deadline();
-            let others = [self.sources.deadline(), self.save_at, lists, at_once, serve_at, hooks_at];
+            let alarms_at = self.alarms.deadline();
+            let others =
+                [self.sources.deadline(), self.save_at, lists, at_once, serve_at, hooks_at, alarms_at];
             let others = others.into_iter().flatten().min();
             let deadline = [others, self.heal.deadline(), trim_at].into_iter().flatten().min();
             if let Err(e) = wait(&fds, &mut ready, deadline) {
@@ -245,6 +248,8 @@ impl Daemon {
             }
             if ready[3] != Ready::No {
                 self.alarms.look(now, &mut self.judge);
+            } else {
+                self.alarms.turn(now, &mut self.judge);
             }
             if ready[4] != Ready::No {
                 self.rewire();
@@ -374,7 +379,7 @@ impl Daemon {
         install_log(settings);
         self.lists.reopen(settings, now.mono);
         self.judge.events().configure(settings);
-        self.alarms.configure(settings, &mut self.judge);
+        self.alarms.configure(settings);
         self.news.configure(&mut self.judge);
         self.outside = watch_outside(settings);
         self.heal.configure(settings);
@@ -395,6 +400,7 @@ impl Daemon {
     fn save(&mut self) {
         self.save_at = None;
         self.judge.save();
+        self.judge.save_ports(clock::now(), false);
         if let Some(file) = &mut self.positions {
             let mut all = Vec::new();
             self.sources.positions(&mut |path, position| all.push((path.to_owned(), position)));
@@ -414,6 +420,7 @@ impl Daemon {
             self.judge.clear(now.wall);
         }
         self.save();
+        self.judge.save_ports(now, true);
         log::info!(
             "stopped; {}",
             if self.clear_on_stop { "all bans were removed" } else { "bans stay in force" }

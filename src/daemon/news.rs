@@ -4,7 +4,6 @@
 
 use super::judge::Judge;
 use crate::base::clock::Now;
-use crate::base::net::offender;
 use crate::firewall::nflog::{Alarm, NEWS, Packets};
 use std::os::fd::BorrowedFd;
 
@@ -42,7 +41,7 @@ impl News {
         let Some(packets) = &mut self.0 else { return };
         let heard = packets.hear(&mut |packet| {
             if packet.alarm == Alarm::New {
-                judge.newcomer(now, offender(packet.from, judge.ipv6_prefix()), packet.port);
+                judge.newcomer(now, judge.offender(packet.from), packet.port);
             }
         });
         match heard {

@@ -60,6 +60,11 @@ impl Punisher {
         self.recidives.terms().memory.into()
     }
 
+    /// Seconds that bans last at most, unless a rule says more.
+    pub(super) fn longest(&self) -> u32 {
+        self.recidives.terms().max
+    }
+
     /// Takes in a ban of the journal.
     pub(super) fn recall(&mut self, now: Now, entry: &Entry<'_>) {
         let left = |until: Wall| {

@@ -102,13 +102,6 @@ impl Enforcer {
         }
     }
 
-    /// Ends the connections of whom the kernel itself has banned.
-    pub fn cut_off(&mut self, bans: &[Ban<'_>], note: Note<'_>) {
-        if self.kill {
-            kill(bans.iter(), note);
-        }
-    }
-
     /// Ends the bans of a range; how many there were.
     ///
     /// # Errors

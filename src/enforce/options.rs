@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! What mef.conf says of the guard table and the journal.
 
-use crate::base::clock::Wall;
+use crate::base::clock::{Mono, Wall};
 use crate::base::name::IfName;
 use crate::config::{BanAction, Fastpath, Flood, ServiceRule, Settings, StageOne};
 use crate::firewall::guard::{
@@ -57,6 +57,8 @@ pub fn all_options(settings: &Settings) -> Options {
         excluded: Vec::new(),
         listening: scan.exclude_ports.listening,
         ports: scan.exclude_ports.named.iter().flat_map(|ports| ports.ranges()).copied().collect(),
+        // The clock begins with the boot.
+        calm_until: Mono(u64::from(scan.boot_grace) * 1000),
     });
     options.flood = settings.flood.enabled.then(|| flood(&settings.flood));
     options.seen = seen(settings);

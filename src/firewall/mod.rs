@@ -6,6 +6,6 @@ pub mod listing;
 pub mod nflog;
 pub mod nft;
 pub mod rules;
-mod sockdiag;
+pub mod sockdiag;
 mod targets;
 pub mod trial;

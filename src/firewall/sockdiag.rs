@@ -1,6 +1,10 @@
 #![forbid(unsafe_code)]
-//! Closes TCP sockets of this host whose peer is banned, through NETLINK_SOCK_DIAG.
+//! Closes TCP sockets of this host whose peer is banned, and finds who has one, through NETLINK_SOCK_DIAG.
 
+use crate::base::net::canonical;
+use crate::base::range::Range;
+use crate::firewall::guard::Scope;
+use crate::firewall::nft::TxnError;
 use crate::firewall::targets::{Flow, TCP, Targets};
 use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::nlattr::{DUMP, Msg, MsgBuf, REQUEST};
@@ -19,13 +23,15 @@ const SOCKID: usize = 48;
 const SOCKID_AT: usize = 4;
 /// Every state but TIME_WAIT (6), CLOSE (7) and LISTEN (10): there is nothing to end in those.
 const STATES: u32 = 0x1ffe & !(1 << 6 | 1 << 7 | 1 << 10);
+/// TCP_ESTABLISHED: both sides have heard each other, so the peer's address is its own.
+const ESTABLISHED: u32 = 1 << 1;
 const INET_DIAG_REQ_BYTECODE: u16 = 1;
 const INET_DIAG_BC_D_COND: u8 = 8;
 
 /// Closes the sockets of the targets; `None` if the kernel cannot do that.
 pub(super) fn destroy(targets: &Targets<'_>) -> Result<Option<u32>, Errno> {
     let swept = NlSocket::open(Bus::SockDiag).and_then(|mut socket| {
-        sweep(&mut socket, &mut |buf, seq| ask(buf, seq, targets.only()), &mut |msg, buf, seq| {
+        sweep(&mut socket, &mut |buf, seq| ask(buf, seq, targets.only(), STATES), &mut |msg, buf, seq| {
             pick(msg, buf, seq, targets)
         })
     });
@@ -34,6 +40,28 @@ pub(super) fn destroy(targets: &Targets<'_>) -> Result<Option<u32>, Errno> {
         Ok(swept) => Ok(Some(swept.deleted)),
         Err(lost) => absent(lost),
     }
+}
+
+/// Which of the sources have an established connection with this host, each in its place.
+///
+/// # Errors
+/// The kernel cannot tell, or the system call that failed.
+pub fn connected(sources: &[Range]) -> Result<Vec<bool>, TxnError> {
+    let mut found = vec![false; sources.len()];
+    if sources.is_empty() {
+        return Ok(found);
+    }
+    let all = Scope::ALL;
+    let targets = Targets::new(sources, &all);
+    let mut socket = NlSocket::open(Bus::SockDiag)?;
+    sweep(&mut socket, &mut |buf, seq| ask(buf, seq, targets.only(), ESTABLISHED), &mut |msg, _, _| {
+        if let Some(flow) = read(msg).filter(|flow| targets.cover(flow)) {
+            let peer = Range::from(canonical(flow.peer));
+            sources.iter().zip(&mut found).for_each(|(source, found)| *found |= source.covers(&peer));
+        }
+        false
+    })?;
+    Ok(found)
 }
 
 /// A kernel without the feature is no failure.
@@ -47,15 +75,15 @@ fn absent(lost: Lost) -> Result<Option<u32>, Errno> {
     }
 }
 
-/// Asks for the TCP sockets of both families in one walk, with the kernel's own filter if there is only one
+/// Asks for the TCP sockets in these states of both families in one walk, with the kernel's own filter if there is only one
 /// target. The newer request of SOCK_DIAG takes one family, and each walk of a large server's table costs
 /// half a millisecond.
-fn ask(buf: &mut MsgBuf, seq: u32, only: Option<IpNet>) {
+fn ask(buf: &mut MsgBuf, seq: u32, only: Option<IpNet>, states: u32) {
     let msg = buf.start(TCPDIAG_GETSOCK, REQUEST | DUMP, seq);
     // `struct inet_diag_req`: family and prefix lengths (not looked at), extensions, identity, states, 0.
     buf.put(&[0; SOCKID_AT]);
     buf.put(&[0; SOCKID]);
-    buf.put(&STATES.to_ne_bytes());
+    buf.put(&states.to_ne_bytes());
     buf.put(&[0; 4]);
     if let Some(net) = only {
         let (kind, octets): (u8, &[u8]) = match &net {
@@ -95,6 +123,11 @@ fn pick(msg: Msg<'_>, buf: &mut MsgBuf, seq: u32, targets: &Targets<'_>) -> bool
     true
 }
 
+/// The far end of the socket that an answer tells of.
+fn read(msg: Msg<'_>) -> Option<Flow> {
+    flow(*msg.payload.first()?, msg.payload.get(SOCKID_AT..SOCKID_AT + SOCKID)?)
+}
+
 /// The peer's address and the local port of a socket.
 fn flow(family: u8, id: &[u8]) -> Option<Flow> {
     let local = u16::from_be_bytes(id.get(..2)?.try_into().ok()?);
@@ -109,8 +142,6 @@ fn flow(family: u8, id: &[u8]) -> Option<Flow> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::range::Range;
-    use crate::firewall::guard::Scope;
     use crate::sys::nlattr::messages;
 
     fn answer(family: u8, port: u16, addr: &[u8]) -> MsgBuf {

@@ -68,6 +68,12 @@ impl Protected {
         kept.or_else(|| RESERVED.iter().find(|(net, _)| who.meets(&Range::from(*net))).map(|&(_, why)| why))
     }
 
+    /// Whether a protected address is in the network.
+    #[must_use]
+    pub fn inside(&self, net: &Range) -> bool {
+        self.addrs.iter().any(|&(addr, _)| net.covers(&Range::from(addr)))
+    }
+
     /// Everything that no list of others may have dropped, sorted and merged: the same for everybody who asks (so
     /// without SSH sessions), and the link-local addresses by which IPv6 finds its neighbours.
     #[must_use]

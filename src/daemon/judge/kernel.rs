@@ -1,30 +1,39 @@
 #![forbid(unsafe_code)]
 //! What the kernel does by itself, and what it must know for that: port scans, floods, new sources.
 
-use super::{Judge, Once};
+use super::Judge;
 use crate::base::clock::{Now, Span};
 use crate::base::range::Range;
-use crate::daemon::decide::{WAITING, Waiting};
+use crate::daemon::decide::Waiting;
 use crate::daemon::events::Told;
 use crate::enforce::Outside;
 use crate::firewall::guard::{Ban, Limit, Scanner, Scope};
 use crate::sys::clock;
 use ipnet::IpNet;
-use std::fmt::Display;
+use std::net::IpAddr;
 
 impl Judge {
     /// Tells the kernel whom it must not ban for bare packets.
     pub(super) fn spare_in_kernel(&mut self) {
-        let spared: Vec<Range> = self
-            .decider
-            .protected
-            .all(true)
-            .into_iter()
-            .chain(self.decider.proxies.iter().copied())
-            .collect();
-        if let Err(e) = self.enforcer.guard().set_spared(spared) {
+        let spared = self.decider.protected.all(true);
+        if let Err(e) = self.enforcer.guard().set_spared(&spared, &self.decider.proxies) {
             log::error!("who is never banned for port scans and floods: {e}");
         }
+    }
+
+    /// Tells the kernel which ports are no closed ones, though perhaps nothing listens on them now.
+    pub(super) fn ports_in_kernel(&mut self, now: Now) {
+        self.ports.restore(now, self.enforcer.guard());
+    }
+
+    /// Keeps what the kernel knows of open ports, now and then or `anyway`.
+    pub(in crate::daemon) fn save_ports(&mut self, now: Now, anyway: bool) {
+        self.ports.save(now, self.enforcer.guard(), anyway);
+    }
+
+    /// Who is counted and banned for `addr`.
+    pub(in crate::daemon) fn offender(&self, addr: IpAddr) -> IpNet {
+        self.decider.offender(addr)
     }
 
     /// Writes the table anew, for other interfaces: everything else stays.
@@ -45,49 +54,68 @@ impl Judge {
         self.spare_in_kernel();
     }
 
-    /// Tells a ban that the kernel has made for a port scan. One for good is still to be made.
+    /// Tells a ban that the kernel has made for a port scan, for `secs`, or makes it a longer one.
     pub(in crate::daemon) fn scanned(
         &mut self,
         now: Now,
         scanner: &Scanner,
         (rule, hits, bans): (&str, u32, u32),
-        time: Span,
+        (secs, longer): (u32, Option<u32>),
     ) {
         let who = scanner.who;
-        let ban = Ban { who, scope: &Scope::ALL, time, rule, hits, reason: "", bans, starts: &[] };
-        let Judge { enforcer, events, bans: made, .. } = self;
-        let mut note = None;
-        if time == Span::Permanent {
-            enforcer.ban(
-                now.wall,
-                &[ban],
-                &mut |_, result| {
-                    result.unwrap_or_else(|e| log::error!("{who} is not banned for good: {e}"));
-                },
-                &mut |e| note = Some(e.to_string()),
-            );
-        } else {
-            enforcer.cut_off(&[ban], &mut |e| note = Some(e.to_string()));
+        if let Some(secs) = longer
+            && let Err(e) = self.enforcer.guard().ban_for_packets(&who, secs.into(), &comment(rule, hits))
+        {
+            log::error!("{who} is not banned for longer: {e}");
         }
-        *made += 1;
-        events.banned(now.wall, &Told { seen: &scanner.ports, ..Told::of(&ban) });
-        self.once(Once::Kill, note.as_ref().map(|n| n as &dyn Display));
+        let time = Span::Secs(longer.unwrap_or(secs).into());
+        let ban = Ban { who, scope: &Scope::ALL, time, rule, hits, reason: "", bans, starts: &[] };
+        self.bans += 1;
+        self.events.banned(now.wall, &Told { seen: &scanner.ports, ..Told::of(&ban) });
     }
 
-    /// Tells that the kernel has brought somebody into the throttle; who was there too often is banned by `commit`.
-    pub(in crate::daemon) fn throttled(&mut self, now: Now, who: IpNet, port: u16, limit: Limit, logs: bool) {
+    /// Tells that the kernel has brought somebody into the throttle; returns how often, of who was there too often. Not every time
+    /// `counts`.
+    pub(in crate::daemon) fn throttled(
+        &mut self,
+        now: Now,
+        who: IpNet,
+        (port, limit): (u16, Limit),
+        logs: bool,
+        counts: bool,
+    ) -> Option<u32> {
         let rule = self.detector.rules().len();
-        let Some(policy) = self.decider.policies.get(rule) else { return };
+        let policy = self.decider.policies.get(rule)?;
         policy.tally.read.set(Some(now.mono));
         policy.tally.hit(now.mono);
         self.events.throttled(now.wall, who, (port, limit), logs);
-        let rule = u16::try_from(rule).unwrap_or(u16::MAX);
-        if let Some(hits) = self.decider.tracker.hit(now.mono, rule, who, 1) {
-            if self.decider.waiting.len() >= WAITING {
-                self.commit(now);
-            }
-            self.decider.waiting.push(Waiting { who, rule, hits, wide: false, excess: None });
+        let rule = u16::try_from(rule).ok().filter(|_| counts)?;
+        self.decider.tracker.hit(now.mono, rule, who, 1)
+    }
+
+    /// Bans who was in the throttle too often, unless it must not be banned. As the kernel's own bans for packets, that one cuts no
+    /// connection, and no journal makes more of it.
+    pub(in crate::daemon) fn flooded(&mut self, now: Now, who: IpNet, hits: u32) {
+        let rule = u16::try_from(self.detector.rules().len()).unwrap_or(u16::MAX);
+        let w = Waiting { who, rule, hits, wide: false, excess: None };
+        if self.spare(&w) {
+            return;
         }
+        let Some(policy) = self.decider.policies.get(usize::from(rule)) else { return };
+        let most = u64::from(self.decider.punisher.longest());
+        let secs = match policy.charge.bantime {
+            Span::Secs(secs) => secs,
+            Span::Permanent => most,
+        };
+        let who = Range::from(who);
+        if let Err(e) = self.enforcer.guard().ban_for_packets(&who, secs, &comment(&policy.name, hits)) {
+            return log::error!("{who} is not banned: {e}");
+        }
+        let (time, rule) = (Span::Secs(secs), &*policy.name);
+        let ban = Ban { who, scope: &Scope::ALL, time, rule, hits, reason: "", bans: 0, starts: &[] };
+        policy.tally.ban(&who, "");
+        self.bans += 1;
+        self.events.banned(now.wall, &Told::of(&ban));
     }
 
     /// Tells of somebody who has not been seen for a time.
@@ -95,4 +123,9 @@ impl Judge {
         self.newcomers += 1;
         self.events.newcomer(now.wall, who, port);
     }
+}
+
+/// As bans by service rules are commented.
+fn comment(rule: &str, hits: u32) -> String {
+    format!("{rule} hits={hits}")
 }

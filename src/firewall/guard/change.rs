@@ -317,7 +317,7 @@ impl Guard {
         let found = std::cell::RefCell::new(Vec::new());
         query::elements(&mut self.socket, &TABLE, set, &mut || found.borrow_mut().clear(), &mut |e| {
             // A prefix that is banned stays so when a part of it is named.
-            found.borrow_mut().extend(host(&e, made).filter(|host| who.covers(host)));
+            found.borrow_mut().extend(host(e.key, made).filter(|host| who.covers(host)));
         })?;
         let mut count = 0;
         for host in found.into_inner() {

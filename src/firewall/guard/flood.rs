@@ -1,12 +1,13 @@
 #![forbid(unsafe_code)]
 //! Floods of services, held back inside the kernel: each source has limits for each port. Who is over one goes into the
-//! throttle for a time, and what is over it is dropped. Bans are not made here.
+//! throttle for a time, and what is over it is dropped. Bans are not made here, and nothing that is proven suffers: what
+//! belongs to a connection that is there passes, whatever others have sent in its name.
 //!
 //! What packets write to has a size. When a set is full, nobody new is counted in it and nothing is dropped for that.
 
-use super::layout::{self, key_type, push_meta, push_source};
+use super::layout::{self, Source, key_type, push_key, push_meta, push_source, sources};
 use super::scan::{
-    BANS, COUNTED, PRIORITY_MANGLE, pair_type, push_interface, push_pair, share, spare_set, stamp,
+    BANS, COUNTED, PRIORITY_MANGLE, pair_type, proxy_set, push_interface, push_pair, share, spare_set, stamp,
 };
 use super::{Failure, Guard, Made, TABLE, lack};
 use crate::base::name::{IfName, Name};
@@ -22,8 +23,9 @@ const LOOK: Name = Name::of("flood_look");
 /// Where everything of a throttled source goes, if everything is to be dropped.
 const HELD: Name = Name::of("flood_held");
 
-/// `NF_CT_STATE_BIT(IP_CT_NEW)`
+/// `NF_CT_STATE_BIT` of IP_CT_NEW, IP_CT_ESTABLISHED and IP_CT_RELATED.
 const CT_NEW: u32 = 8;
+const CT_OLD: u32 = 2 | 4;
 /// Flags byte of the TCP header, and in it SYN and ACK.
 const TCP_FLAGS: u32 = 13;
 const SYN: u8 = 0x02;
@@ -134,9 +136,13 @@ fn push_syn(rule: &mut Rule, not: bool) {
 }
 
 /// Goes on only with the first packets of connections, or (`not`) with everything else.
-fn push_new(rule: &mut Rule, not: bool) {
+pub(super) fn push_new(rule: &mut Rule, not: bool) {
+    push_state(rule, CT_NEW, not);
+}
+
+fn push_state(rule: &mut Rule, bits: u32, not: bool) {
     rule.push(expr::ct(libc::NFT_CT_STATE, REG));
-    rule.push(expr::mask(REG, &CT_NEW.to_ne_bytes()));
+    rule.push(expr::mask(REG, &bits.to_ne_bytes()));
     rule.push(expr::cmp(if not { Cmp::Eq } else { Cmp::Neq }, REG, &[0; 4]));
 }
 
@@ -214,9 +220,13 @@ impl Guard {
             push_interface(&mut rule, &lo);
         }
         self.flood_rule(&FLOOD, &end(rule, Verdict::Accept));
-        for family in Family::ALL.into_iter().filter(|_| flood.drop) {
-            let rule = throttled(family, made.ipv6_prefix);
-            self.flood_rule(&FLOOD, &end(rule, Verdict::Goto(&HELD)));
+        if flood.drop {
+            let mut rule = Rule::new();
+            push_state(&mut rule, CT_OLD, false);
+            self.flood_rule(&FLOOD, &end(rule, Verdict::Accept));
+            for source in sources(made.ipv6_prefix) {
+                self.flood_rule(&FLOOD, &end(throttled(source), Verdict::Goto(&HELD)));
+            }
         }
         // Connections that are there pay for nothing but this.
         let mut rule = Rule::new();
@@ -230,7 +240,7 @@ impl Guard {
             self.flood_rule(&FLOOD, &end(rule, Verdict::Goto(&LOOK)));
             self.write_limits((*from, *to), *limits, made);
         }
-        self.write_exempt(&HELD);
+        self.write_exempt(&HELD, spare_set);
         let mut rule = Rule::new();
         rule.push(expr::counter());
         self.flood_rule(&HELD, &end(rule, Verdict::Drop));
@@ -238,7 +248,9 @@ impl Guard {
     }
 
     fn write_limits(&mut self, (from, to): (u16, u16), limits: FloodLimits, made: Made) {
-        for (limit, family) in Limit::ALL.into_iter().flat_map(|limit| Family::ALL.map(|f| (limit, f))) {
+        let all = || sources(made.ipv6_prefix);
+        for (limit, source) in Limit::ALL.into_iter().flat_map(|limit| all().map(move |s| (limit, s))) {
+            let family = source.family();
             if limit == Limit::Conns && made.lacks & lack::COUNT != 0 {
                 continue;
             }
@@ -249,7 +261,7 @@ impl Guard {
             } else {
                 push_new(&mut rule, false)
             }
-            push_pair(&mut rule, family, made.ipv6_prefix);
+            push_pair(&mut rule, source);
             let (life, over) = match limit {
                 Limit::Syn => (life(limits.syn), bucket(limits.syn)),
                 Limit::New => (life(limits.new), bucket(limits.new)),
@@ -267,10 +279,10 @@ impl Guard {
         self.flood_rule(&LOOK, &end(rule, Verdict::Return));
     }
 
-    /// Lets those pass who are on the allow list, or whom this host needs.
-    fn write_exempt(&mut self, chain: &Name) {
+    /// Lets those pass who are on the allow list, or in the sets of `others`.
+    fn write_exempt(&mut self, chain: &Name, others: fn(Family) -> Name) {
         for family in Family::ALL {
-            for set in [layout::allow_set(family), layout::allow_timed_set(family), spare_set(family)] {
+            for set in [layout::allow_set(family), layout::allow_timed_set(family), others(family)] {
                 let mut rule = Rule::new();
                 push_source(&mut rule, family, 128);
                 rule.push(expr::lookup(Cmp::Eq, &set, 0, REG));
@@ -282,17 +294,18 @@ impl Guard {
     /// What becomes of packets over a limit.
     fn write_over(&mut self, limit: Limit, timeout: u32, made: Made) {
         let (chain, _) = limit.names();
-        self.write_exempt(&chain);
+        // Not the gateway: a router that masquerades speaks for everybody behind it, and would be without limits.
+        self.write_exempt(&chain, proxy_set);
         let tells = made.lacks & lack::LOG == 0;
-        for family in Family::ALL {
-            let mut rule = throttled(family, made.ipv6_prefix);
+        for source in sources(made.ipv6_prefix) {
+            let mut rule = throttled(source);
             rule.push(expr::counter());
             self.flood_rule(&chain, &end(rule, Verdict::Drop));
             // The packet that brings its source into the throttle is the one that is told of.
             let mut rule = Rule::new();
-            push_source(&mut rule, family, made.ipv6_prefix);
+            push_key(&mut rule, source);
             let life = u64::from(timeout) * 1000;
-            rule.push(expr::dynset(&throttle_set(family), 0, REG, life, false, None));
+            rule.push(expr::dynset(&throttle_set(source.family()), 0, REG, life, false, None));
             if tells {
                 rule.push(expr::nflog(Alarm::Flood(limit).prefix(), ALARMS, SNAPLEN));
             }
@@ -330,9 +343,9 @@ fn bucket((rate, burst): (u32, u32)) -> Expr {
 }
 
 /// Goes on only with packets of sources in the throttle.
-fn throttled(family: Family, ipv6_prefix: u8) -> Rule {
+fn throttled(source: Source) -> Rule {
     let mut rule = Rule::new();
-    push_source(&mut rule, family, ipv6_prefix);
-    rule.push(expr::lookup(Cmp::Eq, &throttle_set(family), 0, REG));
+    push_key(&mut rule, source);
+    rule.push(expr::lookup(Cmp::Eq, &throttle_set(source.family()), 0, REG));
     rule
 }

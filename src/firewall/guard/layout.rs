@@ -26,6 +26,8 @@ pub(super) const fn hit(family: Family) -> Name {
 pub(super) const DENY: [Name; 2] = [Name::of("deny"), Name::of("denynet")];
 /// An empty set whose comment tells what the table was made with.
 pub(super) const MADE: Name = Name::of("made");
+/// IPv6 networks in which each address counts alone: those that stand for the IPv4 Internet, and those that this host is in.
+pub(super) const SINGLE6: Name = Name::of("single6");
 /// The set in which it is tried how this kernel prolongs an element.
 pub(super) const TRIAL: Name = Name::of("trial");
 /// How often that is tried while other processes make and flush the table.
@@ -244,12 +246,17 @@ impl Guard {
             if former.seen != 0 && made.seen == 0 {
                 self.unwrite_seen_sets();
             }
+            self.write_begin(None);
             if former.bare_packets() && !made.bare_packets() {
-                self.write_spare_sets(true);
+                self.write_packet_sets(true);
             }
         }
+        self.txn.add_set(&SetSpec::new(SINGLE6, libc::NFT_SET_INTERVAL, IPV6_ADDR));
         if made.bare_packets() {
-            self.write_spare_sets(false);
+            self.write_packet_sets(false);
+        }
+        if self.tracks(made) {
+            self.write_begin(Some(made));
         }
         if made.scans != 0 {
             self.write_scan_sets();
@@ -277,6 +284,9 @@ impl Guard {
                 self.flush_seen(&[Family::V6]);
             }
         }
+        if other_prefix && made.bare_packets() {
+            self.txn.flush_set(&scan::ban_set(Family::V6));
+        }
         if other_prefix {
             // Keys of another length would never be looked up; the ban journal has them.
             self.txn.flush_set(&Scope::ALL.set(Kind::Hosts, Family::V6));
@@ -293,13 +303,13 @@ impl Guard {
 
     fn write_gate(&mut self, made: Made) {
         for family in Family::ALL {
-            for kind in [Kind::Hosts, Kind::Scans].into_iter().take(1 + usize::from(made.scans != 0)) {
-                let mut rule = Rule::new();
-                push_source(&mut rule, family, made.ipv6_prefix);
-                push_jump(&mut rule, &Scope::ALL.set(kind, family), family);
-                let optional = if kind == Kind::Scans { Optional::Scan } else { Optional::No };
-                self.txn.add_rule(&GATE, &rule, false, optional);
-            }
+            let mut rule = Rule::new();
+            push_source(&mut rule, family, made.ipv6_prefix);
+            push_jump(&mut rule, &Scope::ALL.set(Kind::Hosts, family), family);
+            self.txn.add_rule(&GATE, &rule, false, Optional::No);
+        }
+        if made.bare_packets() {
+            self.write_packet_bans(made);
         }
         self.write_jump(&DENY[0]);
         let mut rule = Rule::new();
@@ -473,9 +483,50 @@ pub(super) fn push_source(rule: &mut Rule, family: Family, prefix: u8) {
     let len = u32::try_from(family.bytes()).unwrap_or(0);
     rule.push(expr::payload(Base::Network, source_offset(family), len, REG));
     if family == Family::V6 && prefix < 128 {
-        let bits = u128::MAX << (128 - u32::from(prefix));
-        rule.push(expr::mask(REG, &bits.to_be_bytes()));
+        push_mask(rule, prefix);
     }
+}
+
+/// What stands for the source of a packet: the address, or of most IPv6 addresses the prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// An IPv4 address.
+    V4,
+    /// An IPv6 address that counts alone, as [`SINGLE6`] says.
+    Single,
+    /// The IPv6 prefix of so many bits of all others.
+    Prefix(u8),
+}
+
+impl Source {
+    pub(super) fn family(self) -> Family {
+        if self == Source::V4 { Family::V4 } else { Family::V6 }
+    }
+}
+
+/// What stands for sources, each packet being of one kind.
+pub(super) fn sources(ipv6_prefix: u8) -> impl Iterator<Item = Source> {
+    [Source::V4, Source::Prefix(ipv6_prefix), Source::Single]
+        .into_iter()
+        .take(2 + usize::from(ipv6_prefix < 128))
+}
+
+/// Loads what stands for the source, if the packet is of that kind.
+pub(super) fn push_key(rule: &mut Rule, source: Source) {
+    push_source(rule, source.family(), 128);
+    match source {
+        Source::V4 | Source::Prefix(128..) => {}
+        Source::Single => rule.push(expr::lookup(Cmp::Eq, &SINGLE6, 0, REG)),
+        Source::Prefix(bits) => {
+            rule.push(expr::lookup(Cmp::Neq, &SINGLE6, 0, REG));
+            push_mask(rule, bits);
+        }
+    }
+}
+
+fn push_mask(rule: &mut Rule, prefix: u8) {
+    let bits = u128::MAX.checked_shl(128 - u32::from(prefix.min(128))).unwrap_or(0);
+    rule.push(expr::mask(REG, &bits.to_be_bytes()));
 }
 
 pub(super) fn push_jump(rule: &mut Rule, set: &Name, family: Family) {

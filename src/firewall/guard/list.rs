@@ -4,8 +4,9 @@
 use super::scope::{Kind, Scopes};
 use super::{Failure, Guard, Made, Scope, TABLE, layout, networks};
 use crate::base::bytes::find;
+use crate::base::net::prefix;
 use crate::base::range::{Family, Range};
-use crate::firewall::nft::{elem, query};
+use crate::firewall::nft::query;
 
 /// A ban in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,8 +80,9 @@ impl Guard {
                     })?;
                 } else {
                     query::elements(&mut self.socket, &TABLE, &set, &mut || (), &mut |e| {
-                        if let Some(who) = host(&e, made) {
-                            let comment = if kind == Kind::Scans { SCANS } else { e.comment };
+                        if let Some(who) = host(e.key, made) {
+                            let by_kernel = kind == Kind::Scans && e.comment.is_empty();
+                            let comment = if by_kernel { SCANS } else { e.comment };
                             each(&entry(who, &scope, comment, e.timeout_ms, e.left_ms, e.packets));
                         }
                     })?;
@@ -92,12 +94,12 @@ impl Guard {
 }
 
 /// The address or prefix that a key of a hash set stands for.
-pub(super) fn host(e: &elem::Found<'_>, made: Made) -> Option<Range> {
-    let address = Range::from_key(e.key)?;
-    Some(match address.family() {
-        Family::V4 => address,
-        Family::V6 => Range::from(crate::base::net::prefix(address.first(), made.ipv6_prefix)),
-    })
+pub(super) fn host(key: &[u8], made: Made) -> Option<Range> {
+    let address = Range::from_key(key)?;
+    let prefix = Range::from(prefix(address.first(), made.ipv6_prefix));
+    // A key of bits behind the prefix is an address that counts alone.
+    let is_prefix = address.family() == Family::V6 && prefix.first() == address.first();
+    Some(if is_prefix { prefix } else { address })
 }
 
 fn entry<'a>(

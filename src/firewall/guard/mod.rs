@@ -21,7 +21,7 @@ pub use flood::{FloodLimits, FloodOptions, Limit};
 pub use health::{Damage, Health};
 pub use list::{Entry, FLOODS, SCANS};
 pub use networks::Cut;
-pub use scan::{ScanOptions, Scanner};
+pub use scan::{PORT_MEMORY, ScanOptions, Scanner};
 pub use scope::Scope;
 pub use seen::SeenOptions;
 
@@ -177,6 +177,11 @@ impl Made {
     /// Whether there is something that bare packets are reason enough for.
     fn bare_packets(self) -> bool {
         self.scans != 0 || self.floods != 0
+    }
+
+    /// Whether sources are kept in sets, by prefix or alone.
+    fn keeps_singles(self) -> bool {
+        self.bare_packets() || self.seen != 0
     }
 
     /// What the kernel lacks, for people.

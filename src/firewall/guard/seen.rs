@@ -5,7 +5,7 @@
 //! Nobody is harmed by this: when the set is full, or more strangers come than can be told, nothing is told of them and
 //! nothing is dropped. Who was not told is not noted, so that the next try is.
 
-use super::layout::{allow_set, allow_timed_set, key_type, push_meta, push_source};
+use super::layout::{allow_set, allow_timed_set, key_type, push_key, push_meta, push_source, sources};
 use super::scan::{PRIORITY_MANGLE, push_interface, share, stamp};
 use super::{Guard, Made};
 use crate::base::name::{IfName, Name};
@@ -166,22 +166,27 @@ impl Guard {
             }
             self.seen_rule(&SEEN, &end(rule, Verdict::Goto(&LOOK)));
         }
-        for family in Family::ALL {
+        for source in sources(made.ipv6_prefix) {
             let mut rule = Rule::new();
-            push_source(&mut rule, family, made.ipv6_prefix);
-            rule.push(expr::lookup(Cmp::Eq, &seen_set(family), 0, REG));
+            push_key(&mut rule, source);
+            rule.push(expr::lookup(Cmp::Eq, &seen_set(source.family()), 0, REG));
             self.seen_rule(&LOOK, &end(rule, Verdict::Accept));
+        }
+        for family in Family::ALL {
             for set in [unasked_set(family), allow_set(family), allow_timed_set(family)] {
                 let mut rule = Rule::new();
                 push_source(&mut rule, family, 128);
                 rule.push(expr::lookup(Cmp::Eq, &set, 0, REG));
                 self.seen_rule(&LOOK, &end(rule, Verdict::Accept));
             }
+        }
+        for source in sources(made.ipv6_prefix) {
             // What the limit stops is not noted, and what does not fit into the set is not told: each ends the rule.
             let mut rule = Rule::new();
-            push_source(&mut rule, family, made.ipv6_prefix);
+            push_key(&mut rule, source);
             rule.push(expr::limit(RATE.0, 1, RATE.1, false));
-            rule.push(expr::dynset(&seen_set(family), 0, REG, u64::from(seen.timeout) * 1000, false, None));
+            let life = u64::from(seen.timeout) * 1000;
+            rule.push(expr::dynset(&seen_set(source.family()), 0, REG, life, false, None));
             rule.push(expr::nflog(Alarm::New.prefix(), NEWS, SNAPLEN));
             self.txn.add_rule(&LOOK, &rule, false, Optional::Log);
         }
