@@ -260,9 +260,11 @@ fn who_floods_again_and_again_is_banned() {
         status.lines().find(|line| line.starts_with("flood ")).unwrap().split_whitespace().collect();
     assert_eq!(row[..4], ["flood", "kernel", "6", "2"], "{status}");
     assert!(!status.contains("no longer in the configuration"), "{status}");
-    // Anybody could have sent that: no journal keeps it, and no set that drops more than what begins something.
+    // Anybody could have sent that: no journal keeps it, and no set that drops more than what begins
+    // something.
     assert!(!net.in_set("ban4", "203.0.113.7".parse().unwrap()));
     net.nft("delete table inet mef_guard");
+    net.mark(LOG);
     wait_until("the table", || net.nft_list("table inet mef_guard").contains("scan_ban4"));
     net.mark(LOG);
     assert!(net.bans().iter().all(|ban| text(ban, "rule") != "flood"));

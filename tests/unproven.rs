@@ -1,4 +1,5 @@
-//! Packets in somebody else's name: what they may not bring about, and whom the guards of packets must not take for an attacker.
+//! Packets in somebody else's name: what they may not bring about, and whom the guards of packets must not
+//! take for an attacker.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod common;
@@ -175,7 +176,8 @@ fn services_that_restart_are_no_closed_ports() {
     let other: IpAddr = "203.0.113.7".parse().unwrap();
     touch(&way, other, host, 7000, 20);
     assert!(!banned(&net, other));
-    // What the daemon finds open counts as well, and all of it is known after a restart, with a kernel that has forgotten.
+    // What the daemon finds open counts as well, and all of it is known after a restart, with a kernel that
+    // has forgotten.
     let services = listen(unasked);
     net.signal(daemon, libc::SIGHUP);
     net.wait_said("daemon", "configuration read");
@@ -188,6 +190,7 @@ fn services_that_restart_are_no_closed_ports() {
         touch(&way, other, host, 8000, 20);
         assert!(!banned(&net, other), "{round}");
         net.nft("delete table inet mef_guard");
+        net.mark(LOG);
         wait_until("the table", || net.nft_list("table inet mef_guard").contains("7019"));
     }
     // Others are closed ports all the same.
@@ -229,7 +232,8 @@ fn the_limit_is_what_it_says_within_its_window() {
         assert!(!banned(&net, quick) && counts(quick), "{round}");
         wait_until("the end of the window", || !counts(quick));
     }
-    // One too many within the window, however they are spread in it. A bucket that fills meanwhile would let them pass.
+    // One too many within the window, however they are spread in it. A bucket that fills meanwhile would
+    // let them pass.
     let begin = Instant::now();
     touch(&way, slow, host, 1, LIMIT - 4);
     std::thread::sleep(Duration::from_millis(1500));

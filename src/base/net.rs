@@ -139,8 +139,8 @@ pub fn prefix(addr: IpAddr, len: u8) -> IpNet {
     }
 }
 
-/// Networks in which neighbours have nothing to do with each other, since IPv4 addresses are written into them: one prefix would
-/// be many hosts.
+/// Networks in which neighbours have nothing to do with each other, since IPv4 addresses are written into
+/// them: one prefix would be many hosts.
 pub const SINGLE: [Ipv6Net; 4] = [
     // NAT64 (RFC 6052, RFC 8215)
     v6_net([0x64, 0xff9b, 0, 0, 0, 0], 96),
@@ -155,8 +155,8 @@ const fn v6_net([a, b, c, d, e, f]: [u16; 6], len: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, 0, 0), len)
 }
 
-/// Who is counted and banned for `addr`: an IPv4 address itself, the IPv6 prefix of `ipv6_prefix` bits, or in one of the
-/// [`SINGLE`] networks the address.
+/// Who is counted and banned for `addr`: an IPv4 address itself, the IPv6 prefix of `ipv6_prefix` bits, or
+/// in one of the [`SINGLE`] networks the address.
 #[must_use]
 pub fn offender(addr: IpAddr, ipv6_prefix: u8) -> IpNet {
     match canonical(addr) {

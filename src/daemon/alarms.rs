@@ -15,7 +15,8 @@ use std::os::fd::BorrowedFd;
 
 /// Packets that are looked at in one turn; the kernel keeps the others.
 const HEARD: usize = 256;
-/// Milliseconds between two looks at what scanners have touched and at who is connected: these read whole tables.
+/// Milliseconds between two looks at what scanners have touched and at who is connected: these read whole
+/// tables.
 const LOOK: u64 = 1000;
 /// Those who wait for a look at most; beyond that they are told of without.
 const PENDING: usize = 1024;
@@ -44,7 +45,8 @@ pub(super) struct Alarms {
     packets: Option<Packets>,
     terms: Terms,
     heard: Vec<Packet>,
-    /// Whom the kernel has banned, and who has flooded too often, of whom it is not known whether they are connected.
+    /// Whom the kernel has banned, and who has flooded too often, of whom it is not known whether they are
+    /// connected.
     scanners: Vec<Scanner>,
     flooders: Vec<(IpNet, u32)>,
     /// Whom the kernel has banned, and when.
@@ -200,7 +202,8 @@ impl Alarms {
                 self.silent += 1
             }
             let who = judge.offender(packet.from);
-            // Many connections at a time are an office, or people who wait: they are held back, and that is all.
+            // Many connections at a time are an office, or people who wait: they are held back, and that is
+            // all.
             let counts = limit != Limit::Conns;
             if let Some(hits) = judge.throttled(now, who, (packet.port, limit), logs, counts)
                 && self.flooders.len() < PENDING

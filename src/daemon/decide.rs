@@ -104,8 +104,8 @@ impl Decider {
         }
     }
 
-    /// Who is counted and banned for `addr`. In an IPv6 prefix that somebody is in who must not be banned it is the address
-    /// alone: neighbours of this host and of its gateway are not safe for that.
+    /// Who is counted and banned for `addr`. In an IPv6 prefix that somebody is in who must not be banned
+    /// it is the address alone: neighbours of this host and of its gateway are not safe for that.
     pub(super) fn offender(&self, addr: IpAddr) -> IpNet {
         let who = offender(addr, self.ipv6_prefix);
         let whole = Range::from(who);

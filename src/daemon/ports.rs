@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
-//! The ports that something has listened on within a day: who asks for a service that restarts is no scanner. The kernel notes them
-//! by itself; here is what outlives a reboot, in a small file of state_dir, and what nobody has asked for yet.
+//! The ports that something has listened on within a day: who asks for a service that restarts is no
+//! scanner. The kernel notes them by itself; here is what outlives a reboot, in a small file of state_dir,
+//! and what nobody has asked for yet.
 
 use crate::base::clock::{Now, Wall};
 use crate::firewall::guard::{Guard, PORT_MEMORY};
@@ -55,7 +56,8 @@ impl Ports {
             return;
         }
         self.written = Some(now.wall);
-        // What cannot be read or written is told by whoever keeps bans there, and five minutes after a boot nothing counts.
+        // What cannot be read or written is told by whoever keeps bans there, and five minutes after a boot
+        // nothing counts.
         let Ok(ports) = guard.open_ports() else { return };
         let _ = write(&self.dir, &ports, now.wall);
     }

@@ -75,9 +75,9 @@ fn absent(lost: Lost) -> Result<Option<u32>, Errno> {
     }
 }
 
-/// Asks for the TCP sockets in these states of both families in one walk, with the kernel's own filter if there is only one
-/// target. The newer request of SOCK_DIAG takes one family, and each walk of a large server's table costs
-/// half a millisecond.
+/// Asks for the TCP sockets in these states of both families in one walk, with the kernel's own filter if
+/// there is only one target. The newer request of SOCK_DIAG takes one family, and each walk of a large
+/// server's table costs half a millisecond.
 fn ask(buf: &mut MsgBuf, seq: u32, only: Option<IpNet>, states: u32) {
     let msg = buf.start(TCPDIAG_GETSOCK, REQUEST | DUMP, seq);
     // `struct inet_diag_req`: family and prefix lengths (not looked at), extensions, identity, states, 0.

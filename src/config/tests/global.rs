@@ -68,7 +68,7 @@ fn defaults_are_those_of_the_manual() {
     assert_eq!((s.state_sync, s.bantime_max, s.journal_since), (Some(300), 86_400, 120));
     assert_eq!((s.ipv6_prefix, s.track_max, s.max_bans_per_minute), (64, 4096, 1000));
     assert_eq!((s.ban_host, s.ban_forward, s.firewall_log_level), (true, true, KernelLevel::Warn));
-    assert_eq!((s.scan.enabled, s.scan.limit, s.scan.bantime, s.scan.interface.auto), (true, 10, 600, true));
+    assert_eq!((s.scan.enabled, s.scan.limit, s.scan.bantime, s.scan.interface.auto), (true, 75, 600, true));
     assert_eq!(s.scan.exclude_ports, ExcludedPorts { listening: true, named: None });
     assert_eq!(
         (s.flood.enabled, s.flood.ports.to_string(), s.flood.bantime),
@@ -189,7 +189,7 @@ fn profiles_and_port_limits_are_put_together() {
     let zones: Vec<_> =
         s.zones.iter().map(|z| (z.key.as_str(), z.enabled, z.answer_match.len(), z.bantime)).collect();
     assert_eq!(zones, [("a1", true, 2, Span::Secs(3600)), ("b", false, 1, Span::Permanent)]);
-    let own = FloodLimits { syn_rate: 8, syn_burst: 9, newconn_rate: 60, newconn_burst: 120, connlimit: 7 };
+    let own = FloodLimits { syn_rate: 8, syn_burst: 9, newconn_rate: 150, newconn_burst: 750, connlimit: 7 };
     assert_eq!(s.flood.port_limits, [(443, own)]);
     let nine: String = (0..9).map(|n| format!("rbl_z{n}_zone=z\n")).collect();
     let (s, told) = parse(&nine);

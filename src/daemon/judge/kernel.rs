@@ -74,8 +74,8 @@ impl Judge {
         self.events.banned(now.wall, &Told { seen: &scanner.ports, ..Told::of(&ban) });
     }
 
-    /// Tells that the kernel has brought somebody into the throttle; returns how often, of who was there too often. Not every time
-    /// `counts`.
+    /// Tells that the kernel has brought somebody into the throttle; returns how often, of who was there
+    /// too often. Not every time `counts`.
     pub(in crate::daemon) fn throttled(
         &mut self,
         now: Now,
@@ -93,8 +93,8 @@ impl Judge {
         self.decider.tracker.hit(now.mono, rule, who, 1)
     }
 
-    /// Bans who was in the throttle too often, unless it must not be banned. As the kernel's own bans for packets, that one cuts no
-    /// connection, and no journal makes more of it.
+    /// Bans who was in the throttle too often, unless it must not be banned. As the kernel's own bans for
+    /// packets, that one cuts no connection, and no journal makes more of it.
     pub(in crate::daemon) fn flooded(&mut self, now: Now, who: IpNet, hits: u32) {
         let rule = u16::try_from(self.detector.rules().len()).unwrap_or(u16::MAX);
         let w = Waiting { who, rule, hits, wide: false, excess: None };

@@ -1,7 +1,8 @@
 #![forbid(unsafe_code)]
-//! Floods of services, held back inside the kernel: each source has limits for each port. Who is over one goes into the
-//! throttle for a time, and what is over it is dropped. Bans are not made here, and nothing that is proven suffers: what
-//! belongs to a connection that is there passes, whatever others have sent in its name.
+//! Floods of services, held back inside the kernel: each source has limits for each port. Who is over one
+//! goes into the throttle for a time, and what is over it is dropped. Bans are not made here, and nothing
+//! that is proven suffers: what belongs to a connection that is there passes, whatever others have sent in
+//! its name.
 //!
 //! What packets write to has a size. When a set is full, nobody new is counted in it and nothing is dropped for that.
 
@@ -294,7 +295,8 @@ impl Guard {
     /// What becomes of packets over a limit.
     fn write_over(&mut self, limit: Limit, timeout: u32, made: Made) {
         let (chain, _) = limit.names();
-        // Not the gateway: a router that masquerades speaks for everybody behind it, and would be without limits.
+        // Not the gateway: a router that masquerades speaks for everybody behind it, and would be without
+        // limits.
         self.write_exempt(&chain, proxy_set);
         let tells = made.lacks & lack::LOG == 0;
         for source in sources(made.ipv6_prefix) {

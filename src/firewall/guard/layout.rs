@@ -26,7 +26,8 @@ pub(super) const fn hit(family: Family) -> Name {
 pub(super) const DENY: [Name; 2] = [Name::of("deny"), Name::of("denynet")];
 /// An empty set whose comment tells what the table was made with.
 pub(super) const MADE: Name = Name::of("made");
-/// IPv6 networks in which each address counts alone: those that stand for the IPv4 Internet, and those that this host is in.
+/// IPv6 networks in which each address counts alone: those that stand for the IPv4 Internet, and those that
+/// this host is in.
 pub(super) const SINGLE6: Name = Name::of("single6");
 /// The set in which it is tried how this kernel prolongs an element.
 pub(super) const TRIAL: Name = Name::of("trial");

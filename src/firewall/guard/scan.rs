@@ -2,8 +2,9 @@
 //! Port scans, counted and banned inside the kernel: nothing of it needs a program. The packet that goes over the limit
 //! puts its source into a set that is looked up by whatever begins something, so the next probe is dropped.
 //!
-//! The sender of a lone packet is not proven, so nothing that is proven suffers: such a ban drops what begins something (TCP
-//! without ACK and RST, the first datagram of a flow), never a packet of a connection that is there.
+//! The sender of a lone packet is not proven, so nothing that is proven suffers: such a ban drops what
+//! begins something (TCP without ACK and RST, the first datagram of a flow), never a packet of a connection
+//! that is there.
 //!
 //! What packets write to has a size. For that the kernel makes room beforehand, 16 bytes for each element, so the bans
 //! of scans have a small set of their own beside `ban4` and `ban6`, which hold any number. When a set is full, nobody
@@ -65,7 +66,8 @@ pub(super) const BANS: u32 = 4096;
 const PORTS_MAX: u32 = 4096;
 /// Ports that are told the kernel at once at most.
 const PORTS_TOLD_MAX: usize = 2048;
-/// Milliseconds that a port is remembered after something has listened on it: a service that restarts is no closed port.
+/// Milliseconds that a port is remembered after something has listened on it: a service that restarts is no
+/// closed port.
 pub const PORT_MEMORY: u64 = 86_400_000;
 /// Milliseconds for which a source is not banned after it was found to have a connection.
 const CONNECTED: u64 = 600_000;
@@ -131,7 +133,8 @@ const fn rate_set(family: Family) -> Name {
     }
 }
 
-/// Who is never banned for bare packets, which anybody can forge: this host, its gateway, its name servers, proxies.
+/// Who is never banned for bare packets, which anybody can forge: this host, its gateway, its name servers,
+/// proxies.
 pub(super) const fn spare_set(family: Family) -> Name {
     match family {
         Family::V4 => Name::of("spare4"),
@@ -174,7 +177,8 @@ pub(super) fn share(family: Family, most: u32) -> u32 {
     }
 }
 
-/// Goes on with the first packets of a window only above `count`: a bucket that fills by less than one while the window lasts.
+/// Goes on with the first packets of a window only above `count`: a bucket that fills by less than one
+/// while the window lasts.
 fn over(count: u32) -> Expr {
     const DAY: u64 = 86_400;
     // Times the count, in nanoseconds, it has to fit 64 bits.
@@ -234,7 +238,8 @@ impl Guard {
         self.txn.delete_set(&CALM);
     }
 
-    /// The sets that all guards against bare packets share, or (`gone`) none: whom those never harm, and who is banned for them.
+    /// The sets that all guards against bare packets share, or (`gone`) none: whom those never harm, and
+    /// who is banned for them.
     pub(super) fn write_packet_sets(&mut self, gone: bool) {
         for family in Family::ALL {
             let key = key_type(family);
@@ -320,7 +325,8 @@ impl Guard {
         }
     }
 
-    /// Whether first datagrams are told from others: not for the sake of this alone would connections be tracked.
+    /// Whether first datagrams are told from others: not for the sake of this alone would connections be
+    /// tracked.
     pub(super) fn tracks(&self, made: Made) -> bool {
         let udp = self.options.scan.as_ref().is_some_and(|scan| scan.udp) && made.scans != 0;
         (udp || made.floods != 0) && made.lacks & lack::FLOOD == 0
@@ -341,7 +347,8 @@ impl Guard {
             for datagrams in [false, true].into_iter().take(1 + usize::from(udp)) {
                 let mut rule = Rule::new();
                 if datagrams {
-                    // What comes on an old flow was asked for, when the one who asked is gone, too: voice after hanging up.
+                    // What comes on an old flow was asked for, when the one who asked is gone, too: voice
+                    // after hanging up.
                     push_first_datagram(&mut rule);
                     let (from, to) = TRACEROUTE;
                     rule.push(expr::payload(Base::Transport, 2, 2, REG));
@@ -437,8 +444,8 @@ impl Guard {
             rule.push(expr::lookup(Cmp::Eq, &seen_set(family), 0, REG));
             rule.push(expr::verdict(Verdict::Return));
             self.scan_rule(&LOOK, &rule, Optional::Scan);
-            // In one rule, so that nothing is counted that could not be noted as seen. The count is added to and not
-            // prolonged: it ends with its window, and a port counts once in it.
+            // In one rule, so that nothing is counted that could not be noted as seen. The count is added
+            // to and not prolonged: it ends with its window, and a port counts once in it.
             let mut rule = Rule::new();
             push_pair(&mut rule, source);
             rule.push(expr::dynset(&seen_set(family), 0, REG, window, false, None));
@@ -479,8 +486,8 @@ impl Guard {
         }
     }
 
-    /// Replaces whom bare packets never have banned (`spared`), and who has no limits beside (`proxies`). In an IPv6 prefix that one of
-    /// them is in, everybody counts alone.
+    /// Replaces whom bare packets never have banned (`spared`), and who has no limits beside (`proxies`).
+    /// In an IPv6 prefix that one of them is in, everybody counts alone.
     ///
     /// # Errors
     /// What the kernel refused; then the former ones stay.
@@ -499,17 +506,19 @@ impl Guard {
         self.txn.flush_set(&layout::SINGLE6);
         single.iter().for_each(|range| self.write_range(&layout::SINGLE6, range, Timeout::None, ""));
         if made.bare_packets() {
-            let sets: [(fn(Family) -> Name, Vec<Range>); 2] =
-                [(spare_set, all().collect()), (proxy_set, proxies.to_vec())];
-            for (set, mut ranges) in sets {
-                merge(&mut ranges);
-                Family::ALL.iter().for_each(|&family| self.txn.flush_set(&set(family)));
-                for range in &ranges {
-                    self.write_range(&set(range.family()), range, Timeout::None, "");
-                }
-            }
+            self.fill(spare_set, all().collect());
+            self.fill(proxy_set, proxies.to_vec());
         }
         Ok(self.txn.commit(&mut self.socket)?)
+    }
+
+    /// Writes the content of an interval set of each family.
+    fn fill(&mut self, set: fn(Family) -> Name, mut ranges: Vec<Range>) {
+        merge(&mut ranges);
+        Family::ALL.iter().for_each(|&family| self.txn.flush_set(&set(family)));
+        for range in &ranges {
+            self.write_range(&set(range.family()), range, Timeout::None, "");
+        }
     }
 
     /// Whether the ports that sockets listen on have to be told to the kernel.
@@ -594,7 +603,8 @@ impl Guard {
         Ok(())
     }
 
-    /// Ends the ban of a scanner that was none. `connected`: it is not banned for a time, since it has a connection.
+    /// Ends the ban of a scanner that was none. `connected`: it is not banned for a time, since it has a
+    /// connection.
     ///
     /// # Errors
     /// What the kernel refused.
@@ -612,7 +622,8 @@ impl Guard {
         self.remove_key(&ban_set(family), Key::bytes(&key))
     }
 
-    /// Bans for what bare packets did, as the kernel itself does: only what begins something is dropped, and no journal puts it back.
+    /// Bans for what bare packets did, as the kernel itself does: only what begins something is dropped,
+    /// and no journal puts it back.
     ///
     /// # Errors
     /// What the kernel refused: all places are taken (ENFILE), or the table is not there.
