@@ -59,6 +59,12 @@ fn put(net: &Net, name: &str, text: &str) {
     fs::rename(temporary, net.path(&format!("blacklist/{name}"))).unwrap();
 }
 
+/// The neighbour is where the internet is: elsewhere its network would be left out of deny lists.
+fn uplink(net: &Net, peer: &common::Peer) {
+    net.ip(&format!("route add default dev {}", peer.link));
+    net.ip(&format!("-6 route add default dev {}", peer.link));
+}
+
 fn state(net: &Net, file: &str) -> String {
     let all = rows(&mef(net, &["lists", "--json"]).ok());
     all.iter().find(|row| text(row, "file").ends_with(file)).map(|row| text(row, "state")).unwrap_or_default()
@@ -154,6 +160,7 @@ fn an_entry_for_a_time_ends_without_a_daemon_and_survives_a_flush() {
 fn the_allow_list_wins_over_the_deny_list() {
     let mut net = Net::new();
     let peer = net.peer();
+    uplink(&net, &peer);
     let listener = std::net::TcpListener::bind((peer.host4, 4000)).unwrap();
     let _keep = &listener;
     assert!(net.reaches(&peer, peer.host4.into(), 4000));
@@ -200,10 +207,12 @@ fn the_daemon_notices_every_way_to_change_a_list() {
     assert!(!is_denied(&net, "192.0.2.12") && is_denied(&net, "192.0.2.7"));
     // The directory goes and comes back with something else in it.
     fs::rename(net.path("blacklist"), net.path("away")).unwrap();
-    wait_until("no list", || denied(&net).is_empty());
+    net.wait_said("d", "is not there: a.conf: what it had stays in force");
     net.write("fresh/e.conf", "192.0.2.13\n");
     fs::rename(net.path("fresh"), net.path("blacklist")).unwrap();
     wait_until("another directory", || is_denied(&net, "192.0.2.13"));
+    wait_until("what is not in it", || !is_denied(&net, "192.0.2.7"));
+    net.wait_said("d", "blacklist/a.conf was deleted: its entries are not denied any more");
     put(&net, "f.conf", "192.0.2.14\n");
     wait_until("a file in it", || is_denied(&net, "192.0.2.14"));
     // Allow lists likewise.
@@ -274,6 +283,7 @@ fn bad_lists_never_replace_good_ones() {
 fn what_the_host_needs_is_left_out_of_the_lists_of_others() {
     let mut net = host("", "");
     let peer = net.peer();
+    uplink(&net, &peer);
     net.write(
         "blacklist/bogons.conf",
         &format!(
@@ -282,7 +292,9 @@ fn what_the_host_needs_is_left_out_of_the_lists_of_others() {
         ),
     );
     let daemon = net.daemon("d");
-    net.wait_said("d", "entries name this host or what it needs");
+    net.wait_said("d", "entries in all name this host or what it needs");
+    net.wait_said("d", "bogons.conf:1: 0.0.0.0/8 without 0.0.0.0/8 (no address of a host), unless force");
+    net.wait_said("d", &format!("{} (this host's own address)", peer.host4));
     wait_until("the rest", || is_denied(&net, "10.3.4.5") && is_denied(&net, "192.0.2.2"));
     for addr in ["127.0.0.1", "fe80::1", &peer.host4.to_string(), &peer.host6.to_string()] {
         assert!(!is_denied(&net, addr), "{addr}");
@@ -342,6 +354,7 @@ fn a_large_list_is_swapped_without_a_gap() {
     };
     let mut net = host("", "");
     let peer = net.peer();
+    uplink(&net, &peer);
     let always = format!("{}\n{}/31\n", peer.v4, peer.v4);
     put(&net, "big.conf", &(list(0) + &always));
     let daemon = net.daemon("d");

@@ -5,11 +5,12 @@
 use super::target::{self, Safety};
 use super::{Error, Output, STDIN, parse, settings};
 use crate::base::clock::Wall;
-use crate::base::range::{Range, any_meets, merge};
-use crate::config::{ListKind, conf_files, duration};
+use crate::base::range::{Range, any_meets, covers, merge};
+use crate::config::{ListEntry, ListKind, conf_files, duration};
+use crate::control::proto::Request;
 use crate::firewall::conntrack;
-use crate::firewall::guard::Scope;
-use crate::lists::{self, Edit, LOCAL, Paths, allowed};
+use crate::firewall::guard::{Guard, Scope};
+use crate::lists::{self, Edit, Exempt, Gone, LOCAL, Paths, Turn};
 use argh::FromArgs;
 
 /// Put addresses on a list: allow = they are never dropped, deny = they always are.
@@ -114,67 +115,58 @@ fn remove(command: &str, kind: ListKind, args: &[&str], output: &mut Output<'_>)
 fn change(command: &str, change: Change, output: &mut Output<'_>) -> Result<(), Error> {
     let Change { kind, adds, .. } = change;
     if change.addresses.is_empty() {
-        return Err(Error::Usage(format!("{command} whom? `mef {command} --help` shows examples")));
+        return Err(Error::Usage(format!("missing ADDR: `mef {command} --help` shows examples")));
     }
     let settings = settings(change.config.as_deref(), output);
     let (mut enforcer, made) = target::table(&settings, output)?;
-    let safety = Safety::read(enforcer.guard()).map_err(failed)?;
     let paths = Paths::of(&settings);
+    let mut ranges = wanted(&change, enforcer.guard(), made.ipv6_prefix, output)?;
     let unwritten = |e| Error::Failed(format!("{}/{LOCAL}: {e}", paths.dir(kind).to_string_lossy()));
-    let mut edit = Edit::open(&paths, kind).map_err(unwritten)?;
-    let mut ranges = Vec::new();
-    let mut take = |text: &str, place: &str, output: &mut Output<'_>| {
-        let range = match target::read(text, made.ipv6_prefix) {
-            Err(what) => {
-                output.problem(&format_args!("{place}{what}"));
-                return Ok(());
-            }
-            Ok(range) => range,
-        };
-        match adds {
-            Some((_, force)) => {
-                let why = if kind == ListKind::Deny { safety.objection(&range) } else { None };
-                match why.or_else(|| too_wide(&range, kind)).filter(|_| !force) {
-                    Some(why) => {
-                        output.problem(&format_args!("{place}{range} is {why}: not listed (--force does it)"))
-                    }
-                    None => ranges.push(range),
-                }
-            }
-            None if edit.remove(&range) > 0 => ranges.push(range),
-            None => match find(&paths, kind, &[range]) {
-                Some((name, listed)) => output
-                    .problem(&format_args!("{place}{range} is not a line of {LOCAL}: {name} has {listed}")),
-                None => output.problem(&format_args!("{place}{range} was not listed")),
-            },
-        }
-        Ok(())
+    let turn = match kind {
+        ListKind::Allow => Turn::within(&paths, kind, target::LIST_PATIENCE),
+        ListKind::Deny => Turn::wait(&paths, kind),
     };
-    for text in &change.addresses {
-        if text == STDIN {
-            target::each_stdin_line(output, &mut take)?;
-        } else {
-            take(text, "", output)?;
+    let mut edit = Edit::open(&paths, kind, &turn).map_err(unwritten)?;
+    let kept = paths.kept(kind);
+    match adds {
+        Some((until, force)) => edit.add(&ranges, until, force),
+        None => {
+            let listed = edit.remove(&ranges);
+            let kept = kept.remove(LOCAL, &ranges).map_err(unwritten)?;
+            let mut gone = listed.iter().zip(&kept).map(|(listed, kept)| *listed || *kept);
+            ranges.retain(|range| gone.next().unwrap_or(false) || not_listed(range, &paths, kind, output));
         }
     }
-    if let Some((until, force)) = adds {
-        edit.add(&ranges, until, force);
+    if kind == ListKind::Deny && edit.counts().refused() {
+        return Err(unwritten(crate::sys::fs::invalid(
+            "more than half of its lines are bad: mend it first; nothing was changed",
+        )));
+    }
+    if let (ListKind::Allow, Some((until, force))) = (kind, adds)
+        && edit.counts().bad > 0
+    {
+        // What the file says may not be used as a whole.
+        let nets = ranges.iter().flat_map(|range| range.nets());
+        let more: Vec<ListEntry> = nets.map(|net| ListEntry { net, until, force }).collect();
+        kept.add(LOCAL, &more).map_err(unwritten)?;
     }
     edit.save(crate::sys::clock::wall()).map_err(unwritten)?;
-    put(&mut enforcer, &paths, kind, output)?;
-    let [word, time] = &change.said;
-    if ranges.len() > MANY {
-        writeln!(output.out, "{word} {} addresses{time}", ranges.len())?;
-    } else {
-        for range in &ranges {
-            writeln!(output.out, "{word} {range}{time}")?;
-        }
+    let removed: &[Range] = if adds.is_none() { &ranges } else { &[] };
+    put(&mut enforcer, &paths, (kind, &turn, removed), output)?;
+    drop(turn);
+    // A daemon that does not watch the files is to know, too.
+    if kind == ListKind::Allow {
+        super::tell_daemon(&settings, &Request::Lists);
     }
+    if adds.is_some() && kind == ListKind::Allow {
+        only_in_force(enforcer.guard(), &mut ranges, output)?;
+    }
+    report(&change, &ranges, output)?;
     merge(&mut ranges);
     if adds.is_none()
         && let Some((name, listed)) = find(&paths, kind, &ranges)
     {
-        let word = word.trim_start_matches("dis").trim_start_matches("un");
+        let word = if kind == ListKind::Allow { "allowed" } else { "denied" };
         output.note(&format_args!("{listed} stays {word}: {name} has it"));
     }
     if kind == ListKind::Deny
@@ -188,6 +180,89 @@ fn change(command: &str, change: Change, output: &mut Output<'_>) -> Result<(), 
     output.end()
 }
 
+/// The addresses that are meant, and that may be listed.
+fn wanted(
+    change: &Change,
+    guard: &mut Guard,
+    ipv6_prefix: u8,
+    output: &mut Output<'_>,
+) -> Result<Vec<Range>, Error> {
+    let Change { kind, adds, .. } = *change;
+    let safety = Safety::read(guard).map_err(failed)?;
+    let exempt = if kind == ListKind::Deny { Exempt::read() } else { Exempt::default() };
+    let mut ranges = Vec::new();
+    let mut take = |text: &str, place: &str, output: &mut Output<'_>| {
+        let range = match target::read(text, ipv6_prefix) {
+            Err(what) => {
+                output.problem(&format_args!("{place}{what}"));
+                return Ok(());
+            }
+            Ok(range) => range,
+        };
+        let why = || {
+            let force = adds.is_none_or(|(_, force)| force);
+            let objection = || safety.objection(&range).filter(|_| kind == ListKind::Deny).map(str::to_owned);
+            let wide = || too_wide(&range, kind).map(str::to_owned);
+            if force { None } else { objection().or_else(|| exempt.network_of(&range)).or_else(wide) }
+        };
+        match why() {
+            Some(why) => {
+                output.problem(&format_args!("{place}{range} is {why}: not listed (use --force to override)"))
+            }
+            None => ranges.push(range),
+        }
+        Ok(())
+    };
+    for text in &change.addresses {
+        if text == STDIN {
+            target::each_stdin_line(output, &mut take)?;
+        } else {
+            take(text, "", output)?;
+        }
+    }
+    Ok(ranges)
+}
+
+/// Says why a range cannot be taken off.
+fn not_listed(range: &Range, paths: &Paths, kind: ListKind, output: &mut Output<'_>) -> bool {
+    match find(paths, kind, &[*range]) {
+        Some((name, listed)) if name == LOCAL => {
+            output.problem(&format_args!("{range} is a part of {listed} in {LOCAL}: take that off"));
+        }
+        Some((name, listed)) => {
+            output.problem(&format_args!("{range} is not a line of {LOCAL}: {name} has {listed}"));
+        }
+        None => output.problem(&format_args!("{range} was not listed")),
+    }
+    false
+}
+
+/// Keeps those that the kernel lets pass now, and says which it does not.
+fn only_in_force(guard: &mut Guard, ranges: &mut Vec<Range>, output: &mut Output<'_>) -> Result<(), Error> {
+    let mut allowed = guard.allowed().map_err(failed)?;
+    merge(&mut allowed);
+    ranges.retain(|range| {
+        let passes = covers(&allowed, range);
+        if !passes {
+            output.problem(&format_args!("{range} is not allowed: its line has no effect"));
+        }
+        passes
+    });
+    Ok(())
+}
+
+fn report(change: &Change, ranges: &[Range], output: &mut Output<'_>) -> Result<(), Error> {
+    let [word, time] = &change.said;
+    if ranges.len() > MANY {
+        writeln!(output.out, "{word} {} addresses{time}", ranges.len())?;
+        return Ok(());
+    }
+    for range in ranges {
+        writeln!(output.out, "{word} {range}{time}")?;
+    }
+    Ok(())
+}
+
 /// More than these are told as a number.
 const MANY: usize = 100;
 
@@ -197,23 +272,36 @@ fn too_wide(range: &Range, kind: ListKind) -> Option<&'static str> {
     wide.then_some("too large a part of the internet")
 }
 
-/// Has the kernel follow.
+/// Has the kernel follow. What was taken off is not taken for something that is in force.
 fn put(
     enforcer: &mut crate::enforce::Enforcer,
     paths: &Paths,
-    kind: ListKind,
+    (kind, turn, removed): (ListKind, &Turn, &[Range]),
     output: &mut Output<'_>,
 ) -> Result<(), Error> {
     let guard = enforcer.guard();
     match kind {
         ListKind::Allow => {
-            let mut allowed = allowed(paths, &mut |e| output.note(e));
+            let mut in_force = || {
+                let mut all = guard.allowed_until().unwrap_or_default();
+                for removed in removed {
+                    // The kernel has them joined.
+                    let parts = |(range, until): (Range, _)| {
+                        range.without(removed).into_iter().flatten().map(move |rest| (rest, until))
+                    };
+                    all = all.into_iter().flat_map(parts).collect();
+                }
+                all
+            };
+            let note: lists::Note<'_> = &mut |e| output.note(e);
+            let mut allowed = lists::allowed(paths, turn, Gone::Forget, &mut in_force, note).allowed;
             guard.set_allowed(&mut allowed).map_err(failed)
         }
         ListKind::Deny => {
             let only = [LOCAL.to_owned()];
-            let good = lists::apply(guard, paths, Some(&only), &mut |e| output.note(e), &mut |_| ());
-            match good.map_err(failed)? {
+            let job = lists::Job { only: Some(&only), gone: Gone::Forget, emptied: true };
+            let done = lists::apply(guard, paths, turn, &job, &mut |e| output.note(e), &mut |_| ());
+            match done.map_err(failed)?.good {
                 true => Ok(()),
                 false => Err(Error::Told),
             }
@@ -228,18 +316,13 @@ fn find(paths: &Paths, kind: ListKind, ranges: &[Range]) -> Option<(String, Rang
     let mut found = None;
     for name in conf_files(dir).unwrap_or_default() {
         // What cannot be read has been told by whoever loads it.
-        let _ = lists::entries(
-            kind,
-            &dir.join(&name),
-            &mut |entry| {
-                let listed = Range::from(entry.net);
-                let holds = || entry.until.is_none_or(|until| until > now) && any_meets(ranges, &listed);
-                if found.is_none() && holds() {
-                    found = Some((name.clone(), listed));
-                }
-            },
-            &mut |_| (),
-        );
+        let _ = lists::each_entry(kind, &dir.join(&name), &mut |entry| {
+            let listed = Range::from(entry.net);
+            let holds = || entry.until.is_none_or(|until| until > now) && any_meets(ranges, &listed);
+            if found.is_none() && holds() {
+                found = Some((name.clone(), listed));
+            }
+        });
     }
     found
 }

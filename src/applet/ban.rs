@@ -11,7 +11,6 @@ use crate::control::client::Client;
 use crate::control::proto::Request;
 use crate::enforce::Enforcer;
 use crate::firewall::guard::{Ban, Made, Scope};
-use crate::lists::{Paths, allowed};
 use argh::FromArgs;
 
 /// Bans made at once when they come from standard input.
@@ -168,8 +167,9 @@ impl<'a> Session<'a> {
             &mut |note| notes.push(note.to_string()),
         );
         if self.enforcer.guard().take_fresh() {
-            let mut allowed = allowed(&Paths::of(self.settings), &mut |e| notes.push(e.to_string()));
-            if let Err(e) = self.enforcer.guard().set_allowed(&mut allowed) {
+            let guard = self.enforcer.guard();
+            let mut allowed = target::allow_list(self.settings, guard, &mut |e| notes.push(e.to_string()));
+            if let Err(e) = guard.set_allowed(&mut allowed) {
                 notes.push(e.to_string());
             }
             if let Err(e) = self.enforcer.restore(self.now, &mut |note| notes.push(note.to_string())) {

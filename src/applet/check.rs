@@ -42,7 +42,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
             for name in
                 conf_files(dir).map_err(|e| Error::Failed(format!("{}: {e}", dir.to_string_lossy())))?
             {
-                failed |= list(kind, &dir.join(name), output)?;
+                failed |= list(kind, &dir.join(name), &paths, output)?;
             }
         }
     }
@@ -59,7 +59,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
             .into_iter()
             .find(|kind| Path::new(file).parent() == Some(paths.dir(*kind)));
         if let Some(kind) = kind {
-            failed |= list(kind, Path::new(file), output)?;
+            failed |= list(kind, Path::new(file), paths, output)?;
             continue;
         }
         let loaded = if Path::new(file).file_name().is_some_and(|name| name == "mef.conf") {
@@ -74,24 +74,26 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     if failed { Err(Error::Told) } else { Ok(()) }
 }
 
-/// Shows what is wrong with an allow or deny list; whether nothing of it can be used.
-fn list(kind: ListKind, path: &Path, output: &mut Output<'_>) -> Result<bool, Error> {
+/// Shows what is wrong with an allow or deny list, as whoever loads it finds it; whether nothing of it can be used.
+fn list(kind: ListKind, path: &Path, paths: &Paths, output: &mut Output<'_>) -> Result<bool, Error> {
     let mut shown = Ok(());
-    let result = lists::check(kind, path, &mut |text| {
+    let mut note = |text: &dyn std::fmt::Display| {
         if shown.is_ok() {
-            shown = output.out.write_all(text.as_bytes());
+            shown = writeln!(output.out, "{text}");
         }
-    });
+    };
+    let verdict = lists::check(kind, path, paths, &mut note);
     shown?;
     let path = path.to_string_lossy();
-    match result {
-        Ok(counts) => {
-            writeln!(output.out, "{path}: {} entries, {} bad lines", counts.good, counts.bad)?;
-            Ok(counts.refused())
-        }
-        Err(e) => {
-            writeln!(output.out, "{path}: {e}")?;
+    match verdict.refused {
+        Some(why) => {
+            writeln!(output.out, "{path}: {why}")?;
             Ok(true)
+        }
+        None => {
+            let counts = verdict.counts;
+            writeln!(output.out, "{path}: {} entries, {} bad lines", counts.good, counts.passed_over())?;
+            Ok(false)
         }
     }
 }

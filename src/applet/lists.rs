@@ -1,32 +1,39 @@
 #![forbid(unsafe_code)]
-//! `mef lists`: what is in the files, and whether the kernel has it.
+//! `mef lists`: what is in the files, and whether the kernel has it; `--drop` ends what a file left in force.
 
-use super::{Error, Output, parse, settings};
+use super::{Error, Output, parse, settings, tell_daemon};
 use crate::base::json::Object;
 use crate::base::line::shown;
 use crate::base::range::{Range, covers, merge};
-use crate::config::{ListKind, conf_files};
-use crate::firewall::guard::{DenySet, Failure, Guard, Options};
-use crate::lists::{self, Fate, Paths, Survey};
-use crate::sys::host::Protected;
+use crate::config::{Counts, ListEntry, ListKind, Settings};
+use crate::control::proto::Request;
+use crate::enforce::options;
+use crate::firewall::guard::{DenySet, Failure, Guard};
+use crate::lists::{self, Exempt, Fate, Gone, Paths, Survey, Turn, list_names};
+use crate::sys::fs;
 use argh::FromArgs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Show what is in the allow and deny lists, file by file, and whether the kernel has it.
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "BAD counts lines that are passed over: `mef check` shows them. A list is refused when most of it is bad; what the\nkernel had of it before stays in force.",
-    example = "mef lists\n  mef lists --json"
+    note = "BAD counts lines that are passed over: `mef check` shows them. A list is refused when most of it is bad, when it is\nempty and was not, or when it cannot be read; then, and when its directory is gone, what it had before stays in force\nuntil it is good again, deleted, or dropped.",
+    example = "mef lists\n  mef lists --json\n  mef lists --drop office.conf"
 )]
 struct Args {
-    /// one JSON object a line
+    /// end what this list, by name or path, left in force when it was refused or cut off
+    #[argh(option, arg_name = "file")]
+    drop: Option<String>,
+    /// one JSON object per line
     #[argh(switch)]
     json: bool,
-    /// another mef.conf
+    /// path to mef.conf
     #[argh(option, arg_name = "file")]
     config: Option<String>,
 }
+
+const KINDS: [ListKind; 2] = [ListKind::Allow, ListKind::Deny];
 
 /// What the kernel has.
 struct Kernel {
@@ -34,60 +41,44 @@ struct Kernel {
     denied: Vec<DenySet>,
 }
 
+/// One list.
+struct Row {
+    kind: ListKind,
+    path: PathBuf,
+    survey: Survey,
+    state: &'static str,
+}
+
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     let args: Args = parse("lists", args)?;
-    let paths = Paths::of(&settings(args.config.as_deref(), output));
-    let kernel = ask().map_err(|e| Error::Failed(e.to_string()))?;
-    let protected = Protected::read().ranges();
+    let settings = settings(args.config.as_deref(), output);
+    let paths = Paths::of(&settings);
+    if let Some(file) = &args.drop {
+        return drop_list(file, &settings, &paths, output);
+    }
+    let kernel = ask(&settings).map_err(failed)?;
+    let exempt = Exempt::read();
     let mut head = !args.json;
-    for kind in [ListKind::Allow, ListKind::Deny] {
-        let dir = paths.dir(kind);
-        let names = conf_files(dir).unwrap_or_else(|e| {
-            output.problem(&format_args!("{}: {e}", dir.to_string_lossy()));
-            Vec::new()
-        });
-        for name in names {
-            let path = dir.join(&name);
-            let result = match kind {
-                ListKind::Allow => allow(&path, &kernel.allowed),
-                ListKind::Deny => deny(&path, &name, &kernel.denied, &protected),
-            };
-            let (survey, state) = match result {
-                Ok(found) => found,
-                Err(e) => {
-                    output.problem(&format_args!("{}: {e}", path.to_string_lossy()));
-                    continue;
-                }
-            };
-            let list = if kind == ListKind::Allow { "allow" } else { "deny" };
-            let (addresses, networks) = survey.totals();
-            let bad = survey.counts.bad;
-            if args.json {
-                let [addresses, networks, bad] = [addresses, networks, bad].map(u64::from);
-                let object = Object::new()
-                    .text("list", list)
-                    .text("file", &*path.to_string_lossy())
-                    .number("addresses", addresses)
-                    .number("networks", networks)
-                    .number("bad", bad)
-                    .text("state", state);
-                writeln!(output.out, "{}", object.finish())?;
-                continue;
-            }
+    for kind in KINDS {
+        for name in names(kind, &paths, &kernel, output) {
+            let Some(row) = row(kind, &name, &paths, &kernel, &exempt, output) else { continue };
             if std::mem::take(&mut head) {
                 output
                     .out
                     .write_all(b"LIST   ADDRESSES  NETWORKS       BAD  STATE                     FILE\n")?;
             }
-            let name = shown(&name);
-            writeln!(output.out, "{list:<5}  {addresses:>9}  {networks:>8}  {bad:>8}  {state:<24}  {name}")?;
+            show(&row, args.json, output)?;
         }
     }
     output.end()
 }
 
-fn ask() -> Result<Kernel, Failure> {
-    let mut guard = Guard::open(Options::default())?;
+fn failed(e: impl std::fmt::Display) -> Error {
+    Error::Failed(e.to_string())
+}
+
+fn ask(settings: &Settings) -> Result<Kernel, Failure> {
+    let mut guard = Guard::open(options(settings))?;
     let (mut allowed, denied) = match guard.look()? {
         Some(_) => (guard.allowed()?, guard.deny_sets()?),
         None => (Vec::new(), Vec::new()),
@@ -96,29 +87,120 @@ fn ask() -> Result<Kernel, Failure> {
     Ok(Kernel { allowed, denied })
 }
 
+/// The lists that are there, and those of which something is in force.
+fn names(kind: ListKind, paths: &Paths, kernel: &Kernel, output: &mut Output<'_>) -> Vec<String> {
+    let dir = paths.dir(kind);
+    let found = list_names(dir).unwrap_or_else(|e| {
+        output.problem(&format_args!("{}: {e}", dir.to_string_lossy()));
+        None
+    });
+    let mut names = found.unwrap_or_default();
+    let kept = paths.kept(kind);
+    let former = kept.names().into_iter().filter(|name| kept.read(name).is_some_and(|list| !list.is_empty()));
+    let denied = kernel.denied.iter().filter(|_| kind == ListKind::Deny).map(|set| set.label.clone());
+    for name in former.chain(denied) {
+        // The kernel has the beginning of a long name only.
+        if !names.iter().any(|known| known.starts_with(&name)) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+fn row(
+    kind: ListKind,
+    name: &str,
+    paths: &Paths,
+    kernel: &Kernel,
+    exempt: &Exempt,
+    output: &mut Output<'_>,
+) -> Option<Row> {
+    let path = paths.dir(kind).join(name);
+    let kept = paths.kept(kind).read(name);
+    let result = match kind {
+        ListKind::Allow => allow(&path, kept.as_deref(), &kernel.allowed),
+        ListKind::Deny => deny(&path, name, kept.as_deref(), &kernel.denied, exempt),
+    };
+    match result {
+        Ok((survey, state)) => Some(Row { kind, path, survey, state }),
+        Err(e) => {
+            let survey = of_entries(kept.as_deref().unwrap_or_default());
+            let gone = path.symlink_metadata().is_err();
+            let had = kept.is_some_and(|kept| !kept.is_empty()) || had_sets(name, &kernel.denied);
+            let state = match (gone, had) {
+                (true, _) => "gone, former in force",
+                (false, true) => FORMER,
+                (false, false) => REFUSED,
+            };
+            if !gone {
+                output.problem(&format_args!("{}: {e}", path.to_string_lossy()));
+            }
+            Some(Row { kind, path, survey, state })
+        }
+    }
+}
+
+fn had_sets(name: &str, denied: &[DenySet]) -> bool {
+    denied.iter().any(|set| set.label == name && set.in_force())
+}
+
+/// What would be there of these entries.
+fn of_entries(entries: &[ListEntry]) -> Survey {
+    let mut survey = Survey::default();
+    let now = crate::sys::clock::wall();
+    let live = entries.iter().filter(|entry| entry.until.is_none_or(|until| until > now));
+    live.for_each(|entry| survey.count_in(&entry.net));
+    survey
+}
+
+fn show(row: &Row, json: bool, output: &mut Output<'_>) -> Result<(), Error> {
+    let list = if row.kind == ListKind::Allow { "allow" } else { "deny" };
+    let (addresses, networks) = row.survey.totals();
+    let bad = row.survey.counts.passed_over();
+    let state = row.state;
+    if json {
+        let [addresses, networks, bad] = [addresses, networks, bad].map(u64::from);
+        let object = Object::new()
+            .text("list", list)
+            .text("file", &*row.path.to_string_lossy())
+            .number("addresses", addresses)
+            .number("networks", networks)
+            .number("bad", bad)
+            .text("state", state);
+        writeln!(output.out, "{}", object.finish())?;
+        return Ok(());
+    }
+    let name = row.path.file_name().unwrap_or_default().to_string_lossy();
+    let name = shown(&name);
+    writeln!(output.out, "{list:<5}  {addresses:>9}  {networks:>8}  {bad:>8}  {state:<24}  {name}")?;
+    Ok(())
+}
+
 const IN_FORCE: &str = "in force";
 const MISSING: &str = "not in force";
 const REFUSED: &str = "refused";
+const FORMER: &str = "refused, former in force";
 
-fn allow(path: &Path, allowed: &[Range]) -> std::io::Result<(Survey, &'static str)> {
-    let mut survey = Survey::default();
+fn allow(
+    path: &Path,
+    kept: Option<&[ListEntry]>,
+    allowed: &[Range],
+) -> std::io::Result<(Survey, &'static str)> {
+    let mut quiet = |_: &dyn std::fmt::Display| ();
+    let (found, counts) = lists::entries(ListKind::Allow, path, lists::Detail::Nothing, &mut quiet)?;
+    let survey = Survey { counts, ..of_entries(&found) };
     let now = crate::sys::clock::wall();
-    let mut missing = false;
-    survey.counts = lists::entries(
-        ListKind::Allow,
-        path,
-        &mut |entry| {
-            if entry.until.is_none_or(|until| until > now) {
-                survey.count_in(&entry.net);
-                missing |= !covers(allowed, &Range::from(entry.net));
-            }
-        },
-        &mut |_| (),
-    )?;
-    let state = match (survey.counts.refused(), missing) {
-        (true, _) => REFUSED,
-        (_, true) => MISSING,
-        _ => IN_FORCE,
+    let live = |e: &&ListEntry| e.until.is_none_or(|until| until > now);
+    let passes = |e: &ListEntry| covers(allowed, &Range::from(e.net));
+    let former: Vec<&ListEntry> = kept.unwrap_or_default().iter().filter(live).collect();
+    let refused = lists::refusal(counts, !former.is_empty()).is_some();
+    let more = former.iter().any(|kept| found.iter().all(|entry| entry.net != kept.net));
+    let state = match (refused, found.iter().filter(live).all(passes)) {
+        (true, _) if former.is_empty() => REFUSED,
+        (true, _) => FORMER,
+        (false, false) => MISSING,
+        (false, true) if counts.bad > 0 && more => "in force, former too",
+        (false, true) => IN_FORCE,
     };
     Ok((survey, state))
 }
@@ -126,16 +208,77 @@ fn allow(path: &Path, allowed: &[Range]) -> std::io::Result<(Survey, &'static st
 fn deny(
     path: &Path,
     name: &str,
+    kept: Option<&[ListEntry]>,
     denied: &[DenySet],
-    protected: &[Range],
+    exempt: &Exempt,
 ) -> std::io::Result<(Survey, &'static str)> {
-    let survey = lists::survey(path, protected, &mut |_| ())?;
-    let state = match (survey.counts.refused(), lists::fate(denied, name, &survey)) {
+    let survey = lists::survey(path, exempt, lists::Detail::Nothing, &mut |_| ())?;
+    let had = lists::had(denied, kept, name);
+    let refused = lists::refusal(survey.counts, had).is_some();
+    let state = match (refused, lists::fate(denied, name, &survey)) {
         (true, Fate::Missing) => REFUSED,
-        (_, Fate::InForce) => IN_FORCE,
-        (true, Fate::Former) => "refused, former in force",
+        (true, _) => FORMER,
+        (false, Fate::InForce) => IN_FORCE,
         (false, Fate::Former) => "former in force",
         (false, Fate::Missing) => MISSING,
     };
     Ok((survey, state))
+}
+
+/// Ends what a list left in force.
+fn drop_list(file: &str, settings: &Settings, paths: &Paths, output: &mut Output<'_>) -> Result<(), Error> {
+    let kernel = ask(settings).map_err(failed)?;
+    let (kind, name) = meant(file, paths, &kernel, output)?;
+    let path = paths.dir(kind).join(&name);
+    let shown = path.to_string_lossy();
+    if path.symlink_metadata().is_ok() {
+        let verdict = lists::check(kind, &path, paths, &mut |_| ());
+        let Counts { bad, .. } = verdict.counts;
+        if verdict.refused.is_none() && (kind == ListKind::Deny || bad == 0) {
+            return Err(failed(format!("{shown} is good, and in force: delete it to end that")));
+        }
+    }
+    let mut guard = Guard::open(options(settings)).map_err(failed)?;
+    let turn = Turn::wait(paths, kind);
+    let had = match kind {
+        ListKind::Allow => lists::drop_allowed(paths, &turn, &name).map_err(failed)?,
+        ListKind::Deny => lists::drop_denied(&mut guard, paths, &turn, &name).map_err(failed)?,
+    };
+    if kind == ListKind::Allow {
+        let mut all = lists::allowed(paths, &turn, Gone::Forget, &mut Vec::new, &mut |_| ()).allowed;
+        if guard.look().map_err(failed)?.is_some() {
+            guard.set_allowed(&mut all).map_err(failed)?;
+        }
+        drop(turn);
+        tell_daemon(settings, &Request::Lists);
+    }
+    if !had {
+        return Err(failed(format!("{shown} had nothing in force")));
+    }
+    writeln!(output.out, "{shown}: what it had is not in force any more")?;
+    output.end()
+}
+
+/// The list of this name or path.
+fn meant(
+    file: &str,
+    paths: &Paths,
+    kernel: &Kernel,
+    output: &mut Output<'_>,
+) -> Result<(ListKind, String), Error> {
+    let path = Path::new(file);
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("").to_owned();
+    let within = |kind: &ListKind| {
+        let parent = path.parent().filter(|_| file.contains('/'));
+        parent.is_none_or(|parent| fs::absolute(parent).ok() == fs::absolute(paths.dir(*kind)).ok())
+    };
+    let kinds: Vec<ListKind> = KINDS
+        .into_iter()
+        .filter(|kind| within(kind) && names(*kind, paths, kernel, output).contains(&name))
+        .collect();
+    match kinds.as_slice() {
+        [kind] => Ok((*kind, name)),
+        [] => Err(failed(format!("{}: there is no such list", shown(file)))),
+        _ => Err(Error::Usage(format!("{name} is an allow list and a deny list: give its path"))),
+    }
 }

@@ -252,6 +252,13 @@ fn settings(path: Option<&str>, output: &mut Output<'_>) -> crate::config::Setti
     }
 }
 
+/// Tells the daemon something, if there is one; it does without if it does not hear.
+fn tell_daemon(settings: &crate::config::Settings, request: &crate::control::proto::Request<'_>) {
+    if let Ok(Some(mut daemon)) = Client::connect(Path::new(&settings.run_dir)) {
+        let _ = daemon.tell(request);
+    }
+}
+
 /// The daemon, if it runs and can be reached.
 fn daemon_of(settings: &crate::config::Settings, output: &mut Output<'_>) -> Option<Client> {
     Client::connect(Path::new(&settings.run_dir)).unwrap_or_else(|e| {

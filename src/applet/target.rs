@@ -5,10 +5,10 @@ use super::{Error, Output};
 use crate::base::line::shown;
 use crate::base::net::{canonical, offender};
 use crate::base::range::Range;
-use crate::config::Settings;
+use crate::config::{ListKind, Settings};
 use crate::enforce::{Enforcer, journal, options};
-use crate::firewall::guard::{Failure, Guard, Made};
-use crate::lists::{Paths, allowed};
+use crate::firewall::guard::{Allowed, Failure, Guard, Made};
+use crate::lists::{self, Gone, Note, Paths, Turn};
 use crate::sys::{host::Protected, stdio};
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::IpAddr;
@@ -84,7 +84,7 @@ pub(super) fn table(settings: &Settings, output: &mut Output<'_>) -> Result<(Enf
     let made = guard.ensure().map_err(failed)?;
     let fresh = guard.take_fresh();
     if fresh {
-        let mut allowed = allowed(&Paths::of(settings), &mut |e| output.note(e));
+        let mut allowed = allow_list(settings, &mut guard, &mut |e| output.note(e));
         guard.set_allowed(&mut allowed).map_err(failed)?;
     }
     let now = crate::sys::clock::wall();
@@ -103,6 +103,17 @@ pub(super) fn table(settings: &Settings, output: &mut Output<'_>) -> Result<(Enf
         output.note(&e);
     }
     Ok((enforcer, made))
+}
+
+/// Longest wait for another process that reads or changes the allow list.
+pub(super) const LIST_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the allow lists say, for a table that has none.
+pub(super) fn allow_list(settings: &Settings, guard: &mut Guard, note: Note<'_>) -> Allowed {
+    let paths = Paths::of(settings);
+    let turn = Turn::within(&paths, ListKind::Allow, LIST_PATIENCE);
+    let mut in_force = || guard.allowed_until().unwrap_or_default();
+    lists::allowed(&paths, &turn, Gone::Forget, &mut in_force, note).allowed
 }
 
 /// Whom a ban would lock out.

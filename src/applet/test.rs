@@ -10,7 +10,7 @@ use crate::config::{Engine, FileProblem, Loaded, ServiceRule, conf_files, durati
 use crate::daemon::rehearse::Rehearsal;
 use crate::detect::{Counts, MAX_RULES, header};
 use crate::input::blocks;
-use crate::lists::{self, Paths};
+use crate::lists::{self, Gone, Paths, Turn};
 use crate::sys::{fs, stdio};
 use argh::FromArgs;
 use report::Report;
@@ -93,7 +93,9 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     if rules.len() > MAX_RULES {
         return Err(Error::Failed(format!("{} rules are more than {MAX_RULES}", rules.len())));
     }
-    let allowed = lists::allowed(&Paths::of(&settings), &mut |e| output.note(e));
+    let paths = Paths::of(&settings);
+    let allowed = lists::allowed(&paths, &Turn::NOBODYS, Gone::Wait, &mut Vec::new, &mut |e| output.note(e));
+    let allowed = allowed.allowed;
     let mut test = Test {
         rehearsal: Rehearsal::new(rules, &own, settings, allowed, args.hits),
         report: Report::new(&args, &own),

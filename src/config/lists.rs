@@ -3,11 +3,11 @@
 //! mistake at its word, `until=2026-11-25T21:00:00Z` ends an entry. A deny list may have a million lines, so it is
 //! read through a fixed buffer and every entry is handed on at once.
 
-use super::value;
+use super::listline::{ListWord, list_word};
 use crate::base::clock::Wall;
 use crate::base::diag::{Bad, Problem, Severity};
-use crate::base::utc;
-use ipnet::{IpNet, Ipv4Net};
+use crate::sys::fs::invalid;
+use ipnet::IpNet;
 use std::io::{self, Read};
 use std::ops::Range;
 
@@ -26,7 +26,7 @@ pub enum ListKind {
 
 impl ListKind {
     /// The shortest prefixes, IPv4 and IPv6, that nobody writes by mistake.
-    const fn shortest(self) -> [u8; 2] {
+    pub(super) const fn shortest(self) -> [u8; 2] {
         match self {
             ListKind::Allow => [1, 1],
             ListKind::Deny => [8, 16],
@@ -47,10 +47,12 @@ pub struct ListEntry {
 
 /// What one line of a list is.
 pub enum ListLine<'a> {
-    /// An entry.
-    Entry(ListEntry),
+    /// An entry, and its line.
+    Entry(ListEntry, u32),
     /// A host name in an allow list, and its line.
     Host(&'a str, u32),
+    /// What another program would understand, and the line's text.
+    Foreign(Problem, &'a str),
     /// No entry: why, and the line's text to show it with (of a longer line its beginning).
     Bad(Problem, &'a str),
 }
@@ -58,10 +60,12 @@ pub enum ListLine<'a> {
 /// How many lines of a list were good and bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Entries handed on.
+    /// Lines whose entries were handed on.
     pub good: u32,
     /// Lines that are no entry.
     pub bad: u32,
+    /// Lines that another program would understand: they are no sign of damage.
+    pub foreign: u32,
 }
 
 impl Counts {
@@ -70,19 +74,26 @@ impl Counts {
     pub fn refused(self) -> bool {
         self.bad > self.good
     }
+
+    /// Lines that have no effect.
+    #[must_use]
+    pub fn passed_over(self) -> u32 {
+        self.bad.saturating_add(self.foreign)
+    }
 }
 
 /// Reads a list to its end. `each` gets every line but empty ones and comments. Memory does not grow with the list.
 ///
 /// # Errors
-/// What reading returns; entries handed on until then must not be used.
+/// What reading returns, and `InvalidInput` for what its first line shows to be no list; entries handed on until then
+/// must not be used.
 pub fn read_list(
     kind: ListKind,
     input: &mut dyn Read,
     each: &mut dyn FnMut(ListLine<'_>),
 ) -> io::Result<Counts> {
     let mut buffer = vec![0u8; BUFFER];
-    let mut lines = Lines { kind, counts: Counts::default(), number: 0, skip: false, each };
+    let mut lines = Lines { kind, counts: Counts::default(), number: 0, skip: false, not_a_list: None, each };
     let mut held = 0;
     loop {
         let space = buffer.get_mut(held..).unwrap_or_default();
@@ -98,10 +109,13 @@ pub fn read_list(
             lines.line(line);
             data = rest.get(1..).unwrap_or_default();
         }
+        if n == 0 && !data.is_empty() {
+            lines.line(data);
+        }
+        if let Some(what) = lines.not_a_list {
+            return Err(invalid(what));
+        }
         if n == 0 {
-            if !data.is_empty() {
-                lines.line(data);
-            }
             return Ok(lines.counts);
         }
         held = data.len();
@@ -121,123 +135,14 @@ pub fn list_lines(kind: ListKind, text: &[u8], each: &mut dyn FnMut(ListLine<'_>
     read_list(kind, &mut text, each).unwrap_or_default()
 }
 
-/// What stands on a line, without the file around it.
-pub enum ListWord<'a> {
-    /// Nothing, or a comment.
-    Nothing,
-    /// An entry.
-    Entry(ListEntry),
-    /// A host name in an allow list.
-    Host(&'a str),
-    /// No entry: why, and which bytes of the line are to blame.
-    Bad(Box<Bad>),
-}
-
-/// Reads one line.
-#[must_use]
-pub fn list_word(kind: ListKind, line: &[u8]) -> ListWord<'_> {
-    let end = line.iter().position(|b| matches!(b, b'#' | b';')).unwrap_or(line.len());
-    let text = line.get(..end).unwrap_or_default();
-    let start = text.iter().position(|b| !b.is_ascii_whitespace()).unwrap_or(end);
-    let text = text.get(start..).unwrap_or_default().trim_ascii_end();
-    if text.is_empty() {
-        return ListWord::Nothing;
-    }
-    if let Some(net) = plain(text).filter(|net| net.prefix_len() >= kind.shortest()[0]) {
-        return ListWord::Entry(ListEntry { net: IpNet::V4(net), until: None, force: false });
-    }
-    match std::str::from_utf8(text) {
-        Ok(text) => slow(kind, text, start),
-        Err(_) => {
-            ListWord::Bad(Bad::new(start..start + text.len(), "bytes that are not UTF-8".to_string(), ""))
-        }
-    }
-}
-
-/// An IPv4 address or network in its usual form; everything else is for `slow`.
-fn plain(text: &[u8]) -> Option<Ipv4Net> {
-    let (mut addr, mut part, mut digits, mut dots) = (0u32, 0u32, 0, 0);
-    let mut len = 32;
-    for (at, &b) in text.iter().enumerate() {
-        match b {
-            // No leading zeros: some read them as octal.
-            b'0'..=b'9' if digits == 0 || part > 0 => {
-                (part, digits) = (part * 10 + u32::from(b - b'0'), digits + 1);
-                if part > 255 {
-                    return None;
-                }
-            }
-            b'.' if digits > 0 && dots < 3 => {
-                (addr, part, digits, dots) = (addr << 8 | part, 0, 0, dots + 1);
-            }
-            b'/' => {
-                len = match *text.get(at + 1..)? {
-                    [a @ b'0'..=b'9'] => a - b'0',
-                    [a @ b'1'..=b'3', b @ b'0'..=b'9'] => (a - b'0') * 10 + (b - b'0'),
-                    _ => return None,
-                };
-                break;
-            }
-            _ => return None,
-        }
-    }
-    let whole = digits > 0 && dots == 3;
-    Ipv4Net::new((addr << 8 | part).into(), len).ok().filter(|_| whole).map(|net| net.trunc())
-}
-
-/// Every form. `at` is where the text begins in its line.
-fn slow(kind: ListKind, text: &str, at: usize) -> ListWord<'_> {
-    let mut words = text.split_ascii_whitespace();
-    let word = words.next().unwrap_or("");
-    let (mut until, mut force) = (None, false);
-    for more in words {
-        let begins = at + more.as_ptr().addr() - text.as_ptr().addr();
-        let stamp = more.strip_prefix("until=").and_then(utc::parse);
-        match (more, stamp) {
-            ("force", _) => force = true,
-            (_, Some(stamp)) => until = Some(stamp),
-            _ => {
-                let hint = "expected force, or until=2026-11-25T21:00:00Z";
-                return ListWord::Bad(Bad::word(begins, more, "is not known behind an address", hint));
-            }
-        }
-    }
-    let net = match value::any_net(word) {
-        Ok(net) => net,
-        Err(_) if kind == ListKind::Allow && is_host(word) => return ListWord::Host(word),
-        Err(bad) => return ListWord::Bad(bad.moved(at)),
-    };
-    if too_wide(kind, &net) && !force {
-        let hint = "write force behind it if that is meant";
-        return ListWord::Bad(Bad::word(at, word, "is too large a part of the internet", hint));
-    }
-    ListWord::Entry(ListEntry { net, until, force })
-}
-
-/// Whether nobody names so large a network without meaning to.
-#[must_use]
-pub fn too_wide(kind: ListKind, net: &IpNet) -> bool {
-    let [v4, v6] = kind.shortest();
-    net.prefix_len() < if matches!(net, IpNet::V4(_)) { v4 } else { v6 }
-}
-
-/// Whether this can be the name of a host (RFC 1123): no address is one.
-fn is_host(word: &str) -> bool {
-    let label = |l: &str| {
-        let good = l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        good && (1..64).contains(&l.len()) && !l.starts_with('-') && !l.ends_with('-')
-    };
-    let name = word.strip_suffix('.').unwrap_or(word);
-    let last = name.rsplit('.').next().unwrap_or("");
-    name.len() < 254 && name.split('.').all(label) && last.bytes().any(|b| b.is_ascii_alphabetic())
-}
-
 struct Lines<'f> {
     kind: ListKind,
     counts: Counts,
     number: u32,
     /// The rest of a line that was too long is passed over.
     skip: bool,
+    /// What the first line shows it to be.
+    not_a_list: Option<&'static str>,
     each: &'f mut dyn FnMut(ListLine<'_>),
 }
 
@@ -251,30 +156,51 @@ impl Lines<'_> {
             self.skip = false;
             return;
         }
-        self.number = self.number.saturating_add(1);
-        let bytes =
-            if self.number == 1 { bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes) } else { bytes };
+        let bytes = self.begun(bytes);
         match list_word(self.kind, bytes) {
             ListWord::Nothing => {}
             ListWord::Entry(entry) => {
                 self.counts.good = self.counts.good.saturating_add(1);
-                (self.each)(ListLine::Entry(entry));
+                (self.each)(ListLine::Entry(entry, self.number));
+            }
+            ListWord::Several(entries) => {
+                self.counts.good = self.counts.good.saturating_add(1);
+                entries.into_iter().for_each(|entry| (self.each)(ListLine::Entry(entry, self.number)));
             }
             ListWord::Host(name) => (self.each)(ListLine::Host(name, self.number)),
+            ListWord::Foreign(bad) => {
+                self.counts.foreign = self.counts.foreign.saturating_add(1);
+                let (problem, text) = self.problem(bytes, *bad);
+                (self.each)(ListLine::Foreign(problem, &text));
+            }
             ListWord::Bad(bad) => {
-                let Bad { at, what, hint } = *bad;
-                let text = String::from_utf8_lossy(bytes);
-                let at = place(bytes, at);
-                self.report(Problem::at(Severity::Warning, self.number, &text, at, what, hint), &text);
+                let (problem, text) = self.problem(bytes, *bad);
+                self.report(problem, &text);
             }
         }
+    }
+
+    /// Counts a line that begins with `bytes`, and sees what the first one tells.
+    fn begun<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+        self.number = self.number.saturating_add(1);
+        if self.number > 1 {
+            return bytes;
+        }
+        self.not_a_list = not_a_list(bytes);
+        bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+    }
+
+    fn problem(&self, bytes: &[u8], bad: Bad) -> (Problem, String) {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        let at = place(bytes, bad.at);
+        (Problem::at(Severity::Warning, self.number, &text, at, bad.what, bad.hint), text)
     }
 
     fn too_long(&mut self, bytes: &[u8]) {
         if std::mem::replace(&mut self.skip, true) {
             return;
         }
-        self.number = self.number.saturating_add(1);
+        self.begun(bytes);
         let head = String::from_utf8_lossy(bytes.get(..80).unwrap_or(bytes));
         let what = "a line of more than 4096 bytes".to_string();
         let hint = "one address or network a line".to_string();
@@ -286,6 +212,32 @@ impl Lines<'_> {
         (self.each)(ListLine::Bad(problem, text));
     }
 }
+
+/// What a file is that begins with such a line, if it is no list at all.
+fn not_a_list(first: &[u8]) -> Option<&'static str> {
+    const BEGINS: [(&[u8], &str); 9] = [
+        (b"\xff\xfe", UTF_16),
+        (b"\xfe\xff", UTF_16),
+        (b"\x1f\x8b", PACKED),
+        (b"BZh", PACKED),
+        (b"\xfd7zXZ", PACKED),
+        (b"\x28\xb5\x2f\xfd", PACKED),
+        (b"PK\x03\x04", PACKED),
+        (b"<", "it is a page of HTML or XML, not a list"),
+        (b"{\\rtf", "it is a document of a word processor: save it as plain text"),
+    ];
+    let begins = BEGINS.iter().find(|(begin, _)| first.trim_ascii_start().starts_with(begin));
+    let old_mac = memchr::memchr(b'\r', first).is_some_and(|at| at + 1 < first.len());
+    begins.map(|(_, what)| *what).or_else(|| {
+        if memchr::memchr(0, first).is_some() {
+            return Some("it is no text: it has NUL bytes");
+        }
+        old_mac.then_some("its lines end in CR alone: save it with lines as Unix has them")
+    })
+}
+
+const UTF_16: &str = "it is UTF-16: save it as UTF-8";
+const PACKED: &str = "it is compressed: unpack it first";
 
 /// Where bytes of a line are in its text, in which what is no UTF-8 has become marks.
 fn place(bytes: &[u8], at: Range<usize>) -> Range<usize> {

@@ -9,6 +9,7 @@ mod example;
 mod global;
 mod ini;
 mod keys;
+mod listline;
 mod lists;
 mod load;
 mod ports;
@@ -21,9 +22,8 @@ mod webscan;
 pub use builtin::BUILTIN;
 pub use example::{Example, examples};
 pub use global::parse_global;
-pub use lists::{
-    Counts, ListEntry, ListKind, ListLine, ListWord, list_lines, list_word, read_list, too_wide,
-};
+pub use listline::{ListWord, list_word, too_wide};
+pub use lists::{Counts, ListEntry, ListKind, ListLine, list_lines, read_list};
 pub use load::{DEFAULT_PATH, FileProblem, Loaded, conf_files, load, load_rule};
 pub use ports::{ExcludedPorts, Ports};
 pub use service::{Action, Enabled, Engine, ServiceRule, Source, parse_service};

@@ -22,6 +22,8 @@ pub enum Request<'a> {
     Watch,
     /// Read the configuration again.
     Reload,
+    /// The allow list was changed: read it again.
+    Lists,
     /// A command has banned somebody. Not answered.
     Banned {
         /// Whom.
@@ -50,6 +52,7 @@ impl<'a> Request<'a> {
             "top" => Request::Top,
             "watch" => Request::Watch,
             "reload" => Request::Reload,
+            "lists" => Request::Lists,
             "banned" => Request::Banned {
                 who: range(words.next()?)?,
                 time: time(words.next()?)?,
@@ -74,6 +77,7 @@ impl Display for Request<'_> {
             Request::Top => f.write_str("top"),
             Request::Watch => f.write_str("watch"),
             Request::Reload => f.write_str("reload"),
+            Request::Lists => f.write_str("lists"),
             Request::Banned { who, time: Span::Secs(secs), ports } => {
                 write!(f, "banned {who} {secs} {ports}")
             }
@@ -291,6 +295,7 @@ mod tests {
             Request::Top,
             Request::Watch,
             Request::Reload,
+            Request::Lists,
             Request::Banned { who: who("192.0.2.7"), time: Span::Secs(3600), ports: "all" },
             Request::Banned { who: who("2001:db8::/64"), time: Span::Permanent, ports: "22,80-90/tcp" },
             Request::Unbanned { who: None, was_banned: true },

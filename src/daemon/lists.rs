@@ -4,16 +4,23 @@
 
 use crate::base::clock::Mono;
 use crate::config::{ListKind, Settings};
-use crate::firewall::guard::{Allowed, Guard, Options};
-use crate::lists::{self, Paths};
+use crate::firewall::guard::{Allowed, Failure, Guard, Options};
+use crate::lists::{self, Gone, Job, Paths, Reading, Turn};
 use crate::sys::child::{self, Child};
 use crate::sys::inotify::{Mask, WatchDescriptor, Watcher};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// How often everything is looked at when the kernel does not tell, ms.
 const POLL: u64 = 10_000;
+/// How long a file of an allow list may be gone before that is meant, ms: an editor may be about to bring it back.
+const GONE: u64 = 2000;
+/// Longest wait for a command that changes the allow list: others must not stop us.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// When its turn was not ours, the list is read again after this, ms.
+const AGAIN: u64 = 1000;
 /// Names of changed lists that are remembered; of more, all lists are looked at.
 const NAMES: usize = 16;
 
@@ -44,6 +51,8 @@ pub(super) struct Lists {
     poll_at: Option<Mono>,
     due: Due,
     loader: Option<Child>,
+    /// When the allow list is to be read again.
+    again_at: Option<Mono>,
 }
 
 impl Lists {
@@ -56,6 +65,7 @@ impl Lists {
             poll_at: None,
             due: Due::Nothing,
             loader: None,
+            again_at: None,
         };
         this.reopen(settings, now);
         this
@@ -90,7 +100,7 @@ impl Lists {
 
     /// When everything must be looked at without an event.
     pub(super) fn deadline(&self) -> Option<Mono> {
-        self.poll_at
+        [self.poll_at, self.again_at].into_iter().flatten().min()
     }
 
     /// Has the kernel get what it lacks of the deny lists: at the start, and when the table was made anew.
@@ -108,8 +118,9 @@ impl Lists {
     }
 
     /// Looks at what has changed, and has deny lists loaded. The new allow list, if that may have changed.
-    pub(super) fn look(&mut self, now: Mono) -> Option<Allowed> {
-        let mut allow = false;
+    pub(super) fn look(&mut self, now: Mono, guard: &mut Guard) -> Option<Allowed> {
+        let again = self.again_at.is_some_and(|at| at <= now);
+        let mut allow = again;
         let mut moved = false;
         if self.poll_at.is_some_and(|at| at <= now) {
             self.poll_at = Some(now.after(POLL));
@@ -142,7 +153,23 @@ impl Lists {
             (allow, self.due) = (true, Due::All);
         }
         self.load();
-        allow.then(|| allowed(&self.paths))
+        allow.then(|| self.allowed(now, if again { Gone::Forget } else { Gone::Wait }, guard))
+    }
+
+    /// Reads the allow list: a command has changed it.
+    pub(super) fn reread(&mut self, now: Mono, guard: &mut Guard) -> Allowed {
+        self.allowed(now, Gone::Wait, guard)
+    }
+
+    fn allowed(&mut self, now: Mono, gone: Gone, guard: &mut Guard) -> Allowed {
+        let (reading, own) = read(&self.paths, gone, guard);
+        let pause = match own {
+            true if reading.waits => Some(GONE),
+            true => None,
+            false => Some(AGAIN),
+        };
+        self.again_at = pause.map(|pause| now.after(pause));
+        reading.allowed
     }
 
     /// Watches the directories, and what is above those that are not there; whether anything is another one now.
@@ -236,15 +263,41 @@ fn complete(dir: &Path, name: &[u8], mask: Mask) -> bool {
 
 /// In the second process.
 fn load(paths: &Paths, only: Option<&[String]>) {
-    let mut warn = |e: &dyn std::fmt::Display| log::warn!("{e}");
-    let result = Guard::open(Options::default())
-        .and_then(|mut guard| lists::apply(&mut guard, paths, only, &mut warn, &mut |e| log::info!("{e}")));
+    let result = Guard::open(Options::default()).and_then(|mut guard| {
+        let gone = apply(&mut guard, paths, only, Gone::Wait)?;
+        if !gone.is_empty() {
+            std::thread::sleep(Duration::from_millis(GONE));
+            apply(&mut guard, paths, Some(&gone), Gone::Forget)?;
+        }
+        Ok(())
+    });
     if let Err(e) = result {
         log::warn!("deny lists are not all loaded: {e}");
     }
 }
 
+fn apply(
+    guard: &mut Guard,
+    paths: &Paths,
+    only: Option<&[String]>,
+    gone: Gone,
+) -> Result<Vec<String>, Failure> {
+    let turn = Turn::wait(paths, ListKind::Deny);
+    let job = Job { only, gone, emptied: false };
+    let mut warn = |e: &dyn std::fmt::Display| log::warn!("{e}");
+    let done = lists::apply(guard, paths, &turn, &job, &mut warn, &mut |e| log::info!("{e}"))?;
+    Ok(done.waits)
+}
+
 /// Reads the allow lists and tells what is wrong with them.
-pub(super) fn allowed(paths: &Paths) -> Allowed {
-    lists::allowed(paths, &mut |e| log::warn!("{e}"))
+pub(super) fn allowed(paths: &Paths, guard: &mut Guard) -> Allowed {
+    read(paths, Gone::Forget, guard).0.allowed
+}
+
+/// Likewise, and whether it was our turn.
+fn read(paths: &Paths, gone: Gone, guard: &mut Guard) -> (Reading, bool) {
+    let turn = Turn::within(paths, ListKind::Allow, PATIENCE);
+    let mut in_force = || guard.allowed_until().unwrap_or_default();
+    let reading = lists::allowed(paths, &turn, gone, &mut in_force, &mut |e| log::warn!("{e}"));
+    (reading, turn.is_own())
 }

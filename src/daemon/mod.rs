@@ -133,7 +133,7 @@ impl Daemon {
         let now = clock::now();
         let settings = &loaded.settings;
         // Before any ban: nobody on it is dropped for a moment.
-        let mut allowed = lists::allowed(&Paths::of(settings));
+        let mut allowed = lists::allowed(&Paths::of(settings), &mut guard);
         if let Err(e) = guard.set_allowed(&mut allowed) {
             log::error!("allow list: {e}");
         }
@@ -242,7 +242,7 @@ impl Daemon {
                 }
             }
             if (ready[1] != Ready::No || due(self.lists.deadline()))
-                && let Some(allowed) = self.lists.look(now.mono)
+                && let Some(allowed) = self.lists.look(now.mono, self.judge.guard())
             {
                 self.judge.set_allowed(allowed);
             }
@@ -321,9 +321,14 @@ impl Daemon {
     #[inline(never)]
     fn serve(&mut self, now: Now) {
         let Daemon { judge, control: Some(control), since, sources, .. } = self else { return };
-        let mut desk = Desk { judge, sources, now, since: *since, reload: false };
+        let mut desk = Desk { judge, sources, now, since: *since, reload: false, lists: false };
         control.serve(now.mono, &mut desk);
-        if desk.reload {
+        let (reload, lists) = (desk.reload, desk.lists);
+        if lists {
+            let allowed = self.lists.reread(now.mono, self.judge.guard());
+            self.judge.set_allowed(allowed);
+        }
+        if reload {
             self.reload();
         }
     }
@@ -365,13 +370,8 @@ impl Daemon {
         let now = clock::now();
         let settings = &loaded.settings;
         let plan = setup::plan(&loaded, compiled);
-        if let Err(e) = self.judge.reconfigure(
-            now,
-            plan.rules,
-            plan.policies,
-            settings,
-            lists::allowed(&Paths::of(settings)),
-        ) {
+        let allowed = lists::allowed(&Paths::of(settings), self.judge.guard());
+        if let Err(e) = self.judge.reconfigure(now, plan.rules, plan.policies, settings, allowed) {
             log::error!("{e}: the former configuration stays in force");
             return;
         }

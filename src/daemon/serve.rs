@@ -20,6 +20,8 @@ pub(super) struct Desk<'a> {
     pub(super) since: Wall,
     /// Set when somebody asks for it.
     pub(super) reload: bool,
+    /// The same for the allow list.
+    pub(super) lists: bool,
 }
 
 impl Service for Desk<'_> {
@@ -37,6 +39,11 @@ impl Service for Desk<'_> {
             Request::Watch => return Then::Keep,
             Request::Reload => {
                 self.reload = true;
+                say(to, &"ok");
+                return Then::Next;
+            }
+            Request::Lists => {
+                self.lists = true;
                 say(to, &"ok");
                 return Then::Next;
             }

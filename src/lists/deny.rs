@@ -2,15 +2,16 @@
 //! Deny lists into the kernel: each file is read twice (for what is wrong with it and how much there is, then for
 //! its entries), and nothing of it is kept in memory. What the kernel has already is not loaded again.
 
-use super::read::{DenyFile, Note, Survey};
-use super::{Paths, nets};
+use super::kept::{DENY_ENTRIES, Kept, list_names};
+use super::read::{DenyFile, Detail, Note, Survey, entries};
+use super::{Exempt, Gone, Paths, Turn, nets, refusal};
 use crate::base::range::{Family, Key, Range};
 use crate::base::siphash::sip13;
-use crate::config::{ListKind, conf_files};
+use crate::config::{ListEntry, ListKind};
 use crate::firewall::guard::{DenySet, Failure, Filling, Guard, ListId};
-use crate::sys::dir::Lock;
-use crate::sys::host::Protected;
+use crate::sys::fs::invalid;
 use ipnet::IpNet;
+use std::fmt::Display;
 use std::io;
 use std::path::Path;
 
@@ -72,124 +73,259 @@ pub fn fate(sets: &[DenySet], name: &str, survey: &Survey) -> Fate {
     }
 }
 
-/// Has the kernel drop whom the deny lists name: all lists, or those of the names in `only`. Lists that are gone
-/// are gone in the kernel, too. `note` hears what is wrong, `news` what was done. Whether all is in force that
-/// should be.
+impl Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Trouble::Kernel(e) => write!(f, "{e}"),
+            Trouble::File(e) => write!(f, "{e}"),
+            Trouble::Changed => f.write_str("it is being written"),
+        }
+    }
+}
+
+/// Which lists are to be brought into the kernel, and how.
+pub struct Job<'a> {
+    /// These, or all.
+    pub only: Option<&'a [String]>,
+    /// What becomes of files that are gone.
+    pub gone: Gone,
+    /// Whether a file that is empty now was emptied by a command.
+    pub emptied: bool,
+}
+
+/// What became of it.
+pub struct Done {
+    /// Whether all is in force that should be.
+    pub good: bool,
+    /// Files that are gone, and whose entries are still denied.
+    pub waits: Vec<String>,
+}
+
+/// Has the kernel drop whom the deny lists name. Lists whose files were deleted are gone in the kernel, too; a file that
+/// cannot be used leaves in force what it had. `note` hears what is wrong, `news` what was done.
 ///
 /// # Errors
 /// What the kernel refused; every list is then in force as it was before, or as it is now.
 pub fn apply(
     guard: &mut Guard,
     paths: &Paths,
-    only: Option<&[String]>,
+    _turn: &Turn,
+    job: &Job<'_>,
     note: Note<'_>,
     news: Note<'_>,
-) -> Result<bool, Failure> {
-    let dir = paths.dir(ListKind::Deny);
-    let lock = paths.lock_file("deny.lock");
-    let _lock = lock.as_ref().and_then(|file| Lock::wait(file).ok());
-    let names = match conf_files(dir) {
-        Ok(names) => names,
-        Err(e) => {
-            note(&format_args!("{}: {e}", dir.to_string_lossy()));
-            return Ok(false);
-        }
-    };
-    let mut sets = guard.deny_sets()?;
-    // Whoever was filling these is dead: all who fill sets hold the lock.
+) -> Result<Done, Failure> {
+    let sets = guard.deny_sets()?;
+    // Whoever was filling these is dead: all who fill sets have the turn.
     for set in sets.iter().filter(|set| !set.in_force()) {
         guard.deny_drop(&set.name)?;
     }
-    let protected = Protected::read().ranges();
-    let wanted = |name: &str| only.is_none_or(|only| only.iter().any(|o| o == name));
-    let mut good = true;
-    for name in names.iter().filter(|name| wanted(name)) {
-        let path = dir.join(name);
-        let mut file = match DenyFile::open(&path, &protected) {
-            Ok(file) => file,
-            Err(e) => {
-                note(&format_args!("{}: {e}", path.to_string_lossy()));
-                good = false;
-                continue;
-            }
-        };
-        match load(guard, &mut file, (name, &path), &sets, note, news) {
-            Ok(true) => sets = guard.deny_sets()?,
-            Ok(false) => {}
-            Err(Trouble::Kernel(e)) => return Err(e),
-            Err(e) => {
-                good = false;
-                let path = path.to_string_lossy();
-                match e {
-                    Trouble::File(e) => note(&format_args!("{path}: {e}")),
-                    _ => {
-                        note(&format_args!("{path}: it is being written: the former content stays in force"))
-                    }
-                }
-            }
+    let kept = Kept::of(paths, ListKind::Deny);
+    let done = Done { good: true, waits: Vec::new() };
+    let exempt = Exempt::read();
+    let mut work =
+        Work { guard, dir: paths.dir(ListKind::Deny), kept, exempt: &exempt, sets, note, news, done };
+    let wanted = |list: u64| job.only.is_none_or(|only| only.iter().any(|name| list_id(name) == list));
+    let names = match list_names(work.dir) {
+        Ok(Some(names)) => names,
+        other => {
+            work.without_directory(other.err(), &wanted)?;
+            return Ok(work.done);
         }
+    };
+    for name in names.iter().filter(|name| wanted(list_id(name))) {
+        work.file(name, job.emptied)?;
     }
-    let known: Vec<u64> = names.iter().map(|name| list_id(name)).collect();
-    let asked: Option<Vec<u64>> = only.map(|only| only.iter().map(|name| list_id(name)).collect());
-    while let Some(list) = sets
-        .iter()
-        .map(|s| s.id.list)
-        .find(|list| !known.contains(list) && asked.as_ref().is_none_or(|asked| asked.contains(list)))
-    {
-        guard.deny_swap(&sets, &[], list)?;
-        sets.retain(|s| s.id.list != list);
-        news(&format_args!("a deny list is gone: its entries are not denied any more"));
+    let there: Vec<u64> = names.iter().map(|name| list_id(name)).collect();
+    for (list, name) in work.former().iter().filter(|(list, _)| wanted(*list) && !there.contains(list)) {
+        work.gone(*list, name, job.gone)?;
     }
-    Ok(good)
+    Ok(work.done)
 }
 
-/// Loads a list, unless the kernel has it; whether anything was changed.
-fn load(
-    guard: &mut Guard,
-    file: &mut DenyFile<'_>,
-    (name, path): (&str, &Path),
-    sets: &[DenySet],
-    note: Note<'_>,
-    news: Note<'_>,
-) -> Result<bool, Trouble> {
-    let path = path.to_string_lossy();
-    let mut room = usize::MAX;
-    let mut tries = 0;
-    loop {
-        let mut quiet = |_: &dyn std::fmt::Display| ();
-        let survey = file.survey(&mut |_| (), if tries == 0 { note } else { &mut quiet })?;
-        tries += 1;
-        if survey.counts.refused() {
-            return Err(Trouble::File(crate::sys::fs::invalid(
-                "more than half of its lines are bad: the former content stays in force",
-            )));
+/// Takes out of the kernel what a deny list had in force, whatever its file is now, and keeps nothing of it.
+///
+/// # Errors
+/// What the kernel refused, and what the system says.
+pub fn drop_denied(guard: &mut Guard, paths: &Paths, _turn: &Turn, name: &str) -> Result<bool, Failure> {
+    let kept = Kept::of(paths, ListKind::Deny);
+    let had = kept.read(name).is_some();
+    // What cannot be removed is told by whoever reads it next.
+    let _ = kept.forget(name);
+    let sets = guard.deny_sets()?;
+    let list = list_id(name);
+    let denied = sets.iter().any(|set| set.id.list == list);
+    if denied {
+        guard.deny_swap(&sets, &[], list)?;
+    }
+    Ok(had || denied)
+}
+
+/// Whether something of a list is in force, or would be in force again.
+#[must_use]
+pub fn had(sets: &[DenySet], kept: Option<&[ListEntry]>, name: &str) -> bool {
+    let list = list_id(name);
+    kept.is_some_and(|kept| !kept.is_empty()) || sets.iter().any(|s| s.id.list == list && s.in_force())
+}
+
+/// One reading of the directory.
+struct Work<'a> {
+    guard: &'a mut Guard,
+    dir: &'a Path,
+    kept: Kept,
+    exempt: &'a Exempt,
+    sets: Vec<DenySet>,
+    note: Note<'a>,
+    news: Note<'a>,
+    done: Done,
+}
+
+impl Work<'_> {
+    /// The lists of which something is in force or kept.
+    fn former(&self) -> Vec<(u64, String)> {
+        let names = self.kept.names().into_iter();
+        let mut lists: Vec<_> = names.map(|name| (list_id(&name), name)).collect();
+        for set in &self.sets {
+            if lists.iter().all(|(list, _)| *list != set.id.list) {
+                // Of a long name only the beginning.
+                lists.push((set.id.list, set.label.clone()));
+            }
         }
-        if survey.spared > 0 && tries == 1 {
-            note(&format_args!(
-                "{path}: {} entries name this host or what it needs, and leave that out",
-                survey.spared
-            ));
+        lists
+    }
+
+    /// A file that is there.
+    fn file(&mut self, name: &str, emptied: bool) -> Result<(), Failure> {
+        let path = self.dir.join(name);
+        let had = had(&self.sets, self.kept.read(name).as_deref(), name);
+        let result = DenyFile::open(&path, self.exempt)
+            .map_err(Trouble::File)
+            .and_then(|mut file| self.load(&mut file, (name, &path), had && !emptied, Detail::Some));
+        match result {
+            Ok(survey) => {
+                self.keep(name, &path, &survey);
+                Ok(())
+            }
+            Err(Trouble::Kernel(e)) => Err(e),
+            Err(why) => {
+                self.done.good = false;
+                self.stays(name, &format_args!("{}: {why}", path.to_string_lossy()))
+            }
         }
-        if fate(sets, name, &survey) == Fate::InForce {
-            return Ok(false);
+    }
+
+    /// A list that has no file that can be used.
+    fn stays(&mut self, name: &str, why: &dyn Display) -> Result<(), Failure> {
+        if had(&self.sets, None, name) {
+            (self.note)(&format_args!("{why}: what it had stays in force"));
+            return Ok(());
         }
-        let id = ListId { list: list_id(name), content: survey.content };
-        let mut fillings = Vec::new();
-        let result = fill(guard, file, (id, name), &survey, room, &mut fillings)
-            .and_then(|()| Ok(guard.deny_swap(sets, &fillings, id.list)?));
-        let Err(e) = result else {
-            let (addresses, networks) = survey.totals();
-            news(&format_args!("{path}: {addresses} addresses and {networks} networks are denied"));
-            return Ok(true);
+        let copy = self.kept.path(name);
+        let loaded = DenyFile::open(&copy, self.exempt)
+            .map_err(Trouble::File)
+            .and_then(|mut file| self.load(&mut file, (name, &copy), false, Detail::Nothing));
+        match loaded {
+            Ok(survey) if survey.counts.good > 0 => {
+                (self.note)(&format_args!("{why}: what it had stays in force"))
+            }
+            Err(Trouble::Kernel(e)) => return Err(e),
+            _ => (self.note)(&format_args!("{why}: nothing of it is in force")),
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, name: &str, path: &Path, survey: &Survey) {
+        let (addresses, networks) = survey.totals();
+        let small = addresses.saturating_add(networks) <= DENY_ENTRIES;
+        let result = match entries(ListKind::Deny, path, Detail::Nothing, &mut |_| ()) {
+            Ok((list, _)) if small => self.kept.write(name, &list),
+            // It has changed again: then it is read again, too.
+            Err(_) if small => Ok(()),
+            _ => self.kept.forget(name),
         };
-        fillings.iter().for_each(|filling| drop(guard.deny_drop(&filling.name)));
-        match &e {
-            Trouble::Changed if tries < TRIES => {}
-            Trouble::Kernel(refusal) => match Guard::deny_room(refusal, room) {
-                Some(less) => room = less,
-                None => return Err(e),
-            },
-            _ => return Err(e),
+        if let Err(e) = result {
+            let path = self.kept.path(name);
+            (self.note)(&format_args!("{}: {e}: what is in force is not kept", path.to_string_lossy()));
+        }
+    }
+
+    fn gone(&mut self, list: u64, name: &str, gone: Gone) -> Result<(), Failure> {
+        if gone == Gone::Wait {
+            self.done.waits.push(name.to_owned());
+            return Ok(());
+        }
+        let path = self.kept.path(name);
+        if let Err(e) = self.kept.forget(name) {
+            (self.note)(&format_args!("{}: {e}", path.to_string_lossy()));
+        }
+        self.guard.deny_swap(&self.sets, &[], list)?;
+        self.sets.retain(|s| s.id.list != list);
+        let path = self.dir.join(name);
+        (self.note)(&format_args!(
+            "{} was deleted: its entries are not denied any more",
+            path.to_string_lossy()
+        ));
+        Ok(())
+    }
+
+    fn without_directory(
+        &mut self,
+        error: Option<io::Error>,
+        wanted: &dyn Fn(u64) -> bool,
+    ) -> Result<(), Failure> {
+        let dir = self.dir.to_string_lossy().into_owned();
+        if let Some(e) = &error {
+            self.done.good = false;
+            (self.note)(&format_args!("{dir}: {e}"));
+        }
+        for (_, name) in self.former().iter().filter(|(list, _)| wanted(*list)) {
+            let why = if error.is_some() { "cannot be read" } else { "is not there" };
+            self.stays(name, &format_args!("{dir} {why}: {name}"))?;
+        }
+        Ok(())
+    }
+
+    /// Loads a list, unless the kernel has it.
+    fn load(
+        &mut self,
+        file: &mut DenyFile<'_>,
+        (name, path): (&str, &Path),
+        had: bool,
+        detail: Detail,
+    ) -> Result<Survey, Trouble> {
+        let mut room = usize::MAX;
+        let mut tries = 0;
+        loop {
+            let detail = if tries == 0 { detail } else { Detail::Nothing };
+            let survey = file.survey(detail, self.note, &mut |_| ())?;
+            tries += 1;
+            if let Some(why) = refusal(survey.counts, had) {
+                return Err(Trouble::File(invalid(why)));
+            }
+            if fate(&self.sets, name, &survey) == Fate::InForce {
+                return Ok(survey);
+            }
+            let id = ListId { list: list_id(name), content: survey.content };
+            let mut fillings = Vec::new();
+            let result = fill(self.guard, file, (id, name), &survey, room, &mut fillings)
+                .and_then(|()| Ok(self.guard.deny_swap(&self.sets, &fillings, id.list)?));
+            let Err(e) = result else {
+                self.sets = self.guard.deny_sets()?;
+                let (addresses, networks) = survey.totals();
+                (self.news)(&format_args!(
+                    "{}: {addresses} addresses and {networks} networks are denied",
+                    path.to_string_lossy()
+                ));
+                return Ok(survey);
+            };
+            fillings.iter().for_each(|filling| drop(self.guard.deny_drop(&filling.name)));
+            match &e {
+                Trouble::Changed if tries < TRIES => {}
+                Trouble::Kernel(refusal) => match Guard::deny_room(refusal, room) {
+                    Some(less) => room = less,
+                    None => return Err(e),
+                },
+                _ => return Err(e),
+            }
         }
     }
 }
@@ -206,15 +342,12 @@ fn fill(
     for form @ (family, networks) in FORMS.into_iter().filter(|form| survey.count(*form) > 0) {
         let mut filling = guard.deny_open(id, form, survey.count(form), name)?;
         let mut read = |each: &mut dyn FnMut(IpNet)| {
-            let again = file.survey(
-                &mut |net| {
-                    let host = net.prefix_len() == net.max_prefix_len();
-                    if Family::of(&net.addr()) == family && host != networks {
-                        each(net);
-                    }
-                },
-                &mut |_| (),
-            )?;
+            let again = file.survey(Detail::Nothing, &mut |_| (), &mut |net| {
+                let host = net.prefix_len() == net.max_prefix_len();
+                if Family::of(&net.addr()) == family && host != networks {
+                    each(net);
+                }
+            })?;
             if again == *survey { Ok(()) } else { Err(Trouble::Changed) }
         };
         let result = if networks {

@@ -2,16 +2,18 @@
 //! Changes to `local.conf`: lines are added or taken away, all others stay as they are, and the file is replaced as
 //! a whole. Two commands at once wait for each other. Knows no kernel.
 
-use super::{LOCAL, Paths};
+use super::kept::write_entry;
+use super::{LOCAL, Paths, Turn};
 use crate::base::clock::Wall;
 use crate::base::range::Range;
-use crate::base::utc::Stamp;
-use crate::config::{ListEntry, ListKind, ListWord, list_word};
-use crate::sys::dir::{Access, Dir, Lock};
+use crate::config::{Counts, ListEntry, ListKind, ListWord, list_lines, list_word, read_list};
+use crate::sys::dir::{Access, Dir};
 use crate::sys::fs;
 use std::fs::File;
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind};
 
+/// Longest file that is edited.
+const BYTES: u64 = 16 << 20;
 const TEMPORARY: &str = ".local.conf.new";
 
 /// A `local.conf` that is being changed; nobody else changes it meanwhile.
@@ -21,7 +23,6 @@ pub struct Edit {
     file: Option<File>,
     text: Vec<u8>,
     changed: bool,
-    _lock: Option<File>,
 }
 
 impl Edit {
@@ -29,11 +30,7 @@ impl Edit {
     ///
     /// # Errors
     /// What the system says; `InvalidInput` for a link.
-    pub fn open(paths: &Paths, kind: ListKind) -> io::Result<Edit> {
-        let lock = paths.lock_file("edit.lock");
-        if let Some(lock) = &lock {
-            Lock::wait(lock)?.keep();
-        }
+    pub fn open(paths: &Paths, kind: ListKind, _turn: &Turn) -> io::Result<Edit> {
         let dir = Dir::create(paths.dir(kind))?;
         let file = match dir.file(LOCAL, Access::Read) {
             Ok(file) => Some(file),
@@ -41,10 +38,15 @@ impl Edit {
             Err(e) => return Err(e),
         };
         let text = match &file {
-            Some(file) => fs::read(file.try_clone()?, u64::MAX)?,
+            Some(file) if fs::facts_of(file)?.size > BYTES => {
+                return Err(fs::invalid("it is larger than 16 MiB"));
+            }
+            Some(file) => fs::read(file.try_clone()?, BYTES)?,
             None => Vec::new(),
         };
-        Ok(Edit { kind, dir, file, text, changed: false, _lock: lock })
+        // Lines at the end of what is no text would make it no better.
+        read_list(kind, &mut text.as_slice(), &mut |_| ())?;
+        Ok(Edit { kind, dir, file, text, changed: false })
     }
 
     /// Adds entries, each once, instead of what the file says of the same networks.
@@ -53,7 +55,9 @@ impl Edit {
         nets.sort_unstable();
         nets.dedup();
         let mut there = vec![false; nets.len()];
-        self.retain(&mut |entry| {
+        self.retain(&mut |entries| {
+            // A range or several clients in one line stay as they are.
+            let [entry] = entries else { return true };
             let Ok(at) = nets.binary_search(&Range::from(entry.net)) else { return true };
             let same = ListEntry { net: entry.net, until, force } == *entry;
             let again = there.get_mut(at).is_none_or(|seen| same && std::mem::replace(seen, true));
@@ -63,39 +67,52 @@ impl Edit {
             self.text.push(b'\n');
         }
         for (net, _) in nets.iter().zip(&there).filter(|(_, there)| !**there) {
-            let _ = write!(self.text, "{net}");
-            if let Some(until) = until {
-                let _ = write!(self.text, " until={}", Stamp(until));
-            }
-            let _ = self.text.write_all(if force { b" force\n" } else { b"\n" });
+            net.nets().for_each(|net| write_entry(&mut self.text, &ListEntry { net, until, force }));
             self.changed = true;
         }
     }
 
-    /// Takes away every entry that is in the range; how many there were.
-    pub fn remove(&mut self, range: &Range) -> usize {
-        let mut count = 0;
-        self.retain(&mut |entry| {
-            let inside = range.covers(&Range::from(entry.net));
-            count += usize::from(inside);
-            !inside
+    /// Takes away every line whose entries are in the ranges; for each range, whether there was any.
+    pub fn remove(&mut self, ranges: &[Range]) -> Vec<bool> {
+        let mut found = vec![false; ranges.len()];
+        let covers = |entry: &ListEntry| ranges.iter().position(|r| r.covers(&Range::from(entry.net)));
+        self.retain(&mut |entries| {
+            if !entries.iter().all(|entry| covers(entry).is_some()) {
+                return true;
+            }
+            for net in entries.iter().map(|entry| Range::from(entry.net)) {
+                let hit = ranges.iter().zip(&mut found).filter(|(range, _)| range.covers(&net));
+                hit.for_each(|(_, found)| *found = true);
+            }
+            false
         });
-        count
+        found
+    }
+
+    /// How many of its lines are good and bad now.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        list_lines(self.kind, &self.text, &mut |_| ())
     }
 
     /// Takes away what has ended.
     fn expire(&mut self, now: Wall) {
-        self.retain(&mut |entry| entry.until.is_none_or(|until| until > now));
+        self.retain(&mut |entries| entries.iter().any(|entry| entry.until.is_none_or(|until| until > now)));
     }
 
     /// Keeps the lines that are no entries, and those of the entries that are wanted.
-    fn retain(&mut self, wanted: &mut dyn FnMut(&ListEntry) -> bool) {
+    fn retain(&mut self, wanted: &mut dyn FnMut(&[ListEntry]) -> bool) {
         let text = std::mem::take(&mut self.text);
         for line in text.split_inclusive(|&b| b == b'\n') {
-            match list_word(self.kind, line) {
-                ListWord::Entry(entry) if !wanted(&entry) => self.changed = true,
-                _ => self.text.extend_from_slice(line),
+            let stays = match list_word(self.kind, line) {
+                ListWord::Entry(entry) => wanted(&[entry]),
+                ListWord::Several(entries) => wanted(&entries),
+                _ => true,
+            };
+            if stays {
+                self.text.extend_from_slice(line);
             }
+            self.changed |= !stays;
         }
     }
 
@@ -121,7 +138,7 @@ mod tests {
 
     fn paths(scratch: &Scratch) -> Paths {
         let path = |name| scratch.path().join(name);
-        Paths { allow: path("allow"), deny: path("deny"), run: path("run") }
+        Paths { allow: path("allow"), deny: path("deny"), run: path("run"), state: path("state") }
     }
 
     fn nets(text: &str) -> Vec<Range> {
@@ -135,7 +152,8 @@ mod tests {
         let file = scratch.path().join("allow/local.conf");
         let read = || std::fs::read_to_string(&file).unwrap();
         let edit = |f: &dyn Fn(&mut Edit)| {
-            let mut edit = Edit::open(&paths, ListKind::Allow).unwrap();
+            let turn = Turn::wait(&paths, ListKind::Allow);
+            let mut edit = Edit::open(&paths, ListKind::Allow, &turn).unwrap();
             f(&mut edit);
             edit.save(Wall(1000)).unwrap();
         };
@@ -158,9 +176,14 @@ mod tests {
         edit(&|e| e.add(&nets("192.0.2.1/32"), Some(Wall(2000)), true));
         let timed = "# mine\n\nbad line\nhost.example\n192.0.2.1 until=1970-01-01T00:33:20Z force\n";
         assert_eq!(read(), timed);
-        edit(&|e| assert_eq!(e.remove(&nets("192.0.2.0/24")[0]), 1));
+        edit(&|e| assert_eq!(e.remove(&nets("192.0.2.0/24 192.0.2.1/32 192.0.3.0/24")), [true, true, false]));
         assert_eq!(read(), "# mine\n\nbad line\nhost.example\n");
-        edit(&|e| assert_eq!(e.remove(&nets("192.0.2.0/24")[0]), 0));
+        edit(&|e| assert_eq!(e.remove(&nets("192.0.2.0/24")), [false]));
+        std::fs::write(&file, "192.0.2.0-192.0.2.2\nsshd: 192.0.2.7, 192.0.2.8\n").unwrap();
+        edit(&|e| assert_eq!(e.remove(&nets("192.0.2.2/32 192.0.2.7/32")), [false, false]));
+        edit(&|e| assert_eq!(e.remove(&nets("192.0.2.0/30")), [true]));
+        assert_eq!(read(), "sshd: 192.0.2.7, 192.0.2.8\n");
+        std::fs::write(&file, "bad line\nhost.example\n").unwrap();
         assert!(!scratch.path().join("allow/.local.conf.new").exists());
     }
 
@@ -169,6 +192,8 @@ mod tests {
         let scratch = Scratch::new();
         std::fs::create_dir(scratch.path().join("deny")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", scratch.path().join("deny/local.conf")).unwrap();
-        assert!(Edit::open(&paths(&scratch), ListKind::Deny).is_err());
+        let paths = paths(&scratch);
+        let turn = Turn::wait(&paths, ListKind::Deny);
+        assert!(Edit::open(&paths, ListKind::Deny, &turn).is_err());
     }
 }

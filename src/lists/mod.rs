@@ -2,31 +2,50 @@
 //! Allow and deny lists, from their files into the kernel. The daemon and the commands go the same way. Knows no
 //! log: what is to be told is handed to the caller.
 
+mod allow;
+mod check;
 mod deny;
 mod edit;
+mod exempt;
+mod kept;
 mod nets;
 mod read;
+mod turn;
 
-pub use deny::{Fate, apply, fate};
+pub use allow::{Gone, InForce, Reading, allowed, drop_allowed};
+pub use check::{Verdict, check};
+pub use deny::{Done, Fate, Job, apply, drop_denied, fate, had};
 pub use edit::Edit;
-pub use read::{Note, Survey, check, entries, survey};
+pub use exempt::Exempt;
+pub use kept::{Kept, list_names};
+pub use read::{Detail, Note, Survey, each_entry, entries, survey};
+pub use turn::Turn;
 
-use crate::base::range::Range;
-use crate::config::{ListEntry, ListKind, Settings, conf_files};
-use crate::firewall::guard::Allowed;
-use crate::sys::clock;
-use crate::sys::dir::{Access, Dir};
-use std::fs::File;
+use crate::config::{Counts, ListKind, Settings};
 use std::path::{Path, PathBuf};
 
 /// The file that commands write, in either directory.
 pub const LOCAL: &str = "local.conf";
+
+const MOSTLY_BAD: &str = "more than half of its lines are bad";
+const EMPTY: &str = "it is empty, and was not";
+
+/// Why a file with such lines is refused as a whole, if something of it was in force or not.
+#[must_use]
+pub fn refusal(counts: Counts, had: bool) -> Option<&'static str> {
+    match counts {
+        counts if counts.refused() => Some(MOSTLY_BAD),
+        counts if counts.good == 0 && had => Some(EMPTY),
+        _ => None,
+    }
+}
 
 /// Where everything lies.
 pub struct Paths {
     allow: PathBuf,
     deny: PathBuf,
     run: PathBuf,
+    state: PathBuf,
 }
 
 impl Paths {
@@ -37,6 +56,7 @@ impl Paths {
             allow: PathBuf::from(&settings.whitelist_dir),
             deny: PathBuf::from(&settings.blacklist_dir),
             run: PathBuf::from(&settings.run_dir),
+            state: PathBuf::from(&settings.state_dir),
         }
     }
 
@@ -49,41 +69,9 @@ impl Paths {
         }
     }
 
-    /// A file of run_dir whose lock keeps all but one out of something; `None` where none can be made: going on
-    /// without is better than not at all.
-    fn lock_file(&self, name: &str) -> Option<File> {
-        let dir = Dir::create(&self.run).ok()?;
-        dir.file(name, Access::Write).ok()
+    /// What is kept of the files in it.
+    #[must_use]
+    pub fn kept(&self, kind: ListKind) -> Kept {
+        Kept::of(self, kind)
     }
-}
-
-/// Reads all allow lists. A bad line is told and passed over; a file that is mostly bad, or cannot be read, is
-/// told and left out.
-pub fn allowed(paths: &Paths, note: Note<'_>) -> Allowed {
-    let dir = paths.dir(ListKind::Allow);
-    let mut all = Allowed::default();
-    let now = clock::wall();
-    for name in conf_files(dir).unwrap_or_else(|e| {
-        note(&format_args!("{}: {e}", dir.to_string_lossy()));
-        Vec::new()
-    }) {
-        let path = dir.join(&name);
-        let mut found = Allowed::default();
-        let mut each = |entry: &ListEntry| {
-            if entry.until.is_none_or(|until| until > now) {
-                found.add(Range::from(entry.net), entry.until);
-            }
-        };
-        match entries(ListKind::Allow, &path, &mut each, note) {
-            Ok(counts) if counts.refused() => note(&format_args!(
-                "{}: more than half of its lines are bad: the file is left out",
-                path.to_string_lossy()
-            )),
-            Ok(_) => all.append(found),
-            // Gone between listing and reading: as if it had never been there.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => note(&format_args!("{}: {e}", path.to_string_lossy())),
-        }
-    }
-    all
 }

@@ -1,56 +1,129 @@
 #![forbid(unsafe_code)]
-//! A list's file, read through: its entries for the kernel, and what is wrong with it. Knows no kernel.
+//! A list's file, read through: its entries, and what is wrong with it. `mef check`, the commands and the daemon read
+//! with this; they differ only in how much they tell. Knows no kernel.
 
-use crate::base::range::{Family, Range, any_meets};
+use super::exempt::Exempt;
+use crate::base::range::{Family, Range};
 use crate::base::siphash::Sip;
 use crate::config::{Counts, ListEntry, ListKind, ListLine, read_list};
-use crate::sys::fs::{Links, open_regular};
+use crate::sys::fs::{Facts, Links, facts_of, invalid, open_regular};
 use ipnet::IpNet;
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Seek as _};
 use std::path::Path;
 
 /// What is to be told to people.
-pub type Note<'n> = &'n mut dyn FnMut(&dyn std::fmt::Display);
+pub type Note<'n> = &'n mut dyn FnMut(&dyn Display);
 
-/// Bad lines of one file that are told one by one.
-const TOLD: u32 = 5;
-/// The same where people ask for them.
-const CHECKED: u32 = 50;
+/// How much is told of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// Nothing of single lines.
+    Nothing,
+    /// Some lines, each in one line, for a log.
+    Some,
+    /// Many lines, each shown with its mark, where people ask for them.
+    Shown,
+}
 
-/// Reads the file at `path` to its end; `each` gets its entries, `note` what is wrong with single lines.
+impl Detail {
+    /// Lines of one file, of each sort, that are told one by one.
+    const fn most(self) -> u32 {
+        match self {
+            Detail::Nothing => 0,
+            Detail::Some => 5,
+            Detail::Shown => 50,
+        }
+    }
+}
+
+/// Bytes of an allow list, which is held in memory, at most.
+const ALLOW_BYTES: u64 = 4 << 20;
+/// Bytes of a deny list: a million entries with long comments have room.
+const DENY_BYTES: u64 = 512 << 20;
+/// Entries of an allow list.
+const ALLOW_ENTRIES: usize = 65_536;
+
+/// The file at `path`, if it can be a list.
+pub(super) fn open(kind: ListKind, path: &Path) -> io::Result<File> {
+    let file = open_regular(path, Links::Follow)?;
+    let size = facts_of(&file)?.size;
+    match kind {
+        ListKind::Allow if size > ALLOW_BYTES => Err(invalid("it is larger than 4 MiB: no allow list is")),
+        ListKind::Deny if size > DENY_BYTES => Err(invalid("it is larger than 512 MiB: no deny list is")),
+        _ => Ok(file),
+    }
+}
+
+/// The entries of an allow list, which has at most so many that they can be held.
 ///
 /// # Errors
-/// When it cannot be opened or read.
+/// When it cannot be opened or read, is too large, or is being written.
 pub fn entries(
     kind: ListKind,
     path: &Path,
-    each: &mut dyn FnMut(&ListEntry),
+    detail: Detail,
     note: Note<'_>,
-) -> io::Result<Counts> {
-    lines(kind, path, &mut open_regular(path, Links::Follow)?, each, note)
+) -> io::Result<(Vec<ListEntry>, Counts)> {
+    let mut file = open(kind, path)?;
+    let before = facts_of(&file)?;
+    let mut found = Vec::new();
+    let mut more = false;
+    let counts = lines(kind, path, &mut file, detail, note, &mut |entry, _| {
+        more |= found.len() == ALLOW_ENTRIES;
+        if !more {
+            found.push(*entry);
+        }
+    })?;
+    unchanged(&file, before)?;
+    match more {
+        true => Err(invalid("it has more than 65536 entries")),
+        false => Ok((found, counts)),
+    }
 }
 
-fn lines(
+/// Calls `each` with the entries of a list of any size.
+///
+/// # Errors
+/// When it cannot be opened or read.
+pub fn each_entry(kind: ListKind, path: &Path, each: &mut dyn FnMut(&ListEntry)) -> io::Result<Counts> {
+    let mut file = open(kind, path)?;
+    lines(kind, path, &mut file, Detail::Nothing, &mut |_| (), &mut |entry, _| each(entry))
+}
+
+fn unchanged(file: &File, before: Facts) -> io::Result<()> {
+    match facts_of(file)? {
+        now if (now.size, now.mtime) == (before.size, before.mtime) => Ok(()),
+        _ => Err(invalid("it is being written")),
+    }
+}
+
+/// Reads a list to its end; `each` gets its entries and their lines.
+pub(super) fn lines(
     kind: ListKind,
     path: &Path,
     file: &mut File,
-    each: &mut dyn FnMut(&ListEntry),
+    detail: Detail,
     note: Note<'_>,
+    each: &mut dyn FnMut(&ListEntry, u32),
 ) -> io::Result<Counts> {
     let shown = path.to_string_lossy();
-    let (mut bad, mut hosts) = (0u32, 0u32);
+    let (mut wrong, mut hosts) = (0u32, 0u32);
     let counts = read_list(kind, file, &mut |line| match line {
-        ListLine::Entry(entry) => each(&entry),
+        ListLine::Entry(entry, number) => each(&entry, number),
         ListLine::Host(name, number) => {
             hosts += 1;
-            if hosts <= TOLD {
+            if hosts <= detail.most() {
                 note(&format_args!("{shown}:{number}: {name}: this version does not look up host names"));
             }
         }
-        ListLine::Bad(p, _) => {
-            bad += 1;
-            if bad <= TOLD {
+        ListLine::Bad(p, text) | ListLine::Foreign(p, text) => {
+            wrong += 1;
+            if wrong > detail.most() {
+            } else if detail == Detail::Shown {
+                note(&p.render_line(&shown, text).trim_end());
+            } else {
                 let (open, close) = if p.hint.is_empty() { ("", "") } else { (" (", ")") };
                 note(&format_args!(
                     "{shown}:{}:{}: {}{open}{}{close}: passed over",
@@ -59,36 +132,9 @@ fn lines(
             }
         }
     })?;
-    if bad > TOLD || hosts > TOLD {
-        note(&format_args!("{shown}: {bad} bad lines, {hosts} host names in all"));
-    }
-    Ok(counts)
-}
-
-/// Shows what is wrong with a list, each line with its mark, to `show`; how many good and bad lines there are.
-///
-/// # Errors
-/// When it cannot be opened or read.
-pub fn check(kind: ListKind, path: &Path, show: &mut dyn FnMut(&str)) -> io::Result<Counts> {
-    let shown = path.to_string_lossy();
-    let mut bad = 0;
-    let counts = read_list(kind, &mut open_regular(path, Links::Follow)?, &mut |line| match line {
-        ListLine::Entry(_) => {}
-        ListLine::Host(name, number) => {
-            show(&format!("{shown}:{number}: {name}: this version does not look up host names\n"));
-        }
-        ListLine::Bad(p, text) => {
-            bad += 1;
-            if bad <= CHECKED {
-                show(&p.render_line(&shown, text));
-            }
-        }
-    })?;
-    if bad > CHECKED {
-        show(&format!("{shown}: {} more lines like that\n", bad - CHECKED));
-    }
-    if counts.refused() {
-        show(&format!("{shown}: more than half of its lines are bad: none of it has an effect\n"));
+    let most = detail.most();
+    if most > 0 && (wrong > most || hosts > most) {
+        note(&format_args!("{shown}: {wrong} bad lines, {hosts} host names in all"));
     }
     Ok(counts)
 }
@@ -134,17 +180,21 @@ impl Survey {
 pub(super) struct DenyFile<'a> {
     file: File,
     path: &'a Path,
-    protected: &'a [Range],
+    exempt: &'a Exempt,
 }
 
 impl<'a> DenyFile<'a> {
-    /// Opens it; `protected` is sorted and merged.
-    pub(super) fn open(path: &'a Path, protected: &'a [Range]) -> io::Result<DenyFile<'a>> {
-        Ok(DenyFile { file: open_regular(path, Links::Follow)?, path, protected })
+    pub(super) fn open(path: &'a Path, exempt: &'a Exempt) -> io::Result<DenyFile<'a>> {
+        Ok(DenyFile { file: open(ListKind::Deny, path)?, path, exempt })
     }
 
     /// Reads it from its beginning; `each` gets what the kernel is to get.
-    pub(super) fn survey(&mut self, each: &mut dyn FnMut(IpNet), note: Note<'_>) -> io::Result<Survey> {
+    pub(super) fn survey(
+        &mut self,
+        detail: Detail,
+        note: Note<'_>,
+        each: &mut dyn FnMut(IpNet),
+    ) -> io::Result<Survey> {
         self.file.rewind()?;
         let mut survey = Survey::default();
         // The same content is the same number in every process: the key is no secret.
@@ -161,29 +211,35 @@ impl<'a> DenyFile<'a> {
             words += 1;
             each(net);
         };
-        let (protected, now) = (self.protected, crate::sys::clock::wall());
-        let counts = lines(
-            ListKind::Deny,
-            self.path,
-            &mut self.file,
-            &mut |entry| {
-                if entry.until.is_some_and(|until| until <= now) {
-                    return;
-                }
-                let range = Range::from(entry.net);
-                if entry.force || !any_meets(protected, &range) {
-                    take(entry.net, &mut survey);
-                    return;
-                }
-                survey.spared += 1;
-                let mut rest = vec![range];
-                for p in protected.iter().filter(|p| p.meets(&range)) {
-                    rest = rest.iter().flat_map(|r| r.without(p)).flatten().collect();
-                }
-                rest.into_iter().flat_map(Range::nets).for_each(|net| take(net, &mut survey));
-            },
-            note,
-        )?;
+        let (exempt, path, now) = (self.exempt, self.path.to_string_lossy(), crate::sys::clock::wall());
+        let mut left_out = Vec::new();
+        let counts = lines(ListKind::Deny, self.path, &mut self.file, detail, note, &mut |entry, line| {
+            if entry.until.is_some_and(|until| until <= now) {
+                return;
+            }
+            let range = Range::from(entry.net);
+            if entry.force || !exempt.meets(&range) {
+                take(entry.net, &mut survey);
+                return;
+            }
+            survey.spared += 1;
+            if survey.spared <= detail.most() {
+                left_out.push((line, range));
+            }
+            exempt.without(&range).into_iter().flat_map(Range::nets).for_each(|net| take(net, &mut survey));
+        })?;
+        for (line, range) in &left_out {
+            note(&format_args!(
+                "{path}:{line}: {range} without {}, unless force stands behind it",
+                exempt.named(range)
+            ));
+        }
+        if survey.spared > detail.most() && detail != Detail::Nothing {
+            note(&format_args!(
+                "{path}: {} entries in all name this host or what it needs, and leave that out",
+                survey.spared
+            ));
+        }
         survey.counts = counts;
         survey.content = hash.finish(0, words);
         Ok(survey)
@@ -199,6 +255,6 @@ fn halves(n: u128) -> [u64; 2] {
 ///
 /// # Errors
 /// When it cannot be opened or read.
-pub fn survey(path: &Path, protected: &[Range], note: Note<'_>) -> io::Result<Survey> {
-    DenyFile::open(path, protected)?.survey(&mut |_| (), note)
+pub fn survey(path: &Path, exempt: &Exempt, detail: Detail, note: Note<'_>) -> io::Result<Survey> {
+    DenyFile::open(path, exempt)?.survey(detail, note, &mut |_| ())
 }

@@ -30,6 +30,8 @@ const RESERVED: &[(IpNet, &str)] = &[
     (v6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8), "multicast"),
 ];
 
+const LINK_LOCAL: (IpNet, &str) = (v6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10), "link-local");
+
 const fn v4(octets: [u8; 4], len: u8) -> IpNet {
     let [a, b, c, d] = octets;
     IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), len))
@@ -74,20 +76,20 @@ impl Protected {
         self.addrs.iter().any(|&(addr, _)| net.covers(&Range::from(addr)))
     }
 
-    /// Everything that no list of others may have dropped, sorted and merged: the same for everybody who asks (so
-    /// without SSH sessions), and the link-local addresses by which IPv6 finds its neighbours.
-    #[must_use]
-    pub fn ranges(&self) -> Vec<Range> {
-        self.all(false)
+    /// Calls `each` with everything that no list of others may have dropped, and why: the same for everybody who asks
+    /// (so without SSH sessions), and the link-local addresses by which IPv6 finds its neighbours.
+    pub fn each(&self, each: &mut dyn FnMut(Range, &'static str)) {
+        let addrs = self.addrs.iter().filter(|(_, why)| *why != SSH);
+        addrs.for_each(|&(addr, why)| each(Range::from(addr), why));
+        RESERVED.iter().chain([&LINK_LOCAL]).for_each(|&(net, why)| each(Range::from(net), why));
     }
 
-    /// The same with the peers of SSH sessions, or without.
+    /// The same ranges, sorted and merged, with the peers of SSH sessions or without.
     #[must_use]
     pub fn all(&self, with_ssh: bool) -> Vec<Range> {
-        let link_local = v6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10);
-        let reserved = RESERVED.iter().map(|(net, _)| *net).chain([link_local]).map(Range::from);
-        let addrs = self.addrs.iter().filter(|(_, why)| with_ssh || *why != SSH);
-        let mut all: Vec<Range> = addrs.map(|&(addr, _)| Range::from(addr)).chain(reserved).collect();
+        let addrs = self.addrs.iter().filter(|_| with_ssh);
+        let mut all: Vec<Range> = addrs.map(|&(addr, _)| Range::from(addr)).collect();
+        self.each(&mut |range, _| all.push(range));
         crate::base::range::merge(&mut all);
         all
     }
@@ -116,9 +118,9 @@ const IFADDRMSG: usize = 8;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 pub(super) const RTMSG: usize = 12;
-const RTA_GATEWAY: u16 = 5;
+pub(super) const RTA_GATEWAY: u16 = 5;
 pub(super) const RTA_MULTIPATH: u16 = 9;
-const RTA_VIA: u16 = 18;
+pub(super) const RTA_VIA: u16 = 18;
 /// `struct rtnexthop`, before its attributes.
 pub(super) const RTNEXTHOP: usize = 8;
 
@@ -171,7 +173,7 @@ fn next_hop(attributes: &[u8], each: &mut dyn FnMut(IpAddr)) {
     }
 }
 
-fn address(data: &[u8]) -> Option<IpAddr> {
+pub(super) fn address(data: &[u8]) -> Option<IpAddr> {
     let v4 = <[u8; 4]>::try_from(data).ok().map(IpAddr::from);
     v4.or_else(|| <[u8; 16]>::try_from(data).ok().map(IpAddr::from))
 }

@@ -7,6 +7,7 @@ pub mod child;
 pub mod clock;
 pub mod count;
 pub mod dir;
+pub mod direct;
 pub mod fs;
 pub mod host;
 pub mod inotify;

@@ -148,6 +148,8 @@ pub fn make_private_dirs(dir: &Path) {
     for device in DEVICES {
         File::create(dir.join("dev").join(device)).unwrap();
     }
+    // What is not there cannot be covered, and the program would make it on the real host.
+    std::fs::create_dir_all("/etc/mef").unwrap();
 }
 
 /// In the program's eyes /run, /var/lib, /var/log and /usr/local/sbin are directories below `dir`, /etc/mef is empty, and

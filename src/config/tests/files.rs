@@ -165,9 +165,11 @@ fn one_rule_by_name_or_path() {
 fn list(text: &[u8]) -> (Vec<String>, Vec<String>, Counts) {
     let (mut nets, mut bad) = (Vec::new(), Vec::new());
     let counts = list_lines(ListKind::Deny, text, &mut |line| match line {
-        ListLine::Entry(entry) => nets.push(entry.net.to_string()),
+        ListLine::Entry(entry, _) => nets.push(entry.net.to_string()),
         ListLine::Host(..) => panic!("a host in a deny list"),
-        ListLine::Bad(p, text) => bad.push(format!("{}:{}+{} {} [{text}]", p.line, p.col, p.len, p.what)),
+        ListLine::Bad(p, text) | ListLine::Foreign(p, text) => {
+            bad.push(format!("{}:{}+{} {} [{text}]", p.line, p.col, p.len, p.what))
+        }
     });
     (nets, bad, counts)
 }
@@ -189,19 +191,25 @@ fn lists() {
             "10:1+9 '0.0.0.0/0' is too large a part of the internet [0.0.0.0/0]",
         ]
     );
-    assert_eq!((counts, counts.refused()), (Counts { good: 5, bad: 4 }, false));
-    assert!(Counts { good: 1, bad: 2 }.refused() && !Counts { good: 1, bad: 1 }.refused());
+    assert_eq!((counts, counts.refused()), (Counts { good: 5, bad: 4, foreign: 0 }, false));
+    let counts = |good, bad, foreign| Counts { good, bad, foreign };
+    assert!(counts(1, 2, 0).refused() && !counts(1, 1, 0).refused() && !counts(1, 0, 9).refused());
     assert_eq!(list(b"").2, Counts::default());
 }
 
-fn word(kind: ListKind, line: &str) -> String {
+pub(super) fn word(kind: ListKind, line: &str) -> String {
     match list_word(kind, line.as_bytes()) {
         ListWord::Nothing => "nothing".to_owned(),
         ListWord::Entry(e) => {
             let until = e.until.map_or(String::new(), |at| format!(" until {}", at.0));
             format!("{}{until}{}", e.net, if e.force { " force" } else { "" })
         }
+        ListWord::Several(all) => {
+            let all: Vec<String> = all.iter().map(|e| e.net.to_string()).collect();
+            all.join(" ")
+        }
         ListWord::Host(name) => format!("host {name}"),
+        ListWord::Foreign(bad) => format!("foreign {:?} {}", &line[bad.at], bad.what),
         ListWord::Bad(bad) => format!("{:?} {}", &line[bad.at], bad.what),
     }
 }
@@ -300,7 +308,7 @@ impl Read for Pieces<'_> {
 fn a_list_reads_the_same_in_any_pieces() {
     let mut random = fastrand::Rng::with_seed(3);
     for seed in 0..50 {
-        let mut text = Vec::new();
+        let mut text = b"# what the first line has may refuse all of it\n".to_vec();
         for _ in 0..random.usize(..400) {
             match random.u8(..6) {
                 0 => text.extend(format!("# {}", random.u64(..)).bytes()),
@@ -314,8 +322,8 @@ fn a_list_reads_the_same_in_any_pieces() {
         let (mut nets, mut bad) = (0, 0);
         let mut pieces = Pieces(&text, fastrand::Rng::with_seed(seed));
         let counts = read_list(ListKind::Deny, &mut pieces, &mut |line| match line {
-            ListLine::Entry(_) => nets += 1,
-            ListLine::Host(..) | ListLine::Bad(..) => bad += 1,
+            ListLine::Entry(..) => nets += 1,
+            ListLine::Host(..) | ListLine::Foreign(..) | ListLine::Bad(..) => bad += 1,
         });
         assert_eq!(counts.unwrap(), want.2, "seed {seed}");
         assert_eq!((nets, bad), (want.0.len(), want.1.len()), "seed {seed}");

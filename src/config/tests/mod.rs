@@ -2,6 +2,7 @@
 //! Tests of the readers, by what a person writes and what comes back.
 
 mod files;
+mod formats;
 mod global;
 mod manual;
 mod random;

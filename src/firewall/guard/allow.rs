@@ -111,13 +111,25 @@ impl Guard {
     /// # Errors
     /// The system call or the kernel's error.
     pub fn allowed(&mut self) -> Result<Vec<Range>, Failure> {
-        let mut ranges = Vec::new();
+        Ok(self.allowed_until()?.into_iter().map(|(range, _)| range).collect())
+    }
+
+    /// The same, each until when.
+    ///
+    /// # Errors
+    /// The system call or the kernel's error.
+    pub fn allowed_until(&mut self) -> Result<Vec<(Range, Option<Wall>)>, Failure> {
+        let mut found = Vec::new();
+        let now = clock::wall();
         for family in Family::ALL {
             for set in [layout::allow_set(family), layout::allow_timed_set(family)] {
-                networks::read(&mut self.socket, &set, &mut |piece| ranges.push(piece.range))?;
+                networks::read(&mut self.socket, &set, &mut |piece| {
+                    let left = (piece.timeout_ms > 0).then_some(piece.left_ms.div_ceil(1000));
+                    found.push((piece.range, left.map(|left| Wall(now.0.saturating_add(left)))));
+                })?;
             }
         }
-        Ok(ranges)
+        Ok(found)
     }
 }
 

@@ -52,6 +52,8 @@ pub struct DenySet {
     pub id: ListId,
     /// Whether it holds networks.
     pub networks: bool,
+    /// What it is called.
+    pub label: String,
     /// The rule that looks it up; without one it is not in force: somebody is filling it, or died over it.
     rule: Option<(Name, u64)>,
 }
@@ -85,7 +87,8 @@ impl Guard {
                 && !sets.iter().any(|s| s.name == name)
             {
                 let networks = set.flags & libc::NFT_SET_INTERVAL.cast_unsigned() != 0;
-                sets.push(DenySet { name, id, networks, rule: None });
+                let label = read_label(set.comment).to_owned();
+                sets.push(DenySet { name, id, networks, label, rule: None });
             }
         })?;
         let ask = |buf: &mut crate::sys::nlattr::MsgBuf| buf.attr_str(RULE_TABLE, TABLE.name.as_str());
@@ -239,6 +242,11 @@ pub(super) fn read_comment(comment: &str) -> Option<ListId> {
     let mut words = comment.strip_prefix("list ")?.split(' ');
     let mut number = || u64::from_str_radix(words.next()?, 16).ok();
     Some(ListId { list: number()?, content: number()? })
+}
+
+/// What stands behind two numbers and a size.
+fn read_label(comment: &str) -> &str {
+    comment.splitn(5, ' ').nth(4).unwrap_or("")
 }
 
 /// The set that a rule's expressions look up.

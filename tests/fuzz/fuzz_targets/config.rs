@@ -22,9 +22,10 @@ fuzz_target!(|data: &[u8]| {
     }
     let mut entries = 0;
     let counts = list_lines(ListKind::Allow, data, &mut |line| {
-        entries += u32::from(matches!(line, ListLine::Entry(_)));
+        entries += u32::from(matches!(line, ListLine::Entry(..)));
     });
-    assert_eq!(counts.good, entries);
+    // A line may have several.
+    assert!(counts.good <= entries);
     if let Ok(ports) = Ports::parse(&text) {
         assert_eq!(Ports::parse(&ports.to_string()), Ok(ports));
     }

@@ -1,0 +1,45 @@
+#![forbid(unsafe_code)]
+//! What a list's file would do if it were loaded now, for `mef check` and `mef lists`: by the code that loads it.
+
+use super::kept::Kept;
+use super::read::{Detail, Note, survey};
+use super::{Exempt, Paths, allow, deny, refusal};
+use crate::config::{Counts, ListKind};
+use crate::firewall::guard::{Guard, Options};
+use std::path::Path;
+
+/// What becomes of a file.
+pub struct Verdict {
+    /// Its lines.
+    pub counts: Counts,
+    /// Why it cannot be used, and what is in force instead.
+    pub refused: Option<String>,
+}
+
+/// Reads a list as whoever loads it would, and shows everything that is wrong with it.
+pub fn check(kind: ListKind, path: &Path, paths: &Paths, note: Note<'_>) -> Verdict {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
+    let kept = Kept::of(paths, kind).read(name);
+    match kind {
+        ListKind::Allow => {
+            let (counts, result) = allow::content(path, kept.as_deref(), Detail::Shown, note);
+            let stays = match kept.map(|kept| kept.len()) {
+                Some(0) => "nothing of it is in force".to_owned(),
+                Some(n) => format!("the {n} entries that it had stay in force"),
+                None => "what it had stays in force".to_owned(),
+            };
+            Verdict { counts, refused: result.err().map(|why| format!("{why}: {stays}")) }
+        }
+        ListKind::Deny => {
+            // Who may not ask the kernel still hears what is wrong with the file.
+            let sets = Guard::open(Options::default()).and_then(|mut guard| guard.deny_sets());
+            let had = deny::had(&sets.unwrap_or_default(), kept.as_deref(), name);
+            let (counts, why) = match survey(path, &Exempt::read(), Detail::Shown, note) {
+                Ok(survey) => (survey.counts, refusal(survey.counts, had).map(str::to_owned)),
+                Err(e) => (Counts::default(), Some(e.to_string())),
+            };
+            let stays = if had { "what it had stays in force" } else { "nothing of it is in force" };
+            Verdict { counts, refused: why.map(|why| format!("{why}: {stays}")) }
+        }
+    }
+}
