@@ -158,11 +158,28 @@ pub(super) fn paths(text: &str) -> Checked<Vec<String>> {
     if !text.is_empty() {
         items(text, &mut |at, item| {
             path(item).map_err(|bad| bad.moved(at))?;
+            alone(item).map_err(|bad| bad.moved(at))?;
             out.push(item.to_string());
             Ok(())
         })?;
     }
     Ok(out)
+}
+
+/// That an item of a list of paths is one path: others separate them by blanks.
+fn alone(item: &str) -> Checked<()> {
+    let Some(blank) =
+        item.bytes().zip(item.bytes().skip(1)).position(|(a, b)| matches!(a, b' ' | b'\t') && b == b'/')
+    else {
+        return Ok(());
+    };
+    let (first, second) = item.split_at(blank + 1);
+    Err(Bad::word(
+        blank + 1,
+        second,
+        "is a second path behind a blank",
+        &["a list of paths is separated by commas: ", first.trim_ascii_end(), ",/…"].concat(),
+    ))
 }
 
 /// An absolute path.

@@ -128,6 +128,7 @@ pub fn parse(line: &[u8]) -> Option<Header<'_>> {
         return rfc5424(Text(text.0.get(2..)?));
     }
     let stamp = match text.0.first()? {
+        b'0'..=b'9' if text.0.get(4) == Some(&b' ') => Some(text.year_first()?),
         b'0'..=b'9' => Some(text.iso()?),
         b'@' => Some(text.tai64n()?),
         b'A'..=b'Z' if text.at_date() => Some(text.dated()?),
@@ -175,10 +176,11 @@ fn tagged(mut text: Text<'_>) -> Option<(&[u8], Option<u32>, &[u8])> {
     if second.is_some() {
         return second;
     }
-    if !is_level(text.word()?) {
-        return None;
-    }
-    text.tag()
+    let word = text.word()?;
+    // A relay puts its own name before the host's. Only a process number tells that apart from a message.
+    let is_host = word.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b':' | b'-' | b'_'));
+    let level = is_level(word);
+    text.tag().filter(|(_, pid, _)| level || is_host && pid.is_some())
 }
 
 /// What follows the version: `STAMP HOST APP PROCID MSGID SD [BOM]MESSAGE`, `-` for what is not known.
@@ -336,6 +338,11 @@ impl<'a> Text<'a> {
     /// `program: message` or `program[pid]: message` at this place.
     fn tag(&self) -> Option<(&'a [u8], Option<u32>, &'a [u8])> {
         let (program, rest) = self.0.split_at_checked(program_len(self.0)?)?;
+        // Some programs name themselves by their path.
+        let program = match program {
+            [b'/', ..] => program.rsplit(|&b| b == b'/').next().filter(|name| !name.is_empty())?,
+            name => name,
+        };
         let mut rest = Text(rest);
         let mut pid = None;
         if rest.byte(b'[').is_some() {
@@ -373,9 +380,13 @@ impl<'a> Text<'a> {
         let one_digit = padded || self.0.get(1) == Some(&b' ');
         let day = if one_digit { self.digits(1)? } else { self.two()? };
         self.byte(b' ')?;
-        let second = self.time()?;
         let mut year = None;
-        if weekday {
+        if self.0.get(4) == Some(&b' ') {
+            year = Some(u16::try_from(self.digits(4)?).ok()?);
+            self.byte(b' ')?;
+        }
+        let second = self.time()?;
+        if weekday && year.is_none() {
             self.byte(b' ')?;
             year = Some(u16::try_from(self.digits(4)?).ok()?);
         }
@@ -393,6 +404,18 @@ impl<'a> Text<'a> {
             Stamp::Civil(at) if name == b"UTC" => Some(Stamp::Civil(Civil { zone: Some(0), ..at })),
             // Other names mean different things in different countries: it is that of the machine.
             stamp => Some(stamp),
+        }
+    }
+
+    /// `2026 Nov 22 08:00:01`, as appliances write it.
+    fn year_first(&mut self) -> Option<Stamp> {
+        let year = u16::try_from(self.digits(4)?).ok()?;
+        self.byte(b' ')?;
+        match self.dated()? {
+            Stamp::Civil(civil) if civil.year.is_none() => {
+                Some(Stamp::Civil(Civil { year: Some(year), ..civil }))
+            }
+            _ => None,
         }
     }
 

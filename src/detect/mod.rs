@@ -7,6 +7,7 @@
 
 pub mod access;
 mod attempts;
+mod colour;
 pub mod escalate;
 mod extract;
 pub mod header;
@@ -21,16 +22,20 @@ pub use crate::base::program::Program;
 
 use crate::base::webscan::{Webscan, fits};
 use crate::pattern::{Captures, Group, Pattern, Scratch};
+use crate::sys::buffer::Buffer;
 use crate::sys::count;
 use access::{Request, Who};
 use attempts::Attempts;
 use extract::Finding;
+use memchr::{memchr, memrchr};
 use scan::{Possible, Scan, numbers};
 use std::net::IpAddr;
 use std::ops::Range;
 
 /// Most rules that one detector can hold: their sets are 64-bit numbers.
 pub const MAX_RULES: usize = 64;
+/// Longest line of which the colours are taken out whole, as long as sources give lines.
+const LINE: usize = 8192;
 
 /// What one service rule looks for.
 #[derive(Clone)]
@@ -111,6 +116,8 @@ pub struct Detector {
     rules: Box<[Rule]>,
     scan: Scan,
     judge: Judge,
+    /// Room for a line without its colours.
+    plain: Buffer,
 }
 
 /// What changes while lines are judged.
@@ -130,13 +137,33 @@ impl Detector {
         let scratch = Scratch::for_patterns(patterns);
         let (attempts, counts) = (Attempts::new(), Counts::default());
         let judge = Judge { scratch, possible: Possible::new(), attempts, counts };
-        Detector { scan: Scan::new(&rules), rules: rules.into(), judge }
+        Detector { scan: Scan::new(&rules), rules: rules.into(), judge, plain: Buffer::new(LINE) }
     }
 
     /// Looks through `block`, whole lines that each end with a newline (the last may lack it), for the rules whose
     /// bits are set in `wanted`. Calls `hit` with the number of the line in the block, from 0, and the line.
     pub fn block(&mut self, wanted: u64, block: &[u8], hit: &mut dyn FnMut(usize, &[u8], Hit)) {
-        let Detector { rules, scan, judge } = self;
+        let (mut at, mut number) = (0, 0);
+        let rest = |at: usize| block.get(at..).unwrap_or_default();
+        while let Some(escape) = memchr(colour::ESCAPE, rest(at)) {
+            let begin = memrchr(b'\n', rest(at).get(..escape).unwrap_or_default()).map_or(at, |n| at + n + 1);
+            let end = memchr(b'\n', rest(at + escape)).map_or(block.len(), |n| at + escape + n + 1);
+            number += self.lines(wanted, block.get(at..begin).unwrap_or_default(), number, hit);
+            self.coloured(wanted, block.get(begin..end).unwrap_or_default(), number, hit);
+            (at, number) = (end, number + 1);
+        }
+        self.lines(wanted, rest(at), number, hit);
+    }
+
+    /// Looks through lines without colours, of which the first is number `first`. How many there are.
+    fn lines(
+        &mut self,
+        wanted: u64,
+        block: &[u8],
+        first: usize,
+        hit: &mut dyn FnMut(usize, &[u8], Hit),
+    ) -> usize {
+        let Detector { rules, scan, judge, plain } = self;
         let mut number = 0;
         let mut at = 0;
         let newlines = |range: Range<usize>| count::newlines(block.get(range).unwrap_or_default());
@@ -144,14 +171,38 @@ impl Detector {
         while let Some(found) = scan.next(wanted, block, at, &mut ahead, &mut judge.possible) {
             number += newlines(at..found.start);
             at = (found.end + 1).min(block.len());
-            let line = block.get(found).unwrap_or_default();
-            // Some writers end lines as DOS does; `$` is the end of what the service said.
-            let text = line.strip_suffix(b"\r").unwrap_or(line);
-            judge.line(rules, text, &mut |h| hit(number, line, h));
+            let line = without_zeros(block.get(found).unwrap_or_default());
+            let judged = judge.line(rules, said(line), &mut |h| hit(first + number, line, h));
+            let left = judge.possible.rules & !judged;
+            // An escape that a syslog daemon has spelled out.
+            if left != 0
+                && colour::is_in(line)
+                && let Some(len) = colour::strip(line, plain)
+            {
+                let line = plain.get(..len).unwrap_or_default();
+                scan.text(left, line, &mut judge.possible);
+                judge.line(rules, said(line), &mut |h| hit(first + number, line, h));
+            }
             number += 1;
         }
         let rest = newlines(at..block.len()) + usize::from(at < block.len() && !block.ends_with(b"\n"));
         judge.counts.lines += u64::try_from(number + rest).unwrap_or(u64::MAX);
+        number + rest
+    }
+
+    /// Looks at one line with an escape in it: as it is, and by the rules that say nothing to it, without its colours.
+    #[cold]
+    fn coloured(&mut self, wanted: u64, line: &[u8], number: usize, hit: &mut dyn FnMut(usize, &[u8], Hit)) {
+        let Detector { rules, scan, judge, plain } = self;
+        judge.counts.lines += 1;
+        let line = without_zeros(line.strip_suffix(b"\n").unwrap_or(line));
+        scan.text(wanted, line, &mut judge.possible);
+        let judged = judge.line(rules, said(line), &mut |h| hit(number, line, h));
+        if let Some(len) = colour::strip(line, plain) {
+            let line = plain.get(..len).unwrap_or_default();
+            scan.text(wanted & !judged, line, &mut judge.possible);
+            judge.line(rules, said(line), &mut |h| hit(number, line, h));
+        }
     }
 
     /// Judges a message whose program the source knows for certain. Rules without programs judge it too.
@@ -163,14 +214,21 @@ impl Detector {
         message: &[u8],
         hit: &mut dyn FnMut(Hit),
     ) {
-        let Detector { rules, scan, judge } = self;
+        let Detector { rules, scan, judge, plain } = self;
         judge.counts.lines += 1;
         judge.counts.candidates += 1;
         scan.text(wanted, message, &mut judge.possible);
-        for (index, rule) in chosen(rules, judge.possible.rules) {
-            if rule.programs.is_empty() || rule.programs.iter().any(|p| p.fits(program)) {
-                judge.text((index, rule), Text { pid, bytes: message, offset: 0 }, hit);
-            }
+        let judged = judge.record(rules, program, Text { pid, bytes: message, offset: 0 }, hit);
+        if colour::is_in(message)
+            && let Some(len) = colour::strip(message, plain)
+        {
+            let plain = plain.get(..len).unwrap_or_default();
+            // Places in requests are those of the message.
+            let web = chosen(rules, wanted).filter(|(_, rule)| rule.webscan.is_some());
+            let left = web.fold(wanted & !judged, |left, (index, _)| left & !(1 << index));
+            scan.text(left, plain, &mut judge.possible);
+            let text = Text { pid, bytes: plain, offset: 0 };
+            judge.record(rules, program, text, &mut |found| hit(Hit { user: None, ..found }));
         }
     }
 
@@ -197,7 +255,19 @@ pub fn chosen(rules: &[Rule], wanted: u64) -> impl Iterator<Item = (u8, &Rule)> 
     scan::bits(wanted).filter_map(|index| Some((index, rules.get(usize::from(index))?)))
 }
 
+/// A line without the zeros in front that a writer left who kept its place while the file was emptied, or a power cut.
+fn without_zeros(line: &[u8]) -> &[u8] {
+    let zeros = line.iter().take_while(|&&b| b == 0).count();
+    line.get(zeros..).unwrap_or_default()
+}
+
+/// What the service said in a line: some writers end lines as DOS does, and `$` is the end of what was said.
+fn said(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
 /// What patterns are run on.
+#[derive(Clone, Copy)]
 struct Text<'a> {
     pid: Option<u32>,
     bytes: &'a [u8],
@@ -206,65 +276,87 @@ struct Text<'a> {
 }
 
 impl Judge {
-    /// Judges a line by the rules that `possible` names.
-    fn line(&mut self, rules: &[Rule], line: &[u8], hit: &mut dyn FnMut(Hit)) {
+    /// Judges a line by the rules that `possible` names. Returns those to which it says something.
+    fn line(&mut self, rules: &[Rule], line: &[u8], hit: &mut dyn FnMut(Hit)) -> u64 {
         self.counts.candidates += 1;
         let header = header::parse(line);
-        let mut lacking = false;
+        let (mut judged, mut lacking) = (0, false);
         for (index, rule) in chosen(rules, self.possible.rules) {
-            if rule.programs.is_empty() {
-                let pid = header.and_then(|h| h.pid);
-                self.text((index, rule), Text { pid, bytes: line, offset: 0 }, hit);
+            let text = if rule.programs.is_empty() {
+                Text { pid: header.and_then(|h| h.pid), bytes: line, offset: 0 }
             } else if let Some(header) = header {
-                if rule.programs.iter().any(|p| p.fits(header.program)) {
-                    // The message is the end of the line.
-                    let offset = line.len() - header.message.len();
-                    let text = Text { pid: header.pid, bytes: header.message, offset };
-                    self.text((index, rule), text, hit);
+                if !rule.programs.iter().any(|p| p.fits(header.program)) {
+                    continue;
                 }
+                // The message is the end of the line.
+                let offset = line.len() - header.message.len();
+                Text { pid: header.pid, bytes: header.message.trim_ascii_end(), offset }
             } else {
                 lacking = true;
-            }
+                continue;
+            };
+            judged |= u64::from(self.text((index, rule), text, hit)) << index;
         }
         self.counts.no_header += u64::from(lacking);
+        judged
     }
 
-    /// Judges a text by one rule.
-    fn text(&mut self, (index, rule): (u8, &Rule), text: Text<'_>, hit: &mut dyn FnMut(Hit)) {
+    /// Judges a message by the rules that `possible` names. Returns those to which it says something.
+    fn record(&mut self, rules: &[Rule], program: &[u8], text: Text<'_>, hit: &mut dyn FnMut(Hit)) -> u64 {
+        let mut judged = 0;
+        for (index, rule) in chosen(rules, self.possible.rules) {
+            if rule.programs.is_empty() || rule.programs.iter().any(|p| p.fits(program)) {
+                judged |= u64::from(self.text((index, rule), text, hit)) << index;
+            }
+        }
+        judged
+    }
+
+    /// Judges a text by one rule. Whether it says something to it, be it that nobody is to blame.
+    fn text(&mut self, (index, rule): (u8, &Rule), text: Text<'_>, hit: &mut dyn FnMut(Hit)) -> bool {
         if let Some(web) = &rule.webscan {
-            return self.request((index, rule), web, &text, hit);
+            self.request((index, rule), web, &text, hit);
+            return true;
         }
         let may = self.possible.patterns(index);
         let found = match extract::sender(&rule.fail, may, text.bytes, &mut self.scratch) {
             Finding::Nothing => return self.success((index, rule), &text, hit),
-            Finding::NoAddress => return self.counts.no_address += 1,
-            Finding::Ambiguous => return self.counts.ambiguous += 1,
+            Finding::NoAddress => {
+                self.counts.no_address += 1;
+                return false;
+            }
+            Finding::Ambiguous => {
+                self.counts.ambiguous += 1;
+                return true;
+            }
             Finding::Sender(found) => found,
         };
         let ignore = numbers(may, rule.fail.len() + rule.ignore.len());
         let mut ignore = ignore.filter_map(|n| rule.ignore.get(n.checked_sub(rule.fail.len())?));
         if ignore.any(|p| p.is_match(text.bytes, &mut self.scratch)) {
             self.counts.ignored += 1;
-            return;
+            return true;
         }
         self.counts.hits += 1;
         let weight = self.attempts.count(index, text.pid, found.addr, found.weight);
         hit(text.hit(index, &found, weight));
+        true
     }
 
-    /// Looks for a log-in that succeeded.
-    fn success(&mut self, (index, rule): (u8, &Rule), text: &Text<'_>, hit: &mut dyn FnMut(Hit)) {
+    /// Looks for a log-in that succeeded. Whether the text says something about one.
+    fn success(&mut self, (index, rule): (u8, &Rule), text: &Text<'_>, hit: &mut dyn FnMut(Hit)) -> bool {
         let before = rule.fail.len() + rule.ignore.len();
         let all = before + rule.success.len();
         let possible = numbers(self.possible.patterns(index), all).any(|n| n >= before);
         if !possible {
-            return;
+            return false;
         }
         match extract::sender(&rule.success, u64::MAX, text.bytes, &mut self.scratch) {
             Finding::Sender(found) => hit(Hit { success: true, ..text.hit(index, &found, 0) }),
             Finding::Ambiguous => self.counts.ambiguous += 1,
-            Finding::Nothing | Finding::NoAddress => {}
+            Finding::Nothing | Finding::NoAddress => return false,
         }
+        true
     }
 
     /// Reads a line of an access log.

@@ -188,3 +188,55 @@ fn successes_are_told_apart_from_failures() {
     let counts = detector.counts();
     assert_eq!((counts.hits, counts.ignored), (1, 1), "a success is no hit");
 }
+
+#[test]
+fn colours_and_zeros_hide_nothing() {
+    let rules = || {
+        vec![
+            rule("gitea", &[], &[("\\[E\\] attempt for (?P<user>.*) from <HOST>:\\d+$", 1)], &[]),
+            rule("sshd", &["sshd"], &[("^bad from <HOST>$", 1)], &[]),
+            rule("own", &[], &[("colour from \\x1b\\[1m<HOST>", 1)], &[]),
+        ]
+    };
+    let cases: &[(&str, &str, &[&str])] = &[
+        ("plain", "[E] attempt for root from 192.0.2.1:22", &["0:0:192.0.2.1"]),
+        ("address", "[E] attempt for root from \x1b[1m192.0.2.1:22\x1b[0m", &["0:0:192.0.2.1"]),
+        (
+            "within what is looked for",
+            "[\x1b[31mE\x1b[0m] atte\x1b[mmpt for root from 192.0.2.1:22",
+            &["0:0:192.0.2.1"],
+        ),
+        ("spelled out", "[E] attempt for root from #033[1m192.0.2.1:22#033[0m", &["0:0:192.0.2.1"]),
+        ("a pattern that knows them", "colour from \x1b[1m192.0.2.1\x1b[0m", &["0:2:192.0.2.1"]),
+        ("header", "\x1b[32mNov 22 08:00:01 h sshd[1]:\x1b[0m bad from 192.0.2.1", &["0:1:192.0.2.1"]),
+        ("message", "Nov 22 08:00:01 h sshd[1]: bad from \x1b[1m192.0.2.1\x1b[0m", &["0:1:192.0.2.1"]),
+        ("another program", "Nov 22 08:00:01 h cron[1]: bad from \x1b[1m192.0.2.1\x1b[0m", &[]),
+        ("zeros", "\0\0\0\0Nov 22 08:00:01 h sshd[1]: bad from 192.0.2.1", &["0:1:192.0.2.1"]),
+        ("zeros within", "Nov 22 08:00:01 h sshd[1]: \0bad from 192.0.2.1", &[]),
+        ("blanks at the end", "Nov 22 08:00:01 h sshd[1]: bad from 192.0.2.1  ", &["0:1:192.0.2.1"]),
+    ];
+    for (name, line, want) in cases {
+        let mut got = Vec::new();
+        let mut detector = Detector::new(rules());
+        detector.block(u64::MAX, format!("{line}\n").as_bytes(), &mut |n, line, hit| {
+            got.push(format!("{n}:{}:{}", hit.rule, hit.addr));
+            let user = hit.user.map(|user| &line[user]);
+            assert!(user.is_none_or(|user| user == b"root"), "{name}");
+        });
+        assert_eq!(got, *want, "{name}");
+    }
+    // Numbers of lines are those of the block, and nothing is judged twice.
+    let block = "x\nbad\n\x1b[1my\x1b[m\nNov 22 08:00:01 h sshd[1]: bad from 192.0.2.1\n\n\
+        Nov 22 08:00:01 h sshd[1]: bad from \x1b[1m192.0.2.2\nNov 22 08:00:01 h sshd[1]: bad from 192.0.2.3";
+    let mut detector = Detector::new(rules());
+    let mut got = Vec::new();
+    detector.block(u64::MAX, block.as_bytes(), &mut |n, _, hit| got.push(format!("{n}:{}", hit.addr)));
+    assert_eq!(got, ["3:192.0.2.1", "5:192.0.2.2", "6:192.0.2.3"]);
+    assert_eq!(detector.counts().lines, 7);
+    // A record, too.
+    let mut got = Vec::new();
+    detector.record(u64::MAX, b"sshd", None, b"bad from \x1b[1m192.0.2.4\x1b[0m", &mut |hit| {
+        got.push(hit.addr.to_string())
+    });
+    assert_eq!(got, ["192.0.2.4"]);
+}

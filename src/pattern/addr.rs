@@ -79,8 +79,18 @@ fn begins_word(before: &[u8]) -> bool {
                 .take_while(|b| b.is_ascii_alphanumeric() || **b == b'_')
                 .any(|b| !b.is_ascii_hexdigit())
         }
+        Some((b'm' | b'K', sequence)) => is_escape(sequence),
         Some((b, _)) => !b.is_ascii_alphanumeric(),
     }
+}
+
+/// Whether a text is or ends with a terminal's escape sequence, but for the letter at its end: a colour, often, that a
+/// program prints before an address. Some syslog daemons write the escape as `#033`.
+fn is_escape(text: &[u8]) -> bool {
+    let near = text.get(text.len().saturating_sub(MAX)..).unwrap_or_default();
+    let numbers = near.iter().rev().take_while(|b| b.is_ascii_digit() || matches!(b, b';' | b':')).count();
+    let begin = near.get(..near.len() - numbers).unwrap_or_default();
+    begin.ends_with(b"\x1b[") || begin.ends_with(b"#033[")
 }
 
 /// Whether an address may end at `at`: what follows does not go on as a name would.
@@ -151,6 +161,14 @@ mod tests {
             ("999.2.3.4", 0, "", ""),
             ("01.2.3.4", 0, "", ""),
             ("1.2.3", 0, "", ""),
+            ("\x1b[1m1.2.3.4\x1b[0m", 4, "1.2.3.4", ""),
+            ("\x1b[m1.2.3.4", 3, "1.2.3.4", ""),
+            ("\x1b[1;31m2001:db8::1\x1b[0m", 7, "2001:db8::1", ""),
+            ("#033[38;5;1m1.2.3.4#033[0m", 12, "1.2.3.4", ""),
+            ("[1m1.2.3.4", 3, "", ""),
+            ("\x1b1m1.2.3.4", 3, "", ""),
+            ("\x1b[xm1.2.3.4", 4, "", ""),
+            ("\x1b[1a1.2.3.4", 4, "", ""),
             ("::ffff:1.2.3.4", 0, "::ffff:1.2.3.4", ""),
             ("::ffff:1.2.3.4", 7, "", ""),
             ("::ffff:1.2.3.4", 1, "", ""),

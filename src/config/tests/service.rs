@@ -256,3 +256,13 @@ fn examples_are_read_from_comments() {
         ]
     );
 }
+
+#[test]
+fn paths_are_separated_by_commas() {
+    let (rule, told) = parse("failregex=x <HOST>\nfiles=/var/log/a.log /var/log/b.log");
+    assert!(rule.is_none());
+    let say = "Error 3:22+14 '/var/log/b.log' is a second path behind a blank | a list of paths is separated by commas: /var/log/a.log,/…";
+    assert_eq!(told, [say]);
+    let (rule, _) = parse("failregex=x <HOST>\nfiles=/var/log/my app.log, /var/log/b.log");
+    assert_eq!(rule.unwrap().files, ["/var/log/my app.log", "/var/log/b.log"], "a blank in a name");
+}
