@@ -110,6 +110,88 @@ fn what_was_written_while_it_was_down_is_caught_up_unless_it_is_old() {
     assert_eq!(net.banned(), ["203.0.113.2", "203.0.113.3"]);
 }
 
+/// `date` of the seconds before now, in UTC.
+fn dated(age: u64, format: &str) -> String {
+    let at = format!("@{}", seconds() - age);
+    let out = std::process::Command::new("date").args(["-u", "-d", &at, format]).env("LC_ALL", "C").output();
+    String::from_utf8(out.unwrap().stdout).unwrap().trim().to_string()
+}
+
+#[test]
+fn stamps_of_logs_that_services_write_decide_after_downtime() {
+    let mut net = host("", "");
+    let log = net.path("web.log");
+    net.rule(
+        "web",
+        &format!(
+            "files={}\nfailregex=^<HOST> \\S+ \\S+ \\[[^\\]]+\\] \"[^\"]*\" 401 \nfailregex=login failed for \\S+ from <HOST>$\n\
+             findtime=10m\nmaxretry=5",
+            log.display()
+        ),
+    );
+    net.append("web.log", "");
+    let daemon = net.daemon("first");
+    net.mark(LOG);
+    net.stop(daemon);
+    let web = |age, addr: &str| {
+        format!(
+            "{addr} - alice [{}] \"PROPFIND /cal HTTP/1.1\" 401 179 \"-\" \"c\"\n",
+            dated(age, "+%d/%b/%Y:%H:%M:%S +0000")
+        )
+    };
+    let own = |age, addr: &str, format| format!("{} login failed for x from {addr}\n", dated(age, format));
+    let zoned = |age| {
+        let local = dated(age + 5 * 3600 - 1800, "+%d/%b/%Y:%H:%M:%S -0430");
+        format!("203.0.113.7 - - [{local}] \"GET / HTTP/1.1\" 401 7\n")
+    };
+    let mut text = String::new();
+    for i in 0..6 {
+        // Eight hours apart, the last one ten hours old; then the same within minutes.
+        text += &web(50 * 3600 - i * 8 * 3600, "203.0.113.1");
+        text += &web(300 - i, "203.0.113.2");
+        text += &own(86_400 + i, "203.0.113.3", "+[%Y-%m-%d %H:%M:%S]");
+        text += &own(60 + i, "203.0.113.4", "+[%Y-%m-%d %H:%M:%S]");
+        text += &own(7200 + i, "203.0.113.5", "+[%a %b %d %H:%M:%S.123456 %Y]");
+        text += &own(100 + i, "203.0.113.6", "+[%a %b %d %H:%M:%S.123456 %Y]");
+        text += &zoned(30 + i);
+        // Five in five hours.
+        text += &own(18_000 - i * 3600, "203.0.113.8", "+%Y/%m/%d %H:%M:%S");
+        // Nobody knows when.
+        text += "login failed for x from 203.0.113.9\n";
+    }
+    net.append("web.log", text);
+    net.daemon("second");
+    let want = ["203.0.113.2", "203.0.113.4", "203.0.113.6", "203.0.113.7", "203.0.113.9"];
+    wait_until("the bans", || net.banned().len() >= want.len());
+    net.mark(LOG);
+    assert_eq!(net.banned(), want);
+}
+
+#[test]
+fn zeros_that_copytruncate_leaves_hide_no_line() {
+    let mut net = host("", "maxretry=1000");
+    net.daemon("daemon");
+    let path = net.path(LOG);
+    let mut writer = fs::File::create(&path).unwrap();
+    let line = |addr: &str| failed(addr).repeat(1000);
+    std::io::Write::write_all(&mut writer, line("203.0.113.1").as_bytes()).unwrap();
+    for (n, addr) in ["203.0.113.2", "203.0.113.3", "203.0.113.4"].into_iter().enumerate() {
+        // Short and long holes; the first line behind them counts.
+        if n == 1 {
+            std::io::Write::write_all(&mut writer, line("203.0.113.1").as_bytes()).unwrap();
+        }
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(0).unwrap();
+        std::io::Write::write_all(&mut writer, mark(addr).as_bytes()).unwrap();
+        wait_until("the line behind the zeros", || net.in_set("ban4", addr.parse().unwrap()));
+    }
+}
+
+/// A line that bans at once.
+fn mark(addr: &str) -> String {
+    format!("Nov 22 08:00:01 host mark[1]: mark {addr}\n")
+}
+
 #[test]
 fn clear_bans_on_stop_does_that() {
     let mut net = host("clear_bans_on_stop=true", "maxretry=1\nports=22");

@@ -11,7 +11,7 @@ use crate::base::range::Range;
 use crate::config::Settings;
 use crate::detect::tracker::{Attempt, Limits, Tracker};
 use crate::detect::webscan::{Excess, Webscan};
-use crate::detect::{Hit, Rule, header};
+use crate::detect::{self, Hit, Rule, header};
 use crate::firewall::guard::{Allowed, Ban};
 use crate::input::{Record, Written};
 use crate::sys::host::Protected;
@@ -254,7 +254,7 @@ pub(super) fn age(now: Now, line: &[u8], local: i32, hit: &Hit) -> u64 {
 pub(super) fn stamp(line: &[u8], hit: &Hit) -> Option<header::Stamp> {
     match &hit.request {
         Some(request) => request.stamp,
-        None => header::parse(line).and_then(|h| h.stamp),
+        None => detect::stamp::of(line),
     }
 }
 

@@ -5,6 +5,10 @@
 //! What stands behind the program's colon is the message and never looked into, so a header that an
 //! attacker's text imitates is text. Must not know rules, patterns or clocks: the moment is an argument.
 
+mod loose;
+
+pub(super) use loose::{any_stamp, seconds};
+
 use crate::base::clock::Wall;
 
 /// Longest program name that is believed; RFC 5424 allows 48.

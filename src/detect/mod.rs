@@ -13,6 +13,7 @@ mod extract;
 pub mod header;
 mod places;
 mod scan;
+pub mod stamp;
 #[cfg(test)]
 mod tests;
 pub mod tracker;

@@ -22,6 +22,8 @@ const ENVIRONMENT: [&str; 2] =
     ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"];
 /// Exit status of a child that could not become the program.
 const NO_EXEC: c_int = 127;
+/// Descriptors that are closed one by one at most, where the system cannot close them all.
+const MOST: c_int = 1 << 16;
 
 /// A program that was started. It is not ended by dropping this.
 pub struct Child(Pid);
@@ -114,12 +116,26 @@ pub fn beside(work: &mut dyn FnMut()) -> io::Result<Child> {
 fn close_all() {
     super::syslog::forget();
     // SAFETY: the log has let go of its socket, and nothing else that has a descriptor is used in this process.
-    let closed = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
-    if closed != 0 {
-        for fd in 3..1024 {
-            // SAFETY: as above, for Linux before 5.9.
-            unsafe { libc::close(fd) };
-        }
+    unsafe { close_from(3) };
+}
+
+/// Closes all descriptors from `first` on. Async-signal-safe.
+///
+/// # Safety
+/// Nothing that has one of them is used in this process any more.
+unsafe fn close_from(first: c_int) {
+    // SAFETY: no memory is involved; the descriptors are nobody's, says the caller.
+    if unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) } == 0 {
+        return;
+    }
+    // Linux before 5.9. None has a number beyond the limit, unless the limit was lowered since.
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the system call fills what it is given, which has the right type.
+    let known = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0;
+    let end = if known { c_int::try_from(limit.rlim_max).unwrap_or(MOST) } else { MOST };
+    for fd in first..end.min(MOST) {
+        // SAFETY: as above.
+        unsafe { libc::close(fd) };
     }
 }
 
@@ -157,6 +173,9 @@ impl Plan<'_> {
             // SAFETY: async-signal-safe, no memory is involved; ours are all above the three.
             Errno::result(unsafe { libc::dup2(from, to) })?;
         }
+        // Ours end with the exec in any case; those that we were started with need not.
+        // SAFETY: nothing but the standard streams is used between here and the exec.
+        unsafe { close_from(3) };
         // SAFETY: no handler runs; what is ignored here would stay so in the program.
         unsafe { nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::SigDfl) }?;
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
@@ -239,13 +258,20 @@ mod tests {
     #[test]
     fn a_program_has_what_it_needs_and_nothing_of_ours() {
         let ours = std::env::temp_dir().join(format!("mef-child-ours-{}", std::process::id()));
-        let _ours = File::create(&ours).unwrap();
+        let own = File::create(&ours).unwrap();
         let (said, end) = run(&sh("env | sort; pwd; readlink /proc/self/fd/0; cat"), &["A=b c".to_string()]);
         assert_eq!(end, End::Status(0));
         assert_eq!(said, format!("A=b c\nLC_ALL=C\n{}\nPWD=/\n/\n/dev/null\n", ENVIRONMENT[0]));
         let (said, _) = run(&sh("ls -l /proc/$$/fd"), &[]);
         assert!(said.contains("/dev/null") && !said.contains("mef-child-ours"), "{said}");
         std::fs::remove_file(&ours).unwrap();
+        // One that would outlive an exec, as those may that the daemon was started with.
+        let inherited = nix::unistd::dup(&own).unwrap();
+        nix::fcntl::fcntl(&inherited, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap();
+        for script in ["for fd in /proc/self/fd/*; do echo ${fd##*/}; done", "exec ls /proc/self/fd"] {
+            // The last one is the directory itself.
+            assert_eq!(run(&sh(script), &[]).0, "0\n1\n2\n3\n", "{script}");
+        }
         let (said, _) = run(&sh("grep -E '^Sig(Blk|Ign)' /proc/self/status"), &[]);
         for line in said.lines() {
             let set = u64::from_str_radix(line.rsplit('\t').next().unwrap(), 16).unwrap();
