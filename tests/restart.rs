@@ -189,7 +189,8 @@ fn zeros_that_copytruncate_leaves_hide_no_line() {
 
 /// A line that bans at once.
 fn mark(addr: &str) -> String {
-    format!("Nov 22 08:00:01 host mark[1]: mark {addr}\n")
+    // Of now: what is read of a file that seems to be another one is judged by its stamps.
+    format!("{} host mark[1]: mark {addr}\n", Stamp(Wall(seconds())))
 }
 
 #[test]
@@ -275,6 +276,68 @@ fn sigkill_loses_nothing_when_state_is_written_at_once() {
     reboot(&net);
     net.daemon("third");
     same_ends(&before, &ends(&net));
+}
+
+#[test]
+fn a_crash_before_the_first_write_loses_no_line() {
+    let mut net = host("state_sync=5m", "maxretry=1");
+    net.rule_for("late", "late.log", "maxretry=1");
+    // Stamps of old lines would decide.
+    let fails = |addr: &str, _| failed(addr).replace("Nov 22 08:00:01", &Stamp(Wall(seconds())).to_string());
+    net.append(LOG, fails("203.0.113.9", 1));
+    let kill = |net: &mut Net, daemon| {
+        net.signal(daemon, libc::SIGKILL);
+        net.wait(daemon);
+    };
+    let daemon = net.daemon("first");
+    kill(&mut net, daemon);
+    // One file was there and had something in it, the other one was not.
+    net.append(LOG, fails("203.0.113.1", 1));
+    net.append("late.log", fails("203.0.113.2", 1));
+    let daemon = net.daemon("second");
+    wait_until("the bans", || net.banned() == ["203.0.113.1", "203.0.113.2"]);
+    // One that comes while the daemon runs is kept in mind at once, too.
+    fs::rename(net.path(LOG), net.path("app.log.1")).unwrap();
+    net.append(LOG, fails("203.0.113.3", 1));
+    wait_until("the third ban", || net.banned().len() == 3);
+    kill(&mut net, daemon);
+    net.append(LOG, fails("203.0.113.4", 1));
+    net.daemon("third");
+    wait_until("the fourth ban", || net.banned().len() == 4);
+    assert!(net.banned().iter().all(|addr| addr != "203.0.113.9"), "what was there before");
+}
+
+#[test]
+fn a_stall_over_copytruncate_loses_no_line() {
+    let mut net = host("", "maxretry=1");
+    let daemon = net.daemon("daemon");
+    net.mark(LOG);
+    let mut count = 0;
+    for round in 0..6 {
+        fs::File::create(net.path(LOG)).unwrap();
+        if round % 2 == 0 {
+            // Nothing of the file is read when the daemon stalls.
+            wait_until("the truncation to be seen", || {
+                net.counts(daemon, "daemon");
+                true
+            });
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        } else {
+            net.mark(LOG);
+        }
+        net.signal(daemon, libc::SIGSTOP);
+        let lines =
+            |from: usize| (from..from + 10).map(|n| failed(&format!("198.51.100.{n}"))).collect::<String>();
+        net.append(LOG, lines(count + 1));
+        // Over the copy of the round before, as cp does it.
+        fs::copy(net.path(LOG), net.path("app.log.1")).unwrap();
+        fs::File::options().write(true).open(net.path(LOG)).unwrap().set_len(0).unwrap();
+        net.append(LOG, lines(count + 11).repeat(1 + round % 3));
+        net.signal(daemon, libc::SIGCONT);
+        count += 20;
+        wait_until("all bans", || net.banned().len() >= count);
+    }
+    net.stop(daemon);
 }
 
 #[test]

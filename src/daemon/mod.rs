@@ -52,6 +52,8 @@ const FIXED: usize = 6;
 /// Longest wait for another process that writes the journal.
 const PATIENCE: Duration = Duration::from_millis(20);
 
+/// Milliseconds from one write of positions to the next, when files are opened one after the other.
+const NOTE: u64 = 10_000;
 /// Milliseconds from the first thing that happens to the moment when memory that it took is given back.
 const TRIM: u64 = 2000;
 
@@ -73,6 +75,8 @@ struct Daemon {
     state_sync: Option<u32>,
     /// When what happened since the last write is to be written.
     save_at: Option<Mono>,
+    /// When positions were written because files were opened.
+    noted_at: Option<Mono>,
     /// The journal is being compacted.
     compacts: bool,
     clear_on_stop: bool,
@@ -178,6 +182,7 @@ impl Daemon {
             positions,
             state_sync: settings.state_sync,
             save_at: None,
+            noted_at: None,
             compacts: false,
             clear_on_stop: settings.clear_bans_on_stop,
             fixed: fixed(settings),
@@ -191,6 +196,10 @@ impl Daemon {
     fn go(&mut self) {
         // Files are opened by the first look at them.
         self.read(clock::now(), None);
+        // What comes while we are away, and that it is new, is known by what there is now.
+        if self.state_sync.is_some() {
+            self.save();
+        }
         log::info!(
             "mef {} watches {} for {} rules",
             env!("CARGO_PKG_VERSION"),
@@ -306,6 +315,12 @@ impl Daemon {
             judge.flush();
             if judge.seen() != before {
                 self.save_at.get_or_insert(now.mono.after(u64::from(sync) * 1000));
+            }
+            // What is written to a file while we are away is only known to be new if it is known where it ended.
+            if self.sources.take_opened() {
+                let at = self.noted_at.map_or(now.mono, |last| last.after(NOTE).max(now.mono));
+                self.noted_at = Some(at);
+                self.save_at = Some(self.save_at.map_or(at, |save| save.min(at)));
             }
         }
     }

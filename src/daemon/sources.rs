@@ -296,6 +296,11 @@ impl Sources {
         self.commands.clear();
     }
 
+    /// Whether something was opened since the last call that has a position of its own.
+    pub(super) fn take_opened(&mut self) -> bool {
+        self.tail.take_opened()
+    }
+
     /// How far each source has read: what [`Sources::open`] wants next time. Files go by their path, which begins
     /// with `/`; a source of another kind by a name of its own, which does not.
     pub(super) fn positions(&self, each: &mut dyn FnMut(&Path, Position)) {

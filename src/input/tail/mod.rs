@@ -55,6 +55,8 @@ pub struct Tail {
     /// Whose turn it is.
     turn: usize,
     cut: u64,
+    /// A file was opened since somebody asked.
+    opened: bool,
 }
 
 impl Tail {
@@ -82,6 +84,7 @@ impl Tail {
             scanned: SystemTime::now(),
             turn: 0,
             cut: 0,
+            opened: false,
         };
         tail.scan(now, Some(saved));
         tail
@@ -102,6 +105,11 @@ impl Tail {
     #[must_use]
     pub fn open_files(&self) -> usize {
         self.names.iter().map(|n| usize::from(n.head.is_some()) + usize::from(n.late.is_some())).sum()
+    }
+
+    /// Whether a file was opened since the last call: its position should be kept, so that a crash loses nothing of it.
+    pub fn take_opened(&mut self) -> bool {
+        std::mem::take(&mut self.opened)
     }
 
     /// Who has at least one file.

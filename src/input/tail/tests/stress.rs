@@ -12,8 +12,12 @@ struct Writer {
     rng: fastrand::Rng,
     /// Lines that were read in order.
     seen: Arc<AtomicUsize>,
+    /// How often the reader has looked.
+    looks: Arc<AtomicUsize>,
     written: usize,
     generation: usize,
+    /// Empties a file before it writes what is copied away.
+    empties: bool,
     /// `log.1`, `log.2`, … or `log-000001`, …
     counting: bool,
 }
@@ -43,6 +47,14 @@ impl Writer {
         }
     }
 
+    /// Waits until all was looked at so often.
+    fn wait_for_looks(&self, more: usize) {
+        let end = self.looks.load(Ordering::Acquire) + more;
+        while self.looks.load(Ordering::Acquire) < end {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+    }
+
     /// A free name for the present generation.
     fn aside(&mut self) -> PathBuf {
         self.generation += 1;
@@ -67,9 +79,15 @@ impl Writer {
                     fs::rename(self.log(), aside).unwrap();
                 }
                 3 | 4 => {
-                    // Until something of a file was read, a copy of it cannot be known.
+                    // Until something of a file was read, or nothing of it seen, a copy of it cannot be known.
                     self.append(1);
                     self.wait_until_read();
+                    if self.empties && self.rng.bool() {
+                        File::create(self.log()).unwrap();
+                        self.wait_for_looks(2);
+                        // Longer than the grain of the file system's clock.
+                        std::thread::sleep(Duration::from_millis(20));
+                    }
                     self.append(lines);
                     let aside = self.aside();
                     fs::copy(self.log(), aside).unwrap();
@@ -101,15 +119,17 @@ fn race(seed: u64, restarts: bool) {
     let mut b = Bench::new(&format!("stress-{seed}-{restarts}"));
     b.append("log", "");
     b.start(&["log"]);
-    let seen = Arc::new(AtomicUsize::new(0));
+    let (seen, looks) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let mut rng = fastrand::Rng::with_seed(seed);
     let counting = rng.bool();
     let writer = Writer {
         dir: b.dir.clone(),
         rng: rng.fork(),
         seen: seen.clone(),
+        looks: looks.clone(),
         written: 0,
         generation: 0,
+        empties: !restarts,
         counting,
     };
     let thread = std::thread::spawn(|| writer.run());
@@ -127,6 +147,7 @@ fn race(seed: u64, restarts: bool) {
             next += 1;
         }
         seen.store(next, Ordering::Release);
+        looks.fetch_add(1, Ordering::AcqRel);
         if finished {
             assert_eq!(next, thread.join().unwrap(), "seed {seed} restarts {restarts}");
             return;
