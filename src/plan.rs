@@ -4,6 +4,7 @@
 
 pub mod listed;
 pub mod meet;
+pub mod run;
 
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, Range};
@@ -58,6 +59,8 @@ pub struct Interfaces {
     pub not: bool,
     /// At least one.
     pub names: Vec<IfName>,
+    /// Nor loopback, though a wildcard among them fits its name.
+    pub except_lo: bool,
 }
 
 /// Addresses of the rule's family.

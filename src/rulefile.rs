@@ -11,10 +11,12 @@ use crate::plan::listed::Table;
 use crate::ruleset::check::{self, Host};
 use crate::ruleset::compile::{compile, compile_last};
 use crate::ruleset::export::{self, Exported};
+use crate::ruleset::needs::{Behind, Session, Situation};
 use crate::ruleset::{Files, RuleSet};
 use crate::sys::dir::Dir;
 use crate::sys::{fs, host, routes, stdio};
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -77,11 +79,54 @@ pub fn read(path: &str, thorough: bool) -> RuleSet {
     let failed = set.failed();
     if !failed {
         let has_interface = &|name: &str| routes::has_interface(name);
-        let (ssh, dhcp) = (host::ssh_session(), host::dhcp_clients());
-        let mut warnings = check::warnings(&set, &Host { has_interface, ssh, dhcp, thorough });
+        let situation = &situation();
+        let (mut warnings, locks_out) = check::warnings(&set, &Host { has_interface, situation, thorough });
+        if situation.uplinks.is_empty()
+            && let Some(place) = set.first_auto
+        {
+            let what = "auto: there is no default route now, so no interface is meant".to_owned();
+            let problem = set.mark(
+                place,
+                Severity::Warning,
+                set.auto_key(place),
+                what,
+                "a daemon that runs follows the route",
+            );
+            set.problems.push((place.file, problem));
+        }
         set.problems.append(&mut warnings);
+        set.locks_out = locks_out;
     }
     set
+}
+
+/// What is known of this host for the check of its rules.
+fn situation() -> Situation {
+    let ssh =
+        host::ssh_session().map(|(peer, here)| Session { peer, here, link: routes::interface_to(peer.0) });
+    let uplinks = routes::default_interfaces().unwrap_or_default();
+    let mut found = Situation { ssh, dhcp: host::dhcp_clients(), uplinks, ..Situation::default() };
+    let forwards = host::forwards();
+    let mut none = true;
+    for (link, addr) in routes::addresses().into_iter().filter(|(link, _)| link.as_str() != "lo") {
+        none = false;
+        found.has_ipv6 |= addr.is_ipv6();
+        if matches!(addr, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
+            continue;
+        }
+        let family = usize::from(addr.is_ipv6());
+        found.speaks.get_mut(family).into_iter().for_each(|speaks| *speaks = true);
+        let known = |behind: &Behind| behind.link == link && behind.addr.is_ipv6() == addr.is_ipv6();
+        let behind = forwards.get(family) == Some(&true) && !found.uplinks.contains(&link);
+        if behind && !found.behind.iter().any(known) {
+            found.behind.push(Behind { link, addr });
+        }
+    }
+    if none {
+        // Before the network is there, any of it may come.
+        (found.speaks, found.has_ipv6) = ([true; 2], true);
+    }
+    found
 }
 
 /// The content of one file, or of standard input.
@@ -154,12 +199,10 @@ pub fn loaded_text() -> Option<String> {
 
 /// The interfaces that `auto` means, where a rule asks for them.
 fn auto(set: &RuleSet) -> Result<Vec<IfName>, String> {
-    let Some(place) = set.first_auto else { return Ok(Vec::new()) };
-    default_interfaces().map_err(|why| {
-        let problem = set.mark(place, Severity::Error, "iif", why, "name the interface instead of auto");
-        let file = set.files.get(usize::from(place.file));
-        file.map(|f| problem.render(&f.name, &f.text)).unwrap_or_default()
-    })
+    match set.first_auto {
+        None => Ok(Vec::new()),
+        Some(_) => routes::default_interfaces().map_err(|e| TxnError::from(e).to_string()),
+    }
 }
 
 /// The statements of a rule set without errors in the form in which `export` would give them back.
@@ -225,12 +268,4 @@ fn refused(set: &RuleSet, error: &TxnError) -> String {
     let TxnError::Refused(all) = error else { return text };
     let Some(Op::Statement(number)) = all.first().map(|r| r.op) else { return text };
     set.rule_place(number).map_or(text.clone(), |place| [set.place(place).as_str(), ": ", &text].concat())
-}
-
-fn default_interfaces() -> Result<Vec<IfName>, String> {
-    match routes::default_interfaces() {
-        Ok(all) if all.is_empty() => Err("auto: there is no default route, so no interface is meant".into()),
-        Ok(all) => Ok(all),
-        Err(e) => Err(TxnError::from(e).to_string()),
-    }
 }

@@ -70,8 +70,9 @@ fn processes(net: &Net) -> Vec<u32> {
 
 /// Kills every process of a trial with SIGKILL, and waits until they are gone.
 fn kill_all(net: &Net, mut loader: Child) {
-    for pid in processes(net) {
-        ns::kill(pid, libc::SIGKILL);
+    // None of them is to see the end of another one.
+    for signal in [libc::SIGSTOP, libc::SIGKILL] {
+        processes(net).into_iter().for_each(|pid| ns::kill(pid, signal));
     }
     loader.wait().unwrap();
     wait_until("their end", || processes(net).is_empty());

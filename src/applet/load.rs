@@ -34,6 +34,9 @@ struct LoadArgs {
     /// how long the rules are on trial, such as 30s: then the previous ones return, unless you type yes or `mef confirm` is run
     #[argh(option, arg_name = "time")]
     confirm: Option<String>,
+    /// load a rule set that is known to cut off the SSH session that this command runs in
+    #[argh(switch)]
+    force: bool,
     /// at boot: if nobody has confirmed the rules of the last trial, load those that were confirmed last instead
     #[argh(switch)]
     boot: bool,
@@ -55,6 +58,10 @@ pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> 
         rulefile::batch(&mut set, Batch::new()).map_err(|text| failed(&text, output))?;
         writeln!(output.out, "{name}: {} rules, {} sets, no errors", set.rules(), set.sets.len())?;
         return Ok(());
+    }
+    if let Some(why) = set.locks_out.take().filter(|_| !args.force && !args.boot && seconds.is_none()) {
+        let how = "; `mef load --confirm 30s` tries them for a time, --force loads them all the same";
+        return Err(Error::Failed([&why, how].concat()));
     }
     let text = if boot.is_none() { set.whole_text() } else { String::new() };
     let turn = Turn::take(&run_dir).map_err(Error::Failed)?;

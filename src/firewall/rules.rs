@@ -222,6 +222,10 @@ impl Batch {
 
     fn interfaces(&mut self, statement: u32, key: i32, list: &Interfaces) {
         let compare = if list.not { Cmp::Neq } else { Cmp::Eq };
+        if list.except_lo {
+            expr::push_meta(&mut self.rule, key);
+            expr::push_cmp(&mut self.rule, Cmp::Neq, b"lo\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+        }
         if list.not || list.names.len() == 1 {
             for name in &list.names {
                 expr::push_meta(&mut self.rule, key);

@@ -2,6 +2,7 @@
 //! What two rules match in common. What is not certain is refused: no answer is wider or narrower than the truth.
 
 use super::{Addresses, Interfaces, Ports, Rule};
+use crate::base::name::IfName;
 use crate::base::range::Range;
 
 /// Why there is no answer.
@@ -56,21 +57,65 @@ pub fn addresses(to: &mut Option<Addresses>, other: Option<&Addresses>) -> Resul
     Ok(())
 }
 
-/// Leaves in `to` the interfaces that are in both lists.
+/// Leaves in `to` the interfaces that are in both lists; a list without names is none, if it is no list of exceptions.
 ///
 /// # Errors
-/// They are not two lists of exceptions.
+/// An exception is one of those that a wildcard stands for.
 pub fn interfaces(to: &mut Option<Interfaces>, other: Option<&Interfaces>) -> Result<(), Unknown> {
-    match (&mut *to, other) {
-        (_, None) => {}
-        (None, Some(other)) => *to = Some(other.clone()),
-        (Some(one), Some(other)) if one == other => {}
-        (Some(one), Some(other)) if one.not && other.not => {
+    let (Some(one), Some(other)) = (&mut *to, other) else {
+        if let Some(other) = other {
+            *to = Some(other.clone());
+        }
+        return Ok(());
+    };
+    one.except_lo |= other.except_lo;
+    match (one.not, other.not) {
+        (true, true) => {
             one.names.extend(&other.names);
             one.names.sort_unstable();
             one.names.dedup();
         }
-        _ => return Err("it looks at the interface in two ways"),
+        (false, false) => {
+            let pairs = one.names.iter().flat_map(|a| other.names.iter().map(move |b| (a, b)));
+            let mut both: Vec<IfName> = pairs.filter_map(|(a, b)| narrower(a, b)).copied().collect();
+            both.sort_unstable();
+            both.dedup();
+            one.names = both;
+        }
+        (true, false) => {
+            let exceptions = std::mem::replace(&mut one.names, other.names.clone());
+            one.not = false;
+            without(one, &exceptions)?;
+        }
+        (false, true) => without(one, &other.names)?,
+    }
+    Ok(())
+}
+
+/// Of two names, where all that the one stands for the other does, too: the one.
+fn narrower<'a>(a: &'a IfName, b: &'a IfName) -> Option<&'a IfName> {
+    if covers(b, a) { Some(a) } else { Some(b).filter(|b| covers(a, b)) }
+}
+
+/// Whether `a` stands for all that `b` does.
+fn covers(a: &IfName, b: &IfName) -> bool {
+    match (a.wildcard(), b.wildcard()) {
+        (Some(a), Some(b)) => b.starts_with(a),
+        (None, Some(_)) => false,
+        _ => a.matches(b.as_str()),
+    }
+}
+
+/// Takes exceptions out of a list of names.
+fn without(list: &mut Interfaces, exceptions: &[IfName]) -> Result<(), Unknown> {
+    list.names.retain(|name| !exceptions.iter().any(|except| covers(except, name)));
+    for except in exceptions {
+        if list.names.iter().any(|name| covers(name, except)) {
+            if except.as_str() != "lo" {
+                return Err("it looks at the interface in two ways");
+            }
+            list.except_lo = true;
+        }
     }
     Ok(())
 }
@@ -106,7 +151,9 @@ pub fn rules(outer: &Rule, rule: &mut Rule) -> Result<bool, Unknown> {
 pub fn never(rule: &Rule) -> bool {
     let no_address =
         [&rule.src, &rule.dst].iter().any(|l| matches!(l, Some(Addresses::Ranges(r)) if r.is_empty()));
+    let no_interface = [&rule.iif, &rule.oif].into_iter().flatten().any(|l| !l.not && l.names.is_empty());
     no_address
+        || no_interface
         || [&rule.sport, &rule.dport].iter().any(|l| matches!(l, Some(Ports::Ranges(r)) if r.is_empty()))
 }
 
@@ -118,4 +165,47 @@ pub fn same(a: &Rule, b: &Rule) -> bool {
         && (&a.iif, &a.oif, a.ct) == (&b.iif, &b.oif, b.ct)
         && (&a.src, &a.dst) == (&b.src, &b.dst)
         && (&a.sport, &a.dport) == (&b.sport, &b.dport)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(text: &str) -> Interfaces {
+        let (not, names) = text.strip_prefix('!').map_or((false, text), |names| (true, names));
+        let names = names.split(',').filter(|name| !name.is_empty()).map(|name| IfName::new(name).unwrap());
+        Interfaces { not, names: names.collect(), except_lo: false }
+    }
+
+    #[test]
+    fn interfaces_in_both_lists() {
+        // What is left, `-` = it cannot be said.
+        let cases = [
+            ("docker0", "!docker0", ""),
+            ("docker0,br-1", "!docker0", "br-1"),
+            ("!docker0", "br-1,docker0", "br-1"),
+            ("eth0", "eth0,eth1", "eth0"),
+            ("eth*", "eth0,wg0", "eth0"),
+            ("eth1*", "eth*", "eth1*"),
+            ("eth*", "wg*", ""),
+            ("!eth0", "!eth1", "!eth0,eth1"),
+            ("eth*", "!eth*,lo", ""),
+            ("eth*", "!wg0", "eth*"),
+            ("eth*", "!eth0", "-"),
+            ("eth*,wg0", "!wg*", "eth*"),
+            ("l*", "!lo", "l* but lo"),
+        ];
+        for (one, other, want) in cases {
+            let mut to = Some(list(one));
+            let said = interfaces(&mut to, Some(&list(other)));
+            let to = to.unwrap();
+            let mut names = to.names.clone();
+            names.sort_unstable();
+            let names: Vec<&str> = names.iter().map(IfName::as_str).collect();
+            let found =
+                [if to.not { "!" } else { "" }, &names.join(","), if to.except_lo { " but lo" } else { "" }];
+            let found = if said.is_ok() { found.concat() } else { "-".into() };
+            assert_eq!(found, want, "{one} and {other}");
+        }
+    }
 }

@@ -63,7 +63,11 @@ fn begin(set: &RuleSet, auto: &[IfName], sink: &mut dyn Sink) -> [bool; 3] {
         for (verdict, proto) in verdicts(action(dir), Proto::All) {
             let mut part = Part { proto, ..Part::new(verdict) };
             let place = if dir == Direction::In { &mut part.iif } else { &mut part.oif };
-            *place = Some(plan::Interfaces { not: false, names: IfName::new(LO).into_iter().collect() });
+            *place = Some(plan::Interfaces {
+                not: false,
+                names: IfName::new(LO).into_iter().collect(),
+                except_lo: false,
+            });
             sink.rule(Chain::Base(dir), &part);
         }
     }
@@ -179,6 +183,10 @@ struct Compiler<'a> {
 impl Compiler<'_> {
     fn run(&self, sink: &mut dyn Sink) {
         let matches = self.matches();
+        if matches.is_empty() {
+            // No interface has the default route, so none is meant.
+            return;
+        }
         let ends = verdicts(self.rule.action, self.rule.proto);
         let logs_apart = self.rule.log.is_some() && (self.rule.ratelimit.is_some() || ends.len() > 1);
         let limit = self.limit(None);
@@ -344,20 +352,34 @@ impl Compiler<'_> {
             Interfaces::Names { not, names } => (*not, names.to_vec()),
         };
         if not {
-            return vec![Some(plan::Interfaces { not, names })];
+            return vec![Some(self.exceptions(names, not_lo))];
         }
         let (mut exact, mut all) = (Vec::new(), Vec::new());
         for name in names {
             if name.wildcard().is_none() {
                 exact.push(name);
             } else {
-                all.push(Some(plan::Interfaces { not, names: vec![name] }));
+                // Loopback is matched by its name only.
+                let except_lo = not_lo && !self.apart && name.matches(LO);
+                all.push(Some(plan::Interfaces { not, names: vec![name], except_lo }));
             }
         }
         if !exact.is_empty() {
-            all.insert(0, Some(plan::Interfaces { not, names: exact }));
+            all.insert(0, Some(plan::Interfaces { not, names: exact, except_lo: false }));
         }
         all
+    }
+
+    /// Every interface but these, and but loopback.
+    fn exceptions(&self, mut names: Vec<IfName>, not_lo: bool) -> plan::Interfaces {
+        if not_lo
+            && !self.apart
+            && !names.iter().any(|name| name.matches(LO))
+            && let Some(lo) = IfName::new(LO)
+        {
+            names.push(lo);
+        }
+        plan::Interfaces { not: true, names, except_lo: false }
     }
 
     fn addresses(&self, list: &[Address], family: Option<Family>) -> Vec<Option<Addresses>> {

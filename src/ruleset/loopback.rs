@@ -29,11 +29,11 @@ impl Loopback {
         let only = is_only(rule);
         if only {
             self.ended |= is_for_all(rule);
-        } else if is_any(list) || self.ended && *list == Interfaces::Every {
+        } else if leaves_out_lo(list) || self.ended && *list == Interfaces::Every {
             self.any += 1;
         } else if !self.ended {
             self.both |= match list {
-                Interfaces::Names { not, names } => names.iter().any(|name| name.matches(LO)) != *not,
+                Interfaces::Names { names, .. } => names.iter().any(|name| name.as_str() == LO),
                 _ => *list == Interfaces::Every,
             };
         }
@@ -99,6 +99,18 @@ pub(super) fn is_only(rule: &Rule) -> bool {
 pub(super) fn is_any(list: &Interfaces) -> bool {
     match list {
         Interfaces::Names { not, names } => *not && are_lo(names),
+        _ => *list == Interfaces::Any,
+    }
+}
+
+/// Whether loopback has to be left out of the list, since its words do not.
+fn leaves_out_lo(list: &Interfaces) -> bool {
+    match list {
+        Interfaces::Names { not: true, .. } => true,
+        Interfaces::Names { not: false, names } => {
+            names.iter().all(|name| name.as_str() != LO)
+                && names.iter().any(|name| name.wildcard().is_some() && name.matches(LO))
+        }
         _ => *list == Interfaces::Any,
     }
 }

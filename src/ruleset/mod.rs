@@ -10,6 +10,7 @@ mod each;
 pub mod export;
 pub mod lex;
 mod loopback;
+pub mod needs;
 pub mod parse;
 mod print;
 mod shadow;
@@ -76,6 +77,8 @@ pub struct RuleSet {
     pub sets: Vec<(Place, Set)>,
     /// The first rule that asks for the interface of the default route.
     pub first_auto: Option<Place>,
+    /// Why it cuts off the SSH session that it was checked in, if it is known to.
+    pub locks_out: Option<String>,
     /// Places in `sets`, in the order of the names.
     by_name: Vec<u32>,
     /// Whether a rule must be looked at again when all sets are known.
@@ -165,6 +168,12 @@ impl RuleSet {
             None => line.word_at..line.word_at + line.word.len(),
         };
         Problem::at(severity, place.line, text, at, what, hint.to_owned())
+    }
+
+    /// The key of a rule whose value is `auto`.
+    #[must_use]
+    pub fn auto_key(&self, place: Place) -> &'static str {
+        if self.text_at(place).contains("iif=auto") { "iif" } else { "oif" }
     }
 
     /// `path:line` for people.

@@ -112,11 +112,11 @@ impl Protected {
     }
 }
 
-const RTM_GETADDR: u16 = 22;
+pub(super) const RTM_GETADDR: u16 = 22;
 pub(super) const RTM_GETROUTE: u16 = 26;
-const IFADDRMSG: usize = 8;
-const IFA_ADDRESS: u16 = 1;
-const IFA_LOCAL: u16 = 2;
+pub(super) const IFADDRMSG: usize = 8;
+pub(super) const IFA_ADDRESS: u16 = 1;
+pub(super) const IFA_LOCAL: u16 = 2;
 pub(super) const RTMSG: usize = 12;
 pub(super) const RTA_GATEWAY: u16 = 5;
 pub(super) const RTA_MULTIPATH: u16 = 9;
@@ -212,6 +212,13 @@ pub fn dhcp_clients() -> [bool; 2] {
     })
 }
 
+/// Whether this host forwards packets of others, IPv4 and IPv6.
+#[must_use]
+pub fn forwards() -> [bool; 2] {
+    ["/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"]
+        .map(|path| read_up_to(Path::new(path), 16).first() == Some(&b'1'))
+}
+
 /// The ports on which sockets wait: TCP that listens, UDP that is connected to nobody.
 #[must_use]
 pub fn open_ports() -> Vec<u16> {
@@ -247,9 +254,12 @@ pub fn ssh_peer() -> Option<IpAddr> {
     found
 }
 
-/// The peer of that session and the port of this host that it came to.
+/// The ends of a connection, the peer's and ours.
+pub type Ends = ((IpAddr, u16), (Option<IpAddr>, u16));
+
+/// That session: its peer and the port there, and the address and port of this host; the address may not be known.
 #[must_use]
-pub fn ssh_session() -> Option<(IpAddr, u16)> {
+pub fn ssh_session() -> Option<Ends> {
     let mut found = None;
     ssh_values(&mut |value| {
         found = session(value);
@@ -258,9 +268,16 @@ pub fn ssh_session() -> Option<(IpAddr, u16)> {
     found
 }
 
-fn session(value: &[u8]) -> Option<(IpAddr, u16)> {
-    let port = value.split(|&b| b == b' ').nth(3)?;
-    Some((first_word(value)?, std::str::from_utf8(port).ok()?.parse().ok()?))
+fn session(value: &[u8]) -> Option<Ends> {
+    let mut words = value.split(|&b| b == b' ');
+    let peer = parse_addr(words.next()?)?;
+    let rest: Vec<&[u8]> = words.collect();
+    let port = |word: &[u8]| std::str::from_utf8(word).ok()?.parse().ok();
+    match rest.as_slice() {
+        [from, here, to, ..] => Some(((peer, port(from)?), (parse_addr(here), port(to)?))),
+        [from, to] => Some(((peer, port(from)?), (None, port(to)?))),
+        _ => None,
+    }
 }
 
 fn ssh_peers(each: &mut dyn FnMut(IpAddr)) {

@@ -1,13 +1,21 @@
 #![forbid(unsafe_code)]
 //! Interfaces by name, and which of them default routes use (rtnetlink, linux/rtnetlink.h).
 
-use super::host::{RTA_MULTIPATH, RTM_GETROUTE, RTMSG, RTNEXTHOP, dump};
+use super::host::{
+    IFA_ADDRESS, IFA_LOCAL, IFADDRMSG, RTA_MULTIPATH, RTM_GETADDR, RTM_GETROUTE, RTMSG, RTNEXTHOP, address,
+    dump,
+};
 use crate::base::name::IfName;
+use crate::base::range::Range;
 use crate::sys::netlink::{Lost, NlSocket};
-use crate::sys::nlattr::{Msg, attr, u16_at, u32_at};
+use crate::sys::nlattr::{ACK, Msg, MsgBuf, REQUEST, attr, u16_at, u32_at};
 use mnl::Bus;
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 /// RT_TABLE_MAIN
 const MAIN: u8 = 254;
@@ -37,6 +45,49 @@ pub fn default_interfaces() -> Result<Vec<IfName>, Lost> {
         });
     })?;
     Ok(indices.into_iter().filter_map(interface).collect())
+}
+
+/// The addresses of this host, each with its interface.
+#[must_use]
+pub fn addresses() -> Vec<(IfName, IpAddr)> {
+    let mut found = Vec::new();
+    let _ = dump(RTM_GETADDR, &mut |msg| {
+        // struct ifaddrmsg: the number of the interface is its last field.
+        let Some((header, attributes)) = msg.payload.split_first_chunk::<IFADDRMSG>() else { return };
+        let local = attr(attributes, IFA_LOCAL).or_else(|| attr(attributes, IFA_ADDRESS)).and_then(address);
+        found.extend(u32_at(header, 4).zip(local));
+    });
+    found.into_iter().filter_map(|(index, addr)| Some((interface(index)?, addr))).collect()
+}
+
+/// The interface over which packets to an address leave.
+#[must_use]
+pub fn interface_to(addr: IpAddr) -> Option<IfName> {
+    let mut socket = NlSocket::open(Bus::Route).ok()?;
+    let mut buf = MsgBuf::with_capacity(64);
+    let seq = socket.next_seq();
+    let open = buf.start(RTM_GETROUTE, REQUEST | ACK, seq);
+    let key = Range::from(addr).key();
+    let bits = u8::try_from(key.bytes().len() * 8).unwrap_or(0);
+    let mut header = [0; RTMSG];
+    (header[0], header[1]) = (if addr.is_ipv4() { AF_INET } else { AF_INET6 }, bits);
+    buf.put(&header);
+    buf.attr(RTA_DST, key.bytes());
+    buf.finish(open);
+    socket.send(buf.bytes()).ok()?;
+    let (mut found, mut end) = (None, false);
+    while !end {
+        let each = &mut |msg: Msg<'_>| {
+            if msg.seq != seq {
+                return;
+            }
+            end |= msg.errno().is_some();
+            let attributes = msg.payload.get(RTMSG..).filter(|_| msg.errno().is_none());
+            found = found.or(attributes.and_then(|a| attr(a, RTA_OIF)).and_then(|data| u32_at(data, 0)));
+        };
+        socket.receive(each).ok()?;
+    }
+    interface(found?)
 }
 
 /// Tells when a default route comes or goes.

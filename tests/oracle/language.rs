@@ -145,11 +145,13 @@ const SPORTS: [Item<u16>; 4] = [
     ("6001-7999", |p| p > 6000),
 ];
 /// Of the names v0, v1 and lo.
-pub const INTERFACES: [Item<&str>; 9] = [
+pub const INTERFACES: [Item<&str>; 11] = [
     ("any", |i| i != "lo"),
     ("v0", |i| i == "v0"),
     ("v0,v1", |i| i != "lo"),
-    ("!v1", |i| i != "v1"),
+    ("!v1", |i| i == "v0"),
+    ("l*", |_| false),
+    ("lo*,v1", |i| i == "v1"),
     ("!lo", |i| i != "lo"),
     ("!lo,v0", |i| i == "v1"),
     ("v*", |i| i != "lo"),

@@ -302,7 +302,7 @@ impl Reader {
         }
         names.sort_unstable();
         let slot = if is_in { &mut self.rule.iif } else { &mut self.rule.oif };
-        Ok(meet::interfaces(slot, Some(&Interfaces { not: test.not, names }))?)
+        Ok(meet::interfaces(slot, Some(&Interfaces { not: test.not, names, except_lo: false }))?)
     }
 
     /// Whether the rule so far is one; else the reason.

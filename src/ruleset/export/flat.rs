@@ -129,6 +129,10 @@ impl Jump<'_> {
             {
                 continue;
             }
+            // Two looks at an interface may leave none.
+            if meet::never(&met.rule) {
+                continue;
+            }
             match &part.to {
                 None => plain.push(met),
                 Some(to) => {

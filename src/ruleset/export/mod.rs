@@ -379,14 +379,16 @@ impl<'a> Export<'a> {
         let mut texts = Vec::new();
         for part in rule.parts.as_ref().map_err(Clone::clone)? {
             let (parts, note) = answered(part)?;
-            let base: Vec<&Part> = parts.iter().collect();
-            let group = Group { dir, base: &base, own: &[], origin: 0, apart: self.apart };
-            let mut text = statement::rule(&self.sets, group).ok_or_else(|| why_not(&part.rule))?;
-            if !note.is_empty() {
-                text.push_str(" # in the kernel answered with ");
-                text.push_str(&harmless(note));
+            for parts in statement::with_loopback(dir, self.apart, parts) {
+                let base: Vec<&Part> = parts.iter().collect();
+                let group = Group { dir, base: &base, own: &[], origin: 0, apart: self.apart };
+                let mut text = statement::rule(&self.sets, group).ok_or_else(|| why_not(&part.rule))?;
+                if !note.is_empty() {
+                    text.push_str(" # in the kernel answered with ");
+                    text.push_str(&harmless(note));
+                }
+                texts.push(text);
             }
-            texts.push(text);
         }
         Ok(texts)
     }

@@ -61,6 +61,44 @@ fn compiles_to(sets: &RuleSet, rule: &Rule, group: Group<'_>) -> bool {
     base == group.base && own == group.own
 }
 
+/// Rules of others that match loopback without naming it, which the language cannot say: one for loopback, and one for
+/// the rest. What bounds packets cannot be in two rules.
+pub(super) fn with_loopback(dir: Direction, apart: bool, parts: Vec<Part>) -> Vec<Vec<Part>> {
+    let lo = IfName::new("lo");
+    let list = |part: &Part| match dir {
+        Direction::In => part.rule.iif.clone(),
+        Direction::Out => part.rule.oif.clone(),
+        Direction::Fwd => None,
+    };
+    let silent = |list: &plan::Interfaces| {
+        let named = list.names.iter().any(|name| name.matches("lo"));
+        if list.not {
+            !named
+        } else {
+            named && !list.except_lo && list.names.iter().all(|name| Some(*name) != lo)
+        }
+    };
+    let alike = parts.iter().all(|part| list(part).as_ref().is_some_and(silent) && part.rule.limit.is_none());
+    let (Some(lo), false, true) = (lo, apart || parts.is_empty(), alike) else { return vec![parts] };
+    let with = |change: &dyn Fn(&mut plan::Interfaces)| -> Vec<Part> {
+        let mut all = parts.clone();
+        for part in &mut all {
+            let list = if dir == Direction::In { &mut part.rule.iif } else { &mut part.rule.oif };
+            list.iter_mut().for_each(change);
+        }
+        all
+    };
+    let of_lo = with(&|list| (list.not, list.names) = (false, vec![lo]));
+    let others = with(&|list| if list.not { list.names.push(lo) } else { list.except_lo = true });
+    let mut both = vec![of_lo, others];
+    both.iter_mut().flatten().for_each(|part| {
+        for list in [&mut part.rule.iif, &mut part.rule.oif].into_iter().flatten() {
+            list.names.sort_unstable();
+        }
+    });
+    both
+}
+
 /// All that the rules hold, as one rule of the language.
 #[inline(never)]
 fn union(sets: &RuleSet, group: Group<'_>) -> Option<Rule> {

@@ -6,6 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use mef::base::name::{IfName, Name};
 use mef::base::range::Family;
 use mef::plan::{Chain, Direction, Policy, Rule, Set, Sink};
+use mef::ruleset::needs::{Behind, Session, Situation};
 use mef::ruleset::{Files, RuleSet, canonical, check, compile::compile};
 use std::io;
 
@@ -42,8 +43,13 @@ fuzz_target!(|data: &[u8]| {
         let _ = problem.render(&file.name, &file.text);
     }
     if !set.failed() {
-        let ssh = Some(("192.0.2.1".parse().expect("an address"), 22));
-        let host = check::Host { has_interface: &|name| name == "eth0", ssh, dhcp: [true; 2], thorough: true };
+        let address = "192.0.2.1".parse().expect("an address");
+        let uplink = IfName::new("eth0");
+        let ssh = Some(Session { peer: (address, 50_000), here: (None, 22), link: uplink });
+        let behind = uplink.map(|link| Behind { link, addr: address }).into_iter().collect();
+        let uplinks = uplink.into_iter().collect();
+        let all = Situation { ssh, dhcp: [true; 2], speaks: [true; 2], has_ipv6: true, uplinks, behind };
+        let host = check::Host { has_interface: &|name| name == "eth0", situation: &all, thorough: true };
         let _ = check::warnings(&set, &host);
         compile(&set, &IfName::new("wan0").into_iter().collect::<Vec<_>>(), &mut Nothing);
     }

@@ -1,0 +1,275 @@
+//! Rule sets that cut the host off from what it needs, and those that do not though they look like it: `mef check` runs
+//! them and tells, `mef load` refuses what would end the SSH session that it runs in.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod common;
+
+use common::{Net, Output, Peer};
+
+/// A host with an uplink (v0, IPv4 and IPv6), and another link (v1).
+fn host() -> (Net, [Peer; 2]) {
+    let mut net = Net::new();
+    let peers = [net.peer(), net.peer()];
+    net.ip("route add default via 192.0.2.2");
+    net.ip("-6 route add default via 2001:db8::2");
+    (net, peers)
+}
+
+fn run(net: &Net, command: &str, session: &str, rules: &str) -> Output {
+    let path = net.write("x.rules", rules);
+    let mut command = net.mef_command(&[command, path.to_str().unwrap()]);
+    if !session.is_empty() {
+        command.env("SSH_CONNECTION", session);
+    }
+    net.run(command)
+}
+
+const V4: &str = "192.0.2.2 50022 192.0.2.1 22";
+const V6: &str = "2001:db8::2 50022 2001:db8::1 22";
+const GOOD: &str = "policy dir=in action=drop
+rule dir=in action=accept proto=all iif=lo
+rule dir=in action=accept proto=all ct=established,related
+rule dir=in action=accept proto=icmp6
+";
+
+#[test]
+fn who_is_locked_out() {
+    let (net, _peers) = host();
+    let ssh = "rule dir=in action=accept proto=tcp dport=22";
+    let good = |more: &str| format!("{GOOD}{more}\n");
+    let whole_out = "policy dir=out action=drop\nrule dir=out action=accept proto=all oif=*\n";
+    // Rules, session, and the words of the refusal; none if they are loaded.
+    let cases = [
+        (good(ssh), V4, ""),
+        (good(ssh), V6, ""),
+        (good(&format!("{ssh} limit=3/m/src")), V4, ""),
+        (good(&format!("{ssh} limit=3/m")), V4, ""),
+        (good(&format!("{ssh} iif=v0")), V4, ""),
+        (good(&format!("{ssh} iif=auto")), V4, ""),
+        (good(&format!("{ssh} iif=!v1")), V4, ""),
+        (good(&format!("{ssh} iif=v*")), V4, ""),
+        (good(&format!("{ssh} src=192.0.2.0/24")), V4, ""),
+        (good(&format!("{ssh} dst=192.0.2.1,2001:db8::1")), V6, ""),
+        (
+            good(
+                "set name=s family=any type=addr elements=192.0.2.0-192.0.2.9\nrule dir=in action=accept proto=tcp dport=22 src=@s",
+            ),
+            V4,
+            "",
+        ),
+        (good(&format!("{ssh}\n{whole_out}")), V4, ""),
+        (good(""), "", ""),
+        (String::new(), V4, ""),
+        (good(""), V4, "no new SSH session"),
+        (good(&format!("{ssh} iif=wg0")), V4, "no new SSH session"),
+        (good(&format!("{ssh} iif=v1")), V4, "no new SSH session"),
+        (good(&format!("{ssh} iif=!v0")), V4, "no new SSH session"),
+        (good(&format!("{ssh} iif=lo")), V4, "no new SSH session"),
+        (good(&format!("{ssh} src=198.51.100.0/24")), V4, "no new SSH session"),
+        (good(&format!("{ssh} dst=198.51.100.1")), V4, "no new SSH session"),
+        (good(&format!("{ssh} family=ip")), V6, "no new SSH session"),
+        (
+            good(&format!("rule dir=in action=drop proto=tcp src=192.0.2.0/24\n{ssh}")),
+            V4,
+            "no new SSH session",
+        ),
+        (
+            good(&format!("rule dir=in action=reject proto=all iif=v0 limit=any\n{ssh}")),
+            V4,
+            "no new SSH session",
+        ),
+        (good("rule dir=in action=accept proto=tcp dport=22 ct=established"), V4, "no new SSH session"),
+        (good(&format!("{ssh}\npolicy dir=out action=drop")), V4, "does not get out"),
+        (good(&format!("{ssh}\nrule dir=out action=reject proto=tcp sport=22")), V4, "does not get out"),
+        ("policy dir=out action=drop".into(), V4, "does not get out"),
+        (
+            "policy dir=out action=drop\nrule dir=out action=accept proto=all oif=lo".into(),
+            V4,
+            "does not get out",
+        ),
+        (
+            "policy dir=out action=drop\nrule dir=out action=accept proto=all limit=9/s".into(),
+            V4,
+            "does not get out",
+        ),
+        ("rule dir=in action=drop proto=tcp ct=established,new iif=v0".into(), V4, "no new SSH session"),
+        (
+            "policy dir=in action=drop\nrule dir=in action=accept proto=tcp dport=22 ct=new".into(),
+            V4,
+            "SSH session that runs is cut",
+        ),
+        (
+            "policy dir=in action=drop\nrule dir=in action=accept proto=tcp dport=22 ct=new\n\
+          rule dir=in action=accept proto=all ct=established limit=5/s"
+                .into(),
+            V4,
+            "SSH session that runs is cut",
+        ),
+    ];
+    for (rules, session, why) in cases {
+        let checked = run(&net, "check", session, &rules);
+        assert!(checked.status == 0 && checked.stdout.contains(why), "{why}: {checked:?}\n{rules}");
+        let out = run(&net, "load", session, &rules);
+        let refused = out.stderr.contains("--force loads them all the same");
+        assert_eq!((out.status != 0, refused), (!why.is_empty(), !why.is_empty()), "{why}: {out:?}\n{rules}");
+        if refused {
+            assert!(out.stderr.lines().last().unwrap().contains(why), "{why}: {out:?}");
+            let path = net.path("x.rules");
+            for more in [["--force"].as_slice(), &["--boot"], &["--confirm", "1s"]] {
+                let mut command = net.mef_command(&["load", path.to_str().unwrap()]);
+                command.args(more).env("SSH_CONNECTION", session);
+                // A trial ends, since nobody confirms it.
+                let trial = more.len() == 2;
+                if trial && rules.len() % 5 != 0 {
+                    continue;
+                }
+                let out = net.run(command);
+                assert_eq!(out.status == 1, trial, "{more:?} {out:?}");
+                assert!(!out.stderr.contains("--force loads"), "{more:?} {out:?}");
+            }
+            net.mef(&["load", net.write("y.rules", "").to_str().unwrap()]).ok();
+        }
+    }
+}
+
+/// What `check` says of a rule set, without places.
+fn said(net: &Net, rules: &str) -> Vec<String> {
+    let out = run(net, "check", "", rules).stdout;
+    let warnings = out.lines().filter_map(|line| line.split_once(": warning: "));
+    // A warning of no line has its advice behind it.
+    warnings
+        .map(|(_, what)| what.split(" (").next().unwrap().to_owned())
+        .filter(|what| !what.contains("no interface"))
+        .collect()
+}
+
+const ND_IN: &str = "neighbour discovery does not get in, so IPv6 will not work";
+const ND_OUT: &str = "neighbour discovery does not get out, so IPv6 will not work";
+const ANSWERS: &str = "answers to what this host asks for do not get in";
+const LOOPBACK: &str = "programs of this host do not reach each other over loopback";
+const SERVED: &str = "answers of this host's services do not get out";
+
+#[test]
+fn what_a_host_needs() {
+    let (net, _peers) = host();
+    let cases: [(&str, &[&str]); 16] = [
+        ("", &[]),
+        (GOOD, &[]),
+        ("policy dir=in action=drop", &[ND_IN, ANSWERS, LOOPBACK]),
+        ("policy dir=in action=drop\nrule dir=in action=accept proto=all", &[LOOPBACK]),
+        ("policy dir=out action=drop", &[ND_OUT, LOOPBACK, SERVED]),
+        ("policy dir=out action=drop\nrule dir=out action=accept proto=all", &[LOOPBACK]),
+        // A negation never means loopback.
+        ("rule dir=out action=drop proto=all oif=!v0", &[]),
+        ("rule dir=in action=drop proto=all iif=l*", &[]),
+        ("rule dir=in action=drop proto=tcp iif=lo", &[&[LOOPBACK, ": TCP"].concat()]),
+        // On one interface only, and behind a limit.
+        (
+            "policy dir=in action=drop\nrule dir=in action=accept proto=all iif=lo\n\
+             rule dir=in action=accept proto=icmp6 iif=v1\nrule dir=in action=accept proto=all ct=established,related iif=v1",
+            &[ND_IN, ANSWERS],
+        ),
+        (
+            "policy dir=in action=drop\nrule dir=in action=accept proto=all iif=lo\n\
+             rule dir=in action=accept proto=icmp6 limit=10/s\nrule dir=in action=accept proto=all ct=established,related",
+            &[ND_IN],
+        ),
+        (
+            "policy dir=in action=drop\nrule dir=in action=accept proto=all iif=lo\n\
+             rule dir=in action=accept proto=icmp6\nrule dir=in action=accept proto=all ct=established,related limit=50/s",
+            &[&[ANSWERS, ": TCP over IPv4, UDP over IPv4, ICMP errors, TCP over IPv6, UDP over IPv6"]
+                .concat()],
+        ),
+        (
+            "policy dir=in action=drop\nrule dir=in action=accept proto=all iif=lo\n\
+             rule dir=in action=accept proto=icmp6\nrule dir=in action=accept proto=tcp ct=established,related",
+            &[&[ANSWERS, ": UDP over IPv4, ICMP errors, UDP over IPv6"].concat()],
+        ),
+        // A bastion: what it may not ask for needs no answer.
+        (
+            "policy dir=in action=drop\nrule dir=in action=accept proto=all iif=lo\n\
+             rule dir=in action=accept proto=icmp6\nrule dir=in action=accept proto=tcp dport=22\n\
+             rule dir=in action=accept proto=tcp ct=established\nrule dir=in action=accept proto=icmp\n\
+             policy dir=out action=drop\nrule dir=out action=accept proto=all oif=lo\n\
+             rule dir=out action=accept proto=tcp\nrule dir=out action=accept proto=icmp6",
+            &[],
+        ),
+        // Who is not let in needs no answer either.
+        (
+            "policy dir=in action=drop\nrule dir=in action=accept proto=all iif=lo\n\
+             rule dir=in action=accept proto=icmp6\npolicy dir=out action=drop\n\
+             rule dir=out action=accept proto=all oif=lo\nrule dir=out action=accept proto=icmp6",
+            &[],
+        ),
+        ("policy dir=fwd action=drop", &[]),
+    ];
+    for (rules, want) in cases {
+        assert_eq!(said(&net, rules), want, "{rules}");
+    }
+}
+
+#[test]
+fn a_host_of_one_family_needs_nothing_of_the_other() {
+    let net = Net::new();
+    net.ip("link add u0 type veth peer name u1");
+    net.ip("link set u0 up");
+    net.ip("link set u1 up");
+    let v6 = "policy dir=in action=drop\nrule dir=in action=accept proto=all iif=lo\n\
+              rule dir=in action=accept proto=icmp6\nrule dir=in action=accept proto=all family=ip6 ct=established,related";
+    let v4 = "policy dir=in action=drop\nrule dir=in action=accept proto=all iif=lo\n\
+              rule dir=in action=accept proto=all family=ip ct=established,related";
+    net.ip("addr add 2001:db8::1/64 dev u0 nodad");
+    net.ip("-6 route add default via 2001:db8::2");
+    assert_eq!(said(&net, v6), [""; 0]);
+    assert!(!said(&net, v4).is_empty());
+    net.ip("-6 addr flush dev u0");
+    net.ip("-6 addr flush dev u1");
+    net.ip("addr add 192.0.2.1/24 dev u0");
+    assert_eq!(said(&net, v4), [""; 0]);
+    assert!(!said(&net, v6).is_empty());
+}
+
+#[test]
+fn those_for_whom_the_host_forwards_are_named() {
+    let (net, _peers) = host();
+    let drops = "policy dir=fwd action=drop\nrule dir=fwd action=accept proto=all ct=established,related\n";
+    let of =
+        |link: &str| format!("this host forwards for {link}, but nothing passes between that and the rest");
+    assert_eq!(said(&net, drops), [""; 0]);
+    std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+    net.ip("link add br-1 type veth peer name in-1");
+    net.ip("addr add 172.17.0.1/16 dev br-1");
+    net.ip("link set br-1 up");
+    let mut found = said(&net, drops);
+    found.sort_unstable();
+    assert_eq!(found, [of("br-1") + ": what goes out", of("v1") + ": what goes out"]);
+    let passes = format!("{drops}rule dir=fwd action=accept proto=all iif=br-1 oif=v0\n");
+    assert_eq!(said(&net, &passes), [of("v1") + ": what goes out"]);
+    let passes = format!("{drops}rule dir=fwd action=accept proto=all iif=!v0\n");
+    assert_eq!(said(&net, &passes), [""; 0]);
+    assert_eq!(said(&net, "policy dir=fwd action=accept"), [""; 0]);
+    assert_eq!(said(&net, "rule dir=fwd action=drop proto=all oif=br-1"), [of("br-1") + ": answers"]);
+}
+
+#[test]
+fn auto_without_a_default_route_is_no_interface() {
+    let mut net = Net::new();
+    let _peer = net.peer();
+    let rules = "policy dir=in action=drop\nrule dir=in action=accept proto=tcp dport=22 iif=auto limit=9/s log=prefix:x ratelimit=1/s\n\
+                 rule dir=in action=accept proto=udp dport=53 iif=v0\nrule dir=out action=drop proto=tcp oif=auto dport=25\n";
+    let out = run(&net, "load", "", rules);
+    assert!(
+        out.status == 0 && out.stderr.contains("warning: auto: there is no default route now"),
+        "{out:?}"
+    );
+    let listed = net.nft_list("table inet mef");
+    assert!(
+        listed.contains("udp dport 53") && !listed.contains("dport 22") && !listed.contains("dport 25"),
+        "{listed}"
+    );
+    net.ip("route add default via 192.0.2.2");
+    let out = run(&net, "load", "", rules);
+    assert!(out.status == 0 && !out.stderr.contains("auto"), "{out:?}");
+    let listed = net.nft_list("table inet mef");
+    assert!(listed.contains("iifname \"v0\" tcp dport 22") && listed.contains("oifname \"v0\""), "{listed}");
+}
