@@ -283,3 +283,66 @@ fn commands_and_a_damaged_local_conf() {
     assert!(out.status == 1 && out.stderr.contains("mend it first; nothing was changed"), "{}", out.stderr);
     assert_eq!(net.read("etc-mef/blacklist/local.conf"), "x\ny\n");
 }
+
+/// What `nft monitor` has seen: whether a rule that drops was made before all of the allow list was there.
+fn first_rule_has_list(net: &Net, name: &str, entries: usize) -> Option<bool> {
+    let seen = net.said(name);
+    let mut there = 0;
+    // Each line "# new generation" ends a transaction.
+    for transaction in seen.split("# new generation").take(seen.matches("# new generation").count()) {
+        let added = transaction
+            .lines()
+            .filter(|l| l.contains(" element inet mef_guard allow4 ") && !l.starts_with("delete"));
+        there += added.map(|l| 1 + l.matches(", ").count()).sum::<usize>();
+        if transaction.contains("add rule inet mef_guard hit ") {
+            return Some(there >= entries);
+        }
+    }
+    None
+}
+
+#[test]
+fn a_table_has_its_allow_list_before_anything_is_dropped() {
+    for entries in [3u32, 1500] {
+        let list: String =
+            (0..entries).map(|n| format!("{}\n", std::net::Ipv4Addr::from(0xc612_0000 + 2 * n))).collect();
+        let mut net = host("", "");
+        net.write("whitelist/a.conf", &list);
+        let count = usize::try_from(entries).unwrap();
+        let mut monitors = 0;
+        let mut watched = |net: &mut Net, what: &str, make: &mut dyn FnMut(&mut Net)| {
+            net.cmd("nft", &["flush", "ruleset"]).ok();
+            monitors += 1;
+            let name = format!("m{entries}-{monitors}");
+            let command = net.command("nft", &["monitor"]);
+            let monitor = net.start(&name, command);
+            // Until it listens.
+            wait_until("the monitor", || {
+                net.nft("table ip there { }; delete table ip there");
+                net.said(&name).contains("add table ip there")
+            });
+            make(net);
+            wait_until(&format!("the table by {what}"), || first_rule_has_list(net, &name, count).is_some());
+            assert_eq!(first_rule_has_list(net, &name, count), Some(true), "{what}, {entries}");
+            net.signal(monitor, libc::SIGKILL);
+            net.wait(monitor);
+        };
+        watched(&mut net, "mef ban", &mut |net| drop(mef(net, &["ban", "192.0.2.99"]).ok()));
+        watched(&mut net, "mef deny", &mut |net| drop(mef(net, &["deny", "192.0.2.98"]).ok()));
+        let mut daemon = None;
+        watched(&mut net, "the daemon's start", &mut |net| daemon = Some(net.daemon("d")));
+        watched(&mut net, "a repair", &mut |net| {
+            net.cmd("nft", &["flush", "ruleset"]).ok();
+            net.append(LOG, fails("192.0.2.97", 9));
+        });
+        for n in [0, entries - 1] {
+            let addr = std::net::Ipv4Addr::from(0xc612_0000 + 2 * n).to_string();
+            wait_until("the first and the last", || is_allowed(&net, &addr));
+        }
+        // A change of a long list cuts nobody off who is in both, and nothing is written twice.
+        net.write("whitelist/a.conf", &list.replacen("198.18.0.0\n", "198.18.0.0/30\n", 1));
+        wait_until("the change", || is_allowed(&net, "198.18.0.3"));
+        assert!(is_allowed(&net, "198.18.0.4"));
+        net.stop(daemon.unwrap());
+    }
+}

@@ -10,8 +10,10 @@ use crate::enforce::{Enforcer, journal, options};
 use crate::firewall::guard::{Allowed, Failure, Guard, Made};
 use crate::lists::{self, Gone, Note, Paths, Turn};
 use crate::sys::{host::Protected, stdio};
+use std::cell::RefCell;
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Reads an address, a CIDR or a range. A plain IPv6 address stands for its prefix, as everywhere in mef; with
@@ -81,12 +83,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) fn table(settings: &Settings, output: &mut Output<'_>) -> Result<(Enforcer, Made), Error> {
     let failed = |e| Error::Failed(format!("{e}"));
     let mut guard = Guard::open(options(settings)).map_err(failed)?;
+    let notes = Rc::new(RefCell::new(Vec::new()));
+    guard.fill_with(lists::reader(Paths::of(settings), LIST_PATIENCE, notes.clone()));
     let made = guard.ensure().map_err(failed)?;
+    notes.take().iter().for_each(|note: &String| output.note(note));
     let fresh = guard.take_fresh();
-    if fresh {
-        let mut allowed = allow_list(settings, &mut guard, &mut |e| output.note(e));
-        guard.set_allowed(&mut allowed).map_err(failed)?;
-    }
     let now = crate::sys::clock::wall();
     let journal = match journal(settings, now, PATIENCE) {
         Ok((journal, told)) => {

@@ -18,7 +18,7 @@ const POLL: u64 = 10_000;
 /// How long a file of an allow list may be gone before that is meant, ms: an editor may be about to bring it back.
 const GONE: u64 = 2000;
 /// Longest wait for a command that changes the allow list: others must not stop us.
-const PATIENCE: Duration = Duration::from_millis(200);
+pub(super) const PATIENCE: Duration = Duration::from_millis(200);
 /// When its turn was not ours, the list is read again after this, ms.
 const AGAIN: u64 = 1000;
 /// Names of changed lists that are remembered; of more, all lists are looked at.

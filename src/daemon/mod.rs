@@ -115,6 +115,10 @@ fn prepare(conf: &Path, foreground: bool) -> Result<Box<Daemon>, String> {
     // The table of a daemon that runs must not be touched.
     let pidfile = pidfile::PidFile::take(Path::new(&loaded.settings.run_dir))?;
     guard.watch();
+    // A table that has to be made has the allow list from its first transaction on. What is wrong with the lists is told
+    // when the log is there.
+    let paths = Paths::of(&loaded.settings);
+    guard.fill_with(crate::lists::reader(paths, lists::PATIENCE, std::rc::Rc::default()));
     let made = guard.rebuild().map_err(|e| e.to_string())?;
     if !foreground {
         process::background().map_err(|e| format!("cannot go into the background: {e}"))?;

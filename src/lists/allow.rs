@@ -8,11 +8,14 @@ use super::{Paths, Turn, refusal};
 use crate::base::clock::Wall;
 use crate::base::range::{Range, merge};
 use crate::config::{Counts, ListEntry, ListKind};
-use crate::firewall::guard::Allowed;
+use crate::firewall::guard::{Allowed, Reader};
 use crate::sys::clock;
+use std::cell::RefCell;
 use std::fmt::Display;
 use std::io;
 use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
 
 /// Who is allowed in the kernel now, each until when.
 pub type InForce<'f> = &'f mut dyn FnMut() -> Vec<(Range, Option<Wall>)>;
@@ -58,7 +61,7 @@ pub(super) fn content(
 }
 
 /// One reading of the directory.
-struct Reader<'a> {
+struct Pass<'a> {
     dir: &'a Path,
     kept: Kept,
     now: Wall,
@@ -78,7 +81,7 @@ struct Reader<'a> {
 /// when nothing is known of such a file: whoever is allowed then, and by no other file, was allowed by this one.
 pub fn allowed(paths: &Paths, turn: &Turn, gone: Gone, in_force: InForce<'_>, note: Note<'_>) -> Reading {
     let dir = paths.dir(ListKind::Allow);
-    let mut reader = Reader {
+    let mut reader = Pass {
         dir,
         kept: Kept::of(paths, ListKind::Allow),
         now: clock::wall(),
@@ -108,7 +111,7 @@ pub fn allowed(paths: &Paths, turn: &Turn, gone: Gone, in_force: InForce<'_>, no
     Reading { allowed: reader.all, waits: reader.waits }
 }
 
-impl Reader<'_> {
+impl Pass<'_> {
     fn take(&mut self, list: &[ListEntry]) {
         for entry in list.iter().filter(|entry| entry.until.is_none_or(|until| until > self.now)) {
             let range = Range::from(entry.net);
@@ -242,4 +245,15 @@ pub fn drop_allowed(paths: &Paths, _turn: &Turn, name: &str) -> io::Result<bool>
     // That there is nothing has to be known where the file cannot be used: else the kernel would be asked.
     kept.write(name, &[])?;
     Ok(had)
+}
+
+/// For a table that is made: it reads the lists then, and tells what is wrong to `notes`.
+#[must_use]
+pub fn reader(paths: Paths, patience: Duration, notes: Rc<RefCell<Vec<String>>>) -> Reader {
+    Box::new(move |there| {
+        let turn = Turn::within(&paths, ListKind::Allow, patience);
+        let mut in_force = || there.clone();
+        let mut note = |text: &dyn Display| notes.borrow_mut().push(text.to_string());
+        allowed(&paths, &turn, Gone::Wait, &mut in_force, &mut note).allowed
+    })
 }

@@ -12,7 +12,7 @@ mod nets;
 mod read;
 mod turn;
 
-pub use allow::{Gone, InForce, Reading, allowed, drop_allowed};
+pub use allow::{Gone, InForce, Reading, allowed, drop_allowed, reader};
 pub use check::{Verdict, check};
 pub use deny::{Done, Fate, Job, apply, drop_denied, fate, had};
 pub use edit::Edit;

@@ -1,56 +1,83 @@
 #![forbid(unsafe_code)]
 //! Who is never dropped: some for good, some for a time, which the kernel ends by itself. Knows no file.
 
-use super::{Failure, Guard, TXN_ROOM, layout, networks};
+use super::{Failure, Guard, layout, networks};
 use crate::base::clock::Wall;
 use crate::base::range::{Family, Key, Range, any_meets, merge};
-use crate::firewall::nft::TxnError;
+use crate::firewall::nft::SetSpec;
 use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::sys::clock;
 use nix::errno::Errno;
+use std::rc::Rc;
 
-/// The allow list.
+/// The allow list. A copy costs nothing: who decides and who makes the table have the same one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Allowed {
     /// For good; sorted and merged by [`Allowed::settle`].
-    ranges: Vec<Range>,
+    ranges: Rc<Vec<Range>>,
     /// Until a moment, the last one first.
-    timed: Vec<(Range, Wall)>,
+    timed: Rc<Vec<(Range, Wall)>>,
 }
 
 impl From<Vec<Range>> for Allowed {
     fn from(ranges: Vec<Range>) -> Allowed {
-        Allowed { ranges, timed: Vec::new() }
+        Allowed { ranges: Rc::new(ranges), timed: Rc::default() }
     }
 }
+
+/// A range, and until when; `None` is for good.
+type Entry = (Range, Option<Wall>);
+
+/// Reads the allow list when a table is made; it hears who is allowed in what is left of the former table.
+pub type Reader = Box<dyn FnMut(Vec<Entry>) -> Allowed>;
+
+/// From where a table that is made gets its allow list.
+pub(super) enum Source {
+    /// It gets none.
+    Nothing,
+    /// This is the one that was written last.
+    Kept(Allowed),
+    Reader(Reader),
+}
+
+/// Elements that one transaction changes at most, where they can be parted: a listener of others costs the kernel 8 kB
+/// for each.
+const CHANGES: usize = 256;
+/// How often a change is worked out anew when others changed the sets meanwhile.
+const TRIES: u32 = 8;
+/// Seconds that an end may differ and still be the same.
+const SAME: u64 = 2;
 
 impl Allowed {
     /// Takes one in, for good or until a moment.
     pub fn add(&mut self, range: Range, until: Option<Wall>) {
         match until {
-            None => self.ranges.push(range),
+            None => Rc::make_mut(&mut self.ranges).push(range),
             Some(until) => {
                 let place = self.timed.partition_point(|&(_, other)| other >= until);
-                self.timed.insert(place, (range, until));
+                Rc::make_mut(&mut self.timed).insert(place, (range, until));
             }
         }
     }
 
-    /// Takes all of another list in.
-    pub fn append(&mut self, other: Allowed) {
-        self.ranges.extend(other.ranges);
-        other.timed.into_iter().for_each(|(range, until)| self.add(range, Some(until)));
-    }
-
     /// Puts everything into the order in which it is searched.
     pub fn settle(&mut self) {
-        merge(&mut self.ranges);
+        let apart = |w: &[Range]| matches!(w, [a, b] if a < b && a.joined(b).is_none());
+        if !self.ranges.windows(2).all(apart) {
+            merge(Rc::make_mut(&mut self.ranges));
+        }
     }
 
     /// Whether an address of the range is allowed now.
     #[must_use]
     pub fn meets(&self, range: &Range, now: Wall) -> bool {
         any_meets(&self.ranges, range) || self.timed.iter().any(|(r, until)| *until > now && r.meets(range))
+    }
+
+    /// Everything that is allowed now.
+    fn entries(&self, now: Wall) -> Vec<Entry> {
+        let for_good = self.ranges.iter().map(|range| (*range, None));
+        for_good.chain(self.timed_parts(now).into_iter().map(|(range, until)| (range, Some(until)))).collect()
     }
 
     /// What is allowed for a time, in parts that do not overlap, each with the longest time that it has.
@@ -67,43 +94,166 @@ impl Allowed {
     }
 }
 
+/// Entries to be deleted, and to be added.
+type Change = (Vec<Entry>, Vec<Entry>);
+
+/// What makes one list out of the other, in parts that do not touch each other.
+fn changes(mut have: Vec<Entry>, mut want: Vec<Entry>) -> Vec<Change> {
+    let order = |(range, until): &Entry| (until.is_some(), *range);
+    have.sort_unstable_by_key(order);
+    want.sort_unstable_by_key(order);
+    let same = |a: &Entry, b: &Entry| {
+        let ends = [a.1, b.1].map(|until| until.map_or(0, |until| until.0));
+        a.0 == b.0 && a.1.is_some() == b.1.is_some() && ends[0].abs_diff(ends[1]) <= SAME
+    };
+    let among = |list: &[Entry], entry: &Entry| {
+        let at = list.binary_search_by_key(&order(entry), order);
+        at.ok().and_then(|at| list.get(at)).is_some_and(|other| same(other, entry))
+    };
+    let deleted = have.iter().filter(|entry| !among(&want, entry)).map(|entry| (*entry, true));
+    let added = want.iter().filter(|entry| !among(&have, entry)).map(|entry| (*entry, false));
+    let mut all: Vec<(Entry, bool)> = deleted.chain(added).collect();
+    all.sort_unstable_by_key(|(entry, _)| order(entry));
+    let mut parts: Vec<Change> = Vec::new();
+    let mut reach: Option<Entry> = None;
+    for (entry, deletes) in all {
+        let before = reach.filter(|before| before.1.is_some() == entry.1.is_some());
+        let joined = before.and_then(|before| before.0.joined(&entry.0));
+        if joined.is_none() {
+            parts.push(Change::default());
+        }
+        reach = Some((joined.unwrap_or(entry.0), entry.1));
+        if let Some((deleted, added)) = parts.last_mut() {
+            if deletes { deleted.push(entry) } else { added.push(entry) }
+        }
+    }
+    parts
+}
+
 impl Guard {
-    /// Replaces who is never dropped.
+    /// Takes a way to the allow list that a table gets when it is made, from its first transaction on.
+    pub fn fill_with(&mut self, reader: Reader) {
+        self.allow = Source::Reader(reader);
+    }
+
+    /// Replaces who is never dropped: also in every table that is made from now on.
     ///
     /// # Errors
-    /// What the kernel refused; then the former list stays in force.
+    /// What the kernel refused. Nobody who was and is to be allowed fell off then.
     pub fn set_allowed(&mut self, allowed: &mut Allowed) -> Result<(), Failure> {
         allowed.settle();
-        match self.write_allowed(allowed, usize::MAX) {
-            // More than one send takes, where the buffer may not grow: rather in pieces than not at all.
-            Err(e) if e.errno() == Errno::EMSGSIZE => Ok(self.write_allowed(allowed, TXN_ROOM)?),
-            result => Ok(result?),
+        self.allow = Source::Kept(allowed.clone());
+        self.sync_allowed(allowed)
+    }
+
+    /// The list that a new table gets.
+    pub(super) fn allow_list(&mut self) -> Result<Option<Allowed>, Failure> {
+        let there = self.allowed_until()?;
+        Ok(match &mut self.allow {
+            Source::Nothing => None,
+            Source::Kept(allowed) => Some(allowed.clone()),
+            Source::Reader(read) => {
+                let mut allowed = read(there);
+                allowed.settle();
+                self.allow = Source::Kept(allowed.clone());
+                Some(allowed)
+            }
+        })
+    }
+
+    /// Writes a list that is not too long into the transaction that makes the table. Others are written before, into
+    /// sets that nothing asks yet.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub(super) fn fill_before(&mut self, allowed: &Allowed) -> Result<bool, Failure> {
+        let many = allowed.ranges.len() + allowed.timed.len() > CHANGES;
+        if many {
+            self.txn.add_table();
+            self.write_allow_sets();
+            self.txn.commit(&mut self.socket)?;
+            self.sync_allowed(allowed)?;
+        }
+        Ok(many)
+    }
+
+    pub(super) fn write_allow_sets(&mut self) {
+        for family in Family::ALL {
+            let key = layout::key_type(family);
+            self.txn.add_set(&SetSpec::new(layout::allow_set(family), libc::NFT_SET_INTERVAL, key));
+            let timed = libc::NFT_SET_INTERVAL | libc::NFT_SET_TIMEOUT;
+            self.txn.add_set(&SetSpec::new(layout::allow_timed_set(family), timed, key));
         }
     }
 
-    /// Empties the allow list and fills it, with a commit whenever a transaction has `room` bytes.
-    fn write_allowed(&mut self, allowed: &Allowed, room: usize) -> Result<(), TxnError> {
-        let now = clock::wall();
+    /// Writes the whole list into the transaction, in place of what is there.
+    pub(super) fn write_allowed(&mut self, allowed: &Allowed) {
         for family in Family::ALL {
             self.txn.flush_set(&layout::allow_set(family));
             self.txn.flush_set(&layout::allow_timed_set(family));
         }
-        let timed = allowed.timed_parts(now);
-        let timed =
-            timed.iter().map(|(range, until)| (range, until.0.saturating_sub(now.0).saturating_mul(1000)));
-        for (range, ms) in allowed.ranges.iter().map(|range| (range, 0)).chain(timed) {
-            let (key, end) = (range.key(), range.end_key());
-            let end = end.as_ref().map(Key::bytes);
-            let (set, timeout) = match ms {
-                0 => (layout::allow_set(range.family()), Timeout::None),
-                _ => (layout::allow_timed_set(range.family()), Timeout::Ms(ms)),
-            };
-            self.txn.add_elem(&set, &Elem { key: key.bytes(), end, timeout, comment: "" });
-            if self.txn.len() >= room {
-                self.txn.commit(&mut self.socket)?;
+        let now = clock::wall();
+        allowed.entries(now).iter().for_each(|entry| self.write_allow(entry, now));
+    }
+
+    fn write_allow(&mut self, (range, until): &Entry, now: Wall) {
+        let (set, timeout) = match until {
+            None => (layout::allow_set(range.family()), Timeout::None),
+            Some(until) => {
+                let ms = until.0.saturating_sub(now.0).max(1).saturating_mul(1000);
+                (layout::allow_timed_set(range.family()), Timeout::Ms(ms))
+            }
+        };
+        let (key, end) = (range.key(), range.end_key());
+        let end = end.as_ref().map(Key::bytes);
+        // That both ends are new: what shares one with another interval is not the same.
+        self.txn.add_new_elem(&set, &Elem { key: key.bytes(), end, timeout, comment: "" });
+    }
+
+    fn delete_allow(&mut self, (range, until): &Entry) {
+        let family = range.family();
+        let set = if until.is_some() { layout::allow_timed_set(family) } else { layout::allow_set(family) };
+        let (key, end) = (range.key(), range.end_key());
+        let end = end.as_ref().map(Key::bytes);
+        self.txn.delete_elem(&set, &Elem { key: key.bytes(), end, timeout: Timeout::None, comment: "" });
+    }
+
+    /// Changes what is there into the list, a part in each transaction if there is much to change: whoever is to be
+    /// allowed before and after is so in between.
+    fn sync_allowed(&mut self, allowed: &Allowed) -> Result<(), Failure> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.try_sync(allowed) {
+                // An entry ended meanwhile, others wrote, or this was done and the answer lost: what is there is read again.
+                Err(e) if tries < TRIES && matches!(e.errno(), Errno::ENOENT | Errno::EEXIST) => {
+                    if self.look()?.is_none() && tries > 1 {
+                        return Err(e);
+                    }
+                }
+                result => return result,
             }
         }
-        self.txn.commit(&mut self.socket)
+    }
+
+    fn try_sync(&mut self, allowed: &Allowed) -> Result<(), Failure> {
+        let now = clock::wall();
+        let want = allowed.entries(now);
+        let mut count = 0;
+        for (deleted, added) in changes(self.allowed_until()?, want) {
+            let more = deleted.len() + added.len();
+            if count > 0 && count + more > CHANGES {
+                self.txn.commit(&mut self.socket)?;
+                count = 0;
+            }
+            deleted.iter().for_each(|entry| self.delete_allow(entry));
+            added.iter().for_each(|entry| self.write_allow(entry, now));
+            count += more;
+        }
+        if count > 0 {
+            self.txn.commit(&mut self.socket)?;
+        }
+        Ok(())
     }
 
     /// Who is never dropped, as the kernel has it.
@@ -118,7 +268,7 @@ impl Guard {
     ///
     /// # Errors
     /// The system call or the kernel's error.
-    pub fn allowed_until(&mut self) -> Result<Vec<(Range, Option<Wall>)>, Failure> {
+    pub fn allowed_until(&mut self) -> Result<Vec<Entry>, Failure> {
         let mut found = Vec::new();
         let now = clock::wall();
         for family in Family::ALL {
@@ -176,6 +326,54 @@ mod tests {
                 let got: Vec<Wall> = parts.iter().filter(|(r, _)| r.meets(&one)).map(|(_, u)| *u).collect();
                 assert_eq!(got, want.into_iter().collect::<Vec<_>>(), "{one} in {all:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_list_becomes_another_in_parts_none_of_which_cuts_off_who_is_in_both() {
+        let mut rng = fastrand::Rng::with_seed(7);
+        let list = |rng: &mut fastrand::Rng| {
+            let mut all = Allowed::default();
+            (0..rng.usize(..8)).for_each(|_| all.add(pick(rng), None));
+            (0..rng.usize(..4)).for_each(|_| all.add(pick(rng), Some(Wall(rng.u64(90..200)))));
+            all.settle();
+            all.entries(Wall(100))
+        };
+        for round in 0..500 {
+            let (have, want) = (list(&mut rng), list(&mut rng));
+            let mut now = have.clone();
+            for (deleted, added) in changes(have.clone(), want.clone()) {
+                for entry in &deleted {
+                    let at = now.iter().position(|e| e == entry).unwrap();
+                    now.swap_remove(at);
+                }
+                for entry in added {
+                    // The kernel refuses what overlaps.
+                    assert!(now.iter().all(|e| e.1.is_some() != entry.1.is_some() || !e.0.meets(&entry.0)));
+                    now.push(entry);
+                }
+                for n in 0..=255 {
+                    let one = Range::from(std::net::IpAddr::from([10, 0, 0, n]));
+                    let in_all = |list: &[Entry], timed: bool| {
+                        list.iter().any(|e| e.1.is_some() == timed && e.0.meets(&one))
+                    };
+                    for timed in [false, true] {
+                        let both = in_all(&have, timed) && in_all(&want, timed);
+                        assert!(!both || in_all(&now, timed), "round {round}: {one}");
+                    }
+                }
+            }
+            let key = |e: &Entry| (e.1.is_some(), e.0);
+            now.sort_unstable_by_key(key);
+            let mut want = want;
+            want.sort_unstable_by_key(key);
+            let near = |a: &Entry, b: &Entry| {
+                a.0 == b.0 && a.1.map_or(0, |u| u.0).abs_diff(b.1.map_or(0, |u| u.0)) <= SAME
+            };
+            assert!(
+                now.len() == want.len() && now.iter().zip(&want).all(|(a, b)| near(a, b)),
+                "round {round}"
+            );
         }
     }
 }

@@ -128,7 +128,17 @@ impl Guard {
     }
 
     fn write_anew(&mut self) -> Result<Made, Failure> {
-        let (mut scopes, marked) = self.read_sets()?;
+        let (mut scopes, marked, has_allow) = self.read_sets()?;
+        // No rule asks for bans in a table that has lost its allow list, or never had one.
+        let mut allowed = match has_allow && marked.is_some() {
+            true => None,
+            false => self.allow_list()?,
+        };
+        if let Some(list) = &allowed
+            && self.fill_before(&list.clone())?
+        {
+            allowed = None;
+        }
         let refresh = match marked {
             Some(made) => made.refresh,
             None => self.try_refresh()?,
@@ -155,6 +165,9 @@ impl Guard {
                 lacks,
             };
             self.write_table(made, &scopes, other_prefix, marked);
+            if let Some(list) = &allowed {
+                self.write_allowed(list);
+            }
             match self.txn.commit(&mut self.socket) {
                 Err(e) if lacks | lacking(&e, made) != lacks => {
                     lacks |= lacking(&e, made);
@@ -164,7 +177,7 @@ impl Guard {
             }
             other_prefix = false;
             // The rules of a scope that another process added meanwhile are gone, its sets are not.
-            let (now, _) = self.read_sets()?;
+            let (now, ..) = self.read_sets()?;
             let missed = now.iter().any(|scope| !scopes.contains(scope));
             scopes = now;
             if !missed {
@@ -176,11 +189,15 @@ impl Guard {
         Ok(made)
     }
 
-    /// The scopes that have sets, and what the table was made with.
-    fn read_sets(&mut self) -> Result<(Scopes, Option<Made>), Failure> {
+    /// The scopes that have sets, what the table was made with, and whether it has the sets of the allow list.
+    fn read_sets(&mut self) -> Result<(Scopes, Option<Made>, bool), Failure> {
         let mut scopes = Scopes::new();
         let mut marked = None;
+        let names = Family::ALL.map(|family| [allow_set(family), allow_timed_set(family)]);
+        let mut allow = [false; 4];
         query::sets(&mut self.socket, &TABLE, &mut |set| {
+            let own = names.iter().flatten().map(|name| name.as_str() == set.name);
+            allow.iter_mut().zip(own).for_each(|(there, own)| *there |= own);
             if set.name == MADE.as_str() {
                 marked = read_mark(set.comment);
             } else if let Some(scope) = read_scope(&set)
@@ -189,7 +206,7 @@ impl Guard {
                 scopes.push(scope);
             }
         })?;
-        Ok((scopes, marked))
+        Ok((scopes, marked, allow == [true; 4]))
     }
 
     fn write_table(
@@ -225,10 +242,8 @@ impl Guard {
         self.txn.add_set(&SetSpec { comment: &mark, ..SetSpec::new(MADE, 0, IPV4_ADDR) });
         self.txn.add_set(&SetSpec::new(TRIAL, libc::NFT_SET_TIMEOUT, IPV4_ADDR));
         self.txn.delete_set(&TRIAL);
+        self.write_allow_sets();
         for family in Family::ALL {
-            self.txn.add_set(&SetSpec::new(allow_set(family), libc::NFT_SET_INTERVAL, key_type(family)));
-            let timed = libc::NFT_SET_INTERVAL | libc::NFT_SET_TIMEOUT;
-            self.txn.add_set(&SetSpec::new(allow_timed_set(family), timed, key_type(family)));
             for kind in Kind::ALL {
                 let name = Scope::ALL.set(kind, family);
                 self.txn.add_set(&SetSpec::new(name, ban_flags(kind), key_type(family)));

@@ -14,7 +14,7 @@ mod scan;
 mod scope;
 mod seen;
 
-pub use allow::Allowed;
+pub use allow::{Allowed, Reader};
 pub use change::{Ban, Report};
 pub use deny::{DenySet, Filling, ListId};
 pub use flood::{FloodLimits, FloodOptions, Limit};
@@ -241,6 +241,8 @@ pub struct Guard {
     cuts: Vec<Cut>,
     /// Whether the table was made, with empty sets, since this was last asked.
     fresh: bool,
+    /// The allow list of a table that is made.
+    allow: allow::Source,
     /// What the table is to be like, for who keeps it so.
     shape: Option<health::Shape>,
     options: Options,
@@ -263,6 +265,7 @@ impl Guard {
             scopes: Vec::new(),
             cuts: Vec::new(),
             fresh: false,
+            allow: allow::Source::Nothing,
             shape: None,
             options,
         })
