@@ -253,7 +253,7 @@ fn a_kernel_that_cannot_tell_is_told_of() {
     let seen = SeenOptions { ports: vec![(80, 80)], timeout: 60 };
     for (without, words) in [
         (lack::SEEN, "cannot tell of new sources"),
-        (lack::LOG, "nor report port scans, floods and new sources"),
+        (lack::TELL, "cannot report port scans, floods and new sources"),
     ] {
         let options = Options { seen: Some(seen.clone()), without, ..Options::default() };
         let made = Guard::open(options).unwrap().rebuild().unwrap();
@@ -270,7 +270,7 @@ fn a_group_that_somebody_else_reads_costs_only_the_news() {
     let peer = net.peer();
     let other = mef::firewall::nflog::Packets::open(mef::firewall::nflog::NEWS).unwrap();
     let daemon = net.daemon("daemon");
-    assert!(net.said("daemon").contains("does another program read group 6? New sources are not told"));
+    assert!(net.said("daemon").contains("another program reads this group: new sources are not told"));
     net.mark(LOG);
     drop(other);
     net.signal(daemon, libc::SIGHUP);

@@ -14,6 +14,7 @@ use crate::control::client::Client;
 use crate::control::proto::{FACTS, KERNEL, Request, RuleLine, SightLine, read_fact};
 use crate::enforce::options;
 use crate::firewall::guard::{Failure, Guard, Made, Refresh};
+use crate::firewall::nft::parts::Parts;
 use crate::rules::on;
 use crate::sys::{clock, fs};
 use argh::FromArgs;
@@ -129,6 +130,8 @@ struct Kernel {
     allowed: u64,
     /// Sources in the flood throttle.
     throttled: u64,
+    /// Parts that it lacks, where the table does without something.
+    lacks: Parts,
 }
 
 impl Kernel {
@@ -140,7 +143,8 @@ impl Kernel {
             guard.list(&mut |_| bans += 1)?;
             allowed = guard.allowed()?.len() as u64;
         }
-        Ok(Kernel { missing: None, made, bans, allowed, throttled })
+        let lacks = made.map_or(Parts::default(), |made| guard.missing(made));
+        Ok(Kernel { missing: None, made, bans, allowed, throttled, lacks })
     }
 }
 
@@ -266,7 +270,7 @@ fn people(
                 Refresh::Replace => "cannot prolong a ban: it is replaced",
             };
             write!(out, "kernel      {prolonged}")?;
-            for what in made.lacking() {
+            for what in made.lacking(kernel.lacks) {
                 write!(out, "; {what}")?;
             }
             writeln!(out)?;

@@ -126,7 +126,7 @@ fn prepare(conf: &Path, foreground: bool) -> Result<Box<Daemon>, String> {
     pidfile.write();
     let signals = Signals::open().map_err(|e| format!("signals: {e}"))?;
     install_log(&loaded.settings);
-    tell_lacks(made);
+    tell_lacks(&mut guard, made);
     Ok(Box::new(Daemon::start(conf, (loaded, compiled), guard, signals, pidfile)))
 }
 
@@ -460,8 +460,8 @@ fn watch_outside(settings: &Settings) -> (Outside, Option<DefaultRoutes>) {
     (outside, watch)
 }
 
-fn tell_lacks(made: Made) {
-    made.lacking().for_each(|what| log::warn!("this kernel {what}"));
+fn tell_lacks(guard: &mut Guard, made: Made) {
+    made.lacking(guard.missing(made)).for_each(|what| log::warn!("this kernel {what}"));
 }
 
 fn warn(text: &dyn std::fmt::Display) {

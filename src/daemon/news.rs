@@ -26,7 +26,7 @@ impl News {
             match Packets::open(NEWS) {
                 Ok(packets) => self.0 = Some(packets),
                 Err(e) => {
-                    log::warn!("{e}: does another program read group {NEWS}? New sources are not told");
+                    log::warn!("{e}: new sources are not told");
                 }
             }
         }

@@ -51,6 +51,10 @@ const BUCKETS_AN_ENTRY: u32 = 32;
 const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
 const BUCKETS: &str = "/proc/sys/net/netfilter/nf_conntrack_buckets";
 
+/// What is done, for people.
+const CONNTRACK: &str = "delete conntrack entries";
+const SOCKETS: &str = "close TCP sockets";
+
 /// What died with a ban.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Killed {
@@ -58,10 +62,6 @@ pub struct Killed {
     pub entries: u32,
     /// TCP sockets of this host that were closed.
     pub sockets: u32,
-    /// The kernel has no connection tracking, or none to be had by netlink: there was nothing to delete.
-    pub no_conntrack: bool,
-    /// The kernel cannot close sockets (CONFIG_INET_DIAG_DESTROY): local connections run into their time-outs.
-    pub no_destroy: bool,
 }
 
 /// Why connections could not be ended. The ban itself is not touched by this.
@@ -75,7 +75,19 @@ pub struct KillError {
 
 impl fmt::Display for KillError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {}: {}", self.doing, crate::sys::netlink::words(self.errno))
+        let lacks = match (self.doing, self.errno) {
+            // nfnetlink answers EINVAL to a subsystem that it does not have.
+            (CONNTRACK, Errno::EINVAL | Errno::EPROTONOSUPPORT | Errno::EOPNOTSUPP) => "nf_conntrack_netlink",
+            (SOCKETS, Errno::EOPNOTSUPP) => {
+                "inet_diag and tcp_diag, or what closes sockets (INET_DIAG_DESTROY)"
+            }
+            _ => return write!(f, "cannot {}: {}", self.doing, crate::sys::netlink::words(self.errno)),
+        };
+        write!(
+            f,
+            "cannot {}: this kernel lacks {lacks}; connections of who is banned run into their time-outs",
+            self.doing
+        )
     }
 }
 
@@ -94,26 +106,47 @@ pub fn kill(targets: &[Range], scope: &Scope) -> Result<Killed, KillError> {
     let entries = forget(&targets);
     // Sockets last: what they send when they die makes no new entry worth keeping.
     let sockets = sockdiag::destroy(&targets);
-    match entries.map_err(|errno| KillError { doing: "delete conntrack entries", errno })? {
-        Some(n) => killed.entries = n,
-        None => killed.no_conntrack = true,
-    }
-    match sockets.map_err(|errno| KillError { doing: "close TCP sockets", errno })? {
+    let entries = entries.map_err(|errno| KillError { doing: CONNTRACK, errno })?;
+    killed.entries = entries;
+    match sockets.map_err(|errno| KillError { doing: SOCKETS, errno })? {
         Some(n) => killed.sockets = n,
-        None => killed.no_destroy = true,
+        None => return Err(KillError { doing: SOCKETS, errno: Errno::EOPNOTSUPP }),
     }
     Ok(killed)
 }
 
-/// Deletes the conntrack entries of the targets; `None` without connection tracking.
-fn forget(targets: &Targets<'_>) -> Result<Option<u32>, Errno> {
+/// Whether connections of who is banned can be ended: the modules for it, whether the kernel has them, what for, and what
+/// has them on OpenWrt.
+#[must_use]
+pub fn abilities() -> [(&'static str, bool, &'static str, &'static str); 2] {
+    let scope = Scope::ALL;
+    let nobody = Targets::new(&[], &scope);
+    let tracked = NlSocket::open(Bus::Netfilter).and_then(|mut socket| {
+        let ask = &mut |buf: &mut MsgBuf, seq: u32| ask(buf, seq, CTA_TUPLE_ORIG, None, &nobody);
+        sweep(&mut socket, ask, &mut |_, _, _| false)
+    });
+    let closes = sockdiag::destroy(&nobody).is_ok_and(|closed| closed.is_some());
+    [
+        (
+            "nf_conntrack_netlink",
+            tracked.is_ok(),
+            "tracked connections end with a ban",
+            "kmod-nf-conntrack-netlink",
+        ),
+        ("inet_diag, tcp_diag", closes, "connections to this host end with a ban", "kmod-inet-diag"),
+    ]
+}
+
+/// Deletes the conntrack entries of the targets.
+fn forget(targets: &Targets<'_>) -> Result<u32, Errno> {
     // Asking by netlink would load the kernel's modules for it, so look first.
     let count = match number(COUNT) {
-        None if Path::new("/proc/sys/net").exists() => return Ok(None),
+        // Without connection tracking there is nothing to delete.
+        None if Path::new("/proc/sys/net").exists() => return Ok(0),
         count => count.unwrap_or(u32::MAX),
     };
     if count == 0 {
-        return Ok(Some(0));
+        return Ok(0);
     }
     let run = |tuple: u16, only: Option<Ipv4Addr>, socket: &mut NlSocket| {
         sweep(socket, &mut |buf, seq| ask(buf, seq, tuple, only, targets), &mut |msg, buf, seq| {
@@ -122,7 +155,7 @@ fn forget(targets: &Targets<'_>) -> Result<Option<u32>, Errno> {
     };
     let mut socket = match NlSocket::open(Bus::Netfilter) {
         Ok(socket) => socket,
-        Err(lost) => return absent(lost),
+        Err(lost) => return Err(errno_of(lost)),
     };
     // Two filtered dumps, one for each direction, cost a second walk and save the showing.
     let crowded = || count > number(BUCKETS).unwrap_or(0) / BUCKETS_AN_ENTRY;
@@ -136,8 +169,8 @@ fn forget(targets: &Targets<'_>) -> Result<Option<u32>, Errno> {
     };
     match result {
         Ok(Swept { refused: Some(errno), .. }) => Err(errno),
-        Ok(swept) => Ok(Some(swept.deleted)),
-        Err(lost) => absent(lost),
+        Ok(swept) => Ok(swept.deleted),
+        Err(lost) => Err(errno_of(lost)),
     }
 }
 
@@ -146,15 +179,10 @@ fn number(path: &str) -> Option<u32> {
     std::str::from_utf8(&fs::content(Path::new(path)).ok()?).ok()?.trim().parse().ok()
 }
 
-/// A kernel without the subsystem is no failure.
-fn absent(lost: Lost) -> Result<Option<u32>, Errno> {
+fn errno_of(lost: Lost) -> Errno {
     match lost {
-        // nfnetlink answers EINVAL to a subsystem that it does not have.
-        Lost::Sys(_, Errno::EPROTONOSUPPORT | Errno::EAFNOSUPPORT | Errno::EINVAL | Errno::EOPNOTSUPP) => {
-            Ok(None)
-        }
-        Lost::Sys(_, errno) => Err(errno),
-        Lost::Answers => Err(Errno::ENOBUFS),
+        Lost::Sys(_, errno) => errno,
+        Lost::Answers => Errno::ENOBUFS,
     }
 }
 

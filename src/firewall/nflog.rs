@@ -35,6 +35,9 @@ const TURN: u32 = 64;
 /// Bytes of the receive buffer; the kernel doubles it, and takes them only while it is full.
 const ROOM: usize = 256 * 1024;
 
+/// What fails when nobody can listen.
+pub(super) const CALL: &str = "nfnetlink_log";
+
 /// What a rule reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Alarm {
@@ -114,9 +117,7 @@ impl Packets {
         }
         match answer {
             Some(0) => Ok(Packets { socket }),
-            errno => {
-                Err(Lost::Sys("nfnetlink_log", errno.map_or(Errno::UnknownErrno, Errno::from_raw)).into())
-            }
+            errno => Err(Lost::Sys(CALL, errno.map_or(Errno::UnknownErrno, Errno::from_raw)).into()),
         }
     }
 

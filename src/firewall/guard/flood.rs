@@ -298,7 +298,7 @@ impl Guard {
         // Not the gateway: a router that masquerades speaks for everybody behind it, and would be without
         // limits.
         self.write_exempt(&chain, proxy_set);
-        let tells = made.lacks & lack::LOG == 0;
+        let tells = made.lacks & lack::TELL == 0;
         for source in sources(made.ipv6_prefix) {
             let mut rule = throttled(source);
             rule.push(expr::counter());
@@ -313,7 +313,7 @@ impl Guard {
             }
             rule.push(expr::counter());
             let rule = end(rule, Verdict::Drop);
-            self.txn.add_rule(&chain, &rule, false, if tells { Optional::Log } else { Optional::Flood });
+            self.txn.add_rule(&chain, &rule, false, if tells { Optional::Tell } else { Optional::Flood });
         }
         // The throttle is full: it is over the limit all the same.
         let mut rule = Rule::new();

@@ -159,7 +159,7 @@ impl Guard {
                 // Noting without telling is of no use.
                 seen: seen
                     .as_ref()
-                    .filter(|_| lacks & (lack::SEEN | lack::LOG) == 0)
+                    .filter(|_| lacks & (lack::SEEN | lack::TELL) == 0)
                     .map_or(0, |s| s.digest()),
                 ingress: wants(!ingress.is_empty() && *reach == Reach::HostAndForward, lack::INGRESS),
                 lacks,
@@ -464,6 +464,7 @@ fn lacking(e: &TxnError, made: Made) -> u8 {
     for refusal in all {
         lacks |= match refusal.op {
             Op::Rule(_, _, Optional::Log) => lack::LOG,
+            Op::Rule(_, _, Optional::Tell) => lack::TELL,
             Op::Rule(_, _, Optional::Socket) => lack::SOCKET,
             Op::Rule(_, _, Optional::Scan) => lack::SCAN,
             Op::Rule(_, _, Optional::Count) => lack::COUNT,

@@ -28,6 +28,7 @@ pub use seen::SeenOptions;
 use scope::Scopes;
 
 use crate::base::name::{IfName, Name};
+use crate::firewall::nft::parts::{self, Parts};
 use crate::firewall::nft::{TableId, Txn, TxnError, query};
 use crate::sys::netlink::{Lost, NlSocket};
 use mnl::Bus;
@@ -144,32 +145,32 @@ pub struct Made {
 
 /// Parts of nf_tables that the table does without where the kernel lacks them.
 pub mod lack {
-    /// nft_log or nft_limit: drops are not logged, and nobody is told of scans, floods and new sources.
+    /// Drops are not logged.
     pub const LOG: u8 = 1;
-    /// nft_socket: which ports are open is told to the kernel.
+    /// Which ports are open is told to the kernel.
     pub const SOCKET: u8 = 2;
     /// Sets that packets write to: port scans are not seen.
     pub const SCAN: u8 = 4;
     /// The ingress hook (Linux 5.10), or one of the interfaces.
     pub const INGRESS: u8 = 8;
-    /// nft_ct, or sets that packets write to: floods are not held back.
+    /// Floods are not held back.
     pub const FLOOD: u8 = 16;
-    /// nft_connlimit (Linux 4.18): connections at the same time are not counted.
+    /// Connections at the same time are not counted (Linux 4.18).
     pub const COUNT: u8 = 32;
     /// Sets that packets write to: new sources are not told.
     pub const SEEN: u8 = 64;
-    /// Each, for people.
-    pub const WORDS: [(u8, &str); 7] = [
-        (
-            LOG,
-            "cannot log dropped packets, nor report port scans, floods and new sources (nft_log or nft_limit)",
-        ),
-        (SOCKET, "cannot look up sockets (nft_socket): the ports that listen are told to it"),
-        (SCAN, "cannot see port scans (sets that packets write to)"),
-        (INGRESS, "cannot drop in the ingress hook of these interfaces; prerouting raw does it"),
-        (FLOOD, "cannot hold floods back (nft_ct, or sets that packets write to)"),
-        (SEEN, "cannot tell of new sources (sets that packets write to): DNSBLs hear of nobody by that"),
-        (COUNT, "cannot count connections (nft_connlimit): ddos_connlimit has no effect"),
+    /// nfnetlink_log: nobody is told of scans, floods and new sources.
+    pub const TELL: u8 = 128;
+    /// Each: what it means, and the modules of which one may be missing.
+    pub const WORDS: [(u8, &str, &[&str]); 8] = [
+        (LOG, "cannot log dropped packets", &["nft_limit", "nf_log_syslog"]),
+        (TELL, "cannot report port scans, floods and new sources", &["nfnetlink_log", "nft_limit"]),
+        (SOCKET, "cannot look up sockets: the ports that listen are told to it", &["nft_socket"]),
+        (SCAN, "cannot see port scans", &["nft_limit"]),
+        (INGRESS, "cannot drop in the ingress hook of these interfaces; prerouting raw does it", &[]),
+        (FLOOD, "cannot hold floods back", &["nft_ct", "nft_limit"]),
+        (SEEN, "cannot tell of new sources: DNSBLs hear of nobody by that", &["nft_limit"]),
+        (COUNT, "cannot count connections: ddos_connlimit has no effect", &["nft_connlimit"]),
     ];
 }
 
@@ -184,9 +185,13 @@ impl Made {
         self.bare_packets() || self.seen != 0
     }
 
-    /// What the kernel lacks, for people.
-    pub fn lacking(self) -> impl Iterator<Item = &'static str> {
-        lack::WORDS.into_iter().filter(move |(part, _)| self.lacks & part != 0).map(|(_, words)| words)
+    /// What the kernel cannot do, for people, and for lack of what; `missing` are the parts that it is known to lack.
+    pub fn lacking(self, missing: Parts) -> impl Iterator<Item = String> {
+        let words = lack::WORDS.into_iter().filter(move |(bit, ..)| self.lacks & bit != 0);
+        words.map(move |(_, what, modules)| {
+            let lacked = Parts::of(modules).within(missing);
+            if lacked.is_empty() { what.to_owned() } else { format!("{what} (it lacks {lacked})") }
+        })
     }
 }
 
@@ -282,6 +287,11 @@ impl Guard {
         })?;
         self.made = made;
         Ok(made)
+    }
+
+    /// The parts of nf_tables that this kernel lacks, if the table had to do without something.
+    pub fn missing(&mut self, made: Made) -> Parts {
+        if made.lacks == 0 { Parts::default() } else { parts::missing(&mut self.socket).unwrap_or_default() }
     }
 
     /// The table as it is, made first if it is missing.

@@ -465,7 +465,7 @@ impl Guard {
                 self.scan_rule(&BAN, &rule, Optional::Scan);
             }
         }
-        let tells = made.lacks & lack::LOG == 0;
+        let tells = made.lacks & lack::TELL == 0;
         for source in sources(made.ipv6_prefix) {
             let family = source.family();
             let mut rule = Rule::new();
@@ -482,7 +482,7 @@ impl Guard {
             }
             rule.push(expr::counter());
             rule.push(expr::verdict(Verdict::Drop));
-            self.scan_rule(&BAN, &rule, if tells { Optional::Log } else { Optional::Scan });
+            self.scan_rule(&BAN, &rule, if tells { Optional::Tell } else { Optional::Scan });
         }
     }
 

@@ -188,7 +188,7 @@ impl Guard {
             let life = u64::from(seen.timeout) * 1000;
             rule.push(expr::dynset(&seen_set(source.family()), 0, REG, life, false, None));
             rule.push(expr::nflog(Alarm::New.prefix(), NEWS, SNAPLEN));
-            self.txn.add_rule(&LOOK, &rule, false, Optional::Log);
+            self.txn.add_rule(&LOOK, &rule, false, Optional::Tell);
         }
     }
 }

@@ -3,6 +3,7 @@
 pub mod elem;
 pub mod expr;
 mod ffi;
+pub mod parts;
 pub mod query;
 mod refusal;
 mod spec;

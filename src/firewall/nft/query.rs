@@ -14,6 +14,8 @@ const SET_USERDATA: u16 = 13;
 const SET_HANDLE: u16 = 16;
 /// NFTA_GEN_ID
 const GEN_ID: u16 = 1;
+/// What fails when the kernel says no to a question.
+pub(super) const QUERY: &str = "netlink question";
 /// How often a dump that others disturb is begun anew. Each lasts milliseconds.
 const TRIES: u32 = 50;
 
@@ -237,7 +239,7 @@ fn one_exchange(
     match end.map(Errno::from_raw) {
         Some(Errno::ENOENT) => Ok(false),
         _ if torn => Err(Lost::Sys("netlink dump", Errno::EINTR)),
-        Some(errno) if errno as i32 != 0 => Err(Lost::Sys("netlink question", errno)),
+        Some(errno) if errno as i32 != 0 => Err(Lost::Sys(QUERY, errno)),
         _ => Ok(true),
     }
 }

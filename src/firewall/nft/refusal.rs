@@ -1,7 +1,10 @@
 #![forbid(unsafe_code)]
 //! What the messages of a transaction do, and what the kernel says against them, in words. Knows no message's bytes.
 
+use super::parts::Parts;
+use super::query::QUERY;
 use crate::base::name::Name;
+use crate::firewall::nflog::CALL;
 use crate::sys::netlink::{Lost, words as words_of};
 use nix::errno::Errno;
 use smallvec::SmallVec;
@@ -44,6 +47,8 @@ pub enum Optional {
     No,
     /// Drops are not logged without it.
     Log,
+    /// Nobody is told of scans, floods and new sources without it.
+    Tell,
     /// What the kernel does not look up is told to it.
     Socket,
     /// Port scans are not seen without it.
@@ -86,6 +91,8 @@ pub struct Refusal {
     pub errno: Errno,
     /// The kernel's own words, often empty.
     pub words: SmallVec<[u8; 32]>,
+    /// Parts that the kernel lacks for it, as far as is known.
+    pub missing: Parts,
 }
 
 /// Why a transaction changed nothing.
@@ -126,7 +133,10 @@ impl std::fmt::Display for TxnError {
                     if !words.is_empty() {
                         write!(f, " ({words})")?;
                     }
-                    f.write_str(advice(r))?;
+                    match r.missing.is_empty() {
+                        true => f.write_str(advice(r))?,
+                        false => write!(f, ": this kernel lacks {}", r.missing)?,
+                    }
                 }
                 Ok(())
             }
@@ -134,12 +144,27 @@ impl std::fmt::Display for TxnError {
                 f.write_str("netlink: answers of the kernel were lost again and again")
             }
             TxnError::Lost(Lost::Sys(call, errno)) => {
-                let advice = if *errno == Errno::EPERM { ROOT } else { "" };
+                let advice = match errno {
+                    // A group has one reader. Who got this far is root.
+                    Errno::EPERM | Errno::EBUSY if *call == CALL => ": another program reads this group",
+                    Errno::EPERM => ROOT,
+                    // So nfnetlink answers for a part that it does not have.
+                    Errno::EINVAL if *call == CALL => NO_NFLOG,
+                    Errno::EINVAL | Errno::EOPNOTSUPP if *call == QUERY => NO_TABLES,
+                    Errno::EPROTONOSUPPORT if call.contains("AF_NETLINK") => NO_NETFILTER,
+                    _ => "",
+                };
                 write!(f, "{call}: {}{advice}", words_of(*errno))
             }
         }
     }
 }
+
+/// Said where there can be no table at all.
+const NO_TABLES: &str = ": this kernel lacks nf_tables: load the module nf_tables, or install what has it (on OpenWrt kmod-nft-core)";
+const NO_NFLOG: &str = ": this kernel lacks nfnetlink_log (on OpenWrt kmod-nfnetlink-log)";
+const NO_INET: &str = ": the nf_tables of this kernel lacks the family inet (nf_tables_inet)";
+const NO_NETFILTER: &str = ": this kernel lacks nfnetlink: load the module nfnetlink, or install what has it (on OpenWrt kmod-nfnetlink)";
 
 const ROOT: &str = ": run it as root (CAP_NET_ADMIN in this network namespace)";
 
@@ -148,11 +173,14 @@ fn advice(r: &Refusal) -> &'static str {
         (Errno::EPERM, _) => ROOT,
         (Errno::ENFILE, Op::Add(_)) => ": the set is full",
         (Errno::ENOMEM, _) => ": no memory for it, perhaps the cgroup's limit",
-        (Errno::ENOENT | Errno::EOPNOTSUPP, Op::Rule(..) | Op::Statement(_) | Op::Chain(_) | Op::Set(_)) => {
-            ": this kernel lacks a part of nf_tables (on OpenWrt see the kmod-nft packages)"
+        (Errno::EAFNOSUPPORT, Op::Table) => NO_INET,
+        (Errno::EPROTONOSUPPORT | Errno::EINVAL | Errno::EOPNOTSUPP, Op::Commit | Op::Table) => NO_TABLES,
+        (Errno::EOPNOTSUPP, Op::Set(_)) => {
+            ": this kernel lacks this kind of set (nft_set_hash, nft_set_rbtree)"
         }
-        (Errno::EPROTONOSUPPORT | Errno::EAFNOSUPPORT | Errno::EINVAL, Op::Commit | Op::Table) => {
-            ": this kernel has no nf_tables"
+        (Errno::EOPNOTSUPP, Op::Chain(_)) => ": this kernel lacks this hook",
+        (Errno::ENOENT | Errno::EOPNOTSUPP, Op::Rule(..) | Op::Statement(_)) => {
+            ": this kernel lacks a part of nf_tables (`mef version --verbose` tells which)"
         }
         _ => "",
     }

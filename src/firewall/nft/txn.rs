@@ -3,6 +3,7 @@
 
 use super::elem::{self, Elem, ElemMsg, Timeout};
 use super::ffi::Rule;
+use super::parts::{self, Parts};
 use super::refusal::{Op, Ops, Optional, Refusal, TxnError};
 use super::spec::{Hook, SetSpec};
 use super::{TableId, UDATA_SET_COMMENT, comment_udata, message, msg};
@@ -395,7 +396,34 @@ impl Txn {
                 socket.drain();
             }
         }
+        if let Err(TxnError::Refused(all)) = &mut result {
+            self.name_missing(all, socket);
+        }
         result
+    }
+
+    /// Finds out which parts the kernel lacks that refused rules need. Where it has all, it had another reason.
+    fn name_missing(&self, refused: &mut [Refusal], socket: &mut NlSocket) {
+        let lacks =
+            |r: &Refusal| matches!(r.errno, Errno::ENOENT | Errno::EOPNOTSUPP) && !r.missing.is_empty();
+        let asked = self.table != parts::TABLE && refused.iter().any(lacks);
+        if asked {
+            socket.drain();
+        }
+        let missing = if asked { parts::missing(socket).unwrap_or_default() } else { Parts::default() };
+        for r in refused {
+            r.missing = if self.table == parts::TABLE { r.missing } else { r.missing.within(missing) };
+        }
+    }
+
+    /// What the rule needs that the `index`th message adds.
+    pub(super) fn needs_of(&self, index: u32) -> Parts {
+        let mut at = 0;
+        for _ in 0..=index {
+            at += at_len(self.buf.bytes(), at);
+        }
+        let message = self.buf.bytes().get(at..at + at_len(self.buf.bytes(), at)).unwrap_or_default();
+        Parts::needed(message.get(nlattr::HDR..).unwrap_or_default())
     }
 
     fn exchange(&mut self, socket: &mut NlSocket) -> Result<(), TxnError> {
@@ -418,7 +446,9 @@ impl Txn {
                 if errno != 0 {
                     let op = index.checked_sub(1).and_then(|i| self.ops.get(i));
                     let op = op.unwrap_or(Op::Commit);
-                    refused.push(Refusal { op, errno: Errno::from_raw(errno), words: words(&m) });
+                    let is_rule = matches!(op, Op::Rule(..) | Op::Statement(_));
+                    let missing = if is_rule { self.needs_of(index - 1) } else { Parts::default() };
+                    refused.push(Refusal { op, errno: Errno::from_raw(errno), words: words(&m), missing });
                 }
                 // An error of the whole batch carries the number of its first message, and is the last word.
                 done |= m.seq == last || (m.seq == begin && errno != 0);

@@ -1,0 +1,247 @@
+#![forbid(unsafe_code)]
+//! The parts of nf_tables that a kernel may lack, since they are modules of their own: which of them rules need, which of
+//! them are missing, and what they are called.
+
+use super::TableId;
+use super::expr;
+use super::ffi::{Expr, Rule};
+use super::refusal::{Op, Optional, TxnError};
+use super::txn::Txn;
+use crate::base::name::Name;
+use crate::sys::netlink::NlSocket;
+use crate::sys::nlattr::{attr, attrs, text};
+
+/// Attributes of a rule message and of the expressions in it, by the kernel's names.
+const NFTA_RULE_EXPRESSIONS: u16 = 4;
+const NFTA_EXPR_NAME: u16 = 1;
+const NFTA_EXPR_DATA: u16 = 2;
+const NFTA_LOG_GROUP: u16 = 1;
+const NFTA_DYNSET_EXPR: u16 = 7;
+
+/// A table that is asked for and never made.
+pub(super) const TABLE: TableId = TableId { family: 1, name: Name::of("mef_probe") };
+const CHAIN: Name = Name::of("probe");
+
+/// Parts, as a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Parts(u16);
+
+/// A part of the kernel.
+pub struct Part {
+    /// The expression that it is, by the kernel's name.
+    expression: &'static str,
+    /// The module, and what else it takes.
+    pub module: &'static str,
+    /// What has it on OpenWrt.
+    pub package: &'static str,
+    /// What it is for.
+    pub about: &'static str,
+    /// What is tried.
+    probe: fn() -> Expr,
+}
+
+const LOG: usize = 2;
+const NFLOG: usize = 3;
+/// Every part, in the order of its bit.
+pub const PARTS: [Part; 8] = [
+    Part {
+        expression: "ct",
+        module: "nft_ct (with nf_conntrack)",
+        package: "kmod-nft-core",
+        about: "states of connections, flood guard",
+        probe: || expr::ct(libc::NFT_CT_STATE, expr::REG),
+    },
+    Part {
+        expression: "limit",
+        module: "nft_limit",
+        package: "kmod-nft-core",
+        about: "limits, port scans, log lines of drops",
+        probe: || expr::limit(1, 1, 1, false),
+    },
+    Part {
+        expression: "log",
+        module: "nf_log_syslog",
+        package: "kmod-nf-log",
+        about: "log lines of drops",
+        probe: || expr::log(c"mef", 4),
+    },
+    Part {
+        expression: "log",
+        module: "nfnetlink_log",
+        package: "kmod-nfnetlink-log",
+        about: "reports of port scans, floods and new sources",
+        probe: || expr::nflog(c"mef", 5, 64),
+    },
+    Part {
+        expression: "reject",
+        module: "nft_reject_inet",
+        package: "kmod-nft-core",
+        about: "reject",
+        probe: expr::reject_icmpx,
+    },
+    Part {
+        expression: "socket",
+        module: "nft_socket",
+        package: "kmod-nft-socket",
+        about: "which ports are open, for port scans",
+        probe: || expr::socket(0, expr::REG),
+    },
+    Part {
+        expression: "connlimit",
+        module: "nft_connlimit",
+        package: "kmod-nft-connlimit",
+        about: "connections at the same time, flood guard",
+        probe: || expr::connlimit(1, true),
+    },
+    Part {
+        expression: "counter",
+        module: "nft_counter",
+        package: "kmod-nft-core",
+        about: "counters",
+        probe: expr::counter,
+    },
+];
+
+impl Parts {
+    /// None of them.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Those that are in both.
+    #[must_use]
+    pub fn within(self, other: Parts) -> Parts {
+        Parts(self.0 & other.0)
+    }
+
+    /// Whether the part of this number is one of them.
+    #[must_use]
+    pub fn has(self, number: usize) -> bool {
+        self.0 >> number & 1 == 1
+    }
+
+    /// Those of these modules, each by the first word of its name.
+    #[must_use]
+    pub fn of(modules: &[&str]) -> Parts {
+        let is = |part: &Part| modules.contains(&part.module.split(' ').next().unwrap_or(""));
+        PARTS.iter().enumerate().filter(|(_, part)| is(part)).fold(Parts(0), |all, (n, _)| all.with(n))
+    }
+
+    fn with(self, number: usize) -> Parts {
+        Parts(self.0 | 1 << number)
+    }
+
+    /// What a message that adds a rule needs; `body` is what follows its header.
+    pub(super) fn needed(body: &[u8]) -> Parts {
+        let list = body.get(4..).and_then(|attributes| attr(attributes, NFTA_RULE_EXPRESSIONS));
+        attrs(list.unwrap_or(&[])).fold(Parts(0), |all, (_, one)| Parts(all.0 | expression(one).0))
+    }
+
+    /// The modules, for people.
+    fn modules(self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let both = self.has(LOG) && self.has(NFLOG);
+        let mut comma = "";
+        for (n, part) in PARTS.iter().enumerate().filter(|(n, _)| self.has(*n)) {
+            // What both ways of logging have in common.
+            let module = match n {
+                LOG if both => "nft_log",
+                NFLOG if both => continue,
+                _ => part.module,
+            };
+            write!(f, "{comma}{module}")?;
+            comma = ", ";
+        }
+        Ok(())
+    }
+}
+
+/// `nft_ct (with nf_conntrack), nft_limit`
+impl std::fmt::Display for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.modules(f)
+    }
+}
+
+/// What an expression of a rule needs, with one that stands in it.
+fn expression(attributes: &[u8]) -> Parts {
+    let Some(name) = attr(attributes, NFTA_EXPR_NAME).and_then(text) else { return Parts(0) };
+    let data = attr(attributes, NFTA_EXPR_DATA).unwrap_or(&[]);
+    if name == "log" {
+        return Parts(0).with(if attr(data, NFTA_LOG_GROUP).is_some() { NFLOG } else { LOG });
+    }
+    if name == "dynset" {
+        return attr(data, NFTA_DYNSET_EXPR).map_or(Parts(0), expression);
+    }
+    PARTS.iter().position(|part| part.expression == name).map_or(Parts(0), |n| Parts(0).with(n))
+}
+
+/// Which parts this kernel lacks. Has it load the modules that it has for the others; changes nothing else.
+///
+/// # Errors
+/// It has no nf_tables at all, or must not be asked.
+pub fn missing(socket: &mut NlSocket) -> Result<Parts, TxnError> {
+    let mut txn = Txn::new(TABLE, 1024);
+    txn.add_table();
+    txn.add_chain(&CHAIN, None);
+    for part in &PARTS {
+        let mut rule = Rule::new();
+        rule.push((part.probe)());
+        txn.add_rule(&CHAIN, &rule, false, Optional::No);
+    }
+    let result = txn.check(socket);
+    socket.drain();
+    match result {
+        Err(TxnError::Refused(all)) => {
+            let rule =
+                |op: Op| if let Op::Rule(_, number, _) = op { Some(usize::from(number) - 1) } else { None };
+            let refused: Option<Vec<usize>> = all.iter().map(|r| rule(r.op)).collect();
+            // Something else was refused, too: it is not about parts.
+            let Some(refused) = refused else { return Err(TxnError::Refused(all)) };
+            Ok(refused.into_iter().fold(Parts(0), Parts::with))
+        }
+        Ok(()) => Ok(Parts(0)),
+        Err(e) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn needs(exprs: Vec<Expr>) -> String {
+        let mut rule = Rule::new();
+        exprs.into_iter().for_each(|e| rule.push(e));
+        let mut txn = Txn::new(TABLE, 1024);
+        txn.add_rule(&CHAIN, &rule, false, Optional::No);
+        txn.needs_of(0).to_string()
+    }
+
+    #[test]
+    fn what_a_rule_needs_is_read_from_its_message() {
+        let set = Name::of("rate");
+        assert_eq!(needs(vec![expr::meta(libc::NFT_META_L4PROTO, expr::REG)]), "");
+        assert_eq!(
+            needs(vec![expr::ct(libc::NFT_CT_STATE, expr::REG), expr::counter()]),
+            "nft_ct (with nf_conntrack), nft_counter"
+        );
+        assert_eq!(needs(vec![expr::limit(1, 1, 5, false), expr::log(c"x", 4)]), "nft_limit, nf_log_syslog");
+        assert_eq!(needs(vec![expr::nflog(c"x", 5, 64)]), "nfnetlink_log");
+        assert_eq!(needs(vec![expr::nflog(c"x", 5, 64), expr::log(c"x", 4)]), "nft_log");
+        let inner = expr::connlimit(5, true);
+        assert_eq!(needs(vec![expr::dynset(&set, 0, expr::REG, 0, false, Some(inner))]), "nft_connlimit");
+        assert_eq!(needs(vec![expr::dynset(&set, 0, expr::REG, 0, false, None)]), "");
+        assert_eq!(
+            needs(vec![expr::socket(0, expr::REG), expr::reject_tcp()]),
+            "nft_reject_inet, nft_socket"
+        );
+    }
+
+    #[test]
+    fn parts_are_found_by_their_modules() {
+        assert_eq!(Parts::of(&["nft_ct", "nft_limit"]).to_string(), "nft_ct (with nf_conntrack), nft_limit");
+        assert!(Parts::of(&["nft_nothing"]).is_empty() && PARTS.len() <= 16);
+        let all: Vec<&str> = PARTS.iter().map(|part| part.module).collect();
+        assert!(all.iter().enumerate().all(|(n, name)| all.iter().skip(n + 1).all(|other| other != name)));
+    }
+}
