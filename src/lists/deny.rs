@@ -8,6 +8,7 @@ use super::{Exempt, Gone, Paths, Turn, nets, refusal};
 use crate::base::range::{Family, Key, Range};
 use crate::base::siphash::sip13;
 use crate::config::{ListEntry, ListKind};
+use crate::firewall::guard::room::{self, Shortage};
 use crate::firewall::guard::{DenySet, Failure, Filling, Guard, ListId};
 use crate::sys::fs::invalid;
 use ipnet::IpNet;
@@ -36,6 +37,8 @@ pub enum Fate {
 enum Trouble {
     Kernel(Failure),
     File(io::Error),
+    /// So many addresses and networks do not fit.
+    Memory(u32, u32, Shortage),
     /// It was written meanwhile.
     Changed,
 }
@@ -78,6 +81,9 @@ impl Display for Trouble {
         match self {
             Trouble::Kernel(e) => write!(f, "{e}"),
             Trouble::File(e) => write!(f, "{e}"),
+            Trouble::Memory(addresses, networks, short) => {
+                write!(f, "{addresses} addresses and {networks} networks: {short}")
+            }
             Trouble::Changed => f.write_str("it is being written"),
         }
     }
@@ -304,13 +310,15 @@ impl Work<'_> {
             if fate(&self.sets, name, &survey) == Fate::InForce {
                 return Ok(survey);
             }
+            let (addresses, networks) = survey.totals();
+            room::for_list(addresses.into(), networks.into())
+                .map_err(|short| Trouble::Memory(addresses, networks, short))?;
             let id = ListId { list: list_id(name), content: survey.content };
             let mut fillings = Vec::new();
             let result = fill(self.guard, file, (id, name), &survey, room, &mut fillings)
                 .and_then(|()| Ok(self.guard.deny_swap(&self.sets, &fillings, id.list)?));
             let Err(e) = result else {
                 self.sets = self.guard.deny_sets()?;
-                let (addresses, networks) = survey.totals();
                 (self.news)(&format_args!(
                     "{}: {addresses} addresses and {networks} networks are denied",
                     path.to_string_lossy()

@@ -3,18 +3,17 @@
 //! looked up instead of it by one transaction. Knows no file: a list is a number, and so is its content.
 //!
 //! Single addresses are keys of a hash set whose size is known before, so that it never grows; networks are
-//! intervals. Every transaction about an interval set costs a walk over all of it (Linux 6.18), so it is filled
-//! in larger pieces as it grows.
+//! intervals. Transactions are short (`room::piece`): somebody may listen to what changes.
 
 use super::layout::{self, DENY};
-use super::{Failure, Guard, TABLE, TXN_ROOM};
+use super::{Failure, Guard, TABLE, TXN_ROOM, room};
 use crate::base::name::Name;
 use crate::base::range::Family;
 use crate::firewall::nft::elem::{Elem, Timeout};
-use crate::firewall::nft::{Optional, SetSpec};
+use crate::firewall::nft::{ELEMENTS_MAX, Optional, SetSpec};
 use crate::firewall::nft::{Rule, TxnError, msg, query};
 use crate::sys::nlattr::{attr, attrs, be64, text};
-use crate::sys::random;
+use crate::sys::{memory, random};
 use nix::errno::Errno;
 use std::fmt::Write as _;
 
@@ -71,7 +70,11 @@ pub struct Filling {
     /// Its name.
     pub name: Name,
     networks: bool,
-    written: usize,
+    /// Elements that it has, and those of its next transaction.
+    written: u32,
+    piece: u32,
+    /// Bytes of memory that there were when it was made.
+    available: Option<u64>,
 }
 
 impl Guard {
@@ -128,7 +131,11 @@ impl Guard {
             match self.txn.commit(&mut self.socket) {
                 // Taken, or made by this very transaction, whose answer was lost.
                 Err(e) if e.errno() == Errno::EEXIST && tries < 8 => {}
-                result => return Ok(result.map(|()| Filling { name: set, networks, written: 0 })?),
+                result => {
+                    let (available, piece) = (memory::available(), ELEMENTS_MAX);
+                    let filling = Filling { name: set, networks, written: 0, piece, available };
+                    return Ok(result.map(|()| filling)?);
+                }
             }
         }
     }
@@ -145,12 +152,14 @@ impl Guard {
         room: usize,
     ) -> Result<(), Failure> {
         self.txn.add_elem(&filling.name, &Elem { key, end, timeout: Timeout::None, comment: "" });
-        let len = self.txn.len();
-        let enough = if filling.networks { filling.written / 8 } else { 0 };
-        if len < enough.clamp(TXN_ROOM - 2048, ROOM_MAX).min(room) {
+        let elements = self.txn.elements();
+        if elements < filling.piece && self.txn.len() < room.min(ROOM_MAX) {
             return Ok(());
         }
-        filling.written += len;
+        filling.written = filling.written.saturating_add(elements);
+        if filling.networks {
+            filling.piece = room::piece(filling.written, filling.available);
+        }
         Ok(self.txn.commit(&mut self.socket)?)
     }
 
@@ -167,7 +176,7 @@ impl Guard {
     pub fn deny_room(e: &Failure, room: usize) -> Option<usize> {
         let short = matches!(e, Failure::Change(e @ TxnError::Lost(_))
             if matches!(e.errno(), Errno::EMSGSIZE | Errno::ENOBUFS));
-        (short && room > ROOM_MIN).then(|| room.min(ROOM_MAX) / 4)
+        (short && room > ROOM_MIN).then(|| room.min(TXN_ROOM) / 4)
     }
 
     /// Has packets looked up in the sets of `new` instead of those of `old`, which are deleted.

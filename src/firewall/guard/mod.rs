@@ -10,6 +10,7 @@ mod health;
 mod layout;
 mod list;
 mod networks;
+pub mod room;
 mod scan;
 mod scope;
 mod seen;

@@ -12,7 +12,7 @@ mod txn;
 pub use ffi::{Expr, Rule};
 pub use refusal::{Op, Optional, Refusal, TxnError};
 pub use spec::{Hook, SetSpec};
-pub use txn::Txn;
+pub use txn::{ELEMENTS_MAX, Txn};
 
 use crate::base::name::Name;
 

@@ -48,6 +48,9 @@ const NFNL_MSG_BATCH_END: u16 = 17;
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
 /// NLMSGERR_ATTR_MSG: the kernel's own words.
 const ERR_MSG: u16 = 1;
+/// Elements of one transaction at most, where it can be cut: as long as anybody listens to what changes, the kernel holds
+/// 8 kB for each until the transaction is through. An interval is two.
+pub const ELEMENTS_MAX: u32 = 512;
 /// How often an exchange whose answers were lost is repeated.
 const TRIES: u32 = 4;
 
@@ -63,6 +66,7 @@ pub struct Txn {
     counters: bool,
     whole: bool,
     elems: Option<OpenElems>,
+    elements: u32,
     /// Whether the kernel is asked which generation of the ruleset a commit has made.
     follows: bool,
     /// The last generation up to which every change is known or was made here.
@@ -87,6 +91,7 @@ impl Txn {
             counters: false,
             whole: true,
             elems: None,
+            elements: 0,
             follows: false,
             generation: 0,
         }
@@ -115,6 +120,7 @@ impl Txn {
         self.buf.raw().shrink_to(self.capacity);
         self.ops.clear();
         self.elems = None;
+        self.elements = 0;
         self.whole = true;
     }
 
@@ -127,6 +133,18 @@ impl Txn {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ops.len == 0
+    }
+
+    /// Elements written so far.
+    #[must_use]
+    pub fn elements(&self) -> u32 {
+        self.elements
+    }
+
+    /// Whether so many elements are written that it is to be committed before there are more.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.elements >= ELEMENTS_MAX
     }
 
     /// Messages written so far.
@@ -336,6 +354,7 @@ impl Txn {
             let message = self.open(op, kind, flags);
             self.elems = Some(OpenElems { op, message, content: ElemMsg::open(&mut self.buf, set, id) });
         }
+        self.elements += if elem.end.is_some() { 2 } else { 1 };
         let counts = self.counters && kind == msg::NEWSETELEM && elem.timeout != Timeout::None;
         if let Some(open) = &self.elems {
             open.content.push(&mut self.buf, elem, counts);

@@ -1,0 +1,98 @@
+#![forbid(unsafe_code)]
+//! What the kernel needs for elements of sets, and whether it is there: a kernel without memory kills what it can find,
+//! and stands still at last. Nothing is tried that cannot go well.
+
+use crate::firewall::nft::ELEMENTS_MAX;
+use crate::sys::memory;
+use std::fmt;
+
+/// Bytes that an address takes in a set of known size (measured: 75 to 104), and in one that grows, with a timeout and a
+/// comment.
+const HOST: u64 = 112;
+const BAN: u64 = 224;
+/// Bytes of a network or range, which is two elements (measured: 133 to 165, and newer kernels keep an array beside).
+const NETWORK: u64 = 208;
+/// Bytes that are left alone: what the transactions need while somebody listens, and the rest of the machine.
+const RESERVE: u64 = 8 << 20;
+/// Bytes that a listener costs for each element of a transaction.
+const LISTENED: u64 = 8 << 10;
+/// Part of the memory that one transaction may need while somebody listens.
+const SHARE: u64 = 64;
+
+/// There is not enough memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shortage {
+    /// Bytes that are needed.
+    pub needed: u64,
+    /// Bytes that there are for it.
+    pub free: u64,
+}
+
+impl fmt::Display for Shortage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (needed, free) = (self.needed.div_ceil(1 << 20), self.free >> 20);
+        write!(f, "the kernel needs {needed} MB of memory for that, and {free} MB are free")
+    }
+}
+
+/// What is missing for so many addresses and networks of a list.
+///
+/// # Errors
+/// There is not enough memory for them.
+pub fn for_list(hosts: u64, networks: u64) -> Result<(), Shortage> {
+    fits(hosts * HOST + networks * NETWORK, memory::available())
+}
+
+/// Likewise for bans.
+///
+/// # Errors
+/// There is not enough memory for them.
+pub fn for_bans(bans: u64) -> Result<(), Shortage> {
+    fits(bans * BAN, memory::available())
+}
+
+fn fits(needed: u64, available: Option<u64>) -> Result<(), Shortage> {
+    // Where the kernel does not tell, it is tried.
+    let Some(available) = available else { return Ok(()) };
+    let free = available.saturating_sub(RESERVE);
+    if needed <= free { Ok(()) } else { Err(Shortage { needed, free }) }
+}
+
+/// Elements of one transaction at most for a set of intervals that has `there` already: each transaction costs a walk over
+/// all of it (Linux 6.18), so that large ones are filled in larger pieces where the memory allows it.
+pub(super) fn piece(there: u32, available: Option<u64>) -> u32 {
+    let memory = u32::try_from(available.unwrap_or(0) / SHARE / LISTENED).unwrap_or(u32::MAX);
+    (there / 128).min(memory).max(ELEMENTS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_told_in_numbers() {
+        let mb = |n: u64| Some(n << 20);
+        assert_eq!(fits(0, mb(0)), Ok(()));
+        assert_eq!(fits(u64::MAX, None), Ok(()));
+        assert_eq!(fits(100 << 20, mb(108)), Ok(()));
+        let short = fits(1_000_000 * HOST, mb(48)).unwrap_err();
+        assert_eq!(short.to_string(), "the kernel needs 107 MB of memory for that, and 40 MB are free");
+        assert_eq!(fits(1, mb(7)), Err(Shortage { needed: 1, free: 0 }));
+        assert!(for_list(1, 1).is_ok() && for_list(1 << 40, 0).is_err() && for_bans(1 << 40).is_err());
+    }
+
+    #[test]
+    fn transactions_are_short_where_memory_is() {
+        let mb = |n: u64| Some(n << 20);
+        for (there, available, want) in [
+            (0, mb(24_000), ELEMENTS_MAX),
+            (1_000_000, None, ELEMENTS_MAX),
+            (1_000_000, mb(100), ELEMENTS_MAX),
+            (100_000, mb(24_000), 781),
+            (1_000_000, mb(24_000), 7812),
+            (1_000_000, mb(1000), 2000),
+        ] {
+            assert_eq!(piece(there, available), want, "{there} {available:?}");
+        }
+    }
+}
