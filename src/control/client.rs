@@ -7,7 +7,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, soc
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long a daemon may take for an answer, and to take a question in.
@@ -16,8 +16,11 @@ const QUESTION: Duration = Duration::from_millis(200);
 /// Longest line of an answer that is read, bytes.
 const LINE_MAX: u64 = 4096;
 
-/// A connection to the daemon.
-pub struct Client(UnixStream);
+/// A connection to the daemon. The daemon may end it while nothing is asked: then it is made anew.
+pub struct Client {
+    stream: UnixStream,
+    run_dir: PathBuf,
+}
 
 impl Client {
     /// Connects; `None` if no daemon listens there.
@@ -25,18 +28,7 @@ impl Client {
     /// # Errors
     /// What the system says: it is somebody else's socket, or the daemon takes no more connections.
     pub fn connect(run_dir: &Path) -> io::Result<Option<Client>> {
-        // A daemon that stands still must not stop us.
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-        match connect(fd.as_raw_fd(), &UnixAddr::new(&run_dir.join(NAME))?) {
-            Err(nix::Error::ENOENT | nix::Error::ECONNREFUSED | nix::Error::ENOTDIR) => return Ok(None),
-            connected => connected?,
-        }
-        let stream = UnixStream::from(fd);
-        stream.set_nonblocking(false)?;
-        stream.set_write_timeout(Some(QUESTION))?;
-        stream.set_read_timeout(Some(ANSWER))?;
-        Ok(Some(Client(stream)))
+        Ok(open(run_dir)?.map(|stream| Client { stream, run_dir: run_dir.to_owned() }))
     }
 
     /// Says something.
@@ -44,7 +36,19 @@ impl Client {
     /// # Errors
     /// What the system says.
     pub fn tell(&mut self, request: &Request<'_>) -> io::Result<()> {
-        self.0.write_all(format!("{request}\n").as_bytes())
+        let line = format!("{request}\n");
+        match self.stream.write_all(line.as_bytes()) {
+            Err(e) if matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
+                self.reconnect()?;
+                self.stream.write_all(line.as_bytes())
+            }
+            result => result,
+        }
+    }
+
+    fn reconnect(&mut self) -> io::Result<()> {
+        self.stream = open(&self.run_dir)?.ok_or(ErrorKind::NotConnected)?;
+        Ok(())
     }
 
     /// Gives each line of the answer to `each`, until that returns false or there are no more. `patient`: they come when
@@ -54,9 +58,9 @@ impl Client {
     /// What the system says; a line that is too long.
     pub fn lines(&self, patient: bool, each: &mut dyn FnMut(&str) -> bool) -> io::Result<()> {
         if patient {
-            self.0.set_read_timeout(None)?;
+            self.stream.set_read_timeout(None)?;
         }
-        let mut reader = BufReader::with_capacity(2048, &self.0);
+        let mut reader = BufReader::with_capacity(2048, &self.stream);
         let mut line = Vec::new();
         loop {
             line.clear();
@@ -78,12 +82,35 @@ impl Client {
     /// # Errors
     /// What the system says.
     pub fn ask(&mut self, request: &Request<'_>) -> io::Result<bool> {
-        self.tell(request)?;
-        let mut heard = false;
-        self.lines(false, &mut |line| {
-            heard = line == "ok";
-            false
-        })?;
-        Ok(heard)
+        let mut answer = None;
+        for last in [false, true] {
+            self.tell(request)?;
+            let ended = self.lines(false, &mut |line| {
+                answer = Some(line == "ok");
+                false
+            });
+            match ended {
+                Err(e) if last || e.kind() != ErrorKind::ConnectionReset => return Err(e),
+                _ if answer.is_some() || last => break,
+                // It ended before the question was there.
+                _ => self.reconnect()?,
+            }
+        }
+        Ok(answer.unwrap_or(false))
     }
+}
+
+fn open(run_dir: &Path) -> io::Result<Option<UnixStream>> {
+    // A daemon that stands still must not stop us.
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    match connect(fd.as_raw_fd(), &UnixAddr::new(&run_dir.join(NAME))?) {
+        Err(nix::Error::ENOENT | nix::Error::ECONNREFUSED | nix::Error::ENOTDIR) => return Ok(None),
+        connected => connected?,
+    }
+    let stream = UnixStream::from(fd);
+    stream.set_nonblocking(false)?;
+    stream.set_write_timeout(Some(QUESTION))?;
+    stream.set_read_timeout(Some(ANSWER))?;
+    Ok(Some(stream))
 }

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! The daemon's end of the control socket. Nothing here waits: clients that send nothing, too much, or never read lose
-//! their connection and hold nobody up.
+//! their connection and hold nobody up. When all places are taken, those who come wait in the kernel's queue until one is
+//! free, or somebody has nothing more to ask.
 
 use super::NAME;
 use super::proto::LINE_MAX;
@@ -14,9 +15,15 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 /// Connections at a time.
-const CLIENTS: usize = 8;
+const CLIENTS: usize = 32;
+/// Milliseconds without a question after which a client gives way to one that waits.
+const GRACE: u64 = 500;
+/// Milliseconds until it is tried again to take a connection, when the system has no descriptor or memory for it.
+const PAUSE: u64 = 1000;
 /// Milliseconds in which a client has to finish a line.
 const PATIENCE: u64 = 5_000;
+/// Reads at most from a client that has to go.
+const LAST_READS: u32 = 1024;
 /// What stands for the listening socket among the clients' numbers.
 const LISTENER: u64 = CLIENTS as u64;
 
@@ -53,6 +60,10 @@ pub struct Server {
     /// One descriptor for the loop, whoever is connected.
     epoll: Epoll,
     clients: [Option<Box<Client>>; CLIENTS],
+    /// Until when nobody is taken in.
+    paused: Option<Mono>,
+    /// It was told that the system has nothing for more connections.
+    told: bool,
     path: PathBuf,
 }
 
@@ -70,7 +81,7 @@ impl Server {
         listener.set_nonblocking(true)?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
-        Ok(Server { listener, epoll, clients: [const { None }; CLIENTS], path })
+        Ok(Server { listener, epoll, clients: [const { None }; CLIENTS], paused: None, told: false, path })
     }
 
     /// For polling.
@@ -79,49 +90,106 @@ impl Server {
         self.epoll.0.as_fd()
     }
 
-    /// When the next client has been too slow.
+    /// When the next client has been too slow, or somebody may be taken in again.
     #[must_use]
     pub fn deadline(&self) -> Option<Mono> {
-        self.clients.iter().flatten().map(|client| client.since.after(PATIENCE)).min()
+        self.clients.iter().flatten().map(|client| client.since.after(PATIENCE)).chain(self.paused).min()
     }
 
     /// Serves whoever is ready; a bounded piece of work.
     pub fn serve(&mut self, now: Mono, service: &mut dyn Service) {
-        for slot in &mut self.clients {
-            if slot.as_ref().is_some_and(|client| client.since.after(PATIENCE) <= now) {
-                *slot = None;
+        let slow = |client: &Option<Box<Client>>| {
+            client.as_ref().is_some_and(|client| client.since.after(PATIENCE) <= now)
+        };
+        for at in 0..CLIENTS {
+            if self.clients.get(at).is_some_and(slow) {
+                self.part(at, now, service);
             }
         }
+        let mut newcomers = self.paused.is_some_and(|at| at <= now);
         let mut events = [EpollEvent::empty(); CLIENTS + 1];
         let ready = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
         for event in events.iter().take(ready) {
             if event.data() == LISTENER {
-                self.accept(now);
+                newcomers = true;
             } else {
                 self.read(usize::try_from(event.data()).unwrap_or(CLIENTS), now, service);
             }
         }
+        // Who has a place is answered first.
+        if newcomers || (self.paused.is_some() && self.clients.iter().any(Option::is_none)) {
+            self.accept(now, service);
+        }
     }
 
-    fn accept(&mut self, now: Mono) {
+    fn accept(&mut self, now: Mono, service: &mut dyn Service) {
+        self.pause(None);
         for _ in 0..CLIENTS {
-            let Ok((stream, _)) = self.listener.accept() else { return };
-            if !is_root(&stream) || stream.set_nonblocking(true).is_err() {
-                continue;
-            }
-            let free = self.clients.iter().position(Option::is_none);
-            // Who has waited longest without a question gives way.
-            let oldest = || {
-                let all = self.clients.iter().enumerate();
-                all.min_by_key(|(_, c)| c.as_ref().map(|c| c.since)).map_or(0, |(at, _)| at)
+            let Some(at) = self.place(now, service) else {
+                let next = self.clients.iter().flatten().map(|client| client.since.after(GRACE)).min();
+                return self.pause(next.map(|next| next.max(now.after(1))));
             };
-            let at = free.unwrap_or_else(oldest);
-            let number = u64::try_from(at).unwrap_or(LISTENER);
-            let Some(slot) = self.clients.get_mut(at) else { return };
-            *slot = None;
-            if self.epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, number)).is_ok() {
-                *slot = Some(Box::new(Client { stream, buf: [0; LINE_MAX], len: 0, since: now }));
+            match self.listener.accept() {
+                Ok((stream, _)) => self.take(at, stream, now),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
+                Err(e) if matches!(e.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
+                // The socket stays readable: to wait for it would be to spin.
+                Err(e) => {
+                    if !std::mem::replace(&mut self.told, true) {
+                        log::warn!("{}: {e}; commands have to wait", self.path.to_string_lossy());
+                    }
+                    return self.pause(Some(now.after(PAUSE)));
+                }
             }
+        }
+    }
+
+    /// A place that is free, or that somebody has who has asked nothing for a while.
+    fn place(&mut self, now: Mono, service: &mut dyn Service) -> Option<usize> {
+        if let Some(free) = self.clients.iter().position(Option::is_none) {
+            return Some(free);
+        }
+        let idle = |c: &Client| c.len == 0 && c.since.after(GRACE) <= now;
+        let all = self.clients.iter().enumerate().filter_map(|(at, c)| Some((at, c.as_ref()?)));
+        let (at, _) = all.filter(|(_, c)| idle(c)).min_by_key(|(_, c)| c.since)?;
+        self.part(at, now, service);
+        self.clients.iter().position(Option::is_none)
+    }
+
+    fn take(&mut self, at: usize, stream: UnixStream, now: Mono) {
+        self.told = false;
+        if !is_root(&stream) || stream.set_nonblocking(true).is_err() {
+            return;
+        }
+        let number = u64::try_from(at).unwrap_or(LISTENER);
+        if let Some(slot) = self.clients.get_mut(at)
+            && self.epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, number)).is_ok()
+        {
+            *slot = Some(Box::new(Client { stream, buf: [0; LINE_MAX], len: 0, since: now }));
+        }
+    }
+
+    /// Waits for newcomers, or not for a time.
+    fn pause(&mut self, until: Option<Mono>) {
+        let flags = if until.is_some() { EpollFlags::empty() } else { EpollFlags::EPOLLIN };
+        if until.is_some() != self.paused.is_some() {
+            let _ = self.epoll.modify(&self.listener, &mut EpollEvent::new(flags, LISTENER));
+        }
+        self.paused = until;
+    }
+
+    /// Ends a connection: what the client has said before it learns of that is still heard.
+    fn part(&mut self, at: usize, now: Mono, service: &mut dyn Service) {
+        if let Some(Some(client)) = self.clients.get(at) {
+            let _ = client.stream.shutdown(std::net::Shutdown::Read);
+        }
+        for _ in 0..LAST_READS {
+            if self.clients.get(at).is_some_and(Option::is_some) {
+                self.read(at, now, service);
+            }
+        }
+        if let Some(slot) = self.clients.get_mut(at) {
+            *slot = None;
         }
     }
 
@@ -306,12 +374,49 @@ mod tests {
         let late = clock::mono().after(PATIENCE);
         server.serve(late, &mut echo);
         assert!(gone(&silent));
-        // More than there is room for: the first gives way.
-        let many: Vec<UnixStream> = (0..CLIENTS + 1).map(|_| connect()).collect();
-        for i in 0..4 {
-            server.serve(late.after(i), &mut echo);
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+    #[test]
+    fn as_many_as_come_are_answered() {
+        let (mut server, dir) = server("many");
+        let mut echo = Echo(Vec::new());
+        let start = clock::mono();
+        let clients: Vec<UnixStream> =
+            (0..CLIENTS * 3).map(|_| UnixStream::connect(dir.join(NAME)).unwrap()).collect();
+        let mut answers = 0;
+        // All of them wait, and ask when all places are taken; none goes away.
+        for turn in 0..6 {
+            server.serve(start.after(turn * (GRACE + 1)), &mut echo);
+            for mut client in &clients {
+                let _ = client.write(b"what\n");
+            }
+            server.serve(start.after(turn * (GRACE + 1) + 1), &mut echo);
+            answers += clients.iter().filter(|client| heard(client).contains("<what>")).count();
         }
-        assert_eq!(many.iter().filter(|stream| gone(stream)).count(), 1);
+        assert!(answers >= clients.len(), "{answers} of {}", clients.len());
+        assert!(server.paused.is_none() || server.deadline().is_some());
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn who_gives_way_is_heard_to_the_end() {
+        let (mut server, dir) = server("last");
+        let mut echo = Echo(Vec::new());
+        let start = clock::mono();
+        let connect = || UnixStream::connect(dir.join(NAME)).unwrap();
+        let mut first = connect();
+        server.serve(start, &mut echo);
+        let _others: Vec<UnixStream> = (0..CLIENTS).map(|_| connect()).collect();
+        server.serve(start, &mut echo);
+        assert!(!gone(&first), "nobody gives way within a moment");
+        server.serve(start.after(GRACE - 1), &mut echo);
+        assert!(!gone(&first));
+        first.write_all(&b"a\n".repeat(200)).unwrap();
+        server.part(0, start.after(GRACE), &mut echo);
+        assert_eq!(heard(&first).matches("<a>").count(), 200);
+        assert!(gone(&first) && first.write(b"b\n").is_err());
+        // Half a question keeps its place until its time is up.
+        server.serve(start.after(GRACE + 1), &mut echo);
         std::fs::remove_dir_all(dir).unwrap();
     }
 }

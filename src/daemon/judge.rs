@@ -37,6 +37,7 @@ const SPARED: usize = 64;
 #[derive(Clone, Copy)]
 pub(super) enum Once {
     Journal,
+    Sync,
     Positions,
     Kill,
     Compaction,
@@ -78,7 +79,7 @@ pub(super) struct Judge {
     events: Events,
     /// Who was spared, the first one first, and until when nothing more is said of it.
     spared: Spared,
-    told: [bool; 4],
+    told: [bool; 5],
     bans: u64,
     /// How often reports of the kernel were lost.
     pub(super) alarms_lost: u64,
@@ -111,7 +112,7 @@ impl Judge {
             enforcer,
             events: Events::default(),
             spared: Vec::new(),
-            told: [false; 4],
+            told: [false; 5],
             bans: 0,
             alarms_lost: 0,
             newcomers: 0,

@@ -14,6 +14,7 @@ mod pidfile;
 mod ports;
 mod punish;
 pub mod rehearse;
+mod saver;
 mod serve;
 mod setup;
 mod sources;
@@ -28,6 +29,7 @@ use crate::firewall::guard::{Guard, Made};
 use crate::input::Position;
 use crate::lists::Paths;
 use crate::rules::Compiled;
+use crate::state::disk::Failed;
 use crate::state::positions::Positions;
 use crate::sys::alloc::briefly;
 use crate::sys::poll::{Ready, wait};
@@ -40,6 +42,7 @@ use judge::Judge;
 use lists::Lists;
 use news::News;
 use punish::Punisher;
+use saver::Saver;
 use serve::Desk;
 use sources::Sources;
 use std::os::fd::AsFd as _;
@@ -71,6 +74,7 @@ struct Daemon {
     signals: Signals,
     lists: Lists,
     positions: Option<Positions>,
+    saver: Saver,
     /// Seconds between writes to state_dir; `None` = only when it stops.
     state_sync: Option<u32>,
     /// When what happened since the last write is to be written.
@@ -184,6 +188,7 @@ impl Daemon {
             signals,
             lists: Lists::open(settings, now.mono),
             positions,
+            saver: Saver::new(Path::new(&settings.state_dir)),
             state_sync: settings.state_sync,
             save_at: None,
             noted_at: None,
@@ -276,7 +281,7 @@ impl Daemon {
                 self.read(now, Some(ready));
             }
             if due(self.save_at) {
-                self.save();
+                self.save_beside();
             }
             if self.compacts {
                 self.compacts = self.judge.compact(now);
@@ -366,6 +371,7 @@ impl Daemon {
                 Ok(Some(Wish::Child)) => {
                     self.sources.child_ended();
                     self.lists.child_ended();
+                    self.saved();
                     self.judge.events().hooks.turn(clock::mono());
                 }
                 Err(e) => {
@@ -414,7 +420,41 @@ impl Daemon {
         log::info!("configuration read: {} for {} rules", self.sources, self.judge.rules());
     }
 
-    /// Writes positions and journal to state_dir. What fails is told once and tried again at the next time.
+    /// Writes positions and journal to state_dir, without waiting for the disk. What fails is told once and tried again
+    /// at the next time.
+    #[inline(never)]
+    fn save_beside(&mut self) {
+        self.save_at = None;
+        self.judge.flush();
+        let sources = &self.sources;
+        let places = &|| {
+            let mut all = saver::Places::new();
+            sources.positions(&mut |path, position| all.push((path.to_owned(), position)));
+            all
+        };
+        if self.saver.begin(places).is_err() {
+            // No room for another process: then bans wait.
+            self.save();
+        }
+    }
+
+    /// Tells how it went, and does it again if more has happened meanwhile.
+    fn saved(&mut self) {
+        let Some(result) = self.saver.ended() else { return };
+        for (once, mine) in [(judge::Once::Sync, true), (judge::Once::Positions, false)] {
+            let failed = result.as_ref().err().filter(|failed| matches!(failed, Failed::Journal(_)) == mine);
+            // Without the first one nothing is known of the second.
+            if mine || !matches!(result, Err(Failed::Journal(_))) {
+                let text = failed.map(|failed| self.saver.words(failed));
+                self.judge.once(once, text.as_ref().map(|e| e as _));
+            }
+        }
+        if self.saver.again() {
+            self.save_beside();
+        }
+    }
+
+    /// The same at once.
     #[inline(never)]
     fn save(&mut self) {
         self.save_at = None;

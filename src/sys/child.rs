@@ -96,6 +96,17 @@ pub fn start(
 /// # Errors
 /// When the system has no room for another process.
 pub fn beside(work: &mut dyn FnMut()) -> io::Result<Child> {
+    beside_with(&mut || {
+        work();
+        0
+    })
+}
+
+/// Likewise; it ends with the status that `work` returns.
+///
+/// # Errors
+/// As `beside`.
+pub fn beside_with(work: &mut dyn FnMut() -> u8) -> io::Result<Child> {
     let parent = getpid();
     if let Some(child) = fork()? {
         let _ = setpgid(child, child);
@@ -104,11 +115,12 @@ pub fn beside(work: &mut dyn FnMut()) -> io::Result<Child> {
     let own = setpgid(Pid::from_raw(0), Pid::from_raw(0))
         .and_then(|()| nix::sys::prctl::set_pdeathsig(Signal::SIGKILL))
         .and_then(|()| sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None));
+    let mut status = 0;
     if own.is_ok() && getppid() == parent {
         close_all();
-        work();
+        status = work();
     }
-    super::process::end()
+    super::process::end_with(status)
 }
 
 /// Closes everything but the standard streams: locks and sockets belong to the parent. What had them open is never

@@ -62,8 +62,13 @@ pub(super) fn fork() -> nix::Result<Option<Pid>> {
 
 /// Ends the process. Nothing that the other one has yet to write is written twice.
 pub fn end() -> ! {
+    end_with(0)
+}
+
+/// Likewise, with a status.
+pub fn end_with(status: u8) -> ! {
     // SAFETY: takes a number.
-    unsafe { libc::_exit(0) }
+    unsafe { libc::_exit(status.into()) }
 }
 
 /// The name of a process, as far as a terminal can show it.

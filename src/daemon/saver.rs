@@ -1,0 +1,62 @@
+#![forbid(unsafe_code)]
+//! What was done goes to the disk in a second process, never more than one: a disk may take seconds for that, and bans
+//! do not wait for it.
+
+use crate::base::position::Position;
+use crate::state::disk::{self, Failed};
+use crate::sys::child::{self, Child, End};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// How far files were read, by their paths.
+pub(super) type Places = Vec<(PathBuf, Position)>;
+
+/// The process, if it runs.
+pub(super) struct Saver {
+    dir: PathBuf,
+    child: Option<Child>,
+    /// More has happened since it began.
+    again: bool,
+}
+
+impl Saver {
+    pub(super) fn new(dir: &Path) -> Saver {
+        Saver { dir: dir.to_owned(), child: None, again: false }
+    }
+
+    /// Begins, unless it is at it: then it begins anew when that has ended.
+    ///
+    /// # Errors
+    /// There is no room for another process.
+    pub(super) fn begin(&mut self, places: &dyn Fn() -> Places) -> io::Result<()> {
+        self.again = self.child.is_some();
+        if !self.again {
+            let (dir, places) = (&self.dir, places());
+            self.child = Some(child::beside_with(&mut || {
+                let all = places.iter().map(|(path, position)| (super::setup::bytes(path), *position));
+                disk::save(dir, all).map_or_else(|failed| failed.status(), |()| 0)
+            })?);
+        }
+        Ok(())
+    }
+
+    /// A child has ended: how ours did, if it was that one.
+    pub(super) fn ended(&mut self) -> Option<Result<(), Failed>> {
+        let end = self.child.as_ref()?.ended()?;
+        self.child = None;
+        Some(match end {
+            End::Status(status) => Failed::read(u8::try_from(status).unwrap_or(u8::MAX)).map_or(Ok(()), Err),
+            End::Signal(_) => Err(Failed::Journal(libc::EINTR)),
+        })
+    }
+
+    /// Whether it is to begin anew.
+    pub(super) fn again(&self) -> bool {
+        self.again && self.child.is_none()
+    }
+
+    /// What to tell of a failure.
+    pub(super) fn words(&self, failed: &Failed) -> crate::state::StateError {
+        failed.error(&self.dir)
+    }
+}
