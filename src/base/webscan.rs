@@ -55,6 +55,8 @@ pub struct Threshold {
     pub matching: u32,
     /// Different paths among these.
     pub matching_paths: u32,
+    /// Different names at the top of the site among these.
+    pub matching_tops: u32,
     /// Percent that these are of all requests.
     pub share: u32,
     /// Only tell.

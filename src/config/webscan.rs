@@ -30,6 +30,7 @@ pub(super) const KEYS: &[Key<Threshold>] = &[
     key("ua_count_min", "0", |t| Slot::Count(0, DISTINCT_MAX, &mut t.agents)),
     key("status_threshold", "0", |t| Slot::Count(0, 60_000, &mut t.matching)),
     key("status_uri_min", "0", |t| Slot::Count(0, DISTINCT_MAX, &mut t.matching_paths)),
+    key("status_top_min", "0", |t| Slot::Count(0, DISTINCT_MAX, &mut t.matching_tops)),
     key("status_share", "0", |t| Slot::Count(0, 100, &mut t.share)),
     key("window", "", |t| Slot::Secs(1, DAY, &mut t.window)),
     key("action", "ban", |t| Slot::Either(["detect", "ban"], &mut t.detect)),
@@ -146,6 +147,7 @@ fn new(number: u32) -> Threshold {
         status_text: String::new(),
         matching: 0,
         matching_paths: 0,
+        matching_tops: 0,
         share: 0,
         detect: false,
         bantime: None::<Span>,
@@ -184,16 +186,18 @@ pub(super) fn complete(web: &mut Webscan, windows: &[u32], say: &mut dyn FnMut(&
             t.window = windows.first().copied().unwrap_or(60);
         }
         let about = ["rule_", &t.number.to_string()].concat();
-        let of_status = t.matching.max(t.matching_paths).max(t.share);
+        let of_status = t.matching.max(t.matching_paths).max(t.matching_tops).max(t.share);
         if t.requests.max(t.paths).max(t.agents).max(of_status) == 0 {
             say(
                 &[&about, ": a threshold without a condition"].concat(),
                 "it needs requests_min= or the like",
             );
         } else if of_status == 0 && t.statuses != Statuses::ALL {
-            let hint = "it needs status_threshold=, status_uri_min= or status_share=";
+            let hint = "it needs status_threshold=, status_uri_min=, status_top_min= or status_share=";
             say(&[&about, ": status_code without a number of them"].concat(), hint);
-        } else if t.share > 0 && t.requests.max(t.matching).max(t.matching_paths).max(t.paths) == 0 {
+        } else if t.share > 0
+            && t.requests.max(t.matching).max(t.matching_paths).max(t.matching_tops).max(t.paths) == 0
+        {
             let hint = "it needs requests_min= or status_threshold=, too: one of one is 100 percent";
             say(&[&about, ": status_share alone"].concat(), hint);
         }

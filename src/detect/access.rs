@@ -35,8 +35,6 @@ pub enum Who {
     Addr(IpAddr),
     /// A name, perhaps.
     Unknown,
-    /// Two addresses: which of them the client may have written nobody knows.
-    Two,
 }
 
 /// Reads a line; `None` if it is none of an access log.
@@ -65,17 +63,15 @@ fn common(line: &[u8]) -> Option<(Who, Request)> {
     let first = memchr(b' ', line)?;
     let rest = line.get(first + 1..)?;
     let second = memchr(b' ', rest)?;
-    let addr = |range: Range<usize>| line.get(range).and_then(parse_addr);
-    let (one, two) = (addr(0..first), addr(first + 1..first + 1 + second));
-    let who = match (one, two) {
-        (Some(a), Some(b)) if a != b => Who::Two,
-        (Some(a), _) | (None, Some(a)) => Who::Addr(a),
-        (None, None) => Who::Unknown,
-    };
     let begin = quoted(line, first + 1)?.end + 1;
     // Behind the user's name, who may be called anything but a quote.
     let head = line.get(..begin)?.strip_suffix(b"] \"")?;
-    let stamp = header::web(head.get(memrchr(b'[', head)? + 1..)?);
+    let stamp_at = memrchr(b'[', head)?;
+    let stamp = header::web(head.get(stamp_at + 1..)?);
+    let who = who(
+        [line.get(..first)?, rest.get(..second)?],
+        head.get(first + second + 2..stamp_at).unwrap_or_default(),
+    );
     let request = quoted(line, begin)?;
     let mut at = request.end + 1;
     let tail = line.get(at..)?;
@@ -92,6 +88,19 @@ fn common(line: &[u8]) -> Option<(Who, Request)> {
         agent = found;
     }
     Some((who, Request { path: path(line, request), agent, status, stamp }))
+}
+
+/// Who asks, by the first two words of a line and what stands between them and the stamp. `ADDR - USER ` is the usual
+/// form; `VHOST ADDR - USER ` begins with a name that the client chose, perhaps one that looks like an address;
+/// `ADDR VHOST USER ` has it second.
+fn who([one, two]: [&[u8]; 2], rest: &[u8]) -> Who {
+    let known = |text: &[u8]| parse_addr(text).map_or(Who::Unknown, Who::Addr);
+    // A mark in the place of ident, and a user behind it: only then the first word is a name.
+    let hosted = two != b"-" && rest.strip_prefix(b"- ").is_some_and(|user| !user.is_empty());
+    match known(one) {
+        first @ Who::Addr(_) if !hosted => first,
+        _ => known(two),
+    }
 }
 
 /// A number of decimal digits.

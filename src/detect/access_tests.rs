@@ -29,8 +29,14 @@ fn formats() {
         ("[2001:db8::1] - - T \"GET / HTTP/1.1\" 200 5 \"-\" \"u\"", "2001:db8::1 200 / u"),
         ("::ffff:192.0.2.1 - - T \"GET / HTTP/1.1\" 200 5 \"-\" \"u\"", "192.0.2.1 200 / u"),
         ("name - - T \"GET / HTTP/1.1\" 200 5 \"-\" \"u\"", "Unknown 200 / u"),
-        // Some proxies put the virtual host, which the client chooses, in front.
-        ("192.0.2.9 192.0.2.1 - - T \"GET / HTTP/1.1\" 200 5 \"-\" \"u\"", "Two 200 / u"),
+        // Some put the virtual host, which the client chooses, in front; lighttpd puts it behind the address. And users are called as they like.
+        ("192.0.2.9 192.0.2.1 - - T \"GET / HTTP/1.1\" 200 5 \"-\" \"u\"", "192.0.2.1 200 / u"),
+        ("192.0.2.9 192.0.2.1 - [x T \"GET / HTTP/1.1\" 200 5 \"-\" \"u\"", "192.0.2.1 200 / u"),
+        ("192.0.2.9 192.0.2.1 - 192.0.2.9 - - T \"GET / HTTP/1.1\" 200 5 \"-\" \"u\"", "192.0.2.1 200 / u"),
+        ("192.0.2.9 name - - T \"GET / HTTP/1.1\" 200 5 \"-\" \"u\"", "Unknown 200 / u"),
+        ("192.0.2.1 192.0.2.9 - T \"GET / HTTP/1.1\" 200 5 \"-\" \"u\"", "192.0.2.1 200 / u"),
+        ("192.0.2.1 192.0.2.9 frank T \"GET / HTTP/1.1\" 200 5 \"-\" \"u\"", "192.0.2.1 200 / u"),
+        ("192.0.2.1 - 192.0.2.9 - x T \"GET / HTTP/1.1\" 200 5 \"-\" \"u\"", "192.0.2.1 200 / u"),
         // Escapes of Apache and lighttpd, then of nginx.
         (
             r#"192.0.2.1 - a\"b T "GET /\"x HTTP/1.1" 404 5 "\\" "\"404 \\\"""#,

@@ -11,6 +11,7 @@ mod colour;
 pub mod escalate;
 mod extract;
 pub mod header;
+mod path;
 mod places;
 mod scan;
 pub mod stamp;
@@ -29,6 +30,7 @@ use access::{Request, Who};
 use attempts::Attempts;
 use extract::Finding;
 use memchr::{memchr, memrchr};
+use path::Path;
 use scan::{Possible, Scan, numbers};
 use std::net::IpAddr;
 use std::ops::Range;
@@ -384,14 +386,14 @@ impl Judge {
         let addr = match who {
             Who::Addr(addr) => addr,
             Who::Unknown => return self.counts.no_address += 1,
-            Who::Two => return self.counts.ambiguous += 1,
         };
-        let skips = |patterns: &[String], range: &Range<usize>| {
-            let text = line.get(range.clone()).unwrap_or_default();
-            patterns.iter().any(|pattern| fits(pattern.as_bytes(), text))
-        };
-        if skips(&web.skip_paths, &request.path)
-            || skips(&web.skip_agents, &request.agent)
+        let skips =
+            |patterns: &[String], text: &[u8]| patterns.iter().any(|pattern| fits(pattern.as_bytes(), text));
+        let part = |range: &Range<usize>| line.get(range.clone()).unwrap_or_default();
+        // What is too long to be resolved counts.
+        let resolved = Path::new(part(&request.path));
+        if resolved.is_some_and(|path| skips(&web.skip_paths, path.bytes()))
+            || skips(&web.skip_agents, part(&request.agent))
             || rule.ignore.iter().any(|p| p.is_match(line, &mut self.scratch))
         {
             return self.counts.ignored += 1;

@@ -12,12 +12,14 @@
 
 use super::Rule;
 use super::access::Request;
+use super::path::Path;
 use super::places::{HEAD, Places};
 use crate::base::clock::{Mono, Span};
 use crate::base::siphash::sip13;
 use crate::base::webscan::{Statuses, Threshold, Webscan as Settings};
 use ipnet::IpNet;
 use std::fmt::Write as _;
+use std::ops::Range;
 
 /// Panes of a window.
 const PANES: u64 = 8;
@@ -47,6 +49,7 @@ enum Kind {
     /// Requests within a window of panes of so many ticks.
     Requests(u64),
     Paths,
+    Tops,
     Agents,
 }
 
@@ -63,8 +66,8 @@ struct Counter {
 struct Needs {
     /// Length of the window in ticks.
     ticks: u64,
-    /// Counter and number: requests, paths, agents, those with a status, paths of these.
-    least: [(Option<usize>, u32); 5],
+    /// Counter and number: requests, paths, agents, those with a status, paths of these, names at the top of these.
+    least: [(Option<usize>, u32); 6],
 }
 
 /// One rule.
@@ -166,6 +169,7 @@ impl Table {
                     counter(t.agents > 0, Kind::Agents, all, t.agents),
                     counter(wanted(t.matching), requests, some, t.matching),
                     counter(t.matching_paths > 0, Kind::Paths, some, t.matching_paths),
+                    counter(t.matching_tops > 0, Kind::Tops, some, t.matching_tops),
                 ],
             });
         }
@@ -201,21 +205,26 @@ impl Table {
         if newest.saturating_sub(time) >= *longest {
             return None;
         }
-        let fingerprint = |range: &std::ops::Range<usize>| {
-            let hash = sip13(*key, line.get(range.clone()).unwrap_or_default());
-            u32::try_from(hash >> 48).unwrap_or(0).max(1)
-        };
-        let (mut path, mut agent) = (None, None);
+        let fingerprint = |text: &[u8]| u32::try_from(sip13(*key, text) >> 48).unwrap_or(0).max(1);
+        let text = |range: &Range<usize>| line.get(range.clone()).unwrap_or_default();
+        let resolved = Path::new(text(&request.path));
+        let (mut print_path, mut print_top, mut print_agent) = (None, None, None);
         for c in counters.iter().filter(|c| c.statuses.has(request.status)) {
             let Some(words) = place.get_mut(c.at..c.at + c.len) else { continue };
             match c.kind {
                 Kind::Requests(pane) => count(words, time / pane, newest / pane),
                 Kind::Paths => {
-                    let print = *path.get_or_insert_with(|| fingerprint(&request.path));
+                    let path = || resolved.as_ref().map_or(text(&request.path), Path::bytes);
+                    let print = *print_path.get_or_insert_with(|| fingerprint(path()));
+                    see(words, print, time, newest);
+                }
+                Kind::Tops => {
+                    let path = || resolved.as_ref().map_or(text(&request.path), Path::top);
+                    let print = *print_top.get_or_insert_with(|| fingerprint(path()));
                     see(words, print, time, newest);
                 }
                 Kind::Agents => {
-                    let print = *agent.get_or_insert_with(|| fingerprint(&request.agent));
+                    let print = *print_agent.get_or_insert_with(|| fingerprint(text(&request.agent)));
                     see(words, print, time, newest);
                 }
             }
@@ -225,7 +234,7 @@ impl Table {
             if !t.statuses.has(request.status) {
                 continue;
             }
-            let mut numbers = [0; 5];
+            let mut numbers = [0; 6];
             // In 256ths of what is too much.
             let mut part = 256;
             for (number, &(counter, least)) in numbers.iter_mut().zip(&need.least) {
@@ -379,7 +388,7 @@ fn different(words: &[u32], newest: u64, ticks: u64) -> u32 {
 }
 
 /// `path-scan: 404 for 40 different paths, 95 percent of the requests in 60 s`
-fn reason(t: &Threshold, numbers: [u32; 5]) -> String {
+fn reason(t: &Threshold, numbers: [u32; 6]) -> String {
     let mut text = String::new();
     if !t.name.is_empty() {
         let _ = write!(text, "{}: ", t.name);
@@ -388,10 +397,11 @@ fn reason(t: &Threshold, numbers: [u32; 5]) -> String {
         "" => "*",
         text => text.get(..text.len().min(40)).unwrap_or("*"),
     };
-    let [requests, paths, agents, matching, matching_paths] = numbers;
+    let [requests, paths, agents, matching, matching_paths, tops] = numbers;
     let share = matching * 100 / requests.max(1);
     let parts = [
         (t.matching_paths, matching_paths, " distinct paths"),
+        (t.matching_tops, tops, " distinct names at the top"),
         (t.matching, matching, " requests"),
         (t.share, share, "% of the requests"),
         (t.paths, paths, " distinct paths"),
@@ -400,7 +410,7 @@ fn reason(t: &Threshold, numbers: [u32; 5]) -> String {
     ];
     let mut comma = "";
     for (at, (_, number, what)) in parts.iter().enumerate().filter(|(_, part)| part.0 > 0) {
-        if comma.is_empty() && at < 3 {
+        if comma.is_empty() && at < 4 {
             let _ = write!(text, "{status} for ");
         }
         let _ = write!(text, "{comma}{number}{what}");

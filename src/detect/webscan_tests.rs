@@ -18,6 +18,7 @@ fn threshold(window: u32) -> Threshold {
         status_text: String::new(),
         matching: 0,
         matching_paths: 0,
+        matching_tops: 0,
         share: 0,
         detect: false,
         bantime: None,

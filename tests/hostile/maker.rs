@@ -271,6 +271,37 @@ impl Maker {
     }
 }
 
+impl Template {
+    /// The ways in which hostile text is written in it, one for each hole.
+    pub fn holes(&self) -> Vec<u8> {
+        let kind = |part: &Part| if let Part::Field(kind) = part { Some(*kind) } else { None };
+        self.parts.iter().filter_map(kind).collect()
+    }
+
+    /// The line with `root` in every hole but that of this number, which holds `text`; none if there it is too long.
+    pub fn with(&self, hole: usize, text: &[u8], sender: &str) -> Vec<u8> {
+        let (mut out, mut n) = (Vec::new(), 0);
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => out.extend_from_slice(text),
+                Part::Sender => out.extend_from_slice(sender.as_bytes()),
+                Part::SenderAndPort => out.extend_from_slice(format!("{sender}:4711").as_bytes()),
+                Part::Port => out.extend_from_slice(b"4711"),
+                Part::Field(kind) => {
+                    escape(*kind, false, false, if n == hole { text } else { b"root" }, &mut out);
+                    n += 1;
+                }
+            }
+        }
+        out
+    }
+}
+
+/// The headers that a line for syslog may have.
+pub fn headers(tag: &str) -> impl Iterator<Item = String> {
+    HEADERS.iter().map(move |header| header.replace("TAG", tag))
+}
+
 /// The fixed texts in a pattern.
 fn literals(pattern: &str, out: &mut Vec<Vec<u8>>) {
     let mut text = Vec::new();

@@ -56,17 +56,17 @@ fn built_in_rules_are_good() {
 #[test]
 fn a_directory_adds_to_the_built_in_rules_and_replaces_them_by_name() {
     let dir = Dir::new("names");
-    let builtin = ["dropbear:true", "sshd:true"];
+    let builtin = ["dropbear:true", "sshd:true", "sshd-keys:true"];
     assert_eq!(dir.load(), (builtin.map(String::from).to_vec(), vec![]));
     dir.put("rules.d/sshd.conf", &format!("{RULE}enabled=false\n"));
     dir.put("rules.d/web.conf", &format!("{RULE}name=zz-web\n"));
     for ignored in [".hidden.conf", "a.conf~", "b.conf.bak", "c.txt", "d.conf.dpkg-new"] {
         dir.put(&format!("rules.d/{ignored}"), "not a rule");
     }
-    let want = ["dropbear:true", "sshd:false", "zz-web:false"];
+    let want = ["dropbear:true", "sshd:false", "sshd-keys:true", "zz-web:false"];
     assert_eq!(dir.load(), (want.map(String::from).to_vec(), vec![]));
     dir.put("rules.d/other.conf", &format!("{RULE}name=dropbear\n"));
-    assert_eq!(dir.load().0, ["dropbear:false", "sshd:false", "zz-web:false"]);
+    assert_eq!(dir.load().0, ["dropbear:false", "sshd:false", "sshd-keys:true", "zz-web:false"]);
     dir.put("rules.d/a.conf", &format!("{RULE}name=dropbear\n"));
     let (_, told) = dir.load();
     let want = "rules.d/other.conf: the name 'dropbear' is taken by rules.d/a.conf (give one of them another name=)\n";
@@ -81,7 +81,7 @@ fn a_broken_file_is_not_replaced_by_the_built_in_rule() {
     dir.put("rules.d/sshd.conf", "[rule]\nprograms=sshd\nfailregex=x\nmaxretry=many\n");
     dir.put("rules.d/b.conf", "[rule]\nprograms=p\nfailregex=x\naction=bann\n");
     let (rules, told) = dir.load();
-    assert_eq!(rules, ["dropbear:true"]);
+    assert_eq!(rules, ["dropbear:true", "sshd-keys:true"]);
     assert_eq!(
         told,
         [

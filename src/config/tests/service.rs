@@ -99,7 +99,7 @@ fn what_is_wrong_with_a_web_scan_is_told() {
         ),
         (
             "rule_1_requests_min=9\nrule_1_status_code=404",
-            "Error 0:1+1 rule_1: status_code without a number of them | it needs status_threshold=, status_uri_min= or status_share=",
+            "Error 0:1+1 rule_1: status_code without a number of them | it needs status_threshold=, status_uri_min=, status_top_min= or status_share=",
         ),
         (
             "rule_1_status_code=404\nrule_1_status_share=50",
