@@ -130,8 +130,10 @@ const FILLERS: &[&str] = &[
     "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
 ];
 
-/// Where a line is no hit, and why: rule, hole, and which fillers (`None`: any).
-const HIDDEN: &[(&str, usize, fn(&str) -> bool, &str)] = &[
+/// Where a line is no hit: rule, hole, which fillers, and why.
+type Hidden = (&'static str, usize, fn(&str) -> bool, &'static str);
+
+const HIDDEN: &[Hidden] = &[
     ("dovecot", 0, |text| text.len() > 80, "Dovecot writes 80 bytes of a name"),
     ("sendmail", 0, |text| text.len() > 100, "a long name fills the line up to where it is cut"),
     ("sendmail", 1, |text| text.len() > 100, "the same"),
@@ -173,12 +175,10 @@ fn what_a_client_writes_does_not_hide_it() {
                 };
                 let all = (0..holes.len()).flat_map(|h| FILLERS.iter().map(move |t| (h, *t)));
                 for (hole, text) in all.filter(|(hole, text)| may(*hole, text)) {
-                    let known = |h: &&(&str, usize, fn(&str) -> bool, &str)| {
-                        h.0 == conf.name && h.1 == hole && h.2(text)
-                    };
+                    let known = |h: &Hidden| h.0 == conf.name && h.1 == hole && h.2(text);
                     let (found, line) = judge(hole, text, head);
                     asked += 1;
-                    if found != [real] && !HIDDEN.iter().any(|h| known(&h)) {
+                    if found != [real] && !HIDDEN.iter().any(known) {
                         wrong.push(format!("{}, hole {hole}: {found:?} {}", conf.name, line.escape_ascii()));
                     }
                 }
