@@ -280,7 +280,7 @@ fn auth_attacks() -> Vec<Attack> {
         (
             "keys of one name, without end",
             "198.51.100.6",
-            260,
+            280,
             many(3000, &|n| ssh(40_000 + n, "198.51.100.6", "root", 0, false, false)),
         ),
         (
