@@ -113,7 +113,7 @@ said() {
 # boot SUITE NAME NUMBER: one boot of a scenario, its console at the end of its log. An exit of qemu is a reset.
 boot() {
     local suite=$1 name=$2 file=$root/tests/vm/$2.sh status=0
-    nice timeout -k 5 "$(said "$file" timeout 300)" qemu-system-x86_64 \
+    nice timeout -k 5 "$(said "$file" timeout 900)" qemu-system-x86_64 \
         -accel tcg,thread=multi -cpu max -smp 2 -m "$(said "$file" memory 128)" \
         -nodefaults -no-user-config -no-reboot -display none -monitor none -serial stdio -nic none \
         -kernel "$vm/$suite/vmlinuz" -initrd "$vm/$suite/initramfs" \

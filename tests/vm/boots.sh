@@ -1,5 +1,5 @@
 # A host of the smallest kind with nothing installed: what mef needs is there, or comes by itself.
-# timeout: 120
+# timeout: 900
 # short: bookworm
 check "mef runs" mef version
 check "the daemon starts" start_daemon

@@ -1,6 +1,6 @@
 # A deny list of a million addresses on a machine that holds it, while somebody listens.
 # memory: 256
-# timeout: 500
+# timeout: 900
 check "somebody is outside" make_peer
 check "the daemon starts" start_daemon
 check "somebody listens to the ruleset" listen

@@ -1,6 +1,6 @@
 # A deny list that the machine's memory does not hold is refused with a number, before it is tried, and what was in
 # force stays; one that it holds comes into force while somebody listens.
-# timeout: 500
+# timeout: 900
 check "somebody is outside" make_peer
 check "the daemon starts" start_daemon
 check "somebody listens to the ruleset" listen

@@ -1,7 +1,7 @@
 # 10,000 bans come back at a boot, and when a daemon starts beside a kernel that has lost them, while somebody listens;
 # with clear_bans_on_stop they go with the daemon.
 # boots: 2
-# timeout: 200
+# timeout: 900
 if [ "$boot" = 1 ]; then
     addresses 10000 >/tmp/list
     check "10,000 bans without a daemon" sh -c 'mef ban - --for 1d </tmp/list >/dev/null'
