@@ -118,7 +118,7 @@ boot() {
         -nodefaults -no-user-config -no-reboot -display none -monitor none -serial stdio -nic none \
         -kernel "$vm/$suite/vmlinuz" -initrd "$vm/$suite/initramfs" \
         -drive "file=$vm/disk,format=raw,if=virtio,cache=unsafe" \
-        -append "console=ttyS0 loglevel=4 panic=-1 oops=panic vm.scenario=$name vm.boot=$3" \
+        -append "console=ttyS0 no_timer_check loglevel=4 panic=-1 oops=panic vm.scenario=$name vm.boot=$3" \
         </dev/null 2>&1 | tr -d '\r' | tee -a "$vm/$suite-$name.log" | shown || status=$?
     [ "$status" = 0 ] || echo "FAIL: boot $3 did not end within its time" >>"$vm/$suite-$name.log"
 }

@@ -258,6 +258,14 @@ fn iptables_rules_are_said_exactly_or_shown() {
     golden(&net, "iptables");
 }
 
+/// What is exported, as if older programs had put it into the kernel: nft before 1.1, whose meters are sets without a
+/// name, and iptables before 1.8.10, which asks for the protocol of IPv4 as for that of IPv6.
+fn older_words(exported: &str) -> String {
+    let lines =
+        exported.lines().filter(|line| *line != "# cannot be said: packets change it: set inet traps m");
+    lines.map(|line| line.replace(" ip protocol ", " meta l4proto ") + "\n").collect()
+}
+
 /// What is exported is as expected, and a rule set without errors.
 #[track_caller]
 fn golden(net: &Net, name: &str) {
@@ -265,10 +273,11 @@ fn golden(net: &Net, name: &str) {
     assert_eq!(exported.status, 0, "{exported:?}");
     let text = exported.stdout;
     let file = directory().join(name).with_extension("rules");
+    let older = older_words(&text);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        fs::write(&file, &text).unwrap();
+        fs::write(&file, &older).unwrap();
     }
-    assert_eq!(text, fs::read_to_string(&file).unwrap(), "{name}");
+    assert_eq!(older, fs::read_to_string(&file).unwrap(), "{name}");
     let path = net.write("exported.rules", &text);
     let checked = net.mef(&["check", path.to_str().unwrap()]);
     assert_eq!(checked.status, 0, "{}", checked.stdout);

@@ -19,7 +19,8 @@ fn namespace() -> Guard {
 fn nft(args: &[&str]) -> String {
     let out = Command::new("nft").args(args).output().expect("package nftables");
     assert!(out.status.success(), "nft {args:?}: {}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8(out.stdout).unwrap()
+    // nft 1.1 names the burst of a limit also where that is the default.
+    String::from_utf8(out.stdout).unwrap().replace(" burst 5 packets", "")
 }
 
 fn range(text: &str) -> Range {
