@@ -4,6 +4,7 @@ pub mod bytes;
 pub mod clock;
 pub mod crc;
 pub mod diag;
+pub mod intervals;
 pub mod json;
 pub mod line;
 pub mod name;

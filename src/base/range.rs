@@ -172,6 +172,13 @@ impl Range {
         joins.then(|| Range { last: self.last.max(next.last), ..*self })
     }
 
+    /// The addresses that are in both.
+    #[must_use]
+    pub fn common(&self, other: &Range) -> Option<Range> {
+        let (first, last) = (self.first.max(other.first), self.last.min(other.last));
+        self.meets(other).then_some(Range { first, last, ..*self })
+    }
+
     /// What is left of this range without `other`: the parts before and behind it.
     #[must_use]
     pub fn without(&self, other: &Range) -> [Option<Range>; 2] {

@@ -2,32 +2,37 @@
 //! The ban journal: every ban and every lifting of one, appended to the file `bans` in state_dir.
 //!
 //! The scheme, and why:
-//! - Records are only ever appended, whole, each with its own checksum, and the last one about an address counts. A process
-//!   killed at any point leaves at most one torn record behind, which readers pass over; nothing has to be repaired.
-//! - `mef ban` and the daemon append to the same file, under a lock (`flock`). Nobody keeps a map of it in memory: the
-//!   kernel's sets are the table of bans, this file is what puts them back.
+//! - Records are only ever appended, whole, each with its own checksum. A process killed at any point leaves at most one torn record
+//!   behind, which readers pass over; nothing has to be repaired.
+//! - What is in force follows from the order of the records alone: an address is banned until the latest end of the bans that cover it
+//!   and that no later record has lifted. Nothing that is written here was read from the kernel, whose dumps are no snapshots.
+//! - `mef ban` and the daemon change the kernel and append to the same file under one lock ([`StateLock`]), so that both have the same order.
+//!   Nobody keeps a map of it in memory: the kernel's sets are the table of bans, this file is what puts them back.
 //! - What is superseded or long over is dropped by compaction: a new file is written beside the old one from the bans that still count, in
 //!   small steps and without holding the lock; then, under the lock, what was appended meanwhile is copied behind it, and it
 //!   takes the old one's name. Every writer, once it has the lock, looks whether the name still stands for the file it has open.
+//!   The lock is a file of its own, which nobody renames.
 //! - The first line tells the size after the last compaction, so any process knows when the next one is worth it.
 //! - Records are gathered in a buffer of 16 KiB. [`Journal::flush`] hands them to the system, which survives the death of the process; [`Journal::sync`]
 //!   puts them on the disk, which survives the death of the machine. How often is the caller's policy (`state_sync`).
 //!
-//! Memory is that buffer, and while bans are read back or compacted a table: 80 kB for 4,000 records, 800 kB for 40,000, at most 3 MB.
+//! Memory is that buffer, and while bans are read back or compacted a table: 130 kB for 4,000 records, 1 MB for 40,000, at most 4 MB.
 //! This module knows no kernel set: it takes and gives entries.
 
 mod compaction;
+mod reading;
 
 #[cfg(test)]
 mod tests;
 
 pub use compaction::Compaction;
+pub use reading::{Mark, Reading};
 
 use super::StateError;
-use super::record::{Entry, HEADER_LEN, HEADER_WORDS, Record, Step, encode, scan, step};
-use super::sweep::{QUICK, Sweep};
+use super::lock::{Held, Part, StateLock};
+use super::record::{Entry, HEADER_LEN, HEADER_WORDS, Record, Step, encode, step};
 use crate::base::clock::Wall;
-use crate::sys::dir::{Access, Dir, Lock};
+use crate::sys::dir::{Access, Dir};
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
@@ -51,6 +56,8 @@ pub struct Journal {
     /// The system's answer to opening for writing, if it refused.
     refused: Option<i32>,
     key: [u64; 2],
+    /// None where nothing can be written.
+    lock: Option<StateLock>,
     patience: Duration,
     buf: Vec<u8>,
     /// Where the records begin, and how large the file was after its last compaction.
@@ -80,6 +87,7 @@ impl Journal {
             move |error| StateError::System { call, path, error }
         };
         let path = dir.join(NAME);
+        let lock = StateLock::open(dir).ok();
         let dir = Dir::create(dir).map_err(at("open", dir))?;
         let (file, note) = match dir.file(NAME, Access::Append) {
             Ok(file) => (file, None),
@@ -92,7 +100,7 @@ impl Journal {
         let mut note = note.map(at("write", &path));
         let (buf, start, compacted, replaced) = (Vec::new(), 0, 0, 0);
         let mut journal =
-            Journal { dir, path, file, refused, key, patience, buf, start, compacted, replaced };
+            Journal { dir, path, file, refused, key, lock, patience, buf, start, compacted, replaced };
         if !journal.read_header()? {
             if journal.refused.is_some() {
                 return Err(at("use", &journal.path)(io::ErrorKind::InvalidData.into()));
@@ -134,22 +142,19 @@ impl Journal {
         if let Some(errno) = self.refused {
             return Err(self.system("write", io::Error::from_raw_os_error(errno)));
         }
-        let file = self.file.try_clone().map_err(|e| self.system("open", e))?;
-        let lock = self.lock(&file)?;
-        if !self.dir.holds(NAME, &file).map_err(|e| self.system("open", e))? {
-            drop(lock);
+        let _held = self.hold()?;
+        if !self.dir.holds(NAME, &self.file).map_err(|e| self.system("open", e))? {
             self.reopen()?;
-            return self.flush();
         }
         let size = self.size()?;
         if size + (HEADER_LEN + self.buf.len()) as u64 > SIZE_MAX {
             return Err(StateError::Full(self.path.clone()));
         }
         let first = if size == 0 { header(HEADER_LEN as u64) } else { Vec::new() };
-        let written = (&file).write_all(&first).and_then(|()| (&file).write_all(&self.buf));
+        let written = (&self.file).write_all(&first).and_then(|()| (&self.file).write_all(&self.buf));
         if let Err(error) = written {
             // Half a batch must not stay: it would be written again by the next try.
-            let _ = file.set_len(size);
+            let _ = self.file.set_len(size);
             return Err(self.system("write", error));
         }
         if size == 0 {
@@ -178,21 +183,18 @@ impl Journal {
     /// The file cannot be read. What was given before is good.
     pub fn live(&mut self, now: Wall, keep: u64, each: &mut dyn FnMut(Entry<'_>)) -> Result<u64, StateError> {
         let _ = self.flush();
-        self.follow()?;
-        let mut sweep = Sweep::new(self.key, now, keep, self.start, self.size()?, QUICK);
-        let mut written = |entry: Entry<'_>, _: &[u8]| {
-            if !superseded(&self.buf, 0, &entry) {
-                each(entry);
-            }
-        };
-        while sweep.step(&self.file, &mut written).map_err(|e| self.system("read", e))? {}
-        scan(&self.buf, &mut |at, record| match record {
-            Record::Ban(entry) if !entry.forgotten(now, keep) && !superseded(&self.buf, at + 1, &entry) => {
-                each(entry)
-            }
-            _ => {}
-        });
-        Ok(sweep.tally.damaged)
+        let mut reading = self.reading(now, keep)?;
+        while reading.step(each)? {}
+        Ok(reading.damaged())
+    }
+
+    /// Takes the lock on bans: kernel and journal change under it. None where there can be none.
+    ///
+    /// # Errors
+    /// `Busy` when another process has it for too long.
+    pub fn hold(&mut self) -> Result<Option<Held>, StateError> {
+        let patience = self.patience;
+        self.lock.as_mut().map(|lock| lock.hold(Part::Bans, patience)).transpose()
     }
 
     /// Bytes of the file.
@@ -275,40 +277,9 @@ impl Journal {
         Ok(StateError::SetAside { path: self.path.clone(), to: self.path.with_file_name(name) })
     }
 
-    fn lock<'f>(&self, file: &'f File) -> Result<Lock<'f>, StateError> {
-        const PAUSE: Duration = Duration::from_millis(1);
-        let mut waited = Duration::ZERO;
-        loop {
-            match Lock::take(file) {
-                Ok(lock) => return Ok(lock),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if e.kind() != io::ErrorKind::WouldBlock => return Err(self.system("lock", e)),
-                Err(_) if waited >= self.patience => return Err(StateError::Busy(self.path.clone())),
-                Err(_) => {
-                    std::thread::sleep(PAUSE);
-                    waited += PAUSE;
-                }
-            }
-        }
-    }
-
     fn system(&self, call: &'static str, error: io::Error) -> StateError {
         StateError::System { call, path: self.path.clone(), error }
     }
-}
-
-/// Whether one of the records at `from` and later in `records` has more to say about the key of `entry`.
-fn superseded(records: &[u8], from: usize, entry: &Entry<'_>) -> bool {
-    let mut found = false;
-    scan(records, &mut |at, record| {
-        found |= at >= from
-            && match record {
-                Record::Ban(later) => (later.who, later.scope) == (entry.who, entry.scope),
-                Record::Unban(who) => who == entry.who,
-                Record::Clear => true,
-            };
-    });
-    found
 }
 
 /// The first line for a file that is `compacted` bytes long after its compaction.

@@ -4,6 +4,8 @@
 pub mod disk;
 pub mod error;
 pub mod journal;
+pub mod lock;
+mod networks;
 pub mod positions;
 pub mod record;
 mod sweep;

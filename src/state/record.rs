@@ -28,9 +28,10 @@ const PERMANENT: u64 = u64::MAX;
 const KIND_BAN: u8 = 1;
 const KIND_UNBAN: u8 = 2;
 const KIND_CLEAR: u8 = 3;
+const KIND_CLEAR_TIMED: u8 = 4;
 const V6: u8 = 100;
 
-/// One ban as it is remembered. Who and scope together are the key: a later ban with the same key takes its place.
+/// One ban as it is remembered. An address is banned for as long as the latest end of all that cover it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry<'a> {
     /// The banned address or network.
@@ -75,10 +76,12 @@ impl Entry<'_> {
 pub enum Record<'a> {
     /// A ban that the kernel acknowledged.
     Ban(Entry<'a>),
-    /// All bans of exactly this address or network were lifted by hand, and how often it was banned is forgotten.
+    /// This network was taken out of all bans before: those inside it are over, wider ones have a hole. How often it was banned is forgotten.
     Unban(IpNet),
     /// Everything before was lifted by hand.
     Clear,
+    /// Everything before that has an end was lifted by hand.
+    ClearTimed,
 }
 
 /// What stands at the beginning of some bytes.
@@ -116,6 +119,7 @@ pub fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
             push_net(*who, out);
         }
         Record::Clear => out.push(KIND_CLEAR),
+        Record::ClearTimed => out.push(KIND_CLEAR_TIMED),
     }
     let len = u16::try_from(out.len() - start + CRC_LEN).unwrap_or(u16::MAX).to_le_bytes();
     if let Some(place) = out.get_mut(start + 2..start + 4) {
@@ -239,6 +243,7 @@ fn decode(body: &[u8]) -> Option<Record<'_>> {
         }),
         KIND_UNBAN => Record::Unban(take_net(rest)?),
         KIND_CLEAR => Record::Clear,
+        KIND_CLEAR_TIMED => Record::ClearTimed,
         _ => return None,
     };
     rest.is_empty().then_some(record)

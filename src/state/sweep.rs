@@ -1,16 +1,19 @@
 #![forbid(unsafe_code)]
-//! Finds the bans of a journal that still count, in memory that does not grow with the journal.
+//! Finds the bans of a journal that still count, in memory that does not grow with the number of addresses in it.
 //!
-//! Which record of an address is the last one is only known at the end of the file, so there are two passes: the first notes the
-//! offset of every key's last record in a table, the second picks out the records at just these offsets. The table is as large as the file
-//! asks for, up to 3 MB (800 kB for a compaction): that is enough for 190,000 keys. Of more, the addresses are divided by a hash into as many parts as make
-//! each fit, with two passes for each part; a part that turns out too large is divided again. Only the first pass looks at checksums, unless it finds
-//! damage; the others read no more of a record of another part than whom it is about. The work is cut into steps of one buffer
-//! each, so that a caller with something better to do is never held up.
+//! An address is banned until the latest end of the bans that cover it, of those that no later record has lifted. Which
+//! record of an address that is stands fast at the end of the file only, so there are two passes: the first notes the offset of
+//! every address's best record in a table, the second picks out the records at just these offsets. The table is as large as
+//! the file asks for, up to 4 MB (1 MB for a compaction): that is enough for 190,000 addresses. Of more, they are divided
+//! by a hash into as many parts as make each fit, with two passes for each part; a part that turns out too large is divided
+//! again. Only the first pass looks at checksums, unless it finds damage; the others read no more of a record of another part
+//! than whom it is about. The work is cut into steps of one buffer each, so that a caller with something better to do is never held up.
 //!
-//! The table holds 64 bits of a keyed hash instead of the key: among 190,000 keys two that nobody can aim at each other share them once in
-//! a billion journals, and then one ban is forgotten at a reboot.
+//! The table holds 64 bits of a keyed hash instead of the address: among 190,000 two that nobody can aim at each other share
+//! them once in a billion journals, and then one ban is forgotten at a reboot. Networks are few, and can overlap: they are kept as
+//! intervals ([`networks`](super::networks)), in less memory than they take in the kernel.
 
+use super::networks::{Networks, is_network};
 use super::record::{Entry, Record, Step, glance, step, step_again};
 use crate::base::clock::Wall;
 use crate::base::siphash::{Sip, sip13};
@@ -21,7 +24,7 @@ use std::os::unix::fs::FileExt as _;
 
 /// Bytes read at once; at least `RECORD_MAX`.
 const CHUNK: usize = 32 * 1024;
-/// Places of the table, a power of two, for whoever waits for the result; 12 bytes each.
+/// Places of the table, a power of two, for whoever waits for the result; 16 bytes each.
 pub(super) const QUICK: u64 = 1 << 18;
 /// The same for whoever has time but little memory.
 pub(super) const SMALL: u64 = 1 << 16;
@@ -47,31 +50,52 @@ enum Phase {
     Pick,
 }
 
-/// A search under way. It sees the bytes of the file from `start` to `end`; they must not change.
+/// The best record of an address, or its last lifting.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    /// The hash of what it is about.
+    hash: [u32; 2],
+    /// Plus one; 0 is an empty place.
+    offset: u32,
+    /// When the ban ends, as far as 32 bits go.
+    until: u32,
+}
+
+/// A search under way. It sees the bytes of the file from `start` to `end`, which must not change, and those of `tail` behind them.
 pub(super) struct Sweep {
     key: [u64; 2],
     now: Wall,
     keep: u64,
     start: u64,
     end: u64,
+    /// What is to be read as if it stood behind the file.
+    tail: Vec<u8>,
     at: u64,
     phase: Phase,
     part: u64,
     parts: u64,
-    /// Hash of the key (two words) and offset of its last record plus one; an offset of 0 is an empty place.
-    table: Vec<[u32; 3]>,
+    table: Vec<Place>,
     /// Places taken.
     taken: usize,
-    /// Offset of the last `Clear` plus one.
+    /// Offsets of the last `Clear` and `ClearTimed`, plus one.
     cleared: u64,
+    cleared_timed: u64,
+    networks: Networks,
     buf: Vec<u8>,
     pub(super) tally: Tally,
 }
 
 impl Sweep {
-    /// Of the bans in the bytes from `start` to `end` (less than 4 GiB), those that ended less than `keep` seconds before `now`, or have not ended. The table has at most `most` places.
-    pub(super) fn new(key: [u64; 2], now: Wall, keep: u64, start: u64, end: u64, most: u64) -> Sweep {
-        let records = end.saturating_sub(start) / USUAL + 16;
+    /// Of the bans in the bytes from `start` to `end` and in `tail` (together less than 4 GiB), those that ended less than `keep`
+    /// seconds before `now`, or have not ended. The table has at most `most` places.
+    pub(super) fn new(
+        key: [u64; 2],
+        (now, keep): (Wall, u64),
+        (start, end): (u64, u64),
+        tail: Vec<u8>,
+        most: u64,
+    ) -> Sweep {
+        let records = (end.saturating_sub(start) + tail.len() as u64) / USUAL + 16;
         let places = (records * 3 / 2).next_power_of_two().min(most);
         Sweep {
             key,
@@ -79,35 +103,38 @@ impl Sweep {
             keep,
             start,
             end,
+            tail,
             at: start,
             phase: Phase::First,
             part: 0,
             parts: records.div_ceil(most / 4 * 3),
-            table: vec![[0; 3]; usize::try_from(places).unwrap_or(0)],
+            table: vec![Place::default(); usize::try_from(places).unwrap_or(0)],
             taken: 0,
             cleared: 0,
+            cleared_timed: 0,
+            networks: Networks::default(),
             buf: vec![0; CHUNK],
             tally: Tally::default(),
         }
     }
 
-    /// Reads one buffer of `file` and hands what is found to `each`: the ban and its record. Returns whether there is more to do.
-    pub(super) fn step(&mut self, file: &File, each: &mut dyn FnMut(Entry<'_>, &[u8])) -> io::Result<bool> {
-        if self.at >= self.end {
-            return Ok(self.turn());
+    /// Reads one buffer of `file` and hands what is found to `each`. Returns whether there is more to do.
+    pub(super) fn step(&mut self, file: &File, each: &mut dyn FnMut(Entry<'_>)) -> io::Result<bool> {
+        if self.at < self.end {
+            let mut buf = std::mem::take(&mut self.buf);
+            let result = self.read(file, &mut buf, each);
+            self.buf = buf;
+            return result.map(|()| true);
         }
-        let mut buf = std::mem::take(&mut self.buf);
-        let result = self.read(file, &mut buf, each);
-        self.buf = buf;
-        result.map(|()| true)
+        if !self.tail.is_empty() {
+            let tail = std::mem::take(&mut self.tail);
+            self.look(&tail, true, each);
+            self.tail = tail;
+        }
+        Ok(self.turn())
     }
 
-    fn read(
-        &mut self,
-        file: &File,
-        buf: &mut [u8],
-        each: &mut dyn FnMut(Entry<'_>, &[u8]),
-    ) -> io::Result<()> {
+    fn read(&mut self, file: &File, buf: &mut [u8], each: &mut dyn FnMut(Entry<'_>)) -> io::Result<()> {
         let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
         let want = buf.len().min(left);
         let got = match file.read_at(buf.get_mut(..want).unwrap_or(&mut []), self.at) {
@@ -119,15 +146,20 @@ impl Sweep {
             self.end = self.at;
             return Ok(());
         }
-        let last = got == left || got < want;
+        self.look(buf.get(..got).unwrap_or(&[]), got == left || got < want, each);
+        Ok(())
+    }
+
+    /// Takes in the records of some bytes, which are the `last` ones of their kind, and moves on behind them.
+    fn look(&mut self, mut rest: &[u8], last: bool, each: &mut dyn FnMut(Entry<'_>)) {
         let intact = self.phase != Phase::First && self.tally.damaged == 0;
         let look = if intact { step_again } else { step };
-        let mut rest = buf.get(..got).unwrap_or(&[]);
         while !rest.is_empty() {
-            let other = glance(rest).filter(|(_, who)| intact && !self.mine(self.hash(*who)));
+            let other = |who: IpNet| intact && !is_network(who) && !self.mine(self.hash(who));
+            let other = glance(rest).filter(|(_, who)| other(*who));
             let len = match other.map_or_else(|| look(rest, last), |(len, _)| Step::Unknown(len)) {
                 Step::Whole(record, len) => {
-                    self.record(record, rest.get(..len).unwrap_or(&[]), each);
+                    self.record(record, each);
                     len
                 }
                 Step::Unknown(len) => len,
@@ -140,48 +172,88 @@ impl Sweep {
             self.at += len as u64;
             rest = rest.get(len..).unwrap_or(&[]);
         }
-        Ok(())
     }
 
     /// Takes in the record at `self.at`.
-    fn record(&mut self, record: Record<'_>, bytes: &[u8], each: &mut dyn FnMut(Entry<'_>, &[u8])) {
-        self.tally.records += u64::from(self.phase == Phase::First);
+    fn record(&mut self, record: Record<'_>, each: &mut dyn FnMut(Entry<'_>)) {
+        let first = self.phase == Phase::First;
+        self.tally.records += u64::from(first);
         match (self.phase, record) {
-            (Phase::Pick, Record::Ban(entry)) => {
-                if !entry.forgotten(self.now, self.keep) && self.counts(&entry) {
-                    each(entry, bytes);
+            (Phase::Pick, Record::Ban(entry)) => self.pick(entry, each),
+            (Phase::Pick, _) => {}
+            (_, Record::Ban(entry)) if is_network(entry.who) => {
+                if first {
+                    self.networks.ban(self.at, &entry);
                 }
             }
-            (Phase::Pick, _) => {}
             (_, Record::Ban(entry)) => {
                 let who = self.hash(entry.who);
                 if self.mine(who) {
-                    self.note(self.ban_hash(who, entry.scope));
+                    self.note_ban(who, &entry);
                 }
             }
             (_, Record::Unban(who)) => {
-                let who = self.hash(who);
-                if self.mine(who) {
-                    self.note(self.unban_hash(who));
+                if first {
+                    self.networks.unban(self.at, who);
+                }
+                let hash = self.hash(who);
+                if !is_network(who) && self.mine(hash) {
+                    self.note(self.unban_hash(hash), 0);
                 }
             }
-            (_, Record::Clear) => self.cleared = self.at + 1,
+            (_, Record::Clear) => {
+                self.cleared = self.at + 1;
+                if first {
+                    self.networks.clear(false);
+                }
+            }
+            (_, Record::ClearTimed) => {
+                self.cleared_timed = self.at + 1;
+                if first {
+                    self.networks.clear(true);
+                }
+            }
         }
     }
 
-    /// Whether the ban at `self.at` is the last word about its key.
+    /// Hands on what of the ban at `self.at` still counts.
+    fn pick(&self, entry: Entry<'_>, each: &mut dyn FnMut(Entry<'_>)) {
+        if entry.forgotten(self.now, self.keep) {
+            return;
+        }
+        if is_network(entry.who) {
+            // They are in no part: told with the first.
+            if self.part == 0 {
+                self.networks.pick(self.at, entry, each);
+            }
+        } else if self.counts(&entry) {
+            self.networks.without_holes(self.at, entry, each);
+        }
+    }
+
+    /// Whether the ban at `self.at` is the one that its address is banned by.
     fn counts(&self, entry: &Entry<'_>) -> bool {
         let here = self.at + 1;
         let who = self.hash(entry.who);
-        here > self.cleared
-            && self.mine(who)
-            && self.noted(self.ban_hash(who, entry.scope)) <= here
-            && self.noted(self.unban_hash(who)) < here
+        // A table that was too crowded knows nothing of it.
+        self.mine(who)
+            && [0, here].contains(&self.noted(self.ban_hash(who, entry.scope)).0)
+            && self.lifted(who, entry.who, entry.until.is_none()) < here
+    }
+
+    /// Where the last record stands that has lifted all bans of an address, plus one.
+    fn lifted(&self, hash: u64, who: IpNet, permanent: bool) -> u64 {
+        let timed = if permanent { 0 } else { self.cleared_timed };
+        let exact = self.noted(self.unban_hash(hash)).0;
+        self.cleared.max(timed).max(exact).max(self.networks.lifted(who))
     }
 
     /// At the end of a pass: begins the next one, returns whether there is one.
     fn turn(&mut self) -> bool {
         let crowded = self.crowded() && self.parts < PARTS_MAX;
+        if self.phase == Phase::First {
+            self.networks.settle();
+        }
         if self.phase == Phase::Pick {
             self.part += 1;
             if self.part >= self.parts {
@@ -193,7 +265,7 @@ impl Sweep {
             self.parts *= 2;
         }
         if self.phase == Phase::Pick || crowded {
-            self.table.fill([0; 3]);
+            self.table.fill(Place::default());
             self.taken = 0;
             self.phase = Phase::Index;
         } else {
@@ -237,35 +309,45 @@ impl Sweep {
     }
 
     /// Where in the table the hash is, or where it may be put.
-    fn place(&self, hash: u64) -> Option<(usize, u32)> {
+    fn place(&self, hash: u64) -> Option<(usize, Place)> {
         let mask = self.table.len().checked_sub(1)?;
         let [low, high] = halves(hash);
         let mut at = low as usize & mask;
         for _ in 0..self.table.len() {
-            let [a, b, offset] = *self.table.get(at)?;
-            if offset == 0 || (a, b) == (low, high) {
-                return Some((at, offset));
+            let place = *self.table.get(at)?;
+            if place.offset == 0 || place.hash == [low, high] {
+                return Some((at, place));
             }
             at = (at + 1) & mask;
         }
         None
     }
 
-    /// Notes `self.at` as the last record of the key with this hash.
-    fn note(&mut self, hash: u64) {
-        let [low, high] = halves(hash);
-        let offset = u32::try_from(self.at + 1).unwrap_or(u32::MAX);
-        // Once the table is crowded, the pass is done again for fewer keys.
-        let Some((at, former)) = self.place(hash).filter(|_| !self.crowded()) else { return };
-        self.taken += usize::from(former == 0);
-        if let Some(place) = self.table.get_mut(at) {
-            *place = [low, high, offset];
+    /// Notes the ban at `self.at`, unless there is one that lasts longer and was not lifted in between.
+    fn note_ban(&mut self, who: u64, entry: &Entry<'_>) {
+        let hash = self.ban_hash(who, entry.scope);
+        let until = entry.until.map_or(u32::MAX, |until| u32::try_from(until.0).unwrap_or(u32::MAX - 1));
+        let (before, ends) = self.noted(hash);
+        let stands = before > 0 && ends > until && before > self.lifted(who, entry.who, ends == u32::MAX);
+        if !stands {
+            self.note(hash, until);
         }
     }
 
-    /// Offset plus one of the last record of the key with this hash, 0 if there is none.
-    fn noted(&self, hash: u64) -> u64 {
-        self.place(hash).map_or(0, |(_, offset)| offset.into())
+    /// Notes `self.at` as the record that counts of the key with this hash.
+    fn note(&mut self, hash: u64, until: u32) {
+        let offset = u32::try_from(self.at + 1).unwrap_or(u32::MAX);
+        // Once the table is crowded, the pass is done again for fewer keys.
+        let Some((at, former)) = self.place(hash).filter(|_| !self.crowded()) else { return };
+        self.taken += usize::from(former.offset == 0);
+        if let Some(place) = self.table.get_mut(at) {
+            *place = Place { hash: halves(hash), offset, until };
+        }
+    }
+
+    /// Offset plus one of the record of the key with this hash, 0 if there is none, and its end.
+    fn noted(&self, hash: u64) -> (u64, u32) {
+        self.place(hash).map_or((0, 0), |(_, place)| (place.offset.into(), place.until))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::fs::{c_path, invalid};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::fcntl::{AtFlags, FcntlArg, OFlag, fcntl, openat, renameat};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, mkdir, unlinkat};
 use std::fs::{File, Metadata};
@@ -10,6 +10,7 @@ use std::io::{self, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::Path;
+use std::rc::Rc;
 
 /// An open directory. It stays the same one when its path is renamed or mounted over.
 pub struct Dir {
@@ -214,6 +215,44 @@ impl Drop for Lock<'_> {
         // SAFETY: as above. The result is of no use: a lock that is held can be given back, and ends with the process in any case.
         unsafe { libc::flock(self.file.as_raw_fd(), libc::LOCK_UN) };
     }
+}
+
+/// An exclusive lock on one byte of a file, which belongs to the open file and not to the process (`F_OFD_SETLK`, Linux
+/// 3.15); given back when dropped, and when the file is closed.
+pub struct ByteLock {
+    file: Rc<File>,
+    byte: i64,
+}
+
+impl ByteLock {
+    /// Takes the lock if nobody has it. The file must be open for writing.
+    ///
+    /// # Errors
+    /// `WouldBlock` if somebody has it, else what the system says.
+    pub fn take(file: &Rc<File>, byte: i64) -> io::Result<ByteLock> {
+        match fcntl(&**file, FcntlArg::F_OFD_SETLK(&lock_of(libc::F_WRLCK, byte))) {
+            Err(Errno::EAGAIN | Errno::EACCES) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(e) => Err(e.into()),
+            Ok(_) => Ok(ByteLock { file: Rc::clone(file), byte }),
+        }
+    }
+}
+
+impl Drop for ByteLock {
+    fn drop(&mut self) {
+        // Of no use: a lock that is held can be given back, and ends with the process in any case.
+        let _ = fcntl(&*self.file, FcntlArg::F_OFD_SETLK(&lock_of(libc::F_UNLCK, self.byte)));
+    }
+}
+
+fn lock_of(kind: i32, byte: i64) -> libc::flock {
+    // SAFETY: a plain C structure of numbers, for which all zeros are a value.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = i16::try_from(kind).unwrap_or(0);
+    lock.l_whence = i16::try_from(libc::SEEK_SET).unwrap_or(0);
+    lock.l_start = byte;
+    lock.l_len = 1;
+    lock
 }
 
 #[cfg(test)]

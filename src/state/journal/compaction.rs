@@ -4,24 +4,27 @@
 use super::{Journal, NAME, TEMP, header};
 use crate::base::clock::Wall;
 use crate::state::StateError;
-use crate::state::record::Entry;
+use crate::state::lock::{Held, Part};
+use crate::state::record::{Entry, Record, encode};
 use crate::state::sweep::{SMALL, Sweep};
-use crate::sys::dir::{Access, Lock};
+use crate::sys::dir::Access;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
+use std::time::Duration;
 
 /// A compaction under way. If it is dropped, or its process dies, the journal stays as it is.
 pub struct Compaction {
     sweep: Sweep,
     now: Wall,
-    /// The new file, locked for as long as it is open.
     temp: File,
     out: Vec<u8>,
     /// Where in the old file begins what was appended meanwhile.
     end: u64,
     /// Which of its successive files the journal was reading.
     replaced: u32,
+    /// One compaction at a time.
+    _held: Option<Held>,
 }
 
 impl Journal {
@@ -31,22 +34,16 @@ impl Journal {
     /// `Busy` when another process is at it; or the new file cannot be written.
     pub fn compact(&mut self, now: Wall, keep: u64) -> Result<Compaction, StateError> {
         self.flush()?;
-        self.follow()?;
+        let held = self.lock.as_mut().map(|lock| lock.hold(Part::Compaction, Duration::ZERO)).transpose()?;
         let temp = self.dir.file(TEMP, Access::Write).map_err(|e| self.system("compact", e))?;
-        // Whoever has the temporary file locked is compacting; it may also have just become the journal.
-        let lock = Lock::take(&temp).map_err(|_| StateError::Busy(self.path.clone()))?;
-        if !self.dir.holds(TEMP, &temp).map_err(|e| self.system("compact", e))? {
-            return Err(StateError::Busy(self.path.clone()));
-        }
         temp.set_len(0).map_err(|e| self.system("compact", e))?;
-        lock.keep();
         // Under the lock, so that the end is not in the middle of somebody's record.
-        let file = self.file.try_clone().map_err(|e| self.system("compact", e))?;
-        let lock = self.lock(&file)?;
-        let end = self.size()?;
-        drop(lock);
-        let sweep = Sweep::new(self.key, now, keep, self.start, end, SMALL);
-        Ok(Compaction { sweep, now, temp, out: header(0), replaced: self.replaced, end })
+        let bans = self.hold()?;
+        let end = self.mark()?;
+        drop(bans);
+        let sweep = Sweep::new(self.key, (now, keep), (self.start, end.at), Vec::new(), SMALL);
+        let (out, replaced, end) = (header(0), end.replaced, end.at);
+        Ok(Compaction { sweep, now, temp, out, replaced, end, _held: held })
     }
 
     /// Does the next part of a compaction, a fraction of a millisecond long, and returns it if there is more to do. Of bans that have ended
@@ -61,21 +58,23 @@ impl Journal {
     ) -> Result<Option<Compaction>, StateError> {
         let result = match self.advance(&mut compaction, worth) {
             Ok(true) => return Ok(Some(compaction)),
-            Ok(false) => self.finish(compaction),
+            Ok(false) => self.finish(&mut compaction),
             Err(error) => Err(self.system("compact", error)),
         };
         if result.is_err() {
+            // While the compaction still has its lock: the next one's file has the same name.
             let _ = self.dir.remove(TEMP);
         }
+        drop(compaction);
         result.map(|()| None)
     }
 
     /// Writes the bans that the next buffer of the old file holds. Returns whether there is more.
     fn advance(&self, compaction: &mut Compaction, worth: &dyn Fn(&Entry<'_>) -> bool) -> io::Result<bool> {
         let Compaction { sweep, out, now, .. } = compaction;
-        let more = sweep.step(&self.file, &mut |entry, bytes| {
+        let more = sweep.step(&self.file, &mut |entry| {
             if !entry.forgotten(*now, 0) || worth(&entry) {
-                out.extend_from_slice(bytes);
+                encode(&Record::Ban(entry), out);
             }
         })?;
         compaction.temp.write_all(&compaction.out)?;
@@ -84,13 +83,13 @@ impl Journal {
     }
 
     /// Puts the new file in the place of the old one.
-    fn finish(&mut self, mut compaction: Compaction) -> Result<(), StateError> {
+    fn finish(&mut self, compaction: &mut Compaction) -> Result<(), StateError> {
         let failed = |journal: &Journal, error| journal.system("compact", error);
         let temp = &mut compaction.temp;
         // Most of it goes to the disk before the lock is taken, so that nobody waits for that.
         temp.sync_data().map_err(|e| failed(self, e))?;
         let file = self.file.try_clone().map_err(|e| failed(self, e))?;
-        let lock = self.lock(&file)?;
+        let held = self.hold()?;
         let same = self.dir.holds(NAME, &file).map_err(|e| failed(self, e))?;
         if !same || self.replaced != compaction.replaced {
             return Err(StateError::Busy(self.path.clone()));
@@ -110,9 +109,9 @@ impl Journal {
             self.dir.rename(TEMP, NAME)
         };
         copy().map_err(|e| failed(self, e))?;
-        drop((lock, compaction));
         let durable = self.dir.sync();
         self.reopen()?;
+        drop(held);
         durable.map_err(|e| failed(self, e))
     }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::base::clock::Span;
 use crate::state::record::RECORD_MAX;
+use crate::state::record::{Entry, scan};
 use crate::sys::dir::testing::Scratch;
 use ipnet::{IpNet, Ipv4Net};
 use std::collections::BTreeMap;
@@ -117,13 +118,13 @@ fn time_left() {
 
 /// Random histories, with compactions and reopenings in between, against a map.
 #[test]
-fn the_last_word_about_an_address_counts() {
+fn the_latest_end_of_what_was_not_lifted_counts() {
     for seed in 0..30 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let scratch = Scratch::new();
         let (mut journal, mut want) = (open(&scratch), Bans::new());
         for step in 0..400 {
-            let who: IpNet = format!("192.0.{}.0/{}", rng.u8(0..8), rng.u8(24..26)).parse().unwrap();
+            let who: IpNet = format!("192.0.{}.1/32", rng.u8(0..8)).parse().unwrap();
             let until = (!rng.bool()).then(|| NOW.0 - 50 + rng.u64(0..100));
             let (scope, bans) = (["", "22", "25"][rng.usize(..3)], rng.u32(1..9));
             match rng.u32(0..100) {
@@ -141,7 +142,11 @@ fn the_last_word_about_an_address_counts() {
                 _ => {
                     let record = Entry { scope, until: until.map(Wall), bans, ..entry(who) };
                     journal.put(&Record::Ban(record)).unwrap();
-                    want.insert((who.to_string(), scope.into()), (until, bans, "sshd".into()));
+                    let latest = |until: Option<u64>| until.unwrap_or(u64::MAX);
+                    let key = (who.to_string(), scope.to_owned());
+                    if want.get(&key).is_none_or(|old| latest(old.0) <= latest(until)) {
+                        want.insert(key, (until, bans, "sshd".into()));
+                    }
                 }
             }
             if journal.pending() > 0 && rng.u32(0..10) == 0 {
@@ -156,6 +161,114 @@ fn the_last_word_about_an_address_counts() {
             }
         }
     }
+}
+
+/// One of 64 addresses, or a network of them; for IPv6 they are /64s with a half of each.
+fn prefix(rng: &mut fastrand::Rng) -> IpNet {
+    let n = rng.u8(..64);
+    match rng.u8(..4) {
+        0 => format!("2001:db8:0:{n:x}::/{}", rng.u8(58..67)).parse().unwrap(),
+        1 => format!("192.0.2.{n}/{}", rng.u8(26..32)).parse().unwrap(),
+        _ => format!("192.0.2.{n}/32").parse().unwrap(),
+    }
+}
+
+/// Every address that the test knows, with the ban that counts for it.
+type Plain = BTreeMap<(IpAddr, &'static str), Option<u64>>;
+
+fn known() -> Vec<IpAddr> {
+    let v6 = (0..128u128).map(|n| 0x2001_0db8 << 96 | (n / 2) << 64 | (n % 2) << 63);
+    (0..64u8).map(|n| IpAddr::from([192, 0, 2, n])).chain(v6.map(|n| IpAddr::from(n.to_be_bytes()))).collect()
+}
+
+/// What a journal says of each address.
+fn said(journal: &mut Journal) -> Plain {
+    let mut plain = Plain::new();
+    let known = known();
+    let each = &mut |e: Entry<'_>| {
+        let scope = ["", "22"].into_iter().find(|scope| *scope == e.scope).unwrap();
+        for addr in known.iter().filter(|addr| e.who.contains(*addr)) {
+            let until = e.until.map(|until| until.0);
+            let best = plain.entry((*addr, scope)).or_insert(until);
+            *best = latest(*best, until);
+        }
+    };
+    journal.live(NOW, 0, each).unwrap();
+    plain
+}
+
+fn latest(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    a.zip(b).map(|(a, b)| a.max(b))
+}
+
+/// Networks, addresses inside them and holes in them, against a plain map of addresses.
+#[test]
+fn overlapping_prefixes_ban_each_address_until_its_latest_end() {
+    let known = known();
+    for seed in 0..40 {
+        let mut rng = fastrand::Rng::with_seed(100 + seed);
+        let scratch = Scratch::new();
+        let (mut journal, mut plain) = (open(&scratch), Plain::new());
+        for step in 0..250 {
+            let who = prefix(&mut rng);
+            let scope = ["", "22"][rng.usize(..2)];
+            match rng.u32(..100) {
+                0 => {
+                    journal.put(&Record::Clear).unwrap();
+                    plain.clear();
+                }
+                1 | 2 => {
+                    journal.put(&Record::ClearTimed).unwrap();
+                    plain.retain(|_, until| until.is_none());
+                }
+                3..30 => {
+                    journal.put(&Record::Unban(who)).unwrap();
+                    plain.retain(|(addr, _), _| !who.contains(addr));
+                }
+                30..33 => compact(&mut journal, NOW, 0),
+                33..36 => {
+                    journal.flush().unwrap();
+                    journal = open(&scratch);
+                }
+                _ => {
+                    let until = (rng.u8(..4) > 0).then(|| NOW.0 + 1 + rng.u64(..50));
+                    let who = who.trunc();
+                    journal
+                        .put(&Record::Ban(Entry { who, scope, until: until.map(Wall), ..entry(who) }))
+                        .unwrap();
+                    for addr in known.iter().filter(|addr| who.contains(*addr)) {
+                        let best = plain.entry((*addr, scope)).or_insert(until);
+                        *best = latest(*best, until);
+                    }
+                }
+            }
+            if step % 10 == 9 {
+                assert_eq!(said(&mut journal), plain, "seed {seed}, step {step}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_others_append_can_be_asked_for() {
+    let scratch = Scratch::new();
+    let (mut journal, mut other) = (open(&scratch), open(&scratch));
+    journal.put(&ban(v4(1))).unwrap();
+    journal.flush().unwrap();
+    let mut mark = journal.mark().unwrap();
+    let news = |journal: &mut Journal, mark: &mut Mark| {
+        let mut all = Vec::new();
+        let same = journal.since(mark, &mut |record| all.push(format!("{record:?}"))).unwrap();
+        (same, all.len())
+    };
+    assert_eq!(news(&mut journal, &mut mark), (true, 0));
+    other.put(&Record::Unban(v4(1))).unwrap();
+    other.put(&ban(v4(2))).unwrap();
+    other.flush().unwrap();
+    assert_eq!(news(&mut journal, &mut mark), (true, 2));
+    assert_eq!(news(&mut journal, &mut mark), (true, 0));
+    compact(&mut other, NOW, 0);
+    assert_eq!(news(&mut journal, &mut mark), (false, 0), "everything has to be read again");
 }
 
 #[test]
@@ -332,8 +445,8 @@ fn writers_beside_each_other() {
 #[test]
 fn a_stopped_process_with_the_lock_does_not_stop_us() {
     let scratch = Scratch::new();
-    let (mut journal, other) = (open(&scratch), open(&scratch));
-    let lock = Lock::take(&other.file).unwrap();
+    let (mut journal, mut other) = (open(&scratch), open(&scratch));
+    let lock = other.hold().unwrap();
     journal.put(&ban(v4(1))).unwrap();
     assert!(matches!(journal.flush(), Err(StateError::Busy(_))));
     assert_eq!(addresses(&mut journal), ["0.0.0.1/32"], "what could not be written still counts");

@@ -1,0 +1,138 @@
+#![forbid(unsafe_code)]
+//! The lock of state_dir: the kernel's sets and the ban journal change under it, in one order for all processes.
+//!
+//! It is a file that is never renamed, each byte of which is a lock of its own. A process that dies gives its
+//! locks back. Who stands still with one is not waited for longer than the caller's patience.
+
+use super::StateError;
+use crate::sys::dir::{Access, ByteLock, Dir};
+use std::cell::RefCell;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+const NAME: &str = "lock";
+
+/// What is locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Bans: the kernel's sets and the journal.
+    Bans = 0,
+    /// The compaction of the journal.
+    Compaction = 1,
+    /// The daemon: one for each state_dir.
+    Daemon = 2,
+}
+
+/// The lock file of a directory.
+pub struct StateLock {
+    dir: Dir,
+    path: PathBuf,
+    file: Rc<File>,
+    /// The lock on the bans while this process has it: whoever asks again shares it.
+    bans: RefCell<Weak<ByteLock>>,
+}
+
+/// A lock, given back when the last copy is dropped.
+pub struct Held(#[expect(dead_code, reason = "held for its end")] Rc<ByteLock>);
+
+impl StateLock {
+    /// Opens the lock file in a directory (both are made if missing).
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn open(dir: &Path) -> io::Result<StateLock> {
+        let path = dir.join(NAME);
+        let dir = Dir::create(dir)?;
+        let file = Rc::new(dir.file(NAME, Access::Write)?);
+        Ok(StateLock { dir, path, file, bans: RefCell::default() })
+    }
+
+    /// Takes a lock; waits for another process at most so long.
+    ///
+    /// # Errors
+    /// `Busy`, or what the system says.
+    pub fn hold(&mut self, part: Part, patience: Duration) -> Result<Held, StateError> {
+        const PAUSE: Duration = Duration::from_micros(500);
+        if part == Part::Bans
+            && let Some(held) = self.bans.borrow().upgrade()
+        {
+            return Ok(Held(held));
+        }
+        let mut waited = Duration::ZERO;
+        loop {
+            match ByteLock::take(&self.file, part as i64) {
+                Ok(lock) if self.is_current()? => {
+                    let lock = Rc::new(lock);
+                    if part == Part::Bans {
+                        self.bans.replace(Rc::downgrade(&lock));
+                    }
+                    return Ok(Held(lock));
+                }
+                // The directory was removed, and perhaps made anew: others lock another file.
+                Ok(lock) => {
+                    drop(lock);
+                    self.reopen()?;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() != io::ErrorKind::WouldBlock => return Err(self.system(e)),
+                Err(_) if waited >= patience => return Err(StateError::Busy(self.path.clone())),
+                Err(_) => {
+                    std::thread::sleep(PAUSE);
+                    waited += PAUSE;
+                }
+            }
+        }
+    }
+
+    fn is_current(&self) -> Result<bool, StateError> {
+        self.dir.holds(NAME, &self.file).map_err(|e| self.system(e))
+    }
+
+    fn reopen(&mut self) -> Result<(), StateError> {
+        let open = |dir: &Dir| dir.file(NAME, Access::Write).map(Rc::new);
+        let file = match open(&self.dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let parent = self.path.parent().unwrap_or(Path::new("/"));
+                self.dir = Dir::create(parent).map_err(|e| self.system(e))?;
+                open(&self.dir)
+            }
+            file => file,
+        };
+        self.file = file.map_err(|e| self.system(e))?;
+        Ok(())
+    }
+
+    fn system(&self, error: io::Error) -> StateError {
+        StateError::System { call: "lock", path: self.path.clone(), error }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::dir::testing::Scratch;
+
+    #[test]
+    fn each_part_has_one_holder_who_may_ask_again() {
+        let scratch = Scratch::new();
+        let open = || StateLock::open(scratch.path()).unwrap();
+        let (mut one, mut other) = (open(), open());
+        let busy =
+            |lock: &mut StateLock, part| matches!(lock.hold(part, Duration::ZERO), Err(StateError::Busy(_)));
+        let first = one.hold(Part::Bans, Duration::ZERO).unwrap();
+        let again = one.hold(Part::Bans, Duration::ZERO).unwrap();
+        assert!(busy(&mut other, Part::Bans));
+        drop(first);
+        assert!(busy(&mut other, Part::Bans), "the inner one gave back the outer one's lock");
+        let _daemon = other.hold(Part::Daemon, Duration::ZERO).unwrap();
+        assert!(busy(&mut one, Part::Daemon));
+        drop(again);
+        assert!(!busy(&mut other, Part::Bans));
+        std::fs::remove_dir_all(scratch.path()).unwrap();
+        let _held = one.hold(Part::Bans, Duration::ZERO).unwrap();
+        assert!(busy(&mut other, Part::Bans), "a directory that was removed has one lock again");
+    }
+}
