@@ -83,11 +83,19 @@ fn the_table_is_made_when_it_is_missing_and_kept_when_it_is_there() {
 }
 
 #[test]
-fn how_long_is_what_was_said_last() {
+fn a_ban_lasts_as_long_as_the_longest_that_was_asked_for() {
     let net = Net::new();
     let left = |net: &Net| number(&net.ban_of("192.0.2.7"), "left");
-    for (argument, seconds) in [("90", 90), ("10m", 600), ("7d", 604_800), ("30s", 30), ("2h", 7200)] {
-        net.mef(&["ban", "192.0.2.7", "--for", argument]).ok();
+    let cases = [
+        ("90", 90, "banned 192.0.2.7 for 90s"),
+        ("10m", 600, "192.0.2.7 is banned for another 10m, by hand, was banned before"),
+        ("7d", 604_800, "192.0.2.7 is banned for another 7d, by hand, was banned before"),
+        ("30s", 604_800, "192.0.2.7 is banned for another "),
+        ("2h", 604_800, " already"),
+    ];
+    for (argument, seconds, words) in cases {
+        let said = net.mef(&["ban", "192.0.2.7", "--for", argument]).ok();
+        assert!(said.contains(words), "{argument}: {said}");
         let left = left(&net).unwrap();
         assert!(left > seconds - 20 && left <= seconds, "{argument}: {left}");
     }
@@ -99,8 +107,9 @@ fn how_long_is_what_was_said_last() {
     assert_eq!(permanent.iter().map(|r| text(r, "address")).collect::<Vec<_>>(), ["192.0.2.7"]);
     net.mef(&["unban", "--all"]).ok();
     assert_eq!(net.banned(), ["192.0.2.7"], "--all alone spares the permanent ones");
-    net.mef(&["ban", "192.0.2.7", "--for", "1h"]).ok();
-    assert!(left(&net).is_some(), "a permanent ban can be given an end");
+    let said = net.mef(&["ban", "192.0.2.7", "--for", "1h"]).ok();
+    assert_eq!(said, "192.0.2.7 is banned permanently already, by hand\n");
+    assert_eq!(left(&net), None, "what is for good is ended by unban alone");
 }
 
 #[test]
@@ -276,7 +285,10 @@ fn who_would_be_locked_out_is_not_banned() {
     for (argument, why) in cases {
         let output = with_ssh(&["ban", argument]);
         let said = one_line(&output, 1);
-        assert!(said.contains(&format!(" is {why}: not banned (--force does it)")), "{argument}: {said}");
+        assert!(
+            said.contains(&format!(" is {why}: not banned (use --force to override)")),
+            "{argument}: {said}"
+        );
         assert!(output.stdout.is_empty() && net.bans().is_empty(), "{argument}");
     }
     // From standard input too, and the others of the list are banned.
@@ -309,7 +321,11 @@ fn the_allow_list_is_respected() {
     }
     assert!(net.bans().is_empty());
     net.mef(&["ban", "203.0.113.128", "192.0.2.78"]).ok();
-    net.mef(&["ban", "203.0.113.5", "--force"]).ok();
+    let forced = net.mef(&["ban", "203.0.113.5", "--force"]);
+    assert!(
+        one_line(&forced, 1)
+            .contains("203.0.113.5 is on the allow list: the ban is there, but its packets pass")
+    );
     assert_eq!(net.banned(), ["192.0.2.78", "203.0.113.128", "203.0.113.5"]);
 }
 
@@ -320,7 +336,7 @@ fn wrong_usage_is_status_2_and_says_what_is_meant() {
         (&[], "Usage: mef COMMAND"),
         (&["bna", "192.0.2.7"], "unknown command 'bna', did you mean 'ban'?"),
         (&["xban"], "unknown command 'xban'"),
-        (&["ban"], "ban whom?"),
+        (&["ban"], "missing ADDR"),
         (&["ban", "192.0.2.7", "--frobnicate"], "frobnicate"),
         (&["ban", "192.0.2.7", "--for"], "for"),
         (&["ban", "192.0.2.7", "--for", "soon"], "--for: "),
@@ -329,8 +345,8 @@ fn wrong_usage_is_status_2_and_says_what_is_meant() {
         (&["ban", "192.0.2.7", "--ports", "0"], "--ports: "),
         (&["ban", "192.0.2.7", "--ports", "90-80"], "--ports: "),
         (&["ban", "192.0.2.7", "--ports", "70000"], "--ports: "),
-        (&["unban"], "unban whom?"),
-        (&["unban", "--all", "192.0.2.7"], "unban whom?"),
+        (&["unban"], "missing ADDR"),
+        (&["unban", "--all", "192.0.2.7"], "missing ADDR"),
     ];
     for (args, what) in cases {
         let output = net.mef(args);

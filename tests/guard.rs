@@ -3,7 +3,7 @@
 
 use mef::base::clock::Span;
 use mef::base::range::Range;
-use mef::firewall::guard::{Ban, Guard, Options, Refresh, Scope};
+use mef::firewall::guard::{Ban, Guard, Options, Outcome, Repeat, Scope};
 use std::process::{Command, Stdio};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,13 +32,24 @@ fn range(text: &str) -> Range {
 }
 
 fn a_ban<'a>(who: &str, scope: &'a Scope, time: Span) -> Ban<'a> {
-    Ban { who: range(who), scope, time, rule: "test", hits: 5, reason: "", bans: 1, starts: &[] }
+    Ban { who: range(who), scope, time, age: 0, rule: "test", hits: 5, reason: "", bans: 1, starts: &[] }
 }
 
 fn ban(guard: &mut Guard, who: &str, time: Span) {
-    guard.ban(&[a_ban(who, &ALL, time)], &mut |_, result| {
-        assert!(result.is_ok(), "{who}: {}", result.unwrap_err())
+    outcome(guard, who, time, Repeat::Prolongs);
+}
+
+fn outcome(guard: &mut Guard, who: &str, time: Span, repeat: Repeat) -> Outcome {
+    let mut outcome = None;
+    guard.ban(&[a_ban(who, &ALL, time)], repeat, &mut |_, result| {
+        outcome = Some(result.map_err(ToString::to_string));
     });
+    outcome.unwrap().unwrap_or_else(|e| panic!("{who}: {e}"))
+}
+
+/// Ends the bans of a range; how many there were.
+fn unban(guard: &mut Guard, who: &str) -> usize {
+    guard.unban(&[range(who)], &[]).unwrap()[0]
 }
 
 /// What is banned, with the seconds left.
@@ -65,17 +76,6 @@ fn settle(guard: &mut Guard, want: usize) {
     panic!("the kernel never showed {want} bans");
 }
 
-/// Rewrites the mark so that the next look takes this for a kernel that does not prolong.
-fn pretend_old_kernel(guard: &mut Guard) {
-    guard.ensure().unwrap();
-    nft(&["delete", "set", "inet", "mef_guard", "made"]);
-    let set =
-        "{ type ipv4_addr; comment \"mef 3 prefix6=64 refresh=replace log=1 scan=0 ingress=0 lacks=0\"; }";
-    nft(&["add", "set", "inet", "mef_guard", "made", set]);
-    guard.forget();
-    assert_eq!(guard.ensure().unwrap().refresh, Refresh::Replace);
-}
-
 #[test]
 fn nft_reads_the_table_back() {
     let mut guard = namespace();
@@ -85,7 +85,9 @@ fn nft_reads_the_table_back() {
     ban(&mut guard, "10.0.0.0/8", Span::Secs(60));
     ban(&mut guard, "203.0.113.5-203.0.113.9", Span::Permanent);
     let scope = Scope::new(vec![(22, 22), (1000, 2000)], true, false);
-    guard.ban(&[a_ban("192.0.2.8", &scope, Span::Permanent)], &mut |_, r| assert!(r.is_ok()));
+    guard.ban(&[a_ban("192.0.2.8", &scope, Span::Permanent)], Repeat::Prolongs, &mut |_, r| {
+        assert!(r.is_ok())
+    });
     let mut allowed = vec![range("198.51.100.0/24"), range("198.51.100.128/25"), range("::1")].into();
     guard.set_allowed(&mut allowed).unwrap();
 
@@ -120,68 +122,126 @@ fn nft_reads_the_table_back() {
 }
 
 #[test]
-fn a_second_ban_sets_the_new_time_on_new_and_old_kernels() {
+fn the_latest_end_counts_whatever_came_later() {
     let mut guard = namespace();
-    for old in [false, true] {
-        if old {
-            pretend_old_kernel(&mut guard);
-        }
-        for who in ["192.0.2.7", "2001:db8::/64", "10.0.0.0/8"] {
-            for (time, want) in [
-                (Span::Secs(100), "100"),
-                (Span::Secs(5000), "5000"),
-                (Span::Secs(50), "50"),
-                (Span::Permanent, "permanent"),
-                (Span::Secs(70), "70"),
-            ] {
-                ban(&mut guard, who, time);
-                assert_eq!(listed(&mut guard), [format!("{who} all {want}")], "old kernel: {old}");
+    for who in ["192.0.2.7", "2001:db8::/64", "10.0.0.0/8"] {
+        for (time, repeat, want) in [
+            (Span::Secs(100), Repeat::Prolongs, "100"),
+            (Span::Secs(5000), Repeat::Keeps, "100"),
+            (Span::Secs(5000), Repeat::Prolongs, "5000"),
+            (Span::Secs(50), Repeat::Prolongs, "5000"),
+            (Span::Permanent, Repeat::Prolongs, "permanent"),
+            (Span::Secs(9000), Repeat::Prolongs, "permanent"),
+        ] {
+            let before = listed(&mut guard).concat();
+            let outcome = outcome(&mut guard, who, time, repeat);
+            let now = listed(&mut guard);
+            assert_eq!(now, [format!("{who} all {want}")], "{time:?}");
+            match outcome {
+                Outcome::Banned => assert_eq!(before, ""),
+                Outcome::Extended(_) => assert_ne!(before, now.concat()),
+                Outcome::InForce(_) => assert_eq!(before, now.concat()),
             }
-            assert_eq!(guard.unban(&range(who), &mut |_| ()).unwrap(), 1);
         }
+        assert_eq!(unban(&mut guard, who), 1);
     }
     assert_eq!(listed(&mut guard), [""; 0]);
 }
 
 #[test]
-fn a_batch_with_an_address_twice_is_taken_by_old_kernels_too() {
+fn a_batch_with_an_address_twice_bans_it_until_the_later_end() {
     let mut guard = namespace();
-    pretend_old_kernel(&mut guard);
     let mut bans: Vec<Ban> = (1..200).map(|n| a_ban(&format!("192.0.2.{n}"), &ALL, Span::Secs(60))).collect();
     bans.push(a_ban("192.0.2.17", &ALL, Span::Secs(90)));
+    bans.push(a_ban("192.0.2.18", &ALL, Span::Secs(30)));
     let mut done = vec![0; bans.len()];
-    guard.ban(&bans, &mut |at, result| {
+    guard.ban(&bans, Repeat::Prolongs, &mut |at, result| {
         assert!(result.is_ok());
         done[at] += 1;
     });
     assert!(done.iter().all(|&n| n == 1), "every ban is reported once: {done:?}");
     let all = listed(&mut guard);
     assert_eq!(all.len(), 199);
-    assert!(all.contains(&"192.0.2.17 all 90".to_owned()));
+    for line in ["192.0.2.17 all 90", "192.0.2.18 all 60"] {
+        assert!(all.contains(&line.to_owned()), "{line} is not in {all:?}");
+    }
+}
+
+#[test]
+fn a_reason_is_kept_or_gained_and_the_beginning_stays() {
+    let mut guard = namespace();
+    for who in ["192.0.2.7", "192.0.2.0/25"] {
+        let mut put = |reason, age, time| {
+            let ban = Ban { reason, age, ..a_ban(who, &ALL, time) };
+            let mut outcome = None;
+            guard.ban(&[ban], Repeat::Prolongs, &mut |_, result| outcome = Some(result.unwrap()));
+            let mut seen = Vec::new();
+            let each = &mut |e: &mef::firewall::guard::Entry<'_>| {
+                if e.who == range(who) {
+                    seen.push((e.reason.to_owned(), e.age.unwrap() / 10, e.left));
+                }
+            };
+            guard.list(each).unwrap();
+            assert_eq!(seen.len(), 1, "{who}: {seen:?}");
+            seen.remove(0)
+        };
+        assert_eq!(put("", 500, Span::Secs(100)), (String::new(), 50, Some(100)));
+        assert_eq!(put("scans", 0, Span::Secs(50)), ("scans".to_owned(), 50, Some(100)));
+        assert_eq!(put("", 0, Span::Secs(200)), ("scans".to_owned(), 50, Some(200)));
+        assert_eq!(put("", 0, Span::Permanent), ("scans".to_owned(), 50, None));
+        assert_eq!(put("other", 0, Span::Permanent), ("scans".to_owned(), 50, None));
+    }
 }
 
 #[test]
 fn bans_of_networks_are_cut_where_they_overlap() {
     let mut guard = namespace();
-    for old in [false, true] {
-        if old {
-            pretend_old_kernel(&mut guard);
-        }
-        ban(&mut guard, "10.0.0.0/8", Span::Secs(1000));
-        ban(&mut guard, "10.1.0.0/16", Span::Secs(50));
-        ban(&mut guard, "10.255.0.0-11.0.0.255", Span::Permanent);
-        let want = [
-            "10.0.0.0/16 all 1000",
-            "10.1.0.0/16 all 50",
-            "10.2.0.0-10.254.255.255 all 1000",
-            "10.255.0.0-11.0.0.255 all permanent",
-        ];
-        assert_eq!(listed(&mut guard), want, "old kernel: {old}");
-        assert_eq!(guard.unban(&range("10.1.2.3"), &mut |_| ()).unwrap(), 1);
-        assert!(listed(&mut guard).contains(&"10.1.2.4-10.1.255.255 all 50".to_owned()));
-        guard.unban(&range("0.0.0.0/0"), &mut |_| ()).unwrap();
-        assert_eq!(listed(&mut guard), [""; 0]);
+    ban(&mut guard, "10.1.0.0/16", Span::Secs(5000));
+    ban(&mut guard, "10.0.0.0/8", Span::Secs(1000));
+    ban(&mut guard, "10.2.0.0/16", Span::Secs(50));
+    ban(&mut guard, "10.255.0.0-11.0.0.255", Span::Permanent);
+    let want = [
+        "10.0.0.0/16 all 1000",
+        "10.1.0.0/16 all 5000",
+        "10.2.0.0-10.254.255.255 all 1000",
+        "10.255.0.0-11.0.0.255 all permanent",
+    ];
+    assert_eq!(listed(&mut guard), want);
+    assert_eq!(unban(&mut guard, "10.1.2.3"), 1);
+    assert!(listed(&mut guard).contains(&"10.1.2.4-10.1.255.255 all 5000".to_owned()));
+    unban(&mut guard, "0.0.0.0/0");
+    assert_eq!(listed(&mut guard), [""; 0]);
+}
+
+#[test]
+fn hundreds_of_pieces_are_united_and_taken_away() {
+    let mut guard = namespace();
+    for n in 0..600u32 {
+        ban(
+            &mut guard,
+            &format!("10.{}.{}.0/25", n / 200, n % 200),
+            Span::Secs(if n % 2 == 0 { 50 } else { 5000 }),
+        );
     }
+    ban(&mut guard, "10.0.0.0/8", Span::Secs(1000));
+    let ends = |guard: &mut Guard, who: &str| {
+        let mut left = None;
+        guard.list(&mut |e| left = left.or(e.who.covers(&range(who)).then_some(e.left).flatten())).unwrap();
+        left
+    };
+    for n in 0..600u32 {
+        let want = if n % 2 == 0 { 1000 } else { 5000 };
+        let who = format!("10.{}.{}.7", n / 200, n % 200);
+        if n % 37 == 0 {
+            let left = ends(&mut guard, &who).unwrap();
+            assert!(left <= want && left + 100 > want, "{who}: {left}, not {want}");
+        }
+    }
+    for who in ["10.0.0.200", "10.255.255.255"] {
+        assert!(ends(&mut guard, who).is_some_and(|left| left > 900), "{who}");
+    }
+    unban(&mut guard, "10.0.0.0/8");
+    assert_eq!(listed(&mut guard), [""; 0]);
 }
 
 #[test]
@@ -191,10 +251,11 @@ fn unbanning_a_network_ends_the_bans_inside_it() {
         ban(&mut guard, who, Span::Secs(60));
     }
     let scope = Scope::new(vec![(22, 22)], true, true);
-    guard.ban(&[a_ban("192.0.2.7", &scope, Span::Secs(60))], &mut |_, r| assert!(r.is_ok()));
-    assert_eq!(guard.unban(&range("192.0.2.0/24"), &mut |_| ()).unwrap(), 3);
-    assert_eq!(guard.unban(&range("2001:db8::/32"), &mut |_| ()).unwrap(), 2);
-    assert_eq!(guard.unban(&range("192.0.2.7"), &mut |_| ()).unwrap(), 0);
+    guard
+        .ban(&[a_ban("192.0.2.7", &scope, Span::Secs(60))], Repeat::Prolongs, &mut |_, r| assert!(r.is_ok()));
+    assert_eq!(unban(&mut guard, "192.0.2.0/24"), 3);
+    assert_eq!(unban(&mut guard, "2001:db8::/32"), 2);
+    assert_eq!(unban(&mut guard, "192.0.2.7"), 0);
     assert_eq!(listed(&mut guard), ["198.51.100.1 all 60"]);
     guard.unban_all(true).unwrap();
     assert_eq!(listed(&mut guard), [""; 0]);
@@ -205,7 +266,8 @@ fn rebuilding_keeps_the_bans_and_takes_the_new_options() {
     let mut guard = namespace();
     ban(&mut guard, "192.0.2.7", Span::Secs(60));
     let scope = Scope::new(vec![(22, 22)], true, true);
-    guard.ban(&[a_ban("192.0.2.8", &scope, Span::Secs(60))], &mut |_, r| assert!(r.is_ok()));
+    guard
+        .ban(&[a_ban("192.0.2.8", &scope, Span::Secs(60))], Repeat::Prolongs, &mut |_, r| assert!(r.is_ok()));
     let reach = mef::firewall::guard::Reach::Host;
     guard.set_options(Options { reject: true, log: None, reach, ..Options::default() });
     guard.rebuild().unwrap();
@@ -253,6 +315,7 @@ fn a_hundred_thousand_bans_are_in_the_kernel() {
             who: who(n),
             scope: &ALL,
             time: Span::Secs(3600),
+            age: 0,
             rule: "",
             hits: 0,
             reason: "",
@@ -261,7 +324,7 @@ fn a_hundred_thousand_bans_are_in_the_kernel() {
         })
         .collect();
     let mut done = 0;
-    guard.ban(&bans, &mut |_, result| done += u32::from(result.is_ok()));
+    guard.ban(&bans, Repeat::Prolongs, &mut |_, result| done += u32::from(result.is_ok()));
     assert_eq!(done, 100_000);
     settle(&mut guard, 100_000);
 }
@@ -271,7 +334,7 @@ fn dumps_are_whole_while_others_write() {
     let mut guard = namespace();
     let stay: Vec<String> = (0..3000).map(|n| format!("10.0.{}.{}", n / 250, n % 250)).collect();
     let bans: Vec<Ban> = stay.iter().map(|who| a_ban(who, &ALL, Span::Permanent)).collect();
-    guard.ban(&bans, &mut |_, r| assert!(r.is_ok()));
+    guard.ban(&bans, Repeat::Prolongs, &mut |_, r| assert!(r.is_ok()));
     settle(&mut guard, 3000);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -279,7 +342,7 @@ fn dumps_are_whole_while_others_write() {
             let mut other = Guard::open(Options::default()).unwrap();
             while !stop.load(Ordering::Relaxed) {
                 ban(&mut other, "192.0.2.1", Span::Secs(60));
-                other.unban(&range("192.0.2.1"), &mut |_| ()).unwrap();
+                unban(&mut other, "192.0.2.1");
                 std::thread::sleep(std::time::Duration::from_millis(2));
             }
         });
@@ -340,7 +403,9 @@ fn a_scope_that_others_add_has_its_rules_once_whoever_rebuilds_the_table_meanwhi
                     start.wait();
                     pause(500);
                     let mut done = Vec::new();
-                    other.ban(&[a_ban(&who, &scope, Span::Secs(60))], &mut |_, r| done.push(r.is_ok()));
+                    other.ban(&[a_ban(&who, &scope, Span::Secs(60))], Repeat::Prolongs, &mut |_, r| {
+                        done.push(r.is_ok())
+                    });
                     end.wait();
                     assert_eq!(done, [true]);
                 }
@@ -387,14 +452,14 @@ fn networks_that_are_banned_at_once_are_cut_out_of_each_other() {
 #[test]
 fn networks_at_the_end_of_the_addresses_come_and_go() {
     let mut guard = namespace();
-    for who in ["255.255.255.0/24", "::/1", "8000::/1", "fffe::/16"] {
-        ban(&mut guard, who, Span::Secs(60));
-        assert!(listed(&mut guard).contains(&format!("{who} all 60")));
+    for (time, who) in (60..).step_by(60).zip(["255.255.255.0/24", "::/1", "8000::/1", "fffe::/16"]) {
+        ban(&mut guard, who, Span::Secs(time));
+        assert!(listed(&mut guard).contains(&format!("{who} all {time}")));
     }
-    assert_eq!(guard.unban(&range("255.255.255.255"), &mut |_| ()).unwrap(), 1);
+    assert_eq!(unban(&mut guard, "255.255.255.255"), 1);
     assert!(listed(&mut guard).contains(&"255.255.255.0-255.255.255.254 all 60".to_owned()));
-    guard.unban(&range("::/0"), &mut |_| ()).unwrap();
-    guard.unban(&range("0.0.0.0/0"), &mut |_| ()).unwrap();
+    unban(&mut guard, "::/0");
+    unban(&mut guard, "0.0.0.0/0");
     assert_eq!(listed(&mut guard), [""; 0]);
 }
 
@@ -405,12 +470,15 @@ fn the_table_comes_back_for_new_ports_and_for_networks() {
     guard.ensure().unwrap();
     assert!(guard.take_fresh() && !guard.take_fresh());
     nft(&["flush", "ruleset"]);
-    guard.ban(&[a_ban("192.0.2.7", &scope, Span::Secs(60))], &mut |_, r| assert!(r.is_ok()));
+    guard
+        .ban(&[a_ban("192.0.2.7", &scope, Span::Secs(60))], Repeat::Prolongs, &mut |_, r| assert!(r.is_ok()));
     assert!(guard.take_fresh());
     nft(&["flush", "ruleset"]);
     ban(&mut guard, "10.0.0.0/8", Span::Secs(60));
     nft(&["flush", "ruleset"]);
-    guard.ban(&[a_ban("10.0.0.0/8", &scope, Span::Secs(60))], &mut |_, r| assert!(r.is_ok()));
+    guard.ban(&[a_ban("10.0.0.0/8", &scope, Span::Secs(60))], Repeat::Prolongs, &mut |_, r| {
+        assert!(r.is_ok())
+    });
     assert_eq!(listed(&mut guard), ["10.0.0.0/8 22 60"]);
 }
 
@@ -419,7 +487,9 @@ fn a_table_that_others_made_with_another_prefix_is_noticed() {
     let mut guard = namespace();
     ban(&mut guard, "2001:db8::/64", Span::Secs(60));
     let scope = Scope::new(vec![(22, 22)], true, true);
-    guard.ban(&[a_ban("2001:db8:1::/64", &scope, Span::Secs(60))], &mut |_, r| assert!(r.is_ok()));
+    guard.ban(&[a_ban("2001:db8:1::/64", &scope, Span::Secs(60))], Repeat::Prolongs, &mut |_, r| {
+        assert!(r.is_ok())
+    });
     let mut other = Guard::open(Options { ipv6_prefix: 56, ..Options::default() }).unwrap();
     other.rebuild().unwrap();
     // Keys of another length are gone, in the sets of ports too.
@@ -430,13 +500,42 @@ fn a_table_that_others_made_with_another_prefix_is_noticed() {
 }
 
 #[test]
-fn part_of_a_banned_prefix_does_not_end_its_ban() {
+fn part_of_a_banned_prefix_is_taken_out_of_it() {
     let mut guard = namespace();
     ban(&mut guard, "2001:db8::/64", Span::Secs(60));
-    let mut parts = Vec::new();
-    assert_eq!(guard.unban(&range("2001:db8::"), &mut |r| parts.push(r)).unwrap(), 0);
-    assert_eq!(guard.unban(&range("2001:db8::/32"), &mut |r| parts.push(r)).unwrap(), 1);
-    assert_eq!(parts, [range("2001:db8::/64")]);
+    assert_eq!(unban(&mut guard, "2001:db8::"), 1);
+    assert_eq!(listed(&mut guard), ["2001:db8::1-2001:db8::ffff:ffff:ffff:ffff all 60"]);
+    assert_eq!(unban(&mut guard, "2001:db8::/32"), 1);
+    assert_eq!(listed(&mut guard), [""; 0]);
+}
+
+#[test]
+fn many_are_unbanned_at_once_and_each_is_counted() {
+    let mut guard = namespace();
+    for n in 0..40 {
+        ban(&mut guard, &format!("192.0.2.{}", n * 2), Span::Secs(60));
+    }
+    ban(&mut guard, "192.0.2.0/28", Span::Secs(60));
+    let who: Vec<Range> = (0..80).map(|n| range(&format!("192.0.2.{n}"))).collect();
+    let counts = guard.unban(&who, &[]).unwrap();
+    let want: Vec<usize> = (0..80).map(|n| usize::from(n % 2 == 0) + usize::from(n < 16)).collect();
+    assert_eq!(counts, want);
+    assert_eq!(listed(&mut guard), [""; 0]);
+}
+
+#[test]
+fn all_bans_end_but_those_for_good_are_never_away() {
+    let mut guard = namespace();
+    for n in 0..2000u32 {
+        let time = if n % 4 == 0 { Span::Permanent } else { Span::Secs(600) };
+        ban(&mut guard, &format!("10.0.{}.{}", n / 250, n % 250), time);
+    }
+    ban(&mut guard, "192.0.2.0/24", Span::Permanent);
+    ban(&mut guard, "198.51.100.0/24", Span::Secs(600));
+    guard.unban_all(false).unwrap();
+    settle(&mut guard, 501);
+    guard.unban_all(true).unwrap();
+    assert_eq!(listed(&mut guard), [""; 0]);
 }
 
 #[test]
@@ -451,7 +550,7 @@ fn long_allow_lists_and_odd_comments_are_taken() {
     guard.set_allowed(&mut Vec::new().into()).unwrap();
     let reason = "\"quoted\"\n\u{1b}[31m".to_owned() + &"ü".repeat(2500);
     let odd = Ban { reason: &reason, ..a_ban("192.0.2.7", &ALL, Span::Secs(u64::from(u32::MAX))) };
-    guard.ban(&[odd], &mut |_, r| assert!(r.is_ok()));
+    guard.ban(&[odd], Repeat::Prolongs, &mut |_, r| assert!(r.is_ok()));
     let mut seen = String::new();
     guard.list(&mut |e| seen = format!("{} {} {:?} {}", e.rule, e.hits, e.left, e.reason)).unwrap();
     let begin = format!("test 5 Some({}) 'quoted'??[31mü", u32::MAX);
@@ -468,9 +567,11 @@ fn bans_that_ended_with_a_network_do_not_come_back_from_the_journal() {
     let mut enforcer = mef::enforce::Enforcer::new(guard, Some(journal), false);
     let who = ["192.0.2.7", "192.0.2.9", "198.51.100.1", "10.0.0.0/8", "2001:db8::/64"];
     let bans = who.map(|who| a_ban(who, &ALL, Span::Secs(600)));
-    enforcer.ban(now, &bans, &mut |_, r| assert!(r.is_ok()), &mut |e| panic!("{e}"));
+    let ok = &mut |_: usize, r: Result<Outcome, &mef::firewall::guard::Failure>| assert!(r.is_ok());
+    enforcer.ban(now, &bans, Repeat::Prolongs, ok, &mut |e| panic!("{e}"));
     for (who, count) in [("192.0.2.0/24", 2), ("10.0.0.0/9", 1), ("2001:db8::/32", 1)] {
-        assert_eq!(enforcer.unban(now, &range(who), &mut |e| panic!("{e}")).unwrap(), count, "{who}");
+        let lifted = enforcer.unban(now, &[range(who)], &mut |e| panic!("{e}")).unwrap();
+        assert_eq!((&*lifted.counts, lifted.written), (&[count][..], true), "{who}");
     }
     nft(&["flush", "ruleset"]);
     enforcer.guard().forget();
@@ -493,7 +594,7 @@ fn a_network_that_shares_an_end_with_another_takes_its_place() {
         ban(&mut guard, wide, Span::Secs(90));
         assert_eq!(listed(&mut guard), [format!("{wide} all 90")], "{narrow}, then {wide}");
         ban(&mut guard, narrow, Span::Secs(60));
-        guard.unban(&range(wide), &mut |_| ()).unwrap();
+        unban(&mut guard, wide);
         assert_eq!(listed(&mut guard), [""; 0], "{wide}, then {narrow}");
     }
 }

@@ -3,7 +3,7 @@
 
 use mef::base::clock::Span;
 use mef::base::range::Range;
-use mef::firewall::guard::{Allowed, Ban, Damage, Guard, Health, Options, Scope};
+use mef::firewall::guard::{Allowed, Ban, Damage, Guard, Health, Options, Repeat, Scope};
 use std::process::Command;
 
 fn watched() -> Guard {
@@ -29,13 +29,16 @@ fn ban(guard: &mut Guard, who: &str, scope: &Scope) {
         who: range(who),
         scope,
         time: Span::Secs(600),
+        age: 0,
         rule: "",
         hits: 0,
         reason: "",
         bans: 1,
         starts: &[],
     };
-    guard.ban(&[ban], &mut |_, result| assert!(result.is_ok(), "{who}: {}", result.unwrap_err()));
+    guard.ban(&[ban], Repeat::Prolongs, &mut |_, result| {
+        assert!(result.is_ok(), "{who}: {}", result.unwrap_err())
+    });
 }
 
 /// What a look finds, if the generation says that one is worth it.
@@ -57,8 +60,8 @@ fn own_changes_are_no_news() {
         // What changes nothing is no generation, either.
         guard.set_allowed(&mut Allowed::default()).unwrap();
         guard.set_allowed(&mut Allowed::default()).unwrap();
-        guard.unban(&range("203.0.113.1/32"), &mut |_| ()).unwrap();
-        guard.unban(&range("198.51.100.1/32"), &mut |_| ()).unwrap();
+        guard.unban(&[range("203.0.113.1/32")], &[]).unwrap();
+        guard.unban(&[range("198.51.100.1/32")], &[]).unwrap();
         guard.rebuild().unwrap();
         assert_eq!(look(&mut guard), None);
     }

@@ -1,16 +1,17 @@
 #![forbid(unsafe_code)]
 //! `mef ban`: works without a daemon and on a host where nothing was set up.
 
-use super::target::{self, Safety};
+use super::target::{self, Lines, Safety};
 use super::{Error, Output, STDIN, parse, settings};
-use crate::base::clock::{Span, Wall};
+use crate::base::clock::Span;
 use crate::base::json::Object;
+use crate::base::line::shown;
 use crate::base::range::Range;
 use crate::config::{Ports, Settings, span, written};
 use crate::control::client::Client;
 use crate::control::proto::Request;
 use crate::enforce::Enforcer;
-use crate::firewall::guard::{Ban, Made, Scope};
+use crate::firewall::guard::{Ban, Made, Outcome, Repeat, Scope, Standing};
 use argh::FromArgs;
 
 /// Bans made at once when they come from standard input.
@@ -28,7 +29,7 @@ const TELLS: u32 = 1000;
     example = "mef ban 192.0.2.7\n  mef ban 203.0.113.0/24 --for 7d --reason 'scans'\n  mef ban 198.51.100.10-198.51.100.20 --ports 22,80-90\n  mef ban - < addresses"
 )]
 struct Args {
-    /// an address, a network (192.0.2.0/24) or a range (192.0.2.1-192.0.2.9); - reads them from standard input, one a line
+    /// an address, a network (192.0.2.0/24) or a range (192.0.2.1-192.0.2.9); - reads them from standard input, one per line
     #[argh(positional, arg_name = "ADDR")]
     addresses: Vec<String>,
     /// how long: 90, 90s, 10m, 1h, 7d (default 1h)
@@ -49,7 +50,7 @@ struct Args {
     /// one JSON object a line
     #[argh(switch)]
     json: bool,
-    /// another mef.conf
+    /// path to mef.conf
     #[argh(option, arg_name = "file")]
     config: Option<String>,
 }
@@ -57,7 +58,7 @@ struct Args {
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     let args: Args = parse("ban", args)?;
     if args.addresses.is_empty() {
-        return Err(Error::Usage("ban whom? `mef ban --help` shows examples".into()));
+        return Err(Error::Usage("missing ADDR; `mef ban --help` shows examples".into()));
     }
     let time = match (&args.time, args.permanent) {
         (Some(_), true) => return Err(Error::Usage("--for and --permanent exclude each other".into())),
@@ -74,7 +75,8 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     let mut session = Session::open(&args, time, &scope, &settings, output)?;
     for text in &args.addresses {
         if text == STDIN {
-            session.read_stdin(output)?;
+            session.counting = true;
+            target::each_stdin_line(output, &mut session)?;
         } else {
             session.take(text, "", output)?;
         }
@@ -82,6 +84,16 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     session.commit(output)?;
     session.close(output);
     output.end()
+}
+
+impl Lines for Session<'_> {
+    fn line(&mut self, text: &str, place: &str, output: &mut Output<'_>) -> Result<(), Error> {
+        self.take(text, place, output)
+    }
+
+    fn pause(&mut self, output: &mut Output<'_>) -> Result<(), Error> {
+        self.commit(output)
+    }
 }
 
 /// One call of the command.
@@ -93,7 +105,6 @@ struct Session<'a> {
     enforcer: Enforcer,
     made: Made,
     safety: Safety,
-    now: Wall,
     batch: Vec<Range>,
     /// Bans made from standard input: told as a number, not one by one.
     counted: u64,
@@ -115,7 +126,6 @@ impl<'a> Session<'a> {
     ) -> Result<Session<'a>, Error> {
         let (mut enforcer, made) = target::table(settings, output)?;
         let safety = Safety::read(enforcer.guard()).map_err(|e| Error::Failed(e.to_string()))?;
-        let now = crate::sys::clock::now().wall;
         let batch = Vec::new();
         Ok(Session {
             args,
@@ -125,7 +135,6 @@ impl<'a> Session<'a> {
             enforcer,
             made,
             safety,
-            now,
             batch,
             counted: 0,
             counting: false,
@@ -135,35 +144,39 @@ impl<'a> Session<'a> {
         })
     }
 
-    fn read_stdin(&mut self, output: &mut Output<'_>) -> Result<(), Error> {
-        self.counting = true;
-        target::each_stdin_line(output, &mut |text, place, output| self.take(text, place, output))
-    }
-
     /// Takes one address in; a wrong one is told and passed over.
     fn take(&mut self, text: &str, place: &str, output: &mut Output<'_>) -> Result<(), Error> {
         match target::read(text, self.made.ipv6_prefix) {
             Err(what) => output.problem(&format_args!("{place}{what}")),
             Ok(range) => match self.safety.objection(&range).filter(|_| !self.args.force) {
-                Some(why) => {
-                    output.problem(&format_args!("{place}{range} is {why}: not banned (--force does it)"))
-                }
+                Some(why) => output
+                    .problem(&format_args!("{place}{range} is {why}: not banned (use --force to override)")),
                 None => self.batch.push(range),
             },
         }
         if self.batch.len() == BATCH { self.commit(output) } else { Ok(()) }
     }
 
+    /// Bans what has come together. Times count from now, however long the next address is waited for.
     fn commit(&mut self, output: &mut Output<'_>) -> Result<(), Error> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let now = crate::sys::clock::wall();
         let (time, scope, reason) = (self.time, self.scope, self.args.reason.as_str());
-        let ban = |&who: &Range| Ban { who, scope, time, rule: "", hits: 0, reason, bans: 0, starts: &[] };
+        let ban =
+            |&who: &Range| Ban { who, scope, time, age: 0, rule: "", hits: 0, reason, bans: 0, starts: &[] };
         let bans: Vec<Ban<'_>> = self.batch.iter().map(ban).collect();
-        let mut failed: Vec<(usize, String)> = Vec::new();
+        let mut results: Vec<Option<Result<Outcome, String>>> = vec![None; bans.len()];
         let mut notes: Vec<String> = Vec::new();
         self.enforcer.ban(
-            self.now,
+            now,
             &bans,
-            &mut |at, result| failed.extend(result.err().map(|e| (at, e.to_string()))),
+            Repeat::Prolongs,
+            &mut |at, result| {
+                let result = result.map_err(ToString::to_string);
+                results.get_mut(at).into_iter().for_each(|place| *place = Some(result.clone()));
+            },
             &mut |note| notes.push(note.to_string()),
         );
         if self.enforcer.guard().take_fresh() {
@@ -172,31 +185,57 @@ impl<'a> Session<'a> {
             if let Err(e) = guard.set_allowed(&mut allowed) {
                 notes.push(e.to_string());
             }
-            if let Err(e) = self.enforcer.restore(self.now, &mut |note| notes.push(note.to_string())) {
+            if let Err(e) = self.enforcer.restore(now, &mut |note| notes.push(note.to_string())) {
                 notes.push(e.to_string());
             }
         }
-        let ports = scope.to_string();
-        for (at, range) in self.batch.iter().enumerate() {
-            if failed.iter().all(|(i, _)| *i != at)
-                && let Some(daemon) = self.daemon.as_mut().filter(|_| self.tells > 0)
-            {
-                self.tells -= 1;
-                let request = Request::Banned { who: *range, time, ports: &ports };
-                if self.tells == 0 || daemon.tell(&request).is_err() {
-                    self.daemon = None;
-                    notes.push("the daemon was not told of every ban; they are in force".to_owned());
-                }
-            }
-            match failed.iter().find(|(i, _)| *i == at) {
-                Some((_, why)) => output.problem(&format_args!("{range}: {why}")),
-                None if self.args.json => writeln!(output.out, "{}", json(range, time, scope))?,
-                None if self.counting => self.counted += 1,
-                None => writeln!(output.out, "banned {range} {}", words(time, scope))?,
+        let batch = std::mem::take(&mut self.batch);
+        for (range, result) in batch.iter().zip(results) {
+            match result {
+                Some(Ok(outcome)) => self.tell(range, &outcome, &mut notes, output)?,
+                Some(Err(why)) => output.problem(&format_args!("{range}: {why}")),
+                None => output.problem(&format_args!("{range}: not banned")),
             }
         }
         notes.into_iter().for_each(|note| self.note(note, output));
-        self.batch.clear();
+        Ok(())
+    }
+
+    /// Says what is in force for an address now.
+    fn tell(
+        &mut self,
+        range: &Range,
+        outcome: &Outcome,
+        notes: &mut Vec<String>,
+        output: &mut Output<'_>,
+    ) -> Result<(), Error> {
+        let (time, scope) = (self.time, self.scope);
+        // What was in force before is no news.
+        if let (Outcome::Banned, Some(daemon)) = (outcome, self.daemon.as_mut().filter(|_| self.tells > 0)) {
+            self.tells -= 1;
+            let ports = scope.to_string();
+            let request = Request::Banned { who: *range, time, ports: &ports };
+            if self.tells == 0 || daemon.tell(&request).is_err() {
+                self.daemon = None;
+                notes.push("the daemon was not told of every ban; they are in force".to_owned());
+            }
+        }
+        if self.args.force && self.safety.is_allowed(range) {
+            let text = "is on the allow list: the ban is there, but its packets pass (see mef disallow)";
+            output.problem(&format_args!("{range} {text}"));
+        } else if self.args.json {
+            writeln!(output.out, "{}", json(range, time, scope, outcome))?;
+        } else if self.counting {
+            self.counted += 1;
+        } else {
+            match outcome {
+                Outcome::Banned => writeln!(output.out, "banned {range} {}", words(time, scope))?,
+                Outcome::Extended(now) => {
+                    writeln!(output.out, "{range} {}, was banned before", lasts(now, scope))?;
+                }
+                Outcome::InForce(now) => writeln!(output.out, "{range} {} already", lasts(now, scope))?,
+            }
+        }
         Ok(())
     }
 
@@ -213,7 +252,7 @@ impl<'a> Session<'a> {
             let _ =
                 writeln!(output.out, "banned {} addresses {}", self.counted, words(self.time, self.scope));
         }
-        if let Err(e) = self.enforcer.close(self.now) {
+        if let Err(e) = self.enforcer.close(crate::sys::clock::wall()) {
             self.note(e.to_string(), output);
         }
     }
@@ -227,15 +266,33 @@ fn words(time: Span, scope: &Scope) -> String {
     if scope.is_all() { time } else { format!("{time} on ports {scope}") }
 }
 
-fn json(range: &Range, time: Span, scope: &Scope) -> String {
-    let seconds = match time {
+/// How long a ban lasts that is in force, and whose it is.
+fn lasts(now: &Standing, scope: &Scope) -> String {
+    let time = match now.left {
+        None => "permanently".to_owned(),
+        Some(secs) => format!("for another {}", super::bans::about(secs)),
+    };
+    let by = if now.rule.is_empty() { "by hand".to_owned() } else { format!("by rule {}", shown(&now.rule)) };
+    let ports = if scope.is_all() { String::new() } else { format!(" on ports {scope}") };
+    format!("is banned {time}{ports}, {by}")
+}
+
+fn json(range: &Range, time: Span, scope: &Scope, outcome: &Outcome) -> String {
+    let seconds = |time: Span| match time {
         Span::Permanent => None,
         Span::Secs(s) => Some(s),
+    };
+    let (result, left) = match outcome {
+        Outcome::Banned => ("banned", seconds(time)),
+        Outcome::Extended(now) => ("extended", now.left),
+        Outcome::InForce(now) => ("in force", now.left),
     };
     let ports = scope.to_string();
     Object::new()
         .text("address", range.to_string().as_str())
-        .number("for", seconds)
+        .number("for", seconds(time))
         .text("ports", ports.as_str())
+        .text("result", result)
+        .number("left", left)
         .finish()
 }

@@ -13,7 +13,7 @@ use crate::config::{DEFAULT_PATH, Settings, load};
 use crate::control::client::Client;
 use crate::control::proto::{FACTS, KERNEL, Request, RuleLine, SightLine, read_fact};
 use crate::enforce::options;
-use crate::firewall::guard::{Failure, Guard, Made, Refresh};
+use crate::firewall::guard::{Failure, Guard, Made};
 use crate::firewall::nft::parts::Parts;
 use crate::rules::on;
 use crate::sys::{clock, fs};
@@ -265,15 +265,10 @@ fn people(
                 _ => "prerouting raw, before connection tracking",
             };
             writeln!(out, "packets     die in {place} (inet mef_guard)")?;
-            let prolonged = match made.refresh {
-                Refresh::Update => "prolongs a ban in place",
-                Refresh::Replace => "cannot prolong a ban: it is replaced",
-            };
-            write!(out, "kernel      {prolonged}")?;
-            for what in made.lacking(kernel.lacks) {
-                write!(out, "; {what}")?;
-            }
-            writeln!(out)?;
+            let lacking: Vec<_> = made.lacking(kernel.lacks).collect();
+            let lacking =
+                if lacking.is_empty() { "has all that is asked of it".into() } else { lacking.join("; ") };
+            writeln!(out, "kernel      {lacking}")?;
             let scans = if made.scans != 0 { "banned by the kernel" } else { "not looked for" };
             writeln!(out, "port scans  {scans}")?;
             match made.floods {
@@ -341,8 +336,7 @@ fn json(
         .number("bans_in_force", kernel.bans)
         .number("allowed", kernel.allowed)
         .number("throttled", kernel.throttled)
-        .number("logs", kernel.made.map(|made| made.logs.into()))
-        .number("prolongs", kernel.made.map(|made| u64::from(made.refresh == Refresh::Update)));
+        .number("logs", kernel.made.map(|made| made.logs.into()));
     if let Some(answer) = answer {
         for (fact, value) in FACTS.iter().zip(answer.facts) {
             object = object.number(fact.name, value);

@@ -13,6 +13,7 @@ use crate::sys::{host::Protected, stdio};
 use std::cell::RefCell;
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::IpAddr;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -38,12 +39,28 @@ pub(super) fn read(text: &str, ipv6_prefix: u8) -> Result<Range, String> {
 /// Longest line of standard input that is read, bytes.
 const LINE_MAX: u64 = 4096;
 
-/// What is done with each address.
-pub(super) type Take<'a> = &'a mut dyn FnMut(&str, &str, &mut Output<'_>) -> Result<(), Error>;
+/// What is done with the addresses of standard input.
+pub(super) trait Lines {
+    /// Takes an address and its place for messages.
+    fn line(&mut self, text: &str, place: &str, output: &mut Output<'_>) -> Result<(), Error>;
+
+    /// Nothing more is there for now: whoever writes may take his time.
+    fn pause(&mut self, _output: &mut Output<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+impl<F: FnMut(&str, &str, &mut Output<'_>) -> Result<(), Error>> Lines for F {
+    fn line(&mut self, text: &str, place: &str, output: &mut Output<'_>) -> Result<(), Error> {
+        self(text, place, output)
+    }
+}
 
 /// Gives every address on the lines of standard input to `take`.
-pub(super) fn each_stdin_line(output: &mut Output<'_>, take: Take<'_>) -> Result<(), Error> {
-    each_line(stdio::stdin().map_err(unread)?, output, take)
+pub(super) fn each_stdin_line(output: &mut Output<'_>, take: &mut dyn Lines) -> Result<(), Error> {
+    let input = stdio::stdin().map_err(unread)?;
+    let more = input.try_clone().map_err(unread)?;
+    each_line(input, &|| stdio::has_more(&more), output, take)
 }
 
 fn unread(e: io::Error) -> Error {
@@ -51,12 +68,20 @@ fn unread(e: io::Error) -> Error {
 }
 
 /// Gives every address on the lines of `input` to `take`, with its place for messages. Comments begin with `#` or `;`. Of
-/// a line that is too long nothing is taken: its end might look like an address.
-fn each_line(input: impl Read, output: &mut Output<'_>, take: Take<'_>) -> Result<(), Error> {
+/// a line that is too long nothing is taken: its end might look like an address. `more` says whether a read would not wait.
+fn each_line(
+    input: impl Read,
+    more: &dyn Fn() -> bool,
+    output: &mut Output<'_>,
+    take: &mut dyn Lines,
+) -> Result<(), Error> {
     let mut input = BufReader::new(input);
     let mut line = Vec::new();
     for number in 1u64.. {
         line.clear();
+        if !input.buffer().contains(&b'\n') && !more() {
+            take.pause(output)?;
+        }
         if Read::take(&mut input, LINE_MAX).read_until(b'\n', &mut line).map_err(unread)? == 0 {
             break;
         }
@@ -70,14 +95,14 @@ fn each_line(input: impl Read, output: &mut Output<'_>, take: Take<'_>) -> Resul
         if cut && text.len() == whole.len() {
             output.problem(&format_args!("{place}longer than {LINE_MAX} bytes"));
         } else if !text.trim().is_empty() {
-            take(text.trim(), &place, output)?;
+            take.line(text.trim(), &place, output)?;
         }
     }
     Ok(())
 }
 
 /// Longest wait for another process that writes the journal.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The table and the journal, for a command that changes something. Whoever makes the table fills it.
 pub(super) fn table(settings: &Settings, output: &mut Output<'_>) -> Result<(Enforcer, Made), Error> {
@@ -100,6 +125,7 @@ pub(super) fn table(settings: &Settings, output: &mut Output<'_>) -> Result<(Enf
         }
     };
     let mut enforcer = Enforcer::new(guard, journal, settings.kill_connections);
+    enforcer.lock_beside(Path::new(&settings.run_dir));
     if fresh && let Err(e) = enforcer.restore(now, &mut |note| output.note(note)) {
         output.note(&e);
     }
@@ -128,9 +154,14 @@ impl Safety {
         Ok(Safety { protected: Protected::read(), allowed: guard.allowed()? })
     }
 
+    /// Whether the allow list has an address of the range.
+    pub(super) fn is_allowed(&self, range: &Range) -> bool {
+        self.allowed.iter().any(|a| a.meets(range))
+    }
+
     /// Why the range must not be banned, if so.
     pub(super) fn objection(&self, range: &Range) -> Option<&'static str> {
-        if self.allowed.iter().any(|a| a.meets(range)) {
+        if self.is_allowed(range) {
             return Some("on the allow list");
         }
         self.protected.why(range)
@@ -167,10 +198,11 @@ mod tests {
             let mut sink = Vec::new();
             let mut output = Output { out: &mut sink, problems: 0 };
             let mut got = Vec::new();
-            let result = each_line(input.as_bytes(), &mut output, &mut |text, _, _| {
+            let mut take = |text: &str, _: &str, _: &mut Output<'_>| {
                 got.push(text.to_owned());
                 Ok(())
-            });
+            };
+            let result = each_line(input.as_bytes(), &|| true, &mut output, &mut take);
             assert!(result.is_ok(), "{name}");
             assert_eq!(
                 (got, output.problems),

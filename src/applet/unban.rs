@@ -1,25 +1,29 @@
 #![forbid(unsafe_code)]
 //! `mef unban`: ends bans, whoever made them.
 
-use super::{Error, Output, STDIN, daemon_of, parse, settings, target};
+use super::target::{self, Lines};
+use super::{Error, Output, STDIN, daemon_of, parse, settings};
 use crate::base::range::Range;
+use crate::config::Settings;
+use crate::control::client::Client;
 use crate::control::proto::Request;
 use crate::enforce::{Enforcer, journal, options};
 use crate::firewall::guard::Guard;
 use argh::FromArgs;
-use std::time::Duration;
+use std::path::Path;
 
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Liftings made at once when they come from standard input.
+const BATCH: usize = 256;
 
 /// End the bans of addresses, networks or ranges.
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "A network ends the bans of all addresses inside it; an address inside a banned network is taken out of it.\nThe daemon forgets what it has counted of them.",
+    note = "A network ends the bans of all addresses inside it; an address inside a banned network is taken out of it.\nThe daemon forgets what it has counted of them. Exit status 1 if an address is still dropped, by a deny list for example.",
     example = "mef unban 192.0.2.7\n  mef unban 203.0.113.0/24\n  mef unban --all"
 )]
 struct Args {
-    /// an address, a network or a range; - reads them from standard input, one a line
+    /// an address, a network or a range; - reads them from standard input, one per line
     #[argh(positional, arg_name = "ADDR")]
     addresses: Vec<String>,
     /// end all bans that have an end
@@ -28,7 +32,7 @@ struct Args {
     /// with --all: end the permanent ones too
     #[argh(switch)]
     permanent: bool,
-    /// another mef.conf
+    /// path to mef.conf
     #[argh(option, arg_name = "file")]
     config: Option<String>,
 }
@@ -36,71 +40,136 @@ struct Args {
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     let args: Args = parse("unban", args)?;
     if args.addresses.is_empty() != args.all {
-        return Err(Error::Usage("unban whom? Give addresses, or --all".into()));
+        return Err(Error::Usage("missing ADDR: give addresses, or --all".into()));
     }
     let settings = settings(args.config.as_deref(), output);
-    let failed = |e| Error::Failed(format!("{e}"));
-    let mut guard = Guard::open(options(&settings)).map_err(failed)?;
-    let prefix = guard.look().map_err(failed)?.map_or(64, |made| made.ipv6_prefix);
-    let now = crate::sys::clock::now().wall;
-    let journal = match journal(&settings, now, PATIENCE) {
-        Ok((journal, told)) => {
-            told.iter().filter(|e| !e.is_refusal()).for_each(|e| output.note(e));
-            Some(journal)
+    let mut session = Session::open(&settings, output)?;
+    if args.all {
+        session.all(args.permanent, output)?;
+    }
+    for text in &args.addresses {
+        if text == STDIN {
+            target::each_stdin_line(output, &mut session)?;
+        } else {
+            session.line(text, "", output)?;
         }
-        Err(e) => {
-            output.note(&e);
-            None
-        }
-    };
-    let mut enforcer = Enforcer::new(guard, journal, false);
-    let mut notes = Vec::new();
-    let mut daemon = daemon_of(&settings, output);
-    let mut forget = |who: Option<Range>, was_banned: bool| -> Option<String> {
-        let told = daemon.as_mut()?.ask(&Request::Unbanned { who, was_banned });
-        let why = match told {
-            Ok(true) => return None,
+    }
+    session.pause(output)?;
+    session.close(output);
+    output.end()
+}
+
+/// One call of the command.
+struct Session {
+    enforcer: Enforcer,
+    ipv6_prefix: u8,
+    daemon: Option<Client>,
+    /// What is to be lifted, with its place for messages.
+    batch: Vec<(Range, String)>,
+    /// What went wrong beside the kernel.
+    notes: Vec<String>,
+    /// Something is not in the journal.
+    unwritten: bool,
+}
+
+fn failed(e: impl std::fmt::Display) -> Error {
+    Error::Failed(e.to_string())
+}
+
+impl Session {
+    fn open(settings: &Settings, output: &mut Output<'_>) -> Result<Session, Error> {
+        let mut guard = Guard::open(options(settings)).map_err(failed)?;
+        let ipv6_prefix = guard.look().map_err(failed)?.map_or(64, |made| made.ipv6_prefix);
+        let mut notes = Vec::new();
+        let journal = match journal(settings, crate::sys::clock::wall(), target::PATIENCE) {
+            Ok((journal, told)) => {
+                notes.extend(told.filter(|e| !e.is_refusal()).map(|e| e.to_string()));
+                Some(journal)
+            }
+            Err(e) => {
+                notes.push(e.to_string());
+                None
+            }
+        };
+        let unwritten = journal.is_none();
+        let mut enforcer = Enforcer::new(guard, journal, false);
+        enforcer.lock_beside(Path::new(&settings.run_dir));
+        let daemon = daemon_of(settings, output);
+        Ok(Session { enforcer, ipv6_prefix, daemon, batch: Vec::new(), notes, unwritten })
+    }
+
+    fn all(&mut self, permanent: bool, output: &mut Output<'_>) -> Result<(), Error> {
+        let written = self.enforcer.unban_all(permanent, &mut |n| self.notes.push(n.to_string()));
+        let written = written.map_err(failed)?;
+        self.unwritten |= !written;
+        self.tell(&[Request::Unbanned { who: None, was_banned: true, written }]);
+        let but = if permanent { "" } else { " but the permanent ones" };
+        Ok(writeln!(output.out, "ended all bans{but}")?)
+    }
+
+    /// Has the daemon forget what it has counted.
+    fn tell(&mut self, requests: &[Request<'_>]) {
+        let Some(daemon) = &mut self.daemon else { return };
+        let why = match daemon.ask_all(requests) {
+            Ok(true) => return,
             Ok(false) => "it did not answer".to_owned(),
             Err(e) => e.to_string(),
         };
-        daemon = None;
-        Some(format!("the daemon was not told, and still counts former hits: {why}"))
-    };
-    if args.all {
-        enforcer.unban_all(now, args.permanent, &mut |n| notes.push(n.to_string())).map_err(failed)?;
-        notes.extend(forget(None, true));
-        writeln!(
-            output.out,
-            "ended all bans{}",
-            if args.permanent { "" } else { " but the permanent ones" }
-        )?;
+        self.daemon = None;
+        self.notes.push(format!("the daemon was not told, and still counts former hits: {why}"));
     }
-    let mut end = |text: &str, place: &str, output: &mut Output<'_>| -> Result<(), Error> {
-        match target::read(text, prefix) {
+
+    fn close(&mut self, output: &mut Output<'_>) {
+        if let Err(e) = self.enforcer.close(crate::sys::clock::wall()) {
+            self.notes.push(e.to_string());
+        }
+        self.notes.dedup();
+        self.notes.iter().for_each(|note| output.note(note));
+        if self.unwritten {
+            output.problem(&"the ban journal does not have this: after a reboot the bans may be back");
+        }
+    }
+}
+
+impl Lines for Session {
+    fn line(&mut self, text: &str, place: &str, output: &mut Output<'_>) -> Result<(), Error> {
+        match target::read(text, self.ipv6_prefix) {
             Err(what) => output.problem(&format_args!("{place}{what}")),
-            Ok(range) => {
-                let count =
-                    enforcer.unban(now, &range, &mut |n| notes.push(n.to_string())).map_err(failed)?;
-                notes.extend(forget(Some(range), count > 0));
-                match count {
-                    0 => output.problem(&format_args!("{place}{range} was not banned")),
-                    _ => writeln!(output.out, "unbanned {range}")?,
-                }
+            Ok(range) => self.batch.push((range, place.to_owned())),
+        }
+        if self.batch.len() == BATCH { self.pause(output) } else { Ok(()) }
+    }
+
+    /// Ends the bans of what has come together.
+    fn pause(&mut self, output: &mut Output<'_>) -> Result<(), Error> {
+        let batch = std::mem::take(&mut self.batch);
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let ranges: Vec<Range> = batch.iter().map(|(range, _)| *range).collect();
+        let now = crate::sys::clock::wall();
+        let lifted = self.enforcer.unban(now, &ranges, &mut |n| self.notes.push(n.to_string()));
+        let lifted = lifted.map_err(failed)?;
+        self.unwritten |= !lifted.written;
+        let requests: Vec<Request<'_>> = (ranges.iter().zip(&lifted.counts))
+            .map(|(range, count)| Request::Unbanned {
+                who: Some(*range),
+                was_banned: *count > 0,
+                written: lifted.written,
+            })
+            .collect();
+        self.tell(&requests);
+        let denied = self.enforcer.guard().denied(&ranges).map_err(failed)?;
+        for ((range, place), (count, denied)) in batch.iter().zip(lifted.counts.iter().zip(denied)) {
+            match count {
+                0 => output.problem(&format_args!("{place}{range} was not banned")),
+                _ => writeln!(output.out, "unbanned {range}")?,
+            }
+            for file in denied {
+                let text = "is still dropped: it is on the deny list";
+                output.problem(&format_args!("{place}{range} {text} {file} (see mef undeny)"));
             }
         }
         Ok(())
-    };
-    for text in &args.addresses {
-        if text == STDIN {
-            target::each_stdin_line(output, &mut end)?;
-        } else {
-            end(text, "", output)?;
-        }
     }
-    if let Err(e) = enforcer.close(now) {
-        notes.push(e.to_string());
-    }
-    notes.dedup();
-    notes.iter().for_each(|note| output.note(note));
-    output.end()
 }

@@ -82,21 +82,32 @@ impl Client {
     /// # Errors
     /// What the system says.
     pub fn ask(&mut self, request: &Request<'_>) -> io::Result<bool> {
-        let mut answer = None;
+        self.ask_all(std::slice::from_ref(request))
+    }
+
+    /// Likewise of several requests, each of which is answered; few enough for the buffers on the way.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn ask_all(&mut self, requests: &[Request<'_>]) -> io::Result<bool> {
+        let mut heard = 0;
         for last in [false, true] {
-            self.tell(request)?;
+            let rest = requests.get(heard..).unwrap_or_default();
+            let text: String = rest.iter().map(|request| format!("{request}\n")).collect();
+            self.stream.write_all(text.as_bytes())?;
+            let before = heard;
             let ended = self.lines(false, &mut |line| {
-                answer = Some(line == "ok");
-                false
+                heard += usize::from(line == "ok");
+                line == "ok" && heard < requests.len()
             });
             match ended {
                 Err(e) if last || e.kind() != ErrorKind::ConnectionReset => return Err(e),
-                _ if answer.is_some() || last => break,
+                _ if heard > before || last => break,
                 // It ended before the question was there.
                 _ => self.reconnect()?,
             }
         }
-        Ok(answer.unwrap_or(false))
+        Ok(heard == requests.len())
     }
 }
 

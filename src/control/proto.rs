@@ -39,6 +39,8 @@ pub enum Request<'a> {
         who: Option<Range>,
         /// Whether there were bans.
         was_banned: bool,
+        /// Whether the ban journal has it; otherwise the daemon is to write it when that can be done.
+        written: bool,
     },
 }
 
@@ -61,7 +63,12 @@ impl<'a> Request<'a> {
             verb @ ("unbanned" | "forget") => {
                 let who = words.next()?;
                 let who = if who == "all" { None } else { Some(range(who)?) };
-                Request::Unbanned { who, was_banned: verb == "unbanned" }
+                let written = match words.next() {
+                    None => true,
+                    Some("unwritten") => false,
+                    Some(_) => return None,
+                };
+                Request::Unbanned { who, was_banned: verb == "unbanned", written }
             }
             _ => return None,
         };
@@ -84,12 +91,13 @@ impl Display for Request<'_> {
             Request::Banned { who, time: Span::Permanent, ports } => {
                 write!(f, "banned {who} permanent {ports}")
             }
-            Request::Unbanned { who, was_banned } => {
+            Request::Unbanned { who, was_banned, written } => {
                 f.write_str(if *was_banned { "unbanned " } else { "forget " })?;
                 match who {
-                    Some(who) => write!(f, "{who}"),
-                    None => f.write_str("all"),
+                    Some(who) => write!(f, "{who}")?,
+                    None => f.write_str("all")?,
                 }
+                f.write_str(if *written { "" } else { " unwritten" })
             }
         }
     }
@@ -298,8 +306,8 @@ mod tests {
             Request::Lists,
             Request::Banned { who: who("192.0.2.7"), time: Span::Secs(3600), ports: "all" },
             Request::Banned { who: who("2001:db8::/64"), time: Span::Permanent, ports: "22,80-90/tcp" },
-            Request::Unbanned { who: None, was_banned: true },
-            Request::Unbanned { who: Some(who("192.0.2.1-192.0.2.9")), was_banned: false },
+            Request::Unbanned { who: None, was_banned: true, written: false },
+            Request::Unbanned { who: Some(who("192.0.2.1-192.0.2.9")), was_banned: false, written: true },
         ];
         for request in all {
             let line = request.to_string();

@@ -224,6 +224,7 @@ pub(super) fn ban<'d>(punisher: &'d Punisher, (w, policy, verdict): &'d Decided<
         who: Range::from(w.who),
         scope: &policy.scope,
         time: verdict.sentence.time,
+        age: 0,
         rule: &policy.name,
         hits: w.hits,
         reason: w.reason(),

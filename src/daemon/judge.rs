@@ -21,7 +21,7 @@ use crate::detect::tracker::Limits;
 use crate::detect::webscan::{Excess, Webscan};
 use crate::detect::{Detector, Rule};
 use crate::enforce::{Enforcer, all_options};
-use crate::firewall::guard::{Allowed, Damage, Failure, Guard};
+use crate::firewall::guard::{Allowed, Damage, Failure, Guard, Outcome, Repeat};
 use crate::input::Item;
 use crate::sys::host::Protected;
 use crate::sys::{clock, random};
@@ -272,10 +272,13 @@ impl Judge {
         enforcer.ban(
             now.wall,
             &bans,
+            Repeat::Keeps,
             &mut |at, result| {
                 let Some(ban) = bans.get(at) else { return };
                 match result {
-                    Ok(()) => {
+                    // Lines that come in spite of a ban in force are no other offence.
+                    Ok(Outcome::InForce(_)) => {}
+                    Ok(_) => {
                         *made += 1;
                         if let Some((_, policy, _)) = verdicts.get(at) {
                             policy.tally.ban(&ban.who, ban.reason);
@@ -393,8 +396,8 @@ impl Judge {
     }
 
     /// Removes all bans.
-    pub(super) fn clear(&mut self, now: Wall) {
-        if let Err(e) = self.enforcer.unban_all(now, true, &mut super::warn) {
+    pub(super) fn clear(&mut self) {
+        if let Err(e) = self.enforcer.unban_all(true, &mut super::warn) {
             log::error!("{e}");
         }
     }

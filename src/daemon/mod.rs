@@ -117,7 +117,8 @@ fn prepare(conf: &Path, foreground: bool) -> Result<Box<Daemon>, String> {
     // Who is not root is told so by the first question, and nothing else.
     guard.look().map_err(|e| e.to_string())?;
     // The table of a daemon that runs must not be touched.
-    let pidfile = pidfile::PidFile::take(Path::new(&loaded.settings.run_dir))?;
+    let pidfile =
+        pidfile::PidFile::take(Path::new(&loaded.settings.run_dir), Path::new(&loaded.settings.state_dir))?;
     guard.watch();
     // A table that has to be made has the allow list from its first transaction on. What is wrong with the lists is told
     // when the log is there.
@@ -152,6 +153,7 @@ impl Daemon {
         guard.take_fresh();
         let plan = setup::plan(&loaded, compiled);
         let mut enforcer = Enforcer::new(guard, open_journal(settings, now), settings.kill_connections);
+        enforcer.lock_beside(Path::new(&settings.run_dir));
         enforcer.set_prompt(settings.state_sync.is_some());
         let mut punisher = Punisher::new(settings, &plan.policies);
         let keep = punisher.memory();
@@ -476,7 +478,7 @@ impl Daemon {
         self.sources.stop();
         self.judge.events().hooks.stop();
         if self.clear_on_stop {
-            self.judge.clear(now.wall);
+            self.judge.clear();
         }
         self.save();
         self.judge.save_ports(now, true);

@@ -1,6 +1,8 @@
 #![forbid(unsafe_code)]
 //! The pid file, locked: two daemons would ban twice and lose each other's positions.
 
+use crate::state::StateError;
+use crate::state::lock::{Held, Part, StateLock};
 use crate::sys::dir::{Access, Dir, Lock};
 use std::fs::File;
 use std::io::Write as _;
@@ -12,28 +14,38 @@ const NAME: &str = "mef.pid";
 const TRIES: u32 = 50;
 const BETWEEN: Duration = Duration::from_millis(20);
 
-/// Held for the daemon's life; the lock ends with the process, whatever ends it.
+/// Held for the daemon's life; the locks end with the process, whatever ends it.
 pub(super) struct PidFile {
     file: Option<File>,
+    _state: Option<Held>,
 }
 
 impl PidFile {
-    /// Takes the lock. A run_dir that cannot be written is borne: then only the lock is missing.
-    pub(super) fn take(run_dir: &Path) -> Result<PidFile, String> {
+    /// Takes the locks of both directories: two daemons must share neither. One that cannot be written is borne: then only its
+    /// lock is missing.
+    pub(super) fn take(run_dir: &Path, state_dir: &Path) -> Result<PidFile, String> {
         let file = match Dir::create(run_dir).and_then(|dir| dir.file(NAME, Access::Write)) {
-            Ok(file) => file,
+            Ok(file) => Some(file),
             Err(e) => {
                 log::warn!("{}/{NAME}: {e}; going on without", run_dir.to_string_lossy());
-                return Ok(PidFile { file: None });
+                None
             }
         };
-        if !lock(&file) {
+        if file.as_ref().is_some_and(|file| !lock(file)) {
             return Err(format!(
                 "{}/{NAME} is locked: a daemon is running already",
                 run_dir.to_string_lossy()
             ));
         }
-        Ok(PidFile { file: Some(file) })
+        // A state_dir that cannot be written is reported with the journal.
+        let state = StateLock::open(state_dir).ok().map(|mut lock| lock.hold(Part::Daemon, BETWEEN * TRIES));
+        match state.transpose() {
+            Err(StateError::Busy(path)) => {
+                let path = path.to_string_lossy();
+                Err(format!("{path} is locked: a daemon that uses this state_dir is running already"))
+            }
+            state => Ok(PidFile { file, _state: state.ok().flatten() }),
+        }
     }
 
     /// Writes the process's number, after it has gone into the background.

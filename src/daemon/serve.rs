@@ -53,8 +53,11 @@ impl Service for Desk<'_> {
                 self.judge.events().banned(self.now.wall, &told);
                 return Then::Next;
             }
-            Request::Unbanned { who, was_banned } => {
+            Request::Unbanned { who, was_banned, written } => {
                 self.judge.unbanned(self.now.wall, who.as_ref(), was_banned);
+                if !written {
+                    self.judge.remember_unban(who.as_ref());
+                }
                 say(to, &"ok");
                 return Then::Next;
             }

@@ -1,35 +1,57 @@
 #![forbid(unsafe_code)]
 //! A ban from end to end: first the kernel, then, when it has acknowledged, the journal and the connections
-//! that are there. The daemon and the commands go the same way. Knows no log and no rule file.
+//! that are there. The daemon and the commands go the same way, and under one lock, so that kernel and journal
+//! change in one order. Knows no log and no rule file.
 
 mod options;
+mod restore;
+mod settle;
 
 pub use options::{Outside, all_options, journal, options, scope};
 
 use crate::base::clock::{Span, Wall};
 use crate::base::range::Range;
 use crate::firewall::conntrack;
-use crate::firewall::guard::{Ban, Failure, Guard, Report, Scope};
+use crate::firewall::guard::{Ban, Failure, Guard, Outcome, Repeat, Report, Scope};
 use crate::state::StateError;
 use crate::state::journal::{Compaction, Journal};
+use crate::state::lock::{Held, Part, StateLock};
 use crate::state::record::{Entry, Record};
-use ipnet::IpNet;
+use std::path::Path;
+use std::time::Duration;
 
-/// Bans that are put back at once when the journal is read: what fits one transaction.
-const RESTORE: usize = 256;
 /// Seconds between a compaction that failed and the next one.
 const RETRY: u64 = 300;
+/// Longest wait for the lock where there is no journal.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// Addresses whose liftings are looked up in the journal, too, if the kernel knows nothing of them.
+const ASKED: usize = 16;
 
 /// Where bans are made and remembered.
 pub struct Enforcer {
     guard: Guard,
     journal: Option<Journal>,
+    /// The lock where state_dir has none.
+    spare: Option<StateLock>,
     compaction: Option<Compaction>,
     /// When a compaction that failed may be tried again.
     retry: Wall,
     /// Hand each batch of bans to the system at once.
     prompt: bool,
     kill: bool,
+    /// The journal holds records back that were not written together with the change that they tell of.
+    late: bool,
+    /// Bans that it had no room for: they are in the kernel alone.
+    missed: bool,
+}
+
+/// What became of liftings.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Lifted {
+    /// How many bans there were of each.
+    pub counts: Vec<usize>,
+    /// Whether the journal has them: if not, the bans come back when it is read.
+    pub written: bool,
 }
 
 /// What the journal is to keep of bans that have ended.
@@ -54,7 +76,16 @@ impl Enforcer {
     /// connections of whom is banned.
     #[must_use]
     pub fn new(guard: Guard, journal: Option<Journal>, kill: bool) -> Enforcer {
-        Enforcer { guard, journal, compaction: None, retry: Wall(0), prompt: true, kill }
+        let (spare, compaction, retry) = (None, None, Wall(0));
+        let (prompt, late, missed) = (true, false, false);
+        Enforcer { guard, journal, spare, compaction, retry, prompt, kill, late, missed }
+    }
+
+    /// Orders changes by a lock in `run_dir` where there is none in state_dir.
+    pub fn lock_beside(&mut self, run_dir: &Path) {
+        if !self.journal.as_ref().is_some_and(Journal::has_lock) {
+            self.spare = StateLock::open(run_dir).ok();
+        }
     }
 
     /// The table.
@@ -72,109 +103,139 @@ impl Enforcer {
         self.kill = kill;
     }
 
-    /// Bans each; `report` hears of each once the kernel has answered, and of those that are made not before the journal has handed them to
-    /// the system: who is told of a ban finds it again whatever happens to this process.
-    pub fn ban(&mut self, now: Wall, bans: &[Ban<'_>], report: Report<'_>, note: Note<'_>) {
-        let mut made = vec![false; bans.len()];
-        self.guard.ban(bans, &mut |at, result| match (result, made.get_mut(at)) {
-            (Ok(()), Some(flag)) => *flag = true,
-            _ => report(at, result),
-        });
-        let made = || bans.iter().enumerate().zip(&made).filter(|(_, made)| **made).map(|(ban, _)| ban);
-        // What the journal cannot take is told by whoever saves next.
-        let quiet: Note<'_> = &mut |_| ();
-        self.remember_cuts(now, quiet);
-        for (_, ban) in made() {
-            let until = until(now, ban.time);
-            for who in ban.who.nets() {
-                let scope = scope_text(ban.scope);
-                let Ban { rule, reason, hits, bans, starts, .. } = *ban;
-                let entry = Entry { who, scope: &scope, rule, reason, since: now, until, hits, bans, starts };
-                self.remember(&Record::Ban(entry), quiet);
-            }
-        }
-        if let Some(journal) = self.journal.as_mut().filter(|_| self.prompt) {
-            let _ = journal.flush();
-        }
-        made().for_each(|(at, _)| report(at, Ok(())));
-        if self.kill {
-            kill(made().map(|(_, ban)| ban), note);
-        }
-    }
-
-    /// Ends the bans of a range; how many there were.
-    ///
-    /// # Errors
-    /// What the kernel refused.
-    pub fn unban(&mut self, now: Wall, who: &Range, note: Note<'_>) -> Result<usize, Failure> {
-        let Enforcer { guard, journal, .. } = self;
-        let count = guard.unban(who, &mut |part| {
-            part.nets().for_each(|net| put(journal, &Record::Unban(net), note));
-        })?;
-        // The whole, too: it may stand in the journal alone.
-        who.nets().for_each(|net| self.remember(&Record::Unban(net), note));
-        self.remember_cuts(now, note);
-        Ok(count)
-    }
-
-    /// Ends all bans, the permanent ones only if `permanent`.
-    ///
-    /// # Errors
-    /// What the kernel refused.
-    pub fn unban_all(&mut self, now: Wall, permanent: bool, note: Note<'_>) -> Result<(), Failure> {
-        self.guard.unban_all(permanent)?;
-        self.remember(&Record::Clear, note);
-        let Enforcer { guard, journal, .. } = self;
-        guard.list(&mut |e| {
-            for who in e.who.nets() {
-                let (scope, until) = (scope_text(e.scope), e.left.map(|s| Wall(now.0.saturating_add(s))));
-                let (rule, reason, hits) = (e.rule, e.reason, e.hits);
-                let entry =
-                    Entry { who, scope: &scope, rule, reason, since: now, until, hits, bans: 1, starts: &[] };
-                put(journal, &Record::Ban(entry), note);
-            }
+    /// Takes the lock. Without it bans go on: whoever has it may stand still.
+    fn hold(&mut self, note: Note<'_>) -> Option<Held> {
+        let held = match (&mut self.journal, &mut self.spare) {
+            (Some(journal), _) if journal.has_lock() => journal.hold(),
+            (_, Some(spare)) => spare.hold(Part::Bans, PATIENCE).map(Some),
+            _ => Ok(None),
+        };
+        held.unwrap_or_else(|e| {
+            note(&e);
+            None
         })
     }
 
-    /// Puts back every ban of the journal with the time that it has left; how many.
-    ///
-    /// # Errors
-    /// The journal cannot be read.
-    pub fn restore(&mut self, now: Wall, note: Note<'_>) -> Result<usize, StateError> {
-        self.restore_and(now, 0, &mut |_| (), note)
+    /// Bans each; `report` hears of each once the kernel has answered, and of those that are made not before the journal has handed them to
+    /// the system: who is told of a ban finds it again whatever happens to this process.
+    pub fn ban(&mut self, now: Wall, bans: &[Ban<'_>], repeat: Repeat, report: Report<'_>, note: Note<'_>) {
+        let mut outcomes: Vec<Option<Outcome>> = vec![None; bans.len()];
+        let held = self.hold(note);
+        self.guard.ban(bans, repeat, &mut |at, result| match (result, outcomes.get_mut(at)) {
+            (Ok(outcome), Some(place)) => *place = Some(outcome),
+            (result, _) => report(at, result),
+        });
+        // What the journal cannot take is told by whoever saves next.
+        let quiet: Note<'_> = &mut |_| ();
+        for (ban, outcome) in bans.iter().zip(&outcomes) {
+            match outcome {
+                Some(Outcome::Banned) => self.remember_ban(now, ban, ban, quiet),
+                Some(Outcome::Extended(after)) => {
+                    self.remember_ban(now, &after.ban(ban.who, ban.scope), ban, quiet);
+                }
+                Some(Outcome::InForce(_)) | None => {}
+            }
+        }
+        if self.prompt {
+            let _ = self.write();
+        }
+        self.late |= self.pending() > 0;
+        drop(held);
+        if self.kill {
+            let changed =
+                |outcome: &Option<Outcome>| matches!(outcome, Some(Outcome::Banned | Outcome::Extended(_)));
+            kill(
+                bans.iter().zip(&outcomes).filter(|(_, outcome)| changed(outcome)).map(|(ban, _)| ban),
+                note,
+            );
+        }
+        for (at, outcome) in outcomes.into_iter().enumerate() {
+            outcome.into_iter().for_each(|outcome| report(at, Ok(outcome)));
+        }
     }
 
-    /// Likewise, and tells `each` every ban that is in force or ended less than `keep` seconds ago.
+    /// Has the journal take in a ban as it stands now; `made` is what led to it.
+    fn remember_ban(&mut self, now: Wall, stands: &Ban<'_>, made: &Ban<'_>, note: Note<'_>) {
+        let (since, until) = (Wall(now.0.saturating_sub(stands.age)), until(now, stands.time));
+        let scope = scope_text(stands.scope);
+        let (Ban { rule, reason, hits, .. }, Ban { bans, starts, .. }) = (*stands, *made);
+        for who in stands.who.nets() {
+            let entry = Entry { who, scope: &scope, rule, reason, since, until, hits, bans, starts };
+            self.remember(&Record::Ban(entry), note);
+        }
+    }
+
+    /// Ends the bans of ranges: those inside them are over, wider ones get a hole.
     ///
     /// # Errors
-    /// The journal cannot be read.
-    pub fn restore_and(
-        &mut self,
-        now: Wall,
-        keep: u64,
-        each: &mut dyn FnMut(&Entry<'_>),
-        note: Note<'_>,
-    ) -> Result<usize, StateError> {
-        let Some(journal) = &mut self.journal else { return Ok(0) };
-        let guard = &mut self.guard;
-        let mut batch: Vec<Restored> = Vec::new();
-        let mut count = 0;
-        let damaged = journal.live(now, keep, &mut |entry| {
-            each(&entry);
-            let Some(time) = entry.left(now) else { return };
-            let Some(scope) = read_scope(entry.scope) else { return };
-            let (rule, reason) = (entry.rule.to_owned(), entry.reason.to_owned());
-            batch.push(Restored { who: entry.who, scope, time, rule, hits: entry.hits, reason });
-            if batch.len() == RESTORE {
-                count += put_back(guard, &batch, note);
-                batch.clear();
-            }
-        })?;
-        count += put_back(guard, &batch, note);
-        if damaged > 0 {
-            note(&format_args!("{damaged} bytes of the ban journal are damaged and were passed over"));
+    /// What the kernel refused.
+    pub fn unban(&mut self, now: Wall, ranges: &[Range], note: Note<'_>) -> Result<Lifted, Failure> {
+        let _held = self.hold(note);
+        // A dump of the kernel's may leave out what lies inside a network: the journal does not.
+        let is_wide = |range: &&Range| range.first() != range.last();
+        let wide: Vec<Range> = ranges.iter().filter(is_wide).copied().collect();
+        let mut remembered = Vec::new();
+        if !wide.is_empty() {
+            self.each_live(now, &mut |entry| {
+                let who = Range::from(entry.who);
+                remembered.extend(Some(who).filter(|who| wide.iter().any(|range| range.covers(who))));
+            });
         }
-        Ok(count)
+        let mut counts = self.guard.unban(ranges, &remembered)?;
+        if counts.contains(&0) && ranges.len() <= ASKED {
+            // The kernel may have lost it, or not have been given it yet by whoever puts bans back.
+            self.each_live(now, &mut |entry| {
+                let who = Range::from(entry.who);
+                for (count, _) in counts.iter_mut().zip(ranges).filter(|(_, range)| range.meets(&who)) {
+                    *count = (*count).max(1);
+                }
+            });
+        }
+        for net in ranges.iter().flat_map(|range| range.nets()) {
+            self.remember(&Record::Unban(net), note);
+        }
+        Ok(Lifted { counts, written: self.write_lifting(note) })
+    }
+
+    /// Ends all bans, the permanent ones only if `permanent`. Returns whether the journal has it.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn unban_all(&mut self, permanent: bool, note: Note<'_>) -> Result<bool, Failure> {
+        let _held = self.hold(note);
+        self.guard.unban_all(permanent)?;
+        self.remember(if permanent { &Record::Clear } else { &Record::ClearTimed }, note);
+        Ok(self.write_lifting(note))
+    }
+
+    /// The journal takes in a lifting that a command could not write.
+    pub fn remember_unban(&mut self, who: Option<&Range>, note: Note<'_>) {
+        match who {
+            Some(who) => who.nets().for_each(|net| self.remember(&Record::Unban(net), note)),
+            None => self.remember(&Record::ClearTimed, note),
+        }
+        self.late = true;
+    }
+
+    /// Hands liftings to the system at once; whether that could be done.
+    fn write_lifting(&mut self, note: Note<'_>) -> bool {
+        let written = self.write();
+        self.late |= self.pending() > 0;
+        let refused = self.journal.as_ref().is_some_and(Journal::is_refused);
+        match written {
+            Ok(()) => !refused,
+            Err(e) => {
+                note(&e);
+                false
+            }
+        }
+    }
+
+    fn each_live(&mut self, now: Wall, each: &mut dyn FnMut(&Entry<'_>)) {
+        if let Some(journal) = &mut self.journal {
+            // What cannot be read is told when the bans are put back.
+            let _ = journal.live(now, 0, &mut |entry| each(&entry));
+        }
     }
 
     /// Tells `each` every ban of the journal that is in force or ended less than `keep` seconds ago.
@@ -199,8 +260,9 @@ impl Enforcer {
     /// # Errors
     /// What cannot be written is kept for the next try.
     pub fn save(&mut self, sync: bool) -> Result<(), StateError> {
+        self.write()?;
+        self.catch_up()?;
         let Some(journal) = &mut self.journal else { return Ok(()) };
-        journal.flush()?;
         if sync { journal.sync() } else { Ok(()) }
     }
 
@@ -260,69 +322,13 @@ impl Enforcer {
         Ok(())
     }
 
-    /// The journal follows bans of networks that were cut.
-    fn remember_cuts(&mut self, now: Wall, note: Note<'_>) {
-        for cut in self.guard.take_cuts() {
-            cut.was.nets().for_each(|net| self.remember(&Record::Unban(net), note));
-            let (scope, until) = (scope_text(&cut.scope), until(now, cut.time));
-            for who in cut.kept.iter().flat_map(|range| range.nets()) {
-                let (rule, reason) = (&cut.rule, &cut.reason);
-                let entry = Entry {
-                    who,
-                    scope: &scope,
-                    rule,
-                    reason,
-                    since: now,
-                    until,
-                    hits: 0,
-                    bans: 0,
-                    starts: &[],
-                };
-                self.remember(&Record::Ban(entry), note);
-            }
-        }
-    }
-
     fn remember(&mut self, record: &Record<'_>, note: Note<'_>) {
-        put(&mut self.journal, record, note);
-    }
-}
-
-struct Restored {
-    who: IpNet,
-    scope: Scope,
-    time: Span,
-    rule: String,
-    hits: u32,
-    reason: String,
-}
-
-fn put_back(guard: &mut Guard, batch: &[Restored], note: Note<'_>) -> usize {
-    let mut bans: Vec<Ban<'_>> = batch
-        .iter()
-        .map(|r| {
-            let Restored { who, ref scope, time, ref rule, hits, ref reason } = *r;
-            Ban { who: Range::from(who), scope, time, rule, hits, reason, bans: 0, starts: &[] }
-        })
-        .collect();
-    // The journal gives them in no order; the narrower network is the later word.
-    bans.sort_unstable_by_key(|ban| {
-        std::cmp::Reverse(ban.who.nets().next().map(|n| n.max_prefix_len() - n.prefix_len()))
-    });
-    let mut count = 0;
-    guard.ban(&bans, &mut |_, result| match result {
-        Ok(()) => count += 1,
-        Err(e) => note(e),
-    });
-    guard.take_cuts();
-    count
-}
-
-fn put(journal: &mut Option<Journal>, record: &Record<'_>, note: Note<'_>) {
-    if let Some(journal) = journal
-        && let Err(e) = journal.put(record)
-    {
-        note(&e);
+        if let Some(journal) = &mut self.journal
+            && let Err(e) = journal.put(record)
+        {
+            self.missed = true;
+            note(&e);
+        }
     }
 }
 
@@ -337,6 +343,7 @@ fn kill<'a>(bans: impl Iterator<Item = &'a Ban<'a>>, note: Note<'_>) {
     }
 }
 
+/// When a ban ends that has so much time left.
 fn until(now: Wall, time: Span) -> Option<Wall> {
     match time {
         Span::Secs(s) => Some(Wall(now.0.saturating_add(s))),

@@ -30,7 +30,7 @@ pub use reading::{Mark, Reading};
 
 use super::StateError;
 use super::lock::{Held, Part, StateLock};
-use super::record::{Entry, HEADER_LEN, HEADER_WORDS, Record, Step, encode, step};
+use super::record::{Entry, HEADER_LEN, HEADER_WORDS, Record, Step, encode, scan, step};
 use crate::base::clock::Wall;
 use crate::sys::dir::{Access, Dir};
 use std::fs::File;
@@ -186,6 +186,29 @@ impl Journal {
         let mut reading = self.reading(now, keep)?;
         while reading.step(each)? {}
         Ok(reading.damaged())
+    }
+
+    /// Whether changes can be ordered by the lock of state_dir.
+    #[must_use]
+    pub fn has_lock(&self) -> bool {
+        self.lock.is_some()
+    }
+
+    /// Whether nothing can be written: a read-only disk.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.refused.is_some()
+    }
+
+    /// Forgets those of the records that are not written yet which are not wanted.
+    pub fn retain(&mut self, wanted: &mut dyn FnMut(&Record<'_>) -> bool) {
+        let mut kept = Vec::with_capacity(self.buf.capacity());
+        scan(&self.buf, &mut |_, record| {
+            if wanted(&record) {
+                encode(&record, &mut kept);
+            }
+        });
+        self.buf = kept;
     }
 
     /// Takes the lock on bans: kernel and journal change under it. None where there can be none.

@@ -1,10 +1,11 @@
 //! The three standard streams as plain files: what std has for them locks, buffers and flushes lines, which a
 //! program with one thread and buffers of its own does not need.
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::File;
 use std::io::{self, Write};
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, RawFd};
 
 /// Standard input, by a descriptor of its own: whoever has read it may close it.
 ///
@@ -12,6 +13,13 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, RawFd};
 /// When there are too many files open.
 pub fn stdin() -> io::Result<File> {
     shared(0).try_clone()
+}
+
+/// Whether a read would not wait: there is data, the end, or an error to collect.
+#[must_use]
+pub fn has_more(file: &File) -> bool {
+    let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO) != Ok(0)
 }
 
 /// Standard output.

@@ -3,6 +3,7 @@
 
 use super::{Judge, Once};
 use crate::base::clock::{Now, Wall};
+use crate::base::range::Range;
 use crate::enforce::{Enforcer, Memory};
 use crate::state::StateError;
 
@@ -12,6 +13,11 @@ impl Judge {
         if self.enforcer.pending() > 0 {
             self.write(false);
         }
+    }
+
+    /// Keeps in mind a lifting that a command could not write.
+    pub(in crate::daemon) fn remember_unban(&mut self, who: Option<&Range>) {
+        self.enforcer.remember_unban(who, &mut |_| ());
     }
 
     /// Writes the journal, and waits for the disk.

@@ -69,7 +69,7 @@ impl Judge {
             log::error!("{who} is not banned for longer: {e}");
         }
         let time = Span::Secs(longer.unwrap_or(secs).into());
-        let ban = Ban { who, scope: &Scope::ALL, time, rule, hits, reason: "", bans, starts: &[] };
+        let ban = Ban { who, scope: &Scope::ALL, time, age: 0, rule, hits, reason: "", bans, starts: &[] };
         self.bans += 1;
         self.events.banned(now.wall, &Told { seen: &scanner.ports, ..Told::of(&ban) });
     }
@@ -112,7 +112,7 @@ impl Judge {
             return log::error!("{who} is not banned: {e}");
         }
         let (time, rule) = (Span::Secs(secs), &*policy.name);
-        let ban = Ban { who, scope: &Scope::ALL, time, rule, hits, reason: "", bans: 0, starts: &[] };
+        let ban = Ban { who, scope: &Scope::ALL, time, age: 0, rule, hits, reason: "", bans: 0, starts: &[] };
         policy.tally.ban(&who, "");
         self.bans += 1;
         self.events.banned(now.wall, &Told::of(&ban));

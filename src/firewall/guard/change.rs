@@ -1,81 +1,23 @@
 #![forbid(unsafe_code)]
-//! Bans and unbans: which set each goes to, in batches that the kernel takes whole or that are halved until
-//! the one it refuses is found.
+//! Bans: which set each goes to, in batches that the kernel takes whole or that are halved until the one it
+//! refuses is found. What is there already is not made shorter by anything.
 
+use super::ban::{Ban, Outcome, Repeat, Report, Standing, kind};
 use super::layout::Place;
-use super::list::host;
+use super::networks::whole;
 use super::scope::Kind;
-use super::{Failure, Guard, Made, Refresh, Scope, TABLE};
-use crate::base::clock::Span;
+use super::{Failure, Guard, Made, Scope, TABLE};
 use crate::base::name::Name;
+use crate::base::net::offender;
 use crate::base::range::{Family, Range};
 use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::firewall::nft::{TxnError, query};
 use nix::errno::Errno;
-use smallvec::SmallVec;
-use std::io::Write as _;
 
-/// Bans of one transaction: what fits one message.
-const BATCH: usize = 768;
-
-/// A ban as the kernel is to hold it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ban<'a> {
-    /// Whom.
-    pub who: Range,
-    /// Which ports.
-    pub scope: &'a Scope,
-    /// For how long from now.
-    pub time: Span,
-    /// The service rule, or empty for a ban by hand.
-    pub rule: &'a str,
-    /// Hits that led to it.
-    pub hits: u32,
-    /// Free text, or empty.
-    pub reason: &'a str,
-    /// Bans of it so far that count; only remembered, the kernel does not hold it.
-    pub bans: u32,
-    /// When these began, as the journal keeps it; only remembered, too.
-    pub starts: &'a [u8],
-}
-
-impl Ban<'_> {
-    fn timeout(&self) -> Timeout {
-        Timeout::Ms(match self.time {
-            Span::Permanent => 0,
-            Span::Secs(s) => s.max(1).saturating_mul(1000),
-        })
-    }
-
-    /// `RULE hits=N: REASON`, each part only if it is there.
-    fn comment(&self) -> SmallVec<[u8; 64]> {
-        let mut text = SmallVec::new();
-        text.extend_from_slice(self.rule.as_bytes());
-        if self.hits > 0 {
-            let _ = write!(text, " hits={}", self.hits);
-        }
-        if !self.reason.is_empty() {
-            let _ = write!(text, ": {}", self.reason);
-        }
-        text
-    }
-
-    fn kind(&self, made: Made) -> Kind {
-        kind(&self.who, made.ipv6_prefix)
-    }
-}
-
-/// Where a range belongs: IPv4 addresses and IPv6 prefixes of the table's length are keys of hash sets.
-fn kind(who: &Range, ipv6_prefix: u8) -> Kind {
-    let length = match who.family() {
-        Family::V4 => 32,
-        Family::V6 => ipv6_prefix,
-    };
-    match who.as_net() {
-        Some(net) if net.prefix_len() == length => Kind::Hosts,
-        _ => Kind::Networks,
-    }
-}
+/// Bans of one transaction: while anybody listens to the changes of nf_tables, the kernel holds 8 kB for each until its end.
+pub(super) const BATCH: usize = 256;
+/// How often a batch is looked at anew because elements came or went meanwhile.
+const TRIES: u32 = 5;
 
 /// Whether a smaller batch may succeed: one bad element, no memory, a send buffer that may not grow.
 fn can_halve(e: &TxnError) -> bool {
@@ -87,13 +29,12 @@ fn is_gone(e: &Failure) -> bool {
     matches!(e, Failure::Change(e) if e.errno() == Errno::ENOENT)
 }
 
-/// Hears what the kernel did with each change: its index, and why it failed if it did.
-pub type Report<'r> = &'r mut dyn FnMut(usize, Result<(), &Failure>);
+/// Bans that go to hash sets, with their numbers.
+type Hosts<'b, 'a> = [(usize, &'b Ban<'a>)];
 
 impl Guard {
-    /// Bans each; one that is there already gets the new time. `report` is called once for each, after the
-    /// kernel has acknowledged or refused it.
-    pub fn ban(&mut self, bans: &[Ban<'_>], report: Report<'_>) {
+    /// Bans each. `report` is called once for each, after the kernel has acknowledged or refused it.
+    pub fn ban(&mut self, bans: &[Ban<'_>], repeat: Repeat, report: Report<'_>) {
         for (i, batch) in bans.chunks(BATCH).enumerate() {
             let first = i * BATCH;
             let made = match self.prepare(batch) {
@@ -103,27 +44,42 @@ impl Guard {
                     continue;
                 }
             };
-            self.ban_hosts(made, first, batch, true, report);
-            for (at, ban) in batch.iter().enumerate().filter(|(_, ban)| ban.kind(made) == Kind::Networks) {
-                let set = ban.scope.set(Kind::Networks, ban.who.family());
-                let Timeout::Ms(ms) = ban.timeout() else { continue };
-                let comment = ban.comment();
-                let text = std::str::from_utf8(&comment).unwrap_or(ban.rule);
-                let mut result = self.add_range((&set, ban.scope), &ban.who, ms, text);
+            let numbered = || batch.iter().enumerate().map(|(at, ban)| (first + at, ban));
+            let mut hosts: Vec<_> = numbered().filter(|(_, ban)| ban.kind(made) == Kind::Hosts).collect();
+            let covered = self.covered(&mut hosts, repeat, report);
+            self.ban_hosts(&hosts, repeat, &mut |at, result| {
+                let before = covered.iter().find(|(other, _)| *other == at);
+                report(
+                    at,
+                    match (result, before) {
+                        (Ok(Outcome::Banned), Some((_, after))) => Ok(Outcome::Extended(after.clone())),
+                        (result, _) => result,
+                    },
+                );
+            });
+            for (at, ban) in numbered().filter(|(_, ban)| ban.kind(made) == Kind::Networks) {
+                let around = meet(self.offender_around(made, ban), ban, repeat);
+                if let Outcome::InForce(_) = around {
+                    report(at, Ok(around));
+                    continue;
+                }
+                let mut result = self.ban_network(ban, repeat);
                 if result.as_ref().is_err_and(is_gone) {
                     self.forget();
-                    result = self
-                        .prepare(batch)
-                        .and_then(|_| self.add_range((&set, ban.scope), &ban.who, ms, text));
+                    result = self.prepare(batch).and_then(|_| self.ban_network(ban, repeat));
                 }
-                report(first + at, result.as_ref().copied());
+                match result {
+                    Ok(Outcome::Banned) => report(at, Ok(around)),
+                    Ok(outcome) => report(at, Ok(outcome)),
+                    Err(e) => report(at, Err(&e)),
+                }
             }
         }
     }
 
     /// Sees to it that the table and all sets of the batch are there, also when the table went away since the
     /// last look.
-    fn prepare(&mut self, batch: &[Ban<'_>]) -> Result<Made, Failure> {
+    pub(super) fn prepare(&mut self, batch: &[Ban<'_>]) -> Result<Made, Failure> {
         match self.prepare_once(batch) {
             Err(e) if is_gone(&e) => {
                 self.forget();
@@ -159,177 +115,186 @@ impl Guard {
         Ok(made)
     }
 
-    /// Bans those that go to hash sets. A refused batch is halved, so that one bad element costs only itself.
-    fn ban_hosts(&mut self, made: Made, first: usize, batch: &[Ban<'_>], retry: bool, report: Report<'_>) {
-        self.write_hosts(made, batch);
+    /// Takes those out of `hosts` who are banned for long enough with a network around them, and reports them. Returns what becomes of the
+    /// others who are banned with one, but not for long enough.
+    fn covered(
+        &mut self,
+        hosts: &mut Vec<(usize, &Ban<'_>)>,
+        repeat: Repeat,
+        report: Report<'_>,
+    ) -> Vec<(usize, Standing)> {
+        let (mut covered, mut empty) = (Vec::new(), Vec::new());
+        hosts.retain(|(at, ban)| {
+            let set = ban.scope.set(Kind::Networks, ban.who.family());
+            if empty.contains(&set) || self.is_empty(&set) {
+                empty.push(set);
+                empty.dedup();
+                return true;
+            }
+            let before = if ban.who.first() == ban.who.last() {
+                self.standing(&set, ban.who.key().bytes())
+            } else {
+                self.pieces(&set, &ban.who).map(|pieces| whole(&pieces, &ban.who))
+            };
+            // What cannot be asked now is refused when it is to be changed.
+            match meet(before.unwrap_or(None), ban, repeat) {
+                Outcome::Extended(after) => covered.push((*at, after)),
+                Outcome::InForce(before) => {
+                    report(*at, Ok(Outcome::InForce(before)));
+                    return false;
+                }
+                Outcome::Banned => {}
+            }
+            true
+        });
+        covered
+    }
+
+    /// The ban of the IPv6 offender that a smaller prefix is a part of.
+    fn offender_around(&mut self, made: Made, ban: &Ban<'_>) -> Option<Standing> {
+        let offender = Range::from(offender(ban.who.first(), made.ipv6_prefix));
+        if !offender.covers(&ban.who) || offender == ban.who {
+            return None;
+        }
+        let set = ban.scope.set(Kind::Hosts, ban.who.family());
+        self.standing(&set, offender.key().bytes()).ok().flatten()
+    }
+
+    /// Whether a set is known to have no elements, or is not there.
+    fn is_empty(&mut self, set: &Name) -> bool {
+        let mut count = None;
+        let there = query::set(&mut self.socket, &TABLE, set, &mut |set| count = set.count);
+        matches!((there, count), (Ok(false), _) | (_, Some(0)))
+    }
+
+    /// Bans those that go to hash sets, all of whom are new as a rule.
+    fn ban_hosts(&mut self, hosts: &Hosts<'_, '_>, repeat: Repeat, report: Report<'_>) {
+        hosts.iter().for_each(|(_, ban)| self.write_host(ban));
+        match self.txn.commit(&mut self.socket) {
+            Ok(()) => hosts.iter().for_each(|(at, _)| report(*at, Ok(Outcome::Banned))),
+            Err(e) if e.errno() == Errno::EEXIST => self.ban_known(hosts, repeat, TRIES, report),
+            // The table went away under us: somebody flushed the rule set.
+            Err(e) if e.errno() == Errno::ENOENT => {
+                self.forget();
+                let bans: Vec<Ban<'_>> = hosts.iter().map(|(_, ban)| **ban).collect();
+                match self.prepare(&bans) {
+                    Ok(_) => self.ban_known(hosts, repeat, TRIES, report),
+                    Err(e) => hosts.iter().for_each(|(at, _)| report(*at, Err(&e))),
+                }
+            }
+            Err(e) => self.halve(hosts, (repeat, TRIES), e, report),
+        }
+    }
+
+    /// Bans those of whom some are banned already: each is asked for first.
+    fn ban_known(&mut self, hosts: &Hosts<'_, '_>, repeat: Repeat, tries: u32, report: Report<'_>) {
+        let same = |a: &Ban<'_>, b: &Ban<'_>| (a.who, a.scope) == (b.who, b.scope);
+        let (mut once, mut again) = (Vec::<(usize, &Ban<'_>)>::with_capacity(hosts.len()), Vec::new());
+        for host in hosts {
+            let twin = once.iter().any(|(_, other)| same(other, host.1));
+            if twin {
+                again.push(*host)
+            } else {
+                once.push(*host)
+            };
+        }
+        let mut outcomes = Vec::with_capacity(once.len());
+        for (_, ban) in &once {
+            let set = ban.scope.set(Kind::Hosts, ban.who.family());
+            match self.standing(&set, ban.who.key().bytes()) {
+                Ok(before) => outcomes.push(meet(before, ban, repeat)),
+                Err(e) => return hosts.iter().for_each(|(at, _)| report(*at, Err(&e))),
+            }
+        }
+        for ((_, ban), outcome) in once.iter().zip(&outcomes) {
+            match outcome {
+                Outcome::Banned => self.write_host(ban),
+                Outcome::Extended(after) => {
+                    // Kernels that take the new time of what is there keep its comment.
+                    let set = ban.scope.set(Kind::Hosts, ban.who.family());
+                    self.txn.delete_elem(&set, &plain(ban.who.key().bytes()));
+                    self.write_host(&after.ban(ban.who, ban.scope));
+                }
+                Outcome::InForce(_) => {}
+            }
+        }
         match self.txn.commit(&mut self.socket) {
             Ok(()) => {
-                let hosts = batch.iter().enumerate().filter(|(_, ban)| ban.kind(made) == Kind::Hosts);
-                hosts.for_each(|(at, _)| report(first + at, Ok(())));
-            }
-            // The table went away under us: somebody flushed the rule set.
-            Err(e) if e.errno() == Errno::ENOENT && retry => {
-                self.forget();
-                if let Ok(made) = self.prepare(batch) {
-                    self.ban_hosts(made, first, batch, false, report);
-                } else {
-                    self.refuse_hosts(made, first, batch, e, report);
+                for ((at, _), outcome) in once.iter().zip(outcomes) {
+                    report(*at, Ok(outcome));
+                }
+                if !again.is_empty() {
+                    self.ban_known(&again, repeat, TRIES, report);
                 }
             }
-            Err(e) if batch.len() > 1 && can_halve(&e) => {
-                let (left, right) = batch.split_at(batch.len() / 2);
-                self.ban_hosts(made, first, left, retry, report);
-                self.ban_hosts(made, first + left.len(), right, retry, report);
+            // An element has ended or was added between the question and the transaction.
+            Err(e) if tries > 0 && matches!(e.errno(), Errno::EEXIST | Errno::ENOENT) => {
+                self.ban_known(hosts, repeat, tries - 1, report);
             }
-            Err(e) => self.refuse_hosts(made, first, batch, e, report),
+            Err(e) => self.halve(hosts, (repeat, tries), e, report),
         }
     }
 
-    fn refuse_hosts(&self, made: Made, first: usize, batch: &[Ban<'_>], e: TxnError, report: Report<'_>) {
-        let failure = Failure::Change(e);
-        let hosts = batch.iter().enumerate().filter(|(_, ban)| ban.kind(made) == Kind::Hosts);
-        hosts.for_each(|(at, _)| report(first + at, Err(&failure)));
-    }
-
-    fn write_hosts(&mut self, made: Made, batch: &[Ban<'_>]) {
-        // Kernels that do not prolong: what is added can be deleted without an error, and then added anew.
-        let passes: &[bool] = match made.refresh {
-            Refresh::Update => &[true],
-            Refresh::Replace => &[true, false, true],
-        };
-        for &adds in passes {
-            for ban in batch.iter().filter(|ban| ban.kind(made) == Kind::Hosts) {
-                let set = ban.scope.set(Kind::Hosts, ban.who.family());
-                let (key, comment) = (ban.who.key(), ban.comment());
-                let comment = std::str::from_utf8(&comment).unwrap_or(ban.rule);
-                if adds {
-                    let elem = Elem { key: key.bytes(), end: None, timeout: ban.timeout(), comment };
-                    self.txn.add_elem(&set, &elem);
-                } else {
-                    self.txn.delete_elem(&set, &plain(key.bytes()));
-                }
-            }
-        }
-    }
-
-    /// Ends the bans of all addresses of a range, whatever ports and rules they were for; how many there were.
-    /// `inside` hears of each ban of a part of the range that ended with it; parts of networks are `Cut`s.
-    ///
-    /// # Errors
-    /// The system call, or what the kernel refused.
-    pub fn unban(&mut self, who: &Range, inside: &mut dyn FnMut(Range)) -> Result<usize, Failure> {
-        let Some(made) = self.look()? else { return Ok(0) };
-        let mut count = 0;
-        for (scope, kind) in self.all_scopes()? {
-            let set = scope.set(kind, who.family());
-            match kind {
-                Kind::Networks => count += usize::from(self.remove_range((&set, &scope), who)?),
-                Kind::Hosts | Kind::Scans if self::kind(who, made.ipv6_prefix) == Kind::Hosts => {
-                    count += usize::from(self.remove_key(&set, who.key().bytes())?);
-                }
-                Kind::Hosts | Kind::Scans => count += self.remove_keys(made, &set, who, inside)?,
-            }
-        }
-        // Who is held back is shut out as by a ban if everything of it is dropped; whose closed ports were counted would
-        // be banned again for one more, but that is no ban.
-        let family = who.family();
-        for (set, shuts_out) in [(self.throttle(family), true), (self.scan_rate(family), false)] {
-            let Some(set) = set else { continue };
-            let ended = match kind(who, made.ipv6_prefix) {
-                Kind::Networks => self.remove_keys(made, &set, who, &mut |_| ())?,
-                Kind::Hosts | Kind::Scans => usize::from(self.remove_key(&set, who.key().bytes())?),
-            };
-            count += if shuts_out { ended } else { 0 };
-        }
-        Ok(count)
-    }
-
-    /// Ends all bans, the permanent ones only if `permanent`.
-    ///
-    /// # Errors
-    /// The system call, or what the kernel refused.
-    pub fn unban_all(&mut self, permanent: bool) -> Result<(), Failure> {
-        let Some(made) = self.look()? else { return Ok(()) };
-        let mut kept = Vec::new();
-        if !permanent {
-            self.list(&mut |e| {
-                if e.left.is_none() {
-                    kept.push((e.who, e.scope.clone(), e.rule.to_owned(), e.hits, e.reason.to_owned()));
-                }
-            })?;
-        }
-        for (scope, kind) in self.all_scopes()? {
-            for family in Family::ALL {
-                self.txn.flush_set(&scope.set(kind, family));
-            }
-        }
-        for family in Family::ALL {
-            let counted = [self.throttle(family), self.scan_rate(family)];
-            counted.iter().flatten().for_each(|set| self.txn.flush_set(set));
-        }
-        for (who, scope, rule, hits, reason) in &kept {
-            let ban = Ban {
-                who: *who,
-                scope,
-                time: Span::Permanent,
-                rule,
-                hits: *hits,
-                reason,
-                bans: 0,
-                starts: &[],
-            };
-            let comment = ban.comment();
-            let comment = std::str::from_utf8(&comment).unwrap_or("");
-            let set = scope.set(ban.kind(made), who.family());
-            match ban.kind(made) {
-                Kind::Hosts | Kind::Scans => {
-                    let key = who.key();
-                    self.txn.add_elem(
-                        &set,
-                        &Elem { key: key.bytes(), end: None, timeout: Timeout::Ms(0), comment },
-                    );
-                }
-                Kind::Networks => self.write_range(&set, who, Timeout::Ms(0), comment),
-            }
-        }
-        Ok(self.txn.commit(&mut self.socket)?)
-    }
-
-    pub(super) fn remove_key(&mut self, set: &Name, key: &[u8]) -> Result<bool, Failure> {
-        if !query::element(&mut self.socket, &TABLE, set, key, &mut |_| ())? {
-            return Ok(false);
-        }
-        self.txn.delete_elem(set, &plain(key));
-        match self.txn.commit(&mut self.socket) {
-            // It expired between the question and the answer, or was deleted and the answer lost: it is gone.
-            Err(e) if e.errno() == Errno::ENOENT => Ok(true),
-            result => Ok(result.map(|()| true)?),
-        }
-    }
-
-    fn remove_keys(
+    /// Bans the two halves of a batch that was refused, so that one bad element costs only itself.
+    fn halve(
         &mut self,
-        made: Made,
-        set: &Name,
-        who: &Range,
-        inside: &mut dyn FnMut(Range),
-    ) -> Result<usize, Failure> {
-        let found = std::cell::RefCell::new(Vec::new());
-        query::elements(&mut self.socket, &TABLE, set, &mut || found.borrow_mut().clear(), &mut |e| {
-            // A prefix that is banned stays so when a part of it is named.
-            found.borrow_mut().extend(host(e.key, made).filter(|host| who.covers(host)));
-        })?;
-        let mut count = 0;
-        for host in found.into_inner() {
-            if self.remove_key(set, host.key().bytes())? {
-                count += 1;
-                inside(host);
-            }
+        hosts: &Hosts<'_, '_>,
+        (repeat, tries): (Repeat, u32),
+        e: TxnError,
+        report: Report<'_>,
+    ) {
+        if hosts.len() < 2 || !can_halve(&e) {
+            let failure = Failure::Change(e);
+            return hosts.iter().for_each(|(at, _)| report(*at, Err(&failure)));
         }
-        Ok(count)
+        let (left, right) = hosts.split_at(hosts.len() / 2);
+        self.ban_known(left, repeat, tries, report);
+        self.ban_known(right, repeat, tries, report);
+    }
+
+    /// Whether bans of these ports are in force for any part of the range.
+    ///
+    /// # Errors
+    /// The system call or the kernel's error.
+    pub fn has_ban(&mut self, who: &Range, scope: &Scope) -> Result<bool, Failure> {
+        let prefix = self.made.map_or(64, |made| made.ipv6_prefix);
+        match kind(who, prefix) {
+            kind @ (Kind::Hosts | Kind::Scans) => {
+                Ok(self.standing(&scope.set(kind, who.family()), who.key().bytes())?.is_some())
+            }
+            Kind::Networks => Ok(!self.pieces(&scope.set(Kind::Networks, who.family()), who)?.is_empty()),
+        }
+    }
+
+    /// What a hash set has of a key.
+    pub(super) fn standing(&mut self, set: &Name, key: &[u8]) -> Result<Option<Standing>, Failure> {
+        let mut found = None;
+        query::element(&mut self.socket, &TABLE, set, key, &mut |e| {
+            found = Some(Standing::read(e.comment, e.timeout_ms, e.left_ms));
+        })?;
+        Ok(found)
+    }
+
+    /// Writes an element that must be new.
+    fn write_host(&mut self, ban: &Ban<'_>) {
+        let (key, comment) = (ban.who.key(), ban.comment());
+        let comment = std::str::from_utf8(&comment).unwrap_or(ban.rule);
+        let set = ban.scope.set(Kind::Hosts, ban.who.family());
+        let elem = Elem { key: key.bytes(), end: None, timeout: ban.timeout(), comment };
+        self.txn.add_new_elem(&set, &elem);
     }
 }
 
-fn plain(key: &[u8]) -> Elem<'_> {
+/// What becomes of a ban where that one stands before.
+pub(super) fn meet(before: Option<Standing>, ban: &Ban<'_>, repeat: Repeat) -> Outcome {
+    let Some(before) = before else { return Outcome::Banned };
+    match before.with(ban).filter(|_| repeat == Repeat::Prolongs) {
+        Some(after) => Outcome::Extended(after),
+        None => Outcome::InForce(before),
+    }
+}
+
+/// An element as it is named to be deleted.
+pub(super) fn plain(key: &[u8]) -> Elem<'_> {
     Elem { key, end: None, timeout: Timeout::None, comment: "" }
 }

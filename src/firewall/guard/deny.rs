@@ -63,6 +63,12 @@ impl DenySet {
     pub fn in_force(&self) -> bool {
         self.rule.is_some()
     }
+
+    /// Whose addresses it holds.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        family_of(self.name.as_str())
+    }
 }
 
 /// A set that is being filled.

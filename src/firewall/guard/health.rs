@@ -5,7 +5,7 @@
 //! transaction, of everybody, until it is through.
 
 use super::deny::looked_up;
-use super::layout::{DENY, TRIAL};
+use super::layout::DENY;
 use super::{Failure, Guard, TABLE, deny};
 use crate::firewall::nft::{TableId, msg, query};
 use crate::firewall::rules;
@@ -157,8 +157,6 @@ impl Guard {
             let (found, denied) = &mut *shared.borrow_mut();
             match deny::read_comment(set.comment) {
                 Some(id) if deny::is_name(set.name) => denied.push((set.name.to_owned(), id.list)),
-                // What is tried in it is gone in a moment.
-                _ if set.name == TRIAL.as_str() => {}
                 _ => note(&mut found.all.newest, (&mut found.all.sets, &mut found.old.1), newest, set.handle),
             }
         })?;

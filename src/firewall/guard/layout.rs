@@ -6,10 +6,9 @@
 //! that can begin a flow: everything but TCP, and SYNs.
 
 use super::scope::{Kind, Scopes};
-use super::{Failure, Guard, Made, Options, Reach, Refresh, Scope, TABLE, flood, lack, scan, seen};
+use super::{Failure, Guard, Made, Options, Reach, Scope, TABLE, flood, lack, scan, seen};
 use crate::base::name::Name;
 use crate::base::range::Family;
-use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::firewall::nft::expr::{self, Base, Cmp, REG, Verdict};
 use crate::firewall::nft::{Hook, Optional, SetSpec};
 use crate::firewall::nft::{Op, Rule, TxnError, query};
@@ -29,12 +28,8 @@ pub(super) const MADE: Name = Name::of("made");
 /// IPv6 networks in which each address counts alone: those that stand for the IPv4 Internet, and those that
 /// this host is in.
 pub(super) const SINGLE6: Name = Name::of("single6");
-/// The set in which it is tried how this kernel prolongs an element.
-pub(super) const TRIAL: Name = Name::of("trial");
-/// How often that is tried while other processes make and flush the table.
+/// How often the table is written while others make and flush it.
 const TRIALS: u32 = 8;
-/// Never the source of a packet.
-const TRIAL_KEY: [u8; 4] = [255; 4];
 
 /// `NF_IP_PRI_RAW`: before conntrack.
 const PRIORITY_RAW: i32 = -300;
@@ -42,13 +37,15 @@ const PRIORITY_RAW: i32 = -300;
 const IPV4_ADDR: (u32, u32) = (7, 4);
 const IPV6_ADDR: (u32, u32) = (8, 16);
 /// Changes with the layout: an older table is rebuilt.
-const VERSION: &str = "mef 3";
+const VERSION: &str = "mef 4";
 
 /// Where the rules of a scope go.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     /// Behind the rules that this transaction has added.
     Last,
+    /// Likewise, and the sets are emptied.
+    Anew,
     /// Before the rules that are there; EEXIST if the scope is there already.
     First,
 }
@@ -79,14 +76,10 @@ pub(super) const fn allow_timed_set(family: Family) -> Name {
 
 /// What the comment of the set `made` tells of the table.
 fn write_mark(made: Made) -> String {
-    let refresh = match made.refresh {
-        Refresh::Update => "update",
-        Refresh::Replace => "replace",
-    };
     let Made { ipv6_prefix, logs, scans, floods, seen, ingress, lacks, .. } = made;
     let [logs, ingress] = [logs, ingress].map(u8::from);
     format!(
-        "{VERSION} prefix6={ipv6_prefix} refresh={refresh} log={logs} scan={scans} ingress={ingress} lacks={lacks} flood={floods} seen={seen}"
+        "{VERSION} prefix6={ipv6_prefix} log={logs} scan={scans} ingress={ingress} lacks={lacks} flood={floods} seen={seen}"
     )
 }
 
@@ -94,11 +87,6 @@ fn write_mark(made: Made) -> String {
 pub(super) fn read_mark(comment: &str) -> Option<Made> {
     let mut words = comment.strip_prefix(VERSION)?.strip_prefix(' ')?.split(' ');
     let prefix = words.next()?.strip_prefix("prefix6=")?;
-    let refresh = match words.next()?.strip_prefix("refresh=")? {
-        "update" => Refresh::Update,
-        "replace" => Refresh::Replace,
-        _ => return None,
-    };
     let mut number = |name: &str| words.next()?.strip_prefix(name)?.strip_prefix('=')?.parse::<u16>().ok();
     let (logs, scans) = (number("log")? == 1, number("scan")?);
     let (ingress, lacks) = (number("ingress")? == 1, u8::try_from(number("lacks")?).ok()?);
@@ -106,7 +94,7 @@ pub(super) fn read_mark(comment: &str) -> Option<Made> {
     let floods = number("flood").unwrap_or(0);
     // Versions that told of no new sources end here.
     let seen = number("seen").unwrap_or(0);
-    Some(Made { ipv6_prefix: prefix.parse().ok()?, refresh, logs, scans, floods, seen, ingress, lacks })
+    Some(Made { ipv6_prefix: prefix.parse().ok()?, logs, scans, floods, seen, ingress, lacks })
 }
 
 impl Guard {
@@ -139,10 +127,6 @@ impl Guard {
         {
             allowed = None;
         }
-        let refresh = match marked {
-            Some(made) => made.refresh,
-            None => self.try_refresh()?,
-        };
         self.fresh |= marked.is_none();
         let ipv6_prefix = self.options.ipv6_prefix.clamp(1, 128);
         let mut lacks = self.options.without;
@@ -152,7 +136,6 @@ impl Guard {
             let Options { log, scan, flood, seen, ingress, reach, .. } = &self.options;
             let made = Made {
                 ipv6_prefix,
-                refresh,
                 logs: wants(log.is_some(), lack::LOG),
                 scans: scan.as_ref().filter(|_| lacks & lack::SCAN == 0).map_or(0, |s| s.digest()),
                 floods: flood.as_ref().filter(|_| lacks & lack::FLOOD == 0).map_or(0, |f| f.digest()),
@@ -240,13 +223,14 @@ impl Guard {
         self.txn.add_set(&SetSpec::new(MADE, 0, IPV4_ADDR));
         self.txn.delete_set(&MADE);
         self.txn.add_set(&SetSpec { comment: &mark, ..SetSpec::new(MADE, 0, IPV4_ADDR) });
-        self.txn.add_set(&SetSpec::new(TRIAL, libc::NFT_SET_TIMEOUT, IPV4_ADDR));
-        self.txn.delete_set(&TRIAL);
         self.write_allow_sets();
         for family in Family::ALL {
             for kind in Kind::ALL {
-                let name = Scope::ALL.set(kind, family);
-                self.txn.add_set(&SetSpec::new(name, ban_flags(kind), key_type(family)));
+                let renew = other_prefix && (kind, family) == (Kind::Hosts, Family::V6);
+                self.add_ban_set(
+                    &SetSpec::new(Scope::ALL.set(kind, family), ban_flags(kind), key_type(family)),
+                    renew,
+                );
             }
         }
         if let Some(former) = marked {
@@ -303,15 +287,9 @@ impl Guard {
         if other_prefix && made.bare_packets() {
             self.txn.flush_set(&scan::ban_set(Family::V6));
         }
-        if other_prefix {
-            // Keys of another length would never be looked up; the ban journal has them.
-            self.txn.flush_set(&Scope::ALL.set(Kind::Hosts, Family::V6));
-        }
         for (scope, kind) in scopes {
-            self.write_scope(scope, *kind, made.ipv6_prefix, Place::Last);
-            if other_prefix && *kind == Kind::Hosts {
-                self.txn.flush_set(&scope.set(Kind::Hosts, Family::V6));
-            }
+            let place = if other_prefix && *kind == Kind::Hosts { Place::Anew } else { Place::Last };
+            self.write_scope(scope, *kind, made.ipv6_prefix, place);
         }
         self.write_gate(made);
         Family::ALL.into_iter().for_each(|family| self.write_hit(family, made.logs));
@@ -343,6 +321,16 @@ impl Guard {
             self.txn.add_rule(&GATE, &rule, false, Optional::No);
         }
         self.write_jump(&DENY[1]);
+    }
+
+    /// Adds a set of bans, or (`renew`) puts an empty one in its place: no rule looks it up at this point. Keys of another length
+    /// would never be found, and to delete them one by one takes memory for each.
+    pub(super) fn add_ban_set(&mut self, spec: &SetSpec<'_>, renew: bool) {
+        if renew {
+            self.txn.add_set(spec);
+            self.txn.delete_set(&spec.name);
+        }
+        self.txn.add_set(spec);
     }
 
     fn write_jump(&mut self, chain: &Name) {
@@ -390,7 +378,8 @@ impl Guard {
             let set = scope.set(kind, family);
             let spec = SetSpec::new(set, ban_flags(kind), key_type(family));
             // Two processes that add a scope at once must not both add its rules.
-            self.txn.add_set(&SetSpec { comment: &comment, must_be_new: first, ..spec });
+            let renew = place == Place::Anew && family == Family::V6;
+            self.add_ban_set(&SetSpec { comment: &comment, must_be_new: first, ..spec }, renew);
             let prefix = if kind == Kind::Hosts { ipv6_prefix } else { 128 };
             let protocols = scope.protocols();
             for (wanted, protocol) in [(protocols.0, libc::IPPROTO_TCP), (protocols.1, libc::IPPROTO_UDP)] {
@@ -409,29 +398,6 @@ impl Guard {
                 }
             }
         }
-    }
-
-    /// Tries how this kernel prolongs an element: old ones keep the first time, silently. The set for it goes
-    /// with the transaction that makes the table.
-    fn try_refresh(&mut self) -> Result<Refresh, Failure> {
-        let elem = |ms| Elem { key: &TRIAL_KEY, end: None, timeout: Timeout::Ms(ms), comment: "" };
-        for _ in 0..TRIALS {
-            // In one transaction, so that others who try at the same time cannot come between.
-            self.txn.add_table();
-            self.txn.add_set(&SetSpec::new(TRIAL, libc::NFT_SET_TIMEOUT, IPV4_ADDR));
-            self.txn.add_elem(&TRIAL, &elem(60_000));
-            self.txn.add_elem(&TRIAL, &elem(30_000));
-            self.txn.commit(&mut self.socket)?;
-            let mut left = 0;
-            query::element(&mut self.socket, &TABLE, &TRIAL, &TRIAL_KEY, &mut |e| left = e.left_ms)?;
-            match left {
-                // Somebody made the table meanwhile, and deleted the set.
-                0 => {}
-                1..=30_000 => return Ok(Refresh::Update),
-                _ => break,
-            }
-        }
-        Ok(Refresh::Replace)
     }
 }
 

@@ -1,12 +1,16 @@
 #![forbid(unsafe_code)]
 //! The bans that the kernel holds, as its own sets tell them.
 
+use super::ban::Standing;
 use super::scope::{Kind, Scopes};
 use super::{Failure, Guard, Made, Scope, TABLE, layout, networks};
-use crate::base::bytes::find;
+use crate::base::name::Name;
 use crate::base::net::prefix;
 use crate::base::range::{Family, Range};
 use crate::firewall::nft::query;
+
+/// Dumps of a set at most, until one brings nothing new.
+const PASSES: usize = 8;
 
 /// A ban in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +25,7 @@ pub struct Entry<'a> {
     pub hits: u32,
     /// Free text, or empty.
     pub reason: &'a str,
-    /// Seconds since it was made or prolonged; `None` for a permanent one.
+    /// Seconds since it began; `None` if that is not known.
     pub age: Option<u64>,
     /// Seconds it has left; `None` for a permanent one.
     pub left: Option<u64>,
@@ -33,18 +37,6 @@ pub struct Entry<'a> {
 pub const SCANS: &str = "portscan";
 /// The rule of bans of those who flood again and again.
 pub const FLOODS: &str = "flood";
-
-/// Takes apart what `Ban::comment` wrote.
-pub(super) fn read_comment(comment: &str) -> (&str, u32, &str) {
-    let colon = find(comment.as_bytes(), b": ");
-    let (head, reason) = colon.and_then(|at| comment.split_at_checked(at)).unwrap_or((comment, ""));
-    let reason = reason.strip_prefix(": ").unwrap_or("");
-    let (rule, last) = head.rsplit_once(' ').unwrap_or(("", head));
-    match last.strip_prefix("hits=") {
-        Some(hits) => (rule, hits.parse().unwrap_or(0), reason),
-        None => (head, 0, reason),
-    }
-}
 
 impl Guard {
     /// Every scope with its kind of set that the table has.
@@ -65,32 +57,87 @@ impl Guard {
         Ok(scopes)
     }
 
-    /// Calls `each` for every ban in force; a ban may come twice when others write at the same time.
+    /// Calls `each` for every ban in force, once: the kernel is asked until it has nothing new to tell.
     ///
     /// # Errors
     /// The system call or the kernel's error.
     pub fn list(&mut self, each: &mut dyn FnMut(&Entry<'_>)) -> Result<(), Failure> {
         let Some(made) = self.look()? else { return Ok(()) };
-        for (scope, kind) in self.all_scopes()? {
+        let scopes = self.all_scopes()?;
+        for (at, (scope, _)) in scopes.iter().enumerate() {
+            if scopes.iter().take(at).any(|(other, _)| other == scope) {
+                continue;
+            }
             for family in Family::ALL {
-                let set = scope.set(kind, family);
-                if kind == Kind::Networks {
-                    networks::read(&mut self.socket, &set, &mut |p| {
-                        each(&entry(p.range, &scope, &p.comment, p.timeout_ms, p.left_ms, p.packets));
-                    })?;
-                } else {
-                    query::elements(&mut self.socket, &TABLE, &set, &mut || (), &mut |e| {
-                        if let Some(who) = host(e.key, made) {
-                            let by_kernel = kind == Kind::Scans && e.comment.is_empty();
-                            let comment = if by_kernel { SCANS } else { e.comment };
-                            each(&entry(who, &scope, comment, e.timeout_ms, e.left_ms, e.packets));
-                        }
-                    })?;
+                let mut all = Vec::new();
+                for (_, kind) in scopes.iter().filter(|(other, _)| other == scope) {
+                    all.extend(self.all_of(made, &scope.set(*kind, family), *kind)?);
+                }
+                // The same prefix may be in two sets: as an offender, and as what is left of a network. The later end counts.
+                let ends = |found: &Found| found.standing.left.unwrap_or(u64::MAX);
+                all.sort_by(|a, b| (a.who, ends(b)).cmp(&(b.who, ends(a))));
+                all.dedup_by_key(|found| found.who);
+                for Found { who, standing, packets } in all {
+                    let Standing { age, left, ref rule, hits, ref reason } = standing;
+                    let age = Some(age).filter(|age| left.is_some() || *age > 0);
+                    each(&Entry { who, scope, rule, hits, reason, age, left, packets });
                 }
             }
         }
         Ok(())
     }
+
+    /// Everything that a set holds. A dump leaves elements out and doubles others while some end or the hash grows: it is repeated
+    /// until it brings nothing new and nothing was changed meanwhile.
+    fn all_of(&mut self, made: Made, set: &Name, kind: Kind) -> Result<Vec<Found>, Failure> {
+        let mut all: Vec<Found> = Vec::new();
+        for _ in 0..PASSES {
+            let before = query::generation(&mut self.socket)?;
+            let known = all.len();
+            if kind == Kind::Networks {
+                networks::read(&mut self.socket, set, &mut |p| {
+                    let standing = Standing::read(&p.comment, p.timeout_ms, p.left_ms);
+                    all.push(Found { who: p.range, standing, packets: p.packets });
+                })?;
+            } else {
+                let all = std::cell::RefCell::new(&mut all);
+                query::elements(
+                    &mut self.socket,
+                    &TABLE,
+                    set,
+                    &mut || all.borrow_mut().truncate(known),
+                    &mut |e| {
+                        // The kernel bans for port scans by itself, without a comment.
+                        let by_kernel = kind == Kind::Scans && e.comment.is_empty();
+                        let comment = if by_kernel { SCANS } else { e.comment };
+                        let standing = || Standing::read(comment, e.timeout_ms, e.left_ms);
+                        let found = host(e.key, made).map(|who| Found {
+                            who,
+                            standing: standing(),
+                            packets: e.packets,
+                        });
+                        all.borrow_mut().extend(found);
+                    },
+                )?;
+            }
+            // The later answer about the same address stands.
+            all.reverse();
+            all.sort_by_key(|found| found.who);
+            all.dedup_by_key(|found| found.who);
+            let calm = all.is_empty() || query::generation(&mut self.socket)? == before;
+            if all.is_empty() || known == all.len() && calm {
+                break;
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// What a set holds of somebody.
+struct Found {
+    who: Range,
+    standing: Standing,
+    packets: Option<u64>,
 }
 
 /// The address or prefix that a key of a hash set stands for.
@@ -100,47 +147,4 @@ pub(super) fn host(key: &[u8], made: Made) -> Option<Range> {
     // A key of bits behind the prefix is an address that counts alone.
     let is_prefix = address.family() == Family::V6 && prefix.first() == address.first();
     Some(if is_prefix { prefix } else { address })
-}
-
-fn entry<'a>(
-    who: Range,
-    scope: &'a Scope,
-    comment: &'a str,
-    timeout_ms: u64,
-    left_ms: u64,
-    packets: Option<u64>,
-) -> Entry<'a> {
-    let (rule, hits, reason) = read_comment(comment);
-    let limited = timeout_ms > 0;
-    Entry {
-        who,
-        scope,
-        rule,
-        hits,
-        reason,
-        age: limited.then(|| timeout_ms.saturating_sub(left_ms) / 1000),
-        left: limited.then(|| left_ms.div_ceil(1000)),
-        packets,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn comments_are_taken_apart() {
-        let cases = [
-            ("", ("", 0, "")),
-            ("sshd hits=5", ("sshd", 5, "")),
-            ("hits=5: a: b", ("", 5, "a: b")),
-            ("a:b hits", ("a:b hits", 0, "")),
-            ("sshd", ("sshd", 0, "")),
-            (": too many: mails", ("", 0, "too many: mails")),
-            ("sshd hits=x: why", ("sshd", 0, "why")),
-        ];
-        for (text, want) in cases {
-            assert_eq!(read_comment(text), want, "{text}");
-        }
-    }
 }

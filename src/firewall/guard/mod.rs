@@ -3,6 +3,7 @@
 //! sets, each change one transaction; whoever comes first makes the table.
 
 mod allow;
+mod ban;
 mod change;
 mod deny;
 mod flood;
@@ -14,14 +15,15 @@ pub mod room;
 mod scan;
 mod scope;
 mod seen;
+mod unban;
+mod verdict;
 
 pub use allow::{Allowed, Reader};
-pub use change::{Ban, Report};
+pub use ban::{Ban, Outcome, Repeat, Report, Standing};
 pub use deny::{DenySet, Filling, ListId};
 pub use flood::{FloodLimits, FloodOptions, Limit};
 pub use health::{Damage, Health};
 pub use list::{Entry, FLOODS, SCANS};
-pub use networks::Cut;
 pub use scan::{PORT_MEMORY, ScanOptions, Scanner};
 pub use scope::Scope;
 pub use seen::SeenOptions;
@@ -114,22 +116,11 @@ impl Default for Options {
     }
 }
 
-/// How this kernel prolongs an element that is there already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refresh {
-    /// Adding it again sets the new time (Linux 6.12 and newer).
-    Update,
-    /// It has to be deleted and added in one transaction.
-    Replace,
-}
-
 /// What the table that is there was made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Made {
     /// IPv6 offenders in hash sets are prefixes of this length.
     pub ipv6_prefix: u8,
-    /// Found by trying when it was made.
-    pub refresh: Refresh,
     /// Whether drops are logged.
     pub logs: bool,
     /// Stands for what a port scan is; 0 = port scans are not banned.
@@ -244,7 +235,6 @@ pub struct Guard {
     made: Option<Made>,
     /// The sets of some ports that are known to be there.
     scopes: Scopes,
-    cuts: Vec<Cut>,
     /// Whether the table was made, with empty sets, since this was last asked.
     fresh: bool,
     /// The allow list of a table that is made.
@@ -269,7 +259,6 @@ impl Guard {
             txn,
             made: None,
             scopes: Vec::new(),
-            cuts: Vec::new(),
             fresh: false,
             allow: allow::Source::Nothing,
             shape: None,

@@ -1,9 +1,12 @@
 #![forbid(unsafe_code)]
-//! Bans of networks: interval sets refuse what overlaps, so a new range is cut out of what is there.
+//! Bans of networks. Interval sets refuse what overlaps: they hold the pieces that bans cut each other into, each
+//! until the latest end among those that cover it, so that nothing has to be done when one of them ends.
 
-use super::list::read_comment;
-use super::{Failure, Guard, Scope, TABLE};
-use crate::base::clock::Span;
+use super::ban::{Ban, Outcome, Repeat, Standing, timeout};
+use super::change::{meet, plain};
+use super::scope::Kind;
+use super::{Failure, Guard, TABLE};
+use crate::base::intervals::Intervals;
 use crate::base::name::Name;
 use crate::base::range::{Key, Range};
 use crate::firewall::nft::elem::{Elem, Timeout};
@@ -15,10 +18,11 @@ use nix::errno::Errno;
 /// Of those who meet there, one always gets through.
 const TRIES: u32 = 20;
 
-/// A set, and the ports that it stands for.
-type Place<'a> = (&'a Name, &'a Scope);
+/// Intervals that one transaction takes away at most, each with two ends: see [`BATCH`](super::change::BATCH).
+const PIECES: usize = super::change::BATCH / 2;
 
 /// An interval of a set.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Piece {
     pub(super) range: Range,
     /// ms; 0 = it stays.
@@ -27,6 +31,17 @@ pub(super) struct Piece {
     pub(super) left_ms: u64,
     pub(super) comment: String,
     pub(super) packets: Option<u64>,
+}
+
+impl Piece {
+    /// Milliseconds left, `u64::MAX` if it stays.
+    fn left(&self) -> u64 {
+        if self.timeout_ms == 0 { u64::MAX } else { self.left_ms.max(1) }
+    }
+
+    fn standing(&self) -> Standing {
+        Standing::read(&self.comment, self.timeout_ms, self.left_ms)
+    }
 }
 
 /// All intervals of a set, in ascending order. A set that is not there is empty.
@@ -49,112 +64,151 @@ pub(super) fn read(socket: &mut NlSocket, set: &Name, each: &mut dyn FnMut(Piece
     Ok(())
 }
 
-/// What a change did to a network that was banned before: the journal has to follow.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cut {
-    /// The ports that the ban was for.
-    pub scope: Scope,
-    /// What was banned.
-    pub was: Range,
-    /// What still is.
-    pub kept: Vec<Range>,
-    /// Seconds left of what is kept.
-    pub time: Span,
-    /// The service rule of the ban.
-    pub rule: String,
-    /// Its reason.
-    pub reason: String,
-}
-
 impl Guard {
-    /// The bans of networks that were cut since the last call.
-    pub fn take_cuts(&mut self) -> Vec<Cut> {
-        std::mem::take(&mut self.cuts)
-    }
-
-    /// Puts a range into an interval set, instead of whatever part of it is there.
-    pub(super) fn add_range(
-        &mut self,
-        place: Place<'_>,
-        range: &Range,
-        ms: u64,
-        comment: &str,
-    ) -> Result<(), Failure> {
+    /// Bans a network: whatever part of it is banned for longer stays so.
+    pub(super) fn ban_network(&mut self, ban: &Ban<'_>, repeat: Repeat) -> Result<Outcome, Failure> {
+        let set = ban.scope.set(Kind::Networks, ban.who.family());
         // The kernel refuses what overlaps; what shares only an end it would take for the same, were it not
         // told that both ends are new, and then a deletion of one would leave the other without an end.
         // A range up to the last address has no end that could tell.
-        if range.end_key().is_some() {
-            self.write_range(place.0, range, Timeout::Ms(ms), comment);
+        if ban.who.end_key().is_some() {
+            let comment = ban.comment();
+            self.write_range(
+                &set,
+                &ban.who,
+                ban.timeout(),
+                std::str::from_utf8(&comment).unwrap_or(ban.rule),
+            );
             match self.txn.commit(&mut self.socket) {
                 Err(TxnError::Refused(all)) if all.iter().all(|r| r.errno == Errno::EEXIST) => {}
-                result => return Ok(result?),
+                result => return Ok(result.map(|()| Outcome::Banned)?),
             }
         }
-        self.recut(place, range, &mut |guard| {
-            guard.write_range(place.0, range, Timeout::Ms(ms), comment);
-        })?;
-        Ok(())
+        self.retried(&mut |guard| {
+            let pieces = guard.pieces(&set, &ban.who)?;
+            guard.union(&set, ban, &pieces, repeat)
+        })
     }
 
-    /// Takes a range out of an interval set; whether any part of it was there.
-    pub(super) fn remove_range(&mut self, place: Place<'_>, range: &Range) -> Result<bool, Failure> {
-        self.recut(place, range, &mut |_| ())
-    }
-
-    /// Cuts, writes `more` into the same transaction and commits it; whether any part of the range was there.
-    ///
-    /// What was read may be gone (an interval expired, or this very transaction was applied and its answer
-    /// lost: ENOENT), or others may have put something there (EEXIST): then it is read again.
-    fn recut(
+    /// Makes the set hold the ban beside the pieces that meet it, with as many transactions as that takes.
+    fn union(
         &mut self,
-        place: Place<'_>,
-        range: &Range,
-        more: &mut dyn FnMut(&mut Guard),
-    ) -> Result<bool, Failure> {
-        let before = self.cuts.len();
-        let (mut any, mut tries) = (false, 0);
-        loop {
-            any |= self.cut(place, range)?;
-            more(self);
-            tries += 1;
-            match self.txn.commit(&mut self.socket) {
-                Ok(()) => return Ok(any),
-                // What did not happen must not reach the journal.
-                Err(e) => {
-                    self.cuts.truncate(before);
-                    if tries == TRIES || !matches!(e.errno(), Errno::ENOENT | Errno::EEXIST) {
-                        return Err(e.into());
+        set: &Name,
+        ban: &Ban<'_>,
+        pieces: &[Piece],
+        repeat: Repeat,
+    ) -> Result<Outcome, Failure> {
+        let (left, right) = pieces.split_at(pieces.len() / 2);
+        if let Some(middle) = right.first().filter(|_| pieces.len() > PIECES)
+            && let [Some(below), Some(above)] = split(&ban.who, &middle.range)
+        {
+            let below = self.union(set, &Ban { who: below, ..*ban }, left, repeat)?;
+            let above = self.union(set, &Ban { who: above, ..*ban }, right, repeat)?;
+            return Ok(match (below, above) {
+                (Outcome::InForce(_), other) | (other, Outcome::InForce(_)) => other,
+                (Outcome::Extended(_), other) | (other, _) => other,
+            });
+        }
+        let outcome = self.write_union(set, ban, pieces, repeat);
+        self.txn.commit(&mut self.socket)?;
+        Ok(outcome)
+    }
+
+    /// Writes what makes the set hold the ban beside the pieces that meet it; what becomes of it.
+    fn write_union(&mut self, set: &Name, ban: &Ban<'_>, pieces: &[Piece], repeat: Repeat) -> Outcome {
+        let outcome = meet(whole(pieces, &ban.who), ban, repeat);
+        let ban = match &outcome {
+            Outcome::InForce(_) => return outcome,
+            Outcome::Banned => *ban,
+            Outcome::Extended(after) => after.ban(ban.who, ban.scope),
+        };
+        let alone = matches!(pieces, [piece] if piece.range == ban.who);
+        // The number 0 is the new ban: of two that end together the one that is there stays.
+        let mut parts = Intervals::default();
+        for (number, piece) in (1u32..).zip(pieces) {
+            parts.raise(piece.range, (piece.left(), number));
+        }
+        let new = if alone { (u64::MAX, u32::MAX) } else { (ban.left_ms(), 0) };
+        parts.raise(ban.who, new);
+        let piece_of = |number: u32| pieces.get(usize::try_from(number).ok()?.checked_sub(1)?);
+        let stays =
+            |piece: &Piece, number| parts.parts().iter().any(|(r, (_, n))| *r == piece.range && *n == number);
+        for (number, piece) in (1..).zip(pieces) {
+            if !stays(piece, number) {
+                self.delete_range(set, &piece.range);
+            }
+        }
+        let comment = ban.comment();
+        let comment = std::str::from_utf8(&comment).unwrap_or(ban.rule);
+        for (range, (_, number)) in parts.parts() {
+            match piece_of(*number) {
+                None => self.write_range(set, range, ban.timeout(), comment),
+                Some(piece) if piece.range == *range => {}
+                Some(piece) => self.write_rest(set, range, piece),
+            }
+        }
+        outcome
+    }
+
+    /// Takes a range out of an interval set, as often as it takes until nothing of it is found; how many intervals met it.
+    pub(super) fn remove_range(&mut self, set: &Name, range: &Range) -> Result<usize, Failure> {
+        let mut count = 0;
+        self.retried(&mut |guard| {
+            loop {
+                let pieces = guard.pieces(set, range)?;
+                if pieces.is_empty() {
+                    return Ok(count);
+                }
+                for part in pieces.chunks(PIECES) {
+                    part.iter().for_each(|piece| guard.delete_range(set, &piece.range));
+                    for piece in part {
+                        for rest in piece.range.without(range).into_iter().flatten() {
+                            guard.write_rest(set, &rest, piece);
+                        }
                     }
+                    guard.txn.commit(&mut guard.socket)?;
+                    count += part.len();
                 }
             }
+        })
+    }
+
+    /// Does something anew when what was read before is gone (an interval ended, or this very transaction was applied and its answer
+    /// lost: ENOENT), or others have put something there (EEXIST).
+    fn retried<T>(&mut self, work: &mut dyn FnMut(&mut Guard) -> Result<T, Failure>) -> Result<T, Failure> {
+        let mut tries = 0;
+        loop {
+            let result = work(self);
+            tries += 1;
+            match &result {
+                Err(Failure::Change(e))
+                    if tries < TRIES && matches!(e.errno(), Errno::ENOENT | Errno::EEXIST) => {}
+                _ => return result,
+            }
         }
     }
 
-    /// Writes into the transaction what takes `range` out of the set, and keeps the rest of what it cuts.
-    fn cut(&mut self, (set, scope): Place<'_>, range: &Range) -> Result<bool, Failure> {
+    /// The intervals of a set that meet a range.
+    pub(super) fn pieces(&mut self, set: &Name, range: &Range) -> Result<Vec<Piece>, Failure> {
         let mut pieces = Vec::new();
         read(&mut self.socket, set, &mut |piece| {
             if piece.range.meets(range) {
                 pieces.push(piece);
             }
         })?;
-        for piece in &pieces {
-            let (key, end) = (piece.range.key(), piece.range.end_key());
-            let end = end.as_ref().map(Key::bytes);
-            self.txn.delete_elem(set, &Elem { key: key.bytes(), end, timeout: Timeout::None, comment: "" });
-        }
-        for piece in &pieces {
-            let left = if piece.timeout_ms == 0 { 0 } else { piece.left_ms.max(1) };
-            let kept: Vec<Range> = piece.range.without(range).into_iter().flatten().collect();
-            for rest in &kept {
-                self.write_range(set, rest, Timeout::Ms(left), &piece.comment);
-            }
-            let (rule, _, reason) = read_comment(&piece.comment);
-            let time = if left == 0 { Span::Permanent } else { Span::Secs(left.div_ceil(1000)) };
-            let (rule, reason) = (rule.to_owned(), reason.to_owned());
-            self.cuts.push(Cut { scope: scope.clone(), was: piece.range, kept, time, rule, reason });
-        }
-        Ok(!pieces.is_empty())
+        Ok(pieces)
+    }
+
+    /// Writes what is left of an interval, with the time that it has left.
+    fn write_rest(&mut self, set: &Name, range: &Range, piece: &Piece) {
+        let age = piece.timeout_ms.saturating_sub(piece.left_ms);
+        self.write_range(set, range, timeout(age, piece.left()), &piece.comment);
+    }
+
+    pub(super) fn delete_range(&mut self, set: &Name, range: &Range) {
+        let (key, end) = (range.key(), range.end_key());
+        let end = end.as_ref().map(Key::bytes);
+        self.txn.delete_elem(set, &Elem { end, ..plain(key.bytes()) });
     }
 
     pub(super) fn write_range(&mut self, set: &Name, range: &Range, timeout: Timeout, comment: &str) {
@@ -162,4 +216,21 @@ impl Guard {
         let end = end.as_ref().map(Key::bytes);
         self.txn.add_new_elem(set, &Elem { key: key.bytes(), end, timeout, comment });
     }
+}
+
+/// The ban of a range all of which is banned: it ends with the first of its pieces.
+pub(super) fn whole(pieces: &[Piece], range: &Range) -> Option<Standing> {
+    let mut rest = vec![*range];
+    for piece in pieces {
+        rest = rest.iter().flat_map(|r| r.without(&piece.range)).flatten().collect();
+    }
+    let first_end = pieces.iter().min_by_key(|piece| piece.left());
+    first_end.filter(|_| rest.is_empty()).map(Piece::standing)
+}
+
+/// The parts of `range` before and from the beginning of `at`, which lies inside.
+fn split(range: &Range, at: &Range) -> [Option<Range>; 2] {
+    let above = Range::new(at.first(), range.last());
+    let [below, _] = above.map_or([None, None], |above| range.without(&above));
+    [below, above]
 }

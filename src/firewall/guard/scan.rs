@@ -13,7 +13,7 @@
 use super::layout::{self, Source, key_type, push_jump, push_key, push_meta, push_source, sources};
 use super::list::host;
 use super::scope::{Kind, Scope};
-use super::{Failure, Guard, Made, Reach, Refresh, TABLE, lack};
+use super::{Failure, Guard, Made, Reach, TABLE, lack};
 use crate::base::clock::Mono;
 use crate::base::crc::crc32c;
 use crate::base::name::{IfName, Name};
@@ -561,13 +561,11 @@ impl Guard {
     /// # Errors
     /// What the kernel refused; then none of them is.
     pub fn set_open_ports(&mut self, ports: &[(u16, u64)]) -> Result<(), Failure> {
-        let Some(made) = self.made.filter(|_| self.remembers_ports()) else { return Ok(()) };
-        // As bans are prolonged: see `Refresh`.
-        let passes: &[bool] = match made.refresh {
-            Refresh::Update => &[true],
-            Refresh::Replace => &[true, false, true],
-        };
-        for &adds in passes {
+        if !self.remembers_ports() {
+            return Ok(());
+        }
+        // Old kernels keep the first time: what is added can be deleted without an error, and added anew.
+        for adds in [true, false, true] {
             for (port, left) in ports.iter().take(PORTS_TOLD_MAX) {
                 let key = &port.to_be_bytes();
                 let timeout = if adds { Timeout::Ms((*left).max(1)) } else { Timeout::None };

@@ -36,6 +36,13 @@ pub enum Timeout {
     /// Milliseconds from now, 0 = never. Told explicitly, with the expiration, so that an element that
     /// is there already is prolonged (Linux 6.12).
     Ms(u64),
+    /// Likewise of an element that was given `total` ms some time ago (Linux 5.3; older ones take what is left for all).
+    Left {
+        /// ms
+        total: u64,
+        /// ms, at least 1
+        left: u64,
+    },
 }
 
 /// An element as it is sent.
@@ -79,10 +86,15 @@ impl ElemMsg {
     pub fn push(&self, out: &mut MsgBuf, elem: &Elem<'_>, counts: bool) {
         let open = out.nest(NESTED_ELEM);
         put_key(out, elem.key);
-        if let Timeout::Ms(ms) = elem.timeout {
-            out.attr_be64(ELEM_TIMEOUT, ms);
-            if ms > 0 {
-                out.attr_be64(ELEM_EXPIRATION, ms);
+        let times = match elem.timeout {
+            Timeout::None => None,
+            Timeout::Ms(ms) => Some((ms, ms)),
+            Timeout::Left { total, left } => Some((total, left)),
+        };
+        if let Some((total, left)) = times {
+            out.attr_be64(ELEM_TIMEOUT, total);
+            if left > 0 {
+                out.attr_be64(ELEM_EXPIRATION, left);
             }
         }
         if !elem.comment.is_empty() {

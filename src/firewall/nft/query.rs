@@ -12,6 +12,8 @@ const SET_NAME: u16 = 2;
 const SET_FLAGS: u16 = 3;
 const SET_USERDATA: u16 = 13;
 const SET_HANDLE: u16 = 16;
+/// NFTA_SET_COUNT
+const SET_COUNT: u16 = 20;
 /// NFTA_GEN_ID
 const GEN_ID: u16 = 1;
 /// What fails when the kernel says no to a question.
@@ -29,6 +31,8 @@ pub struct SetInfo<'a> {
     pub comment: &'a str,
     /// The number that it has in its table; none that comes later has a smaller one. 0 before Linux 4.16.
     pub handle: u64,
+    /// How many elements it has (Linux 6.16 and newer tell it).
+    pub count: Option<u32>,
 }
 
 /// Asks for one set; `Ok(false)` if the set or its table is not there.
@@ -76,7 +80,8 @@ fn set_info(m: Msg<'_>, each: &mut dyn FnMut(SetInfo<'_>)) {
     let flags = attr(body, SET_FLAGS).and_then(be32).unwrap_or(0);
     let comment = attr(body, SET_USERDATA).and_then(|u| udata_comment(u, UDATA_SET_COMMENT)).unwrap_or("");
     let handle = attr(body, SET_HANDLE).and_then(be64).unwrap_or(0);
-    each(SetInfo { name, flags, comment, handle });
+    let count = attr(body, SET_COUNT).and_then(be32);
+    each(SetInfo { name, flags, comment, handle, count });
 }
 
 /// All elements of a set, at least once each. `restart` is called when a dump begins anew, so that what

@@ -87,6 +87,8 @@ impl std::fmt::Display for Op {
 pub struct Refusal {
     /// What it would have done.
     pub op: Op,
+    /// Its number in the transaction, from 0.
+    pub at: u32,
     /// Why not.
     pub errno: Errno,
     /// The kernel's own words, often empty.

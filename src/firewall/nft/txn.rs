@@ -349,6 +349,13 @@ impl Txn {
         self.elem(Op::Delete(*set), msg::DELSETELEM, 0, (set, 0), elem);
     }
 
+    /// Likewise in a message of its own, so that a refusal tells which one is not there.
+    pub fn delete_elem_alone(&mut self, set: &Name, elem: &Elem<'_>) {
+        self.close_elems();
+        self.delete_elem(set, elem);
+        self.close_elems();
+    }
+
     fn elem(&mut self, op: Op, kind: u16, flags: u16, (set, id): (&Name, u32), elem: &Elem<'_>) {
         if !self.elems.as_ref().is_some_and(|e| e.op == op && e.content.has_room(&self.buf)) {
             let message = self.open(op, kind, flags);
@@ -467,7 +474,8 @@ impl Txn {
                     let op = op.unwrap_or(Op::Commit);
                     let is_rule = matches!(op, Op::Rule(..) | Op::Statement(_));
                     let missing = if is_rule { self.needs_of(index - 1) } else { Parts::default() };
-                    refused.push(Refusal { op, errno: Errno::from_raw(errno), words: words(&m), missing });
+                    let (at, errno) = (index.saturating_sub(1), Errno::from_raw(errno));
+                    refused.push(Refusal { op, at, errno, words: words(&m), missing });
                 }
                 // An error of the whole batch carries the number of its first message, and is the last word.
                 done |= m.seq == last || (m.seq == begin && errno != 0);

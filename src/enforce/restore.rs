@@ -1,0 +1,176 @@
+#![forbid(unsafe_code)]
+//! Puts the bans of the journal back into the kernel, while others make and lift bans.
+
+use super::{Enforcer, Note, read_scope};
+use crate::base::clock::{Span, Wall};
+use crate::base::intervals::Intervals;
+use crate::base::range::Range;
+use crate::firewall::guard::{Ban, Repeat, Scope};
+use crate::state::StateError;
+use crate::state::journal::{Journal, Mark};
+use crate::state::record::{Entry, Record};
+
+/// Bans that are put back at once when the journal is read: what fits one transaction.
+const BATCH: usize = 256;
+/// How often everything is read again because another process has rewritten the journal meanwhile.
+const TRIES: usize = 10;
+
+/// A ban that is to be put back.
+#[derive(Clone)]
+struct Restored {
+    who: Range,
+    scope: Scope,
+    /// Seconds since it began.
+    age: u64,
+    time: Span,
+    rule: String,
+    hits: u32,
+    reason: String,
+}
+
+/// What was lifted since the journal was read.
+#[derive(Default)]
+struct Later {
+    /// All, or (`false`) all that have an end.
+    all: Option<bool>,
+    ranges: Intervals<()>,
+}
+
+impl Later {
+    fn take(&mut self, record: &Record<'_>) {
+        match record {
+            Record::Unban(net) => self.ranges.raise(Range::from(*net), ()),
+            Record::Clear => self.all = Some(true),
+            Record::ClearTimed => self.all = self.all.or(Some(false)),
+            Record::Ban(_) => {}
+        }
+    }
+
+    /// What is left of a ban.
+    fn rest(&self, ban: &Restored) -> Vec<Range> {
+        match self.all {
+            Some(true) => return Vec::new(),
+            Some(false) if ban.time != Span::Permanent => return Vec::new(),
+            _ => {}
+        }
+        let mut rest = vec![ban.who];
+        for (gone, ()) in self.ranges.within(&ban.who) {
+            rest = rest.iter().flat_map(|range| range.without(gone)).flatten().collect();
+        }
+        rest
+    }
+}
+
+impl Enforcer {
+    /// Puts back every ban of the journal with the time that it has left; how many.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn restore(&mut self, now: Wall, note: Note<'_>) -> Result<usize, StateError> {
+        self.restore_and(now, 0, &mut |_| (), note)
+    }
+
+    /// Likewise, and tells `each` every ban that is in force or ended less than `keep` seconds ago.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn restore_and(
+        &mut self,
+        now: Wall,
+        keep: u64,
+        each: &mut dyn FnMut(&Entry<'_>),
+        note: Note<'_>,
+    ) -> Result<usize, StateError> {
+        for round in 1.. {
+            let Some(journal) = &mut self.journal else { break };
+            let _ = journal.flush();
+            let mut reading = journal.reading(now, keep)?;
+            let (mut later, mut batch, mut count) = (Later::default(), Vec::new(), 0);
+            let (mut more, mut same) = (true, true);
+            while more && same {
+                more = reading.step(&mut |entry| {
+                    if round == 1 {
+                        each(&entry);
+                    }
+                    batch.extend(restored(&entry, now));
+                })?;
+                // The last time nothing may be left out because of others.
+                while same && (batch.len() >= BATCH || !more) {
+                    let rest = batch.split_off(batch.len().min(BATCH));
+                    same = self.put_back(&batch, &mut reading.mark, &mut later, &mut count, note)?
+                        || round == TRIES;
+                    batch = rest;
+                    if batch.is_empty() {
+                        break;
+                    }
+                }
+            }
+            if !same {
+                continue;
+            }
+            if reading.damaged() > 0 {
+                let damaged = reading.damaged();
+                note(&format_args!("{damaged} bytes of the ban journal are damaged and were passed over"));
+            }
+            return Ok(count);
+        }
+        Ok(0)
+    }
+
+    /// Puts some bans back, without what was lifted meanwhile, and what others have banned meanwhile. Returns false if everything has
+    /// to be read again.
+    fn put_back(
+        &mut self,
+        batch: &[Restored],
+        mark: &mut Mark,
+        later: &mut Later,
+        count: &mut usize,
+        note: Note<'_>,
+    ) -> Result<bool, StateError> {
+        let _held = self.hold(note);
+        let now = crate::sys::clock::wall();
+        let mut fresh: Vec<Restored> = Vec::new();
+        let since = |journal: &mut Journal| {
+            journal.since(mark, &mut |record| {
+                later.take(&record);
+                if let Record::Ban(entry) = record {
+                    fresh.extend(restored(&entry, now));
+                } else {
+                    let mut this = Later::default();
+                    this.take(&record);
+                    let rest = |ban: Restored| {
+                        this.rest(&ban).into_iter().map(move |who| Restored { who, ..ban.clone() })
+                    };
+                    fresh = std::mem::take(&mut fresh).into_iter().flat_map(rest).collect();
+                }
+            })
+        };
+        if !self.journal.as_mut().map_or(Ok(true), since)? {
+            return Ok(false);
+        }
+        let kept = batch.iter().flat_map(|ban| later.rest(ban).into_iter().map(move |who| (who, ban)));
+        // Somebody may have lifted and banned it again: the kernel has that, or gets it now.
+        let all = kept.chain(fresh.iter().map(|ban| (ban.who, ban)));
+        let bans: Vec<Ban<'_>> = all.map(|(who, ban)| ban.of(who)).collect();
+        self.guard.ban(&bans, Repeat::Prolongs, &mut |_, result| match result {
+            Ok(_) => *count += 1,
+            Err(e) => note(e),
+        });
+        Ok(true)
+    }
+}
+
+impl Restored {
+    fn of(&self, who: Range) -> Ban<'_> {
+        let Restored { ref scope, age, time, ref rule, hits, ref reason, .. } = *self;
+        Ban { who, scope, time, age, rule, hits, reason, bans: 0, starts: &[] }
+    }
+}
+
+/// A ban as it is to be put back; none if it has ended.
+fn restored(entry: &Entry<'_>, now: Wall) -> Option<Restored> {
+    let (time, scope) = (entry.left(now)?, read_scope(entry.scope)?);
+    let (rule, reason) = (entry.rule.to_owned(), entry.reason.to_owned());
+    let age = now.0.saturating_sub(entry.since.0);
+    Some(Restored { who: Range::from(entry.who), scope, age, time, rule, hits: entry.hits, reason })
+}

@@ -1,0 +1,247 @@
+#![forbid(unsafe_code)]
+//! A ban as the kernel holds it, and what becomes of one that meets another.
+
+use super::scope::Kind;
+use super::{Failure, Made, Scope};
+use crate::base::bytes::find;
+use crate::base::clock::Span;
+use crate::base::range::{Family, Range};
+use crate::firewall::nft::elem::Timeout;
+use crate::sys::clock;
+use smallvec::SmallVec;
+use std::io::Write as _;
+
+/// A ban as the kernel is to hold it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ban<'a> {
+    /// Whom.
+    pub who: Range,
+    /// Which ports.
+    pub scope: &'a Scope,
+    /// For how long from now.
+    pub time: Span,
+    /// Seconds since it began: 0 for one that begins now.
+    pub age: u64,
+    /// The service rule, or empty for a ban by hand.
+    pub rule: &'a str,
+    /// Hits that led to it.
+    pub hits: u32,
+    /// Free text, or empty.
+    pub reason: &'a str,
+    /// Bans of it so far that count; only remembered, the kernel does not hold it.
+    pub bans: u32,
+    /// When these began, as the journal keeps it; only remembered, too.
+    pub starts: &'a [u8],
+}
+
+/// What a ban does where one is in force already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// Nothing: it is the same offence, read again.
+    Keeps,
+    /// The later end counts.
+    Prolongs,
+}
+
+/// A ban in force.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// Seconds since it began; 0 if that is not known.
+    pub age: u64,
+    /// Seconds it has left, `None` for a permanent one.
+    pub left: Option<u64>,
+    /// The service rule, empty for a ban by hand.
+    pub rule: String,
+    /// Hits that led to it.
+    pub hits: u32,
+    /// Free text, or empty.
+    pub reason: String,
+}
+
+/// What became of a ban.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nobody of these was banned, or not everybody.
+    Banned,
+    /// They were banned already, and now are until later, or for a reason that was not known before: the ban as it stands now.
+    Extended(Standing),
+    /// They are banned for at least as long already: nothing was changed.
+    InForce(Standing),
+}
+
+/// Hears what became of each ban: its index, and what was done or why nothing could be.
+pub type Report<'r> = &'r mut dyn FnMut(usize, Result<Outcome, &Failure>);
+
+impl Ban<'_> {
+    pub(super) fn kind(&self, made: Made) -> Kind {
+        kind(&self.who, made.ipv6_prefix)
+    }
+
+    /// Milliseconds from now until it ends, `u64::MAX` if never.
+    pub(super) fn left_ms(&self) -> u64 {
+        match self.time {
+            Span::Permanent => u64::MAX,
+            Span::Secs(s) => s.max(1).saturating_mul(1000),
+        }
+    }
+
+    pub(super) fn timeout(&self) -> Timeout {
+        timeout(self.age.saturating_mul(1000), self.left_ms())
+    }
+
+    /// `RULE hits=N since=SECONDS: REASON`, each part only if it is there. Times that have an end are in the element itself.
+    pub(super) fn comment(&self) -> SmallVec<[u8; 64]> {
+        let mut text = SmallVec::new();
+        text.extend_from_slice(self.rule.as_bytes());
+        if self.hits > 0 {
+            let _ = write!(text, " hits={}", self.hits);
+        }
+        if self.time == Span::Permanent {
+            let _ = write!(text, " since={}", clock::wall().0.saturating_sub(self.age));
+        }
+        if !self.reason.is_empty() {
+            let _ = write!(text, ": {}", self.reason);
+        }
+        text
+    }
+
+    /// The same with the beginning and, if it has none itself, the reason of what was there before.
+    pub(super) fn after<'b>(&'b self, before: &'b Standing) -> Ban<'b> {
+        let reason = if self.reason.is_empty() { &before.reason } else { self.reason };
+        Ban { age: before.age.max(self.age), reason, ..*self }
+    }
+}
+
+impl Standing {
+    /// Takes apart what the kernel has of an element.
+    pub(super) fn read(comment: &str, timeout_ms: u64, left_ms: u64) -> Standing {
+        let Comment { rule, hits, since, reason } = read_comment(comment);
+        let limited = timeout_ms > 0;
+        let age = if limited {
+            timeout_ms.saturating_sub(left_ms) / 1000
+        } else {
+            since.map_or(0, |since| clock::wall().0.saturating_sub(since))
+        };
+        // To the nearest second: what is written again and again must not grow or shrink by that.
+        let left = limited.then(|| (left_ms.saturating_add(500) / 1000).max(1));
+        Standing { age, left, rule: rule.to_owned(), hits, reason: reason.to_owned() }
+    }
+
+    pub(super) fn of(ban: &Ban<'_>) -> Standing {
+        let left = match ban.time {
+            Span::Permanent => None,
+            Span::Secs(s) => Some(s.max(1)),
+        };
+        let (rule, reason) = (ban.rule.to_owned(), ban.reason.to_owned());
+        Standing { age: ban.age, left, rule, hits: ban.hits, reason }
+    }
+
+    /// The ban that it is.
+    #[must_use]
+    pub fn ban<'a>(&'a self, who: Range, scope: &'a Scope) -> Ban<'a> {
+        let time = self.left.map_or(Span::Permanent, Span::Secs);
+        let Standing { age, ref rule, hits, ref reason, .. } = *self;
+        Ban { who, scope, time, age, rule, hits, reason, bans: 0, starts: &[] }
+    }
+
+    /// What it becomes by a ban of the same addresses, if that changes it.
+    pub(super) fn with(&self, ban: &Ban<'_>) -> Option<Standing> {
+        let later = match (self.left, ban.time) {
+            (None, _) => false,
+            (_, Span::Permanent) => true,
+            (Some(left), Span::Secs(secs)) => secs > left,
+        };
+        let explained = self.reason.is_empty() && !ban.reason.is_empty();
+        if later {
+            Some(Standing::of(&ban.after(self)))
+        } else {
+            explained.then(|| Standing { reason: ban.reason.to_owned(), ..self.clone() })
+        }
+    }
+}
+
+/// The life of an element that began `age` ms ago and has so many left, `u64::MAX` = all.
+pub(super) fn timeout(age: u64, left: u64) -> Timeout {
+    match left {
+        u64::MAX => Timeout::Ms(0),
+        left => Timeout::Left { total: age.saturating_add(left), left },
+    }
+}
+
+/// Where a range belongs: IPv4 addresses and IPv6 prefixes of the table's length are keys of hash sets.
+pub(super) fn kind(who: &Range, ipv6_prefix: u8) -> Kind {
+    let length = match who.family() {
+        Family::V4 => 32,
+        Family::V6 => ipv6_prefix,
+    };
+    match who.as_net() {
+        Some(net) if net.prefix_len() == length => Kind::Hosts,
+        _ => Kind::Networks,
+    }
+}
+
+/// The parts of a comment.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Comment<'a> {
+    pub(super) rule: &'a str,
+    pub(super) hits: u32,
+    /// Seconds since 1970 at which a permanent ban began.
+    pub(super) since: Option<u64>,
+    pub(super) reason: &'a str,
+}
+
+/// Takes apart what [`Ban::comment`] wrote.
+pub(super) fn read_comment(comment: &str) -> Comment<'_> {
+    let colon = find(comment.as_bytes(), b": ");
+    let (head, reason) = colon.and_then(|at| comment.split_at_checked(at)).unwrap_or((comment, ""));
+    let reason = reason.strip_prefix(": ").unwrap_or("");
+    let mut rule = head;
+    let mut number = |name: &str| {
+        let (before, last) = rule.rsplit_once(' ').unwrap_or(("", rule));
+        let number = last.strip_prefix(name)?.parse::<u64>();
+        rule = before;
+        number.ok()
+    };
+    let since = number("since=");
+    let hits = number("hits=").and_then(|hits| u32::try_from(hits).ok()).unwrap_or(0);
+    Comment { rule, hits, since, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_are_taken_apart() {
+        let cases = [
+            ("", ("", 0, None, "")),
+            ("sshd hits=5", ("sshd", 5, None, "")),
+            ("sshd hits=5 since=9", ("sshd", 5, Some(9), "")),
+            (" since=9: x", ("", 0, Some(9), "x")),
+            (" hits=5: a: b", ("", 5, None, "a: b")),
+            ("a:b hits", ("a:b hits", 0, None, "")),
+            ("sshd", ("sshd", 0, None, "")),
+            (": too many: mails", ("", 0, None, "too many: mails")),
+            ("sshd hits=x: why", ("sshd", 0, None, "why")),
+        ];
+        for (text, (rule, hits, since, reason)) in cases {
+            assert_eq!(read_comment(text), Comment { rule, hits, since, reason }, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for (rule, hits, reason, time) in [
+            ("", 0, "", Span::Permanent),
+            ("sshd", 5, "a: b", Span::Permanent),
+            ("", 3, "by hand", Span::Secs(9)),
+        ] {
+            let who = Range::EVERYBODY_V4;
+            let ban = Ban { who, scope: &Scope::ALL, time, age: 7, rule, hits, reason, bans: 0, starts: &[] };
+            let comment = ban.comment();
+            let text = std::str::from_utf8(&comment).unwrap();
+            let (total, left) = if time == Span::Permanent { (0, 0) } else { (16_000, 9_000) };
+            assert_eq!(Standing::read(text, total, left), Standing::of(&ban), "{text}");
+        }
+    }
+}

@@ -1,0 +1,276 @@
+#![forbid(unsafe_code)]
+//! Ends bans. A dump of a set is no snapshot: what has to be complete is looked for until nothing more is found.
+
+use super::ban::{Standing, kind};
+use super::change::{BATCH, plain};
+use super::list::host;
+use super::networks;
+use super::scope::Kind;
+use super::{Failure, Guard, Made, Repeat, Scope, TABLE};
+use crate::base::name::Name;
+use crate::base::range::{Family, Range};
+use crate::firewall::nft::{TxnError, query};
+use nix::errno::Errno;
+
+/// Dumps of a set at most, each of which has found something.
+const PASSES: usize = 50;
+/// How often a batch is sent without those that were not there.
+const TRIES: usize = 4;
+
+/// A set in which bans are ended.
+struct Target {
+    set: Name,
+    scope: Scope,
+    kind: Kind,
+    /// Whether an element of it shuts somebody out; who is only counted is not banned.
+    shuts_out: bool,
+}
+
+impl Guard {
+    /// Ends the bans of all addresses of each range, whatever ports and rules they were for; how many there were of each. `remembered`
+    /// are offenders inside that a dump may leave out.
+    ///
+    /// # Errors
+    /// The system call, or what the kernel refused.
+    pub fn unban(&mut self, ranges: &[Range], remembered: &[Range]) -> Result<Vec<usize>, Failure> {
+        let mut counts = vec![0; ranges.len()];
+        let Some(made) = self.look()? else { return Ok(counts) };
+        let (scopes, single) =
+            (self.all_scopes()?, |range: &Range| kind(range, made.ipv6_prefix) == Kind::Hosts);
+        for family in Family::ALL {
+            let mine = |range: &Range| range.family() == family;
+            let singles: Vec<(usize, Range)> =
+                (0..).zip(ranges.iter().copied()).filter(|(_, range)| mine(range) && single(range)).collect();
+            let wide: Vec<(usize, Range)> = (0..)
+                .zip(ranges.iter().copied())
+                .filter(|(_, range)| mine(range) && !single(range))
+                .collect();
+            if singles.is_empty() && wide.is_empty() {
+                continue;
+            }
+            for target in self.targets(&scopes, family) {
+                let mut ended = |at: usize, n: usize| {
+                    if let Some(count) = counts.get_mut(at).filter(|_| target.shuts_out) {
+                        *count += n;
+                    }
+                };
+                if target.kind == Kind::Networks {
+                    for (at, range) in singles.iter().chain(&wide) {
+                        // An address is asked for; of a prefix any part may be there.
+                        let key = range.key();
+                        let none = range.first() == range.last()
+                            && !query::element(
+                                &mut self.socket,
+                                &TABLE,
+                                &target.set,
+                                key.bytes(),
+                                &mut |_| (),
+                            )?;
+                        if !none {
+                            ended(*at, self.remove_range(&target.set, range)?);
+                        }
+                    }
+                    continue;
+                }
+                // What the kernel counts and bans by itself may be single addresses of a prefix.
+                let (exact, within): (&[_], &[_]) = match (target.kind, family) {
+                    (Kind::Scans, Family::V6) => (&[], &singles),
+                    _ => (&singles, &[]),
+                };
+                for part in exact.chunks(BATCH) {
+                    let keys: Vec<Range> = part.iter().map(|(_, range)| *range).collect();
+                    for gone in self.remove_keys(&target.set, &keys)? {
+                        ended(part.get(gone).map_or(usize::MAX, |(at, _)| *at), 1);
+                    }
+                }
+                for (at, range) in within.iter().chain(&wide) {
+                    let inside = |other: &&Range| range.covers(other) && single(other);
+                    let also: Vec<Range> = remembered.iter().filter(inside).copied().collect();
+                    ended(*at, self.remove_hosts(made, &target, range, &also)?);
+                }
+            }
+        }
+        Ok(counts)
+    }
+
+    /// The sets that have to do with whom is shut out.
+    fn targets(&self, scopes: &[(Scope, Kind)], family: Family) -> Vec<Target> {
+        let of = |(scope, kind): &(Scope, Kind)| {
+            let set = scope.set(*kind, family);
+            Target { set, scope: scope.clone(), kind: *kind, shuts_out: true }
+        };
+        // Who is held back is shut out as by a ban if everything of it is dropped; whose closed ports were counted would
+        // be banned again for one more, but that is no ban.
+        let counted = [(self.throttle(family), true), (self.scan_rate(family), false)];
+        let counted = counted.into_iter().filter_map(|(set, shuts_out)| {
+            Some(Target { set: set?, scope: Scope::ALL, kind: Kind::Scans, shuts_out })
+        });
+        scopes.iter().map(of).chain(counted).collect()
+    }
+
+    /// Ends the bans of a hash set that lie inside a range, and cuts the range out of one that it is a part of.
+    fn remove_hosts(
+        &mut self,
+        made: Made,
+        target: &Target,
+        range: &Range,
+        also: &[Range],
+    ) -> Result<usize, Failure> {
+        let mut count = 0;
+        for pass in 0..PASSES {
+            let (mut inside, mut parts) = (Vec::new(), Vec::new());
+            let found = std::cell::RefCell::new((&mut inside, &mut parts));
+            let restart = &mut || {
+                let mut found = found.borrow_mut();
+                found.0.clear();
+                found.1.clear();
+            };
+            query::elements(&mut self.socket, &TABLE, &target.set, restart, &mut |e| {
+                let Some(who) = host(e.key, made) else { return };
+                let mut found = found.borrow_mut();
+                if range.covers(&who) {
+                    found.0.push(who);
+                } else if range.meets(&who) {
+                    found.1.push((who, Standing::read(e.comment, e.timeout_ms, e.left_ms)));
+                }
+            })?;
+            if pass == 0 {
+                inside.extend(also);
+            }
+            inside.sort_unstable();
+            inside.dedup();
+            if inside.is_empty() && parts.is_empty() {
+                break;
+            }
+            for batch in inside.chunks(BATCH) {
+                count += self.remove_keys(&target.set, batch)?.len();
+            }
+            for (who, standing) in &parts {
+                count += self.cut_host(target, range, who, standing)?;
+            }
+        }
+        Ok(count)
+    }
+
+    /// Takes a part out of a banned prefix: what is left of it is banned as networks.
+    fn cut_host(
+        &mut self,
+        target: &Target,
+        range: &Range,
+        who: &Range,
+        standing: &Standing,
+    ) -> Result<usize, Failure> {
+        if target.kind == Kind::Hosts {
+            for rest in who.without(range).into_iter().flatten() {
+                let ban = standing.ban(rest, &target.scope);
+                self.prepare(&[ban])?;
+                // The whole is still banned, and must not count as what stands in the way.
+                self.ban_network(&ban, Repeat::Prolongs)?;
+            }
+        }
+        Ok(self.remove_keys(&target.set, &[*who])?.len())
+    }
+
+    /// Deletes keys of a hash set; the numbers of those that were there.
+    pub(super) fn remove_keys(&mut self, set: &Name, keys: &[Range]) -> Result<Vec<usize>, Failure> {
+        let mut there: Vec<usize> = (0..keys.len()).collect();
+        for _ in 0..TRIES {
+            if there.is_empty() {
+                break;
+            }
+            for key in there.iter().filter_map(|at| keys.get(*at)) {
+                self.txn.delete_elem_alone(set, &plain(key.key().bytes()));
+            }
+            match self.txn.commit(&mut self.socket) {
+                Ok(()) => return Ok(there),
+                Err(TxnError::Refused(all)) if all.iter().all(|r| r.errno == Errno::ENOENT) => {
+                    let gone: Vec<usize> = all.iter().filter_map(|r| usize::try_from(r.at).ok()).collect();
+                    if gone.len() == there.len() {
+                        return Ok(Vec::new());
+                    }
+                    let mut number = 0..;
+                    there.retain(|_| number.next().is_some_and(|n| !gone.contains(&n)));
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+        // They end faster than they are asked for: one by one.
+        let mut deleted = Vec::new();
+        for at in there {
+            if let Some(key) = keys.get(at)
+                && self.remove_key(set, key.key().bytes())?
+            {
+                deleted.push(at);
+            }
+        }
+        Ok(deleted)
+    }
+
+    pub(super) fn remove_key(&mut self, set: &Name, key: &[u8]) -> Result<bool, Failure> {
+        if !query::element(&mut self.socket, &TABLE, set, key, &mut |_| ())? {
+            return Ok(false);
+        }
+        self.txn.delete_elem(set, &plain(key));
+        match self.txn.commit(&mut self.socket) {
+            // It expired between the question and the answer, or was deleted and the answer lost: it is gone.
+            Err(e) if e.errno() == Errno::ENOENT => Ok(true),
+            result => Ok(result.map(|()| true)?),
+        }
+    }
+
+    /// Ends all bans that have an end, and with `permanent` the others, too. In many small transactions: one that flushes a large
+    /// set takes the kernel 8 kB for each element while anybody listens to its changes.
+    ///
+    /// # Errors
+    /// The system call, or what the kernel refused.
+    pub fn unban_all(&mut self, permanent: bool) -> Result<(), Failure> {
+        let Some(made) = self.look()? else { return Ok(()) };
+        let scopes = self.all_scopes()?;
+        for family in Family::ALL {
+            for target in self.targets(&scopes, family) {
+                for _ in 0..PASSES {
+                    let mut timed = Vec::new();
+                    if target.kind == Kind::Networks {
+                        networks::read(&mut self.socket, &target.set, &mut |piece| {
+                            if permanent || piece.timeout_ms > 0 {
+                                timed.push(piece.range);
+                            }
+                        })?;
+                    } else {
+                        let found = std::cell::RefCell::new(&mut timed);
+                        let restart = &mut || found.borrow_mut().clear();
+                        query::elements(&mut self.socket, &TABLE, &target.set, restart, &mut |e| {
+                            // Buckets of counts have an end whatever the kernel tells of it.
+                            let ends = permanent || e.timeout_ms > 0 || !target.shuts_out;
+                            found.borrow_mut().extend(host(e.key, made).filter(|_| ends));
+                        })?;
+                    }
+                    if timed.is_empty() {
+                        break;
+                    }
+                    for batch in timed.chunks(BATCH) {
+                        match target.kind {
+                            Kind::Networks => self.remove_ranges(&target.set, batch)?,
+                            _ => self.remove_keys(&target.set, batch).map(drop)?,
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes intervals; those that end meanwhile cost the others nothing.
+    fn remove_ranges(&mut self, set: &Name, ranges: &[Range]) -> Result<(), Failure> {
+        ranges.iter().for_each(|range| self.delete_range(set, range));
+        match self.txn.commit(&mut self.socket) {
+            Err(e) if e.errno() == Errno::ENOENT && ranges.len() > 1 => {
+                let (left, right) = ranges.split_at(ranges.len() / 2);
+                self.remove_ranges(set, left)?;
+                self.remove_ranges(set, right)
+            }
+            Err(e) if e.errno() == Errno::ENOENT => Ok(()),
+            result => Ok(result?),
+        }
+    }
+}
