@@ -91,7 +91,7 @@ fn a_ban_lasts_as_long_as_the_longest_that_was_asked_for() {
         ("10m", 600, "192.0.2.7 is banned for another 10m, by hand, was banned before"),
         ("7d", 604_800, "192.0.2.7 is banned for another 7d, by hand, was banned before"),
         ("30s", 604_800, "192.0.2.7 is banned for another "),
-        ("2h", 604_800, " already"),
+        ("2h", 604_800, " already, by hand"),
     ];
     for (argument, seconds, words) in cases {
         let said = net.mef(&["ban", "192.0.2.7", "--for", argument]).ok();

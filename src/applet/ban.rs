@@ -231,9 +231,9 @@ impl<'a> Session<'a> {
             match outcome {
                 Outcome::Banned => writeln!(output.out, "banned {range} {}", words(time, scope))?,
                 Outcome::Extended(now) => {
-                    writeln!(output.out, "{range} {}, was banned before", lasts(now, scope))?;
+                    writeln!(output.out, "{range} {}, was banned before", lasts(now, scope, ""))?;
                 }
-                Outcome::InForce(now) => writeln!(output.out, "{range} {} already", lasts(now, scope))?,
+                Outcome::InForce(now) => writeln!(output.out, "{range} {}", lasts(now, scope, " already"))?,
             }
         }
         Ok(())
@@ -267,14 +267,14 @@ fn words(time: Span, scope: &Scope) -> String {
 }
 
 /// How long a ban lasts that is in force, and whose it is.
-fn lasts(now: &Standing, scope: &Scope) -> String {
+fn lasts(now: &Standing, scope: &Scope, already: &str) -> String {
     let time = match now.left {
         None => "permanently".to_owned(),
         Some(secs) => format!("for another {}", super::bans::about(secs)),
     };
     let by = if now.rule.is_empty() { "by hand".to_owned() } else { format!("by rule {}", shown(&now.rule)) };
     let ports = if scope.is_all() { String::new() } else { format!(" on ports {scope}") };
-    format!("is banned {time}{ports}, {by}")
+    format!("is banned {time}{ports}{already}, {by}")
 }
 
 fn json(range: &Range, time: Span, scope: &Scope, outcome: &Outcome) -> String {

@@ -13,10 +13,14 @@ use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::firewall::nft::{TxnError, query};
 use crate::sys::netlink::{Lost, NlSocket};
 use nix::errno::Errno;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 /// How often a change is worked out anew when the set changed between the question and the transaction.
 /// Of those who meet there, one always gets through.
 const TRIES: u32 = 20;
+/// Between these, longer and longer: two seconds in all.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Intervals that one transaction takes away at most, each with two ends: see [`BATCH`](super::change::BATCH).
 const PIECES: usize = super::change::BATCH / 2;
@@ -84,7 +88,7 @@ impl Guard {
                 result => return Ok(result.map(|()| Outcome::Banned)?),
             }
         }
-        self.retried(&mut |guard| {
+        self.retried(&set, &mut |guard| {
             let pieces = guard.pieces(&set, &ban.who)?;
             guard.union(&set, ban, &pieces, repeat)
         })
@@ -153,7 +157,7 @@ impl Guard {
     /// Takes a range out of an interval set, as often as it takes until nothing of it is found; how many intervals met it.
     pub(super) fn remove_range(&mut self, set: &Name, range: &Range) -> Result<usize, Failure> {
         let mut count = 0;
-        self.retried(&mut |guard| {
+        self.retried(set, &mut |guard| {
             loop {
                 let pieces = guard.pieces(set, range)?;
                 if pieces.is_empty() {
@@ -175,7 +179,11 @@ impl Guard {
 
     /// Does something anew when what was read before is gone (an interval ended, or this very transaction was applied and its answer
     /// lost: ENOENT), or others have put something there (EEXIST).
-    fn retried<T>(&mut self, work: &mut dyn FnMut(&mut Guard) -> Result<T, Failure>) -> Result<T, Failure> {
+    fn retried<T>(
+        &mut self,
+        set: &Name,
+        work: &mut dyn FnMut(&mut Guard) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let mut tries = 0;
         loop {
             let result = work(self);
@@ -185,6 +193,27 @@ impl Guard {
                     if tries < TRIES && matches!(e.errno(), Errno::ENOENT | Errno::EEXIST) => {}
                 _ => return result,
             }
+            if tries > 2 {
+                self.sweep_out(set)?;
+                std::thread::sleep(PAUSE * tries);
+            }
+        }
+    }
+
+    /// Has the kernel take away what has ended: it does so once a second, at the end of a transaction about the set, and until then
+    /// the end of an interval that is over stands in the way of one that ends at the same address.
+    fn sweep_out(&mut self, set: &Name) -> Result<(), Failure> {
+        // Multicast, which is never the source of a packet.
+        let nobody = match set.as_str().ends_with('4') {
+            true => Range::from(IpAddr::V4(Ipv4Addr::new(239, 255, 255, 254))),
+            false => Range::from(IpAddr::V6(Ipv6Addr::new(0xff0f, 0, 0, 0, 0, 0, 0, 1))),
+        };
+        self.write_range(set, &nobody, Timeout::Ms(60_000), "");
+        self.delete_range(set, &nobody);
+        match self.txn.commit(&mut self.socket) {
+            // Somebody bans even those.
+            Err(e) if e.errno() == Errno::EEXIST => Ok(()),
+            result => Ok(result?),
         }
     }
 
