@@ -12,6 +12,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 if [ "${1-}" != inside ]; then
     [ -x "$MEF_BIN" ] || { echo "demo: $MEF_BIN is missing: run 'make' first" >&2; exit 1; }
     [ "$(id -u)" = 0 ] || { echo "demo: namespaces and nftables need root" >&2; exit 1; }
+    # What is mounted in here must not be seen outside; the kernel can only promise that below a mount point.
+    unshare --mount true 2>/dev/null || {
+        echo "demo: no namespace of its own for mounts. In a chroot, its directory has to be a mount point:" \
+            "'mount --bind DIR DIR' before 'chroot DIR'" >&2
+        exit 1
+    }
     exec unshare --net --mount --uts --pid --fork --kill-child --mount-proc bash tests/demo.sh inside
 fi
 trap 'exit 130' INT
