@@ -311,7 +311,6 @@ fn a_table_has_its_allow_list_before_anything_is_dropped() {
         let count = usize::try_from(entries).unwrap();
         let mut monitors = 0;
         let mut watched = |net: &mut Net, what: &str, make: &mut dyn FnMut(&mut Net)| {
-            net.cmd("nft", &["flush", "ruleset"]).ok();
             monitors += 1;
             let name = format!("m{entries}-{monitors}");
             let command = net.command("nft", &["monitor"]);
@@ -321,6 +320,7 @@ fn a_table_has_its_allow_list_before_anything_is_dropped() {
                 net.nft("table ip there { }; delete table ip there");
                 net.said(&name).contains("add table ip there")
             });
+            net.cmd("nft", &["flush", "ruleset"]).ok();
             make(net);
             wait_until(&format!("the table by {what}"), || first_rule_has_list(net, &name, count).is_some());
             assert_eq!(first_rule_has_list(net, &name, count), Some(true), "{what}, {entries}");
@@ -331,10 +331,7 @@ fn a_table_has_its_allow_list_before_anything_is_dropped() {
         watched(&mut net, "mef deny", &mut |net| drop(mef(net, &["deny", "192.0.2.98"]).ok()));
         let mut daemon = None;
         watched(&mut net, "the daemon's start", &mut |net| daemon = Some(net.daemon("d")));
-        watched(&mut net, "a repair", &mut |net| {
-            net.cmd("nft", &["flush", "ruleset"]).ok();
-            net.append(LOG, fails("192.0.2.97", 9));
-        });
+        watched(&mut net, "a repair", &mut |net| net.append(LOG, fails("192.0.2.97", 9)));
         for n in [0, entries - 1] {
             let addr = std::net::Ipv4Addr::from(0xc612_0000 + 2 * n).to_string();
             wait_until("the first and the last", || is_allowed(&net, &addr));
