@@ -250,7 +250,7 @@ fn people(
         }
     }
     match kernel.made {
-        None if kernel.missing.is_some() => writeln!(out, "bans        none: they cannot be made")?,
+        None if let Some(why) = &kernel.missing => writeln!(out, "bans        none can be made: {why}")?,
         None => writeln!(out, "bans        none: there is no table inet mef_guard")?,
         Some(made) => {
             writeln!(

@@ -18,7 +18,7 @@ gone() {
     done
 }
 back() { find "$modules" -name '*.off' | while read -r file; do mv "$file" "${file%.off}"; done; }
-says() { text=$1 && shift && "$@" 2>&1 | tee /tmp/all | grep -qF "$text" || { cat /tmp/all; return 1; }; }
+says() { words=$1 && shift && "$@" 2>&1 | tee /tmp/all | grep -qF "$words" || { cat /tmp/all; return 1; }; }
 daemon_says() { wait_for 20 grep -qF "$1" /var/log/daemon || { cat /var/log/daemon; return 1; }; }
 
 mkdir -p /var/log

@@ -155,8 +155,12 @@ pub mod lack {
     pub const TELL: u8 = 128;
     /// Each: what it means, and the modules of which one may be missing.
     pub const WORDS: [(u8, &str, &[&str]); 8] = [
-        (LOG, "cannot log dropped packets", &["nft_limit", "nf_log_syslog"]),
-        (TELL, "cannot report port scans, floods and new sources", &["nfnetlink_log", "nft_limit"]),
+        (LOG, "cannot log dropped packets", &["nft_limit", "nf_log_syslog", "nft_log"]),
+        (
+            TELL,
+            "cannot report port scans, floods and new sources",
+            &["nfnetlink_log", "nft_log", "nft_limit"],
+        ),
         (SOCKET, "cannot look up sockets: the ports that listen are told to it", &["nft_socket"]),
         (SCAN, "cannot see port scans", &["nft_limit"]),
         (INGRESS, "cannot drop in the ingress hook of these interfaces; prerouting raw does it", &[]),

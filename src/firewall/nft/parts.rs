@@ -42,8 +42,10 @@ pub struct Part {
 
 const LOG: usize = 2;
 const NFLOG: usize = 3;
+/// What both ways of logging have in common: missing if neither works.
+const EITHER_LOG: usize = 8;
 /// Every part, in the order of its bit.
-pub const PARTS: [Part; 8] = [
+pub const PARTS: [Part; 9] = [
     Part {
         expression: "ct",
         module: "nft_ct (with nf_conntrack)",
@@ -100,6 +102,13 @@ pub const PARTS: [Part; 8] = [
         about: "counters",
         probe: expr::counter,
     },
+    Part {
+        expression: "log",
+        module: "nft_log",
+        package: "kmod-nft-core",
+        about: "both ways of logging",
+        probe: expr::counter,
+    },
 ];
 
 impl Parts {
@@ -140,15 +149,11 @@ impl Parts {
 
     /// The modules, for people.
     fn modules(self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let both = self.has(LOG) && self.has(NFLOG);
+        let either = self.has(EITHER_LOG);
         let mut comma = "";
-        for (n, part) in PARTS.iter().enumerate().filter(|(n, _)| self.has(*n)) {
-            // What both ways of logging have in common.
-            let module = match n {
-                LOG if both => "nft_log",
-                NFLOG if both => continue,
-                _ => part.module,
-            };
+        let shown = |n: &usize| self.has(*n) && !(either && [LOG, NFLOG].contains(n));
+        for (_, part) in PARTS.iter().enumerate().filter(|(n, _)| shown(n)) {
+            let module = part.module;
             write!(f, "{comma}{module}")?;
             comma = ", ";
         }
@@ -168,7 +173,8 @@ fn expression(attributes: &[u8]) -> Parts {
     let Some(name) = attr(attributes, NFTA_EXPR_NAME).and_then(text) else { return Parts(0) };
     let data = attr(attributes, NFTA_EXPR_DATA).unwrap_or(&[]);
     if name == "log" {
-        return Parts(0).with(if attr(data, NFTA_LOG_GROUP).is_some() { NFLOG } else { LOG });
+        let way = if attr(data, NFTA_LOG_GROUP).is_some() { NFLOG } else { LOG };
+        return Parts(0).with(way).with(EITHER_LOG);
     }
     if name == "dynset" {
         return attr(data, NFTA_DYNSET_EXPR).map_or(Parts(0), expression);
@@ -184,7 +190,7 @@ pub fn missing(socket: &mut NlSocket) -> Result<Parts, TxnError> {
     let mut txn = Txn::new(TABLE, 1024);
     txn.add_table();
     txn.add_chain(&CHAIN, None);
-    for part in &PARTS {
+    for part in PARTS.iter().take(EITHER_LOG) {
         let mut rule = Rule::new();
         rule.push((part.probe)());
         txn.add_rule(&CHAIN, &rule, false, Optional::No);
@@ -198,7 +204,8 @@ pub fn missing(socket: &mut NlSocket) -> Result<Parts, TxnError> {
             let refused: Option<Vec<usize>> = all.iter().map(|r| rule(r.op)).collect();
             // Something else was refused, too: it is not about parts.
             let Some(refused) = refused else { return Err(TxnError::Refused(all)) };
-            Ok(refused.into_iter().fold(Parts(0), Parts::with))
+            let refused = refused.into_iter().fold(Parts(0), Parts::with);
+            Ok(if refused.has(LOG) && refused.has(NFLOG) { refused.with(EITHER_LOG) } else { refused })
         }
         Ok(()) => Ok(Parts(0)),
         Err(e) => Err(e),
@@ -214,7 +221,8 @@ mod tests {
         exprs.into_iter().for_each(|e| rule.push(e));
         let mut txn = Txn::new(TABLE, 1024);
         txn.add_rule(&CHAIN, &rule, false, Optional::No);
-        txn.needs_of(0).to_string()
+        // Which of the two that a log line needs is missing is not known here.
+        Parts(txn.needs_of(0).0 & !(1 << EITHER_LOG)).to_string()
     }
 
     #[test]
@@ -227,7 +235,11 @@ mod tests {
         );
         assert_eq!(needs(vec![expr::limit(1, 1, 5, false), expr::log(c"x", 4)]), "nft_limit, nf_log_syslog");
         assert_eq!(needs(vec![expr::nflog(c"x", 5, 64)]), "nfnetlink_log");
-        assert_eq!(needs(vec![expr::nflog(c"x", 5, 64), expr::log(c"x", 4)]), "nft_log");
+        let both = vec![expr::nflog(c"x", 5, 64), expr::log(c"x", 4)];
+        assert_eq!(needs(both), "nf_log_syslog, nfnetlink_log");
+        let neither = Parts(0).with(LOG).with(NFLOG).with(EITHER_LOG);
+        assert_eq!(neither.to_string(), "nft_log");
+        assert_eq!(Parts::of(&["nfnetlink_log", "nft_log"]).within(neither).to_string(), "nft_log");
         let inner = expr::connlimit(5, true);
         assert_eq!(needs(vec![expr::dynset(&set, 0, expr::REG, 0, false, Some(inner))]), "nft_connlimit");
         assert_eq!(needs(vec![expr::dynset(&set, 0, expr::REG, 0, false, None)]), "");

@@ -131,6 +131,10 @@ impl std::fmt::Display for TxnError {
                 for (i, r) in all.iter().enumerate() {
                     let words = std::str::from_utf8(&r.words).unwrap_or("");
                     let sep = if i == 0 { "" } else { "; " };
+                    if let Some(why) = whole(advice(r)) {
+                        // More of the same follows from it.
+                        return f.write_str(why);
+                    }
                     write!(f, "{sep}the kernel refused {}: {}", r.op, words_of(r.errno))?;
                     if !words.is_empty() {
                         write!(f, " ({words})")?;
@@ -156,7 +160,10 @@ impl std::fmt::Display for TxnError {
                     Errno::EPROTONOSUPPORT if call.contains("AF_NETLINK") => NO_NETFILTER,
                     _ => "",
                 };
-                write!(f, "{call}: {}{advice}", words_of(*errno))
+                match whole(advice) {
+                    Some(why) => f.write_str(why),
+                    None => write!(f, "{call}: {}{advice}", words_of(*errno)),
+                }
             }
         }
     }
@@ -169,6 +176,12 @@ const NO_INET: &str = ": the nf_tables of this kernel lacks the family inet (nf_
 const NO_NETFILTER: &str = ": this kernel lacks nfnetlink: load the module nfnetlink, or install what has it (on OpenWrt kmod-nfnetlink)";
 
 const ROOT: &str = ": run it as root (CAP_NET_ADMIN in this network namespace)";
+
+/// What says everything alone: the kernel's word for it would only mislead.
+fn whole(advice: &str) -> Option<&str> {
+    let alone = [NO_TABLES, NO_INET, NO_NETFILTER, NO_NFLOG].contains(&advice);
+    advice.strip_prefix(": ").filter(|_| alone)
+}
 
 fn advice(r: &Refusal) -> &'static str {
     match (r.errno, r.op) {
@@ -228,5 +241,47 @@ impl Ops {
     pub(super) fn clear(&mut self) {
         self.runs.clear();
         self.len = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(op: Op, errno: Errno) -> String {
+        let missing = Parts::default();
+        TxnError::Refused(vec![Refusal { op, errno, words: SmallVec::new(), missing }]).to_string()
+    }
+
+    #[test]
+    fn a_kernel_without_nf_tables_is_told_as_that_and_by_no_other_word() {
+        let lost = |call, errno| TxnError::Lost(Lost::Sys(call, errno)).to_string();
+        for text in [
+            refused(Op::Table, Errno::EOPNOTSUPP),
+            refused(Op::Commit, Errno::EOPNOTSUPP),
+            refused(Op::Commit, Errno::EINVAL),
+            lost(QUERY, Errno::EINVAL),
+        ] {
+            assert!(text.starts_with("this kernel lacks nf_tables: load the module"), "{text}");
+        }
+        assert!(refused(Op::Table, Errno::EAFNOSUPPORT).contains("lacks the family inet"));
+        assert!(
+            lost("socket(AF_NETLINK)", Errno::EPROTONOSUPPORT).starts_with("this kernel lacks nfnetlink")
+        );
+        assert!(lost(CALL, Errno::EINVAL).starts_with("this kernel lacks nfnetlink_log"));
+        assert!(lost(CALL, Errno::EPERM).ends_with("another program reads this group"));
+        // What else there is keeps its words.
+        assert!(lost(QUERY, Errno::EPERM).contains("run it as root"));
+        assert!(lost("sendto(AF_NETLINK)", Errno::EINVAL).ends_with("Invalid argument"));
+        assert!(refused(Op::Add(Name::of("ban4")), Errno::ENFILE).ends_with(": the set is full"));
+    }
+
+    #[test]
+    fn a_refused_rule_names_the_parts_that_are_missing() {
+        let missing = Parts::of(&["nft_ct", "nft_limit"]);
+        let refusal = Refusal { op: Op::Statement(7), errno: Errno::ENOENT, words: SmallVec::new(), missing };
+        let text = TxnError::Refused(vec![refusal]).to_string();
+        assert!(text.starts_with("the kernel refused rule 7: "), "{text}");
+        assert!(text.ends_with(": this kernel lacks nft_ct (with nf_conntrack), nft_limit"), "{text}");
     }
 }
