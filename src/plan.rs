@@ -91,6 +91,8 @@ pub mod ct {
     pub const NEW: u8 = 4;
     /// Conntrack could not make sense of the packet.
     pub const INVALID: u8 = 8;
+    /// Conntrack was told to leave it alone, or does so by itself, as with neighbour discovery.
+    pub const UNTRACKED: u8 = 16;
 }
 
 /// So many packets in a time.

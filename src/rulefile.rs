@@ -7,7 +7,8 @@ use crate::firewall::nft::{Op, TxnError};
 use crate::firewall::rules::{self, Batch, TABLE};
 use crate::firewall::{guard, listing};
 use crate::input::glob::Glob;
-use crate::plan::listed::Table;
+use crate::plan::Direction;
+use crate::plan::listed::{self, Base, Table};
 use crate::ruleset::check::{self, Host};
 use crate::ruleset::compile::{compile, compile_last};
 use crate::ruleset::export::{self, Exported};
@@ -193,7 +194,7 @@ pub fn batch(set: &mut RuleSet, mut batch: Batch) -> Result<Batch, String> {
 pub fn loaded_text() -> Option<String> {
     let ours = |family: &str, name: &str| (family, name) == ("inet", TABLE.name.as_str());
     let mut tables = listing::read(&ours).ok()?;
-    let exported = export::ours(tables.first_mut()?);
+    let exported = export::ours(tables.first_mut()?, false);
     (exported.unsaid == 0).then(|| exported.lines.join("\n") + "\n")
 }
 
@@ -223,7 +224,7 @@ pub fn statements(set: &RuleSet) -> Result<Vec<String>, String> {
 /// The statements of a table, those of sets by their names: their order means nothing.
 fn comparable(table: &mut Table) -> Vec<String> {
     table.sets.sort_unstable_by_key(|set| set.name);
-    export::ours(table).lines
+    export::ours(table, true).lines
 }
 
 /// The statements of the table that the kernel has from `mef load`; none if it has none.
@@ -234,6 +235,20 @@ pub fn loaded() -> Result<Vec<String>, String> {
     let tables = listing::read(&|family, name| (family, name) == ("inet", TABLE.name.as_str()));
     let mut tables = tables.map_err(|e| e.to_string())?;
     Ok(tables.first_mut().map_or_else(Vec::new, comparable))
+}
+
+/// Whether the kernel's table `inet mef` is of another program: it has not the chains of `mef load`, or others.
+///
+/// # Errors
+/// What the kernel refused, for people.
+pub fn is_foreign() -> Result<bool, String> {
+    let ours = |family: &str, name: &str| (family, name) == ("inet", TABLE.name.as_str());
+    let tables = listing::read(&ours).map_err(|e| e.to_string())?;
+    let Some(table) = tables.first() else { return Ok(false) };
+    let own = Direction::ALL.map(|dir| {
+        table.chains.iter().any(|c| c.name == listed::hook(dir) && matches!(c.base, Base::Filter(_, 0, _)))
+    });
+    Ok(own != [true; 3] || table.chains.iter().filter(|chain| chain.base != Base::None).count() > own.len())
 }
 
 /// Tables of the kernel as a rule set: those of a family and a name, where they are told, but never that of bans.

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Net, Output, Peer};
+use common::{Net, Output, Peer, wait_until};
 
 /// A host with an uplink (v0, IPv4 and IPv6), and another link (v1).
 fn host() -> (Net, [Peer; 2]) {
@@ -267,9 +267,118 @@ fn auto_without_a_default_route_is_no_interface() {
         listed.contains("udp dport 53") && !listed.contains("dport 22") && !listed.contains("dport 25"),
         "{listed}"
     );
+    // Half of all addresses is no default route; both halves are one, and so is what a policy table has.
+    let meant = |net: &Net| !run(net, "check", "", rules).stdout.contains("there is no default route");
+    net.ip("route add 0.0.0.0/1 via 192.0.2.2");
+    assert!(!meant(&net));
+    net.ip("route add 128.0.0.0/1 via 192.0.2.2");
+    assert!(meant(&net));
+    net.ip("route del 0.0.0.0/1");
+    assert!(!meant(&net));
+    net.ip("route add default via 192.0.2.2 table 77");
+    assert!(meant(&net));
+    net.ip("route del default table 77");
     net.ip("route add default via 192.0.2.2");
     let out = run(&net, "load", "", rules);
     assert!(out.status == 0 && !out.stderr.contains("auto"), "{out:?}");
     let listed = net.nft_list("table inet mef");
     assert!(listed.contains("iifname \"v0\" tcp dport 22") && listed.contains("oifname \"v0\""), "{listed}");
+}
+
+#[test]
+fn a_daemon_has_auto_follow_the_default_route() {
+    let mut net = Net::new();
+    let _peers = [net.peer(), net.peer()];
+    let rules = "rule dir=in action=drop proto=tcp dport=22 iif=auto\n";
+    assert_eq!(run(&net, "load", "", rules).status, 0);
+    let links = |net: &Net| {
+        let listed = net.nft_list("chain inet mef input");
+        ["v0", "v1"].map(|link| listed.contains(&format!("iifname \"{link}\" tcp dport 22")))
+    };
+    assert_eq!(links(&net), [false, false]);
+    // What came while no daemon ran is seen at its start.
+    net.ip("route add default via 192.0.2.2");
+    let daemon = net.mef_command(&["daemon", "--foreground"]);
+    let daemon = net.start("daemon", daemon);
+    wait_until("the route of before", || links(&net) == [true, false]);
+    net.ip("route replace default via 198.51.100.2");
+    wait_until("the route that moved", || links(&net) == [false, true]);
+    net.ip("route del default");
+    wait_until("no route", || links(&net) == [false, false]);
+    net.ip("route add 0.0.0.0/1 via 192.0.2.2");
+    net.ip("route add 128.0.0.0/1 via 192.0.2.2");
+    wait_until("two halves", || links(&net) == [true, false]);
+    // One without auto stays as it is, and what was taken out does not come back.
+    assert_eq!(run(&net, "load", "", "rule dir=in action=drop proto=tcp dport=22 iif=v0\n").status, 0);
+    let handle = net.cmd("nft", &["-a", "list", "table", "inet", "mef"]).stdout;
+    net.ip("route add default via 198.51.100.2");
+    assert_eq!(run(&net, "load", "", rules).status, 0);
+    net.mef(&["unload"]).ok();
+    net.ip("route del default");
+    net.signal(daemon, libc::SIGTERM);
+    net.wait(daemon);
+    assert!(handle.contains("iifname \"v0\"") && net.nft_list("table inet mef").is_empty());
+}
+
+#[test]
+fn lines_of_a_set_have_any_length_and_errors_show_a_part() {
+    let net = Net::new();
+    let elements: Vec<String> = (0..20_000).map(|i| format!("10.{}.{}.1", i / 250, i % 250)).collect();
+    let set = format!("set name=many family=ip type=addr elements={}", elements.join(","));
+    assert!(set.len() > 200_000);
+    let rule = "rule dir=in action=drop proto=all src=@many\n";
+    assert_eq!(run(&net, "load", "", &format!("{set}\n{rule}")).status, 0);
+    // What was exported is read again.
+    let exported = net.mef(&["export"]).ok();
+    assert!(exported.contains("10.79.249.1"));
+    assert_eq!(run(&net, "load", "", &exported).status, 0);
+    let out = run(&net, "check", "", &format!("{set},nonsense,{}\n{rule}", elements.join(",")));
+    assert!(out.status == 1 && out.stdout.len() < 2000, "{}", out.stdout.len());
+    let lines: Vec<&str> = out.stdout.lines().collect();
+    let at = lines.iter().position(|line| line.contains("| ...")).unwrap();
+    let column = lines[at + 1].find('^').unwrap();
+    assert_eq!(lines[at].get(column..column + 8), Some("nonsense"), "{}", out.stdout);
+}
+
+#[test]
+fn what_others_put_into_the_table_is_seen() {
+    let net = Net::new();
+    let rules = "policy dir=in action=accept\nrule dir=in action=accept proto=tcp dport=22\n";
+    assert_eq!(run(&net, "load", "", rules).status, 0);
+    assert_eq!(run(&net, "diff", "", rules).stdout, "");
+    net.nft(
+        "table inet mef {
+        chain mine { type filter hook input priority 5; policy drop; };
+        chain early { type filter hook prerouting priority 5; };
+        chain input { tcp dport vmap { 1 : accept, 2 : drop, 3 : accept }; }
+    }",
+    );
+    let diff = run(&net, "diff", "", rules);
+    let lines: Vec<&str> = diff.stdout.lines().collect();
+    assert_eq!(lines.len(), 3, "{lines:#?}");
+    assert!(lines.iter().all(|line| line.starts_with("- # cannot be said: ")), "{lines:#?}");
+    assert!(
+        diff.stdout.contains("chain mine: priority 5 policy drop") && diff.stdout.contains("chain early")
+    );
+    assert_eq!(diff.stdout.matches("tcp dport vmap").count(), 1);
+    // A table of another program goes, but not without a word.
+    let out = run(&net, "load", "", rules);
+    assert!(out.status == 0 && out.stderr.contains("holds chains of another program"), "{out:?}");
+    assert!(!run(&net, "load", "", rules).stderr.contains("another program"));
+}
+
+/// As firewalld writes every service.
+#[test]
+fn packets_that_are_not_tracked_are_a_state() {
+    let net = Net::new();
+    net.nft("table inet x { chain input { type filter hook input priority 10; ct state established,related accept;
+        iifname lo accept; tcp dport 22 ct state { new, untracked } accept; reject with icmpx admin-prohibited; }; }");
+    let out = net.mef(&["export"]);
+    assert!(out.status == 0 && out.stdout.contains("dport=22 ct=new,untracked"), "{out:?}");
+    assert_eq!(run(&net, "load", "", &out.stdout).status, 0);
+    let listed = net.nft_list("chain inet mef input");
+    assert!(
+        listed.contains("ct state new,untracked") || listed.contains("ct state { new, untracked }"),
+        "{listed}"
+    );
 }

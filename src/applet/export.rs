@@ -13,6 +13,7 @@ const FAMILIES: [&str; 6] = ["inet", "ip", "ip6", "arp", "bridge", "netdev"];
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
+    note = "A rule that drops or refuses packets and cannot be said is a statement that `mef load` refuses, and the exit status is 1.",
     note = "Sets and rules stand as they are at this moment; the table of bans is never shown.",
     example = "mef export\n  mef export --family inet --table mef > old.rules"
 )]
@@ -42,5 +43,19 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     }
     let (said, unsaid) = (all.said.to_string(), all.unsaid.to_string());
     output.note(&[said.as_str(), " rules; ", &unsaid, " that cannot be said stand as comments"].concat());
+    if !all.meet.is_empty() {
+        let hooks = all.meet.join(", ");
+        output.note(
+            &["several chains at one hook (", &hooks, "): look at what they accept before you load this"]
+                .concat(),
+        );
+    }
+    if all.lost > 0 {
+        let lost = all.lost.to_string();
+        return Err(Error::Failed(
+            [&lost, " of them drop or refuse packets: `mef load` refuses this until their lines are deleted"]
+                .concat(),
+        ));
+    }
     Ok(())
 }

@@ -65,6 +65,9 @@ pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> 
     }
     let text = if boot.is_none() { set.whole_text() } else { String::new() };
     let turn = Turn::take(&run_dir).map_err(Error::Failed)?;
+    if rulefile::is_foreign().unwrap_or(false) {
+        output.note(&"the table inet mef holds chains of another program: they are replaced, too");
+    }
     let rules = set.rules();
     let (end, parts) = match seconds {
         None => (End::Kept, for_good(&mut set, &run_dir, output)?),

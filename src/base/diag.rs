@@ -4,6 +4,9 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
+/// Characters of a long line that are shown.
+const LINE_SHOWN: usize = 240;
+
 /// How bad a problem is. Only errors make a file refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -76,12 +79,20 @@ impl Problem {
         let kind = if self.severity == Severity::Warning { "warning: " } else { "" };
         let _ = writeln!(out, "{path}:{}:{}: {kind}{}", self.line, self.col, self.what);
         let _ = write!(out, "{:>5} | ", self.line);
-        out.extend(line.chars().map(printable));
+        // Of a line that no terminal shows, the part around the mark.
+        let at = self.col.saturating_sub(1) as usize;
+        let long = line.chars().nth(LINE_SHOWN).is_some();
+        let from = if long { at.saturating_sub(LINE_SHOWN / 3) } else { 0 };
+        let part = || line.chars().skip(from).take(LINE_SHOWN);
+        out.push_str(if from > 0 { "..." } else { "" });
+        out.extend(part().map(printable));
+        out.push_str(if line.chars().nth(from + LINE_SHOWN).is_some() { "..." } else { "" });
         out.push_str("\n      | ");
-        let before = self.col.saturating_sub(1) as usize;
-        out.extend(line.chars().take(before).map(|c| if c == '\t' { '\t' } else { ' ' }));
+        out.push_str(if from > 0 { "   " } else { "" });
+        out.extend(part().take(at - from).map(|c| if c == '\t' { '\t' } else { ' ' }));
         out.push('^');
-        out.extend(std::iter::repeat_n('~', self.len.saturating_sub(1) as usize));
+        let room = if long { LINE_SHOWN - (at - from) } else { usize::MAX };
+        out.extend(std::iter::repeat_n('~', (self.len.saturating_sub(1) as usize).min(room)));
         if !self.hint.is_empty() {
             let _ = write!(out, " {}", self.hint);
         }

@@ -5,6 +5,7 @@
 mod alarms;
 mod decide;
 mod events;
+mod follow;
 mod heal;
 mod hooks;
 mod judge;
@@ -37,6 +38,7 @@ use crate::sys::routes::DefaultRoutes;
 use crate::sys::signal::{Signals, Wish};
 use crate::sys::{clock, fs, process, syslog, trim};
 use alarms::Alarms;
+use follow::Follow;
 use heal::{Found, Heal};
 use judge::Judge;
 use lists::Lists;
@@ -68,6 +70,7 @@ struct Daemon {
     alarms: Alarms,
     news: News,
     outside: (Outside, Option<DefaultRoutes>),
+    follow: Follow,
     control: Option<Server>,
     since: Wall,
     sources: Sources,
@@ -182,6 +185,7 @@ impl Daemon {
             alarms: Alarms::open(settings),
             news: News::open(&mut judge),
             outside: watch_outside(settings),
+            follow: Follow::start(settings),
             judge,
             heal,
             control: open_control(&settings.run_dir),
@@ -341,6 +345,7 @@ impl Daemon {
     fn rewire(&mut self) {
         self.outside.1.iter_mut().for_each(DefaultRoutes::hear);
         self.judge.rewire(&self.outside.0);
+        self.follow.look();
     }
 
     /// Answers commands.
@@ -493,13 +498,14 @@ fn fixed(settings: &Settings) -> (String, String, u32) {
     (settings.run_dir.clone(), settings.state_dir.clone(), settings.track_max)
 }
 
-/// Listens to default routes, if anything depends on them.
+/// Listens to default routes.
 fn watch_outside(settings: &Settings) -> (Outside, Option<DefaultRoutes>) {
     let outside = Outside::of(settings);
-    let watch = outside.matters().then(DefaultRoutes::open).and_then(|watch| {
-        watch.inspect_err(|e| log::warn!("default routes: {}", crate::firewall::nft::TxnError::Lost(*e))).ok()
-    });
-    (outside, watch)
+    // A rule set with `auto` may be loaded at any time.
+    let watch = DefaultRoutes::open();
+    let watch =
+        watch.inspect_err(|e| log::warn!("default routes: {}", crate::firewall::nft::TxnError::Lost(*e)));
+    (outside, watch.ok())
 }
 
 fn tell_lacks(guard: &mut Guard, made: Made) {

@@ -386,6 +386,7 @@ fn kernel_states(bits: u8) -> u32 {
         (crate::plan::ct::ESTABLISHED, 2),
         (crate::plan::ct::RELATED, 4),
         (crate::plan::ct::NEW, 8),
+        (crate::plan::ct::UNTRACKED, 64),
     ];
     states.iter().filter(|(ours, _)| bits & ours != 0).map(|(_, theirs)| theirs).sum()
 }

@@ -7,7 +7,7 @@ use super::compile::compile;
 use crate::base::name::IfName;
 use crate::base::range::Family;
 use crate::plan::Direction::{self, Fwd, In, Out};
-use crate::plan::ct::{ESTABLISHED, NEW, RELATED};
+use crate::plan::ct::{ESTABLISHED, NEW, RELATED, UNTRACKED};
 use crate::plan::run::{Answer, Packet, Run};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -176,7 +176,7 @@ impl Needs {
         for (dir, what, hint) in all {
             self.need(what, hint);
             for link in links(host) {
-                self.probe(over(packet(dir, Family::V6, ICMP6, (0, 0), 0), link), SAME);
+                self.probe(over(packet(dir, Family::V6, ICMP6, (0, 0), UNTRACKED), link), SAME);
             }
         }
     }

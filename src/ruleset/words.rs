@@ -65,6 +65,6 @@ pub const FAMILIES: [&str; 3] = ["any", "ip", "ip6"];
 /// `type=`
 pub const TYPES: [&str; 2] = ["addr", "port"];
 /// `ct=`, in the order of the bits of `plan::ct`.
-pub const STATES: [&str; 4] = ["established", "related", "new", "invalid"];
+pub const STATES: [&str; 5] = ["established", "related", "new", "invalid", "untracked"];
 /// Units of a rate and their seconds.
 pub const UNITS: [(&str, u32); 4] = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];

@@ -98,7 +98,8 @@ impl NlSocket {
     pub fn subscribe_default_routes(&self, group: u32) -> Result<(), Lost> {
         let program = [
             step(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, ROUTE_LEN_AT),
-            step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, 0),
+            // A prefix of one bit is half of a default route.
+            step(libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K, 1, 0, 1),
             step(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
             step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
         ];

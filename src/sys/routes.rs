@@ -17,8 +17,8 @@ const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
-/// RT_TABLE_MAIN
-const MAIN: u8 = 254;
+/// RT_TABLE_LOCAL
+const LOCAL: u8 = 255;
 /// RTN_UNICAST
 const UNICAST: u8 = 1;
 /// RTNLGRP_IPV4_ROUTE and RTNLGRP_IPV6_ROUTE
@@ -36,14 +36,21 @@ pub fn has_interface(name: &str) -> bool {
 /// # Errors
 /// The system call that failed.
 pub fn default_interfaces() -> Result<Vec<IfName>, Lost> {
-    let mut indices = Vec::new();
-    dump(RTM_GETROUTE, &mut |msg| {
-        default_route(msg, &mut |index| {
-            if !indices.contains(&index) {
-                indices.push(index);
-            }
-        });
-    })?;
+    let mut found = Vec::new();
+    dump(RTM_GETROUTE, &mut |msg| default_route(msg, &mut |route| found.push(route)))?;
+    let mut indices: Vec<u32> = Vec::new();
+    for Wide { family, part, index } in &found {
+        let other = |other: Part| found.iter().any(|wide| wide.family == *family && wide.part == other);
+        let whole = match part {
+            Part::Whole => true,
+            // As VPN programs do it, so that the default route need not be touched.
+            Part::Low => other(Part::High),
+            Part::High => other(Part::Low),
+        };
+        if whole && !indices.contains(index) {
+            indices.push(*index);
+        }
+    }
     Ok(indices.into_iter().filter_map(interface).collect())
 }
 
@@ -123,12 +130,42 @@ pub fn interface(index: u32) -> Option<IfName> {
     IfName::new(name.to_str().ok()?)
 }
 
-/// The interfaces in one answer to RTM_GETROUTE, if it is a default route of the main table.
-fn default_route(msg: Msg<'_>, each: &mut dyn FnMut(u32)) {
-    let Some((&[_, 0, _, _, MAIN, _, _, UNICAST, ..], attributes)) = msg.payload.split_first_chunk::<RTMSG>()
+/// How much of all addresses a route is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Whole,
+    /// Those whose first bit is 0.
+    Low,
+    High,
+}
+
+/// A route to all addresses of a family, or to half of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Wide {
+    family: u8,
+    part: Part,
+    index: u32,
+}
+
+/// The interfaces in one answer to RTM_GETROUTE, if it is a default route or half of one, of any table that leads to
+/// others: which of them is asked, rules say that look at more than the address.
+fn default_route(msg: Msg<'_>, each: &mut dyn FnMut(Wide)) {
+    let Some((&[family, bits, _, _, table, _, _, UNICAST, ..], attributes)) =
+        msg.payload.split_first_chunk::<RTMSG>()
     else {
         return;
     };
+    let high = attr(attributes, RTA_DST).and_then(<[u8]>::first).is_some_and(|byte| byte & 0x80 != 0);
+    let part = match (bits, high) {
+        (0, _) => Part::Whole,
+        (1, false) => Part::Low,
+        (1, true) => Part::High,
+        _ => return,
+    };
+    if table == LOCAL {
+        return;
+    }
+    let each = &mut |index: u32| each(Wide { family, part, index });
     attr(attributes, RTA_OIF).and_then(|data| u32_at(data, 0)).into_iter().for_each(&mut *each);
     let mut hops = attr(attributes, RTA_MULTIPATH).unwrap_or(&[]);
     while let Some(len) = u16_at(hops, 0).map(usize::from).filter(|&len| len >= RTNEXTHOP) {
@@ -143,13 +180,16 @@ mod tests {
     use crate::sys::nlattr::{MsgBuf, messages};
 
     #[test]
-    fn default_routes_of_the_main_table_only() {
+    fn default_routes_and_halves_of_them() {
         let mut wire = MsgBuf::default();
-        let cases: [(&str, [u8; 12], u32); 4] = [
+        const MAIN: u8 = 254;
+        let cases: [(&str, [u8; 12], u32); 6] = [
             ("default", [2, 0, 0, 0, MAIN, 0, 0, UNICAST, 0, 0, 0, 0], 1),
             ("a network", [2, 8, 0, 0, MAIN, 0, 0, UNICAST, 0, 0, 0, 0], 2),
             ("another table", [2, 0, 0, 0, 100, 0, 0, UNICAST, 0, 0, 0, 0], 3),
             ("unreachable", [10, 0, 0, 0, MAIN, 0, 0, 7, 0, 0, 0, 0], 4),
+            ("half", [2, 1, 0, 0, MAIN, 0, 0, UNICAST, 0, 0, 0, 0], 5),
+            ("local", [2, 0, 0, 0, LOCAL, 0, 0, UNICAST, 0, 0, 0, 0], 6),
         ];
         for (_, header, oif) in &cases {
             let m = wire.start(24, 0, 1);
@@ -166,8 +206,9 @@ mod tests {
         wire.end(paths);
         wire.finish(m);
         let mut all = Vec::new();
-        messages(wire.bytes()).for_each(|m| default_route(m, &mut |index| all.push(index)));
-        assert_eq!(all, [1, 7, 8]);
+        messages(wire.bytes()).for_each(|m| default_route(m, &mut |wide| all.push((wide.part, wide.index))));
+        let wanted = [(Part::Whole, 1), (Part::Whole, 3), (Part::Low, 5), (Part::Whole, 7), (Part::Whole, 8)];
+        assert_eq!(all, wanted);
 
         let whole = wire.bytes().to_vec();
         let mut rng = fastrand::Rng::with_seed(5);

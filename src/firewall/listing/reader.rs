@@ -272,9 +272,10 @@ impl Reader {
 
     /// Goes on with packets in one of these states of the kernel.
     pub fn add_states(&mut self, bits: u32) -> Result<(), String> {
-        let known = [(1, ct::INVALID), (2, ct::ESTABLISHED), (4, ct::RELATED), (8, ct::NEW)];
+        let known =
+            [(1, ct::INVALID), (2, ct::ESTABLISHED), (4, ct::RELATED), (8, ct::NEW), (64, ct::UNTRACKED)];
         let ours = known.iter().filter(|(theirs, _)| bits & theirs != 0).fold(0, |all, (_, ours)| all | ours);
-        if bits == 0 || bits & !15 != 0 {
+        if bits == 0 || bits & !(15 | 64) != 0 {
             return Err("the language does not know this state".into());
         }
         self.rule.ct = if self.rule.ct == 0 { ours } else { self.rule.ct & ours };

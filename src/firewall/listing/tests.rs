@@ -137,7 +137,7 @@ fn what_comes_too_late_or_twice_is_no_rule() {
         ("two logs", &[log, log, accept]),
         ("something behind the verdict", &[accept, log]),
         ("a register that nothing was loaded into", &[|out| cmp(out, 0, &[1]), accept]),
-        ("a state that is not known", &[|out| states(out, 64), accept]),
+        ("a state that is not known", &[|out| states(out, 128), accept]),
         ("no state at all", &[|out| states(out, 0), accept]),
         ("an expression of tomorrow", &[|out| expr(out, "later", &|_| ()), accept]),
         ("nothing but a name", &[|out| expr(out, "meta", &|_| ()), accept]),

@@ -14,6 +14,7 @@ use crate::plan::listed::{Base, Chain, Listed, Part, Table, hook};
 use crate::plan::{Direction, Policy, Reject, Verdict};
 use flat::Flat;
 use statement::Group;
+pub(in crate::ruleset) use words::LOST;
 use words::{answered, harmless, why_not};
 
 /// Where sets stand that were read from the kernel.
@@ -28,16 +29,22 @@ pub struct Exported {
     pub said: usize,
     /// Comments in place of what cannot be said.
     pub unsaid: usize,
+    /// Those among them that drop or refuse packets; each has a statement that is an error until somebody deletes it.
+    pub lost: usize,
+    /// Hooks of which a packet comes to several chains.
+    pub meet: Vec<&'static str>,
 }
 
-/// The table of `mef load` as statements without a header, in the order of the file that it was made from.
+/// The table of `mef load` as statements without a header, in the order of the file that it was made from. `compares`:
+/// what another program has put there is shown, each rule as one, and not said.
 #[must_use]
-pub fn ours(table: &mut Table) -> Exported {
+pub fn ours(table: &mut Table, compares: bool) -> Exported {
     normal(table);
     let tables = std::slice::from_ref(table);
     let mut export = Export::new(tables);
+    export.compares = compares;
     for dir in Direction::ALL {
-        let last = chains(tables, dir).last().copied();
+        let last = chains(tables, dir).into_iter().rfind(|(_, chain)| is_own(dir, chain));
         export.policy(dir, true, last.map(|(_, chain)| chain));
     }
     export.sets();
@@ -46,7 +53,9 @@ pub fn ours(table: &mut Table) -> Exported {
     let mut orders = Vec::new();
     for dir in Direction::ALL {
         for (table, chain) in chains(tables, dir) {
-            export.own_chain(table, chain, before, &mut orders);
+            if is_own(dir, chain) {
+                export.own_chain(table, chain, before, &mut orders);
+            }
         }
     }
     let mut lines = export.out.lines.split_off(before);
@@ -54,8 +63,17 @@ pub fn ours(table: &mut Table) -> Exported {
     for (_, at) in orders {
         export.out.lines.extend(lines.get_mut(at).map(std::mem::take));
     }
+    for dir in Direction::ALL {
+        let foreign = chains(tables, dir).into_iter().filter(|(_, chain)| !is_own(dir, chain));
+        foreign.for_each(|(table, chain)| export.foreign_chain(table, chain));
+    }
     export.left_over();
     export.out
+}
+
+/// Whether a base chain of our table is the one that `mef load` makes for this direction.
+fn is_own(dir: Direction, chain: &Chain) -> bool {
+    chain.name == hook(dir) && matches!(chain.base, Base::Filter(_, 0, _))
 }
 
 /// Tables as one rule set, with comments that say where everything comes from.
@@ -65,7 +83,7 @@ pub fn all(tables: &mut [Table]) -> Exported {
     if let [table] = tables
         && table.ours
     {
-        let mut out = ours(table);
+        let mut out = ours(table, false);
         out.lines.insert(0, "# table inet mef".into());
         return out;
     }
@@ -76,6 +94,7 @@ pub fn all(tables: &mut [Table]) -> Exported {
     }
     for dir in Direction::ALL {
         if meet_at(tables, dir) {
+            export.out.meet.push(hook(dir));
             export.comment(
                 &[
                     "Of hook ",
@@ -163,6 +182,8 @@ struct Export<'a> {
     flat: flat::State,
     /// No packet of loopback comes to the rules that are looked at, if they do not name it.
     apart: bool,
+    /// What others put into our table is only shown.
+    compares: bool,
 }
 
 impl<'a> Export<'a> {
@@ -179,7 +200,8 @@ impl<'a> Export<'a> {
                 }
             }
         }
-        Export { tables, sets, lost, out: Exported::default(), flat: flat::State::default(), apart: false }
+        let (out, flat) = (Exported::default(), flat::State::default());
+        Export { tables, sets, lost, out, flat, apart: false, compares: false }
     }
 
     fn comment(&mut self, text: &str) {
@@ -192,7 +214,15 @@ impl<'a> Export<'a> {
     }
 
     fn unsaid_rule(&mut self, why: &str, table: &Table, chain: &str, text: &str) {
-        self.unsaid(why, &["table ", &table.title, " chain ", chain, ": ", text].concat());
+        let what = ["table ", &table.title, " chain ", chain, ": ", text].concat();
+        let stops = text.split(' ').any(|word| matches!(word, "drop" | "reject"));
+        if !stops || self.compares {
+            return self.unsaid(why, &what);
+        }
+        self.out.unsaid += 1;
+        self.out.lost += 1;
+        let text = ["cannot be said: ", why, ": ", &what].concat();
+        self.out.lines.push([LOST, " action=drop # ", &harmless(&text)].concat());
     }
 
     fn statement(&mut self, text: String) {
@@ -287,6 +317,10 @@ impl<'a> Export<'a> {
                 order = order.max(number);
                 if number > 0 {
                     self.group(dir, table, chain, group);
+                } else if self.compares {
+                    for rule in group {
+                        self.unsaid_rule("it is of another program", table, &chain.name, &rule.text);
+                    }
                 } else {
                     let flat = flat::flatten(&mut self.flat, table, chain, group);
                     self.flat_rules(dir, policy, table, flat);
@@ -393,6 +427,17 @@ impl<'a> Export<'a> {
         Ok(texts)
     }
 
+    /// A base chain of our table that `mef load` did not make.
+    fn foreign_chain(&mut self, table: &Table, chain: &Chain) {
+        const WHY: &str = "a chain of another program at the same hook";
+        let Base::Filter(_, priority, policy) = chain.base else { return };
+        let policy = if policy == Policy::Drop { " policy drop" } else { " policy accept" };
+        self.unsaid_rule(WHY, table, &chain.name, &["priority ", &priority.to_string(), policy].concat());
+        for rule in &chain.rules {
+            self.unsaid_rule(WHY, table, &chain.name, &rule.text);
+        }
+    }
+
     /// Chains that were not followed, and those at hooks that the language does not know.
     fn left_over(&mut self) {
         self.flat.sort();
@@ -404,6 +449,10 @@ impl<'a> Export<'a> {
                     Base::None if self.flat.is_said(table, at) => continue,
                     Base::None => "a rule could not be followed into this chain",
                 };
+                // One without rules is there all the same.
+                if chain.rules.is_empty() && self.compares {
+                    self.unsaid(why, &["table ", &table.title, " chain ", &chain.name].concat());
+                }
                 for rule in &chain.rules {
                     self.unsaid_rule(why, table, &chain.name, &rule.text);
                 }

@@ -30,7 +30,8 @@ pub(super) fn text(statement: &Statement) -> Option<String> {
     let mut problems = Vec::new();
     let (read, comment) = parse::line(&text, 1, &mut problems);
     let good = problems.is_empty() && comment.is_empty() && read.as_ref() == Some(statement);
-    (good && text.len() <= LINE_MAX).then_some(text)
+    let fits = text.len() <= LINE_MAX || matches!(statement, Statement::Set(_));
+    (good && fits).then_some(text)
 }
 
 /// The statement that is compiled to these rules.
