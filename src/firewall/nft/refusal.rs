@@ -250,7 +250,7 @@ mod tests {
 
     fn refused(op: Op, errno: Errno) -> String {
         let missing = Parts::default();
-        TxnError::Refused(vec![Refusal { op, errno, words: SmallVec::new(), missing }]).to_string()
+        TxnError::Refused(vec![Refusal { op, errno, words: SmallVec::new(), at: 0, missing }]).to_string()
     }
 
     #[test]
@@ -279,7 +279,8 @@ mod tests {
     #[test]
     fn a_refused_rule_names_the_parts_that_are_missing() {
         let missing = Parts::of(&["nft_ct", "nft_limit"]);
-        let refusal = Refusal { op: Op::Statement(7), errno: Errno::ENOENT, words: SmallVec::new(), missing };
+        let refusal =
+            Refusal { op: Op::Statement(7), errno: Errno::ENOENT, words: SmallVec::new(), at: 0, missing };
         let text = TxnError::Refused(vec![refusal]).to_string();
         assert!(text.starts_with("the kernel refused rule 7: "), "{text}");
         assert!(text.ends_with(": this kernel lacks nft_ct (with nf_conntrack), nft_limit"), "{text}");
