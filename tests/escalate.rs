@@ -208,3 +208,97 @@ fn too_many_bans_within_a_minute_are_short_and_told_once() {
     net.mark(LOG);
     assert_eq!(told(&net, &["again"], "203.0.113.50"), ["rule=app hits=1 for=7200s ports=all bans=1"]);
 }
+
+/// So many wrong passwords from each of these.
+fn guesses(hosts: impl Iterator<Item = String>, each: usize) -> String {
+    hosts.map(|host| fails(&host, each)).collect()
+}
+
+#[test]
+fn a_spread_over_a_wide_network_is_banned_and_one_prefix_is_no_spread() {
+    let mut net = host("", "maxretry=5\nfindtime=600\nbantime=10m");
+    net.daemon("daemon");
+    // One prefix that is read of all at once, and neighbours with a typo each: nobody but that one is banned.
+    net.append(LOG, guesses((0..1).map(|_| "2001:db8:7:100::1".into()), 400));
+    net.append(LOG, guesses((1..35).map(|n| format!("2001:db8:7:1{n:02x}::1")), 1));
+    net.mark(LOG);
+    assert_eq!(net.banned(), ["2001:db8:7:100::/64"]);
+    // Four guesses of each prefix are fine alone.
+    net.append(LOG, guesses((0..12).map(|n| format!("2001:db8:5:2{n:02x}::1")), 4));
+    net.mark(LOG);
+    let ban = net.ban_of("2001:db8:5:200::/56");
+    assert_eq!(
+        (text(&ban, "rule"), text(&ban, "reason")),
+        ("app".into(), "hits of many of its prefixes".into())
+    );
+    net.append(LOG, guesses((0..60).map(|n| format!("2001:db8:6:{:x}::1", n << 8)), 4));
+    net.mark(LOG);
+    wait_until("the ban", || net.banned().contains(&"2001:db8:6::/48".to_owned()));
+    // What is unbanned begins anew.
+    net.mef(&["unban", "2001:db8:6::/48"]).ok();
+    net.append(LOG, guesses((0..35).map(|n| format!("2001:db8:6:{:x}::1", n << 8)), 4));
+    net.mark(LOG);
+    assert!(!net.banned().contains(&"2001:db8:6::/48".to_owned()));
+    // And of other networks nobody was.
+    assert_eq!(net.banned().len(), 2, "{:?}", net.banned());
+}
+
+#[test]
+fn neighbours_and_addresses_with_ipv4_in_them_are_banned_alone() {
+    let mut net = host("", "maxretry=2");
+    let peer = net.peer();
+    net.daemon("daemon");
+    let host6 = peer.host6.to_bits();
+    let neighbour = std::net::Ipv6Addr::from(host6 + 0x77);
+    let alone = [
+        neighbour.to_string(),
+        "64:ff9b::cb00:7107".into(),
+        "64:ff9b:1:2::cb00:7107".into(),
+        "2001:0:53aa:64c:0:1:34ff:8ef8".into(),
+        "2002:cb00:7107::1".into(),
+    ];
+    for who in &alone {
+        net.append(LOG, fails(who, 2));
+        net.mark(LOG);
+    }
+    let mut want: Vec<String> =
+        alone.iter().map(|who| who.parse::<std::net::Ipv6Addr>().unwrap().to_string()).collect();
+    want.sort();
+    assert_eq!(net.banned(), want);
+    assert!(
+        net.in_set("bannet6", neighbour.into())
+            && !net.in_set("bannet6", std::net::Ipv6Addr::from(host6 + 0x78).into())
+    );
+    // The host itself is no neighbour.
+    net.append(LOG, fails(&peer.host6.to_string(), 2));
+    net.wait_said(
+        "daemon",
+        &format!("{} is not banned after 2 hits: it is this host's own address", peer.host6),
+    );
+    // By hand, too.
+    net.mef(&["unban", "--all"]).ok();
+    net.mef(&["ban", &neighbour.to_string(), "64:ff9b::cb00:7107", "2001:db8:9::1"]).ok();
+    assert_eq!(net.banned(), ["2001:db8:9::/64".into(), neighbour.to_string(), "64:ff9b::cb00:7107".into()]);
+    assert_eq!(net.mef(&["ban", &peer.host6.to_string()]).status, 1);
+}
+
+#[test]
+fn evictions_raise_one_alarm() {
+    let mut net = host("track_max=64", "maxretry=5");
+    net.daemon("daemon");
+    net.append(LOG, guesses((0..40).map(|n| format!("203.0.113.{n}")), 1));
+    net.mark(LOG);
+    assert!(!net.said("daemon").contains("more offenders at a time than are tracked"));
+    for round in 0..4u32 {
+        net.append(
+            LOG,
+            guesses(
+                (0..500u32).map(|n| std::net::Ipv4Addr::from(0x1400_0000 + round * 500 + n).to_string()),
+                1,
+            ),
+        );
+        net.mark(LOG);
+    }
+    assert_eq!(net.said("daemon").matches("more offenders at a time than are tracked").count(), 1);
+    assert!(net.said("daemon").contains("track_max=64 may be raised"));
+}

@@ -324,3 +324,51 @@ fn neighbours_and_who_comes_through_a_translator_count_alone() {
     touch(&way, "2001:db8:5::2".parse().unwrap(), host, 1100, 6);
     wait_until("the prefix", || net.banned() == ["2001:db8:5::/64"]);
 }
+
+#[test]
+fn by_default_clients_that_find_services_gone_pass_and_scanners_do_not() {
+    let mut net = host("ps_boot_grace=0", "");
+    let peer = net.peer();
+    net.daemon("daemon");
+    let (way, host) = (Way::new(&net, &peer), IpAddr::from(peer.host4));
+    let mail = [21, 23, 25, 81, 110, 143, 465, 587, 993, 995, 2082, 2083];
+    let exporters = [9090, 9093, 9100, 9104, 9113, 9115, 9117, 9121, 9187, 9216, 9256, 9323];
+    let asks = |from: &str, ports: &mut dyn Iterator<Item = u16>| {
+        ports.for_each(|port| touch(&way, from.parse().unwrap(), host, port, 1));
+        assert!(!banned(&net, from.parse().unwrap()), "{from}");
+    };
+    // One after the other from behind one address: a desktop that looks for telephones, and a mail program.
+    asks("203.0.113.1", &mut (1714..=1764).chain(mail));
+    // A monitor, and a load balancer whose 16 backends are still being started, again and again.
+    for _ in 0..20 {
+        asks("203.0.113.2", &mut exporters.into_iter());
+        asks("203.0.113.3", &mut (8001..=8016));
+    }
+    let nmap = |words: &str| {
+        let words = format!("-n -Pn --max-retries 1 --host-timeout 9s {words} {host}");
+        net.within(&peer.ns, |net| net.cmd("nmap", &words.split(' ').collect::<Vec<_>>())).ok();
+    };
+    let masscan = || {
+        let mac = net.ip(&format!("-o link show {}", peer.link));
+        let mac = mac.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+        // It does not always end by itself.
+        let words = format!(
+            "-s KILL 8 masscan {host} -p1-500 --rate 2000 -e {} --router-mac {mac} --wait 0",
+            peer.link
+        );
+        net.within(&peer.ns, |net| net.cmd("timeout", &words.split(' ').collect::<Vec<_>>()));
+    };
+    let cases: [(&str, &dyn Fn()); 5] = [
+        ("nmap as it comes", &|| nmap("-T3")),
+        ("the usual hundred ports", &|| nmap("-F -sT")),
+        ("FIN", &|| nmap("-sF")),
+        ("in fragments, from a trusted port", &|| nmap("-f -g 53")),
+        ("masscan", &masscan),
+    ];
+    for (name, scan) in cases {
+        scan();
+        assert!(banned(&net, peer.v4.into()), "{name}");
+        net.mef(&["unban", &peer.v4.to_string()]).ok();
+        net.nft("flush set inet mef_guard scan_seen4");
+    }
+}

@@ -146,7 +146,7 @@ impl<'a> Session<'a> {
 
     /// Takes one address in; a wrong one is told and passed over.
     fn take(&mut self, text: &str, place: &str, output: &mut Output<'_>) -> Result<(), Error> {
-        match target::read(text, self.made.ipv6_prefix) {
+        match target::read(text, self.made.ipv6_prefix).map(|range| self.safety.narrowed(text, range)) {
             Err(what) => output.problem(&format_args!("{place}{what}")),
             Ok(range) => match self.safety.objection(&range).filter(|_| !self.args.force) {
                 Some(why) => output

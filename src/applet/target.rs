@@ -4,7 +4,7 @@
 use super::{Error, Output};
 use crate::base::line::shown;
 use crate::base::net::{canonical, offender};
-use crate::base::range::Range;
+use crate::base::range::{Family, Range};
 use crate::config::{ListKind, Settings};
 use crate::enforce::{Enforcer, journal, options};
 use crate::firewall::guard::{Allowed, Failure, Guard, Made};
@@ -157,6 +157,14 @@ impl Safety {
     /// Whether the allow list has an address of the range.
     pub(super) fn is_allowed(&self, range: &Range) -> bool {
         self.allowed.iter().any(|a| a.meets(range))
+    }
+
+    /// Whom `text` stands for, which was read as `range`: of a plain IPv6 address in whose prefix somebody
+    /// is who must not be banned, the address alone.
+    pub(super) fn narrowed(&self, text: &str, range: Range) -> Range {
+        let addr = text.trim().parse::<IpAddr>().ok().map(canonical);
+        let shared = range.family() == Family::V6 && self.protected.inside(&range);
+        addr.filter(|_| shared).map_or(range, Range::from)
     }
 
     /// Why the range must not be banned, if so.

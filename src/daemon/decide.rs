@@ -11,6 +11,7 @@ use crate::base::range::Range;
 use crate::config::Settings;
 use crate::detect::tracker::{Attempt, Limits, Tracker};
 use crate::detect::webscan::{Excess, Webscan};
+use crate::detect::wide::Wide;
 use crate::detect::{self, Hit, Rule, header};
 use crate::firewall::guard::{Allowed, Ban};
 use crate::input::{Record, Written};
@@ -21,13 +22,19 @@ use std::net::IpAddr;
 /// Bans that wait for their transaction at most: what one line more would add makes the transaction due.
 pub(super) const WAITING: usize = 256;
 
+/// Why a wider network is banned.
+const PARTS: &str = "four of its parts were banned";
+const SPREAD: &str = "hits of many of its prefixes";
+/// One place for wider networks beside so many for offenders.
+const WIDE_PART: usize = 4;
+
 /// A ban that waits for its transaction.
 pub(super) struct Waiting {
     pub(super) who: IpNet,
     pub(super) rule: u16,
     pub(super) hits: u32,
-    /// A wider network, for what its parts did.
-    pub(super) wide: bool,
+    /// Of a wider network, for what its parts did: why, for people.
+    pub(super) wide: Option<&'static str>,
     /// What was asked too much of a web server.
     pub(super) excess: Option<Box<Excess>>,
 }
@@ -37,8 +44,7 @@ impl Waiting {
     pub(super) fn reason(&self) -> &str {
         match &self.excess {
             Some(excess) => &excess.reason,
-            None if self.wide => "four of its parts were banned",
-            None => "",
+            None => self.wide.unwrap_or(""),
         }
     }
 }
@@ -65,6 +71,7 @@ pub(super) trait Listener {
 pub(super) struct Decider {
     pub(super) policies: Vec<Policy>,
     pub(super) tracker: Tracker,
+    pub(super) wide: Wide,
     pub(super) webscan: Webscan,
     pub(super) punisher: Punisher,
     pub(super) waiting: Vec<Waiting>,
@@ -92,6 +99,7 @@ impl Decider {
         Decider {
             webscan: Webscan::new(rules, key),
             tracker: Tracker::new(slots, &limits, key),
+            wide: Wide::new(slots / WIDE_PART, &limits, key),
             policies,
             punisher,
             waiting: Vec::with_capacity(WAITING),
@@ -124,7 +132,10 @@ impl Decider {
         listener: &mut dyn Listener,
     ) {
         let who = self.offender(hit.addr);
-        let Decider { tracker, webscan, policies, punisher, waiting, overflow, .. } = self;
+        // A neighbour who counts alone is in a network that is not to be banned.
+        let mut spreads = who.addr().is_ipv6()
+            && (who.prefix_len() == self.ipv6_prefix || who == offender(hit.addr, self.ipv6_prefix));
+        let Decider { tracker, wide, webscan, policies, punisher, waiting, overflow, .. } = self;
         let Some(policy) = policies.get(usize::from(hit.rule)) else { return };
         if hit.success {
             if let Some(name) = hit.name(text) {
@@ -166,11 +177,28 @@ impl Decider {
             Some(excess) => (!excess.detect).then_some(excess.requests),
             None => {
                 let (weight, way) = (hit.weight, hit.way);
-                tracker.attempt(at, hit.rule, who, &Attempt { weight, name: hit.name(text), way })
+                let before = if spreads { tracker.count(at, hit.rule, who) } else { 0 };
+                let hits = tracker.attempt(at, hit.rule, who, &Attempt { weight, name: hit.name(text), way });
+                // What is spared there is spared here.
+                spreads = spreads && (hits.is_some() || tracker.count(at, hit.rule, who) > before);
+                hits
             }
         };
-        if let Some(hits) = hits {
-            let ban = Waiting { who, rule: hit.rule, hits, wide: false, excess };
+        let mut bans = [None, None];
+        // One prefix does not make a spread: what is still read of whom is banned already counts for nothing.
+        let waits = |net: IpNet| waiting.iter().any(|w| (w.who, w.rule) == (net, hit.rule));
+        if spreads
+            && excess.is_none()
+            && !waits(who)
+            && !punisher.in_force(now.mono, who, policy)
+            && let Some((net, hits)) = wide.hit(at, hit.rule, who, hit.weight)
+            && !waits(net)
+            && !punisher.in_force(now.mono, net, policy)
+        {
+            bans[1] = Some(Waiting { who: net, rule: hit.rule, hits, wide: Some(SPREAD), excess: None });
+        }
+        bans[0] = hits.map(|hits| Waiting { who, rule: hit.rule, hits, wide: None, excess });
+        for ban in bans.into_iter().flatten() {
             if waiting.len() < WAITING { waiting.push(ban) } else { overflow.push(ban) }
         }
     }
@@ -210,7 +238,7 @@ pub(super) fn verdicts<'d>(
     for w in waiting {
         let Some(policy) = policies.get(usize::from(w.rule)) else { continue };
         let bantime = w.excess.as_ref().and_then(|excess| excess.bantime);
-        decided.push((w, policy, punisher.judge(now, w.who, policy, w.wide, bantime)));
+        decided.push((w, policy, punisher.judge(now, w.who, policy, w.wide.is_some(), bantime)));
     }
     decided
 }
@@ -237,7 +265,7 @@ pub(super) fn ban<'d>(punisher: &'d Punisher, (w, policy, verdict): &'d Decided<
 pub(super) fn wider(punisher: &mut Punisher, now: Mono, decided: &Decided<'_>) -> Option<Waiting> {
     let (w, policy, verdict) = decided;
     let who = punisher.made(now, w.who, policy, &verdict.sentence)?;
-    Some(Waiting { who, rule: w.rule, hits: w.hits, wide: true, excess: None })
+    Some(Waiting { who, rule: w.rule, hits: w.hits, wide: Some(PARTS), excess: None })
 }
 
 pub(super) fn proxies(settings: &Settings) -> Vec<Range> {

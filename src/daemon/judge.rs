@@ -33,6 +33,9 @@ const DAY: u64 = 86_400;
 /// Such addresses remembered at most; beyond that, the one told first may be told again.
 const SPARED: usize = 64;
 
+/// Milliseconds between two alarms of that kind.
+const EVICTIONS_QUIET: u64 = 3_600_000;
+
 /// What is told once, and again only after it went well in between.
 #[derive(Clone, Copy)]
 pub(super) enum Once {
@@ -88,6 +91,8 @@ pub(super) struct Judge {
     /// How often the table had to be repaired.
     reasserted: u64,
     ports: Ports,
+    /// Offenders whose eviction was told, and until when nothing more is.
+    evictions: (u64, Mono),
 }
 
 impl Judge {
@@ -119,6 +124,7 @@ impl Judge {
             news_lost: 0,
             reasserted: 0,
             ports: Ports::new(&settings.state_dir),
+            evictions: (0, Mono(0)),
         };
         this.spare_in_kernel();
         this.ports_in_kernel(clock::now());
@@ -185,10 +191,12 @@ impl Judge {
         }
         let limits: Vec<Limits> = policies.iter().map(|p| p.limits).collect();
         let old = &decider.policies;
-        decider.tracker.remap(now.mono, &limits, &|rule| {
+        let map = |rule: u16| {
             let name = &old.get(usize::from(rule))?.name;
             policies.iter().position(|p| p.name == *name).and_then(|at| u16::try_from(at).ok())
-        });
+        };
+        decider.tracker.remap(now.mono, &limits, &map);
+        decider.wide.remap(now.mono, &limits, &map);
         for policy in &policies {
             if let Some(old) = decider.policies.iter().find(|old| old.name == policy.name) {
                 policy.tally.take_over(&old.tally);
@@ -236,12 +244,28 @@ impl Judge {
                 });
             }
         }
+        self.tell_evictions(now.mono);
         let mut overflow = std::mem::take(&mut self.decider.overflow);
         while !overflow.is_empty() {
             self.commit(now);
             let rest = overflow.split_off(overflow.len().min(WAITING));
             self.decider.waiting.append(&mut overflow);
             overflow = rest;
+        }
+    }
+
+    /// Raises one alarm, an hour apart at least, when offenders have to give way to others before their time.
+    fn tell_evictions(&mut self, now: Mono) {
+        let (before, quiet_until) = self.evictions;
+        let evicted = self.decider.tracker.evicted();
+        if evicted > before && now >= quiet_until {
+            self.evictions = (evicted, now.after(EVICTIONS_QUIET));
+            log::warn!(
+                "more offenders at a time than are tracked: {} were forgotten before their time. Many addresses attack, \
+                 or forged lines are to hide one; track_max={} may be raised",
+                evicted - before,
+                self.decider.tracker.slots()
+            );
         }
     }
 
@@ -390,6 +414,7 @@ impl Judge {
     pub(super) fn forget(&mut self, who: &Range) {
         for net in who.nets() {
             self.decider.tracker.forget(net);
+            self.decider.wide.forget(net);
             self.decider.webscan.forget(net);
             self.decider.punisher.forget(net);
         }

@@ -95,6 +95,11 @@ impl Punisher {
         self.recidives.since(now, who, policy.charge.scope).is_some_and(|since| since <= age + 1)
     }
 
+    /// Whether `who` is banned from the ports of the policy.
+    pub(super) fn in_force(&self, now: Mono, who: IpNet, policy: &Policy) -> bool {
+        self.recidives.since(now, who, policy.charge.scope).is_some()
+    }
+
     /// Begins a batch of verdicts.
     pub(super) fn clear(&mut self) {
         self.starts.clear();

@@ -19,6 +19,7 @@ pub mod stamp;
 mod tests;
 pub mod tracker;
 pub mod webscan;
+pub mod wide;
 
 pub use crate::base::program::Program;
 

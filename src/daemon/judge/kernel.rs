@@ -97,7 +97,7 @@ impl Judge {
     /// packets, that one cuts no connection, and no journal makes more of it.
     pub(in crate::daemon) fn flooded(&mut self, now: Now, who: IpNet, hits: u32) {
         let rule = u16::try_from(self.detector.rules().len()).unwrap_or(u16::MAX);
-        let w = Waiting { who, rule, hits, wide: false, excess: None };
+        let w = Waiting { who, rule, hits, wide: None, excess: None };
         if self.spare(&w) {
             return;
         }
