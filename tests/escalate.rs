@@ -6,6 +6,7 @@ mod common;
 use common::bans::{number, text};
 use common::daemon::{LOG, ends, failed, fails, host, same_ends};
 use common::{Net, wait_until};
+use std::fs;
 use std::net::IpAddr;
 
 const WHO: &str = "203.0.113.1";
@@ -301,4 +302,81 @@ fn evictions_raise_one_alarm() {
     }
     assert_eq!(net.said("daemon").matches("more offenders at a time than are tracked").count(), 1);
     assert!(net.said("daemon").contains("track_max=64 may be raised"));
+}
+
+/// How long the ban of an address lasts; `None` = for good.
+fn left(net: &Net, who: &str) -> Option<u64> {
+    wait_until("the ban", || net.banned().iter().any(|addr| addr == who));
+    number(&net.ban_of(who), "left")
+}
+
+#[test]
+fn what_any_local_process_can_write_leads_to_a_day_at_most() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let net = Net::new();
+    net.configure("syslog_trusted=false\nbantime_max=30d", &[LOG]);
+    net.append(LOG, "");
+    let own = |name: &str, dir: &str| {
+        fs::create_dir_all(net.path(dir)).unwrap();
+        let file = net.path(&format!("{dir}/app.log"));
+        fs::write(&file, "").unwrap();
+        let lines =
+            "failregex=^fail from <HOST>$\nfailregex=: fail from <HOST>$\nmaxretry=1\nbantime=permanent";
+        net.rule(name, &format!("source=file\nfiles={}\n{lines}", file.display()));
+        file
+    };
+    let mode =
+        |path: &std::path::Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let owner = |path: &std::path::Path, uid| std::os::unix::fs::chown(path, Some(uid), Some(uid)).unwrap();
+    // Of the service itself; of one with a user of its own; the others are open to somebody.
+    let cases: &[(&str, &dyn Fn(&std::path::Path), bool)] = &[
+        ("root", &|_| {}, true),
+        (
+            "service",
+            &|file| [file, file.parent().unwrap()].into_iter().for_each(|path| owner(path, 33)),
+            true,
+        ),
+        ("everybody", &|file| mode(file, 0o666), false),
+        ("directory", &|file| mode(file.parent().unwrap(), 0o1777), false),
+        ("person", &|file| owner(file, 12345), false),
+        ("owner", &|file| owner(file.parent().unwrap(), 34), false),
+        (
+            "group",
+            &|file| {
+                mode(file, 0o664);
+                std::os::unix::fs::chown(file, None, Some(12345)).unwrap();
+            },
+            false,
+        ),
+    ];
+    let files: Vec<_> = cases
+        .iter()
+        .map(|(name, open, _)| {
+            let file = own(name, name);
+            open(&file);
+            file
+        })
+        .collect();
+    net.rule_for("syslog", "auth.log", "bantime=permanent\nmaxretry=1");
+    net.append("auth.log", "");
+    let mut net = net;
+    net.daemon("daemon");
+    net.append("auth.log", failed("198.51.100.99"));
+    for (n, file) in files.iter().enumerate() {
+        let text = format!("fail from 198.51.100.{n}\n").into_bytes();
+        std::io::Write::write_all(&mut fs::OpenOptions::new().append(true).open(file).unwrap(), &text)
+            .unwrap();
+    }
+    assert!(left(&net, "198.51.100.99").is_some_and(|left| left <= 86_400), "a syslog daemon's file");
+    for (n, (name, _, permanent)) in cases.iter().enumerate() {
+        let left = left(&net, &format!("198.51.100.{n}"));
+        assert_eq!(left.is_none(), *permanent, "{name}: {left:?}");
+        assert!(left.is_none_or(|left| (86_000..=86_400).contains(&left)), "{name}: {left:?}");
+    }
+    // Open to others later, and a line of a syslog daemon in a file of that name.
+    mode(&files[0], 0o622);
+    net.append("root/app.log", "fail from 198.51.100.50\n");
+    assert!(left(&net, "198.51.100.50").is_some());
+    net.append("service/app.log", "Nov 28 08:00:01 host app[7]: fail from 198.51.100.51\n");
+    assert!(left(&net, "198.51.100.51").is_some());
 }

@@ -374,3 +374,47 @@ fn a_logread_without_a_ring_is_given_up_when_a_file_comes() {
     wait_until("the end of logread", || !runs());
     net.stop(daemon);
 }
+
+#[test]
+fn names_that_lead_to_files_of_the_kernel_are_refused() {
+    let mut net = Net::new();
+    net.configure("", &[LOG]);
+    net.append(LOG, "");
+    fs::create_dir(net.path("home")).unwrap();
+    rule(&net, "app", &format!("source=file\nfiles={}/*.log", net.path("home").display()));
+    let links = [
+        "/proc/kmsg",
+        "/proc/self/mem",
+        "/sys/kernel/uevent_seqnum",
+        "/dev/zero",
+        "/dev/kmsg",
+        "/proc/1/environ",
+    ];
+    for (n, target) in links.iter().enumerate() {
+        symlink(target, net.path(&format!("home/a{n}.log"))).unwrap();
+    }
+    let daemon = net.daemon("daemon");
+    let open = |net: &Net| {
+        let dir = format!("/proc/{}/fd", net.pid(daemon));
+        let targets = fs::read_dir(dir).unwrap().filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
+        targets
+            .filter(|to| ["/proc", "/sys", "/dev/zero", "/dev/kmsg"].iter().any(|dir| to.starts_with(dir)))
+            .collect::<Vec<_>>()
+    };
+    assert!(open(&net).is_empty(), "{:?}", open(&net));
+    assert_eq!(said(&net, "(proc, sysfs), not followed"), 4);
+    // It becomes so later: a log is exchanged for a link, and back.
+    let log = net.path("home/b.log");
+    for round in 0..20 {
+        fs::write(net.path("home/file"), "").unwrap();
+        fs::rename(net.path("home/file"), &log).unwrap();
+        symlink(links[round % 3], net.path("home/link")).unwrap();
+        fs::rename(net.path("home/link"), &log).unwrap();
+        net.mark(LOG);
+        assert!(open(&net).is_empty(), "{:?}", open(&net));
+    }
+    fs::remove_file(&log).unwrap();
+    net.append("home/b.log", failed("203.0.113.1").repeat(2));
+    wait_until("the ban by the log that is one again", || banned(&net, "203.0.113.1"));
+    net.stop(daemon);
+}

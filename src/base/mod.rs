@@ -13,5 +13,6 @@ pub mod position;
 pub mod program;
 pub mod range;
 pub mod siphash;
+pub mod user;
 pub mod utc;
 pub mod webscan;

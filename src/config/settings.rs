@@ -309,6 +309,8 @@ pub struct Settings {
     pub on_unban: Vec<String>,
     /// Seconds before now.
     pub journal_since: u32,
+    /// Every local user is trusted: what a syslog daemon wrote down is as good as any other evidence.
+    pub syslog_trusted: bool,
     /// Where a syslog daemon may forward to beside the socket in run_dir.
     pub syslog_udp: Option<SocketAddr>,
     /// Most recent files that a glob stands for; 0 = all.
@@ -397,6 +399,7 @@ pub(super) fn blank() -> Settings {
         on_ban: Vec::new(),
         on_unban: Vec::new(),
         journal_since: 0,
+        syslog_trusted: false,
         syslog_udp: None,
         file_recent_limit: 0,
         file_recent_window: 0,

@@ -48,6 +48,7 @@ pub(super) const KEYS: &[Key<Settings>] = &[
     key("on_unban", "none", |s| Slot::Hook(&mut s.on_unban)),
     key("journal_since", "2 min ago", |s| Slot::Ago(&mut s.journal_since)),
     key("syslog_udp", "off", |s| Slot::Loopback(&mut s.syslog_udp)),
+    key("syslog_trusted", "false", |s| Slot::Flag(&mut s.syslog_trusted)),
     key("file_recent_limit", "200", |s| Slot::Count(0, 65_535, &mut s.file_recent_limit)),
     key("file_recent_window", "24h", |s| Slot::Secs(0, YEAR, &mut s.file_recent_window)),
     key("firewall_backend", "auto", |s| Slot::Word(&mut s.firewall_backend)),

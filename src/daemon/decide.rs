@@ -81,6 +81,8 @@ pub(super) struct Decider {
     pub(super) proxies: Vec<Range>,
     pub(super) protected: Protected,
     pub(super) ipv6_prefix: u8,
+    /// Every local user is trusted with what stands in logs.
+    pub(super) syslog_trusted: bool,
     /// Seconds east of UTC, for stamps without a zone.
     pub(super) local: i32,
 }
@@ -108,6 +110,7 @@ impl Decider {
             proxies: proxies(settings),
             protected: Protected::read(),
             ipv6_prefix: u8::try_from(settings.ipv6_prefix).unwrap_or(64),
+            syslog_trusted: settings.syslog_trusted,
             local,
         }
     }
@@ -120,6 +123,15 @@ impl Decider {
         let shared = who.addr().is_ipv6()
             && (self.protected.inside(&whole) || self.proxies.iter().any(|proxy| whole.covers(proxy)));
         if shared { IpNet::from(canonical(addr)) } else { who }
+    }
+
+    /// Takes in whose word the line of a hit is: with `attested`, only the service could have written it.
+    pub(super) fn weigh(&self, now: Mono, hit: &Hit, line: &[u8], attested: bool) {
+        let Some(policy) = self.policies.get(usize::from(hit.rule)) else { return };
+        let hearsay = !attested || policy.of_syslog || header::is_relayed(line);
+        if hearsay && !self.syslog_trusted {
+            policy.hearsay.set(Some(now));
+        }
     }
 
     /// Takes a hit in. `age` is how many seconds ago it was written, if that was while nobody read.

@@ -217,6 +217,7 @@ impl Judge {
             restore(enforcer, now.wall);
         }
         decider.ipv6_prefix = ipv6_prefix;
+        decider.syslog_trusted = settings.syslog_trusted;
         decider.local = clock::local_offset(now.wall);
         self.spare_in_kernel();
         self.ports_in_kernel(now);
@@ -232,7 +233,8 @@ impl Judge {
         }
         match item {
             // Live lines are timed by our own clock; stamps are for what was written while we were away.
-            Item::Block { lines, live } => detector.block(wanted, lines, &mut |_, line, found| {
+            Item::Block { lines, live, attested } => detector.block(wanted, lines, &mut |_, line, found| {
+                decider.weigh(now.mono, &found, line, attested);
                 let age = (!live).then(|| decide::age(now, line, decider.local, &found));
                 decider.hit(now, &found, line, age, events);
             }),

@@ -116,6 +116,9 @@ impl Punisher {
         bantime: Option<Span>,
     ) -> Verdict {
         let mut charge = policy.charge;
+        if charge.evidence == Evidence::Proven && policy.is_hearsay(now) {
+            charge.evidence = Evidence::Local;
+        }
         charge.bantime = bantime.unwrap_or(charge.bantime);
         if wide {
             // Many share such a network.

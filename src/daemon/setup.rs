@@ -4,7 +4,7 @@
 use super::judge::Tally;
 use super::punish;
 use super::sources::Wants;
-use crate::base::clock::Span;
+use crate::base::clock::{Mono, Span};
 use crate::base::program::Program;
 use crate::config::{Action, Enabled, Flood, Loaded, ServiceRule, Source};
 use crate::control::proto::KERNEL;
@@ -16,6 +16,7 @@ use crate::input::Tags;
 use crate::input::glob::Glob;
 use crate::input::journal::{Journal, Wanted};
 use crate::rules::Compiled;
+use std::cell::Cell;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
@@ -30,9 +31,21 @@ pub(super) struct Policy {
     pub(super) detect: bool,
     /// Take records from any sender.
     pub(super) trust_any: bool,
+    /// It reads what a syslog daemon has written down, wherever that is not said by the source.
+    pub(super) of_syslog: bool,
+    /// When there was a hit of which nobody knows the sender.
+    pub(super) hearsay: Cell<Option<Mono>>,
     /// Where it reads, for people.
     pub(super) source: &'static str,
     pub(super) tally: Tally,
+}
+
+impl Policy {
+    /// Whether something that counts now is only known from a log that any local process can write to.
+    pub(super) fn is_hearsay(&self, now: Mono) -> bool {
+        let window = u64::from(self.limits.findtime) * 1000;
+        self.hearsay.get().is_some_and(|at| now.since(at) <= window)
+    }
 }
 
 /// The rules that are on, each with its policy and bit, and what to read for them. One policy more than rules is that of floods.
@@ -89,6 +102,9 @@ pub(super) fn policy(rule: &ServiceRule, compiled: &Rule) -> Policy {
         scope,
         detect: rule.action == Action::Detect,
         trust_any: rule.trust_any,
+        // A name in a line is only needed where many write.
+        of_syslog: !rule.programs.is_empty() || rule.files.iter().any(|file| crate::rules::of_syslog(file)),
+        hearsay: Cell::new(None),
         source: rule.source.word(),
         tally: Tally::default(),
     }
@@ -108,6 +124,8 @@ fn flood(flood: &Flood) -> Policy {
         scope: Scope::ALL,
         detect: !flood.escalation_enabled,
         trust_any: false,
+        of_syslog: false,
+        hearsay: Cell::new(None),
         source: KERNEL,
         tally: Tally::default(),
     }

@@ -2,27 +2,56 @@
 //! Whether a message was written by whom it names: spec/03, "the sender must be trustworthy". Anybody can write any
 //! name into a log; what the kernel says about the sender decides.
 
+use crate::base::user::is_person;
 use crate::detect::{Rule, chosen};
 use crate::input::Record;
 
 /// Letters that the name of a unit and that of its program share at least.
 const ALIKE: usize = 3;
 
+/// Services that let people in: a system user in their unit may be anybody who has logged in as that.
+const LETS_IN: [&[u8]; 4] = [b"ssh", b"sshd", b"dropbear", b"telnetd"];
+
 /// Those of the `wanted` rules that may judge the record. `any` says which rules take records from any sender.
 pub(super) fn believed(rules: &[Rule], wanted: u64, record: &Record<'_>, any: &dyn Fn(u16) -> bool) -> u64 {
     let Some(sender) = &record.sender else { return wanted };
-    let unit = !sender.uid.is_none_or(is_person) && is_kin(service(sender.unit), record.program);
+    let unit = service(sender.unit);
+    let system = !sender.uid.is_none_or(is_person);
+    let root = sender.uid == Some(0);
+    // Whoever runs in the service's own unit was started by it.
+    let own = system && is_own(unit, record.program) && (root || !LETS_IN.contains(&unit));
+    // Without a unit, as inetd starts services on other systems, or in the session to which sshd moves its processes.
+    // Any other unit, a container's scope above all, is somebody else, even if that is called root there.
+    let placeless = root && (sender.unit.is_empty() || is_session(sender.unit));
+    // Of units with a longer name the program has to be the service: nginx-exporter.service does not speak for nginx.
+    let longer = system && is_kin(unit, record.program) && (root || !LETS_IN.contains(&unit));
     let mut believed = wanted;
     for (index, rule) in chosen(rules, wanted) {
-        // Whoever runs in a unit of the system was started by it: its user is the service's own, unless the service lets
-        // people in, as sshd without sessions does. Without a unit only root is believed.
         let comm =
             || rule.programs.iter().any(|p| p.fits(sender.comm)) || is_kin(sender.comm, record.program);
-        if !(any(index.into()) || unit || sender.uid == Some(0) && comm()) {
+        if !(any(index.into()) || own || (placeless || longer) && comm()) {
             believed &= !(1 << index);
         }
     }
     believed
+}
+
+/// Whether a unit is that of the program: `ssh` of `sshd` and `sshd-session`, `postfix` of `postfix/smtpd`, `exim4` of
+/// `exim`, `postgresql` of `postgres`.
+fn is_own(unit: &[u8], program: &[u8]) -> bool {
+    let part = |rest: &[u8]| {
+        let rest = rest.strip_prefix(b"d").unwrap_or(rest);
+        matches!(rest, [] | [b'/' | b'-', ..])
+    };
+    let added = |rest: &[u8]| rest == b"d" || rest == b"ql" || rest.iter().all(u8::is_ascii_digit);
+    let kin = is_kin(unit, program);
+    kin && (program.strip_prefix(unit).is_some_and(part) || unit.strip_prefix(program).is_some_and(added))
+}
+
+/// The scope of a log-in, such as `session-3.scope`.
+fn is_session(unit: &[u8]) -> bool {
+    let name = unit.strip_prefix(b"session-").and_then(|rest| rest.strip_suffix(b".scope"));
+    name.is_some_and(|name| !name.is_empty() && name.iter().all(u8::is_ascii_alphanumeric))
 }
 
 /// The name of a unit that the system's service manager runs: `ssh.service` is `ssh`, `postfix@-.service` is `postfix`.
@@ -31,12 +60,6 @@ fn service(unit: &[u8]) -> &[u8] {
     let name = unit.strip_suffix(b".service").unwrap_or_default();
     let name = name.split(|&b| b == b'@').next().unwrap_or_default();
     if name == b"user" { b"" } else { name }
-}
-
-/// Whether a user is a person, not a service: as journald, which keeps a journal of its own for each person, draws the line
-/// (system users to 999; 61184 to 65519 are lent to services; nobody).
-fn is_person(uid: u32) -> bool {
-    !matches!(uid, 0..=999 | 61_184..=65_519 | 65_534)
 }
 
 /// Whether one name begins with the other: `ssh` and `sshd`, `postfix` and `postfix/smtpd`, `mariadb` and `mariadbd`.
@@ -98,6 +121,59 @@ mod tests {
             ("a lent user", "app", "app", Some(61_200), "app", "app.service", true),
             ("another service", "sshd", "sshd", Some(33), "sshd", "apache2.service", false),
             ("root's logger", "sshd", "sshd", Some(0), "logger", "cron.service", false),
+            ("a container's root", "sshd", "sshd", Some(0), "sshd", "docker-0123.scope", false),
+            ("another container's root", "sshd", "sshd", Some(0), "sshd", "machine-web.scope", false),
+            (
+                "a container that is a service",
+                "sshd",
+                "sshd",
+                Some(0),
+                "sshd",
+                "systemd-nspawn@web.service",
+                false,
+            ),
+            ("root of another service", "sshd", "sshd", Some(0), "sshd", "cron.service", false),
+            ("root's own manager", "sshd", "sshd", Some(0), "sshd", "user@0.service", false),
+            ("a system user who has logged in", "sshd", "sshd", Some(33), "sshd", "ssh.service", false),
+            ("a system user's session", "sshd", "sshd", Some(33), "sshd", "session-4.scope", false),
+            ("a scope like a session", "sshd", "sshd", Some(0), "sshd", "session-x/../y.scope", false),
+            (
+                "what watches a service",
+                "nginx",
+                "nginx",
+                Some(33),
+                "nginx-exporter",
+                "nginx-exporter.service",
+                true,
+            ),
+            (
+                "what watches, another program",
+                "nginx",
+                "nginx",
+                Some(33),
+                "sh",
+                "nginx-exporter.service",
+                false,
+            ),
+            (
+                "a longer name of a unit",
+                "openvpn",
+                "openvpn",
+                Some(105),
+                "openvpn",
+                "openvpn-server@a.service",
+                true,
+            ),
+            ("another version", "exim", "exim", Some(105), "exim4", "exim4.service", true),
+            (
+                "a cluster of databases",
+                "postgres",
+                "postgres",
+                Some(105),
+                "postgres",
+                "postgresql@15-main.service",
+                true,
+            ),
             ("nothing known", "sshd", "sshd", None, "", "", false),
             ("no user known", "sshd", "sshd", None, "sshd", "", false),
             ("short names", "s", "s", Some(5), "s", "s.service", false),

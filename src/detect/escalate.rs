@@ -26,6 +26,8 @@ const SAME: u32 = 60;
 const ZERO: u64 = 1 << 30;
 /// The end of a permanent ban.
 const NEVER: u32 = u32::MAX;
+/// Seconds of a ban for what any local process could have made up, at most.
+const DAY: u64 = 86_400;
 /// Seconds of a ban in a flood of bans.
 const SHORT: u64 = 600;
 /// Parts of a wider network that have to be banned before it is.
@@ -49,7 +51,10 @@ pub struct Terms {
 pub enum Evidence {
     /// The sender of what was seen is known.
     Proven,
-    /// Anybody could have made it up: packets without a handshake, log lines without a sender.
+    /// Any process of this host could have made it up: log lines that a syslog daemon wrote down, of which nobody knows
+    /// the sender. Bans grow to a day at most.
+    Local,
+    /// Anybody could have made it up: packets without a handshake.
     Forgeable,
 }
 
@@ -157,13 +162,16 @@ impl Recidives {
             let same = known.scope == charge.scope || now.saturating_sub(known.last()) < SAME;
             known.end > now && same
         });
-        let further = charge.evidence == Evidence::Proven && !charge.flood && !repeats;
+        let counts = charge.evidence != Evidence::Forgeable;
+        let further = counts && !charge.flood && !repeats;
         let count = if further { bans.saturating_add(1) } else { bans };
         let mut time = match charge.bantime {
             Span::Permanent if charge.evidence == Evidence::Forgeable => Span::Secs(self.terms.max.into()),
+            time if charge.evidence == Evidence::Local => time.min(Span::Secs(DAY)),
             time => time,
         };
-        if let Some((window, threshold)) = charge.permanent.filter(|_| further) {
+        let permanent = charge.permanent.filter(|_| further && charge.evidence == Evidence::Proven);
+        if let Some((window, threshold)) = permanent {
             let starts = known.as_ref().map_or(&[][..], |known| known.starts);
             let inside = starts.iter().take_while(|&&start| start > 0 && now.saturating_sub(start) < window);
             let inside = inside.count();
@@ -175,8 +183,11 @@ impl Recidives {
         }
         if charge.flood {
             time = time.min(Span::Secs(SHORT));
-        } else if let (Span::Secs(first), Evidence::Proven) = (time, charge.evidence) {
-            time = Span::Secs(self.longer(first, count));
+        } else if let Span::Secs(first) = time
+            && counts
+        {
+            let most = if charge.evidence == Evidence::Local { DAY } else { u64::MAX };
+            time = Span::Secs(self.longer(first, count).min(most));
         }
         // What is in force of the same ports is not made shorter.
         if let Some(known) = known.filter(|known| known.end > now && known.scope == charge.scope) {

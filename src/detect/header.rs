@@ -147,6 +147,16 @@ pub fn parse(line: &[u8]) -> Option<Header<'_>> {
     Some(Header { program, pid, message, stamp })
 }
 
+/// Whether a line is one that a syslog daemon has written down, whatever file it is in: a host, and a process with its number.
+#[must_use]
+pub fn is_relayed(line: &[u8]) -> bool {
+    let Some(header) = parse(line) else { return false };
+    let ahead = line.get(..line.len() - header.message.len()).unwrap_or_default();
+    let words = ahead.split(|&b| b == b' ').filter(|word| !word.is_empty()).count();
+    let stamp = if matches!(header.stamp, Some(Stamp::Civil(Civil { year: None, .. }))) { 3 } else { 1 };
+    header.pid.is_some() && words >= stamp + 2
+}
+
 /// `2026-11-22T08:00:01.123+01:00` alone.
 pub(super) fn iso(text: &[u8]) -> Option<Stamp> {
     Text(text).iso()

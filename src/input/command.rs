@@ -139,6 +139,8 @@ impl Command {
 
     /// Reads what the program has written. `true`: the budget was used up.
     fn read(&mut self, budget: usize, sink: &mut dyn FnMut(Tags, Item<'_>)) -> bool {
+        // The ring of a syslog daemon says no more about senders than a file of it.
+        let attested = self.argv.iter().all(|word| word.rsplit('/').next() != Some("logread"));
         let Command { run: Some(run), splitter, tags, warm, .. } = self else { return false };
         let mut spent = 0;
         while let Some(out) = &mut run.out {
@@ -150,7 +152,7 @@ impl Command {
                     spent += n;
                     run.spoke = true;
                     *warm |= n > 4096;
-                    splitter.filled(n, &mut |lines| sink(*tags, Item::Block { lines, live: true }));
+                    splitter.filled(n, &mut |lines| sink(*tags, Item::Block { lines, live: true, attested }));
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 // Somebody it left behind may still have the other end.
@@ -160,7 +162,7 @@ impl Command {
                     if run.end.is_none() {
                         run.child.kill();
                     }
-                    splitter.finish(&mut |lines| sink(*tags, Item::Block { lines, live: true }));
+                    splitter.finish(&mut |lines| sink(*tags, Item::Block { lines, live: true, attested }));
                 }
             }
         }
@@ -249,7 +251,7 @@ mod tests {
             }
             let got = &mut self.got;
             self.command.drain(self.now, 1 << 20, &mut |tags, item| match item {
-                Item::Block { lines, live } => {
+                Item::Block { lines, live, .. } => {
                     assert!(tags == Tags(5) && live && lines.ends_with(b"\n"));
                     got.extend_from_slice(lines);
                 }

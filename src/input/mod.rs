@@ -57,6 +57,8 @@ pub enum Item<'a> {
         lines: &'a [u8],
         /// False for what was written while nobody read: there, and only there, the stamps in the lines tell the time.
         live: bool,
+        /// Only the service that the lines are about, and root, can have written them.
+        attested: bool,
     },
     /// One message whose program the source knows for certain.
     Record(Record<'a>),

@@ -154,7 +154,9 @@ impl Source for Syslog {
         let (used, more) = self.gather(budget);
         let tags = self.tags;
         if let Some(lines) = self.buffer.get_mut(..used) {
-            self.cut += each_block(lines, &mut |lines| sink(tags, Item::Block { lines, live: true }));
+            self.cut += each_block(lines, &mut |lines| {
+                sink(tags, Item::Block { lines, live: true, attested: false })
+            });
         }
         if !more && used > 4096 {
             self.buffer.cool(4096);
@@ -186,7 +188,7 @@ mod tests {
         let (mut got, mut turns) = (Vec::new(), 0);
         loop {
             let progress = syslog.drain(clock::now(), budget, &mut |tags, item| match item {
-                Item::Block { lines, live } => {
+                Item::Block { lines, live, .. } => {
                     assert!(tags == Tags(2) && live && lines.ends_with(b"\n"));
                     got.extend_from_slice(lines);
                 }

@@ -1,13 +1,15 @@
 #![forbid(unsafe_code)]
 //! Opening files so that nobody who owns a directory can trick us. Knows no format.
 
+use crate::base::user::is_person;
 use nix::fcntl::{self, OFlag};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::sys::statfs::{self, FsType, fstatfs};
 use std::ffi::CString;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -57,6 +59,12 @@ pub struct Facts {
     pub mtime: (i64, i64),
     /// Names it has; 0 when it was deleted.
     pub links: u64,
+    /// User whose file it is.
+    pub owner: u32,
+    /// Group, of which `mode` says what it may.
+    pub group: u32,
+    /// Rights.
+    pub mode: u32,
 }
 
 impl Facts {
@@ -68,7 +76,20 @@ impl Facts {
             size: u64::try_from(st.st_size).unwrap_or(0),
             mtime: (st.st_mtime.into(), st.st_mtime_nsec.into()),
             links: st.st_nlink.into(),
+            owner: st.st_uid,
+            group: st.st_gid,
+            mode: st.st_mode,
         }
+    }
+
+    /// Whether only root and the service `owner`, by itself or by a group of the system, can write to it. The group
+    /// `users` is one of people.
+    #[must_use]
+    pub fn is_private(&self, owner: u32) -> bool {
+        const USERS: u32 = 100;
+        let service = !is_person(owner) && (self.owner == owner || self.owner == 0);
+        let group = self.mode & 0o020 == 0 || self.group != USERS && !is_person(self.group);
+        service && group && self.mode & 0o002 == 0
     }
 }
 
@@ -97,22 +118,55 @@ pub enum Links {
     Refuse,
 }
 
+/// File systems in which the kernel, or a program that stands for one, answers: what is read there may be used up by it.
+const OF_KERNEL: [FsType; 8] = [
+    statfs::PROC_SUPER_MAGIC,
+    statfs::SYSFS_MAGIC,
+    statfs::DEBUGFS_MAGIC,
+    statfs::TRACEFS_MAGIC,
+    statfs::SECURITYFS_MAGIC,
+    statfs::CGROUP_SUPER_MAGIC,
+    statfs::CGROUP2_SUPER_MAGIC,
+    statfs::BPF_FS_MAGIC,
+];
+
+/// The facts of an open file that may be read as one.
+fn readable(file: impl AsFd) -> io::Result<Facts> {
+    let facts = facts_of(&file)?;
+    if !facts.regular {
+        return Err(invalid("no regular file"));
+    }
+    if OF_KERNEL.contains(&fstatfs(file)?.filesystem_type()) {
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            Words("a file of the kernel, in proc or sysfs"),
+        ));
+    }
+    Ok(facts)
+}
+
 /// Opens a regular file for reading. Never blocks, never becomes our terminal, never inherited by children.
 ///
 /// # Errors
-/// As `open(2)`; `InvalidInput` for what is no regular file. A device or FIFO is not opened at all.
+/// As `open(2)`; `InvalidInput` for what is no regular file, `Unsupported` for files of the kernel. None of these is
+/// opened at all: it is first seen what the path leads to, and then just that is opened.
 pub fn open_regular(path: &Path, links: Links) -> io::Result<File> {
-    let not_regular = || invalid("no regular file");
-    if links == Links::Follow && !facts(path)?.regular {
-        return Err(not_regular());
-    }
-    let mut flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
+    let at =
+        |path: &Path, more| Ok::<_, io::Error>(fcntl::open(&*c_path(path)?, flags | more, Mode::empty())?);
     if links == Links::Refuse {
-        flags |= OFlag::O_NOFOLLOW;
+        let file = at(path, OFlag::O_NOFOLLOW)?;
+        return readable(&file).map(|_| file.into());
     }
-    let file = File::from(fcntl::open(&*c_path(path)?, flags, Mode::empty())?);
-    // It may have been exchanged in between.
-    if facts_of(&file)?.regular { Ok(file) } else { Err(not_regular()) }
+    let found = at(path, OFlag::O_PATH)?;
+    let id = readable(&found)?.id;
+    let same = PathBuf::from(format!("/proc/self/fd/{}", found.as_raw_fd()));
+    let file = match at(&same, OFlag::empty()) {
+        // Without /proc. It may be exchanged in between.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => at(path, OFlag::empty())?,
+        opened => opened?,
+    };
+    if readable(&file)?.id == id { Ok(file.into()) } else { Err(invalid("no regular file")) }
 }
 
 /// Opens whatever the path leads to for reading.

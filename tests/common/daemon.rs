@@ -16,7 +16,7 @@ impl Net {
         let dir = self.dir.display();
         let text = format!(
             "[global]\nrules_dir={dir}/rules.d\nwhitelist_dir={dir}/whitelist\nblacklist_dir={dir}/blacklist\n\
-             log=stderr\nstate_sync=0\n{lines}\n"
+             log=stderr\nstate_sync=0\nsyslog_trusted=true\n{lines}\n"
         );
         self.write("mef.conf", &text);
         let logs: Vec<String> = logs.iter().map(|log| self.path(log).display().to_string()).collect();

@@ -22,6 +22,13 @@ impl Name {
     }
 }
 
+/// Whether only root and the service that writes a file can change it: judged by the file, the directory that it is in, and
+/// that of the link which leads there. Whoever writes as a person, or lets a group of people write, is no service.
+fn is_attested(file: &fs::Facts, path: &Path, target: Option<&Path>) -> bool {
+    let mut dirs = [Some(path), target].into_iter().flatten().filter_map(Path::parent);
+    file.is_private(file.owner) && dirs.all(|dir| fs::facts(dir).is_ok_and(|dir| dir.is_private(file.owner)))
+}
+
 impl Tail {
     /// Does one piece of work for a name. Returns the bytes read, and whether there may be more to do.
     pub(super) fn follow(&mut self, i: usize, sink: &mut dyn FnMut(Tags, Item<'_>)) -> (usize, bool) {
@@ -78,6 +85,11 @@ impl Tail {
         if head.is_at_start() {
             name.review_late();
         }
+        if name.check {
+            // Others may write there since.
+            let facts = head.facts();
+            head.attested &= facts.is_ok_and(|f| is_attested(&f, &name.path, name.target.as_deref()));
+        }
         let path = name.path.clone();
         let rewritten = name.late.as_ref().filter(|late| late.rewritten).map(|late| late.id);
         let (mut copy, id) = (None, head.id);
@@ -130,10 +142,11 @@ impl Tail {
         let own = self.names.get(i).map_or(Tags(0), |n| n.tags);
         let others = self.names.iter().filter(|n| n.alias == Some(reader.id));
         let tags = others.fold(own, |all, n| all.and(n.tags));
+        let attested = reader.attested;
         self.warm |= reader.hot;
         let Tail { names, buffer, cut, .. } = self;
         let lost = &mut |seen: &Seen<'_>| lost(names, seen);
-        reader.step(buffer, cut, lost, &mut |lines| sink(tags, Item::Block { lines, live }))
+        reader.step(buffer, cut, lost, &mut |lines| sink(tags, Item::Block { lines, live, attested }))
     }
 
     /// The file was truncated or rewritten under us. If it was copied away first, what we had not read is in the copy.
@@ -176,6 +189,7 @@ impl Tail {
         name.alias = None;
         match (found, &mut name.head) {
             (Ok(facts), Some(head)) if head.id == facts.id => {
+                head.attested = is_attested(&facts, &path, name.target.as_deref());
                 name.live |= !head.dirty;
                 name.trouble(Trouble::None);
             }
@@ -306,6 +320,8 @@ impl Tail {
             self.watches.forget(reader.wd.take());
         }
         if let Some(name) = self.names.get_mut(i) {
+            reader.attested =
+                reader.facts().is_ok_and(|facts| is_attested(&facts, path, name.target.as_deref()));
             name.check |= !same;
             name.deleted = false;
             name.head = Some(reader);

@@ -196,6 +196,8 @@ impl Tail {
     /// Something happened to a name in a directory.
     fn dir_event(&mut self, dir: &Path, event: &Event<'_>, fresh: &mut Vec<(PathBuf, bool)>) {
         if event.name.is_empty() {
+            // Who may write in it has changed, perhaps.
+            self.names.iter_mut().filter(|n| n.path.parent() == Some(dir)).for_each(|n| n.check = true);
             return;
         }
         let path = dir.join(OsStr::from_bytes(event.name));

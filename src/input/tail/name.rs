@@ -18,6 +18,8 @@ pub(super) enum Trouble {
     Missing,
     /// A directory, device, FIFO or socket has it.
     NotRegular,
+    /// It leads into a file system in which the kernel answers.
+    Kernel,
     /// An error number.
     Failed(i32),
 }
@@ -27,6 +29,7 @@ impl Trouble {
         match error.raw_os_error() {
             Some(n) if n == Errno::ENOENT as i32 || n == Errno::ENOTDIR as i32 => Trouble::Missing,
             Some(n) => Trouble::Failed(n),
+            None if error.kind() == io::ErrorKind::Unsupported => Trouble::Kernel,
             None => Trouble::NotRegular,
         }
     }
@@ -95,6 +98,7 @@ impl Name {
         match self.trouble {
             Trouble::None | Trouble::Missing => None,
             Trouble::NotRegular => Some(format!("{path} is not a regular file")),
+            Trouble::Kernel => Some(format!("{path} leads to a file of the kernel (proc, sysfs)")),
             Trouble::Failed(n) => Some(format!("{path}: {}", strerror(Errno::from_raw(n)))),
         }
     }
@@ -131,6 +135,9 @@ impl Name {
             Trouble::Missing if self.wild => {}
             Trouble::Missing => log::info!("{path}: not there, waiting for it"),
             Trouble::NotRegular => log::warn!("{path}: not a regular file, cannot be followed"),
+            Trouble::Kernel => {
+                log::warn!("{path}: leads to a file of the kernel (proc, sysfs), not followed")
+            }
             Trouble::Failed(n) => log::warn!("{path}: {}", io::Error::from_raw_os_error(n)),
         }
     }

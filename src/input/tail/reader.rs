@@ -79,6 +79,8 @@ pub(super) struct Reader {
     /// When the file was last changed, of the moment at which nothing in it was a whole line, in nanoseconds since 1970:
     /// what was copied from it later and truncated away has not been read.
     blank: u64,
+    /// Nobody but its service and root can write to it.
+    pub(super) attested: bool,
     /// Of the generation before: its bytes are no longer those that were read.
     pub(super) rewritten: bool,
 }
@@ -103,6 +105,7 @@ impl Reader {
             dirty: true,
             hot: false,
             blank: NEVER_BLANK,
+            attested: false,
             rewritten: false,
         })
     }

@@ -123,7 +123,7 @@ impl Bench {
 /// The lines that a file has given, and whether somebody watched as they were written.
 fn block(item: Item<'_>) -> (&[u8], bool) {
     match item {
-        Item::Block { lines, live } => (lines, live),
+        Item::Block { lines, live, .. } => (lines, live),
         Item::Record(_) => panic!("files have no records"),
     }
 }
