@@ -329,7 +329,8 @@ fn what_any_local_process_can_write_leads_to_a_day_at_most() {
         |path: &std::path::Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     let owner = |path: &std::path::Path, uid| std::os::unix::fs::chown(path, Some(uid), Some(uid)).unwrap();
     // Of the service itself; of one with a user of its own; the others are open to somebody.
-    let cases: &[(&str, &dyn Fn(&std::path::Path), bool)] = &[
+    type Case<'c> = (&'c str, &'c dyn Fn(&std::path::Path), bool);
+    let cases: &[Case<'_>] = &[
         ("root", &|_| {}, true),
         (
             "service",
