@@ -353,9 +353,12 @@ fn a_log_that_cannot_be_read_is_said_once_and_others_are_read() {
     for log in
         ["dir.log: not a regular file", "pipe.log: not a regular file", "secret.log: Permission denied"]
     {
-        assert_eq!(said(&net, "daemon", log), 1, "{log}:\n{}", net.said("daemon"));
+        let lines = net.said("daemon");
+        // That a rule sees nothing for it is another thing.
+        let told = lines.lines().filter(|line| line.contains(log) && !line.contains("sees nothing for"));
+        assert_eq!(told.count(), 1, "{log}:\n{lines}");
     }
-    assert!(said(&net, "daemon", "loop.log: ") <= 1, "{}", net.said("daemon"));
+    assert!(said(&net, "daemon", "warning: loop.log: ") <= 1, "{}", net.said("daemon"));
     // Put right, it is followed.
     fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     net.wait_said("daemon", "secret.log: followed again");

@@ -85,7 +85,7 @@ fn maxretry_hits_ban_and_fewer_do_not() {
 /// What a host pays all day. The program with debug information is as large as it is.
 #[test]
 fn a_daemon_that_waits_takes_next_to_no_memory() {
-    let limit = if common::mef_binary().ends_with("target/mef") { 220 } else { 4096 };
+    let limit = if common::mef_binary().ends_with("target/mef") { 256 } else { 4096 };
     let mut net = host("", "");
     let daemon = net.daemon("daemon");
     net.append(LOG, fails("203.0.113.1", 5));
@@ -103,7 +103,7 @@ fn resident(pid: u32) -> u64 {
 
 #[test]
 fn nor_does_one_with_every_rule_and_what_was_read_for_them_is_gone() {
-    let limit = if common::mef_binary().ends_with("target/mef") { 400 } else { 8192 };
+    let limit = if common::mef_binary().ends_with("target/mef") { 500 } else { 8192 };
     let mut net = host("", "");
     for rule in fs::read_dir("rootfs/etc/mef/rules.d").unwrap().map(|entry| entry.unwrap().path()) {
         let lines = fs::read_to_string(&rule).unwrap();

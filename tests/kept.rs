@@ -59,7 +59,7 @@ const DAMAGES: &[Damage] = &[
     ("a page of an error", |f| put(f, b"<html>502</html>"), "HTML"),
     ("NULs after a crash", |f| put(f, &[0; 64]), "NUL"),
     ("a dangling link", |f| other(f, |f| symlink("/nonexistent", f).unwrap()), "No such file"),
-    ("a link to itself", |f| other(f, |f| symlink(f, f).unwrap()), "symbolic links"),
+    ("a link to itself", |f| other(f, |f| symlink(f, f).unwrap()), "ymbolic link"),
     ("a directory", |f| other(f, |f| fs::create_dir(f).unwrap()), "no regular file"),
     (
         "a FIFO",

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 #[argh(
     help_triggers("-h", "--help"),
     note = "BAD counts lines that are passed over: `mef check` shows them. A list is refused when most of it is bad, when it is\nempty and was not, or when it cannot be read; then, and when its directory is gone, what it had before stays in force\nuntil it is good again, deleted, or dropped.",
-    example = "mef lists\n  mef lists --json\n  mef lists --drop office.conf"
+    example = "mef lists\n  mef lists --json"
 )]
 struct Args {
     /// end what this list, by name or path, left in force when it was refused or cut off

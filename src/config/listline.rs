@@ -111,13 +111,14 @@ fn slow(kind: ListKind, text: &str, at: usize) -> ListWord<'_> {
     if super::ini::has(text, ",") {
         return line.columns();
     }
-    if super::ini::has(text, "\t") {
+    let entry = line.entry();
+    if matches!(&entry, ListWord::Bad(_)) && super::ini::has(text, "\t") {
         let columns = line.columns();
         if !matches!(&columns, ListWord::Bad(_)) {
             return columns;
         }
     }
-    line.entry()
+    entry
 }
 
 /// Whether this begins with the names of services, as lines of hosts.deny do: no address, and no column with one.
@@ -332,7 +333,7 @@ impl<'a> Line<'a> {
         let mut found = columns().filter_map(|column| Some((column, nets(column)?)));
         match (found.next(), found.next()) {
             // The names of the columns.
-            (None, _) if mark == ',' && !self.text.bytes().any(|b| b.is_ascii_digit()) => ListWord::Nothing,
+            (None, _) if mark == ',' && columns().all(is_title) => ListWord::Nothing,
             (None, _) => self.bad(self.text, "has no address", "one column is to be an address or network"),
             (Some((word, nets)), None) => self.taken(word, nets, (None, false)),
             (Some((first, _)), Some((last, _))) => {
@@ -346,6 +347,12 @@ impl<'a> Line<'a> {
             }
         }
     }
+}
+
+/// Whether this may be the name of a column: words that begin with a letter.
+fn is_title(column: &str) -> bool {
+    let inside = |b: u8| b.is_ascii_alphanumeric() || b"_- ()".contains(&b);
+    column.starts_with(|c: char| c.is_ascii_alphabetic()) && column.bytes().all(inside)
 }
 
 /// A client of hosts.deny: an address, `192.0.2.` or `[2001:db8::]/32`.

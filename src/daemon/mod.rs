@@ -431,6 +431,10 @@ impl Daemon {
     /// at the next time.
     #[inline(never)]
     fn save_beside(&mut self) {
+        if self.positions.is_none() {
+            // Where there can be no file of them, the disk is not waited for either.
+            return self.save();
+        }
         self.save_at = None;
         self.judge.flush();
         let sources = &self.sources;

@@ -55,9 +55,7 @@ impl Service for Desk<'_> {
             }
             Request::Unbanned { who, was_banned, written } => {
                 self.judge.unbanned(self.now.wall, who.as_ref(), was_banned);
-                if !written {
-                    self.judge.remember_unban(who.as_ref());
-                }
+                self.judge.remember_unban(who.as_ref(), written);
                 say(to, &"ok");
                 return Then::Next;
             }

@@ -208,8 +208,11 @@ impl Enforcer {
         Ok(self.write_lifting(note))
     }
 
-    /// The journal takes in a lifting that a command could not write.
-    pub fn remember_unban(&mut self, who: Option<&Range>, note: Note<'_>) {
+    /// The journal takes in a lifting by a command, if that could not write it, or if bans that it has ended may still be waiting here.
+    pub fn remember_unban(&mut self, who: Option<&Range>, written: bool, note: Note<'_>) {
+        if written && self.pending() == 0 {
+            return;
+        }
         match who {
             Some(who) => who.nets().for_each(|net| self.remember(&Record::Unban(net), note)),
             None => self.remember(&Record::ClearTimed, note),

@@ -83,7 +83,6 @@ impl Enforcer {
     ) -> Result<usize, StateError> {
         for round in 1.. {
             let Some(journal) = &mut self.journal else { break };
-            let _ = journal.flush();
             let mut reading = journal.reading(now, keep)?;
             let (mut later, mut batch, mut count) = (Later::default(), Vec::new(), 0);
             let (mut more, mut same) = (true, true);

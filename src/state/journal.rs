@@ -177,12 +177,11 @@ impl Journal {
 
     /// Gives every ban that still counts to `each`, once, in no order: those that have not ended at `now`, and those that
     /// ended less than `keep` seconds before (for counting how often an address was banned; [`Entry::left`] tells them apart).
-    /// What cannot be flushed counts too. Returns how many bytes of the file are damaged and were passed over.
+    /// What is not written yet counts too. Returns how many bytes of the file are damaged and were passed over.
     ///
     /// # Errors
     /// The file cannot be read. What was given before is good.
     pub fn live(&mut self, now: Wall, keep: u64, each: &mut dyn FnMut(Entry<'_>)) -> Result<u64, StateError> {
-        let _ = self.flush();
         let mut reading = self.reading(now, keep)?;
         while reading.step(each)? {}
         Ok(reading.damaged())

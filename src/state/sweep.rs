@@ -4,7 +4,7 @@
 //! An address is banned until the latest end of the bans that cover it, of those that no later record has lifted. Which
 //! record of an address that is stands fast at the end of the file only, so there are two passes: the first notes the offset of
 //! every address's best record in a table, the second picks out the records at just these offsets. The table is as large as
-//! the file asks for, up to 4 MB (1 MB for a compaction): that is enough for 190,000 addresses. Of more, they are divided
+//! the file asks for, up to 4 MB (512 kB for a compaction): that is enough for 190,000 addresses. Of more, they are divided
 //! by a hash into as many parts as make each fit, with two passes for each part; a part that turns out too large is divided
 //! again. Only the first pass looks at checksums, unless it finds damage; the others read no more of a record of another part
 //! than whom it is about. The work is cut into steps of one buffer each, so that a caller with something better to do is never held up.
@@ -27,7 +27,7 @@ const CHUNK: usize = 32 * 1024;
 /// Places of the table, a power of two, for whoever waits for the result; 16 bytes each.
 pub(super) const QUICK: u64 = 1 << 18;
 /// The same for whoever has time but little memory.
-pub(super) const SMALL: u64 = 1 << 16;
+pub(super) const SMALL: u64 = 1 << 15;
 /// Bytes of a usual record.
 const USUAL: u64 = 48;
 /// Parts at most, so that their numbers fit beside the hash.

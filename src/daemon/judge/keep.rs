@@ -15,9 +15,9 @@ impl Judge {
         }
     }
 
-    /// Keeps in mind a lifting that a command could not write.
-    pub(in crate::daemon) fn remember_unban(&mut self, who: Option<&Range>) {
-        self.enforcer.remember_unban(who, &mut |_| ());
+    /// Keeps in mind a lifting by a command, which could write it or not.
+    pub(in crate::daemon) fn remember_unban(&mut self, who: Option<&Range>, written: bool) {
+        self.enforcer.remember_unban(who, written, &mut |_| ());
     }
 
     /// Writes the journal, and waits for the disk.

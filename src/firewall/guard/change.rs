@@ -206,15 +206,17 @@ impl Guard {
                 Err(e) => return hosts.iter().for_each(|(at, _)| report(*at, Err(&e))),
             }
         }
-        for ((_, ban), outcome) in once.iter().zip(&outcomes) {
+        let planned = || once.iter().map(|(_, ban)| *ban).zip(&outcomes);
+        // Kernels that take the new time of what is there keep its comment: it is deleted and added anew. First all of one kind, so
+        // that they share a message.
+        for (ban, _) in planned().filter(|(_, outcome)| matches!(outcome, Outcome::Extended(_))) {
+            let set = ban.scope.set(Kind::Hosts, ban.who.family());
+            self.txn.delete_elem(&set, &plain(ban.who.key().bytes()));
+        }
+        for (ban, outcome) in planned() {
             match outcome {
                 Outcome::Banned => self.write_host(ban),
-                Outcome::Extended(after) => {
-                    // Kernels that take the new time of what is there keep its comment.
-                    let set = ban.scope.set(Kind::Hosts, ban.who.family());
-                    self.txn.delete_elem(&set, &plain(ban.who.key().bytes()));
-                    self.write_host(&after.ban(ban.who, ban.scope));
-                }
+                Outcome::Extended(after) => self.write_host(&after.ban(ban.who, ban.scope)),
                 Outcome::InForce(_) => {}
             }
         }

@@ -12,12 +12,8 @@ struct Writer {
     rng: fastrand::Rng,
     /// Lines that were read in order.
     seen: Arc<AtomicUsize>,
-    /// How often the reader has looked.
-    looks: Arc<AtomicUsize>,
     written: usize,
     generation: usize,
-    /// Empties a file before it writes what is copied away.
-    empties: bool,
     /// `log.1`, `log.2`, … or `log-000001`, …
     counting: bool,
 }
@@ -43,14 +39,6 @@ impl Writer {
         let limit = Instant::now() + Duration::from_secs(30);
         while self.seen.load(Ordering::Acquire) < self.written {
             assert!(Instant::now() < limit, "line {} is never read", self.seen.load(Ordering::Acquire));
-            std::thread::sleep(Duration::from_micros(50));
-        }
-    }
-
-    /// Waits until all was looked at so often.
-    fn wait_for_looks(&self, more: usize) {
-        let end = self.looks.load(Ordering::Acquire) + more;
-        while self.looks.load(Ordering::Acquire) < end {
             std::thread::sleep(Duration::from_micros(50));
         }
     }
@@ -82,12 +70,6 @@ impl Writer {
                     // Until something of a file was read, or nothing of it seen, a copy of it cannot be known.
                     self.append(1);
                     self.wait_until_read();
-                    if self.empties && self.rng.bool() {
-                        File::create(self.log()).unwrap();
-                        self.wait_for_looks(2);
-                        // Longer than the grain of the file system's clock.
-                        std::thread::sleep(Duration::from_millis(20));
-                    }
                     self.append(lines);
                     let aside = self.aside();
                     fs::copy(self.log(), aside).unwrap();
@@ -119,17 +101,15 @@ fn race(seed: u64, restarts: bool) {
     let mut b = Bench::new(&format!("stress-{seed}-{restarts}"));
     b.append("log", "");
     b.start(&["log"]);
-    let (seen, looks) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let seen = Arc::new(AtomicUsize::new(0));
     let mut rng = fastrand::Rng::with_seed(seed);
     let counting = rng.bool();
     let writer = Writer {
         dir: b.dir.clone(),
         rng: rng.fork(),
         seen: seen.clone(),
-        looks: looks.clone(),
         written: 0,
         generation: 0,
-        empties: !restarts,
         counting,
     };
     let thread = std::thread::spawn(|| writer.run());
@@ -147,7 +127,6 @@ fn race(seed: u64, restarts: bool) {
             next += 1;
         }
         seen.store(next, Ordering::Release);
-        looks.fetch_add(1, Ordering::AcqRel);
         if finished {
             assert_eq!(next, thread.join().unwrap(), "seed {seed} restarts {restarts}");
             return;
