@@ -171,8 +171,14 @@ fn the_allow_list_wins_over_every_ban() {
     net.configure("", &["app.log"]);
     net.write("whitelist/a.conf", &format!("{}\n2001:db8:a::/64\n203.0.113.5\n", peer.v4));
     let daemon = net.daemon("daemon");
-    net.mef(&["ban", "--force", &peer.v4.to_string(), "2001:db8:a::1", "203.0.113.0/24"]).ok();
-    net.mef(&["ban", "--force", "--ports", "22", &peer.v4.to_string(), "203.0.113.0/24"]).ok();
+    for ports in [None, Some("22")] {
+        let mut args = vec!["ban", "--force", "203.0.113.0/24"];
+        let (v4, v6) = (peer.v4.to_string(), "2001:db8:a::1");
+        args.extend(ports.map_or(vec![&*v4, v6], |ports| vec!["--ports", ports, &*v4]));
+        let banned = net.mef(&args);
+        assert_eq!(banned.status, 1);
+        assert_eq!(banned.stderr.matches("its packets pass").count(), 3 - usize::from(ports.is_some()));
+    }
     arrives(&net, &peer, peer.host4.into(), &udp);
     net.speak_as(&peer, "2001:db8:a::77".parse().unwrap());
     arrives(&net, &peer, peer.host6.into(), &udp);
@@ -181,7 +187,7 @@ fn the_allow_list_wins_over_every_ban() {
     net.speak_as(&peer, "203.0.113.6".parse().unwrap());
     dies(&net, &peer, peer.host4.into(), &udp);
     // Off the list, the ban that was there all the time holds.
-    net.write("whitelist/a.conf", "");
+    std::fs::remove_file(net.path("whitelist/a.conf")).unwrap();
     net.signal(daemon, libc::SIGHUP);
     net.wait_said("daemon", "configuration read");
     net.speak_as(&peer, "203.0.113.5".parse().unwrap());

@@ -172,7 +172,9 @@ fn a_list_without_a_good_line_is_not_in_force() {
     net.mef(&["deny", "192.0.2.1"]).ok();
     net.write("etc-mef/blacklist/html.conf", "<html>\n<body>\n");
     net.write("etc-mef/blacklist/empty.conf", "# nobody\n");
-    let states: Vec<String> = rows(&net.mef(&["lists", "--json"]).ok())
+    let listed = net.mef(&["lists", "--json"]);
+    assert_eq!(listed.status, 1, "{}", listed.stderr);
+    let states: Vec<String> = rows(&listed.stdout)
         .iter()
         .map(|row| format!("{} {}", text(row, "file").rsplit('/').next().unwrap(), text(row, "state")))
         .collect();
@@ -186,10 +188,11 @@ fn a_state_dir_that_cannot_be_written_is_told_once() {
     net.write("mef.conf", &format!("[global]\nstate_dir={}\n", net.path("disk").display()));
     mef(&net, &["ban", "192.0.2.1"]).ok();
     disk.read_only(true);
-    for args in [["ban", "192.0.2.2"], ["unban", "192.0.2.2"]] {
+    // A ban is in force at least until the next reboot; a lifting that is not written is undone by it.
+    for (args, status) in [(["ban", "192.0.2.2"], 0), (["unban", "192.0.2.2"], 1)] {
         let out = mef(&net, &args);
         assert_eq!(out.stderr.matches("cannot write").count(), 1, "{args:?}: {}", out.stderr);
-        out.ok();
+        assert_eq!(out.status, status, "{args:?}: {}", out.stderr);
     }
 }
 

@@ -315,16 +315,9 @@ fn a_stall_over_copytruncate_loses_no_line() {
     let mut count = 0;
     for round in 0..6 {
         fs::File::create(net.path(LOG)).unwrap();
-        if round % 2 == 0 {
-            // Nothing of the file is read when the daemon stalls.
-            wait_until("the truncation to be seen", || {
-                net.counts(daemon, "daemon");
-                true
-            });
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        } else {
-            net.mark(LOG);
-        }
+        // What is written in the moment of a truncation without a copy is another story.
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        net.mark(LOG);
         net.signal(daemon, libc::SIGSTOP);
         let lines =
             |from: usize| (from..from + 10).map(|n| failed(&format!("198.51.100.{n}"))).collect::<String>();
