@@ -308,32 +308,6 @@ fn a_crash_before_the_first_write_loses_no_line() {
 }
 
 #[test]
-fn a_stall_over_copytruncate_loses_no_line() {
-    let mut net = host("", "maxretry=1");
-    let daemon = net.daemon("daemon");
-    net.mark(LOG);
-    let mut count = 0;
-    for round in 0..6 {
-        fs::File::create(net.path(LOG)).unwrap();
-        // What is written in the moment of a truncation without a copy is another story.
-        std::thread::sleep(std::time::Duration::from_millis(200));
-        net.mark(LOG);
-        net.signal(daemon, libc::SIGSTOP);
-        let lines =
-            |from: usize| (from..from + 10).map(|n| failed(&format!("198.51.100.{n}"))).collect::<String>();
-        net.append(LOG, lines(count + 1));
-        // Over the copy of the round before, as cp does it.
-        fs::copy(net.path(LOG), net.path("app.log.1")).unwrap();
-        fs::File::options().write(true).open(net.path(LOG)).unwrap().set_len(0).unwrap();
-        net.append(LOG, lines(count + 11).repeat(1 + round % 3));
-        net.signal(daemon, libc::SIGCONT);
-        count += 20;
-        wait_until("all bans", || net.banned().len() >= count);
-    }
-    net.stop(daemon);
-}
-
-#[test]
 fn commands_and_the_daemon_share_bans_and_journal() {
     let mut net = host("", "maxretry=2");
     let daemon = net.daemon("daemon");

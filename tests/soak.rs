@@ -234,6 +234,8 @@ fn configure(net: &Net, sync: &str) {
     );
     net.configure(&lines, &["mark.log"]);
     net.rule_for("app", "app.log", "maxretry=1");
+    // A ban in force is reported once: a line that is counted twice is one of another rule, for other ports.
+    net.rule_for("twice", "app.log", "maxretry=2\nports=9");
 }
 
 #[test]
@@ -307,7 +309,7 @@ fn a_day_with_a_rotation_every_minute_and_a_restart_every_hour_counts_each_line_
     let twice: Vec<usize> = (0..LINES * MINUTES).filter(|&n| bans.counts[n] > 1).collect();
     let told = format!("{} lost, {} counted twice; killed at work at {torn:?}", lost.len(), twice.len());
     assert_eq!((lost, twice), (Vec::new(), Vec::new()), "{told}");
-    assert_eq!(net.bans().len(), LINES * MINUTES);
+    assert_eq!(net.bans().len(), LINES * MINUTES, "bans");
 }
 
 /// The measure of the test above: a line that is there twice is counted twice.

@@ -27,7 +27,7 @@ fn prometheus(net: &Net) -> Output {
 /// A host with the rule `app` alone.
 fn alone(settings: &str) -> Net {
     let net = host(settings, "maxretry=3");
-    for name in ["sshd", "dropbear"] {
+    for name in ["sshd", "sshd-keys", "dropbear"] {
         net.rule(name, "enabled=false\nprograms=x\nfailregex=<HOST>");
     }
     net

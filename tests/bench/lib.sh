@@ -72,12 +72,13 @@ maybe() { "$@" 2>>"$work/peers.log" || true; }
 
 # configure DIRECTORY [LOG]: a mef.conf whose state, rules and lists lie below DIRECTORY; LOG is followed by the sshd rule.
 configure() {
+    # Those who are compared count each failure, whatever the name.
     mkdir -p "$1"/{state,run,rules.d,allow,deny}
     printf '%s\n' '[global]' log=stderr "state_dir=$1/state" "run_dir=$1/run" "rules_dir=$1/rules.d" \
         "whitelist_dir=$1/allow" "blacklist_dir=$1/deny" >"$1/mef.conf"
     [ -z "${2:-}" ] ||
         sed -e 's/^enabled=.*/enabled=true/' -e 's/^source=.*/source=file/' -e "s|^files=.*|files=$2|" \
-            "$rules/sshd.conf" >"$1/rules.d/sshd.conf"
+            -e '/^\[rule\]/a same_user=0' "$rules/sshd.conf" >"$1/rules.d/sshd.conf"
 }
 rules=$(dirname "${BASH_SOURCE[0]}")/../../rootfs/etc/mef/rules.d
 

@@ -2,7 +2,7 @@
 //! What is done for one name: read a piece, notice that the file changed, turn to the next generation.
 
 use super::name::{Name, Trouble};
-use super::reader::{Reader, Seen, Step};
+use super::reader::{Reader, Step};
 use super::{Tail, rotate};
 use crate::base::position::Position;
 use crate::input::{Item, Tags};
@@ -17,7 +17,7 @@ const LOOK: usize = 4096;
 impl Name {
     /// Whether [`Tail::follow`] has something to do.
     pub(super) fn pending(&self) -> bool {
-        let dirty = |r: &Option<Reader>| r.as_ref().is_some_and(|r| r.dirty && !r.rewritten);
+        let dirty = |r: &Option<Reader>| r.as_ref().is_some_and(|r| r.dirty);
         !self.gone && (self.check || self.turning || dirty(&self.head) || dirty(&self.late))
     }
 }
@@ -37,7 +37,7 @@ impl Tail {
             return (0, false);
         }
         let mut bytes = LOOK;
-        if name.late.as_ref().is_some_and(|r| r.dirty && !r.rewritten) {
+        if name.late.as_ref().is_some_and(|r| r.dirty) {
             bytes = self.read_late(i, sink);
         } else if name.head.as_ref().is_some_and(|r| r.dirty) {
             bytes = self.read_head(i, sink);
@@ -52,18 +52,12 @@ impl Tail {
     /// One read of the file before the present one.
     fn read_late(&mut self, i: usize, sink: &mut dyn FnMut(Tags, Item<'_>)) -> usize {
         let Some(mut late) = self.names.get_mut(i).and_then(|n| n.late.take()) else { return 0 };
-        let step = self.lend(i, &mut late, true, &mut |_, _| false, sink);
-        // With no name left, holding it open would only keep its disk space.
-        let named = |late: &Reader| late.facts().is_ok_and(|f| f.links > 0);
+        let step = self.lend(i, &mut late, true, sink);
         let (bytes, keep) = match step {
             Ok(Step::Read { bytes, more }) => {
                 late.dirty = more;
-                (bytes, more || named(&late))
-            }
-            // Its successor may have been copied into its place.
-            Ok(Step::Changed { .. }) => {
-                (late.dirty, late.rewritten) = (false, true);
-                (0, named(&late))
+                // With no name left, holding it open would only keep its disk space.
+                (bytes, more || late.facts().is_ok_and(|f| f.links > 0))
             }
             _ => (0, false),
         };
@@ -82,26 +76,12 @@ impl Tail {
         let Some(name) = self.names.get_mut(i) else { return 0 };
         let live = name.live;
         let Some(mut head) = name.head.take() else { return 0 };
-        if head.is_at_start() {
-            name.review_late();
-        }
         if name.check {
             // Others may write there since.
             let facts = head.facts();
             head.attested &= facts.is_ok_and(|f| is_attested(&f, &name.path, name.target.as_deref()));
         }
-        let path = name.path.clone();
-        let rewritten = name.late.as_ref().filter(|late| late.rewritten).map(|late| late.id);
-        let (mut copy, id) = (None, head.id);
-        let mut lost = |names: &[Name], seen: &Seen<'_>| {
-            // A file that was renamed is read to its end, and then come those that had its name since.
-            let named = || fs::facts(&path).is_ok_and(|f| f.id == id);
-            let taken = |id| names.iter().any(|n| n.holds(id));
-            copy = named().then(|| rotate::unread(&path, seen, rewritten, &taken)).flatten();
-            copy = copy.take().filter(|_| named());
-            copy.is_some()
-        };
-        let step = self.lend(i, &mut head, live, &mut lost, sink);
+        let step = self.lend(i, &mut head, live, sink);
         let Some(name) = self.names.get_mut(i) else { return 0 };
         match step {
             Ok(Step::Read { bytes, more }) => {
@@ -112,13 +92,6 @@ impl Tail {
             }
             Ok(Step::Changed { shrunk }) => {
                 self.changed(i, head, shrunk);
-                0
-            }
-            Ok(Step::Copied) => {
-                // The copy first; what the file holds now comes as the next generation.
-                name.check = true;
-                name.head = copy;
-                self.release(head);
                 0
             }
             Err(e) => {
@@ -136,25 +109,22 @@ impl Tail {
         i: usize,
         reader: &mut Reader,
         live: bool,
-        lost: &mut dyn FnMut(&[Name], &Seen<'_>) -> bool,
         sink: &mut dyn FnMut(Tags, Item<'_>),
     ) -> std::io::Result<Step> {
         let own = self.names.get(i).map_or(Tags(0), |n| n.tags);
         let others = self.names.iter().filter(|n| n.alias == Some(reader.id));
         let tags = others.fold(own, |all, n| all.and(n.tags));
-        let attested = reader.attested;
         self.warm |= reader.hot;
-        let Tail { names, buffer, cut, .. } = self;
-        let lost = &mut |seen: &Seen<'_>| lost(names, seen);
-        reader.step(buffer, cut, lost, &mut |lines| sink(tags, Item::Block { lines, live, attested }))
+        let attested = reader.attested;
+        reader.step(&mut self.buffer, &mut self.cut, &mut |lines| {
+            sink(tags, Item::Block { lines, live, attested });
+        })
     }
 
     /// The file was truncated or rewritten under us. If it was copied away first, what we had not read is in the copy.
     fn changed(&mut self, i: usize, mut head: Reader, shrunk: bool) {
         let at = head.position();
-        let Some(name) = self.names.get_mut(i) else { return };
-        name.review_late();
-        let path = name.path.clone();
+        let Some(path) = self.names.get(i).map(|n| n.path.clone()) else { return };
         let copy = if at.offset > 0 {
             self.settled(|t| rotate::find(&path, &at, &|id| t.held(id)))
         } else {

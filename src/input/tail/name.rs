@@ -105,16 +105,7 @@ impl Name {
 
     /// Whether this name holds the file open.
     pub(super) fn holds(&self, id: FileId) -> bool {
-        // What was written into the place of an old generation nobody has read.
-        [&self.head, &self.late].iter().any(|r| r.as_ref().is_some_and(|r| r.id == id && !r.rewritten))
-    }
-
-    /// Sees whether something else was written into the place of the generation before. No event tells it where that was
-    /// found as a copy.
-    pub(super) fn review_late(&mut self) {
-        if let Some(late) = &mut self.late {
-            late.rewritten |= late.is_altered();
-        }
+        [&self.head, &self.late].iter().any(|r| r.as_ref().is_some_and(|r| r.id == id))
     }
 
     /// The reader with this watch.

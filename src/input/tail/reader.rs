@@ -28,34 +28,6 @@ pub(super) enum Step {
     Read { bytes: usize, more: bool },
     /// The file is no longer the one that was read: `shrunk` below the offset, or rewritten.
     Changed { shrunk: bool },
-    /// What it held was copied away before anybody read it.
-    Copied,
-}
-
-/// A file of which nothing was read, and what it begins with.
-pub(super) struct Seen<'a> {
-    /// It held no whole line at this moment, in nanoseconds since 1970.
-    pub(super) since: u64,
-    begin: &'a [u8],
-    file: &'a File,
-}
-
-impl Seen<'_> {
-    /// Whether the file was truncated after a copy of this `size` was taken: it begins with something else, or is shorter,
-    /// while until then it can only have grown.
-    pub(super) fn differs(&self, copy: &Reader, size: u64) -> bool {
-        let mut room = [0; SMALL];
-        let len = self.begin.len().min(SMALL);
-        let room = room.get_mut(..len).unwrap_or(&mut []);
-        let Ok(n) = copy.file.read_at(room, 0) else { return false };
-        let same = room.get(..n) == self.begin.get(..n);
-        !same || fs::facts_of(self.file).is_ok_and(|now| now.size < size)
-    }
-}
-
-/// A moment of the file system in nanoseconds since 1970.
-pub(super) fn nanos((seconds, nanoseconds): (i64, i64)) -> u64 {
-    u64::try_from(seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)).unwrap_or(0)
 }
 
 /// An open file. `offset` is always the start of a line that was not handed out, so an incomplete line needs no memory:
@@ -76,17 +48,9 @@ pub(super) struct Reader {
     pub(super) dirty: bool,
     /// The last read filled the room: use the whole buffer.
     pub(super) hot: bool,
-    /// When the file was last changed, of the moment at which nothing in it was a whole line, in nanoseconds since 1970:
-    /// what was copied from it later and truncated away has not been read.
-    blank: u64,
     /// Nobody but its service and root can write to it.
     pub(super) attested: bool,
-    /// Of the generation before: its bytes are no longer those that were read.
-    pub(super) rewritten: bool,
 }
-
-/// `Reader::blank` of a file that was never seen so.
-const NEVER_BLANK: u64 = u64::MAX;
 
 impl Reader {
     /// Opens a regular file, at its start.
@@ -104,9 +68,7 @@ impl Reader {
             wd: None,
             dirty: true,
             hot: false,
-            blank: NEVER_BLANK,
             attested: false,
-            rewritten: false,
         })
     }
 
@@ -121,9 +83,8 @@ impl Reader {
 
     /// Where it is, for [`Reader::resume`]. Lines of equal length may end alike, but begin with a time: the first bytes
     /// of the file are in the mark, too.
-    /// At the start of the file there is nothing to mark but when it was empty.
     pub(super) fn position(&self) -> Position {
-        let tail = if self.offset == 0 { self.blank } else { both(self.first, self.tail) };
+        let tail = both(self.first, self.tail);
         Position { dev: self.id.dev, ino: self.id.ino, offset: self.offset, tail }
     }
 
@@ -131,9 +92,7 @@ impl Reader {
     /// At offset 0 nothing tells files apart but the inode.
     pub(super) fn resume(&mut self, at: &Position) -> bool {
         if at.offset == 0 {
-            let same = at.ino == self.id.ino;
-            self.blank = if same { at.tail } else { NEVER_BLANK };
-            return same;
+            return at.ino == self.id.ino;
         }
         let first_len = at.offset.min(TAIL as u64);
         let (Some(first), Some(tail)) = (self.before(first_len), self.before(at.offset)) else {
@@ -147,21 +106,9 @@ impl Reader {
         known
     }
 
-    /// Whether nothing was handed out yet.
-    pub(super) fn is_at_start(&self) -> bool {
-        self.offset == 0
-    }
-
-    /// Whether what was read of it is not there any more.
-    pub(super) fn is_altered(&self) -> bool {
-        let first = self.first_len > 0 && self.before(self.first_len) != Some(self.first);
-        first || self.before(self.offset) != Some(self.tail)
-    }
-
     /// Goes to the end: behind the last newline, if there is one near.
     pub(super) fn skip_to_end(&mut self) -> io::Result<()> {
-        let fs::Facts { size, mtime, .. } = self.facts()?;
-        self.blank = nanos(mtime);
+        let size = self.facts()?.size;
         let mut room = [0; SMALL];
         let from = size.saturating_sub(SMALL as u64);
         let n = self.file.read_at(&mut room, from)?;
@@ -180,7 +127,7 @@ impl Reader {
     pub(super) fn restart(&mut self) {
         (self.offset, self.scan, self.tail) = (0, 0, mark(&[]));
         (self.first, self.first_len) = (mark(&[]), 0);
-        (self.dirty, self.hot, self.blank) = (true, false, NEVER_BLANK);
+        (self.dirty, self.hot) = (true, false);
         let Some(data) = lseek(&self.file, 0, Whence::SeekData).ok().and_then(|d| u64::try_from(d).ok())
         else {
             return;
@@ -198,19 +145,16 @@ impl Reader {
         }
     }
 
-    /// Reads once and hands out the lines that are complete. Lines that were cut are added to `cut`. `lost` is asked whether
-    /// a file that was empty when it was last looked at had something in it meanwhile, beside what it begins with now.
+    /// Reads once and hands out the lines that are complete. Lines that were cut are added to `cut`.
     pub(super) fn step(
         &mut self,
         buffer: &mut Buffer,
         cut: &mut u64,
-        lost: &mut dyn FnMut(&Seen<'_>) -> bool,
         each: &mut dyn FnMut(&[u8]),
     ) -> io::Result<Step> {
         if self.scan > self.offset {
             return self.step_long(buffer, cut, each);
         }
-        let blank = if self.offset == 0 { nanos(self.facts()?.mtime) } else { NEVER_BLANK };
         let keep = usize::try_from(self.offset).unwrap_or(TAIL).min(TAIL);
         let want = if self.hot { buffer.len() } else { SMALL };
         let room = buffer.get_mut(..want).unwrap_or(&mut []);
@@ -223,20 +167,12 @@ impl Reader {
         if mark(before) != self.tail {
             return Ok(Step::Changed { shrunk: false });
         }
-        if self.offset == 0
-            && self.blank < blank
-            && lost(&Seen { since: self.blank, begin: data, file: &self.file })
-        {
-            return Ok(Step::Copied);
-        }
-        self.blank = blank;
         let step = Step::Read { bytes: data.len(), more: full };
         match memrchr(b'\n', data) {
             Some(last) => {
                 let end = keep + last + 1;
                 self.offset += last as u64 + 1;
                 self.scan = self.offset;
-                self.blank = NEVER_BLANK;
                 self.tail = mark(seen.get(end.saturating_sub(TAIL)..end).unwrap_or(&[]));
                 if let Some(lines) = seen.get_mut(keep..end) {
                     *cut += each_block(lines, each);

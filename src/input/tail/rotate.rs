@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! Where a file went when its name was given to another: looks through its directory. Keeps no state.
 
-use super::reader::{Reader, Seen, nanos};
+use super::reader::Reader;
 use crate::base::position::Position;
 use crate::input::glob::is_packed;
 use crate::sys::fs::{self, FileId};
@@ -104,45 +104,6 @@ pub(super) fn find(path: &Path, at: &Position, taken: &dyn Fn(FileId) -> bool) -
         }
     });
     best.map(|(_, reader)| reader)
-}
-
-/// The oldest copy with something unread in it of a file that was empty when it was last looked at: one that was made
-/// since, or written into the place of an older one, which is `rewritten`. A file that was only renamed is none: its
-/// writer may still go on with it, and it is older than its last change.
-pub(super) fn unread(
-    path: &Path,
-    seen: &Seen<'_>,
-    rewritten: Option<FileId>,
-    taken: &dyn Fn(FileId) -> bool,
-) -> Option<Reader> {
-    let (dir, base) = (dir_of(path), name_of(path));
-    let mut best: Option<(u64, Reader)> = None;
-    let _ = fs::each_name(dir, &mut |name| {
-        if !is_rotated(base, name) || is_packed(name) {
-            return;
-        }
-        let candidate = dir.join(OsStr::from_bytes(name));
-        let Ok(facts) = fs::facts(&candidate) else { return };
-        let changed = nanos(facts.mtime);
-        let made = || born(&candidate).is_some_and(|at| at > seen.since) || rewritten == Some(facts.id);
-        if !facts.regular || facts.size == 0 || changed <= seen.since || taken(facts.id) || !made() {
-            return;
-        }
-        let Ok(reader) = Reader::open(&candidate) else { return };
-        if reader.id == facts.id && seen.differs(&reader, facts.size) {
-            let older = best.as_ref().is_none_or(|(known, _)| changed < *known);
-            if older {
-                best = Some((changed, reader));
-            }
-        }
-    });
-    best.map(|(_, reader)| reader)
-}
-
-/// When a file was made, in nanoseconds since 1970, where the file system tells.
-fn born(path: &Path) -> Option<u64> {
-    let at = std::fs::metadata(path).and_then(|m| m.created()).ok()?;
-    u64::try_from(at.duration_since(std::time::UNIX_EPOCH).ok()?.as_nanos()).ok()
 }
 
 /// The generation that follows the file `head` (last changed at `mtime`) on the way to the one that has the name now:

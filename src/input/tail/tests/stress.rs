@@ -67,7 +67,7 @@ impl Writer {
                     fs::rename(self.log(), aside).unwrap();
                 }
                 3 | 4 => {
-                    // Until something of a file was read, or nothing of it seen, a copy of it cannot be known.
+                    // Until something of a file was read, a copy of it cannot be known.
                     self.append(1);
                     self.wait_until_read();
                     self.append(lines);
