@@ -114,7 +114,7 @@ fn a_listener_of_others_meets_short_transactions_only() {
 
 #[test]
 fn a_slow_disk_delays_no_ban() {
-    let mut net = host("", "maxretry=1\nbantime=10m");
+    let mut net = host("state_sync=1s", "maxretry=1\nbantime=10m");
     let daemon = net.daemon("daemon");
     let slow =
         ["-f", "-qq", "-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:delay_enter=2000000"];

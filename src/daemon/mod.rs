@@ -431,8 +431,8 @@ impl Daemon {
     /// at the next time.
     #[inline(never)]
     fn save_beside(&mut self) {
-        if self.positions.is_none() {
-            // Where there can be no file of them, the disk is not waited for either.
+        if self.positions.is_none() || self.state_sync == Some(0) {
+            // Where there can be no file of them, or where everything is to be on the disk at once.
             return self.save();
         }
         self.save_at = None;
@@ -489,6 +489,8 @@ impl Daemon {
         if self.clear_on_stop {
             self.judge.clear();
         }
+        // It would write what was so before over what is so now.
+        self.saver.wait();
         self.save();
         self.judge.save_ports(now, true);
         log::info!(

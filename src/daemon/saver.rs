@@ -7,6 +7,11 @@ use crate::state::disk::{self, Failed};
 use crate::sys::child::{self, Child, End};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How often it is looked at before the daemon ends, and the time between.
+const WAITS: u32 = 1000;
+const WAIT: Duration = Duration::from_millis(5);
 
 /// How far files were read, by their paths.
 pub(super) type Places = Vec<(PathBuf, Position)>;
@@ -48,6 +53,16 @@ impl Saver {
             End::Status(status) => Failed::read(u8::try_from(status).unwrap_or(u8::MAX)).map_or(Ok(()), Err),
             End::Signal(_) => Err(Failed::Journal(libc::EINTR)),
         })
+    }
+
+    /// Waits until it has ended, for some seconds at most.
+    pub(super) fn wait(&mut self) {
+        for _ in 0..WAITS {
+            if self.child.is_none() || self.ended().is_some() {
+                break;
+            }
+            std::thread::sleep(WAIT);
+        }
     }
 
     /// Whether it is to begin anew.
