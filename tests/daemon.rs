@@ -24,7 +24,14 @@ fn failed_log_ins_at_a_real_sshd_end_in_a_ban() {
     net.ssh_fail(&good, "root");
     net.mark("auth.log");
     assert!(net.bans().is_empty(), "four names are not enough: {}", net.said("daemon"));
-    net.ssh_fail(&bad, "no-such-user");
+    // Now and then two names share the few bits that are kept of each: then it takes one more.
+    for n in 0..8 {
+        if net.in_set("ban4", bad.v4.into()) {
+            break;
+        }
+        net.ssh_fail(&bad, &format!("no-such-user{n}"));
+        net.mark("auth.log");
+    }
     wait_until("the ban", || net.in_set("ban4", bad.v4.into()));
     let row = net.ban_of("192.0.2.2");
     assert_eq!((text(&row, "rule").as_str(), number(&row, "hits")), ("sshd", Some(5)), "{row:?}");
