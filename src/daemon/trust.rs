@@ -21,7 +21,7 @@ pub(super) fn believed(rules: &[Rule], wanted: u64, record: &Record<'_>, any: &d
     // Whoever runs in the service's own unit was started by it.
     let own = system && is_own(unit, record.program) && (root || !LETS_IN.contains(&unit));
     // Without a unit, as inetd starts services on other systems, or in the session to which sshd moves its processes.
-    // Any other unit, a container's scope above all, is somebody else, even if that is called root there.
+    // Any other unit or group, a container's above all, is somebody else, even if that is called root there.
     let placeless = root && (sender.unit.is_empty() || is_session(sender.unit));
     // Of units with a longer name the program has to be the service: nginx-exporter.service does not speak for nginx.
     let longer = system && is_kin(unit, record.program) && (root || !LETS_IN.contains(&unit));
@@ -122,6 +122,8 @@ mod tests {
             ("another service", "sshd", "sshd", Some(33), "sshd", "apache2.service", false),
             ("root's logger", "sshd", "sshd", Some(0), "logger", "cron.service", false),
             ("a container's root", "sshd", "sshd", Some(0), "sshd", "docker-0123.scope", false),
+            ("root of a container without a unit", "sshd", "sshd", Some(0), "sshd", "?", false),
+            ("the same, any program", "*", "?", Some(0), "?", "?", false),
             ("another container's root", "sshd", "sshd", Some(0), "sshd", "machine-web.scope", false),
             (
                 "a container that is a service",

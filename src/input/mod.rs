@@ -86,8 +86,20 @@ pub struct Sender<'a> {
     pub uid: Option<u32>,
     /// The name of its process, of which the kernel keeps 15 bytes.
     pub comm: &'a [u8],
-    /// The unit of the service manager that it runs in, such as `ssh.service`.
+    /// The unit of the service manager that it runs in, such as `ssh.service`; [`NO_UNIT`] for who runs in none.
     pub unit: &'a [u8],
+}
+
+/// Where containers run whose groups are not those of units: no service of this host.
+pub const NO_UNIT: &[u8] = b"?";
+
+impl Sender<'_> {
+    /// The unit of a sender of whom only the control group is known. In that of the root there may be a service of inetd;
+    /// any other is a container's.
+    #[must_use]
+    pub fn unit_of_group(group: &[u8]) -> &'static [u8] {
+        if matches!(group, b"" | b"/") { b"" } else { NO_UNIT }
+    }
 }
 
 /// When a message was written.

@@ -122,7 +122,7 @@ impl Net {
     /// Starts a program called `name` that runs as `uid` in the unit `unit` of the service manager and logs what
     /// [`Speaker::say`] gives it as `identifier`.
     pub fn speaker(&self, name: &str, uid: u32, unit: &str, identifier: &str) -> Speaker {
-        let program = self.path(&format!("speakers/{unit}/{uid}/{name}"));
+        let program = self.path(&format!("speakers/{}/{uid}/{name}", unit.trim_start_matches('/')));
         fs::create_dir_all(program.parent().unwrap()).unwrap();
         fs::copy("/usr/bin/logger", &program).unwrap();
         let socket = self.path("run/systemd/journal/dev-log");
@@ -140,15 +140,19 @@ fn is_system(file: &fs::DirEntry) -> bool {
     file.file_name().to_string_lossy().starts_with("system")
 }
 
-/// The control group of a unit below that of the first process, made if it is missing.
+/// The control group of a unit below that of the first process, made if it is missing. A name that begins with `/` is no
+/// unit's, but that of a container there.
 fn group(unit: &str) -> PathBuf {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     let mut mounts = mounts.lines().map(|l| l.split(' ').collect::<Vec<_>>());
     let mount = mounts.find(|words| words[2] == "cgroup2");
     let root = mount.unwrap_or_else(|| panic!("this test needs a mounted cgroup2"))[1].to_owned();
-    let dir = Path::new(&root)
-        .join(if unit.ends_with(".scope") { "user.slice" } else { "system.slice" })
-        .join(unit);
+    let slice = match unit {
+        _ if unit.starts_with('/') => ".",
+        _ if unit.ends_with(".scope") => "user.slice",
+        _ => "system.slice",
+    };
+    let dir = Path::new(&root).join(slice).join(unit.trim_start_matches('/'));
     fs::create_dir_all(&dir).unwrap();
     dir
 }

@@ -7,7 +7,7 @@ use super::reader::{Reader, Window};
 use super::unpack::{PACKED_MAX, unpack};
 use crate::base::program::Program;
 use crate::input::lines::{HALF, MAX_LINE};
-use crate::input::{Item, Record, Sender, Tags, Written};
+use crate::input::{Item, NO_UNIT, Record, Sender, Tags, Written};
 
 /// Fields that are known by their place: a field that many entries share is stored once.
 const KNOWN: usize = 64;
@@ -21,6 +21,7 @@ const PEEK: usize = 256;
 const NAME: usize = 160;
 
 const MESSAGE: &[u8] = b"MESSAGE=";
+const GROUP: &[u8] = b"_SYSTEMD_CGROUP=";
 
 /// What a field tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,8 @@ enum Fact {
     Program(Tags),
     Comm,
     Unit,
+    /// The control group that it runs in.
+    Group,
     User(Option<u32>),
     Process(Option<u32>),
     /// The process by the sender's own account.
@@ -72,11 +75,12 @@ struct Facts {
     program: u64,
     comm: u64,
     unit: u64,
+    group: u64,
     user: Option<u32>,
     process: Option<u32>,
     claimed: Option<u32>,
     kernel: bool,
-    packed: bool,
+    packed: u32,
 }
 
 /// Reads entries.
@@ -129,6 +133,7 @@ impl Entries {
                 Fact::Program(tags) => (facts.program, facts.tags) = (place, tags),
                 Fact::Comm => facts.comm = place,
                 Fact::Unit => facts.unit = place,
+                Fact::Group => facts.group = place,
                 Fact::User(user) => {
                     odd |= facts.user.is_some();
                     facts.user = user;
@@ -136,7 +141,7 @@ impl Entries {
                 Fact::Process(pid) => facts.process = pid,
                 Fact::Claimed(pid) => facts.claimed = pid,
                 Fact::Kernel => facts.kernel = true,
-                Fact::Packed => facts.packed = true,
+                Fact::Packed => facts.packed += 1,
                 Fact::Damaged => damaged = true,
             }
             true
@@ -152,7 +157,13 @@ impl Entries {
         }
         let [mut program, mut comm, mut unit] = [[0; NAME]; 3];
         let comm = value(reader, window, facts.comm, &mut comm);
-        let unit = value(reader, window, facts.unit, &mut unit);
+        let unknown = facts.unit == 0 && facts.group == 0 && facts.packed > u32::from(facts.message == 0);
+        let unit = match facts.unit {
+            // A group whose name is so long that it is packed.
+            0 if unknown && self.packed(reader, window, entry, GROUP, &mut text) => NO_UNIT,
+            0 => Sender::unit_of_group(value(reader, window, facts.group, &mut unit)),
+            place => value(reader, window, place, &mut unit),
+        };
         let mut program = value(reader, window, facts.program, &mut program);
         if program.is_empty() {
             program = comm;
@@ -164,8 +175,8 @@ impl Entries {
         let mut cut = false;
         let message = if facts.message != 0 {
             message(reader, window, facts.message, room, &mut cut)
-        } else if facts.packed {
-            match self.packed(reader, window, entry, &mut text) {
+        } else if facts.packed > 0 {
+            match self.packed(reader, window, entry, MESSAGE, &mut text) {
                 true => Some(shorten(&mut text, &mut cut)),
                 false => return Outcome::Unreadable,
             }
@@ -253,6 +264,7 @@ impl Entries {
             b"SYSLOG_IDENTIFIER" => Fact::Program(self.tags(value)),
             b"_COMM" => Fact::Comm,
             b"_SYSTEMD_UNIT" => Fact::Unit,
+            b"_SYSTEMD_CGROUP" => Fact::Group,
             b"_UID" => Fact::User(number(value)),
             b"_PID" => Fact::Process(number(value)),
             b"SYSLOG_PID" => Fact::Claimed(number(value)),
@@ -261,21 +273,22 @@ impl Entries {
         }
     }
 
-    /// Unpacks the fields of an entry until one is the message, which comes to stand in `text`.
+    /// Unpacks the fields of an entry until one begins with `name`; what follows comes to stand in `text`.
     fn packed(
         &mut self,
         reader: &Reader,
         window: &mut Window<'_>,
         entry: &Entry,
+        name: &[u8],
         text: &mut Vec<u8>,
     ) -> bool {
         let mut found = false;
         self.each(reader, window, entry, &mut |window, place, fact| {
             if fact == Fact::Packed
                 && let Some(mut field) = unpacked(reader, window, place)
-                && field.starts_with(MESSAGE)
+                && field.starts_with(name)
             {
-                field.drain(..MESSAGE.len());
+                field.drain(..name.len());
                 *text = field;
                 found = true;
             }

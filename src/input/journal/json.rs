@@ -16,6 +16,7 @@ pub struct Entry {
     identifier: Vec<u8>,
     comm: Vec<u8>,
     unit: Vec<u8>,
+    group: Vec<u8>,
     user: Option<u32>,
     process: Option<u32>,
     claimed: Option<u32>,
@@ -59,6 +60,7 @@ impl Entry {
             b"SYSLOG_IDENTIFIER" => self.identifier = value,
             b"_COMM" => self.comm = value,
             b"_SYSTEMD_UNIT" => self.unit = value,
+            b"_SYSTEMD_CGROUP" => self.group = value,
             b"_UID" => self.user = small(&value),
             b"_PID" => self.process = small(&value),
             b"SYSLOG_PID" => self.claimed = small(&value),
@@ -72,7 +74,11 @@ impl Entry {
     #[must_use]
     pub fn record(&self) -> Record<'_> {
         let program = if self.identifier.is_empty() { &self.comm } else { &self.identifier };
-        let sender = Sender { uid: self.user, comm: &self.comm, unit: &self.unit };
+        let unit = match self.unit.as_slice() {
+            [] => Sender::unit_of_group(&self.group),
+            unit => unit,
+        };
+        let sender = Sender { uid: self.user, comm: &self.comm, unit };
         Record {
             program,
             pid: self.process.or(self.claimed),
@@ -207,6 +213,21 @@ mod tests {
         assert_eq!(record.message, "a \"b\" \\ \u{e4}\u{1f600}\u{fffd}x \n".as_bytes());
         let sender = record.sender.unwrap();
         assert_eq!((sender.uid, sender.comm, sender.unit), (Some(0), &b"sshd"[..], &b"ssh.service"[..]));
+    }
+
+    #[test]
+    fn who_has_no_unit_is_placed_by_the_group() {
+        for (fields, want) in [
+            ("", ""),
+            ("\"_SYSTEMD_CGROUP\":\"/\",", ""),
+            ("\"_SYSTEMD_CGROUP\":\"/docker/0123\",", "?"),
+            ("\"_SYSTEMD_CGROUP\":\"/lxc/system.slice/ssh.service\",", "?"),
+            ("\"_SYSTEMD_CGROUP\":\"/a/ssh.service\",\"_SYSTEMD_UNIT\":\"ssh.service\",", "ssh.service"),
+        ] {
+            let text = format!("{{{fields}\"_UID\":\"0\",\"MESSAGE\":\"x\"}}");
+            let entry = Entry::read(text.as_bytes()).unwrap();
+            assert_eq!(entry.record().sender.unwrap().unit, want.as_bytes(), "{fields}");
+        }
     }
 
     #[test]

@@ -283,3 +283,45 @@ fn a_bomb_of_zstd_stays_small() {
         assert_eq!(unpack(packed, b""), None);
     }
 }
+
+#[test]
+fn who_has_no_unit_is_placed_by_the_group() {
+    let long = format!("_SYSTEMD_CGROUP=/docker/{}", "a".repeat(600));
+    let other = format!("_CMDLINE={}", "a".repeat(600));
+    let pack = |text: &str| {
+        [&(text.len() as u64).to_le_bytes()[..], &lz4_flex::block::compress(text.as_bytes())].concat()
+    };
+    type Case = (Vec<(u8, Vec<u8>)>, &'static str);
+    let cases: [Case; 7] = [
+        (vec![], ""),
+        (vec![(0, b"_SYSTEMD_CGROUP=/".to_vec())], ""),
+        (vec![(0, b"_SYSTEMD_CGROUP=/docker/0123".to_vec())], "?"),
+        (vec![(0, b"_SYSTEMD_CGROUP=/lxc/system.slice/ssh.service".to_vec())], "?"),
+        (
+            vec![(0, b"_SYSTEMD_CGROUP=/system.slice/a".to_vec()), (0, b"_SYSTEMD_UNIT=a.service".to_vec())],
+            "a.service",
+        ),
+        (vec![(2, pack(&other)), (2, pack(&long))], "?"),
+        (vec![(2, pack(&other))], ""),
+    ];
+    for (fields, want) in cases {
+        for packed_message in [false, true] {
+            let mut maker = Maker::new(true);
+            let mut places = vec![maker.field(0, b"SYSLOG_IDENTIFIER=app"), maker.field(0, b"_UID=0")];
+            places.push(match packed_message {
+                true => maker.field(2, &pack(&format!("MESSAGE={}", "m".repeat(600)))),
+                false => maker.field(0, b"MESSAGE=m"),
+            });
+            places.extend(fields.iter().map(|(flags, text)| maker.field(*flags, text)));
+            maker.entry(&places);
+            let (mut count, file) = (0, Box::new(Shared(Rc::new(RefCell::new(maker.bytes)))));
+            let passed = read_all(file, wanted(), &mut |_, item| {
+                let Item::Record(record) = item else { return };
+                assert_eq!(record.sender.unwrap().unit, want.as_bytes(), "{fields:?}");
+                assert!(record.message.starts_with(b"m") && !record.message.contains(&b'='), "{fields:?}");
+                count += 1;
+            });
+            assert_eq!((passed, count), (Ok((0, 0)), 1), "{fields:?}");
+        }
+    }
+}
