@@ -314,7 +314,7 @@ fn the_allow_list_is_respected() {
     let daemon = net.daemon("daemon");
     net.stop(daemon);
     for argument in
-        ["192.0.2.77", "203.0.113.5", "203.0.113.0/24", "203.0.113.127-203.0.113.200", "2001:db8:aa:5::1"]
+        ["192.0.2.77", "203.0.113.5", "203.0.113.64/27", "203.0.113.9-203.0.113.20", "2001:db8:aa:5::1"]
     {
         let output = net.mef(&["ban", argument]);
         assert!(one_line(&output, 1).contains("is on the allow list: not banned"), "{argument}: {output:?}");
@@ -327,6 +327,29 @@ fn the_allow_list_is_respected() {
             .contains("203.0.113.5 is on the allow list: the ban is there, but its packets pass")
     );
     assert_eq!(net.banned(), ["192.0.2.78", "203.0.113.128", "203.0.113.5"]);
+    // Who is allowed in a network passes; the others of it are banned all the same.
+    let config = net.path("mef.conf");
+    net.mef(&["allow", "2001:db8:7::5/128", "--config", config.to_str().unwrap()]).ok();
+    for (argument, parts) in [
+        ("2001:db8:7::9", "2001:db8:7::/64 is banned without 2001:db8:7::5: on the allow list"),
+        ("203.0.113.0/24", "203.0.113.0/24 is banned without 203.0.113.0/25: on the allow list"),
+        ("192.0.2.70-192.0.2.77", "192.0.2.70-192.0.2.77 is banned without 192.0.2.77: on the allow list"),
+    ] {
+        let output = net.mef(&["ban", argument]);
+        assert_eq!(
+            (output.status, output.stderr.trim()),
+            (0, format!("mef: {parts}").as_str()),
+            "{argument}"
+        );
+        assert!(output.stdout.starts_with("banned "), "{argument}: {}", output.stdout);
+    }
+    assert!(net.banned().contains(&"2001:db8:7::/64".to_owned()));
+    let denied = net.mef(&["deny", "192.0.2.64/26"]);
+    assert_eq!(denied.status, 0, "{denied:?}");
+    assert!(
+        denied.stderr.contains("192.0.2.64/26 is denied without 192.0.2.77: on the allow list"),
+        "{denied:?}"
+    );
 }
 
 #[test]

@@ -249,6 +249,26 @@ fn the_allow_list_is_never_banned_and_told_once_each() {
 }
 
 #[test]
+fn an_allowed_neighbour_shields_nobody_and_does_not_suffer() {
+    let mut net = Net::new();
+    net.configure("", &[LOG]);
+    net.rule_for("app", LOG, "maxretry=3");
+    net.write("whitelist/friend.conf", "2001:db8:7::5\n");
+    net.daemon("daemon");
+    // What the friend does counts for nobody else.
+    net.append(LOG, fails("2001:db8:7::5", 9) + &fails("2001:db8:7::6", 2));
+    net.mark(LOG);
+    assert!(net.banned().is_empty());
+    assert!(net.said("daemon").contains("2001:db8:7::5 is not banned"), "{}", net.said("daemon"));
+    net.append(LOG, fails("2001:db8:7::7", 1));
+    net.mark(LOG);
+    assert_eq!(net.banned(), ["2001:db8:7::/64"]);
+    net.append(LOG, fails("2001:db8:7::5", 9));
+    net.mark(LOG);
+    assert_eq!(net.banned(), ["2001:db8:7::/64"]);
+}
+
+#[test]
 fn own_addresses_and_trusted_proxies_are_never_banned() {
     let mut net = Net::new();
     let peer = net.peer();

@@ -329,6 +329,21 @@ fn an_established_connection_dies_with_the_ban() {
         assert!(alive(&mut other), "{who:?}: somebody else");
         net.mef(&["unban", who[0]]).ok();
     }
+    // Who is allowed in what is banned keeps the connection, too.
+    net.mef(&["allow", "203.0.113.9", "2001:db8:a::1/128"]).ok();
+    let bans: [(&[&str], IpAddr); 3] = [
+        (&["ban", "203.0.113.0/24"], bad.host4.into()),
+        (&["ban", "2001:db8:a::2"], bad.host6.into()),
+        (&["deny", "203.0.113.8/29"], bad.host4.into()),
+    ];
+    for (command, host) in bans {
+        let mut connection = connect(&net, &bad, host, &listener);
+        net.mef(command).ok();
+        assert!(alive(&mut connection), "{command:?}: allowed");
+    }
+    net.mef(&["undeny", "203.0.113.8/29"]).ok();
+    net.mef(&["disallow", "203.0.113.9", "2001:db8:a::1/128"]).ok();
+    net.mef(&["unban", "203.0.113.0/24", "2001:db8:a::/64"]).ok();
     // Of another port it lives.
     let mut connection = connect(&net, &bad, bad.host4.into(), &listener);
     net.mef(&["ban", "203.0.113.9", "--ports", "1"]).ok();

@@ -5,7 +5,7 @@
 use super::target::{self, Safety};
 use super::{Error, Output, STDIN, parse, settings};
 use crate::base::clock::Wall;
-use crate::base::range::{Range, any_meets, covers, merge};
+use crate::base::range::{Range, any_meets, covers, cut, merge};
 use crate::config::{ListEntry, ListKind, conf_files, duration};
 use crate::control::proto::Request;
 use crate::firewall::conntrack;
@@ -120,7 +120,8 @@ fn change(command: &str, change: Change, output: &mut Output<'_>) -> Result<(), 
     let settings = settings(change.config.as_deref(), output);
     let (mut enforcer, made) = target::table(&settings, output)?;
     let paths = Paths::of(&settings);
-    let mut ranges = wanted(&change, enforcer.guard(), made.ipv6_prefix, output)?;
+    let safety = Safety::read(enforcer.guard()).map_err(failed)?;
+    let mut ranges = wanted(&change, &safety, made.ipv6_prefix, output)?;
     let unwritten = |e| Error::Failed(format!("{}/{LOCAL}: {e}", paths.dir(kind).to_string_lossy()));
     let turn = match kind {
         ListKind::Allow => Turn::within(&paths, kind, target::LIST_PATIENCE),
@@ -169,13 +170,11 @@ fn change(command: &str, change: Change, output: &mut Output<'_>) -> Result<(), 
         let word = if kind == ListKind::Allow { "allowed" } else { "denied" };
         output.note(&format_args!("{listed} stays {word}: {name} has it"));
     }
-    if kind == ListKind::Deny
-        && adds.is_some()
-        && settings.kill_connections
-        && !ranges.is_empty()
-        && let Err(e) = conntrack::kill(&ranges, &Scope::ALL)
-    {
-        output.note(&e);
+    if kind == ListKind::Deny && adds.is_some() && settings.kill_connections && !ranges.is_empty() {
+        let ended: Vec<Range> = ranges.iter().flat_map(|range| cut(range, safety.passing())).collect();
+        if let Err(e) = conntrack::kill(&ended, &Scope::ALL) {
+            output.note(&e);
+        }
     }
     output.end()
 }
@@ -183,12 +182,11 @@ fn change(command: &str, change: Change, output: &mut Output<'_>) -> Result<(), 
 /// The addresses that are meant, and that may be listed.
 fn wanted(
     change: &Change,
-    guard: &mut Guard,
+    safety: &Safety,
     ipv6_prefix: u8,
     output: &mut Output<'_>,
 ) -> Result<Vec<Range>, Error> {
     let Change { kind, adds, .. } = *change;
-    let safety = Safety::read(guard).map_err(failed)?;
     let exempt = if kind == ListKind::Deny { Exempt::read() } else { Exempt::default() };
     let mut ranges = Vec::new();
     let mut take = |text: &str, place: &str, output: &mut Output<'_>| {
@@ -205,12 +203,17 @@ fn wanted(
             let wide = || too_wide(&range, kind).map(str::to_owned);
             if force { None } else { objection().or_else(|| exempt.network_of(&range)).or_else(wide) }
         };
-        match why() {
-            Some(why) => {
-                output.problem(&format_args!("{place}{range} is {why}: not listed (use --force to override)"))
-            }
-            None => ranges.push(range),
+        if let Some(why) = why() {
+            output.problem(&format_args!("{place}{range} is {why}: not listed (use --force to override)"));
+            return Ok(());
         }
+        if kind == ListKind::Deny
+            && adds.is_some()
+            && let Some(parts) = safety.passing_parts(&range)
+        {
+            output.note(&format_args!("{place}{range} is denied without {parts}: on the allow list"));
+        }
+        ranges.push(range);
         Ok(())
     };
     for text in &change.addresses {

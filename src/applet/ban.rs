@@ -126,6 +126,7 @@ impl<'a> Session<'a> {
     ) -> Result<Session<'a>, Error> {
         let (mut enforcer, made) = target::table(settings, output)?;
         let safety = Safety::read(enforcer.guard()).map_err(|e| Error::Failed(e.to_string()))?;
+        enforcer.set_passing(safety.passing().to_vec());
         let batch = Vec::new();
         Ok(Session {
             args,
@@ -223,7 +224,12 @@ impl<'a> Session<'a> {
         if self.args.force && self.safety.is_allowed(range) {
             let text = "is on the allow list: the ban is there, but its packets pass (see mef disallow)";
             output.problem(&format_args!("{range} {text}"));
-        } else if self.args.json {
+            return Ok(());
+        }
+        if let Some(parts) = self.safety.passing_parts(range) {
+            self.note(format!("{range} is banned without {parts}: on the allow list"), output);
+        }
+        if self.args.json {
             writeln!(output.out, "{}", json(range, time, scope, outcome))?;
         } else if self.counting {
             self.counted += 1;

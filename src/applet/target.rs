@@ -4,7 +4,7 @@
 use super::{Error, Output};
 use crate::base::line::shown;
 use crate::base::net::{canonical, offender};
-use crate::base::range::{Family, Range};
+use crate::base::range::{Family, Range, covers, merge};
 use crate::config::{ListKind, Settings};
 use crate::enforce::{Enforcer, journal, options};
 use crate::firewall::guard::{Allowed, Failure, Guard, Made};
@@ -143,20 +143,40 @@ pub(super) fn allow_list(settings: &Settings, guard: &mut Guard, note: Note<'_>)
     lists::allowed(&paths, &turn, Gone::Forget, &mut in_force, note).allowed
 }
 
+/// Parts of a range that are named.
+const NAMED: usize = 4;
+
 /// Whom a ban would lock out.
 pub(super) struct Safety {
     protected: Protected,
+    /// Sorted and merged.
     allowed: Vec<Range>,
 }
 
 impl Safety {
     pub(super) fn read(guard: &mut Guard) -> Result<Safety, Failure> {
-        Ok(Safety { protected: Protected::read(), allowed: guard.allowed()? })
+        let mut allowed = guard.allowed()?;
+        merge(&mut allowed);
+        Ok(Safety { protected: Protected::read(), allowed })
     }
 
-    /// Whether the allow list has an address of the range.
+    /// Whether the allow list has every address of the range: then a ban has no effect.
     pub(super) fn is_allowed(&self, range: &Range) -> bool {
-        self.allowed.iter().any(|a| a.meets(range))
+        covers(&self.allowed, range)
+    }
+
+    /// The allow list, sorted and merged.
+    pub(super) fn passing(&self) -> &[Range] {
+        &self.allowed
+    }
+
+    /// The parts of a range that the allow list has, for people; they pass whatever is banned around them.
+    pub(super) fn passing_parts(&self, range: &Range) -> Option<String> {
+        let mut parts = self.allowed.iter().filter_map(|allowed| allowed.common(range));
+        let shown: Vec<String> = parts.by_ref().take(NAMED).map(|part| part.to_string()).collect();
+        let more = parts.count();
+        let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+        (!shown.is_empty()).then(|| shown.join(", ") + &rest)
     }
 
     /// Whom `text` stands for, which was read as `range`: of a plain IPv6 address in whose prefix somebody

@@ -275,6 +275,22 @@ pub fn covers(list: &[Range], range: &Range) -> bool {
     behind.checked_sub(1).and_then(|at| list.get(at)).is_some_and(|r| r.covers(range))
 }
 
+/// What is left of a range without all that a sorted, merged list has.
+#[must_use]
+pub fn cut(range: &Range, list: &[Range]) -> Vec<Range> {
+    let from =
+        list.partition_point(|r| r.family < range.family || r.family == range.family && r.last < range.first);
+    let mut parts = Vec::new();
+    let mut rest = Some(*range);
+    for other in list.iter().skip(from).take_while(|other| other.meets(range)) {
+        let [before, behind] = rest.map_or([None, None], |rest| rest.without(other));
+        parts.extend(before);
+        rest = behind;
+    }
+    parts.extend(rest);
+    parts
+}
+
 fn read_key(bytes: &[u8]) -> Option<(Family, u128)> {
     if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
         return Some((Family::V4, u128::from(u32::from_be_bytes(v4))));
@@ -364,6 +380,8 @@ mod tests {
             merge(&mut all);
             assert_eq!(members(&all), before);
             assert!(all.windows(2).all(|w| w[0].last + 1 < w[1].first), "{all:?} still touch");
+            let want: Vec<u8> = members(&[a]).into_iter().filter(|n| !before.contains(n)).collect();
+            assert_eq!(members(&cut(&a, &all)), want, "{a} without {all:?}");
         }
     }
 }

@@ -125,6 +125,13 @@ impl Decider {
         if shared { IpNet::from(canonical(addr)) } else { who }
     }
 
+    /// The same, but who is allowed counts alone: the others of the prefix are to answer for themselves only.
+    fn accused(&self, addr: IpAddr, now: Wall) -> IpNet {
+        let (who, alone) = (self.offender(addr), IpNet::from(canonical(addr)));
+        let allowed = who != alone && self.allowed.meets(&Range::from(alone), now);
+        if allowed && !self.allowed.covers(&Range::from(who), now) { alone } else { who }
+    }
+
     /// Takes in whose word the line of a hit is: with `attested`, only the service could have written it.
     pub(super) fn weigh(&self, now: Mono, hit: &Hit, line: &[u8], attested: bool) {
         let Some(policy) = self.policies.get(usize::from(hit.rule)) else { return };
@@ -143,7 +150,7 @@ impl Decider {
         age: Option<u64>,
         listener: &mut dyn Listener,
     ) {
-        let who = self.offender(hit.addr);
+        let who = self.accused(hit.addr, now.wall);
         // A neighbour who counts alone is in a network that is not to be banned.
         let mut spreads = who.addr().is_ipv6()
             && (who.prefix_len() == self.ipv6_prefix || who == offender(hit.addr, self.ipv6_prefix));
@@ -225,7 +232,12 @@ impl Decider {
     pub(super) fn exempt(&self, now: Wall, w: &Waiting) -> Option<Exempt> {
         let who = Range::from(w.who);
         let policy = self.policies.get(usize::from(w.rule))?;
-        if self.allowed.meets(&who, now) {
+        // An allowed neighbour passes in spite of a ban of the prefix. Of wider networks nobody has done anything as a whole.
+        let allowed = match w.wide {
+            Some(_) => self.allowed.meets(&who, now),
+            None => self.allowed.covers(&who, now),
+        };
+        if allowed {
             Some(Exempt::Address("on the allow list"))
         } else if self.proxies.iter().any(|p| p.meets(&who)) {
             Some(Exempt::Address("a trusted proxy, which speaks for others"))

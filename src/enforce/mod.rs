@@ -10,7 +10,7 @@ mod settle;
 pub use options::{Outside, all_options, journal, options, scope};
 
 use crate::base::clock::{Span, Wall};
-use crate::base::range::Range;
+use crate::base::range::{Range, cut};
 use crate::firewall::conntrack;
 use crate::firewall::guard::{Ban, Failure, Guard, Outcome, Repeat, Report, Scope};
 use crate::state::StateError;
@@ -39,6 +39,8 @@ pub struct Enforcer {
     /// Hand each batch of bans to the system at once.
     prompt: bool,
     kill: bool,
+    /// Whose connections stay, whatever is banned around them; sorted and merged.
+    passing: Vec<Range>,
     /// The journal holds records back that were not written together with the change that they tell of.
     late: bool,
     /// Bans that it had no room for: they are in the kernel alone.
@@ -78,7 +80,8 @@ impl Enforcer {
     pub fn new(guard: Guard, journal: Option<Journal>, kill: bool) -> Enforcer {
         let (spare, compaction, retry) = (None, None, Wall(0));
         let (prompt, late, missed) = (true, false, false);
-        Enforcer { guard, journal, spare, compaction, retry, prompt, kill, late, missed }
+        let passing = Vec::new();
+        Enforcer { guard, journal, spare, compaction, retry, prompt, kill, passing, late, missed }
     }
 
     /// Orders changes by a lock in `run_dir` where there is none in state_dir.
@@ -101,6 +104,11 @@ impl Enforcer {
     /// Takes another setting of `kill_connections`.
     pub fn set_kill(&mut self, kill: bool) {
         self.kill = kill;
+    }
+
+    /// Has the connections stay of who is allowed, beside those of the list that was last written; sorted and merged.
+    pub fn set_passing(&mut self, passing: Vec<Range>) {
+        self.passing = passing;
     }
 
     /// Takes the lock. Without it bans go on: whoever has it may stand still.
@@ -144,13 +152,24 @@ impl Enforcer {
         if self.kill {
             let changed =
                 |outcome: &Option<Outcome>| matches!(outcome, Some(Outcome::Banned | Outcome::Extended(_)));
-            kill(
-                bans.iter().zip(&outcomes).filter(|(_, outcome)| changed(outcome)).map(|(ban, _)| ban),
-                note,
-            );
+            let made = bans.iter().zip(&outcomes).filter(|(_, outcome)| changed(outcome));
+            self.end_connections(now, made.map(|(ban, _)| ban).collect(), note);
         }
         for (at, outcome) in outcomes.into_iter().enumerate() {
             outcome.into_iter().for_each(|outcome| report(at, Ok(outcome)));
+        }
+    }
+
+    /// Ends the connections of who is banned now, but for those who pass in spite of it.
+    fn end_connections(&self, now: Wall, mut rest: Vec<&Ban<'_>>, note: Note<'_>) {
+        while let Some(scope) = rest.first().map(|ban| ban.scope) {
+            let banned =
+                rest.iter().filter(|ban| ban.scope == scope).flat_map(|ban| cut(&ban.who, &self.passing));
+            let targets: Vec<Range> = banned.flat_map(|range| self.guard.not_allowed(&range, now)).collect();
+            if let Err(e) = conntrack::kill(&targets, scope) {
+                note(&e);
+            }
+            rest.retain(|ban| ban.scope != scope);
         }
     }
 
@@ -332,17 +351,6 @@ impl Enforcer {
             self.missed = true;
             note(&e);
         }
-    }
-}
-
-fn kill<'a>(bans: impl Iterator<Item = &'a Ban<'a>>, note: Note<'_>) {
-    let mut rest: Vec<&Ban<'_>> = bans.collect();
-    while let Some(scope) = rest.first().map(|ban| ban.scope) {
-        let targets: Vec<Range> = rest.iter().filter(|ban| ban.scope == scope).map(|ban| ban.who).collect();
-        if let Err(e) = conntrack::kill(&targets, scope) {
-            note(&e);
-        }
-        rest.retain(|ban| ban.scope != scope);
     }
 }
 

@@ -2,7 +2,7 @@
 //! What deny lists leave out, because this house needs it: the host's own addresses, its gateways and name servers, and
 //! the networks that are connected beside the uplink. Knows no file.
 
-use crate::base::range::{Range, any_meets, merge};
+use crate::base::range::{Range, any_meets, cut, merge};
 use crate::sys::direct::direct_networks;
 use crate::sys::host::Protected;
 
@@ -40,11 +40,7 @@ impl Exempt {
     /// What of the range a list may name.
     #[must_use]
     pub fn without(&self, range: &Range) -> Vec<Range> {
-        let mut rest = vec![*range];
-        for p in self.ranges.iter().filter(|p| p.meets(range)) {
-            rest = rest.iter().flat_map(|r| r.without(p)).flatten().collect();
-        }
-        rest
+        cut(range, &self.ranges)
     }
 
     /// The directly connected network that has something of the range, and its interface, for people.
