@@ -105,6 +105,35 @@ fn forged_syns_neither_end_a_session_nor_keep_its_owner_out() {
 }
 
 #[test]
+fn what_was_banned_while_no_daemon_ran_is_asked_for_connections_too() {
+    let (mut net, peer, daemon) = guarded("ipv6_prefix=128");
+    let stranger: IpAddr = "203.0.113.99".parse().unwrap();
+    let pairs = [(IpAddr::from(peer.host4), IpAddr::from(peer.v4)), (peer.host6.into(), peer.v6.into())];
+    let listeners = pairs.map(|(host, _)| TcpListener::bind((host, 22)).unwrap());
+    let way = Way::new(&net, &peer);
+    let mut sessions: Vec<_> =
+        listeners.iter().map(|listener| Session::begin(&net, &peer, listener)).collect();
+    net.stop(daemon);
+    for (host, from) in pairs {
+        touch(&way, from, host, 1000, 100);
+        assert!(banned(&net, from), "the kernel needs no daemon");
+    }
+    touch(&way, stranger, peer.host4.into(), 1000, 100);
+    assert!(banned(&net, stranger));
+    let daemon = net.daemon("again");
+    for (session, (host, from)) in sessions.iter_mut().zip(pairs) {
+        assert!(!banned(&net, from), "{from}");
+        net.wait_said(
+            "again",
+            &format!("rule portscan: {from} is not banned after 11 hits: it is connected"),
+        );
+        assert!(session.works() && connects(&net, &peer, (host, 22)));
+    }
+    assert!(banned(&net, stranger), "who is not connected stays banned");
+    net.stop(daemon);
+}
+
+#[test]
 fn floods_in_the_name_of_who_is_connected_hold_only_more_of_them_back() {
     let mut net = host(
         "ps_enabled=false\nddos_enabled=true\nddos_ports=80\nddos_syn_rate=1\nddos_syn_burst=3\nddos_stage1_timeout=1\n\

@@ -59,11 +59,31 @@ pub(super) struct Alarms {
 }
 
 impl Alarms {
-    /// Listens where there is something to hear.
-    pub(super) fn open(settings: &Settings) -> Alarms {
+    /// Listens where there is something to hear, and asks of those who were banned while nobody listened whether they are
+    /// connected.
+    pub(super) fn open(settings: &Settings, judge: &mut Judge) -> Alarms {
         let mut this = Alarms::default();
         this.configure(settings);
+        this.look_back(judge);
         this
+    }
+
+    /// Takes back the kernel's bans of who is connected. The others are no news: whoever heard of them has told them.
+    fn look_back(&self, judge: &mut Judge) {
+        let found = judge.guard().packet_bans().and_then(|bans| {
+            let sources: Vec<Range> = bans.iter().map(|(who, _)| *who).collect();
+            Ok((bans, sockdiag::connected(&sources)?))
+        });
+        match found {
+            Ok((bans, connected)) => {
+                for ((who, ban), _) in bans.iter().zip(connected).filter(|(_, connected)| *connected) {
+                    let hits = ban.hits.max(self.terms.limit.saturating_add(1));
+                    let rule = if ban.rule == FLOODS { FLOODS } else { SCANS };
+                    pardon(judge, who, rule, hits);
+                }
+            }
+            Err(e) => log::debug!("{e}: it is not known which of the banned are connected"),
+        }
     }
 
     pub(super) fn configure(&mut self, settings: &Settings) {
@@ -169,10 +189,7 @@ impl Alarms {
                 rest.push(scanner);
                 continue;
             }
-            if let Err(e) = judge.guard().pardon(&scanner.who, true) {
-                log::warn!("{e}");
-            }
-            judge.spared_for(SCANS, &scanner.who, self.terms.limit.saturating_add(1), CONNECTED);
+            pardon(judge, &scanner.who, SCANS, self.terms.limit.saturating_add(1));
         }
         for ((who, hits), connected) in flooders.iter().zip(flooded) {
             if *connected {
@@ -256,6 +273,14 @@ impl Alarms {
         self.counted.push((who, now));
         u32::try_from(self.counted.iter().filter(|(other, _)| *other == who).count()).unwrap_or(u32::MAX)
     }
+}
+
+/// Ends a ban that packets have led to, of who is connected.
+fn pardon(judge: &mut Judge, who: &Range, rule: &str, hits: u32) {
+    if let Err(e) = judge.guard().pardon(who, true) {
+        log::warn!("{e}");
+    }
+    judge.spared_for(rule, who, hits, CONNECTED);
 }
 
 /// Tells the kernel which ports are open, where it cannot look that up.

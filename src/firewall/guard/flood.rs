@@ -6,17 +6,15 @@
 //!
 //! What packets write to has a size. When a set is full, nobody new is counted in it and nothing is dropped for that.
 
+use super::bare::{BANS, proxy_set, spare_set};
 use super::layout::{self, Source, key_type, push_key, push_meta, push_source, sources};
-use super::scan::{
-    BANS, COUNTED, PRIORITY_MANGLE, pair_type, proxy_set, push_interface, push_pair, share, spare_set, stamp,
-};
+use super::scan::{COUNTED, PRIORITY_MANGLE, pair_type, push_interface, push_pair, share, stamp};
 use super::{Failure, Guard, Made, TABLE, lack};
 use crate::base::name::{IfName, Name};
 use crate::base::range::Family;
 use crate::firewall::nflog::{ALARMS, Alarm, SNAPLEN};
 use crate::firewall::nft::expr::{self, Base, Cmp, REG, Verdict};
-use crate::firewall::nft::{Expr, Rule, query};
-use crate::firewall::nft::{Hook, Optional, SetSpec};
+use crate::firewall::nft::{Expr, Hook, Optional, Rule, SetSpec, query};
 
 /// Packets that can begin a connection to a guarded port leave this chain for `LOOK`.
 pub(super) const FLOOD: Name = Name::of("flood");

@@ -6,7 +6,7 @@
 //! that can begin a flow: everything but TCP, and SYNs.
 
 use super::scope::{Kind, Scopes};
-use super::{Failure, Guard, Made, Options, Reach, Scope, TABLE, flood, lack, scan, seen};
+use super::{Failure, Guard, Made, Options, Reach, Scope, TABLE, bare, flood, lack, scan, seen};
 use crate::base::name::Name;
 use crate::base::range::Family;
 use crate::firewall::nft::expr::{self, Base, Cmp, REG, Verdict};
@@ -285,7 +285,7 @@ impl Guard {
             }
         }
         if other_prefix && made.bare_packets() {
-            self.txn.flush_set(&scan::ban_set(Family::V6));
+            self.txn.flush_set(&bare::ban_set(Family::V6));
         }
         for (scope, kind) in scopes {
             let place = if other_prefix && *kind == Kind::Hosts { Place::Anew } else { Place::Last };

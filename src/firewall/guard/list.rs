@@ -89,7 +89,7 @@ impl Guard {
 
     /// Everything that a set holds. A dump leaves elements out and doubles others while some end or the hash grows: it is repeated
     /// until it brings nothing new and nothing was changed meanwhile.
-    fn all_of(&mut self, made: Made, set: &Name, kind: Kind) -> Result<Vec<Found>, Failure> {
+    pub(super) fn all_of(&mut self, made: Made, set: &Name, kind: Kind) -> Result<Vec<Found>, Failure> {
         let mut all: Vec<Found> = Vec::new();
         for _ in 0..PASSES {
             let before = query::generation(&mut self.socket)?;
@@ -134,9 +134,9 @@ impl Guard {
 }
 
 /// What a set holds of somebody.
-struct Found {
-    who: Range,
-    standing: Standing,
+pub(super) struct Found {
+    pub(super) who: Range,
+    pub(super) standing: Standing,
     packets: Option<u64>,
 }
 

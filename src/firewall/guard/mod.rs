@@ -4,6 +4,7 @@
 
 mod allow;
 mod ban;
+mod bare;
 mod change;
 mod deny;
 mod flood;
@@ -11,6 +12,7 @@ mod health;
 mod layout;
 mod list;
 mod networks;
+mod ports;
 pub mod room;
 mod scan;
 mod scope;
@@ -24,7 +26,8 @@ pub use deny::{DenySet, Filling, ListId};
 pub use flood::{FloodLimits, FloodOptions, Limit};
 pub use health::{Damage, Health};
 pub use list::{Entry, FLOODS, SCANS};
-pub use scan::{PORT_MEMORY, ScanOptions, Scanner};
+pub use ports::{PORT_MEMORY, Scanner};
+pub use scan::ScanOptions;
 pub use scope::Scope;
 pub use seen::SeenOptions;
 

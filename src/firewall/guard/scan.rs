@@ -2,28 +2,22 @@
 //! Port scans, counted and banned inside the kernel: nothing of it needs a program. The packet that goes over the limit
 //! puts its source into a set that is looked up by whatever begins something, so the next probe is dropped.
 //!
-//! The sender of a lone packet is not proven, so nothing that is proven suffers: such a ban drops what
-//! begins something (TCP without ACK and RST, the first datagram of a flow), never a packet of a connection
-//! that is there.
-//!
 //! What packets write to has a size. For that the kernel makes room beforehand, 16 bytes for each element, so the bans
 //! of scans have a small set of their own beside `ban4` and `ban6`, which hold any number. When a set is full, nobody
 //! new is counted and nothing is dropped.
 
-use super::layout::{self, Source, key_type, push_jump, push_key, push_meta, push_source, sources};
-use super::list::host;
-use super::scope::{Kind, Scope};
-use super::{Failure, Guard, Made, Reach, TABLE, lack};
+use super::bare::{ban_set, known_set, push_first_datagram, push_probe, spare_set};
+use super::layout::{self, Source, key_type, push_key, push_source, sources};
+use super::ports::PORT_MEMORY;
+use super::{Guard, Made, lack};
 use crate::base::clock::Mono;
 use crate::base::crc::crc32c;
 use crate::base::name::{IfName, Name};
-use crate::base::net::{SINGLE, prefix};
-use crate::base::range::{Family, Key, Range, merge};
+use crate::base::range::Family;
 use crate::firewall::nflog::{Alarm, SNAPLEN};
 use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::firewall::nft::expr::{self, Base, Cmp, REG, REG32, Verdict};
-use crate::firewall::nft::{Expr, Rule, query};
-use crate::firewall::nft::{Hook, Optional, SetSpec};
+use crate::firewall::nft::{Expr, Hook, Optional, Rule, SetSpec};
 use crate::sys::clock;
 
 /// Packets that can be a probe leave this chain for `LOOK`.
@@ -32,18 +26,14 @@ const LOOK: Name = Name::of("scan_look");
 /// Where packets go that a socket waits for: their port is noted.
 const OPEN: Name = Name::of("scan_open");
 const BAN: Name = Name::of("scan_ban");
-/// Drops first datagrams of those banned, behind connection tracking.
-pub(super) const BEGIN: Name = Name::of("begin");
 /// The ports that a socket has listened on within [`PORT_MEMORY`].
-const PORTS: Name = Name::of("scan_ports");
+pub(super) const PORTS: Name = Name::of("scan_ports");
 /// Families whose packets do not count yet.
 const CALM: Name = Name::of("scan_calm");
 
 /// `NF_IP_PRI_MANGLE`. In input that is behind DNAT, so that published ports of containers never count, and before rule
 /// sets drop.
 pub(super) const PRIORITY_MANGLE: i32 = -150;
-/// Behind connection tracking (-200), before the guard of floods.
-const PRIORITY_BEGIN: i32 = PRIORITY_MANGLE - 1;
 /// Type number of a port, as wide as `nft` has it.
 const INET_SERVICE: u32 = 13;
 /// Type number of a family, as wide as `nft` has it.
@@ -54,25 +44,12 @@ const CONCAT: u32 = 6;
 const SOCKET_TRANSPARENT: u32 = 0;
 /// PACKET_HOST: to us, and not to all.
 const TO_US: u8 = 0;
-/// RST and ACK in the flags byte of TCP: only what begins a connection, or probes, has neither.
-const RST_ACK: u8 = 0x14;
 /// The ports that traceroute sends datagrams to.
 const TRACEROUTE: (u16, u16) = (33_434, 33_534);
 /// Sources that are counted, and closed ports of theirs, at most.
 pub(super) const COUNTED: u32 = 8192;
-/// Bans at most.
-pub(super) const BANS: u32 = 4096;
 /// Ports that are remembered as open at most: 64 kB of the kernel's memory.
 const PORTS_MAX: u32 = 4096;
-/// Ports that are told the kernel at once at most.
-const PORTS_TOLD_MAX: usize = 2048;
-/// Milliseconds that a port is remembered after something has listened on it: a service that restarts is no
-/// closed port.
-pub const PORT_MEMORY: u64 = 86_400_000;
-/// Milliseconds for which a source is not banned after it was found to have a connection.
-const CONNECTED: u64 = 600_000;
-/// Ports that are told of a scan at most.
-pub const PORTS_TOLD: usize = 32;
 
 /// What is a scan, and what becomes of its source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,15 +88,7 @@ pub(super) fn stamp(numbers: &[u32]) -> u16 {
     u16::from_be_bytes([a, b]) | 1
 }
 
-/// A scanner, and what it was seen to touch.
-pub struct Scanner {
-    /// An address, or an IPv6 prefix of the table's length.
-    pub who: Range,
-    /// Closed ports, in no order.
-    pub ports: Vec<u16>,
-}
-
-const fn seen_set(family: Family) -> Name {
+pub(super) const fn seen_set(family: Family) -> Name {
     match family {
         Family::V4 => Name::of("scan_seen4"),
         Family::V6 => Name::of("scan_seen6"),
@@ -131,36 +100,6 @@ const fn rate_set(family: Family) -> Name {
         Family::V4 => Name::of("scan_rate4"),
         Family::V6 => Name::of("scan_rate6"),
     }
-}
-
-/// Who is never banned for bare packets, which anybody can forge: this host, its gateway, its name servers,
-/// proxies.
-pub(super) const fn spare_set(family: Family) -> Name {
-    match family {
-        Family::V4 => Name::of("spare4"),
-        Family::V6 => Name::of("spare6"),
-    }
-}
-
-/// Who speaks for others, and so has no limits.
-pub(super) const fn proxy_set(family: Family) -> Name {
-    match family {
-        Family::V4 => Name::of("proxy4"),
-        Family::V6 => Name::of("proxy6"),
-    }
-}
-
-/// Who was seen to have a connection to this host.
-const fn known_set(family: Family) -> Name {
-    match family {
-        Family::V4 => Name::of("scan_known4"),
-        Family::V6 => Name::of("scan_known6"),
-    }
-}
-
-/// Those banned for bare packets.
-pub(super) fn ban_set(family: Family) -> Name {
-    Scope::ALL.set(Kind::Scans, family)
 }
 
 /// The type of a source and a port together.
@@ -203,20 +142,6 @@ pub(super) fn push_pair(rule: &mut Rule, source: Source) {
     rule.push(expr::payload(Base::Transport, 2, 2, behind));
 }
 
-/// Goes on only with TCP packets that begin something, or are to look like nothing: SYN, FIN, none, all.
-fn push_probe(rule: &mut Rule) {
-    push_meta(rule, libc::NFT_META_L4PROTO, libc::IPPROTO_TCP);
-    rule.push(expr::payload(Base::Transport, 13, 1, REG));
-    rule.push(expr::mask(REG, &[RST_ACK]));
-    rule.push(expr::cmp(Cmp::Eq, REG, &[0]));
-}
-
-/// Goes on only with first datagrams of flows.
-fn push_first_datagram(rule: &mut Rule) {
-    push_meta(rule, libc::NFT_META_L4PROTO, libc::IPPROTO_UDP);
-    super::flood::push_new(rule, false);
-}
-
 impl Guard {
     /// Takes the chains away; what is not there is added first, so that it can be deleted.
     pub(super) fn unwrite_scan(&mut self) {
@@ -236,25 +161,6 @@ impl Guard {
         }
         self.txn.delete_set(&PORTS);
         self.txn.delete_set(&CALM);
-    }
-
-    /// The sets that all guards against bare packets share, or (`gone`) none: whom those never harm, and
-    /// who is banned for them.
-    pub(super) fn write_packet_sets(&mut self, gone: bool) {
-        for family in Family::ALL {
-            let key = key_type(family);
-            let dynamic = libc::NFT_SET_TIMEOUT | libc::NFT_SET_EVAL;
-            let size = share(family, BANS);
-            self.txn.add_set(&SetSpec { size, ..SetSpec::new(ban_set(family), dynamic, key) });
-            for set in [spare_set(family), proxy_set(family)] {
-                self.txn.add_set(&SetSpec::new(set, libc::NFT_SET_INTERVAL, key));
-            }
-            if gone {
-                [ban_set(family), spare_set(family), proxy_set(family)]
-                    .iter()
-                    .for_each(|set| self.txn.delete_set(set));
-            }
-        }
     }
 
     pub(super) fn write_scan_sets(&mut self) {
@@ -291,45 +197,6 @@ impl Guard {
         for set in [seen_set(Family::V6), rate_set(Family::V6)] {
             self.txn.flush_set(&set);
         }
-    }
-
-    /// Has the gate drop what those begin who are banned for bare packets.
-    pub(super) fn write_packet_bans(&mut self, made: Made) {
-        for source in sources(made.ipv6_prefix) {
-            let mut rule = Rule::new();
-            push_probe(&mut rule);
-            push_key(&mut rule, source);
-            push_jump(&mut rule, &ban_set(source.family()), source.family());
-            self.txn.add_rule(&layout::GATE, &rule, false, Optional::Scan);
-        }
-    }
-
-    /// Likewise for datagrams, which only connection tracking can tell first ones of; `None` takes it away.
-    pub(super) fn write_begin(&mut self, made: Option<Made>) {
-        self.txn.add_chain(&BEGIN, None);
-        self.txn.flush_chain(&BEGIN);
-        self.txn.delete_chain(&BEGIN);
-        let Some(made) = made else { return };
-        let number = match self.options.reach {
-            Reach::HostAndForward => libc::NF_INET_PRE_ROUTING,
-            Reach::Host => libc::NF_INET_LOCAL_IN,
-            Reach::Forward => libc::NF_INET_FORWARD,
-        };
-        self.txn.add_chain(&BEGIN, Some(Hook { priority: PRIORITY_BEGIN, ..Hook::new(number) }));
-        for source in sources(made.ipv6_prefix) {
-            let mut rule = Rule::new();
-            push_first_datagram(&mut rule);
-            push_key(&mut rule, source);
-            push_jump(&mut rule, &ban_set(source.family()), source.family());
-            self.txn.add_rule(&BEGIN, &rule, false, Optional::Flood);
-        }
-    }
-
-    /// Whether first datagrams are told from others: not for the sake of this alone would connections be
-    /// tracked.
-    pub(super) fn tracks(&self, made: Made) -> bool {
-        let udp = self.options.scan.as_ref().is_some_and(|scan| scan.udp) && made.scans != 0;
-        (udp || made.floods != 0) && made.lacks & lack::FLOOD == 0
     }
 
     /// Writes the chains; the sets are there.
@@ -484,156 +351,5 @@ impl Guard {
             rule.push(expr::verdict(Verdict::Drop));
             self.scan_rule(&BAN, &rule, if tells { Optional::Tell } else { Optional::Scan });
         }
-    }
-
-    /// Replaces whom bare packets never have banned (`spared`), and who has no limits beside (`proxies`).
-    /// In an IPv6 prefix that one of them is in, everybody counts alone.
-    ///
-    /// # Errors
-    /// What the kernel refused; then the former ones stay.
-    pub fn set_spared(&mut self, spared: &[Range], proxies: &[Range]) -> Result<(), Failure> {
-        let Some(made) = self.made.filter(|made| made.keeps_singles()) else { return Ok(()) };
-        let all = || spared.iter().chain(proxies).copied();
-        let whole = |range: Range| {
-            let [first, last] =
-                [range.first(), range.last()].map(|addr| Range::from(prefix(addr, made.ipv6_prefix)));
-            Range::new(first.first(), last.last()).unwrap_or(range)
-        };
-        let single = SINGLE.iter().map(|net| Range::from(ipnet::IpNet::V6(*net)));
-        let mut single: Vec<Range> =
-            single.chain(all().filter(|range| range.family() == Family::V6).map(whole)).collect();
-        merge(&mut single);
-        self.txn.flush_set(&layout::SINGLE6);
-        single.iter().for_each(|range| self.write_range(&layout::SINGLE6, range, Timeout::None, ""));
-        if made.bare_packets() {
-            self.fill(spare_set, all().collect());
-            self.fill(proxy_set, proxies.to_vec());
-        }
-        Ok(self.txn.commit(&mut self.socket)?)
-    }
-
-    /// Writes the content of an interval set of each family.
-    fn fill(&mut self, set: fn(Family) -> Name, mut ranges: Vec<Range>) {
-        merge(&mut ranges);
-        Family::ALL.iter().for_each(|&family| self.txn.flush_set(&set(family)));
-        for range in &ranges {
-            self.write_range(&set(range.family()), range, Timeout::None, "");
-        }
-    }
-
-    /// Whether the ports that sockets listen on have to be told to the kernel.
-    #[must_use]
-    pub fn wants_open_ports(&self) -> bool {
-        self.remembers_ports() && self.made.is_some_and(|made| made.lacks & lack::SOCKET != 0)
-    }
-
-    /// Whether ports that something listens on are remembered.
-    #[must_use]
-    pub fn remembers_ports(&self) -> bool {
-        let listening = self.options.scan.as_ref().is_some_and(|scan| scan.listening);
-        listening && self.made.is_some_and(|made| made.scans != 0)
-    }
-
-    /// Ports that something has listened on, each for how many milliseconds more that is remembered.
-    ///
-    /// # Errors
-    /// The system call or the kernel's error.
-    pub fn open_ports(&mut self) -> Result<Vec<(u16, u64)>, Failure> {
-        let ports = std::cell::RefCell::new(Vec::new());
-        if self.remembers_ports() {
-            query::elements(
-                &mut self.socket,
-                &TABLE,
-                &PORTS,
-                &mut || ports.borrow_mut().clear(),
-                &mut |e| {
-                    if let Ok(port) = e.key.try_into() {
-                        ports.borrow_mut().push((u16::from_be_bytes(port), e.left_ms));
-                    }
-                },
-            )?;
-        }
-        Ok(ports.into_inner())
-    }
-
-    /// Has ports remembered as open for so many milliseconds from now.
-    ///
-    /// # Errors
-    /// What the kernel refused; then none of them is.
-    pub fn set_open_ports(&mut self, ports: &[(u16, u64)]) -> Result<(), Failure> {
-        if !self.remembers_ports() {
-            return Ok(());
-        }
-        // Old kernels keep the first time: what is added can be deleted without an error, and added anew.
-        for adds in [true, false, true] {
-            for (port, left) in ports.iter().take(PORTS_TOLD_MAX) {
-                let key = &port.to_be_bytes();
-                let timeout = if adds { Timeout::Ms((*left).max(1)) } else { Timeout::None };
-                let elem = Elem { key, end: None, timeout, comment: "" };
-                if adds { self.txn.add_elem(&PORTS, &elem) } else { self.txn.delete_elem(&PORTS, &elem) }
-            }
-        }
-        Ok(self.txn.commit(&mut self.socket)?)
-    }
-
-    /// Finds which closed ports each has touched; what cannot be found is left out.
-    ///
-    /// # Errors
-    /// The system call or the kernel's error.
-    pub fn scanned_ports(&mut self, scanners: &mut [Scanner]) -> Result<(), Failure> {
-        let Some(made) = self.made else { return Ok(()) };
-        for family in Family::ALL {
-            if scanners.iter().all(|s| s.who.family() != family) {
-                continue;
-            }
-            let len = key_type(family).1 as usize;
-            query::elements(&mut self.socket, &TABLE, &seen_set(family), &mut || (), &mut |e| {
-                let Some((source, &[a, b, ..])) = e.key.split_at_checked(len) else { return };
-                let Some(from) = host(source, made) else { return };
-                let port = u16::from_be_bytes([a, b]);
-                for s in scanners.iter_mut().filter(|s| s.who == from) {
-                    if s.ports.len() < PORTS_TOLD && !s.ports.contains(&port) {
-                        s.ports.push(port);
-                    }
-                }
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Ends the ban of a scanner that was none. `connected`: it is not banned for a time, since it has a
-    /// connection.
-    ///
-    /// # Errors
-    /// What the kernel refused.
-    pub fn pardon(&mut self, who: &Range, connected: bool) -> Result<bool, Failure> {
-        let (family, key) = (who.family(), who.key());
-        if connected && self.scan_rate(family).is_some() {
-            let timeout = Timeout::Ms(CONNECTED);
-            self.txn
-                .add_elem(&known_set(family), &Elem { key: key.bytes(), end: None, timeout, comment: "" });
-            self.txn.commit(&mut self.socket)?;
-        }
-        if let Some(rate) = self.scan_rate(family) {
-            self.remove_key(&rate, Key::bytes(&key))?;
-        }
-        self.remove_key(&ban_set(family), Key::bytes(&key))
-    }
-
-    /// Bans for what bare packets did, as the kernel itself does: only what begins something is dropped,
-    /// and no journal puts it back.
-    ///
-    /// # Errors
-    /// What the kernel refused: all places are taken (ENFILE), or the table is not there.
-    pub fn ban_for_packets(&mut self, who: &Range, secs: u64, comment: &str) -> Result<(), Failure> {
-        let timeout = Timeout::Ms(secs.saturating_mul(1000));
-        let key = who.key();
-        let set = ban_set(who.family());
-        // What is there already is made anew, so that the time and the words are these.
-        let elem = Elem { key: key.bytes(), end: None, timeout, comment };
-        self.txn.add_elem(&set, &elem);
-        self.txn.delete_elem(&set, &Elem { timeout: Timeout::None, comment: "", ..elem });
-        self.txn.add_elem(&set, &elem);
-        Ok(self.txn.commit(&mut self.socket)?)
     }
 }

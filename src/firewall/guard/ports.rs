@@ -1,0 +1,108 @@
+#![forbid(unsafe_code)]
+//! Ports: those that something has listened on, which are no closed ones, and those that a scanner was seen to touch.
+
+use super::layout::key_type;
+use super::list::host;
+use super::scan::{PORTS, seen_set};
+use super::{Failure, Guard, TABLE, lack};
+use crate::base::range::{Family, Range};
+use crate::firewall::nft::elem::{Elem, Timeout};
+use crate::firewall::nft::query;
+
+/// Milliseconds that a port is remembered after something has listened on it: a service that restarts is no
+/// closed port.
+pub const PORT_MEMORY: u64 = 86_400_000;
+/// Ports that are told the kernel at once at most.
+const PORTS_TOLD_MAX: usize = 2048;
+/// Ports that are told of a scan at most.
+pub const PORTS_TOLD: usize = 32;
+
+/// A scanner, and what it was seen to touch.
+pub struct Scanner {
+    /// An address, or an IPv6 prefix of the table's length.
+    pub who: Range,
+    /// Closed ports, in no order.
+    pub ports: Vec<u16>,
+}
+
+impl Guard {
+    /// Whether the ports that sockets listen on have to be told to the kernel.
+    #[must_use]
+    pub fn wants_open_ports(&self) -> bool {
+        self.remembers_ports() && self.made.is_some_and(|made| made.lacks & lack::SOCKET != 0)
+    }
+
+    /// Whether ports that something listens on are remembered.
+    #[must_use]
+    pub fn remembers_ports(&self) -> bool {
+        let listening = self.options.scan.as_ref().is_some_and(|scan| scan.listening);
+        listening && self.made.is_some_and(|made| made.scans != 0)
+    }
+
+    /// Ports that something has listened on, each for how many milliseconds more that is remembered.
+    ///
+    /// # Errors
+    /// The system call or the kernel's error.
+    pub fn open_ports(&mut self) -> Result<Vec<(u16, u64)>, Failure> {
+        let ports = std::cell::RefCell::new(Vec::new());
+        if self.remembers_ports() {
+            query::elements(
+                &mut self.socket,
+                &TABLE,
+                &PORTS,
+                &mut || ports.borrow_mut().clear(),
+                &mut |e| {
+                    if let Ok(port) = e.key.try_into() {
+                        ports.borrow_mut().push((u16::from_be_bytes(port), e.left_ms));
+                    }
+                },
+            )?;
+        }
+        Ok(ports.into_inner())
+    }
+
+    /// Has ports remembered as open for so many milliseconds from now.
+    ///
+    /// # Errors
+    /// What the kernel refused; then none of them is.
+    pub fn set_open_ports(&mut self, ports: &[(u16, u64)]) -> Result<(), Failure> {
+        if !self.remembers_ports() {
+            return Ok(());
+        }
+        // Old kernels keep the first time: what is added can be deleted without an error, and added anew.
+        for adds in [true, false, true] {
+            for (port, left) in ports.iter().take(PORTS_TOLD_MAX) {
+                let key = &port.to_be_bytes();
+                let timeout = if adds { Timeout::Ms((*left).max(1)) } else { Timeout::None };
+                let elem = Elem { key, end: None, timeout, comment: "" };
+                if adds { self.txn.add_elem(&PORTS, &elem) } else { self.txn.delete_elem(&PORTS, &elem) }
+            }
+        }
+        Ok(self.txn.commit(&mut self.socket)?)
+    }
+
+    /// Finds which closed ports each has touched; what cannot be found is left out.
+    ///
+    /// # Errors
+    /// The system call or the kernel's error.
+    pub fn scanned_ports(&mut self, scanners: &mut [Scanner]) -> Result<(), Failure> {
+        let Some(made) = self.made else { return Ok(()) };
+        for family in Family::ALL {
+            if scanners.iter().all(|s| s.who.family() != family) {
+                continue;
+            }
+            let len = key_type(family).1 as usize;
+            query::elements(&mut self.socket, &TABLE, &seen_set(family), &mut || (), &mut |e| {
+                let Some((source, &[a, b, ..])) = e.key.split_at_checked(len) else { return };
+                let Some(from) = host(source, made) else { return };
+                let port = u16::from_be_bytes([a, b]);
+                for s in scanners.iter_mut().filter(|s| s.who == from) {
+                    if s.ports.len() < PORTS_TOLD && !s.ports.contains(&port) {
+                        s.ports.push(port);
+                    }
+                }
+            })?;
+        }
+        Ok(())
+    }
+}
