@@ -3,9 +3,10 @@
 //! deny lists are loaded by a second process, so that neither time nor memory of this one goes into them.
 
 use crate::base::clock::Mono;
+use crate::base::range::Range;
 use crate::config::{ListKind, Settings};
 use crate::firewall::guard::{Allowed, Failure, Guard, Options};
-use crate::lists::{self, Gone, Job, Paths, Reading, Turn};
+use crate::lists::{self, Exempt, Gone, Job, Paths, Reading, Turn};
 use crate::sys::child::{self, Child};
 use crate::sys::inotify::{Mask, WatchDescriptor, Watcher};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -51,6 +52,8 @@ pub(super) struct Lists {
     poll_at: Option<Mono>,
     due: Due,
     loader: Option<Child>,
+    /// Whom deny lists leave out, if that is known of the last loading.
+    exempt: Option<Vec<Range>>,
     /// When the allow list is to be read again.
     again_at: Option<Mono>,
 }
@@ -65,6 +68,7 @@ impl Lists {
             poll_at: None,
             due: Due::Nothing,
             loader: None,
+            exempt: None,
             again_at: None,
         };
         this.reopen(settings, now);
@@ -107,6 +111,18 @@ impl Lists {
     pub(super) fn load_all(&mut self) {
         self.due = Due::All;
         self.load();
+    }
+
+    /// Has deny lists loaded again if addresses of this host or networks that are connected have come or gone; whether that is
+    /// so, or not known.
+    pub(super) fn look_around(&mut self) -> bool {
+        let exempt = Some(Exempt::read().into_ranges());
+        let changed = exempt != self.exempt;
+        if changed {
+            self.load_all();
+            self.exempt = exempt;
+        }
+        changed
     }
 
     /// A child has ended: perhaps ours.
@@ -228,6 +244,7 @@ impl Lists {
             Due::Names(names) => Some(names),
             Due::All => None,
         };
+        self.exempt = None;
         let paths = &self.paths;
         match child::beside(&mut || load(paths, only.as_deref())) {
             Ok(loader) => self.loader = Some(loader),

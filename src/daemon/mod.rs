@@ -3,6 +3,7 @@
 //! ready or a deadline comes; nothing ticks.
 
 mod alarms;
+mod around;
 mod decide;
 mod events;
 mod follow;
@@ -25,7 +26,7 @@ use crate::base::clock::{Mono, Now, Wall};
 use crate::base::diag::Severity;
 use crate::config::{FileProblem, Loaded, Settings, load};
 use crate::control::server::Server;
-use crate::enforce::{Enforcer, Outside, all_options, journal};
+use crate::enforce::{Enforcer, all_options, journal};
 use crate::firewall::guard::{Guard, Made};
 use crate::input::Position;
 use crate::lists::Paths;
@@ -34,11 +35,10 @@ use crate::state::disk::Failed;
 use crate::state::positions::Positions;
 use crate::sys::alloc::briefly;
 use crate::sys::poll::{Ready, wait};
-use crate::sys::routes::DefaultRoutes;
 use crate::sys::signal::{Signals, Wish};
 use crate::sys::{clock, fs, process, syslog, trim};
 use alarms::Alarms;
-use follow::Follow;
+use around::Around;
 use heal::{Found, Heal};
 use judge::Judge;
 use lists::Lists;
@@ -51,7 +51,7 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Descriptors that the loop waits for beside the sources: signals, lists, the control socket, packets, default routes,
+/// Descriptors that the loop waits for beside the sources: signals, lists, the control socket, packets, routes,
 /// new sources.
 const FIXED: usize = 6;
 /// Longest wait for another process that writes the journal.
@@ -69,8 +69,7 @@ struct Daemon {
     heal: Heal,
     alarms: Alarms,
     news: News,
-    outside: (Outside, Option<DefaultRoutes>),
-    follow: Follow,
+    around: Around,
     control: Option<Server>,
     since: Wall,
     sources: Sources,
@@ -182,10 +181,9 @@ impl Daemon {
         judge.events().configure(settings);
         Daemon {
             conf: conf.to_owned(),
-            alarms: Alarms::open(settings),
+            alarms: Alarms::open(settings, &mut judge),
             news: News::open(&mut judge),
-            outside: watch_outside(settings),
-            follow: Follow::start(settings),
+            around: Around::open(settings),
             judge,
             heal,
             control: open_control(&settings.run_dir),
@@ -227,13 +225,13 @@ impl Daemon {
             let mut fds = [None; FIXED + sources::MAX];
             let (fixed, rest) = fds.split_at_mut(FIXED);
             let control = self.control.as_ref().map(Server::fd);
-            let (alarms, outside) = (self.alarms.fd(), self.outside.1.as_ref().map(DefaultRoutes::fd));
+            let (alarms, around) = (self.alarms.fd(), self.around.fd());
             fixed.copy_from_slice(&[
                 Some(self.signals.as_fd()),
                 self.lists.fd(),
                 control,
                 alarms,
-                outside,
+                around,
                 self.news.fd(),
             ]);
             self.sources.fds(rest);
@@ -276,7 +274,7 @@ impl Daemon {
                 self.alarms.turn(now, &mut self.judge);
             }
             if ready[4] != Ready::No {
-                self.rewire();
+                self.around.look(&mut self.judge, &mut self.lists);
             }
             if ready[5] != Ready::No {
                 self.news.look(now, &mut self.judge);
@@ -338,14 +336,6 @@ impl Daemon {
                 self.save_at = Some(self.save_at.map_or(at, |save| save.min(at)));
             }
         }
-    }
-
-    /// Has the table follow the default routes.
-    #[inline(never)]
-    fn rewire(&mut self) {
-        self.outside.1.iter_mut().for_each(DefaultRoutes::hear);
-        self.judge.rewire(&self.outside.0);
-        self.follow.look();
     }
 
     /// Answers commands.
@@ -413,7 +403,7 @@ impl Daemon {
         self.judge.events().configure(settings);
         self.alarms.configure(settings);
         self.news.configure(&mut self.judge);
-        self.outside = watch_outside(settings);
+        self.around.configure(settings);
         self.heal.configure(settings);
         self.state_sync = settings.state_sync;
         self.clear_on_stop = settings.clear_bans_on_stop;
@@ -437,6 +427,7 @@ impl Daemon {
         }
         self.save_at = None;
         self.judge.flush();
+        self.judge.save_ports(clock::now(), false);
         let sources = &self.sources;
         let places = &|| {
             let mut all = saver::Places::new();
@@ -502,16 +493,6 @@ impl Daemon {
 
 fn fixed(settings: &Settings) -> (String, String, u32) {
     (settings.run_dir.clone(), settings.state_dir.clone(), settings.track_max)
-}
-
-/// Listens to default routes.
-fn watch_outside(settings: &Settings) -> (Outside, Option<DefaultRoutes>) {
-    let outside = Outside::of(settings);
-    // A rule set with `auto` may be loaded at any time.
-    let watch = DefaultRoutes::open();
-    let watch =
-        watch.inspect_err(|e| log::warn!("default routes: {}", crate::firewall::nft::TxnError::Lost(*e)));
-    (outside, watch.ok())
 }
 
 fn tell_lacks(guard: &mut Guard, made: Made) {

@@ -13,8 +13,19 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 const RECV: usize = 16 * 1024;
 /// Every option here is a C `int`.
 const OPTION_LEN: libc::socklen_t = 4;
-/// Where `rtm_dst_len` stands in a message about a route.
+/// Where `rtm_dst_len`, `rtm_table`, `rtm_protocol` and `rtm_type` stand in a message about a route.
 const ROUTE_LEN_AT: u32 = 17;
+const ROUTE_TABLE_AT: u32 = 20;
+const ROUTE_PROTOCOL_AT: u32 = 21;
+const ROUTE_TYPE_AT: u32 = 23;
+/// RT_TABLE_LOCAL and RT_TABLE_MAIN.
+const TABLES: (u32, u32) = (255, 254);
+/// RTN_LOCAL: to an address of this host.
+const TO_US: u32 = 2;
+/// RTPROT_STATIC: up to this, the kernel and people make routes.
+const STATIC: u32 = 4;
+/// RTPROT_RA, RTPROT_DHCP.
+const ROUTERS: (u32, u32) = (9, 16);
 /// Longest wait for an answer, ms. The kernel answers in microseconds; a commit under load takes longer.
 const WAIT_MS: u16 = 20_000;
 
@@ -90,25 +101,16 @@ impl NlSocket {
         Errno::result(set).map(drop)
     }
 
-    /// Has the socket hear of a group's messages about routes, but only of default routes: on a router others come and go
-    /// all the time.
+    /// Has the socket hear of a group's messages about routes, but only of default routes, of this host's addresses and of
+    /// what the kernel, people, DHCP and router advertisements make in the main table: on a router others come and go all
+    /// the time.
     ///
     /// # Errors
     /// The system call that failed.
-    pub fn subscribe_default_routes(&self, group: u32) -> Result<(), Lost> {
-        let program = [
-            step(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, ROUTE_LEN_AT),
-            // A prefix of one bit is half of a default route.
-            step(libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K, 1, 0, 1),
-            step(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
-            step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
-        ];
-        self.join(group, program)
-    }
-
-    /// Joins a group, of whose messages those come that the program lets through.
-    fn join(&self, group: u32, mut program: [libc::sock_filter; 4]) -> Result<(), Lost> {
-        let filter = libc::sock_fprog { len: 4, filter: program.as_mut_ptr() };
+    pub fn subscribe_own_routes(&self, group: u32) -> Result<(), Lost> {
+        let mut program = own_routes();
+        let len = u16::try_from(program.len()).unwrap_or(0);
+        let filter = libc::sock_fprog { len, filter: program.as_mut_ptr() };
         // SAFETY: the descriptor is open as long as `self`; the kernel copies the program, whose length is told and which
         // lives until the call returns.
         let set = unsafe {
@@ -202,6 +204,31 @@ impl NlSocket {
     }
 }
 
+/// Lets messages about routes through that concern this host; a jump tells how many steps are left out if it is so, and
+/// if it is not.
+fn own_routes() -> [libc::sock_filter; 13] {
+    const LOAD: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_ABS;
+    const IS: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    const OVER: u32 = libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K;
+    const END: u32 = libc::BPF_RET | libc::BPF_K;
+    [
+        step(LOAD, 0, 0, ROUTE_LEN_AT),
+        // A prefix of one bit is half of a default route.
+        step(OVER, 0, 10, 1),
+        step(LOAD, 0, 0, ROUTE_TABLE_AT),
+        step(IS, 0, 2, TABLES.0),
+        step(LOAD, 0, 0, ROUTE_TYPE_AT),
+        step(IS, 6, 5, TO_US),
+        step(IS, 0, 4, TABLES.1),
+        step(LOAD, 0, 0, ROUTE_PROTOCOL_AT),
+        step(OVER, 0, 3, STATIC),
+        step(IS, 2, 0, ROUTERS.0),
+        step(IS, 1, 0, ROUTERS.1),
+        step(END, 0, 0, 0),
+        step(END, 0, 0, u32::MAX),
+    ]
+}
+
 /// An instruction of a socket filter.
 fn step(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
     libc::sock_filter { code: u16::try_from(code).unwrap_or(0), jt, jf, k }
@@ -209,4 +236,57 @@ fn step(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
 
 fn sys(call: &'static str, e: &std::io::Error) -> Lost {
     Lost::Sys(call, e.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the filter says of a message, step by step as the kernel takes it.
+    fn passes(message: &[u8]) -> bool {
+        let program = own_routes();
+        let (mut at, mut byte) = (0, 0);
+        loop {
+            let step = program[at];
+            at += 1;
+            let (code, jump) =
+                (u32::from(step.code), |yes: bool| usize::from(if yes { step.jt } else { step.jf }));
+            match (code & 7, code & 0xf0) {
+                (libc::BPF_LD, _) => byte = u32::from(message[usize::try_from(step.k).unwrap()]),
+                (libc::BPF_JMP, libc::BPF_JEQ) => at += jump(byte == step.k),
+                (libc::BPF_JMP, libc::BPF_JGT) => at += jump(byte > step.k),
+                (libc::BPF_RET, _) => return step.k > 0,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn routes_of_others_wake_nobody() {
+        const MAIN: u8 = 254;
+        const LOCAL: u8 = 255;
+        /// Length, table, protocol, type, whether it is heard of
+        type Case = (&'static str, u8, u8, u8, u8, bool);
+        let cases: [Case; 14] = [
+            ("a default route of BGP", 0, MAIN, 186, 1, true),
+            ("half of one in a table of its own", 1, 100, 4, 1, true),
+            ("a connected network", 24, MAIN, 2, 1, true),
+            ("one by DHCP", 24, MAIN, 16, 1, true),
+            ("one of a router's advertisement", 64, MAIN, 9, 1, true),
+            ("one by hand", 24, MAIN, 3, 1, true),
+            ("a static one", 24, MAIN, 4, 1, true),
+            ("one of BGP", 24, MAIN, 186, 1, false),
+            ("one of zebra", 24, MAIN, 11, 1, false),
+            ("one of bird", 24, MAIN, 12, 1, false),
+            ("a policy's", 24, 100, 4, 1, false),
+            ("an address of this host", 32, LOCAL, 2, 2, true),
+            ("a broadcast address", 32, LOCAL, 2, 3, false),
+            ("multicast", 8, LOCAL, 2, 5, false),
+        ];
+        for (name, len, table, protocol, kind, heard) in cases {
+            let mut message = vec![0; 16];
+            message.extend([2, len, 0, 0, table, protocol, 0, kind, 0, 0, 0, 0]);
+            assert_eq!(passes(&message), heard, "{name}");
+        }
+    }
 }

@@ -97,23 +97,34 @@ pub fn interface_to(addr: IpAddr) -> Option<IfName> {
     interface(found?)
 }
 
-/// Tells when a default route comes or goes.
-pub struct DefaultRoutes(NlSocket);
+/// Tells when a default route, an address of this host or a network that is connected comes or goes.
+pub struct OwnRoutes(NlSocket);
 
-impl DefaultRoutes {
+impl OwnRoutes {
     /// Listens from now on.
     ///
     /// # Errors
     /// The system call that failed.
-    pub fn open() -> Result<DefaultRoutes, Lost> {
+    pub fn open() -> Result<OwnRoutes, Lost> {
         let socket = NlSocket::open(Bus::Route)?;
-        GROUPS.iter().try_for_each(|&group| socket.subscribe_default_routes(group))?;
-        Ok(DefaultRoutes(socket))
+        GROUPS.iter().try_for_each(|&group| socket.subscribe_own_routes(group))?;
+        Ok(OwnRoutes(socket))
     }
 
-    /// Forgets what there is to hear: which routes there are is asked.
-    pub fn hear(&mut self) {
-        self.0.drain();
+    /// Takes in what there is to hear; whether default routes may be concerned.
+    pub fn hear(&mut self) -> bool {
+        let mut wide = false;
+        loop {
+            // The second byte of `struct rtmsg` is the length of the prefix.
+            let each = &mut |msg: Msg<'_>| wide |= msg.payload.get(1).is_none_or(|len| *len <= 1);
+            match self.0.receive_now(each) {
+                Ok(true) => {}
+                Err(Lost::Answers) => wide = true,
+                Ok(false) | Err(Lost::Sys(..)) => break,
+            }
+        }
+        self.0.cool();
+        wide
     }
 
     /// For polling.

@@ -9,6 +9,7 @@ use crate::daemon::events::Told;
 use crate::enforce::Outside;
 use crate::firewall::guard::{Ban, Limit, Scanner, Scope};
 use crate::sys::clock;
+use crate::sys::host::Protected;
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -19,6 +20,12 @@ impl Judge {
         if let Err(e) = self.enforcer.guard().set_spared(&spared, &self.decider.proxies) {
             log::error!("who is never banned for port scans and floods: {e}");
         }
+    }
+
+    /// Looks anew at who must never be banned.
+    pub(in crate::daemon) fn protect(&mut self) {
+        self.decider.protected = Protected::read();
+        self.spare_in_kernel();
     }
 
     /// Tells the kernel which ports are no closed ones, though perhaps nothing listens on them now.
