@@ -38,7 +38,7 @@ fn rules(net: &Net, chain: &str) -> Vec<String> {
 
 /// A host whose daemon has banned, with bans by hand and an allow list beside.
 fn banned_host() -> (Net, usize) {
-    let mut net = host("", "maxretry=1\nbantime=10m");
+    let mut net = host("heal_interval=0", "maxretry=1\nbantime=10m");
     net.rule_for("ports", "ports.log", "maxretry=1\nports=22,80");
     net.append("ports.log", "");
     net.write("whitelist/local.conf", "198.51.100.0/24\n2001:db8:ffff::/48\n");
@@ -216,7 +216,7 @@ fn the_first_line_after_a_flush_finds_the_table_whole() {
 
 #[test]
 fn a_flush_that_nothing_follows_is_healed_by_the_clock() {
-    let mut net = host("heal_interval=1s", "maxretry=1\nbantime=10m");
+    let mut net = host("", "maxretry=1\nbantime=10m");
     net.daemon("daemon");
     net.append(LOG, failed("203.0.113.1"));
     net.mark(LOG);
@@ -230,7 +230,7 @@ fn a_flush_that_nothing_follows_is_healed_by_the_clock() {
 
 #[test]
 fn deny_lists_that_others_delete_are_loaded_again() {
-    let mut net = host("heal_interval=1s", "maxretry=1\nbantime=10m");
+    let mut net = host("", "maxretry=1\nbantime=10m");
     net.write("blacklist/some.conf", "198.51.100.7\n203.0.113.0/26\n");
     let daemon = net.daemon("daemon");
     let denied = || {

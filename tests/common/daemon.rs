@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 impl Net {
-    /// Writes mef.conf: directories below ours, messages on standard error, state written at once, and these lines.
+    /// Writes mef.conf: directories below ours, messages on standard error, state written at once, a look every second at
+    /// what others do to the tables, and these lines, which win.
     /// A rule `mark` that bans at once is what `mark` needs; it reads the given logs.
     pub fn configure(&self, lines: &str, logs: &[&str]) {
         let dir = self.dir.display();
         let text = format!(
             "[global]\nrules_dir={dir}/rules.d\nwhitelist_dir={dir}/whitelist\nblacklist_dir={dir}/blacklist\n\
-             log=stderr\nstate_sync=0\nsyslog_trusted=true\n{lines}\n"
+             log=stderr\nstate_sync=0\nheal_interval=1s\nsyslog_trusted=true\n{lines}\n"
         );
         self.write("mef.conf", &text);
         let logs: Vec<String> = logs.iter().map(|log| self.path(log).display().to_string()).collect();

@@ -51,12 +51,23 @@ pub struct Health {
 pub(super) struct Shape {
     /// Its number among all tables that there ever were; 0 = it is not there.
     table: u64,
-    /// The highest number of anything in it: whatever comes later has a higher one, and is no loss when it goes.
-    newest: u64,
+    /// The highest numbers of its rules and of its sets: whatever comes later has a higher one, and is no loss when it
+    /// goes. Two, since rules are read after the sets, and what came between is in one of them only.
+    newest: Newest,
     rules: u64,
     sets: u64,
     /// Deny lists, once for each set of them that is in force, in order.
     lists: Vec<u64>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Newest {
+    rule: u64,
+    set: u64,
+}
+
+impl Newest {
+    const ANY: Newest = Newest { rule: u64::MAX, set: u64::MAX };
 }
 
 /// What there is in a table, of which a part may have been there before.
@@ -88,7 +99,7 @@ impl Guard {
     /// Takes the table for whole as it is now. `false`: others have changed the ruleset since it was made.
     pub(super) fn settle(&mut self) -> Result<bool, Failure> {
         let known = self.txn.generation();
-        let found = self.find(u64::MAX)?;
+        let found = self.find(Newest::ANY)?;
         let now = query::generation(&mut self.socket)?;
         self.shape = Some(found.all);
         self.txn.follow(now);
@@ -120,7 +131,7 @@ impl Guard {
     }
 
     /// Reads what there is; what has a higher number than `newest` does not count for `old`.
-    fn find(&mut self, newest: u64) -> Result<Found, Failure> {
+    fn find(&mut self, newest: Newest) -> Result<Found, Failure> {
         let mut rules_loaded = false;
         let mut table = 0;
         let ask = |_: &mut MsgBuf| ();
@@ -139,8 +150,8 @@ impl Guard {
         let empty = Shape { table, rules: HASH, sets: HASH, ..Shape::default() };
         let mut found = Found { all: empty, old: (HASH, HASH), rules_loaded };
         if table != 0 {
-            let denied = self.find_sets(newest, &mut found)?;
-            self.find_rules(newest, &denied, &mut found)?;
+            let denied = self.find_sets(newest.set, &mut found)?;
+            self.find_rules(newest.rule, &denied, &mut found)?;
         }
         Ok(found)
     }
@@ -150,14 +161,19 @@ impl Guard {
         let shared = std::cell::RefCell::new((found, Vec::new()));
         let mut again = || {
             let (found, denied) = &mut *shared.borrow_mut();
-            (found.all.newest, found.all.sets, found.old.1) = (0, HASH, HASH);
+            (found.all.newest.set, found.all.sets, found.old.1) = (0, HASH, HASH);
             denied.clear();
         };
         query::sets_once(&mut self.socket, &TABLE, &mut again, &mut |set| {
             let (found, denied) = &mut *shared.borrow_mut();
             match deny::read_comment(set.comment) {
                 Some(id) if deny::is_name(set.name) => denied.push((set.name.to_owned(), id.list)),
-                _ => note(&mut found.all.newest, (&mut found.all.sets, &mut found.old.1), newest, set.handle),
+                _ => note(
+                    &mut found.all.newest.set,
+                    (&mut found.all.sets, &mut found.old.1),
+                    newest,
+                    set.handle,
+                ),
             }
         })?;
         Ok(shared.into_inner().1)
@@ -171,11 +187,10 @@ impl Guard {
     ) -> Result<(), Failure> {
         let ask = |buf: &mut MsgBuf| buf.attr_str(RULE_TABLE, TABLE.name.as_str());
         let Found { all, old, .. } = found;
-        let before = (all.newest, all.rules, old.0);
         let found = std::cell::RefCell::new((all, &mut old.0));
         let mut again = || {
             let mut found = found.borrow_mut();
-            (found.0.newest, found.0.rules, *found.1) = before;
+            (found.0.newest.rule, found.0.rules, *found.1) = (0, HASH, HASH);
             found.0.lists.clear();
         };
         query::dump(&mut self.socket, TABLE.family, msg::GETRULE, &ask, &mut again, &mut |m| {
@@ -198,7 +213,7 @@ impl Guard {
                 return;
             }
             let handle = attr(body, RULE_HANDLE).and_then(be64).unwrap_or(0);
-            note(&mut all.newest, (&mut all.rules, *old), newest, handle);
+            note(&mut all.newest.rule, (&mut all.rules, *old), newest, handle);
         })?;
         Ok(())
     }
