@@ -239,7 +239,6 @@ fn configure(net: &Net, sync: &str) {
 }
 
 #[test]
-#[ignore = "fails: around restarts some lines are not reported as bans; run it with --ignored to look for the cause"]
 fn a_day_with_a_rotation_every_minute_and_a_restart_every_hour_counts_each_line_once() {
     let mut net = Net::new();
     configure(&net, "0");

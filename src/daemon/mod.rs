@@ -327,15 +327,20 @@ impl Daemon {
             // Handed to the system at once: bans survive the daemon, and stay in order with those of commands.
             judge.flush();
             if judge.seen() != before {
-                self.save_at.get_or_insert(now.mono.after(u64::from(sync) * 1000));
+                self.save_by(now.mono.after(u64::from(sync) * 1000));
             }
             // What is written to a file while we are away is only known to be new if it is known where it ended.
             if self.sources.take_opened() {
                 let at = self.noted_at.map_or(now.mono, |last| last.after(NOTE).max(now.mono));
                 self.noted_at = Some(at);
-                self.save_at = Some(self.save_at.map_or(at, |save| save.min(at)));
+                self.save_by(at);
             }
         }
+    }
+
+    /// Has everything written down then at the latest.
+    fn save_by(&mut self, at: Mono) {
+        self.save_at = Some(self.save_at.map_or(at, |due| due.min(at)));
     }
 
     /// Answers commands.
