@@ -4,7 +4,7 @@
 use crate::base::diag::{Problem, Severity};
 use crate::base::name::IfName;
 use crate::firewall::nft::{Op, TxnError};
-use crate::firewall::rules::{self, Batch, TABLE};
+use crate::firewall::rules::{Batch, TABLE};
 use crate::firewall::{guard, listing};
 use crate::input::glob::Glob;
 use crate::plan::Direction;
@@ -276,7 +276,7 @@ pub fn load(set: &RuleSet, batch: Batch) -> Result<(), (String, bool)> {
 
 /// The kernel's refusal, with the place of the rule that it is about.
 fn refused(set: &RuleSet, error: &TxnError) -> String {
-    let text = rules::explain(error);
+    let text = error.to_string();
     if error.errno() == nix::errno::Errno::EPERM {
         return text;
     }

@@ -239,6 +239,7 @@ fn drop_list(file: &str, settings: &Settings, paths: &Paths, output: &mut Output
         }
     }
     let mut guard = Guard::open(options(settings)).map_err(failed)?;
+    guard.go_through(paths.run());
     let turn = Turn::wait(paths, kind);
     let had = match kind {
         ListKind::Allow => lists::drop_allowed(paths, &turn, &name).map_err(failed)?,

@@ -123,7 +123,7 @@ fn on_trial(
     (saved, run_dir): (&Saved, &Path),
     output: &mut Output<'_>,
 ) -> Result<(End, u32), Error> {
-    let refused = |e: TxnError| Error::Failed(["no trial: ", &rules::explain(&e)].concat());
+    let refused = |e: TxnError| Error::Failed(["no trial: ", &e.to_string()].concat());
     let previous = kernel::previous().map_err(refused)?;
     let had_rules = rules::there().map_err(refused)?;
     let before = if had_rules { rulefile::loaded_text() } else { None };
@@ -264,5 +264,5 @@ pub(super) fn unload(args: &[&str], output: &mut Output<'_>) -> Result<(), Error
     let _turn = Turn::take(&run_dir).map_err(Error::Failed)?;
     // Before it: the daemon must not take it for an accident.
     trial::note(&run_dir, false);
-    rules::unload().map_err(|e| Error::Failed(rules::explain(&e)))
+    rules::unload().map_err(|e| Error::Failed(e.to_string()))
 }

@@ -109,6 +109,7 @@ pub(super) fn table(settings: &Settings, output: &mut Output<'_>) -> Result<(Enf
     let failed = |e| Error::Failed(format!("{e}"));
     let mut guard = Guard::open(options(settings)).map_err(failed)?;
     let notes = Rc::new(RefCell::new(Vec::new()));
+    guard.go_through(Path::new(&settings.run_dir));
     guard.fill_with(lists::reader(Paths::of(settings), LIST_PATIENCE, notes.clone()));
     let made = guard.ensure().map_err(failed)?;
     notes.take().iter().for_each(|note: &String| output.note(note));

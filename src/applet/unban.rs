@@ -79,6 +79,7 @@ fn failed(e: impl std::fmt::Display) -> Error {
 impl Session {
     fn open(settings: &Settings, output: &mut Output<'_>) -> Result<Session, Error> {
         let mut guard = Guard::open(options(settings)).map_err(failed)?;
+        guard.go_through(Path::new(&settings.run_dir));
         let ipv6_prefix = guard.look().map_err(failed)?.map_or(64, |made| made.ipv6_prefix);
         let mut notes = Vec::new();
         let journal = match journal(settings, crate::sys::clock::wall(), target::PATIENCE) {

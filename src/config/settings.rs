@@ -295,6 +295,8 @@ pub struct Settings {
     pub element_counters: bool,
     /// Seconds between two looks at the tables while nothing else happens; 0 = none then.
     pub heal_interval: u32,
+    /// The table of bans is the daemon's own: nobody else changes it.
+    pub guard_owner: bool,
     /// Put the rule set back as well when the ruleset was flushed.
     pub load_managed: bool,
     /// Each further ban of an address lasts longer.
@@ -392,6 +394,7 @@ pub(super) fn blank() -> Settings {
         kill_connections: false,
         element_counters: false,
         heal_interval: 0,
+        guard_owner: false,
         load_managed: false,
         bantime_increment: false,
         bantime_factor: 0,

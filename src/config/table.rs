@@ -40,6 +40,7 @@ pub(super) const KEYS: &[Key<Settings>] = &[
     key("kill_connections", "true", |s| Slot::Flag(&mut s.kill_connections)),
     key("element_counters", "false", |s| Slot::Flag(&mut s.element_counters)),
     key("heal_interval", "60s", |s| Slot::Secs(0, DAY, &mut s.heal_interval)),
+    key("guard_owner", "false", |s| Slot::Flag(&mut s.guard_owner)),
     key("load_managed", "false", |s| Slot::Flag(&mut s.load_managed)),
     key("bantime_increment", "true", |s| Slot::Flag(&mut s.bantime_increment)),
     key("bantime_factor", "4", |s| Slot::Count(1, 100, &mut s.bantime_factor)),

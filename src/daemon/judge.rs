@@ -27,6 +27,7 @@ use crate::sys::host::Protected;
 use crate::sys::{clock, random};
 use ipnet::IpNet;
 use std::fmt::Display;
+use std::os::fd::BorrowedFd;
 
 /// Seconds between two lines about the same address that must not be banned.
 const DAY: u64 = 86_400;
@@ -134,6 +135,11 @@ impl Judge {
     /// The table.
     pub(super) fn guard(&mut self) -> &mut Guard {
         self.enforcer.guard()
+    }
+
+    /// For polling: who sends through the socket that owns the table.
+    pub(super) fn relay_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.enforcer.relay_fd()
     }
 
     /// Gives back memory that is not needed while nothing happens.

@@ -281,6 +281,7 @@ fn complete(dir: &Path, name: &[u8], mask: Mask) -> bool {
 /// In the second process.
 fn load(paths: &Paths, only: Option<&[String]>) {
     let result = Guard::open(Options::default()).and_then(|mut guard| {
+        guard.go_through(paths.run());
         let gone = apply(&mut guard, paths, only, Gone::Wait)?;
         if !gone.is_empty() {
             std::thread::sleep(Duration::from_millis(GONE));

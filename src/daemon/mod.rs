@@ -27,7 +27,7 @@ use crate::base::diag::Severity;
 use crate::config::{FileProblem, Loaded, Settings, load};
 use crate::control::server::Server;
 use crate::enforce::{Enforcer, all_options, journal};
-use crate::firewall::guard::{Guard, Made};
+use crate::firewall::guard::{Failure, Guard, Made};
 use crate::input::Position;
 use crate::lists::Paths;
 use crate::rules::Compiled;
@@ -36,12 +36,13 @@ use crate::state::positions::Positions;
 use crate::sys::alloc::briefly;
 use crate::sys::poll::{Ready, wait};
 use crate::sys::signal::{Signals, Wish};
-use crate::sys::{clock, fs, process, syslog, trim};
+use crate::sys::{clock, fs, process, relay, syslog, trim};
 use alarms::Alarms;
 use around::Around;
 use heal::{Found, Heal};
 use judge::Judge;
 use lists::Lists;
+use nix::errno::Errno;
 use news::News;
 use punish::Punisher;
 use saver::Saver;
@@ -52,8 +53,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Descriptors that the loop waits for beside the sources: signals, lists, the control socket, packets, routes,
-/// new sources.
-const FIXED: usize = 6;
+/// new sources, and who sends through our socket.
+const FIXED: usize = 7;
 /// Longest wait for another process that writes the journal.
 const PATIENCE: Duration = Duration::from_millis(20);
 
@@ -126,7 +127,8 @@ fn prepare(conf: &Path, foreground: bool) -> Result<Box<Daemon>, String> {
     // when the log is there.
     let paths = Paths::of(&loaded.settings);
     guard.fill_with(crate::lists::reader(paths, lists::PATIENCE, std::rc::Rc::default()));
-    let made = guard.rebuild().map_err(|e| e.to_string())?;
+    guard.own_through(Path::new(&loaded.settings.run_dir));
+    let made = rebuild(&mut guard).map_err(|e| e.to_string())?;
     if !foreground {
         process::background().map_err(|e| format!("cannot go into the background: {e}"))?;
     }
@@ -223,6 +225,7 @@ impl Daemon {
         loop {
             let mut ready = [Ready::No; FIXED + sources::MAX];
             let mut fds = [None; FIXED + sources::MAX];
+            let hooks_at = self.judge.events().hooks.deadline();
             let (fixed, rest) = fds.split_at_mut(FIXED);
             let control = self.control.as_ref().map(Server::fd);
             let (alarms, around) = (self.alarms.fd(), self.around.fd());
@@ -233,12 +236,12 @@ impl Daemon {
                 alarms,
                 around,
                 self.news.fd(),
+                self.judge.relay_fd(),
             ]);
             self.sources.fds(rest);
             let at_once = self.compacts.then_some(Mono::default());
             let lists = self.lists.deadline();
             let serve_at = self.control.as_ref().and_then(Server::deadline);
-            let hooks_at = self.judge.events().hooks.deadline();
             let alarms_at = self.alarms.deadline();
             let others =
                 [self.sources.deadline(), self.save_at, lists, at_once, serve_at, hooks_at, alarms_at];
@@ -280,6 +283,7 @@ impl Daemon {
                 self.news.look(now, &mut self.judge);
             }
             let asked = ready[2] != Ready::No || due(serve_at);
+            let relays = ready[6] != Ready::No;
             let ready = ready.get(FIXED..).unwrap_or_default();
             if due(self.sources.deadline()) || ready.iter().any(|r| *r != Ready::No) {
                 self.read(now, Some(ready));
@@ -291,6 +295,9 @@ impl Daemon {
                 self.compacts = self.judge.compact(now);
             }
             // After the sources, so that nobody who asks delays a ban.
+            if relays {
+                relay::turn();
+            }
             if asked {
                 self.serve(now);
             }
@@ -417,6 +424,7 @@ impl Daemon {
                 "other values of run_dir, state_dir and track_max have an effect when mef is started anew"
             );
         }
+        self.judge.guard().take_owner_trouble().iter().for_each(|why| log::warn!("{why}"));
         self.read(now, None);
         self.judge.events().reloaded(now.wall);
         log::info!("configuration read: {} for {} rules", self.sources, self.judge.rules());
@@ -500,7 +508,21 @@ fn fixed(settings: &Settings) -> (String, String, u32) {
     (settings.run_dir.clone(), settings.state_dir.clone(), settings.track_max)
 }
 
+/// Writes the table. A daemon that was killed may own it for a moment yet.
+fn rebuild(guard: &mut Guard) -> Result<Made, Failure> {
+    const TRIES: u32 = 100;
+    let mut tries = 0;
+    loop {
+        match guard.rebuild() {
+            Err(e) if e.errno() == Errno::EPERM && tries < TRIES => std::thread::sleep(PATIENCE),
+            result => return result,
+        }
+        tries += 1;
+    }
+}
+
 fn tell_lacks(guard: &mut Guard, made: Made) {
+    guard.take_owner_trouble().iter().for_each(|why| log::warn!("{why}"));
     made.lacking(guard.missing(made)).for_each(|what| log::warn!("this kernel {what}"));
 }
 

@@ -5,6 +5,7 @@
 use crate::base::position::Position;
 use crate::state::disk::{self, Failed};
 use crate::sys::child::{self, Child, End};
+use crate::sys::relay;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -61,7 +62,7 @@ impl Saver {
             if self.child.is_none() || self.ended().is_some() {
                 break;
             }
-            std::thread::sleep(WAIT);
+            relay::pause(WAIT);
         }
     }
 

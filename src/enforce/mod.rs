@@ -17,6 +17,7 @@ use crate::state::StateError;
 use crate::state::journal::{Compaction, Journal};
 use crate::state::lock::{Held, Part, StateLock};
 use crate::state::record::{Entry, Record};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -94,6 +95,12 @@ impl Enforcer {
     /// The table.
     pub fn guard(&mut self) -> &mut Guard {
         &mut self.guard
+    }
+
+    /// For polling: who sends through the socket that owns the table.
+    #[must_use]
+    pub fn relay_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.guard.relay_fd()
     }
 
     /// Whether bans are handed to the system at once, or only when much has come together.

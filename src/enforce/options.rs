@@ -35,6 +35,7 @@ pub fn options(settings: &Settings) -> Options {
         },
         log: settings.firewall_log_enabled.then_some(log),
         element_counters: settings.element_counters,
+        owner: settings.guard_owner,
         ingress: Vec::new(),
         scan: None,
         flood: None,

@@ -13,10 +13,8 @@ use crate::plan::{
     Addresses, Chain, Direction, Elements, Interfaces, Limit, Policy, Ports, Reject, Rule, Set, Sink, Verdict,
 };
 use crate::sys::netlink::NlSocket;
-use crate::sys::nlattr::{attr, be32};
-use crate::sys::{process, trim};
+use crate::sys::trim;
 use mnl::Bus;
-use nix::errno::Errno;
 use std::ffi::CString;
 
 /// The rule set's table.
@@ -491,35 +489,6 @@ pub fn there() -> Result<bool, TxnError> {
     let mut socket = NlSocket::open(Bus::Netfilter)?;
     query::objects(&mut socket, &TABLE, (msg::GETTABLE, None), &mut |_| there = true)?;
     Ok(there)
-}
-
-/// What was refused, for people: where the table is held by another program, that is named, too.
-#[must_use]
-pub fn explain(error: &TxnError) -> String {
-    let text = error.to_string();
-    if error.errno() != Errno::EPERM {
-        return text;
-    }
-    owner().map_or(text, |port| {
-        let name = process::name(port).map_or_else(String::new, |name| [" (", &name, ")"].concat());
-        [
-            "the table inet mef belongs to process ",
-            &port.to_string(),
-            &name,
-            " (flags owner), which alone may change it; it is given back when that ends",
-        ]
-        .concat()
-    })
-}
-
-/// The netlink port of who holds the table for itself, which is the number of its process as a rule.
-fn owner() -> Option<u32> {
-    /// NFTA_TABLE_OWNER
-    const OWNER: u16 = 7;
-    let (mut socket, mut owner) = (NlSocket::open(Bus::Netfilter).ok()?, None);
-    let port = &mut |table: &[u8]| owner = owner.or(attr(table, OWNER).and_then(be32));
-    query::objects(&mut socket, &TABLE, (msg::GETTABLE, None), port).ok()?;
-    owner
 }
 
 /// Deletes the table, if it is there.

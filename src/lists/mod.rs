@@ -60,6 +60,12 @@ impl Paths {
         }
     }
 
+    /// Where the daemon has its sockets.
+    #[must_use]
+    pub fn run(&self) -> &Path {
+        &self.run
+    }
+
     /// The directory of a kind of list.
     #[must_use]
     pub fn dir(&self, kind: ListKind) -> &Path {

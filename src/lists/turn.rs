@@ -5,8 +5,8 @@
 use super::Paths;
 use super::kept::lock_file;
 use crate::config::ListKind;
-use crate::sys::clock;
 use crate::sys::dir::Lock;
+use crate::sys::{clock, relay};
 use std::fs::File;
 use std::time::Duration;
 
@@ -51,7 +51,8 @@ impl Turn {
             if clock::mono() >= end {
                 return Turn { _lock: None, own: false };
             }
-            std::thread::sleep(STEP);
+            // Who has it may wait for this process.
+            relay::pause(STEP);
         }
     }
 

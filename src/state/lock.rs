@@ -6,6 +6,7 @@
 
 use super::StateError;
 use crate::sys::dir::{Access, ByteLock, Dir};
+use crate::sys::relay;
 use std::cell::RefCell;
 use std::fs::File;
 use std::io;
@@ -61,6 +62,8 @@ impl StateLock {
         {
             return Ok(Held(held));
         }
+        // Who has the lock may wait for this process.
+        relay::turn();
         let mut waited = Duration::ZERO;
         loop {
             match ByteLock::take(&self.file, part as i64) {
@@ -80,7 +83,7 @@ impl StateLock {
                 Err(e) if e.kind() != io::ErrorKind::WouldBlock => return Err(self.system(e)),
                 Err(_) if waited >= patience => return Err(StateError::Busy(self.path.clone())),
                 Err(_) => {
-                    std::thread::sleep(PAUSE);
+                    relay::pause(PAUSE);
                     waited += PAUSE;
                 }
             }

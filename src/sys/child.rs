@@ -127,7 +127,8 @@ pub fn beside_with(work: &mut dyn FnMut() -> u8) -> io::Result<Child> {
 /// used again, and never dropped.
 fn close_all() {
     super::syslog::forget();
-    // SAFETY: the log has let go of its socket, and nothing else that has a descriptor is used in this process.
+    super::relay::forget();
+    // SAFETY: the log and the relay have let go of their sockets, and nothing else that has a descriptor is used in this process.
     unsafe { close_from(3) };
 }
 

@@ -17,6 +17,7 @@ pub mod nlattr;
 pub mod poll;
 pub mod process;
 pub mod random;
+pub mod relay;
 pub mod routes;
 pub mod signal;
 pub mod socket;

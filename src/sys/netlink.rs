@@ -2,12 +2,14 @@
 
 use crate::sys::buffer::Buffer;
 use crate::sys::nlattr::{Msg, messages};
+use crate::sys::relay;
 use mnl::{Bus, Socket};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::PathBuf;
 
 /// Bytes that one receive can bring; the kernel cuts its dumps to what the reader offers.
 const RECV: usize = 16 * 1024;
@@ -54,6 +56,18 @@ pub struct NlSocket {
     socket: Socket,
     seq: u32,
     buf: Buffer,
+    detour: Detour,
+}
+
+/// The way around through another process, whose socket may do what this one may not.
+#[derive(Default)]
+struct Detour {
+    /// Where it listens.
+    path: Option<PathBuf>,
+    /// It is taken.
+    taken: bool,
+    /// What came back.
+    answer: Option<Vec<u8>>,
 }
 
 impl NlSocket {
@@ -64,7 +78,7 @@ impl NlSocket {
     pub fn open(bus: Bus) -> Result<NlSocket, Lost> {
         let socket = Socket::open(bus).map_err(|e| sys("socket(AF_NETLINK)", &e))?;
         socket.bind(0, 0).map_err(|e| sys("bind(AF_NETLINK)", &e))?;
-        let this = NlSocket { socket, seq: 0, buf: Buffer::new(RECV) };
+        let this = NlSocket { socket, seq: 0, buf: Buffer::new(RECV), detour: Detour::default() };
         fcntl(this.fd(), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(|e| Lost::Sys("fcntl", e))?;
         for option in [libc::NETLINK_CAP_ACK, libc::NETLINK_EXT_ACK] {
             // Older kernels may not have them: nothing depends on it.
@@ -196,6 +210,47 @@ impl NlSocket {
         let bytes = self.buf.get(..len).ok_or(Lost::Sys("recv(AF_NETLINK)", Errno::EMSGSIZE))?;
         messages(bytes).for_each(each);
         Ok(true)
+    }
+
+    /// Tells of a process that may be asked to send transactions, if this one is not allowed to.
+    pub fn set_detour(&mut self, path: PathBuf) {
+        self.detour.path = Some(path);
+    }
+
+    /// Has transactions go through that process from now on; `false` if there is none to be asked.
+    pub fn take_detour(&mut self) -> bool {
+        self.detour.taken = self.detour.path.is_some();
+        self.detour.taken
+    }
+
+    /// Sends a transaction, through another process where that is to be asked. If that is gone, nothing stands in the way
+    /// here any more.
+    ///
+    /// # Errors
+    /// As `send`; `Lost::Answers` when what became of it is not known.
+    pub fn submit(&mut self, bytes: &[u8]) -> Result<(), Lost> {
+        if let Some(path) = self.detour.path.as_ref().filter(|_| self.detour.taken) {
+            self.detour.answer = relay::ask(path, bytes)?;
+            if self.detour.answer.is_some() {
+                return Ok(());
+            }
+            self.detour.taken = false;
+        }
+        self.send(bytes)
+    }
+
+    /// What the kernel answers to a transaction, or a part of that.
+    ///
+    /// # Errors
+    /// As `receive`.
+    pub fn verdict(&mut self, each: &mut dyn FnMut(Msg<'_>)) -> Result<(), Lost> {
+        match self.detour.answer.take() {
+            Some(answer) => messages(&answer).for_each(each),
+            // All of it came at once.
+            None if self.detour.taken => return Err(Lost::Answers),
+            None => self.receive(each)?,
+        }
+        Ok(())
     }
 
     /// Throws away what is left of earlier exchanges.

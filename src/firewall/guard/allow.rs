@@ -69,6 +69,11 @@ impl Allowed {
         }
     }
 
+    /// Whether it does not fit into one transaction.
+    pub(super) fn is_long(&self) -> bool {
+        self.ranges.len() + self.timed.len() > CHANGES
+    }
+
     /// Whether an address of the range is allowed now.
     #[must_use]
     pub fn meets(&self, range: &Range, now: Wall) -> bool {
@@ -198,20 +203,15 @@ impl Guard {
         })
     }
 
-    /// Writes a list that is not too long into the transaction that makes the table. Others are written before, into
-    /// sets that nothing asks yet.
+    /// Writes a list that is too long for the transaction that makes the table before that, into sets that nothing asks yet.
     ///
     /// # Errors
     /// What the kernel refused.
-    pub(super) fn fill_before(&mut self, allowed: &Allowed) -> Result<bool, Failure> {
-        let many = allowed.ranges.len() + allowed.timed.len() > CHANGES;
-        if many {
-            self.txn.add_table();
-            self.write_allow_sets();
-            self.txn.commit(&mut self.socket)?;
-            self.sync_allowed(allowed)?;
-        }
-        Ok(many)
+    pub(super) fn fill_before(&mut self, allowed: &Allowed) -> Result<(), Failure> {
+        self.txn.add_table();
+        self.write_allow_sets();
+        self.txn.commit(&mut self.socket)?;
+        self.sync_allowed(allowed)
     }
 
     pub(super) fn write_allow_sets(&mut self) {

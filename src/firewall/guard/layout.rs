@@ -116,15 +116,25 @@ impl Guard {
     }
 
     fn write_anew(&mut self) -> Result<Made, Failure> {
-        let (mut scopes, marked, has_allow) = self.read_sets()?;
+        let mut claim = self.claim()?;
+        let (mut scopes, mut marked, mut has_allow) = self.read_sets()?;
+        if claim.renews {
+            (scopes, marked, has_allow) = (Scopes::new(), None, false);
+        }
         // No rule asks for bans in a table that has lost its allow list, or never had one.
         let mut allowed = match has_allow && marked.is_some() {
             true => None,
             false => self.allow_list()?,
         };
         if let Some(list) = &allowed
-            && self.fill_before(&list.clone())?
+            && list.is_long()
         {
+            if claim.renews {
+                self.remove()?;
+                claim.renews = false;
+            }
+            self.txn.set_table_flags(claim.flags);
+            self.fill_before(&list.clone())?;
             allowed = None;
         }
         self.fresh |= marked.is_none();
@@ -147,6 +157,7 @@ impl Guard {
                 ingress: wants(!ingress.is_empty() && *reach == Reach::HostAndForward, lack::INGRESS),
                 lacks,
             };
+            self.begin_table(claim);
             self.write_table(made, &scopes, other_prefix, marked);
             if let Some(list) = &allowed {
                 self.write_allowed(list);
@@ -158,7 +169,7 @@ impl Guard {
                 }
                 result => result?,
             }
-            other_prefix = false;
+            (other_prefix, claim.renews) = (false, false);
             // The rules of a scope that another process added meanwhile are gone, its sets are not.
             let (now, ..) = self.read_sets()?;
             let missed = now.iter().any(|scope| !scopes.contains(scope));
@@ -199,7 +210,6 @@ impl Guard {
         other_prefix: bool,
         marked: Option<Made>,
     ) {
-        self.txn.add_table();
         let number = match self.options.reach {
             _ if made.ingress => libc::NF_INET_INGRESS,
             Reach::HostAndForward => libc::NF_INET_PRE_ROUTING,

@@ -12,6 +12,7 @@ mod health;
 mod layout;
 mod list;
 mod networks;
+mod owner;
 mod ports;
 pub mod room;
 mod scan;
@@ -89,6 +90,8 @@ pub struct Options {
     pub log: Option<DropLog>,
     /// Count packets for each banned address.
     pub element_counters: bool,
+    /// The table is the daemon's own.
+    pub owner: bool,
     /// Interfaces in whose ingress hook packets die, instead of in prerouting; only for [`Reach::HostAndForward`].
     pub ingress: Vec<IfName>,
     /// Ban port scans inside the kernel.
@@ -110,6 +113,7 @@ impl Default for Options {
             reach: Reach::HostAndForward,
             log: Some(log),
             element_counters: false,
+            owner: false,
             ingress: Vec::new(),
             scan: None,
             flood: None,
@@ -229,6 +233,7 @@ impl Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Failure::Change(e @ TxnError::Owned(..)) => write!(f, "{e}"),
             Failure::Change(e) => write!(f, "{TABLE}: {e}"),
             Failure::Question(lost) => write!(f, "{TABLE}: {}", TxnError::Lost(*lost)),
         }
@@ -248,7 +253,14 @@ pub struct Guard {
     allow: allow::Source,
     /// What the table is to be like, for who keeps it so.
     shape: Option<health::Shape>,
+    owner: owner::Owner,
     options: Options,
+}
+
+fn open_socket() -> Result<NlSocket, Lost> {
+    let socket = NlSocket::open(Bus::Netfilter)?;
+    socket.reserve(SEND_ROOM, RECEIVE_ROOM);
+    Ok(socket)
 }
 
 impl Guard {
@@ -257,8 +269,7 @@ impl Guard {
     /// # Errors
     /// The system call that failed.
     pub fn open(options: Options) -> Result<Guard, Failure> {
-        let socket = NlSocket::open(Bus::Netfilter)?;
-        socket.reserve(SEND_ROOM, RECEIVE_ROOM);
+        let socket = open_socket()?;
         let mut txn = Txn::new(TABLE, TXN_ROOM);
         txn.set_counters(options.element_counters);
         Ok(Guard {
@@ -269,6 +280,7 @@ impl Guard {
             fresh: false,
             allow: allow::Source::Nothing,
             shape: None,
+            owner: owner::Owner::default(),
             options,
         })
     }
@@ -322,6 +334,7 @@ impl Guard {
     /// Takes new options, and gives the former; `rebuild` puts them in force.
     pub fn set_options(&mut self, options: Options) -> Options {
         self.txn.set_counters(options.element_counters);
+        self.forget_owner();
         std::mem::replace(&mut self.options, options)
     }
 

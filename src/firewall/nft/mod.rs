@@ -3,6 +3,7 @@
 pub mod elem;
 pub mod expr;
 mod ffi;
+pub mod owner;
 pub mod parts;
 pub mod query;
 mod refusal;
@@ -17,7 +18,7 @@ pub use txn::{ELEMENTS_MAX, Txn};
 use crate::base::name::Name;
 
 /// A table's place: `NFPROTO_*` and name.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TableId {
     /// `NFPROTO_INET` and so on.
     pub family: u8,

@@ -1,6 +1,8 @@
 #![forbid(unsafe_code)]
 //! What the messages of a transaction do, and what the kernel says against them, in words. Knows no message's bytes.
 
+use super::TableId;
+use super::owner;
 use super::parts::Parts;
 use super::query::QUERY;
 use crate::base::name::Name;
@@ -102,6 +104,8 @@ pub struct Refusal {
 pub enum TxnError {
     /// The kernel refused these messages, and so all.
     Refused(Vec<Refusal>),
+    /// The table belongs to the socket of another process, with this netlink port.
+    Owned(TableId, u32),
     /// The exchange failed.
     Lost(Lost),
 }
@@ -118,6 +122,7 @@ impl TxnError {
     pub fn errno(&self) -> Errno {
         match self {
             TxnError::Refused(all) => all.first().map_or(Errno::UnknownErrno, |r| r.errno),
+            TxnError::Owned(..) => Errno::EPERM,
             TxnError::Lost(Lost::Sys(_, errno)) => *errno,
             TxnError::Lost(Lost::Answers) => Errno::ENOBUFS,
         }
@@ -146,6 +151,11 @@ impl std::fmt::Display for TxnError {
                 }
                 Ok(())
             }
+            TxnError::Owned(table, port) => write!(
+                f,
+                "the table {table} belongs to {} (flags owner), which alone may change it; it is given back when that ends",
+                owner::holder(*port)
+            ),
             TxnError::Lost(Lost::Answers) => {
                 f.write_str("netlink: answers of the kernel were lost again and again")
             }

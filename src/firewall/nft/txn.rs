@@ -3,6 +3,7 @@
 
 use super::elem::{self, Elem, ElemMsg, Timeout};
 use super::ffi::Rule;
+use super::owner;
 use super::parts::{self, Parts};
 use super::refusal::{Op, Ops, Optional, Refusal, TxnError};
 use super::spec::{Hook, SetSpec};
@@ -12,6 +13,7 @@ use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::nlattr::{self, ACK, APPEND, CREATE, ECHO, EXCL, Msg, MsgBuf, REQUEST};
 use nix::errno::Errno;
 use smallvec::SmallVec;
+use std::time::Duration;
 
 // Attributes (linux/netfilter/nf_tables.h). The table's name is the first one of every object.
 const TABLE: u16 = 1;
@@ -40,6 +42,7 @@ const DESC_SIZE: u16 = 1;
 const UDATA_SET_KEYBYTEORDER: u8 = 0;
 const HOST_ENDIAN: u32 = 1;
 
+const TABLE_FLAGS: u16 = 2;
 /// NFTA_GEN_ID
 const GEN_ID: u16 = 1;
 
@@ -53,12 +56,18 @@ const ERR_MSG: u16 = 1;
 pub const ELEMENTS_MAX: u32 = 512;
 /// How often an exchange whose answers were lost is repeated.
 const TRIES: u32 = 4;
+/// How often a table is found to be another process's before that is believed: it may just begin or end. There is a pause
+/// between two of them.
+const OWNED: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// A transaction being written. When the kernel's answers are lost it is sent again. So whoever writes one
 /// makes it do the same twice, or bears ENOENT for what it deletes and EEXIST for what must be new.
 pub struct Txn {
     buf: MsgBuf,
     table: TableId,
+    /// `NFT_TABLE_F_*` that the table gets when it is added; 0 = those that it has, or none.
+    flags: u32,
     ops: Ops,
     /// Bytes that it keeps between transactions.
     capacity: usize,
@@ -86,6 +95,7 @@ impl Txn {
         Txn {
             buf: MsgBuf::with_capacity(capacity),
             table,
+            flags: 0,
             ops: Ops::default(),
             capacity,
             counters: false,
@@ -107,6 +117,12 @@ impl Txn {
     #[must_use]
     pub fn generation(&self) -> u32 {
         self.generation
+    }
+
+    /// Adds the table with these flags from now on, `NFT_TABLE_F_*`. The kernel refuses those that the table cannot get any
+    /// more; 0 leaves them as they are.
+    pub fn set_table_flags(&mut self, flags: u32) {
+        self.flags = flags;
     }
 
     /// Whether elements of sets with timeouts are added with a counter of their own.
@@ -167,17 +183,21 @@ impl Txn {
 
     /// Begins a message about an object of the table: what all of them carry stands in it then.
     fn open(&mut self, op: Op, kind: u16, flags: u16) -> nlattr::Open {
+        self.first();
+        self.begin(op, kind, flags)
+    }
+
+    /// Ends the message before, or writes what every transaction begins with.
+    fn first(&mut self) {
         self.close_elems();
         if self.ops.len == 0 {
             batch_mark(&mut self.buf, NFNL_MSG_BATCH_BEGIN);
             if self.follows {
                 // The kernel tells the generation of a commit to whom the first message asks to be told of what it does:
                 // one that does nothing.
-                let table = self.begin(Op::Table, msg::NEWTABLE, CREATE | ECHO);
-                self.buf.finish(table);
+                self.begin_table(CREATE | ECHO);
             }
         }
-        self.begin(op, kind, flags)
     }
 
     fn begin(&mut self, op: Op, kind: u16, flags: u16) -> nlattr::Open {
@@ -189,6 +209,14 @@ impl Txn {
         open
     }
 
+    fn begin_table(&mut self, flags: u16) {
+        let open = self.begin(Op::Table, msg::NEWTABLE, flags);
+        if self.flags != 0 {
+            self.buf.attr_be32(TABLE_FLAGS, self.flags);
+        }
+        self.buf.finish(open);
+    }
+
     /// A message that says no more than the object's name.
     fn named(&mut self, op: Op, kind: u16, attr: u16, name: &Name) {
         let open = self.open(op, kind, 0);
@@ -198,8 +226,8 @@ impl Txn {
 
     /// Adds the table; no error if it is there.
     pub fn add_table(&mut self) {
-        let open = self.open(Op::Table, msg::NEWTABLE, CREATE);
-        self.buf.finish(open);
+        self.first();
+        self.begin_table(CREATE);
     }
 
     /// Deletes the table with all that is in it.
@@ -414,18 +442,38 @@ impl Txn {
         }
         let mut result = Err(TxnError::Lost(Lost::Sys("libnftnl", Errno::ENOMEM)));
         if self.whole {
-            for _ in 0..TRIES {
-                result = self.exchange(socket);
-                if result != Err(TxnError::Lost(Lost::Answers)) {
-                    break;
-                }
-                socket.drain();
-            }
+            result = self.exchange_surely(socket);
+        }
+        if result.as_ref().is_err_and(is_owned)
+            && let Some(port) = owner::of(socket, &self.table).unwrap_or_default().port
+        {
+            return Err(TxnError::Owned(self.table, port));
         }
         if let Err(TxnError::Refused(all)) = &mut result {
             self.name_missing(all, socket);
         }
         result
+    }
+
+    /// Sends it until its answers come, through the owner of the table if that lets others do so.
+    fn exchange_surely(&mut self, socket: &mut NlSocket) -> Result<(), TxnError> {
+        let (mut lost, mut owned) = (0, 0);
+        loop {
+            let result = self.exchange(socket);
+            match &result {
+                Err(TxnError::Lost(Lost::Answers)) if lost < TRIES => {
+                    lost += 1;
+                    socket.drain();
+                }
+                Err(e) if is_owned(e) && owned < OWNED && socket.take_detour() => {
+                    if owned > 0 {
+                        std::thread::sleep(PAUSE);
+                    }
+                    owned += 1;
+                }
+                _ => return result,
+            }
+        }
     }
 
     /// Finds out which parts the kernel lacks that refused rules need. Where it has all, it had another reason.
@@ -454,11 +502,11 @@ impl Txn {
 
     fn exchange(&mut self, socket: &mut NlSocket) -> Result<(), TxnError> {
         let (begin, last) = self.number(socket);
-        socket.send(self.buf.bytes())?;
+        socket.submit(self.buf.bytes())?;
         let mut refused: Vec<Refusal> = Vec::new();
         let mut done = false;
         while !done {
-            socket.receive(&mut |m| {
+            socket.verdict(&mut |m| {
                 let Some(errno) = m.errno() else {
                     if m.kind == message(msg::NEWGEN) && self.generation != 0 {
                         self.generation = next(self.generation, &m);
@@ -499,6 +547,11 @@ impl Txn {
         }
         (begin, last)
     }
+}
+
+/// Whether the table is another process's: who may change nothing at all is refused the transaction itself.
+fn is_owned(e: &TxnError) -> bool {
+    matches!(e, TxnError::Refused(all) if all.iter().all(|r| r.errno == Errno::EPERM && r.op != Op::Commit))
 }
 
 /// The generation that is known when the kernel tells of one that a commit has made.

@@ -1,0 +1,322 @@
+#![forbid(unsafe_code)]
+//! A netlink socket that others send through: to the kernel the socket is who speaks, and what a socket owns only that
+//! socket may change. One exchange for each connection: a datagram with messages, and one with the error number of the
+//! system call and what the kernel answered. Does not know what the messages are about.
+
+use super::netlink::Lost;
+use super::socket::remove;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::{
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen, recv,
+    send, setsockopt, socket, sockopt,
+};
+use nix::sys::stat::{Mode, fchmod};
+use nix::sys::time::TimeSpec;
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
+
+/// Places for those who have connected and not yet sent anything, which takes them microseconds. When all are taken, the
+/// next one gets that of another, who has to come again.
+const CLIENTS: usize = 16;
+/// What stands for the listening socket among the clients' numbers.
+const LISTENER: u64 = CLIENTS as u64;
+/// Connections in the kernel's queue, and those that one turn takes out of it.
+const QUEUE: i32 = 128;
+const NEWCOMERS: u32 = 64;
+/// Longest question: the largest transaction, with its marks.
+const LONGEST: usize = (1 << 20) + (16 << 10);
+/// Bytes that one receive from the kernel can bring.
+const RECEIVE: usize = 16 << 10;
+/// Answers beyond this many bytes need a larger send buffer than there is as a rule.
+const SMALL: usize = 64 << 10;
+/// Bytes of the error number in front of an answer.
+const HEAD: usize = 4;
+/// Longest wait for an answer, and the time between two tries to ask while the queue is full.
+const WAIT: Duration = Duration::from_secs(20);
+const STEP: Duration = Duration::from_millis(5);
+/// What fails when it is the process at the other end.
+pub const CALL: &str = "the daemon that owns the table";
+
+/// Whether messages may be sent.
+pub type Judge = fn(&[u8]) -> bool;
+
+/// The end of the process whose socket it is.
+pub struct Relay {
+    /// Another descriptor of that socket.
+    netlink: OwnedFd,
+    judge: Judge,
+    listener: UnixListener,
+    epoll: Epoll,
+    clients: RefCell<Clients>,
+    path: PathBuf,
+}
+
+#[derive(Default)]
+struct Clients {
+    places: [Option<UnixStream>; CLIENTS],
+    /// The place that is taken away next.
+    next: usize,
+    /// Given up for a moment when there are no more descriptors: who cannot be taken in is told so by its end.
+    spare: Option<OwnedFd>,
+}
+
+thread_local! {
+    /// The one of this process: whoever waits for another process serves it meanwhile, since that one may wait for us.
+    static OURS: RefCell<Weak<Relay>> = const { RefCell::new(Weak::new()) };
+}
+
+impl Relay {
+    /// Makes the socket at `path`, in place of one that a former process left. `judge` says what may be sent.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn open(path: &Path, netlink: BorrowedFd<'_>, judge: Judge) -> io::Result<Rc<Relay>> {
+        remove(path);
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let listener = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
+        // What is bound to a path begins with the mode that it has here.
+        fchmod(&listener, Mode::S_IRUSR | Mode::S_IWUSR)?;
+        bind(listener.as_raw_fd(), &UnixAddr::new(path)?)?;
+        listen(&listener, Backlog::new(QUEUE)?)?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
+        let clients = Clients { spare: Some(netlink.try_clone_to_owned()?), ..Clients::default() };
+        let relay = Rc::new(Relay {
+            netlink: netlink.try_clone_to_owned()?,
+            judge,
+            listener: listener.into(),
+            epoll,
+            clients: RefCell::new(clients),
+            path: path.to_owned(),
+        });
+        OURS.with(|ours| ours.replace(Rc::downgrade(&relay)));
+        Ok(relay)
+    }
+
+    /// For polling.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
+    }
+
+    /// Serves whoever is ready; a bounded piece of work. Not while an exchange with the kernel is under way.
+    pub fn turn(&self) {
+        let Ok(mut clients) = self.clients.try_borrow_mut() else { return };
+        let mut events = [EpollEvent::empty(); CLIENTS + 1];
+        let ready = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
+        let mut newcomers = false;
+        for event in events.iter().take(ready) {
+            let place = usize::try_from(event.data()).unwrap_or(CLIENTS);
+            let Some(client) = clients.places.get_mut(place).and_then(Option::take) else {
+                newcomers |= event.data() == LISTENER;
+                continue;
+            };
+            // Who has gone away does not hear what became of it, and must not have it done.
+            if !event.events().contains(EpollFlags::EPOLLHUP) {
+                self.answer(&client);
+            }
+        }
+        for _ in 0..NEWCOMERS {
+            if !newcomers || !self.accept(&mut clients) {
+                break;
+            }
+        }
+    }
+
+    /// Takes one in; `false` if there is none.
+    fn accept(&self, clients: &mut Clients) -> bool {
+        match self.listener.accept() {
+            Ok((client, _)) => self.take(clients, client),
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                drop(clients.spare.take());
+                drop(self.listener.accept());
+                clients.spare = self.netlink.try_clone().ok();
+                return clients.spare.is_some();
+            }
+            Err(e) => return e.kind() == io::ErrorKind::Interrupted,
+        }
+        true
+    }
+
+    fn take(&self, clients: &mut Clients, client: UnixStream) {
+        let own = nix::unistd::geteuid().as_raw();
+        let root = |peer: libc::uid_t| peer == 0 || peer == own;
+        let known = getsockopt(&client, sockopt::PeerCredentials).is_ok_and(|peer| root(peer.uid()));
+        if !known || self.answer(&client) {
+            return;
+        }
+        let free = clients.places.iter().position(Option::is_none);
+        let at = free.unwrap_or(clients.next % CLIENTS);
+        clients.next = at + 1;
+        let number = u64::try_from(at).unwrap_or(LISTENER);
+        if self.epoll.add(&client, EpollEvent::new(EpollFlags::EPOLLIN, number)).is_ok()
+            && let Some(place) = clients.places.get_mut(at)
+        {
+            *place = Some(client);
+        }
+    }
+
+    /// Sends what the client asks for, and the answer back; `false` if it has not asked yet.
+    fn answer(&self, client: &UnixStream) -> bool {
+        let question = match datagram(client.as_raw_fd(), LONGEST) {
+            Ok(question) => question,
+            Err(Errno::EAGAIN) => return false,
+            Err(_) => return true,
+        };
+        let mut answer = vec![0; HEAD];
+        let done = if (self.judge)(&question) { self.exchange(&question, &mut answer) } else { Err(Errno::EPERM) };
+        let errno = done.err().map_or(0, |e| e as i32);
+        if let Some(head) = answer.first_chunk_mut() {
+            *head = errno.to_ne_bytes();
+        }
+        if answer.len() > SMALL {
+            let _ = setsockopt(client, sockopt::SndBufForce, &answer.len());
+        }
+        // Who is gone, or has no room, learns by the end that the answer is lost.
+        let _ = send(client.as_raw_fd(), &answer, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
+        true
+    }
+
+    /// The kernel does everything within the system call: its answers are there when that returns.
+    fn exchange(&self, question: &[u8], answer: &mut Vec<u8>) -> Result<(), Errno> {
+        let mut room = [0; RECEIVE];
+        // What is left of earlier exchanges.
+        while self.receive(&mut room) != Err(Errno::EAGAIN) {}
+        let mut grown = false;
+        loop {
+            match send(self.netlink.as_raw_fd(), question, MsgFlags::empty()) {
+                Ok(_) => break,
+                Err(Errno::EINTR) => {}
+                Err(Errno::EMSGSIZE) if !grown => {
+                    grown = true;
+                    let _ = setsockopt(&self.netlink, sockopt::SndBufForce, &question.len());
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        let mut result = Ok(());
+        loop {
+            match self.receive(&mut room) {
+                Ok(n) => answer.extend_from_slice(room.get(..n).unwrap_or_default()),
+                Err(Errno::EAGAIN) => return result,
+                Err(e) => result = Err(e),
+            }
+        }
+    }
+
+    /// What the kernel has answered; EAGAIN when that was all, ENOBUFS if some of it was lost.
+    fn receive(&self, room: &mut [u8]) -> Result<usize, Errno> {
+        loop {
+            match recv(self.netlink.as_raw_fd(), room, MsgFlags::MSG_DONTWAIT) {
+                Err(Errno::EINTR) => {}
+                Err(e) if e != Errno::ENOBUFS => return Err(Errno::EAGAIN),
+                result => return result,
+            }
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        remove(&self.path);
+    }
+}
+
+/// Takes a datagram of at most `longest` bytes; EAGAIN if there is none, ECONNRESET if there never will be.
+fn datagram(fd: RawFd, longest: usize) -> Result<Vec<u8>, Errno> {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC;
+    let len = recv(fd, &mut [], flags | MsgFlags::MSG_PEEK)?;
+    if len == 0 || len > longest {
+        return Err(Errno::ECONNRESET);
+    }
+    let mut bytes = vec![0; len];
+    recv(fd, &mut bytes, flags)?;
+    Ok(bytes)
+}
+
+/// Waits for another process: sleeps, and serves those who send through a socket of this one meanwhile.
+pub fn pause(time: Duration) {
+    let Some(relay) = ours() else { return std::thread::sleep(time) };
+    let end = Instant::now() + time;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let mut fds = [PollFd::new(relay.fd(), PollFlags::POLLIN)];
+        if !matches!(ppoll(&mut fds, Some(TimeSpec::from(left)), None), Ok(1..)) {
+            return;
+        }
+        relay.turn();
+    }
+}
+
+/// Serves those who wait, between two pieces of long work.
+pub fn turn() {
+    if let Some(relay) = ours() {
+        relay.turn();
+    }
+}
+
+fn ours() -> Option<Rc<Relay>> {
+    OURS.with(|ours| ours.try_borrow().ok()?.upgrade())
+}
+
+/// In a second process, which has none of the descriptors.
+pub(super) fn forget() {
+    OURS.with(|ours| ours.replace(Weak::new()));
+}
+
+/// Has messages sent by the process that listens at `path`, and gives the kernel's answers. `None`: nobody listens.
+///
+/// # Errors
+/// `Lost::Answers` when what became of them is not known; else the system call that failed, theirs or ours.
+pub fn ask(path: &Path, messages: &[u8]) -> Result<Option<Vec<u8>>, Lost> {
+    let ours = |errno| Lost::Sys(CALL, errno);
+    let end = Instant::now() + WAIT;
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).map_err(ours)?;
+    let address = UnixAddr::new(path).map_err(ours)?;
+    loop {
+        match connect(fd.as_raw_fd(), &address) {
+            Ok(()) => break,
+            Err(Errno::ENOENT | Errno::ECONNREFUSED | Errno::ENOTDIR) => return Ok(None),
+            Err(Errno::EAGAIN) if Instant::now() < end => std::thread::sleep(STEP),
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return Err(ours(Errno::ETIMEDOUT)),
+            Err(e) => return Err(ours(e)),
+        }
+    }
+    if messages.len() > SMALL {
+        let _ = setsockopt(&fd, sockopt::SndBufForce, &messages.len());
+    }
+    match send(fd.as_raw_fd(), messages, MsgFlags::MSG_NOSIGNAL) {
+        Ok(_) => {}
+        Err(Errno::EPIPE | Errno::ECONNRESET) => return Err(Lost::Answers),
+        Err(e) => return Err(ours(e)),
+    }
+    let answer = loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+        match ppoll(&mut fds, Some(TimeSpec::from(left)), None) {
+            Ok(0) => return Err(ours(Errno::ETIMEDOUT)),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(e) => return Err(ours(e)),
+        }
+        match datagram(fd.as_raw_fd(), usize::MAX) {
+            Ok(answer) => break answer,
+            Err(Errno::EAGAIN) => {}
+            Err(_) => return Err(Lost::Answers),
+        }
+    };
+    let (head, body) = answer.split_first_chunk::<HEAD>().ok_or(Lost::Answers)?;
+    match Errno::from_raw(i32::from_ne_bytes(*head)) {
+        Errno::ENOBUFS => Err(Lost::Answers),
+        errno if errno as i32 != 0 => Err(Lost::Sys("sendto(AF_NETLINK)", errno)),
+        _ => Ok(Some(body.to_vec())),
+    }
+}
