@@ -132,6 +132,8 @@ struct Kernel {
     throttled: u64,
     /// Parts that it lacks, where the table does without something.
     lacks: Parts,
+    /// Who alone may change the table.
+    owner: Option<String>,
 }
 
 impl Kernel {
@@ -144,7 +146,8 @@ impl Kernel {
             allowed = guard.allowed()?.len() as u64;
         }
         let lacks = made.map_or(Parts::default(), |made| guard.missing(made));
-        Ok(Kernel { missing: None, made, bans, allowed, throttled, lacks })
+        let owner = guard.owned_by(Path::new(&settings.run_dir))?;
+        Ok(Kernel { missing: None, made, bans, allowed, throttled, lacks, owner })
     }
 }
 
@@ -265,6 +268,13 @@ fn people(
                 _ => "prerouting raw, before connection tracking",
             };
             writeln!(out, "packets     die in {place} (inet mef_guard)")?;
+            match &kernel.owner {
+                Some(owner) => writeln!(out, "table       only {owner} can change it")?,
+                None if settings.guard_owner => {
+                    writeln!(out, "table       nobody owns it: others can change it")?
+                }
+                None => {}
+            }
             let lacking: Vec<_> = made.lacking(kernel.lacks).collect();
             let lacking =
                 if lacking.is_empty() { "has all that is asked of it".into() } else { lacking.join("; ") };
@@ -333,6 +343,7 @@ fn json(
         .number("since", answer.map(|a| a.since))
         .number("resident", answer.and_then(Answer::resident))
         .text("table", kernel.made.map(|_| "inet mef_guard"))
+        .text("owner", kernel.owner.as_deref())
         .number("bans_in_force", kernel.bans)
         .number("allowed", kernel.allowed)
         .number("throttled", kernel.throttled)

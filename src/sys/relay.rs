@@ -118,10 +118,7 @@ impl Relay {
                 newcomers |= event.data() == LISTENER;
                 continue;
             };
-            // Who has gone away does not hear what became of it, and must not have it done.
-            if !event.events().contains(EpollFlags::EPOLLHUP) {
-                self.answer(&client);
-            }
+            self.answer(&client);
         }
         for _ in 0..NEWCOMERS {
             if !newcomers || !self.accept(&mut clients) {
@@ -170,8 +167,13 @@ impl Relay {
             Err(Errno::EAGAIN) => return false,
             Err(_) => return true,
         };
+        // Who has gone away does not hear what became of it, and must not have it done.
+        if is_gone(client) {
+            return true;
+        }
         let mut answer = vec![0; HEAD];
-        let done = if (self.judge)(&question) { self.exchange(&question, &mut answer) } else { Err(Errno::EPERM) };
+        let done =
+            if (self.judge)(&question) { self.exchange(&question, &mut answer) } else { Err(Errno::EPERM) };
         let errno = done.err().map_or(0, |e| e as i32);
         if let Some(head) = answer.first_chunk_mut() {
             *head = errno.to_ne_bytes();
@@ -227,6 +229,12 @@ impl Drop for Relay {
     fn drop(&mut self) {
         remove(&self.path);
     }
+}
+
+fn is_gone(client: &UnixStream) -> bool {
+    let mut fds = [PollFd::new(client.as_fd(), PollFlags::empty())];
+    let looked = ppoll(&mut fds, Some(TimeSpec::from(Duration::ZERO)), None);
+    !matches!(looked, Ok(0))
 }
 
 /// Takes a datagram of at most `longest` bytes; EAGAIN if there is none, ECONNRESET if there never will be.

@@ -7,6 +7,7 @@ use crate::firewall::nft::owner::{self, OWNER, Ownership, PERSIST};
 use crate::firewall::nft::{TxnError, message};
 use crate::sys::nlattr::{attr, messages, text};
 use crate::sys::relay::Relay;
+use crate::sys::socket::remove;
 use nix::errno::Errno;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
@@ -52,6 +53,8 @@ impl Guard {
     /// For the daemon: where the options say so, the table is this process's own from the next `rebuild` on. Others change it
     /// through a socket in `run_dir`.
     pub fn own_through(&mut self, run_dir: &Path) {
+        // One that was killed has left its socket.
+        remove(&run_dir.join(NAME));
         self.owner.role = Role::Keeper(run_dir.to_owned());
     }
 
@@ -71,12 +74,14 @@ impl Guard {
         self.owner.trouble.take()
     }
 
-    /// Who owns the table; `None` if nobody does.
+    /// Who owns the table, for people: the daemon, if it lets others in at a socket in `run_dir`. `None` if nobody does.
     ///
     /// # Errors
     /// The system call or the kernel's error.
-    pub fn owned_by(&mut self) -> Result<Option<u32>, Failure> {
-        Ok(owner::of(&mut self.socket, &TABLE)?.port)
+    pub fn owned_by(&mut self, run_dir: &Path) -> Result<Option<String>, Failure> {
+        let port = owner::of(&mut self.socket, &TABLE)?.port;
+        let daemon = run_dir.join(NAME).exists();
+        Ok(port.map(|port| if daemon { "the daemon".to_owned() } else { owner::holder(port) }))
     }
 
     /// Other options: what could not be done may be tried again, or need not be done.
@@ -169,7 +174,8 @@ fn is_ours(bytes: &[u8]) -> bool {
         match m.kind >> 8 {
             NONE => true,
             NF_TABLES => {
-                m.payload.first() == Some(&TABLE.family) && attr(body, 1).and_then(text) == Some(TABLE.name.as_str())
+                m.payload.first() == Some(&TABLE.family)
+                    && attr(body, 1).and_then(text) == Some(TABLE.name.as_str())
             }
             _ => false,
         }
