@@ -334,7 +334,9 @@ impl Guard {
     /// Takes new options, and gives the former; `rebuild` puts them in force.
     pub fn set_options(&mut self, options: Options) -> Options {
         self.txn.set_counters(options.element_counters);
-        self.forget_owner();
+        if options.owner != self.options.owner {
+            self.forget_owner();
+        }
         std::mem::replace(&mut self.options, options)
     }
 
