@@ -54,6 +54,56 @@ fn nft_shows_and_reads_every_kind_of_rule() {
     assert_eq!(listed(&net), shown);
 }
 
+/// Words that nft takes for no name, and others in which there are some.
+const NAMES: &str = "accept add ah all arp auto-merge cgroup chain comment continue counter ct day dccp define delete \
+describe destroy drop dup element elements esp ether export flags flush frag fwd get handle hbh hook hour icmp icmpv6 \
+iif iifname import inet insert interval ip ip6 ipsec jump last limit list ll log map mark meta meter mh netdev oif or \
+policy queue quota redirect reject rename reset return rt rule ruleset sctp secmark set size snat socket synproxy table \
+tcp th time timeout tproxy type typeof udp update vlan vmap admins drop2 ip-x tcpports x4 Drop";
+
+#[test]
+fn nft_reads_back_whatever_it_lists_of_names_and_texts() {
+    let net = Net::new();
+    let mut rules = String::from("policy dir=in action=accept\n");
+    for (n, name) in NAMES.split(' ').enumerate() {
+        let (kind, elements) = match n % 4 {
+            0 => ("family=ip type=addr", "192.0.2.1,198.51.100.0/24"),
+            1 => ("family=ip6 type=addr", "2001:db8::1"),
+            2 => ("family=any type=addr", "192.0.2.1,2001:db8::1"),
+            _ => ("family=any type=port", "22,1000-2000"),
+        };
+        rules += &format!("set name={name} {kind} elements={elements}\n");
+        rules += &match n % 4 {
+            3 => format!("rule dir=in action=accept proto=tcp sport=@{name} dport=@{name},7\n"),
+            _ => format!("rule dir=in action=accept proto=tcp src=@{name} dst=@{name} dport=1\n"),
+        };
+    }
+    for text in ["a$b ", "$", "a\\\"b", "tab\there", "a\\b", "#;{}@'", "%s*"] {
+        rules += &format!("rule dir=in action=drop proto=udp log=\"prefix:{text}\" comment=\"{text}\"\n");
+    }
+    let file = net.write("names.rules", &rules);
+    let file = file.to_str().unwrap();
+    net.mef(&["load", file]).ok();
+    let before = uncounted(&listed(&net));
+    let again = net.write("listed.nft", &net.nft_list(TABLE));
+    net.nft("flush ruleset");
+    net.cmd("nft", &["-f", again.to_str().unwrap()]).ok();
+    assert_eq!(uncounted(&listed(&net)), before);
+    // What is plain stays so, and the names in the language are those that were given.
+    for name in ["admins", "drop2", "ip-x", "tcpports", "Drop", "accept.4", "add.6"] {
+        assert!(before.contains(&format!("set {name}")), "{name}\n{before}");
+    }
+    net.mef(&["load", file]).ok();
+    assert_eq!(net.mef(&["diff", file]).ok(), "", "nothing differs");
+    let exported = net.mef(&["export"]).ok();
+    for name in NAMES.split(' ') {
+        assert!(exported.contains(&format!("set name={name} ")), "{name}\n{exported}");
+    }
+    let exported = net.write("exported.rules", &exported);
+    net.mef(&["load", exported.to_str().unwrap()]).ok();
+    assert_eq!(uncounted(&listed(&net)), before, "the export is the same rule set");
+}
+
 #[test]
 fn the_same_policy_by_hand_lists_the_same() {
     let cases: &[(&str, &str, &str)] = &[

@@ -8,6 +8,18 @@ const MAX: usize = 1024;
 /// What a line that was cut ends with.
 const CUT: &[u8] = b"...";
 
+/// A character that nft can read back between the quotes in which it lists it: it knows no escapes. `expands`: and where it
+/// looks for variables.
+#[must_use]
+pub fn quotable(c: char, expands: bool) -> char {
+    match c {
+        '"' => '\'',
+        '$' if expands => '_',
+        c if c.is_control() => '?',
+        c => c,
+    }
+}
+
 /// A line under construction. Control characters become escapes such as `\x1b`, characters that turn the
 /// direction of writing become `\u{202e}`; what does not fit is cut off between characters.
 pub struct Line {

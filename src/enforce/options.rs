@@ -2,6 +2,7 @@
 //! What mef.conf says of the guard table and the journal.
 
 use crate::base::clock::{Mono, Wall};
+use crate::base::line::quotable;
 use crate::base::name::IfName;
 use crate::config::{BanAction, Fastpath, Flood, ServiceRule, Settings, StageOne};
 use crate::firewall::guard::{
@@ -19,8 +20,9 @@ const INTERFACES_MAX: usize = 32;
 /// The guard table's options.
 #[must_use]
 pub fn options(settings: &Settings) -> Options {
+    let prefix: String = settings.firewall_log_prefix.chars().map(|c| quotable(c, true)).collect();
     let log = DropLog {
-        prefix: std::ffi::CString::new(settings.firewall_log_prefix.as_str()).unwrap_or_default(),
+        prefix: std::ffi::CString::new(prefix).unwrap_or_default(),
         level: settings.firewall_log_level as u32,
         rate: settings.firewall_log_rate.max(1),
         burst: settings.firewall_log_burst.max(1),

@@ -5,6 +5,8 @@
 use super::RuleSet;
 use super::ast::{Action, Address, Elements, Interfaces, Port, Proto, Rule};
 use super::loopback::{self, LO};
+use super::words::is_of_nft;
+use crate::base::line::quotable;
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, merge};
 use crate::plan::{
@@ -113,7 +115,7 @@ fn named_set(set: &super::ast::Set, sink: &mut dyn Sink) {
     match &set.elements {
         Elements::Ports(list) => {
             let elements = plan::Elements::Ports(joined(list.clone()));
-            sink.set(&plan::Set { name: set.name, elements });
+            sink.set(&plan::Set { name: port_set(set.name), elements });
         }
         Elements::Addresses(list) => {
             for family in Family::ALL.into_iter().filter(|f| set.family.is_none_or(|only| only == *f)) {
@@ -126,11 +128,23 @@ fn named_set(set: &super::ast::Set, sink: &mut dyn Sink) {
     }
 }
 
-/// The name in the kernel: a set of both families is two.
+/// The name in the kernel: a set of both families is two, and none is called like a word of nft.
 fn family_set(name: Name, both: bool, family: Family) -> Name {
     let suffix = if family == Family::V4 { ".4" } else { ".6" };
-    if both { Name::new(&[name.as_str(), suffix].concat()).unwrap_or(name) } else { name }
+    if both || is_of_nft(name.as_str()) { suffixed(name, suffix) } else { name }
 }
+
+/// Likewise of a set of ports.
+fn port_set(name: Name) -> Name {
+    if is_of_nft(name.as_str()) { suffixed(name, PORTS) } else { name }
+}
+
+fn suffixed(name: Name, suffix: &str) -> Name {
+    Name::new(&[name.as_str(), suffix].concat()).unwrap_or(name)
+}
+
+/// What the kernel's name of a set of ports ends with, if it must not be the plain one.
+pub(super) const PORTS: &str = ".p";
 
 /// Sorts ranges of ports and joins those that meet or touch.
 fn joined(mut list: Vec<(u16, u16)>) -> Vec<(u16, u16)> {
@@ -263,7 +277,7 @@ impl Compiler<'_> {
     }
 
     fn prefix(&self) -> Option<String> {
-        self.rule.log.as_deref().map(str::to_owned)
+        self.rule.log.as_deref().map(|prefix| prefix.chars().map(|c| quotable(c, true)).collect())
     }
 
     /// The rule as one that only logs.
@@ -427,7 +441,7 @@ fn ports(list: &[Port]) -> Vec<Option<Ports>> {
     for item in list {
         match item {
             Port::Range(first, last) => ranges.push((*first, *last)),
-            Port::Set(name) => all.push(Some(Ports::Set(*name))),
+            Port::Set(name) => all.push(Some(Ports::Set(port_set(*name)))),
         }
     }
     if !ranges.is_empty() {

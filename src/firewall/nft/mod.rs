@@ -15,6 +15,7 @@ pub use refusal::{Op, Optional, Refusal, TxnError};
 pub use spec::{Hook, SetSpec};
 pub use txn::{ELEMENTS_MAX, Txn};
 
+use crate::base::line::quotable;
 use crate::base::name::Name;
 
 /// A table's place: `NFPROTO_*` and name.
@@ -77,11 +78,7 @@ pub mod msg {
 pub fn comment_udata(kind: u8, text: &str) -> smallvec::SmallVec<[u8; 64]> {
     let mut data = smallvec::SmallVec::from_slice(&[kind, 0]);
     for c in text.chars() {
-        let c = match c {
-            '"' => '\'',
-            c if c.is_control() => '?',
-            c => c,
-        };
+        let c = quotable(c, false);
         if data.len() - 2 + c.len_utf8() > COMMENT_MAX {
             break;
         }

@@ -8,6 +8,7 @@ use crate::plan::listed::{Base, Listed, Part, Table};
 use crate::plan::{self, Addresses, Direction, Policy, Ports, Reject, Sink, Verdict};
 use crate::ruleset::ast::{Action, Address, Elements, Interfaces, Limit, Port, Proto, Rule, Set, Statement};
 use crate::ruleset::compile::{self, BURST};
+use crate::ruleset::words::is_of_nft;
 use crate::ruleset::{LINE_MAX, RuleSet, parse};
 
 /// The rules that one statement is compiled to.
@@ -231,6 +232,11 @@ fn plain(sets: &RuleSet, name: &Name) -> Name {
     stem.and_then(Name::new).filter(|stem| sets.set(stem).is_some()).unwrap_or(*name)
 }
 
+/// The name of a set that is a word of nft, and has something behind it in the kernel for that.
+fn of_nft(name: &Name, suffix: &str) -> Option<Name> {
+    Name::new(name.as_str().strip_suffix(suffix)?).filter(|stem| is_of_nft(stem.as_str()))
+}
+
 fn ports(base: &[&Part], list: fn(&plan::Rule) -> &Option<Ports>) -> Box<[Port]> {
     let mut found: Vec<Port> = Vec::new();
     let mut add = |item: Port| {
@@ -240,7 +246,7 @@ fn ports(base: &[&Part], list: fn(&plan::Rule) -> &Option<Ports>) -> Box<[Port]>
     };
     for list in base.iter().filter_map(|part| list(&part.rule).as_ref()) {
         match list {
-            Ports::Set(name) => add(Port::Set(*name)),
+            Ports::Set(name) => add(Port::Set(of_nft(name, compile::PORTS).unwrap_or(*name))),
             Ports::Ranges(ranges) => ranges.iter().for_each(|&(first, last)| add(Port::Range(first, last))),
         }
     }
@@ -259,7 +265,8 @@ pub(super) fn sets(sets: &[plan::Set], ours: bool, unsaid: &mut dyn FnMut(&Name)
     for set in sets {
         let made = match &set.elements {
             plan::Elements::Ports(list) => {
-                Set { name: set.name, family: None, elements: Elements::Ports(list.clone()) }
+                let name = of_nft(&set.name, compile::PORTS).filter(|_| ours).unwrap_or(set.name);
+                Set { name, family: None, elements: Elements::Ports(list.clone()) }
             }
             plan::Elements::Addresses(family, list) => {
                 let both = match family {
@@ -272,7 +279,9 @@ pub(super) fn sets(sets: &[plan::Set], ours: bool, unsaid: &mut dyn FnMut(&Name)
                 if let Some((_, plan::Set { elements: plan::Elements::Addresses(_, more), .. })) = both {
                     list.extend(more);
                 }
-                let name = both.map_or(set.name, |(stem, _)| stem);
+                let suffix = if *family == Family::V4 { ".4" } else { ".6" };
+                let alone = || of_nft(&set.name, suffix).filter(|_| ours).unwrap_or(set.name);
+                let name = both.map_or_else(alone, |(stem, _)| stem);
                 let family = both.is_none().then_some(*family);
                 Set { name, family, elements: Elements::Addresses(list) }
             }
