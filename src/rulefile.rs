@@ -7,8 +7,7 @@ use crate::firewall::nft::{Op, TxnError};
 use crate::firewall::rules::{Batch, TABLE};
 use crate::firewall::{guard, listing};
 use crate::input::glob::Glob;
-use crate::plan::Direction;
-use crate::plan::listed::{self, Base, Table};
+use crate::plan::listed::Table;
 use crate::ruleset::check::{self, Host};
 use crate::ruleset::compile::{compile, compile_last};
 use crate::ruleset::export::{self, Exported};
@@ -237,18 +236,15 @@ pub fn loaded() -> Result<Vec<String>, String> {
     Ok(tables.first_mut().map_or_else(Vec::new, comparable))
 }
 
-/// Whether the kernel's table `inet mef` is of another program: it has not the chains of `mef load`, or others.
+/// Whether the kernel's table `inet mef` is of another program: it has not the chains of `mef load`, others, or rules of
+/// others.
 ///
 /// # Errors
 /// What the kernel refused, for people.
 pub fn is_foreign() -> Result<bool, String> {
     let ours = |family: &str, name: &str| (family, name) == ("inet", TABLE.name.as_str());
     let tables = listing::read(&ours).map_err(|e| e.to_string())?;
-    let Some(table) = tables.first() else { return Ok(false) };
-    let own = Direction::ALL.map(|dir| {
-        table.chains.iter().any(|c| c.name == listed::hook(dir) && matches!(c.base, Base::Filter(_, 0, _)))
-    });
-    Ok(own != [true; 3] || table.chains.iter().filter(|chain| chain.base != Base::None).count() > own.len())
+    Ok(tables.first().is_some_and(export::is_foreign))
 }
 
 /// Tables of the kernel as a rule set: those of a family and a name, where they are told, but never that of bans.

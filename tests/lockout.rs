@@ -365,6 +365,37 @@ fn what_others_put_into_the_table_is_seen() {
     let out = run(&net, "load", "", rules);
     assert!(out.status == 0 && out.stderr.contains("holds chains of another program"), "{out:?}");
     assert!(!run(&net, "load", "", rules).stderr.contains("another program"));
+    // Nor one whose chains are called like ours, or a rule in ours; what mef adds by itself is nobody else's.
+    let chain =
+        |hook: &str| format!("chain {hook} {{ type filter hook {hook} priority filter; policy accept; }};");
+    let alike = ["input", "forward", "output"].map(chain).concat();
+    for (table, foreign) in [
+        (format!("table inet mef {{ {alike} chain input {{ tcp dport 22 counter accept; }}; }}"), true),
+        (format!("table inet mef {{ {} }}", chain("input")), true),
+        ("table inet mef { set x { type ipv4_addr; }; }".to_owned(), true),
+        (String::new(), false),
+    ] {
+        for command in ["load", "unload"] {
+            net.mef(&["unload"]).ok();
+            net.nft(&table);
+            let out = if command == "load" { run(&net, "load", "", rules) } else { net.mef(&["unload"]) };
+            assert_eq!(out.stderr.contains("of another program"), foreign, "{command} {table}: {out:?}");
+            assert_eq!(out.status, 0, "{command} {table}");
+        }
+    }
+    let own = [
+        "policy dir=in action=reject\npolicy dir=out action=drop\nrule dir=in action=accept proto=all iif=lo\n",
+        "policy dir=in action=drop\nrule dir=in action=accept proto=tcp dport=22 limit=5/m/src log=\"prefix:a\"\n",
+        "policy dir=fwd action=reject\nrule dir=out action=reject proto=all oif=lo\nrule dir=out action=drop proto=icmp\n",
+    ];
+    for rules in own {
+        for _ in 0..2 {
+            let out = net.mef_input(&["load", "--force", "-"], rules.as_bytes());
+            assert!(out.status == 0 && !out.stderr.contains("another program"), "{rules}{out:?}");
+        }
+    }
+    net.nft("add rule inet mef output tcp dport 25 drop");
+    assert!(net.mef(&["unload"]).stderr.contains("held chains of another program, or its rules"));
 }
 
 /// As firewalld writes every service.

@@ -66,7 +66,9 @@ pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> 
     let text = if boot.is_none() { set.whole_text() } else { String::new() };
     let turn = Turn::take(&run_dir).map_err(Error::Failed)?;
     if rulefile::is_foreign().unwrap_or(false) {
-        output.note(&"the table inet mef holds chains of another program: they are replaced, too");
+        output.note(
+            &"the table inet mef holds chains of another program, or its rules: they are replaced, too",
+        );
     }
     let rules = set.rules();
     let (end, parts) = match seconds {
@@ -262,7 +264,12 @@ pub(super) fn unload(args: &[&str], output: &mut Output<'_>) -> Result<(), Error
     let UnloadArgs {} = parse("unload", args)?;
     let run_dir = places(output).1;
     let _turn = Turn::take(&run_dir).map_err(Error::Failed)?;
+    let foreign = rulefile::is_foreign().unwrap_or(false);
     // Before it: the daemon must not take it for an accident.
     trial::note(&run_dir, false);
-    rules::unload().map_err(|e| Error::Failed(e.to_string()))
+    rules::unload().map_err(|e| Error::Failed(e.to_string()))?;
+    if foreign {
+        output.note(&"the table inet mef held chains of another program, or its rules: they are gone, too");
+    }
+    Ok(())
 }

@@ -47,6 +47,9 @@ impl Follow {
             if differs && rulefile::statements(&set).ok() == rulefile::loaded().ok() {
                 return Ok(false);
             }
+            if rulefile::is_foreign()? {
+                return Err("the table inet mef holds chains of another program, or its rules".into());
+            }
             let batch = rulefile::batch(&mut set, Batch::new())?;
             rulefile::load(&set, batch).map(|()| true).map_err(|(why, _)| why)
         });

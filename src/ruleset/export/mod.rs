@@ -3,6 +3,7 @@
 //! becomes a comment that shows it. Knows the kernel only through `plan`.
 
 mod flat;
+mod own;
 mod statement;
 mod words;
 
@@ -13,6 +14,8 @@ use crate::base::range::Family;
 use crate::plan::listed::{Base, Chain, Listed, Part, Table, hook};
 use crate::plan::{Direction, Policy, Reject, Verdict};
 use flat::Flat;
+pub use own::is_foreign;
+use own::{ends_rejecting, is_own, stated};
 use statement::Group;
 pub(in crate::ruleset) use words::LOST;
 use words::{answered, harmless, why_not};
@@ -69,11 +72,6 @@ pub fn ours(table: &mut Table, compares: bool) -> Exported {
     }
     export.left_over();
     export.out
-}
-
-/// Whether a base chain of our table is the one that `mef load` makes for this direction.
-fn is_own(dir: Direction, chain: &Chain) -> bool {
-    chain.name == hook(dir) && matches!(chain.base, Base::Filter(_, 0, _))
 }
 
 /// Tables as one rule set, with comments that say where everything comes from.
@@ -294,21 +292,9 @@ impl<'a> Export<'a> {
     /// The rules of a base chain of ours, those of one statement together. `orders` are of each line behind the
     /// first `before` its statement's number and its place.
     fn own_chain(&mut self, table: &Table, chain: &Chain, before: usize, orders: &mut Vec<(u32, usize)>) {
-        let rejects = ends_rejecting(chain);
-        let rules = match rejects {
-            true => chain.rules.get(..chain.rules.len().saturating_sub(2)).unwrap_or_default(),
-            false => &chain.rules,
-        };
         let Base::Filter(dir, _, policy) = chain.base else { return };
-        let action = match policy {
-            Policy::Accept => Action::Accept,
-            Policy::Drop if rejects => Action::Reject,
-            Policy::Drop => Action::Drop,
-        };
-        let (of_lo, ends) = statement::loopback(dir, rules, action);
-        self.apart = of_lo > 0;
-        let (head, rest) = rules.split_at_checked(of_lo).unwrap_or_default();
-        let head = head.get(..of_lo - ends).unwrap_or_default();
+        let (apart, [head, rest]) = stated(dir, chain);
+        self.apart = apart;
         for part in [head, rest] {
             // A rule of another program stays where it is: behind those before it.
             let mut order = 0;
@@ -478,12 +464,4 @@ fn origin(rule: &Listed) -> u32 {
 fn begins_several(part: &Part) -> bool {
     let logs = part.rule.log.is_some() && part.rule.verdict == Verdict::Next;
     logs || part.rule.verdict == Verdict::Reject(Reject::Reset)
-}
-
-/// Whether a chain ends as `policy action=reject` makes it.
-fn ends_rejecting(chain: &Chain) -> bool {
-    let Base::Filter(.., Policy::Drop) = chain.base else { return false };
-    let from = chain.rules.len().saturating_sub(2);
-    let last = chain.rules.get(from..).unwrap_or_default();
-    statement::policy_rejects(&parts(last))
 }
