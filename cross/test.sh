@@ -32,6 +32,14 @@ rust_tests() {
     passed=$((passed + p)) failed=$((failed + f))
 }
 
+# host_files: what mef keeps on this host. A daemon that runs here may write into its files; tests make none.
+host_files() { find /etc/mef /run/mef /var/lib/mef 2>/dev/null | sort; }
+untouched() { diff <(echo "$host_before") <(host_files); }
+# Tests cover it with a directory of their own, for which it has to be there.
+[ -e /etc/mef ] || trap 'rmdir /etc/mef' EXIT
+mkdir -p /etc/mef
+host_before=$(host_files)
+
 step build bash cross/build.sh x86_64
 
 find_toolchain x86_64-unknown-linux-musl
@@ -46,6 +54,7 @@ for script in tests/*.sh; do
     [[ "$not_tests" == *" ${script##*/} "* ]] || step "$script" bash "$script"
 done
 step "virtual machines, the short form" bash cross/vm.sh short
+step "this host's own files" untouched
 
 echo
 echo "$passed passed, $failed failed"

@@ -40,15 +40,18 @@ END
     done
 } >"$here/large.rules"
 
+# apart COMMAND...: with a /run and a /var/lib of its own: `mef load` notes there what it did.
+apart() { unshare --mount --net bash -c 'mount -t tmpfs none /run; mount -t tmpfs none /var/lib; exec "$@"' - "$@"; }
+
 user() { echo "${2:-}"; }
-time_of() { "$MEF_BENCH" time --runs "$@"; }
+time_of() { apart "$MEF_BENCH" time --runs "$@"; }
 
 # compare TITLE RUNS FILE REACH: loads the file, each time where nothing is yet. Both replace what is there.
 compare() {
     local mef nft
     {
         printf '%s\n' 'add table inet mef' 'delete table inet mef'
-        unshare --net bash -c "'$MEF_BIN' load '$3.rules' >/dev/null && nft -s list table inet mef" 2>"$here/said"
+        apart bash -c "'$MEF_BIN' load '$3.rules' >/dev/null && nft -s list table inet mef" 2>"$here/said"
     } >"$3.nft"
     mef=$(time_of "$2" --fresh -- "$MEF_BIN" load "$3.rules")
     nft=$(time_of "$2" --fresh -- nft -f "$3.nft")
@@ -56,8 +59,8 @@ compare() {
     peer "nft -f of the same rules" "$(wall $nft)"
     figure "   user time of it" "a fifth" us less "$(user $mef)"
     peer "nft -f" "$(user $nft)"
-    figure "   peak memory" "$4" kB less "$(unshare --net "$MEF_BENCH" rss -- "$MEF_BIN" load "$3.rules")"
-    peer "nft -f" "$(unshare --net "$MEF_BENCH" rss -- nft -f "$3.nft")"
+    figure "   peak memory" "$4" kB less "$(apart "$MEF_BENCH" rss -- "$MEF_BIN" load "$3.rules")"
+    peer "nft -f" "$(apart "$MEF_BENCH" rss -- nft -f "$3.nft")"
 }
 
 compare "20 rules" "$few" "$here/small" "1 MB"
@@ -68,5 +71,5 @@ figure "   check of $(shown '' "$rules") rules: wall time" "100 ms" us less "$(w
 peer "nft -c -f" "$(wall $nft)"
 figure "   user time of it" "" us less "$(user $mef)"
 peer "nft -c -f" "$(user $nft)"
-figure "   peak memory" "" kB less "$(unshare --net "$MEF_BENCH" rss -- "$MEF_BIN" check "$here/large.rules")"
-peer "nft -c -f" "$(unshare --net "$MEF_BENCH" rss -- nft -c -f "$here/large.nft")"
+figure "   peak memory" "" kB less "$(apart "$MEF_BENCH" rss -- "$MEF_BIN" check "$here/large.rules")"
+peer "nft -c -f" "$(apart "$MEF_BENCH" rss -- nft -c -f "$here/large.nft")"
