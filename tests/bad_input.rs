@@ -259,6 +259,68 @@ fn many() -> Vec<u8> {
 }
 
 #[test]
+fn the_end_of_all_bans_is_remembered_as_a_whole_by_the_daemon_if_the_command_cannot() {
+    for (args, stays) in [
+        (&["unban", "--all", "--permanent"][..], &["192.0.2.3", "203.0.113.200"][..]),
+        (&["unban", "--all"], &["192.0.2.1", "192.0.2.3", "203.0.113.200"]),
+    ] {
+        let (mut net, disk) = host_with_disk();
+        let daemon = net.daemon("daemon");
+        let conf = net.path("mef.conf");
+        let mef = |args: &[&str]| net.mef(&[args, &["--config", conf.to_str().unwrap()]].concat());
+        mef(&["ban", "192.0.2.1", "--permanent"]).ok();
+        mef(&["ban", "192.0.2.2", "--for", "1h"]).ok();
+        disk.read_only_for_later(true);
+        let out = mef(args);
+        assert!(out.status == 1 && out.stderr.contains("the ban journal does not have this"), "{out:?}");
+        disk.read_only_for_later(false);
+        // Written before the daemon writes what it was told.
+        mef(&["ban", "192.0.2.3", "--permanent"]).ok();
+        bans_go_on(&net, "203.0.113.200");
+        assert_eq!(net.banned(), stays, "{args:?}");
+        net.stop(daemon);
+        net.nft("delete table inet mef_guard");
+        net.daemon("again");
+        assert_eq!(net.banned(), stays, "{args:?}");
+        drop(disk);
+    }
+}
+
+#[test]
+fn what_does_not_fit_into_memory_is_refused_before_it_is_tried() {
+    let net = Net::new();
+    let meminfo = |kb: u32| net.write("meminfo", &format!("MemTotal: 65536 kB\nMemAvailable: {kb} kB\n"));
+    meminfo(60_000);
+    net.mef(&["ban", "192.0.2.1"]).ok();
+    assert!(net.mef_input(&["ban", "-"], &many()).ok().contains("banned 5000 addresses"));
+    let before = net.banned();
+    // Enough for one, and not for many.
+    meminfo(1500);
+    net.mef(&["ban", "192.0.2.2"]).ok();
+    net.mef(&["unban", "192.0.2.2"]).ok();
+    let out =
+        net.mef_input(&["ban", "-"], String::from_utf8(many()).unwrap().replace("10.0", "10.9").as_bytes());
+    let why = "the kernel needs 3 MB of memory for that, and 0 MB are free";
+    assert_eq!(out.status, 1, "{out:?}");
+    assert!(out.stderr.contains("512 addresses are not banned") && out.stderr.contains(why), "{out:?}");
+    assert!(out.stdout.contains("banned 0 addresses"), "{out:?}");
+    let out = net.mef_input(&["unban", "-"], &many());
+    assert!(
+        out.status == 1 && out.stderr.contains("nothing more is unbanned: the kernel needs 2 MB"),
+        "{out:?}"
+    );
+    assert_eq!(net.banned(), before, "the former state stays");
+    // For nothing at all.
+    meminfo(900);
+    let out = net.mef(&["ban", "192.0.2.2"]);
+    assert!(out.status == 1 && out.stderr.contains("192.0.2.2 is not banned: the kernel needs"), "{out:?}");
+    assert_eq!(net.banned(), before);
+    meminfo(60_000);
+    net.mef_input(&["unban", "-"], &many()).ok();
+    assert_eq!(net.banned(), ["192.0.2.1"]);
+}
+
+#[test]
 fn a_read_only_state_dir_is_said_once_and_bans_go_on() {
     let (mut net, disk) = host_with_disk();
     disk.read_only(true);

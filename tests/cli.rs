@@ -481,3 +481,31 @@ fn two_commands_at_once_lose_nothing() {
     }
     assert_eq!(net.bans().len(), 16);
 }
+
+#[test]
+fn bans_are_listed_the_newest_first_and_by_address() {
+    let net = Net::new();
+    let addresses = |args: &[&str]| -> Vec<String> {
+        let out = net.mef(args).ok();
+        out.lines().skip(1).map(|line| line.split_whitespace().next().unwrap().to_owned()).collect()
+    };
+    assert!(addresses(&["bans"]).is_empty() && net.mef(&["bans"]).ok().is_empty());
+    let order = ["192.0.2.9", "192.0.2.0/29", "2001:db8:1::/64", "192.0.2.1", "198.51.100.7"];
+    for (at, who) in order.iter().enumerate() {
+        let time: &[&str] = if at % 2 == 0 { &["--permanent"] } else { &["--for", "1h"] };
+        net.mef(&[&["ban", who, "--ports", if at == 4 { "22" } else { "all" }], time].concat()).ok();
+        // SINCE counts in seconds, by two clocks.
+        std::thread::sleep(std::time::Duration::from_millis(2100));
+    }
+    let newest: Vec<&str> = order.iter().rev().copied().collect();
+    assert_eq!(addresses(&["bans"]), newest);
+    let json = net.mef(&["bans", "--json"]).ok();
+    let rows = common::bans::rows(&json);
+    assert_eq!(rows.iter().map(|row| common::bans::text(row, "address")).collect::<Vec<_>>(), newest);
+    assert_eq!(addresses(&["bans", "192.0.2.1"]), ["192.0.2.1", "192.0.2.0/29"]);
+    assert_eq!(addresses(&["bans", "192.0.2.0/24"]), ["192.0.2.1", "192.0.2.0/29", "192.0.2.9"]);
+    assert_eq!(addresses(&["bans", "2001:db8:1::7", "--permanent"]), ["2001:db8:1::/64"]);
+    assert!(net.mef(&["bans", "203.0.113.1"]).ok().is_empty());
+    let out = net.mef(&["bans", "nobody"]);
+    assert!(out.status == 1 && out.stderr.contains("'nobody' is no address"), "{out:?}");
+}

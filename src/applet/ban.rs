@@ -11,6 +11,7 @@ use crate::config::{Ports, Settings, span, written};
 use crate::control::client::Client;
 use crate::control::proto::Request;
 use crate::enforce::Enforcer;
+use crate::firewall::guard::room::{self, Shortage};
 use crate::firewall::guard::{Ban, Made, Outcome, Repeat, Scope, Standing};
 use argh::FromArgs;
 
@@ -163,6 +164,9 @@ impl<'a> Session<'a> {
         if self.batch.is_empty() {
             return Ok(());
         }
+        if let Err(short) = room::for_bans(self.batch.len() as u64) {
+            return Err(Error::Failed(self.refused(&short, output)));
+        }
         let now = crate::sys::clock::wall();
         let (time, scope, reason) = (self.time, self.scope, self.args.reason.as_str());
         let ban =
@@ -200,6 +204,16 @@ impl<'a> Session<'a> {
         }
         notes.into_iter().for_each(|note| self.note(note, output));
         Ok(())
+    }
+
+    /// Says who is not banned for want of memory; what was banned before stays so.
+    fn refused(&mut self, short: &Shortage, output: &mut Output<'_>) -> String {
+        let batch = std::mem::take(&mut self.batch);
+        self.close(output);
+        match batch.as_slice() {
+            [range] => format!("{range} is not banned: {short}"),
+            all => format!("{} addresses are not banned, nor what comes after them: {short}", all.len()),
+        }
     }
 
     /// Says what is in force for an address now.

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! `mef bans`: what the kernel holds, asked from the kernel.
 
-use super::{Error, Output, parse, settings};
+use super::{Error, Output, parse, settings, target};
 use crate::base::json::Object;
 use crate::base::line::shown;
 use crate::enforce::options;
@@ -10,15 +10,20 @@ use argh::FromArgs;
 
 const HEAD: [&str; COLUMNS] = ["ADDRESS", "RULE", "SINCE", "LEFT", "HITS", "DROPPED", "PORTS", "REASON"];
 const COLUMNS: usize = 8;
+/// Stands between cells until the widths are known; no cell has one.
+const BETWEEN: &str = "\0";
 
-/// List the bans in force, as the kernel has them.
+/// List the bans in force, as the kernel has them, the newest first.
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
     note = "DROPPED is counted for each address only with element_counters=true, since that costs kernel memory.",
-    example = "mef bans\n  mef bans --rule sshd --json"
+    example = "mef bans\n  mef bans 192.0.2.0/24\n  mef bans --rule sshd --json"
 )]
 struct Args {
+    /// only those that have to do with this address, network or range
+    #[argh(positional, arg_name = "ADDR")]
+    address: Option<String>,
     /// one JSON object a line
     #[argh(switch)]
     json: bool,
@@ -38,43 +43,44 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     let settings = settings(args.config.as_deref(), output);
     let failed = |e| Error::Failed(format!("{e}"));
     let mut guard = Guard::open(options(&settings)).map_err(failed)?;
+    let ipv6_prefix = guard.look().map_err(failed)?.map_or(64, |made| made.ipv6_prefix);
+    let range = args.address.as_deref().map(|text| target::read(text, ipv6_prefix));
+    let range = range.transpose().map_err(Error::Failed)?;
     let wanted = |e: &Entry<'_>| {
-        args.rule.as_deref().is_none_or(|rule| rule == e.rule) && (!args.permanent || e.left.is_none())
+        range.is_none_or(|range| range.meets(&e.who))
+            && args.rule.as_deref().is_none_or(|rule| rule == e.rule)
+            && (!args.permanent || e.left.is_none())
     };
-    let mut written = Ok(());
-    if args.json {
-        let now = crate::sys::clock::now().wall.0;
-        guard
-            .list(&mut |e| {
-                if written.is_ok() && wanted(e) {
-                    written = writeln!(output.out, "{}", json(e, now));
-                }
-            })
-            .map_err(failed)?;
-        return Ok(written?);
+    let now = crate::sys::clock::wall().0;
+    let (mut rows, mut widths) = (Vec::new(), HEAD.map(str::len));
+    guard
+        .list(&mut |e| {
+            if !wanted(e) {
+                return;
+            }
+            let text = if args.json {
+                json(e, now)
+            } else {
+                let row = row(e);
+                widen(&mut widths, &row);
+                row.join(BETWEEN)
+            };
+            rows.push((e.age.unwrap_or(u64::MAX), text.into_boxed_str()));
+        })
+        .map_err(failed)?;
+    // The newest first; those of one second by their addresses.
+    rows.sort_by_key(|(age, _)| *age);
+    if !args.json && !rows.is_empty() {
+        line(output, &widths, HEAD.into_iter())?;
     }
-    // Two walks, one for the widths: what is listed may be long, and nothing is kept of it.
-    let mut widths = HEAD.map(str::len);
-    guard
-        .list(&mut |e| {
-            if wanted(e) {
-                widen(&mut widths, &row(e))
-            }
-        })
-        .map_err(failed)?;
-    let mut head = true;
-    guard
-        .list(&mut |e| {
-            if written.is_ok() && wanted(e) {
-                if std::mem::take(&mut head) {
-                    written = line(output, &widths, &HEAD.map(str::to_owned));
-                }
-                written =
-                    std::mem::replace(&mut written, Ok(())).and_then(|()| line(output, &widths, &row(e)));
-            }
-        })
-        .map_err(failed)?;
-    Ok(written?)
+    for (_, text) in &rows {
+        if args.json {
+            writeln!(output.out, "{text}")?;
+        } else {
+            line(output, &widths, text.split(BETWEEN))?;
+        }
+    }
+    Ok(())
 }
 
 fn row(e: &Entry<'_>) -> [String; COLUMNS] {
@@ -114,7 +120,11 @@ fn widen(widths: &mut [usize; COLUMNS], row: &[String; COLUMNS]) {
     }
 }
 
-fn line(output: &mut Output<'_>, widths: &[usize; COLUMNS], row: &[String; COLUMNS]) -> std::io::Result<()> {
+fn line<'a>(
+    output: &mut Output<'_>,
+    widths: &[usize; COLUMNS],
+    row: impl Iterator<Item = &'a str>,
+) -> std::io::Result<()> {
     for (at, (width, cell)) in widths.iter().zip(row).enumerate() {
         if at + 1 == COLUMNS {
             writeln!(output.out, "{cell}")?;

@@ -8,7 +8,7 @@ use crate::config::Settings;
 use crate::control::client::Client;
 use crate::control::proto::Request;
 use crate::enforce::{Enforcer, journal, options};
-use crate::firewall::guard::Guard;
+use crate::firewall::guard::{Guard, room};
 use argh::FromArgs;
 use std::path::Path;
 
@@ -103,7 +103,7 @@ impl Session {
         let written = self.enforcer.unban_all(permanent, &mut |n| self.notes.push(n.to_string()));
         let written = written.map_err(failed)?;
         self.unwritten |= !written;
-        self.tell(&[Request::Unbanned { who: None, was_banned: true, written }]);
+        self.tell(&[Request::Unbanned { who: None, permanent, was_banned: true, written }]);
         let but = if permanent { "" } else { " but the permanent ones" };
         Ok(writeln!(output.out, "ended all bans{but}")?)
     }
@@ -147,6 +147,8 @@ impl Lines for Session {
         if batch.is_empty() {
             return Ok(());
         }
+        let short = |short| failed(format!("nothing more is unbanned: {short}"));
+        room::for_liftings(batch.len() as u64).map_err(short)?;
         let ranges: Vec<Range> = batch.iter().map(|(range, _)| *range).collect();
         let now = crate::sys::clock::wall();
         let lifted = self.enforcer.unban(now, &ranges, &mut |n| self.notes.push(n.to_string()));
@@ -155,6 +157,7 @@ impl Lines for Session {
         let requests: Vec<Request<'_>> = (ranges.iter().zip(&lifted.counts))
             .map(|(range, count)| Request::Unbanned {
                 who: Some(*range),
+                permanent: false,
                 was_banned: *count > 0,
                 written: lifted.written,
             })

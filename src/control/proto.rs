@@ -37,6 +37,8 @@ pub enum Request<'a> {
     Unbanned {
         /// Whom.
         who: Option<Range>,
+        /// Of everybody, whether those without an end as well.
+        permanent: bool,
         /// Whether there were bans.
         was_banned: bool,
         /// Whether the ban journal has it; otherwise the daemon is to write it when that can be done.
@@ -62,13 +64,14 @@ impl<'a> Request<'a> {
             },
             verb @ ("unbanned" | "forget") => {
                 let who = words.next()?;
-                let who = if who == "all" { None } else { Some(range(who)?) };
+                let permanent = who == EVERYTHING;
+                let who = if permanent || who == "all" { None } else { Some(range(who)?) };
                 let written = match words.next() {
                     None => true,
                     Some("unwritten") => false,
                     Some(_) => return None,
                 };
-                Request::Unbanned { who, was_banned: verb == "unbanned", written }
+                Request::Unbanned { who, permanent, was_banned: verb == "unbanned", written }
             }
             _ => return None,
         };
@@ -91,17 +94,20 @@ impl Display for Request<'_> {
             Request::Banned { who, time: Span::Permanent, ports } => {
                 write!(f, "banned {who} permanent {ports}")
             }
-            Request::Unbanned { who, was_banned, written } => {
+            Request::Unbanned { who, permanent, was_banned, written } => {
                 f.write_str(if *was_banned { "unbanned " } else { "forget " })?;
                 match who {
                     Some(who) => write!(f, "{who}")?,
-                    None => f.write_str("all")?,
+                    None => f.write_str(if *permanent { EVERYTHING } else { "all" })?,
                 }
                 f.write_str(if *written { "" } else { " unwritten" })
             }
         }
     }
 }
+
+/// All bans, the permanent ones, too.
+const EVERYTHING: &str = "everything";
 
 /// An address, a network, or `FIRST-LAST`.
 fn range(text: &str) -> Option<Range> {
@@ -306,8 +312,15 @@ mod tests {
             Request::Lists,
             Request::Banned { who: who("192.0.2.7"), time: Span::Secs(3600), ports: "all" },
             Request::Banned { who: who("2001:db8::/64"), time: Span::Permanent, ports: "22,80-90/tcp" },
-            Request::Unbanned { who: None, was_banned: true, written: false },
-            Request::Unbanned { who: Some(who("192.0.2.1-192.0.2.9")), was_banned: false, written: true },
+            Request::Unbanned { who: None, permanent: false, was_banned: true, written: false },
+            Request::Unbanned { who: None, permanent: true, was_banned: true, written: true },
+            Request::Unbanned { who: None, permanent: true, was_banned: true, written: false },
+            Request::Unbanned {
+                who: Some(who("192.0.2.1-192.0.2.9")),
+                permanent: false,
+                was_banned: false,
+                written: true,
+            },
         ];
         for request in all {
             let line = request.to_string();

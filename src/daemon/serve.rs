@@ -53,9 +53,9 @@ impl Service for Desk<'_> {
                 self.judge.events().banned(self.now.wall, &told);
                 return Then::Next;
             }
-            Request::Unbanned { who, was_banned, written } => {
+            Request::Unbanned { who, permanent, was_banned, written } => {
                 self.judge.unbanned(self.now.wall, who.as_ref(), was_banned);
-                self.judge.remember_unban(who.as_ref(), written);
+                self.judge.remember_unban(who.as_ref(), permanent, written);
                 say(to, &"ok");
                 return Then::Next;
             }

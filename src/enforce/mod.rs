@@ -230,18 +230,19 @@ impl Enforcer {
     pub fn unban_all(&mut self, permanent: bool, note: Note<'_>) -> Result<bool, Failure> {
         let _held = self.hold(note);
         self.guard.unban_all(permanent)?;
-        self.remember(if permanent { &Record::Clear } else { &Record::ClearTimed }, note);
+        self.remember(cleared(permanent), note);
         Ok(self.write_lifting(note))
     }
 
     /// The journal takes in a lifting by a command, if that could not write it, or if bans that it has ended may still be waiting here.
-    pub fn remember_unban(&mut self, who: Option<&Range>, written: bool, note: Note<'_>) {
+    /// Without an address it is all bans, `permanent` or only those that have an end.
+    pub fn remember_unban(&mut self, who: Option<&Range>, permanent: bool, written: bool, note: Note<'_>) {
         if written && self.pending() == 0 {
             return;
         }
         match who {
             Some(who) => who.nets().for_each(|net| self.remember(&Record::Unban(net), note)),
-            None => self.remember(&Record::ClearTimed, note),
+            None => self.remember(cleared(permanent), note),
         }
         self.late = true;
     }
@@ -359,6 +360,11 @@ impl Enforcer {
             note(&e);
         }
     }
+}
+
+/// The end of all bans, or of those that have one.
+fn cleared(permanent: bool) -> &'static Record<'static> {
+    if permanent { &Record::Clear } else { &Record::ClearTimed }
 }
 
 /// When a ban ends that has so much time left.

@@ -22,7 +22,7 @@ impl Enforcer {
         }
         let _held = journal.hold()?;
         if self.late && !journal.is_refused() && self.guard.look().is_ok_and(|made| made.is_some()) {
-            let guard = &mut self.guard;
+            let (guard, missed) = (&mut self.guard, &mut self.missed);
             journal.retain(&mut |record| match record {
                 Record::Ban(entry) => {
                     let scope = read_scope(entry.scope).unwrap_or_default();
@@ -30,7 +30,11 @@ impl Enforcer {
                 }
                 // Whoever made the ban again has written that already.
                 Record::Unban(net) => !guard.has_ban(&Range::from(*net), &Scope::ALL).unwrap_or(false),
-                Record::Clear | Record::ClearTimed => true,
+                // What others have banned and written since then stands before it: that is written once more.
+                Record::Clear | Record::ClearTimed => {
+                    *missed = true;
+                    true
+                }
             });
         }
         journal.flush()?;

@@ -154,7 +154,7 @@ pub fn make_private_dirs(dir: &Path) {
 
 /// In the program's eyes /run, /var/lib, /var/log and /usr/local/sbin are directories below `dir`, /etc/mef is empty, and
 /// /dev has the usual devices and the test's own /dev/log: a fresh host, whatever the real one has. A directory `etc` below
-/// `dir` is all of /etc.
+/// `dir` is all of /etc, and a file `meminfo` says how much memory there is.
 pub fn private_dirs(command: &mut Command, dir: &Path) {
     let name = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap();
     let bind = |from: &Path, to: &Path| (from.exists() && to.exists()).then(|| (name(from), name(to)));
@@ -169,6 +169,7 @@ pub fn private_dirs(command: &mut Command, dir: &Path) {
         ("etc", "/etc"),
         ("sbin", "/usr/local/sbin"),
         ("dev", "/dev"),
+        ("meminfo", "/proc/meminfo"),
     ];
     let dirs = dirs.iter().filter_map(|(inside, outside)| bind(&dir.join(inside), Path::new(outside)));
     let binds: Vec<_> = devices.chain(dirs).collect();
@@ -240,6 +241,11 @@ impl Disk {
     /// Whether nothing can be written from now on.
     pub fn read_only(&self, yes: bool) {
         self.mount("", libc::MS_REMOUNT | if yes { libc::MS_RDONLY } else { 0 });
+    }
+
+    /// Likewise for programs that are started from now on alone.
+    pub fn read_only_for_later(&self, yes: bool) {
+        self.mount("", libc::MS_REMOUNT | libc::MS_BIND | if yes { libc::MS_RDONLY } else { 0 });
     }
 
     fn mount(&self, options: &str, flags: libc::c_ulong) {

@@ -16,8 +16,8 @@ impl Judge {
     }
 
     /// Keeps in mind a lifting by a command, which could write it or not.
-    pub(in crate::daemon) fn remember_unban(&mut self, who: Option<&Range>, written: bool) {
-        self.enforcer.remember_unban(who, written, &mut |_| ());
+    pub(in crate::daemon) fn remember_unban(&mut self, who: Option<&Range>, permanent: bool, written: bool) {
+        self.enforcer.remember_unban(who, permanent, written, &mut |_| ());
     }
 
     /// Writes the journal, and waits for the disk.

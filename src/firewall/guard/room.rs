@@ -2,6 +2,7 @@
 //! What the kernel needs for elements of sets, and whether it is there: a kernel without memory kills what it can find,
 //! and stands still at last. Nothing is tried that cannot go well.
 
+use super::change::BATCH;
 use crate::firewall::nft::ELEMENTS_MAX;
 use crate::sys::memory;
 use std::fmt;
@@ -14,6 +15,8 @@ const BAN: u64 = 224;
 const NETWORK: u64 = 208;
 /// Bytes that are left alone: what the transactions need while somebody listens, and the rest of the machine.
 const RESERVE: u64 = 8 << 20;
+/// The same for bans, a few of which are to be made on the smallest machine.
+const SPARE: u64 = 1 << 20;
 /// Bytes that a listener costs for each element of a transaction.
 const LISTENED: u64 = 8 << 10;
 /// Part of the memory that one transaction may need while somebody listens.
@@ -43,18 +46,35 @@ pub fn for_list(hosts: u64, networks: u64) -> Result<(), Shortage> {
     fits(hosts * HOST + networks * NETWORK, memory::available())
 }
 
-/// Likewise for bans.
+/// Likewise for the next bans of a command, which are made some at a time.
 ///
 /// # Errors
 /// There is not enough memory for them.
 pub fn for_bans(bans: u64) -> Result<(), Shortage> {
-    fits(bans * BAN, memory::available())
+    fits_beside(SPARE, bans * BAN + transaction(bans), memory::available())
+}
+
+/// Likewise for the end of bans, which takes memory only while it is under way.
+///
+/// # Errors
+/// There is not enough memory for it.
+pub fn for_liftings(bans: u64) -> Result<(), Shortage> {
+    fits_beside(SPARE, transaction(bans), memory::available())
+}
+
+/// What somebody who listens makes of the transactions of so many bans.
+fn transaction(bans: u64) -> u64 {
+    bans.min(BATCH as u64) * LISTENED
 }
 
 fn fits(needed: u64, available: Option<u64>) -> Result<(), Shortage> {
+    fits_beside(RESERVE, needed, available)
+}
+
+fn fits_beside(reserve: u64, needed: u64, available: Option<u64>) -> Result<(), Shortage> {
     // Where the kernel does not tell, it is tried.
     let Some(available) = available else { return Ok(()) };
-    let free = available.saturating_sub(RESERVE);
+    let free = available.saturating_sub(reserve);
     if needed <= free { Ok(()) } else { Err(Shortage { needed, free }) }
 }
 
@@ -79,6 +99,22 @@ mod tests {
         assert_eq!(short.to_string(), "the kernel needs 107 MB of memory for that, and 40 MB are free");
         assert_eq!(fits(1, mb(7)), Err(Shortage { needed: 1, free: 0 }));
         assert!(for_list(1, 1).is_ok() && for_list(1 << 40, 0).is_err() && for_bans(1 << 40).is_err());
+    }
+
+    #[test]
+    fn a_ban_needs_little_and_many_need_much() {
+        for (bans, kb, fits) in [
+            (1, 1024 + 8, false),
+            (1, 1024 + 9, true),
+            (512, 1024 + 2048 + 112, true),
+            (512, 1024 + 2048 + 111, false),
+            (1_000_000, 216_000, false),
+            (1_000_000, 222_000, true),
+        ] {
+            let needed = bans * BAN + transaction(bans);
+            assert_eq!(fits_beside(SPARE, needed, Some(kb << 10)).is_ok(), fits, "{bans} {kb}");
+        }
+        assert!(for_bans(1).is_ok() && for_liftings(u64::MAX / LISTENED).is_ok());
     }
 
     #[test]
