@@ -500,8 +500,8 @@ fn bans_are_listed_the_newest_first_and_by_address() {
     let newest: Vec<&str> = order.iter().rev().copied().collect();
     assert_eq!(addresses(&["bans"]), newest);
     let json = net.mef(&["bans", "--json"]).ok();
-    let rows = common::bans::rows(&json);
-    assert_eq!(rows.iter().map(|row| common::bans::text(row, "address")).collect::<Vec<_>>(), newest);
+    let rows = rows(&json);
+    assert_eq!(rows.iter().map(|row| text(row, "address")).collect::<Vec<_>>(), newest);
     assert_eq!(addresses(&["bans", "192.0.2.1"]), ["192.0.2.1", "192.0.2.0/29"]);
     assert_eq!(addresses(&["bans", "192.0.2.0/24"]), ["192.0.2.1", "192.0.2.0/29", "192.0.2.9"]);
     assert_eq!(addresses(&["bans", "2001:db8:1::7", "--permanent"]), ["2001:db8:1::/64"]);

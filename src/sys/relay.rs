@@ -1,8 +1,8 @@
-#![forbid(unsafe_code)]
 //! A netlink socket that others send through: to the kernel the socket is who speaks, and what a socket owns only that
 //! socket may change. One exchange for each connection: a datagram with messages, and one with the error number of the
 //! system call and what the kernel answered. Does not know what the messages are about.
 
+use super::clock;
 use super::netlink::Lost;
 use super::socket::remove;
 use nix::errno::Errno;
@@ -14,13 +14,14 @@ use nix::sys::socket::{
 };
 use nix::sys::stat::{Mode, fchmod};
 use nix::sys::time::TimeSpec;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::rc::{Rc, Weak};
-use std::time::{Duration, Instant};
+use std::ptr;
+use std::rc::Rc;
+use std::time::Duration;
 
 /// Places for those who have connected and not yet sent anything, which takes them microseconds. When all are taken, the
 /// next one gets that of another, who has to come again.
@@ -38,8 +39,8 @@ const RECEIVE: usize = 16 << 10;
 const SMALL: usize = 64 << 10;
 /// Bytes of the error number in front of an answer.
 const HEAD: usize = 4;
-/// Longest wait for an answer, and the time between two tries to ask while the queue is full.
-const WAIT: Duration = Duration::from_secs(20);
+/// Longest wait for an answer, ms, and the time between two tries to ask while the queue is full.
+const WAIT: u64 = 20_000;
 const STEP: Duration = Duration::from_millis(5);
 /// What fails when it is the process at the other end.
 pub const CALL: &str = "the daemon that owns the table";
@@ -68,8 +69,9 @@ struct Clients {
 }
 
 thread_local! {
-    /// The one of this process: whoever waits for another process serves it meanwhile, since that one may wait for us.
-    static OURS: RefCell<Weak<Relay>> = const { RefCell::new(Weak::new()) };
+    /// The one of this process, null = none: whoever waits for another process serves it meanwhile, since that one may
+    /// wait for us. No smart pointer: what is dropped at the end of a thread takes 10 kB of program.
+    static OURS: Cell<*const Relay> = const { Cell::new(ptr::null()) };
 }
 
 impl Relay {
@@ -96,7 +98,7 @@ impl Relay {
             clients: RefCell::new(clients),
             path: path.to_owned(),
         });
-        OURS.with(|ours| ours.replace(Rc::downgrade(&relay)));
+        OURS.set(Rc::as_ptr(&relay));
         Ok(relay)
     }
 
@@ -227,6 +229,9 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
+        if ptr::eq(OURS.get(), self) {
+            forget();
+        }
         remove(&self.path);
     }
 }
@@ -252,14 +257,17 @@ fn datagram(fd: RawFd, longest: usize) -> Result<Vec<u8>, Errno> {
 /// Waits for another process: sleeps, and serves those who send through a socket of this one meanwhile.
 pub fn pause(time: Duration) {
     let Some(relay) = ours() else { return std::thread::sleep(time) };
-    let end = Instant::now() + time;
+    let end = clock::mono().after(1);
     loop {
-        let left = end.saturating_duration_since(Instant::now());
         let mut fds = [PollFd::new(relay.fd(), PollFlags::POLLIN)];
-        if !matches!(ppoll(&mut fds, Some(TimeSpec::from(left)), None), Ok(1..)) {
+        if !matches!(ppoll(&mut fds, Some(TimeSpec::from(time)), None), Ok(1..)) {
             return;
         }
         relay.turn();
+        // Who is busy with others has waited, too.
+        if clock::mono() >= end {
+            return;
+        }
     }
 }
 
@@ -271,12 +279,16 @@ pub fn turn() {
 }
 
 fn ours() -> Option<Rc<Relay>> {
-    OURS.with(|ours| ours.try_borrow().ok()?.upgrade())
+    let ours = Some(OURS.get()).filter(|ours| !ours.is_null())?;
+    // SAFETY: it came from an `Rc`, and is null from the end of that on: it lives.
+    unsafe { Rc::increment_strong_count(ours) };
+    // SAFETY: as above; the count was raised for this one.
+    Some(unsafe { Rc::from_raw(ours) })
 }
 
 /// In a second process, which has none of the descriptors.
 pub(super) fn forget() {
-    OURS.with(|ours| ours.replace(Weak::new()));
+    OURS.set(ptr::null());
 }
 
 /// Has messages sent by the process that listens at `path`, and gives the kernel's answers. `None`: nobody listens.
@@ -285,7 +297,7 @@ pub(super) fn forget() {
 /// `Lost::Answers` when what became of them is not known; else the system call that failed, theirs or ours.
 pub fn ask(path: &Path, messages: &[u8]) -> Result<Option<Vec<u8>>, Lost> {
     let ours = |errno| Lost::Sys(CALL, errno);
-    let end = Instant::now() + WAIT;
+    let end = clock::mono().after(WAIT);
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).map_err(ours)?;
     let address = UnixAddr::new(path).map_err(ours)?;
@@ -293,7 +305,7 @@ pub fn ask(path: &Path, messages: &[u8]) -> Result<Option<Vec<u8>>, Lost> {
         match connect(fd.as_raw_fd(), &address) {
             Ok(()) => break,
             Err(Errno::ENOENT | Errno::ECONNREFUSED | Errno::ENOTDIR) => return Ok(None),
-            Err(Errno::EAGAIN) if Instant::now() < end => std::thread::sleep(STEP),
+            Err(Errno::EAGAIN) if clock::mono() < end => std::thread::sleep(STEP),
             Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) => return Err(ours(Errno::ETIMEDOUT)),
             Err(e) => return Err(ours(e)),
@@ -308,7 +320,7 @@ pub fn ask(path: &Path, messages: &[u8]) -> Result<Option<Vec<u8>>, Lost> {
         Err(e) => return Err(ours(e)),
     }
     let answer = loop {
-        let left = end.saturating_duration_since(Instant::now());
+        let left = Duration::from_millis(end.since(clock::mono()));
         let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
         match ppoll(&mut fds, Some(TimeSpec::from(left)), None) {
             Ok(0) => return Err(ours(Errno::ETIMEDOUT)),
