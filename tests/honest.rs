@@ -3,119 +3,19 @@
 //! customers behind one address of a provider, crawlers, monitors. `--nocapture` shows the figures.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
-use mef::base::clock::Mono;
-use mef::base::net::offender;
-use mef::config::parse_service;
-use mef::detect::tracker::{Attempt, Tracker};
-use mef::detect::webscan::Webscan;
-use mef::detect::{Detector, Hit};
-use std::collections::BTreeMap;
+#[path = "honest/host.rs"]
+mod host;
+
+use host::{Host, Line, Lines, ROOT, sender, timed};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-const KEY: [u64; 2] = [0x6d65_6601, 0x686f_6e65_7374];
 const MAIL: &[&str] = &["dovecot", "postfix", "postfix-abuse", "courier", "exim-syslog"];
 const SSH: &[&str] = &["sshd", "sshd-keys"];
 const WEB: &[&str] = &["web-probes", "webscan", "wordpress", "nginx-auth", "nginx-limit"];
 
-/// The daemon's way from a line to a verdict, with shipped rules and their limits.
-struct Host {
-    detector: Detector,
-    tracker: Tracker,
-    webscan: Webscan,
-    names: Vec<String>,
-}
-
-/// When a line was written, in seconds, and the line.
-type Line = (u64, String);
-type Lines = Vec<Line>;
-
 /// What it is called, from where, the line at which it has to be over, and its lines.
 type Attack = (&'static str, &'static str, usize, Lines);
-
-/// Who was banned first by which rule, at which line (from 1) of his own.
-type Bans = BTreeMap<String, (String, usize)>;
-
-impl Host {
-    fn new(rules: &[&str]) -> Host {
-        let (mut compiled, mut limits) = (Vec::new(), Vec::new());
-        for name in rules {
-            let text = std::fs::read(format!("{ROOT}/rootfs/etc/mef/rules.d/{name}.conf")).unwrap();
-            let (rule, problems) = parse_service(name, &text);
-            let rule = rule.unwrap_or_else(|| panic!("{name}: {problems:?}"));
-            let own = mef::rules::compile(&rule).unwrap();
-            limits.push(mef::rules::limits(&rule, &own));
-            compiled.push(own);
-        }
-        Host {
-            webscan: Webscan::new(&compiled, KEY),
-            detector: Detector::new(compiled),
-            tracker: Tracker::new(4096, &limits, KEY),
-            names: rules.iter().map(|name| (*name).to_owned()).collect(),
-        }
-    }
-
-    /// Reads lines with their times, in seconds. Whose line it is says the last word of `who`.
-    fn read(&mut self, lines: &[Line], who: impl Fn(&str) -> String) -> Bans {
-        let (mut bans, mut own) = (Bans::new(), BTreeMap::<String, usize>::new());
-        for (secs, line) in lines {
-            *own.entry(who(line)).or_default() += 1;
-            let Host { detector, tracker, webscan, names } = self;
-            let now = Mono((secs + 100_000) * 1000);
-            detector.block(u64::MAX, line.as_bytes(), &mut |_, text, hit: Hit| {
-                let addr = offender(hit.addr, 64);
-                let mut too_much = false;
-                if hit.success {
-                    if let Some(name) = hit.name(text) {
-                        tracker.success(hit.rule, addr, name);
-                    }
-                } else if let Some(request) = &hit.request {
-                    let excess = webscan.request(now, hit.rule, addr, text, request);
-                    too_much = excess.is_some_and(|excess| !excess.detect);
-                } else {
-                    let attempt = Attempt { weight: hit.weight, name: hit.name(text), way: hit.way };
-                    too_much = tracker.attempt(now, hit.rule, addr, &attempt).is_some();
-                }
-                if too_much {
-                    let at = own.get(&hit.addr.to_string()).copied().unwrap_or(0);
-                    let rule = names[usize::from(hit.rule)].clone();
-                    bans.entry(hit.addr.to_string()).or_insert((rule, at));
-                }
-            });
-        }
-        bans
-    }
-}
-
-/// The address in a line: the first word that is one.
-fn sender(line: &str) -> String {
-    let mut words = line.split(|c: char| !(c.is_ascii_hexdigit() || c == '.' || c == ':'));
-    let found = words.find(|word| word.matches('.').count() == 3 && word.parse::<std::net::IpAddr>().is_ok());
-    found.unwrap_or("").to_owned()
-}
-
-/// Seconds since midnight, from the only `HH:MM:SS` that a header or a stamp holds; a day more whenever it goes back.
-fn timed(text: &str) -> Lines {
-    let (mut day, mut last) = (0, 0);
-    let time = |line: &str| -> Option<u64> {
-        let bytes = line.as_bytes();
-        let at = (0..bytes.len().saturating_sub(7))
-            .find(|&i| bytes[i + 2] == b':' && bytes[i + 5] == b':' && bytes[i].is_ascii_digit())?;
-        let two = |from: usize| line.get(from..from + 2)?.parse::<u64>().ok();
-        Some(two(at)? * 3600 + two(at + 3)? * 60 + two(at + 6)?)
-    };
-    text.lines()
-        .map(|line| {
-            let secs = time(line).unwrap_or(last);
-            if secs + 3600 < last {
-                day += 86_400;
-            }
-            last = secs;
-            (day + secs, format!("{line}\n"))
-        })
-        .collect()
-}
 
 fn sorted(mut lines: Lines) -> Lines {
     lines.sort_by_key(|line| line.0);
@@ -189,6 +89,36 @@ fn logs_of_honest_clients_get_nobody_banned() {
     }
     println!("{count} logs of honest clients");
     assert!(wrong.is_empty() && count > 50, "{count} logs, wrong bans:\n{wrong}");
+}
+
+/// What attackers' programs of Debian left on a server without mef, from their first line on, and the line at which it has to
+/// be over.
+const ATTACKS: [(&str, &[&str], usize); 8] = [
+    ("hydra", SSH, 70),
+    ("hydra-names", SSH, 70),
+    ("medusa", SSH, 70),
+    ("ncrack", SSH, 30),
+    ("nmap-ssh-brute", SSH, 30),
+    ("gobuster", WEB, 70),
+    ("dirb", WEB, 70),
+    ("http-enum", WEB, 40),
+];
+
+#[test]
+fn programs_of_attackers_are_cut_off() {
+    for (name, rules, most) in ATTACKS {
+        let path = PathBuf::from(ROOT).join(format!("tests/honest/attacks/{name}.log"));
+        let lines = timed(&std::fs::read_to_string(&path).unwrap());
+        let bans = Host::new(rules).read(&lines, sender);
+        match bans.get("198.51.100.66") {
+            Some((rule, at)) => {
+                println!("{name}: banned by {rule} at line {at}");
+                assert!(*at <= most, "{name}: banned at line {at} only");
+            }
+            None => panic!("{name} is not banned"),
+        }
+        assert_eq!(bans.len(), 1, "{name}: {bans:?}");
+    }
 }
 
 /// A day at the log-ins of a server with two offices behind one address each, and their machines.
@@ -349,6 +279,23 @@ fn web_day(rng: &mut fastrand::Rng) -> Lines {
             clock(60 * n)
         );
         all.push((60 * n, hello));
+    }
+    // A load balancer's checks by a method that is not there; a benchmark of a page that is not; DAV of a folder, where
+    // the client has to be asked for the password each time.
+    for n in 0..2000u64 {
+        all.push(web(30 * n, "203.0.113.27", "OPTIONS /", 405, "-"));
+        all.push(web(30_000 + n / 500, "203.0.113.28", "GET /missing", 404, "ApacheBench/2.3"));
+    }
+    for n in 0..200u64 {
+        for status in [401, 207] {
+            all.push(web(
+                30_000 + n / 20,
+                "203.0.113.29",
+                &format!("PROPFIND /dav/{n}.txt"),
+                status,
+                "gvfs/1.50",
+            ));
+        }
     }
     // An editor whose tab was left open, DAV with an old password, a cold cache of packages, map tiles.
     for n in 0..1000u64 {

@@ -355,8 +355,20 @@ fn neighbours_and_who_comes_through_a_translator_count_alone() {
 }
 
 #[test]
-fn by_default_clients_that_find_services_gone_pass_and_scanners_do_not() {
+fn by_default_a_polite_scan_is_cut_off_too() {
     let mut net = host("ps_boot_grace=0", "");
+    let peer = net.peer();
+    net.daemon("daemon");
+    let target = peer.host4.to_string();
+    // One port in 0.4 seconds: 75 of them are well within the interval.
+    let words = ["-n", "-Pn", "-T2", "--max-retries", "0", "-p", "1000-1079", &target];
+    net.within(&peer.ns, |net| net.cmd("nmap", &words)).ok();
+    assert!(banned(&net, peer.v4.into()));
+}
+
+#[test]
+fn by_default_clients_that_find_services_gone_pass_and_scanners_do_not() {
+    let mut net = host("ps_boot_grace=0\nps_packet_udp=true", "");
     let peer = net.peer();
     net.daemon("daemon");
     let (way, host) = (Way::new(&net, &peer), IpAddr::from(peer.host4));
@@ -374,7 +386,7 @@ fn by_default_clients_that_find_services_gone_pass_and_scanners_do_not() {
         asks("203.0.113.3", &mut (8001..=8016));
     }
     let nmap = |words: &str| {
-        let words = format!("-n -Pn --max-retries 1 --host-timeout 9s {words} {host}");
+        let words = format!("-n -Pn --max-retries 1 {words} {host}");
         net.within(&peer.ns, |net| net.cmd("nmap", &words.split(' ').collect::<Vec<_>>())).ok();
     };
     let masscan = || {
@@ -387,11 +399,16 @@ fn by_default_clients_that_find_services_gone_pass_and_scanners_do_not() {
         );
         net.within(&peer.ns, |net| net.cmd("timeout", &words.split(' ').collect::<Vec<_>>()));
     };
-    let cases: [(&str, &dyn Fn()); 5] = [
-        ("nmap as it comes", &|| nmap("-T3")),
-        ("the usual hundred ports", &|| nmap("-F -sT")),
-        ("FIN", &|| nmap("-sF")),
-        ("in fragments, from a trusted port", &|| nmap("-f -g 53")),
+    let cases: [(&str, &dyn Fn()); 10] = [
+        ("nmap as it comes", &|| nmap("-T3 --host-timeout 9s")),
+        ("quick", &|| nmap("-T4 -sS -p 1000-1149 --host-timeout 15s")),
+        ("quicker", &|| nmap("-T5 -sT -p 1000-1149 --host-timeout 15s")),
+        ("XMAS", &|| nmap("-sX -p 1000-1149 --host-timeout 15s")),
+        ("NULL", &|| nmap("-sN -p 1000-1149 --host-timeout 15s")),
+        ("datagrams", &|| nmap("-sU --min-rate 100 -p 1000-1099 --host-timeout 15s")),
+        ("the usual hundred ports", &|| nmap("-F -sT --host-timeout 15s")),
+        ("FIN", &|| nmap("-sF -p 1000-1149 --host-timeout 15s")),
+        ("in fragments, from a trusted port", &|| nmap("-f -g 53 -p 1000-1149 --host-timeout 15s")),
         ("masscan", &masscan),
     ];
     for (name, scan) in cases {
