@@ -307,6 +307,60 @@ fn a_crash_before_the_first_write_loses_no_line() {
     assert!(net.banned().iter().all(|addr| addr != "203.0.113.9"), "what was there before");
 }
 
+/// What is done to a log while the daemon is stalled: `a` was written before it, `b` comes behind it.
+type Rotation = fn(&Net, a: &str, b: &str);
+
+#[test]
+fn a_stall_over_rotations_loses_no_line() {
+    let truncate =
+        |net: &Net| fs::File::options().write(true).open(net.path(LOG)).unwrap().set_len(0).unwrap();
+    let mut net = host("", "maxretry=1");
+    let daemon = net.daemon("daemon");
+    net.mark(LOG);
+    let over: Rotation = |net, a, b| {
+        net.append(LOG, a);
+        fs::copy(net.path(LOG), net.path("app.log.1")).unwrap();
+        fs::File::options().write(true).open(net.path(LOG)).unwrap().set_len(0).unwrap();
+        net.append(LOG, b);
+    };
+    let rename: Rotation = |net, a, b| {
+        net.append(LOG, a);
+        let _ = fs::rename(net.path("app.log.1"), net.path("app.log.2"));
+        fs::rename(net.path(LOG), net.path("app.log.1")).unwrap();
+        net.append(LOG, b);
+    };
+    let deleted: Rotation = |net, a, b| {
+        net.append(LOG, a);
+        fs::remove_file(net.path(LOG)).unwrap();
+        net.append(LOG, b);
+    };
+    let twice: Rotation = |net, a, b| {
+        for text in [a, b] {
+            net.append(LOG, text);
+            let _ = fs::rename(net.path("app.log.1"), net.path("app.log.2"));
+            fs::copy(net.path(LOG), net.path("app.log.1")).unwrap();
+            fs::File::options().write(true).open(net.path(LOG)).unwrap().set_len(0).unwrap();
+        }
+    };
+    let rotations = [over, rename, over, over, twice, deleted, over, rename, rename, twice, twice, over];
+    let mut count = 0;
+    for (round, rotate) in rotations.into_iter().enumerate() {
+        if round % 3 == 1 {
+            // Of what comes now nothing was read when the daemon stalls.
+            truncate(&net);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        net.signal(daemon, libc::SIGSTOP);
+        let lines =
+            |from: usize| (from..from + 10).map(|n| failed(&format!("198.51.100.{n}"))).collect::<String>();
+        rotate(&net, &lines(count + 1), &lines(count + 11).repeat(1 + round % 3));
+        net.signal(daemon, libc::SIGCONT);
+        count += 20;
+        wait_until("all bans", || net.banned().len() >= count);
+    }
+    net.stop(daemon);
+}
+
 #[test]
 fn commands_and_the_daemon_share_bans_and_journal() {
     let mut net = host("", "maxretry=2");

@@ -3,12 +3,15 @@
 //! descriptor, one buffer. Knows no rule but as a bit, and stores no position itself.
 
 mod follow;
+mod known;
+mod marks;
 mod name;
 mod reader;
 mod rotate;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use super::glob::{Fit, Glob};
 use super::watch::Watches;
@@ -17,7 +20,7 @@ use crate::base::clock::{Mono, Now};
 use crate::sys::buffer::Buffer;
 use crate::sys::inotify::{Event, Mask};
 use name::Name;
-use reader::{LARGE, SMALL};
+use reader::{LARGE, Reader, SMALL};
 use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt as _;
@@ -90,13 +93,24 @@ impl Tail {
         tail
     }
 
-    /// How far each name was read: what [`Tail::open`] wants next time. All zeros for a name that no file has.
+    /// How far each name was read: what [`Tail::open`] wants next time. Zeros for a name that no file has.
+    /// Where nothing was read yet, the mark is the time until which all was. Then come older generations.
     pub fn positions(&self, each: &mut dyn FnMut(&Path, Position)) {
         for name in &self.names {
+            let blank = Position { tail: name.known.blank, ..Position::default() };
             match &name.head {
+                Some(head) if head.is_at_start() => {
+                    each(&name.path, Position { dev: head.id.dev, ino: head.id.ino, ..blank });
+                }
                 Some(head) => each(&name.path, head.position()),
-                None if name.alias.is_none() && !name.old => each(&name.path, Position::default()),
-                None => {}
+                None if name.alias.is_some() || name.old => continue,
+                None => each(&name.path, blank),
+            }
+            if let Some(late) = name.late.as_ref().filter(|late| !late.is_at_start()) {
+                each(&name.path, late.position());
+            }
+            if name.head.as_ref().is_none_or(Reader::is_at_start) {
+                name.known.recent(&mut |at| each(&name.path, at));
             }
         }
     }

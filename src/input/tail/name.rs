@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! One followed name and what can be wrong with it. Does no work itself.
 
+use super::known::Known;
 use super::reader::Reader;
 use crate::input::{Shown, Tags};
 use crate::sys::fs::FileId;
@@ -63,6 +64,8 @@ pub(super) struct Name {
     pub(super) alias: Option<FileId>,
     /// The file that is read was deleted, and no other has come.
     pub(super) deleted: bool,
+    /// The older generations that are accounted for.
+    pub(super) known: Known,
     trouble: Trouble,
 }
 
@@ -83,6 +86,7 @@ impl Name {
             late: None,
             alias: None,
             deleted: false,
+            known: Known::default(),
             trouble: Trouble::None,
         }
     }
@@ -106,6 +110,13 @@ impl Name {
     /// Whether this name holds the file open.
     pub(super) fn holds(&self, id: FileId) -> bool {
         [&self.head, &self.late].iter().any(|r| r.as_ref().is_some_and(|r| r.id == id))
+    }
+
+    /// Whether it reads that file, and nobody has written another into its place.
+    pub(super) fn reads(&self, id: FileId) -> bool {
+        let is = |r: &&Reader| r.id == id;
+        self.head.as_ref().is_some_and(|r| is(&r))
+            || self.late.as_ref().filter(is).is_some_and(|r| !r.is_altered())
     }
 
     /// The reader with this watch.

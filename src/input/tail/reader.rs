@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! One open log file: reads on from where it was, whole lines only. Knows no names and no rotation.
 
+use super::marks::{Begin, First, Line, both, mark};
 use crate::base::position::Position;
 use crate::input::lines::{HALF, MAX_LINE, each_block};
 use crate::sys::buffer::Buffer;
@@ -18,8 +19,10 @@ use std::path::{Path, PathBuf};
 pub(super) const SMALL: usize = 4096;
 /// Bytes read at once under load: the size of the shared buffer.
 pub(super) const LARGE: usize = 64 * 1024;
+/// Bytes that are looked at before the first are handed out: more than a line may have.
+const BEGIN: usize = MAX_LINE + SMALL;
 /// Bytes before the offset that are remembered (as a hash) to know the file again.
-const TAIL: usize = 64;
+pub(super) const TAIL: usize = 64;
 
 /// What a step found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,21 +31,23 @@ pub(super) enum Step {
     Read { bytes: usize, more: bool },
     /// The file is no longer the one that was read: `shrunk` below the offset, or rewritten.
     Changed { shrunk: bool },
+    /// Nothing of it was read, and it was truncated since it was looked at.
+    Replaced,
 }
 
 /// An open file. `offset` is always the start of a line that was not handed out, so an incomplete line needs no memory:
 /// it is read again when more of it comes.
 pub(super) struct Reader {
-    file: File,
+    pub(super) file: File,
     pub(super) id: FileId,
-    offset: u64,
+    pub(super) offset: u64,
     /// Mark of the bytes before `offset`.
-    tail: u64,
-    /// Mark of the first bytes, as many of them as were read when it was taken.
-    first: u64,
-    first_len: u64,
+    pub(super) tail: u64,
+    pub(super) first: First,
+    /// The last line that was handed out, if it was in one piece.
+    pub(super) line: Line,
     /// Up to here there is no newline: set when the line at `offset` is too long to be read again and again.
-    scan: u64,
+    pub(super) scan: u64,
     pub(super) wd: Option<WatchDescriptor>,
     /// There may be something to read.
     pub(super) dirty: bool,
@@ -62,8 +67,8 @@ impl Reader {
             id,
             offset: 0,
             tail: mark(&[]),
-            first: mark(&[]),
-            first_len: 0,
+            first: First::NONE,
+            line: Line::default(),
             scan: 0,
             wd: None,
             dirty: true,
@@ -84,7 +89,7 @@ impl Reader {
     /// Where it is, for [`Reader::resume`]. Lines of equal length may end alike, but begin with a time: the first bytes
     /// of the file are in the mark, too.
     pub(super) fn position(&self) -> Position {
-        let tail = both(self.first, self.tail);
+        let tail = both(self.first.mark(), self.tail);
         Position { dev: self.id.dev, ino: self.id.ino, offset: self.offset, tail }
     }
 
@@ -94,16 +99,33 @@ impl Reader {
         if at.offset == 0 {
             return at.ino == self.id.ino;
         }
-        let first_len = at.offset.min(TAIL as u64);
-        let (Some(first), Some(tail)) = (self.before(first_len), self.before(at.offset)) else {
-            return false;
-        };
-        let known = both(first, tail) == at.tail;
-        if known {
-            (self.offset, self.scan, self.tail) = (at.offset, at.offset, tail);
-            (self.first, self.first_len) = (first, first_len);
-        }
-        known
+        let Some((first, tail)) = self.matches(at) else { return false };
+        (self.offset, self.scan, self.tail) = (at.offset, at.offset, tail);
+        self.first = first;
+        true
+    }
+
+    /// The marks of what was read until `at`, if that is in this file.
+    pub(super) fn matches(&self, at: &Position) -> Option<(First, u64)> {
+        let (first, tail) = (First::of(&self.file, at.offset)?, self.before(at.offset)?);
+        (both(first.mark(), tail) == at.tail).then_some((first, tail))
+    }
+
+    /// Whether nothing was handed out yet.
+    pub(super) fn is_at_start(&self) -> bool {
+        self.offset == 0
+    }
+
+    pub(super) fn begins_otherwise(&self) -> bool {
+        self.first.len > 0 && self.before(self.first.len as u64) != Some(self.first.mark())
+    }
+
+    /// What it begins with: length and mark of a line at least, if there is one.
+    pub(super) fn begin(&mut self, buffer: &mut Buffer) -> io::Result<Begin> {
+        let room = buffer.get_mut(..BEGIN).unwrap_or(&mut []);
+        let len = self.file.read_at(room, 0)?;
+        self.hot |= len >= SMALL;
+        Ok(Begin { len, mark: mark(room.get(..len).unwrap_or(&[])) })
     }
 
     /// Goes to the end: behind the last newline, if there is one near.
@@ -126,7 +148,7 @@ impl Reader {
     /// Goes to the start of a file that was truncated. A writer that kept its own offset left a hole there: it is no line.
     pub(super) fn restart(&mut self) {
         (self.offset, self.scan, self.tail) = (0, 0, mark(&[]));
-        (self.first, self.first_len) = (mark(&[]), 0);
+        (self.first, self.line) = (First::NONE, Line::default());
         (self.dirty, self.hot) = (true, false);
         let Some(data) = lseek(&self.file, 0, Whence::SeekData).ok().and_then(|d| u64::try_from(d).ok())
         else {
@@ -145,11 +167,13 @@ impl Reader {
         }
     }
 
-    /// Reads once and hands out the lines that are complete. Lines that were cut are added to `cut`.
+    /// Reads once and hands out the lines that are complete. Lines that were cut are added to `cut`. A file
+    /// that does not begin as it did at a look before is another one.
     pub(super) fn step(
         &mut self,
         buffer: &mut Buffer,
         cut: &mut u64,
+        begin: Option<Begin>,
         each: &mut dyn FnMut(&[u8]),
     ) -> io::Result<Step> {
         if self.scan > self.offset {
@@ -159,15 +183,22 @@ impl Reader {
         let want = if self.hot { buffer.len() } else { SMALL };
         let room = buffer.get_mut(..want).unwrap_or(&mut []);
         let n = self.file.read_at(room, self.offset - keep as u64)?;
-        let full = n == room.len();
-        let seen = room.get_mut(..n).unwrap_or(&mut []);
+        // Of what came since somebody looked nothing is known.
+        let more = n == room.len() || begin.is_some_and(|begin| begin.len < n);
+        let seen = room.get_mut(..begin.map_or(n, |begin| begin.len.min(n))).unwrap_or(&mut []);
         let Some((before, data)) = seen.split_at_mut_checked(keep) else {
             return Ok(Step::Changed { shrunk: true });
         };
-        if mark(before) != self.tail {
+        // Lines that were copied away and others of the same length may end alike.
+        if mark(before) != self.tail || self.offset > TAIL as u64 && self.begins_otherwise() {
             return Ok(Step::Changed { shrunk: false });
         }
-        let step = Step::Read { bytes: data.len(), more: full };
+        if let Some(begin) = begin
+            && data.get(..begin.len).is_none_or(|data| mark(data) != begin.mark)
+        {
+            return Ok(Step::Replaced);
+        }
+        let step = Step::Read { bytes: data.len(), more };
         match memrchr(b'\n', data) {
             Some(last) => {
                 let end = keep + last + 1;
@@ -175,14 +206,18 @@ impl Reader {
                 self.scan = self.offset;
                 self.tail = mark(seen.get(end.saturating_sub(TAIL)..end).unwrap_or(&[]));
                 if let Some(lines) = seen.get_mut(keep..end) {
+                    let text = lines.strip_suffix(b"\n").unwrap_or(&[]);
+                    self.line = Line::of(text.rsplit(|&b| b == b'\n').next().unwrap_or(&[]));
                     *cut += each_block(lines, each);
                 }
-                self.know_first();
+                if self.first.len < TAIL && self.offset - (last as u64) <= TAIL as u64 + 1 {
+                    self.first = First::new(seen.get(..end).unwrap_or(&[]));
+                }
             }
             None if data.len() > MAX_LINE => self.scan = self.offset + data.len() as u64,
             None => {}
         }
-        self.hot = full;
+        self.hot = more;
         Ok(step)
     }
 
@@ -196,7 +231,7 @@ impl Reader {
         if self.facts()?.size < self.scan {
             return Ok(Step::Changed { shrunk: true });
         }
-        if self.before(self.offset) != Some(self.tail) {
+        if self.is_altered() {
             return Ok(Step::Changed { shrunk: false });
         }
         // A hole is as long as its maker likes, and has no newline in it.
@@ -219,7 +254,7 @@ impl Reader {
         self.file.read_exact_at(head, self.offset)?;
         self.file.read_exact_at(tail, end - HALF as u64)?;
         self.tail = mark(tail.get(tail.len().saturating_sub(TAIL)..).unwrap_or(&[]));
-        (self.offset, self.scan) = (end + 1, end + 1);
+        (self.offset, self.scan, self.line) = (end + 1, end + 1, Line::default());
         self.know_first();
         *cut += 1;
         self.hot = true;
@@ -230,28 +265,19 @@ impl Reader {
     /// Marks the first bytes as soon as enough of them were read.
     fn know_first(&mut self) {
         let len = self.offset.min(TAIL as u64);
-        if self.first_len < len
-            && let Some(first) = self.before(len)
+        if (self.first.len as u64) < len
+            && let Some(first) = First::of(&self.file, len)
         {
-            (self.first, self.first_len) = (first, len);
+            self.first = first;
         }
     }
 
     /// The mark of the bytes before `offset`, if the file has them.
-    fn before(&self, offset: u64) -> Option<u64> {
+    pub(super) fn before(&self, offset: u64) -> Option<u64> {
         let mut room = [0; TAIL];
         let keep = usize::try_from(offset).unwrap_or(TAIL).min(TAIL);
         let room = room.get_mut(..keep)?;
         self.file.read_exact_at(room, offset - keep as u64).ok()?;
         Some(mark(room))
     }
-}
-
-fn both(first: u64, tail: u64) -> u64 {
-    first.rotate_left(32) ^ tail
-}
-
-/// FNV-1a: it tells an honest file from its successor. Whoever can forge a log needs no collision.
-fn mark(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -43,14 +43,14 @@ pub(super) fn descends(base: &Path, path: &Path) -> bool {
 }
 
 /// Age of a generation: the time of its last change; names decide what the clock's grain left open.
-struct Age {
-    mtime: (i64, i64),
-    name: PathBuf,
+pub(super) struct Age {
+    pub(super) mtime: (i64, i64),
+    pub(super) name: PathBuf,
 }
 
 impl Age {
     /// Whether this one was written before `other`.
-    fn before(&self, other: &Age) -> bool {
+    pub(super) fn before(&self, other: &Age) -> bool {
         match self.mtime.cmp(&other.mtime) {
             Ordering::Equal => older_name(name_of(&self.name), name_of(&other.name)),
             order => order == Ordering::Less,
@@ -71,6 +71,37 @@ fn counter(name: &[u8]) -> Option<u32> {
     let dot = memchr::memrchr(b'.', name)?;
     let digits = name.get(dot + 1..).filter(|d| (1..=5).contains(&d.len()))?;
     digits.iter().try_fold(0u32, |n, b| b.is_ascii_digit().then(|| n * 10 + u32::from(b - b'0')))
+}
+
+/// Gives every older generation of the log at `path` to `each`: regular files under rotated names.
+pub(super) fn generations(path: &Path, each: &mut dyn FnMut(Age, fs::Facts)) {
+    let (dir, base) = (dir_of(path), name_of(path));
+    let _ = fs::each_name(dir, &mut |name| {
+        if !is_rotated(base, name) {
+            return;
+        }
+        let candidate = dir.join(OsStr::from_bytes(name));
+        if let Ok(facts) = fs::facts(&candidate)
+            && facts.regular
+        {
+            each(Age { mtime: facts.mtime, name: candidate }, facts);
+        }
+    });
+}
+
+/// A compressed generation of the log at `path` that was last changed at `since`, in seconds, or later.
+pub(super) fn packed(path: &Path, since: i64) -> Option<PathBuf> {
+    let mut found = None;
+    let _ = fs::each_name(dir_of(path), &mut |name| {
+        let end = memchr::memrchr(b'.', name).filter(|_| is_packed(name)).unwrap_or(0);
+        if is_rotated(name_of(path), name.get(..end).unwrap_or(&[])) {
+            let candidate = dir_of(path).join(OsStr::from_bytes(name));
+            if fs::facts(&candidate).is_ok_and(|f| f.mtime.0 >= since) {
+                found = Some(candidate);
+            }
+        }
+    });
+    found
 }
 
 /// Finds the file in which `at` was taken among the neighbours of `path`, and goes on there: the same inode under any
@@ -104,36 +135,6 @@ pub(super) fn find(path: &Path, at: &Position, taken: &dyn Fn(FileId) -> bool) -
         }
     });
     best.map(|(_, reader)| reader)
-}
-
-/// The generation that follows the file `head` (last changed at `mtime`) on the way to the one that has the name now:
-/// several rotations may have happened since somebody looked. `None` when the present one is next.
-pub(super) fn next(
-    path: &Path,
-    head: FileId,
-    mtime: (i64, i64),
-    taken: &dyn Fn(FileId) -> bool,
-) -> Option<PathBuf> {
-    let (dir, base) = (dir_of(path), name_of(path));
-    let mut own: Option<Age> = None;
-    let mut later: Vec<Age> = Vec::new();
-    let _ = fs::each_name(dir, &mut |name| {
-        if !is_rotated(base, name) || is_packed(name) {
-            return;
-        }
-        let candidate = dir.join(OsStr::from_bytes(name));
-        let Ok(facts) = fs::facts(&candidate) else { return };
-        let age = Age { mtime: facts.mtime, name: candidate };
-        if facts.id == head {
-            own = Some(age);
-        } else if facts.regular && facts.mtime >= mtime && !taken(facts.id) {
-            later.push(age);
-        }
-    });
-    // Without a name of its own, nothing tells an equally old file from the one before.
-    later.retain(|age| own.as_ref().map_or(age.mtime > mtime, |own| own.before(age)));
-    let first = later.into_iter().reduce(|a, b| if b.before(&a) { b } else { a })?;
-    Some(first.name)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! Which names there are: expands the patterns, keeps to the limits, watches the directories.
 
+use super::known::Known;
 use super::name::Name;
 use super::reader::Reader;
 use super::{Pattern, Tail, rotate};
@@ -127,6 +128,7 @@ impl Tail {
         }
         let i = self.names.len();
         let mut name = Name::new(path.clone(), tags, pattern, wild);
+        name.known = Known::all(&path, &|_| false);
         let Some(saved) = saved else {
             name.old = wild && old(&path);
             self.names.push(name);
@@ -139,7 +141,8 @@ impl Tail {
         name.live = at.is_none() && !came;
         self.names.push(name);
         if let Some((_, at)) = at {
-            self.resume(i, &path, at);
+            let older = saved.iter().filter(|(p, _)| *p == path).skip(1).map(|(_, at)| *at);
+            self.resume(i, &path, at, &older.collect::<Vec<_>>());
         }
         Some(i)
     }

@@ -67,15 +67,9 @@ impl Writer {
                     fs::rename(self.log(), aside).unwrap();
                 }
                 3 | 4 => {
-                    // Until something of a file was read, a copy of it cannot be known.
-                    self.append(1);
-                    self.wait_until_read();
-                    self.append(lines);
                     let aside = self.aside();
                     fs::copy(self.log(), aside).unwrap();
                     File::options().write(true).open(self.log()).unwrap().set_len(0).unwrap();
-                    self.append(1);
-                    self.wait_until_read();
                 }
                 5 => {
                     self.wait_until_read();

@@ -1,0 +1,268 @@
+#![forbid(unsafe_code)]
+//! Which file a name has: begins with it, turns from one generation to the next, goes on after a restart.
+
+use super::follow::{PATIENCE, is_attested};
+use super::known::{Known, Why};
+use super::name::Trouble;
+use super::reader::Reader;
+use super::{Tail, rotate};
+use crate::base::position::Position;
+use crate::sys::fs;
+use std::path::{Path, PathBuf};
+
+impl Tail {
+    /// Sees which file has the name now.
+    pub(super) fn check(&mut self, i: usize) {
+        let Some(name) = self.names.get_mut(i) else { return };
+        name.check = false;
+        let path = name.path.clone();
+        self.see_link(i, &path);
+        let found = fs::facts(&path);
+        let taken = found.as_ref().is_ok_and(|f| self.held_by_other(i, f.id));
+        let Some(name) = self.names.get_mut(i) else { return };
+        name.alias = None;
+        match (found, &mut name.head) {
+            (Ok(facts), Some(head)) if head.id == facts.id => {
+                head.attested = is_attested(&facts, &path, name.target.as_deref());
+                name.live |= !head.dirty;
+                name.trouble(Trouble::None);
+            }
+            (Ok(_), Some(head)) => {
+                // What was written before the name changed hands comes first.
+                head.dirty = true;
+                name.turning = true;
+            }
+            (Ok(facts), None) if taken => name.alias = Some(facts.id),
+            (Ok(_), None) => self.begin(i, &path),
+            (Err(e), head) => {
+                let missing = Trouble::of(&e) == Trouble::Missing;
+                // A file that was moved away may still be written to; one that was deleted belongs to nobody.
+                let lost = head.as_ref().is_none_or(|h| h.facts().is_ok_and(|f| f.links == 0));
+                name.gone = name.wild && missing && lost;
+                match head {
+                    Some(head) if missing && !name.gone => {
+                        // In the midst of a rotation, perhaps of more than one.
+                        head.dirty = true;
+                        name.turning = true;
+                    }
+                    None if missing && !name.gone => {
+                        name.trouble(Trouble::of(&e));
+                        self.begin(i, &path); // it may have come and been rotated meanwhile
+                    }
+                    _ => name.trouble(Trouble::of(&e)),
+                }
+            }
+        }
+    }
+
+    /// Opens the file that has the name, which had none. What was rotated before anybody looked comes first.
+    fn begin(&mut self, i: usize, path: &Path) {
+        if self.names.get(i).is_some_and(|n| !n.old) {
+            match self.survey(i, Why::Finished(None)) {
+                Some(None) => {}
+                Some(Some((older, reader))) => return self.go_to(i, reader, &older),
+                None => {
+                    if let Some(name) = self.names.get_mut(i) {
+                        name.check = true;
+                    }
+                    return;
+                }
+            }
+        }
+        let opened = Reader::open(path);
+        let Some(name) = self.names.get_mut(i) else { return };
+        let mut reader = match opened {
+            Ok(reader) => reader,
+            Err(e) => {
+                let trouble = Trouble::of(&e);
+                name.old &= matches!(trouble, Trouble::Failed(_)); // only what is there can be old
+                return name.trouble(trouble);
+            }
+        };
+        if std::mem::take(&mut name.old)
+            && let Err(e) = reader.skip_to_end()
+        {
+            name.trouble(Trouble::of(&e));
+        }
+        name.trouble(Trouble::None);
+        self.adopt(i, reader, path);
+    }
+
+    /// The present file is read to its end: goes on with the next generation.
+    pub(super) fn turn_over(&mut self, i: usize) {
+        let Some(name) = self.names.get(i) else { return };
+        let path = name.path.clone();
+        let Some(facts) = name.head.as_ref().and_then(|h| h.facts().ok()) else {
+            // Not even that can be asked of it (a server that forgot it): nothing more will come of it.
+            let lost = self.names.get_mut(i).and_then(|name| {
+                (name.turning, name.check) = (false, true);
+                name.head.take()
+            });
+            lost.into_iter().for_each(|reader| self.release(reader));
+            return;
+        };
+        let found = self.settled(|t| {
+            let head = t.names.get(i).and_then(|n| n.head.as_ref());
+            let mut survey = t.look(i, Why::Finished(head))?;
+            if let Some((age, reader)) = survey.oldest.take() {
+                return Some((survey, Some(age.name), Ok(Some(reader))));
+            }
+            let other = fs::facts(&path).is_ok_and(|f| t.held_by_other(i, f.id));
+            // Opened while we look: a moment later the name may be another's.
+            let opened = if other { Ok(None) } else { Reader::open(&path).map(Some) };
+            Some((survey, None, opened))
+        });
+        let Some(Some((survey, next, opened))) = found else { return };
+        let Some(name) = self.names.get_mut(i) else { return };
+        if name.late.as_ref().is_some_and(|r| r.dirty) {
+            // Its place is needed: what was written to it before the next generation came is read first.
+            return;
+        }
+        name.turning = false;
+        name.check = next.is_some();
+        name.known.keep(&survey, next.is_some());
+        if next.is_none() {
+            name.known.go_on(facts.mtime);
+        }
+        match opened {
+            Ok(Some(reader)) => self.succeed(i, reader, &next.unwrap_or(path)),
+            Ok(None) => {
+                // Another name reads it.
+                name.check = true;
+                let late = std::mem::replace(&mut name.late, name.head.take());
+                self.retire(i, late);
+            }
+            Err(e) if Trouble::of(&e) == Trouble::Missing => {
+                name.live |= !name.check;
+                name.deleted = facts.links == 0;
+            }
+            Err(e) => {
+                name.check = false;
+                name.trouble(Trouble::of(&e));
+            }
+        }
+    }
+
+    /// Reads `reader` after the present file.
+    fn succeed(&mut self, i: usize, mut reader: Reader, path: &Path) {
+        let Some(name) = self.names.get_mut(i) else { return };
+        let is = |r: &Option<Reader>| r.as_ref().is_some_and(|r| r.id == reader.id);
+        if is(&name.head) {
+            return;
+        }
+        if is(&name.late) {
+            // Renamed back: it goes on where it was.
+            std::mem::swap(&mut name.head, &mut name.late);
+            name.head.iter_mut().for_each(|h| h.dirty = true);
+            return;
+        }
+        if let Some(before) = name.head.as_ref().filter(|head| !head.is_at_start()) {
+            // A copy of what we read, moved into its place, or what an editor made of it.
+            if !reader.resume(&before.position()) && before.facts().is_ok_and(|f| f.links == 0) {
+                reader.resume_edited(&before.trace(), &mut self.buffer);
+            }
+        }
+        let late = std::mem::replace(&mut name.late, name.head.take());
+        name.trouble(Trouble::None);
+        self.retire(i, late);
+        if let Some(late) = self.names.get_mut(i).and_then(|n| n.late.take_if(|late| late.id == reader.id)) {
+            self.watches.forget(late.wd); // written into its place
+        }
+        self.adopt(i, reader, path);
+    }
+
+    /// Makes a reader the head of a name and watches its file.
+    pub(super) fn adopt(&mut self, i: usize, mut reader: Reader, path: &Path) {
+        // By the file itself: its name may be another's by now, and who writes to it need not know that.
+        let by_file = self.watches.file(&reader.proc_path());
+        let is_by_name = by_file.is_none();
+        reader.wd = by_file.or_else(|| self.watches.file(path));
+        reader.dirty = true;
+        let same = fs::facts(path).is_ok_and(|f| f.id == reader.id);
+        if is_by_name && !same {
+            self.watches.forget(reader.wd.take());
+        }
+        if let Some(name) = self.names.get_mut(i) {
+            reader.attested =
+                reader.facts().is_ok_and(|facts| is_attested(&facts, path, name.target.as_deref()));
+            name.check |= !same;
+            name.deleted = false;
+            name.head = Some(reader);
+            self.opened = true;
+        }
+    }
+
+    /// Lets go of an older generation, all of whose lines were read.
+    fn retire(&mut self, i: usize, reader: Option<Reader>) {
+        let Some(reader) = reader else { return };
+        if let Some(name) = self.names.get_mut(i)
+            && !reader.is_altered()
+            && !reader.is_at_start()
+        {
+            name.known.add(&reader);
+        }
+        self.release(reader);
+    }
+
+    /// Lets go of a file, or hands it to another name that waits for it.
+    pub(super) fn release(&mut self, reader: Reader) {
+        let heir = self.names.iter_mut().find(|n| n.alias == Some(reader.id) && n.head.is_none());
+        match heir {
+            Some(name) => {
+                name.alias = None;
+                name.check = true;
+                name.head = Some(reader);
+            }
+            None => self.watches.forget(reader.wd),
+        }
+    }
+
+    /// If the name is a link, its target's directory matters as well.
+    fn see_link(&mut self, i: usize, path: &Path) {
+        let target: Option<PathBuf> =
+            fs::link_target(path).map(|direct| std::fs::canonicalize(path).unwrap_or(direct));
+        if let Some(dir) = target.as_deref().and_then(Path::parent) {
+            self.watches.dir(dir, true);
+        }
+        if let Some(name) = self.names.get_mut(i) {
+            name.target = target;
+        }
+    }
+
+    /// At the start there is no later.
+    fn find_patiently(&mut self, path: &Path, at: &Position) -> Option<Reader> {
+        (0..PATIENCE).find_map(|_| self.settled(|t| rotate::find(path, at, &|id| t.reads(id)))).flatten()
+    }
+
+    /// Finds where to go on with a name after a restart; `older` are places in older generations.
+    pub(super) fn resume(&mut self, i: usize, path: &Path, at: &Position, older: &[Position]) {
+        let opened = Reader::open(path).ok().map(|mut r| (r.resume(at), r));
+        let reader = match opened {
+            Some((true, reader)) => Some(reader),
+            present => self.find_patiently(path, at).or(present.map(|(_, reader)| reader)),
+        };
+        let account = || match &reader {
+            Some(reader) if at.offset > 0 => Known::after(path, reader),
+            _ if at.offset == 0 => Known::until(path, at.tail, older),
+            _ => Known::all(path, &|_| false),
+        };
+        let settled = (0..PATIENCE).find_map(|_| self.settled(|_| account()));
+        let known = settled.unwrap_or_else(|| account().or_older());
+        let Some(name) = self.names.get_mut(i) else { return };
+        name.known = known;
+        name.live = false;
+        name.check = true;
+        let late = older.first().and_then(|at| self.find_patiently(path, at));
+        if let Some(mut late) =
+            late.filter(|l| !l.is_at_start() && reader.as_ref().is_none_or(|r| r.id != l.id))
+        {
+            late.wd = self.watches.file(&late.proc_path());
+            if let Some(name) = self.names.get_mut(i) {
+                name.late = Some(late);
+            }
+        }
+        if let Some(reader) = reader {
+            self.adopt(i, reader, path);
+        }
+    }
+}
