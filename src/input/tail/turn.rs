@@ -234,20 +234,28 @@ impl Tail {
         (0..PATIENCE).find_map(|_| self.settled(|t| rotate::find(path, at, &|id| t.reads(id)))).flatten()
     }
 
+    /// Sees what is accounted for, once names rest.
+    fn account(&mut self, look: &dyn Fn() -> Known) -> Known {
+        let settled = (0..PATIENCE).find_map(|_| self.settled(|_| look()));
+        settled.unwrap_or_else(|| look().or_older())
+    }
+
     /// Finds where to go on with a name after a restart; `older` are places in older generations.
     pub(super) fn resume(&mut self, i: usize, path: &Path, at: &Position, older: &[Position]) {
+        // Before anything is opened: what comes beside it from now on is news.
+        let there = self.account(&|| Known::all(path, &|_| false));
         let opened = Reader::open(path).ok().map(|mut r| (r.resume(at), r));
-        let reader = match opened {
-            Some((true, reader)) => Some(reader),
-            present => self.find_patiently(path, at).or(present.map(|(_, reader)| reader)),
+        let (reader, known) = match opened {
+            Some((true, reader)) => (Some(reader), there),
+            present => match self.find_patiently(path, at) {
+                Some(reader) => {
+                    let known = self.account(&|| Known::after(path, &reader));
+                    (Some(reader), known)
+                }
+                None => (present.map(|(_, reader)| reader), there),
+            },
         };
-        let account = || match &reader {
-            Some(reader) if at.offset > 0 => Known::after(path, reader),
-            _ if at.offset == 0 => Known::until(path, at.tail, older),
-            _ => Known::all(path, &|_| false),
-        };
-        let settled = (0..PATIENCE).find_map(|_| self.settled(|_| account()));
-        let known = settled.unwrap_or_else(|| account().or_older());
+        let known = if at.offset == 0 { self.account(&|| Known::until(path, at.tail, older)) } else { known };
         let Some(name) = self.names.get_mut(i) else { return };
         name.known = known;
         name.live = false;
