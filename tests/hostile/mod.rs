@@ -138,10 +138,9 @@ const HIDDEN: &[Hidden] = &[
     ("sendmail", 0, |text| text.len() > 100, "a long name fills the line up to where it is cut"),
     ("sendmail", 1, |text| text.len() > 100, "the same"),
     ("proftpd-syslog", 1, |text| text.contains(' '), "behind user= stands a name that exists"),
-    ("postgresql", 0, |_| true, "names stand before and behind the address: only plain ones are understood"),
-    ("postgresql", 1, |_| true, "the same"),
-    ("postgresql", 2, |_| true, "the same"),
-    ("vsftpd", 0, |text| text.contains(" \""), "a quote behind a blank is the end of what a client wrote"),
+    ("postgresql", 0, |text| text.contains(':'), "before a colon any message of the server may stand"),
+    ("postgresql", 1, |text| text.contains(':'), "the same"),
+    ("postgresql", 2, |text| text.contains([':', '@']), "the same"),
     ("vsftpd-syslog", 0, |text| text.contains('"'), "the same; PAM's line says it, too"),
 ];
 
