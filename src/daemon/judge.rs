@@ -23,7 +23,6 @@ use crate::detect::{Detector, Rule};
 use crate::enforce::{Enforcer, all_options};
 use crate::firewall::guard::{Allowed, Damage, Failure, Guard, Outcome, Repeat};
 use crate::input::Item;
-use crate::sys::host::Protected;
 use crate::sys::{clock, random};
 use ipnet::IpNet;
 use std::fmt::Display;
@@ -216,7 +215,7 @@ impl Judge {
         decider.policies = policies;
         decider.allowed = allowed;
         decider.proxies = decide::proxies(settings);
-        decider.protected = Protected::read();
+        decider.protected = decider.protected.again();
         let ipv6_prefix = u8::try_from(settings.ipv6_prefix).unwrap_or(64);
         if enforcer.guard().take_fresh() || decider.ipv6_prefix != ipv6_prefix {
             // IPv6 bans of the former length were keys that nothing looks up any more; now they are networks.

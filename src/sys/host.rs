@@ -62,6 +62,14 @@ impl Protected {
         this
     }
 
+    /// The same as it is now. Whoever was at the keyboard stays protected, though this process may have left that session.
+    #[must_use]
+    pub fn again(&self) -> Protected {
+        let mut this = Protected::read();
+        self.addrs.iter().filter(|(_, why)| *why == SSH).for_each(|&(addr, why)| this.add(addr, why));
+        this
+    }
+
     /// Why `who` must not be banned: it is, or contains, a protected address. `None` if it may be.
     #[must_use]
     pub fn why(&self, who: &Range) -> Option<&'static str> {
@@ -352,6 +360,17 @@ mod tests {
         let mut all = Vec::new();
         run(&mut |addr| all.push(addr.to_string()));
         all
+    }
+
+    #[test]
+    fn who_is_at_the_keyboard_stays_protected() {
+        let mut before = Protected::default();
+        before.add("203.0.113.7".parse().unwrap(), SSH);
+        before.add("203.0.113.8".parse().unwrap(), GATEWAY);
+        let after = before.again();
+        let why = |addr: &str| after.why(&Range::from(addr.parse::<IpAddr>().unwrap()));
+        assert_eq!(why("203.0.113.7"), Some(SSH));
+        assert_eq!(why("203.0.113.8"), None, "that was the gateway");
     }
 
     #[test]

@@ -9,7 +9,6 @@ use crate::daemon::events::Told;
 use crate::enforce::Outside;
 use crate::firewall::guard::{Ban, Limit, Scanner, Scope};
 use crate::sys::clock;
-use crate::sys::host::Protected;
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -24,7 +23,7 @@ impl Judge {
 
     /// Looks anew at who must never be banned.
     pub(in crate::daemon) fn protect(&mut self) {
-        self.decider.protected = Protected::read();
+        self.decider.protected = self.decider.protected.again();
         self.spare_in_kernel();
     }
 
