@@ -524,6 +524,36 @@ fn many_are_unbanned_at_once_and_each_is_counted() {
 }
 
 #[test]
+fn of_hundreds_each_is_found_where_it_is_banned() {
+    let mut guard = namespace();
+    let ports = Scope::new(vec![(22, 22)], true, true);
+    let (mut bans, mut want) = (Vec::new(), Vec::new());
+    for n in 0..300 {
+        let (v4, v6) = (format!("192.0.{}.{}", n / 100, n % 100), format!("2001:db8:0:{n:x}::/64"));
+        let part = format!("2001:db8:0:{n:x}::/80");
+        // All ports, port 22, both, a network around or inside, nothing.
+        let scopes: Vec<&Scope> =
+            [vec![&ALL], vec![&ports], vec![&ALL, &ports], vec![], vec![]][n % 5].clone();
+        bans.extend(scopes.iter().flat_map(|scope| [(v4.clone(), *scope), (v6.clone(), *scope)]));
+        let network = n % 5 == 3;
+        if network {
+            bans.extend([(format!("192.0.{}.{}-192.0.{0}.{1}", n / 100, n % 100), &ports), (part, &ALL)]);
+        }
+        want.extend([scopes.len() + usize::from(network); 2]);
+    }
+    let bans: Vec<Ban<'_>> = bans.iter().map(|(who, scope)| a_ban(who, scope, Span::Secs(60))).collect();
+    guard.ban(&bans, Repeat::Prolongs, &mut |at, result| assert!(result.is_ok(), "{at}"));
+    ban(&mut guard, "203.0.113.0/24", Span::Secs(60));
+    let who: Vec<Range> = (0..300)
+        .flat_map(|n| [format!("192.0.{}.{}", n / 100, n % 100), format!("2001:db8:0:{n:x}::/64")])
+        .map(|who| range(&who))
+        .collect();
+    assert_eq!(guard.unban(&who, &[]).unwrap(), want);
+    assert_eq!(listed(&mut guard), ["203.0.113.0/24 all 60"]);
+    assert_eq!(guard.unban(&who, &[]).unwrap(), vec![0; 600]);
+}
+
+#[test]
 fn all_bans_end_but_those_for_good_are_never_away() {
     let mut guard = namespace();
     for n in 0..2000u32 {

@@ -159,3 +159,27 @@ fn what_came_later_is_missed_when_it_goes() {
     nft(&format!("delete rule inet mef_guard gate handle {}", line.rsplit(' ').next().unwrap()));
     assert_eq!(look(&mut guard).unwrap().damage, Damage::Rules);
 }
+
+#[test]
+fn what_a_listener_has_not_read_is_seen() {
+    use mef::sys::{listeners, netlink::NlSocket};
+    let mut guard = watched();
+    ban(&mut guard, "203.0.113.1/32", &Scope::ALL);
+    assert_eq!(listeners::unread(), 0, "nobody listens");
+    let mut listener = NlSocket::open(mnl::Bus::Netfilter).unwrap();
+    let member = |group: u32| {
+        // SAFETY: the kernel reads four bytes, which live until the call returns.
+        let set = unsafe {
+            let value = std::ptr::from_ref(&group).cast();
+            let fd = std::os::fd::AsRawFd::as_raw_fd(&listener.fd());
+            libc::setsockopt(fd, libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, value, 4)
+        };
+        assert_eq!(set, 0);
+    };
+    member(libc::NFNLGRP_NFTABLES.cast_unsigned());
+    assert_eq!(listeners::unread(), 0, "nothing was done");
+    ban(&mut guard, "203.0.113.2/32", &Scope::ALL);
+    assert!(listeners::unread() > 0);
+    listener.drain();
+    assert_eq!(listeners::unread(), 0, "it has read everything");
+}

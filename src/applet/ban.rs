@@ -203,6 +203,9 @@ impl<'a> Session<'a> {
             }
         }
         notes.into_iter().for_each(|note| self.note(note, output));
+        if batch.len() > 1 {
+            self.enforcer.guard().wait_for_listeners();
+        }
         Ok(())
     }
 

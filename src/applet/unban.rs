@@ -163,6 +163,9 @@ impl Lines for Session {
             })
             .collect();
         self.tell(&requests);
+        if ranges.len() > 1 {
+            self.enforcer.guard().wait_for_listeners();
+        }
         let denied = self.enforcer.guard().denied(&ranges).map_err(failed)?;
         for ((range, place), (count, denied)) in batch.iter().zip(lifted.counts.iter().zip(denied)) {
             match count {

@@ -99,6 +99,7 @@ impl Enforcer {
                     same = self.put_back(&batch, &mut reading.mark, &mut later, &mut count, note)?
                         || round == TRIES;
                     batch = rest;
+                    self.guard.wait_for_listeners();
                     if batch.is_empty() {
                         break;
                     }

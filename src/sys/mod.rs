@@ -11,6 +11,7 @@ pub mod direct;
 pub mod fs;
 pub mod host;
 pub mod inotify;
+pub mod listeners;
 pub mod memory;
 pub mod netlink;
 pub mod nlattr;

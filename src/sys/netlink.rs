@@ -180,6 +180,10 @@ impl NlSocket {
     /// # Errors
     /// `Lost::Answers` on overflow; ETIMEDOUT when the kernel stays silent.
     pub fn receive(&mut self, each: &mut dyn FnMut(Msg<'_>)) -> Result<(), Lost> {
+        // Most answers are there when the question has been sent.
+        if self.receive_now(each)? {
+            return Ok(());
+        }
         let mut fds = [PollFd::new(self.fd(), PollFlags::POLLIN)];
         loop {
             match poll(&mut fds, PollTimeout::from(WAIT_MS)) {

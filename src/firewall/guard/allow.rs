@@ -281,6 +281,7 @@ impl Guard {
             let more = deleted.len() + added.len();
             if count > 0 && count + more > CHANGES {
                 self.txn.commit(&mut self.socket)?;
+                self.listeners.wait();
                 count = 0;
             }
             deleted.iter().for_each(|entry| self.delete_allow(entry));

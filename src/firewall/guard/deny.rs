@@ -166,7 +166,9 @@ impl Guard {
         if filling.networks {
             filling.piece = room::piece(filling.written, filling.available);
         }
-        Ok(self.txn.commit(&mut self.socket)?)
+        self.txn.commit(&mut self.socket)?;
+        self.listeners.wait();
+        Ok(())
     }
 
     /// Has the kernel take what was added last.

@@ -37,6 +37,7 @@ use scope::Scopes;
 use crate::base::name::{IfName, Name};
 use crate::firewall::nft::parts::{self, Parts};
 use crate::firewall::nft::{TableId, Txn, TxnError, query};
+use crate::sys::listeners::Listeners;
 use crate::sys::netlink::{Lost, NlSocket};
 use mnl::Bus;
 use nix::errno::Errno;
@@ -244,6 +245,9 @@ impl std::fmt::Display for Failure {
 pub struct Guard {
     socket: NlSocket,
     txn: Txn,
+    listeners: Listeners,
+    /// Sets that were not empty when that was last looked at: whether they are by now is not worth another look.
+    filled: Vec<Name>,
     made: Option<Made>,
     /// The sets of some ports that are known to be there.
     scopes: Scopes,
@@ -275,6 +279,8 @@ impl Guard {
         Ok(Guard {
             socket,
             txn,
+            listeners: Listeners::default(),
+            filled: Vec::new(),
             made: None,
             scopes: Vec::new(),
             fresh: false,
@@ -344,6 +350,11 @@ impl Guard {
     pub fn cool(&mut self) {
         self.txn.cool();
         self.socket.cool();
+    }
+
+    /// Between many changes: waits until those who listen to changes have read of what was done, if memory is short.
+    pub fn wait_for_listeners(&mut self) {
+        self.listeners.wait();
     }
 
     /// Deletes the table and all that is in it; no error if there is none.

@@ -8,7 +8,7 @@ use super::networks;
 use super::scope::Kind;
 use super::{Failure, Guard, Made, Repeat, Scope, TABLE};
 use crate::base::name::Name;
-use crate::base::range::{Family, Range};
+use crate::base::range::{Family, Key, Range};
 use crate::firewall::nft::{TxnError, query};
 use nix::errno::Errno;
 
@@ -16,6 +16,12 @@ use nix::errno::Errno;
 const PASSES: usize = 50;
 /// How often a batch is sent without those that were not there.
 const TRIES: usize = 4;
+
+/// Questions that cost more than to find out first whether a set is empty, as most are.
+const MANY: usize = 16;
+
+/// A range with its number among those that are asked for.
+type Asked = (usize, Range);
 
 /// A set in which bans are ended.
 struct Target {
@@ -35,17 +41,11 @@ impl Guard {
     pub fn unban(&mut self, ranges: &[Range], remembered: &[Range]) -> Result<Vec<usize>, Failure> {
         let mut counts = vec![0; ranges.len()];
         let Some(made) = self.look()? else { return Ok(counts) };
-        let (scopes, single) =
-            (self.all_scopes()?, |range: &Range| kind(range, made.ipv6_prefix) == Kind::Hosts);
+        let scopes = self.all_scopes()?;
         for family in Family::ALL {
-            let mine = |range: &Range| range.family() == family;
-            let singles: Vec<(usize, Range)> =
-                (0..).zip(ranges.iter().copied()).filter(|(_, range)| mine(range) && single(range)).collect();
-            let wide: Vec<(usize, Range)> = (0..)
-                .zip(ranges.iter().copied())
-                .filter(|(_, range)| mine(range) && !single(range))
-                .collect();
-            if singles.is_empty() && wide.is_empty() {
+            let mine = (0..).zip(ranges.iter().copied()).filter(|(_, range)| range.family() == family);
+            let asked: Vec<Asked> = mine.collect();
+            if asked.is_empty() {
                 continue;
             }
             for target in self.targets(&scopes, family) {
@@ -54,43 +54,98 @@ impl Guard {
                         *count += n;
                     }
                 };
-                if target.kind == Kind::Networks {
-                    for (at, range) in singles.iter().chain(&wide) {
-                        // An address is asked for; of a prefix any part may be there.
-                        let key = range.key();
-                        let none = range.first() == range.last()
-                            && !query::element(
-                                &mut self.socket,
-                                &TABLE,
-                                &target.set,
-                                key.bytes(),
-                                &mut |_| (),
-                            )?;
-                        if !none {
-                            ended(*at, self.remove_range(&target.set, range)?);
-                        }
-                    }
-                    continue;
-                }
-                // What the kernel counts and bans by itself may be single addresses of a prefix.
-                let (exact, within): (&[_], &[_]) = match (target.kind, family) {
-                    (Kind::Scans, Family::V6) => (&[], &singles),
-                    _ => (&singles, &[]),
-                };
-                for part in exact.chunks(BATCH) {
-                    let keys: Vec<Range> = part.iter().map(|(_, range)| *range).collect();
-                    for gone in self.remove_keys(&target.set, &keys)? {
-                        ended(part.get(gone).map_or(usize::MAX, |(at, _)| *at), 1);
-                    }
-                }
-                for (at, range) in within.iter().chain(&wide) {
-                    let inside = |other: &&Range| range.covers(other) && single(other);
-                    let also: Vec<Range> = remembered.iter().filter(inside).copied().collect();
-                    ended(*at, self.remove_hosts(made, &target, range, &also)?);
+                match target.kind {
+                    Kind::Networks => self.remove_from_networks(&target.set, &asked, &mut ended)?,
+                    _ => self.remove_from_hosts(made, &target, (&asked, remembered), &mut ended)?,
                 }
             }
         }
         Ok(counts)
+    }
+
+    /// Takes each range out of a set of networks. Those that it has nothing of are found out together.
+    fn remove_from_networks(
+        &mut self,
+        set: &Name,
+        asked: &[Asked],
+        ended: &mut dyn FnMut(usize, usize),
+    ) -> Result<(), Failure> {
+        // An address is asked for; of a prefix any part may be there.
+        let (single, mut wide): (Vec<Asked>, Vec<Asked>) =
+            asked.iter().partition(|(_, range)| range.first() == range.last());
+        let mut met = self.present(set, &single)?;
+        if wide.len() > 1 {
+            let mut meets = vec![false; wide.len()];
+            networks::read(&mut self.socket, set, &mut |piece| {
+                wide.iter().zip(&mut meets).for_each(|((_, range), met)| *met |= piece.range.meets(range));
+            })?;
+            let mut meets = meets.into_iter();
+            wide.retain(|_| meets.next() == Some(true));
+        }
+        met.append(&mut wide);
+        for (at, range) in &met {
+            ended(*at, self.remove_range(set, range)?);
+        }
+        Ok(())
+    }
+
+    /// Likewise of a hash set.
+    fn remove_from_hosts(
+        &mut self,
+        made: Made,
+        target: &Target,
+        (asked, remembered): (&[Asked], &[Range]),
+        ended: &mut dyn FnMut(usize, usize),
+    ) -> Result<(), Failure> {
+        let single = |range: &Range| kind(range, made.ipv6_prefix) == Kind::Hosts;
+        // What the kernel counts and bans by itself may be single addresses of a prefix.
+        let by_key =
+            |range: &Range| single(range) && !(target.kind == Kind::Scans && range.family() == Family::V6);
+        let (mut exact, mut wide): (Vec<Asked>, Vec<Asked>) =
+            asked.iter().partition(|(_, range)| by_key(range));
+        // Who is unbanned is in the first set most likely, and in no other one. A transaction that fails costs the kernel
+        // more than many questions.
+        if target.kind != Kind::Hosts || !target.scope.is_all() {
+            exact = self.present(&target.set, &exact)?;
+        }
+        for part in exact.chunks(BATCH) {
+            let keys: Vec<Range> = part.iter().map(|(_, range)| *range).collect();
+            for gone in self.remove_keys(&target.set, &keys)? {
+                ended(part.get(gone).map_or(usize::MAX, |(at, _)| *at), 1);
+            }
+        }
+        if wide.len() > 1 {
+            let mut meets: Vec<bool> =
+                wide.iter().map(|(_, range)| remembered.iter().any(|who| range.covers(who))).collect();
+            query::elements(&mut self.socket, &TABLE, &target.set, &mut || (), &mut |e| {
+                let Some(who) = host(e.key, made) else { return };
+                wide.iter().zip(&mut meets).for_each(|((_, range), met)| *met |= range.meets(&who));
+            })?;
+            let mut meets = meets.into_iter();
+            wide.retain(|_| meets.next() == Some(true));
+        }
+        for (at, range) in &wide {
+            let inside = |other: &&Range| range.covers(other) && single(other);
+            let also: Vec<Range> = remembered.iter().filter(inside).copied().collect();
+            ended(*at, self.remove_hosts(made, target, range, &also)?);
+        }
+        Ok(())
+    }
+
+    /// Those that a set has.
+    fn present(&mut self, set: &Name, asked: &[Asked]) -> Result<Vec<Asked>, Failure> {
+        if asked.len() > MANY && !self.filled.contains(set) {
+            let mut empty = true;
+            query::elements(&mut self.socket, &TABLE, set, &mut || (), &mut |_| empty = false)?;
+            if empty {
+                return Ok(Vec::new());
+            }
+            self.filled.push(*set);
+        }
+        let keys: Vec<Key> = asked.iter().map(|(_, range)| range.key()).collect();
+        let keys: Vec<&[u8]> = keys.iter().map(Key::bytes).collect();
+        let found = query::present(&mut self.socket, &TABLE, set, &keys)?;
+        Ok(found.into_iter().filter_map(|at| asked.get(at).copied()).collect())
     }
 
     /// The sets that have to do with whom is shut out.
@@ -253,6 +308,7 @@ impl Guard {
                             Kind::Networks => self.remove_ranges(&target.set, batch)?,
                             _ => self.remove_keys(&target.set, batch).map(drop)?,
                         }
+                        self.listeners.wait();
                     }
                 }
             }

@@ -4,7 +4,7 @@
 use super::layout::{allow_set, allow_timed_set};
 use super::{DenySet, Failure, Guard, TABLE};
 use crate::base::name::Name;
-use crate::base::range::Range;
+use crate::base::range::{Family, Key, Range};
 use crate::firewall::nft::query;
 
 impl Guard {
@@ -14,22 +14,36 @@ impl Guard {
     /// The system call or the kernel's error.
     pub fn denied(&mut self, ranges: &[Range]) -> Result<Vec<Vec<String>>, Failure> {
         let sets: Vec<DenySet> = self.deny_sets()?.into_iter().filter(DenySet::in_force).collect();
-        let mut all = Vec::with_capacity(ranges.len());
-        for range in ranges {
-            let (family, exact) = (range.family(), Range::from(range.first()));
-            let mut has =
-                |set: &Name| query::element(&mut self.socket, &TABLE, set, exact.key().bytes(), &mut |_| ());
-            let mut names = Vec::new();
-            for set in sets.iter().filter(|set| set.family() == family) {
-                if has(&set.name)? && !names.contains(&set.label) {
+        let mut all = vec![Vec::new(); ranges.len()];
+        let mut denied = false;
+        for set in &sets {
+            for at in self.having(&set.name, set.family(), ranges)? {
+                let names: Option<&mut Vec<String>> = all.get_mut(at);
+                if let Some(names) = names.filter(|names| !names.contains(&set.label)) {
                     names.push(set.label.clone());
+                    denied = true;
                 }
             }
-            if !names.is_empty() && (has(&allow_set(family))? || has(&allow_timed_set(family))?) {
-                names.clear();
+        }
+        for family in Family::ALL.into_iter().filter(|_| denied) {
+            for set in [allow_set(family), allow_timed_set(family)] {
+                for at in self.having(&set, family, ranges)? {
+                    all.get_mut(at).into_iter().for_each(Vec::clear);
+                }
             }
-            all.push(names);
         }
         Ok(all)
+    }
+
+    /// Which of the ranges begin with an address that a set has.
+    fn having(&mut self, set: &Name, family: Family, ranges: &[Range]) -> Result<Vec<usize>, Failure> {
+        let (numbers, keys): (Vec<usize>, Vec<Key>) = (0..)
+            .zip(ranges)
+            .filter(|(_, range)| range.family() == family)
+            .map(|(at, range)| (at, Range::from(range.first()).key()))
+            .unzip();
+        let keys: Vec<&[u8]> = keys.iter().map(Key::bytes).collect();
+        let found = query::present(&mut self.socket, &TABLE, set, &keys)?;
+        Ok(found.into_iter().filter_map(|at| numbers.get(at).copied()).collect())
     }
 }

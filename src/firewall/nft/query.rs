@@ -18,6 +18,8 @@ const SET_COUNT: u16 = 20;
 const GEN_ID: u16 = 1;
 /// What fails when the kernel says no to a question.
 pub(super) const QUERY: &str = "netlink question";
+/// Questions that are asked in one go: the answer to each may take 8 kB of the socket's room.
+const QUESTIONS: usize = 16;
 /// How often a dump that others disturb is begun anew. Each lasts milliseconds.
 const TRIES: u32 = 50;
 
@@ -116,15 +118,80 @@ pub fn element(
     key: &[u8],
     each: &mut dyn FnMut(elem::Found<'_>),
 ) -> Result<bool, Lost> {
-    let ask = |buf: &mut MsgBuf| {
-        buf.attr_str(SET_TABLE, table.name.as_str());
-        let content = elem::ElemMsg::open(buf, name, 0);
-        content.push(buf, &elem::Elem { key, end: None, timeout: elem::Timeout::None, comment: "" }, false);
-        content.close(buf);
-    };
+    let ask = |buf: &mut MsgBuf| key_of(buf, table, name, key);
     exchange(socket, table.family, (msg::GETSETELEM, ACK), &ask, &mut || (), &mut |m| {
         elem::found(m.payload.get(4..).unwrap_or_default()).for_each(&mut *each);
     })
+}
+
+/// Which of the keys a set has (or, an interval set, intervals that hold them), in any order. Many are asked in one go: a
+/// question alone costs more than its answer.
+///
+/// # Errors
+/// As `set`.
+pub fn present(
+    socket: &mut NlSocket,
+    table: &TableId,
+    name: &Name,
+    keys: &[&[u8]],
+) -> Result<Vec<usize>, Lost> {
+    let mut found = Vec::new();
+    for (number, part) in keys.chunks(QUESTIONS).enumerate() {
+        let first = number * QUESTIONS;
+        let mut tries = 0;
+        loop {
+            let result = present_at_once(socket, table, name, part);
+            tries += 1;
+            if tries < TRIES && disturbed(&result) {
+                socket.drain();
+                continue;
+            }
+            found.extend(result?.into_iter().map(|at| first + at));
+            break;
+        }
+    }
+    Ok(found)
+}
+
+fn present_at_once(
+    socket: &mut NlSocket,
+    table: &TableId,
+    name: &Name,
+    keys: &[&[u8]],
+) -> Result<Vec<usize>, Lost> {
+    let mut buf = MsgBuf::with_capacity(keys.len() * 96);
+    let mut first = None;
+    for key in keys {
+        let seq = socket.next_seq();
+        first.get_or_insert(seq);
+        let open = buf.start(message(msg::GETSETELEM), REQUEST | ACK, seq);
+        buf.put(&[table.family, 0, 0, 0]);
+        key_of(&mut buf, table, name, key);
+        buf.finish(open);
+    }
+    let Some(first) = first else { return Ok(Vec::new()) };
+    socket.send(buf.bytes())?;
+    let (mut found, mut answers, mut refused) = (Vec::new(), 0, None);
+    while answers < keys.len() {
+        socket.receive(&mut |m| {
+            let at = usize::try_from(m.seq.wrapping_sub(first)).unwrap_or(usize::MAX);
+            let Some(errno) = m.errno().filter(|_| at < keys.len()) else { return };
+            answers += 1;
+            match Errno::from_raw(errno) {
+                Errno::ENOENT => {}
+                _ if errno == 0 => found.push(at),
+                other => refused = Some(other),
+            }
+        })?;
+    }
+    refused.map_or(Ok(found), |errno| Err(Lost::Sys(QUERY, errno)))
+}
+
+fn key_of(buf: &mut MsgBuf, table: &TableId, name: &Name, key: &[u8]) {
+    buf.attr_str(SET_TABLE, table.name.as_str());
+    let content = elem::ElemMsg::open(buf, name, 0);
+    content.push(buf, &elem::Elem { key, end: None, timeout: elem::Timeout::None, comment: "" }, false);
+    content.close(buf);
 }
 
 /// All objects of a kind (`NFT_MSG_GET*`) of a family, 0 = of all, as messages; `ask` says of which table or set.
