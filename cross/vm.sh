@@ -75,7 +75,7 @@ make_initramfs() {
 
 # make_root SUITE: the tree that the disk is filled with.
 make_root() {
-    local suite=$1 tree=$vm/$1/root
+    local suite=$1 tree=$vm/$1/root tool
     rm -rf "$tree"
     mkdir -p "$tree"/{bin,dev,proc,sys,run,tmp,etc,lib64,usr/{bin,lib},var/{lib,log},vm}
     cp "$(command -v busybox)" "$tree/bin/busybox"
@@ -87,7 +87,9 @@ make_root() {
     add_program ip "$tree"
     cp -r "$vm/$suite/lib/modules" "$tree/usr/lib/modules"
     cp "$root"/tests/vm/{init,*.sh} "$tree/vm"
-    musl-gcc -static -Os -o "$tree/usr/bin/peak" "$root/tests/vm/peak.c"
+    for tool in peak listen; do
+        musl-gcc -static -Os -o "$tree/usr/bin/$tool" "$root/tests/vm/$tool.c"
+    done
     printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n' >"$tree/etc/passwd"
 }
 

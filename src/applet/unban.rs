@@ -14,6 +14,8 @@ use std::path::Path;
 
 /// Liftings made at once when they come from standard input.
 const BATCH: usize = 256;
+/// Liftings that the daemon logs and runs on_unban for: long lists are no news. It forgets former hits of all.
+const REPORTS: usize = 1000;
 
 /// End the bans of addresses, networks or ranges.
 #[derive(FromArgs)]
@@ -66,6 +68,8 @@ struct Session {
     daemon: Option<Client>,
     /// What is to be lifted, with its place for messages.
     batch: Vec<(Range, String)>,
+    /// Liftings that the daemon has still to report.
+    reports: usize,
     /// What went wrong beside the kernel.
     notes: Vec<String>,
     /// Something is not in the journal.
@@ -96,7 +100,7 @@ impl Session {
         let mut enforcer = Enforcer::new(guard, journal, false);
         enforcer.lock_beside(Path::new(&settings.run_dir));
         let daemon = daemon_of(settings, output);
-        Ok(Session { enforcer, ipv6_prefix, daemon, batch: Vec::new(), notes, unwritten })
+        Ok(Session { enforcer, ipv6_prefix, daemon, batch: Vec::new(), reports: REPORTS, notes, unwritten })
     }
 
     fn all(&mut self, permanent: bool, output: &mut Output<'_>) -> Result<(), Error> {
@@ -154,14 +158,17 @@ impl Lines for Session {
         let lifted = self.enforcer.unban(now, &ranges, &mut |n| self.notes.push(n.to_string()));
         let lifted = lifted.map_err(failed)?;
         self.unwritten |= !lifted.written;
+        let reports = &mut self.reports;
         let requests: Vec<Request<'_>> = (ranges.iter().zip(&lifted.counts))
-            .map(|(range, count)| Request::Unbanned {
-                who: Some(*range),
-                permanent: false,
-                was_banned: *count > 0,
-                written: lifted.written,
+            .map(|(range, count)| {
+                let was_banned = *count > 0 && *reports > 0;
+                *reports -= usize::from(was_banned);
+                Request::Unbanned { who: Some(*range), permanent: false, was_banned, written: lifted.written }
             })
             .collect();
+        if *reports == 0 && self.daemon.is_some() {
+            self.notes.push(format!("the daemon reports only the first {REPORTS} of these"));
+        }
         self.tell(&requests);
         if ranges.len() > 1 {
             self.enforcer.guard().wait_for_listeners();

@@ -2,6 +2,7 @@
 # space, a daemon that was stopped for seconds, a clock that jumps. Attackers are banned all the same, and what is the
 # matter is said.
 # timeout: 900
+# short: bookworm
 
 # attack ADDRESS: more failed log-ins than sshd's rule forgives, as sshd writes them.
 attack() {

@@ -56,6 +56,13 @@ listen() {
     wait_for 20 is_listening
 }
 
+# listen_only: likewise, and keeps nothing of what it hears: nft has a copy of each element.
+listen_only() {
+    /usr/bin/listen &
+    listener=$!
+    wait_for 20 is_listening
+}
+
 # A netlink socket of nfnetlink (12) that is in group 7, NFNLGRP_NFTABLES: bit 6 of its mask.
 is_listening() { awk '$2 == 12 && substr($4, 7, 1) ~ /[4567cdef]/ { found = 1 } END { exit !found }' /proc/net/netlink; }
 
@@ -98,6 +105,7 @@ networks() {
 
 # power_off: at once, and nothing that waits in memory reaches the disk.
 power_off() {
+    sleep 0.3 # what was stated reaches the console
     echo b >/proc/sysrq-trigger
     sleep 60
 }
