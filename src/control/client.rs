@@ -38,7 +38,7 @@ impl Client {
     pub fn tell(&mut self, request: &Request<'_>) -> io::Result<()> {
         let line = format!("{request}\n");
         match self.stream.write_all(line.as_bytes()) {
-            Err(e) if matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
+            Err(e) if is_ended(&e) => {
                 self.reconnect()?;
                 self.stream.write_all(line.as_bytes())
             }
@@ -94,7 +94,14 @@ impl Client {
         for last in [false, true] {
             let rest = requests.get(heard..).unwrap_or_default();
             let text: String = rest.iter().map(|request| format!("{request}\n")).collect();
-            self.stream.write_all(text.as_bytes())?;
+            match self.stream.write_all(text.as_bytes()) {
+                // It ended while nothing was asked.
+                Err(e) if !last && is_ended(&e) => {
+                    self.reconnect()?;
+                    continue;
+                }
+                result => result?,
+            }
             let before = heard;
             let ended = self.lines(false, &mut |line| {
                 heard += usize::from(line == "ok");
@@ -111,6 +118,11 @@ impl Client {
     }
 }
 
+/// Whether the daemon has ended the connection, in favour of somebody who asks something.
+fn is_ended(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
+}
+
 fn open(run_dir: &Path) -> io::Result<Option<UnixStream>> {
     // A daemon that stands still must not stop us.
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
@@ -124,4 +136,50 @@ fn open(run_dir: &Path) -> io::Result<Option<UnixStream>> {
     stream.set_write_timeout(Some(QUESTION))?;
     stream.set_read_timeout(Some(ANSWER))?;
     Ok(Some(stream))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read as _;
+    use std::os::unix::net::UnixListener;
+
+    /// Answers on a socket of its own; the first connections are ended before anything is asked.
+    fn answers(name: &str, ended: usize) -> (PathBuf, std::thread::JoinHandle<usize>) {
+        let dir = std::env::temp_dir().join(format!("mef-client-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let listener = UnixListener::bind(dir.join(NAME)).unwrap();
+        let thread = std::thread::spawn(move || {
+            (0..ended).for_each(|_| drop(listener.accept().unwrap()));
+            let (mut stream, _) = listener.accept().unwrap();
+            let (mut lines, mut room) = (0, [0; 512]);
+            while let Ok(n @ 1..) = stream.read(&mut room) {
+                let asked = room.iter().take(n).filter(|&&b| b == b'\n').count();
+                lines += asked;
+                let _ = stream.write_all("ok\n".repeat(asked).as_bytes());
+            }
+            lines
+        });
+        (dir, thread)
+    }
+
+    #[test]
+    fn a_connection_that_was_ended_while_nothing_was_asked_is_made_anew() {
+        for ended in [0, 1] {
+            let (dir, thread) = answers(&format!("anew-{ended}"), ended);
+            let mut client = Client::connect(&dir).unwrap().unwrap();
+            while ended > 0 && client.stream.write(b"").is_ok() && !closed(&client.stream) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let requests = [Request::Status, Request::Status, Request::Status];
+            assert!(client.ask_all(&requests).unwrap(), "{ended}");
+            drop(client);
+            assert_eq!(thread.join().unwrap(), requests.len());
+            std::fs::remove_dir_all(dir).unwrap();
+        }
+    }
+
+    fn closed(stream: &UnixStream) -> bool {
+        super::super::server::is_gone(stream)
+    }
 }
