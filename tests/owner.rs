@@ -7,7 +7,7 @@ mod common;
 use common::daemon::{LOG, ends, failed, fails, host, same_ends};
 use common::{Net, Output, uncounted, wait_or_show, wait_until};
 use mef::base::name::Name;
-use mef::firewall::nft::owner::{OWNER, PERSIST};
+use mef::firewall::nft::owner::{self, OWNER, PERSIST};
 use mef::firewall::nft::{TableId, Txn};
 use mef::sys::netlink::NlSocket;
 use mef::sys::relay;
@@ -231,6 +231,7 @@ fn who_is_banned_stays_banned_when_the_daemon_is_killed() {
     // What others do then is put back by the next one.
     net.nft("flush ruleset");
     net.daemon("last");
+    net.wait_said("last", "are denied");
     same_ends(&before, &ends(&net));
     is_owned(&net);
 }
@@ -337,17 +338,21 @@ fn the_daemon_sends_nothing_for_others_but_what_is_about_its_table() {
     let daemon = net.daemon("daemon");
     let socket: PathBuf = net.path("run/mef/guard.sock");
     assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    let port = owner::of(&mut NlSocket::open(Bus::Netfilter).unwrap(), &GUARD).unwrap().port.unwrap();
+    let ask = |messages: &[u8]| relay::ask(&socket, port, messages);
     let other = TableId { family: 1, name: Name::of("other") };
-    assert!(matches!(relay::ask(&socket, &adds(GUARD, false)), Ok(Some(_))));
-    assert!(relay::ask(&socket, &adds(other, false)).is_err());
+    assert!(matches!(ask(&adds(GUARD, false)), Ok(Some(_))));
+    assert!(ask(&adds(other, false)).is_err());
     assert!(!net.nft_list("tables").contains("other"));
     // `nft flush ruleset` is a DELTABLE that names none.
     let mut flush = adds(GUARD, true);
     let name = flush.windows(9).rposition(|part| part == b"mef_guard").unwrap();
     flush[name - 2] = 9;
-    assert!(relay::ask(&socket, &flush).is_err());
-    assert!(relay::ask(&socket, b"x").is_err());
+    assert!(ask(&flush).is_err());
+    assert!(ask(b"x").is_err());
     assert!(net.nft_list("tables").contains("mef_guard"));
+    // A table of another network namespace is another one.
+    assert!(matches!(relay::ask(&socket, port + 1, &adds(GUARD, true)), Ok(None)));
     // Whoever sends rubbish, nothing, or goes away is nobody's trouble.
     for _ in 0..40 {
         std::mem::forget(std::os::unix::net::UnixStream::connect(&socket));

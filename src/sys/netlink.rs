@@ -64,10 +64,11 @@ pub struct NlSocket {
 struct Detour {
     /// Where it listens.
     path: Option<PathBuf>,
-    /// It is taken.
-    taken: bool,
+    asked: bool,
+    /// It is taken, through the socket with this port.
+    taken: Option<u32>,
     /// What came back.
-    answer: Option<Vec<u8>>,
+    answer: Option<relay::Answer>,
 }
 
 impl NlSocket {
@@ -221,10 +222,17 @@ impl NlSocket {
         self.detour.path = Some(path);
     }
 
-    /// Has transactions go through that process from now on; `false` if there is none to be asked.
-    pub fn take_detour(&mut self) -> bool {
-        self.detour.taken = self.detour.path.is_some();
-        self.detour.taken
+    /// Has transactions go through that process from now on, and its socket with this port; `false` if there is none to be
+    /// asked.
+    pub fn take_detour(&mut self, port: u32) -> bool {
+        self.detour.taken = self.detour.path.as_ref().map(|_| port);
+        self.detour.taken.is_some()
+    }
+
+    /// Whether that process listens; asked once.
+    pub fn has_detour(&mut self) -> bool {
+        let asked = std::mem::replace(&mut self.detour.asked, true);
+        !asked && self.detour.path.as_ref().is_some_and(|path| path.exists())
     }
 
     /// Sends a transaction, through another process where that is to be asked. If that is gone, nothing stands in the way
@@ -233,12 +241,12 @@ impl NlSocket {
     /// # Errors
     /// As `send`; `Lost::Answers` when what became of it is not known.
     pub fn submit(&mut self, bytes: &[u8]) -> Result<(), Lost> {
-        if let Some(path) = self.detour.path.as_ref().filter(|_| self.detour.taken) {
-            self.detour.answer = relay::ask(path, bytes)?;
+        if let (Some(path), Some(port)) = (&self.detour.path, self.detour.taken) {
+            self.detour.answer = relay::ask(path, port, bytes)?;
             if self.detour.answer.is_some() {
                 return Ok(());
             }
-            self.detour.taken = false;
+            self.detour.taken = None;
         }
         self.send(bytes)
     }
@@ -249,9 +257,9 @@ impl NlSocket {
     /// As `receive`.
     pub fn verdict(&mut self, each: &mut dyn FnMut(Msg<'_>)) -> Result<(), Lost> {
         match self.detour.answer.take() {
-            Some(answer) => messages(&answer).for_each(each),
+            Some(answer) => messages(answer.messages()).for_each(each),
             // All of it came at once.
-            None if self.detour.taken => return Err(Lost::Answers),
+            None if self.detour.taken.is_some() => return Err(Lost::Answers),
             None => self.receive(each)?,
         }
         Ok(())

@@ -1,7 +1,9 @@
 //! A netlink socket that others send through: to the kernel the socket is who speaks, and what a socket owns only that
-//! socket may change. One exchange for each connection: a datagram with messages, and one with the error number of the
-//! system call and what the kernel answered. Does not know what the messages are about.
+//! socket may change. One exchange for each connection: a datagram with the port of the socket that is meant (there may be
+//! others in other network namespaces) and messages, and one with the error number of the system call and what the kernel
+//! answered. Does not know what the messages are about.
 
+use super::buffer::Buffer;
 use super::clock;
 use super::netlink::Lost;
 use super::socket::remove;
@@ -9,8 +11,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen, recv,
-    send, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, MsgFlags, NetlinkAddr, SockFlag, SockType, UnixAddr, bind, connect, getsockname,
+    getsockopt, listen, recv, send, setsockopt, socket, sockopt,
 };
 use nix::sys::stat::{Mode, fchmod};
 use nix::sys::time::TimeSpec;
@@ -32,16 +34,18 @@ const LISTENER: u64 = CLIENTS as u64;
 const QUEUE: i32 = 128;
 const NEWCOMERS: u32 = 64;
 /// Longest question: the largest transaction, with its marks.
-const LONGEST: usize = (1 << 20) + (16 << 10);
+const LONGEST: usize = HEAD + (1 << 20) + (16 << 10);
 /// Bytes that one receive from the kernel can bring.
 const RECEIVE: usize = 16 << 10;
 /// Answers beyond this many bytes need a larger send buffer than there is as a rule.
 const SMALL: usize = 64 << 10;
-/// Bytes of the error number in front of an answer.
+/// Bytes of the number in front of a question and an answer.
 const HEAD: usize = 4;
 /// Longest wait for an answer, ms, and the time between two tries to ask while the queue is full.
 const WAIT: u64 = 20_000;
 const STEP: Duration = Duration::from_millis(5);
+/// What is answered when another socket is meant.
+const ELSEWHERE: Errno = Errno::EXDEV;
 /// What fails when it is the process at the other end.
 pub const CALL: &str = "the daemon that owns the table";
 
@@ -52,6 +56,7 @@ pub type Judge = fn(&[u8]) -> bool;
 pub struct Relay {
     /// Another descriptor of that socket.
     netlink: OwnedFd,
+    port: u32,
     judge: Judge,
     listener: UnixListener,
     epoll: Epoll,
@@ -92,6 +97,7 @@ impl Relay {
         let clients = Clients { spare: Some(netlink.try_clone_to_owned()?), ..Clients::default() };
         let relay = Rc::new(Relay {
             netlink: netlink.try_clone_to_owned()?,
+            port: getsockname::<NetlinkAddr>(netlink.as_raw_fd())?.pid(),
             judge,
             listener: listener.into(),
             epoll,
@@ -174,8 +180,11 @@ impl Relay {
             return true;
         }
         let mut answer = vec![0; HEAD];
-        let done =
-            if (self.judge)(&question) { self.exchange(&question, &mut answer) } else { Err(Errno::EPERM) };
+        let done = match question.split_first_chunk::<HEAD>() {
+            Some((port, _)) if u32::from_ne_bytes(*port) != self.port => Err(ELSEWHERE),
+            Some((_, messages)) if (self.judge)(messages) => self.exchange(messages, &mut answer),
+            _ => Err(Errno::EPERM),
+        };
         let errno = done.err().map_or(0, |e| e as i32);
         if let Some(head) = answer.first_chunk_mut() {
             *head = errno.to_ne_bytes();
@@ -242,14 +251,15 @@ fn is_gone(client: &UnixStream) -> bool {
     !matches!(looked, Ok(0))
 }
 
-/// Takes a datagram of at most `longest` bytes; EAGAIN if there is none, ECONNRESET if there never will be.
-fn datagram(fd: RawFd, longest: usize) -> Result<Vec<u8>, Errno> {
+/// Takes a datagram of at most `longest` bytes; EAGAIN if there is none, ECONNRESET if there never will be. Its memory
+/// goes back to the system afterwards: a daemon has no other use for so much.
+fn datagram(fd: RawFd, longest: usize) -> Result<Buffer, Errno> {
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC;
     let len = recv(fd, &mut [], flags | MsgFlags::MSG_PEEK)?;
     if len == 0 || len > longest {
         return Err(Errno::ECONNRESET);
     }
-    let mut bytes = vec![0; len];
+    let mut bytes = Buffer::new(len);
     recv(fd, &mut bytes, flags)?;
     Ok(bytes)
 }
@@ -291,11 +301,23 @@ pub(super) fn forget() {
     OURS.set(ptr::null());
 }
 
-/// Has messages sent by the process that listens at `path`, and gives the kernel's answers. `None`: nobody listens.
+/// What the kernel has answered to messages.
+pub struct Answer(Buffer);
+
+impl Answer {
+    /// All of it, without padding in between.
+    #[must_use]
+    pub fn messages(&self) -> &[u8] {
+        self.0.get(HEAD..).unwrap_or_default()
+    }
+}
+
+/// Has messages sent by the process that listens at `path`, through its socket with that port, and gives the kernel's
+/// answers. `None`: nobody listens who has that socket.
 ///
 /// # Errors
 /// `Lost::Answers` when what became of them is not known; else the system call that failed, theirs or ours.
-pub fn ask(path: &Path, messages: &[u8]) -> Result<Option<Vec<u8>>, Lost> {
+pub fn ask(path: &Path, port: u32, messages: &[u8]) -> Result<Option<Answer>, Lost> {
     let ours = |errno| Lost::Sys(CALL, errno);
     let end = clock::mono().after(WAIT);
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
@@ -311,10 +333,11 @@ pub fn ask(path: &Path, messages: &[u8]) -> Result<Option<Vec<u8>>, Lost> {
             Err(e) => return Err(ours(e)),
         }
     }
-    if messages.len() > SMALL {
-        let _ = setsockopt(&fd, sockopt::SndBufForce, &messages.len());
+    let question = [&port.to_ne_bytes(), messages].concat();
+    if question.len() > SMALL {
+        let _ = setsockopt(&fd, sockopt::SndBufForce, &question.len());
     }
-    match send(fd.as_raw_fd(), messages, MsgFlags::MSG_NOSIGNAL) {
+    match send(fd.as_raw_fd(), &question, MsgFlags::MSG_NOSIGNAL) {
         Ok(_) => {}
         Err(Errno::EPIPE | Errno::ECONNRESET) => return Err(Lost::Answers),
         Err(e) => return Err(ours(e)),
@@ -333,10 +356,11 @@ pub fn ask(path: &Path, messages: &[u8]) -> Result<Option<Vec<u8>>, Lost> {
             Err(_) => return Err(Lost::Answers),
         }
     };
-    let (head, body) = answer.split_first_chunk::<HEAD>().ok_or(Lost::Answers)?;
+    let head = answer.first_chunk::<HEAD>().ok_or(Lost::Answers)?;
     match Errno::from_raw(i32::from_ne_bytes(*head)) {
         Errno::ENOBUFS => Err(Lost::Answers),
+        ELSEWHERE => Ok(None),
         errno if errno as i32 != 0 => Err(Lost::Sys("sendto(AF_NETLINK)", errno)),
-        _ => Ok(Some(body.to_vec())),
+        _ => Ok(Some(Answer(answer))),
     }
 }

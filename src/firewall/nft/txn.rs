@@ -444,11 +444,6 @@ impl Txn {
         if self.whole {
             result = self.exchange_surely(socket);
         }
-        if result.as_ref().is_err_and(is_owned)
-            && let Some(port) = owner::of(socket, &self.table).unwrap_or_default().port
-        {
-            return Err(TxnError::Owned(self.table, port));
-        }
         if let Err(TxnError::Refused(all)) = &mut result {
             self.name_missing(all, socket);
         }
@@ -458,6 +453,12 @@ impl Txn {
     /// Sends it until its answers come, through the owner of the table if that lets others do so.
     fn exchange_surely(&mut self, socket: &mut NlSocket) -> Result<(), TxnError> {
         let (mut lost, mut owned) = (0, 0);
+        // What the kernel refuses costs it 20 ms: that is not tried where it is to be expected.
+        if socket.has_detour()
+            && let Some(port) = owner::of(socket, &self.table)?.port
+        {
+            socket.take_detour(port);
+        }
         loop {
             let result = self.exchange(socket);
             match &result {
@@ -465,7 +466,15 @@ impl Txn {
                     lost += 1;
                     socket.drain();
                 }
-                Err(e) if is_owned(e) && owned < OWNED && socket.take_detour() => {
+                Err(e) if is_owned(e) => {
+                    // If it is nobody's any more, nothing stands in the way.
+                    let port = owner::of(socket, &self.table)?.port;
+                    if let Some(port) = port.filter(|port| owned == OWNED || !socket.take_detour(*port)) {
+                        return Err(TxnError::Owned(self.table, port));
+                    }
+                    if owned == OWNED {
+                        return result;
+                    }
                     if owned > 0 {
                         std::thread::sleep(PAUSE);
                     }
