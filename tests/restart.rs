@@ -362,6 +362,33 @@ fn a_stall_over_rotations_loses_no_line() {
 }
 
 #[test]
+fn lines_that_are_in_a_compressed_copy_only_are_named() {
+    let mut net = host("", "maxretry=1");
+    let daemon = net.daemon("daemon");
+    for (packed, addr) in [(false, "203.0.113.2"), (true, "203.0.113.3")] {
+        net.append(LOG, fails("203.0.113.1", 3));
+        net.mark(LOG);
+        net.signal(daemon, libc::SIGSTOP);
+        net.append(LOG, failed(addr));
+        fs::copy(net.path(LOG), net.path("app.log.1")).unwrap();
+        fs::File::options().write(true).open(net.path(LOG)).unwrap().set_len(0).unwrap();
+        if packed {
+            // Its content does not matter: nobody reads it.
+            fs::rename(net.path("app.log.1"), net.path("app.log.1.gz")).unwrap();
+        }
+        net.append(LOG, failed("203.0.113.4"));
+        net.signal(daemon, libc::SIGCONT);
+        net.mark(LOG);
+        let banned = net.banned().iter().any(|known| known == addr);
+        assert_eq!(
+            (banned, net.said("daemon").contains("app.log.1.gz only, which is not read")),
+            (!packed, packed)
+        );
+    }
+    net.stop(daemon);
+}
+
+#[test]
 fn commands_and_the_daemon_share_bans_and_journal() {
     let mut net = host("", "maxretry=2");
     let daemon = net.daemon("daemon");
