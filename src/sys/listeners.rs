@@ -3,7 +3,7 @@
 //! up to 32 MB for a socket of `nft monitor`: where that is much, whoever changes much waits for them.
 
 use super::fs;
-use super::memory;
+use super::{memory, relay};
 use std::path::Path;
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ impl Listeners {
             self.limit = UNREAD.max(memory::available().unwrap_or(0) / SHARE);
         }
         self.wait_for(unread, &mut || {
-            std::thread::sleep(STEP);
+            relay::pause(STEP);
             self::unread()
         });
     }
