@@ -86,9 +86,9 @@ check "no process can be made: an attacker is banned" drill 198.51.100.10
 check "that the hook did not run is said" wait_for 10 said '/bin/true'
 stop_daemon
 
-(ulimit -v 2048; exec mef daemon --foreground) 2>>/var/log/daemon &
+(ulimit -v 3072; exec mef daemon --foreground) 2>>/var/log/daemon &
 daemon=$!
-check "the daemon starts in 2 MB of address space" wait_for 30 test -S /run/mef/mef.sock
+check "the daemon starts in 3 MB of address space" wait_for 30 test -S /run/mef/mef.sock
 check "an attacker is banned by it" drill 198.51.100.11
 check "a command does its work in 2 MB" sh -c 'ulimit -v 2048; mef ban 198.51.100.12'
 check "the daemon lives" kill -0 "$daemon"
