@@ -55,8 +55,8 @@ use std::time::Duration;
 /// Descriptors that the loop waits for beside the sources: signals, lists, the control socket, packets, routes,
 /// new sources, and who sends through our socket.
 const FIXED: usize = 7;
-/// Longest wait for another process that writes the journal.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// Longest wait for another process that changes bans. It lets us go first, and so needs this only when it stands still.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Milliseconds from one write of positions to the next, when files are opened one after the other.
 const NOTE: u64 = 10_000;
@@ -167,6 +167,7 @@ impl Daemon {
             &mut |entry| punisher.recall(now, entry),
             &mut warn,
         ));
+        enforcer.doubt_repeats();
         let mut positions = None;
         let mut saved: Vec<(PathBuf, Position)> = Vec::new();
         match Positions::open(Path::new(&settings.state_dir)) {
@@ -511,10 +512,11 @@ fn fixed(settings: &Settings) -> (String, String, u32) {
 /// Writes the table. A daemon that was killed may own it for a moment yet.
 fn rebuild(guard: &mut Guard) -> Result<Made, Failure> {
     const TRIES: u32 = 100;
+    const PAUSE: Duration = Duration::from_millis(20);
     let mut tries = 0;
     loop {
         match guard.rebuild() {
-            Err(e) if e.errno() == Errno::EPERM && tries < TRIES => std::thread::sleep(PATIENCE),
+            Err(e) if e.errno() == Errno::EPERM && tries < TRIES => std::thread::sleep(PAUSE),
             result => return result,
         }
         tries += 1;
@@ -543,8 +545,9 @@ fn tell(problems: &[FileProblem]) {
 
 fn open_journal(settings: &Settings, now: Now) -> Option<crate::state::journal::Journal> {
     match journal(settings, now.wall, PATIENCE) {
-        Ok((journal, told)) => {
+        Ok((mut journal, told)) => {
             told.iter().for_each(|e| warn(e));
+            journal.go_first();
             Some(journal)
         }
         Err(e) => {

@@ -25,6 +25,8 @@ use std::time::Duration;
 const RETRY: u64 = 300;
 /// Longest wait for the lock where there is no journal.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// The same while bans are put back.
+const LONG: Duration = Duration::from_secs(10);
 /// Addresses whose liftings are looked up in the journal, too, if the kernel knows nothing of them.
 const ASKED: usize = 16;
 
@@ -46,6 +48,8 @@ pub struct Enforcer {
     late: bool,
     /// Bans that it had no room for: they are in the kernel alone.
     missed: bool,
+    /// A ban that is there already may be one that a former daemon, which was killed, did not write down.
+    doubts: bool,
 }
 
 /// What became of liftings.
@@ -80,9 +84,9 @@ impl Enforcer {
     #[must_use]
     pub fn new(guard: Guard, journal: Option<Journal>, kill: bool) -> Enforcer {
         let (spare, compaction, retry) = (None, None, Wall(0));
-        let (prompt, late, missed) = (true, false, false);
+        let (prompt, late, missed, doubts) = (true, false, false, false);
         let passing = Vec::new();
-        Enforcer { guard, journal, spare, compaction, retry, prompt, kill, passing, late, missed }
+        Enforcer { guard, journal, spare, compaction, retry, prompt, kill, passing, late, missed, doubts }
     }
 
     /// Orders changes by a lock in `run_dir` where there is none in state_dir.
@@ -108,6 +112,12 @@ impl Enforcer {
         self.prompt = prompt;
     }
 
+    /// Takes the first ban that is there already for one that a former process made without writing it down: it may have been killed
+    /// in between, and whoever goes on where that one was reads the same lines again.
+    pub fn doubt_repeats(&mut self) {
+        self.doubts = true;
+    }
+
     /// Takes another setting of `kill_connections`.
     pub fn set_kill(&mut self, kill: bool) {
         self.kill = kill;
@@ -120,8 +130,21 @@ impl Enforcer {
 
     /// Takes the lock. Without it bans go on: whoever has it may stand still.
     fn hold(&mut self, note: Note<'_>) -> Option<Held> {
+        self.hold_by(note, Journal::hold)
+    }
+
+    /// Takes it, however long others need who do not stand still.
+    fn hold_long(&mut self, note: Note<'_>) -> Option<Held> {
+        self.hold_by(note, |journal| journal.hold_for(LONG))
+    }
+
+    fn hold_by(
+        &mut self,
+        note: Note<'_>,
+        of_journal: fn(&mut Journal) -> Result<Option<Held>, StateError>,
+    ) -> Option<Held> {
         let held = match (&mut self.journal, &mut self.spare) {
-            (Some(journal), _) if journal.has_lock() => journal.hold(),
+            (Some(journal), _) if journal.has_lock() => of_journal(journal),
             (_, Some(spare)) => spare.hold(Part::Bans, PATIENCE).map(Some),
             _ => Ok(None),
         };
@@ -148,6 +171,7 @@ impl Enforcer {
                 Some(Outcome::Extended(after)) => {
                     self.remember_ban(now, &after.ban(ban.who, ban.scope), ban, quiet);
                 }
+                Some(Outcome::InForce(_)) if std::mem::take(&mut self.doubts) => self.missed = true,
                 Some(Outcome::InForce(_)) | None => {}
             }
         }

@@ -127,7 +127,8 @@ impl Enforcer {
         count: &mut usize,
         note: Note<'_>,
     ) -> Result<bool, StateError> {
-        let _held = self.hold(note);
+        // Without it, what somebody lifts at this moment would be in force again: he is waited for longer.
+        let _held = self.hold_long(note);
         let now = crate::sys::clock::wall();
         let mut fresh: Vec<Restored> = Vec::new();
         let since = |journal: &mut Journal| {

@@ -41,6 +41,8 @@ use std::time::Duration;
 
 const NAME: &str = "bans";
 const TEMP: &str = "bans.tmp";
+/// Longest wait for a lock that was waited for in vain before.
+const AGAIN: Duration = Duration::from_millis(20);
 /// Bytes gathered before they are written.
 const BUFFER: usize = 16 * 1024;
 /// Largest journal: several million records. Offsets must fit into 32 bits.
@@ -59,6 +61,8 @@ pub struct Journal {
     /// None where nothing can be written.
     lock: Option<StateLock>,
     patience: Duration,
+    /// Somebody has kept the lock for longer than that: he is waited for once.
+    gave_up: bool,
     buf: Vec<u8>,
     /// Where the records begin, and how large the file was after its last compaction.
     start: u64,
@@ -98,9 +102,21 @@ impl Journal {
         };
         let refused = note.as_ref().map(|error| error.raw_os_error().unwrap_or(0));
         let mut note = note.map(at("write", &path));
-        let (buf, start, compacted, replaced) = (Vec::new(), 0, 0, 0);
-        let mut journal =
-            Journal { dir, path, file, refused, key, lock, patience, buf, start, compacted, replaced };
+        let (buf, start, compacted, replaced, gave_up) = (Vec::new(), 0, 0, 0, false);
+        let mut journal = Journal {
+            dir,
+            path,
+            file,
+            refused,
+            key,
+            lock,
+            patience,
+            gave_up,
+            buf,
+            start,
+            compacted,
+            replaced,
+        };
         if !journal.read_header()? {
             if journal.refused.is_some() {
                 return Err(at("use", &journal.path)(io::ErrorKind::InvalidData.into()));
@@ -215,8 +231,23 @@ impl Journal {
     /// # Errors
     /// `Busy` when another process has it for too long.
     pub fn hold(&mut self) -> Result<Option<Held>, StateError> {
-        let patience = self.patience;
-        self.lock.as_mut().map(|lock| lock.hold(Part::Bans, patience)).transpose()
+        self.hold_for(self.patience)
+    }
+
+    /// Likewise, with another patience.
+    ///
+    /// # Errors
+    /// As [`Journal::hold`].
+    pub fn hold_for(&mut self, patience: Duration) -> Result<Option<Held>, StateError> {
+        let patience = if self.gave_up { patience.min(AGAIN) } else { patience };
+        let held = self.lock.as_mut().map(|lock| lock.hold(Part::Bans, patience)).transpose();
+        self.gave_up = matches!(held, Err(StateError::Busy(_)));
+        held
+    }
+
+    /// Has all others that wait for the lock let this process go first.
+    pub fn go_first(&mut self) {
+        self.lock.iter_mut().for_each(StateLock::go_first);
     }
 
     /// Bytes of the file.

@@ -2,7 +2,8 @@
 //! The lock of state_dir: the kernel's sets and the ban journal change under it, in one order for all processes.
 //!
 //! It is a file that is never renamed, each byte of which is a lock of its own. A process that dies gives its
-//! locks back. Who stands still with one is not waited for longer than the caller's patience.
+//! locks back. Who stands still with one is not waited for longer than the caller's patience. The daemon has no time to
+//! queue with many commands: they let it go first.
 
 use super::StateError;
 use crate::sys::dir::{Access, ByteLock, Dir};
@@ -15,6 +16,8 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 const NAME: &str = "lock";
+/// The time between two tries of somebody who must not wait.
+const SHORT: Duration = Duration::from_micros(500);
 
 /// What is locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +28,8 @@ pub enum Part {
     Compaction = 1,
     /// The daemon: one for each state_dir.
     Daemon = 2,
+    /// Held by the daemon while it waits for `Bans`.
+    First = 3,
 }
 
 /// The lock file of a directory.
@@ -34,6 +39,8 @@ pub struct StateLock {
     file: Rc<File>,
     /// The lock on the bans while this process has it: whoever asks again shares it.
     bans: RefCell<Weak<ByteLock>>,
+    /// Others wait while this process does.
+    first: bool,
 }
 
 /// A lock, given back when the last copy is dropped.
@@ -48,7 +55,12 @@ impl StateLock {
         let path = dir.join(NAME);
         let dir = Dir::create(dir)?;
         let file = Rc::new(dir.file(NAME, Access::Write)?);
-        Ok(StateLock { dir, path, file, bans: RefCell::default() })
+        Ok(StateLock { dir, path, file, bans: RefCell::default(), first: false })
+    }
+
+    /// Goes first from now on, whoever else waits.
+    pub fn go_first(&mut self) {
+        self.first = true;
     }
 
     /// Takes a lock; waits for another process at most so long.
@@ -56,7 +68,6 @@ impl StateLock {
     /// # Errors
     /// `Busy`, or what the system says.
     pub fn hold(&mut self, part: Part, patience: Duration) -> Result<Held, StateError> {
-        const PAUSE: Duration = Duration::from_micros(500);
         if part == Part::Bans
             && let Some(held) = self.bans.borrow().upgrade()
         {
@@ -65,8 +76,9 @@ impl StateLock {
         // Who has the lock may wait for this process.
         relay::turn();
         let mut waited = Duration::ZERO;
+        let mut ahead = None;
         loop {
-            match ByteLock::take(&self.file, part as i64) {
+            match self.take(part) {
                 Ok(lock) if self.is_current()? => {
                     let lock = Rc::new(lock);
                     if part == Part::Bans {
@@ -83,11 +95,22 @@ impl StateLock {
                 Err(e) if e.kind() != io::ErrorKind::WouldBlock => return Err(self.system(e)),
                 Err(_) if waited >= patience => return Err(StateError::Busy(self.path.clone())),
                 Err(_) => {
-                    relay::pause(PAUSE);
-                    waited += PAUSE;
+                    if self.first && part == Part::Bans && ahead.is_none() {
+                        ahead = ByteLock::take(&self.file, Part::First as i64).ok();
+                    }
+                    let pause = if self.first { SHORT } else { pause(waited) };
+                    relay::pause(pause);
+                    waited += pause;
                 }
             }
         }
+    }
+
+    fn take(&self, part: Part) -> io::Result<ByteLock> {
+        if part == Part::Bans && !self.first && ByteLock::is_taken(&self.file, Part::First as i64) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        ByteLock::take(&self.file, part as i64)
     }
 
     fn is_current(&self) -> Result<bool, StateError> {
@@ -113,6 +136,17 @@ impl StateLock {
     }
 }
 
+/// How long to wait before asking again, after so long in vain: of many who wait, those ask most often who have waited longest,
+/// so that nobody waits for ever.
+fn pause(waited: Duration) -> Duration {
+    const SOON: Duration = Duration::from_millis(4);
+    const LONG: Duration = Duration::from_secs(4);
+    match waited {
+        _ if waited < SOON => SHORT,
+        _ => (LONG.saturating_sub(waited) / 256).max(SHORT),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,6 +168,16 @@ mod tests {
         assert!(busy(&mut one, Part::Daemon));
         drop(again);
         assert!(!busy(&mut other, Part::Bans));
+        // Who goes first is let through by all others while it waits, and by nobody else's fault longer.
+        let ahead = ByteLock::take(&other.file, Part::First as i64).unwrap();
+        assert!(busy(&mut one, Part::Bans));
+        other.go_first();
+        drop(other.hold(Part::Bans, Duration::ZERO).unwrap());
+        drop(ahead);
+        let held = one.hold(Part::Bans, Duration::ZERO).unwrap();
+        assert!(busy(&mut other, Part::Bans));
+        assert!(!ByteLock::is_taken(&one.file, Part::First as i64));
+        drop(held);
         std::fs::remove_dir_all(scratch.path()).unwrap();
         let _held = one.hold(Part::Bans, Duration::ZERO).unwrap();
         assert!(busy(&mut other, Part::Bans), "a directory that was removed has one lock again");

@@ -236,6 +236,12 @@ impl ByteLock {
             Ok(_) => Ok(ByteLock { file: Rc::clone(file), byte }),
         }
     }
+
+    /// Whether somebody else has the lock; not, if the system cannot tell.
+    pub fn is_taken(file: &File, byte: i64) -> bool {
+        let mut lock = lock_of(libc::F_WRLCK, byte);
+        fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock)).is_ok() && i32::from(lock.l_type) != libc::F_UNLCK
+    }
 }
 
 impl Drop for ByteLock {
