@@ -113,7 +113,8 @@ pub struct Limit {
     pub burst: u32,
     /// Matches what the bucket has no room for.
     pub over: bool,
-    /// The dynamic set with a bucket for each source (an IPv6 one by its /64); without it all packets share one.
+    /// The dynamic set with a bucket for each source (an IPv6 one by its /64); without it all packets share
+    /// one.
     pub set: Option<Name>,
 }
 
@@ -158,7 +159,8 @@ pub trait Sink {
     fn base(&mut self, direction: Direction, policy: Policy);
     /// A named set.
     fn set(&mut self, set: &Set);
-    /// A dynamic set of token buckets, one for each source of a family; a bucket is forgotten after `timeout` s.
+    /// A dynamic set of token buckets, one for each source of a family; a bucket is forgotten after `timeout`
+    /// s.
     fn buckets(&mut self, name: Name, family: Family, timeout: u32);
     /// A chain that the following rules jump to.
     fn chain(&mut self, name: Name);

@@ -71,8 +71,8 @@ impl Files for Disk {
     }
 }
 
-/// Reads a rule set and finds all that is wrong with it, what this host has to do with it included. `thorough`:
-/// every rule is compared with those before it, too.
+/// Reads a rule set and finds all that is wrong with it, what this host has to do with it included.
+/// `thorough`: every rule is compared with those before it, too.
 #[must_use]
 pub fn read(path: &str, thorough: bool) -> RuleSet {
     let mut set = RuleSet::read(path, &mut Disk);
@@ -236,8 +236,8 @@ pub fn loaded() -> Result<Vec<String>, String> {
     Ok(tables.first_mut().map_or_else(Vec::new, comparable))
 }
 
-/// Whether the kernel's table `inet mef` is of another program: it has not the chains of `mef load`, others, or rules of
-/// others.
+/// Whether the kernel's table `inet mef` is of another program: it has not the chains of `mef load`, others,
+/// or rules of others.
 ///
 /// # Errors
 /// What the kernel refused, for people.
@@ -247,7 +247,8 @@ pub fn is_foreign() -> Result<bool, String> {
     Ok(tables.first().is_some_and(export::is_foreign))
 }
 
-/// Tables of the kernel as a rule set: those of a family and a name, where they are told, but never that of bans.
+/// Tables of the kernel as a rule set: those of a family and a name, where they are told, but never that of
+/// bans.
 ///
 /// # Errors
 /// What the kernel refused, for people.
@@ -264,8 +265,8 @@ pub fn exported(family: Option<&str>, name: Option<&str>) -> Result<Exported, St
 /// Puts a rule set into the kernel in one transaction.
 ///
 /// # Errors
-/// What stands in the way, for people, and whether the rules may be in force nevertheless: the kernel's answers were
-/// lost.
+/// What stands in the way, for people, and whether the rules may be in force nevertheless: the kernel's
+/// answers were lost.
 pub fn load(set: &RuleSet, batch: Batch) -> Result<(), (String, bool)> {
     batch.commit().map_err(|e| (refused(set, &e), matches!(e, TxnError::Lost(_))))
 }

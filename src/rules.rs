@@ -62,7 +62,8 @@ pub fn check(rule: &mut ServiceRule, problems: &mut Vec<Problem>) {
 pub struct Compiled(Vec<Rule>);
 
 impl Compiled {
-    /// For `config::load`: compiles a rule; what is not on here is switched off before its patterns cost anything.
+    /// For `config::load`: compiles a rule; what is not on here is switched off before its patterns cost
+    /// anything.
     pub fn add(&mut self, rule: &mut ServiceRule, problems: &mut Vec<Problem>) {
         if on(rule).0 {
             match compile(rule) {

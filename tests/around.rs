@@ -1,4 +1,5 @@
-//! Networks beside the uplink: lists of others have them, and cut off neither the LAN nor containers, whenever they come.
+//! Networks beside the uplink: lists of others have them, and cut off neither the LAN nor containers,
+//! whenever they come.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;

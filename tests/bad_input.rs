@@ -1,5 +1,5 @@
-//! What attackers write, what administrators mistype, what disks and kernels refuse: nobody innocent is banned,
-//! nothing stops, and what is wrong is said once.
+//! What attackers write, what administrators mistype, what disks and kernels refuse: nobody innocent is
+//! banned, nothing stops, and what is wrong is said once.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod common;
@@ -429,8 +429,8 @@ fn a_log_that_cannot_be_read_is_said_once_and_others_are_read() {
     net.stop(daemon);
 }
 
-/// A daemon whose user namespace has this limit: the limits of inotify are a user's in a namespace. The network namespace
-/// has to belong to it.
+/// A daemon whose user namespace has this limit: the limits of inotify are a user's in a namespace. The
+/// network namespace has to belong to it.
 fn limited(net: &mut Net, name: &str, limit: &str) -> usize {
     let conf = net.path("mef.conf");
     let script = format!("echo {limit} && exec \"$@\"");

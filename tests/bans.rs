@@ -1,5 +1,5 @@
-//! Bans against a plain map of addresses: whatever is banned, lifted, ended and restarted, the kernel bans each address
-//! until the latest end of the bans that cover it and were not lifted since.
+//! Bans against a plain map of addresses: whatever is banned, lifted, ended and restarted, the kernel bans
+//! each address until the latest end of the bans that cover it and were not lifted since.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 use ipnet::IpNet;
@@ -13,8 +13,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// How far an end may lie beside the model's: the journal counts in seconds, as the kernel's clock and ours do not begin
-/// at the same moment.
+/// How far an end may lie beside the model's: the journal counts in seconds, as the kernel's clock and ours
+/// do not begin at the same moment.
 const NEAR: f64 = 5.0;
 
 fn clock() -> f64 {

@@ -209,7 +209,8 @@ fn a_hundred_thousand_addresses_at_once_in_two_megabytes() {
     let output = std::io::read_to_string(child.stdout.take().unwrap()).unwrap();
     assert_eq!((status, output.as_str()), (0, "banned 100000 addresses for 1h\n"));
     assert!(peak > 0 && peak < 2000, "{peak} KiB");
-    // While the kernel resizes its hash, which it does behind the back of whoever filled it, dumps leave elements out.
+    // While the kernel resizes its hash, which it does behind the back of whoever filled it, dumps leave
+    // elements out.
     wait_until("100,000 elements", || {
         net.nft_list("set inet mef_guard ban4").matches(" expires ").count() == 100_000
     });

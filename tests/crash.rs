@@ -1,5 +1,6 @@
-//! The daemon is killed at any moment, a thousand times, while logs are written and people ban by hand: what was told to be banned
-//! is banned after the next start, also when the kernel has forgotten everything. And writes that end in the middle of a record.
+//! The daemon is killed at any moment, a thousand times, while logs are written and people ban by hand: what
+//! was told to be banned is banned after the next start, also when the kernel has forgotten everything. And
+//! writes that end in the middle of a record.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod common;

@@ -1,5 +1,5 @@
-//! Rules on trial when every process of it is gone: the kernel brings the previous ones back by itself, confirming
-//! works as long as the time lasts, and a reboot loads nothing that nobody confirmed.
+//! Rules on trial when every process of it is gone: the kernel brings the previous ones back by itself,
+//! confirming works as long as the time lasts, and a reboot loads nothing that nobody confirmed.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod common;
@@ -178,7 +178,8 @@ fn where_nothing_was_ever_confirmed_a_reboot_after_a_trial_loads_nothing() {
     assert_eq!(listed(&world.net), "");
 }
 
-/// Rules that an older program loaded were never kept as a file: they are read from the kernel when a trial begins.
+/// Rules that an older program loaded were never kept as a file: they are read from the kernel when a trial
+/// begins.
 #[test]
 fn rules_that_were_kept_nowhere_are_kept_when_a_trial_begins() {
     let (mut world, _) = world();

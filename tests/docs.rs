@@ -1,5 +1,5 @@
-//! What is written about mef is so: the examples of the README, the manual page and `--help` run, on a host of
-//! their own, and say what is shown; commands and options are the same in all three.
+//! What is written about mef is so: the examples of the README, the manual page and `--help` run, on a host
+//! of their own, and say what is shown; commands and options are the same in all three.
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
 mod common;
@@ -176,7 +176,8 @@ fn masked(text: &str) -> String {
     blanks.replace_all(&text, " ").lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
-/// Of what `nft` prints, the parts that do not change from one of its versions to the next: names and verdicts.
+/// Of what `nft` prints, the parts that do not change from one of its versions to the next: names and
+/// verdicts.
 fn skeleton(text: &str) -> Vec<&str> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let keyword = |w: &str| matches!(w, "table" | "set" | "chain" | "hook" | "jump");

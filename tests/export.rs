@@ -1,5 +1,5 @@
-//! `mef export` and `mef diff`: what was loaded comes back; what others made is said exactly or shown in a comment.
-//! UPDATE_GOLDEN=1 writes tests/export/*.rules anew.
+//! `mef export` and `mef diff`: what was loaded comes back; what others made is said exactly or shown in a
+//! comment. UPDATE_GOLDEN=1 writes tests/export/*.rules anew.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 mod common;
@@ -258,8 +258,8 @@ fn iptables_rules_are_said_exactly_or_shown() {
     golden(&net, "iptables");
 }
 
-/// What is exported, as if older programs had put it into the kernel: nft before 1.1, whose meters are sets without a
-/// name, and iptables before 1.8.10, which asks for the protocol of IPv4 as for that of IPv6.
+/// What is exported, as if older programs had put it into the kernel: nft before 1.1, whose meters are sets
+/// without a name, and iptables before 1.8.10, which asks for the protocol of IPv4 as for that of IPv6.
 fn older_words(exported: &str) -> String {
     let lines =
         exported.lines().filter(|line| *line != "# cannot be said: packets change it: set inet traps m");

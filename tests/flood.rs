@@ -1,4 +1,5 @@
-//! Floods of real packets: what is over a limit is dropped, everybody else gets through, and who comes again is banned.
+//! Floods of real packets: what is over a limit is dropped, everybody else gets through, and who comes again
+//! is banned.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod common;

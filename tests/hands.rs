@@ -1,6 +1,6 @@
-//! Many hands at once: commands of all kinds, a log with offenders, a daemon that is killed and reloaded, lists that are
-//! replaced, and others who change the table. Whatever was acknowledged is so at the end, in the kernel and in the journal.
-//! HANDS_OPS=1000 tries it for longer.
+//! Many hands at once: commands of all kinds, a log with offenders, a daemon that is killed and reloaded,
+//! lists that are replaced, and others who change the table. Whatever was acknowledged is so at the end, in
+//! the kernel and in the journal. HANDS_OPS=1000 tries it for longer.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod common;
@@ -104,7 +104,8 @@ impl Hand<'_> {
         let text = addrs.join("\n") + "\n";
         if bans {
             let output = mef(self.net, &["ban", "-", "--for", "2h"], &text);
-            // A daemon that is killed at this moment is not told, which is said; that the journal has it is not in question.
+            // A daemon that is killed at this moment is not told, which is said; that the journal has it is
+            // not in question.
             assert!(output.status == 0 && !output.stderr.contains("/lib/mef/"), "{output:?}");
             let end = seconds() + 7200;
             addrs.into_iter().for_each(|addr| note(&mut self.model, addr, Some(end)));

@@ -1,4 +1,5 @@
-//! Others delete our tables; the daemon puts them back when it next wakes, with the bans and the time that each has left.
+//! Others delete our tables; the daemon puts them back when it next wakes, with the bans and the time that
+//! each has left.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod common;

@@ -1,4 +1,5 @@
-//! What others do to the tables is noticed by the ruleset's generation, and what we do ourselves is not taken for it.
+//! What others do to the tables is noticed by the ruleset's generation, and what we do ourselves is not taken
+//! for it.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
 use mef::base::clock::Span;

@@ -1,6 +1,7 @@
-//! The honest corpus: what honest clients of services leave in logs gets nobody banned by the rules as they ship, and
-//! what attackers leave beside it does, at which attempt. Real logs in tests/honest, and days made here: an office, the
-//! customers behind one address of a provider, crawlers, monitors. `--nocapture` shows the figures.
+//! The honest corpus: what honest clients of services leave in logs gets nobody banned by the rules as they
+//! ship, and what attackers leave beside it does, at which attempt. Real logs in tests/honest, and days made
+//! here: an office, the customers behind one address of a provider, crawlers, monitors. `--nocapture` shows
+//! the figures.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 #[path = "honest/host.rs"]
@@ -91,8 +92,8 @@ fn logs_of_honest_clients_get_nobody_banned() {
     assert!(wrong.is_empty() && count > 50, "{count} logs, wrong bans:\n{wrong}");
 }
 
-/// What attackers' programs of Debian left on a server without mef, from their first line on, and the line at which it has to
-/// be over.
+/// What attackers' programs of Debian left on a server without mef, from their first line on, and the line at
+/// which it has to be over.
 const ATTACKS: [(&str, &[&str], usize); 8] = [
     ("hydra", SSH, 70),
     ("hydra-names", SSH, 70),
@@ -136,7 +137,8 @@ fn auth_day(rng: &mut fastrand::Rng) -> Lines {
                 };
                 all.extend(ssh(at, office, &format!("user{person}"), typos, true, false));
             }
-            // Mail programs all day; who has changed the password mistypes it, and one telephone in ten still has the old one.
+            // Mail programs all day; who has changed the password mistypes it, and one telephone in ten still
+            // has the old one.
             let name = format!("user{person}@example.org");
             for hour in 8..18 {
                 all.push(imap(hour * 3600 + rng.u64(..3600), office, &name, true));
@@ -232,7 +234,8 @@ fn auth_attacks() -> Vec<Attack> {
 fn web_day(rng: &mut fastrand::Rng) -> Lines {
     let mut all = Vec::new();
     let browser = "Mozilla/5.0 (X11; Linux x86_64; rv:133.0) Gecko/20100101 Firefox/133.0";
-    // The customers of a provider behind one address, each with a page of 40 parts, some of which are missing.
+    // The customers of a provider behind one address, each with a page of 40 parts, some of which are
+    // missing.
     for visit in 0..2000u64 {
         let at = rng.u64(..86_400);
         let page = rng.u64(..400);
@@ -280,8 +283,8 @@ fn web_day(rng: &mut fastrand::Rng) -> Lines {
         );
         all.push((60 * n, hello));
     }
-    // A load balancer's checks by a method that is not there; a benchmark of a page that is not; DAV of a folder, where
-    // the client has to be asked for the password each time.
+    // A load balancer's checks by a method that is not there; a benchmark of a page that is not; DAV of a
+    // folder, where the client has to be asked for the password each time.
     for n in 0..2000u64 {
         all.push(web(30 * n, "203.0.113.27", "OPTIONS /", 405, "-"));
         all.push(web(30_000 + n / 500, "203.0.113.28", "GET /missing", 404, "ApacheBench/2.3"));

@@ -1,4 +1,5 @@
-//! The journal source on files that systemd's own programs write; what journalctl finds in them is what must be found.
+//! The journal source on files that systemd's own programs write; what journalctl finds in them is what must
+//! be found.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod common;
@@ -203,8 +204,8 @@ fn read(path: &Path) -> (Vec<Got>, (u64, u64)) {
     (all, passed)
 }
 
-/// Packs every field of 512 bytes or more that is not packed yet in another way: `pack` gives the bytes, or none. Of
-/// compact files. Returns how many fields were packed.
+/// Packs every field of 512 bytes or more that is not packed yet in another way: `pack` gives the bytes, or
+/// none. Of compact files. Returns how many fields were packed.
 fn repack(file: &mut [u8], flag: u8, pack: &dyn Fn(&[u8]) -> Vec<u8>) -> usize {
     let word = |file: &[u8], at: usize| u64::from_le_bytes(file[at..at + 8].try_into().unwrap());
     let size = |file: &[u8], at| usize::try_from(word(file, at)).unwrap();
@@ -227,7 +228,8 @@ fn repack(file: &mut [u8], flag: u8, pack: &dyn Fn(&[u8]) -> Vec<u8>) -> usize {
     packed
 }
 
-/// This journald packs with ZSTD only: the fields of its file are packed anew, and journalctl reads them, too.
+/// This journald packs with ZSTD only: the fields of its file are packed anew, and journalctl reads them,
+/// too.
 #[test]
 fn fields_packed_with_lz4_are_read_and_those_with_xz_counted() {
     let mut net = Net::new();
@@ -404,7 +406,8 @@ fn the_daemon_bans_by_what_the_real_sender_wrote() {
     let daemon = net.start_daemon("mef");
     net.wait_said("mef", READY);
     net.wait_said("mef", "192.0.2.1");
-    // Those who only say that they are sshd, or are called so, in the order in which they would be banned first.
+    // Those who only say that they are sshd, or are called so, in the order in which they would be banned
+    // first.
     let mut logger = net.speaker("logger", 0, "cron.service", "sshd");
     fail(&mut logger, "198.51.100.1");
     let mut user = net.speaker("sshd", 65534, "cron.service", "sshd");

@@ -1,4 +1,5 @@
-//! Rule sets in the kernel: what nft shows of them, that one replaces the other at once, that bans stay apart.
+//! Rule sets in the kernel: what nft shows of them, that one replaces the other at once, that bans stay
+//! apart.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod common;
@@ -178,8 +179,8 @@ fn the_same_policy_by_hand_lists_the_same() {
     }
 }
 
-/// Rules of loopback come first and decide on all of its packets, and the others do not except it, where that changes
-/// nothing; and the file comes back in its order.
+/// Rules of loopback come first and decide on all of its packets, and the others do not except it, where that
+/// changes nothing; and the file comes back in its order.
 #[test]
 fn loopback_stands_apart_where_that_means_the_same() {
     const SSH: &str = "accept proto=tcp dport=22";
@@ -337,9 +338,10 @@ fn nothing_is_seen_between_two_rule_sets() {
     assert!(good >= 20, "{good} looks that count, {torn} disturbed ones, {loads} loads");
 }
 
-/// What nft has shown, if the kernel's tables were the same all the time: a listing is many questions, and each is
-/// answered as things are then. The kernel raises the generation's number a moment before the change is seen, without
-/// a lock for whoever asks; a transaction without its end waits for that lock, and so until a change is whole.
+/// What nft has shown, if the kernel's tables were the same all the time: a listing is many questions, and
+/// each is answered as things are then. The kernel raises the generation's number a moment before the change
+/// is seen, without a lock for whoever asks; a transaction without its end waits for that lock, and so until
+/// a change is whole.
 fn undisturbed(show: impl FnOnce() -> common::Output) -> Option<String> {
     const BATCH_BEGIN: u16 = 16;
     const REQUEST: u16 = 1;

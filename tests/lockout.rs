@@ -1,5 +1,5 @@
-//! Rule sets that cut the host off from what it needs, and those that do not though they look like it: `mef check` runs
-//! them and tells, `mef load` refuses what would end the SSH session that it runs in.
+//! Rule sets that cut the host off from what it needs, and those that do not though they look like it: `mef
+//! check` runs them and tells, `mef load` refuses what would end the SSH session that it runs in.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod common;

@@ -1,5 +1,6 @@
-//! Rule sets judged by packets: random rule sets are loaded, packets of every kind sent in random order, and what
-//! becomes of them compared with a plain interpreter of the language. MEF_ORACLE_CASES sets how many rule sets are tried.
+//! Rule sets judged by packets: random rule sets are loaded, packets of every kind sent in random order, and
+//! what becomes of them compared with a plain interpreter of the language. MEF_ORACLE_CASES sets how many
+//! rule sets are tried.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod common;
@@ -14,8 +15,8 @@ const ANSWERED: u16 = 6000;
 /// Those of which answers are judged, too.
 const PROTOS: [&str; 3] = ["tcp", "icmp", "icmp6"];
 
-/// Of every rule set: what belongs to a connection passes, and so do answers of the host to itself; or `whole`, all
-/// that it sends to itself.
+/// Of every rule set: what belongs to a connection passes, and so do answers of the host to itself; or
+/// `whole`, all that it sends to itself.
 fn passing(way: Way, whole: bool) -> String {
     let rule = |what: &str| format!("rule dir={} action=accept {what}\n", way.word());
     let link = match way {
@@ -32,7 +33,8 @@ fn passing(way: Way, whole: bool) -> String {
     PROTOS.map(each).concat() + &lo
 }
 
-/// Every packet of a small world. A connection's source port is used once in a while only, so that it is a new one.
+/// Every packet of a small world. A connection's source port is used once in a while only, so that it is a
+/// new one.
 fn packets(way: Way, seed: u64) -> Vec<Packet> {
     let fresh = u16::try_from(seed % 900).unwrap();
     let mut all = Vec::new();

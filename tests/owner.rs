@@ -1,5 +1,5 @@
-//! `guard_owner`: the daemon's socket owns the table of bans, so that nobody else changes it; commands change it through
-//! the daemon, and while none runs, by themselves.
+//! `guard_owner`: the daemon's socket owns the table of bans, so that nobody else changes it; commands change
+//! it through the daemon, and while none runs, by themselves.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod common;
@@ -111,7 +111,8 @@ fn without_it_everybody_changes_the_table() {
     net.stop(daemon);
 }
 
-/// What commands say and how they end, one after the other. Only what is said on success is as deterministic as that.
+/// What commands say and how they end, one after the other. Only what is said on success is as deterministic
+/// as that.
 fn transcript(net: &Net) -> Vec<String> {
     let addresses: String = (0..700).map(|n| format!("10.1.{}.{}\n", n / 250, n % 250)).collect();
     let some: String = addresses.lines().take(300).map(|line| format!("{line}\n")).collect();

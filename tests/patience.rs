@@ -1,5 +1,5 @@
-//! The daemon waits for nobody: not for the disk, not for clients, not for descriptors; and no change of ours is so large
-//! that who listens to it costs the machine its memory.
+//! The daemon waits for nobody: not for the disk, not for clients, not for descriptors; and no change of ours
+//! is so large that who listens to it costs the machine its memory.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod common;

@@ -1,5 +1,5 @@
-//! The pattern engine against the `regex` crate and against a matcher that follows every path: random patterns of
-//! the whole subset on random lines over small alphabets, on which matches are likely.
+//! The pattern engine against the `regex` crate and against a matcher that follows every path: random
+//! patterns of the whole subset on random lines over small alphabets, on which matches are likely.
 //!
 //! `PATTERN_SEED` and `PATTERN_CASES` in the environment repeat a failure or make the run longer.
 

@@ -1,4 +1,5 @@
-//! What `mef daemon` knows over rotations, restarts and reboots: no line lost, none read twice, every ban back.
+//! What `mef daemon` knows over rotations, restarts and reboots: no line lost, none read twice, every ban
+//! back.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod common;

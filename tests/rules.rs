@@ -1,5 +1,5 @@
-//! The language of mef.rules by files: `NAME.rules` with what fmt prints (`.fmt`) and what check says (`.said`).
-//! UPDATE_GOLDEN=1 writes them anew.
+//! The language of mef.rules by files: `NAME.rules` with what fmt prints (`.fmt`) and what check says
+//! (`.said`). UPDATE_GOLDEN=1 writes them anew.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod common;

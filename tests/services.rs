@@ -1,6 +1,6 @@
-//! The service rules that ship, judged by the program itself: every file has examples of hits, of lines that are none, and of
-//! text by which an attacker would have somebody else banned. Whether the examples are what services write is shown by
-//! tests/services/*.sh (`make services`), which run the services.
+//! The service rules that ship, judged by the program itself: every file has examples of hits, of lines that
+//! are none, and of text by which an attacker would have somebody else banned. Whether the examples are what
+//! services write is shown by tests/services/*.sh (`make services`), which run the services.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
-//! A day of a busy host in a minute: its log is rotated every "minute", in every way that is known, and the daemon is
-//! started anew every "hour", by SIGTERM or by `kill -9`. Each line is a failure of an address of its own that is banned
-//! at once, so the ban log tells how often each line was counted: once.
+//! A day of a busy host in a minute: its log is rotated every "minute", in every way that is known, and the
+//! daemon is started anew every "hour", by SIGTERM or by `kill -9`. Each line is a failure of an address of
+//! its own that is banned at once, so the ban log tells how often each line was counted: once.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod common;
@@ -99,8 +99,9 @@ impl Host {
         File::options().create(true).append(true).open(&self.log).unwrap()
     }
 
-    /// Whether the file whose position was last written down is still there, under any name. Who is killed before he has
-    /// written down that he went on from a file that was deleted finds no trace of what was rotated since.
+    /// Whether the file whose position was last written down is still there, under any name. Who is killed
+    /// before he has written down that he went on from a file that was deleted finds no trace of what was
+    /// rotated since.
     fn can_be_traced(&self, net: &Net) -> bool {
         let text = net.read("lib/mef/positions");
         let name = self.log.to_str().unwrap();
@@ -110,7 +111,8 @@ impl Host {
         names.any(|name| fs::metadata(name).is_ok_and(|meta| meta.ino() == inode))
     }
 
-    /// A daemon that was killed may have died between the ban journal and the ban log: what the journal has was counted.
+    /// A daemon that was killed may have died between the ban journal and the ban log: what the journal has
+    /// was counted.
     fn ask_the_journal(&self, net: &Net) {
         let mut bans = self.bans.lock().unwrap();
         bans.look();
@@ -134,8 +136,8 @@ impl Host {
         fs::rename(&self.log, self.older(1)).unwrap();
     }
 
-    /// Waits until the daemon has counted everything, and so has the file open: what takes a file away before anybody could
-    /// open it takes its lines away.
+    /// Waits until the daemon has counted everything, and so has the file open: what takes a file away before
+    /// anybody could open it takes its lines away.
     fn all_counted(&self) {
         self.wait_lag("all lines to be counted", 0);
     }
@@ -209,7 +211,8 @@ impl Host {
         let rest = LINES * (minute + 1) - self.written.load(SeqCst);
         self.write(&log, rest);
         if kind >= 5 {
-            // In a day of a day's length there are seconds for it: with the former file went the trace to this one.
+            // In a day of a day's length there are seconds for it: with the former file went the trace to
+            // this one.
             self.all_counted();
         }
         log

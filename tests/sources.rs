@@ -253,7 +253,8 @@ fn programs_die_with_a_daemon_that_is_killed() {
     wait_until("its end", || !alive(&net.read("pid")));
 }
 
-/// Lets namespaces log packets as the host does: where this test runs the kernel would not say so. Ends with this value.
+/// Lets namespaces log packets as the host does: where this test runs the kernel would not say so. Ends with
+/// this value.
 struct LogAll(&'static str, String);
 
 impl LogAll {

@@ -1,5 +1,5 @@
-//! Rules on trial: whatever happens to who loads them, the host ends with the new rules confirmed or the former ones,
-//! and never with anything in between.
+//! Rules on trial: whatever happens to who loads them, the host ends with the new rules confirmed or the
+//! former ones, and never with anything in between.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod common;

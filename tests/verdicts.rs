@@ -1,4 +1,5 @@
-//! What every kind of rule does to packets, in a network of host, friend and stranger: the kernel's answers, not ours.
+//! What every kind of rule does to packets, in a network of host, friend and stranger: the kernel's answers,
+//! not ours.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod common;

@@ -36,7 +36,8 @@ fn shipped(net: &Net, lines: &str) {
     net.write("rules.d/webscan.conf", &text.join("\n"));
 }
 
-/// Starts nginx on a site of 2,000 pages that link to each other, in which 25 links are dead, and a page with 80 parts.
+/// Starts nginx on a site of 2,000 pages that link to each other, in which 25 links are dead, and a page with
+/// 80 parts.
 fn site(net: &mut Net) {
     for i in 0..2000 {
         let links: String = (i * 3 + 1..=i * 3 + 3)

@@ -21,7 +21,8 @@ use argh::FromArgs;
     example = "mef allow 192.0.2.7 2001:db8::/48\n  mef allow 198.51.100.7 --for 2h\n  mef deny 203.0.113.0/24\n  mef deny - < addresses"
 )]
 struct Add {
-    /// an address, a network (192.0.2.0/24) or a range (192.0.2.1-192.0.2.9); - reads them from standard input, one a line
+    /// an address, a network (192.0.2.0/24) or a range (192.0.2.1-192.0.2.9); - reads them from standard
+    /// input, one a line
     #[argh(positional, arg_name = "ADDR")]
     addresses: Vec<String>,
     /// only for allow: how long: 90s, 10m, 1h, 7d (default: for good)

@@ -30,7 +30,8 @@ const TELLS: u32 = 1000;
     example = "mef ban 192.0.2.7\n  mef ban 203.0.113.0/24 --for 7d --reason 'scans'\n  mef ban 198.51.100.10-198.51.100.20 --ports 22,80-90\n  mef ban - < addresses"
 )]
 struct Args {
-    /// an address, a network (192.0.2.0/24) or a range (192.0.2.1-192.0.2.9); - reads them from standard input, one per line
+    /// an address, a network (192.0.2.0/24) or a range (192.0.2.1-192.0.2.9); - reads them from standard
+    /// input, one per line
     #[argh(positional, arg_name = "ADDR")]
     addresses: Vec<String>,
     /// how long: 90, 90s, 10m, 1h, 7d (default 1h)

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! `mef check`: every problem of every file, at once.
-//! A file whose name ends in `.rules` is a rule set, `mef.conf` the configuration, one in a directory of lists a list,
-//! everything else a service rule.
+//! A file whose name ends in `.rules` is a rule set, `mef.conf` the configuration, one in a directory of
+//! lists a list, everything else a service rule.
 
 use super::{Error, Output, parse, settings};
 use crate::base::diag::Severity;
@@ -74,7 +74,8 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     if failed { Err(Error::Told) } else { Ok(()) }
 }
 
-/// Shows what is wrong with an allow or deny list, as whoever loads it finds it; whether nothing of it can be used.
+/// Shows what is wrong with an allow or deny list, as whoever loads it finds it; whether nothing of it can be
+/// used.
 fn list(kind: ListKind, path: &Path, paths: &Paths, output: &mut Output<'_>) -> Result<bool, Error> {
     let mut shown = Ok(());
     let mut note = |text: &dyn std::fmt::Display| {

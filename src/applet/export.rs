@@ -8,8 +8,8 @@ use argh::FromArgs;
 /// Families of tables, as nft(8) has them.
 const FAMILIES: [&str; 6] = ["inet", "ip", "ip6", "arp", "bridge", "netdev"];
 
-/// Show the rules that the kernel has, whoever made them, in the language of mef.rules. What cannot be said in it
-/// stands there as a comment.
+/// Show the rules that the kernel has, whoever made them, in the language of mef.rules. What cannot be said
+/// in it stands there as a comment.
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),

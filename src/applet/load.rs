@@ -31,13 +31,15 @@ struct LoadArgs {
     /// only say what is wrong with it
     #[argh(switch)]
     check: bool,
-    /// how long the rules are on trial, such as 30s: then the previous ones return, unless you type yes or `mef confirm` is run
+    /// how long the rules are on trial, such as 30s: then the previous ones return, unless you type yes or
+    /// `mef confirm` is run
     #[argh(option, arg_name = "time")]
     confirm: Option<String>,
     /// load a rule set that is known to cut off the SSH session that this command runs in
     #[argh(switch)]
     force: bool,
-    /// at boot: if nobody has confirmed the rules of the last trial, load those that were confirmed last instead
+    /// at boot: if nobody has confirmed the rules of the last trial, load those that were confirmed last
+    /// instead
     #[argh(switch)]
     boot: bool,
 }

@@ -147,7 +147,8 @@ pub fn main(args: &[String]) -> u8 {
     }
 }
 
-/// One message on standard error. Nobody may be reading it any more: that is no reason to die, as `eprintln` would.
+/// One message on standard error. Nobody may be reading it any more: that is no reason to die, as `eprintln`
+/// would.
 fn say(text: &dyn std::fmt::Display) {
     let text = format!("mef: {text}\n");
     let _ = stdio::stderr().write_all(text.as_bytes());
@@ -209,7 +210,8 @@ fn parse<T: FromArgs>(name: &str, args: &[&str]) -> Result<T, Error> {
     T::from_args(&["mef", name], &stdin_named(args)).map_err(early)
 }
 
-/// Alone, `-` is standard input; argh takes everything with a dash for an option. Behind `--reason` it is a text.
+/// Alone, `-` is standard input; argh takes everything with a dash for an option. Behind `--reason` it is a
+/// text.
 fn stdin_named<'a>(args: &[&'a str]) -> Vec<&'a str> {
     let mut named = args.to_vec();
     let mut before = "";

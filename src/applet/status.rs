@@ -192,7 +192,8 @@ struct State {
     why: String,
 }
 
-/// All service rules by name: those of the configuration as it is now, and those that only the daemon still has.
+/// All service rules by name: those of the configuration as it is now, and those that only the daemon still
+/// has.
 fn states(conf: &Path, answer: Option<&Answer>, output: &mut Output<'_>) -> Vec<State> {
     let mut states: Vec<State> = Vec::new();
     let mut add = |state: State| {

@@ -17,8 +17,8 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Reads an address, a CIDR or a range. A plain IPv6 address stands for its prefix, as everywhere in mef; with
-/// a length behind it, it is exactly that network.
+/// Reads an address, a CIDR or a range. A plain IPv6 address stands for its prefix, as everywhere in mef;
+/// with a length behind it, it is exactly that network.
 pub(super) fn read(text: &str, ipv6_prefix: u8) -> Result<Range, String> {
     let text = text.trim();
     let wrong = || {
@@ -67,8 +67,9 @@ fn unread(e: io::Error) -> Error {
     Error::Failed(format!("standard input: {e}"))
 }
 
-/// Gives every address on the lines of `input` to `take`, with its place for messages. Comments begin with `#` or `;`. Of
-/// a line that is too long nothing is taken: its end might look like an address. `more` says whether a read would not wait.
+/// Gives every address on the lines of `input` to `take`, with its place for messages. Comments begin with
+/// `#` or `;`. Of a line that is too long nothing is taken: its end might look like an address. `more` says
+/// whether a read would not wait.
 fn each_line(
     input: impl Read,
     more: &dyn Fn() -> bool,

@@ -175,8 +175,8 @@ impl Test<'_> {
         });
     }
 
-    /// Which rules read the block. Of all rules, as the daemon has it: what begins with a syslog header is for those with
-    /// programs, everything else for the others.
+    /// Which rules read the block. Of all rules, as the daemon has it: what begins with a syslog header is
+    /// for those with programs, everything else for the others.
     fn wanted(&self, block: &[u8]) -> u64 {
         let line = block.split(|b| *b == b'\n').next().unwrap_or_default();
         let syslog = header::parse(line).is_some();

@@ -14,7 +14,8 @@ use std::path::Path;
 
 /// Liftings made at once when they come from standard input.
 const BATCH: usize = 256;
-/// Liftings that the daemon logs and runs on_unban for: long lists are no news. It forgets former hits of all.
+/// Liftings that the daemon logs and runs on_unban for: long lists are no news. It forgets former hits of
+/// all.
 const REPORTS: usize = 1000;
 
 /// End the bans of addresses, networks or ranges.

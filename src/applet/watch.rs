@@ -46,7 +46,8 @@ pub(super) const NO_DAEMON: &str = "no daemon runs (mef daemon starts it)";
 
 /// `TIME EVENT [ADDR] NAME=VALUE…`; the value of `user` or `reason`, the last one, may hold blanks.
 fn json(line: &str) -> String {
-    // A line of a hit may have a user who is called anything, that of a ban may have a reason, and no other text.
+    // A line of a hit may have a user who is called anything, that of a ban may have a reason, and no other
+    // text.
     let name = if line.split(' ').nth(1) == Some("hit") { "user" } else { "reason" };
     let (head, text) = match line.split_once(&[" ", name, "="].concat()) {
         Some((head, text)) => (head, Some(text)),

@@ -1,7 +1,8 @@
 #![forbid(unsafe_code)]
 //! Bytes in bytes. Knows no format.
 
-/// Where `part` stands in `text` for the first time. For short parts: at worst the time is the product of both lengths.
+/// Where `part` stands in `text` for the first time. For short parts: at worst the time is the product of
+/// both lengths.
 #[must_use]
 pub fn find(text: &[u8], part: &[u8]) -> Option<usize> {
     // memchr's search for parts of any length costs 4 kB, and pays in large texts only.

@@ -142,7 +142,8 @@ fn chars(text: &str, end: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
-/// The text without a byte order mark, if it is UTF-8 without NUL; otherwise one problem that says where it is not.
+/// The text without a byte order mark, if it is UTF-8 without NUL; otherwise one problem that says where it
+/// is not.
 pub fn decode<'a>(bytes: &'a [u8], problems: &mut Vec<Problem>) -> Option<&'a str> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let (good, what) = match std::str::from_utf8(bytes) {
@@ -180,7 +181,8 @@ pub fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, k)| k)
 }
 
-/// Edits (insert, delete, replace, swap of neighbours) from one word to the other; words over 32 bytes never match.
+/// Edits (insert, delete, replace, swap of neighbours) from one word to the other; words over 32 bytes never
+/// match.
 fn distance(a: &[u8], b: &[u8]) -> usize {
     const MAX: usize = 32;
     if a.len() > MAX || b.len() > MAX {

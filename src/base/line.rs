@@ -8,8 +8,8 @@ const MAX: usize = 1024;
 /// What a line that was cut ends with.
 const CUT: &[u8] = b"...";
 
-/// A character that nft can read back between the quotes in which it lists it: it knows no escapes. `expands`: and where it
-/// looks for variables.
+/// A character that nft can read back between the quotes in which it lists it: it knows no escapes.
+/// `expands`: and where it looks for variables.
 #[must_use]
 pub fn quotable(c: char, expands: bool) -> char {
     match c {

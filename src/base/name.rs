@@ -11,8 +11,8 @@ pub const NAME_MAX: usize = 15;
 pub struct Name([u8; NAME_MAX + 1]);
 
 impl Name {
-    /// The name of a set that belongs to one rule, as the kernel would make it up. Where it does (for `__set%d`) it
-    /// reads the numbers of all others each time, which takes ten seconds for ten thousand.
+    /// The name of a set that belongs to one rule, as the kernel would make it up. Where it does (for
+    /// `__set%d`) it reads the numbers of all others each time, which takes ten seconds for ten thousand.
     #[must_use]
     pub fn anonymous(number: u32) -> Name {
         let mut name = [0; NAME_MAX + 1];
@@ -64,14 +64,14 @@ impl Name {
     }
 }
 
-/// The name of an interface as rules write it (IFNAMSIZ with its NUL is 16 bytes). With `*` at its end it stands
-/// for all that begin so.
+/// The name of an interface as rules write it (IFNAMSIZ with its NUL is 16 bytes). With `*` at its end it
+/// stands for all that begin so.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IfName([u8; NAME_MAX + 1]);
 
 impl IfName {
-    /// Checks a name: at most 15 bytes, which the kernel takes (`dev_valid_name`) and neither the language nor a
-    /// terminal takes for something else. `None` if it is none.
+    /// Checks a name: at most 15 bytes, which the kernel takes (`dev_valid_name`) and neither the language
+    /// nor a terminal takes for something else. `None` if it is none.
     #[must_use]
     pub fn new(text: &str) -> Option<IfName> {
         let stem = text.strip_suffix('*').unwrap_or(text);

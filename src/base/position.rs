@@ -10,7 +10,7 @@ pub struct Position {
     pub ino: u64,
     /// Bytes read so far.
     pub offset: u64,
-    /// Hash of the bytes just before `offset`: an inode number may be used again. At offset 0 the time, in nanoseconds
-    /// since 1970, until which nothing was unread.
+    /// Hash of the bytes just before `offset`: an inode number may be used again. At offset 0 the time, in
+    /// nanoseconds since 1970, until which nothing was unread.
     pub tail: u64,
 }

@@ -3,8 +3,8 @@
 
 use super::bytes::find;
 
-/// A program's name as rules give it: exact, or with `*` for any run of bytes. `sshd` is also the two programs that
-/// OpenSSH split from it.
+/// A program's name as rules give it: exact, or with `*` for any run of bytes. `sshd` is also the two
+/// programs that OpenSSH split from it.
 #[derive(Clone)]
 pub struct Program(Box<[u8]>);
 
@@ -23,7 +23,8 @@ impl Program {
     }
 }
 
-/// Whether `name` is `pattern` with each `*` standing for any run of bytes. Linear but for the number of stars.
+/// Whether `name` is `pattern` with each `*` standing for any run of bytes. Linear but for the number of
+/// stars.
 fn glob(pattern: &[u8], name: &[u8]) -> bool {
     let mut parts = pattern.split(|&b| b == b'*');
     let Some(mut rest) = name.strip_prefix(parts.next().unwrap_or_default()) else { return false };

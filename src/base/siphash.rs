@@ -30,7 +30,8 @@ impl Sip {
         self
     }
 
-    /// Ends the hash: `rest` holds the up to seven bytes that make no whole word, `len` is how many bytes went in altogether.
+    /// Ends the hash: `rest` holds the up to seven bytes that make no whole word, `len` is how many bytes
+    /// went in altogether.
     #[must_use]
     pub fn finish(self, rest: u64, len: usize) -> u64 {
         let mut sip = self.word(rest | ((len as u64) << 56));

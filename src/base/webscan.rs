@@ -88,8 +88,8 @@ impl Webscan {
     }
 }
 
-/// Whether `text` fits a pattern in which `*` stands for anything, and everything else for itself. The time is at
-/// worst the product of both lengths.
+/// Whether `text` fits a pattern in which `*` stands for anything, and everything else for itself. The time
+/// is at worst the product of both lengths.
 #[must_use]
 pub fn fits(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! The service rules inside the binary: the files of rootfs/etc/mef/rules.d, for hosts that have none. Comments and
-//! examples are left out when it is compiled: they are most of the text.
+//! The service rules inside the binary: the files of rootfs/etc/mef/rules.d, for hosts that have none.
+//! Comments and examples are left out when it is compiled: they are most of the text.
 
 macro_rules! rule {
     ($path:literal) => {{

@@ -2,8 +2,9 @@
 //! Examples inside a service rule's file: lines that must hit and lines that must not.
 //! They are comments to everything but `mef test --self` and `mef check`, so the daemon never holds them.
 //!
-//! `#+ ADDR LINE` must be a hit for ADDR, `#= ADDR LINE` a log-in of ADDR that succeeded, `#- LINE` neither. In LINE `\xHH` is that byte and `\\` a backslash,
-//! so that control bytes can be written; there is no other escape.
+//! `#+ ADDR LINE` must be a hit for ADDR, `#= ADDR LINE` a log-in of ADDR that succeeded, `#- LINE` neither.
+//! In LINE `\xHH` is that byte and `\\` a backslash, so that control bytes can be written; there is no other
+//! escape.
 
 use super::ini::LINE_MAX;
 use crate::base::diag::{Problem, Severity};

@@ -78,7 +78,8 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// Whether `part` stands somewhere in `text`. The library's search is made for long texts, and as long itself.
+/// Whether `part` stands somewhere in `text`. The library's search is made for long texts, and as long
+/// itself.
 pub(super) fn has(text: &str, part: &str) -> bool {
     text.as_bytes().windows(part.len()).any(|w| w == part.as_bytes())
 }

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
-//! One line of an allow or deny list: an address, network or range and the words behind it, or the line of another
-//! program that says the same. What such a program means beyond an address is refused by its name. Knows no file.
+//! One line of an allow or deny list: an address, network or range and the words behind it, or the line of
+//! another program that says the same. What such a program means beyond an address is refused by its name.
+//! Knows no file.
 
 use super::ListKind;
 use super::lists::ListEntry;
@@ -121,7 +122,8 @@ fn slow(kind: ListKind, text: &str, at: usize) -> ListWord<'_> {
     entry
 }
 
-/// Whether this begins with the names of services, as lines of hosts.deny do: no address, and no column with one.
+/// Whether this begins with the names of services, as lines of hosts.deny do: no address, and no column with
+/// one.
 fn names_clients(text: &str) -> bool {
     text.split_once(':').is_some_and(|(services, _)| {
         services.bytes().any(|b| b.is_ascii_alphabetic() && !b.is_ascii_hexdigit())

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! Allow and deny lists: one address or network a line, and behind it words: `force` takes what looks like a
-//! mistake at its word, `until=2026-11-25T21:00:00Z` ends an entry. A deny list may have a million lines, so it is
-//! read through a fixed buffer and every entry is handed on at once.
+//! mistake at its word, `until=2026-11-25T21:00:00Z` ends an entry. A deny list may have a million lines, so
+//! it is read through a fixed buffer and every entry is handed on at once.
 
 use super::listline::{ListWord, list_word};
 use crate::base::clock::Wall;
@@ -69,7 +69,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// More than half of the list is bad: it is no list, or it was cut or garbled, and none of it may be used.
+    /// More than half of the list is bad: it is no list, or it was cut or garbled, and none of it may be
+    /// used.
     #[must_use]
     pub fn refused(self) -> bool {
         self.bad > self.good
@@ -82,11 +83,12 @@ impl Counts {
     }
 }
 
-/// Reads a list to its end. `each` gets every line but empty ones and comments. Memory does not grow with the list.
+/// Reads a list to its end. `each` gets every line but empty ones and comments. Memory does not grow with the
+/// list.
 ///
 /// # Errors
-/// What reading returns, and `InvalidInput` for what its first line shows to be no list; entries handed on until then
-/// must not be used.
+/// What reading returns, and `InvalidInput` for what its first line shows to be no list; entries handed on
+/// until then must not be used.
 pub fn read_list(
     kind: ListKind,
     input: &mut dyn Read,

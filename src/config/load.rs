@@ -2,9 +2,10 @@
 //! From paths to settings and rules: which files there are, and which of them counts.
 //!
 //! Every `NAME.conf` of rules_dir is a rule. Built-in rules stay in force beside them until
-//! the directory has a file or a rule of the same name; such a file with `enabled=false` switches one off. Taking a
-//! file away therefore brings the built-in back, as it does for mef.conf, where a missing key is its default.
-//! Hidden files and every other ending are left alone: editors and package managers put their copies there.
+//! the directory has a file or a rule of the same name; such a file with `enabled=false` switches one off.
+//! Taking a file away therefore brings the built-in back, as it does for mef.conf, where a missing key is its
+//! default. Hidden files and every other ending are left alone: editors and package managers put their copies
+//! there.
 
 use super::builtin::BUILTIN;
 use super::global::parse_global;
@@ -65,9 +66,10 @@ impl Loaded {
     }
 }
 
-/// Reads mef.conf at `conf` and what it names. A missing mef.conf is no problem if `conf` is [`DEFAULT_PATH`]: nobody
-/// asked for it. `check` sees every rule without errors while its text is at hand, and adds what it finds wrong
-/// (patterns that do not compile); the rule is then dropped. It may also switch a rule off.
+/// Reads mef.conf at `conf` and what it names. A missing mef.conf is no problem if `conf` is
+/// [`DEFAULT_PATH`]: nobody asked for it. `check` sees every rule without errors while its text is at hand,
+/// and adds what it finds wrong (patterns that do not compile); the rule is then dropped. It may also switch
+/// a rule off.
 #[must_use]
 pub fn load(conf: &Path, check: &mut dyn FnMut(&mut ServiceRule, &mut Vec<Problem>)) -> Loaded {
     let mut loaded = Loaded { settings: Settings::default(), rules: Vec::new(), problems: Vec::new() };
@@ -104,7 +106,8 @@ pub fn load(conf: &Path, check: &mut dyn FnMut(&mut ServiceRule, &mut Vec<Proble
     loaded
 }
 
-/// Reads one rule, by the path of its file or by the name of a rule in `settings.rules_dir` or of a built-in one.
+/// Reads one rule, by the path of its file or by the name of a rule in `settings.rules_dir` or of a built-in
+/// one.
 #[must_use]
 pub fn load_rule(
     settings: Settings,
@@ -175,7 +178,8 @@ fn rule_files(loaded: &mut Loaded) -> Vec<String> {
     names
 }
 
-/// Names of the files in `dir` that count: `*.conf` that are not hidden, sorted. A missing directory has none.
+/// Names of the files in `dir` that count: `*.conf` that are not hidden, sorted. A missing directory has
+/// none.
 ///
 /// # Errors
 /// When the directory is there and cannot be read, or holds a name that is not UTF-8.

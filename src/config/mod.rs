@@ -1,8 +1,8 @@
 #![forbid(unsafe_code)]
 //! mef.conf and rules.d: text to plain settings. Knows no kernel, no source, no clock.
 //!
-//! A bad file never replaces a good state: readers return everything that is wrong, and the caller keeps what it
-//! had when [`Loaded::failed`] says so.
+//! A bad file never replaces a good state: readers return everything that is wrong, and the caller keeps what
+//! it had when [`Loaded::failed`] says so.
 
 mod builtin;
 mod example;

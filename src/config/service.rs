@@ -73,7 +73,8 @@ pub struct ServiceRule {
     pub source: Source,
     /// Take journal entries from any sender.
     pub trust_any: bool,
-    /// Names and wildcards of the programs that write the lines; empty = any, and patterns see the whole line.
+    /// Names and wildcards of the programs that write the lines; empty = any, and patterns see the whole
+    /// line.
     pub programs: Vec<String>,
     /// Absolute paths and globs.
     pub files: Vec<String>,
@@ -129,7 +130,8 @@ const fn key(
     Key { name, default, slot }
 }
 
-/// Every key of [rule] but those that may repeat. [detection] is [rule] continued, for files of the existing product.
+/// Every key of [rule] but those that may repeat. [detection] is [rule] continued, for files of the existing
+/// product.
 pub(super) const KEYS: &[Key<ServiceRule>] = &[
     key("enabled", "true", |r| Slot::Word(&mut r.enabled)),
     key("name", "", |r| Slot::Name(&mut r.name)),

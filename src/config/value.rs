@@ -202,8 +202,8 @@ pub(super) fn nets(text: &str) -> Checked<Vec<IpNet>> {
     Ok(out)
 }
 
-/// A program and its arguments, split at blanks; double quotes keep blanks. `none` and empty text are no program.
-/// What only a shell would understand is refused, because no shell will see it.
+/// A program and its arguments, split at blanks; double quotes keep blanks. `none` and empty text are no
+/// program. What only a shell would understand is refused, because no shell will see it.
 pub(super) fn command(text: &str) -> Checked<Vec<String>> {
     let mut out = Vec::new();
     if text == "none" {

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! The sections [webscan], [thresholds] and [whitelist] of a service rule with engine=webscan. The keys are those of
-//! the existing product, and a few more. Knows neither logs nor addresses.
+//! The sections [webscan], [thresholds] and [whitelist] of a service rule with engine=webscan. The keys are
+//! those of the existing product, and a few more. Knows neither logs nor addresses.
 
 use super::ini::Entry;
 use super::keys::{self, Key, Slot};
@@ -173,7 +173,8 @@ fn statuses(text: &str) -> Checked<Statuses> {
     Ok(found)
 }
 
-/// What single keys cannot say: a threshold without a window takes the first one; one without a condition is an error.
+/// What single keys cannot say: a threshold without a window takes the first one; one without a condition is
+/// an error.
 pub(super) fn complete(web: &mut Webscan, windows: &[u32], say: &mut dyn FnMut(&str, &str)) {
     if web.thresholds.len() > THRESHOLDS_MAX {
         return say("too many thresholds", "at most 16 in one rule");

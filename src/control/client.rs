@@ -51,8 +51,8 @@ impl Client {
         Ok(())
     }
 
-    /// Gives each line of the answer to `each`, until that returns false or there are no more. `patient`: they come when
-    /// they come.
+    /// Gives each line of the answer to `each`, until that returns false or there are no more. `patient`:
+    /// they come when they come.
     ///
     /// # Errors
     /// What the system says; a line that is too long.

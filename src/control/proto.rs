@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! What is said on the control socket. A question is one line; an answer is lines, each a word and what belongs to it.
-//! Does no I/O.
+//! What is said on the control socket. A question is one line; an answer is lines, each a word and what
+//! belongs to it. Does no I/O.
 
 use crate::base::clock::Span;
 use crate::base::range::Range;

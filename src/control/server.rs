@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
-//! The daemon's end of the control socket. Nothing here waits: clients that send nothing, too much, or never read lose
-//! their connection and hold nobody up. When all places are taken, those who come wait in the kernel's queue until one is
-//! free, or somebody has nothing more to ask.
+//! The daemon's end of the control socket. Nothing here waits: clients that send nothing, too much, or never
+//! read lose their connection and hold nobody up. When all places are taken, those who come wait in the
+//! kernel's queue until one is free, or somebody has nothing more to ask.
 
 use super::NAME;
 use super::proto::LINE_MAX;
@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 const CLIENTS: usize = 32;
 /// Milliseconds without a question after which a client gives way to one that waits.
 const GRACE: u64 = 500;
-/// Milliseconds until it is tried again to take a connection, when the system has no descriptor or memory for it.
+/// Milliseconds until it is tried again to take a connection, when the system has no descriptor or memory for
+/// it.
 const PAUSE: u64 = 1000;
 /// Milliseconds in which a client has to finish a line.
 const PATIENCE: u64 = 5_000;

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Hears of what the kernel has done by itself, and tells it: port scans are banned and floods held back when their packets
-//! come, whether somebody listens here or not.
+//! Hears of what the kernel has done by itself, and tells it: port scans are banned and floods held back when
+//! their packets come, whether somebody listens here or not.
 
 use super::judge::Judge;
 use crate::base::clock::{Mono, Now};
@@ -59,8 +59,8 @@ pub(super) struct Alarms {
 }
 
 impl Alarms {
-    /// Listens where there is something to hear, and asks of those who were banned while nobody listened whether they are
-    /// connected.
+    /// Listens where there is something to hear, and asks of those who were banned while nobody listened
+    /// whether they are connected.
     pub(super) fn open(settings: &Settings, judge: &mut Judge) -> Alarms {
         let mut this = Alarms::default();
         this.configure(settings);
@@ -68,7 +68,8 @@ impl Alarms {
         this
     }
 
-    /// Takes back the kernel's bans of who is connected. The others are no news: whoever heard of them has told them.
+    /// Takes back the kernel's bans of who is connected. The others are no news: whoever heard of them has
+    /// told them.
     fn look_back(&self, judge: &mut Judge) {
         let found = judge.guard().packet_bans().and_then(|bans| {
             let sources: Vec<Range> = bans.iter().map(|(who, _)| *who).collect();

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
-//! What stands around this host and changes while the daemon runs: default routes, its own addresses, the networks that
-//! are connected. Rules with `auto`, the guard table, deny lists and whoever is never banned follow. Asks the kernel only
-//! when that says that something has changed.
+//! What stands around this host and changes while the daemon runs: default routes, its own addresses, the
+//! networks that are connected. Rules with `auto`, the guard table, deny lists and whoever is never banned
+//! follow. Asks the kernel only when that says that something has changed.
 
 use super::follow::Follow;
 use super::judge::Judge;

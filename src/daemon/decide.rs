@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! What becomes of a hit: counted, too old, one too many; and of whom it accuses: exempt, or banned for how long.
-//! Does no I/O, reads no clock and tells nobody: `mef test` decides by the same code as the daemon.
+//! What becomes of a hit: counted, too old, one too many; and of whom it accuses: exempt, or banned for how
+//! long. Does no I/O, reads no clock and tells nobody: `mef test` decides by the same code as the daemon.
 
 use super::punish::{Punisher, Verdict};
 use super::setup::Policy;
@@ -88,8 +88,8 @@ pub(super) struct Decider {
 }
 
 impl Decider {
-    /// For these rules; `slots` is how many offenders are tracked. `key` must be secret and random where lines come from
-    /// attackers.
+    /// For these rules; `slots` is how many offenders are tracked. `key` must be secret and random where
+    /// lines come from attackers.
     pub(super) fn new(
         rules: &[Rule],
         policies: Vec<Policy>,
@@ -166,8 +166,8 @@ impl Decider {
         if hit.request.is_none() {
             policy.tally.hit(now.mono);
         }
-        // What was written before a ban that is in force was counted for it: we were killed before we had written down
-        // that we had read it.
+        // What was written before a ban that is in force was counted for it: we were killed before we had
+        // written down that we had read it.
         let spent =
             |age| age >= u64::from(policy.limits.findtime) || punisher.spent(now.mono, who, policy, age);
         if age.is_some_and(spent) {
@@ -232,7 +232,8 @@ impl Decider {
     pub(super) fn exempt(&self, now: Wall, w: &Waiting) -> Option<Exempt> {
         let who = Range::from(w.who);
         let policy = self.policies.get(usize::from(w.rule))?;
-        // An allowed neighbour passes in spite of a ban of the prefix. Of wider networks nobody has done anything as a whole.
+        // An allowed neighbour passes in spite of a ban of the prefix. Of wider networks nobody has done
+        // anything as a whole.
         let allowed = match w.wide {
             Some(_) => self.allowed.meets(&who, now),
             None => self.allowed.covers(&who, now),
@@ -296,8 +297,8 @@ pub(super) fn proxies(settings: &Settings) -> Vec<Range> {
     settings.trusted_proxies.iter().map(|&net| Range::from(net)).collect()
 }
 
-/// Seconds since a line was written that nobody read then. Without a stamp it was some time between the two runs: now is
-/// the safe side. Not so for requests: all of a night at once would be too much of anybody.
+/// Seconds since a line was written that nobody read then. Without a stamp it was some time between the two
+/// runs: now is the safe side. Not so for requests: all of a night at once would be too much of anybody.
 pub(super) fn age(now: Now, line: &[u8], local: i32, hit: &Hit) -> u64 {
     let unknown = if hit.request.is_some() { u64::MAX } else { 0 };
     stamp(line, hit).map_or(unknown, |stamp| stamp.age(now.wall, local))

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Tells what has happened, to whoever wants to hear it: the log, the ban log, the readers of `mef watch`, the programs
-//! of on_ban and on_unban. Decides nothing, and waits for nobody.
+//! Tells what has happened, to whoever wants to hear it: the log, the ban log, the readers of `mef watch`,
+//! the programs of on_ban and on_unban. Decides nothing, and waits for nobody.
 
 use super::hooks::Hooks;
 use crate::base::clock::{Mono, Span, Wall};

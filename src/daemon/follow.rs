@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
-//! Rules with `auto` follow the default routes: when these come, go or move, the rule set that is in force is loaded
-//! again with the interfaces that they have now. Must not touch a rule set without `auto`, nor one on trial.
+//! Rules with `auto` follow the default routes: when these come, go or move, the rule set that is in force is
+//! loaded again with the interfaces that they have now. Must not touch a rule set without `auto`, nor one on
+//! trial.
 
 use crate::base::name::IfName;
 use crate::config::Settings;
@@ -36,7 +37,8 @@ impl Follow {
         }
     }
 
-    /// Loads the rule set again, if there is to be one and it has `auto`; `differs`: only if that changes anything.
+    /// Loads the rule set again, if there is to be one and it has `auto`; `differs`: only if that changes
+    /// anything.
     fn reload(&mut self, differs: bool) {
         if self.meant().is_none() {
             return;

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
-//! Puts back what others delete from the kernel: the table of bans, and, where the configuration says so, the rule
-//! set. Asks whether the ruleset is still the same one whenever the daemon is awake, before what woke it counts, and
-//! now and then if nothing wakes it.
+//! Puts back what others delete from the kernel: the table of bans, and, where the configuration says so, the
+//! rule set. Asks whether the ruleset is still the same one whenever the daemon is awake, before what woke it
+//! counts, and now and then if nothing wakes it.
 
 use super::judge::Judge;
 use crate::base::clock::{Mono, Now};

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Runs the programs of on_ban and on_unban, after the kernel has acknowledged. A few at a time and for a limited
-//! time; a ban waits for none of them.
+//! Runs the programs of on_ban and on_unban, after the kernel has acknowledged. A few at a time and for a
+//! limited time; a ban waits for none of them.
 
 use crate::base::clock::Mono;
 use crate::sys::child::{Child, End, start};

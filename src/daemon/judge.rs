@@ -276,7 +276,8 @@ impl Judge {
         }
     }
 
-    /// Bans who is due, in one transaction, and then the wider networks that follow from it. Returns whether somebody was.
+    /// Bans who is due, in one transaction, and then the wider networks that follow from it. Returns whether
+    /// somebody was.
     pub(super) fn commit(&mut self, now: Now) -> bool {
         if self.decider.waiting.is_empty() {
             return false;
@@ -417,7 +418,8 @@ impl Judge {
         self.detector.counts().lines
     }
 
-    /// Forgets what was counted of an address, or of all that is in a range: hits and former bans. For who was unbanned by hand.
+    /// Forgets what was counted of an address, or of all that is in a range: hits and former bans. For who
+    /// was unbanned by hand.
     pub(super) fn forget(&mut self, who: &Range) {
         for net in who.nets() {
             self.decider.tracker.forget(net);

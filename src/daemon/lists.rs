@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! The lists of a running daemon: their directories are watched, changes are noticed when a file is complete, and
-//! deny lists are loaded by a second process, so that neither time nor memory of this one goes into them.
+//! The lists of a running daemon: their directories are watched, changes are noticed when a file is complete,
+//! and deny lists are loaded by a second process, so that neither time nor memory of this one goes into them.
 
 use crate::base::clock::Mono;
 use crate::base::range::Range;
@@ -16,7 +16,8 @@ use std::time::Duration;
 
 /// How often everything is looked at when the kernel does not tell, ms.
 const POLL: u64 = 10_000;
-/// How long a file of an allow list may be gone before that is meant, ms: an editor may be about to bring it back.
+/// How long a file of an allow list may be gone before that is meant, ms: an editor may be about to bring it
+/// back.
 const GONE: u64 = 2000;
 /// Longest wait for a command that changes the allow list: others must not stop us.
 pub(super) const PATIENCE: Duration = Duration::from_millis(200);
@@ -113,8 +114,8 @@ impl Lists {
         self.load();
     }
 
-    /// Has deny lists loaded again if addresses of this host or networks that are connected have come or gone; whether that is
-    /// so, or not known.
+    /// Has deny lists loaded again if addresses of this host or networks that are connected have come or
+    /// gone; whether that is so, or not known.
     pub(super) fn look_around(&mut self) -> bool {
         let exempt = Some(Exempt::read().into_ranges());
         let changed = exempt != self.exempt;
@@ -188,7 +189,8 @@ impl Lists {
         reading.allowed
     }
 
-    /// Watches the directories, and what is above those that are not there; whether anything is another one now.
+    /// Watches the directories, and what is above those that are not there; whether anything is another one
+    /// now.
     fn watch(&mut self, now: Mono) -> bool {
         let Lists { watcher, places, .. } = self;
         let Some(watcher) = watcher else { return true };
@@ -266,8 +268,8 @@ impl Due {
     }
 }
 
-/// Whether the event is about a list, and leaves it complete. Of a file that is made, its writer's end is told later;
-/// a link has its content at once.
+/// Whether the event is about a list, and leaves it complete. Of a file that is made, its writer's end is
+/// told later; a link has its content at once.
 fn complete(dir: &Path, name: &[u8], mask: Mask) -> bool {
     if name.starts_with(b".") || !name.ends_with(b".conf") {
         return false;

@@ -52,10 +52,11 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Descriptors that the loop waits for beside the sources: signals, lists, the control socket, packets, routes,
-/// new sources, and who sends through our socket.
+/// Descriptors that the loop waits for beside the sources: signals, lists, the control socket, packets,
+/// routes, new sources, and who sends through our socket.
 const FIXED: usize = 7;
-/// Longest wait for another process that changes bans. It lets us go first, and so needs this only when it stands still.
+/// Longest wait for another process that changes bans. It lets us go first, and so needs this only when it
+/// stands still.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Milliseconds from one write of positions to the next, when files are opened one after the other.
@@ -103,7 +104,8 @@ pub fn run(conf: &Path, foreground: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// Does what the start takes. On its own, so that what that needs of the stack is given back before the daemon waits.
+/// Does what the start takes. On its own, so that what that needs of the stack is given back before the
+/// daemon waits.
 #[inline(never)]
 fn prepare(conf: &Path, foreground: bool) -> Result<Box<Daemon>, String> {
     // In the background a relative path would lead elsewhere.
@@ -123,8 +125,8 @@ fn prepare(conf: &Path, foreground: bool) -> Result<Box<Daemon>, String> {
     let pidfile =
         pidfile::PidFile::take(Path::new(&loaded.settings.run_dir), Path::new(&loaded.settings.state_dir))?;
     guard.watch();
-    // A table that has to be made has the allow list from its first transaction on. What is wrong with the lists is told
-    // when the log is there.
+    // A table that has to be made has the allow list from its first transaction on. What is wrong with the
+    // lists is told when the log is there.
     let paths = Paths::of(&loaded.settings);
     guard.fill_with(crate::lists::reader(paths, lists::PATIENCE, std::rc::Rc::default()));
     guard.own_through(Path::new(&loaded.settings.run_dir));
@@ -206,8 +208,8 @@ impl Daemon {
         }
     }
 
-    /// Waits and acts until it is told to stop. Never part of a larger function: the linker puts it beside what else runs
-    /// on the way back to sleep.
+    /// Waits and acts until it is told to stop. Never part of a larger function: the linker puts it beside
+    /// what else runs on the way back to sleep.
     #[inline(never)]
     fn go(&mut self) {
         // Files are opened by the first look at them.
@@ -306,8 +308,8 @@ impl Daemon {
             if due(self.judge.events().hooks.deadline()) {
                 self.judge.events().hooks.turn(now.mono);
             }
-            // Once after whatever happened, not while more of it comes: then nothing wakes us any more. What a question
-            // took that found nothing is given back with it.
+            // Once after whatever happened, not while more of it comes: then nothing wakes us any more. What
+            // a question took that found nothing is given back with it.
             let idle = same && !woken && !due(others);
             if due(trim_at) || (idle && trim_at.is_none()) {
                 trim_at = None;
@@ -332,12 +334,14 @@ impl Daemon {
             judge.tell_sight(&change, &|tags| sources.sight(now.mono, tags));
         }
         if let Some(sync) = self.state_sync {
-            // Handed to the system at once: bans survive the daemon, and stay in order with those of commands.
+            // Handed to the system at once: bans survive the daemon, and stay in order with those of
+            // commands.
             judge.flush();
             if judge.seen() != before {
                 self.save_by(now.mono.after(u64::from(sync) * 1000));
             }
-            // What is written to a file while we are away is only known to be new if it is known where it ended.
+            // What is written to a file while we are away is only known to be new if it is known where it
+            // ended.
             if self.sources.take_opened() {
                 let at = self.noted_at.map_or(now.mono, |last| last.after(NOTE).max(now.mono));
                 self.noted_at = Some(at);
@@ -431,8 +435,8 @@ impl Daemon {
         log::info!("configuration read: {} for {} rules", self.sources, self.judge.rules());
     }
 
-    /// Writes positions and journal to state_dir, without waiting for the disk. What fails is told once and tried again
-    /// at the next time.
+    /// Writes positions and journal to state_dir, without waiting for the disk. What fails is told once and
+    /// tried again at the next time.
     #[inline(never)]
     fn save_beside(&mut self) {
         if self.positions.is_none() || self.state_sync == Some(0) {

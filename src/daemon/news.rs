@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Hears of sources that the kernel has not seen for a time, when they begin connections to ports that DNSBLs close, and tells
-//! them. Asks no DNSBL and bans nobody.
+//! Hears of sources that the kernel has not seen for a time, when they begin connections to ports that DNSBLs
+//! close, and tells them. Asks no DNSBL and bans nobody.
 
 use super::judge::Judge;
 use crate::base::clock::Now;

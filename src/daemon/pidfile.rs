@@ -21,8 +21,8 @@ pub(super) struct PidFile {
 }
 
 impl PidFile {
-    /// Takes the locks of both directories: two daemons must share neither. One that cannot be written is borne: then only its
-    /// lock is missing.
+    /// Takes the locks of both directories: two daemons must share neither. One that cannot be written is
+    /// borne: then only its lock is missing.
     pub(super) fn take(run_dir: &Path, state_dir: &Path) -> Result<PidFile, String> {
         let file = match Dir::create(run_dir).and_then(|dir| dir.file(NAME, Access::Write)) {
             Ok(file) => Some(file),
@@ -57,8 +57,8 @@ impl PidFile {
     }
 }
 
-/// Locks the file for as long as it is open. What a daemon had started a moment before it was killed ends a moment after
-/// it, and until then has the lock, too: that is no daemon that runs.
+/// Locks the file for as long as it is open. What a daemon had started a moment before it was killed ends a
+/// moment after it, and until then has the lock, too: that is no daemon that runs.
 fn lock(file: &File) -> bool {
     (0..TRIES).any(|n| {
         if n > 0 {

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! How long each ban of the daemon is to last: what `detect::escalate` decides, wired to the configuration, the journal and the log.
-//! Makes no ban itself.
+//! How long each ban of the daemon is to last: what `detect::escalate` decides, wired to the configuration,
+//! the journal and the log. Makes no ban itself.
 
 use super::setup::Policy;
 use crate::base::clock::{Mono, Now, Span, Wall};
@@ -43,7 +43,8 @@ impl Punisher {
         }
     }
 
-    /// Takes other settings; whether everything was forgotten for it, so that the journal has to be read again.
+    /// Takes other settings; whether everything was forgotten for it, so that the journal has to be read
+    /// again.
     pub(super) fn reconfigure(&mut self, settings: &Settings, policies: &[Policy]) -> bool {
         self.pace.limit = settings.max_bans_per_minute;
         let same =
@@ -89,7 +90,8 @@ impl Punisher {
         entry.bans > 0 && self.recidives.knows(now, entry.who)
     }
 
-    /// Whether something that `who` did so many seconds ago was before a ban of the same ports that is in force.
+    /// Whether something that `who` did so many seconds ago was before a ban of the same ports that is in
+    /// force.
     pub(super) fn spent(&self, now: Mono, who: IpNet, policy: &Policy, age: u64) -> bool {
         // The seconds of the two clocks do not begin at the same moment.
         self.recidives.since(now, who, policy.charge.scope).is_some_and(|since| since <= age + 1)
@@ -105,8 +107,8 @@ impl Punisher {
         self.starts.clear();
     }
 
-    /// What `who` gets, for what `policy` says; `wide` says that it is banned for what its parts did. `bantime` is that of a
-    /// threshold that has one of its own.
+    /// What `who` gets, for what `policy` says; `wide` says that it is banned for what its parts did.
+    /// `bantime` is that of a threshold that has one of its own.
     pub(super) fn judge(
         &mut self,
         now: Mono,

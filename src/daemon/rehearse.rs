@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! What the daemon would do with a log: the same detection and the same decisions, with the stamps of the lines as the
-//! clock and nobody banned. It begins as if nobody had been banned before.
+//! What the daemon would do with a log: the same detection and the same decisions, with the stamps of the
+//! lines as the clock and nobody banned. It begins as if nobody had been banned before.
 
 use super::decide::{self, Decider, Exempt, Listener, Waiting};
 use super::punish::Punisher;
@@ -150,7 +150,8 @@ impl Rehearsal {
         self.detector.counts()
     }
 
-    /// Looks through whole lines for the rules whose bits are set; `each` gets the number of the line in the block.
+    /// Looks through whole lines for the rules whose bits are set; `each` gets the number of the line in the
+    /// block.
     pub fn block(&mut self, wanted: u64, block: &[u8], each: &mut dyn FnMut(usize, Event<'_>)) {
         let Rehearsal { detector, decider, clock, only_hits, .. } = self;
         detector.block(wanted, block, &mut |at, line, hit| {
@@ -221,8 +222,8 @@ fn take(
     settle(decider, (now, clock.now), each);
 }
 
-/// Decides on those who wait, and on the wider networks that follow from it. Whether somebody is allowed for a time is
-/// asked of the present: the list says nothing of the past.
+/// Decides on those who wait, and on the wider networks that follow from it. Whether somebody is allowed for
+/// a time is asked of the present: the list says nothing of the past.
 fn settle(decider: &mut Decider, (now, today): (Now, Wall), each: &mut dyn FnMut(Event<'_>)) {
     while !decider.waiting.is_empty() {
         let mut waiting = std::mem::take(&mut decider.waiting);

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! What was done goes to the disk in a second process, never more than one: a disk may take seconds for that, and bans
-//! do not wait for it.
+//! What was done goes to the disk in a second process, never more than one: a disk may take seconds for that,
+//! and bans do not wait for it.
 
 use crate::base::position::Position;
 use crate::state::disk::{self, Failed};

@@ -48,7 +48,8 @@ impl Policy {
     }
 }
 
-/// The rules that are on, each with its policy and bit, and what to read for them. One policy more than rules is that of floods.
+/// The rules that are on, each with its policy and bit, and what to read for them. One policy more than rules
+/// is that of floods.
 pub(super) struct Plan {
     pub(super) rules: Vec<Rule>,
     pub(super) policies: Vec<Policy>,
@@ -110,7 +111,8 @@ pub(super) fn policy(rule: &ServiceRule, compiled: &Rule) -> Policy {
     }
 }
 
-/// What becomes of those who flood again and again: each time that the kernel brings somebody into the throttle is a hit.
+/// What becomes of those who flood again and again: each time that the kernel brings somebody into the
+/// throttle is a hit.
 fn flood(flood: &Flood) -> Policy {
     if flood.bantime == Span::Permanent {
         log::warn!("ddos_bantime=permanent: anybody can forge packets: its bans last bantime_max at most");
@@ -141,8 +143,8 @@ fn want(wants: &mut Wants, rule: &ServiceRule, bit: Tags, dirs: Option<&[PathBuf
         Source::Journal => wants.no_journal = wants.no_journal.and(bit),
         Source::File => files(wants, rule, bit),
         Source::Auto => {
-            // A service that writes a file of its own does not write to the journal. Without programs nobody could
-            // tell its messages from others' there.
+            // A service that writes a file of its own does not write to the journal. Without programs nobody
+            // could tell its messages from others' there.
             let common =
                 !rule.programs.is_empty() && rule.files.iter().all(|file| crate::rules::of_syslog(file));
             if common && dirs.is_some_and(Journal::exists) {

@@ -1,9 +1,10 @@
 #![forbid(unsafe_code)]
-//! Every source of the daemon behind one face: what to wait for, when to look, and whose turn it is to read. Knows
-//! rules as bits only, and nothing of what becomes of the lines.
+//! Every source of the daemon behind one face: what to wait for, when to look, and whose turn it is to read.
+//! Knows rules as bits only, and nothing of what becomes of the lines.
 //!
-//! A rule with source=auto reads the journal if there is one (`setup` has looked), else its files, else what `logread -f` says. Where neither is there yet, both are waited for; the
-//! first that has something is it from then on, and the other counts no more: nothing is counted twice.
+//! A rule with source=auto reads the journal if there is one (`setup` has looked), else its files, else what
+//! `logread -f` says. Where neither is there yet, both are waited for; the first that has something is it
+//! from then on, and the other counts no more: nothing is counted twice.
 
 mod sight;
 
@@ -126,7 +127,8 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// Opens what is wanted. What has a saved position continues there; what is open already and still wanted stays so.
+    /// Opens what is wanted. What has a saved position continues there; what is open already and still wanted
+    /// stays so.
     pub(super) fn open(
         wants: Wants,
         settings: &Settings,
@@ -221,7 +223,8 @@ impl Sources {
         if more { Some(Mono::default()) } else { self.source(slot)?.deadline() }
     }
 
-    /// Lets every source that is ready or due read; without `ready`, every source. They share one budget evenly.
+    /// Lets every source that is ready or due read; without `ready`, every source. They share one budget
+    /// evenly.
     pub(super) fn drain(&mut self, now: Now, ready: Option<&[Ready]>, sink: &mut dyn FnMut(Tags, Item<'_>)) {
         let turn = |sources: &Sources, slot: usize| {
             let due = sources.due(slot).is_some_and(|at| at <= now.mono);
@@ -301,8 +304,8 @@ impl Sources {
         self.tail.take_opened()
     }
 
-    /// How far each source has read: what [`Sources::open`] wants next time. Files go by their path, which begins
-    /// with `/`; a source of another kind by a name of its own, which does not.
+    /// How far each source has read: what [`Sources::open`] wants next time. Files go by their path, which
+    /// begins with `/`; a source of another kind by a name of its own, which does not.
     pub(super) fn positions(&self, each: &mut dyn FnMut(&Path, Position)) {
         self.tail.positions(each);
         if let Some(position) = self.kmsg.as_ref().and_then(Kmsg::position) {

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Whether a message was written by whom it names: spec/03, "the sender must be trustworthy". Anybody can write any
-//! name into a log; what the kernel says about the sender decides.
+//! Whether a message was written by whom it names: spec/03, "the sender must be trustworthy". Anybody can
+//! write any name into a log; what the kernel says about the sender decides.
 
 use crate::base::user::is_person;
 use crate::detect::{Rule, chosen};
@@ -12,7 +12,8 @@ const ALIKE: usize = 3;
 /// Services that let people in: a system user in their unit may be anybody who has logged in as that.
 const LETS_IN: [&[u8]; 4] = [b"ssh", b"sshd", b"dropbear", b"telnetd"];
 
-/// Those of the `wanted` rules that may judge the record. `any` says which rules take records from any sender.
+/// Those of the `wanted` rules that may judge the record. `any` says which rules take records from any
+/// sender.
 pub(super) fn believed(rules: &[Rule], wanted: u64, record: &Record<'_>, any: &dyn Fn(u16) -> bool) -> u64 {
     let Some(sender) = &record.sender else { return wanted };
     let unit = service(sender.unit);
@@ -20,10 +21,12 @@ pub(super) fn believed(rules: &[Rule], wanted: u64, record: &Record<'_>, any: &d
     let root = sender.uid == Some(0);
     // Whoever runs in the service's own unit was started by it.
     let own = system && is_own(unit, record.program) && (root || !LETS_IN.contains(&unit));
-    // Without a unit, as inetd starts services on other systems, or in the session to which sshd moves its processes.
-    // Any other unit or group, a container's above all, is somebody else, even if that is called root there.
+    // Without a unit, as inetd starts services on other systems, or in the session to which sshd moves its
+    // processes. Any other unit or group, a container's above all, is somebody else, even if that is called
+    // root there.
     let placeless = root && (sender.unit.is_empty() || is_session(sender.unit));
-    // Of units with a longer name the program has to be the service: nginx-exporter.service does not speak for nginx.
+    // Of units with a longer name the program has to be the service: nginx-exporter.service does not speak
+    // for nginx.
     let longer = system && is_kin(unit, record.program) && (root || !LETS_IN.contains(&unit));
     let mut believed = wanted;
     for (index, rule) in chosen(rules, wanted) {
@@ -36,8 +39,8 @@ pub(super) fn believed(rules: &[Rule], wanted: u64, record: &Record<'_>, any: &d
     believed
 }
 
-/// Whether a unit is that of the program: `ssh` of `sshd` and `sshd-session`, `postfix` of `postfix/smtpd`, `exim4` of
-/// `exim`, `postgresql` of `postgres`.
+/// Whether a unit is that of the program: `ssh` of `sshd` and `sshd-session`, `postfix` of `postfix/smtpd`,
+/// `exim4` of `exim`, `postgresql` of `postgres`.
 fn is_own(unit: &[u8], program: &[u8]) -> bool {
     let part = |rest: &[u8]| {
         let rest = rest.strip_prefix(b"d").unwrap_or(rest);
@@ -54,15 +57,16 @@ fn is_session(unit: &[u8]) -> bool {
     name.is_some_and(|name| !name.is_empty() && name.iter().all(u8::is_ascii_alphanumeric))
 }
 
-/// The name of a unit that the system's service manager runs: `ssh.service` is `ssh`, `postfix@-.service` is `postfix`.
-/// Empty for those of users, and for everything that is no service.
+/// The name of a unit that the system's service manager runs: `ssh.service` is `ssh`, `postfix@-.service` is
+/// `postfix`. Empty for those of users, and for everything that is no service.
 fn service(unit: &[u8]) -> &[u8] {
     let name = unit.strip_suffix(b".service").unwrap_or_default();
     let name = name.split(|&b| b == b'@').next().unwrap_or_default();
     if name == b"user" { b"" } else { name }
 }
 
-/// Whether one name begins with the other: `ssh` and `sshd`, `postfix` and `postfix/smtpd`, `mariadb` and `mariadbd`.
+/// Whether one name begins with the other: `ssh` and `sshd`, `postfix` and `postfix/smtpd`, `mariadb` and
+/// `mariadbd`.
 pub(super) fn is_kin(a: &[u8], b: &[u8]) -> bool {
     a.len().min(b.len()) >= ALIKE && (a.starts_with(b) || b.starts_with(a))
 }

@@ -1,10 +1,10 @@
 #![forbid(unsafe_code)]
 //! One line of a web server's access log: who asked for what, and how it was answered.
 //!
-//! The common and combined formats (nginx, Apache, lighttpd, Traefik; with a virtual host before the address, too),
-//! and JSON as Caddy, Traefik and nginx write it. Paths, agents and user names are written by attackers: the address
-//! stands before all of them, quotes inside a field are escaped by the servers, and of JSON only keys count that stand
-//! where the server puts them. Must not know rules, windows or thresholds.
+//! The common and combined formats (nginx, Apache, lighttpd, Traefik; with a virtual host before the address,
+//! too), and JSON as Caddy, Traefik and nginx write it. Paths, agents and user names are written by
+//! attackers: the address stands before all of them, quotes inside a field are escaped by the servers, and of
+//! JSON only keys count that stand where the server puts them. Must not know rules, windows or thresholds.
 
 use super::header::{self, Stamp};
 use crate::base::net::parse_addr;
@@ -57,8 +57,8 @@ fn quoted(line: &[u8], from: usize) -> Option<Range<usize>> {
     }
 }
 
-/// `[VHOST ]ADDR IDENT USER [TIME] "REQUEST" STATUS SIZE "REFERER" "AGENT"`; what follows the status may be missing, and more may
-/// follow.
+/// `[VHOST ]ADDR IDENT USER [TIME] "REQUEST" STATUS SIZE "REFERER" "AGENT"`; what follows the status may be
+/// missing, and more may follow.
 fn common(line: &[u8]) -> Option<(Who, Request)> {
     let first = memchr(b' ', line)?;
     let rest = line.get(first + 1..)?;
@@ -90,9 +90,9 @@ fn common(line: &[u8]) -> Option<(Who, Request)> {
     Some((who, Request { path: path(line, request), agent, status, stamp }))
 }
 
-/// Who asks, by the first two words of a line and what stands between them and the stamp. `ADDR - USER ` is the usual
-/// form; `VHOST ADDR - USER ` begins with a name that the client chose, perhaps one that looks like an address;
-/// `ADDR VHOST USER ` has it second.
+/// Who asks, by the first two words of a line and what stands between them and the stamp. `ADDR - USER ` is
+/// the usual form; `VHOST ADDR - USER ` begins with a name that the client chose, perhaps one that looks like
+/// an address; `ADDR VHOST USER ` has it second.
 fn who([one, two]: [&[u8]; 2], rest: &[u8]) -> Who {
     let known = |text: &[u8]| parse_addr(text).map_or(Who::Unknown, Who::Addr);
     // A mark in the place of ident, and a user behind it: only then the first word is a name.

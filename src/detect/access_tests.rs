@@ -29,7 +29,8 @@ fn formats() {
         ("[2001:db8::1] - - T \"GET / HTTP/1.1\" 200 5 \"-\" \"u\"", "2001:db8::1 200 / u"),
         ("::ffff:192.0.2.1 - - T \"GET / HTTP/1.1\" 200 5 \"-\" \"u\"", "192.0.2.1 200 / u"),
         ("name - - T \"GET / HTTP/1.1\" 200 5 \"-\" \"u\"", "Unknown 200 / u"),
-        // Some put the virtual host, which the client chooses, in front; lighttpd puts it behind the address. And users are called as they like.
+        // Some put the virtual host, which the client chooses, in front; lighttpd puts it behind the address.
+        // And users are called as they like.
         ("192.0.2.9 192.0.2.1 - - T \"GET / HTTP/1.1\" 200 5 \"-\" \"u\"", "192.0.2.1 200 / u"),
         ("192.0.2.9 192.0.2.1 - [x T \"GET / HTTP/1.1\" 200 5 \"-\" \"u\"", "192.0.2.1 200 / u"),
         ("192.0.2.9 192.0.2.1 - 192.0.2.9 - - T \"GET / HTTP/1.1\" 200 5 \"-\" \"u\"", "192.0.2.1 200 / u"),
@@ -138,7 +139,8 @@ fn any_bytes_are_survived_and_places_are_within_the_line() {
     assert!(read > 100, "{read}");
 }
 
-/// Whatever stands in the fields that a client writes, escaped as servers do, is read back, and the address stays.
+/// Whatever stands in the fields that a client writes, escaped as servers do, is read back, and the address
+/// stays.
 #[test]
 fn fields_that_clients_write_stay_in_their_places() {
     let mut rng = fastrand::Rng::with_seed(2);

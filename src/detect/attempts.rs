@@ -2,14 +2,14 @@
 //! One attempt, one count: a service often writes several lines about the same attempt.
 //!
 //! Patterns of weight 0 match lines that accompany others (`Invalid user …`, then `Failed password …`, then
-//! `Connection closed …`, all by the process that serves the connection). Such a line counts once if it is all that
-//! this process has written about that address, and nothing otherwise. So a connection counts as often as it
-//! was caught trying, and at least once. Must not know lines or patterns.
+//! `Connection closed …`, all by the process that serves the connection). Such a line counts once if it is
+//! all that this process has written about that address, and nothing otherwise. So a connection counts as
+//! often as it was caught trying, and at least once. Must not know lines or patterns.
 
 use std::net::IpAddr;
 
-/// Connections remembered, by sets of which each holds as many as there are `WAYS`. One that was forgotten may count
-/// once too often: that needs as many others of its set at the same time, each with a hit.
+/// Connections remembered, by sets of which each holds as many as there are `WAYS`. One that was forgotten
+/// may count once too often: that needs as many others of its set at the same time, each with a hit.
 const SETS: usize = 16;
 const WAYS: usize = 4;
 

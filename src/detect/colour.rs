@@ -1,5 +1,6 @@
 #![forbid(unsafe_code)]
-//! Text without the escape sequences by which a program colours what it prints. Must not know patterns or rules.
+//! Text without the escape sequences by which a program colours what it prints. Must not know patterns or
+//! rules.
 //!
 //! Only sequences that change nothing but the looks of text are taken out, so a line says without them what a
 //! terminal would show. Whoever can put one into a line could have written the rest of it as well.
@@ -33,7 +34,8 @@ fn sequence(text: &[u8]) -> usize {
     }
 }
 
-/// Writes `text` without its sequences to `out`, as far as that has room. How much that is; `None` = there was none.
+/// Writes `text` without its sequences to `out`, as far as that has room. How much that is; `None` = there
+/// was none.
 pub(super) fn strip(text: &[u8], out: &mut [u8]) -> Option<usize> {
     let (mut at, mut len) = (0, 0);
     while let Some(&byte) = text.get(at) {

@@ -1,14 +1,17 @@
 #![forbid(unsafe_code)]
-//! How long a ban lasts: who was banned before is banned for longer, whoever comes back too often for good, and in a flood of bans each is
-//! short. Also which wider IPv6 network is to be banned for what its parts did.
+//! How long a ban lasts: who was banned before is banned for longer, whoever comes back too often for good,
+//! and in a flood of bans each is short. Also which wider IPv6 network is to be banned for what its parts
+//! did.
 //!
-//! A ban counts as a further one unless it only repeats one that is in force: of the same ports, or of others within the first minute (lines
-//! that were written before the ban took hold are still being read). Evidence that anybody can forge counts for nothing: its bans are never
-//! longer than the rule says, never permanent, and no later ban is the longer for them.
+//! A ban counts as a further one unless it only repeats one that is in force: of the same ports, or of others
+//! within the first minute (lines that were written before the ban took hold are still being read). Evidence
+//! that anybody can forge counts for nothing: its bans are never longer than the rule says, never permanent,
+//! and no later ban is the longer for them.
 //!
-//! What is known of an address is forgotten when it has kept quiet for [`Terms::memory`] after its last ban. Memory is fixed, as in the tracker: where
-//! there is no room, the address with the fewest bans gives way, of several the one whose ban ended first. Time comes in with every call;
-//! this module knows no clock and no kernel.
+//! What is known of an address is forgotten when it has kept quiet for [`Terms::memory`] after its last ban.
+//! Memory is fixed, as in the tracker: where there is no room, the address with the fewest bans gives way, of
+//! several the one whose ban ended first. Time comes in with every call; this module knows no clock and no
+//! kernel.
 
 use super::places::{HEAD, Places};
 use crate::base::clock::{Mono, Span};
@@ -16,7 +19,8 @@ use ipnet::{IpNet, Ipv6Net};
 
 /// Starts of bans that are remembered of one address at most, the newest included.
 pub const STARTS_MAX: usize = 32;
-/// Of these, what every place has room for: then a table of the usual size is large enough that unused pages cost nothing.
+/// Of these, what every place has room for: then a table of the usual size is large enough that unused pages
+/// cost nothing.
 const STARTS_MIN: usize = 2;
 /// Words of a place before the starts.
 const FIXED: usize = HEAD + 1;
@@ -51,8 +55,8 @@ pub struct Terms {
 pub enum Evidence {
     /// The sender of what was seen is known.
     Proven,
-    /// Any process of this host could have made it up: log lines that a syslog daemon wrote down, of which nobody knows
-    /// the sender. Bans grow to a day at most.
+    /// Any process of this host could have made it up: log lines that a syslog daemon wrote down, of which
+    /// nobody knows the sender. Bans grow to a day at most.
     Local,
     /// Anybody could have made it up: packets without a handshake.
     Forgeable,
@@ -97,7 +101,8 @@ pub struct Past<'a> {
     pub left: Option<i64>,
     /// Stands for the ports.
     pub scope: u16,
-    /// How long before the last one began the bans that count began, as [`Recidives::starts`] wrote it; empty = it counts itself.
+    /// How long before the last one began the bans that count began, as [`Recidives::starts`] wrote it; empty
+    /// = it counts itself.
     pub starts: &'a [u8],
 }
 
@@ -139,7 +144,8 @@ fn tick(now: Mono) -> u32 {
 }
 
 impl Recidives {
-    /// A table for `slots` addresses, of 32 bytes each if no rule's threshold is beyond 3. `key` must be secret and random.
+    /// A table for `slots` addresses, of 32 bytes each if no rule's threshold is beyond 3. `key` must be
+    /// secret and random.
     #[must_use]
     pub fn new(slots: usize, terms: Terms, key: [u64; 2]) -> Recidives {
         let starts = terms.starts.clamp(STARTS_MIN, STARTS_MAX);
@@ -280,8 +286,9 @@ impl Recidives {
         self.known(tick(now), who).is_some()
     }
 
-    /// Appends what [`Past::starts`] needs to `out`, for a ban that begins now and was not served yet: how long ago each ban that counts began,
-    /// this one included if it is a further one. Nothing, if that is the only one.
+    /// Appends what [`Past::starts`] needs to `out`, for a ban that begins now and was not served yet: how
+    /// long ago each ban that counts began, this one included if it is a further one. Nothing, if that is the
+    /// only one.
     pub fn starts(&self, now: Mono, who: IpNet, further: bool, out: &mut Vec<u8>) {
         let now = tick(now);
         let Some(known) = self.known(now, who) else { return };
@@ -321,15 +328,16 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// A table for `slots` networks of the prefix lengths `levels`; `memory` is how many seconds a part counts.
+    /// A table for `slots` networks of the prefix lengths `levels`; `memory` is how many seconds a part
+    /// counts.
     #[must_use]
     pub fn new(slots: usize, levels: &[u8], memory: u32, key: [u64; 2]) -> Parts {
         let slots = if levels.is_empty() { 0 } else { slots };
         Parts { levels: levels.to_vec(), memory, places: Places::new(slots, HEAD + 2 * PARTS, key) }
     }
 
-    /// Takes in that `who` was banned. Returns the widest network of which now enough parts were banned; a part is a network of the next
-    /// smaller length, and counts when anything in it was banned.
+    /// Takes in that `who` was banned. Returns the widest network of which now enough parts were banned; a
+    /// part is a network of the next smaller length, and counts when anything in it was banned.
     pub fn banned(&mut self, now: Mono, who: IpNet) -> Option<IpNet> {
         let IpNet::V6(mut part) = who else { return None };
         let now = tick(now);
@@ -392,7 +400,8 @@ impl Pace {
         Pace { limit, since: Mono(0), count: 0, flood: false }
     }
 
-    /// Counts a ban; whether there are too many, and what is to be told now. It is over after a minute with no more than the limit.
+    /// Counts a ban; whether there are too many, and what is to be told now. It is over after a minute with
+    /// no more than the limit.
     pub fn ban(&mut self, now: Mono) -> (bool, Option<News>) {
         const MINUTE: u64 = 60_000;
         let mut news = None;

@@ -2,7 +2,8 @@
 //! The address out of a match, or the reason why there is none to be sure of.
 //!
 //! Log text is written by attackers. When the patterns of one rule allow a line to be read so that another
-//! address is the sender, the line decides nothing. Must not know headers, rules' names or what a hit leads to.
+//! address is the sender, the line decides nothing. Must not know headers, rules' names or what a hit leads
+//! to.
 
 use super::scan::numbers;
 use crate::base::net::parse_addr;
@@ -31,8 +32,8 @@ pub(super) struct Sender {
     pub(super) found: Captures,
 }
 
-/// Judges `text` by those patterns of a rule whose `scan::bit` is in `may` (the others cannot match): the first that
-/// matches and has an address decides, if nothing contradicts.
+/// Judges `text` by those patterns of a rule whose `scan::bit` is in `may` (the others cannot match): the
+/// first that matches and has an address decides, if nothing contradicts.
 pub(super) fn sender(fail: &[(Pattern, u8)], may: u64, text: &[u8], scratch: &mut Scratch) -> Finding {
     let possible = || numbers(may, fail.len()).filter_map(|n| Some((n, fail.get(n)?)));
     let mut matched = false;

@@ -147,7 +147,8 @@ pub fn parse(line: &[u8]) -> Option<Header<'_>> {
     Some(Header { program, pid, message, stamp })
 }
 
-/// Whether a line is one that a syslog daemon has written down, whatever file it is in: a host, and a process with its number.
+/// Whether a line is one that a syslog daemon has written down, whatever file it is in: a host, and a process
+/// with its number.
 #[must_use]
 pub fn is_relayed(line: &[u8]) -> bool {
     let Some(header) = parse(line) else { return false };

@@ -1,9 +1,9 @@
 #![forbid(unsafe_code)]
 //! Lines in, hits out: candidates, headers, programs, patterns. No I/O, no clock, no firewall.
 //!
-//! Work goes from cheap to dear: a search for literals over a whole block finds the lines that can matter (`scan`);
-//! only those get their header parsed (`header`), their program compared and the patterns run (`extract`).
-//! Nothing is allocated after [`Detector::new`].
+//! Work goes from cheap to dear: a search for literals over a whole block finds the lines that can matter
+//! (`scan`); only those get their header parsed (`header`), their program compared and the patterns run
+//! (`extract`). Nothing is allocated after [`Detector::new`].
 
 pub mod access;
 mod attempts;
@@ -48,15 +48,16 @@ pub struct Rule {
     pub name: Box<str>,
     /// Who may have written the line. None: the patterns judge whole lines, header and all.
     pub programs: Vec<Program>,
-    /// Patterns of failures, each with an ip group, and what a hit counts for. Weight 0 is a line that accompanies
-    /// others about the same attempt: it counts 1 if the process wrote nothing else about that address.
+    /// Patterns of failures, each with an ip group, and what a hit counts for. Weight 0 is a line that
+    /// accompanies others about the same attempt: it counts 1 if the process wrote nothing else about that
+    /// address.
     pub fail: Vec<(Pattern, u8)>,
     /// A line that one of these matches is no hit.
     pub ignore: Vec<Pattern>,
     /// Patterns of log-ins that succeeded, with an ip and a user group; the number means nothing.
     pub success: Vec<(Pattern, u8)>,
-    /// Lines are of access logs, and each request is a hit: whether it is too much is for [`webscan::Webscan`] to say. Without patterns the lines
-    /// are in one of the formats of [`access`].
+    /// Lines are of access logs, and each request is a hit: whether it is too much is for
+    /// [`webscan::Webscan`] to say. Without patterns the lines are in one of the formats of [`access`].
     pub webscan: Option<Box<Webscan>>,
 }
 
@@ -144,8 +145,9 @@ impl Detector {
         Detector { scan: Scan::new(&rules), rules: rules.into(), judge, plain: Buffer::new(LINE) }
     }
 
-    /// Looks through `block`, whole lines that each end with a newline (the last may lack it), for the rules whose
-    /// bits are set in `wanted`. Calls `hit` with the number of the line in the block, from 0, and the line.
+    /// Looks through `block`, whole lines that each end with a newline (the last may lack it), for the rules
+    /// whose bits are set in `wanted`. Calls `hit` with the number of the line in the block, from 0, and the
+    /// line.
     pub fn block(&mut self, wanted: u64, block: &[u8], hit: &mut dyn FnMut(usize, &[u8], Hit)) {
         let (mut at, mut number) = (0, 0);
         let rest = |at: usize| block.get(at..).unwrap_or_default();
@@ -194,7 +196,8 @@ impl Detector {
         number + rest
     }
 
-    /// Looks at one line with an escape in it: as it is, and by the rules that say nothing to it, without its colours.
+    /// Looks at one line with an escape in it: as it is, and by the rules that say nothing to it, without its
+    /// colours.
     #[cold]
     fn coloured(&mut self, wanted: u64, line: &[u8], number: usize, hit: &mut dyn FnMut(usize, &[u8], Hit)) {
         let Detector { rules, scan, judge, plain } = self;
@@ -259,7 +262,8 @@ pub fn chosen(rules: &[Rule], wanted: u64) -> impl Iterator<Item = (u8, &Rule)> 
     scan::bits(wanted).filter_map(|index| Some((index, rules.get(usize::from(index))?)))
 }
 
-/// A line without the zeros in front that a writer left who kept its place while the file was emptied, or a power cut.
+/// A line without the zeros in front that a writer left who kept its place while the file was emptied, or a
+/// power cut.
 fn without_zeros(line: &[u8]) -> &[u8] {
     let zeros = line.iter().take_while(|&&b| b == 0).count();
     line.get(zeros..).unwrap_or_default()

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! The path of a request as servers resolve it: escapes decoded, empty and dot segments gone. So nobody hides what is
-//! asked for behind a prefix that does not count. Must not know what the path is wanted for.
+//! The path of a request as servers resolve it: escapes decoded, empty and dot segments gone. So nobody hides
+//! what is asked for behind a prefix that does not count. Must not know what the path is wanted for.
 
 use crate::base::bytes::find;
 

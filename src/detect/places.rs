@@ -1,10 +1,10 @@
 #![forbid(unsafe_code)]
 //! Tables of addresses in fixed memory: what is common to them, and the one for things known of an address.
 //!
-//! An address has eight places, chosen by a hash with a secret key, so that nobody can aim at another's place. When all
-//! eight are taken, the one that its owner ranks lowest gives way. All memory is one vector of zeros: an empty place is all zeros,
-//! and one that was never used costs nothing, because the kernel provides zeroed pages on first write.
-//! This module knows neither time nor what is kept.
+//! An address has eight places, chosen by a hash with a secret key, so that nobody can aim at another's
+//! place. When all eight are taken, the one that its owner ranks lowest gives way. All memory is one vector
+//! of zeros: an empty place is all zeros, and one that was never used costs nothing, because the kernel
+//! provides zeroed pages on first write. This module knows neither time nor what is kept.
 
 use crate::base::siphash::Sip;
 use crate::sys::buffer::Buffer;
@@ -94,7 +94,8 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// A table of `slots` places (rounded up to a multiple of 8, at most 4 million); none of them: nothing is kept.
+    /// A table of `slots` places (rounded up to a multiple of 8, at most 4 million); none of them: nothing is
+    /// kept.
     pub(super) fn new(slots: usize, stride: usize, key: [u64; 2]) -> Places {
         let slots = slots.min(SLOTS_MAX).next_multiple_of(WAYS);
         Places { key, stride, sets: (slots / WAYS) as u64, words: Buffer::new(slots * stride) }
@@ -117,8 +118,8 @@ impl Places {
         self.words.get(at..at + self.stride)
     }
 
-    /// The place of an address, made if there is none: of the eight that it may take, an empty one, or that of the lowest rank. The 24
-    /// bits of the tag that belong to the caller are set to `own`.
+    /// The place of an address, made if there is none: of the eight that it may take, an empty one, or that
+    /// of the lowest rank. The 24 bits of the tag that belong to the caller are set to `own`.
     pub(super) fn place(&mut self, who: IpNet, own: u32, rank: &dyn Fn(&[u32]) -> u64) -> &mut [u32] {
         let key = Key::of(who);
         let at = self.find(key).unwrap_or_else(|| {

@@ -1,10 +1,10 @@
 #![forbid(unsafe_code)]
 //! Which lines of a block can matter, and to which patterns: those that hold a literal which a pattern needs.
 //!
-//! One pass over the block, before lines are cut, however many literals there are. Of each literal a window is
-//! chosen, all of the same length, and the block is probed only every few bytes: wherever a window stands, one of
-//! the probes meets one of its runs of four bytes. A line that is found is only worth a look: one too many costs
-//! time, one too few is a missed attack. Must not know headers or addresses.
+//! One pass over the block, before lines are cut, however many literals there are. Of each literal a window
+//! is chosen, all of the same length, and the block is probed only every few bytes: wherever a window stands,
+//! one of the probes meets one of its runs of four bytes. A line that is found is only worth a look: one too
+//! many costs time, one too few is a missed attack. Must not know headers or addresses.
 
 use super::{MAX_RULES, Rule};
 use memchr::arch::all::is_prefix;
@@ -62,8 +62,8 @@ pub(super) struct Scan {
     every: u64,
 }
 
-/// How far a block was looked through: by class, one more than the next place where a window stands, the largest number if
-/// there is none. Zeros for a block that was not looked at yet.
+/// How far a block was looked through: by class, one more than the next place where a window stands, the
+/// largest number if there is none. Zeros for a block that was not looked at yet.
 pub(super) type Ahead = [usize; 2];
 
 /// What can match in a line: the patterns, by rule.
@@ -145,8 +145,9 @@ impl Scan {
         Scan { classes, windows: windows.into(), open: open.into(), every }
     }
 
-    /// The first line in `block` that can matter to the rules in `wanted` and begins at or behind `at`, which is the
-    /// begin of a line. `possible` tells what can match in it. `ahead` goes from call to call for one block.
+    /// The first line in `block` that can matter to the rules in `wanted` and begins at or behind `at`, which
+    /// is the begin of a line. `possible` tells what can match in it. `ahead` goes from call to call for one
+    /// block.
     pub(super) fn next(
         &self,
         wanted: u64,
@@ -322,7 +323,8 @@ fn slot(bytes: u32) -> usize {
     usize::try_from(mixed).unwrap_or(0)
 }
 
-/// How seldom log text has such bytes, roughly: capitals and marks are seldom, small letters and blanks are not.
+/// How seldom log text has such bytes, roughly: capitals and marks are seldom, small letters and blanks are
+/// not.
 fn rarity(text: &[u8]) -> u32 {
     let of = |b: &u8| match b {
         b' ' | b'a' | b'e' | b'i' | b'n' | b'o' | b'r' | b's' | b't' | b'0'..=b'9' => 0,

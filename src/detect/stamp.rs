@@ -1,9 +1,10 @@
 #![forbid(unsafe_code)]
-//! When a line was written, in whatever format the service that wrote it has. Only asked for lines that were written
-//! while nobody read. Must not know rules or clocks.
+//! When a line was written, in whatever format the service that wrote it has. Only asked for lines that were
+//! written while nobody read. Must not know rules or clocks.
 //!
-//! What stands leftmost is the service's own; text of attackers comes behind it. Where that is not so, in access logs
-//! (whose user names may be anything but a quote) and in JSON (whose keys stand in any order), the format is known.
+//! What stands leftmost is the service's own; text of attackers comes behind it. Where that is not so, in
+//! access logs (whose user names may be anything but a quote) and in JSON (whose keys stand in any order),
+//! the format is known.
 
 use super::access;
 use super::header::{self, Stamp};
@@ -11,7 +12,8 @@ use crate::base::bytes::find;
 
 /// How far from the begin of a line a stamp begins at most.
 const NEAR: usize = 160;
-/// Keys of JSON that hold a stamp, in quotes and with their colon: within a text a quote would have a backslash.
+/// Keys of JSON that hold a stamp, in quotes and with their colon: within a text a quote would have a
+/// backslash.
 const KEYS: [&[u8]; 18] = [
     b"\"time\":",
     b"\"ts\":",

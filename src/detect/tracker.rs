@@ -2,19 +2,21 @@
 //! The fixed table of offenders: who hit which rule how often within its findtime.
 //!
 //! The table is set-associative: an address has eight places, chosen by a hash with a secret key,
-//! so that nobody can aim at another's place. When all eight are taken, the least dangerous offender gives way:
-//! first one whose hits have left the window, then the one with the fewest hits, then the one whose last hit is oldest. A crowd
-//! of addresses with one hit each therefore fights over one place of a set and leaves the other seven alone.
-//! The rule is not part of the hash, so forgetting an address looks at one set, and a reload that renumbers the rules moves nothing.
+//! so that nobody can aim at another's place. When all eight are taken, the least dangerous offender gives
+//! way: first one whose hits have left the window, then the one with the fewest hits, then the one whose last
+//! hit is oldest. A crowd of addresses with one hit each therefore fights over one place of a set and leaves
+//! the other seven alone. The rule is not part of the hash, so forgetting an address looks at one set, and a
+//! reload that renumbers the rules moves nothing.
 //!
-//! All memory is one vector of zeros, sized at construction: an empty place is all zeros, and a place that was
-//! never used costs no memory on Linux, because the kernel provides zeroed pages on first write.
+//! All memory is one vector of zeros, sized at construction: an empty place is all zeros, and a place that
+//! was never used costs no memory on Linux, because the kernel provides zeroed pages on first write.
 //!
-//! Time comes in with every call. It may stand still, jump ahead by years, and go back (lines of several sources): the
-//! window of an offender ends at its newest hit. This module knows no clock, no pattern and no firewall.
+//! Time comes in with every call. It may stand still, jump ahead by years, and go back (lines of several
+//! sources): the window of an offender ends at its newest hit. This module knows no clock, no pattern and no
+//! firewall.
 //!
-//! Whoever fails with the same name again and again (an old password in a mail program) is no guesser: such hits are
-//! spared, up to a number. Whoever then gets in takes back the hits of that name, and of no other.
+//! Whoever fails with the same name again and again (an old password in a mail program) is no guesser: such
+//! hits are spared, up to a number. Whoever then gets in takes back the hits of that name, and of no other.
 
 mod window;
 
@@ -30,7 +32,8 @@ use window::{Hits, Mark, Stored};
 
 /// Words of the largest place.
 const WORDS_MAX: usize = HEAD + window::EXACT as usize - 1;
-/// What is remembered of a rule is at most this many ticks long: two of them and the time since fit into 16 bits.
+/// What is remembered of a rule is at most this many ticks long: two of them and the time since fit into 16
+/// bits.
 const MEMORY_TICKS_MAX: u64 = 1 << 14;
 const TICK_MAX: u64 = u16::MAX as u64;
 /// In what makes an offender dangerous, the hits stand above so many bits of time.
@@ -41,8 +44,8 @@ const HOUR: u64 = 3_600_000;
 /// When a rule has had enough of an offender.
 #[derive(Clone, Copy)]
 pub struct Limits {
-    /// Length of the window in seconds; 0 counts as 1. Up to 16 s it is exact to the millisecond, beyond that to a
-    /// fraction of 1/8000 of it, or of an hour where hits are spared.
+    /// Length of the window in seconds; 0 counts as 1. Up to 16 s it is exact to the millisecond, beyond that
+    /// to a fraction of 1/8000 of it, or of an hour where hits are spared.
     pub findtime: u32,
     /// Hits within the window, 1 to 65535; others count as the nearest of these. Up to 32 the window slides
     /// exactly; beyond, the oldest hits leave the window up to findtime/16 early, and nobody is spared.
@@ -159,14 +162,16 @@ impl Tracker {
         Tracker { key, rules, stride, sets, words, used: 0, evicted: 0 }
     }
 
-    /// Counts `weight` hits of `who` on `rule` at `now`, each of which stands for itself: see [`Tracker::attempt`].
+    /// Counts `weight` hits of `who` on `rule` at `now`, each of which stands for itself: see
+    /// [`Tracker::attempt`].
     pub fn hit(&mut self, now: Mono, rule: u16, who: IpNet, weight: u8) -> Option<u32> {
         self.attempt(now, rule, who, &Attempt { weight, name: None, way: 0 })
     }
 
     /// Counts what `who` did on `rule` at `now`. When the rule's maxretry is reached within its findtime,
-    /// returns the count and forgets the offender for this rule, so that counting starts anew. An unknown rule
-    /// and a weight of 0 count nothing, nor does a hit that is older than findtime beside the offender's newest.
+    /// returns the count and forgets the offender for this rule, so that counting starts anew. An unknown
+    /// rule and a weight of 0 count nothing, nor does a hit that is older than findtime beside the offender's
+    /// newest.
     pub fn attempt(&mut self, now: Mono, rule: u16, who: IpNet, attempt: &Attempt<'_>) -> Option<u32> {
         let limits = self.rules.get(usize::from(rule))?.limits;
         let n = u32::from(attempt.weight);
@@ -201,7 +206,8 @@ impl Tracker {
         Some(count)
     }
 
-    /// Takes back the hits of `who` on `rule` for a name with which it has got in now. Returns whether there were any.
+    /// Takes back the hits of `who` on `rule` for a name with which it has got in now. Returns whether there
+    /// were any.
     pub fn success(&mut self, rule: u16, who: IpNet, name: &[u8]) -> bool {
         let mark = self.mark(name, 0);
         let key = Key::of(who);
@@ -265,8 +271,9 @@ impl Tracker {
         self.evicted
     }
 
-    /// Calls `each` with rule, address, hits within findtime and the time of the last one, for every offender that has any, in no order.
-    /// Where maxretry is beyond 32 the time of the last hit is up to findtime/16 early.
+    /// Calls `each` with rule, address, hits within findtime and the time of the last one, for every offender
+    /// that has any, in no order. Where maxretry is beyond 32 the time of the last hit is up to findtime/16
+    /// early.
     pub fn for_each(&self, now: Mono, each: &mut dyn FnMut(u16, IpNet, u32, Mono)) {
         for (at, place) in (0..).step_by(self.stride).zip(self.words.chunks_exact(self.stride)) {
             let Some(who) = Key::stored(place).and_then(Key::net) else { continue };
@@ -277,8 +284,8 @@ impl Tracker {
         }
     }
 
-    /// Takes over new rules after a reload: `map` tells the new number of an old rule, none if it is gone. Counters
-    /// are kept, and judged by the new limits at the next hit. Memory is taken anew only when the
+    /// Takes over new rules after a reload: `map` tells the new number of an old rule, none if it is gone.
+    /// Counters are kept, and judged by the new limits at the next hit. Memory is taken anew only when the
     /// places change size.
     pub fn remap(&mut self, now: Mono, rules: &[Limits], map: &dyn Fn(u16) -> Option<u16>) {
         let (mut rules, stride) = measure(rules);
@@ -286,8 +293,8 @@ impl Tracker {
         self.rebuild(rules, stride, map);
     }
 
-    /// The time `now` in ticks of a rule, none if it lies long before its windows. Now and then the stored times are moved
-    /// so that it fits.
+    /// The time `now` in ticks of a rule, none if it lies long before its windows. Now and then the stored
+    /// times are moved so that it fits.
     fn tick(&mut self, now: Mono, rule: u16) -> Option<u32> {
         let own = self.rules.get(usize::from(rule))?;
         if own.tick(now.0).is_some_and(|tick| tick > TICK_MAX) {
@@ -331,7 +338,8 @@ impl Tracker {
         }
     }
 
-    /// Adds hits that were counted before, newest first, to the place at `at`, as far as they fit and never up to a verdict of their own.
+    /// Adds hits that were counted before, newest first, to the place at `at`, as far as they fit and never
+    /// up to a verdict of their own.
     fn put_back(&mut self, at: usize, key: Key, rule: u16, (millis, hit): (u64, Stored), n: u32) {
         let Some(&own) = self.rules.get(usize::from(rule)) else { return };
         let Some(time) = own.tick(millis).and_then(|tick| u32::try_from(tick.min(TICK_MAX)).ok()) else {
@@ -368,7 +376,8 @@ impl Tracker {
         None
     }
 
-    /// Where in the set at `set` a new offender may be put: an empty place, else that of the least dangerous one, emptied.
+    /// Where in the set at `set` a new offender may be put: an empty place, else that of the least dangerous
+    /// one, emptied.
     fn make_room(&mut self, set: usize, now: Mono) -> usize {
         let mut least = (u64::MAX, set);
         let mut at = set;
@@ -387,7 +396,8 @@ impl Tracker {
         least.1
     }
 
-    /// What makes an offender worth keeping: hits inside the window, then how late the last one was; 0 for an empty place.
+    /// What makes an offender worth keeping: hits inside the window, then how late the last one was; 0 for an
+    /// empty place.
     fn danger(&self, at: usize, now: Mono) -> u64 {
         if self.stored(at).is_none_or(|stored| stored.1 == 0) {
             return 0;

@@ -1,14 +1,17 @@
 #![forbid(unsafe_code)]
-//! What each address asks web servers for, within windows: requests, different paths, different agents, statuses.
+//! What each address asks web servers for, within windows: requests, different paths, different agents,
+//! statuses.
 //!
-//! Of every address a place in a fixed table (see `places`) holds a few counters. A number of requests is kept in eight panes,
-//! so that the oldest leave a window up to an eighth of it early. Different paths and agents are kept as fingerprints
-//! under a secret key, each with when it was last seen, the oldest giving way; there are as many as the
-//! thresholds need, so counts are exact up to there (but for one in a thousand that has the fingerprint of
-//! another). Only addresses that come near a threshold keep their place from a crowd.
+//! Of every address a place in a fixed table (see `places`) holds a few counters. A number of requests is
+//! kept in eight panes, so that the oldest leave a window up to an eighth of it early. Different paths and
+//! agents are kept as fingerprints under a secret key, each with when it was last seen, the oldest giving
+//! way; there are as many as the thresholds need, so counts are exact up to there (but for one in a thousand
+//! that has the fingerprint of another). Only addresses that come near a threshold keep their place from a
+//! crowd.
 //!
-//! All memory is taken at construction, and none without a rule. Time comes in with every call and may go back: a
-//! window ends at the newest request of its address. This module knows no clock, no format of a log and no firewall.
+//! All memory is taken at construction, and none without a rule. Time comes in with every call and may go
+//! back: a window ends at the newest request of its address. This module knows no clock, no format of a log
+//! and no firewall.
 
 use super::Rule;
 use super::access::Request;
@@ -25,7 +28,8 @@ use std::ops::Range;
 const PANES: u64 = 8;
 /// The longest window in ticks, at most: times of fingerprints have 16 bits.
 const TICKS_MAX: u64 = 1 << 13;
-/// Words of a place in front of the counters: the time of the newest request, how near to a threshold, which thresholds were told.
+/// Words of a place in front of the counters: the time of the newest request, how near to a threshold, which
+/// thresholds were told.
 const LAST: usize = HEAD;
 const NEAR: usize = HEAD + 2;
 const TOLD: usize = HEAD + 3;
@@ -66,7 +70,8 @@ struct Counter {
 struct Needs {
     /// Length of the window in ticks.
     ticks: u64,
-    /// Counter and number: requests, paths, agents, those with a status, paths of these, names at the top of these.
+    /// Counter and number: requests, paths, agents, those with a status, paths of these, names at the top of
+    /// these.
     least: [(Option<usize>, u32); 6],
 }
 
@@ -109,8 +114,8 @@ impl Webscan {
         }
     }
 
-    /// Counts a request of `who`, which stands in `line`. When it is too much, says what was, and forgets the address,
-    /// so that counting starts anew.
+    /// Counts a request of `who`, which stands in `line`. When it is too much, says what was, and forgets the
+    /// address, so that counting starts anew.
     pub fn request(
         &mut self,
         now: Mono,
@@ -287,8 +292,8 @@ fn last(place: &[u32]) -> u64 {
     }
 }
 
-/// Makes room for what happens at `time`: what has left the windows is taken out. Returns the time of the newest request,
-/// this one included.
+/// Makes room for what happens at `time`: what has left the windows is taken out. Returns the time of the
+/// newest request, this one included.
 fn advance(place: &mut [u32], counters: &[Counter], time: u64, over: u64, longest: u64) -> u64 {
     let before = last(place);
     if time <= before {

@@ -119,8 +119,8 @@ fn hours_later_nothing_is_left_and_time_may_go_back() {
     assert!(ask(now - 1000, "/8").is_some());
 }
 
-/// Requests at random times, judged by a model that has them all: what the engine says too much is too much within the
-/// window, and what is too much within seven eighths of it is told.
+/// Requests at random times, judged by a model that has them all: what the engine says too much is too much
+/// within the window, and what is too much within seven eighths of it is told.
 #[test]
 fn agrees_with_a_model_that_forgets_nothing() {
     let mut told = 0;
@@ -167,7 +167,8 @@ fn agrees_with_a_model_that_forgets_nothing() {
     assert!(told > 1000, "{told}");
 }
 
-/// Memory is fixed, and a crowd does not hide who scans: between two requests of the scanner a thousand others ask.
+/// Memory is fixed, and a crowd does not hide who scans: between two requests of the scanner a thousand
+/// others ask.
 #[test]
 fn a_scanner_is_found_among_a_million_addresses() {
     let t = only(404, "404", Threshold { matching_paths: 30, share: 50, ..threshold(60) });

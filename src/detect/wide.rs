@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
-//! Hits of wider IPv6 networks: who has a /48 has 65,536 prefixes of 64 bits to guess from, each within its limits.
-//! So hits count for the /56 and the /48 as well, with limits that the failures of a house or an office do not reach.
+//! Hits of wider IPv6 networks: who has a /48 has 65,536 prefixes of 64 bits to guess from, each within its
+//! limits. So hits count for the /56 and the /48 as well, with limits that the failures of a house or an
+//! office do not reach.
 
 use super::tracker::{Limits, Tracker};
 use crate::base::clock::Mono;
@@ -22,7 +23,8 @@ impl Wide {
         Wide(Tracker::new(slots, &wide(rules), key))
     }
 
-    /// Counts `weight` hits of somebody in each wider network. Returns the widest for which that is too much, and its hits.
+    /// Counts `weight` hits of somebody in each wider network. Returns the widest for which that is too much,
+    /// and its hits.
     pub fn hit(&mut self, now: Mono, rule: u16, who: IpNet, weight: u8) -> Option<(IpNet, u32)> {
         let IpNet::V6(who) = who else { return None };
         if SINGLE.iter().any(|net| net.contains(&who) && *net != OF_ONE) {

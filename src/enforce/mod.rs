@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! A ban from end to end: first the kernel, then, when it has acknowledged, the journal and the connections
-//! that are there. The daemon and the commands go the same way, and under one lock, so that kernel and journal
-//! change in one order. Knows no log and no rule file.
+//! that are there. The daemon and the commands go the same way, and under one lock, so that kernel and
+//! journal change in one order. Knows no log and no rule file.
 
 mod options;
 mod restore;
@@ -112,8 +112,8 @@ impl Enforcer {
         self.prompt = prompt;
     }
 
-    /// Takes the first ban that is there already for one that a former process made without writing it down: it may have been killed
-    /// in between, and whoever goes on where that one was reads the same lines again.
+    /// Takes the first ban that is there already for one that a former process made without writing it down:
+    /// it may have been killed in between, and whoever goes on where that one was reads the same lines again.
     pub fn doubt_repeats(&mut self) {
         self.doubts = true;
     }
@@ -123,7 +123,8 @@ impl Enforcer {
         self.kill = kill;
     }
 
-    /// Has the connections stay of who is allowed, beside those of the list that was last written; sorted and merged.
+    /// Has the connections stay of who is allowed, beside those of the list that was last written; sorted and
+    /// merged.
     pub fn set_passing(&mut self, passing: Vec<Range>) {
         self.passing = passing;
     }
@@ -154,8 +155,9 @@ impl Enforcer {
         })
     }
 
-    /// Bans each; `report` hears of each once the kernel has answered, and of those that are made not before the journal has handed them to
-    /// the system: who is told of a ban finds it again whatever happens to this process.
+    /// Bans each; `report` hears of each once the kernel has answered, and of those that are made not before
+    /// the journal has handed them to the system: who is told of a ban finds it again whatever happens to
+    /// this process.
     pub fn ban(&mut self, now: Wall, bans: &[Ban<'_>], repeat: Repeat, report: Report<'_>, note: Note<'_>) {
         let mut outcomes: Vec<Option<Outcome>> = vec![None; bans.len()];
         let held = self.hold(note);
@@ -258,8 +260,9 @@ impl Enforcer {
         Ok(self.write_lifting(note))
     }
 
-    /// The journal takes in a lifting by a command, if that could not write it, or if bans that it has ended may still be waiting here.
-    /// Without an address it is all bans, `permanent` or only those that have an end.
+    /// The journal takes in a lifting by a command, if that could not write it, or if bans that it has ended
+    /// may still be waiting here. Without an address it is all bans, `permanent` or only those that have an
+    /// end.
     pub fn remember_unban(&mut self, who: Option<&Range>, permanent: bool, written: bool, note: Note<'_>) {
         if written && self.pending() == 0 {
             return;

@@ -117,8 +117,8 @@ impl Enforcer {
         Ok(0)
     }
 
-    /// Puts some bans back, without what was lifted meanwhile, and what others have banned meanwhile. Returns false if everything has
-    /// to be read again.
+    /// Puts some bans back, without what was lifted meanwhile, and what others have banned meanwhile. Returns
+    /// false if everything has to be read again.
     fn put_back(
         &mut self,
         batch: &[Restored],

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
-//! Writes what could not be written when it happened: the disk was full, or is to be spared. Meanwhile others may have
-//! lifted a ban or made it again: of what is late, only what the kernel still agrees with is written.
+//! Writes what could not be written when it happened: the disk was full, or is to be spared. Meanwhile others
+//! may have lifted a ban or made it again: of what is late, only what the kernel still agrees with is
+//! written.
 
 use super::{Enforcer, read_scope, scope_text};
 use crate::base::clock::Wall;

@@ -115,8 +115,8 @@ pub fn kill(targets: &[Range], scope: &Scope) -> Result<Killed, KillError> {
     Ok(killed)
 }
 
-/// Whether connections of who is banned can be ended: the modules for it, whether the kernel has them, what for, and what
-/// has them on OpenWrt.
+/// Whether connections of who is banned can be ended: the modules for it, whether the kernel has them, what
+/// for, and what has them on OpenWrt.
 #[must_use]
 pub fn abilities() -> [(&'static str, bool, &'static str, &'static str); 2] {
     let scope = Scope::ALL;

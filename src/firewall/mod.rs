@@ -1,4 +1,5 @@
-//! What the kernel enforces: the guard table and its sets, and the table of the rule set. Knows no log and no rule file.
+//! What the kernel enforces: the guard table and its sets, and the table of the rule set. Knows no log and no
+//! rule file.
 
 pub mod conntrack;
 pub mod guard;

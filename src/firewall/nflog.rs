@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Packets that rules of ours report through nfnetlink_log. The kernel has acted on them before anybody reads of it: who
-//! does not read misses news, and nothing else. Knows no ban.
+//! Packets that rules of ours report through nfnetlink_log. The kernel has acted on them before anybody reads
+//! of it: who does not read misses news, and nothing else. Knows no ban.
 
 use super::guard::Limit;
 use super::nft::TxnError;
@@ -121,8 +121,8 @@ impl Packets {
         }
     }
 
-    /// Tells `each` packet that there is; never waits, and reads a bounded number. How often the kernel had no room for more:
-    /// each time at least one is missed.
+    /// Tells `each` packet that there is; never waits, and reads a bounded number. How often the kernel had
+    /// no room for more: each time at least one is missed.
     ///
     /// # Errors
     /// The system call that failed.

@@ -20,14 +20,16 @@ use std::ffi::CString;
 /// The rule set's table.
 pub const TABLE: TableId = TableId { family: 1, name: Name::of("mef") };
 
-/// Type of user data that holds which rule of the rule set a rule of the kernel is a part of; nft passes it over.
+/// Type of user data that holds which rule of the rule set a rule of the kernel is a part of; nft passes it
+/// over.
 pub const UDATA_ORIGIN: u8 = 0x4d;
 
 /// Set types of nft(8), only shown, and bytes of a key.
 const ADDRESS: [(u32, u32); 2] = [(7, 4), (8, 16)];
 const SERVICE: (u32, u32) = (13, 2);
 const INTERFACE: (u32, u32) = (41, 16);
-/// Sources that a dynamic set of buckets remembers. When it is full, a rule with it matches for no new source.
+/// Sources that a dynamic set of buckets remembers. When it is full, a rule with it matches for no new
+/// source.
 const BUCKETS: u32 = 65_535;
 /// Prefix of an IPv6 address that shares one bucket.
 const BUCKET_PREFIX: u32 = 64;
@@ -36,8 +38,8 @@ const LOG_LEVEL: u32 = 4;
 /// Bytes of an interface name with its NUL (IFNAMSIZ).
 const IFNAMSIZ: usize = 16;
 
-/// After so many rules, and each time again, the code that was needed before them is given back: where the rules are
-/// large, it need not take memory beside them.
+/// After so many rules, and each time again, the code that was needed before them is given back: where the
+/// rules are large, it need not take memory beside them.
 const MANY: u32 = 2048;
 
 /// The transaction that makes the table anew, or that puts a rule set beside the one which is there.
@@ -133,7 +135,8 @@ impl Batch {
         self.beside.as_ref().and_then(beside).unwrap_or(plain)
     }
 
-    /// The kernel's name of a named set: beside others it is a number, since a name may be as long as it can be.
+    /// The kernel's name of a named set: beside others it is a number, since a name may be as long as it can
+    /// be.
     fn set_name(&self, name: Name) -> Name {
         let number = self.ids.len().to_string();
         let beside = |beside: &Beside| Name::new(&[beside.previous.name.as_str(), ".", &number].concat());
@@ -377,7 +380,8 @@ impl Batch {
     }
 }
 
-/// The bits of `ct state` as the kernel has them (`NF_CT_STATE_BIT`, `NF_CT_STATE_INVALID_BIT`) of those of the plan.
+/// The bits of `ct state` as the kernel has them (`NF_CT_STATE_BIT`, `NF_CT_STATE_INVALID_BIT`) of those of
+/// the plan.
 fn kernel_states(bits: u8) -> u32 {
     let states = [
         (crate::plan::ct::INVALID, 1),

@@ -1,8 +1,9 @@
 #![forbid(unsafe_code)]
-//! The kernel's part of a trial. The table holds two rule sets: at the head of each base chain of the previous one a
-//! gate asks a set whether the trial goes on, and leads to the chains of the new one while it does. The set's only
-//! element goes by itself when the time is over, whatever has become of every process by then: from that moment on the
-//! gates let packets pass to the previous rules. Knows neither files nor who may confirm.
+//! The kernel's part of a trial. The table holds two rule sets: at the head of each base chain of the
+//! previous one a gate asks a set whether the trial goes on, and leads to the chains of the new one while it
+//! does. The set's only element goes by itself when the time is over, whatever has become of every process by
+//! then: from that moment on the gates let packets pass to the previous rules. Knows neither files nor who
+//! may confirm.
 
 use super::nft::elem::{Elem, Timeout};
 use super::nft::expr::{self, Cmp, REG, Verdict};
@@ -19,8 +20,8 @@ use mnl::Bus;
 /// What marks the set that is asked, and the gates.
 const SET_COMMENT: &str = "mef: the new rules are in force while this has an element";
 const GATE_COMMENT: &str = "gate: to the new rules, pending `mef confirm`";
-/// Names of the set; one that the previous rules have not. With a dot behind it, it begins the names of all else that
-/// belongs to the trial.
+/// Names of the set; one that the previous rules have not. With a dot behind it, it begins the names of all
+/// else that belongs to the trial.
 const NAMES: [&str; 6] = ["trial", "trial2", "trial3", "trial4", "trial5", "trial6"];
 /// Type number of `nft` for marks, and bytes of a key: the gates look for the mark of which no bit is left.
 const MARK: (u32, u32) = (19, 4);
@@ -107,7 +108,8 @@ pub fn previous() -> Result<Previous, TxnError> {
     let mut socket = NlSocket::open(Bus::Netfilter)?;
     let mut names: Vec<String> = Vec::new();
     let mut bases = Vec::new();
-    // Others change their tables all the time; ours is guarded by a lock, and the transaction names what is missing.
+    // Others change their tables all the time; ours is guarded by a lock, and the transaction names what is
+    // missing.
     each(&mut socket, msg::GETSET, &mut |set| names.extend(text_of(set, SET_NAME)))?;
     each(&mut socket, msg::GETCHAIN, &mut |chain| {
         names.extend(text_of(chain, CHAIN_NAME));
@@ -176,7 +178,8 @@ pub(super) fn demand(txn: &mut Txn, pending: &Pending) {
     txn.delete_elem(&pending.name, &element());
 }
 
-/// Writes the gates: from the previous base chains, or from new ones where there is none, to `chains` of the new rules.
+/// Writes the gates: from the previous base chains, or from new ones where there is none, to `chains` of the
+/// new rules.
 pub(super) fn add_gates(txn: &mut Txn, rule: &mut Rule, previous: &Previous, set: u32, chains: [Name; 3]) {
     for (dir, to) in Direction::ALL.into_iter().zip(chains) {
         let ours = previous.bases.iter().find(|base| base.direction == Some(dir));
@@ -204,8 +207,8 @@ fn gate(rule: &mut Rule, name: Name, set: u32, verdict: Verdict<'_>) {
     rule.add_userdata(&comment_udata(UDATA_RULE_COMMENT, GATE_COMMENT));
 }
 
-/// Ends a trial: the previous rules are in force, and nothing else is left. Whether there was one. `nothing` is called
-/// before, if there were no previous rules.
+/// Ends a trial: the previous rules are in force, and nothing else is left. Whether there was one. `nothing`
+/// is called before, if there were no previous rules.
 ///
 /// # Errors
 /// What the kernel refused; then nothing was changed.

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Lines out of a program that runs beside us, such as `logread -f`: started when it is first read, and again when it
-//! ends, after pauses that grow as long as it ends soon. Knows no program in particular.
+//! Lines out of a program that runs beside us, such as `logread -f`: started when it is first read, and again
+//! when it ends, after pauses that grow as long as it ends soon. Knows no program in particular.
 
 use super::lines::Splitter;
 use super::{Item, Progress, Source, Tags};
@@ -50,7 +50,8 @@ pub struct Command {
 }
 
 impl Command {
-    /// A source that will run `argv`, program and arguments. The first [`Source::drain`], which is due at once, starts it.
+    /// A source that will run `argv`, program and arguments. The first [`Source::drain`], which is due at
+    /// once, starts it.
     #[must_use]
     pub fn new(argv: Vec<String>, tags: Tags) -> Command {
         Command {
@@ -112,7 +113,8 @@ impl Command {
 
     fn start(&mut self, now: Mono) -> io::Result<()> {
         let (out, to_out) = pipe(false)?;
-        // What is said there is only wanted when it ends; a program that says much of it must not be stopped by that.
+        // What is said there is only wanted when it ends; a program that says much of it must not be stopped
+        // by that.
         let (err, to_err) = pipe(true)?;
         let child = start(&self.argv, &[], Some(to_out.as_fd()), Some(to_err.as_fd()))?;
         self.starts += 1;
@@ -242,7 +244,8 @@ mod tests {
             Bench { command: Command::new(argv, Tags(5)), now: clock::now(), got: Vec::new() }
         }
 
-        /// One turn of a loop that is told of every end of a child. Waits for the program, but not for a start.
+        /// One turn of a loop that is told of every end of a child. Waits for the program, but not for a
+        /// start.
         fn turn(&mut self) {
             if self.command.run.is_some() && self.command.deadline().is_none() {
                 let soon = Some(clock::mono().after(1));

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
-//! What the kernel writes to its log, read from /dev/kmsg a record at a time: firewall log lines, for example. Lines
-//! that programs put there are no lines of the kernel's. The form of a record is in the kernel's
-//! Documentation/ABI/testing/dev-kmsg.
+//! What the kernel writes to its log, read from /dev/kmsg a record at a time: firewall log lines, for
+//! example. Lines that programs put there are no lines of the kernel's. The form of a record is in the
+//! kernel's Documentation/ABI/testing/dev-kmsg.
 
 use super::{Item, Position, Progress, Record, Source, Tags, Written};
 use crate::base::clock::{Mono, Now, Wall};
@@ -33,8 +33,8 @@ pub struct Kmsg {
     boot: [u64; 2],
     /// The record that comes next, once that is known.
     next: Option<u64>,
-    /// Records before this are not for us: they were read in an earlier run, or, at the very first, they are all that
-    /// there is. 0 once everything that was written before we came has been read.
+    /// Records before this are not for us: they were read in an earlier run, or, at the very first, they are
+    /// all that there is. 0 once everything that was written before we came has been read.
     from: u64,
     lost: u64,
     said: bool,
@@ -172,7 +172,8 @@ pub struct Entry<'a> {
     pub text: &'a [u8],
 }
 
-/// `priority,sequence,microseconds,flags[,more];text`, and further lines that begin with a space and are not for us.
+/// `priority,sequence,microseconds,flags[,more];text`, and further lines that begin with a space and are not
+/// for us.
 #[must_use]
 pub fn parse(record: &[u8]) -> Option<Entry<'_>> {
     let semicolon = record.iter().position(|&b| b == b';')?;

@@ -9,8 +9,8 @@ pub const MAX_LINE: usize = 8192;
 /// What is kept of either end of a longer line: addresses stand near the one or the other.
 pub const HALF: usize = MAX_LINE / 2;
 
-/// Hands out `data` in blocks. It must consist of whole lines; lines longer than [`MAX_LINE`] lose their middle and are
-/// handed out alone. Returns how many there were.
+/// Hands out `data` in blocks. It must consist of whole lines; lines longer than [`MAX_LINE`] lose their
+/// middle and are handed out alone. Returns how many there were.
 pub fn each_block(mut data: &mut [u8], each: &mut dyn FnMut(&[u8])) -> u64 {
     let mut cut = 0;
     while let Some(start) = first_long(data) {
@@ -32,8 +32,8 @@ pub fn each_block(mut data: &mut [u8], each: &mut dyn FnMut(&[u8])) -> u64 {
     cut
 }
 
-/// Where the first line longer than [`MAX_LINE`] begins. Looks at few bytes: one newline is enough to know that
-/// everything between it and the line start lies in lines that are short enough.
+/// Where the first line longer than [`MAX_LINE`] begins. Looks at few bytes: one newline is enough to know
+/// that everything between it and the line start lies in lines that are short enough.
 fn first_long(data: &[u8]) -> Option<usize> {
     let mut start = 0;
     loop {

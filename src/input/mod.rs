@@ -55,7 +55,8 @@ pub enum Item<'a> {
     Block {
         /// The lines.
         lines: &'a [u8],
-        /// False for what was written while nobody read: there, and only there, the stamps in the lines tell the time.
+        /// False for what was written while nobody read: there, and only there, the stamps in the lines tell
+        /// the time.
         live: bool,
         /// Only the service that the lines are about, and root, can have written them.
         attested: bool,
@@ -86,7 +87,8 @@ pub struct Sender<'a> {
     pub uid: Option<u32>,
     /// The name of its process, of which the kernel keeps 15 bytes.
     pub comm: &'a [u8],
-    /// The unit of the service manager that it runs in, such as `ssh.service`; [`NO_UNIT`] for who runs in none.
+    /// The unit of the service manager that it runs in, such as `ssh.service`; [`NO_UNIT`] for who runs in
+    /// none.
     pub unit: &'a [u8],
 }
 
@@ -94,8 +96,8 @@ pub struct Sender<'a> {
 pub const NO_UNIT: &[u8] = b"?";
 
 impl Sender<'_> {
-    /// The unit of a sender of whom only the control group is known. In that of the root there may be a service of inetd;
-    /// any other is a container's.
+    /// The unit of a sender of whom only the control group is known. In that of the root there may be a
+    /// service of inetd; any other is a container's.
     #[must_use]
     pub fn unit_of_group(group: &[u8]) -> &'static [u8] {
         if matches!(group, b"" | b"/") { b"" } else { NO_UNIT }
@@ -125,12 +127,12 @@ pub trait Source {
     /// What to wait for; `None` when only [`Source::deadline`] wakes it.
     fn fd(&self) -> Option<BorrowedFd<'_>>;
 
-    /// When to call [`Source::drain`] even if nothing is readable. A moment that has passed means now; a source that
-    /// was just opened may have something already.
+    /// When to call [`Source::drain`] even if nothing is readable. A moment that has passed means now; a
+    /// source that was just opened may have something already.
     fn deadline(&self) -> Option<Mono>;
 
-    /// Reads at most about `budget` bytes and lends them to `sink` in order. Trouble is logged, once per cause, and
-    /// never ends a source.
+    /// Reads at most about `budget` bytes and lends them to `sink` in order. Trouble is logged, once per
+    /// cause, and never ends a source.
     fn drain(&mut self, now: Now, budget: usize, sink: &mut dyn FnMut(Tags, Item<'_>)) -> Progress;
 
     /// How many lines were longer than [`lines::MAX_LINE`] and lost their middle.
@@ -140,8 +142,8 @@ pub trait Source {
 /// Bytes read at once by [`blocks`].
 const CHUNK: usize = 256 * 1024;
 
-/// Reads a file or a stream to its end and hands out blocks of whole lines; the last line gets a newline if it has none.
-/// Returns how many lines were cut.
+/// Reads a file or a stream to its end and hands out blocks of whole lines; the last line gets a newline if
+/// it has none. Returns how many lines were cut.
 ///
 /// # Errors
 /// When reading fails; what came before was handed out.

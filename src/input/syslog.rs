@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
-//! Messages that a syslog daemon forwards, a datagram each: by a socket in a directory of ours, which only root can
-//! write to, or by UDP on loopback, to which every local user can. Knows no header: that is the reader's business.
+//! Messages that a syslog daemon forwards, a datagram each: by a socket in a directory of ours, which only
+//! root can write to, or by UDP on loopback, to which every local user can. Knows no header: that is the
+//! reader's business.
 
 use super::lines::each_block;
 use super::{Item, Progress, Source, Tags};
@@ -106,7 +107,8 @@ impl Syslog {
                     left = left.saturating_sub(length);
                     used += tidy(room, length.min(DATAGRAM));
                 }
-                // A datagram that could not be had, for want of memory for example, is gone; the next may come.
+                // A datagram that could not be had, for want of memory for example, is gone; the next may
+                // come.
                 Err(e) => {
                     if !std::mem::replace(&mut self.said, true) {
                         log::warn!("{}: {e}", self.place);
@@ -123,9 +125,9 @@ impl Syslog {
     }
 }
 
-/// Makes the first `length` bytes one line: newlines at its end are dropped, one inside becomes a space, so that a
-/// message cannot pass for two. Returns the length of the line with its newline, for which `room` must have a byte more
-/// than `length`; 0 when nothing is left.
+/// Makes the first `length` bytes one line: newlines at its end are dropped, one inside becomes a space, so
+/// that a message cannot pass for two. Returns the length of the line with its newline, for which `room` must
+/// have a byte more than `length`; 0 when nothing is left.
 pub fn tidy(room: &mut [u8], length: usize) -> usize {
     let text = room.get(..length).unwrap_or_default();
     let end = text.iter().rposition(|b| !matches!(b, b'\n' | b'\r' | 0)).map_or(0, |at| at + 1);

@@ -1,5 +1,6 @@
 #![forbid(unsafe_code)]
-//! The inotify watches of a source that follows files and what happens when they cannot be had. Knows no file's state.
+//! The inotify watches of a source that follows files and what happens when they cannot be had. Knows no
+//! file's state.
 
 use crate::base::clock::Mono;
 use crate::sys::inotify::{Event, Mask, WatchDescriptor, Watcher};
@@ -69,7 +70,8 @@ impl Watches {
         }
     }
 
-    /// Begins a new round of [`Watches::dir`] calls, at whose end [`Watches::sweep`] drops what nobody asked for.
+    /// Begins a new round of [`Watches::dir`] calls, at whose end [`Watches::sweep`] drops what nobody asked
+    /// for.
     pub(in crate::input) fn begin(&mut self) {
         self.failed = self.watcher.is_none();
         self.dirs.iter_mut().for_each(|d| d.used = false);
@@ -92,8 +94,8 @@ impl Watches {
         }
     }
 
-    /// Watches a directory, which may be gone; again if the path leads to another one now. Without `needed` it is no
-    /// trouble if that is not possible. Whether it is watched now.
+    /// Watches a directory, which may be gone; again if the path leads to another one now. Without `needed`
+    /// it is no trouble if that is not possible. Whether it is watched now.
     pub(in crate::input) fn dir(&mut self, path: &Path, needed: bool) -> bool {
         let mask = Mask::IN_CREATE
             | Mask::IN_MOVE

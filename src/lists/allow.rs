@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! The allow list: all files of its directory, and what is kept of those that cannot be used. Nobody who was on it falls
-//! off because a file is damaged. Knows the kernel only by what is in force there.
+//! The allow list: all files of its directory, and what is kept of those that cannot be used. Nobody who was
+//! on it falls off because a file is damaged. Knows the kernel only by what is in force there.
 
 use super::kept::{Kept, list_names};
 use super::read::{Detail, Note, entries};
@@ -76,9 +76,10 @@ struct Pass<'a> {
     waits: bool,
 }
 
-/// Reads all allow lists, and keeps what is in force of each. A bad line is told and passed over, and what the file had
-/// before stays beside its good lines; of a file that cannot be used what it had stays as it was. `in_force` is asked
-/// when nothing is known of such a file: whoever is allowed then, and by no other file, was allowed by this one.
+/// Reads all allow lists, and keeps what is in force of each. A bad line is told and passed over, and what
+/// the file had before stays beside its good lines; of a file that cannot be used what it had stays as it
+/// was. `in_force` is asked when nothing is known of such a file: whoever is allowed then, and by no other
+/// file, was allowed by this one.
 pub fn allowed(paths: &Paths, turn: &Turn, gone: Gone, in_force: InForce<'_>, note: Note<'_>) -> Reading {
     let dir = paths.dir(ListKind::Allow);
     let mut reader = Pass {

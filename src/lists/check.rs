@@ -1,5 +1,6 @@
 #![forbid(unsafe_code)]
-//! What a list's file would do if it were loaded now, for `mef check` and `mef lists`: by the code that loads it.
+//! What a list's file would do if it were loaded now, for `mef check` and `mef lists`: by the code that loads
+//! it.
 
 use super::kept::Kept;
 use super::read::{Detail, Note, survey};

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Deny lists into the kernel: each file is read twice (for what is wrong with it and how much there is, then for
-//! its entries), and nothing of it is kept in memory. What the kernel has already is not loaded again.
+//! Deny lists into the kernel: each file is read twice (for what is wrong with it and how much there is, then
+//! for its entries), and nothing of it is kept in memory. What the kernel has already is not loaded again.
 
 use super::kept::{DENY_ENTRIES, Kept, list_names};
 use super::read::{DenyFile, Detail, Note, Survey, entries};
@@ -107,8 +107,8 @@ pub struct Done {
     pub waits: Vec<String>,
 }
 
-/// Has the kernel drop whom the deny lists name. Lists whose files were deleted are gone in the kernel, too; a file that
-/// cannot be used leaves in force what it had. `note` hears what is wrong, `news` what was done.
+/// Has the kernel drop whom the deny lists name. Lists whose files were deleted are gone in the kernel, too;
+/// a file that cannot be used leaves in force what it had. `note` hears what is wrong, `news` what was done.
 ///
 /// # Errors
 /// What the kernel refused; every list is then in force as it was before, or as it is now.

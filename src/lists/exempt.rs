@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! What deny lists leave out, because this house needs it: the host's own addresses, its gateways and name servers, and
-//! the networks that are connected beside the uplink. Knows no file.
+//! What deny lists leave out, because this house needs it: the host's own addresses, its gateways and name
+//! servers, and the networks that are connected beside the uplink. Knows no file.
 
 use crate::base::range::{Range, any_meets, cut, merge};
 use crate::sys::direct::direct_networks;

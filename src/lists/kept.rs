@@ -1,10 +1,12 @@
 #![forbid(unsafe_code)]
-//! What is in force of each list, kept in `state_dir/lists`: a file that becomes bad, empty or unreadable, or is cut off
-//! with its directory, leaves what it had in force, also over a restart of the daemon or the machine. Knows no kernel.
+//! What is in force of each list, kept in `state_dir/lists`: a file that becomes bad, empty or unreadable, or
+//! is cut off with its directory, leaves what it had in force, also over a restart of the daemon or the
+//! machine. Knows no kernel.
 //!
-//! Allow lists are kept whole: they are small, nobody else has them, and the kernel has only their union. Of deny lists
-//! those of some thousand entries are kept, which people write by hand; a large one is a feed that changes every hour
-//! and can be fetched again: keeping it would wear flash, and the kernel itself keeps it until the machine restarts.
+//! Allow lists are kept whole: they are small, nobody else has them, and the kernel has only their union. Of
+//! deny lists those of some thousand entries are kept, which people write by hand; a large one is a feed that
+//! changes every hour and can be fetched again: keeping it would wear flash, and the kernel itself keeps it
+//! until the machine restarts.
 
 use super::Paths;
 use super::read::{Detail, entries};
@@ -74,7 +76,8 @@ impl Kept {
         }
     }
 
-    /// Takes what is inside the ranges out of what is kept of a file; for each range, whether there was anything.
+    /// Takes what is inside the ranges out of what is kept of a file; for each range, whether there was
+    /// anything.
     ///
     /// # Errors
     /// What the system says.

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Allow and deny lists, from their files into the kernel. The daemon and the commands go the same way. Knows no
-//! log: what is to be told is handed to the caller.
+//! Allow and deny lists, from their files into the kernel. The daemon and the commands go the same way. Knows
+//! no log: what is to be told is handed to the caller.
 
 mod allow;
 mod check;

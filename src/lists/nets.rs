@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
-//! Networks in ascending order, joined where they meet or touch, out of a list that has them in any order and is
-//! read again and again: each time the lowest of those that are left are picked. So memory does not grow with
-//! the list. Knows no file and no kernel.
+//! Networks in ascending order, joined where they meet or touch, out of a list that has them in any order and
+//! is read again and again: each time the lowest of those that are left are picked. So memory does not grow
+//! with the list. Knows no file and no kernel.
 
 use crate::base::range::{Family, Range};
 use ipnet::IpNet;
@@ -39,8 +39,8 @@ fn unpack(family: Family, packed: Packed) -> Option<Range> {
 /// Gives all networks to what it is called with.
 pub(super) type Reader<'a, E> = &'a mut dyn FnMut(&mut dyn FnMut(IpNet)) -> Result<(), E>;
 
-/// Calls `each` with the networks of a family, in order and joined, of which `held` are picked at once. `read` gives
-/// all of them each time it is called.
+/// Calls `each` with the networks of a family, in order and joined, of which `held` are picked at once.
+/// `read` gives all of them each time it is called.
 ///
 /// # Errors
 /// What `read` and `each` return.

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! A list's file, read through: its entries, and what is wrong with it. `mef check`, the commands and the daemon read
-//! with this; they differ only in how much they tell. Knows no kernel.
+//! A list's file, read through: its entries, and what is wrong with it. `mef check`, the commands and the
+//! daemon read with this; they differ only in how much they tell. Knows no kernel.
 
 use super::exempt::Exempt;
 use crate::base::range::{Family, Range};

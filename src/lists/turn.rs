@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Whose turn it is to read or change the lists of one kind: what is kept must not be written from a reading that is
-//! older than a change. Knows no list.
+//! Whose turn it is to read or change the lists of one kind: what is kept must not be written from a reading
+//! that is older than a change. Knows no list.
 
 use super::Paths;
 use super::kept::lock_file;

@@ -41,7 +41,8 @@ pub(super) fn ends(text: &[u8], at: usize) -> Ends {
     }
 }
 
-/// Whether what follows the `%` of an address in brackets, if anything, is a zone: no second address hides there.
+/// Whether what follows the `%` of an address in brackets, if anything, is a zone: no second address hides
+/// there.
 fn zone_is_plain(addr: &[u8]) -> bool {
     addr.iter().skip_while(|b| **b != b'%').skip(1).all(is_zone)
 }
@@ -66,8 +67,8 @@ pub(super) fn another_possible(text: &[u8], found: core::ops::Range<usize>) -> b
     false
 }
 
-/// Whether an address may begin behind `before`. A colon is fine behind a label (`client:`), not behind hex digits or
-/// another colon, where it may be the inside of an IPv6 address.
+/// Whether an address may begin behind `before`. A colon is fine behind a label (`client:`), not behind hex
+/// digits or another colon, where it may be the inside of an IPv6 address.
 fn begins_word(before: &[u8]) -> bool {
     match before.split_last() {
         None => true,
@@ -84,8 +85,8 @@ fn begins_word(before: &[u8]) -> bool {
     }
 }
 
-/// Whether a text is or ends with a terminal's escape sequence, but for the letter at its end: a colour, often, that a
-/// program prints before an address. Some syslog daemons write the escape as `#033`.
+/// Whether a text is or ends with a terminal's escape sequence, but for the letter at its end: a colour,
+/// often, that a program prints before an address. Some syslog daemons write the escape as `#033`.
 fn is_escape(text: &[u8]) -> bool {
     let near = text.get(text.len().saturating_sub(MAX)..).unwrap_or_default();
     let numbers = near.iter().rev().take_while(|b| b.is_ascii_digit() || matches!(b, b';' | b':')).count();

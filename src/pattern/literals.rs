@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Literals of which at least one stands in every text that a pattern matches, for looking through large chunks
-//! before any line is cut. Knows trees only.
+//! Literals of which at least one stands in every text that a pattern matches, for looking through large
+//! chunks before any line is cut. Knows trees only.
 
 use super::parse::Node;
 use super::program::rarity;
@@ -116,7 +116,8 @@ fn exact(node: &Node) -> Option<Vec<Vec<u8>>> {
     append(&mut all, node).then_some(all)
 }
 
-/// Appends all the texts that a node matches to each of `texts`. False: that cannot be said, or they are too many.
+/// Appends all the texts that a node matches to each of `texts`. False: that cannot be said, or they are too
+/// many.
 fn append(texts: &mut Vec<Vec<u8>>, node: &Node) -> bool {
     let more = match node {
         Node::Empty | Node::Look(_) => return true,

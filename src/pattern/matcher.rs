@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! The quick way to match: tries one way after the other, most lines are decided within a few steps.
-//! It has a fixed stack and a fixed number of steps in proportion to the text; when either is used up it gives up,
-//! and `pike`, which is slower but linear on any text, answers instead. Both give the same answer.
+//! It has a fixed stack and a fixed number of steps in proportion to the text; when either is used up it
+//! gives up, and `pike`, which is slower but linear on any text, answers instead. Both give the same answer.
 
 use super::addr;
 use super::parse::Look;
@@ -106,8 +106,8 @@ struct Quick<'a> {
     stack: &'a mut [Entry; STACK],
     depth: usize,
     slots: [u16; SLOTS],
-    /// Steps left; below 0 the search is given up. What takes no byte and leads to no other way is not counted:
-    /// there is less of it than instructions.
+    /// Steps left; below 0 the search is given up. What takes no byte and leads to no other way is not
+    /// counted: there is less of it than instructions.
     fuel: i32,
 }
 
@@ -332,7 +332,8 @@ impl Quick<'_> {
         len
     }
 
-    /// Ends the loop at `pc` at the last position from `lo` to `hi` where it is worth to go on; keeps the others.
+    /// Ends the loop at `pc` at the last position from `lo` to `hi` where it is worth to go on; keeps the
+    /// others.
     fn back(&mut self, pc: usize, then: u16, lo: usize, hi: usize) -> Option<usize> {
         let at = match self.program.code.get(usize::from(then)) {
             Some(&Inst::Lit { len, rare, at, .. }) => {
@@ -361,7 +362,8 @@ impl Quick<'_> {
         Some(at)
     }
 
-    /// Ends the loop at `pc` at the first position from `lo` to `hi` where it is worth to go on; keeps the others.
+    /// Ends the loop at `pc` at the first position from `lo` to `hi` where it is worth to go on; keeps the
+    /// others.
     fn ahead(&mut self, pc: usize, then: u16, lo: usize, hi: usize) -> Option<usize> {
         let at = match self.program.code.get(usize::from(then)) {
             Some(&Inst::Lit { len, rare, at, .. }) => {

@@ -3,8 +3,8 @@
 //!
 //! A pattern is parsed (`parse`), translated to a small program (`program`) and run over the bytes of a line.
 //! Time is linear in the line's length whatever the line holds, and nothing is allocated while matching.
-//! Which match is found, and what its groups hold, is what the `regex` crate's `regex::bytes` finds without Unicode;
-//! what has no counterpart there is `<HOST>` (see `addr`). Knows nothing of rules, logs or bans.
+//! Which match is found, and what its groups hold, is what the `regex` crate's `regex::bytes` finds without
+//! Unicode; what has no counterpart there is `<HOST>` (see `addr`). Knows nothing of rules, logs or bans.
 
 mod addr;
 mod advice;
@@ -98,7 +98,8 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// Compiles `text` as written in failregex and ignoreregex. With `need_ip` every match must have an ip group.
+    /// Compiles `text` as written in failregex and ignoreregex. With `need_ip` every match must have an ip
+    /// group.
     ///
     /// # Errors
     /// The first thing in `text` that is wrong, not supported or too large.
@@ -141,12 +142,14 @@ impl Pattern {
         self.find(text, scratch).is_some()
     }
 
-    /// Whether `text` can be read in another way: calls `each` with the ip group of every match of the whole text
-    /// in which that group begins elsewhere than in `found` and in those shown before, in order of preference.
-    /// Returns false if there are more than `MAX_READINGS`. Patterns that may match without an ip group show none.
+    /// Whether `text` can be read in another way: calls `each` with the ip group of every match of the whole
+    /// text in which that group begins elsewhere than in `found` and in those shown before, in order of
+    /// preference. Returns false if there are more than `MAX_READINGS`. Patterns that may match without an ip
+    /// group show none.
     ///
-    /// The same address can be read with and without its brackets: compare addresses, not positions. If `<HOST>` is the
-    /// only ip group and the line holds no other address, that second way to read the same one may be left out.
+    /// The same address can be read with and without its brackets: compare addresses, not positions. If
+    /// `<HOST>` is the only ip group and the line holds no other address, that second way to read the same
+    /// one may be left out.
     #[must_use]
     pub fn other_readings(
         &self,

@@ -1,10 +1,11 @@
 #![forbid(unsafe_code)]
-//! The general way to match: all ways at once, byte by byte, each state at most once per byte. Time is at most the
-//! length of the text times the size of the program, on any text; memory is fixed per program.
+//! The general way to match: all ways at once, byte by byte, each state at most once per byte. Time is at
+//! most the length of the text times the size of the program, on any text; memory is fixed per program.
 //!
-//! States are numbered: the instructions, then the bytes of the literals, then three for each address instruction
-//! (within brackets, the whole word, the shorter end). An address is taken in one piece: its state waits for the
-//! end. That is sound because addresses of one kind never overlap (see `addr`), so no two ends share a state.
+//! States are numbered: the instructions, then the bytes of the literals, then three for each address
+//! instruction (within brackets, the whole word, the shorter end). An address is taken in one piece: its
+//! state waits for the end. That is sound because addresses of one kind never overlap (see `addr`), so no two
+//! ends share a state.
 
 use super::addr;
 use super::matcher::{holds, narrow};
@@ -165,8 +166,8 @@ impl Pike {
         self.next.len = 0;
     }
 
-    /// Lets each thread take the byte at `at`. Returns the match of the first that is complete here; those behind
-    /// it are dropped.
+    /// Lets each thread take the byte at `at`. Returns the match of the first that is complete here; those
+    /// behind it are dropped.
     fn step(&mut self, search: &Search, at: usize) -> Option<Captures> {
         let program = search.program;
         let byte = search.text.get(at).copied();

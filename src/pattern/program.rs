@@ -118,7 +118,8 @@ impl Program {
         self.pool.get(at..at + usize::from(len)).unwrap_or_default()
     }
 
-    /// States a matcher has to tell apart: the instructions, each byte of a literal, three ways to be in an address.
+    /// States a matcher has to tell apart: the instructions, each byte of a literal, three ways to be in an
+    /// address.
     pub(super) fn states(&self) -> usize {
         self.code.len() + self.pool.len() + 3 * usize::from(self.addrs)
     }

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Tables as the kernel holds them, ours and those of others: what of them is a plan, and for the rest the words to
-//! show it. A compiled rule set can be recorded in the same form, to be compared.
+//! Tables as the kernel holds them, ours and those of others: what of them is a plan, and for the rest the
+//! words to show it. A compiled rule set can be recorded in the same form, to be compared.
 
 use super::{Direction, Family, Name, Policy, Rule, Set, Sink, Verdict};
 

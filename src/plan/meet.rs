@@ -1,5 +1,6 @@
 #![forbid(unsafe_code)]
-//! What two rules match in common. What is not certain is refused: no answer is wider or narrower than the truth.
+//! What two rules match in common. What is not certain is refused: no answer is wider or narrower than the
+//! truth.
 
 use super::{Addresses, Interfaces, Ports, Rule};
 use crate::base::name::IfName;
@@ -57,7 +58,8 @@ pub fn addresses(to: &mut Option<Addresses>, other: Option<&Addresses>) -> Resul
     Ok(())
 }
 
-/// Leaves in `to` the interfaces that are in both lists; a list without names is none, if it is no list of exceptions.
+/// Leaves in `to` the interfaces that are in both lists; a list without names is none, if it is no list of
+/// exceptions.
 ///
 /// # Errors
 /// An exception is one of those that a wildcard stands for.

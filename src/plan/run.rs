@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Runs a plan: what it does to packets of which some things are known. What is not known is never guessed to be a
-//! match: rules that might accept are told apart from those that do, and so are those that might drop.
+//! Runs a plan: what it does to packets of which some things are known. What is not known is never guessed to
+//! be a match: rules that might accept are told apart from those that do, and so are those that might drop.
 
 use super::{
     Addresses, Chain, Direction, Elements, Family, Interfaces, Policy, Ports, Rule, Set, Sink, Verdict,

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
-//! Which rules with `enabled=auto` have something to do on this host: those whose own log file is here, or whose
-//! program is installed. Only asks whether paths exist, so that rules of services that nobody runs cost nothing.
-//! Must not know patterns, nor what becomes of a rule.
+//! Which rules with `enabled=auto` have something to do on this host: those whose own log file is here, or
+//! whose program is installed. Only asks whether paths exist, so that rules of services that nobody runs cost
+//! nothing. Must not know patterns, nor what becomes of a rule.
 
 use crate::config::{Enabled, ServiceRule, Source};
 use crate::input::glob::Glob;
@@ -10,8 +10,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-/// Files that a syslog daemon writes, by their names. What is in them is in the journal, too; that they exist says
-/// nothing about a service.
+/// Files that a syslog daemon writes, by their names. What is in them is in the journal, too; that they exist
+/// says nothing about a service.
 const OF_SYSLOG: [&str; 12] = [
     "auth.log",
     "secure",
@@ -27,8 +27,8 @@ const OF_SYSLOG: [&str; 12] = [
     "cron.log",
 ];
 
-/// Where programs are, by what stands before and behind a name. Some services are only known by a directory of
-/// their own below lib, or by a unit.
+/// Where programs are, by what stands before and behind a name. Some services are only known by a directory
+/// of their own below lib, or by a unit.
 const PROGRAMS: [[&str; 2]; 13] = [
     ["/usr/sbin/", ""],
     ["/usr/bin/", ""],
@@ -54,7 +54,8 @@ pub fn of_syslog(file: &str) -> bool {
     OF_SYSLOG.iter().any(|name| file.rsplit('/').next() == Some(name))
 }
 
-/// Whether a rule is on here, and what decided it, for people: `enabled=true`, or `auto` and there is what it reads.
+/// Whether a rule is on here, and what decided it, for people: `enabled=true`, or `auto` and there is what it
+/// reads.
 #[must_use]
 pub fn on(rule: &ServiceRule) -> (bool, String) {
     let found = match rule.enabled {
@@ -83,8 +84,8 @@ fn found(rule: &ServiceRule) -> Option<PathBuf> {
     (!files).then(|| PathBuf::from(rule.source.word()))
 }
 
-/// Where the program of a name or wildcard of `programs` is: `postfix/*` by the name postfix. What is only a wildcard
-/// could be anything.
+/// Where the program of a name or wildcard of `programs` is: `postfix/*` by the name postfix. What is only a
+/// wildcard could be anything.
 fn installed(name: &str) -> Option<PathBuf> {
     let stem = name.split(['*', '?', '/', '[']).next().unwrap_or("");
     if stem.is_empty() {

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! What is allowed and yet probably not meant: rules that can never match, sets that nobody uses, a host that cuts
-//! itself off. Knows the host only as far as it is told.
+//! What is allowed and yet probably not meant: rules that can never match, sets that nobody uses, a host that
+//! cuts itself off. Knows the host only as far as it is told.
 
 use super::ast::{Address, Interfaces, Place, Port, Rule};
 use super::needs::{self, Situation, Unmet};

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
-//! A rule set to the plan of what the kernel gets. A rule of the language is one rule of the kernel where that can
-//! say it, and several where it cannot: one a family, one a list that is no single set, one that only logs.
+//! A rule set to the plan of what the kernel gets. A rule of the language is one rule of the kernel where
+//! that can say it, and several where it cannot: one a family, one a list that is no single set, one that
+//! only logs.
 
 use super::RuleSet;
 use super::ast::{Action, Address, Elements, Interfaces, Port, Proto, Rule};
@@ -15,8 +16,8 @@ use crate::plan::{
 
 /// Packets that a bucket holds where `burst=` is not given, as nft(8) has it.
 pub(super) const BURST: u32 = 5;
-/// Shortest life of the bucket of one source, s, and the longest: what the set remembers must not be what somebody
-/// filled it with yesterday.
+/// Shortest life of the bucket of one source, s, and the longest: what the set remembers must not be what
+/// somebody filled it with yesterday.
 const BUCKET_MIN: u32 = 60;
 const BUCKET_MAX: u32 = 3600;
 
@@ -98,8 +99,8 @@ fn end(set: &RuleSet, sink: &mut dyn Sink) {
     }
 }
 
-/// Compiles one rule, whose sets are those of `set`; of `origin` its number, and whether no packet of loopback comes
-/// to the rules that do not name it.
+/// Compiles one rule, whose sets are those of `set`; of `origin` its number, and whether no packet of
+/// loopback comes to the rules that do not name it.
 pub(super) fn rule(
     set: &RuleSet,
     auto: &[IfName],
@@ -206,8 +207,8 @@ impl Compiler<'_> {
         let limit = self.limit(None);
         // What bounds packets or log lines must exist once, however many rules of the kernel match.
         let steps = ends.len() + usize::from(logs_apart);
-        // A set of buckets that is full has no answer, and a rule with it does not match. Who is let in must not hang
-        // on that: what is over the limit leaves the chain, all else is accepted.
+        // A set of buckets that is full has no answer, and a rule with it does not match. Who is let in must
+        // not hang on that: what is over the limit leaves the chain, all else is accepted.
         let open = self.per_source() && self.rule.action == Action::Accept;
         let bounded = open || limit.is_some() && (steps > 1 || matches.len() > 1 && !self.per_source());
         if bounded || self.rule.ratelimit.is_some() && matches.len() > 1 {

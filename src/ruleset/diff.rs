@@ -10,8 +10,9 @@ pub enum Change {
     New,
 }
 
-/// Calls `each` for every line that is in one list only or at another place, in the order of the lists. Lines that
-/// are in both once keep their order where most of them do; time and memory grow little faster than the lists.
+/// Calls `each` for every line that is in one list only or at another place, in the order of the lists. Lines
+/// that are in both once keep their order where most of them do; time and memory grow little faster than the
+/// lists.
 #[inline(never)]
 pub fn lines(old: &[String], new: &[String], each: &mut dyn FnMut(Change, &str)) {
     let (mut a, mut b) = (0, 0);

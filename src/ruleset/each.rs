@@ -1,5 +1,6 @@
 #![forbid(unsafe_code)]
-//! The rules of a rule set, one after the other: the first ones from memory, the others parsed anew from its text.
+//! The rules of a rule set, one after the other: the first ones from memory, the others parsed anew from its
+//! text.
 
 use super::ast::{Place, Rule, Statement};
 use super::{RuleSet, first_line, parse};
@@ -16,7 +17,8 @@ pub(super) struct RuleAt {
 
 const START: RuleAt = RuleAt { place: Place { file: 0, line: 0 }, at: 0 };
 
-/// Where rules stand, each told by its distance from the one before: two bytes where that is another line of the file.
+/// Where rules stand, each told by its distance from the one before: two bytes where that is another line of
+/// the file.
 #[derive(Debug)]
 pub(super) struct Places {
     bytes: Vec<u8>,
@@ -118,8 +120,8 @@ impl RuleSet {
         }
     }
 
-    /// The same for the last time: the text goes as its rules have passed, so that it does not take memory beside
-    /// what becomes of them. Afterwards nothing can be marked in it.
+    /// The same for the last time: the text goes as its rules have passed, so that it does not take memory
+    /// beside what becomes of them. Afterwards nothing can be marked in it.
     pub fn each_last(&mut self, each: &mut dyn FnMut(&RuleSet, &Rule)) {
         let mut none = Vec::new();
         let mut kept = std::mem::take(&mut self.kept).into_iter();

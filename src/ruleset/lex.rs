@@ -1,5 +1,6 @@
 #![forbid(unsafe_code)]
-//! A line of mef.rules into a statement's word, its `key=value` pairs and the comment behind it. Knows no key.
+//! A line of mef.rules into a statement's word, its `key=value` pairs and the comment behind it. Knows no
+//! key.
 
 use smallvec::SmallVec;
 use std::borrow::Cow;

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
-//! Where the rules of loopback stand. Packets of loopback and others never meet in a rule that is for one of them only:
-//! then those of loopback come first and decide on all of its packets, and the others need not except it one by one.
+//! Where the rules of loopback stand. Packets of loopback and others never meet in a rule that is for one of
+//! them only: then those of loopback come first and decide on all of its packets, and the others need not
+//! except it one by one.
 
 use super::ast::{Interfaces, Proto, Rule, Statement};
 use super::each::RuleAt;
@@ -47,7 +48,8 @@ impl Loopback {
 }
 
 impl RuleSet {
-    /// In which directions the rules of loopback stand apart; `auto` are the interfaces of the default routes.
+    /// In which directions the rules of loopback stand apart; `auto` are the interfaces of the default
+    /// routes.
     pub(super) fn apart(&self, auto: &[IfName]) -> [bool; 3] {
         let lost = auto.iter().any(|name| name.as_str() == LO);
         self.loopback.map(|dir| !lost && dir.apart())

@@ -33,7 +33,8 @@ const DEPTH_MAX: usize = 8;
 const FILES_MAX: usize = 1024;
 /// Errors reported of one rule set, and warnings: the ten-thousandth helps nobody.
 const PROBLEMS_MAX: usize = 200;
-/// Rules that are kept as trees. What most rule sets have is so parsed once; of more it would be too much memory.
+/// Rules that are kept as trees. What most rule sets have is so parsed once; of more it would be too much
+/// memory.
 const KEPT: usize = 128;
 const TOO_MANY: &str = "too many problems";
 
@@ -59,8 +60,8 @@ pub struct File {
     pub name: String,
     /// The include that names it.
     pub from: Option<Place>,
-    /// Its text, which stays in memory: rules are parsed anew when they are needed, but for the first ones, since ten
-    /// thousand of them as trees are several times as large.
+    /// Its text, which stays in memory: rules are parsed anew when they are needed, but for the first ones,
+    /// since ten thousand of them as trees are several times as large.
     pub text: String,
 }
 

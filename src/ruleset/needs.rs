@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
-//! What a host has to let pass so that nobody is locked out and nothing breaks that nobody meant: packets that are run
-//! through the plan, and the words for those that do not pass. Knows the host only as far as it is told.
+//! What a host has to let pass so that nobody is locked out and nothing breaks that nobody meant: packets
+//! that are run through the plan, and the words for those that do not pass. Knows the host only as far as it
+//! is told.
 
 use super::RuleSet;
 use super::compile::compile;

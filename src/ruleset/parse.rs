@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! One line of mef.rules to a statement. Says everything that is wrong with it; what other lines have to do with it
-//! is `read`'s matter.
+//! One line of mef.rules to a statement. Says everything that is wrong with it; what other lines have to do
+//! with it is `read`'s matter.
 
 use super::ast::{Action, Address, Elements, Interfaces, Limit, Port, Proto, Rule, Set, Statement};
 use super::lex::{self, Line, Pair};

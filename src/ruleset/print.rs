@@ -1,5 +1,6 @@
 #![forbid(unsafe_code)]
-//! Statements in canonical form: every key, in the order of `words`, so that equal statements are equal texts.
+//! Statements in canonical form: every key, in the order of `words`, so that equal statements are equal
+//! texts.
 
 use super::ast::{Action, Address, Elements, Interfaces, Port, Proto, Rule, Set, Statement};
 use super::parse::family_word;
@@ -184,8 +185,8 @@ fn interfaces(f: &mut Formatter<'_>, key: &str, list: &Interfaces) -> Result {
     }
 }
 
-/// A value, in quotes if the language needs them. Not for a `"` inside: a value that ends with a backslash can be
-/// written without them only.
+/// A value, in quotes if the language needs them. Not for a `"` inside: a value that ends with a backslash
+/// can be written without them only.
 fn text(f: &mut Formatter<'_>, value: &str) -> Result {
     if !value.is_empty() && !value.starts_with('"') && !value.bytes().any(|b| b.is_ascii_whitespace()) {
         return f.write_str(value);

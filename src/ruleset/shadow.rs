@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Which rules can never match, since one before them takes all that they would. Knows neither the host nor named sets'
-//! elements: what it does not see is not told.
+//! Which rules can never match, since one before them takes all that they would. Knows neither the host nor
+//! named sets' elements: what it does not see is not told.
 
 use super::ast::{Address, Interfaces, Place, Port, Proto, Rule};
 use crate::plan::Direction;
@@ -20,8 +20,8 @@ pub(super) struct Short {
     place: Place,
 }
 
-/// The rules so far. One that asks for a single port or address covers only what asks for the same: such rules are
-/// found by it, so that ten thousand of them are not compared with each other.
+/// The rules so far. One that asks for a single port or address covers only what asks for the same: such
+/// rules are found by it, so that ten thousand of them are not compared with each other.
 #[derive(Default)]
 pub(super) struct Seen {
     // Apart, since the short forms are what is looked at most.

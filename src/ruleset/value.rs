@@ -40,7 +40,8 @@ pub(super) fn items(text: &str, each: &mut dyn FnMut(&str, usize) -> Checked<()>
     }
 }
 
-/// An address, a network or `first-last`. Mapped IPv4 (`::ffff:192.0.2.1`) is IPv6 here: rules drop such packets.
+/// An address, a network or `first-last`. Mapped IPv4 (`::ffff:192.0.2.1`) is IPv6 here: rules drop such
+/// packets.
 pub(super) fn range(text: &str, at: usize) -> Checked<Addresses> {
     let wrong = |what| {
         Bad::word(at, text, what, "expected 192.0.2.1, 192.0.2.0/24, 192.0.2.1-192.0.2.9 or the like in IPv6")

@@ -69,8 +69,8 @@ pub const STATES: [&str; 5] = ["established", "related", "new", "invalid", "untr
 /// Units of a rate and their seconds.
 pub const UNITS: [(&str, u32); 4] = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
 
-/// Words of nft's language that it takes for no name, as of 1.0.6 and later ones: a set that is called so could be made,
-/// but not be read back from a listing.
+/// Words of nft's language that it takes for no name, as of 1.0.6 and later ones: a set that is called so
+/// could be made, but not be read back from a listing.
 const OF_NFT: &str = "accept add ah all arp auto-merge bridge broute cgroup chain comment comp constant continue counter \
 cpu create ct day dccp define delete describe destroy device devices dnat drop dst dup dynamic ecn element elements esp \
 ether exists expires export exthdr fib flags flow flowtable flush frag fwd gc-interval geneve get goto gre gretap handle \

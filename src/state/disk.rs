@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! State on the disk itself, by who has nothing else to do: a disk may take seconds for that. Opens what it needs, so that
-//! a process of its own can do it.
+//! State on the disk itself, by who has nothing else to do: a disk may take seconds for that. Opens what it
+//! needs, so that a process of its own can do it.
 
 use super::StateError;
 use super::positions::Positions;
@@ -53,8 +53,8 @@ impl Failed {
     }
 }
 
-/// Puts the ban journal on the disk, and then how far each file was read: in this order, so that no line counts as read
-/// whose ban is lost.
+/// Puts the ban journal on the disk, and then how far each file was read: in this order, so that no line
+/// counts as read whose ban is lost.
 ///
 /// # Errors
 /// What could not be done. Without a journal there is nothing to lose.

@@ -2,22 +2,27 @@
 //! The ban journal: every ban and every lifting of one, appended to the file `bans` in state_dir.
 //!
 //! The scheme, and why:
-//! - Records are only ever appended, whole, each with its own checksum. A process killed at any point leaves at most one torn record
-//!   behind, which readers pass over; nothing has to be repaired.
-//! - What is in force follows from the order of the records alone: an address is banned until the latest end of the bans that cover it
-//!   and that no later record has lifted. Nothing that is written here was read from the kernel, whose dumps are no snapshots.
-//! - `mef ban` and the daemon change the kernel and append to the same file under one lock ([`StateLock`]), so that both have the same order.
-//!   Nobody keeps a map of it in memory: the kernel's sets are the table of bans, this file is what puts them back.
-//! - What is superseded or long over is dropped by compaction: a new file is written beside the old one from the bans that still count, in
-//!   small steps and without holding the lock; then, under the lock, what was appended meanwhile is copied behind it, and it
-//!   takes the old one's name. Every writer, once it has the lock, looks whether the name still stands for the file it has open.
-//!   The lock is a file of its own, which nobody renames.
-//! - The first line tells the size after the last compaction, so any process knows when the next one is worth it.
-//! - Records are gathered in a buffer of 16 KiB. [`Journal::flush`] hands them to the system, which survives the death of the process; [`Journal::sync`]
-//!   puts them on the disk, which survives the death of the machine. How often is the caller's policy (`state_sync`).
+//! - Records are only ever appended, whole, each with its own checksum. A process killed at any point leaves
+//!   at most one torn record behind, which readers pass over; nothing has to be repaired.
+//! - What is in force follows from the order of the records alone: an address is banned until the latest end
+//!   of the bans that cover it and that no later record has lifted. Nothing that is written here was read
+//!   from the kernel, whose dumps are no snapshots.
+//! - `mef ban` and the daemon change the kernel and append to the same file under one lock ([`StateLock`]),
+//!   so that both have the same order. Nobody keeps a map of it in memory: the kernel's sets are the table of
+//!   bans, this file is what puts them back.
+//! - What is superseded or long over is dropped by compaction: a new file is written beside the old one from
+//!   the bans that still count, in small steps and without holding the lock; then, under the lock, what was
+//!   appended meanwhile is copied behind it, and it takes the old one's name. Every writer, once it has the
+//!   lock, looks whether the name still stands for the file it has open. The lock is a file of its own, which
+//!   nobody renames.
+//! - The first line tells the size after the last compaction, so any process knows when the next one is worth
+//!   it.
+//! - Records are gathered in a buffer of 16 KiB. [`Journal::flush`] hands them to the system, which survives
+//!   the death of the process; [`Journal::sync`] puts them on the disk, which survives the death of the
+//!   machine. How often is the caller's policy (`state_sync`).
 //!
-//! Memory is that buffer, and while bans are read back or compacted a table: 130 kB for 4,000 records, 1 MB for 40,000, at most 4 MB.
-//! This module knows no kernel set: it takes and gives entries.
+//! Memory is that buffer, and while bans are read back or compacted a table: 130 kB for 4,000 records, 1 MB
+//! for 40,000, at most 4 MB. This module knows no kernel set: it takes and gives entries.
 
 mod compaction;
 mod reading;
@@ -72,11 +77,12 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal in `dir` (made if missing) for reading and appending. `key` must be secret and random. `patience` is how
-    /// long to wait when another process has it locked, which is milliseconds unless that process is stopped.
+    /// Opens the journal in `dir` (made if missing) for reading and appending. `key` must be secret and
+    /// random. `patience` is how long to wait when another process has it locked, which is milliseconds
+    /// unless that process is stopped.
     ///
-    /// A file that holds no state of this version is renamed to `bans.bad-TIME`; a directory that can only be read is
-    /// read. Both come back as the second value, to be told to the user.
+    /// A file that holds no state of this version is renamed to `bans.bad-TIME`; a directory that can only be
+    /// read is read. Both come back as the second value, to be told to the user.
     ///
     /// # Errors
     /// The directory cannot be made or opened, or there is no journal in it and none can be made.
@@ -150,7 +156,8 @@ impl Journal {
     /// Hands what was taken in to the system: from then on it survives the death of this process.
     ///
     /// # Errors
-    /// The file cannot be locked in time, opened, or written. Nothing of it was written then, and it is kept for the next try.
+    /// The file cannot be locked in time, opened, or written. Nothing of it was written then, and it is kept
+    /// for the next try.
     pub fn flush(&mut self) -> Result<(), StateError> {
         if self.buf.is_empty() {
             return Ok(());
@@ -191,9 +198,10 @@ impl Journal {
         }
     }
 
-    /// Gives every ban that still counts to `each`, once, in no order: those that have not ended at `now`, and those that
-    /// ended less than `keep` seconds before (for counting how often an address was banned; [`Entry::left`] tells them apart).
-    /// What is not written yet counts too. Returns how many bytes of the file are damaged and were passed over.
+    /// Gives every ban that still counts to `each`, once, in no order: those that have not ended at `now`,
+    /// and those that ended less than `keep` seconds before (for counting how often an address was banned;
+    /// [`Entry::left`] tells them apart). What is not written yet counts too. Returns how many bytes of the
+    /// file are damaged and were passed over.
     ///
     /// # Errors
     /// The file cannot be read. What was given before is good.
@@ -258,13 +266,15 @@ impl Journal {
         self.file.metadata().map(|meta| meta.len()).map_err(|e| self.system("read", e))
     }
 
-    /// Whether the file has at least doubled since its last compaction, so that another one is worth its writes.
+    /// Whether the file has at least doubled since its last compaction, so that another one is worth its
+    /// writes.
     #[must_use]
     pub fn wants_compaction(&self) -> bool {
         self.refused.is_none() && self.size().is_ok_and(|size| size > SMALL + 2 * self.compacted)
     }
 
-    /// Opens the file anew if another process has replaced or removed it, and reads the first line if there was none yet.
+    /// Opens the file anew if another process has replaced or removed it, and reads the first line if there
+    /// was none yet.
     fn follow(&mut self) -> Result<(), StateError> {
         match self.dir.holds(NAME, &self.file) {
             Ok(true) if self.start > 0 => Ok(()),
@@ -288,7 +298,8 @@ impl Journal {
         self.read_header().map(drop)
     }
 
-    /// Reads the first line. Returns false if this is no journal of this version: neither the line nor any record is.
+    /// Reads the first line. Returns false if this is no journal of this version: neither the line nor any
+    /// record is.
     fn read_header(&mut self) -> Result<bool, StateError> {
         let mut line = [0; HEADER_LEN];
         let got = self.file.read_at(&mut line, 0).map_err(|e| self.system("read", e))?;

@@ -1,9 +1,10 @@
 #![forbid(unsafe_code)]
-//! The lock of state_dir: the kernel's sets and the ban journal change under it, in one order for all processes.
+//! The lock of state_dir: the kernel's sets and the ban journal change under it, in one order for all
+//! processes.
 //!
 //! It is a file that is never renamed, each byte of which is a lock of its own. A process that dies gives its
-//! locks back. Who stands still with one is not waited for longer than the caller's patience. The daemon has no time to
-//! queue with many commands: they let it go first.
+//! locks back. Who stands still with one is not waited for longer than the caller's patience. The daemon has
+//! no time to queue with many commands: they let it go first.
 
 use super::StateError;
 use crate::sys::dir::{Access, ByteLock, Dir};
@@ -136,8 +137,8 @@ impl StateLock {
     }
 }
 
-/// How long to wait before asking again, after so long in vain: of many who wait, those ask most often who have waited longest,
-/// so that nobody waits for ever.
+/// How long to wait before asking again, after so long in vain: of many who wait, those ask most often who
+/// have waited longest, so that nobody waits for ever.
 fn pause(waited: Duration) -> Duration {
     const SOON: Duration = Duration::from_millis(4);
     const LONG: Duration = Duration::from_secs(4);

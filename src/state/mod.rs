@@ -1,5 +1,6 @@
 #![forbid(unsafe_code)]
-//! What outlives the process: the ban journal and the read positions. Knows neither the kernel's sets nor the sources.
+//! What outlives the process: the ban journal and the read positions. Knows neither the kernel's sets nor the
+//! sources.
 
 pub mod disk;
 pub mod error;

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! The networks of a journal: bans of them, as intervals with the latest end for each address, and their liftings,
-//! which also cover the addresses inside them. In the order of the file.
+//! The networks of a journal: bans of them, as intervals with the latest end for each address, and their
+//! liftings, which also cover the addresses inside them. In the order of the file.
 
 use super::record::Entry;
 use crate::base::intervals::Intervals;
@@ -27,7 +27,8 @@ pub(super) fn is_network(who: IpNet) -> bool {
 pub(super) struct Networks {
     /// By scope.
     bans: Vec<(Box<str>, Intervals<End>)>,
-    /// Addresses that were lifted with a network around them, and where the last such record stands, plus one.
+    /// Addresses that were lifted with a network around them, and where the last such record stands, plus
+    /// one.
     lifted: Intervals<u64>,
     /// Liftings of parts of IPv6 offenders, and where they stand.
     holes: Vec<(u64, Range)>,

@@ -1,11 +1,12 @@
 #![forbid(unsafe_code)]
 //! How far each file was read, in the file `positions` in state_dir.
 //!
-//! Text, so that people can look at it: a first line that names the version, then for each file one line with checksum
-//! (CRC-32C of what follows it in the line, in hexadecimal), device, inode, offset, hash of the bytes before the offset, and the path, in which bytes
-//! other than printable ASCII and `\` are written `\xHH`. Where nothing was read of a file the hash is the time until
-//! which all was; more lines for the same path are places in older generations. The file is replaced as a whole,
-//! and only when its content changed. Each line stands for itself: a damaged one costs one position. This module knows no source and no log.
+//! Text, so that people can look at it: a first line that names the version, then for each file one line with
+//! checksum (CRC-32C of what follows it in the line, in hexadecimal), device, inode, offset, hash of the
+//! bytes before the offset, and the path, in which bytes other than printable ASCII and `\` are written
+//! `\xHH`. Where nothing was read of a file the hash is the time until which all was; more lines for the same
+//! path are places in older generations. The file is replaced as a whole, and only when its content changed.
+//! Each line stands for itself: a damaged one costs one position. This module knows no source and no log.
 
 use super::StateError;
 use crate::base::crc::crc32c;
@@ -63,7 +64,8 @@ impl Positions {
         Ok(())
     }
 
-    /// Makes `all` the content of the file, durably, unless it is already. Paths that no system call would take are left out.
+    /// Makes `all` the content of the file, durably, unless it is already. Paths that no system call would
+    /// take are left out.
     ///
     /// # Errors
     /// The file cannot be written. It is as it was then.
@@ -87,7 +89,8 @@ impl Positions {
     }
 }
 
-/// Reads the content of a file of positions and gives every good line to `each`. Returns how many lines are damaged.
+/// Reads the content of a file of positions and gives every good line to `each`. Returns how many lines are
+/// damaged.
 pub fn parse(bytes: &[u8], each: &mut dyn FnMut(&[u8], Position)) -> u64 {
     let mut damaged = 0;
     let mut path = Vec::new();

@@ -1,13 +1,14 @@
 #![forbid(unsafe_code)]
 //! The records of the ban journal as bytes. Pure: no file, no clock.
 //!
-//! A record is: two magic bytes, its length (2 bytes), the body, and the CRC-32C of all that (4 bytes). The body is: kind,
-//! family and prefix length (1 byte: IPv4 0 to 32, IPv6 100 to 228), the address (4 or 16 bytes); for a ban also since, until
-//! (8 bytes each, all ones is permanent), hits, bans (4 bytes each), and scope, rule, reason and starts, each with a byte of
-//! length before it. Numbers are little endian. A later version must use other magic bytes; a kind that is not
-//! known is passed over.
+//! A record is: two magic bytes, its length (2 bytes), the body, and the CRC-32C of all that (4 bytes). The
+//! body is: kind, family and prefix length (1 byte: IPv4 0 to 32, IPv6 100 to 228), the address (4 or 16
+//! bytes); for a ban also since, until (8 bytes each, all ones is permanent), hits, bans (4 bytes each), and
+//! scope, rule, reason and starts, each with a byte of length before it. Numbers are little endian. A later
+//! version must use other magic bytes; a kind that is not known is passed over.
 //!
-//! A reader that meets damage goes on at the next magic bytes that begin a whole record, so damage costs only the records that it hits.
+//! A reader that meets damage goes on at the next magic bytes that begin a whole record, so damage costs only
+//! the records that it hits.
 
 use crate::base::clock::{Span, Wall};
 use crate::base::crc::crc32c;
@@ -50,13 +51,14 @@ pub struct Entry<'a> {
     pub hits: u32,
     /// Bans of this address so far that count, for longer ones; 0 = none.
     pub bans: u32,
-    /// How many seconds before `since` each of them began, 4 bytes each, the newest first; empty = only this one is known. At most 255 bytes.
+    /// How many seconds before `since` each of them began, 4 bytes each, the newest first; empty = only this
+    /// one is known. At most 255 bytes.
     pub starts: &'a [u8],
 }
 
 impl Entry<'_> {
-    /// How long the ban still lasts at `now`, none if it is over. A clock that stands before the beginning of the ban (a host
-    /// without a battery after a reboot) does not make it longer than it was.
+    /// How long the ban still lasts at `now`, none if it is over. A clock that stands before the beginning of
+    /// the ban (a host without a battery after a reboot) does not make it longer than it was.
     #[must_use]
     pub fn left(&self, now: Wall) -> Option<Span> {
         let Some(until) = self.until else { return Some(Span::Permanent) };
@@ -76,7 +78,8 @@ impl Entry<'_> {
 pub enum Record<'a> {
     /// A ban that the kernel acknowledged.
     Ban(Entry<'a>),
-    /// This network was taken out of all bans before: those inside it are over, wider ones have a hole. How often it was banned is forgotten.
+    /// This network was taken out of all bans before: those inside it are over, wider ones have a hole. How
+    /// often it was banned is forgotten.
     Unban(IpNet),
     /// Everything before was lifted by hand.
     Clear,
@@ -155,8 +158,8 @@ fn push_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
-/// Looks at the beginning of `bytes`, which must not be empty. `last` says that no more bytes follow them; [`Step::Short`] is
-/// never the answer then, nor when there are `RECORD_MAX` bytes.
+/// Looks at the beginning of `bytes`, which must not be empty. `last` says that no more bytes follow them;
+/// [`Step::Short`] is never the answer then, nor when there are `RECORD_MAX` bytes.
 #[must_use]
 pub fn step(bytes: &[u8], last: bool) -> Step<'_> {
     look(bytes, last, true)
@@ -168,8 +171,8 @@ pub fn step_again(bytes: &[u8], last: bool) -> Step<'_> {
     look(bytes, last, false)
 }
 
-/// The length of the record at the beginning of bytes that are known to be undamaged, and whom it is about; none if it is
-/// about nobody, or not all there.
+/// The length of the record at the beginning of bytes that are known to be undamaged, and whom it is about;
+/// none if it is about nobody, or not all there.
 #[must_use]
 pub fn glance(bytes: &[u8]) -> Option<(usize, IpNet)> {
     let len = usize::from(u16::from_le_bytes(*bytes.get(2..)?.first_chunk()?));
@@ -205,7 +208,8 @@ fn look(bytes: &[u8], last: bool, verify: bool) -> Step<'_> {
     content.get(4..).and_then(decode).map_or(Step::Unknown(len), |record| Step::Whole(record, len))
 }
 
-/// Calls `each` with the offset and the content of every whole record of `bytes`; returns how many bytes belonged to none.
+/// Calls `each` with the offset and the content of every whole record of `bytes`; returns how many bytes
+/// belonged to none.
 pub fn scan<'a>(bytes: &'a [u8], each: &mut dyn FnMut(usize, Record<'a>)) -> usize {
     let (mut at, mut damaged) = (0, 0);
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {

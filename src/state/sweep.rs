@@ -1,17 +1,21 @@
 #![forbid(unsafe_code)]
-//! Finds the bans of a journal that still count, in memory that does not grow with the number of addresses in it.
+//! Finds the bans of a journal that still count, in memory that does not grow with the number of addresses in
+//! it.
 //!
-//! An address is banned until the latest end of the bans that cover it, of those that no later record has lifted. Which
-//! record of an address that is stands fast at the end of the file only, so there are two passes: the first notes the offset of
-//! every address's best record in a table, the second picks out the records at just these offsets. The table is as large as
-//! the file asks for, up to 4 MB (512 kB for a compaction): that is enough for 190,000 addresses. Of more, they are divided
-//! by a hash into as many parts as make each fit, with two passes for each part; a part that turns out too large is divided
-//! again. Only the first pass looks at checksums, unless it finds damage; the others read no more of a record of another part
-//! than whom it is about. The work is cut into steps of one buffer each, so that a caller with something better to do is never held up.
+//! An address is banned until the latest end of the bans that cover it, of those that no later record has
+//! lifted. Which record of an address that is stands fast at the end of the file only, so there are two
+//! passes: the first notes the offset of every address's best record in a table, the second picks out the
+//! records at just these offsets. The table is as large as the file asks for, up to 4 MB (512 kB for a
+//! compaction): that is enough for 190,000 addresses. Of more, they are divided by a hash into as many parts
+//! as make each fit, with two passes for each part; a part that turns out too large is divided again. Only
+//! the first pass looks at checksums, unless it finds damage; the others read no more of a record of another
+//! part than whom it is about. The work is cut into steps of one buffer each, so that a caller with something
+//! better to do is never held up.
 //!
-//! The table holds 64 bits of a keyed hash instead of the address: among 190,000 two that nobody can aim at each other share
-//! them once in a billion journals, and then one ban is forgotten at a reboot. Networks are few, and can overlap: they are kept as
-//! intervals ([`networks`](super::networks)), in less memory than they take in the kernel.
+//! The table holds 64 bits of a keyed hash instead of the address: among 190,000 two that nobody can aim at
+//! each other share them once in a billion journals, and then one ban is forgotten at a reboot. Networks are
+//! few, and can overlap: they are kept as intervals ([`networks`](super::networks)), in less memory than they
+//! take in the kernel.
 
 use super::networks::{Networks, is_network};
 use super::record::{Entry, Record, Step, glance, step, step_again};
@@ -61,7 +65,8 @@ struct Place {
     until: u32,
 }
 
-/// A search under way. It sees the bytes of the file from `start` to `end`, which must not change, and those of `tail` behind them.
+/// A search under way. It sees the bytes of the file from `start` to `end`, which must not change, and those
+/// of `tail` behind them.
 pub(super) struct Sweep {
     key: [u64; 2],
     now: Wall,
@@ -86,8 +91,8 @@ pub(super) struct Sweep {
 }
 
 impl Sweep {
-    /// Of the bans in the bytes from `start` to `end` and in `tail` (together less than 4 GiB), those that ended less than `keep`
-    /// seconds before `now`, or have not ended. The table has at most `most` places.
+    /// Of the bans in the bytes from `start` to `end` and in `tail` (together less than 4 GiB), those that
+    /// ended less than `keep` seconds before `now`, or have not ended. The table has at most `most` places.
     pub(super) fn new(
         key: [u64; 2],
         (now, keep): (Wall, u64),

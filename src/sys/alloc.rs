@@ -1,8 +1,9 @@
-//! The C library's allocator as the program's own, and a place apart for what passes. std's way to the C library's brings
-//! along what alignments of more than 16 bytes take, 1 kB: nothing in mef has one.
+//! The C library's allocator as the program's own, and a place apart for what passes. std's way to the C
+//! library's brings along what alignments of more than 16 bytes take, 1 kB: nothing in mef has one.
 //!
-//! What reading the configuration takes lives among what the daemon keeps: when it is gone, holes are left in pages that
-//! stay. So it is put where nothing else is, and the whole of that goes back to the system at once.
+//! What reading the configuration takes lives among what the daemon keeps: when it is gone, holes are left in
+//! pages that stay. So it is put where nothing else is, and the whole of that goes back to the system at
+//! once.
 
 use libc::{c_void, max_align_t};
 use std::alloc::{GlobalAlloc, Layout};
@@ -12,7 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::Relaxed};
 /// `malloc` and its like, or the place apart for what [`briefly`] does.
 pub struct Malloc;
 
-/// Bytes that can be apart; what does not fit is among the rest. The system gives pages when they are written to.
+/// Bytes that can be apart; what does not fit is among the rest. The system gives pages when they are written
+/// to.
 const ROOM: usize = 16 << 20;
 /// The alignment of everything.
 const ALIGN: usize = align_of::<max_align_t>();
@@ -36,8 +38,8 @@ static APART: Apart = Apart {
     open: AtomicBool::new(false),
 };
 
-/// Does something whose memory is given back soon, all of it. What is kept for long has to be copied, after this, or the
-/// memory is kept with it. For a process with one thread, and not within itself.
+/// Does something whose memory is given back soon, all of it. What is kept for long has to be copied, after
+/// this, or the memory is kept with it. For a process with one thread, and not within itself.
 pub fn briefly<R>(work: impl FnOnce() -> R) -> R {
     APART.open.store(true, Relaxed);
     let result = work();
@@ -116,9 +118,9 @@ fn aligned(layout: Layout) -> bool {
     layout.align() <= ALIGN
 }
 
-// SAFETY: what `malloc`, `calloc`, `realloc` and the place apart give is free memory of the size asked for, aligned for every
-// type up to `max_align_t`; more is refused. Each block goes back to where it came from, which its address tells. Nothing here
-// panics.
+// SAFETY: what `malloc`, `calloc`, `realloc` and the place apart give is free memory of the size asked for,
+// aligned for every type up to `max_align_t`; more is refused. Each block goes back to where it came from,
+// which its address tells. Nothing here panics.
 unsafe impl GlobalAlloc for Malloc {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if !aligned(layout) {
@@ -156,8 +158,8 @@ unsafe impl GlobalAlloc for Malloc {
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         let Some(at) = APART.place(memory) else {
-            // SAFETY: the caller has it from one of these functions, and not from the place apart, with an alignment that all
-            // memory has.
+            // SAFETY: the caller has it from one of these functions, and not from the place apart, with an
+            // alignment that all memory has.
             return unsafe { libc::realloc(memory.cast::<c_void>(), size) }.cast();
         };
         if APART.fit(at, layout.size(), size) {

@@ -21,8 +21,8 @@ mod private {
 
 /// Numbers that are taken from the system once; pages that were touched can be given back.
 ///
-/// A mapping of its own: an allocator would touch the first and the last page of such a piece for notes of its own, and those
-/// two pages are most of what a quiet buffer costs.
+/// A mapping of its own: an allocator would touch the first and the last page of such a piece for notes of
+/// its own, and those two pages are most of what a quiet buffer costs.
 pub struct Buffer<T: Number = u8> {
     start: NonNull<T>,
     /// Numbers in it.
@@ -31,7 +31,8 @@ pub struct Buffer<T: Number = u8> {
 }
 
 impl<T: Number> Buffer<T> {
-    /// `len` zeros, none of them resident yet. Without memory for them the process ends, as with any allocation.
+    /// `len` zeros, none of them resident yet. Without memory for them the process ends, as with any
+    /// allocation.
     #[must_use]
     pub fn new(len: usize) -> Buffer<T> {
         let mut buffer = Buffer { start: NonNull::dangling(), len: 0, own: PhantomData };
@@ -48,7 +49,8 @@ impl<T: Number> Buffer<T> {
     /// Gives the whole pages behind the first `keep` numbers back to the system; what they held may be lost.
     pub fn cool(&mut self, keep: usize) {
         let cold = self.get_mut(keep..).unwrap_or_default();
-        // SAFETY: private anonymous memory that we hold exclusively: afterwards it reads as zeros or as before, and both are numbers.
+        // SAFETY: private anonymous memory that we hold exclusively: afterwards it reads as zeros or as
+        // before, and both are numbers.
         unsafe { give_back(cold.as_mut_ptr().cast(), size_of_val(cold)) };
     }
 }
@@ -56,7 +58,8 @@ impl<T: Number> Buffer<T> {
 /// Gives the whole pages behind what is in use of an allocation back to the system.
 pub fn cool_spare(bytes: &mut Vec<u8>) {
     let spare = bytes.spare_capacity_mut();
-    // SAFETY: private anonymous memory of the allocator's data area, in which nothing has been written yet as far as anybody knows.
+    // SAFETY: private anonymous memory of the allocator's data area, in which nothing has been written yet as
+    // far as anybody knows.
     unsafe { give_back(spare.as_mut_ptr().cast(), size_of_val(spare)) };
 }
 
@@ -92,8 +95,8 @@ impl<T: Number> Drop for Buffer<T> {
 impl<T: Number> Deref for Buffer<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
-        // SAFETY: `new` has mapped `len` numbers there, aligned to a page and zeroed by the kernel (or none, at an aligned
-        // address); they are ours until we are dropped, and borrowed as long as `self`.
+        // SAFETY: `new` has mapped `len` numbers there, aligned to a page and zeroed by the kernel (or none,
+        // at an aligned address); they are ours until we are dropped, and borrowed as long as `self`.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }

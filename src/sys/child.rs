@@ -1,5 +1,5 @@
-//! Programs that run beside the daemon: started without a shell, in a process group of their own, and gone when the
-//! daemon is. Must not know what they are for.
+//! Programs that run beside the daemon: started without a shell, in a process group of their own, and gone
+//! when the daemon is. Must not know what they are for.
 
 use super::fs::{c_path, invalid, null};
 use super::process::fork;
@@ -60,10 +60,10 @@ pub fn find(program: &str) -> Option<CString> {
     DIRS.iter().find_map(|dir| there(&[dir, "/", program].concat()))
 }
 
-/// Starts the program `argv` names, with those arguments, no shell, `/` as its directory, nothing on standard input,
-/// and in its environment PATH, LC_ALL and what `env` adds (`NAME=value` each). `out` and `err` become its standard
-/// output and error; `None` = nowhere. Everything else that we have open is closed there, our signals are as
-/// they were, and it is killed when we die.
+/// Starts the program `argv` names, with those arguments, no shell, `/` as its directory, nothing on standard
+/// input, and in its environment PATH, LC_ALL and what `env` adds (`NAME=value` each). `out` and `err` become
+/// its standard output and error; `None` = nowhere. Everything else that we have open is closed there, our
+/// signals are as they were, and it is killed when we die.
 ///
 /// # Errors
 /// No such program, no room for another process, a NUL in an argument.
@@ -90,8 +90,9 @@ pub fn start(
     Ok(Child(child))
 }
 
-/// Does `work` in a second process, so that this one does not wait for it and needs no memory for it. Whatever it has
-/// open but the standard streams is closed there; it hears signals as any program, and is killed when we die.
+/// Does `work` in a second process, so that this one does not wait for it and needs no memory for it.
+/// Whatever it has open but the standard streams is closed there; it hears signals as any program, and is
+/// killed when we die.
 ///
 /// # Errors
 /// When the system has no room for another process.
@@ -123,12 +124,13 @@ pub fn beside_with(work: &mut dyn FnMut() -> u8) -> io::Result<Child> {
     super::process::end_with(status)
 }
 
-/// Closes everything but the standard streams: locks and sockets belong to the parent. What had them open is never
-/// used again, and never dropped.
+/// Closes everything but the standard streams: locks and sockets belong to the parent. What had them open is
+/// never used again, and never dropped.
 fn close_all() {
     super::syslog::forget();
     super::relay::forget();
-    // SAFETY: the log and the relay have let go of their sockets, and nothing else that has a descriptor is used in this process.
+    // SAFETY: the log and the relay have let go of their sockets, and nothing else that has a descriptor is
+    // used in this process.
     unsafe { close_from(3) };
 }
 
@@ -169,7 +171,8 @@ struct Plan<'a> {
 impl Plan<'_> {
     fn go(&self) -> ! {
         if self.prepare().is_ok() {
-            // SAFETY: the strings and the lists of pointers, which end with null, were made before the fork and live.
+            // SAFETY: the strings and the lists of pointers, which end with null, were made before the fork
+            // and live.
             unsafe { libc::execve(self.program.as_ptr(), self.argv.as_ptr(), self.env.as_ptr()) };
         }
         // SAFETY: async-signal-safe; nothing of the parent's is run or written.
@@ -220,8 +223,8 @@ impl Child {
     }
 }
 
-/// A pipe: its reading end never blocks, and both end with an exec. What does not fit into one with `drops` is lost
-/// instead of stopping the writer.
+/// A pipe: its reading end never blocks, and both end with an exec. What does not fit into one with `drops`
+/// is lost instead of stopping the writer.
 ///
 /// # Errors
 /// When no descriptor is left.

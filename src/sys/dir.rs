@@ -88,7 +88,8 @@ impl Dir {
         }
     }
 
-    /// Gives the file `from` the name `to`, atomically, in place of a file that has it; durable after [`Dir::sync`].
+    /// Gives the file `from` the name `to`, atomically, in place of a file that has it; durable after
+    /// [`Dir::sync`].
     ///
     /// # Errors
     /// What the system says.
@@ -115,8 +116,9 @@ impl Dir {
         }
     }
 
-    /// Makes `bytes` the whole content of `name`: afterwards, also after a crash or with an error, the file has either the old
-    /// content or the new. `temp` is the name under which the new one is written; two processes must not do this at once.
+    /// Makes `bytes` the whole content of `name`: afterwards, also after a crash or with an error, the file
+    /// has either the old content or the new. `temp` is the name under which the new one is written; two
+    /// processes must not do this at once.
     ///
     /// # Errors
     /// What the system says; then `temp` is removed and `name` is as before.
@@ -212,13 +214,14 @@ impl Lock<'_> {
 
 impl Drop for Lock<'_> {
     fn drop(&mut self) {
-        // SAFETY: as above. The result is of no use: a lock that is held can be given back, and ends with the process in any case.
+        // SAFETY: as above. The result is of no use: a lock that is held can be given back, and ends with the
+        // process in any case.
         unsafe { libc::flock(self.file.as_raw_fd(), libc::LOCK_UN) };
     }
 }
 
-/// An exclusive lock on one byte of a file, which belongs to the open file and not to the process (`F_OFD_SETLK`, Linux
-/// 3.15); given back when dropped, and when the file is closed.
+/// An exclusive lock on one byte of a file, which belongs to the open file and not to the process
+/// (`F_OFD_SETLK`, Linux 3.15); given back when dropped, and when the file is closed.
 pub struct ByteLock {
     file: Rc<File>,
     byte: i64,

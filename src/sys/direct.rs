@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Networks that this host is connected to directly, beside the one by which it reaches the internet: the LAN behind a
-//! router, bridges of containers, VPNs (rtnetlink, linux/rtnetlink.h). Knows no list.
+//! Networks that this host is connected to directly, beside the one by which it reaches the internet: the LAN
+//! behind a router, bridges of containers, VPNs (rtnetlink, linux/rtnetlink.h). Knows no list.
 
 use super::host::{RTA_GATEWAY, RTA_VIA, RTM_GETROUTE, RTMSG, dump};
 use super::routes::{default_interfaces, interface};
@@ -30,8 +30,8 @@ const PRIVATE: [IpNet; 5] = [
     IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7)),
 ];
 
-/// The networks that are connected on interfaces that no default route uses, and their interfaces. Without a default
-/// route these are all that are connected.
+/// The networks that are connected on interfaces that no default route uses, and their interfaces. Without a
+/// default route these are all that are connected.
 #[must_use]
 pub fn direct_networks() -> Vec<(Range, IfName)> {
     let uplinks = default_interfaces().unwrap_or_default();

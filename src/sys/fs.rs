@@ -82,8 +82,8 @@ impl Facts {
         }
     }
 
-    /// Whether only root and the service `owner`, by itself or by a group of the system, can write to it. The group
-    /// `users` is one of people.
+    /// Whether only root and the service `owner`, by itself or by a group of the system, can write to it. The
+    /// group `users` is one of people.
     #[must_use]
     pub fn is_private(&self, owner: u32) -> bool {
         const USERS: u32 = 100;
@@ -118,7 +118,8 @@ pub enum Links {
     Refuse,
 }
 
-/// File systems in which the kernel, or a program that stands for one, answers: what is read there may be used up by it.
+/// File systems in which the kernel, or a program that stands for one, answers: what is read there may be
+/// used up by it.
 const OF_KERNEL: [FsType; 8] = [
     statfs::PROC_SUPER_MAGIC,
     statfs::SYSFS_MAGIC,
@@ -148,8 +149,8 @@ fn readable(file: impl AsFd) -> io::Result<Facts> {
 /// Opens a regular file for reading. Never blocks, never becomes our terminal, never inherited by children.
 ///
 /// # Errors
-/// As `open(2)`; `InvalidInput` for what is no regular file, `Unsupported` for files of the kernel. None of these is
-/// opened at all: it is first seen what the path leads to, and then just that is opened.
+/// As `open(2)`; `InvalidInput` for what is no regular file, `Unsupported` for files of the kernel. None of
+/// these is opened at all: it is first seen what the path leads to, and then just that is opened.
 pub fn open_regular(path: &Path, links: Links) -> io::Result<File> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
     let at =
@@ -202,7 +203,8 @@ pub fn open_stream(path: &Path) -> io::Result<File> {
 pub fn read(file: File, max: u64) -> io::Result<Vec<u8>> {
     // For files that do not say their size, as those of /proc.
     const UNSIZED: usize = 2000;
-    // As much as the file says it has: growing by steps would take twice that. The one byte more finds its end.
+    // As much as the file says it has: growing by steps would take twice that. The one byte more finds its
+    // end.
     let size = usize::try_from(facts_of(&file)?.size.min(max)).unwrap_or(0);
     let mut bytes = Vec::with_capacity(if size > 0 { size + 1 } else { UNSIZED });
     file.take(max).read_to_end(&mut bytes)?;

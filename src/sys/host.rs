@@ -62,7 +62,8 @@ impl Protected {
         this
     }
 
-    /// The same as it is now. Whoever was at the keyboard stays protected, though this process may have left that session.
+    /// The same as it is now. Whoever was at the keyboard stays protected, though this process may have left
+    /// that session.
     #[must_use]
     pub fn again(&self) -> Protected {
         let mut this = Protected::read();
@@ -84,8 +85,8 @@ impl Protected {
         self.addrs.iter().any(|&(addr, _)| net.covers(&Range::from(addr)))
     }
 
-    /// Calls `each` with everything that no list of others may have dropped, and why: the same for everybody who asks
-    /// (so without SSH sessions), and the link-local addresses by which IPv6 finds its neighbours.
+    /// Calls `each` with everything that no list of others may have dropped, and why: the same for everybody
+    /// who asks (so without SSH sessions), and the link-local addresses by which IPv6 finds its neighbours.
     pub fn each(&self, each: &mut dyn FnMut(Range, &'static str)) {
         let addrs = self.addrs.iter().filter(|(_, why)| *why != SSH);
         addrs.for_each(|&(addr, why)| each(Range::from(addr), why));
@@ -265,7 +266,8 @@ pub fn ssh_peer() -> Option<IpAddr> {
 /// The ends of a connection, the peer's and ours.
 pub type Ends = ((IpAddr, u16), (Option<IpAddr>, u16));
 
-/// That session: its peer and the port there, and the address and port of this host; the address may not be known.
+/// That session: its peer and the port there, and the address and port of this host; the address may not be
+/// known.
 #[must_use]
 pub fn ssh_session() -> Option<Ends> {
     let mut found = None;

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
-//! Those who listen to changes of the ruleset (`nft monitor`, firewalld). What they have not read yet is kernel memory,
-//! up to 32 MB for a socket of `nft monitor`: where that is much, whoever changes much waits for them.
+//! Those who listen to changes of the ruleset (`nft monitor`, firewalld). What they have not read yet is
+//! kernel memory, up to 32 MB for a socket of `nft monitor`: where that is much, whoever changes much waits
+//! for them.
 
 use super::fs;
 use super::{memory, relay};

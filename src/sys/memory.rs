@@ -4,7 +4,8 @@
 use super::fs;
 use std::path::Path;
 
-/// Bytes that can be had without anything being thrown out that is in use; `None` where the kernel does not tell.
+/// Bytes that can be had without anything being thrown out that is in use; `None` where the kernel does not
+/// tell.
 #[must_use]
 pub fn available() -> Option<u64> {
     read(&fs::content(Path::new("/proc/meminfo")).ok()?)

@@ -116,9 +116,9 @@ impl NlSocket {
         Errno::result(set).map(drop)
     }
 
-    /// Has the socket hear of a group's messages about routes, but only of default routes, of this host's addresses and of
-    /// what the kernel, people, DHCP and router advertisements make in the main table: on a router others come and go all
-    /// the time.
+    /// Has the socket hear of a group's messages about routes, but only of default routes, of this host's
+    /// addresses and of what the kernel, people, DHCP and router advertisements make in the main table: on a
+    /// router others come and go all the time.
     ///
     /// # Errors
     /// The system call that failed.
@@ -126,8 +126,8 @@ impl NlSocket {
         let mut program = own_routes();
         let len = u16::try_from(program.len()).unwrap_or(0);
         let filter = libc::sock_fprog { len, filter: program.as_mut_ptr() };
-        // SAFETY: the descriptor is open as long as `self`; the kernel copies the program, whose length is told and which
-        // lives until the call returns.
+        // SAFETY: the descriptor is open as long as `self`; the kernel copies the program, whose length is
+        // told and which lives until the call returns.
         let set = unsafe {
             libc::setsockopt(
                 self.socket.as_raw_fd(),
@@ -222,8 +222,8 @@ impl NlSocket {
         self.detour.path = Some(path);
     }
 
-    /// Has transactions go through that process from now on, and its socket with this port; `false` if there is none to be
-    /// asked.
+    /// Has transactions go through that process from now on, and its socket with this port; `false` if there
+    /// is none to be asked.
     pub fn take_detour(&mut self, port: u32) -> bool {
         self.detour.taken = self.detour.path.as_ref().map(|_| port);
         self.detour.taken.is_some()
@@ -235,8 +235,8 @@ impl NlSocket {
         !asked && self.detour.path.as_ref().is_some_and(|path| path.exists())
     }
 
-    /// Sends a transaction, through another process where that is to be asked. If that is gone, nothing stands in the way
-    /// here any more.
+    /// Sends a transaction, through another process where that is to be asked. If that is gone, nothing
+    /// stands in the way here any more.
     ///
     /// # Errors
     /// As `send`; `Lost::Answers` when what became of it is not known.
@@ -271,8 +271,8 @@ impl NlSocket {
     }
 }
 
-/// Lets messages about routes through that concern this host; a jump tells how many steps are left out if it is so, and
-/// if it is not.
+/// Lets messages about routes through that concern this host; a jump tells how many steps are left out if it
+/// is so, and if it is not.
 fn own_routes() -> [libc::sock_filter; 13] {
     const LOAD: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_ABS;
     const IS: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;

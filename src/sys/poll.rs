@@ -16,18 +16,19 @@ pub enum Ready {
     /// Nothing to do.
     #[default]
     No,
-    /// A read will not block: there is data, an end of file or an error to collect. Whoever reads until "would block"
-    /// needs to know no more; what is left unread makes the next [`wait`] return at once.
+    /// A read will not block: there is data, an end of file or an error to collect. Whoever reads until
+    /// "would block" needs to know no more; what is left unread makes the next [`wait`] return at once.
     Read,
-    /// The other side is gone or the descriptor is broken, and nothing is left to read. It stays so: a caller that
-    /// does not close it spins.
+    /// The other side is gone or the descriptor is broken, and nothing is left to read. It stays so: a caller
+    /// that does not close it spins.
     Gone,
 }
 
-/// Sleeps until one of `fds` is ready or `deadline` has passed (`None`: for ever). Sets `ready[i]` for `fds[i]`; an
-/// absent descriptor is never ready. A deadline that has passed still looks at the descriptors.
+/// Sleeps until one of `fds` is ready or `deadline` has passed (`None`: for ever). Sets `ready[i]` for
+/// `fds[i]`; an absent descriptor is never ready. A deadline that has passed still looks at the descriptors.
 ///
-/// The sleep is measured on the clock that stands still in suspend: after a resume it may last as long as it had still to go.
+/// The sleep is measured on the clock that stands still in suspend: after a resume it may last as long as it
+/// had still to go.
 ///
 /// # Errors
 /// When the kernel has no memory or refuses the number of descriptors. An interrupted sleep is no error.

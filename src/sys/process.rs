@@ -29,8 +29,8 @@ pub fn split() -> io::Result<Side> {
     Ok(Side::Child)
 }
 
-/// Goes on in a new process, as daemon(3) does: of its own session, in `/`, with nothing on its standard streams.
-/// The former process ends.
+/// Goes on in a new process, as daemon(3) does: of its own session, in `/`, with nothing on its standard
+/// streams. The former process ends.
 ///
 /// # Errors
 /// When the system has no `/dev/null`, or no room for another process.
@@ -51,11 +51,12 @@ pub fn background() -> io::Result<()> {
 /// The child's number in the parent, nothing in the child.
 pub(super) fn fork() -> nix::Result<Option<Pid>> {
     unsafe extern "C" {
-        /// fork(2) without what the C library's `fork` does for threads and for handlers, of which mef has none.
+        /// fork(2) without what the C library's `fork` does for threads and for handlers, of which mef has
+        /// none.
         fn _Fork() -> libc::pid_t;
     }
-    // SAFETY: it takes nothing. mef never starts a thread, so that the child finds memory and locks in a state that is
-    // its own; where tests do, it calls only what may be called in a signal's handler.
+    // SAFETY: it takes nothing. mef never starts a thread, so that the child finds memory and locks in a
+    // state that is its own; where tests do, it calls only what may be called in a signal's handler.
     let child = Errno::result(unsafe { _Fork() })?;
     Ok((child > 0).then(|| Pid::from_raw(child)))
 }

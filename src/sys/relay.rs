@@ -1,7 +1,7 @@
-//! A netlink socket that others send through: to the kernel the socket is who speaks, and what a socket owns only that
-//! socket may change. One exchange for each connection: a datagram with the port of the socket that is meant (there may be
-//! others in other network namespaces) and messages, and one with the error number of the system call and what the kernel
-//! answered. Does not know what the messages are about.
+//! A netlink socket that others send through: to the kernel the socket is who speaks, and what a socket owns
+//! only that socket may change. One exchange for each connection: a datagram with the port of the socket that
+//! is meant (there may be others in other network namespaces) and messages, and one with the error number of
+//! the system call and what the kernel answered. Does not know what the messages are about.
 
 use super::buffer::Buffer;
 use super::clock;
@@ -25,8 +25,8 @@ use std::ptr;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Places for those who have connected and not yet sent anything, which takes them microseconds. When all are taken, the
-/// next one gets that of another, who has to come again.
+/// Places for those who have connected and not yet sent anything, which takes them microseconds. When all are
+/// taken, the next one gets that of another, who has to come again.
 const CLIENTS: usize = 16;
 /// What stands for the listening socket among the clients' numbers.
 const LISTENER: u64 = CLIENTS as u64;
@@ -69,13 +69,15 @@ struct Clients {
     places: [Option<UnixStream>; CLIENTS],
     /// The place that is taken away next.
     next: usize,
-    /// Given up for a moment when there are no more descriptors: who cannot be taken in is told so by its end.
+    /// Given up for a moment when there are no more descriptors: who cannot be taken in is told so by its
+    /// end.
     spare: Option<OwnedFd>,
 }
 
 thread_local! {
-    /// The one of this process, null = none: whoever waits for another process serves it meanwhile, since that one may
-    /// wait for us. No smart pointer: what is dropped at the end of a thread takes 10 kB of program.
+    /// The one of this process, null = none: whoever waits for another process serves it meanwhile, since
+    /// that one may wait for us. No smart pointer: what is dropped at the end of a thread takes 10 kB of
+    /// program.
     static OURS: Cell<*const Relay> = const { Cell::new(ptr::null()) };
 }
 
@@ -251,8 +253,8 @@ fn is_gone(client: &UnixStream) -> bool {
     !matches!(looked, Ok(0))
 }
 
-/// Takes a datagram of at most `longest` bytes; EAGAIN if there is none, ECONNRESET if there never will be. Its memory
-/// goes back to the system afterwards: a daemon has no other use for so much.
+/// Takes a datagram of at most `longest` bytes; EAGAIN if there is none, ECONNRESET if there never will be.
+/// Its memory goes back to the system afterwards: a daemon has no other use for so much.
 fn datagram(fd: RawFd, longest: usize) -> Result<Buffer, Errno> {
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC;
     let len = recv(fd, &mut [], flags | MsgFlags::MSG_PEEK)?;
@@ -312,8 +314,8 @@ impl Answer {
     }
 }
 
-/// Has messages sent by the process that listens at `path`, through its socket with that port, and gives the kernel's
-/// answers. `None`: nobody listens who has that socket.
+/// Has messages sent by the process that listens at `path`, through its socket with that port, and gives the
+/// kernel's answers. `None`: nobody listens who has that socket.
 ///
 /// # Errors
 /// `Lost::Answers` when what became of them is not known; else the system call that failed, theirs or ours.

@@ -158,8 +158,8 @@ struct Wide {
     index: u32,
 }
 
-/// The interfaces in one answer to RTM_GETROUTE, if it is a default route or half of one, of any table that leads to
-/// others: which of them is asked, rules say that look at more than the address.
+/// The interfaces in one answer to RTM_GETROUTE, if it is a default route or half of one, of any table that
+/// leads to others: which of them is asked, rules say that look at more than the address.
 fn default_route(msg: Msg<'_>, each: &mut dyn FnMut(Wide)) {
     let Some((&[family, bits, _, _, table, _, _, UNICAST, ..], attributes)) =
         msg.payload.split_first_chunk::<RTMSG>()

@@ -16,8 +16,8 @@ use std::path::Path;
 /// Bytes that the kernel keeps for us while we do something else.
 const QUEUE: usize = 1 << 20;
 
-/// A socket at `path` that only root can write to. A socket that was there is replaced: whoever held it is gone, or
-/// loses it.
+/// A socket at `path` that only root can write to. A socket that was there is replaced: whoever held it is
+/// gone, or loses it.
 ///
 /// # Errors
 /// What the system says; something else than a socket is at the path.

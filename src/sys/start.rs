@@ -1,5 +1,5 @@
-//! What has to be done before a command begins, and the command's words. std's own start does this and prepares for
-//! threads and for telling of a stack that overflows, 3 kB and a dozen system calls.
+//! What has to be done before a command begins, and the command's words. std's own start does this and
+//! prepares for threads and for telling of a stack that overflows, 3 kB and a dozen system calls.
 
 use super::fs::null;
 use nix::errno::Errno;
@@ -11,8 +11,9 @@ use std::slice;
 
 /// The arguments, the program's name first; what is not UTF-8 in them is replaced by `U+FFFD`.
 ///
-/// Opens /dev/null where one of the standard streams is missing: what we open must not take its place. Writing into a
-/// closed pipe becomes an error that can be told, no end by SIGPIPE: it is blocked, and stays so until the process ends.
+/// Opens /dev/null where one of the standard streams is missing: what we open must not take its place.
+/// Writing into a closed pipe becomes an error that can be told, no end by SIGPIPE: it is blocked, and stays
+/// so until the process ends.
 ///
 /// # Safety
 /// `count` and `words` are what the C library passed to `main`.

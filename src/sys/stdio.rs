@@ -79,7 +79,7 @@ impl Write for Buffered {
 
 /// The descriptor itself. A second one would keep the stream open when a daemon lets go of its terminal.
 fn shared(fd: RawFd) -> ManuallyDrop<File> {
-    // SAFETY: `start` opened /dev/null where one of the three was missing, and nobody closes them: this file is never
-    // dropped.
+    // SAFETY: `start` opened /dev/null where one of the three was missing, and nobody closes them: this file
+    // is never dropped.
     ManuallyDrop::new(unsafe { File::from_raw_fd(fd) })
 }

@@ -80,7 +80,8 @@ impl Terminal {
     /// Opens it, and throws away what was typed before; `None` if there is none.
     #[must_use]
     pub fn open() -> Option<Terminal> {
-        // Opened anew, since others share what standard input leads to, and may not want it to be non-blocking.
+        // Opened anew, since others share what standard input leads to, and may not want it to be
+        // non-blocking.
         let anew = open("/dev/tty", OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty());
         let stdin = || stdio::stdin().ok().filter(|input| isatty(input).unwrap_or(false));
         let this = Terminal(anew.ok().map(File::from).or_else(stdin)?);
@@ -108,8 +109,8 @@ impl Terminal {
         }
     }
 
-    /// Whether what is typed is for this process: reading in the background would stop it. A terminal that does not
-    /// control us cannot tell.
+    /// Whether what is typed is for this process: reading in the background would stop it. A terminal that
+    /// does not control us cannot tell.
     fn is_ours(&self) -> bool {
         tcgetpgrp(&self.0).is_ok_and(|group| group == getpgrp())
             || tcgetpgrp(&self.0) == Err(nix::Error::ENOTTY)

@@ -1,4 +1,5 @@
-//! Gives back memory that is not needed while a process waits: that of the program's own file, and of the stack. Knows nothing of who calls it, or when.
+//! Gives back memory that is not needed while a process waits: that of the program's own file, and of the
+//! stack. Knows nothing of who calls it, or when.
 
 #[cfg(target_pointer_width = "32")]
 use libc::Elf32_Phdr as Header;
@@ -20,14 +21,15 @@ const PAGE: usize = 4096;
 /// Deepest use of the stack that is given back.
 const DEPTH: usize = 512 * 1024;
 
-/// Gives back what deeper calls have used of the stack. For the first thread: below its stack there is nothing for a
-/// megabyte (the kernel's `stack_guard_gap`), so that nothing else is meant.
+/// Gives back what deeper calls have used of the stack. For the first thread: below its stack there is
+/// nothing for a megabyte (the kernel's `stack_guard_gap`), so that nothing else is meant.
 pub fn stack() {
     let here = 0u8;
     let top = (&raw const here).addr().saturating_sub(FRAMES);
     let end = top - top % PAGE;
     let start = end.saturating_sub(DEPTH);
-    // SAFETY: memory below the frames that are in use holds nothing that anybody will read; it is zero at its next use.
+    // SAFETY: memory below the frames that are in use holds nothing that anybody will read; it is zero at its
+    // next use.
     unsafe { libc::madvise(std::ptr::without_provenance_mut(start), end - start, libc::MADV_DONTNEED) };
 }
 
@@ -45,7 +47,8 @@ pub fn text() {
         return;
     }
     let first = std::ptr::with_exposed_provenance::<Header>(at);
-    // SAFETY: the kernel told where it has mapped the headers of the program, and how many there are; they stay.
+    // SAFETY: the kernel told where it has mapped the headers of the program, and how many there are; they
+    // stay.
     let headers = unsafe { std::slice::from_raw_parts(first, told(libc::AT_PHNUM)) };
     // A program that may be loaded anywhere says in a header of its own where the headers were meant to be.
     let own = headers.iter().find(|h| h.p_type == libc::PT_PHDR);

@@ -1,7 +1,8 @@
 #![forbid(unsafe_code)]
-//! Rules on trial: they are in force for a time, and unless somebody confirms them the previous ones return. That they
-//! do is the kernel's matter (`firewall::trial`), and hangs on no process. A watcher, a process of its own, makes it
-//! sooner: when whoever asked for the trial turns the rules down, is killed, or loses the terminal.
+//! Rules on trial: they are in force for a time, and unless somebody confirms them the previous ones return.
+//! That they do is the kernel's matter (`firewall::trial`), and hangs on no process. A watcher, a process of
+//! its own, makes it sooner: when whoever asked for the trial turns the rules down, is killed, or loses the
+//! terminal.
 
 mod saved;
 mod watcher;
@@ -92,8 +93,8 @@ pub struct Trial<'a> {
     pub had_rules: bool,
 }
 
-/// Notes whether there is to be a rule set: after it was loaded, and before it is taken out. A `run_dir` that cannot be
-/// written is borne.
+/// Notes whether there is to be a rule set: after it was loaded, and before it is taken out. A `run_dir` that
+/// cannot be written is borne.
 pub fn note(run_dir: &Path, wanted: bool) {
     let file = Dir::create(run_dir).and_then(|dir| dir.file(WANTED, Access::Write));
     let word: &[u8] = if wanted { b"yes\n" } else { b"no\n" };
@@ -126,7 +127,8 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Waits for other loads to end. A `run_dir` that cannot be written is borne: then only the lock is missing.
+    /// Waits for other loads to end. A `run_dir` that cannot be written is borne: then only the lock is
+    /// missing.
     ///
     /// # Errors
     /// Rules are on trial, or a load does not end.
@@ -245,8 +247,8 @@ impl Trial<'_> {
     }
 }
 
-/// Keeps the rules that are on trial. The watcher is asked first, since it tells who waits for the end; `rules` are
-/// those of the trial for the case that there is none, and `text` what is kept of them.
+/// Keeps the rules that are on trial. The watcher is asked first, since it tells who waits for the end;
+/// `rules` are those of the trial for the case that there is none, and `text` what is kept of them.
 ///
 /// # Errors
 /// There are none, or their time was up.

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
-//! Rule sets as files: the one that was confirmed last, for the next boot, and the one that is pending confirmation, for
-//! whoever confirms it when its watcher is gone. Each is one text, with its includes in their places.
+//! Rule sets as files: the one that was confirmed last, for the next boot, and the one that is pending
+//! confirmation, for whoever confirms it when its watcher is gone. Each is one text, with its includes in
+//! their places.
 
 use crate::sys::dir::{Access, Dir};
 use std::fs::File;
@@ -9,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 /// The rule set that was confirmed last, in `state_dir`.
 const CONFIRMED: &str = "confirmed.rules";
-/// The rule set of a trial that nobody has confirmed, in `state_dir`, or in `run_dir` where that cannot be written.
+/// The rule set of a trial that nobody has confirmed, in `state_dir`, or in `run_dir` where that cannot be
+/// written.
 const PENDING: &str = "pending.rules";
 
 /// The two directories.
@@ -37,8 +39,8 @@ impl Saved {
         [&self.state, &self.run].map(|dir| dir.join(PENDING)).into_iter().find(|path| path.exists())
     }
 
-    /// Before a trial: keeps its rules, and `previous` for the next boot where none were kept. Whether a reboot will
-    /// know of the trial.
+    /// Before a trial: keeps its rules, and `previous` for the next boot where none were kept. Whether a
+    /// reboot will know of the trial.
     ///
     /// # Errors
     /// There is no place for it.

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 impl Net {
-    /// Writes mef.conf: directories below ours, messages on standard error, state written at once, a look every second at
-    /// what others do to the tables, and these lines, which win.
+    /// Writes mef.conf: directories below ours, messages on standard error, state written at once, a look
+    /// every second at what others do to the tables, and these lines, which win.
     /// A rule `mark` that bans at once is what `mark` needs; it reads the given logs.
     pub fn configure(&self, lines: &str, logs: &[&str]) {
         let dir = self.dir.display();
@@ -109,8 +109,8 @@ impl Net {
         wait_until(&format!("the mark at the end of {log}"), || self.in_set("ban4", addr));
     }
 
-    /// Asks the daemon for its statistics: lines, candidates, hits, ignored, ambiguous, in this order. The marks
-    /// are among them.
+    /// Asks the daemon for its statistics: lines, candidates, hits, ignored, ambiguous, in this order. The
+    /// marks are among them.
     #[track_caller]
     pub fn counts(&self, started: usize, name: &str) -> Vec<u64> {
         let before = self.said(name).matches(" offenders tracked").count();

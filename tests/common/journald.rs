@@ -1,5 +1,5 @@
-//! The journal of the host under test: a real systemd-journald on the directories that its programs see, what writes to
-//! it, and journalctl, which says what is in it.
+//! The journal of the host under test: a real systemd-journald on the directories that its programs see, what
+//! writes to it, and journalctl, which says what is in it.
 
 use super::{Net, ns, wait_for, wait_until};
 use std::fs;
@@ -61,7 +61,8 @@ impl Net {
         ["run/log/journal", "log/journal"].map(|dir| self.path(dir).join(machine()))
     }
 
-    /// Starts journald with these lines of configuration and this environment; with `lasting` it writes to /var at once.
+    /// Starts journald with these lines of configuration and this environment; with `lasting` it writes to
+    /// /var at once.
     pub fn journald(&mut self, lines: &str, env: &[(&str, &str)], lasting: bool) -> usize {
         assert!(Path::new(JOURNALD).exists(), "this test needs the package systemd");
         let settings =
@@ -101,8 +102,8 @@ impl Net {
         self.entry(&[("MESSAGE", message.as_ref()), ("SYSLOG_IDENTIFIER", program.as_bytes())]);
     }
 
-    /// What journalctl finds in files that a pattern of the shell names, below the directory of the journal in /var
-    /// or /run.
+    /// What journalctl finds in files that a pattern of the shell names, below the directory of the journal
+    /// in /var or /run.
     pub fn journalctl(&self, lasting: bool, files: &str) -> Vec<Exported> {
         let pattern = self.journal_dirs()[usize::from(lasting)].join(files);
         let args = ["--quiet", "--no-pager", "-o", "export", "--file", pattern.to_str().unwrap()];
@@ -119,8 +120,8 @@ impl Net {
         wait_until("a rotation of the journal", || files() > before && dir.join("system.journal").exists());
     }
 
-    /// Starts a program called `name` that runs as `uid` in the unit `unit` of the service manager and logs what
-    /// [`Speaker::say`] gives it as `identifier`.
+    /// Starts a program called `name` that runs as `uid` in the unit `unit` of the service manager and logs
+    /// what [`Speaker::say`] gives it as `identifier`.
     pub fn speaker(&self, name: &str, uid: u32, unit: &str, identifier: &str) -> Speaker {
         let program = self.path(&format!("speakers/{}/{uid}/{name}", unit.trim_start_matches('/')));
         fs::create_dir_all(program.parent().unwrap()).unwrap();
@@ -140,8 +141,8 @@ fn is_system(file: &fs::DirEntry) -> bool {
     file.file_name().to_string_lossy().starts_with("system")
 }
 
-/// The control group of a unit below that of the first process, made if it is missing. A name that begins with `/` is no
-/// unit's, but that of a container there.
+/// The control group of a unit below that of the first process, made if it is missing. A name that begins
+/// with `/` is no unit's, but that of a container there.
 fn group(unit: &str) -> PathBuf {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     let mut mounts = mounts.lines().map(|l| l.split(' ').collect::<Vec<_>>());

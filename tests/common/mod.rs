@@ -154,8 +154,8 @@ impl Net {
         f()
     }
 
-    /// Gives the neighbour one more address, beyond the link, and makes it speak from there. Its own IPv6 address
-    /// shares a prefix with the host's, so a ban of that would lock out the host.
+    /// Gives the neighbour one more address, beyond the link, and makes it speak from there. Its own IPv6
+    /// address shares a prefix with the host's, so a ban of that would lock out the host.
     pub fn speak_as(&self, peer: &Peer, addr: IpAddr) {
         let (via, host, len) = match addr {
             IpAddr::V4(_) => (IpAddr::V4(peer.v4), IpAddr::V4(peer.host4), 32),
@@ -185,7 +185,8 @@ impl Net {
         self.nft("table inet tracked { chain c { type filter hook prerouting priority 0; ct state new counter; }; }");
     }
 
-    /// What `nft list` shows of our table's object, such as `set inet mef_guard ban4`; empty if it is not there.
+    /// What `nft list` shows of our table's object, such as `set inet mef_guard ban4`; empty if it is not
+    /// there.
     pub fn nft_list(&self, object: &str) -> String {
         let mut words = vec!["list"];
         words.extend(object.split_whitespace());
@@ -329,7 +330,8 @@ pub fn load(net: &Net, text: &str) {
     assert_eq!(out.status, 0, "{out:?}\n{text}");
 }
 
-/// A listing as nft before 1.1 prints it: since then it names the burst of a limit also where that is the default.
+/// A listing as nft before 1.1 prints it: since then it names the burst of a limit also where that is the
+/// default.
 #[must_use]
 pub fn older_words(listing: &str) -> String {
     listing.replace(" burst 5 packets", "")
@@ -386,8 +388,8 @@ pub fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
     wait_for(what, || is().then_some(()));
 }
 
-/// A fresh interface can speak IPv6 at once, with its link-local address too, and does so only when a test lets it, in
-/// the namespace of this thread.
+/// A fresh interface can speak IPv6 at once, with its link-local address too, and does so only when a test
+/// lets it, in the namespace of this thread.
 fn quiet_links() {
     for what in ["accept_dad", "router_solicitations"] {
         fs::write(format!("/proc/sys/net/ipv6/conf/default/{what}"), "0").unwrap();

@@ -44,7 +44,8 @@ impl Ns {
     }
 }
 
-/// Puts Ethernet frames on an interface of the namespace in which it was made, past all rules of that namespace.
+/// Puts Ethernet frames on an interface of the namespace in which it was made, past all rules of that
+/// namespace.
 pub struct Wire(OwnedFd);
 
 impl Wire {
@@ -87,7 +88,8 @@ impl Wire {
             while sent < messages.len() {
                 let rest = &mut messages[sent..];
                 let count = u32::try_from(rest.len()).unwrap();
-                // SAFETY: all messages, their parts and the frames live until the call returns; nothing is written to frames.
+                // SAFETY: all messages, their parts and the frames live until the call returns; nothing is
+                // written to frames.
                 let n = unsafe { libc::sendmmsg(self.0.as_raw_fd(), rest.as_mut_ptr(), count, 0) };
                 match usize::try_from(n) {
                     Ok(n) => sent += n,
@@ -122,8 +124,8 @@ fn check(rc: libc::c_int) -> io::Result<()> {
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// The program is killed when the thread that starts it ends, and no signal is ignored because whoever runs the tests, a
-/// shell in the background or nohup, ignores it.
+/// The program is killed when the thread that starts it ends, and no signal is ignored because whoever runs
+/// the tests, a shell in the background or nohup, ignores it.
 pub fn start_clean(command: &mut Command) {
     let hook = || {
         for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP] {
@@ -152,9 +154,9 @@ pub fn make_private_dirs(dir: &Path) {
     std::fs::create_dir_all("/etc/mef").unwrap();
 }
 
-/// In the program's eyes /run, /var/lib, /var/log and /usr/local/sbin are directories below `dir`, /etc/mef is empty, and
-/// /dev has the usual devices and the test's own /dev/log: a fresh host, whatever the real one has. A directory `etc` below
-/// `dir` is all of /etc, and a file `meminfo` says how much memory there is.
+/// In the program's eyes /run, /var/lib, /var/log and /usr/local/sbin are directories below `dir`, /etc/mef
+/// is empty, and /dev has the usual devices and the test's own /dev/log: a fresh host, whatever the real one
+/// has. A directory `etc` below `dir` is all of /etc, and a file `meminfo` says how much memory there is.
 pub fn private_dirs(command: &mut Command, dir: &Path) {
     let name = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap();
     let bind = |from: &Path, to: &Path| (from.exists() && to.exists()).then(|| (name(from), name(to)));
@@ -184,12 +186,14 @@ pub fn private_dirs(command: &mut Command, dir: &Path) {
 }
 
 fn mount(from: &std::ffi::CStr, to: &std::ffi::CStr, flags: libc::c_ulong) -> io::Result<()> {
-    // SAFETY: both strings end with a NUL and live until the call returns; no type and no data are needed here.
+    // SAFETY: both strings end with a NUL and live until the call returns; no type and no data are needed
+    // here.
     check(unsafe { libc::mount(from.as_ptr(), to.as_ptr(), std::ptr::null(), flags, std::ptr::null()) })
 }
 
 /// Waits for the end of a program that waits for its input, which `feed` gives it; its exit status and the
-/// most memory that it had, in KiB. What `wait4` tells is at least the memory of this process, which forked it.
+/// most memory that it had, in KiB. What `wait4` tells is at least the memory of this process, which forked
+/// it.
 pub fn end_and_peak(child: &mut std::process::Child, feed: impl FnOnce()) -> (i32, u64) {
     let pid = child.id().cast_signed();
     let none = std::ptr::null_mut::<libc::c_void>();
@@ -222,7 +226,8 @@ pub fn end_and_peak(child: &mut std::process::Child, feed: impl FnOnce()) -> (i3
     }
 }
 
-/// A file system of its own at a directory, seen by this thread and the programs that it starts; it ends with this value.
+/// A file system of its own at a directory, seen by this thread and the programs that it starts; it ends with
+/// this value.
 pub struct Disk(CString);
 
 impl Disk {

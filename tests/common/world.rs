@@ -1,8 +1,9 @@
 //! A network of three: the host, a friend and a stranger; and probes whose fate is known after a round trip.
 //!
-//! Neighbours are fixed and errors of ICMP are not bounded, so a packet that does not come was dropped by a rule. One
-//! CPU does it all, so packets stay in order: what was sent over a route has come or is gone, and what answers it
-//! too, when a sentinel has made the way there and back. `RULES`, which begin every rule set here, let it pass.
+//! Neighbours are fixed and errors of ICMP are not bounded, so a packet that does not come was dropped by a
+//! rule. One CPU does it all, so packets stay in order: what was sent over a route has come or is gone, and
+//! what answers it too, when a sentinel has made the way there and back. `RULES`, which begin every rule set
+//! here, let it pass.
 
 use super::{Net, Output, Peer, ns, wait_for};
 use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
@@ -322,7 +323,8 @@ impl World {
 }
 
 impl Drop for Probe {
-    /// Ends a connection now: a program that another test is just starting may hold the socket for a moment, too.
+    /// Ends a connection now: a program that another test is just starting may hold the socket for a moment,
+    /// too.
     fn drop(&mut self) {
         if self.packet.kind == Kind::Tcp {
             ns::disconnect(&self.socket);

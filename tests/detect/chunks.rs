@@ -1,5 +1,5 @@
-//! The search over blocks loses nothing: whatever the chunks in which a log is read, its hits are those of the same
-//! lines, judged one by one by patterns that no literal was looked for.
+//! The search over blocks loses nothing: whatever the chunks in which a log is read, its hits are those of
+//! the same lines, judged one by one by patterns that no literal was looked for.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 

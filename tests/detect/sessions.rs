@@ -129,8 +129,8 @@ fn sessions_of_every_openssh() {
     assert_eq!(attempts("sshd-keys", KEYS_ONLY), (1, 2));
 }
 
-/// Judges a recorded log and compares with what a count of plain words says. Addresses in it: 127.0.0.1 is the
-/// only sender; 198.51.100.9 stands in user names and banners.
+/// Judges a recorded log and compares with what a count of plain words says. Addresses in it: 127.0.0.1 is
+/// the only sender; 198.51.100.9 stands in user names and banners.
 fn recorded(rule: &str, log: &str, refused: &[&str], named: &[&str]) {
     let path = format!("{}/tests/logs/{log}", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).unwrap();

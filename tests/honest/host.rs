@@ -1,4 +1,5 @@
-//! The way of a line to a verdict, with shipped rules and their limits, but without a daemon; and logs with their times.
+//! The way of a line to a verdict, with shipped rules and their limits, but without a daemon; and logs with
+//! their times.
 
 use mef::base::clock::Mono;
 use mef::base::net::offender;
@@ -84,7 +85,8 @@ pub fn sender(line: &str) -> String {
     found.unwrap_or("").to_owned()
 }
 
-/// Seconds since midnight, from the only `HH:MM:SS` that a header or a stamp holds; a day more whenever it goes back.
+/// Seconds since midnight, from the only `HH:MM:SS` that a header or a stamp holds; a day more whenever it
+/// goes back.
 pub fn timed(text: &str) -> Lines {
     let (mut day, mut last) = (0, 0);
     let time = |line: &str| -> Option<u64> {

@@ -1,4 +1,5 @@
-//! Makes hostile lines: forms of services, filled with pieces of what the rules look for and with addresses of others.
+//! Makes hostile lines: forms of services, filled with pieces of what the rules look for and with addresses
+//! of others.
 
 use crate::conf::Conf;
 use fastrand::Rng;
@@ -112,8 +113,8 @@ enum Part {
     Field(u8),
 }
 
-/// The forms of each rule: those in tests/hostile/lines, or else the rule's own examples, with holes where the address stands
-/// that has done nothing.
+/// The forms of each rule: those in tests/hostile/lines, or else the rule's own examples, with holes where
+/// the address stands that has done nothing.
 pub fn templates(confs: &[Conf]) -> Vec<Vec<Template>> {
     let path = format!("{}/tests/hostile/lines", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap();
@@ -141,7 +142,8 @@ pub fn templates(confs: &[Conf]) -> Vec<Vec<Template>> {
     all
 }
 
-/// An example as a form; its header, if any, and its sender stay as they are. None if it begins with what the attacker wrote.
+/// An example as a form; its header, if any, and its sender stay as they are. None if it begins with what the
+/// attacker wrote.
 fn from_example(line: &[u8]) -> Option<Template> {
     let hole: &[u8] = if line.starts_with(b"{") { b"{j}" } else { b"{s}" };
     let form = replaced(line, b"198.51.100.9", hole);
@@ -278,7 +280,8 @@ impl Template {
         self.parts.iter().filter_map(kind).collect()
     }
 
-    /// The line with `root` in every hole but that of this number, which holds `text`; none if there it is too long.
+    /// The line with `root` in every hole but that of this number, which holds `text`; none if there it is
+    /// too long.
     pub fn with(&self, hole: usize, text: &[u8], sender: &str) -> Vec<u8> {
         let (mut out, mut n) = (Vec::new(), 0);
         for part in &self.parts {

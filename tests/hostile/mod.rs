@@ -1,5 +1,5 @@
-//! Text that attackers write into the lines of every service that there is a rule for: no line is ever a hit for anybody
-//! but its sender. `HOSTILE_LINES` is how many lines are made; the seed is fixed.
+//! Text that attackers write into the lines of every service that there is a rule for: no line is ever a hit
+//! for anybody but its sender. `HOSTILE_LINES` is how many lines are made; the seed is fixed.
 
 use crate::conf::{Conf, hits};
 use crate::maker::{Maker, SENDERS, Template, headers, templates};
@@ -10,8 +10,8 @@ const SEED: u64 = 0x6d65_6602;
 /// An unoptimised build takes a minute for three times as many.
 const LINES: usize = if cfg!(debug_assertions) { 100_000 } else { 300_000 };
 
-/// Which rules see the lines of `own` in files, and as records of the journal: those with programs, since they may read what
-/// everybody writes to, and in files those that read one of its own.
+/// Which rules see the lines of `own` in files, and as records of the journal: those with programs, since
+/// they may read what everybody writes to, and in files those that read one of its own.
 fn readers(confs: &[Conf], own: &Conf) -> [u64; 2] {
     let bits = |sees: &dyn Fn(&Conf) -> bool| {
         confs.iter().enumerate().filter(|(_, conf)| sees(conf)).fold(0, |all, (n, _)| all | 1 << n)

@@ -1,5 +1,5 @@
-//! Random rules, and what they mean: a plain interpreter of the language that knows nothing of the program's parser and
-//! compiler. Each word of a rule stands beside the condition that a packet has to fulfil.
+//! Random rules, and what they mean: a plain interpreter of the language that knows nothing of the program's
+//! parser and compiler. Each word of a rule stands beside the condition that a packet has to fulfil.
 
 use super::common::world::{Fate, Kind, Packet, Spot, World};
 use std::collections::BTreeMap;

@@ -1,4 +1,5 @@
-//! What the sender of a packet hears of it: accepted, dropped, rejected with the answer that its protocol has.
+//! What the sender of a packet hears of it: accepted, dropped, rejected with the answer that its protocol
+//! has.
 
 use super::common::world::Fate::{Lost, Passes, Refused};
 use super::common::world::Kind::{Ping, Tcp, Udp};

@@ -19,7 +19,8 @@ struct KernelLog {
 }
 
 impl KernelLog {
-    /// To be called before the thread goes to a namespace of its own: the switch is seen in the first one only.
+    /// To be called before the thread goes to a namespace of its own: the switch is seen in the first one
+    /// only.
     fn open() -> KernelLog {
         let log = File::options().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg").unwrap();
         let log = Flock::lock(log, FlockArg::LockExclusive).map_err(|(_, e)| e).unwrap();

@@ -10,8 +10,8 @@ const STRANGER: Packet = packet(Udp, Spot::Stranger);
 /// Everybody who can send to the host, over IPv4 and IPv6.
 const ALL: [Packet; 6] = [LOCAL, LOCAL.in_v6(), FRIEND, FRIEND.in_v6(), STRANGER, STRANGER.in_v6()];
 
-/// Which of the packets a rule with these keys matches: it accepts them, and everything else is dropped; and it drops
-/// them, and everything else is accepted.
+/// Which of the packets a rule with these keys matches: it accepts them, and everything else is dropped; and
+/// it drops them, and everything else is accepted.
 #[track_caller]
 fn matching(world: &mut World, keys: &str, packets: &[Packet]) -> Vec<bool> {
     let sides = [("accept", "drop", Passes), ("drop", "accept", Lost)];

@@ -1,5 +1,6 @@
 #![forbid(unsafe_code)]
-//! The first word of `mef status`: whether this host is protected, and if not, why not; and the exit status that says so.
+//! The first word of `mef status`: whether this host is protected, and if not, why not; and the exit status
+//! that says so.
 
 use super::{Answer, Kernel};
 use crate::applet::{Error, Output};

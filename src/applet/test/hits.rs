@@ -6,7 +6,8 @@ use std::net::IpAddr;
 /// Longest line of [`push_line`].
 const LINE: usize = 20 + 1 + 39 + 1;
 
-/// A number, a tab, an address and a newline, without the formatting machinery: there may be millions of them.
+/// A number, a tab, an address and a newline, without the formatting machinery: there may be millions of
+/// them.
 pub(super) fn push_line(out: &mut Vec<u8>, number: u64, addr: IpAddr) {
     // From its end, as digits come.
     let mut line = [0; LINE];

@@ -70,8 +70,8 @@ impl Test<'_> {
         self.record(wanted, &record);
     }
 
-    /// `journalctl -o with-unit` names the unit in place of the program: who wrote it is one of the rule's programs that
-    /// such a unit runs.
+    /// `journalctl -o with-unit` names the unit in place of the program: who wrote it is one of the rule's
+    /// programs that such a unit runs.
     fn with_unit(&mut self, line: &[u8]) {
         let text = line.strip_suffix(b"\n").unwrap_or(line);
         let found = header::parse(text).and_then(|header| Some((header, unit(header.program)?)));

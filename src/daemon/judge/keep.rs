@@ -30,7 +30,8 @@ impl Judge {
         self.once(Once::Journal, result.err().as_ref().map(|e| e as _));
     }
 
-    /// Does a part of what keeps the journal small, a fraction of a millisecond long; whether there is more to do.
+    /// Does a part of what keeps the journal small, a fraction of a millisecond long; whether there is more
+    /// to do.
     pub(in crate::daemon) fn compact(&mut self, now: Now) -> bool {
         let Judge { enforcer, decider, .. } = self;
         let punisher = &decider.punisher;

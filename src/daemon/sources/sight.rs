@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Which rules see what they are to read, and which see nothing: at the start, and whenever that changes. A source that
-//! is gone for a moment (a rotation, a program that is started again) is not told.
+//! Which rules see what they are to read, and which see nothing: at the start, and whenever that changes. A
+//! source that is gone for a moment (a rotation, a program that is started again) is not told.
 
 use super::{RING, Sources, Wants};
 use crate::base::clock::Mono;

@@ -9,8 +9,8 @@ pub(in crate::detect) fn any_stamp(text: &[u8]) -> Option<Stamp> {
     forms.into_iter().find_map(|form| form(Text(text)))
 }
 
-/// `2026/11/22 08:00:01`, `2026-11-22T08:00:01.1+01:00`, and with a blank where an hour has no second digit or
-/// before the zone.
+/// `2026/11/22 08:00:01`, `2026-11-22T08:00:01.1+01:00`, and with a blank where an hour has no second digit
+/// or before the zone.
 fn loose(mut text: Text<'_>) -> Option<Stamp> {
     let year = u16::try_from(text.digits(4)?).ok()?;
     let between = *text.take(1)?.first().filter(|b| matches!(b, b'-' | b'/'))?;
@@ -100,8 +100,8 @@ fn tai64n(mut text: Text<'_>) -> Option<Stamp> {
     text.tai64n()
 }
 
-/// Seconds since 1970 with or without a fraction, or milliseconds, such as `1795334401.123`. Many a number looks like
-/// that: only for places where nothing else can stand.
+/// Seconds since 1970 with or without a fraction, or milliseconds, such as `1795334401.123`. Many a number
+/// looks like that: only for places where nothing else can stand.
 pub(in crate::detect) fn seconds(text: &[u8]) -> Option<Stamp> {
     // 2001 to 2286, which all have ten digits.
     const DIGITS: usize = 10;

@@ -30,7 +30,8 @@ fn listed(t: &Tracker, now: u64) -> Vec<(u16, String, u32, u64)> {
 
 #[test]
 fn verdicts_of_one_offender() {
-    // findtime 10 s, maxretry 3; each row: hits as (ms, weight), and which of them bring a verdict of which count.
+    // findtime 10 s, maxretry 3; each row: hits as (ms, weight), and which of them bring a verdict of which
+    // count.
     type Row<'a> = (&'a str, &'a [(u64, u8)], &'a [(usize, u32)]);
     let rows: &[Row] = &[
         ("two are not enough", &[(0, 1), (1, 1)], &[]),
@@ -79,7 +80,8 @@ fn limits_at_their_edges() {
     assert_eq!(table(8, &[]).hit(Mono(7), 0, v4(1), 9), None, "no rules at all");
 }
 
-/// The same sequence for the table and for a list of everything. `shorter` is the window that an inexact table surely covers.
+/// The same sequence for the table and for a list of everything. `shorter` is the window that an inexact
+/// table surely covers.
 fn compare(seed: u64, findtime: u32, maxretry: u32, start: u64) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut t = table(256, &[(findtime, maxretry), (findtime, maxretry)]);
@@ -329,8 +331,8 @@ fn sparing(maxretry: u32, findtime: u32, same_user: u32, same_user_max: u32) -> 
     Tracker::new(64, &[Limits { findtime, maxretry, same_user, same_user_max }], KEY)
 }
 
-/// The attempt, from 1, with which somebody is banned who makes one every `every` seconds for a day, with each of
-/// `names` in turn; 0 = none.
+/// The attempt, from 1, with which somebody is banned who makes one every `every` seconds for a day, with
+/// each of `names` in turn; 0 = none.
 fn banned_at(t: &mut Tracker, every: u64, names: &[&str]) -> u64 {
     let turns = (1..=86_400 / every).zip(names.iter().cycle());
     turns.into_iter().find(|(n, name)| named(t, n * every, name, 0).is_some()).map_or(0, |(n, _)| n)

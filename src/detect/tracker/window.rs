@@ -1,11 +1,11 @@
 #![forbid(unsafe_code)]
 //! The hits of one offender on one rule, in a few words of memory lent by the table.
 //!
-//! Up to [`EXACT`] hits the window slides exactly: the words are the hits, oldest first, and one fewer than the
-//! limit is enough, because the hit that reaches the limit is never stored. Each says when it was, what name it was
-//! for (as a few bits of a keyed hash) and how many further hits of that name were spared since.
-//! Beyond that, hits are counted in [`PARTS`] sub-windows of findtime/16 each, of which only those that lie wholly
-//! inside findtime count. So a hit that has left the window never counts (no ban is earlier than the
+//! Up to [`EXACT`] hits the window slides exactly: the words are the hits, oldest first, and one fewer than
+//! the limit is enough, because the hit that reaches the limit is never stored. Each says when it was, what
+//! name it was for (as a few bits of a keyed hash) and how many further hits of that name were spared since.
+//! Beyond that, hits are counted in [`PARTS`] sub-windows of findtime/16 each, of which only those that lie
+//! wholly inside findtime count. So a hit that has left the window never counts (no ban is earlier than the
 //! exact one), and every hit of the last 15/16 of findtime does (no ban is later than the exact one
 //! of a findtime shorter by a sixteenth). Of names nothing is known there.
 //!
@@ -120,8 +120,9 @@ pub(super) struct Hits<'a> {
 
 impl Hits<'_> {
     /// Adds `n` hits at `time` and returns how many then lie within the window that ends at the newest hit.
-    /// Hits that are older than that window are not counted. When the result reaches the rule's limit, nothing was
-    /// stored and the caller is to forget the offender. Of a hit that is spared nothing is counted.
+    /// Hits that are older than that window are not counted. When the result reaches the rule's limit,
+    /// nothing was stored and the caller is to forget the offender. Of a hit that is spared nothing is
+    /// counted.
     pub(super) fn add(&mut self, rule: Rule, time: u32, n: u32, mark: Mark) -> u32 {
         if !rule.exact() {
             return self.add_count(rule, time, n);
@@ -193,7 +194,8 @@ impl Hits<'_> {
         }
     }
 
-    /// `None` if a hit is spared for one of the same mark; else how many were spared before, which the hit takes over.
+    /// `None` if a hit is spared for one of the same mark; else how many were spared before, which the hit
+    /// takes over.
     fn spare(&mut self, rule: Rule, time: u32, mark: Mark) -> Option<u32> {
         if mark == Mark::NONE || rule.same == 0 {
             return Some(0);

@@ -41,8 +41,8 @@ pub(super) enum Source {
     Reader(Reader),
 }
 
-/// Elements that one transaction changes at most, where they can be parted: a listener of others costs the kernel 8 kB
-/// for each.
+/// Elements that one transaction changes at most, where they can be parted: a listener of others costs the
+/// kernel 8 kB for each.
 const CHANGES: usize = 256;
 /// How often a change is worked out anew when others changed the sets meanwhile.
 const TRIES: u32 = 8;
@@ -101,10 +101,12 @@ impl Allowed {
         for_good.chain(self.timed_parts(now).into_iter().map(|(range, until)| (range, Some(until)))).collect()
     }
 
-    /// What is allowed for a time, in parts that do not overlap, each with the longest time that it has. Needs a settled list.
+    /// What is allowed for a time, in parts that do not overlap, each with the longest time that it has.
+    /// Needs a settled list.
     fn timed_parts(&self, now: Wall) -> Vec<(Range, Wall)> {
         let mut parts: Vec<(Range, Wall)> = Vec::new();
-        // What has its longest time already. A range that is taken in swallows those that it meets, so none is met twice.
+        // What has its longest time already. A range that is taken in swallows those that it meets, so none
+        // is met twice.
         let mut taken: BTreeSet<Range> = BTreeSet::new();
         for &(range, until) in self.timed.iter().filter(|(_, until)| *until > now) {
             let everybody = match range.family() {
@@ -203,7 +205,8 @@ impl Guard {
         })
     }
 
-    /// Writes a list that is too long for the transaction that makes the table before that, into sets that nothing asks yet.
+    /// Writes a list that is too long for the transaction that makes the table before that, into sets that
+    /// nothing asks yet.
     ///
     /// # Errors
     /// What the kernel refused.
@@ -255,14 +258,15 @@ impl Guard {
         self.txn.delete_elem(&set, &Elem { key: key.bytes(), end, timeout: Timeout::None, comment: "" });
     }
 
-    /// Changes what is there into the list, a part in each transaction if there is much to change: whoever is to be
-    /// allowed before and after is so in between.
+    /// Changes what is there into the list, a part in each transaction if there is much to change: whoever is
+    /// to be allowed before and after is so in between.
     fn sync_allowed(&mut self, allowed: &Allowed) -> Result<(), Failure> {
         let mut tries = 0;
         loop {
             tries += 1;
             match self.try_sync(allowed) {
-                // An entry ended meanwhile, others wrote, or this was done and the answer lost: what is there is read again.
+                // An entry ended meanwhile, others wrote, or this was done and the answer lost: what is there
+                // is read again.
                 Err(e) if tries < TRIES && matches!(e.errno(), Errno::ENOENT | Errno::EEXIST) => {
                     if self.look()?.is_none() && tries > 1 {
                         return Err(e);

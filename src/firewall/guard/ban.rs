@@ -63,7 +63,8 @@ pub struct Standing {
 pub enum Outcome {
     /// Nobody of these was banned, or not everybody.
     Banned,
-    /// They were banned already, and now are until later, or for a reason that was not known before: the ban as it stands now.
+    /// They were banned already, and now are until later, or for a reason that was not known before: the ban
+    /// as it stands now.
     Extended(Standing),
     /// They are banned for at least as long already: nothing was changed.
     InForce(Standing),
@@ -89,7 +90,8 @@ impl Ban<'_> {
         timeout(self.age.saturating_mul(1000), self.left_ms())
     }
 
-    /// `RULE hits=N since=SECONDS: REASON`, each part only if it is there. Times that have an end are in the element itself.
+    /// `RULE hits=N since=SECONDS: REASON`, each part only if it is there. Times that have an end are in the
+    /// element itself.
     pub(super) fn comment(&self) -> SmallVec<[u8; 64]> {
         let mut text = SmallVec::new();
         text.extend_from_slice(self.rule.as_bytes());

@@ -1,5 +1,6 @@
 #![forbid(unsafe_code)]
-//! What the guards against bare packets share: whom these never harm, who is banned for them, and what such a ban drops.
+//! What the guards against bare packets share: whom these never harm, who is banned for them, and what such a
+//! ban drops.
 //!
 //! The sender of a lone packet is not proven, so nothing that is proven suffers: such a ban drops what
 //! begins something (TCP without ACK and RST, the first datagram of a flow), never a packet of a connection

@@ -14,7 +14,8 @@ use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::firewall::nft::{TxnError, query};
 use nix::errno::Errno;
 
-/// Bans of one transaction: while anybody listens to the changes of nf_tables, the kernel holds 8 kB for each until its end.
+/// Bans of one transaction: while anybody listens to the changes of nf_tables, the kernel holds 8 kB for each
+/// until its end.
 pub(super) const BATCH: usize = 256;
 /// How often a batch is looked at anew because elements came or went meanwhile.
 const TRIES: u32 = 5;
@@ -115,8 +116,8 @@ impl Guard {
         Ok(made)
     }
 
-    /// Takes those out of `hosts` who are banned for long enough with a network around them, and reports them. Returns what becomes of the
-    /// others who are banned with one, but not for long enough.
+    /// Takes those out of `hosts` who are banned for long enough with a network around them, and reports
+    /// them. Returns what becomes of the others who are banned with one, but not for long enough.
     fn covered(
         &mut self,
         hosts: &mut Vec<(usize, &Ban<'_>)>,
@@ -207,8 +208,8 @@ impl Guard {
             }
         }
         let planned = || once.iter().map(|(_, ban)| *ban).zip(&outcomes);
-        // Kernels that take the new time of what is there keep its comment: it is deleted and added anew. First all of one kind, so
-        // that they share a message.
+        // Kernels that take the new time of what is there keep its comment: it is deleted and added anew.
+        // First all of one kind, so that they share a message.
         for (ban, _) in planned().filter(|(_, outcome)| matches!(outcome, Outcome::Extended(_))) {
             let set = ban.scope.set(Kind::Hosts, ban.who.family());
             self.txn.delete_elem(&set, &plain(ban.who.key().bytes()));

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Deny lists: each list is a generation of sets of its own, filled while the former one is in force, and then
-//! looked up instead of it by one transaction. Knows no file: a list is a number, and so is its content.
+//! Deny lists: each list is a generation of sets of its own, filled while the former one is in force, and
+//! then looked up instead of it by one transaction. Knows no file: a list is a number, and so is its content.
 //!
 //! Single addresses are keys of a hash set whose size is known before, so that it never grows; networks are
 //! intervals. Transactions are short (`room::piece`): somebody may listen to what changes.
@@ -17,8 +17,8 @@ use crate::sys::{memory, random};
 use nix::errno::Errno;
 use std::fmt::Write as _;
 
-/// Sets of single addresses, of each family, that every packet is looked up in; those of further lists are asked
-/// only by packets that can begin a flow.
+/// Sets of single addresses, of each family, that every packet is looked up in; those of further lists are
+/// asked only by packets that can begin a flow.
 const EARLY: usize = 4;
 /// Most bytes of one transaction.
 const ROOM_MAX: usize = 1 << 20;

@@ -4,7 +4,8 @@
 //! that is proven suffers: what belongs to a connection that is there passes, whatever others have sent in
 //! its name.
 //!
-//! What packets write to has a size. When a set is full, nobody new is counted in it and nothing is dropped for that.
+//! What packets write to has a size. When a set is full, nobody new is counted in it and nothing is dropped
+//! for that.
 
 use super::bare::{BANS, proxy_set, spare_set};
 use super::layout::{self, Source, key_type, push_key, push_meta, push_source, sources};

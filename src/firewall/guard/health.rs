@@ -1,8 +1,8 @@
 #![forbid(unsafe_code)]
-//! Whether the table is as it was made, for who keeps it so: the generation of the ruleset tells that somebody changed
-//! something, and the numbers that the kernel gave to what is in the table tell whether that did damage. Nobody is a
-//! member of the kernel's group of nftables events: with any member the kernel keeps some 8 kB for each element of each
-//! transaction, of everybody, until it is through.
+//! Whether the table is as it was made, for who keeps it so: the generation of the ruleset tells that
+//! somebody changed something, and the numbers that the kernel gave to what is in the table tell whether that
+//! did damage. Nobody is a member of the kernel's group of nftables events: with any member the kernel keeps
+//! some 8 kB for each element of each transaction, of everybody, until it is through.
 
 use super::deny::looked_up;
 use super::layout::DENY;
@@ -51,8 +51,9 @@ pub struct Health {
 pub(super) struct Shape {
     /// Its number among all tables that there ever were; 0 = it is not there.
     table: u64,
-    /// The highest numbers of its rules and of its sets: whatever comes later has a higher one, and is no loss when it
-    /// goes. Two, since rules are read after the sets, and what came between is in one of them only.
+    /// The highest numbers of its rules and of its sets: whatever comes later has a higher one, and is no
+    /// loss when it goes. Two, since rules are read after the sets, and what came between is in one of them
+    /// only.
     newest: Newest,
     rules: u64,
     sets: u64,
@@ -88,7 +89,8 @@ impl Guard {
         self.shape.get_or_insert_default();
     }
 
-    /// Whether the ruleset is another one than what was last looked at and what came of our own changes since.
+    /// Whether the ruleset is another one than what was last looked at and what came of our own changes
+    /// since.
     ///
     /// # Errors
     /// The system call or the kernel's error.

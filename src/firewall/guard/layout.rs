@@ -21,7 +21,8 @@ pub(super) const fn hit(family: Family) -> Name {
         Family::V6 => Name::of("hit6"),
     }
 }
-/// The rules that look deny lists up: before and behind the place where TCP that begins no flow is let through.
+/// The rules that look deny lists up: before and behind the place where TCP that begins no flow is let
+/// through.
 pub(super) const DENY: [Name; 2] = [Name::of("deny"), Name::of("denynet")];
 /// An empty set whose comment tells what the table was made with.
 pub(super) const MADE: Name = Name::of("made");
@@ -183,7 +184,8 @@ impl Guard {
         Ok(made)
     }
 
-    /// The scopes that have sets, what the table was made with, and whether it has the sets of the allow list.
+    /// The scopes that have sets, what the table was made with, and whether it has the sets of the allow
+    /// list.
     fn read_sets(&mut self) -> Result<(Scopes, Option<Made>, bool), Failure> {
         let mut scopes = Scopes::new();
         let mut marked = None;
@@ -333,8 +335,8 @@ impl Guard {
         self.write_jump(&DENY[1]);
     }
 
-    /// Adds a set of bans, or (`renew`) puts an empty one in its place: no rule looks it up at this point. Keys of another length
-    /// would never be found, and to delete them one by one takes memory for each.
+    /// Adds a set of bans, or (`renew`) puts an empty one in its place: no rule looks it up at this point.
+    /// Keys of another length would never be found, and to delete them one by one takes memory for each.
     pub(super) fn add_ban_set(&mut self, spec: &SetSpec<'_>, renew: bool) {
         if renew {
             self.txn.add_set(spec);

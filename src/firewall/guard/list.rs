@@ -73,7 +73,8 @@ impl Guard {
                 for (_, kind) in scopes.iter().filter(|(other, _)| other == scope) {
                     all.extend(self.all_of(made, &scope.set(*kind, family), *kind)?);
                 }
-                // The same prefix may be in two sets: as an offender, and as what is left of a network. The later end counts.
+                // The same prefix may be in two sets: as an offender, and as what is left of a network. The
+                // later end counts.
                 let ends = |found: &Found| found.standing.left.unwrap_or(u64::MAX);
                 all.sort_by(|a, b| (a.who, ends(b)).cmp(&(b.who, ends(a))));
                 all.dedup_by_key(|found| found.who);
@@ -87,8 +88,8 @@ impl Guard {
         Ok(())
     }
 
-    /// Everything that a set holds. A dump leaves elements out and doubles others while some end or the hash grows: it is repeated
-    /// until it brings nothing new and nothing was changed meanwhile.
+    /// Everything that a set holds. A dump leaves elements out and doubles others while some end or the hash
+    /// grows: it is repeated until it brings nothing new and nothing was changed meanwhile.
     pub(super) fn all_of(&mut self, made: Made, set: &Name, kind: Kind) -> Result<Vec<Found>, Failure> {
         let mut all: Vec<Found> = Vec::new();
         for _ in 0..PASSES {

@@ -93,7 +93,8 @@ pub struct Options {
     pub element_counters: bool,
     /// The table is the daemon's own.
     pub owner: bool,
-    /// Interfaces in whose ingress hook packets die, instead of in prerouting; only for [`Reach::HostAndForward`].
+    /// Interfaces in whose ingress hook packets die, instead of in prerouting; only for
+    /// [`Reach::HostAndForward`].
     pub ingress: Vec<IfName>,
     /// Ban port scans inside the kernel.
     pub scan: Option<ScanOptions>,
@@ -189,7 +190,8 @@ impl Made {
         self.bare_packets() || self.seen != 0
     }
 
-    /// What the kernel cannot do, for people, and for lack of what; `missing` are the parts that it is known to lack.
+    /// What the kernel cannot do, for people, and for lack of what; `missing` are the parts that it is known
+    /// to lack.
     pub fn lacking(self, missing: Parts) -> impl Iterator<Item = String> {
         let words = lack::WORDS.into_iter().filter(move |(bit, ..)| self.lacks & bit != 0);
         words.map(move |(_, what, modules)| {
@@ -246,7 +248,8 @@ pub struct Guard {
     socket: NlSocket,
     txn: Txn,
     listeners: Listeners,
-    /// Sets that were not empty when that was last looked at: whether they are by now is not worth another look.
+    /// Sets that were not empty when that was last looked at: whether they are by now is not worth another
+    /// look.
     filled: Vec<Name>,
     made: Option<Made>,
     /// The sets of some ports that are known to be there.
@@ -326,7 +329,8 @@ impl Guard {
         self.scopes.clear();
     }
 
-    /// Whether the table had to be made since the last call: then it lacks all former bans and the allow list.
+    /// Whether the table had to be made since the last call: then it lacks all former bans and the allow
+    /// list.
     pub fn take_fresh(&mut self) -> bool {
         std::mem::take(&mut self.fresh)
     }
@@ -352,7 +356,8 @@ impl Guard {
         self.socket.cool();
     }
 
-    /// Between many changes: waits until those who listen to changes have read of what was done, if memory is short.
+    /// Between many changes: waits until those who listen to changes have read of what was done, if memory is
+    /// short.
     pub fn wait_for_listeners(&mut self) {
         self.listeners.wait();
     }

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Bans of networks. Interval sets refuse what overlaps: they hold the pieces that bans cut each other into, each
-//! until the latest end among those that cover it, so that nothing has to be done when one of them ends.
+//! Bans of networks. Interval sets refuse what overlaps: they hold the pieces that bans cut each other into,
+//! each until the latest end among those that cover it, so that nothing has to be done when one of them ends.
 
 use super::ban::{Ban, Outcome, Repeat, Standing, timeout};
 use super::change::{meet, plain};
@@ -22,7 +22,8 @@ const TRIES: u32 = 20;
 /// Between these, longer and longer: two seconds in all.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Intervals that one transaction takes away at most, each with two ends: see [`BATCH`](super::change::BATCH).
+/// Intervals that one transaction takes away at most, each with two ends: see
+/// [`BATCH`](super::change::BATCH).
 const PIECES: usize = super::change::BATCH / 2;
 
 /// An interval of a set.
@@ -154,7 +155,8 @@ impl Guard {
         outcome
     }
 
-    /// Takes a range out of an interval set, as often as it takes until nothing of it is found; how many intervals met it.
+    /// Takes a range out of an interval set, as often as it takes until nothing of it is found; how many
+    /// intervals met it.
     pub(super) fn remove_range(&mut self, set: &Name, range: &Range) -> Result<usize, Failure> {
         let mut count = 0;
         self.retried(set, &mut |guard| {
@@ -177,8 +179,8 @@ impl Guard {
         })
     }
 
-    /// Does something anew when what was read before is gone (an interval ended, or this very transaction was applied and its answer
-    /// lost: ENOENT), or others have put something there (EEXIST).
+    /// Does something anew when what was read before is gone (an interval ended, or this very transaction was
+    /// applied and its answer lost: ENOENT), or others have put something there (EEXIST).
     fn retried<T>(
         &mut self,
         set: &Name,
@@ -200,8 +202,9 @@ impl Guard {
         }
     }
 
-    /// Has the kernel take away what has ended: it does so once a second, at the end of a transaction about the set, and until then
-    /// the end of an interval that is over stands in the way of one that ends at the same address.
+    /// Has the kernel take away what has ended: it does so once a second, at the end of a transaction about
+    /// the set, and until then the end of an interval that is over stands in the way of one that ends at the
+    /// same address.
     fn sweep_out(&mut self, set: &Name) -> Result<(), Failure> {
         // Multicast, which is never the source of a packet.
         let nobody = match set.as_str().ends_with('4') {

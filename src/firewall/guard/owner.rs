@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
-//! Whose the table is. With `guard_owner` it belongs to the daemon's socket, so that nobody else changes it, whatever they
-//! flush; commands have the daemon send what they change. When the daemon is gone the table stays, nobody's.
+//! Whose the table is. With `guard_owner` it belongs to the daemon's socket, so that nobody else changes it,
+//! whatever they flush; commands have the daemon send what they change. When the daemon is gone the table
+//! stays, nobody's.
 
 use super::{Failure, Guard, TABLE};
 use crate::firewall::nft::owner::{self, OWNER, Ownership, PERSIST};
@@ -50,8 +51,8 @@ pub(super) struct Claim {
 }
 
 impl Guard {
-    /// For the daemon: where the options say so, the table is this process's own from the next `rebuild` on. Others change it
-    /// through a socket in `run_dir`.
+    /// For the daemon: where the options say so, the table is this process's own from the next `rebuild` on.
+    /// Others change it through a socket in `run_dir`.
     pub fn own_through(&mut self, run_dir: &Path) {
         // One that was killed has left its socket.
         remove(&run_dir.join(NAME));
@@ -74,7 +75,8 @@ impl Guard {
         self.owner.trouble.take()
     }
 
-    /// Who owns the table, for people: the daemon, if it lets others in at a socket in `run_dir`. `None` if nobody does.
+    /// Who owns the table, for people: the daemon, if it lets others in at a socket in `run_dir`. `None` if
+    /// nobody does.
     ///
     /// # Errors
     /// The system call or the kernel's error.

@@ -1,5 +1,6 @@
 #![forbid(unsafe_code)]
-//! Ports: those that something has listened on, which are no closed ones, and those that a scanner was seen to touch.
+//! Ports: those that something has listened on, which are no closed ones, and those that a scanner was seen
+//! to touch.
 
 use super::layout::key_type;
 use super::list::host;

@@ -1,17 +1,18 @@
 #![forbid(unsafe_code)]
-//! What the kernel needs for elements of sets, and whether it is there: a kernel without memory kills what it can find,
-//! and stands still at last. Nothing is tried that cannot go well.
+//! What the kernel needs for elements of sets, and whether it is there: a kernel without memory kills what it
+//! can find, and stands still at last. Nothing is tried that cannot go well.
 
 use super::change::BATCH;
 use crate::firewall::nft::ELEMENTS_MAX;
 use crate::sys::memory;
 use std::fmt;
 
-/// Bytes that an address takes in a set of known size (measured: 75 to 104), and in one that grows, with a timeout and a
-/// comment.
+/// Bytes that an address takes in a set of known size (measured: 75 to 104), and in one that grows, with a
+/// timeout and a comment.
 const HOST: u64 = 112;
 const BAN: u64 = 224;
-/// Bytes of a network or range, which is two elements (measured: 133 to 165, and newer kernels keep an array beside).
+/// Bytes of a network or range, which is two elements (measured: 133 to 165, and newer kernels keep an array
+/// beside).
 const NETWORK: u64 = 208;
 /// Bytes that are left alone: what the transactions need while somebody listens, and the rest of the machine.
 const RESERVE: u64 = 8 << 20;
@@ -78,8 +79,9 @@ fn fits_beside(reserve: u64, needed: u64, available: Option<u64>) -> Result<(), 
     if needed <= free { Ok(()) } else { Err(Shortage { needed, free }) }
 }
 
-/// Elements of one transaction at most for a set of intervals that has `there` already: each transaction costs a walk over
-/// all of it (Linux 6.18), so that large ones are filled in larger pieces where the memory allows it.
+/// Elements of one transaction at most for a set of intervals that has `there` already: each transaction
+/// costs a walk over all of it (Linux 6.18), so that large ones are filled in larger pieces where the memory
+/// allows it.
 pub(super) fn piece(there: u32, available: Option<u64>) -> u32 {
     let memory = u32::try_from(available.unwrap_or(0) / SHARE / LISTENED).unwrap_or(u32::MAX);
     (there / 128).min(memory).max(ELEMENTS_MAX)

@@ -1,10 +1,11 @@
 #![forbid(unsafe_code)]
-//! Port scans, counted and banned inside the kernel: nothing of it needs a program. The packet that goes over the limit
-//! puts its source into a set that is looked up by whatever begins something, so the next probe is dropped.
+//! Port scans, counted and banned inside the kernel: nothing of it needs a program. The packet that goes over
+//! the limit puts its source into a set that is looked up by whatever begins something, so the next probe is
+//! dropped.
 //!
-//! What packets write to has a size. For that the kernel makes room beforehand, 16 bytes for each element, so the bans
-//! of scans have a small set of their own beside `ban4` and `ban6`, which hold any number. When a set is full, nobody
-//! new is counted and nothing is dropped.
+//! What packets write to has a size. For that the kernel makes room beforehand, 16 bytes for each element, so
+//! the bans of scans have a small set of their own beside `ban4` and `ban6`, which hold any number. When a
+//! set is full, nobody new is counted and nothing is dropped.
 
 use super::bare::{ban_set, known_set, push_first_datagram, push_probe, spare_set};
 use super::layout::{self, Source, key_type, push_key, push_source, sources};
@@ -31,8 +32,8 @@ pub(super) const PORTS: Name = Name::of("scan_ports");
 /// Families whose packets do not count yet.
 const CALM: Name = Name::of("scan_calm");
 
-/// `NF_IP_PRI_MANGLE`. In input that is behind DNAT, so that published ports of containers never count, and before rule
-/// sets drop.
+/// `NF_IP_PRI_MANGLE`. In input that is behind DNAT, so that published ports of containers never count, and
+/// before rule sets drop.
 pub(super) const PRIORITY_MANGLE: i32 = -150;
 /// Type number of a port, as wide as `nft` has it.
 const INET_SERVICE: u32 = 13;
@@ -40,7 +41,8 @@ const INET_SERVICE: u32 = 13;
 const NF_PROTO: (u32, u32) = (2, 1);
 /// Bits by which types of a concatenation are shifted.
 const CONCAT: u32 = 6;
-/// NFT_SOCKET_TRANSPARENT: of all keys that which every socket has, one that waits for the end of TIME_WAIT, too.
+/// NFT_SOCKET_TRANSPARENT: of all keys that which every socket has, one that waits for the end of TIME_WAIT,
+/// too.
 const SOCKET_TRANSPARENT: u32 = 0;
 /// PACKET_HOST: to us, and not to all.
 const TO_US: u8 = 0;
@@ -180,7 +182,8 @@ impl Guard {
         self.txn.add_set(&SetSpec::new(CALM, libc::NFT_SET_TIMEOUT, NF_PROTO));
     }
 
-    /// Forgets who has touched what. Buckets that are there keep the rate that they were made with, so others' are of no use.
+    /// Forgets who has touched what. Buckets that are there keep the rate that they were made with, so
+    /// others' are of no use.
     pub(super) fn flush_counts(&mut self) {
         for set in Family::ALL.iter().flat_map(|&f| [seen_set(f), rate_set(f)]) {
             self.txn.flush_set(&set);

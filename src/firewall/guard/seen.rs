@@ -1,9 +1,10 @@
 #![forbid(unsafe_code)]
-//! New sources, told to the daemon: for the sake of DNSBLs, which are asked about strangers. Whoever begins a connection to a
-//! port that a DNSBL closes, and has not been seen for a time, is noted as seen and reported once.
+//! New sources, told to the daemon: for the sake of DNSBLs, which are asked about strangers. Whoever begins a
+//! connection to a port that a DNSBL closes, and has not been seen for a time, is noted as seen and reported
+//! once.
 //!
-//! Nobody is harmed by this: when the set is full, or more strangers come than can be told, nothing is told of them and
-//! nothing is dropped. Who was not told is not noted, so that the next try is.
+//! Nobody is harmed by this: when the set is full, or more strangers come than can be told, nothing is told
+//! of them and nothing is dropped. Who was not told is not noted, so that the next try is.
 
 use super::layout::{allow_set, allow_timed_set, key_type, push_key, push_meta, push_source, sources};
 use super::scan::{PRIORITY_MANGLE, push_interface, share, stamp};
@@ -30,7 +31,8 @@ const RATE: (u64, u32) = (100, 200);
 const FIN_SYN_RST_ACK: u8 = 0x17;
 const SYN: u8 = 0x02;
 
-/// Networks that no DNSBL is asked about: private, of one link, reserved (RFC 6890, RFC 5737, RFC 6598), of no sender.
+/// Networks that no DNSBL is asked about: private, of one link, reserved (RFC 6890, RFC 5737, RFC 6598), of
+/// no sender.
 const UNASKED: [&str; 17] = [
     "0.0.0.0/8",
     "10.0.0.0/8",
@@ -181,7 +183,8 @@ impl Guard {
             }
         }
         for source in sources(made.ipv6_prefix) {
-            // What the limit stops is not noted, and what does not fit into the set is not told: each ends the rule.
+            // What the limit stops is not noted, and what does not fit into the set is not told: each ends
+            // the rule.
             let mut rule = Rule::new();
             push_key(&mut rule, source);
             rule.push(expr::limit(RATE.0, 1, RATE.1, false));

@@ -1,5 +1,6 @@
 #![forbid(unsafe_code)]
-//! Ends bans. A dump of a set is no snapshot: what has to be complete is looked for until nothing more is found.
+//! Ends bans. A dump of a set is no snapshot: what has to be complete is looked for until nothing more is
+//! found.
 
 use super::ban::{Standing, kind};
 use super::change::{BATCH, plain};
@@ -33,8 +34,8 @@ struct Target {
 }
 
 impl Guard {
-    /// Ends the bans of all addresses of each range, whatever ports and rules they were for; how many there were of each. `remembered`
-    /// are offenders inside that a dump may leave out.
+    /// Ends the bans of all addresses of each range, whatever ports and rules they were for; how many there
+    /// were of each. `remembered` are offenders inside that a dump may leave out.
     ///
     /// # Errors
     /// The system call, or what the kernel refused.
@@ -103,8 +104,8 @@ impl Guard {
             |range: &Range| single(range) && !(target.kind == Kind::Scans && range.family() == Family::V6);
         let (mut exact, mut wide): (Vec<Asked>, Vec<Asked>) =
             asked.iter().partition(|(_, range)| by_key(range));
-        // Who is unbanned is in the first set most likely, and in no other one. A transaction that fails costs the kernel
-        // more than many questions.
+        // Who is unbanned is in the first set most likely, and in no other one. A transaction that fails
+        // costs the kernel more than many questions.
         if target.kind != Kind::Hosts || !target.scope.is_all() {
             exact = self.present(&target.set, &exact)?;
         }
@@ -154,8 +155,8 @@ impl Guard {
             let set = scope.set(*kind, family);
             Target { set, scope: scope.clone(), kind: *kind, shuts_out: true }
         };
-        // Who is held back is shut out as by a ban if everything of it is dropped; whose closed ports were counted would
-        // be banned again for one more, but that is no ban.
+        // Who is held back is shut out as by a ban if everything of it is dropped; whose closed ports were
+        // counted would be banned again for one more, but that is no ban.
         let counted = [(self.throttle(family), true), (self.scan_rate(family), false)];
         let counted = counted.into_iter().filter_map(|(set, shuts_out)| {
             Some(Target { set: set?, scope: Scope::ALL, kind: Kind::Scans, shuts_out })
@@ -163,7 +164,8 @@ impl Guard {
         scopes.iter().map(of).chain(counted).collect()
     }
 
-    /// Ends the bans of a hash set that lie inside a range, and cuts the range out of one that it is a part of.
+    /// Ends the bans of a hash set that lie inside a range, and cuts the range out of one that it is a part
+    /// of.
     fn remove_hosts(
         &mut self,
         made: Made,
@@ -273,8 +275,8 @@ impl Guard {
         }
     }
 
-    /// Ends all bans that have an end, and with `permanent` the others, too. In many small transactions: one that flushes a large
-    /// set takes the kernel 8 kB for each element while anybody listens to its changes.
+    /// Ends all bans that have an end, and with `permanent` the others, too. In many small transactions: one
+    /// that flushes a large set takes the kernel 8 kB for each element while anybody listens to its changes.
     ///
     /// # Errors
     /// The system call, or what the kernel refused.

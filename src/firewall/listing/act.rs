@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! The expressions behind those that look at a packet: limits, logs and what becomes of it. Whatever the language has
-//! no words for makes the rule none.
+//! The expressions behind those that look at a packet: limits, logs and what becomes of it. Whatever the
+//! language has no words for makes the rule none.
 
 use super::compat;
 use super::expr::{DATA, Expr, NAME, hex, shown, until_nul};

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
-//! Matches and targets of xtables inside of nf_tables, as iptables-nft writes them: the common ones. Their structures
-//! (linux/netfilter/xt_*.h) are in the host's order. What has an option that is not read here is not understood.
+//! Matches and targets of xtables inside of nf_tables, as iptables-nft writes them: the common ones. Their
+//! structures (linux/netfilter/xt_*.h) are in the host's order. What has an option that is not read here is
+//! not understood.
 
 use super::expr::until_nul;
 use super::reader::other_ports;

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Numbers of linux/netfilter/nf_tables.h for reading expressions, and their attributes by number. Every byte may be
-//! anything.
+//! Numbers of linux/netfilter/nf_tables.h for reading expressions, and their attributes by number. Every byte
+//! may be anything.
 
 use crate::sys::nlattr::{attr, be32};
 

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Tables, chains, sets and rules as the kernel has them at one moment, anybody's. Every answer is read as if it were
-//! hostile; what is not understood is shown, never guessed.
+//! Tables, chains, sets and rules as the kernel has them at one moment, anybody's. Every answer is read as if
+//! it were hostile; what is not understood is shown, never guessed.
 
 mod act;
 mod compat;
@@ -47,7 +47,8 @@ struct Draft {
     sets: Vec<sets::Listed>,
     /// The names of the chains as the kernel has them, sorted, with their places.
     chains: Vec<(Vec<u8>, usize)>,
-    /// The trial whose objects stand among those of ours, and are passed over: it is the previous rules that are read.
+    /// The trial whose objects stand among those of ours, and are passed over: it is the previous rules that
+    /// are read.
     trial: Option<Name>,
 }
 
@@ -100,8 +101,8 @@ fn read_once(socket: &mut NlSocket, wanted: &dyn Fn(&str, &str) -> bool) -> Resu
     Ok(drafts.into_iter().map(|draft| draft.table).collect())
 }
 
-/// The attributes of all objects of a kind behind `nfgenmsg`, with their families; `names` are those of the table and
-/// the set that are asked for. They are copied: a dump may begin anew.
+/// The attributes of all objects of a kind behind `nfgenmsg`, with their families; `names` are those of the
+/// table and the set that are asked for. They are copied: a dump may begin anew.
 fn objects(
     socket: &mut NlSocket,
     family: u8,

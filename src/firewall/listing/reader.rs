@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! What a rule asks of a packet, gathered from its expressions: registers with what was loaded into them, and the
-//! conditions on that. The first thing that a plan cannot hold is the reason why the rule is none.
+//! What a rule asks of a packet, gathered from its expressions: registers with what was loaded into them, and
+//! the conditions on that. The first thing that a plan cannot hold is the reason why the rule is none.
 
 use super::expr::{hex, step};
 use super::sets::{self, Element};

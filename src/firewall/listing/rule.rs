@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! A rule's expressions to rules of a plan, or to words that show it with the reason why it is none. An expression
-//! that is not known, or that stands where it means something else, is always such a reason.
+//! A rule's expressions to rules of a plan, or to words that show it with the reason why it is none. An
+//! expression that is not known, or that stands where it means something else, is always such a reason.
 
 use super::act::{leaves, verdict};
 use super::expr::{DATA, Expr, NAME, hex, shown, until_nul};
@@ -407,7 +407,8 @@ impl<'a> Walk<'a, '_> {
         for at in 0..protos.map_or(1, <[u8]>::len) {
             let mut rule = self.r.rule.clone();
             rule.proto = protos.and_then(|all| all.get(at)).copied();
-            // ICMP in packets of the other family is nothing that a host takes: to accept it is to accept nothing.
+            // ICMP in packets of the other family is nothing that a host takes: to accept it is to accept
+            // nothing.
             if rule.verdict == Verdict::Accept && rule.family.is_none() {
                 rule.family = match rule.proto {
                     Some(1) => Some(Family::V4),

@@ -36,7 +36,8 @@ pub enum Timeout {
     /// Milliseconds from now, 0 = never. Told explicitly, with the expiration, so that an element that
     /// is there already is prolonged (Linux 6.12).
     Ms(u64),
-    /// Likewise of an element that was given `total` ms some time ago (Linux 5.3; older ones take what is left for all).
+    /// Likewise of an element that was given `total` ms some time ago (Linux 5.3; older ones take what is
+    /// left for all).
     Left {
         /// ms
         total: u64,

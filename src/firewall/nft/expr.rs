@@ -229,7 +229,8 @@ pub fn socket(key: u32, dreg: u32) -> Expr {
     Expr::new(c"socket").with_u32(sys::NFTNL_EXPR_SOCKET_KEY, key).with_u32(sys::NFTNL_EXPR_SOCKET_DREG, dreg)
 }
 
-/// `add` or (`update`) refresh the register's value in a dynamic set, with an expression per element; `timeout_ms` 0 = for good.
+/// `add` or (`update`) refresh the register's value in a dynamic set, with an expression per element;
+/// `timeout_ms` 0 = for good.
 #[must_use]
 pub fn dynset(set: &Name, set_id: u32, key: u32, timeout_ms: u64, update: bool, inner: Option<Expr>) -> Expr {
     let op = if update { libc::NFT_DYNSET_OP_UPDATE } else { libc::NFT_DYNSET_OP_ADD };

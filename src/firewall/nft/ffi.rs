@@ -1,5 +1,5 @@
-//! Owned libnftnl expressions, and rules as the bytes that they make. The only file of the firewall with `unsafe`:
-//! everything that crosses into C passes here, and every result of C is looked at.
+//! Owned libnftnl expressions, and rules as the bytes that they make. The only file of the firewall with
+//! `unsafe`: everything that crosses into C passes here, and every result of C is looked at.
 
 use libc::nlmsghdr;
 use nftnl::nftnl_sys as sys;
@@ -8,8 +8,8 @@ use std::ptr::NonNull;
 
 /// Longest value of an attribute: a log prefix (NF_LOG_PREFIXLEN).
 const VALUE_MAX: usize = 128;
-/// Room for one expression in 32-bit words. None of libnftnl has more than 16 attributes; with their headers, the
-/// expression's name and one expression inside, all of VALUE_MAX, that is less than 5 KiB.
+/// Room for one expression in 32-bit words. None of libnftnl has more than 16 attributes; with their headers,
+/// the expression's name and one expression inside, all of VALUE_MAX, that is less than 5 KiB.
 const ROOM: usize = 1280;
 /// `nlmsghdr` in words.
 const HEADER: usize = 4;
@@ -74,8 +74,8 @@ impl Rule {
     #[must_use]
     pub fn expressions(&self) -> &[u8] {
         let words = self.words.get(HEADER..self.len).unwrap_or_default();
-        // SAFETY: the words are initialised and borrowed as long as `self`; bytes may stand anywhere and have any
-        // value.
+        // SAFETY: the words are initialised and borrowed as long as `self`; bytes may stand anywhere and have
+        // any value.
         unsafe { std::slice::from_raw_parts(words.as_ptr().cast::<u8>(), size_of_val(words)) }
     }
 
@@ -101,9 +101,9 @@ impl Rule {
         // nlmsg_len: libnftnl writes behind it, and so behind the header of the list's element.
         self.words[0] = u32::try_from((start + 1) * 4).unwrap_or(0);
         let header = self.words.as_mut_ptr().cast::<nlmsghdr>();
-        // SAFETY: `header` is aligned (u32); its length is set, and behind that `make_room` has seen to ROOM words,
-        // more than any expression takes (see ROOM, and `Expr` for the bounds); `object` is live until `expr` is
-        // dropped.
+        // SAFETY: `header` is aligned (u32); its length is set, and behind that `make_room` has seen to ROOM
+        // words, more than any expression takes (see ROOM, and `Expr` for the bounds); `object` is live until
+        // `expr` is dropped.
         unsafe { sys::nftnl_expr_build_payload(header, object.as_ptr()) };
         self.len = self.words[0].div_ceil(4) as usize;
         self.shorten(start + 1);
@@ -111,8 +111,8 @@ impl Rule {
         self.words[start] = attribute(len, LIST_ELEM);
     }
 
-    /// Leaves out of the expression whose attributes begin there what the kernel does without: the NUL behind a name
-    /// that would take a word alone, and the list of attributes of a counter, which is empty.
+    /// Leaves out of the expression whose attributes begin there what the kernel does without: the NUL behind
+    /// a name that would take a word alone, and the list of attributes of a counter, which is empty.
     fn shorten(&mut self, at: usize) {
         let is = |word: Option<&u32>, len: u16, kind: u16| word == Some(&attribute(len, kind));
         if is(self.words.get(at), 9, EXPR_NAME) {
@@ -125,8 +125,8 @@ impl Rule {
         }
     }
 
-    /// Appends an expression that `make` makes where there was none yet. `known` tells it from the others, but for
-    /// the value at its end, which is `last`.
+    /// Appends an expression that `make` makes where there was none yet. `known` tells it from the others,
+    /// but for the value at its end, which is `last`.
     pub fn push_known(&mut self, known: Known, last: &[u8], make: &dyn Fn() -> Expr) {
         let start = self.len;
         match self.known.iter().find(|(k, ..)| *k == known) {

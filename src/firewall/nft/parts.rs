@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! The parts of nf_tables that a kernel may lack, since they are modules of their own: which of them rules need, which of
-//! them are missing, and what they are called.
+//! The parts of nf_tables that a kernel may lack, since they are modules of their own: which of them rules
+//! need, which of them are missing, and what they are called.
 
 use super::TableId;
 use super::expr;

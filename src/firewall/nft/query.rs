@@ -124,8 +124,8 @@ pub fn element(
     })
 }
 
-/// Which of the keys a set has (or, an interval set, intervals that hold them), in any order. Many are asked in one go: a
-/// question alone costs more than its answer.
+/// Which of the keys a set has (or, an interval set, intervals that hold them), in any order. Many are asked
+/// in one go: a question alone costs more than its answer.
 ///
 /// # Errors
 /// As `set`.
@@ -194,8 +194,8 @@ fn key_of(buf: &mut MsgBuf, table: &TableId, name: &Name, key: &[u8]) {
     content.close(buf);
 }
 
-/// All objects of a kind (`NFT_MSG_GET*`) of a family, 0 = of all, as messages; `ask` says of which table or set.
-/// `restart` is called when the dump begins anew. `Ok(false)` if the table or set is not there.
+/// All objects of a kind (`NFT_MSG_GET*`) of a family, 0 = of all, as messages; `ask` says of which table or
+/// set. `restart` is called when the dump begins anew. `Ok(false)` if the table or set is not there.
 ///
 /// # Errors
 /// As `set`.
@@ -222,8 +222,8 @@ pub fn generation(socket: &mut NlSocket) -> Result<u32, Lost> {
     Ok(id)
 }
 
-/// All objects of one kind in a table, each as the attributes of its message; `kind` is `NFT_MSG_GET*`, and `set`
-/// names the one whose elements are meant. Asks once: what `each` got is worth nothing after an error.
+/// All objects of one kind in a table, each as the attributes of its message; `kind` is `NFT_MSG_GET*`, and
+/// `set` names the one whose elements are meant. Asks once: what `each` got is worth nothing after an error.
 ///
 /// # Errors
 /// As `set`; see `disturbed`.

@@ -1,5 +1,6 @@
 #![forbid(unsafe_code)]
-//! What the messages of a transaction do, and what the kernel says against them, in words. Knows no message's bytes.
+//! What the messages of a transaction do, and what the kernel says against them, in words. Knows no message's
+//! bytes.
 
 use super::TableId;
 use super::owner;
@@ -211,10 +212,12 @@ fn advice(r: &Refusal) -> &'static str {
     }
 }
 
-/// What the messages of a transaction do, in their order. Those of statements that follow each other take no room.
+/// What the messages of a transaction do, in their order. Those of statements that follow each other take no
+/// room.
 #[derive(Default)]
 pub(super) struct Ops {
-    /// What the first message of a run does, and how many there are: each is about the statement behind the one before.
+    /// What the first message of a run does, and how many there are: each is about the statement behind the
+    /// one before.
     runs: Vec<(Op, u32)>,
     /// Messages.
     pub(super) len: u32,

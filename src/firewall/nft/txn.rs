@@ -51,13 +51,13 @@ const NFNL_MSG_BATCH_END: u16 = 17;
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
 /// NLMSGERR_ATTR_MSG: the kernel's own words.
 const ERR_MSG: u16 = 1;
-/// Elements of one transaction at most, where it can be cut: as long as anybody listens to what changes, the kernel holds
-/// 8 kB for each until the transaction is through. An interval is two.
+/// Elements of one transaction at most, where it can be cut: as long as anybody listens to what changes, the
+/// kernel holds 8 kB for each until the transaction is through. An interval is two.
 pub const ELEMENTS_MAX: u32 = 512;
 /// How often an exchange whose answers were lost is repeated.
 const TRIES: u32 = 4;
-/// How often a table is found to be another process's before that is believed: it may just begin or end. There is a pause
-/// between two of them.
+/// How often a table is found to be another process's before that is believed: it may just begin or end.
+/// There is a pause between two of them.
 const OWNED: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -112,15 +112,15 @@ impl Txn {
         (self.follows, self.generation) = (true, generation);
     }
 
-    /// The generation that was told to [`Txn::follow`], or that commits of this transaction have made of it since, if
-    /// nobody else's came between; 0 = nothing was told.
+    /// The generation that was told to [`Txn::follow`], or that commits of this transaction have made of it
+    /// since, if nobody else's came between; 0 = nothing was told.
     #[must_use]
     pub fn generation(&self) -> u32 {
         self.generation
     }
 
-    /// Adds the table with these flags from now on, `NFT_TABLE_F_*`. The kernel refuses those that the table cannot get any
-    /// more; 0 leaves them as they are.
+    /// Adds the table with these flags from now on, `NFT_TABLE_F_*`. The kernel refuses those that the table
+    /// cannot get any more; 0 leaves them as they are.
     pub fn set_table_flags(&mut self, flags: u32) {
         self.flags = flags;
     }
@@ -193,8 +193,8 @@ impl Txn {
         if self.ops.len == 0 {
             batch_mark(&mut self.buf, NFNL_MSG_BATCH_BEGIN);
             if self.follows {
-                // The kernel tells the generation of a commit to whom the first message asks to be told of what it does:
-                // one that does nothing.
+                // The kernel tells the generation of a commit to whom the first message asks to be told of
+                // what it does: one that does nothing.
                 self.begin_table(CREATE | ECHO);
             }
         }
@@ -367,7 +367,8 @@ impl Txn {
         self.elem(Op::Add(*set), msg::NEWSETELEM, CREATE, (set, 0), elem);
     }
 
-    /// Adds an element of a set that gets its elements in this way only; EEXIST if it or one of its ends is there.
+    /// Adds an element of a set that gets its elements in this way only; EEXIST if it or one of its ends is
+    /// there.
     pub fn add_new_elem(&mut self, set: &Name, elem: &Elem<'_>) {
         self.elem(Op::Add(*set), msg::NEWSETELEM, CREATE | EXCL, (set, 0), elem);
     }
@@ -485,7 +486,8 @@ impl Txn {
         }
     }
 
-    /// Finds out which parts the kernel lacks that refused rules need. Where it has all, it had another reason.
+    /// Finds out which parts the kernel lacks that refused rules need. Where it has all, it had another
+    /// reason.
     fn name_missing(&self, refused: &mut [Refusal], socket: &mut NlSocket) {
         let lacks =
             |r: &Refusal| matches!(r.errno, Errno::ENOENT | Errno::EOPNOTSUPP) && !r.missing.is_empty();

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! From an entry to a record: finds the few fields that say who wrote it and what, and reads the message only when
-//! somebody wants to hear that program. Knows no rule but as the programs it names.
+//! From an entry to a record: finds the few fields that say who wrote it and what, and reads the message only
+//! when somebody wants to hear that program. Knows no rule but as the programs it names.
 
 use super::format::{self, Data, Entry, Packed};
 use super::reader::{Reader, Window};
@@ -111,8 +111,8 @@ impl Entries {
         tags
     }
 
-    /// Gives the entry to `sink` if somebody wants it. `room` takes a message that the window does not show; it has
-    /// [`MAX_LINE`] bytes.
+    /// Gives the entry to `sink` if somebody wants it. `room` takes a message that the window does not show;
+    /// it has [`MAX_LINE`] bytes.
     pub fn read(
         &mut self,
         reader: &Reader,
@@ -196,8 +196,8 @@ impl Entries {
         if cut { Outcome::Cut } else { Outcome::Done }
     }
 
-    /// Tells what the fields of an entry are until `each` says that it knows enough: then false. `None` if the list of
-    /// fields cannot be read.
+    /// Tells what the fields of an entry are until `each` says that it knows enough: then false. `None` if
+    /// the list of fields cannot be read.
     fn each(
         &mut self,
         reader: &Reader,

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Which files of the journal hold something that was not read yet, in the order in which to read them. Only the files of
-//! the system are looked at: what users write goes to files of theirs.
+//! Which files of the journal hold something that was not read yet, in the order in which to read them. Only
+//! the files of the system are looked at: what users write goes to files of theirs.
 
 use super::format::{Header, ReadAt, Refusal};
 use super::place::Place;
@@ -54,8 +54,8 @@ pub fn open(path: &Path) -> io::Result<(File, FileId)> {
     Ok((file, id))
 }
 
-/// Whether `name` is that of a file of the system: the active one, one that was put away, or one that was not closed
-/// properly.
+/// Whether `name` is that of a file of the system: the active one, one that was put away, or one that was not
+/// closed properly.
 pub fn is_ours(name: &[u8]) -> bool {
     let archived =
         name.starts_with(b"system@") && (name.ends_with(b".journal") || name.ends_with(b".journal~"));

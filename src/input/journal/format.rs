@@ -1,9 +1,11 @@
 #![forbid(unsafe_code)]
-//! The bytes of a systemd journal file as numbers: header, objects, entry arrays (systemd's JOURNAL_FILE_FORMAT and
-//! journal-def.h; all numbers are little-endian). Offsets and sizes are only taken apart here; whoever follows them
-//! finds out whether there is anything. Knows no file of the system and no meaning of a field.
+//! The bytes of a systemd journal file as numbers: header, objects, entry arrays (systemd's
+//! JOURNAL_FILE_FORMAT and journal-def.h; all numbers are little-endian). Offsets and sizes are only taken
+//! apart here; whoever follows them finds out whether there is anything. Knows no file of the system and no
+//! meaning of a field.
 
-/// 128 bits that name something: the halves as systemd prints them, the first one first. All zeros names nothing.
+/// 128 bits that name something: the halves as systemd prints them, the first one first. All zeros names
+/// nothing.
 pub type Id = [u64; 2];
 
 /// What a journal file is read through.

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
-//! An entry of the journal as `journalctl -o json` prints it: one object a line, each field a string, a list of the
-//! values of a field that was given more than once, or a list of bytes where the value is no text. Finds the few fields
-//! that say who wrote it and what. No I/O.
+//! An entry of the journal as `journalctl -o json` prints it: one object a line, each field a string, a list
+//! of the values of a field that was given more than once, or a list of bytes where the value is no text.
+//! Finds the few fields that say who wrote it and what. No I/O.
 
 use crate::base::clock::Wall;
 use crate::input::{Record, Sender, Written};
@@ -26,8 +26,8 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Reads a line; `None` if it is no such object, or if a field that journald itself writes has two values: then it is
-    /// not journald who speaks.
+    /// Reads a line; `None` if it is no such object, or if a field that journald itself writes has two
+    /// values: then it is not journald who speaks.
     #[must_use]
     pub fn read(line: &[u8]) -> Option<Entry> {
         let mut text = Text(line.trim_ascii());

@@ -1,10 +1,11 @@
 #![forbid(unsafe_code)]
-//! systemd's journal, read from its files: no library of systemd's, no child. One file is open at a time, read with
-//! pread (a mapped file that is truncated kills its reader); inotify wakes. Knows no rule but as the programs it names,
-//! and leaves it to others whether a sender is believed.
+//! systemd's journal, read from its files: no library of systemd's, no child. One file is open at a time,
+//! read with pread (a mapped file that is truncated kills its reader); inotify wakes. Knows no rule but as
+//! the programs it names, and leaves it to others whether a sender is believed.
 //!
-//! journald writes `system.journal`; when that is full it gets another name and a new one is begun. So the way is: read
-//! the open file to its end, then look which file begins behind the place that was reached, and go on there.
+//! journald writes `system.journal`; when that is full it gets another name and a new one is begun. So the
+//! way is: read the open file to its end, then look which file begins behind the place that was reached, and
+//! go on there.
 
 mod entry;
 mod find;
@@ -105,8 +106,8 @@ impl Journal {
         dirs.iter().any(|dir| fs::facts(&dir.join(ACTIVE)).is_ok())
     }
 
-    /// Begins to read what the rules want, from the saved place on; without one, what was written in the last `since`
-    /// seconds. The first [`Source::drain`] is due at once.
+    /// Begins to read what the rules want, from the saved place on; without one, what was written in the last
+    /// `since` seconds. The first [`Source::drain`] is due at once.
     #[must_use]
     pub fn open(
         dirs: [PathBuf; 2],
@@ -139,7 +140,8 @@ impl Journal {
         self.place.save(each);
     }
 
-    /// Entries that were passed over: damaged ones, and those whose message is packed so that it cannot be read.
+    /// Entries that were passed over: damaged ones, and those whose message is packed so that it cannot be
+    /// read.
     #[must_use]
     pub fn passed_over(&self) -> (u64, u64) {
         (self.damaged, self.unreadable)
@@ -329,8 +331,8 @@ impl Journal {
     }
 }
 
-/// Reads one file, whoever wrote it, from its begin to its end. Returns how many entries were damaged, and how many
-/// messages could not be unpacked.
+/// Reads one file, whoever wrote it, from its begin to its end. Returns how many entries were damaged, and
+/// how many messages could not be unpacked.
 ///
 /// # Errors
 /// Why the file is not read.

@@ -1,12 +1,13 @@
 #![forbid(unsafe_code)]
-//! How far the journal was read, and what that says about entries of other files. Within one sequence of numbers the
-//! number decides; across sequences the time since the boot, and across boots the clock. No I/O.
+//! How far the journal was read, and what that says about entries of other files. Within one sequence of
+//! numbers the number decides; across sequences the time since the boot, and across boots the clock. No I/O.
 
 use super::format::{Entry, Header, Id};
 use crate::base::position::Position;
 use std::path::{Path, PathBuf};
 
-/// Names under which the two halves of a place are kept among the positions of files, whose names begin with `/`.
+/// Names under which the two halves of a place are kept among the positions of files, whose names begin with
+/// `/`.
 const NUMBER: &str = "journal";
 const BOOT: &str = "journal-boot";
 
@@ -59,7 +60,8 @@ impl Place {
         each(Path::new(BOOT), Position { dev: boot_dev, ino: boot_ino, offset: self.monotonic, tail });
     }
 
-    /// Whether the numbers in a file go on from here. Not from /run to /var: what is moved there gets new numbers.
+    /// Whether the numbers in a file go on from here. Not from /run to /var: what is moved there gets new
+    /// numbers.
     pub fn continues(&self, lasting: bool, header: &Header) -> bool {
         self.sequence == header.sequence && self.lasting == lasting
     }
@@ -74,7 +76,8 @@ impl Place {
         header.entries > 0 && (later || header.last_time > self.realtime)
     }
 
-    /// Whether an entry was read already, as far as one can tell without counting those of the same microsecond.
+    /// Whether an entry was read already, as far as one can tell without counting those of the same
+    /// microsecond.
     pub fn covers(&self, continues: bool, entry: &Entry) -> bool {
         if continues {
             entry.seqnum <= self.seqnum

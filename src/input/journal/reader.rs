@@ -1,13 +1,14 @@
 #![forbid(unsafe_code)]
-//! Walks through the entries of one journal file, oldest first, while it grows. What is not there yet is waited for,
-//! what is damaged is passed over, and no lie in the file makes the walk endless: it only goes forward, and not further
-//! than entries fit into the file. Knows no field.
+//! Walks through the entries of one journal file, oldest first, while it grows. What is not there yet is
+//! waited for, what is damaged is passed over, and no lie in the file makes the walk endless: it only goes
+//! forward, and not further than entries fit into the file. Knows no field.
 
 use super::format::{self, ARRAY_HEAD, ENTRY_ARRAY, ENTRY_HEAD, Entry, HEADER, Header, ReadAt, Refusal};
 
 /// Bytes of a file that are looked at through one window.
 pub const WINDOW: usize = 8192;
-/// So much of it lies before the entry that moved it: a writer puts new fields before the entry that they belong to.
+/// So much of it lies before the entry that moved it: a writer puts new fields before the entry that they
+/// belong to.
 const BACK: u64 = 2048;
 /// Entry arrays in one file at most; each is twice as long as the one before.
 const ARRAYS: u32 = 4096;
@@ -186,8 +187,8 @@ impl Reader {
         }
     }
 
-    /// Goes to the first entry that is not `old`; entries are old up to some point, and behind it none is. A damaged one
-    /// counts as old.
+    /// Goes to the first entry that is not `old`; entries are old up to some point, and behind it none is. A
+    /// damaged one counts as old.
     pub fn seek(&mut self, window: &mut Window<'_>, old: &dyn Fn(&Entry) -> bool) {
         let mut from = Cursor::default();
         self.cursor = from;

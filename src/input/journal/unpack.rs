@@ -1,11 +1,12 @@
 #![forbid(unsafe_code)]
-//! Packed fields. Memory is taken when one comes and given back with it; what comes out has a limit, whatever the
-//! packed bytes claim.
+//! Packed fields. Memory is taken when one comes and given back with it; what comes out has a limit, whatever
+//! the packed bytes claim.
 
 use super::format::Packed;
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
-/// Longest packed field that is looked at. journald takes lines of 48 KiB, and packs only what gets shorter by it.
+/// Longest packed field that is looked at. journald takes lines of 48 KiB, and packs only what gets shorter
+/// by it.
 pub const PACKED_MAX: usize = 128 * 1024;
 /// Longest text that is unpacked: of LZ4 the begin of a longer one, of ZSTD nothing of it.
 const TEXT_MAX: usize = 128 * 1024;
@@ -32,8 +33,8 @@ fn zstd(mut bytes: &[u8]) -> Option<Vec<u8>> {
     decoder.collect()
 }
 
-/// The first `size` bytes that a block of LZ4 unpacks to. Written here, since a package for it takes ten times the space
-/// and unpacks all or nothing.
+/// The first `size` bytes that a block of LZ4 unpacks to. Written here, since a package for it takes ten
+/// times the space and unpacks all or nothing.
 fn lz4(mut block: &[u8], size: usize) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(size);
     loop {

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! The rules of a base chain with those of the chains that they jump to in their places. The language has no jumps:
-//! what cannot be followed exactly is not followed.
+//! The rules of a base chain with those of the chains that they jump to in their places. The language has no
+//! jumps: what cannot be followed exactly is not followed.
 
 use crate::plan::listed::{Chain, Listed, Part, Table};
 use crate::plan::{Policy, Rule, Verdict, meet};
@@ -190,7 +190,8 @@ impl Jump<'_> {
         if super::parts(rules).into_iter().any(returns) {
             return Err(["some packets return from the chain ", name].concat());
         }
-        // What the rule behind one of these decides is not for all packets, and for which ones cannot be said.
+        // What the rule behind one of these decides is not for all packets, and for which ones cannot be
+        // said.
         if rules.iter().any(|rule| rule.leaves && rule.parts.is_err()) {
             return Err(
                 ["a rule of the chain ", name, " that packets may leave it by cannot be said"].concat()

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Tables of the kernel to statements of mef.rules. A statement means what the rule in the kernel means, or the rule
-//! becomes a comment that shows it. Knows the kernel only through `plan`.
+//! Tables of the kernel to statements of mef.rules. A statement means what the rule in the kernel means, or
+//! the rule becomes a comment that shows it. Knows the kernel only through `plan`.
 
 mod flat;
 mod own;
@@ -32,14 +32,15 @@ pub struct Exported {
     pub said: usize,
     /// Comments in place of what cannot be said.
     pub unsaid: usize,
-    /// Those among them that drop or refuse packets; each has a statement that is an error until somebody deletes it.
+    /// Those among them that drop or refuse packets; each has a statement that is an error until somebody
+    /// deletes it.
     pub lost: usize,
     /// Hooks of which a packet comes to several chains.
     pub meet: Vec<&'static str>,
 }
 
-/// The table of `mef load` as statements without a header, in the order of the file that it was made from. `compares`:
-/// what another program has put there is shown, each rule as one, and not said.
+/// The table of `mef load` as statements without a header, in the order of the file that it was made from.
+/// `compares`: what another program has put there is shown, each rule as one, and not said.
 #[must_use]
 pub fn ours(table: &mut Table, compares: bool) -> Exported {
     normal(table);
@@ -289,8 +290,8 @@ impl<'a> Export<'a> {
         self.statement(Statement::Rule(Box::new(rule)).to_string());
     }
 
-    /// The rules of a base chain of ours, those of one statement together. `orders` are of each line behind the
-    /// first `before` its statement's number and its place.
+    /// The rules of a base chain of ours, those of one statement together. `orders` are of each line behind
+    /// the first `before` its statement's number and its place.
     fn own_chain(&mut self, table: &Table, chain: &Chain, before: usize, orders: &mut Vec<(u32, usize)>) {
         let Base::Filter(dir, _, policy) = chain.base else { return };
         let (apart, [head, rest]) = stated(dir, chain);

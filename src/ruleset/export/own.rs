@@ -11,8 +11,8 @@ pub(super) fn is_own(dir: Direction, chain: &Chain) -> bool {
     chain.name == hook(dir) && matches!(chain.base, Base::Filter(_, 0, _))
 }
 
-/// The rules of a base chain of ours that are statements, those for loopback apart from the others, which then see nothing of
-/// it. The rest is what `mef load` adds by itself.
+/// The rules of a base chain of ours that are statements, those for loopback apart from the others, which
+/// then see nothing of it. The rest is what `mef load` adds by itself.
 pub(super) fn stated(dir: Direction, chain: &Chain) -> (bool, [&[Listed]; 2]) {
     let rejects = ends_rejecting(chain);
     let rules = match rejects {

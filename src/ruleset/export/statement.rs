@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
-//! Rules of the kernel back to the one statement that is compiled to exactly them. A statement is put together from
-//! what the rules hold, and it counts only if it compiles to the same rules: nothing is said that is not so.
+//! Rules of the kernel back to the one statement that is compiled to exactly them. A statement is put
+//! together from what the rules hold, and it counts only if it compiles to the same rules: nothing is said
+//! that is not so.
 
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, Range, merge};
@@ -63,8 +64,8 @@ fn compiles_to(sets: &RuleSet, rule: &Rule, group: Group<'_>) -> bool {
     base == group.base && own == group.own
 }
 
-/// Rules of others that match loopback without naming it, which the language cannot say: one for loopback, and one for
-/// the rest. What bounds packets cannot be in two rules.
+/// Rules of others that match loopback without naming it, which the language cannot say: one for loopback,
+/// and one for the rest. What bounds packets cannot be in two rules.
 pub(super) fn with_loopback(dir: Direction, apart: bool, parts: Vec<Part>) -> Vec<Vec<Part>> {
     let lo = IfName::new("lo");
     let list = |part: &Part| match dir {
@@ -183,7 +184,8 @@ fn interfaces(
 fn addresses(sets: &RuleSet, base: &[&Part], list: fn(&plan::Rule) -> &Option<Addresses>) -> Box<[Address]> {
     let (mut ranges, mut named): (Vec<Range>, Vec<Name>) = (Vec::new(), Vec::new());
     let (mut whole, mut listed): (Vec<Family>, _) = (Vec::new(), false);
-    // The order of the sets is that of the rules in each family; behind the set that was met last comes a new one.
+    // The order of the sets is that of the rules in each family; behind the set that was met last comes a new
+    // one.
     let (mut at, mut of) = (0, None);
     for part in base {
         let (family, list) = (part.rule.family, list(&part.rule));
@@ -299,8 +301,9 @@ pub(super) fn policy_rejects(parts: &[&Part]) -> bool {
     first.rule == reset && last.rule == plan::Rule::new(Verdict::Reject(Reject::PortUnreachable))
 }
 
-/// How many rules at the head of a chain of ours are for packets of loopback only and let none of them pass on; 0 if
-/// others see them, too. And how many of these, the last ones, are no statement but what the policy is for loopback.
+/// How many rules at the head of a chain of ours are for packets of loopback only and let none of them pass
+/// on; 0 if others see them, too. And how many of these, the last ones, are no statement but what the policy
+/// is for loopback.
 pub(super) fn loopback(dir: Direction, rules: &[Listed], policy: Action) -> (usize, usize) {
     let all = |part: &Part, not: bool| {
         let list = if dir == Direction::In { &part.rule.iif } else { &part.rule.oif };

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! What stands beside a statement: how the kernel's rule answers those whom it refuses, why a rule is none, and text
-//! that is safe in a comment.
+//! What stands beside a statement: how the kernel's rule answers those whom it refuses, why a rule is none,
+//! and text that is safe in a comment.
 
 use crate::plan::listed::Part;
 use crate::plan::{Reject, Rule, Verdict};
@@ -13,8 +13,8 @@ pub(in crate::ruleset) const LOST: &str = "lost";
 /// Longest comment that shows a rule, bytes.
 const COMMENT_MAX: usize = 4096;
 
-/// The rules that refuse as the language does, and how the kernel's rule answers if that is another way. The same
-/// packets are refused.
+/// The rules that refuse as the language does, and how the kernel's rule answers if that is another way. The
+/// same packets are refused.
 #[inline(never)]
 pub(super) fn answered(part: &Part) -> Result<(Vec<Part>, &str), &'static str> {
     let tcp = compile::number(Proto::Tcp);

@@ -28,7 +28,8 @@ pub struct Compaction {
 }
 
 impl Journal {
-    /// Begins a compaction that drops what is superseded and what ended more than `keep` seconds before `now`.
+    /// Begins a compaction that drops what is superseded and what ended more than `keep` seconds before
+    /// `now`.
     ///
     /// # Errors
     /// `Busy` when another process is at it; or the new file cannot be written.
@@ -46,11 +47,13 @@ impl Journal {
         Ok(Compaction { sweep, now, temp, out, replaced, end, _held: held })
     }
 
-    /// Does the next part of a compaction, a fraction of a millisecond long, and returns it if there is more to do. Of bans that have ended
-    /// only those are kept that are `worth` it: so the file is bounded by what the caller can make use of.
+    /// Does the next part of a compaction, a fraction of a millisecond long, and returns it if there is more
+    /// to do. Of bans that have ended only those are kept that are `worth` it: so the file is bounded by what
+    /// the caller can make use of.
     ///
     /// # Errors
-    /// The new file cannot be written, or the journal was replaced by another process (`Busy`). The journal is then as it was.
+    /// The new file cannot be written, or the journal was replaced by another process (`Busy`). The journal
+    /// is then as it was.
     pub fn compact_step(
         &mut self,
         mut compaction: Compaction,

@@ -28,7 +28,8 @@ pub struct Reading {
 }
 
 impl Journal {
-    /// Begins to read every ban that has not ended at `now` or ended less than `keep` seconds before. What is not yet written counts, too.
+    /// Begins to read every ban that has not ended at `now` or ended less than `keep` seconds before. What is
+    /// not yet written counts, too.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -48,8 +49,9 @@ impl Journal {
         Ok(Mark { replaced: self.replaced, at: self.size()? })
     }
 
-    /// Gives the records behind the mark to `each` and moves it behind them. Returns false if another file has taken the journal's
-    /// place: then everything has to be read again. Under the lock nothing comes after them.
+    /// Gives the records behind the mark to `each` and moves it behind them. Returns false if another file
+    /// has taken the journal's place: then everything has to be read again. Under the lock nothing comes
+    /// after them.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -69,7 +71,8 @@ impl Journal {
 }
 
 impl Reading {
-    /// Reads on, a fraction of a millisecond long; returns whether there is more. Each ban comes once, in no order.
+    /// Reads on, a fraction of a millisecond long; returns whether there is more. Each ban comes once, in no
+    /// order.
     ///
     /// # Errors
     /// The file cannot be read.

@@ -1,4 +1,5 @@
-//! The journal against a map of what was said, whole and damaged, with writers beside it, and on file systems that refuse.
+//! The journal against a map of what was said, whole and damaged, with writers beside it, and on file systems
+//! that refuse.
 
 use super::*;
 use crate::base::clock::Span;

@@ -32,7 +32,8 @@ impl Events {
         Ok(Events { socket, buffer: vec![0; 256 << 10] })
     }
 
-    /// Waits until `deadline` for an element that holds the address, or for any element. False: it did not come.
+    /// Waits until `deadline` for an element that holds the address, or for any element. False: it did not
+    /// come.
     pub fn wait(&mut self, address: Option<Ipv4Addr>, deadline: Instant) -> Result<bool> {
         loop {
             match recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::empty()) {

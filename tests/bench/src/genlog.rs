@@ -1,6 +1,6 @@
-//! Logs of busy hosts, the same bytes in every run. Of a quiet log one line in a hundred belongs to a failed log-in, of
-//! an attack 95. The rest is what such hosts write all day; none of it is a failure. In a mixed log three lines of ten are
-//! failures, of several services.
+//! Logs of busy hosts, the same bytes in every run. Of a quiet log one line in a hundred belongs to a failed
+//! log-in, of an attack 95. The rest is what such hosts write all day; none of it is a failure. In a mixed
+//! log three lines of ten are failures, of several services.
 
 use crate::random::{Random, mix};
 use crate::{Result, USAGE};

@@ -104,7 +104,8 @@ pub fn rate(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Starts the daemon, while addresses attack in a row, and prints the time until one of them is banned. Ends it then.
+/// Starts the daemon, while addresses attack in a row, and prints the time until one of them is banned. Ends
+/// it then.
 pub fn start(args: &Args) -> Result<()> {
     let (program, rest) = args.program.split_first().ok_or(crate::USAGE)?;
     let mut attack = Attack::open(args)?;

@@ -17,7 +17,8 @@ fn network(n: u64) -> String {
     format!("{}/{}", Ipv4Addr::from(0x4000_0000 | scattered << 6), 27 + n % 4)
 }
 
-/// Writes `count` addresses: `plain` for mef, `nft` as elements of the set, `ipset` as a script for `ipset restore`.
+/// Writes `count` addresses: `plain` for mef, `nft` as elements of the set, `ipset` as a script for `ipset
+/// restore`.
 pub fn write(form: &str, count: u64, set: &str) -> Result<()> {
     entries(form, count, set, &|n| address(n).to_string())
 }

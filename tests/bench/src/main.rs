@@ -1,6 +1,6 @@
 //! The measuring half of `make bench`: makes logs and lists, and takes times where a shell is too slow to.
-//! Every command prints bare numbers or lines for tests/bench/*.sh to lay out. It knows nothing of mef's code: the
-//! peers are measured with the same means.
+//! Every command prints bare numbers or lines for tests/bench/*.sh to lay out. It knows nothing of mef's
+//! code: the peers are measured with the same means.
 
 mod events;
 mod genlog;

@@ -1,5 +1,6 @@
-//! What a packet costs those who receive it: bare TCP packets with any sender, made and received by one CPU, so that the time
-//! of sending holds that of receiving. Only differences between two receivers mean something.
+//! What a packet costs those who receive it: bare TCP packets with any sender, made and received by one CPU,
+//! so that the time of sending holds that of receiving. Only differences between two receivers mean
+//! something.
 
 use crate::{Args, Result};
 use nix::sched::{CpuSet, sched_setaffinity};

@@ -12,8 +12,9 @@ use std::fs::File;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// Prints the medians over all runs. The kernel tells exactly how long a program ran, but only samples in which mode,
-/// so the median of that time is parted as all runs together are. In the program's words `{}` stands for another address in each run.
+/// Prints the medians over all runs. The kernel tells exactly how long a program ran, but only samples in
+/// which mode, so the median of that time is parted as all runs together are. In the program's words `{}`
+/// stands for another address in each run.
 pub fn time(args: &Args) -> Result<()> {
     let runs = args.value("runs", 1)?;
     let mut taken = [const { Vec::new() }; 3];
@@ -42,8 +43,8 @@ pub fn time(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Prints the peak of the resident set, in kB. It is read when the program is about to end: what wait4(2) tells
-/// includes the memory of whoever started it.
+/// Prints the peak of the resident set, in kB. It is read when the program is about to end: what wait4(2)
+/// tells includes the memory of whoever started it.
 pub fn rss(args: &Args) -> Result<()> {
     let mut words: Vec<String> = ["sh", "-c", "kill -STOP $$; exec \"$@\"", "sh"].map(String::from).into();
     words.extend(args.program.iter().cloned());

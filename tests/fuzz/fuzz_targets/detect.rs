@@ -1,5 +1,6 @@
 #![no_main]
-//! Any bytes behind a header of sshd: only addresses that stand in the text are blamed, and lines are numbered right.
+//! Any bytes behind a header of sshd: only addresses that stand in the text are blamed, and lines are
+//! numbered right.
 
 use libfuzzer_sys::fuzz_target;
 use mef::base::net::parse_addr;

@@ -23,7 +23,8 @@ impl ReadAt for Bytes {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    // Most bytes would fail at the header, and what is packed at its checks: the first byte says how much is given.
+    // Most bytes would fail at the header, and what is packed at its checks: the first byte says how much is
+    // given.
     let Some((&how, rest)) = bytes.split_first() else { return };
     let file = if how & 1 == 0 { rest.to_vec() } else { made(how, rest) };
     let entries = file.len() / 64;

@@ -1,5 +1,5 @@
-//! Any bytes as a set, its elements, a rule's expressions and its user data: no panic, and what is exported of them is
-//! a rule set without errors, free of control characters.
+//! Any bytes as a set, its elements, a rule's expressions and its user data: no panic, and what is exported
+//! of them is a rule set without errors, free of control characters.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,6 @@
 #![no_main]
-//! Any bytes as pattern and line: no panic, and the same answer as the `regex` crate where it knows the pattern.
+//! Any bytes as pattern and line: no panic, and the same answer as the `regex` crate where it knows the
+//! pattern.
 
 use libfuzzer_sys::fuzz_target;
 use mef::pattern::{Group, Pattern, Scratch};
@@ -30,8 +31,8 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// Addresses, and what the `regex` crate has unlike other engines: `\<`, and in classes sets and operators, and a
-/// leading `]` that begins no range.
+/// Addresses, and what the `regex` crate has unlike other engines: `\<`, and in classes sets and operators,
+/// and a leading `]` that begins no range.
 fn means_something_else(text: &str) -> bool {
     let marks = ["<HOST>", "<ADDR>", r"\<", r"\>", r"\b{", "&&", "--", "~~", "[]-", "[^]-"];
     if marks.iter().any(|mark| text.contains(mark)) {

@@ -1,5 +1,5 @@
-//! Any bytes as mef.rules: no panic, every problem can be shown, the canonical form is a fixed point, and what has no
-//! error compiles.
+//! Any bytes as mef.rules: no panic, every problem can be shown, the canonical form is a fixed point, and
+//! what has no error compiles.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,6 +1,6 @@
 #![no_main]
-//! Any bytes as a record of the kernel's log: its text is a part of it, on one line. Any bytes as a datagram: one line
-//! comes of it, or none, and its bytes but the newlines are those that came.
+//! Any bytes as a record of the kernel's log: its text is a part of it, on one line. Any bytes as a datagram:
+//! one line comes of it, or none, and its bytes but the newlines are those that came.
 
 use libfuzzer_sys::fuzz_target;
 use mef::input::{kmsg, syslog};
