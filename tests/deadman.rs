@@ -26,8 +26,13 @@ const OLD: Packet = packet(Udp, Spot::Friend);
 
 /// Whether the previous rules decide, and not the new ones, for both families.
 fn previous(world: &mut World) -> bool {
-    let fates = [OLD, OLD.in_v6(), OLD.port(1001), OLD.in_v6().port(1001)].map(|packet| world.judge(packet));
     let (old, new) = ([Passes, Passes, Lost, Lost], [Lost, Lost, Passes, Passes]);
+    let packets = [OLD, OLD.in_v6(), OLD.port(1001), OLD.in_v6().port(1001)];
+    let mut fates = packets.map(|packet| world.judge(packet));
+    if fates != old && fates != new {
+        // The kernel may have changed over between two of the packets; that happens once.
+        fates = packets.map(|packet| world.judge(packet));
+    }
     assert!(fates == old || fates == new, "{fates:?}: neither the previous rules nor the new ones");
     fates == old
 }

@@ -134,6 +134,10 @@ fn flood(net: &Net, peer: &Peer, prefix: [u8; 2], count: u16) {
     net.ip(&format!("route add {a}.{b}.0.0/16 via {}", peer.v4));
     net.within(&peer.ns, |net| {
         net.ip(&format!("route add local {a}.{b}.0.0/16 dev lo"));
+        // What waits for the neighbour's address has little room.
+        wait_until("the neighbour", || {
+            net.cmd("busybox", &["ping", "-c", "1", "-W", "1", &peer.host4.to_string()]).status == 0
+        });
         for i in 0..count {
             let [c, d] = i.to_be_bytes();
             let socket = UdpSocket::bind((Ipv4Addr::new(a, b, c, d), 0)).unwrap();
