@@ -55,6 +55,64 @@ impl First {
     }
 }
 
+/// Lengths of beginnings that are remembered: four from one power of two to the next.
+const STEPS: usize = 24;
+/// The longest of them.
+const LONGEST: usize = TAIL << (STEPS / 4);
+
+fn length(step: usize) -> usize {
+    (TAIL + TAIL / 4 * (step % 4 + 1)) << (step / 4)
+}
+
+/// Marks of beginnings of what was read of a file: what tells a copy of a part of it from a successor that begins with
+/// the same line, or the same time.
+#[derive(Clone, Copy)]
+pub(super) struct Beginnings {
+    marks: [u64; STEPS],
+    known: usize,
+}
+
+impl Beginnings {
+    pub(super) const NONE: Beginnings = Beginnings { marks: [0; STEPS], known: 0 };
+
+    /// Takes in what was read up to `offset`.
+    pub(super) fn grow(&mut self, file: &File, offset: u64) {
+        let is_read = |step: usize| step < STEPS && length(step) as u64 <= offset;
+        if !is_read(self.known) {
+            return;
+        }
+        let Some(new) = Beginnings::of(file, offset) else { return };
+        // What is remembered was read; the file may be another by now.
+        for (mark, new) in self.marks.iter_mut().zip(new.marks).skip(self.known) {
+            *mark = new;
+        }
+        self.known = self.known.max(new.known);
+    }
+
+    fn of(file: &File, len: u64) -> Option<Beginnings> {
+        let mut room = [0; LONGEST];
+        let seen = room.get_mut(..usize::try_from(len).unwrap_or(LONGEST).min(LONGEST))?;
+        file.read_exact_at(seen, 0).ok()?;
+        let mut new = Beginnings::NONE;
+        let (mut hash, mut from) = (mark(&[]), 0);
+        for (step, mark) in new.marks.iter_mut().enumerate() {
+            let Some(more) = seen.get(from..length(step)) else { break };
+            (hash, from) = (mark_on(hash, more), length(step));
+            *mark = hash;
+            new.known = step + 1;
+        }
+        Some(new)
+    }
+
+    /// Whether the first `len` bytes of `file` are those, as far as they were remembered.
+    fn begin(&self, file: &File, len: u64) -> bool {
+        Beginnings::of(file, len).is_some_and(|other| {
+            let both = self.known.min(other.known);
+            self.marks.get(..both) == other.marks.get(..both)
+        })
+    }
+}
+
 /// A line, without its newline.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Line {
@@ -129,7 +187,8 @@ impl Reader {
     pub(super) fn holds_all_of(&self, copy: &Reader) -> bool {
         let Some(mark) = copy.whole() else { return false };
         let earlier = || copy.facts().ok().zip(self.facts().ok()).is_some_and(|(a, b)| a.mtime <= b.mtime);
-        self.holds(&mark) && (mark.first != mark.tail || earlier())
+        let alike = || Beginnings::of(&copy.file, mark.size).is_some_and(|b| b.begin(&self.file, mark.size));
+        self.holds(&mark) && alike() && (mark.first != mark.tail || earlier())
     }
 
     /// Whether all or the beginning of `copy` was copied from what this file is or was.
@@ -141,7 +200,13 @@ impl Reader {
     /// Whether `copy` was copied from what this file was, before the last of it was read.
     pub(super) fn began_like(&self, copy: &Reader) -> bool {
         let size = copy.facts().map_or(0, |f| f.size);
-        size < self.offset && self.first.begins(&copy.file, size)
+        let begins = || self.first.begins(&copy.file, size) && self.beginnings.begin(&copy.file, size);
+        size < self.offset && begins()
+    }
+
+    /// Whether another file begins with what was read of this one, as far as that is remembered.
+    pub(super) fn begins_as_read(&self, other: &Reader) -> bool {
+        self.beginnings.begin(&other.file, self.offset)
     }
 
     /// Whether what was read of it is not there any more.
@@ -180,6 +245,8 @@ impl Reader {
         let Some(tail) = self.before(offset) else { return false };
         (self.offset, self.scan, self.tail) = (offset, offset, tail);
         (self.first, self.line) = (before.first, before.line);
+        self.beginnings = Beginnings::NONE; // an editor was there
+        self.beginnings.grow(&self.file, offset);
         (self.dirty, self.hot) = (true, false);
         true
     }
@@ -191,5 +258,9 @@ pub(super) fn both(first: u64, tail: u64) -> u64 {
 
 /// FNV-1a: it tells an honest file from its successor. Whoever can forge a log needs no collision.
 pub(super) fn mark(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+    mark_on(0xcbf2_9ce4_8422_2325, bytes)
+}
+
+fn mark_on(hash: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(hash, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }

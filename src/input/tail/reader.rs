@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! One open log file: reads on from where it was, whole lines only. Knows no names and no rotation.
 
-use super::marks::{Begin, First, Line, both, mark};
+use super::marks::{Begin, Beginnings, First, Line, both, mark};
 use crate::base::position::Position;
 use crate::input::lines::{HALF, MAX_LINE, each_block};
 use crate::sys::buffer::Buffer;
@@ -44,6 +44,7 @@ pub(super) struct Reader {
     /// Mark of the bytes before `offset`.
     pub(super) tail: u64,
     pub(super) first: First,
+    pub(super) beginnings: Beginnings,
     /// The last line that was handed out, if it was in one piece.
     pub(super) line: Line,
     /// Up to here there is no newline: set when the line at `offset` is too long to be read again and again.
@@ -68,6 +69,7 @@ impl Reader {
             offset: 0,
             tail: mark(&[]),
             first: First::NONE,
+            beginnings: Beginnings::NONE,
             line: Line::default(),
             scan: 0,
             wd: None,
@@ -102,6 +104,7 @@ impl Reader {
         let Some((first, tail)) = self.matches(at) else { return false };
         (self.offset, self.scan, self.tail) = (at.offset, at.offset, tail);
         self.first = first;
+        self.beginnings.grow(&self.file, at.offset);
         true
     }
 
@@ -149,6 +152,7 @@ impl Reader {
     pub(super) fn restart(&mut self) {
         (self.offset, self.scan, self.tail) = (0, 0, mark(&[]));
         (self.first, self.line) = (First::NONE, Line::default());
+        self.beginnings = Beginnings::NONE;
         (self.dirty, self.hot) = (true, false);
         let Some(data) = lseek(&self.file, 0, Whence::SeekData).ok().and_then(|d| u64::try_from(d).ok())
         else {
@@ -213,6 +217,7 @@ impl Reader {
                 if self.first.len < TAIL && self.offset - (last as u64) <= TAIL as u64 + 1 {
                     self.first = First::new(seen.get(..end).unwrap_or(&[]));
                 }
+                self.beginnings.grow(&self.file, self.offset);
             }
             None if data.len() > MAX_LINE => self.scan = self.offset + data.len() as u64,
             None => {}
@@ -270,6 +275,7 @@ impl Reader {
         {
             self.first = first;
         }
+        self.beginnings.grow(&self.file, self.offset);
     }
 
     /// The mark of the bytes before `offset`, if the file has them.

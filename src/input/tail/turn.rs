@@ -158,7 +158,8 @@ impl Tail {
         }
         if let Some(before) = name.head.as_ref().filter(|head| !head.is_at_start()) {
             // A copy of what we read, moved into its place, or what an editor made of it.
-            if !reader.resume(&before.position()) && before.facts().is_ok_and(|f| f.links == 0) {
+            let same = before.begins_as_read(&reader) && reader.resume(&before.position());
+            if !same && before.facts().is_ok_and(|f| f.links == 0) {
                 reader.resume_edited(&before.trace(), &mut self.buffer);
             }
         }

@@ -1,6 +1,7 @@
 //! Real files, real inotify. A test acts, drains and compares: events are queued before the system call that causes
 //! them returns, so nothing has to be waited for unless another thread writes.
 
+mod alike;
 mod model;
 mod restart;
 mod stress;
