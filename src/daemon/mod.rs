@@ -446,14 +446,13 @@ impl Daemon {
         }
         self.save_at = None;
         self.judge.flush();
-        self.judge.save_ports(clock::now(), false);
-        let sources = &self.sources;
-        let places = &|| {
-            let mut all = saver::Places::new();
-            sources.positions(&mut |path, position| all.push((path.to_owned(), position)));
-            all
+        let Daemon { judge, sources, saver, .. } = self;
+        let mut work = || {
+            let mut work = saver::Work { ports: judge.ports_due(clock::now()), ..saver::Work::default() };
+            sources.positions(&mut |path, position| work.places.push((path.to_owned(), position)));
+            work
         };
-        if self.saver.begin(places).is_err() {
+        if saver.begin(&mut work).is_err() {
             // No room for another process: then bans wait.
             self.save();
         }

@@ -8,7 +8,6 @@ use crate::firewall::guard::{Guard, PORT_MEMORY};
 use crate::sys::dir::Dir;
 use crate::sys::{fs, host};
 use std::fmt::Write as _;
-use std::io;
 use std::path::{Path, PathBuf};
 
 /// The file, one `PORT UNTIL` a line, and the one it is written as.
@@ -49,26 +48,37 @@ impl Ports {
         }
     }
 
-    /// Writes what the kernel knows, if it has not been written for an hour, or `anyway`.
-    pub(super) fn save(&mut self, now: Now, guard: &mut Guard, anyway: bool) {
+    /// What the kernel knows, if it has not been written for an hour: for [`write`].
+    pub(super) fn due(&mut self, now: Now, guard: &mut Guard) -> Option<String> {
         let due = self.written.is_none_or(|at| now.wall.0.abs_diff(at.0) >= PAUSE);
-        if !guard.remembers_ports() || !(due || anyway) {
-            return;
+        if !guard.remembers_ports() || !due {
+            return None;
         }
         self.written = Some(now.wall);
-        // What cannot be read or written is told by whoever keeps bans there, and five minutes after a boot
-        // nothing counts.
-        let Ok(ports) = guard.open_ports() else { return };
-        let _ = write(&self.dir, &ports, now.wall);
+        // What cannot be read is told by whoever keeps bans there, and five minutes after a boot nothing counts.
+        guard.open_ports().ok().map(|ports| text(&ports, now.wall))
+    }
+
+    /// Writes what the kernel knows, if it has not been written for an hour, or `anyway`.
+    pub(super) fn save(&mut self, now: Now, guard: &mut Guard, anyway: bool) {
+        if anyway {
+            self.written = None;
+        }
+        self.due(now, guard).iter().for_each(|text| write(&self.dir, text));
     }
 }
 
-fn write(dir: &Path, ports: &[(u16, u64)], now: Wall) -> io::Result<()> {
+fn text(ports: &[(u16, u64)], now: Wall) -> String {
     let mut text = String::new();
     for (port, left) in ports {
         let _ = writeln!(text, "{port} {}", now.0.saturating_add(left / 1000));
     }
-    Dir::create(dir)?.replace(NAME, TEMP, text.as_bytes())
+    text
+}
+
+/// Keeps it in state_dir; what cannot be written is told by whoever keeps bans there.
+pub(super) fn write(dir: &Path, text: &str) {
+    let _ = Dir::create(dir).and_then(|dir| dir.replace(NAME, TEMP, text.as_bytes()));
 }
 
 /// Ports and how many milliseconds they are remembered for; what is no such line, or is over, is passed over.
@@ -89,7 +99,7 @@ mod tests {
     fn what_is_written_is_read_back_without_what_is_over() {
         let dir = std::env::temp_dir().join(format!("mef-ports-{}", std::process::id()));
         let ports = [(80, PORT_MEMORY), (8080, 5000), (9100, 1_000_000)];
-        write(&dir, &ports, Wall(1000)).unwrap();
+        write(&dir, &text(&ports, Wall(1000)));
         let text = std::fs::read(dir.join(NAME)).unwrap();
         let left: Vec<_> = read(&text, Wall(1010)).collect();
         assert_eq!(left, [(80, PORT_MEMORY - 10_000), (9100, 990_000)]);

@@ -14,8 +14,14 @@ use std::time::Duration;
 const WAITS: u32 = 1000;
 const WAIT: Duration = Duration::from_millis(5);
 
-/// How far files were read, by their paths.
-pub(super) type Places = Vec<(PathBuf, Position)>;
+/// What is to be written beside the journal.
+#[derive(Default)]
+pub(super) struct Work {
+    /// How far files were read, by their paths.
+    pub(super) places: Vec<(PathBuf, Position)>,
+    /// Which ports had a listener, if it is time for that.
+    pub(super) ports: Option<String>,
+}
 
 /// The process, if it runs.
 pub(super) struct Saver {
@@ -34,12 +40,13 @@ impl Saver {
     ///
     /// # Errors
     /// There is no room for another process.
-    pub(super) fn begin(&mut self, places: &dyn Fn() -> Places) -> io::Result<()> {
+    pub(super) fn begin(&mut self, work: &mut dyn FnMut() -> Work) -> io::Result<()> {
         self.again = self.child.is_some();
         if !self.again {
-            let (dir, places) = (&self.dir, places());
+            let (dir, work) = (&self.dir, work());
             self.child = Some(child::beside_with(&mut || {
-                let all = places.iter().map(|(path, position)| (super::setup::bytes(path), *position));
+                work.ports.iter().for_each(|text| super::ports::write(dir, text));
+                let all = work.places.iter().map(|(path, position)| (super::setup::bytes(path), *position));
                 disk::save(dir, all).map_or_else(|failed| failed.status(), |()| 0)
             })?);
         }

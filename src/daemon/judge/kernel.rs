@@ -37,6 +37,11 @@ impl Judge {
         self.ports.save(now, self.enforcer.guard(), anyway);
     }
 
+    /// The text of them, if it is time to write it.
+    pub(in crate::daemon) fn ports_due(&mut self, now: Now) -> Option<String> {
+        self.ports.due(now, self.enforcer.guard())
+    }
+
     /// Who is counted and banned for `addr`.
     pub(in crate::daemon) fn offender(&self, addr: IpAddr) -> IpNet {
         self.decider.offender(addr)
