@@ -29,8 +29,11 @@ fn previous(world: &mut World) -> bool {
     let (old, new) = ([Passes, Passes, Lost, Lost], [Lost, Lost, Passes, Passes]);
     let packets = [OLD, OLD.in_v6(), OLD.port(1001), OLD.in_v6().port(1001)];
     let mut fates = packets.map(|packet| world.judge(packet));
-    if fates != old && fates != new {
-        // The kernel may have changed over between two of the packets; that happens once.
+    for _ in 0..4 {
+        if fates == old || fates == new {
+            break;
+        }
+        // The kernel may have changed over between two of the packets, and a busy machine may lose one.
         fates = packets.map(|packet| world.judge(packet));
     }
     assert!(fates == old || fates == new, "{fates:?}: neither the previous rules nor the new ones");

@@ -42,6 +42,8 @@ package mef-test-new 2
 rm -f "$work/all/usr/sbin/policy-rc.d" "$work/all/etc/apt/apt.conf.d/"* "$work/all/usr/sbin/runlevel"
 printf '#!/bin/sh\necho N 3\n' >"$work/all/usr/sbin/runlevel" # a machine that has booted
 chmod 755 "$work/all/usr/sbin/runlevel"
+# Where there is none Debian's tools start nothing.
+[ -e "$work/all/usr/sbin/init" ] || ln -s /bin/true "$work/all/usr/sbin/init"
 
 cat >"$work/all/tmp/script" <<'END'
 out=/tmp/target

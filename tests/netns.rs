@@ -134,10 +134,10 @@ fn flood(net: &Net, peer: &Peer, prefix: [u8; 2], count: u16) {
     net.ip(&format!("route add {a}.{b}.0.0/16 via {}", peer.v4));
     net.within(&peer.ns, |net| {
         net.ip(&format!("route add local {a}.{b}.0.0/16 dev lo"));
-        // What waits for the neighbour's address has little room.
-        wait_until("the neighbour", || {
-            net.cmd("busybox", &["ping", "-c", "1", "-W", "1", &peer.host4.to_string()]).status == 0
-        });
+        // While a neighbour is looked for the kernel keeps some 270 packets for it, and loses the others.
+        UdpSocket::bind((peer.v4, 0)).unwrap().send_to(b"x", (peer.host4, 9)).unwrap();
+        let known = || net.cmd("ip", &["neigh", "show", &peer.host4.to_string()]).stdout.contains("lladdr");
+        wait_until("the host's link address", known);
         for i in 0..count {
             let [c, d] = i.to_be_bytes();
             let socket = UdpSocket::bind((Ipv4Addr::new(a, b, c, d), 0)).unwrap();
