@@ -479,7 +479,7 @@ impl Daemon {
     fn save(&mut self) {
         self.save_at = None;
         self.judge.save();
-        self.judge.save_ports(clock::now(), false);
+        self.judge.save_ports(clock::now());
         if let Some(file) = &mut self.positions {
             let mut all = Vec::new();
             self.sources.positions(&mut |path, position| all.push((path.to_owned(), position)));
@@ -500,8 +500,8 @@ impl Daemon {
         }
         // It would write what was so before over what is so now.
         self.saver.wait();
+        self.judge.hurry_ports();
         self.save();
-        self.judge.save_ports(now, true);
         log::info!(
             "stopped; {}",
             if self.clear_on_stop { "all bans were removed" } else { "bans stay in force" }

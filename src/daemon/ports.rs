@@ -59,11 +59,13 @@ impl Ports {
         guard.open_ports().ok().map(|ports| text(&ports, now.wall))
     }
 
-    /// Writes what the kernel knows, if it has not been written for an hour, or `anyway`.
-    pub(super) fn save(&mut self, now: Now, guard: &mut Guard, anyway: bool) {
-        if anyway {
-            self.written = None;
-        }
+    /// Has it written by the next save, however long ago that was.
+    pub(super) fn hurry(&mut self) {
+        self.written = None;
+    }
+
+    /// Writes what the kernel knows, if it is due.
+    pub(super) fn save(&mut self, now: Now, guard: &mut Guard) {
         self.due(now, guard).iter().for_each(|text| write(&self.dir, text));
     }
 }

@@ -8,7 +8,7 @@
 use super::nft::elem::{Elem, Timeout};
 use super::nft::expr::{self, Cmp, REG, Verdict};
 use super::nft::{
-    Rule, SetSpec, Txn, TxnError, UDATA_RULE_COMMENT, UDATA_SET_COMMENT, comment_udata, msg, query,
+    Rule, SetSpec, Txn, TxnError, UDATA_RULE_COMMENT, UDATA_SET_COMMENT, comment_udata, msg, query, rule_attr,
 };
 use super::rules::{self, TABLE, hook_of};
 use crate::base::name::Name;
@@ -33,10 +33,6 @@ const CHAIN_HOOK: u16 = 4;
 const CHAIN_TYPE: u16 = 7;
 const HOOK_NUMBER: u16 = 1;
 const HOOK_PRIORITY: u16 = 2;
-const RULE_CHAIN: u16 = 2;
-const RULE_HANDLE: u16 = 3;
-const RULE_EXPRESSIONS: u16 = 4;
-const RULE_USERDATA: u16 = 7;
 const SET_NAME: u16 = 2;
 const SET_USERDATA: u16 = 13;
 
@@ -143,9 +139,9 @@ fn each(socket: &mut NlSocket, kind: u16, each: &mut dyn FnMut(&[u8])) -> Result
     for _ in 0..TRIES {
         let mut found: Vec<Vec<u8>> = Vec::new();
         let read = query::objects(socket, &TABLE, (kind, None), &mut |object| {
-            let kept = |attr: &(u16, &[u8])| kind != msg::GETRULE || attr.0 != RULE_EXPRESSIONS;
+            let kept = |attr: &(u16, &[u8])| kind != msg::GETRULE || attr.0 != rule_attr::EXPRESSIONS;
             // Ten thousand rules are asked for the few among them that are gates.
-            if kind != msg::GETRULE || attr(object, RULE_USERDATA).is_some_and(is_gate) {
+            if kind != msg::GETRULE || attr(object, rule_attr::USERDATA).is_some_and(is_gate) {
                 let whole = crate::sys::nlattr::whole_attrs(object);
                 found.push(whole.filter(kept).flat_map(|(_, bytes)| bytes.iter().copied()).collect());
             }
@@ -250,8 +246,8 @@ fn remove(txn: &mut Txn, socket: &mut NlSocket, name: &Name) -> Result<bool, Los
         return Ok(false);
     }
     each(socket, msg::GETRULE, &mut |rule| {
-        let handle = attr(rule, RULE_HANDLE).and_then(be64);
-        if let (Some(chain), Some(handle)) = (text_of(rule, RULE_CHAIN), handle)
+        let handle = attr(rule, rule_attr::HANDLE).and_then(be64);
+        if let (Some(chain), Some(handle)) = (text_of(rule, rule_attr::CHAIN), handle)
             && !is_of(name, &chain)
         {
             txn.delete_rule_of(&chain, handle);

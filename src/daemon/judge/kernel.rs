@@ -32,9 +32,14 @@ impl Judge {
         self.ports.restore(now, self.enforcer.guard());
     }
 
-    /// Keeps what the kernel knows of open ports, now and then or `anyway`.
-    pub(in crate::daemon) fn save_ports(&mut self, now: Now, anyway: bool) {
-        self.ports.save(now, self.enforcer.guard(), anyway);
+    /// Keeps what the kernel knows of open ports, now and then.
+    pub(in crate::daemon) fn save_ports(&mut self, now: Now) {
+        self.ports.save(now, self.enforcer.guard());
+    }
+
+    /// Has the next save keep it.
+    pub(in crate::daemon) fn hurry_ports(&mut self) {
+        self.ports.hurry();
     }
 
     /// The text of them, if it is time to write it.

@@ -11,7 +11,7 @@ use crate::base::name::Name;
 use crate::base::range::Family;
 use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::firewall::nft::{ELEMENTS_MAX, Optional, SetSpec};
-use crate::firewall::nft::{Rule, TxnError, msg, query};
+use crate::firewall::nft::{Rule, TxnError, msg, query, rule_attr};
 use crate::sys::nlattr::{attr, attrs, be64, text};
 use crate::sys::{memory, random};
 use nix::errno::Errno;
@@ -25,10 +25,6 @@ const ROOM_MAX: usize = 1 << 20;
 /// Fewest: a message with some elements.
 const ROOM_MIN: usize = 4096;
 
-const RULE_TABLE: u16 = 1;
-const RULE_CHAIN: u16 = 2;
-const RULE_HANDLE: u16 = 3;
-const RULE_EXPRESSIONS: u16 = 4;
 const EXPR_NAME: u16 = 1;
 const EXPR_DATA: u16 = 2;
 const LOOKUP_SET: u16 = 1;
@@ -100,13 +96,13 @@ impl Guard {
                 sets.push(DenySet { name, id, networks, label, rule: None });
             }
         })?;
-        let ask = |buf: &mut crate::sys::nlattr::MsgBuf| buf.attr_str(RULE_TABLE, TABLE.name.as_str());
+        let ask = |buf: &mut crate::sys::nlattr::MsgBuf| buf.attr_str(rule_attr::TABLE, TABLE.name.as_str());
         query::dump(&mut self.socket, TABLE.family, msg::GETRULE, &ask, &mut || (), &mut |m| {
             let body = m.payload.get(4..).unwrap_or_default();
-            let chain = attr(body, RULE_CHAIN).and_then(text).and_then(Name::new);
-            let handle = attr(body, RULE_HANDLE).and_then(be64);
+            let chain = attr(body, rule_attr::CHAIN).and_then(text).and_then(Name::new);
+            let handle = attr(body, rule_attr::HANDLE).and_then(be64);
             let Some((chain, handle)) = chain.filter(|c| DENY.contains(c)).zip(handle) else { return };
-            let looked_up = looked_up(attr(body, RULE_EXPRESSIONS).unwrap_or_default());
+            let looked_up = looked_up(attr(body, rule_attr::EXPRESSIONS).unwrap_or_default());
             let set = sets.iter_mut().find(|s| Some(s.name.as_str()) == looked_up);
             set.into_iter().for_each(|set| set.rule = Some((chain, handle)));
         })?;

@@ -7,16 +7,12 @@
 use super::deny::looked_up;
 use super::layout::DENY;
 use super::{Failure, Guard, TABLE, deny};
-use crate::firewall::nft::{TableId, msg, query};
+use crate::firewall::nft::{TableId, msg, query, rule_attr};
 use crate::firewall::rules;
 use crate::sys::nlattr::{MsgBuf, attr, be64, text};
 
 const TABLE_NAME: u16 = 1;
 const TABLE_HANDLE: u16 = 4;
-const RULE_TABLE: u16 = 1;
-const RULE_CHAIN: u16 = 2;
-const RULE_HANDLE: u16 = 3;
-const RULE_EXPRESSIONS: u16 = 4;
 /// FNV-1a's numbers, for 64 bits.
 const HASH: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0100_0000_01b3;
@@ -187,7 +183,7 @@ impl Guard {
         denied: &[(String, u64)],
         found: &mut Found,
     ) -> Result<(), Failure> {
-        let ask = |buf: &mut MsgBuf| buf.attr_str(RULE_TABLE, TABLE.name.as_str());
+        let ask = |buf: &mut MsgBuf| buf.attr_str(rule_attr::TABLE, TABLE.name.as_str());
         let Found { all, old, .. } = found;
         let found = std::cell::RefCell::new((all, &mut old.0));
         let mut again = || {
@@ -200,13 +196,13 @@ impl Guard {
             let (all, old) = &mut *found;
             let body = m.payload.get(4..).unwrap_or_default();
             if m.payload.first() != Some(&TABLE.family)
-                || attr(body, RULE_TABLE).and_then(text) != Some(TABLE.name.as_str())
+                || attr(body, rule_attr::TABLE).and_then(text) != Some(TABLE.name.as_str())
             {
                 return;
             }
-            let chain = attr(body, RULE_CHAIN).and_then(text).unwrap_or("");
+            let chain = attr(body, rule_attr::CHAIN).and_then(text).unwrap_or("");
             if DENY.iter().any(|deny| deny.as_str() == chain) {
-                let set = looked_up(attr(body, RULE_EXPRESSIONS).unwrap_or_default());
+                let set = looked_up(attr(body, rule_attr::EXPRESSIONS).unwrap_or_default());
                 let list = denied.iter().find(|(name, _)| Some(name.as_str()) == set);
                 if let Some((_, list)) = list {
                     let place = all.lists.partition_point(|other| other < list);
@@ -214,7 +210,7 @@ impl Guard {
                 }
                 return;
             }
-            let handle = attr(body, RULE_HANDLE).and_then(be64).unwrap_or(0);
+            let handle = attr(body, rule_attr::HANDLE).and_then(be64).unwrap_or(0);
             note(&mut all.newest.rule, (&mut all.rules, *old), newest, handle);
         })?;
         Ok(())

@@ -9,7 +9,7 @@ mod reader;
 pub mod rule;
 pub mod sets;
 
-use super::nft::{TxnError, msg, query};
+use super::nft::{TxnError, msg, query, rule_attr};
 use super::{rules, trial};
 use crate::base::name::Name;
 use crate::base::range::Family;
@@ -29,9 +29,6 @@ const CHAIN_NAME: u16 = 3;
 const CHAIN_HOOK: u16 = 4;
 const CHAIN_POLICY: u16 = 5;
 const CHAIN_TYPE: u16 = 7;
-const RULE_CHAIN: u16 = 2;
-const RULE_EXPRESSIONS: u16 = 4;
-const RULE_USERDATA: u16 = 7;
 const SET_NAME: u16 = 2;
 /// NFT_TABLE_F_DORMANT
 const DORMANT: u32 = 1;
@@ -238,15 +235,15 @@ fn read_rules(socket: &mut NlSocket, draft: &mut Draft) -> Result<(), Lost> {
     let context =
         rule::Context { family: draft.table.family, sets: &draft.sets, interface: routes::interface };
     for (_, body) in objects(socket, draft.family, msg::GETRULE, &[&draft.name])? {
-        let (table, chain) = (name(&body, TABLE), name(&body, RULE_CHAIN));
+        let (table, chain) = (name(&body, TABLE), name(&body, rule_attr::CHAIN));
         let at = draft.chains.binary_search_by(|(known, _)| known.as_slice().cmp(chain)).ok();
         let at = at.filter(|_| table == draft.name).and_then(|at| draft.chains.get(at));
         if let Some(chain) = at.and_then(|(_, at)| draft.table.chains.get_mut(*at)) {
             let bytes = |kind| attr(&body, kind).unwrap_or_default();
-            if draft.trial.is_some() && trial::is_gate(bytes(RULE_USERDATA)) {
+            if draft.trial.is_some() && trial::is_gate(bytes(rule_attr::USERDATA)) {
                 continue;
             }
-            chain.rules.push(rule::read(&context, bytes(RULE_EXPRESSIONS), bytes(RULE_USERDATA)));
+            chain.rules.push(rule::read(&context, bytes(rule_attr::EXPRESSIONS), bytes(rule_attr::USERDATA)));
         }
     }
     Ok(())

@@ -46,6 +46,16 @@ pub const fn message(kind: u16) -> u16 {
     10 << 8 | kind
 }
 
+/// `enum nft_rule_attributes` (linux/netfilter/nf_tables.h), as far as they are read and written here.
+pub mod rule_attr {
+    #![allow(missing_docs, reason = "the names are the kernel's")]
+    pub const TABLE: u16 = 1;
+    pub const CHAIN: u16 = 2;
+    pub const HANDLE: u16 = 3;
+    pub const EXPRESSIONS: u16 = 4;
+    pub const USERDATA: u16 = 7;
+}
+
 /// `enum nf_tables_msg_types` (linux/netfilter/nf_tables.h).
 pub mod msg {
     #![allow(missing_docs, reason = "the names are the kernel's")]

@@ -7,7 +7,7 @@ use super::owner;
 use super::parts::{self, Parts};
 use super::refusal::{Op, Ops, Optional, Refusal, TxnError};
 use super::spec::{Hook, SetSpec};
-use super::{TableId, UDATA_SET_COMMENT, comment_udata, message, msg};
+use super::{TableId, UDATA_SET_COMMENT, comment_udata, message, msg, rule_attr};
 use crate::base::name::Name;
 use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::nlattr::{self, ACK, APPEND, CREATE, ECHO, EXCL, Msg, MsgBuf, REQUEST};
@@ -25,10 +25,6 @@ const HOOK_NUMBER: u16 = 1;
 const HOOK_PRIORITY: u16 = 2;
 const HOOK_DEVS: u16 = 4;
 const DEVICE_NAME: u16 = 1;
-const RULE_CHAIN: u16 = 2;
-const RULE_HANDLE: u16 = 3;
-const RULE_EXPRESSIONS: u16 = 4;
-const RULE_USERDATA: u16 = 7;
 const SET_NAME: u16 = 2;
 const SET_FLAGS: u16 = 3;
 const SET_KEY_TYPE: u16 = 4;
@@ -263,7 +259,7 @@ impl Txn {
 
     /// Deletes all rules of a chain.
     pub fn flush_chain(&mut self, name: &Name) {
-        self.named(Op::Flush(*name), msg::DELRULE, RULE_CHAIN, name);
+        self.named(Op::Flush(*name), msg::DELRULE, rule_attr::CHAIN, name);
     }
 
     /// Adds a rule at the chain's end, or (`first`) at its head.
@@ -276,8 +272,8 @@ impl Txn {
     /// Deletes a rule by the number that the kernel gave it; ENOENT if it is not there.
     pub fn delete_rule(&mut self, chain: &Name, handle: u64) {
         let open = self.open(Op::DeleteRule(*chain), msg::DELRULE, 0);
-        self.buf.attr_str(RULE_CHAIN, chain.as_str());
-        self.buf.attr_be64(RULE_HANDLE, handle);
+        self.buf.attr_str(rule_attr::CHAIN, chain.as_str());
+        self.buf.attr_be64(rule_attr::HANDLE, handle);
         self.buf.finish(open);
     }
 
@@ -289,8 +285,8 @@ impl Txn {
     /// As `delete_rule`, of a chain that may be somebody else's.
     pub fn delete_rule_of(&mut self, chain: &str, handle: u64) {
         let open = self.open(Op::Gate, msg::DELRULE, 0);
-        self.buf.attr_str(RULE_CHAIN, chain);
-        self.buf.attr_be64(RULE_HANDLE, handle);
+        self.buf.attr_str(rule_attr::CHAIN, chain);
+        self.buf.attr_be64(rule_attr::HANDLE, handle);
         self.buf.finish(open);
     }
 
@@ -302,12 +298,12 @@ impl Txn {
     fn write_rule(&mut self, op: Op, chain: &str, rule: &Rule, first: bool) {
         let open = self.open(op, msg::NEWRULE, CREATE | if first { 0 } else { APPEND });
         self.whole &= rule.is_whole();
-        self.buf.attr_str(RULE_CHAIN, chain);
-        let nest = self.buf.nest(RULE_EXPRESSIONS);
+        self.buf.attr_str(rule_attr::CHAIN, chain);
+        let nest = self.buf.nest(rule_attr::EXPRESSIONS);
         self.buf.put(rule.expressions());
         self.buf.end(nest);
         if !rule.userdata().is_empty() {
-            self.buf.attr(RULE_USERDATA, rule.userdata());
+            self.buf.attr(rule_attr::USERDATA, rule.userdata());
         }
         self.buf.finish(open);
     }
