@@ -128,6 +128,34 @@ fn bans_of_ours_and_changes_of_others_cause_no_repair() {
     );
 }
 
+/// The kernel lists what there is by counting, and what is not yet in force counts: beside transactions, and
+/// beside such as it refuses, it lists rules twice, or not at all.
+#[test]
+fn transactions_while_the_daemon_looks_are_no_damage() {
+    let (net, daemon) = banned_host();
+    let refused = "insert rule inet mef_guard gate counter\n".repeat(30) + "delete table inet nothing\n";
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            for _ in 0..100 {
+                let _ = net.input("nft", &["-f", "-"], refused.as_bytes());
+            }
+        });
+        threads.spawn(|| {
+            for port in 1000..1040 {
+                let _ = net.mef(&["ban", "192.0.2.200", "--ports", &port.to_string()]);
+            }
+        });
+        for _ in 0..200 {
+            wake(&net);
+            net.nft("add table inet other; delete table inet other");
+        }
+    });
+    net.counts(daemon, "daemon");
+    assert!(net.said("daemon").contains("; the table was put back 0 times"), "{}", net.said("daemon"));
+    net.nft("flush chain inet mef_guard gate");
+    repaired(&net, daemon, 1);
+}
+
 #[test]
 fn two_programs_that_fight_are_bounded() {
     let (net, daemon) = banned_host();

@@ -13,9 +13,6 @@ use crate::sys::nlattr::{MsgBuf, attr, be64, text};
 
 const TABLE_NAME: u16 = 1;
 const TABLE_HANDLE: u16 = 4;
-/// FNV-1a's numbers, for 64 bits.
-const HASH: u64 = 0xcbf2_9ce4_8422_2325;
-const PRIME: u64 = 0x0100_0000_01b3;
 
 /// What was done to the table, the worst last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -42,41 +39,25 @@ pub struct Health {
     pub rules_loaded: bool,
 }
 
-/// What the table was like when it was whole.
-#[derive(Debug, Clone, Default)]
+/// What the table was like when it was whole, by the numbers that the kernel gave: nothing gets the number of
+/// what is gone. More than this is no damage, only less.
+///
+/// The kernel goes on with a listing by counting from the start, and counts what a transaction that is not yet
+/// through has added, and says only of transactions that came through that they interrupted it. Beside one, a
+/// listing shows the same rule twice, or one half of what was added; beside one that was refused, it can leave
+/// out what is there.
+#[derive(Debug, Default)]
 pub(super) struct Shape {
     /// Its number among all tables that there ever were; 0 = it is not there.
     table: u64,
-    /// The highest numbers of its rules and of its sets: whatever comes later has a higher one, and is no
-    /// loss when it goes. Two, since rules are read after the sets, and what came between is in one of them
-    /// only.
-    newest: Newest,
-    rules: u64,
-    sets: u64,
-    /// Deny lists, once for each set of them that is in force, in order.
-    lists: Vec<u64>,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Newest {
-    rule: u64,
-    set: u64,
-}
-
-impl Newest {
-    const ANY: Newest = Newest { rule: u64::MAX, set: u64::MAX };
-}
-
-/// What there is in a table, of which a part may have been there before.
-struct Found {
-    all: Shape,
-    /// The hashes of rules and sets that are no newer than was asked.
-    old: (u64, u64),
+    /// Of its rules, in order.
+    rules: Vec<u64>,
+    /// Of its sets, in order.
+    sets: Vec<u64>,
+    /// Deny lists, once for each rule that looks into a set of them, with the number of that rule, in order.
+    lists: Vec<(u64, u64)>,
+    /// There is a table of the rule set.
     rules_loaded: bool,
-}
-
-fn add(hash: &mut u64, handle: u64) {
-    *hash = (*hash ^ handle).wrapping_mul(PRIME);
 }
 
 impl Guard {
@@ -97,9 +78,9 @@ impl Guard {
     /// Takes the table for whole as it is now. `false`: others have changed the ruleset since it was made.
     pub(super) fn settle(&mut self) -> Result<bool, Failure> {
         let known = self.txn.generation();
-        let found = self.find(Newest::ANY)?;
+        let shape = self.find()?;
         let now = query::generation(&mut self.socket)?;
-        self.shape = Some(found.all);
+        self.shape = Some(shape);
         self.txn.follow(now);
         Ok(known == now || known == 0)
     }
@@ -111,27 +92,23 @@ impl Guard {
     pub fn probe(&mut self) -> Result<Health, Failure> {
         // Before anything is read: what is done meanwhile is a change that the next question finds.
         let generation = query::generation(&mut self.socket)?;
-        let former = self.shape.clone().unwrap_or_default();
-        let Found { all, old, rules_loaded } = self.find(former.newest)?;
-        let damage = match (&self.shape, old) {
-            (None, _) => Damage::None,
-            (Some(former), _) if former.table != all.table => Damage::Table,
-            (Some(former), (_, sets)) if former.sets != sets => Damage::Sets,
-            (Some(former), (rules, _)) if former.rules != rules => Damage::Rules,
-            _ => Damage::None,
-        };
-        let lists_lost = damage < Damage::Table && !contains(&all.lists, &former.lists);
-        if damage == Damage::None {
-            self.shape = Some(all);
+        let mut shape = self.find()?;
+        let mut health = shape.since(self.shape.as_ref().unwrap_or(&shape));
+        let had_rules = self.shape.as_ref().is_some_and(|former| former.rules_loaded);
+        if health.damage != Damage::None || health.lists_lost || had_rules && !health.rules_loaded {
+            // What two listings do not show is gone.
+            shape = self.find()?;
+            health = shape.since(self.shape.as_ref().unwrap_or(&shape));
+        }
+        if health.damage == Damage::None {
+            self.shape = Some(shape);
         }
         self.txn.follow(generation);
-        Ok(Health { damage, lists_lost, rules_loaded })
+        Ok(health)
     }
 
-    /// Reads what there is; what has a higher number than `newest` does not count for `old`.
-    fn find(&mut self, newest: Newest) -> Result<Found, Failure> {
-        let mut rules_loaded = false;
-        let mut table = 0;
+    fn find(&mut self) -> Result<Shape, Failure> {
+        let mut shape = Shape::default();
         let ask = |_: &mut MsgBuf| ();
         query::dump(&mut self.socket, TABLE.family, msg::GETTABLE, &ask, &mut || (), &mut |m| {
             let body = m.payload.get(4..).unwrap_or_default();
@@ -139,89 +116,91 @@ impl Guard {
                 m.payload.first() == Some(&id.family)
                     && attr(body, TABLE_NAME).and_then(text) == Some(id.name.as_str())
             };
-            rules_loaded |= is(&rules::TABLE);
+            shape.rules_loaded |= is(&rules::TABLE);
             if is(&TABLE) {
                 // Kernels before 4.16 do not number their tables.
-                table = attr(body, TABLE_HANDLE).and_then(be64).unwrap_or(u64::MAX);
+                shape.table = attr(body, TABLE_HANDLE).and_then(be64).unwrap_or(u64::MAX);
             }
         })?;
-        let empty = Shape { table, rules: HASH, sets: HASH, ..Shape::default() };
-        let mut found = Found { all: empty, old: (HASH, HASH), rules_loaded };
-        if table != 0 {
-            let denied = self.find_sets(newest.set, &mut found)?;
-            self.find_rules(newest.rule, &denied, &mut found)?;
+        if shape.table != 0 {
+            let denied = self.find_sets(&mut shape)?;
+            self.find_rules(&denied, &mut shape)?;
         }
-        Ok(found)
+        Ok(shape)
     }
 
     /// Notes the sets, and gives those of deny lists: their names and lists.
-    fn find_sets(&mut self, newest: u64, found: &mut Found) -> Result<Vec<(String, u64)>, Failure> {
-        let shared = std::cell::RefCell::new((found, Vec::new()));
+    fn find_sets(&mut self, shape: &mut Shape) -> Result<Vec<(String, u64)>, Failure> {
+        let shared = std::cell::RefCell::new((shape, Vec::new()));
         let mut again = || {
-            let (found, denied) = &mut *shared.borrow_mut();
-            (found.all.newest.set, found.all.sets, found.old.1) = (0, HASH, HASH);
+            let (shape, denied) = &mut *shared.borrow_mut();
+            shape.sets.clear();
             denied.clear();
         };
         query::sets_once(&mut self.socket, &TABLE, &mut again, &mut |set| {
-            let (found, denied) = &mut *shared.borrow_mut();
+            let (shape, denied) = &mut *shared.borrow_mut();
             match deny::read_comment(set.comment) {
                 Some(id) if deny::is_name(set.name) => denied.push((set.name.to_owned(), id.list)),
-                _ => note(
-                    &mut found.all.newest.set,
-                    (&mut found.all.sets, &mut found.old.1),
-                    newest,
-                    set.handle,
-                ),
+                _ => note(&mut shape.sets, set.handle),
             }
         })?;
         Ok(shared.into_inner().1)
     }
 
-    fn find_rules(
-        &mut self,
-        newest: u64,
-        denied: &[(String, u64)],
-        found: &mut Found,
-    ) -> Result<(), Failure> {
+    fn find_rules(&mut self, denied: &[(String, u64)], shape: &mut Shape) -> Result<(), Failure> {
         let ask = |buf: &mut MsgBuf| buf.attr_str(rule_attr::TABLE, TABLE.name.as_str());
-        let Found { all, old, .. } = found;
-        let found = std::cell::RefCell::new((all, &mut old.0));
+        let shape = std::cell::RefCell::new(shape);
         let mut again = || {
-            let mut found = found.borrow_mut();
-            (found.0.newest.rule, found.0.rules, *found.1) = (0, HASH, HASH);
-            found.0.lists.clear();
+            let mut shape = shape.borrow_mut();
+            shape.rules.clear();
+            shape.lists.clear();
         };
         query::dump(&mut self.socket, TABLE.family, msg::GETRULE, &ask, &mut again, &mut |m| {
-            let mut found = found.borrow_mut();
-            let (all, old) = &mut *found;
+            let mut shape = shape.borrow_mut();
             let body = m.payload.get(4..).unwrap_or_default();
             if m.payload.first() != Some(&TABLE.family)
                 || attr(body, rule_attr::TABLE).and_then(text) != Some(TABLE.name.as_str())
             {
                 return;
             }
+            let handle = attr(body, rule_attr::HANDLE).and_then(be64).unwrap_or(0);
             let chain = attr(body, rule_attr::CHAIN).and_then(text).unwrap_or("");
             if DENY.iter().any(|deny| deny.as_str() == chain) {
                 let set = looked_up(attr(body, rule_attr::EXPRESSIONS).unwrap_or_default());
                 let list = denied.iter().find(|(name, _)| Some(name.as_str()) == set);
                 if let Some((_, list)) = list {
-                    let place = all.lists.partition_point(|other| other < list);
-                    all.lists.insert(place, *list);
+                    note(&mut shape.lists, (*list, handle));
                 }
                 return;
             }
-            let handle = attr(body, rule_attr::HANDLE).and_then(be64).unwrap_or(0);
-            note(&mut all.newest.rule, (&mut all.rules, *old), newest, handle);
+            note(&mut shape.rules, handle);
         })?;
         Ok(())
     }
 }
 
-fn note(highest: &mut u64, (all, old): (&mut u64, &mut u64), newest: u64, handle: u64) {
-    *highest = handle.max(*highest);
-    add(all, handle);
-    if handle <= newest {
-        add(old, handle);
+impl Shape {
+    /// What has become of `former`.
+    fn since(&self, former: &Shape) -> Health {
+        let lists = |shape: &Shape| shape.lists.iter().map(|(list, _)| *list).collect::<Vec<_>>();
+        let damage = if self.table != former.table {
+            Damage::Table
+        } else if !contains(&self.sets, &former.sets) {
+            Damage::Sets
+        } else if !contains(&self.rules, &former.rules) {
+            Damage::Rules
+        } else {
+            Damage::None
+        };
+        let lists_lost = damage < Damage::Table && !contains(&lists(self), &lists(former));
+        Health { damage, lists_lost, rules_loaded: self.rules_loaded }
+    }
+}
+
+/// Puts a number in its place, once; the kernel mostly lists them in order.
+fn note<T: Ord>(numbers: &mut Vec<T>, number: T) {
+    if let Err(place) = numbers.binary_search(&number) {
+        numbers.insert(place, number);
     }
 }
 
@@ -252,14 +231,26 @@ mod tests {
     }
 
     #[test]
-    fn what_came_later_counts_only_in_the_new_hash() {
-        let (mut highest, mut all, mut old) = (0, HASH, HASH);
-        for handle in [3, 9, 5] {
-            note(&mut highest, (&mut all, &mut old), 5, handle);
+    fn only_what_is_gone_is_damage() {
+        let shape = |table, rules: &[u64], sets: &[u64]| {
+            let mut shape = Shape { table, ..Shape::default() };
+            rules.iter().for_each(|rule| note(&mut shape.rules, *rule));
+            sets.iter().for_each(|set| note(&mut shape.sets, *set));
+            shape
+        };
+        let former = shape(7, &[9, 3, 12], &[1, 2]);
+        for (now, want) in [
+            (shape(7, &[3, 9, 12], &[2, 1]), Damage::None),
+            // Added, in the middle, too: by a transaction of which the former look showed the end alone.
+            (shape(7, &[3, 9, 11, 12, 13], &[1, 2, 14]), Damage::None),
+            (shape(7, &[3, 9], &[1, 2]), Damage::Rules),
+            // Replaced: the new one has another number.
+            (shape(7, &[3, 9, 15], &[1, 2]), Damage::Rules),
+            (shape(7, &[3, 9], &[1]), Damage::Sets),
+            (shape(8, &[3, 9, 12], &[1, 2]), Damage::Table),
+            (shape(0, &[], &[]), Damage::Table),
+        ] {
+            assert_eq!(now.since(&former).damage, want, "{now:?}");
         }
-        let (mut want, mut before) = (HASH, HASH);
-        [3, 9, 5].into_iter().for_each(|handle| add(&mut want, handle));
-        [3, 5].into_iter().for_each(|handle| add(&mut before, handle));
-        assert_eq!((highest, all, old), (9, want, before));
     }
 }
