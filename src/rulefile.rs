@@ -4,8 +4,8 @@
 use crate::base::diag::{Problem, Severity};
 use crate::base::name::IfName;
 use crate::firewall::nft::{Op, TxnError};
-use crate::firewall::rules::{Batch, TABLE};
-use crate::firewall::{guard, listing};
+use crate::firewall::rules::Batch;
+use crate::firewall::{listing, tables};
 use crate::input::glob::Glob;
 use crate::plan::listed::Table;
 use crate::ruleset::check::{self, Host};
@@ -188,11 +188,15 @@ pub fn batch(set: &mut RuleSet, mut batch: Batch) -> Result<Batch, String> {
     Ok(batch)
 }
 
+/// Whether this is the table of `mef load`.
+fn is_ours(family: &str, name: &str) -> bool {
+    (family, name) == ("inet", tables::RULES.name.as_str())
+}
+
 /// The rules that the kernel has from `mef load` as the text of a rule set, if it can be one.
 #[must_use]
 pub fn loaded_text() -> Option<String> {
-    let ours = |family: &str, name: &str| (family, name) == ("inet", TABLE.name.as_str());
-    let mut tables = listing::read(&ours).ok()?;
+    let mut tables = listing::read(&is_ours).ok()?;
     let exported = export::ours(tables.first_mut()?, false);
     (exported.unsaid == 0).then(|| exported.lines.join("\n") + "\n")
 }
@@ -231,8 +235,7 @@ fn comparable(table: &mut Table) -> Vec<String> {
 /// # Errors
 /// What the kernel refused, for people.
 pub fn loaded() -> Result<Vec<String>, String> {
-    let tables = listing::read(&|family, name| (family, name) == ("inet", TABLE.name.as_str()));
-    let mut tables = tables.map_err(|e| e.to_string())?;
+    let mut tables = listing::read(&is_ours).map_err(|e| e.to_string())?;
     Ok(tables.first_mut().map_or_else(Vec::new, comparable))
 }
 
@@ -242,8 +245,7 @@ pub fn loaded() -> Result<Vec<String>, String> {
 /// # Errors
 /// What the kernel refused, for people.
 pub fn is_foreign() -> Result<bool, String> {
-    let ours = |family: &str, name: &str| (family, name) == ("inet", TABLE.name.as_str());
-    let tables = listing::read(&ours).map_err(|e| e.to_string())?;
+    let tables = listing::read(&is_ours).map_err(|e| e.to_string())?;
     Ok(tables.first().is_some_and(export::is_foreign))
 }
 
@@ -253,7 +255,7 @@ pub fn is_foreign() -> Result<bool, String> {
 /// # Errors
 /// What the kernel refused, for people.
 pub fn exported(family: Option<&str>, name: Option<&str>) -> Result<Exported, String> {
-    let guard = guard::TABLE.name;
+    let guard = tables::GUARD.name;
     let wanted = |word: &str, text: &str| {
         let is = |asked: Option<&str>, found: &str| asked.is_none_or(|asked| asked == found);
         (word, text) != ("inet", guard.as_str()) && is(family, word) && is(name, text)

@@ -1,6 +1,8 @@
-//! Modules may use only what stands in the rows above theirs, and of their own row only themselves.
+//! Modules may use only what stands in the rows above theirs, and of their own row only themselves; and no
+//! circle of imports goes beyond one directory.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -71,6 +73,163 @@ fn arrows_point_upwards_only() {
         }
     }
     assert!(files.len() > 50 && problems.is_empty(), "{problems:#?}");
+}
+
+/// What a file uses: its paths, from the root of the crate. Those of other crates look as if they stood in it.
+fn paths(module: &[String], text: &str) -> Vec<Vec<String>> {
+    let mut code = String::new();
+    for line in text.split("\n#[cfg(test)]\nmod tests {").next().unwrap().lines() {
+        code += line.split("//").next().unwrap();
+        code.push('\n');
+    }
+    let code = code.replace("pub(in crate::", "pub(in ").replace("pub(super)", "pub");
+    let (mut found, mut read) = (Vec::new(), 0);
+    for (at, _) in code.match_indices("::") {
+        let is_word = |c: char| c.is_alphanumeric() || c == '_';
+        let start = code[..at].trim_end_matches(is_word).len();
+        // What stands in a path or its braces was found with it.
+        if start < at && start >= read {
+            let mut text = code[start..].chars().peekable();
+            expand(module, &mut Vec::new(), &mut text, &mut found);
+            read = code.len() - text.map(char::len_utf8).sum::<usize>();
+        }
+    }
+    found
+}
+
+/// Reads one path or, in braces, several, each behind `before`.
+fn expand(
+    module: &[String],
+    before: &mut Vec<String>,
+    text: &mut std::iter::Peekable<std::str::Chars<'_>>,
+    found: &mut Vec<Vec<String>>,
+) {
+    let depth = before.len();
+    loop {
+        while text.next_if(|c| c.is_whitespace()).is_some() {}
+        let mut word = String::new();
+        while let Some(c) = text.next_if(|c| c.is_alphanumeric() || *c == '_') {
+            word.push(c);
+        }
+        if text.next_if_eq(&'{').is_some() {
+            while text.peek().is_some_and(|c| *c != '}') {
+                expand(module, before, text, found);
+                while text.next_if(|c| c.is_whitespace() || *c == ',').is_some() {}
+                if text.peek().is_some_and(|c| !c.is_alphanumeric() && *c != '{' && *c != '}') {
+                    break;
+                }
+            }
+            text.next();
+            break;
+        }
+        before.push(word);
+        let next: String = text.clone().take(2).collect();
+        if next != "::" {
+            found.push(absolute(module, before));
+            break;
+        }
+        text.nth(1);
+    }
+    before.truncate(depth);
+}
+
+fn absolute(module: &[String], path: &[String]) -> Vec<String> {
+    let ups = path.iter().take_while(|word| *word == "super").count();
+    let (base, rest) = match path[0].as_str() {
+        "crate" => (&[][..], 1),
+        "super" => (&module[..module.len().saturating_sub(ups)], ups),
+        // Of this module, or of another crate.
+        _ => (module, 0),
+    };
+    base.iter().chain(&path[rest..]).cloned().collect()
+}
+
+/// Each module with the directory of its children or, if it has none, its own; and what it uses.
+fn modules(src: &Path) -> BTreeMap<Vec<String>, (PathBuf, Vec<Vec<String>>)> {
+    let mut files = Vec::new();
+    sources(src, &mut files);
+    let words = |path: &Path| -> Vec<String> {
+        path.components().map(|c| c.as_os_str().to_str().unwrap().to_owned()).collect()
+    };
+    let read = files.iter().filter(|file| !file.to_str().unwrap().contains("tests")).map(|file| {
+        let inside = file.strip_prefix(src).unwrap().with_extension("");
+        let module = if inside.ends_with("mod") { inside.parent().unwrap().to_owned() } else { inside };
+        let own = src.join(&module);
+        let home = if own.is_dir() { own } else { own.parent().unwrap().to_owned() };
+        let (module, text) = (words(&module), fs::read_to_string(file).unwrap());
+        (module.clone(), (home, paths(&module, &text)))
+    });
+    read.collect()
+}
+
+/// Everything that can be reached from each module, itself only in a circle.
+fn reach(
+    modules: &BTreeMap<Vec<String>, (PathBuf, Vec<Vec<String>>)>,
+) -> BTreeMap<&[String], Vec<&[String]>> {
+    let owner = |path: &[String]| {
+        (1..=path.len())
+            .rev()
+            .find_map(|n| modules.get_key_value(&path[..n]).map(|(name, _)| name.as_slice()))
+    };
+    let uses: BTreeMap<&[String], Vec<&[String]>> = modules
+        .iter()
+        .map(|(name, (_, paths))| {
+            let all = paths.iter().filter_map(|path| owner(path)).filter(|other| other != name);
+            (name.as_slice(), all.collect())
+        })
+        .collect();
+    let all = uses.keys().map(|name| {
+        let (mut seen, mut todo) = (Vec::new(), uses[name].clone());
+        while let Some(next) = todo.pop() {
+            if !seen.contains(&next) {
+                seen.push(next);
+                todo.extend(&uses[next]);
+            }
+        }
+        (*name, seen)
+    });
+    all.collect()
+}
+
+#[test]
+fn no_circle_of_imports_leaves_its_directory() {
+    let modules = modules(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let reach = reach(&modules);
+    let mut circles = Vec::new();
+    for (one, from) in &reach {
+        for other in from {
+            if one < other && reach[other].contains(one) && modules[*one].0 != modules[*other].0 {
+                circles.push(format!("{} and {}", one.join("::"), other.join("::")));
+            }
+        }
+    }
+    assert!(reach.len() > 50 && circles.is_empty(), "{circles:#?}");
+}
+
+#[test]
+fn paths_are_found_however_they_are_written() {
+    let module = ["a", "b"].map(str::to_owned);
+    let cases = [
+        ("use crate::x::y;", &["x::y"][..]),
+        (
+            "use super::{c, d::{self, E}};\nlet x = super::super::z();",
+            &["a::c", "a::d::self", "a::d::E", "z"],
+        ),
+        ("fn f() -> crate::x::Y<super::Z> {", &["x::Y", "a::Z"]),
+        (
+            "pub use c::{D, e};\nlet x = c::f(&mut e::G);",
+            &["a::b::c::D", "a::b::c::e", "a::b::c::f", "a::b::e::G"],
+        ),
+        ("// crate::no\npub(in crate::a) fn f() {}\npub(super) fn g() {}", &[]),
+        ("use crate::x;\n#[cfg(test)]\nmod tests {\n    use crate::y;", &["x"]),
+    ];
+    for (text, want) in cases {
+        let mut found: Vec<String> = paths(&module, text).iter().map(|path| path.join("::")).collect();
+        let mut want: Vec<String> = want.iter().map(|path| (*path).to_owned()).collect();
+        found.sort();
+        want.sort();
+        assert_eq!(found, want, "{text}");
+    }
 }
 
 #[test]

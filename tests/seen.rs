@@ -268,7 +268,7 @@ fn a_kernel_that_cannot_tell_is_told_of() {
 fn a_group_that_somebody_else_reads_costs_only_the_news() {
     let mut net = host(ON, "");
     let peer = net.peer();
-    let other = mef::firewall::nflog::Packets::open(mef::firewall::nflog::NEWS).unwrap();
+    let other = mef::firewall::nflog::Packets::open(mef::firewall::alarm::NEWS).unwrap();
     let daemon = net.daemon("daemon");
     assert!(net.said("daemon").contains("another program reads this group: new sources are not told"));
     net.mark(LOG);

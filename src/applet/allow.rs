@@ -2,8 +2,10 @@
 //! `mef allow`, `disallow`, `deny`, `undeny`: local.conf is changed, and the kernel follows at once, with and
 //! without a daemon.
 
+use super::args::{STDIN, parse};
+use super::context::settings;
+use super::output::{Error, Output};
 use super::target::{self, Safety};
-use super::{Error, Output, STDIN, parse, settings};
 use crate::base::clock::Wall;
 use crate::base::range::{Range, any_meets, covers, cut, merge};
 use crate::config::{ListEntry, ListKind, conf_files, duration};
@@ -158,7 +160,7 @@ fn change(command: &str, change: Change, output: &mut Output<'_>) -> Result<(), 
     drop(turn);
     // A daemon that does not watch the files is to know, too.
     if kind == ListKind::Allow {
-        super::tell_daemon(&settings, &Request::Lists);
+        super::context::tell_daemon(&settings, &Request::Lists);
     }
     if adds.is_some() && kind == ListKind::Allow {
         only_in_force(enforcer.guard(), &mut ranges, output)?;

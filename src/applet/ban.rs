@@ -1,8 +1,10 @@
 #![forbid(unsafe_code)]
 //! `mef ban`: works without a daemon and on a host where nothing was set up.
 
+use super::args::{STDIN, parse};
+use super::context::settings;
+use super::output::{Error, Output};
 use super::target::{self, Lines, Safety};
-use super::{Error, Output, STDIN, parse, settings};
 use crate::base::clock::Span;
 use crate::base::json::Object;
 use crate::base::line::shown;
@@ -142,7 +144,7 @@ impl<'a> Session<'a> {
             counted: 0,
             counting: false,
             noted: Vec::new(),
-            daemon: super::daemon_of(settings, output),
+            daemon: super::context::daemon_of(settings, output),
             tells: TELLS,
         })
     }

@@ -1,7 +1,10 @@
 #![forbid(unsafe_code)]
 //! `mef bans`: what the kernel holds, asked from the kernel.
 
-use super::{Error, Output, parse, settings, target};
+use super::args::parse;
+use super::context::settings;
+use super::output::{Error, Output};
+use super::target;
 use crate::base::json::Object;
 use crate::base::line::shown;
 use crate::enforce::options;

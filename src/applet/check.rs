@@ -3,7 +3,9 @@
 //! A file whose name ends in `.rules` is a rule set, `mef.conf` the configuration, one in a directory of
 //! lists a list, everything else a service rule.
 
-use super::{Error, Output, parse, settings};
+use super::args::parse;
+use super::context::settings;
+use super::output::{Error, Output};
 use crate::base::diag::Severity;
 use crate::config::{DEFAULT_PATH, ListKind, Loaded, Settings, conf_files, load, load_rule};
 use crate::lists::{self, Paths};

@@ -1,7 +1,8 @@
 #![forbid(unsafe_code)]
 //! `mef daemon`, also called as `mefdaemon`.
 
-use super::{Error, Output, parse};
+use super::args::parse;
+use super::output::{Error, Output};
 use crate::config::DEFAULT_PATH;
 use argh::FromArgs;
 use std::path::Path;

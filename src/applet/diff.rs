@@ -1,8 +1,9 @@
 #![forbid(unsafe_code)]
 //! `mef diff`: the rule set against what is loaded.
 
+use super::args::parse;
 use super::load::{failed, tell};
-use super::{Error, Output, parse};
+use super::output::{Error, Output};
 use crate::rulefile::{self, DEFAULT_PATH};
 use crate::ruleset::diff::{Change, lines};
 use argh::FromArgs;

@@ -1,7 +1,8 @@
 #![forbid(unsafe_code)]
 //! `mef export`: rules of the kernel as a rule set.
 
-use super::{Error, Output, parse};
+use super::args::parse;
+use super::output::{Error, Output};
 use crate::rulefile;
 use argh::FromArgs;
 

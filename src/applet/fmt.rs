@@ -1,7 +1,8 @@
 #![forbid(unsafe_code)]
 //! `mef fmt`: a rule set in canonical form.
 
-use super::{Error, Output, STDIN, parse};
+use super::args::{STDIN, parse};
+use super::output::{Error, Output};
 use crate::rulefile::{DEFAULT_PATH, read_file, replace};
 use crate::ruleset::canonical;
 use argh::FromArgs;

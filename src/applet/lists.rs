@@ -1,7 +1,9 @@
 #![forbid(unsafe_code)]
 //! `mef lists`: what is in the files, and whether the kernel has it; `--drop` ends what a file left in force.
 
-use super::{Error, Output, parse, settings, tell_daemon};
+use super::args::parse;
+use super::context::{settings, tell_daemon};
+use super::output::{Error, Output};
 use crate::base::json::Object;
 use crate::base::line::shown;
 use crate::base::range::{Range, covers, merge};

@@ -1,7 +1,9 @@
 #![forbid(unsafe_code)]
 //! `mef load`, `mef confirm` and `mef unload`: the rule set into the kernel, and out of it.
 
-use super::{Error, Output, STDIN, parse, settings};
+use super::args::{STDIN, parse};
+use super::context::settings;
+use super::output::{Error, Output};
 use crate::base::diag::Severity;
 use crate::config::duration;
 use crate::firewall::nft::TxnError;

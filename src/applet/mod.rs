@@ -3,16 +3,18 @@
 //! and calls the library; it has no logic of its own.
 
 mod allow;
+mod args;
 mod ban;
 mod bans;
 mod check;
+mod context;
 mod daemon;
 mod diff;
 mod export;
 mod fmt;
 mod lists;
 mod load;
-mod selftest;
+mod output;
 mod status;
 mod target;
 mod test;
@@ -21,11 +23,9 @@ mod unban;
 mod version;
 mod watch;
 
-use crate::control::client::Client;
-use crate::sys::{fs, stdio};
-use argh::FromArgs;
-use std::io::{self, Write};
-use std::path::Path;
+use crate::sys::stdio;
+use output::{Error, Output, say};
+use std::io;
 
 /// A command.
 struct Applet {
@@ -63,60 +63,6 @@ const APPLETS: &[Applet] = &[
     Applet { name: "version", about: "show version and licence", run: version::run },
 ];
 
-/// How a command ended, if it did not simply end well.
-enum Error {
-    /// Exit status 2, the text on standard error.
-    Usage(String),
-    /// Exit status 0, the text on standard output.
-    Help(String),
-    /// Exit status 1, the text on standard error.
-    Failed(String),
-    /// Exit status 1; everything has been said.
-    Told,
-    /// Another exit status; everything has been said.
-    Status(u8),
-    /// Standard output cannot be written.
-    Output(io::Error),
-}
-
-impl From<io::Error> for Error {
-    fn from(e: io::Error) -> Self {
-        Error::Output(e)
-    }
-}
-
-/// Where results go, and how many problems were told on the way.
-struct Output<'a> {
-    out: &'a mut dyn Write,
-    problems: u32,
-}
-
-impl Output<'_> {
-    /// Tells a problem on standard error; the command goes on and ends with status 1.
-    fn problem(&mut self, text: &dyn std::fmt::Display) {
-        self.problems += 1;
-        let _ = self.out.flush();
-        say(text);
-    }
-
-    /// Tells something on standard error that is no failure.
-    fn note(&mut self, text: &dyn std::fmt::Display) {
-        let _ = self.out.flush();
-        say(text);
-    }
-
-    /// Shows text that is complete in itself on standard error.
-    fn raw(&mut self, text: &str) {
-        let _ = self.out.flush();
-        let _ = stdio::stderr().write_all(text.as_bytes());
-    }
-
-    /// Status 1 if anything was told.
-    fn end(&self) -> Result<(), Error> {
-        if self.problems == 0 { Ok(()) } else { Err(Error::Told) }
-    }
-}
-
 /// Runs the command that the arguments name, the program's name first. Returns the exit status.
 #[must_use]
 pub fn main(args: &[String]) -> u8 {
@@ -145,13 +91,6 @@ pub fn main(args: &[String]) -> u8 {
             status
         }
     }
-}
-
-/// One message on standard error. Nobody may be reading it any more: that is no reason to die, as `eprintln`
-/// would.
-fn say(text: &dyn std::fmt::Display) {
-    let text = format!("mef: {text}\n");
-    let _ = stdio::stderr().write_all(text.as_bytes());
 }
 
 fn fail(status: u8, text: &str) -> u8 {
@@ -200,73 +139,6 @@ fn help() -> String {
     );
     text.push_str("was found wrong, 2 wrong usage.\n");
     text
-}
-
-/// What stands for `-` among the arguments: standard input.
-const STDIN: &str = crate::rulefile::STDIN;
-
-/// Reads a command's arguments.
-fn parse<T: FromArgs>(name: &str, args: &[&str]) -> Result<T, Error> {
-    T::from_args(&["mef", name], &stdin_named(args)).map_err(early)
-}
-
-/// Alone, `-` is standard input; argh takes everything with a dash for an option. Behind `--reason` it is a
-/// text.
-fn stdin_named<'a>(args: &[&'a str]) -> Vec<&'a str> {
-    let mut named = args.to_vec();
-    let mut before = "";
-    for arg in &mut named {
-        if *arg == "-" && before != "--reason" {
-            *arg = STDIN;
-        }
-        before = arg;
-    }
-    named
-}
-
-fn early(early: argh::EarlyExit) -> Error {
-    match early.status {
-        Ok(()) => Error::Help(early.output),
-        Err(()) => Error::Usage(early.output),
-    }
-}
-
-/// Reads mef.conf alone, for commands that must work whatever stands in it.
-fn settings(path: Option<&str>, output: &mut Output<'_>) -> crate::config::Settings {
-    let file = path.unwrap_or(crate::config::DEFAULT_PATH);
-    match fs::content(Path::new(file)) {
-        Ok(text) => {
-            let (settings, problems) = crate::config::parse_global(&text);
-            let bad = problems.iter().filter(|p| p.severity == crate::base::diag::Severity::Error).count();
-            if bad > 0 {
-                output.note(&format_args!(
-                    "{file} has errors, see `mef check`; what is wrong in it has its default"
-                ));
-            }
-            settings
-        }
-        Err(e) => {
-            if path.is_some() || e.kind() != io::ErrorKind::NotFound {
-                output.note(&format_args!("{file}: {e}; using the defaults"));
-            }
-            crate::config::Settings::default()
-        }
-    }
-}
-
-/// Tells the daemon something, if there is one; it does without if it does not hear.
-fn tell_daemon(settings: &crate::config::Settings, request: &crate::control::proto::Request<'_>) {
-    if let Ok(Some(mut daemon)) = Client::connect(Path::new(&settings.run_dir)) {
-        let _ = daemon.tell(request);
-    }
-}
-
-/// The daemon, if it runs and can be reached.
-fn daemon_of(settings: &crate::config::Settings, output: &mut Output<'_>) -> Option<Client> {
-    Client::connect(Path::new(&settings.run_dir)).unwrap_or_else(|e| {
-        output.note(&format_args!("{}: {e}; going on without the daemon", settings.run_dir));
-        None
-    })
 }
 
 #[cfg(test)]

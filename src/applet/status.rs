@@ -4,8 +4,10 @@
 mod prometheus;
 mod verdict;
 
+use super::args::parse;
 use super::bans::about;
-use super::{Error, Output, daemon_of, parse, settings};
+use super::context::{daemon_of, settings};
+use super::output::{Error, Output};
 use crate::base::clock::Wall;
 use crate::base::json::Object;
 use crate::base::utc::Stamp;

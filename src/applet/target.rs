@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! Who is meant by an argument of `ban`, `unban` and their like, and whether banning them is safe.
 
-use super::{Error, Output};
+use super::output::{Error, Output};
 use crate::base::line::shown;
 use crate::base::net::{canonical, offender};
 use crate::base::range::{Family, Range, covers, merge};

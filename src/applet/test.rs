@@ -4,8 +4,11 @@
 mod hits;
 mod journal;
 mod report;
+mod selftest;
 
-use super::{Error, Output, STDIN, parse, selftest, settings};
+use super::args::{STDIN, parse};
+use super::context::settings;
+use super::output::{Error, Output};
 use crate::config::{Engine, FileProblem, Loaded, ServiceRule, conf_files, duration, load_rule};
 use crate::daemon::rehearse::Rehearsal;
 use crate::detect::{Counts, MAX_RULES, header};

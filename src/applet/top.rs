@@ -1,10 +1,12 @@
 #![forbid(unsafe_code)]
 //! `mef top`: who is near to a ban and what the rules do, asked from the daemon every second.
 
+use super::args::parse;
 use super::bans::about;
+use super::context::{daemon_of, settings};
+use super::output::{Error, Output};
 use super::status::{Answer, rules};
 use super::watch::NO_DAEMON;
-use super::{Error, Output, daemon_of, parse, settings};
 use crate::control::proto::{OffenderLine, Request};
 use crate::sys::stdio;
 use crate::sys::terminal::Screen;

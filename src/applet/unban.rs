@@ -1,8 +1,10 @@
 #![forbid(unsafe_code)]
 //! `mef unban`: ends bans, whoever made them.
 
+use super::args::{STDIN, parse};
+use super::context::{daemon_of, settings};
+use super::output::{Error, Output};
 use super::target::{self, Lines};
-use super::{Error, Output, STDIN, daemon_of, parse, settings};
 use crate::base::range::Range;
 use crate::config::Settings;
 use crate::control::client::Client;

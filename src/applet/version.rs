@@ -1,7 +1,8 @@
 #![forbid(unsafe_code)]
 //! `mef version`.
 
-use super::{Error, Output, parse};
+use super::args::parse;
+use super::output::{Error, Output};
 use crate::firewall::nft::TxnError;
 use crate::firewall::nft::parts::{PARTS, missing};
 use crate::sys::fs;

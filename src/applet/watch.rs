@@ -1,7 +1,9 @@
 #![forbid(unsafe_code)]
 //! `mef watch`: the events of the daemon, as they come.
 
-use super::{Error, Output, daemon_of, parse, settings};
+use super::args::parse;
+use super::context::{daemon_of, settings};
+use super::output::{Error, Output};
 use crate::base::json::Object;
 use crate::control::proto::Request;
 use argh::FromArgs;

@@ -1,5 +1,8 @@
 #![forbid(unsafe_code)]
-//! Bytes in bytes. Knows no format.
+//! Bytes in bytes, and paths as bytes. Knows no format.
+
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
 
 /// Where `part` stands in `text` for the first time. For short parts: at worst the time is the product of
 /// both lengths.
@@ -9,6 +12,18 @@ pub fn find(text: &[u8], part: &[u8]) -> Option<usize> {
     let Some((first, rest)) = part.split_first() else { return Some(0) };
     memchr::memchr_iter(*first, text)
         .find(|at| text.get(at + 1..).is_some_and(|behind| behind.starts_with(rest)))
+}
+
+/// A path's bytes.
+#[must_use]
+pub fn of_path(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
+}
+
+/// The path that these bytes are.
+#[must_use]
+pub fn to_path(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(std::ffi::OsString::from_vec(bytes.to_vec()))
 }
 
 #[cfg(test)]

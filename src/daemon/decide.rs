@@ -2,8 +2,8 @@
 //! What becomes of a hit: counted, too old, one too many; and of whom it accuses: exempt, or banned for how
 //! long. Does no I/O, reads no clock and tells nobody: `mef test` decides by the same code as the daemon.
 
+use super::policy::Policy;
 use super::punish::{Punisher, Verdict};
-use super::setup::Policy;
 use super::trust;
 use crate::base::clock::{Mono, Now, Wall};
 use crate::base::net::{canonical, offender};

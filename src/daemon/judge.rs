@@ -7,13 +7,12 @@ mod kernel;
 mod report;
 
 pub(super) use keep::{restore, tell_restored};
-pub(super) use report::Tally;
 
 use super::decide::{self, Decider, Exempt, Listener, WAITING, Waiting};
 use super::events::{Events, Told};
+use super::policy::Policy;
 use super::ports::Ports;
 use super::punish::Punisher;
-use super::setup::Policy;
 use crate::base::clock::{Mono, Now, Wall};
 use crate::base::range::Range;
 use crate::config::Settings;
@@ -23,7 +22,7 @@ use crate::detect::{Detector, Rule};
 use crate::enforce::{Enforcer, all_options};
 use crate::firewall::guard::{Allowed, Damage, Failure, Guard, Outcome, Repeat};
 use crate::input::Item;
-use crate::sys::{clock, random};
+use crate::sys::{clock, random, syslog};
 use ipnet::IpNet;
 use std::fmt::Display;
 use std::os::fd::BorrowedFd;
@@ -431,7 +430,7 @@ impl Judge {
 
     /// Removes all bans.
     pub(super) fn clear(&mut self) {
-        if let Err(e) = self.enforcer.unban_all(true, &mut super::warn) {
+        if let Err(e) = self.enforcer.unban_all(true, &mut syslog::warn) {
             log::error!("{e}");
         }
     }

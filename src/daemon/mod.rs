@@ -13,6 +13,7 @@ mod judge;
 mod lists;
 mod news;
 mod pidfile;
+mod policy;
 mod ports;
 mod punish;
 pub mod rehearse;
@@ -22,6 +23,7 @@ mod setup;
 mod sources;
 mod trust;
 
+use crate::base::bytes::{of_path, to_path};
 use crate::base::clock::{Mono, Now, Wall};
 use crate::base::diag::Severity;
 use crate::config::{FileProblem, Loaded, Settings, load};
@@ -167,18 +169,18 @@ impl Daemon {
             now.wall,
             keep,
             &mut |entry| punisher.recall(now, entry),
-            &mut warn,
+            &mut syslog::warn,
         ));
         enforcer.doubt_repeats();
         let mut positions = None;
         let mut saved: Vec<(PathBuf, Position)> = Vec::new();
         match Positions::open(Path::new(&settings.state_dir)) {
             Ok(mut file) => {
-                let each = &mut |path: &[u8], position| saved.push((setup::path(path), position));
-                file.load(each).unwrap_or_else(|e| warn(&e));
+                let each = &mut |path: &[u8], position| saved.push((to_path(path), position));
+                file.load(each).unwrap_or_else(|e| syslog::warn(&e));
                 positions = Some(file);
             }
-            Err(e) => warn(&e),
+            Err(e) => syslog::warn(&e),
         }
         let sources = Sources::open(plan.wants, settings, &saved, now, sources::Kept::default());
         let heal = Heal::open(enforcer.guard(), settings);
@@ -483,7 +485,7 @@ impl Daemon {
         if let Some(file) = &mut self.positions {
             let mut all = Vec::new();
             self.sources.positions(&mut |path, position| all.push((path.to_owned(), position)));
-            let bytes = all.iter().map(|(path, position)| (setup::bytes(path), *position));
+            let bytes = all.iter().map(|(path, position)| (of_path(path), *position));
             let result = file.store(bytes);
             self.judge.once(judge::Once::Positions, result.err().as_ref().map(|e| e as _));
         }
@@ -532,10 +534,6 @@ fn tell_lacks(guard: &mut Guard, made: Made) {
     made.lacking(guard.missing(made)).for_each(|what| log::warn!("this kernel {what}"));
 }
 
-fn warn(text: &dyn std::fmt::Display) {
-    log::warn!("{text}");
-}
-
 fn tell(problems: &[FileProblem]) {
     for p in problems {
         for line in p.shown.lines() {
@@ -550,7 +548,7 @@ fn tell(problems: &[FileProblem]) {
 fn open_journal(settings: &Settings, now: Now) -> Option<crate::state::journal::Journal> {
     match journal(settings, now.wall, PATIENCE) {
         Ok((mut journal, told)) => {
-            told.iter().for_each(|e| warn(e));
+            told.iter().for_each(|e| syslog::warn(e));
             journal.go_first();
             Some(journal)
         }

@@ -4,7 +4,8 @@
 
 use super::judge::Judge;
 use crate::base::clock::Now;
-use crate::firewall::nflog::{Alarm, NEWS, Packets};
+use crate::firewall::alarm::{Alarm, NEWS};
+use crate::firewall::nflog::Packets;
 use std::os::fd::BorrowedFd;
 
 /// The way to what the kernel tells of new sources.

@@ -2,13 +2,10 @@
 //! How long each ban of the daemon is to last: what `detect::escalate` decides, wired to the configuration,
 //! the journal and the log. Makes no ban itself.
 
-use super::setup::Policy;
+use super::policy::{Policy, scope_tag};
 use crate::base::clock::{Mono, Now, Span, Wall};
-use crate::base::crc::crc32c;
-use crate::config::{ServiceRule, Settings};
-use crate::detect::escalate::{Charge, Evidence, News, Pace, Parts, Past, Recidives, Sentence, Terms};
-use crate::enforce::scope_text;
-use crate::firewall::guard::Scope;
+use crate::config::Settings;
+use crate::detect::escalate::{Evidence, News, Pace, Parts, Past, Recidives, Sentence, Terms};
 use crate::state::record::Entry;
 use crate::sys::random;
 use ipnet::IpNet;
@@ -76,7 +73,7 @@ impl Punisher {
             bans: entry.bans,
             age: now.wall.0.saturating_sub(entry.since.0),
             left: entry.until.map(left),
-            scope: tag(entry.scope),
+            scope: scope_tag(entry.scope),
             starts: entry.starts,
         };
         self.recidives.recall(now.mono, entry.who, &past);
@@ -174,29 +171,6 @@ impl Punisher {
             None => {}
         }
     }
-}
-
-/// What a service rule says of its bans.
-pub(super) fn charge(rule: &ServiceRule, scope: &Scope) -> Charge {
-    let permanent = rule.escalation_enabled.then_some((rule.escalation_window, rule.permanent_threshold));
-    charge_of(rule.bantime, permanent, rule.trust_any, scope)
-}
-
-/// The same in parts.
-pub(super) fn charge_of(
-    bantime: Span,
-    permanent: Option<(u32, u32)>,
-    forgeable: bool,
-    scope: &Scope,
-) -> Charge {
-    let evidence = if forgeable { Evidence::Forgeable } else { Evidence::Proven };
-    Charge { bantime, permanent, evidence, scope: tag(&scope_text(scope)), flood: false }
-}
-
-/// What stands for the ports of a ban, given as in the journal.
-fn tag(scope: &str) -> u16 {
-    let [a, b, ..] = crc32c(scope.as_bytes()).to_le_bytes();
-    u16::from_le_bytes([a, b])
 }
 
 fn terms(settings: &Settings, policies: &[Policy]) -> Terms {

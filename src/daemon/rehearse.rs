@@ -3,8 +3,8 @@
 //! lines as the clock and nobody banned. It begins as if nobody had been banned before.
 
 use super::decide::{self, Decider, Exempt, Listener, Waiting};
+use super::policy;
 use super::punish::Punisher;
-use super::setup;
 use super::trust;
 use crate::base::clock::{Mono, Now, Span, Wall};
 use crate::base::net::offender;
@@ -129,8 +129,7 @@ impl Rehearsal {
         only_hits: bool,
     ) -> Rehearsal {
         settings.track_max = settings.track_max.max(TRACK);
-        let policies: Vec<_> =
-            own.iter().zip(&rules).map(|(rule, ready)| setup::policy(rule, ready)).collect();
+        let policies: Vec<_> = own.iter().zip(&rules).map(|(rule, ready)| policy::of(rule, ready)).collect();
         let punisher = Punisher::new(&settings, &policies);
         let now = clock::wall();
         let local = clock::local_offset(now);

@@ -2,6 +2,7 @@
 //! What was done goes to the disk in a second process, never more than one: a disk may take seconds for that,
 //! and bans do not wait for it.
 
+use crate::base::bytes::of_path;
 use crate::base::position::Position;
 use crate::state::disk::{self, Failed};
 use crate::sys::child::{self, Child, End};
@@ -46,7 +47,7 @@ impl Saver {
             let (dir, work) = (&self.dir, work());
             self.child = Some(child::beside_with(&mut || {
                 work.ports.iter().for_each(|text| super::ports::write(dir, text));
-                let all = work.places.iter().map(|(path, position)| (super::setup::bytes(path), *position));
+                let all = work.places.iter().map(|(path, position)| (of_path(path), *position));
                 disk::save(dir, all).map_or_else(|failed| failed.status(), |()| 0)
             })?);
         }

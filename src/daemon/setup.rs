@@ -1,52 +1,17 @@
 #![forbid(unsafe_code)]
 //! From the configuration to what the loop needs: rules to detect, policies to act by, files to follow.
 
-use super::judge::Tally;
-use super::punish;
+use super::policy::{self, Policy};
 use super::sources::Wants;
-use crate::base::clock::{Mono, Span};
+use crate::base::clock::Span;
 use crate::base::program::Program;
-use crate::config::{Action, Enabled, Flood, Loaded, ServiceRule, Source};
-use crate::control::proto::KERNEL;
-use crate::detect::escalate::Charge;
-use crate::detect::tracker::Limits;
+use crate::config::{Enabled, Loaded, ServiceRule, Source};
 use crate::detect::{MAX_RULES, Rule};
-use crate::firewall::guard::{FLOODS, Scope};
 use crate::input::Tags;
 use crate::input::glob::Glob;
 use crate::input::journal::{Journal, Wanted};
 use crate::rules::Compiled;
-use std::cell::Cell;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::{Path, PathBuf};
-
-/// What becomes of a rule's hits.
-pub(super) struct Policy {
-    pub(super) name: Box<str>,
-    pub(super) limits: Limits,
-    /// What its bans are to be.
-    pub(super) charge: Charge,
-    pub(super) scope: Scope,
-    /// Only tell.
-    pub(super) detect: bool,
-    /// Take records from any sender.
-    pub(super) trust_any: bool,
-    /// It reads what a syslog daemon has written down, wherever that is not said by the source.
-    pub(super) of_syslog: bool,
-    /// When there was a hit of which nobody knows the sender.
-    pub(super) hearsay: Cell<Option<Mono>>,
-    /// Where it reads, for people.
-    pub(super) source: &'static str,
-    pub(super) tally: Tally,
-}
-
-impl Policy {
-    /// Whether something that counts now is only known from a log that any local process can write to.
-    pub(super) fn is_hearsay(&self, now: Mono) -> bool {
-        let window = u64::from(self.limits.findtime) * 1000;
-        self.hearsay.get().is_some_and(|at| now.since(at) <= window)
-    }
-}
+use std::path::PathBuf;
 
 /// The rules that are on, each with its policy and bit, and what to read for them. One policy more than rules
 /// is that of floods.
@@ -78,59 +43,14 @@ pub(super) fn plan(loaded: &Loaded, mut compiled: Compiled) -> Plan {
                 rule.name
             );
         }
-        plan.policies.push(policy(rule, &compiled));
+        plan.policies.push(policy::of(rule, &compiled));
         // A copy, among what stays: what was read passes.
         plan.rules.push(compiled.clone());
     }
     if loaded.settings.flood.enabled {
-        plan.policies.push(flood(&loaded.settings.flood));
+        plan.policies.push(policy::of_floods(&loaded.settings.flood));
     }
     plan
-}
-
-/// What becomes of the hits of a service rule.
-pub(super) fn policy(rule: &ServiceRule, compiled: &Rule) -> Policy {
-    let scope = crate::enforce::scope(rule);
-    // What counts requests is not the tracker.
-    let limits = match &compiled.webscan {
-        Some(web) => Limits::plain(web.longest(), 1),
-        None => crate::rules::limits(rule, compiled),
-    };
-    Policy {
-        name: rule.name.as_str().into(),
-        limits,
-        charge: punish::charge(rule, &scope),
-        scope,
-        detect: rule.action == Action::Detect,
-        trust_any: rule.trust_any,
-        // A name in a line is only needed where many write.
-        of_syslog: !rule.programs.is_empty() || rule.files.iter().any(|file| crate::rules::of_syslog(file)),
-        hearsay: Cell::new(None),
-        source: rule.source.word(),
-        tally: Tally::default(),
-    }
-}
-
-/// What becomes of those who flood again and again: each time that the kernel brings somebody into the
-/// throttle is a hit.
-fn flood(flood: &Flood) -> Policy {
-    if flood.bantime == Span::Permanent {
-        log::warn!("ddos_bantime=permanent: anybody can forge packets: its bans last bantime_max at most");
-    }
-    // Who is in the throttle cannot come into it: that time does not count.
-    let inside = flood.stage1_timeout.saturating_mul(flood.escalation_hits.saturating_sub(1));
-    Policy {
-        name: FLOODS.into(),
-        limits: Limits::plain(flood.escalation_window.saturating_add(inside), flood.escalation_hits),
-        charge: punish::charge_of(flood.bantime, None, true, &Scope::ALL),
-        scope: Scope::ALL,
-        detect: !flood.escalation_enabled,
-        trust_any: false,
-        of_syslog: false,
-        hearsay: Cell::new(None),
-        source: KERNEL,
-        tally: Tally::default(),
-    }
 }
 
 /// Adds what a rule reads.
@@ -170,14 +90,4 @@ fn files(wants: &mut Wants, rule: &ServiceRule, bit: Tags) {
             Err(why) => log::warn!("rule {}: files={file}: {why}", rule.name),
         }
     }
-}
-
-/// A path from the bytes in which positions keep it.
-pub(super) fn path(bytes: &[u8]) -> PathBuf {
-    PathBuf::from(std::ffi::OsString::from_vec(bytes.to_vec()))
-}
-
-/// A path's bytes.
-pub(super) fn bytes(path: &Path) -> &[u8] {
-    path.as_os_str().as_bytes()
 }

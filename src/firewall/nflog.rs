@@ -2,21 +2,14 @@
 //! Packets that rules of ours report through nfnetlink_log. The kernel has acted on them before anybody reads
 //! of it: who does not read misses news, and nothing else. Knows no ban.
 
-use super::guard::Limit;
-use super::nft::TxnError;
+use super::alarm::{Alarm, SNAPLEN};
+use super::nft::{NFLOG, TxnError};
 use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::nlattr::{ACK, Msg, MsgBuf, REQUEST, attr, u16_at};
 use mnl::Bus;
 use nix::errno::Errno;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
-
-/// The group of port scans and floods.
-pub const ALARMS: u16 = 5;
-/// The group of new sources, of which there may be more: none of them is read before an alarm.
-pub const NEWS: u16 = 6;
-/// Bytes of a packet that are reported: the headers.
-pub const SNAPLEN: u32 = 64;
 
 /// `NFNL_SUBSYS_ULOG << 8`, with NFULNL_MSG_PACKET and NFULNL_MSG_CONFIG.
 const PACKET: u16 = 4 << 8;
@@ -34,42 +27,6 @@ const PREFIX: u16 = 10;
 const TURN: u32 = 64;
 /// Bytes of the receive buffer; the kernel doubles it, and takes them only while it is full.
 const ROOM: usize = 256 * 1024;
-
-/// What fails when nobody can listen.
-pub(super) const CALL: &str = "nfnetlink_log";
-
-/// What a rule reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Alarm {
-    /// A port scan, whose source is banned.
-    Scan,
-    /// A source that has gone over a limit of a port.
-    Flood(Limit),
-    /// A source that has not been seen for a time.
-    New,
-}
-
-impl Alarm {
-    const ALL: [Alarm; 5] = [
-        Alarm::Scan,
-        Alarm::Flood(Limit::Syn),
-        Alarm::Flood(Limit::New),
-        Alarm::Flood(Limit::Conns),
-        Alarm::New,
-    ];
-
-    /// The prefix by which rules tell it.
-    #[must_use]
-    pub const fn prefix(self) -> &'static std::ffi::CStr {
-        match self {
-            Alarm::Scan => c"mef scan",
-            Alarm::Flood(Limit::Syn) => c"mef flood syn",
-            Alarm::Flood(Limit::New) => c"mef flood new",
-            Alarm::Flood(Limit::Conns) => c"mef flood conns",
-            Alarm::New => c"mef new",
-        }
-    }
-}
 
 /// A packet that was reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +74,7 @@ impl Packets {
         }
         match answer {
             Some(0) => Ok(Packets { socket }),
-            errno => Err(Lost::Sys(CALL, errno.map_or(Errno::UnknownErrno, Errno::from_raw)).into()),
+            errno => Err(Lost::Sys(NFLOG, errno.map_or(Errno::UnknownErrno, Errno::from_raw)).into()),
         }
     }
 

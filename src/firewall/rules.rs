@@ -4,7 +4,8 @@
 use super::nft::elem::{Elem, Timeout};
 use super::nft::expr::{self, Base, Cmp, REG};
 use super::nft::{Hook, SetSpec};
-use super::nft::{Rule as Parts, TableId, Txn, TxnError, UDATA_RULE_COMMENT, comment_udata, msg, query};
+use super::nft::{Rule as Parts, Txn, TxnError, UDATA_RULE_COMMENT, comment_udata, msg, query};
+use super::tables::RULES as TABLE;
 use super::trial::{self, Pending, Previous};
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, Range};
@@ -16,9 +17,6 @@ use crate::sys::netlink::NlSocket;
 use crate::sys::trim;
 use mnl::Bus;
 use std::ffi::CString;
-
-/// The rule set's table.
-pub const TABLE: TableId = TableId { family: 1, name: Name::of("mef") };
 
 /// Type of user data that holds which rule of the rule set a rule of the kernel is a part of; nft passes it
 /// over.

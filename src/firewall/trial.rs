@@ -10,7 +10,8 @@ use super::nft::expr::{self, Cmp, REG, Verdict};
 use super::nft::{
     Rule, SetSpec, Txn, TxnError, UDATA_RULE_COMMENT, UDATA_SET_COMMENT, comment_udata, msg, query, rule_attr,
 };
-use super::rules::{self, TABLE, hook_of};
+use super::rules::{self, hook_of};
+use super::tables::RULES as TABLE;
 use crate::base::name::Name;
 use crate::plan::Direction;
 use crate::sys::netlink::{Lost, NlSocket};

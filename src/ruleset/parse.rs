@@ -35,7 +35,7 @@ pub fn line<'a>(text: &'a str, line: u32, problems: &mut Vec<Problem>) -> (Optio
     if cut.word.is_empty() {
         return (None, cut.comment);
     }
-    if cut.word == super::export::LOST {
+    if cut.word == words::LOST {
         let at = cut.word_at..cut.word_at + cut.word.len();
         let what = "here, a rule that drops or refuses packets could not be exported".to_owned();
         let hint = "write what it means, or delete this line".to_owned();

@@ -3,6 +3,9 @@
 
 /// First words of statements.
 pub const STATEMENTS: [&str; 4] = ["policy", "rule", "set", "include"];
+/// The statement that an export puts in place of a rule that drops or refuses packets and cannot be said. No
+/// rule set with one is loaded.
+pub const LOST: &str = "lost";
 /// Keys of `policy`; all are required.
 pub const POLICY: [&str; 2] = ["dir", "action"];
 /// Keys of `rule`; the first three are required.

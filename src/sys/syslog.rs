@@ -54,6 +54,11 @@ pub fn forget() {
     *LOGGER.socket.lock().unwrap_or_else(PoisonError::into_inner) = None;
 }
 
+/// Logs a warning: for whoever takes a function to report to.
+pub fn warn(text: &dyn std::fmt::Display) {
+    log::warn!("{text}");
+}
+
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.level() <= log::max_level()

@@ -3,7 +3,7 @@
 //! that says so.
 
 use super::{Answer, Kernel};
-use crate::applet::{Error, Output};
+use crate::applet::output::{Error, Output};
 use crate::base::line::shown;
 use crate::control::proto::{KERNEL, RuleLine, SightLine};
 use crate::sys::stdio;

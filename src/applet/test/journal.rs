@@ -2,7 +2,7 @@
 //! `mef test` on the journal: its files, or what `journalctl` has printed of it.
 
 use super::Test;
-use crate::applet::{Error, Output};
+use crate::applet::output::{Error, Output};
 use crate::base::bytes::find;
 use crate::base::program::Program;
 use crate::config::ServiceRule;

@@ -4,7 +4,7 @@
 use super::hits::push_line;
 use super::{ALL, Args};
 use crate::applet::bans::about;
-use crate::applet::{Error, Output};
+use crate::applet::output::{Error, Output};
 use crate::base::clock::Span;
 use crate::base::json::Object;
 use crate::base::range::Range;

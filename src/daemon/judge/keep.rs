@@ -50,7 +50,7 @@ impl Judge {
 
 /// Puts back all bans of the journal.
 pub(in crate::daemon) fn restore(enforcer: &mut Enforcer, now: Wall) {
-    tell_restored(enforcer.restore(now, &mut crate::daemon::warn));
+    tell_restored(enforcer.restore(now, &mut crate::sys::syslog::warn));
 }
 
 /// Tells what became of putting the bans back.

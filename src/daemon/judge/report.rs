@@ -9,44 +9,9 @@ use crate::daemon::sources::Change;
 use crate::detect::chosen;
 use crate::input::Tags;
 use ipnet::IpNet;
-use std::cell::{Cell, RefCell};
 
 /// Offenders that `top` shows.
 const TOP: usize = 20;
-
-/// What was counted for a rule.
-#[derive(Default)]
-pub(in crate::daemon) struct Tally {
-    hits: Cell<u64>,
-    bans: Cell<u64>,
-    /// When something was read for it.
-    pub(super) read: Cell<Option<Mono>>,
-    last: Cell<Option<Mono>>,
-    /// Whom it banned last, and why.
-    last_ban: RefCell<String>,
-}
-
-impl Tally {
-    pub(in crate::daemon) fn hit(&self, now: Mono) {
-        self.hits.set(self.hits.get() + 1);
-        self.last.set(Some(now));
-    }
-
-    pub(super) fn ban(&self, who: &Range, reason: &str) {
-        self.bans.set(self.bans.get() + 1);
-        if !reason.is_empty() {
-            self.last_ban.replace([who.to_string().as_str(), " ", reason].concat());
-        }
-    }
-
-    pub(super) fn take_over(&self, old: &Tally) {
-        self.hits.set(old.hits.get());
-        self.bans.set(old.bans.get());
-        self.read.set(old.read.get());
-        self.last.set(old.last.get());
-        self.last_ban.swap(&old.last_ban);
-    }
-}
 
 impl Judge {
     /// The numbers of [`FACTS`], in their order.

@@ -3,9 +3,9 @@
 //! source that is gone for a moment (a rotation, a program that is started again) is not told.
 
 use super::{RING, Sources, Wants};
+use crate::base::bytes::of_path;
 use crate::base::clock::Mono;
 use crate::input::{Shown, Tags, kmsg};
-use std::path::Path;
 
 /// Milliseconds for which a rule sees nothing before that is told.
 const GRACE: u64 = 10_000;
@@ -125,7 +125,7 @@ impl Sources {
             return Err(name + " does not run");
         }
         if let Some((path, count)) = tail.read_for(tag).filter(|_| !is(*not_files)) {
-            return Ok(and_more(&Shown(bytes(path)), count));
+            return Ok(and_more(&Shown(of_path(path)), count));
         }
         if let Some(why) = tail.trouble_of(tag) {
             return Err(why);
@@ -148,10 +148,6 @@ impl Sources {
             is(self.tail.found().without(self.not_files)).then_some("file")
         }
     }
-}
-
-fn bytes(path: &Path) -> &[u8] {
-    super::super::setup::bytes(path)
 }
 
 /// `PATH and 3 more`.

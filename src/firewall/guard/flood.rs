@@ -13,7 +13,7 @@ use super::scan::{COUNTED, PRIORITY_MANGLE, pair_type, push_interface, push_pair
 use super::{Failure, Guard, Made, TABLE, lack};
 use crate::base::name::{IfName, Name};
 use crate::base::range::Family;
-use crate::firewall::nflog::{ALARMS, Alarm, SNAPLEN};
+use crate::firewall::alarm::{ALARMS, Alarm, Limit, SNAPLEN};
 use crate::firewall::nft::expr::{self, Base, Cmp, REG, Verdict};
 use crate::firewall::nft::{Expr, Hook, Optional, Rule, SetSpec, query};
 
@@ -53,31 +53,7 @@ pub struct FloodOptions {
     pub timeout: u32,
 }
 
-/// What is limited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Limit {
-    /// SYN packets.
-    Syn,
-    /// New connections.
-    New,
-    /// Connections at the same time.
-    Conns,
-}
-
 impl Limit {
-    /// All of them, in the order in which a packet meets them.
-    pub const ALL: [Limit; 3] = [Limit::Syn, Limit::New, Limit::Conns];
-
-    /// The configuration's word for it.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Limit::Syn => "syn_rate",
-            Limit::New => "newconn_rate",
-            Limit::Conns => "connlimit",
-        }
-    }
-
     /// Where packets over it go, and what counts.
     const fn names(self) -> (Name, [Name; 2]) {
         match self {

@@ -8,7 +8,7 @@ use super::deny::looked_up;
 use super::layout::DENY;
 use super::{Failure, Guard, TABLE, deny};
 use crate::firewall::nft::{TableId, msg, query, rule_attr};
-use crate::firewall::rules;
+use crate::firewall::tables;
 use crate::sys::nlattr::{MsgBuf, attr, be64, text};
 
 const TABLE_NAME: u16 = 1;
@@ -116,7 +116,7 @@ impl Guard {
                 m.payload.first() == Some(&id.family)
                     && attr(body, TABLE_NAME).and_then(text) == Some(id.name.as_str())
             };
-            shape.rules_loaded |= is(&rules::TABLE);
+            shape.rules_loaded |= is(&tables::RULES);
             if is(&TABLE) {
                 // Kernels before 4.16 do not number their tables.
                 shape.table = attr(body, TABLE_HANDLE).and_then(be64).unwrap_or(u64::MAX);

@@ -24,7 +24,7 @@ mod verdict;
 pub use allow::{Allowed, Reader};
 pub use ban::{Ban, Outcome, Repeat, Report, Standing};
 pub use deny::{DenySet, Filling, ListId};
-pub use flood::{FloodLimits, FloodOptions, Limit};
+pub use flood::{FloodLimits, FloodOptions};
 pub use health::{Damage, Health};
 pub use list::{Entry, FLOODS, SCANS};
 pub use ports::{PORT_MEMORY, Scanner};
@@ -36,7 +36,8 @@ use scope::Scopes;
 
 use crate::base::name::{IfName, Name};
 use crate::firewall::nft::parts::{self, Parts};
-use crate::firewall::nft::{TableId, Txn, TxnError, query};
+use crate::firewall::nft::{Txn, TxnError, query};
+use crate::firewall::tables::GUARD as TABLE;
 use crate::sys::listeners::Listeners;
 use crate::sys::netlink::{Lost, NlSocket};
 use mnl::Bus;
@@ -48,11 +49,6 @@ const TXN_ROOM: usize = 64 * 1024;
 const SEND_ROOM: usize = 1 << 20;
 /// Receive buffer asked for: thousands of errors fit.
 const RECEIVE_ROOM: usize = 1 << 20;
-
-/// `NFPROTO_INET`, as wide as the message has it.
-const NFPROTO_INET: u8 = 1;
-/// Where the guard lives.
-pub const TABLE: TableId = TableId { family: NFPROTO_INET, name: Name::of("mef_guard") };
 
 /// Which traffic a ban covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use crate::base::clock::Mono;
 use crate::base::crc::crc32c;
 use crate::base::name::{IfName, Name};
 use crate::base::range::Family;
-use crate::firewall::nflog::{Alarm, SNAPLEN};
+use crate::firewall::alarm::{ALARMS, Alarm, SNAPLEN};
 use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::firewall::nft::expr::{self, Base, Cmp, REG, REG32, Verdict};
 use crate::firewall::nft::{Expr, Hook, Optional, Rule, SetSpec};
@@ -348,7 +348,7 @@ impl Guard {
             let life = u64::from(scan.bantime) * 1000;
             rule.push(expr::dynset(&ban_set(family), 0, REG, life, false, None));
             if tells {
-                rule.push(expr::nflog(Alarm::Scan.prefix(), crate::firewall::nflog::ALARMS, SNAPLEN));
+                rule.push(expr::nflog(Alarm::Scan.prefix(), ALARMS, SNAPLEN));
             }
             rule.push(expr::counter());
             rule.push(expr::verdict(Verdict::Drop));

@@ -11,7 +11,7 @@ use super::scan::{PRIORITY_MANGLE, push_interface, share, stamp};
 use super::{Guard, Made};
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, Range};
-use crate::firewall::nflog::{Alarm, NEWS, SNAPLEN};
+use crate::firewall::alarm::{Alarm, NEWS, SNAPLEN};
 use crate::firewall::nft::Rule;
 use crate::firewall::nft::elem::Timeout;
 use crate::firewall::nft::expr::{self, Base, Cmp, REG, Verdict};

@@ -10,7 +10,8 @@ pub mod rule;
 pub mod sets;
 
 use super::nft::{TxnError, msg, query, rule_attr};
-use super::{rules, trial};
+use super::tables::RULES;
+use super::trial;
 use crate::base::name::Name;
 use crate::base::range::Family;
 use crate::plan::listed::{Base, Chain, Table};
@@ -141,7 +142,7 @@ fn tables(socket: &mut NlSocket, wanted: &dyn Fn(&str, &str) -> bool) -> Result<
                 libc::NFPROTO_IPV6 => Some(Family::V6),
                 _ => None,
             },
-            ours: family == rules::TABLE.family && text == rules::TABLE.name.as_str(),
+            ours: family == RULES.family && text == RULES.name.as_str(),
             ..Table::default()
         };
         let dormant = Expr(&body).or_0(TABLE_FLAGS) & DORMANT != 0;

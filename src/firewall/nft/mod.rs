@@ -11,7 +11,7 @@ mod spec;
 mod txn;
 
 pub use ffi::{Expr, Rule};
-pub use refusal::{Op, Optional, Refusal, TxnError};
+pub use refusal::{NFLOG, Op, Optional, Refusal, TxnError};
 pub use spec::{Hook, SetSpec};
 pub use txn::{ELEMENTS_MAX, Txn};
 

@@ -7,7 +7,6 @@ use super::owner;
 use super::parts::Parts;
 use super::query::QUERY;
 use crate::base::name::Name;
-use crate::firewall::nflog::CALL;
 use crate::sys::netlink::{Lost, words as words_of};
 use nix::errno::Errno;
 use smallvec::SmallVec;
@@ -163,10 +162,10 @@ impl std::fmt::Display for TxnError {
             TxnError::Lost(Lost::Sys(call, errno)) => {
                 let advice = match errno {
                     // A group has one reader. Who got this far is root.
-                    Errno::EPERM | Errno::EBUSY if *call == CALL => ": another program reads this group",
+                    Errno::EPERM | Errno::EBUSY if *call == NFLOG => ": another program reads this group",
                     Errno::EPERM => ROOT,
                     // So nfnetlink answers for a part that it does not have.
-                    Errno::EINVAL if *call == CALL => NO_NFLOG,
+                    Errno::EINVAL if *call == NFLOG => NO_NFLOG,
                     Errno::EINVAL | Errno::EOPNOTSUPP if *call == QUERY => NO_TABLES,
                     Errno::EPROTONOSUPPORT if call.contains("AF_NETLINK") => NO_NETFILTER,
                     _ => "",
@@ -182,6 +181,8 @@ impl std::fmt::Display for TxnError {
 
 /// Said where there can be no table at all.
 const NO_TABLES: &str = ": this kernel lacks nf_tables: load the module nf_tables, or install what has it (on OpenWrt kmod-nft-core)";
+/// What fails when nobody can listen to packets that rules report.
+pub const NFLOG: &str = "nfnetlink_log";
 const NO_NFLOG: &str = ": this kernel lacks nfnetlink_log (on OpenWrt kmod-nfnetlink-log)";
 const NO_INET: &str = ": the nf_tables of this kernel lacks the family inet (nf_tables_inet)";
 const NO_NETFILTER: &str = ": this kernel lacks nfnetlink: load the module nfnetlink, or install what has it (on OpenWrt kmod-nfnetlink)";
@@ -281,8 +282,8 @@ mod tests {
         assert!(
             lost("socket(AF_NETLINK)", Errno::EPROTONOSUPPORT).starts_with("this kernel lacks nfnetlink")
         );
-        assert!(lost(CALL, Errno::EINVAL).starts_with("this kernel lacks nfnetlink_log"));
-        assert!(lost(CALL, Errno::EPERM).ends_with("another program reads this group"));
+        assert!(lost(NFLOG, Errno::EINVAL).starts_with("this kernel lacks nfnetlink_log"));
+        assert!(lost(NFLOG, Errno::EPERM).ends_with("another program reads this group"));
         // What else there is keeps its words.
         assert!(lost(QUERY, Errno::EPERM).contains("run it as root"));
         assert!(lost("sendto(AF_NETLINK)", Errno::EINVAL).ends_with("Invalid argument"));

@@ -9,6 +9,7 @@ mod words;
 
 use super::RuleSet;
 use super::ast::{Action, Interfaces, Place, Proto, Rule, Statement};
+use super::words::LOST;
 use crate::base::name::Name;
 use crate::base::range::Family;
 use crate::plan::listed::{Base, Chain, Listed, Part, Table, hook};
@@ -17,7 +18,6 @@ use flat::Flat;
 pub use own::is_foreign;
 use own::{ends_rejecting, is_own, stated};
 use statement::Group;
-pub(in crate::ruleset) use words::LOST;
 use words::{answered, harmless, why_not};
 
 /// Where sets stand that were read from the kernel.

@@ -7,9 +7,6 @@ use crate::plan::{Reject, Rule, Verdict};
 use crate::ruleset::ast::Proto;
 use crate::ruleset::compile;
 
-/// The statement in place of a rule that drops or refuses packets and cannot be said.
-pub(in crate::ruleset) const LOST: &str = "lost";
-
 /// Longest comment that shows a rule, bytes.
 const COMMENT_MAX: usize = 4096;
 

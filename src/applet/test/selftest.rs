@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! `mef test --self`: every service rule against the examples in its own file.
 
-use super::{Error, Output, test};
+use crate::applet::output::{Error, Output};
 use crate::config::{BUILTIN, Settings, conf_files, examples, load_rule};
 use crate::detect::Detector;
 use std::net::IpAddr;
@@ -47,7 +47,7 @@ fn one(settings: Settings, path: &str, output: &mut Output<'_>) -> Result<usize,
         Ok(rule) => compiled = Some(rule),
         Err(more) => problems.extend(more),
     });
-    test::tell(&loaded, output);
+    super::tell(&loaded, output);
     let Some(rule) = compiled.filter(|_| !loaded.failed()) else {
         output.problem(&format_args!("{path}: has errors"));
         return Ok(0);

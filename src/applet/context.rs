@@ -1,0 +1,49 @@
+#![forbid(unsafe_code)]
+//! What a command works with: the configuration, and the daemon if one runs.
+
+use super::output::Output;
+use crate::base::diag::Severity;
+use crate::config::Settings;
+use crate::control::client::Client;
+use crate::control::proto::Request;
+use crate::sys::fs;
+use std::io;
+use std::path::Path;
+
+/// Reads mef.conf alone, for commands that must work whatever stands in it.
+pub(super) fn settings(path: Option<&str>, output: &mut Output<'_>) -> Settings {
+    let file = path.unwrap_or(crate::config::DEFAULT_PATH);
+    match fs::content(Path::new(file)) {
+        Ok(text) => {
+            let (settings, problems) = crate::config::parse_global(&text);
+            let bad = problems.iter().filter(|p| p.severity == Severity::Error).count();
+            if bad > 0 {
+                output.note(&format_args!(
+                    "{file} has errors, see `mef check`; what is wrong in it has its default"
+                ));
+            }
+            settings
+        }
+        Err(e) => {
+            if path.is_some() || e.kind() != io::ErrorKind::NotFound {
+                output.note(&format_args!("{file}: {e}; using the defaults"));
+            }
+            Settings::default()
+        }
+    }
+}
+
+/// Tells the daemon something, if there is one; it does without if it does not hear.
+pub(super) fn tell_daemon(settings: &Settings, request: &Request<'_>) {
+    if let Ok(Some(mut daemon)) = Client::connect(Path::new(&settings.run_dir)) {
+        let _ = daemon.tell(request);
+    }
+}
+
+/// The daemon, if it runs and can be reached.
+pub(super) fn daemon_of(settings: &Settings, output: &mut Output<'_>) -> Option<Client> {
+    Client::connect(Path::new(&settings.run_dir)).unwrap_or_else(|e| {
+        output.note(&format_args!("{}: {e}; going on without the daemon", settings.run_dir));
+        None
+    })
+}

@@ -1,0 +1,66 @@
+#![forbid(unsafe_code)]
+//! Where a command writes, and how it ends.
+
+use crate::sys::stdio;
+use std::io::{self, Write};
+
+/// How a command ended, if it did not simply end well.
+pub(super) enum Error {
+    /// Exit status 2, the text on standard error.
+    Usage(String),
+    /// Exit status 0, the text on standard output.
+    Help(String),
+    /// Exit status 1, the text on standard error.
+    Failed(String),
+    /// Exit status 1; everything has been said.
+    Told,
+    /// Another exit status; everything has been said.
+    Status(u8),
+    /// Standard output cannot be written.
+    Output(io::Error),
+}
+
+impl From<io::Error> for Error {
+    fn from(e: io::Error) -> Self {
+        Error::Output(e)
+    }
+}
+
+/// Where results go, and how many problems were told on the way.
+pub(super) struct Output<'a> {
+    pub(super) out: &'a mut dyn Write,
+    pub(super) problems: u32,
+}
+
+impl Output<'_> {
+    /// Tells a problem on standard error; the command goes on and ends with status 1.
+    pub(super) fn problem(&mut self, text: &dyn std::fmt::Display) {
+        self.problems += 1;
+        let _ = self.out.flush();
+        say(text);
+    }
+
+    /// Tells something on standard error that is no failure.
+    pub(super) fn note(&mut self, text: &dyn std::fmt::Display) {
+        let _ = self.out.flush();
+        say(text);
+    }
+
+    /// Shows text that is complete in itself on standard error.
+    pub(super) fn raw(&mut self, text: &str) {
+        let _ = self.out.flush();
+        let _ = stdio::stderr().write_all(text.as_bytes());
+    }
+
+    /// Status 1 if anything was told.
+    pub(super) fn end(&self) -> Result<(), Error> {
+        if self.problems == 0 { Ok(()) } else { Err(Error::Told) }
+    }
+}
+
+/// One message on standard error. Nobody may be reading it any more: that is no reason to die, as `eprintln`
+/// would.
+pub(super) fn say(text: &dyn std::fmt::Display) {
+    let text = format!("mef: {text}\n");
+    let _ = stdio::stderr().write_all(text.as_bytes());
+}

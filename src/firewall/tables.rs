@@ -1,0 +1,12 @@
+#![forbid(unsafe_code)]
+//! The tables that are ours.
+
+use super::nft::TableId;
+use crate::base::name::Name;
+
+/// `NFPROTO_INET`, as wide as the message has it.
+const NFPROTO_INET: u8 = 1;
+/// Bans, lists and the guards against bare packets.
+pub const GUARD: TableId = TableId { family: NFPROTO_INET, name: Name::of("mef_guard") };
+/// The rule set of `mef load`.
+pub const RULES: TableId = TableId { family: NFPROTO_INET, name: Name::of("mef") };
