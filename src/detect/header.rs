@@ -5,11 +5,15 @@
 //! What stands behind the program's colon is the message and never looked into, so a header that an
 //! attacker's text imitates is text. Must not know rules, patterns or clocks: the moment is an argument.
 
+mod foreign;
 mod loose;
+mod message;
 
 pub(super) use loose::{any_stamp, seconds};
+pub(super) use message::repeated;
 
 use crate::base::clock::Wall;
+use crate::base::net::parse_addr;
 
 /// Longest program name that is believed; RFC 5424 allows 48.
 const PROGRAM_MAX: usize = 64;
@@ -131,20 +135,57 @@ pub fn parse(line: &[u8]) -> Option<Header<'_>> {
     if text.0.starts_with(b"1 ") {
         return rfc5424(Text(text.0.get(2..)?));
     }
+    let whole = text.0;
     let stamp = match text.0.first()? {
-        b'0'..=b'9' if text.0.get(4) == Some(&b' ') => Some(text.year_first()?),
-        b'0'..=b'9' => Some(text.iso()?),
-        b'@' => Some(text.tai64n()?),
-        b'A'..=b'Z' if text.at_date() => Some(text.dated()?),
-        // A datagram may carry its priority and nothing else; without either there is no header.
-        _ if priority => None,
-        _ => return None,
+        b'0'..=b'9' if text.0.get(4) == Some(&b' ') => text.year_first(),
+        b'0'..=b'9' => text.iso(),
+        b'@' => text.tai64n(),
+        b'A'..=b'Z' if text.at_date() => text.dated(),
+        _ => None,
     };
-    if stamp.is_some() {
+    let found = if stamp.is_some() {
         text.byte(b' ')?;
+        bracketed(text, stamp)
+            .or_else(|| tagged(text))
+            .or_else(|| rfc5424_fields(text).filter(|(_, pid, _)| pid.is_some()))
+            .map(|found| (stamp, found))
+    } else {
+        rarely(whole, priority)
+    };
+    let (stamp, (program, pid, message)) = found?;
+    Some(Header { program, pid, message: message::plain(program, message), stamp })
+}
+
+/// What begins with none of the stamps that most writers of logs use.
+#[cold]
+fn rarely(whole: &[u8], priority: bool) -> Option<(Option<Stamp>, Tagged<'_>)> {
+    let mut text = Text(whole);
+    if let Some(stamp) = foreign::dated(&mut text) {
+        text.byte(b' ')?;
+        return Some((stamp, tagged(text)?));
     }
-    let (program, pid, message) = tagged(text)?;
-    Some(Header { program, pid, message, stamp })
+    if let Some(stamp) = loose::stamped(&mut text) {
+        text.byte(b' ')?;
+        // Many a service begins lines of its own like that: only what has a process is a header.
+        return Some((Some(stamp), tagged(text).filter(|(_, pid, _)| pid.is_some())?));
+    }
+    // A datagram may carry its priority and nothing else; without either there is no header.
+    if priority { Some((None, tagged(Text(whole))?)) } else { None }
+}
+
+/// Who wrote, with which process, and what.
+type Tagged<'a> = (&'a [u8], Option<u32>, &'a [u8]);
+
+/// `[program] message`, as metalog has it, whose stamps have no year. It takes the process off.
+fn bracketed(mut text: Text<'_>, stamp: Option<Stamp>) -> Option<Tagged<'_>> {
+    text.byte(b'[')?;
+    if !matches!(stamp, Some(Stamp::Civil(Civil { year: None, .. }))) {
+        return None;
+    }
+    let program = text.take(program_len(text.0)?).filter(|word| parse_addr(word).is_none())?;
+    text.byte(b']')?;
+    text.byte(b' ')?;
+    Some((program, None, message(text.0)))
 }
 
 /// Whether a line is one that a syslog daemon has written down, whatever file it is in: a host, and a process
@@ -178,13 +219,16 @@ pub(super) fn web(text: &[u8]) -> Option<Stamp> {
 }
 
 /// `[HOST] [facility.level] program[pid]: message`, each by its place: nothing further right is looked at.
-fn tagged(mut text: Text<'_>) -> Option<(&[u8], Option<u32>, &[u8])> {
-    let first = text.tag();
-    if first.is_some() {
-        return first;
+fn tagged(mut text: Text<'_>) -> Option<Tagged<'_>> {
+    if let Some(first) = text.tag() {
+        // socklog puts a colon behind the level, and leaves the stamp in the message.
+        let level = first.1.is_none() && is_level(first.0);
+        return if level { socklog(Text(first.2)) } else { Some(first) };
     }
     let host = text.word()?;
-    if host.is_empty() || host.len() > HOST_MAX {
+    // What stands in brackets is an address, if it is a host.
+    let odd = host.first() == Some(&b'[') && parse_addr(host).is_none();
+    if host.is_empty() || host.len() > HOST_MAX || odd {
         return None;
     }
     let second = text.tag();
@@ -193,15 +237,36 @@ fn tagged(mut text: Text<'_>) -> Option<(&[u8], Option<u32>, &[u8])> {
     }
     let word = text.word()?;
     // A relay puts its own name before the host's. Only a process number tells that apart from a message.
-    let is_host = word.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b':' | b'-' | b'_'));
     let level = is_level(word);
-    text.tag().filter(|(_, pid, _)| level || is_host && pid.is_some())
+    text.tag().filter(|(_, pid, _)| level || is_host(word) && pid.is_some())
+}
+
+fn is_host(word: &[u8]) -> bool {
+    word.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b':' | b'-' | b'_'))
+}
+
+/// `[STAMP] [HOST] program[pid]: message`, which a program sent and socklog wrote down behind the level.
+fn socklog(mut text: Text<'_>) -> Option<Tagged<'_>> {
+    if text.at_date() {
+        text.dated()?;
+        text.byte(b' ')?;
+    }
+    text.tag().or_else(|| {
+        let _host = text.word().filter(|word| is_host(word))?;
+        text.tag().filter(|(_, pid, _)| pid.is_some())
+    })
 }
 
 /// What follows the version: `STAMP HOST APP PROCID MSGID SD [BOM]MESSAGE`, `-` for what is not known.
 fn rfc5424(mut text: Text<'_>) -> Option<Header<'_>> {
     let stamp = if text.byte(b'-').is_some() { None } else { Some(text.iso()?) };
     text.byte(b' ')?;
+    let (program, pid, message) = rfc5424_fields(text)?;
+    Some(Header { program, pid, message: message::plain(program, message), stamp })
+}
+
+/// What follows the stamp. sysklogd writes this without priority and version.
+fn rfc5424_fields(mut text: Text<'_>) -> Option<Tagged<'_>> {
     let _host = text.word().filter(|w| !w.is_empty())?;
     let program = text.word().filter(|&w| w != b"-" && is_program(w))?;
     let pid = number(text.word()?);
@@ -212,7 +277,7 @@ fn rfc5424(mut text: Text<'_>) -> Option<Header<'_>> {
     if !text.0.is_empty() {
         text.byte(b' ')?;
     }
-    Some(Header { program, pid, message: message(text.0), stamp })
+    Some((program, pid, message(text.0)))
 }
 
 fn message(text: &[u8]) -> &[u8] {
@@ -298,6 +363,7 @@ fn is_weekday(name: &[u8; 3]) -> bool {
 }
 
 /// The part of the line that has not been read.
+#[derive(Clone, Copy)]
 struct Text<'a>(&'a [u8]);
 
 impl<'a> Text<'a> {
@@ -351,7 +417,7 @@ impl<'a> Text<'a> {
     }
 
     /// `program: message` or `program[pid]: message` at this place.
-    fn tag(&self) -> Option<(&'a [u8], Option<u32>, &'a [u8])> {
+    fn tag(&self) -> Option<Tagged<'a>> {
         let (program, rest) = self.0.split_at_checked(program_len(self.0)?)?;
         // Some programs name themselves by their path.
         let program = match program {
@@ -405,6 +471,10 @@ impl<'a> Text<'a> {
             self.byte(b' ')?;
             year = Some(u16::try_from(self.digits(4)?).ok()?);
         }
+        if let (None, [b' ', b'1' | b'2', b'0'..=b'9', b'0'..=b'9', b'0'..=b'9', b' ', ..]) = (year, self.0) {
+            self.byte(b' ')?;
+            year = Some(u16::try_from(self.digits(4)?).ok()?);
+        }
         civil(year, month, day, second, None)
     }
 
@@ -441,7 +511,8 @@ impl<'a> Text<'a> {
         let month = u8::try_from(self.two()?).ok()?;
         self.byte(b'-')?;
         let day = self.two()?;
-        self.byte(b'T').or_else(|| self.byte(b' '))?;
+        // runit writes `2026-11-22_08:00:01.12345`.
+        self.take(1).filter(|between| matches!(between, [b'T' | b' ' | b'_']))?;
         let second = self.time()?;
         let zone = self.zone()?;
         civil(Some(year), month, day, second, zone)

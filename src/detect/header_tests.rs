@@ -11,6 +11,7 @@ const FORMS: &[(&str, &str)] = &[
     ("rfc3164, fraction", "Nov 22 08:00:01.123456 host sshd[123]: "),
     ("rfc3164, no host", "<38>Nov 22 08:00:01 sshd[123]: "),
     ("rfc3164, host is an address", "Nov 22 08:00:01 2001:db8::1 sshd[123]: "),
+    ("rfc3164, host in brackets", "Nov 22 08:00:01 [192.0.2.1] sshd[123]: "),
     ("rfc3164, host ends in colons", "Nov 22 08:00:01 2001:db8:: sshd[123]: "),
     ("rfc3164, host like a level", "Nov 22 08:00:01 example.info sshd[123]: "),
     ("priority only", "<38>sshd[123]: "),
@@ -45,7 +46,64 @@ const FORMS: &[(&str, &str)] = &[
     ("path as tag", "Nov 22 08:00:01 host /usr/sbin/sshd[123]: "),
     ("tai64n", "@400000006921a4f11dcd6500 sshd[123]: "),
     ("tai64n, host", "@400000006921a4f11dcd6500 host sshd[123]: "),
+    ("sysklogd, rfc5424 without priority", "2026-11-22T08:00:01.123456+01:00 host sshd 123 - - "),
+    ("sysklogd, data", "2026-11-22T08:00:01.123456+01:00 host sshd 123 ID47 [a x=\"1\"] "),
+    ("socklog", "2026-11-22T08:00:01.12345 auth.info: sshd[123]: "),
+    ("socklog, the sender's stamp", "2026-11-22_08:00:01.12345 auth.info: Nov 22 08:00:01 sshd[123]: "),
+    ("socklog, tai64n", "@400000006921a4f11dcd6500 authpriv.notice: Nov  2 08:00:01 sshd[123]: "),
+    ("socklog, host", "@400000006921a4f11dcd6500 auth.info: host sshd[123]: "),
+    ("svlogd", "2026-11-22_08:00:01.12345 sshd[123]: "),
+    ("multilog, read", "2026-11-22 08:00:01.123456789 sshd[123]: "),
+    ("year behind the time", "Nov 22 08:00:01 2026 host sshd[123]: "),
+    ("year behind the time, no host", "Nov  2 08:00:01 2026 sshd[123]: "),
+    ("weekday, zone, year", "Sun Nov 22 08:00:01 UTC 2026 host sshd[123]: "),
+    ("slashes", "2026/11/22 08:00:01 host sshd[123]: "),
+    ("day first", "22 Nov 2026 08:00:01 +0100 host sshd[123]: "),
+    ("packed", "20261122T080001 host sshd[123]: "),
+    ("german", "Mär 22 08:00:01 host sshd[123]: "),
+    ("french", "févr. 22 08:00:01 host sshd[123]: "),
+    ("spanish", "dic  2 08:00:01 host sshd[123]: "),
+    ("russian", "ноя 22 08:00:01 host sshd[123]: "),
+    ("japanese", "11月 22 08:00:01 host sshd[123]: "),
+    ("a month that is two", "lis 22 08:00:01 host sshd[123]: "),
 ];
+
+#[test]
+fn a_header_need_not_name_a_process() {
+    let cases: &[(&str, &str, &str)] = &[
+        ("Nov 22 08:00:01 [sshd] Invalid user x", "sshd", "Invalid user x"),
+        ("Nov 22 08:00:01 [postfix/smtpd] x[1]: y", "postfix/smtpd", "x[1]: y"),
+        ("2026-11-22T08:00:01.1 daemon.err: dovecot: imap-login: x", "dovecot", "imap-login: x"),
+        ("déc. 22 08:00:01 host dovecot: x", "dovecot", "x"),
+        ("Nov 22 08:00:01 host kernel: [123.456] IN=eth0", "kernel", "IN=eth0"),
+        ("<4>1 2026-11-22T08:00:01Z h kernel - - - [    0.000001] [x] y", "kernel", "[x] y"),
+        ("Nov 22 08:00:01 host kernel: [123] IN=eth0", "kernel", "[123] IN=eth0"),
+        ("Nov 22 08:00:01 host kernel: [1.2", "kernel", "[1.2"),
+        ("Nov 22 08:00:01 host other: [123.456] IN=eth0", "other", "[123.456] IN=eth0"),
+    ];
+    for (line, program, text) in cases {
+        let header = parse(line.as_bytes()).unwrap_or_else(|| panic!("{line}"));
+        let found = (header.program, header.pid, header.message);
+        assert_eq!(found, (program.as_bytes(), None, text.as_bytes()), "{line}");
+    }
+}
+
+#[test]
+fn what_was_folded_is_unfolded() {
+    let cases: &[(&str, u8, &str)] = &[
+        ("message repeated 3 times: [ x]", 3, "x"),
+        ("message repeated 300 times: [ x y]]", 255, "x y]"),
+        ("message repeated 0 times: [ x]", 1, "x"),
+        ("message repeated 3 times: [ x", 1, "message repeated 3 times: [ x"),
+        ("message repeated x times: [ x]", 1, "message repeated x times: [ x]"),
+        ("a message repeated 3 times: [ x]", 1, "a message repeated 3 times: [ x]"),
+        ("message repeated 2 times: [ message repeated 9 times: [ x]]", 2, "message repeated 9 times: [ x]"),
+        ("", 1, ""),
+    ];
+    for (text, times, inner) in cases {
+        assert_eq!(repeated(text.as_bytes()), (*times, inner.as_bytes()), "{text}");
+    }
+}
 
 #[test]
 fn every_form_gives_program_process_and_message() {
@@ -90,6 +148,17 @@ fn what_is_no_header() {
         ("only a stamp", "Nov 22 08:00:01"),
         ("stamp and host", "Nov 22 08:00:01 host"),
         ("no colon", "Nov 22 08:00:01 host sshd[123] text"),
+        ("a level of an application", "2026-11-22 08:00:01 [INFO] sshd: x"),
+        ("brackets behind a host", "Nov 22 08:00:01 host [sshd] x"),
+        ("brackets that stick", "Nov 22 08:00:01 [sshd]x"),
+        ("a level and no program", "2026-11-22T08:00:01.1 auth.info: some text: x"),
+        ("a level twice", "2026-11-22T08:00:01.1 auth.info: auth.info text"),
+        ("no process, as sysklogd has it", "2026-11-22T08:00:01Z host sshd - - - x"),
+        ("four words", "2026-11-22T08:00:01Z host sshd 123 - x"),
+        ("a program's own date", "2026/11/22 08:00:01 [info] auth: x"),
+        ("a foreign date, day", "déc. 32 08:00:01 host sshd[1]: x"),
+        ("a foreign date, time", "déc. 22 08:00 host sshd[1]: x"),
+        ("no month at all", ": 22 08:00:01 host sshd[1]: x"),
         ("repeat notice holds a header", "Nov 22 08:00:01 host message repeated 2 times: [ sshd[1]: x]"),
         ("tag too far right", "Nov 22 08:00:01 host some words sshd[1]: x"),
         ("no level between", "Nov 22 08:00:01 host nolevel sshd: x"),
@@ -147,6 +216,13 @@ fn ages() {
         ("Sun Nov 22 08:00:01 2026", NOW, 0, 0),
         ("Sun Nov 22 08:00:01 2026", NOW + 5, -3600, 0),
         ("@400000006b02a10b00000000", NOW, 0, 0),
+        ("nov. 22 08:00:01", NOW, 0, 0),
+        ("11月 22 08:00:01", NOW, 0, 0),
+        ("okt 22 08:00:01", NOW, 0, 31 * 86_400),
+        ("févr. 22 08:00:01", NOW, 0, 273 * 86_400),
+        ("Nov 22 08:00:01 2025", NOW, 0, 365 * 86_400),
+        ("22 Nov 2026 09:00:01 +0100", NOW, 0, 0),
+        ("2026-11-22_08:00:01.5", NOW, 0, 0),
     ];
     for (stamp, now, local, want) in cases {
         let line = format!("{stamp} host sshd[1]: x");
@@ -154,6 +230,7 @@ fn ages() {
         assert_eq!(header.stamp.unwrap().age(Wall(*now), *local), *want, "{stamp} at {now}, zone {local}");
     }
     assert_eq!(parse(b"<38>sshd[1]: x").unwrap().stamp, None);
+    assert_eq!(parse(b"lis 22 08:00:01 host sshd[1]: x").unwrap().stamp, None);
     assert_eq!(parse(b"<38>1 - - sshd 1 - - x").unwrap().stamp, None);
 }
 

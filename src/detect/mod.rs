@@ -225,7 +225,7 @@ impl Detector {
         judge.counts.lines += 1;
         judge.counts.candidates += 1;
         scan.text(wanted, message, &mut judge.possible);
-        let judged = judge.record(rules, program, Text { pid, bytes: message, offset: 0 }, hit);
+        let judged = judge.record(rules, program, Text { pid, ..Text::message(message, 0) }, hit);
         if colour::is_in(message)
             && let Some(len) = colour::strip(message, plain)
         {
@@ -234,7 +234,7 @@ impl Detector {
             let web = chosen(rules, wanted).filter(|(_, rule)| rule.webscan.is_some());
             let left = web.fold(wanted & !judged, |left, (index, _)| left & !(1 << index));
             scan.text(left, plain, &mut judge.possible);
-            let text = Text { pid, bytes: plain, offset: 0 };
+            let text = Text { pid, ..Text::message(plain, 0) };
             judge.record(rules, program, text, &mut |found| hit(Hit { user: None, ..found }));
         }
     }
@@ -269,9 +269,10 @@ fn without_zeros(line: &[u8]) -> &[u8] {
     line.get(zeros..).unwrap_or_default()
 }
 
-/// What the service said in a line: some writers end lines as DOS does, and `$` is the end of what was said.
+/// What the service said in a line: some writers end lines as DOS does, or with a blank, and `$` is the end of
+/// what was said.
 fn said(line: &[u8]) -> &[u8] {
-    line.strip_suffix(b"\r").unwrap_or(line)
+    line.trim_ascii_end()
 }
 
 /// What patterns are run on.
@@ -281,6 +282,8 @@ struct Text<'a> {
     bytes: &'a [u8],
     /// Where it begins in the line.
     offset: usize,
+    /// How often it was written: syslog daemons fold what comes several times in a row.
+    times: u8,
 }
 
 impl Judge {
@@ -291,14 +294,14 @@ impl Judge {
         let (mut judged, mut lacking) = (0, false);
         for (index, rule) in chosen(rules, self.possible.rules) {
             let text = if rule.programs.is_empty() {
-                Text { pid: header.and_then(|h| h.pid), bytes: line, offset: 0 }
+                Text { pid: header.and_then(|h| h.pid), bytes: line, offset: 0, times: 1 }
             } else if let Some(header) = header {
                 if !rule.programs.iter().any(|p| p.fits(header.program)) {
                     continue;
                 }
                 // The message is the end of the line.
                 let offset = line.len() - header.message.len();
-                Text { pid: header.pid, bytes: header.message.trim_ascii_end(), offset }
+                Text { pid: header.pid, ..Text::message(header.message, offset) }
             } else {
                 lacking = true;
                 continue;
@@ -347,7 +350,9 @@ impl Judge {
         }
         self.counts.hits += 1;
         let weight = self.attempts.count(index, text.pid, found.addr, found.weight);
-        hit(text.hit(index, &found, weight));
+        // Each further time counts what the line does that is no longer the first of its attempt.
+        let more = found.weight.saturating_mul(text.times - 1);
+        hit(text.hit(index, &found, weight.saturating_add(more)));
         true
     }
 
@@ -430,7 +435,16 @@ fn own(line: &[u8], found: &Captures) -> Request {
     }
 }
 
-impl Text<'_> {
+impl<'a> Text<'a> {
+    /// A message that begins at `offset` of a line, by no process that is known.
+    fn message(message: &'a [u8], offset: usize) -> Text<'a> {
+        let whole = message.trim_ascii_end();
+        let (times, bytes) = header::repeated(whole);
+        // What is folded ends with a bracket of its own.
+        let ahead = whole.len() - bytes.len() - usize::from(bytes.len() < whole.len());
+        Text { pid: None, bytes, offset: offset + ahead, times }
+    }
+
     /// What a rule found in the text.
     fn hit(&self, rule: u8, found: &extract::Sender, weight: u8) -> Hit {
         let group = |group| found.found.get(group);

@@ -51,6 +51,36 @@ fn programs_as_rules_name_them() {
 }
 
 #[test]
+fn what_was_folded_counts_as_often_as_it_was_written() {
+    let rules = vec![rule(
+        "r",
+        &["sshd"],
+        &[("^bad (?P<user>.*) from <HOST>$", 2), ("^end (?P<user>.*) <HOST>$", 0)],
+        &[],
+    )];
+    let mut detector = Detector::new(rules);
+    let cases: &[(&str, u8)] = &[
+        ("sshd[1]: message repeated 3 times: [ bad x from 192.0.2.1]", 6),
+        ("sshd[1]: message repeated 4 times: [ end x 192.0.2.1]", 0),
+        ("sshd[2]: message repeated 4 times: [ end x 192.0.2.1]", 1),
+        ("sshd: message repeated 999 times: [ bad x from 192.0.2.1]  ", 255),
+        ("sshd[3]: bad x from 192.0.2.1 \t\r", 2),
+    ];
+    for (text, want) in cases {
+        let line = format!("Nov 22 08:00:01 h {text}");
+        let mut got = None;
+        detector.block(1, line.as_bytes(), &mut |_, line, hit| {
+            assert_eq!(hit.name(line), Some(&b"x"[..]), "{text}");
+            got = Some(hit.weight);
+        });
+        assert_eq!(got, Some(*want), "{text}");
+    }
+    // What an attacker wrote is not unfolded.
+    let forged = b"Nov 22 08:00:01 h sshd[1]: x message repeated 3 times: [ bad x from 192.0.2.1]";
+    assert_eq!(run(&mut detector, 1, forged), [""; 0]);
+}
+
+#[test]
 fn lines_of_a_block() {
     let rules = || vec![rule("r", &["sshd"], &[("^bad from <HOST>$", 1)], &["203\\.0\\.113"])];
     let bad = "Nov 22 08:00:01 h sshd[1]: bad from 192.0.2.1\n";

@@ -51,11 +51,11 @@ fn sessions_of_every_openssh() {
         ),
         (
             "7.4, folded by rsyslog",
-            3,
+            4,
             2,
             &[
                 "Failed password for root from 192.0.2.1 port 4711 ssh2",
-                "message repeated 2 times: [ Failed password for root from 192.0.2.1 port 4711 ssh2]",
+                "message repeated 3 times: [ Failed password for root from 192.0.2.1 port 4711 ssh2]",
                 "Connection closed by 192.0.2.1 port 4711 [preauth]",
             ],
         ),

@@ -5,26 +5,35 @@ use super::{Civil, Stamp, Text, civil, is_weekday, month};
 
 /// A stamp at the begin of a text, in any form but those that only syslog headers have room for.
 pub(in crate::detect) fn any_stamp(text: &[u8]) -> Option<Stamp> {
+    stamped(&mut Text(text))
+}
+
+/// The same; what was read of the text is taken off.
+pub(super) fn stamped(text: &mut Text<'_>) -> Option<Stamp> {
     let forms = [loose, named, year_first, dated, mailed, packed, tai64n];
-    forms.into_iter().find_map(|form| form(Text(text)))
+    let whole = text.0;
+    forms.into_iter().find_map(|form| {
+        text.0 = whole;
+        form(text)
+    })
 }
 
 /// `2026/11/22 08:00:01`, `2026-11-22T08:00:01.1+01:00`, and with a blank where an hour has no second digit
 /// or before the zone.
-fn loose(mut text: Text<'_>) -> Option<Stamp> {
+fn loose(text: &mut Text<'_>) -> Option<Stamp> {
     let year = u16::try_from(text.digits(4)?).ok()?;
     let between = *text.take(1)?.first().filter(|b| matches!(b, b'-' | b'/'))?;
     let month = u8::try_from(text.two()?).ok()?;
     text.byte(between)?;
     let day = text.two()?;
     text.byte(b'T').or_else(|| text.byte(b' '))?;
-    let second = padded_time(&mut text)?;
-    let zone = far_zone(text.0);
+    let second = padded_time(text)?;
+    let zone = far_zone(text);
     civil(Some(year), month, day, second, zone)
 }
 
 /// `22/Nov/2026:08:00:01 +0100`, `22-Nov-2026 08:00:01.1`.
-fn named(mut text: Text<'_>) -> Option<Stamp> {
+fn named(text: &mut Text<'_>) -> Option<Stamp> {
     let day = text.two()?;
     let between = *text.take(1)?.first().filter(|b| matches!(b, b'-' | b'/'))?;
     let month = text.take(3)?.first_chunk().and_then(month)?;
@@ -32,12 +41,12 @@ fn named(mut text: Text<'_>) -> Option<Stamp> {
     let year = u16::try_from(text.digits(4)?).ok()?;
     text.byte(b':').or_else(|| text.byte(b' '))?;
     let second = text.time()?;
-    let zone = far_zone(text.0);
+    let zone = far_zone(text);
     civil(Some(year), month, day, second, zone)
 }
 
 /// As [`Text::dated`], but a line that begins with a weekday may have its year behind the zone.
-fn dated(mut text: Text<'_>) -> Option<Stamp> {
+fn dated(text: &mut Text<'_>) -> Option<Stamp> {
     let whole = text.0;
     if let Some(stamp) = text.dated() {
         return Some(stamp);
@@ -54,7 +63,7 @@ fn dated(mut text: Text<'_>) -> Option<Stamp> {
 }
 
 /// `Sun, 22 Nov 2026 08:00:01 +0100`; the weekday may be missing.
-fn mailed(mut text: Text<'_>) -> Option<Stamp> {
+fn mailed(text: &mut Text<'_>) -> Option<Stamp> {
     if text.0.first_chunk().is_some_and(is_weekday) {
         text.take(3)?;
         text.byte(b',')?;
@@ -67,12 +76,12 @@ fn mailed(mut text: Text<'_>) -> Option<Stamp> {
     let year = u16::try_from(text.digits(4)?).ok()?;
     text.byte(b' ')?;
     let second = text.time()?;
-    let zone = far_zone(text.0);
+    let zone = far_zone(text);
     civil(Some(year), month, day, second, zone)
 }
 
 /// `20261122-08:00:01`, `20261122T080001`, `261122  8:00:01`.
-fn packed(mut text: Text<'_>) -> Option<Stamp> {
+fn packed(text: &mut Text<'_>) -> Option<Stamp> {
     let digits = text.0.iter().take(9).take_while(|b| b.is_ascii_digit()).count();
     let year = match digits {
         6 => 2000 + text.two()?,
@@ -85,18 +94,18 @@ fn packed(mut text: Text<'_>) -> Option<Stamp> {
         let (hour, minute, second) = (text.two()?, text.two()?, text.two()?);
         (hour < 24 && minute < 60 && second <= 60).then_some(hour * 3600 + minute * 60 + second)?
     } else {
-        padded_time(&mut text)?
+        padded_time(text)?
     };
     civil(u16::try_from(year).ok(), month, day, second, None)
 }
 
 /// `2026 Nov 22 08:00:01`.
-fn year_first(mut text: Text<'_>) -> Option<Stamp> {
+fn year_first(text: &mut Text<'_>) -> Option<Stamp> {
     text.year_first()
 }
 
 /// `@` and 24 hexadecimal digits.
-fn tai64n(mut text: Text<'_>) -> Option<Stamp> {
+fn tai64n(text: &mut Text<'_>) -> Option<Stamp> {
     text.tai64n()
 }
 
@@ -127,16 +136,20 @@ fn padded_time(text: &mut Text<'_>) -> Option<u32> {
 }
 
 /// A zone right here or behind a blank, if there is one.
-fn far_zone(text: &[u8]) -> Option<i32> {
-    let behind = text.strip_prefix(b" ").unwrap_or(text);
-    if [&b"UTC"[..], b"GMT"].iter().any(|utc| behind.starts_with(utc)) {
+fn far_zone(text: &mut Text<'_>) -> Option<i32> {
+    let behind = text.0.strip_prefix(b" ").unwrap_or(text.0);
+    if let [b'U', b'T', b'C', rest @ ..] | [b'G', b'M', b'T', rest @ ..] = behind {
+        text.0 = rest;
         return Some(0);
     }
     // A minus behind a blank may be a dash.
     let zone = matches!(behind, [b'+' | b'-', a, b, ..] if a.is_ascii_digit() && b.is_ascii_digit());
-    let direct = text.first() == Some(&b'Z');
+    let direct = text.0.first() == Some(&b'Z');
     if !(zone || direct) {
         return None;
     }
-    Text(behind).zone().flatten()
+    let mut behind = Text(behind);
+    let zone = behind.zone().flatten()?;
+    text.0 = behind.0;
+    Some(zone)
 }

@@ -1,0 +1,58 @@
+//! Dates whose month journalctl writes in the language of who asked it.
+
+use super::{Stamp, Text, civil};
+
+/// What names of months begin with, by their number, in the languages of Europe, in Turkish, Chinese, Japanese
+/// and Korean.
+const MONTHS: [&str; 12] = [
+    "jan ene gen янв січ 1月 1월 oca led sty tammi sij",
+    "feb fév fev фев лют 2月 2월 şub úno lut helmi velj",
+    "mär mar maa mrt мар бер már 3月 3월 bře ožu",
+    "abr avr apr апр кві ápr 4月 4월 nis dub kwi huhti tra",
+    "mag mai maj mei may мая май тра máj 5月 5월 kvě touko svi",
+    "juin giu jun июн чер jún 6月 6월 haz cze kesä",
+    "juil lug jul июл лип júl 7月 7월 tem heinä",
+    "aoû ago aug авг сер 8月 8월 ağu sie elo kol",
+    "sep set сен вер szep 9月 9월 eyl zář wrz syys ruj",
+    "okt oct ott out окт жов 10月 10월 eki paź loka",
+    "nov ноя 11月 11월 kas marras",
+    "dez déc dic dec des дек гру 12月 12월 ara pro gru joulu",
+];
+/// Names that mean different months in different countries: the header is one, its stamp is not known.
+const ANY: &str = "lis lip srp čer čvc лис";
+/// Longest name of a month in bytes.
+const NAME_MAX: usize = 24;
+
+/// `déc. 26 08:00:57`. The outer `None` is no date, the inner one a month that is not known.
+#[allow(clippy::option_option, reason = "a header without stamp is still one")]
+pub(super) fn dated(text: &mut Text<'_>) -> Option<Option<Stamp>> {
+    let mut rest = Text(text.0);
+    let end = rest.0.iter().take(NAME_MAX + 1).position(|&b| b == b' ')?;
+    let name = rest.take(end)?;
+    if !name.iter().all(|b| b.is_ascii_alphanumeric() || *b >= 0x80 || *b == b'.') {
+        return None;
+    }
+    rest.byte(b' ')?;
+    let padded = rest.byte(b' ').is_some();
+    let one_digit = padded || rest.0.get(1) == Some(&b' ');
+    let day = if one_digit { rest.digits(1)? } else { rest.two()? };
+    rest.byte(b' ')?;
+    let second = rest.time()?;
+    // The day has to be one, whatever the month.
+    let _valid = civil(None, 1, day, second, None)?;
+    let stamp = month(name)?.and_then(|month| civil(None, month, day, second, None));
+    text.0 = rest.0;
+    Some(stamp)
+}
+
+/// The number of a month, if its name is one and means one.
+#[allow(clippy::option_option, reason = "a header without stamp is still one")]
+fn month(name: &[u8]) -> Option<Option<u8>> {
+    let begins =
+        |stem: &str| name.get(..stem.len()).is_some_and(|head| head.eq_ignore_ascii_case(stem.as_bytes()));
+    let of = |stems: &str| stems.split(' ').any(begins);
+    match MONTHS.iter().position(|stems| of(stems)) {
+        Some(at) => Some(u8::try_from(at + 1).ok()),
+        None => of(ANY).then_some(None),
+    }
+}

@@ -1,0 +1,37 @@
+//! What other programs put around a message: the kernel its clock, a syslog daemon how often it was written.
+
+use super::{Text, number};
+
+/// A message without what stands before it by the kernel's habit: `[ 1234.567890] `, since its start.
+pub(super) fn plain<'a>(program: &[u8], message: &'a [u8]) -> &'a [u8] {
+    if program == b"kernel" { without_clock(message).unwrap_or(message) } else { message }
+}
+
+fn without_clock(message: &[u8]) -> Option<&[u8]> {
+    let mut text = Text(message);
+    text.byte(b'[')?;
+    let blanks = text.0.iter().take_while(|&&b| b == b' ').count();
+    text.take(blanks)?;
+    let close = text.0.iter().take(24).position(|&b| b == b']')?;
+    let clock = text.take(close)?;
+    let dot = clock.iter().position(|&b| b == b'.')?;
+    let (seconds, fraction) = clock.split_at(dot);
+    number(seconds)?;
+    number(fraction.get(1..)?)?;
+    text.byte(b']')?;
+    text.byte(b' ')?;
+    Some(text.0)
+}
+
+/// The message in `message repeated 3 times: [ MESSAGE]`, as rsyslog writes what it got several times in a
+/// row, and how often; any other message is itself, once.
+pub(in crate::detect) fn repeated(message: &[u8]) -> (u8, &[u8]) {
+    folded(message).unwrap_or((1, message))
+}
+
+fn folded(message: &[u8]) -> Option<(u8, &[u8])> {
+    let mut text = Text(message.strip_prefix(b"message repeated ")?);
+    let times = number(text.word()?)?;
+    let inner = text.0.strip_prefix(b"times: [ ")?.strip_suffix(b"]")?;
+    Some((u8::try_from(times).unwrap_or(u8::MAX).max(1), inner))
+}
