@@ -253,6 +253,42 @@ fn a_full_disk_is_said_once_and_bans_go_on() {
     drop(disk);
 }
 
+#[test]
+fn more_bans_than_can_wait_for_a_full_disk_are_written_when_there_is_room() {
+    // Another ban makes the daemon write, or nothing does.
+    for another in [true, false] {
+        let (mut net, disk) = host_with_disk();
+        net.configure(&format!("state_sync=1s\nstate_dir={}", net.path("disk/state").display()), &[LOG]);
+        let daemon = net.daemon("daemon");
+        let filler = net.path("disk/filler");
+        let _ = fs::write(&filler, vec![0; 1 << 20]);
+        let addr = |i: u32| format!("203.0.{}.{}", 113 + i / 200, 1 + i % 200);
+        let lines: String = (0..800).map(|i| failed(&addr(i)).repeat(2)).collect();
+        net.append(LOG, lines);
+        net.mark(LOG);
+        // The last that is tried once something has happened.
+        net.wait_said("daemon", "positions: No space left");
+        fs::remove_file(&filler).unwrap();
+        if another {
+            bans_go_on(&net, "198.51.100.1");
+        }
+        let before = net.banned();
+        net.wait_said("daemon", "state_dir can be written again");
+        // Not only at the end.
+        wait_until("the journal has the first and the last", || {
+            let journal = fs::read(net.path("disk/state/bans")).unwrap();
+            let has = |addr: [u8; 4]| journal.windows(4).any(|part| part == addr);
+            has([203, 0, 113, 1]) && has([203, 0, 116, 200])
+        });
+        net.signal(daemon, libc::SIGKILL);
+        net.wait(daemon);
+        net.nft("delete table inet mef_guard");
+        net.daemon("again");
+        assert_eq!(net.banned(), before, "{another}");
+        drop(disk);
+    }
+}
+
 /// More addresses than a small disk holds.
 fn many() -> Vec<u8> {
     (0..5000).flat_map(|i| format!("10.0.{}.{}\n", i / 250, i % 250).into_bytes()).collect()

@@ -88,6 +88,68 @@ fn a_restart_continues_where_it_was() {
     assert_eq!(hits, written + 1, "what was there before the first start is not read");
 }
 
+/// How often the daemon has told a ban, in its own words and to the ban log.
+fn told(net: &Net, name: &str, addr: &str) -> (usize, usize) {
+    let count = |text: String, what: &str| text.matches(&format!("{what} {addr} ")).count();
+    let banlog = fs::read_to_string(net.path("log/mef.log")).unwrap_or_default();
+    (count(net.said(name), "ban"), banlog.lines().filter(|line| line.contains(&format!("{addr} "))).count())
+}
+
+#[test]
+fn a_ban_that_a_killed_daemon_had_made_and_not_told_is_told_once() {
+    let mut net = host("", "maxretry=2\nbantime=5h");
+    let dir = net.path("state");
+    let settings = format!("ban_log_enabled=true\nstate_sync=1s\nstate_dir={}", dir.display());
+    net.configure(&settings, &[LOG]);
+    // Stamped now: what is old is not caught up.
+    let now = Stamp(Wall(seconds())).to_string();
+    let fails = |addr, count| fails(addr, count).replace("Nov 22 08:00:01", &now);
+    let daemon = net.daemon("first");
+    net.append(LOG, fails("203.0.113.9", 2));
+    net.mark(LOG);
+    net.stop(daemon);
+    let state = |file: &str| dir.join(file);
+    let (bans, positions) = (fs::read(state("bans")).unwrap(), fs::read(state("positions")).unwrap());
+    let banlog = net.read("log/mef.log");
+
+    let daemon = net.daemon("second");
+    net.append(LOG, fails("203.0.113.1", 2));
+    net.mark(LOG);
+    // The kernel has a ban before it is told.
+    net.counts(daemon, "second");
+    net.signal(daemon, libc::SIGKILL);
+    net.wait(daemon);
+    assert_eq!(told(&net, "second", "203.0.113.1"), (1, 1));
+    // As if it had been killed when the kernel had the ban, and nobody else. Somebody is banned by hand by a
+    // command that died likewise.
+    fs::write(state("bans"), &bans).unwrap();
+    fs::write(state("positions"), &positions).unwrap();
+    fs::write(net.path("log/mef.log"), &banlog).unwrap();
+    net.nft("add element inet mef_guard ban4 { 203.0.113.2 timeout 3h }");
+    net.append(LOG, fails("203.0.113.2", 2));
+    let daemon = net.daemon("third");
+    net.mark(LOG);
+    net.counts(daemon, "third");
+    assert_eq!(told(&net, "third", "203.0.113.1"), (1, 1), "{}", net.said("third"));
+    assert_eq!(told(&net, "third", "203.0.113.2"), (0, 0), "that is no ban of this daemon");
+    assert_eq!(told(&net, "third", "203.0.113.9"), (0, 1), "that one was told before");
+    // Both are the journal's before long.
+    wait_until("the ban by hand is in the journal", || {
+        fs::read(state("bans")).unwrap().windows(4).any(|addr| addr == [203, 0, 113, 2])
+    });
+    net.signal(daemon, libc::SIGKILL);
+    net.wait(daemon);
+    reboot(&net);
+    // What the journal has was told, though its lines are read again.
+    fs::write(state("positions"), &positions).unwrap();
+    let daemon = net.daemon("fourth");
+    net.mark(LOG);
+    net.counts(daemon, "fourth");
+    assert_eq!(net.banned(), ["203.0.113.1", "203.0.113.2", "203.0.113.9"]);
+    assert_eq!(told(&net, "fourth", "203.0.113.1"), (0, 1));
+    net.stop(daemon);
+}
+
 #[test]
 fn what_was_written_while_it_was_down_is_caught_up_unless_it_is_old() {
     let mut net = host("", "maxretry=3\nfindtime=1h");

@@ -65,6 +65,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const NOTE: u64 = 10_000;
 /// Milliseconds from the first thing that happens to the moment when memory that it took is given back.
 const TRIM: u64 = 2000;
+/// The same between two tries to write what the disk had no room for.
+const AGAIN: u64 = 10_000;
 
 /// The running daemon.
 struct Daemon {
@@ -447,7 +449,10 @@ impl Daemon {
             return self.save();
         }
         self.save_at = None;
-        self.judge.flush();
+        if self.judge.settle() {
+            // A full disk may have room again although nothing else happens.
+            self.save_by(clock::mono().after(AGAIN));
+        }
         let Daemon { judge, sources, saver, .. } = self;
         let mut work = || {
             let mut work = saver::Work { ports: judge.ports_due(clock::now()), ..saver::Work::default() };

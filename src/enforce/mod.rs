@@ -50,6 +50,8 @@ pub struct Enforcer {
     missed: bool,
     /// A ban that is there already may be one that a former daemon, which was killed, did not write down.
     doubts: bool,
+    /// Those that were found to be so, until their lines are read again.
+    untold: Vec<(Range, String)>,
 }
 
 /// What became of liftings.
@@ -85,8 +87,21 @@ impl Enforcer {
     pub fn new(guard: Guard, journal: Option<Journal>, kill: bool) -> Enforcer {
         let (spare, compaction, retry) = (None, None, Wall(0));
         let (prompt, late, missed, doubts) = (true, false, false, false);
-        let passing = Vec::new();
-        Enforcer { guard, journal, spare, compaction, retry, prompt, kill, passing, late, missed, doubts }
+        let (passing, untold) = (Vec::new(), Vec::new());
+        Enforcer {
+            guard,
+            journal,
+            spare,
+            compaction,
+            retry,
+            prompt,
+            kill,
+            passing,
+            late,
+            missed,
+            doubts,
+            untold,
+        }
     }
 
     /// Orders changes by a lock in `run_dir` where there is none in state_dir.
@@ -112,8 +127,9 @@ impl Enforcer {
         self.prompt = prompt;
     }
 
-    /// Takes the first ban that is there already for one that a former process made without writing it down:
-    /// it may have been killed in between, and whoever goes on where that one was reads the same lines again.
+    /// A ban that is there already may be one that a former process made, and was killed before it wrote it
+    /// down: whoever goes on where that one was reads the same lines again. Such a ban is taken into the
+    /// journal and reported as one that is made now.
     pub fn doubt_repeats(&mut self) {
         self.doubts = true;
     }
@@ -167,13 +183,18 @@ impl Enforcer {
         });
         // What the journal cannot take is told by whoever saves next.
         let quiet: Note<'_> = &mut |_| ();
-        for (ban, outcome) in bans.iter().zip(&outcomes) {
+        for (ban, outcome) in bans.iter().zip(&mut outcomes) {
+            if let Some(Outcome::InForce(standing)) = outcome
+                && (self.doubts || !self.untold.is_empty())
+                && self.is_untold(now, ban, standing)
+            {
+                *outcome = Some(Outcome::Extended(std::mem::take(standing)));
+            }
             match outcome {
                 Some(Outcome::Banned) => self.remember_ban(now, ban, ban, quiet),
                 Some(Outcome::Extended(after)) => {
                     self.remember_ban(now, &after.ban(ban.who, ban.scope), ban, quiet);
                 }
-                Some(Outcome::InForce(_)) if std::mem::take(&mut self.doubts) => self.missed = true,
                 Some(Outcome::InForce(_)) | None => {}
             }
         }
@@ -278,9 +299,8 @@ impl Enforcer {
     fn write_lifting(&mut self, note: Note<'_>) -> bool {
         let written = self.write();
         self.late |= self.pending() > 0;
-        let refused = self.journal.as_ref().is_some_and(Journal::is_refused);
         match written {
-            Ok(()) => !refused,
+            Ok(()) => self.may_write(),
             Err(e) => {
                 note(&e);
                 false
@@ -310,6 +330,18 @@ impl Enforcer {
     #[must_use]
     pub fn pending(&self) -> usize {
         self.journal.as_ref().map_or(0, Journal::pending)
+    }
+
+    /// Whether something waits that the journal has taken in, or that it had no room for.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        self.missed || self.pending() > 0
+    }
+
+    /// Whether the journal may be written; so it seems, too, where there is none.
+    #[must_use]
+    pub fn may_write(&self) -> bool {
+        !self.journal.as_ref().is_some_and(Journal::is_refused)
     }
 
     /// Writes what the journal has taken in, and (`sync`) waits for the disk.

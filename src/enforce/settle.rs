@@ -6,10 +6,16 @@
 use super::{Enforcer, read_scope, scope_text};
 use crate::base::clock::Wall;
 use crate::base::range::Range;
-use crate::firewall::guard::Scope;
+use crate::firewall::guard::{self, Ban, Guard, Scope, Standing};
 use crate::state::StateError;
+use crate::state::journal::Journal;
 use crate::state::record::{Entry, Record};
 use crate::sys::clock;
+use ipnet::IpNet;
+
+/// Bans of a daemon that was killed which are kept in mind until their lines are read again: more than one
+/// transaction makes.
+const UNTOLD: usize = 1024;
 
 impl Enforcer {
     /// Hands what the journal has taken in to the system, in the order of the changes themselves.
@@ -48,33 +54,75 @@ impl Enforcer {
         let Some(journal) = self.journal.as_mut().filter(|_| self.missed) else { return Ok(()) };
         let _held = journal.hold()?;
         let now = clock::wall();
-        let mut known: Vec<(Range, String)> = Vec::new();
-        journal.live(now, 0, &mut |entry| known.push((Range::from(entry.who), entry.scope.to_owned())))?;
-        known.sort_unstable();
         let mut result = Ok(());
-        let listed = self.guard.list(&mut |ban| {
-            let scope = scope_text(ban.scope);
-            for who in ban.who.nets() {
-                // Those that the kernel makes for port scans are never the journal's.
-                let skip = ban.rule == crate::firewall::guard::SCANS
-                    || known
-                        .binary_search_by(|(r, s)| (r, s.as_str()).cmp(&(&Range::from(who), &scope)))
-                        .is_ok();
-                if skip || result.is_err() {
-                    continue;
-                }
-                let since = Wall(now.0.saturating_sub(ban.age.unwrap_or(0)));
-                let until = ban.left.map(|left| Wall(now.0.saturating_add(left)));
-                let (rule, reason, hits) = (ban.rule, ban.reason, ban.hits);
-                let entry =
-                    Entry { who, scope: &scope, rule, reason, since, until, hits, bans: 0, starts: &[] };
-                result = journal.put(&Record::Ban(entry));
+        let complete = unwritten(&mut self.guard, journal, now, &mut |journal, ban, (who, scope)| {
+            if result.is_err() {
+                return;
             }
-        });
+            let since = Wall(now.0.saturating_sub(ban.age.unwrap_or(0)));
+            let until = ban.left.map(|left| Wall(now.0.saturating_add(left)));
+            let (rule, reason, hits) = (ban.rule, ban.reason, ban.hits);
+            let entry = Entry { who, scope, rule, reason, since, until, hits, bans: 0, starts: &[] };
+            result = journal.put(&Record::Ban(entry));
+        })?;
         result?;
         journal.flush()?;
         // What the kernel could not tell now is asked again.
-        self.missed = listed.is_err();
+        self.missed = !complete;
         Ok(())
     }
+
+    /// Whether a ban that is there already was made by a former daemon that was killed before it wrote it
+    /// down, and so before it told anybody; true once for each.
+    pub(super) fn is_untold(&mut self, now: Wall, ban: &Ban<'_>, standing: &Standing) -> bool {
+        if std::mem::take(&mut self.doubts) {
+            // All that is so, whether its lines are read again or not.
+            self.missed = true;
+            let Enforcer { guard, journal: Some(journal), untold, .. } = self else { return false };
+            let collected = unwritten(guard, journal, now, &mut |_, _, (who, scope)| {
+                if untold.len() < UNTOLD {
+                    untold.push((Range::from(who), scope.to_owned()));
+                }
+            });
+            // Where bans are not written before they are told, it was told already.
+            if collected.is_err() || !self.prompt {
+                self.untold.clear();
+            }
+        }
+        if self.untold.is_empty() || standing.rule != ban.rule {
+            return false;
+        }
+        let scope = scope_text(ban.scope);
+        let at = self.untold.iter().position(|(who, of)| *who == ban.who && *of == scope);
+        at.map(|at| self.untold.swap_remove(at)).is_some()
+    }
+}
+
+/// Hears of a ban that is not in the journal: the journal, the ban, whom and for which ports.
+type Unwritten<'u> = &'u mut dyn FnMut(&mut Journal, &guard::Entry<'_>, (IpNet, &str));
+
+/// Gives every ban of the kernel that the journal does not have to `each`; whether the kernel told all.
+fn unwritten(
+    guard: &mut Guard,
+    journal: &mut Journal,
+    now: Wall,
+    each: Unwritten<'_>,
+) -> Result<bool, StateError> {
+    let mut known: Vec<(Range, String)> = Vec::new();
+    journal.live(now, 0, &mut |entry| known.push((Range::from(entry.who), entry.scope.to_owned())))?;
+    known.sort_unstable();
+    let listed = guard.list(&mut |ban| {
+        // Those for packets are never the journal's.
+        if ban.rule == guard::SCANS || ban.rule == guard::FLOODS {
+            return;
+        }
+        let scope = scope_text(ban.scope);
+        for who in ban.who.nets() {
+            let this = (&Range::from(who), scope.as_str());
+            if known.binary_search_by(|(range, scope)| (range, scope.as_str()).cmp(&this)).is_err() {
+                each(journal, ban, (who, &scope));
+            }
+        }
+    });
+    Ok(listed.is_ok())
 }

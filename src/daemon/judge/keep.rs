@@ -15,6 +15,14 @@ impl Judge {
         }
     }
 
+    /// Likewise, and writes the bans that it had no room for; whether it is worth another try later.
+    pub(in crate::daemon) fn settle(&mut self) -> bool {
+        if self.enforcer.owes() {
+            self.write(false);
+        }
+        self.enforcer.owes() && self.enforcer.may_write()
+    }
+
     /// Keeps in mind a lifting by a command, which could write it or not.
     pub(in crate::daemon) fn remember_unban(&mut self, who: Option<&Range>, permanent: bool, written: bool) {
         self.enforcer.remember_unban(who, permanent, written, &mut |_| ());
