@@ -76,7 +76,10 @@ installed() {
     dpkg-query -W -f '${db:Status-Status} ${Package}\n' |
         sed -n '/^\(not-installed\|config-files\) /!s/.* //p' | sort
 }
-boot_links() { find /etc/systemd/system /etc/systemd/user /etc/rc[0-9S].d -type l 2>/dev/null | sort; }
+boot_links() {
+    local managers=(/etc/systemd/{system,user} /etc/rc[0-9S].d /etc/runlevels /etc/runit/runsvdir)
+    { find "${managers[@]}" -type l 2>/dev/null || true; } | sort
+}
 
 # leave_disabled PACKAGES LINKS: of the links that were not there before, those for services of packages that were not
 # there either are taken back. To Debian's tools that means "disabled by hand", which upgrades respect.
@@ -91,6 +94,8 @@ leave_disabled() {
             # Without any link update-rc.d would take the service for a new one at the next upgrade.
             /etc/rc*/S*) mv "$link" "${link%/*}/K01${link##*/S[0-9][0-9]}" ;;
             /etc/rc*) continue ;;
+            # Likewise the helper of runit's packages, which looks for this name.
+            /etc/runit/*) mv "$link" "${link%/*}/.${link##*/}" ;;
             *.wants/* | *.requires/*) rm "$link" && rmdir --ignore-fail-on-non-empty "${link%/*}" ;;
             *) rm "$link" ;;
         esac

@@ -16,7 +16,7 @@ mount --rbind /dev "$work/all/dev"
 package() {
     local tree=$work/tree
     rm -rf "$tree"
-    mkdir -p "$tree"/{DEBIAN,lib/systemd/system,etc/init.d}
+    mkdir -p "$tree"/{DEBIAN,lib/systemd/system,etc/{init.d,sv/"$1",runlevels/default,runit/runsvdir/default}}
     printf '%s\n' "Package: $1" "Version: $2" 'Architecture: all' 'Maintainer: nobody <nobody@localhost>' \
         'Description: a service that a test installs' >"$tree/DEBIAN/control"
     printf '%s\n' '[Service]' 'ExecStart=/bin/true' '[Install]' 'WantedBy=multi-user.target' "Alias=$1-alias.service" \
@@ -29,6 +29,9 @@ set -e
 if deb-systemd-helper --quiet was-enabled $1.service; then deb-systemd-helper enable $1.service >/dev/null
 else deb-systemd-helper update-state $1.service >/dev/null; fi
 update-rc.d $1 defaults >/dev/null
+# What runit's and OpenRC's tools do where they are installed.
+[ -h /etc/runit/runsvdir/default/.$1 ] || ln -sf /etc/sv/$1 /etc/runit/runsvdir/default/$1
+[ "\$2" ] || ln -sf /etc/init.d/$1 /etc/runlevels/default/$1
 invoke-rc.d $1 start || exit \$?
 END
     chmod 755 "$tree/DEBIAN/postinst" "$tree/etc/init.d/$1"
@@ -50,8 +53,13 @@ out=/tmp/target
 mkdir -p $out/log
 touch $out/log/apt-update
 failed=0
-enabled() { [ -L "/etc/systemd/system/multi-user.target.wants/$1.service" ] && compgen -G "/etc/rc3.d/S*$1" >/dev/null; }
-anything() { find /etc/systemd/system -name "$1*" | grep . || compgen -G "/etc/rc?.d/S*$1"; }
+enabled() {
+    [ -L "/etc/systemd/system/multi-user.target.wants/$1.service" ] && compgen -G "/etc/rc3.d/S*$1" >/dev/null &&
+        [ -L "/etc/runit/runsvdir/default/$1" ] && [ -L "/etc/runlevels/default/$1" ]
+}
+anything() {
+    find /etc/systemd/system /etc/runit/runsvdir /etc/runlevels -name "$1*" | grep . || compgen -G "/etc/rc?.d/S*$1"
+}
 states() { if "${@:2}" >/dev/null; then echo "ok: $1"; else echo "FAILED: $1"; failed=1; fi; }
 not() { ! "$@"; }
 
@@ -70,6 +78,8 @@ dpkg -i /tmp/mef-test-new_2.deb >/dev/null 2>&1
 states "an upgrade by hand enables nothing" not anything mef-test-new
 DPKG_MAINTSCRIPT_PACKAGE=mef-test-new deb-systemd-helper enable mef-test-new.service >/dev/null
 update-rc.d mef-test-new enable >/dev/null
+mv /etc/runit/runsvdir/default/{.,}mef-test-new
+ln -s /etc/init.d/mef-test-new /etc/runlevels/default/
 states "but who wants it enables it" enabled mef-test-new
 exit $failed
 END
