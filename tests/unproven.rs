@@ -58,8 +58,9 @@ fn touch(way: &Way, from: IpAddr, to: IpAddr, first: u16, count: u16) {
     way.wire.send(&(0..count).map(frame).collect::<Vec<_>>());
 }
 
+/// Whether a connection comes about, however busy the machine is.
 fn connects(net: &Net, peer: &Peer, to: (IpAddr, u16)) -> bool {
-    net.within(&peer.ns, |_| TcpStream::connect_timeout(&to.into(), Duration::from_millis(700)).is_ok())
+    net.within(&peer.ns, |_| TcpStream::connect_timeout(&to.into(), Duration::from_secs(10)).is_ok())
 }
 
 #[test]
@@ -77,7 +78,7 @@ fn forged_syns_neither_end_a_session_nor_keep_its_owner_out() {
         net.signal(daemon, libc::SIGSTOP);
         touch(&way, from, host, 1000, 100);
         assert!(banned(&net, from));
-        assert!(!connects(&net, &peer, (host, 22)));
+        assert!(net.shut_out(&peer, host, 22));
         assert!(session.works(), "the session is cut");
         let tracked = net.cmd("conntrack", &["-L", "-s", &from.to_string()]).ok();
         assert!(tracked.contains("dport=22") && tracked.contains("ESTABLISHED"), "{tracked}");
@@ -178,7 +179,7 @@ fn who_only_holds_many_connections_is_never_banned() {
     let listener = TcpListener::bind((peer.host4, 80)).unwrap();
     let held: Vec<Session> = (0..3).map(|_| Session::begin(&net, &peer, &listener)).collect();
     for _ in 0..2 {
-        assert!(!connects(&net, &peer, (peer.host4.into(), 80)), "one too many");
+        assert!(net.shut_out(&peer, peer.host4.into(), 80), "one too many");
         net.wait_said("daemon", &format!("throttle {} rule=flood port=80 limit=connlimit", peer.v4));
         wait_until("the end of the throttle", || !net.in_set("throttle4", peer.v4.into()));
     }
@@ -307,7 +308,7 @@ fn only_first_datagrams_count_and_traceroute_does_not() {
     assert!(!banned(&net, peer.v4.into()));
     // A flow that is there goes on, and nothing else begins.
     let served = UdpSocket::bind((host, 53)).unwrap();
-    served.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
+    served.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     far.send_to(b"query", (host, 53)).unwrap();
     assert!(served.recv_from(&mut [0; 9]).is_ok());
     served.send_to(b"answer", (peer.v4, 5000)).unwrap();
@@ -316,6 +317,7 @@ fn only_first_datagrams_count_and_traceroute_does_not() {
     far.send_to(b"query", (host, 53)).unwrap();
     assert!(served.recv_from(&mut [0; 9]).is_ok(), "the flow is cut");
     send(53..54);
+    served.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
     assert!(served.recv_from(&mut [0; 9]).is_err(), "a new one passes");
 }
 
