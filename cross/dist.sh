@@ -10,9 +10,11 @@ mkdir -p "$dist"
 for program in "$out"/cross/*/mef; do
     name=mef-$version-$(basename "$(dirname "$program")")
     bash "$root/cross/install.sh" "$program" "$dist/$name"
-    for text in README.md CHANGELOG.md LICENSE; do
-        [ ! -e "$root/$text" ] || install -D -m 644 "$root/$text" "$dist/$name/usr/share/doc/mef/$text"
+    for text in README.md ARCHITECTURE.md CONTRIBUTING.md SECURITY.md CHANGELOG.md LICENSE; do
+        install -D -m 644 "$root/$text" "$dist/$name/usr/share/doc/mef/$text"
     done
+    # They stand beside the pages there.
+    sed -i 's#(rootfs/usr/share/doc/mef/#(#g' "$dist/$name/usr/share/doc/mef/"{README,SECURITY}.md
     tar -C "$dist" --sort=name --mtime="@${SOURCE_DATE_EPOCH:-0}" --owner=0 --group=0 --numeric-owner \
         --mode=u+rwX,go+rX,go-w -cf - "$name" | gzip -9n >"$dist/$name.tar.gz"
     rm -rf "${dist:?}/$name"

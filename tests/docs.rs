@@ -1,10 +1,13 @@
-//! What is written about mef is so: the examples of the README, the manual page and `--help` run, on a host
-//! of their own, and say what is shown; commands and options are the same in all three.
+//! What is written about mef is so: the examples of the README, of every page, of the manual pages and of
+//! `--help` run, on a host of their own, and say what is shown; commands and options are the same in all.
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
 mod common;
+#[path = "docs/pages.rs"]
+mod pages;
 
 use common::{Net, ns, wait_for, wait_until};
+use pages::{Block, Page, blocks, links_lead_somewhere, masked, pages, skeleton};
 use regex::Regex;
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,39 +15,9 @@ use std::path::Path;
 use std::process::Command;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-const README: &str = include_str!("../README.md");
 const MANUAL: &str = include_str!("../rootfs/usr/share/man/man8/mef.8");
 const MAKEFILE: &str = include_str!("../Makefile");
 const SIGTERM: i32 = libc::SIGTERM;
-
-/// A fenced block of a text in Markdown.
-struct Block<'a> {
-    /// What stands behind the fence: a kind, and a file's name if the block is that file's content.
-    info: &'a str,
-    text: String,
-    line: usize,
-    /// Nothing but empty lines stands between the block before and this one.
-    adjacent: bool,
-}
-
-fn blocks(markdown: &str) -> Vec<Block<'_>> {
-    let mut found = Vec::new();
-    let mut open: Option<Block<'_>> = None;
-    let mut adjacent = false;
-    for (number, line) in (1..).zip(markdown.lines()) {
-        match (&mut open, line.strip_prefix("```")) {
-            (Some(_), Some("")) => {
-                found.extend(open.take());
-                adjacent = true;
-            }
-            (Some(block), _) => block.text.extend([line, "\n"]),
-            (None, Some(info)) => open = Some(Block { info, text: String::new(), line: number, adjacent }),
-            (None, None) => adjacent &= line.is_empty(),
-        }
-    }
-    assert!(open.is_none(), "a block without an end");
-    found
-}
 
 /// A host with mef and its files installed, a log, and what the examples take for granted.
 struct Host(Net);
@@ -166,31 +139,10 @@ impl Drop for Host {
     }
 }
 
-/// Output with everything masked that differs from run to run: times, counters, widths of columns.
-fn masked(text: &str) -> String {
-    let times = Regex::new(r"(?-u:\b)(?:[0-9]+(?:ms|[smhdw]))+(?-u:\b)").unwrap();
-    let numbers = Regex::new(r#"("since":|"left":|packets |bytes )[0-9]+"#).unwrap();
-    let blanks = Regex::new(r"[ \t]+").unwrap();
-    let text = times.replace_all(text, "TIME");
-    let text = numbers.replace_all(&text, "${1}NUMBER");
-    blanks.replace_all(&text, " ").lines().map(|line| line.trim_end().to_owned() + "\n").collect()
-}
-
-/// Of what `nft` prints, the parts that do not change from one of its versions to the next: names and
-/// verdicts.
-fn skeleton(text: &str) -> Vec<&str> {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let keyword = |w: &str| matches!(w, "table" | "set" | "chain" | "hook" | "jump");
-    let kept = |i: usize| {
-        let before = i.checked_sub(1).and_then(|i| words.get(i)).is_some_and(|w| keyword(w));
-        before || words[i].starts_with('@') || matches!(words[i], "accept" | "drop" | "return" | "log")
-    };
-    (0..words.len()).filter(|&i| kept(i)).map(|i| words[i]).collect()
-}
-
-#[test]
-fn the_examples_of_the_readme_run_and_say_what_is_shown() {
-    let all = blocks(README);
+/// Runs the examples of a page, each block on a host of its own; how many lines ran, and how many blocks were
+/// compared with the output that follows them.
+fn run_examples(page: &Page) -> (usize, usize) {
+    let all = blocks(&page.text);
     let (mut ran, mut compared) = (0, 0);
     for (at, block) in all.iter().enumerate().filter(|(_, block)| block.info == "sh") {
         let mut host = Host::new();
@@ -199,7 +151,7 @@ fn the_examples_of_the_readme_run_and_say_what_is_shown() {
                 host.0.write(&format!("work/{name}"), &file.text);
             }
         }
-        let place = format!("README.md:{}", block.line);
+        let place = format!("{}:{}", page.path, block.line);
         let mut said = String::new();
         for line in block.text.lines() {
             said += &host.run(line, &place);
@@ -215,33 +167,152 @@ fn the_examples_of_the_readme_run_and_say_what_is_shown() {
             assert_eq!(masked(&said), masked(&shown.text), "{place}:\n{said}");
         }
     }
-    assert!(ran >= 10 && compared >= 5, "{ran} examples, {compared} of them with their output");
+    (ran, compared)
 }
 
 #[test]
-fn what_the_readme_names_is_there() {
-    for block in blocks(README) {
-        for line in block.text.lines().filter(|_| block.info == "console") {
-            for target in line.split("make").nth(1).unwrap_or("").split_whitespace() {
-                let name = target.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
-                if !name {
-                    break;
+fn the_examples_of_the_readme_run_and_say_what_is_shown() {
+    let readme = pages().remove(0);
+    let (ran, compared) = run_examples(&readme);
+    assert!(ran >= 10 && compared >= 2, "{ran} examples, {compared} of them with their output");
+    let length = readme.text.lines().count();
+    assert!(length <= 200, "README.md has {length} lines: what is more belongs into a page");
+}
+
+#[test]
+fn the_examples_of_every_page_run_and_say_what_is_shown() {
+    let counts = pages().iter().skip(1).map(run_examples).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+    assert!(counts.0 >= 35 && counts.1 >= 8, "{counts:?}: examples, and those with their output");
+}
+
+#[test]
+fn the_files_that_pages_show_are_right() {
+    let net = Net::new();
+    let mut checked = 0;
+    for page in pages() {
+        for block in blocks(&page.text) {
+            let place = format!("{}:{}", page.path, block.line);
+            let kind = block.info.split(' ').next().unwrap_or("");
+            match kind {
+                "sh" | "console" | "text" => {}
+                "ini" | "rules" => check_file(&net, kind, &block.text, &place),
+                "unit" => check_unit(&net, &block.text, &place),
+                "openrc" | "runit" => {
+                    net.input("sh", &["-n"], block.text.as_bytes()).ok();
                 }
-                assert!(MAKEFILE.contains(&format!("\n{target}:")), "README.md:{}: {line}", block.line);
+                _ => panic!("{place}: what is a block of kind '{}', and who tests it?", block.info),
             }
-        }
-        if matches!(block.info, "openrc" | "runit") {
-            let net = Net::new();
-            net.input("sh", &["-n"], block.text.as_bytes()).ok();
+            checked += usize::from(!matches!(kind, "sh" | "console" | "text"));
         }
     }
-    let titles = README.lines().filter_map(|line| line.strip_prefix("## "));
-    let anchors: Vec<String> = titles.map(|title| title.to_lowercase().replace(' ', "-")).collect();
-    for link in Regex::new(r"\]\(([^)]*)\)").unwrap().captures_iter(README) {
-        match link[1].strip_prefix('#') {
-            Some(anchor) => assert!(anchors.iter().any(|a| a == anchor), "no heading for #{anchor}"),
-            None => assert!(Path::new(ROOT).join(&link[1]).exists(), "{} is not there", &link[1]),
+    assert!(checked >= 12, "{checked}");
+}
+
+/// A `mef.conf`, a service rule or a rule set: no error in it; examples inside a rule are as they should be.
+fn check_file(net: &Net, kind: &str, text: &str, place: &str) {
+    let name = match (kind, text.contains("[global]")) {
+        ("rules", _) => "shown/file.rules",
+        (_, true) => "shown/mef.conf",
+        (_, false) => "shown/rule.conf",
+    };
+    net.write(name, text);
+    let path = net.path(name);
+    let path = path.to_str().unwrap();
+    let said = net.mef(&["check", path]);
+    let errors = format!("{}{}", said.stdout, said.stderr);
+    assert!(said.status == 0 && !errors.contains("unknown key"), "{place}: {errors}");
+    if text.contains("\n#+ ") {
+        assert_eq!(net.mef(&["test", "--self", path]).status, 0, "{place}");
+    }
+}
+
+/// A unit of systemd, of which systemd thinks nothing bad.
+fn check_unit(net: &Net, text: &str, place: &str) {
+    let program = common::mef_binary();
+    let text = text.replace("/usr/local/sbin/mef", program.to_str().unwrap());
+    net.write("shown/mef.service", &text);
+    let unit = net.path("shown/mef.service");
+    let output = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(unit).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let ours: Vec<&str> = said.lines().filter(|line| line.contains("mef.service")).collect();
+    assert!(output.status.success() && ours.is_empty(), "{place}: {} {said}", output.status);
+}
+
+#[test]
+fn the_status_that_is_shown_has_the_words_of_the_real_one() {
+    let mut host = Host::new();
+    let command = host.shell("exec mef daemon --foreground");
+    let daemon = host.0.start("daemon", command);
+    wait_until("the daemon", || host.status().contains("\"daemon\":\"runs\""));
+    let real = host.shell("mef status --all").output().unwrap();
+    let real = String::from_utf8_lossy(&real.stdout).into_owned();
+    host.0.signal(daemon, SIGTERM);
+    assert_eq!(host.0.wait(daemon), 0);
+    let pages = pages();
+    let shown: Vec<Block<'_>> =
+        pages.iter().flat_map(|p| blocks(&p.text)).filter(|block| block.info == "text status").collect();
+    assert!(!shown.is_empty());
+    // What names of rules and numbers stand for differs; labels, counters and titles do not.
+    let line =
+        Regex::new(r"^(?:(protected)$|([a-z][a-z ]*?) {2,}|([a-z]+ [a-z]+) | *[0-9]+ (.*)$|([A-Z]{2}.*)$)");
+    for text in shown.iter().flat_map(|block| block.text.lines()) {
+        let Some(found) = line.as_ref().unwrap().captures(text) else { continue };
+        let label = found.iter().skip(1).flatten().next().unwrap().as_str();
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let rule = text.contains("/var/log") || text.contains("enabled=") || text.contains("found neither");
+        let known = real.lines().map(words).any(|line| line.contains(&words(label)));
+        assert!(rule || label == "protected" || known, "mef status has no '{label}':\n{real}");
+    }
+}
+
+#[test]
+fn what_pages_name_is_there() {
+    let commands = commands();
+    let inline = Regex::new(r"`mef ([a-z]+)(?-u:\b)([^`]*)`").unwrap();
+    for page in pages() {
+        for block in blocks(&page.text).iter().filter(|block| block.info == "console") {
+            for line in block.text.lines() {
+                let place = format!("{}:{}: {line}", page.path, block.line);
+                targets_exist(line, &place);
+                let command = line.rsplit("| ").next().and_then(|part| part.strip_prefix("mef "));
+                if let Some((name, rest)) = command.and_then(|command| command.split_once(' ')) {
+                    command_exists(&commands, name, rest, &place);
+                }
+            }
         }
+        let text = page.text.replace('\n', " ");
+        for found in inline.captures_iter(&text) {
+            command_exists(&commands, &found[1], &found[2], &format!("{}: {}", page.path, &found[0]));
+        }
+        links_lead_somewhere(&page);
+    }
+}
+
+/// The targets of `make` in a line.
+fn targets_exist(line: &str, place: &str) {
+    let target = |word: &str| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+    let Some(words) = line.strip_prefix("make") else { return };
+    for name in words.split_whitespace().take_while(|word| target(word)) {
+        assert!(MAKEFILE.contains(&format!("\n{name}:")), "{place}");
+    }
+}
+
+/// A command of mef, and the long options that stand behind it.
+fn command_exists(commands: &[String], name: &str, rest: &str, place: &str) {
+    assert!(commands.iter().any(|command| command == name), "{place}: there is no such command");
+    let mut help = None;
+    for option in rest.split_whitespace().filter(|word| word.starts_with("--") && word.len() > 2) {
+        let option = option.trim_end_matches([',', '.']);
+        let help = help.get_or_insert_with(|| self::help(name));
+        assert!(option == "--help" || help.contains(option), "{place}: there is no such option");
+    }
+}
+
+#[test]
+fn the_readme_leads_to_every_page() {
+    let pages = pages();
+    for page in &pages[1..] {
+        assert!(pages[0].text.contains(&format!("({})", page.path)), "{} is not in README.md", page.path);
     }
 }
 
@@ -257,6 +328,33 @@ fn the_examples_of_the_manual_run() {
         }
     }
     assert!(ran >= 10, "{ran} examples");
+}
+
+#[test]
+fn the_files_that_manual_pages_show_are_right() {
+    let net = Net::new();
+    // The rule that the manual's examples are of.
+    let rule = |examples: &str| {
+        format!("[rule]\nprograms=app\nfailregex=^no entry for <HOST>$\nfiles=/x\n{examples}")
+    };
+    let mut checked = 0;
+    for (page, kind) in [
+        (MANUAL, "rule"),
+        (include_str!("../rootfs/usr/share/man/man5/mef.conf.5"), "ini"),
+        (include_str!("../rootfs/usr/share/man/man5/mef.rules.5"), "rules"),
+    ] {
+        for display in page.split(".Bd ").skip(1) {
+            let lines = display.lines().skip(1).take_while(|line| *line != ".Ed");
+            let text: String = lines.map(|line| plain(line) + "\n").collect();
+            match kind {
+                "rule" if !text.starts_with('#') => continue,
+                "rule" => check_file(&net, "ini", &rule(&text), "mef.8"),
+                kind => check_file(&net, kind, &text, kind),
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked >= 5, "{checked}");
 }
 
 #[test]

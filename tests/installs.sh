@@ -1,7 +1,35 @@
 #!/usr/bin/env bash
-# What cross/lib.sh installs is not started, neither now nor at the next boot; what was there before stays as it was.
-# Tried with packages made here, in a copy of this system that ends with this script.
+# What gets installed. Of mef: `make install` and the tarballs have every page where it belongs, and their links lead
+# somewhere. Of packages for tests: what cross/lib.sh installs is not started, neither now nor at the next boot, and
+# what was there before stays as it was; tried with packages made here, in a copy of this system that ends with this
+# script.
 source "$(dirname "$0")/../cross/lib.sh"
+
+# dead_links DIRECTORY: links between its pages that lead nowhere.
+dead_links() {
+    grep -Ho '](\([^)#:]*\)[)#]' "$1"/*.md | sed 's#^\(.*/\)[^/]*:](\(.*\)[)#]$#\1\2#' | sort -u |
+        while read -r file; do [ -e "$file" ] || echo "$file"; done
+}
+pages() {
+    local tree page dead failed=0
+    tree=$(mktemp -d)
+    mkdir -p "$tree/target/cross/x86_64"
+    printf '#!/bin/sh\n' >"$tree/target/cross/x86_64/mef"
+    bash "$root/cross/install.sh" "$tree/target/cross/x86_64/mef" "$tree/installed"
+    MEF_TARGET_DIR=$tree/target bash "$root/cross/dist.sh" >/dev/null
+    tar -C "$tree" --strip-components=1 --one-top-level=packed -xzf "$tree"/target/dist/*.tar.gz
+    for page in "$root"/rootfs/usr/share/doc/mef/*.md "$root"/rootfs/usr/share/man/*/*; do
+        for to in installed packed; do
+            cmp -s "$page" "$tree/$to/${page#"$root"/rootfs/}" || { echo "FAILED: $page is not $to"; failed=1; }
+        done
+    done
+    dead=$(dead_links "$tree/packed/usr/share/doc/mef"; dead_links "$tree/installed/usr/share/doc/mef")
+    [ -z "$dead" ] || { echo "FAILED: links to what is not installed: $dead"; failed=1; }
+    rm -rf "$tree"
+    [ "$failed" = 0 ] && echo "ok: every page is installed, and packed, and its links lead to installed files"
+}
+if [ "${1-}" != inside ]; then pages; fi
+
 [ "$(id -u)" = 0 ] || die "installing packages needs root"
 if [ "${1-}" != inside ]; then exec unshare --mount --pid --fork --kill-child bash "$0" inside; fi
 

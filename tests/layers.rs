@@ -1,5 +1,5 @@
-//! Modules may use only what stands in the rows above theirs, and of their own row only themselves; and no
-//! circle of imports goes beyond one directory.
+//! Modules may use only what stands in the rows above theirs, and of their own row only themselves; no circle
+//! of imports goes beyond one directory; and the guides name files and functions that are there.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
@@ -252,5 +252,62 @@ fn a_wrong_arrow_is_found() {
     ];
     for (module, text, good) in cases {
         assert_eq!(wrong(module, text).is_empty(), good, "{module}: {text}");
+    }
+}
+
+/// What stands between backticks.
+fn spans(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// What a guide names and is not there: paths, and functions of the file that was named before them.
+fn unknown_names(root: &Path, text: &str) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut file = "";
+    let tops = ["src/", "tests/", "cross/", "rootfs/"];
+    for span in spans(text).filter(|span| !span.contains(['*', ' '])) {
+        if tops.iter().any(|top| span.starts_with(top)) {
+            file = if span.ends_with(".rs") { span } else { file };
+            if !root.join(span).exists() {
+                problems.push(format!("{span} is not there"));
+            }
+        } else if let Some(name) = span.strip_suffix("()").filter(|_| !file.is_empty()) {
+            let code = fs::read_to_string(root.join(file)).unwrap_or_default();
+            if !code.contains(&format!("fn {name}(")) && !code.contains(&format!("fn {name}<")) {
+                problems.push(format!("{file} has no function {name}"));
+            }
+        }
+    }
+    problems
+}
+
+#[test]
+fn the_guides_name_what_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for guide in ["ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"] {
+        let text = fs::read_to_string(root.join(guide)).unwrap();
+        assert_eq!(unknown_names(root, &text), [""; 0], "{guide}");
+    }
+    let architecture = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let named = spans(&architecture).filter(|span| span.ends_with("()")).count();
+    assert!(named >= 30, "ARCHITECTURE.md names {named} functions");
+    for module in ROWS.iter().flat_map(|row| row.iter()) {
+        let named = architecture.contains(&format!("`src/{module}`"))
+            || architecture.contains(&format!("`src/{module}.rs`"));
+        assert!(named, "ARCHITECTURE.md does not name {module}");
+    }
+}
+
+#[test]
+fn a_name_that_is_not_there_is_found() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let cases = [
+        ("`src/main.rs` `main()`, and `tests`", 0),
+        ("`src/nowhere.rs`", 1),
+        ("`src/main.rs` has `nothing()` and `main()`", 1),
+        ("`tests/*.rs` and `src/nowhere/` and `gone()`", 1),
+    ];
+    for (text, problems) in cases {
+        assert_eq!(unknown_names(root, text).len(), problems, "{text}");
     }
 }
