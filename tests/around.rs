@@ -55,6 +55,7 @@ fn connects(net: &Net, peer: &Peer, uplink: &Peer, ours: &str) {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn lists_of_others_leave_the_lan_and_containers_alone() {
     let (mut net, uplink, _service) = router();
     let (lan, container) = (net.peer(), net.peer());
@@ -83,6 +84,7 @@ fn lists_of_others_leave_the_lan_and_containers_alone() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn networks_that_come_later_are_left_out_too() {
     let (mut net, uplink, _service) = router();
     let daemon = net.daemon("d");

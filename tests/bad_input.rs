@@ -57,6 +57,7 @@ fn said(net: &Net, name: &str, what: &str) -> usize {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn user_names_given_to_a_real_sshd_ban_only_who_gave_them() {
     let mut net = Net::new();
     let peer = net.peer();
@@ -84,6 +85,7 @@ fn user_names_given_to_a_real_sshd_ban_only_who_gave_them() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn lines_of_an_attacker_ban_only_the_attacker() {
     let mut net = Net::new();
     net.configure("", &[LOG]);
@@ -150,6 +152,7 @@ fn lines_of_an_attacker_ban_only_the_attacker() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn broken_configuration_is_refused_with_its_place() {
     let mut net = Net::new();
     net.configure(
@@ -187,6 +190,7 @@ fn broken_configuration_is_refused_with_its_place() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_configuration_that_cannot_be_read_is_told() {
     let net = Net::new();
     let missing = net.path("missing.conf").display().to_string();
@@ -223,6 +227,7 @@ fn bans_go_on(net: &Net, addr: &str) {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_full_disk_is_said_once_and_bans_go_on() {
     let (mut net, disk) = host_with_disk();
     let daemon = net.daemon("daemon");
@@ -295,6 +300,7 @@ fn many() -> Vec<u8> {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_end_of_all_bans_is_remembered_as_a_whole_by_the_daemon_if_the_command_cannot() {
     for (args, stays) in [
         (&["unban", "--all", "--permanent"][..], &["192.0.2.3", "203.0.113.200"][..]),
@@ -323,6 +329,7 @@ fn the_end_of_all_bans_is_remembered_as_a_whole_by_the_daemon_if_the_command_can
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_does_not_fit_into_memory_is_refused_before_it_is_tried() {
     let net = Net::new();
     let meminfo = |kb: u32| net.write("meminfo", &format!("MemTotal: 65536 kB\nMemAvailable: {kb} kB\n"));
@@ -357,6 +364,7 @@ fn what_does_not_fit_into_memory_is_refused_before_it_is_tried() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_read_only_state_dir_is_said_once_and_bans_go_on() {
     let (mut net, disk) = host_with_disk();
     disk.read_only(true);
@@ -383,6 +391,7 @@ fn a_read_only_state_dir_is_said_once_and_bans_go_on() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_log_that_is_missing_is_waited_for() {
     let mut net = Net::new();
     net.configure("", &[LOG]);
@@ -413,6 +422,7 @@ fn bans_nobody_yet(net: &Net) {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_log_that_cannot_be_read_is_said_once_and_others_are_read() {
     let mut net = Net::new();
     net.configure("", &[LOG]);
@@ -480,6 +490,7 @@ fn limited(net: &mut Net, name: &str, limit: &str) -> usize {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn without_file_events_logs_are_looked_at_from_time_to_time() {
     let mut net = Net::new();
     net.configure("", &[LOG]);
@@ -507,6 +518,7 @@ fn without_file_events_logs_are_looked_at_from_time_to_time() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn without_a_system_log_messages_go_to_standard_error() {
     let mut net = Net::new();
     net.configure("log=syslog", &[LOG]);
@@ -521,6 +533,7 @@ fn without_a_system_log_messages_go_to_standard_error() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_reader_of_messages_that_does_not_read_stops_nothing() {
     let net = Net::new();
     net.configure("", &[LOG]);

@@ -207,6 +207,7 @@ fn run(seed: u64, steps: usize) {
 
 /// More of them: `BANS_STEPS=10000 cargo test --test bans`.
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn each_address_is_banned_until_its_latest_end() {
     let steps = std::env::var("BANS_STEPS").map_or(600, |steps| steps.parse().unwrap());
     for seed in 1..=3 {

@@ -22,6 +22,7 @@ fn one_line(output: &Output, status: i32) -> &str {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn addresses_networks_and_ranges_are_banned_listed_and_unbanned() {
     let net = Net::new();
     let cases = [
@@ -52,6 +53,7 @@ fn addresses_networks_and_ranges_are_banned_listed_and_unbanned() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn several_at_once_and_one_wrong() {
     let net = Net::new();
     let output = net.mef(&["ban", "192.0.2.7", "host.example", "192.0.2.8"]);
@@ -62,6 +64,7 @@ fn several_at_once_and_one_wrong() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_table_is_made_when_it_is_missing_and_kept_when_it_is_there() {
     let net = Net::new();
     assert_eq!(net.nft_list("tables"), "");
@@ -83,6 +86,7 @@ fn the_table_is_made_when_it_is_missing_and_kept_when_it_is_there() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_ban_lasts_as_long_as_the_longest_that_was_asked_for() {
     let net = Net::new();
     let left = |net: &Net| number(&net.ban_of("192.0.2.7"), "left");
@@ -113,6 +117,7 @@ fn a_ban_lasts_as_long_as_the_longest_that_was_asked_for() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_ban_expires_by_itself() {
     let net = Net::new();
     net.mef(&["ban", "192.0.2.7", "203.0.113.0/24", "2001:db8:1::/48", "--for", "1s"]).ok();
@@ -120,6 +125,7 @@ fn a_ban_expires_by_itself() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn ports_and_reason_are_listed() {
     let net = Net::new();
     net.mef(&["ban", "192.0.2.7", "--ports", "22,80-90", "--reason", "a \"quoted\"\treason \u{1b}[31m"]).ok();
@@ -136,6 +142,7 @@ fn ports_and_reason_are_listed() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn json_is_one_object_a_line() {
     let net = Net::new();
     let made = net.mef(&["ban", "192.0.2.7", "2001:db8:1::1", "--for", "1h", "--json"]).ok();
@@ -152,6 +159,7 @@ fn json_is_one_object_a_line() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn lists_come_by_standard_input_with_comments_and_bad_lines() {
     let net = Net::new();
     let input = b"# a comment\r\n192.0.2.7\r\n\r\n192.0.2.8 # behind\n; another\n  2001:db8:1::1\t\n\
@@ -182,6 +190,7 @@ fn lists_come_by_standard_input_with_comments_and_bad_lines() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_line_without_an_end_is_a_bad_line() {
     let net = Net::new();
     let mut input = vec![b'1'; 1 << 20];
@@ -193,6 +202,7 @@ fn a_line_without_an_end_is_a_bad_line() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_hundred_thousand_addresses_at_once_in_two_megabytes() {
     let net = Net::new();
     let mut list = String::new();
@@ -222,6 +232,7 @@ fn a_hundred_thousand_addresses_at_once_in_two_megabytes() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn without_root_every_command_says_so_in_one_line() {
     let net = Net::new();
     // Where others may read it.
@@ -254,6 +265,7 @@ fn without_root_every_command_says_so_in_one_line() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn who_would_be_locked_out_is_not_banned() {
     let mut net = Net::new();
     let (peer, gateway) = (net.peer(), net.peer());
@@ -308,6 +320,7 @@ fn who_would_be_locked_out_is_not_banned() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_allow_list_is_respected() {
     let mut net = Net::new();
     net.configure("", &["app.log"]);
@@ -354,6 +367,7 @@ fn the_allow_list_is_respected() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn wrong_usage_is_status_2_and_says_what_is_meant() {
     let net = Net::new();
     let cases: [(&[&str], &str); 14] = [
@@ -381,6 +395,7 @@ fn wrong_usage_is_status_2_and_says_what_is_meant() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn every_command_has_help_with_an_example() {
     let net = Net::new();
     let help = net.mef(&["help"]).ok();
@@ -402,6 +417,7 @@ fn every_command_has_help_with_an_example() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_name_it_is_called_with_is_a_command() {
     let net = Net::new();
     for (name, status) in [("mefban", 0), ("mef", 2), ("other", 2)] {
@@ -416,6 +432,7 @@ fn the_name_it_is_called_with_is_a_command() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_reader_that_has_seen_enough_is_no_failure() {
     let net = Net::new();
     let list: String = (0..2000).map(|i| format!("10.7.{}.{}\n", i / 250, i % 250)).collect();
@@ -438,6 +455,7 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_is_opened_never_becomes_a_standard_stream() {
     let net = Net::new();
     let mef = common::mef_binary();
@@ -451,6 +469,7 @@ fn what_is_opened_never_becomes_a_standard_stream() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn unban_takes_out_what_is_inside_and_cuts_what_is_around() {
     let net = Net::new();
     net.mef(&["ban", "203.0.113.0/24", "192.0.2.5", "192.0.2.9", "2001:db8:1::1", "2001:db8:9::/48"]).ok();
@@ -467,6 +486,7 @@ fn unban_takes_out_what_is_inside_and_cuts_what_is_around() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn two_commands_at_once_lose_nothing() {
     let net = Net::new();
     let children: Vec<_> = (0..16)
@@ -484,6 +504,7 @@ fn two_commands_at_once_lose_nothing() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn bans_are_listed_the_newest_first_and_by_address() {
     let net = Net::new();
     let addresses = |args: &[&str]| -> Vec<String> {

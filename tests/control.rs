@@ -65,6 +65,7 @@ fn metrics(text: &str) -> BTreeMap<String, f64> {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn status_tells_what_runs_and_what_the_kernel_has() {
     let mut net = host("", "maxretry=3");
     net.write("whitelist/local.conf", "198.51.100.0/24\n");
@@ -128,6 +129,7 @@ fn status_tells_what_runs_and_what_the_kernel_has() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_rule_is_on_when_its_service_is_here() {
     let mut net = host("", "maxretry=3");
     let log = net.path("own.log");
@@ -173,6 +175,7 @@ fn a_rule_is_on_when_its_service_is_here() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn unban_forgets_what_was_counted() {
     let mut net = host("", "maxretry=3");
     net.daemon("daemon");
@@ -202,6 +205,7 @@ fn unban_forgets_what_was_counted() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn watch_shows_events_as_they_come() {
     let mut net = host("ban_log_enabled=true", "maxretry=2\nbantime=10m\nports=22");
     let daemon = net.daemon("daemon");
@@ -253,6 +257,7 @@ fn watch_shows_events_as_they_come() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn who_reads_slowly_misses_events_and_is_told_how_many() {
     let mut net = host("", "maxretry=60000");
     net.daemon("daemon");
@@ -286,6 +291,7 @@ fn who_reads_slowly_misses_events_and_is_told_how_many() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn bad_clients_delay_nothing() {
     let mut net = host("", "maxretry=1");
     net.daemon("daemon");
@@ -322,6 +328,7 @@ fn bad_clients_delay_nothing() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn only_root_is_answered() {
     let mut net = host("", "maxretry=1");
     let dir = net.path("ctl");
@@ -349,6 +356,7 @@ fn only_root_is_answered() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn top_shows_who_is_near_to_a_ban() {
     let mut net = host("", "maxretry=5");
     net.daemon("daemon");

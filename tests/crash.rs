@@ -157,11 +157,13 @@ fn look_at_everything(net: &Net, known: &mut Known) {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn killed_at_any_moment_it_loses_no_ban_that_was_told() {
     kill_often("state_sync=5m", 1);
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn nor_when_everything_is_written_at_once() {
     kill_often("state_sync=0", 2);
 }
@@ -192,6 +194,7 @@ fn limited(net: &Net, kib: u32, die: bool) -> Command {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_write_that_ends_in_the_middle_costs_nothing_that_was_told() {
     for die in [true, false] {
         let mut net = host("max_bans_per_minute=1000000", "maxretry=1\nbantime=5h");

@@ -10,6 +10,7 @@ use std::fs;
 use std::time::Duration;
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn failed_log_ins_at_a_real_sshd_end_in_a_ban() {
     let mut net = Net::new();
     let (bad, good) = (net.peer(), net.peer());
@@ -53,6 +54,7 @@ fn failed_log_ins_at_a_real_sshd_end_in_a_ban() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn an_ipv6_offender_is_its_prefix() {
     let mut net = Net::new();
     let peer = net.peer();
@@ -76,6 +78,7 @@ fn an_ipv6_offender_is_its_prefix() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn maxretry_hits_ban_and_fewer_do_not() {
     let mut net = host("", "maxretry=3");
     net.daemon("daemon");
@@ -91,6 +94,7 @@ fn maxretry_hits_ban_and_fewer_do_not() {
 
 /// What a host pays all day. The program with debug information is as large as it is.
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_daemon_that_waits_takes_next_to_no_memory() {
     let limit = if common::mef_binary().ends_with("target/mef") { 256 } else { 4096 };
     let mut net = host("", "");
@@ -109,6 +113,7 @@ fn resident(pid: u32) -> u64 {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn nor_does_one_with_every_rule_and_what_was_read_for_them_is_gone() {
     let limit = if common::mef_binary().ends_with("target/mef") { 500 } else { 8192 };
     let mut net = host("", "");
@@ -138,6 +143,7 @@ fn nor_does_one_with_every_rule_and_what_was_read_for_them_is_gone() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn hits_before_findtime_are_forgotten() {
     let mut net = host("", "maxretry=3\nfindtime=1s");
     net.daemon("daemon");
@@ -151,6 +157,7 @@ fn hits_before_findtime_are_forgotten() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn two_rules_count_for_themselves() {
     let mut net = host("", "maxretry=3\nbantime=10m");
     let log = net.path(LOG);
@@ -178,6 +185,7 @@ fn two_rules_count_for_themselves() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_rule_that_only_detects_bans_nobody() {
     let mut net = host("", "action=detect");
     let daemon = net.daemon("daemon");
@@ -189,6 +197,7 @@ fn a_rule_that_only_detects_bans_nobody() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_rule_with_ports_closes_only_these() {
     let mut net = host("", "maxretry=1\nports=22,2200-2299\nproto=tcp");
     let peer = net.peer();
@@ -203,6 +212,7 @@ fn a_rule_with_ports_closes_only_these() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_weight_counts_as_several() {
     let mut net = host(
         "",
@@ -219,6 +229,7 @@ fn a_weight_counts_as_several() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn an_ignored_line_is_no_hit() {
     let mut net = host("", "maxretry=1\nignoreregex=^Failed password for monitor from ");
     let daemon = net.daemon("daemon");
@@ -230,6 +241,7 @@ fn an_ignored_line_is_no_hit() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_allow_list_is_never_banned_and_told_once_each() {
     let mut net = host("", "maxretry=2");
     net.write("whitelist/office.conf", "203.0.113.0/28 # office\n2001:db8:aa::/48\n");
@@ -249,6 +261,7 @@ fn the_allow_list_is_never_banned_and_told_once_each() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn an_allowed_neighbour_shields_nobody_and_does_not_suffer() {
     let mut net = Net::new();
     net.configure("", &[LOG]);
@@ -269,6 +282,7 @@ fn an_allowed_neighbour_shields_nobody_and_does_not_suffer() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn own_addresses_and_trusted_proxies_are_never_banned() {
     let mut net = Net::new();
     let peer = net.peer();
@@ -295,6 +309,7 @@ fn own_addresses_and_trusted_proxies_are_never_banned() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn sighup_takes_a_new_configuration_and_keeps_the_counts() {
     let mut net = host("", "maxretry=3");
     let daemon = net.daemon("daemon");
@@ -328,6 +343,7 @@ fn sighup_takes_a_new_configuration_and_keeps_the_counts() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn sighup_with_a_broken_configuration_changes_nothing() {
     let mut net = host("", "maxretry=3");
     let daemon = net.daemon("daemon");
@@ -355,6 +371,7 @@ fn sighup_with_a_broken_configuration_changes_nothing() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn sigusr1_tells_what_was_counted() {
     let mut net = host("", "maxretry=3");
     let daemon = net.daemon("daemon");
@@ -368,6 +385,7 @@ fn sigusr1_tells_what_was_counted() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_second_daemon_is_refused() {
     let mut net = host("", "maxretry=1");
     let daemon = net.daemon("daemon");
@@ -393,6 +411,7 @@ fn a_second_daemon_is_refused() {
 
 /// Who was just killed may leave a child behind that has not closed the file yet.
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_lock_that_is_held_a_moment_longer_refuses_nobody() {
     let mut net = host("", "maxretry=1");
     fs::create_dir(net.path("run/mef")).unwrap();
@@ -422,6 +441,7 @@ impl Drop for Stray {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn without_foreground_it_goes_into_the_background() {
     let net = host("log=syslog", "maxretry=1");
     // By a relative path, which means another file once it has gone into the background.

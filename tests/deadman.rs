@@ -87,6 +87,7 @@ fn kill_all(net: &Net, mut loader: Child) {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_kernel_brings_the_previous_rules_back_by_itself() {
     let (mut world, before) = world();
     let child = trial(&world, "4s");
@@ -103,6 +104,7 @@ fn the_kernel_brings_the_previous_rules_back_by_itself() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn without_a_watcher_the_rules_can_be_confirmed() {
     let (mut world, _) = world();
     let child = trial(&world, "1h");
@@ -123,6 +125,7 @@ fn without_a_watcher_the_rules_can_be_confirmed() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_watcher_that_stands_still_holds_nothing_up() {
     let (mut world, before) = world();
     let child = trial(&world, "2s");
@@ -134,6 +137,7 @@ fn a_watcher_that_stands_still_holds_nothing_up() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_reboot_loads_nothing_that_nobody_confirmed() {
     let (mut world, _) = world();
     let reboot = |world: &World| {
@@ -173,6 +177,7 @@ fn a_reboot_loads_nothing_that_nobody_confirmed() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn where_nothing_was_ever_confirmed_a_reboot_after_a_trial_loads_nothing() {
     let world = World::new();
     world.net.write("mef.rules", &[RULES, NEW].concat());
@@ -189,6 +194,7 @@ fn where_nothing_was_ever_confirmed_a_reboot_after_a_trial_loads_nothing() {
 /// Rules that an older program loaded were never kept as a file: they are read from the kernel when a trial
 /// begins.
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn rules_that_were_kept_nowhere_are_kept_when_a_trial_begins() {
     let (mut world, _) = world();
     fs::remove_dir_all(world.net.path("lib/mef")).unwrap();
@@ -201,6 +207,7 @@ fn rules_that_were_kept_nowhere_are_kept_when_a_trial_begins() {
 
 /// What others do to the table during a trial does not keep the previous rules away.
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_table_that_is_deleted_during_a_trial_is_loaded_again_at_its_end() {
     let (mut world, before) = world();
     let mut child = trial(&world, "2s");
@@ -212,6 +219,7 @@ fn a_table_that_is_deleted_during_a_trial_is_loaded_again_at_its_end() {
 
 /// What is shown during a trial is the previous rules; includes are kept in their places.
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_is_shown_and_kept() {
     let (world, before) = world();
     let export = world.net.mef(&["export"]).ok();

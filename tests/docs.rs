@@ -171,6 +171,7 @@ fn run_examples(page: &Page) -> (usize, usize) {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_examples_of_the_readme_run_and_say_what_is_shown() {
     let readme = pages().remove(0);
     let (ran, compared) = run_examples(&readme);
@@ -180,12 +181,14 @@ fn the_examples_of_the_readme_run_and_say_what_is_shown() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_examples_of_every_page_run_and_say_what_is_shown() {
     let counts = pages().iter().skip(1).map(run_examples).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
     assert!(counts.0 >= 35 && counts.1 >= 8, "{counts:?}: examples, and those with their output");
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_files_that_pages_show_are_right() {
     let net = Net::new();
     let mut checked = 0;
@@ -239,6 +242,7 @@ fn check_unit(net: &Net, text: &str, place: &str) {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_status_that_is_shown_has_the_words_of_the_real_one() {
     let mut host = Host::new();
     let command = host.shell("exec mef daemon --foreground");
@@ -266,6 +270,7 @@ fn the_status_that_is_shown_has_the_words_of_the_real_one() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_pages_name_is_there() {
     let commands = commands();
     let inline = Regex::new(r"`mef ([a-z]+)(?-u:\b)([^`]*)`").unwrap();
@@ -317,6 +322,7 @@ fn the_readme_leads_to_every_page() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_examples_of_the_manual_run() {
     let mut ran = 0;
     let examples = manual_section(".Sh EXAMPLES", &[".Sh "]);
@@ -331,6 +337,7 @@ fn the_examples_of_the_manual_run() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_files_that_manual_pages_show_are_right() {
     let net = Net::new();
     // The rule that the manual's examples are of.
@@ -358,6 +365,7 @@ fn the_files_that_manual_pages_show_are_right() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_examples_of_every_help_run() {
     for command in commands() {
         let help = help(&command);
@@ -381,6 +389,7 @@ fn the_examples_of_every_help_run() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_manual_has_every_command_and_option_and_no_other() {
     let section = manual_section(".Sh COMMANDS", &[".Sh "]);
     let titled: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix(".Ss ")).collect();

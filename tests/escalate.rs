@@ -27,6 +27,7 @@ fn told(net: &Net, names: &[&str], who: &str) -> Vec<String> {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn each_further_ban_is_longer_also_after_a_restart_and_a_reload() {
     let mut net = host("bantime_factor=2\nbantime_max=1h", "maxretry=1\nbantime=1");
     let daemon = net.daemon("one");
@@ -64,6 +65,7 @@ fn each_further_ban_is_longer_also_after_a_restart_and_a_reload() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn without_increment_every_ban_is_the_rule_s() {
     let mut net = host("bantime_increment=false", "maxretry=1\nbantime=1");
     net.daemon("daemon");
@@ -74,6 +76,7 @@ fn without_increment_every_ban_is_the_rule_s() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn enough_bans_within_the_window_are_for_good() {
     let rule = "maxretry=1\nbantime=1\nescalation_enabled=true\nescalation_window=1h\npermanent_threshold=3";
     let mut net = host("", rule);
@@ -111,6 +114,7 @@ fn enough_bans_within_the_window_are_for_good() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn evidence_that_anybody_can_forge_never_leads_to_a_long_ban() {
     let rule = "maxretry=1\nbantime=1\ntrust=any\nescalation_enabled=true\npermanent_threshold=2";
     let mut net = host("bantime_max=2h", rule);
@@ -135,6 +139,7 @@ fn evidence_that_anybody_can_forge_never_leads_to_a_long_ban() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn four_parts_of_a_wider_network_ban_it_unless_somebody_in_it_is_allowed() {
     let mut net = host("ipv6_escalate=56,48", "maxretry=1");
     net.write("whitelist/friend.conf", "2001:db8:2:99::/64\n");
@@ -173,6 +178,7 @@ fn four_parts_of_a_wider_network_ban_it_unless_somebody_in_it_is_allowed() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn this_host_s_own_network_is_never_banned_for_its_parts() {
     let mut net = Net::new();
     let peer = net.peer();
@@ -188,6 +194,7 @@ fn this_host_s_own_network_is_never_banned_for_its_parts() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn too_many_bans_within_a_minute_are_short_and_told_once() {
     let mut net = host("max_bans_per_minute=10", "maxretry=1\nbantime=2h");
     net.rule_for(
@@ -225,6 +232,7 @@ fn guesses(hosts: impl Iterator<Item = String>, each: usize) -> String {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_spread_over_a_wide_network_is_banned_and_one_prefix_is_no_spread() {
     let mut net = host("", "maxretry=5\nfindtime=600\nbantime=10m");
     net.daemon("daemon");
@@ -254,6 +262,7 @@ fn a_spread_over_a_wide_network_is_banned_and_one_prefix_is_no_spread() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn neighbours_and_addresses_with_ipv4_in_them_are_banned_alone() {
     let mut net = host("", "maxretry=2");
     let peer = net.peer();
@@ -293,6 +302,7 @@ fn neighbours_and_addresses_with_ipv4_in_them_are_banned_alone() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn evictions_raise_one_alarm() {
     let mut net = host("track_max=64", "maxretry=5");
     net.daemon("daemon");
@@ -320,6 +330,7 @@ fn left(net: &Net, who: &str) -> Option<u64> {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_any_local_process_can_write_leads_to_a_day_at_most() {
     use std::os::unix::fs::PermissionsExt as _;
     let net = Net::new();

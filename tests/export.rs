@@ -132,6 +132,7 @@ fn random_rules(rng: &mut Rng) -> String {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_is_loaded_comes_back() {
     let net = host();
     let mut rng = Rng::with_seed(17);
@@ -159,6 +160,7 @@ fn what_is_loaded_comes_back() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn diff_tells_what_load_would_change() {
     let net = host();
     let short = |said: &str| {
@@ -236,6 +238,7 @@ fn diff_tells_what_load_would_change() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn tables_of_others_are_said_exactly_or_shown() {
     for name in ["server", "firewalld", "traps"] {
         let net = host();
@@ -246,6 +249,7 @@ fn tables_of_others_are_said_exactly_or_shown() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn iptables_rules_are_said_exactly_or_shown() {
     let net = host();
     for family in ["ip", "ip6"] {
@@ -307,6 +311,7 @@ fn golden(net: &Net, name: &str) {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn bans_are_never_exported() {
     let net = host();
     net.mef(&["ban", "203.0.113.7"]).ok();
@@ -317,6 +322,7 @@ fn bans_are_never_exported() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn hostile_words_stay_in_their_places() {
     let net = host();
     // Bytes as nft never sends them: names and comments with what ends lines, comments and quotes.
@@ -334,6 +340,7 @@ fn hostile_words_stay_in_their_places() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn ten_thousand_rules() {
     let net = host();
     let rule = |i: u32| {

@@ -54,6 +54,7 @@ fn status(net: &Net) -> String {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn clients_get_through_while_a_flood_goes_on() {
     // Without a guard, few half-open connections shut everybody out.
     let (net, attacker, client) =
@@ -95,6 +96,7 @@ fn clients_get_through_while_a_flood_goes_on() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn each_limit_counts_for_itself_and_ports_may_have_their_own() {
     let wide = |port: u16| {
         let fields = ["syn_rate", "syn_burst", "newconn_rate", "newconn_burst", "connlimit"];
@@ -165,6 +167,7 @@ fn each_limit_counts_for_itself_and_ports_may_have_their_own() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn all_of_a_prefix_is_one_source() {
     let (net, attacker, _) = guarded("ddos_syn_rate=1\nddos_syn_burst=10");
     let way = Way::new(&net, &attacker);
@@ -182,6 +185,7 @@ fn all_of_a_prefix_is_one_source() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn all_of_a_throttled_source_is_dropped_if_that_is_wanted() {
     let (net, attacker, client) =
         guarded("ddos_stage1_mode=drop\nddos_stage1_timeout=3600\nddos_syn_rate=1\nddos_syn_burst=3");
@@ -216,6 +220,7 @@ fn all_of_a_throttled_source_is_dropped_if_that_is_wanted() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn who_floods_again_and_again_is_banned() {
     let (mut net, attacker, client) = guarded(
         "ddos_syn_rate=1\nddos_syn_burst=3\nddos_stage1_timeout=1\nddos_escalation_hits=3\nddos_bantime=120\n\
@@ -272,6 +277,7 @@ fn who_floods_again_and_again_is_banned() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn without_escalation_nobody_is_banned() {
     let (net, attacker, _) = guarded(
         "ddos_syn_rate=1\nddos_syn_burst=3\nddos_stage1_timeout=1\nddos_escalation_hits=1\nddos_escalation_enabled=false",
@@ -284,6 +290,7 @@ fn without_escalation_nobody_is_banned() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn allowed_and_needed_addresses_are_never_held_back() {
     let mut net = host(
         "ddos_enabled=true\nddos_syn_rate=1\nddos_syn_burst=1\nddos_escalation_hits=1\ntrusted_proxies=203.0.113.2,2001:db8:77::/64\n",
@@ -323,6 +330,7 @@ fn allowed_and_needed_addresses_are_never_held_back() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn forged_senders_fill_the_sets_and_harm_nobody_else() {
     let (mut net, mut peers) = (host(FORGED, ""), Vec::new());
     peers.extend([net.peer(), net.peer()]);
@@ -368,6 +376,7 @@ fn forged_senders_fill_the_sets_and_harm_nobody_else() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn services_of_containers_are_guarded_too() {
     let mut net = host(
         "ddos_enabled=true\nddos_ports=80,8080\nddos_syn_rate=1\nddos_syn_burst=5\nddos_stage1_timeout=60",
@@ -399,6 +408,7 @@ fn services_of_containers_are_guarded_too() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_reload_and_a_flush_keep_the_guard_in_force() {
     let mut net =
         host("ddos_enabled=true\nddos_syn_rate=1\nddos_syn_burst=50\nddos_escalation_enabled=false", "");
@@ -439,6 +449,7 @@ fn a_reload_and_a_flush_keep_the_guard_in_force() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_kernel_that_counts_no_connections_is_told() {
     use mef::firewall::guard::{FloodLimits, FloodOptions, Guard, Options, lack};
     let mut net = Net::new();

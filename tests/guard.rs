@@ -77,6 +77,7 @@ fn settle(guard: &mut Guard, want: usize) {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn nft_reads_the_table_back() {
     let mut guard = namespace();
     ban(&mut guard, "192.0.2.7", Span::Secs(3600));
@@ -122,6 +123,7 @@ fn nft_reads_the_table_back() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_latest_end_counts_whatever_came_later() {
     let mut guard = namespace();
     for who in ["192.0.2.7", "2001:db8::/64", "10.0.0.0/8"] {
@@ -149,6 +151,7 @@ fn the_latest_end_counts_whatever_came_later() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_batch_with_an_address_twice_bans_it_until_the_later_end() {
     let mut guard = namespace();
     let mut bans: Vec<Ban> = (1..200).map(|n| a_ban(&format!("192.0.2.{n}"), &ALL, Span::Secs(60))).collect();
@@ -168,6 +171,7 @@ fn a_batch_with_an_address_twice_bans_it_until_the_later_end() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_reason_is_kept_or_gained_and_the_beginning_stays() {
     let mut guard = namespace();
     for who in ["192.0.2.7", "192.0.2.0/25"] {
@@ -194,6 +198,7 @@ fn a_reason_is_kept_or_gained_and_the_beginning_stays() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn bans_of_networks_are_cut_where_they_overlap() {
     let mut guard = namespace();
     ban(&mut guard, "10.1.0.0/16", Span::Secs(5000));
@@ -214,6 +219,7 @@ fn bans_of_networks_are_cut_where_they_overlap() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn hundreds_of_pieces_are_united_and_taken_away() {
     let mut guard = namespace();
     for n in 0..600u32 {
@@ -245,6 +251,7 @@ fn hundreds_of_pieces_are_united_and_taken_away() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn unbanning_a_network_ends_the_bans_inside_it() {
     let mut guard = namespace();
     for who in ["192.0.2.7", "192.0.2.9", "198.51.100.1", "2001:db8::/64", "2001:db8:0:1::/64"] {
@@ -262,6 +269,7 @@ fn unbanning_a_network_ends_the_bans_inside_it() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn rebuilding_keeps_the_bans_and_takes_the_new_options() {
     let mut guard = namespace();
     ban(&mut guard, "192.0.2.7", Span::Secs(60));
@@ -281,6 +289,7 @@ fn rebuilding_keeps_the_bans_and_takes_the_new_options() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_table_comes_back_when_it_is_flushed_between_two_bans() {
     let mut guard = namespace();
     ban(&mut guard, "192.0.2.7", Span::Secs(60));
@@ -290,6 +299,7 @@ fn the_table_comes_back_when_it_is_flushed_between_two_bans() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn processes_that_begin_together_make_one_table() {
     let _guard = namespace();
     let threads: Vec<_> = (0..8)
@@ -307,6 +317,7 @@ fn processes_that_begin_together_make_one_table() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_hundred_thousand_bans_are_in_the_kernel() {
     let mut guard = namespace();
     let who = |n: u32| Range::from_key(&(0x0a00_0000 + n).to_be_bytes()).unwrap();
@@ -330,6 +341,7 @@ fn a_hundred_thousand_bans_are_in_the_kernel() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn dumps_are_whole_while_others_write() {
     let mut guard = namespace();
     let stay: Vec<String> = (0..3000).map(|n| format!("10.0.{}.{}", n / 250, n % 250)).collect();
@@ -363,6 +375,7 @@ fn dumps_are_whole_while_others_write() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn elements_count_packets_if_they_are_to() {
     let _ = namespace();
     let counting = Options { element_counters: true, ..Options::default() };
@@ -387,6 +400,7 @@ fn pause(most: u64) {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_scope_that_others_add_has_its_rules_once_whoever_rebuilds_the_table_meanwhile() {
     const ROUNDS: u16 = 60;
     let mut guard = namespace();
@@ -428,6 +442,7 @@ fn a_scope_that_others_add_has_its_rules_once_whoever_rebuilds_the_table_meanwhi
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn networks_that_are_banned_at_once_are_cut_out_of_each_other() {
     let _guard = namespace();
     let threads: Vec<_> = (0..6u8)
@@ -450,6 +465,7 @@ fn networks_that_are_banned_at_once_are_cut_out_of_each_other() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn networks_at_the_end_of_the_addresses_come_and_go() {
     let mut guard = namespace();
     for (time, who) in (60..).step_by(60).zip(["255.255.255.0/24", "::/1", "8000::/1", "fffe::/16"]) {
@@ -464,6 +480,7 @@ fn networks_at_the_end_of_the_addresses_come_and_go() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_table_comes_back_for_new_ports_and_for_networks() {
     let mut guard = namespace();
     let scope = Scope::new(vec![(22, 22)], true, true);
@@ -483,6 +500,7 @@ fn the_table_comes_back_for_new_ports_and_for_networks() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_table_that_others_made_with_another_prefix_is_noticed() {
     let mut guard = namespace();
     ban(&mut guard, "2001:db8::/64", Span::Secs(60));
@@ -500,6 +518,7 @@ fn a_table_that_others_made_with_another_prefix_is_noticed() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn part_of_a_banned_prefix_is_taken_out_of_it() {
     let mut guard = namespace();
     ban(&mut guard, "2001:db8::/64", Span::Secs(60));
@@ -510,6 +529,7 @@ fn part_of_a_banned_prefix_is_taken_out_of_it() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn many_are_unbanned_at_once_and_each_is_counted() {
     let mut guard = namespace();
     for n in 0..40 {
@@ -524,6 +544,7 @@ fn many_are_unbanned_at_once_and_each_is_counted() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn of_hundreds_each_is_found_where_it_is_banned() {
     let mut guard = namespace();
     let ports = Scope::new(vec![(22, 22)], true, true);
@@ -554,6 +575,7 @@ fn of_hundreds_each_is_found_where_it_is_banned() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn all_bans_end_but_those_for_good_are_never_away() {
     let mut guard = namespace();
     for n in 0..2000u32 {
@@ -569,6 +591,7 @@ fn all_bans_end_but_those_for_good_are_never_away() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn long_allow_lists_and_odd_comments_are_taken() {
     let mut guard = namespace();
     guard.ensure().unwrap();
@@ -588,6 +611,7 @@ fn long_allow_lists_and_odd_comments_are_taken() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn bans_that_ended_with_a_network_do_not_come_back_from_the_journal() {
     let guard = namespace();
     let dir = std::env::temp_dir().join(format!("mef-guard-{}", std::process::id()));
@@ -611,6 +635,7 @@ fn bans_that_ended_with_a_network_do_not_come_back_from_the_journal() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_network_that_shares_an_end_with_another_takes_its_place() {
     let mut guard = namespace();
     for (narrow, wide) in [

@@ -191,6 +191,7 @@ fn in_force(net: &Net) -> Ends {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_was_acknowledged_is_in_the_kernel_and_in_the_journal() {
     let mut net = host("max_bans_per_minute=1000000\nps_enabled=false", "maxretry=1");
     net.write("a.rules", "policy dir=in action=accept\nrule dir=in action=drop proto=tcp dport=99\n");

@@ -54,6 +54,7 @@ fn banned_host() -> (Net, usize) {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_flushed_rule_set_is_back_with_the_time_that_each_ban_has_left() {
     let (net, daemon) = banned_host();
     let (before, gate) = (ends(&net), rules(&net, "gate"));
@@ -81,6 +82,7 @@ fn a_flushed_rule_set_is_back_with_the_time_that_each_ban_has_left() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_is_deleted_inside_the_table_is_put_back() {
     let (net, daemon) = banned_host();
     let before = ends(&net);
@@ -111,6 +113,7 @@ fn what_is_deleted_inside_the_table_is_put_back() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn bans_of_ours_and_changes_of_others_cause_no_repair() {
     let (net, daemon) = banned_host();
     net.nft("table inet other { chain c { type filter hook input priority 0; ip saddr 192.0.2.1 drop; }; }");
@@ -131,6 +134,7 @@ fn bans_of_ours_and_changes_of_others_cause_no_repair() {
 /// The kernel lists what there is by counting, and what is not yet in force counts: beside transactions, and
 /// beside such as it refuses, it lists rules twice, or not at all.
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn transactions_while_the_daemon_looks_are_no_damage() {
     let (net, daemon) = banned_host();
     let refused = "insert rule inet mef_guard gate counter\n".repeat(30) + "delete table inet nothing\n";
@@ -157,6 +161,7 @@ fn transactions_while_the_daemon_looks_are_no_damage() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn two_programs_that_fight_are_bounded() {
     let (net, daemon) = banned_host();
     for times in 1..=5 {
@@ -178,6 +183,7 @@ fn two_programs_that_fight_are_bounded() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_managed_rule_set_is_loaded_again_but_not_after_unload() {
     const RULES: &str = "policy dir=in action=drop\nrule dir=in action=accept proto=all iif=lo\n";
     let (mut net, daemon) = banned_host();
@@ -213,6 +219,7 @@ fn a_managed_rule_set_is_loaded_again_but_not_after_unload() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_daemon_is_no_member_of_the_kernels_events() {
     let (net, daemon) = banned_host();
     let pid = net.pid(daemon).to_string();
@@ -229,6 +236,7 @@ fn the_daemon_is_no_member_of_the_kernels_events() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_first_line_after_a_flush_finds_the_table_whole() {
     let mut net = host("heal_interval=0", "maxretry=1\nbantime=10m");
     let daemon = net.daemon("daemon");
@@ -244,6 +252,7 @@ fn the_first_line_after_a_flush_finds_the_table_whole() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_flush_that_nothing_follows_is_healed_by_the_clock() {
     let mut net = host("", "maxretry=1\nbantime=10m");
     net.daemon("daemon");
@@ -258,6 +267,7 @@ fn a_flush_that_nothing_follows_is_healed_by_the_clock() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn deny_lists_that_others_delete_are_loaded_again() {
     let mut net = host("", "maxretry=1\nbantime=10m");
     net.write("blacklist/some.conf", "198.51.100.7\n203.0.113.0/26\n");
@@ -276,6 +286,7 @@ fn deny_lists_that_others_delete_are_loaded_again() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_storm_of_events_is_survived() {
     let (net, daemon) = banned_host();
     let before = ends(&net);

@@ -48,6 +48,7 @@ fn look(guard: &mut Guard) -> Option<Health> {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn own_changes_are_no_news() {
     let mut guard = watched();
     let ports = Scope::new(vec![(22, 22)], true, true);
@@ -69,6 +70,7 @@ fn own_changes_are_no_news() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_change_of_others_is_found_whatever_we_do_around_it() {
     let mut guard = watched();
     let whole = Some(Health::default());
@@ -92,6 +94,7 @@ fn a_change_of_others_is_found_whatever_we_do_around_it() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn damage_is_told_by_its_kind() {
     let mut guard = watched();
     let ports = Scope::new(vec![(22, 22)], true, true);
@@ -136,6 +139,7 @@ fn damage_is_told_by_its_kind() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_table_that_another_process_made_anew_is_not_taken_for_ours() {
     let mut guard = watched();
     nft("flush ruleset");
@@ -145,6 +149,7 @@ fn a_table_that_another_process_made_anew_is_not_taken_for_ours() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_came_later_is_missed_when_it_goes() {
     let mut guard = watched();
     let ports = Scope::new(vec![(25, 25)], true, true);
@@ -162,6 +167,7 @@ fn what_came_later_is_missed_when_it_goes() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_a_listener_has_not_read_is_seen() {
     use mef::sys::{listeners, netlink::NlSocket};
     let mut guard = watched();

@@ -25,6 +25,7 @@ fn hooked(text: &str, args: &str) -> Net {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_program_hears_the_facts_and_nothing_else() {
     let net = hooked(
         "exec 9>>\"${0%/*}/lock\"; flock 9; { echo \"$# $1 $2\"; env | sort; pwd; } >> \"${0%/*}/facts\"",
@@ -71,6 +72,7 @@ fn a_program_hears_the_facts_and_nothing_else() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn programs_that_hang_hold_nobody_up() {
     let net = hooked("sleep 1000 & sleep 1000", "");
     let lines: String = (0..200).map(|i| failed(&format!("203.0.113.{i}"))).collect();
@@ -88,6 +90,7 @@ fn programs_that_hang_hold_nobody_up() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn programs_that_print_fork_and_fail_are_told_of() {
     let net = hooked("yes | head -c 20000000; yes >&2 & (sleep 1000 &); exit 3", "");
     net.append(LOG, failed("203.0.113.1"));
@@ -97,6 +100,7 @@ fn programs_that_print_fork_and_fail_are_told_of() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_program_that_is_not_there_is_told_once() {
     let mut net = host("", "maxretry=1");
     net.configure("on_ban=/nowhere/hook", &[LOG]);

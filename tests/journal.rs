@@ -140,6 +140,7 @@ fn text(len: usize, packs: bool) -> Vec<u8> {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn every_kind_of_file_is_read_as_journalctl_reads_it() {
     // The flags of features in the header: keyed hash, ZSTD, compact.
     let (keyed, zstd, compact) = (4, 8, 16);
@@ -231,6 +232,7 @@ fn repack(file: &mut [u8], flag: u8, pack: &dyn Fn(&[u8]) -> Vec<u8>) -> usize {
 /// This journald packs with ZSTD only: the fields of its file are packed anew, and journalctl reads them,
 /// too.
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn fields_packed_with_lz4_are_read_and_those_with_xz_counted() {
     let mut net = Net::new();
     net.journald("Compress=no", &[], true);
@@ -258,6 +260,7 @@ fn fields_packed_with_lz4_are_read_and_those_with_xz_counted() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn rotation_under_the_reader_loses_and_repeats_nothing() {
     let mut net = Net::new();
     let journald = net.journald("", &[], true);
@@ -310,6 +313,7 @@ fn rotation_under_the_reader_loses_and_repeats_nothing() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_journal_that_comes_late_and_moves_to_the_disk_is_followed() {
     let mut net = Net::new();
     let mut follower = Follower::new(&net, &[], 3600);
@@ -341,6 +345,7 @@ fn a_journal_that_comes_late_and_moves_to_the_disk_is_followed() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn files_that_are_cut_or_emptied_under_the_reader_are_survived() {
     let mut net = Net::new();
     let journald = net.journald("", &[], true);
@@ -385,6 +390,7 @@ fn files_that_are_cut_or_emptied_under_the_reader_are_survived() {
 const READY: &str = "watches the journal, ";
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_daemon_bans_by_what_the_real_sender_wrote() {
     let mut net = Net::new();
     net.journald("", &[], true);
@@ -478,6 +484,7 @@ impl ReadAt for Flipped {
 
 /// journal-remote writes the same file from the same input wherever it runs, and a small one.
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_file_of_journal_remote_is_read_with_any_byte_flipped() {
     let net = Net::new();
     let mut export = String::new();

@@ -102,6 +102,7 @@ fn all_allowed(net: &Net, what: &str) {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_damaged_allow_list_leaves_its_entries_in_force() {
     let mut net = host("", "");
     net.write("whitelist/a.conf", ALLOWED);
@@ -148,6 +149,7 @@ fn a_damaged_allow_list_leaves_its_entries_in_force() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_directory_that_is_moved_away_takes_nobody_along() {
     let mut net = host("", "");
     net.write("whitelist/a.conf", ALLOWED);
@@ -187,6 +189,7 @@ fn a_directory_that_is_moved_away_takes_nobody_along() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_damaged_deny_list_leaves_its_entries_in_force() {
     let mut net = host("", "");
     net.write("blacklist/a.conf", "192.0.2.7\n10.1.0.0/16\n");
@@ -226,6 +229,7 @@ fn a_damaged_deny_list_leaves_its_entries_in_force() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_a_list_left_in_force_is_dropped_on_demand() {
     let mut net = host("", "");
     net.write("whitelist/a.conf", ALLOWED);
@@ -258,6 +262,7 @@ fn what_a_list_left_in_force_is_dropped_on_demand() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn commands_and_a_damaged_local_conf() {
     let net = Net::new();
     net.mef(&["allow", "192.0.2.1", "192.0.2.2"]).ok();
@@ -302,6 +307,7 @@ fn first_rule_has_list(net: &Net, name: &str, entries: usize) -> Option<bool> {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_table_has_its_allow_list_before_anything_is_dropped() {
     for entries in [3u32, 1500] {
         let list: String =

@@ -71,6 +71,7 @@ fn state(net: &Net, file: &str) -> String {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn lists_are_changed_by_command_on_a_fresh_host() {
     let net = Net::new();
     let said = net.mef(&["deny", "192.0.2.7", "203.0.113.0/24", "2001:db8:5::1"]).ok();
@@ -98,6 +99,7 @@ fn lists_are_changed_by_command_on_a_fresh_host() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_would_lock_out_is_not_denied() {
     let mut net = Net::new();
     let peer = net.peer();
@@ -121,6 +123,7 @@ fn what_would_lock_out_is_not_denied() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn two_commands_at_once_lose_nothing() {
     let net = Net::new();
     let children: Vec<_> =
@@ -134,6 +137,7 @@ fn two_commands_at_once_lose_nothing() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn an_entry_for_a_time_ends_without_a_daemon_and_survives_a_flush() {
     let net = Net::new();
     net.mef(&["allow", "192.0.2.7", "--for", "1h"]).ok();
@@ -158,6 +162,7 @@ fn an_entry_for_a_time_ends_without_a_daemon_and_survives_a_flush() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_allow_list_wins_over_the_deny_list() {
     let mut net = Net::new();
     let peer = net.peer();
@@ -179,6 +184,7 @@ fn the_allow_list_wins_over_the_deny_list() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_daemon_notices_every_way_to_change_a_list() {
     let mut net = host("", "");
     // Neither directory is there yet.
@@ -229,6 +235,7 @@ fn the_daemon_notices_every_way_to_change_a_list() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn with_reload_0_lists_are_read_on_sighup_only() {
     let mut net = host("whitelist_reload=0\nblacklist_reload=0", "");
     put(&net, "first.conf", "192.0.2.1\n");
@@ -249,6 +256,7 @@ fn with_reload_0_lists_are_read_on_sighup_only() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn bad_lists_never_replace_good_ones() {
     let mut net = host("", "");
     net.write("blacklist/a.conf", "192.0.2.7\n");
@@ -281,6 +289,7 @@ fn bad_lists_never_replace_good_ones() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_the_host_needs_is_left_out_of_the_lists_of_others() {
     let mut net = host("", "");
     let peer = net.peer();
@@ -304,6 +313,7 @@ fn what_the_host_needs_is_left_out_of_the_lists_of_others() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn leftovers_go_and_what_the_kernel_has_is_not_loaded_again() {
     let mut net = host("", "");
     net.write("blacklist/a.conf", "192.0.2.7\n10.0.0.0/24\n");
@@ -327,6 +337,7 @@ fn leftovers_go_and_what_the_kernel_has_is_not_loaded_again() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_fifth_list_is_asked_by_new_flows_only() {
     let mut net = host("", "");
     for n in 1..=6 {
@@ -341,6 +352,7 @@ fn a_fifth_list_is_asked_by_new_flows_only() {
 
 /// A million addresses are swapped while packets come in from one that is in both: none of them gets through.
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_large_list_is_swapped_without_a_gap() {
     let count = count();
     let list = |add: u32| -> String {
@@ -400,6 +412,7 @@ fn a_large_list_is_swapped_without_a_gap() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_daemon_is_killed_while_it_loads() {
     let mut net = host("", "");
     net.write("blacklist/a.conf", "192.0.2.7\n");

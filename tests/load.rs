@@ -34,6 +34,7 @@ fn listed(net: &Net) -> String {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn nft_shows_and_reads_every_kind_of_rule() {
     let net = host();
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules");
@@ -63,6 +64,7 @@ policy queue quota redirect reject rename reset return rt rule ruleset sctp secm
 tcp th time timeout tproxy type typeof udp update vlan vmap admins drop2 ip-x tcpports x4 Drop";
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn nft_reads_back_whatever_it_lists_of_names_and_texts() {
     let net = Net::new();
     let mut rules = String::from("policy dir=in action=accept\n");
@@ -106,6 +108,7 @@ fn nft_reads_back_whatever_it_lists_of_names_and_texts() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_same_policy_by_hand_lists_the_same() {
     let cases: &[(&str, &str, &str)] = &[
         ("a port", "proto=tcp dport=22", "iifname != \"lo\" tcp dport 22 counter accept"),
@@ -182,6 +185,7 @@ fn the_same_policy_by_hand_lists_the_same() {
 /// Rules of loopback come first and decide on all of its packets, and the others do not except it, where that
 /// changes nothing; and the file comes back in its order.
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn loopback_stands_apart_where_that_means_the_same() {
     const SSH: &str = "accept proto=tcp dport=22";
     const WEB: &str = "accept proto=tcp dport=80";
@@ -298,6 +302,7 @@ fn in_chain(net: &Net, chain: &str) -> String {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn nothing_is_seen_between_two_rule_sets() {
     let net = host();
     let sets = ["10", "20"].map(|port| {
@@ -360,6 +365,7 @@ fn undisturbed(show: impl FnOnce() -> common::Output) -> Option<String> {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_bad_rule_set_changes_nothing() {
     let net = host();
     load(&net, "rule dir=in action=accept proto=tcp dport=1\n");
@@ -375,6 +381,7 @@ fn a_bad_rule_set_changes_nothing() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn without_privilege_one_line_says_so() {
     let net = Net::new();
     net.write("a.rules", "rule dir=in action=accept proto=all\n");
@@ -397,6 +404,7 @@ fn without_privilege_one_line_says_so() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn bans_and_rules_leave_each_other_alone() {
     let net = host();
     net.mef(&["ban", "203.0.113.7", "2001:db8:7::/48"]).ok();
@@ -412,6 +420,7 @@ fn bans_and_rules_leave_each_other_alone() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn ten_thousand_rules() {
     let net = host();
     let rule = |i: u32| {

@@ -33,6 +33,7 @@ rule dir=in action=accept proto=icmp6
 ";
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn who_is_locked_out() {
     let (net, _peers) = host();
     let ssh = "rule dir=in action=accept proto=tcp dport=22";
@@ -150,6 +151,7 @@ const LOOPBACK: &str = "programs of this host do not reach each other over loopb
 const SERVED: &str = "answers of this host's services do not get out";
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_a_host_needs() {
     let (net, _peers) = host();
     let cases: [(&str, &[&str]); 16] = [
@@ -209,6 +211,7 @@ fn what_a_host_needs() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_host_of_one_family_needs_nothing_of_the_other() {
     let net = Net::new();
     net.ip("link add u0 type veth peer name u1");
@@ -230,6 +233,7 @@ fn a_host_of_one_family_needs_nothing_of_the_other() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn those_for_whom_the_host_forwards_are_named() {
     let (net, _peers) = host();
     let drops = "policy dir=fwd action=drop\nrule dir=fwd action=accept proto=all ct=established,related\n";
@@ -252,6 +256,7 @@ fn those_for_whom_the_host_forwards_are_named() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn auto_without_a_default_route_is_no_interface() {
     let mut net = Net::new();
     let _peer = net.peer();
@@ -286,6 +291,7 @@ fn auto_without_a_default_route_is_no_interface() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_daemon_has_auto_follow_the_default_route() {
     let mut net = Net::new();
     let _peers = [net.peer(), net.peer()];
@@ -321,6 +327,7 @@ fn a_daemon_has_auto_follow_the_default_route() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn lines_of_a_set_have_any_length_and_errors_show_a_part() {
     let net = Net::new();
     let elements: Vec<String> = (0..20_000).map(|i| format!("10.{}.{}.1", i / 250, i % 250)).collect();
@@ -341,6 +348,7 @@ fn lines_of_a_set_have_any_length_and_errors_show_a_part() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_others_put_into_the_table_is_seen() {
     let net = Net::new();
     let rules = "policy dir=in action=accept\nrule dir=in action=accept proto=tcp dport=22\n";
@@ -400,6 +408,7 @@ fn what_others_put_into_the_table_is_seen() {
 
 /// As firewalld writes every service.
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn packets_that_are_not_tracked_are_a_state() {
     let net = Net::new();
     net.nft("table inet x { chain input { type filter hook input priority 10; ct state established,related accept;

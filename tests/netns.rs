@@ -52,6 +52,7 @@ fn any4() -> SocketAddr {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn an_established_connection_dies_with_its_ban_and_others_live() {
     let mut net = Net::new();
     net.track();
@@ -70,6 +71,7 @@ fn an_established_connection_dies_with_its_ban_and_others_live() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn ipv6_prefixes_and_mapped_peers() {
     let mut net = Net::new();
     net.track();
@@ -90,6 +92,7 @@ fn ipv6_prefixes_and_mapped_peers() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_single_ipv6_address_is_not_everybody_else() {
     let mut net = Net::new();
     net.track();
@@ -103,6 +106,7 @@ fn a_single_ipv6_address_is_not_everybody_else() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn connections_that_we_opened_die_too() {
     let mut net = Net::new();
     net.track();
@@ -116,6 +120,7 @@ fn connections_that_we_opened_die_too() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_ban_of_ports_leaves_the_other_ports_alone() {
     let mut net = Net::new();
     net.track();
@@ -147,6 +152,7 @@ fn flood(net: &Net, peer: &Peer, prefix: [u8; 2], count: u16) {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn out_of_ten_thousand_entries_only_the_banned_go() {
     let mut net = Net::new();
     net.track();
@@ -173,6 +179,7 @@ fn out_of_ten_thousand_entries_only_the_banned_go() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn entries_of_another_zone_are_found() {
     let mut net = Net::new();
     let peer = net.peer();
@@ -188,6 +195,7 @@ fn entries_of_another_zone_are_found() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn nothing_to_kill_is_no_error() {
     let _net = Net::new();
     let killed = kill(&nets("192.0.2.1/32 2001:db8::/32"), &Scope::ALL).unwrap();
@@ -196,6 +204,7 @@ fn nothing_to_kill_is_no_error() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_hundred_thousand_targets_at_once() {
     let mut net = Net::new();
     net.track();
@@ -211,6 +220,7 @@ fn a_hundred_thousand_targets_at_once() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn own_addresses_and_gateways_are_protected() {
     let mut net = Net::new();
     let (first, second) = (net.peer(), net.peer());
@@ -231,6 +241,7 @@ fn own_addresses_and_gateways_are_protected() {
 
 /// Not about the library: if this fails, the tests with a real sshd cannot tell anything.
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_server_of_the_tests_logs_failed_passwords() {
     let mut net = Net::new();
     let (first, second) = (net.peer(), net.peer());

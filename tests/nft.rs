@@ -63,6 +63,7 @@ fn source() -> Vec<Expr> {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn nft_reads_every_expression_as_it_was_meant() {
     let mut socket = namespace();
     let mut txn = begin(libc::NF_INET_LOCAL_IN);
@@ -135,6 +136,7 @@ fn nft_reads_every_expression_as_it_was_meant() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_refusal_names_the_object_and_changes_nothing() {
     let mut socket = namespace();
     let mut txn = begin(libc::NF_INET_LOCAL_IN);
@@ -156,6 +158,7 @@ fn a_refusal_names_the_object_and_changes_nothing() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn without_privilege_the_error_says_so() {
     drop(namespace());
     let child = std::thread::spawn(|| {
@@ -180,6 +183,7 @@ fn listen(socket: &NlSocket, option: i32) {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn lost_answers_are_no_failure() {
     let mut socket = namespace();
     // The smallest receive buffer that there is, so full of others' events that no answer fits.
@@ -208,6 +212,7 @@ fn lost_answers_are_no_failure() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn elements_tell_their_time_and_their_packets() {
     let mut socket = namespace();
     let mut txn = begin(libc::NF_INET_LOCAL_IN);

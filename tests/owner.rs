@@ -77,6 +77,7 @@ fn is_owned(net: &Net) {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn nobody_else_changes_the_table() {
     let (net, daemon) = banned_host(ON);
     let before = ends(&net);
@@ -97,6 +98,7 @@ fn nobody_else_changes_the_table() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn without_it_everybody_changes_the_table() {
     let (mut net, daemon) = banned_host("");
     let before = ends(&net);
@@ -174,6 +176,7 @@ fn first_words(line: &str) -> String {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn commands_say_and_do_the_same_through_the_daemon_and_without() {
     let mut all = Vec::new();
     for (settings, runs) in [("", true), (ON, true), (ON, false), ("", false)] {
@@ -204,6 +207,7 @@ fn commands_say_and_do_the_same_through_the_daemon_and_without() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn who_is_banned_stays_banned_when_the_daemon_is_killed() {
     let (mut net, daemon) = banned_host(ON);
     let gate = |net: &Net| listing(net).split("chain gate").nth(1).unwrap().to_owned();
@@ -238,6 +242,7 @@ fn who_is_banned_stays_banned_when_the_daemon_is_killed() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_table_without_owner_gets_one_and_every_ban_back() {
     // One that a daemon without the option made, and one of a command: neither can be taken over.
     let (mut net, daemon) = banned_host("");
@@ -254,6 +259,7 @@ fn a_table_without_owner_gets_one_and_every_ban_back() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_option_changes_at_a_reload_in_both_directions() {
     let (net, daemon) = banned_host("");
     let conf = net.read("mef.conf");
@@ -294,6 +300,7 @@ fn the_option_changes_at_a_reload_in_both_directions() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_table_of_another_program_is_named_as_that() {
     let mut net = host(ON, RULE);
     // This test owns it.
@@ -333,6 +340,7 @@ fn adds(table: TableId, delete: bool) -> Vec<u8> {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_daemon_sends_nothing_for_others_but_what_is_about_its_table() {
     use std::os::unix::fs::PermissionsExt as _;
     let mut net = host(ON, RULE);
@@ -365,6 +373,7 @@ fn the_daemon_sends_nothing_for_others_but_what_is_about_its_table() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_a_command_did_not_live_to_hear_is_not_done() {
     let mut net = host(ON, RULE);
     let daemon = net.daemon("daemon");
@@ -385,6 +394,7 @@ fn what_a_command_did_not_live_to_hear_is_not_done() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_daemon_and_many_commands_change_kernel_and_journal_in_one_order() {
     let mut net = host(ON, RULE);
     net.rule_for("ports", "ports.log", "maxretry=1\nports=22,80");

@@ -66,6 +66,7 @@ fn pings(net: &Net, from: &Peer, to: IpAddr) {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_banned_address_gets_no_answer_and_its_neighbour_does() {
     let mut net = Net::new();
     let (bad, good) = (net.peer(), net.peer());
@@ -87,6 +88,7 @@ fn a_banned_address_gets_no_answer_and_its_neighbour_does() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn an_ipv6_address_is_banned_with_its_prefix_and_a_longer_one_alone() {
     let mut net = Net::new();
     let peer = net.peer();
@@ -107,6 +109,7 @@ fn an_ipv6_address_is_banned_with_its_prefix_and_a_longer_one_alone() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn networks_and_ranges_end_where_they_end() {
     let mut net = Net::new();
     let peer = net.peer();
@@ -139,6 +142,7 @@ fn networks_and_ranges_end_where_they_end() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_ban_of_ports_closes_these_and_no_others() {
     let mut net = Net::new();
     let peer = net.peer();
@@ -164,6 +168,7 @@ fn a_ban_of_ports_closes_these_and_no_others() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_allow_list_wins_over_every_ban() {
     let mut net = Net::new();
     let peer = net.peer();
@@ -205,6 +210,7 @@ fn forward(net: &Net, family: &str) {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn forwarded_traffic_is_covered() {
     let mut net = Net::new();
     let (bad, inside) = (net.peer(), net.peer());
@@ -234,6 +240,7 @@ fn forwarded_traffic_is_covered() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn ban_scope_host_leaves_forwarded_traffic_alone() {
     let mut net = Net::new();
     let (bad, inside) = (net.peer(), net.peer());
@@ -255,6 +262,7 @@ fn ban_scope_host_leaves_forwarded_traffic_alone() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn ban_action_reject_answers() {
     let mut net = Net::new();
     let peer = net.peer();
@@ -301,6 +309,7 @@ fn closed((ours, _): &mut (TcpStream, TcpStream)) -> bool {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn an_established_connection_dies_with_the_ban() {
     let mut net = Net::new();
     let (bad, good) = (net.peer(), net.peer());
@@ -352,6 +361,7 @@ fn an_established_connection_dies_with_the_ban() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn kill_connections_can_be_switched_off() {
     let mut net = Net::new();
     let peer = net.peer();

@@ -24,6 +24,7 @@ fn descriptors(pid: &str, count: usize) {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn many_commands_at_a_time_are_all_heard() {
     let mut net = host("", "maxretry=1\nbantime=10m");
     let daemon = net.daemon("daemon");
@@ -59,6 +60,7 @@ fn many_commands_at_a_time_are_all_heard() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn without_descriptors_the_daemon_waits_and_bans() {
     let mut net = host("", "maxretry=1\nbantime=10m");
     let daemon = net.daemon("daemon");
@@ -83,6 +85,7 @@ fn without_descriptors_the_daemon_waits_and_bans() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_listener_of_others_meets_short_transactions_only() {
     let mut net = host("", "maxretry=1\nbantime=10m");
     let command = net.command("nft", &["monitor"]);
@@ -113,6 +116,7 @@ fn a_listener_of_others_meets_short_transactions_only() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_slow_disk_delays_no_ban() {
     let mut net = host("state_sync=1s", "maxretry=1\nbantime=10m");
     let daemon = net.daemon("daemon");

@@ -46,6 +46,7 @@ fn knock(net: &Net, from: &str) {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_table_that_was_flushed_comes_back_with_all_that_was_in_it() {
     let mut net = host();
     daemon(&mut net);
@@ -65,6 +66,7 @@ fn a_table_that_was_flushed_comes_back_with_all_that_was_in_it() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_first_ban_by_hand_fills_the_table_it_makes() {
     let net = host();
     let refused = mef(&net, &["ban", "203.0.113.200"]);
@@ -78,6 +80,7 @@ fn the_first_ban_by_hand_fills_the_table_it_makes() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn nobody_reading_is_no_reason_to_crash() {
     let net = Net::new();
     for args in
@@ -93,6 +96,7 @@ fn nobody_reading_is_no_reason_to_crash() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_is_no_file_among_the_allow_lists_stops_nobody() {
     let mut net = host();
     nix::unistd::mkfifo(&net.path("allow/b.conf"), nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -105,6 +109,7 @@ fn what_is_no_file_among_the_allow_lists_stops_nobody() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn standard_input_gives_its_addresses_and_nothing_else() {
     let net = host();
     let long = "x".repeat(4095);
@@ -125,6 +130,7 @@ fn standard_input_gives_its_addresses_and_nothing_else() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn an_endless_line_on_standard_input_takes_no_memory() {
     let net = Net::new();
     let mut command = net.mef_command(&["ban", "-"]);
@@ -150,6 +156,7 @@ fn an_endless_line_on_standard_input_takes_no_memory() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn who_stays_on_a_list_by_another_entry_is_told() {
     let net = Net::new();
     net.mef(&["deny", "203.0.113.0/24", "203.0.113.7", "198.51.100.1"]).ok();
@@ -167,6 +174,7 @@ fn who_stays_on_a_list_by_another_entry_is_told() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_list_without_a_good_line_is_not_in_force() {
     let net = Net::new();
     net.mef(&["deny", "192.0.2.1"]).ok();
@@ -182,6 +190,7 @@ fn a_list_without_a_good_line_is_not_in_force() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_state_dir_that_cannot_be_written_is_told_once() {
     let net = Net::new();
     let disk = Disk::new(&net.path("disk"), "size=64k");
@@ -197,6 +206,7 @@ fn a_state_dir_that_cannot_be_written_is_told_once() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_takes_a_restart_is_told_at_a_reload() {
     let mut net = common::daemon::host("", "");
     let daemon = net.daemon("d");
@@ -210,6 +220,7 @@ fn what_takes_a_restart_is_told_at_a_reload() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn programs_of_on_ban_end_with_the_daemon_and_all_that_they_started() {
     let mut net = common::daemon::host("", "maxretry=1");
     let hook = net.write("hook", "#!/bin/sh\nsleep 1000 &\necho $! >> \"${0%/*}/pids\"\nwait\n");
@@ -225,6 +236,7 @@ fn programs_of_on_ban_end_with_the_daemon_and_all_that_they_started() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_user_in_the_unit_that_let_him_in_is_not_the_service() {
     let mut net = Net::new();
     // In memory, all messages go to one file; on the disk journald keeps those of people apart.
@@ -248,6 +260,7 @@ fn a_user_in_the_unit_that_let_him_in_is_not_the_service() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_first_record_of_another_process_is_no_damage() {
     let mut net = common::daemon::host("", "");
     let daemon = net.daemon("d");

@@ -30,6 +30,7 @@ fn fates(net: &Net, addr: &str, log: &str) -> Vec<String> {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn who_is_never_banned_is_not_and_the_reason_is_said() {
     let net = host("trusted_proxies=203.0.113.128/25", "maxretry=3");
     net.write("whitelist/local.conf", "198.51.100.0/24\n");
@@ -67,6 +68,7 @@ fn who_is_never_banned_is_not_and_the_reason_is_said() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn who_comes_back_is_banned_for_longer() {
     let log: String =
         ["08:00", "08:20", "10:00", "14:00"].iter().map(|m| burst(m, "203.0.113.7", 3)).collect();
@@ -91,6 +93,7 @@ fn who_comes_back_is_banned_for_longer() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_rule_that_only_detects_bans_nobody_here_either() {
     let net = host("", "maxretry=3\naction=detect");
     let log = burst("08:00", "203.0.113.7", 3);
@@ -101,6 +104,7 @@ fn a_rule_that_only_detects_bans_nobody_here_either() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_the_daemon_does_is_what_was_said() {
     let mut net = host("ipv6_escalate=56", "maxretry=3");
     net.write("whitelist/local.conf", "198.51.100.7\n");
@@ -136,6 +140,7 @@ fn what_the_daemon_does_is_what_was_said() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_journal_is_read_as_the_daemon_reads_it_in_every_form() {
     let mut net = host("", "maxretry=3");
     net.journald("", &[], true);
@@ -182,6 +187,7 @@ fn the_journal_is_read_as_the_daemon_reads_it_in_every_form() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn wrong_ways_to_ask_for_the_journal_are_usage() {
     let net = host("", "maxretry=3");
     for args in [

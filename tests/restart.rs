@@ -19,6 +19,7 @@ fn reboot(net: &Net) {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn rotation_loses_no_line_and_counts_none_twice() {
     let mut net = host("", "maxretry=1000");
     let daemon = net.daemon("daemon");
@@ -51,6 +52,7 @@ fn rotation_loses_no_line_and_counts_none_twice() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_restart_continues_where_it_was() {
     let mut net = host("", "maxretry=1000");
     let log = net.path(LOG);
@@ -151,6 +153,7 @@ fn a_ban_that_a_killed_daemon_had_made_and_not_told_is_told_once() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_was_written_while_it_was_down_is_caught_up_unless_it_is_old() {
     let mut net = host("", "maxretry=3\nfindtime=1h");
     let daemon = net.daemon("first");
@@ -181,6 +184,7 @@ fn dated(age: u64, format: &str) -> String {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn stamps_of_logs_that_services_write_decide_after_downtime() {
     let mut net = host("", "");
     let log = net.path("web.log");
@@ -231,6 +235,7 @@ fn stamps_of_logs_that_services_write_decide_after_downtime() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn zeros_that_copytruncate_leaves_hide_no_line() {
     let mut net = host("", "maxretry=1000");
     net.daemon("daemon");
@@ -257,6 +262,7 @@ fn mark(addr: &str) -> String {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn clear_bans_on_stop_does_that() {
     let mut net = host("clear_bans_on_stop=true", "maxretry=1\nports=22");
     let daemon = net.daemon("daemon");
@@ -273,6 +279,7 @@ fn clear_bans_on_stop_does_that() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn after_a_reboot_every_ban_is_back_with_the_time_it_has_left() {
     let mut net = host("", "maxretry=2\nbantime=20m");
     net.rule_for("mail", "mail.log", "maxretry=1\nbantime=2h\nports=25,465,587\nproto=tcp");
@@ -321,6 +328,7 @@ fn after_a_reboot_every_ban_is_back_with_the_time_it_has_left() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn sigkill_loses_nothing_when_state_is_written_at_once() {
     let mut net = host("", "maxretry=2");
     let daemon = net.daemon("daemon");
@@ -342,6 +350,7 @@ fn sigkill_loses_nothing_when_state_is_written_at_once() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_crash_before_the_first_write_loses_no_line() {
     let mut net = host("state_sync=5m", "maxretry=1");
     net.rule_for("late", "late.log", "maxretry=1");
@@ -374,6 +383,7 @@ fn a_crash_before_the_first_write_loses_no_line() {
 type Rotation = fn(&Net, a: &str, b: &str);
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_stall_over_rotations_loses_no_line() {
     let truncate =
         |net: &Net| fs::File::options().write(true).open(net.path(LOG)).unwrap().set_len(0).unwrap();
@@ -425,6 +435,7 @@ fn a_stall_over_rotations_loses_no_line() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn lines_that_are_in_a_compressed_copy_only_are_named() {
     let mut net = host("", "maxretry=1");
     let daemon = net.daemon("daemon");
@@ -452,6 +463,7 @@ fn lines_that_are_in_a_compressed_copy_only_are_named() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn commands_and_the_daemon_share_bans_and_journal() {
     let mut net = host("", "maxretry=2");
     let daemon = net.daemon("daemon");

@@ -35,6 +35,7 @@ fn cases() -> Vec<PathBuf> {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn check_says_what_is_wrong_at_its_place() {
     let net = common::Net::new();
     for case in cases() {
@@ -141,6 +142,7 @@ fn problems(texts: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_shipped_rule_set_has_nothing_to_say_about() {
     let net = common::Net::new();
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("rootfs/etc/mef/mef.rules");
@@ -223,6 +225,7 @@ fn hostile_text_is_refused_and_never_more() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn problems_without_end_are_cut_off() {
     let many = |line: &dyn Fn(usize) -> String| (0..10_000).map(line).collect::<String>();
     let rule = "rule dir=in action=accept proto=tcp";
@@ -243,6 +246,7 @@ fn problems_without_end_are_cut_off() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_pipe_by_name_is_refused_and_one_by_descriptor_read() {
     let net = common::Net::new();
     nix::unistd::mkfifo(&net.path("fifo.rules"), nix::sys::stat::Mode::S_IRUSR).unwrap();

@@ -73,6 +73,7 @@ fn banned(net: &Net, addr: impl Into<IpAddr>) -> bool {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_scan_is_cut_off_at_the_packet_that_goes_over_the_limit() {
     let (net, peer, _) = scanned("ps_packet_udp=true");
     let _open = TcpListener::bind((peer.host4, 22)).unwrap();
@@ -114,6 +115,7 @@ fn a_scan_is_cut_off_at_the_packet_that_goes_over_the_limit() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn all_of_a_prefix_is_one_scanner() {
     let (net, peer, _) = scanned("");
     net.ip(&format!("route add 2001:db8:5ca:1::/64 via {}", peer.v6));
@@ -151,6 +153,7 @@ fn connect_from(from: std::net::SocketAddr, to: std::net::SocketAddr) -> bool {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn who_comes_for_services_is_never_counted() {
     let (net, peer, _) = scanned("");
     let open: Vec<TcpListener> = (0..10)
@@ -184,6 +187,7 @@ fn who_comes_for_services_is_never_counted() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn bans_need_no_daemon_and_hold_for_what_is_forwarded() {
     let (mut net, peer, daemon) = scanned("");
     let container = net.peer();
@@ -205,6 +209,7 @@ fn bans_need_no_daemon_and_hold_for_what_is_forwarded() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn allowed_and_needed_addresses_are_never_banned() {
     let mut net = host(&format!("ps_limit={LIMIT}\ntrusted_proxies=203.0.113.2\n"), "");
     let (friend, gateway, proxy) = (net.peer(), net.peer(), net.peer());
@@ -221,6 +226,7 @@ fn allowed_and_needed_addresses_are_never_banned() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn interfaces_and_ports_narrow_what_counts() {
     let mut net = host(
         &format!("ps_boot_grace=0\nps_limit={LIMIT}\nps_interface=v1\nps_exclude_ports=auto,100-140\n"),
@@ -261,6 +267,7 @@ fn interfaces_and_ports_narrow_what_counts() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_the_kernel_has_banned_is_told() {
     let (mut net, peer, _) = scanned("ban_log_enabled=true\nban_log_path=/var/log/mef.log\nps_bantime=120");
     let watch = net.mef_command(&["watch"]);
@@ -282,6 +289,7 @@ fn what_the_kernel_has_banned_is_told() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn scanners_that_come_again_are_banned_for_a_day_if_that_is_wanted_and_never_for_good() {
     let (net, peer, _) =
         scanned("ps_escalation_enabled=true\nps_permanent_threshold=2\nps_bantime=1\nbantime_max=1d");
@@ -302,6 +310,7 @@ fn scanners_that_come_again_are_banned_for_a_day_if_that_is_wanted_and_never_for
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn forged_senders_fill_the_sets_and_harm_nobody() {
     let (net, peer, daemon) = scanned("");
     let rollup = format!("/proc/{}/smaps_rollup", net.pid(daemon));
@@ -342,6 +351,7 @@ fn forged_senders_fill_the_sets_and_harm_nobody() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_reload_and_a_flush_keep_the_guard_in_force() {
     let (net, peer, daemon) = scanned("");
     for what in ["reload", "flush ruleset", "flush chain inet mef_guard scan", "delete table inet mef_guard"]
@@ -365,6 +375,7 @@ fn a_reload_and_a_flush_keep_the_guard_in_force() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn other_limits_hold_for_who_was_counted_by_the_former_ones() {
     let (net, peer, daemon) = scanned("");
     assert_eq!(nmap(&net, &peer, &format!("-sS -p 1-9 {}", peer.host4)).len(), 9);
@@ -379,6 +390,7 @@ fn other_limits_hold_for_who_was_counted_by_the_former_ones() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn who_was_unbanned_is_not_banned_for_one_port_more() {
     let (net, peer, _) = scanned("");
     let host = peer.host4;
@@ -393,6 +405,7 @@ fn who_was_unbanned_is_not_banned_for_one_port_more() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn datagrams_count_only_if_that_is_wanted() {
     let (net, peer, _) = scanned("");
     net.within(&peer.ns, |_| {
@@ -404,6 +417,7 @@ fn datagrams_count_only_if_that_is_wanted() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn without_a_look_up_of_sockets_the_kernel_is_told_which_ports_listen() {
     use mef::base::clock::Mono;
     use mef::firewall::guard::{Guard, Options, ScanOptions, lack};
@@ -446,6 +460,7 @@ fn without_a_look_up_of_sockets_the_kernel_is_told_which_ports_listen() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_ingress_hook_follows_the_default_routes() {
     let mut net = host("fastpath=ingress\nps_enabled=false", "");
     let peer = net.peer();

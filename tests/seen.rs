@@ -55,6 +55,7 @@ fn fact(net: &Net, name: &str) -> u64 {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn who_begins_a_connection_to_such_a_port_is_told_once() {
     let (net, _, [peer, _]) = curious(
         "rbl_x_ports=80,8000-8010\nrbl_x_positive_ttl=2h\nrbl_x_negative_ttl=30m\nrbl_off_zone=y.example\nrbl_off_negative_ttl=5s\n\
@@ -119,6 +120,7 @@ fn who_begins_a_connection_to_such_a_port_is_told_once() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn services_behind_this_host_count_by_the_port_that_was_asked_for() {
     let (mut net, _, [peer, _]) =
         curious("rbl_x_ports=8080\nrbl_y_enabled=true\nrbl_y_zone=z.example\nrbl_y_ports=25");
@@ -138,6 +140,7 @@ fn services_behind_this_host_count_by_the_port_that_was_asked_for() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn forged_senders_harm_nobody_and_what_was_missed_is_told_later() {
     let (net, daemon, [attacker, client]) = curious("rbl_x_ports=all");
     let _service = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 80)).unwrap();
@@ -190,6 +193,7 @@ fn forged_senders_harm_nobody_and_what_was_missed_is_told_later() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_reload_and_a_flush_keep_it_in_force() {
     let (net, daemon, [peer, _]) = curious("rbl_x_ports=80\nipv6_prefix=64");
     let way = Way::new(&net, &peer);
@@ -248,6 +252,7 @@ fn a_reload_and_a_flush_keep_it_in_force() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_kernel_that_cannot_tell_is_told_of() {
     let net = Net::new();
     let seen = SeenOptions { ports: vec![(80, 80)], timeout: 60 };
@@ -265,6 +270,7 @@ fn a_kernel_that_cannot_tell_is_told_of() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_group_that_somebody_else_reads_costs_only_the_news() {
     let mut net = host(ON, "");
     let peer = net.peer();

@@ -242,6 +242,7 @@ fn configure(net: &Net, sync: &str) {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_day_with_a_rotation_every_minute_and_a_restart_every_hour_counts_each_line_once() {
     let mut net = Net::new();
     configure(&net, "0");
@@ -317,6 +318,7 @@ fn a_day_with_a_rotation_every_minute_and_a_restart_every_hour_counts_each_line_
 
 /// The measure of the test above: a line that is there twice is counted twice.
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_line_that_is_written_twice_is_counted_twice() {
     let mut net = Net::new();
     configure(&net, "5m");

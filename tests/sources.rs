@@ -72,6 +72,7 @@ fn said(net: &Net, what: &str) -> usize {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn busybox_syslogd_forwards_by_udp() {
     let mut net = host("syslog_udp=127.0.0.1:5514", "source=syslog");
     let daemon = net.daemon("daemon");
@@ -84,6 +85,7 @@ fn busybox_syslogd_forwards_by_udp() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn messages_come_by_the_socket_in_run_dir_and_only_root_can_send_them() {
     let mut net = host("", "source=syslog");
     let daemon = net.daemon("daemon");
@@ -133,6 +135,7 @@ fn messages_come_by_the_socket_in_run_dir_and_only_root_can_send_them() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_ring_that_logread_shows_is_followed() {
     // Of our own: the ring is a System V shared memory with a fixed number.
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWIPC).unwrap();
@@ -167,6 +170,7 @@ fn script(net: &Net, name: &str, text: &str) -> String {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn programs_that_die_and_hang_stop_nothing_and_are_gone_at_the_end() {
     let mut net = Net::new();
     net.configure("", &[LOG]);
@@ -239,6 +243,7 @@ fn programs_that_die_and_hang_stop_nothing_and_are_gone_at_the_end() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn programs_die_with_a_daemon_that_is_killed() {
     let mut net = host("", "");
     let dir = net.dir.display().to_string();
@@ -282,6 +287,7 @@ fn probe(net: &Net, peer: &common::Peer) {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn lines_of_the_kernel_are_read_and_those_of_others_are_not() {
     let _all = LogAll::new();
     let mut net = host("", "");
@@ -313,6 +319,7 @@ fn lines_of_the_kernel_are_read_and_those_of_others_are_not() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_rule_without_a_source_waits_for_its_file() {
     let mut net = host("", "files=/var/log/auth.log");
     net.rule("dropbear", "enabled=false\nprograms=dropbear\nfailregex=<HOST>");
@@ -328,6 +335,7 @@ fn a_rule_without_a_source_waits_for_its_file() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn without_files_the_ring_is_read_until_a_file_comes() {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWIPC).unwrap();
     let mut net = host("", "files=/var/log/messages");
@@ -358,6 +366,7 @@ fn without_files_the_ring_is_read_until_a_file_comes() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_logread_without_a_ring_is_given_up_when_a_file_comes() {
     let mut net = host("", "files=/var/log/messages");
     let logread = script(&net, "sbin/logread", "exec sleep 1000");
@@ -377,6 +386,7 @@ fn a_logread_without_a_ring_is_given_up_when_a_file_comes() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn names_that_lead_to_files_of_the_kernel_are_refused() {
     let mut net = Net::new();
     net.configure("", &[LOG]);

@@ -38,6 +38,7 @@ fn said(net: &Net, text: &str) -> usize {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn without_a_daemon_nothing_runs() {
     let net = alone("");
     let (status, first) = verdict(&net);
@@ -48,6 +49,7 @@ fn without_a_daemon_nothing_runs() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_vanishes_and_comes_back_is_told() {
     let mut net = alone("");
     net.append(LOG, "");
@@ -87,6 +89,7 @@ fn what_vanishes_and_comes_back_is_told() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn each_kind_of_source_says_why_it_sees_nothing() {
     let mut net = alone("");
     net.append(LOG, "");
@@ -123,6 +126,7 @@ fn each_kind_of_source_says_why_it_sees_nothing() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn with_no_rule_on_nothing_is_watched_and_zeros_are_left_out() {
     let mut net = alone("");
     net.rule("app", "enabled=false\nprograms=x\nfailregex=<HOST>");

@@ -93,6 +93,7 @@ fn over(net: &Net) {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_nobody_confirms_goes() {
     let (net, former) = host();
     let begun = std::time::Instant::now();
@@ -105,6 +106,7 @@ fn what_nobody_confirms_goes() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_is_confirmed_stays() {
     let (net, _) = host();
     let child = begun(&net, trial(&net, LONG));
@@ -116,6 +118,7 @@ fn what_is_confirmed_stays() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn where_no_rules_were_none_return() {
     let net = Net::new();
     net.write("new.rules", NEW);
@@ -126,6 +129,7 @@ fn where_no_rules_were_none_return() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn one_trial_at_a_time() {
     let (net, former) = host();
     let child = begun(&net, trial(&net, LONG));
@@ -148,6 +152,7 @@ fn one_trial_at_a_time() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn loads_that_meet_go_one_after_the_other() {
     let (net, _) = host();
     let path = net.path("new.rules");
@@ -163,6 +168,7 @@ fn loads_that_meet_go_one_after_the_other() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn whoever_is_killed_the_former_rules_return() {
     let (net, former) = host();
     for signal in [libc::SIGKILL, libc::SIGHUP, libc::SIGINT] {
@@ -185,6 +191,7 @@ fn whoever_is_killed_the_former_rules_return() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_watcher_has_a_session_of_its_own() {
     let (net, _) = host();
     let child = begun(&net, trial(&net, LONG));
@@ -234,6 +241,7 @@ fn terminal_command(net: &Net) -> Command {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn words_at_the_terminal() {
     let (net, former) = host();
     let mut child = at_a_terminal(&net);
@@ -252,6 +260,7 @@ fn words_at_the_terminal() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_was_typed_before_the_question_is_no_answer() {
     let (net, former) = host();
     let mut command = terminal_command(&net);
@@ -265,6 +274,7 @@ fn what_was_typed_before_the_question_is_no_answer() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_loader_that_stands_still_is_not_needed() {
     let (net, former) = host();
     // Its trial is confirmed, or its time is up; and others may load then.
@@ -286,6 +296,7 @@ fn a_loader_that_stands_still_is_not_needed() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn tables_of_others_may_change_all_the_time() {
     let (net, former) = host();
     net.nft("table inet other { set s { type inet_service; }; }");
@@ -302,6 +313,7 @@ fn tables_of_others_may_change_all_the_time() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_terminal_that_hangs_up_brings_the_former_rules_back() {
     let (net, former) = host();
     let mut child = at_a_terminal(&net);
@@ -321,6 +333,7 @@ fn owner(net: &Net) -> Child {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_the_kernel_refuses_is_tried_again() {
     let (net, former) = host();
     let child = begun(&net, trial(&net, "1s"));
@@ -337,6 +350,7 @@ fn what_the_kernel_refuses_is_tried_again() {
 
 /// The watcher is killed, and the kernel refuses what the loader puts back in its place: that is told.
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_watcher_that_is_killed_while_the_kernel_refuses() {
     let (net, _) = host();
     let child = begun(&net, trial(&net, LONG));
@@ -351,6 +365,7 @@ fn a_watcher_that_is_killed_while_the_kernel_refuses() {
 
 /// Of trials that begin at the same moment one is told that it is on trial, and the others that there is one.
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn trials_that_meet() {
     let (net, former) = host();
     let mut all: Vec<Child> = (0..6).map(|_| trial(&net, LONG).spawn().unwrap()).collect();
@@ -377,6 +392,7 @@ fn trials_that_meet() {
 
 /// Neither a trial nor anything else, while another program holds the table for itself; and it is named.
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_table_with_an_owner_is_named_as_that() {
     let (net, _) = host();
     let mut owner = owner(&net);
@@ -397,6 +413,7 @@ fn a_table_with_an_owner_is_named_as_that() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn no_trial_without_a_place_for_the_watcher() {
     let (net, former) = host();
     fs::remove_dir_all(net.path("run/mef")).unwrap();
@@ -408,6 +425,7 @@ fn no_trial_without_a_place_for_the_watcher() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_bad_time_or_rule_set_begins_no_trial() {
     let (net, former) = host();
     for time in ["0", "soon", "2d", "-1", ""] {
@@ -421,6 +439,7 @@ fn a_bad_time_or_rule_set_begins_no_trial() {
 
 /// What people add to the table by hand comes back as well.
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn everything_that_a_table_can_hold_returns() {
     let (net, _) = host();
     net.nft(
@@ -468,6 +487,7 @@ fn everything_that_a_table_can_hold_returns() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn ten_thousand_rules_return() {
     let net = Net::new();
     let line = |i: u32| {
@@ -494,6 +514,7 @@ impl Drop for End<'_> {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn nothing_is_seen_in_between() {
     let (net, former) = host();
     // The table holds both, but for the time that is left.

@@ -64,6 +64,7 @@ fn connects(net: &Net, peer: &Peer, to: (IpAddr, u16)) -> bool {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn forged_syns_neither_end_a_session_nor_keep_its_owner_out() {
     let (net, peer, daemon) = guarded("ipv6_prefix=128");
     net.track();
@@ -106,6 +107,7 @@ fn forged_syns_neither_end_a_session_nor_keep_its_owner_out() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_was_banned_while_no_daemon_ran_is_asked_for_connections_too() {
     let (mut net, peer, daemon) = guarded("ipv6_prefix=128");
     let stranger: IpAddr = "203.0.113.99".parse().unwrap();
@@ -135,6 +137,7 @@ fn what_was_banned_while_no_daemon_ran_is_asked_for_connections_too() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn floods_in_the_name_of_who_is_connected_hold_only_more_of_them_back() {
     let mut net = host(
         "ps_enabled=false\nddos_enabled=true\nddos_ports=80\nddos_syn_rate=1\nddos_syn_burst=3\nddos_stage1_timeout=1\n\
@@ -169,6 +172,7 @@ fn floods_in_the_name_of_who_is_connected_hold_only_more_of_them_back() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn who_only_holds_many_connections_is_never_banned() {
     let mut net = host(
         "ps_enabled=false\nddos_enabled=true\nddos_connlimit=3\nddos_stage1_timeout=1\nddos_escalation_hits=1",
@@ -190,6 +194,7 @@ fn who_only_holds_many_connections_is_never_banned() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn services_that_restart_are_no_closed_ports() {
     let (mut net, peer, daemon) = guarded("");
     let host = IpAddr::from(peer.host4);
@@ -230,6 +235,7 @@ fn services_that_restart_are_no_closed_ports() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn nothing_counts_while_services_are_being_started() {
     let (net, peer, daemon) = guarded("");
     let conf = net.read("mef.conf");
@@ -249,6 +255,7 @@ fn nothing_counts_while_services_are_being_started() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_limit_is_what_it_says_within_its_window() {
     let (net, peer, _) = guarded("ps_interval=4");
     let (way, host) = (Way::new(&net, &peer), IpAddr::from(peer.host4));
@@ -282,6 +289,7 @@ fn the_limit_is_what_it_says_within_its_window() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn only_first_datagrams_count_and_traceroute_does_not() {
     let (net, peer, _) = guarded("ps_packet_udp=true");
     let host = IpAddr::from(peer.host4);
@@ -322,6 +330,7 @@ fn only_first_datagrams_count_and_traceroute_does_not() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn neighbours_and_who_comes_through_a_translator_count_alone() {
     let (net, peer, _) = guarded("");
     let (way, host) = (Way::new(&net, &peer), IpAddr::from(peer.host6));
@@ -357,6 +366,7 @@ fn neighbours_and_who_comes_through_a_translator_count_alone() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn by_default_a_polite_scan_is_cut_off_too() {
     let mut net = host("ps_boot_grace=0", "");
     let peer = net.peer();
@@ -369,6 +379,7 @@ fn by_default_a_polite_scan_is_cut_off_too() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn by_default_clients_that_find_services_gone_pass_and_scanners_do_not() {
     let mut net = host("ps_boot_grace=0\nps_packet_udp=true", "");
     let peer = net.peer();

@@ -95,6 +95,7 @@ fn paths(count: usize, each: impl Fn(usize) -> String) -> Vec<String> {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_scanner_is_banned_and_nobody_else() {
     let mut net = host("", "");
     site(&mut net);
@@ -215,6 +216,7 @@ fn scan(net: &Net, who: &str, count: u64, apart: u64, ago: u64) -> String {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn who_is_never_banned_and_what_happened_while_nobody_watched() {
     let mut net = host("trusted_proxies=203.0.113.9", "");
     net.write("whitelist/own.conf", "203.0.113.8\n");
@@ -255,6 +257,7 @@ fn who_is_never_banned_and_what_happened_while_nobody_watched() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn thresholds_and_formats_of_ones_own() {
     let rule = "[webscan]\nwindows=30s\n[thresholds]\nrule_7_name=many\nrule_7_requests_min=5\nrule_7_bantime=5m\n\
         rule_8_ua_count_min=3\nrule_8_action=detect\n[whitelist]\nuri=/ok*\n";

@@ -145,6 +145,7 @@ const HIDDEN: &[Hidden] = &[
 ];
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_a_client_writes_does_not_hide_it() {
     let confs = Conf::all();
     let templates = templates(&confs);

@@ -42,6 +42,7 @@ const CASES: [Case; 16] = [
 ];
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn every_action_has_its_answer() {
     let mut world = World::new();
     for (rules, v4, v6) in CASES {
@@ -74,6 +75,7 @@ fn unreachable(world: &World, v6: bool) -> u64 {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_first_rule_that_matches_decides() {
     let mut world = World::new();
     world.load(
@@ -89,6 +91,7 @@ fn the_first_rule_that_matches_decides() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_ban_comes_before_every_rule() {
     let mut world = World::new();
     world.load("rule dir=in action=accept proto=all\nrule dir=in action=accept proto=all src=192.0.2.2");

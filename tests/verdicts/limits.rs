@@ -13,6 +13,7 @@ const STRANGER: Packet = packet(Udp, Spot::Stranger);
 const MANY: usize = 12;
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_limit_is_one_bucket_for_all() {
     let mut world = World::new();
     let all = [FRIEND, FRIEND.in_v6(), STRANGER, STRANGER.in_v6()];
@@ -34,6 +35,7 @@ fn a_limit_is_one_bucket_for_all() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_is_over_the_limit_meets_the_next_rule() {
     let mut world = World::new();
     for action in ["reject", "drop"] {
@@ -49,6 +51,7 @@ fn what_is_over_the_limit_meets_the_next_rule() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_bucket_fills_again() {
     let mut world = World::new();
     world.load("policy dir=in action=drop\nrule dir=in action=accept proto=udp limit=1/s burst=1");
@@ -71,6 +74,7 @@ fn from(world: &mut World, source: &str) -> usize {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_limit_by_source_is_a_bucket_for_each() {
     let mut world = World::new();
     let sources = [
@@ -116,6 +120,7 @@ fn fill(world: &World) {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn nobody_is_refused_because_a_set_of_buckets_is_full() {
     let mut world = World::new();
     let accept = "rule dir=in action=accept proto=udp limit=1/d/src burst=2";
@@ -150,6 +155,7 @@ fn nobody_is_refused_because_a_set_of_buckets_is_full() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_a_set_of_buckets_remembers_goes_soon() {
     let world = World::new();
     for (limit, life) in

@@ -59,6 +59,7 @@ impl Drop for KernelLog {
 const FRIEND: Packet = packet(Udp, Spot::Friend);
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn packets_are_logged_once_and_at_most_as_often_as_the_rate_says() {
     let log = KernelLog::open();
     let mut world = World::new();
@@ -100,6 +101,7 @@ fn packets_are_logged_once_and_at_most_as_often_as_the_rate_says() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn only_what_matches_is_logged() {
     let log = KernelLog::open();
     let mut world = World::new();

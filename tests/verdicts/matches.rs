@@ -38,6 +38,7 @@ fn senders(world: &mut World, cases: &[(&str, [u8; 6])]) {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn interfaces() {
     senders(
         &mut World::new(),
@@ -60,6 +61,7 @@ fn interfaces() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_interface_of_the_default_route() {
     let mut world = World::new();
     let rule = "rule dir=in action=accept proto=udp iif=auto";
@@ -80,6 +82,7 @@ fn the_interface_of_the_default_route() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn families_and_addresses() {
     senders(
         &mut World::new(),
@@ -110,6 +113,7 @@ fn families_and_addresses() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn protocols() {
     let mut world = World::new();
     let all = [Tcp, Udp, Ping].map(|kind| [packet(kind, Spot::Friend), packet(kind, Spot::Stranger).in_v6()]);
@@ -128,6 +132,7 @@ fn protocols() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn ports() {
     let mut world = World::new();
     let cases = [
@@ -161,6 +166,7 @@ fn ports() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn counters_count_what_a_rule_matched() {
     let mut world = World::new();
     world.load(

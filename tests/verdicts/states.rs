@@ -19,6 +19,7 @@ fn check(world: &mut World, rules: &str, cases: &[(Packet, Fate)]) {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn answers_come_in_and_questions_do_not() {
     let mut world = World::new();
     let ping = |packet: Packet| Packet { kind: Ping, ..packet };
@@ -43,6 +44,7 @@ fn answers_come_in_and_questions_do_not() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_flow_is_established_once_it_is_answered() {
     let mut world = World::new();
     // Tracked before there is a rule set that asks for it.
@@ -62,6 +64,7 @@ fn a_flow_is_established_once_it_is_answered() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn errors_are_related() {
     let mut world = World::new();
     // Nobody listens there.
@@ -100,6 +103,7 @@ fn stray(world: &World, v6: bool) -> bool {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_belongs_to_nothing_is_invalid() {
     let mut world = World::new();
     let cases = [
