@@ -259,6 +259,7 @@ fn a_full_disk_is_said_once_and_bans_go_on() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn more_bans_than_can_wait_for_a_full_disk_are_written_when_there_is_room() {
     // Another ban makes the daemon write, or nothing does.
     for another in [true, false] {

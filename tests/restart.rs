@@ -98,6 +98,7 @@ fn told(net: &Net, name: &str, addr: &str) -> (usize, usize) {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_ban_that_a_killed_daemon_had_made_and_not_told_is_told_once() {
     let mut net = host("", "maxretry=2\nbantime=5h");
     let dir = net.path("state");
