@@ -10,7 +10,7 @@ mod loose;
 mod message;
 
 pub(super) use loose::{any_stamp, seconds};
-pub(super) use message::repeated;
+pub(super) use message::{own_process, repeated};
 
 use crate::base::clock::Wall;
 use crate::base::net::parse_addr;

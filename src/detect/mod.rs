@@ -225,7 +225,7 @@ impl Detector {
         judge.counts.lines += 1;
         judge.counts.candidates += 1;
         scan.text(wanted, message, &mut judge.possible);
-        let judged = judge.record(rules, program, Text { pid, ..Text::message(message, 0) }, hit);
+        let judged = judge.record(rules, program, Text::message(message, 0, pid), hit);
         if colour::is_in(message)
             && let Some(len) = colour::strip(message, plain)
         {
@@ -234,7 +234,7 @@ impl Detector {
             let web = chosen(rules, wanted).filter(|(_, rule)| rule.webscan.is_some());
             let left = web.fold(wanted & !judged, |left, (index, _)| left & !(1 << index));
             scan.text(left, plain, &mut judge.possible);
-            let text = Text { pid, ..Text::message(plain, 0) };
+            let text = Text::message(plain, 0, pid);
             judge.record(rules, program, text, &mut |found| hit(Hit { user: None, ..found }));
         }
     }
@@ -301,7 +301,7 @@ impl Judge {
                 }
                 // The message is the end of the line.
                 let offset = line.len() - header.message.len();
-                Text { pid: header.pid, ..Text::message(header.message, offset) }
+                Text::message(header.message, offset, header.pid)
             } else {
                 lacking = true;
                 continue;
@@ -436,13 +436,18 @@ fn own(line: &[u8], found: &Captures) -> Request {
 }
 
 impl<'a> Text<'a> {
-    /// A message that begins at `offset` of a line, by no process that is known.
-    fn message(message: &'a [u8], offset: usize) -> Text<'a> {
+    /// A message that begins at `offset` of a line, by the process that the header names, or the message.
+    fn message(message: &'a [u8], offset: usize, pid: Option<u32>) -> Text<'a> {
         let whole = message.trim_ascii_end();
-        let (times, bytes) = header::repeated(whole);
+        let (times, mut bytes) = header::repeated(whole);
         // What is folded ends with a bracket of its own.
-        let ahead = whole.len() - bytes.len() - usize::from(bytes.len() < whole.len());
-        Text { pid: None, bytes, offset: offset + ahead, times }
+        let mut offset = offset + whole.len() - bytes.len() - usize::from(bytes.len() < whole.len());
+        let mut pid = pid;
+        if let Some((own, inner)) = header::own_process(bytes) {
+            offset += bytes.len() - inner.len();
+            (pid, bytes) = (Some(own), inner);
+        }
+        Text { pid, bytes, offset, times }
     }
 
     /// What a rule found in the text.

@@ -65,6 +65,10 @@ fn what_was_folded_counts_as_often_as_it_was_written() {
         ("sshd[2]: message repeated 4 times: [ end x 192.0.2.1]", 1),
         ("sshd: message repeated 999 times: [ bad x from 192.0.2.1]  ", 255),
         ("sshd[3]: bad x from 192.0.2.1 \t\r", 2),
+        // One process of the header, and the one that it began.
+        ("sshd[4]: [5] Nov 22 08:00:01 end x 192.0.2.1", 1),
+        ("sshd[4]: [6] Nov 22 08:00:01 end x 192.0.2.1", 1),
+        ("sshd[4]: [5] Nov 22 08:00:01 end x 192.0.2.1", 0),
     ];
     for (text, want) in cases {
         let line = format!("Nov 22 08:00:01 h {text}");
@@ -78,6 +82,10 @@ fn what_was_folded_counts_as_often_as_it_was_written() {
     // What an attacker wrote is not unfolded.
     let forged = b"Nov 22 08:00:01 h sshd[1]: x message repeated 3 times: [ bad x from 192.0.2.1]";
     assert_eq!(run(&mut detector, 1, forged), [""; 0]);
+    for form in ["[5] bad", "[x] Nov 22 08:00:01 bad", "[5] Nov 22 08:00 bad", "x [5] Nov 22 08:00:01 bad"] {
+        let line = format!("Nov 22 08:00:01 h sshd[1]: {form} x from 192.0.2.1");
+        assert_eq!(run(&mut detector, 1, line.as_bytes()), [""; 0], "{form}");
+    }
 }
 
 #[test]

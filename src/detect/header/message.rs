@@ -1,4 +1,5 @@
-//! What other programs put around a message: the kernel its clock, a syslog daemon how often it was written.
+//! What is put around a message: the kernel's clock, how often a syslog daemon got it, and the process and
+//! date that a service writes itself where it does not know of any syslog.
 
 use super::{Text, number};
 
@@ -34,4 +35,21 @@ fn folded(message: &[u8]) -> Option<(u8, &[u8])> {
     let times = number(text.word()?)?;
     let inner = text.0.strip_prefix(b"times: [ ")?.strip_suffix(b"]")?;
     Some((u8::try_from(times).unwrap_or(u8::MAX).max(1), inner))
+}
+
+/// The process and the message in `[4711] Nov 26 08:00:57 MESSAGE`, as Dropbear writes it to its standard
+/// error: there one process stands for all that it has begun.
+pub(in crate::detect) fn own_process(message: &[u8]) -> Option<(u32, &[u8])> {
+    let mut text = Text(message);
+    text.byte(b'[')?;
+    let close = text.0.iter().take(11).position(|&b| b == b']')?;
+    let pid = number(text.take(close)?)?;
+    text.byte(b']')?;
+    text.byte(b' ')?;
+    if !text.at_date() {
+        return None;
+    }
+    text.dated()?;
+    text.byte(b' ')?;
+    Some((pid, text.0))
 }
