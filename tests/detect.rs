@@ -74,5 +74,6 @@ fn all_rules_together_are_small() {
     };
     let sizes: Vec<_> = rules.iter().map(|rule| (size(rule), rule.name.clone())).collect();
     let total: usize = sizes.iter().map(|s| s.0).sum();
-    assert!(total < 64 * 1024, "{total} bytes: {sizes:?}");
+    // The idle daemon has 420 kB with all of them on; those that are off cost nothing.
+    assert!(total < 96 * 1024, "{total} bytes: {sizes:?}");
 }

@@ -269,10 +269,10 @@ fn without_zeros(line: &[u8]) -> &[u8] {
     line.get(zeros..).unwrap_or_default()
 }
 
-/// What the service said in a line: some writers end lines as DOS does, or with a blank, and `$` is the end of
-/// what was said.
+/// What the service said in a line: some writers end lines as DOS does, and `$` is the end of what was said. A
+/// blank at the end may be what a pattern asks for before text of a client: it stays, but in syslog.
 fn said(line: &[u8]) -> &[u8] {
-    line.trim_ascii_end()
+    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 /// What patterns are run on.

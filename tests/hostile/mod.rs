@@ -137,6 +137,12 @@ const HIDDEN: &[Hidden] = &[
     ("dovecot", 0, |text| text.len() > 80, "Dovecot writes 80 bytes of a name"),
     ("sendmail", 0, |text| text.len() > 100, "a long name fills the line up to where it is cut"),
     ("sendmail", 1, |text| text.len() > 100, "the same"),
+    (
+        "sendmail-abuse",
+        0,
+        |text| text.contains([' ', ',', '<', '"', '\\']),
+        "what is quoted may look like the rest",
+    ),
     ("proftpd-syslog", 1, |text| text.contains(' '), "behind user= stands a name that exists"),
     ("postgresql", 0, |text| text.contains(':'), "before a colon any message of the server may stand"),
     ("postgresql", 1, |text| text.contains(':'), "the same"),
