@@ -177,6 +177,25 @@ fn what_was_written_while_it_was_down_is_caught_up_unless_it_is_old() {
     assert_eq!(net.banned(), ["203.0.113.2", "203.0.113.3"]);
 }
 
+#[test]
+fn what_came_after_a_file_that_was_rotated_away_meanwhile_is_caught_up() {
+    let mut net = host("", "maxretry=2\nfindtime=1h");
+    let now = Stamp(Wall(seconds())).to_string();
+    let fails = |addr, count| fails(addr, count).replace("Nov 22 08:00:01", &now);
+    let daemon = net.daemon("first");
+    net.append(LOG, fails("203.0.113.9", 1));
+    net.mark(LOG);
+    net.stop(daemon);
+    // One generation is kept.
+    for addr in ["203.0.113.1", "203.0.113.2", "203.0.113.3"] {
+        fs::rename(net.path(LOG), net.path(&format!("{LOG}.1"))).unwrap();
+        net.append(LOG, fails(addr, 2));
+    }
+    net.daemon("second");
+    net.mark(LOG);
+    assert_eq!(net.banned(), ["203.0.113.2", "203.0.113.3"]);
+}
+
 /// `date` of the seconds before now, in UTC.
 fn dated(age: u64, format: &str) -> String {
     let at = format!("@{}", seconds() - age);

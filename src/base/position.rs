@@ -14,3 +14,8 @@ pub struct Position {
     /// nanoseconds since 1970, until which nothing was unread.
     pub tail: u64,
 }
+
+/// What stands in place of a path among saved positions: its `tail` is when they were written down, in
+/// nanoseconds since 1970. What was last changed before that moment, and does not go on in one of them, was
+/// read.
+pub const WRITTEN: &str = "written";

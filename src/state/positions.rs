@@ -5,7 +5,8 @@
 //! checksum (CRC-32C of what follows it in the line, in hexadecimal), device, inode, offset, hash of the
 //! bytes before the offset, and the path, in which bytes other than printable ASCII and `\` are written
 //! `\xHH`. Where nothing was read of a file the hash is the time until which all was; more lines for the same
-//! path are places in older generations. The file is replaced as a whole, and only when its content changed.
+//! path are places in older generations. The file is replaced as a whole, and only when its content changed: its
+//! own time says until when nothing else was known.
 //! Each line stands for itself: a damaged one costs one position. This module knows no source and no log.
 
 use super::StateError;
@@ -15,6 +16,7 @@ use crate::sys::dir::{Access, Dir};
 use crate::sys::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 const NAME: &str = "positions";
 const TEMP: &str = "positions.tmp";
@@ -62,6 +64,13 @@ impl Positions {
         }
         self.written = Some((crc32c(&bytes), bytes.len()));
         Ok(())
+    }
+
+    /// When the file was last changed, in nanoseconds since 1970.
+    #[must_use]
+    pub fn written_at(&self) -> Option<u64> {
+        let changed = self.dir.file(NAME, Access::Read).and_then(|file| file.metadata()?.modified()).ok()?;
+        u64::try_from(changed.duration_since(UNIX_EPOCH).ok()?.as_nanos()).ok()
     }
 
     /// Makes `all` the content of the file, durably, unless it is already. Paths that no system call would

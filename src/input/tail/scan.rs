@@ -6,7 +6,7 @@ use super::name::Name;
 use super::reader::Reader;
 use super::{Pattern, Tail, rotate};
 use crate::base::clock::Now;
-use crate::base::position::Position;
+use crate::base::position::{Position, WRITTEN};
 use crate::input::glob::Fit;
 use crate::input::{Shown, Tags};
 use crate::sys::fs;
@@ -142,7 +142,8 @@ impl Tail {
         self.names.push(name);
         if let Some((_, at)) = at {
             let older = saved.iter().filter(|(p, _)| *p == path).skip(1).map(|(_, at)| *at);
-            self.resume(i, &path, at, &older.collect::<Vec<_>>());
+            let written = saved.iter().find(|(p, _)| p == Path::new(WRITTEN)).map(|(_, at)| at.tail);
+            self.resume(i, &path, (at, written), &older.collect::<Vec<_>>());
         }
         Some(i)
     }

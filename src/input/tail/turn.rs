@@ -7,8 +7,17 @@ use super::name::Trouble;
 use super::reader::Reader;
 use super::{Tail, rotate};
 use crate::base::position::Position;
+use crate::input::Shown;
 use crate::sys::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+
+/// How long it may take until positions are written down, in nanoseconds: the disk may be slow.
+const SLOW: u64 = 10_000_000_000;
+
+fn seconds(nanoseconds: u64) -> i64 {
+    i64::try_from(nanoseconds / 1_000_000_000).unwrap_or(i64::MAX)
+}
 
 impl Tail {
     /// Sees which file has the name now.
@@ -241,8 +250,15 @@ impl Tail {
         settled.unwrap_or_else(|| look().or_older())
     }
 
-    /// Finds where to go on with a name after a restart; `older` are places in older generations.
-    pub(super) fn resume(&mut self, i: usize, path: &Path, at: &Position, older: &[Position]) {
+    /// Finds where to go on with a name after a restart; `written` is when its place was written down, `older`
+    /// are places in older generations.
+    pub(super) fn resume(
+        &mut self,
+        i: usize,
+        path: &Path,
+        (at, written): (&Position, Option<u64>),
+        older: &[Position],
+    ) {
         // Before anything is opened: what comes beside it from now on is news.
         let there = self.account(&|| Known::all(path, &|_| false));
         let opened = Reader::open(path).ok().map(|mut r| (r.resume(at), r));
@@ -256,7 +272,21 @@ impl Tail {
                 None => (present.map(|(_, reader)| reader), there),
             },
         };
-        let known = if at.offset == 0 { self.account(&|| Known::until(path, at.tail, older)) } else { known };
+        // Of a file that is not there any more all that came after it is news.
+        let gone = at.offset > 0 && !reader.as_ref().is_some_and(|reader| reader.offset == at.offset);
+        let until = match written.filter(|_| gone) {
+            Some(written) => Some(written.saturating_sub(SLOW)),
+            None => Some(at.tail).filter(|_| at.offset == 0),
+        };
+        let known = until.map_or(known, |until| self.account(&|| Known::until(path, until, older)));
+        if let Some(packed) = until.filter(|_| gone).and_then(|t| rotate::packed(path, seconds(t))) {
+            log::warn!(
+                "{}: the file that was read last is gone: what was written behind that place may be in {} only, \
+                 which is not read",
+                Shown(path.as_os_str().as_bytes()),
+                Shown(packed.as_os_str().as_bytes())
+            );
+        }
         let Some(name) = self.names.get_mut(i) else { return };
         name.known = known;
         name.live = false;

@@ -1,6 +1,8 @@
 //! What is read after a restart.
 
 use super::*;
+use crate::base::position::WRITTEN;
+use std::time::{Duration, SystemTime};
 
 #[test]
 fn positions_survive_a_restart() {
@@ -99,4 +101,75 @@ fn a_writer_that_knows_of_no_rotation_is_heard_after_a_restart() {
     // The file goes on under a name that nobody watches.
     b.append("log.1", "four\n");
     b.expect(&["four"]);
+}
+
+/// What was written down when the daemon stopped, `ago` from now.
+fn written(b: &mut Bench, ago: Duration) {
+    let then = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap() - ago;
+    let tail = u64::try_from(then.as_nanos()).unwrap();
+    b.saved.push((PathBuf::from(WRITTEN), Position { tail, ..Position::default() }));
+}
+
+/// As if nobody had written to the file for an hour.
+fn age(b: &Bench, name: &str) {
+    let then = SystemTime::now() - Duration::from_secs(3600);
+    OpenOptions::new().append(true).open(b.path(name)).unwrap().set_modified(then).unwrap();
+}
+
+#[test]
+fn what_came_after_a_file_that_is_gone_is_read() {
+    for (round, kept) in [1, 2, 3].into_iter().enumerate() {
+        let mut b = Bench::new(&format!("gone-{round}"));
+        let rotate = |b: &Bench| {
+            let _ = fs::remove_file(b.path(&format!("log.{kept}")));
+            for n in (1..kept).rev() {
+                let _ = fs::rename(b.path(&format!("log.{n}")), b.path(&format!("log.{}", n + 1)));
+            }
+            b.rename("log", "log.1");
+        };
+        b.append("log.1", "long before\n");
+        age(&b, "log.1");
+        b.append("log", "before\n");
+        b.start(&["log"]);
+        b.append("log", "1\n");
+        b.expect(&["1"]);
+        b.stop();
+        written(&mut b, Duration::from_secs(60));
+        // Killed a minute later: what it has read meanwhile is counted by nobody any more.
+        for n in 2..2 + kept {
+            b.append("log", format!("{n}\n"));
+            rotate(&b);
+        }
+        // As many as are kept, and the last one.
+        b.append("log", "last\n");
+        rotate(&b);
+        b.append("log", "now\n");
+        b.start(&["log"]);
+        let mut want: Vec<String> = (3..2 + kept).map(|n| n.to_string()).collect();
+        want.extend(["last".to_owned(), "now".to_owned()]);
+        assert_eq!(b.lines(), want, "{kept}");
+        // Once.
+        b.stop();
+        written(&mut b, Duration::ZERO);
+        b.append("log", "later\n");
+        b.start(&["log"]);
+        assert_eq!(b.lines(), ["later"], "{kept}");
+    }
+}
+
+#[test]
+fn what_is_older_than_what_was_written_down_is_not_read_again() {
+    let mut b = Bench::new("gone-old");
+    b.append("log.1", "long before\n");
+    age(&b, "log.1");
+    b.append("log", "before\n");
+    b.start(&["log"]);
+    b.append("log", "1\n");
+    b.expect(&["1"]);
+    b.stop();
+    written(&mut b, Duration::from_secs(60));
+    fs::remove_file(b.path("log")).unwrap();
+    b.append("log", "2\n");
+    b.start(&["log"]);
+    assert_eq!(b.lines(), ["2"]);
 }

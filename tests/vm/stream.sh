@@ -1,0 +1,21 @@
+# More bans on a pipe than the machine's memory holds: what fits is banned, the rest is refused with a number before it
+# is tried, and nothing is killed; then everything goes on.
+# timeout: 900
+check "the daemon starts" start_daemon
+check "somebody listens to the ruleset" listen_only
+stream() {
+    addresses 1000000 | mef ban - --for 1d >/tmp/told 2>/tmp/refused
+    status=$?
+    cat /tmp/told /tmp/refused
+    [ $status = 1 ]
+}
+within 8192 "a million bans on a pipe are too many" stream
+check "that is said with a number" grep -qE 'not banned, nor what comes after them: the kernel needs [0-9]+ MB of memory .* [0-9]+ MB are free' /tmp/refused
+banned=$(sed -n 's/^banned \([0-9]*\) addresses.*/\1/p' /tmp/told)
+note "$banned of 1,000,000 are banned: $(grep -E 'MemFree|MemAvailable' /proc/meminfo | tr -s ' \n' ' ')"
+check "many are" [ "$banned" -gt 100000 ]
+check "the first of them is" nft get element inet mef_guard ban4 '{ 20.0.0.0 }'
+check "the daemon lives" kill -0 "$daemon"
+within 8192 "the end of all" sh -c 'mef unban --all >/dev/null'
+check "one is banned after that" mef ban 198.51.100.1
+check "the daemon lives after that" kill -0 "$daemon"
