@@ -110,6 +110,8 @@ struct Session<'a> {
     made: Made,
     safety: Safety,
     batch: Vec<Range>,
+    /// Addresses of former batches.
+    before: u64,
     /// Bans made from standard input: told as a number, not one by one.
     counted: u64,
     counting: bool,
@@ -141,6 +143,7 @@ impl<'a> Session<'a> {
             made,
             safety,
             batch,
+            before: 0,
             counted: 0,
             counting: false,
             noted: Vec::new(),
@@ -167,7 +170,7 @@ impl<'a> Session<'a> {
         if self.batch.is_empty() {
             return Ok(());
         }
-        if let Err(short) = room::for_bans(self.batch.len() as u64) {
+        if let Err(short) = room::for_bans(self.batch.len() as u64, self.before) {
             return Err(Error::Failed(self.refused(&short, output)));
         }
         let now = crate::sys::clock::wall();
@@ -198,6 +201,7 @@ impl<'a> Session<'a> {
             }
         }
         let batch = std::mem::take(&mut self.batch);
+        self.before += batch.len() as u64;
         for (range, result) in batch.iter().zip(results) {
             match result {
                 Some(Ok(outcome)) => self.tell(range, &outcome, &mut notes, output)?,

@@ -8,12 +8,22 @@ use std::path::Path;
 /// tell.
 #[must_use]
 pub fn available() -> Option<u64> {
-    read(&fs::content(Path::new("/proc/meminfo")).ok()?)
+    read("MemAvailable:")
 }
 
-fn read(meminfo: &[u8]) -> Option<u64> {
+/// Bytes of the kernel's own small objects that it cannot give back.
+#[must_use]
+pub fn objects() -> Option<u64> {
+    read("SUnreclaim:")
+}
+
+fn read(name: &str) -> Option<u64> {
+    value(&fs::content(Path::new("/proc/meminfo")).ok()?, name)
+}
+
+fn value(meminfo: &[u8], name: &str) -> Option<u64> {
     let text = std::str::from_utf8(meminfo).ok()?;
-    let value = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
     value.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
@@ -32,8 +42,9 @@ mod tests {
             (b"\xff", None),
         ];
         for (text, want) in cases {
-            assert_eq!(read(text), *want);
+            assert_eq!(value(text, "MemAvailable:"), *want);
         }
         assert!(available().is_some_and(|bytes| bytes > 1 << 20));
+        assert!(objects().is_some_and(|bytes| bytes > 1 << 16));
     }
 }

@@ -18,6 +18,14 @@ const NETWORK: u64 = 208;
 const RESERVE: u64 = 8 << 20;
 /// The same for bans, a few of which are to be made on the smallest machine.
 const SPARE: u64 = 1 << 20;
+/// The same for many bans: what else happens meanwhile.
+const BESIDE: u64 = 4 << 20;
+/// So many in one call of a command are many.
+const MANY: u64 = 64;
+/// A hash that grows gets a table of twice as many places, of 8 bytes each, when three quarters are taken: 21
+/// bytes for each element, at once, beside the former table. An element itself takes 64 bytes of the kernel's
+/// objects or more: the next table takes a third of those at most, whatever else they are.
+const NEXT_TABLE: u64 = 3;
 /// Bytes that a listener costs for each element of a transaction.
 const LISTENED: u64 = 8 << 10;
 /// Part of the memory that one transaction may need while somebody listens.
@@ -47,12 +55,18 @@ pub fn for_list(hosts: u64, networks: u64) -> Result<(), Shortage> {
     fits(hosts * HOST + networks * NETWORK, memory::available())
 }
 
-/// Likewise for the next bans of a command, which are made some at a time.
+/// Likewise for the next bans of a command that has made so many `before`: they are made some at a time.
 ///
 /// # Errors
 /// There is not enough memory for them.
-pub fn for_bans(bans: u64) -> Result<(), Shortage> {
-    fits_beside(SPARE, bans * BAN + transaction(bans), memory::available())
+pub fn for_bans(bans: u64, before: u64) -> Result<(), Shortage> {
+    let reserve = reserve(before.saturating_add(bans), memory::objects().unwrap_or(0));
+    fits_beside(reserve, bans * BAN + transaction(bans), memory::available())
+}
+
+/// What is left alone by so many bans in all, where the kernel's objects take `objects`.
+fn reserve(bans: u64, objects: u64) -> u64 {
+    if bans < MANY { SPARE } else { SPARE + BESIDE + objects / NEXT_TABLE }
 }
 
 /// Likewise for the end of bans, which takes memory only while it is under way.
@@ -100,7 +114,7 @@ mod tests {
         let short = fits(1_000_000 * HOST, mb(48)).unwrap_err();
         assert_eq!(short.to_string(), "the kernel needs 107 MB of memory for that, and 40 MB are free");
         assert_eq!(fits(1, mb(7)), Err(Shortage { needed: 1, free: 0 }));
-        assert!(for_list(1, 1).is_ok() && for_list(1 << 40, 0).is_err() && for_bans(1 << 40).is_err());
+        assert!(for_list(1, 1).is_ok() && for_list(1 << 40, 0).is_err() && for_bans(1 << 40, 0).is_err());
     }
 
     #[test]
@@ -116,7 +130,18 @@ mod tests {
             let needed = bans * BAN + transaction(bans);
             assert_eq!(fits_beside(SPARE, needed, Some(kb << 10)).is_ok(), fits, "{bans} {kb}");
         }
-        assert!(for_bans(1).is_ok() && for_liftings(u64::MAX / LISTENED).is_ok());
+        assert!(for_bans(1, 0).is_ok() && for_liftings(u64::MAX / LISTENED).is_ok());
+    }
+
+    #[test]
+    fn many_bans_leave_room_for_the_table_of_the_hash_that_grows() {
+        assert_eq!(reserve(1, 60 << 20), SPARE);
+        assert_eq!(reserve(MANY, 60 << 20), (25 << 20));
+        // However many there are when it grows: of a hash of 64 bytes an element.
+        for elements in [196_608u64, 393_216, 786_432] {
+            let table = (elements / 3 * 4 * 2).next_power_of_two() * 8;
+            assert!(reserve(MANY, elements * 64) >= table, "{elements} {table}");
+        }
     }
 
     #[test]
