@@ -339,6 +339,55 @@ fn adds(table: TableId, delete: bool) -> Vec<u8> {
     bytes
 }
 
+/// A batch with one more attribute at the end of its last message but one.
+fn with_attr(batch: &[u8], kind: u16, data: &[u8]) -> Vec<u8> {
+    let (mut at, mut starts) = (0, Vec::new());
+    while at < batch.len() {
+        starts.push(at);
+        at += u32::from_ne_bytes(batch[at..at + 4].try_into().unwrap()) as usize;
+    }
+    let [.., start, end] = starts[..] else { panic!("{starts:?}") };
+    let mut message = batch[start..end].to_vec();
+    message.extend(u16::try_from(4 + data.len()).unwrap().to_ne_bytes());
+    message.extend(kind.to_ne_bytes());
+    message.extend(data);
+    message.resize(message.len().next_multiple_of(4), 0);
+    let length = u32::try_from(message.len()).unwrap().to_ne_bytes();
+    message[..4].copy_from_slice(&length);
+    [&batch[..start], &message, &batch[end..]].concat()
+}
+
+#[test]
+fn nothing_that_the_kernel_reads_otherwise_than_the_daemon_reaches_another_table() {
+    let mut net = host(ON, RULE);
+    let daemon = net.daemon("daemon");
+    let socket: PathBuf = net.path("run/mef/guard.sock");
+    let port = owner::of(&mut NlSocket::open(Bus::Netfilter).unwrap(), &GUARD).unwrap().port.unwrap();
+    let ask = |messages: &[u8]| relay::ask(&socket, port, messages);
+    net.nft("add table inet other");
+    let listing = net.cmd("nft", &["-a", "list", "table", "inet", "other"]).ok();
+    let handle: u64 =
+        listing.split("handle ").nth(1).unwrap().lines().next().unwrap().trim().parse().unwrap();
+    let batch = adds(GUARD, true);
+    // By its number, which counts before the name, and by a second name, which counts instead of the first.
+    let by_handle = with_attr(&batch, 4, &handle.to_be_bytes());
+    let destroy = by_handle.windows(2).rposition(|kind| kind == 0x0a02u16.to_ne_bytes()).unwrap();
+    let mut destroys = by_handle.clone();
+    destroys[destroy] = 26;
+    let by_name = with_attr(&batch, 1, b"other\0");
+    let flagged = with_attr(&batch, 0x8001, b"other\0");
+    for (what, forged) in [("handle", by_handle), ("destroy", destroys), ("name", by_name), ("flag", flagged)]
+    {
+        assert!(ask(&forged).is_err(), "{what}");
+        assert!(net.nft_list("tables").contains("other"), "{what}");
+    }
+    // Without a transaction around it nothing is sent, nor what only asks.
+    assert!(ask(&adds(GUARD, false)[20..]).is_err());
+    assert!(matches!(ask(&with_attr(&adds(GUARD, false), 1, b"mef_guard\0")), Ok(Some(_))));
+    assert!(net.nft_list("tables").contains("mef_guard"));
+    net.stop(daemon);
+}
+
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 fn the_daemon_sends_nothing_for_others_but_what_is_about_its_table() {

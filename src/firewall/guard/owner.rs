@@ -5,8 +5,8 @@
 
 use super::{Failure, Guard, TABLE};
 use crate::firewall::nft::owner::{self, OWNER, Ownership, PERSIST};
-use crate::firewall::nft::{TxnError, message};
-use crate::sys::nlattr::{attr, messages, text};
+use crate::firewall::nft::{TxnError, message, msg};
+use crate::sys::nlattr::{attrs, messages, text};
 use crate::sys::relay::Relay;
 use crate::sys::socket::remove;
 use nix::errno::Errno;
@@ -19,6 +19,13 @@ const NAME: &str = "guard.sock";
 /// NFNL_SUBSYS_NFTABLES, and the marks around a batch.
 const NF_TABLES: u16 = message(0) >> 8;
 const NONE: u16 = 0;
+/// NFNL_MSG_BATCH_BEGIN: what comes without it is no transaction.
+const BATCH_BEGIN: u16 = 16;
+/// The table's name, in messages of all kinds, and its number in those about tables.
+const NAME_ATTR: u16 = 1;
+const TABLE_HANDLE: u16 = 4;
+/// NFT_MSG_DESTROYTABLE (Linux 6.3).
+const DESTROYTABLE: u16 = 26;
 
 /// What this process does about whose the table is.
 #[derive(Default)]
@@ -168,19 +175,26 @@ fn is_unknown(errno: Errno) -> bool {
     matches!(errno, Errno::EOPNOTSUPP | Errno::EINVAL)
 }
 
-/// Whether messages change nothing but the table. Others have no business with this process's rights.
+/// Whether messages are a transaction that changes nothing but the table. Others have no business with this
+/// process's rights.
 fn is_ours(bytes: &[u8]) -> bool {
-    let whole = messages(bytes).count();
-    let good = messages(bytes).filter(|m| {
-        let body = m.payload.get(4..).unwrap_or_default();
-        match m.kind >> 8 {
+    let mut rest = messages(bytes);
+    let begins = rest.next().is_some_and(|m| m.kind == BATCH_BEGIN);
+    begins
+        && rest.all(|m| match m.kind >> 8 {
             NONE => true,
-            NF_TABLES => {
-                m.payload.first() == Some(&TABLE.family)
-                    && attr(body, 1).and_then(text) == Some(TABLE.name.as_str())
-            }
+            NF_TABLES => m.payload.first() == Some(&TABLE.family) && is_about_table(m.kind, m.payload),
             _ => false,
-        }
-    });
-    whole > 0 && good.count() == whole
+        })
+}
+
+/// Whether the kernel takes that message to be about the table: of several names the last one counts for it,
+/// and for a table itself its number before its name.
+fn is_about_table(kind: u16, payload: &[u8]) -> bool {
+    let body = || attrs(payload.get(4..).unwrap_or_default());
+    let mut names = body().filter(|&(attr, _)| attr == NAME_ATTR).peekable();
+    let of_tables = [message(msg::NEWTABLE), message(msg::DELTABLE), message(DESTROYTABLE)].contains(&kind);
+    names.peek().is_some()
+        && names.all(|(_, name)| text(name) == Some(TABLE.name.as_str()))
+        && !(of_tables && body().any(|(attr, _)| attr == TABLE_HANDLE))
 }
