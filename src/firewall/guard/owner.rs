@@ -194,7 +194,8 @@ fn is_about_table(kind: u16, payload: &[u8]) -> bool {
     let body = || attrs(payload.get(4..).unwrap_or_default());
     let mut names = body().filter(|&(attr, _)| attr == NAME_ATTR).peekable();
     let of_tables = [message(msg::NEWTABLE), message(msg::DELTABLE), message(DESTROYTABLE)].contains(&kind);
-    names.peek().is_some()
-        && names.all(|(_, name)| text(name) == Some(TABLE.name.as_str()))
-        && !(of_tables && body().any(|(attr, _)| attr == TABLE_HANDLE))
+    if names.peek().is_none() || of_tables && body().any(|(attr, _)| attr == TABLE_HANDLE) {
+        return false;
+    }
+    names.all(|(_, name)| text(name) == Some(TABLE.name.as_str()))
 }

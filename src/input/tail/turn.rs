@@ -273,7 +273,7 @@ impl Tail {
             },
         };
         // Of a file that is not there any more all that came after it is news.
-        let gone = at.offset > 0 && !reader.as_ref().is_some_and(|reader| reader.offset == at.offset);
+        let gone = at.offset > 0 && reader.as_ref().is_none_or(|reader| reader.offset != at.offset);
         let until = match written.filter(|_| gone) {
             Some(written) => Some(written.saturating_sub(SLOW)),
             None => Some(at.tail).filter(|_| at.offset == 0),
