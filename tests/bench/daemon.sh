@@ -91,12 +91,17 @@ peer "fail2ban ($backend)" "$([ -z "$fail2ban_pid" ] || echo $((after[1] - befor
 peer "sshguard" "$([ ${#sshguard_pids[@]} = 0 ] || echo $((after[2] - before[2])))"
 
 # Deciding line to element. sshguard bans at the third line.
-mef_took=($("$MEF_BENCH" latency "$quiet/mef.lines" --bans "$bans"))
+took=$("$MEF_BENCH" latency "$quiet/mef.lines" --bans "$bans")
+read -rd '' -a mef_took <<<"$took" || :
 fail2ban_took=() sshguard_took=()
-[ -z "$fail2ban_pid" ] ||
-    fail2ban_took=($(maybe "$MEF_BENCH" latency "$quiet/fail2ban.lines" --bans "$bans" --pause 1000))
-[ ${#sshguard_pids[@]} = 0 ] ||
-    sshguard_took=($(maybe "$MEF_BENCH" latency "$quiet/sshguard.lines" --bans "$bans" --lines 3))
+if [ -n "$fail2ban_pid" ]; then
+    took=$(maybe "$MEF_BENCH" latency "$quiet/fail2ban.lines" --bans "$bans" --pause 1000)
+    read -rd '' -a fail2ban_took <<<"$took" || :
+fi
+if [ ${#sshguard_pids[@]} != 0 ]; then
+    took=$(maybe "$MEF_BENCH" latency "$quiet/sshguard.lines" --bans "$bans" --lines 3)
+    read -rd '' -a sshguard_took <<<"$took" || :
+fi
 figure "5 deciding line to element: median of $bans" "0.15 ms" us less "${mef_took[0]:-}"
 peer "fail2ban ($backend)" "${fail2ban_took[0]:-}"
 peer "sshguard" "${sshguard_took[0]:-}"

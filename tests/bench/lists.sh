@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
+# What a measurement prints is several words, and they are to be split.
+# shellcheck disable=SC2086,SC2046
 # Deny lists: a million addresses, half a million networks, and one ban beside them.
 source "$(dirname "$0")/lib.sh"
 here=$work/lists

@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
+# What a measurement prints is several words, and they are to be split.
+# shellcheck disable=SC2086,SC2046
 # `mef test` on logs that everybody reads: a quiet one, and one of an attack.
 source "$(dirname "$0")/lib.sh"
 log=$work/log/log found=$work/log/found

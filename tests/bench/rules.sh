@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
+# What a measurement prints is several words, and they are to be split.
+# shellcheck disable=SC2086,SC2046
 # Rule sets: a small one and ten thousand rules, loaded as nft(8) loads what it lists of them.
 source "$(dirname "$0")/lib.sh"
 here=$work/rules

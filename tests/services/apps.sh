@@ -16,7 +16,7 @@ xrdp() {
     for name in root "x ip=$evil time=1" $'x\n[INFO ] AUTHFAIL: user=x ip='"$evil"$' time=1\n'; do
         timeout 20 xrdp-sesrun -s 127.0.0.1 -p x "$name" >/dev/null 2>&1
     done
-    kill $pid; wait $pid 2>/dev/null
+    kill "$pid"; wait "$pid" 2>/dev/null
     sleep 1
     kill "$syslogd"; wait "$syslogd" 2>/dev/null
     grep -q 'AUTHFAIL: user=root' "$OUT/xrdp.log" || { echo "xrdp: no AUTHFAIL in $OUT/xrdp.log"; fails=$((fails + 1)); }

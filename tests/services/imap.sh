@@ -33,20 +33,20 @@ aside() { talk "$@" & sessions+=($!); }
 attack() {
     local from=$1 server=$2 name
     for name in "${names[@]}" "$long, ip=[$evil]" "$long [$evil] plaintext y SASL(-13): authentication failure: checkpass failed"; do
-        aside $from $server 143 "a LOGIN \"$name\" wrong" 'a LOGOUT'
-        aside $from $server 110 "USER $name" 'PASS wrong' QUIT
-        aside $from $server 143 'a AUTHENTICATE PLAIN' "$(b64 '\0%s\0wrong' "$name")" 'a LOGOUT'
+        aside "$from" "$server" 143 "a LOGIN \"$name\" wrong" 'a LOGOUT'
+        aside "$from" "$server" 110 "USER $name" 'PASS wrong' QUIT
+        aside "$from" "$server" 143 'a AUTHENTICATE PLAIN' "$(b64 '\0%s\0wrong' "$name")" 'a LOGOUT'
     done
     # A literal may hold a line break.
-    aside $from $server 143 "a LOGIN {$((24 + ${#evil}))}" "x\\nLOGIN FAILED, ip=[$evil]\\c" ' wrong'
-    aside $from $server 143 'a AUTHENTICATE PLAIN' "$(b64 "\\0x\\nbadlogin: [$evil] plaintext y SASL(-13): authentication failure: z\\0wrong")"
-    aside $from $server 143 'a AUTHENTICATE LOGIN' "$(b64 root)" "$(b64 wrong)"
-    aside $from $server 143 'a AUTHENTICATE CRAM-MD5' "$(b64 'alice 01234567890123456789012345678901')"
-    aside $from $server 143 'a STARTTLS' 'a LOGIN root wrong' 'a LOGOUT'
-    aside $from $server 993 TLS 'a LOGIN root wrong' 'a LOGOUT'
-    aside $from $server 993 TLS 'a AUTHENTICATE PLAIN' "$(b64 '\0root\0wrong')"
-    aside $from $server 110 STLS 'USER root' 'PASS wrong'
-    aside $from $server 995 TLS 'USER nosuch' 'PASS wrong'
+    aside "$from" "$server" 143 "a LOGIN {$((24 + ${#evil}))}" "x\\nLOGIN FAILED, ip=[$evil]\\c" ' wrong'
+    aside "$from" "$server" 143 'a AUTHENTICATE PLAIN' "$(b64 "\\0x\\nbadlogin: [$evil] plaintext y SASL(-13): authentication failure: z\\0wrong")"
+    aside "$from" "$server" 143 'a AUTHENTICATE LOGIN' "$(b64 root)" "$(b64 wrong)"
+    aside "$from" "$server" 143 'a AUTHENTICATE CRAM-MD5' "$(b64 'alice 01234567890123456789012345678901')"
+    aside "$from" "$server" 143 'a STARTTLS' 'a LOGIN root wrong' 'a LOGOUT'
+    aside "$from" "$server" 993 TLS 'a LOGIN root wrong' 'a LOGOUT'
+    aside "$from" "$server" 993 TLS 'a AUTHENTICATE PLAIN' "$(b64 '\0root\0wrong')"
+    aside "$from" "$server" 110 STLS 'USER root' 'PASS wrong'
+    aside "$from" "$server" 995 TLS 'USER nosuch' 'PASS wrong'
 }
 
 # harmless FROM SERVER: nobody tried to log in, somebody did with success, or what was said is no protocol.
@@ -68,8 +68,8 @@ both() {
 courier() {
     local d=/tmp/alice
     syslog "$OUT/courier.log"
-    mkdir -p $d /run/courier/authdaemon /var/lib/courier; maildir $d/Maildir; chown -R 65534:65534 $d; chown courier /run/courier /run/courier/authdaemon
-    printf 'alice\tuid=65534|gid=65534|home=%s|mail=%s/Maildir|systempw=%s\n' $d $d "$(openssl passwd -1 right)" >/etc/courier/userdb
+    mkdir -p "$d" /run/courier/authdaemon /var/lib/courier; maildir "$d"/Maildir; chown -R 65534:65534 "$d"; chown courier /run/courier /run/courier/authdaemon
+    printf 'alice\tuid=65534|gid=65534|home=%s|mail=%s/Maildir|systempw=%s\n' "$d" "$d" "$(openssl passwd -1 right)" >/etc/courier/userdb
     chmod 600 /etc/courier/userdb; makeuserdb
     sed -i 's/^authmodulelist=.*/authmodulelist="authuserdb"/' /etc/courier/authdaemonrc
     # Plain passwords are a matter of course here, and so are many connections.
@@ -78,14 +78,14 @@ courier() {
     sed -i 's/^POP3AUTH=.*/POP3AUTH="PLAIN LOGIN CRAM-MD5"/' /etc/courier/pop3d
     certificate /etc/courier/imapd.pem; cp /etc/courier/imapd.pem /etc/courier/pop3d.pem
     authdaemond start
-    for part in imapd imapd-ssl pop3d pop3d-ssl; do /usr/lib/courier/$part start 2>/dev/null; done
+    for part in imapd imapd-ssl pop3d pop3d-ssl; do /usr/lib/courier/"$part" start 2>/dev/null; done
     listening 143 && listening 993 && listening 110 && listening 995 || return
     both
     judge courier 40 "$OUT/courier.log"
     stop_logging; syslog "$OUT/courier-harmless.log"
     harmless 192.0.2.1 192.0.2.100; harmless 2001:db8::1 2001:db8::100
     none courier "$OUT/courier-harmless.log"
-    for part in imapd imapd-ssl pop3d pop3d-ssl; do /usr/lib/courier/$part stop; done
+    for part in imapd imapd-ssl pop3d pop3d-ssl; do /usr/lib/courier/"$part" stop; done
     authdaemond stop
     stop_logging; free 143 993 110 995
 }

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # Shared by the scripts of this directory, which source it; see the head of any of them.
 #
 # A script runs real services in namespaces of its own, has one address attack them and another one be named wherever
@@ -121,6 +122,7 @@ lay() { mount -t overlay -o "lowerdir=$1" none "$2"; }
 talk() { python3 "$root/tests/services/talk.py" "$@"; }
 
 # b64 FORMAT ARGUMENTS…: what printf prints, in base64.
+# shellcheck disable=SC2059
 b64() { printf "$@" | base64 -w 0; }
 
 # certificate FILE: a key and its certificate, which nobody else has signed.

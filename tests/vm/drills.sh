@@ -86,6 +86,7 @@ check "no process can be made: an attacker is banned" drill 198.51.100.10
 check "that the hook did not run is said" wait_for 10 said '/bin/true'
 stop_daemon
 
+# shellcheck disable=SC3045 # busybox has it
 (ulimit -v 3072; exec mef daemon --foreground) 2>>/var/log/daemon &
 daemon=$!
 check "the daemon starts in 3 MB of address space" wait_for 30 test -S /run/mef/mef.sock

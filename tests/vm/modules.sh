@@ -9,7 +9,7 @@ gone() {
     done
     # What uses them goes first: as often as something could be unloaded.
     for _ in 1 2 3 4 5 6; do
-        for module in $(awk '$3 == 0 { print $1 }' /proc/modules); do
+        awk '$3 == 0 { print $1 }' /proc/modules | while read -r module; do
             case $module in nf*|*_diag|x_tables|libcrc32c) rmmod "$module" 2>/dev/null ;; esac
         done
     done
@@ -18,7 +18,11 @@ gone() {
     done
 }
 back() { find "$modules" -name '*.off' | while read -r file; do mv "$file" "${file%.off}"; done; }
-says() { words=$1 && shift && "$@" 2>&1 | tee /tmp/all | grep -qF "$words" || { cat /tmp/all; return 1; }; }
+says() {
+    words=$1
+    shift
+    "$@" 2>&1 | tee /tmp/all | grep -qF "$words" || { cat /tmp/all; return 1; }
+}
 daemon_says() { wait_for 20 grep -qF "$1" /var/log/daemon || { cat /var/log/daemon; return 1; }; }
 
 mkdir -p /var/log

@@ -24,6 +24,7 @@ on_trial() {
 }
 
 # killed: whoever knows of the trial is gone, and what they have left in run_dir.
+# shellcheck disable=SC2046
 killed() { kill -9 $(pidof mef) && rm -rf /run/mef && ! pidof mef; }
 
 check "somebody is outside" make_peer
