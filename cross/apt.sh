@@ -1,6 +1,7 @@
 # shellcheck shell=bash disable=SC2016,SC2154
 # Packages of another Debian release or architecture, through an apt configuration of our own: the machine's
-# mirror with another suite. apt verifies the signatures; the machine's package lists and state are not touched.
+# mirror with another suite. apt verifies the signatures; the machine's package lists and state are not
+# touched.
 # To be sourced after lib.sh.
 
 readonly keyring=/usr/share/keyrings/debian-archive-keyring.gpg

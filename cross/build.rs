@@ -4,8 +4,8 @@
 use std::env;
 use std::process::Command;
 
-/// Libraries as pkg-config knows them, the oldest version that will do, and the variable that names a directory
-/// with the library instead.
+/// Libraries as pkg-config knows them, the oldest version that will do, and the variable that names a
+/// directory with the library instead.
 const LIBRARIES: [(&str, &str, &str); 2] =
     [("libmnl", "1.0.4", "LIBMNL_LIB_DIR"), ("libnftnl", "1.2.0", "LIBNFTNL_LIB_DIR")];
 
@@ -34,7 +34,8 @@ fn say_what_is_missing() {
         };
         println!("cargo::error={missing}");
         println!(
-            "cargo::error=On Debian or Ubuntu: apt-get install -y gcc libc6-dev pkg-config libmnl-dev libnftnl-dev"
+            "cargo::error=On Debian or Ubuntu: apt-get install -y gcc libc6-dev pkg-config libmnl-dev \
+             libnftnl-dev"
         );
         println!("cargo::error=Or run `make`, which fetches both. CONTRIBUTING.md has more.");
         return;

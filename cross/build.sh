@@ -37,7 +37,8 @@ flags=(
     # musl does not apply RELRO to a static program: it would only cost a page.
     "-Clink-arg=-Wl,--gc-sections,--build-id=none,-z,norelro"
     "-Clink-arg=-Wl,--no-eh-frame-hdr,-T,$layout"
-    # A table of jumps takes 8 bytes for each value of what is matched: below eight comparing is smaller, and as fast.
+    # A table of jumps takes 8 bytes for each value of what is matched: below eight comparing is smaller, and
+    # as fast.
     -Cllvm-args=-min-jump-table-entries=8
     # No panic is told of, and nothing prints the insides of a value.
     -Zlocation-detail=none -Zfmt-debug=none

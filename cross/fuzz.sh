@@ -20,7 +20,8 @@ else
     toolchain=()
 fi
 tools=$out/tools
-[ -x "$tools/bin/cargo-fuzz" ] || "${toolchain[@]}" cargo install --quiet --locked --root "$tools" cargo-fuzz ||
+[ -x "$tools/bin/cargo-fuzz" ] || "${toolchain[@]}" cargo install --quiet --locked --root "$tools" \
+    cargo-fuzz ||
     die "cargo-fuzz could not be installed"
 export PATH=$tools/bin:$PATH
 
@@ -38,5 +39,6 @@ export LIBMNL_LIB_DIR=$sysroot/lib LIBNFTNL_LIB_DIR=$sysroot/lib
 cd "$root/tests"
 for name in $("${toolchain[@]}" cargo fuzz list --fuzz-dir fuzz); do
     say "fuzzing $name for $seconds s"
-    "${toolchain[@]}" cargo fuzz run --sanitizer $sanitizer --fuzz-dir fuzz "$name" -- -max_total_time="$seconds" -timeout=10
+    "${toolchain[@]}" cargo fuzz run --sanitizer $sanitizer --fuzz-dir fuzz "$name" -- \
+        -max_total_time="$seconds" -timeout=10
 done

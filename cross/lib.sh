@@ -49,7 +49,8 @@ have_packages() {
     install_packages "${wanted[@]}" || die "apt-get could not install ${wanted[*]} (see $(log apt))"
 }
 
-# install_packages PACKAGE...: as root. Debian starts a service when its package is installed, and at every boot
+# install_packages PACKAGE...: as root. Debian starts a service when its package is installed, and at every
+# boot
 # from then on. Ours are for tests, in namespaces of their own: for as long as this takes, policy-rc.d
 # forbids to start any, and what came with them for the boot is taken back, however this ends.
 install_packages() (
@@ -81,7 +82,8 @@ boot_links() {
     { find "${managers[@]}" -type l 2>/dev/null || true; } | sort
 }
 
-# leave_disabled PACKAGES LINKS: of the links that were not there before, those for services of packages that were not
+# leave_disabled PACKAGES LINKS: of the links that were not there before, those for services of packages that
+# were not
 # there either are taken back. To Debian's tools that means "disabled by hand", which upgrades respect.
 leave_disabled() {
     local new link unit disabled=

@@ -2,7 +2,8 @@
 # sysroot.sh TARGET: makes target/sysroot/TRIPLE/lib, with what is linked in beside Rust code:
 # libmnl.a and libnftnl.a from Debian, trimmed and with shim.c in the latter, and a libunwind.a.
 #
-# The archives come from the Debian release named in lib.sh (see apt.sh). Once made, the directory needs no network.
+# The archives come from the Debian release named in lib.sh (see apt.sh). Once made, the directory needs no
+# network.
 source "$(dirname "$0")/lib.sh"
 source "$root/cross/apt.sh"
 target "${1:?usage: sysroot.sh TARGET}"

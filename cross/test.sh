@@ -2,7 +2,8 @@
 # test.sh: everything that has to hold. Every step runs, whatever came of the one before it;
 # the last line counts them all, and the exit status is 1 if one failed.
 #
-# A step is: the build, rustfmt, clippy, each test function of cargo test, each test script, the virtual machines.
+# A step is: the build, rustfmt, clippy, shellcheck, the width of lines, each test function of cargo test,
+# each test script, the virtual machines.
 # The test scripts are tests/*.sh but those named in not_tests; they find the program in MEF_BIN.
 source "$(dirname "$0")/lib.sh"
 source "$root/cross/toolchain.sh"
@@ -49,6 +50,8 @@ export MEF_BIN=$out/mef CARGO_TARGET_DIR=$out/host
 
 step rustfmt "$linters/cargo-fmt" fmt --check
 step clippy "$linters/cargo-clippy" clippy --locked --quiet --all-targets -- -D warnings
+step shellcheck bash cross/style.sh shellcheck
+step "the width of lines" bash cross/style.sh width
 rust_tests
 for script in tests/*.sh; do
     [[ "$not_tests" == *" ${script##*/} "* ]] || step "$script" bash "$script"

@@ -55,7 +55,8 @@ ${why}One of these makes one:
 find_linters() {
     local directory
     for directory in "$(dirname "$cargo")" "$(dirname "$(command -v cargo-clippy || echo "$cargo")")"; do
-        if "$directory/cargo-clippy" --version >/dev/null 2>&1 && "$directory/cargo-fmt" --version >/dev/null 2>&1
+        if "$directory/cargo-clippy" --version >/dev/null 2>&1 &&
+            "$directory/cargo-fmt" --version >/dev/null 2>&1
         then linters=$directory; break; fi
     done
     if [ -z "${linters:-}" ]; then

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# bench.sh: the figures of mef, each beside its peers, measured in the same run on the same input. Nothing is asserted:
+# bench.sh: the figures of mef, each beside its peers, measured in the same run on the same input. Nothing is
+# asserted:
 # absolute times belong to the machine, the last column is what counts.
 #
 #   BENCH=full       (the default) installs the peers that are missing; about five minutes
@@ -7,7 +8,8 @@
 #   BENCH=callgrind  instead: instructions for each line of a log, which no other load on the machine changes
 #   SECTIONS=rules   only these of tests/bench/*.sh: command, rules, log, daemon, lists, packets
 #
-# Each section runs in network, process and mount namespaces of its own, which end with it and with all that it started.
+# Each section runs in network, process and mount namespaces of its own, which end with it and with all that
+# it started.
 source "$(dirname "$0")/../cross/lib.sh"
 source "$root/cross/toolchain.sh"
 export BENCH=${BENCH:-full}
@@ -26,7 +28,8 @@ esac
 have_packages "the benchmark" $(words "$peers") $([ "$BENCH" != callgrind ] || echo valgrind)
 
 find_toolchain x86_64-unknown-linux-musl
-CARGO_TARGET_DIR=$out/bench "$cargo" build --quiet --locked --release --manifest-path "$root/tests/bench/Cargo.toml"
+CARGO_TARGET_DIR=$out/bench "$cargo" build --quiet --locked --release --manifest-path \
+    "$root/tests/bench/Cargo.toml"
 export MEF_BENCH=$out/bench/release/mef-bench
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/mef-bench.XXXXXX")

@@ -161,10 +161,14 @@ fn hits_before_findtime_are_forgotten() {
 fn two_rules_count_for_themselves() {
     let mut net = host("", "maxretry=3\nbantime=10m");
     let log = net.path(LOG);
-    net.rule("probe", &format!(
-        "programs=sshd\nfiles={}\nfailregex=^Bad protocol version .* from <HOST>$\nmaxretry=2\nbantime=permanent\nports=22",
-        log.display()
-    ));
+    net.rule(
+        "probe",
+        &format!(
+            "programs=sshd\nfiles={}\nfailregex=^Bad protocol version .* from <HOST>$\nmaxretry=2\n\
+         bantime=permanent\nports=22",
+            log.display()
+        ),
+    );
     net.rule_for("other", "other.log", "maxretry=1");
     net.daemon("daemon");
     let probe =

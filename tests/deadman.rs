@@ -20,7 +20,8 @@ rule dir=in action=accept proto=udp dport=1000 src=@trial,@abcdefghijklm limit=1
 const NEW: &str = "policy dir=in action=drop
 set name=trial family=any type=addr elements=192.0.2.0/24,2001:db8::/64
 set name=abcdefghijklm family=any type=addr elements=192.0.2.0/24,2001:db8::/64
-rule dir=in action=accept proto=udp dport=1001 src=@trial,@abcdefghijklm,203.0.113.1,203.0.113.9 limit=1000/s/src burst=500
+rule dir=in action=accept proto=udp dport=1001 src=@trial,@abcdefghijklm,203.0.113.1,203.0.113.9 \
+limit=1000/s/src burst=500
 ";
 const OLD: Packet = packet(Udp, Spot::Friend);
 

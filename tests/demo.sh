@@ -65,7 +65,8 @@ private_host() {
     ip link set lo up
 }
 
-# neighbour NAME ADDRESS: a namespace with one address (.N of a /24) and a link to the host, which is .1 there.
+# neighbour NAME ADDRESS: a namespace with one address (.N of a /24) and a link to the host, which is .1
+# there.
 neighbour() {
     local name=$1 address=$2
     ip netns add "$name"
@@ -141,7 +142,8 @@ title "A host with sshd, and mef beside it"
 start_sshd
 start_mef
 note "the host is ${attacker%.*}.1 to the attacker ($attacker), ${friend%.*}.1 to a friend ($friend)"
-note "mef: $(du -k "$MEF_BIN" | cut -f1) kB, one file; $(awk '/^Rss/ { print $2 }' "/proc/$daemon/smaps_rollup") kB of memory as a daemon"
+note "mef: $(du -k "$MEF_BIN" | cut -f1) kB, one file;" \
+    "$(awk '/^Rss/ { print $2 }' "/proc/$daemon/smaps_rollup") kB of memory as a daemon"
 
 title "The attacker tries passwords"
 tail -n 0 -f "$dir/auth.log" | sed -u 's/^/   log | /' &
@@ -160,21 +162,25 @@ sed 's/^/   mef | /' "$dir/mef.log"
 shown "$MEF_BIN" bans
 
 title "What the attacker sends now is dropped"
-if answers attacker "${attacker%.*}.1"; then fail "the attacker still reaches sshd"; else good "no answer: the connection times out"; fi
+if answers attacker "${attacker%.*}.1"; then fail "the attacker still reaches sshd"; else good \
+    "no answer: the connection times out"; fi
 shown nft list chain inet mef_guard hit
 
 title "The friend is not disturbed"
-if answers friend "${friend%.*}.1"; then good "sshd answers $friend"; else fail "sshd does not answer the friend"; fi
+if answers friend "${friend%.*}.1"; then good "sshd answers $friend"; else fail \
+    "sshd does not answer the friend"; fi
 
 title "The ban is taken back by hand"
 shown "$MEF_BIN" unban $attacker
-if answers attacker "${attacker%.*}.1"; then good "sshd answers $attacker again"; else fail "still no answer after unban"; fi
+if answers attacker "${attacker%.*}.1"; then good "sshd answers $attacker again"; else fail \
+    "still no answer after unban"; fi
 
 title "A ban by hand, with no daemon running"
 kill "$daemon"
 wait "$daemon" || fail "the daemon ended with status $?"
 shown "$MEF_BIN" ban $attacker --for 1h
-if answers attacker "${attacker%.*}.1"; then fail "the attacker still reaches sshd"; else good "no answer: the kernel enforces, nobody has to run"; fi
+if answers attacker "${attacker%.*}.1"; then fail "the attacker still reaches sshd"; else good \
+    "no answer: the kernel enforces, nobody has to run"; fi
 shown "$MEF_BIN" bans
 
 echo

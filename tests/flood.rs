@@ -21,7 +21,8 @@ fn guarded(settings: &str) -> (Net, Peer, Peer) {
     (net, attacker, client)
 }
 
-const FORGED: &str = "ddos_enabled=true\nps_enabled=false\nddos_syn_rate=1\nddos_syn_burst=1\nddos_stage1_timeout=3600\n\
+const FORGED: &str = "ddos_enabled=true\nps_enabled=false\nddos_syn_rate=1\nddos_syn_burst=1\n\
+    ddos_stage1_timeout=3600\n\
                       ddos_escalation_hits=1000";
 
 /// Somebody behind a neighbour who hears no answer: nothing of what it begins comes to an end.
@@ -104,7 +105,8 @@ fn each_limit_counts_for_itself_and_ports_may_have_their_own() {
     };
     let (net, attacker, client) = guarded(&format!(
         "ddos_ports=90-99\nddos_syn_burst=1000\nddos_newconn_burst=1000\n{}{}{}\
-         ddos_port_1001_syn_rate=1\nddos_port_1001_syn_burst=5\nddos_port_1002_newconn_rate=1\nddos_port_1002_newconn_burst=5\n\
+         ddos_port_1001_syn_rate=1\nddos_port_1001_syn_burst=5\nddos_port_1002_newconn_rate=1\n\
+         ddos_port_1002_newconn_burst=5\n\
          ddos_port_95_syn_rate=1\nddos_port_95_syn_burst=5\nddos_port_1003_connlimit=3",
         wide(1001),
         wide(1002),
@@ -280,7 +282,8 @@ fn who_floods_again_and_again_is_banned() {
 #[cfg_attr(not_root, ignore = "needs root")]
 fn without_escalation_nobody_is_banned() {
     let (net, attacker, _) = guarded(
-        "ddos_syn_rate=1\nddos_syn_burst=3\nddos_stage1_timeout=1\nddos_escalation_hits=1\nddos_escalation_enabled=false",
+        "ddos_syn_rate=1\nddos_syn_burst=3\nddos_stage1_timeout=1\nddos_escalation_hits=1\n\
+         ddos_escalation_enabled=false",
     );
     let who = behind(&net, &attacker, "203.0.113.7");
     Way::new(&net, &attacker).burst(who, (attacker.host4.into(), 80), SYN, 20);
@@ -293,7 +296,8 @@ fn without_escalation_nobody_is_banned() {
 #[cfg_attr(not_root, ignore = "needs root")]
 fn allowed_and_needed_addresses_are_never_held_back() {
     let mut net = host(
-        "ddos_enabled=true\nddos_syn_rate=1\nddos_syn_burst=1\nddos_escalation_hits=1\ntrusted_proxies=203.0.113.2,2001:db8:77::/64\n",
+        "ddos_enabled=true\nddos_syn_rate=1\nddos_syn_burst=1\nddos_escalation_hits=1\n\
+         trusted_proxies=203.0.113.2,2001:db8:77::/64\n",
         "",
     );
     let (friend, gateway, proxy) = (net.peer(), net.peer(), net.peer());
@@ -386,7 +390,8 @@ fn services_of_containers_are_guarded_too() {
     sysctl("ipv4/ip_forward", "1");
     sysctl("ipv6/conf/all/forwarding", "1");
     net.nft(&format!(
-        "table ip published {{ chain c {{ type nat hook prerouting priority dstnat; tcp dport 8080 dnat to {}:80; }}; }}",
+        "table ip published {{ chain c {{ type nat hook prerouting priority dstnat; tcp dport 8080 dnat to \
+         {}:80; }}; }}",
         container.v4
     ));
     net.daemon("daemon");

@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
-# What gets installed. Of mef: `make install` and the tarballs have every page where it belongs, and their links lead
-# somewhere. Of packages for tests: what cross/lib.sh installs is not started, neither now nor at the next boot, and
-# what was there before stays as it was; tried with packages made here, in a copy of this system that ends with this
+# What gets installed. Of mef: `make install` and the tarballs have every page where it belongs, and their
+# links lead
+# somewhere. Of packages for tests: what cross/lib.sh installs is not started, neither now nor at the next
+# boot, and
+# what was there before stays as it was; tried with packages made here, in a copy of this system that ends
+# with this
 # script.
 source "$(dirname "$0")/../cross/lib.sh"
 
@@ -20,7 +23,8 @@ pages() {
     tar -C "$tree" --strip-components=1 --one-top-level=packed -xzf "$tree"/target/dist/*.tar.gz
     for page in "$root"/rootfs/usr/share/doc/mef/*.md "$root"/rootfs/usr/share/man/*/*; do
         for to in installed packed; do
-            cmp -s "$page" "$tree/$to/${page#"$root"/rootfs/}" || { echo "FAILED: $page is not $to"; failed=1; }
+            cmp -s "$page" "$tree/$to/${page#"$root"/rootfs/}" ||
+                { echo "FAILED: $page is not $to"; failed=1; }
         done
     done
     dead=$(dead_links "$tree/packed/usr/share/doc/mef"; dead_links "$tree/installed/usr/share/doc/mef")
@@ -47,10 +51,12 @@ package() {
     mkdir -p "$tree"/{DEBIAN,lib/systemd/system,etc/{init.d,sv/"$1",runlevels/default,runit/runsvdir/default}}
     printf '%s\n' "Package: $1" "Version: $2" 'Architecture: all' 'Maintainer: nobody <nobody@localhost>' \
         'Description: a service that a test installs' >"$tree/DEBIAN/control"
-    printf '%s\n' '[Service]' 'ExecStart=/bin/true' '[Install]' 'WantedBy=multi-user.target' "Alias=$1-alias.service" \
+    printf '%s\n' '[Service]' 'ExecStart=/bin/true' '[Install]' 'WantedBy=multi-user.target' \
+        "Alias=$1-alias.service" \
         >"$tree/lib/systemd/system/$1.service"
     printf '%s\n' '#!/bin/sh' '### BEGIN INIT INFO' "# Provides: $1" '# Required-Start:' '# Required-Stop:' \
-        '# Default-Start: 2 3 4 5' '# Default-Stop: 0 1 6' '### END INIT INFO' "touch /started-$1" >"$tree/etc/init.d/$1"
+        '# Default-Start: 2 3 4 5' '# Default-Stop: 0 1 6' '### END INIT INFO' "touch /started-$1" \
+            >"$tree/etc/init.d/$1"
     cat >"$tree/DEBIAN/postinst" <<END
 #!/bin/sh
 set -e
@@ -111,7 +117,8 @@ ln -s /etc/init.d/mef-test-new /etc/runlevels/default/
 states "but who wants it enables it" enabled mef-test-new
 exit $failed
 END
-sed -n '/^try() {/,/^}/p; /^say() {/p; /^die() {/p; /^install_packages() (/,/^log() {/p' "$root/cross/lib.sh" >"$work/all/tmp/lib"
+sed -n '/^try() {/,/^}/p; /^say() {/p; /^die() {/p; /^install_packages() (/,/^log() {/p' \
+    "$root/cross/lib.sh" >"$work/all/tmp/lib"
 # Not chroot: Debian's tools know that, and start nothing there anyhow.
 cd "$work/all"
 mkdir former

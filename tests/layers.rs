@@ -75,7 +75,8 @@ fn arrows_point_upwards_only() {
     assert!(files.len() > 50 && problems.is_empty(), "{problems:#?}");
 }
 
-/// What a file uses: its paths, from the root of the crate. Those of other crates look as if they stood in it.
+/// What a file uses: its paths, from the root of the crate. Those of other crates look as if they stood in
+/// it.
 fn paths(module: &[String], text: &str) -> Vec<Vec<String>> {
     let mut code = String::new();
     for line in text.split("\n#[cfg(test)]\nmod tests {").next().unwrap().lines() {

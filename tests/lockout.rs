@@ -53,7 +53,8 @@ fn who_is_locked_out() {
         (good(&format!("{ssh} dst=192.0.2.1,2001:db8::1")), V6, ""),
         (
             good(
-                "set name=s family=any type=addr elements=192.0.2.0-192.0.2.9\nrule dir=in action=accept proto=tcp dport=22 src=@s",
+                "set name=s family=any type=addr elements=192.0.2.0-192.0.2.9\nrule dir=in action=accept \
+                 proto=tcp dport=22 src=@s",
             ),
             V4,
             "",
@@ -168,23 +169,27 @@ fn what_a_host_needs() {
         // On one interface only, and behind a limit.
         (
             "policy dir=in action=drop\nrule dir=in action=accept proto=all iif=lo\n\
-             rule dir=in action=accept proto=icmp6 iif=v1\nrule dir=in action=accept proto=all ct=established,related iif=v1",
+             rule dir=in action=accept proto=icmp6 iif=v1\nrule dir=in action=accept proto=all \
+             ct=established,related iif=v1",
             &[ND_IN, ANSWERS],
         ),
         (
             "policy dir=in action=drop\nrule dir=in action=accept proto=all iif=lo\n\
-             rule dir=in action=accept proto=icmp6 limit=10/s\nrule dir=in action=accept proto=all ct=established,related",
+             rule dir=in action=accept proto=icmp6 limit=10/s\nrule dir=in action=accept proto=all \
+             ct=established,related",
             &[ND_IN],
         ),
         (
             "policy dir=in action=drop\nrule dir=in action=accept proto=all iif=lo\n\
-             rule dir=in action=accept proto=icmp6\nrule dir=in action=accept proto=all ct=established,related limit=50/s",
+             rule dir=in action=accept proto=icmp6\nrule dir=in action=accept proto=all \
+             ct=established,related limit=50/s",
             &[&[ANSWERS, ": TCP over IPv4, UDP over IPv4, ICMP errors, TCP over IPv6, UDP over IPv6"]
                 .concat()],
         ),
         (
             "policy dir=in action=drop\nrule dir=in action=accept proto=all iif=lo\n\
-             rule dir=in action=accept proto=icmp6\nrule dir=in action=accept proto=tcp ct=established,related",
+             rule dir=in action=accept proto=icmp6\nrule dir=in action=accept proto=tcp \
+             ct=established,related",
             &[&[ANSWERS, ": UDP over IPv4, ICMP errors, UDP over IPv6"].concat()],
         ),
         // A bastion: what it may not ask for needs no answer.
@@ -218,7 +223,8 @@ fn a_host_of_one_family_needs_nothing_of_the_other() {
     net.ip("link set u0 up");
     net.ip("link set u1 up");
     let v6 = "policy dir=in action=drop\nrule dir=in action=accept proto=all iif=lo\n\
-              rule dir=in action=accept proto=icmp6\nrule dir=in action=accept proto=all family=ip6 ct=established,related";
+              rule dir=in action=accept proto=icmp6\nrule dir=in action=accept proto=all family=ip6 \
+              ct=established,related";
     let v4 = "policy dir=in action=drop\nrule dir=in action=accept proto=all iif=lo\n\
               rule dir=in action=accept proto=all family=ip ct=established,related";
     net.ip("addr add 2001:db8::1/64 dev u0 nodad");
@@ -260,8 +266,10 @@ fn those_for_whom_the_host_forwards_are_named() {
 fn auto_without_a_default_route_is_no_interface() {
     let mut net = Net::new();
     let _peer = net.peer();
-    let rules = "policy dir=in action=drop\nrule dir=in action=accept proto=tcp dport=22 iif=auto limit=9/s log=prefix:x ratelimit=1/s\n\
-                 rule dir=in action=accept proto=udp dport=53 iif=v0\nrule dir=out action=drop proto=tcp oif=auto dport=25\n";
+    let rules = "policy dir=in action=drop\nrule dir=in action=accept proto=tcp dport=22 iif=auto limit=9/s \
+        log=prefix:x ratelimit=1/s\n\
+                 rule dir=in action=accept proto=udp dport=53 iif=v0\nrule dir=out action=drop proto=tcp \
+                 oif=auto dport=25\n";
     let out = run(&net, "load", "", rules);
     assert!(
         out.status == 0 && out.stderr.contains("warning: auto: there is no default route now"),
@@ -392,9 +400,12 @@ fn what_others_put_into_the_table_is_seen() {
         }
     }
     let own = [
-        "policy dir=in action=reject\npolicy dir=out action=drop\nrule dir=in action=accept proto=all iif=lo\n",
-        "policy dir=in action=drop\nrule dir=in action=accept proto=tcp dport=22 limit=5/m/src log=\"prefix:a\"\n",
-        "policy dir=fwd action=reject\nrule dir=out action=reject proto=all oif=lo\nrule dir=out action=drop proto=icmp\n",
+        "policy dir=in action=reject\npolicy dir=out action=drop\nrule dir=in action=accept proto=all \
+         iif=lo\n",
+        "policy dir=in action=drop\nrule dir=in action=accept proto=tcp dport=22 limit=5/m/src \
+         log=\"prefix:a\"\n",
+        "policy dir=fwd action=reject\nrule dir=out action=reject proto=all oif=lo\nrule dir=out action=drop \
+         proto=icmp\n",
     ];
     for rules in own {
         for _ in 0..2 {
@@ -411,8 +422,12 @@ fn what_others_put_into_the_table_is_seen() {
 #[cfg_attr(not_root, ignore = "needs root")]
 fn packets_that_are_not_tracked_are_a_state() {
     let net = Net::new();
-    net.nft("table inet x { chain input { type filter hook input priority 10; ct state established,related accept;
-        iifname lo accept; tcp dport 22 ct state { new, untracked } accept; reject with icmpx admin-prohibited; }; }");
+    net.nft(
+        "table inet x { chain input { type filter hook input priority 10; ct state established,related \
+        accept;
+        iifname lo accept; tcp dport 22 ct state { new, untracked } accept; reject with icmpx \
+        admin-prohibited; }; }",
+    );
     let out = net.mef(&["export"]);
     assert!(out.status == 0 && out.stdout.contains("dport=22 ct=new,untracked"), "{out:?}");
     assert_eq!(run(&net, "load", "", &out.stdout).status, 0);

@@ -211,7 +211,8 @@ fn stamps_of_logs_that_services_write_decide_after_downtime() {
     net.rule(
         "web",
         &format!(
-            "files={}\nfailregex=^<HOST> \\S+ \\S+ \\[[^\\]]+\\] \"[^\"]*\" 401 \nfailregex=login failed for \\S+ from <HOST>$\n\
+            "files={}\nfailregex=^<HOST> \\S+ \\S+ \\[[^\\]]+\\] \"[^\"]*\" 401 \nfailregex=login failed for \
+             \\S+ from <HOST>$\n\
              findtime=10m\nmaxretry=5",
             log.display()
         ),

@@ -369,7 +369,10 @@ fn a_reload_and_a_flush_keep_the_guard_in_force() {
         wait_until("the ban", || banned(&net, peer.v4));
         let sets = net.nft_list("table inet mef_guard");
         if sets.contains("set scan_seen4") {
-            net.nft("flush set inet mef_guard scan_seen4; flush set inet mef_guard scan_rate4; flush set inet mef_guard scan_ban4");
+            net.nft(
+                "flush set inet mef_guard scan_seen4; flush set inet mef_guard scan_rate4; flush set \
+                inet mef_guard scan_ban4",
+            );
         }
     }
 }
@@ -452,9 +455,8 @@ fn without_a_look_up_of_sockets_the_kernel_is_told_which_ports_listen() {
     assert!(found.len() <= LIMIT && banned(&net, peer.v4), "{found:?}");
     let mut listed = Vec::new();
     guard.list(&mut |e| listed.push((e.who.to_string(), e.rule.to_owned(), e.left))).unwrap();
-    assert!(
-        matches!(&listed[..], [(who, rule, Some(1..=600))] if *who == peer.v4.to_string() && rule == "portscan")
-    );
+    let is_it = |who: &str, rule: &str| who == peer.v4.to_string() && rule == "portscan";
+    assert!(matches!(&listed[..], [(who, rule, Some(1..=600))] if is_it(who, rule)));
     assert!(guard.pardon(&IpAddr::from(peer.v4).into(), false).unwrap());
     assert!(!banned(&net, peer.v4));
 }

@@ -58,7 +58,8 @@ fn fact(net: &Net, name: &str) -> u64 {
 #[cfg_attr(not_root, ignore = "needs root")]
 fn who_begins_a_connection_to_such_a_port_is_told_once() {
     let (net, _, [peer, _]) = curious(
-        "rbl_x_ports=80,8000-8010\nrbl_x_positive_ttl=2h\nrbl_x_negative_ttl=30m\nrbl_off_zone=y.example\nrbl_off_negative_ttl=5s\n\
+        "rbl_x_ports=80,8000-8010\nrbl_x_positive_ttl=2h\nrbl_x_negative_ttl=30m\nrbl_off_zone=y.example\n\
+         rbl_off_negative_ttl=5s\n\
          trusted_proxies=20.0.7.7",
     );
     let way = Way::new(&net, &peer);
@@ -128,7 +129,8 @@ fn services_behind_this_host_count_by_the_port_that_was_asked_for() {
     sysctl("ipv4/ip_forward", "1");
     sysctl("ipv6/conf/all/forwarding", "1");
     net.nft(&format!(
-        "table ip published {{ chain c {{ type nat hook prerouting priority dstnat; tcp dport 8080 dnat to {}:80; }}; }}",
+        "table ip published {{ chain c {{ type nat hook prerouting priority dstnat; tcp dport 8080 dnat to \
+         {}:80; }}; }}",
         container.v4
     ));
     let way = Way::new(&net, &peer);
@@ -245,7 +247,8 @@ fn a_reload_and_a_flush_keep_it_in_force() {
     // The community's zone is one like others.
     reload(&conf.replace(
         "rbl_enabled=true",
-        "rbl_enabled=false\ncommunity_cloud_protection=true\ncommunity_zone=c.example\ncommunity_cloud_ports=90",
+        "rbl_enabled=false\ncommunity_cloud_protection=true\ncommunity_zone=c.example\n\
+         community_cloud_ports=90",
     ));
     let before = told(&net).len();
     assert_eq!((both(80), both(90)), (before, before + 2));

@@ -232,7 +232,8 @@ impl Host {
 fn configure(net: &Net, sync: &str) {
     let ban_log = net.path("bans.log");
     let lines = format!(
-        "state_sync={sync}\nban_log_enabled=true\nban_log_path={}\nmax_bans_per_minute=1000000\nkill_connections=false",
+        "state_sync={sync}\nban_log_enabled=true\nban_log_path={}\nmax_bans_per_minute=1000000\n\
+         kill_connections=false",
         ban_log.display()
     );
     net.configure(&lines, &["mark.log"]);

@@ -300,7 +300,10 @@ fn lines_of_the_kernel_are_read_and_those_of_others_are_not() {
         fs::write("/dev/kmsg", forged).unwrap();
     }
     let peer = net.peer();
-    net.nft("table inet watch { chain c { type filter hook input priority 0; udp dport 7 log prefix \"mef-test: \"; }; }");
+    net.nft(
+        "table inet watch { chain c { type filter hook input priority 0; udp dport 7 log prefix \
+        \"mef-test: \"; }; }",
+    );
     wait_until("the ban", || {
         probe(&net, &peer);
         net.in_set("ban4", peer.v4.into())

@@ -448,19 +448,26 @@ fn everything_that_a_table_can_hold_returns() {
             counter hits { packets 7 bytes 99 comment "named" }
             quota much { over 25 mbytes used 3 bytes }
             limit slow { rate 5/second burst 6 packets }
-            map verdicts { type inet_service : verdict; elements = { 22 : jump extra, 25-30 : drop }; flags interval; }
+            map verdicts { type inet_service : verdict; elements = { 22 : jump extra, 25-30 : drop };
+                flags interval; }
             map names { type ipv4_addr : counter; elements = { 192.0.2.9 : "hits" } }
             set pairs { type ipv4_addr . inet_service; flags interval; comment "a set";
                 elements = { 192.0.2.0/24 . 80, 10.0.0.1-10.0.0.9 . 1000-2000 } }
-            set timed { type ipv4_addr; timeout 1h; size 100; elements = { 192.0.2.1 timeout 5d expires 4d comment "one" } }
-            set counted { type ipv6_addr; flags dynamic; counter; elements = { 2001:db8::5 counter packets 5 bytes 6 } }
-            set edge { type ipv4_addr; flags interval; elements = { 0.0.0.0/1, 128.0.0.0/9, 255.255.255.255 } }
+            set timed { type ipv4_addr; timeout 1h; size 100;
+                elements = { 192.0.2.1 timeout 5d expires 4d comment "one" } }
+            set counted { type ipv6_addr; flags dynamic; counter;
+                elements = { 2001:db8::5 counter packets 5 bytes 6 } }
+            set edge { type ipv4_addr; flags interval;
+                elements = { 0.0.0.0/1, 128.0.0.0/9, 255.255.255.255 } }
             set every { type inet_service; flags interval; elements = { 0-65535 } }
             chain extra { comment "a chain"; tcp dport 1-5 counter name "hits" return; meta mark set 5; }
-            chain early { type filter hook prerouting priority -5; policy accept; ct state vmap { new : goto extra, invalid : drop }; }
+            chain early { type filter hook prerouting priority -5; policy accept;
+                ct state vmap { new : goto extra, invalid : drop }; }
             chain address { type nat hook postrouting priority srcnat; ip saddr 10.0.0.0/8 masquerade; }
-            chain input { tcp dport vmap @verdicts; ip saddr . tcp dport @pairs counter packets 11 bytes 1100 accept;
-                add @counted { ip6 saddr counter }; quota name "much" drop; ip saddr @edge drop; tcp sport != { 1-3, 9 } accept; }
+            chain input { tcp dport vmap @verdicts;
+                ip saddr . tcp dport @pairs counter packets 11 bytes 1100 accept;
+                add @counted { ip6 saddr counter }; quota name "much" drop; ip saddr @edge drop;
+                    tcp sport != { 1-3, 9 } accept; }
         }"#,
     );
     // The time that an element had left when the trial began is what it gets back.

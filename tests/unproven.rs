@@ -140,7 +140,8 @@ fn what_was_banned_while_no_daemon_ran_is_asked_for_connections_too() {
 #[cfg_attr(not_root, ignore = "needs root")]
 fn floods_in_the_name_of_who_is_connected_hold_only_more_of_them_back() {
     let mut net = host(
-        "ps_enabled=false\nddos_enabled=true\nddos_ports=80\nddos_syn_rate=1\nddos_syn_burst=3\nddos_stage1_timeout=1\n\
+        "ps_enabled=false\nddos_enabled=true\nddos_ports=80\nddos_syn_rate=1\nddos_syn_burst=3\n\
+         ddos_stage1_timeout=1\n\
          ddos_stage1_mode=drop\nddos_escalation_hits=2\nddos_escalation_window=1h",
         "",
     );
@@ -175,7 +176,8 @@ fn floods_in_the_name_of_who_is_connected_hold_only_more_of_them_back() {
 #[cfg_attr(not_root, ignore = "needs root")]
 fn who_only_holds_many_connections_is_never_banned() {
     let mut net = host(
-        "ps_enabled=false\nddos_enabled=true\nddos_connlimit=3\nddos_stage1_timeout=1\nddos_escalation_hits=1",
+        "ps_enabled=false\nddos_enabled=true\nddos_connlimit=3\nddos_stage1_timeout=1\n\
+         ddos_escalation_hits=1",
         "",
     );
     let peer = net.peer();

@@ -54,9 +54,12 @@ fn site(net: &mut Net) {
     }
     let dir = net.dir.display();
     let conf = format!(
-        "daemon off;\nuser root;\nworker_processes 1;\npid {dir}/nginx.pid;\nerror_log {dir}/nginx.err;\nevents {{}}\n\
-         http {{\n access_log {dir}/{LOG} combined;\n client_body_temp_path {dir}/b;\n proxy_temp_path {dir}/x;\n\
-         fastcgi_temp_path {dir}/f;\n uwsgi_temp_path {dir}/u;\n scgi_temp_path {dir}/s;\n types {{ text/html html; }}\n\
+        "daemon off;\nuser root;\nworker_processes 1;\npid {dir}/nginx.pid;\nerror_log {dir}/nginx.err;\n\
+         events {{}}\n\
+         http {{\n access_log {dir}/{LOG} combined;\n client_body_temp_path {dir}/b;\n proxy_temp_path \
+         {dir}/x;\n\
+         fastcgi_temp_path {dir}/f;\n uwsgi_temp_path {dir}/u;\n scgi_temp_path {dir}/s;\n types {{ \
+         text/html html; }}\n\
          server {{ listen 80; listen [::]:80; root {dir}/www; if_modified_since before; }}\n}}\n"
     );
     let conf = net.write("nginx.conf", &conf);
@@ -259,7 +262,8 @@ fn who_is_never_banned_and_what_happened_while_nobody_watched() {
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 fn thresholds_and_formats_of_ones_own() {
-    let rule = "[webscan]\nwindows=30s\n[thresholds]\nrule_7_name=many\nrule_7_requests_min=5\nrule_7_bantime=5m\n\
+    let rule = "[webscan]\nwindows=30s\n[thresholds]\nrule_7_name=many\nrule_7_requests_min=5\n\
+        rule_7_bantime=5m\n\
         rule_8_ua_count_min=3\nrule_8_action=detect\n[whitelist]\nuri=/ok*\n";
     let mut net = Net::new();
     net.configure("", &[LOG]);

@@ -19,8 +19,11 @@ use argh::FromArgs;
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "They become lines of local.conf in whitelist_dir or blacklist_dir, and take effect at once. What is on the allow\nlist passes, whatever else is said of it. An IPv6 address stands for its prefix (ipv6_prefix, 64): write ADDR/128 for it alone.",
-    example = "mef allow 192.0.2.7 2001:db8::/48\n  mef allow 198.51.100.7 --for 2h\n  mef deny 203.0.113.0/24\n  mef deny - < addresses"
+    note = "They become lines of local.conf in whitelist_dir or blacklist_dir, and take effect at once. What \
+        is on the allow\nlist passes, whatever else is said of it. An IPv6 address stands for its prefix \
+        (ipv6_prefix, 64): write ADDR/128 for it alone.",
+    example = "mef allow 192.0.2.7 2001:db8::/48\n  mef allow 198.51.100.7 --for 2h\n  mef deny \
+        203.0.113.0/24\n  mef deny - < addresses"
 )]
 struct Add {
     /// an address, a network (192.0.2.0/24) or a range (192.0.2.1-192.0.2.9); - reads them from standard
@@ -42,7 +45,8 @@ struct Add {
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "Lines of local.conf go; other files of the directory are not changed. A network takes all of its parts along.",
+    note = "Lines of local.conf go; other files of the directory are not changed. A network takes all of its \
+        parts along.",
     example = "mef disallow 192.0.2.7\n  mef undeny 203.0.113.0/24"
 )]
 struct Remove {

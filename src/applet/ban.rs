@@ -28,8 +28,10 @@ const TELLS: u32 = 1000;
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "An IPv6 address stands for its prefix (ipv6_prefix, 64): write ADDR/128 for it alone.\nNever banned unless --force: this host's own addresses, the peer of your SSH session, the gateway.",
-    example = "mef ban 192.0.2.7\n  mef ban 203.0.113.0/24 --for 7d --reason 'scans'\n  mef ban 198.51.100.10-198.51.100.20 --ports 22,80-90\n  mef ban - < addresses"
+    note = "An IPv6 address stands for its prefix (ipv6_prefix, 64): write ADDR/128 for it alone.\nNever \
+        banned unless --force: this host's own addresses, the peer of your SSH session, the gateway.",
+    example = "mef ban 192.0.2.7\n  mef ban 203.0.113.0/24 --for 7d --reason 'scans'\n  mef ban \
+        198.51.100.10-198.51.100.20 --ports 22,80-90\n  mef ban - < addresses"
 )]
 struct Args {
     /// an address, a network (192.0.2.0/24) or a range (192.0.2.1-192.0.2.9); - reads them from standard

@@ -20,7 +20,8 @@ const BETWEEN: &str = "\0";
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "DROPPED is counted for each address only with element_counters=true, since that costs kernel memory.",
+    note = "DROPPED is counted for each address only with element_counters=true, since that costs kernel \
+        memory.",
     example = "mef bans\n  mef bans 192.0.2.0/24\n  mef bans --rule sshd --json"
 )]
 struct Args {

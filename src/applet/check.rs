@@ -17,7 +17,8 @@ use std::path::Path;
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "Without files: /etc/mef/mef.rules if it is there, mef.conf, all service rules and lists that it names, and the built-in ones.",
+    note = "Without files: /etc/mef/mef.rules if it is there, mef.conf, all service rules and lists that it \
+        names, and the built-in ones.",
     example = "mef check\n  mef check /etc/mef/mef.rules /etc/mef/rules.d/sshd.conf"
 )]
 struct Args {

@@ -11,7 +11,8 @@ use std::path::Path;
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "SIGHUP reads the configuration again, SIGTERM stops (bans stay), SIGUSR1 writes statistics to the log.",
+    note = "SIGHUP reads the configuration again, SIGTERM stops (bans stay), SIGUSR1 writes statistics to \
+        the log.",
     example = "mef daemon\n  mef daemon --foreground --config /etc/mef/mef.conf"
 )]
 struct Args {

@@ -12,7 +12,8 @@ use argh::FromArgs;
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "Both sides are shown in canonical form, auto as the interfaces that it means. Exit status: 0 no difference, 1 differences or an error.",
+    note = "Both sides are shown in canonical form, auto as the interfaces that it means. Exit status: 0 no \
+        difference, 1 differences or an error.",
     example = "mef diff\n  mef diff /etc/mef/mef.rules"
 )]
 struct Args {

@@ -14,7 +14,8 @@ const FAMILIES: [&str; 6] = ["inet", "ip", "ip6", "arp", "bridge", "netdev"];
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "A rule that drops or refuses packets and cannot be said is a statement that `mef load` refuses, and the exit status is 1.",
+    note = "A rule that drops or refuses packets and cannot be said is a statement that `mef load` refuses, \
+        and the exit status is 1.",
     note = "Sets and rules stand as they are at this moment; the table of bans is never shown.",
     example = "mef export\n  mef export --family inet --table mef > old.rules"
 )]

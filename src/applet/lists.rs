@@ -20,7 +20,9 @@ use std::path::{Path, PathBuf};
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "BAD counts lines that are passed over: `mef check` shows them. A list is refused when most of it is bad, when it is\nempty and was not, or when it cannot be read; then, and when its directory is gone, what it had before stays in force\nuntil it is good again, deleted, or dropped.",
+    note = "BAD counts lines that are passed over: `mef check` shows them. A list is refused when most of it \
+        is bad, when it is\nempty and was not, or when it cannot be read; then, and when its directory is \
+        gone, what it had before stays in force\nuntil it is good again, deleted, or dropped.",
     example = "mef lists\n  mef lists --json"
 )]
 struct Args {

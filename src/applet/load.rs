@@ -23,7 +23,8 @@ const TRIAL_MAX: u32 = 86_400;
 #[argh(
     help_triggers("-h", "--help"),
     note = "Bans are not touched. A rule set with errors, or one that the kernel refuses, changes nothing.",
-    note = "With --confirm, the previous rules return by themselves: when nobody confirms in time, when the terminal hangs up, and with ^C. The kernel sees to it, whatever happens to mef.",
+    note = "With --confirm, the previous rules return by themselves: when nobody confirms in time, when the \
+        terminal hangs up, and with ^C. The kernel sees to it, whatever happens to mef.",
     example = "mef load\n  mef load --check /etc/mef/mef.rules\n  mef load --confirm 30s"
 )]
 struct LoadArgs {
@@ -108,7 +109,10 @@ fn at_boot(saved: &Saved, output: &mut Output<'_>) -> Result<Option<String>, Err
             "the last rules were never confirmed, nor any before: none are loaded".into(),
         ));
     };
-    output.note(&"nobody has confirmed the rules of the last trial: the ones before are loaded (`mef load` ends that)");
+    output.note(
+        &"nobody has confirmed the rules of the last trial: the ones before are loaded (`mef load` \
+        ends that)",
+    );
     Ok(Some(path.to_string_lossy().into_owned()))
 }
 
@@ -203,7 +207,8 @@ fn confirm_text(text: &str) -> Result<bool, String> {
     }
 }
 
-const STUCK: &str = "not confirmed, but somebody deleted the previous rules, which cannot be loaded again (the system's log says more)";
+const STUCK: &str = "not confirmed, but somebody deleted the previous rules, which cannot be loaded again \
+    (the system's log says more)";
 
 /// The time of a trial, s.
 fn time(text: &str) -> Result<u32, Error> {

@@ -30,7 +30,10 @@ use verdict::Verdict;
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "The first line is the verdict: protected, what sees nothing, or not running. Exit status: 0 protected, 1 not, 3 no\ndaemon runs; with --prometheus 0 whenever the numbers were printed.\nSOURCE is what the rule asks for, READ when something was last read for it, LAST its last hit, READS what it reads now.\nON says which rules are in force, WHY what decided it.",
+    note = "The first line is the verdict: protected, what sees nothing, or not running. Exit status: 0 \
+        protected, 1 not, 3 no\ndaemon runs; with --prometheus 0 whenever the numbers were printed.\nSOURCE \
+        is what the rule asks for, READ when something was last read for it, LAST its last hit, READS what \
+        it reads now.\nON says which rules are in force, WHY what decided it.",
     example = "mef status\n  mef status --json\n  mef status --prometheus"
 )]
 struct Args {

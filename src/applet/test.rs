@@ -28,8 +28,15 @@ const ALL: &str = "all";
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "It decides as the daemon would, with the configuration of this host, as if nobody had been banned before: whom\nit would ban for how long, and whom not and why. FILE may hold what journalctl prints (short forms, with-unit, json).\nRULE is the name of a rule, the path of its file, or all: every rule of rules_dir, also those that are off, but for\nthose of engine=webscan. Of all rules, those with programs= read a file that begins with a syslog header, the others any other.\nWith --hits, LINE<TAB>ADDRESS is printed for each line that hits, and nothing else; the summary goes to standard error.",
-    example = "mef test sshd /var/log/auth.log\n  mef test all /var/log/auth.log\n  mef test --hits ./my-rule.conf - < log\n  mef test --self"
+    note = "It decides as the daemon would, with the configuration of this host, as if nobody had been \
+        banned before: whom\nit would ban for how long, and whom not and why. FILE may hold what journalctl \
+        prints (short forms, with-unit, json).\nRULE is the name of a rule, the path of its file, or all: \
+        every rule of rules_dir, also those that are off, but for\nthose of engine=webscan. Of all rules, \
+        those with programs= read a file that begins with a syslog header, the others any other.\nWith \
+        --hits, LINE<TAB>ADDRESS is printed for each line that hits, and nothing else; the summary goes to \
+        standard error.",
+    example = "mef test sshd /var/log/auth.log\n  mef test all /var/log/auth.log\n  mef test --hits \
+        ./my-rule.conf - < log\n  mef test --self"
 )]
 struct Args {
     /// the rule, then log files; - is standard input

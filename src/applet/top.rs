@@ -24,7 +24,8 @@ const CLEAR_LINE: &str = "\x1b[K";
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "q ends it. The daemon is asked only while this runs. NO_COLOR in the environment: without bold type.",
+    note = "q ends it. The daemon is asked only while this runs. NO_COLOR in the environment: without bold \
+        type.",
     example = "mef top\n  mef top --once"
 )]
 struct Args {

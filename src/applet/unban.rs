@@ -24,7 +24,9 @@ const REPORTS: usize = 1000;
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "A network ends the bans of all addresses inside it; an address inside a banned network is taken out of it.\nThe daemon forgets what it has counted of them. Exit status 1 if an address is still dropped, by a deny list for example.",
+    note = "A network ends the bans of all addresses inside it; an address inside a banned network is taken \
+        out of it.\nThe daemon forgets what it has counted of them. Exit status 1 if an address is still \
+        dropped, by a deny list for example.",
     example = "mef unban 192.0.2.7\n  mef unban 203.0.113.0/24\n  mef unban --all"
 )]
 struct Args {

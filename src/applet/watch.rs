@@ -12,7 +12,8 @@ use argh::FromArgs;
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "User names are what attackers choose: control characters in them are shown as \\\\xNN.\nA line 'lost N' tells of events that came faster than they were read.",
+    note = "User names are what attackers choose: control characters in them are shown as \\\\xNN.\nA line \
+        'lost N' tells of events that came faster than they were read.",
     example = "mef watch\n  mef watch --json"
 )]
 struct Args {

@@ -224,7 +224,8 @@ mod tests {
         let text = "# first\nrule dir=in action=accept proto=tpc dport=22\n";
         assert_eq!(
             p.render("mef.rules", text),
-            "mef.rules:2:27: unknown protocol 'tpc'\n    2 | rule dir=in action=accept proto=tpc dport=22\n      | \
+            "mef.rules:2:27: unknown protocol 'tpc'\n    2 | rule dir=in action=accept proto=tpc \
+             dport=22\n      | \
              \u{20}                         ^~~~~~~~~ did you mean 'tcp'?\n"
         );
         assert!(!p.render("f", "x\n\x1b[31mred\n").contains('\x1b'));

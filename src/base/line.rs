@@ -114,7 +114,8 @@ pub fn shown(text: &str) -> String {
 /// Whether a character shows as itself and moves nothing else.
 fn harmless(c: char) -> bool {
     !c.is_control()
-        && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+        && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        && !matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// Bytes that may be anything, for writing into a `Line`: what is not UTF-8 becomes `\xNN`.

@@ -107,7 +107,8 @@ impl Alarms {
             match Packets::open(ALARMS) {
                 Ok(packets) => self.packets = Some(packets),
                 Err(e) => log::warn!(
-                    "{e}: port scans are banned and floods held back by the kernel, and not told; who floods is not banned"
+                    "{e}: port scans are banned and floods held back by the kernel, and not told; who floods \
+                     is not banned"
                 ),
             }
         }

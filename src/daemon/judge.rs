@@ -267,7 +267,8 @@ impl Judge {
         if evicted > before && now >= quiet_until {
             self.evictions = (evicted, now.after(EVICTIONS_QUIET));
             log::warn!(
-                "more offenders at a time than are tracked: {} were forgotten before their time. Many addresses attack, \
+                "more offenders at a time than are tracked: {} were forgotten before their time. Many \
+                 addresses attack, \
                  or forged lines are to hide one; track_max={} may be raised",
                 evicted - before,
                 self.decider.tracker.slots()

@@ -218,8 +218,8 @@ impl Daemon {
     fn go(&mut self) {
         // Files are opened by the first look at them.
         self.read(clock::now(), None);
-        // What comes while we are away, and that it is new, is known by what there is now. A slow disk delays no
-        // ban: the sooner this is written, the better, but nothing waits for it.
+        // What comes while we are away, and that it is new, is known by what there is now. A slow disk delays
+        // no ban: the sooner this is written, the better, but nothing waits for it.
         if self.state_sync.is_some() {
             self.save_beside();
         }

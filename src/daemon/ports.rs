@@ -55,7 +55,8 @@ impl Ports {
             return None;
         }
         self.written = Some(now.wall);
-        // What cannot be read is told by whoever keeps bans there, and five minutes after a boot nothing counts.
+        // What cannot be read is told by whoever keeps bans there, and five minutes after a boot nothing
+        // counts.
         guard.open_ports().ok().map(|ports| text(&ports, now.wall))
     }
 

@@ -163,7 +163,8 @@ impl Punisher {
     fn tell(&self, news: Option<News>) {
         match news {
             Some(News::Flood) => log::error!(
-                "more than {} bans within a minute (max_bans_per_minute): until that is over new bans last 10 minutes at most and are not \
+                "more than {} bans within a minute (max_bans_per_minute): until that is over new bans last \
+                 10 minutes at most and are not \
                  counted; is a log broken or forged?",
                 self.pace.limit
             ),

@@ -269,8 +269,8 @@ fn without_zeros(line: &[u8]) -> &[u8] {
     line.get(zeros..).unwrap_or_default()
 }
 
-/// What the service said in a line: some writers end lines as DOS does, and `$` is the end of what was said. A
-/// blank at the end may be what a pattern asks for before text of a client: it stays, but in syslog.
+/// What the service said in a line: some writers end lines as DOS does, and `$` is the end of what was said.
+/// A blank at the end may be what a pattern asks for before text of a client: it stays, but in syslog.
 fn said(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }

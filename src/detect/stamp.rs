@@ -88,7 +88,8 @@ mod tests {
             ("syslog, tai64n", "@400000006b0792e6000000ff sshd[7]: Failed"),
             (
                 "nginx access",
-                "198.51.100.7 - alice [26/Nov/2026:02:01:00 +0000] \"PROPFIND /cal HTTP/1.1\" 401 179 \"-\" \"c\"",
+                "198.51.100.7 - alice [26/Nov/2026:02:01:00 +0000] \"PROPFIND /cal HTTP/1.1\" 401 179 \"-\" \
+                 \"c\"",
             ),
             (
                 "common log, other zone",
@@ -96,7 +97,8 @@ mod tests {
             ),
             (
                 "a user called like a stamp",
-                "198.51.100.7 - [01/Jan/2020:00:00:00 +0000] [26/Nov/2026:02:01:00 +0000] \"GET / HTTP/1.1\" 401 1",
+                "198.51.100.7 - [01/Jan/2020:00:00:00 +0000] [26/Nov/2026:02:01:00 +0000] \"GET / HTTP/1.1\" \
+                 401 1",
             ),
             (
                 "nginx error",
@@ -104,7 +106,8 @@ mod tests {
             ),
             (
                 "apache error",
-                "[Thu Nov 26 02:01:00.123456 2026] [auth_basic:error] [pid 7] [client 198.51.100.7:1] AH01617",
+                "[Thu Nov 26 02:01:00.123456 2026] [auth_basic:error] [pid 7] [client 198.51.100.7:1] \
+                 AH01617",
             ),
             ("dovecot's own", "Nov 26 02:01:00 imap-login: Info: Aborted login"),
             ("exim", "2026-11-26 02:01:00 login authenticator failed for (x) [198.51.100.7]"),
@@ -140,7 +143,8 @@ mod tests {
             ("lighttpd", "2026-11-26 02:01:00: (mod_auth.c.525) get_password failed, IP: 198.51.100.7"),
             (
                 "squid",
-                "1795658460.123      7 198.51.100.7 TCP_DENIED/407 3884 GET http://x/ - HIER_NONE/- text/html",
+                "1795658460.123      7 198.51.100.7 TCP_DENIED/407 3884 GET http://x/ - HIER_NONE/- \
+                 text/html",
             ),
             (
                 "grafana",

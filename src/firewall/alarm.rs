@@ -1,5 +1,6 @@
 #![forbid(unsafe_code)]
-//! What packets that rules of ours report are reported for, and to whom: the rules write it, and `nflog` reads it.
+//! What packets that rules of ours report are reported for, and to whom: the rules write it, and `nflog`
+//! reads it.
 
 /// The group of port scans and floods.
 pub const ALARMS: u16 = 5;

@@ -68,7 +68,8 @@ pub struct Facts {
 }
 
 impl Facts {
-    #[allow(clippy::useless_conversion, clippy::unnecessary_fallible_conversions)] // the widths differ by platform
+    // The widths differ by platform.
+    #[allow(clippy::useless_conversion, clippy::unnecessary_fallible_conversions)]
     fn of(st: &FileStat) -> Facts {
         Facts {
             id: FileId { dev: st.st_dev.into(), ino: st.st_ino.into() },

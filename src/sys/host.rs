@@ -477,8 +477,10 @@ mod tests {
 
     #[test]
     fn name_servers() {
-        let text = b"# nameserver 192.0.2.9\nnameserver 192.0.2.1\n\tnameserver\t2001:db8::53 # x\nnameserver\n\
-                     nameserver fe80::1%eth0\nnameservers 192.0.2.8\nnameserver \xff\nsearch nameserver 192.0.2.7";
+        let text = b"# nameserver 192.0.2.9\nnameserver 192.0.2.1\n\tnameserver\t2001:db8::53 # x\n\
+            nameserver\n\
+                     nameserver fe80::1%eth0\nnameservers 192.0.2.8\nnameserver \xff\nsearch nameserver \
+                     192.0.2.7";
         assert_eq!(found(|each| resolvers(text, each)), ["192.0.2.1", "2001:db8::53", "fe80::1"]);
     }
 

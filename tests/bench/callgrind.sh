@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Instructions for each line of a log: two logs are read, of which one is twice as long, so that the start does not count.
+# Instructions for each line of a log: two logs are read, of which one is twice as long, so that the start
+# does not count.
 source "$(dirname "$0")/lib.sh"
 few=20000
 here=$work/callgrind
@@ -7,7 +8,8 @@ here=$work/callgrind
 # instructions PROGRAM...
 instructions() {
     # Into a file: grep stops at the first match if its output is /dev/null.
-    valgrind --tool=callgrind --callgrind-out-file=/dev/null --log-file="$here/log" "$@" >"$here/found" 2>/dev/null
+    valgrind --tool=callgrind --callgrind-out-file=/dev/null --log-file="$here/log" "$@" >"$here/found" \
+        2>/dev/null
     sed -n 's/.*Collected : *\([0-9]*\).*/\1/p' "$here/log"
 }
 
@@ -21,7 +23,8 @@ a_line() {
 for kind in quiet attack; do
     "$MEF_BENCH" log "$kind" $few >"$here/once"
     "$MEF_BENCH" log "$kind" $((2 * few)) >"$here/twice"
-    figure "instructions a line, $kind log" "" '' less "$(a_line "$MEF_BIN" test --hits --rules-dir "$rules" sshd)"
+    figure "instructions a line, $kind log" "" '' less \
+        "$(a_line "$MEF_BIN" test --hits --rules-dir "$rules" sshd)"
     peer "rg -c, 5 patterns" "$(maybe a_line rg -j1 -c "${five_patterns[@]}")"
     peer "grep -cE, 5 patterns" "$(maybe a_line grep -cE "${five_patterns[@]}")"
 done

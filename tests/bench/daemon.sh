@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# The daemons: memory, sleep, and how soon they ban. All of them run at the same time, each with a log of its own.
+# The daemons: memory, sleep, and how soon they ban. All of them run at the same time, each with a log of its
+# own.
 source "$(dirname "$0")/lib.sh"
 here=$work/daemon
 idle=$(quick_or 2 60) bans=$(quick_or 5 100)
 
-# What is watched lies where nobody else makes files: the directories above a log are watched as well, and a busy /tmp is
+# What is watched lies where nobody else makes files: the directories above a log are watched as well, and a
+# busy /tmp is
 # not idle. The state stays on a disk.
 quiet=/mnt
 mount -t tmpfs -o mode=0700 mef-bench "$quiet"
@@ -56,7 +58,8 @@ figure "12 start of the daemon to its first ban" "5 ms" us less \
     "$("$MEF_BENCH" start "$quiet/mef.lines" --first 100000 -- "${mef[@]}")"
 has_fail2ban=
 if configure_fail2ban; then has_fail2ban=yes; fi
-peer "fail2ban" "$([ -z "$has_fail2ban" ] || maybe "$MEF_BENCH" start "$quiet/fail2ban.lines" --first 100000 -- "${fail2ban[@]}")"
+peer "fail2ban" \
+    "$([ -z "$has_fail2ban" ] || maybe "$MEF_BENCH" start "$quiet/fail2ban.lines" --first 100000 -- "${fail2ban[@]}")"
 rm -rf "$here"/state/*
 : >"$quiet/mef.lines"
 nft flush ruleset
@@ -77,11 +80,13 @@ if [ -x "$sshguard/sshg-blocker" ]; then
 fi
 sleep 3
 [ -z "${sshguard_leader:-}" ] || mapfile -t sshguard_pids < <(pgrep -g "$sshguard_leader")
-backend=$([ -z "$has_fail2ban" ] || sed -n "s/.*Initiated '\(.*\)' backend.*/\1/p" "$here/fail2ban.log" | tail -n 1)
+backend=$([ -z "$has_fail2ban" ] || sed -n "s/.*Initiated '\(.*\)' backend.*/\1/p" "$here/fail2ban.log" |
+    tail -n 1)
 
 figure "3 daemon, idle: RSS" "300 kB" kB less "$(memory Rss "$mef_pid")"
 peer "fail2ban" "$([ -z "$fail2ban_pid" ] || memory Rss "$fail2ban_pid")"
-peer "sshguard (PSS of ${#sshguard_pids[@]} processes)" "$([ ${#sshguard_pids[@]} = 0 ] || memory Pss "${sshguard_pids[@]}")"
+peer "sshguard (PSS of ${#sshguard_pids[@]} processes)" \
+    "$([ ${#sshguard_pids[@]} = 0 ] || memory Pss "${sshguard_pids[@]}")"
 
 before=("$(switches "$mef_pid")" "$(maybe switches $fail2ban_pid)" "$(maybe switches "${sshguard_pids[@]}")")
 sleep "$idle"

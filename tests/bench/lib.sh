@@ -20,7 +20,8 @@ shown() {
         }
         BEGIN {
             if (x == "") print "-"
-            else if (unit == "us") print x < 1000 ? x " us" : x < 1e6 ? sprintf("%.2f ms", x / 1e3) : sprintf("%.2f s", x / 1e6)
+            else if (unit == "us") print x < 1000 ? x " us" : x < 1e6 ? sprintf("%.2f ms", x / 1e3) : \
+                sprintf("%.2f s", x / 1e6)
             else if (unit == "ns") print x " ns"
             else if (unit == "kB") print x < 10000 ? x " kB" : sprintf("%.1f MB", x / 1e3)
             else if (unit == "B") printf "%.1f kB\n", x / 1e3
@@ -28,7 +29,8 @@ shown() {
         }'
 }
 
-# figure NAME REACH UNIT less|more|neither VALUE: a line of the table, which appears with its first peer. The word says
+# figure NAME REACH UNIT less|more|neither VALUE: a line of the table, which appears with its first peer. The
+# word says
 # what is better.
 # shellcheck disable=SC2154 # work: bench.sh has it
 figure() {
@@ -71,7 +73,8 @@ cpu() { [ $# -lt 3 ] || echo $(($2 + $3)); }
 # maybe COMMAND...: what it prints, or nothing if it fails: a peer that is not there, or breaks, leaves a gap.
 maybe() { "$@" 2>>"$work/peers.log" || true; }
 
-# configure DIRECTORY [LOG]: a mef.conf whose state, rules and lists lie below DIRECTORY; LOG is followed by the sshd rule.
+# configure DIRECTORY [LOG]: a mef.conf whose state, rules and lists lie below DIRECTORY; LOG is followed by
+# the sshd rule.
 configure() {
     # Those who are compared count each failure, whatever the name.
     mkdir -p "$1"/{state,run,rules.d,allow,deny}
@@ -83,7 +86,8 @@ configure() {
 }
 rules=$(dirname "${BASH_SOURCE[0]}")/../../rootfs/etc/mef/rules.d
 
-# What somebody might search an sshd log for by hand. These only count lines: no address, no header, no memory.
+# What somebody might search an sshd log for by hand. These only count lines: no address, no header, no
+# memory.
 # shellcheck disable=SC2034
 five_patterns=(
     -e 'Failed password for .* from [0-9a-f.:]+ port [0-9]+ ssh2'

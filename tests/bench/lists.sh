@@ -48,4 +48,5 @@ ban=("$MEF_BIN" ban --config "$here/mef.conf" 198.51.100.0/24)
 unban="'$MEF_BIN' unban --config '$here/mef.conf' 198.51.100.0/24 >/dev/null 2>&1 || :"
 mef=$(time_of "$many" --before "$unban" -- "${ban[@]}")
 figure "11b one ban beside $(shown '' "$networks") denied networks" "2 ms" us less "$(wall $mef)"
-peer "nft add element into such a set" "$(wall $(time_of 1 -- nft 'add element inet peer deny { 198.51.100.0/24 }'))"
+peer "nft add element into such a set" \
+    "$(wall $(time_of 1 -- nft 'add element inet peer deny { 198.51.100.0/24 }'))"

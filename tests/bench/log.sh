@@ -23,19 +23,25 @@ parser=/usr/libexec/sshguard/sshg-parser
 measure() {
     local kind=$1 title=$2 reach=$3
     "$MEF_BENCH" log "$kind" "$small" >"$log"
-    figure "$title, $(shown '' "$small") lines" "20x" /s more "$(lines_in "$small" "$(quick_or 1 9)" -- "${mef[@]}")"
-    peer "fail2ban-regex" "$(maybe lines_in "$small" 1 --stdout "$found/fail2ban" -- fail2ban-regex "$log" "$filter")"
-    peer "sshguard's parser" "$(maybe lines_in "$small" 1 --stdin "$log" --stdout "$found/sshguard" -- "$parser")"
+    figure "$title, $(shown '' "$small") lines" "20x" /s more \
+        "$(lines_in "$small" "$(quick_or 1 9)" -- "${mef[@]}")"
+    peer "fail2ban-regex" \
+        "$(maybe lines_in "$small" 1 --stdout "$found/fail2ban" -- fail2ban-regex "$log" "$filter")"
+    peer "sshguard's parser" \
+        "$(maybe lines_in "$small" 1 --stdin "$log" --stdout "$found/sshguard" -- "$parser")"
     figure "   hits in it" "" '' neither "$("${mef[@]}" 2>/dev/null | wc -l)"
     peer "fail2ban-regex" "$(maybe sed -n 's/^Lines:.* \([0-9]*\) matched.*/\1/p' "$found/fail2ban")"
     peer "sshguard's parser" "$(maybe grep -c . "$found/sshguard")"
     peer "rg -c, 5 patterns" "$(maybe rg -c "${five_patterns[@]}" "$log")"
 
     "$MEF_BENCH" log "$kind" "$big" >"$log"
-    figure "$title, $(shown '' "$big") lines" "$reach" /s more "$(lines_in "$big" "$(quick_or 1 5)" -- "${mef[@]}")"
-    peer "rg -c, 5 patterns" "$(maybe lines_in "$big" "$(quick_or 1 5)" -- rg -c "${five_patterns[@]}" "$log")"
+    figure "$title, $(shown '' "$big") lines" "$reach" /s more \
+        "$(lines_in "$big" "$(quick_or 1 5)" -- "${mef[@]}")"
+    peer "rg -c, 5 patterns" \
+        "$(maybe lines_in "$big" "$(quick_or 1 5)" -- rg -c "${five_patterns[@]}" "$log")"
     # grep stops at the first match if its output is /dev/null.
-    peer "grep -cE, 5 patterns" "$(maybe lines_in "$big" "$(quick_or 1 3)" --stdout "$found/grep" -- grep -cE "${five_patterns[@]}" "$log")"
+    peer "grep -cE, 5 patterns" \
+        "$(maybe lines_in "$big" "$(quick_or 1 3)" --stdout "$found/grep" -- grep -cE "${five_patterns[@]}" "$log")"
 }
 
 # small_mixed: the same of a log that fail2ban reads before long.
@@ -48,14 +54,19 @@ small_mixed() {
 mixed() {
     "$MEF_BENCH" log mixed "$big" >"$log"
     local all=("$MEF_BIN" test --hits --rules-dir "$rules" all "$log")
-    figure "2b mixed log, 30 % failures, all $(find "$rules" -name '*.conf' | wc -l) rules" "1,000,000" /s more \
+    figure "2b mixed log, 30 % failures, all $(find "$rules" -name '*.conf' | wc -l) rules" "1,000,000" /s \
+        more \
         "$(lines_in "$big" "$(quick_or 1 5)" -- "${all[@]}")"
     # The peers have no rules for most of it: they read it for what they know.
-    peer "sshguard's parser, its own services" "$(maybe lines_in "$big" 1 --stdin "$log" --stdout "$found/sshguard" -- "$parser")"
-    peer "rg -c, 5 patterns" "$(maybe lines_in "$big" "$(quick_or 1 5)" -- rg -c "${five_patterns[@]}" "$log")"
-    peer "grep -cE, 5 patterns" "$(maybe lines_in "$big" "$(quick_or 1 3)" --stdout "$found/grep" -- grep -cE "${five_patterns[@]}" "$log")"
+    peer "sshguard's parser, its own services" \
+        "$(maybe lines_in "$big" 1 --stdin "$log" --stdout "$found/sshguard" -- "$parser")"
+    peer "rg -c, 5 patterns" \
+        "$(maybe lines_in "$big" "$(quick_or 1 5)" -- rg -c "${five_patterns[@]}" "$log")"
+    peer "grep -cE, 5 patterns" \
+        "$(maybe lines_in "$big" "$(quick_or 1 3)" --stdout "$found/grep" -- grep -cE "${five_patterns[@]}" "$log")"
     figure "2b the same, $(shown '' "$small") lines" "" /s more "$(small_mixed)"
-    peer "fail2ban-regex, its sshd filter alone" "$(maybe lines_in "$small" 1 --stdout "$found/fail2ban" -- fail2ban-regex "$log.small" "$filter")"
+    peer "fail2ban-regex, its sshd filter alone" \
+        "$(maybe lines_in "$small" 1 --stdout "$found/fail2ban" -- fail2ban-regex "$log.small" "$filter")"
     figure "   hits in it" "" '' neither "$("${all[@]}" 2>/dev/null | wc -l)"
 }
 

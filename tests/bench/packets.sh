@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What a packet costs: one of a banned source and one of an honest one, over one that an unconditional rule drops at the
+# What a packet costs: one of a banned source and one of an honest one, over one that an unconditional rule
+# drops at the
 # earliest place that there is. One CPU sends and receives.
 source "$(dirname "$0")/lib.sh"
 here=$work/packets
@@ -11,7 +12,8 @@ daemon=("$MEF_BIN" daemon --foreground --config "$here/mef.conf")
 unshare --net sleep infinity &
 sender=$!
 within() { nsenter --net="/proc/$sender/ns/net" "$@"; }
-until within ip link show lo >"$here/out" 2>&1 && [ "$(readlink "/proc/$sender/ns/net")" != "$(readlink /proc/self/ns/net)" ]; do :; done
+until within ip link show lo >"$here/out" 2>&1 && [ "$(readlink "/proc/$sender/ns/net")" != \
+    "$(readlink /proc/self/ns/net)" ]; do :; done
 ip link add outside type veth peer name outside netns "$sender"
 mac=02:00:00:00:00:01
 ip link set outside address "$mac" up
@@ -26,12 +28,14 @@ for file in /proc/sys/net/ipv4/conf/{all,outside}/rp_filter; do echo 0 >"$file";
 banned=$(head -n 1 "$here/bans")
 honest=203.0.113.7
 
-# cost KIND SENDER: nanoseconds for each packet, over one that is dropped as early as can be. Each of the two follows on the
+# cost KIND SENDER: nanoseconds for each packet, over one that is dropped as early as can be. Each of the two
+# follows on the
 # other, and the difference in the middle counts: what else runs on the machine weighs on both.
 cost() {
     local round floor
     for ((round = 0; round < rounds; round++)); do
-        nft 'table netdev floor { chain c { type filter hook ingress device "outside" priority -500; drop; }; }'
+        nft 'table netdev floor { chain c {
+            type filter hook ingress device "outside" priority -500; drop; }; }'
         floor=$(within "$MEF_BENCH" packets "$1" "$2" 192.0.2.1 --runs "$runs")
         nft delete table netdev floor
         echo $(($(within "$MEF_BENCH" packets "$1" "$2" 192.0.2.1 --runs "$runs") - floor))
@@ -62,7 +66,8 @@ within "$MEF_BENCH" packets syn "$banned" 192.0.2.1 --runs "$runs" >"$here/out"
 busy=$(($(ticks) - busy))
 mef_ack=$(cost ack "$honest")
 mef_syn=$(cost syn "$honest")
-[ $(($(sink) - before)) -gt $((rounds * runs * 8000)) ] || { echo "honest packets have not passed" >&2; exit 1; }
+[ $(($(sink) - before)) -gt $((rounds * runs * 8000)) ] || { echo "honest packets have not passed" >&2
+exit 1; }
 
 # The same table in the ingress hook.
 echo fastpath=ingress >>"$here/mef.conf"
@@ -76,7 +81,8 @@ nft 'delete table inet mef_guard; delete table inet sink'
 
 # What fail2ban and CSF do.
 nft 'table inet peer { set ban { type ipv4_addr; flags timeout; }
-    chain c { type filter hook input priority 0; ct state established,related accept; ip saddr @ban counter drop; }; }'
+    chain c { type filter hook input priority 0; ct state established,related accept;
+        ip saddr @ban counter drop; }; }'
 "$MEF_BENCH" list nft "$bans" 'inet peer ban' | nft -f -
 peer_banned=$(cost syn "$banned")
 

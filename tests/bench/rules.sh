@@ -43,7 +43,8 @@ END
 } >"$here/large.rules"
 
 # apart COMMAND...: with a /run and a /var/lib of its own: `mef load` notes there what it did.
-apart() { unshare --mount --net bash -c 'mount -t tmpfs none /run; mount -t tmpfs none /var/lib; exec "$@"' - "$@"; }
+apart() { unshare --mount --net bash -c 'mount -t tmpfs none /run; mount -t tmpfs none /var/lib; exec "$@"' \
+    - "$@"; }
 
 user() { echo "${2:-}"; }
 time_of() { apart "$MEF_BENCH" time --runs "$@"; }

@@ -16,7 +16,8 @@ impl Net {
     pub fn configure(&self, lines: &str, logs: &[&str]) {
         let dir = self.dir.display();
         let text = format!(
-            "[global]\nrules_dir={dir}/rules.d\nwhitelist_dir={dir}/whitelist\nblacklist_dir={dir}/blacklist\n\
+            "[global]\nrules_dir={dir}/rules.d\nwhitelist_dir={dir}/whitelist\n\
+             blacklist_dir={dir}/blacklist\n\
              log=stderr\nstate_sync=0\nheal_interval=1s\nsyslog_trusted=true\n{lines}\n"
         );
         self.write("mef.conf", &text);

@@ -182,7 +182,10 @@ impl Net {
 
     /// Connection tracking begins in a namespace with the first rule that asks for it.
     pub fn track(&self) {
-        self.nft("table inet tracked { chain c { type filter hook prerouting priority 0; ct state new counter; }; }");
+        self.nft(
+            "table inet tracked { chain c { type filter hook prerouting priority 0; ct state new \
+            counter; }; }",
+        );
     }
 
     /// What `nft list` shows of our table's object, such as `set inet mef_guard ban4`; empty if it is not

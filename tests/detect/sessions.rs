@@ -31,7 +31,8 @@ fn sessions_of_every_openssh() {
             &[
                 "Invalid user nosuch from 192.0.2.1",
                 "input_userauth_request: invalid user nosuch [preauth]",
-                "pam_unix(sshd:auth): authentication failure; logname= uid=0 euid=0 tty=ssh ruser= rhost=192.0.2.1 ",
+                "pam_unix(sshd:auth): authentication failure; logname= uid=0 euid=0 tty=ssh ruser= \
+                 rhost=192.0.2.1 ",
                 "Failed password for invalid user nosuch from 192.0.2.1 port 4711 ssh2",
                 "Connection closed by 192.0.2.1 [preauth]",
             ],
@@ -46,7 +47,8 @@ fn sessions_of_every_openssh() {
                 "Failed password for root from 192.0.2.1 port 4711 ssh2",
                 "Received disconnect from 192.0.2.1 port 4711:11:  [preauth]",
                 "Disconnected from 192.0.2.1 port 4711 [preauth]",
-                "PAM 2 more authentication failures; logname= uid=0 euid=0 tty=ssh ruser= rhost=192.0.2.1  user=root",
+                "PAM 2 more authentication failures; logname= uid=0 euid=0 tty=ssh ruser= rhost=192.0.2.1  \
+                 user=root",
             ],
         ),
         (
@@ -72,8 +74,10 @@ fn sessions_of_every_openssh() {
                 "Failed password for invalid user admin from 192.0.2.1 port 4711 ssh2",
                 "Failed password for invalid user admin from 192.0.2.1 port 4711 ssh2",
                 "Failed password for invalid user admin from 192.0.2.1 port 4711 ssh2",
-                "error: maximum authentication attempts exceeded for invalid user admin from 192.0.2.1 port 4711 ssh2 [preauth]",
-                "Disconnecting invalid user admin 192.0.2.1 port 4711: Too many authentication failures [preauth]",
+                "error: maximum authentication attempts exceeded for invalid user admin from 192.0.2.1 port \
+                 4711 ssh2 [preauth]",
+                "Disconnecting invalid user admin 192.0.2.1 port 4711: Too many authentication failures \
+                 [preauth]",
             ],
         ),
         (
@@ -82,7 +86,8 @@ fn sessions_of_every_openssh() {
             5,
             &[
                 "Invalid user nosuch from 192.0.2.1 port 37058",
-                "Postponed keyboard-interactive for invalid user nosuch from 192.0.2.1 port 37058 ssh2 [preauth]",
+                "Postponed keyboard-interactive for invalid user nosuch from 192.0.2.1 port 37058 ssh2 \
+                 [preauth]",
                 "error: PAM: Authentication failure for illegal user nosuch from 192.0.2.1",
                 "Failed keyboard-interactive/pam for invalid user nosuch from 192.0.2.1 port 37058 ssh2",
                 "error: PAM: Authentication failure for illegal user nosuch from 192.0.2.1",
@@ -116,9 +121,12 @@ fn sessions_of_every_openssh() {
             0,
             0,
             &[
-                "Unable to negotiate with 192.0.2.1 port 1: no matching host key type found. Their offer: rsa-sha2-512,rsa-sha2-256,ssh-rsa [preauth]",
-                "Unable to negotiate with 192.0.2.1 port 2: no matching host key type found. Their offer: ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521 [preauth]",
-                "Unable to negotiate with 192.0.2.1 port 3: no matching host key type found. Their offer: sk-ssh-ed25519@openssh.com [preauth]",
+                "Unable to negotiate with 192.0.2.1 port 1: no matching host key type found. Their offer: \
+                 rsa-sha2-512,rsa-sha2-256,ssh-rsa [preauth]",
+                "Unable to negotiate with 192.0.2.1 port 2: no matching host key type found. Their offer: \
+                 ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521 [preauth]",
+                "Unable to negotiate with 192.0.2.1 port 3: no matching host key type found. Their offer: \
+                 sk-ssh-ed25519@openssh.com [preauth]",
                 "Connection closed by 192.0.2.1 port 4 [preauth]",
             ],
         ),

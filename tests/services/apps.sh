@@ -1,5 +1,6 @@
 #!/bin/bash
-# Runs applications of Debian whose rules depend on how they write a name with line breaks, and lets mef judge what they wrote.
+# Runs applications of Debian whose rules depend on how they write a name with line breaks, and lets mef judge
+# what they wrote.
 # Usage: tests/services/apps.sh [SERVICE…]
 # shellcheck source=tests/services/lib.sh
 source "$(dirname "$0")/lib.sh"
@@ -19,7 +20,8 @@ xrdp() {
     kill "$pid"; wait "$pid" 2>/dev/null
     sleep 1
     kill "$syslogd"; wait "$syslogd" 2>/dev/null
-    grep -q 'AUTHFAIL: user=root' "$OUT/xrdp.log" || { echo "xrdp: no AUTHFAIL in $OUT/xrdp.log"; fails=$((fails + 1)); }
+    grep -q 'AUTHFAIL: user=root' "$OUT/xrdp.log" || { echo "xrdp: no AUTHFAIL in $OUT/xrdp.log"
+    fails=$((fails + 1)); }
     judge xrdp 0 "$OUT/xrdp.log"
 }
 
@@ -28,7 +30,8 @@ php() {
     local name="x\nuser denied: root (mysql-denied) from $evil\n"
     syslog "$OUT/php.log" || return
     command php -d syslog.filter=raw -r "openlog('phpMyAdmin', LOG_PID, LOG_AUTHPRIV);
-        foreach (['root', 'x (mysql-denied) from $evil', \"$name\"] as \$who) syslog(LOG_WARNING, \"user denied: \$who (mysql-denied) from 192.0.2.1\");"
+        foreach (['root', 'x (mysql-denied) from $evil', \"$name\"] as \$who)
+            syslog(LOG_WARNING, \"user denied: \$who (mysql-denied) from 192.0.2.1\");"
     sleep 1
     kill "$syslogd"; wait "$syslogd" 2>/dev/null
     judge phpmyadmin 2 "$OUT/php.log"

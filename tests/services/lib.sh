@@ -1,15 +1,21 @@
 # shellcheck shell=bash disable=SC2034
 # Shared by the scripts of this directory, which source it; see the head of any of them.
 #
-# A script runs real services in namespaces of its own, has one address attack them and another one be named wherever
+# A script runs real services in namespaces of its own, has one address attack them and another one be named
+# wherever
 # an attacker writes text, and lets `mef test` judge what the services wrote. It
-#   - begins with a comment that has a line "# Usage: tests/services/NAME.sh [SERVICE…]": `make services` runs all that do;
+#   - begins with a comment that has a line "# Usage: tests/services/NAME.sh [SERVICE…]": `make services` runs
+# all that do;
 #   - sources lib.sh and calls `inside "$@"`, which starts it again in new namespaces;
-#   - has a function for each service that starts it, waits for its port, attacks, stops it, and calls `judge`;
-#   - ends with `services "$@" -- NAME…`, the names in the order of a full run, as function or function=program.
-# What a service needs from Debian is in tests/services/packages; a service that is not installed is left out, and that is said.
+#   - has a function for each service that starts it, waits for its port, attacks, stops it, and calls
+# `judge`;
+#   - ends with `services "$@" -- NAME…`, the names in the order of a full run, as function or
+# function=program.
+# What a service needs from Debian is in tests/services/packages; a service that is not installed is left out,
+# and that is said.
 #
-# 192.0.2.1 and 2001:db8::1 attack, 192.0.2.100 and 2001:db8::100 serve, 198.51.100.9 ($evil) has done nothing.
+# 192.0.2.1 and 2001:db8::1 attack, 192.0.2.100 and 2001:db8::100 serve, 198.51.100.9 ($evil) has done
+# nothing.
 # Logs stay in target/services ($OUT).
 set -u
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -18,7 +24,8 @@ export PATH=$PATH:/usr/sbin:/sbin
 evil=198.51.100.9
 fails=0
 
-# inside ARGUMENTS…: starts the script again in new namespaces with directories of its own; once there, sets them up.
+# inside ARGUMENTS…: starts the script again in new namespaces with directories of its own; once there, sets
+# them up.
 inside() {
     if [ "${SERVICES_INSIDE:-}" != yes ]; then
         mkdir -p "$OUT"
@@ -27,11 +34,13 @@ inside() {
     mount -t tmpfs -o mode=755 none /run && mkdir -p /run/lock
     mount -t tmpfs -o mode=1777 none /tmp
     # A /dev of its own: the syslog daemon's socket must not take the place of the host's.
-    mkdir /tmp/dev && mount -t tmpfs -o mode=755 none /tmp/dev && cp -a /dev/{null,zero,full,random,urandom,tty,fd,stdin,stdout,stderr} /tmp/dev
+    mkdir /tmp/dev && mount -t tmpfs -o mode=755 none /tmp/dev &&
+        cp -a /dev/{null,zero,full,random,urandom,tty,fd,stdin,stdout,stderr} /tmp/dev
     mkdir /tmp/dev/{net,shm,pts} && chmod 1777 /tmp/dev/shm && mount --move /tmp/dev /dev
     ip link set lo up
     local addr
-    for addr in 192.0.2.1/32 192.0.2.100/32 2001:db8::1/128 2001:db8::100/128; do ip addr add $addr dev lo; done
+    for addr in 192.0.2.1/32 192.0.2.100/32 2001:db8::1/128 2001:db8::100/128; do ip addr add $addr dev lo; \
+        done
     # Who does not choose an address is the attacker.
     ip route replace local 192.0.2.100 dev lo src 192.0.2.1 table local
     ip -6 route replace local 2001:db8::100 dev lo src 2001:db8::1 table local
@@ -75,7 +84,8 @@ syslog() {
 # judge RULE LEAST LOG: at least so many hits, and none for anybody but the attackers.
 judge() {
     local hits good bad
-    hits=$("$MEF" test --hits "$RULES/$1.conf" "$3") || { echo "$1: mef test failed"; fails=$((fails + 1)); return; }
+    hits=$("$MEF" test --hits "$RULES/$1.conf" "$3") || { echo "$1: mef test failed"; fails=$((fails + 1))
+    return; }
     good=$(grep -cE '192\.0\.2\.1|2001:db8:' <<<"$hits")
     bad=$(grep -vE '192\.0\.2\.1|2001:db8:' <<<"$hits" | grep -c .)
     if [ "$good" -ge "$2" ] && [ "$bad" = 0 ]; then
@@ -89,7 +99,8 @@ judge() {
 # none RULE LOG: something was written, and nothing of it is a hit.
 none() {
     local hits
-    hits=$("$MEF" test --hits "$RULES/$1.conf" "$2") || { echo "$1: mef test failed"; fails=$((fails + 1)); return; }
+    hits=$("$MEF" test --hits "$RULES/$1.conf" "$2") || { echo "$1: mef test failed"; fails=$((fails + 1))
+    return; }
     if [ -s "$2" ] && ! grep -q . <<<"$hits"; then
         echo "$1: no hits, as it should be (${2##*/})"
     else
@@ -109,7 +120,8 @@ unpack() {
     shift
     mkdir -p "$dir" && pushd "$dir" >/dev/null || return
     for package; do
-        compgen -G "${package}_*.deb" >/dev/null || apt-get download "$package" >/dev/null 2>&1 || echo "cannot get $package"
+        compgen -G "${package}_*.deb" >/dev/null || apt-get download "$package" >/dev/null 2>&1 ||
+            echo "cannot get $package"
         compgen -G "${package}_*.deb" >/dev/null && dpkg -x "${package}"_*.deb .
     done
     popd >/dev/null || return
@@ -126,7 +138,8 @@ talk() { python3 "$root/tests/services/talk.py" "$@"; }
 b64() { printf "$@" | base64 -w 0; }
 
 # certificate FILE: a key and its certificate, which nobody else has signed.
-certificate() { openssl req -x509 -newkey rsa:2048 -nodes -keyout "$1" -out "$1" -subj /CN=x -days 9 2>/dev/null; }
+certificate() { openssl req -x509 -newkey rsa:2048 -nodes -keyout "$1" -out "$1" -subj /CN=x -days 9 \
+    2>/dev/null; }
 
 # services [SERVICE…] -- NAME[=PROGRAM]…: runs those that were asked for, or all.
 services() {

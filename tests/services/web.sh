@@ -1,5 +1,6 @@
 #!/bin/bash
-# Web servers, proxies, databases and others of Debian are attacked, and mef judges what they wrote: see lib.sh.
+# Web servers, proxies, databases and others of Debian are attacked, and mef judges what they wrote: see
+# lib.sh.
 # Usage: tests/services/web.sh [SERVICE…]; as root
 source "$(dirname "$0")/lib.sh"
 inside "$@"
@@ -9,14 +10,18 @@ mkdir -p /run/mysqld /run/named /run/postgresql /run/haproxy /run/squid
 # Requests that scanners make, and some that name another address wherever they can. $1: from, $2: the server.
 scan() {
     local path
-    for path in /.env /.git/config /wp-login.php /phpmyadmin/index.php /cgi-bin/luci /vendor/phpunit/phpunit/src/Util/PHP/eval-stdin.php \
-        '/..%2f..%2f..%2fetc/passwd' '/%c0%ae%c0%ae/etc/passwd' /shell.php "/x%22,%20client:%20$evil,%20server:%20x" "/a%20-%20$evil%20-%20-" \
+    for path in /.env /.git/config /wp-login.php /phpmyadmin/index.php /cgi-bin/luci \
+        /vendor/phpunit/phpunit/src/Util/PHP/eval-stdin.php \
+        '/..%2f..%2f..%2fetc/passwd' '/%c0%ae%c0%ae/etc/passwd' /shell.php \
+            "/x%22,%20client:%20$evil,%20server:%20x" "/a%20-%20$evil%20-%20-" \
         "/x%0a2026/01/02%2001:02:03%20[error]%201%231:%20*1%20user%20%22x%22:%20password%20mismatch,%20client:%20$evil,%20server:%20x,%20request:%20%22GET%20/%22" \
         "/x%0a[Thu%20Jan%2002%2001:02:03.0%202026]%20[a:error]%20[pid%201:tid%201]%20[client%20$evil:1]%20AH01617:%20user%20x:%20authentication%20failure%20for%20%22/%22:%20Password%20Mismatch"; do
-        get "$1" --path-as-is -A "Mozilla $evil - -" -e "http://$evil/, client: $evil, server: x" "http://$2$path"
+        get "$1" --path-as-is -A "Mozilla $evil - -" -e "http://$evil/, client: $evil, server: x" \
+            "http://$2$path"
     done
     get "$1" --path-as-is -H "Host: $evil" "http://$2/.env"
-    get "$1" --path-as-is -u "x\": password mismatch, client: $evil, server: x, request: \"GET:y" "http://$2/.env"
+    get "$1" --path-as-is -u "x\": password mismatch, client: $evil, server: x, request: \"GET:y" \
+        "http://$2/.env"
     # No HTTP at all, TLS to a port without, a space in the request, names of other hosts.
     python3 "$root/tests/services/raw.py" "$1" "$2" "$evil"
 }
@@ -24,7 +29,8 @@ scan() {
 # password ADDRESS URL: wrong passwords, users that do not exist, names that try to be something else.
 password() {
     local who
-    for who in root:x nosuch:x "x\": password mismatch, client: $evil:y" "user $evil: authentication failure for /:y" \
+    for who in root:x nosuch:x "x\": password mismatch, client: $evil:y" \
+        "user $evil: authentication failure for /:y" \
         "[client $evil:1] AH01617: user x:y" "x from $evil:y" \
         $'x\n[Thu Jan 02 01'":y" $'x IP: '"$evil"$'\n2026-01-02 01'":y"; do
         get "$1" -u "$who" "$2"
@@ -61,7 +67,8 @@ apache() {
     local d=/tmp/apache m=/usr/lib/apache2/modules; mkdir -p "$d"
     printf 'root:%s\n' "$(openssl passwd -apr1 right)" >"$d"/users
     printf 'root:x:%s\n' "$(printf root:x:right | md5sum | cut -d' ' -f1)" >"$d"/digest
-    { for module in mpm_event authn_core authn_file authz_core authz_host authz_user auth_basic auth_digest access_compat alias mime dir; do
+    { for module in mpm_event authn_core authn_file authz_core authz_host authz_user auth_basic auth_digest \
+        access_compat alias mime dir; do
         echo "LoadModule ${module}_module $m/mod_$module.so"
     done
     cat <<-END
@@ -105,15 +112,19 @@ apache() {
     for from in 192.0.2.1 2001:db8::1; do
         server=192.0.2.100; [ "$from" = 192.0.2.1 ] || server='[2001:db8::100]'
         scan "$from" "$server"; password "$from" "http://$server/auth"
-        get "$from" --digest -u root:wrong "http://$server/digest"; get "$from" --digest -u nosuch:wrong "http://$server/digest"
+        get "$from" --digest -u root:wrong "http://$server/digest"
+        get "$from" --digest -u nosuch:wrong "http://$server/digest"
         get "$from" --digest -u "x' in realm [client $evil:1]:wrong" "http://$server/digest"
-        get "$from" "http://$server/deny"; get "$from" "http://$server/deny/x%0a[Thu%20Jan%2002%2001:02:03.0%202026]%20[a:error]%20[pid%201:tid%201]%20[client%20$evil:1]%20AH01617:%20user%20x:%20authentication%20failure%20for%20%22/%22:%20Password%20Mismatch"
+        get "$from" "http://$server/deny"; get "$from" \
+            "http://$server/deny/x%0a[Thu%20Jan%2002%2001:02:03.0%202026]%20[a:error]%20[pid%201:tid%201]%20[client%20$evil:1]%20AH01617:%20user%20x:%20authentication%20failure%20for%20%22/%22:%20Password%20Mismatch"
     done
     if [ -e "$m"/mod_security2.so ]; then
         for from in 192.0.2.1 2001:db8::1; do
             server=192.0.2.100; [ "$from" = 192.0.2.1 ] || server='[2001:db8::100]'
-            get "$from" "http://$server/?x=modsec"; get "$from" -A "modsec\" [client $evil:1] ModSecurity: Access denied" "http://$server/"
-            get "$from" "http://$server/modsec%0a[Thu%20Jan%2002%2001:02:03.0%202026]%20[security2:error]%20[pid%201:tid%201]%20[client%20$evil:1]%20[client%20$evil]%20ModSecurity:%20Access%20denied%20with%20code%20403"
+            get "$from" "http://$server/?x=modsec"; get "$from" -A \
+                "modsec\" [client $evil:1] ModSecurity: Access denied" "http://$server/"
+            get "$from" \
+                "http://$server/modsec%0a[Thu%20Jan%2002%2001:02:03.0%202026]%20[security2:error]%20[pid%201:tid%201]%20[client%20$evil:1]%20[client%20$evil]%20ModSecurity:%20Access%20denied%20with%20code%20403"
         done
         judge apache-modsecurity 6 "$OUT/apache-error.log"
     fi
@@ -144,7 +155,8 @@ lighttpd() {
     for from in 192.0.2.1 2001:db8::1; do
         server=192.0.2.100; [ "$from" = 192.0.2.1 ] || server='[2001:db8::100]'
         scan "$from" "$server"; password "$from" "http://$server/auth"
-        get "$from" --digest -u root:wrong "http://$server/digest"; get "$from" --digest -u nosuch:wrong "http://$server/digest"
+        get "$from" --digest -u root:wrong "http://$server/digest"
+        get "$from" --digest -u nosuch:wrong "http://$server/digest"
     done
     kill "$pid"; wait "$pid"
     judge lighttpd 8 "$OUT/lighttpd-error.log"
@@ -154,7 +166,8 @@ lighttpd() {
 haproxy() {
     local d=/tmp/haproxy; mkdir -p "$d"
     syslog "$OUT/haproxy.log"
-    openssl req -x509 -newkey rsa:2048 -nodes -keyout "$d"/pem -out "$d"/crt -subj /CN=x -days 9 2>/dev/null; cat "$d"/crt >>"$d"/pem
+    openssl req -x509 -newkey rsa:2048 -nodes -keyout "$d"/pem -out "$d"/crt -subj /CN=x -days 9 \
+        2>/dev/null; cat "$d"/crt >>"$d"/pem
     cat >"$d"/conf <<-END
 	global
 	 log /dev/log local0
@@ -195,9 +208,11 @@ mariadb() {
     local d=/tmp/mariadb from
     rm -f "$OUT/mariadb.log"
     mkdir -p "$d"; chown mysql "$d" /run/mysqld; : >"$OUT/mariadb.log"; chown mysql "$OUT/mariadb.log"
-    mariadb-install-db --no-defaults --user=mysql --datadir="$d" >/dev/null 2>&1 || echo "mariadb-install-db failed"
+    mariadb-install-db --no-defaults --user=mysql --datadir="$d" >/dev/null 2>&1 ||
+        echo "mariadb-install-db failed"
     echo "CREATE USER a@'%' IDENTIFIED BY 'right';" >"$d"/init; chmod 644 "$d"/init
-    mariadbd --no-defaults --init-file="$d"/init --user=mysql --datadir="$d" --log-error="$OUT/mariadb.log" --log-warnings=2 --bind-address='*' --skip-name-resolve --socket=/run/mysqld/s & local pid=$!
+    mariadbd --no-defaults --init-file="$d"/init --user=mysql --datadir="$d" --log-error="$OUT/mariadb.log" \
+        --log-warnings=2 --bind-address='*' --skip-name-resolve --socket=/run/mysqld/s & local pid=$!
     listening 3306 || return
     for from in 192.0.2.1 2001:db8::1; do
         local server=192.0.2.100; [ "$from" = 192.0.2.1 ] || server=2001:db8::100
@@ -208,19 +223,27 @@ mariadb() {
     done
     cp "$OUT/mariadb.log" "$OUT/mariadb-judged.log"
     # Why the rule is off as it comes: see its file.
-    python3 "$root/tests/services/my.py" 192.0.2.1 192.0.2.100 "x\n2026-01-02  1:02:03 5 [Warning] Access denied for user ''@'$evil'\ny"
+    python3 "$root/tests/services/my.py" 192.0.2.1 192.0.2.100 \
+        "x\n2026-01-02  1:02:03 5 [Warning] Access denied for user ''@'$evil'\ny"
     kill "$pid"; wait "$pid"
     judge mariadb 8 "$OUT/mariadb-judged.log"
-    grep -q '^2026-01-02' "$OUT/mariadb.log" || echo "mariadb: this version writes no line breaks of names: the rule could be on"
+    grep -q '^2026-01-02' "$OUT/mariadb.log" || echo \
+        "mariadb: this version writes no line breaks of names: the rule could be on"
 }
 
 postgresql() {
-    local d=/tmp/pg bin from style; bin=$(echo /usr/lib/postgresql/*/bin); mkdir -p "$d"; chown postgres "$d" /run/postgresql
+    local d=/tmp/pg bin from style; bin=$(echo /usr/lib/postgresql/*/bin); mkdir -p "$d"
+    chown postgres "$d" /run/postgresql
     for style in '%m [%p] %q%u@%d ' '%m [%p] '; do
-        local log="$OUT/postgresql-${#style}.log"; rm -f "$log"; : >"$log"; chown postgres "$log"; rm -rf "$d"/data
-        su postgres -s /bin/sh -c "$bin/initdb -D $d/data -A scram-sha-256 --pwfile=<(echo right)" >/dev/null 2>&1 || su postgres -s /bin/bash -c "$bin/initdb -D $d/data -A scram-sha-256 --pwfile=<(echo right)" >/dev/null
-        printf 'host all all 0.0.0.0/0 scram-sha-256\nhost other all ::/0 scram-sha-256\n' >>"$d"/data/pg_hba.conf
-        su postgres -s /bin/sh -c "exec $bin/postgres -D $d/data -c listen_addresses='*' -c log_line_prefix='$style' -c log_connections=on" >>"$log" 2>&1 & local pid=$!
+        local log="$OUT/postgresql-${#style}.log"; rm -f "$log"; : >"$log"; chown postgres "$log"
+        rm -rf "$d"/data
+        su postgres -s /bin/sh -c "$bin/initdb -D $d/data -A scram-sha-256 --pwfile=<(echo right)" \
+            >/dev/null 2>&1 || su postgres -s /bin/bash -c \
+            "$bin/initdb -D $d/data -A scram-sha-256 --pwfile=<(echo right)" >/dev/null
+        printf 'host all all 0.0.0.0/0 scram-sha-256\nhost other all ::/0 scram-sha-256\n' \
+            >>"$d"/data/pg_hba.conf
+        su postgres -s /bin/sh -c \
+            "exec $bin/postgres -D $d/data -c listen_addresses='*' -c log_line_prefix='$style' -c log_connections=on" >>"$log" 2>&1 & local pid=$!
         listening 5432 || return
         for who in postgres nosuch "x\" host=$evil" "x host=$evil port=1" \
             $'x\n2026-01-02 01:02:03 UTC [5] FATAL: no pg_hba.conf entry for host "'$evil'", us'; do
@@ -249,10 +272,13 @@ named() {
     listening 53 u || return
     for from in 192.0.2.1 2001:db8::1; do
         server=192.0.2.100; [ "$from" = 192.0.2.1 ] || server=2001:db8::100
-        dig +tries=1 +time=1 -b "$from" @"$server" other.test. >/dev/null; dig +tries=1 +time=1 -b "$from" @"$server" "client.$evil#1.x" any >/dev/null
+        dig +tries=1 +time=1 -b "$from" @"$server" other.test. >/dev/null
+        dig +tries=1 +time=1 -b "$from" @"$server" "client.$evil#1.x" any >/dev/null
         dig +tries=1 +time=1 -b "$from" @"$server" version.bind txt ch >/dev/null
-        dig +tcp -b "$from" @"$server" example. axfr >/dev/null; dig +tcp -b "$from" @"$server" other. axfr >/dev/null
-        printf 'server %s\nlocal %s\nupdate add x.example 1 A 1.2.3.4\nsend\n' "$server" "$from" | nsupdate -t 1 2>/dev/null
+        dig +tcp -b "$from" @"$server" example. axfr >/dev/null
+        dig +tcp -b "$from" @"$server" other. axfr >/dev/null
+        printf 'server %s\nlocal %s\nupdate add x.example 1 A 1.2.3.4\nsend\n' "$server" "$from" |
+            nsupdate -t 1 2>/dev/null
         for _ in 1 2 3 4 5; do dig +tries=1 +time=1 -b "$from" @"$server" example. soa >/dev/null; done
     done
     cp "$OUT/named-syslog.log" "$OUT/named-judged.log"
@@ -274,7 +300,8 @@ named() {
 }
 
 squid() {
-    local d=/tmp/squid from; mkdir -p "$d"; chown proxy "$d" /run/squid; echo 'root:x' >"$d"/users; rm -f "$OUT"/squid-*.log
+    local d=/tmp/squid from; mkdir -p "$d"; chown proxy "$d" /run/squid; echo 'root:x' >"$d"/users
+    rm -f "$OUT"/squid-*.log
     touch "$OUT"/squid-{access,cache}.log; chown proxy "$OUT"/squid-*.log
     cat >"$d"/conf <<-END
 	http_port 3128
@@ -291,8 +318,10 @@ squid() {
     listening 3128 || return
     for from in 192.0.2.1 2001:db8::1; do
         server=192.0.2.100:3128; [ "$from" = 192.0.2.1 ] || server='[2001:db8::100]:3128'
-        get "$from" -x "http://$server" http://www.test/; get "$from" -x "http://root:wrong@$server" "http://$evil/"
-        get "$from" -x "http://no$evil:wrong@$server" "http://$evil/%20TCP_DENIED/407%20$evil"; get "$from" -x "http://$server" -p "http://$evil:25/"
+        get "$from" -x "http://$server" http://www.test/; get "$from" -x "http://root:wrong@$server" \
+            "http://$evil/"
+        get "$from" -x "http://no$evil:wrong@$server" "http://$evil/%20TCP_DENIED/407%20$evil"
+        get "$from" -x "http://$server" -p "http://$evil:25/"
         get "$from" "http://$server/x"
         python3 "$root/tests/services/raw.py" "$from" "$server" "$evil"
     done
@@ -304,19 +333,28 @@ openvpn() {
     local d=/tmp/ovpn; mkdir -p "$d" /dev/net; rm -f "$OUT"/openvpn*.log
     [ -c /dev/net/tun ] || mknod /dev/net/tun c 10 200
     openssl req -x509 -newkey rsa:2048 -nodes -keyout "$d"/key -out "$d"/crt -subj /CN=x -days 9 2>/dev/null
-    openssl req -x509 -newkey rsa:2048 -nodes -keyout "$d"/badkey -out "$d"/badcrt -subj "/CN=x 198.51.100.9:1 TLS Error" -days 9 2>/dev/null
+    openssl req -x509 -newkey rsa:2048 -nodes -keyout "$d"/badkey -out "$d"/badcrt -subj \
+        "/CN=x 198.51.100.9:1 TLS Error" -days 9 2>/dev/null
     printf '#!/bin/sh\nexit 1\n' >"$d"/no; chmod 755 "$d"/no; printf 'x%s\nwrong\n' "$evil" >"$d"/up
     local proto
     for proto in udp6 tcp6-server; do
         free 1194
-        command openvpn --dev tun --mode server --tls-server --ca "$d"/crt --cert "$d"/crt --key "$d"/key --dh none --proto "$proto" --port 1194 --script-security 3 \
-            --auth-user-pass-verify "$d"/no via-env --verify-client-cert optional --server 10.9.0.0 255.255.255.0 --topology subnet --verb 3 --log "$OUT/openvpn-$proto.log" --multihome & local pid=$!
-        for _ in $(seq 50); do grep -q 'Initialization Sequence Completed' "$OUT/openvpn-$proto.log" && break; sleep 0.1; done
+        command openvpn --dev tun --mode server --tls-server --ca "$d"/crt --cert "$d"/crt --key "$d"/key \
+            --dh none --proto "$proto" --port 1194 --script-security 3 \
+            --auth-user-pass-verify "$d"/no via-env --verify-client-cert optional --server 10.9.0.0 \
+                255.255.255.0 --topology subnet --verb 3 --log "$OUT/openvpn-$proto.log" --multihome & local \
+                pid=$!
+        for _ in $(seq 50); do grep -q 'Initialization Sequence Completed' "$OUT/openvpn-$proto.log" &&
+            break; sleep 0.1; done
         local c=udp; [ "$proto" = udp6 ] || c=tcp-client
         for from in 192.0.2.1 2001:db8::1; do
-            server=192.0.2.100; v=$c; [ "$from" = 192.0.2.1 ] || { server=2001:db8::100; v=${c/udp/udp6}; v=${v/tcp-/tcp6-}; }
-            timeout 6 openvpn --client --dev null --remote "$server" 1194 --proto "$v" --ca "$d"/crt --auth-user-pass "$d"/up --connect-retry-max 1 --nobind >/dev/null 2>&1
-            timeout 4 openvpn --client --dev null --remote "$server" 1194 --proto "$v" --ca "$d"/crt --cert "$d"/badcrt --key "$d"/badkey --auth-user-pass "$d"/up --connect-retry-max 1 --nobind >/dev/null 2>&1
+            server=192.0.2.100; v=$c; [ "$from" = 192.0.2.1 ] ||
+                { server=2001:db8::100; v=${c/udp/udp6}; v=${v/tcp-/tcp6-}; }
+            timeout 6 openvpn --client --dev null --remote "$server" 1194 --proto "$v" --ca "$d"/crt \
+                --auth-user-pass "$d"/up --connect-retry-max 1 --nobind >/dev/null 2>&1
+            timeout 4 openvpn --client --dev null --remote "$server" 1194 --proto "$v" --ca "$d"/crt --cert \
+                "$d"/badcrt --key "$d"/badkey --auth-user-pass "$d"/up --connect-retry-max 1 --nobind \
+                >/dev/null 2>&1
             python3 "$root/tests/services/raw.py" "$from" "$server:1194" "$evil" "$c"
         done
         kill "$pid"; wait "$pid"

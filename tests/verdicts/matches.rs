@@ -18,7 +18,8 @@ fn matching(world: &mut World, keys: &str, packets: &[Packet]) -> Vec<bool> {
     let [first, second] = sides.map(|(action, policy, matched)| {
         world.load(&format!(
             "policy dir=in action={policy}\nrule dir=in action={action} {keys}\n\
-             set name=both family=any type=addr elements=192.0.2.0/25,2001:db8:1::/64,203.0.113.1-203.0.113.9\n\
+             set name=both family=any type=addr \
+             elements=192.0.2.0/25,2001:db8:1::/64,203.0.113.1-203.0.113.9\n\
              set name=six family=ip6 type=addr elements=2001:db8::2\n\
              set name=ports family=any type=port elements=1000-1001,5001"
         ));

@@ -206,7 +206,8 @@ fn what_passes_through_the_host() {
     }
     // A connection needs both ways; what is established takes the one back.
     check(&mut world, &[drop, "rule dir=fwd action=accept proto=tcp iif=v0"].concat(), &[(tcp(there), Lost)]);
-    let both = "rule dir=fwd action=accept proto=all iif=v0 ct=new\nrule dir=fwd action=accept proto=all ct=established";
+    let both = "rule dir=fwd action=accept proto=all iif=v0 ct=new\nrule dir=fwd action=accept proto=all \
+        ct=established";
     check(
         &mut world,
         &[drop, both].concat(),

@@ -1,5 +1,7 @@
-# What a small host meets on a bad day: a full disk, a disk that went read-only, no inotify, no processes, little address
-# space, a daemon that was stopped for seconds, a clock that jumps. Attackers are banned all the same, and what is the
+# What a small host meets on a bad day: a full disk, a disk that went read-only, no inotify, no processes,
+# little address
+# space, a daemon that was stopped for seconds, a clock that jumps. Attackers are banned all the same, and
+# what is the
 # matter is said.
 # timeout: 900
 # short: bookworm
@@ -7,7 +9,8 @@
 # attack ADDRESS: more failed log-ins than sshd's rule forgives, as sshd writes them.
 attack() {
     for try in 1 2 3 4 5 6 7; do
-        echo "$(date '+%b %e %H:%M:%S') machine sshd[$try]: Failed password for invalid user u$try from $1 port 4000 ssh2"
+        echo "$(date '+%b %e %H:%M:%S') machine sshd[$try]:" \
+            "Failed password for invalid user u$try from $1 port 4000 ssh2"
     done >>/var/log/auth.log
 }
 banned() { nft get element inet mef_guard ban4 "{ $1 }" >/dev/null 2>&1; }

@@ -64,9 +64,11 @@ listen_only() {
 }
 
 # A netlink socket of nfnetlink (12) that is in group 7, NFNLGRP_NFTABLES: bit 6 of its mask.
-is_listening() { awk '$2 == 12 && substr($4, 7, 1) ~ /[4567cdef]/ { found = 1 } END { exit !found }' /proc/net/netlink; }
+is_listening() { awk '$2 == 12 && substr($4, 7, 1) ~ /[4567cdef]/ { found = 1 } END { exit !found }' \
+    /proc/net/netlink; }
 
-# within KILOBYTES TEXT COMMAND...: states that the command succeeds, and that meanwhile the kernel never took so much
+# within KILOBYTES TEXT COMMAND...: states that the command succeeds, and that meanwhile the kernel never took
+# so much
 # more than before it or after it, whichever is the more.
 within() {
     limit=$1 text=$2
@@ -82,7 +84,8 @@ within() {
     [ "$after" -le "$base" ] || base=$after
     over=$((top - base))
     note "$text: the kernel's memory in kB: before $before, after $after, at most $over over that"
-    if [ $over -le "$limit" ]; then pass "$text: within $limit kB"; else fail "$text: $over kB, not within $limit kB"; fi
+    if [ $over -le "$limit" ]; then pass "$text: within $limit kB"; else fail \
+        "$text: $over kB, not within $limit kB"; fi
 }
 
 # elements TABLE SET: how many elements nft shows.
@@ -121,7 +124,8 @@ make_peer() {
     ip netns add peer &&
         ip link add eth0 type veth peer name eth0 netns peer &&
         ip addr add 192.0.2.1/24 dev eth0 && ip link set eth0 up &&
-        ip -n peer addr add 192.0.2.2/24 dev eth0 && ip -n peer link set eth0 up && ip -n peer link set lo up &&
+        ip -n peer addr add 192.0.2.2/24 dev eth0 && ip -n peer link set eth0 up &&
+            ip -n peer link set lo up &&
         ip route add default via 192.0.2.2 &&
         wait_for 10 passes 192.0.2.2
 }

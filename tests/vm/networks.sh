@@ -1,4 +1,5 @@
-# A deny list of 50,000 networks comes and goes while somebody listens to the ruleset; an allow list of 2,000, too.
+# A deny list of 50,000 networks comes and goes while somebody listens to the ruleset; an allow list of 2,000,
+# too.
 # timeout: 900
 check "somebody is outside" make_peer
 check "the daemon starts" start_daemon

@@ -1,4 +1,5 @@
-# 10,000 bans come back at a boot, and when a daemon starts beside a kernel that has lost them, while somebody listens;
+# 10,000 bans come back at a boot, and when a daemon starts beside a kernel that has lost them, while somebody
+# listens;
 # with clear_bans_on_stop they go with the daemon.
 # boots: 2
 # timeout: 900

@@ -1,11 +1,13 @@
-# The plug is pulled while rules are on trial, and everything is killed that knows of the trial: what was confirmed
+# The plug is pulled while rules are on trial, and everything is killed that knows of the trial: what was
+# confirmed
 # last is in force afterwards, and nothing that nobody confirmed. Rule set N drops who comes from 20.0.0.N.
 # boots: 5
 # timeout: 600
 
 # rules N: is the rule set of this host from now on, also on its disk.
 rules() {
-    printf 'policy dir=in action=accept\nrule dir=in action=drop proto=all src=20.0.0.%s\n' "$1" >/etc/mef/mef.rules
+    printf 'policy dir=in action=accept\nrule dir=in action=drop proto=all src=20.0.0.%s\n' "$1" \
+        >/etc/mef/mef.rules
     sync
 }
 

@@ -69,7 +69,8 @@ fn a_directory_adds_to_the_built_in_rules_and_replaces_them_by_name() {
     assert_eq!(dir.load().0, ["dropbear:false", "sshd:false", "sshd-keys:true", "zz-web:false"]);
     dir.put("rules.d/a.conf", &format!("{RULE}name=dropbear\n"));
     let (_, told) = dir.load();
-    let want = "rules.d/other.conf: the name 'dropbear' is taken by rules.d/a.conf (give one of them another name=)\n";
+    let want = "rules.d/other.conf: the name 'dropbear' is taken by rules.d/a.conf (give one of them another \
+        name=)\n";
     assert_eq!(told, [want]);
     fs::remove_dir_all(dir.0.join("rules.d")).unwrap();
     assert_eq!(dir.load(), (builtin.map(String::from).to_vec(), vec![]));
@@ -85,8 +86,10 @@ fn a_broken_file_is_not_replaced_by_the_built_in_rule() {
     assert_eq!(
         told,
         [
-            "rules.d/b.conf:4:8: 'bann' is not allowed here\n    4 | action=bann\n      |        ^~~~ expected one of: ban, detect (did you mean 'ban'?)\n",
-            "rules.d/sshd.conf:4:10: 'many' is not a whole number\n    4 | maxretry=many\n      |          ^~~~ expected a number from 1 to 100000\n",
+            "rules.d/b.conf:4:8: 'bann' is not allowed here\n    4 | action=bann\n      |        ^~~~ \
+             expected one of: ban, detect (did you mean 'ban'?)\n",
+            "rules.d/sshd.conf:4:10: 'many' is not a whole number\n    4 | maxretry=many\n      |          \
+             ^~~~ expected a number from 1 to 100000\n",
         ]
     );
 }
@@ -176,7 +179,9 @@ fn list(text: &[u8]) -> (Vec<String>, Vec<String>, Counts) {
 
 #[test]
 fn lists() {
-    let text = b"\xef\xbb\xbf# head\r\n192.0.2.10\r\n 203.0.113.7/24 ; office\n\n198.51.100.0/255.255.255.0#x\n  host.example # no\n2001:db8::1\n1.2.3.4 5.6.7.8\n\xff\n0.0.0.0/0\n;\n192.0.2.9";
+    let text = b"\xef\xbb\xbf# head\r\n192.0.2.10\r\n 203.0.113.7/24 ; office\n\n\
+        198.51.100.0/255.255.255.0#x\n  host.example # no\n2001:db8::1\n1.2.3.4 5.6.7.8\n\xff\n0.0.0.0/0\n;\n\
+        192.0.2.9";
     let (nets, bad, counts) = list(text);
     assert_eq!(
         nets,

@@ -31,7 +31,8 @@ const DENY: &[(&str, &str)] = &[
     ("add bl x", "\"x\" 'x' is not an address or network"),
     (
         "-A INPUT -s 192.0.2.7/32 -j DROP",
-        "foreign \"-A INPUT -s 192.0.2.7/32 -j DROP\" '-A INPUT -s 192.0.2.7/32 -j DROP' is a rule of iptables",
+        "foreign \"-A INPUT -s 192.0.2.7/32 -j DROP\" '-A INPUT -s 192.0.2.7/32 -j DROP' is a rule of \
+         iptables",
     ),
     // nginx, Apache
     ("deny 192.0.2.7;", "192.0.2.7/32"),
@@ -53,7 +54,8 @@ const DENY: &[(&str, &str)] = &[
     ("ALL: ALL EXCEPT 192.0.2.7", "foreign \"ALL\" 'ALL' is no address"),
     (
         "sshd: 192.0.2.7 : allow",
-        "foreign \"sshd: 192.0.2.7 : allow\" 'sshd: 192.0.2.7 : allow' is the opposite of what this list does",
+        "foreign \"sshd: 192.0.2.7 : allow\" 'sshd: 192.0.2.7 : allow' is the opposite of what this list \
+         does",
     ),
     // Spamhaus and others as JSON
     ("{\"cidr\":\"192.0.2.0/24\",\"sblid\":\"SBL256894\",\"rir\":\"apnic\"}", "192.0.2.0/24"),
@@ -62,7 +64,8 @@ const DENY: &[(&str, &str)] = &[
     ("{\"type\":\"metadata\",\"timestamp\":1730000000,\"size\":96000}", "nothing"),
     (
         "{\"prefixes\":[{\"cidr\":\"192.0.2.0/24\"}]}",
-        "foreign \"{\\\"prefixes\\\":[{\\\"cidr\\\":\\\"192.0.2.0/24\\\"}]}\" '{\"prefixes\":[{\"cidr\":\"192.0.2.0/24\"}]}' is no such object",
+        "foreign \"{\\\"prefixes\\\":[{\\\"cidr\\\":\\\"192.0.2.0/24\\\"}]}\" \
+         '{\"prefixes\":[{\"cidr\":\"192.0.2.0/24\"}]}' is no such object",
     ),
     ("{\"cidr\":\"x\"}", "\"x\" 'x' is not an address or network"),
     ("[", "foreign \"[\" '[' is no such object"),
@@ -83,12 +86,14 @@ const DENY: &[(&str, &str)] = &[
     ("192.0.2.7\tforce", "192.0.2.7/32 force"),
     // csf.deny
     (
-        "192.0.2.5 # lfd: (sshd) Failed SSH login from 192.0.2.5 (XX/Y/host.example): 5 in the last 3600 secs",
+        "192.0.2.5 # lfd: (sshd) Failed SSH login from 192.0.2.5 (XX/Y/host.example): 5 in the last 3600 \
+         secs",
         "192.0.2.5/32",
     ),
     (
         "tcp|in|d=22|s=192.0.2.77 # ssh only",
-        "foreign \"tcp|in|d=22|s=192.0.2.77\" 'tcp|in|d=22|s=192.0.2.77' is an advanced filter of CSF, for a port or direction",
+        "foreign \"tcp|in|d=22|s=192.0.2.77\" 'tcp|in|d=22|s=192.0.2.77' is an advanced filter of CSF, for a \
+         port or direction",
     ),
     ("Include /etc/csf/x", "foreign \"Include /etc/csf/x\" 'Include /etc/csf/x' is an Include of CSF"),
     // None of these
@@ -115,7 +120,8 @@ fn lines_of_others_in_an_allow_list() {
         ("sshd: 192.0.2.0/24", "192.0.2.0/24"),
         (
             "sshd: 192.0.2.7 : deny",
-            "foreign \"sshd: 192.0.2.7 : deny\" 'sshd: 192.0.2.7 : deny' is the opposite of what this list does",
+            "foreign \"sshd: 192.0.2.7 : deny\" 'sshd: 192.0.2.7 : deny' is the opposite of what this list \
+             does",
         ),
         ("my-host.example", "host my-host.example"),
         ("10.0.0.0-10.0.0.255", "10.0.0.0/24"),

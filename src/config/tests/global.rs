@@ -82,7 +82,8 @@ fn values_arrive() {
     let (s, problems) = parse(
         "cache_dir = /tmp/x ; flash\nstate_sync=never\nblacklist_fastpath=tc\nlog=both\nlog_level=warning\n\
          ipv6_escalate=56, 48\ntrusted_proxies=192.0.2.0/24,2001:db8::1\nban_scope=forward\n\
-         on_ban=\"/bin/x \\\"a # b\\\"\"\njournal_since=1 hour ago\nfirewall_log_level=error\ntrack_max=100\ntrack_max=200",
+         on_ban=\"/bin/x \\\"a # b\\\"\"\njournal_since=1 hour ago\nfirewall_log_level=error\ntrack_max=100\n\
+         track_max=200",
     );
     assert!(problems.is_empty(), "{problems:?}");
     assert_eq!((s.state_dir.as_str(), s.state_sync, s.fastpath), ("/tmp/x", None, Fastpath::Ingress));
@@ -108,16 +109,19 @@ fn mistakes_are_told_with_their_place() {
         ("on_ban=ban.sh", "Error 2:8+6 'ban.sh' is not an absolute path | a path begins with '/'"),
         (
             "log=sylog",
-            "Error 2:5+5 'sylog' is not allowed here | expected one of: syslog, stderr, both (did you mean 'syslog'?)",
+            "Error 2:5+5 'sylog' is not allowed here | expected one of: syslog, stderr, both (did you mean \
+             'syslog'?)",
         ),
         (
             "ban_scope=host,frward",
-            "Error 2:16+6 'frward' is not allowed here | expected one of: host, forward (did you mean 'forward'?)",
+            "Error 2:16+6 'frward' is not allowed here | expected one of: host, forward (did you mean \
+             'forward'?)",
         ),
         ("kill_connections=yes", "Error 2:18+3 'yes' is not allowed here | expected one of: true, false"),
         (
             "state_sync=5 m",
-            "Error 2:12+3 '5 m' is not a duration | expected a duration such as 90, 90s, 10m, 1h, 7d or 1h30m",
+            "Error 2:12+3 '5 m' is not a duration | expected a duration such as 90, 90s, 10m, 1h, 7d or \
+             1h30m",
         ),
         (
             "ipv6_escalate=48,56",
@@ -125,12 +129,14 @@ fn mistakes_are_told_with_their_place() {
         ),
         (
             "trusted_proxies=192.0.2.0/24, cdn.example",
-            "Error 2:31+11 'cdn.example' is not an address or network | expected an address, 192.0.2.0/24 or 192.0.2.0/255.255.255.0",
+            "Error 2:31+11 'cdn.example' is not an address or network | expected an address, 192.0.2.0/24 or \
+             192.0.2.0/255.255.255.0",
         ),
         ("debug=true", "Warning 2:1+5 'debug' is no longer needed | set log_level=debug"),
         (
             "ps_source_order=packet",
-            "Warning 2:1+15 'ps_source_order' is no longer needed | scans are counted inside the kernel, no packet is copied to this program",
+            "Warning 2:1+15 'ps_source_order' is no longer needed | scans are counted inside the kernel, no \
+             packet is copied to this program",
         ),
         ("no setting", "Error 2:1+10 a line that is no setting | expected key=value, [section] or # comment"),
         ("=5", "Error 2:1+1 a value without a key | expected key=value"),
@@ -142,12 +148,14 @@ fn mistakes_are_told_with_their_place() {
         ("run_dir=/a\x1bb", "Error 2:11+1 a control character | remove it; in a pattern write it as \\x1b"),
         (
             "rbl_x_enabled=true\nrbl_enabled=false",
-            "Warning 2:1+13 this version does not ask DNSBLs yet | who would be asked about is told by mef watch;Error 2:1+13 the DNSBL profile 'x' has no zone | add rbl_x_zone=…",
+            "Warning 2:1+13 this version does not ask DNSBLs yet | who would be asked about is told by mef \
+             watch;Error 2:1+13 the DNSBL profile 'x' has no zone | add rbl_x_zone=…",
         ),
         ("rbl_X_zone=a", "Warning 2:1+10 unknown key 'rbl_X_zone' | it has no effect"),
         (
             "ddos_port_0_connlimit=1",
-            "Error 2:1+21 no limits for this port | ports are 1 to 65535, and at most 32 have limits of their own",
+            "Error 2:1+21 no limits for this port | ports are 1 to 65535, and at most 32 have limits of \
+             their own",
         ),
     ];
     // Of the keys without effect one row is enough.
@@ -182,7 +190,8 @@ fn what_does_not_exist_yet_is_said_once_and_only_when_it_was_changed() {
 #[test]
 fn profiles_and_port_limits_are_put_together() {
     let (s, told) = parse(
-        "rbl_a1_zone=bl.example\nrbl_b_zone=x.example\nrbl_a1_enabled=true\nrbl_a1_answer_match=127.0.0.2,127.0.0.3\n\
+        "rbl_a1_zone=bl.example\nrbl_b_zone=x.example\nrbl_a1_enabled=true\n\
+         rbl_a1_answer_match=127.0.0.2,127.0.0.3\n\
          rbl_b_bantime=permanent\nddos_port_443_connlimit=7\nddos_port_443_syn_rate=8\nddos_syn_burst=9",
     );
     assert_eq!(told.len(), 1, "{told:?}");

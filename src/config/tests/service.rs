@@ -34,8 +34,10 @@ fn defaults_are_those_of_the_manual() {
 
 #[test]
 fn a_rule_of_the_existing_product_reads_unchanged() {
-    let text = "[rule]\nenabled=true\nname=nginx\n\n# input\nsource=file\nfiles=/var/log/nginx/access.log,/var/log/nginx/*.access.log\n\
-        failregex=^(?P<ip>\\S+)\\s+\\[[^\\]]+\\]\\s+\"[^\"]*\"\\s+(?:444|403)\\s+\"[^\"]*\"\nignoreregex=\nfindtime=120\nmaxretry=8\n\
+    let text = "[rule]\nenabled=true\nname=nginx\n\n# input\nsource=file\n\
+        files=/var/log/nginx/access.log,/var/log/nginx/*.access.log\n\
+        failregex=^(?P<ip>\\S+)\\s+\\[[^\\]]+\\]\\s+\"[^\"]*\"\\s+(?:444|403)\\s+\"[^\"]*\"\nignoreregex=\n\
+        findtime=120\nmaxretry=8\n\
         bantime=3600\nescalation_enabled=false\nescalation_window=24h\npermanent_threshold=5\naction=ban\n\
         ports=80,443 # all | 80,443 | 80-8080\nbackend=auto\n";
     let (rule, problems) = parse_service("x", text.as_bytes());
@@ -53,12 +55,18 @@ fn a_rule_of_the_existing_product_reads_unchanged() {
 /// The keys are those of the existing product's webscan.d, whose names have underscores.
 #[test]
 fn a_web_scan_file_of_the_existing_product_reads_unchanged() {
-    let text = "[rule]\nenabled=true\nname=webscan\nengine=webscan\nsource=file\nfiles=/var/log/nginx/*access.log\n[detection]\n\
-        failregex=^(?P<ip>\\S+)\\s+\"(?P<method>\\S+)\\s+(?P<uri>[^\\s?]+)\"\\s+(?P<status>\\d+)\\s+\"(?P<ua>[^\"]*)\"\\s*$\n\
-        [webscan]\nwindows=60s,300s\nuri_hash_limit=1000   # max\nua_hash_limit=500\nmax_active_ips=10000\nip_inactivity_timeout=5m\n\
-        [thresholds]\nrule_1_name=rotating_crawlers\nrule_1_requests_min=10\nrule_1_ua_count_min=5\nrule_1_status_code=3xx,404\n\
-        rule_1_status_threshold=8\nrule_1_window=60s\nrule_1_action=ban\nrule_1_bantime=3600\nrule_3_name=volume_spike\n\
-        rule_3_requests_min=80\nrule_3_status_code=*\nrule_3_action=detect\n[whitelist]\nuri=/health*, *.jpg\nuri=/a\nua=*bot*\nextension=png,css\n";
+    let text = "[rule]\nenabled=true\nname=webscan\nengine=webscan\nsource=file\n\
+        files=/var/log/nginx/*access.log\n[detection]\n\
+        failregex=^(?P<ip>\\S+)\\s+\"(?P<method>\\S+)\\s+(?P<uri>[^\\s?]+)\"\\s+\
+        (?P<status>\\d+)\\s+\"(?P<ua>[^\"]*)\"\\s*$\n\
+        [webscan]\nwindows=60s,300s\nuri_hash_limit=1000   # max\nua_hash_limit=500\nmax_active_ips=10000\n\
+        ip_inactivity_timeout=5m\n\
+        [thresholds]\nrule_1_name=rotating_crawlers\nrule_1_requests_min=10\nrule_1_ua_count_min=5\n\
+        rule_1_status_code=3xx,404\n\
+        rule_1_status_threshold=8\nrule_1_window=60s\nrule_1_action=ban\nrule_1_bantime=3600\n\
+        rule_3_name=volume_spike\n\
+        rule_3_requests_min=80\nrule_3_status_code=*\nrule_3_action=detect\n[whitelist]\nuri=/health*, \
+        *.jpg\nuri=/a\nua=*bot*\nextension=png,css\n";
     let (rule, problems) = parse_service("web", text.as_bytes());
     let why = "is no longer needed | what the thresholds need is remembered, no more";
     let want =
@@ -91,7 +99,8 @@ fn what_is_wrong_with_a_web_scan_is_told() {
     let cases = [
         (
             "",
-            "Error 0:1+1 the rule can never match | it needs rule_1_requests_min= and the like in section [thresholds]",
+            "Error 0:1+1 the rule can never match | it needs rule_1_requests_min= and the like in section \
+             [thresholds]",
         ),
         (
             "rule_1_window=1m",
@@ -99,11 +108,13 @@ fn what_is_wrong_with_a_web_scan_is_told() {
         ),
         (
             "rule_1_requests_min=9\nrule_1_status_code=404",
-            "Error 0:1+1 rule_1: status_code without a number of them | it needs status_threshold=, status_uri_min=, status_top_min= or status_share=",
+            "Error 0:1+1 rule_1: status_code without a number of them | it needs status_threshold=, \
+             status_uri_min=, status_top_min= or status_share=",
         ),
         (
             "rule_1_status_code=404\nrule_1_status_share=50",
-            "Error 0:1+1 rule_1: status_share alone | it needs requests_min= or status_threshold=, too: one of one is 100 percent",
+            "Error 0:1+1 rule_1: status_share alone | it needs requests_min= or status_threshold=, too: one \
+             of one is 100 percent",
         ),
         ("rule_1_status_code=4x", "Error 5:20+2 '4x' is no status | expected 404, 4xx or *, or a comma list"),
         (
@@ -112,7 +123,8 @@ fn what_is_wrong_with_a_web_scan_is_told() {
         ),
         (
             "rule_1_requests_min=9\nrule_1_request_min=2",
-            "Warning 6:1+18 unknown key 'rule_1_request_min' | it has no effect; did you mean 'rule_N_requests_min'?",
+            "Warning 6:1+18 unknown key 'rule_1_request_min' | it has no effect; did you mean \
+             'rule_N_requests_min'?",
         ),
         (
             "rule_1_requests_min=9\nrule_x_name=a",
@@ -208,11 +220,13 @@ fn mistakes_refuse_the_rule() {
         ),
         (
             "failregex=x\nsource=files",
-            "Error 3:8+5 'files' is not allowed here | expected one of: auto, file, journal, syslog, kmsg, command (did you mean 'file'?)",
+            "Error 3:8+5 'files' is not allowed here | expected one of: auto, file, journal, syslog, kmsg, \
+             command (did you mean 'file'?)",
         ),
         (
             "failregex=x\nname=a_b",
-            "Error 3:6+3 'a_b' is no name of a rule | a name is made of letters, digits and '-', at most 32 of them",
+            "Error 3:6+3 'a_b' is no name of a rule | a name is made of letters, digits and '-', at most 32 \
+             of them",
         ),
         ("failregex=x\nmaxretry=0", "Error 3:10+1 '0' is out of range | expected a number from 1 to 100000"),
         ("failregex=x\nbantime=0", "Error 3:9+1 '0' is too short | a ban lasts at least 1s"),
@@ -235,7 +249,8 @@ fn mistakes_refuse_the_rule() {
 
 #[test]
 fn examples_are_read_from_comments() {
-    let text = "#+ 192.0.2.7 Nov 22 host sshd[1]: a\\x1b\\\\b # c\n#- no hit \n#-----\n# +x\n#+ here x\n#- bad \\n\n[rule]\n#+ ::1 \n#- \\x4\n#+ 192.0.2.1";
+    let text = "#+ 192.0.2.7 Nov 22 host sshd[1]: a\\x1b\\\\b # c\n#- no hit \n#-----\n# +x\n#+ here x\n#- \
+        bad \\n\n[rule]\n#+ ::1 \n#- \\x4\n#+ 192.0.2.1";
     let (found, problems) = examples(text);
     let shown: Vec<_> =
         found.iter().map(|e| (e.hit.map(|a| a.to_string()), e.line, e.text.as_slice())).collect();
@@ -261,7 +276,8 @@ fn examples_are_read_from_comments() {
 fn paths_are_separated_by_commas() {
     let (rule, told) = parse("failregex=x <HOST>\nfiles=/var/log/a.log /var/log/b.log");
     assert!(rule.is_none());
-    let say = "Error 3:22+14 '/var/log/b.log' is a second path behind a blank | a list of paths is separated by commas: /var/log/a.log,/…";
+    let say = "Error 3:22+14 '/var/log/b.log' is a second path behind a blank | a list of paths is separated \
+        by commas: /var/log/a.log,/…";
     assert_eq!(told, [say]);
     let (rule, _) = parse("failregex=x <HOST>\nfiles=/var/log/my app.log, /var/log/b.log");
     assert_eq!(rule.unwrap().files, ["/var/log/my app.log", "/var/log/b.log"], "a blank in a name");

@@ -115,7 +115,8 @@ impl Judge {
     pub(in crate::daemon) fn report(&self) {
         let c = self.detector.counts();
         log::info!(
-            "{} lines, {} looked at, {} hits, {} ignored, {} ambiguous, {} without address, {} without header",
+            "{} lines, {} looked at, {} hits, {} ignored, {} ambiguous, {} without address, {} without \
+             header",
             c.lines,
             c.candidates,
             c.hits + self.decider.webscan.exceeded(),

@@ -2,8 +2,8 @@
 
 use super::{Stamp, Text, civil};
 
-/// What names of months begin with, by their number, in the languages of Europe, in Turkish, Chinese, Japanese
-/// and Korean.
+/// What names of months begin with, by their number, in the languages of Europe, in Turkish, Chinese,
+/// Japanese and Korean.
 const MONTHS: [&str; 12] = [
     "jan ene gen янв січ 1月 1월 oca led sty tammi sij",
     "feb fév fev фев лют 2月 2월 şub úno lut helmi velj",

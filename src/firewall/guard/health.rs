@@ -42,10 +42,10 @@ pub struct Health {
 /// What the table was like when it was whole, by the numbers that the kernel gave: nothing gets the number of
 /// what is gone. More than this is no damage, only less.
 ///
-/// The kernel goes on with a listing by counting from the start, and counts what a transaction that is not yet
-/// through has added, and says only of transactions that came through that they interrupted it. Beside one, a
-/// listing shows the same rule twice, or one half of what was added; beside one that was refused, it can leave
-/// out what is there.
+/// The kernel goes on with a listing by counting from the start, and counts what a transaction that is not
+/// yet through has added, and says only of transactions that came through that they interrupted it. Beside
+/// one, a listing shows the same rule twice, or one half of what was added; beside one that was refused, it
+/// can leave out what is there.
 #[derive(Debug, Default)]
 pub(super) struct Shape {
     /// Its number among all tables that there ever were; 0 = it is not there.

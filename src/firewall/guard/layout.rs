@@ -80,7 +80,8 @@ fn write_mark(made: Made) -> String {
     let Made { ipv6_prefix, logs, scans, floods, seen, ingress, lacks, .. } = made;
     let [logs, ingress] = [logs, ingress].map(u8::from);
     format!(
-        "{VERSION} prefix6={ipv6_prefix} log={logs} scan={scans} ingress={ingress} lacks={lacks} flood={floods} seen={seen}"
+        "{VERSION} prefix6={ipv6_prefix} log={logs} scan={scans} ingress={ingress} lacks={lacks} \
+         flood={floods} seen={seen}"
     )
 }
 

@@ -117,7 +117,8 @@ fn a_rule_is_read_as_it_is() {
     assert_eq!(
         listed.text,
         "meta nfproto ipv4 ip saddr 192.0.2.0/24 meta l4proto tcp tcp dport @ports \
-         ct state & 0x00000008 != 0x00000000 limit rate 5 in 1 s burst 5 log prefix \"x\" accept comment \"hi\""
+         ct state & 0x00000008 != 0x00000000 limit rate 5 in 1 s burst 5 log prefix \"x\" accept comment \
+         \"hi\""
     );
     let part = &listed.parts.unwrap()[0].rule;
     assert_eq!((part.family, part.proto, part.ct), (Some(Family::V4), Some(6), ct::NEW));

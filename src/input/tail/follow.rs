@@ -24,8 +24,9 @@ impl Name {
     }
 }
 
-/// Whether only root and the service that writes a file can change it: judged by the file, the directory that it is in, and
-/// that of the link which leads there. Whoever writes as a person, or lets a group of people write, is no service.
+/// Whether only root and the service that writes a file can change it: judged by the file, the directory that
+/// it is in, and that of the link which leads there. Whoever writes as a person, or lets a group of people
+/// write, is no service.
 pub(super) fn is_attested(file: &fs::Facts, path: &Path, target: Option<&Path>) -> bool {
     let mut dirs = [Some(path), target].into_iter().flatten().filter_map(Path::parent);
     file.is_private(file.owner) && dirs.all(|dir| fs::facts(dir).is_ok_and(|dir| dir.is_private(file.owner)))
@@ -240,7 +241,8 @@ impl Tail {
         self.names.iter().enumerate().any(|(j, n)| j != i && n.holds(id))
     }
 
-    /// Looks through a directory until no name moved in it meanwhile. Gives up for now where names never rest.
+    /// Looks through a directory until no name moved in it meanwhile. Gives up for now where names never
+    /// rest.
     pub(super) fn settled<T>(&mut self, look: impl Fn(&Tail) -> T) -> Option<T> {
         for _ in 0..PATIENCE {
             let found = look(self);

@@ -240,8 +240,8 @@ impl Survey {
     }
 }
 
-/// What was in a file before it was renamed is older than the file, also what was copied from it; what came after its
-/// last line comes later.
+/// What was in a file before it was renamed is older than the file, also what was copied from it; what came
+/// after its last line comes later.
 fn older_than(path: &Path, why: Why<'_>) -> Option<Age> {
     let (Why::AtStart(head) | Why::Truncated(head)) = why else { return None };
     if fs::facts(path).is_ok_and(|f| f.id == head.id) {

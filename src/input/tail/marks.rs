@@ -64,8 +64,8 @@ fn length(step: usize) -> usize {
     (TAIL + TAIL / 4 * (step % 4 + 1)) << (step / 4)
 }
 
-/// Marks of beginnings of what was read of a file: what tells a copy of a part of it from a successor that begins with
-/// the same line, or the same time.
+/// Marks of beginnings of what was read of a file: what tells a copy of a part of it from a successor that
+/// begins with the same line, or the same time.
 #[derive(Clone, Copy)]
 pub(super) struct Beginnings {
     marks: [u64; STEPS],

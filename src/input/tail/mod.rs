@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Follows log files by name, through every kind of rotation. One object for all files of all rules: one inotify
-//! descriptor, one buffer. Knows no rule but as a bit, and stores no position itself.
+//! Follows log files by name, through every kind of rotation. One object for all files of all rules: one
+//! inotify descriptor, one buffer. Knows no rule but as a bit, and stores no position itself.
 
 mod follow;
 mod known;
@@ -63,9 +63,9 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// Begins to follow what fits the patterns. A name in `saved` continues where it was, also if the file was renamed
-    /// since; others begin at their end, except those that came while we were away.
-    /// The first [`Source::drain`] is due at once.
+    /// Begins to follow what fits the patterns. A name in `saved` continues where it was, also if the file
+    /// was renamed since; others begin at their end, except those that came while we were away. The first
+    /// [`Source::drain`] is due at once.
     #[must_use]
     pub fn open(
         patterns: Vec<(Glob, Tags)>,
@@ -121,7 +121,8 @@ impl Tail {
         self.names.iter().map(|n| usize::from(n.head.is_some()) + usize::from(n.late.is_some())).sum()
     }
 
-    /// Whether a file was opened since the last call: its position should be kept, so that a crash loses nothing of it.
+    /// Whether a file was opened since the last call: its position should be kept, so that a crash loses
+    /// nothing of it.
     pub fn take_opened(&mut self) -> bool {
         std::mem::take(&mut self.opened)
     }

@@ -35,8 +35,8 @@ pub(super) enum Step {
     Replaced,
 }
 
-/// An open file. `offset` is always the start of a line that was not handed out, so an incomplete line needs no memory:
-/// it is read again when more of it comes.
+/// An open file. `offset` is always the start of a line that was not handed out, so an incomplete line needs
+/// no memory: it is read again when more of it comes.
 pub(super) struct Reader {
     pub(super) file: File,
     pub(super) id: FileId,
@@ -88,15 +88,15 @@ impl Reader {
         PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
     }
 
-    /// Where it is, for [`Reader::resume`]. Lines of equal length may end alike, but begin with a time: the first bytes
-    /// of the file are in the mark, too.
+    /// Where it is, for [`Reader::resume`]. Lines of equal length may end alike, but begin with a time: the
+    /// first bytes of the file are in the mark, too.
     pub(super) fn position(&self) -> Position {
         let tail = both(self.first.mark(), self.tail);
         Position { dev: self.id.dev, ino: self.id.ino, offset: self.offset, tail }
     }
 
-    /// Goes to a position taken in this file or in one it was copied from, if the bytes before it are the same.
-    /// At offset 0 nothing tells files apart but the inode.
+    /// Goes to a position taken in this file or in one it was copied from, if the bytes before it are the
+    /// same. At offset 0 nothing tells files apart but the inode.
     pub(super) fn resume(&mut self, at: &Position) -> bool {
         if at.offset == 0 {
             return at.ino == self.id.ino;
@@ -148,7 +148,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Goes to the start of a file that was truncated. A writer that kept its own offset left a hole there: it is no line.
+    /// Goes to the start of a file that was truncated. A writer that kept its own offset left a hole there:
+    /// it is no line.
     pub(super) fn restart(&mut self) {
         (self.offset, self.scan, self.tail) = (0, 0, mark(&[]));
         (self.first, self.line) = (First::NONE, Line::default());

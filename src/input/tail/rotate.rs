@@ -27,7 +27,8 @@ fn is_stamp(added: &[u8]) -> bool {
     begins && (digits || added == b".old")
 }
 
-/// Whether `name` is what a rotation makes of `base`: `log.1`, `log-20261122`, `log.old`, and for `app.log` also `app-20261122.log`.
+/// Whether `name` is what a rotation makes of `base`: `log.1`, `log-20261122`, `log.old`, and for `app.log`
+/// also `app-20261122.log`.
 fn is_rotated(base: &[u8], name: &[u8]) -> bool {
     if name.strip_prefix(base).is_some_and(is_stamp) {
         return true;
@@ -58,7 +59,8 @@ impl Age {
     }
 }
 
-/// Whether the name `a` stands for an older generation than `b`: `log.2` before `log.1`, `log-20261121` before `log-20261122`.
+/// Whether the name `a` stands for an older generation than `b`: `log.2` before `log.1`, `log-20261121`
+/// before `log-20261122`.
 fn older_name(a: &[u8], b: &[u8]) -> bool {
     match (counter(a), counter(b)) {
         (Some(a), Some(b)) if a != b => a > b,
@@ -104,9 +106,9 @@ pub(super) fn packed(path: &Path, since: i64) -> Option<PathBuf> {
     found
 }
 
-/// Finds the file in which `at` was taken among the neighbours of `path`, and goes on there: the same inode under any
-/// name, else a copy under a rotated name. A rotated file with that inode and other bytes was truncated meanwhile: it is
-/// read from its start. `taken` files are followed already.
+/// Finds the file in which `at` was taken among the neighbours of `path`, and goes on there: the same inode
+/// under any name, else a copy under a rotated name. A rotated file with that inode and other bytes was
+/// truncated meanwhile: it is read from its start. `taken` files are followed already.
 pub(super) fn find(path: &Path, at: &Position, taken: &dyn Fn(FileId) -> bool) -> Option<Reader> {
     let (dir, base) = (dir_of(path), name_of(path));
     let mut best: Option<(u8, Reader)> = None;

@@ -25,7 +25,8 @@ struct Found {
 }
 
 impl Tail {
-    /// Expands all patterns. `saved` is given at the start only: what is found then and not in it begins at its end.
+    /// Expands all patterns. `saved` is given at the start only: what is found then and not in it begins at
+    /// its end.
     pub(super) fn scan(&mut self, now: Now, saved: Option<&[(PathBuf, Position)]>) {
         self.rescan = false;
         self.watches.begin();
@@ -157,8 +158,8 @@ impl Tail {
         }
     }
 
-    /// Lets go of the files of a pattern that rested longest, until it keeps to the limit. Names from `fresh` on stay.
-    /// A file with something unread stays too, up to twice the limit.
+    /// Lets go of the files of a pattern that rested longest, until it keeps to the limit. Names from `fresh`
+    /// on stay. A file with something unread stays too, up to twice the limit.
     fn evict(&mut self, pattern: usize, fresh: usize) {
         let of_pattern = |n: &Name| n.wild && !n.gone && n.pattern == pattern;
         let age = |n: &Name| n.head.as_ref().and_then(|h| h.facts().ok()).map(|f| f.mtime);

@@ -137,7 +137,8 @@ impl Log {
             2 => {
                 write!(
                     out,
-                    "dovecot: imap-login: Disconnected: Connection closed (auth failed, 2 attempts in 9 secs): "
+                    "dovecot: imap-login: Disconnected: Connection closed (auth failed, 2 attempts in 9 \
+                     secs): "
                 )?;
                 write!(out, "user=<{user}>, method=PLAIN, rip=")?;
                 source(out, who)?;
@@ -211,7 +212,8 @@ impl Log {
                 let (mac, to) = (n % 256, n % 250);
                 write!(
                     out,
-                    "kernel: [{}.{:06}] FORWARD IN=eth0 OUT=br0 MAC=02:42:ac:11:{mac:02x}:02 SRC=10.1.2.{to} ",
+                    "kernel: [{}.{:06}] FORWARD IN=eth0 OUT=br0 MAC=02:42:ac:11:{mac:02x}:02 \
+                     SRC=10.1.2.{to} ",
                     self.second,
                     n % 1_000_000
                 )?;
@@ -249,7 +251,8 @@ impl Log {
             ),
             _ => write!(
                 out,
-                "dovecot: imap-login: Login: user=<{user}>, method=PLAIN, rip=10.4.{}.{}, lip=10.0.0.2, mpid={pid}, TLS",
+                "dovecot: imap-login: Login: user=<{user}>, method=PLAIN, rip=10.4.{}.{}, lip=10.0.0.2, \
+                 mpid={pid}, TLS",
                 n % 200,
                 n % 99
             ),

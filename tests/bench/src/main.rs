@@ -19,8 +19,10 @@ const USAGE: &str = "usage:
   mef-bench log quiet|attack|mixed LINES [ADDRESSES]       a log, always the same, on standard output
   mef-bench list plain|nft|ipset COUNT [SET]         addresses, in the form that a program reads
   mef-bench networks plain|nft|ipset COUNT [SET]     likewise networks
-  mef-bench loading -- PROGRAM...                    start of a daemon to its word that a deny list is in force, in
-                                                     microseconds; the most memory of its second process, in kB
+  mef-bench loading -- PROGRAM...                    start of a daemon to its word that a deny list is in \
+  force, in
+                                                     microseconds; the most memory of its second process, in \
+                                                     kB
   mef-bench time [--runs N] [--fresh] [--before CMD] [--stdin FILE] [--stdout FILE] -- PROGRAM...
                                                      medians: wall, user and system time in microseconds
   mef-bench rss [--stdin FILE] -- PROGRAM...         the most memory it had, in kB
@@ -31,7 +33,8 @@ const USAGE: &str = "usage:
   mef-bench start LOG [--lines N] [--first N] -- PROGRAM...
                                                      start of a daemon to its first ban, in microseconds
   mef-bench packets syn|ack FROM TO [--count N] [--runs N]
-                                                     bare packets: nanoseconds for each, received on the CPU that sends";
+                                                     bare packets: nanoseconds for each, received on the CPU \
+                                                     that sends";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();

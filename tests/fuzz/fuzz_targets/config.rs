@@ -3,7 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use mef::config::{
-    ListKind, ListLine, Ports, duration, examples, list_lines, net, parse_global, parse_service, span, written,
+    ListKind, ListLine, Ports, duration, examples, list_lines, net, parse_global, parse_service, span,
+    written,
 };
 
 fuzz_target!(|data: &[u8]| {

@@ -16,7 +16,8 @@ fuzz_target!(|data: &[u8]| {
     let (userdata, expressions) = data.split_at(usize::from(*c).min(data.len()));
     let family = [None, Some(Family::V4), Some(Family::V6)][usize::from(*kind % 3)];
     let ours = *kind & 64 != 0;
-    let (mut table, mut used) = (Table { title: "inet t".into(), family, ours, ..Table::default() }, Vec::new());
+    let (mut table, mut used) = (Table { title: "inet \
+        t".into(), family, ours, ..Table::default() }, Vec::new());
     let mut known: Vec<sets::Listed> = sets::set(message, b"t", ours).into_iter().collect();
     for set in &mut known {
         sets::elements(elements, set);

@@ -1,5 +1,5 @@
-//! Real files, real inotify. A test acts, drains and compares: events are queued before the system call that causes
-//! them returns, so nothing has to be waited for unless another thread writes.
+//! Real files, real inotify. A test acts, drains and compares: events are queued before the system call that
+//! causes them returns, so nothing has to be waited for unless another thread writes.
 
 mod alike;
 mod model;
@@ -113,7 +113,8 @@ impl Bench {
         assert_eq!(self.lines(), want);
     }
 
-    /// Sleeps until something happens, then drains. The limit is for the end of the other thread, which is no event.
+    /// Sleeps until something happens, then drains. The limit is for the end of the other thread, which is no
+    /// event.
     fn wait(&mut self) {
         let tail = self.tail.as_ref().unwrap();
         let mut ready = [poll::Ready::No];
@@ -168,7 +169,8 @@ fn rename_and_create() {
 
 #[test]
 fn copies_of_what_nobody_has_read() {
-    // Beside logrotate, which moves the older copies out of the way, there are those who write into their place.
+    // Beside logrotate, which moves the older copies out of the way, there are those who write into their
+    // place.
     for (name, moves) in [("fresh", true), ("over", false)] {
         let mut b = Bench::new(&format!("unread-{name}"));
         b.append("log", "");
