@@ -358,6 +358,7 @@ fn with_attr(batch: &[u8], kind: u16, data: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn nothing_that_the_kernel_reads_otherwise_than_the_daemon_reaches_another_table() {
     let mut net = host(ON, RULE);
     let daemon = net.daemon("daemon");

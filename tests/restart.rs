@@ -178,6 +178,7 @@ fn what_was_written_while_it_was_down_is_caught_up_unless_it_is_old() {
 }
 
 #[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn what_came_after_a_file_that_was_rotated_away_meanwhile_is_caught_up() {
     let mut net = host("", "maxretry=2\nfindtime=1h");
     let now = Stamp(Wall(seconds())).to_string();

@@ -5,9 +5,9 @@
 //! checksum (CRC-32C of what follows it in the line, in hexadecimal), device, inode, offset, hash of the
 //! bytes before the offset, and the path, in which bytes other than printable ASCII and `\` are written
 //! `\xHH`. Where nothing was read of a file the hash is the time until which all was; more lines for the same
-//! path are places in older generations. The file is replaced as a whole, and only when its content changed: its
-//! own time says until when nothing else was known.
-//! Each line stands for itself: a damaged one costs one position. This module knows no source and no log.
+//! path are places in older generations. The file is replaced as a whole, and only when its content changed:
+//! its own time says until when nothing else was known. Each line stands for itself: a damaged one costs one
+//! position. This module knows no source and no log.
 
 use super::StateError;
 use crate::base::crc::crc32c;

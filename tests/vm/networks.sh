@@ -10,7 +10,8 @@ check "the first of them is" denied 60.0.0.1
 check "the last of them is" denied 60.6.26.121
 check "what lies between them is not" passes 60.6.26.125
 networks 49999 | sed s/^60/61/ >/etc/mef/blacklist/list.conf
-# Until the new ones are complete the former are in force: both are 13 MB on Linux 6.1, and more on newer ones (limits.md).
+# Until the new ones are complete the former are in force: both are 13 MB on Linux 6.1, and more on newer ones
+# (limits.md).
 within 15360 "49,999 others in their place" wait_for 150 in_force list.conf 49999
 check "the new ones are" denied 61.0.0.1
 check "the former are not" passes 60.0.0.1

@@ -1,4 +1,5 @@
-# More bans on a pipe than the machine's memory holds: what fits is banned, the rest is refused with a number before it
+# More bans on a pipe than the machine's memory holds: what fits is banned, the rest is refused with a number
+# before it
 # is tried, and nothing is killed; then everything goes on.
 # timeout: 900
 check "the daemon starts" start_daemon
@@ -10,7 +11,9 @@ stream() {
     [ $status = 1 ]
 }
 within 8192 "a million bans on a pipe are too many" stream
-check "that is said with a number" grep -qE 'not banned, nor what comes after them: the kernel needs [0-9]+ MB of memory .* [0-9]+ MB are free' /tmp/refused
+check "that is said with a number" grep -qE \
+    'not banned, nor what comes after them: the kernel needs [0-9]+ MB of memory .* [0-9]+ MB are free' \
+    /tmp/refused
 banned=$(sed -n 's/^banned \([0-9]*\) addresses.*/\1/p' /tmp/told)
 note "$banned of 1,000,000 are banned: $(grep -E 'MemFree|MemAvailable' /proc/meminfo | tr -s ' \n' ' ')"
 check "many are" [ "$banned" -gt 100000 ]

@@ -250,8 +250,8 @@ impl Tail {
         settled.unwrap_or_else(|| look().or_older())
     }
 
-    /// Finds where to go on with a name after a restart; `written` is when its place was written down, `older`
-    /// are places in older generations.
+    /// Finds where to go on with a name after a restart; `written` is when its place was written down,
+    /// `older` are places in older generations.
     pub(super) fn resume(
         &mut self,
         i: usize,
@@ -281,7 +281,8 @@ impl Tail {
         let known = until.map_or(known, |until| self.account(&|| Known::until(path, until, older)));
         if let Some(packed) = until.filter(|_| gone).and_then(|t| rotate::packed(path, seconds(t))) {
             log::warn!(
-                "{}: the file that was read last is gone: what was written behind that place may be in {} only, \
+                "{}: the file that was read last is gone: what was written behind that place may be in {} \
+                 only, \
                  which is not read",
                 Shown(path.as_os_str().as_bytes()),
                 Shown(packed.as_os_str().as_bytes())
