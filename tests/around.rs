@@ -10,8 +10,7 @@ use std::net::{IpAddr, TcpListener};
 
 /// A deny list as those with bogons are.
 const BOGONS: &str = "0.0.0.0/8\n10.0.0.0/8\n100.64.0.0/10\n127.0.0.0/8\n169.254.0.0/16\n172.16.0.0/12\n\
-    192.168.0.0/16\n\
-                      203.0.113.0/24\nfd00::/16\n";
+    192.168.0.0/16\n203.0.113.0/24\n224.0.0.0/4\n240.0.0.0/4\nfc00::/7\nfe80::/10\nff00::/8\n";
 
 /// Gives a neighbour this address, by which it speaks, and its side of the host another one of the network.
 fn join(net: &Net, peer: &Peer, ours: &str, theirs: &str) {

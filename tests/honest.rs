@@ -20,7 +20,7 @@ use std::path::PathBuf;
 
 const MAIL: &[&str] = &["dovecot", "postfix", "postfix-abuse", "courier", "exim-syslog"];
 const SSH: &[&str] = &["sshd", "sshd-keys"];
-const WEB: &[&str] = &["web-probes", "webscan", "wordpress", "nginx-auth", "nginx-limit"];
+const WEB: &[&str] = &["web-probes", "webscan", "wordpress", "web-slow", "nginx-auth", "nginx-limit"];
 
 /// The logs in a directory of tests/honest, with their names.
 fn recorded(kind: &str) -> Vec<(String, Lines)> {
@@ -54,7 +54,7 @@ fn logs_of_honest_clients_get_nobody_banned() {
 
 /// What attackers' programs of Debian left on a server without mef, from their first line on, and the line at
 /// which it has to be over.
-const ATTACKS: [(&str, &[&str], usize); 8] = [
+const ATTACKS: [(&str, &[&str], usize); 9] = [
     ("hydra", SSH, 70),
     ("hydra-names", SSH, 70),
     ("medusa", SSH, 70),
@@ -63,6 +63,7 @@ const ATTACKS: [(&str, &[&str], usize); 8] = [
     ("gobuster", WEB, 70),
     ("dirb", WEB, 70),
     ("http-enum", WEB, 40),
+    ("slowloris", WEB, 170),
 ];
 
 #[test]

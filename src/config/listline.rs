@@ -10,8 +10,8 @@ use crate::base::clock::Wall;
 use crate::base::diag::Bad;
 use crate::base::range;
 use crate::base::utc;
-use ipnet::{IpNet, Ipv4Net};
-use std::net::IpAddr;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What stands on a line, without the file around it.
 pub enum ListWord<'a> {
@@ -132,12 +132,25 @@ fn names_clients(text: &str) -> bool {
     })
 }
 
-/// Whether nobody names so large a network without meaning to.
+/// Whether nobody names so large a network without meaning to. What no packet of the internet comes from may
+/// be named in the large, as lists of bogons do: multicast and what is reserved, private IPv6.
 #[must_use]
 pub fn too_wide(kind: ListKind, net: &IpNet) -> bool {
     let [v4, v6] = kind.shortest();
-    net.prefix_len() < if matches!(net, IpNet::V4(_)) { v4 } else { v6 }
+    match net {
+        IpNet::V4(net) => net.prefix_len() < v4 && net.network() < Ipv4Addr::new(224, 0, 0, 0),
+        IpNet::V6(_) => {
+            let range = range::Range::from(*net);
+            net.prefix_len() < v6 && INTERNET6.iter().any(|part| range::Range::from(*part).meets(&range))
+        }
+    }
 }
+
+/// Where IPv6 packets of strangers come from: global unicast, and all of IPv4 behind a translator (RFC 6052).
+const INTERNET6: [IpNet; 2] = [
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3)),
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 32)),
+];
 
 /// Whether this can be the name of a host (RFC 1123): no address is one.
 fn is_host(word: &str) -> bool {

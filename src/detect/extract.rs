@@ -26,7 +26,7 @@ pub(super) enum Finding {
 pub(super) struct Sender {
     pub(super) addr: IpAddr,
     pub(super) weight: u8,
-    /// The number of that pattern.
+    /// The number of that pattern, or 0: what only accompanies an attempt is no other way to fail.
     pub(super) way: u8,
     /// Where everything stands in the text.
     pub(super) found: Captures,
@@ -50,7 +50,7 @@ pub(super) fn sender(fail: &[(Pattern, u8)], may: u64, text: &[u8], scratch: &mu
         return Finding::Sender(Sender {
             addr,
             weight: *weight,
-            way: u8::try_from(n).unwrap_or(u8::MAX),
+            way: if *weight == 0 { 0 } else { u8::try_from(n).unwrap_or(u8::MAX) },
             found,
         });
     }

@@ -81,7 +81,7 @@ pub struct Hit {
     pub user: Option<Range<usize>>,
     /// Where the path of a request stands, if the pattern has a uri group.
     pub path: Option<Range<usize>>,
-    /// Number of the pattern that matched: in which way it failed.
+    /// In which way it failed: the number of the pattern that matched, or 0 if that has no weight.
     pub way: u8,
     /// Somebody has logged in: no offence, but the end of those under this name.
     pub success: bool,

@@ -199,3 +199,19 @@ fn a_recorded_log_of_openssh() {
 fn a_recorded_log_of_dropbear() {
     recorded("dropbear", "dropbear-2022.83.log", &["Bad password"], &["Exit before auth"]);
 }
+
+/// An unknown name and its passwords are one way to fail, in whichever order the patterns stand.
+#[test]
+fn what_accompanies_an_attempt_is_no_other_way() {
+    let mut detector = Conf::read("sshd").detector();
+    let mut ways = Vec::new();
+    for message in [
+        "Invalid user nosuch from 192.0.2.1 port 4711",
+        "Failed password for invalid user nosuch from 192.0.2.1 port 4711 ssh2",
+        "Connection closed by invalid user nosuch 192.0.2.1 port 4711 [preauth]",
+    ] {
+        let line = format!("Nov 22 21:41:03 host sshd[130]: {message}\n");
+        detector.block(u64::MAX, line.as_bytes(), &mut |_, _, hit| ways.push(hit.way));
+    }
+    assert_eq!(ways, [0, 0, 0]);
+}

@@ -95,9 +95,9 @@ pub fn auth_day(rng: &mut fastrand::Rng) -> Lines {
                 [imap(at, office, &name, false), imap(at + 1, office, &name, false)]
             }));
         }
-        // A name that does not exist here, now and then: the local one.
+        // A name that does not exist here, now and then, with two passwords: the local one.
         all.extend(
-            (0..4).flat_map(|n| ssh(9 * 3600 + n * 7200, office, &format!("local{n}"), 0, false, true)),
+            (0..4).flat_map(|n| ssh(9 * 3600 + n * 3600, office, &format!("local{n}"), 2, false, true)),
         );
     }
     // Deployments with a key that does not fit, backups, a monitor of the port.
@@ -238,6 +238,16 @@ pub fn web_day(rng: &mut fastrand::Rng) -> Lines {
                 status,
                 "gvfs/1.50",
             ));
+        }
+    }
+    // Connections that browsers opened in advance and never used, as Apache writes them; uploads that broke
+    // off.
+    for n in 0..3000u64 {
+        let stamp = clock(50_000 + n / 5);
+        let unused = format!("100.64.0.1 - - [26/Nov/2026:{stamp} +0000] \"-\" 408 0 \"-\" \"-\"\n");
+        all.push((50_000 + n / 5, unused));
+        if n % 10 == 0 {
+            all.push(web(50_000 + n / 5, "100.64.0.1", &format!("POST /upload/{n}"), 408, browser));
         }
     }
     // An editor whose tab was left open, DAV with an old password, a cold cache of packages, map tiles.
