@@ -158,6 +158,11 @@ impl Judge {
         self.detector.rules().len()
     }
 
+    /// When a program of on_ban or on_unban is to be looked after.
+    pub(super) fn hooks_at(&self) -> Option<Mono> {
+        self.events.hooks.deadline()
+    }
+
     /// Who hears of what happens.
     pub(super) fn events(&mut self) -> &mut Events {
         &mut self.events

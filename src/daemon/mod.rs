@@ -20,8 +20,10 @@ pub mod rehearse;
 mod saver;
 mod serve;
 mod setup;
+mod slot;
 mod sources;
 mod trust;
+mod turns;
 
 use crate::base::bytes::{of_path, to_path};
 use crate::base::clock::{Mono, Now, Wall};
@@ -36,35 +38,28 @@ use crate::rules::Compiled;
 use crate::state::disk::Failed;
 use crate::state::positions::Positions;
 use crate::sys::alloc::briefly;
-use crate::sys::poll::{Ready, wait};
-use crate::sys::signal::{Signals, Wish};
-use crate::sys::{clock, fs, process, relay, syslog, trim};
+use crate::sys::poll::Ready;
+use crate::sys::signal::Signals;
+use crate::sys::{clock, fs, process, syslog};
 use alarms::Alarms;
 use around::Around;
-use heal::{Found, Heal};
+use heal::Heal;
 use judge::Judge;
 use lists::Lists;
 use news::News;
 use nix::errno::Errno;
 use punish::Punisher;
 use saver::Saver;
-use serve::Desk;
 use sources::Sources;
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Descriptors that the loop waits for beside the sources: signals, lists, the control socket, packets,
-/// routes, new sources, and who sends through our socket.
-const FIXED: usize = 7;
 /// Longest wait for another process that changes bans. It lets us go first, and so needs this only when it
 /// stands still.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Milliseconds from one write of positions to the next, when files are opened one after the other.
 const NOTE: u64 = 10_000;
-/// Milliseconds from the first thing that happens to the moment when memory that it took is given back.
-const TRIM: u64 = 2000;
 /// The same between two tries to write what the disk had no room for.
 const AGAIN: u64 = 10_000;
 
@@ -91,6 +86,8 @@ struct Daemon {
     noted_at: Option<Mono>,
     /// The journal is being compacted.
     compacts: bool,
+    /// The last look at the tables found that nobody has changed any.
+    unchanged: bool,
     clear_on_stop: bool,
     /// What only the start can set: run_dir, state_dir, track_max.
     fixed: (String, String, u32),
@@ -103,6 +100,7 @@ struct Daemon {
 /// Why it could not start, for people; problems of the configuration have then been written to the log.
 pub fn run(conf: &Path, foreground: bool) -> Result<(), String> {
     let mut daemon = prepare(conf, foreground)?;
+    daemon.begin();
     daemon.go();
     daemon.stop();
     Ok(())
@@ -206,16 +204,16 @@ impl Daemon {
             save_at: None,
             noted_at: None,
             compacts: false,
+            unchanged: false,
             clear_on_stop: settings.clear_bans_on_stop,
             fixed: fixed(settings),
             _pidfile: pidfile,
         }
     }
 
-    /// Waits and acts until it is told to stop. Never part of a larger function: the linker puts it beside
-    /// what else runs on the way back to sleep.
+    /// Opens the files and says what is watched.
     #[inline(never)]
-    fn go(&mut self) {
+    fn begin(&mut self) {
         // Files are opened by the first look at them.
         self.read(clock::now(), None);
         // What comes while we are away, and that it is new, is known by what there is now. A slow disk delays
@@ -223,108 +221,8 @@ impl Daemon {
         if self.state_sync.is_some() {
             self.save_beside();
         }
-        log::info!(
-            "mef {} watches {} for {} rules",
-            env!("CARGO_PKG_VERSION"),
-            self.sources,
-            self.judge.rules()
-        );
-        let mut trim_at = Some(Mono::default());
-        loop {
-            let mut ready = [Ready::No; FIXED + sources::MAX];
-            let mut fds = [None; FIXED + sources::MAX];
-            let hooks_at = self.judge.events().hooks.deadline();
-            let (fixed, rest) = fds.split_at_mut(FIXED);
-            let control = self.control.as_ref().map(Server::fd);
-            let (alarms, around) = (self.alarms.fd(), self.around.fd());
-            fixed.copy_from_slice(&[
-                Some(self.signals.as_fd()),
-                self.lists.fd(),
-                control,
-                alarms,
-                around,
-                self.news.fd(),
-                self.judge.relay_fd(),
-            ]);
-            self.sources.fds(rest);
-            let at_once = self.compacts.then_some(Mono::default());
-            let lists = self.lists.deadline();
-            let serve_at = self.control.as_ref().and_then(Server::deadline);
-            let alarms_at = self.alarms.deadline();
-            let others =
-                [self.sources.deadline(), self.save_at, lists, at_once, serve_at, hooks_at, alarms_at];
-            let others = others.into_iter().flatten().min();
-            let deadline = [others, self.heal.deadline(), trim_at].into_iter().flatten().min();
-            if let Err(e) = wait(&fds, &mut ready, deadline) {
-                log::error!("poll: {e}");
-                return;
-            }
-            if ready[0] != Ready::No && !self.obey() {
-                return;
-            }
-            let now = clock::now();
-            let due = |at: Option<Mono>| at.is_some_and(|at| at <= now.mono);
-            // Before all that counts: who is banned now is banned in a table that is there.
-            let woken = ready.iter().any(|r| *r != Ready::No);
-            let mut same = false;
-            if woken || due(others) || due(self.heal.deadline()) {
-                let found = self.heal.look(now, &mut self.judge);
-                same = found == Found::Same;
-                if self.heal.take_lists() || found == Found::Repaired {
-                    self.lists.load_all();
-                }
-            }
-            if (ready[1] != Ready::No || due(self.lists.deadline()))
-                && let Some(allowed) = self.lists.look(now.mono, self.judge.guard())
-            {
-                self.judge.set_allowed(allowed);
-            }
-            if ready[3] != Ready::No {
-                self.alarms.look(now, &mut self.judge);
-            } else {
-                self.alarms.turn(now, &mut self.judge);
-            }
-            if ready[4] != Ready::No {
-                self.around.look(&mut self.judge, &mut self.lists);
-            }
-            if ready[5] != Ready::No {
-                self.news.look(now, &mut self.judge);
-            }
-            let asked = ready[2] != Ready::No || due(serve_at);
-            let relays = ready[6] != Ready::No;
-            let ready = ready.get(FIXED..).unwrap_or_default();
-            if due(self.sources.deadline()) || ready.iter().any(|r| *r != Ready::No) {
-                self.read(now, Some(ready));
-            }
-            if due(self.save_at) {
-                self.save_beside();
-            }
-            if self.compacts {
-                self.compacts = self.judge.compact(now);
-            }
-            // After the sources, so that nobody who asks delays a ban.
-            if relays {
-                relay::turn();
-            }
-            if asked {
-                self.serve(now);
-            }
-            // Programs that were started are not looked for in vain: SIGCHLD and the time limit tell when.
-            if due(self.judge.events().hooks.deadline()) {
-                self.judge.events().hooks.turn(now.mono);
-            }
-            // Once after whatever happened, not while more of it comes: then nothing wakes us any more. What
-            // a question took that found nothing is given back with it.
-            let idle = same && !woken && !due(others);
-            if due(trim_at) || (idle && trim_at.is_none()) {
-                trim_at = None;
-                self.judge.cool();
-                trim::text();
-                trim::stack();
-            } else {
-                trim_at.get_or_insert(now.mono.after(TRIM));
-            }
-        }
+        let (version, rules) = (env!("CARGO_PKG_VERSION"), self.judge.rules());
+        log::info!("mef {version} watches {} for {rules} rules", self.sources);
     }
 
     /// Reads what the sources have, those that are ready or all, and bans.
@@ -358,47 +256,6 @@ impl Daemon {
     /// Has everything written down then at the latest.
     fn save_by(&mut self, at: Mono) {
         self.save_at = Some(self.save_at.map_or(at, |due| due.min(at)));
-    }
-
-    /// Answers commands.
-    #[inline(never)]
-    fn serve(&mut self, now: Now) {
-        let Daemon { judge, control: Some(control), since, sources, .. } = self else { return };
-        let mut desk = Desk { judge, sources, now, since: *since, reload: false, lists: false };
-        control.serve(now.mono, &mut desk);
-        let (reload, lists) = (desk.reload, desk.lists);
-        if lists {
-            let allowed = self.lists.reread(now.mono, self.judge.guard());
-            self.judge.set_allowed(allowed);
-        }
-        if reload {
-            self.reload();
-        }
-    }
-
-    /// Does what the signals ask for; `false` = stop.
-    fn obey(&mut self) -> bool {
-        loop {
-            match self.signals.take() {
-                Ok(None) => return true,
-                Ok(Some(Wish::Stop)) => return false,
-                Ok(Some(Wish::Reload)) => self.reload(),
-                Ok(Some(Wish::Report)) => {
-                    self.sources.report();
-                    self.judge.report();
-                }
-                Ok(Some(Wish::Child)) => {
-                    self.sources.child_ended();
-                    self.lists.child_ended();
-                    self.saved();
-                    self.judge.events().hooks.turn(clock::mono());
-                }
-                Err(e) => {
-                    log::error!("signals: {e}");
-                    return false;
-                }
-            }
-        }
     }
 
     /// Takes the new configuration, or keeps everything as it is when that has errors.

@@ -206,11 +206,9 @@ impl Sources {
         }
     }
 
-    /// What to wait for, by slot.
-    pub(super) fn fds<'a>(&'a self, fds: &mut [Option<BorrowedFd<'a>>]) {
-        for (slot, fd) in fds.iter_mut().enumerate() {
-            *fd = self.source(slot).and_then(Source::fd);
-        }
+    /// What the source of a slot waits for.
+    pub(super) fn fd(&self, slot: usize) -> Option<BorrowedFd<'_>> {
+        self.source(slot).and_then(Source::fd)
     }
 
     /// When to drain even if nothing is readable; a moment that has passed means now.

@@ -1,0 +1,171 @@
+#![forbid(unsafe_code)]
+//! The daemon's poll loop: what it waits for, in the order in which it is served. Nothing ticks.
+
+use super::heal::Found;
+use super::serve::Desk;
+use super::slot::{Slot, Turn, pass, room, sleep};
+use super::{Daemon, sources};
+use crate::base::clock::{Mono, Now};
+use crate::control::server::Server;
+use crate::sys::poll::Ready;
+use crate::sys::signal::Wish;
+use crate::sys::{clock, relay, trim};
+use std::os::fd::AsFd as _;
+
+/// Milliseconds from the first thing that happens to the moment when memory that it took is given back.
+const TRIM: u64 = 2000;
+
+/// Everything that the daemon waits for. What is before a ban, so that it is right: signals, the tables, who must
+/// not be banned. Then what bans. Then everybody who has time.
+static SLOTS: [Slot<Daemon>; 11] = [
+    Slot::new(Daemon::obey).on(|on, _| Some(on.signals.as_fd())),
+    // Whoever is banned now is banned in a table that is there.
+    Slot::new(Daemon::repair).at(|on| on.heal.deadline()).always(),
+    Slot::new(Daemon::follow_lists).on(|on, _| on.lists.fd()).at(|on| on.lists.deadline()),
+    Slot::new(Daemon::hear_alarms).on(|on, _| on.alarms.fd()).at(|on| on.alarms.deadline()),
+    Slot::new(Daemon::follow_routes).on(|on, _| on.around.fd()),
+    Slot::new(Daemon::hear_news).on(|on, _| on.news.fd()),
+    Slot::new(Daemon::read_ready)
+        .on_each(sources::MAX, |on, at| on.sources.fd(at))
+        .at(|on| on.sources.deadline()),
+    Slot::new(Daemon::keep).at(|on| if on.compacts { Some(Mono::default()) } else { on.save_at }),
+    // Who sends through our socket.
+    Slot::new(Daemon::relay).on(|on, _| on.judge.relay_fd()),
+    Slot::new(Daemon::serve)
+        .on(|on, _| on.control.as_ref().map(Server::fd))
+        .at(|on| on.control.as_ref().and_then(Server::deadline)),
+    // Programs that were started are not looked for in vain: SIGCHLD and the time limit tell when.
+    Slot::new(Daemon::look_after_hooks).at(|on| on.judge.hooks_at()),
+];
+
+impl Daemon {
+    /// Waits and acts until it is told to stop. Never part of a larger function: the linker puts it beside
+    /// what else runs on the way back to sleep.
+    #[inline(never)]
+    pub(super) fn go(&mut self) {
+        let mut trim_at = Some(Mono::default());
+        loop {
+            let mut ready = [Ready::No; room(&SLOTS)];
+            if let Err(e) = sleep(&SLOTS, self, trim_at, &mut ready) {
+                log::error!("poll: {e}");
+                return;
+            }
+            let now = clock::now();
+            self.unchanged = false;
+            let Some(happened) = pass(&SLOTS, self, now, &ready) else { return };
+            // Once after whatever happened, not while more of it comes: then nothing wakes us any more. What
+            // a question took that found nothing is given back with it.
+            let idle = self.unchanged && !happened;
+            if trim_at.is_some_and(|at| at <= now.mono) || (idle && trim_at.is_none()) {
+                trim_at = None;
+                self.judge.cool();
+                trim::text();
+                trim::stack();
+            } else {
+                trim_at.get_or_insert(now.mono.after(TRIM));
+            }
+        }
+    }
+
+    /// Does what the signals ask for.
+    fn obey(&mut self, _: Now, _: &[Ready]) -> Turn {
+        loop {
+            match self.signals.take() {
+                Ok(None) => return Turn::Done,
+                Ok(Some(Wish::Stop)) => return Turn::Stop,
+                Ok(Some(Wish::Reload)) => self.reload(),
+                Ok(Some(Wish::Report)) => {
+                    self.sources.report();
+                    self.judge.report();
+                }
+                Ok(Some(Wish::Child)) => {
+                    self.sources.child_ended();
+                    self.lists.child_ended();
+                    self.saved();
+                    self.judge.events().hooks.turn(clock::mono());
+                }
+                Err(e) => {
+                    log::error!("signals: {e}");
+                    return Turn::Stop;
+                }
+            }
+        }
+    }
+
+    fn repair(&mut self, now: Now, _: &[Ready]) -> Turn {
+        let found = self.heal.look(now, &mut self.judge);
+        self.unchanged = found == Found::Same;
+        if self.heal.take_lists() || found == Found::Repaired {
+            self.lists.load_all();
+        }
+        Turn::Done
+    }
+
+    fn follow_lists(&mut self, now: Now, _: &[Ready]) -> Turn {
+        if let Some(allowed) = self.lists.look(now.mono, self.judge.guard()) {
+            self.judge.set_allowed(allowed);
+        }
+        Turn::Done
+    }
+
+    fn hear_alarms(&mut self, now: Now, ready: &[Ready]) -> Turn {
+        if ready == [Ready::No] {
+            self.alarms.turn(now, &mut self.judge);
+        } else {
+            self.alarms.look(now, &mut self.judge);
+        }
+        Turn::Done
+    }
+
+    fn follow_routes(&mut self, _: Now, _: &[Ready]) -> Turn {
+        self.around.look(&mut self.judge, &mut self.lists);
+        Turn::Done
+    }
+
+    fn hear_news(&mut self, now: Now, _: &[Ready]) -> Turn {
+        self.news.look(now, &mut self.judge);
+        Turn::Done
+    }
+
+    fn read_ready(&mut self, now: Now, ready: &[Ready]) -> Turn {
+        self.read(now, Some(ready));
+        Turn::Done
+    }
+
+    /// Writes what is due.
+    fn keep(&mut self, now: Now, _: &[Ready]) -> Turn {
+        if self.save_at.is_some_and(|at| at <= now.mono) {
+            self.save_beside();
+        }
+        if self.compacts {
+            self.compacts = self.judge.compact(now);
+        }
+        Turn::Done
+    }
+
+    fn relay(&mut self, _: Now, _: &[Ready]) -> Turn {
+        relay::turn();
+        Turn::Done
+    }
+
+    /// Answers commands. After the sources, so that nobody who asks delays a ban.
+    fn serve(&mut self, now: Now, _: &[Ready]) -> Turn {
+        let Daemon { judge, control: Some(control), since, sources, .. } = self else { return Turn::Done };
+        let mut desk = Desk { judge, sources, now, since: *since, reload: false, lists: false };
+        control.serve(now.mono, &mut desk);
+        let (reload, lists) = (desk.reload, desk.lists);
+        if lists {
+            let allowed = self.lists.reread(now.mono, self.judge.guard());
+            self.judge.set_allowed(allowed);
+        }
+        if reload {
+            self.reload();
+        }
+        Turn::Done
+    }
+
+    fn look_after_hooks(&mut self, now: Now, _: &[Ready]) -> Turn {
+        self.judge.events().hooks.turn(now.mono);
+        Turn::Done
+    }
+}
