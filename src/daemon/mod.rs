@@ -219,6 +219,7 @@ impl Daemon {
         // What comes while we are away, and that it is new, is known by what there is now. A slow disk delays
         // no ban: the sooner this is written, the better, but nothing waits for it.
         if self.state_sync.is_some() {
+            self.note();
             self.save_beside();
         }
         let (version, rules) = (env!("CARGO_PKG_VERSION"), self.judge.rules());
@@ -249,6 +250,9 @@ impl Daemon {
                 let at = self.noted_at.map_or(now.mono, |last| last.after(NOTE).max(now.mono));
                 self.noted_at = Some(at);
                 self.save_by(at);
+                if at == now.mono {
+                    self.note();
+                }
             }
         }
     }
@@ -311,11 +315,7 @@ impl Daemon {
             self.save_by(clock::mono().after(AGAIN));
         }
         let Daemon { judge, sources, saver, .. } = self;
-        let mut work = || {
-            let mut work = saver::Work { ports: judge.ports_due(clock::now()), ..saver::Work::default() };
-            sources.positions(&mut |path, position| work.places.push((path.to_owned(), position)));
-            work
-        };
+        let mut work = || saver::Work { ports: judge.ports_due(clock::now()), places: places(sources) };
         if saver.begin(&mut work).is_err() {
             // No room for another process: then bans wait.
             self.save();
@@ -338,6 +338,19 @@ impl Daemon {
         }
     }
 
+    /// Writes positions so that they outlive this process, whatever the disk does. What fails here is told by
+    /// what follows.
+    #[inline(never)]
+    fn note(&mut self) {
+        // It would write what was so before over what is so now.
+        if !self.saver.is_busy()
+            && let Some(file) = &mut self.positions
+        {
+            let all = places(&self.sources);
+            let _ = file.note(all.iter().map(|(path, position)| (of_path(path), *position)));
+        }
+    }
+
     /// The same at once.
     #[inline(never)]
     fn save(&mut self) {
@@ -345,8 +358,7 @@ impl Daemon {
         self.judge.save();
         self.judge.save_ports(clock::now());
         if let Some(file) = &mut self.positions {
-            let mut all = Vec::new();
-            self.sources.positions(&mut |path, position| all.push((path.to_owned(), position)));
+            let all = places(&self.sources);
             let bytes = all.iter().map(|(path, position)| (of_path(path), *position));
             let result = file.store(bytes);
             self.judge.once(judge::Once::Positions, result.err().as_ref().map(|e| e as _));
@@ -371,6 +383,13 @@ impl Daemon {
             if self.clear_on_stop { "all bans were removed" } else { "bans stay in force" }
         );
     }
+}
+
+/// How far each file was read.
+fn places(sources: &Sources) -> Vec<(PathBuf, Position)> {
+    let mut all = Vec::new();
+    sources.positions(&mut |path, position| all.push((path.to_owned(), position)));
+    all
 }
 
 fn fixed(settings: &Settings) -> (String, String, u32) {

@@ -54,6 +54,11 @@ impl Saver {
         Ok(())
     }
 
+    /// Whether it is at it.
+    pub(super) fn is_busy(&self) -> bool {
+        self.child.is_some()
+    }
+
     /// A child has ended: how ours did, if it was that one.
     pub(super) fn ended(&mut self) -> Option<Result<(), Failed>> {
         let end = self.child.as_ref()?.ended()?;

@@ -20,6 +20,8 @@ use std::time::UNIX_EPOCH;
 
 const NAME: &str = "positions";
 const TEMP: &str = "positions.tmp";
+/// That of who does not wait for the disk.
+const TEMP_SOON: &str = "positions.new";
 const FIRST: &[u8] = b"mef positions 1";
 /// Largest file that is read.
 const SIZE_MAX: u64 = 4 << 20;
@@ -79,11 +81,7 @@ impl Positions {
     /// # Errors
     /// The file cannot be written. It is as it was then.
     pub fn store<'a>(&mut self, all: impl Iterator<Item = (&'a [u8], Position)>) -> Result<(), StateError> {
-        let mut bytes = FIRST.to_vec();
-        bytes.push(b'\n');
-        for (path, position) in all {
-            write_line(path, &position, &mut bytes);
-        }
+        let bytes = text(all);
         let content = Some((crc32c(&bytes), bytes.len()));
         if self.written == content {
             return Ok(());
@@ -91,6 +89,16 @@ impl Positions {
         self.dir.replace(NAME, TEMP, &bytes).map_err(|e| self.system("write", e))?;
         self.written = content;
         Ok(())
+    }
+
+    /// The same without waiting for the disk, and so not durably: it outlives this process, and perhaps not a
+    /// power cut.
+    ///
+    /// # Errors
+    /// The file cannot be written. It is as it was then.
+    pub fn note<'a>(&mut self, all: impl Iterator<Item = (&'a [u8], Position)>) -> Result<(), StateError> {
+        self.written = None;
+        self.dir.replace_soon(NAME, TEMP_SOON, &text(all)).map_err(|e| self.system("write", e))
     }
 
     fn system(&self, call: &'static str, error: io::Error) -> StateError {
@@ -114,6 +122,13 @@ pub fn parse(bytes: &[u8], each: &mut dyn FnMut(&[u8], Position)) -> u64 {
         }
     }
     damaged
+}
+
+fn text<'a>(all: impl Iterator<Item = (&'a [u8], Position)>) -> Vec<u8> {
+    let mut bytes = FIRST.to_vec();
+    bytes.push(b'\n');
+    all.for_each(|(path, position)| write_line(path, &position, &mut bytes));
+    bytes
 }
 
 fn write_line(path: &[u8], position: &Position, out: &mut Vec<u8>) {

@@ -126,6 +126,15 @@ impl Dir {
         self.replace_like(None, name, temp, bytes)
     }
 
+    /// The same without waiting for the disk: who reads `name` sees all of the new content, also when this
+    /// process is killed now, but a crash of the system may damage it.
+    ///
+    /// # Errors
+    /// As [`Dir::replace`].
+    pub fn replace_soon(&self, name: &str, temp: &str, bytes: &[u8]) -> io::Result<()> {
+        self.swap(None, name, temp, bytes, &|_| Ok(()))
+    }
+
     /// As [`Dir::replace`]; the file gets owner and mode of `like`.
     ///
     /// # Errors
@@ -136,6 +145,18 @@ impl Dir {
         name: &str,
         temp: &str,
         bytes: &[u8],
+    ) -> io::Result<()> {
+        self.swap(like, name, temp, bytes, &File::sync_data)?;
+        self.sync()
+    }
+
+    fn swap(
+        &self,
+        like: Option<&Metadata>,
+        name: &str,
+        temp: &str,
+        bytes: &[u8],
+        settle: &dyn Fn(&File) -> io::Result<()>,
     ) -> io::Result<()> {
         // Anything in the way under the temporary name, a link too, is removed and not written through.
         match fstatat(&self.fd, &*c_path(temp)?, AtFlags::AT_SYMLINK_NOFOLLOW) {
@@ -151,13 +172,12 @@ impl Dir {
         });
         let done = given
             .and_then(|()| file.write_all(bytes))
-            .and_then(|()| file.sync_data())
+            .and_then(|()| settle(&file))
             .and_then(|()| self.rename(temp, name));
         if done.is_err() {
             let _ = self.remove(temp);
-            return done;
         }
-        self.sync()
+        done
     }
 }
 
