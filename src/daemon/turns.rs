@@ -15,8 +15,8 @@ use std::os::fd::AsFd as _;
 /// Milliseconds from the first thing that happens to the moment when memory that it took is given back.
 const TRIM: u64 = 2000;
 
-/// Everything that the daemon waits for. What is before a ban, so that it is right: signals, the tables, who must
-/// not be banned. Then what bans. Then everybody who has time.
+/// Everything that the daemon waits for. What is before a ban, so that it is right: signals, the tables, who
+/// must not be banned. Then what bans. Then everybody who has time.
 static SLOTS: [Slot<Daemon>; 11] = [
     Slot::new(Daemon::obey).on(|on, _| Some(on.signals.as_fd())),
     // Whoever is banned now is banned in a table that is there.
