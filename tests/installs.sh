@@ -35,9 +35,14 @@ pages() {
 if [ "${1-}" != inside ]; then pages; fi
 
 [ "$(id -u)" = 0 ] || die "installing packages needs root"
-if [ "${1-}" != inside ]; then exec unshare --mount --pid --fork --kill-child bash "$0" inside; fi
+if [ "${1-}" != inside ]; then
+    work=$(mktemp -d)
+    trap 'rmdir "$work"' EXIT
+    unshare --mount --pid --fork --kill-child bash "$0" inside "$work"
+    exit
+fi
 
-work=$(mktemp -d)
+work=$2
 mount -t tmpfs tmpfs "$work"
 mkdir "$work"/{upper,work,all,debs}
 mount -t overlay overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/work" "$work/all"

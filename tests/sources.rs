@@ -247,8 +247,10 @@ fn programs_that_die_and_hang_stop_nothing_and_are_gone_at_the_end() {
 fn programs_die_with_a_daemon_that_is_killed() {
     let mut net = host("", "");
     let dir = net.dir.display().to_string();
-    let text =
-        format!("echo $$ >{dir}/pid.new; mv {dir}/pid.new {dir}/pid; trap '' TERM HUP PIPE\nsleep 1000");
+    let text = format!(
+        "trap '' TERM HUP PIPE\nsleep 1000 &\necho $! >{dir}/child; echo $$ >{dir}/pid.new; \
+         mv {dir}/pid.new {dir}/pid; wait"
+    );
     let command = script(&net, "stays", &text);
     rule(&net, "app", &format!("source=command\ncommand={command}"));
     let daemon = net.daemon("daemon");
@@ -256,6 +258,10 @@ fn programs_die_with_a_daemon_that_is_killed() {
     net.signal(daemon, libc::SIGKILL);
     net.wait(daemon);
     wait_until("its end", || !alive(&net.read("pid")));
+    // What it has started itself is nobody's but the test's.
+    let child = net.read("child");
+    drop(net);
+    assert!(!alive(&child), "{child}");
 }
 
 /// Lets namespaces log packets as the host does: where this test runs the kernel would not say so. Ends with

@@ -1,8 +1,9 @@
 //! A host of its own for every test: a network namespace with neighbours, directories, servers, `mef`.
 //!
 //! Namespaces are held by file descriptors of the test process only (no `ip netns` names, no mounts), and
-//! every program started here dies with the thread that started it: nothing is left behind, however a
-//! test ends. A program that is missing fails the test with the package to install; nothing is skipped.
+//! every program started here dies with the thread that started it, its descendants with the test: nothing
+//! is left behind, however a test ends. A program that is missing fails the test with the package to install;
+//! nothing is skipped.
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a helper that fails is a test that fails")]
 
@@ -320,6 +321,7 @@ impl Drop for Net {
             let _ = child.kill();
             let _ = child.wait();
         }
+        self.home.end_programs();
         let _ = self.syslog.shutdown(std::net::Shutdown::Both);
         self.outside.enter();
         let _ = fs::remove_dir_all(&self.dir);

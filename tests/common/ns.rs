@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -36,6 +37,31 @@ impl Ns {
         // SAFETY: the descriptor is open as long as `self`; only the calling thread moves.
         let rc = unsafe { libc::setns(self.0.as_raw_fd(), libc::CLONE_NEWNET) };
         assert!(rc == 0, "setns: {}", io::Error::last_os_error());
+    }
+
+    /// Ends the programs in it: those that a daemon has started go on when it is killed.
+    pub fn end_programs(&self) {
+        let id = |path: &str| std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+        let here = id(&self.path());
+        let programs = || -> Vec<i32> {
+            let names = std::fs::read_dir("/proc").into_iter().flatten();
+            let pids = names.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+            let own = std::process::id().cast_signed();
+            pids.filter(|pid| *pid != own && here.is_some() && id(&format!("/proc/{pid}/ns/net")) == here)
+                .collect()
+        };
+        // Again: those that are being ended may have started others.
+        for _ in 0..1000 {
+            let left = programs();
+            if left.is_empty() {
+                break;
+            }
+            for pid in left {
+                // SAFETY: no memory is involved; a program that has just ended by itself is as good.
+                unsafe { libc::kill(pid, libc::SIGKILL) };
+            }
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
     }
 
     /// How `ip link` names it.
