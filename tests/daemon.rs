@@ -119,6 +119,10 @@ fn nor_does_one_with_every_rule_and_what_was_read_for_them_is_gone() {
     let mut net = host("", "");
     for rule in fs::read_dir("rootfs/etc/mef/rules.d").unwrap().map(|entry| entry.unwrap().path()) {
         let lines = fs::read_to_string(&rule).unwrap();
+        // Keys cannot follow its sections.
+        if rule.ends_with("webscan.conf") {
+            continue;
+        }
         let lines: Vec<&str> = lines.lines().filter(|line| !line.starts_with("source=")).collect();
         let name = rule.file_name().unwrap().to_str().unwrap();
         let on = format!("{}\nenabled=true\nsource=file\n", lines.join("\n"));
@@ -126,7 +130,8 @@ fn nor_does_one_with_every_rule_and_what_was_read_for_them_is_gone() {
     }
     let daemon = net.daemon("daemon");
     let pid = net.pid(daemon);
-    assert!(net.said("daemon").contains(" for 4"), "{}", net.said("daemon"));
+    let rules = fs::read_dir(net.path("rules.d")).unwrap().count();
+    assert!(net.said("daemon").contains(&format!(" for {rules} rules\n")), "{rules}: {}", net.said("daemon"));
     wait_until("little memory", || resident(pid) <= limit);
     for reloads in 1..=3 {
         net.signal(daemon, libc::SIGHUP);
