@@ -6,11 +6,12 @@
 use super::{Enforcer, read_scope, scope_text};
 use crate::base::clock::Wall;
 use crate::base::range::Range;
+use crate::base::siphash::sip13;
 use crate::firewall::guard::{self, Ban, Guard, Scope, Standing};
 use crate::state::StateError;
 use crate::state::journal::Journal;
 use crate::state::record::{Entry, Record};
-use crate::sys::clock;
+use crate::sys::{clock, random};
 use ipnet::IpNet;
 
 /// Bans of a daemon that was killed which are kept in mind until their lines are read again: more than one
@@ -108,21 +109,31 @@ fn unwritten(
     now: Wall,
     each: Unwritten<'_>,
 ) -> Result<bool, StateError> {
-    let mut known: Vec<(Range, String)> = Vec::new();
-    journal.live(now, 0, &mut |entry| known.push((Range::from(entry.who), entry.scope.to_owned())))?;
+    let key = random::key();
+    let mut known: Vec<u64> = Vec::new();
+    journal.live(now, 0, &mut |entry| known.push(mark(key, entry.who, entry.scope)))?;
     known.sort_unstable();
-    let listed = guard.list(&mut |ban| {
+    let listed = guard.glance(&mut |ban| {
         // Those for packets are never the journal's.
         if ban.rule == guard::SCANS || ban.rule == guard::FLOODS {
             return;
         }
         let scope = scope_text(ban.scope);
         for who in ban.who.nets() {
-            let this = (&Range::from(who), scope.as_str());
-            if known.binary_search_by(|(range, scope)| (range, scope.as_str()).cmp(&this)).is_err() {
+            if known.binary_search(&mark(key, who, &scope)).is_err() {
                 each(journal, ban, (who, &scope));
             }
         }
     });
     Ok(listed.is_ok())
+}
+
+/// What stands for whom a ban is about, and for which ports: there may be many, and little memory.
+fn mark(key: [u64; 2], who: IpNet, scope: &str) -> u64 {
+    let bits = match who {
+        IpNet::V4(net) => net.addr().to_ipv6_mapped().octets(),
+        IpNet::V6(net) => net.addr().octets(),
+    };
+    let own = sip13(key, &bits) ^ u64::from(who.prefix_len());
+    sip13([key[0], own], scope.as_bytes())
 }

@@ -78,13 +78,52 @@ impl Guard {
                 let ends = |found: &Found| found.standing.left.unwrap_or(u64::MAX);
                 all.sort_by(|a, b| (a.who, ends(b)).cmp(&(b.who, ends(a))));
                 all.dedup_by_key(|found| found.who);
-                for Found { who, standing, packets } in all {
-                    let Standing { age, left, ref rule, hits, ref reason } = standing;
-                    let age = Some(age).filter(|age| left.is_some() || *age > 0);
-                    each(&Entry { who, scope, rule, hits, reason, age, left, packets });
-                }
+                all.iter().for_each(|found| found.give(scope, each));
             }
         }
+        Ok(())
+    }
+
+    /// Calls `each` for the bans in force that the kernel tells when it is asked once: some may come twice, and
+    /// some not. Takes no memory for them.
+    ///
+    /// # Errors
+    /// The system call or the kernel's error.
+    pub fn glance(&mut self, each: &mut dyn FnMut(&Entry<'_>)) -> Result<(), Failure> {
+        let Some(made) = self.look()? else { return Ok(()) };
+        for (scope, kind) in &self.all_scopes()? {
+            for family in Family::ALL {
+                let set = scope.set(*kind, family);
+                self.pass(made, (&set, *kind), &mut || (), &mut |found| found.give(scope, each))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One dump of a set; `restart` is called when it begins anew.
+    fn pass(
+        &mut self,
+        made: Made,
+        (set, kind): (&Name, Kind),
+        restart: &mut dyn FnMut(),
+        each: &mut dyn FnMut(Found),
+    ) -> Result<(), Failure> {
+        if kind == Kind::Networks {
+            networks::read(&mut self.socket, set, &mut |p| {
+                let standing = Standing::read(&p.comment, p.timeout_ms, p.left_ms);
+                each(Found { who: p.range, standing, packets: p.packets });
+            })?;
+            return Ok(());
+        }
+        query::elements(&mut self.socket, &TABLE, set, restart, &mut |e| {
+            // The kernel bans for port scans by itself, without a comment.
+            let by_kernel = kind == Kind::Scans && e.comment.is_empty();
+            let comment = if by_kernel { SCANS } else { e.comment };
+            if let Some(who) = host(e.key, made) {
+                let standing = Standing::read(comment, e.timeout_ms, e.left_ms);
+                each(Found { who, standing, packets: e.packets });
+            }
+        })?;
         Ok(())
     }
 
@@ -95,32 +134,9 @@ impl Guard {
         for _ in 0..PASSES {
             let before = query::generation(&mut self.socket)?;
             let known = all.len();
-            if kind == Kind::Networks {
-                networks::read(&mut self.socket, set, &mut |p| {
-                    let standing = Standing::read(&p.comment, p.timeout_ms, p.left_ms);
-                    all.push(Found { who: p.range, standing, packets: p.packets });
-                })?;
-            } else {
-                let all = std::cell::RefCell::new(&mut all);
-                query::elements(
-                    &mut self.socket,
-                    &TABLE,
-                    set,
-                    &mut || all.borrow_mut().truncate(known),
-                    &mut |e| {
-                        // The kernel bans for port scans by itself, without a comment.
-                        let by_kernel = kind == Kind::Scans && e.comment.is_empty();
-                        let comment = if by_kernel { SCANS } else { e.comment };
-                        let standing = || Standing::read(comment, e.timeout_ms, e.left_ms);
-                        let found = host(e.key, made).map(|who| Found {
-                            who,
-                            standing: standing(),
-                            packets: e.packets,
-                        });
-                        all.borrow_mut().extend(found);
-                    },
-                )?;
-            }
+            let found = std::cell::RefCell::new(&mut all);
+            let restart = &mut || found.borrow_mut().truncate(known);
+            self.pass(made, (set, kind), restart, &mut |one| found.borrow_mut().push(one))?;
             // The later answer about the same address stands.
             all.reverse();
             all.sort_by_key(|found| found.who);
@@ -139,6 +155,14 @@ pub(super) struct Found {
     pub(super) who: Range,
     pub(super) standing: Standing,
     packets: Option<u64>,
+}
+
+impl Found {
+    fn give(&self, scope: &Scope, each: &mut dyn FnMut(&Entry<'_>)) {
+        let Standing { age, left, ref rule, hits, ref reason } = self.standing;
+        let age = Some(age).filter(|age| left.is_some() || *age > 0);
+        each(&Entry { who: self.who, scope, rule, hits, reason, age, left, packets: self.packets });
+    }
 }
 
 /// The address or prefix that a key of a hash set stands for.

@@ -13,8 +13,12 @@ use crate::base::range::{Family, Key, Range};
 use crate::firewall::nft::{TxnError, query};
 use nix::errno::Errno;
 
-/// Dumps of a set at most, each of which has found something.
-const PASSES: usize = 50;
+/// Dumps of a set at most, each of which has found something; those that found as much as is taken note of
+/// are a twentieth.
+const PASSES: usize = 50 * SHORT;
+const SHORT: usize = 20;
+/// Addresses of which note is taken in one dump: memory stays the same, however many there are.
+const PART: usize = 1 << 16;
 /// How often a batch is sent without those that were not there.
 const TRIES: usize = 4;
 
@@ -173,8 +177,8 @@ impl Guard {
         range: &Range,
         also: &[Range],
     ) -> Result<usize, Failure> {
-        let mut count = 0;
-        for pass in 0..PASSES {
+        let (mut count, mut passes, mut also) = (0, 0, also);
+        while passes < PASSES {
             let (mut inside, mut parts) = (Vec::new(), Vec::new());
             let found = std::cell::RefCell::new((&mut inside, &mut parts));
             let restart = &mut || {
@@ -186,14 +190,15 @@ impl Guard {
                 let Some(who) = host(e.key, made) else { return };
                 let mut found = found.borrow_mut();
                 if range.covers(&who) {
-                    found.0.push(who);
+                    if found.0.len() < PART {
+                        found.0.push(who);
+                    }
                 } else if range.meets(&who) {
                     found.1.push((who, Standing::read(e.comment, e.timeout_ms, e.left_ms)));
                 }
             })?;
-            if pass == 0 {
-                inside.extend(also);
-            }
+            passes += if inside.len() < PART { SHORT } else { 1 };
+            inside.extend(std::mem::take(&mut also));
             inside.sort_unstable();
             inside.dedup();
             if inside.is_empty() && parts.is_empty() {
@@ -285,11 +290,12 @@ impl Guard {
         let scopes = self.all_scopes()?;
         for family in Family::ALL {
             for target in self.targets(&scopes, family) {
-                for _ in 0..PASSES {
+                let mut passes = 0;
+                while passes < PASSES {
                     let mut timed = Vec::new();
                     if target.kind == Kind::Networks {
                         networks::read(&mut self.socket, &target.set, &mut |piece| {
-                            if permanent || piece.timeout_ms > 0 {
+                            if (permanent || piece.timeout_ms > 0) && timed.len() < PART {
                                 timed.push(piece.range);
                             }
                         })?;
@@ -299,12 +305,16 @@ impl Guard {
                         query::elements(&mut self.socket, &TABLE, &target.set, restart, &mut |e| {
                             // Buckets of counts have an end whatever the kernel tells of it.
                             let ends = permanent || e.timeout_ms > 0 || !target.shuts_out;
-                            found.borrow_mut().extend(host(e.key, made).filter(|_| ends));
+                            let mut found = found.borrow_mut();
+                            if ends && found.len() < PART {
+                                found.extend(host(e.key, made));
+                            }
                         })?;
                     }
                     if timed.is_empty() {
                         break;
                     }
+                    passes += if timed.len() < PART { SHORT } else { 1 };
                     for batch in timed.chunks(BATCH) {
                         match target.kind {
                             Kind::Networks => self.remove_ranges(&target.set, batch)?,
