@@ -229,6 +229,13 @@ fn a_hundred_thousand_addresses_at_once_in_two_megabytes() {
         assert!(net.in_set("ban4", addr.into()), "{addr}");
     }
     assert_eq!(net.mef(&["bans", "--json"]).ok().lines().count(), 100_000);
+    // Their end takes no memory for each either.
+    let mut command = net.mef_command(&["unban", "--all"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let (status, peak) = ns::end_and_peak(&mut command.spawn().unwrap(), || ());
+    assert_eq!(status, 0);
+    assert!(peak > 0 && peak < 5000, "{peak} KiB");
+    assert!(net.bans().is_empty());
 }
 
 #[test]
