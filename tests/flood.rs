@@ -456,7 +456,7 @@ fn a_reload_and_a_flush_keep_the_guard_in_force() {
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 fn a_kernel_that_counts_no_connections_is_told() {
-    use mef::firewall::guard::{FloodLimits, FloodOptions, Guard, Options, lack};
+    use mef::firewall::guard::{Flood, FloodLimits, FloodOptions, Guard, Options, lack};
     let mut net = Net::new();
     let peer = net.peer();
     let limits = FloodLimits { syn: (1, 5), new: (1, 5), conns: 1 };
@@ -464,7 +464,7 @@ fn a_kernel_that_counts_no_connections_is_told() {
     for (without, counts) in [(lack::COUNT, false), (0, true)] {
         let options = Options { flood: Some(flood.clone()), without, ..Options::default() };
         let made = Guard::open(options).unwrap().rebuild().unwrap();
-        assert!(made.floods != 0 && made.lacks == without);
+        assert!(made.has(&Flood) && made.lacks == without);
         assert_eq!(net.nft_list("chain inet mef_guard flood_look").contains("ct count over 1"), counts);
         let status = net.mef(&["status"]).shown();
         assert_eq!(status.contains("ddos_connlimit has no effect"), !counts, "{status}");

@@ -15,7 +15,7 @@ use crate::config::{DEFAULT_PATH, Settings, load};
 use crate::control::client::Client;
 use crate::control::proto::{FACTS, KERNEL, Request, RuleLine, SightLine, read_fact};
 use crate::enforce::options;
-use crate::firewall::guard::{Failure, Guard, Made};
+use crate::firewall::guard::{Failure, Flood, Guard, Made, Scan, Seen};
 use crate::firewall::nft::parts::Parts;
 use crate::rules::on;
 use crate::sys::{clock, fs};
@@ -285,17 +285,15 @@ fn people(
             let lacking =
                 if lacking.is_empty() { "has all that is asked of it".into() } else { lacking.join("; ") };
             writeln!(out, "kernel      {lacking}")?;
-            let scans = if made.scans != 0 { "banned by the kernel" } else { "not looked for" };
+            let scans = if made.has(&Scan) { "banned by the kernel" } else { "not looked for" };
             writeln!(out, "port scans  {scans}")?;
-            match made.floods {
-                0 => writeln!(out, "floods      not looked for")?,
-                _ => writeln!(
-                    out,
-                    "floods      held back by the kernel, {} sources in the throttle",
-                    kernel.throttled
-                )?,
+            if made.has(&Flood) {
+                let throttled = kernel.throttled;
+                writeln!(out, "floods      held back by the kernel, {throttled} sources in the throttle")?;
+            } else {
+                writeln!(out, "floods      not looked for")?;
             }
-            let new = if made.seen != 0 { "told by the kernel" } else { "not looked for" };
+            let new = if made.has(&Seen) { "told by the kernel" } else { "not looked for" };
             writeln!(out, "new sources {new}")?;
         }
     }

@@ -99,7 +99,7 @@ impl Guard {
             push_probe(&mut rule);
             push_key(&mut rule, source);
             push_jump(&mut rule, &ban_set(source.family()), source.family());
-            self.txn.add_rule(&layout::GATE, &rule, false, Optional::Scan);
+            self.txn.add_rule(&layout::GATE, &rule, false, Optional::Part(lack::SCAN));
         }
     }
 
@@ -120,15 +120,14 @@ impl Guard {
             push_first_datagram(&mut rule);
             push_key(&mut rule, source);
             push_jump(&mut rule, &ban_set(source.family()), source.family());
-            self.txn.add_rule(&BEGIN, &rule, false, Optional::Flood);
+            self.txn.add_rule(&BEGIN, &rule, false, Optional::Part(lack::FLOOD));
         }
     }
 
     /// Whether first datagrams are told from others: not for the sake of this alone would connections be
     /// tracked.
     pub(super) fn tracks(&self, made: Made) -> bool {
-        let udp = self.options.scan.as_ref().is_some_and(|scan| scan.udp) && made.scans != 0;
-        (udp || made.floods != 0) && made.lacks & lack::FLOOD == 0
+        made.features.on().any(|feature| feature.tracks(&self.options)) && made.lacks & lack::FLOOD == 0
     }
 
     /// Replaces whom bare packets never have banned (`spared`), and who has no limits beside (`proxies`).

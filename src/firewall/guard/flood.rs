@@ -8,9 +8,10 @@
 //! for that.
 
 use super::bare::{BANS, proxy_set, spare_set};
+use super::feature::{Feature, Stale};
 use super::layout::{self, Source, key_type, push_key, push_meta, push_source, sources};
 use super::scan::{COUNTED, PRIORITY_MANGLE, pair_type, push_interface, push_pair, share, stamp};
-use super::{Failure, Guard, Made, TABLE, lack};
+use super::{Failure, Guard, Made, Options, TABLE, lack};
 use crate::base::name::{IfName, Name};
 use crate::base::range::Family;
 use crate::firewall::alarm::{ALARMS, Alarm, Limit, SNAPLEN};
@@ -18,7 +19,7 @@ use crate::firewall::nft::expr::{self, Base, Cmp, REG, Verdict};
 use crate::firewall::nft::{Expr, Hook, Optional, Rule, SetSpec, query};
 
 /// Packets that can begin a connection to a guarded port leave this chain for `LOOK`.
-pub(super) const FLOOD: Name = Name::of("flood");
+const FLOOD: Name = Name::of("flood");
 const LOOK: Name = Name::of("flood_look");
 /// Where everything of a throttled source goes, if everything is to be dropped.
 const HELD: Name = Name::of("flood_held");
@@ -132,30 +133,41 @@ fn life((rate, burst): (u32, u32)) -> u64 {
     (u64::from(burst.div_ceil(rate.max(1))) + 1) * 1000
 }
 
-impl Guard {
-    /// Takes the chains away; what is not there is added first, so that it can be deleted.
-    pub(super) fn unwrite_flood(&mut self) {
-        let [a, b, c] = Limit::ALL.map(|limit| limit.names().0);
-        let chains = [FLOOD, LOOK, HELD, a, b, c];
-        for chain in &chains {
-            self.txn.add_chain(chain, None);
-            self.txn.flush_chain(chain);
-        }
-        chains.iter().for_each(|chain| self.txn.delete_chain(chain));
+/// Limits for each source.
+pub struct Flood;
+
+impl Feature for Flood {
+    fn word(&self) -> &'static str {
+        "flood"
     }
 
-    /// Takes away the sets that count, and with `all` the throttle.
-    pub(super) fn unwrite_flood_sets(&mut self, all: bool) {
-        self.write_flood_sets();
-        for family in Family::ALL {
-            Limit::ALL.iter().for_each(|limit| self.txn.delete_set(&limit.set(family)));
-            if all {
-                self.txn.delete_set(&throttle_set(family));
-            }
-        }
+    fn owns(&self, name: &str) -> bool {
+        ["flood", "throttle"].iter().any(|own| name.starts_with(own))
     }
 
-    pub(super) fn write_flood_sets(&mut self) {
+    fn part(&self) -> u8 {
+        lack::FLOOD
+    }
+
+    fn digest(&self, options: &Options) -> u16 {
+        options.flood.as_ref().map_or(0, FloodOptions::digest)
+    }
+
+    fn bans(&self) -> bool {
+        true
+    }
+
+    fn tracks(&self, _: &Options) -> bool {
+        true
+    }
+
+    fn chains(&self) -> &'static [Name] {
+        const ALL: [Name; 6] =
+            [FLOOD, LOOK, HELD, Limit::Syn.names().0, Limit::New.names().0, Limit::Conns.names().0];
+        &ALL
+    }
+
+    fn write_sets(&self, guard: &mut Guard) {
         for family in Family::ALL {
             let pairs = pair_type(family);
             let timed = libc::NFT_SET_TIMEOUT | libc::NFT_SET_EVAL;
@@ -167,23 +179,43 @@ impl Guard {
                 (throttle_set(family), timed, key_type(family), BANS),
             ] {
                 let size = share(family, most);
-                self.txn.add_set(&SetSpec { size, ..SetSpec::new(set, flags, key) });
+                guard.txn.add_set(&SetSpec { size, ..SetSpec::new(set, flags, key) });
             }
         }
     }
 
-    /// Forgets what was counted of IPv6 prefixes of another length.
-    pub(super) fn flush_flood(&mut self) {
-        Limit::ALL.iter().for_each(|limit| self.txn.flush_set(&limit.set(Family::V6)));
-        self.txn.flush_set(&throttle_set(Family::V6));
+    fn delete_sets(&self, guard: &mut Guard) {
+        delete_counts(guard);
+        Family::ALL.iter().for_each(|&family| guard.txn.delete_set(&throttle_set(family)));
     }
 
+    fn write(&self, guard: &mut Guard, made: Made) {
+        guard.write_flood(made);
+    }
+
+    fn forget(&self, guard: &mut Guard, stale: Stale) {
+        if stale == Stale::Digest {
+            // What counts connections holds them: only a new set forgets its limit.
+            delete_counts(guard);
+            return self.write_sets(guard);
+        }
+        Limit::ALL.iter().for_each(|limit| guard.txn.flush_set(&limit.set(Family::V6)));
+        guard.txn.flush_set(&throttle_set(Family::V6));
+    }
+}
+
+fn delete_counts(guard: &mut Guard) {
+    for family in Family::ALL {
+        Limit::ALL.iter().for_each(|limit| guard.txn.delete_set(&limit.set(family)));
+    }
+}
+
+impl Guard {
     fn flood_rule(&mut self, chain: &Name, rule: &Rule) {
-        self.txn.add_rule(chain, rule, false, Optional::Flood);
+        self.txn.add_rule(chain, rule, false, Optional::Part(lack::FLOOD));
     }
 
-    /// Writes the chains; the sets are there.
-    pub(super) fn write_flood(&mut self, made: Made) {
+    fn write_flood(&mut self, made: Made) {
         let Some(flood) = self.options.flood.clone() else { return };
         // Behind connection tracking and before DNAT, so that a published port is the one that was asked for.
         let pre = Hook { priority: PRIORITY_MANGLE, ..Hook::new(libc::NF_INET_PRE_ROUTING) };
@@ -247,7 +279,8 @@ impl Guard {
             rule.push(expr::dynset(&limit.set(family), 0, REG, life, life > 0, Some(over)));
             let (chain, _) = limit.names();
             let rule = end(rule, Verdict::Goto(&chain));
-            let optional = if limit == Limit::Conns { Optional::Count } else { Optional::Flood };
+            let optional =
+                if limit == Limit::Conns { Optional::Part(lack::COUNT) } else { Optional::Part(lack::FLOOD) };
             self.txn.add_rule(&LOOK, &rule, false, optional);
         }
         let mut rule = Rule::new();
@@ -288,7 +321,12 @@ impl Guard {
             }
             rule.push(expr::counter());
             let rule = end(rule, Verdict::Drop);
-            self.txn.add_rule(&chain, &rule, false, if tells { Optional::Tell } else { Optional::Flood });
+            self.txn.add_rule(
+                &chain,
+                &rule,
+                false,
+                if tells { Optional::Part(lack::TELL) } else { Optional::Part(lack::FLOOD) },
+            );
         }
         // The throttle is full: it is over the limit all the same.
         let mut rule = Rule::new();
@@ -302,7 +340,7 @@ impl Guard {
     /// The system call or the kernel's error.
     pub fn throttled(&mut self) -> Result<u64, Failure> {
         let mut count = 0;
-        for family in Family::ALL.into_iter().filter(|_| self.made.is_some_and(|made| made.floods != 0)) {
+        for family in Family::ALL.into_iter().filter(|_| self.made.is_some_and(|made| made.has(&Flood))) {
             let set = throttle_set(family);
             query::elements(&mut self.socket, &TABLE, &set, &mut || (), &mut |_| count += 1)?;
         }
@@ -311,7 +349,7 @@ impl Guard {
 
     /// The throttle of a family, if there is one.
     pub(super) fn throttle(&self, family: Family) -> Option<Name> {
-        self.made.filter(|made| made.floods != 0).map(|_| throttle_set(family))
+        self.made.filter(|made| made.has(&Flood)).map(|_| throttle_set(family))
     }
 }
 

@@ -5,8 +5,9 @@
 //! that it wins over everything and costs nothing; banned networks, interval sets too, only by packets
 //! that can begin a flow: everything but TCP, and SYNs.
 
+use super::feature::{Digests, FEATURES};
 use super::scope::{Kind, Scopes};
-use super::{Failure, Guard, Made, Options, Reach, Scope, TABLE, bare, flood, lack, scan, seen};
+use super::{Failure, Guard, Made, Options, Reach, Scope, TABLE, bare, lack};
 use crate::base::name::Name;
 use crate::base::range::Family;
 use crate::firewall::nft::expr::{self, Base, Cmp, REG, Verdict};
@@ -77,26 +78,28 @@ pub(super) const fn allow_timed_set(family: Family) -> Name {
 
 /// What the comment of the set `made` tells of the table.
 fn write_mark(made: Made) -> String {
-    let Made { ipv6_prefix, logs, scans, floods, seen, ingress, lacks, .. } = made;
+    let Made { ipv6_prefix, logs, features, ingress, lacks } = made;
     let [logs, ingress] = [logs, ingress].map(u8::from);
-    format!(
-        "{VERSION} prefix6={ipv6_prefix} log={logs} scan={scans} ingress={ingress} lacks={lacks} \
-         flood={floods} seen={seen}"
-    )
+    let mut mark = format!("{VERSION} prefix6={ipv6_prefix} log={logs} ingress={ingress} lacks={lacks}");
+    for (feature, digest) in features.pairs() {
+        mark.push_str(&format!(" {}={digest}", feature.word()));
+    }
+    mark
 }
 
 /// Reads the comment back; `None` for a table that another version made.
 pub(super) fn read_mark(comment: &str) -> Option<Made> {
-    let mut words = comment.strip_prefix(VERSION)?.strip_prefix(' ')?.split(' ');
-    let prefix = words.next()?.strip_prefix("prefix6=")?;
-    let mut number = |name: &str| words.next()?.strip_prefix(name)?.strip_prefix('=')?.parse::<u16>().ok();
-    let (logs, scans) = (number("log")? == 1, number("scan")?);
-    let (ingress, lacks) = (number("ingress")? == 1, u8::try_from(number("lacks")?).ok()?);
-    // Versions before the flood guard end here.
-    let floods = number("flood").unwrap_or(0);
-    // Versions that told of no new sources end here.
-    let seen = number("seen").unwrap_or(0);
-    Some(Made { ipv6_prefix: prefix.parse().ok()?, logs, scans, floods, seen, ingress, lacks })
+    let words = comment.strip_prefix(VERSION)?.strip_prefix(' ')?;
+    let number = |name: &str| -> Option<u16> {
+        words.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
+    };
+    Some(Made {
+        ipv6_prefix: u8::try_from(number("prefix6")?).ok()?,
+        logs: number("log")? == 1,
+        features: Digests::read(&number),
+        ingress: number("ingress")? == 1,
+        lacks: u8::try_from(number("lacks")?).ok()?,
+    })
 }
 
 impl Guard {
@@ -145,17 +148,11 @@ impl Guard {
         let mut other_prefix = marked.is_some_and(|m| m.ipv6_prefix != ipv6_prefix);
         let made = loop {
             let wants = |what: bool, part: u8| what && lacks & part == 0;
-            let Options { log, scan, flood, seen, ingress, reach, .. } = &self.options;
+            let Options { log, ingress, reach, .. } = &self.options;
             let made = Made {
                 ipv6_prefix,
                 logs: wants(log.is_some(), lack::LOG),
-                scans: scan.as_ref().filter(|_| lacks & lack::SCAN == 0).map_or(0, |s| s.digest()),
-                floods: flood.as_ref().filter(|_| lacks & lack::FLOOD == 0).map_or(0, |f| f.digest()),
-                // Noting without telling is of no use.
-                seen: seen
-                    .as_ref()
-                    .filter(|_| lacks & (lack::SEEN | lack::TELL) == 0)
-                    .map_or(0, |s| s.digest()),
+                features: Digests::of(&self.options, lacks),
                 ingress: wants(!ingress.is_empty() && *reach == Reach::HostAndForward, lack::INGRESS),
                 lacks,
             };
@@ -247,18 +244,7 @@ impl Guard {
             }
         }
         if let Some(former) = marked {
-            self.unwrite_scan();
-            self.unwrite_flood();
-            self.unwrite_seen();
-            if former.scans != 0 && made.scans == 0 {
-                self.unwrite_scan_sets();
-            }
-            if former.floods != 0 && former.floods != made.floods {
-                self.unwrite_flood_sets(made.floods == 0);
-            }
-            if former.seen != 0 && made.seen == 0 {
-                self.unwrite_seen_sets();
-            }
+            self.unwrite_features(former, made);
             self.write_begin(None);
             if former.bare_packets() && !made.bare_packets() {
                 self.write_packet_sets(true);
@@ -271,32 +257,7 @@ impl Guard {
         if self.tracks(made) {
             self.write_begin(Some(made));
         }
-        if made.scans != 0 {
-            self.write_scan_sets();
-            if marked.is_some_and(|former| former.scans != made.scans) {
-                self.flush_counts();
-            }
-            self.write_scan(made);
-            if other_prefix {
-                self.flush_scan();
-            }
-        }
-        if made.floods != 0 {
-            self.write_flood_sets();
-            self.write_flood(made);
-            if other_prefix {
-                self.flush_flood();
-            }
-        }
-        if made.seen != 0 {
-            self.write_seen_sets();
-            self.write_seen(made);
-            if marked.is_some_and(|former| former.seen != made.seen) {
-                self.flush_seen(&Family::ALL);
-            } else if other_prefix {
-                self.flush_seen(&[Family::V6]);
-            }
-        }
+        self.write_features(made, marked, other_prefix);
         if other_prefix && made.bare_packets() {
             self.txn.flush_set(&bare::ban_set(Family::V6));
         }
@@ -366,7 +327,7 @@ impl Guard {
             let mut rule = Rule::new();
             rule.push(expr::limit(u64::from(log.rate), 1, log.burst, false));
             rule.push(expr::log(&log.prefix, log.level));
-            self.txn.add_rule(&chain, &rule, false, Optional::Log);
+            self.txn.add_rule(&chain, &rule, false, Optional::Part(lack::LOG));
         }
         let mut last = Rule::new();
         last.push(expr::counter());
@@ -436,26 +397,19 @@ pub(super) const fn key_type(family: Family) -> (u32, u32) {
     }
 }
 
+/// The part that a chain or a set belongs to, if it is one that can be done without.
+fn owner(name: Name) -> Option<u8> {
+    FEATURES.iter().find(|feature| feature.owns(name.as_str())).map(|feature| feature.part())
+}
+
 /// What this kernel lacks, by what it refused; 0 if mef cannot do without that.
 fn lacking(e: &TxnError, made: Made) -> u8 {
     let TxnError::Refused(all) = e else { return 0 };
     let mut lacks = 0;
     for refusal in all {
         lacks |= match refusal.op {
-            Op::Rule(_, _, Optional::Log) => lack::LOG,
-            Op::Rule(_, _, Optional::Tell) => lack::TELL,
-            Op::Rule(_, _, Optional::Socket) => lack::SOCKET,
-            Op::Rule(_, _, Optional::Scan) => lack::SCAN,
-            Op::Rule(_, _, Optional::Count) => lack::COUNT,
-            Op::Rule(_, _, Optional::Flood) => lack::FLOOD,
-            Op::Rule(_, _, Optional::Seen) => lack::SEEN,
-            Op::Set(name) | Op::Chain(name) if name.as_str().starts_with(scan::SCAN.as_str()) => lack::SCAN,
-            Op::Set(name) | Op::Chain(name)
-                if [flood::FLOOD.as_str(), "throttle"].iter().any(|own| name.as_str().starts_with(own)) =>
-            {
-                lack::FLOOD
-            }
-            Op::Set(name) | Op::Chain(name) if name.as_str().starts_with(seen::SEEN.as_str()) => lack::SEEN,
+            Op::Rule(_, _, Optional::Part(bit)) => bit,
+            Op::Set(name) | Op::Chain(name) if let Some(part) = owner(name) => part,
             // A device that is gone, a kernel before 5.10, or an expression that works elsewhere only.
             _ if made.ingress => return lack::INGRESS,
             _ => return 0,

@@ -7,6 +7,7 @@ mod ban;
 mod bare;
 mod change;
 mod deny;
+mod feature;
 mod flood;
 mod health;
 mod layout;
@@ -24,13 +25,14 @@ mod verdict;
 pub use allow::{Allowed, Reader};
 pub use ban::{Ban, Outcome, Repeat, Report, Standing};
 pub use deny::{DenySet, Filling, ListId};
-pub use flood::{FloodLimits, FloodOptions};
+pub use feature::{Feature, Stale};
+pub use flood::{Flood, FloodLimits, FloodOptions};
 pub use health::{Damage, Health};
 pub use list::{Entry, FLOODS, SCANS};
 pub use ports::{PORT_MEMORY, Scanner};
-pub use scan::ScanOptions;
+pub use scan::{Scan, ScanOptions};
 pub use scope::Scope;
-pub use seen::SeenOptions;
+pub use seen::{Seen, SeenOptions};
 
 use scope::Scopes;
 
@@ -128,12 +130,8 @@ pub struct Made {
     pub ipv6_prefix: u8,
     /// Whether drops are logged.
     pub logs: bool,
-    /// Stands for what a port scan is; 0 = port scans are not banned.
-    pub scans: u16,
-    /// Stands for the limits of floods; 0 = floods are not held back.
-    pub floods: u16,
-    /// Stands for which new sources are told; 0 = none.
-    pub seen: u16,
+    /// What packets are watched for, and by which limits.
+    features: feature::Digests,
     /// Whether packets die in the ingress hook.
     pub ingress: bool,
     /// What the kernel lacks, of [`lack`].
@@ -176,14 +174,20 @@ pub mod lack {
 }
 
 impl Made {
+    /// Whether packets are watched for this.
+    #[must_use]
+    pub fn has(self, feature: &dyn Feature) -> bool {
+        self.features.get(feature) != 0
+    }
+
     /// Whether there is something that bare packets are reason enough for.
     fn bare_packets(self) -> bool {
-        self.scans != 0 || self.floods != 0
+        self.features.on().any(|feature| feature.bans())
     }
 
     /// Whether sources are kept in sets, by prefix or alone.
     fn keeps_singles(self) -> bool {
-        self.bare_packets() || self.seen != 0
+        self.features.on().next().is_some()
     }
 
     /// What the kernel cannot do, for people, and for lack of what; `missing` are the parts that it is known

@@ -4,7 +4,7 @@
 
 use super::layout::key_type;
 use super::list::host;
-use super::scan::{PORTS, seen_set};
+use super::scan::{PORTS, Scan, seen_set};
 use super::{Failure, Guard, TABLE, lack};
 use crate::base::range::{Family, Range};
 use crate::firewall::nft::elem::{Elem, Timeout};
@@ -37,7 +37,7 @@ impl Guard {
     #[must_use]
     pub fn remembers_ports(&self) -> bool {
         let listening = self.options.scan.as_ref().is_some_and(|scan| scan.listening);
-        listening && self.made.is_some_and(|made| made.scans != 0)
+        listening && self.made.is_some_and(|made| made.has(&Scan))
     }
 
     /// Ports that something has listened on, each for how many milliseconds more that is remembered.

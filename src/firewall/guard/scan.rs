@@ -8,9 +8,10 @@
 //! set is full, nobody new is counted and nothing is dropped.
 
 use super::bare::{ban_set, known_set, push_first_datagram, push_probe, spare_set};
+use super::feature::{Feature, Stale};
 use super::layout::{self, Source, key_type, push_key, push_source, sources};
 use super::ports::PORT_MEMORY;
-use super::{Guard, Made, lack};
+use super::{Guard, Made, Options, lack};
 use crate::base::clock::Mono;
 use crate::base::crc::crc32c;
 use crate::base::name::{IfName, Name};
@@ -22,7 +23,7 @@ use crate::firewall::nft::{Expr, Hook, Optional, Rule, SetSpec};
 use crate::sys::clock;
 
 /// Packets that can be a probe leave this chain for `LOOK`.
-pub(super) const SCAN: Name = Name::of("scan");
+const SCAN: Name = Name::of("scan");
 const LOOK: Name = Name::of("scan_look");
 /// Where packets go that a socket waits for: their port is noted.
 const OPEN: Name = Name::of("scan_open");
@@ -144,28 +145,35 @@ pub(super) fn push_pair(rule: &mut Rule, source: Source) {
     rule.push(expr::payload(Base::Transport, 2, 2, behind));
 }
 
-impl Guard {
-    /// Takes the chains away; what is not there is added first, so that it can be deleted.
-    pub(super) fn unwrite_scan(&mut self) {
-        let chains = [SCAN, LOOK, OPEN, BAN];
-        for chain in &chains {
-            self.txn.add_chain(chain, None);
-            self.txn.flush_chain(chain);
-        }
-        chains.iter().for_each(|chain| self.txn.delete_chain(chain));
+/// Bans of port scans inside the kernel.
+pub struct Scan;
+
+impl Feature for Scan {
+    fn word(&self) -> &'static str {
+        "scan"
     }
 
-    /// Takes the sets away.
-    pub(super) fn unwrite_scan_sets(&mut self) {
-        self.write_scan_sets();
-        for set in Family::ALL.iter().flat_map(|&f| [seen_set(f), rate_set(f), known_set(f)]) {
-            self.txn.delete_set(&set);
-        }
-        self.txn.delete_set(&PORTS);
-        self.txn.delete_set(&CALM);
+    fn part(&self) -> u8 {
+        lack::SCAN
     }
 
-    pub(super) fn write_scan_sets(&mut self) {
+    fn digest(&self, options: &Options) -> u16 {
+        options.scan.as_ref().map_or(0, ScanOptions::digest)
+    }
+
+    fn bans(&self) -> bool {
+        true
+    }
+
+    fn tracks(&self, options: &Options) -> bool {
+        options.scan.as_ref().is_some_and(|scan| scan.udp)
+    }
+
+    fn chains(&self) -> &'static [Name] {
+        &[SCAN, LOOK, OPEN, BAN]
+    }
+
+    fn write_sets(&self, guard: &mut Guard) {
         let dynamic = libc::NFT_SET_TIMEOUT | libc::NFT_SET_EVAL;
         for family in Family::ALL {
             let key = key_type(family);
@@ -173,37 +181,44 @@ impl Guard {
                 [(seen_set(family), pair_type(family), COUNTED), (rate_set(family), key, COUNTED)]
             {
                 let size = share(family, most);
-                self.txn.add_set(&SetSpec { size, ..SetSpec::new(set, dynamic, key) });
+                guard.txn.add_set(&SetSpec { size, ..SetSpec::new(set, dynamic, key) });
             }
-            self.txn.add_set(&SetSpec::new(known_set(family), libc::NFT_SET_TIMEOUT, key));
+            guard.txn.add_set(&SetSpec::new(known_set(family), libc::NFT_SET_TIMEOUT, key));
         }
         let ports = SetSpec::new(PORTS, dynamic, (INET_SERVICE, 2));
-        self.txn.add_set(&SetSpec { size: PORTS_MAX, ..ports });
-        self.txn.add_set(&SetSpec::new(CALM, libc::NFT_SET_TIMEOUT, NF_PROTO));
+        guard.txn.add_set(&SetSpec { size: PORTS_MAX, ..ports });
+        guard.txn.add_set(&SetSpec::new(CALM, libc::NFT_SET_TIMEOUT, NF_PROTO));
+    }
+
+    fn delete_sets(&self, guard: &mut Guard) {
+        for set in Family::ALL.iter().flat_map(|&f| [seen_set(f), rate_set(f), known_set(f)]) {
+            guard.txn.delete_set(&set);
+        }
+        guard.txn.delete_set(&PORTS);
+        guard.txn.delete_set(&CALM);
+    }
+
+    fn write(&self, guard: &mut Guard, made: Made) {
+        guard.write_scan(made);
     }
 
     /// Forgets who has touched what. Buckets that are there keep the rate that they were made with, so
     /// others' are of no use.
-    pub(super) fn flush_counts(&mut self) {
-        for set in Family::ALL.iter().flat_map(|&f| [seen_set(f), rate_set(f)]) {
-            self.txn.flush_set(&set);
+    fn forget(&self, guard: &mut Guard, stale: Stale) {
+        let families = if stale == Stale::Digest { &Family::ALL[..] } else { &[Family::V6] };
+        for set in families.iter().flat_map(|&f| [seen_set(f), rate_set(f)]) {
+            guard.txn.flush_set(&set);
         }
     }
+}
 
+impl Guard {
     /// The buckets of a family, if there are any.
     pub(super) fn scan_rate(&self, family: Family) -> Option<Name> {
-        self.made.filter(|made| made.scans != 0).map(|_| rate_set(family))
+        self.made.filter(|made| made.has(&Scan)).map(|_| rate_set(family))
     }
 
-    /// Forgets what was counted of IPv6 prefixes of another length.
-    pub(super) fn flush_scan(&mut self) {
-        for set in [seen_set(Family::V6), rate_set(Family::V6)] {
-            self.txn.flush_set(&set);
-        }
-    }
-
-    /// Writes the chains; the sets are there.
-    pub(super) fn write_scan(&mut self, made: Made) {
+    fn write_scan(&mut self, made: Made) {
         let Some(scan) = self.options.scan.clone() else { return };
         self.txn
             .add_chain(&SCAN, Some(Hook { priority: PRIORITY_MANGLE, ..Hook::new(libc::NF_INET_LOCAL_IN) }));
@@ -230,13 +245,17 @@ impl Guard {
                     push_interface(&mut rule, name);
                 }
                 rule.push(expr::verdict(Verdict::Goto(&LOOK)));
-                self.scan_rule(&SCAN, &rule, if datagrams { Optional::Flood } else { Optional::Scan });
+                self.scan_rule(
+                    &SCAN,
+                    &rule,
+                    if datagrams { Optional::Part(lack::FLOOD) } else { Optional::Part(lack::SCAN) },
+                );
             }
         }
         // No chain is empty: one that is was flushed by others.
         let mut rule = Rule::new();
         rule.push(expr::verdict(Verdict::Accept));
-        self.scan_rule(&SCAN, &rule, Optional::Scan);
+        self.scan_rule(&SCAN, &rule, Optional::Part(lack::SCAN));
         self.write_calm(&scan);
         self.write_look(&scan, made);
         self.write_scan_ban(&scan, made);
@@ -262,19 +281,19 @@ impl Guard {
         rule.push(expr::meta(libc::NFT_META_PKTTYPE, REG));
         rule.push(expr::cmp(Cmp::Neq, REG, &[TO_US]));
         rule.push(back());
-        self.scan_rule(&LOOK, &rule, Optional::Scan);
+        self.scan_rule(&LOOK, &rule, Optional::Part(lack::SCAN));
         for name in scan.excluded.iter().filter(|_| scan.interfaces.is_none()) {
             let mut rule = Rule::new();
             push_interface(&mut rule, name);
             rule.push(back());
-            self.scan_rule(&LOOK, &rule, Optional::Scan);
+            self.scan_rule(&LOOK, &rule, Optional::Part(lack::SCAN));
         }
         for (from, to) in &scan.ports {
             let mut rule = Rule::new();
             rule.push(expr::payload(Base::Transport, 2, 2, REG));
             rule.push(expr::range(Cmp::Eq, REG, &from.to_be_bytes(), &to.to_be_bytes()));
             rule.push(back());
-            self.scan_rule(&LOOK, &rule, Optional::Scan);
+            self.scan_rule(&LOOK, &rule, Optional::Part(lack::SCAN));
         }
         if scan.listening && made.lacks & lack::SOCKET == 0 {
             let mut rule = Rule::new();
@@ -282,24 +301,24 @@ impl Guard {
             // Whatever it is: without a socket the rule ends before.
             rule.push(expr::cmp(Cmp::AtMost, REG, &[1]));
             rule.push(expr::verdict(Verdict::Goto(&OPEN)));
-            self.scan_rule(&LOOK, &rule, Optional::Socket);
+            self.scan_rule(&LOOK, &rule, Optional::Part(lack::SOCKET));
         }
         // In a chain of its own: a full set must not make an open port a closed one.
         let mut rule = Rule::new();
         rule.push(expr::payload(Base::Transport, 2, 2, REG));
         rule.push(expr::dynset(&PORTS, 0, REG, PORT_MEMORY, true, None));
-        self.scan_rule(&OPEN, &rule, Optional::Scan);
+        self.scan_rule(&OPEN, &rule, Optional::Part(lack::SCAN));
         let mut rule = Rule::new();
         rule.push(expr::meta(libc::NFT_META_NFPROTO, REG));
         rule.push(expr::lookup(Cmp::Eq, &CALM, 0, REG));
         rule.push(back());
-        self.scan_rule(&LOOK, &rule, Optional::Scan);
+        self.scan_rule(&LOOK, &rule, Optional::Part(lack::SCAN));
         if scan.listening {
             let mut rule = Rule::new();
             rule.push(expr::payload(Base::Transport, 2, 2, REG));
             rule.push(expr::lookup(Cmp::Eq, &PORTS, 0, REG));
             rule.push(back());
-            self.scan_rule(&LOOK, &rule, Optional::Scan);
+            self.scan_rule(&LOOK, &rule, Optional::Part(lack::SCAN));
         }
         self.write_count(scan, made);
     }
@@ -313,7 +332,7 @@ impl Guard {
             push_pair(&mut rule, source);
             rule.push(expr::lookup(Cmp::Eq, &seen_set(family), 0, REG));
             rule.push(expr::verdict(Verdict::Return));
-            self.scan_rule(&LOOK, &rule, Optional::Scan);
+            self.scan_rule(&LOOK, &rule, Optional::Part(lack::SCAN));
             // In one rule, so that nothing is counted that could not be noted as seen. The count is added
             // to and not prolonged: it ends with its window, and a port counts once in it.
             let mut rule = Rule::new();
@@ -321,7 +340,7 @@ impl Guard {
             rule.push(expr::dynset(&seen_set(family), 0, REG, window, false, None));
             rule.push(expr::dynset(&rate_set(family), 0, REG, window, false, Some(over(scan.limit))));
             rule.push(expr::verdict(Verdict::Goto(&BAN)));
-            self.scan_rule(&LOOK, &rule, Optional::Scan);
+            self.scan_rule(&LOOK, &rule, Optional::Part(lack::SCAN));
         }
     }
 
@@ -332,7 +351,7 @@ impl Guard {
                 push_source(&mut rule, family, 128);
                 rule.push(expr::lookup(Cmp::Eq, &set, 0, REG));
                 rule.push(expr::verdict(Verdict::Return));
-                self.scan_rule(&BAN, &rule, Optional::Scan);
+                self.scan_rule(&BAN, &rule, Optional::Part(lack::SCAN));
             }
         }
         let tells = made.lacks & lack::TELL == 0;
@@ -342,7 +361,7 @@ impl Guard {
             push_key(&mut rule, source);
             rule.push(expr::lookup(Cmp::Eq, &known_set(family), 0, REG));
             rule.push(expr::verdict(Verdict::Return));
-            self.scan_rule(&BAN, &rule, Optional::Scan);
+            self.scan_rule(&BAN, &rule, Optional::Part(lack::SCAN));
             let mut rule = Rule::new();
             push_key(&mut rule, source);
             let life = u64::from(scan.bantime) * 1000;
@@ -352,7 +371,11 @@ impl Guard {
             }
             rule.push(expr::counter());
             rule.push(expr::verdict(Verdict::Drop));
-            self.scan_rule(&BAN, &rule, if tells { Optional::Tell } else { Optional::Scan });
+            self.scan_rule(
+                &BAN,
+                &rule,
+                if tells { Optional::Part(lack::TELL) } else { Optional::Part(lack::SCAN) },
+            );
         }
     }
 }

@@ -6,9 +6,10 @@
 //! Nobody is harmed by this: when the set is full, or more strangers come than can be told, nothing is told
 //! of them and nothing is dropped. Who was not told is not noted, so that the next try is.
 
+use super::feature::{Feature, Stale};
 use super::layout::{allow_set, allow_timed_set, key_type, push_key, push_meta, push_source, sources};
 use super::scan::{PRIORITY_MANGLE, push_interface, share, stamp};
-use super::{Guard, Made};
+use super::{Guard, Made, Options, lack};
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, Range};
 use crate::firewall::alarm::{Alarm, NEWS, SNAPLEN};
@@ -19,7 +20,7 @@ use crate::firewall::nft::{Hook, Optional, SetSpec};
 use ipnet::IpNet;
 
 /// Packets that begin a connection to a port that counts leave this chain for `LOOK`.
-pub(super) const SEEN: Name = Name::of("seen");
+const SEEN: Name = Name::of("seen");
 const LOOK: Name = Name::of("seen_look");
 /// Behind the guard of floods: who is held back is nobody new.
 const PRIORITY: i32 = PRIORITY_MANGLE + 1;
@@ -99,54 +100,71 @@ fn push_first(rule: &mut Rule) {
     rule.push(expr::cmp(Cmp::Eq, REG, &[SYN]));
 }
 
-impl Guard {
-    /// Takes the chains away; what is not there is added first, so that it can be deleted.
-    pub(super) fn unwrite_seen(&mut self) {
-        let chains = [SEEN, LOOK];
-        for chain in &chains {
-            self.txn.add_chain(chain, None);
-            self.txn.flush_chain(chain);
-        }
-        chains.iter().for_each(|chain| self.txn.delete_chain(chain));
+/// Reports of new sources.
+pub struct Seen;
+
+impl Feature for Seen {
+    fn word(&self) -> &'static str {
+        "seen"
     }
 
-    /// Takes the sets away.
-    pub(super) fn unwrite_seen_sets(&mut self) {
-        self.write_seen_sets();
-        for family in Family::ALL {
-            self.txn.delete_set(&seen_set(family));
-            self.txn.delete_set(&unasked_set(family));
-        }
+    fn part(&self) -> u8 {
+        lack::SEEN
     }
 
-    pub(super) fn write_seen_sets(&mut self) {
+    /// Noting without telling is of no use.
+    fn needs(&self) -> u8 {
+        lack::TELL
+    }
+
+    fn digest(&self, options: &Options) -> u16 {
+        options.seen.as_ref().map_or(0, SeenOptions::digest)
+    }
+
+    fn chains(&self) -> &'static [Name] {
+        &[SEEN, LOOK]
+    }
+
+    fn write_sets(&self, guard: &mut Guard) {
         let noted = libc::NFT_SET_TIMEOUT | libc::NFT_SET_EVAL;
         for family in Family::ALL {
             let key = key_type(family);
             let size = share(family, NOTED);
-            self.txn.add_set(&SetSpec { size, ..SetSpec::new(seen_set(family), noted, key) });
+            guard.txn.add_set(&SetSpec { size, ..SetSpec::new(seen_set(family), noted, key) });
             let unasked = unasked_set(family);
-            self.txn.add_set(&SetSpec::new(unasked, libc::NFT_SET_INTERVAL, key));
+            guard.txn.add_set(&SetSpec::new(unasked, libc::NFT_SET_INTERVAL, key));
             // Others may have taken something out of it.
-            self.txn.flush_set(&unasked);
+            guard.txn.flush_set(&unasked);
             let nets = UNASKED.iter().filter_map(|net| net.parse::<IpNet>().ok()).map(Range::from);
             for range in nets.filter(|range| range.family() == family) {
-                self.write_range(&unasked, &range, Timeout::None, "");
+                guard.write_range(&unasked, &range, Timeout::None, "");
             }
         }
     }
 
-    /// Forgets who was seen: of one family, or of both.
-    pub(super) fn flush_seen(&mut self, families: &[Family]) {
-        families.iter().for_each(|&family| self.txn.flush_set(&seen_set(family)));
+    fn delete_sets(&self, guard: &mut Guard) {
+        for family in Family::ALL {
+            guard.txn.delete_set(&seen_set(family));
+            guard.txn.delete_set(&unasked_set(family));
+        }
     }
 
+    fn write(&self, guard: &mut Guard, made: Made) {
+        guard.write_seen(made);
+    }
+
+    fn forget(&self, guard: &mut Guard, stale: Stale) {
+        let families = if stale == Stale::Digest { &Family::ALL[..] } else { &[Family::V6] };
+        families.iter().for_each(|&family| guard.txn.flush_set(&seen_set(family)));
+    }
+}
+
+impl Guard {
     fn seen_rule(&mut self, chain: &Name, rule: &Rule) {
-        self.txn.add_rule(chain, rule, false, Optional::Seen);
+        self.txn.add_rule(chain, rule, false, Optional::Part(lack::SEEN));
     }
 
-    /// Writes the chains; the sets are there.
-    pub(super) fn write_seen(&mut self, made: Made) {
+    fn write_seen(&mut self, made: Made) {
         let Some(seen) = self.options.seen.clone() else { return };
         // Before DNAT, so that a published port is the one that was asked for.
         let pre = Hook { priority: PRIORITY, ..Hook::new(libc::NF_INET_PRE_ROUTING) };
@@ -191,7 +209,7 @@ impl Guard {
             let life = u64::from(seen.timeout) * 1000;
             rule.push(expr::dynset(&seen_set(source.family()), 0, REG, life, false, None));
             rule.push(expr::nflog(Alarm::New.prefix(), NEWS, SNAPLEN));
-            self.txn.add_rule(&LOOK, &rule, false, Optional::Tell);
+            self.txn.add_rule(&LOOK, &rule, false, Optional::Part(lack::TELL));
         }
     }
 }

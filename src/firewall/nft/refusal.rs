@@ -47,20 +47,8 @@ pub enum Op {
 pub enum Optional {
     /// Nothing works without it.
     No,
-    /// Drops are not logged without it.
-    Log,
-    /// Nobody is told of scans, floods and new sources without it.
-    Tell,
-    /// What the kernel does not look up is told to it.
-    Socket,
-    /// Port scans are not seen without it.
-    Scan,
-    /// Floods are not held back without it.
-    Flood,
-    /// Connections are not counted without it.
-    Count,
-    /// New sources are not told without it.
-    Seen,
+    /// This part can be done without; what the bit means is known to who adds the rule.
+    Part(u8),
 }
 
 impl std::fmt::Display for Op {

@@ -1,0 +1,134 @@
+#![forbid(unsafe_code)]
+//! What packets themselves are watched for: each a file of its own, and a row here. The table does without
+//! what the kernel or the configuration does not have.
+
+use super::flood::Flood;
+use super::scan::Scan;
+use super::seen::Seen;
+use super::{Guard, Made, Options};
+use crate::base::name::Name;
+
+/// All of them, in the order in which they are written.
+pub(super) const FEATURES: [&dyn Feature; 3] = [&Scan, &Flood, &Seen];
+
+/// What has become of what a feature has noted in its sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stale {
+    /// It was noted by other limits.
+    Digest,
+    /// IPv6 prefixes have another length.
+    Prefix,
+}
+
+/// Something that the guard does beside looking up bans.
+pub trait Feature {
+    /// Its word in the table's mark; also how the names of its chains and sets begin.
+    fn word(&self) -> &'static str;
+
+    /// Whether a set is its own, by name.
+    fn owns(&self, name: &str) -> bool {
+        name.starts_with(self.word())
+    }
+
+    /// The part of [`super::lack`] that it is for kernels without it.
+    fn part(&self) -> u8;
+
+    /// More parts that it is of no use without.
+    fn needs(&self) -> u8 {
+        0
+    }
+
+    /// Stands for its limits, in the table's mark; 0 = it is off.
+    fn digest(&self, options: &Options) -> u16;
+
+    /// Whether it bans for bare packets.
+    fn bans(&self) -> bool {
+        false
+    }
+
+    /// Whether it needs connections to be tracked.
+    fn tracks(&self, _: &Options) -> bool {
+        false
+    }
+
+    /// Its chains, the base chain first.
+    fn chains(&self) -> &'static [Name];
+
+    /// Adds its sets, if they are not there.
+    fn write_sets(&self, guard: &mut Guard);
+
+    /// Deletes its sets, which are there.
+    fn delete_sets(&self, guard: &mut Guard);
+
+    /// Writes its chains; the sets are there.
+    fn write(&self, guard: &mut Guard, made: Made);
+
+    /// Empties the sets, or makes them anew, whose content is of no use any more.
+    fn forget(&self, guard: &mut Guard, stale: Stale);
+}
+
+/// The digests of all, 0 where it is off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Digests([u16; FEATURES.len()]);
+
+impl Digests {
+    /// Those that the options ask for and the kernel has.
+    pub(super) fn of(options: &Options, lacks: u8) -> Digests {
+        Digests(FEATURES.map(|feature| match lacks & (feature.part() | feature.needs()) {
+            0 => feature.digest(options),
+            _ => 0,
+        }))
+    }
+
+    /// Those that a mark tells of, by word; one that it does not know is off.
+    pub(super) fn read(number: &dyn Fn(&str) -> Option<u16>) -> Digests {
+        Digests(FEATURES.map(|feature| number(feature.word()).unwrap_or(0)))
+    }
+
+    /// The digest of one.
+    pub(super) fn get(self, feature: &dyn Feature) -> u16 {
+        self.pairs().find(|(other, _)| other.word() == feature.word()).map_or(0, |(_, digest)| digest)
+    }
+
+    /// Each with its digest.
+    pub(super) fn pairs(self) -> impl Iterator<Item = (&'static dyn Feature, u16)> {
+        FEATURES.into_iter().zip(self.0)
+    }
+
+    /// Those that are on.
+    pub(super) fn on(self) -> impl Iterator<Item = &'static dyn Feature> {
+        self.pairs().filter(|(_, digest)| *digest != 0).map(|(feature, _)| feature)
+    }
+}
+
+impl Guard {
+    /// Takes away what others have made of a table that is there: all chains, and the sets of what is off now.
+    pub(super) fn unwrite_features(&mut self, former: Made, made: Made) {
+        for (feature, digest) in former.features.pairs() {
+            for chain in feature.chains() {
+                // What is added first can be deleted, whether it was there or not.
+                self.txn.add_chain(chain, None);
+                self.txn.flush_chain(chain);
+            }
+            feature.chains().iter().for_each(|chain| self.txn.delete_chain(chain));
+            if digest != 0 && !made.has(feature) {
+                feature.write_sets(self);
+                feature.delete_sets(self);
+            }
+        }
+    }
+
+    /// Writes those that are on.
+    pub(super) fn write_features(&mut self, made: Made, former: Option<Made>, other_prefix: bool) {
+        for (feature, digest) in made.features.pairs().filter(|(_, digest)| *digest != 0) {
+            feature.write_sets(self);
+            if former.is_some_and(|former| former.features.get(feature) != digest) {
+                feature.forget(self, Stale::Digest);
+            }
+            if other_prefix {
+                feature.forget(self, Stale::Prefix);
+            }
+            feature.write(self, made);
+        }
+    }
+}
