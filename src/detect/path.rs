@@ -49,8 +49,12 @@ impl Path {
     }
 
     /// The name at the top of the site: of `/a/b/c` the `a`. What lies below `.well-known` is told apart.
+    /// Digests are all one name, none: caches ask for thousands of them, and nobody guesses one.
     pub(super) fn top(&self) -> &[u8] {
         let path = self.bytes().get(1..).unwrap_or_default();
+        if is_digest(path) {
+            return b"";
+        }
         let end = |from: usize| {
             let rest = path.get(from..).unwrap_or_default();
             memchr::memchr(b'/', rest).map_or(path.len(), |at| from + at)
@@ -99,6 +103,24 @@ fn path_of(text: &[u8]) -> Option<&[u8]> {
     host.get(memchr::memchr(b'/', host)?..)
 }
 
+/// Whether a path is a digest, or a digest below a directory of its first two digits, as build caches and
+/// stores have it; such digests are written to the base of 16 or 32.
+fn is_digest(path: &[u8]) -> bool {
+    const LEAST: usize = 24;
+    let mut names = path.split(|&b| b == b'/');
+    let first = names.next().unwrap_or_default();
+    let hex = |name: &[u8]| name.iter().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b));
+    let digits = |name: &[u8]| {
+        let long = name.len() >= LEAST && name.iter().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase());
+        // A word that long has no digits.
+        long && name.iter().filter(|b| b.is_ascii_digit()).count() >= 2
+    };
+    match names.next() {
+        Some(second) if first.len() == 2 => hex(first) && digits(second),
+        _ => first.len() >= LEAST + 8 && hex(first),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +153,13 @@ mod tests {
             ("/%2", "/%2", "%2"),
             ("/%zz%41", "/%zzA", "%zzA"),
             ("http://host.example/a/../b", "/b", "b"),
+            ("/ab/cd0123456789abcdef0123456789ab", "/ab/cd0123456789abcdef0123456789ab", ""),
+            ("/ab/0v3k9qm7t1s8u2r4p6n5lbjcgdhe", "/ab/0v3k9qm7t1s8u2r4p6n5lbjcgdhe", ""),
+            ("/0123456789abcdef0123456789abcdef", "/0123456789abcdef0123456789abcdef", ""),
+            ("/ab/word", "/ab/word", "ab"),
+            ("/ad/antidisestablishmentarianism", "/ad/antidisestablishmentarianism", "ad"),
+            ("/wp/cd0123456789abcdef0123456789ab", "/wp/cd0123456789abcdef0123456789ab", "wp"),
+            ("/ab/x/../../admin", "/admin", "admin"),
         ];
         for (text, want, top) in cases {
             let path = Path::new(text.as_bytes()).unwrap();
