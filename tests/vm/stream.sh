@@ -1,6 +1,5 @@
 # More bans on a pipe than the machine's memory holds: what fits is banned, the rest is refused with a number
-# before it
-# is tried, and nothing is killed; then everything goes on.
+# before it is tried, and nothing is killed; then everything goes on.
 # timeout: 1200
 check "somebody is outside" make_peer
 check "the daemon starts" start_daemon

@@ -84,8 +84,8 @@ impl Guard {
         Ok(())
     }
 
-    /// Calls `each` for the bans in force that the kernel tells when it is asked once: some may come twice, and
-    /// some not. Takes no memory for them.
+    /// Calls `each` for the bans in force that the kernel tells when it is asked once: some may come twice,
+    /// and some not. Takes no memory for them.
     ///
     /// # Errors
     /// The system call or the kernel's error.
