@@ -81,6 +81,10 @@ fn all_rules_at_once_read_what_they_would_read() {
     );
     assert!(text.contains(r#"{"event":"rule","rule":"dropbear","hits":1,"bans":0,"#), "{text}");
     assert!(text.contains(r#"{"event":"summary","rule":"all","lines":6,"hits":6,"#), "{text}");
+    // What was folded counts as often as it was written, and is never more than enough.
+    let folded = failed(1, "192.0.2.7").replace("Failed", "message repeated 200 times: [ Failed");
+    let text = run(&[], &folded.replace("ssh2\n", "ssh2]\n"));
+    assert!(text.contains("line 1: ban 192.0.2.7 after 5 hits, for 10m (sshd)\n"), "{text}");
     // What is no syslog is read by rules for files.
     let request =
         "192.0.2.9 - root [22/Nov/2026:08:00:00 +0000] \"GET /admin HTTP/1.1\" 401 172 \"-\" \"curl/8\"\n";

@@ -195,7 +195,9 @@ impl Decider {
         let hits = match &excess {
             Some(excess) => (!excess.detect).then_some(excess.requests),
             None => {
-                let (weight, way) = (hit.weight, hit.way);
+                // One line is never more than enough: it may tell of many that were folded.
+                let enough = u8::try_from(policy.limits.maxretry.max(1)).unwrap_or(u8::MAX);
+                let (weight, way) = (hit.weight.min(enough), hit.way);
                 let before = if spreads { tracker.count(at, hit.rule, who) } else { 0 };
                 let hits = tracker.attempt(at, hit.rule, who, &Attempt { weight, name: hit.name(text), way });
                 // What is spared there is spared here.
