@@ -102,7 +102,7 @@ impl Digests {
 }
 
 impl Guard {
-    /// Takes away what others have made of a table that is there: all chains, and the sets of what is off now.
+    /// Takes away what is there of a table that was made before: all chains, and the sets of what is off now.
     pub(super) fn unwrite_features(&mut self, former: Made, made: Made) {
         for (feature, digest) in former.features.pairs() {
             for chain in feature.chains() {
