@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, reason = "that is how a build script speaks to cargo")]
 
 use std::env;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Libraries as pkg-config knows them, the oldest version that will do, and the variable that names a
@@ -18,28 +19,41 @@ fn main() {
     tell_tests_who_builds();
 }
 
-/// The crates mnl-sys and nftnl-sys look for the libraries, too, and fail in words of their own.
+/// Libraries that are in no directory that was named have to be known to pkg-config.
 fn say_what_is_missing() {
     for (library, oldest, variable) in LIBRARIES {
         println!("cargo::rerun-if-env-changed={variable}");
-        if env::var_os(variable).is_some() {
+        let named = env::var_os(variable).map(PathBuf::from);
+        if named
+            .is_some_and(|dir| ["a", "so"].iter().any(|end| dir.join(library).with_extension(end).exists()))
+        {
             continue;
         }
-        let pkg_config = env::var_os("PKG_CONFIG").unwrap_or_else(|| "pkg-config".into());
-        let asked = Command::new(pkg_config).arg(format!("--atleast-version={oldest}")).arg(library).output();
-        let missing = match asked {
-            Ok(output) if output.status.success() => continue,
-            Ok(_) => format!("{library} {oldest} or newer, with its headers, is missing"),
-            Err(_) => "pkg-config is missing, which finds libmnl and libnftnl".to_owned(),
+        let missing = match pkg_config(library, &format!("--atleast-version={oldest}")) {
+            Some(_) => {
+                // Where the linker does not look by itself.
+                let dir = pkg_config(library, "--variable=libdir").unwrap_or_default();
+                println!("cargo::rustc-link-search=native={}", dir.trim());
+                continue;
+            }
+            None if pkg_config("", "--version").is_none() => {
+                "pkg-config is missing, which finds libmnl and libnftnl".to_owned()
+            }
+            None => format!("{library} {oldest} or newer, with what one links against, is missing"),
         };
         println!("cargo::error={missing}");
-        println!(
-            "cargo::error=On Debian or Ubuntu: apt-get install -y gcc libc6-dev pkg-config libmnl-dev \
-             libnftnl-dev"
-        );
+        println!("cargo::error=On Debian or Ubuntu: apt-get install -y pkg-config libmnl-dev libnftnl-dev");
         println!("cargo::error=Or run `make`, which fetches both. CONTRIBUTING.md has more.");
         return;
     }
+}
+
+/// What pkg-config answers, if it is there and has nothing against it.
+fn pkg_config(library: &str, question: &str) -> Option<String> {
+    let program = env::var_os("PKG_CONFIG").unwrap_or_else(|| "pkg-config".into());
+    let library = Some(library).filter(|name| !name.is_empty());
+    let output = Command::new(program).arg(question).args(library).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Tests that need root are ignored where somebody else builds, and counted as that: see CONTRIBUTING.md. The
