@@ -36,7 +36,7 @@ flags=(
     "-Clink-arg=-L$sysroot/lib" "-Clink-arg=-Wl,-Bstatic,--start-group,-lnftnl,-lmnl,-lc,--end-group"
     # musl does not apply RELRO to a static program: it would only cost a page.
     "-Clink-arg=-Wl,--gc-sections,--build-id=none,-z,norelro"
-    "-Clink-arg=-Wl,--no-eh-frame-hdr,-T,$layout"
+    "-Clink-arg=-Wl,--no-eh-frame-hdr,-T,$layout,-Map,$out/layout.map"
     # A table of jumps takes 8 bytes for each value of what is matched: below eight comparing is smaller, and
     # as fast.
     -Cllvm-args=-min-jump-table-entries=8

@@ -42,6 +42,7 @@ mkdir -p /etc/mef
 host_before=$(host_files)
 
 step build bash cross/build.sh x86_64
+step "the layout of the program" bash cross/layout.sh "$out/layout.map"
 
 find_toolchain x86_64-unknown-linux-musl
 find_linters
