@@ -487,10 +487,11 @@ pub fn clear_into(txn: &mut Txn) {
 /// # Errors
 /// What the kernel refused.
 pub fn there() -> Result<bool, TxnError> {
-    let mut there = false;
+    let there = std::cell::Cell::new(false);
     let mut socket = NlSocket::open(Bus::Netfilter)?;
-    query::objects(&mut socket, &TABLE, (msg::GETTABLE, None), &mut |_| there = true)?;
-    Ok(there)
+    let kind = (msg::GETTABLE, None);
+    query::objects(&mut socket, &TABLE, kind, &mut || there.set(false), &mut |_| there.set(true))?;
+    Ok(there.get())
 }
 
 /// Deletes the table, if it is there.

@@ -17,6 +17,7 @@ use crate::plan::Direction;
 use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::nlattr::{attr, be32, be64, text};
 use mnl::Bus;
+use std::cell::RefCell;
 
 /// What marks the set that is asked, and the gates.
 const SET_COMMENT: &str = "mef: the new rules are in force while this has an element";
@@ -136,26 +137,18 @@ fn text_of(object: &[u8], kind: u16) -> Option<String> {
 
 /// All objects of a kind in the table; asked again when others disturb.
 fn each(socket: &mut NlSocket, kind: u16, each: &mut dyn FnMut(&[u8])) -> Result<(), Lost> {
-    const TRIES: u32 = 50;
-    for _ in 0..TRIES {
-        let mut found: Vec<Vec<u8>> = Vec::new();
-        let read = query::objects(socket, &TABLE, (kind, None), &mut |object| {
-            let kept = |attr: &(u16, &[u8])| kind != msg::GETRULE || attr.0 != rule_attr::EXPRESSIONS;
-            // Ten thousand rules are asked for the few among them that are gates.
-            if kind != msg::GETRULE || attr(object, rule_attr::USERDATA).is_some_and(is_gate) {
-                let whole = crate::sys::nlattr::whole_attrs(object);
-                found.push(whole.filter(kept).flat_map(|(_, bytes)| bytes.iter().copied()).collect());
-            }
-        });
-        if query::disturbed(&read) {
-            socket.drain();
-            continue;
+    let found: RefCell<Vec<Vec<u8>>> = RefCell::default();
+    query::objects(socket, &TABLE, (kind, None), &mut || found.borrow_mut().clear(), &mut |object| {
+        let kept = |attr: &(u16, &[u8])| kind != msg::GETRULE || attr.0 != rule_attr::EXPRESSIONS;
+        // Ten thousand rules are asked for the few among them that are gates.
+        if kind != msg::GETRULE || attr(object, rule_attr::USERDATA).is_some_and(is_gate) {
+            let whole = crate::sys::nlattr::whole_attrs(object);
+            let object = whole.filter(kept).flat_map(|(_, bytes)| bytes.iter().copied()).collect();
+            found.borrow_mut().push(object);
         }
-        read?;
-        found.iter().for_each(|object| each(object));
-        return Ok(());
-    }
-    Err(Lost::Sys("netlink dump", nix::errno::Errno::EINTR))
+    })?;
+    found.borrow().iter().for_each(|object| each(object));
+    Ok(())
 }
 
 /// Writes the set that is asked, with its element.

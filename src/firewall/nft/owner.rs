@@ -5,6 +5,7 @@ use super::{TableId, msg, query};
 use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::nlattr::{attr, be32};
 use crate::sys::process;
+use std::cell::Cell;
 
 const TABLE_FLAGS: u16 = 2;
 const TABLE_OWNER: u16 = 7;
@@ -30,12 +31,14 @@ pub struct Ownership {
 /// # Errors
 /// The system call or the kernel's error.
 pub fn of(socket: &mut NlSocket, table: &TableId) -> Result<Ownership, Lost> {
-    let mut found = Ownership::default();
-    query::objects(socket, table, (msg::GETTABLE, None), &mut |table| {
+    let found = Cell::new(Ownership::default());
+    let mut restart = || found.set(Ownership::default());
+    query::objects(socket, table, (msg::GETTABLE, None), &mut restart, &mut |table| {
         let number = |kind| attr(table, kind).and_then(be32);
-        found = Ownership { there: true, flags: number(TABLE_FLAGS).unwrap_or(0), port: number(TABLE_OWNER) };
+        let (flags, port) = (number(TABLE_FLAGS).unwrap_or(0), number(TABLE_OWNER));
+        found.set(Ownership { there: true, flags, port });
     })?;
-    Ok(found)
+    Ok(found.get())
 }
 
 /// The process of a port, for people: the first netlink socket of a process has its number.

@@ -223,14 +223,15 @@ pub fn generation(socket: &mut NlSocket) -> Result<u32, Lost> {
 }
 
 /// All objects of one kind in a table, each as the attributes of its message; `kind` is `NFT_MSG_GET*`, and
-/// `set` names the one whose elements are meant. Asks once: what `each` got is worth nothing after an error.
+/// `set` names the one whose elements are meant. `restart` is called when the dump begins anew.
 ///
 /// # Errors
-/// As `set`; see `disturbed`.
+/// As `set`.
 pub fn objects(
     socket: &mut NlSocket,
     table: &TableId,
     (kind, set): (u16, Option<&[u8]>),
+    restart: &mut dyn FnMut(),
     each: &mut dyn FnMut(&[u8]),
 ) -> Result<bool, Lost> {
     let ask = |buf: &mut MsgBuf| {
@@ -242,7 +243,7 @@ pub fn objects(
             buf.attr(SET_NAME, set);
         }
     };
-    one_exchange(socket, table.family, (kind, DUMP), &ask, &mut |m| {
+    exchange(socket, table.family, (kind, DUMP), &ask, restart, &mut |m| {
         // Not every dump heeds the table.
         let body = m.payload.get(4..).unwrap_or_default();
         let name = attr(body, SET_TABLE).and_then(nlattr::text);
@@ -274,8 +275,7 @@ fn exchange(
 }
 
 /// Whether another commit came between, or answers were lost: both are cured by asking again.
-#[must_use]
-pub fn disturbed<T>(result: &Result<T, Lost>) -> bool {
+fn disturbed<T>(result: &Result<T, Lost>) -> bool {
     matches!(result, Err(Lost::Answers | Lost::Sys(_, Errno::EINTR | Errno::EAGAIN)))
 }
 
