@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# layout.sh MAP: whether every function that link.ld names is there, by the linker's map of the last build. One
-# that was renamed is no error to the linker, and costs 8 kB of the idle daemon's memory.
+# layout.sh MAP: whether every function that link.ld names is there, by the linker's map of the last build.
+# One that was renamed is no error to the linker, and costs 8 kB of the idle daemon's memory.
 source "$(dirname "$0")/lib.sh"
 map=${1:?usage: layout.sh MAP}
 missing=0
