@@ -141,7 +141,7 @@ run() {
     boots=$(said "$file" boots 1)
     say "vm: $name, kernel of $suite, $(said "$file" memory 128) MB"
     rm -f "$vm/disk" "$log"
-    mke2fs -q -t ext4 -O ^has_journal -m 0 -d "$vm/$suite/root" "$vm/disk" 256m >/dev/null
+    mke2fs -q -t ext4 -m 0 -d "$vm/$suite/root" "$vm/disk" 256m >/dev/null
     for ((number = 1; number <= boots; number++)); do
         boot "$suite" "$name" "$number"
     done
