@@ -187,6 +187,8 @@ fn what_came_after_a_file_that_was_rotated_away_meanwhile_is_caught_up() {
     net.append(LOG, fails("203.0.113.9", 1));
     net.mark(LOG);
     net.stop(daemon);
+    // A file that is open gives its inode to no other.
+    let _first = fs::File::open(net.path(LOG)).unwrap();
     // One generation is kept.
     for addr in ["203.0.113.1", "203.0.113.2", "203.0.113.3"] {
         fs::rename(net.path(LOG), net.path(&format!("{LOG}.1"))).unwrap();

@@ -28,11 +28,11 @@ mod turns;
 use crate::base::bytes::{of_path, to_path};
 use crate::base::clock::{Mono, Now, Wall};
 use crate::base::diag::Severity;
+use crate::base::position::{Position, WRITTEN};
 use crate::config::{FileProblem, Loaded, Settings, load};
 use crate::control::server::Server;
 use crate::enforce::{Enforcer, all_options, journal};
 use crate::firewall::guard::{Failure, Guard, Made};
-use crate::input::Position;
 use crate::lists::Paths;
 use crate::rules::Compiled;
 use crate::state::disk::Failed;
@@ -178,6 +178,8 @@ impl Daemon {
             Ok(mut file) => {
                 let each = &mut |path: &[u8], position| saved.push((to_path(path), position));
                 file.load(each).unwrap_or_else(|e| syslog::warn(&e));
+                let written = file.written_at().map(|tail| Position { tail, ..Position::default() });
+                saved.extend(written.map(|at| (PathBuf::from(WRITTEN), at)));
                 positions = Some(file);
             }
             Err(e) => syslog::warn(&e),
