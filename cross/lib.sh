@@ -50,8 +50,7 @@ have_packages() {
 }
 
 # install_packages PACKAGE...: as root. Debian starts a service when its package is installed, and at every
-# boot
-# from then on. Ours are for tests, in namespaces of their own: for as long as this takes, policy-rc.d
+# boot from then on. Ours are for tests, in namespaces of their own: for as long as this takes, policy-rc.d
 # forbids to start any, and what came with them for the boot is taken back, however this ends.
 install_packages() (
     policy=/usr/sbin/policy-rc.d
@@ -83,8 +82,8 @@ boot_links() {
 }
 
 # leave_disabled PACKAGES LINKS: of the links that were not there before, those for services of packages that
-# were not
-# there either are taken back. To Debian's tools that means "disabled by hand", which upgrades respect.
+# were not there either are taken back. To Debian's tools that means "disabled by hand", which upgrades
+# respect.
 leave_disabled() {
     local new link unit disabled=
     new=$(comm -13 <(echo "$1") <(installed))

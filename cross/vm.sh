@@ -3,25 +3,20 @@
 # scenarios of tests/vm in them: all of them, with "short" those that are marked so, or those that are named.
 #
 # A machine is qemu without KVM, two processors and 128 MB: Debian's cloud kernel, an ext4 disk as the root
-# with
-# busybox, mef as it is installed, nft and ip, and nothing else; no network but its own namespaces.
-# tests/vm/init is
-# the first process, tests/vm/lib.sh what scenarios share.
+# with busybox, mef as it is installed, nft and ip, and nothing else; no network but its own namespaces.
+# tests/vm/init is the first process, tests/vm/lib.sh what scenarios share.
 #
 # A new scenario is a file tests/vm/NAME.sh: a script for busybox's sh, run as root in the machine. It may say
-# in its
-# head, each on a line of its own:
+# in its head, each on a line of its own:
 #     # kernels: bookworm trixie    the Debian releases whose kernels it is for (these two if it does not say)
 #     # memory: 128                 megabytes
 #     # boots: 2                    so many boots on one disk; $boot is 1, 2, ...; a boot that is not the last
-#                                   may end by `power_off`, which writes nothing back, as if the plug was
-# pulled
+#                                   may end by `power_off`, as if the plug was pulled
 #     # timeout: 300                seconds for each boot
 #     # short: bookworm             it belongs to the short form, with these kernels
 # It states what holds by `check TEXT COMMAND...` or `pass TEXT` and `fail TEXT` (lib.sh has more). What it
-# prints is
-# kept in target/vm/SUITE-NAME.log. The scenario fails with a statement that fails, with the kernel's panic,
-# an OOM kill, at the timeout, or when it ends without having come to its end.
+# prints is kept in target/vm/SUITE-NAME.log. The scenario fails with a statement that fails, with the
+# kernel's panic, an OOM kill, at the timeout, or when it ends without having come to its end.
 source "$(dirname "$0")/lib.sh"
 source "$root/cross/apt.sh"
 readonly vm=$out/vm program=${MEF_BIN:-$out/mef}
@@ -148,8 +143,8 @@ run() {
     rm -f "$vm/disk"
     good=$(grep -c '^PASS: ' "$log" || true)
     bad=$(grep -c '^FAIL: ' "$log" || true)
-    if grep -E 'Kernel panic|Out of memory|oom-kill|deadlocked on memory|^\[[ 0-9.]*\] (BUG|Oops)' "$log"; \
-        then
+    if grep -E 'Kernel panic|Out of memory|oom-kill|deadlocked on memory|^\[[ 0-9.]*\] (BUG|Oops)' \
+        "$log"; then
         bad=$((bad + 1))
     elif ! grep -q '^END$' "$log"; then
         echo "    it never came to its end: the last of its console ($log):"

@@ -1,11 +1,8 @@
 #!/usr/bin/env bash
 # What gets installed. Of mef: `make install` and the tarballs have every page where it belongs, and their
-# links lead
-# somewhere. Of packages for tests: what cross/lib.sh installs is not started, neither now nor at the next
-# boot, and
-# what was there before stays as it was; tried with packages made here, in a copy of this system that ends
-# with this
-# script.
+# links lead somewhere. Of packages for tests: what cross/lib.sh installs is not started, neither now nor at
+# the next boot, and what was there before stays as it was; tried with packages made here, in a copy of this
+# system that ends with this script.
 source "$(dirname "$0")/../cross/lib.sh"
 
 # dead_links DIRECTORY: links between its pages that lead nowhere.

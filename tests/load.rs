@@ -57,15 +57,13 @@ fn nft_shows_and_reads_every_kind_of_rule() {
 }
 
 /// Words that nft takes for no name, and others in which there are some.
-const NAMES: &str = "accept add ah all arp auto-merge cgroup chain comment continue counter ct day dccp \
-    define delete \
-describe destroy drop dup element elements esp ether export flags flush frag fwd get handle hbh hook hour \
-icmp icmpv6 \
-iif iifname import inet insert interval ip ip6 ipsec jump last limit list ll log map mark meta meter mh \
-netdev oif or \
-policy queue quota redirect reject rename reset return rt rule ruleset sctp secmark set size snat socket \
-synproxy table \
-tcp th time timeout tproxy type typeof udp update vlan vmap admins drop2 ip-x tcpports x4 Drop";
+const NAMES: &str = "\
+    accept add ah all arp auto-merge cgroup chain comment continue counter ct day dccp define delete \
+    describe destroy drop dup element elements esp ether export flags flush frag fwd get handle hbh hook \
+    hour icmp icmpv6 iif iifname import inet insert interval ip ip6 ipsec jump last limit list ll log map \
+    mark meta meter mh netdev oif or policy queue quota redirect reject rename reset return rt rule \
+    ruleset sctp secmark set size snat socket synproxy table tcp th time timeout tproxy type typeof udp \
+    update vlan vmap admins drop2 ip-x tcpports x4 Drop";
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]

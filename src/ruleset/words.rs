@@ -74,23 +74,17 @@ pub const UNITS: [(&str, u32); 4] = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_
 
 /// Words of nft's language that it takes for no name, as of 1.0.6 and later ones: a set that is called so
 /// could be made, but not be read back from a listing.
-const OF_NFT: &str = "accept add ah all arp auto-merge bridge broute cgroup chain comment comp constant \
-    continue counter \
-cpu create ct day dccp define delete describe destroy device devices dnat drop dst dup dynamic ecn element \
-elements esp \
-ether exists expires export exthdr fib flags flow flowtable flush frag fwd gc-interval geneve get goto gre \
-gretap handle \
-hbh hook hour ibrhwaddr ibriport ibrname icmp icmpv6 igmp iif iifgroup iifname iiftype import include index \
-inet insert \
-interval ip ip6 ipsec jhash jump last limit list ll log map mark masquerade meta meter mh missing monitor \
-netdev nftrace \
-nh notrack numgen obriport obrname offload oif oifgroup oifname oiftype or osf pkttype policy position \
-priority queue \
-quota random redefine redirect reject rename replace reset return rt rt0 rt2 rtclassid rule ruleset sctp \
-secmark set size \
-skgid skuid snat socket srh symhash synproxy table tcp th time timeout tproxy tunnel type typeof udp udplite \
-undefine \
-update vlan vmap vxlan xt";
+const OF_NFT: &str = "\
+    accept add ah all arp auto-merge bridge broute cgroup chain comment comp constant continue counter cpu \
+    create ct day dccp define delete describe destroy device devices dnat drop dst dup dynamic ecn element \
+    elements esp ether exists expires export exthdr fib flags flow flowtable flush frag fwd gc-interval \
+    geneve get goto gre gretap handle hbh hook hour ibrhwaddr ibriport ibrname icmp icmpv6 igmp iif \
+    iifgroup iifname iiftype import include index inet insert interval ip ip6 ipsec jhash jump last limit \
+    list ll log map mark masquerade meta meter mh missing monitor netdev nftrace nh notrack numgen \
+    obriport obrname offload oif oifgroup oifname oiftype or osf pkttype policy position priority queue \
+    quota random redefine redirect reject rename replace reset return rt rt0 rt2 rtclassid rule ruleset \
+    sctp secmark set size skgid skuid snat socket srh symhash synproxy table tcp th time timeout tproxy \
+    tunnel type typeof udp udplite undefine update vlan vmap vxlan xt";
 
 /// Whether a set cannot have this name in the kernel.
 pub(super) fn is_of_nft(name: &str) -> bool {

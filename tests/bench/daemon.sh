@@ -6,8 +6,7 @@ here=$work/daemon
 idle=$(quick_or 2 60) bans=$(quick_or 5 100)
 
 # What is watched lies where nobody else makes files: the directories above a log are watched as well, and a
-# busy /tmp is
-# not idle. The state stays on a disk.
+# busy /tmp is not idle. The state stays on a disk.
 quiet=/mnt
 mount -t tmpfs -o mode=0700 mef-bench "$quiet"
 configure "$quiet/mef" "$quiet/mef.lines"

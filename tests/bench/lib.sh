@@ -30,8 +30,7 @@ shown() {
 }
 
 # figure NAME REACH UNIT less|more|neither VALUE: a line of the table, which appears with its first peer. The
-# word says
-# what is better.
+# word says what is better.
 # shellcheck disable=SC2154 # work: bench.sh has it
 figure() {
     alone

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # What a packet costs: one of a banned source and one of an honest one, over one that an unconditional rule
-# drops at the
-# earliest place that there is. One CPU sends and receives.
+# drops at the earliest place that there is. One CPU sends and receives.
 source "$(dirname "$0")/lib.sh"
 here=$work/packets
 bans=$(quick_or 2000 64000) networks=$(quick_or 5000 500000) rounds=$(quick_or 3 7) runs=$(quick_or 20 40)
@@ -29,8 +28,7 @@ banned=$(head -n 1 "$here/bans")
 honest=203.0.113.7
 
 # cost KIND SENDER: nanoseconds for each packet, over one that is dropped as early as can be. Each of the two
-# follows on the
-# other, and the difference in the middle counts: what else runs on the machine weighs on both.
+# follows on the other, and the difference in the middle counts: what else runs on the machine weighs on both.
 cost() {
     local round floor
     for ((round = 0; round < rounds; round++)); do

@@ -4,8 +4,7 @@
 # Usage: tests/services/imap.sh [SERVICE…]; as root
 source "$(dirname "$0")/lib.sh"
 # Debian installs these beside no other of their kind: their packages are unpacked, and laid over /usr and
-# /etc in the
-# namespace, since they know their places.
+# /etc in the namespace, since they know their places.
 unpacked=$OUT/imap
 [ "${SERVICES_INSIDE:-}" = yes ] || unpack "$unpacked" courier-imap courier-pop courier-base \
     courier-authdaemon courier-authlib \

@@ -2,8 +2,7 @@
 # Shared by the scripts of this directory, which source it; see the head of any of them.
 #
 # A script runs real services in namespaces of its own, has one address attack them and another one be named
-# wherever
-# an attacker writes text, and lets `mef test` judge what the services wrote. It
+# wherever an attacker writes text, and lets `mef test` judge what the services wrote. It
 #   - begins with a comment that has a line "# Usage: tests/services/NAME.sh [SERVICE…]": `make services` runs
 # all that do;
 #   - sources lib.sh and calls `inside "$@"`, which starts it again in new namespaces;

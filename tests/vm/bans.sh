@@ -1,7 +1,6 @@
 # 10,000 bans and their end, on a host where somebody listens to the ruleset: for such a listener the kernel
-# keeps
-# about 8 kB for each element of a transaction until it is committed, so that what is one transaction can be
-# deadly.
+# keeps about 8 kB for each element of a transaction until it is committed, so that what is one transaction
+# can be deadly.
 # timeout: 900
 # short: bookworm
 check "the daemon starts" start_daemon

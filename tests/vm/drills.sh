@@ -1,8 +1,6 @@
 # What a small host meets on a bad day: a full disk, a disk that went read-only, no inotify, no processes,
-# little address
-# space, a daemon that was stopped for seconds, a clock that jumps. Attackers are banned all the same, and
-# what is the
-# matter is said.
+# little address space, a daemon that was stopped for seconds, a clock that jumps. Attackers are banned all
+# the same, and what is the matter is said.
 # timeout: 900
 # short: bookworm
 

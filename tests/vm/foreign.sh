@@ -1,6 +1,5 @@
 # Others empty sets of 10,000 elements, their own and ours. The daemon must not be what makes that deadly: so
-# nobody
-# else listens here.
+# nobody else listens here.
 # timeout: 900
 check "the daemon starts" start_daemon
 addresses 10000 >/tmp/list

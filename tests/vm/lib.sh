@@ -68,8 +68,7 @@ is_listening() { awk '$2 == 12 && substr($4, 7, 1) ~ /[4567cdef]/ { found = 1 } 
     /proc/net/netlink; }
 
 # within KILOBYTES TEXT COMMAND...: states that the command succeeds, and that meanwhile the kernel never took
-# so much
-# more than before it or after it, whichever is the more.
+# so much more than before it or after it, whichever is the more.
 within() {
     limit=$1 text=$2
     shift 2

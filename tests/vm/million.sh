@@ -1,6 +1,5 @@
 # A deny list that the machine's memory does not hold is refused with a number, before it is tried, and what
-# was in
-# force stays; one that it holds comes into force while somebody listens.
+# was in force stays; one that it holds comes into force while somebody listens.
 # timeout: 900
 check "somebody is outside" make_peer
 check "the daemon starts" start_daemon

@@ -1,6 +1,5 @@
 # The daemon owns the table of bans where the kernel can (6.9), and says once that it cannot where that is
-# older: then
-# everything goes on as without the option.
+# older: then everything goes on as without the option.
 mkdir -p /etc/mef
 printf '[global]\nguard_owner=true\n' >/etc/mef/mef.conf
 check "a ban without a daemon" mef ban 198.51.100.1 --for 1d

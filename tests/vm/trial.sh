@@ -1,6 +1,6 @@
 # The plug is pulled while rules are on trial, and everything is killed that knows of the trial: what was
-# confirmed
-# last is in force afterwards, and nothing that nobody confirmed. Rule set N drops who comes from 20.0.0.N.
+# confirmed last is in force afterwards, and nothing that nobody confirmed. Rule set N drops who comes from
+# 20.0.0.N.
 # boots: 5
 # timeout: 600
 

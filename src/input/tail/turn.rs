@@ -282,8 +282,7 @@ impl Tail {
         if let Some(packed) = until.filter(|_| gone).and_then(|t| rotate::packed(path, seconds(t))) {
             log::warn!(
                 "{}: the file that was read last is gone: what was written behind that place may be in {} \
-                 only, \
-                 which is not read",
+                 only, which is not read",
                 Shown(path.as_os_str().as_bytes()),
                 Shown(packed.as_os_str().as_bytes())
             );
