@@ -42,7 +42,7 @@ impl<D> Slot<D> {
         Slot { deadline, ..self }
     }
 
-    /// Before those behind it, whatever they wait for.
+    /// With a turn whenever anybody else has one.
     pub(super) const fn always(self) -> Slot<D> {
         Slot { always: true, ..self }
     }

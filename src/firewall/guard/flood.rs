@@ -9,7 +9,7 @@
 
 use super::bare::{BANS, proxy_set, spare_set};
 use super::feature::{Feature, Stale};
-use super::layout::{self, Source, key_type, push_key, push_meta, push_source, sources};
+use super::layout::{self, Source, end, key_type, push_key, push_meta, push_source, sources};
 use super::scan::{COUNTED, PRIORITY_MANGLE, pair_type, push_interface, push_pair, share, stamp};
 use super::{Failure, Guard, Made, Options, TABLE, lack};
 use crate::base::name::{IfName, Name};
@@ -121,11 +121,6 @@ fn push_state(rule: &mut Rule, bits: u32, not: bool) {
     rule.push(expr::ct(libc::NFT_CT_STATE, REG));
     rule.push(expr::mask(REG, &bits.to_ne_bytes()));
     rule.push(expr::cmp(if not { Cmp::Eq } else { Cmp::Neq }, REG, &[0; 4]));
-}
-
-fn end(mut rule: Rule, verdict: Verdict<'_>) -> Rule {
-    rule.push(expr::verdict(verdict));
-    rule
 }
 
 /// Milliseconds after which an unused bucket is full again.

@@ -418,6 +418,12 @@ fn lacking(e: &TxnError, made: Made) -> u8 {
     lacks
 }
 
+/// The rule with its verdict.
+pub(super) fn end(mut rule: Rule, verdict: Verdict<'_>) -> Rule {
+    rule.push(expr::verdict(verdict));
+    rule
+}
+
 pub(super) fn push_meta(rule: &mut Rule, key: i32, value: i32) {
     rule.push(expr::meta(key, REG));
     rule.push(expr::cmp(Cmp::Eq, REG, &[u8::try_from(value).unwrap_or(0)]));

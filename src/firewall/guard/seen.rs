@@ -7,7 +7,7 @@
 //! of them and nothing is dropped. Who was not told is not noted, so that the next try is.
 
 use super::feature::{Feature, Stale};
-use super::layout::{allow_set, allow_timed_set, key_type, push_key, push_meta, push_source, sources};
+use super::layout::{allow_set, allow_timed_set, end, key_type, push_key, push_meta, push_source, sources};
 use super::scan::{PRIORITY_MANGLE, push_interface, share, stamp};
 use super::{Guard, Made, Options, lack};
 use crate::base::name::{IfName, Name};
@@ -85,11 +85,6 @@ const fn unasked_set(family: Family) -> Name {
         Family::V4 => Name::of("seen_not4"),
         Family::V6 => Name::of("seen_not6"),
     }
-}
-
-fn end(mut rule: Rule, verdict: Verdict<'_>) -> Rule {
-    rule.push(expr::verdict(verdict));
-    rule
 }
 
 /// Goes on only with the first packets of TCP connections.

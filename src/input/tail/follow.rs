@@ -6,9 +6,9 @@ use super::marks::Begin;
 use super::name::{Name, Trouble};
 use super::reader::{Reader, Step};
 use super::{Tail, rotate};
+use crate::base::bytes::of_path;
 use crate::input::{Item, Shown, Tags};
 use crate::sys::fs::{self, FileId};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 /// How often a directory is listed again because names moved meanwhile.
@@ -221,8 +221,8 @@ impl Tail {
             if let Some(packed) = name.known.packed_since(&path) {
                 log::warn!(
                     "{}: what was written just before it was truncated is in {} only, which is not read",
-                    Shown(path.as_os_str().as_bytes()),
-                    Shown(packed.as_os_str().as_bytes())
+                    Shown(of_path(&path)),
+                    Shown(of_path(&packed))
                 );
             }
             head.restart();

@@ -3,12 +3,12 @@
 
 use super::known::Known;
 use super::reader::Reader;
+use crate::base::bytes::of_path;
 use crate::input::{Shown, Tags};
 use crate::sys::fs::FileId;
 use crate::sys::netlink::words as strerror;
 use nix::errno::Errno;
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 /// Why a name is not read.
@@ -98,7 +98,7 @@ impl Name {
 
     /// Why the file that has the name cannot be read, if one has it.
     pub(super) fn unreadable(&self) -> Option<String> {
-        let path = Shown(self.path.as_os_str().as_bytes());
+        let path = Shown(of_path(&self.path));
         match self.trouble {
             Trouble::None | Trouble::Missing => None,
             Trouble::NotRegular => Some(format!("{path} is not a regular file")),
@@ -131,7 +131,7 @@ impl Name {
         if before == trouble {
             return;
         }
-        let path = Shown(self.path.as_os_str().as_bytes());
+        let path = Shown(of_path(&self.path));
         match trouble {
             Trouble::None => log::info!("{path}: followed again"),
             Trouble::Missing if self.wild => {}

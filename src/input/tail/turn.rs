@@ -6,10 +6,10 @@ use super::known::{Known, Why};
 use super::name::Trouble;
 use super::reader::Reader;
 use super::{Tail, rotate};
+use crate::base::bytes::of_path;
 use crate::base::position::Position;
 use crate::input::Shown;
 use crate::sys::fs;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 /// How long it may take until positions are written down, in nanoseconds: the disk may be slow.
@@ -283,8 +283,8 @@ impl Tail {
             log::warn!(
                 "{}: the file that was read last is gone: what was written behind that place may be in {} \
                  only, which is not read",
-                Shown(path.as_os_str().as_bytes()),
-                Shown(packed.as_os_str().as_bytes())
+                Shown(of_path(path)),
+                Shown(of_path(&packed))
             );
         }
         let Some(name) = self.names.get_mut(i) else { return };

@@ -116,10 +116,24 @@ fn age(b: &Bench, name: &str) {
     OpenOptions::new().append(true).open(b.path(name)).unwrap().set_modified(then).unwrap();
 }
 
+/// A log of which a line was read before its place was written down a minute ago, with an older generation.
+fn read_a_minute_ago(name: &str) -> Bench {
+    let mut b = Bench::new(name);
+    b.append("log.1", "long before\n");
+    age(&b, "log.1");
+    b.append("log", "before\n");
+    b.start(&["log"]);
+    b.append("log", "1\n");
+    b.expect(&["1"]);
+    b.stop();
+    written(&mut b, Duration::from_secs(60));
+    b
+}
+
 #[test]
 fn what_came_after_a_file_that_is_gone_is_read() {
     for (round, kept) in [1, 2, 3].into_iter().enumerate() {
-        let mut b = Bench::new(&format!("gone-{round}"));
+        let mut b = read_a_minute_ago(&format!("gone-{round}"));
         let rotate = |b: &Bench| {
             let _ = fs::remove_file(b.path(&format!("log.{kept}")));
             for n in (1..kept).rev() {
@@ -127,14 +141,6 @@ fn what_came_after_a_file_that_is_gone_is_read() {
             }
             b.rename("log", "log.1");
         };
-        b.append("log.1", "long before\n");
-        age(&b, "log.1");
-        b.append("log", "before\n");
-        b.start(&["log"]);
-        b.append("log", "1\n");
-        b.expect(&["1"]);
-        b.stop();
-        written(&mut b, Duration::from_secs(60));
         // Killed a minute later: what it has read meanwhile is counted by nobody any more.
         for n in 2..2 + kept {
             b.append("log", format!("{n}\n"));
@@ -159,15 +165,7 @@ fn what_came_after_a_file_that_is_gone_is_read() {
 
 #[test]
 fn what_is_older_than_what_was_written_down_is_not_read_again() {
-    let mut b = Bench::new("gone-old");
-    b.append("log.1", "long before\n");
-    age(&b, "log.1");
-    b.append("log", "before\n");
-    b.start(&["log"]);
-    b.append("log", "1\n");
-    b.expect(&["1"]);
-    b.stop();
-    written(&mut b, Duration::from_secs(60));
+    let mut b = read_a_minute_ago("gone-old");
     fs::remove_file(b.path("log")).unwrap();
     b.append("log", "2\n");
     b.start(&["log"]);
