@@ -5,6 +5,7 @@
 
 pub mod base;
 
+pub mod ban;
 pub mod pattern;
 pub mod plan;
 pub mod sys;

@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 use ipnet::IpNet;
+use mef::ban::{Ban, Options, Outcome, Repeat, Scope};
 use mef::base::clock::{Span, Wall};
 use mef::base::range::Range;
 use mef::enforce::Enforcer;
-use mef::firewall::guard::{Ban, Guard, Options, Outcome, Repeat, Scope};
+use mef::firewall::guard::Guard;
 use mef::state::journal::Journal;
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -456,12 +456,13 @@ fn a_reload_and_a_flush_keep_the_guard_in_force() {
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 fn a_kernel_that_counts_no_connections_is_told() {
-    use mef::firewall::guard::{Flood, FloodLimits, FloodOptions, Guard, Options, lack};
+    use mef::ban::{Capabilities, Capability, FloodLimits, FloodOptions, Options};
+    use mef::firewall::guard::{Flood, Guard};
     let mut net = Net::new();
     let peer = net.peer();
     let limits = FloodLimits { syn: (1, 5), new: (1, 5), conns: 1 };
     let flood = FloodOptions { ports: vec![(80, 80, limits)], drop: false, timeout: 60 };
-    for (without, counts) in [(lack::COUNT, false), (0, true)] {
+    for (without, counts) in [(Capability::Connections.into(), false), (Capabilities::NONE, true)] {
         let options = Options { flood: Some(flood.clone()), without, ..Options::default() };
         let made = Guard::open(options).unwrap().rebuild().unwrap();
         assert!(made.has(&Flood) && made.lacks == without);

@@ -1,9 +1,10 @@
 //! The guard table against the real kernel, each test in a network namespace of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
+use mef::ban::{Ban, Options, Outcome, Repeat, Scope};
 use mef::base::clock::Span;
 use mef::base::range::Range;
-use mef::firewall::guard::{Ban, Guard, Options, Outcome, Repeat, Scope};
+use mef::firewall::guard::Guard;
 use std::process::{Command, Stdio};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -180,7 +181,7 @@ fn a_reason_is_kept_or_gained_and_the_beginning_stays() {
             let mut outcome = None;
             guard.ban(&[ban], Repeat::Prolongs, &mut |_, result| outcome = Some(result.unwrap()));
             let mut seen = Vec::new();
-            let each = &mut |e: &mef::firewall::guard::Entry<'_>| {
+            let each = &mut |e: &mef::ban::Entry<'_>| {
                 if e.who == range(who) {
                     seen.push((e.reason.to_owned(), e.age.unwrap() / 10, e.left));
                 }
@@ -276,7 +277,7 @@ fn rebuilding_keeps_the_bans_and_takes_the_new_options() {
     let scope = Scope::new(vec![(22, 22)], true, true);
     guard
         .ban(&[a_ban("192.0.2.8", &scope, Span::Secs(60))], Repeat::Prolongs, &mut |_, r| assert!(r.is_ok()));
-    let reach = mef::firewall::guard::Reach::Host;
+    let reach = mef::ban::Reach::Host;
     guard.set_options(Options { reject: true, log: None, reach, ..Options::default() });
     guard.rebuild().unwrap();
     assert_eq!(listed(&mut guard), ["192.0.2.7 all 60", "192.0.2.8 22 60"]);
@@ -624,7 +625,7 @@ fn bans_that_ended_with_a_network_do_not_come_back_from_the_journal() {
     let mut enforcer = mef::enforce::Enforcer::new(guard, Some(journal), false);
     let who = ["192.0.2.7", "192.0.2.9", "198.51.100.1", "10.0.0.0/8", "2001:db8::/64"];
     let bans = who.map(|who| a_ban(who, &ALL, Span::Secs(600)));
-    let ok = &mut |_: usize, r: Result<Outcome, &mef::firewall::guard::Failure>| assert!(r.is_ok());
+    let ok = &mut |_: usize, r: Result<Outcome, &mef::ban::Failure>| assert!(r.is_ok());
     enforcer.ban(now, &bans, Repeat::Prolongs, ok, &mut |e| panic!("{e}"));
     for (who, count) in [("192.0.2.0/24", 2), ("10.0.0.0/9", 1), ("2001:db8::/32", 1)] {
         let lifted = enforcer.unban(now, &[range(who)], &mut |e| panic!("{e}")).unwrap();

@@ -2,9 +2,10 @@
 //! for it.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
+use mef::ban::{Allowed, Ban, Damage, Health, Options, Repeat, Scope};
 use mef::base::clock::Span;
 use mef::base::range::Range;
-use mef::firewall::guard::{Allowed, Ban, Damage, Guard, Health, Options, Repeat, Scope};
+use mef::firewall::guard::Guard;
 use std::process::Command;
 
 fn watched() -> Guard {

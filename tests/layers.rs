@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 const ROWS: &[&[&str]] = &[
     &["base"],
-    &["sys", "plan", "pattern"],
+    &["ban", "sys", "plan", "pattern"],
     &["config", "control", "detect", "firewall", "input", "ruleset", "state"],
     &["rules", "rulefile", "enforce", "lists", "trial"],
     &["daemon"],

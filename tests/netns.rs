@@ -5,9 +5,9 @@ mod common;
 
 use common::{Net, Peer, wait_until};
 use ipnet::IpNet;
+use mef::ban::Scope;
 use mef::base::range::Range;
 use mef::firewall::conntrack::{Killed, kill};
-use mef::firewall::guard::Scope;
 use mef::sys::host::Protected;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};

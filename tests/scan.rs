@@ -422,8 +422,9 @@ fn datagrams_count_only_if_that_is_wanted() {
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 fn without_a_look_up_of_sockets_the_kernel_is_told_which_ports_listen() {
+    use mef::ban::{Capability, Options, ScanOptions};
     use mef::base::clock::Mono;
-    use mef::firewall::guard::{Guard, Options, Scan, ScanOptions, lack};
+    use mef::firewall::guard::{Guard, Scan};
     let mut net = Net::new();
     let peer = net.peer();
     let scan = ScanOptions {
@@ -438,9 +439,10 @@ fn without_a_look_up_of_sockets_the_kernel_is_told_which_ports_listen() {
         calm_until: Mono(0),
     };
     let mut guard =
-        Guard::open(Options { scan: Some(scan), without: lack::SOCKET, ..Options::default() }).unwrap();
+        Guard::open(Options { scan: Some(scan), without: Capability::Sockets.into(), ..Options::default() })
+            .unwrap();
     let made = guard.rebuild().unwrap();
-    assert!(made.has(&Scan) && made.lacks == lack::SOCKET && guard.wants_open_ports());
+    assert!(made.has(&Scan) && made.lacks == Capability::Sockets.into() && guard.wants_open_ports());
     let open: Vec<TcpListener> = (0..20).map(|i| TcpListener::bind(("0.0.0.0", 7000 + i)).unwrap()).collect();
     let ports = mef::sys::host::open_ports();
     assert!((7000..7020).all(|port| ports.contains(&port)), "{ports:?}");

@@ -7,7 +7,8 @@ use common::daemon::{LOG, host};
 use common::frames::{ACK, SYN, Segment, Way};
 use common::world::sysctl;
 use common::{Net, Peer, wait_until};
-use mef::firewall::guard::{Guard, Options, Seen, SeenOptions, lack};
+use mef::ban::{Capability, Options, SeenOptions};
+use mef::firewall::guard::{Guard, Seen};
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 
@@ -260,12 +261,12 @@ fn a_kernel_that_cannot_tell_is_told_of() {
     let net = Net::new();
     let seen = SeenOptions { ports: vec![(80, 80)], timeout: 60 };
     for (without, words) in [
-        (lack::SEEN, "cannot tell of new sources"),
-        (lack::TELL, "cannot report port scans, floods and new sources"),
+        (Capability::NewSources, "cannot tell of new sources"),
+        (Capability::Reports, "cannot report port scans, floods and new sources"),
     ] {
-        let options = Options { seen: Some(seen.clone()), without, ..Options::default() };
+        let options = Options { seen: Some(seen.clone()), without: without.into(), ..Options::default() };
         let made = Guard::open(options).unwrap().rebuild().unwrap();
-        assert!(!made.has(&Seen) && made.lacks == without);
+        assert!(!made.has(&Seen) && made.lacks == without.into());
         assert!(!net.nft_list("table inet mef_guard").contains("seen_"));
         let status = net.mef(&["status"]).shown();
         assert!(status.contains(words), "{status}");

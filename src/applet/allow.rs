@@ -6,12 +6,13 @@ use super::args::{STDIN, parse};
 use super::context::settings;
 use super::output::{Error, Output};
 use super::target::{self, Safety};
+use crate::ban::Scope;
 use crate::base::clock::Wall;
 use crate::base::range::{Range, any_meets, covers, cut, merge};
 use crate::config::{ListEntry, ListKind, conf_files, duration};
 use crate::control::proto::Request;
 use crate::firewall::conntrack;
-use crate::firewall::guard::{Guard, Scope};
+use crate::firewall::guard::Guard;
 use crate::lists::{self, Edit, Exempt, Gone, LOCAL, Paths, Turn};
 use argh::FromArgs;
 

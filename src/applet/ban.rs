@@ -5,6 +5,7 @@ use super::args::{STDIN, parse};
 use super::context::settings;
 use super::output::{Error, Output};
 use super::target::{self, Lines, Safety};
+use crate::ban::{Ban, Outcome, Repeat, Scope, Shortage, Standing};
 use crate::base::clock::Span;
 use crate::base::json::Object;
 use crate::base::line::shown;
@@ -13,8 +14,8 @@ use crate::config::{Ports, Settings, span, written};
 use crate::control::client::Client;
 use crate::control::proto::Request;
 use crate::enforce::Enforcer;
-use crate::firewall::guard::room::{self, Shortage};
-use crate::firewall::guard::{Ban, Made, Outcome, Repeat, Scope, Standing};
+use crate::firewall::guard::Made;
+use crate::firewall::guard::room;
 use argh::FromArgs;
 
 /// Bans made at once when they come from standard input.

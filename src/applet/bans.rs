@@ -5,10 +5,11 @@ use super::args::parse;
 use super::context::settings;
 use super::output::{Error, Output};
 use super::target;
+use crate::ban::Entry;
 use crate::base::json::Object;
 use crate::base::line::shown;
 use crate::enforce::options;
-use crate::firewall::guard::{Entry, Guard};
+use crate::firewall::guard::Guard;
 use argh::FromArgs;
 
 const HEAD: [&str; COLUMNS] = ["ADDRESS", "RULE", "SINCE", "LEFT", "HITS", "DROPPED", "PORTS", "REASON"];

@@ -4,13 +4,14 @@
 use super::args::parse;
 use super::context::{settings, tell_daemon};
 use super::output::{Error, Output};
+use crate::ban::Failure;
 use crate::base::json::Object;
 use crate::base::line::shown;
 use crate::base::range::{Range, covers, merge};
 use crate::config::{Counts, ListEntry, ListKind, Settings};
 use crate::control::proto::Request;
 use crate::enforce::options;
-use crate::firewall::guard::{DenySet, Failure, Guard};
+use crate::firewall::guard::{DenySet, Guard};
 use crate::lists::{self, Exempt, Fate, Gone, Paths, Survey, Turn, list_names};
 use crate::sys::fs;
 use argh::FromArgs;

@@ -2,12 +2,13 @@
 //! Who is meant by an argument of `ban`, `unban` and their like, and whether banning them is safe.
 
 use super::output::{Error, Output};
+use crate::ban::{Allowed, Failure};
 use crate::base::line::shown;
 use crate::base::net::{canonical, offender};
 use crate::base::range::{Family, Range, covers, merge};
 use crate::config::{ListKind, Settings};
 use crate::enforce::{Enforcer, journal, options};
-use crate::firewall::guard::{Allowed, Failure, Guard, Made};
+use crate::firewall::guard::{Guard, Made};
 use crate::lists::{self, Gone, Note, Paths, Turn};
 use crate::sys::{host::Protected, stdio};
 use std::cell::RefCell;

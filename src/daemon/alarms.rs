@@ -3,12 +3,12 @@
 //! their packets come, whether somebody listens here or not.
 
 use super::judge::Judge;
+use crate::ban::{Alarm, FLOODS, Limit, PORT_MEMORY, Packet, SCANS, Scanner};
 use crate::base::clock::{Mono, Now};
 use crate::base::range::Range;
 use crate::config::Settings;
-use crate::firewall::alarm::{ALARMS, Alarm, Limit};
-use crate::firewall::guard::{FLOODS, PORT_MEMORY, SCANS, Scanner};
-use crate::firewall::nflog::{Packet, Packets};
+use crate::firewall::alarm::ALARMS;
+use crate::firewall::nflog::Packets;
 use crate::firewall::sockdiag;
 use crate::sys::host;
 use ipnet::IpNet;

@@ -5,6 +5,7 @@
 use super::policy::Policy;
 use super::punish::{Punisher, Verdict};
 use super::trust;
+use crate::ban::{Allowed, Ban};
 use crate::base::clock::{Mono, Now, Wall};
 use crate::base::net::{canonical, offender};
 use crate::base::range::Range;
@@ -13,7 +14,6 @@ use crate::detect::tracker::{Attempt, Limits, Tracker};
 use crate::detect::webscan::{Excess, Webscan};
 use crate::detect::wide::Wide;
 use crate::detect::{self, Hit, Rule, header};
-use crate::firewall::guard::{Allowed, Ban};
 use crate::input::{Record, Written};
 use crate::sys::host::Protected;
 use ipnet::IpNet;

@@ -3,14 +3,13 @@
 //! the programs of on_ban and on_unban. Decides nothing, and waits for nobody.
 
 use super::hooks::Hooks;
+use crate::ban::{Ban, FLOODS, Limit};
 use crate::base::clock::{Mono, Span, Wall};
 use crate::base::line::{Line, Raw};
 use crate::base::range::Range;
 use crate::base::utc::Stamp;
 use crate::config::Settings;
 use crate::control::server::{Sent, is_gone, send};
-use crate::firewall::alarm::Limit;
-use crate::firewall::guard::{Ban, FLOODS};
 use crate::sys::banlog::{BanLog, Entry, Event};
 use crate::sys::clock;
 use ipnet::IpNet;

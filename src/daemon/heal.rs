@@ -4,9 +4,10 @@
 //! counts, and now and then if nothing wakes it.
 
 use super::judge::Judge;
+use crate::ban::Damage;
 use crate::base::clock::{Mono, Now};
 use crate::config::Settings;
-use crate::firewall::guard::{Damage, Guard};
+use crate::firewall::guard::Guard;
 use crate::firewall::rules::Batch;
 use crate::rulefile;
 use crate::trial::{self, Saved};

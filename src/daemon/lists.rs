@@ -2,10 +2,11 @@
 //! The lists of a running daemon: their directories are watched, changes are noticed when a file is complete,
 //! and deny lists are loaded by a second process, so that neither time nor memory of this one goes into them.
 
+use crate::ban::{Allowed, Failure, Options};
 use crate::base::clock::Mono;
 use crate::base::range::Range;
 use crate::config::{ListKind, Settings};
-use crate::firewall::guard::{Allowed, Failure, Guard, Options};
+use crate::firewall::guard::Guard;
 use crate::lists::{self, Exempt, Gone, Job, Paths, Reading, Turn};
 use crate::sys::child::{self, Child};
 use crate::sys::inotify::{Mask, WatchDescriptor, Watcher};

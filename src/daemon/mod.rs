@@ -25,6 +25,7 @@ mod sources;
 mod trust;
 mod turns;
 
+use crate::ban::Failure;
 use crate::base::bytes::{of_path, to_path};
 use crate::base::clock::{Mono, Now, Wall};
 use crate::base::diag::Severity;
@@ -32,7 +33,7 @@ use crate::base::position::{Position, WRITTEN};
 use crate::config::{FileProblem, Loaded, Settings, load};
 use crate::control::server::Server;
 use crate::enforce::{Enforcer, all_options, journal};
-use crate::firewall::guard::{Failure, Guard, Made};
+use crate::firewall::guard::{Guard, Made};
 use crate::lists::Paths;
 use crate::rules::Compiled;
 use crate::state::disk::Failed;

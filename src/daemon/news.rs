@@ -3,8 +3,9 @@
 //! close, and tells them. Asks no DNSBL and bans nobody.
 
 use super::judge::Judge;
+use crate::ban::Alarm;
 use crate::base::clock::Now;
-use crate::firewall::alarm::{Alarm, NEWS};
+use crate::firewall::alarm::NEWS;
 use crate::firewall::nflog::Packets;
 use std::os::fd::BorrowedFd;
 

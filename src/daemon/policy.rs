@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! What becomes of a rule's hits: thresholds, what its bans are to be, and what has been counted for it.
 
+use crate::ban::{FLOODS, Scope};
 use crate::base::clock::{Mono, Span};
 use crate::base::crc::crc32c;
 use crate::base::range::Range;
@@ -10,7 +11,6 @@ use crate::detect::Rule;
 use crate::detect::escalate::{Charge, Evidence};
 use crate::detect::tracker::Limits;
 use crate::enforce::scope_text;
-use crate::firewall::guard::{FLOODS, Scope};
 use std::cell::{Cell, RefCell};
 
 /// What becomes of a rule's hits.

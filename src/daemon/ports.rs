@@ -3,8 +3,9 @@
 //! scanner. The kernel notes them by itself; here is what outlives a reboot, in a small file of state_dir,
 //! and what nobody has asked for yet.
 
+use crate::ban::PORT_MEMORY;
 use crate::base::clock::{Now, Wall};
-use crate::firewall::guard::{Guard, PORT_MEMORY};
+use crate::firewall::guard::Guard;
 use crate::sys::dir::Dir;
 use crate::sys::{fs, host};
 use std::fmt::Write as _;

@@ -9,10 +9,11 @@ mod settle;
 
 pub use options::{Outside, all_options, journal, options, scope};
 
+use crate::ban::{Ban, Failure, Outcome, Repeat, Report, Scope};
 use crate::base::clock::{Span, Wall};
 use crate::base::range::{Range, cut};
 use crate::firewall::conntrack;
-use crate::firewall::guard::{Ban, Failure, Guard, Outcome, Repeat, Report, Scope};
+use crate::firewall::guard::Guard;
 use crate::state::StateError;
 use crate::state::journal::{Compaction, Journal};
 use crate::state::lock::{Held, Part, StateLock};

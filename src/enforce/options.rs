@@ -1,13 +1,13 @@
 #![forbid(unsafe_code)]
 //! What mef.conf says of the guard table and the journal.
 
+use crate::ban::{
+    Capabilities, DropLog, FloodLimits, FloodOptions, Options, Reach, ScanOptions, Scope, SeenOptions,
+};
 use crate::base::clock::{Mono, Wall};
 use crate::base::line::quotable;
 use crate::base::name::IfName;
 use crate::config::{BanAction, Fastpath, Flood, ServiceRule, Settings, StageOne};
-use crate::firewall::guard::{
-    DropLog, FloodLimits, FloodOptions, Options, Reach, ScanOptions, Scope, SeenOptions,
-};
 use crate::state::StateError;
 use crate::state::journal::Journal;
 use crate::sys::routes::default_interfaces;
@@ -42,7 +42,7 @@ pub fn options(settings: &Settings) -> Options {
         scan: None,
         flood: None,
         seen: None,
-        without: 0,
+        without: Capabilities::NONE,
     }
 }
 

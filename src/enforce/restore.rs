@@ -2,10 +2,10 @@
 //! Puts the bans of the journal back into the kernel, while others make and lift bans.
 
 use super::{Enforcer, Note, read_scope};
+use crate::ban::{Ban, Repeat, Scope};
 use crate::base::clock::{Span, Wall};
 use crate::base::intervals::Intervals;
 use crate::base::range::Range;
-use crate::firewall::guard::{Ban, Repeat, Scope};
 use crate::state::StateError;
 use crate::state::journal::{Journal, Mark};
 use crate::state::record::{Entry, Record};

@@ -4,10 +4,11 @@
 //! written.
 
 use super::{Enforcer, read_scope, scope_text};
+use crate::ban::{self, Ban, Scope, Standing};
 use crate::base::clock::Wall;
 use crate::base::range::Range;
 use crate::base::siphash::sip13;
-use crate::firewall::guard::{self, Ban, Guard, Scope, Standing};
+use crate::firewall::guard::Guard;
 use crate::state::StateError;
 use crate::state::journal::Journal;
 use crate::state::record::{Entry, Record};
@@ -100,7 +101,7 @@ impl Enforcer {
 }
 
 /// Hears of a ban that is not in the journal: the journal, the ban, whom and for which ports.
-type Unwritten<'u> = &'u mut dyn FnMut(&mut Journal, &guard::Entry<'_>, (IpNet, &str));
+type Unwritten<'u> = &'u mut dyn FnMut(&mut Journal, &ban::Entry<'_>, (IpNet, &str));
 
 /// Gives every ban of the kernel that the journal does not have to `each`; whether the kernel told all.
 fn unwritten(
@@ -115,7 +116,7 @@ fn unwritten(
     known.sort_unstable();
     let listed = guard.glance(&mut |ban| {
         // Those for packets are never the journal's.
-        if ban.rule == guard::SCANS || ban.rule == guard::FLOODS {
+        if ban.rule == ban::SCANS || ban.rule == ban::FLOODS {
             return;
         }
         let scope = scope_text(ban.scope);

@@ -7,8 +7,8 @@
 //! 6.18 at least compare IPv6 addresses the wrong way round. As a help for dumps of IPv4 the
 //! filter is harmless, because every entry is compared again here.
 
+use crate::ban::Scope;
 use crate::base::range::{Family, Range};
-use crate::firewall::guard::Scope;
 use crate::firewall::sockdiag;
 use crate::firewall::targets::{Flow, Targets};
 use crate::sys::fs;

@@ -2,8 +2,9 @@
 //! Packets that rules of ours report through nfnetlink_log. The kernel has acted on them before anybody reads
 //! of it: who does not read misses news, and nothing else. Knows no ban.
 
-use super::alarm::{Alarm, SNAPLEN};
+use super::alarm::SNAPLEN;
 use super::nft::{NFLOG, TxnError};
+use crate::ban::{Alarm, Packet};
 use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::nlattr::{ACK, Msg, MsgBuf, REQUEST, attr, u16_at};
 use mnl::Bus;
@@ -27,17 +28,6 @@ const PREFIX: u16 = 10;
 const TURN: u32 = 64;
 /// Bytes of the receive buffer; the kernel doubles it, and takes them only while it is full.
 const ROOM: usize = 256 * 1024;
-
-/// A packet that was reported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Packet {
-    /// Why.
-    pub alarm: Alarm,
-    /// Who sent it; nothing proves that.
-    pub from: IpAddr,
-    /// The port that it went to; 0 = behind headers that are not looked into.
-    pub port: u16,
-}
 
 /// The way by which they come.
 pub struct Packets {

@@ -1,9 +1,9 @@
 #![forbid(unsafe_code)]
 //! Closes TCP sockets of this host whose peer is banned, and finds who has one, through NETLINK_SOCK_DIAG.
 
+use crate::ban::Scope;
 use crate::base::net::canonical;
 use crate::base::range::Range;
-use crate::firewall::guard::Scope;
 use crate::firewall::nft::TxnError;
 use crate::firewall::targets::{Flow, TCP, Targets};
 use crate::sys::netlink::{Lost, NlSocket};

@@ -1,9 +1,9 @@
 #![forbid(unsafe_code)]
 //! Which connections a ban is about: its addresses, and the ports if it covers only some.
 
+use crate::ban::Scope;
 use crate::base::net::canonical;
 use crate::base::range::{Family, Range, merge};
-use crate::firewall::guard::Scope;
 use ipnet::IpNet;
 use std::borrow::Cow;
 use std::net::IpAddr;

@@ -5,10 +5,10 @@
 use super::kept::{Kept, list_names};
 use super::read::{Detail, Note, entries};
 use super::{Paths, Turn, refusal};
+use crate::ban::{Allowed, Reader};
 use crate::base::clock::Wall;
 use crate::base::range::{Range, merge};
 use crate::config::{Counts, ListEntry, ListKind};
-use crate::firewall::guard::{Allowed, Reader};
 use crate::sys::clock;
 use std::cell::RefCell;
 use std::fmt::Display;

@@ -5,8 +5,9 @@
 use super::kept::Kept;
 use super::read::{Detail, Note, survey};
 use super::{Exempt, Paths, allow, deny, refusal};
+use crate::ban::Options;
 use crate::config::{Counts, ListKind};
-use crate::firewall::guard::{Guard, Options};
+use crate::firewall::guard::Guard;
 use std::path::Path;
 
 /// What becomes of a file.

@@ -5,11 +5,12 @@
 use super::kept::{DENY_ENTRIES, Kept, list_names};
 use super::read::{DenyFile, Detail, Note, Survey, entries};
 use super::{Exempt, Gone, Paths, Turn, nets, refusal};
+use crate::ban::{Failure, ListId, Shortage};
 use crate::base::range::{Family, Key, Range};
 use crate::base::siphash::sip13;
 use crate::config::{ListEntry, ListKind};
-use crate::firewall::guard::room::{self, Shortage};
-use crate::firewall::guard::{DenySet, Failure, Filling, Guard, ListId};
+use crate::firewall::guard::room;
+use crate::firewall::guard::{DenySet, Filling, Guard};
 use crate::sys::fs::invalid;
 use ipnet::IpNet;
 use std::fmt::Display;

@@ -5,13 +5,13 @@ use super::hits::push_line;
 use super::{ALL, Args};
 use crate::applet::bans::about;
 use crate::applet::output::{Error, Output};
+use crate::ban::Scope;
 use crate::base::clock::Span;
 use crate::base::json::Object;
 use crate::base::range::Range;
 use crate::config::{Engine, ServiceRule, written};
 use crate::daemon::rehearse::{Event, Finding, Outcome};
 use crate::detect::Counts;
-use crate::firewall::guard::Scope;
 
 /// Findings shown to people; `--json` shows all.
 const SHOWN: u64 = 20;

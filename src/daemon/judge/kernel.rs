@@ -2,13 +2,12 @@
 //! What the kernel does by itself, and what it must know for that: port scans, floods, new sources.
 
 use super::Judge;
+use crate::ban::{Ban, Limit, Scanner, Scope};
 use crate::base::clock::{Now, Span};
 use crate::base::range::Range;
 use crate::daemon::decide::Waiting;
 use crate::daemon::events::Told;
 use crate::enforce::Outside;
-use crate::firewall::alarm::Limit;
-use crate::firewall::guard::{Ban, Scanner, Scope};
 use crate::sys::clock;
 use ipnet::IpNet;
 use std::net::IpAddr;

@@ -1,36 +1,14 @@
 #![forbid(unsafe_code)]
 //! Who is never dropped: some for good, some for a time, which the kernel ends by itself. Knows no file.
 
-use super::{Failure, Guard, layout, networks};
+use super::{Guard, layout, networks};
+use crate::ban::{AllowEntry, Allowed, Failure, Reader};
 use crate::base::clock::Wall;
-use crate::base::range::{Family, Key, Range, any_meets, covers, cut, merge};
+use crate::base::range::{Family, Key, Range};
 use crate::firewall::nft::SetSpec;
 use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::sys::clock;
 use nix::errno::Errno;
-use std::collections::BTreeSet;
-use std::rc::Rc;
-
-/// The allow list. A copy costs nothing: who decides and who makes the table have the same one.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Allowed {
-    /// For good; sorted and merged by [`Allowed::settle`].
-    ranges: Rc<Vec<Range>>,
-    /// Until a moment; the last one first once they are settled.
-    timed: Rc<Vec<(Range, Wall)>>,
-}
-
-impl From<Vec<Range>> for Allowed {
-    fn from(ranges: Vec<Range>) -> Allowed {
-        Allowed { ranges: Rc::new(ranges), timed: Rc::default() }
-    }
-}
-
-/// A range, and until when; `None` is for good.
-type Entry = (Range, Option<Wall>);
-
-/// Reads the allow list when a table is made; it hears who is allowed in what is left of the former table.
-pub type Reader = Box<dyn FnMut(Vec<Entry>) -> Allowed>;
 
 /// From where a table that is made gets its allow list.
 pub(super) enum Source {
@@ -49,108 +27,28 @@ const TRIES: u32 = 8;
 /// Seconds that an end may differ and still be the same.
 const SAME: u64 = 2;
 
-impl Allowed {
-    /// Takes one in, for good or until a moment.
-    pub fn add(&mut self, range: Range, until: Option<Wall>) {
-        match until {
-            None => Rc::make_mut(&mut self.ranges).push(range),
-            Some(until) => Rc::make_mut(&mut self.timed).push((range, until)),
-        }
-    }
-
-    /// Puts everything into the order in which it is searched.
-    pub fn settle(&mut self) {
-        let apart = |w: &[Range]| matches!(w, [a, b] if a < b && a.joined(b).is_none());
-        if !self.ranges.windows(2).all(apart) {
-            merge(Rc::make_mut(&mut self.ranges));
-        }
-        if !self.timed.is_sorted_by(|a, b| a.1 >= b.1) {
-            Rc::make_mut(&mut self.timed).sort_by_key(|&(range, until)| (std::cmp::Reverse(until), range));
-        }
-    }
-
-    /// Whether it does not fit into one transaction.
-    pub(super) fn is_long(&self) -> bool {
-        self.ranges.len() + self.timed.len() > CHANGES
-    }
-
-    /// Whether an address of the range is allowed now.
-    #[must_use]
-    pub fn meets(&self, range: &Range, now: Wall) -> bool {
-        any_meets(&self.ranges, range) || self.timed.iter().any(|(r, until)| *until > now && r.meets(range))
-    }
-
-    /// Whether every address of the range is allowed now.
-    #[must_use]
-    pub fn covers(&self, range: &Range, now: Wall) -> bool {
-        covers(&self.ranges, range) || self.without(range, now).is_empty()
-    }
-
-    /// What of the range is not allowed now.
-    #[must_use]
-    pub fn without(&self, range: &Range, now: Wall) -> Vec<Range> {
-        let timed = self.timed.iter().filter(|(r, until)| *until > now && r.meets(range));
-        let mut timed: Vec<Range> = timed.map(|(r, _)| *r).collect();
-        merge(&mut timed);
-        cut(range, &self.ranges).iter().flat_map(|part| cut(part, &timed)).collect()
-    }
-
-    /// Everything that is allowed now.
-    fn entries(&self, now: Wall) -> Vec<Entry> {
-        let for_good = self.ranges.iter().map(|range| (*range, None));
-        for_good.chain(self.timed_parts(now).into_iter().map(|(range, until)| (range, Some(until)))).collect()
-    }
-
-    /// What is allowed for a time, in parts that do not overlap, each with the longest time that it has.
-    /// Needs a settled list.
-    fn timed_parts(&self, now: Wall) -> Vec<(Range, Wall)> {
-        let mut parts: Vec<(Range, Wall)> = Vec::new();
-        // What has its longest time already. A range that is taken in swallows those that it meets, so none
-        // is met twice.
-        let mut taken: BTreeSet<Range> = BTreeSet::new();
-        for &(range, until) in self.timed.iter().filter(|(_, until)| *until > now) {
-            let everybody = match range.family() {
-                Family::V4 => Range::EVERYBODY_V4,
-                Family::V6 => Range::EVERYBODY_V6,
-            };
-            let behind = Range::new(range.last(), everybody.last()).unwrap_or(range);
-            let (mut rest, mut whole) = (Some(range), range);
-            while let Some(other) = taken.range(..=behind).next_back().copied().filter(|o| o.meets(&range)) {
-                taken.remove(&other);
-                let [before, after] = rest.map_or([None, None], |rest| rest.without(&other));
-                parts.extend(after.map(|part| (part, until)));
-                rest = before;
-                whole = whole.min(other).joined(&whole.max(other)).unwrap_or(whole);
-            }
-            parts.extend(rest.map(|part| (part, until)));
-            taken.insert(whole);
-        }
-        parts
-    }
-}
-
 /// Entries to be deleted, and to be added.
-type Change = (Vec<Entry>, Vec<Entry>);
+type Change = (Vec<AllowEntry>, Vec<AllowEntry>);
 
 /// What makes one list out of the other, in parts that do not touch each other.
-fn changes(mut have: Vec<Entry>, mut want: Vec<Entry>) -> Vec<Change> {
-    let order = |(range, until): &Entry| (until.is_some(), *range);
+fn changes(mut have: Vec<AllowEntry>, mut want: Vec<AllowEntry>) -> Vec<Change> {
+    let order = |(range, until): &AllowEntry| (until.is_some(), *range);
     have.sort_unstable_by_key(order);
     want.sort_unstable_by_key(order);
-    let same = |a: &Entry, b: &Entry| {
+    let same = |a: &AllowEntry, b: &AllowEntry| {
         let ends = [a.1, b.1].map(|until| until.map_or(0, |until| until.0));
         a.0 == b.0 && a.1.is_some() == b.1.is_some() && ends[0].abs_diff(ends[1]) <= SAME
     };
-    let among = |list: &[Entry], entry: &Entry| {
+    let among = |list: &[AllowEntry], entry: &AllowEntry| {
         let at = list.binary_search_by_key(&order(entry), order);
         at.ok().and_then(|at| list.get(at)).is_some_and(|other| same(other, entry))
     };
     let deleted = have.iter().filter(|entry| !among(&want, entry)).map(|entry| (*entry, true));
     let added = want.iter().filter(|entry| !among(&have, entry)).map(|entry| (*entry, false));
-    let mut all: Vec<(Entry, bool)> = deleted.chain(added).collect();
+    let mut all: Vec<(AllowEntry, bool)> = deleted.chain(added).collect();
     all.sort_unstable_by_key(|(entry, _)| order(entry));
     let mut parts: Vec<Change> = Vec::new();
-    let mut reach: Option<Entry> = None;
+    let mut reach: Option<AllowEntry> = None;
     for (entry, deletes) in all {
         let before = reach.filter(|before| before.1.is_some() == entry.1.is_some());
         let joined = before.and_then(|before| before.0.joined(&entry.0));
@@ -163,6 +61,11 @@ fn changes(mut have: Vec<Entry>, mut want: Vec<Entry>) -> Vec<Change> {
         }
     }
     parts
+}
+
+/// Whether it does not fit into one transaction.
+pub(super) fn is_long(allowed: &Allowed) -> bool {
+    allowed.len() > CHANGES
 }
 
 impl Guard {
@@ -236,7 +139,7 @@ impl Guard {
         allowed.entries(now).iter().for_each(|entry| self.write_allow(entry, now));
     }
 
-    fn write_allow(&mut self, (range, until): &Entry, now: Wall) {
+    fn write_allow(&mut self, (range, until): &AllowEntry, now: Wall) {
         let (set, timeout) = match until {
             None => (layout::allow_set(range.family()), Timeout::None),
             Some(until) => {
@@ -250,7 +153,7 @@ impl Guard {
         self.txn.add_new_elem(&set, &Elem { key: key.bytes(), end, timeout, comment: "" });
     }
 
-    fn delete_allow(&mut self, (range, until): &Entry) {
+    fn delete_allow(&mut self, (range, until): &AllowEntry) {
         let family = range.family();
         let set = if until.is_some() { layout::allow_timed_set(family) } else { layout::allow_set(family) };
         let (key, end) = (range.key(), range.end_key());
@@ -310,7 +213,7 @@ impl Guard {
     ///
     /// # Errors
     /// The system call or the kernel's error.
-    pub fn allowed_until(&mut self) -> Result<Vec<Entry>, Failure> {
+    pub fn allowed_until(&mut self) -> Result<Vec<AllowEntry>, Failure> {
         let mut found = Vec::new();
         let now = clock::wall();
         for family in Family::ALL {
@@ -333,72 +236,6 @@ mod tests {
         let (a, b) = (rng.u8(..), rng.u8(..).min(16));
         let first = std::net::IpAddr::from([10, 0, 0, a]);
         Range::new(first, std::net::IpAddr::from([10, 0, 0, a.saturating_add(b)])).unwrap()
-    }
-
-    #[test]
-    fn the_list_is_searched_as_a_walk_would() {
-        let mut rng = fastrand::Rng::with_seed(5);
-        for _ in 0..200 {
-            let mut all = Allowed::default();
-            (0..6).for_each(|_| all.add(pick(&mut rng), None));
-            (0..3).for_each(|_| all.add(pick(&mut rng), Some(Wall(rng.u64(90..110)))));
-            let plain = all.clone();
-            all.settle();
-            for _ in 0..20 {
-                let range = pick(&mut rng);
-                let want = plain.ranges.iter().any(|r| r.meets(&range))
-                    || plain.timed.iter().any(|(r, until)| until.0 > 100 && r.meets(&range));
-                assert_eq!(all.meets(&range, Wall(100)), want, "{range} in {all:?}");
-                let one = Range::from(range.first());
-                let allowed = all.meets(&one, Wall(100));
-                assert_eq!(all.covers(&one, Wall(100)), allowed);
-                let rest = all.without(&range, Wall(100));
-                assert_eq!(rest.iter().any(|r| r.meets(&one)), !allowed, "{range} without {all:?}");
-                assert_eq!(rest.is_empty(), all.covers(&range, Wall(100)));
-            }
-        }
-        assert!(!Allowed::default().meets(&pick(&mut rng), Wall(0)));
-    }
-
-    #[test]
-    fn times_that_overlap_leave_each_address_its_longest() {
-        let mut rng = fastrand::Rng::with_seed(6);
-        for _ in 0..200 {
-            let mut all = Allowed::default();
-            (0..5).for_each(|_| all.add(pick(&mut rng), Some(Wall(rng.u64(90..110)))));
-            all.settle();
-            let parts = all.timed_parts(Wall(100));
-            for n in 0..=255 {
-                let one = Range::from(std::net::IpAddr::from([10, 0, 0, n]));
-                let want =
-                    all.timed.iter().filter(|(r, u)| u.0 > 100 && r.meets(&one)).map(|(_, u)| *u).max();
-                let got: Vec<Wall> = parts.iter().filter(|(r, _)| r.meets(&one)).map(|(_, u)| *u).collect();
-                assert_eq!(got, want.into_iter().collect::<Vec<_>>(), "{one} in {all:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn many_times_are_put_in_order_without_comparing_each_with_all() {
-        let mut rng = fastrand::Rng::with_seed(8);
-        let mut all = Allowed::default();
-        let count = 200_000;
-        for n in 0..count {
-            let first = std::net::Ipv4Addr::from(0x0a00_0000 + 2 * n);
-            all.add(Range::from(std::net::IpAddr::from(first)), Some(Wall(rng.u64(101..100_000))));
-        }
-        // All of them, for longer than some and not as long as others.
-        let net: ipnet::IpNet = "10.0.0.0/8".parse().unwrap();
-        all.add(Range::from(net), Some(Wall(50_000)));
-        all.settle();
-        let parts = all.timed_parts(Wall(100));
-        let longer = parts.iter().filter(|(_, until)| until.0 > 50_000).count();
-        assert!(longer > 0 && longer < parts.len() && parts.iter().all(|(_, until)| until.0 >= 50_000));
-        let mut ranges: Vec<Range> = parts.iter().map(|(range, _)| *range).collect();
-        ranges.sort_unstable();
-        assert!(ranges.windows(2).all(|w| !w[0].meets(&w[1])), "parts that overlap");
-        merge(&mut ranges);
-        assert_eq!(ranges, [Range::from(net)]);
     }
 
     #[test]
@@ -426,7 +263,7 @@ mod tests {
                 }
                 for n in 0..=255 {
                     let one = Range::from(std::net::IpAddr::from([10, 0, 0, n]));
-                    let in_all = |list: &[Entry], timed: bool| {
+                    let in_all = |list: &[AllowEntry], timed: bool| {
                         list.iter().any(|e| e.1.is_some() == timed && e.0.meets(&one))
                     };
                     for timed in [false, true] {
@@ -435,11 +272,11 @@ mod tests {
                     }
                 }
             }
-            let key = |e: &Entry| (e.1.is_some(), e.0);
+            let key = |e: &AllowEntry| (e.1.is_some(), e.0);
             now.sort_unstable_by_key(key);
             let mut want = want;
             want.sort_unstable_by_key(key);
-            let near = |a: &Entry, b: &Entry| {
+            let near = |a: &AllowEntry, b: &AllowEntry| {
                 a.0 == b.0 && a.1.map_or(0, |u| u.0).abs_diff(b.1.map_or(0, |u| u.0)) <= SAME
             };
             assert!(

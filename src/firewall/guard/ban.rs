@@ -1,8 +1,9 @@
 #![forbid(unsafe_code)]
-//! A ban as the kernel holds it, and what becomes of one that meets another.
+//! A ban as an element of a set, written and read.
 
+use super::Made;
 use super::scope::Kind;
-use super::{Failure, Made, Scope};
+use crate::ban::{Ban, Standing};
 use crate::base::bytes::find;
 use crate::base::clock::Span;
 use crate::base::range::{Family, Range};
@@ -10,68 +11,6 @@ use crate::firewall::nft::elem::Timeout;
 use crate::sys::clock;
 use smallvec::SmallVec;
 use std::io::Write as _;
-
-/// A ban as the kernel is to hold it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ban<'a> {
-    /// Whom.
-    pub who: Range,
-    /// Which ports.
-    pub scope: &'a Scope,
-    /// For how long from now.
-    pub time: Span,
-    /// Seconds since it began: 0 for one that begins now.
-    pub age: u64,
-    /// The service rule, or empty for a ban by hand.
-    pub rule: &'a str,
-    /// Hits that led to it.
-    pub hits: u32,
-    /// Free text, or empty.
-    pub reason: &'a str,
-    /// Bans of it so far that count; only remembered, the kernel does not hold it.
-    pub bans: u32,
-    /// When these began, as the journal keeps it; only remembered, too.
-    pub starts: &'a [u8],
-}
-
-/// What a ban does where one is in force already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Repeat {
-    /// Nothing: it is the same offence, read again.
-    Keeps,
-    /// The later end counts.
-    Prolongs,
-}
-
-/// A ban in force.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Standing {
-    /// Seconds since it began; 0 if that is not known.
-    pub age: u64,
-    /// Seconds it has left, `None` for a permanent one.
-    pub left: Option<u64>,
-    /// The service rule, empty for a ban by hand.
-    pub rule: String,
-    /// Hits that led to it.
-    pub hits: u32,
-    /// Free text, or empty.
-    pub reason: String,
-}
-
-/// What became of a ban.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// Nobody of these was banned, or not everybody.
-    Banned,
-    /// They were banned already, and now are until later, or for a reason that was not known before: the ban
-    /// as it stands now.
-    Extended(Standing),
-    /// They are banned for at least as long already: nothing was changed.
-    InForce(Standing),
-}
-
-/// Hears what became of each ban: its index, and what was done or why nothing could be.
-pub type Report<'r> = &'r mut dyn FnMut(usize, Result<Outcome, &Failure>);
 
 impl Ban<'_> {
     pub(super) fn kind(&self, made: Made) -> Kind {
@@ -106,12 +45,6 @@ impl Ban<'_> {
         }
         text
     }
-
-    /// The same with the beginning and, if it has none itself, the reason of what was there before.
-    pub(super) fn after<'b>(&'b self, before: &'b Standing) -> Ban<'b> {
-        let reason = if self.reason.is_empty() { &before.reason } else { self.reason };
-        Ban { age: before.age.max(self.age), reason, ..*self }
-    }
 }
 
 impl Standing {
@@ -127,38 +60,6 @@ impl Standing {
         // To the nearest second: what is written again and again must not grow or shrink by that.
         let left = limited.then(|| (left_ms.saturating_add(500) / 1000).max(1));
         Standing { age, left, rule: rule.to_owned(), hits, reason: reason.to_owned() }
-    }
-
-    pub(super) fn of(ban: &Ban<'_>) -> Standing {
-        let left = match ban.time {
-            Span::Permanent => None,
-            Span::Secs(s) => Some(s.max(1)),
-        };
-        let (rule, reason) = (ban.rule.to_owned(), ban.reason.to_owned());
-        Standing { age: ban.age, left, rule, hits: ban.hits, reason }
-    }
-
-    /// The ban that it is.
-    #[must_use]
-    pub fn ban<'a>(&'a self, who: Range, scope: &'a Scope) -> Ban<'a> {
-        let time = self.left.map_or(Span::Permanent, Span::Secs);
-        let Standing { age, ref rule, hits, ref reason, .. } = *self;
-        Ban { who, scope, time, age, rule, hits, reason, bans: 0, starts: &[] }
-    }
-
-    /// What it becomes by a ban of the same addresses, if that changes it.
-    pub(super) fn with(&self, ban: &Ban<'_>) -> Option<Standing> {
-        let later = match (self.left, ban.time) {
-            (None, _) => false,
-            (_, Span::Permanent) => true,
-            (Some(left), Span::Secs(secs)) => secs > left,
-        };
-        let explained = self.reason.is_empty() && !ban.reason.is_empty();
-        if later {
-            Some(Standing::of(&ban.after(self)))
-        } else {
-            explained.then(|| Standing { reason: ban.reason.to_owned(), ..self.clone() })
-        }
     }
 }
 
@@ -212,6 +113,7 @@ pub(super) fn read_comment(comment: &str) -> Comment<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ban::Scope;
 
     #[test]
     fn comments_are_taken_apart() {

@@ -8,8 +8,9 @@
 
 use super::layout::{self, key_type, push_jump, push_key, push_meta, sources};
 use super::scan::{PRIORITY_MANGLE, share};
-use super::scope::{Kind, Scope};
-use super::{Failure, Guard, Made, Reach, Standing, lack};
+use super::scope::Kind;
+use super::{Guard, Made};
+use crate::ban::{Capability, Failure, Reach, Scope, Standing};
 use crate::base::name::Name;
 use crate::base::net::{SINGLE, prefix};
 use crate::base::range::{Family, Key, Range, merge};
@@ -99,7 +100,7 @@ impl Guard {
             push_probe(&mut rule);
             push_key(&mut rule, source);
             push_jump(&mut rule, &ban_set(source.family()), source.family());
-            self.txn.add_rule(&layout::GATE, &rule, false, Optional::Part(lack::SCAN));
+            self.txn.add_rule(&layout::GATE, &rule, false, Optional::Part(Capability::Scans));
         }
     }
 
@@ -120,14 +121,14 @@ impl Guard {
             push_first_datagram(&mut rule);
             push_key(&mut rule, source);
             push_jump(&mut rule, &ban_set(source.family()), source.family());
-            self.txn.add_rule(&BEGIN, &rule, false, Optional::Part(lack::FLOOD));
+            self.txn.add_rule(&BEGIN, &rule, false, Optional::Part(Capability::Floods));
         }
     }
 
     /// Whether first datagrams are told from others: not for the sake of this alone would connections be
     /// tracked.
     pub(super) fn tracks(&self, made: Made) -> bool {
-        made.features.on().any(|feature| feature.tracks(&self.options)) && made.lacks & lack::FLOOD == 0
+        made.features.on().any(|feature| feature.tracks(&self.options)) && !made.lacks.has(Capability::Floods)
     }
 
     /// Replaces whom bare packets never have banned (`spared`), and who has no limits beside (`proxies`).

@@ -2,11 +2,12 @@
 //! Bans: which set each goes to, in batches that the kernel takes whole or that are halved until the one it
 //! refuses is found. What is there already is not made shorter by anything.
 
-use super::ban::{Ban, Outcome, Repeat, Report, Standing, kind};
+use super::ban::kind;
 use super::layout::Place;
 use super::networks::whole;
 use super::scope::Kind;
-use super::{Failure, Guard, Made, Scope, TABLE};
+use super::{Guard, Made, TABLE};
+use crate::ban::{Ban, Doing, Failure, Outcome, Repeat, Report, Scope, Standing, meet};
 use crate::base::name::Name;
 use crate::base::net::offender;
 use crate::base::range::{Family, Range};
@@ -27,7 +28,7 @@ fn can_halve(e: &TxnError) -> bool {
 
 /// Whether the table or a set of it is not there any more: somebody flushed the rule set.
 fn is_gone(e: &Failure) -> bool {
-    matches!(e, Failure::Change(e) if e.errno() == Errno::ENOENT)
+    e.doing != Doing::Question && e.errno() == Errno::ENOENT
 }
 
 /// Bans that go to hash sets, with their numbers.
@@ -247,7 +248,7 @@ impl Guard {
         report: Report<'_>,
     ) {
         if hosts.len() < 2 || !can_halve(&e) {
-            let failure = Failure::Change(e);
+            let failure = Failure::from(e);
             return hosts.iter().for_each(|(at, _)| report(*at, Err(&failure)));
         }
         let (left, right) = hosts.split_at(hosts.len() / 2);
@@ -285,15 +286,6 @@ impl Guard {
         let set = ban.scope.set(Kind::Hosts, ban.who.family());
         let elem = Elem { key: key.bytes(), end: None, timeout: ban.timeout(), comment };
         self.txn.add_new_elem(&set, &elem);
-    }
-}
-
-/// What becomes of a ban where that one stands before.
-pub(super) fn meet(before: Option<Standing>, ban: &Ban<'_>, repeat: Repeat) -> Outcome {
-    let Some(before) = before else { return Outcome::Banned };
-    match before.with(ban).filter(|_| repeat == Repeat::Prolongs) {
-        Some(after) => Outcome::Extended(after),
-        None => Outcome::InForce(before),
     }
 }
 

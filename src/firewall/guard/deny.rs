@@ -6,12 +6,13 @@
 //! intervals. Transactions are short (`room::piece`): somebody may listen to what changes.
 
 use super::layout::{self, DENY};
-use super::{Failure, Guard, TABLE, TXN_ROOM, room};
+use super::{Guard, TABLE, TXN_ROOM, room};
+use crate::ban::{Doing, Failure, ListId};
 use crate::base::name::Name;
 use crate::base::range::Family;
 use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::firewall::nft::{ELEMENTS_MAX, Optional, SetSpec};
-use crate::firewall::nft::{Rule, TxnError, msg, query, rule_attr};
+use crate::firewall::nft::{Rule, msg, query, rule_attr};
 use crate::sys::nlattr::{attr, attrs, be64, text};
 use crate::sys::{memory, random};
 use nix::errno::Errno;
@@ -28,15 +29,6 @@ const ROOM_MIN: usize = 4096;
 const EXPR_NAME: u16 = 1;
 const EXPR_DATA: u16 = 2;
 const LOOKUP_SET: u16 = 1;
-
-/// Which list, and which content of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ListId {
-    /// Stands for the list's name.
-    pub list: u64,
-    /// Stands for what is in it.
-    pub content: u64,
-}
 
 /// A set of a deny list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -178,8 +170,7 @@ impl Guard {
     /// The room to try next after a failure, if a smaller one may help.
     #[must_use]
     pub fn deny_room(e: &Failure, room: usize) -> Option<usize> {
-        let short = matches!(e, Failure::Change(e @ TxnError::Lost(_))
-            if matches!(e.errno(), Errno::EMSGSIZE | Errno::ENOBUFS));
+        let short = e.doing == Doing::Exchange && matches!(e.errno(), Errno::EMSGSIZE | Errno::ENOBUFS);
         (short && room > ROOM_MIN).then(|| room.min(TXN_ROOM) / 4)
     }
 

@@ -5,7 +5,8 @@
 use super::flood::Flood;
 use super::scan::Scan;
 use super::seen::Seen;
-use super::{Guard, Made, Options};
+use super::{Guard, Made};
+use crate::ban::{Capabilities, Capability, Options};
 use crate::base::name::Name;
 
 /// All of them, in the order in which they are written.
@@ -30,12 +31,12 @@ pub trait Feature {
         name.starts_with(self.word())
     }
 
-    /// The part of [`super::lack`] that it is for kernels without it.
-    fn part(&self) -> u8;
+    /// What it is for kernels without it.
+    fn part(&self) -> Capability;
 
     /// More parts that it is of no use without.
-    fn needs(&self) -> u8 {
-        0
+    fn needs(&self) -> Capabilities {
+        Capabilities::NONE
     }
 
     /// Stands for its limits, in the table's mark; 0 = it is off.
@@ -73,10 +74,10 @@ pub struct Digests([u16; FEATURES.len()]);
 
 impl Digests {
     /// Those that the options ask for and the kernel has.
-    pub(super) fn of(options: &Options, lacks: u8) -> Digests {
-        Digests(FEATURES.map(|feature| match lacks & (feature.part() | feature.needs()) {
-            0 => feature.digest(options),
-            _ => 0,
+    pub(super) fn of(options: &Options, lacks: Capabilities) -> Digests {
+        Digests(FEATURES.map(|feature| match lacks.has(feature.needs().and(feature.part())) {
+            false => feature.digest(options),
+            true => 0,
         }))
     }
 

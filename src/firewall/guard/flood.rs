@@ -11,10 +11,11 @@ use super::bare::{BANS, proxy_set, spare_set};
 use super::feature::{Feature, Stale};
 use super::layout::{self, Source, end, key_type, push_key, push_meta, push_source, sources};
 use super::scan::{COUNTED, PRIORITY_MANGLE, pair_type, push_interface, push_pair, share, stamp};
-use super::{Failure, Guard, Made, Options, TABLE, lack};
+use super::{Guard, Made, TABLE};
+use crate::ban::{Alarm, Capability, Failure, FloodLimits, FloodOptions, Limit, Options};
 use crate::base::name::{IfName, Name};
 use crate::base::range::Family;
-use crate::firewall::alarm::{ALARMS, Alarm, Limit, SNAPLEN};
+use crate::firewall::alarm::{ALARMS, SNAPLEN};
 use crate::firewall::nft::expr::{self, Base, Cmp, REG, Verdict};
 use crate::firewall::nft::{Expr, Hook, Optional, Rule, SetSpec, query};
 
@@ -31,28 +32,6 @@ const CT_OLD: u32 = 2 | 4;
 const TCP_FLAGS: u32 = 13;
 const SYN: u8 = 0x02;
 const SYN_ACK: u8 = 0x12;
-
-/// Limits of one source for one port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FloodLimits {
-    /// SYN packets a second, and at once.
-    pub syn: (u32, u32),
-    /// First packets of connections a second, and at once.
-    pub new: (u32, u32),
-    /// Connections at the same time.
-    pub conns: u32,
-}
-
-/// What is a flood, and what becomes of its source.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FloodOptions {
-    /// First and last port, and their limits. Of several that have a port the first one counts.
-    pub ports: Vec<(u16, u16, FloodLimits)>,
-    /// Drop everything of a source in the throttle, and not only what is over a limit.
-    pub drop: bool,
-    /// Seconds that a source stays in the throttle.
-    pub timeout: u32,
-}
 
 impl Limit {
     /// Where packets over it go, and what counts.
@@ -140,8 +119,8 @@ impl Feature for Flood {
         ["flood", "throttle"].iter().any(|own| name.starts_with(own))
     }
 
-    fn part(&self) -> u8 {
-        lack::FLOOD
+    fn part(&self) -> Capability {
+        Capability::Floods
     }
 
     fn digest(&self, options: &Options) -> u16 {
@@ -207,7 +186,7 @@ fn delete_counts(guard: &mut Guard) {
 
 impl Guard {
     fn flood_rule(&mut self, chain: &Name, rule: &Rule) {
-        self.txn.add_rule(chain, rule, false, Optional::Part(lack::FLOOD));
+        self.txn.add_rule(chain, rule, false, Optional::Part(Capability::Floods));
     }
 
     fn write_flood(&mut self, made: Made) {
@@ -254,7 +233,7 @@ impl Guard {
         let all = || sources(made.ipv6_prefix);
         for (limit, source) in Limit::ALL.into_iter().flat_map(|limit| all().map(move |s| (limit, s))) {
             let family = source.family();
-            if limit == Limit::Conns && made.lacks & lack::COUNT != 0 {
+            if limit == Limit::Conns && made.lacks.has(Capability::Connections) {
                 continue;
             }
             let mut rule = Rule::new();
@@ -274,8 +253,11 @@ impl Guard {
             rule.push(expr::dynset(&limit.set(family), 0, REG, life, life > 0, Some(over)));
             let (chain, _) = limit.names();
             let rule = end(rule, Verdict::Goto(&chain));
-            let optional =
-                if limit == Limit::Conns { Optional::Part(lack::COUNT) } else { Optional::Part(lack::FLOOD) };
+            let optional = if limit == Limit::Conns {
+                Optional::Part(Capability::Connections)
+            } else {
+                Optional::Part(Capability::Floods)
+            };
             self.txn.add_rule(&LOOK, &rule, false, optional);
         }
         let mut rule = Rule::new();
@@ -301,7 +283,7 @@ impl Guard {
         // Not the gateway: a router that masquerades speaks for everybody behind it, and would be without
         // limits.
         self.write_exempt(&chain, proxy_set);
-        let tells = made.lacks & lack::TELL == 0;
+        let tells = !made.lacks.has(Capability::Reports);
         for source in sources(made.ipv6_prefix) {
             let mut rule = throttled(source);
             rule.push(expr::counter());
@@ -320,7 +302,7 @@ impl Guard {
                 &chain,
                 &rule,
                 false,
-                if tells { Optional::Part(lack::TELL) } else { Optional::Part(lack::FLOOD) },
+                if tells { Optional::Part(Capability::Reports) } else { Optional::Part(Capability::Floods) },
             );
         }
         // The throttle is full: it is over the limit all the same.

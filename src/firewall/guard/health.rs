@@ -6,38 +6,14 @@
 
 use super::deny::looked_up;
 use super::layout::DENY;
-use super::{Failure, Guard, TABLE, deny};
+use super::{Guard, TABLE, deny};
+use crate::ban::{Damage, Failure, Health};
 use crate::firewall::nft::{TableId, msg, query, rule_attr};
 use crate::firewall::tables;
 use crate::sys::nlattr::{MsgBuf, attr, be64, text};
 
 const TABLE_NAME: u16 = 1;
 const TABLE_HANDLE: u16 = 4;
-
-/// What was done to the table, the worst last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum Damage {
-    /// Nothing that concerns us.
-    #[default]
-    None,
-    /// Chains or rules were deleted.
-    Rules,
-    /// Sets were deleted, with what they held.
-    Sets,
-    /// All of it was deleted.
-    Table,
-}
-
-/// What a look at the kernel found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Health {
-    /// Of the table of bans.
-    pub damage: Damage,
-    /// Deny lists are not in force any more that were.
-    pub lists_lost: bool,
-    /// There is a table of the rule set.
-    pub rules_loaded: bool,
-}
 
 /// What the table was like when it was whole, by the numbers that the kernel gave: nothing gets the number of
 /// what is gone. More than this is no damage, only less.

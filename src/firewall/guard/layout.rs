@@ -5,9 +5,11 @@
 //! that it wins over everything and costs nothing; banned networks, interval sets too, only by packets
 //! that can begin a flow: everything but TCP, and SYNs.
 
+use super::allow;
 use super::feature::{Digests, FEATURES};
 use super::scope::{Kind, Scopes};
-use super::{Failure, Guard, Made, Options, Reach, Scope, TABLE, bare, lack};
+use super::{Guard, Made, TABLE, bare};
+use crate::ban::{Capabilities, Capability, Failure, Options, Reach, Scope};
 use crate::base::name::Name;
 use crate::base::range::Family;
 use crate::firewall::nft::expr::{self, Base, Cmp, REG, Verdict};
@@ -79,7 +81,7 @@ pub(super) const fn allow_timed_set(family: Family) -> Name {
 /// What the comment of the set `made` tells of the table.
 fn write_mark(made: Made) -> String {
     let Made { ipv6_prefix, logs, features, ingress, lacks } = made;
-    let [logs, ingress] = [logs, ingress].map(u8::from);
+    let ([logs, ingress], lacks) = ([logs, ingress].map(u8::from), lacks.number());
     let mut mark = format!("{VERSION} prefix6={ipv6_prefix} log={logs} ingress={ingress} lacks={lacks}");
     for (feature, digest) in features.pairs() {
         mark.push_str(&format!(" {}={digest}", feature.word()));
@@ -98,7 +100,7 @@ pub(super) fn read_mark(comment: &str) -> Option<Made> {
         logs: number("log")? == 1,
         features: Digests::read(&number),
         ingress: number("ingress")? == 1,
-        lacks: u8::try_from(number("lacks")?).ok()?,
+        lacks: Capabilities::of_number(u8::try_from(number("lacks")?).ok()?),
     })
 }
 
@@ -132,7 +134,7 @@ impl Guard {
             false => self.allow_list()?,
         };
         if let Some(list) = &allowed
-            && list.is_long()
+            && allow::is_long(list)
         {
             if claim.renews {
                 self.remove()?;
@@ -147,13 +149,13 @@ impl Guard {
         let mut lacks = self.options.without;
         let mut other_prefix = marked.is_some_and(|m| m.ipv6_prefix != ipv6_prefix);
         let made = loop {
-            let wants = |what: bool, part: u8| what && lacks & part == 0;
+            let wants = |what: bool, part: Capability| what && !lacks.has(part);
             let Options { log, ingress, reach, .. } = &self.options;
             let made = Made {
                 ipv6_prefix,
-                logs: wants(log.is_some(), lack::LOG),
+                logs: wants(log.is_some(), Capability::DropLog),
                 features: Digests::of(&self.options, lacks),
-                ingress: wants(!ingress.is_empty() && *reach == Reach::HostAndForward, lack::INGRESS),
+                ingress: wants(!ingress.is_empty() && *reach == Reach::HostAndForward, Capability::Ingress),
                 lacks,
             };
             self.begin_table(claim);
@@ -162,8 +164,8 @@ impl Guard {
                 self.write_allowed(list);
             }
             match self.txn.commit(&mut self.socket) {
-                Err(e) if lacks | lacking(&e, made) != lacks => {
-                    lacks |= lacking(&e, made);
+                Err(e) if lacks.and(lacking(&e, made)) != lacks => {
+                    lacks = lacks.and(lacking(&e, made));
                     continue;
                 }
                 result => result?,
@@ -327,7 +329,7 @@ impl Guard {
             let mut rule = Rule::new();
             rule.push(expr::limit(u64::from(log.rate), 1, log.burst, false));
             rule.push(expr::log(&log.prefix, log.level));
-            self.txn.add_rule(&chain, &rule, false, Optional::Part(lack::LOG));
+            self.txn.add_rule(&chain, &rule, false, Optional::Part(Capability::DropLog));
         }
         let mut last = Rule::new();
         last.push(expr::counter());
@@ -398,22 +400,22 @@ pub(super) const fn key_type(family: Family) -> (u32, u32) {
 }
 
 /// The part that a chain or a set belongs to, if it is one that can be done without.
-fn owner(name: Name) -> Option<u8> {
+fn owner(name: Name) -> Option<Capability> {
     FEATURES.iter().find(|feature| feature.owns(name.as_str())).map(|feature| feature.part())
 }
 
-/// What this kernel lacks, by what it refused; 0 if mef cannot do without that.
-fn lacking(e: &TxnError, made: Made) -> u8 {
-    let TxnError::Refused(all) = e else { return 0 };
-    let mut lacks = 0;
+/// What this kernel lacks, by what it refused; none if mef cannot do without that.
+fn lacking(e: &TxnError, made: Made) -> Capabilities {
+    let TxnError::Refused(all) = e else { return Capabilities::NONE };
+    let mut lacks = Capabilities::NONE;
     for refusal in all {
-        lacks |= match refusal.op {
-            Op::Rule(_, _, Optional::Part(bit)) => bit,
+        lacks = lacks.and(match refusal.op {
+            Op::Rule(_, _, Optional::Part(part)) => part,
             Op::Set(name) | Op::Chain(name) if let Some(part) = owner(name) => part,
             // A device that is gone, a kernel before 5.10, or an expression that works elsewhere only.
-            _ if made.ingress => return lack::INGRESS,
-            _ => return 0,
-        };
+            _ if made.ingress => return Capability::Ingress.into(),
+            _ => return Capabilities::NONE,
+        });
     }
     lacks
 }

@@ -1,9 +1,9 @@
 #![forbid(unsafe_code)]
 //! The bans that the kernel holds, as its own sets tell them.
 
-use super::ban::Standing;
 use super::scope::{Kind, Scopes};
-use super::{Failure, Guard, Made, Scope, TABLE, layout, networks};
+use super::{Guard, Made, TABLE, layout, networks};
+use crate::ban::{Entry, Failure, SCANS, Scope, Standing};
 use crate::base::name::Name;
 use crate::base::net::prefix;
 use crate::base::range::{Family, Range};
@@ -11,32 +11,6 @@ use crate::firewall::nft::query;
 
 /// Dumps of a set at most, until one brings nothing new.
 const PASSES: usize = 8;
-
-/// A ban in force.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry<'a> {
-    /// Whom.
-    pub who: Range,
-    /// Which ports.
-    pub scope: &'a Scope,
-    /// The service rule, empty for a ban by hand.
-    pub rule: &'a str,
-    /// Hits that led to it, 0 = not known.
-    pub hits: u32,
-    /// Free text, or empty.
-    pub reason: &'a str,
-    /// Seconds since it began; `None` if that is not known.
-    pub age: Option<u64>,
-    /// Seconds it has left; `None` for a permanent one.
-    pub left: Option<u64>,
-    /// Packets dropped, where each element counts.
-    pub packets: Option<u64>,
-}
-
-/// The rule of bans that the kernel makes for port scans.
-pub const SCANS: &str = "portscan";
-/// The rule of bans of those who flood again and again.
-pub const FLOODS: &str = "flood";
 
 impl Guard {
     /// Every scope with its kind of set that the table has.

@@ -2,10 +2,11 @@
 //! Bans of networks. Interval sets refuse what overlaps: they hold the pieces that bans cut each other into,
 //! each until the latest end among those that cover it, so that nothing has to be done when one of them ends.
 
-use super::ban::{Ban, Outcome, Repeat, Standing, timeout};
-use super::change::{meet, plain};
+use super::ban::timeout;
+use super::change::plain;
 use super::scope::Kind;
-use super::{Failure, Guard, TABLE};
+use super::{Guard, TABLE};
+use crate::ban::{Ban, Doing, Failure, Outcome, Repeat, Standing, meet};
 use crate::base::intervals::Intervals;
 use crate::base::name::Name;
 use crate::base::range::{Key, Range};
@@ -191,8 +192,10 @@ impl Guard {
             let result = work(self);
             tries += 1;
             match &result {
-                Err(Failure::Change(e))
-                    if tries < TRIES && matches!(e.errno(), Errno::ENOENT | Errno::EEXIST) => {}
+                Err(e)
+                    if e.doing != Doing::Question
+                        && tries < TRIES
+                        && matches!(e.errno(), Errno::ENOENT | Errno::EEXIST) => {}
                 _ => return result,
             }
             if tries > 2 {

@@ -3,7 +3,8 @@
 //! whatever they flush; commands have the daemon send what they change. When the daemon is gone the table
 //! stays, nobody's.
 
-use super::{Failure, Guard, TABLE};
+use super::{Guard, TABLE};
+use crate::ban::Failure;
 use crate::firewall::nft::owner::{self, OWNER, Ownership, PERSIST};
 use crate::firewall::nft::{TxnError, message, msg};
 use crate::sys::nlattr::{attrs, messages, text};

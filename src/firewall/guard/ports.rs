@@ -5,32 +5,22 @@
 use super::layout::key_type;
 use super::list::host;
 use super::scan::{PORTS, Scan, seen_set};
-use super::{Failure, Guard, TABLE, lack};
-use crate::base::range::{Family, Range};
+use super::{Guard, TABLE};
+use crate::ban::{Capability, Failure, Scanner};
+use crate::base::range::Family;
 use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::firewall::nft::query;
 
-/// Milliseconds that a port is remembered after something has listened on it: a service that restarts is no
-/// closed port.
-pub const PORT_MEMORY: u64 = 86_400_000;
 /// Ports that are told the kernel at once at most.
 const PORTS_TOLD_MAX: usize = 2048;
 /// Ports that are told of a scan at most.
 pub const PORTS_TOLD: usize = 32;
 
-/// A scanner, and what it was seen to touch.
-pub struct Scanner {
-    /// An address, or an IPv6 prefix of the table's length.
-    pub who: Range,
-    /// Closed ports, in no order.
-    pub ports: Vec<u16>,
-}
-
 impl Guard {
     /// Whether the ports that sockets listen on have to be told to the kernel.
     #[must_use]
     pub fn wants_open_ports(&self) -> bool {
-        self.remembers_ports() && self.made.is_some_and(|made| made.lacks & lack::SOCKET != 0)
+        self.remembers_ports() && self.made.is_some_and(|made| made.lacks.has(Capability::Sockets))
     }
 
     /// Whether ports that something listens on are remembered.

@@ -3,9 +3,9 @@
 //! can find, and stands still at last. Nothing is tried that cannot go well.
 
 use super::change::BATCH;
+use crate::ban::Shortage;
 use crate::firewall::nft::ELEMENTS_MAX;
 use crate::sys::memory;
-use std::fmt;
 
 /// Bytes that an address takes in a set of known size (measured: 75 to 104), and in one that grows, with a
 /// timeout and a comment.
@@ -30,22 +30,6 @@ const NEXT_TABLE: u64 = 3;
 const LISTENED: u64 = 8 << 10;
 /// Part of the memory that one transaction may need while somebody listens.
 const SHARE: u64 = 64;
-
-/// There is not enough memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shortage {
-    /// Bytes that are needed.
-    pub needed: u64,
-    /// Bytes that there are for it.
-    pub free: u64,
-}
-
-impl fmt::Display for Shortage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (needed, free) = (self.needed.div_ceil(1 << 20), self.free >> 20);
-        write!(f, "the kernel needs {needed} MB of memory for that, and {free} MB are free")
-    }
-}
 
 /// What is missing for so many addresses and networks of a list.
 ///

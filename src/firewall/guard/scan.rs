@@ -10,13 +10,12 @@
 use super::bare::{ban_set, known_set, push_first_datagram, push_probe, spare_set};
 use super::feature::{Feature, Stale};
 use super::layout::{self, Source, key_type, push_key, push_source, sources};
-use super::ports::PORT_MEMORY;
-use super::{Guard, Made, Options, lack};
-use crate::base::clock::Mono;
+use super::{Guard, Made};
+use crate::ban::{Alarm, Capability, Options, PORT_MEMORY, ScanOptions};
 use crate::base::crc::crc32c;
 use crate::base::name::{IfName, Name};
 use crate::base::range::Family;
-use crate::firewall::alarm::{ALARMS, Alarm, SNAPLEN};
+use crate::firewall::alarm::{ALARMS, SNAPLEN};
 use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::firewall::nft::expr::{self, Base, Cmp, REG, REG32, Verdict};
 use crate::firewall::nft::{Expr, Hook, Optional, Rule, SetSpec};
@@ -53,29 +52,6 @@ const TRACEROUTE: (u16, u16) = (33_434, 33_534);
 pub(super) const COUNTED: u32 = 8192;
 /// Ports that are remembered as open at most: 64 kB of the kernel's memory.
 const PORTS_MAX: u32 = 4096;
-
-/// What is a scan, and what becomes of its source.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ScanOptions {
-    /// Distinct closed ports within the interval that are still fine.
-    pub limit: u32,
-    /// Seconds.
-    pub interval: u32,
-    /// Seconds.
-    pub bantime: u32,
-    /// Whether datagrams count.
-    pub udp: bool,
-    /// Where scans are looked for; `None` = everywhere but there where they are not.
-    pub interfaces: Option<Vec<IfName>>,
-    /// Where they are not, in that case.
-    pub excluded: Vec<IfName>,
-    /// Whether ports that a socket listens on, or did within a day, are known by that, not to count.
-    pub listening: bool,
-    /// Ports that do not count, ends included.
-    pub ports: Vec<(u16, u16)>,
-    /// Before this nothing counts: services are still being started.
-    pub calm_until: Mono,
-}
 
 impl ScanOptions {
     /// Stands for what is counted, and how (the first number). Never 0.
@@ -153,8 +129,8 @@ impl Feature for Scan {
         "scan"
     }
 
-    fn part(&self) -> u8 {
-        lack::SCAN
+    fn part(&self) -> Capability {
+        Capability::Scans
     }
 
     fn digest(&self, options: &Options) -> u16 {
@@ -248,14 +224,18 @@ impl Guard {
                 self.scan_rule(
                     &SCAN,
                     &rule,
-                    if datagrams { Optional::Part(lack::FLOOD) } else { Optional::Part(lack::SCAN) },
+                    if datagrams {
+                        Optional::Part(Capability::Floods)
+                    } else {
+                        Optional::Part(Capability::Scans)
+                    },
                 );
             }
         }
         // No chain is empty: one that is was flushed by others.
         let mut rule = Rule::new();
         rule.push(expr::verdict(Verdict::Accept));
-        self.scan_rule(&SCAN, &rule, Optional::Part(lack::SCAN));
+        self.scan_rule(&SCAN, &rule, Optional::Part(Capability::Scans));
         self.write_calm(&scan);
         self.write_look(&scan, made);
         self.write_scan_ban(&scan, made);
@@ -281,44 +261,44 @@ impl Guard {
         rule.push(expr::meta(libc::NFT_META_PKTTYPE, REG));
         rule.push(expr::cmp(Cmp::Neq, REG, &[TO_US]));
         rule.push(back());
-        self.scan_rule(&LOOK, &rule, Optional::Part(lack::SCAN));
+        self.scan_rule(&LOOK, &rule, Optional::Part(Capability::Scans));
         for name in scan.excluded.iter().filter(|_| scan.interfaces.is_none()) {
             let mut rule = Rule::new();
             push_interface(&mut rule, name);
             rule.push(back());
-            self.scan_rule(&LOOK, &rule, Optional::Part(lack::SCAN));
+            self.scan_rule(&LOOK, &rule, Optional::Part(Capability::Scans));
         }
         for (from, to) in &scan.ports {
             let mut rule = Rule::new();
             rule.push(expr::payload(Base::Transport, 2, 2, REG));
             rule.push(expr::range(Cmp::Eq, REG, &from.to_be_bytes(), &to.to_be_bytes()));
             rule.push(back());
-            self.scan_rule(&LOOK, &rule, Optional::Part(lack::SCAN));
+            self.scan_rule(&LOOK, &rule, Optional::Part(Capability::Scans));
         }
-        if scan.listening && made.lacks & lack::SOCKET == 0 {
+        if scan.listening && !made.lacks.has(Capability::Sockets) {
             let mut rule = Rule::new();
             rule.push(expr::socket(SOCKET_TRANSPARENT, REG));
             // Whatever it is: without a socket the rule ends before.
             rule.push(expr::cmp(Cmp::AtMost, REG, &[1]));
             rule.push(expr::verdict(Verdict::Goto(&OPEN)));
-            self.scan_rule(&LOOK, &rule, Optional::Part(lack::SOCKET));
+            self.scan_rule(&LOOK, &rule, Optional::Part(Capability::Sockets));
         }
         // In a chain of its own: a full set must not make an open port a closed one.
         let mut rule = Rule::new();
         rule.push(expr::payload(Base::Transport, 2, 2, REG));
         rule.push(expr::dynset(&PORTS, 0, REG, PORT_MEMORY, true, None));
-        self.scan_rule(&OPEN, &rule, Optional::Part(lack::SCAN));
+        self.scan_rule(&OPEN, &rule, Optional::Part(Capability::Scans));
         let mut rule = Rule::new();
         rule.push(expr::meta(libc::NFT_META_NFPROTO, REG));
         rule.push(expr::lookup(Cmp::Eq, &CALM, 0, REG));
         rule.push(back());
-        self.scan_rule(&LOOK, &rule, Optional::Part(lack::SCAN));
+        self.scan_rule(&LOOK, &rule, Optional::Part(Capability::Scans));
         if scan.listening {
             let mut rule = Rule::new();
             rule.push(expr::payload(Base::Transport, 2, 2, REG));
             rule.push(expr::lookup(Cmp::Eq, &PORTS, 0, REG));
             rule.push(back());
-            self.scan_rule(&LOOK, &rule, Optional::Part(lack::SCAN));
+            self.scan_rule(&LOOK, &rule, Optional::Part(Capability::Scans));
         }
         self.write_count(scan, made);
     }
@@ -332,7 +312,7 @@ impl Guard {
             push_pair(&mut rule, source);
             rule.push(expr::lookup(Cmp::Eq, &seen_set(family), 0, REG));
             rule.push(expr::verdict(Verdict::Return));
-            self.scan_rule(&LOOK, &rule, Optional::Part(lack::SCAN));
+            self.scan_rule(&LOOK, &rule, Optional::Part(Capability::Scans));
             // In one rule, so that nothing is counted that could not be noted as seen. The count is added
             // to and not prolonged: it ends with its window, and a port counts once in it.
             let mut rule = Rule::new();
@@ -340,7 +320,7 @@ impl Guard {
             rule.push(expr::dynset(&seen_set(family), 0, REG, window, false, None));
             rule.push(expr::dynset(&rate_set(family), 0, REG, window, false, Some(over(scan.limit))));
             rule.push(expr::verdict(Verdict::Goto(&BAN)));
-            self.scan_rule(&LOOK, &rule, Optional::Part(lack::SCAN));
+            self.scan_rule(&LOOK, &rule, Optional::Part(Capability::Scans));
         }
     }
 
@@ -351,17 +331,17 @@ impl Guard {
                 push_source(&mut rule, family, 128);
                 rule.push(expr::lookup(Cmp::Eq, &set, 0, REG));
                 rule.push(expr::verdict(Verdict::Return));
-                self.scan_rule(&BAN, &rule, Optional::Part(lack::SCAN));
+                self.scan_rule(&BAN, &rule, Optional::Part(Capability::Scans));
             }
         }
-        let tells = made.lacks & lack::TELL == 0;
+        let tells = !made.lacks.has(Capability::Reports);
         for source in sources(made.ipv6_prefix) {
             let family = source.family();
             let mut rule = Rule::new();
             push_key(&mut rule, source);
             rule.push(expr::lookup(Cmp::Eq, &known_set(family), 0, REG));
             rule.push(expr::verdict(Verdict::Return));
-            self.scan_rule(&BAN, &rule, Optional::Part(lack::SCAN));
+            self.scan_rule(&BAN, &rule, Optional::Part(Capability::Scans));
             let mut rule = Rule::new();
             push_key(&mut rule, source);
             let life = u64::from(scan.bantime) * 1000;
@@ -374,7 +354,7 @@ impl Guard {
             self.scan_rule(
                 &BAN,
                 &rule,
-                if tells { Optional::Part(lack::TELL) } else { Optional::Part(lack::SCAN) },
+                if tells { Optional::Part(Capability::Reports) } else { Optional::Part(Capability::Scans) },
             );
         }
     }

@@ -9,10 +9,11 @@
 use super::feature::{Feature, Stale};
 use super::layout::{allow_set, allow_timed_set, end, key_type, push_key, push_meta, push_source, sources};
 use super::scan::{PRIORITY_MANGLE, push_interface, share, stamp};
-use super::{Guard, Made, Options, lack};
+use super::{Guard, Made};
+use crate::ban::{Alarm, Capabilities, Capability, Options, SeenOptions};
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, Range};
-use crate::firewall::alarm::{Alarm, NEWS, SNAPLEN};
+use crate::firewall::alarm::{NEWS, SNAPLEN};
 use crate::firewall::nft::Rule;
 use crate::firewall::nft::elem::Timeout;
 use crate::firewall::nft::expr::{self, Base, Cmp, REG, Verdict};
@@ -56,15 +57,6 @@ const UNASKED: [&str; 17] = [
     "2001:db8::/32",
 ];
 
-/// Whose connections are told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SeenOptions {
-    /// First and last TCP port of each range; empty = all.
-    pub ports: Vec<(u16, u16)>,
-    /// Seconds after which somebody is new again.
-    pub timeout: u32,
-}
-
 impl SeenOptions {
     /// Stands for what was told of: what others have noted is of no use. Never 0.
     pub(super) fn digest(&self) -> u16 {
@@ -103,13 +95,13 @@ impl Feature for Seen {
         "seen"
     }
 
-    fn part(&self) -> u8 {
-        lack::SEEN
+    fn part(&self) -> Capability {
+        Capability::NewSources
     }
 
     /// Noting without telling is of no use.
-    fn needs(&self) -> u8 {
-        lack::TELL
+    fn needs(&self) -> Capabilities {
+        Capability::Reports.into()
     }
 
     fn digest(&self, options: &Options) -> u16 {
@@ -156,7 +148,7 @@ impl Feature for Seen {
 
 impl Guard {
     fn seen_rule(&mut self, chain: &Name, rule: &Rule) {
-        self.txn.add_rule(chain, rule, false, Optional::Part(lack::SEEN));
+        self.txn.add_rule(chain, rule, false, Optional::Part(Capability::NewSources));
     }
 
     fn write_seen(&mut self, made: Made) {
@@ -204,7 +196,7 @@ impl Guard {
             let life = u64::from(seen.timeout) * 1000;
             rule.push(expr::dynset(&seen_set(source.family()), 0, REG, life, false, None));
             rule.push(expr::nflog(Alarm::New.prefix(), NEWS, SNAPLEN));
-            self.txn.add_rule(&LOOK, &rule, false, Optional::Part(lack::TELL));
+            self.txn.add_rule(&LOOK, &rule, false, Optional::Part(Capability::Reports));
         }
     }
 }

@@ -2,12 +2,13 @@
 //! Ends bans. A dump of a set is no snapshot: what has to be complete is looked for until nothing more is
 //! found.
 
-use super::ban::{Standing, kind};
+use super::ban::kind;
 use super::change::{BATCH, plain};
 use super::list::host;
 use super::networks;
 use super::scope::Kind;
-use super::{Failure, Guard, Made, Repeat, Scope, TABLE};
+use super::{Guard, Made, TABLE};
+use crate::ban::{Failure, Repeat, Scope, Standing};
 use crate::base::name::Name;
 use crate::base::range::{Family, Key, Range};
 use crate::firewall::nft::{TxnError, query};

@@ -2,7 +2,8 @@
 //! Who is dropped whoever bans or unbans: the deny lists, and the allow list that wins over them.
 
 use super::layout::{allow_set, allow_timed_set};
-use super::{DenySet, Failure, Guard, TABLE};
+use super::{DenySet, Guard, TABLE};
+use crate::ban::Failure;
 use crate::base::name::Name;
 use crate::base::range::{Family, Key, Range};
 use crate::firewall::nft::query;

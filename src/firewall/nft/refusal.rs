@@ -6,6 +6,7 @@ use super::TableId;
 use super::owner;
 use super::parts::Parts;
 use super::query::QUERY;
+use crate::ban::Capability;
 use crate::base::name::Name;
 use crate::sys::netlink::{Lost, words as words_of};
 use nix::errno::Errno;
@@ -47,8 +48,8 @@ pub enum Op {
 pub enum Optional {
     /// Nothing works without it.
     No,
-    /// This part can be done without; what the bit means is known to who adds the rule.
-    Part(u8),
+    /// This can be done without.
+    Part(Capability),
 }
 
 impl std::fmt::Display for Op {

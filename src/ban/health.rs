@@ -1,0 +1,27 @@
+#![forbid(unsafe_code)]
+//! What others have done to what is in force.
+
+/// What was done to the table, the worst last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Damage {
+    /// Nothing that concerns us.
+    #[default]
+    None,
+    /// Chains or rules were deleted.
+    Rules,
+    /// Sets were deleted, with what they held.
+    Sets,
+    /// All of it was deleted.
+    Table,
+}
+
+/// What a look at the kernel found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Health {
+    /// Of the table of bans.
+    pub damage: Damage,
+    /// Deny lists are not in force any more that were.
+    pub lists_lost: bool,
+    /// There is a table of the rule set.
+    pub rules_loaded: bool,
+}

@@ -1,0 +1,51 @@
+#![forbid(unsafe_code)]
+//! What is in force, as the kernel tells it.
+
+use super::Scope;
+use crate::base::range::Range;
+
+/// A ban in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// Whom.
+    pub who: Range,
+    /// Which ports.
+    pub scope: &'a Scope,
+    /// The service rule, empty for a ban by hand.
+    pub rule: &'a str,
+    /// Hits that led to it, 0 = not known.
+    pub hits: u32,
+    /// Free text, or empty.
+    pub reason: &'a str,
+    /// Seconds since it began; `None` if that is not known.
+    pub age: Option<u64>,
+    /// Seconds it has left; `None` for a permanent one.
+    pub left: Option<u64>,
+    /// Packets dropped, where each element counts.
+    pub packets: Option<u64>,
+}
+
+/// The rule of bans that the kernel makes for port scans.
+pub const SCANS: &str = "portscan";
+/// The rule of bans of those who flood again and again.
+pub const FLOODS: &str = "flood";
+
+/// Milliseconds that a port is remembered after something has listened on it: a service that restarts is no
+/// closed port.
+pub const PORT_MEMORY: u64 = 86_400_000;
+/// A scanner, and what it was seen to touch.
+pub struct Scanner {
+    /// An address, or an IPv6 prefix of the table's length.
+    pub who: Range,
+    /// Closed ports, in no order.
+    pub ports: Vec<u16>,
+}
+
+/// Which list, and which content of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListId {
+    /// Stands for the list's name.
+    pub list: u64,
+    /// Stands for what is in it.
+    pub content: u64,
+}
