@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! `mef daemon`, also called as `mefdaemon`.
+//! `mef daemon`, also called as `mefdaemon`, which stays in the foreground.
 
 use super::args::parse;
 use super::output::{Error, Output};

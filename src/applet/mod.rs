@@ -15,6 +15,7 @@ mod fmt;
 mod lists;
 mod load;
 mod output;
+mod reload;
 mod status;
 mod target;
 mod test;
@@ -45,6 +46,7 @@ const APPLETS: &[Applet] = &[
     Applet { name: "undeny", about: "take addresses off the deny list", run: allow::undeny },
     Applet { name: "lists", about: "show what is in the allow and deny lists", run: lists::run },
     Applet { name: "daemon", about: "watch the logs and ban who abuses a service", run: daemon::run },
+    Applet { name: "reload", about: "have the daemon read its configuration again", run: reload::run },
     Applet {
         name: "status",
         about: "show what runs, what was counted and what is in force",
@@ -101,6 +103,10 @@ fn fail(status: u8, text: &str) -> u8 {
 fn dispatch(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     let called = args.first().map_or("mef", |path| path.rsplit('/').next().unwrap_or(path));
     let rest = args.get(1..).unwrap_or_default();
+    if called == "mefdaemon" && !rest.contains(&"--foreground") {
+        // Units that start it by this name expect it to stay.
+        return daemon::run(&[rest, &["--foreground"]].concat(), output);
+    }
     if let Some(applet) = called.strip_prefix("mef").and_then(find) {
         return (applet.run)(rest, output);
     }

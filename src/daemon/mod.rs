@@ -39,6 +39,7 @@ use crate::rules::Compiled;
 use crate::state::disk::Failed;
 use crate::state::positions::Positions;
 use crate::sys::alloc::briefly;
+use crate::sys::notify::{State, Supervisor};
 use crate::sys::poll::Ready;
 use crate::sys::signal::Signals;
 use crate::sys::{clock, fs, process, syslog};
@@ -90,6 +91,7 @@ struct Daemon {
     /// The last look at the tables found that nobody has changed any.
     unchanged: bool,
     clear_on_stop: bool,
+    supervisor: Supervisor,
     /// What only the start can set: run_dir, state_dir, track_max.
     fixed: (String, String, u32),
     _pidfile: pidfile::PidFile,
@@ -209,6 +211,7 @@ impl Daemon {
             compacts: false,
             unchanged: false,
             clear_on_stop: settings.clear_bans_on_stop,
+            supervisor: Supervisor::of_environment(),
             fixed: fixed(settings),
             _pidfile: pidfile,
         }
@@ -227,6 +230,21 @@ impl Daemon {
         }
         let (version, rules) = (env!("CARGO_PKG_VERSION"), self.judge.rules());
         log::info!("mef {version} watches {} for {rules} rules", self.sources);
+        self.tell_supervisor(State::Ready);
+    }
+
+    /// Tells it the verdict: whether every rule sees something.
+    #[inline(never)]
+    fn tell_supervisor(&self, state: State) {
+        if self.supervisor.listens() {
+            let (judge, sources, now) = (&self.judge, &self.sources, clock::mono());
+            let verdict = match judge.first_blind(&|tags| sources.sight(now, tags)) {
+                _ if judge.rules() == 0 => "watches nothing: no service rule is on".to_owned(),
+                Some((name, why)) => format!("sees nothing for {name}: {why}"),
+                None => "protected".to_owned(),
+            };
+            self.supervisor.tell(state, &verdict);
+        }
     }
 
     /// Reads what the sources have, those that are ready or all, and bans.
@@ -237,8 +255,9 @@ impl Daemon {
         if judge.commit(now) {
             self.compacts = judge.compact(now);
         }
-        if let Some(change) = sources.look_around(now.mono) {
-            judge.tell_sight(&change, &|tags| sources.sight(now.mono, tags));
+        let change = sources.look_around(now.mono);
+        if let Some(change) = &change {
+            judge.tell_sight(change, &|tags| sources.sight(now.mono, tags));
         }
         if let Some(sync) = self.state_sync {
             // Handed to the system at once: bans survive the daemon, and stay in order with those of
@@ -258,6 +277,9 @@ impl Daemon {
                 }
             }
         }
+        if change.is_some() && ready.is_some() {
+            self.tell_supervisor(State::Same);
+        }
     }
 
     /// Has everything written down then at the latest.
@@ -267,21 +289,30 @@ impl Daemon {
 
     /// Takes the new configuration, or keeps everything as it is when that has errors.
     #[inline(never)]
-    fn reload(&mut self) {
+    fn reload(&mut self, each_line: &mut dyn FnMut(&str)) -> Result<String, String> {
+        self.supervisor.tell(State::Reloading, "reads the configuration");
+        let result = self.take_configuration(each_line);
+        if let Err(why) = &result {
+            log::error!("{why}");
+        }
+        self.tell_supervisor(State::Ready);
+        result
+    }
+
+    fn take_configuration(&mut self, each_line: &mut dyn FnMut(&str)) -> Result<String, String> {
         let mut compiled = Compiled::default();
         let loaded = briefly(|| load(&self.conf, &mut |rule, problems| compiled.add(rule, problems)));
         tell(&loaded.problems);
+        loaded.problems.iter().flat_map(|p| p.shown.lines()).for_each(each_line);
         if loaded.failed() {
-            log::error!("the configuration has errors: the former one stays in force");
-            return;
+            return Err("the configuration has errors: the former one stays in force".into());
         }
         let now = clock::now();
         let settings = &loaded.settings;
         let plan = setup::plan(&loaded, compiled);
         let allowed = lists::allowed(&Paths::of(settings), self.judge.guard());
         if let Err(e) = self.judge.reconfigure(now, plan.rules, plan.policies, settings, allowed) {
-            log::error!("{e}: the former configuration stays in force");
-            return;
+            return Err(format!("{e}: the former configuration stays in force"));
         }
         self.sources.reopen(plan.wants, settings, now);
         install_log(settings);
@@ -301,7 +332,9 @@ impl Daemon {
         self.judge.guard().take_owner_trouble().iter().for_each(|why| log::warn!("{why}"));
         self.read(now, None);
         self.judge.events().reloaded(now.wall);
-        log::info!("configuration read: {} for {} rules", self.sources, self.judge.rules());
+        let done = format!("configuration read: {} for {} rules", self.sources, self.judge.rules());
+        log::info!("{done}");
+        Ok(done)
     }
 
     /// Writes positions and journal to state_dir, without waiting for the disk. What fails is told once and
@@ -369,6 +402,7 @@ impl Daemon {
     }
 
     fn stop(&mut self) {
+        self.supervisor.tell(State::Stopping, "bans stay in force");
         let now = clock::now();
         // What was forwarded to us is nowhere else.
         self.read(now, None);

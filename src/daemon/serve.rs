@@ -20,6 +20,10 @@ pub(super) struct Desk<'a> {
     pub(super) since: Wall,
     /// Set when somebody asks for it.
     pub(super) reload: bool,
+    /// Who asked for that.
+    pub(super) asked: Vec<UnixStream>,
+    /// The connection that is handed over next is one of them.
+    pub(super) waits: bool,
     /// The same for the allow list.
     pub(super) lists: bool,
 }
@@ -36,11 +40,14 @@ impl Service for Desk<'_> {
                 self.status(to);
                 self.judge.each_offender(self.now.mono, &mut |offender| say(to, offender));
             }
-            Request::Watch => return Then::Keep,
+            Request::Watch => {
+                self.waits = false;
+                return Then::Keep;
+            }
             Request::Reload => {
-                self.reload = true;
-                say(to, &"ok");
-                return Then::Next;
+                // Who asks is answered when it is done.
+                (self.reload, self.waits) = (true, true);
+                return Then::Keep;
             }
             Request::Lists => {
                 self.lists = true;
@@ -64,7 +71,11 @@ impl Service for Desk<'_> {
     }
 
     fn keep(&mut self, stream: UnixStream) {
-        self.judge.events().watch(stream);
+        if self.waits {
+            self.asked.push(stream);
+        } else {
+            self.judge.events().watch(stream);
+        }
     }
 }
 
@@ -96,7 +107,7 @@ impl Desk<'_> {
 }
 
 /// Who does not read its answer loses it.
-fn say(to: &UnixStream, text: &dyn Display) {
+pub(super) fn say(to: &UnixStream, text: &dyn Display) {
     let mut line = Line::new();
     let _ = write!(line, "{text}");
     send(to, line.with_newline());

@@ -2,7 +2,7 @@
 //! The daemon's poll loop: what it waits for, in the order in which it is served. Nothing ticks.
 
 use super::heal::Found;
-use super::serve::Desk;
+use super::serve::{Desk, say};
 use super::slot::{Slot, Turn, pass, room, sleep};
 use super::{Daemon, sources};
 use crate::base::clock::{Mono, Now};
@@ -10,6 +10,7 @@ use crate::control::server::Server;
 use crate::sys::poll::Ready;
 use crate::sys::signal::Wish;
 use crate::sys::{clock, relay, trim};
+use std::fmt::Display;
 use std::os::fd::AsFd as _;
 
 /// Milliseconds from the first thing that happens to the moment when memory that it took is given back.
@@ -73,7 +74,9 @@ impl Daemon {
             match self.signals.take() {
                 Ok(None) => return Turn::Done,
                 Ok(Some(Wish::Stop)) => return Turn::Stop,
-                Ok(Some(Wish::Reload)) => self.reload(),
+                Ok(Some(Wish::Reload)) => {
+                    let _ = self.reload(&mut |_| ());
+                }
                 Ok(Some(Wish::Report)) => {
                     self.sources.report();
                     self.judge.report();
@@ -151,15 +154,20 @@ impl Daemon {
     /// Answers commands. After the sources, so that nobody who asks delays a ban.
     fn serve(&mut self, now: Now, _: &[Ready]) -> Turn {
         let Daemon { judge, control: Some(control), since, sources, .. } = self else { return Turn::Done };
-        let mut desk = Desk { judge, sources, now, since: *since, reload: false, lists: false };
+        let (since, asked) = (*since, Vec::new());
+        let mut desk = Desk { judge, sources, now, since, reload: false, asked, waits: false, lists: false };
         control.serve(now.mono, &mut desk);
-        let (reload, lists) = (desk.reload, desk.lists);
+        let (reload, asked, lists) = (desk.reload, desk.asked, desk.lists);
         if lists {
             let allowed = self.lists.reread(now.mono, self.judge.guard());
             self.judge.set_allowed(allowed);
         }
         if reload {
-            self.reload();
+            let each = |text: &dyn Display| asked.iter().for_each(|to| say(to, text));
+            match self.reload(&mut |line| each(&format_args!("line {line}"))) {
+                Ok(what) => each(&format_args!("ok {what}")),
+                Err(why) => each(&format_args!("failed {why}")),
+            }
         }
         Turn::Done
     }

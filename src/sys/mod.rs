@@ -15,6 +15,7 @@ pub mod listeners;
 pub mod memory;
 pub mod netlink;
 pub mod nlattr;
+pub mod notify;
 pub mod poll;
 pub mod process;
 pub mod random;

@@ -40,6 +40,15 @@ impl Judge {
         ]
     }
 
+    /// The first rule that sees nothing, and why.
+    pub(in crate::daemon) fn first_blind(
+        &self,
+        sight: &dyn Fn(Tags) -> Result<String, String>,
+    ) -> Option<(&str, String)> {
+        let mut rules = self.detector.rules().iter().enumerate();
+        rules.find_map(|(index, rule)| Some((&*rule.name, sight(Tags(1 << index)).err()?)))
+    }
+
     /// Tells the log whose sight has changed; `sight` says what a rule sees, or why it sees nothing.
     pub(in crate::daemon) fn tell_sight(
         &self,

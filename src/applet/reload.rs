@@ -1,0 +1,93 @@
+#![forbid(unsafe_code)]
+//! `mef reload`: the daemon reads its configuration again, and what is wrong with it is told here. Without a
+//! daemon the lists go into the kernel.
+
+use super::args::parse;
+use super::context::daemon_of;
+use super::output::{Error, Output};
+use super::target;
+use crate::base::diag::Severity;
+use crate::config::{DEFAULT_PATH, ListKind, Settings, load};
+use crate::control::client::Client;
+use crate::control::proto::Request;
+use crate::lists::{self, Gone, Paths, Turn};
+use argh::FromArgs;
+use std::path::Path;
+
+/// Have the daemon read its configuration, service rules and lists again.
+#[derive(FromArgs)]
+#[argh(
+    help_triggers("-h", "--help"),
+    note = "What SIGHUP does, but errors are shown here, and then the exit status is 1 and everything stays \
+        as it was.\nWithout a daemon the allow and deny lists are put into the kernel.",
+    example = "mef reload"
+)]
+struct Args {
+    /// path to mef.conf
+    #[argh(option, arg_name = "file", default = "DEFAULT_PATH.to_owned()")]
+    config: String,
+}
+
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    let args: Args = parse("reload", args)?;
+    // What the daemon has in force says where it listens; a broken file may say something else.
+    let path = Some(args.config.as_str()).filter(|path| *path != DEFAULT_PATH);
+    let settings = super::context::settings(path, output);
+    match daemon_of(&settings, output) {
+        Some(daemon) => ask(daemon, output),
+        None => alone(Path::new(&args.config), output),
+    }
+}
+
+/// Has the daemon do it.
+fn ask(mut daemon: Client, output: &mut Output<'_>) -> Result<(), Error> {
+    let lost = |e| Error::Failed(format!("the daemon: {e}"));
+    daemon.tell(&Request::Reload).map_err(lost)?;
+    let mut end = None;
+    // It answers when it is done, however long that takes.
+    daemon
+        .lines(true, &mut |line| {
+            let (word, text) = line.split_once(' ').unwrap_or((line, ""));
+            match word {
+                "line" => output.raw(&[text, "\n"].concat()),
+                "failed" => end = Some(Err(Error::Failed(text.to_owned()))),
+                "ok" => end = Some(Ok(text.to_owned())),
+                _ => {}
+            }
+            end.is_none()
+        })
+        .map_err(lost)?;
+    let done = end.unwrap_or_else(|| Err(Error::Failed("the daemon ended before it was done".into())))?;
+    writeln!(output.out, "{done}")?;
+    Ok(())
+}
+
+/// Does what can be done without one.
+fn alone(config: &Path, output: &mut Output<'_>) -> Result<(), Error> {
+    let loaded = load(config, &mut crate::rules::check);
+    loaded.problems.iter().for_each(|p| output.raw(&p.shown));
+    let is_error = |p: &crate::config::FileProblem| p.problem.severity == Severity::Error;
+    if loaded.problems.iter().any(is_error) || loaded.failed() {
+        return Err(Error::Failed("the configuration has errors: nothing was changed".into()));
+    }
+    put_lists(&loaded.settings, output)?;
+    writeln!(output.out, "no daemon runs: the lists are in the kernel, nobody reads the logs")?;
+    output.end()
+}
+
+fn put_lists(settings: &Settings, output: &mut Output<'_>) -> Result<(), Error> {
+    let failed = |e: crate::ban::Failure| Error::Failed(e.to_string());
+    let (mut enforcer, _) = target::table(settings, output)?;
+    let guard = enforcer.guard();
+    let paths = Paths::of(settings);
+    let turn = Turn::within(&paths, ListKind::Allow, target::LIST_PATIENCE);
+    let mut in_force = || guard.allowed_until().unwrap_or_default();
+    let note: lists::Note<'_> = &mut |e| output.note(e);
+    let mut allowed = lists::allowed(&paths, &turn, Gone::Forget, &mut in_force, note).allowed;
+    guard.set_allowed(&mut allowed).map_err(failed)?;
+    drop(turn);
+    let turn = Turn::wait(&paths, ListKind::Deny);
+    let job = lists::Job { only: None, gone: Gone::Forget, emptied: false };
+    let done = lists::apply(guard, &paths, &turn, &job, &mut |e| output.note(e), &mut |_| ());
+    if done.map_err(failed)?.good { Ok(()) } else { Err(Error::Told) }
+}
