@@ -3,9 +3,7 @@
 
 use crate::base::diag::{Problem, Severity};
 use crate::base::name::IfName;
-use crate::firewall::nft::{Op, TxnError};
-use crate::firewall::rules::Batch;
-use crate::firewall::{listing, tables};
+use crate::firewall::loader::{self, Goal, LoadError, Loader};
 use crate::input::glob::Glob;
 use crate::plan::listed::Table;
 use crate::ruleset::check::{self, Host};
@@ -182,21 +180,17 @@ pub fn read_text(name: &str, text: &str) -> RuleSet {
 ///
 /// # Errors
 /// What stands in the way, for people.
-pub fn batch(set: &mut RuleSet, mut batch: Batch) -> Result<Batch, String> {
+pub fn batch(set: &mut RuleSet, goal: Goal<'_>) -> Result<Box<dyn Loader>, String> {
     let auto = auto(set)?;
-    compile_last(set, &auto, &mut batch);
+    let mut batch = loader::loader(goal);
+    compile_last(set, &auto, &mut *batch);
     Ok(batch)
-}
-
-/// Whether this is the table of `mef load`.
-fn is_ours(family: &str, name: &str) -> bool {
-    (family, name) == ("inet", tables::RULES.name.as_str())
 }
 
 /// The rules that the kernel has from `mef load` as the text of a rule set, if it can be one.
 #[must_use]
 pub fn loaded_text() -> Option<String> {
-    let mut tables = listing::read(&is_ours).ok()?;
+    let mut tables = loader::listed(&loader::is_ours).ok()?;
     let exported = export::ours(tables.first_mut()?, false);
     (exported.unsaid == 0).then(|| exported.lines.join("\n") + "\n")
 }
@@ -205,7 +199,7 @@ pub fn loaded_text() -> Option<String> {
 fn auto(set: &RuleSet) -> Result<Vec<IfName>, String> {
     match set.first_auto {
         None => Ok(Vec::new()),
-        Some(_) => routes::default_interfaces().map_err(|e| TxnError::from(e).to_string()),
+        Some(_) => routes::default_interfaces().map_err(|e| e.to_string()),
     }
 }
 
@@ -218,7 +212,7 @@ pub fn statements(set: &RuleSet) -> Result<Vec<String>, String> {
     compile(set, &auto(set)?, &mut table);
     for listed in table.chains.iter_mut().flat_map(|chain| &mut chain.rules) {
         for part in listed.parts.iter_mut().flatten() {
-            part.rule.comment = listing::rule::kept(&part.rule.comment);
+            part.rule.comment = loader::kept_comment(&part.rule.comment);
         }
     }
     Ok(comparable(&mut table))
@@ -235,7 +229,7 @@ fn comparable(table: &mut Table) -> Vec<String> {
 /// # Errors
 /// What the kernel refused, for people.
 pub fn loaded() -> Result<Vec<String>, String> {
-    let mut tables = listing::read(&is_ours).map_err(|e| e.to_string())?;
+    let mut tables = loader::listed(&loader::is_ours).map_err(|e| e.to_string())?;
     Ok(tables.first_mut().map_or_else(Vec::new, comparable))
 }
 
@@ -245,7 +239,7 @@ pub fn loaded() -> Result<Vec<String>, String> {
 /// # Errors
 /// What the kernel refused, for people.
 pub fn is_foreign() -> Result<bool, String> {
-    let tables = listing::read(&is_ours).map_err(|e| e.to_string())?;
+    let tables = loader::listed(&loader::is_ours).map_err(|e| e.to_string())?;
     Ok(tables.first().is_some_and(export::is_foreign))
 }
 
@@ -255,12 +249,11 @@ pub fn is_foreign() -> Result<bool, String> {
 /// # Errors
 /// What the kernel refused, for people.
 pub fn exported(family: Option<&str>, name: Option<&str>) -> Result<Exported, String> {
-    let guard = tables::GUARD.name;
     let wanted = |word: &str, text: &str| {
         let is = |asked: Option<&str>, found: &str| asked.is_none_or(|asked| asked == found);
-        (word, text) != ("inet", guard.as_str()) && is(family, word) && is(name, text)
+        is(family, word) && is(name, text)
     };
-    let mut tables = listing::read(&wanted).map_err(|e| e.to_string())?;
+    let mut tables = loader::listed(&wanted).map_err(|e| e.to_string())?;
     Ok(export::all(&mut tables))
 }
 
@@ -269,17 +262,13 @@ pub fn exported(family: Option<&str>, name: Option<&str>) -> Result<Exported, St
 /// # Errors
 /// What stands in the way, for people, and whether the rules may be in force nevertheless: the kernel's
 /// answers were lost.
-pub fn load(set: &RuleSet, batch: Batch) -> Result<(), (String, bool)> {
-    batch.commit().map_err(|e| (refused(set, &e), matches!(e, TxnError::Lost(_))))
+pub fn load(set: &RuleSet, batch: Box<dyn Loader>) -> Result<(), (String, bool)> {
+    batch.commit().map_err(|e| (refused(set, &e), e.unsure))
 }
 
 /// The kernel's refusal, with the place of the rule that it is about.
-fn refused(set: &RuleSet, error: &TxnError) -> String {
+fn refused(set: &RuleSet, error: &LoadError) -> String {
     let text = error.to_string();
-    if error.errno() == nix::errno::Errno::EPERM {
-        return text;
-    }
-    let TxnError::Refused(all) = error else { return text };
-    let Some(Op::Statement(number)) = all.first().map(|r| r.op) else { return text };
-    set.rule_place(number).map_or(text.clone(), |place| [set.place(place).as_str(), ": ", &text].concat())
+    let place = error.statement.and_then(|number| set.rule_place(number));
+    place.map_or(text.clone(), |place| [set.place(place).as_str(), ": ", &text].concat())
 }

@@ -62,7 +62,11 @@ struct World {
 fn open(dir: &Path) -> Enforcer {
     let (journal, note) = Journal::open(dir, wall(), [1, 2], Duration::from_secs(1)).unwrap();
     assert!(note.is_none());
-    Enforcer::new(Guard::open(Options::default()).unwrap(), Some(journal), false)
+    Enforcer::new(
+        Box::new(Guard::open(Options::default(), mef::ban::Allowed::default()).unwrap()),
+        Some(journal),
+        false,
+    )
 }
 
 impl World {

@@ -464,7 +464,7 @@ fn a_kernel_that_counts_no_connections_is_told() {
     let flood = FloodOptions { ports: vec![(80, 80, limits)], drop: false, timeout: 60 };
     for (without, counts) in [(Capability::Connections.into(), false), (Capabilities::NONE, true)] {
         let options = Options { flood: Some(flood.clone()), without, ..Options::default() };
-        let made = Guard::open(options).unwrap().rebuild().unwrap();
+        let made = Guard::open(options, mef::ban::Allowed::default()).unwrap().rebuild().unwrap();
         assert!(made.has(&Flood) && made.lacks == without);
         assert_eq!(net.nft_list("chain inet mef_guard flood_look").contains("ct count over 1"), counts);
         let status = net.mef(&["status"]).shown();

@@ -14,7 +14,7 @@ static ALL: Scope = Scope::ALL;
 fn namespace() -> Guard {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
         .expect("root is needed for a network namespace");
-    Guard::open(Options::default()).unwrap()
+    Guard::open(Options::default(), mef::ban::Allowed::default()).unwrap()
 }
 
 fn nft(args: &[&str]) -> String {
@@ -54,7 +54,7 @@ fn unban(guard: &mut Guard, who: &str) -> usize {
 }
 
 /// What is banned, with the seconds left.
-fn listed(guard: &mut Guard) -> Vec<String> {
+fn listed(guard: &mut dyn mef::firewall::backend::View) -> Vec<String> {
     let mut all = Vec::new();
     let left = |left: Option<u64>| left.map_or("permanent".to_owned(), |l| l.to_string());
     guard.list(&mut |e| all.push(format!("{} {} {}", e.who, e.scope, left(e.left)))).unwrap();
@@ -306,13 +306,13 @@ fn processes_that_begin_together_make_one_table() {
     let threads: Vec<_> = (0..8)
         .map(|n| {
             std::thread::spawn(move || {
-                let mut guard = Guard::open(Options::default()).unwrap();
+                let mut guard = Guard::open(Options::default(), mef::ban::Allowed::default()).unwrap();
                 ban(&mut guard, &format!("192.0.2.{n}"), Span::Secs(60));
             })
         })
         .collect();
     threads.into_iter().for_each(|t| t.join().unwrap());
-    let mut guard = Guard::open(Options::default()).unwrap();
+    let mut guard = Guard::open(Options::default(), mef::ban::Allowed::default()).unwrap();
     assert_eq!(listed(&mut guard).len(), 8);
     assert_eq!(nft(&["list", "ruleset"]).matches("@ban4 jump hit").count(), 1);
 }
@@ -352,7 +352,7 @@ fn dumps_are_whole_while_others_write() {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let mut other = Guard::open(Options::default()).unwrap();
+            let mut other = Guard::open(Options::default(), mef::ban::Allowed::default()).unwrap();
             while !stop.load(Ordering::Relaxed) {
                 ban(&mut other, "192.0.2.1", Span::Secs(60));
                 unban(&mut other, "192.0.2.1");
@@ -380,7 +380,7 @@ fn dumps_are_whole_while_others_write() {
 fn elements_count_packets_if_they_are_to() {
     let _ = namespace();
     let counting = Options { element_counters: true, ..Options::default() };
-    let mut guard = Guard::open(counting).unwrap();
+    let mut guard = Guard::open(counting, mef::ban::Allowed::default()).unwrap();
     for who in ["192.0.2.7", "10.0.0.0/8", "2001:db8::/64"] {
         ban(&mut guard, who, Span::Secs(60));
     }
@@ -411,7 +411,8 @@ fn a_scope_that_others_add_has_its_rules_once_whoever_rebuilds_the_table_meanwhi
         for worker in 0..2 {
             let (start, end) = (&start, &end);
             threads.spawn(move || {
-                let (mut other, mut all) = (Guard::open(Options::default()).unwrap(), Vec::new());
+                let (mut other, mut all) =
+                    (Guard::open(Options::default(), mef::ban::Allowed::default()).unwrap(), Vec::new());
                 for n in 0..ROUNDS {
                     let scope = Scope::new(vec![(1000 + n, 1000 + n)], true, false);
                     let who = format!("192.0.2.{worker}");
@@ -452,7 +453,7 @@ fn networks_that_are_banned_at_once_are_cut_out_of_each_other() {
     let threads: Vec<_> = (0..6u8)
         .map(|n| {
             std::thread::spawn(move || {
-                let mut guard = Guard::open(Options::default()).unwrap();
+                let mut guard = Guard::open(Options::default(), mef::ban::Allowed::default()).unwrap();
                 for m in 0..10 {
                     ban(&mut guard, &format!("10.{m}.{n}.0-10.{m}.9.255"), Span::Secs(60));
                 }
@@ -461,7 +462,7 @@ fn networks_that_are_banned_at_once_are_cut_out_of_each_other() {
         .collect();
     threads.into_iter().for_each(|t| t.join().unwrap());
     let mut all: Vec<Range> = Vec::new();
-    let mut guard = Guard::open(Options::default()).unwrap();
+    let mut guard = Guard::open(Options::default(), mef::ban::Allowed::default()).unwrap();
     guard.list(&mut |e| all.push(e.who)).unwrap();
     mef::base::range::merge(&mut all);
     let want: Vec<Range> = (0..10).map(|m| range(&format!("10.{m}.0.0-10.{m}.9.255"))).collect();
@@ -512,7 +513,8 @@ fn a_table_that_others_made_with_another_prefix_is_noticed() {
     guard.ban(&[a_ban("2001:db8:1::/64", &scope, Span::Secs(60))], Repeat::Prolongs, &mut |_, r| {
         assert!(r.is_ok())
     });
-    let mut other = Guard::open(Options { ipv6_prefix: 56, ..Options::default() }).unwrap();
+    let mut other =
+        Guard::open(Options { ipv6_prefix: 56, ..Options::default() }, mef::ban::Allowed::default()).unwrap();
     other.rebuild().unwrap();
     // Keys of another length are gone, in the sets of ports too.
     assert_eq!(listed(&mut other), [""; 0]);
@@ -622,7 +624,7 @@ fn bans_that_ended_with_a_network_do_not_come_back_from_the_journal() {
     let now = mef::base::clock::Wall(1_800_000_000);
     let patience = std::time::Duration::from_secs(1);
     let (journal, _) = mef::state::journal::Journal::open(&dir, now, [1, 2], patience).unwrap();
-    let mut enforcer = mef::enforce::Enforcer::new(guard, Some(journal), false);
+    let mut enforcer = mef::enforce::Enforcer::new(Box::new(guard), Some(journal), false);
     let who = ["192.0.2.7", "192.0.2.9", "198.51.100.1", "10.0.0.0/8", "2001:db8::/64"];
     let bans = who.map(|who| a_ban(who, &ALL, Span::Secs(600)));
     let ok = &mut |_: usize, r: Result<Outcome, &mef::ban::Failure>| assert!(r.is_ok());
@@ -632,7 +634,7 @@ fn bans_that_ended_with_a_network_do_not_come_back_from_the_journal() {
         assert_eq!((&*lifted.counts, lifted.written), (&[count][..], true), "{who}");
     }
     nft(&["flush", "ruleset"]);
-    enforcer.guard().forget();
+    enforcer.guard().repair(mef::ban::Damage::Table).unwrap();
     enforcer.restore(now, &mut |e| panic!("{e}")).unwrap();
     std::fs::remove_dir_all(&dir).unwrap();
     assert_eq!(listed(enforcer.guard()), ["10.128.0.0/9 all 600", "198.51.100.1 all 600"]);

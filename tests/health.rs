@@ -11,7 +11,7 @@ use std::process::Command;
 fn watched() -> Guard {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
         .expect("root is needed for a network namespace");
-    let mut guard = Guard::open(Options::default()).unwrap();
+    let mut guard = Guard::open(Options::default(), Allowed::default()).unwrap();
     guard.watch();
     guard.rebuild().unwrap();
     guard
@@ -145,7 +145,7 @@ fn a_table_that_another_process_made_anew_is_not_taken_for_ours() {
     let mut guard = watched();
     nft("flush ruleset");
     // The same rules and sets with the same numbers, but another table.
-    Guard::open(Options::default()).unwrap().rebuild().unwrap();
+    Guard::open(Options::default(), Allowed::default()).unwrap().rebuild().unwrap();
     assert_eq!(look(&mut guard).unwrap().damage, Damage::Table);
 }
 
@@ -154,7 +154,7 @@ fn a_table_that_another_process_made_anew_is_not_taken_for_ours() {
 fn what_came_later_is_missed_when_it_goes() {
     let mut guard = watched();
     let ports = Scope::new(vec![(25, 25)], true, true);
-    let mut other = Guard::open(Options::default()).unwrap();
+    let mut other = Guard::open(Options::default(), Allowed::default()).unwrap();
     ban(&mut other, "203.0.113.2/32", &ports);
     assert_eq!(look(&mut guard), Some(Health::default()));
     nft("flush chain inet mef_guard hit");

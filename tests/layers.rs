@@ -256,6 +256,71 @@ fn a_wrong_arrow_is_found() {
     }
 }
 
+/// Words that only drivers know: of netlink and nf_tables, and what is inside the seam.
+const INSIDE: &[&str] = &[
+    "netlink",
+    "NlSocket",
+    "nlattr",
+    "TxnError",
+    "NFT_",
+    "NFTA_",
+    "mnl::",
+    "\"mef_guard\"",
+    "firewall::nft",
+    "firewall::guard",
+    "firewall::rules",
+    "firewall::trial",
+    "firewall::tables",
+    "firewall::listing",
+    "firewall::alarm",
+    "firewall::nflog",
+    "firewall::sockdiag",
+    "firewall::conntrack",
+    "\"ban4\"",
+    "\"bannet",
+    "\"allow4\"",
+    "\"allowt",
+    "\"deny4",
+    "\"scan_",
+    "\"flood_",
+    "\"seen_",
+];
+
+/// Where code names what only drivers know; what tests say, and comments, is not code.
+fn leaks(text: &str) -> Vec<String> {
+    let code = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap().lines().enumerate();
+    let code = code.map(|(at, line)| (at + 1, line.split("//").next().unwrap()));
+    let found = |line: &str| INSIDE.iter().copied().find(|word| line.contains(word));
+    code.filter_map(|(at, line)| Some(format!("line {at}: {}", found(line)?))).collect()
+}
+
+#[test]
+fn nothing_above_the_seam_names_what_is_below() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    let mut problems = Vec::new();
+    for file in &files {
+        let inside = file.strip_prefix(&src).unwrap();
+        let below = ["firewall", "sys"].iter().any(|dir| inside.starts_with(dir));
+        if !below && !file.to_str().unwrap().contains("tests") {
+            let text = fs::read_to_string(file).unwrap();
+            problems.extend(leaks(&text).into_iter().map(|leak| format!("{}: {leak}", inside.display())));
+        }
+    }
+    assert!(files.len() > 50 && problems.is_empty(), "{problems:#?}");
+    let leaky = [
+        "use crate::firewall::guard::Guard;",
+        "fn f() -> Result<(), TxnError> {",
+        "let set = Name::of(\"ban4\");",
+        "use crate::sys::netlink::Lost;",
+    ];
+    for text in leaky {
+        assert_eq!(leaks(text).len(), 1, "{text}");
+    }
+    assert!(leaks("// netlink\nuse crate::firewall::backend::Backend;").is_empty());
+}
+
 /// What stands between backticks.
 fn spans(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)

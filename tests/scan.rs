@@ -438,9 +438,11 @@ fn without_a_look_up_of_sockets_the_kernel_is_told_which_ports_listen() {
         ports: Vec::new(),
         calm_until: Mono(0),
     };
-    let mut guard =
-        Guard::open(Options { scan: Some(scan), without: Capability::Sockets.into(), ..Options::default() })
-            .unwrap();
+    let mut guard = Guard::open(
+        Options { scan: Some(scan), without: Capability::Sockets.into(), ..Options::default() },
+        mef::ban::Allowed::default(),
+    )
+    .unwrap();
     let made = guard.rebuild().unwrap();
     assert!(made.has(&Scan) && made.lacks == Capability::Sockets.into() && guard.wants_open_ports());
     let open: Vec<TcpListener> = (0..20).map(|i| TcpListener::bind(("0.0.0.0", 7000 + i)).unwrap()).collect();

@@ -265,7 +265,7 @@ fn a_kernel_that_cannot_tell_is_told_of() {
         (Capability::Reports, "cannot report port scans, floods and new sources"),
     ] {
         let options = Options { seen: Some(seen.clone()), without: without.into(), ..Options::default() };
-        let made = Guard::open(options).unwrap().rebuild().unwrap();
+        let made = Guard::open(options, mef::ban::Allowed::default()).unwrap().rebuild().unwrap();
         assert!(!made.has(&Seen) && made.lacks == without.into());
         assert!(!net.nft_list("table inet mef_guard").contains("seen_"));
         let status = net.mef(&["status"]).shown();
@@ -278,7 +278,7 @@ fn a_kernel_that_cannot_tell_is_told_of() {
 fn a_group_that_somebody_else_reads_costs_only_the_news() {
     let mut net = host(ON, "");
     let peer = net.peer();
-    let other = mef::firewall::nflog::Packets::open(mef::firewall::alarm::NEWS).unwrap();
+    let other = mef::firewall::Packets::news().unwrap();
     let daemon = net.daemon("daemon");
     assert!(net.said("daemon").contains("another program reads this group: new sources are not told"));
     net.mark(LOG);

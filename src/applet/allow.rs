@@ -11,8 +11,8 @@ use crate::base::clock::Wall;
 use crate::base::range::{Range, any_meets, covers, cut, merge};
 use crate::config::{ListEntry, ListKind, conf_files, duration};
 use crate::control::proto::Request;
-use crate::firewall::conntrack;
-use crate::firewall::guard::Guard;
+use crate::firewall::backend::View;
+use crate::firewall::end_connections;
 use crate::lists::{self, Edit, Exempt, Gone, LOCAL, Paths, Turn};
 use argh::FromArgs;
 
@@ -180,7 +180,7 @@ fn change(command: &str, change: Change, output: &mut Output<'_>) -> Result<(), 
     }
     if kind == ListKind::Deny && adds.is_some() && settings.kill_connections && !ranges.is_empty() {
         let ended: Vec<Range> = ranges.iter().flat_map(|range| cut(range, safety.passing())).collect();
-        if let Err(e) = conntrack::kill(&ended, &Scope::ALL) {
+        if let Err(e) = end_connections(&ended, &Scope::ALL) {
             output.note(&e);
         }
     }
@@ -249,7 +249,11 @@ fn not_listed(range: &Range, paths: &Paths, kind: ListKind, output: &mut Output<
 }
 
 /// Keeps those that the kernel lets pass now, and says which it does not.
-fn only_in_force(guard: &mut Guard, ranges: &mut Vec<Range>, output: &mut Output<'_>) -> Result<(), Error> {
+fn only_in_force(
+    guard: &mut dyn View,
+    ranges: &mut Vec<Range>,
+    output: &mut Output<'_>,
+) -> Result<(), Error> {
     let mut allowed = guard.allowed().map_err(failed)?;
     merge(&mut allowed);
     ranges.retain(|range| {

@@ -5,7 +5,7 @@ use super::args::{STDIN, parse};
 use super::context::settings;
 use super::output::{Error, Output};
 use super::target::{self, Lines, Safety};
-use crate::ban::{Ban, Outcome, Repeat, Scope, Shortage, Standing};
+use crate::ban::{Ban, GuardState, Outcome, Repeat, Scope, Shortage, Standing};
 use crate::base::clock::Span;
 use crate::base::json::Object;
 use crate::base::line::shown;
@@ -14,8 +14,6 @@ use crate::config::{Ports, Settings, span, written};
 use crate::control::client::Client;
 use crate::control::proto::Request;
 use crate::enforce::Enforcer;
-use crate::firewall::guard::Made;
-use crate::firewall::guard::room;
 use argh::FromArgs;
 
 /// Bans made at once when they come from standard input.
@@ -110,7 +108,7 @@ struct Session<'a> {
     scope: &'a Scope,
     settings: &'a Settings,
     enforcer: Enforcer,
-    made: Made,
+    state: GuardState,
     safety: Safety,
     batch: Vec<Range>,
     /// Addresses of former batches.
@@ -133,7 +131,7 @@ impl<'a> Session<'a> {
         settings: &'a Settings,
         output: &mut Output<'_>,
     ) -> Result<Session<'a>, Error> {
-        let (mut enforcer, made) = target::table(settings, output)?;
+        let (mut enforcer, state) = target::table(settings, output)?;
         let safety = Safety::read(enforcer.guard()).map_err(|e| Error::Failed(e.to_string()))?;
         enforcer.set_passing(safety.passing().to_vec());
         let batch = Vec::new();
@@ -143,7 +141,7 @@ impl<'a> Session<'a> {
             scope,
             settings,
             enforcer,
-            made,
+            state,
             safety,
             batch,
             before: 0,
@@ -157,7 +155,7 @@ impl<'a> Session<'a> {
 
     /// Takes one address in; a wrong one is told and passed over.
     fn take(&mut self, text: &str, place: &str, output: &mut Output<'_>) -> Result<(), Error> {
-        match target::read(text, self.made.ipv6_prefix).map(|range| self.safety.narrowed(text, range)) {
+        match target::read(text, self.state.ipv6_prefix).map(|range| self.safety.narrowed(text, range)) {
             Err(what) => output.problem(&format_args!("{place}{what}")),
             Ok(range) => match self.safety.objection(&range).filter(|_| !self.args.force) {
                 Some(why) => output
@@ -173,7 +171,7 @@ impl<'a> Session<'a> {
         if self.batch.is_empty() {
             return Ok(());
         }
-        if let Err(short) = room::for_bans(self.batch.len() as u64, self.before) {
+        if let Err(short) = self.enforcer.guard().room_for_bans(self.batch.len() as u64, self.before) {
             return Err(Error::Failed(self.refused(&short, output)));
         }
         let now = crate::sys::clock::wall();

@@ -9,7 +9,7 @@ use crate::ban::Entry;
 use crate::base::json::Object;
 use crate::base::line::shown;
 use crate::enforce::options;
-use crate::firewall::guard::Guard;
+use crate::firewall::view;
 use argh::FromArgs;
 
 const HEAD: [&str; COLUMNS] = ["ADDRESS", "RULE", "SINCE", "LEFT", "HITS", "DROPPED", "PORTS", "REASON"];
@@ -47,8 +47,8 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     let args: Args = parse("bans", args)?;
     let settings = settings(args.config.as_deref(), output);
     let failed = |e| Error::Failed(format!("{e}"));
-    let mut guard = Guard::open(options(&settings)).map_err(failed)?;
-    let ipv6_prefix = guard.look().map_err(failed)?.map_or(64, |made| made.ipv6_prefix);
+    let mut guard = view(options(&settings)).map_err(failed)?;
+    let ipv6_prefix = guard.state().map_err(failed)?.map_or(64, |state| state.ipv6_prefix);
     let range = args.address.as_deref().map(|text| target::read(text, ipv6_prefix));
     let range = range.transpose().map_err(Error::Failed)?;
     let wanted = |e: &Entry<'_>| {

@@ -11,11 +11,13 @@ use crate::base::range::{Range, covers, merge};
 use crate::config::{Counts, ListEntry, ListKind, Settings};
 use crate::control::proto::Request;
 use crate::enforce::options;
-use crate::firewall::guard::{DenySet, Guard};
+use crate::firewall::backend::DenySet;
+use crate::firewall::{open, view};
 use crate::lists::{self, Exempt, Fate, Gone, Paths, Survey, Turn, list_names};
 use crate::sys::fs;
 use argh::FromArgs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// Show what is in the allow and deny lists, file by file, and whether the kernel has it.
 #[derive(FromArgs)]
@@ -83,8 +85,8 @@ fn failed(e: impl std::fmt::Display) -> Error {
 }
 
 fn ask(settings: &Settings) -> Result<Kernel, Failure> {
-    let mut guard = Guard::open(options(settings))?;
-    let (mut allowed, denied) = match guard.look()? {
+    let mut guard = view(options(settings))?;
+    let (mut allowed, denied) = match guard.state()? {
         Some(_) => (guard.allowed()?, guard.deny_sets()?),
         None => (Vec::new(), Vec::new()),
     };
@@ -243,16 +245,17 @@ fn drop_list(file: &str, settings: &Settings, paths: &Paths, output: &mut Output
             return Err(failed(format!("{shown} is good, and in force: delete it to end that")));
         }
     }
-    let mut guard = Guard::open(options(settings)).map_err(failed)?;
+    let allow = lists::reader(Paths::of(settings), super::target::LIST_PATIENCE, Rc::default());
+    let mut guard = open(options(settings), allow.into()).map_err(failed)?;
     guard.go_through(paths.run());
     let turn = Turn::wait(paths, kind);
     let had = match kind {
         ListKind::Allow => lists::drop_allowed(paths, &turn, &name).map_err(failed)?,
-        ListKind::Deny => lists::drop_denied(&mut guard, paths, &turn, &name).map_err(failed)?,
+        ListKind::Deny => lists::drop_denied(&mut *guard, paths, &turn, &name).map_err(failed)?,
     };
     if kind == ListKind::Allow {
         let mut all = lists::allowed(paths, &turn, Gone::Forget, &mut Vec::new, &mut |_| ()).allowed;
-        if guard.look().map_err(failed)?.is_some() {
+        if guard.state().map_err(failed)?.is_some() {
             guard.set_allowed(&mut all).map_err(failed)?;
         }
         drop(turn);

@@ -6,9 +6,7 @@ use super::context::settings;
 use super::output::{Error, Output};
 use crate::base::diag::Severity;
 use crate::config::duration;
-use crate::firewall::nft::TxnError;
-use crate::firewall::rules::{self, Batch};
-use crate::firewall::trial as kernel;
+use crate::firewall::loader::{self, Goal, LoadError, Loader};
 use crate::rulefile::{self, DEFAULT_PATH};
 use crate::ruleset::RuleSet;
 use crate::trial::{self, End, Saved, Trial, Turn};
@@ -60,7 +58,7 @@ pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> 
     tell(&set, output)?;
     let name = if path == STDIN { "standard input" } else { path };
     if args.check {
-        rulefile::batch(&mut set, Batch::new()).map_err(|text| failed(&text, output))?;
+        rulefile::batch(&mut set, Goal::Replace).map_err(|text| failed(&text, output))?;
         writeln!(output.out, "{name}: {} rules, {} sets, no errors", set.rules(), set.sets.len())?;
         return Ok(());
     }
@@ -118,8 +116,8 @@ fn at_boot(saved: &Saved, output: &mut Output<'_>) -> Result<Option<String>, Err
 
 /// Replaces the rules; how many rules of the kernel they are.
 fn for_good(set: &mut RuleSet, run_dir: &Path, output: &mut Output<'_>) -> Result<u32, Error> {
-    let batch = rulefile::batch(set, Batch::new()).map_err(|text| failed(&text, output))?;
-    let parts = batch.rules;
+    let batch = rulefile::batch(set, Goal::Replace).map_err(|text| failed(&text, output))?;
+    let parts = batch.rules();
     rulefile::load(set, batch).map_err(|(why, _)| Error::Failed(why))?;
     trial::note(run_dir, true);
     Ok(parts)
@@ -133,13 +131,13 @@ fn on_trial(
     (saved, run_dir): (&Saved, &Path),
     output: &mut Output<'_>,
 ) -> Result<(End, u32), Error> {
-    let refused = |e: TxnError| Error::Failed(["no trial: ", &e.to_string()].concat());
-    let previous = kernel::previous().map_err(refused)?;
-    let had_rules = rules::there().map_err(refused)?;
+    let refused = |e: LoadError| Error::Failed(["no trial: ", &e.to_string()].concat());
+    let previous = loader::previous().map_err(refused)?;
+    let had_rules = loader::is_loaded().map_err(refused)?;
     let before = if had_rules { rulefile::loaded_text() } else { None };
-    let batch = Batch::trial(previous, u64::from(seconds) * 1000);
-    let batch = rulefile::batch(set, batch).map_err(|text| failed(&text, output))?;
-    let parts = batch.rules;
+    let goal = Goal::Trial(previous, u64::from(seconds) * 1000);
+    let batch = rulefile::batch(set, goal).map_err(|text| failed(&text, output))?;
+    let parts = batch.rules();
     let unconfirmed = saved.pending().is_some();
     match saved.begin(text, before.as_deref()) {
         Ok(true) => {}
@@ -154,7 +152,7 @@ fn on_trial(
     let mut rules = OnTrial { set, batch: Some(batch), text, saved, run_dir };
     let end = turn.trial(&trial, &mut rules, &mut |text| output.note(&text));
     end.map(|end| (end, parts)).map_err(|why| {
-        if !unconfirmed && matches!(kernel::pending(), Ok(None)) {
+        if !unconfirmed && matches!(loader::pending(), Ok(None)) {
             saved.cancel();
         }
         Error::Failed(why)
@@ -164,7 +162,7 @@ fn on_trial(
 /// The rules of a trial.
 struct OnTrial<'a> {
     set: &'a RuleSet,
-    batch: Option<Batch>,
+    batch: Option<Box<dyn Loader>>,
     text: &'a str,
     saved: &'a Saved,
     run_dir: &'a Path,
@@ -184,23 +182,23 @@ impl trial::Rules for OnTrial<'_> {
     fn reload(&mut self) -> Result<(), String> {
         let path = self.saved.confirmed().ok_or("nobody has kept them")?;
         let mut set = rulefile::read(&path.to_string_lossy(), false);
-        let batch = rulefile::batch(&mut set, Batch::new())?;
+        let batch = rulefile::batch(&mut set, Goal::Replace)?;
         rulefile::load(&set, batch).map_err(|(why, _)| why)
     }
 }
 
 /// Makes the rules on trial, of which this is the text, the only ones. False if the trial is over.
 fn confirm_text(text: &str) -> Result<bool, String> {
-    let Some(pending) = kernel::pending().map_err(|e| e.to_string())? else { return Ok(false) };
+    let Some(pending) = loader::pending().map_err(|e| e.to_string())? else { return Ok(false) };
     let mut set = rulefile::read_text("the rules on trial", text);
     if set.failed() {
         return Err(rulefile::shown(&set).concat());
     }
-    let batch = rulefile::batch(&mut set, Batch::confirm(&pending))?;
+    let batch = rulefile::batch(&mut set, Goal::Confirm(&pending))?;
     match rulefile::load(&set, batch) {
         Ok(()) => Ok(true),
         // The element that ends the trial was not there any more.
-        Err(_) if kernel::pending().is_ok_and(|found| found.is_none_or(|trial| trial.left_ms == 0)) => {
+        Err(_) if loader::pending().is_ok_and(|found| found.is_none_or(|trial| trial.left_ms == 0)) => {
             Ok(false)
         }
         Err((why, _)) => Err(why),
@@ -276,7 +274,7 @@ pub(super) fn unload(args: &[&str], output: &mut Output<'_>) -> Result<(), Error
     let foreign = rulefile::is_foreign().unwrap_or(false);
     // Before it: the daemon must not take it for an accident.
     trial::note(&run_dir, false);
-    rules::unload().map_err(|e| Error::Failed(e.to_string()))?;
+    loader::unload().map_err(|e| Error::Failed(e.to_string()))?;
     if foreign {
         output.note(&"the table inet mef held chains of another program, or its rules: they are gone, too");
     }

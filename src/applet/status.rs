@@ -8,7 +8,7 @@ use super::args::parse;
 use super::bans::about;
 use super::context::{daemon_of, settings};
 use super::output::{Error, Output};
-use crate::ban::Failure;
+use crate::ban::{Capability, Failure, GuardState};
 use crate::base::clock::Wall;
 use crate::base::json::Object;
 use crate::base::utc::Stamp;
@@ -16,8 +16,7 @@ use crate::config::{DEFAULT_PATH, Settings, load};
 use crate::control::client::Client;
 use crate::control::proto::{FACTS, KERNEL, Request, RuleLine, SightLine, read_fact};
 use crate::enforce::options;
-use crate::firewall::guard::{Flood, Guard, Made, Scan, Seen};
-use crate::firewall::nft::parts::Parts;
+use crate::firewall::view;
 use crate::rules::on;
 use crate::sys::{clock, fs};
 use argh::FromArgs;
@@ -131,29 +130,31 @@ impl Answer {
 struct Kernel {
     /// What it has not, if there can be no bans at all.
     missing: Option<String>,
-    made: Option<Made>,
+    state: Option<GuardState>,
+    /// Where bans are kept.
+    place: &'static str,
     bans: u64,
     allowed: u64,
     /// Sources in the flood throttle.
     throttled: u64,
-    /// Parts that it lacks, where the table does without something.
-    lacks: Parts,
+    /// What it cannot do of what is asked of it.
+    lacks: Vec<String>,
     /// Who alone may change the table.
     owner: Option<String>,
 }
 
 impl Kernel {
     fn look(settings: &Settings) -> Result<Kernel, Failure> {
-        let mut guard = Guard::open(options(settings))?;
-        let made = guard.look()?;
+        let mut guard = view(options(settings))?;
+        let state = guard.state()?;
         let (mut bans, mut allowed, throttled) = (0, 0, guard.throttled()?);
-        if made.is_some() {
+        if state.is_some() {
             guard.list(&mut |_| bans += 1)?;
             allowed = guard.allowed()?.len() as u64;
         }
-        let lacks = made.map_or(Parts::default(), |made| guard.missing(made));
+        let lacks = state.map_or(Vec::new(), |state| guard.lacking(state));
         let owner = guard.owned_by(Path::new(&settings.run_dir))?;
-        Ok(Kernel { missing: None, made, bans, allowed, throttled, lacks, owner })
+        Ok(Kernel { missing: None, state, place: guard.place(), bans, allowed, throttled, lacks, owner })
     }
 }
 
@@ -259,10 +260,10 @@ fn people(
             }
         }
     }
-    match kernel.made {
+    match kernel.state {
         None if let Some(why) = &kernel.missing => writeln!(out, "bans        none can be made: {why}")?,
-        None => writeln!(out, "bans        none: there is no table inet mef_guard")?,
-        Some(made) => {
+        None => writeln!(out, "bans        none: there is no table {}", kernel.place)?,
+        Some(state) => {
             writeln!(
                 out,
                 "bans        {} in force, {} ranges on the allow list",
@@ -271,10 +272,12 @@ fn people(
             let place = match (settings.ban_host, settings.ban_forward) {
                 (true, false) => "input, behind connection tracking",
                 (false, true) => "forward, behind connection tracking",
-                _ if made.ingress => "the ingress hook of the interfaces of the default routes",
+                _ if state.watches.has(Capability::Ingress) => {
+                    "the ingress hook of the interfaces of the default routes"
+                }
                 _ => "prerouting raw, before connection tracking",
             };
-            writeln!(out, "packets     die in {place} (inet mef_guard)")?;
+            writeln!(out, "packets     die in {place} ({})", kernel.place)?;
             match &kernel.owner {
                 Some(owner) => writeln!(out, "table       only {owner} can change it")?,
                 None if settings.guard_owner => {
@@ -282,19 +285,24 @@ fn people(
                 }
                 None => {}
             }
-            let lacking: Vec<_> = made.lacking(kernel.lacks).collect();
+            let lacks = &kernel.lacks;
             let lacking =
-                if lacking.is_empty() { "has all that is asked of it".into() } else { lacking.join("; ") };
+                if lacks.is_empty() { "has all that is asked of it".into() } else { lacks.join("; ") };
             writeln!(out, "kernel      {lacking}")?;
-            let scans = if made.has(&Scan) { "banned by the kernel" } else { "not looked for" };
+            let scans =
+                if state.watches.has(Capability::Scans) { "banned by the kernel" } else { "not looked for" };
             writeln!(out, "port scans  {scans}")?;
-            if made.has(&Flood) {
+            if state.watches.has(Capability::Floods) {
                 let throttled = kernel.throttled;
                 writeln!(out, "floods      held back by the kernel, {throttled} sources in the throttle")?;
             } else {
                 writeln!(out, "floods      not looked for")?;
             }
-            let new = if made.has(&Seen) { "told by the kernel" } else { "not looked for" };
+            let new = if state.watches.has(Capability::NewSources) {
+                "told by the kernel"
+            } else {
+                "not looked for"
+            };
             writeln!(out, "new sources {new}")?;
         }
     }
@@ -347,12 +355,12 @@ fn json(
         .number("pid", answer.map(|a| a.pid))
         .number("since", answer.map(|a| a.since))
         .number("resident", answer.and_then(Answer::resident))
-        .text("table", kernel.made.map(|_| "inet mef_guard"))
+        .text("table", kernel.state.map(|_| kernel.place))
         .text("owner", kernel.owner.as_deref())
         .number("bans_in_force", kernel.bans)
         .number("allowed", kernel.allowed)
         .number("throttled", kernel.throttled)
-        .number("logs", kernel.made.map(|made| made.logs.into()));
+        .number("logs", kernel.state.map(|state| state.logs.into()));
     if let Some(answer) = answer {
         for (fact, value) in FACTS.iter().zip(answer.facts) {
             object = object.number(fact.name, value);

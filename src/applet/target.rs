@@ -2,13 +2,14 @@
 //! Who is meant by an argument of `ban`, `unban` and their like, and whether banning them is safe.
 
 use super::output::{Error, Output};
-use crate::ban::{Allowed, Failure};
+use crate::ban::{Allowed, Failure, GuardState};
 use crate::base::line::shown;
 use crate::base::net::{canonical, offender};
 use crate::base::range::{Family, Range, covers, merge};
 use crate::config::{ListKind, Settings};
 use crate::enforce::{Enforcer, journal, options};
-use crate::firewall::guard::{Guard, Made};
+use crate::firewall::backend::View;
+use crate::firewall::open;
 use crate::lists::{self, Gone, Note, Paths, Turn};
 use crate::sys::{host::Protected, stdio};
 use std::cell::RefCell;
@@ -107,13 +108,13 @@ fn each_line(
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The table and the journal, for a command that changes something. Whoever makes the table fills it.
-pub(super) fn table(settings: &Settings, output: &mut Output<'_>) -> Result<(Enforcer, Made), Error> {
+pub(super) fn table(settings: &Settings, output: &mut Output<'_>) -> Result<(Enforcer, GuardState), Error> {
     let failed = |e| Error::Failed(format!("{e}"));
-    let mut guard = Guard::open(options(settings)).map_err(failed)?;
     let notes = Rc::new(RefCell::new(Vec::new()));
+    let allow = lists::reader(Paths::of(settings), LIST_PATIENCE, notes.clone());
+    let mut guard = open(options(settings), allow.into()).map_err(failed)?;
     guard.go_through(Path::new(&settings.run_dir));
-    guard.fill_with(lists::reader(Paths::of(settings), LIST_PATIENCE, notes.clone()));
-    let made = guard.ensure().map_err(failed)?;
+    let state = guard.ensure().map_err(failed)?;
     notes.take().iter().for_each(|note: &String| output.note(note));
     let fresh = guard.take_fresh();
     let now = crate::sys::clock::wall();
@@ -132,14 +133,14 @@ pub(super) fn table(settings: &Settings, output: &mut Output<'_>) -> Result<(Enf
     if fresh && let Err(e) = enforcer.restore(now, &mut |note| output.note(note)) {
         output.note(&e);
     }
-    Ok((enforcer, made))
+    Ok((enforcer, state))
 }
 
 /// Longest wait for another process that reads or changes the allow list.
 pub(super) const LIST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the allow lists say, for a table that has none.
-pub(super) fn allow_list(settings: &Settings, guard: &mut Guard, note: Note<'_>) -> Allowed {
+pub(super) fn allow_list(settings: &Settings, guard: &mut dyn View, note: Note<'_>) -> Allowed {
     let paths = Paths::of(settings);
     let turn = Turn::within(&paths, ListKind::Allow, LIST_PATIENCE);
     let mut in_force = || guard.allowed_until().unwrap_or_default();
@@ -157,7 +158,7 @@ pub(super) struct Safety {
 }
 
 impl Safety {
-    pub(super) fn read(guard: &mut Guard) -> Result<Safety, Failure> {
+    pub(super) fn read(guard: &mut dyn View) -> Result<Safety, Failure> {
         let mut allowed = guard.allowed()?;
         merge(&mut allowed);
         Ok(Safety { protected: Protected::read(), allowed })

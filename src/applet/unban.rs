@@ -10,9 +10,11 @@ use crate::config::Settings;
 use crate::control::client::Client;
 use crate::control::proto::Request;
 use crate::enforce::{Enforcer, journal, options};
-use crate::firewall::guard::{Guard, room};
+use crate::firewall::open;
+use crate::lists::{self, Paths};
 use argh::FromArgs;
 use std::path::Path;
+use std::rc::Rc;
 
 /// Liftings made at once when they come from standard input.
 const BATCH: usize = 256;
@@ -87,9 +89,10 @@ fn failed(e: impl std::fmt::Display) -> Error {
 
 impl Session {
     fn open(settings: &Settings, output: &mut Output<'_>) -> Result<Session, Error> {
-        let mut guard = Guard::open(options(settings)).map_err(failed)?;
+        let allow = lists::reader(Paths::of(settings), target::LIST_PATIENCE, Rc::default());
+        let mut guard = open(options(settings), allow.into()).map_err(failed)?;
         guard.go_through(Path::new(&settings.run_dir));
-        let ipv6_prefix = guard.look().map_err(failed)?.map_or(64, |made| made.ipv6_prefix);
+        let ipv6_prefix = guard.state().map_err(failed)?.map_or(64, |state| state.ipv6_prefix);
         let mut notes = Vec::new();
         let journal = match journal(settings, crate::sys::clock::wall(), target::PATIENCE) {
             Ok((journal, told)) => {
@@ -157,7 +160,7 @@ impl Lines for Session {
             return Ok(());
         }
         let short = |short| failed(format!("nothing more is unbanned: {short}"));
-        room::for_liftings(batch.len() as u64).map_err(short)?;
+        self.enforcer.guard().room_for_liftings(batch.len() as u64).map_err(short)?;
         let ranges: Vec<Range> = batch.iter().map(|(range, _)| *range).collect();
         let now = crate::sys::clock::wall();
         let lifted = self.enforcer.unban(now, &ranges, &mut |n| self.notes.push(n.to_string()));

@@ -3,12 +3,9 @@
 
 use super::args::parse;
 use super::output::{Error, Output};
-use crate::firewall::nft::TxnError;
-use crate::firewall::nft::parts::{PARTS, missing};
+use crate::firewall::kernel_parts;
 use crate::sys::fs;
-use crate::sys::netlink::NlSocket;
 use argh::FromArgs;
-use mnl::Bus;
 use nix::errno::Errno;
 use std::path::Path;
 
@@ -46,26 +43,15 @@ fn kernel(output: &mut Output<'_>) -> Result<(), Error> {
     if !Path::new(&modules).exists() && Path::new("/lib/modules").exists() {
         output.note(&format_args!("there is no {modules}: was the kernel upgraded without a reboot?"));
     }
-    let line = |output: &mut Output<'_>, name: &str, has: bool, about: &str, package: &str| {
-        let package = if has { String::new() } else { format!(" (on OpenWrt {package})") };
-        writeln!(output.out, "{:<28} {:<7} {about}{package}", name, if has { "yes" } else { "missing" })
-    };
-    let asked = NlSocket::open(Bus::Netfilter).map_err(TxnError::from);
-    match asked.and_then(|mut socket| missing(&mut socket)) {
-        Err(e) if e.errno() == Errno::EPERM => return Err(Error::Failed(e.to_string())),
-        Err(e) => {
-            line(output, "nf_tables", false, "everything but reading logs", "kmod-nft-core")?;
-            output.note(&e);
-        }
-        Ok(missing) => {
-            line(output, "nf_tables", true, "bans, lists and rules", "")?;
-            for (n, part) in PARTS.iter().enumerate() {
-                line(output, part.module, !missing.has(n), part.about, part.package)?;
-            }
-        }
+    let (parts, why) = kernel_parts();
+    if let Some(e) = why.as_ref().filter(|e| e.errno() == Errno::EPERM) {
+        return Err(Error::Failed(e.to_string()));
     }
-    for (name, has, about, package) in crate::firewall::conntrack::abilities() {
-        line(output, name, has, about, package)?;
+    for (at, part) in parts.iter().enumerate() {
+        let package = if part.is_there { String::new() } else { format!(" (on OpenWrt {})", part.package) };
+        let there = if part.is_there { "yes" } else { "missing" };
+        writeln!(output.out, "{:<28} {there:<7} {}{package}", part.name, part.about)?;
+        why.iter().filter(|_| at == 0).for_each(|e| output.note(e));
     }
     Ok(())
 }

@@ -27,6 +27,26 @@ pub type AllowEntry = (Range, Option<Wall>);
 /// Reads the allow list when a table is made; it hears who is allowed in what is left of the former table.
 pub type Reader = Box<dyn FnMut(Vec<AllowEntry>) -> Allowed>;
 
+/// From where a table gets its allow list when it is made.
+pub enum AllowSource {
+    /// This is the one that was written last.
+    Kept(Allowed),
+    /// It is read then.
+    Reader(Reader),
+}
+
+impl From<Allowed> for AllowSource {
+    fn from(allowed: Allowed) -> AllowSource {
+        AllowSource::Kept(allowed)
+    }
+}
+
+impl From<Reader> for AllowSource {
+    fn from(reader: Reader) -> AllowSource {
+        AllowSource::Reader(reader)
+    }
+}
+
 impl Allowed {
     /// Takes one in, for good or until a moment.
     pub fn add(&mut self, range: Range, until: Option<Wall>) {

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! What is in force, as the kernel tells it.
 
-use super::Scope;
+use super::{Capabilities, Scope};
 use crate::base::range::Range;
 
 /// A ban in force.
@@ -39,6 +39,19 @@ pub struct Scanner {
     pub who: Range,
     /// Closed ports, in no order.
     pub ports: Vec<u16>,
+}
+
+/// What there is for bans, whatever made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GuardState {
+    /// Length of the prefix that an IPv6 offender is.
+    pub ipv6_prefix: u8,
+    /// Whether drops are logged.
+    pub logs: bool,
+    /// What of it is in force that a kernel can do by itself.
+    pub watches: Capabilities,
+    /// What is asked of the kernel, and lacks.
+    pub lacks: Capabilities,
 }
 
 /// Which list, and which content of it.

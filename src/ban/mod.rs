@@ -13,11 +13,11 @@ mod scope;
 mod standing;
 
 pub use alarm::{Alarm, Limit, Packet};
-pub use allowed::{AllowEntry, Allowed, Reader};
+pub use allowed::{AllowEntry, AllowSource, Allowed, Reader};
 pub use capabilities::{Capabilities, Capability};
 pub use failure::{Doing, Failure, Shortage};
 pub use health::{Damage, Health};
-pub use listed::{Entry, FLOODS, ListId, PORT_MEMORY, SCANS, Scanner};
+pub use listed::{Entry, FLOODS, GuardState, ListId, PORT_MEMORY, SCANS, Scanner};
 pub use options::{DropLog, FloodLimits, FloodOptions, Options, Reach, ScanOptions, SeenOptions};
 pub use scope::Scope;
 pub use standing::{Ban, Outcome, Repeat, Report, Standing, meet};

@@ -7,9 +7,7 @@ use crate::ban::{Alarm, FLOODS, Limit, PORT_MEMORY, Packet, SCANS, Scanner};
 use crate::base::clock::{Mono, Now};
 use crate::base::range::Range;
 use crate::config::Settings;
-use crate::firewall::alarm::ALARMS;
-use crate::firewall::nflog::Packets;
-use crate::firewall::sockdiag;
+use crate::firewall::{Packets, connected};
 use crate::sys::host;
 use ipnet::IpNet;
 use std::os::fd::BorrowedFd;
@@ -74,7 +72,7 @@ impl Alarms {
     fn look_back(&self, judge: &mut Judge) {
         let found = judge.guard().packet_bans().and_then(|bans| {
             let sources: Vec<Range> = bans.iter().map(|(who, _)| *who).collect();
-            Ok((bans, sockdiag::connected(&sources)?))
+            Ok((bans, connected(&sources)?))
         });
         match found {
             Ok((bans, connected)) => {
@@ -104,7 +102,7 @@ impl Alarms {
         if !self.terms.scans && !self.terms.floods {
             self.packets = None;
         } else if self.packets.is_none() {
-            match Packets::open(ALARMS) {
+            match Packets::alarms() {
                 Ok(packets) => self.packets = Some(packets),
                 Err(e) => log::warn!(
                     "{e}: port scans are banned and floods held back by the kernel, and not told; who floods \
@@ -181,7 +179,7 @@ impl Alarms {
         let flooders = std::mem::take(&mut self.flooders);
         let sources: Vec<Range> =
             scanners.iter().map(|s| s.who).chain(flooders.iter().map(|(who, _)| Range::from(*who))).collect();
-        let connected = sockdiag::connected(&sources).unwrap_or_else(|e| {
+        let connected = connected(&sources).unwrap_or_else(|e| {
             log::debug!("{e}: it is not known who is connected");
             vec![false; sources.len()]
         });

@@ -8,7 +8,6 @@ use super::judge::Judge;
 use super::lists::Lists;
 use crate::config::Settings;
 use crate::enforce::Outside;
-use crate::firewall::nft::TxnError;
 use crate::sys::routes::OwnRoutes;
 use std::os::fd::BorrowedFd;
 
@@ -50,5 +49,5 @@ impl Around {
 fn listen() -> Option<OwnRoutes> {
     // A rule set with `auto` or a deny list may be loaded at any time.
     let routes = OwnRoutes::open();
-    routes.inspect_err(|e| log::warn!("routes of this host: {}", TxnError::Lost(*e))).ok()
+    routes.inspect_err(|e| log::warn!("routes of this host: {e}")).ok()
 }

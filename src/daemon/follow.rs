@@ -5,7 +5,7 @@
 
 use crate::base::name::IfName;
 use crate::config::Settings;
-use crate::firewall::rules::Batch;
+use crate::firewall::loader::Goal;
 use crate::rulefile;
 use crate::ruleset::RuleSet;
 use crate::sys::routes;
@@ -52,7 +52,7 @@ impl Follow {
             if rulefile::is_foreign()? {
                 return Err("the table inet mef holds chains of another program, or its rules".into());
             }
-            let batch = rulefile::batch(&mut set, Batch::new())?;
+            let batch = rulefile::batch(&mut set, Goal::Replace)?;
             rulefile::load(&set, batch).map(|()| true).map_err(|(why, _)| why)
         });
         match result {

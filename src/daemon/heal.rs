@@ -7,8 +7,8 @@ use super::judge::Judge;
 use crate::ban::Damage;
 use crate::base::clock::{Mono, Now};
 use crate::config::Settings;
-use crate::firewall::guard::Guard;
-use crate::firewall::rules::Batch;
+use crate::firewall::backend::Backend;
+use crate::firewall::loader::Goal;
 use crate::rulefile;
 use crate::trial::{self, Saved};
 use std::path::{Path, PathBuf};
@@ -58,7 +58,7 @@ pub(super) struct Heal {
 
 impl Heal {
     /// Keeps an eye on the tables from now on.
-    pub(super) fn open(guard: &mut Guard, settings: &Settings) -> Heal {
+    pub(super) fn open(guard: &mut dyn Backend, settings: &Settings) -> Heal {
         let mut this = Heal {
             interval: 0,
             ask_at: None,
@@ -134,7 +134,7 @@ impl Heal {
         self.damage != Damage::None || self.rules_gone
     }
 
-    fn probe(&mut self, guard: &mut Guard) {
+    fn probe(&mut self, guard: &mut dyn Backend) {
         match guard.probe() {
             Ok(health) => {
                 self.told = false;
@@ -188,7 +188,7 @@ fn load_rules(saved: &Saved) -> bool {
         shown.first().into_iter().flat_map(|text| text.lines()).for_each(|line| log::error!("{line}"));
         Err("it has errors".to_owned())
     } else {
-        rulefile::batch(&mut set, Batch::new())
+        rulefile::batch(&mut set, Goal::Replace)
             .and_then(|batch| rulefile::load(&set, batch).map_err(|(why, _)| why))
     };
     match &loaded {

@@ -21,7 +21,7 @@ use crate::detect::tracker::Limits;
 use crate::detect::webscan::{Excess, Webscan};
 use crate::detect::{Detector, Rule};
 use crate::enforce::{Enforcer, all_options};
-use crate::firewall::guard::Guard;
+use crate::firewall::backend::Backend;
 use crate::input::Item;
 use crate::sys::{clock, random, syslog};
 use ipnet::IpNet;
@@ -132,7 +132,7 @@ impl Judge {
     }
 
     /// The table.
-    pub(super) fn guard(&mut self) -> &mut Guard {
+    pub(super) fn guard(&mut self) -> &mut dyn Backend {
         self.enforcer.guard()
     }
 
@@ -372,8 +372,7 @@ impl Judge {
             Damage::Sets => "sets of the guard table were deleted: they are made anew",
             Damage::Table => "the guard table was gone: it is made anew",
         };
-        guard.forget();
-        if let Err(e) = guard.rebuild() {
+        if let Err(e) = guard.repair(damage) {
             log::error!("{e}: the guard table is not in force");
             return false;
         }

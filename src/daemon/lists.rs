@@ -6,7 +6,8 @@ use crate::ban::{Allowed, Failure, Options};
 use crate::base::clock::Mono;
 use crate::base::range::Range;
 use crate::config::{ListKind, Settings};
-use crate::firewall::guard::Guard;
+use crate::firewall::backend::{Lists as Enforced, View};
+use crate::firewall::view;
 use crate::lists::{self, Exempt, Gone, Job, Paths, Reading, Turn};
 use crate::sys::child::{self, Child};
 use crate::sys::inotify::{Mask, WatchDescriptor, Watcher};
@@ -136,7 +137,7 @@ impl Lists {
     }
 
     /// Looks at what has changed, and has deny lists loaded. The new allow list, if that may have changed.
-    pub(super) fn look(&mut self, now: Mono, guard: &mut Guard) -> Option<Allowed> {
+    pub(super) fn look(&mut self, now: Mono, guard: &mut dyn View) -> Option<Allowed> {
         let again = self.again_at.is_some_and(|at| at <= now);
         let mut allow = again;
         let mut moved = false;
@@ -175,11 +176,11 @@ impl Lists {
     }
 
     /// Reads the allow list: a command has changed it.
-    pub(super) fn reread(&mut self, now: Mono, guard: &mut Guard) -> Allowed {
+    pub(super) fn reread(&mut self, now: Mono, guard: &mut dyn View) -> Allowed {
         self.allowed(now, Gone::Wait, guard)
     }
 
-    fn allowed(&mut self, now: Mono, gone: Gone, guard: &mut Guard) -> Allowed {
+    fn allowed(&mut self, now: Mono, gone: Gone, guard: &mut dyn View) -> Allowed {
         let (reading, own) = read(&self.paths, gone, guard);
         let pause = match own {
             true if reading.waits => Some(GONE),
@@ -283,12 +284,12 @@ fn complete(dir: &Path, name: &[u8], mask: Mask) -> bool {
 
 /// In the second process.
 fn load(paths: &Paths, only: Option<&[String]>) {
-    let result = Guard::open(Options::default()).and_then(|mut guard| {
+    let result = view(Options::default()).and_then(|mut guard| {
         guard.go_through(paths.run());
-        let gone = apply(&mut guard, paths, only, Gone::Wait)?;
+        let gone = apply(&mut *guard, paths, only, Gone::Wait)?;
         if !gone.is_empty() {
             std::thread::sleep(Duration::from_millis(GONE));
-            apply(&mut guard, paths, Some(&gone), Gone::Forget)?;
+            apply(&mut *guard, paths, Some(&gone), Gone::Forget)?;
         }
         Ok(())
     });
@@ -298,7 +299,7 @@ fn load(paths: &Paths, only: Option<&[String]>) {
 }
 
 fn apply(
-    guard: &mut Guard,
+    guard: &mut dyn Enforced,
     paths: &Paths,
     only: Option<&[String]>,
     gone: Gone,
@@ -311,12 +312,12 @@ fn apply(
 }
 
 /// Reads the allow lists and tells what is wrong with them.
-pub(super) fn allowed(paths: &Paths, guard: &mut Guard) -> Allowed {
+pub(super) fn allowed(paths: &Paths, guard: &mut dyn View) -> Allowed {
     read(paths, Gone::Forget, guard).0.allowed
 }
 
 /// Likewise, and whether it was our turn.
-fn read(paths: &Paths, gone: Gone, guard: &mut Guard) -> (Reading, bool) {
+fn read(paths: &Paths, gone: Gone, guard: &mut dyn View) -> (Reading, bool) {
     let turn = Turn::within(paths, ListKind::Allow, PATIENCE);
     let mut in_force = || guard.allowed_until().unwrap_or_default();
     let reading = lists::allowed(paths, &turn, gone, &mut in_force, &mut |e| log::warn!("{e}"));

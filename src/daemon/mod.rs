@@ -25,7 +25,7 @@ mod sources;
 mod trust;
 mod turns;
 
-use crate::ban::Failure;
+use crate::ban::{Failure, GuardState};
 use crate::base::bytes::{of_path, to_path};
 use crate::base::clock::{Mono, Now, Wall};
 use crate::base::diag::Severity;
@@ -33,7 +33,8 @@ use crate::base::position::{Position, WRITTEN};
 use crate::config::{FileProblem, Loaded, Settings, load};
 use crate::control::server::Server;
 use crate::enforce::{Enforcer, all_options, journal};
-use crate::firewall::guard::{Guard, Made};
+use crate::firewall::backend::Backend;
+use crate::firewall::open;
 use crate::lists::Paths;
 use crate::rules::Compiled;
 use crate::state::disk::Failed;
@@ -123,26 +124,26 @@ fn prepare(conf: &Path, foreground: bool) -> Result<Box<Daemon>, String> {
     if loaded.failed() {
         return Err("the configuration has errors; nothing was started (mef check shows them)".into());
     }
-    let mut guard = Guard::open(all_options(&loaded.settings)).map_err(|e| e.to_string())?;
+    // A table that has to be made has the allow list from its first transaction on. What is wrong with the
+    // lists is told when the log is there.
+    let paths = Paths::of(&loaded.settings);
+    let allow = crate::lists::reader(paths, lists::PATIENCE, std::rc::Rc::default());
+    let mut guard = open(all_options(&loaded.settings), allow.into()).map_err(|e| e.to_string())?;
     // Who is not root is told so by the first question, and nothing else.
-    guard.look().map_err(|e| e.to_string())?;
+    guard.state().map_err(|e| e.to_string())?;
     // The table of a daemon that runs must not be touched.
     let pidfile =
         pidfile::PidFile::take(Path::new(&loaded.settings.run_dir), Path::new(&loaded.settings.state_dir))?;
     guard.watch();
-    // A table that has to be made has the allow list from its first transaction on. What is wrong with the
-    // lists is told when the log is there.
-    let paths = Paths::of(&loaded.settings);
-    guard.fill_with(crate::lists::reader(paths, lists::PATIENCE, std::rc::Rc::default()));
     guard.own_through(Path::new(&loaded.settings.run_dir));
-    let made = rebuild(&mut guard).map_err(|e| e.to_string())?;
+    let made = rebuild(&mut *guard).map_err(|e| e.to_string())?;
     if !foreground {
         process::background().map_err(|e| format!("cannot go into the background: {e}"))?;
     }
     pidfile.write();
     let signals = Signals::open().map_err(|e| format!("signals: {e}"))?;
     install_log(&loaded.settings);
-    tell_lacks(&mut guard, made);
+    tell_lacks(&mut *guard, made);
     Ok(Box::new(Daemon::start(conf, (loaded, compiled), guard, signals, pidfile)))
 }
 
@@ -150,14 +151,14 @@ impl Daemon {
     fn start(
         conf: &Path,
         (loaded, compiled): (Loaded, Compiled),
-        mut guard: Guard,
+        mut guard: Box<dyn Backend>,
         signals: Signals,
         pidfile: pidfile::PidFile,
     ) -> Daemon {
         let now = clock::now();
         let settings = &loaded.settings;
         // Before any ban: nobody on it is dropped for a moment.
-        let mut allowed = lists::allowed(&Paths::of(settings), &mut guard);
+        let mut allowed = lists::allowed(&Paths::of(settings), &mut *guard);
         if let Err(e) = guard.set_allowed(&mut allowed) {
             log::error!("allow list: {e}");
         }
@@ -434,7 +435,7 @@ fn fixed(settings: &Settings) -> (String, String, u32) {
 }
 
 /// Writes the table. A daemon that was killed may own it for a moment yet.
-fn rebuild(guard: &mut Guard) -> Result<Made, Failure> {
+fn rebuild(guard: &mut dyn Backend) -> Result<GuardState, Failure> {
     const TRIES: u32 = 100;
     const PAUSE: Duration = Duration::from_millis(20);
     let mut tries = 0;
@@ -447,9 +448,9 @@ fn rebuild(guard: &mut Guard) -> Result<Made, Failure> {
     }
 }
 
-fn tell_lacks(guard: &mut Guard, made: Made) {
+fn tell_lacks(guard: &mut dyn Backend, state: GuardState) {
     guard.take_owner_trouble().iter().for_each(|why| log::warn!("{why}"));
-    made.lacking(guard.missing(made)).for_each(|what| log::warn!("this kernel {what}"));
+    guard.lacking(state).iter().for_each(|what| log::warn!("this kernel {what}"));
 }
 
 fn tell(problems: &[FileProblem]) {

@@ -5,8 +5,7 @@
 use super::judge::Judge;
 use crate::ban::Alarm;
 use crate::base::clock::Now;
-use crate::firewall::alarm::NEWS;
-use crate::firewall::nflog::Packets;
+use crate::firewall::Packets;
 use std::os::fd::BorrowedFd;
 
 /// The way to what the kernel tells of new sources.
@@ -25,7 +24,7 @@ impl News {
         if judge.guard().options().seen.is_none() {
             self.0 = None;
         } else if self.0.is_none() {
-            match Packets::open(NEWS) {
+            match Packets::news() {
                 Ok(packets) => self.0 = Some(packets),
                 Err(e) => {
                     log::warn!("{e}: new sources are not told");

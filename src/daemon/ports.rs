@@ -5,7 +5,7 @@
 
 use crate::ban::PORT_MEMORY;
 use crate::base::clock::{Now, Wall};
-use crate::firewall::guard::Guard;
+use crate::firewall::backend::Backend;
 use crate::sys::dir::Dir;
 use crate::sys::{fs, host};
 use std::fmt::Write as _;
@@ -31,7 +31,7 @@ impl Ports {
     }
 
     /// Tells the kernel what is known, and what listens now.
-    pub(super) fn restore(&self, now: Now, guard: &mut Guard) {
+    pub(super) fn restore(&self, now: Now, guard: &mut dyn Backend) {
         if !guard.remembers_ports() {
             return;
         }
@@ -50,7 +50,7 @@ impl Ports {
     }
 
     /// What the kernel knows, if it has not been written for an hour: for [`write`].
-    pub(super) fn due(&mut self, now: Now, guard: &mut Guard) -> Option<String> {
+    pub(super) fn due(&mut self, now: Now, guard: &mut dyn Backend) -> Option<String> {
         let due = self.written.is_none_or(|at| now.wall.0.abs_diff(at.0) >= PAUSE);
         if !guard.remembers_ports() || !due {
             return None;
@@ -67,7 +67,7 @@ impl Ports {
     }
 
     /// Writes what the kernel knows, if it is due.
-    pub(super) fn save(&mut self, now: Now, guard: &mut Guard) {
+    pub(super) fn save(&mut self, now: Now, guard: &mut dyn Backend) {
         self.due(now, guard).iter().for_each(|text| write(&self.dir, text));
     }
 }

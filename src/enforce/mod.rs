@@ -12,8 +12,8 @@ pub use options::{Outside, all_options, journal, options, scope};
 use crate::ban::{Ban, Failure, Outcome, Repeat, Report, Scope};
 use crate::base::clock::{Span, Wall};
 use crate::base::range::{Range, cut};
-use crate::firewall::conntrack;
-use crate::firewall::guard::Guard;
+use crate::firewall::backend::Backend;
+use crate::firewall::end_connections;
 use crate::state::StateError;
 use crate::state::journal::{Compaction, Journal};
 use crate::state::lock::{Held, Part, StateLock};
@@ -33,7 +33,7 @@ const ASKED: usize = 16;
 
 /// Where bans are made and remembered.
 pub struct Enforcer {
-    guard: Guard,
+    guard: Box<dyn Backend>,
     journal: Option<Journal>,
     /// The lock where state_dir has none.
     spare: Option<StateLock>,
@@ -85,7 +85,7 @@ impl Enforcer {
     /// Bans through `guard`; without a journal they last until the kernel forgets them. `kill` ends the
     /// connections of whom is banned.
     #[must_use]
-    pub fn new(guard: Guard, journal: Option<Journal>, kill: bool) -> Enforcer {
+    pub fn new(guard: Box<dyn Backend>, journal: Option<Journal>, kill: bool) -> Enforcer {
         let (spare, compaction, retry) = (None, None, Wall(0));
         let (prompt, late, missed, doubts) = (true, false, false, false);
         let (passing, untold) = (Vec::new(), Vec::new());
@@ -113,8 +113,8 @@ impl Enforcer {
     }
 
     /// The table.
-    pub fn guard(&mut self) -> &mut Guard {
-        &mut self.guard
+    pub fn guard(&mut self) -> &mut dyn Backend {
+        &mut *self.guard
     }
 
     /// For polling: who sends through the socket that owns the table.
@@ -221,7 +221,7 @@ impl Enforcer {
             let banned =
                 rest.iter().filter(|ban| ban.scope == scope).flat_map(|ban| cut(&ban.who, &self.passing));
             let targets: Vec<Range> = banned.flat_map(|range| self.guard.not_allowed(&range, now)).collect();
-            if let Err(e) = conntrack::kill(&targets, scope) {
+            if let Err(e) = end_connections(&targets, scope) {
                 note(&e);
             }
             rest.retain(|ban| ban.scope != scope);

@@ -8,7 +8,7 @@ use crate::ban::{self, Ban, Scope, Standing};
 use crate::base::clock::Wall;
 use crate::base::range::Range;
 use crate::base::siphash::sip13;
-use crate::firewall::guard::Guard;
+use crate::firewall::backend::View;
 use crate::state::StateError;
 use crate::state::journal::Journal;
 use crate::state::record::{Entry, Record};
@@ -30,7 +30,7 @@ impl Enforcer {
             return Ok(());
         }
         let _held = journal.hold()?;
-        if self.late && !journal.is_refused() && self.guard.look().is_ok_and(|made| made.is_some()) {
+        if self.late && !journal.is_refused() && self.guard.state().is_ok_and(|state| state.is_some()) {
             let (guard, missed) = (&mut self.guard, &mut self.missed);
             journal.retain(&mut |record| match record {
                 Record::Ban(entry) => {
@@ -57,7 +57,7 @@ impl Enforcer {
         let _held = journal.hold()?;
         let now = clock::wall();
         let mut result = Ok(());
-        let complete = unwritten(&mut self.guard, journal, now, &mut |journal, ban, (who, scope)| {
+        let complete = unwritten(&mut *self.guard, journal, now, &mut |journal, ban, (who, scope)| {
             if result.is_err() {
                 return;
             }
@@ -81,7 +81,7 @@ impl Enforcer {
             // All that is so, whether its lines are read again or not.
             self.missed = true;
             let Enforcer { guard, journal: Some(journal), untold, .. } = self else { return false };
-            let collected = unwritten(guard, journal, now, &mut |_, _, (who, scope)| {
+            let collected = unwritten(&mut **guard, journal, now, &mut |_, _, (who, scope)| {
                 if untold.len() < UNTOLD {
                     untold.push((Range::from(who), scope.to_owned()));
                 }
@@ -105,7 +105,7 @@ type Unwritten<'u> = &'u mut dyn FnMut(&mut Journal, &ban::Entry<'_>, (IpNet, &s
 
 /// Gives every ban of the kernel that the journal does not have to `each`; whether the kernel told all.
 fn unwritten(
-    guard: &mut Guard,
+    guard: &mut dyn View,
     journal: &mut Journal,
     now: Wall,
     each: Unwritten<'_>,

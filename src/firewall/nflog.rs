@@ -2,9 +2,9 @@
 //! Packets that rules of ours report through nfnetlink_log. The kernel has acted on them before anybody reads
 //! of it: who does not read misses news, and nothing else. Knows no ban.
 
-use super::alarm::SNAPLEN;
+use super::alarm::{ALARMS, NEWS, SNAPLEN};
 use super::nft::{NFLOG, TxnError};
-use crate::ban::{Alarm, Packet};
+use crate::ban::{Alarm, Failure, Packet};
 use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::nlattr::{ACK, Msg, MsgBuf, REQUEST, attr, u16_at};
 use mnl::Bus;
@@ -35,11 +35,23 @@ pub struct Packets {
 }
 
 impl Packets {
-    /// Listens to a group. A group has one reader.
+    /// Listens to port scans and floods, which have one reader.
     ///
     /// # Errors
-    /// The system call that failed; EBUSY if somebody else reads that group.
-    pub fn open(group: u16) -> Result<Packets, TxnError> {
+    /// The system call that failed; EBUSY if somebody else reads them.
+    pub fn alarms() -> Result<Packets, Failure> {
+        Packets::open(ALARMS).map_err(super::unanswered)
+    }
+
+    /// Likewise to new sources.
+    ///
+    /// # Errors
+    /// As of alarms.
+    pub fn news() -> Result<Packets, Failure> {
+        Packets::open(NEWS).map_err(super::unanswered)
+    }
+
+    fn open(group: u16) -> Result<Packets, TxnError> {
         let mut socket = NlSocket::open(Bus::Netfilter)?;
         socket.reserve(0, ROOM);
         let seq = socket.next_seq();
@@ -73,14 +85,14 @@ impl Packets {
     ///
     /// # Errors
     /// The system call that failed.
-    pub fn hear(&mut self, each: &mut dyn FnMut(Packet)) -> Result<u64, TxnError> {
+    pub fn hear(&mut self, each: &mut dyn FnMut(Packet)) -> Result<u64, Failure> {
         let mut lost = 0;
         for _ in 0..TURN {
             match self.socket.receive_now(&mut |m| packet(m).into_iter().for_each(&mut *each)) {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(Lost::Answers) => lost += 1,
-                Err(e) => return Err(e.into()),
+                Err(e) => return Err(super::unanswered(e.into())),
             }
         }
         Ok(lost)

@@ -8,5 +8,7 @@ use crate::base::name::Name;
 const NFPROTO_INET: u8 = 1;
 /// Bans, lists and the guards against bare packets.
 pub const GUARD: TableId = TableId { family: NFPROTO_INET, name: Name::of("mef_guard") };
+/// The same, for people.
+pub const GUARD_PLACE: &str = "inet mef_guard";
 /// The rule set of `mef load`.
 pub const RULES: TableId = TableId { family: NFPROTO_INET, name: Name::of("mef") };

@@ -7,7 +7,7 @@ use super::read::{Detail, Note, survey};
 use super::{Exempt, Paths, allow, deny, refusal};
 use crate::ban::Options;
 use crate::config::{Counts, ListKind};
-use crate::firewall::guard::Guard;
+use crate::firewall::view;
 use std::path::Path;
 
 /// What becomes of a file.
@@ -34,7 +34,7 @@ pub fn check(kind: ListKind, path: &Path, paths: &Paths, note: Note<'_>) -> Verd
         }
         ListKind::Deny => {
             // Who may not ask the kernel still hears what is wrong with the file.
-            let sets = Guard::open(Options::default()).and_then(|mut guard| guard.deny_sets());
+            let sets = view(Options::default()).and_then(|mut lists| lists.deny_sets());
             let had = deny::had(&sets.unwrap_or_default(), kept.as_deref(), name);
             let (counts, why) = match survey(path, &Exempt::read(), Detail::Shown, note) {
                 Ok(survey) => (survey.counts, refusal(survey.counts, had).map(str::to_owned)),

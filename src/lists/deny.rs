@@ -6,11 +6,10 @@ use super::kept::{DENY_ENTRIES, Kept, list_names};
 use super::read::{DenyFile, Detail, Note, Survey, entries};
 use super::{Exempt, Gone, Paths, Turn, nets, refusal};
 use crate::ban::{Failure, ListId, Shortage};
-use crate::base::range::{Family, Key, Range};
+use crate::base::range::{Family, Range};
 use crate::base::siphash::sip13;
 use crate::config::{ListEntry, ListKind};
-use crate::firewall::guard::room;
-use crate::firewall::guard::{DenySet, Filling, Guard};
+use crate::firewall::backend::{DenySet, Filling, Lists};
 use crate::sys::fs::invalid;
 use ipnet::IpNet;
 use std::fmt::Display;
@@ -114,7 +113,7 @@ pub struct Done {
 /// # Errors
 /// What the kernel refused; every list is then in force as it was before, or as it is now.
 pub fn apply(
-    guard: &mut Guard,
+    guard: &mut dyn Lists,
     paths: &Paths,
     _turn: &Turn,
     job: &Job<'_>,
@@ -124,7 +123,7 @@ pub fn apply(
     let sets = guard.deny_sets()?;
     // Whoever was filling these is dead: all who fill sets have the turn.
     for set in sets.iter().filter(|set| !set.in_force()) {
-        guard.deny_drop(&set.name)?;
+        guard.deny_drop(set)?;
     }
     let kept = Kept::of(paths, ListKind::Deny);
     let done = Done { good: true, waits: Vec::new() };
@@ -153,7 +152,7 @@ pub fn apply(
 ///
 /// # Errors
 /// What the kernel refused, and what the system says.
-pub fn drop_denied(guard: &mut Guard, paths: &Paths, _turn: &Turn, name: &str) -> Result<bool, Failure> {
+pub fn drop_denied(guard: &mut dyn Lists, paths: &Paths, _turn: &Turn, name: &str) -> Result<bool, Failure> {
     let kept = Kept::of(paths, ListKind::Deny);
     let had = kept.read(name).is_some();
     // What cannot be removed is told by whoever reads it next.
@@ -176,7 +175,7 @@ pub fn had(sets: &[DenySet], kept: Option<&[ListEntry]>, name: &str) -> bool {
 
 /// One reading of the directory.
 struct Work<'a> {
-    guard: &'a mut Guard,
+    guard: &'a mut dyn Lists,
     dir: &'a Path,
     kept: Kept,
     exempt: &'a Exempt,
@@ -312,7 +311,8 @@ impl Work<'_> {
                 return Ok(survey);
             }
             let (addresses, networks) = survey.totals();
-            room::for_list(addresses.into(), networks.into())
+            self.guard
+                .room_for_list(addresses.into(), networks.into())
                 .map_err(|short| Trouble::Memory(addresses, networks, short))?;
             let id = ListId { list: list_id(name), content: survey.content };
             let mut fillings = Vec::new();
@@ -326,10 +326,10 @@ impl Work<'_> {
                 ));
                 return Ok(survey);
             };
-            fillings.iter().for_each(|filling| drop(self.guard.deny_drop(&filling.name)));
+            fillings.iter().for_each(|filling| drop(self.guard.deny_forget(filling)));
             match &e {
                 Trouble::Changed if tries < TRIES => {}
-                Trouble::Kernel(refusal) => match Guard::deny_room(refusal, room) {
+                Trouble::Kernel(refusal) => match self.guard.deny_room(refusal, room) {
                     Some(less) => room = less,
                     None => return Err(e),
                 },
@@ -339,9 +339,38 @@ impl Work<'_> {
     }
 }
 
+/// Ranges that are handed over together.
+const HELD: usize = 64;
+
+/// A part of a list that is being filled.
+struct Part<'p> {
+    guard: &'p mut dyn Lists,
+    filling: Filling,
+    room: usize,
+    held: Vec<Range>,
+}
+
+impl Part<'_> {
+    fn add(&mut self, range: Range) -> Result<(), Failure> {
+        self.held.push(range);
+        if self.held.len() == HELD { self.hand_over() } else { Ok(()) }
+    }
+
+    fn hand_over(&mut self) -> Result<(), Failure> {
+        let result = self.guard.deny_add(&mut self.filling, &self.held, self.room);
+        self.held.clear();
+        result
+    }
+
+    fn close(&mut self) -> Result<(), Failure> {
+        self.hand_over()?;
+        self.guard.deny_close()
+    }
+}
+
 /// Makes the sets of a list and fills them.
 fn fill(
-    guard: &mut Guard,
+    guard: &mut dyn Lists,
     file: &mut DenyFile<'_>,
     (id, name): (ListId, &str),
     survey: &Survey,
@@ -349,7 +378,8 @@ fn fill(
     fillings: &mut Vec<Filling>,
 ) -> Result<(), Trouble> {
     for form @ (family, networks) in FORMS.into_iter().filter(|form| survey.count(*form) > 0) {
-        let mut filling = guard.deny_open(id, form, survey.count(form), name)?;
+        let filling = guard.deny_open(id, form, survey.count(form), name)?;
+        let mut part = Part { guard, filling, room, held: Vec::with_capacity(HELD) };
         let mut read = |each: &mut dyn FnMut(IpNet)| {
             let again = file.survey(Detail::Nothing, &mut |_| (), &mut |net| {
                 let host = net.prefix_len() == net.max_prefix_len();
@@ -360,23 +390,19 @@ fn fill(
             if again == *survey { Ok(()) } else { Err(Trouble::Changed) }
         };
         let result = if networks {
-            nets::in_order(family, nets::HELD, &mut read, &mut |range| {
-                let end = range.end_key();
-                let end = end.as_ref().map(Key::bytes);
-                Ok(guard.deny_add(&mut filling, range.key().bytes(), end, room)?)
-            })
+            nets::in_order(family, nets::HELD, &mut read, &mut |range| Ok(part.add(*range)?))
         } else {
             let mut added = Ok(());
             read(&mut |net| {
                 if added.is_ok() {
-                    added = guard.deny_add(&mut filling, Range::from(net).key().bytes(), None, room);
+                    added = part.add(Range::from(net));
                 }
             })
             .and(added.map_err(Trouble::from))
         };
-        fillings.push(filling);
+        let result = result.and_then(|()| Ok(part.close()?));
+        fillings.push(part.filling);
         result?;
-        guard.deny_close()?;
     }
     Ok(())
 }

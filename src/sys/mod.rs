@@ -29,3 +29,5 @@ pub mod sweep;
 pub mod syslog;
 pub mod terminal;
 pub mod trim;
+
+pub use netlink::words as strerror;

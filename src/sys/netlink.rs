@@ -40,6 +40,15 @@ pub enum Lost {
     Sys(&'static str, Errno),
 }
 
+impl From<Lost> for std::io::Error {
+    fn from(lost: Lost) -> std::io::Error {
+        std::io::Error::other(match lost {
+            Lost::Answers => "netlink: answers of the kernel were lost again and again".to_owned(),
+            Lost::Sys(call, errno) => format!("{call}: {}", words(errno)),
+        })
+    }
+}
+
 /// The C library's words for an error. nix has a table of its own, which would be one more in the program.
 #[must_use]
 pub fn words(errno: Errno) -> String {

@@ -10,6 +10,7 @@ use crate::base::range::Range;
 use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::nlattr::{ACK, Msg, MsgBuf, REQUEST, attr, u16_at, u32_at};
 use mnl::Bus;
+use std::io;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 
@@ -35,7 +36,7 @@ pub fn has_interface(name: &str) -> bool {
 ///
 /// # Errors
 /// The system call that failed.
-pub fn default_interfaces() -> Result<Vec<IfName>, Lost> {
+pub fn default_interfaces() -> io::Result<Vec<IfName>> {
     let mut found = Vec::new();
     dump(RTM_GETROUTE, &mut |msg| default_route(msg, &mut |route| found.push(route)))?;
     let mut indices: Vec<u32> = Vec::new();
@@ -105,7 +106,7 @@ impl OwnRoutes {
     ///
     /// # Errors
     /// The system call that failed.
-    pub fn open() -> Result<OwnRoutes, Lost> {
+    pub fn open() -> io::Result<OwnRoutes> {
         let socket = NlSocket::open(Bus::Route)?;
         GROUPS.iter().try_for_each(|&group| socket.subscribe_own_routes(group))?;
         Ok(OwnRoutes(socket))

@@ -7,7 +7,7 @@
 mod saved;
 mod watcher;
 
-use crate::firewall::trial as kernel;
+use crate::firewall::loader as kernel;
 use crate::sys::clock;
 use crate::sys::dir::{Access, Dir, Lock};
 use crate::sys::poll::{self, Ready};

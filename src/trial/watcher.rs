@@ -6,7 +6,6 @@ use super::{
     kernel, not_saved, note,
 };
 use crate::base::clock::Mono;
-use crate::firewall::rules as table;
 use crate::sys::poll::{self, Ready};
 use crate::sys::signal::{Signals, Wish};
 use crate::sys::{clock, process, syslog};
@@ -185,6 +184,6 @@ impl Watcher<'_> {
     }
 
     fn is_there(&self) -> bool {
-        table::there().unwrap_or(true)
+        kernel::is_loaded().unwrap_or(true)
     }
 }

@@ -15,7 +15,7 @@ pub(super) fn prometheus(out: &mut dyn Write, answer: Option<&Answer>, kernel: &
         )
     };
     one("up", false, "Whether the daemon runs", answer.is_some().into())?;
-    one("table", false, "Whether the table of bans is there", kernel.made.is_some().into())?;
+    one("table", false, "Whether the table of bans is there", kernel.state.is_some().into())?;
     one("bans_in_force", false, "Bans that the kernel holds", kernel.bans)?;
     one("allowed", false, "Ranges on the allow list that the kernel holds", kernel.allowed)?;
     one("throttled", false, "Sources in the flood throttle", kernel.throttled)?;

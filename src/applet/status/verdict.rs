@@ -7,6 +7,7 @@ use crate::applet::output::{Error, Output};
 use crate::base::line::shown;
 use crate::control::proto::{KERNEL, RuleLine, SightLine};
 use crate::sys::stdio;
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
@@ -22,7 +23,7 @@ pub(super) enum Verdict<'a> {
     /// No service rule is on.
     WatchesNothing,
     /// Bans cannot be made; why.
-    CannotBan(&'a str),
+    CannotBan(Cow<'a, str>),
     /// There is no daemon.
     NotRunning,
 }
@@ -31,10 +32,10 @@ impl<'a> Verdict<'a> {
     pub(super) fn of(answer: Option<&'a Answer>, kernel: &'a Kernel) -> Verdict<'a> {
         let Some(answer) = answer else { return Verdict::NotRunning };
         if let Some(why) = &kernel.missing {
-            return Verdict::CannotBan(why);
+            return Verdict::CannotBan(why.into());
         }
-        if kernel.made.is_none() {
-            return Verdict::CannotBan("there is no table inet mef_guard");
+        if kernel.state.is_none() {
+            return Verdict::CannotBan(["there is no table ", kernel.place].concat().into());
         }
         let mut rules = answer.rules.iter().filter_map(|line| RuleLine::read(line));
         if !rules.any(|rule| rule.source != KERNEL) {

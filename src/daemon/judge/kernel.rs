@@ -80,7 +80,7 @@ impl Judge {
     ) {
         let who = scanner.who;
         if let Some(secs) = longer
-            && let Err(e) = self.enforcer.guard().ban_for_packets(&who, secs.into(), &comment(rule, hits))
+            && let Err(e) = self.enforcer.guard().ban_for_packets(&who, secs.into(), (rule, hits))
         {
             log::error!("{who} is not banned for longer: {e}");
         }
@@ -124,7 +124,7 @@ impl Judge {
             Span::Permanent => most,
         };
         let who = Range::from(who);
-        if let Err(e) = self.enforcer.guard().ban_for_packets(&who, secs, &comment(&policy.name, hits)) {
+        if let Err(e) = self.enforcer.guard().ban_for_packets(&who, secs, (&policy.name, hits)) {
             return log::error!("{who} is not banned: {e}");
         }
         let (time, rule) = (Span::Secs(secs), &*policy.name);
@@ -139,9 +139,4 @@ impl Judge {
         self.newcomers += 1;
         self.events.newcomer(now.wall, who, port);
     }
-}
-
-/// As bans by service rules are commented.
-fn comment(rule: &str, hits: u32) -> String {
-    format!("{rule} hits={hits}")
 }

@@ -2,22 +2,13 @@
 //! Who is never dropped: some for good, some for a time, which the kernel ends by itself. Knows no file.
 
 use super::{Guard, layout, networks};
-use crate::ban::{AllowEntry, Allowed, Failure, Reader};
+use crate::ban::{AllowEntry, AllowSource, Allowed, Failure};
 use crate::base::clock::Wall;
 use crate::base::range::{Family, Key, Range};
 use crate::firewall::nft::SetSpec;
 use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::sys::clock;
 use nix::errno::Errno;
-
-/// From where a table that is made gets its allow list.
-pub(super) enum Source {
-    /// It gets none.
-    Nothing,
-    /// This is the one that was written last.
-    Kept(Allowed),
-    Reader(Reader),
-}
 
 /// Elements that one transaction changes at most, where they can be parted: a listener of others costs the
 /// kernel 8 kB for each.
@@ -69,18 +60,13 @@ pub(super) fn is_long(allowed: &Allowed) -> bool {
 }
 
 impl Guard {
-    /// Takes a way to the allow list that a table gets when it is made, from its first transaction on.
-    pub fn fill_with(&mut self, reader: Reader) {
-        self.allow = Source::Reader(reader);
-    }
-
     /// Replaces who is never dropped: also in every table that is made from now on.
     ///
     /// # Errors
     /// What the kernel refused. Nobody who was and is to be allowed fell off then.
     pub fn set_allowed(&mut self, allowed: &mut Allowed) -> Result<(), Failure> {
         allowed.settle();
-        self.allow = Source::Kept(allowed.clone());
+        self.allow = AllowSource::Kept(allowed.clone());
         self.sync_allowed(allowed)
     }
 
@@ -88,22 +74,21 @@ impl Guard {
     #[must_use]
     pub fn not_allowed(&self, range: &Range, now: Wall) -> Vec<Range> {
         match &self.allow {
-            Source::Kept(allowed) => allowed.without(range, now),
-            Source::Nothing | Source::Reader(_) => vec![*range],
+            AllowSource::Kept(allowed) => allowed.without(range, now),
+            AllowSource::Reader(_) => vec![*range],
         }
     }
 
     /// The list that a new table gets.
-    pub(super) fn allow_list(&mut self) -> Result<Option<Allowed>, Failure> {
+    pub(super) fn allow_list(&mut self) -> Result<Allowed, Failure> {
         let there = self.allowed_until()?;
         Ok(match &mut self.allow {
-            Source::Nothing => None,
-            Source::Kept(allowed) => Some(allowed.clone()),
-            Source::Reader(read) => {
+            AllowSource::Kept(allowed) => allowed.clone(),
+            AllowSource::Reader(read) => {
                 let mut allowed = read(there);
                 allowed.settle();
-                self.allow = Source::Kept(allowed.clone());
-                Some(allowed)
+                self.allow = AllowSource::Kept(allowed.clone());
+                allowed
             }
         })
     }

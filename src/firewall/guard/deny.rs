@@ -9,7 +9,7 @@ use super::layout::{self, DENY};
 use super::{Guard, TABLE, TXN_ROOM, room};
 use crate::ban::{Doing, Failure, ListId};
 use crate::base::name::Name;
-use crate::base::range::Family;
+use crate::base::range::{Family, Key, Range};
 use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::firewall::nft::{ELEMENTS_MAX, Optional, SetSpec};
 use crate::firewall::nft::{Rule, msg, query, rule_attr};
@@ -34,7 +34,7 @@ const LOOKUP_SET: u16 = 1;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DenySet {
     /// Its name.
-    pub name: Name,
+    pub(super) name: Name,
     /// What it was made of.
     pub id: ListId,
     /// Whether it holds networks.
@@ -62,7 +62,7 @@ impl DenySet {
 /// A set that is being filled.
 pub struct Filling {
     /// Its name.
-    pub name: Name,
+    pub(super) name: Name,
     networks: bool,
     /// Elements that it has, and those of its next transaction.
     written: u32,
@@ -134,17 +134,13 @@ impl Guard {
         }
     }
 
-    /// Adds an address, or the interval from `key` to before `end`; the kernel has it after `deny_close`.
+    /// Adds an address or a range; the kernel has it after `deny_close`.
     ///
     /// # Errors
     /// What the kernel refused; the set is then worth nothing.
-    pub fn deny_add(
-        &mut self,
-        filling: &mut Filling,
-        key: &[u8],
-        end: Option<&[u8]>,
-        room: usize,
-    ) -> Result<(), Failure> {
+    pub fn deny_add(&mut self, filling: &mut Filling, range: &Range, room: usize) -> Result<(), Failure> {
+        let (key, end) = (range.key(), range.end_key().filter(|_| filling.networks));
+        let (key, end) = (key.bytes(), end.as_ref().map(Key::bytes));
         self.txn.add_elem(&filling.name, &Elem { key, end, timeout: Timeout::None, comment: "" });
         let elements = self.txn.elements();
         if elements < filling.piece && self.txn.len() < room.min(ROOM_MAX) {

@@ -131,7 +131,7 @@ impl Guard {
         // No rule asks for bans in a table that has lost its allow list, or never had one.
         let mut allowed = match has_allow && marked.is_some() {
             true => None,
-            false => self.allow_list()?,
+            false => Some(self.allow_list()?),
         };
         if let Some(list) = &allowed
             && allow::is_long(list)

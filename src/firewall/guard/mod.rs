@@ -7,6 +7,7 @@ mod ban;
 mod bare;
 mod change;
 mod deny;
+mod driver;
 mod feature;
 mod flood;
 mod health;
@@ -15,7 +16,7 @@ mod list;
 mod networks;
 mod owner;
 mod ports;
-pub mod room;
+mod room;
 mod scan;
 mod scope;
 mod seen;
@@ -30,7 +31,7 @@ pub use seen::Seen;
 
 use scope::Scopes;
 
-use crate::ban::{Capabilities, Capability, Doing, Failure, Options};
+use crate::ban::{AllowSource, Capabilities, Capability, Doing, Failure, Options};
 use crate::base::name::Name;
 use crate::firewall::nft::parts::{self, Parts};
 use crate::firewall::nft::{Txn, TxnError, query};
@@ -93,16 +94,16 @@ impl Made {
     fn keeps_singles(self) -> bool {
         self.features.on().next().is_some()
     }
+}
 
-    /// What the kernel cannot do, for people, and for lack of what; `missing` are the parts that it is known
-    /// to lack.
-    pub fn lacking(self, missing: Parts) -> impl Iterator<Item = String> {
-        let words = WORDS.into_iter().filter(move |(what, ..)| self.lacks.has(*what));
-        words.map(move |(_, what, modules)| {
-            let lacked = Parts::of(modules).within(missing);
-            if lacked.is_empty() { what.to_owned() } else { format!("{what} (it lacks {lacked})") }
-        })
-    }
+/// What the kernel cannot do, for people, and for lack of what; `missing` are the parts that it is known to
+/// lack.
+fn lacking(lacks: Capabilities, missing: Parts) -> impl Iterator<Item = String> {
+    let words = WORDS.into_iter().filter(move |(what, ..)| lacks.has(*what));
+    words.map(move |(_, what, modules)| {
+        let lacked = Parts::of(modules).within(missing);
+        if lacked.is_empty() { what.to_owned() } else { format!("{what} (it lacks {lacked})") }
+    })
 }
 
 impl From<TxnError> for Failure {
@@ -137,7 +138,7 @@ pub struct Guard {
     /// Whether the table was made, with empty sets, since this was last asked.
     fresh: bool,
     /// The allow list of a table that is made.
-    allow: allow::Source,
+    allow: AllowSource,
     /// What the table is to be like, for who keeps it so.
     shape: Option<health::Shape>,
     owner: owner::Owner,
@@ -151,11 +152,12 @@ fn open_socket() -> Result<NlSocket, Lost> {
 }
 
 impl Guard {
-    /// Opens the way to the kernel; changes nothing.
+    /// Opens the way to the kernel; changes nothing. A table that is made has this allow list from its first
+    /// transaction on.
     ///
     /// # Errors
     /// The system call that failed.
-    pub fn open(options: Options) -> Result<Guard, Failure> {
+    pub fn open(options: Options, allow: impl Into<AllowSource>) -> Result<Guard, Failure> {
         let socket = open_socket()?;
         let mut txn = Txn::new(TABLE, TXN_ROOM);
         txn.set_counters(options.element_counters);
@@ -167,7 +169,7 @@ impl Guard {
             made: None,
             scopes: Vec::new(),
             fresh: false,
-            allow: allow::Source::Nothing,
+            allow: allow.into(),
             shape: None,
             owner: owner::Owner::default(),
             options,
@@ -188,12 +190,8 @@ impl Guard {
     }
 
     /// The parts of nf_tables that this kernel lacks, if the table had to do without something.
-    pub fn missing(&mut self, made: Made) -> Parts {
-        if made.lacks.is_none() {
-            Parts::default()
-        } else {
-            parts::missing(&mut self.socket).unwrap_or_default()
-        }
+    fn missing(&mut self, lacks: Capabilities) -> Parts {
+        if lacks.is_none() { Parts::default() } else { parts::missing(&mut self.socket).unwrap_or_default() }
     }
 
     /// The table as it is, made first if it is missing.

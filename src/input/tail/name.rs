@@ -6,7 +6,7 @@ use super::reader::Reader;
 use crate::base::bytes::of_path;
 use crate::input::{Shown, Tags};
 use crate::sys::fs::FileId;
-use crate::sys::netlink::words as strerror;
+use crate::sys::strerror;
 use nix::errno::Errno;
 use std::io;
 use std::path::PathBuf;
