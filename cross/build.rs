@@ -1,9 +1,18 @@
 //! The build script of cargo: says in plain words which libraries are missing, and tells tests who builds.
 #![allow(clippy::print_stdout, reason = "that is how a build script speaks to cargo")]
 
-use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
+
+#[path = "pack.rs"]
+mod pack;
+#[path = "../src/base/packed.rs"]
+#[allow(dead_code, reason = "the way back is for the program")]
+mod packed;
+
+/// Where the service rules are.
+const RULES: &str = "rootfs/etc/mef/rules.d";
 
 /// Libraries as pkg-config knows them, the oldest version that will do, and the variable that names a
 /// directory with the library instead.
@@ -11,12 +20,15 @@ const LIBRARIES: [(&str, &str, &str); 2] =
     [("libmnl", "1.0.4", "LIBMNL_LIB_DIR"), ("libnftnl", "1.2.0", "LIBNFTNL_LIB_DIR")];
 
 fn main() {
-    println!("cargo::rerun-if-changed=cross/build.rs");
+    for file in ["cross/build.rs", "cross/pack.rs", "src/base/packed.rs", RULES] {
+        println!("cargo::rerun-if-changed={file}");
+    }
     for variable in ["PKG_CONFIG", "PKG_CONFIG_PATH", "PATH", "HOME", "USER"] {
         println!("cargo::rerun-if-env-changed={variable}");
     }
     say_what_is_missing();
     tell_tests_who_builds();
+    pack_files("rules", &files_in(RULES), &without_comments);
 }
 
 /// Libraries that are in no directory that was named have to be known to pkg-config.
@@ -60,10 +72,41 @@ fn pkg_config(library: &str, question: &str) -> Option<String> {
 /// program does not depend on it, so a release is the same whoever builds it.
 fn tell_tests_who_builds() {
     println!("cargo::rustc-check-cfg=cfg(not_root)");
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let uid = status.lines().find_map(|line| line.strip_prefix("Uid:"));
     let is_root = uid.and_then(|ids| ids.split_whitespace().nth(1)) == Some("0");
     if !is_root && env::var("PROFILE").as_deref() == Ok("debug") {
         println!("cargo::rustc-cfg=not_root");
     }
+}
+
+/// Packs files into OUT_DIR/NAME.packed, each under its name without `.conf` and as `kept` leaves it.
+fn pack_files(name: &str, files: &[PathBuf], kept: &dyn Fn(&str) -> String) {
+    let read = |path: &PathBuf| {
+        println!("cargo::rerun-if-changed={}", path.display());
+        let name = path.file_name()?.to_str()?;
+        let text = fs::read_to_string(path).ok()?;
+        Some((name.strip_suffix(".conf").unwrap_or(name).to_owned(), kept(&text)))
+    };
+    let texts: Vec<_> = files.iter().filter_map(read).collect();
+    let packed = pack::pack(texts.iter().map(|(name, text)| (name.as_str(), text.as_str())));
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join(name).with_extension("packed");
+    match fs::write(&out, packed) {
+        Ok(()) if texts.len() == files.len() => {}
+        _ => println!("cargo::error=cannot pack the files for {}", out.display()),
+    }
+}
+
+/// The files of a directory, sorted, so that every machine packs them in the same order.
+fn files_in(dir: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(Path::new(dir)).into_iter().flatten().flatten();
+    let mut files: Vec<_> = entries.map(|entry| entry.path()).filter(|path| path.is_file()).collect();
+    files.sort();
+    files
+}
+
+/// A service rule without what only people and `mef test --self` read: three quarters of it.
+fn without_comments(text: &str) -> String {
+    let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    lines.flat_map(|line| [line, "\n"]).collect()
 }

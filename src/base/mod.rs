@@ -9,6 +9,10 @@ pub mod json;
 pub mod line;
 pub mod name;
 pub mod net;
+#[cfg(test)]
+#[path = "../../cross/pack.rs"]
+mod pack;
+pub mod packed;
 pub mod position;
 pub mod program;
 pub mod range;

@@ -7,7 +7,7 @@
 //! default. Hidden files and every other ending are left alone: editors and package managers put their copies
 //! there.
 
-use super::builtin::BUILTIN;
+use super::builtin::{builtin, builtin_text};
 use super::global::parse_global;
 use super::service::{ServiceRule, parse_service};
 use super::settings::Settings;
@@ -97,12 +97,13 @@ pub fn load(conf: &Path, check: &mut dyn FnMut(&mut ServiceRule, &mut Vec<Proble
             Err(e) => loaded.add_whole(&path, Severity::Error, &e.words(), ""),
         }
     }
-    for (name, text) in BUILTIN {
+    builtin(&mut |name, text| {
         let file = names.iter().any(|n| n.strip_suffix(".conf") == Some(name));
         if !file && !loaded.rules.iter().any(|r| r.name == *name) {
             add_rule(&mut loaded, name, &["<built-in ", name, ">"].concat(), text.as_bytes(), None, check);
         }
-    }
+        true
+    });
     loaded
 }
 
@@ -120,10 +121,10 @@ pub fn load_rule(
         false => [&loaded.settings.rules_dir, "/", rule, ".conf"].concat(),
     };
     let stem = Path::new(&path).file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-    match (read(Path::new(&path)), BUILTIN.iter().find(|(name, _)| *name == rule)) {
+    match (read(Path::new(&path)), builtin_text(rule)) {
         (Ok((text, problem)), _) => add_rule(&mut loaded, &stem, &path, &text, problem, check),
-        (Err(Unread::Missing), Some((name, text))) => {
-            add_rule(&mut loaded, name, &["<built-in ", name, ">"].concat(), text.as_bytes(), None, check);
+        (Err(Unread::Missing), Some(text)) => {
+            add_rule(&mut loaded, rule, &["<built-in ", rule, ">"].concat(), text.as_bytes(), None, check);
         }
         (Err(e), _) => loaded.add_whole(&path, Severity::Error, &e.words(), ""),
     }

@@ -19,7 +19,7 @@ mod table;
 mod value;
 mod webscan;
 
-pub use builtin::BUILTIN;
+pub use builtin::{builtin, builtin_text};
 pub use example::{Example, examples};
 pub use global::parse_global;
 pub use listline::{ListWord, list_word, too_wide};

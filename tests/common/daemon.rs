@@ -21,6 +21,7 @@ impl Net {
              log=stderr\nstate_sync=0\nheal_interval=1s\nsyslog_trusted=true\n{lines}\n"
         );
         self.write("mef.conf", &text);
+        self.without_others();
         let logs: Vec<String> = logs.iter().map(|log| self.path(log).display().to_string()).collect();
         self.rule(
             "mark",
@@ -29,6 +30,21 @@ impl Net {
                 logs.join(",")
             ),
         );
+    }
+
+    /// Switches off the shipped rules that this machine could have something for, and that could read what
+    /// another test writes there: those for SSH are what every test has had.
+    fn without_others(&self) {
+        let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/rootfs/etc/mef/rules.d");
+        for entry in fs::read_dir(shipped).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let file = format!("rules.d/{name}");
+            if !["sshd.conf", "sshd-keys.conf", "dropbear.conf"].contains(&name.as_str())
+                && !self.path(&file).exists()
+            {
+                self.write(&file, "[rule]\nenabled=false\nprograms=x\nfailregex=<HOST>\n");
+            }
+        }
     }
 
     /// Writes the service rule NAME.

@@ -2,7 +2,7 @@
 //! `mef test --self`: every service rule against the examples in its own file.
 
 use crate::applet::output::{Error, Output};
-use crate::config::{BUILTIN, Settings, conf_files, examples, load_rule};
+use crate::config::{Settings, conf_files, examples, load_rule};
 use crate::detect::Detector;
 use std::net::IpAddr;
 use std::path::Path;
@@ -16,9 +16,7 @@ pub(super) fn run(settings: Settings, names: &[String], output: &mut Output<'_>)
         .collect();
     if names.is_empty() {
         let files = conf_files(Path::new(&dir)).map_err(|e| {
-            let built_in: Vec<&str> = BUILTIN.iter().map(|(name, _)| *name).collect();
-            let built_in = built_in.join(", ");
-            Error::Failed(format!("{dir}: {e} (the built-in rules, {built_in}, come without their examples)"))
+            Error::Failed(format!("{dir}: {e} (the built-in rules come without their examples)"))
         })?;
         paths.extend(files.iter().map(|file| format!("{dir}/{file}")));
     }

@@ -43,7 +43,8 @@ const RULE: &str = "[rule]\nprograms=p\nfailregex=x <HOST>\n";
 
 #[test]
 fn built_in_rules_are_good() {
-    for (name, text) in BUILTIN {
+    let mut count = 0;
+    builtin(&mut |name, text| {
         let (rule, problems) = parse_service(name, text.as_bytes());
         assert_eq!(
             (rule.map(|r| r.name), super::told(&problems)),
@@ -51,30 +52,42 @@ fn built_in_rules_are_good() {
             "{name}"
         );
         assert!(examples(text).1.is_empty(), "{name}");
-    }
+        count += 1;
+        true
+    });
+    assert!(count > 60, "{count}");
+}
+
+/// Of what was loaded, the rules named here.
+fn some(names: &[&str], (rules, told): (Vec<String>, Vec<String>)) -> (Vec<String>, Vec<String>) {
+    let named = |rule: &String| rule.split_once(':').is_some_and(|(name, _)| names.contains(&name));
+    (rules.into_iter().filter(named).collect(), told)
 }
 
 #[test]
 fn a_directory_adds_to_the_built_in_rules_and_replaces_them_by_name() {
     let dir = Dir::new("names");
+    let load = || some(&["dropbear", "sshd", "sshd-keys", "zz-web"], dir.load());
     let builtin = ["dropbear:true", "sshd:true", "sshd-keys:true"];
-    assert_eq!(dir.load(), (builtin.map(String::from).to_vec(), vec![]));
+    assert_eq!(load(), (builtin.map(String::from).to_vec(), vec![]));
+    let all = dir.load().0.len();
     dir.put("rules.d/sshd.conf", &format!("{RULE}enabled=false\n"));
     dir.put("rules.d/web.conf", &format!("{RULE}name=zz-web\n"));
     for ignored in [".hidden.conf", "a.conf~", "b.conf.bak", "c.txt", "d.conf.dpkg-new"] {
         dir.put(&format!("rules.d/{ignored}"), "not a rule");
     }
     let want = ["dropbear:true", "sshd:false", "sshd-keys:true", "zz-web:false"];
-    assert_eq!(dir.load(), (want.map(String::from).to_vec(), vec![]));
+    assert_eq!(load(), (want.map(String::from).to_vec(), vec![]));
+    assert_eq!(dir.load().0.len(), all + 1);
     dir.put("rules.d/other.conf", &format!("{RULE}name=dropbear\n"));
-    assert_eq!(dir.load().0, ["dropbear:false", "sshd:false", "sshd-keys:true", "zz-web:false"]);
+    assert_eq!(load().0, ["dropbear:false", "sshd:false", "sshd-keys:true", "zz-web:false"]);
     dir.put("rules.d/a.conf", &format!("{RULE}name=dropbear\n"));
     let (_, told) = dir.load();
     let want = "rules.d/other.conf: the name 'dropbear' is taken by rules.d/a.conf (give one of them another \
         name=)\n";
     assert_eq!(told, [want]);
     fs::remove_dir_all(dir.0.join("rules.d")).unwrap();
-    assert_eq!(dir.load(), (builtin.map(String::from).to_vec(), vec![]));
+    assert_eq!(load(), (builtin.map(String::from).to_vec(), vec![]));
 }
 
 #[test]
@@ -82,7 +95,7 @@ fn a_broken_file_is_not_replaced_by_the_built_in_rule() {
     let dir = Dir::new("broken");
     dir.put("rules.d/sshd.conf", "[rule]\nprograms=sshd\nfailregex=x\nmaxretry=many\n");
     dir.put("rules.d/b.conf", "[rule]\nprograms=p\nfailregex=x\naction=bann\n");
-    let (rules, told) = dir.load();
+    let (rules, told) = some(&["b", "dropbear", "sshd", "sshd-keys"], dir.load());
     assert_eq!(rules, ["dropbear:true", "sshd-keys:true"]);
     assert_eq!(
         told,
@@ -106,7 +119,8 @@ fn the_caller_judges_patterns() {
             problems.push(rule.fail[0].0.problem(2..8, "no group".into(), "add one".into()));
         }
     });
-    assert_eq!(seen, ["p", "dropbear", "sshd", "sshd-keys"]);
+    assert_eq!(seen[0], "p");
+    assert!(seen.len() > 60 && seen.iter().any(|name| name == "sshd"), "{seen:?}");
     assert!(loaded.failed());
     let shown = &loaded.problems[0].shown;
     assert!(
