@@ -142,3 +142,35 @@ fn with_no_rule_on_nothing_is_watched_and_zeros_are_left_out() {
     assert!(zeros(&["status", "--all"]) > 5);
     net.stop(daemon);
 }
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn what_is_on_by_itself_may_wait_for_its_first_line() {
+    let mut net = alone("");
+    net.append(LOG, "");
+    let late = net.path("late.log");
+    // The program is here, its log is not.
+    net.write(
+        "rules.d/late.conf",
+        &format!(
+            "[rule]\nenabled=auto\nprograms=sh\nfiles={}\nfailregex=^x <HOST>$\nmaxretry=1\n",
+            late.display()
+        ),
+    );
+    let daemon = net.daemon("daemon");
+    net.mark(LOG);
+    let conf = net.path("mef.conf").display().to_string();
+    let shown = net.mef(&["status", "--config", &conf]);
+    assert_eq!((shown.status, shown.stdout.lines().next().unwrap()), (0, "protected"), "{}", shown.stdout);
+    let row = shown.stdout.lines().find(|line| line.starts_with("late ")).unwrap();
+    assert!(row.ends_with("  nothing yet"), "{row}");
+    let json = net.mef(&["status", "--json", "--config", &conf]).stdout;
+    assert!(json.contains(&format!("\"waits\":\"no log file ({})\"", late.display())), "{json}");
+    assert!(!net.said("daemon").contains("late"), "{}", net.said("daemon"));
+    // It is read when it comes, and missed when it goes.
+    net.append("late.log", "Nov 22 08:00:01 host sh[1]: x 203.0.113.1\n");
+    wait_until("the ban", || net.in_set("ban4", "203.0.113.1".parse().unwrap()));
+    fs::remove_file(&late).unwrap();
+    wait_until("a blind rule", || net.mef(&["status", "--config", &conf]).status == 1);
+    net.stop(daemon);
+}

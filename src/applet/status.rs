@@ -14,7 +14,7 @@ use crate::base::json::Object;
 use crate::base::utc::Stamp;
 use crate::config::{DEFAULT_PATH, Settings, load};
 use crate::control::client::Client;
-use crate::control::proto::{FACTS, KERNEL, Request, RuleLine, SightLine, read_fact};
+use crate::control::proto::{FACTS, KERNEL, Request, RuleLine, Sight, SightLine, read_fact};
 use crate::enforce::options;
 use crate::firewall::view;
 use crate::rules::on;
@@ -76,7 +76,7 @@ impl Answer {
                 }
             } else if line.starts_with("rule ") {
                 answer.rules.push(line.to_owned());
-            } else if line.starts_with("sees ") || line.starts_with("blind ") {
+            } else if SightLine::read(line).is_some() {
                 answer.sights.push(line.to_owned());
             } else if line.starts_with("offender ") {
                 answer.offenders.push(line.to_owned());
@@ -329,7 +329,10 @@ pub(super) fn rules(out: &mut dyn Write, answer: &Answer) -> io::Result<()> {
         let (read, hit) = (ago(read), ago(hit));
         write!(out, "{name:<width$}  {source:<8}  {hits:>8}  {bans:>8}  {read:>9}  {hit:>9}")?;
         match answer.sight(name) {
-            Some(sight) if sight.sees => writeln!(out, "  {}", crate::base::line::shown(sight.text))?,
+            Some(SightLine { sight: Sight::Sees, text, .. }) => {
+                writeln!(out, "  {}", crate::base::line::shown(text))?;
+            }
+            Some(SightLine { sight: Sight::Waits, .. }) => writeln!(out, "  nothing yet")?,
             Some(_) => writeln!(out, "  nothing")?,
             None => writeln!(out)?,
         }
@@ -381,8 +384,9 @@ fn json(
             .text("why", state.why.as_str())
             .text("last_ban", rule.map(|r| r.last_ban).filter(|text| !text.is_empty()))
             .text("kind", sight.map(|s| s.kind).filter(|kind| !kind.is_empty()))
-            .text("reads", sight.filter(|s| s.sees).map(|s| s.text))
-            .text("blind", sight.filter(|s| !s.sees).map(|s| s.text));
+            .text("reads", sight.filter(|s| s.sight == Sight::Sees).map(|s| s.text))
+            .text("blind", sight.filter(|s| s.sight == Sight::Blind).map(|s| s.text))
+            .text("waits", sight.filter(|s| s.sight == Sight::Waits).map(|s| s.text));
         writeln!(out, "{}", object.finish())?;
     }
     Ok(())

@@ -196,6 +196,20 @@ pub struct RuleLine<'a> {
     pub last_ban: &'a str,
 }
 
+/// Whether a service rule reads anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// It does.
+    Sees,
+    /// It is on because its service is installed, which has written nothing so far.
+    Waits,
+    /// It does not, and should.
+    Blind,
+}
+
+/// Each with the word for it.
+const SIGHTS: [(Sight, &str); 3] = [(Sight::Sees, "sees"), (Sight::Waits, "waits"), (Sight::Blind, "blind")];
+
 /// What a service rule reads, as `status` tells of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SightLine<'a> {
@@ -204,7 +218,7 @@ pub struct SightLine<'a> {
     /// What kind of source it has found, in a word; empty while it has found none.
     pub kind: &'a str,
     /// Whether it reads anything.
-    pub sees: bool,
+    pub sight: Sight,
     /// What it reads, or why it reads nothing; for people.
     pub text: &'a str,
 }
@@ -257,8 +271,9 @@ impl<'a> RuleLine<'a> {
 
 impl Display for SightLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let SightLine { name, kind, sees, text } = *self;
-        let (verb, kind) = (if sees { "sees" } else { "blind" }, if kind.is_empty() { "-" } else { kind });
+        let SightLine { name, kind, sight, text } = *self;
+        let verb = SIGHTS.iter().find(|(known, _)| *known == sight).map_or("", |(_, verb)| verb);
+        let kind = if kind.is_empty() { "-" } else { kind };
         write!(f, "{verb} {name} {kind} {text}")
     }
 }
@@ -268,13 +283,10 @@ impl<'a> SightLine<'a> {
     #[must_use]
     pub fn read(line: &'a str) -> Option<SightLine<'a>> {
         let mut words = line.splitn(4, ' ');
-        let sees = match words.next()? {
-            "sees" => true,
-            "blind" => false,
-            _ => return None,
-        };
+        let verb = words.next()?;
+        let (sight, _) = *SIGHTS.iter().find(|(_, known)| *known == verb)?;
         let (name, kind) = (words.next()?, words.next()?);
-        Some(SightLine { name, kind: if kind == "-" { "" } else { kind }, sees, text: words.next()? })
+        Some(SightLine { name, kind: if kind == "-" { "" } else { kind }, sight, text: words.next()? })
     }
 }
 
@@ -331,10 +343,14 @@ mod tests {
             let rule = RuleLine { name: "sshd", source: "file", hits: 3, bans: 1, read, hit, last_ban };
             assert_eq!(RuleLine::read(&rule.to_string()), Some(rule));
         }
-        for (kind, sees, text) in [("file", true, "/var/log/a b and 3 more"), ("", false, "no log file (/x)")]
-        {
-            let sight = SightLine { name: "sshd", kind, sees, text };
-            assert_eq!(SightLine::read(&sight.to_string()), Some(sight));
+        let none = "no log file (/x)";
+        for (kind, sight, text) in [
+            ("file", Sight::Sees, "/var/log/a b and 3 more"),
+            ("", Sight::Blind, none),
+            ("", Sight::Waits, none),
+        ] {
+            let line = SightLine { name: "sshd", kind, sight, text };
+            assert_eq!(SightLine::read(&line.to_string()), Some(line));
         }
         let who = OffenderLine { who: "2001:db8::/64", rule: "sshd", hits: 3, maxretry: 5, age: 9 };
         assert_eq!(OffenderLine::read(&who.to_string()), Some(who));

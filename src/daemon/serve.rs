@@ -6,7 +6,7 @@ use super::judge::Judge;
 use super::sources::Sources;
 use crate::base::clock::{Now, Wall};
 use crate::base::line::Line;
-use crate::control::proto::{FACTS, KERNEL, Request, SightLine};
+use crate::control::proto::{FACTS, KERNEL, Request, Sight, SightLine};
 use crate::control::server::{Service, Then, send};
 use crate::input::Tags;
 use std::fmt::{Display, Write as _};
@@ -93,13 +93,16 @@ impl Desk<'_> {
             say(to, rule);
             // What the kernel does by itself reads nothing.
             if rule.source != KERNEL {
-                let sight = sources.sight(now, Tags(tag));
-                let (sees, text) = (sight.is_ok(), sight.unwrap_or_else(|why| why));
+                let (sight, text) = match sources.sight(now, Tags(tag)) {
+                    Ok(what) => (Sight::Sees, what),
+                    Err(why) if sources.waits(Tags(tag)) => (Sight::Waits, why),
+                    Err(why) => (Sight::Blind, why),
+                };
                 let kind = match rule.source {
                     "auto" => sources.kind(now, Tags(tag)).unwrap_or(""),
                     kind => kind,
                 };
-                say(to, &SightLine { name: rule.name, kind, sees, text: &text });
+                say(to, &SightLine { name: rule.name, kind, sight, text: &text });
             }
             tag <<= 1;
         });

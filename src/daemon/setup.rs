@@ -36,7 +36,11 @@ pub(super) fn plan(loaded: &Loaded, mut compiled: Compiled) -> Plan {
             continue;
         }
         let Some(compiled) = compiled.take(&rule.name) else { continue };
-        want(&mut plan.wants, rule, Tags(1 << plan.rules.len()), dirs.as_ref());
+        let bit = Tags(1 << plan.rules.len());
+        want(&mut plan.wants, rule, bit, dirs.as_ref());
+        if rule.enabled == Enabled::Auto {
+            plan.wants.by_itself = plan.wants.by_itself.and(bit);
+        }
         if rule.trust_any && (rule.bantime == Span::Permanent || rule.escalation_enabled) {
             log::warn!(
                 "rule {}: with trust=any anybody can forge the evidence: its bans are never permanent",

@@ -60,6 +60,8 @@ pub(super) struct Wants {
     pub(super) journal: Vec<Wanted>,
     /// Rules that want the journal of a machine that cannot have one.
     pub(super) no_journal: Tags,
+    /// Rules that are on by themselves: they may wait for their source for as long as it takes.
+    pub(super) by_itself: Tags,
     commands: Vec<(Vec<String>, Tags)>,
 }
 
@@ -136,7 +138,7 @@ impl Sources {
         now: Now,
         mut kept: Kept,
     ) -> Sources {
-        let sight = Sight::of(&wants);
+        let (sight, by_itself) = (Sight::of(&wants), wants.by_itself);
         let run_dir = Path::new(&settings.run_dir);
         let programs = Some(wants.journal).filter(|programs| !programs.is_empty());
         let journal = programs
@@ -156,6 +158,7 @@ impl Sources {
             ending: kept.ending,
             more: [false; MAX],
         };
+        sources.tail.expect_missing(by_itself);
         let places = [Some(Place::Unix(syslog::path(run_dir))), settings.syslog_udp.map(Place::Udp)];
         for (socket, place) in sources.sockets.iter_mut().zip(places) {
             *socket = open_socket(wants.syslog, place, socket.take());

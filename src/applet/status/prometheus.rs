@@ -2,7 +2,7 @@
 //! The text format of Prometheus. A rule's series keep their labels whatever it reads.
 
 use super::{Answer, Kernel};
-use crate::control::proto::{FACTS, RuleLine};
+use crate::control::proto::{FACTS, RuleLine, Sight};
 use std::io::{self, Write};
 
 /// Writes every number.
@@ -21,7 +21,7 @@ pub(super) fn prometheus(out: &mut dyn Write, answer: Option<&Answer>, kernel: &
     one("throttled", false, "Sources in the flood throttle", kernel.throttled)?;
     let Some(answer) = answer else { return Ok(()) };
     one("start_time_seconds", false, "When the daemon was started", answer.since)?;
-    let blind = answer.sights().filter(|sight| !sight.sees).count();
+    let blind = answer.sights().filter(|line| line.sight == Sight::Blind).count();
     one("rules_blind", false, "Service rules that read nothing", blind as u64)?;
     if let Some(bytes) = answer.resident() {
         one("resident_bytes", false, "Memory of the daemon", bytes)?;
@@ -38,7 +38,7 @@ pub(super) fn prometheus(out: &mut dyn Write, answer: Option<&Answer>, kernel: &
         }),
         ("rule_hit_age_seconds", "gauge", "Time since the last hit of a service rule", |_, rule| rule.hit),
         ("rule_blind", "gauge", "Whether a service rule reads nothing", |answer, rule| {
-            answer.sight(rule.name).map(|sight| u64::from(!sight.sees))
+            answer.sight(rule.name).map(|line| u64::from(line.sight == Sight::Blind))
         }),
     ];
     for (name, kind, about, value) in columns {

@@ -5,7 +5,7 @@
 use super::{Answer, Kernel};
 use crate::applet::output::{Error, Output};
 use crate::base::line::shown;
-use crate::control::proto::{KERNEL, RuleLine, SightLine};
+use crate::control::proto::{KERNEL, RuleLine, Sight, SightLine};
 use crate::sys::stdio;
 use std::borrow::Cow;
 use std::fmt;
@@ -41,7 +41,7 @@ impl<'a> Verdict<'a> {
         if !rules.any(|rule| rule.source != KERNEL) {
             return Verdict::WatchesNothing;
         }
-        let blind: Vec<_> = answer.sights().filter(|sight| !sight.sees).collect();
+        let blind: Vec<_> = answer.sights().filter(|line| line.sight == Sight::Blind).collect();
         if blind.is_empty() { Verdict::Protected } else { Verdict::Blind(blind) }
     }
 

@@ -21,6 +21,8 @@ pub(super) struct Sight {
     syslog: Tags,
     commands: Tags,
     auto: Tags,
+    /// They are on by themselves and have not seen anything yet: nobody is told of those.
+    waiting: Tags,
     blind: Tags,
     /// It was looked once; from then on blindness has to last.
     looked: bool,
@@ -39,6 +41,7 @@ impl Sight {
             syslog: wants.syslog,
             commands: all(&mut wants.commands.iter().map(|(_, tags)| *tags)),
             auto: wants.auto,
+            waiting: wants.by_itself,
             ..Sight::default()
         }
     }
@@ -77,8 +80,10 @@ impl Sources {
 
     /// What has changed since this was last asked, if it is to be told now.
     pub(in crate::daemon) fn look_around(&mut self, now: Mono) -> Option<Change> {
-        let blind = self.sight.everybody().without(self.seeing(now));
+        let seeing = self.seeing(now);
         let sight = &mut self.sight;
+        sight.waiting = sight.waiting.without(seeing);
+        let blind = sight.everybody().without(seeing).without(sight.waiting);
         let found = sight.blind.without(blind);
         let fresh = blind.without(sight.blind);
         let wait = if std::mem::replace(&mut sight.looked, true) { GRACE } else { 0 };
@@ -90,6 +95,11 @@ impl Sources {
         let lost = if due { fresh } else { Tags::default() };
         sight.blind = sight.blind.without(found).and(lost);
         (!lost.is_empty() || !found.is_empty()).then_some(Change { lost, found })
+    }
+
+    /// Whether a rule is on by itself, because its service is installed, which has written nothing yet.
+    pub(in crate::daemon) fn waits(&self, tag: Tags) -> bool {
+        !self.sight.waiting.within(tag).is_empty()
     }
 
     /// What a rule reads, or why it reads nothing.

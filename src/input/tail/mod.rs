@@ -93,6 +93,13 @@ impl Tail {
         tail
     }
 
+    /// That a file which only these want is missing at the start is no news.
+    pub fn expect_missing(&mut self, tags: Tags) {
+        for name in self.names.iter_mut().filter(|name| name.tags.without(tags).is_empty()) {
+            name.expect_missing();
+        }
+    }
+
     /// How far each name was read: what [`Tail::open`] wants next time. Zeros for a name that no file has.
     /// Where nothing was read yet, the mark is the time until which all was. Then come older generations.
     pub fn positions(&self, each: &mut dyn FnMut(&Path, Position)) {

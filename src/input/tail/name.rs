@@ -125,6 +125,13 @@ impl Name {
         self.head.as_mut().filter(found).or(self.late.as_mut().filter(found))
     }
 
+    /// That there is no file is no news.
+    pub(super) fn expect_missing(&mut self) {
+        if !self.path.exists() {
+            self.trouble = Trouble::Missing;
+        }
+    }
+
     /// Remembers the state and says it when it is news.
     pub(super) fn trouble(&mut self, trouble: Trouble) {
         let before = std::mem::replace(&mut self.trouble, trouble);
