@@ -135,17 +135,20 @@ pub fn read_file(path: &str) -> io::Result<Vec<u8>> {
     Disk.read(path)
 }
 
-/// Makes `bytes` the content of the file, all or nothing; owner and mode stay.
+/// Makes `bytes` the content of the file, which may be a new one, all or nothing; owner and mode stay.
 ///
 /// # Errors
 /// What the system says.
 pub fn replace(path: &str, bytes: &[u8]) -> io::Result<()> {
     // The file itself, where the path is a link to it.
-    let path = std::fs::canonicalize(path)?;
-    let like = std::fs::metadata(&path)?;
+    let (path, like) = match std::fs::canonicalize(path) {
+        Ok(path) => (path.clone(), Some(std::fs::metadata(&path)?)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => (fs::absolute(Path::new(path))?, None),
+        Err(e) => return Err(e),
+    };
     let name = path.file_name().and_then(|name| name.to_str()).ok_or(io::ErrorKind::InvalidFilename)?;
     let dir = Dir::open(path.parent().unwrap_or(Path::new("/")))?;
-    dir.replace_like(Some(&like), name, &[".", name, ".new"].concat(), bytes)
+    dir.replace_like(like.as_ref(), name, &[".", name, ".new"].concat(), bytes)
 }
 
 /// Shows the problems of a rule set, those of each file together.

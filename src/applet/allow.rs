@@ -9,7 +9,7 @@ use super::target::{self, Safety};
 use crate::ban::Scope;
 use crate::base::clock::Wall;
 use crate::base::range::{Range, any_meets, covers, cut, merge};
-use crate::config::{ListEntry, ListKind, conf_files, duration};
+use crate::config::{ListEntry, ListKind, Settings, conf_files, duration};
 use crate::control::proto::Request;
 use crate::firewall::backend::View;
 use crate::firewall::end_connections;
@@ -312,16 +312,48 @@ fn put(
             let mut allowed = lists::allowed(paths, turn, Gone::Forget, &mut in_force, note).allowed;
             guard.set_allowed(&mut allowed).map_err(failed)
         }
-        ListKind::Deny => {
-            let only = [LOCAL.to_owned()];
-            let job = lists::Job { only: Some(&only), gone: Gone::Forget, emptied: true };
-            let done = lists::apply(guard, paths, turn, &job, &mut |e| output.note(e), &mut |_| ());
-            match done.map_err(failed)?.good {
-                true => Ok(()),
-                false => Err(Error::Told),
-            }
+        ListKind::Deny => deny_lists(guard, paths, turn, &[LOCAL.to_owned()], output),
+    }
+}
+
+/// Has the kernel follow these deny lists.
+fn deny_lists(
+    guard: &mut dyn crate::firewall::backend::Backend,
+    paths: &Paths,
+    turn: &Turn,
+    only: &[String],
+    output: &mut Output<'_>,
+) -> Result<(), Error> {
+    let job = lists::Job { only: Some(only), gone: Gone::Forget, emptied: true };
+    let done = lists::apply(guard, paths, turn, &job, &mut |e| output.note(e), &mut |_| ());
+    if done.map_err(failed)?.good { Ok(()) } else { Err(Error::Told) }
+}
+
+/// Takes a range out of every deny list, whoever wrote it; whether any had it.
+pub(super) fn strike(range: &Range, settings: &Settings, output: &mut Output<'_>) -> Result<bool, Error> {
+    let kind = ListKind::Deny;
+    let paths = Paths::of(settings);
+    let dir = paths.dir(kind);
+    let mut changed = Vec::new();
+    let (mut enforcer, _) = target::table(settings, output)?;
+    let turn = Turn::wait(&paths, kind);
+    for name in conf_files(dir).map_err(|e| failed(format!("{}: {e}", dir.to_string_lossy())))? {
+        let unwritten = |e| Error::Failed(format!("{}: {e}", dir.join(&name).to_string_lossy()));
+        let mut edit = Edit::open_list(&paths, kind, &name, &turn).map_err(unwritten)?;
+        let listed = edit.remove(&[*range]).contains(&true);
+        if paths.kept(kind).remove(&name, &[*range]).map_err(unwritten)?.contains(&true) || listed {
+            edit.save(crate::sys::clock::wall()).map_err(unwritten)?;
+            changed.push(name);
         }
     }
+    if !changed.is_empty() {
+        deny_lists(enforcer.guard(), &paths, &turn, &changed, output)?;
+    }
+    drop(turn);
+    if let Some((name, listed)) = find(&paths, kind, &[*range]) {
+        output.problem(&format_args!("{range} stays denied: {name} has {listed}"));
+    }
+    Ok(!changed.is_empty())
 }
 
 /// The first entry that has something of the ranges, which are sorted and merged, and its file.

@@ -28,3 +28,13 @@ pub(super) fn run(args: &[&str], _: &mut Output<'_>) -> Result<(), Error> {
     let args: Args = parse("daemon", args)?;
     crate::daemon::run(Path::new(&args.config), args.foreground).map_err(Error::Failed)
 }
+
+/// Called as `mefdaemon`.
+pub(super) fn called(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    if let ["version" | "--version" | "-version" | "-v"] = args {
+        return super::version::run(&[], output);
+    }
+    // Units that start it by this name expect it to stay.
+    let stays: &[&str] = if args.contains(&"--foreground") { &[] } else { &["--foreground"] };
+    run(&[stays, args].concat(), output)
+}

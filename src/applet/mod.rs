@@ -14,6 +14,7 @@ mod export;
 mod fmt;
 mod lists;
 mod load;
+mod mefctl;
 mod output;
 mod reload;
 mod status;
@@ -103,9 +104,10 @@ fn fail(status: u8, text: &str) -> u8 {
 fn dispatch(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     let called = args.first().map_or("mef", |path| path.rsplit('/').next().unwrap_or(path));
     let rest = args.get(1..).unwrap_or_default();
-    if called == "mefdaemon" && !rest.contains(&"--foreground") {
-        // Units that start it by this name expect it to stay.
-        return daemon::run(&[rest, &["--foreground"]].concat(), output);
+    match called {
+        "mefctl" => return mefctl::run(rest, &|name| find(name).map(|applet| applet.run), output),
+        "mefdaemon" => return daemon::called(rest, output),
+        _ => {}
     }
     if let Some(applet) = called.strip_prefix("mef").and_then(find) {
         return (applet.run)(rest, output);

@@ -75,6 +75,21 @@ pub fn parse_global(text: &[u8]) -> (Settings, Vec<Problem>) {
     (settings, problems)
 }
 
+/// Keys with a default that mef.conf does not name, by this name or another, with that default.
+#[must_use]
+pub fn missing_keys(text: &[u8]) -> Vec<(&'static str, &'static str)> {
+    let keys = KEYS.iter().filter(|key| !key.default.is_empty());
+    let mut missing: Vec<_> = keys.map(|key| (key.name, key.default)).collect();
+    if let Some(text) = decode(text, &mut Vec::new()) {
+        ini::read(text, &["global"], &mut Vec::new(), &mut |entry, _| {
+            let alias = ALIASES.iter().find(|(alias, _)| *alias == entry.key);
+            let name = alias.map_or(entry.key, |(_, name)| name);
+            missing.retain(|(missing, _)| *missing != name);
+        });
+    }
+    missing
+}
+
 /// What is remembered from line to line.
 struct Reader<'s> {
     settings: &'s mut Settings,

@@ -21,7 +21,7 @@ mod webscan;
 
 pub use builtin::{builtin, builtin_text};
 pub use example::{Example, examples};
-pub use global::parse_global;
+pub use global::{missing_keys, parse_global};
 pub use listline::{ListWord, list_word, too_wide};
 pub use lists::{Counts, ListEntry, ListKind, ListLine, list_lines, read_list};
 pub use load::{DEFAULT_PATH, FileProblem, Loaded, conf_files, load, load_rule};

@@ -77,6 +77,14 @@ pub trait View {
         Ok(0)
     }
 
+    /// Calls `each` with every source that is held back for a flood, and for how many seconds more.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn each_throttled(&mut self, _each: &mut dyn FnMut(Range, u64)) -> Result<(), Failure> {
+        Ok(())
+    }
+
     /// The names of the deny lists by which the first address of each range is dropped.
     ///
     /// # Errors
@@ -89,6 +97,14 @@ pub trait View {
 pub trait Lists: View {
     /// Has changes of what a daemon owns sent by the daemon.
     fn go_through(&mut self, run_dir: &Path);
+
+    /// Holds sources back no longer, all if no range is given; how many there were.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    fn end_throttle(&mut self, _ranges: &[Range]) -> Result<usize, Failure> {
+        Ok(0)
+    }
 
     /// What there is of deny lists.
     ///

@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! Changes to `local.conf`: lines are added or taken away, all others stay as they are, and the file is
+//! Changes to a list, `local.conf` as a rule: lines are added or taken away, all others stay as they are, and the file is
 //! replaced as a whole. Two commands at once wait for each other. Knows no kernel.
 
 use super::kept::write_entry;
@@ -14,11 +14,11 @@ use std::io::{self, ErrorKind};
 
 /// Longest file that is edited.
 const BYTES: u64 = 16 << 20;
-const TEMPORARY: &str = ".local.conf.new";
 
-/// A `local.conf` that is being changed; nobody else changes it meanwhile.
+/// A list that is being changed; no other command changes it meanwhile.
 pub struct Edit {
     kind: ListKind,
+    name: String,
     dir: Dir,
     file: Option<File>,
     text: Vec<u8>,
@@ -26,13 +26,21 @@ pub struct Edit {
 }
 
 impl Edit {
-    /// Reads the file. The directory is made if it is missing.
+    /// Reads `local.conf`. The directory is made if it is missing.
     ///
     /// # Errors
     /// What the system says; `InvalidInput` for a link.
-    pub fn open(paths: &Paths, kind: ListKind, _turn: &Turn) -> io::Result<Edit> {
+    pub fn open(paths: &Paths, kind: ListKind, turn: &Turn) -> io::Result<Edit> {
+        Edit::open_list(paths, kind, LOCAL, turn)
+    }
+
+    /// Likewise the list of this name.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_list(paths: &Paths, kind: ListKind, name: &str, _turn: &Turn) -> io::Result<Edit> {
         let dir = Dir::create(paths.dir(kind))?;
-        let file = match dir.file(LOCAL, Access::Read) {
+        let file = match dir.file(name, Access::Read) {
             Ok(file) => Some(file),
             Err(e) if e.kind() == ErrorKind::NotFound => None,
             Err(e) => return Err(e),
@@ -46,7 +54,7 @@ impl Edit {
         };
         // Lines at the end of what is no text would make it no better.
         read_list(kind, &mut text.as_slice(), &mut |_| ())?;
-        Ok(Edit { kind, dir, file, text, changed: false })
+        Ok(Edit { kind, name: name.to_owned(), dir, file, text, changed: false })
     }
 
     /// Adds entries, each once, instead of what the file says of the same networks.
@@ -126,7 +134,8 @@ impl Edit {
             return Ok(());
         }
         let like = self.file.as_ref().map(File::metadata).transpose()?;
-        self.dir.replace_like(like.as_ref(), LOCAL, TEMPORARY, &self.text)
+        let temporary = [".", &self.name, ".new"].concat();
+        self.dir.replace_like(like.as_ref(), &self.name, &temporary, &self.text)
     }
 }
 

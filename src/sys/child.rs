@@ -205,6 +205,18 @@ impl Child {
         let _ = kill(Pid::from_raw(-self.0.as_raw()), Signal::SIGKILL);
     }
 
+    /// Waits for its end. What it left behind runs on: a service that an init script has started.
+    pub fn wait(&self) -> End {
+        loop {
+            match waitid(Id::Pid(self.0), WaitPidFlag::WEXITED) {
+                Err(Errno::EINTR) => {}
+                Ok(WaitStatus::Exited(_, status)) => return End::Status(status),
+                Ok(WaitStatus::Signaled(_, signal, _)) => return End::Signal(signal as i32),
+                _ => return End::Status(0),
+            }
+        }
+    }
+
     /// How it ended, if it did; then what it left behind is killed. Must not be asked again after that.
     pub fn ended(&self) -> Option<End> {
         // Left unreaped for a moment, so that the number of the group cannot belong to somebody else.

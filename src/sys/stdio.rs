@@ -28,6 +28,12 @@ pub fn stdout() -> Buffered {
     Buffered { file: shared(1), held: Vec::with_capacity(ROOM) }
 }
 
+/// Standard output itself, for programs that are to write to it.
+#[must_use]
+pub fn raw_stdout() -> ManuallyDrop<File> {
+    shared(1)
+}
+
 /// Standard error.
 #[must_use]
 pub fn stderr() -> ManuallyDrop<File> {

@@ -69,6 +69,10 @@ impl View for Guard {
         Guard::throttled(self)
     }
 
+    fn each_throttled(&mut self, each: &mut dyn FnMut(Range, u64)) -> Result<(), Failure> {
+        Guard::each_throttled(self, each)
+    }
+
     fn denied(&mut self, ranges: &[Range]) -> Result<Vec<Vec<String>>, Failure> {
         Guard::denied(self, ranges)
     }
@@ -77,6 +81,10 @@ impl View for Guard {
 impl Lists for Guard {
     fn go_through(&mut self, run_dir: &Path) {
         Guard::go_through(self, run_dir);
+    }
+
+    fn end_throttle(&mut self, ranges: &[Range]) -> Result<usize, Failure> {
+        Guard::end_throttle(self, ranges)
     }
 
     fn deny_sets(&mut self) -> Result<Vec<DenySet>, Failure> {

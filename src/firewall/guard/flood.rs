@@ -8,13 +8,15 @@
 //! for that.
 
 use super::bare::{BANS, proxy_set, spare_set};
+use super::change::BATCH;
 use super::feature::{Feature, Stale};
 use super::layout::{self, Source, end, key_type, push_key, push_meta, push_source, sources};
+use super::list::host;
 use super::scan::{COUNTED, PRIORITY_MANGLE, pair_type, push_interface, push_pair, share, stamp};
 use super::{Guard, Made, TABLE};
 use crate::ban::{Alarm, Capability, Failure, FloodLimits, FloodOptions, Limit, Options};
 use crate::base::name::{IfName, Name};
-use crate::base::range::Family;
+use crate::base::range::{Family, Range};
 use crate::firewall::alarm::{ALARMS, SNAPLEN};
 use crate::firewall::nft::expr::{self, Base, Cmp, REG, Verdict};
 use crate::firewall::nft::{Expr, Hook, Optional, Rule, SetSpec, query};
@@ -322,6 +324,44 @@ impl Guard {
             query::elements(&mut self.socket, &TABLE, &set, &mut || (), &mut |_| count += 1)?;
         }
         Ok(count)
+    }
+
+    /// Calls `each` with every source in the throttle and the seconds that it stays there.
+    ///
+    /// # Errors
+    /// The system call or the kernel's error.
+    pub fn each_throttled(&mut self, each: &mut dyn FnMut(Range, u64)) -> Result<(), Failure> {
+        let Some(made) = self.look()? else { return Ok(()) };
+        for family in Family::ALL {
+            let Some(set) = self.throttle(family) else { continue };
+            let mut found = Vec::new();
+            query::elements(&mut self.socket, &TABLE, &set, &mut || (), &mut |e| {
+                found.extend(host(e.key, made).map(|addr| (addr, e.left_ms / 1000)));
+            })?;
+            // A dump may tell of one twice.
+            found.sort_unstable();
+            found.dedup_by_key(|(addr, _)| *addr);
+            found.into_iter().for_each(|(addr, left)| each(addr, left));
+        }
+        Ok(())
+    }
+
+    /// Takes sources out of the throttle, all if no range is given; how many.
+    ///
+    /// # Errors
+    /// The system call, or what the kernel refused.
+    pub fn end_throttle(&mut self, ranges: &[Range]) -> Result<usize, Failure> {
+        let mut found = Vec::new();
+        let wanted = |addr: &Range| ranges.is_empty() || ranges.iter().any(|range| range.meets(addr));
+        self.each_throttled(&mut |addr, _| found.extend(Some(addr).filter(wanted)))?;
+        let mut ended = 0;
+        for batch in found.chunk_by(|a, b| a.family() == b.family()).flat_map(|part| part.chunks(BATCH)) {
+            let set = batch.first().and_then(|addr| self.throttle(addr.family()));
+            if let Some(set) = set {
+                ended += self.remove_keys(&set, batch)?.len();
+            }
+        }
+        Ok(ended)
     }
 
     /// The throttle of a family, if there is one.

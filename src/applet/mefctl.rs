@@ -1,0 +1,183 @@
+#![forbid(unsafe_code)]
+//! `mefctl`: the existing product's command language. Each of its words is one of ours with other options;
+//! what has no counterpart says so. Only what those words can do and ours cannot has code here.
+
+mod bans;
+mod config;
+mod listing;
+mod services;
+mod text;
+mod words;
+
+use super::output::{Error, Output};
+use super::{check, export, fmt, load, status, unban, version};
+use crate::rulefile::DEFAULT_PATH;
+use crate::sys::stdio;
+use text::HELP;
+use words::{Words, unknown};
+
+/// Where `rules migrate --write` puts what it found.
+const MIGRATED: &str = "/etc/mef/rules.migrate";
+/// How long rules are on trial that nobody confirms.
+const TRIAL: &str = "30s";
+
+/// A command of ours.
+pub(super) type Command = fn(&[&str], &mut Output<'_>) -> Result<(), Error>;
+
+/// Does what the words say; `find` knows our commands by their names.
+pub(super) fn run(
+    args: &[&str],
+    find: &dyn Fn(&str) -> Option<Command>,
+    output: &mut Output<'_>,
+) -> Result<(), Error> {
+    let Some((word, rest)) = args.split_first() else { return Err(Error::Usage(HELP.to_owned())) };
+    // Every word explains itself by the one page there is.
+    if ["help", "--help", "-h"].iter().any(|help| args.contains(help)) {
+        return Err(Error::Help(HELP.to_owned()));
+    }
+    match *word {
+        "rules" => rules(rest, output),
+        "bans" => bans::run(rest, output),
+        "lists" => listing::run(rest, output),
+        "config" => config::run(rest, output),
+        "status" => state(rest, output),
+        "stats" => stats(rest, find("report"), output),
+        "fix" => fix(rest, find("setup"), output),
+        "update" => update(rest, output),
+        "version" | "--version" | "-version" | "-v" => {
+            Words::read(rest, &[], &[])?.none()?;
+            version::run(&[], output)
+        }
+        "start" | "stop" | "restart" | "reload" | "enable" | "disable" => services::run(word, rest, output),
+        _ => Err(unknown(
+            "command",
+            word,
+            &[
+                "rules", "bans", "lists", "config", "stats", "status", "fix", "start", "stop", "restart",
+                "reload", "enable", "disable", "version", "update",
+            ],
+        )),
+    }
+}
+
+/// `rules apply|validate|fmt|clear|migrate`.
+fn rules(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    const ALL: &[&str] = &["apply", "validate", "fmt", "clear", "migrate"];
+    let (action, rest) = words::action("rules", args, ALL)?;
+    match action {
+        "apply" => apply(rest, output),
+        "validate" => {
+            let words = Words::read(rest, &[], &[])?;
+            load::load(&["--check", words.file(DEFAULT_PATH)?], output)
+        }
+        "fmt" => {
+            let words = Words::read(rest, &["--write"], &["--out"])?;
+            let file = words.file(DEFAULT_PATH)?;
+            match words.value("--out") {
+                Some(_) if words.has("--write") => {
+                    Err(Error::Usage("--write and --out exclude each other".into()))
+                }
+                Some(to) => words::into_file(to, output, |output| fmt::run(&[file], output)),
+                None if words.has("--write") => fmt::run(&["--write", file], output),
+                None => fmt::run(&[file], output),
+            }
+        }
+        "clear" => clear(&Words::read(rest, &["--all", "--force"], &[])?, output),
+        _ => {
+            let words = Words::read(rest, &["--write"], &["--out", "--family", "--table"])?;
+            words.none()?;
+            let mut args = Vec::new();
+            for option in ["--family", "--table"] {
+                args.extend(words.value(option).into_iter().flat_map(|value| [option, value]));
+            }
+            match words.value("--out").or(words.has("--write").then_some(MIGRATED)) {
+                Some(to) => words::into_file(to, output, |output| export::run(&args, output)),
+                None => export::run(&args, output),
+            }
+        }
+    }
+}
+
+/// Without `--yes` the rules go again by themselves.
+fn apply(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    let words = Words::read(args, &["--yes"], &["--timeout"])?;
+    let file = words.file(DEFAULT_PATH)?;
+    if !words.has("--yes") {
+        let time = words.value("--timeout").unwrap_or(TRIAL);
+        return load::load(&["--confirm", time, file], output);
+    }
+    // What an init system starts while there are no rules is the start of the host: rules that nobody has
+    // confirmed before it are not loaded.
+    let by_init = std::env::var_os("INVOCATION_ID").is_some() && !stdio::is_terminal();
+    if by_init && crate::firewall::loader::is_loaded().is_ok_and(|loaded| !loaded) {
+        return load::load(&["--boot", file], output);
+    }
+    load::load(&[file], output)
+}
+
+/// `--all` is the whole table there, bans included.
+fn clear(words: &Words<'_>, output: &mut Output<'_>) -> Result<(), Error> {
+    words.none()?;
+    if !words.has("--all") {
+        return load::unload(&[], output);
+    }
+    let question = "this ends the rules, whatever others have put into their table, and all bans that have \
+        an end; type yes to go on: ";
+    if !words.has("--force") && !words::confirmed(question, output)? {
+        return Err(Error::Failed("nothing was changed".into()));
+    }
+    load::unload(&[], output)?;
+    unban::run(&["--all"], output)
+}
+
+/// `status [--verbose] [fastpath]`.
+fn state(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    let words = Words::read(args, &["--verbose"], &[])?;
+    match words.rest() {
+        [] if words.has("--verbose") => status::run(&["--all"], output),
+        [] => status::run(&[], output),
+        ["fastpath"] => listing::fastpath(output),
+        [other, ..] => Err(unknown("target", other, &["fastpath"])),
+    }
+}
+
+/// Of the attacks of the past.
+fn stats(args: &[&str], report: Option<Command>, output: &mut Output<'_>) -> Result<(), Error> {
+    match report {
+        Some(report) => report(args, output),
+        None => Err(Error::Failed("this version keeps no statistics of the past; see `mef status`".into())),
+    }
+}
+
+/// `fix check` says what is wrong, `fix all` brings what was installed up to date.
+fn fix(args: &[&str], setup: Option<Command>, output: &mut Output<'_>) -> Result<(), Error> {
+    let (action, rest) = words::action("fix", args, &["check", "all"])?;
+    Words::read(rest, &[], &[])?.none()?;
+    if action == "all" {
+        let Some(setup) = setup else {
+            let text = "nothing was changed: this version has nothing that it can mend by itself; \
+                `mefctl fix check` says what is wrong";
+            return Err(Error::Failed(text.into()));
+        };
+        return setup(&["--upgrade"], output);
+    }
+    let found = check::run(&[], output);
+    writeln!(output.out)?;
+    status::run(&[], output).and(found)
+}
+
+/// There is no network traffic of our own: a new version is brought by whoever installed this one.
+fn update(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    let words = Words::read(args, &["--force"], &["--version"])?;
+    let check = match words.rest() {
+        [] => false,
+        ["check"] => true,
+        [other, ..] => return Err(unknown("action", other, &["check"])),
+    };
+    version::run(&[], output)?;
+    let how = services::updated_by();
+    let text = "mef makes no network traffic of its own, and so neither looks for a newer version nor \
+        fetches one.";
+    writeln!(output.out, "{text}\n{how}")?;
+    if check { Ok(()) } else { Err(Error::Told) }
+}

@@ -1,0 +1,362 @@
+#![forbid(unsafe_code)]
+//! `mefctl bans`: the kernel's bans in the groups of the existing product, and changes to one group alone.
+//!
+//! A ban is permanent if it has no end, or stands on a deny list; all others are runtime bans, those of a
+//! service rule in a group of their own. Sources in the flood throttle are the fourth group.
+
+use super::words::{self, Words, unknown};
+use crate::applet::bans::about;
+use crate::applet::context::settings;
+use crate::applet::output::{Error, Output};
+use crate::applet::{allow, ban, target, unban};
+use crate::ban::{Ban, Capability, Entry, FLOODS, GuardState, Repeat, SCANS, Scope};
+use crate::base::clock::Span;
+use crate::base::line::shown;
+use crate::base::range::Range;
+use crate::config::{ListKind, Ports, Settings};
+use crate::enforce::options;
+use crate::firewall::backend::Lists;
+use crate::firewall::view;
+use crate::lists::{self, Paths};
+
+const SCOPES: [&str; 4] = ["--permanent", "--ddos", "--all", "--fastpath"];
+
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    let (action, rest) = words::action("bans", args, &["list", "add", "delete", "clear"])?;
+    match action {
+        "list" => list(rest, output),
+        "add" => add(rest, output),
+        "delete" => delete(rest, output),
+        _ => clear(rest, output),
+    }
+}
+
+fn failed(e: impl std::fmt::Display) -> Error {
+    Error::Failed(e.to_string())
+}
+
+fn missing() -> Error {
+    Error::Usage("missing IP, or a network such as 192.0.2.0/24".into())
+}
+
+/// What is permanent becomes a line of the deny list, as there; with ports it is a ban without an end.
+fn add(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    let words = Words::read(args, &["--permanent"], &["--timeout", "--ports"])?;
+    let (time, ports) = (words.value("--timeout"), words.value("--ports").filter(|ports| *ports != "all"));
+    if words.rest().is_empty() {
+        return Err(missing());
+    }
+    if words.has("--permanent") && time.is_some() {
+        return Err(Error::Usage("--permanent and --timeout exclude each other".into()));
+    }
+    let mut args = words.rest().to_vec();
+    args.extend(ports.iter().flat_map(|ports| ["--ports", ports]));
+    match (words.has("--permanent"), ports) {
+        (true, None) => return allow::deny(&args, output),
+        (true, Some(_)) => args.push("--permanent"),
+        (false, _) => args.extend(time.iter().flat_map(|time| ["--for", time])),
+    }
+    ban::run(&args, output)
+}
+
+fn clear(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    let words = Words::read(args, &["--ddos", "--all"], &[])?;
+    words.none()?;
+    if words.one_of(&["--ddos", "--all"])? != Some("--ddos") {
+        // The throttle goes along with the bans: whoever is in it is shut out, too.
+        return unban::run(&["--all"], output);
+    }
+    let mut guard = view(options(&settings(None, output))).map_err(failed)?;
+    guard.state().map_err(failed)?;
+    let ended = guard.end_throttle(&[]).map_err(failed)?;
+    writeln!(output.out, "{ended} sources taken out of the flood throttle")?;
+    Ok(())
+}
+
+/// A ban as it is, for the time after its parts were looked at.
+struct Held {
+    who: Range,
+    scope: Scope,
+    rule: String,
+    reason: String,
+    hits: u32,
+    age: u64,
+    left: Option<u64>,
+}
+
+impl Held {
+    fn of(entry: &Entry<'_>) -> Held {
+        Held {
+            who: entry.who,
+            scope: entry.scope.clone(),
+            rule: entry.rule.to_owned(),
+            reason: entry.reason.to_owned(),
+            hits: entry.hits,
+            age: entry.age.unwrap_or(0),
+            left: entry.left,
+        }
+    }
+
+    fn ban(&self, who: Range) -> Ban<'_> {
+        let time = self.left.map_or(Span::Permanent, Span::Secs);
+        let Held { scope, rule, reason, hits, age, .. } = self;
+        Ban { who, scope, time, age: *age, rule, hits: *hits, reason, bans: 0, starts: &[] }
+    }
+}
+
+/// Which bans `bans delete` is to end.
+struct Wanted {
+    runtime: bool,
+    permanent: bool,
+    throttle: bool,
+    ports: Option<Scope>,
+}
+
+impl Wanted {
+    fn read(words: &Words<'_>) -> Result<Wanted, Error> {
+        let scope = words.one_of(&["--permanent", "--ddos", "--all"])?;
+        let ports = words.value("--ports").filter(|ports| *ports != "all").map(Ports::parse).transpose();
+        let ports = ports.map_err(|bad| Error::Usage(format!("--ports: {}, {}", bad.what, bad.hint)))?;
+        if ports.is_some() && scope == Some("--ddos") {
+            return Err(Error::Usage("--ddos and --ports exclude each other".into()));
+        }
+        Ok(Wanted {
+            runtime: matches!(scope, None | Some("--all")),
+            permanent: matches!(scope, Some("--permanent" | "--all")),
+            throttle: matches!(scope, None | Some("--ddos" | "--all")) && ports.is_none(),
+            ports: ports.map(|ports| Scope::new(ports.ranges().to_vec(), true, true)),
+        })
+    }
+
+    fn takes(&self, ban: &Held) -> bool {
+        let kind = if ban.left.is_none() { self.permanent } else { self.runtime };
+        kind && self.ports.as_ref().is_none_or(|ports| *ports == ban.scope)
+    }
+
+    /// Deny lists have no ports.
+    fn lists(&self) -> bool {
+        self.permanent && self.ports.is_none()
+    }
+}
+
+fn delete(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    let words = Words::read(args, &["--permanent", "--ddos", "--all"], &["--ports"])?;
+    let wanted = Wanted::read(&words)?;
+    if words.rest().is_empty() {
+        return Err(missing());
+    }
+    let settings = settings(None, output);
+    let mut guard = view(options(&settings)).map_err(failed)?;
+    let ipv6_prefix = guard.state().map_err(failed)?.map_or(64, |state| state.ipv6_prefix);
+    for text in words.rest() {
+        match target::read(text, ipv6_prefix) {
+            Ok(range) => end(&range, text, (&wanted, &settings), &mut *guard, output)?,
+            Err(what) => output.problem(&what),
+        }
+    }
+    output.end()
+}
+
+/// Ends what is wanted of a range's bans.
+fn end(
+    range: &Range,
+    text: &str,
+    (wanted, settings): (&Wanted, &Settings),
+    guard: &mut dyn Lists,
+    output: &mut Output<'_>,
+) -> Result<(), Error> {
+    let (mut ended, mut others) = (false, None);
+    if wanted.lists() && allow::strike(range, settings, output)? {
+        writeln!(output.out, "{range} is not on a deny list any more")?;
+        ended = true;
+    }
+    let mut bans = Vec::new();
+    let meets = &mut |e: &Entry<'_>| bans.extend(Some(e).filter(|e| range.meets(&e.who)).map(Held::of));
+    guard.list(meets).map_err(failed)?;
+    let (ends, stays): (Vec<Held>, Vec<Held>) = bans.into_iter().partition(|ban| wanted.takes(ban));
+    if !ends.is_empty() {
+        // It ends all bans of the range; those that are to stay come back at once.
+        match unban::run(&[text], output) {
+            Ok(()) | Err(Error::Told) => {}
+            Err(e) => return Err(e),
+        }
+        again(range, &stays, settings, output)?;
+        ended = true;
+    } else if let Some(other) = stays.first() {
+        let kind = if other.left.is_none() { "permanently: use --permanent" } else { "for a time" };
+        let ports = if other.scope.is_all() { String::new() } else { format!(", on ports {}", other.scope) };
+        others = Some(format!("{} is banned {kind}{ports}", other.who));
+    }
+    if wanted.throttle && guard.end_throttle(&[*range]).map_err(failed)? > 0 {
+        writeln!(output.out, "{range} is not in the flood throttle any more")?;
+        ended = true;
+    }
+    if !ended {
+        let others = others.map(|others| format!(" ({others})")).unwrap_or_default();
+        output.problem(&format_args!("{range} has no such ban{others}"));
+    }
+    Ok(())
+}
+
+/// Makes the parts of bans that lie in a range again.
+fn again(range: &Range, stays: &[Held], settings: &Settings, output: &mut Output<'_>) -> Result<(), Error> {
+    if stays.is_empty() {
+        return Ok(());
+    }
+    let (mut enforcer, _) = target::table(settings, output)?;
+    let part = |held: &'_ Held| held.who.common(range);
+    let bans: Vec<Ban<'_>> = stays.iter().filter_map(|held| part(held).map(|who| held.ban(who))).collect();
+    let (mut refused, mut notes) = (Vec::new(), Vec::new());
+    enforcer.ban(
+        crate::sys::clock::wall(),
+        &bans,
+        Repeat::Prolongs,
+        &mut |_, result| refused.extend(result.err().map(ToString::to_string)),
+        &mut |note| notes.push(note.to_string()),
+    );
+    refused.iter().for_each(|why| output.problem(why));
+    notes.iter().for_each(|note| output.note(note));
+    enforcer.close(crate::sys::clock::wall()).map_err(failed)
+}
+
+/// What is shown of the bans.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Grouped,
+    /// Each address once, nothing else.
+    Addresses,
+    /// Everything that the kernel has of each.
+    Rows,
+}
+
+const RUNTIME: &str = "Runtime";
+const THROTTLE: &str = "DDoS Throttle";
+const PERMANENT: &str = "Permanent";
+const PER_RULE: &str = "Per-Rule";
+
+/// A group with its lines.
+struct Group(&'static str, Vec<(Range, String)>);
+
+fn list(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    let flags = ["--permanent", "--ddos", "--all", "--fastpath", "--ips-only", "--verbose"];
+    let words = Words::read(args, &flags, &[])?;
+    let scope = words.one_of(&SCOPES)?;
+    if let Some(more) = words.rest().first() {
+        return Err(unknown("word", more, &flags));
+    }
+    let form = match (words.has("--ips-only"), words.has("--verbose")) {
+        (true, true) => return Err(Error::Usage("--ips-only and --verbose exclude each other".into())),
+        (true, _) => Form::Addresses,
+        (_, true) => Form::Rows,
+        _ => Form::Grouped,
+    };
+    let settings = settings(None, output);
+    let mut guard = view(options(&settings)).map_err(failed)?;
+    let made = guard.state().map_err(failed)?;
+    let shown: &[&'static str] = match scope {
+        Some("--permanent") => &[PERMANENT],
+        Some("--ddos") => &[THROTTLE],
+        Some("--fastpath") if !fast(made) => {
+            output.note(&NOT_FAST);
+            return Ok(());
+        }
+        _ => &[RUNTIME, THROTTLE, PERMANENT, PER_RULE],
+    };
+    let mut groups: Vec<Group> = shown.iter().map(|name| Group(name, Vec::new())).collect();
+    collect(&mut groups, &mut *guard, &settings, form)?;
+    show(groups, form, output)
+}
+
+const NOT_FAST: &str = "there is no fast path of its own: packets of who is banned are dropped in prerouting \
+    raw, before connection tracking (fastpath=ingress in mef.conf has the ingress hook do it)";
+
+/// Whether packets are dropped in the ingress hook.
+pub(super) fn fast(state: Option<GuardState>) -> bool {
+    state.is_some_and(|state| state.watches.has(Capability::Ingress))
+}
+
+fn collect(
+    groups: &mut [Group],
+    guard: &mut dyn Lists,
+    settings: &Settings,
+    form: Form,
+) -> Result<(), Error> {
+    let mut put = |name: &str, who: Range, text: &mut dyn FnMut() -> String| {
+        if let Some(Group(_, lines)) = groups.iter_mut().find(|group| group.0 == name) {
+            lines.push((who, if form == Form::Addresses { String::new() } else { text() }));
+        }
+    };
+    let each = &mut |e: &Entry<'_>| {
+        let group = match e.rule {
+            _ if e.left.is_none() => PERMANENT,
+            "" | SCANS | FLOODS => RUNTIME,
+            _ => PER_RULE,
+        };
+        put(group, e.who, &mut || if form == Form::Rows { row(e) } else { brief(e) });
+    };
+    guard.list(each).map_err(failed)?;
+    let throttled = &mut |who: Range, left: u64| {
+        put(THROTTLE, who, &mut || format!("set=throttle left={}", about(left)));
+    };
+    guard.each_throttled(throttled).map_err(failed)?;
+    let paths = Paths::of(settings);
+    let dir = paths.dir(ListKind::Deny);
+    for name in lists::list_names(dir).map_err(failed)?.unwrap_or_default() {
+        let line = &mut |entry: &crate::config::ListEntry| {
+            put(PERMANENT, Range::from(entry.net), &mut || format!("list={}", shown(&name)));
+        };
+        lists::each_entry(ListKind::Deny, &dir.join(&name), line)
+            .map_err(|e| failed(format!("{}: {e}", dir.join(&name).to_string_lossy())))?;
+    }
+    Ok(())
+}
+
+fn show(groups: Vec<Group>, form: Form, output: &mut Output<'_>) -> Result<(), Error> {
+    if form == Form::Addresses {
+        let mut all: Vec<Range> = groups.into_iter().flat_map(|Group(_, lines)| lines).map(|l| l.0).collect();
+        all.sort_unstable();
+        all.dedup();
+        for range in all {
+            writeln!(output.out, "{range}")?;
+        }
+        return Ok(());
+    }
+    let width = groups.iter().flat_map(|Group(_, lines)| lines).map(|(who, _)| who.to_string().len()).max();
+    let width = width.unwrap_or(0);
+    for Group(name, mut lines) in groups {
+        lines.sort();
+        if form == Form::Grouped {
+            writeln!(output.out, "{name} ({})", lines.len())?;
+        }
+        for (who, text) in lines {
+            let indent = if form == Form::Grouped { "  " } else { "" };
+            writeln!(output.out, "{indent}{:<width$}  {text}", who.to_string())?;
+        }
+    }
+    Ok(())
+}
+
+fn brief(e: &Entry<'_>) -> String {
+    let left = e.left.map_or("permanent".to_owned(), |left| format!("left={}", about(left)));
+    let ports = if e.scope.is_all() { String::new() } else { format!(" ports={}", e.scope) };
+    format!("{left}{ports} rule={}", rule(e))
+}
+
+fn rule(e: &Entry<'_>) -> String {
+    if e.rule.is_empty() { "manual".to_owned() } else { shown(e.rule) }
+}
+
+/// All of it, with the set that it stands in.
+fn row(e: &Entry<'_>) -> String {
+    let set = if e.rule == SCANS { "scans" } else { "bans" };
+    let dropped = e.packets.map(|n| format!(" dropped={n}")).unwrap_or_default();
+    let since = e.age.map(|age| format!(" since={}", about(age))).unwrap_or_default();
+    let reason = if e.reason.is_empty() { String::new() } else { format!(" reason={}", shown(e.reason)) };
+    let left = e.left.map_or("never ends".to_owned(), about);
+    format!(
+        "set={set} left={left}{since} ports={} rule={} hits={}{dropped}{reason}",
+        e.scope,
+        rule(e),
+        e.hits
+    )
+}

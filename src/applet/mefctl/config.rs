@@ -1,0 +1,78 @@
+#![forbid(unsafe_code)]
+//! `mefctl config`: which keys mef.conf has, which have their defaults, and which nobody knows.
+
+use super::words::{self, Words};
+use crate::applet::output::{Error, Output};
+use crate::base::diag::Severity;
+use crate::config::{DEFAULT_PATH, missing_keys, parse_global};
+use crate::rulefile::{read_file, replace};
+
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    let (action, rest) = words::action("config", args, &["check", "update"])?;
+    match action {
+        "check" => {
+            let words = Words::read(rest, &[], &[])?;
+            check(words.file(DEFAULT_PATH)?, output)
+        }
+        _ => {
+            // Whoever forces it wants what is done in any case.
+            let words = Words::read(rest, &["--dry-run", "--force"], &[])?;
+            update(words.file(DEFAULT_PATH)?, words.has("--dry-run"), output)
+        }
+    }
+}
+
+fn failed(path: &str, e: &std::io::Error) -> Error {
+    Error::Failed(format!("{path}: {e}"))
+}
+
+fn check(path: &str, output: &mut Output<'_>) -> Result<(), Error> {
+    let bytes = read_file(path).map_err(|e| failed(path, &e))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let (_, problems) = parse_global(&bytes);
+    for problem in &problems {
+        write!(output.out, "{}", problem.render(path, &text))?;
+    }
+    let missing = missing_keys(&bytes);
+    for (name, default) in &missing {
+        writeln!(output.out, "{path}: {name} is not set, its default is {default}")?;
+    }
+    let errors = problems.iter().filter(|p| p.severity == Severity::Error).count();
+    writeln!(
+        output.out,
+        "{path}: {errors} errors, {} warnings, {} keys at their defaults",
+        problems.len() - errors,
+        missing.len()
+    )?;
+    if errors > 0 { Err(Error::Told) } else { Ok(()) }
+}
+
+/// Writes out the defaults of what a file leaves unsaid; what stands in it stays as it is.
+fn update(path: &str, dry: bool, output: &mut Output<'_>) -> Result<(), Error> {
+    let mut bytes = read_file(path).map_err(|e| failed(path, &e))?;
+    let missing = missing_keys(&bytes);
+    if missing.is_empty() {
+        writeln!(output.out, "{path}: every key is set")?;
+        return Ok(());
+    }
+    let verb = if dry { "would add" } else { "adds" };
+    let former = bytes.clone();
+    if bytes.last().is_some_and(|&b| b != b'\n') {
+        bytes.push(b'\n');
+    }
+    bytes.extend_from_slice(b"\n[global]\n");
+    for (name, default) in missing {
+        writeln!(output.out, "{verb} {name}={default}")?;
+        for part in [name, "=", default, "\n"] {
+            bytes.extend_from_slice(part.as_bytes());
+        }
+    }
+    if dry {
+        return Ok(());
+    }
+    let backup = [path, ".bak"].concat();
+    replace(&backup, &former).map_err(|e| failed(&backup, &e))?;
+    replace(path, &bytes).map_err(|e| failed(path, &e))?;
+    writeln!(output.out, "{path} is written; the former one is {backup}")?;
+    Ok(())
+}

@@ -1,0 +1,137 @@
+#![forbid(unsafe_code)]
+//! `mefctl lists`: what stands in the files, and who was banned how often; and where packets are dropped.
+
+use super::bans::fast;
+use super::words::{self, Words};
+use crate::applet::bans::about;
+use crate::applet::context::settings;
+use crate::applet::output::{Error, Output};
+use crate::applet::target::PATIENCE;
+use crate::base::line::shown;
+use crate::base::range::Range;
+use crate::base::utc::Stamp;
+use crate::config::{ListKind, Settings};
+use crate::enforce::{journal, options};
+use crate::firewall::view;
+use crate::lists::{self, Paths};
+use crate::sys::clock;
+
+/// Seconds after its end in which a ban is at least remembered.
+const REMEMBERED: u32 = 86_400;
+
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    let (kind, rest) = words::action("lists", args, &["whitelist", "blacklist", "recidive"])?;
+    Words::read(rest, &[], &[])?.none()?;
+    let settings = settings(None, output);
+    match kind {
+        "whitelist" => files(ListKind::Allow, &settings, output),
+        "recidive" => recidive(&settings, output),
+        _ => {
+            files(ListKind::Deny, &settings, output)?;
+            permanent(&settings, output)
+        }
+    }
+}
+
+fn failed(e: impl std::fmt::Display) -> Error {
+    Error::Failed(e.to_string())
+}
+
+/// The entries of every list of a directory.
+fn files(kind: ListKind, settings: &Settings, output: &mut Output<'_>) -> Result<(), Error> {
+    let paths = Paths::of(settings);
+    let dir = paths.dir(kind);
+    let names = lists::list_names(dir).map_err(|e| failed(format!("{}: {e}", dir.to_string_lossy())))?;
+    for name in names.unwrap_or_default() {
+        let path = dir.join(&name);
+        let path = path.to_string_lossy();
+        let mut written = writeln!(output.out, "{path}");
+        let out = &mut *output.out;
+        let counts = lists::each_entry(kind, &dir.join(&name), &mut |entry| {
+            let until = entry.until.map(|until| format!("  until {}", Stamp(until))).unwrap_or_default();
+            if written.is_ok() {
+                written = writeln!(out, "  {}{until}", entry.net);
+            }
+        });
+        written?;
+        match counts {
+            Ok(counts) if counts.passed_over() > 0 => {
+                output.note(&format_args!("{path}: {} bad lines, see `mef check`", counts.passed_over()));
+            }
+            Ok(_) => {}
+            Err(e) => output.problem(&format_args!("{path}: {e}")),
+        }
+    }
+    output.end()
+}
+
+/// Bans without an end stand in the ban journal, not in a file.
+fn permanent(settings: &Settings, output: &mut Output<'_>) -> Result<(), Error> {
+    let mut guard = view(options(settings)).map_err(failed)?;
+    let mut all = Vec::new();
+    let text = |rule: &str| if rule.is_empty() { "manual".to_owned() } else { shown(rule) };
+    guard
+        .list(&mut |e| all.extend(e.left.is_none().then(|| (e.who, text(e.rule), e.scope.to_string()))))
+        .map_err(failed)?;
+    if !all.is_empty() {
+        writeln!(output.out, "ban journal in {} (bans without an end)", settings.state_dir)?;
+    }
+    for (who, rule, scope) in all {
+        writeln!(output.out, "  {who}  rule={rule} ports={scope}")?;
+    }
+    Ok(())
+}
+
+/// Who was banned how often, as the ban journal has it.
+fn recidive(settings: &Settings, output: &mut Output<'_>) -> Result<(), Error> {
+    let now = clock::wall();
+    let (mut journal, note) = journal(settings, now, PATIENCE).map_err(failed)?;
+    note.iter().filter(|e| !e.is_refusal()).for_each(|e| output.note(e));
+    let keep = settings.bantime_max.max(REMEMBERED).into();
+    let mut all = Vec::new();
+    journal
+        .live(now, keep, &mut |entry| {
+            let left = entry.until.map(|until| until.0.saturating_sub(now.0));
+            let rule = if entry.rule.is_empty() { "manual".to_owned() } else { shown(entry.rule) };
+            all.push((
+                entry.bans.max(1),
+                Range::from(entry.who).to_string(),
+                now.0.saturating_sub(entry.since.0),
+                left,
+                rule,
+            ));
+        })
+        .map_err(failed)?;
+    // Those that came back most often first.
+    all.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    if !all.is_empty() {
+        writeln!(output.out, "BANS  LAST      STATE       RULE              ADDRESS")?;
+    }
+    for (bans, who, age, left, rule) in all {
+        let state = match left {
+            None => "permanent".to_owned(),
+            Some(0) => "over".to_owned(),
+            Some(left) => format!("{} left", about(left)),
+        };
+        writeln!(output.out, "{bans:>4}  {:<8}  {state:<10}  {rule:<16}  {who}", about(age))?;
+    }
+    Ok(())
+}
+
+/// Where the packets of who is banned are dropped.
+pub(super) fn fastpath(output: &mut Output<'_>) -> Result<(), Error> {
+    let settings = settings(None, output);
+    let mut guard = view(options(&settings)).map_err(failed)?;
+    let made = guard.state().map_err(failed)?;
+    let (place, mut bans) = match made {
+        None => ("none: there is no table inet mef_guard", 0),
+        Some(_) if fast(made) => ("ingress: the hook of the interfaces of the default routes", 0),
+        Some(_) => ("prerouting raw, before connection tracking", 0),
+    };
+    guard.list(&mut |_| bans += 1).map_err(failed)?;
+    writeln!(output.out, "configured  {}", settings.fastpath.word())?;
+    writeln!(output.out, "active      {place}")?;
+    writeln!(output.out, "entries     {bans} bans, and the deny lists (`mef lists`)")?;
+    writeln!(output.out, "table       inet mef_guard, also without a daemon; a restart changes nothing")?;
+    Ok(())
+}

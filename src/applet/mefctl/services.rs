@@ -1,0 +1,163 @@
+#![forbid(unsafe_code)]
+//! `mefctl start`, `stop` and their like: the init system that runs does it.
+
+use super::words::{Words, unknown};
+use crate::applet::output::{Error, Output};
+use crate::sys::child::{self, End};
+use crate::sys::stdio;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+/// The rule set at boot, and the daemon.
+const SERVICES: [&str; 2] = ["mef", "mefdaemon"];
+
+/// An init system, and the directory of links that has runit start a service.
+enum Init {
+    Systemd,
+    OpenRc,
+    Runit(&'static str),
+    /// OpenWrt's, whose scripts know `enable` themselves.
+    Procd,
+    /// Scripts in /etc/init.d.
+    SysV,
+}
+
+const SCRIPTS: &str = "/etc/init.d";
+/// Where runit has its services, and where the ones that it runs are linked.
+const RUNIT_SERVICES: &str = "/etc/sv";
+const RUNIT_LINKS: [&str; 3] = ["/var/service", "/etc/service", "/service"];
+
+impl Init {
+    /// What runs, by what it leaves in the file system.
+    fn find() -> Option<Init> {
+        let there = |path: &str| Path::new(path).exists();
+        let links = RUNIT_LINKS.into_iter().find(|dir| there(dir));
+        if there("/run/systemd/system") {
+            Some(Init::Systemd)
+        } else if there("/run/openrc") {
+            Some(Init::OpenRc)
+        } else if there("/sbin/procd") && there("/etc/rc.common") {
+            Some(Init::Procd)
+        } else if let Some(links) = links.filter(|_| there(RUNIT_SERVICES) && child::find("sv").is_some()) {
+            Some(Init::Runit(links))
+        } else if there("/etc/inittab") && there(SCRIPTS) {
+            Some(Init::SysV)
+        } else {
+            None
+        }
+    }
+
+    /// The commands that do it, for each service.
+    fn commands(&self, action: &str, services: &[&'static str]) -> Vec<Vec<String>> {
+        let line = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<String>>();
+        let each = |words: &dyn Fn(&str) -> Vec<String>| services.iter().map(|s| words(s)).collect();
+        let script = |service: &str| [SCRIPTS, "/", service].concat();
+        match (self, action) {
+            (Init::Systemd, _) => vec![line(&[&["systemctl", action][..], services].concat())],
+            // The rule set comes before the network.
+            (Init::OpenRc, "enable") => {
+                each(&|s| line(&["rc-update", "add", s, if s == "mef" { "boot" } else { "default" }]))
+            }
+            (Init::OpenRc, "disable") => each(&|s| line(&["rc-update", "-a", "del", s])),
+            (Init::OpenRc, _) => each(&|s| line(&["rc-service", s, action])),
+            (Init::Runit(_), _) => each(&|s| line(&["sv", action, s])),
+            (Init::SysV, "enable" | "disable") if child::find("chkconfig").is_some() => {
+                each(&|s| line(&["chkconfig", s, if action == "enable" { "on" } else { "off" }]))
+            }
+            (Init::SysV, "enable") => each(&|s| line(&["update-rc.d", s, "defaults"])),
+            (Init::SysV, "disable") => each(&|s| line(&["update-rc.d", s, "remove"])),
+            (Init::Procd | Init::SysV, _) => each(&|s| line(&[&script(s), action])),
+        }
+    }
+}
+
+pub(super) fn run(action: &str, args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    let words = Words::read(args, &[], &[])?;
+    let named = words.rest().iter().map(|name| {
+        let known = SERVICES.iter().find(|service| *service == name);
+        known.copied().ok_or_else(|| unknown("service", name, &SERVICES))
+    });
+    let mut services = named.collect::<Result<Vec<_>, _>>()?;
+    let links = matches!(action, "enable" | "disable");
+    if services.is_empty() {
+        if !links {
+            return Err(Error::Usage(format!("missing service: mefctl {action} mef|mefdaemon")));
+        }
+        services.extend(SERVICES);
+    }
+    let Some(init) = Init::find() else {
+        let text = "no init system that mefctl knows runs here (systemd, OpenRC, runit, procd, SysV): \
+            `mef load --boot` and `mef daemon` are what it would start";
+        return Err(Error::Failed(text.into()));
+    };
+    if let Init::Runit(dir) = init
+        && links
+    {
+        return services.iter().try_for_each(|service| link(dir, service, action == "enable"));
+    }
+    init.commands(action, &services).iter().try_for_each(|command| finish(command, output))
+}
+
+/// Runs a command; its words are for whoever asked.
+fn finish(command: &[String], output: &mut Output<'_>) -> Result<(), Error> {
+    output.out.flush()?;
+    let words = command.join(" ");
+    let failed = |why: &str| Error::Failed([&words, ": ", why].concat());
+    let (out, err) = (stdio::raw_stdout(), stdio::stderr());
+    let child = child::start(command, &[], Some(out.as_fd()), Some(err.as_fd()));
+    match child.map_err(|e| failed(&e.to_string()))?.wait() {
+        End::Status(0) => Ok(()),
+        end => Err(failed(&end.to_string())),
+    }
+}
+
+/// Has runit start a service, or not any more.
+fn link(dir: &str, service: &str, on: bool) -> Result<(), Error> {
+    let (from, to) = (PathBuf::from(dir).join(service), Path::new(RUNIT_SERVICES).join(service));
+    let failed = |path: &Path, e: &dyn std::fmt::Display| {
+        Err(Error::Failed(format!("{}: {e}", path.to_string_lossy())))
+    };
+    if on && !to.is_dir() {
+        return failed(&to, &"no such service");
+    }
+    let is_link = from.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
+    let done = match (on, is_link) {
+        (true, true) => Ok(()),
+        (true, false) => symlink(&to, &from),
+        (false, true) => fs::remove_file(&from),
+        (false, false) if from.exists() => return failed(&from, &"is no link"),
+        (false, false) => Ok(()),
+    };
+    match done {
+        Err(e) if e.kind() != ErrorKind::NotFound || on => failed(&from, &e),
+        _ => Ok(()),
+    }
+}
+
+/// How a newer version comes to this host.
+pub(super) fn updated_by() -> String {
+    let has = |path: &str| Path::new(path).exists();
+    let package = if has("/var/lib/dpkg/info/mef.list") {
+        "apt-get update && apt-get install --only-upgrade mef"
+    } else if has("/usr/lib/opkg/info/mef.list") {
+        "opkg update && opkg upgrade mef"
+    } else if installed_by_apk() {
+        "apk update && apk upgrade mef"
+    } else {
+        let own = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/usr/sbin/mef"));
+        let own = own.to_string_lossy();
+        return format!(
+            "This installation is one file: put a newer one in the place of {own}, then run \
+            `mefctl restart mefdaemon`."
+        );
+    };
+    format!("This installation is a package: {package}")
+}
+
+fn installed_by_apk() -> bool {
+    let Ok(text) = fs::read("/lib/apk/db/installed") else { return false };
+    text.split(|&b| b == b'\n').any(|line| line == b"P:mef")
+}
