@@ -35,6 +35,8 @@ pub(super) enum Slot<'a> {
     Secs(u32, u32, &'a mut u32),
     /// A duration, or `never`.
     Never(&'a mut Option<u32>),
+    /// A duration up to this one, in seconds, or `never`, which is 0.
+    Reload(u32, &'a mut u32),
     /// How long ago, in seconds.
     Ago(&'a mut u32),
     /// A duration, or `permanent`.
@@ -90,7 +92,9 @@ impl Slot<'_> {
             }
             Slot::Count(min, max, to) => *to = value::count(text, min, max)?,
             Slot::Secs(min, max, to) => *to = value::secs(text, min, max)?,
-            Slot::Never(to) => *to = if text == "never" { None } else { Some(value::duration(text)?) },
+            Slot::Never(to) => *to = if value::is_never(text) { None } else { Some(value::duration(text)?) },
+            Slot::Reload(_, to) if value::is_never(text) => *to = 0,
+            Slot::Reload(max, to) => *to = value::secs(text, 0, max)?,
             Slot::Ago(to) => *to = value::ago(text)?,
             Slot::Span(to) => *to = value::span(text)?,
             Slot::Word(to) => to.set_word(value::word(text, to.words())?),

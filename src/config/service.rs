@@ -63,7 +63,7 @@ words! {
 /// One service rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceRule {
-    /// Letters, digits and `-`, at most 32; the file's name if it gives none.
+    /// Letters, digits, `-` and `_`, at most 32; the file's name if it gives none.
     pub name: String,
     /// The file, or the built-in's name in angle brackets.
     pub path: String,

@@ -15,34 +15,59 @@ const NAME_MAX: usize = 32;
 /// What a duration looks like, for hints.
 const DURATION_FORMS: &str = "expected a duration such as 90, 90s, 10m, 1h, 7d or 1h30m";
 
-/// A duration in seconds: `90`, `90s`, `10m`, `1h`, `7d`, `2w`, or several of them joined (`1h30m`).
+/// Nanoseconds of a second.
+const SECOND: u64 = 1_000_000_000;
+
+/// A duration in seconds: `90`, `90s`, `10m`, `1h`, `7d`, `2w`, or several of them joined (`1h30m`), each
+/// with a fraction if need be (`1.5h`). What is shorter than a second (`500ms`) counts as a whole one.
 ///
 /// # Errors
 /// Anything else, and what does not fit into 32 bits.
 pub fn duration(text: &str) -> Checked<u32> {
     let wrong = || Bad::word(0, text, "is not a duration", DURATION_FORMS);
-    let mut total = 0u32;
+    let mut total = 0u64;
     let mut rest = text;
     loop {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, tail) = rest.split_at_checked(digits).ok_or_else(wrong)?;
-        let number: u32 = number.parse().map_err(|_| wrong())?;
-        let mut tail = tail.chars();
-        let unit = match tail.next() {
-            None if rest.len() == text.len() => 1,
-            Some('s') => 1,
-            Some('m') => 60,
-            Some('h') => 3600,
-            Some('d') => 86_400,
-            Some('w') => 604_800,
+        let (number, tail) = digits(rest);
+        let (fraction, tail) = tail.strip_prefix('.').map_or(("", tail), digits);
+        let exact = number.len() + fraction.len() < rest.len() - tail.len();
+        let letters = tail.bytes().take_while(|b| !b.is_ascii_digit()).count();
+        let (word, tail) = tail.split_at_checked(letters).ok_or_else(wrong)?;
+        let unit = match word {
+            "" if rest.len() == text.len() && !exact => SECOND,
+            "ms" => SECOND / 1000,
+            "s" => SECOND,
+            "m" => 60 * SECOND,
+            "h" => 3600 * SECOND,
+            "d" => 86_400 * SECOND,
+            "w" => 604_800 * SECOND,
             _ => return Err(wrong()),
         };
-        total = number.checked_mul(unit).and_then(|n| n.checked_add(total)).ok_or_else(wrong)?;
-        rest = tail.as_str();
+        let whole = number.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).ok_or_else(wrong)?;
+        let part = part_of(fraction, unit).filter(|_| exact != fraction.is_empty()).ok_or_else(wrong)?;
+        total = whole.checked_add(part).and_then(|n| n.checked_add(total)).ok_or_else(wrong)?;
+        rest = tail;
         if rest.is_empty() {
-            return Ok(total);
+            return u32::try_from(total.div_ceil(SECOND)).map_err(|_| wrong());
         }
     }
+}
+
+/// The digits that a text begins with, and what follows them.
+fn digits(text: &str) -> (&str, &str) {
+    text.split_at(text.bytes().take_while(u8::is_ascii_digit).count())
+}
+
+/// So much of a unit as the digits behind a point say.
+fn part_of(digits: &str, unit: u64) -> Option<u64> {
+    let scale = 10u64.checked_pow(u32::try_from(digits.len()).ok()?)?;
+    let part: u128 = if digits.is_empty() { 0 } else { digits.parse().ok()? };
+    u64::try_from(part * u128::from(unit) / u128::from(scale)).ok()
+}
+
+/// Whether this is one of the words for a time that never comes.
+pub(super) fn is_never(text: &str) -> bool {
+    matches!(text, "never" | "false" | "no" | "off")
 }
 
 /// How long a ban lasts: a duration of at least one second, or `permanent`.
@@ -63,10 +88,17 @@ pub fn span(text: &str) -> Checked<Span> {
     }
 }
 
-/// How far back, as the existing product writes it: `2 min ago`, `now`, or a duration.
+/// Seconds of a day.
+const DAY: u32 = 86_400;
+
+/// How far back, as the existing product writes it: `2 min ago`, `now`, `today`, or a duration.
 pub(super) fn ago(text: &str) -> Checked<u32> {
-    if text == "now" {
-        return Ok(0);
+    // Days have their own beginning everywhere: whoever asks for one gets it whole.
+    match text {
+        "now" => return Ok(0),
+        "today" => return Ok(DAY),
+        "yesterday" => return Ok(2 * DAY),
+        _ => {}
     }
     let Some(words) = text.strip_suffix("ago") else { return duration(text) };
     let words = words.trim_ascii_end();
@@ -246,11 +278,11 @@ pub(super) fn some_of(text: &str, words: [&str; 2]) -> Checked<[bool; 2]> {
 
 /// The name of a rule: it becomes part of set names, file names and log lines.
 pub(super) fn name(text: &str) -> Checked<()> {
-    let good = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let good = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
     if good && !text.is_empty() && text.len() <= NAME_MAX {
         return Ok(());
     }
-    let hint = "a name is made of letters, digits and '-', at most 32 of them";
+    let hint = "a name is made of letters, digits, '-' and '_', at most 32 of them";
     Err(Bad::word(0, text, "is no name of a rule", hint))
 }
 

@@ -18,11 +18,10 @@ pub(super) fn unsupported(rest: &[u8]) -> (&'static str, &'static str) {
             ("recursion is not supported", "write the pattern out")
         }
         [b'm', ..] => ("the flag m is not supported", "^ and $ are the ends of the line already"),
-        [b's', ..] => ("the flag s is not supported", "write [\\x00-\\xff] for any byte"),
         [b'x', ..] => ("the flag x is not supported", "write the pattern without blanks and comments"),
         [b'u', ..] => ("Unicode matching is not supported", "patterns match bytes"),
         [b'U', ..] => ("the flag U is not supported", "write the lazy repeats as *? and +?"),
-        _ => ("unknown kind of group", "known are ( ), (?: ), (?i), (?i: ) and (?P<name> )"),
+        _ => ("unknown kind of group", "known are ( ), (?: ), (?i), (?i: ), (?s) and (?P<name> )"),
     }
 }
 
@@ -34,8 +33,7 @@ pub(super) fn unknown_escape(b: u8, in_class: bool) -> (String, &'static str) {
             (what("back references are not supported"), "write the second text as a pattern too")
         }
         b'p' | b'P' | b'X' => (what("Unicode classes are not supported"), "write \\w, \\d, \\s or [^ ]"),
-        b'A' => (what("\\A is not supported"), "write ^"),
-        b'z' | b'Z' => (what("\\z is not supported"), "write $"),
+        b'A' | b'z' | b'Z' if in_class => (what("an end of the line is no byte"), "it belongs before the ["),
         b'0' => (what("\\0 is not supported"), "write \\x00"),
         b'b' | b'B' if in_class => (what("\\b has no meaning in a class"), "a backspace is \\x08"),
         b'K' => (what("\\K is not supported"), "name the part you need: (?P<ip> )"),

@@ -64,13 +64,10 @@ impl Parser<'_> {
             None => self.fail_at(from..from + 1, "this class is not closed", "a literal [ is written \\["),
             Some(b']') if !first => Some(None),
             Some(b'\\') => self.escaped(at, true).map(Some),
-            Some(b'[') if matches!(self.peek(), Some(b':' | b'.' | b'=')) => {
+            Some(b'[') if self.peek() == Some(b':') => self.posix(at).map(|set| Some(Escaped::Set(set))),
+            Some(b'[') if matches!(self.peek(), Some(b'.' | b'=')) => {
                 self.at += 1;
-                self.fail(
-                    at,
-                    "POSIX classes are not supported",
-                    "write \\d, \\w, \\s or the bytes themselves",
-                )
+                self.fail(at, "collating symbols are not supported", "write the bytes themselves")
             }
             Some(b) if b >= 0x80 => {
                 let _ = self.wide_char(at);
@@ -78,5 +75,36 @@ impl Parser<'_> {
             }
             Some(b) => Some(Some(Escaped::Byte(b))),
         }
+    }
+
+    /// `[:alpha:]` and its like, inside a class, behind the `[` at `from`.
+    fn posix(&mut self, from: usize) -> Read<ByteSet> {
+        const CLASSES: [(&[u8], fn(u8) -> bool); 13] = [
+            (b"alpha", |b| b.is_ascii_alphabetic()),
+            (b"digit", |b| b.is_ascii_digit()),
+            (b"alnum", |b| b.is_ascii_alphanumeric()),
+            (b"upper", |b| b.is_ascii_uppercase()),
+            (b"lower", |b| b.is_ascii_lowercase()),
+            (b"space", |b| matches!(b, b' ' | 0x09..=0x0d)),
+            (b"blank", |b| matches!(b, b' ' | b'\t')),
+            (b"punct", |b| b.is_ascii_punctuation()),
+            (b"xdigit", |b| b.is_ascii_hexdigit()),
+            (b"word", |b| b.is_ascii_alphanumeric() || b == b'_'),
+            (b"cntrl", |b| b.is_ascii_control()),
+            (b"print", |b| b.is_ascii_graphic() || b == b' '),
+            (b"graph", |b| b.is_ascii_graphic()),
+        ];
+        self.at += 1;
+        let negated = self.eat(b"^");
+        let rest = self.rest();
+        let is = |name: &[u8]| rest.strip_prefix(name).is_some_and(|rest| rest.starts_with(b":]"));
+        let Some((name, has)) = CLASSES.iter().find(|(name, _)| is(name)) else {
+            let known = "known are [:alpha:], [:digit:], [:alnum:], [:upper:], [:lower:], [:space:], \
+                [:blank:], [:punct:], [:xdigit:], [:word:], [:cntrl:], [:print:], [:graph:]";
+            return self.fail(from, "this class has no such name", known);
+        };
+        self.at += name.len() + 2;
+        let set = (0..=u8::MAX).filter(|&b| has(b)).fold(ByteSet::EMPTY, |set, b| set.with(b, b));
+        Some(if negated { set.not() } else { set })
     }
 }

@@ -78,7 +78,14 @@ impl Part {
 
 /// Parses a whole pattern.
 pub(super) fn parse(text: &str) -> Result<Part, Error> {
-    let mut p = Parser { text: text.as_bytes(), at: 0, depth: 0, fold: false, fault: Error::default() };
+    let mut p = Parser {
+        text: text.as_bytes(),
+        at: 0,
+        depth: 0,
+        fold: false,
+        point: set::ANY,
+        fault: Error::default(),
+    };
     p.whole().ok_or(p.fault)
 }
 
@@ -92,6 +99,8 @@ pub(super) struct Parser<'a> {
     depth: u8,
     /// Whether letters stand for either case.
     pub(super) fold: bool,
+    /// What a point stands for.
+    point: ByteSet,
     /// What is wrong, once something is.
     fault: Error,
 }
@@ -192,7 +201,7 @@ impl Parser<'_> {
         }
         Some(match self.next() {
             None => Part::nothing(),
-            Some(b'.') => Part::one(Node::Set(set::ANY)),
+            Some(b'.') => Part::one(Node::Set(self.point)),
             Some(b'^') => Part { empty: true, repeatable: false, ..Part::one(Node::Look(Look::Start)) },
             Some(b'$') => Part { empty: true, repeatable: false, ..Part::one(Node::Look(Look::End)) },
             Some(b'(') => self.group(from)?,
@@ -249,7 +258,7 @@ impl Parser<'_> {
     }
 
     fn group(&mut self, from: usize) -> Read<Part> {
-        let outer_fold = self.fold;
+        let outer = (self.fold, self.point);
         let mut name = None;
         if self.eat(b"?") {
             if self.eat(b"P<") || (self.peek() == Some(b'<') && !self.look_behind() && self.eat(b"<")) {
@@ -270,7 +279,7 @@ impl Parser<'_> {
             return self.fail_at(from..from + 1, "this group is not closed", "a literal ( is written \\(");
         }
         self.depth -= 1;
-        self.fold = outer_fold;
+        (self.fold, self.point) = outer;
         part.repeatable = true;
         let Some(group) = name else { return Some(part) };
         if part.may & group.bit() != 0 {
@@ -302,22 +311,23 @@ impl Parser<'_> {
         Some(group)
     }
 
-    /// Behind `(?`: reads `i`, `-i`. True if a group follows, false if the flag stands alone.
+    /// Behind `(?`: reads `i`, `-i`, `s`. True if a group follows, false if the flag stands alone.
     fn flags(&mut self, from: usize) -> Read<bool> {
         let mut on = true;
-        let mut fold = self.fold;
+        let (mut fold, mut point) = (self.fold, self.point);
         loop {
             match self.next() {
                 Some(b':') => {
-                    self.fold = fold;
+                    (self.fold, self.point) = (fold, point);
                     return Some(true);
                 }
                 Some(b')') if self.at > from + 3 => {
-                    self.fold = fold;
+                    (self.fold, self.point) = (fold, point);
                     return Some(false);
                 }
                 Some(b'-') if on => on = false,
                 Some(b'i') => fold = on,
+                Some(b's') => point = if on { ByteSet::EMPTY.not() } else { set::ANY },
                 _ => {
                     self.at = (self.at).min(self.text.len());
                     let (what, hint) = unsupported(self.text.get(from + 2..).unwrap_or_default());
@@ -331,6 +341,8 @@ impl Parser<'_> {
         Some(match self.peek() {
             Some(b'b') => self.look(Look::Word),
             Some(b'B') => self.look(Look::NotWord),
+            Some(b'A') => self.look(Look::Start),
+            Some(b'z' | b'Z') => self.look(Look::End),
             _ => match self.escaped(from, false)? {
                 Escaped::Byte(b) => Part::one(self.literal(b)),
                 Escaped::Set(set) => Part::one(Node::Set(set)),

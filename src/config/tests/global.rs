@@ -247,3 +247,21 @@ fn encodings() {
     let (_, problems) = parse_global(long.as_bytes());
     assert_eq!((problems.len(), problems[0].line, problems[0].what.as_str()), (2, 2, "a line of 9009 bytes"));
 }
+
+#[test]
+fn every_word_for_never_is_known() {
+    let read = |text: &str| parse_global(["[global]\n", text, "\n"].concat().as_bytes());
+    for word in ["never", "false", "no", "off", "0"] {
+        for key in ["whitelist_reload", "blacklist_reload"] {
+            let (s, problems) = read(&[key, "=", word].concat());
+            assert!(problems.is_empty(), "{key}={word}");
+            assert_eq!([s.whitelist_reload, s.blacklist_reload].iter().min(), Some(&0), "{key}={word}");
+        }
+    }
+    for (word, secs) in [("10s", 10), ("1.5m", 90), ("30", 30)] {
+        assert_eq!(read(&["whitelist_reload=", word].concat()).0.whitelist_reload, secs, "{word}");
+    }
+    assert_eq!(read("whitelist_reload=sometimes").1.len(), 1);
+    assert_eq!(read("ddos_bantime=permanent").0.flood.bantime, Span::Permanent);
+    assert_eq!(read("ddos_bantime=1.5h").0.flood.bantime, Span::Secs(5400));
+}

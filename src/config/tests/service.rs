@@ -224,9 +224,9 @@ fn mistakes_refuse_the_rule() {
              command (did you mean 'file'?)",
         ),
         (
-            "failregex=x\nname=a_b",
-            "Error 3:6+3 'a_b' is no name of a rule | a name is made of letters, digits and '-', at most 32 \
-             of them",
+            "failregex=x\nname=a.b",
+            "Error 3:6+3 'a.b' is no name of a rule | a name is made of letters, digits, '-' and '_', at \
+             most 32 of them",
         ),
         ("failregex=x\nmaxretry=0", "Error 3:10+1 '0' is out of range | expected a number from 1 to 100000"),
         ("failregex=x\nbantime=0", "Error 3:9+1 '0' is too short | a ban lasts at least 1s"),
