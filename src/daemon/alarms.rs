@@ -128,12 +128,12 @@ impl Alarms {
         match result {
             Ok(0) => {}
             Ok(lost) => {
-                if judge.alarms_lost == 0 {
+                if judge.counted.alarms_lost == 0 {
                     log::warn!(
                         "more port scans and floods than could be told; status counts them as alarms_lost"
                     );
                 }
-                judge.alarms_lost += lost;
+                judge.counted.alarms_lost += lost;
             }
             Err(e) => {
                 log::warn!("{e}; port scans and floods are not told any more");

@@ -1,53 +1,26 @@
 #![forbid(unsafe_code)]
-//! What becomes of a hit: counted, too old, one too many; and of whom it accuses: exempt, or banned for how
-//! long. Does no I/O, reads no clock and tells nobody: `mef test` decides by the same code as the daemon.
+//! What becomes of an offence: whom it accuses is exempt, or banned for how long, and that is put in force.
+//! Reads no clock and tells nobody but who asked: `mef test` decides by the same code as the daemon.
 
 use super::policy::Policy;
 use super::punish::{Punisher, Verdict};
 use super::trust;
-use crate::ban::{Allowed, Ban};
+use crate::ban::{Allowed, Ban, Damage, Failure, Outcome, Repeat};
 use crate::base::clock::{Mono, Now, Wall};
 use crate::base::net::{canonical, offender};
 use crate::base::range::Range;
 use crate::config::Settings;
-use crate::detect::tracker::{Attempt, Limits, Tracker};
-use crate::detect::webscan::{Excess, Webscan};
-use crate::detect::wide::Wide;
+use crate::detect::observe::{Known, Offence};
 use crate::detect::{self, Hit, Rule, header};
+use crate::enforce::{Enforcer, Note};
+use crate::firewall::backend::Backend;
 use crate::input::{Record, Written};
 use crate::sys::host::Protected;
 use ipnet::IpNet;
 use std::net::IpAddr;
 
-/// Bans that wait for their transaction at most: what one line more would add makes the transaction due.
-pub(super) const WAITING: usize = 256;
-
 /// Why a wider network is banned.
 const PARTS: &str = "four of its parts were banned";
-const SPREAD: &str = "hits of many of its prefixes";
-/// One place for wider networks beside so many for offenders.
-const WIDE_PART: usize = 4;
-
-/// A ban that waits for its transaction.
-pub(super) struct Waiting {
-    pub(super) who: IpNet,
-    pub(super) rule: u16,
-    pub(super) hits: u32,
-    /// Of a wider network, for what its parts did: why, for people.
-    pub(super) wide: Option<&'static str>,
-    /// What was asked too much of a web server.
-    pub(super) excess: Option<Box<Excess>>,
-}
-
-impl Waiting {
-    /// Why, for people; perhaps empty.
-    pub(super) fn reason(&self) -> &str {
-        match &self.excess {
-            Some(excess) => &excess.reason,
-            None => self.wide.unwrap_or(""),
-        }
-    }
-}
 
 /// Why a ban is not made.
 pub(super) enum Exempt {
@@ -57,62 +30,184 @@ pub(super) enum Exempt {
     Detect,
 }
 
-/// Who hears of hits while they are counted.
-pub(super) trait Listener {
-    /// Whether single hits are of interest.
-    fn watched(&self) -> bool;
-    /// A hit; `user` is text of the attacker.
-    fn hit(&mut self, now: Wall, who: IpNet, rule: &str, weight: u8, user: Option<&[u8]>);
-    /// Somebody has gone over a threshold that has action=detect.
-    fn detected(&mut self, rule: &str, who: IpNet, excess: &Excess);
+/// What becomes of an offence.
+pub(super) enum Decision<'d> {
+    /// Nothing.
+    Exempt(Exempt),
+    /// A ban that is made now, or is in force for longer.
+    Banned(&'d Ban<'d>),
+    /// Nothing: a ban was in force already.
+    InForce,
+    /// A ban that could not be made.
+    Refused(&'d Failure),
 }
 
-/// Counts and policies.
+/// Hears what becomes of each.
+pub(super) type Hears<'h> = &'h mut dyn FnMut(&Offence, &Policy, Decision<'_>);
+
+/// Policies, and who is exempt from them.
 pub(super) struct Decider {
     pub(super) policies: Vec<Policy>,
-    pub(super) tracker: Tracker,
-    pub(super) wide: Wide,
-    pub(super) webscan: Webscan,
     pub(super) punisher: Punisher,
-    pub(super) waiting: Vec<Waiting>,
-    /// Those for which there was no room among `waiting`.
-    pub(super) overflow: Vec<Waiting>,
     pub(super) allowed: Allowed,
-    pub(super) proxies: Vec<Range>,
-    pub(super) protected: Protected,
-    pub(super) ipv6_prefix: u8,
+    proxies: Vec<Range>,
+    protected: Protected,
+    ipv6_prefix: u8,
     /// Every local user is trusted with what stands in logs.
-    pub(super) syslog_trusted: bool,
+    syslog_trusted: bool,
     /// Seconds east of UTC, for stamps without a zone.
-    pub(super) local: i32,
+    local: i32,
+}
+
+/// What it knows of sources at a moment.
+pub(super) struct Knowledge<'k> {
+    pub(super) decider: &'k Decider,
+    pub(super) now: Now,
+}
+
+impl Known for Knowledge<'_> {
+    fn source(&self, addr: IpAddr) -> IpNet {
+        self.decider.accused(addr, self.now.wall)
+    }
+
+    fn is_spent(&self, source: IpNet, rule: u16, age: u64) -> bool {
+        let Decider { punisher, policies, .. } = self.decider;
+        policies.get(usize::from(rule)).is_some_and(|p| punisher.spent(self.now.mono, source, p, age))
+    }
+
+    fn is_banned(&self, source: IpNet, rule: u16) -> bool {
+        let Decider { punisher, policies, .. } = self.decider;
+        policies.get(usize::from(rule)).is_some_and(|p| punisher.in_force(self.now.mono, source, p))
+    }
+
+    fn weigh(&self, hit: &Hit, line: &[u8], attested: bool) {
+        self.decider.weigh(self.now.mono, hit, line, attested);
+    }
+
+    fn age(&self, hit: &Hit, line: &[u8]) -> u64 {
+        age(self.now, line, self.decider.local, hit)
+    }
 }
 
 impl Decider {
-    /// For these rules; `slots` is how many offenders are tracked. `key` must be secret and random where
-    /// lines come from attackers.
     pub(super) fn new(
-        rules: &[Rule],
         policies: Vec<Policy>,
         settings: &Settings,
-        (punisher, allowed): (Punisher, Allowed),
-        (slots, local, key): (usize, i32, [u64; 2]),
+        punisher: Punisher,
+        allowed: Allowed,
+        local: i32,
     ) -> Decider {
-        let limits: Vec<Limits> = policies.iter().map(|p| p.limits).collect();
         Decider {
-            webscan: Webscan::new(rules, key),
-            tracker: Tracker::new(slots, &limits, key),
-            wide: Wide::new(slots / WIDE_PART, &limits, key),
             policies,
             punisher,
-            waiting: Vec::with_capacity(WAITING),
-            overflow: Vec::new(),
             allowed,
             proxies: proxies(settings),
             protected: Protected::read(),
-            ipv6_prefix: u8::try_from(settings.ipv6_prefix).unwrap_or(64),
+            ipv6_prefix: ipv6_prefix(settings),
             syslog_trusted: settings.syslog_trusted,
             local,
         }
+    }
+
+    /// Takes other settings; whether IPv6 prefixes have another length now.
+    pub(super) fn reconfigure(
+        &mut self,
+        policies: Vec<Policy>,
+        settings: &Settings,
+        allowed: Allowed,
+        local: i32,
+    ) -> bool {
+        (self.policies, self.allowed) = (policies, allowed);
+        (self.proxies, self.protected) = (proxies(settings), self.protected.again());
+        (self.syslog_trusted, self.local) = (settings.syslog_trusted, local);
+        std::mem::replace(&mut self.ipv6_prefix, ipv6_prefix(settings)) != self.ipv6_prefix
+    }
+
+    /// Protects no address of this host: tests are to say the same on all.
+    #[cfg(test)]
+    pub(super) fn protect_nobody(&mut self) {
+        self.protected = Protected::default();
+    }
+
+    /// Looks anew at who must never be banned.
+    pub(super) fn protect(&mut self) {
+        self.protected = self.protected.again();
+    }
+
+    /// Tells the kernel whom it must not ban by itself.
+    ///
+    /// # Errors
+    /// What it refused.
+    pub(super) fn exempt_in(&self, guard: &mut dyn Backend) -> Result<(), Failure> {
+        guard.set_spared(&self.protected.all(true), &self.proxies)
+    }
+
+    /// Puts back in force what others have damaged; whether the bans were lost with it.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub(super) fn repair(&self, damage: Damage, guard: &mut dyn Backend) -> Result<bool, Failure> {
+        guard.repair(damage)?;
+        Ok(guard.take_fresh() || damage != Damage::Rules)
+    }
+
+    /// Decides on offences, and on the wider networks that follow from them, and bans in one transaction
+    /// each. `today` says who is allowed for a time.
+    pub(super) fn commit(
+        &mut self,
+        now: Now,
+        today: Wall,
+        offences: &mut Vec<Offence>,
+        enforcer: &mut Enforcer,
+        (hears, note): (Hears<'_>, Note<'_>),
+    ) {
+        while !offences.is_empty() {
+            offences.retain(|offence| {
+                let Some(policy) = self.policies.get(usize::from(offence.rule)) else { return false };
+                let exempt = self.exempt(today, offence);
+                let stays = exempt.is_none();
+                exempt.into_iter().for_each(|why| hears(offence, policy, Decision::Exempt(why)));
+                stays
+            });
+            let wider = self.enforce(now, offences, enforcer, (hears, note));
+            offences.clear();
+            offences.extend(wider);
+        }
+    }
+
+    /// Bans each; returns which wider networks are to be banned now.
+    fn enforce(
+        &mut self,
+        now: Now,
+        offences: &[Offence],
+        enforcer: &mut Enforcer,
+        (hears, note): (Hears<'_>, Note<'_>),
+    ) -> Vec<Offence> {
+        let Decider { punisher, policies, .. } = self;
+        let verdicts = verdicts((punisher, policies), now.mono, offences);
+        let bans: Vec<_> = verdicts.iter().map(|decided| ban(punisher, decided)).collect();
+        let mut acknowledged = vec![false; bans.len()];
+        let report = &mut |at: usize, result: Result<Outcome, &Failure>| {
+            let Some((ban, (offence, policy, _))) = bans.get(at).zip(verdicts.get(at)) else { return };
+            let decision = match result {
+                // Lines that come in spite of a ban in force are no other offence.
+                Ok(Outcome::InForce(_)) => Decision::InForce,
+                Ok(_) => {
+                    acknowledged.get_mut(at).into_iter().for_each(|flag| *flag = true);
+                    Decision::Banned(ban)
+                }
+                Err(e) => Decision::Refused(e),
+            };
+            hears(offence, policy, decision);
+        };
+        enforcer.ban(now.wall, &bans, Repeat::Keeps, report, note);
+        drop(bans);
+        let mut all: Vec<Offence> = Vec::new();
+        for (decided, _) in verdicts.iter().zip(acknowledged).filter(|(_, made)| *made) {
+            let new = wider(punisher, now.mono, decided);
+            all.extend(new.filter(|new| all.iter().all(|other| other.source != new.source)));
+        }
+        all
     }
 
     /// Who is counted and banned for `addr`. In an IPv6 prefix that somebody is in who must not be banned
@@ -133,94 +228,11 @@ impl Decider {
     }
 
     /// Takes in whose word the line of a hit is: with `attested`, only the service could have written it.
-    pub(super) fn weigh(&self, now: Mono, hit: &Hit, line: &[u8], attested: bool) {
+    fn weigh(&self, now: Mono, hit: &Hit, line: &[u8], attested: bool) {
         let Some(policy) = self.policies.get(usize::from(hit.rule)) else { return };
         let hearsay = !attested || policy.of_syslog || header::is_relayed(line);
         if hearsay && !self.syslog_trusted {
             policy.hearsay.set(Some(now));
-        }
-    }
-
-    /// Takes a hit in. `age` is how many seconds ago it was written, if that was while nobody read.
-    pub(super) fn hit(
-        &mut self,
-        now: Now,
-        hit: &Hit,
-        text: &[u8],
-        age: Option<u64>,
-        listener: &mut dyn Listener,
-    ) {
-        let who = self.accused(hit.addr, now.wall);
-        // A neighbour who counts alone is in a network that is not to be banned.
-        let mut spreads = who.addr().is_ipv6()
-            && (who.prefix_len() == self.ipv6_prefix || who == offender(hit.addr, self.ipv6_prefix));
-        let Decider { tracker, wide, webscan, policies, punisher, waiting, overflow, .. } = self;
-        let Some(policy) = policies.get(usize::from(hit.rule)) else { return };
-        if hit.success {
-            if let Some(name) = hit.name(text) {
-                tracker.success(hit.rule, who, name);
-            }
-            return;
-        }
-        // Requests are no offence as such.
-        if hit.request.is_none() {
-            policy.tally.hit(now.mono);
-        }
-        // What was written before a ban that is in force was counted for it: we were killed before we had
-        // written down that we had read it.
-        let spent =
-            |age| age >= u64::from(policy.limits.findtime) || punisher.spent(now.mono, who, policy, age);
-        if age.is_some_and(spent) {
-            return;
-        }
-        let at = Mono(now.mono.0.saturating_sub(age.unwrap_or(0).saturating_mul(1000)));
-        let mut excess = None;
-        if let Some(request) = &hit.request {
-            excess = webscan.request(at, hit.rule, who, text, request).map(Box::new);
-            let Some(excess) = &excess else { return };
-            // What is read at once may hold a whole scan, which is one offence.
-            let same = |w: &Waiting| (w.who, w.rule) == (who, hit.rule);
-            if !excess.detect && (waiting.iter().any(same) || spent(0)) {
-                return;
-            }
-            policy.tally.hit(now.mono);
-            if excess.detect {
-                listener.detected(&policy.name, who, excess);
-            }
-        }
-        if listener.watched() {
-            let user = hit.user.clone().and_then(|user| text.get(user));
-            listener.hit(now.wall, who, &policy.name, hit.weight, user);
-        }
-        let hits = match &excess {
-            Some(excess) => (!excess.detect).then_some(excess.requests),
-            None => {
-                // One line is never more than enough: it may tell of many that were folded.
-                let enough = u8::try_from(policy.limits.maxretry.max(1)).unwrap_or(u8::MAX);
-                let (weight, way) = (hit.weight.min(enough), hit.way);
-                let before = if spreads { tracker.count(at, hit.rule, who) } else { 0 };
-                let hits = tracker.attempt(at, hit.rule, who, &Attempt { weight, name: hit.name(text), way });
-                // What is spared there is spared here.
-                spreads = spreads && (hits.is_some() || tracker.count(at, hit.rule, who) > before);
-                hits
-            }
-        };
-        let mut bans = [None, None];
-        // One prefix does not make a spread: what is still read of whom is banned already counts for nothing.
-        let waits = |net: IpNet| waiting.iter().any(|w| (w.who, w.rule) == (net, hit.rule));
-        if spreads
-            && excess.is_none()
-            && !waits(who)
-            && !punisher.in_force(now.mono, who, policy)
-            && let Some((net, hits)) = wide.hit(at, hit.rule, who, hit.weight)
-            && !waits(net)
-            && !punisher.in_force(now.mono, net, policy)
-        {
-            bans[1] = Some(Waiting { who: net, rule: hit.rule, hits, wide: Some(SPREAD), excess: None });
-        }
-        bans[0] = hits.map(|hits| Waiting { who, rule: hit.rule, hits, wide: None, excess });
-        for ban in bans.into_iter().flatten() {
-            if waiting.len() < WAITING { waiting.push(ban) } else { overflow.push(ban) }
         }
     }
 
@@ -231,8 +243,8 @@ impl Decider {
     }
 
     /// Why somebody is not banned whom a rule accuses; `None` if it is.
-    pub(super) fn exempt(&self, now: Wall, w: &Waiting) -> Option<Exempt> {
-        let who = Range::from(w.who);
+    pub(super) fn exempt(&self, now: Wall, w: &Offence) -> Option<Exempt> {
+        let who = Range::from(w.source);
         let policy = self.policies.get(usize::from(w.rule))?;
         // An allowed neighbour passes in spite of a ban of the prefix. Of wider networks nobody has done
         // anything as a whole.
@@ -255,28 +267,28 @@ impl Decider {
 }
 
 /// What each of those gets who are to be banned now.
-pub(super) fn verdicts<'d>(
+fn verdicts<'d>(
     (punisher, policies): (&mut Punisher, &'d [Policy]),
     now: Mono,
-    waiting: &'d [Waiting],
+    waiting: &'d [Offence],
 ) -> Vec<Decided<'d>> {
     punisher.clear();
     let mut decided = Vec::with_capacity(waiting.len());
     for w in waiting {
         let Some(policy) = policies.get(usize::from(w.rule)) else { continue };
         let bantime = w.excess.as_ref().and_then(|excess| excess.bantime);
-        decided.push((w, policy, punisher.judge(now, w.who, policy, w.wide.is_some(), bantime)));
+        decided.push((w, policy, punisher.judge(now, w.source, policy, w.wide.is_some(), bantime)));
     }
     decided
 }
 
 /// A ban, by which policy, and what it is to be.
-pub(super) type Decided<'d> = (&'d Waiting, &'d Policy, Verdict);
+type Decided<'d> = (&'d Offence, &'d Policy, Verdict);
 
 /// The ban of a decision, as the kernel and the journal are to have it.
-pub(super) fn ban<'d>(punisher: &'d Punisher, (w, policy, verdict): &'d Decided<'_>) -> Ban<'d> {
+fn ban<'d>(punisher: &'d Punisher, (w, policy, verdict): &'d Decided<'_>) -> Ban<'d> {
     Ban {
-        who: Range::from(w.who),
+        who: Range::from(w.source),
         scope: &policy.scope,
         time: verdict.sentence.time,
         age: 0,
@@ -289,19 +301,23 @@ pub(super) fn ban<'d>(punisher: &'d Punisher, (w, policy, verdict): &'d Decided<
 }
 
 /// The network that is to be banned besides when a ban was made, for what its parts did.
-pub(super) fn wider(punisher: &mut Punisher, now: Mono, decided: &Decided<'_>) -> Option<Waiting> {
+fn wider(punisher: &mut Punisher, now: Mono, decided: &Decided<'_>) -> Option<Offence> {
     let (w, policy, verdict) = decided;
-    let who = punisher.made(now, w.who, policy, &verdict.sentence)?;
-    Some(Waiting { who, rule: w.rule, hits: w.hits, wide: Some(PARTS), excess: None })
+    let who = punisher.made(now, w.source, policy, &verdict.sentence)?;
+    Some(Offence { source: who, rule: w.rule, hits: w.hits, wide: Some(PARTS), excess: None })
 }
 
-pub(super) fn proxies(settings: &Settings) -> Vec<Range> {
+fn proxies(settings: &Settings) -> Vec<Range> {
     settings.trusted_proxies.iter().map(|&net| Range::from(net)).collect()
+}
+
+pub(super) fn ipv6_prefix(settings: &Settings) -> u8 {
+    u8::try_from(settings.ipv6_prefix).unwrap_or(64)
 }
 
 /// Seconds since a line was written that nobody read then. Without a stamp it was some time between the two
 /// runs: now is the safe side. Not so for requests: all of a night at once would be too much of anybody.
-pub(super) fn age(now: Now, line: &[u8], local: i32, hit: &Hit) -> u64 {
+fn age(now: Now, line: &[u8], local: i32, hit: &Hit) -> u64 {
     let unknown = if hit.request.is_some() { u64::MAX } else { 0 };
     stamp(line, hit).map_or(unknown, |stamp| stamp.age(now.wall, local))
 }

@@ -12,6 +12,7 @@ mod hooks;
 mod judge;
 mod lists;
 mod news;
+mod notes;
 mod pidfile;
 mod policy;
 mod ports;
@@ -362,7 +363,7 @@ impl Daemon {
     /// Tells how it went, and does it again if more has happened meanwhile.
     fn saved(&mut self) {
         let Some(result) = self.saver.ended() else { return };
-        for (once, mine) in [(judge::Once::Sync, true), (judge::Once::Positions, false)] {
+        for (once, mine) in [(notes::Once::Sync, true), (notes::Once::Positions, false)] {
             let failed = result.as_ref().err().filter(|failed| matches!(failed, Failed::Journal(_)) == mine);
             // Without the first one nothing is known of the second.
             if mine || !matches!(result, Err(Failed::Journal(_))) {
@@ -398,7 +399,7 @@ impl Daemon {
             let all = places(&self.sources);
             let bytes = all.iter().map(|(path, position)| (of_path(path), *position));
             let result = file.store(bytes);
-            self.judge.once(judge::Once::Positions, result.err().as_ref().map(|e| e as _));
+            self.judge.once(notes::Once::Positions, result.err().as_ref().map(|e| e as _));
         }
     }
 

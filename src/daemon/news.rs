@@ -46,7 +46,7 @@ impl News {
             }
         });
         match heard {
-            Ok(lost) => judge.news_lost += lost,
+            Ok(lost) => judge.counted.news_lost += lost,
             Err(e) => {
                 log::warn!("{e}; new sources are not told any more");
                 self.0 = None;

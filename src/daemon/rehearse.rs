@@ -1,8 +1,9 @@
 #![forbid(unsafe_code)]
-//! What the daemon would do with a log: the same detection and the same decisions, with the stamps of the
-//! lines as the clock and nobody banned. It begins as if nobody had been banned before.
+//! What the daemon would do with a log: the same observer and the same decider, with the stamps of the lines
+//! as the clock, and bans that are made in a backend which only records them. It begins as if nobody had been
+//! banned before.
 
-use super::decide::{self, Decider, Exempt, Listener, Waiting};
+use super::decide::{self, Decider, Decision, Exempt, Knowledge};
 use super::policy;
 use super::punish::Punisher;
 use super::trust;
@@ -12,12 +13,17 @@ use crate::base::net::offender;
 use crate::base::range::Range;
 use crate::config::{ServiceRule, Settings};
 use crate::detect::header::Stamp;
+use crate::detect::observe::{Counter, Known as _, Listener, Observer, Offence};
 use crate::detect::webscan::Excess;
-use crate::detect::{Counts, Detector, Hit, Rule};
+use crate::detect::{Counts, Hit, Rule};
+use crate::enforce::{Enforcer, options};
+use crate::firewall::record::{Recorder, World};
 use crate::input::{Record, Written};
 use crate::sys::clock;
 use ipnet::IpNet;
+use std::cell::RefCell;
 use std::net::IpAddr;
+use std::rc::Rc;
 
 /// Offenders tracked: more than the daemon has, so that little is evicted however long the log is.
 const TRACK: u32 = 1 << 16;
@@ -68,12 +74,20 @@ pub enum Outcome<'a> {
 
 /// One run over logs.
 pub struct Rehearsal {
-    detector: Detector,
-    decider: Decider,
+    observer: Observer,
+    court: Court,
     clock: Clock,
     /// Nobody wants to know more than the hits.
     only_hits: bool,
     disbelieved: u64,
+}
+
+/// Where offences are decided on, and what is in force for that.
+struct Court {
+    decider: Decider,
+    enforcer: Enforcer,
+    world: Rc<RefCell<World>>,
+    ipv6_prefix: u8,
 }
 
 /// Whether a unit of this name runs a program of that one.
@@ -102,19 +116,22 @@ impl Clock {
     }
 }
 
-/// Hears of thresholds that only tell.
+/// Hears whether a hit counts, and of thresholds that only tell.
 #[derive(Default)]
-struct Heard(Option<(u32, String)>);
+struct Heard {
+    counts: bool,
+    detected: Option<(u32, String)>,
+}
 
 impl Listener for Heard {
-    fn watched(&self) -> bool {
-        false
+    fn noticed(&mut self, _: u16) {}
+
+    fn hit(&mut self, _: IpNet, _: &Hit, _: Option<&[u8]>) {
+        self.counts = true;
     }
 
-    fn hit(&mut self, _: Wall, _: IpNet, _: &str, _: u8, _: Option<&[u8]>) {}
-
-    fn detected(&mut self, _: &str, _: IpNet, excess: &Excess) {
-        self.0 = Some((excess.requests, excess.reason.clone()));
+    fn detected(&mut self, _: IpNet, _: u16, excess: &Excess) {
+        self.detected = Some((excess.requests, excess.reason.clone()));
     }
 }
 
@@ -134,9 +151,17 @@ impl Rehearsal {
         let now = clock::wall();
         let local = clock::local_offset(now);
         let slots = usize::try_from(settings.track_max).unwrap_or(usize::MAX);
+        let ipv6_prefix = decide::ipv6_prefix(&settings);
+        let limits = policies.iter().map(|policy| policy.limits).collect();
+        let (backend, world) = Recorder::open(options(&settings), allowed.clone().into());
         Rehearsal {
-            decider: Decider::new(&rules, policies, &settings, (punisher, allowed), (slots, local, KEY)),
-            detector: Detector::new(rules),
+            observer: Observer::new(rules, limits, ipv6_prefix, slots, KEY),
+            court: Court {
+                decider: Decider::new(policies, &settings, punisher, allowed, local),
+                enforcer: Enforcer::new(Box::new(backend), None, false),
+                world,
+                ipv6_prefix,
+            },
             clock: Clock { now, local, last: Wall(0) },
             only_hits,
             disbelieved: 0,
@@ -146,19 +171,38 @@ impl Rehearsal {
     /// What was seen.
     #[must_use]
     pub fn counts(&self) -> &Counts {
-        self.detector.counts()
+        self.observer.detector.counts()
     }
 
     /// Looks through whole lines for the rules whose bits are set; `each` gets the number of the line in the
     /// block.
     pub fn block(&mut self, wanted: u64, block: &[u8], each: &mut dyn FnMut(usize, Event<'_>)) {
-        let Rehearsal { detector, decider, clock, only_hits, .. } = self;
+        let Rehearsal { observer: Observer { detector, counter }, court, clock, only_hits, .. } = self;
         detector.block(wanted, block, &mut |at, line, hit| {
-            if !*only_hits || hit.request.is_some() {
-                clock.set(decide::stamp(line, &hit));
+            if *only_hits && hit.request.is_none() {
+                return hit_only(&hit, &mut |event| each(at, event));
             }
-            take(decider, (&*clock, *only_hits), &hit, line, &mut |event| each(at, event));
+            clock.set(decide::stamp(line, &hit));
+            let now = clock.now();
+            if *only_hits {
+                return court.request(now, counter, &hit, line, &mut |event| each(at, event));
+            }
+            // Whose log it is cannot be known here: it is taken for one that only the service writes.
+            Knowledge { decider: &court.decider, now }.weigh(&hit, line, true);
+            court.take((now, clock.now), counter, &hit, line, &mut |event| each(at, event));
         });
+    }
+
+    /// Protects no address of this host.
+    #[cfg(test)]
+    pub(super) fn protect_nobody(&mut self) {
+        self.court.decider.protect_nobody();
+    }
+
+    /// The time of the line that was looked at last.
+    #[cfg(test)]
+    pub(super) fn now(&self) -> Now {
+        self.clock.now()
     }
 
     /// How many records were written by somebody whom no rule believes that they are what they say.
@@ -174,84 +218,83 @@ impl Rehearsal {
 
     /// Looks at a record of the journal; only rules that trust its sender hear of it.
     pub fn record(&mut self, wanted: u64, record: &Record<'_>, each: &mut dyn FnMut(Event<'_>)) {
-        let Rehearsal { detector, decider, clock, only_hits, disbelieved } = self;
+        let Rehearsal { observer, court, clock, only_hits, disbelieved } = self;
         if let Written::At(at) = record.written {
             clock.last = at;
         }
-        let believed = decider.believed(detector.rules(), wanted, record);
+        let Observer { detector, counter } = observer;
+        let believed = court.decider.believed(detector.rules(), wanted, record);
         *disbelieved += u64::from(believed == 0 && wanted != 0);
         detector.record(believed, record.program, record.pid, record.message, &mut |hit| {
-            take(decider, (&*clock, *only_hits), &hit, record.message, each);
+            let now = clock.now();
+            match (*only_hits, hit.request.is_some()) {
+                (true, false) => hit_only(&hit, each),
+                (true, true) => court.request(now, counter, &hit, record.message, each),
+                (false, _) => court.take((now, clock.now), counter, &hit, record.message, each),
+            }
         });
     }
 }
 
-/// Takes a hit in, as the daemon does that reads it when it is written.
-fn take(
-    decider: &mut Decider,
-    (clock, only_hits): (&Clock, bool),
-    hit: &Hit,
-    text: &[u8],
-    each: &mut dyn FnMut(Event<'_>),
-) {
-    let now = clock.now();
-    if only_hits {
-        if hit.success {
-            return;
-        }
-        // A request is a hit when it is too much.
-        let who = offender(hit.addr, decider.ipv6_prefix);
-        let over = |request| decider.webscan.request(now.mono, hit.rule, who, text, request).is_some();
-        if hit.request.as_ref().is_none_or(over) {
-            each(Event::Hit(hit.rule, hit.addr));
-        }
-        return;
-    }
-    let mut heard = Heard::default();
-    decider.hit(now, hit, text, None, &mut heard);
-    let found = heard.0.is_some() || !decider.waiting.is_empty();
-    if (hit.request.is_none() && !hit.success) || found {
+/// A hit, where nobody wants to know more.
+fn hit_only(hit: &Hit, each: &mut dyn FnMut(Event<'_>)) {
+    if !hit.success {
         each(Event::Hit(hit.rule, hit.addr));
     }
-    if let Some((hits, reason)) = &heard.0 {
-        let who = Range::from(offender(hit.addr, decider.ipv6_prefix));
-        let outcome = Outcome::Detected;
-        each(Event::Finding(Finding { rule: hit.rule, who, hits: *hits, reason, outcome }));
-    }
-    settle(decider, (now, clock.now), each);
 }
 
-/// Decides on those who wait, and on the wider networks that follow from it. Whether somebody is allowed for
-/// a time is asked of the present: the list says nothing of the past.
-fn settle(decider: &mut Decider, (now, today): (Now, Wall), each: &mut dyn FnMut(Event<'_>)) {
-    while !decider.waiting.is_empty() {
-        let mut waiting = std::mem::take(&mut decider.waiting);
-        waiting.retain(|w| {
-            let outcome = match decider.exempt(today, w) {
-                None => return true,
-                Some(Exempt::Address(why)) => Outcome::Exempt(why),
-                Some(Exempt::Detect) => Outcome::Detected,
-            };
-            tell(w, outcome, each);
-            false
-        });
-        let Decider { punisher, policies, .. } = decider;
-        let mut wider = Vec::new();
-        for decided in &decide::verdicts((punisher, policies), now.mono, &waiting) {
-            let (w, policy, verdict) = decided;
-            let sentence = verdict.sentence;
-            if sentence.repeats {
-                tell(w, Outcome::Already, each);
-                continue;
-            }
-            tell(w, Outcome::Ban { time: sentence.time, bans: sentence.bans, scope: &policy.scope }, each);
-            wider.extend(decide::wider(punisher, now.mono, decided));
+impl Court {
+    /// A request is a hit when it is too much.
+    fn request(
+        &self,
+        now: Now,
+        counter: &mut Counter,
+        hit: &Hit,
+        text: &[u8],
+        each: &mut dyn FnMut(Event<'_>),
+    ) {
+        let source = offender(hit.addr, self.ipv6_prefix);
+        let over = |request| counter.webscan.request(now.mono, hit.rule, source, text, request);
+        if hit.request.as_ref().and_then(over).is_some() {
+            hit_only(hit, each);
         }
-        decider.waiting = wider;
     }
-}
 
-fn tell(w: &Waiting, outcome: Outcome<'_>, each: &mut dyn FnMut(Event<'_>)) {
-    let (who, reason) = (Range::from(w.who), w.reason());
-    each(Event::Finding(Finding { rule: w.rule, who, hits: w.hits, reason, outcome }));
+    /// Takes a hit in, as the daemon does that reads it when it is written. Whether somebody is allowed for a
+    /// time is asked of the present: the list says nothing of the past.
+    fn take(
+        &mut self,
+        (now, today): (Now, Wall),
+        counter: &mut Counter,
+        hit: &Hit,
+        text: &[u8],
+        each: &mut dyn FnMut(Event<'_>),
+    ) {
+        let Court { decider, enforcer, world, ipv6_prefix } = self;
+        world.borrow_mut().now = now.wall;
+        let mut heard = Heard::default();
+        counter.hit(now.mono, hit, (text, None), &Knowledge { decider, now }, &mut heard);
+        if heard.counts {
+            each(Event::Hit(hit.rule, hit.addr));
+        }
+        if let Some((hits, reason)) = &heard.detected {
+            let who = Range::from(offender(hit.addr, *ipv6_prefix));
+            let outcome = Outcome::Detected;
+            each(Event::Finding(Finding { rule: hit.rule, who, hits: *hits, reason, outcome }));
+        }
+        let hears = &mut |offence: &Offence, policy: &policy::Policy, decision: Decision<'_>| {
+            let outcome = match decision {
+                Decision::Exempt(Exempt::Address(why)) => Outcome::Exempt(why),
+                Decision::Exempt(Exempt::Detect) => Outcome::Detected,
+                Decision::Banned(ban) => {
+                    Outcome::Ban { time: ban.time, bans: ban.bans, scope: &policy.scope }
+                }
+                Decision::InForce | Decision::Refused(_) => Outcome::Already,
+            };
+            let (who, reason) = (Range::from(offence.source), offence.reason());
+            let Offence { rule, hits, .. } = *offence;
+            each(Event::Finding(Finding { rule, who, hits, reason, outcome }));
+        };
+        decider.commit(now, today, &mut counter.offences, enforcer, (hears, &mut |_| ()));
+    }
 }

@@ -11,6 +11,7 @@ mod colour;
 pub mod escalate;
 mod extract;
 pub mod header;
+pub mod observe;
 mod path;
 mod places;
 mod scan;

@@ -10,6 +10,7 @@ pub mod listing;
 pub mod loader;
 pub mod nflog;
 pub mod nft;
+pub mod record;
 pub mod rules;
 pub mod sockdiag;
 pub mod tables;

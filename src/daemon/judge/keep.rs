@@ -1,9 +1,10 @@
 #![forbid(unsafe_code)]
 //! What has to outlive the daemon: the journal is written, kept small, and read back.
 
-use super::{Judge, Once};
+use super::Judge;
 use crate::base::clock::{Now, Wall};
 use crate::base::range::Range;
+use crate::daemon::notes::Once;
 use crate::enforce::{Enforcer, Memory};
 use crate::state::StateError;
 

@@ -2,11 +2,13 @@
 //! What the kernel does by itself, and what it must know for that: port scans, floods, new sources.
 
 use super::Judge;
+use super::report;
 use crate::ban::{Ban, Limit, Scanner, Scope};
 use crate::base::clock::{Now, Span};
 use crate::base::range::Range;
-use crate::daemon::decide::Waiting;
+use crate::daemon::decide::Decision;
 use crate::daemon::events::Told;
+use crate::detect::observe::Offence;
 use crate::enforce::Outside;
 use crate::sys::clock;
 use ipnet::IpNet;
@@ -15,15 +17,14 @@ use std::net::IpAddr;
 impl Judge {
     /// Tells the kernel whom it must not ban for bare packets.
     pub(super) fn spare_in_kernel(&mut self) {
-        let spared = self.decider.protected.all(true);
-        if let Err(e) = self.enforcer.guard().set_spared(&spared, &self.decider.proxies) {
+        if let Err(e) = self.decider.exempt_in(self.enforcer.guard()) {
             log::error!("who is never banned for port scans and floods: {e}");
         }
     }
 
     /// Looks anew at who must never be banned.
     pub(in crate::daemon) fn protect(&mut self) {
-        self.decider.protected = self.decider.protected.again();
+        self.decider.protect();
         self.spare_in_kernel();
     }
 
@@ -86,7 +87,7 @@ impl Judge {
         }
         let time = Span::Secs(longer.unwrap_or(secs).into());
         let ban = Ban { who, scope: &Scope::ALL, time, age: 0, rule, hits, reason: "", bans, starts: &[] };
-        self.bans += 1;
+        self.counted.bans += 1;
         self.events.banned(now.wall, &Told { seen: &scanner.ports, ..Told::of(&ban) });
     }
 
@@ -100,24 +101,25 @@ impl Judge {
         logs: bool,
         counts: bool,
     ) -> Option<u32> {
-        let rule = self.detector.rules().len();
+        let rule = self.observer.detector.rules().len();
         let policy = self.decider.policies.get(rule)?;
         policy.tally.read.set(Some(now.mono));
         policy.tally.hit(now.mono);
         self.events.throttled(now.wall, who, (port, limit), logs);
         let rule = u16::try_from(rule).ok().filter(|_| counts)?;
-        self.decider.tracker.hit(now.mono, rule, who, 1)
+        self.observer.counter.tracker.hit(now.mono, rule, who, 1)
     }
 
     /// Bans who was in the throttle too often, unless it must not be banned. As the kernel's own bans for
     /// packets, that one cuts no connection, and no journal makes more of it.
     pub(in crate::daemon) fn flooded(&mut self, now: Now, who: IpNet, hits: u32) {
-        let rule = u16::try_from(self.detector.rules().len()).unwrap_or(u16::MAX);
-        let w = Waiting { who, rule, hits, wide: None, excess: None };
-        if self.spare(&w) {
-            return;
-        }
+        let rule = u16::try_from(self.observer.detector.rules().len()).unwrap_or(u16::MAX);
         let Some(policy) = self.decider.policies.get(usize::from(rule)) else { return };
+        let offence = Offence { source: who, rule, hits, wide: None, excess: None };
+        if let Some(why) = self.decider.exempt(clock::wall(), &offence) {
+            let told = (&mut self.events, &mut self.notes, &mut self.counted);
+            return report(now, (&offence, policy), Decision::Exempt(why), told);
+        }
         let most = u64::from(self.decider.punisher.longest());
         let secs = match policy.charge.bantime {
             Span::Secs(secs) => secs,
@@ -130,13 +132,13 @@ impl Judge {
         let (time, rule) = (Span::Secs(secs), &*policy.name);
         let ban = Ban { who, scope: &Scope::ALL, time, age: 0, rule, hits, reason: "", bans: 0, starts: &[] };
         policy.tally.ban(&who, "");
-        self.bans += 1;
+        self.counted.bans += 1;
         self.events.banned(now.wall, &Told::of(&ban));
     }
 
     /// Tells of somebody who has not been seen for a time.
     pub(in crate::daemon) fn newcomer(&mut self, now: Now, who: IpNet, port: u16) {
-        self.newcomers += 1;
+        self.counted.newcomers += 1;
         self.events.newcomer(now.wall, who, port);
     }
 }

@@ -16,25 +16,25 @@ const TOP: usize = 20;
 impl Judge {
     /// The numbers of [`FACTS`], in their order.
     pub(in crate::daemon) fn facts(&mut self) -> [u64; FACTS.len()] {
-        let c = self.detector.counts();
+        let c = self.observer.detector.counts();
         let (watchers, lost) = self.events.watchers();
         [
             c.lines,
-            c.hits + self.decider.webscan.exceeded(),
+            self.observer.hits(),
             c.ignored,
             c.ambiguous,
             c.no_address,
             c.no_header,
-            self.bans,
-            self.reasserted,
+            self.counted.bans,
+            self.counted.reasserted,
             self.events.hooks.lost(),
             lost,
-            self.alarms_lost,
-            self.newcomers,
-            self.news_lost,
-            self.decider.tracker.evicted(),
-            self.decider.tracker.used() as u64,
-            self.decider.tracker.slots() as u64,
+            self.counted.alarms_lost,
+            self.counted.newcomers,
+            self.counted.news_lost,
+            self.observer.counter.tracker.evicted(),
+            self.observer.counter.tracker.used() as u64,
+            self.observer.counter.tracker.slots() as u64,
             self.events.bans_a_minute(),
             watchers,
         ]
@@ -45,7 +45,7 @@ impl Judge {
         &self,
         sight: &dyn Fn(Tags) -> Result<String, String>,
     ) -> Option<(&str, String)> {
-        let mut rules = self.detector.rules().iter().enumerate();
+        let mut rules = self.observer.detector.rules().iter().enumerate();
         rules.find_map(|(index, rule)| Some((&*rule.name, sight(Tags(1 << index)).err()?)))
     }
 
@@ -55,7 +55,7 @@ impl Judge {
         change: &Change,
         sight: &dyn Fn(Tags) -> Result<String, String>,
     ) {
-        for (index, rule) in chosen(self.detector.rules(), change.lost.and(change.found).0) {
+        for (index, rule) in chosen(self.observer.detector.rules(), change.lost.and(change.found).0) {
             match sight(Tags(1 << index)) {
                 Err(why) => log::warn!("sees nothing for {}: {why}; waiting", rule.name),
                 Ok(what) => log::info!("sees {} again: {what}", rule.name),
@@ -83,7 +83,7 @@ impl Judge {
     /// Those who are nearest to a ban.
     pub(in crate::daemon) fn each_offender(&self, now: Mono, each: &mut dyn FnMut(&OffenderLine<'_>)) {
         let mut top: Vec<(u64, IpNet, u16, u32, Mono)> = Vec::with_capacity(TOP + 1);
-        self.decider.tracker.for_each(now, &mut |rule, who, hits, last| {
+        self.observer.counter.tracker.for_each(now, &mut |rule, who, hits, last| {
             let maxretry =
                 self.decider.policies.get(usize::from(rule)).map_or(1, |p| p.limits.maxretry.max(1));
             let near = u64::from(hits) * 1000 / u64::from(maxretry);
@@ -122,13 +122,13 @@ impl Judge {
 
     /// Writes the statistics to the log.
     pub(in crate::daemon) fn report(&self) {
-        let c = self.detector.counts();
+        let c = self.observer.detector.counts();
         log::info!(
             "{} lines, {} looked at, {} hits, {} ignored, {} ambiguous, {} without address, {} without \
              header",
             c.lines,
             c.candidates,
-            c.hits + self.decider.webscan.exceeded(),
+            self.observer.hits(),
             c.ignored,
             c.ambiguous,
             c.no_address,
@@ -136,10 +136,10 @@ impl Judge {
         );
         log::info!(
             "{} bans, {} offenders tracked, {} evicted; the table was put back {} times",
-            self.bans,
-            self.decider.tracker.used(),
-            self.decider.tracker.evicted(),
-            self.reasserted
+            self.counted.bans,
+            self.observer.counter.tracker.used(),
+            self.observer.counter.tracker.evicted(),
+            self.counted.reasserted
         );
     }
 }
