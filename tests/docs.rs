@@ -198,7 +198,7 @@ fn the_files_that_pages_show_are_right() {
             let kind = block.info.split(' ').next().unwrap_or("");
             match kind {
                 "sh" | "console" | "text" => {}
-                "ini" | "rules" => check_file(&net, kind, &block.text, &place),
+                "ini" | "rules" => check_file(&net, block.info, &block.text, &place),
                 "unit" => check_unit(&net, &block.text, &place),
                 "openrc" | "runit" => {
                     net.input("sh", &["-n"], block.text.as_bytes()).ok();
@@ -212,12 +212,15 @@ fn the_files_that_pages_show_are_right() {
 }
 
 /// A `mef.conf`, a service rule or a rule set: no error in it; examples inside a rule are as they should be.
-fn check_file(net: &Net, kind: &str, text: &str, place: &str) {
-    let name = match (kind, text.contains("[global]")) {
-        ("rules", _) => "shown/file.rules",
-        (_, true) => "shown/mef.conf",
-        (_, false) => "shown/rule.conf",
+/// `info` is the kind, and the name if it has one: that of a rule says what it changes.
+fn check_file(net: &Net, info: &str, text: &str, place: &str) {
+    let name = match (info.split_once(' '), text.contains("[global]")) {
+        (Some((_, name)), false) => format!("shown/{name}"),
+        _ if info == "rules" => "shown/file.rules".to_owned(),
+        (_, true) => "shown/mef.conf".to_owned(),
+        (_, false) => "shown/rule.conf".to_owned(),
     };
+    let name = name.as_str();
     net.write(name, text);
     let path = net.path(name);
     let path = path.to_str().unwrap();

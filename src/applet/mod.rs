@@ -17,6 +17,7 @@ mod load;
 mod mefctl;
 mod output;
 mod reload;
+mod rules;
 mod status;
 mod target;
 mod test;
@@ -55,6 +56,7 @@ const APPLETS: &[Applet] = &[
     },
     Applet { name: "top", about: "watch offenders and rules, live", run: top::run },
     Applet { name: "watch", about: "follow the daemon's events: hits, bans, unbans", run: watch::run },
+    Applet { name: "rules", about: "list the service rules, or show one as it is in force", run: rules::run },
     Applet { name: "test", about: "run a service rule over a log and show what it would do", run: test::run },
     Applet { name: "load", about: "put the rule set into the kernel", run: load::load },
     Applet { name: "confirm", about: "keep the rules that load --confirm put on trial", run: load::confirm },

@@ -385,8 +385,11 @@ fn json(
             .text("last_ban", rule.map(|r| r.last_ban).filter(|text| !text.is_empty()))
             .text("kind", sight.map(|s| s.kind).filter(|kind| !kind.is_empty()))
             .text("reads", sight.filter(|s| s.sight == Sight::Sees).map(|s| s.text))
-            .text("blind", sight.filter(|s| s.sight == Sight::Blind).map(|s| s.text))
-            .text("waits", sight.filter(|s| s.sight == Sight::Waits).map(|s| s.text));
+            .text("blind", sight.filter(|s| s.sight == Sight::Blind).map(|s| s.text));
+        let object = match sight.filter(|s| s.sight == Sight::Waits) {
+            Some(waiting) => object.text("waits", waiting.text),
+            None => object,
+        };
         writeln!(out, "{}", object.finish())?;
     }
     Ok(())

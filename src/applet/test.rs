@@ -9,7 +9,7 @@ mod selftest;
 use super::args::{STDIN, parse};
 use super::context::settings;
 use super::output::{Error, Output};
-use crate::config::{Engine, FileProblem, Loaded, ServiceRule, conf_files, duration, load_rule};
+use crate::config::{Engine, FileProblem, Loaded, ServiceRule, builtin, conf_files, duration, load_rule};
 use crate::daemon::rehearse::Rehearsal;
 use crate::detect::{Counts, MAX_RULES, header};
 use crate::input::blocks;
@@ -84,6 +84,14 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
         let dir = settings.rules_dir.as_str();
         let files = conf_files(Path::new(dir)).map_err(|e| Error::Failed(format!("{dir}: {e}")))?;
         names = files.iter().map(|file| format!("{dir}/{file}")).collect();
+        builtin(&mut |name, _| {
+            // Who names a directory means what is in it.
+            if args.rules_dir.is_none() && !files.iter().any(|file| file.strip_suffix(".conf") == Some(name))
+            {
+                names.push(name.to_owned());
+            }
+            true
+        });
     }
     let (mut own, mut rules) = (Vec::new(), Vec::new());
     for path in &names {

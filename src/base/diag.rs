@@ -31,6 +31,8 @@ pub struct Problem {
     pub what: String,
     /// What was expected or what to do; may be empty.
     pub hint: String,
+    /// In which text, of several that make up one thing.
+    pub part: usize,
 }
 
 impl Problem {
@@ -46,13 +48,13 @@ impl Problem {
     ) -> Problem {
         let start = chars(text, at.start);
         let len = chars(text, at.end).saturating_sub(start).max(1);
-        Problem { severity, line, col: start.saturating_add(1), len, what, hint }
+        Problem { severity, line, col: start.saturating_add(1), len, what, hint, part: 0 }
     }
 
     /// A problem with the file as a whole.
     #[must_use]
     pub fn whole(severity: Severity, what: String, hint: String) -> Problem {
-        Problem { severity, line: 0, col: 1, len: 1, what, hint }
+        Problem { severity, line: 0, col: 1, len: 1, what, hint, part: 0 }
     }
 
     /// Shows the problem in the form `path:line:col: what`, the line, and the mark under the word.
@@ -220,6 +222,7 @@ mod tests {
             len: 9,
             what: "unknown protocol 'tpc'".into(),
             hint: "did you mean 'tcp'?".into(),
+            part: 0,
         };
         let text = "# first\nrule dir=in action=accept proto=tpc dport=22\n";
         assert_eq!(

@@ -1,8 +1,11 @@
 #![forbid(unsafe_code)]
 //! Reads mef.conf: fixed keys by the table, keys that are made of parts, and what is said about all others.
 
+use super::foreign;
 use super::ini::{self, Entry};
 use super::keys;
+use super::parts::RuleDefault;
+use super::service;
 use super::settings::{Flood, FloodLimits, Settings, zone};
 use super::table::{FLOOD_KEYS, KEYS, ZONE_KEYS};
 use crate::base::diag::decode;
@@ -63,7 +66,10 @@ pub fn parse_global(text: &[u8]) -> (Settings, Vec<Problem>) {
     let mut problems = Vec::new();
     if let Some(text) = decode(text, &mut problems) {
         let mut reader = Reader { settings: &mut settings, later: 0, zone_lines: Vec::new() };
-        ini::read(text, &["global"], &mut problems, &mut |entry, problems| reader.entry(entry, problems));
+        ini::read(text, &["global", "defaults"], &mut problems, &mut |entry, problems| match entry.section {
+            "defaults" => reader.rule_default(entry, problems),
+            _ => reader.entry(entry, problems),
+        });
         let zone_lines = reader.zone_lines;
         for (zone, problem) in settings.zones.iter().zip(zone_lines) {
             if zone.enabled && zone.zone.is_empty() {
@@ -118,9 +124,42 @@ impl Reader<'_> {
         };
         if known {
             self.say_later(entry, problems);
+        } else if let Some(problem) = foreign::in_conf(entry) {
+            problems.push(problem);
+        } else if is_of_rules(entry.key) {
+            let what = ["'", entry.key, "' is a key of service rules"].concat();
+            let hint = match is_default(entry.key) {
+                true => "for all rules it stands in section [defaults]",
+                false => "it stands in a file of rules_dir, in section [rule]",
+            };
+            problems.push(entry.key_problem(Severity::Error, what, hint.to_owned()));
         } else {
             let names = KEYS.iter().map(|k| k.name).chain(ALIASES.iter().map(|(alias, _)| *alias));
             problems.push(keys::unknown(entry, names));
+        }
+    }
+
+    /// One line of [defaults].
+    fn rule_default(&mut self, entry: &Entry<'_>, problems: &mut Vec<Problem>) {
+        let Some(key) = keys::find(service::KEYS, entry.key).filter(|key| is_default(key.name)) else {
+            let known = service::KEYS.iter().map(|key| key.name).filter(|name| is_default(name));
+            problems.push(match (foreign::in_rule(entry), is_of_rules(entry.key)) {
+                (Some(problem), _) => problem,
+                (None, true) => {
+                    let what = ["'", entry.key, "' belongs to one rule"].concat();
+                    let hint = "it stands in a file of rules_dir, in section [rule]";
+                    entry.key_problem(Severity::Error, what, hint.to_owned())
+                }
+                (None, false) => keys::unknown(entry, known),
+            });
+            return;
+        };
+        let before = problems.len();
+        let mut scratch = service::blank();
+        keys::store((key.slot)(&mut scratch), key.default, entry, problems);
+        if problems.len() == before {
+            let value = entry.unquoted().into_owned();
+            self.settings.rule_defaults.push(RuleDefault { key: key.name, value, line: entry.line });
         }
     }
 
@@ -190,6 +229,18 @@ impl Reader<'_> {
         }
         true
     }
+}
+
+/// Keys of service rules that are about one rule.
+const OF_ONE: [&str; 7] = ["name", "source", "trust", "programs", "files", "command", "engine"];
+
+fn is_of_rules(key: &str) -> bool {
+    keys::find(service::KEYS, key).is_some() || service::PATTERN_KEYS.contains(&key)
+}
+
+/// Whether a key of service rules can hold for all of them.
+fn is_default(key: &str) -> bool {
+    keys::find(service::KEYS, key).is_some() && !OF_ONE.contains(&key)
 }
 
 /// Fields that a port does not have are those of all ports; known only at the end of the file.

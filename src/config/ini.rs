@@ -93,6 +93,8 @@ pub(super) fn read<'a>(
     each: &mut dyn FnMut(&Entry<'a>, &mut Vec<Problem>),
 ) {
     let mut section = Some("");
+    // Words of other programs are told even where their section is.
+    let rules = sections.contains(&"rule");
     for (line, text) in (1u32..).zip(text.lines()) {
         if problems.len() >= PROBLEMS_MAX {
             let hint = "the rest of the file was not looked at".to_string();
@@ -115,7 +117,7 @@ pub(super) fn read<'a>(
         } else if !trimmed.is_empty() && !trimmed.starts_with(['#', ';']) {
             match (entry(line, text, section.unwrap_or("")), section) {
                 (Err(problem), _) => problems.push(problem),
-                (Ok(_), None) => {}
+                (Ok(e), None) => problems.extend(rules.then(|| super::foreign::in_rule(&e)).flatten()),
                 (Ok(e), Some("")) => {
                     let hint = ["put [", sections.first().unwrap_or(&""), "] above it"].concat();
                     problems.push(e.key_problem(
@@ -159,7 +161,10 @@ fn header<'a>(line: u32, text: &'a str, sections: &[&str], problems: &mut Vec<Pr
         return Some(known);
     }
     let mut hint = ["its keys have no effect; known: ", &sections.join(", ")].concat();
-    if let Some(near) = crate::base::diag::suggest(known, sections.iter().copied()) {
+    let rules = sections.contains(&"rule");
+    if let Some(instead) = super::foreign::section(known).filter(|_| rules) {
+        hint = ["its keys have no effect; ", instead].concat();
+    } else if let Some(near) = crate::base::diag::suggest(known, sections.iter().copied()) {
         hint = ["its keys have no effect; did you mean [", near, "]?"].concat();
     }
     let at = start..text.len() - rest.len();
@@ -181,11 +186,11 @@ fn entry<'a>(line: u32, text: &'a str, section: &'a str) -> Result<Entry<'a>, Pr
         Err(Problem::at(Severity::Error, line, text, at, what.to_string(), hint.to_string()))
     };
     let Some((key, right)) = text.split_once('=') else {
-        return wrong(
-            start..text.trim_ascii_end().len(),
-            "a line that is no setting",
-            "expected key=value, [section] or # comment",
-        );
+        let hint = match start {
+            0 => "expected key=value, [section] or # comment",
+            _ => "lines cannot be continued: failregex= stands before each further pattern",
+        };
+        return wrong(start..text.trim_ascii_end().len(), "a line that is no setting", hint);
     };
     let key = key.trim_ascii();
     if key.is_empty() {

@@ -9,7 +9,8 @@
 
 use super::builtin::{builtin, builtin_text};
 use super::global::parse_global;
-use super::service::{ServiceRule, parse_service};
+use super::parts::{Part, is_whole, merged};
+use super::service::{Enabled, ServiceRule, parse_parts};
 use super::settings::Settings;
 use crate::base::diag::{Problem, Severity};
 use crate::sys::fs as files;
@@ -84,27 +85,69 @@ pub fn load(conf: &Path, check: &mut dyn FnMut(&mut ServiceRule, &mut Vec<Proble
         Err(Unread::Missing) if path == DEFAULT_PATH => {}
         Err(e) => loaded.add_whole(&path, Severity::Error, &e.words(), ""),
     }
-    let names = rule_files(&mut loaded);
-    for name in &names {
-        let path = [&loaded.settings.rules_dir, "/", name].concat();
-        match read(Path::new(&path)) {
-            Ok((text, problem)) => {
-                let stem = name.strip_suffix(".conf").unwrap_or(name);
-                add_rule(&mut loaded, stem, &path, &text, problem, check);
-            }
-            // Gone between listing and reading: as if it had never been there.
-            Err(Unread::Missing) => {}
-            Err(e) => loaded.add_whole(&path, Severity::Error, &e.words(), ""),
+    let files = rule_files(&mut loaded);
+    // Files that may overlay what ships, until it is known what that is.
+    let mut overlays: Vec<(&str, Vec<Own>)> = Vec::new();
+    let mut off = Vec::new();
+    for name in &files.conf {
+        let Some(own) = files.own(&mut loaded, name) else { continue };
+        if own.first().is_some_and(|conf| is_whole(&conf.text)) {
+            add_rule(&mut loaded, name, None, &own, &mut off, check);
+        } else {
+            overlays.push((name, own));
         }
     }
     builtin(&mut |name, text| {
-        let file = names.iter().any(|n| n.strip_suffix(".conf") == Some(name));
-        if !file && !loaded.rules.iter().any(|r| r.name == *name) {
-            add_rule(&mut loaded, name, &["<built-in ", name, ">"].concat(), text.as_bytes(), None, check);
+        let ship = Some(text);
+        if let Some(at) = overlays.iter().position(|(file, _)| *file == name) {
+            let (_, own) = overlays.swap_remove(at);
+            add_rule(&mut loaded, name, ship, &own, &mut off, check);
+        } else if !files.conf.iter().any(|file| file == name) && !loaded.rules.iter().any(|r| r.name == *name)
+        {
+            let own = files.own(&mut loaded, name).unwrap_or_default();
+            add_rule(&mut loaded, name, ship, &own, &mut off, check);
         }
         true
     });
+    for (name, own) in overlays {
+        add_rule(&mut loaded, name, None, &own, &mut off, check);
+    }
+    files.say_lonely(&mut loaded);
     loaded
+}
+
+/// The texts of one rule, by the path of its file or by the name of a rule in `settings.rules_dir` or of a
+/// built-in one: what ships, and the files. Nothing is there when none is; what cannot be read is a problem.
+fn texts_of(loaded: &mut Loaded, rule: &str) -> (String, Option<String>, Vec<Own>) {
+    let path = match rule.contains('/') {
+        true => Path::new(rule).to_owned(),
+        false => Path::new(&loaded.settings.rules_dir).join([rule, ".conf"].concat()),
+    };
+    let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut own = Vec::new();
+    for (end, adds) in [("conf", false), ("local", true)] {
+        // A file may be called anything when it is named by its path.
+        let file = if adds || path.extension().is_some_and(|e| e == "local") {
+            path.with_extension(end)
+        } else {
+            path.clone()
+        };
+        match read(&file) {
+            Ok((text, problem)) => {
+                own.push(Own { path: file.to_string_lossy().into_owned(), text, problem, adds })
+            }
+            Err(Unread::Missing) => {}
+            Err(e) => loaded.add_whole(&file.to_string_lossy(), Severity::Error, &e.words(), ""),
+        }
+    }
+    let whole = own.first().is_some_and(|conf| !conf.adds && is_whole(&conf.text));
+    let ship = if whole { None } else { builtin_text(&stem) };
+    // What ships is not meant by a path that is not there.
+    let asked = own.iter().any(|own| Path::new(&own.path) == path) || !rule.contains('/');
+    if !loaded.failed() && (!asked || own.is_empty() && ship.is_none()) {
+        loaded.add_whole(&path.to_string_lossy(), Severity::Error, &Unread::Missing.words(), "");
+    }
+    (stem, ship, own)
 }
 
 /// Reads one rule, by the path of its file or by the name of a rule in `settings.rules_dir` or of a built-in
@@ -116,41 +159,81 @@ pub fn load_rule(
     check: &mut dyn FnMut(&mut ServiceRule, &mut Vec<Problem>),
 ) -> Loaded {
     let mut loaded = Loaded { settings, rules: Vec::new(), problems: Vec::new() };
-    let path = match rule.contains('/') {
-        true => rule.to_string(),
-        false => [&loaded.settings.rules_dir, "/", rule, ".conf"].concat(),
-    };
-    let stem = Path::new(&path).file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-    match (read(Path::new(&path)), builtin_text(rule)) {
-        (Ok((text, problem)), _) => add_rule(&mut loaded, &stem, &path, &text, problem, check),
-        (Err(Unread::Missing), Some(text)) => {
-            add_rule(&mut loaded, rule, &["<built-in ", rule, ">"].concat(), text.as_bytes(), None, check);
-        }
-        (Err(e), _) => loaded.add_whole(&path, Severity::Error, &e.words(), ""),
+    let (stem, ship, own) = texts_of(&mut loaded, rule);
+    if !loaded.failed() {
+        add_rule(&mut loaded, &stem, ship.as_deref(), &own, &mut Vec::new(), check);
     }
     loaded
 }
+
+/// A rule as it is in force, each line with its origin: a rule file itself. `conf` is the path of mef.conf.
+///
+/// # Errors
+/// What is wrong with the rule's texts.
+pub fn in_force(settings: Settings, conf: &str, rule: &str) -> Result<String, Vec<FileProblem>> {
+    let mut loaded = Loaded { settings, rules: Vec::new(), problems: Vec::new() };
+    let (stem, ship, own) = texts_of(&mut loaded, rule);
+    if loaded.failed() {
+        return Err(loaded.problems);
+    }
+    let path = built_in(&stem);
+    let parts = parts(&path, ship.as_deref(), &own);
+    Ok(merged(&stem, conf, &loaded.settings.rule_defaults, &parts))
+}
+
+/// A file of a rule.
+struct Own {
+    path: String,
+    text: Vec<u8>,
+    /// What is wrong with the file itself.
+    problem: Option<Problem>,
+    /// It is a `.local` file.
+    adds: bool,
+}
+
+/// How a rule that ships is called where a path would be.
+fn built_in(name: &str) -> String {
+    ["<built-in ", name, ">"].concat()
+}
+
+/// What ships, and the files, as what a rule is made of.
+fn parts<'a>(path: &'a str, ship: Option<&'a str>, own: &'a [Own]) -> Vec<Part<'a>> {
+    let ship = ship.map(|text| Part { path, text: text.as_bytes(), adds: false });
+    let own = own.iter().map(|own| Part { path: &own.path, text: &own.text, adds: own.adds });
+    ship.into_iter().chain(own).collect()
+}
+
+/// Programs and files of rules that a file of the user's has switched off, and the file.
+type Off = (Vec<String>, Vec<String>, String);
 
 /// Parses a rule and has it checked; it is kept when nothing is wrong.
 fn add_rule(
     loaded: &mut Loaded,
     stem: &str,
-    path: &str,
-    text: &[u8],
-    problem: Option<Problem>,
+    ship: Option<&str>,
+    own: &[Own],
+    off: &mut Vec<Off>,
     check: &mut dyn FnMut(&mut ServiceRule, &mut Vec<Problem>),
 ) {
-    let (rule, mut problems) = parse_service(stem, text);
-    problems.extend(problem);
+    let path = built_in(stem);
+    let parts = parts(&path, ship, own);
+    let (rule, mut problems) = parse_parts(stem, &loaded.settings.rule_defaults, &parts);
+    let first = usize::from(ship.is_some());
+    for (at, problem) in own.iter().enumerate().filter_map(|(at, own)| Some((at, own.problem.clone()?))) {
+        problems.push(Problem { part: first + at, ..problem });
+    }
+    let last = parts.len().saturating_sub(1);
     if let Some(mut rule) = rule {
-        rule.path = path.to_string();
+        rule.path = parts.iter().map(|part| part.path).collect::<Vec<_>>().join(" + ");
         if let Some(other) = loaded.rules.iter().find(|r| r.name == rule.name) {
             let what = ["the name '", &rule.name, "' is taken by ", &other.path].concat();
-            problems.push(Problem::whole(
-                Severity::Error,
-                what,
-                "give one of them another name=".to_string(),
-            ));
+            let hint = "give one of them another name=".to_string();
+            problems.push(Problem { part: last, ..Problem::whole(Severity::Error, what, hint) });
+        }
+        if ship.is_none() && rule.enabled == Enabled::False {
+            off.push((rule.programs.clone(), rule.files.clone(), rule.path.clone()));
+        } else if own.is_empty() {
+            problems.extend(switched_off(&mut rule, off));
         }
         check(&mut rule, &mut problems);
         if !problems.iter().any(|p| p.severity == Severity::Error) {
@@ -159,24 +242,93 @@ fn add_rule(
             loaded.rules.insert(place, rule);
         }
     }
-    loaded.add(path, text, problems);
+    for (at, part) in parts.iter().enumerate() {
+        let (these, others) = problems.into_iter().partition(|problem| problem.part == at);
+        problems = others;
+        loaded.add(part.path, part.text, these);
+    }
+}
+
+/// Switches off a rule that ships when a file of the user's has switched off the same service under another
+/// name.
+fn switched_off(rule: &mut ServiceRule, off: &[Off]) -> Option<Problem> {
+    let covers =
+        |all: &[String], some: &[String]| !some.is_empty() && some.iter().all(|one| all.contains(one));
+    let same = |(programs, files, _): &&Off| match rule.programs.is_empty() {
+        true => covers(files, &rule.files),
+        false => covers(programs, &rule.programs),
+    };
+    let (_, _, path) = off.iter().find(same).filter(|_| rule.enabled != Enabled::False)?;
+    rule.enabled = Enabled::False;
+    let what = ["it is off, since ", path, " is about the same service and is off"].concat();
+    let hint = ["a file ", &rule.name, ".conf in rules_dir with enabled=true switches it on"].concat();
+    Some(Problem::whole(Severity::Warning, what, hint))
+}
+
+/// The files of rules_dir, by their names without ending.
+struct Files {
+    dir: String,
+    conf: Vec<String>,
+    local: Vec<String>,
+}
+
+impl Files {
+    /// The texts of NAME.conf and NAME.local. Nothing when one of them cannot be read, which is a problem.
+    fn own(&self, loaded: &mut Loaded, name: &str) -> Option<Vec<Own>> {
+        let mut own = Vec::new();
+        for (names, end, adds) in [(&self.conf, ".conf", false), (&self.local, ".local", true)] {
+            if !names.iter().any(|other| other == name) {
+                continue;
+            }
+            let path = [&self.dir, "/", name, end].concat();
+            match read(Path::new(&path)) {
+                Ok((text, problem)) => own.push(Own { path, text, problem, adds }),
+                // Gone between listing and reading: as if it had never been there.
+                Err(Unread::Missing) => {}
+                Err(e) => {
+                    loaded.add_whole(&path, Severity::Error, &e.words(), "");
+                    return None;
+                }
+            }
+        }
+        Some(own).filter(|own| !own.is_empty())
+    }
+
+    /// Tells of `.local` files that belong to nothing.
+    fn say_lonely(&self, loaded: &mut Loaded) {
+        for name in self.local.iter().filter(|name| !self.conf.contains(name)) {
+            if builtin_text(name).is_none() {
+                let path = [&self.dir, "/", name, ".local"].concat();
+                let what = "it has no effect: no rule that ships and no file .conf beside it has this name";
+                loaded.add_whole(&path, Severity::Warning, what, "");
+            }
+        }
+    }
 }
 
 /// Names of the rule files. A directory that is not there has none.
-fn rule_files(loaded: &mut Loaded) -> Vec<String> {
+fn rule_files(loaded: &mut Loaded) -> Files {
     let dir = loaded.settings.rules_dir.clone();
-    let mut names = match conf_files(Path::new(&dir)) {
-        Ok(names) => names,
-        Err(e) => {
-            loaded.add_whole(&dir, Severity::Error, &Unread::from(&e).words(), "");
-            Vec::new()
+    let mut names = |end: &str| {
+        let mut names = match files_ending(Path::new(&dir), end) {
+            Ok(names) => names,
+            Err(e) => {
+                // What cannot be listed was told with the first ending.
+                if end == ".conf" {
+                    loaded.add_whole(&dir, Severity::Error, &Unread::from(&e).words(), "");
+                }
+                Vec::new()
+            }
+        };
+        if names.len() > RULES_MAX {
+            loaded.add_whole(&dir, Severity::Error, "more than 256 rule files", "");
+            names.truncate(RULES_MAX);
         }
+        names.iter_mut().for_each(|name| name.truncate(name.len() - end.len()));
+        names
     };
-    if names.len() > RULES_MAX {
-        loaded.add_whole(&dir, Severity::Error, "more than 256 rule files", "");
-        names.truncate(RULES_MAX);
-    }
-    names
+    let (conf, local) = (names(".conf"), names(".local"));
+    Files { dir, conf, local }
 }
 
 /// Names of the files in `dir` that count: `*.conf` that are not hidden, sorted. A missing directory has
@@ -185,9 +337,13 @@ fn rule_files(loaded: &mut Loaded) -> Vec<String> {
 /// # Errors
 /// When the directory is there and cannot be read, or holds a name that is not UTF-8.
 pub fn conf_files(dir: &Path) -> io::Result<Vec<String>> {
+    files_ending(dir, ".conf")
+}
+
+fn files_ending(dir: &Path, end: &str) -> io::Result<Vec<String>> {
     let (mut names, mut unreadable) = (Vec::new(), false);
     let read = files::each_name(dir, &mut |name| match std::str::from_utf8(name) {
-        Ok(name) if name.starts_with('.') || !name.ends_with(".conf") => {}
+        Ok(name) if name.starts_with('.') || !name.ends_with(end) => {}
         Ok(name) => names.insert(names.partition_point(|n: &String| n.as_str() < name), name.to_owned()),
         Err(_) => unreadable = true,
     });

@@ -6,12 +6,14 @@
 
 mod builtin;
 mod example;
+mod foreign;
 mod global;
 mod ini;
 mod keys;
 mod listline;
 mod lists;
 mod load;
+mod parts;
 mod ports;
 mod service;
 mod settings;
@@ -24,7 +26,8 @@ pub use example::{Example, examples};
 pub use global::{missing_keys, parse_global};
 pub use listline::{ListWord, list_word, too_wide};
 pub use lists::{Counts, ListEntry, ListKind, ListLine, list_lines, read_list};
-pub use load::{DEFAULT_PATH, FileProblem, Loaded, conf_files, load, load_rule};
+pub use load::{DEFAULT_PATH, FileProblem, Loaded, conf_files, in_force, load, load_rule};
+pub use parts::{Part, RuleDefault};
 pub use ports::{ExcludedPorts, Ports};
 pub use service::{Action, Enabled, Engine, ServiceRule, Source, parse_service};
 pub use settings::{
@@ -45,6 +48,8 @@ pub struct Spanned {
     pub line: u32,
     /// Column of the first character, counted from 1.
     pub col: u32,
+    /// In which of the rule's texts.
+    pub part: usize,
 }
 
 impl Spanned {
@@ -53,6 +58,7 @@ impl Spanned {
     pub fn problem(&self, at: Range<usize>, what: String, hint: String) -> Problem {
         let mut p = Problem::at(Severity::Error, self.line, &self.text, at, what, hint);
         p.col = p.col.saturating_add(self.col.saturating_sub(1));
+        p.part = self.part;
         p
     }
 }

@@ -3,8 +3,10 @@
 //! Patterns stay text with their place: they are compiled by the caller, who knows the engine.
 
 use super::Spanned;
+use super::foreign;
 use super::ini::{self, Entry};
 use super::keys::{self, Key, Slot, words};
+use super::parts::{Part, Replacing, RuleDefault};
 use super::ports::Ports;
 use super::value;
 use super::webscan;
@@ -120,7 +122,7 @@ pub struct ServiceRule {
 /// Patterns at most in one rule.
 const PATTERNS_MAX: usize = 256;
 const YEAR: u32 = 366 * 86_400;
-const SECTIONS: &[&str] = &["rule", "detection", "webscan", "thresholds", "whitelist"];
+pub(super) const SECTIONS: &[&str] = &["rule", "detection", "webscan", "thresholds", "whitelist"];
 
 const fn key(
     name: &'static str,
@@ -160,13 +162,40 @@ pub(super) const PATTERN_KEYS: [&str; 3] = ["failregex", "ignoreregex", "success
 /// Reads one file of rules.d; `stem` is its name without `.conf`. No rule comes back when there are errors.
 #[must_use]
 pub fn parse_service(stem: &str, text: &[u8]) -> (Option<ServiceRule>, Vec<Problem>) {
-    let mut problems = Vec::new();
-    let Some(text) = decode(text, &mut problems) else { return (None, problems) };
+    parse_parts(stem, &[], &[Part { path: "", text, adds: false }])
+}
+
+/// Reads a rule that is made of several texts. Problems say in which one they are.
+pub(super) fn parse_parts(
+    stem: &str,
+    defaults: &[RuleDefault],
+    parts: &[Part<'_>],
+) -> (Option<ServiceRule>, Vec<Problem>) {
+    let mut problems: Vec<Problem> = Vec::new();
     let (mut rule, mut windows) = (blank(), Vec::new());
     keys::set_defaults(KEYS, &mut rule);
-    ini::read(text, SECTIONS, &mut problems, &mut |e, problems| {
-        entry(&mut rule, &mut windows, e, problems);
-    });
+    // They were read before, and found to be right.
+    for default in defaults {
+        let _ = keys::find(KEYS, default.key).map(|key| (key.slot)(&mut rule).set(&default.value));
+    }
+    let replacing = Replacing::of(parts);
+    for (at, part) in parts.iter().enumerate() {
+        let mut own = Vec::new();
+        let Some(text) = decode(part.text, &mut own) else {
+            own.iter_mut().for_each(|problem| problem.part = at);
+            problems.extend(own);
+            return (None, problems);
+        };
+        let mut reader = Reader { rule: &mut rule, windows: &mut windows, part: at };
+        ini::read(text, SECTIONS, &mut own, &mut |e, problems| {
+            if !replacing.replaced(at, e) {
+                reader.entry(e, problems);
+            }
+        });
+        own.iter_mut().for_each(|problem| problem.part = at);
+        problems.extend(own);
+    }
+    let before = problems.len();
     if rule.name.is_empty() {
         rule.name.push_str(stem);
         if let Err(bad) = value::name(stem) {
@@ -178,6 +207,10 @@ pub fn parse_service(stem: &str, text: &[u8]) -> (Option<ServiceRule>, Vec<Probl
     if !failed(&problems) {
         complete(&mut rule, &windows, &mut problems);
     }
+    // What is said of the whole is said of the file that somebody wrote last.
+    for problem in problems.iter_mut().skip(before) {
+        problem.part = parts.len().saturating_sub(1);
+    }
     (if failed(&problems) { None } else { Some(rule) }, problems)
 }
 
@@ -186,7 +219,7 @@ fn failed(problems: &[Problem]) -> bool {
 }
 
 /// A rule before the defaults of the table are put in.
-fn blank() -> ServiceRule {
+pub(super) fn blank() -> ServiceRule {
     ServiceRule {
         name: String::new(),
         path: String::new(),
@@ -216,70 +249,82 @@ fn blank() -> ServiceRule {
     }
 }
 
-/// One line of the file.
-fn entry(rule: &mut ServiceRule, windows: &mut Vec<u32>, entry: &Entry<'_>, problems: &mut Vec<Problem>) {
-    if webscan::SECTIONS.contains(&entry.section) {
-        return webscan::entry(&mut rule.webscan, windows, entry, problems);
-    }
-    let (key, weight) = match entry.key.split_once('@') {
-        Some((key, weight)) => (key.trim_ascii_end(), Some(weight)),
-        None => (entry.key, None),
-    };
-    if PATTERN_KEYS.contains(&key) {
-        pattern(rule, key, weight, entry, problems);
-    } else if entry.key == "backend" {
-        problems.push(keys::no_longer_needed(entry, "firewall_backend in mef.conf is for all rules"));
-    } else if entry.key == "weight" {
-        let hint = "it belongs to one pattern: failregex@3=…".to_string();
-        problems.push(entry.key_problem(Severity::Error, "'weight' is no key of its own".into(), hint));
-    } else if let Some(key) = keys::find(KEYS, entry.key) {
-        keys::store((key.slot)(rule), key.default, entry, problems);
-    } else {
-        problems.push(keys::unknown(entry, KEYS.iter().map(|k| k.name).chain(PATTERN_KEYS)));
-    }
+/// What is read of a rule.
+struct Reader<'r> {
+    rule: &'r mut ServiceRule,
+    /// Of [webscan], for `complete`.
+    windows: &'r mut Vec<u32>,
+    /// Which of the texts.
+    part: usize,
 }
 
-/// `failregex=`, `failregex@3=`, `ignoreregex=` or `successregex=`; an empty one says nothing.
-fn pattern(
-    rule: &mut ServiceRule,
-    key: &str,
-    weight: Option<&str>,
-    entry: &Entry<'_>,
-    problems: &mut Vec<Problem>,
-) {
-    let mut error = |what: &str, hint: &str| {
-        problems.push(entry.key_problem(Severity::Error, what.to_string(), hint.to_string()));
-    };
-    let fail = key == "failregex";
-    if weight.is_some() && !fail {
-        return error("only failregex has a weight", "other lines count nothing");
+impl Reader<'_> {
+    /// One line of the file.
+    fn entry(&mut self, entry: &Entry<'_>, problems: &mut Vec<Problem>) {
+        if webscan::SECTIONS.contains(&entry.section) {
+            return webscan::entry(&mut self.rule.webscan, self.windows, entry, problems);
+        }
+        let (key, weight) = match entry.key.split_once('@') {
+            Some((key, weight)) => (key.trim_ascii_end(), Some(weight)),
+            None => (entry.key, None),
+        };
+        if PATTERN_KEYS.contains(&key) {
+            self.pattern(key, weight, entry, problems);
+        } else if let Some(problem) = foreign::in_rule(entry) {
+            problems.push(problem);
+        } else if entry.key == "backend" {
+            problems.push(keys::no_longer_needed(entry, "firewall_backend in mef.conf is for all rules"));
+        } else if entry.key == "weight" {
+            let hint = "it belongs to one pattern: failregex@3=…".to_string();
+            problems.push(entry.key_problem(Severity::Error, "'weight' is no key of its own".into(), hint));
+        } else if let Some(key) = keys::find(KEYS, entry.key) {
+            // Several lines of files add up.
+            let before = if key.name == "files" { std::mem::take(&mut self.rule.files) } else { Vec::new() };
+            keys::store((key.slot)(self.rule), key.default, entry, problems);
+            self.rule.files.splice(0..0, before);
+        } else {
+            problems.push(keys::unknown(entry, KEYS.iter().map(|k| k.name).chain(PATTERN_KEYS)));
+        }
     }
-    let number = match weight.map_or(Ok(1), |w| value::count(w.trim_ascii(), 0, 255)) {
-        Ok(number) => u8::try_from(number).unwrap_or(u8::MAX),
-        Err(bad) => return error(&["the weight ", &bad.what].concat(), &bad.hint),
-    };
-    if rule.fail.len().max(rule.ignore.len()).max(rule.success.len()) >= PATTERNS_MAX {
-        return error("too many patterns", "at most 256 in one rule");
-    }
-    let cut = ["<HOST>", "<ADDR>", "(?"].iter().any(|group| ini::has(entry.comment, group));
-    if cut && !entry.quoted {
-        let hint = "write the whole pattern in double quotes, or the blank as \\x20".to_string();
-        let what = "a part of this pattern is taken for a comment".to_string();
-        problems.push(entry.key_problem(Severity::Warning, what, hint));
-    }
-    if entry.value.is_empty() {
-        return;
-    }
-    match key {
-        "failregex" => rule.fail.push((spanned(entry), number)),
-        "ignoreregex" => rule.ignore.push(spanned(entry)),
-        _ => rule.success.push(spanned(entry)),
-    }
-}
 
-/// The value as it stands in the file.
-fn spanned(entry: &Entry<'_>) -> Spanned {
-    Spanned { text: entry.value.to_string(), line: entry.line, col: entry.value_col() }
+    /// `failregex=`, `failregex@3=`, `ignoreregex=` or `successregex=`; an empty one says nothing.
+    fn pattern(&mut self, key: &str, weight: Option<&str>, entry: &Entry<'_>, problems: &mut Vec<Problem>) {
+        let mut error = |what: &str, hint: &str| {
+            problems.push(entry.key_problem(Severity::Error, what.to_string(), hint.to_string()));
+        };
+        let text = self.spanned(entry);
+        let rule = &mut *self.rule;
+        let fail = key == "failregex";
+        if weight.is_some() && !fail {
+            return error("only failregex has a weight", "other lines count nothing");
+        }
+        let number = match weight.map_or(Ok(1), |w| value::count(w.trim_ascii(), 0, 255)) {
+            Ok(number) => u8::try_from(number).unwrap_or(u8::MAX),
+            Err(bad) => return error(&["the weight ", &bad.what].concat(), &bad.hint),
+        };
+        if rule.fail.len().max(rule.ignore.len()).max(rule.success.len()) >= PATTERNS_MAX {
+            return error("too many patterns", "at most 256 in one rule");
+        }
+        let cut = ["<HOST>", "<ADDR>", "(?"].iter().any(|group| ini::has(entry.comment, group));
+        if cut && !entry.quoted {
+            let hint = "write the whole pattern in double quotes, or the blank as \\x20".to_string();
+            let what = "a part of this pattern is taken for a comment".to_string();
+            problems.push(entry.key_problem(Severity::Warning, what, hint));
+        }
+        if entry.value.is_empty() {
+            return;
+        }
+        match key {
+            "failregex" => rule.fail.push((text, number)),
+            "ignoreregex" => rule.ignore.push(text),
+            _ => rule.success.push(text),
+        }
+    }
+
+    /// The value as it stands in the file.
+    fn spanned(&self, entry: &Entry<'_>) -> Spanned {
+        Spanned { text: entry.value.to_string(), line: entry.line, col: entry.value_col(), part: self.part }
+    }
 }
 
 /// What keys cannot say alone.

@@ -247,6 +247,8 @@ pub struct Cloud {
 pub struct Settings {
     /// Directory of service rules.
     pub rules_dir: String,
+    /// What holds for rules that do not say it themselves.
+    pub rule_defaults: Vec<super::RuleDefault>,
     /// Directory of allow lists.
     pub whitelist_dir: String,
     /// Directory of deny lists.
@@ -370,6 +372,7 @@ pub(super) fn blank() -> Settings {
     };
     Settings {
         rules_dir: String::new(),
+        rule_defaults: Vec::new(),
         whitelist_dir: String::new(),
         blacklist_dir: String::new(),
         whitelist_reload: 0,

@@ -240,7 +240,10 @@ impl Daemon {
     fn tell_supervisor(&self, state: State) {
         if self.supervisor.listens() {
             let (judge, sources, now) = (&self.judge, &self.sources, clock::mono());
-            let verdict = match judge.first_blind(&|tags| sources.sight(now, tags)) {
+            let verdict = match judge.first_blind(&|tags| match sources.waits(tags) {
+                true => Ok(String::new()),
+                false => sources.sight(now, tags),
+            }) {
                 _ if judge.rules() == 0 => "watches nothing: no service rule is on".to_owned(),
                 Some((name, why)) => format!("sees nothing for {name}: {why}"),
                 None => "protected".to_owned(),

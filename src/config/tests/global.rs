@@ -234,7 +234,7 @@ fn encodings() {
         (
             "other section",
             b"[gui]\ntrack_max=x\n[global]\ntrack_max=64",
-            "Warning 1:1+5 unknown section [gui] | its keys have no effect; known: global",
+            "Warning 1:1+5 unknown section [gui] | its keys have no effect; known: global, defaults",
         ),
     ];
     for (name, text, want) in cases {

@@ -5,6 +5,7 @@ mod files;
 mod formats;
 mod global;
 mod manual;
+mod overlay;
 mod random;
 mod service;
 mod values;

@@ -1,0 +1,98 @@
+#![forbid(unsafe_code)]
+//! `mef rules`: the service rules, where each comes from, and one as it is in force.
+
+use super::args::parse;
+use super::output::{Error, Output};
+use crate::base::json::Object;
+use crate::base::line::shown;
+use crate::config::{DEFAULT_PATH, Loaded, in_force, load};
+use crate::rules::on;
+use argh::FromArgs;
+use std::path::Path;
+
+/// List the service rules: whether each is on and why, and where it comes from. With a name: that rule as it
+/// is in force.
+#[derive(FromArgs)]
+#[argh(
+    help_triggers("-h", "--help"),
+    note = "All rules that ship are inside the program. NAME.conf in rules_dir changes the keys that it has, \
+        or takes\nthe place of the whole rule if it has a failregex of its own; NAME.local beside it changes \
+        it further.\nOf one rule each line is shown with its origin, as a file that is a rule itself.",
+    example = "mef rules\n  mef rules sshd\n  mef rules --json"
+)]
+struct Args {
+    /// the rule to show
+    #[argh(positional, arg_name = "NAME")]
+    name: Option<String>,
+    /// one JSON object a line
+    #[argh(switch)]
+    json: bool,
+    /// another mef.conf
+    #[argh(option, arg_name = "file", default = "DEFAULT_PATH.to_owned()")]
+    config: String,
+}
+
+/// A rule of the list.
+struct Row {
+    name: String,
+    is_on: bool,
+    why: String,
+    from: String,
+}
+
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    let args: Args = parse("rules", args)?;
+    let mut rows: Vec<Row> = Vec::new();
+    let loaded = load(Path::new(&args.config), &mut |rule, problems| {
+        crate::rules::check(rule, problems);
+        let (is_on, why) = on(rule);
+        let row = Row { name: rule.name.clone(), is_on, why, from: rule.path.clone() };
+        rows.insert(rows.partition_point(|other| other.name < row.name), row);
+    });
+    if let Some(name) = &args.name {
+        return one(&args, name, &rows, loaded, output);
+    }
+    super::test::tell(&loaded, output);
+    let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
+    for Row { name, is_on, why, from } in &rows {
+        let state = if *is_on { "on" } else { "off" };
+        let from = &*shown(from);
+        if args.json {
+            writeln!(output.out, "{}", object(name, *is_on, why, from).finish())?;
+        } else {
+            writeln!(output.out, "{name:<width$}  {state:<3}  {why}; {from}")?;
+        }
+    }
+    if loaded.failed() { Err(Error::Told) } else { output.end() }
+}
+
+fn object(name: &str, is_on: bool, why: &str, from: &str) -> Object {
+    Object::new().text("rule", name).number("on", u64::from(is_on)).text("why", why).text("from", from)
+}
+
+/// One rule, by its name or by that of its file.
+fn one(args: &Args, name: &str, rows: &[Row], loaded: Loaded, output: &mut Output<'_>) -> Result<(), Error> {
+    let row = rows.iter().find(|row| row.name == *name);
+    // A rule may be called otherwise than its file.
+    let file = row.and_then(|row| row.from.rsplit(" + ").next()).filter(|path| !path.starts_with('<'));
+    let rule = file.unwrap_or(name);
+    let text = match in_force(loaded.settings, &args.config, rule) {
+        Ok(text) => text,
+        Err(problems) => {
+            problems.iter().for_each(|problem| output.raw(&problem.shown));
+            return Err(Error::Told);
+        }
+    };
+    let state = row.map(|row| (row.is_on, row.why.as_str()));
+    if args.json {
+        let (is_on, why) = state.unwrap_or((false, "it has errors"));
+        let from = row.map_or("", |row| row.from.as_str());
+        writeln!(output.out, "{}", object(name, is_on, why, from).text("text", text.as_str()).finish())?;
+    } else {
+        if let Some((is_on, why)) = state {
+            writeln!(output.out, "# {name}: {}, {}", if is_on { "on" } else { "off" }, shown(why))?;
+        }
+        output.out.write_all(text.as_bytes())?;
+    }
+    output.end()
+}
