@@ -14,6 +14,18 @@ mod packed;
 /// Where the service rules are.
 const RULES: &str = "rootfs/etc/mef/rules.d";
 
+/// Likewise what starts mef, a tree for each init system.
+const INITS: &str = "rootfs/usr/share/mef/init";
+/// Likewise what every host gets, below rootfs/.
+const ANYWHERE: [&str; 6] = [
+    "etc/mef/mef.conf",
+    "etc/mef/mef.rules",
+    "etc/logrotate.d/mef",
+    "usr/share/man/man8/mef.8",
+    "usr/share/man/man5/mef.conf.5",
+    "usr/share/man/man5/mef.rules.5",
+];
+
 /// Libraries as pkg-config knows them, the oldest version that will do, and the variable that names a
 /// directory with the library instead.
 const LIBRARIES: [(&str, &str, &str); 2] =
@@ -29,6 +41,7 @@ fn main() {
     say_what_is_missing();
     tell_tests_who_builds();
     pack_files("rules", &files_in(RULES), &without_comments);
+    pack_setup();
 }
 
 /// Libraries that are in no directory that was named have to be known to pkg-config.
@@ -80,6 +93,32 @@ fn tell_tests_who_builds() {
     }
 }
 
+/// Packs what `mef setup` writes: the trees of the init systems, and what every host gets as the tree `any`.
+fn pack_setup() {
+    println!("cargo::rerun-if-changed={INITS}");
+    let mut files = Vec::new();
+    walk(Path::new(INITS), &mut files);
+    let mut named: Vec<_> = files
+        .into_iter()
+        .filter_map(|path| Some((path.strip_prefix(INITS).ok()?.to_str()?.to_owned(), path)))
+        .collect();
+    named.sort();
+    named.extend(ANYWHERE.iter().map(|path| (["any/", path].concat(), Path::new("rootfs").join(path))));
+    let read = |(name, path): &(String, PathBuf)| {
+        println!("cargo::rerun-if-changed={}", path.display());
+        Some((name.clone(), fs::read_to_string(path).ok()?))
+    };
+    let texts: Vec<_> = named.iter().filter_map(read).collect();
+    write_packed("setup", &texts, named.len());
+}
+
+/// Every file below a directory.
+fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
+    for path in fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        if path.is_dir() { walk(&path, found) } else { found.push(path) }
+    }
+}
+
 /// Packs files into OUT_DIR/NAME.packed, each under its name without `.conf` and as `kept` leaves it.
 fn pack_files(name: &str, files: &[PathBuf], kept: &dyn Fn(&str) -> String) {
     let read = |path: &PathBuf| {
@@ -89,10 +128,15 @@ fn pack_files(name: &str, files: &[PathBuf], kept: &dyn Fn(&str) -> String) {
         Some((name.strip_suffix(".conf").unwrap_or(name).to_owned(), kept(&text)))
     };
     let texts: Vec<_> = files.iter().filter_map(read).collect();
+    write_packed(name, &texts, files.len());
+}
+
+/// Writes texts packed; there have to be so many.
+fn write_packed(name: &str, texts: &[(String, String)], count: usize) {
     let packed = pack::pack(texts.iter().map(|(name, text)| (name.as_str(), text.as_str())));
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join(name).with_extension("packed");
     match fs::write(&out, packed) {
-        Ok(()) if texts.len() == files.len() => {}
+        Ok(()) if texts.len() == count => {}
         _ => println!("cargo::error=cannot pack the files for {}", out.display()),
     }
 }

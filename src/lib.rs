@@ -25,5 +25,6 @@ pub mod rules;
 pub mod trial;
 
 pub mod daemon;
+pub mod setup;
 
 pub mod applet;

@@ -11,7 +11,7 @@ const ROWS: &[&[&str]] = &[
     &["ban", "sys", "plan", "pattern"],
     &["config", "control", "detect", "firewall", "input", "ruleset", "state"],
     &["rules", "rulefile", "enforce", "lists", "trial"],
-    &["daemon"],
+    &["daemon", "setup"],
     &["applet"],
     &["main"],
 ];

@@ -52,6 +52,12 @@ pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> 
         return Err(Error::Usage("--boot stands alone".into()));
     }
     let (saved, run_dir) = places(output);
+    if args.boot && args.file.is_none() && saved.is_fresh() && crate::setup::is_untouched(DEFAULT_PATH) {
+        // It opens the port of SSH alone: nobody has said yet that this is enough for this host.
+        output
+            .note(&"mef.rules is as it was set up, and was never loaded: it is left alone until `mef load`");
+        return Ok(());
+    }
     let boot = if args.boot { at_boot(&saved, output)? } else { None };
     let path = boot.as_deref().or(args.file.as_deref()).unwrap_or(DEFAULT_PATH);
     let mut set = rulefile::read(path, args.check);

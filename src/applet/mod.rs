@@ -18,6 +18,7 @@ mod mefctl;
 mod output;
 mod reload;
 mod rules;
+mod setup;
 mod status;
 mod target;
 mod test;
@@ -65,6 +66,7 @@ const APPLETS: &[Applet] = &[
     Applet { name: "fmt", about: "show a rule set in canonical form", run: fmt::run },
     Applet { name: "diff", about: "show what loading the rule set would change", run: diff::run },
     Applet { name: "export", about: "show rules of the kernel, anybody's, as a rule set", run: export::run },
+    Applet { name: "setup", about: "make mef at home on this host, or take it away", run: setup::run },
     Applet { name: "version", about: "show version and licence", run: version::run },
 ];
 

@@ -44,6 +44,14 @@ pub fn view(options: Options) -> Result<Box<dyn Lists>, Failure> {
     Ok(Box::new(Guard::open(options, Allowed::default())?))
 }
 
+/// Takes the table of bans out of the kernel, with all that is in it.
+///
+/// # Errors
+/// What the kernel refused.
+pub fn remove(options: Options) -> Result<(), Failure> {
+    Guard::open(options, Allowed::default())?.remove()
+}
+
 /// Which of the sources have an established connection with this host, each in its place.
 ///
 /// # Errors

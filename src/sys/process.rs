@@ -2,6 +2,7 @@
 
 use super::fs::null;
 use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 use std::io;
 
@@ -70,6 +71,13 @@ pub fn end() -> ! {
 pub fn end_with(status: u8) -> ! {
     // SAFETY: takes a number.
     unsafe { libc::_exit(status.into()) }
+}
+
+/// Asks a process to end, as an init system does; that it is gone already is no error.
+pub fn ask_to_end(pid: &str) {
+    if let Some(pid) = pid.parse().ok().filter(|pid| *pid > 1) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+    }
 }
 
 /// The name of a process, as far as a terminal can show it.

@@ -33,6 +33,12 @@ impl Saved {
         Some(self.state.join(CONFIRMED)).filter(|path| path.exists())
     }
 
+    /// Whether no rule set was ever confirmed or tried here.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.confirmed().is_none() && self.pending().is_none()
+    }
+
     /// Where the rule set stands that nobody has confirmed, if there is one.
     #[must_use]
     pub fn pending(&self) -> Option<PathBuf> {

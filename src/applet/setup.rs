@@ -1,0 +1,303 @@
+#![forbid(unsafe_code)]
+//! `mef setup`: makes mef at home here, or takes it away again. Says what it will do, what it did, and how to
+//! take that back.
+
+mod found;
+mod take_away;
+
+use super::args::parse;
+use super::output::{Error, Output};
+use crate::config::Settings;
+use crate::control::client::Client;
+use crate::setup::{self, Init, Manifest, NAMES, Now, Root, Step, Trouble};
+use crate::sys::child::{self, End};
+use argh::FromArgs;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::time::Duration;
+
+/// Between two looks at a program that was started.
+const STEP: Duration = Duration::from_millis(20);
+
+/// Write configuration, manual pages and what starts mef at boot, and start it. What you changed is never
+/// overwritten.
+#[derive(FromArgs)]
+#[argh(
+    help_triggers("-h", "--help"),
+    note = "Nothing is asked. The peer of the SSH session that runs this is allowed for an hour.\nThe rule set \
+        is loaded at boot once you have changed or loaded it, and now only with --load.",
+    example = "mef setup --init systemd --dry-run\n  mef setup --init systemd --remove --purge --dry-run"
+)]
+struct Args {
+    /// the init system: auto, systemd, openrc, runit, s6, procd, sysvinit, busybox, none
+    #[argh(option, arg_name = "name", default = "\"auto\".to_owned()")]
+    init: String,
+    /// set up a tree that does not run, such as an image
+    #[argh(option, arg_name = "dir")]
+    root: Option<String>,
+    /// only say what would be done
+    #[argh(switch)]
+    dry_run: bool,
+    /// do not start the daemon
+    #[argh(switch)]
+    no_start: bool,
+    /// put an address or network on the allow list; may be repeated
+    #[argh(option, arg_name = "addr")]
+    allow: Vec<String>,
+    /// load the rule set, pending confirmation for 60s; in an image, at its first boot
+    #[argh(switch)]
+    load: bool,
+    /// write the files of a new version, and restart the daemon
+    #[argh(switch)]
+    upgrade: bool,
+    /// take away what starts it; configuration and bans stay
+    #[argh(switch)]
+    remove: bool,
+    /// with --remove: also configuration, bans, lists and rule set
+    #[argh(switch)]
+    purge: bool,
+}
+
+/// What all of it is about.
+struct Job {
+    root: Root,
+    live: bool,
+    init: Init,
+    manifest: Manifest,
+    dry_run: bool,
+}
+
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    let args: Args = parse("setup", args)?;
+    let wrong = |text: &str| Err(Error::Usage(text.to_owned()));
+    if args.purge && !args.remove {
+        return wrong("--purge goes with --remove");
+    }
+    if args.remove && (args.load || args.upgrade || !args.allow.is_empty()) {
+        return wrong("--remove goes with --purge, --init, --root and --dry-run alone");
+    }
+    for addr in &args.allow {
+        let read = super::target::read(addr, 64);
+        read.map_err(|why| Error::Usage(["--allow: ", &why].concat()))?;
+    }
+    let live = args.root.as_deref().is_none_or(|root| root == "/");
+    let root = Path::new(args.root.as_deref().unwrap_or("/"));
+    if !root.is_dir() {
+        return Err(Error::Failed(format!("{}: no such directory", root.to_string_lossy())));
+    }
+    let root = Root::new(&root.canonicalize().map_err(|e| Error::Failed(e.to_string()))?);
+    let manifest = Manifest::read(&root);
+    let init = choose(&args, &root, live, &manifest, output)?;
+    let job = Job { root, live, init, manifest, dry_run: args.dry_run };
+    if args.remove { take_away::run(job, args.purge, output) } else { install(job, &args, output) }
+}
+
+/// The init system: as said, as set up before, or as found.
+fn choose(
+    args: &Args,
+    root: &Root,
+    live: bool,
+    manifest: &Manifest,
+    output: &mut Output<'_>,
+) -> Result<Init, Error> {
+    let names = || NAMES.map(|(name, _)| name).join(", ");
+    let (init, why) = match args.init.as_str() {
+        "auto" => {
+            let before = Init::named(&manifest.init).filter(|_| args.remove);
+            before.map(|init| (init, "set up before")).or_else(|| Init::find(root, live)).ok_or_else(
+                || {
+                    let text = "cannot tell which init system starts this host: name it with --init, one of ";
+                    Error::Failed([text, &names()].concat())
+                },
+            )?
+        }
+        name => {
+            let init = Init::named(name)
+                .ok_or_else(|| Error::Usage(["--init: expected auto, ", &names()].concat()))?;
+            (init, "as you said")
+        }
+    };
+    writeln!(output.out, "init system: {} ({why})", init.name())?;
+    Ok(init)
+}
+
+fn cannot(trouble: &Trouble) -> Error {
+    Error::Failed(format!("{}: {}; nothing was changed", trouble.0, trouble.1))
+}
+
+fn install(mut job: Job, args: &Args, output: &mut Output<'_>) -> Result<(), Error> {
+    let own = std::env::current_exe().ok().map(|path| path.to_string_lossy().into_owned());
+    let own = own.filter(|_| job.live);
+    if own.as_ref().is_some_and(|own| own.ends_with(" (deleted)")) {
+        return Err(Error::Failed("this program was replaced while it runs: run the new one".into()));
+    }
+    let (program, copied) = setup::program(&job.root, own.as_deref()).ok_or_else(|| {
+        Error::Failed("there is no mef in that tree: copy the program for it to usr/sbin/mef first".into())
+    })?;
+    let wanted = setup::Wanted {
+        root: &job.root,
+        live: job.live,
+        init: job.init,
+        program: &program,
+        load: args.load && !job.live,
+    };
+    let mut steps = setup::install(&wanted, &job.manifest).map_err(|trouble| cannot(&trouble))?;
+    if copied && let Some(own) = own {
+        // Whatever is there: a program is no file that somebody edits.
+        let bytes = std::fs::read(&own).map_err(|e| Error::Failed(format!("{own}: {e}")))?;
+        let found = job.root.look(&program).map_err(|e| cannot(&(program.clone(), e)))?;
+        if found != setup::Found::File(bytes.clone()) {
+            let is_there = found != setup::Found::Nothing;
+            steps.insert(0, Step::Write { path: program.clone(), bytes, mode: 0o755, is_there });
+        }
+    }
+    if !job.live && !args.allow.is_empty() {
+        let text = args.allow.iter().map(|addr| [addr, "\n"].concat()).collect::<String>();
+        let path = "/etc/mef/whitelist/local.conf";
+        let step = match job.root.look(path) {
+            Ok(setup::Found::Nothing) => {
+                Step::Write { path: path.into(), bytes: text.into(), mode: 0o644, is_there: false }
+            }
+            _ => Step::Keep { path: path.into(), why: "add the addresses by hand" },
+        };
+        steps.push(step);
+    }
+    let restart = daemon(&job);
+    let changed = steps.iter().any(Step::changes);
+    let now = match restart {
+        _ if !job.live || args.no_start => None,
+        None => Some(Now::Start),
+        Some(_) if changed || args.upgrade => Some(Now::Restart),
+        Some(_) => None,
+    };
+    let commands = now.map(|now| setup::commands(job.init, &job.root, now)).unwrap_or_default();
+    plan(&steps, &commands, output)?;
+    if job.dry_run {
+        writeln!(output.out, "nothing was changed")?;
+        return found::tell(&job, output);
+    }
+    job.manifest.init = job.init.name().to_owned();
+    execute(&mut job, &steps, output)?;
+    finish(&job, args, &program, output)?;
+    run_all(&commands, output)?;
+    let back = if job.live { "" } else { " --root DIR" };
+    writeln!(
+        output.out,
+        "to take it back: mef setup --remove{back} (--purge for configuration and bans, too)"
+    )?;
+    found::tell(&job, output)?;
+    if args.load && job.live {
+        super::load::load(&["--confirm", "60s"], output)?;
+    }
+    output.end()
+}
+
+/// Allows who must not be cut off.
+fn finish(job: &Job, args: &Args, program: &str, output: &mut Output<'_>) -> Result<(), Error> {
+    if !job.live {
+        writeln!(output.out, "{program} in that tree is started at boot; nothing was started")?;
+        return Ok(());
+    }
+    let allow = |words: &[&str], output: &mut Output<'_>| {
+        // A host without nf_tables can be set up, too; it is told by the daemon what it lacks.
+        if let Err(Error::Failed(why) | Error::Usage(why)) = super::allow::allow(words, output) {
+            output.problem(&why);
+        }
+    };
+    for addr in &args.allow {
+        allow(&[addr], output);
+    }
+    if let Some(peer) = crate::sys::host::ssh_peer() {
+        let peer = peer.to_string();
+        let peer = if peer.contains(':') { [&peer, "/128"].concat() } else { peer };
+        allow(&[&peer, "--for", "1h"], output);
+    }
+    Ok(())
+}
+
+/// The daemon that runs here, if one does: its process.
+fn daemon(job: &Job) -> Option<String> {
+    if !job.live {
+        return None;
+    }
+    let (settings, _) = crate::config::parse_global(job.root.text(crate::config::DEFAULT_PATH).as_bytes());
+    process(&settings)
+}
+
+fn process(settings: &Settings) -> Option<String> {
+    let mut client = Client::connect(Path::new(&settings.run_dir)).ok()??;
+    client.tell(&crate::control::proto::Request::Status).ok()?;
+    let mut pid = None;
+    let _ = client.lines(false, &mut |line| {
+        pid = line.strip_prefix("pid ").map(str::to_owned);
+        pid.is_none()
+    });
+    pid
+}
+
+/// Says what will be done.
+fn plan(steps: &[Step], commands: &[Vec<String>], output: &mut Output<'_>) -> Result<(), Error> {
+    writeln!(output.out, "plan:")?;
+    for step in steps.iter().filter(|step| !matches!(step, Step::Right { .. })) {
+        writeln!(output.out, "  {step}")?;
+    }
+    for command in commands {
+        writeln!(output.out, "  run      {}", command.join(" "))?;
+    }
+    let right = steps.iter().filter(|step| matches!(step, Step::Right { .. })).count();
+    if right > 0 {
+        writeln!(output.out, "  {right} files are as they should be")?;
+    }
+    Ok(())
+}
+
+/// Does it, in order. What cannot be done ends it, and what is left is named.
+fn execute(job: &mut Job, steps: &[Step], output: &mut Output<'_>) -> Result<(), Error> {
+    let mut left = steps.iter();
+    let mut failed = None;
+    writeln!(output.out, "done:")?;
+    for step in left.by_ref() {
+        match step.run(&job.root, &mut job.manifest) {
+            Ok(()) if step.changes() => writeln!(output.out, "  {step}")?,
+            Ok(()) => {}
+            Err(e) => {
+                failed = Some((step, e));
+                break;
+            }
+        }
+    }
+    let noted = job.manifest.write(&job.root);
+    let Some((step, e)) = failed else {
+        return noted.map_err(|e| Error::Failed(format!("the list of what was written: {e}")));
+    };
+    output.problem(&format_args!("not done: {step}: {e}"));
+    for step in left.filter(|step| step.changes()) {
+        output.problem(&format_args!("not done: {step}"));
+    }
+    Err(Error::Failed("run it again when that is mended: it goes on where it stopped".into()))
+}
+
+/// Runs commands of the init system; what fails is told, and the next one is run all the same.
+fn run_all(commands: &[Vec<String>], output: &mut Output<'_>) -> Result<(), Error> {
+    for argv in commands {
+        output.out.flush()?;
+        match wait(argv) {
+            Ok(End::Status(0)) => writeln!(output.out, "  run      {}", argv.join(" "))?,
+            Ok(end) => output.problem(&format_args!("{}: {end}", argv.join(" "))),
+            Err(e) => output.problem(&format_args!("{}: {e}", argv.join(" "))),
+        }
+    }
+    Ok(())
+}
+
+fn wait(argv: &[String]) -> io::Result<End> {
+    let says = crate::sys::stdio::stderr();
+    let child = child::start(argv, &[], Some(says.as_fd()), Some(says.as_fd()))?;
+    loop {
+        if let Some(end) = child.ended() {
+            return Ok(end);
+        }
+        std::thread::sleep(STEP);
+    }
+}

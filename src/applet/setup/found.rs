@@ -1,0 +1,68 @@
+#![forbid(unsafe_code)]
+//! What set-up has found out: who is watched, who is not, who else bans, and what to run next.
+
+use super::Job;
+use crate::applet::output::{Error, Output};
+use crate::base::line::shown;
+use crate::config::{DEFAULT_PATH, parse_global};
+use crate::control::client::Client;
+use crate::control::proto::{Request, Sight, SightLine};
+use crate::sys::host;
+use std::path::Path;
+use std::time::Duration;
+
+/// How long a daemon that was started is waited for.
+const STEP: Duration = Duration::from_millis(50);
+const STEPS: u32 = 60;
+
+pub(super) fn tell(job: &Job, output: &mut Output<'_>) -> Result<(), Error> {
+    let ports: Vec<String> =
+        crate::setup::ssh_ports(&job.root, job.live).iter().map(u16::to_string).collect();
+    if job.live {
+        let (watched, blind) = if job.dry_run { Default::default() } else { sights(job) };
+        let listed = |all: &[String]| if all.is_empty() { "-".to_owned() } else { all.join("; ") };
+        writeln!(output.out, "watched: {}", listed(&watched))?;
+        writeln!(output.out, "nobody watches: {}", listed(&blind))?;
+        let forwards = host::forwards().contains(&true);
+        let text = if forwards {
+            "; packets are forwarded: bans hold for containers and networks behind it, too"
+        } else {
+            ""
+        };
+        writeln!(output.out, "SSH: port {}{text}", ports.join(", "))?;
+        for other in crate::setup::others(&job.root) {
+            writeln!(output.out, "{other}")?;
+        }
+    } else {
+        writeln!(output.out, "SSH: port {} in the rule set", ports.join(", "))?;
+    }
+    writeln!(
+        output.out,
+        "next: mef status; then edit /etc/mef/mef.rules and try it: mef load --confirm 60s"
+    )?;
+    Ok(())
+}
+
+/// What the rules that are on read, and why those that read nothing do not.
+fn sights(job: &Job) -> (Vec<String>, Vec<String>) {
+    let (settings, _) = parse_global(job.root.text(DEFAULT_PATH).as_bytes());
+    let (mut watched, mut blind) = (Vec::new(), Vec::new());
+    for _ in 0..STEPS {
+        if let Ok(Some(mut client)) = Client::connect(Path::new(&settings.run_dir)) {
+            let _ = client.tell(&Request::Status);
+            let _ = client.lines(false, &mut |line| {
+                if let Some(sight) = SightLine::read(line) {
+                    let all = if sight.sight == Sight::Blind { &mut blind } else { &mut watched };
+                    all.push(format!("{} ({})", sight.name, shown(sight.text)));
+                }
+                true
+            });
+            break;
+        }
+        std::thread::sleep(STEP);
+    }
+    if watched.is_empty() && blind.is_empty() {
+        blind.push("no daemon runs".to_owned());
+    }
+    (watched, blind)
+}

@@ -1,0 +1,131 @@
+#![forbid(unsafe_code)]
+//! Takes away what was set up.
+
+use super::{Job, STEP, cannot, plan, process, run_all};
+use crate::applet::output::{Error, Output};
+use crate::config::{DEFAULT_PATH, Settings, parse_global};
+use crate::enforce::options;
+use crate::firewall::{self, loader};
+use crate::setup::{self, Now, Root, Step};
+use crate::sys::process;
+
+/// Longest wait for the daemon to end, in steps.
+const STEPS_MAX: u32 = 1000;
+const CONFIGURATION: &str = "/etc/mef";
+
+pub(super) fn run(mut job: Job, all: bool, output: &mut Output<'_>) -> Result<(), Error> {
+    let removed = setup::remove(&job.root, job.live, job.init, &job.manifest, all);
+    let (starts, mut files) = removed.map_err(|trouble| cannot(&trouble))?;
+    let (settings, _) = parse_global(job.root.text(DEFAULT_PATH).as_bytes());
+    let mut trees = Vec::new();
+    if all {
+        trees.push(CONFIGURATION.to_owned());
+        for dir in [&settings.state_dir, &settings.run_dir] {
+            if is_ours(dir) {
+                trees.push(dir.clone());
+            } else {
+                files.push(Step::Keep { path: dir.clone(), why: "it may hold more than ours" });
+            }
+        }
+        // The program, if it was put there.
+        let programs = job.manifest.files.iter().filter(|(path, _)| path.ends_with("bin/mef"));
+        files.extend(programs.map(|(path, _)| Step::Remove { path: path.clone() }));
+    }
+    let commands = if job.live { setup::commands(job.init, &job.root, Now::Stop) } else { Vec::new() };
+    plan(&[], &commands, output)?;
+    for step in starts.iter().chain(&files) {
+        writeln!(output.out, "  {step}")?;
+    }
+    for tree in trees.iter().filter(|tree| job.root.has(tree)) {
+        writeln!(output.out, "  remove   {tree} with all that is in it")?;
+    }
+    if all && job.live {
+        writeln!(output.out, "  remove   the rule set and the table of bans from the kernel")?;
+    }
+    if job.dry_run {
+        writeln!(output.out, "nothing was changed")?;
+        return Ok(());
+    }
+    // Without anything that starts it, nothing of the init system is ours.
+    let started = job.live && !starts.is_empty();
+    if started {
+        run_all(&commands, output)?;
+    }
+    steps(&mut job, &starts, output)?;
+    if started {
+        run_all(&setup::commands(job.init, &job.root, Now::Gone), output)?;
+    }
+    if job.live {
+        end(&settings)?;
+    }
+    steps(&mut job, &files, output)?;
+    let whole = setup::supervised(job.init).filter(|_| {
+        !files.iter().any(|step| matches!(step, Step::Keep { path, .. } if path.starts_with("/etc/s")))
+    });
+    let failed = |tree: &str, e: std::io::Error| Error::Failed(format!("{tree}: {e}"));
+    whole.map_or(Ok(()), |tree| job.root.remove_all(tree).map_err(|e| failed(tree, e)))?;
+    setup::dirs(job.init).iter().for_each(|dir| job.root.prune(dir));
+    if all {
+        if job.live {
+            tables(&settings, output);
+        }
+        for tree in &trees {
+            job.root.remove_all(tree).map_err(|e| failed(tree, e))?;
+        }
+    } else {
+        job.manifest.files.retain(|(path, _)| path.starts_with(CONFIGURATION));
+        let _ = job.manifest.write(&job.root);
+    }
+    tell_what_stays(&job.root, all, output)
+}
+
+fn steps(job: &mut Job, steps: &[Step], output: &mut Output<'_>) -> Result<(), Error> {
+    for step in steps.iter().filter(|step| step.changes()) {
+        match step.run(&job.root, &mut job.manifest) {
+            Ok(()) => writeln!(output.out, "  {step}")?,
+            Err(e) => {
+                return Err(Error::Failed(format!(
+                    "not done: {step}: {e}; run it again when that is mended"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Ends a daemon that nobody else has ended, and waits for it.
+fn end(settings: &Settings) -> Result<(), Error> {
+    for step in 0..STEPS_MAX {
+        let Some(pid) = process(settings) else { return Ok(()) };
+        if step == 0 {
+            process::ask_to_end(&pid);
+        }
+        std::thread::sleep(STEP);
+    }
+    Err(Error::Failed("the daemon does not end: its files stay".into()))
+}
+
+/// Takes the tables out of the kernel.
+fn tables(settings: &Settings, output: &mut Output<'_>) {
+    if let Err(e) = loader::unload() {
+        output.problem(&e);
+    }
+    if let Err(e) = firewall::remove(options(settings)) {
+        output.problem(&e);
+    }
+}
+
+/// Whether a directory of the configuration is for mef alone, by its name.
+fn is_ours(dir: &str) -> bool {
+    dir.split('/').any(|part| part == "mef" || part.starts_with("mef-"))
+}
+
+fn tell_what_stays(root: &Root, all: bool, output: &mut Output<'_>) -> Result<(), Error> {
+    if let Some((program, _)) = setup::program(root, None) {
+        writeln!(output.out, "the program stays: rm {program}")?;
+    }
+    if !all {
+        writeln!(output.out, "bans stay in force until they end; configuration and bans go with --purge")?;
+    }
+    output.end()
+}

@@ -1,0 +1,282 @@
+#![forbid(unsafe_code)]
+//! The init systems: which one there is, what starts mef at boot, and how it is started now.
+
+use super::root::{Found, Root};
+
+/// An init system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Init {
+    /// systemd.
+    Systemd,
+    /// OpenRC, whatever its process 1 is.
+    OpenRc,
+    /// runit.
+    Runit,
+    /// s6.
+    S6,
+    /// procd of OpenWrt.
+    Procd,
+    /// Scripts of System V.
+    SysV,
+    /// init of busybox, by /etc/inittab.
+    Busybox,
+    /// Nothing starts it.
+    None,
+}
+
+/// Each with its name.
+pub const NAMES: [(&str, Init); 8] = [
+    ("systemd", Init::Systemd),
+    ("openrc", Init::OpenRc),
+    ("runit", Init::Runit),
+    ("s6", Init::S6),
+    ("procd", Init::Procd),
+    ("sysvinit", Init::SysV),
+    ("busybox", Init::Busybox),
+    ("none", Init::None),
+];
+
+impl Init {
+    /// By its name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Init> {
+        NAMES.iter().find(|(is, _)| *is == name).map(|(_, init)| *init)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        NAMES.iter().find(|(_, init)| *init == self).map_or("none", |(name, _)| name)
+    }
+
+    /// The one that there is, and by what it was found.
+    #[must_use]
+    pub fn find(root: &Root, live: bool) -> Option<(Init, &'static str)> {
+        if live { running(root) } else { None }.or_else(|| installed(root))
+    }
+}
+
+/// By what runs.
+fn running(root: &Root) -> Option<(Init, &'static str)> {
+    if root.has("/run/systemd/system") {
+        return Some((Init::Systemd, "/run/systemd/system is there"));
+    }
+    // Its process 1 may be that of busybox, of System V, or its own.
+    if root.has("/run/openrc/softlevel") {
+        return Some((Init::OpenRc, "/run/openrc/softlevel is there"));
+    }
+    match root.text("/proc/1/comm").trim() {
+        "systemd" => Some((Init::Systemd, "process 1 is systemd")),
+        "procd" => Some((Init::Procd, "process 1 is procd")),
+        "runit" | "runsvdir" => Some((Init::Runit, "process 1 is runit")),
+        "s6-svscan" => Some((Init::S6, "process 1 is s6-svscan")),
+        _ => None,
+    }
+}
+
+/// By what is installed.
+fn installed(root: &Root) -> Option<(Init, &'static str)> {
+    let init = match root.look("/sbin/init") {
+        Ok(Found::Link(target)) => target.to_string_lossy().into_owned(),
+        _ => String::new(),
+    };
+    let has = |paths: &[&str]| paths.iter().any(|path| root.has(path));
+    let openrc = has(&["/sbin/openrc-run", "/usr/sbin/openrc-run", "/usr/bin/openrc-run"]);
+    let inittab = root.text("/etc/inittab");
+    let found = if init.ends_with("/systemd") {
+        (Init::Systemd, "/sbin/init is systemd")
+    } else if has(&["/sbin/procd"]) {
+        (Init::Procd, "/sbin/procd is there")
+    } else if init.ends_with("runit-init") {
+        (Init::Runit, "/sbin/init is runit")
+    } else if openrc && (init.ends_with("openrc-init") || inittab.contains("openrc")) {
+        (Init::OpenRc, "it is started by init")
+    } else if init.ends_with("s6-linux-init") || has(&["/init"]) && has(&["/etc/s6-overlay"]) {
+        (Init::S6, "/sbin/init is s6")
+    } else if init.ends_with("busybox") {
+        (Init::Busybox, "/sbin/init is busybox")
+    } else if has(&["/sbin/init"]) && init.is_empty() && !inittab.is_empty() && has(&["/etc/init.d"]) {
+        (Init::SysV, "/sbin/init reads /etc/inittab and /etc/init.d")
+    } else {
+        return None;
+    };
+    Some(found)
+}
+
+/// Where a supervisor looks for services.
+fn scanned(init: Init, root: &Root, live: bool) -> String {
+    let places: &[&str] = match init {
+        Init::Runit => &["/etc/runit/runsvdir/default", "/etc/service", "/var/service", "/service"],
+        _ => {
+            if let Some(dir) = live.then(|| svscan(root)).flatten() {
+                return dir;
+            }
+            &["/etc/s6/service", "/etc/services.d", "/service", "/run/service"]
+        }
+    };
+    let there = places.iter().find(|path| root.has(path)).or(places.first());
+    (*there.unwrap_or(&"/service")).to_owned()
+}
+
+/// What the s6-svscan that runs was told to look at.
+fn svscan(root: &Root) -> Option<String> {
+    let processes = root.names("/proc").into_iter().filter(|name| name.parse::<u32>().is_ok());
+    let mut lines = processes.filter_map(|pid| {
+        let is = root.text(&["/proc/", &pid, "/comm"].concat()).trim() == "s6-svscan";
+        is.then(|| root.text(&["/proc/", &pid, "/cmdline"].concat()))
+    });
+    let line = lines.next()?;
+    line.split('\0').rfind(|word| word.starts_with('/') && !word.ends_with("s6-svscan")).map(str::to_owned)
+}
+
+/// Links that make it start at boot, and where they lead.
+#[must_use]
+pub fn links(init: Init, root: &Root, live: bool) -> Vec<(String, String)> {
+    let pair = |path: &str, target: &str| (path.to_owned(), target.to_owned());
+    let service = |of: &str| {
+        let path = ["/etc/systemd/system/multi-user.target.wants/", of].concat();
+        (path, ["/etc/systemd/system/", of].concat())
+    };
+    match init {
+        Init::Systemd => vec![service("mef-rules.service"), service("mef.service")],
+        Init::OpenRc => vec![
+            pair("/etc/runlevels/boot/mef-rules", "/etc/init.d/mef-rules"),
+            pair("/etc/runlevels/boot/mef", "/etc/init.d/mef"),
+        ],
+        Init::Runit => vec![([&scanned(init, root, live), "/mef"].concat(), "/etc/sv/mef".to_owned())],
+        Init::S6 => vec![([&scanned(init, root, live), "/mef"].concat(), "/etc/s6/sv/mef".to_owned())],
+        Init::Procd => {
+            vec![pair("/etc/rc.d/S18mef", "../init.d/mef"), pair("/etc/rc.d/K90mef", "../init.d/mef")]
+        }
+        Init::SysV => {
+            let mut all = vec![pair("/etc/rcS.d/S12mef-rules", "../init.d/mef-rules")];
+            for level in ["2", "3", "4", "5"] {
+                all.push((["/etc/rc", level, ".d/S02mef"].concat(), "../init.d/mef".to_owned()));
+            }
+            for level in ["0", "1", "6"] {
+                all.push((["/etc/rc", level, ".d/K01mef"].concat(), "../init.d/mef".to_owned()));
+            }
+            all
+        }
+        Init::Busybox | Init::None => Vec::new(),
+    }
+}
+
+/// What is to be done with the daemon that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Now {
+    /// It is started.
+    Start,
+    /// It is replaced by one of the new program.
+    Restart,
+    /// It ends, before its files are removed.
+    Stop,
+    /// They are removed.
+    Gone,
+}
+
+/// The commands for that.
+#[must_use]
+pub fn commands(init: Init, root: &Root, now: Now) -> Vec<Vec<String>> {
+    let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let verb = match now {
+        Now::Start => "start",
+        Now::Restart => "restart",
+        Now::Stop | Now::Gone => "stop",
+    };
+    let dir = || scanned(init, root, true);
+    let lines = match (init, now) {
+        (Init::None, _) => vec![],
+        (Init::Systemd, Now::Start | Now::Restart) => {
+            vec!["systemctl daemon-reload".to_owned(), format!("systemctl {verb} mef.service")]
+        }
+        (Init::Systemd, Now::Stop) => vec!["systemctl stop mef.service mef-rules.service".to_owned()],
+        (Init::Systemd, Now::Gone) => {
+            // What failed is remembered until it is told to forget it.
+            vec!["systemctl daemon-reload".to_owned(), "systemctl reset-failed".to_owned()]
+        }
+        (Init::OpenRc, Now::Gone) => vec![],
+        (Init::OpenRc, _) => vec![format!("rc-service mef {verb}")],
+        // What it finds it starts, and what is gone it ends.
+        (Init::Runit, Now::Start | Now::Gone) => vec![],
+        (Init::Runit, Now::Restart) => vec![format!("sv restart {}/mef", dir())],
+        (Init::Runit, Now::Stop) => vec![format!("sv force-stop {}/mef", dir())],
+        (Init::S6, Now::Start) => vec![format!("s6-svscanctl -a {}", dir())],
+        (Init::S6, Now::Restart) => vec![format!("s6-svc -r {}/mef", dir())],
+        (Init::S6, Now::Stop) => vec![format!("s6-svc -wD -T 20000 -d {}/mef", dir())],
+        (Init::S6, Now::Gone) => vec![format!("s6-svscanctl -an {}", dir())],
+        (Init::Procd | Init::SysV, Now::Gone) => vec![],
+        (Init::Procd | Init::SysV, _) => vec![format!("/etc/init.d/mef {verb}")],
+        // It starts again by itself.
+        (Init::Busybox, Now::Restart | Now::Stop) => vec![],
+        (Init::Busybox, _) => vec!["kill -HUP 1".to_owned()],
+    };
+    lines.iter().map(|line| words(line)).collect()
+}
+
+/// The lines of ours in /etc/inittab stand between these.
+const BEGIN: &str = "# mef: begin";
+const END: &str = "# mef: end";
+
+/// /etc/inittab of busybox with our lines: before the scripts that bring the network up.
+#[must_use]
+pub fn with_lines(inittab: &str, program: &str) -> String {
+    let rest = without_lines(inittab);
+    let ours =
+        format!("{BEGIN}\n::sysinit:{program} load --boot\n::respawn:{program} daemon --foreground\n{END}\n");
+    let at = rest.find("::sysinit:").map_or(rest.len(), |first| {
+        let scripts = rest.match_indices("::sysinit:").map(|(at, _)| at);
+        let line = |at: usize| rest.get(at..).and_then(|rest| rest.lines().next()).unwrap_or("");
+        let runs_scripts =
+            |at: &usize| ["rcS", "init.d", "networ"].iter().any(|word| line(*at).contains(word));
+        let last = || rest.rfind("::sysinit:").unwrap_or(first);
+        scripts.clone().find(runs_scripts).unwrap_or_else(|| last() + line(last()).len() + 1)
+    });
+    let (before, after) = rest.split_at_checked(at).unwrap_or((&rest, ""));
+    let newline = if before.is_empty() || before.ends_with('\n') { "" } else { "\n" };
+    [before, newline, &ours, after].concat()
+}
+
+/// Without them.
+#[must_use]
+pub fn without_lines(inittab: &str) -> String {
+    let mut inside = false;
+    let mut rest = String::new();
+    for line in inittab.split_inclusive('\n') {
+        inside |= line.trim_end() == BEGIN;
+        if !inside {
+            rest.push_str(line);
+        }
+        inside &= line.trim_end() != END;
+    }
+    rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inittab_gets_our_lines_before_the_scripts_and_loses_them_again() {
+        let cases = [
+            ("", 0),
+            ("::sysinit:/bin/mount -t proc proc /proc\n::sysinit:/etc/init.d/rcS\n::respawn:-/bin/sh\n", 40),
+            ("::respawn:-/bin/sh\n", 19),
+            ("::sysinit:/bin/mount -a\n::respawn:-/bin/sh\n", 24),
+        ];
+        for (text, at) in cases {
+            let with = with_lines(text, "/usr/sbin/mef");
+            assert_eq!(with.find(BEGIN), Some(at), "{with}");
+            assert_eq!(with_lines(&with, "/usr/sbin/mef"), with, "once");
+            assert_eq!(without_lines(&with), text);
+        }
+    }
+
+    #[test]
+    fn every_init_system_has_a_name_of_its_own() {
+        for (name, init) in NAMES {
+            assert_eq!((Init::named(name), init.name()), (Some(init), name));
+        }
+        assert_eq!(Init::named("launchd"), None);
+    }
+}

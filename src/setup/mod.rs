@@ -1,0 +1,192 @@
+#![forbid(unsafe_code)]
+//! Makes mef at home on a host: plans first, writes each file as a whole, and never over one that somebody
+//! has changed. What it writes is inside the binary.
+
+mod host;
+mod init;
+mod manifest;
+mod plan;
+mod root;
+mod shipped;
+
+pub use host::{others, ssh_ports};
+pub use init::{Init, NAMES, Now, commands};
+pub use manifest::{Manifest, is_untouched};
+pub use plan::Step;
+pub use root::{Found, Root};
+
+use plan::{file, gone, link};
+use std::io;
+
+/// Where the program is in the files that are shipped.
+const PROGRAM: &str = "/usr/sbin/mef";
+/// Directories for programs, the one for ours first.
+const PROGRAM_DIRS: [&str; 6] =
+    ["/usr/local/sbin", "/usr/sbin", "/usr/local/bin", "/usr/bin", "/sbin", "/bin"];
+const INITTAB: &str = "/etc/inittab";
+
+/// What is to be set up.
+pub struct Wanted<'a> {
+    /// Where.
+    pub root: &'a Root,
+    /// That is where we run.
+    pub live: bool,
+    /// For which init system.
+    pub init: Init,
+    /// Where the program is, for the files that start it.
+    pub program: &'a str,
+    /// The rule set is loaded at the next boot although nobody has loaded it here.
+    pub load: bool,
+}
+
+/// What could not be planned: the path, and why.
+pub type Trouble = (String, io::Error);
+
+/// Where the program is or belongs, and whether it has to be put there.
+#[must_use]
+pub fn program(root: &Root, own: Option<&str>) -> Option<(String, bool)> {
+    let is_home = |path: &str| PROGRAM_DIRS.iter().any(|dir| path.strip_prefix(dir) == Some("/mef"));
+    let Some(own) = own else {
+        let all = PROGRAM_DIRS.iter().map(|dir| [dir, "/mef"].concat());
+        return all.into_iter().find(|path| root.has(path)).map(|path| (path, false));
+    };
+    if is_home(own) {
+        return Some((own.to_owned(), false));
+    }
+    let dir = if root.has("/usr/local/sbin") { "/usr/local/sbin" } else { "/usr/sbin" };
+    Some(([dir, "/mef"].concat(), true))
+}
+
+/// Every step of a set-up.
+///
+/// # Errors
+/// What cannot be looked at.
+pub fn install(wanted: &Wanted<'_>, manifest: &Manifest) -> Result<Vec<Step>, Trouble> {
+    let Wanted { root, live, init, program, load } = *wanted;
+    let mut steps = Vec::new();
+    let ports = ssh_ports(root, live);
+    let mut rules = String::new();
+    for shipped in shipped::of(init) {
+        if shipped.beside.is_some_and(|dir| !root.has(dir)) {
+            continue;
+        }
+        let text = match shipped.path.as_str() {
+            shipped::CONF if init == Init::Procd => [&shipped.text, shipped::ROUTER].concat(),
+            shipped::RULES => {
+                rules = host::rule_set(&shipped.text, &ports);
+                rules.clone()
+            }
+            path if path.contains("/man/") => shipped.text,
+            _ => shipped.text.replace(PROGRAM, program),
+        };
+        let step = file(root, manifest, &shipped.path, text.into_bytes(), shipped.mode);
+        steps.push(step.map_err(|e| (shipped.path, e))?);
+    }
+    if load {
+        let state = if init == Init::Procd { "/etc/mef/state" } else { "/var/lib/mef" };
+        let confirmed = [state, "/confirmed.rules"].concat();
+        let text = match root.look(shipped::RULES) {
+            Ok(Found::File(bytes)) => bytes,
+            _ => rules.into_bytes(),
+        };
+        let step = file(root, manifest, &confirmed, text, 0o600).map_err(|e| (confirmed, e))?;
+        steps.push(step);
+    }
+    if init == Init::Busybox {
+        steps.extend(inittab(root, &|text| init::with_lines(text, program))?);
+    }
+    for (path, target) in init::links(init, root, live) {
+        let step = link(root, path.clone(), target).map_err(|e| (path, e))?;
+        steps.extend(step);
+    }
+    Ok(steps)
+}
+
+/// What it takes to change /etc/inittab.
+fn inittab(root: &Root, change: &dyn Fn(&str) -> String) -> Result<Option<Step>, Trouble> {
+    let path = INITTAB.to_owned();
+    Ok(match root.look(&path).map_err(|e| (path.clone(), e))? {
+        Found::File(now) => {
+            let bytes = change(&String::from_utf8_lossy(&now)).into_bytes();
+            (now != bytes).then_some(Step::Write { path, bytes, mode: 0o644, is_there: true })
+        }
+        Found::Nothing => None,
+        Found::Link(_) | Found::Other => Some(Step::Keep { path, why: "it is no file" }),
+    })
+}
+
+/// The steps that take away what starts it, and those that take away its files. `all`: also what was changed,
+/// and the configuration.
+///
+/// # Errors
+/// What cannot be looked at.
+pub fn remove(
+    root: &Root,
+    live: bool,
+    init: Init,
+    manifest: &Manifest,
+    all: bool,
+) -> Result<(Vec<Step>, Vec<Step>), Trouble> {
+    let (mut starts, mut files) = (Vec::new(), Vec::new());
+    for (path, target) in init::links(init, root, live) {
+        if root.look(&path).is_ok_and(|found| found == Found::Link(target.into())) {
+            starts.push(Step::Remove { path });
+        }
+    }
+    if init == Init::SysV {
+        // Whoever orders these links gives them other numbers.
+        for level in ["0", "1", "2", "3", "4", "5", "6", "S"] {
+            let dir = ["/etc/rc", level, ".d"].concat();
+            for name in root.names(&dir) {
+                let path = [&dir, "/", &name].concat();
+                let ours = ["../init.d/mef", "../init.d/mef-rules"].map(|to| Found::Link(to.into()));
+                let step = Step::Remove { path: path.clone() };
+                if root.look(&path).is_ok_and(|found| ours.contains(&found)) && !starts.contains(&step) {
+                    starts.push(step);
+                }
+            }
+        }
+    }
+    if init == Init::Busybox {
+        starts.extend(inittab(root, &init::without_lines)?);
+    }
+    for shipped in shipped::of(init) {
+        if [shipped::CONF, shipped::RULES].contains(&shipped.path.as_str()) {
+            if !all && root.has(&shipped.path) {
+                let why = "configuration; --purge removes it";
+                files.push(Step::Keep { path: shipped.path, why });
+            }
+            continue;
+        }
+        // Without a manifest there is nothing of ours, but for what is as it ships.
+        let number = manifest.number(&shipped.path);
+        let number = number.or_else(|| Some(manifest::hash(shipped.text.as_bytes())));
+        files.extend(gone(root, &shipped.path, number, all).map_err(|e| (shipped.path, e))?);
+    }
+    Ok((starts, files))
+}
+
+/// Directories that are removed once their files are gone.
+#[must_use]
+pub fn dirs(init: Init) -> &'static [&'static str] {
+    match init {
+        Init::Systemd => {
+            &["/etc/systemd/system/mef.service.d", "/etc/systemd/system/multi-user.target.wants"]
+        }
+        Init::Runit => {
+            &["/etc/sv/mef/log/supervise", "/etc/sv/mef/log", "/etc/sv/mef/supervise", "/etc/sv/mef"]
+        }
+        Init::S6 => &["/etc/s6/sv/mef", "/etc/s6/sv"],
+        _ => &[],
+    }
+}
+
+/// Directories of ours in which a supervisor writes, too: they go as a whole.
+#[must_use]
+pub fn supervised(init: Init) -> Option<&'static str> {
+    match init {
+        Init::Runit => Some("/etc/sv/mef"),
+        Init::S6 => Some("/etc/s6/sv/mef"),
+        _ => None,
+    }
+}

@@ -1,0 +1,127 @@
+#![forbid(unsafe_code)]
+//! What has to be done so that everything is as it should be, as data; and the doing of it.
+
+use super::manifest::{Manifest, hash};
+use super::root::{Found, Root};
+use std::fmt;
+use std::io;
+
+/// One thing to do, or to leave.
+#[allow(missing_docs, reason = "paths and contents")]
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A file gets this content; what it is now.
+    Write { path: String, bytes: Vec<u8>, mode: u32, is_there: bool },
+    /// The new version of a file that somebody has changed is put beside it.
+    Beside { path: String, bytes: Vec<u8> },
+    /// A link.
+    Link { path: String, target: String },
+    /// A file or a link goes.
+    Remove { path: String },
+    /// Something stays as it is; why.
+    Keep { path: String, why: &'static str },
+    /// It is right already.
+    Right { path: String, bytes: Vec<u8> },
+}
+
+impl Step {
+    /// Whether it changes anything.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        !matches!(self, Step::Keep { .. } | Step::Right { .. })
+    }
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// What the system says; then nothing of this step is done.
+    pub fn run(&self, root: &Root, manifest: &mut Manifest) -> io::Result<()> {
+        match self {
+            Step::Write { path, bytes, mode, .. } => {
+                root.write(path, bytes, *mode)?;
+                manifest.set(path, bytes);
+            }
+            Step::Beside { path, bytes } => root.write(&beside(path), bytes, 0o644)?,
+            Step::Link { path, target } => root.link(path, target)?,
+            Step::Remove { path } => root.remove(path)?,
+            Step::Right { path, bytes } => manifest.set(path, bytes),
+            Step::Keep { .. } => {}
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Write { path, is_there: false, .. } => write!(f, "write    {path}"),
+            Step::Write { path, .. } => write!(f, "update   {path}"),
+            Step::Beside { path, .. } => {
+                write!(f, "keep     {path}: you changed it; the new version is {}", beside(path))
+            }
+            Step::Link { path, target } => write!(f, "link     {path} -> {target}"),
+            Step::Remove { path } => write!(f, "remove   {path}"),
+            Step::Keep { path, why } => write!(f, "keep     {path}: {why}"),
+            Step::Right { path, .. } => write!(f, "as it is {path}"),
+        }
+    }
+}
+
+/// Where a new version is put.
+#[must_use]
+pub fn beside(path: &str) -> String {
+    [path, ".new"].concat()
+}
+
+/// What it takes that a file has this content.
+///
+/// # Errors
+/// The file cannot be looked at.
+pub fn file(root: &Root, manifest: &Manifest, path: &str, bytes: Vec<u8>, mode: u32) -> io::Result<Step> {
+    let path = path.to_owned();
+    Ok(match root.look(&path)? {
+        Found::Nothing => Step::Write { path, bytes, mode, is_there: false },
+        Found::File(now) if now == bytes => Step::Right { path, bytes },
+        Found::File(now) if manifest.number(&path) == Some(hash(&now)) => {
+            Step::Write { path, bytes, mode, is_there: true }
+        }
+        Found::File(_) if root.look(&beside(&path))? == Found::File(bytes.clone()) => {
+            Step::Keep { path, why: "you changed it; the new version is beside it already" }
+        }
+        Found::File(_) => Step::Beside { path, bytes },
+        Found::Link(_) => Step::Keep { path, why: "it is a link" },
+        Found::Other => Step::Keep { path, why: "it is no file" },
+    })
+}
+
+/// What it takes that a link leads there.
+///
+/// # Errors
+/// It cannot be looked at.
+pub fn link(root: &Root, path: String, target: String) -> io::Result<Option<Step>> {
+    Ok(match root.look(&path)? {
+        Found::Link(now) if now.as_os_str() == target.as_str() => None,
+        Found::Link(_) | Found::Nothing => Some(Step::Link { path, target }),
+        Found::File(_) | Found::Other => Some(Step::Keep { path, why: "it is no link" }),
+    })
+}
+
+/// What it takes that a file of ours is gone, with the version beside it. One that was changed goes only when
+/// `all` is to go.
+///
+/// # Errors
+/// It cannot be looked at.
+pub fn gone(root: &Root, path: &str, number: Option<u64>, all: bool) -> io::Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    match root.look(path)? {
+        Found::Nothing => {}
+        Found::File(now) if all || number == Some(hash(&now)) => {
+            steps.push(Step::Remove { path: path.to_owned() });
+        }
+        _ => steps.push(Step::Keep { path: path.to_owned(), why: "you changed it" }),
+    }
+    if matches!(root.look(&beside(path))?, Found::File(_)) {
+        steps.push(Step::Remove { path: beside(path) });
+    }
+    Ok(steps)
+}

@@ -1,0 +1,74 @@
+#![forbid(unsafe_code)]
+//! What set-up writes: the files below rootfs/, packed inside the binary.
+
+use super::init::Init;
+use crate::base::packed;
+
+/// `cross/build.rs` packs them, each as TREE/PATH: the tree is that of an init system, or `any`.
+const PACKED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/setup.packed"));
+
+/// The configuration.
+pub const CONF: &str = "/etc/mef/mef.conf";
+/// The rule set.
+pub const RULES: &str = "/etc/mef/mef.rules";
+
+/// What is added to the configuration on a router: what /var holds is gone at the next boot, and flash wears
+/// out.
+pub const ROUTER: &str = "\n# As set up on a system whose /var is in memory: state on the flash, written \
+    rarely.\nstate_dir=/etc/mef/state\nstate_sync=6h\n";
+
+/// A file that is written.
+pub struct Shipped {
+    /// Where.
+    pub path: String,
+    /// Its rights.
+    pub mode: u32,
+    /// Its text.
+    pub text: String,
+    /// Written only where this directory is.
+    pub beside: Option<&'static str>,
+}
+
+/// The files for an init system, in the order in which they are written. busybox has lines in /etc/inittab
+/// instead of files.
+#[must_use]
+pub fn of(init: Init) -> Vec<Shipped> {
+    let mut all = Vec::new();
+    packed::each(PACKED, &mut |name, text| {
+        let (tree, _) = name.split_once('/').unwrap_or((name, ""));
+        if tree == "any" || tree == init.name() {
+            let path = name.get(tree.len()..).unwrap_or("");
+            let file = path.rsplit('/').next().unwrap_or("");
+            let runs = path.starts_with("/etc/init.d/") || matches!(file, "run" | "finish");
+            let beside = ["/etc/logrotate.d", "/usr/share/man"].into_iter().find(|dir| path.starts_with(dir));
+            let (path, text) = (path.to_owned(), text.to_owned());
+            all.push(Shipped { path, mode: if runs { 0o755 } else { 0o644 }, text, beside });
+        }
+        true
+    });
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::init::NAMES;
+    use super::*;
+
+    #[test]
+    fn every_init_system_has_its_files_and_those_that_run_are_programs() {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/rootfs");
+        for (name, init) in NAMES {
+            let files = of(init);
+            let own = files.iter().filter(|file| {
+                let from = format!("{root}/usr/share/mef/init/{name}{}", file.path);
+                let from =
+                    if std::path::Path::new(&from).exists() { from } else { format!("{root}{}", file.path) };
+                assert_eq!(std::fs::read_to_string(&from).unwrap(), file.text, "{from}");
+                assert_eq!(file.mode == 0o755, file.text.starts_with("#!"), "{from}");
+                from.contains("/usr/share/mef/init/")
+            });
+            assert_eq!(own.count() > 0, !matches!(init, Init::Busybox | Init::None), "{name}");
+            assert_eq!(files.iter().filter(|file| [CONF, RULES].contains(&&*file.path)).count(), 2);
+        }
+    }
+}
