@@ -1,7 +1,7 @@
 //! mef protects a Linux host that faces the internet: static rules and dynamic bans in nftables.
 //!
 //! The library holds everything; `main.rs` only hands it the arguments. Modules are layered:
-//! each may use only those listed above it (`tests/layers.rs` holds the table).
+//! each may use only those listed above it (`tests/project/layers.rs` holds the table).
 
 pub mod base;
 

@@ -5,7 +5,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test: to fail is its purpose")]
 
-#[path = "pattern/maker.rs"]
 mod maker;
 
 use maker::{Maker, Tree, write};

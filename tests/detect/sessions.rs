@@ -1,6 +1,6 @@
 //! Whole sessions: a connection counts as often as a secret was refused in it, at least once.
 
-use crate::conf::Conf;
+use super::conf::Conf;
 use std::collections::BTreeMap;
 
 /// What the lines count for together, and whether each is a hit.

@@ -1,4 +1,4 @@
-//! Files that no journald would write, made by hand. What journald writes is read in tests/journal.rs.
+//! Files that no journald would write, made by hand. What journald writes is read in tests/input/journal.rs.
 
 mod lies;
 mod places;

@@ -1,0 +1,303 @@
+//! `mef setup` in trees that do not run: what it writes, what it leaves alone, and what is left when it is taken
+//! away. `tests/init.rs` has the init systems themselves.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use crate::common;
+
+use common::{Net, Output};
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const INITS: [&str; 8] = ["systemd", "openrc", "runit", "s6", "procd", "sysvinit", "busybox", "none"];
+
+/// A tree with a program of another processor in it, removed at the end.
+struct Tree(PathBuf);
+
+impl Tree {
+    fn new(name: &str) -> Tree {
+        let at = std::env::temp_dir().join(format!("mef-setup-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&at);
+        let tree = Tree(at);
+        tree.put("usr/sbin/mef", "\x7fELF of another processor");
+        for dir in ["etc/init.d", "etc/logrotate.d", "usr/share/man", "sbin", "tmp"] {
+            fs::create_dir_all(tree.0.join(dir)).unwrap();
+        }
+        tree.put("etc/inittab", "::sysinit:/bin/mount -a\n::sysinit:/etc/init.d/rcS\n::respawn:-/bin/sh\n");
+        tree
+    }
+
+    fn put(&self, path: &str, text: &str) {
+        let path = self.0.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn text(&self, path: &str) -> String {
+        fs::read_to_string(self.0.join(path)).unwrap_or_default()
+    }
+
+    fn setup(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(common::mef_binary());
+        let out = command.args(["setup", "--root", self.0.to_str().unwrap()]).args(args).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Output { status: out.status.code().unwrap_or(-1), stdout: text(out.stdout), stderr: text(out.stderr) }
+    }
+
+    /// Every path below with what it is.
+    fn all(&self) -> BTreeMap<String, String> {
+        let mut found = BTreeMap::new();
+        walk(&self.0, &self.0, &mut found);
+        found
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn walk(root: &Path, dir: &Path, found: &mut BTreeMap<String, String>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let facts = fs::symlink_metadata(&path).unwrap();
+        let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+        if facts.is_dir() {
+            walk(root, &path, found);
+        } else if facts.is_symlink() {
+            found.insert(name, format!("-> {}", fs::read_link(&path).unwrap().display()));
+        } else {
+            let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
+            found.insert(name, format!("{:o} {text}", facts.mode() & 0o7777));
+        }
+    }
+}
+
+#[test]
+fn set_up_twice_is_set_up_once_and_purged_is_as_before() {
+    for init in INITS {
+        let tree = Tree::new(&format!("twice-{init}"));
+        let before = tree.all();
+        let plan = tree.setup(&["--init", init, "--dry-run"]).ok();
+        assert!(
+            plan.contains("write    /etc/mef/mef.conf") && plan.contains("nothing was changed"),
+            "{plan}"
+        );
+        assert!(tree.all() == before, "{init}: --dry-run");
+        let said = tree.setup(&["--init", init]).ok();
+        assert!(said.contains("mef setup --remove"), "{said}");
+        let after = tree.all();
+        assert_ne!(after, before);
+        assert!(!after.keys().any(|path| path.ends_with(".new")), "{after:?}");
+        tree.setup(&["--init", init, "--upgrade"]).ok();
+        assert!(tree.all() == after, "{init}: again");
+        // Which init system it was is known.
+        tree.setup(&["--remove"]).ok();
+        let mut kept = tree.all();
+        kept.retain(|path, _| !path.starts_with("etc/mef/"));
+        assert!(kept == before, "{init}: removed");
+        assert!(tree.text("etc/mef/mef.conf").contains("[global]"), "the configuration stays");
+        tree.setup(&["--init", init]).ok();
+        assert!(tree.all() == after, "{init}: set up again");
+        tree.setup(&["--remove", "--purge"]).ok();
+        assert!(tree.all() == before, "{init}: purged");
+        assert_eq!(tree.setup(&["--remove", "--purge", "--init", init]).status, 0, "purged twice");
+    }
+}
+
+#[test]
+fn what_somebody_has_changed_is_never_overwritten_and_the_rest_is() {
+    let tree = Tree::new("changed");
+    tree.setup(&["--init", "systemd"]).ok();
+    let unit = "etc/systemd/system/mef.service";
+    // One is changed by the administrator, one is as a former version wrote it.
+    let mine = format!("{}# mine\n", tree.text(unit));
+    tree.put(unit, &mine);
+    fs::set_permissions(tree.0.join(unit), fs::Permissions::from_mode(0o600)).unwrap();
+    let former = tree.text("usr/share/man/man8/mef.8").replace("ban", "BAN");
+    tree.put("usr/share/man/man8/mef.8", &former);
+    let number = format!(
+        "{:016x}",
+        mef::base::siphash::sip13([0x6d65_6620_7365_7475, 0x7020_6669_6c65_7321], former.as_bytes())
+    );
+    let manifest: String = tree
+        .text("etc/mef/.setup")
+        .lines()
+        .map(|line| {
+            if line.ends_with("/mef.8") {
+                format!("{number} /usr/share/man/man8/mef.8\n")
+            } else {
+                format!("{line}\n")
+            }
+        })
+        .collect();
+    tree.put("etc/mef/.setup", &manifest);
+    let said = tree.setup(&["--init", "systemd", "--upgrade"]).ok();
+    assert_eq!(tree.text(unit), mine);
+    assert!(tree.text(&format!("{unit}.new")).contains("Type=notify"), "the new version is beside");
+    assert!(
+        said.contains("you changed it; the new version is /etc/systemd/system/mef.service.new"),
+        "{said}"
+    );
+    assert!(said.contains("update   /usr/share/man/man8/mef.8"), "{said}");
+    assert_eq!(tree.text("usr/share/man/man8/mef.8"), include_str!("../../rootfs/usr/share/man/man8/mef.8"));
+    // Without the list of what was written, a file that differs counts as changed.
+    fs::remove_file(tree.0.join("etc/mef/.setup")).unwrap();
+    tree.put("usr/share/man/man8/mef.8", &former);
+    tree.setup(&["--init", "systemd"]).ok();
+    assert_eq!(tree.text("usr/share/man/man8/mef.8"), former);
+    // It stays when the rest is removed, and what is beside it goes.
+    let said = tree.setup(&["--remove"]).ok();
+    assert!(said.contains("keep     /etc/systemd/system/mef.service: you changed it"), "{said}");
+    assert_eq!(tree.text(unit), mine);
+    assert!(!tree.0.join(format!("{unit}.new")).exists());
+}
+
+#[test]
+fn links_of_an_image_lead_into_it_and_are_never_written_through() {
+    let tree = Tree::new("links");
+    let outside = Tree::new("links-outside");
+    // As in images: /etc/systemd on another part of it, by a path from its root.
+    fs::create_dir_all(tree.0.join("data/systemd")).unwrap();
+    symlink("/data/systemd", tree.0.join("etc/systemd")).unwrap();
+    // A file that is a link stays one.
+    fs::create_dir_all(tree.0.join("etc/mef")).unwrap();
+    symlink(outside.0.join("target"), tree.0.join("etc/mef/mef.conf")).unwrap();
+    symlink("../../../../../../tmp/up", tree.0.join("etc/mef/mef.rules")).unwrap();
+    let said = tree.setup(&["--init", "systemd"]).ok();
+    assert!(tree.text("data/systemd/system/mef.service").contains("Type=notify"), "{said}");
+    assert!(said.contains("keep     /etc/mef/mef.conf: it is a link"), "{said}");
+    assert!(!outside.0.join("target").exists());
+    assert!(fs::symlink_metadata(tree.0.join("etc/mef/mef.rules")).unwrap().is_symlink());
+    // What stands in the place of a temporary file, too.
+    symlink(outside.0.join("target"), tree.0.join("data/systemd/system/.mef-setup.new")).unwrap();
+    fs::remove_file(tree.0.join("data/systemd/system/mef.service")).unwrap();
+    tree.setup(&["--init", "systemd"]).ok();
+    assert!(tree.text("data/systemd/system/mef.service").contains("Type=notify"));
+    assert!(!outside.0.join("target").exists());
+    // A circle of links ends.
+    fs::remove_file(tree.0.join("etc/systemd")).unwrap();
+    symlink("systemd", tree.0.join("etc/systemd")).unwrap();
+    let output = tree.setup(&["--init", "systemd"]);
+    assert!(output.status == 1 && output.stderr.contains("too many links"), "{output:?}");
+}
+
+#[test]
+fn the_init_system_is_found_in_a_tree_or_asked_for() {
+    let cases: [(&str, &[(&str, &str)]); 7] = [
+        ("systemd", &[("sbin/init", "-> /lib/systemd/systemd")]),
+        ("busybox", &[("sbin/init", "-> ../bin/busybox")]),
+        ("runit", &[("sbin/init", "-> runit-init")]),
+        ("procd", &[("sbin/procd", ""), ("sbin/init", "-> procd")]),
+        (
+            "openrc",
+            &[
+                ("sbin/openrc-run", ""),
+                ("sbin/init", "-> /bin/busybox"),
+                ("etc/inittab", "::sysinit:/sbin/openrc sysinit\n"),
+            ],
+        ),
+        ("sysvinit", &[("sbin/init", ""), ("etc/inittab", "id:2:initdefault:\n")]),
+        ("s6", &[("sbin/init", "-> /etc/s6-linux-init/current/bin/s6-linux-init")]),
+    ];
+    for (init, files) in cases {
+        let tree = Tree::new(&format!("find-{init}"));
+        fs::remove_file(tree.0.join("etc/inittab")).unwrap();
+        for (path, what) in files {
+            match what.strip_prefix("-> ") {
+                Some(target) => symlink(target, tree.0.join(path)).unwrap(),
+                None => tree.put(path, what),
+            }
+        }
+        let said = tree.setup(&["--dry-run"]).ok();
+        assert!(said.starts_with(&format!("init system: {init} (")), "{init}: {said}");
+    }
+    let tree = Tree::new("find-none");
+    let output = tree.setup(&[]);
+    assert!(
+        output.status == 1 && output.stderr.contains("name it with --init, one of systemd, openrc"),
+        "{output:?}"
+    );
+    for (args, what) in [
+        (["--init", "launchd"].as_slice(), "--init: expected auto, systemd"),
+        (&["--purge"], "--purge goes with --remove"),
+        (&["--remove", "--load"], "--remove goes with"),
+        (&["--allow", "friend"], "--allow: 'friend' is no address"),
+    ] {
+        let output = tree.setup(args);
+        assert!(output.status == 2 && output.stderr.contains(what), "{output:?}");
+    }
+    assert_eq!(tree.all().keys().filter(|path| path.starts_with("etc/mef")).count(), 0);
+    fs::remove_file(tree.0.join("usr/sbin/mef")).unwrap();
+    let output = tree.setup(&["--init", "none"]);
+    assert!(output.status == 1 && output.stderr.contains("copy the program"), "{output:?}");
+}
+
+#[test]
+fn the_rule_set_lets_ssh_in_where_the_image_has_it() {
+    let tree = Tree::new("ports");
+    tree.put("etc/ssh/sshd_config", "#Port 22\nPort 2222\n");
+    tree.put("etc/ssh/sshd_config.d/more.conf", "Port 2200\n");
+    tree.put("usr/local/sbin/x", "");
+    tree.setup(&["--init", "none", "--load", "--allow", "192.0.2.7"]).ok();
+    assert!(tree.text("etc/mef/mef.rules").contains("dport=2200,2222 comment=\"ssh\""));
+    assert_eq!(tree.text("var/lib/mef/confirmed.rules"), tree.text("etc/mef/mef.rules"));
+    assert_eq!(tree.text("etc/mef/whitelist/local.conf"), "192.0.2.7\n");
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn a_set_up_that_fails_in_the_middle_is_completed_by_the_next_one() {
+    let net = Net::new();
+    let disk = common::ns::Disk::new(&net.path("disk"), "size=56k");
+    let tree = Tree(net.path("disk/tree"));
+    tree.put("usr/sbin/mef", "");
+    fs::create_dir_all(tree.0.join("usr/share/man")).unwrap();
+    let output = tree.setup(&["--init", "systemd"]);
+    assert_eq!(output.status, 1, "{output:?}");
+    assert!(
+        output.stderr.contains("not done: write    /usr/share/man/man8/mef.8: No space left"),
+        "{output:?}"
+    );
+    assert!(output.stderr.contains("not done: link     /etc/systemd"), "{output:?}");
+    assert!(output.stdout.contains("\ndone:\n  write    /etc/"), "{output:?}");
+    // What there is is whole.
+    let whole = |path: &str, text: &str| {
+        let there = tree.text(path);
+        assert!(there.is_empty() || there == text, "{path}: {there}");
+    };
+    whole("etc/mef/mef.conf", include_str!("../../rootfs/etc/mef/mef.conf"));
+    whole("usr/share/man/man8/mef.8", include_str!("../../rootfs/usr/share/man/man8/mef.8"));
+    assert!(!tree.all().keys().any(|path| path.contains(".mef-setup.new")));
+    disk.read_only(true);
+    let output = tree.setup(&["--init", "systemd"]);
+    assert!(output.status == 1 && output.stderr.contains("Read-only file system"), "{output:?}");
+    disk.read_only(false);
+    let room = net.path("disk");
+    net.cmd("mount", &["-o", "remount,size=1m", room.to_str().unwrap()]).ok();
+    tree.setup(&["--init", "systemd"]).ok();
+    assert_eq!(tree.text("usr/share/man/man8/mef.8"), include_str!("../../rootfs/usr/share/man/man8/mef.8"));
+    assert!(tree.all().contains_key("etc/systemd/system/multi-user.target.wants/mef.service"));
+    assert!(!tree.all().keys().any(|path| path.ends_with(".new")));
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn nothing_is_written_where_others_can_write() {
+    let tree = Tree::new("others");
+    fs::create_dir_all(tree.0.join("etc/mef")).unwrap();
+    std::os::unix::fs::chown(tree.0.join("etc/mef"), Some(1000), None).unwrap();
+    let output = tree.setup(&["--init", "none"]);
+    assert!(output.status == 1 && output.stderr.contains("others than root can write"), "{output:?}");
+    assert_eq!(tree.text("etc/mef/mef.conf"), "");
+    // A file keeps its owner.
+    std::os::unix::fs::chown(tree.0.join("etc/mef"), Some(0), None).unwrap();
+    tree.setup(&["--init", "busybox"]).ok();
+    std::os::unix::fs::chown(tree.0.join("etc/inittab"), Some(1000), Some(1000)).unwrap();
+    tree.setup(&["--remove"]).ok();
+    let facts = fs::metadata(tree.0.join("etc/inittab")).unwrap();
+    assert_eq!((facts.uid(), facts.gid(), facts.mode() & 0o777), (1000, 1000, 0o644));
+}

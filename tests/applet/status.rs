@@ -1,0 +1,176 @@
+//! What `mef status` says first: whether this host is protected, and for which rules nothing is seen.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use crate::common;
+
+use common::daemon::{LOG, fails, host};
+use common::{Net, Output, wait_until};
+use std::fs;
+
+/// The verdict and the exit status, by people's form and by JSON.
+fn verdict(net: &Net) -> (i32, String) {
+    let config = net.path("mef.conf").display().to_string();
+    let people = net.mef(&["status", "--config", &config]);
+    let json = net.mef(&["status", "--json", "--config", &config]);
+    let first = people.stdout.lines().next().unwrap().to_owned();
+    assert_eq!(people.status, json.status, "{}{}", people.stdout, json.stdout);
+    let word = json.stdout.split("\"verdict\":\"").nth(1).unwrap().split('"').next().unwrap();
+    let short = if word == "sees nothing for some" { "sees nothing for " } else { word };
+    assert!(first.starts_with(short), "{first}: {}", json.stdout);
+    (people.status, first)
+}
+
+fn prometheus(net: &Net) -> Output {
+    net.mef(&["status", "--prometheus"])
+}
+
+/// A host with the rule `app` alone.
+fn alone(settings: &str) -> Net {
+    let net = host(settings, "maxretry=3");
+    for name in ["sshd", "sshd-keys", "dropbear"] {
+        net.rule(name, "enabled=false\nprograms=x\nfailregex=<HOST>");
+    }
+    net
+}
+
+fn said(net: &Net, text: &str) -> usize {
+    net.said("daemon").matches(text).count()
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn without_a_daemon_nothing_runs() {
+    let net = alone("");
+    let (status, first) = verdict(&net);
+    assert!(status == 3 && first.starts_with("not running"), "{status} {first}");
+    // Who scrapes wants the number.
+    let text = prometheus(&net).ok();
+    assert!(text.contains("\nmef_up 0\n"), "{text}");
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn what_vanishes_and_comes_back_is_told() {
+    let mut net = alone("");
+    net.append(LOG, "");
+    let daemon = net.daemon("daemon");
+    assert_eq!(verdict(&net), (0, "protected".to_owned()));
+    let reads = |net: &Net| {
+        let json = net.mef(&["status", "--json"]).shown();
+        json.lines().find(|line| line.contains("\"rule\":\"app\"")).unwrap().to_owned()
+    };
+    let path = net.path(LOG).display().to_string();
+    assert!(reads(&net).contains(&format!("\"kind\":\"file\",\"reads\":\"{path}\",\"blind\":null")));
+    assert!(prometheus(&net).ok().contains("\nmef_rules_blind 0\n"));
+    fs::remove_file(net.path(LOG)).unwrap();
+    wait_until("a blind rule", || verdict(&net).0 == 1);
+    let why = format!("no log file ({path})");
+    assert_eq!(verdict(&net).1, format!("sees nothing for app: {why}"));
+    assert!(reads(&net).contains(&format!("\"reads\":null,\"blind\":\"{why}\"")));
+    let numbers = prometheus(&net).ok();
+    // The rule that marks reads the same file.
+    assert!(numbers.contains("\nmef_rules_blind 2\n"), "{numbers}");
+    assert!(numbers.contains("\nmef_rule_blind{rule=\"app\",source=\"auto\"} 1\n"), "{numbers}");
+    // The log hears of it when it lasts: a rotation is no news.
+    net.wait_said("daemon", &format!("sees nothing for app: {why}; waiting"));
+    net.append(LOG, fails("203.0.113.1", 3));
+    wait_until("sight again", || verdict(&net) == (0, "protected".to_owned()));
+    net.wait_said("daemon", &format!("sees app again: {path}"));
+    assert!(net.in_set("ban4", "203.0.113.1".parse().unwrap()));
+    // Rotated, nothing is lost from sight.
+    for turn in 0..3 {
+        fs::rename(net.path(LOG), net.path(&format!("old.{turn}"))).unwrap();
+        net.append(LOG, fails(&format!("203.0.113.{}", 10 + turn), 3));
+        net.mark(LOG);
+        assert_eq!(verdict(&net).0, 0);
+    }
+    assert_eq!((said(&net, "sees nothing for app"), said(&net, "sees app again")), (1, 1));
+    net.stop(daemon);
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn each_kind_of_source_says_why_it_sees_nothing() {
+    let mut net = alone("");
+    net.append(LOG, "");
+    let dir = net.path("here");
+    fs::create_dir_all(dir.join("is.log")).unwrap();
+    let dir = dir.display();
+    net.rule("none", "source=command\ncommand=/no/such/program -f\nfailregex=^x <HOST>$");
+    net.rule("dir", &format!("source=file\nfiles={dir}/is.log\nfailregex=^x <HOST>$"));
+    net.rule("two", &format!("source=file\nfiles={dir}/a.log,{dir}/b*.log\nfailregex=^x <HOST>$"));
+    net.rule("socket", "source=syslog\nprograms=x\nfailregex=^x <HOST>$");
+    net.rule("cat", "source=command\ncommand=/bin/sleep 1000\nfailregex=^x <HOST>$");
+    let daemon = net.daemon("daemon");
+    let want = [
+        ("none", "/no/such/program -f does not run".to_owned()),
+        ("dir", format!("{dir}/is.log is not a regular file")),
+        ("two", format!("no log file ({dir}/a.log and 1 more)")),
+    ];
+    let shown = net.mef(&["status", "--config", net.path("mef.conf").to_str().unwrap()]);
+    assert_eq!(shown.status, 1);
+    let blind: Vec<&str> = shown.stdout.lines().filter_map(|l| l.strip_prefix("sees nothing for ")).collect();
+    assert_eq!(blind.len(), want.len(), "{}", shown.stdout);
+    for (rule, why) in want {
+        assert!(blind.contains(&format!("{rule}: {why}").as_str()), "{rule} {why}: {}", shown.stdout);
+        net.wait_said("daemon", &format!("sees nothing for {rule}: {why}; waiting"));
+    }
+    let row = |name: &str| shown.stdout.lines().find(|l| l.starts_with(&format!("{name} "))).unwrap();
+    assert!(
+        row("cat").ends_with("  /bin/sleep 1000") && row("none").ends_with("  nothing"),
+        "{}",
+        shown.stdout
+    );
+    assert!(row("socket").ends_with("  /run/mef/log"), "{}", shown.stdout);
+    net.stop(daemon);
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn with_no_rule_on_nothing_is_watched_and_zeros_are_left_out() {
+    let mut net = alone("");
+    net.rule("app", "enabled=false\nprograms=x\nfailregex=<HOST>");
+    net.rule("mark", "enabled=false\nprograms=x\nfailregex=<HOST>");
+    let daemon = net.daemon("daemon");
+    let (status, first) = verdict(&net);
+    assert!(status == 1 && first.starts_with("watches nothing"), "{status} {first}");
+    let zeros = |args: &[&str]| {
+        let text = net.mef(args).shown();
+        text.lines().filter(|line| line.trim_start().starts_with("0 ")).count()
+    };
+    assert_eq!(zeros(&["status"]), 0);
+    assert!(zeros(&["status", "--all"]) > 5);
+    net.stop(daemon);
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn what_is_on_by_itself_may_wait_for_its_first_line() {
+    let mut net = alone("");
+    net.append(LOG, "");
+    let late = net.path("late.log");
+    // The program is here, its log is not.
+    net.write(
+        "rules.d/late.conf",
+        &format!(
+            "[rule]\nenabled=auto\nprograms=sh\nfiles={}\nfailregex=^x <HOST>$\nmaxretry=1\n",
+            late.display()
+        ),
+    );
+    let daemon = net.daemon("daemon");
+    net.mark(LOG);
+    let conf = net.path("mef.conf").display().to_string();
+    let shown = net.mef(&["status", "--config", &conf]);
+    assert_eq!((shown.status, shown.stdout.lines().next().unwrap()), (0, "protected"), "{}", shown.stdout);
+    let row = shown.stdout.lines().find(|line| line.starts_with("late ")).unwrap();
+    assert!(row.ends_with("  nothing yet"), "{row}");
+    let json = net.mef(&["status", "--json", "--config", &conf]).stdout;
+    assert!(json.contains(&format!("\"waits\":\"no log file ({})\"", late.display())), "{json}");
+    assert!(!net.said("daemon").contains("late"), "{}", net.said("daemon"));
+    // It is read when it comes, and missed when it goes.
+    net.append("late.log", "Nov 22 08:00:01 host sh[1]: x 203.0.113.1\n");
+    wait_until("the ban", || net.in_set("ban4", "203.0.113.1".parse().unwrap()));
+    fs::remove_file(&late).unwrap();
+    wait_until("a blind rule", || net.mef(&["status", "--config", &conf]).status == 1);
+    net.stop(daemon);
+}

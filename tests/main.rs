@@ -1,0 +1,90 @@
+//! The integration tests, one program: what mef does as a whole, nearly all of it against the real kernel.
+//! `common` has what they share; the other modules are named like those of the source.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
+
+mod common;
+
+mod applet {
+    mod cli;
+    mod control;
+    mod lockout;
+    mod mefctl;
+    mod rehearse;
+    mod services;
+    mod setup;
+    mod status;
+}
+
+mod daemon {
+    mod around;
+    mod bad_input;
+    mod crash;
+    mod escalate;
+    mod hands;
+    mod heal;
+    mod hooks;
+    mod judge;
+    mod owner;
+    mod patience;
+    mod regress;
+    mod reload;
+    mod restart;
+    mod soak;
+}
+
+mod detect {
+    mod chunks;
+    mod conf;
+    mod honest;
+    mod hostile;
+    mod sessions;
+    mod shipped;
+    mod webscan;
+}
+
+mod enforce {
+    mod bans;
+}
+
+mod firewall {
+    mod flood;
+    mod guard;
+    mod health;
+    mod netns;
+    mod nft;
+    mod packets;
+    mod scan;
+    mod seen;
+    mod unproven;
+}
+
+mod input {
+    mod journal;
+    mod sources;
+}
+
+mod lists {
+    mod files;
+    mod kept;
+}
+
+mod pattern;
+
+mod project {
+    mod docs;
+    mod layers;
+    mod marks;
+}
+
+mod ruleset {
+    mod export;
+    mod load;
+    mod oracle;
+    mod rules;
+    mod verdicts;
+}
+
+mod trial {
+    mod deadman;
+    mod outcome;
+}

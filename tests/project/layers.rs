@@ -1,0 +1,380 @@
+//! Modules may use only what stands in the rows above theirs, and of their own row only themselves; no circle
+//! of imports goes beyond one directory; and the guides name files and functions that are there.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const ROWS: &[&[&str]] = &[
+    &["base"],
+    &["ban", "sys", "plan", "pattern"],
+    &["config", "control", "detect", "firewall", "input", "ruleset", "state"],
+    &["rules", "rulefile", "enforce", "lists", "trial"],
+    &["daemon", "setup"],
+    &["applet"],
+    &["main"],
+];
+
+/// The row of a module, the lowest first.
+fn row(module: &str) -> Option<usize> {
+    ROWS.iter().position(|row| row.contains(&module))
+}
+
+/// Every file of rust below a directory.
+fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The modules that follow `crate::` in a line that is no comment: one, or those in braces.
+fn used(line: &str) -> Vec<String> {
+    let line = line.split("//").next().unwrap_or("");
+    let mut all = Vec::new();
+    for rest in line.split("crate::").skip(1) {
+        let group = rest.strip_prefix('{').and_then(|r| r.split('}').next()).unwrap_or(rest);
+        let grouped = rest.starts_with('{');
+        let name =
+            |part: &str| part.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        all.extend(group.split(',').take(if grouped { usize::MAX } else { 1 }).map(name));
+    }
+    all
+}
+
+/// What a file's module uses that it must not.
+fn wrong(module: &str, text: &str) -> Vec<String> {
+    let Some(own) = row(module) else { return vec![format!("{module} stands in no row")] };
+    let uses =
+        text.lines().enumerate().flat_map(|(at, line)| used(line).into_iter().map(move |u| (at + 1, u)));
+    uses.filter(|(_, u)| u != module && row(u).is_none_or(|other| other >= own))
+        .map(|(at, u)| format!("line {at}: {module} uses {u}"))
+        .collect()
+}
+
+#[test]
+fn arrows_point_upwards_only() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    let mut problems = Vec::new();
+    for file in &files {
+        let inside = file.strip_prefix(&src).unwrap();
+        let first = inside.components().next().unwrap();
+        let module = Path::new(first.as_os_str()).file_stem().unwrap().to_str().unwrap();
+        if module != "lib" {
+            let text = fs::read_to_string(file).unwrap();
+            problems.extend(wrong(module, &text).into_iter().map(|p| format!("{}: {p}", inside.display())));
+        }
+    }
+    assert!(files.len() > 50 && problems.is_empty(), "{problems:#?}");
+}
+
+/// What a file uses: its paths, from the root of the crate. Those of other crates look as if they stood in
+/// it.
+fn paths(module: &[String], text: &str) -> Vec<Vec<String>> {
+    let mut code = String::new();
+    for line in text.split("\n#[cfg(test)]\nmod tests {").next().unwrap().lines() {
+        code += line.split("//").next().unwrap();
+        code.push('\n');
+    }
+    let code = code.replace("pub(in crate::", "pub(in ").replace("pub(super)", "pub");
+    let (mut found, mut read) = (Vec::new(), 0);
+    for (at, _) in code.match_indices("::") {
+        let is_word = |c: char| c.is_alphanumeric() || c == '_';
+        let start = code[..at].trim_end_matches(is_word).len();
+        // What stands in a path or its braces was found with it.
+        if start < at && start >= read {
+            let mut text = code[start..].chars().peekable();
+            expand(module, &mut Vec::new(), &mut text, &mut found);
+            read = code.len() - text.map(char::len_utf8).sum::<usize>();
+        }
+    }
+    found
+}
+
+/// Reads one path or, in braces, several, each behind `before`.
+fn expand(
+    module: &[String],
+    before: &mut Vec<String>,
+    text: &mut std::iter::Peekable<std::str::Chars<'_>>,
+    found: &mut Vec<Vec<String>>,
+) {
+    let depth = before.len();
+    loop {
+        while text.next_if(|c| c.is_whitespace()).is_some() {}
+        let mut word = String::new();
+        while let Some(c) = text.next_if(|c| c.is_alphanumeric() || *c == '_') {
+            word.push(c);
+        }
+        if text.next_if_eq(&'{').is_some() {
+            while text.peek().is_some_and(|c| *c != '}') {
+                expand(module, before, text, found);
+                while text.next_if(|c| c.is_whitespace() || *c == ',').is_some() {}
+                if text.peek().is_some_and(|c| !c.is_alphanumeric() && *c != '{' && *c != '}') {
+                    break;
+                }
+            }
+            text.next();
+            break;
+        }
+        before.push(word);
+        let next: String = text.clone().take(2).collect();
+        if next != "::" {
+            found.push(absolute(module, before));
+            break;
+        }
+        text.nth(1);
+    }
+    before.truncate(depth);
+}
+
+fn absolute(module: &[String], path: &[String]) -> Vec<String> {
+    let ups = path.iter().take_while(|word| *word == "super").count();
+    let (base, rest) = match path[0].as_str() {
+        "crate" => (&[][..], 1),
+        "super" => (&module[..module.len().saturating_sub(ups)], ups),
+        // Of this module, or of another crate.
+        _ => (module, 0),
+    };
+    base.iter().chain(&path[rest..]).cloned().collect()
+}
+
+/// Each module with the directory of its children or, if it has none, its own; and what it uses.
+fn modules(src: &Path) -> BTreeMap<Vec<String>, (PathBuf, Vec<Vec<String>>)> {
+    let mut files = Vec::new();
+    sources(src, &mut files);
+    let words = |path: &Path| -> Vec<String> {
+        path.components().map(|c| c.as_os_str().to_str().unwrap().to_owned()).collect()
+    };
+    let own = |file: &&PathBuf| !file.strip_prefix(src).unwrap().to_str().unwrap().contains("tests");
+    let read = files.iter().filter(own).map(|file| {
+        let inside = file.strip_prefix(src).unwrap().with_extension("");
+        let module = if inside.ends_with("mod") { inside.parent().unwrap().to_owned() } else { inside };
+        let own = src.join(&module);
+        let home = if own.is_dir() { own } else { own.parent().unwrap().to_owned() };
+        let (module, text) = (words(&module), fs::read_to_string(file).unwrap());
+        (module.clone(), (home, paths(&module, &text)))
+    });
+    read.collect()
+}
+
+/// Everything that can be reached from each module, itself only in a circle.
+fn reach(
+    modules: &BTreeMap<Vec<String>, (PathBuf, Vec<Vec<String>>)>,
+) -> BTreeMap<&[String], Vec<&[String]>> {
+    let owner = |path: &[String]| {
+        (1..=path.len())
+            .rev()
+            .find_map(|n| modules.get_key_value(&path[..n]).map(|(name, _)| name.as_slice()))
+    };
+    let uses: BTreeMap<&[String], Vec<&[String]>> = modules
+        .iter()
+        .map(|(name, (_, paths))| {
+            let all = paths.iter().filter_map(|path| owner(path)).filter(|other| other != name);
+            (name.as_slice(), all.collect())
+        })
+        .collect();
+    let all = uses.keys().map(|name| {
+        let (mut seen, mut todo) = (Vec::new(), uses[name].clone());
+        while let Some(next) = todo.pop() {
+            if !seen.contains(&next) {
+                seen.push(next);
+                todo.extend(&uses[next]);
+            }
+        }
+        (*name, seen)
+    });
+    all.collect()
+}
+
+#[test]
+fn no_circle_of_imports_leaves_its_directory() {
+    let modules = modules(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let reach = reach(&modules);
+    let mut circles = Vec::new();
+    for (one, from) in &reach {
+        for other in from {
+            if one < other && reach[other].contains(one) && modules[*one].0 != modules[*other].0 {
+                circles.push(format!("{} and {}", one.join("::"), other.join("::")));
+            }
+        }
+    }
+    assert!(reach.len() > 50 && circles.is_empty(), "{circles:#?}");
+}
+
+#[test]
+fn paths_are_found_however_they_are_written() {
+    let module = ["a", "b"].map(str::to_owned);
+    let cases = [
+        ("use crate::x::y;", &["x::y"][..]),
+        (
+            "use super::{c, d::{self, E}};\nlet x = super::super::z();",
+            &["a::c", "a::d::self", "a::d::E", "z"],
+        ),
+        ("fn f() -> crate::x::Y<super::Z> {", &["x::Y", "a::Z"]),
+        (
+            "pub use c::{D, e};\nlet x = c::f(&mut e::G);",
+            &["a::b::c::D", "a::b::c::e", "a::b::c::f", "a::b::e::G"],
+        ),
+        ("// crate::no\npub(in crate::a) fn f() {}\npub(super) fn g() {}", &[]),
+        ("use crate::x;\n#[cfg(test)]\nmod tests {\n    use crate::y;", &["x"]),
+    ];
+    for (text, want) in cases {
+        let mut found: Vec<String> = paths(&module, text).iter().map(|path| path.join("::")).collect();
+        let mut want: Vec<String> = want.iter().map(|path| (*path).to_owned()).collect();
+        found.sort();
+        want.sort();
+        assert_eq!(found, want, "{text}");
+    }
+}
+
+#[test]
+fn a_wrong_arrow_is_found() {
+    let cases = [
+        ("base", "use crate::base::net::prefix;", true),
+        ("sys", "use crate::base::net;", true),
+        ("sys", "use crate::pattern::Pattern;", false),
+        ("detect", "let x = crate::config::load();", false),
+        ("detect", "// crate::config is not for us", true),
+        ("detect", "use crate::{base::net, firewall::guard};", false),
+        ("ruleset", "use crate::{base::net, plan::Rule};", true),
+        ("ruleset", "use crate::firewall::nft;", false),
+        ("firewall", "use crate::ruleset::ast;", false),
+        ("daemon", "use crate::{base::net, enforce};", true),
+        ("state", "    /// See [`crate::daemon`].", true),
+        ("enforce", "use crate::rules::compile;", false),
+        ("applet", "crate::nowhere::f()", false),
+        ("elsewhere", "", false),
+    ];
+    for (module, text, good) in cases {
+        assert_eq!(wrong(module, text).is_empty(), good, "{module}: {text}");
+    }
+}
+
+/// Words that only drivers know: of netlink and nf_tables, and what is inside the seam.
+const INSIDE: &[&str] = &[
+    "netlink",
+    "NlSocket",
+    "nlattr",
+    "TxnError",
+    "NFT_",
+    "NFTA_",
+    "mnl::",
+    "\"mef_guard\"",
+    "firewall::nft",
+    "firewall::guard",
+    "firewall::rules",
+    "firewall::trial",
+    "firewall::tables",
+    "firewall::listing",
+    "firewall::alarm",
+    "firewall::nflog",
+    "firewall::sockdiag",
+    "firewall::conntrack",
+    "\"ban4\"",
+    "\"bannet",
+    "\"allow4\"",
+    "\"allowt",
+    "\"deny4",
+    "\"scan_",
+    "\"flood_",
+    "\"seen_",
+];
+
+/// Where code names what only drivers know; what tests say, and comments, is not code.
+fn leaks(text: &str) -> Vec<String> {
+    let code = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap().lines().enumerate();
+    let code = code.map(|(at, line)| (at + 1, line.split("//").next().unwrap()));
+    let found = |line: &str| INSIDE.iter().copied().find(|word| line.contains(word));
+    code.filter_map(|(at, line)| Some(format!("line {at}: {}", found(line)?))).collect()
+}
+
+#[test]
+fn nothing_above_the_seam_names_what_is_below() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    let mut problems = Vec::new();
+    for file in &files {
+        let inside = file.strip_prefix(&src).unwrap();
+        let below = ["firewall", "sys"].iter().any(|dir| inside.starts_with(dir));
+        if !below && !file.to_str().unwrap().contains("tests") {
+            let text = fs::read_to_string(file).unwrap();
+            problems.extend(leaks(&text).into_iter().map(|leak| format!("{}: {leak}", inside.display())));
+        }
+    }
+    assert!(files.len() > 50 && problems.is_empty(), "{problems:#?}");
+    let leaky = [
+        "use crate::firewall::guard::Guard;",
+        "fn f() -> Result<(), TxnError> {",
+        "let set = Name::of(\"ban4\");",
+        "use crate::sys::netlink::Lost;",
+    ];
+    for text in leaky {
+        assert_eq!(leaks(text).len(), 1, "{text}");
+    }
+    assert!(leaks("// netlink\nuse crate::firewall::backend::Backend;").is_empty());
+}
+
+/// What stands between backticks.
+fn spans(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// What a guide names and is not there: paths, and functions of the file that was named before them.
+fn unknown_names(root: &Path, text: &str) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut file = "";
+    let tops = ["src/", "tests/", "cross/", "rootfs/"];
+    for span in spans(text).filter(|span| !span.contains(['*', ' '])) {
+        if tops.iter().any(|top| span.starts_with(top)) {
+            file = if span.ends_with(".rs") { span } else { file };
+            if !root.join(span).exists() {
+                problems.push(format!("{span} is not there"));
+            }
+        } else if let Some(name) = span.strip_suffix("()").filter(|_| !file.is_empty()) {
+            let code = fs::read_to_string(root.join(file)).unwrap_or_default();
+            if !code.contains(&format!("fn {name}(")) && !code.contains(&format!("fn {name}<")) {
+                problems.push(format!("{file} has no function {name}"));
+            }
+        }
+    }
+    problems
+}
+
+#[test]
+fn the_guides_name_what_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for guide in ["ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"] {
+        let text = fs::read_to_string(root.join(guide)).unwrap();
+        assert_eq!(unknown_names(root, &text), [""; 0], "{guide}");
+    }
+    let architecture = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let named = spans(&architecture).filter(|span| span.ends_with("()")).count();
+    assert!(named >= 30, "ARCHITECTURE.md names {named} functions");
+    for module in ROWS.iter().flat_map(|row| row.iter()) {
+        let named = architecture.contains(&format!("`src/{module}`"))
+            || architecture.contains(&format!("`src/{module}.rs`"));
+        assert!(named, "ARCHITECTURE.md does not name {module}");
+    }
+}
+
+#[test]
+fn a_name_that_is_not_there_is_found() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let cases = [
+        ("`src/main.rs` `main()`, and `tests`", 0),
+        ("`src/nowhere.rs`", 1),
+        ("`src/main.rs` has `nothing()` and `main()`", 1),
+        ("`tests/*.rs` and `src/nowhere/` and `gone()`", 1),
+    ];
+    for (text, problems) in cases {
+        assert_eq!(unknown_names(root, text).len(), problems, "{text}");
+    }
+}
