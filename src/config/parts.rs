@@ -7,6 +7,7 @@ use super::ini::{self, Entry};
 use super::service::{self, PATTERN_KEYS};
 use super::webscan;
 use crate::base::diag::decode;
+use crate::base::line::shown;
 
 /// One of the texts.
 pub struct Part<'a> {
@@ -97,37 +98,40 @@ const WIDTH: usize = 100;
 impl InForce<'_> {
     fn write(&self, out: &mut String) {
         let line = [self.key, "=", &self.value].concat();
-        let lines =
-            if PATTERN_KEYS.contains(&self.key.split('@').next().unwrap_or("")) || line.len() > WIDTH / 2 {
-                ["# ", &self.origin, "\n", &line, "\n"].concat()
-            } else {
-                let blanks = " ".repeat(32_usize.saturating_sub(line.len()));
-                [&line, &blanks, " # ", &self.origin, "\n"].concat()
-            };
+        let lines = if PATTERN_KEYS.contains(&unweighted(self)) || line.len() > WIDTH / 2 {
+            ["# ", &self.origin, "\n", &line, "\n"].concat()
+        } else {
+            let blanks = " ".repeat(32_usize.saturating_sub(line.len()));
+            [&line, &blanks, " # ", &self.origin, "\n"].concat()
+        };
         out.push_str(&lines);
     }
 }
 
-/// A rule as it is in force, each line with its origin; a rule file itself. `conf` is the path of mef.conf.
-#[must_use]
-pub fn merged(name: &str, conf: &str, defaults: &[RuleDefault], parts: &[Part<'_>]) -> String {
+/// The key of a line without a weight.
+fn unweighted<'a>(line: &InForce<'a>) -> &'a str {
+    line.key.split_once('@').map_or(line.key, |(key, _)| key.trim_ascii_end())
+}
+
+/// Every line that is in force, in the order of the texts.
+fn lines_in_force<'a>(parts: &[Part<'a>]) -> Vec<InForce<'a>> {
     let replacing = Replacing::of(parts);
-    let mut lines: Vec<InForce<'_>> = Vec::new();
+    let mut lines: Vec<InForce<'a>> = Vec::new();
     for (at, part) in parts.iter().enumerate() {
         entries(part, &mut |entry| {
             let (section, key) = named(entry);
             if replacing.replaced(at, entry) || entry.value.is_empty() {
                 return;
             }
-            let path = crate::base::line::shown(part.path);
             let origin = match part.path.starts_with('<') {
                 true => "built-in".to_owned(),
-                false => format!("{path}:{}", entry.line),
+                false => [&*shown(part.path), ":", &entry.line.to_string()].concat(),
             };
             let repeats = section == "whitelist"
                 || key == "windows"
                 || section == "rule" && (key == "files" || PATTERN_KEYS.contains(&key));
-            let value = if entry.quoted { format!("\"{}\"", entry.value) } else { entry.value.to_owned() };
+            let value =
+                if entry.quoted { ["\"", entry.value, "\""].concat() } else { entry.value.to_owned() };
             let line = InForce { section, key: entry.key, value, origin };
             // The last one counts, but the first one has its place.
             let same = |other: &&mut InForce<'_>| (other.section, other.key) == (section, entry.key);
@@ -137,6 +141,13 @@ pub fn merged(name: &str, conf: &str, defaults: &[RuleDefault], parts: &[Part<'_
             }
         });
     }
+    lines
+}
+
+/// A rule as it is in force, each line with its origin; a rule file itself. `conf` is the path of mef.conf.
+#[must_use]
+pub fn merged(name: &str, conf: &str, defaults: &[RuleDefault], parts: &[Part<'_>]) -> String {
+    let lines = lines_in_force(parts);
     let mut out = String::from("[rule]\n");
     for key in service::KEYS {
         let mut said = false;
@@ -146,7 +157,7 @@ pub fn merged(name: &str, conf: &str, defaults: &[RuleDefault], parts: &[Part<'_
         }
         let (value, origin) = match defaults.iter().rfind(|default| default.key == key.name) {
             Some(default) => {
-                (default.value.as_str(), format!("{}:{}", crate::base::line::shown(conf), default.line))
+                (default.value.as_str(), [&*shown(conf), ":", &default.line.to_string()].concat())
             }
             None if key.name == "name" => (name, "the file's name".to_owned()),
             None => (key.default, "default".to_owned()),
@@ -155,9 +166,10 @@ pub fn merged(name: &str, conf: &str, defaults: &[RuleDefault], parts: &[Part<'_
             InForce { section: "rule", key: key.name, value: value.to_owned(), origin }.write(&mut out);
         }
     }
-    let pattern =
-        |line: &&InForce<'_>| PATTERN_KEYS.contains(&line.key.split('@').next().unwrap_or("").trim());
-    lines.iter().filter(|line| line.section == "rule").filter(pattern).for_each(|line| line.write(&mut out));
+    for line in lines.iter().filter(|line| line.section == "rule" && PATTERN_KEYS.contains(&unweighted(line)))
+    {
+        line.write(&mut out);
+    }
     for section in webscan::SECTIONS {
         let mut head = ["\n[", section, "]\n"].concat();
         for line in lines.iter().filter(|line| line.section == section) {
