@@ -4,6 +4,9 @@
 use super::parse::{Escaped, Parser, Read};
 use super::set::ByteSet;
 
+/// The name of a class of POSIX, and what is in it.
+type Named = (&'static [u8], fn(u8) -> bool);
+
 impl Parser<'_> {
     /// Behind the `[`.
     pub(super) fn class(&mut self, from: usize) -> Read<ByteSet> {
@@ -79,7 +82,7 @@ impl Parser<'_> {
 
     /// `[:alpha:]` and its like, inside a class, behind the `[` at `from`.
     fn posix(&mut self, from: usize) -> Read<ByteSet> {
-        const CLASSES: [(&[u8], fn(u8) -> bool); 13] = [
+        const CLASSES: [Named; 13] = [
             (b"alpha", |b| b.is_ascii_alphabetic()),
             (b"digit", |b| b.is_ascii_digit()),
             (b"alnum", |b| b.is_ascii_alphanumeric()),
