@@ -10,6 +10,7 @@ mod applet {
     mod lockout;
     mod mefctl;
     mod rehearse;
+    mod rules;
     mod services;
     mod setup;
     mod status;

@@ -1,9 +1,7 @@
 //! Rules that ship, changed by files of a few lines: in the daemon, at a reload, and in every command that
 //! names a rule.
 
-mod common;
-
-use common::{Net, wait_until};
+use crate::common::{self, Net, wait_until};
 use std::fs;
 
 const LOG: &str = "auth.log";
