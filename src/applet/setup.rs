@@ -25,7 +25,8 @@ const STEP: Duration = Duration::from_millis(20);
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "Nothing is asked. The peer of the SSH session that runs this is allowed for an hour.\nThe rule set \
+    note = "Nothing is asked. The peer of the SSH session that runs this is allowed for an hour.\nThe rule \
+     set \
         is loaded at boot once you have changed or loaded it, and now only with --load.",
     example = "mef setup --init systemd --dry-run\n  mef setup --init systemd --remove --purge --dry-run"
 )]

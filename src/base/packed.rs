@@ -163,8 +163,8 @@ impl Reader<'_> {
 /// Bytes that texts may take, unpacked: what is beyond is not ours.
 const UNPACKED_MAX: usize = 1 << 20;
 
-/// Unpacks texts one after the other, and calls `each` with the name and the text until that is false. What is
-/// behind stays packed; what was before is kept until the end, since later texts copy from it.
+/// Unpacks texts one after the other, and calls `each` with the name and the text until that is false. What
+/// is behind stays packed; what was before is kept until the end, since later texts copy from it.
 pub fn each(packed: &[u8], each: &mut dyn FnMut(&str, &str) -> bool) {
     let mut reader = Reader { bytes: packed.iter(), range: u32::MAX, code: 0 };
     for _ in 0..4 {

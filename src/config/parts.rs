@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
-//! The texts that a service rule is made of, the strongest last: what ships, a file that overlays it or is all
-//! of the rule, and what is local to this host. A key that a later text has takes the place of all lines of
-//! that key before it, as if those were not there; only the patterns of a `.local` file are added.
+//! The texts that a service rule is made of, the strongest last: what ships, a file that overlays it or is
+//! all of the rule, and what is local to this host. A key that a later text has takes the place of all lines
+//! of that key before it, as if those were not there; only the patterns of a `.local` file are added.
 
 use super::ini::{self, Entry};
 use super::service::{self, PATTERN_KEYS};

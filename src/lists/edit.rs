@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Changes to a list, `local.conf` as a rule: lines are added or taken away, all others stay as they are, and the file is
-//! replaced as a whole. Two commands at once wait for each other. Knows no kernel.
+//! Changes to a list, `local.conf` as a rule: lines are added or taken away, all others stay as they are, and
+//! the file is replaced as a whole. Two commands at once wait for each other. Knows no kernel.
 
 use super::kept::write_entry;
 use super::{LOCAL, Paths, Turn};

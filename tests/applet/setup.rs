@@ -1,5 +1,5 @@
-//! `mef setup` in trees that do not run: what it writes, what it leaves alone, and what is left when it is taken
-//! away. `init.rs` has the init systems themselves.
+//! `mef setup` in trees that do not run: what it writes, what it leaves alone, and what is left when it is
+//! taken away. `init.rs` has the init systems themselves.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use crate::common;

@@ -179,7 +179,8 @@ fn what_is_wrong_is_told_in_its_own_file() {
             "sshd.conf:2:10: 'many' is not a whole number",
             "nosuch.conf: the rule can never match (it needs a failregex= in section [rule])",
             "nosuch.conf: nothing says where the lines come from (add programs= or files=)",
-            "lonely.local: warning: it has no effect: no rule that ships and no file .conf beside it has this name",
+            "lonely.local: warning: it has no effect: no rule that ships and no file .conf beside it has \
+             this name",
         ]
     );
     assert!(!loaded.rules.iter().any(|rule| ["sshd", "postfix", "nosuch"].contains(&rule.name.as_str())));
