@@ -5,7 +5,7 @@ use crate::common;
 
 use common::bans::{rows, text};
 use common::daemon::host;
-use common::{Net, wait_for, wait_until};
+use common::{Net, elements, wait_for, wait_until};
 use std::fs;
 use std::net::{IpAddr, UdpSocket};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -22,8 +22,14 @@ fn mef(net: &Net, args: &[&str]) -> common::Output {
 
 /// The names of the deny sets that are in force.
 fn denied(net: &Net) -> Vec<String> {
-    // Without -t, nft reads the elements of all sets first.
-    let chain = |name| net.cmd("nft", &["-t", "list", "chain", "inet", "mef_guard", name]).stdout;
+    // Asked for a chain or the table, or without -t, nft 1.0.6 reads the elements of all sets first: that
+    // takes seconds for a large list, and begins anew whenever somebody changes something meanwhile.
+    let all = net.cmd("nft", &["-t", "list", "ruleset"]).stdout;
+    let chain = |name| {
+        let start = format!("chain {name} {{");
+        let lines = all.lines().skip_while(move |line| line.trim() != start);
+        lines.take_while(|line| line.trim() != "}").collect::<Vec<_>>().join("\n")
+    };
     let rules = chain("deny") + &chain("denynet");
     rules.split('@').skip(1).filter_map(|rest| rest.split(' ').next()).map(str::to_owned).collect()
 }
@@ -37,7 +43,7 @@ fn sets(net: &Net) -> Vec<String> {
 fn is_denied(net: &Net, addr: &str) -> bool {
     let addr: IpAddr = addr.parse().unwrap();
     let family = if addr.is_ipv4() { "deny4" } else { "deny6" };
-    denied(net).iter().any(|set| set.starts_with(family) && net.in_set(set, addr))
+    denied(net).iter().any(|set| set.starts_with(family) && elements::has(set, addr))
 }
 
 /// Entries of a large list; the program without optimization takes its time.
