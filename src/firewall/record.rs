@@ -12,7 +12,6 @@ use crate::base::clock::{Span, Wall};
 use crate::base::range::{Family, Range};
 use nix::errno::Errno;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -31,6 +30,8 @@ pub enum Step {
 
 /// A ban that is kept.
 struct Held {
+    who: Range,
+    scope: Scope,
     standing: Standing,
     since: Wall,
     until: Option<Wall>,
@@ -39,7 +40,7 @@ struct Held {
 /// The table, while there is one.
 #[derive(Default)]
 struct Table {
-    bans: Vec<(Scope, BTreeMap<Range, Held>)>,
+    bans: Vec<Held>,
     allowed: Allowed,
 }
 
@@ -83,8 +84,8 @@ impl World {
             let has = |port| scope.ports().iter().any(|(first, last)| (*first..=*last).contains(&port));
             scope.is_all() || port.is_some_and(has)
         };
-        let mut all = table.bans.iter().filter(|(scope, _)| meant(scope)).flat_map(|(_, bans)| bans);
-        let banned = all.any(|(who, held)| who.covers(from) && held.is_live(self.now));
+        let mut all = table.bans.iter().filter(|held| meant(&held.scope));
+        let banned = all.any(|held| held.who.covers(from) && held.is_live(self.now));
         banned && !table.allowed.covers(from, self.now)
     }
 
@@ -96,12 +97,10 @@ impl World {
     }
 
     fn each(&self, each: &mut dyn FnMut(&Entry<'_>)) {
-        for (scope, bans) in self.table.iter().flat_map(|table| &table.bans) {
-            for (who, held) in bans.iter().filter(|(_, held)| held.is_live(self.now)) {
-                let Standing { age, left, ref rule, hits, ref reason } = held.standing(self.now);
-                let (age, packets) = (Some(age), None);
-                each(&Entry { who: *who, scope, rule, hits, reason, age, left, packets });
-            }
+        for held in self.table.iter().flat_map(|table| &table.bans).filter(|held| held.is_live(self.now)) {
+            let Standing { age, left, ref rule, hits, ref reason } = held.standing(self.now);
+            let (who, scope, age, packets) = (held.who, &held.scope, Some(age), None);
+            each(&Entry { who, scope, rule, hits, reason, age, left, packets });
         }
     }
 }
@@ -120,42 +119,38 @@ impl Held {
 impl Table {
     /// Bans somebody; what became of it.
     fn ban(&mut self, now: Wall, ban: &Ban<'_>, repeat: Repeat) -> Outcome {
-        if self.bans.iter().all(|(scope, _)| scope != ban.scope) {
-            self.bans.push((ban.scope.clone(), BTreeMap::new()));
-        }
-        let of = self.bans.iter_mut().find(|(scope, _)| scope == ban.scope);
-        let Some((_, bans)) = of else { return Outcome::Banned };
+        self.bans.retain(|held| held.is_live(now));
         // Who is banned with a network around is banned.
-        let around = bans.range(..=ban.who).filter(|(who, held)| who.covers(&ban.who) && held.is_live(now));
-        let longest = around.max_by_key(|(_, held)| held.until.map_or(u64::MAX, |until| until.0));
-        let outcome = meet(longest.map(|(_, held)| held.standing(now)), ban, repeat);
+        let around = self.bans.iter().filter(|held| held.scope == *ban.scope && held.who.covers(&ban.who));
+        let longest = around.max_by_key(|held| held.until.map_or(u64::MAX, |until| until.0));
+        let outcome = meet(longest.map(|held| held.standing(now)), ban, repeat);
         let standing = match &outcome {
             Outcome::InForce(_) => return outcome,
             Outcome::Banned => Standing::of(ban),
             Outcome::Extended(after) => after.clone(),
         };
+        self.bans.retain(|held| held.scope != *ban.scope || held.who != ban.who);
         let until = standing.left.map(|secs| Wall(now.0.saturating_add(secs)));
         let since = Wall(now.0.saturating_sub(standing.age));
-        bans.insert(ban.who, Held { standing, since, until });
+        self.bans.push(Held { who: ban.who, scope: ban.scope.clone(), standing, since, until });
         outcome
     }
 
     /// Takes a range out of all bans; how many there were.
     fn unban(&mut self, now: Wall, range: &Range) -> usize {
-        let mut count = 0;
-        for (_, bans) in &mut self.bans {
-            bans.retain(|_, held| held.is_live(now));
-            let met: Vec<Range> = bans.keys().filter(|who| who.meets(range)).copied().collect();
-            count += met.len();
-            for who in met {
-                let Some(held) = bans.remove(&who) else { continue };
-                for rest in who.without(range).into_iter().flatten() {
-                    let standing = held.standing.clone();
-                    bans.insert(rest, Held { standing, ..held });
-                }
-            }
+        let live = std::mem::take(&mut self.bans).into_iter().filter(|held| held.is_live(now));
+        let (met, mut rest): (Vec<Held>, Vec<Held>) = live.partition(|held| held.who.meets(range));
+        for held in &met {
+            let parts = held.who.without(range).into_iter().flatten();
+            rest.extend(parts.map(|who| Held {
+                who,
+                scope: held.scope.clone(),
+                standing: held.standing.clone(),
+                ..*held
+            }));
         }
-        count
+        self.bans = rest;
+        met.len()
     }
 }
 
@@ -338,8 +333,8 @@ impl Bans for Recorder {
     fn unban_all(&mut self, permanent: bool) -> Result<(), Failure> {
         let mut world = self.world.borrow_mut();
         world.refused()?;
-        for (_, bans) in world.table.iter_mut().flat_map(|table| &mut table.bans) {
-            bans.retain(|_, held| !permanent && held.until.is_none());
+        if let Some(table) = &mut world.table {
+            table.bans.retain(|held| !permanent && held.until.is_none());
         }
         Ok(())
     }
