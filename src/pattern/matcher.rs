@@ -141,7 +141,7 @@ impl Quick<'_> {
         let skipped = match lead.next() {
             Some(&Inst::Lit { fold: false, at, .. }) => memchr(*program.pool.get(usize::from(at))?, rest)?,
             // What `.*X` did not find from here it does not find from further on in the same line.
-            Some(&Inst::Loop { set: 0, .. }) if self.skip.is_empty() => {
+            Some(&Inst::Loop { set: 0, limit: NONE, .. }) if self.skip.is_empty() => {
                 memchr(b'\n', self.text.get(at - 1..)?)?
             }
             _ => 0,
@@ -175,12 +175,12 @@ impl Quick<'_> {
                         continue;
                     }
                 }
-                Inst::Loop { order, set, then } => {
-                    let most = at + self.run(set, at);
+                Inst::Loop { order, set, limit } => {
+                    let most = at + self.run(set, limit, at);
                     let end = match order {
                         Order::Sure => Some(most),
-                        Order::Greedy => self.back(pc, then, at, most),
-                        Order::Lazy => self.ahead(pc, then, at, most),
+                        Order::Greedy => self.back(pc, at, most),
+                        Order::Lazy => self.ahead(pc, at, most),
                     };
                     if let Some(end) = end.filter(|_| self.fuel >= 0) {
                         (pc, at) = (pc + 1, end);
@@ -263,13 +263,13 @@ impl Quick<'_> {
                     }
                 }
                 Entry::Back { pc, lo, hi } => {
-                    let end = self.back(pc.into(), self.then(pc), lo.into(), hi.into());
+                    let end = self.back(pc.into(), lo.into(), hi.into());
                     if let Some(end) = end {
                         return Some((usize::from(pc) + 1, end));
                     }
                 }
                 Entry::Ahead { pc, lo, hi } => {
-                    let end = self.ahead(pc.into(), self.then(pc), lo.into(), hi.into());
+                    let end = self.ahead(pc.into(), lo.into(), hi.into());
                     if let Some(end) = end {
                         return Some((usize::from(pc) + 1, end));
                     }
@@ -277,14 +277,6 @@ impl Quick<'_> {
             }
         }
         None
-    }
-
-    /// The literal that must follow the loop at `pc`.
-    fn then(&self, pc: u16) -> u16 {
-        match self.program.code.get(usize::from(pc)) {
-            Some(&Inst::Loop { then, .. }) => then,
-            _ => NONE,
-        }
     }
 
     fn save(&mut self, slot: u8, at: usize) -> bool {
@@ -318,9 +310,13 @@ impl Quick<'_> {
         Some(end)
     }
 
-    /// How many bytes from `at` on are in the set.
-    fn run(&mut self, set: u16, at: usize) -> usize {
+    /// How many bytes from `at` on are in the set, up to the limit.
+    fn run(&mut self, set: u16, limit: u16, at: usize) -> usize {
         let rest = self.text.get(at..).unwrap_or_default();
+        let rest = match self.program.limit(limit) {
+            Some(limit) => rest.get(..usize::from(limit.max)).unwrap_or(rest),
+            None => rest,
+        };
         let len = if set == 0 {
             memchr(b'\n', rest)
         } else {
@@ -334,11 +330,10 @@ impl Quick<'_> {
 
     /// Ends the loop at `pc` at the last position from `lo` to `hi` where it is worth to go on; keeps the
     /// others.
-    fn back(&mut self, pc: usize, then: u16, lo: usize, hi: usize) -> Option<usize> {
-        let at = match self.program.code.get(usize::from(then)) {
-            Some(&Inst::Lit { len, rare, at, .. }) => {
-                let lit = self.program.bytes(at, len);
-                let rare = usize::from(rare);
+    fn back(&mut self, pc: usize, lo: usize, hi: usize) -> Option<usize> {
+        let program = self.program;
+        let at = match program.then(pc) {
+            Some((lit, rare)) => {
                 let byte = *lit.get(rare)?;
                 let end = self.text.len().min(hi + rare + 1);
                 let mut window = self.text.get(lo + rare..end)?;
@@ -364,11 +359,10 @@ impl Quick<'_> {
 
     /// Ends the loop at `pc` at the first position from `lo` to `hi` where it is worth to go on; keeps the
     /// others.
-    fn ahead(&mut self, pc: usize, then: u16, lo: usize, hi: usize) -> Option<usize> {
-        let at = match self.program.code.get(usize::from(then)) {
-            Some(&Inst::Lit { len, rare, at, .. }) => {
-                let lit = self.program.bytes(at, len);
-                let rare = usize::from(rare);
+    fn ahead(&mut self, pc: usize, lo: usize, hi: usize) -> Option<usize> {
+        let program = self.program;
+        let at = match program.then(pc) {
+            Some((lit, rare)) => {
                 let byte = *lit.get(rare)?;
                 let end = self.text.len().min(hi + rare + 1);
                 let mut from = lo;
@@ -392,6 +386,21 @@ impl Quick<'_> {
         }
         Some(at)
     }
+}
+
+/// Whether an address may be read elsewhere than at `begin`, judged by what stands next to it. `program` has
+/// no other ip groups than address instructions.
+pub(super) fn another_place(program: &Program, text: &[u8], begin: usize) -> bool {
+    program.addresses().any(|(lead, tail)| {
+        let fits = |at: usize| {
+            let ends = addr::ends(text, at);
+            let mut both = [ends.full, ends.short].into_iter().flatten();
+            at != begin && both.any(|end| is_at(text, end, tail, false))
+        };
+        let Some((last, _)) = lead.split_last() else { return true };
+        let ends_here = |&at: &usize| text.get(..=at).is_some_and(|head| head.ends_with(lead));
+        memchr::memchr_iter(*last, text).filter(ends_here).any(|at| fits(at + 1))
+    })
 }
 
 /// Positions and instruction numbers fit: `MAX_TEXT` and `parse::MAX_STEPS` bound them.

@@ -120,8 +120,9 @@ impl Pattern {
         let program = Program::new(&part);
         let needles = literals::required(&part.node);
         let lead = program.code.iter().find(|inst| !matches!(inst, Inst::Save(_)));
-        let scan =
-            !needles.is_empty() && !program.anchored && !matches!(lead, Some(Inst::Lit { fold: false, .. }));
+        let scan = !needles.is_empty()
+            && !program.has_head()
+            && !matches!(lead, Some(Inst::Lit { fold: false, .. }));
         Ok(Pattern { program, needles, scan })
     }
 
@@ -165,7 +166,11 @@ impl Pattern {
         if self.program.addresses_only && !addr::another_possible(text, ip) {
             return true;
         }
-        let mut seen = [found.slots[usize::from(IP_BEGIN)]; MAX_READINGS + 1];
+        let begin = found.slots[usize::from(IP_BEGIN)];
+        if self.program.addresses_only && !matcher::another_place(&self.program, text, begin.into()) {
+            return true;
+        }
+        let mut seen = [begin; MAX_READINGS + 1];
         for n in 1..=MAX_READINGS {
             let Some(other) = matcher::search(&self.program, text, scratch, &seen[..n]) else { return true };
             seen[n] = other.slots[usize::from(IP_BEGIN)];

@@ -3,7 +3,7 @@
 //! most the length of the text times the size of the program, on any text; memory is fixed per program.
 //!
 //! States are numbered: the instructions, then the bytes of the literals, then three for each address
-//! instruction (within brackets, the whole word, the shorter end). An address is taken in one piece: its
+//! instruction (within brackets, the whole word, the shorter end), then the bytes that loops with a limit took. An address is taken in one piece: its
 //! state waits for the end. That is sound because addresses of one kind never overlap (see `addr`), so no two
 //! ends share a state.
 
@@ -19,7 +19,7 @@ type Slots = [u16; SLOTS + 1];
 #[derive(Clone, Copy, Default)]
 struct Thread {
     pc: u16,
-    /// Bytes of the literal taken, or where the address ends.
+    /// Bytes of the literal or of the loop with a limit taken, or where the address ends.
     part: u16,
 }
 
@@ -73,8 +73,8 @@ impl List {
 enum Todo {
     /// Go on there.
     Go(u16),
-    /// Add the thread of this loop.
-    Stay(u16),
+    /// Add this thread of a loop.
+    Stay(Thread),
     /// Put this slot back.
     Restore { slot: u8, old: u16 },
 }
@@ -141,7 +141,7 @@ impl Pike {
                 let mut slots = [NONE; SLOTS + 1];
                 slots[0] = narrow(at);
                 // The states of `now` were marked for this position when it was `next`.
-                self.follow(&search, 0, at, &mut slots);
+                self.follow(&search, Thread::default(), at, &mut slots);
                 self.merge();
             }
             if self.now.len == 0 && (best.is_some() || program.anchored) {
@@ -200,11 +200,15 @@ impl Pike {
                     pc + 1
                 }
                 Inst::Set(set) if program.set(set).has(byte) => pc + 1,
-                Inst::Loop { set, .. } if program.set(set).has(byte) => pc,
+                Inst::Loop { set, limit, .. } if program.set(set).has(byte) => {
+                    let part = if limit == NONE { 0 } else { thread.part + 1 };
+                    self.follow(search, Thread { pc: thread.pc, part }, at + 1, &mut self.now.slots(i));
+                    continue;
+                }
                 Inst::Addr { .. } if usize::from(thread.part) == at + 1 => {
                     let mut slots = self.now.slots(i);
                     slots[usize::from(IP_BEGIN) + 2] = thread.part;
-                    self.follow(search, pc + 1, at + 1, &mut slots);
+                    self.follow(search, Thread { pc: narrow(pc + 1), part: 0 }, at + 1, &mut slots);
                     continue;
                 }
                 Inst::Addr { .. } => {
@@ -213,6 +217,7 @@ impl Pike {
                 }
                 _ => continue,
             };
+            let next = Thread { pc: narrow(next), part: 0 };
             self.follow(search, next, at + 1, &mut self.now.slots(i));
         }
         None
@@ -228,14 +233,14 @@ impl Pike {
         self.reached.get_mut(state).is_some_and(|last| std::mem::replace(last, mark) != mark)
     }
 
-    /// Adds to `next` all threads that begin at `pc` without taking a byte, in order of preference.
-    fn follow(&mut self, search: &Search, pc: usize, at: usize, slots: &mut Slots) {
+    /// Adds to `next` all threads that begin there without taking a byte, in order of preference.
+    fn follow(&mut self, search: &Search, from: Thread, at: usize, slots: &mut Slots) {
         self.todo.clear();
-        self.todo.push(Todo::Go(narrow(pc)));
+        self.follow_one(search, from, at, slots);
         while let Some(todo) = self.todo.pop() {
             match todo {
-                Todo::Go(pc) => self.follow_one(search, pc.into(), at, slots),
-                Todo::Stay(pc) => self.next.push(Thread { pc, part: 0 }, slots),
+                Todo::Go(pc) => self.follow_one(search, Thread { pc, part: 0 }, at, slots),
+                Todo::Stay(thread) => self.next.push(thread, slots),
                 Todo::Restore { slot, old } => {
                     if let Some(value) = slots.get_mut(1 + usize::from(slot)) {
                         *value = old;
@@ -245,14 +250,24 @@ impl Pike {
         }
     }
 
-    fn follow_one(&mut self, search: &Search, mut pc: usize, at: usize, slots: &mut Slots) {
+    fn follow_one(&mut self, search: &Search, from: Thread, at: usize, slots: &mut Slots) {
         let program = search.program;
+        let (mut pc, mut part) = (usize::from(from.pc), from.part);
         while let Some(inst) = program.code.get(pc) {
-            if !self.reach(pc, at) {
+            let thread = Thread { pc: narrow(pc), part };
+            let mut full = false;
+            let mut state = pc;
+            if let Inst::Loop { limit, .. } = *inst
+                && part > 0
+                && let Some(limit) = program.limit(limit)
+            {
+                full = part >= limit.max;
+                state = usize::from(limit.first) + usize::from(part) - 1;
+            }
+            if !self.reach(state, at) {
                 return;
             }
-            let thread = Thread { pc: narrow(pc), part: 0 };
-            pc += 1;
+            (pc, part) = (pc + 1, 0);
             match *inst {
                 Inst::Jump(to) => pc = to.into(),
                 Inst::Fork { first, second, .. } => {
@@ -271,9 +286,10 @@ impl Pike {
                 }
                 Inst::Look(look) if holds(look, search.text, at) => {}
                 Inst::Look(_) => return,
+                Inst::Loop { .. } if full => {}
                 Inst::Loop { order: Order::Lazy, .. } => {
                     // Leaving comes first: the thread that stays is added behind all that leaving leads to.
-                    self.todo.push(Todo::Stay(thread.pc));
+                    self.todo.push(Todo::Stay(thread));
                 }
                 Inst::Loop { .. } => self.next.push(thread, slots),
                 Inst::Addr { id } => return self.address(search, thread.pc, id, at, slots),

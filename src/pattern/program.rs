@@ -21,8 +21,8 @@ pub(super) enum Inst {
     Lit { fold: bool, len: u8, rare: u8, at: u16 },
     /// One byte of this set.
     Set(u16),
-    /// Any number of bytes of a set. `then` is the literal that must follow, or `NONE`.
-    Loop { order: Order, set: u16, then: u16 },
+    /// Any number of bytes of a set; if `limit` is not `NONE`, only so many: see `Program::limit`.
+    Loop { order: Order, set: u16, limit: u16 },
     /// First go on there; if that fails, there. `sure`: at most one of them can lead to a match.
     Fork { sure: bool, first: u16, second: u16 },
     /// Go on there.
@@ -54,7 +54,7 @@ const EFFORT: u32 = 64;
 #[derive(Clone)]
 pub(super) struct Program {
     pub(super) code: Box<[Inst]>,
-    /// The bytes of all literals.
+    /// The bytes of all literals, and of the limits of loops.
     pub(super) pool: Box<[u8]>,
     /// Sets beyond `COMMON`.
     sets: Box<[ByteSet]>,
@@ -94,8 +94,14 @@ impl Program {
         }
         program.addresses_only = !program.code.iter().any(|inst| matches!(inst, Inst::Save(IP_BEGIN)));
         program.look_ahead();
+        program.number_counts();
         program.one_reading = part.always & Group::Ip.bit() == 0 || program.has_one_reading();
         program
+    }
+
+    /// Whether the head of the text decides about most texts.
+    pub(super) fn has_head(&self) -> bool {
+        self.head > 0
     }
 
     /// Whether a match is possible, judged by the head of the text alone.
@@ -119,9 +125,77 @@ impl Program {
     }
 
     /// States a matcher has to tell apart: the instructions, each byte of a literal, three ways to be in an
-    /// address.
+    /// address, each number of bytes that a loop with a limit has taken.
     pub(super) fn states(&self) -> usize {
+        let ends = self.limits().map(|(_, limit)| usize::from(limit.first) + usize::from(limit.max));
+        ends.max().unwrap_or_else(|| self.plain_states())
+    }
+
+    /// Those without the numbers.
+    fn plain_states(&self) -> usize {
         self.code.len() + self.pool.len() + 3 * usize::from(self.addrs)
+    }
+
+    /// Gives the loops with a limit their states.
+    fn number_counts(&mut self) {
+        let mut next = self.plain_states();
+        let limits: Vec<_> = self.limits().collect();
+        for (at, limit) in limits {
+            let first = index(next).to_ne_bytes();
+            self.pool[usize::from(at) + 2..usize::from(at) + 4].copy_from_slice(&first);
+            next += usize::from(limit.max);
+        }
+    }
+
+    fn limits(&self) -> impl Iterator<Item = (u16, Limit)> {
+        self.code.iter().filter_map(|inst| match *inst {
+            Inst::Loop { limit, .. } => self.limit(limit).map(|found| (limit, found)),
+            _ => None,
+        })
+    }
+
+    /// The limit of a loop, if it has one.
+    #[inline]
+    pub(super) fn limit(&self, limit: u16) -> Option<Limit> {
+        let &[a, b, c, d] = self.pool.get(usize::from(limit)..)?.first_chunk()?;
+        Some(Limit { max: u16::from_ne_bytes([a, b]), first: u16::from_ne_bytes([c, d]) })
+    }
+
+    /// The literal that must follow the loop at `pc`: where it stands, its length and its rare byte.
+    #[inline]
+    pub(super) fn then(&self, pc: usize) -> Option<(&[u8], usize)> {
+        let behind = self.code.get(pc + 1..)?.iter().find(|inst| !matches!(inst, Inst::Save(_)));
+        match behind {
+            Some(&Inst::Lit { fold: false, len, rare, at }) => Some((self.bytes(at, len), usize::from(rare))),
+            _ => None,
+        }
+    }
+
+    /// For each address instruction what stands right before it and right behind it, as far as that is a
+    /// literal.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let addrs = self.code.iter().enumerate().filter(|(_, inst)| matches!(inst, Inst::Addr { .. }));
+        addrs.map(|(pc, _)| {
+            let lead = pc.checked_sub(1).filter(|_| !self.is_target(pc));
+            (self.literal(lead.unwrap_or(pc)), self.literal(pc + 1))
+        })
+    }
+
+    /// The literal of this instruction; empty if it is none.
+    fn literal(&self, pc: usize) -> &[u8] {
+        match self.code.get(pc) {
+            Some(&Inst::Lit { fold: false, len, at, .. }) => self.bytes(at, len),
+            _ => &[],
+        }
+    }
+
+    /// Whether a fork or jump leads to this instruction.
+    fn is_target(&self, pc: usize) -> bool {
+        self.code.iter().any(|inst| match *inst {
+            Inst::Jump(to) => usize::from(to) == pc,
+            Inst::Fork { first, second, .. } => [first, second].contains(&index(pc)),
+            _ => false,
+        })
     }
 
     /// Bytes on the heap.
@@ -134,15 +208,10 @@ impl Program {
         for pc in 0..self.code.len() {
             let mut inst = self.code[pc];
             match &mut inst {
-                Inst::Loop { set, order, then } => {
+                Inst::Loop { set, order, .. } => {
                     let next = self.firsts(pc + 1);
                     if !next.done && self.set(*set).disjoint(&next.set) {
                         *order = Order::Sure;
-                    }
-                    let behind = (pc + 1..self.code.len()).find(|&i| !matches!(self.code[i], Inst::Save(_)));
-                    if let Some(i) = behind.filter(|&i| matches!(self.code[i], Inst::Lit { fold: false, .. }))
-                    {
-                        *then = index(i);
                     }
                 }
                 Inst::Fork { sure, first, second } => {
@@ -242,6 +311,13 @@ impl Program {
         }
         self.anchored
     }
+}
+
+/// How many bytes a loop takes.
+pub(super) struct Limit {
+    pub(super) max: u16,
+    /// The number of the state in which it has taken one; those with more follow.
+    pub(super) first: u16,
 }
 
 struct Firsts {
@@ -390,6 +466,15 @@ impl Builder {
 
     fn bounded(&mut self, what: &Node, min: u32, max: u32, greedy: bool) {
         (0..min).for_each(|_| self.node(what));
+        if let Some(set) = single(what)
+            && max - min > 1
+        {
+            let limit = index(self.pool.len());
+            let max = u16::try_from(max - min).unwrap_or(NONE);
+            self.pool.extend(max.to_ne_bytes());
+            self.pool.extend([0, 0]);
+            return self.push_loop(set, limit, greedy);
+        }
         let mut forks = Vec::new();
         for _ in min..max {
             forks.push(self.fork());
@@ -399,13 +484,32 @@ impl Builder {
         forks.iter().for_each(|&fork| self.enter(fork, index(fork + 1), exit, greedy));
     }
 
+    /// `(?:[^"\\]|\\.)*` as `[^"\\]*(?:\\.[^"\\]*)*`, which matches the same in the same order: a step for
+    /// each escape, not for each byte.
+    fn unrolled(&mut self, set: ByteSet, escape: &Node) {
+        self.push_loop(set, NONE, true);
+        let fork = self.fork();
+        self.node(escape);
+        self.push_loop(set, NONE, true);
+        self.code.push(Inst::Jump(index(fork)));
+        let exit = self.here();
+        self.enter(fork, index(fork + 1), exit, true);
+    }
+
+    fn push_loop(&mut self, set: ByteSet, limit: u16, greedy: bool) {
+        let set = self.set_id(set);
+        let order = if greedy { Order::Greedy } else { Order::Lazy };
+        self.code.push(Inst::Loop { order, set, limit });
+    }
+
     fn unbounded(&mut self, what: &Node, min: u32, greedy: bool, empty: bool) {
         if let Some(set) = single(what) {
             (0..min).for_each(|_| self.node(what));
-            let set = self.set_id(set);
-            let order = if greedy { Order::Greedy } else { Order::Lazy };
-            self.code.push(Inst::Loop { set, order, then: NONE });
-            return;
+            return self.push_loop(set, NONE, greedy);
+        }
+        if let Some((set, escape)) = escaped(what).filter(|_| greedy) {
+            (0..min).for_each(|_| self.node(what));
+            return self.unrolled(set, escape);
         }
         if min == 0 && !empty {
             let fork = self.fork();
@@ -426,6 +530,16 @@ impl Builder {
             self.enter(fork, index(fork + 1), exit, greedy);
         }
     }
+}
+
+/// A set and what begins with a byte that is not in it and takes a fixed number of bytes, if these are what the
+/// node may be.
+fn escaped(node: &Node) -> Option<(ByteSet, &Node)> {
+    let Node::Alt(all) = node else { return None };
+    let [plain, escape @ Node::Cat(parts)] = &**all else { return None };
+    let set = single(plain)?;
+    let first = single(parts.first()?)?;
+    (set.disjoint(&first) && parts.iter().all(|part| single(part).is_some())).then_some((set, escape))
 }
 
 /// The set of a node that takes exactly one byte.

@@ -70,7 +70,7 @@ impl Maker {
                 // The ip group may not repeat.
                 let names = std::mem::take(&mut self.names);
                 self.names = names.iter().copied().filter(|n| *n != "ip").collect();
-                let body = self.tree(depth - 1);
+                let body = if self.rng.u32(..6) == 0 { self.escaped() } else { self.tree(depth - 1) };
                 if names.contains(&"ip") {
                     self.names.push("ip");
                 }
@@ -81,7 +81,7 @@ impl Maker {
                     4 => (self.rng.u32(..3), None),
                     _ => {
                         let min = self.rng.u32(..3);
-                        (min, Some(min + self.rng.u32(..3)))
+                        (min, Some(min + self.rng.u32(..6)))
                     }
                 };
                 if self.full_loops && may_be_empty(&body) {
@@ -90,6 +90,14 @@ impl Maker {
                 Tree::Repeat(Box::new(body), min, max, self.rng.bool())
             }
         }
+    }
+
+    /// One byte of a class, or two of which the first may be none of that: what is between quotes.
+    fn escaped(&mut self) -> Tree {
+        let mut class = || Tree::Class(CLASSES[self.rng.usize(..CLASSES.len())].into());
+        let (plain, second) = (class(), class());
+        let first = Tree::Byte(BYTES[self.rng.usize(..BYTES.len())]);
+        Tree::Plain(Box::new(Tree::Alt(vec![plain, Tree::Cat(vec![first, second])])))
     }
 
     /// A random line.
