@@ -7,6 +7,7 @@ use super::addr;
 use super::parse::Look;
 use super::pike::Pike;
 use super::program::{IP_BEGIN, Inst, NONE, Order, Program};
+use super::set::ByteSet;
 use super::{Captures, SLOTS, set};
 use memchr::{memchr, memrchr};
 
@@ -141,7 +142,9 @@ impl Quick<'_> {
         let skipped = match lead.next() {
             Some(&Inst::Lit { fold: false, at, .. }) => memchr(*program.pool.get(usize::from(at))?, rest)?,
             // What `.*X` did not find from here it does not find from further on in the same line.
-            Some(&Inst::Loop { set: 0, limit: NONE, .. }) if self.skip.is_empty() => {
+            Some(&(Inst::Loop { set: 0, limit: NONE, .. } | Inst::Until { set: 0, .. }))
+                if self.skip.is_empty() =>
+            {
                 memchr(b'\n', self.text.get(at - 1..)?)?
             }
             _ => 0,
@@ -176,13 +179,13 @@ impl Quick<'_> {
                     }
                 }
                 Inst::Loop { order, set, limit } => {
-                    let most = at + self.run(set, limit, at);
-                    let end = match order {
-                        Order::Sure => Some(most),
-                        Order::Greedy => self.back(pc, at, most),
-                        Order::Lazy => self.ahead(pc, at, most),
-                    };
-                    if let Some(end) = end.filter(|_| self.fuel >= 0) {
+                    if let Some(end) = self.take(pc, order, set, limit, at) {
+                        (pc, at) = (pc + 1, end);
+                        continue;
+                    }
+                }
+                Inst::Until { order, set, .. } => {
+                    if let Some(end) = self.take(pc, order, set, NONE, at) {
                         (pc, at) = (pc + 1, end);
                         continue;
                     }
@@ -218,6 +221,25 @@ impl Quick<'_> {
                 }
             }
             (pc, at) = self.other_way()?;
+        }
+    }
+
+    /// Where the loop at `pc` ends first.
+    fn take(&mut self, pc: usize, order: Order, set: u16, limit: u16, at: usize) -> Option<usize> {
+        let most = at + self.run(set, limit, at);
+        let end = match order {
+            Order::Sure => Some(most),
+            Order::Greedy => self.back(pc, at, most),
+            Order::Lazy => self.ahead(pc, at, most),
+        };
+        end.filter(|_| self.fuel >= 0)
+    }
+
+    /// The bytes with which a text may go on behind the loop at `pc`, if these are known.
+    fn next_set(program: &Program, pc: usize) -> Option<&ByteSet> {
+        match program.code.get(pc) {
+            Some(&Inst::Until { next, .. }) => Some(program.set(next)),
+            _ => None,
         }
     }
 
@@ -333,7 +355,8 @@ impl Quick<'_> {
     fn back(&mut self, pc: usize, lo: usize, hi: usize) -> Option<usize> {
         let program = self.program;
         let at = match program.then(pc) {
-            Some((lit, rare)) => {
+            Some((_, _, Some(escape))) if self.text.get(hi) == Some(&escape) => hi,
+            Some((lit, rare, _)) => {
                 let byte = *lit.get(rare)?;
                 let end = self.text.len().min(hi + rare + 1);
                 let mut window = self.text.get(lo + rare..end)?;
@@ -349,7 +372,15 @@ impl Quick<'_> {
                     window = window.get(..found)?;
                 }
             }
-            _ => hi,
+            _ => match Self::next_set(program, pc) {
+                Some(next) => {
+                    let fits = |at: &usize| self.text.get(*at).is_none_or(|&b| next.has(b));
+                    let found = (lo..=hi).rev().find(fits);
+                    self.burn(hi - found.unwrap_or(lo));
+                    found?
+                }
+                None => hi,
+            },
         };
         if at > lo {
             self.push(Entry::Back { pc: narrow(pc), lo: narrow(lo), hi: narrow(at - 1) });
@@ -362,7 +393,7 @@ impl Quick<'_> {
     fn ahead(&mut self, pc: usize, lo: usize, hi: usize) -> Option<usize> {
         let program = self.program;
         let at = match program.then(pc) {
-            Some((lit, rare)) => {
+            Some((lit, rare, None)) => {
                 let byte = *lit.get(rare)?;
                 let end = self.text.len().min(hi + rare + 1);
                 let mut from = lo;
@@ -379,7 +410,15 @@ impl Quick<'_> {
                     from += found + 1;
                 }
             }
-            _ => lo,
+            _ => match Self::next_set(program, pc) {
+                Some(next) => {
+                    let fits = |at: &usize| self.text.get(*at).is_none_or(|&b| next.has(b));
+                    let found = (lo..=hi).find(fits);
+                    self.burn(found.unwrap_or(hi) - lo);
+                    found?
+                }
+                None => lo,
+            },
         };
         if at < hi {
             self.push(Entry::Ahead { pc: narrow(pc), lo: narrow(at + 1), hi: narrow(hi) });
@@ -391,16 +430,19 @@ impl Quick<'_> {
 /// Whether an address may be read elsewhere than at `begin`, judged by what stands next to it. `program` has
 /// no other ip groups than address instructions.
 pub(super) fn another_place(program: &Program, text: &[u8], begin: usize) -> bool {
-    program.addresses().any(|(lead, tail)| {
-        let fits = |at: usize| {
-            let ends = addr::ends(text, at);
-            let mut both = [ends.full, ends.short].into_iter().flatten();
-            at != begin && both.any(|end| is_at(text, end, tail, false))
-        };
-        let Some((last, _)) = lead.split_last() else { return true };
-        let ends_here = |&at: &usize| text.get(..=at).is_some_and(|head| head.ends_with(lead));
-        memchr::memchr_iter(*last, text).filter(ends_here).any(|at| fits(at + 1))
-    })
+    let fits = |at: usize| {
+        let ends = addr::ends(text, at);
+        let before = text.get(..at).unwrap_or_default();
+        let mut both = [ends.full, ends.short].into_iter().flatten();
+        both.any(|end| {
+            program
+                .addresses()
+                .any(|(lead, tail)| (at == 0 || before.ends_with(lead)) && is_at(text, end, tail, false))
+        })
+    };
+    program.lead == 0
+        || (program.may_lead() && begin > 0 && fits(0))
+        || memchr::memchr_iter(program.lead, text).any(|at| at + 1 != begin && fits(at + 1))
 }
 
 /// Positions and instruction numbers fit: `MAX_TEXT` and `parse::MAX_STEPS` bound them.

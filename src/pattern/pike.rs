@@ -200,6 +200,7 @@ impl Pike {
                     pc + 1
                 }
                 Inst::Set(set) if program.set(set).has(byte) => pc + 1,
+                Inst::Until { set, .. } if program.set(set).has(byte) => pc,
                 Inst::Loop { set, limit, .. } if program.set(set).has(byte) => {
                     let part = if limit == NONE { 0 } else { thread.part + 1 };
                     self.follow(search, Thread { pc: thread.pc, part }, at + 1, &mut self.now.slots(i));
@@ -287,11 +288,11 @@ impl Pike {
                 Inst::Look(look) if holds(look, search.text, at) => {}
                 Inst::Look(_) => return,
                 Inst::Loop { .. } if full => {}
-                Inst::Loop { order: Order::Lazy, .. } => {
+                Inst::Loop { order: Order::Lazy, .. } | Inst::Until { order: Order::Lazy, .. } => {
                     // Leaving comes first: the thread that stays is added behind all that leaving leads to.
                     self.todo.push(Todo::Stay(thread));
                 }
-                Inst::Loop { .. } => self.next.push(thread, slots),
+                Inst::Loop { .. } | Inst::Until { .. } => self.next.push(thread, slots),
                 Inst::Addr { id } => return self.address(search, thread.pc, id, at, slots),
                 Inst::Lit { .. } | Inst::Set(_) | Inst::Match => return self.next.push(thread, slots),
             }

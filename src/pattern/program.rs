@@ -23,6 +23,8 @@ pub(super) enum Inst {
     Set(u16),
     /// Any number of bytes of a set; if `limit` is not `NONE`, only so many: see `Program::limit`.
     Loop { order: Order, set: u16, limit: u16 },
+    /// Any number of bytes of a set; what follows is the end of the text or begins with a byte of the set `next`.
+    Until { order: Order, set: u16, next: u16 },
     /// First go on there; if that fails, there. `sure`: at most one of them can lead to a match.
     Fork { sure: bool, first: u16, second: u16 },
     /// Go on there.
@@ -50,6 +52,11 @@ pub(super) enum Order {
 /// Pairs of alternatives that are compared to find out whether a fork is sure.
 const EFFORT: u32 = 64;
 
+/// An address may stand at the head of the text.
+const AT_HEAD: u8 = 1;
+/// All ways to an address come over the instruction before it.
+const STRAIGHT: u8 = 2;
+
 /// A compiled pattern.
 #[derive(Clone)]
 pub(super) struct Program {
@@ -68,6 +75,10 @@ pub(super) struct Program {
     pub(super) addresses_only: bool,
     /// So many bytes of the pool must stand at the head of the text.
     head: u8,
+    /// The byte that stands before every address; 0 if that cannot be said.
+    pub(super) lead: u8,
+    /// What else is known of what leads to addresses: `AT_HEAD`, `STRAIGHT`.
+    leads: u8,
     /// No text has two matches in which the ip group begins at different positions.
     pub(super) one_reading: bool,
 }
@@ -87,6 +98,8 @@ impl Program {
             anchored: anchored(&part.node),
             addresses_only: false,
             head: 0,
+            lead: 0,
+            leads: 0,
             one_reading: false,
         };
         if let [Inst::Look(Look::Start), Inst::Lit { fold: false, len, at: 0, .. }, ..] = *program.code {
@@ -95,6 +108,7 @@ impl Program {
         program.addresses_only = !program.code.iter().any(|inst| matches!(inst, Inst::Save(IP_BEGIN)));
         program.look_ahead();
         program.number_counts();
+        program.look_behind();
         program.one_reading = part.always & Group::Ip.bit() == 0 || program.has_one_reading();
         program
     }
@@ -136,6 +150,56 @@ impl Program {
         self.code.len() + self.pool.len() + 3 * usize::from(self.addrs)
     }
 
+    /// Finds out what stands before addresses.
+    fn look_behind(&mut self) {
+        let addrs = (0..self.code.len()).filter(|&pc| matches!(self.code[pc], Inst::Addr { .. }));
+        let mut todo: Vec<usize> = addrs.collect();
+        let mut seen = vec![false; self.code.len()];
+        let (mut lead, mut leads) = (0, false);
+        while let Some(pc) = todo.pop() {
+            if pc == 0 {
+                return;
+            }
+            for (before, inst) in self.code.iter().enumerate().filter(|(at, _)| self.goes_to(*at, pc)) {
+                let byte = match inst {
+                    Inst::Lit { .. } => self.literal(before).last().copied(),
+                    Inst::Look(Look::Start) => {
+                        leads = true;
+                        continue;
+                    }
+                    Inst::Save(_) | Inst::Fork { .. } | Inst::Jump(_) | Inst::Look(_) => {
+                        if !std::mem::replace(&mut seen[before], true) {
+                            todo.push(before);
+                        }
+                        continue;
+                    }
+                    _ => None,
+                };
+                let Some(byte) = byte.filter(|byte| lead == 0 || lead == *byte) else { return };
+                lead = byte;
+            }
+        }
+        self.lead = lead;
+        let is_addr = |pc: &usize| matches!(self.code[*pc], Inst::Addr { .. });
+        let straight = !(0..self.code.len()).filter(is_addr).any(|pc| self.is_target(pc));
+        self.leads = if leads { AT_HEAD } else { 0 } | if straight { STRAIGHT } else { 0 };
+    }
+
+    /// Whether an address may stand at the head of the text.
+    pub(super) fn may_lead(&self) -> bool {
+        self.leads & AT_HEAD != 0
+    }
+
+    /// Whether the instruction `to` may come right behind `from`.
+    fn goes_to(&self, from: usize, to: usize) -> bool {
+        match self.code[from] {
+            Inst::Jump(next) => usize::from(next) == to,
+            Inst::Fork { first, second, .. } => [first, second].contains(&index(to)),
+            Inst::Match => false,
+            _ => from + 1 == to,
+        }
+    }
+
     /// Gives the loops with a limit their states.
     fn number_counts(&mut self) {
         let mut next = self.plain_states();
@@ -161,12 +225,25 @@ impl Program {
         Some(Limit { max: u16::from_ne_bytes([a, b]), first: u16::from_ne_bytes([c, d]) })
     }
 
-    /// The literal that must follow the loop at `pc`: where it stands, its length and its rare byte.
+    /// The literal that must follow the loop at `pc`, and the index of its rare byte. Of what is between quotes
+    /// that is what follows the whole, unless an escape does: that byte comes last.
     #[inline]
-    pub(super) fn then(&self, pc: usize) -> Option<(&[u8], usize)> {
-        let behind = self.code.get(pc + 1..)?.iter().find(|inst| !matches!(inst, Inst::Save(_)));
+    pub(super) fn then(&self, pc: usize) -> Option<(&[u8], usize, Option<u8>)> {
+        let (mut pc, loop_) = (pc + 1, *self.code.get(pc)?);
+        let mut escape = None;
+        if let (Inst::Loop { set, .. }, Some(&Inst::Fork { first, second, .. })) = (loop_, self.code.get(pc))
+        {
+            escape = self.literal(first.into()).first().copied();
+            if escape.is_none_or(|byte| self.set(set).has(byte)) {
+                return None;
+            }
+            pc = second.into();
+        }
+        let behind = self.code.get(pc..)?.iter().find(|inst| !matches!(inst, Inst::Save(_)));
         match behind {
-            Some(&Inst::Lit { fold: false, len, rare, at }) => Some((self.bytes(at, len), usize::from(rare))),
+            Some(&Inst::Lit { fold: false, len, rare, at }) => {
+                Some((self.bytes(at, len), usize::from(rare), escape))
+            }
             _ => None,
         }
     }
@@ -176,7 +253,7 @@ impl Program {
     pub(super) fn addresses(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let addrs = self.code.iter().enumerate().filter(|(_, inst)| matches!(inst, Inst::Addr { .. }));
         addrs.map(|(pc, _)| {
-            let lead = pc.checked_sub(1).filter(|_| !self.is_target(pc));
+            let lead = pc.checked_sub(1).filter(|_| self.leads & STRAIGHT != 0);
             (self.literal(lead.unwrap_or(pc)), self.literal(pc + 1))
         })
     }
@@ -189,13 +266,9 @@ impl Program {
         }
     }
 
-    /// Whether a fork or jump leads to this instruction.
+    /// Whether something else than the instruction before it leads to this one.
     fn is_target(&self, pc: usize) -> bool {
-        self.code.iter().any(|inst| match *inst {
-            Inst::Jump(to) => usize::from(to) == pc,
-            Inst::Fork { first, second, .. } => [first, second].contains(&index(pc)),
-            _ => false,
-        })
+        (0..self.code.len()).any(|from| from + 1 != pc && self.goes_to(from, pc))
     }
 
     /// Bytes on the heap.
@@ -208,10 +281,12 @@ impl Program {
         for pc in 0..self.code.len() {
             let mut inst = self.code[pc];
             match &mut inst {
-                Inst::Loop { set, order, .. } => {
+                Inst::Loop { set, order, limit } => {
                     let next = self.firsts(pc + 1);
                     if !next.done && self.set(*set).disjoint(&next.set) {
                         *order = Order::Sure;
+                    } else if !next.done && *limit == NONE && self.then(pc).is_none() && next.set.is_small() {
+                        inst = Inst::Until { order: *order, set: *set, next: self.set_id(next.set) };
                     }
                 }
                 Inst::Fork { sure, first, second } => {
@@ -243,6 +318,16 @@ impl Program {
         }
     }
 
+    /// The number of this set, which is kept if it is new.
+    fn set_id(&mut self, set: ByteSet) -> u16 {
+        let known = COMMON.iter().chain(&self.sets).position(|s| *s == set);
+        let id = known.unwrap_or_else(|| {
+            self.sets = [&*self.sets, &[set]].concat().into();
+            COMMON.len() + self.sets.len() - 1
+        });
+        index(id)
+    }
+
     /// The bytes with which a match may go on at this instruction.
     fn firsts(&self, pc: usize) -> Firsts {
         let mut firsts = Firsts { set: ByteSet::EMPTY, done: false };
@@ -268,7 +353,7 @@ impl Program {
                     todo.extend([usize::from(first), usize::from(second)]);
                     continue;
                 }
-                Inst::Loop { set, .. } => *self.set(set),
+                Inst::Loop { set, .. } | Inst::Until { set, .. } => *self.set(set),
                 Inst::Set(set) => {
                     firsts.set = firsts.set.or(*self.set(set));
                     continue;
@@ -304,7 +389,8 @@ impl Program {
                 Inst::Fork { sure: true, first, second } => {
                     todo.extend([usize::from(first), usize::from(second)])
                 }
-                Inst::Fork { .. } | Inst::Loop { order: Order::Greedy | Order::Lazy, .. } => return false,
+                Inst::Fork { .. } | Inst::Until { .. } => return false,
+                Inst::Loop { order: Order::Greedy | Order::Lazy, .. } => return false,
                 Inst::Jump(to) => todo.push(usize::from(to)),
                 _ => todo.push(pc + 1),
             }

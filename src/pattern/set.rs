@@ -44,6 +44,11 @@ impl ByteSet {
         self.0.iter().zip(&other.0).all(|(a, b)| a & b == 0)
     }
 
+    /// Whether few bytes are in it, as where words may begin.
+    pub(super) fn is_small(&self) -> bool {
+        self.0.iter().map(|word| word.count_ones()).sum::<u32>() < 64
+    }
+
     /// Whether no byte is in it.
     pub(super) fn is_empty(&self) -> bool {
         *self == ByteSet::EMPTY
