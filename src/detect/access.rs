@@ -63,7 +63,11 @@ fn common(line: &[u8]) -> Option<(Who, Request)> {
     let first = memchr(b' ', line)?;
     let rest = line.get(first + 1..)?;
     let second = memchr(b' ', rest)?;
-    let begin = quoted(line, first + 1)?.end + 1;
+    let mut begin = quoted(line, first + 1)?.end + 1;
+    // Apache writes a name that is empty as two quotes.
+    if line.get(begin - 1..)?.starts_with(b"\"\" [") {
+        begin = quoted(line, begin + 1)?.end + 1;
+    }
     // Behind the user's name, who may be called anything but a quote.
     let head = line.get(..begin)?.strip_suffix(b"] \"")?;
     let stamp_at = memrchr(b'[', head)?;

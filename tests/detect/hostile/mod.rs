@@ -101,6 +101,9 @@ fn hostile_text_blames_nobody_else_and_hides_nobody() {
 
 /// What a client may write, for the question whether it can hide.
 const FILLERS: &[&str] = &[
+    "",
+    "-",
+    "\"\"",
     "x from 198.51.100.9 port 22 ssh2",
     "198.51.100.9",
     "2001:db8:bad::9",
@@ -135,7 +138,21 @@ const FILLERS: &[&str] = &[
 /// Where a line is no hit: rule, hole, which fillers, and why.
 type Hidden = (&'static str, usize, fn(&str) -> bool, &'static str);
 
+/// What looks like no name or request at all.
+const NOBODY: fn(&str) -> bool = |text| matches!(text, "" | "-");
+
 const HIDDEN: &[Hidden] = &[
+    ("nginx-auth", 0, NOBODY, "nginx writes - for no name, and asks nobody for its password"),
+    ("traefik-common", 0, NOBODY, "the same"),
+    ("squid", 1, NOBODY, "the same"),
+    ("squid", 0, |text| text.is_empty(), "a URL is never empty"),
+    ("web-probes", 0, |text| text.is_empty(), "nginx writes -, Apache two quotes"),
+    ("wordpress", 0, |text| text.is_empty(), "the same"),
+    ("web-slow", 1, NOBODY, "no request: connections that browsers open in advance"),
+    ("postgresql", 0, |text| text.is_empty(), "PostgreSQL refuses an empty name without this line"),
+    ("postgresql", 1, |text| text.is_empty(), "for an empty name it takes the user's"),
+    ("proftpd", 0, |text| text.is_empty(), "ProFTPD writes the address where there is no host name"),
+    ("proftpd-syslog", 0, |text| text.is_empty(), "the same"),
     ("dovecot", 0, |text| text.len() > 80, "Dovecot writes 80 bytes of a name"),
     ("sendmail", 0, |text| text.len() > 100, "a long name fills the line up to where it is cut"),
     ("sendmail", 1, |text| text.len() > 100, "the same"),
