@@ -11,9 +11,9 @@ use crate::sys::host;
 use std::path::Path;
 use std::time::Duration;
 
-/// How long a daemon that was started is waited for.
+/// How long a daemon that was started is waited for: runit looks for new services every five seconds.
 const STEP: Duration = Duration::from_millis(50);
-const STEPS: u32 = 60;
+const STEPS: u32 = 160;
 
 pub(super) fn tell(job: &Job, output: &mut Output<'_>) -> Result<(), Error> {
     let ports: Vec<String> =
@@ -52,7 +52,12 @@ fn sights(job: &Job) -> (Vec<String>, Vec<String>) {
             let _ = client.tell(&Request::Status);
             let _ = client.lines(false, &mut |line| {
                 if let Some(sight) = SightLine::read(line) {
-                    let all = if sight.sight == Sight::Blind { &mut blind } else { &mut watched };
+                    let all = match sight.sight {
+                        Sight::Sees => &mut watched,
+                        Sight::Blind => &mut blind,
+                        // Its service has written nothing yet.
+                        Sight::Waits => return true,
+                    };
                     all.push(format!("{} ({})", sight.name, shown(sight.text)));
                 }
                 true
