@@ -3,7 +3,8 @@
 //! most the length of the text times the size of the program, on any text; memory is fixed per program.
 //!
 //! States are numbered: the instructions, then the bytes of the literals, then three for each address
-//! instruction (within brackets, the whole word, the shorter end), then the bytes that loops with a limit took. An address is taken in one piece: its
+//! instruction (within brackets, the whole word, the shorter end), then the bytes that loops with a
+//! limit took. An address is taken in one piece: its
 //! state waits for the end. That is sound because addresses of one kind never overlap (see `addr`), so no two
 //! ends share a state.
 

@@ -23,7 +23,8 @@ pub(super) enum Inst {
     Set(u16),
     /// Any number of bytes of a set; if `limit` is not `NONE`, only so many: see `Program::limit`.
     Loop { order: Order, set: u16, limit: u16 },
-    /// Any number of bytes of a set; what follows is the end of the text or begins with a byte of the set `next`.
+    /// Any number of bytes of a set; what follows is the end of the text or begins with a byte
+    /// of the set `next`.
     Until { order: Order, set: u16, next: u16 },
     /// First go on there; if that fails, there. `sure`: at most one of them can lead to a match.
     Fork { sure: bool, first: u16, second: u16 },
@@ -225,8 +226,8 @@ impl Program {
         Some(Limit { max: u16::from_ne_bytes([a, b]), first: u16::from_ne_bytes([c, d]) })
     }
 
-    /// The literal that must follow the loop at `pc`, and the index of its rare byte. Of what is between quotes
-    /// that is what follows the whole, unless an escape does: that byte comes last.
+    /// The literal that must follow the loop at `pc`, and the index of its rare byte. Of what is between
+    /// quotes that is what follows the whole, unless an escape does: that byte comes last.
     #[inline]
     pub(super) fn then(&self, pc: usize) -> Option<(&[u8], usize, Option<u8>)> {
         let (mut pc, loop_) = (pc + 1, *self.code.get(pc)?);
@@ -618,8 +619,8 @@ impl Builder {
     }
 }
 
-/// A set and what begins with a byte that is not in it and takes a fixed number of bytes, if these are what the
-/// node may be.
+/// A set and what begins with a byte that is not in it and takes a fixed number of bytes, if these are what
+/// the node may be.
 fn escaped(node: &Node) -> Option<(ByteSet, &Node)> {
     let Node::Alt(all) = node else { return None };
     let [plain, escape @ Node::Cat(parts)] = &**all else { return None };
