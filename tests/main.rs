@@ -14,6 +14,7 @@ mod applet {
     mod services;
     mod setup;
     mod status;
+    mod units;
 }
 
 mod daemon {

@@ -510,8 +510,15 @@ fn services_are_the_business_of_the_init_system_that_runs() {
     mefctl(&net, "disable mefdaemon").ok();
     assert!(link.symlink_metadata().is_err());
     fs::remove_dir_all(net.path("etc/sv")).unwrap();
-    // Scripts
+    // Scripts, those of `mef setup` first.
     net.write("etc/inittab", "");
+    init(&net, &["etc/init.d/mef", "etc/init.d/mef-rules"]);
+    mefctl(&net, "stop mef").ok();
+    mefctl(&net, "stop mefdaemon").ok();
+    assert_eq!(asked(&net), "mef-rules stop\nmef stop\n");
+    fs::remove_file(net.path("etc/init.d/mef-rules")).unwrap();
+    let out = mefctl(&net, "stop mef");
+    assert!(out.status == 1 && out.stderr.contains("mef unload"), "the daemon is not meant: {out:?}");
     init(&net, &["etc/init.d/mef", "etc/init.d/mefdaemon"]);
     mefctl(&net, "stop mef").ok();
     mefctl(&net, "enable mef").ok();

@@ -25,6 +25,14 @@ enum Init {
     SysV,
 }
 
+/// Where systemd has its units.
+const UNITS: [&str; 5] = [
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
 const SCRIPTS: &str = "/etc/init.d";
 /// Where runit has its services, and where the ones that it runs are linked.
 const RUNIT_SERVICES: &str = "/etc/sv";
@@ -50,16 +58,42 @@ impl Init {
         }
     }
 
+    /// Whether it has a service of this name.
+    fn has(&self, service: &str) -> bool {
+        let dirs: &[&str] = match self {
+            Init::Systemd => &UNITS,
+            Init::Runit(_) => &[RUNIT_SERVICES],
+            _ => &[SCRIPTS],
+        };
+        let name = if matches!(self, Init::Systemd) { ".service" } else { "" };
+        dirs.iter().any(|dir| Path::new(&[dir, "/", service, name].concat()).exists())
+    }
+
+    /// What a service is called here. The existing product's units have its names; `mef setup` calls the
+    /// daemon mef and the rule set mef-rules.
+    fn name_of(&self, service: &'static str) -> Result<&'static str, Error> {
+        match service {
+            "mef" if self.has("mef-rules") => Ok("mef-rules"),
+            "mef" if self.has("mef") && !self.has("mefdaemon") => {
+                let text = "the rule set has no service of its own here: `mef load` and `mef unload` do it";
+                Err(Error::Failed(text.into()))
+            }
+            "mefdaemon" if self.has("mef") && !self.has("mefdaemon") => Ok("mef"),
+            _ => Ok(service),
+        }
+    }
+
     /// The commands that do it, for each service.
     fn commands(&self, action: &str, services: &[&'static str]) -> Vec<Vec<String>> {
         let line = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<String>>();
         let each = |words: &dyn Fn(&str) -> Vec<String>| services.iter().map(|s| words(s)).collect();
         let script = |service: &str| [SCRIPTS, "/", service].concat();
+        // The rule set comes before the network.
+        let daemon = self.name_of("mefdaemon").unwrap_or("mefdaemon");
         match (self, action) {
             (Init::Systemd, _) => vec![line(&[&["systemctl", action][..], services].concat())],
-            // The rule set comes before the network.
             (Init::OpenRc, "enable") => {
-                each(&|s| line(&["rc-update", "add", s, if s == "mef" { "boot" } else { "default" }]))
+                each(&|s| line(&["rc-update", "add", s, if s == daemon { "default" } else { "boot" }]))
             }
             (Init::OpenRc, "disable") => each(&|s| line(&["rc-update", "-a", "del", s])),
             (Init::OpenRc, _) => each(&|s| line(&["rc-service", s, action])),
@@ -93,6 +127,7 @@ pub(super) fn run(action: &str, args: &[&str], output: &mut Output<'_>) -> Resul
             `mef load --boot` and `mef daemon` are what it would start";
         return Err(Error::Failed(text.into()));
     };
+    let services = services.into_iter().map(|s| init.name_of(s)).collect::<Result<Vec<_>, _>>()?;
     if let Init::Runit(dir) = init
         && links
     {
