@@ -35,7 +35,7 @@ fuzz:  ## run each fuzz target for FUZZ_SECONDS
 cross:  ## build every line of cross/targets
 	@bash cross/all.sh
 
-dist: cross  ## a tarball for each target, with checksums, in target/dist
+dist: cross  ## packages of each target (tarball, .deb, OCI image, contents), in target/dist
 	@bash cross/dist.sh
 
 install: all  ## copy mef and the files of rootfs/ below DESTDIR

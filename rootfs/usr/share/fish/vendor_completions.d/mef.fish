@@ -1,0 +1,135 @@
+# fish completion for mef. Made by cross/completions.sh from mef's own help: do not edit.
+
+function __mef_rules
+    for file in /etc/mef/rules.d/*.conf
+        string replace -r '.*/(.*)\.conf$' '$1' $file
+    end
+end
+
+function __mef_banned
+    mef bans --json 2>/dev/null | string replace -rf '^\{"address":"([^"]*)".*' '$1'
+end
+
+complete -c mef -f
+complete -c mef -n '__fish_is_first_arg' -a help -d 'what a command does'
+complete -c mef -n '__fish_is_first_arg' -a ban -d 'ban addresses, networks or ranges'
+complete -c mef -n '__fish_seen_subcommand_from help' -a ban
+complete -c mef -n '__fish_is_first_arg' -a unban -d 'end bans'
+complete -c mef -n '__fish_seen_subcommand_from help' -a unban
+complete -c mef -n '__fish_is_first_arg' -a bans -d 'list the bans in force'
+complete -c mef -n '__fish_seen_subcommand_from help' -a bans
+complete -c mef -n '__fish_is_first_arg' -a allow -d 'put addresses on the allow list'
+complete -c mef -n '__fish_seen_subcommand_from help' -a allow
+complete -c mef -n '__fish_is_first_arg' -a disallow -d 'take addresses off the allow list'
+complete -c mef -n '__fish_seen_subcommand_from help' -a disallow
+complete -c mef -n '__fish_is_first_arg' -a deny -d 'put addresses on the deny list'
+complete -c mef -n '__fish_seen_subcommand_from help' -a deny
+complete -c mef -n '__fish_is_first_arg' -a undeny -d 'take addresses off the deny list'
+complete -c mef -n '__fish_seen_subcommand_from help' -a undeny
+complete -c mef -n '__fish_is_first_arg' -a lists -d 'show what is in the allow and deny lists'
+complete -c mef -n '__fish_seen_subcommand_from help' -a lists
+complete -c mef -n '__fish_is_first_arg' -a daemon -d 'watch the logs and ban who abuses a service'
+complete -c mef -n '__fish_seen_subcommand_from help' -a daemon
+complete -c mef -n '__fish_is_first_arg' -a status -d 'show what runs, what was counted and what is in force'
+complete -c mef -n '__fish_seen_subcommand_from help' -a status
+complete -c mef -n '__fish_is_first_arg' -a top -d 'watch offenders and rules, live'
+complete -c mef -n '__fish_seen_subcommand_from help' -a top
+complete -c mef -n '__fish_is_first_arg' -a watch -d 'follow the daemon\'s events: hits, bans, unbans'
+complete -c mef -n '__fish_seen_subcommand_from help' -a watch
+complete -c mef -n '__fish_is_first_arg' -a test -d 'run a service rule over a log and show what it would do'
+complete -c mef -n '__fish_seen_subcommand_from help' -a test
+complete -c mef -n '__fish_is_first_arg' -a load -d 'put the rule set into the kernel'
+complete -c mef -n '__fish_seen_subcommand_from help' -a load
+complete -c mef -n '__fish_is_first_arg' -a confirm -d 'keep the rules that load --confirm put on trial'
+complete -c mef -n '__fish_seen_subcommand_from help' -a confirm
+complete -c mef -n '__fish_is_first_arg' -a unload -d 'take the rule set out of the kernel'
+complete -c mef -n '__fish_seen_subcommand_from help' -a unload
+complete -c mef -n '__fish_is_first_arg' -a check -d 'check rule set, configuration and service rules'
+complete -c mef -n '__fish_seen_subcommand_from help' -a check
+complete -c mef -n '__fish_is_first_arg' -a fmt -d 'show a rule set in canonical form'
+complete -c mef -n '__fish_seen_subcommand_from help' -a fmt
+complete -c mef -n '__fish_is_first_arg' -a diff -d 'show what loading the rule set would change'
+complete -c mef -n '__fish_seen_subcommand_from help' -a diff
+complete -c mef -n '__fish_is_first_arg' -a export -d 'show rules of the kernel, anybody\'s, as a rule set'
+complete -c mef -n '__fish_seen_subcommand_from help' -a export
+complete -c mef -n '__fish_is_first_arg' -a version -d 'show version and licence'
+complete -c mef -n '__fish_seen_subcommand_from help' -a version
+complete -c mef -n '__fish_seen_subcommand_from ban' -l for -x -a '10m 1h 1d 7d 30d' -d 'how long: 90, 90s, 10m, 1h, 7d (default 1h)'
+complete -c mef -n '__fish_seen_subcommand_from ban' -l permanent -d 'until it is taken back by hand'
+complete -c mef -n '__fish_seen_subcommand_from ban' -l ports -x -d 'only these ports, tcp and udp: 22,25,1000-2000'
+complete -c mef -n '__fish_seen_subcommand_from ban' -l reason -x -d 'shown by `mef bans`'
+complete -c mef -n '__fish_seen_subcommand_from ban' -l force -d 'ban even who is protected from it'
+complete -c mef -n '__fish_seen_subcommand_from ban' -l json -d 'one JSON object a line'
+complete -c mef -n '__fish_seen_subcommand_from ban' -l config -r -F -d 'path to mef.conf'
+complete -c mef -n '__fish_seen_subcommand_from ban' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from unban' -a '(__mef_banned)'
+complete -c mef -n '__fish_seen_subcommand_from unban' -l all -d 'end all bans that have an end'
+complete -c mef -n '__fish_seen_subcommand_from unban' -l permanent -d 'with --all: end the permanent ones too'
+complete -c mef -n '__fish_seen_subcommand_from unban' -l config -r -F -d 'path to mef.conf'
+complete -c mef -n '__fish_seen_subcommand_from unban' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from bans' -a '(__mef_banned)'
+complete -c mef -n '__fish_seen_subcommand_from bans' -l json -d 'one JSON object a line'
+complete -c mef -n '__fish_seen_subcommand_from bans' -l rule -x -a '(__mef_rules)' -d 'only those that this service rule made'
+complete -c mef -n '__fish_seen_subcommand_from bans' -l permanent -d 'only those without an end'
+complete -c mef -n '__fish_seen_subcommand_from bans' -l config -r -F -d 'another mef.conf'
+complete -c mef -n '__fish_seen_subcommand_from bans' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from allow' -l for -x -a '10m 1h 1d 7d 30d' -d 'only for allow: how long: 90s, 10m, 1h, 7d (default: for good)'
+complete -c mef -n '__fish_seen_subcommand_from allow' -l force -d 'only for deny: also who is protected or allowed, and large networks'
+complete -c mef -n '__fish_seen_subcommand_from allow' -l config -r -F -d 'another mef.conf'
+complete -c mef -n '__fish_seen_subcommand_from allow' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from disallow' -l config -r -F -d 'another mef.conf'
+complete -c mef -n '__fish_seen_subcommand_from disallow' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from deny' -l for -x -a '10m 1h 1d 7d 30d' -d 'only for allow: how long: 90s, 10m, 1h, 7d (default: for good)'
+complete -c mef -n '__fish_seen_subcommand_from deny' -l force -d 'only for deny: also who is protected or allowed, and large networks'
+complete -c mef -n '__fish_seen_subcommand_from deny' -l config -r -F -d 'another mef.conf'
+complete -c mef -n '__fish_seen_subcommand_from deny' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from undeny' -l config -r -F -d 'another mef.conf'
+complete -c mef -n '__fish_seen_subcommand_from undeny' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from lists' -l drop -r -F -d 'end what this list, by name or path, left in force when it was refused or cut off'
+complete -c mef -n '__fish_seen_subcommand_from lists' -l json -d 'one JSON object per line'
+complete -c mef -n '__fish_seen_subcommand_from lists' -l config -r -F -d 'path to mef.conf'
+complete -c mef -n '__fish_seen_subcommand_from lists' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from daemon' -l config -r -F -d 'another mef.conf'
+complete -c mef -n '__fish_seen_subcommand_from daemon' -l foreground -d 'stay in the foreground, for a supervisor'
+complete -c mef -n '__fish_seen_subcommand_from daemon' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from status' -l json -d 'one JSON object, then one for each rule'
+complete -c mef -n '__fish_seen_subcommand_from status' -l prometheus -d 'the text format of Prometheus'
+complete -c mef -n '__fish_seen_subcommand_from status' -l all -d 'also the counters that are zero'
+complete -c mef -n '__fish_seen_subcommand_from status' -l config -r -F -d 'another mef.conf'
+complete -c mef -n '__fish_seen_subcommand_from status' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from top' -l once -d 'show it once and end'
+complete -c mef -n '__fish_seen_subcommand_from top' -l config -r -F -d 'another mef.conf'
+complete -c mef -n '__fish_seen_subcommand_from top' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from watch' -l json -d 'one JSON object a line'
+complete -c mef -n '__fish_seen_subcommand_from watch' -l config -r -F -d 'another mef.conf'
+complete -c mef -n '__fish_seen_subcommand_from watch' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from test' -a '(__mef_rules)' -F
+complete -c mef -n '__fish_seen_subcommand_from test' -l hits -d 'print the number and the address of every line that hits'
+complete -c mef -n '__fish_seen_subcommand_from test' -l json -d 'one JSON object a line: each ban, then the summary'
+complete -c mef -n '__fish_seen_subcommand_from test' -l journal -d 'read this machine\'s journal instead of files'
+complete -c mef -n '__fish_seen_subcommand_from test' -l since -x -a '10m 1h 1d 7d 30d' -d 'how far back in the journal (default: 1d)'
+complete -c mef -n '__fish_seen_subcommand_from test' -l self -d 'run the examples inside every service rule'
+complete -c mef -n '__fish_seen_subcommand_from test' -l rules-dir -r -F -d 'where the rules are (default: rules_dir of mef.conf)'
+complete -c mef -n '__fish_seen_subcommand_from test' -l config -r -F -d 'another mef.conf'
+complete -c mef -n '__fish_seen_subcommand_from test' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from load' -F
+complete -c mef -n '__fish_seen_subcommand_from load' -l check -d 'only say what is wrong with it'
+complete -c mef -n '__fish_seen_subcommand_from load' -l confirm -x -a '10m 1h 1d 7d 30d' -d 'how long the rules are on trial, such as 30s: then the previous ones return, unless you type yes or `mef confirm` is run'
+complete -c mef -n '__fish_seen_subcommand_from load' -l force -d 'load a rule set that is known to cut off the SSH session that this command runs in'
+complete -c mef -n '__fish_seen_subcommand_from load' -l boot -d 'at boot: if nobody has confirmed the rules of the last trial, load those that were confirmed last instead'
+complete -c mef -n '__fish_seen_subcommand_from load' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from confirm' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from unload' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from check' -F
+complete -c mef -n '__fish_seen_subcommand_from check' -l config -r -F -d 'another mef.conf'
+complete -c mef -n '__fish_seen_subcommand_from check' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from fmt' -F
+complete -c mef -n '__fish_seen_subcommand_from fmt' -l write -d 'write it back into the file'
+complete -c mef -n '__fish_seen_subcommand_from fmt' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from diff' -F
+complete -c mef -n '__fish_seen_subcommand_from diff' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from export' -l family -x -a 'inet ip ip6 arp bridge netdev' -d 'only tables of this family: inet, ip, ip6, arp, bridge or netdev'
+complete -c mef -n '__fish_seen_subcommand_from export' -l table -x -d 'only tables of this name'
+complete -c mef -n '__fish_seen_subcommand_from export' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from version' -l verbose -d 'also what this kernel can do'
+complete -c mef -n '__fish_seen_subcommand_from version' -l help -d 'display usage information'
