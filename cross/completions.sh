@@ -17,7 +17,7 @@ facts() {
                     print command "\toperand\t\t" substr($0, RSTART + 7, RLENGTH - 7)
                 while (match($0, /\[--[a-z-]+ <[^>]*>/)) {
                     split(substr($0, RSTART + 1, RLENGTH - 2), pair, " <")
-                    takes[pair[1]] = pair[1] == "--rule" ? "rule" : pair[2]
+                    takes[pair[1]] = pair[1] ~ /^--(rule|init)$/ ? substr(pair[1], 3) : pair[2]
                     $0 = substr($0, RSTART + RLENGTH)
                 }
             }
@@ -67,7 +67,8 @@ write_bash() {
 # What stands for KIND, one a line.
 _mef_words() {
     case $1 in
-    "RULE FILE" | rule) _mef_rules ;;
+    "RULE FILE" | rule | NAME) _mef_rules ;;
+    init) printf '%s\n' auto systemd openrc runit s6 procd sysvinit busybox none ;;
     family) printf '%s\n' inet ip ip6 arp bridge netdev ;;
     time) printf '%s\n' 10m 1h 1d 7d 30d ;;
     BANNED) mef bans --json 2>/dev/null | sed -n 's/^{"address":"\([^"]*\)".*/\1/p' ;;
@@ -75,11 +76,7 @@ _mef_words() {
 }
 
 _mef_rules() {
-    local file
-    for file in /etc/mef/rules.d/*.conf; do
-        file=${file##*/}
-        [[ $file != "*.conf" ]] && printf '%s\n' "${file%.conf}"
-    done
+    mef rules --json 2>/dev/null | sed -n 's/^{"rule":"\([^"]*\)".*/\1/p'
 }
 
 _mef() {
@@ -129,7 +126,7 @@ write_zsh() {
 
 _mef_rules() {
     local -a rules
-    rules=(/etc/mef/rules.d/*.conf(N:t:r))
+    rules=(${(f)"$(mef rules --json 2>/dev/null | sed -n 's/^{"rule":"\([^"]*\)".*/\1/p')"})
     _describe 'service rule' rules
 }
 
@@ -175,6 +172,7 @@ END
             if (kind == "dir") return ":" kind ":_files -/"
             if (kind == "family") return ":" kind ":(inet ip ip6 arp bridge netdev)"
             if (kind == "time") return ":" kind ":(10m 1h 1d 7d 30d)"
+            if (kind == "init") return ":" kind ":(auto systemd openrc runit s6 procd sysvinit busybox none)"
             if (kind == "rule") return ":" kind ":_mef_rules"
             return ":" kind ": "
         }
@@ -182,6 +180,7 @@ END
             kind = operands[command]
             if (kind == "") return ""
             if (kind == "RULE FILE") return " \\\n            \x271:rule:_mef_rules\x27 \x27*:file:_files\x27"
+            if (kind == "NAME") return " \\\n            \x271:rule:_mef_rules\x27"
             if (kind ~ /^FILE/) return " \\\n            \x27*:file:_files\x27"
             if (command != "unban" && command != "bans") return ""
             return " \\\n            \x27*:address:_mef_banned\x27"
@@ -199,9 +198,7 @@ write_fish() {
 # fish completion for mef. Made by cross/completions.sh from mef's own help: do not edit.
 
 function __mef_rules
-    for file in /etc/mef/rules.d/*.conf
-        string replace -r '.*/(.*)\.conf$' '$1' $file
-    end
+    mef rules --json 2>/dev/null | string replace -rf '^\{"rule":"([^"]*)".*' '$1'
 end
 
 function __mef_banned
@@ -221,6 +218,7 @@ END
         { seen = "complete -c mef -n \x27__fish_seen_subcommand_from " $1 "\x27" }
         $2 == "operand" {
             if ($4 == "RULE FILE") print seen " -a \x27(__mef_rules)\x27 -F"
+            else if ($4 == "NAME") print seen " -a \x27(__mef_rules)\x27"
             else if ($4 ~ /^FILE/) print seen " -F"
             else if ($1 == "unban" || $1 == "bans") print seen " -a \x27(__mef_banned)\x27"
             next
@@ -230,6 +228,8 @@ END
             if ($3 == "file" || $3 == "dir") value = " -r -F"
             else if ($3 == "family") value = " -x -a \x27inet ip ip6 arp bridge netdev\x27"
             else if ($3 == "time") value = " -x -a \x2710m 1h 1d 7d 30d\x27"
+            else if ($3 == "init")
+                value = " -x -a \x27auto systemd openrc runit s6 procd sysvinit busybox none\x27"
             else if ($3 == "rule") value = " -x -a \x27(__mef_rules)\x27"
             else if ($3 != "") value = " -x"
             printf "%s -l %s%s -d %s\n", seen, substr($2, 3), value, quoted($4)

@@ -43,6 +43,9 @@ pack_deb() {
     for file in systemd sysvinit; do
         cp -rT "$share/mef/init/$file" "$tree"
     done
+    # What is the administrator's place is not a package's.
+    install -d "$tree/usr/lib"
+    mv "$tree/etc/systemd" "$tree/usr/lib/systemd"
     rm -rf "$share/mef"
     install -d "$share/zsh"
     mv "$share/zsh/site-functions" "$share/zsh/vendor-completions"

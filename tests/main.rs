@@ -6,6 +6,7 @@ mod common;
 
 mod applet {
     mod cli;
+    mod completions;
     mod control;
     mod lockout;
     mod mefctl;

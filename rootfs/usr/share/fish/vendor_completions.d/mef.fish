@@ -1,9 +1,7 @@
 # fish completion for mef. Made by cross/completions.sh from mef's own help: do not edit.
 
 function __mef_rules
-    for file in /etc/mef/rules.d/*.conf
-        string replace -r '.*/(.*)\.conf$' '$1' $file
-    end
+    mef rules --json 2>/dev/null | string replace -rf '^\{"rule":"([^"]*)".*' '$1'
 end
 
 function __mef_banned
@@ -30,12 +28,16 @@ complete -c mef -n '__fish_is_first_arg' -a lists -d 'show what is in the allow 
 complete -c mef -n '__fish_seen_subcommand_from help' -a lists
 complete -c mef -n '__fish_is_first_arg' -a daemon -d 'watch the logs and ban who abuses a service'
 complete -c mef -n '__fish_seen_subcommand_from help' -a daemon
+complete -c mef -n '__fish_is_first_arg' -a reload -d 'have the daemon read its configuration again'
+complete -c mef -n '__fish_seen_subcommand_from help' -a reload
 complete -c mef -n '__fish_is_first_arg' -a status -d 'show what runs, what was counted and what is in force'
 complete -c mef -n '__fish_seen_subcommand_from help' -a status
 complete -c mef -n '__fish_is_first_arg' -a top -d 'watch offenders and rules, live'
 complete -c mef -n '__fish_seen_subcommand_from help' -a top
 complete -c mef -n '__fish_is_first_arg' -a watch -d 'follow the daemon\'s events: hits, bans, unbans'
 complete -c mef -n '__fish_seen_subcommand_from help' -a watch
+complete -c mef -n '__fish_is_first_arg' -a rules -d 'list the service rules, or show one as it is in force'
+complete -c mef -n '__fish_seen_subcommand_from help' -a rules
 complete -c mef -n '__fish_is_first_arg' -a test -d 'run a service rule over a log and show what it would do'
 complete -c mef -n '__fish_seen_subcommand_from help' -a test
 complete -c mef -n '__fish_is_first_arg' -a load -d 'put the rule set into the kernel'
@@ -52,6 +54,8 @@ complete -c mef -n '__fish_is_first_arg' -a diff -d 'show what loading the rule 
 complete -c mef -n '__fish_seen_subcommand_from help' -a diff
 complete -c mef -n '__fish_is_first_arg' -a export -d 'show rules of the kernel, anybody\'s, as a rule set'
 complete -c mef -n '__fish_seen_subcommand_from help' -a export
+complete -c mef -n '__fish_is_first_arg' -a setup -d 'make mef at home on this host, or take it away'
+complete -c mef -n '__fish_seen_subcommand_from help' -a setup
 complete -c mef -n '__fish_is_first_arg' -a version -d 'show version and licence'
 complete -c mef -n '__fish_seen_subcommand_from help' -a version
 complete -c mef -n '__fish_seen_subcommand_from ban' -l for -x -a '10m 1h 1d 7d 30d' -d 'how long: 90, 90s, 10m, 1h, 7d (default 1h)'
@@ -92,6 +96,8 @@ complete -c mef -n '__fish_seen_subcommand_from lists' -l help -d 'display usage
 complete -c mef -n '__fish_seen_subcommand_from daemon' -l config -r -F -d 'another mef.conf'
 complete -c mef -n '__fish_seen_subcommand_from daemon' -l foreground -d 'stay in the foreground, for a supervisor'
 complete -c mef -n '__fish_seen_subcommand_from daemon' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from reload' -l config -r -F -d 'path to mef.conf'
+complete -c mef -n '__fish_seen_subcommand_from reload' -l help -d 'display usage information'
 complete -c mef -n '__fish_seen_subcommand_from status' -l json -d 'one JSON object, then one for each rule'
 complete -c mef -n '__fish_seen_subcommand_from status' -l prometheus -d 'the text format of Prometheus'
 complete -c mef -n '__fish_seen_subcommand_from status' -l all -d 'also the counters that are zero'
@@ -103,6 +109,10 @@ complete -c mef -n '__fish_seen_subcommand_from top' -l help -d 'display usage i
 complete -c mef -n '__fish_seen_subcommand_from watch' -l json -d 'one JSON object a line'
 complete -c mef -n '__fish_seen_subcommand_from watch' -l config -r -F -d 'another mef.conf'
 complete -c mef -n '__fish_seen_subcommand_from watch' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from rules' -a '(__mef_rules)'
+complete -c mef -n '__fish_seen_subcommand_from rules' -l json -d 'one JSON object a line'
+complete -c mef -n '__fish_seen_subcommand_from rules' -l config -r -F -d 'another mef.conf'
+complete -c mef -n '__fish_seen_subcommand_from rules' -l help -d 'display usage information'
 complete -c mef -n '__fish_seen_subcommand_from test' -a '(__mef_rules)' -F
 complete -c mef -n '__fish_seen_subcommand_from test' -l hits -d 'print the number and the address of every line that hits'
 complete -c mef -n '__fish_seen_subcommand_from test' -l json -d 'one JSON object a line: each ban, then the summary'
@@ -131,5 +141,15 @@ complete -c mef -n '__fish_seen_subcommand_from diff' -l help -d 'display usage 
 complete -c mef -n '__fish_seen_subcommand_from export' -l family -x -a 'inet ip ip6 arp bridge netdev' -d 'only tables of this family: inet, ip, ip6, arp, bridge or netdev'
 complete -c mef -n '__fish_seen_subcommand_from export' -l table -x -d 'only tables of this name'
 complete -c mef -n '__fish_seen_subcommand_from export' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from setup' -l init -x -a 'auto systemd openrc runit s6 procd sysvinit busybox none' -d 'the init system: auto, systemd, openrc, runit, s6, procd, sysvinit, busybox, none'
+complete -c mef -n '__fish_seen_subcommand_from setup' -l root -r -F -d 'set up a tree that does not run, such as an image'
+complete -c mef -n '__fish_seen_subcommand_from setup' -l dry-run -d 'only say what would be done'
+complete -c mef -n '__fish_seen_subcommand_from setup' -l no-start -d 'do not start the daemon'
+complete -c mef -n '__fish_seen_subcommand_from setup' -l allow -x -d 'put an address or network on the allow list; may be repeated'
+complete -c mef -n '__fish_seen_subcommand_from setup' -l load -d 'load the rule set, pending confirmation for 60s; in an image, at its first boot'
+complete -c mef -n '__fish_seen_subcommand_from setup' -l upgrade -d 'write the files of a new version, and restart the daemon'
+complete -c mef -n '__fish_seen_subcommand_from setup' -l remove -d 'take away what starts it; configuration and bans stay'
+complete -c mef -n '__fish_seen_subcommand_from setup' -l purge -d 'with --remove: also configuration, bans, lists and rule set'
+complete -c mef -n '__fish_seen_subcommand_from setup' -l help -d 'display usage information'
 complete -c mef -n '__fish_seen_subcommand_from version' -l verbose -d 'also what this kernel can do'
 complete -c mef -n '__fish_seen_subcommand_from version' -l help -d 'display usage information'

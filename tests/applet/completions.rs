@@ -1,7 +1,7 @@
 //! The completions that ship are those of the program's own help, and bash, zsh and fish complete by them.
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
-mod common;
+use crate::common;
 
 use std::fs;
 use std::path::Path;
@@ -79,6 +79,8 @@ fn shells_complete_commands_options_and_values() {
         ("mef ban --perm", vec!["--permanent"]),
         ("mef export --family ne", vec!["netdev"]),
         ("mef help vers", vec!["version"]),
+        ("mef setup --init op", vec!["openrc"]),
+        ("mef rules home-", vec!["home-assistant"]),
     ] {
         assert_eq!(bash(line), expected, "bash: {line}");
         assert_eq!(fish(line), expected, "fish: {line}");
