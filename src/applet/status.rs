@@ -26,7 +26,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use verdict::Verdict;
 
-/// Show what runs, where packets die, what was counted, and what this kernel cannot do.
+/// Show what runs, where packets are dropped, what was counted, and what this kernel cannot do.
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
@@ -277,7 +277,7 @@ fn people(
                 }
                 _ => "prerouting raw, before connection tracking",
             };
-            writeln!(out, "packets     die in {place} ({})", kernel.place)?;
+            writeln!(out, "packets     dropped in {place} ({})", kernel.place)?;
             match &kernel.owner {
                 Some(owner) => writeln!(out, "table       only {owner} can change it")?,
                 None if settings.guard_owner => {
@@ -289,20 +289,16 @@ fn people(
             let lacking =
                 if lacks.is_empty() { "has all that is asked of it".into() } else { lacks.join("; ") };
             writeln!(out, "kernel      {lacking}")?;
-            let scans =
-                if state.watches.has(Capability::Scans) { "banned by the kernel" } else { "not looked for" };
+            let scans = if state.watches.has(Capability::Scans) { "banned by the kernel" } else { "off" };
             writeln!(out, "port scans  {scans}")?;
             if state.watches.has(Capability::Floods) {
                 let throttled = kernel.throttled;
                 writeln!(out, "floods      held back by the kernel, {throttled} sources in the throttle")?;
             } else {
-                writeln!(out, "floods      not looked for")?;
+                writeln!(out, "floods      off")?;
             }
-            let new = if state.watches.has(Capability::NewSources) {
-                "told by the kernel"
-            } else {
-                "not looked for"
-            };
+            let new =
+                if state.watches.has(Capability::NewSources) { "reported by the kernel" } else { "off" };
             writeln!(out, "new sources {new}")?;
         }
     }

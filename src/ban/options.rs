@@ -44,7 +44,7 @@ pub struct Options {
     pub element_counters: bool,
     /// The table is the daemon's own.
     pub owner: bool,
-    /// Interfaces in whose ingress hook packets die, instead of in prerouting; only for
+    /// Interfaces in whose ingress hook packets are dropped, instead of in prerouting; only for
     /// [`Reach::HostAndForward`].
     pub ingress: Vec<IfName>,
     /// Ban port scans inside the kernel.

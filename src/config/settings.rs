@@ -44,7 +44,7 @@ words! {
     }
 }
 words! {
-    /// Where banned packets die.
+    /// Where banned packets are dropped.
     Fastpath {
         /// In prerouting raw, the fastest that was measured.
         Auto = "auto",
@@ -289,7 +289,7 @@ pub struct Settings {
     pub ban_host: bool,
     /// Traffic that this host forwards.
     pub ban_forward: bool,
-    /// Where banned packets die.
+    /// Where banned packets are dropped.
     pub fastpath: Fastpath,
     /// A ban ends the connections that are there.
     pub kill_connections: bool,

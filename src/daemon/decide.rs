@@ -255,7 +255,7 @@ impl Decider {
         if allowed {
             Some(Exempt::Address("on the allow list"))
         } else if self.proxies.iter().any(|p| p.meets(&who)) {
-            Some(Exempt::Address("a trusted proxy, which speaks for others"))
+            Some(Exempt::Address("a trusted reverse proxy"))
         } else if let Some(why) = self.protected.why(&who) {
             Some(Exempt::Address(why))
         } else if policy.detect {

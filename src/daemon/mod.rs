@@ -330,9 +330,7 @@ impl Daemon {
         self.state_sync = settings.state_sync;
         self.clear_on_stop = settings.clear_bans_on_stop;
         if self.fixed != fixed(settings) {
-            log::warn!(
-                "other values of run_dir, state_dir and track_max have an effect when mef is started anew"
-            );
+            log::warn!("other values of run_dir, state_dir and track_max take effect after a restart");
         }
         self.judge.guard().take_owner_trouble().iter().for_each(|why| log::warn!("{why}"));
         self.read(now, None);

@@ -78,7 +78,8 @@ fn status_tells_what_runs_and_what_the_kernel_has() {
     net.mark(LOG);
     let text = net.mef(&["status"]).shown();
     assert!(text.contains("bans        2 in force, 1 ranges on the allow list"), "{text}");
-    for part in ["daemon      runs for ", "memory      ", "packets     die in prerouting raw", "kernel      "]
+    for part in
+        ["daemon      runs for ", "memory      ", "packets     dropped in prerouting raw", "kernel      "]
     {
         assert!(text.contains(part), "{part}: {text}");
     }

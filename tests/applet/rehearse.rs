@@ -39,10 +39,7 @@ fn who_is_never_banned_is_not_and_the_reason_is_said() {
     let log: String = who.iter().map(|addr| burst("08:00", addr, 7)).collect();
     let why = |addr: &str| fates(&net, addr, &log).join("; ");
     assert_eq!(why(who[0]), "no ban of 198.51.100.7 after 3 hits: it is on the allow list");
-    assert_eq!(
-        why(who[1]),
-        "no ban of 203.0.113.200 after 3 hits: it is a trusted proxy, which speaks for others"
-    );
+    assert_eq!(why(who[1]), "no ban of 203.0.113.200 after 3 hits: it is a trusted reverse proxy");
     assert_eq!(why(who[2]), "no ban of 192.0.2.1 after 3 hits: it is this host's own address");
     assert_eq!(why(who[3]), "ban 203.0.113.7 after 3 hits, for 1h");
     let text = test(&net, &[], &log);

@@ -215,7 +215,7 @@ fn what_takes_a_restart_is_told_at_a_reload() {
     assert!(!net.said("d").contains("started anew"), "{}", net.said("d"));
     net.configure(&format!("run_dir={}", net.path("elsewhere").display()), &[LOG]);
     net.signal(daemon, libc::SIGHUP);
-    net.wait_said("d", "run_dir, state_dir and track_max have an effect when mef is started anew");
+    net.wait_said("d", "run_dir, state_dir and track_max take effect after a restart");
     net.stop(daemon);
 }
 

@@ -483,7 +483,7 @@ fn the_ingress_hook_follows_the_default_routes() {
     net.mef(&["ban", &stranger.to_string()]).ok();
     let status = net.mef(&["status"]).shown();
     assert!(
-        status.contains("packets     die in the ingress hook of the interfaces of the default routes"),
+        status.contains("packets     dropped in the ingress hook of the interfaces of the default routes"),
         "{status}"
     );
     assert!(net.shut_out(&peer, peer.host4.into(), 80));

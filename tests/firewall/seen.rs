@@ -107,7 +107,7 @@ fn who_begins_a_connection_to_such_a_port_is_told_once() {
     assert!(noted(&net, 6).contains("2600:0:0:a:: timeout 30m"), "{}", noted(&net, 6));
     assert_eq!((fact(&net, "new_sources"), fact(&net, "news_lost")), (3, 0));
     let status = net.mef(&["status", "--config", conf.to_str().unwrap()]).shown();
-    assert!(status.contains("new sources told by the kernel\n"), "{status}");
+    assert!(status.contains("new sources reported by the kernel\n"), "{status}");
     assert!(net.mef(&["status", "--prometheus"]).shown().contains("\nmef_new_sources_total 3\n"));
     // This host itself.
     net.ip("address add 20.0.8.8/32 dev lo");
@@ -242,7 +242,7 @@ fn a_reload_and_a_flush_keep_it_in_force() {
         let table = net.nft_list("table inet mef_guard");
         assert!(!table.contains("seen_") && !table.contains("set seen"), "{table}");
         let status = net.mef(&["status"]).shown();
-        assert!(status.contains("new sources not looked for\n"), "{status}");
+        assert!(status.contains("new sources off\n"), "{status}");
         reload(&conf);
     }
     // The community's zone is one like others.

@@ -56,7 +56,7 @@ pub struct Made {
     pub logs: bool,
     /// What packets are watched for, and by which limits.
     features: feature::Digests,
-    /// Whether packets die in the ingress hook.
+    /// Whether packets are dropped in the ingress hook.
     pub ingress: bool,
     /// What the kernel lacks.
     pub lacks: Capabilities,
