@@ -1,5 +1,5 @@
-//! Whether the kernel has an address in a set, asked by a message of our own. `nft get element` of 1.0.6 reads
-//! all elements of the table before it asks: half a second for each 200,000.
+//! Whether the kernel has an address in a set, asked by a message of our own. `nft get element` of 1.0.6
+//! reads all elements of the table before it asks: half a second for each 200,000.
 
 use nix::sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType};
 use nix::sys::socket::{recv, sendto, socket};
@@ -26,7 +26,8 @@ fn question(set: &str, addr: IpAddr) -> Vec<u8> {
         IpAddr::V4(addr) => addr.octets().to_vec(),
         IpAddr::V6(addr) => addr.octets().to_vec(),
     };
-    // The element in its list, its key, the key's value: NFTA_SET_ELEM_LIST_ELEMENTS around the first of each.
+    // The element in its list, its key, the key's value: NFTA_SET_ELEM_LIST_ELEMENTS around the first of
+    // each.
     let value = attribute(1, &key);
     let nested = [3, 1, 1].iter().rev().fold(value, |data, kind| attribute(NLA_F_NESTED | kind, &data));
     let names = [attribute(1, b"mef_guard\0"), attribute(2, format!("{set}\0").as_bytes())].concat();
