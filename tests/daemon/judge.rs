@@ -313,7 +313,7 @@ fn own_addresses_and_trusted_proxies_are_never_banned() {
     let said = net.said("daemon");
     for what in [
         "203.0.113.80 is not banned",
-        "a trusted proxy",
+        "a trusted reverse proxy",
         "192.0.2.1 is not banned",
         "this host's own address",
     ] {

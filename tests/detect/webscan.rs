@@ -243,7 +243,7 @@ fn who_is_never_banned_and_what_happened_while_nobody_watched() {
         banned
     };
     assert_eq!(sorted(&net), want);
-    for (who, why) in [("203.0.113.8", "on the allow list"), ("203.0.113.9", "a trusted proxy")] {
+    for (who, why) in [("203.0.113.8", "on the allow list"), ("203.0.113.9", "a trusted reverse proxy")] {
         net.wait_said("daemon", &format!("{who} is not banned after 60 hits: it is {why}"));
     }
     // Of a night, read at once: 70 requests within hours are none within a minute.
