@@ -29,7 +29,7 @@ use std::rc::Rc;
 const TRACK: u32 = 1 << 16;
 
 /// Of the hash by which offenders are found: the same log gives the same answer each time.
-const KEY: [u64; 2] = [0x6d65_6620_7465_7374, 7];
+pub(super) const KEY: [u64; 2] = [0x6d65_6620_7465_7374, 7];
 
 /// What a line has led to.
 pub enum Event<'a> {

@@ -134,8 +134,13 @@ fn start(settings: &Settings, rule: &str, allow: &[&str], now: Now) -> (Rc<RefCe
     enforcer
         .restore_and(now.wall, keep, &mut |entry| punisher.recall(now, entry), &mut |e| panic!("{e}"))
         .unwrap();
+    let limits: Vec<Limits> = policies.iter().map(|policy| policy.limits).collect();
+    let prefix = decide::ipv6_prefix(&settings);
+    let rules = vec![ready.clone()];
     let mut judge = Judge::new(vec![ready], policies, &settings, (enforcer, punisher), allowed);
     judge.decider.protect_nobody();
+    // Names are counted by a hash of few bits: by another key other ones are the same, now and then.
+    judge.observer = Observer::new(rules, limits, prefix, 4096, rehearse::KEY);
     (world, judge)
 }
 
