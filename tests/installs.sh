@@ -16,7 +16,7 @@ pages() {
     mkdir -p "$tree/target/cross/x86_64"
     printf '#!/bin/sh\n' >"$tree/target/cross/x86_64/mef"
     bash "$root/cross/install.sh" "$tree/target/cross/x86_64/mef" "$tree/installed"
-    MEF_TARGET_DIR=$tree/target bash "$root/cross/dist.sh" >/dev/null
+    bash "$root/cross/dist.sh" "$tree/target/dist" "$tree/target/cross" >/dev/null
     tar -C "$tree" --strip-components=1 --one-top-level=packed -xzf "$tree"/target/dist/*.tar.gz
     for page in "$root"/rootfs/usr/share/doc/mef/*.md "$root"/rootfs/usr/share/man/*/*; do
         for to in installed packed; do
@@ -115,7 +115,8 @@ states "an upgrade by hand enables nothing" not anything mef-test-new
 DPKG_MAINTSCRIPT_PACKAGE=mef-test-new deb-systemd-helper enable mef-test-new.service >/dev/null
 update-rc.d mef-test-new enable >/dev/null
 mv /etc/runit/runsvdir/default/{.,}mef-test-new
-ln -s /etc/init.d/mef-test-new /etc/runlevels/default/
+# With OpenRC installed, update-rc.d has done it.
+ln -sf /etc/init.d/mef-test-new /etc/runlevels/default/
 states "but who wants it enables it" enabled mef-test-new
 exit $failed
 END

@@ -216,7 +216,7 @@ fn a_reload_and_a_flush_keep_it_in_force() {
     };
     assert_eq!((both(80), both(80), both(90)), (2, 2, 2));
     // Nothing of it has changed: whoever was seen is not new.
-    reload(&format!("{conf}\nmaxretry=7"));
+    reload(&format!("{conf}\n[defaults]\nmaxretry=7"));
     assert_eq!(both(80), 2);
     // Other ports: whoever was seen has perhaps not been asked about for these.
     reload(&conf.replace("ports=80", "ports=80,90"));
