@@ -97,10 +97,15 @@ in_root() {
         { cat "$work/log" >&2; fail "$suite"; }
 }
 
+# bare_system: of the suite, in the directory root.
+bare_system() {
+    rm -rf --one-file-system "$work/root"
+    debootstrap --variant=minbase "$suite" "$work/root" "$(mirror)" >"$work/debootstrap.log" 2>&1
+}
+
 for suite in bookworm trixie; do
     say "the package on a bare Debian $suite"
-    debootstrap --variant=minbase "$suite" "$work/root" "$(mirror)" >"$work/debootstrap.log" 2>&1 ||
-        { tail -n 5 "$work/debootstrap.log" >&2; fail "debootstrap $suite"; }
+    try bare_system || { tail -n 5 "$work/debootstrap.log" >&2; fail "debootstrap $suite"; }
     cp "$deb" "$work/root/mef.deb"
     (cd "$work/root" && find . -xdev \( -path ./proc -o -path ./dev -o -path ./run -o -path ./tmp \) -prune \
         -o -print | sort) >"$work/before"
