@@ -120,6 +120,7 @@ fn called_as_mefdaemon_it_stays_in_the_foreground() {
         .unwrap();
     let config = net.path("mef.conf");
     let mut command = net.command(name.to_str().unwrap(), &["--config", config.to_str().unwrap()]);
+    common::ns::private_dirs(&mut command, &net.dir);
     command.stdin(std::process::Stdio::null());
     let daemon = net.start("d", command);
     wait_until("the daemon to be ready", || net.said("d").contains(" files for "));
