@@ -4,7 +4,7 @@
 
 use super::args::{STDIN, parse};
 use super::context::settings;
-use super::output::{Error, Output};
+use super::output::{Error, Output, failed};
 use super::target::{self, Safety};
 use crate::ban::Scope;
 use crate::base::clock::Wall;
@@ -73,10 +73,6 @@ pub(super) fn disallow(args: &[&str], output: &mut Output<'_>) -> Result<(), Err
 
 pub(super) fn undeny(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     remove("undeny", ListKind::Deny, args, output)
-}
-
-fn failed(e: impl std::fmt::Display) -> Error {
-    Error::Failed(e.to_string())
 }
 
 /// One call of a command.

@@ -3,7 +3,7 @@
 
 use super::args::parse;
 use super::context::{settings, tell_daemon};
-use super::output::{Error, Output};
+use super::output::{Error, Output, failed};
 use crate::ban::Failure;
 use crate::base::json::Object;
 use crate::base::line::shown;
@@ -78,10 +78,6 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
         }
     }
     output.end()
-}
-
-fn failed(e: impl std::fmt::Display) -> Error {
-    Error::Failed(e.to_string())
 }
 
 fn ask(settings: &Settings) -> Result<Kernel, Failure> {

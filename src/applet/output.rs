@@ -2,6 +2,7 @@
 //! Where a command writes, and how it ends.
 
 use crate::sys::stdio;
+use std::fmt::Display;
 use std::io::{self, Write};
 
 /// How a command ended, if it did not simply end well.
@@ -20,6 +21,11 @@ pub(super) enum Error {
     Output(io::Error),
 }
 
+/// What a command fails of, as it is said.
+pub(super) fn failed(e: impl Display) -> Error {
+    Error::Failed(e.to_string())
+}
+
 impl From<io::Error> for Error {
     fn from(e: io::Error) -> Self {
         Error::Output(e)
@@ -34,14 +40,14 @@ pub(super) struct Output<'a> {
 
 impl Output<'_> {
     /// Tells a problem on standard error; the command goes on and ends with status 1.
-    pub(super) fn problem(&mut self, text: &dyn std::fmt::Display) {
+    pub(super) fn problem(&mut self, text: &dyn Display) {
         self.problems += 1;
         let _ = self.out.flush();
         say(text);
     }
 
     /// Tells something on standard error that is no failure.
-    pub(super) fn note(&mut self, text: &dyn std::fmt::Display) {
+    pub(super) fn note(&mut self, text: &dyn Display) {
         let _ = self.out.flush();
         say(text);
     }
@@ -60,7 +66,7 @@ impl Output<'_> {
 
 /// One message on standard error. Nobody may be reading it any more: that is no reason to die, as `eprintln`
 /// would.
-pub(super) fn say(text: &dyn std::fmt::Display) {
+pub(super) fn say(text: &dyn Display) {
     let text = format!("mef: {text}\n");
     let _ = stdio::stderr().write_all(text.as_bytes());
 }

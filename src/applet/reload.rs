@@ -6,7 +6,6 @@ use super::args::parse;
 use super::context::daemon_of;
 use super::output::{Error, Output};
 use super::target;
-use crate::base::diag::Severity;
 use crate::config::{DEFAULT_PATH, ListKind, Settings, load};
 use crate::control::client::Client;
 use crate::control::proto::Request;
@@ -66,8 +65,7 @@ fn ask(mut daemon: Client, output: &mut Output<'_>) -> Result<(), Error> {
 fn alone(config: &Path, output: &mut Output<'_>) -> Result<(), Error> {
     let loaded = load(config, &mut crate::rules::check);
     loaded.problems.iter().for_each(|p| output.raw(&p.shown));
-    let is_error = |p: &crate::config::FileProblem| p.problem.severity == Severity::Error;
-    if loaded.problems.iter().any(is_error) || loaded.failed() {
+    if loaded.failed() {
         return Err(Error::Failed("the configuration has errors: nothing was changed".into()));
     }
     put_lists(&loaded.settings, output)?;

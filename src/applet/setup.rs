@@ -7,18 +7,15 @@ mod take_away;
 
 use super::args::parse;
 use super::output::{Error, Output};
-use crate::config::Settings;
+use crate::config::{DEFAULT_PATH, Settings, parse_global};
 use crate::control::client::Client;
+use crate::control::proto::Request;
 use crate::setup::{self, Init, Manifest, NAMES, Now, Root, Step, Trouble};
 use crate::sys::child::{self, End};
 use argh::FromArgs;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::Path;
-use std::time::Duration;
-
-/// Between two looks at a program that was started.
-const STEP: Duration = Duration::from_millis(20);
 
 /// Write configuration, manual pages and what starts mef at boot, and start it. What you changed is never
 /// overwritten.
@@ -67,6 +64,13 @@ struct Job {
     init: Init,
     manifest: Manifest,
     dry_run: bool,
+}
+
+impl Job {
+    /// What mef.conf says there.
+    fn settings(&self) -> Settings {
+        parse_global(self.root.text(DEFAULT_PATH).as_bytes()).0
+    }
 }
 
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
@@ -222,19 +226,24 @@ fn daemon(job: &Job) -> Option<String> {
     if !job.live {
         return None;
     }
-    let (settings, _) = crate::config::parse_global(job.root.text(crate::config::DEFAULT_PATH).as_bytes());
-    process(&settings)
+    process(&job.settings())
 }
 
 fn process(settings: &Settings) -> Option<String> {
-    let mut client = Client::connect(Path::new(&settings.run_dir)).ok()??;
-    client.tell(&crate::control::proto::Request::Status).ok()?;
     let mut pid = None;
-    let _ = client.lines(false, &mut |line| {
+    ask_status(settings, &mut |line| {
         pid = line.strip_prefix("pid ").map(str::to_owned);
         pid.is_none()
     });
     pid
+}
+
+/// Calls `each` with the lines of the daemon's status until that is false; whether there is a daemon.
+fn ask_status(settings: &Settings, each: &mut dyn FnMut(&str) -> bool) -> bool {
+    let Ok(Some(mut client)) = Client::connect(Path::new(&settings.run_dir)) else { return false };
+    // A daemon that ends meanwhile has no more to say.
+    let _ = client.tell(&Request::Status).and_then(|()| client.lines(false, each));
+    true
 }
 
 /// Says what will be done.
@@ -294,11 +303,5 @@ fn run_all(commands: &[Vec<String>], output: &mut Output<'_>) -> Result<(), Erro
 
 fn wait(argv: &[String]) -> io::Result<End> {
     let says = crate::sys::stdio::stderr();
-    let child = child::start(argv, &[], Some(says.as_fd()), Some(says.as_fd()))?;
-    loop {
-        if let Some(end) = child.ended() {
-            return Ok(end);
-        }
-        std::thread::sleep(STEP);
-    }
+    Ok(child::start(argv, &[], Some(says.as_fd()), Some(says.as_fd()))?.wait())
 }

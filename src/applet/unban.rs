@@ -3,7 +3,7 @@
 
 use super::args::{STDIN, parse};
 use super::context::{daemon_of, settings};
-use super::output::{Error, Output};
+use super::output::{Error, Output, failed};
 use super::target::{self, Lines};
 use crate::base::range::Range;
 use crate::config::Settings;
@@ -81,10 +81,6 @@ struct Session {
     notes: Vec<String>,
     /// Something is not in the journal.
     unwritten: bool,
-}
-
-fn failed(e: impl std::fmt::Display) -> Error {
-    Error::Failed(e.to_string())
 }
 
 impl Session {

@@ -138,12 +138,7 @@ impl Allowed {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn pick(rng: &mut fastrand::Rng) -> Range {
-        let (a, b) = (rng.u8(..), rng.u8(..).min(16));
-        let first = std::net::IpAddr::from([10, 0, 0, a]);
-        Range::new(first, std::net::IpAddr::from([10, 0, 0, a.saturating_add(b)])).unwrap()
-    }
+    use crate::ban::tests::pick;
 
     #[test]
     fn the_list_is_searched_as_a_walk_would() {

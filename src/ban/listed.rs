@@ -29,6 +29,8 @@ pub struct Entry<'a> {
 pub const SCANS: &str = "portscan";
 /// The rule of bans of those who flood again and again.
 pub const FLOODS: &str = "flood";
+/// What is shown for the rule of a ban by hand, which has none.
+pub const BY_HAND: &str = "manual";
 
 /// Milliseconds that a port is remembered after something has listened on it: a service that restarts is no
 /// closed port.

@@ -17,7 +17,20 @@ pub use allowed::{AllowEntry, AllowSource, Allowed, Reader};
 pub use capabilities::{Capabilities, Capability};
 pub use failure::{Doing, Failure, Shortage};
 pub use health::{Damage, Health};
-pub use listed::{Entry, FLOODS, GuardState, ListId, PORT_MEMORY, SCANS, Scanner};
+pub use listed::{BY_HAND, Entry, FLOODS, GuardState, ListId, PORT_MEMORY, SCANS, Scanner};
 pub use options::{DropLog, FloodLimits, FloodOptions, Options, Reach, ScanOptions, SeenOptions};
 pub use scope::Scope;
 pub use standing::{Ban, Outcome, Repeat, Report, Standing, meet};
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use crate::base::range::Range;
+    use std::net::IpAddr;
+
+    /// A range of up to 17 of 256 addresses, at random.
+    pub(crate) fn pick(rng: &mut fastrand::Rng) -> Range {
+        let (a, b) = (rng.u8(..), rng.u8(..).min(16));
+        let first = IpAddr::from([10, 0, 0, a]);
+        Range::new(first, IpAddr::from([10, 0, 0, a.saturating_add(b)])).unwrap()
+    }
+}

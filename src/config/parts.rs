@@ -34,7 +34,12 @@ pub struct RuleDefault {
 fn named<'a>(entry: &Entry<'a>) -> (&'a str, &'a str) {
     // [detection] is [rule] continued.
     let section = if entry.section == "detection" { "rule" } else { entry.section };
-    (section, entry.key.split_once('@').map_or(entry.key, |(key, _)| key.trim_ascii_end()))
+    (section, unweighted(entry.key))
+}
+
+/// A key without its weight.
+fn unweighted(key: &str) -> &str {
+    key.split_once('@').map_or(key, |(key, _)| key.trim_ascii_end())
 }
 
 /// Calls `each` with every entry of a text that can be read.
@@ -98,7 +103,7 @@ const WIDTH: usize = 100;
 impl InForce<'_> {
     fn write(&self, out: &mut String) {
         let line = [self.key, "=", &self.value].concat();
-        let lines = if PATTERN_KEYS.contains(&unweighted(self)) || line.len() > WIDTH / 2 {
+        let lines = if PATTERN_KEYS.contains(&unweighted(self.key)) || line.len() > WIDTH / 2 {
             ["# ", &self.origin, "\n", &line, "\n"].concat()
         } else {
             let blanks = " ".repeat(32_usize.saturating_sub(line.len()));
@@ -106,11 +111,6 @@ impl InForce<'_> {
         };
         out.push_str(&lines);
     }
-}
-
-/// The key of a line without a weight.
-fn unweighted<'a>(line: &InForce<'a>) -> &'a str {
-    line.key.split_once('@').map_or(line.key, |(key, _)| key.trim_ascii_end())
 }
 
 /// Every line that is in force, in the order of the texts.
@@ -166,7 +166,8 @@ pub fn merged(name: &str, conf: &str, defaults: &[RuleDefault], parts: &[Part<'_
             InForce { section: "rule", key: key.name, value: value.to_owned(), origin }.write(&mut out);
         }
     }
-    for line in lines.iter().filter(|line| line.section == "rule" && PATTERN_KEYS.contains(&unweighted(line)))
+    for line in
+        lines.iter().filter(|line| line.section == "rule" && PATTERN_KEYS.contains(&unweighted(line.key)))
     {
         line.write(&mut out);
     }

@@ -3,7 +3,7 @@
 //! the programs of on_ban and on_unban. Decides nothing, and waits for nobody.
 
 use super::hooks::Hooks;
-use crate::ban::{Ban, FLOODS, Limit};
+use crate::ban::{BY_HAND, Ban, FLOODS, Limit};
 use crate::base::clock::{Mono, Span, Wall};
 use crate::base::line::{Line, Raw};
 use crate::base::range::Range;
@@ -21,9 +21,6 @@ use std::path::Path;
 const WATCHERS: usize = 8;
 /// Milliseconds of the window in which bans are counted.
 const MINUTE: u64 = 60_000;
-/// The rule of a ban by hand, in logs.
-const BY_HAND: &str = "manual";
-
 /// A ban that was made.
 pub(super) struct Told<'a> {
     pub(super) who: Range,

@@ -85,8 +85,8 @@ const OTHERS: [(&str, &str, &str); 5] = [
 #[must_use]
 pub fn others(root: &Root) -> Vec<String> {
     let mut found = Vec::new();
-    for pid in root.names("/proc").into_iter().filter(|name| name.parse::<u32>().is_ok()) {
-        let name = root.text(&["/proc/", &pid, "/comm"].concat());
+    for (_, name) in root.processes() {
+        // Behind its name lfd says what it does.
         let name = name.split_whitespace().next().unwrap_or("");
         if let Some((_, called, what)) = OTHERS.iter().find(|(process, ..)| *process == name) {
             let line = [called, " runs: both ban, and each knows only its own bans; ", what].concat();

@@ -120,12 +120,8 @@ fn scanned(init: Init, root: &Root, live: bool) -> String {
 
 /// What the s6-svscan that runs was told to look at.
 fn svscan(root: &Root) -> Option<String> {
-    let processes = root.names("/proc").into_iter().filter(|name| name.parse::<u32>().is_ok());
-    let mut lines = processes.filter_map(|pid| {
-        let is = root.text(&["/proc/", &pid, "/comm"].concat()).trim() == "s6-svscan";
-        is.then(|| root.text(&["/proc/", &pid, "/cmdline"].concat()))
-    });
-    let line = lines.next()?;
+    let (dir, _) = root.processes().find(|(_, name)| name == "s6-svscan")?;
+    let line = root.text(&[&dir, "/cmdline"].concat());
     line.split('\0').rfind(|word| word.starts_with('/') && !word.ends_with("s6-svscan")).map(str::to_owned)
 }
 

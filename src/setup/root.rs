@@ -121,6 +121,16 @@ impl Root {
         names
     }
 
+    /// The processes that run: the directory of each, and its name.
+    pub fn processes(&self) -> impl Iterator<Item = (String, String)> + '_ {
+        let pids = self.names("/proc").into_iter().filter(|name| name.parse::<u32>().is_ok());
+        pids.map(|pid| {
+            let dir = ["/proc/", &pid].concat();
+            let name = self.text(&[&dir, "/comm"].concat()).trim().to_owned();
+            (dir, name)
+        })
+    }
+
     /// Makes this the content of a file, whose directory is made if it is missing. At any time the path has
     /// the old content or the new.
     ///

@@ -3,6 +3,8 @@
 //! services write is shown by tests/services/*.sh (`make services`), which run the services.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use crate::common;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,9 +19,7 @@ fn rules() -> Vec<PathBuf> {
 }
 
 fn mef(args: &[&str], files: &[PathBuf]) -> String {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/mef");
-    let binary = std::env::var_os("MEF_BIN").map_or(default, PathBuf::from);
-    let out = Command::new(&binary).args(args).args(files).output().unwrap();
+    let out = Command::new(common::mef_binary()).args(args).args(files).output().unwrap();
     let text = String::from_utf8_lossy(&out.stdout) + String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success(), "mef {args:?}:\n{text}");
     text.into_owned()

@@ -116,8 +116,7 @@ fn called_as_mefdaemon_it_stays_in_the_foreground() {
     net.configure("", &["app.log"]);
     net.append("app.log", "");
     let name = net.path("mefdaemon");
-    std::os::unix::fs::symlink(std::env::var("MEF_BIN").unwrap_or(env!("CARGO_BIN_EXE_mef").into()), &name)
-        .unwrap();
+    std::os::unix::fs::symlink(common::mef_binary(), &name).unwrap();
     let config = net.path("mef.conf");
     let mut command = net.command(name.to_str().unwrap(), &["--config", config.to_str().unwrap()]);
     common::ns::private_dirs(&mut command, &net.dir);

@@ -7,9 +7,9 @@
 use super::words::{self, Words, unknown};
 use crate::applet::bans::about;
 use crate::applet::context::settings;
-use crate::applet::output::{Error, Output};
+use crate::applet::output::{Error, Output, failed};
 use crate::applet::{allow, ban, target, unban};
-use crate::ban::{Ban, Capability, Entry, FLOODS, GuardState, Repeat, SCANS, Scope};
+use crate::ban::{BY_HAND, Ban, Capability, Entry, FLOODS, GuardState, Repeat, SCANS, Scope};
 use crate::base::clock::Span;
 use crate::base::line::shown;
 use crate::base::range::Range;
@@ -29,10 +29,6 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
         "delete" => delete(rest, output),
         _ => clear(rest, output),
     }
-}
-
-fn failed(e: impl std::fmt::Display) -> Error {
-    Error::Failed(e.to_string())
 }
 
 fn missing() -> Error {
@@ -339,11 +335,12 @@ fn show(groups: Vec<Group>, form: Form, output: &mut Output<'_>) -> Result<(), E
 fn brief(e: &Entry<'_>) -> String {
     let left = e.left.map_or("permanent".to_owned(), |left| format!("left={}", about(left)));
     let ports = if e.scope.is_all() { String::new() } else { format!(" ports={}", e.scope) };
-    format!("{left}{ports} rule={}", rule(e))
+    format!("{left}{ports} rule={}", rule(e.rule))
 }
 
-fn rule(e: &Entry<'_>) -> String {
-    if e.rule.is_empty() { "manual".to_owned() } else { shown(e.rule) }
+/// A rule's name as it is shown.
+pub(super) fn rule(name: &str) -> String {
+    if name.is_empty() { BY_HAND.to_owned() } else { shown(name) }
 }
 
 /// All of it, with the set that it stands in.
@@ -356,7 +353,7 @@ fn row(e: &Entry<'_>) -> String {
     format!(
         "set={set} left={left}{since} ports={} rule={} hits={}{dropped}{reason}",
         e.scope,
-        rule(e),
+        rule(e.rule),
         e.hits
     )
 }

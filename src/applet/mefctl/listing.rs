@@ -1,13 +1,12 @@
 #![forbid(unsafe_code)]
 //! `mefctl lists`: what stands in the files, and who was banned how often; and where packets are dropped.
 
-use super::bans::fast;
+use super::bans::{fast, rule};
 use super::words::{self, Words};
 use crate::applet::bans::about;
 use crate::applet::context::settings;
-use crate::applet::output::{Error, Output};
+use crate::applet::output::{Error, Output, failed};
 use crate::applet::target::PATIENCE;
-use crate::base::line::shown;
 use crate::base::range::Range;
 use crate::base::utc::Stamp;
 use crate::config::{ListKind, Settings};
@@ -31,10 +30,6 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
             permanent(&settings, output)
         }
     }
-}
-
-fn failed(e: impl std::fmt::Display) -> Error {
-    Error::Failed(e.to_string())
 }
 
 /// The entries of every list of a directory.
@@ -69,9 +64,8 @@ fn files(kind: ListKind, settings: &Settings, output: &mut Output<'_>) -> Result
 fn permanent(settings: &Settings, output: &mut Output<'_>) -> Result<(), Error> {
     let mut guard = view(options(settings)).map_err(failed)?;
     let mut all = Vec::new();
-    let text = |rule: &str| if rule.is_empty() { "manual".to_owned() } else { shown(rule) };
     guard
-        .list(&mut |e| all.extend(e.left.is_none().then(|| (e.who, text(e.rule), e.scope.to_string()))))
+        .list(&mut |e| all.extend(e.left.is_none().then(|| (e.who, rule(e.rule), e.scope.to_string()))))
         .map_err(failed)?;
     if !all.is_empty() {
         writeln!(output.out, "ban journal in {} (bans without an end)", settings.state_dir)?;
@@ -92,13 +86,12 @@ fn recidive(settings: &Settings, output: &mut Output<'_>) -> Result<(), Error> {
     journal
         .live(now, keep, &mut |entry| {
             let left = entry.until.map(|until| until.0.saturating_sub(now.0));
-            let rule = if entry.rule.is_empty() { "manual".to_owned() } else { shown(entry.rule) };
             all.push((
                 entry.bans.max(1),
                 Range::from(entry.who).to_string(),
                 now.0.saturating_sub(entry.since.0),
                 left,
-                rule,
+                rule(entry.rule),
             ));
         })
         .map_err(failed)?;

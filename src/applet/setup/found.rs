@@ -1,14 +1,11 @@
 #![forbid(unsafe_code)]
 //! What set-up has found out: who is watched, who is not, who else bans, and what to run next.
 
-use super::Job;
+use super::{Job, ask_status};
 use crate::applet::output::{Error, Output};
 use crate::base::line::shown;
-use crate::config::{DEFAULT_PATH, parse_global};
-use crate::control::client::Client;
-use crate::control::proto::{Request, Sight, SightLine};
+use crate::control::proto::{Sight, SightLine};
 use crate::sys::host;
-use std::path::Path;
 use std::time::Duration;
 
 /// How long a daemon that was started is waited for: runit looks for new services every five seconds.
@@ -45,23 +42,22 @@ pub(super) fn tell(job: &Job, output: &mut Output<'_>) -> Result<(), Error> {
 
 /// What the rules that are on read, and why those that read nothing do not.
 fn sights(job: &Job) -> (Vec<String>, Vec<String>) {
-    let (settings, _) = parse_global(job.root.text(DEFAULT_PATH).as_bytes());
+    let settings = job.settings();
     let (mut watched, mut blind) = (Vec::new(), Vec::new());
     for _ in 0..STEPS {
-        if let Ok(Some(mut client)) = Client::connect(Path::new(&settings.run_dir)) {
-            let _ = client.tell(&Request::Status);
-            let _ = client.lines(false, &mut |line| {
-                if let Some(sight) = SightLine::read(line) {
-                    let all = match sight.sight {
-                        Sight::Sees => &mut watched,
-                        Sight::Blind => &mut blind,
-                        // Its service has written nothing yet.
-                        Sight::Waits => return true,
-                    };
-                    all.push(format!("{} ({})", sight.name, shown(sight.text)));
-                }
-                true
-            });
+        let is_there = ask_status(&settings, &mut |line| {
+            if let Some(sight) = SightLine::read(line) {
+                let all = match sight.sight {
+                    Sight::Sees => &mut watched,
+                    Sight::Blind => &mut blind,
+                    // Its service has written nothing yet.
+                    Sight::Waits => return true,
+                };
+                all.push(format!("{} ({})", sight.name, shown(sight.text)));
+            }
+            true
+        });
+        if is_there {
             break;
         }
         std::thread::sleep(STEP);

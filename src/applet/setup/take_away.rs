@@ -1,22 +1,25 @@
 #![forbid(unsafe_code)]
 //! Takes away what was set up.
 
-use super::{Job, STEP, cannot, plan, process, run_all};
+use super::{Job, cannot, plan, process, run_all};
 use crate::applet::output::{Error, Output};
-use crate::config::{DEFAULT_PATH, Settings, parse_global};
+use crate::config::Settings;
 use crate::enforce::options;
 use crate::firewall::{self, loader};
 use crate::setup::{self, Now, Root, Step};
 use crate::sys::process;
+use std::time::Duration;
 
-/// Longest wait for the daemon to end, in steps.
+/// Between two looks whether the daemon has ended.
+const STEP: Duration = Duration::from_millis(20);
+/// Longest wait for that, in steps.
 const STEPS_MAX: u32 = 1000;
 const CONFIGURATION: &str = "/etc/mef";
 
 pub(super) fn run(mut job: Job, all: bool, output: &mut Output<'_>) -> Result<(), Error> {
     let removed = setup::remove(&job.root, job.live, job.init, &job.manifest, all);
     let (starts, mut files) = removed.map_err(|trouble| cannot(&trouble))?;
-    let (settings, _) = parse_global(job.root.text(DEFAULT_PATH).as_bytes());
+    let settings = job.settings();
     let mut trees = Vec::new();
     if all {
         trees.push(CONFIGURATION.to_owned());

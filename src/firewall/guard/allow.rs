@@ -216,12 +216,7 @@ impl Guard {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn pick(rng: &mut fastrand::Rng) -> Range {
-        let (a, b) = (rng.u8(..), rng.u8(..).min(16));
-        let first = std::net::IpAddr::from([10, 0, 0, a]);
-        Range::new(first, std::net::IpAddr::from([10, 0, 0, a.saturating_add(b)])).unwrap()
-    }
+    use crate::ban::tests::pick;
 
     #[test]
     fn a_list_becomes_another_in_parts_none_of_which_cuts_off_who_is_in_both() {
