@@ -5,6 +5,19 @@ source "$(dirname "$0")/lib.sh"
 program=${1:?usage: completions.sh MEF DIRECTORY}
 to=${2:?usage: completions.sh MEF DIRECTORY}
 
+# What is offered for a value, by its kind.
+choices="init auto systemd openrc runit s6 procd sysvinit busybox none;"
+choices+="family inet ip ip6 arp bridge netdev;time 10m 1h 1d 7d 30d"
+# For awk: makes of it the array `offered`.
+readonly known='
+    BEGIN {
+        count_of_kinds = split(choices, lines, ";")
+        for (i = 1; i <= count_of_kinds; i++) {
+            kind = substr(lines[i], 1, index(lines[i], " ") - 1)
+            offered[kind] = substr(lines[i], length(kind) + 2)
+        }
+    }'
+
 # From the help: lines of COMMAND, then `about` TEXT, `operand` NAME, or an option with what it takes and its
 # description, between tabs.
 facts() {
@@ -41,7 +54,7 @@ facts() {
 
 # The commands, and for each its options and what its operands are.
 bash_words() {
-    facts | awk -F '\t' '
+    awk -F '\t' '
         $2 == "about" { commands = commands " " $1; order[++count] = $1; next }
         $2 == "operand" { operands[$1] = $4; next }
         { options[$1] = options[$1] " " $2 }
@@ -51,12 +64,13 @@ bash_words() {
                 printf "    %s) options=\"%s\" operands=\"%s\" ;;\n", order[i], \
                     substr(options[order[i]], 2), operands[order[i]]
             print "    esac"
-        }'
+        }' <<<"$facts"
     printf '    case %s in\n' "\$before"
     # Options that take something take the same kind of thing wherever they stand.
-    facts | awk -F '\t' '
+    awk -F '\t' '
         $3 != "" && !seen[$2]++ { names[$3] = names[$3] (names[$3] == "" ? "" : " | ") $2; last[$3] = $3 }
-        END { for (kind in names) print "    " names[kind] ") kind=\x27" kind "\x27 ;;" }' | sort
+        END { for (kind in names) print "    " names[kind] ") kind=\x27" kind "\x27 ;;" }' <<<"$facts" |
+        sort
     echo '    esac'
 }
 
@@ -68,9 +82,9 @@ write_bash() {
 _mef_words() {
     case $1 in
     "RULE FILE" | rule | NAME) _mef_rules ;;
-    init) printf '%s\n' auto systemd openrc runit s6 procd sysvinit busybox none ;;
-    family) printf '%s\n' inet ip ip6 arp bridge netdev ;;
-    time) printf '%s\n' 10m 1h 1d 7d 30d ;;
+END
+    tr ';' '\n' <<<"$choices" | sed "s/^\([a-z]*\) \(.*\)/    \1) printf '%s\\\\n' \2 ;;/"
+    cat <<'END'
     BANNED) mef bans --json 2>/dev/null | sed -n 's/^{"address":"\([^"]*\)".*/\1/p' ;;
     esac
 }
@@ -140,8 +154,8 @@ _mef() {
     local -a commands
     commands=(
 END
-    facts | awk -F '\t' '$2 == "about" { printf "        %s\n", quoted($1 ":" $4) }
-        function quoted(text) { gsub(/\x27/, "\x27\\\x27\x27", text); return "\x27" text "\x27" }'
+    awk -F '\t' '$2 == "about" { printf "        %s\n", quoted($1 ":" $4) }
+        function quoted(text) { gsub(/\x27/, "\x27\\\x27\x27", text); return "\x27" text "\x27" }' <<<"$facts"
     cat <<'END'
         'help:what a command does'
     )
@@ -154,7 +168,7 @@ END
     ((CURRENT--))
     case $command in
 END
-    facts | awk -F '\t' '
+    awk -F '\t' -v choices="$choices" "$known"'
         $2 == "about" { order[++count] = $1; next }
         $2 == "operand" { operands[$1] = $4; next }
         {
@@ -170,9 +184,7 @@ END
             if (kind == "") return ""
             if (kind == "file") return ":" kind ":_files"
             if (kind == "dir") return ":" kind ":_files -/"
-            if (kind == "family") return ":" kind ":(inet ip ip6 arp bridge netdev)"
-            if (kind == "time") return ":" kind ":(10m 1h 1d 7d 30d)"
-            if (kind == "init") return ":" kind ":(auto systemd openrc runit s6 procd sysvinit busybox none)"
+            if (kind in offered) return ":" kind ":(" offered[kind] ")"
             if (kind == "rule") return ":" kind ":_mef_rules"
             return ":" kind ": "
         }
@@ -189,7 +201,7 @@ END
             for (i = 1; i <= count; i++)
                 printf "    %s)\n        _arguments%s%s\n        ;;\n", order[i], options[order[i]], \
                     operand(order[i])
-        }'
+        }' <<<"$facts"
     printf '    esac\n}\n\n_mef "$@"\n'
 }
 
@@ -208,7 +220,7 @@ end
 complete -c mef -f
 complete -c mef -n '__fish_is_first_arg' -a help -d 'what a command does'
 END
-    facts | awk -F '\t' '
+    awk -F '\t' -v choices="$choices" "$known"'
         function quoted(text) { gsub(/[\\\x27]/, "\\\\&", text); return "\x27" text "\x27" }
         $2 == "about" {
             printf "complete -c mef -n \x27__fish_is_first_arg\x27 -a %s -d %s\n", $1, quoted($4)
@@ -226,16 +238,14 @@ END
         {
             value = ""
             if ($3 == "file" || $3 == "dir") value = " -r -F"
-            else if ($3 == "family") value = " -x -a \x27inet ip ip6 arp bridge netdev\x27"
-            else if ($3 == "time") value = " -x -a \x2710m 1h 1d 7d 30d\x27"
-            else if ($3 == "init")
-                value = " -x -a \x27auto systemd openrc runit s6 procd sysvinit busybox none\x27"
+            else if ($3 in offered) value = " -x -a \x27" offered[$3] "\x27"
             else if ($3 == "rule") value = " -x -a \x27(__mef_rules)\x27"
             else if ($3 != "") value = " -x"
             printf "%s -l %s%s -d %s\n", seen, substr($2, 3), value, quoted($4)
-        }'
+        }' <<<"$facts"
 }
 
+facts=$(facts)
 mkdir -p "$to/bash-completion/completions" "$to/zsh/site-functions" "$to/fish/vendor_completions.d"
 write_bash >"$to/bash-completion/completions/mef"
 write_zsh >"$to/zsh/site-functions/_mef"

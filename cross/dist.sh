@@ -19,18 +19,20 @@ tarred() {
         --mode=u+rwX,go+rX,go-w --format=ustar -cf - "$2"
 }
 
-# pages DIRECTORY: the texts for people go there, beside the pages of rootfs/.
+# pages DIRECTORY TEXT...: texts for people go there, beside the pages of rootfs/, to which their links lead.
 pages() {
-    local text
-    for text in README.md ARCHITECTURE.md CONTRIBUTING.md SECURITY.md CHANGELOG.md LICENSE; do
-        install -D -m 644 "$root/$text" "$1/$text"
+    local text to=$1
+    shift
+    for text; do
+        install -D -m 644 "$root/$text" "$to/$text"
+        sed -i 's#(rootfs/usr/share/doc/mef/#(#g' "$to/$text"
     done
-    sed -i 's#(rootfs/usr/share/doc/mef/#(#g' "$1/"{README,SECURITY}.md
 }
 
 pack_tarball() {
     bash "$root/cross/install.sh" "$program" "$work/$package"
-    pages "$work/$package/usr/share/doc/mef"
+    pages "$work/$package/usr/share/doc/mef" README.md ARCHITECTURE.md CONTRIBUTING.md SECURITY.md \
+        CHANGELOG.md LICENSE
     tarred "$work" "$package" | gzip -9n >"$dist/$package.tar.gz"
 }
 
@@ -50,8 +52,7 @@ pack_deb() {
     install -d "$share/zsh"
     mv "$share/zsh/site-functions" "$share/zsh/vendor-completions"
     install -D -m 644 "$root/cross/deb/copyright" "$share/doc/mef/copyright"
-    install -m 644 "$root/README.md" "$share/doc/mef/README.md"
-    sed -i 's#(rootfs/usr/share/doc/mef/#(#g' "$share/doc/mef/README.md"
+    pages "$share/doc/mef" README.md
     gzip -9nc "$root/CHANGELOG.md" >"$share/doc/mef/CHANGELOG.md.gz"
     printf 'mef (%s) unstable; urgency=medium\n\n  * See CHANGELOG.md.gz.\n\n -- %s  %s\n' "$version" \
         "$maintainer" "$(date -u -R -d "@$epoch")" | gzip -9n >"$share/doc/mef/changelog.gz"

@@ -4,7 +4,6 @@
 
 # crates: name, version and licence of every crate that the program consists of, a line each.
 crates() {
-    find_toolchain "$triple" >&2
     RUSTC=$rustc "$cargo" tree --manifest-path "$root/Cargo.toml" --locked --quiet --target "$triple" \
         --edges normal,no-proc-macro --prefix none --format '{p}	{l}' |
         sed -n 's/ (\*)$//; s/^\([^ ]*\) v\([^ \t]*\)[^\t]*\t\(.*\)/\1\t\2\t\3/p' | sort -u | grep -v '^mef	'

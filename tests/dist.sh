@@ -103,12 +103,17 @@ bare_system() {
     debootstrap --variant=minbase "$suite" "$work/root" "$(mirror)" >"$work/debootstrap.log" 2>&1
 }
 
+# files: of the bare system, but for what is made anew at every boot.
+files() (
+    cd "$work/root" && find . -xdev \( -path ./proc -o -path ./dev -o -path ./run -o -path ./tmp \) -prune \
+        -o -print | sort
+)
+
 for suite in bookworm trixie; do
     say "the package on a bare Debian $suite"
     try bare_system || { tail -n 5 "$work/debootstrap.log" >&2; fail "debootstrap $suite"; }
     cp "$deb" "$work/root/mef.deb"
-    (cd "$work/root" && find . -xdev \( -path ./proc -o -path ./dev -o -path ./run -o -path ./tmp \) -prune \
-        -o -print | sort) >"$work/before"
+    files >"$work/before"
     in_root '
         dpkg -i /mef.deb
         mef ban 192.0.2.7
@@ -128,8 +133,7 @@ for suite in bookworm trixie; do
         mef bans | grep -q 192.0.2.7 && exit 1
         dpkg -P mef
         ! pidof mef'
-    (cd "$work/root" && find . -xdev \( -path ./proc -o -path ./dev -o -path ./run -o -path ./tmp \) -prune \
-        -o -print | sort) >"$work/after"
+    files >"$work/after"
     # What dpkg itself keeps of any package that was there once.
     diff "$work/before" "$work/after" | grep '^[<>]' | grep -v -e '/var/lib/dpkg/' -e '/var/log/' \
         -e '/var/cache/' && fail "$suite: this is left, or gone"
