@@ -39,12 +39,17 @@ fn is_banned(net: &Net, addr: &str) -> bool {
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 fn one_line_changes_a_number_and_a_reload_takes_it() {
-    let mut net = host("maxretry=3");
+    let mut net = host("maxretry=2");
     let daemon = net.daemon("daemon");
-    net.append(LOG, guesses("203.0.113.1", 3));
-    wait_until("the ban", || is_banned(&net, "203.0.113.1"));
-    // By the patterns that ship: this is none of the rule's for tests.
-    net.append(LOG, guesses("203.0.113.2", 2));
+    // By the patterns that ship: this is none of the rule's for tests. The rule that ships bans at five.
+    // Names are told apart by a few bits of a hash under a key of the daemon's: two may count as one.
+    let banned_at = guesses("203.0.113.1", 4).lines().position(|guess| {
+        net.append(LOG, format!("{guess}\n"));
+        net.mark(LOG);
+        is_banned(&net, "203.0.113.1")
+    });
+    assert!(banned_at.is_some_and(|at| at > 0), "{banned_at:?}");
+    net.append(LOG, guesses("203.0.113.2", 1));
     net.mark(LOG);
     assert!(!is_banned(&net, "203.0.113.2"));
     let reload = |net: &mut Net, count: usize| {
