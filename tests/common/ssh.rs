@@ -56,7 +56,7 @@ impl Net {
             "PubkeyAuthentication=no",
             "PreferredAuthentications=password",
             "NumberOfPasswordPrompts=1",
-            "ConnectTimeout=3",
+            "ConnectTimeout=30",
         ] {
             args.extend(["-o", option]);
         }
