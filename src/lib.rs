@@ -13,6 +13,7 @@ pub mod sys;
 pub mod config;
 pub mod control;
 pub mod detect;
+pub mod dns;
 pub mod firewall;
 pub mod input;
 pub mod ruleset;

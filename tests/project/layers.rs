@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const ROWS: &[&[&str]] = &[
     &["base"],
     &["ban", "sys", "plan", "pattern"],
-    &["config", "control", "detect", "firewall", "input", "ruleset", "state"],
+    &["config", "control", "detect", "dns", "firewall", "input", "ruleset", "state"],
     &["rules", "rulefile", "enforce", "lists", "trial"],
     &["daemon", "setup"],
     &["applet"],

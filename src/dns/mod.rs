@@ -1,0 +1,7 @@
+//! The Domain Name System, as much of it as mef asks and is told: names and messages in wire form, with hard
+//! bounds and without allocation.
+
+pub mod name;
+pub mod packet;
+#[cfg(test)]
+mod random_tests;
