@@ -1,6 +1,9 @@
 //! The Domain Name System, as much of it as mef asks and is told: names and messages in wire form, with hard
 //! bounds and without allocation.
 
+pub mod client;
+#[cfg(test)]
+mod client_tests;
 pub mod name;
 pub mod packet;
 #[cfg(test)]

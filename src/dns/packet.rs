@@ -226,6 +226,21 @@ impl<'a> Message<'a> {
         records.left = [self.header(3), self.header(4), self.header(5)];
         records
     }
+
+    /// The records that answer the question; where aliases lead elsewhere, those of the name to which they
+    /// lead.
+    pub fn answers(&self) -> impl Iterator<Item = Result<Record<'a>, Malformed>> {
+        let mut name = self.question().map_or_else(Name::default, |question| question.name);
+        self.records().take(self.count(Section::Answer).into()).filter(move |record| {
+            let Ok(record) = record else { return true };
+            let own = record.name.is_same(&name);
+            if own && record.kind == kind::CNAME {
+                name = record.target().unwrap_or(name);
+                return false;
+            }
+            own
+        })
+    }
 }
 
 /// The records of a message, one after the other. What is malformed is the last item.

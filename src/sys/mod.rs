@@ -16,6 +16,7 @@ pub mod memory;
 pub mod netlink;
 pub mod nlattr;
 pub mod notify;
+pub mod peers;
 pub mod poll;
 pub mod process;
 pub mod random;
