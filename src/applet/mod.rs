@@ -14,6 +14,7 @@ mod export;
 mod fmt;
 mod lists;
 mod load;
+mod lookup;
 mod mefctl;
 mod output;
 mod reload;
@@ -57,6 +58,7 @@ const APPLETS: &[Applet] = &[
     },
     Applet { name: "top", about: "watch offenders and rules, live", run: top::run },
     Applet { name: "watch", about: "follow the daemon's events: hits, bans, unbans", run: watch::run },
+    Applet { name: "lookup", about: "ask DNSBLs about an address", run: lookup::run },
     Applet { name: "rules", about: "list the service rules, or show one as it is in force", run: rules::run },
     Applet { name: "test", about: "run a service rule over a log and show what it would do", run: test::run },
     Applet { name: "load", about: "put the rule set into the kernel", run: load::load },

@@ -14,7 +14,7 @@ use crate::base::json::Object;
 use crate::base::utc::Stamp;
 use crate::config::{DEFAULT_PATH, Settings, load};
 use crate::control::client::Client;
-use crate::control::proto::{FACTS, KERNEL, Request, RuleLine, Sight, SightLine, read_fact};
+use crate::control::proto::{FACTS, KERNEL, ListLine, Request, RuleLine, Sight, SightLine, read_fact};
 use crate::enforce::options;
 use crate::firewall::view;
 use crate::rules::on;
@@ -62,6 +62,7 @@ pub(super) struct Answer {
     pub(super) rules: Vec<String>,
     pub(super) offenders: Vec<String>,
     sights: Vec<String>,
+    lists: Vec<String>,
 }
 
 impl Answer {
@@ -78,6 +79,8 @@ impl Answer {
                 answer.rules.push(line.to_owned());
             } else if SightLine::read(line).is_some() {
                 answer.sights.push(line.to_owned());
+            } else if line.starts_with("dnsbl ") {
+                answer.lists.push(line.to_owned());
             } else if line.starts_with("offender ") {
                 answer.offenders.push(line.to_owned());
             } else if let Some((word, value)) = line.split_once(' ') {
@@ -101,6 +104,11 @@ impl Answer {
     /// A rule that is on, by its name.
     fn rule(&self, name: &str) -> Option<RuleLine<'_>> {
         self.rules.iter().filter_map(|line| RuleLine::read(line)).find(|rule| rule.name == name)
+    }
+
+    /// DNSBLs.
+    fn lists(&self) -> impl Iterator<Item = ListLine<'_>> {
+        self.lists.iter().filter_map(|line| ListLine::read(line))
     }
 
     /// What the rules read.
@@ -308,7 +316,28 @@ fn people(
         writeln!(out, "{value:>11} {}", fact.about)?;
     }
     writeln!(out)?;
-    rules(out, answer)
+    rules(out, answer)?;
+    dnsbls(out, answer)
+}
+
+/// DNSBLs as a table, if there are any.
+fn dnsbls(out: &mut dyn Write, answer: &Answer) -> io::Result<()> {
+    if !answer.lists.is_empty() {
+        let head = ["DNSBL", "STATE", "ASKED", "LISTED", "FAILED", "TIME", "WHY"];
+        dnsbl(out, head)?;
+    }
+    for ListLine { name, state, numbers: [asked, listed, failed, took], why } in answer.lists() {
+        let [asked, listed, failed] = [asked, listed, failed].map(|number| number.to_string());
+        let took = format!("{took} ms");
+        dnsbl(out, [name, state, &asked, &listed, &failed, &took, &crate::base::line::shown(why)])?;
+    }
+    Ok(())
+}
+
+fn dnsbl(out: &mut dyn Write, row: [&str; 7]) -> io::Result<()> {
+    let [name, state, asked, listed, failed, took, why] = row;
+    let line = format!("{name:<12}  {state:<5}  {asked:>8}  {listed:>8}  {failed:>8}  {took:>8}  {why}");
+    writeln!(out, "{}", line.trim_end())
 }
 
 /// The rules as a table.
@@ -386,6 +415,19 @@ fn json(
             Some(waiting) => object.text("waits", waiting.text),
             None => object,
         };
+        writeln!(out, "{}", object.finish())?;
+    }
+    for ListLine { name, state, numbers: [asked, listed, failed, took], why } in
+        answer.into_iter().flat_map(Answer::lists)
+    {
+        let object = Object::new()
+            .text("dnsbl", name)
+            .text("state", state)
+            .number("asked", asked)
+            .number("listed", listed)
+            .number("failed", failed)
+            .number("ms", took)
+            .text("why", Some(why).filter(|why| !why.is_empty()));
         writeln!(out, "{}", object.finish())?;
     }
     Ok(())

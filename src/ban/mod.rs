@@ -4,6 +4,7 @@
 
 mod alarm;
 mod allowed;
+mod bogons;
 mod capabilities;
 mod failure;
 mod health;
@@ -14,6 +15,7 @@ mod standing;
 
 pub use alarm::{Alarm, Limit, Packet};
 pub use allowed::{AllowEntry, AllowSource, Allowed, Reader};
+pub use bogons::{BOGONS, is_bogon};
 pub use capabilities::{Capabilities, Capability};
 pub use failure::{Doing, Failure, Shortage};
 pub use health::{Damage, Health};

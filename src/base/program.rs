@@ -25,7 +25,8 @@ impl Program {
 
 /// Whether `name` is `pattern` with each `*` standing for any run of bytes. Linear but for the number of
 /// stars.
-fn glob(pattern: &[u8], name: &[u8]) -> bool {
+#[must_use]
+pub fn glob(pattern: &[u8], name: &[u8]) -> bool {
     let mut parts = pattern.split(|&b| b == b'*');
     let Some(mut rest) = name.strip_prefix(parts.next().unwrap_or_default()) else { return false };
     let Some(last) = parts.next_back() else { return rest.is_empty() };

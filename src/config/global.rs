@@ -6,7 +6,7 @@ use super::ini::{self, Entry};
 use super::keys;
 use super::parts::RuleDefault;
 use super::service;
-use super::settings::{Flood, FloodLimits, Settings, zone};
+use super::settings::{Cloud, Flood, FloodLimits, Settings, zone};
 use super::table::{FLOOD_KEYS, KEYS, ZONE_KEYS};
 use crate::base::diag::decode;
 use crate::base::diag::{Problem, Severity};
@@ -45,15 +45,12 @@ pub(super) const LEGACY: &[(&str, &str)] = &[
     ("firewall_priority", OWN_TABLE),
 ];
 
-const NO_DNSBL: &str = "this version does not ask DNSBLs yet";
 const NO_CLOUD: &str = "this version does not know the community cloud yet";
 const XDP: &str = "this version knows no xdp: it drops in prerouting raw";
 
 /// Beginnings of keys whose part of the program does not exist yet: to accept them in silence would be a lie.
 const LATER: &[(&str, &str)] = &[
-    ("rbl_", NO_DNSBL),
     ("community_", NO_CLOUD),
-    ("dns_", "this version sends no DNS queries yet"),
     ("fastpath", XDP),
     ("blacklist_fastpath", XDP),
     ("firewall_backend", "this version knows nftables only"),
@@ -77,6 +74,11 @@ pub fn parse_global(text: &[u8]) -> (Settings, Vec<Problem>) {
             }
         }
         inherit_limits(&mut settings.flood);
+        let Cloud { zone, lookup, .. } = &mut settings.cloud;
+        if !zone.is_empty() {
+            lookup.zone = ["bl.", zone].concat();
+            lookup.answer_match = vec!["127.0.0.2".to_owned()];
+        }
     }
     (settings, problems)
 }
@@ -170,7 +172,7 @@ impl Reader<'_> {
             if entry.key.starts_with(prefix) && !there && self.later & 1 << i == 0 {
                 self.later |= 1 << i;
                 let hint = match *what {
-                    NO_DNSBL | NO_CLOUD => "who would be asked about is told by mef watch",
+                    NO_CLOUD => "who would be asked about is told by mef watch",
                     _ => "the setting is checked and otherwise ignored",
                 };
                 let hint = hint.to_string();

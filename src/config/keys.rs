@@ -49,6 +49,8 @@ pub(super) enum Slot<'a> {
     OptionalPath(&'a mut String),
     /// Short free text or nothing.
     Text(&'a mut String),
+    /// A domain name or nothing.
+    Domain(&'a mut String),
     /// A rule's name; nothing leaves it as it is.
     Name(&'a mut String),
     /// A comma list of words.
@@ -103,6 +105,8 @@ impl Slot<'_> {
             Slot::OptionalPath(to) => put_text(to, text, value::path(text))?,
             Slot::Text(to) if text.len() <= TEXT_MAX => put_text(to, text, Ok(()))?,
             Slot::Text(_) => return Err(Bad::word(0, text, "is too long", "at most 127 bytes")),
+            Slot::Domain(to) if text.is_empty() => to.clear(),
+            Slot::Domain(to) => put_text(to, text, value::domain(text))?,
             Slot::Name(_) if text.is_empty() => {}
             Slot::Name(to) => put_text(to, text, value::name(text))?,
             Slot::Names(to) => *to = value::names(text)?,
@@ -131,6 +135,7 @@ impl Slot<'_> {
             Slot::Text(_)
                 | Slot::OptionalPath(_)
                 | Slot::Name(_)
+                | Slot::Domain(_)
                 | Slot::Names(_)
                 | Slot::Paths(_)
                 | Slot::Command(_)

@@ -217,6 +217,8 @@ pub struct Zone {
     pub error_ttl: u32,
     /// The zone lacks the test entries of RFC 5782.
     pub no_test_entry: bool,
+    /// A list that has more than so many percent of those asked about is not believed.
+    pub mass_limit: u32,
 }
 
 /// The community cloud (`community_*`).
@@ -438,5 +440,6 @@ pub(super) fn zone(key: &str) -> Zone {
         negative_ttl: 0,
         error_ttl: 0,
         no_test_entry: false,
+        mass_limit: 50,
     }
 }

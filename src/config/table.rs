@@ -96,14 +96,14 @@ pub(super) const KEYS: &[Key<Settings>] = &[
     key("community_report_interval", "60s", |s| Slot::Secs(1, DAY, &mut s.cloud.report_interval)),
     key("community_member", "", |s| Slot::Text(&mut s.cloud.member)),
     key("community_key_file", "", |s| Slot::OptionalPath(&mut s.cloud.key_file)),
-    key("community_zone", "", |s| Slot::Text(&mut s.cloud.zone)),
+    key("community_zone", "", |s| Slot::Domain(&mut s.cloud.zone)),
     key("community_server", "", |s| Slot::Text(&mut s.cloud.server)),
 ];
 
 /// `rbl_<key>_<field>`.
 pub(super) const ZONE_KEYS: &[Key<Zone>] = &[
     key("enabled", "false", |z| Slot::Flag(&mut z.enabled)),
-    key("zone", "", |z| Slot::Text(&mut z.zone)),
+    key("zone", "", |z| Slot::Domain(&mut z.zone)),
     key("answer_match", "127.0.0.*", |z| Slot::Names(&mut z.answer_match)),
     key("ports", "all", |z| Slot::Ports(&mut z.ports)),
     key("bantime", "1h", |z| Slot::Span(&mut z.bantime)),
@@ -112,6 +112,7 @@ pub(super) const ZONE_KEYS: &[Key<Zone>] = &[
     key("negative_ttl", "15m", |z| Slot::Secs(1, YEAR, &mut z.negative_ttl)),
     key("error_ttl", "30s", |z| Slot::Secs(1, YEAR, &mut z.error_ttl)),
     key("no_test_entry", "false", |z| Slot::Flag(&mut z.no_test_entry)),
+    key("mass_limit", "50", |z| Slot::Count(1, 100, &mut z.mass_limit)),
 ];
 
 /// `ddos_port_<port>_<field>`; what is not given is as for all ports.

@@ -11,6 +11,8 @@ use std::net::{IpAddr, SocketAddr};
 
 /// Longest name of a rule.
 const NAME_MAX: usize = 32;
+/// The longest domain name that an IPv6 address can stand before.
+const DOMAIN_MAX: usize = 180;
 
 /// What a duration looks like, for hints.
 const DURATION_FORMS: &str = "expected a duration such as 90, 90s, 10m, 1h, 7d or 1h30m";
@@ -274,6 +276,28 @@ pub(super) fn some_of(text: &str, words: [&str; 2]) -> Checked<[bool; 2]> {
         Ok(())
     })?;
     Ok(found)
+}
+
+/// A domain name, short enough for addresses to stand before it.
+pub(super) fn domain(text: &str) -> Checked<()> {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let mut at = 0;
+    for label in name.split('.') {
+        if !(1..=63).contains(&label.len()) {
+            let what = if label.is_empty() { "an empty part" } else { "a part that is too long" };
+            return Err(Bad::new(at..at + label.len(), what.to_string(), "parts have 1 to 63 characters"));
+        }
+        let bad = |c: &(usize, char)| !c.1.is_ascii_alphanumeric() && !matches!(c.1, '-' | '_');
+        if let Some((bad, c)) = label.char_indices().find(bad) {
+            let what = "no character of a domain name".to_string();
+            return Err(Bad::new(at + bad..at + bad + c.len_utf8(), what, "letters, digits, '-' and '_'"));
+        }
+        at += label.len() + 1;
+    }
+    if name.len() > DOMAIN_MAX {
+        return Err(Bad::new(0..text.len(), "too long".to_string(), "at most 180 characters"));
+    }
+    Ok(())
 }
 
 /// The name of a rule: it becomes part of set names, file names and log lines.

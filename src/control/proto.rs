@@ -146,7 +146,7 @@ const fn fact(name: &'static str, grows: bool, about: &'static str) -> Fact {
 }
 
 /// Every number of an answer to `status`, in order.
-pub const FACTS: [Fact; 18] = [
+pub const FACTS: [Fact; 19] = [
     fact("lines", true, "Lines and records read"),
     fact("hits", true, "Hits of service rules"),
     fact("ignored", true, "Hits taken back by an ignoreregex"),
@@ -160,6 +160,7 @@ pub const FACTS: [Fact; 18] = [
     fact("alarms_lost", true, "Times that reports of the kernel on port scans and floods were lost"),
     fact("new_sources", true, "Sources that began a connection and had not been seen for a time"),
     fact("news_lost", true, "Times that reports of the kernel on new sources were lost"),
+    fact("not_looked_up", true, "Addresses not looked up in DNSBLs: too many at a time"),
     fact("evicted", true, "Offenders with hits that had to give way"),
     fact("tracked", false, "Offenders tracked"),
     fact("track_max", false, "Offenders tracked at most"),
@@ -238,6 +239,19 @@ pub struct OffenderLine<'a> {
     pub age: u64,
 }
 
+/// A DNSBL, as `status` tells of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListLine<'a> {
+    /// The profile's name: letters and digits.
+    pub name: &'a str,
+    /// `on`, `off` or `waits`.
+    pub state: &'a str,
+    /// Questions about addresses, of these listed, failed, and milliseconds that an answer takes.
+    pub numbers: [u64; 4],
+    /// Why it is not asked; perhaps empty.
+    pub why: &'a str,
+}
+
 struct Age(Option<u64>);
 
 impl Display for Age {
@@ -287,6 +301,27 @@ impl<'a> SightLine<'a> {
         let (sight, _) = *SIGHTS.iter().find(|(_, known)| *known == verb)?;
         let (name, kind) = (words.next()?, words.next()?);
         Some(SightLine { name, kind: if kind == "-" { "" } else { kind }, sight, text: words.next()? })
+    }
+}
+
+impl Display for ListLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ListLine { name, state, numbers: [asked, listed, failed, took], why } = *self;
+        write!(f, "dnsbl {name} {state} {asked} {listed} {failed} {took} {why}")
+    }
+}
+
+impl<'a> ListLine<'a> {
+    /// Reads what `Display` wrote.
+    #[must_use]
+    pub fn read(line: &'a str) -> Option<ListLine<'a>> {
+        let mut words = line.strip_prefix("dnsbl ")?.splitn(7, ' ');
+        let (name, state) = (words.next()?, words.next()?);
+        let mut numbers = [0; 4];
+        for number in &mut numbers {
+            *number = words.next()?.parse().ok()?;
+        }
+        Some(ListLine { name, state, numbers, why: words.next()? })
     }
 }
 
@@ -351,6 +386,10 @@ mod tests {
         ] {
             let line = SightLine { name: "sshd", kind, sight, text };
             assert_eq!(SightLine::read(&line.to_string()), Some(line));
+        }
+        for why in ["", "two words"] {
+            let list = ListLine { name: "zen", state: "off", numbers: [4, 3, 2, 1], why };
+            assert_eq!(ListLine::read(&list.to_string()), Some(list));
         }
         let who = OffenderLine { who: "2001:db8::/64", rule: "sshd", hits: 3, maxretry: 5, age: 9 };
         assert_eq!(OffenderLine::read(&who.to_string()), Some(who));

@@ -5,7 +5,7 @@
 use super::policy::Policy;
 use super::punish::{Punisher, Verdict};
 use super::trust;
-use crate::ban::{Allowed, Ban, Damage, Failure, Outcome, Repeat};
+use crate::ban::{Allowed, Ban, Damage, Failure, Outcome, Repeat, is_bogon};
 use crate::base::clock::{Mono, Now, Wall};
 use crate::base::net::{canonical, offender};
 use crate::base::range::Range;
@@ -218,6 +218,13 @@ impl Decider {
         let shared = who.addr().is_ipv6()
             && (self.protected.inside(&whole) || self.proxies.iter().any(|proxy| whole.covers(proxy)));
         if shared { IpNet::from(canonical(addr)) } else { who }
+    }
+
+    /// Whether strangers may be asked about an address: it is on the Internet, and none that is never banned.
+    pub(super) fn may_be_looked_up(&self, addr: IpAddr, now: Wall) -> bool {
+        let who = Range::from(canonical(addr));
+        let trusted = self.allowed.covers(&who, now) || self.proxies.iter().any(|proxy| proxy.meets(&who));
+        !is_bogon(canonical(addr)) && !trusted && self.protected.why(&who).is_none()
     }
 
     /// The same, but who is allowed counts alone: the others of the prefix are to answer for themselves only.

@@ -10,10 +10,12 @@ use crate::base::range::Range;
 use crate::base::utc::Stamp;
 use crate::config::Settings;
 use crate::control::server::{Sent, is_gone, send};
+use crate::dnsbl::Verdict;
 use crate::sys::banlog::{BanLog, Entry, Event};
 use crate::sys::clock;
 use ipnet::IpNet;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -149,6 +151,23 @@ impl Events {
         }
         let mut line = Line::new();
         let _ = write!(line, "{} new {} port={port}", Stamp(now), Range::from(who));
+        self.put(&mut line);
+    }
+
+    /// A DNSBL has answered, or has not.
+    pub(super) fn looked_up(&mut self, now: Wall, who: IpAddr, list: &str, verdict: Verdict, took: u64) {
+        if !self.watched() {
+            return;
+        }
+        let mut line = Line::new();
+        let _ = write!(line, "{} lookup {who} list={list} ms={took} answer=", Stamp(now));
+        let _ = match verdict {
+            Verdict::Listed(code) => write!(line, "{code} listed=yes"),
+            Verdict::Other(code) => write!(line, "{code} listed=no"),
+            Verdict::Clean => line.write_str("none listed=no"),
+            Verdict::Refused(code) | Verdict::MadeUp(code) => write!(line, "{code} listed=unknown"),
+            Verdict::Trouble(trouble) => write!(line, "none listed=unknown reason={trouble}"),
+        };
         self.put(&mut line);
     }
 

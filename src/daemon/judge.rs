@@ -4,11 +4,14 @@
 
 mod keep;
 mod kernel;
+mod listed;
 mod report;
 #[cfg(test)]
 mod tests;
 
 pub(super) use keep::{restore, tell_restored};
+
+use listed::FirstHits;
 
 use super::decide::{self, Decider, Decision, Exempt, Knowledge};
 use super::events::{Events, Told};
@@ -36,6 +39,7 @@ struct Heard<'h> {
     now: Now,
     policies: &'h [Policy],
     events: &'h mut Events,
+    first_hits: &'h mut FirstHits,
 }
 
 impl Listener for Heard<'_> {
@@ -45,6 +49,7 @@ impl Listener for Heard<'_> {
     }
 
     fn hit(&mut self, source: IpNet, hit: &Hit, user: Option<&[u8]>) {
+        self.first_hits.add(hit.addr);
         if self.events.watched()
             && let Some(policy) = self.policies.get(usize::from(hit.rule))
         {
@@ -79,6 +84,7 @@ pub(super) struct Judge {
     notes: Notes,
     pub(super) counted: Counted,
     ports: Ports,
+    first_hits: FirstHits,
 }
 
 /// Tells what becomes of an offence.
@@ -125,6 +131,7 @@ impl Judge {
             notes: Notes::default(),
             counted: Counted::default(),
             ports: Ports::new(&settings.state_dir),
+            first_hits: FirstHits::default(),
         };
         this.spare_in_kernel();
         this.ports_in_kernel(clock::now());
@@ -226,12 +233,12 @@ impl Judge {
     /// Looks through whole lines for the rules whose bits are set; bans are made by `commit`, or here when
     /// too many wait. Of a record, only rules that trust its sender hear.
     pub(super) fn take(&mut self, now: Now, wanted: u64, item: Item<'_>) {
-        let Judge { observer, decider, events, notes, .. } = self;
+        let Judge { observer, decider, events, notes, first_hits, .. } = self;
         for (_, policy) in (0..u64::BITS).zip(&decider.policies).filter(|(bit, _)| wanted >> bit & 1 == 1) {
             policy.tally.read.set(Some(now.mono));
         }
         let known = Knowledge { decider, now };
-        let mut heard = Heard { now, policies: &decider.policies, events };
+        let mut heard = Heard { now, policies: &decider.policies, events, first_hits };
         match item {
             // Live lines are timed by our own clock; stamps are for what was written while we were away.
             Item::Block { lines, live, attested } => {

@@ -5,6 +5,7 @@
 mod alarms;
 mod around;
 mod decide;
+mod dns;
 mod events;
 mod follow;
 mod heal;
@@ -47,6 +48,7 @@ use crate::sys::signal::Signals;
 use crate::sys::{clock, fs, process, syslog};
 use alarms::Alarms;
 use around::Around;
+use dns::Dns;
 use heal::Heal;
 use judge::Judge;
 use lists::Lists;
@@ -74,6 +76,7 @@ struct Daemon {
     heal: Heal,
     alarms: Alarms,
     news: News,
+    dns: Dns,
     around: Around,
     control: Option<Server>,
     since: Wall,
@@ -197,6 +200,7 @@ impl Daemon {
             conf: conf.to_owned(),
             alarms: Alarms::open(settings, &mut judge),
             news: News::open(&mut judge),
+            dns: Dns::open(settings, now.mono, &mut judge),
             around: Around::open(settings),
             judge,
             heal,
@@ -325,6 +329,7 @@ impl Daemon {
         self.judge.events().configure(settings);
         self.alarms.configure(settings);
         self.news.configure(&mut self.judge);
+        self.dns.configure(settings, now.mono, &mut self.judge);
         self.around.configure(settings);
         self.heal.configure(settings);
         self.state_sync = settings.state_sync;

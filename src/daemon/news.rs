@@ -1,7 +1,8 @@
 #![forbid(unsafe_code)]
 //! Hears of sources that the kernel has not seen for a time, when they begin connections to ports that DNSBLs
-//! close, and tells them. Asks no DNSBL and bans nobody.
+//! close, tells them, and has them looked up. Asks no DNSBL itself and bans nobody.
 
+use super::dns::Dns;
 use super::judge::Judge;
 use crate::ban::Alarm;
 use crate::base::clock::Now;
@@ -38,11 +39,12 @@ impl News {
     }
 
     /// Hears what there is, and tells it.
-    pub(super) fn look(&mut self, now: Now, judge: &mut Judge) {
+    pub(super) fn look(&mut self, now: Now, judge: &mut Judge, dns: &mut Dns) {
         let Some(packets) = &mut self.0 else { return };
         let heard = packets.hear(&mut |packet| {
             if packet.alarm == Alarm::New {
                 judge.newcomer(now, judge.offender(packet.from), packet.port);
+                dns.look_up(now, judge, packet.from, Some(packet.port));
             }
         });
         match heard {

@@ -5,7 +5,7 @@ use crate::ban::{FLOODS, Scope};
 use crate::base::clock::{Mono, Span};
 use crate::base::crc::crc32c;
 use crate::base::range::Range;
-use crate::config::{Action, Flood, ServiceRule};
+use crate::config::{Action, Flood, ServiceRule, Zone};
 use crate::control::proto::KERNEL;
 use crate::detect::Rule;
 use crate::detect::escalate::{Charge, Evidence};
@@ -112,6 +112,27 @@ pub(super) fn of_floods(flood: &Flood) -> Policy {
         charge: charge_of(flood.bantime, None, true, &Scope::ALL),
         scope: Scope::ALL,
         detect: !flood.escalation_enabled,
+        trust_any: false,
+        of_syslog: false,
+        hearsay: Cell::new(None),
+        source: KERNEL,
+        tally: Tally::default(),
+    }
+}
+
+/// What becomes of those whom a DNSBL lists. Whoever begins a connection has not proven its address: such
+/// bans never grow, and are never permanent.
+pub(super) fn of_list(zone: &Zone) -> Policy {
+    if zone.bantime == Span::Permanent {
+        log::warn!("rbl_{}_bantime=permanent: a list's bans last bantime_max at most", zone.key);
+    }
+    let scope = Scope::new(zone.ports.ranges().to_vec(), true, true);
+    Policy {
+        name: ["rbl-", &zone.key].concat().into(),
+        limits: Limits::plain(1, 1),
+        charge: charge_of(zone.bantime, None, true, &scope),
+        scope,
+        detect: false,
         trust_any: false,
         of_syslog: false,
         hearsay: Cell::new(None),

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! Answers what commands ask on the control socket.
 
+use super::dns::Dns;
 use super::events::Told;
 use super::judge::Judge;
 use super::sources::Sources;
@@ -16,6 +17,7 @@ use std::os::unix::net::UnixStream;
 pub(super) struct Desk<'a> {
     pub(super) judge: &'a mut Judge,
     pub(super) sources: &'a Sources,
+    pub(super) dns: &'a Dns,
     pub(super) now: Now,
     pub(super) since: Wall,
     /// Set when somebody asks for it.
@@ -84,7 +86,7 @@ impl Desk<'_> {
         say(to, &format_args!("version {}", env!("CARGO_PKG_VERSION")));
         say(to, &format_args!("pid {}", std::process::id()));
         say(to, &format_args!("since {}", self.since.0));
-        for (fact, value) in FACTS.iter().zip(self.judge.facts()) {
+        for (fact, value) in FACTS.iter().zip(self.judge.facts(self.dns.skipped())) {
             say(to, &format_args!("{} {value}", fact.name));
         }
         let (sources, now) = (self.sources, self.now.mono);
@@ -106,6 +108,7 @@ impl Desk<'_> {
             }
             tag <<= 1;
         });
+        self.dns.each_list(&mut |list| say(to, list));
     }
 }
 

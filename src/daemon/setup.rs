@@ -7,14 +7,15 @@ use crate::base::clock::Span;
 use crate::base::program::Program;
 use crate::config::{Enabled, Loaded, ServiceRule, Source};
 use crate::detect::{MAX_RULES, Rule};
+use crate::dnsbl::{Profile, zones_on};
 use crate::input::Tags;
 use crate::input::glob::Glob;
 use crate::input::journal::{Journal, Wanted};
 use crate::rules::Compiled;
 use std::path::PathBuf;
 
-/// The rules that are on, each with its policy and bit, and what to read for them. One policy more than rules
-/// is that of floods.
+/// The rules that are on, each with its policy and bit, and what to read for them. Behind the policies of
+/// rules are that of floods and those of DNSBLs.
 pub(super) struct Plan {
     pub(super) rules: Vec<Rule>,
     pub(super) policies: Vec<Policy>,
@@ -54,6 +55,8 @@ pub(super) fn plan(loaded: &Loaded, mut compiled: Compiled) -> Plan {
     if loaded.settings.flood.enabled {
         plan.policies.push(policy::of_floods(&loaded.settings.flood));
     }
+    let lists = zones_on(&loaded.settings).filter(|zone| Profile::of(zone).is_some());
+    plan.policies.extend(lists.map(policy::of_list));
     plan
 }
 

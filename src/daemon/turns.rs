@@ -18,7 +18,7 @@ const TRIM: u64 = 2000;
 
 /// Everything that the daemon waits for. What is before a ban, so that it is right: signals, the tables, who
 /// must not be banned. Then what bans. Then everybody who has time.
-static SLOTS: [Slot<Daemon>; 11] = [
+static SLOTS: [Slot<Daemon>; 12] = [
     Slot::new(Daemon::obey).on(|on, _| Some(on.signals.as_fd())),
     // Whoever is banned now is banned in a table that is there.
     Slot::new(Daemon::repair).at(|on| on.heal.deadline()).always(),
@@ -35,6 +35,7 @@ static SLOTS: [Slot<Daemon>; 11] = [
     Slot::new(Daemon::serve)
         .on(|on, _| on.control.as_ref().map(Server::fd))
         .at(|on| on.control.as_ref().and_then(Server::deadline)),
+    Slot::new(Daemon::ask).on(|on, _| on.dns.fd()).at(|on| on.dns.deadline()),
     // Programs that were started are not looked for in vain: SIGCHLD and the time limit tell when.
     Slot::new(Daemon::look_after_hooks).at(|on| on.judge.hooks_at()),
 ];
@@ -126,12 +127,15 @@ impl Daemon {
     }
 
     fn hear_news(&mut self, now: Now, _: &[Ready]) -> Turn {
-        self.news.look(now, &mut self.judge);
+        self.news.look(now, &mut self.judge, &mut self.dns);
         Turn::Done
     }
 
     fn read_ready(&mut self, now: Now, ready: &[Ready]) -> Turn {
         self.read(now, Some(ready));
+        while let Some(addr) = self.judge.take_first_hit() {
+            self.dns.look_up(now, &mut self.judge, addr, None);
+        }
         Turn::Done
     }
 
@@ -153,9 +157,12 @@ impl Daemon {
 
     /// Answers commands. After the sources, so that nobody who asks delays a ban.
     fn serve(&mut self, now: Now, _: &[Ready]) -> Turn {
-        let Daemon { judge, control: Some(control), since, sources, .. } = self else { return Turn::Done };
+        let Daemon { judge, control: Some(control), since, sources, dns, .. } = self else {
+            return Turn::Done;
+        };
         let (since, asked) = (*since, Vec::new());
-        let mut desk = Desk { judge, sources, now, since, reload: false, asked, waits: false, lists: false };
+        let mut desk =
+            Desk { judge, sources, dns, now, since, reload: false, asked, waits: false, lists: false };
         control.serve(now.mono, &mut desk);
         let (reload, asked, lists) = (desk.reload, desk.asked, desk.lists);
         if lists {
@@ -169,6 +176,11 @@ impl Daemon {
                 Err(why) => each(&format_args!("failed {why}")),
             }
         }
+        Turn::Done
+    }
+
+    fn ask(&mut self, now: Now, _: &[Ready]) -> Turn {
+        self.dns.turn(now, &mut self.judge);
         Turn::Done
     }
 

@@ -14,9 +14,12 @@ use crate::base::clock::Mono;
 /// What servers do with a question: its bytes, the server's number, and whether it came over a stream.
 type Serve = dyn Fn(&[u8], usize, bool) -> Vec<Vec<u8>>;
 
+/// Server, whether it is a stream, and what is to be received.
+type Slot = (usize, bool, VecDeque<Vec<u8>>);
+
 struct Fake<'s> {
     serve: &'s Serve,
-    slots: Vec<Option<(usize, bool, VecDeque<Vec<u8>>)>>,
+    slots: Vec<Option<Slot>>,
     /// (server, stream, bytes) of every question.
     asked: Vec<(usize, bool, Vec<u8>)>,
     /// Servers that cannot be reached.
@@ -64,7 +67,7 @@ fn random() -> u64 {
 }
 
 /// Servers are told by their ports.
-fn client(servers: u16) -> Client<u32> {
+fn client(servers: u16) -> Client<usize> {
     let mut client = Client::new(random);
     let servers: Vec<SocketAddr> = (0..servers).map(|port| (Ipv4Addr::LOCALHOST, port).into()).collect();
     client.set_servers(&servers);
@@ -88,7 +91,7 @@ const START: Mono = Mono(1000);
 const TIMEOUT: u64 = 2000;
 
 /// Asks one question, and lets time pass up to each deadline until there is a result.
-fn ask(client: &mut Client<u32>, fake: &mut Fake<'_>) -> (Result<Vec<[u8; 4]>, Trouble>, u64) {
+fn ask(client: &mut Client<usize>, fake: &mut Fake<'_>) -> (Result<Vec<[u8; 4]>, Trouble>, u64) {
     let name = Name::parse(b"2.0.0.127.list.example").unwrap();
     client.ask(START, (&name, kind::A), TIMEOUT, 7, fake).unwrap();
     let (mut now, mut room) = (START, [0; ANSWER]);
@@ -100,7 +103,7 @@ fn ask(client: &mut Client<u32>, fake: &mut Fake<'_>) -> (Result<Vec<[u8; 4]>, T
                 |m: Message<'_>| m.answers().filter_map(|r| Some(r.unwrap().a()?.octets())).collect();
             return (reply.answer.map(octets), reply.took);
         }
-        let pending = |slot: &Option<(usize, bool, VecDeque<_>)>| {
+        let pending = |slot: &Option<Slot>| {
             slot.as_ref().is_some_and(|(server, _, all)| !all.is_empty() || fake.dead.contains(server))
         };
         if fake.slots.iter().any(pending) {
@@ -251,16 +254,16 @@ fn no_more_are_in_flight_than_there_is_room_for() {
     let silent: &Serve = &|_, _, _| vec![];
     let (mut client, mut fake) = (client(1), fake(silent));
     let name = Name::parse(b"a.example").unwrap();
-    for tag in 0..FLIGHTS as u32 {
+    for tag in 0..FLIGHTS {
         client.ask(START, (&name, kind::A), TIMEOUT, tag, &mut fake).unwrap();
     }
     assert_eq!(client.ask(START, (&name, kind::A), TIMEOUT, 99, &mut fake), Err(Trouble::Busy));
-    assert!(client.tags().copied().eq(0..FLIGHTS as u32));
+    assert!(client.tags().copied().eq(0..FLIGHTS));
     let mut room = [0; ANSWER];
     assert!(client.next(START, &mut fake, &mut room).is_none());
     let late = START.after(TIMEOUT);
     let failed = std::iter::from_fn(|| client.next(late, &mut fake, &mut room).map(|reply| reply.tag));
-    assert!(failed.eq(0..FLIGHTS as u32));
+    assert!(failed.eq(0..FLIGHTS));
     assert_eq!((client.in_flight(), client.deadline()), (0, None));
 }
 

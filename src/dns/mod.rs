@@ -6,5 +6,7 @@ pub mod client;
 mod client_tests;
 pub mod name;
 pub mod packet;
+
 #[cfg(test)]
 mod random_tests;
+pub mod resolv;

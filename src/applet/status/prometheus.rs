@@ -50,5 +50,27 @@ pub(super) fn prometheus(out: &mut dyn Write, answer: Option<&Answer>, kernel: &
             }
         }
     }
+    lists(out, answer)
+}
+
+/// The same of DNSBLs.
+fn lists(out: &mut dyn Write, answer: &Answer) -> io::Result<()> {
+    const COLUMNS: [(&str, &str, &str); 5] = [
+        ("asked_total", "counter", "Addresses that a DNSBL was asked about"),
+        ("listed_total", "counter", "Of these, addresses that it lists"),
+        ("failed_total", "counter", "Of these, addresses without an answer that counts"),
+        ("answer_milliseconds", "gauge", "Time that an answer takes"),
+        ("up", "gauge", "Whether a DNSBL is asked"),
+    ];
+    if answer.lists.is_empty() {
+        return Ok(());
+    }
+    for (at, (name, kind, about)) in COLUMNS.iter().enumerate() {
+        writeln!(out, "# HELP mef_dnsbl_{name} {about}.\n# TYPE mef_dnsbl_{name} {kind}")?;
+        for line in answer.lists() {
+            let value = line.numbers.get(at).copied().unwrap_or(u64::from(line.state == "on"));
+            writeln!(out, "mef_dnsbl_{name}{{dnsbl=\"{}\"}} {value}", line.name)?;
+        }
+    }
     Ok(())
 }

@@ -15,7 +15,7 @@ const TOP: usize = 20;
 
 impl Judge {
     /// The numbers of [`FACTS`], in their order.
-    pub(in crate::daemon) fn facts(&mut self) -> [u64; FACTS.len()] {
+    pub(in crate::daemon) fn facts(&mut self, not_looked_up: u64) -> [u64; FACTS.len()] {
         let c = self.observer.detector.counts();
         let (watchers, lost) = self.events.watchers();
         [
@@ -32,6 +32,7 @@ impl Judge {
             self.counted.alarms_lost,
             self.counted.newcomers,
             self.counted.news_lost,
+            not_looked_up,
             self.observer.counter.tracker.evicted(),
             self.observer.counter.tracker.used() as u64,
             self.observer.counter.tracker.slots() as u64,

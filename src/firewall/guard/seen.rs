@@ -10,7 +10,7 @@ use super::feature::{Feature, Stale};
 use super::layout::{allow_set, allow_timed_set, end, key_type, push_key, push_meta, push_source, sources};
 use super::scan::{PRIORITY_MANGLE, push_interface, share, stamp};
 use super::{Guard, Made};
-use crate::ban::{Alarm, Capabilities, Capability, Options, SeenOptions};
+use crate::ban::{Alarm, BOGONS, Capabilities, Capability, Options, SeenOptions};
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, Range};
 use crate::firewall::alarm::{NEWS, SNAPLEN};
@@ -32,30 +32,6 @@ const RATE: (u64, u32) = (100, 200);
 /// In the flags byte of TCP: FIN, SYN, RST and ACK, of which the first packet of a connection has SYN alone.
 const FIN_SYN_RST_ACK: u8 = 0x17;
 const SYN: u8 = 0x02;
-
-/// Networks that no DNSBL is asked about: private, of one link, reserved (RFC 6890, RFC 5737, RFC 6598), of
-/// no sender.
-const UNASKED: [&str; 17] = [
-    "0.0.0.0/8",
-    "10.0.0.0/8",
-    "100.64.0.0/10",
-    "127.0.0.0/8",
-    "169.254.0.0/16",
-    "172.16.0.0/12",
-    "192.0.0.0/24",
-    "192.0.2.0/24",
-    "192.168.0.0/16",
-    "198.18.0.0/15",
-    "198.51.100.0/24",
-    "203.0.113.0/24",
-    "224.0.0.0/3",
-    // What is not 2000::/3 is not the Internet.
-    "::/3",
-    "4000::/2",
-    "8000::/1",
-    // RFC 3849
-    "2001:db8::/32",
-];
 
 impl SeenOptions {
     /// Stands for what was told of: what others have noted is of no use. Never 0.
@@ -122,7 +98,7 @@ impl Feature for Seen {
             guard.txn.add_set(&SetSpec::new(unasked, libc::NFT_SET_INTERVAL, key));
             // Others may have taken something out of it.
             guard.txn.flush_set(&unasked);
-            let nets = UNASKED.iter().filter_map(|net| net.parse::<IpNet>().ok()).map(Range::from);
+            let nets = BOGONS.iter().filter_map(|net| net.parse::<IpNet>().ok()).map(Range::from);
             for range in nets.filter(|range| range.family() == family) {
                 guard.write_range(&unasked, &range, Timeout::None, "");
             }
@@ -207,7 +183,7 @@ mod tests {
 
     #[test]
     fn networks_that_are_not_asked_about_do_not_overlap() {
-        let nets: Vec<Range> = UNASKED.iter().map(|net| Range::from(net.parse::<IpNet>().unwrap())).collect();
+        let nets: Vec<Range> = BOGONS.iter().map(|net| Range::from(net.parse::<IpNet>().unwrap())).collect();
         let mut merged = nets.clone();
         crate::base::range::merge(&mut merged);
         for range in &nets {
