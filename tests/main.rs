@@ -22,6 +22,7 @@ mod daemon {
     mod around;
     mod bad_input;
     mod crash;
+    mod dnsbl;
     mod escalate;
     mod hands;
     mod heal;

@@ -58,17 +58,17 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     let addr = args.addr.trim().parse::<IpAddr>().map(canonical);
     let addr =
         addr.map_err(|_| Error::Usage(format!("'{}' is no address", crate::base::line::shown(&args.addr))))?;
-    if crate::ban::is_bogon(addr) {
-        return Err(Error::Failed(format!("{addr} is private or reserved: no list is asked about it")));
-    }
-    if let Some(why) = exempt(&settings, addr).filter(|_| !args.force) {
-        return Err(Error::Failed(format!("{addr} is {why}: not asked about (use --force to override)")));
-    }
     let zones = settings.zones.iter().filter(|zone| !zone.zone.is_empty());
     let cloud = Some(&settings.cloud.lookup).filter(|zone| !zone.zone.is_empty());
     let profiles: Vec<Profile> = zones.chain(cloud).filter_map(Profile::of).collect();
     if profiles.is_empty() {
         return Err(Error::Failed("mef.conf names no DNSBL (rbl_NAME_zone=…)".into()));
+    }
+    if crate::ban::is_bogon(addr) {
+        return Err(Error::Failed(format!("{addr} is private or reserved: no list is asked about it")));
+    }
+    if let Some(why) = exempt(&settings, addr).filter(|_| !args.force) {
+        return Err(Error::Failed(format!("{addr} is {why}: not asked about (use --force to override)")));
     }
     let mut dnsbl = Dnsbl::new(profiles, random::key(), clock::mono());
     let rows = ask(&settings, &mut dnsbl, addr).map_err(failed)?;

@@ -9,6 +9,7 @@
 
 pub mod bans;
 pub mod daemon;
+pub mod dns;
 pub mod elements;
 pub mod frames;
 pub mod journald;

@@ -89,7 +89,9 @@ impl Host {
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         // No daemon runs then, and its exit status says so.
         let verdict = line.starts_with("mef status") && output.status.code() == Some(3);
-        assert!(output.status.success() || verdict, "{place}: {line}\n{} {said}", output.status);
+        // Nor is there a list to be asked, as shipped.
+        let no_list = line.starts_with("mef lookup") && said.contains("mef.conf names no DNSBL");
+        assert!(output.status.success() || verdict || no_list, "{place}: {line}\n{} {said}", output.status);
         if line.starts_with("mef daemon") {
             self.watches(place);
             ns::kill(self.pid().unwrap(), SIGTERM);

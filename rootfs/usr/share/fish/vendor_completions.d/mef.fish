@@ -36,6 +36,8 @@ complete -c mef -n '__fish_is_first_arg' -a top -d 'watch offenders and rules, l
 complete -c mef -n '__fish_seen_subcommand_from help' -a top
 complete -c mef -n '__fish_is_first_arg' -a watch -d 'follow the daemon\'s events: hits, bans, unbans'
 complete -c mef -n '__fish_seen_subcommand_from help' -a watch
+complete -c mef -n '__fish_is_first_arg' -a lookup -d 'ask DNSBLs about an address'
+complete -c mef -n '__fish_seen_subcommand_from help' -a lookup
 complete -c mef -n '__fish_is_first_arg' -a rules -d 'list the service rules, or show one as it is in force'
 complete -c mef -n '__fish_seen_subcommand_from help' -a rules
 complete -c mef -n '__fish_is_first_arg' -a test -d 'run a service rule over a log and show what it would do'
@@ -109,6 +111,10 @@ complete -c mef -n '__fish_seen_subcommand_from top' -l help -d 'display usage i
 complete -c mef -n '__fish_seen_subcommand_from watch' -l json -d 'one JSON object a line'
 complete -c mef -n '__fish_seen_subcommand_from watch' -l config -r -F -d 'another mef.conf'
 complete -c mef -n '__fish_seen_subcommand_from watch' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from lookup' -l force -d 'also ask about addresses that are never banned'
+complete -c mef -n '__fish_seen_subcommand_from lookup' -l json -d 'one JSON object for each list'
+complete -c mef -n '__fish_seen_subcommand_from lookup' -l config -r -F -d 'another mef.conf'
+complete -c mef -n '__fish_seen_subcommand_from lookup' -l help -d 'display usage information'
 complete -c mef -n '__fish_seen_subcommand_from rules' -a '(__mef_rules)'
 complete -c mef -n '__fish_seen_subcommand_from rules' -l json -d 'one JSON object a line'
 complete -c mef -n '__fish_seen_subcommand_from rules' -l config -r -F -d 'another mef.conf'
