@@ -19,6 +19,7 @@ pub mod input;
 pub mod ruleset;
 pub mod state;
 
+pub mod cloud;
 pub mod dnsbl;
 pub mod enforce;
 pub mod lists;

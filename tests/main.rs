@@ -18,6 +18,12 @@ mod applet {
     mod units;
 }
 
+mod cloud {
+    mod circle;
+    mod refusals;
+    mod servers;
+}
+
 mod daemon {
     mod around;
     mod bad_input;

@@ -7,6 +7,7 @@ mod args;
 mod ban;
 mod bans;
 mod check;
+mod cloud;
 mod context;
 mod daemon;
 mod diff;
@@ -68,6 +69,11 @@ const APPLETS: &[Applet] = &[
     Applet { name: "fmt", about: "show a rule set in canonical form", run: fmt::run },
     Applet { name: "diff", about: "show what loading the rule set would change", run: diff::run },
     Applet { name: "export", about: "show rules of the kernel, anybody's, as a rule set", run: export::run },
+    Applet {
+        name: "cloud",
+        about: "share bans with others, or run the list of a community",
+        run: cloud::run,
+    },
     Applet { name: "setup", about: "make mef at home on this host, or take it away", run: setup::run },
     Applet { name: "version", about: "show version and licence", run: version::run },
 ];

@@ -1,5 +1,6 @@
 //! Plain values that every part shares: addresses, times, source positions. No I/O.
 
+pub mod base64;
 pub mod bytes;
 pub mod clock;
 pub mod crc;

@@ -45,12 +45,12 @@ pub(super) const LEGACY: &[(&str, &str)] = &[
     ("firewall_priority", OWN_TABLE),
 ];
 
-const NO_CLOUD: &str = "this version does not know the community cloud yet";
+const NO_CLOUD: &str = "this version does not look addresses up in the community cloud yet";
 const XDP: &str = "this version knows no xdp: it drops in prerouting raw";
 
 /// Beginnings of keys whose part of the program does not exist yet: to accept them in silence would be a lie.
 const LATER: &[(&str, &str)] = &[
-    ("community_", NO_CLOUD),
+    ("community_cloud_", NO_CLOUD),
     ("fastpath", XDP),
     ("blacklist_fastpath", XDP),
     ("firewall_backend", "this version knows nftables only"),

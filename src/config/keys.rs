@@ -67,6 +67,8 @@ pub(super) enum Slot<'a> {
     Addresses(&'a mut Vec<IpAddr>),
     /// A loopback address with a port, or `off`.
     Loopback(&'a mut Option<SocketAddr>),
+    /// An address with a port if it is another one than 53; or nothing.
+    Server(&'a mut Option<SocketAddr>),
     /// Ever shorter prefix lengths, or `off`.
     Prefixes(&'a mut Vec<u8>),
     /// Ports, or `all`.
@@ -120,6 +122,7 @@ impl Slot<'_> {
             Slot::Nets(to) => *to = value::nets(text)?,
             Slot::Addresses(to) => *to = value::addresses(text)?,
             Slot::Loopback(to) => *to = value::loopback(text)?,
+            Slot::Server(to) => *to = value::server(text)?,
             Slot::Prefixes(to) => *to = value::prefixes(text)?,
             Slot::Ports(to) => *to = Ports::parse(text)?,
             Slot::ExcludedPorts(to) => *to = ExcludedPorts::parse(text)?,
@@ -134,6 +137,7 @@ impl Slot<'_> {
             self,
             Slot::Text(_)
                 | Slot::OptionalPath(_)
+                | Slot::Server(_)
                 | Slot::Name(_)
                 | Slot::Domain(_)
                 | Slot::Names(_)

@@ -226,6 +226,8 @@ pub struct Zone {
 pub struct Cloud {
     /// Tell the others about bans.
     pub report: bool,
+    /// Those by hand, too.
+    pub report_manual: bool,
     /// Seconds between reports.
     pub report_interval: u32,
     /// Our name below the zone.
@@ -235,7 +237,7 @@ pub struct Cloud {
     /// The zone that is shared.
     pub zone: String,
     /// The server that takes updates.
-    pub server: String,
+    pub server: Option<SocketAddr>,
     /// Looking others' bans up.
     pub lookup: Zone,
 }
@@ -365,11 +367,12 @@ pub(super) fn blank() -> Settings {
     };
     let cloud = Cloud {
         report: false,
+        report_manual: false,
         report_interval: 0,
         member: String::new(),
         key_file: String::new(),
         zone: String::new(),
-        server: String::new(),
+        server: None,
         lookup: zone("community"),
     };
     Settings {

@@ -93,11 +93,12 @@ pub(super) const KEYS: &[Key<Settings>] = &[
     key("community_cloud_negative_ttl", "15m", |s| Slot::Secs(1, YEAR, &mut s.cloud.lookup.negative_ttl)),
     key("community_cloud_error_ttl", "30s", |s| Slot::Secs(1, YEAR, &mut s.cloud.lookup.error_ttl)),
     key("community_report", "false", |s| Slot::Flag(&mut s.cloud.report)),
+    key("community_report_manual", "false", |s| Slot::Flag(&mut s.cloud.report_manual)),
     key("community_report_interval", "60s", |s| Slot::Secs(1, DAY, &mut s.cloud.report_interval)),
     key("community_member", "", |s| Slot::Text(&mut s.cloud.member)),
     key("community_key_file", "", |s| Slot::OptionalPath(&mut s.cloud.key_file)),
     key("community_zone", "", |s| Slot::Domain(&mut s.cloud.zone)),
-    key("community_server", "", |s| Slot::Text(&mut s.cloud.server)),
+    key("community_server", "", |s| Slot::Server(&mut s.cloud.server)),
 ];
 
 /// `rbl_<key>_<field>`.

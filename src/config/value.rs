@@ -336,6 +336,19 @@ pub(super) fn loopback(text: &str) -> Checked<Option<SocketAddr>> {
     }
 }
 
+/// The address of a DNS server, with a port if it is another one than 53; empty text is none.
+pub(super) fn server(text: &str) -> Checked<Option<SocketAddr>> {
+    let addr = || text.parse::<IpAddr>().ok().map(|addr| SocketAddr::new(addr, 53));
+    match text.parse().ok().or_else(addr) {
+        _ if text.is_empty() => Ok(None),
+        Some(addr) if addr.port() != 0 => Ok(Some(addr)),
+        _ => {
+            let hint = "expected for example 192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:53";
+            Err(Bad::word(0, text, "is not the address of a server", hint))
+        }
+    }
+}
+
 /// A comma list of IPv6 prefix lengths, each shorter than the one before; `off` is an empty list.
 pub(super) fn prefixes(text: &str) -> Checked<Vec<u8>> {
     let mut out: Vec<u8> = Vec::new();

@@ -34,8 +34,8 @@ pub(super) enum Exempt {
 pub(super) enum Decision<'d> {
     /// Nothing.
     Exempt(Exempt),
-    /// A ban that is made now, or is in force for longer.
-    Banned(&'d Ban<'d>),
+    /// A ban that is made now, or is in force for longer; and whether nobody could have forged what it is for.
+    Banned(&'d Ban<'d>, bool),
     /// Nothing: a ban was in force already.
     InForce,
     /// A ban that could not be made.
@@ -188,13 +188,13 @@ impl Decider {
         let bans: Vec<_> = verdicts.iter().map(|decided| ban(punisher, decided)).collect();
         let mut acknowledged = vec![false; bans.len()];
         let report = &mut |at: usize, result: Result<Outcome, &Failure>| {
-            let Some((ban, (offence, policy, _))) = bans.get(at).zip(verdicts.get(at)) else { return };
+            let Some((ban, (offence, policy, verdict))) = bans.get(at).zip(verdicts.get(at)) else { return };
             let decision = match result {
                 // Lines that come in spite of a ban in force are no other offence.
                 Ok(Outcome::InForce(_)) => Decision::InForce,
                 Ok(_) => {
                     acknowledged.get_mut(at).into_iter().for_each(|flag| *flag = true);
-                    Decision::Banned(ban)
+                    Decision::Banned(ban, verdict.is_proven)
                 }
                 Err(e) => Decision::Refused(e),
             };

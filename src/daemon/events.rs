@@ -3,6 +3,7 @@
 //! the programs of on_ban and on_unban. Decides nothing, and waits for nobody.
 
 use super::hooks::Hooks;
+use super::reporter::Reporter;
 use crate::ban::{BY_HAND, Ban, FLOODS, Limit};
 use crate::base::clock::{Mono, Span, Wall};
 use crate::base::line::{Line, Raw};
@@ -39,13 +40,16 @@ pub(super) struct Told<'a> {
     pub(super) ports: (String, &'a [(u16, u16)]),
     /// Closed ports that it has touched, if it is banned for that.
     pub(super) seen: &'a [u16],
+    /// Others may hear of it: nobody could have forged what it is for.
+    pub(super) is_proven: bool,
 }
 
 impl<'a> Told<'a> {
     /// A ban of a rule.
     pub(super) fn of(ban: &Ban<'a>) -> Told<'a> {
         let Ban { who, scope, time, rule, hits, reason, bans, .. } = *ban;
-        Told { who, rule, hits, reason, time, bans, ports: (scope.to_string(), scope.ports()), seen: &[] }
+        let ports = (scope.to_string(), scope.ports());
+        Told { who, rule, hits, reason, time, bans, ports, seen: &[], is_proven: false }
     }
 }
 
@@ -84,6 +88,7 @@ impl Rate {
 pub(super) struct Events {
     ban_log: Option<BanLog>,
     pub(super) hooks: Hooks,
+    pub(super) reporter: Reporter,
     watchers: Vec<Watcher>,
     lost: u64,
     rate: Rate,
@@ -94,6 +99,7 @@ impl Events {
     pub(super) fn configure(&mut self, settings: &Settings) {
         self.ban_log = settings.ban_log_enabled.then(|| BanLog::open(Path::new(&settings.ban_log_path)));
         self.hooks.set(&settings.on_ban, &settings.on_unban);
+        self.reporter.configure(settings);
     }
 
     /// Whether anybody listens to single hits.
@@ -173,7 +179,10 @@ impl Events {
 
     /// A ban that the kernel has acknowledged.
     pub(super) fn banned(&mut self, now: Wall, ban: &Told<'_>) {
-        let Told { who, rule, hits, reason, time, bans, ref ports, seen } = *ban;
+        let Told { who, rule, hits, reason, time, bans, ref ports, seen, is_proven } = *ban;
+        if is_proven {
+            self.reporter.banned(now, &who, rule, time);
+        }
         let shown = ports.0.as_str();
         let rule = if rule.is_empty() { BY_HAND } else { rule };
         let mut text = Line::new();
@@ -226,6 +235,7 @@ impl Events {
 
     /// Bans that a command has ended; `None` is all.
     pub(super) fn unbanned(&mut self, now: Wall, who: Option<&Range>) {
+        self.reporter.unbanned(who);
         let mut line = Line::new();
         let _ = write!(line, "{} unban ", Stamp(now));
         let _ = match who {

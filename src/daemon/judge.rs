@@ -101,10 +101,10 @@ fn report(
             let comma = if reason.is_empty() { "" } else { ", " };
             log::info!("rule {} detected {who} ({hits} hits{comma}{reason}; action=detect)", policy.name);
         }
-        Decision::Banned(ban) => {
+        Decision::Banned(ban, is_proven) => {
             counted.bans += 1;
             policy.tally.ban(&ban.who, ban.reason);
-            events.banned(now.wall, &Told::of(ban));
+            events.banned(now.wall, &Told { is_proven, ..Told::of(ban) });
         }
         Decision::InForce => {}
         Decision::Refused(e) => log::error!("{who} is not banned: {e}"),
@@ -169,6 +169,11 @@ impl Judge {
     /// When a program of on_ban or on_unban is to be looked after.
     pub(super) fn hooks_at(&self) -> Option<Mono> {
         self.events.hooks.deadline()
+    }
+
+    /// When reports to others are to be looked after.
+    pub(super) fn reports_at(&self) -> Option<Mono> {
+        self.events.reporter.deadline()
     }
 
     /// Who hears of what happens.

@@ -19,6 +19,7 @@ mod policy;
 mod ports;
 mod punish;
 pub mod rehearse;
+mod reporter;
 mod saver;
 mod serve;
 mod setup;
@@ -418,8 +419,10 @@ impl Daemon {
         self.judge.events().hooks.stop();
         if self.clear_on_stop {
             self.judge.clear();
+            self.judge.events().reporter.unbanned(None);
         }
         // It would write what was so before over what is so now.
+        self.judge.events().reporter.stop();
         self.saver.wait();
         self.judge.hurry_ports();
         self.save();

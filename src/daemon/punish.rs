@@ -24,6 +24,8 @@ pub(super) struct Punisher {
 /// A sentence, with what the journal is to remember of it.
 pub(super) struct Verdict {
     pub(super) sentence: Sentence,
+    /// The offender alone did it, and nobody could have made it up.
+    pub(super) is_proven: bool,
     starts: Range<usize>,
 }
 
@@ -134,7 +136,9 @@ impl Punisher {
         }
         let from = self.starts.len();
         self.recidives.starts(now, who, sentence.further, &mut self.starts);
-        Verdict { sentence, starts: from..self.starts.len() }
+        // In a flood of bans the log itself is in doubt.
+        let is_proven = charge.evidence == Evidence::Proven && !charge.flood && !wide;
+        Verdict { sentence, is_proven, starts: from..self.starts.len() }
     }
 
     /// What the journal is to remember beside the sentence.

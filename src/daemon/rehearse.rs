@@ -286,7 +286,7 @@ impl Court {
             let outcome = match decision {
                 Decision::Exempt(Exempt::Address(why)) => Outcome::Exempt(why),
                 Decision::Exempt(Exempt::Detect) => Outcome::Detected,
-                Decision::Banned(ban) => {
+                Decision::Banned(ban, _) => {
                     Outcome::Ban { time: ban.time, bans: ban.bans, scope: &policy.scope }
                 }
                 Decision::InForce | Decision::Refused(_) => Outcome::Already,

@@ -58,7 +58,9 @@ impl Service for Desk<'_> {
             }
             Request::Banned { who, time, ports } => {
                 let ports = (ports.to_owned(), [].as_slice());
-                let told = Told { who, rule: "", hits: 0, reason: "", time, bans: 1, ports, seen: &[] };
+                let (rule, reason, seen) = ("", "", [].as_slice());
+                // Who bans by hand knows why.
+                let told = Told { who, rule, hits: 0, reason, time, bans: 1, ports, seen, is_proven: true };
                 self.judge.events().banned(self.now.wall, &told);
                 return Then::Next;
             }

@@ -18,7 +18,7 @@ const TRIM: u64 = 2000;
 
 /// Everything that the daemon waits for. What is before a ban, so that it is right: signals, the tables, who
 /// must not be banned. Then what bans. Then everybody who has time.
-static SLOTS: [Slot<Daemon>; 12] = [
+static SLOTS: [Slot<Daemon>; 13] = [
     Slot::new(Daemon::obey).on(|on, _| Some(on.signals.as_fd())),
     // Whoever is banned now is banned in a table that is there.
     Slot::new(Daemon::repair).at(|on| on.heal.deadline()).always(),
@@ -38,6 +38,7 @@ static SLOTS: [Slot<Daemon>; 12] = [
     Slot::new(Daemon::ask).on(|on, _| on.dns.fd()).at(|on| on.dns.deadline()),
     // Programs that were started are not looked for in vain: SIGCHLD and the time limit tell when.
     Slot::new(Daemon::look_after_hooks).at(|on| on.judge.hooks_at()),
+    Slot::new(Daemon::report_bans).at(|on| on.judge.reports_at()),
 ];
 
 impl Daemon {
@@ -87,6 +88,7 @@ impl Daemon {
                     self.lists.child_ended();
                     self.saved();
                     self.judge.events().hooks.turn(clock::mono());
+                    self.judge.events().reporter.child_ended();
                 }
                 Err(e) => {
                     log::error!("signals: {e}");
@@ -181,6 +183,11 @@ impl Daemon {
 
     fn ask(&mut self, now: Now, _: &[Ready]) -> Turn {
         self.dns.turn(now, &mut self.judge);
+        Turn::Done
+    }
+
+    fn report_bans(&mut self, now: Now, _: &[Ready]) -> Turn {
+        self.judge.events().reporter.turn(now.mono);
         Turn::Done
     }
 

@@ -10,3 +10,4 @@ pub mod packet;
 #[cfg(test)]
 mod random_tests;
 pub mod resolv;
+pub mod tsig;

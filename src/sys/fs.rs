@@ -197,6 +197,23 @@ pub fn open_stream(path: &Path) -> io::Result<File> {
     Ok(File::from(fcntl::open(&*c_path(path)?, flags, Mode::empty())?))
 }
 
+/// A file in `dir` that has no name, for reading and writing: it ends with who has it open.
+///
+/// # Errors
+/// As `open(2)`.
+pub fn unnamed(dir: &Path) -> io::Result<File> {
+    let own = OFlag::O_RDWR | OFlag::O_CLOEXEC;
+    let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+    if let Ok(file) = fcntl::open(&*c_path(dir)?, own | OFlag::O_TMPFILE, mode) {
+        return Ok(file.into());
+    }
+    // Older kernels, and file systems that cannot do it.
+    let path = c_path(dir.join([".mef-", &std::process::id().to_string()].concat()))?;
+    let file = fcntl::open(&*path, own | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW, mode)?;
+    nix::unistd::unlink(&*path)?;
+    Ok(file.into())
+}
+
 /// What an open file still holds, at most `max` bytes.
 ///
 /// # Errors

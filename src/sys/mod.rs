@@ -28,6 +28,7 @@ pub mod start;
 pub mod stdio;
 pub mod sweep;
 pub mod syslog;
+pub mod tcp;
 pub mod terminal;
 pub mod trim;
 

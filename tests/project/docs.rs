@@ -386,6 +386,9 @@ fn the_examples_of_every_help_run() {
             if matches!(command.as_str(), "diff" | "export") {
                 host.run("mef load", "before its examples");
             }
+            if line.contains(" cloud member ") {
+                host.run("mef cloud init cloud.example --server 192.0.2.53", "before members");
+            }
             assert!(line.starts_with("mef "), "{line}");
             host.run(line, &format!("mef {command} --help"));
         }

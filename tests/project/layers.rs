@@ -10,7 +10,7 @@ const ROWS: &[&[&str]] = &[
     &["base"],
     &["ban", "sys", "plan", "pattern"],
     &["config", "control", "detect", "dns", "firewall", "input", "ruleset", "state"],
-    &["dnsbl", "rules", "rulefile", "enforce", "lists", "trial"],
+    &["cloud", "dnsbl", "rules", "rulefile", "enforce", "lists", "trial"],
     &["daemon", "setup"],
     &["applet"],
     &["main"],

@@ -56,6 +56,8 @@ complete -c mef -n '__fish_is_first_arg' -a diff -d 'show what loading the rule 
 complete -c mef -n '__fish_seen_subcommand_from help' -a diff
 complete -c mef -n '__fish_is_first_arg' -a export -d 'show rules of the kernel, anybody\'s, as a rule set'
 complete -c mef -n '__fish_seen_subcommand_from help' -a export
+complete -c mef -n '__fish_is_first_arg' -a cloud -d 'share bans with others, or run the list of a community'
+complete -c mef -n '__fish_seen_subcommand_from help' -a cloud
 complete -c mef -n '__fish_is_first_arg' -a setup -d 'make mef at home on this host, or take it away'
 complete -c mef -n '__fish_seen_subcommand_from help' -a setup
 complete -c mef -n '__fish_is_first_arg' -a version -d 'show version and licence'
@@ -147,6 +149,13 @@ complete -c mef -n '__fish_seen_subcommand_from diff' -l help -d 'display usage 
 complete -c mef -n '__fish_seen_subcommand_from export' -l family -x -a 'inet ip ip6 arp bridge netdev' -d 'only tables of this family: inet, ip, ip6, arp, bridge or netdev'
 complete -c mef -n '__fish_seen_subcommand_from export' -l table -x -d 'only tables of this name'
 complete -c mef -n '__fish_seen_subcommand_from export' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from cloud' -l group -x -d 'who runs a new member: members of one group count as one'
+complete -c mef -n '__fish_seen_subcommand_from cloud' -l own -x -d 'a new member\'s own address or network, never listed; may be repeated'
+complete -c mef -n '__fish_seen_subcommand_from cloud' -l server -x -d 'the server of a new cloud: an address, with a port if it is not 53'
+complete -c mef -n '__fish_seen_subcommand_from cloud' -l dry-run -d 'only show what would be changed, and why'
+complete -c mef -n '__fish_seen_subcommand_from cloud' -l operator -r -F -d 'path to cloud.conf'
+complete -c mef -n '__fish_seen_subcommand_from cloud' -l config -r -F -d 'path to mef.conf'
+complete -c mef -n '__fish_seen_subcommand_from cloud' -l help -d 'display usage information'
 complete -c mef -n '__fish_seen_subcommand_from setup' -l init -x -a 'auto systemd openrc runit s6 procd sysvinit busybox none' -d 'the init system: auto, systemd, openrc, runit, s6, procd, sysvinit, busybox, none'
 complete -c mef -n '__fish_seen_subcommand_from setup' -l root -r -F -d 'set up a tree that does not run, such as an image'
 complete -c mef -n '__fish_seen_subcommand_from setup' -l dry-run -d 'only say what would be done'

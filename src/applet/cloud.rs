@@ -1,0 +1,353 @@
+#![forbid(unsafe_code)]
+//! `mef cloud`: how reporting goes, for a member; and for who runs a cloud, its members and its list.
+
+use super::args::parse;
+use super::context::settings;
+use super::output::{Error, Output, failed};
+use crate::base::clock::Wall;
+use crate::base::range::{Range, merge};
+use crate::base::utc::Stamp;
+use crate::cloud::aggregate::{Change, Listing, Summary, Why};
+use crate::cloud::operator::{Work, aggregate};
+use crate::cloud::{keyfile, provision, report};
+use crate::config::{ListKind, Operator, Settings, conf_files, member_name, parse_operator};
+use crate::dns::name::Name;
+use crate::dns::tsig::Key;
+use crate::lists::{self, Paths};
+use crate::sys::clock;
+use crate::sys::dir::Dir;
+use crate::sys::fs;
+use argh::FromArgs;
+use std::io::{self, ErrorKind, Write as _};
+use std::path::Path;
+
+/// Where the operator's file is, and its key beside it.
+const OPERATOR: &str = "/etc/mef/cloud.conf";
+/// The operator's key, by its name.
+const KEY_NAME: &str = "operator";
+/// What a new file of the operator begins with.
+const NEW: &str = "\
+# The community cloud that is run from here: mef cloud aggregate. See cloud.md.
+[cloud]
+zone=%zone%
+server=%server%
+key_file=%key%
+# An address is listed that so many members of so many groups have reported within this time.
+#min_members=3
+#min_groups=3
+#max_age=7d
+# What the reports weigh together at least: 100 each when new, half as much every day.
+#min_weight=0
+# Percent of the list that may hang on one member, and entries that may in any case.
+#max_share=5
+#share_floor=100
+
+# NAME=GROUP, then weight=PERCENT and the member's own addresses, which are never listed.
+[members]
+";
+
+/// Show how reports to the community cloud go; or run a cloud: its members and its list.
+#[derive(FromArgs)]
+#[argh(
+    help_triggers("-h", "--help"),
+    note = "A member needs community_* in mef.conf, and `status` alone. Who runs a cloud begins with `init`: \
+        the configuration\nthat the server needs is printed, for Knot DNS and for BIND.",
+    example = "mef cloud status\n  mef cloud init cloud.example --server 192.0.2.53\n  mef cloud member add web1 \
+        --group acme"
+)]
+struct Args {
+    /// status, aggregate, init ZONE, member add NAME, member list, member remove NAME
+    #[argh(positional, arg_name = "WORD")]
+    words: Vec<String>,
+    /// who runs a new member: members of one group count as one
+    #[argh(option, arg_name = "name")]
+    group: Option<String>,
+    /// a new member's own address or network, never listed; may be repeated
+    #[argh(option, arg_name = "addr")]
+    own: Vec<String>,
+    /// the server of a new cloud: an address, with a port if it is not 53
+    #[argh(option, arg_name = "addr")]
+    server: Option<String>,
+    /// only show what would be changed, and why
+    #[argh(switch)]
+    dry_run: bool,
+    /// path to cloud.conf
+    #[argh(option, arg_name = "file", default = "OPERATOR.to_owned()")]
+    operator: String,
+    /// path to mef.conf
+    #[argh(option, arg_name = "file")]
+    config: Option<String>,
+}
+
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+    let args: Args = parse("cloud", args)?;
+    let words: Vec<&str> = args.words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["status"] => status(&args, output),
+        ["aggregate"] => run_aggregate(&args, output),
+        ["init", zone] => init(zone, &args, output),
+        ["member", "add", name] => add(name, &args, output),
+        ["member", "list"] => list(&args, output),
+        ["member", "remove", name] => remove(name, &args, output),
+        _ => Err(Error::Usage(
+            "expected status, aggregate, init ZONE, member add NAME, member list or member remove NAME; see \
+             mef cloud --help"
+                .to_owned(),
+        )),
+    }
+}
+
+/// How reports go.
+fn status(args: &Args, output: &mut Output<'_>) -> Result<(), Error> {
+    let settings = settings(args.config.as_deref(), output);
+    let cloud = &settings.cloud;
+    let out = &mut output.out;
+    if !cloud.report {
+        writeln!(out, "reports      off (community_report=true switches them on)")?;
+        return Ok(());
+    }
+    let server = cloud.server.map_or_else(|| "no community_server=".to_owned(), |server| server.to_string());
+    writeln!(out, "reports      as {} to {server}, zone {}.r.{}", cloud.member, cloud.member, cloud.zone)?;
+    let Some(standing) = report::standing(Path::new(&settings.state_dir)).map_err(failed)? else {
+        writeln!(out, "nothing was reported yet")?;
+        return Ok(());
+    };
+    let [sent, taken_back, dropped] = standing.totals;
+    writeln!(out, "waiting      {}", standing.waiting)?;
+    writeln!(out, "in the zone  {}", standing.sent)?;
+    writeln!(out, "ever         {sent} sent, {taken_back} taken back, {dropped} dropped")?;
+    if standing.done_at != Wall(0) {
+        writeln!(out, "last success {}", Stamp(standing.done_at))?;
+    }
+    let Some(trouble) = standing.trouble() else { return Ok(()) };
+    writeln!(out, "trouble      {trouble}")?;
+    let due = report::due(&standing, cloud.report_interval);
+    let due = due.map_or_else(|| "when there is something to report".to_owned(), |at| Stamp(at).to_string());
+    writeln!(out, "next try     {due}, after {} failures", standing.failures)?;
+    Err(Error::Told)
+}
+
+/// Reads the operator's file.
+fn operator(args: &Args, output: &mut Output<'_>) -> Result<(Operator, String), Error> {
+    let path = &args.operator;
+    let text = fs::content(Path::new(path)).map_err(|e| match e.kind() {
+        ErrorKind::NotFound => Error::Failed(format!("{path}: not there; mef cloud init ZONE makes one")),
+        _ => Error::Failed(format!("{path}: {e}")),
+    })?;
+    let (operator, problems) = parse_operator(&text);
+    for problem in &problems {
+        output.raw(&problem.render(path, &String::from_utf8_lossy(&text)));
+    }
+    if problems.iter().any(|p| p.severity == crate::base::diag::Severity::Error) {
+        return Err(Error::Told);
+    }
+    let text = String::from_utf8(text).map_err(failed)?;
+    Ok((operator, text))
+}
+
+/// Replaces a file, or makes it; nobody else may read it.
+fn write(path: &str, text: &str) -> Result<(), Error> {
+    let wrong = |e: io::Error| Error::Failed(format!("{path}: {e}"));
+    let path = Path::new(path);
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+        return Err(wrong(fs::invalid("no path of a file")));
+    };
+    Dir::create(dir)
+        .and_then(|dir| dir.replace(name, &[name, ".tmp"].concat(), text.as_bytes()))
+        .map_err(wrong)
+}
+
+fn init(zone: &str, args: &Args, output: &mut Output<'_>) -> Result<(), Error> {
+    let Some(server) = &args.server else {
+        return Err(Error::Usage("missing --server ADDR: where the zones are to be".to_owned()));
+    };
+    let zone = zone.trim_end_matches('.');
+    if Name::parse(["bl.", zone].concat().as_bytes()).is_none() {
+        return Err(Error::Usage(format!("'{zone}' is no domain name")));
+    }
+    if Path::new(&args.operator).exists() {
+        return Err(Error::Failed(format!("{} is there already", args.operator)));
+    }
+    let key_file = [args.operator.trim_end_matches(".conf"), ".key"].concat();
+    let text = provision::filled(NEW, &[("zone", zone), ("server", server), ("key", &key_file)]);
+    let (_, problems) = parse_operator(text.as_bytes());
+    if let Some(problem) = problems.first() {
+        return Err(Error::Usage(problem.render(&args.operator, &text)));
+    }
+    let key = new_key(KEY_NAME)?;
+    write(&key_file, &[&key.text(), "\n"].concat())?;
+    write(&args.operator, &text)?;
+    output.note(&format_args!("wrote {} and {key_file}; the server needs this:", args.operator));
+    output.out.write_all(provision::operator(zone, &key).text().as_bytes())?;
+    Ok(())
+}
+
+fn new_key(name: &str) -> Result<Key, Error> {
+    let name = Name::parse(name.as_bytes()).ok_or_else(|| Error::Failed("no name of a key".to_owned()))?;
+    Key::new(name, keyfile::secret()).map_err(failed)
+}
+
+fn add(name: &str, args: &Args, output: &mut Output<'_>) -> Result<(), Error> {
+    let (operator, text) = operator(args, output)?;
+    let Some(group) = &args.group else {
+        return Err(Error::Usage("missing --group NAME: who runs the member".to_owned()));
+    };
+    for word in [name, group] {
+        member_name(word).map_err(|bad| Error::Usage([bad.what.as_str(), "; ", &bad.hint].concat()))?;
+    }
+    let mut line = [name, "=", group].concat();
+    args.own.iter().for_each(|own| line.push_str(&[" ", own].concat()));
+    // Behind the last section, which is that of the members, or a new one.
+    let newline = if text.ends_with('\n') || text.is_empty() { "" } else { "\n" };
+    let new = [&text, newline, "[members]\n", &line, "\n"].concat();
+    let (_, problems) = parse_operator(new.as_bytes());
+    if let Some(problem) = problems.first() {
+        return Err(Error::Failed(problem.render(&args.operator, &new)));
+    }
+    // One headline is enough where the members stand last.
+    let short = [&text, newline, &line, "\n"].concat();
+    let new =
+        if parse_operator(short.as_bytes()).0 == parse_operator(new.as_bytes()).0 { short } else { new };
+    let key = new_key(name)?;
+    write(&args.operator, &new)?;
+    output.note(&format_args!("{name} of {group} is a member; the key is shown this once:"));
+    let server = operator.server.map_or_else(String::new, shown_server);
+    output.out.write_all(provision::member(&operator.zone, &server, name, &key).text().as_bytes())?;
+    Ok(())
+}
+
+/// A server as it is written in configurations.
+fn shown_server(server: std::net::SocketAddr) -> String {
+    if server.port() == 53 { server.ip().to_string() } else { server.to_string() }
+}
+
+fn list(args: &Args, output: &mut Output<'_>) -> Result<(), Error> {
+    let (operator, _) = operator(args, output)?;
+    writeln!(output.out, "MEMBER                            GROUP                             WEIGHT  OWN")?;
+    for member in &operator.members {
+        let own: Vec<String> = member.own.iter().map(|net| Range::from(*net).to_string()).collect();
+        let (name, group) = (&member.name, &member.group);
+        let line = format!("{name:<33} {group:<33} {:>5}%  {}", member.weight, own.join(" "));
+        writeln!(output.out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+fn remove(name: &str, args: &Args, output: &mut Output<'_>) -> Result<(), Error> {
+    let (operator, text) = operator(args, output)?;
+    if !operator.members.iter().any(|member| member.name == name) {
+        return Err(Error::Failed(format!("{name} is no member")));
+    }
+    let is_it = |line: &str| line.split_once('=').is_some_and(|(key, _)| key.trim_ascii() == name);
+    let mut members = false;
+    let kept: String = text
+        .split_inclusive('\n')
+        .filter(|line| {
+            if line.trim_ascii_start().starts_with('[') {
+                members = line.trim_ascii().starts_with("[members]");
+            }
+            !(members && is_it(line))
+        })
+        .collect();
+    write(&args.operator, &kept)?;
+    output.note(&format_args!(
+        "{name} is no member any more; take its key, its acl and its zone {name}.r.{} off the server",
+        operator.zone
+    ));
+    Ok(())
+}
+
+fn run_aggregate(args: &Args, output: &mut Output<'_>) -> Result<(), Error> {
+    let (operator, _) = operator(args, output)?;
+    let settings = settings(args.config.as_deref(), output);
+    let key = keyfile::read(Path::new(&operator.key_file)).map_err(Error::Failed)?;
+    let allowed = allowed(&settings)?;
+    Dir::create(Path::new(&settings.state_dir))
+        .map_err(|e| Error::Failed(format!("{}: {e}", settings.state_dir)))?;
+    let dir = Path::new(&settings.state_dir);
+    let work = Work { operator: &operator, key: &key, allowed, dir, now: clock::wall() };
+    let (mut unread, mut lines) = (Vec::new(), args.dry_run.then_some(&mut *output.out));
+    let result = aggregate(
+        &work,
+        args.dry_run,
+        &mut |who, change| match &mut lines {
+            Some(out) => show(&mut **out, &operator, &who.range(), change),
+            None => Ok(()),
+        },
+        &mut |name, trouble| unread.push(format!("{name}.r.{}: {trouble}", operator.zone)),
+    );
+    unread.iter().for_each(|text| output.problem(text));
+    let summary = result.map_err(failed)?;
+    sum_up(&summary, args.dry_run, output)?;
+    output.end()
+}
+
+/// Whom the allow lists of this host name: resolvers, mail providers, whatever must never be listed.
+fn allowed(settings: &Settings) -> Result<Vec<Range>, Error> {
+    let paths = Paths::of(settings);
+    let dir = paths.dir(ListKind::Allow);
+    let mut all = Vec::new();
+    for name in conf_files(dir).map_err(|e| Error::Failed(format!("{}: {e}", dir.to_string_lossy())))? {
+        let path = dir.join(name);
+        // Without it, somebody could be listed who must not be.
+        lists::each_entry(ListKind::Allow, &path, &mut |entry| all.push(Range::from(entry.net)))
+            .map_err(|e| Error::Failed(format!("{}: {e}", path.to_string_lossy())))?;
+    }
+    merge(&mut all);
+    Ok(all)
+}
+
+fn show(out: &mut dyn io::Write, operator: &Operator, who: &Range, change: Change) -> io::Result<()> {
+    match change {
+        Change::Add(Listing { members, groups }) => {
+            writeln!(out, "+ {who}  {members} members of {groups} groups")
+        }
+        Change::Update(Listing { members, groups }) => {
+            writeln!(out, "~ {who}  {members} members of {groups} groups")
+        }
+        Change::Remove(why) => {
+            let why = match why {
+                Why::Unreported => "nobody reports it any more".to_owned(),
+                Why::Exempt => "allowed, a member's own, or nobody's on the internet".to_owned(),
+                Why::Members(n) => format!("{n} members report it, {} are needed", operator.min_members),
+                Why::Groups(n) => {
+                    format!("members of {n} groups report it, {} are needed", operator.min_groups)
+                }
+                Why::Weight(n) => format!("its reports weigh {}, {} are needed", n / 10, operator.min_weight),
+                Why::Wide => "too many others of its network".to_owned(),
+                Why::Share(member) => {
+                    let name = operator.members.get(usize::from(member)).map_or("", |member| &member.name);
+                    format!("it hangs on {name}, on whom more of the list hangs than may")
+                }
+            };
+            writeln!(out, "- {who}  {why}")
+        }
+    }
+}
+
+fn sum_up(sum: &Summary, dry: bool, output: &mut Output<'_>) -> Result<(), Error> {
+    let would = if dry { "would be " } else { "" };
+    writeln!(
+        output.out,
+        "{} listed: {} {would}added, {} {would}changed, {} {would}removed",
+        sum.listed, sum.added, sum.updated, sum.removed
+    )?;
+    writeln!(
+        output.out,
+        "{} reports of {} addresses; not listed: {} of too few members or groups, {} of networks with too many \
+         others, {} that hang on one member (at most {} may)",
+        sum.reports,
+        sum.addresses,
+        sum.few,
+        sum.wide,
+        sum.share,
+        if sum.share_limit == u32::MAX { sum.listed } else { sum.share_limit.into() }
+    )?;
+    writeln!(
+        output.out,
+        "not counted: {} reports of exempt addresses, {} too old or from the future, {} of \
+        networks that somebody floods",
+        sum.exempt, sum.stale, sum.flooded
+    )?;
+    Ok(())
+}

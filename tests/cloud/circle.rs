@@ -1,0 +1,280 @@
+//! The daemon reports, the operator aggregates: whole circles on real servers, and what the daemon does when
+//! the server does not.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use super::servers::{Cloud, KINDS, Kind, ZONE, hour};
+use crate::common::daemon::{LOG, failed};
+use crate::common::{Net, wait_until};
+
+/// The settings of a member.
+fn settings(net: &Net, cloud: &Cloud, member: &str) -> String {
+    let key = net.path(&format!("{member}.key"));
+    format!(
+        "community_report=true\ncommunity_report_interval=1s\ncommunity_member={member}\n\
+         community_key_file={}\ncommunity_zone={ZONE}\ncommunity_server={}\nstate_dir={}",
+        key.display(),
+        cloud.addr,
+        net.path(&format!("state-{member}")).display()
+    )
+}
+
+/// A host that is a member, its daemon's configuration written.
+fn member(kind: Kind, lines: &str) -> (Net, Cloud) {
+    let net = Net::new();
+    let mut cloud = Cloud::new(&net, kind);
+    cloud.add(&net, "web1", "acme");
+    configure(&net, &cloud, "web1", lines);
+    (net, cloud)
+}
+
+fn configure(net: &Net, cloud: &Cloud, member: &str, lines: &str) {
+    net.append(LOG, "");
+    net.configure(&format!("{}\n{lines}", settings(net, cloud, member)), &[LOG]);
+    net.rule_for("app", LOG, "maxretry=1");
+}
+
+/// A report as it stands in a zone.
+fn report(name: &str, member: &str, service: &str) -> String {
+    format!("{name}.{member}.r.{ZONE} 16 s={service} t=")
+}
+
+/// Whether a zone has exactly these reports.
+fn has(zone: &[String], want: &[String]) -> bool {
+    zone.len() == want.len() && want.iter().all(|start| zone.iter().any(|line| line.starts_with(start)))
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn three_are_attacked_and_the_list_has_the_attacker() {
+    for kind in KINDS {
+        let mut net = Net::new();
+        let mut cloud = Cloud::new(&net, kind);
+        let members = [("web1", "acme"), ("web2", "beta"), ("web3", "gamma")];
+        for (name, group) in members {
+            cloud.add(&net, name, group);
+        }
+        cloud.start(&mut net, 0);
+        for (name, _) in members {
+            // One after the other on the same host: they share nothing but the log.
+            configure(&net, &cloud, name, "");
+            let daemon = net.daemon(name);
+            for addr in ["11.2.3.4", "2a00:1:2:3::4", "11.22.33.44"] {
+                net.append(LOG, failed(addr));
+            }
+            if name != "web3" {
+                net.append(LOG, failed("11.9.9.9"));
+            }
+            net.mark(LOG);
+            let reports = |zone: &[String]| zone.len() == if name == "web3" { 3 } else { 4 };
+            cloud.wait_zone(&net, &format!("{name}.r"), "the reports", reports);
+            net.stop(daemon);
+            net.mef(&["unban", "--all", "--config", net.path("mef.conf").to_str().unwrap()]);
+        }
+        let zone = cloud.zone(&net, "web1.r");
+        assert!(zone.contains(&format!("{}{}", report("4.3.2.11", "web1", "app"), hour())), "{zone:?}");
+        let v6 = "3.0.0.0.2.0.0.0.1.0.0.0.0.0.a.2";
+        assert!(zone.iter().any(|line| line.starts_with(&report(v6, "web1", "app"))), "{zone:?}");
+
+        let dry = cloud.mef(&net, &["aggregate", "--dry-run"]).ok();
+        for line in ["+ 11.2.3.4  3 members of 3 groups\n", "+ 2a00:1:2:3::/64  3 members of 3 groups\n"] {
+            assert!(dry.contains(line), "{kind:?}: {dry}");
+        }
+        assert!(dry.contains("2 listed: 2 would be added"), "{dry}");
+        assert!(
+            dry.contains("3 reports of exempt addresses"),
+            "11.22.33.44 is allowed by the operator: {dry}"
+        );
+        assert_eq!(cloud.zone(&net, "bl").len(), 0, "{kind:?}");
+        let done = cloud.mef(&net, &["aggregate"]).ok();
+        assert!(done.contains("2 listed: 2 added, 0 changed, 0 removed"), "{done}");
+        let ask = |name: &str, what: &str| {
+            let server = format!("@{}", cloud.addr.ip());
+            let port = cloud.addr.port().to_string();
+            let name = format!("{name}.bl.{ZONE}");
+            net.cmd("kdig", &["+short", &server, "-p", &port, &name, what]).ok()
+        };
+        assert_eq!(ask("4.3.2.11", "A"), "127.0.0.2\n", "{kind:?}");
+        assert_eq!(ask("4.3.2.11", "TXT"), "\"reported by 3 members of 3 groups\"\n");
+        let whole = format!("4.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.{v6}");
+        assert_eq!(ask(&whole, "A"), "127.0.0.2\n", "any address of the network");
+        assert_eq!(ask("2.0.0.127", "A"), "127.0.0.2\n", "the test entry");
+        assert_eq!(
+            ask("2.0.0.0.0.0.f.7.f.f.f.f.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0", "A"),
+            "127.0.0.2\n"
+        );
+        for nobody in ["1.0.0.127", "9.9.9.11", "44.33.22.11", "5.3.2.11"] {
+            assert_eq!(ask(nobody, "A"), "", "{kind:?} {nobody}");
+        }
+        let again = cloud.mef(&net, &["aggregate", "--dry-run"]).ok();
+        assert!(
+            again.contains("2 listed: 0 would be added, 0 would be changed, 0 would be removed"),
+            "{again}"
+        );
+
+        // One takes its report back: two are not enough.
+        let gone = [("4.3.2.11.web3", "")];
+        let key = Cloud::key(&net, "web3");
+        cloud.delete(&key, "web3", &gone[0].0.replace(".web3", "")).unwrap();
+        let dry = cloud.mef(&net, &["aggregate", "--dry-run"]).ok();
+        assert!(dry.contains("- 11.2.3.4  2 members report it, 3 are needed\n"), "{dry}");
+        cloud.mef(&net, &["aggregate"]).ok();
+        assert_eq!(ask("4.3.2.11", "A"), "", "{kind:?}");
+        assert_eq!(ask(&whole, "A"), "127.0.0.2\n", "{kind:?}");
+    }
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn only_bans_on_evidence_are_reported_and_taken_back_with_the_ban() {
+    for kind in KINDS {
+        let (mut net, mut cloud) = member(kind, "syslog_trusted=false");
+        // Of a file that a syslog daemon writes nobody knows who wrote a line.
+        cloud.start(&mut net, 0);
+        net.daemon("hearsay");
+        net.append(LOG, failed("11.2.3.4"));
+        net.mark(LOG);
+        configure(&net, &cloud, "web1", "");
+        net.mef(&["reload", "--config", net.path("mef.conf").to_str().unwrap()]).ok();
+        net.append(LOG, failed("11.2.3.5"));
+        let conf = net.path("mef.conf");
+        let config = ["--config", conf.to_str().unwrap()];
+        net.mef(&[&["ban", "11.2.3.6"], &config[..]].concat()).ok();
+        let five = report("5.3.2.11", "web1", "app");
+        cloud.wait_zone(&net, "web1.r", "the one that is proven", |zone| {
+            has(zone, std::slice::from_ref(&five))
+        });
+        // By hand where that is asked for.
+        configure(&net, &cloud, "web1", "community_report_manual=true");
+        net.mef(&[&["reload"], &config[..]].concat()).ok();
+        net.mef(&[&["ban", "11.2.3.7", "--for", "5s"], &config[..]].concat()).ok();
+        net.mef(&[&["ban", "11.2.3.0/28"], &config[..]].concat()).ok();
+        net.mef(&[&["ban", "192.168.3.4"], &config[..]].concat()).ok();
+        let seven = report("7.3.2.11", "web1", "manual");
+        let want = [five.clone(), seven];
+        cloud.wait_zone(&net, "web1.r", "one by hand", |zone| has(zone, &want));
+        cloud.wait_zone(&net, "web1.r", "its end", |zone| has(zone, std::slice::from_ref(&five)));
+        net.mef(&[&["unban", "11.2.3.5"], &config[..]].concat()).ok();
+        cloud.wait_zone(&net, "web1.r", "the unban", <[String]>::is_empty);
+        let status = net.mef(&[&["cloud", "status"], &config[..]].concat()).ok();
+        assert!(status.contains("ever         2 sent, 2 taken back, 0 dropped"), "{status}");
+    }
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn reports_wait_for_a_server_that_is_away_and_outlive_the_daemon() {
+    let (mut net, mut cloud) = member(Kind::Knot, "");
+    let daemon = net.daemon("first");
+    net.append(LOG, failed("11.2.3.4"));
+    net.wait_said("first", "community cloud: the server cannot be reached: Connection refused");
+    net.append(LOG, failed("11.2.3.5"));
+    net.mark(LOG);
+    let conf = net.path("mef.conf");
+    let config = ["--config", conf.to_str().unwrap()];
+    let status = net.mef(&[&["cloud", "status"], &config[..]].concat());
+    assert_eq!(status.status, 1, "trouble is no success");
+    assert!(status.stdout.contains("trouble      the server cannot be reached"), "{}", status.stdout);
+    net.stop(daemon);
+    assert_eq!(net.said("first").matches("community cloud:").count(), 1, "told once: {}", net.said("first"));
+    let daemon = net.daemon("second");
+    net.wait_said("second", "community cloud: the server cannot be reached");
+    cloud.start(&mut net, 0);
+    net.wait_said("second", "community cloud: reports are taken again");
+    let want = ["4.3.2.11", "5.3.2.11"].map(|name| report(name, "web1", "app"));
+    assert!(has(&cloud.zone(&net, "web1.r"), &want), "{:?}", cloud.zone(&net, "web1.r"));
+    net.signal(daemon, libc::SIGKILL);
+    net.wait(daemon);
+    // A ban that ends while nobody runs is taken back by the next one.
+    let daemon = net.daemon("third");
+    net.mef(&[&["unban", "11.2.3.4"], &config[..]].concat()).ok();
+    cloud.wait_zone(&net, "web1.r", "the one that is left", |zone| has(zone, &want[1..]));
+    net.stop(daemon);
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn every_refusal_is_told_once_in_words() {
+    for kind in KINDS {
+        let (mut net, mut cloud) = member(kind, "");
+        cloud.add(&net, "web2", "beta");
+        cloud.start(&mut net, 0);
+        let key = net.read("web1.key");
+        let secret = key.trim().rsplit(':').next().unwrap().to_owned();
+        let other = net.read("web2.key").trim().rsplit(':').next().unwrap().to_owned();
+        let cases = [
+            (
+                "wrong-secret",
+                key.replace(&secret, &other),
+                "the server has another secret for this key (BADSIG)",
+            ),
+            ("unknown-key", key.replace(":web1:", ":web7:"), "the server does not know this key"),
+            ("another-member", key.replace(":web1:", ":web2:").replace(&secret, &other), "the server "),
+            ("no-key", "nonsense\n".to_owned(), "community_key_file cannot be read"),
+        ];
+        for (at, (name, text, words)) in cases.iter().enumerate() {
+            std::fs::write(net.path("web1.key"), text).unwrap();
+            let daemon = net.daemon(name);
+            net.append(LOG, failed(&format!("11.2.3.{at}")));
+            net.wait_said(name, &format!("community cloud: {words}"));
+            wait_until("more tries", || {
+                let conf = net.path("mef.conf");
+                let status = net.mef(&["cloud", "status", "--config", conf.to_str().unwrap()]).stdout;
+                !status.contains("after 1 failures") && status.contains("trouble ")
+            });
+            let told = net.said(name).matches("reports wait (mef cloud status)").count();
+            net.stop(daemon);
+            assert_eq!(told, 1, "{kind:?} {name}: {}", net.said(name));
+            assert_eq!(cloud.zone(&net, "web1.r").len(), 0, "{kind:?} {name}");
+            std::fs::remove_dir_all(net.path("state-web1")).unwrap();
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn a_key_that_others_can_read_is_not_used() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (mut net, mut cloud) = member(Kind::Knot, "");
+    cloud.start(&mut net, 0);
+    std::fs::set_permissions(net.path("web1.key"), std::fs::Permissions::from_mode(0o640)).unwrap();
+    let daemon = net.daemon("daemon");
+    net.wait_said("daemon", "others can read this key: chmod 600 it");
+    net.append(LOG, failed("11.2.3.4"));
+    net.wait_said("daemon", "reports wait");
+    assert_eq!(cloud.zone(&net, "web1.r").len(), 0);
+    std::fs::set_permissions(net.path("web1.key"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    cloud.wait_zone(&net, "web1.r", "the report", |zone| zone.len() == 1);
+    net.stop(daemon);
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn nothing_is_signed_while_the_clocks_differ() {
+    let (mut net, mut cloud) = member(Kind::Knot, "");
+    cloud.start(&mut net, 3600);
+    let daemon = net.daemon("daemon");
+    net.append(LOG, failed("11.2.3.4"));
+    net.wait_said("daemon", "community cloud: the clocks differ: it is ");
+    let tries = || net.said("server").matches("BADTIME").count();
+    assert!(tries() >= 1, "{}", net.said("server"));
+    cloud.stop(&mut net);
+    cloud.start(&mut net, 0);
+    cloud.wait_zone(&net, "web1.r", "the report when the time is right", |zone| zone.len() == 1);
+    net.wait_said("daemon", "community cloud: reports are taken again");
+    net.stop(daemon);
+    assert_eq!(net.said("daemon").matches("the clocks differ").count(), 1);
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn what_is_missing_is_said_and_nothing_is_reported() {
+    let (mut net, cloud) = member(Kind::Knot, "community_member=\ncommunity_server=");
+    let daemon = net.daemon("daemon");
+    let said = net.said("daemon");
+    assert!(said.contains("community_report=true needs community_member, community_server"), "{said}");
+    net.append(LOG, failed("11.2.3.4"));
+    net.mark(LOG);
+    net.stop(daemon);
+    assert!(!net.path("state-web1/reports").exists());
+    drop(cloud);
+}
