@@ -24,7 +24,7 @@ pub mod dnsbl;
 pub mod enforce;
 pub mod lists;
 pub mod rulefile;
-pub mod rules;
+pub mod services;
 pub mod trial;
 
 pub mod daemon;

@@ -5,11 +5,11 @@ use crate::base::diag::{Problem, Severity};
 use crate::base::name::IfName;
 use crate::firewall::loader::{self, Goal, LoadError, Loader};
 use crate::input::glob::Glob;
-use crate::plan::listed::Table;
+use crate::plan::listed::ListedTable;
 use crate::ruleset::check::{self, Host};
 use crate::ruleset::compile::{compile, compile_last};
 use crate::ruleset::export::{self, Exported};
-use crate::ruleset::needs::{Behind, Session, Situation};
+use crate::ruleset::needs::{Behind, Situation, SshSession};
 use crate::ruleset::{Files, RuleSet};
 use crate::sys::dir::Dir;
 use crate::sys::{fs, host, routes, stdio};
@@ -101,7 +101,7 @@ pub fn read(path: &str, thorough: bool) -> RuleSet {
 /// What is known of this host for the check of its rules.
 fn situation() -> Situation {
     let ssh =
-        host::ssh_session().map(|(peer, here)| Session { peer, here, link: routes::interface_to(peer.0) });
+        host::ssh_session().map(|(peer, here)| SshSession { peer, here, link: routes::interface_to(peer.0) });
     let uplinks = routes::default_interfaces().unwrap_or_default();
     let mut found = Situation { ssh, dhcp: host::dhcp_clients(), uplinks, ..Situation::default() };
     let forwards = host::forwards();
@@ -161,9 +161,9 @@ pub fn shown(set: &RuleSet) -> Vec<String> {
 }
 
 /// The text of a rule set is given as it is.
-struct Text<'a>(&'a str);
+struct RuleSetText<'a>(&'a str);
 
-impl Files for Text<'_> {
+impl Files for RuleSetText<'_> {
     fn read(&mut self, _: &str) -> io::Result<Vec<u8>> {
         Ok(self.0.as_bytes().to_vec())
     }
@@ -176,7 +176,7 @@ impl Files for Text<'_> {
 /// Reads a rule set that has no includes, and was checked before.
 #[must_use]
 pub fn read_text(name: &str, text: &str) -> RuleSet {
-    RuleSet::read(name, &mut Text(text))
+    RuleSet::read(name, &mut RuleSetText(text))
 }
 
 /// Compiles a rule set without errors to the transaction that loads it. Its text is gone then.
@@ -211,7 +211,7 @@ fn auto(set: &RuleSet) -> Result<Vec<IfName>, String> {
 /// # Errors
 /// What stands in the way, for people.
 pub fn statements(set: &RuleSet) -> Result<Vec<String>, String> {
-    let mut table = Table::ours();
+    let mut table = ListedTable::ours();
     compile(set, &auto(set)?, &mut table);
     for listed in table.chains.iter_mut().flat_map(|chain| &mut chain.rules) {
         for part in listed.parts.iter_mut().flatten() {
@@ -222,7 +222,7 @@ pub fn statements(set: &RuleSet) -> Result<Vec<String>, String> {
 }
 
 /// The statements of a table, those of sets by their names: their order means nothing.
-fn comparable(table: &mut Table) -> Vec<String> {
+fn comparable(table: &mut ListedTable) -> Vec<String> {
     table.sets.sort_unstable_by_key(|set| set.name);
     export::ours(table, true).lines
 }

@@ -124,6 +124,6 @@ sed -n '/^try() {/,/^}/p; /^say() {/p; /^die() {/p; /^install_packages() (/,/^lo
     "$root/cross/lib.sh" >"$work/all/tmp/lib"
 # Not chroot: Debian's tools know that, and start nothing there anyhow.
 cd "$work/all"
-mkdir former
-pivot_root . former
+mkdir previous
+pivot_root . previous
 exec bash -c 'set -euo pipefail; . /tmp/lib; . /tmp/script'

@@ -66,6 +66,7 @@ mod firewall {
     mod scan;
     mod seen;
     mod unproven;
+    mod upgrade;
 }
 
 mod input {

@@ -8,7 +8,7 @@
 mod maker;
 
 use maker::{Maker, Tree, write};
-use mef::pattern::{Group, MAX_READINGS, Pattern, Scratch};
+use mef::pattern::{CaptureGroup, MAX_READINGS, MatchScratch, Pattern};
 use regex::bytes::{Regex, RegexBuilder};
 
 fn reference(pattern: &str) -> Regex {
@@ -24,7 +24,7 @@ fn finds_what_the_regex_crate_finds() {
     let seed = number("PATTERN_SEED", 0x6d65_6601);
     let cases = number("PATTERN_CASES", 200_000);
     let mut maker = Maker { rng: fastrand::Rng::with_seed(seed), names: vec![], full_loops: false };
-    let mut scratch = Scratch::for_patterns(std::iter::empty());
+    let mut scratch = MatchScratch::for_patterns(std::iter::empty());
     let (mut done, mut matches, mut groups) = (0, 0, 0);
     while done < cases {
         maker.names = vec!["user", "ip"];
@@ -43,7 +43,7 @@ fn finds_what_the_regex_crate_finds() {
                 || format!("{text:?} on {:?} (b\"{}\"), PATTERN_SEED={seed}", line, line.escape_ascii());
             let whole = want.as_ref().and_then(|c| c.get(0)).map(|m| m.range());
             assert_eq!(got.as_ref().map(|c| c.whole()), whole, "{}", show());
-            for (group, name) in [(Group::Ip, "ip"), (Group::User, "user")] {
+            for (group, name) in [(CaptureGroup::Ip, "ip"), (CaptureGroup::User, "user")] {
                 let want = want.as_ref().and_then(|c| c.name(name)).map(|m| m.range());
                 groups += u64::from(want.is_some());
                 assert_eq!(got.as_ref().and_then(|c| c.get(group)), want, "{name}: {}", show());
@@ -183,7 +183,7 @@ fn shows_every_other_reading() {
     let seed = number("PATTERN_SEED", 0x6d65_6603);
     let cases = number("PATTERN_CASES", 200_000) / 10;
     let mut maker = Maker { rng: fastrand::Rng::with_seed(seed), names: vec![], full_loops: true };
-    let mut scratch = Scratch::for_patterns(std::iter::empty());
+    let mut scratch = MatchScratch::for_patterns(std::iter::empty());
     let mut classes = Vec::new();
     let (mut done, mut several, mut too_many) = (0, 0, 0);
     while done < cases {
@@ -210,7 +210,7 @@ fn shows_every_other_reading() {
             let mut got = Vec::new();
             let mut all = true;
             if let Some(found) = ours.find(&line, &mut scratch) {
-                let ip = found.get(Group::Ip).unwrap();
+                let ip = found.get(CaptureGroup::Ip).unwrap();
                 got.push((ip.start, ip.end));
                 all = ours.other_readings(&line, &found, &mut scratch, &mut |r| got.push((r.start, r.end)));
             }

@@ -4,16 +4,16 @@
 
 use super::args::{STDIN, parse};
 use super::context::settings;
-use super::output::{Error, Output, failed};
+use super::output::{Output, OutputError, failed};
 use super::target::{self, Safety};
 use crate::ban::Scope;
 use crate::base::clock::Wall;
-use crate::base::range::{Range, any_meets, covers, cut, merge};
+use crate::base::range::{Range, any_meets, covers, merge, split};
 use crate::config::{ListEntry, ListKind, Settings, conf_files, duration};
 use crate::control::proto::Request;
 use crate::firewall::backend::View;
 use crate::firewall::end_connections;
-use crate::lists::{self, Edit, Exempt, Gone, LOCAL, Paths, Turn};
+use crate::lists::{self, Edit, Exempt, Gone, LOCAL, ListTurn, Paths};
 use argh::FromArgs;
 
 /// Put addresses on a list: allow = they are never dropped, deny = they always are.
@@ -59,24 +59,24 @@ struct Remove {
     config: Option<String>,
 }
 
-pub(super) fn allow(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+pub(super) fn allow(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     add("allow", ListKind::Allow, args, output)
 }
 
-pub(super) fn deny(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+pub(super) fn deny(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     add("deny", ListKind::Deny, args, output)
 }
 
-pub(super) fn disallow(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+pub(super) fn disallow(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     remove("disallow", ListKind::Allow, args, output)
 }
 
-pub(super) fn undeny(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+pub(super) fn undeny(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     remove("undeny", ListKind::Deny, args, output)
 }
 
 /// One call of a command.
-struct Change {
+struct AllowChange {
     kind: ListKind,
     addresses: Vec<String>,
     config: Option<String>,
@@ -86,17 +86,17 @@ struct Change {
     said: [String; 2],
 }
 
-fn add(command: &str, kind: ListKind, args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+fn add(command: &str, kind: ListKind, args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let args: Add = parse(command, args)?;
     let until = match &args.time {
         Some(_) if kind == ListKind::Deny => {
-            return Err(Error::Usage("deny has no --for: `mef ban` is for a time".into()));
+            return Err(OutputError::Usage("deny has no --for: `mef ban` is for a time".into()));
         }
         Some(text) => {
-            let secs =
-                duration(text).map_err(|bad| Error::Usage(format!("--for: {}, {}", bad.what, bad.hint)))?;
+            let secs = duration(text)
+                .map_err(|bad| OutputError::Usage(format!("--for: {}, {}", bad.what, bad.hint)))?;
             if secs == 0 {
-                return Err(Error::Usage("--for: an entry lasts at least 1s".into()));
+                return Err(OutputError::Usage("--for: an entry lasts at least 1s".into()));
             }
             Some(Wall(crate::sys::clock::wall().0.saturating_add(u64::from(secs))))
         }
@@ -105,31 +105,31 @@ fn add(command: &str, kind: ListKind, args: &[&str], output: &mut Output<'_>) ->
     let word = if kind == ListKind::Allow { "allowed" } else { "denied" };
     let said = [word.to_owned(), args.time.map_or(String::new(), |time| format!(" for {time}"))];
     let (addresses, config, adds) = (args.addresses, args.config, Some((until, args.force)));
-    change(command, Change { kind, addresses, config, adds, said }, output)
+    change(command, AllowChange { kind, addresses, config, adds, said }, output)
 }
 
-fn remove(command: &str, kind: ListKind, args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+fn remove(command: &str, kind: ListKind, args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let args: Remove = parse(command, args)?;
     let word = if kind == ListKind::Allow { "disallowed" } else { "undenied" };
     let said = [word.to_owned(), String::new()];
     let (addresses, config) = (args.addresses, args.config);
-    change(command, Change { kind, addresses, config, adds: None, said }, output)
+    change(command, AllowChange { kind, addresses, config, adds: None, said }, output)
 }
 
-fn change(command: &str, change: Change, output: &mut Output<'_>) -> Result<(), Error> {
-    let Change { kind, adds, .. } = change;
+fn change(command: &str, change: AllowChange, output: &mut Output<'_>) -> Result<(), OutputError> {
+    let AllowChange { kind, adds, .. } = change;
     if change.addresses.is_empty() {
-        return Err(Error::Usage(format!("missing ADDR: `mef {command} --help` shows examples")));
+        return Err(OutputError::Usage(format!("missing ADDR: `mef {command} --help` shows examples")));
     }
     let settings = settings(change.config.as_deref(), output);
     let (mut enforcer, made) = target::table(&settings, output)?;
     let paths = Paths::of(&settings);
     let safety = Safety::read(enforcer.guard()).map_err(failed)?;
     let mut ranges = wanted(&change, &safety, made.ipv6_prefix, output)?;
-    let unwritten = |e| Error::Failed(format!("{}/{LOCAL}: {e}", paths.dir(kind).to_string_lossy()));
+    let unwritten = |e| OutputError::Failed(format!("{}/{LOCAL}: {e}", paths.dir(kind).to_string_lossy()));
     let turn = match kind {
-        ListKind::Allow => Turn::within(&paths, kind, target::LIST_PATIENCE),
-        ListKind::Deny => Turn::wait(&paths, kind),
+        ListKind::Allow => ListTurn::within(&paths, kind, target::LIST_PATIENCE),
+        ListKind::Deny => ListTurn::wait(&paths, kind),
     };
     let mut edit = Edit::open(&paths, kind, &turn).map_err(unwritten)?;
     let kept = paths.kept(kind);
@@ -161,7 +161,7 @@ fn change(command: &str, change: Change, output: &mut Output<'_>) -> Result<(), 
     drop(turn);
     // A daemon that does not watch the files is to know, too.
     if kind == ListKind::Allow {
-        super::context::tell_daemon(&settings, &Request::Lists);
+        super::context::notify_daemon(&settings, &Request::Lists);
     }
     if adds.is_some() && kind == ListKind::Allow {
         only_in_force(enforcer.guard(), &mut ranges, output)?;
@@ -175,7 +175,7 @@ fn change(command: &str, change: Change, output: &mut Output<'_>) -> Result<(), 
         output.note(&format_args!("{listed} stays {word}: {name} has it"));
     }
     if kind == ListKind::Deny && adds.is_some() && settings.kill_connections && !ranges.is_empty() {
-        let ended: Vec<Range> = ranges.iter().flat_map(|range| cut(range, safety.passing())).collect();
+        let ended: Vec<Range> = ranges.iter().flat_map(|range| split(range, safety.passing())).collect();
         if let Err(e) = end_connections(&ended, &Scope::ALL) {
             output.note(&e);
         }
@@ -185,12 +185,12 @@ fn change(command: &str, change: Change, output: &mut Output<'_>) -> Result<(), 
 
 /// The addresses that are meant, and that may be listed.
 fn wanted(
-    change: &Change,
+    change: &AllowChange,
     safety: &Safety,
     ipv6_prefix: u8,
     output: &mut Output<'_>,
-) -> Result<Vec<Range>, Error> {
-    let Change { kind, adds, .. } = *change;
+) -> Result<Vec<Range>, OutputError> {
+    let AllowChange { kind, adds, .. } = *change;
     let exempt = if kind == ListKind::Deny { Exempt::read() } else { Exempt::default() };
     let mut ranges = Vec::new();
     let mut take = |text: &str, place: &str, output: &mut Output<'_>| {
@@ -249,7 +249,7 @@ fn only_in_force(
     guard: &mut dyn View,
     ranges: &mut Vec<Range>,
     output: &mut Output<'_>,
-) -> Result<(), Error> {
+) -> Result<(), OutputError> {
     let mut allowed = guard.allowed().map_err(failed)?;
     merge(&mut allowed);
     ranges.retain(|range| {
@@ -262,9 +262,9 @@ fn only_in_force(
     Ok(())
 }
 
-fn report(change: &Change, ranges: &[Range], output: &mut Output<'_>) -> Result<(), Error> {
+fn report(change: &AllowChange, ranges: &[Range], output: &mut Output<'_>) -> Result<(), OutputError> {
     let [word, time] = &change.said;
-    if ranges.len() > MANY {
+    if ranges.len() > LISTED_MAX {
         writeln!(output.out, "{word} {} addresses{time}", ranges.len())?;
         return Ok(());
     }
@@ -275,7 +275,7 @@ fn report(change: &Change, ranges: &[Range], output: &mut Output<'_>) -> Result<
 }
 
 /// More than these are told as a number.
-const MANY: usize = 100;
+const LISTED_MAX: usize = 100;
 
 /// What a list would refuse without `force`.
 fn too_wide(range: &Range, kind: ListKind) -> Option<&'static str> {
@@ -287,9 +287,9 @@ fn too_wide(range: &Range, kind: ListKind) -> Option<&'static str> {
 fn put(
     enforcer: &mut crate::enforce::Enforcer,
     paths: &Paths,
-    (kind, turn, removed): (ListKind, &Turn, &[Range]),
+    (kind, turn, removed): (ListKind, &ListTurn, &[Range]),
     output: &mut Output<'_>,
-) -> Result<(), Error> {
+) -> Result<(), OutputError> {
     let guard = enforcer.guard();
     match kind {
         ListKind::Allow => {
@@ -304,7 +304,7 @@ fn put(
                 }
                 all
             };
-            let note: lists::Note<'_> = &mut |e| output.note(e);
+            let note: lists::ListNote<'_> = &mut |e| output.note(e);
             let mut allowed = lists::allowed(paths, turn, Gone::Forget, &mut in_force, note).allowed;
             guard.set_allowed(&mut allowed).map_err(failed)
         }
@@ -316,25 +316,29 @@ fn put(
 fn deny_lists(
     guard: &mut dyn crate::firewall::backend::Backend,
     paths: &Paths,
-    turn: &Turn,
+    turn: &ListTurn,
     only: &[String],
     output: &mut Output<'_>,
-) -> Result<(), Error> {
+) -> Result<(), OutputError> {
     let job = lists::Job { only: Some(only), gone: Gone::Forget, emptied: true };
     let done = lists::apply(guard, paths, turn, &job, &mut |e| output.note(e), &mut |_| ());
-    if done.map_err(failed)?.good { Ok(()) } else { Err(Error::Told) }
+    if done.map_err(failed)?.good { Ok(()) } else { Err(OutputError::Told) }
 }
 
 /// Takes a range out of every deny list, whoever wrote it; whether any had it.
-pub(super) fn strike(range: &Range, settings: &Settings, output: &mut Output<'_>) -> Result<bool, Error> {
+pub(super) fn strike(
+    range: &Range,
+    settings: &Settings,
+    output: &mut Output<'_>,
+) -> Result<bool, OutputError> {
     let kind = ListKind::Deny;
     let paths = Paths::of(settings);
     let dir = paths.dir(kind);
     let mut changed = Vec::new();
     let (mut enforcer, _) = target::table(settings, output)?;
-    let turn = Turn::wait(&paths, kind);
+    let turn = ListTurn::wait(&paths, kind);
     for name in conf_files(dir).map_err(|e| failed(format!("{}: {e}", dir.to_string_lossy())))? {
-        let unwritten = |e| Error::Failed(format!("{}: {e}", dir.join(&name).to_string_lossy()));
+        let unwritten = |e| OutputError::Failed(format!("{}: {e}", dir.join(&name).to_string_lossy()));
         let mut edit = Edit::open_list(&paths, kind, &name, &turn).map_err(unwritten)?;
         let listed = edit.remove(&[*range]).contains(&true);
         if paths.kept(kind).remove(&name, &[*range]).map_err(unwritten)?.contains(&true) || listed {

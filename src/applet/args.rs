@@ -1,14 +1,14 @@
 #![forbid(unsafe_code)]
 //! The arguments of a command.
 
-use super::output::Error;
+use super::output::OutputError;
 use argh::FromArgs;
 
 /// What stands for `-` among the arguments: standard input.
 pub(super) const STDIN: &str = crate::rulefile::STDIN;
 
 /// Reads a command's arguments.
-pub(super) fn parse<T: FromArgs>(name: &str, args: &[&str]) -> Result<T, Error> {
+pub(super) fn parse<T: FromArgs>(name: &str, args: &[&str]) -> Result<T, OutputError> {
     T::from_args(&["mef", name], &stdin_named(args)).map_err(early)
 }
 
@@ -26,9 +26,9 @@ fn stdin_named<'a>(args: &[&'a str]) -> Vec<&'a str> {
     named
 }
 
-fn early(early: argh::EarlyExit) -> Error {
+fn early(early: argh::EarlyExit) -> OutputError {
     match early.status {
-        Ok(()) => Error::Help(early.output),
-        Err(()) => Error::Usage(early.output),
+        Ok(()) => OutputError::Help(early.output),
+        Err(()) => OutputError::Usage(early.output),
     }
 }

@@ -3,15 +3,15 @@
 
 use super::args::{STDIN, parse};
 use super::context::settings;
-use super::output::{Error, Output};
-use super::target::{self, Lines, Safety};
-use crate::ban::{Ban, GuardState, Outcome, Repeat, Scope, Shortage, Standing};
+use super::output::{Output, OutputError};
+use super::target::{self, Safety, TargetLines};
+use crate::ban::{Ban, BanOutcome, GuardState, Repeat, Scope, Shortage, Standing};
 use crate::base::clock::Span;
 use crate::base::json::Object;
 use crate::base::line::shown;
 use crate::base::range::Range;
-use crate::config::{Ports, Settings, span, written};
-use crate::control::client::Client;
+use crate::config::{PortRanges, Settings, span, written};
+use crate::control::client::ControlClient;
 use crate::control::proto::Request;
 use crate::enforce::Enforcer;
 use argh::FromArgs;
@@ -32,7 +32,7 @@ const TELLS: u32 = 1000;
     example = "mef ban 192.0.2.7\n  mef ban 203.0.113.0/24 --for 7d --reason 'scans'\n  mef ban \
         198.51.100.10-198.51.100.20 --ports 22,80-90\n  mef ban - < addresses"
 )]
-struct Args {
+struct BanArgs {
     /// an address, a network (192.0.2.0/24) or a range (192.0.2.1-192.0.2.9); - reads them from standard
     /// input, one per line
     #[argh(positional, arg_name = "ADDR")]
@@ -60,24 +60,24 @@ struct Args {
     config: Option<String>,
 }
 
-pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
-    let args: Args = parse("ban", args)?;
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
+    let args: BanArgs = parse("ban", args)?;
     if args.addresses.is_empty() {
-        return Err(Error::Usage("missing ADDR; `mef ban --help` shows examples".into()));
+        return Err(OutputError::Usage("missing ADDR; `mef ban --help` shows examples".into()));
     }
     let time = match (&args.time, args.permanent) {
-        (Some(_), true) => return Err(Error::Usage("--for and --permanent exclude each other".into())),
+        (Some(_), true) => return Err(OutputError::Usage("--for and --permanent exclude each other".into())),
         (None, true) => Span::Permanent,
         (None, false) => Span::Secs(3600),
         (Some(text), false) => {
-            span(text).map_err(|bad| Error::Usage(format!("--for: {}, {}", bad.what, bad.hint)))?
+            span(text).map_err(|bad| OutputError::Usage(format!("--for: {}, {}", bad.what, bad.hint)))?
         }
     };
-    let ports = Ports::parse(args.ports.as_deref().unwrap_or("all"));
-    let ports = ports.map_err(|bad| Error::Usage(format!("--ports: {}, {}", bad.what, bad.hint)))?;
+    let ports = PortRanges::parse(args.ports.as_deref().unwrap_or("all"));
+    let ports = ports.map_err(|bad| OutputError::Usage(format!("--ports: {}, {}", bad.what, bad.hint)))?;
     let scope = Scope::new(ports.ranges().to_vec(), true, true);
     let settings = settings(args.config.as_deref(), output);
-    let mut session = Session::open(&args, time, &scope, &settings, output)?;
+    let mut session = BanSession::open(&args, time, &scope, &settings, output)?;
     for text in &args.addresses {
         if text == STDIN {
             session.counting = true;
@@ -91,19 +91,19 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     output.end()
 }
 
-impl Lines for Session<'_> {
-    fn line(&mut self, text: &str, place: &str, output: &mut Output<'_>) -> Result<(), Error> {
+impl TargetLines for BanSession<'_> {
+    fn line(&mut self, text: &str, place: &str, output: &mut Output<'_>) -> Result<(), OutputError> {
         self.take(text, place, output)
     }
 
-    fn pause(&mut self, output: &mut Output<'_>) -> Result<(), Error> {
+    fn pause(&mut self, output: &mut Output<'_>) -> Result<(), OutputError> {
         self.commit(output)
     }
 }
 
 /// One call of the command.
-struct Session<'a> {
-    args: &'a Args,
+struct BanSession<'a> {
+    args: &'a BanArgs,
     time: Span,
     scope: &'a Scope,
     settings: &'a Settings,
@@ -111,31 +111,31 @@ struct Session<'a> {
     state: GuardState,
     safety: Safety,
     batch: Vec<Range>,
-    /// Addresses of former batches.
+    /// Addresses of previous batches.
     before: u64,
     /// Bans made from standard input: told as a number, not one by one.
     counted: u64,
     counting: bool,
     /// What went wrong beside the kernel, told once each.
     noted: Vec<String>,
-    daemon: Option<Client>,
+    daemon: Option<ControlClient>,
     /// Bans that the daemon may still be told of.
     tells: u32,
 }
 
-impl<'a> Session<'a> {
+impl<'a> BanSession<'a> {
     fn open(
-        args: &'a Args,
+        args: &'a BanArgs,
         time: Span,
         scope: &'a Scope,
         settings: &'a Settings,
         output: &mut Output<'_>,
-    ) -> Result<Session<'a>, Error> {
+    ) -> Result<BanSession<'a>, OutputError> {
         let (mut enforcer, state) = target::table(settings, output)?;
-        let safety = Safety::read(enforcer.guard()).map_err(|e| Error::Failed(e.to_string()))?;
+        let safety = Safety::read(enforcer.guard()).map_err(|e| OutputError::Failed(e.to_string()))?;
         enforcer.set_passing(safety.passing().to_vec());
         let batch = Vec::new();
-        Ok(Session {
+        Ok(BanSession {
             args,
             time,
             scope,
@@ -154,7 +154,7 @@ impl<'a> Session<'a> {
     }
 
     /// Takes one address in; a wrong one is told and passed over.
-    fn take(&mut self, text: &str, place: &str, output: &mut Output<'_>) -> Result<(), Error> {
+    fn take(&mut self, text: &str, place: &str, output: &mut Output<'_>) -> Result<(), OutputError> {
         match target::read(text, self.state.ipv6_prefix).map(|range| self.safety.narrowed(text, range)) {
             Err(what) => output.problem(&format_args!("{place}{what}")),
             Ok(range) => match self.safety.objection(&range).filter(|_| !self.args.force) {
@@ -167,19 +167,28 @@ impl<'a> Session<'a> {
     }
 
     /// Bans what has come together. Times count from now, however long the next address is waited for.
-    fn commit(&mut self, output: &mut Output<'_>) -> Result<(), Error> {
+    fn commit(&mut self, output: &mut Output<'_>) -> Result<(), OutputError> {
         if self.batch.is_empty() {
             return Ok(());
         }
         if let Err(short) = self.enforcer.guard().room_for_bans(self.batch.len() as u64, self.before) {
-            return Err(Error::Failed(self.refused(&short, output)));
+            return Err(OutputError::Failed(self.refused(&short, output)));
         }
         let now = crate::sys::clock::wall();
         let (time, scope, reason) = (self.time, self.scope, self.args.reason.as_str());
-        let ban =
-            |&who: &Range| Ban { who, scope, time, age: 0, rule: "", hits: 0, reason, bans: 0, starts: &[] };
+        let ban = |&addr: &Range| Ban {
+            addr,
+            scope,
+            time,
+            age: 0,
+            rule: "",
+            hits: 0,
+            reason,
+            bans: 0,
+            starts: &[],
+        };
         let bans: Vec<Ban<'_>> = self.batch.iter().map(ban).collect();
-        let mut results: Vec<Option<Result<Outcome, String>>> = vec![None; bans.len()];
+        let mut results: Vec<Option<Result<BanOutcome, String>>> = vec![None; bans.len()];
         let mut notes: Vec<String> = Vec::new();
         self.enforcer.ban(
             now,
@@ -191,7 +200,7 @@ impl<'a> Session<'a> {
             },
             &mut |note| notes.push(note.to_string()),
         );
-        if self.enforcer.guard().take_fresh() {
+        if self.enforcer.guard().take_recreated() {
             let guard = self.enforcer.guard();
             let mut allowed = target::allow_list(self.settings, guard, &mut |e| notes.push(e.to_string()));
             if let Err(e) = guard.set_allowed(&mut allowed) {
@@ -205,7 +214,7 @@ impl<'a> Session<'a> {
         self.before += batch.len() as u64;
         for (range, result) in batch.iter().zip(results) {
             match result {
-                Some(Ok(outcome)) => self.tell(range, &outcome, &mut notes, output)?,
+                Some(Ok(outcome)) => self.notify_daemon(range, &outcome, &mut notes, output)?,
                 Some(Err(why)) => output.problem(&format_args!("{range}: {why}")),
                 None => output.problem(&format_args!("{range}: not banned")),
             }
@@ -228,20 +237,21 @@ impl<'a> Session<'a> {
     }
 
     /// Says what is in force for an address now.
-    fn tell(
+    fn notify_daemon(
         &mut self,
         range: &Range,
-        outcome: &Outcome,
+        outcome: &BanOutcome,
         notes: &mut Vec<String>,
         output: &mut Output<'_>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), OutputError> {
         let (time, scope) = (self.time, self.scope);
         // What was in force before is no news.
-        if let (Outcome::Banned, Some(daemon)) = (outcome, self.daemon.as_mut().filter(|_| self.tells > 0)) {
+        if let (BanOutcome::Banned, Some(daemon)) = (outcome, self.daemon.as_mut().filter(|_| self.tells > 0))
+        {
             self.tells -= 1;
             let ports = scope.to_string();
-            let request = Request::Banned { who: *range, time, ports: &ports };
-            if self.tells == 0 || daemon.tell(&request).is_err() {
+            let request = Request::Banned { addr: *range, time, ports: &ports };
+            if self.tells == 0 || daemon.notify(&request).is_err() {
                 self.daemon = None;
                 notes.push("the daemon was not told of every ban; they are in force".to_owned());
             }
@@ -260,11 +270,13 @@ impl<'a> Session<'a> {
             self.counted += 1;
         } else {
             match outcome {
-                Outcome::Banned => writeln!(output.out, "banned {range} {}", words(time, scope))?,
-                Outcome::Extended(now) => {
+                BanOutcome::Banned => writeln!(output.out, "banned {range} {}", describe(time, scope))?,
+                BanOutcome::Extended(now) => {
                     writeln!(output.out, "{range} {}, was banned before", lasts(now, scope, ""))?;
                 }
-                Outcome::InForce(now) => writeln!(output.out, "{range} {}", lasts(now, scope, " already"))?,
+                BanOutcome::InForce(now) => {
+                    writeln!(output.out, "{range} {}", lasts(now, scope, " already"))?
+                }
             }
         }
         Ok(())
@@ -281,7 +293,7 @@ impl<'a> Session<'a> {
     fn close(&mut self, output: &mut Output<'_>) {
         if self.counting && !self.args.json {
             let _ =
-                writeln!(output.out, "banned {} addresses {}", self.counted, words(self.time, self.scope));
+                writeln!(output.out, "banned {} addresses {}", self.counted, describe(self.time, self.scope));
         }
         if let Err(e) = self.enforcer.close(crate::sys::clock::wall()) {
             self.note(e.to_string(), output);
@@ -289,7 +301,7 @@ impl<'a> Session<'a> {
     }
 }
 
-fn words(time: Span, scope: &Scope) -> String {
+fn describe(time: Span, scope: &Scope) -> String {
     let time = match time {
         Span::Permanent => "permanently".to_owned(),
         Span::Secs(s) => format!("for {}", written(u32::try_from(s).unwrap_or(u32::MAX))),
@@ -308,15 +320,15 @@ fn lasts(now: &Standing, scope: &Scope, already: &str) -> String {
     format!("is banned {time}{ports}{already}, {by}")
 }
 
-fn json(range: &Range, time: Span, scope: &Scope, outcome: &Outcome) -> String {
+fn json(range: &Range, time: Span, scope: &Scope, outcome: &BanOutcome) -> String {
     let seconds = |time: Span| match time {
         Span::Permanent => None,
         Span::Secs(s) => Some(s),
     };
     let (result, left) = match outcome {
-        Outcome::Banned => ("banned", seconds(time)),
-        Outcome::Extended(now) => ("extended", now.left),
-        Outcome::InForce(now) => ("in force", now.left),
+        BanOutcome::Banned => ("banned", seconds(time)),
+        BanOutcome::Extended(now) => ("extended", now.left),
+        BanOutcome::InForce(now) => ("in force", now.left),
     };
     let ports = scope.to_string();
     Object::new()

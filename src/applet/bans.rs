@@ -3,9 +3,9 @@
 
 use super::args::parse;
 use super::context::settings;
-use super::output::{Error, Output};
+use super::output::{Output, OutputError};
 use super::target;
-use crate::ban::Entry;
+use crate::ban::BanEntry;
 use crate::base::json::Object;
 use crate::base::line::shown;
 use crate::enforce::options;
@@ -25,7 +25,7 @@ const BETWEEN: &str = "\0";
         memory.",
     example = "mef bans\n  mef bans 192.0.2.0/24\n  mef bans --rule sshd --json"
 )]
-struct Args {
+struct BansArgs {
     /// only those that have to do with this address, network or range
     #[argh(positional, arg_name = "ADDR")]
     address: Option<String>,
@@ -43,16 +43,16 @@ struct Args {
     config: Option<String>,
 }
 
-pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
-    let args: Args = parse("bans", args)?;
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
+    let args: BansArgs = parse("bans", args)?;
     let settings = settings(args.config.as_deref(), output);
-    let failed = |e| Error::Failed(format!("{e}"));
+    let failed = |e| OutputError::Failed(format!("{e}"));
     let mut guard = view(options(&settings)).map_err(failed)?;
     let ipv6_prefix = guard.state().map_err(failed)?.map_or(64, |state| state.ipv6_prefix);
     let range = args.address.as_deref().map(|text| target::read(text, ipv6_prefix));
-    let range = range.transpose().map_err(Error::Failed)?;
-    let wanted = |e: &Entry<'_>| {
-        range.is_none_or(|range| range.meets(&e.who))
+    let range = range.transpose().map_err(OutputError::Failed)?;
+    let wanted = |e: &BanEntry<'_>| {
+        range.is_none_or(|range| range.meets(&e.addr))
             && args.rule.as_deref().is_none_or(|rule| rule == e.rule)
             && (!args.permanent || e.left.is_none())
     };
@@ -88,13 +88,13 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn row(e: &Entry<'_>) -> [String; COLUMNS] {
+fn row(e: &BanEntry<'_>) -> [String; COLUMNS] {
     let time = |secs: Option<u64>, never: &str| secs.map_or(never.to_owned(), about);
     let number = |n: Option<u64>| n.map_or("-".to_owned(), |n| n.to_string());
     // What stands in the kernel was perhaps put there by somebody else.
     let text = |text: &str| if text.is_empty() { "-".to_owned() } else { shown(text) };
     [
-        e.who.to_string(),
+        e.addr.to_string(),
         text(e.rule),
         time(e.age, "-"),
         time(e.left, "permanent"),
@@ -140,10 +140,10 @@ fn line<'a>(
     Ok(())
 }
 
-fn json(e: &Entry<'_>, now: u64) -> String {
+fn json(e: &BanEntry<'_>, now: u64) -> String {
     let some = |text| Some(text).filter(|t: &&str| !t.is_empty());
     Object::new()
-        .text("address", e.who.to_string().as_str())
+        .text("address", e.addr.to_string().as_str())
         .text("rule", some(e.rule))
         .number("since", e.age.map(|age| now.saturating_sub(age)))
         .number("left", e.left)

@@ -5,7 +5,7 @@
 
 use super::args::parse;
 use super::context::settings;
-use super::output::{Error, Output};
+use super::output::{Output, OutputError};
 use crate::base::diag::Severity;
 use crate::config::{DEFAULT_PATH, ListKind, Loaded, Settings, conf_files, load, load_rule};
 use crate::lists::{self, Paths};
@@ -21,7 +21,7 @@ use std::path::Path;
         names, and the built-in ones.",
     example = "mef check\n  mef check /etc/mef/mef.rules /etc/mef/rules.d/sshd.conf"
 )]
-struct Args {
+struct CheckArgs {
     /// rule sets, service rules or a mef.conf to check
     #[argh(positional, arg_name = "FILE")]
     files: Vec<String>,
@@ -30,20 +30,20 @@ struct Args {
     config: String,
 }
 
-pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
-    let args: Args = parse("check", args)?;
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
+    let args: CheckArgs = parse("check", args)?;
     let mut failed = false;
     if args.files.is_empty() {
         if Path::new(DEFAULT_RULES).exists() {
             failed = rule_set(DEFAULT_RULES, output)?;
         }
-        let loaded = load(Path::new(&args.config), &mut crate::rules::check);
-        failed |= tell(&loaded, output)?;
+        let loaded = load(Path::new(&args.config), &mut crate::services::check);
+        failed |= report(&loaded, output)?;
         let paths = Paths::of(&loaded.settings);
         for kind in [ListKind::Allow, ListKind::Deny] {
             let dir = paths.dir(kind);
             for name in
-                conf_files(dir).map_err(|e| Error::Failed(format!("{}: {e}", dir.to_string_lossy())))?
+                conf_files(dir).map_err(|e| OutputError::Failed(format!("{}: {e}", dir.to_string_lossy())))?
             {
                 failed |= list(kind, &dir.join(name), &paths, output)?;
             }
@@ -66,20 +66,20 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
             continue;
         }
         let loaded = if Path::new(file).file_name().is_some_and(|name| name == "mef.conf") {
-            load(Path::new(file), &mut crate::rules::check)
+            load(Path::new(file), &mut crate::services::check)
         } else {
             // A path is never taken for a rule's name.
             let path = if file.contains('/') { file.clone() } else { format!("./{file}") };
-            load_rule(Settings::default(), &path, &mut crate::rules::check)
+            load_rule(Settings::default(), &path, &mut crate::services::check)
         };
-        failed |= tell(&loaded, output)?;
+        failed |= report(&loaded, output)?;
     }
-    if failed { Err(Error::Told) } else { Ok(()) }
+    if failed { Err(OutputError::Told) } else { Ok(()) }
 }
 
 /// Shows what is wrong with an allow or deny list, as whoever loads it finds it; whether nothing of it can be
 /// used.
-fn list(kind: ListKind, path: &Path, paths: &Paths, output: &mut Output<'_>) -> Result<bool, Error> {
+fn list(kind: ListKind, path: &Path, paths: &Paths, output: &mut Output<'_>) -> Result<bool, OutputError> {
     let mut shown = Ok(());
     let mut note = |text: &dyn std::fmt::Display| {
         if shown.is_ok() {
@@ -103,7 +103,7 @@ fn list(kind: ListKind, path: &Path, paths: &Paths, output: &mut Output<'_>) -> 
 }
 
 /// Shows what is wrong with a rule set; whether any of it is an error.
-fn rule_set(file: &str, output: &mut Output<'_>) -> Result<bool, Error> {
+fn rule_set(file: &str, output: &mut Output<'_>) -> Result<bool, OutputError> {
     let set = rulefile::read(file, true);
     for text in rulefile::shown(&set) {
         output.out.write_all(text.as_bytes())?;
@@ -115,7 +115,7 @@ fn rule_set(file: &str, output: &mut Output<'_>) -> Result<bool, Error> {
 }
 
 /// Shows what is wrong; whether any of it is an error.
-fn tell(loaded: &Loaded, output: &mut Output<'_>) -> Result<bool, Error> {
+fn report(loaded: &Loaded, output: &mut Output<'_>) -> Result<bool, OutputError> {
     for p in &loaded.problems {
         write!(output.out, "{}", p.shown)?;
     }

@@ -3,7 +3,7 @@
 
 use super::args::parse;
 use super::context::settings;
-use super::output::{Error, Output, failed};
+use super::output::{Output, OutputError, failed};
 use crate::base::clock::Wall;
 use crate::base::range::{Range, merge};
 use crate::base::utc::Stamp;
@@ -52,7 +52,8 @@ key_file=%key%
     help_triggers("-h", "--help"),
     note = "A member needs community_* in mef.conf, and `status` alone. Who runs a cloud begins with `init`: \
         the configuration\nthat the server needs is printed, for Knot DNS and for BIND.",
-    example = "mef cloud status\n  mef cloud init cloud.example --server 192.0.2.53\n  mef cloud member add web1 \
+    example = "mef cloud status\n  mef cloud init cloud.example --server 192.0.2.53\n  mef cloud member \
+    add web1 \
         --group acme"
 )]
 struct Args {
@@ -79,7 +80,7 @@ struct Args {
     config: Option<String>,
 }
 
-pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let args: Args = parse("cloud", args)?;
     let words: Vec<&str> = args.words.iter().map(String::as_str).collect();
     match words.as_slice() {
@@ -89,7 +90,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
         ["member", "add", name] => add(name, &args, output),
         ["member", "list"] => list(&args, output),
         ["member", "remove", name] => remove(name, &args, output),
-        _ => Err(Error::Usage(
+        _ => Err(OutputError::Usage(
             "expected status, aggregate, init ZONE, member add NAME, member list or member remove NAME; see \
              mef cloud --help"
                 .to_owned(),
@@ -98,7 +99,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
 }
 
 /// How reports go.
-fn status(args: &Args, output: &mut Output<'_>) -> Result<(), Error> {
+fn status(args: &Args, output: &mut Output<'_>) -> Result<(), OutputError> {
     let settings = settings(args.config.as_deref(), output);
     let cloud = &settings.cloud;
     let out = &mut output.out;
@@ -124,30 +125,32 @@ fn status(args: &Args, output: &mut Output<'_>) -> Result<(), Error> {
     let due = report::due(&standing, cloud.report_interval);
     let due = due.map_or_else(|| "when there is something to report".to_owned(), |at| Stamp(at).to_string());
     writeln!(out, "next try     {due}, after {} failures", standing.failures)?;
-    Err(Error::Told)
+    Err(OutputError::Told)
 }
 
 /// Reads the operator's file.
-fn operator(args: &Args, output: &mut Output<'_>) -> Result<(Operator, String), Error> {
+fn operator(args: &Args, output: &mut Output<'_>) -> Result<(Operator, String), OutputError> {
     let path = &args.operator;
     let text = fs::content(Path::new(path)).map_err(|e| match e.kind() {
-        ErrorKind::NotFound => Error::Failed(format!("{path}: not there; mef cloud init ZONE makes one")),
-        _ => Error::Failed(format!("{path}: {e}")),
+        ErrorKind::NotFound => {
+            OutputError::Failed(format!("{path}: not there; mef cloud init ZONE makes one"))
+        }
+        _ => OutputError::Failed(format!("{path}: {e}")),
     })?;
     let (operator, problems) = parse_operator(&text);
     for problem in &problems {
         output.raw(&problem.render(path, &String::from_utf8_lossy(&text)));
     }
     if problems.iter().any(|p| p.severity == crate::base::diag::Severity::Error) {
-        return Err(Error::Told);
+        return Err(OutputError::Told);
     }
     let text = String::from_utf8(text).map_err(failed)?;
     Ok((operator, text))
 }
 
 /// Replaces a file, or makes it; nobody else may read it.
-fn write(path: &str, text: &str) -> Result<(), Error> {
-    let wrong = |e: io::Error| Error::Failed(format!("{path}: {e}"));
+fn write(path: &str, text: &str) -> Result<(), OutputError> {
+    let wrong = |e: io::Error| OutputError::Failed(format!("{path}: {e}"));
     let path = Path::new(path);
     let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
         return Err(wrong(fs::invalid("no path of a file")));
@@ -157,22 +160,22 @@ fn write(path: &str, text: &str) -> Result<(), Error> {
         .map_err(wrong)
 }
 
-fn init(zone: &str, args: &Args, output: &mut Output<'_>) -> Result<(), Error> {
+fn init(zone: &str, args: &Args, output: &mut Output<'_>) -> Result<(), OutputError> {
     let Some(server) = &args.server else {
-        return Err(Error::Usage("missing --server ADDR: where the zones are to be".to_owned()));
+        return Err(OutputError::Usage("missing --server ADDR: where the zones are to be".to_owned()));
     };
     let zone = zone.trim_end_matches('.');
     if Name::parse(["bl.", zone].concat().as_bytes()).is_none() {
-        return Err(Error::Usage(format!("'{zone}' is no domain name")));
+        return Err(OutputError::Usage(format!("'{zone}' is no domain name")));
     }
     if Path::new(&args.operator).exists() {
-        return Err(Error::Failed(format!("{} is there already", args.operator)));
+        return Err(OutputError::Failed(format!("{} is there already", args.operator)));
     }
     let key_file = [args.operator.trim_end_matches(".conf"), ".key"].concat();
     let text = provision::filled(NEW, &[("zone", zone), ("server", server), ("key", &key_file)]);
     let (_, problems) = parse_operator(text.as_bytes());
     if let Some(problem) = problems.first() {
-        return Err(Error::Usage(problem.render(&args.operator, &text)));
+        return Err(OutputError::Usage(problem.render(&args.operator, &text)));
     }
     let key = new_key(KEY_NAME)?;
     write(&key_file, &[&key.text(), "\n"].concat())?;
@@ -182,18 +185,19 @@ fn init(zone: &str, args: &Args, output: &mut Output<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn new_key(name: &str) -> Result<Key, Error> {
-    let name = Name::parse(name.as_bytes()).ok_or_else(|| Error::Failed("no name of a key".to_owned()))?;
+fn new_key(name: &str) -> Result<Key, OutputError> {
+    let name =
+        Name::parse(name.as_bytes()).ok_or_else(|| OutputError::Failed("no name of a key".to_owned()))?;
     Key::new(name, keyfile::secret()).map_err(failed)
 }
 
-fn add(name: &str, args: &Args, output: &mut Output<'_>) -> Result<(), Error> {
+fn add(name: &str, args: &Args, output: &mut Output<'_>) -> Result<(), OutputError> {
     let (operator, text) = operator(args, output)?;
     let Some(group) = &args.group else {
-        return Err(Error::Usage("missing --group NAME: who runs the member".to_owned()));
+        return Err(OutputError::Usage("missing --group NAME: who runs the member".to_owned()));
     };
     for word in [name, group] {
-        member_name(word).map_err(|bad| Error::Usage([bad.what.as_str(), "; ", &bad.hint].concat()))?;
+        member_name(word).map_err(|bad| OutputError::Usage([bad.what.as_str(), "; ", &bad.hint].concat()))?;
     }
     let mut line = [name, "=", group].concat();
     args.own.iter().for_each(|own| line.push_str(&[" ", own].concat()));
@@ -202,7 +206,7 @@ fn add(name: &str, args: &Args, output: &mut Output<'_>) -> Result<(), Error> {
     let new = [&text, newline, "[members]\n", &line, "\n"].concat();
     let (_, problems) = parse_operator(new.as_bytes());
     if let Some(problem) = problems.first() {
-        return Err(Error::Failed(problem.render(&args.operator, &new)));
+        return Err(OutputError::Failed(problem.render(&args.operator, &new)));
     }
     // One headline is enough where the members stand last.
     let short = [&text, newline, &line, "\n"].concat();
@@ -221,7 +225,7 @@ fn shown_server(server: std::net::SocketAddr) -> String {
     if server.port() == 53 { server.ip().to_string() } else { server.to_string() }
 }
 
-fn list(args: &Args, output: &mut Output<'_>) -> Result<(), Error> {
+fn list(args: &Args, output: &mut Output<'_>) -> Result<(), OutputError> {
     let (operator, _) = operator(args, output)?;
     writeln!(output.out, "MEMBER                            GROUP                             WEIGHT  OWN")?;
     for member in &operator.members {
@@ -233,10 +237,10 @@ fn list(args: &Args, output: &mut Output<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn remove(name: &str, args: &Args, output: &mut Output<'_>) -> Result<(), Error> {
+fn remove(name: &str, args: &Args, output: &mut Output<'_>) -> Result<(), OutputError> {
     let (operator, text) = operator(args, output)?;
     if !operator.members.iter().any(|member| member.name == name) {
-        return Err(Error::Failed(format!("{name} is no member")));
+        return Err(OutputError::Failed(format!("{name} is no member")));
     }
     let is_it = |line: &str| line.split_once('=').is_some_and(|(key, _)| key.trim_ascii() == name);
     let mut members = false;
@@ -257,13 +261,13 @@ fn remove(name: &str, args: &Args, output: &mut Output<'_>) -> Result<(), Error>
     Ok(())
 }
 
-fn run_aggregate(args: &Args, output: &mut Output<'_>) -> Result<(), Error> {
+fn run_aggregate(args: &Args, output: &mut Output<'_>) -> Result<(), OutputError> {
     let (operator, _) = operator(args, output)?;
     let settings = settings(args.config.as_deref(), output);
-    let key = keyfile::read(Path::new(&operator.key_file)).map_err(Error::Failed)?;
+    let key = keyfile::read(Path::new(&operator.key_file)).map_err(OutputError::Failed)?;
     let allowed = allowed(&settings)?;
     Dir::create(Path::new(&settings.state_dir))
-        .map_err(|e| Error::Failed(format!("{}: {e}", settings.state_dir)))?;
+        .map_err(|e| OutputError::Failed(format!("{}: {e}", settings.state_dir)))?;
     let dir = Path::new(&settings.state_dir);
     let work = Work { operator: &operator, key: &key, allowed, dir, now: clock::wall() };
     let (mut unread, mut lines) = (Vec::new(), args.dry_run.then_some(&mut *output.out));
@@ -283,15 +287,15 @@ fn run_aggregate(args: &Args, output: &mut Output<'_>) -> Result<(), Error> {
 }
 
 /// Whom the allow lists of this host name: resolvers, mail providers, whatever must never be listed.
-fn allowed(settings: &Settings) -> Result<Vec<Range>, Error> {
+fn allowed(settings: &Settings) -> Result<Vec<Range>, OutputError> {
     let paths = Paths::of(settings);
     let dir = paths.dir(ListKind::Allow);
     let mut all = Vec::new();
-    for name in conf_files(dir).map_err(|e| Error::Failed(format!("{}: {e}", dir.to_string_lossy())))? {
+    for name in conf_files(dir).map_err(|e| OutputError::Failed(format!("{}: {e}", dir.to_string_lossy())))? {
         let path = dir.join(name);
         // Without it, somebody could be listed who must not be.
         lists::each_entry(ListKind::Allow, &path, &mut |entry| all.push(Range::from(entry.net)))
-            .map_err(|e| Error::Failed(format!("{}: {e}", path.to_string_lossy())))?;
+            .map_err(|e| OutputError::Failed(format!("{}: {e}", path.to_string_lossy())))?;
     }
     merge(&mut all);
     Ok(all)
@@ -325,7 +329,7 @@ fn show(out: &mut dyn io::Write, operator: &Operator, who: &Range, change: Chang
     }
 }
 
-fn sum_up(sum: &Summary, dry: bool, output: &mut Output<'_>) -> Result<(), Error> {
+fn sum_up(sum: &Summary, dry: bool, output: &mut Output<'_>) -> Result<(), OutputError> {
     let would = if dry { "would be " } else { "" };
     writeln!(
         output.out,
@@ -334,7 +338,8 @@ fn sum_up(sum: &Summary, dry: bool, output: &mut Output<'_>) -> Result<(), Error
     )?;
     writeln!(
         output.out,
-        "{} reports of {} addresses; not listed: {} of too few members or groups, {} of networks with too many \
+        "{} reports of {} addresses; not listed: {} of too few members or groups, {} of networks with too \
+        many \
          others, {} that hang on one member (at most {} may)",
         sum.reports,
         sum.addresses,

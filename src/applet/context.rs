@@ -4,7 +4,7 @@
 use super::output::Output;
 use crate::base::diag::Severity;
 use crate::config::Settings;
-use crate::control::client::Client;
+use crate::control::client::ControlClient;
 use crate::control::proto::Request;
 use crate::sys::fs;
 use std::io;
@@ -34,15 +34,15 @@ pub(super) fn settings(path: Option<&str>, output: &mut Output<'_>) -> Settings 
 }
 
 /// Tells the daemon something, if there is one; it does without if it does not hear.
-pub(super) fn tell_daemon(settings: &Settings, request: &Request<'_>) {
-    if let Ok(Some(mut daemon)) = Client::connect(Path::new(&settings.run_dir)) {
-        let _ = daemon.tell(request);
+pub(super) fn notify_daemon(settings: &Settings, request: &Request<'_>) {
+    if let Ok(Some(mut daemon)) = ControlClient::connect(Path::new(&settings.run_dir)) {
+        let _ = daemon.notify(request);
     }
 }
 
 /// The daemon, if it runs and can be reached.
-pub(super) fn daemon_of(settings: &Settings, output: &mut Output<'_>) -> Option<Client> {
-    Client::connect(Path::new(&settings.run_dir)).unwrap_or_else(|e| {
+pub(super) fn daemon_of(settings: &Settings, output: &mut Output<'_>) -> Option<ControlClient> {
+    ControlClient::connect(Path::new(&settings.run_dir)).unwrap_or_else(|e| {
         output.note(&format_args!("{}: {e}; going on without the daemon", settings.run_dir));
         None
     })

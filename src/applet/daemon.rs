@@ -2,7 +2,7 @@
 //! `mef daemon`, also called as `mefdaemon`, which stays in the foreground.
 
 use super::args::parse;
-use super::output::{Error, Output};
+use super::output::{Output, OutputError};
 use crate::config::DEFAULT_PATH;
 use argh::FromArgs;
 use std::path::Path;
@@ -15,7 +15,7 @@ use std::path::Path;
         the log.",
     example = "mef daemon\n  mef daemon --foreground --config /etc/mef/mef.conf"
 )]
-struct Args {
+struct DaemonArgs {
     /// another mef.conf
     #[argh(option, arg_name = "file", default = "DEFAULT_PATH.to_owned()")]
     config: String,
@@ -24,13 +24,13 @@ struct Args {
     foreground: bool,
 }
 
-pub(super) fn run(args: &[&str], _: &mut Output<'_>) -> Result<(), Error> {
-    let args: Args = parse("daemon", args)?;
-    crate::daemon::run(Path::new(&args.config), args.foreground).map_err(Error::Failed)
+pub(super) fn run(args: &[&str], _: &mut Output<'_>) -> Result<(), OutputError> {
+    let args: DaemonArgs = parse("daemon", args)?;
+    crate::daemon::run(Path::new(&args.config), args.foreground).map_err(OutputError::Failed)
 }
 
 /// Called as `mefdaemon`.
-pub(super) fn called(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+pub(super) fn called(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     if let ["version" | "--version" | "-version" | "-v"] = args {
         return super::version::run(&[], output);
     }

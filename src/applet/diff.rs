@@ -2,10 +2,10 @@
 //! `mef diff`: the rule set against what is loaded.
 
 use super::args::parse;
-use super::load::{failed, tell};
-use super::output::{Error, Output};
+use super::load::{failed, report};
+use super::output::{Output, OutputError};
 use crate::rulefile::{self, DEFAULT_PATH};
-use crate::ruleset::diff::{Change, lines};
+use crate::ruleset::diff::{LineChange, lines};
 use argh::FromArgs;
 
 /// Show what `mef load` would change: - before what would go, + before what would come.
@@ -16,27 +16,27 @@ use argh::FromArgs;
         difference, 1 differences or an error.",
     example = "mef diff\n  mef diff /etc/mef/mef.rules"
 )]
-struct Args {
+struct DiffArgs {
     /// the rule set (default /etc/mef/mef.rules); - is standard input
     #[argh(positional, arg_name = "FILE")]
     file: Option<String>,
 }
 
-pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
-    let args: Args = parse("diff", args)?;
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
+    let args: DiffArgs = parse("diff", args)?;
     let set = rulefile::read(args.file.as_deref().unwrap_or(DEFAULT_PATH), false);
-    tell(&set, output)?;
+    report(&set, output)?;
     let new = rulefile::statements(&set).map_err(|text| failed(&text, output))?;
     drop(set);
-    let old = rulefile::loaded().map_err(Error::Failed)?;
+    let old = rulefile::loaded().map_err(OutputError::Failed)?;
     let (mut differ, mut result) = (false, Ok(()));
     lines(&old, &new, &mut |change, line| {
         differ = true;
-        let sign = if change == Change::Gone { '-' } else { '+' };
+        let sign = if change == LineChange::Gone { '-' } else { '+' };
         if result.is_ok() {
             result = writeln!(output.out, "{sign} {line}");
         }
     });
     result?;
-    if differ { Err(Error::Told) } else { Ok(()) }
+    if differ { Err(OutputError::Told) } else { Ok(()) }
 }

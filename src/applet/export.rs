@@ -2,7 +2,7 @@
 //! `mef export`: rules of the kernel as a rule set.
 
 use super::args::parse;
-use super::output::{Error, Output};
+use super::output::{Output, OutputError};
 use crate::rulefile;
 use argh::FromArgs;
 
@@ -19,7 +19,7 @@ const FAMILIES: [&str; 6] = ["inet", "ip", "ip6", "arp", "bridge", "netdev"];
     note = "Sets and rules stand as they are at this moment; the table of bans is never shown.",
     example = "mef export\n  mef export --family inet --table mef > old.rules"
 )]
-struct Args {
+struct ExportArgs {
     /// only tables of this family: inet, ip, ip6, arp, bridge or netdev
     #[argh(option, arg_name = "family")]
     family: Option<String>,
@@ -28,17 +28,18 @@ struct Args {
     table: Option<String>,
 }
 
-pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
-    let args: Args = parse("export", args)?;
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
+    let args: ExportArgs = parse("export", args)?;
     if let Some(family) = args.family.as_deref().filter(|family| !FAMILIES.contains(family)) {
         let family = crate::base::line::shown(family);
-        return Err(Error::Usage(
+        return Err(OutputError::Usage(
             ["unknown family '", &family, "', expected one of: ", &FAMILIES.join(", ")].concat(),
         ));
     }
-    let all = rulefile::exported(args.family.as_deref(), args.table.as_deref()).map_err(Error::Failed)?;
+    let all =
+        rulefile::exported(args.family.as_deref(), args.table.as_deref()).map_err(OutputError::Failed)?;
     if all.lines.is_empty() && (args.family.is_some() || args.table.is_some()) {
-        return Err(Error::Failed("there is no such table".into()));
+        return Err(OutputError::Failed("there is no such table".into()));
     }
     for line in &all.lines {
         writeln!(output.out, "{line}")?;
@@ -54,7 +55,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     }
     if all.lost > 0 {
         let lost = all.lost.to_string();
-        return Err(Error::Failed(
+        return Err(OutputError::Failed(
             [&lost, " of them drop or refuse packets: `mef load` refuses this until their lines are deleted"]
                 .concat(),
         ));

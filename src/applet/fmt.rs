@@ -2,7 +2,7 @@
 //! `mef fmt`: a rule set in canonical form.
 
 use super::args::{STDIN, parse};
-use super::output::{Error, Output};
+use super::output::{Output, OutputError};
 use crate::rulefile::{DEFAULT_PATH, read_file, replace};
 use crate::ruleset::canonical;
 use argh::FromArgs;
@@ -10,7 +10,7 @@ use argh::FromArgs;
 /// Show a rule set in canonical form: every key, always in the same order. Comments and blank lines stay.
 #[derive(FromArgs)]
 #[argh(help_triggers("-h", "--help"), example = "mef fmt\n  mef fmt --write /etc/mef/mef.rules")]
-struct Args {
+struct FmtArgs {
     /// the rule set (default /etc/mef/mef.rules); - is standard input
     #[argh(positional, arg_name = "FILE")]
     file: Option<String>,
@@ -19,13 +19,13 @@ struct Args {
     write: bool,
 }
 
-pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
-    let args: Args = parse("fmt", args)?;
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
+    let args: FmtArgs = parse("fmt", args)?;
     let path = args.file.as_deref().unwrap_or(DEFAULT_PATH);
     if args.write && path == STDIN {
-        return Err(Error::Usage("--write needs a file".into()));
+        return Err(OutputError::Usage("--write needs a file".into()));
     }
-    let failed = |e: std::io::Error| Error::Failed([path, ": ", &e.to_string()].concat());
+    let failed = |e: std::io::Error| OutputError::Failed([path, ": ", &e.to_string()].concat());
     let bytes = read_file(path).map_err(failed)?;
     let text = match canonical(&bytes) {
         Ok(text) => text,
@@ -34,7 +34,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
             for problem in problems {
                 output.raw(&problem.render(path, &text));
             }
-            return Err(Error::Told);
+            return Err(OutputError::Told);
         }
     };
     if !args.write {

@@ -2,18 +2,18 @@
 //! `mef lists`: what is in the files, and whether the kernel has it; `--drop` ends what a file left in force.
 
 use super::args::parse;
-use super::context::{settings, tell_daemon};
-use super::output::{Error, Output, failed};
+use super::context::{notify_daemon, settings};
+use super::output::{Output, OutputError, failed};
 use crate::ban::Failure;
 use crate::base::json::Object;
 use crate::base::line::shown;
 use crate::base::range::{Range, covers, merge};
-use crate::config::{Counts, ListEntry, ListKind, Settings};
+use crate::config::{ListCounts, ListEntry, ListKind, Settings};
 use crate::control::proto::Request;
 use crate::enforce::options;
 use crate::firewall::backend::DenySet;
 use crate::firewall::{open, view};
-use crate::lists::{self, Exempt, Fate, Gone, Paths, Survey, Turn, list_names};
+use crate::lists::{self, Exempt, Gone, ListFate, ListSurvey, ListTurn, Paths, list_names};
 use crate::sys::fs;
 use argh::FromArgs;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ use std::rc::Rc;
         gone, what it had before stays in force\nuntil it is good again, deleted, or dropped.",
     example = "mef lists\n  mef lists --json"
 )]
-struct Args {
+struct ListsArgs {
     /// end what this list, by name or path, left in force when it was refused or cut off
     #[argh(option, arg_name = "file")]
     drop: Option<String>,
@@ -43,21 +43,21 @@ struct Args {
 const KINDS: [ListKind; 2] = [ListKind::Allow, ListKind::Deny];
 
 /// What the kernel has.
-struct Kernel {
+struct KernelLists {
     allowed: Vec<Range>,
     denied: Vec<DenySet>,
 }
 
 /// One list.
-struct Row {
+struct ListRow {
     kind: ListKind,
     path: PathBuf,
-    survey: Survey,
+    survey: ListSurvey,
     state: &'static str,
 }
 
-pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
-    let args: Args = parse("lists", args)?;
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
+    let args: ListsArgs = parse("lists", args)?;
     let settings = settings(args.config.as_deref(), output);
     let paths = Paths::of(&settings);
     if let Some(file) = &args.drop {
@@ -80,18 +80,18 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     output.end()
 }
 
-fn ask(settings: &Settings) -> Result<Kernel, Failure> {
+fn ask(settings: &Settings) -> Result<KernelLists, Failure> {
     let mut guard = view(options(settings))?;
     let (mut allowed, denied) = match guard.state()? {
         Some(_) => (guard.allowed()?, guard.deny_sets()?),
         None => (Vec::new(), Vec::new()),
     };
     merge(&mut allowed);
-    Ok(Kernel { allowed, denied })
+    Ok(KernelLists { allowed, denied })
 }
 
 /// The lists that are there, and those of which something is in force.
-fn names(kind: ListKind, paths: &Paths, kernel: &Kernel, output: &mut Output<'_>) -> Vec<String> {
+fn names(kind: ListKind, paths: &Paths, kernel: &KernelLists, output: &mut Output<'_>) -> Vec<String> {
     let dir = paths.dir(kind);
     let found = list_names(dir).unwrap_or_else(|e| {
         output.problem(&format_args!("{}: {e}", dir.to_string_lossy()));
@@ -99,9 +99,10 @@ fn names(kind: ListKind, paths: &Paths, kernel: &Kernel, output: &mut Output<'_>
     });
     let mut names = found.unwrap_or_default();
     let kept = paths.kept(kind);
-    let former = kept.names().into_iter().filter(|name| kept.read(name).is_some_and(|list| !list.is_empty()));
+    let previous =
+        kept.names().into_iter().filter(|name| kept.read(name).is_some_and(|list| !list.is_empty()));
     let denied = kernel.denied.iter().filter(|_| kind == ListKind::Deny).map(|set| set.label.clone());
-    for name in former.chain(denied) {
+    for name in previous.chain(denied) {
         // The kernel has the beginning of a long name only.
         if !names.iter().any(|known| known.starts_with(&name)) {
             names.push(name);
@@ -114,10 +115,10 @@ fn row(
     kind: ListKind,
     name: &str,
     paths: &Paths,
-    kernel: &Kernel,
+    kernel: &KernelLists,
     exempt: &Exempt,
     output: &mut Output<'_>,
-) -> Option<Row> {
+) -> Option<ListRow> {
     let path = paths.dir(kind).join(name);
     let kept = paths.kept(kind).read(name);
     let result = match kind {
@@ -125,20 +126,20 @@ fn row(
         ListKind::Deny => deny(&path, name, kept.as_deref(), &kernel.denied, exempt),
     };
     match result {
-        Ok((survey, state)) => Some(Row { kind, path, survey, state }),
+        Ok((survey, state)) => Some(ListRow { kind, path, survey, state }),
         Err(e) => {
             let survey = of_entries(kept.as_deref().unwrap_or_default());
             let gone = path.symlink_metadata().is_err();
             let had = kept.is_some_and(|kept| !kept.is_empty()) || had_sets(name, &kernel.denied);
             let state = match (gone, had) {
-                (true, _) => "gone, former in force",
-                (false, true) => FORMER,
+                (true, _) => "gone, previous in force",
+                (false, true) => PREVIOUS,
                 (false, false) => REFUSED,
             };
             if !gone {
                 output.problem(&format_args!("{}: {e}", path.to_string_lossy()));
             }
-            Some(Row { kind, path, survey, state })
+            Some(ListRow { kind, path, survey, state })
         }
     }
 }
@@ -148,15 +149,15 @@ fn had_sets(name: &str, denied: &[DenySet]) -> bool {
 }
 
 /// What would be there of these entries.
-fn of_entries(entries: &[ListEntry]) -> Survey {
-    let mut survey = Survey::default();
+fn of_entries(entries: &[ListEntry]) -> ListSurvey {
+    let mut survey = ListSurvey::default();
     let now = crate::sys::clock::wall();
     let live = entries.iter().filter(|entry| entry.until.is_none_or(|until| until > now));
     live.for_each(|entry| survey.count_in(&entry.net));
     survey
 }
 
-fn show(row: &Row, json: bool, output: &mut Output<'_>) -> Result<(), Error> {
+fn show(row: &ListRow, json: bool, output: &mut Output<'_>) -> Result<(), OutputError> {
     let list = if row.kind == ListKind::Allow { "allow" } else { "deny" };
     let (addresses, networks) = row.survey.totals();
     let bad = row.survey.counts.passed_over();
@@ -182,27 +183,27 @@ fn show(row: &Row, json: bool, output: &mut Output<'_>) -> Result<(), Error> {
 const IN_FORCE: &str = "in force";
 const MISSING: &str = "not in force";
 const REFUSED: &str = "refused";
-const FORMER: &str = "refused, former in force";
+const PREVIOUS: &str = "refused, previous in force";
 
 fn allow(
     path: &Path,
     kept: Option<&[ListEntry]>,
     allowed: &[Range],
-) -> std::io::Result<(Survey, &'static str)> {
+) -> std::io::Result<(ListSurvey, &'static str)> {
     let mut quiet = |_: &dyn std::fmt::Display| ();
     let (found, counts) = lists::entries(ListKind::Allow, path, lists::Detail::Nothing, &mut quiet)?;
-    let survey = Survey { counts, ..of_entries(&found) };
+    let survey = ListSurvey { counts, ..of_entries(&found) };
     let now = crate::sys::clock::wall();
     let live = |e: &&ListEntry| e.until.is_none_or(|until| until > now);
     let passes = |e: &ListEntry| covers(allowed, &Range::from(e.net));
-    let former: Vec<&ListEntry> = kept.unwrap_or_default().iter().filter(live).collect();
-    let refused = lists::refusal(counts, !former.is_empty()).is_some();
-    let more = former.iter().any(|kept| found.iter().all(|entry| entry.net != kept.net));
+    let previous: Vec<&ListEntry> = kept.unwrap_or_default().iter().filter(live).collect();
+    let refused = lists::refusal(counts, !previous.is_empty()).is_some();
+    let more = previous.iter().any(|kept| found.iter().all(|entry| entry.net != kept.net));
     let state = match (refused, found.iter().filter(live).all(passes)) {
-        (true, _) if former.is_empty() => REFUSED,
-        (true, _) => FORMER,
+        (true, _) if previous.is_empty() => REFUSED,
+        (true, _) => PREVIOUS,
         (false, false) => MISSING,
-        (false, true) if counts.bad > 0 && more => "in force, former too",
+        (false, true) if counts.bad > 0 && more => "in force, previous too",
         (false, true) => IN_FORCE,
     };
     Ok((survey, state))
@@ -214,29 +215,34 @@ fn deny(
     kept: Option<&[ListEntry]>,
     denied: &[DenySet],
     exempt: &Exempt,
-) -> std::io::Result<(Survey, &'static str)> {
+) -> std::io::Result<(ListSurvey, &'static str)> {
     let survey = lists::survey(path, exempt, lists::Detail::Nothing, &mut |_| ())?;
     let had = lists::had(denied, kept, name);
     let refused = lists::refusal(survey.counts, had).is_some();
     let state = match (refused, lists::fate(denied, name, &survey)) {
-        (true, Fate::Missing) => REFUSED,
-        (true, _) => FORMER,
-        (false, Fate::InForce) => IN_FORCE,
-        (false, Fate::Former) => "former in force",
-        (false, Fate::Missing) => MISSING,
+        (true, ListFate::Missing) => REFUSED,
+        (true, _) => PREVIOUS,
+        (false, ListFate::InForce) => IN_FORCE,
+        (false, ListFate::Previous) => "previous in force",
+        (false, ListFate::Missing) => MISSING,
     };
     Ok((survey, state))
 }
 
 /// Ends what a list left in force.
-fn drop_list(file: &str, settings: &Settings, paths: &Paths, output: &mut Output<'_>) -> Result<(), Error> {
+fn drop_list(
+    file: &str,
+    settings: &Settings,
+    paths: &Paths,
+    output: &mut Output<'_>,
+) -> Result<(), OutputError> {
     let kernel = ask(settings).map_err(failed)?;
     let (kind, name) = meant(file, paths, &kernel, output)?;
     let path = paths.dir(kind).join(&name);
     let shown = path.to_string_lossy();
     if path.symlink_metadata().is_ok() {
         let verdict = lists::check(kind, &path, paths, &mut |_| ());
-        let Counts { bad, .. } = verdict.counts;
+        let ListCounts { bad, .. } = verdict.counts;
         if verdict.refused.is_none() && (kind == ListKind::Deny || bad == 0) {
             return Err(failed(format!("{shown} is good, and in force: delete it to end that")));
         }
@@ -244,7 +250,7 @@ fn drop_list(file: &str, settings: &Settings, paths: &Paths, output: &mut Output
     let allow = lists::reader(Paths::of(settings), super::target::LIST_PATIENCE, Rc::default());
     let mut guard = open(options(settings), allow.into()).map_err(failed)?;
     guard.go_through(paths.run());
-    let turn = Turn::wait(paths, kind);
+    let turn = ListTurn::wait(paths, kind);
     let had = match kind {
         ListKind::Allow => lists::drop_allowed(paths, &turn, &name).map_err(failed)?,
         ListKind::Deny => lists::drop_denied(&mut *guard, paths, &turn, &name).map_err(failed)?,
@@ -255,7 +261,7 @@ fn drop_list(file: &str, settings: &Settings, paths: &Paths, output: &mut Output
             guard.set_allowed(&mut all).map_err(failed)?;
         }
         drop(turn);
-        tell_daemon(settings, &Request::Lists);
+        notify_daemon(settings, &Request::Lists);
     }
     if !had {
         return Err(failed(format!("{shown} had nothing in force")));
@@ -268,9 +274,9 @@ fn drop_list(file: &str, settings: &Settings, paths: &Paths, output: &mut Output
 fn meant(
     file: &str,
     paths: &Paths,
-    kernel: &Kernel,
+    kernel: &KernelLists,
     output: &mut Output<'_>,
-) -> Result<(ListKind, String), Error> {
+) -> Result<(ListKind, String), OutputError> {
     let path = Path::new(file);
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("").to_owned();
     let within = |kind: &ListKind| {
@@ -284,6 +290,6 @@ fn meant(
     match kinds.as_slice() {
         [kind] => Ok((*kind, name)),
         [] => Err(failed(format!("{}: there is no such list", shown(file)))),
-        _ => Err(Error::Usage(format!("{name} is an allow list and a deny list: give its path"))),
+        _ => Err(OutputError::Usage(format!("{name} is an allow list and a deny list: give its path"))),
     }
 }

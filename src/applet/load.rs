@@ -3,13 +3,13 @@
 
 use super::args::{STDIN, parse};
 use super::context::settings;
-use super::output::{Error, Output};
+use super::output::{Output, OutputError};
 use crate::base::diag::Severity;
 use crate::config::duration;
 use crate::firewall::loader::{self, Goal, LoadError, Loader};
 use crate::rulefile::{self, DEFAULT_PATH};
 use crate::ruleset::RuleSet;
-use crate::trial::{self, End, Saved, Trial, Turn};
+use crate::trial::{self, Saved, Trial, TrialEnd, TrialTurn};
 use argh::FromArgs;
 use std::path::{Path, PathBuf};
 
@@ -32,7 +32,8 @@ struct LoadArgs {
     /// only say what is wrong with it
     #[argh(switch)]
     check: bool,
-    /// how long the rules are on trial, such as 30s: then the previous ones return, unless you type yes or
+    /// how long the rules are pending confirmation, such as 30s: then the previous ones return, unless you
+    /// type yes or
     /// `mef confirm` is run
     #[argh(option, arg_name = "time")]
     confirm: Option<String>,
@@ -45,11 +46,11 @@ struct LoadArgs {
     boot: bool,
 }
 
-pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let args: LoadArgs = parse("load", args)?;
     let seconds = args.confirm.as_deref().map(time).transpose()?;
     if args.boot && (seconds.is_some() || args.check) {
-        return Err(Error::Usage("--boot stands alone".into()));
+        return Err(OutputError::Usage("--boot stands alone".into()));
     }
     let (saved, run_dir) = places(output);
     if args.boot && args.file.is_none() && saved.is_fresh() && crate::setup::is_untouched(DEFAULT_PATH) {
@@ -61,7 +62,7 @@ pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> 
     let boot = if args.boot { at_boot(&saved, output)? } else { None };
     let path = boot.as_deref().or(args.file.as_deref()).unwrap_or(DEFAULT_PATH);
     let mut set = rulefile::read(path, args.check);
-    tell(&set, output)?;
+    report(&set, output)?;
     let name = if path == STDIN { "standard input" } else { path };
     if args.check {
         rulefile::batch(&mut set, Goal::Replace).map_err(|text| failed(&text, output))?;
@@ -70,10 +71,10 @@ pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> 
     }
     if let Some(why) = set.locks_out.take().filter(|_| !args.force && !args.boot && seconds.is_none()) {
         let how = "; `mef load --confirm 30s` tries them for a time, --force loads them all the same";
-        return Err(Error::Failed([&why, how].concat()));
+        return Err(OutputError::Failed([&why, how].concat()));
     }
     let text = if boot.is_none() { set.whole_text() } else { String::new() };
-    let turn = Turn::take(&run_dir).map_err(Error::Failed)?;
+    let turn = TrialTurn::take(&run_dir).map_err(OutputError::Failed)?;
     if rulefile::is_foreign().unwrap_or(false) {
         output.note(
             &"the table inet mef holds chains of another program, or its rules: they are replaced, too",
@@ -81,16 +82,16 @@ pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> 
     }
     let rules = set.rules();
     let (end, parts) = match seconds {
-        None => (End::Kept, for_good(&mut set, &run_dir, output)?),
-        Some(seconds) => on_trial(turn, seconds, (&mut set, &text), (&saved, &run_dir), output)?,
+        None => (TrialEnd::Kept, for_good(&mut set, &run_dir, output)?),
+        Some(seconds) => pending_confirmation(turn, seconds, (&mut set, &text), (&saved, &run_dir), output)?,
     };
     match end {
-        End::Kept => {}
-        End::Back => {
-            let what = ["not confirmed: the former rules are back, but ", name, " has still the new ones"];
-            return Err(Error::Failed(what.concat()));
+        TrialEnd::Kept => {}
+        TrialEnd::Back => {
+            let what = ["not confirmed: the previous rules are back, but ", name, " has still the new ones"];
+            return Err(OutputError::Failed(what.concat()));
         }
-        End::Stuck => return Err(Error::Failed(STUCK.into())),
+        TrialEnd::Stuck => return Err(OutputError::Failed(STUCK.into())),
     }
     // The watcher of a trial has done so.
     if seconds.is_none()
@@ -104,12 +105,12 @@ pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> 
 }
 
 /// The rule set to load at boot in place of the usual one: a reboot loads nothing that nobody has confirmed.
-fn at_boot(saved: &Saved, output: &mut Output<'_>) -> Result<Option<String>, Error> {
+fn at_boot(saved: &Saved, output: &mut Output<'_>) -> Result<Option<String>, OutputError> {
     if saved.pending().is_none() {
         return Ok(None);
     }
     let Some(path) = saved.confirmed() else {
-        return Err(Error::Failed(
+        return Err(OutputError::Failed(
             "the last rules were never confirmed, nor any before: none are loaded".into(),
         ));
     };
@@ -121,23 +122,23 @@ fn at_boot(saved: &Saved, output: &mut Output<'_>) -> Result<Option<String>, Err
 }
 
 /// Replaces the rules; how many rules of the kernel they are.
-fn for_good(set: &mut RuleSet, run_dir: &Path, output: &mut Output<'_>) -> Result<u32, Error> {
+fn for_good(set: &mut RuleSet, run_dir: &Path, output: &mut Output<'_>) -> Result<u32, OutputError> {
     let batch = rulefile::batch(set, Goal::Replace).map_err(|text| failed(&text, output))?;
     let parts = batch.rules();
-    rulefile::load(set, batch).map_err(|(why, _)| Error::Failed(why))?;
+    rulefile::load(set, batch).map_err(|(why, _)| OutputError::Failed(why))?;
     trial::note(run_dir, true);
     Ok(parts)
 }
 
-/// Puts rules on trial, and waits for the end of it.
-fn on_trial(
-    turn: Turn,
+/// Loads rules until they are confirmed or their time is up.
+fn pending_confirmation(
+    turn: TrialTurn,
     seconds: u32,
     (set, text): (&mut RuleSet, &str),
     (saved, run_dir): (&Saved, &Path),
     output: &mut Output<'_>,
-) -> Result<(End, u32), Error> {
-    let refused = |e: LoadError| Error::Failed(["no trial: ", &e.to_string()].concat());
+) -> Result<(TrialEnd, u32), OutputError> {
+    let refused = |e: LoadError| OutputError::Failed(["no trial: ", &e.to_string()].concat());
     let previous = loader::previous().map_err(refused)?;
     let had_rules = loader::is_loaded().map_err(refused)?;
     let before = if had_rules { rulefile::loaded_text() } else { None };
@@ -151,7 +152,9 @@ fn on_trial(
             output.note(&"a reboot during the trial loads the new rules: state_dir cannot be written")
         }
         Err(e) => {
-            return Err(Error::Failed(["no trial: its rules cannot be saved: ", &e.to_string()].concat()));
+            return Err(OutputError::Failed(
+                ["no trial: its rules cannot be saved: ", &e.to_string()].concat(),
+            ));
         }
     }
     let trial = Trial { seconds, text, saved, had_rules };
@@ -161,7 +164,7 @@ fn on_trial(
         if !unconfirmed && matches!(loader::pending(), Ok(None)) {
             saved.cancel();
         }
-        Error::Failed(why)
+        OutputError::Failed(why)
     })
 }
 
@@ -193,10 +196,10 @@ impl trial::Rules for OnTrial<'_> {
     }
 }
 
-/// Makes the rules on trial, of which this is the text, the only ones. False if the trial is over.
+/// Makes the unconfirmed rules, of which this is the text, the only ones. False if the trial is over.
 fn confirm_text(text: &str) -> Result<bool, String> {
     let Some(pending) = loader::pending().map_err(|e| e.to_string())? else { return Ok(false) };
-    let mut set = rulefile::read_text("the rules on trial", text);
+    let mut set = rulefile::read_text("the unconfirmed rules", text);
     if set.failed() {
         return Err(rulefile::shown(&set).concat());
     }
@@ -215,8 +218,8 @@ const STUCK: &str = "not confirmed, but somebody deleted the previous rules, whi
     (the system's log says more)";
 
 /// The time of a trial, s.
-fn time(text: &str) -> Result<u32, Error> {
-    let wrong = |why: &str| Error::Usage(["--confirm ", text, ": ", why].concat());
+fn time(text: &str) -> Result<u32, OutputError> {
+    let wrong = |why: &str| OutputError::Usage(["--confirm ", text, ": ", why].concat());
     match duration(text).map_err(|bad| wrong(&bad.hint))? {
         seconds @ 1..=TRIAL_MAX => Ok(seconds),
         _ => Err(wrong("expected 1s to 1d")),
@@ -230,12 +233,12 @@ fn places(output: &mut Output<'_>) -> (Saved, PathBuf) {
     (Saved::new(Path::new(&settings.state_dir), &run), run)
 }
 
-/// Keep the rules that `mef load --confirm` has put on trial.
+/// Keep the rules that `mef load --confirm` has loaded.
 #[derive(FromArgs)]
 #[argh(help_triggers("-h", "--help"), example = "mef confirm")]
 struct ConfirmArgs {}
 
-pub(super) fn confirm(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+pub(super) fn confirm(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let ConfirmArgs {} = parse("confirm", args)?;
     let (saved, run) = places(output);
     let mut alone = || {
@@ -244,28 +247,30 @@ pub(super) fn confirm(args: &[&str], output: &mut Output<'_>) -> Result<(), Erro
         let text = String::from_utf8(bytes).map_err(|e| e.to_string())?;
         Ok(Some((confirm_text(&text)?, text)))
     };
-    trial::confirm(&run, &saved, &mut alone).map_err(Error::Failed)?;
+    trial::confirm(&run, &saved, &mut alone).map_err(OutputError::Failed)?;
     writeln!(output.out, "the rules stay")?;
     Ok(())
 }
 
 /// Shows what is wrong on standard error. Errors end the command.
-pub(super) fn tell(set: &RuleSet, output: &mut Output<'_>) -> Result<(), Error> {
+pub(super) fn report(set: &RuleSet, output: &mut Output<'_>) -> Result<(), OutputError> {
     for text in rulefile::shown(set) {
         output.raw(&text);
     }
     let errors = set.problems.iter().filter(|(_, p)| p.severity == Severity::Error).count();
     if errors > 0 {
         let noun = if errors == 1 { " error" } else { " errors" };
-        return Err(Error::Failed([errors.to_string().as_str(), noun, "; nothing was changed"].concat()));
+        return Err(OutputError::Failed(
+            [errors.to_string().as_str(), noun, "; nothing was changed"].concat(),
+        ));
     }
     Ok(())
 }
 
 /// A text that is complete in itself.
-pub(super) fn failed(text: &str, output: &mut Output<'_>) -> Error {
+pub(super) fn failed(text: &str, output: &mut Output<'_>) -> OutputError {
     output.raw(text);
-    Error::Failed("nothing was changed".into())
+    OutputError::Failed("nothing was changed".into())
 }
 
 /// Take the rule set out of the kernel. Bans stay.
@@ -273,14 +278,14 @@ pub(super) fn failed(text: &str, output: &mut Output<'_>) -> Error {
 #[argh(help_triggers("-h", "--help"), example = "mef unload")]
 struct UnloadArgs {}
 
-pub(super) fn unload(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+pub(super) fn unload(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let UnloadArgs {} = parse("unload", args)?;
     let run_dir = places(output).1;
-    let _turn = Turn::take(&run_dir).map_err(Error::Failed)?;
+    let _turn = TrialTurn::take(&run_dir).map_err(OutputError::Failed)?;
     let foreign = rulefile::is_foreign().unwrap_or(false);
     // Before it: the daemon must not take it for an accident.
     trial::note(&run_dir, false);
-    loader::unload().map_err(|e| Error::Failed(e.to_string()))?;
+    loader::unload().map_err(|e| OutputError::Failed(e.to_string()))?;
     if foreign {
         output.note(&"the table inet mef held chains of another program, or its rules: they are gone, too");
     }

@@ -3,7 +3,7 @@
 
 use super::args::parse;
 use super::context::settings;
-use super::output::{Error, Output, failed};
+use super::output::{Output, OutputError, failed};
 use crate::base::json::Object;
 use crate::base::net::canonical;
 use crate::base::range::Range;
@@ -52,29 +52,32 @@ struct Row {
     text: String,
 }
 
-pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let args: Args = parse("lookup", args)?;
     let settings = settings(args.config.as_deref(), output);
     let addr = args.addr.trim().parse::<IpAddr>().map(canonical);
-    let addr =
-        addr.map_err(|_| Error::Usage(format!("'{}' is no address", crate::base::line::shown(&args.addr))))?;
+    let addr = addr.map_err(|_| {
+        OutputError::Usage(format!("'{}' is no address", crate::base::line::shown(&args.addr)))
+    })?;
     let zones = settings.zones.iter().filter(|zone| !zone.zone.is_empty());
     let cloud = Some(&settings.cloud.lookup).filter(|zone| !zone.zone.is_empty());
     let profiles: Vec<Profile> = zones.chain(cloud).filter_map(Profile::of).collect();
     if profiles.is_empty() {
-        return Err(Error::Failed("mef.conf names no DNSBL (rbl_NAME_zone=…)".into()));
+        return Err(OutputError::Failed("mef.conf names no DNSBL (rbl_NAME_zone=…)".into()));
     }
     if crate::ban::is_bogon(addr) {
-        return Err(Error::Failed(format!("{addr} is private or reserved: no list is asked about it")));
+        return Err(OutputError::Failed(format!("{addr} is private or reserved: no list is asked about it")));
     }
     if let Some(why) = exempt(&settings, addr).filter(|_| !args.force) {
-        return Err(Error::Failed(format!("{addr} is {why}: not asked about (use --force to override)")));
+        return Err(OutputError::Failed(format!(
+            "{addr} is {why}: not asked about (use --force to override)"
+        )));
     }
     let mut dnsbl = Dnsbl::new(profiles, random::key(), clock::mono());
     let rows = ask(&settings, &mut dnsbl, addr).map_err(failed)?;
     let mut silent = false;
     for (profile, row) in dnsbl.profiles().iter().zip(&rows) {
-        let (word, code, text, answered) = told(profile, row);
+        let (word, code, text, answered) = reported(profile, row);
         silent |= !answered;
         let took = row.verdict.map(|(_, took)| took);
         if args.json {
@@ -92,21 +95,21 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
             writeln!(output.out, "{}", line.trim_end())?;
         }
     }
-    if silent { Err(Error::Told) } else { output.end() }
+    if silent { Err(OutputError::Told) } else { output.end() }
 }
 
 /// Why nobody is to be asked about an address.
 fn exempt(settings: &Settings, addr: IpAddr) -> Option<&'static str> {
-    let who = Range::from(addr);
+    let addr = Range::from(addr);
     let allowed = reader(Paths::of(settings), Duration::ZERO, std::rc::Rc::default())(Vec::new());
-    if allowed.covers(&who, clock::wall()) {
+    if allowed.covers(&addr, clock::wall()) {
         return Some("on the allow list");
     }
-    Protected::read().why(&who)
+    Protected::read().why(&addr)
 }
 
 /// Result, code and text of a list, and whether it has answered.
-fn told(profile: &Profile, row: &Row) -> (&'static str, String, String, bool) {
+fn reported(profile: &Profile, row: &Row) -> (&'static str, String, String, bool) {
     match (row.verdict, profile.state) {
         (Some((Verdict::Listed(code), _)), _) => ("listed", code.to_string(), row.text.clone(), true),
         (Some((Verdict::Other(code), _)), _) => {

@@ -9,7 +9,7 @@ mod services;
 mod text;
 mod words;
 
-use super::output::{Error, Output};
+use super::output::{Output, OutputError};
 use super::{check, export, fmt, load, status, unban, version};
 use crate::rulefile::DEFAULT_PATH;
 use crate::sys::stdio;
@@ -18,22 +18,22 @@ use words::{Words, unknown};
 
 /// Where `rules migrate --write` puts what it found.
 const MIGRATED: &str = "/etc/mef/rules.migrate";
-/// How long rules are on trial that nobody confirms.
+/// How long rules wait for their confirmation.
 const TRIAL: &str = "30s";
 
 /// A command of ours.
-pub(super) type Command = fn(&[&str], &mut Output<'_>) -> Result<(), Error>;
+pub(super) type Command = fn(&[&str], &mut Output<'_>) -> Result<(), OutputError>;
 
 /// Does what the words say; `find` knows our commands by their names.
 pub(super) fn run(
     args: &[&str],
     find: &dyn Fn(&str) -> Option<Command>,
     output: &mut Output<'_>,
-) -> Result<(), Error> {
-    let Some((word, rest)) = args.split_first() else { return Err(Error::Usage(HELP.to_owned())) };
+) -> Result<(), OutputError> {
+    let Some((word, rest)) = args.split_first() else { return Err(OutputError::Usage(HELP.to_owned())) };
     // Every word explains itself by the one page there is.
     if ["help", "--help", "-h"].iter().any(|help| args.contains(help)) {
-        return Err(Error::Help(HELP.to_owned()));
+        return Err(OutputError::Help(HELP.to_owned()));
     }
     match *word {
         "rules" => rules(rest, output),
@@ -61,7 +61,7 @@ pub(super) fn run(
 }
 
 /// `rules apply|validate|fmt|clear|migrate`.
-fn rules(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+fn rules(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     const ALL: &[&str] = &["apply", "validate", "fmt", "clear", "migrate"];
     let (action, rest) = words::action("rules", args, ALL)?;
     match action {
@@ -75,7 +75,7 @@ fn rules(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
             let file = words.file(DEFAULT_PATH)?;
             match words.value("--out") {
                 Some(_) if words.has("--write") => {
-                    Err(Error::Usage("--write and --out exclude each other".into()))
+                    Err(OutputError::Usage("--write and --out exclude each other".into()))
                 }
                 Some(to) => words::into_file(to, output, |output| fmt::run(&[file], output)),
                 None if words.has("--write") => fmt::run(&["--write", file], output),
@@ -99,7 +99,7 @@ fn rules(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
 }
 
 /// Without `--yes` the rules go again by themselves.
-fn apply(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+fn apply(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let words = Words::read(args, &["--yes"], &["--timeout"])?;
     let file = words.file(DEFAULT_PATH)?;
     if !words.has("--yes") {
@@ -116,7 +116,7 @@ fn apply(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
 }
 
 /// `--all` is the whole table there, bans included.
-fn clear(words: &Words<'_>, output: &mut Output<'_>) -> Result<(), Error> {
+fn clear(words: &Words<'_>, output: &mut Output<'_>) -> Result<(), OutputError> {
     words.none()?;
     if !words.has("--all") {
         return load::unload(&[], output);
@@ -124,14 +124,14 @@ fn clear(words: &Words<'_>, output: &mut Output<'_>) -> Result<(), Error> {
     let question = "this ends the rules, whatever others have put into their table, and all bans that have \
         an end; type yes to go on: ";
     if !words.has("--force") && !words::confirmed(question, output)? {
-        return Err(Error::Failed("nothing was changed".into()));
+        return Err(OutputError::Failed("nothing was changed".into()));
     }
     load::unload(&[], output)?;
     unban::run(&["--all"], output)
 }
 
 /// `status [--verbose] [fastpath]`.
-fn state(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+fn state(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let words = Words::read(args, &["--verbose"], &[])?;
     match words.rest() {
         [] if words.has("--verbose") => status::run(&["--all"], output),
@@ -142,22 +142,24 @@ fn state(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
 }
 
 /// Of the attacks of the past.
-fn stats(args: &[&str], report: Option<Command>, output: &mut Output<'_>) -> Result<(), Error> {
+fn stats(args: &[&str], report: Option<Command>, output: &mut Output<'_>) -> Result<(), OutputError> {
     match report {
         Some(report) => report(args, output),
-        None => Err(Error::Failed("this version keeps no statistics of the past; see `mef status`".into())),
+        None => {
+            Err(OutputError::Failed("this version keeps no statistics of the past; see `mef status`".into()))
+        }
     }
 }
 
 /// `fix check` says what is wrong, `fix all` brings what was installed up to date.
-fn fix(args: &[&str], setup: Option<Command>, output: &mut Output<'_>) -> Result<(), Error> {
+fn fix(args: &[&str], setup: Option<Command>, output: &mut Output<'_>) -> Result<(), OutputError> {
     let (action, rest) = words::action("fix", args, &["check", "all"])?;
     Words::read(rest, &[], &[])?.none()?;
     if action == "all" {
         let Some(setup) = setup else {
             let text = "nothing was changed: this version has nothing that it can mend by itself; \
                 `mefctl fix check` says what is wrong";
-            return Err(Error::Failed(text.into()));
+            return Err(OutputError::Failed(text.into()));
         };
         return setup(&["--upgrade"], output);
     }
@@ -167,7 +169,7 @@ fn fix(args: &[&str], setup: Option<Command>, output: &mut Output<'_>) -> Result
 }
 
 /// There is no network traffic of our own: a new version is brought by whoever installed this one.
-fn update(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+fn update(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let words = Words::read(args, &["--force"], &["--version"])?;
     let check = match words.rest() {
         [] => false,
@@ -179,5 +181,5 @@ fn update(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     let text = "mef makes no network traffic of its own, and so neither looks for a newer version nor \
         fetches one.";
     writeln!(output.out, "{text}\n{how}")?;
-    if check { Ok(()) } else { Err(Error::Told) }
+    if check { Ok(()) } else { Err(OutputError::Told) }
 }

@@ -30,14 +30,14 @@ mod version;
 mod watch;
 
 use crate::sys::stdio;
-use output::{Error, Output, say};
+use output::{Output, OutputError, say};
 use std::io;
 
 /// A command.
 struct Applet {
     name: &'static str,
     about: &'static str,
-    run: fn(&[&str], &mut Output<'_>) -> Result<(), Error>,
+    run: fn(&[&str], &mut Output<'_>) -> Result<(), OutputError>,
 }
 
 /// Every command, in the order in which help shows them.
@@ -63,7 +63,7 @@ const APPLETS: &[Applet] = &[
     Applet { name: "rules", about: "list the service rules, or show one as it is in force", run: rules::run },
     Applet { name: "test", about: "run a service rule over a log and show what it would do", run: test::run },
     Applet { name: "load", about: "put the rule set into the kernel", run: load::load },
-    Applet { name: "confirm", about: "keep the rules that load --confirm put on trial", run: load::confirm },
+    Applet { name: "confirm", about: "keep the rules that load --confirm has loaded", run: load::confirm },
     Applet { name: "unload", about: "take the rule set out of the kernel", run: load::unload },
     Applet { name: "check", about: "check rule set, configuration and service rules", run: check::run },
     Applet { name: "fmt", about: "show a rule set in canonical form", run: fmt::run },
@@ -85,23 +85,23 @@ pub fn main(args: &[String]) -> u8 {
     let mut stdout = stdio::stdout();
     let mut output = Output { out: &mut stdout, problems: 0 };
     let result = dispatch(&args, &mut output);
-    let result = result.and(output.out.flush().map_err(Error::Output));
+    let result = result.and(output.out.flush().map_err(OutputError::Output));
     match result {
         Ok(()) => 0,
         // Whoever reads our output has seen enough.
-        Err(Error::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => 0,
-        Err(Error::Output(e)) => fail(1, &format!("standard output: {e}")),
-        Err(Error::Help(text)) => {
+        Err(OutputError::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => 0,
+        Err(OutputError::Output(e)) => fail(1, &format!("standard output: {e}")),
+        Err(OutputError::Help(text)) => {
             let _ = output.out.write_all(text.as_bytes()).and_then(|()| output.out.flush());
             0
         }
-        Err(Error::Usage(text)) => fail(2, text.trim_end()),
-        Err(Error::Failed(text)) => fail(1, &text),
-        Err(Error::Told) => {
+        Err(OutputError::Usage(text)) => fail(2, text.trim_end()),
+        Err(OutputError::Failed(text)) => fail(1, &text),
+        Err(OutputError::Told) => {
             let _ = output.out.flush();
             1
         }
-        Err(Error::Status(status)) => {
+        Err(OutputError::Status(status)) => {
             let _ = output.out.flush();
             status
         }
@@ -113,7 +113,7 @@ fn fail(status: u8, text: &str) -> u8 {
     status
 }
 
-fn dispatch(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+fn dispatch(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let called = args.first().map_or("mef", |path| path.rsplit('/').next().unwrap_or(path));
     let rest = args.get(1..).unwrap_or_default();
     match called {
@@ -125,13 +125,13 @@ fn dispatch(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
         return (applet.run)(rest, output);
     }
     match rest.split_first() {
-        None => Err(Error::Usage(help())),
+        None => Err(OutputError::Usage(help())),
         Some((&"help", [name, ..])) if find(name).is_some() => dispatch(&["mef", name, "--help"], output),
-        Some((&("help" | "--help" | "-h"), _)) => Err(Error::Help(help())),
+        Some((&("help" | "--help" | "-h"), _)) => Err(OutputError::Help(help())),
         Some((&("--version" | "-V"), _)) => version::run(&[], output),
         Some((name, rest)) => match find(name) {
             Some(applet) => (applet.run)(rest, output),
-            None => Err(Error::Usage(unknown(name))),
+            None => Err(OutputError::Usage(unknown(name))),
         },
     }
 }

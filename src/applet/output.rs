@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 
 /// How a command ended, if it did not simply end well.
-pub(super) enum Error {
+pub(super) enum OutputError {
     /// Exit status 2, the text on standard error.
     Usage(String),
     /// Exit status 0, the text on standard output.
@@ -22,13 +22,13 @@ pub(super) enum Error {
 }
 
 /// What a command fails of, as it is said.
-pub(super) fn failed(e: impl Display) -> Error {
-    Error::Failed(e.to_string())
+pub(super) fn failed(e: impl Display) -> OutputError {
+    OutputError::Failed(e.to_string())
 }
 
-impl From<io::Error> for Error {
+impl From<io::Error> for OutputError {
     fn from(e: io::Error) -> Self {
-        Error::Output(e)
+        OutputError::Output(e)
     }
 }
 
@@ -59,8 +59,8 @@ impl Output<'_> {
     }
 
     /// Status 1 if anything was told.
-    pub(super) fn end(&self) -> Result<(), Error> {
-        if self.problems == 0 { Ok(()) } else { Err(Error::Told) }
+    pub(super) fn end(&self) -> Result<(), OutputError> {
+        if self.problems == 0 { Ok(()) } else { Err(OutputError::Told) }
     }
 }
 

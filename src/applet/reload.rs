@@ -4,12 +4,12 @@
 
 use super::args::parse;
 use super::context::daemon_of;
-use super::output::{Error, Output};
+use super::output::{Output, OutputError};
 use super::target;
 use crate::config::{DEFAULT_PATH, ListKind, Settings, load};
-use crate::control::client::Client;
+use crate::control::client::ControlClient;
 use crate::control::proto::Request;
-use crate::lists::{self, Gone, Paths, Turn};
+use crate::lists::{self, Gone, ListTurn, Paths};
 use argh::FromArgs;
 use std::path::Path;
 
@@ -27,7 +27,7 @@ struct Args {
     config: String,
 }
 
-pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let args: Args = parse("reload", args)?;
     // What the daemon has in force says where it listens; a broken file may say something else.
     let path = Some(args.config.as_str()).filter(|path| *path != DEFAULT_PATH);
@@ -39,9 +39,9 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
 }
 
 /// Has the daemon do it.
-fn ask(mut daemon: Client, output: &mut Output<'_>) -> Result<(), Error> {
-    let lost = |e| Error::Failed(format!("the daemon: {e}"));
-    daemon.tell(&Request::Reload).map_err(lost)?;
+fn ask(mut daemon: ControlClient, output: &mut Output<'_>) -> Result<(), OutputError> {
+    let lost = |e| OutputError::Failed(format!("the daemon: {e}"));
+    daemon.notify(&Request::Reload).map_err(lost)?;
     let mut end = None;
     // It answers when it is done, however long that takes.
     daemon
@@ -49,43 +49,44 @@ fn ask(mut daemon: Client, output: &mut Output<'_>) -> Result<(), Error> {
             let (word, text) = line.split_once(' ').unwrap_or((line, ""));
             match word {
                 "line" => output.raw(&[text, "\n"].concat()),
-                "failed" => end = Some(Err(Error::Failed(text.to_owned()))),
+                "failed" => end = Some(Err(OutputError::Failed(text.to_owned()))),
                 "ok" => end = Some(Ok(text.to_owned())),
                 _ => {}
             }
             end.is_none()
         })
         .map_err(lost)?;
-    let done = end.unwrap_or_else(|| Err(Error::Failed("the daemon ended before it was done".into())))?;
+    let done =
+        end.unwrap_or_else(|| Err(OutputError::Failed("the daemon ended before it was done".into())))?;
     writeln!(output.out, "{done}")?;
     Ok(())
 }
 
 /// Does what can be done without one.
-fn alone(config: &Path, output: &mut Output<'_>) -> Result<(), Error> {
-    let loaded = load(config, &mut crate::rules::check);
+fn alone(config: &Path, output: &mut Output<'_>) -> Result<(), OutputError> {
+    let loaded = load(config, &mut crate::services::check);
     loaded.problems.iter().for_each(|p| output.raw(&p.shown));
     if loaded.failed() {
-        return Err(Error::Failed("the configuration has errors: nothing was changed".into()));
+        return Err(OutputError::Failed("the configuration has errors: nothing was changed".into()));
     }
     put_lists(&loaded.settings, output)?;
     writeln!(output.out, "no daemon runs: the lists are in the kernel, nobody reads the logs")?;
     output.end()
 }
 
-fn put_lists(settings: &Settings, output: &mut Output<'_>) -> Result<(), Error> {
-    let failed = |e: crate::ban::Failure| Error::Failed(e.to_string());
+fn put_lists(settings: &Settings, output: &mut Output<'_>) -> Result<(), OutputError> {
+    let failed = |e: crate::ban::Failure| OutputError::Failed(e.to_string());
     let (mut enforcer, _) = target::table(settings, output)?;
     let guard = enforcer.guard();
     let paths = Paths::of(settings);
-    let turn = Turn::within(&paths, ListKind::Allow, target::LIST_PATIENCE);
+    let turn = ListTurn::within(&paths, ListKind::Allow, target::LIST_PATIENCE);
     let mut in_force = || guard.allowed_until().unwrap_or_default();
-    let note: lists::Note<'_> = &mut |e| output.note(e);
+    let note: lists::ListNote<'_> = &mut |e| output.note(e);
     let mut allowed = lists::allowed(&paths, &turn, Gone::Forget, &mut in_force, note).allowed;
     guard.set_allowed(&mut allowed).map_err(failed)?;
     drop(turn);
-    let turn = Turn::wait(&paths, ListKind::Deny);
+    let turn = ListTurn::wait(&paths, ListKind::Deny);
     let job = lists::Job { only: None, gone: Gone::Forget, emptied: false };
     let done = lists::apply(guard, &paths, &turn, &job, &mut |e| output.note(e), &mut |_| ());
-    if done.map_err(failed)?.good { Ok(()) } else { Err(Error::Told) }
+    if done.map_err(failed)?.good { Ok(()) } else { Err(OutputError::Told) }
 }

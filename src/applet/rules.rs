@@ -2,11 +2,11 @@
 //! `mef rules`: the service rules, where each comes from, and one as it is in force.
 
 use super::args::parse;
-use super::output::{Error, Output};
+use super::output::{Output, OutputError};
 use crate::base::json::Object;
 use crate::base::line::shown;
 use crate::config::{DEFAULT_PATH, Loaded, in_force, load};
-use crate::rules::on;
+use crate::services::on;
 use argh::FromArgs;
 use std::path::Path;
 
@@ -40,11 +40,11 @@ struct Row {
     from: String,
 }
 
-pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let args: Args = parse("rules", args)?;
     let mut rows: Vec<Row> = Vec::new();
     let loaded = load(Path::new(&args.config), &mut |rule, problems| {
-        crate::rules::check(rule, problems);
+        crate::services::check(rule, problems);
         let (is_on, why) = on(rule);
         let row = Row { name: rule.name.clone(), is_on, why, from: rule.path.clone() };
         rows.insert(rows.partition_point(|other| other.name < row.name), row);
@@ -52,7 +52,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     if let Some(name) = &args.name {
         return one(&args, name, &rows, loaded, output);
     }
-    super::test::tell(&loaded, output);
+    super::test::report(&loaded, output);
     let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
     for Row { name, is_on, why, from } in &rows {
         let state = if *is_on { "on" } else { "off" };
@@ -63,7 +63,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
             writeln!(output.out, "{name:<width$}  {state:<3}  {why}; {from}")?;
         }
     }
-    if loaded.failed() { Err(Error::Told) } else { output.end() }
+    if loaded.failed() { Err(OutputError::Told) } else { output.end() }
 }
 
 fn object(name: &str, is_on: bool, why: &str, from: &str) -> Object {
@@ -71,7 +71,13 @@ fn object(name: &str, is_on: bool, why: &str, from: &str) -> Object {
 }
 
 /// One rule, by its name or by that of its file.
-fn one(args: &Args, name: &str, rows: &[Row], loaded: Loaded, output: &mut Output<'_>) -> Result<(), Error> {
+fn one(
+    args: &Args,
+    name: &str,
+    rows: &[Row],
+    loaded: Loaded,
+    output: &mut Output<'_>,
+) -> Result<(), OutputError> {
     let row = rows.iter().find(|row| row.name == *name);
     // A rule may be called otherwise than its file.
     let file = row.and_then(|row| row.from.rsplit(" + ").next()).filter(|path| !path.starts_with('<'));
@@ -80,7 +86,7 @@ fn one(args: &Args, name: &str, rows: &[Row], loaded: Loaded, output: &mut Outpu
         Ok(text) => text,
         Err(problems) => {
             problems.iter().for_each(|problem| output.raw(&problem.shown));
-            return Err(Error::Told);
+            return Err(OutputError::Told);
         }
     };
     let state = row.map(|row| (row.is_on, row.why.as_str()));

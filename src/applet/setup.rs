@@ -6,12 +6,12 @@ mod found;
 mod take_away;
 
 use super::args::parse;
-use super::output::{Error, Output};
+use super::output::{Output, OutputError};
 use crate::config::{DEFAULT_PATH, Settings, parse_global};
-use crate::control::client::Client;
+use crate::control::client::ControlClient;
 use crate::control::proto::Request;
 use crate::setup::{self, Init, Manifest, NAMES, Now, Root, Step, Trouble};
-use crate::sys::child::{self, End};
+use crate::sys::child::{self, ChildExit};
 use argh::FromArgs;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -43,7 +43,7 @@ struct Args {
     /// put an address or network on the allow list; may be repeated
     #[argh(option, arg_name = "addr")]
     allow: Vec<String>,
-    /// load the rule set, pending confirmation for 60s; in an image, at its first boot
+    /// load the rule set and wait 60s for its confirmation; in an image, at its first boot
     #[argh(switch)]
     load: bool,
     /// write the files of a new version, and restart the daemon
@@ -73,9 +73,9 @@ impl Job {
     }
 }
 
-pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let args: Args = parse("setup", args)?;
-    let wrong = |text: &str| Err(Error::Usage(text.to_owned()));
+    let wrong = |text: &str| Err(OutputError::Usage(text.to_owned()));
     if args.purge && !args.remove {
         return wrong("--purge goes with --remove");
     }
@@ -84,14 +84,14 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     }
     for addr in &args.allow {
         let read = super::target::read(addr, 64);
-        read.map_err(|why| Error::Usage(["--allow: ", &why].concat()))?;
+        read.map_err(|why| OutputError::Usage(["--allow: ", &why].concat()))?;
     }
     let live = args.root.as_deref().is_none_or(|root| root == "/");
     let root = Path::new(args.root.as_deref().unwrap_or("/"));
     if !root.is_dir() {
-        return Err(Error::Failed(format!("{}: no such directory", root.to_string_lossy())));
+        return Err(OutputError::Failed(format!("{}: no such directory", root.to_string_lossy())));
     }
-    let root = Root::new(&root.canonicalize().map_err(|e| Error::Failed(e.to_string()))?);
+    let root = Root::new(&root.canonicalize().map_err(|e| OutputError::Failed(e.to_string()))?);
     let manifest = Manifest::read(&root);
     let init = choose(&args, &root, live, &manifest, output)?;
     let job = Job { root, live, init, manifest, dry_run: args.dry_run };
@@ -105,7 +105,7 @@ fn choose(
     live: bool,
     manifest: &Manifest,
     output: &mut Output<'_>,
-) -> Result<Init, Error> {
+) -> Result<Init, OutputError> {
     let names = || NAMES.map(|(name, _)| name).join(", ");
     let (init, why) = match args.init.as_str() {
         "auto" => {
@@ -113,13 +113,13 @@ fn choose(
             before.map(|init| (init, "set up before")).or_else(|| Init::find(root, live)).ok_or_else(
                 || {
                     let text = "cannot tell which init system starts this host: name it with --init, one of ";
-                    Error::Failed([text, &names()].concat())
+                    OutputError::Failed([text, &names()].concat())
                 },
             )?
         }
         name => {
             let init = Init::named(name)
-                .ok_or_else(|| Error::Usage(["--init: expected auto, ", &names()].concat()))?;
+                .ok_or_else(|| OutputError::Usage(["--init: expected auto, ", &names()].concat()))?;
             (init, "as you said")
         }
     };
@@ -127,18 +127,20 @@ fn choose(
     Ok(init)
 }
 
-fn cannot(trouble: &Trouble) -> Error {
-    Error::Failed(format!("{}: {}; nothing was changed", trouble.0, trouble.1))
+fn cannot(trouble: &Trouble) -> OutputError {
+    OutputError::Failed(format!("{}: {}; nothing was changed", trouble.0, trouble.1))
 }
 
-fn install(mut job: Job, args: &Args, output: &mut Output<'_>) -> Result<(), Error> {
+fn install(mut job: Job, args: &Args, output: &mut Output<'_>) -> Result<(), OutputError> {
     let own = std::env::current_exe().ok().map(|path| path.to_string_lossy().into_owned());
     let own = own.filter(|_| job.live);
     if own.as_ref().is_some_and(|own| own.ends_with(" (deleted)")) {
-        return Err(Error::Failed("this program was replaced while it runs: run the new one".into()));
+        return Err(OutputError::Failed("this program was replaced while it runs: run the new one".into()));
     }
     let (program, copied) = setup::program(&job.root, own.as_deref()).ok_or_else(|| {
-        Error::Failed("there is no mef in that tree: copy the program for it to usr/sbin/mef first".into())
+        OutputError::Failed(
+            "there is no mef in that tree: copy the program for it to usr/sbin/mef first".into(),
+        )
     })?;
     let wanted = setup::Wanted {
         root: &job.root,
@@ -150,7 +152,7 @@ fn install(mut job: Job, args: &Args, output: &mut Output<'_>) -> Result<(), Err
     let mut steps = setup::install(&wanted, &job.manifest).map_err(|trouble| cannot(&trouble))?;
     if copied && let Some(own) = own {
         // Whatever is there: a program is no file that somebody edits.
-        let bytes = std::fs::read(&own).map_err(|e| Error::Failed(format!("{own}: {e}")))?;
+        let bytes = std::fs::read(&own).map_err(|e| OutputError::Failed(format!("{own}: {e}")))?;
         let found = job.root.look(&program).map_err(|e| cannot(&(program.clone(), e)))?;
         if found != setup::Found::File(bytes.clone()) {
             let is_there = found != setup::Found::Nothing;
@@ -180,7 +182,7 @@ fn install(mut job: Job, args: &Args, output: &mut Output<'_>) -> Result<(), Err
     plan(&steps, &commands, output)?;
     if job.dry_run {
         writeln!(output.out, "nothing was changed")?;
-        return found::tell(&job, output);
+        return found::report(&job, output);
     }
     job.manifest.init = job.init.name().to_owned();
     execute(&mut job, &steps, output)?;
@@ -191,7 +193,7 @@ fn install(mut job: Job, args: &Args, output: &mut Output<'_>) -> Result<(), Err
         output.out,
         "to take it back: mef setup --remove{back} (--purge for configuration and bans, too)"
     )?;
-    found::tell(&job, output)?;
+    found::report(&job, output)?;
     if args.load && job.live {
         super::load::load(&["--confirm", "60s"], output)?;
     }
@@ -199,14 +201,14 @@ fn install(mut job: Job, args: &Args, output: &mut Output<'_>) -> Result<(), Err
 }
 
 /// Allows who must not be cut off.
-fn finish(job: &Job, args: &Args, program: &str, output: &mut Output<'_>) -> Result<(), Error> {
+fn finish(job: &Job, args: &Args, program: &str, output: &mut Output<'_>) -> Result<(), OutputError> {
     if !job.live {
         writeln!(output.out, "{program} in that tree is started at boot; nothing was started")?;
         return Ok(());
     }
     let allow = |words: &[&str], output: &mut Output<'_>| {
         // A host without nf_tables can be set up, too; it is told by the daemon what it lacks.
-        if let Err(Error::Failed(why) | Error::Usage(why)) = super::allow::allow(words, output) {
+        if let Err(OutputError::Failed(why) | OutputError::Usage(why)) = super::allow::allow(words, output) {
             output.problem(&why);
         }
     };
@@ -240,14 +242,14 @@ fn process(settings: &Settings) -> Option<String> {
 
 /// Calls `each` with the lines of the daemon's status until that is false; whether there is a daemon.
 fn ask_status(settings: &Settings, each: &mut dyn FnMut(&str) -> bool) -> bool {
-    let Ok(Some(mut client)) = Client::connect(Path::new(&settings.run_dir)) else { return false };
+    let Ok(Some(mut client)) = ControlClient::connect(Path::new(&settings.run_dir)) else { return false };
     // A daemon that ends meanwhile has no more to say.
-    let _ = client.tell(&Request::Status).and_then(|()| client.lines(false, each));
+    let _ = client.notify(&Request::Status).and_then(|()| client.lines(false, each));
     true
 }
 
 /// Says what will be done.
-fn plan(steps: &[Step], commands: &[Vec<String>], output: &mut Output<'_>) -> Result<(), Error> {
+fn plan(steps: &[Step], commands: &[Vec<String>], output: &mut Output<'_>) -> Result<(), OutputError> {
     writeln!(output.out, "plan:")?;
     for step in steps.iter().filter(|step| !matches!(step, Step::Right { .. })) {
         writeln!(output.out, "  {step}")?;
@@ -263,7 +265,7 @@ fn plan(steps: &[Step], commands: &[Vec<String>], output: &mut Output<'_>) -> Re
 }
 
 /// Does it, in order. What cannot be done ends it, and what is left is named.
-fn execute(job: &mut Job, steps: &[Step], output: &mut Output<'_>) -> Result<(), Error> {
+fn execute(job: &mut Job, steps: &[Step], output: &mut Output<'_>) -> Result<(), OutputError> {
     let mut left = steps.iter();
     let mut failed = None;
     writeln!(output.out, "done:")?;
@@ -279,21 +281,21 @@ fn execute(job: &mut Job, steps: &[Step], output: &mut Output<'_>) -> Result<(),
     }
     let noted = job.manifest.write(&job.root);
     let Some((step, e)) = failed else {
-        return noted.map_err(|e| Error::Failed(format!("the list of what was written: {e}")));
+        return noted.map_err(|e| OutputError::Failed(format!("the list of what was written: {e}")));
     };
     output.problem(&format_args!("not done: {step}: {e}"));
     for step in left.filter(|step| step.changes()) {
         output.problem(&format_args!("not done: {step}"));
     }
-    Err(Error::Failed("run it again when that is mended: it goes on where it stopped".into()))
+    Err(OutputError::Failed("run it again when that is mended: it goes on where it stopped".into()))
 }
 
 /// Runs commands of the init system; what fails is told, and the next one is run all the same.
-fn run_all(commands: &[Vec<String>], output: &mut Output<'_>) -> Result<(), Error> {
+fn run_all(commands: &[Vec<String>], output: &mut Output<'_>) -> Result<(), OutputError> {
     for argv in commands {
         output.out.flush()?;
         match wait(argv) {
-            Ok(End::Status(0)) => writeln!(output.out, "  run      {}", argv.join(" "))?,
+            Ok(ChildExit::Status(0)) => writeln!(output.out, "  run      {}", argv.join(" "))?,
             Ok(end) => output.problem(&format_args!("{}: {end}", argv.join(" "))),
             Err(e) => output.problem(&format_args!("{}: {e}", argv.join(" "))),
         }
@@ -301,7 +303,7 @@ fn run_all(commands: &[Vec<String>], output: &mut Output<'_>) -> Result<(), Erro
     Ok(())
 }
 
-fn wait(argv: &[String]) -> io::Result<End> {
+fn wait(argv: &[String]) -> io::Result<ChildExit> {
     let says = crate::sys::stdio::stderr();
     Ok(child::start(argv, &[], Some(says.as_fd()), Some(says.as_fd()))?.wait())
 }

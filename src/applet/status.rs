@@ -7,24 +7,24 @@ mod verdict;
 use super::args::parse;
 use super::bans::about;
 use super::context::{daemon_of, settings};
-use super::output::{Error, Output};
+use super::output::{Output, OutputError};
 use crate::ban::{Capability, Failure, GuardState};
 use crate::base::clock::Wall;
 use crate::base::json::Object;
 use crate::base::utc::Stamp;
 use crate::config::{DEFAULT_PATH, Settings, load};
-use crate::control::client::Client;
+use crate::control::client::ControlClient;
 use crate::control::proto::{FACTS, KERNEL, ListLine, Request, RuleLine, Sight, SightLine, read_fact};
 use crate::enforce::options;
 use crate::firewall::view;
-use crate::rules::on;
+use crate::services::on;
 use crate::sys::{clock, fs};
 use argh::FromArgs;
 use nix::errno::Errno;
 use prometheus::prometheus;
 use std::io::{self, Write};
 use std::path::Path;
-use verdict::Verdict;
+use verdict::DaemonVerdict;
 
 /// Show what runs, where packets are dropped, what was counted, and what this kernel cannot do.
 #[derive(FromArgs)]
@@ -36,7 +36,7 @@ use verdict::Verdict;
         it reads now.\nON says which rules are in force, WHY what decided it.",
     example = "mef status\n  mef status --json\n  mef status --prometheus"
 )]
-struct Args {
+struct StatusArgs {
     /// one JSON object, then one for each rule
     #[argh(switch)]
     json: bool,
@@ -53,7 +53,7 @@ struct Args {
 
 /// What a daemon answered.
 #[derive(Default)]
-pub(super) struct Answer {
+pub(super) struct DaemonAnswer {
     version: String,
     pid: u64,
     since: u64,
@@ -65,11 +65,11 @@ pub(super) struct Answer {
     lists: Vec<String>,
 }
 
-impl Answer {
+impl DaemonAnswer {
     /// Asks; `None` if the daemon ended meanwhile.
-    pub(super) fn get(daemon: &mut Client, request: &Request<'_>) -> io::Result<Option<Answer>> {
-        daemon.tell(request)?;
-        let mut answer = Answer::default();
+    pub(super) fn get(daemon: &mut ControlClient, request: &Request<'_>) -> io::Result<Option<DaemonAnswer>> {
+        daemon.notify(request)?;
+        let mut answer = DaemonAnswer::default();
         daemon.lines(false, &mut |line| {
             if let Some((at, value)) = read_fact(line) {
                 if let Some(slot) = answer.facts.get_mut(at) {
@@ -135,7 +135,7 @@ impl Answer {
 
 /// What the kernel has.
 #[derive(Default)]
-struct Kernel {
+struct KernelStatus {
     /// What it has not, if there can be no bans at all.
     missing: Option<String>,
     state: Option<GuardState>,
@@ -146,13 +146,13 @@ struct Kernel {
     /// Sources in the flood throttle.
     throttled: u64,
     /// What it cannot do of what is asked of it.
-    lacks: Vec<String>,
+    missing_parts: Vec<String>,
     /// Who alone may change the table.
     owner: Option<String>,
 }
 
-impl Kernel {
-    fn look(settings: &Settings) -> Result<Kernel, Failure> {
+impl KernelStatus {
+    fn look(settings: &Settings) -> Result<KernelStatus, Failure> {
         let mut guard = view(options(settings))?;
         let state = guard.state()?;
         let (mut bans, mut allowed, throttled) = (0, 0, guard.throttled()?);
@@ -162,34 +162,43 @@ impl Kernel {
         }
         let lacks = state.map_or(Vec::new(), |state| guard.lacking(state));
         let owner = guard.owned_by(Path::new(&settings.run_dir))?;
-        Ok(Kernel { missing: None, state, place: guard.place(), bans, allowed, throttled, lacks, owner })
+        Ok(KernelStatus {
+            missing: None,
+            state,
+            place: guard.place(),
+            bans,
+            allowed,
+            throttled,
+            missing_parts: lacks,
+            owner,
+        })
     }
 }
 
-pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
-    let args: Args = parse("status", args)?;
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
+    let args: StatusArgs = parse("status", args)?;
     let settings = settings(args.config.as_deref(), output);
     let mut answer = None;
     if let Some(mut daemon) = daemon_of(&settings, output) {
-        match Answer::get(&mut daemon, &Request::Status) {
+        match DaemonAnswer::get(&mut daemon, &Request::Status) {
             Ok(got) => answer = got,
             Err(e) => output.problem(&format_args!("the daemon does not answer: {e}")),
         }
     }
     let config = args.config.as_deref().unwrap_or(DEFAULT_PATH);
     let states = states(Path::new(config), answer.as_ref(), output);
-    let kernel = match Kernel::look(&settings) {
+    let kernel = match KernelStatus::look(&settings) {
         Ok(kernel) => kernel,
         // Who may not ask knows nothing; what the kernel cannot do is an answer.
-        Err(e) if e.errno() == Errno::EPERM => return Err(Error::Failed(e.to_string())),
-        Err(e) => Kernel { missing: Some(e.to_string()), ..Kernel::default() },
+        Err(e) if e.errno() == Errno::EPERM => return Err(OutputError::Failed(e.to_string())),
+        Err(e) => KernelStatus { missing: Some(e.to_string()), ..KernelStatus::default() },
     };
     let answer = answer.as_ref();
     if args.prometheus {
         prometheus(output.out, answer, &kernel)?;
         return output.end();
     }
-    let verdict = Verdict::of(answer, &kernel);
+    let verdict = DaemonVerdict::of(answer, &kernel);
     if args.json {
         json(output.out, answer, &kernel, &states, &verdict)?;
     } else {
@@ -201,7 +210,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
 }
 
 /// Whether a service rule is on, and why.
-struct State {
+struct DaemonState {
     name: String,
     on: bool,
     why: String,
@@ -209,9 +218,9 @@ struct State {
 
 /// All service rules by name: those of the configuration as it is now, and those that only the daemon still
 /// has.
-fn states(conf: &Path, answer: Option<&Answer>, output: &mut Output<'_>) -> Vec<State> {
-    let mut states: Vec<State> = Vec::new();
-    let mut add = |state: State| {
+fn states(conf: &Path, answer: Option<&DaemonAnswer>, output: &mut Output<'_>) -> Vec<DaemonState> {
+    let mut states: Vec<DaemonState> = Vec::new();
+    let mut add = |state: DaemonState| {
         let place = states.partition_point(|s| s.name < state.name);
         states.insert(place, state);
     };
@@ -224,12 +233,12 @@ fn states(conf: &Path, answer: Option<&Answer>, output: &mut Output<'_>) -> Vec<
             }
             on = has;
         }
-        add(State { name: rule.name.clone(), on, why });
+        add(DaemonState { name: rule.name.clone(), on, why });
     });
     for rule in answer.iter().flat_map(|a| &a.rules).filter_map(|line| RuleLine::read(line)) {
         if rule.source != KERNEL && !loaded.rules.iter().any(|r| r.name == rule.name) {
             let why = "no longer in the configuration; the daemon learns of it at a reload".to_owned();
-            add(State { name: rule.name.to_owned(), on: true, why });
+            add(DaemonState { name: rule.name.to_owned(), on: true, why });
         }
     }
     if loaded.failed() {
@@ -239,10 +248,10 @@ fn states(conf: &Path, answer: Option<&Answer>, output: &mut Output<'_>) -> Vec<
 }
 
 /// Which rules are on, and why.
-fn table(out: &mut dyn Write, states: &[State]) -> io::Result<()> {
+fn table(out: &mut dyn Write, states: &[DaemonState]) -> io::Result<()> {
     let width = states.iter().map(|s| s.name.len()).max().unwrap_or(0).max(4);
     writeln!(out, "\n{:<width$}  ON   WHY", "RULE")?;
-    for State { name, on, why } in states {
+    for DaemonState { name, on, why } in states {
         writeln!(out, "{name:<width$}  {:<3}  {why}", if *on { "yes" } else { "no" })?;
     }
     Ok(())
@@ -250,8 +259,8 @@ fn table(out: &mut dyn Write, states: &[State]) -> io::Result<()> {
 
 fn people(
     out: &mut dyn Write,
-    answer: Option<&Answer>,
-    kernel: &Kernel,
+    answer: Option<&DaemonAnswer>,
+    kernel: &KernelStatus,
     (settings, all): (&Settings, bool),
 ) -> io::Result<()> {
     match answer {
@@ -293,7 +302,7 @@ fn people(
                 }
                 None => {}
             }
-            let lacks = &kernel.lacks;
+            let lacks = &kernel.missing_parts;
             let lacking =
                 if lacks.is_empty() { "has all that is asked of it".into() } else { lacks.join("; ") };
             writeln!(out, "kernel      {lacking}")?;
@@ -321,7 +330,7 @@ fn people(
 }
 
 /// DNSBLs as a table, if there are any.
-fn dnsbls(out: &mut dyn Write, answer: &Answer) -> io::Result<()> {
+fn dnsbls(out: &mut dyn Write, answer: &DaemonAnswer) -> io::Result<()> {
     if !answer.lists.is_empty() {
         let head = ["DNSBL", "STATE", "ASKED", "LISTED", "FAILED", "TIME", "WHY"];
         dnsbl(out, head)?;
@@ -341,7 +350,7 @@ fn dnsbl(out: &mut dyn Write, row: [&str; 7]) -> io::Result<()> {
 }
 
 /// The rules as a table.
-pub(super) fn rules(out: &mut dyn Write, answer: &Answer) -> io::Result<()> {
+pub(super) fn rules(out: &mut dyn Write, answer: &DaemonAnswer) -> io::Result<()> {
     let all = || answer.rules.iter().filter_map(|line| RuleLine::read(line));
     let width = all().map(|rule| rule.name.len()).max().unwrap_or(0).max(4);
     writeln!(
@@ -370,10 +379,10 @@ pub(super) fn rules(out: &mut dyn Write, answer: &Answer) -> io::Result<()> {
 
 fn json(
     out: &mut dyn Write,
-    answer: Option<&Answer>,
-    kernel: &Kernel,
-    states: &[State],
-    verdict: &Verdict<'_>,
+    answer: Option<&DaemonAnswer>,
+    kernel: &KernelStatus,
+    states: &[DaemonState],
+    verdict: &DaemonVerdict<'_>,
 ) -> io::Result<()> {
     let mut object = Object::new()
         .text("daemon", if answer.is_some() { "runs" } else { "does not run" })
@@ -382,7 +391,7 @@ fn json(
         .text("version", answer.map(|a| a.version.as_str()))
         .number("pid", answer.map(|a| a.pid))
         .number("since", answer.map(|a| a.since))
-        .number("resident", answer.and_then(Answer::resident))
+        .number("resident", answer.and_then(DaemonAnswer::resident))
         .text("table", kernel.state.map(|_| kernel.place))
         .text("owner", kernel.owner.as_deref())
         .number("bans_in_force", kernel.bans)
@@ -418,7 +427,7 @@ fn json(
         writeln!(out, "{}", object.finish())?;
     }
     for ListLine { name, state, numbers: [asked, listed, failed, took], why } in
-        answer.into_iter().flat_map(Answer::lists)
+        answer.into_iter().flat_map(DaemonAnswer::lists)
     {
         let object = Object::new()
             .text("dnsbl", name)

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! Who is meant by an argument of `ban`, `unban` and their like, and whether banning them is safe.
 
-use super::output::{Error, Output};
+use super::output::{Output, OutputError};
 use crate::ban::{Allowed, Failure, GuardState};
 use crate::base::line::shown;
 use crate::base::net::{canonical, offender};
@@ -10,7 +10,7 @@ use crate::config::{ListKind, Settings};
 use crate::enforce::{Enforcer, journal, options};
 use crate::firewall::backend::View;
 use crate::firewall::open;
-use crate::lists::{self, Gone, Note, Paths, Turn};
+use crate::lists::{self, Gone, ListNote, ListTurn, Paths};
 use crate::sys::{host::Protected, stdio};
 use std::cell::RefCell;
 use std::io::{self, BufRead, BufReader, Read};
@@ -42,31 +42,34 @@ pub(super) fn read(text: &str, ipv6_prefix: u8) -> Result<Range, String> {
 const LINE_MAX: u64 = 4096;
 
 /// What is done with the addresses of standard input.
-pub(super) trait Lines {
+pub(super) trait TargetLines {
     /// Takes an address and its place for messages.
-    fn line(&mut self, text: &str, place: &str, output: &mut Output<'_>) -> Result<(), Error>;
+    fn line(&mut self, text: &str, place: &str, output: &mut Output<'_>) -> Result<(), OutputError>;
 
     /// Nothing more is there for now: whoever writes may take his time.
-    fn pause(&mut self, _output: &mut Output<'_>) -> Result<(), Error> {
+    fn pause(&mut self, _output: &mut Output<'_>) -> Result<(), OutputError> {
         Ok(())
     }
 }
 
-impl<F: FnMut(&str, &str, &mut Output<'_>) -> Result<(), Error>> Lines for F {
-    fn line(&mut self, text: &str, place: &str, output: &mut Output<'_>) -> Result<(), Error> {
+impl<F: FnMut(&str, &str, &mut Output<'_>) -> Result<(), OutputError>> TargetLines for F {
+    fn line(&mut self, text: &str, place: &str, output: &mut Output<'_>) -> Result<(), OutputError> {
         self(text, place, output)
     }
 }
 
 /// Gives every address on the lines of standard input to `take`.
-pub(super) fn each_stdin_line(output: &mut Output<'_>, take: &mut dyn Lines) -> Result<(), Error> {
+pub(super) fn each_stdin_line(
+    output: &mut Output<'_>,
+    take: &mut dyn TargetLines,
+) -> Result<(), OutputError> {
     let input = stdio::stdin().map_err(unread)?;
     let more = input.try_clone().map_err(unread)?;
     each_line(input, &|| stdio::has_more(&more), output, take)
 }
 
-fn unread(e: io::Error) -> Error {
-    Error::Failed(format!("standard input: {e}"))
+fn unread(e: io::Error) -> OutputError {
+    OutputError::Failed(format!("standard input: {e}"))
 }
 
 /// Gives every address on the lines of `input` to `take`, with its place for messages. Comments begin with
@@ -76,8 +79,8 @@ fn each_line(
     input: impl Read,
     more: &dyn Fn() -> bool,
     output: &mut Output<'_>,
-    take: &mut dyn Lines,
-) -> Result<(), Error> {
+    take: &mut dyn TargetLines,
+) -> Result<(), OutputError> {
     let mut input = BufReader::new(input);
     let mut line = Vec::new();
     for number in 1u64.. {
@@ -105,22 +108,25 @@ fn each_line(
 }
 
 /// Longest wait for another process that writes the journal.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// The table and the journal, for a command that changes something. Whoever makes the table fills it.
-pub(super) fn table(settings: &Settings, output: &mut Output<'_>) -> Result<(Enforcer, GuardState), Error> {
-    let failed = |e| Error::Failed(format!("{e}"));
+pub(super) fn table(
+    settings: &Settings,
+    output: &mut Output<'_>,
+) -> Result<(Enforcer, GuardState), OutputError> {
+    let failed = |e| OutputError::Failed(format!("{e}"));
     let notes = Rc::new(RefCell::new(Vec::new()));
     let allow = lists::reader(Paths::of(settings), LIST_PATIENCE, notes.clone());
     let mut guard = open(options(settings), allow.into()).map_err(failed)?;
     guard.go_through(Path::new(&settings.run_dir));
     let state = guard.ensure().map_err(failed)?;
     notes.take().iter().for_each(|note: &String| output.note(note));
-    let fresh = guard.take_fresh();
+    let fresh = guard.take_recreated();
     let now = crate::sys::clock::wall();
-    let journal = match journal(settings, now, PATIENCE) {
-        Ok((journal, told)) => {
-            told.iter().filter(|e| !e.is_refusal()).for_each(|e| output.note(e));
+    let journal = match journal(settings, now, LOCK_WAIT_MAX) {
+        Ok((journal, reported)) => {
+            reported.iter().filter(|e| !e.is_refusal()).for_each(|e| output.note(e));
             Some(journal)
         }
         Err(e) => {
@@ -140,9 +146,9 @@ pub(super) fn table(settings: &Settings, output: &mut Output<'_>) -> Result<(Enf
 pub(super) const LIST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the allow lists say, for a table that has none.
-pub(super) fn allow_list(settings: &Settings, guard: &mut dyn View, note: Note<'_>) -> Allowed {
+pub(super) fn allow_list(settings: &Settings, guard: &mut dyn View, note: ListNote<'_>) -> Allowed {
     let paths = Paths::of(settings);
-    let turn = Turn::within(&paths, ListKind::Allow, LIST_PATIENCE);
+    let turn = ListTurn::within(&paths, ListKind::Allow, LIST_PATIENCE);
     let mut in_force = || guard.allowed_until().unwrap_or_default();
     lists::allowed(&paths, &turn, Gone::Forget, &mut in_force, note).allowed
 }

@@ -8,15 +8,15 @@ mod selftest;
 
 use super::args::{STDIN, parse};
 use super::context::settings;
-use super::output::{Error, Output};
+use super::output::{Output, OutputError};
 use crate::config::{Engine, FileProblem, Loaded, ServiceRule, builtin, conf_files, duration, load_rule};
 use crate::daemon::rehearse::Rehearsal;
-use crate::detect::{Counts, MAX_RULES, header};
+use crate::detect::{LineCounts, MAX_RULES, header};
 use crate::input::blocks;
-use crate::lists::{self, Gone, Paths, Turn};
+use crate::lists::{self, Gone, ListTurn, Paths};
 use crate::sys::{fs, stdio};
 use argh::FromArgs;
-use report::Report;
+use report::TestReport;
 use std::path::Path;
 
 /// Seconds of the journal, if nothing is said.
@@ -38,7 +38,7 @@ const ALL: &str = "all";
     example = "mef test sshd /var/log/auth.log\n  mef test all /var/log/auth.log\n  mef test --hits \
         ./my-rule.conf - < log\n  mef test --self"
 )]
-struct Args {
+struct TestArgs {
     /// the rule, then log files; - is standard input
     #[argh(positional, arg_name = "RULE FILE")]
     words: Vec<String>,
@@ -65,8 +65,8 @@ struct Args {
     config: Option<String>,
 }
 
-pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
-    let args: Args = parse("test", args)?;
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
+    let args: TestArgs = parse("test", args)?;
     let mut settings = settings(args.config.as_deref(), output);
     if let Some(dir) = &args.rules_dir {
         settings.rules_dir.clone_from(dir);
@@ -77,12 +77,14 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     let since = since(&args)?;
     let complete = |files: &[String]| files.is_empty() == args.journal;
     let Some((name, files)) = args.words.split_first().filter(|(_, files)| complete(files)) else {
-        return Err(Error::Usage("test which rule on which file? `mef test --help` shows examples".into()));
+        return Err(OutputError::Usage(
+            "test which rule on which file? `mef test --help` shows examples".into(),
+        ));
     };
     let mut names = vec![name.clone()];
     if name == ALL {
         let dir = settings.rules_dir.as_str();
-        let files = conf_files(Path::new(dir)).map_err(|e| Error::Failed(format!("{dir}: {e}")))?;
+        let files = conf_files(Path::new(dir)).map_err(|e| OutputError::Failed(format!("{dir}: {e}")))?;
         names = files.iter().map(|file| format!("{dir}/{file}")).collect();
         builtin(&mut |name, _| {
             // Who names a directory means what is in it.
@@ -95,28 +97,29 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     }
     let (mut own, mut rules) = (Vec::new(), Vec::new());
     for path in &names {
-        let loaded = load_rule(settings, path, &mut |rule, problems| match crate::rules::compile(rule) {
+        let loaded = load_rule(settings, path, &mut |rule, problems| match crate::services::compile(rule) {
             // To webscan every line of any log is a request that it cannot read.
             Ok(compiled) if name != ALL || compiled.webscan.is_none() => rules.push(compiled),
             Ok(_) => {}
             Err(more) => problems.extend(more),
         });
-        tell(&loaded, output);
+        report(&loaded, output);
         own.extend(loaded.rules.into_iter().filter(|rule| name != ALL || rule.engine != Engine::Webscan));
         settings = loaded.settings;
     }
     if rules.is_empty() || rules.len() != own.len() {
-        return Err(Error::Told);
+        return Err(OutputError::Told);
     }
     if rules.len() > MAX_RULES {
-        return Err(Error::Failed(format!("{} rules are more than {MAX_RULES}", rules.len())));
+        return Err(OutputError::Failed(format!("{} rules are more than {MAX_RULES}", rules.len())));
     }
     let paths = Paths::of(&settings);
-    let allowed = lists::allowed(&paths, &Turn::NOBODYS, Gone::Wait, &mut Vec::new, &mut |e| output.note(e));
+    let allowed =
+        lists::allowed(&paths, &ListTurn::NOBODYS, Gone::Wait, &mut Vec::new, &mut |e| output.note(e));
     let allowed = allowed.allowed;
-    let mut test = Test {
+    let mut test = TestRun {
         rehearsal: Rehearsal::new(rules, &own, settings, allowed, args.hits),
-        report: Report::new(&args, &own),
+        report: TestReport::new(&args, &own),
         own: &own,
         lines: 0,
         failed: None,
@@ -133,9 +136,9 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
         }
     }
     if let Some(e) = test.failed {
-        return Err(Error::Output(e));
+        return Err(OutputError::Output(e));
     }
-    let counts = Counts { lines: test.lines, ..*test.rehearsal.counts() };
+    let counts = LineCounts { lines: test.lines, ..*test.rehearsal.counts() };
     test.report.summary(&counts, output)?;
     let others = test.rehearsal.disbelieved();
     if others > 0 {
@@ -145,15 +148,15 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
 }
 
 /// Seconds of the journal to read.
-fn since(args: &Args) -> Result<u32, Error> {
+fn since(args: &TestArgs) -> Result<u32, OutputError> {
     let Some(text) = &args.since else { return Ok(DAY) };
     if !args.journal {
-        return Err(Error::Usage("--since goes with --journal".into()));
+        return Err(OutputError::Usage("--since goes with --journal".into()));
     }
-    duration(text).map_err(|bad| Error::Usage(format!("--since={text} {}: {}", bad.what, bad.hint)))
+    duration(text).map_err(|bad| OutputError::Usage(format!("--since={text} {}: {}", bad.what, bad.hint)))
 }
 
-pub(super) fn tell(loaded: &Loaded, output: &mut Output<'_>) {
+pub(super) fn report(loaded: &Loaded, output: &mut Output<'_>) {
     let _ = output.out.flush();
     for FileProblem { shown, .. } in &loaded.problems {
         output.raw(shown);
@@ -161,9 +164,9 @@ pub(super) fn tell(loaded: &Loaded, output: &mut Output<'_>) {
 }
 
 /// One run over the files.
-struct Test<'a> {
+struct TestRun<'a> {
     rehearsal: Rehearsal,
-    report: Report<'a>,
+    report: TestReport<'a>,
     /// The rules that read the files.
     own: &'a [ServiceRule],
     /// Lines and entries read so far.
@@ -171,7 +174,7 @@ struct Test<'a> {
     failed: Option<std::io::Error>,
 }
 
-impl Test<'_> {
+impl TestRun<'_> {
     fn block(&mut self, block: &[u8], output: &mut Output<'_>) {
         if self.failed.is_some() {
             return;
@@ -185,7 +188,7 @@ impl Test<'_> {
     /// Lines as every log has them.
     fn plain(&mut self, block: &[u8]) {
         let wanted = self.wanted(block);
-        let Test { rehearsal, report, lines, .. } = self;
+        let TestRun { rehearsal, report, lines, .. } = self;
         let before = *lines;
         *lines += u64::try_from(crate::sys::count::newlines(block)).unwrap_or(0);
         rehearsal.block(wanted, block, &mut |at, event| {

@@ -4,8 +4,8 @@
 use super::args::parse;
 use super::bans::about;
 use super::context::{daemon_of, settings};
-use super::output::{Error, Output};
-use super::status::{Answer, rules};
+use super::output::{Output, OutputError};
+use super::status::{DaemonAnswer, rules};
 use super::watch::NO_DAEMON;
 use crate::control::proto::{OffenderLine, Request};
 use crate::sys::stdio;
@@ -28,7 +28,7 @@ const CLEAR_LINE: &str = "\x1b[K";
         type.",
     example = "mef top\n  mef top --once"
 )]
-struct Args {
+struct TopArgs {
     /// show it once and end
     #[argh(switch)]
     once: bool,
@@ -37,19 +37,19 @@ struct Args {
     config: Option<String>,
 }
 
-pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
-    let args: Args = parse("top", args)?;
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
+    let args: TopArgs = parse("top", args)?;
     let settings = settings(args.config.as_deref(), output);
     let once = args.once || !stdio::is_terminal();
     let mut screen = if once { None } else { Screen::open() };
     let bold = screen.is_some() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     loop {
         let answer = match daemon_of(&settings, output) {
-            Some(mut daemon) => Answer::get(&mut daemon, &Request::Top)
-                .map_err(|e| Error::Failed(format!("the daemon does not answer: {e}")))?,
+            Some(mut daemon) => DaemonAnswer::get(&mut daemon, &Request::Top)
+                .map_err(|e| OutputError::Failed(format!("the daemon does not answer: {e}")))?,
             None => None,
         };
-        let Some(answer) = answer else { return Err(Error::Failed(NO_DAEMON.into())) };
+        let Some(answer) = answer else { return Err(OutputError::Failed(NO_DAEMON.into())) };
         let mut text = Vec::new();
         draw(&mut text, &answer)?;
         let Some(screen) = &mut screen else { return Ok(output.out.write_all(&text)?) };
@@ -63,7 +63,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     }
 }
 
-fn draw(out: &mut dyn Write, answer: &Answer) -> io::Result<()> {
+fn draw(out: &mut dyn Write, answer: &DaemonAnswer) -> io::Result<()> {
     let fact = |name| answer.fact(name);
     writeln!(
         out,
@@ -77,11 +77,11 @@ fn draw(out: &mut dyn Write, answer: &Answer) -> io::Result<()> {
     )?;
     writeln!(out, "\n{:<40}  {:<16}  {:>11}  {:>9}", "OFFENDER", "RULE", "HITS", "LAST")?;
     for line in &answer.offenders {
-        let Some(OffenderLine { who, rule, hits, maxretry, age }) = OffenderLine::read(line) else {
+        let Some(OffenderLine { addr, rule, hits, maxretry, age }) = OffenderLine::read(line) else {
             continue;
         };
         let hits = format!("{hits} of {maxretry}");
-        writeln!(out, "{who:<40}  {rule:<16}  {hits:>11}  {:>9}", about(age) + " ago")?;
+        writeln!(out, "{addr:<40}  {rule:<16}  {hits:>11}  {:>9}", about(age) + " ago")?;
     }
     writeln!(out)?;
     rules(out, answer)

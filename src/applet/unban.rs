@@ -3,11 +3,11 @@
 
 use super::args::{STDIN, parse};
 use super::context::{daemon_of, settings};
-use super::output::{Error, Output, failed};
-use super::target::{self, Lines};
+use super::output::{Output, OutputError, failed};
+use super::target::{self, TargetLines};
 use crate::base::range::Range;
 use crate::config::Settings;
-use crate::control::client::Client;
+use crate::control::client::ControlClient;
 use crate::control::proto::Request;
 use crate::enforce::{Enforcer, journal, options};
 use crate::firewall::open;
@@ -18,7 +18,7 @@ use std::rc::Rc;
 
 /// Liftings made at once when they come from standard input.
 const BATCH: usize = 256;
-/// Liftings that the daemon logs and runs on_unban for: long lists are no news. It forgets former hits of
+/// Liftings that the daemon logs and runs on_unban for: long lists are no news. It forgets previous hits of
 /// all.
 const REPORTS: usize = 1000;
 
@@ -31,7 +31,7 @@ const REPORTS: usize = 1000;
         dropped, by a deny list for example.",
     example = "mef unban 192.0.2.7\n  mef unban 203.0.113.0/24\n  mef unban --all"
 )]
-struct Args {
+struct UnbanArgs {
     /// an address, a network or a range; - reads them from standard input, one per line
     #[argh(positional, arg_name = "ADDR")]
     addresses: Vec<String>,
@@ -46,13 +46,13 @@ struct Args {
     config: Option<String>,
 }
 
-pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
-    let args: Args = parse("unban", args)?;
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
+    let args: UnbanArgs = parse("unban", args)?;
     if args.addresses.is_empty() != args.all {
-        return Err(Error::Usage("missing ADDR: give addresses, or --all".into()));
+        return Err(OutputError::Usage("missing ADDR: give addresses, or --all".into()));
     }
     let settings = settings(args.config.as_deref(), output);
-    let mut session = Session::open(&settings, output)?;
+    let mut session = UnbanSession::open(&settings, output)?;
     if args.all {
         session.all(args.permanent, output)?;
     }
@@ -69,10 +69,10 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
 }
 
 /// One call of the command.
-struct Session {
+struct UnbanSession {
     enforcer: Enforcer,
     ipv6_prefix: u8,
-    daemon: Option<Client>,
+    daemon: Option<ControlClient>,
     /// What is to be lifted, with its place for messages.
     batch: Vec<(Range, String)>,
     /// Liftings that the daemon has still to report.
@@ -83,16 +83,16 @@ struct Session {
     unwritten: bool,
 }
 
-impl Session {
-    fn open(settings: &Settings, output: &mut Output<'_>) -> Result<Session, Error> {
+impl UnbanSession {
+    fn open(settings: &Settings, output: &mut Output<'_>) -> Result<UnbanSession, OutputError> {
         let allow = lists::reader(Paths::of(settings), target::LIST_PATIENCE, Rc::default());
         let mut guard = open(options(settings), allow.into()).map_err(failed)?;
         guard.go_through(Path::new(&settings.run_dir));
         let ipv6_prefix = guard.state().map_err(failed)?.map_or(64, |state| state.ipv6_prefix);
         let mut notes = Vec::new();
-        let journal = match journal(settings, crate::sys::clock::wall(), target::PATIENCE) {
-            Ok((journal, told)) => {
-                notes.extend(told.filter(|e| !e.is_refusal()).map(|e| e.to_string()));
+        let journal = match journal(settings, crate::sys::clock::wall(), target::LOCK_WAIT_MAX) {
+            Ok((journal, reported)) => {
+                notes.extend(reported.filter(|e| !e.is_refusal()).map(|e| e.to_string()));
                 Some(journal)
             }
             Err(e) => {
@@ -104,20 +104,28 @@ impl Session {
         let mut enforcer = Enforcer::new(guard, journal, false);
         enforcer.lock_beside(Path::new(&settings.run_dir));
         let daemon = daemon_of(settings, output);
-        Ok(Session { enforcer, ipv6_prefix, daemon, batch: Vec::new(), reports: REPORTS, notes, unwritten })
+        Ok(UnbanSession {
+            enforcer,
+            ipv6_prefix,
+            daemon,
+            batch: Vec::new(),
+            reports: REPORTS,
+            notes,
+            unwritten,
+        })
     }
 
-    fn all(&mut self, permanent: bool, output: &mut Output<'_>) -> Result<(), Error> {
+    fn all(&mut self, permanent: bool, output: &mut Output<'_>) -> Result<(), OutputError> {
         let written = self.enforcer.unban_all(permanent, &mut |n| self.notes.push(n.to_string()));
         let written = written.map_err(failed)?;
         self.unwritten |= !written;
-        self.tell(&[Request::Unbanned { who: None, permanent, was_banned: true, written }]);
+        self.notify_daemon(&[Request::Unbanned { addr: None, permanent, was_banned: true, written }]);
         let but = if permanent { "" } else { " but the permanent ones" };
         Ok(writeln!(output.out, "ended all bans{but}")?)
     }
 
     /// Has the daemon forget what it has counted.
-    fn tell(&mut self, requests: &[Request<'_>]) {
+    fn notify_daemon(&mut self, requests: &[Request<'_>]) {
         let Some(daemon) = &mut self.daemon else { return };
         let why = match daemon.ask_all(requests) {
             Ok(true) => return,
@@ -125,7 +133,7 @@ impl Session {
             Err(e) => e.to_string(),
         };
         self.daemon = None;
-        self.notes.push(format!("the daemon was not told, and still counts former hits: {why}"));
+        self.notes.push(format!("the daemon was not told, and still counts previous hits: {why}"));
     }
 
     fn close(&mut self, output: &mut Output<'_>) {
@@ -140,8 +148,8 @@ impl Session {
     }
 }
 
-impl Lines for Session {
-    fn line(&mut self, text: &str, place: &str, output: &mut Output<'_>) -> Result<(), Error> {
+impl TargetLines for UnbanSession {
+    fn line(&mut self, text: &str, place: &str, output: &mut Output<'_>) -> Result<(), OutputError> {
         match target::read(text, self.ipv6_prefix) {
             Err(what) => output.problem(&format_args!("{place}{what}")),
             Ok(range) => self.batch.push((range, place.to_owned())),
@@ -150,7 +158,7 @@ impl Lines for Session {
     }
 
     /// Ends the bans of what has come together.
-    fn pause(&mut self, output: &mut Output<'_>) -> Result<(), Error> {
+    fn pause(&mut self, output: &mut Output<'_>) -> Result<(), OutputError> {
         let batch = std::mem::take(&mut self.batch);
         if batch.is_empty() {
             return Ok(());
@@ -167,13 +175,18 @@ impl Lines for Session {
             .map(|(range, count)| {
                 let was_banned = *count > 0 && *reports > 0;
                 *reports -= usize::from(was_banned);
-                Request::Unbanned { who: Some(*range), permanent: false, was_banned, written: lifted.written }
+                Request::Unbanned {
+                    addr: Some(*range),
+                    permanent: false,
+                    was_banned,
+                    written: lifted.written,
+                }
             })
             .collect();
         if *reports == 0 && self.daemon.is_some() {
             self.notes.push(format!("the daemon reports only the first {REPORTS} of these"));
         }
-        self.tell(&requests);
+        self.notify_daemon(&requests);
         if ranges.len() > 1 {
             self.enforcer.guard().wait_for_listeners();
         }

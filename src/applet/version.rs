@@ -2,7 +2,7 @@
 //! `mef version`.
 
 use super::args::parse;
-use super::output::{Error, Output};
+use super::output::{Output, OutputError};
 use crate::firewall::kernel_parts;
 use crate::sys::fs;
 use argh::FromArgs;
@@ -17,14 +17,14 @@ use std::path::Path;
         may ask.",
     example = "mef version\n  mef version --verbose"
 )]
-struct Args {
+struct VersionArgs {
     /// also what this kernel can do
     #[argh(switch)]
     verbose: bool,
 }
 
-pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
-    let args: Args = parse("version", args)?;
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
+    let args: VersionArgs = parse("version", args)?;
     writeln!(output.out, "mef {} {}-linux", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH)?;
     writeln!(output.out, "GPL-2.0-or-later; contains libnftnl and libmnl")?;
     if args.verbose {
@@ -34,7 +34,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
 }
 
 /// What this kernel can do, a line for each part.
-fn kernel(output: &mut Output<'_>) -> Result<(), Error> {
+fn kernel(output: &mut Output<'_>) -> Result<(), OutputError> {
     let release = fs::content(Path::new("/proc/sys/kernel/osrelease")).unwrap_or_default();
     let release = String::from_utf8_lossy(&release).trim().to_owned();
     writeln!(output.out, "\nkernel {release}")?;
@@ -45,7 +45,7 @@ fn kernel(output: &mut Output<'_>) -> Result<(), Error> {
     }
     let (parts, why) = kernel_parts();
     if let Some(e) = why.as_ref().filter(|e| e.errno() == Errno::EPERM) {
-        return Err(Error::Failed(e.to_string()));
+        return Err(OutputError::Failed(e.to_string()));
     }
     for (at, part) in parts.iter().enumerate() {
         let package = if part.is_there { String::new() } else { format!(" (on OpenWrt {})", part.package) };

@@ -3,7 +3,7 @@
 
 use super::args::parse;
 use super::context::{daemon_of, settings};
-use super::output::{Error, Output};
+use super::output::{Output, OutputError};
 use crate::base::json::Object;
 use crate::control::proto::Request;
 use argh::FromArgs;
@@ -16,7 +16,7 @@ use argh::FromArgs;
         'lost N' tells of events that came faster than they were read.",
     example = "mef watch\n  mef watch --json"
 )]
-struct Args {
+struct WatchArgs {
     /// one JSON object a line
     #[argh(switch)]
     json: bool,
@@ -25,12 +25,14 @@ struct Args {
     config: Option<String>,
 }
 
-pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
-    let args: Args = parse("watch", args)?;
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
+    let args: WatchArgs = parse("watch", args)?;
     let settings = settings(args.config.as_deref(), output);
-    let failed = |e| Error::Failed(format!("the daemon: {e}"));
-    let Some(mut daemon) = daemon_of(&settings, output) else { return Err(Error::Failed(NO_DAEMON.into())) };
-    daemon.tell(&Request::Watch).map_err(failed)?;
+    let failed = |e| OutputError::Failed(format!("the daemon: {e}"));
+    let Some(mut daemon) = daemon_of(&settings, output) else {
+        return Err(OutputError::Failed(NO_DAEMON.into()));
+    };
+    daemon.notify(&Request::Watch).map_err(failed)?;
     let mut written = Ok(());
     daemon
         .lines(true, &mut |line| {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 /// What is limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Limit {
+pub enum FloodLimit {
     /// SYN packets.
     Syn,
     /// New connections.
@@ -14,17 +14,17 @@ pub enum Limit {
     Conns,
 }
 
-impl Limit {
+impl FloodLimit {
     /// All of them, in the order in which a packet meets them.
-    pub const ALL: [Limit; 3] = [Limit::Syn, Limit::New, Limit::Conns];
+    pub const ALL: [FloodLimit; 3] = [FloodLimit::Syn, FloodLimit::New, FloodLimit::Conns];
 
     /// The configuration's word for it.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
-            Limit::Syn => "syn_rate",
-            Limit::New => "newconn_rate",
-            Limit::Conns => "connlimit",
+            FloodLimit::Syn => "syn_rate",
+            FloodLimit::New => "newconn_rate",
+            FloodLimit::Conns => "connlimit",
         }
     }
 }
@@ -35,14 +35,14 @@ pub enum Alarm {
     /// A port scan, whose source is banned.
     Scan,
     /// A source that has gone over a limit of a port.
-    Flood(Limit),
+    Flood(FloodLimit),
     /// A source that has not been seen for a time.
     New,
 }
 
 /// A packet that was reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Packet {
+pub struct ReportedPacket {
     /// Why.
     pub alarm: Alarm,
     /// Who sent it; nothing proves that.

@@ -2,7 +2,7 @@
 //! Who is never dropped: some for good, some for a time.
 
 use crate::base::clock::Wall;
-use crate::base::range::{Family, Range, any_meets, covers, cut, merge};
+use crate::base::range::{Family, Range, any_meets, covers, merge, split};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
@@ -24,15 +24,15 @@ impl From<Vec<Range>> for Allowed {
 /// A range, and until when; `None` is for good.
 pub type AllowEntry = (Range, Option<Wall>);
 
-/// Reads the allow list when a table is made; it hears who is allowed in what is left of the former table.
-pub type Reader = Box<dyn FnMut(Vec<AllowEntry>) -> Allowed>;
+/// Reads the allow list when a table is made; it hears who is allowed in what is left of the previous table.
+pub type AllowReader = Box<dyn FnMut(Vec<AllowEntry>) -> Allowed>;
 
 /// From where a table gets its allow list when it is made.
 pub enum AllowSource {
     /// This is the one that was written last.
     Kept(Allowed),
     /// It is read then.
-    Reader(Reader),
+    Reader(AllowReader),
 }
 
 impl From<Allowed> for AllowSource {
@@ -41,8 +41,8 @@ impl From<Allowed> for AllowSource {
     }
 }
 
-impl From<Reader> for AllowSource {
-    fn from(reader: Reader) -> AllowSource {
+impl From<AllowReader> for AllowSource {
+    fn from(reader: AllowReader) -> AllowSource {
         AllowSource::Reader(reader)
     }
 }
@@ -97,7 +97,7 @@ impl Allowed {
         let timed = self.timed.iter().filter(|(r, until)| *until > now && r.meets(range));
         let mut timed: Vec<Range> = timed.map(|(r, _)| *r).collect();
         merge(&mut timed);
-        cut(range, &self.ranges).iter().flat_map(|part| cut(part, &timed)).collect()
+        split(range, &self.ranges).iter().flat_map(|part| split(part, &timed)).collect()
     }
 
     /// Everything that is allowed now, in parts that do not overlap; needs a settled list.

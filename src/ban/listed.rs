@@ -6,9 +6,9 @@ use crate::base::range::Range;
 
 /// A ban in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry<'a> {
+pub struct BanEntry<'a> {
     /// Whom.
-    pub who: Range,
+    pub addr: Range,
     /// Which ports.
     pub scope: &'a Scope,
     /// The service rule, empty for a ban by hand.
@@ -38,7 +38,7 @@ pub const PORT_MEMORY: u64 = 86_400_000;
 /// A scanner, and what it was seen to touch.
 pub struct Scanner {
     /// An address, or an IPv6 prefix of the table's length.
-    pub who: Range,
+    pub addr: Range,
     /// Closed ports, in no order.
     pub ports: Vec<u16>,
 }

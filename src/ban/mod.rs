@@ -13,16 +13,16 @@ mod options;
 mod scope;
 mod standing;
 
-pub use alarm::{Alarm, Limit, Packet};
-pub use allowed::{AllowEntry, AllowSource, Allowed, Reader};
+pub use alarm::{Alarm, FloodLimit, ReportedPacket};
+pub use allowed::{AllowEntry, AllowReader, AllowSource, Allowed};
 pub use bogons::{BOGONS, is_bogon};
 pub use capabilities::{Capabilities, Capability};
 pub use failure::{Doing, Failure, Shortage};
 pub use health::{Damage, Health};
-pub use listed::{BY_HAND, Entry, FLOODS, GuardState, ListId, PORT_MEMORY, SCANS, Scanner};
+pub use listed::{BY_HAND, BanEntry, FLOODS, GuardState, ListId, PORT_MEMORY, SCANS, Scanner};
 pub use options::{DropLog, FloodLimits, FloodOptions, Options, Reach, ScanOptions, SeenOptions};
 pub use scope::Scope;
-pub use standing::{Ban, Outcome, Repeat, Report, Standing, meet};
+pub use standing::{Ban, BanOutcome, BanReport, Repeat, Standing, meet};
 
 #[cfg(test)]
 pub(crate) mod tests {

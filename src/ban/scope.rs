@@ -83,8 +83,8 @@ mod tests {
 
     #[test]
     fn texts_read_back() {
-        type Row = (&'static [(u16, u16)], bool, bool, &'static str);
-        let cases: &[Row] = &[
+        type ScopeRow = (&'static [(u16, u16)], bool, bool, &'static str);
+        let cases: &[ScopeRow] = &[
             (&[(22, 22)], true, true, "22"),
             (&[(80, 80), (443, 443)], true, false, "80,443/tcp"),
             (&[(1000, 2000)], true, true, "1000-2000"),

@@ -9,7 +9,7 @@ use crate::base::range::Range;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ban<'a> {
     /// Whom.
-    pub who: Range,
+    pub addr: Range,
     /// Which ports.
     pub scope: &'a Scope,
     /// For how long from now.
@@ -54,7 +54,7 @@ pub struct Standing {
 
 /// What became of a ban.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum BanOutcome {
     /// Nobody of these was banned, or not everybody.
     Banned,
     /// They were banned already, and now are until later, or for a reason that was not known before: the ban
@@ -65,7 +65,7 @@ pub enum Outcome {
 }
 
 /// Hears what became of each ban: its index, and what was done or why nothing could be.
-pub type Report<'r> = &'r mut dyn FnMut(usize, Result<Outcome, &Failure>);
+pub type BanReport<'r> = &'r mut dyn FnMut(usize, Result<BanOutcome, &Failure>);
 
 impl Ban<'_> {
     /// The same with the beginning and, if it has none itself, the reason of what was there before.
@@ -89,10 +89,10 @@ impl Standing {
 
     /// The ban that it is.
     #[must_use]
-    pub fn ban<'a>(&'a self, who: Range, scope: &'a Scope) -> Ban<'a> {
+    pub fn ban<'a>(&'a self, addr: Range, scope: &'a Scope) -> Ban<'a> {
         let time = self.left.map_or(Span::Permanent, Span::Secs);
         let Standing { age, ref rule, hits, ref reason, .. } = *self;
-        Ban { who, scope, time, age, rule, hits, reason, bans: 0, starts: &[] }
+        Ban { addr, scope, time, age, rule, hits, reason, bans: 0, starts: &[] }
     }
 
     /// What it becomes by a ban of the same addresses, if that changes it.
@@ -114,10 +114,10 @@ impl Standing {
 
 /// What becomes of a ban where that one stands before.
 #[must_use]
-pub fn meet(before: Option<Standing>, ban: &Ban<'_>, repeat: Repeat) -> Outcome {
-    let Some(before) = before else { return Outcome::Banned };
+pub fn meet(before: Option<Standing>, ban: &Ban<'_>, repeat: Repeat) -> BanOutcome {
+    let Some(before) = before else { return BanOutcome::Banned };
     match before.with(ban).filter(|_| repeat == Repeat::Prolongs) {
-        Some(after) => Outcome::Extended(after),
-        None => Outcome::InForce(before),
+        Some(after) => BanOutcome::Extended(after),
+        None => BanOutcome::InForce(before),
     }
 }

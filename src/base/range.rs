@@ -61,9 +61,9 @@ pub struct Range {
 
 /// An address as a set key: its bytes in network order.
 #[derive(Clone, Copy)]
-pub struct Key([u8; 16], usize);
+pub struct AddrKey([u8; 16], usize);
 
-impl Key {
+impl AddrKey {
     /// The bytes that the kernel compares.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
@@ -143,13 +143,13 @@ impl Range {
 
     /// The first address as a set key.
     #[must_use]
-    pub fn key(&self) -> Key {
+    pub fn key(&self) -> AddrKey {
         write_key(self.family, self.first)
     }
 
     /// The first key behind the range, `None` if it reaches the last address.
     #[must_use]
-    pub fn end_key(&self) -> Option<Key> {
+    pub fn end_key(&self) -> Option<AddrKey> {
         (self.last < self.family.max()).then(|| write_key(self.family, self.last + 1))
     }
 
@@ -277,7 +277,7 @@ pub fn covers(list: &[Range], range: &Range) -> bool {
 
 /// What is left of a range without all that a sorted, merged list has.
 #[must_use]
-pub fn cut(range: &Range, list: &[Range]) -> Vec<Range> {
+pub fn split(range: &Range, list: &[Range]) -> Vec<Range> {
     let from =
         list.partition_point(|r| r.family < range.family || r.family == range.family && r.last < range.first);
     let mut parts = Vec::new();
@@ -298,10 +298,10 @@ fn read_key(bytes: &[u8]) -> Option<(Family, u128)> {
     Some((Family::V6, u128::from_be_bytes(bytes.try_into().ok()?)))
 }
 
-fn write_key(family: Family, n: u128) -> Key {
+fn write_key(family: Family, n: u128) -> AddrKey {
     let mut key = n.to_be_bytes();
     key.rotate_left(16 - family.bytes());
-    Key(key, family.bytes())
+    AddrKey(key, family.bytes())
 }
 
 #[cfg(test)]
@@ -349,7 +349,7 @@ mod tests {
     fn keys_go_to_the_kernel_and_back() {
         for r in [range("0.0.0.0", "255.255.255.255"), range("1.2.3.4", "1.2.3.9"), range("::1", "::2:0")] {
             let end = r.end_key();
-            assert_eq!(Range::from_keys(r.key().bytes(), end.as_ref().map(Key::bytes)), Some(r));
+            assert_eq!(Range::from_keys(r.key().bytes(), end.as_ref().map(AddrKey::bytes)), Some(r));
         }
         assert_eq!(range("1.2.3.4", "1.2.3.4").key().bytes(), [1, 2, 3, 4]);
         assert_eq!(Range::from_keys(&[1, 2, 3], None), None);
@@ -381,7 +381,7 @@ mod tests {
             assert_eq!(members(&all), before);
             assert!(all.windows(2).all(|w| w[0].last + 1 < w[1].first), "{all:?} still touch");
             let want: Vec<u8> = members(&[a]).into_iter().filter(|n| !before.contains(n)).collect();
-            assert_eq!(members(&cut(&a, &all)), want, "{a} without {all:?}");
+            assert_eq!(members(&split(&a, &all)), want, "{a} without {all:?}");
         }
     }
 }

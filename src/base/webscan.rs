@@ -67,7 +67,7 @@ pub struct Threshold {
 
 /// The sections of a rule with engine=webscan.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Webscan {
+pub struct WebscanSettings {
     /// In the order of their first mention.
     pub thresholds: Vec<Threshold>,
     /// Addresses observed at a time.
@@ -80,7 +80,7 @@ pub struct Webscan {
     pub skip_agents: Vec<String>,
 }
 
-impl Webscan {
+impl WebscanSettings {
     /// The longest window, seconds.
     #[must_use]
     pub fn longest(&self) -> u32 {

@@ -90,7 +90,8 @@ pub struct Standing {
     pub waiting: u32,
     /// Reports that the server has.
     pub sent: u32,
-    /// All that were ever sent, taken back, and dropped because there was no room or the server kept refusing.
+    /// All that were ever sent, taken back, and dropped because there was no room or the server kept
+    /// refusing.
     pub totals: [u64; 3],
     /// When the server last did as it was asked.
     pub done_at: Wall,

@@ -1,6 +1,6 @@
 use super::*;
 use crate::dns::packet::Message;
-use crate::sys::dir::testing::Scratch;
+use crate::sys::dir::testing::ScratchDir;
 
 const NOW: Wall = Wall(1_800_000_000);
 const HOUR: u64 = 3600;
@@ -164,7 +164,7 @@ fn it_is_bounded_and_nothing_is_repeated_for_ever() {
 
 #[test]
 fn it_outlives_the_process_and_is_begun_anew_if_broken() {
-    let scratch = Scratch::new();
+    let scratch = ScratchDir::new();
     let dir = Dir::open(scratch.path()).unwrap();
     let mut reports = Reports::default();
     reports.save(&dir).unwrap();

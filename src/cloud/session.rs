@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! A conversation with the server that holds the zones: signed updates (RFC 2136) and transfers (RFC 5936) over
-//! TCP. It waits for answers; it is for processes that have nothing else to do.
+//! A conversation with the server that holds the zones: signed updates (RFC 2136) and transfers (RFC 5936)
+//! over TCP. It waits for answers; it is for processes that have nothing else to do.
 
 use crate::base::clock::Wall;
 use crate::dns::name::Name;
@@ -117,13 +117,15 @@ impl fmt::Display for Trouble {
                 let code = if code == rcode::NOTAUTH { "NOTAUTH, " } else { "" };
                 return write!(
                     f,
-                    "the server does not know this key, or does not allow it that ({code}BADKEY): each member \
+                    "the server does not know this key, or does not allow it that ({code}BADKEY): each \
+                    member \
                      may write TXT below its own name only"
                 );
             }
             Trouble::Refused(_, error::BADTIME) => "the server says that our clock is wrong (BADTIME)",
             Trouble::Refused(rcode::REFUSED, _) => {
-                "the server refuses it (REFUSED): the zone has reached its quota, or the key is not allowed that"
+                "the server refuses it (REFUSED): the zone has reached its quota, or the key is not \
+                allowed that"
             }
             Trouble::Refused(rcode::NOTAUTH, _) => "the server does not have this zone (NOTAUTH)",
             Trouble::Refused(rcode::NOTZONE, _) => "a name is not of the member's zone (NOTZONE)",

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Whom a report is about: an IPv4 address, an IPv6 network of 64 bits, or one IPv6 address; as a name below a
-//! zone, as a key to sort by, and what of the world can be listed at all.
+//! Whom a report is about: an IPv4 address, an IPv6 network of 64 bits, or one IPv6 address; as a name below
+//! a zone, as a key to sort by, and what of the world can be listed at all.
 
 use crate::base::range::Range;
 use crate::dns::name::Name;

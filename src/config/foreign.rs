@@ -2,7 +2,7 @@
 //! Words of fail2ban, sshguard and CSF, and what the thing is called here. What protected somebody there must
 //! not be passed over here: such words are errors, the others warnings.
 
-use super::ini::Entry;
+use super::ini::IniEntry;
 use crate::base::diag::{Problem, Severity};
 
 /// A word, and what to do instead.
@@ -75,13 +75,13 @@ fn find(table: &[Row], word: &str) -> Option<&'static str> {
     table.iter().find(|(known, _)| *known == word).map(|(_, hint)| *hint)
 }
 
-fn problem(entry: &Entry<'_>, severity: Severity, hint: &str) -> Problem {
+fn problem(entry: &IniEntry<'_>, severity: Severity, hint: &str) -> Problem {
     let what = ["'", entry.key, "' is a word of another program"].concat();
     entry.key_problem(severity, what, hint.to_owned())
 }
 
 /// What is said about a key of a service rule that is none here.
-pub(super) fn in_rule(entry: &Entry<'_>) -> Option<Problem> {
+pub(super) fn in_rule(entry: &IniEntry<'_>) -> Option<Problem> {
     if entry.key == "backend" && !["auto", "nftables", "iptables"].contains(&entry.value) {
         return Some(problem(entry, Severity::Warning, "where the lines come from is source= here"));
     }
@@ -90,7 +90,7 @@ pub(super) fn in_rule(entry: &Entry<'_>) -> Option<Problem> {
 }
 
 /// The same in mef.conf.
-pub(super) fn in_conf(entry: &Entry<'_>) -> Option<Problem> {
+pub(super) fn in_conf(entry: &IniEntry<'_>) -> Option<Problem> {
     find(IN_CONF, entry.key).map(|hint| problem(entry, Severity::Warning, hint))
 }
 

@@ -2,11 +2,11 @@
 //! Reads mef.conf: fixed keys by the table, keys that are made of parts, and what is said about all others.
 
 use super::foreign;
-use super::ini::{self, Entry};
+use super::ini::{self, IniEntry};
 use super::keys;
 use super::parts::RuleDefault;
 use super::service;
-use super::settings::{Cloud, Flood, FloodLimits, Settings, zone};
+use super::settings::{Cloud, FloodRates, FloodSettings, Settings, zone};
 use super::table::{FLOOD_KEYS, KEYS, ZONE_KEYS};
 use crate::base::diag::decode;
 use crate::base::diag::{Problem, Severity};
@@ -62,7 +62,7 @@ pub fn parse_global(text: &[u8]) -> (Settings, Vec<Problem>) {
     let mut settings = Settings::default();
     let mut problems = Vec::new();
     if let Some(text) = decode(text, &mut problems) {
-        let mut reader = Reader { settings: &mut settings, later: 0, zone_lines: Vec::new() };
+        let mut reader = SettingsReader { settings: &mut settings, later: 0, zone_lines: Vec::new() };
         ini::read(text, &["global", "defaults"], &mut problems, &mut |entry, problems| match entry.section {
             "defaults" => reader.rule_default(entry, problems),
             _ => reader.entry(entry, problems),
@@ -99,7 +99,7 @@ pub fn missing_keys(text: &[u8]) -> Vec<(&'static str, &'static str)> {
 }
 
 /// What is remembered from line to line.
-struct Reader<'s> {
+struct SettingsReader<'s> {
     settings: &'s mut Settings,
     /// Which rows of `LATER` were told.
     later: u32,
@@ -107,8 +107,8 @@ struct Reader<'s> {
     zone_lines: Vec<Problem>,
 }
 
-impl Reader<'_> {
-    fn entry(&mut self, entry: &Entry<'_>, problems: &mut Vec<Problem>) {
+impl SettingsReader<'_> {
+    fn entry(&mut self, entry: &IniEntry<'_>, problems: &mut Vec<Problem>) {
         if let Some((_, why)) = LEGACY.iter().find(|(name, _)| *name == entry.key) {
             problems.push(keys::no_longer_needed(entry, why));
             return;
@@ -142,7 +142,7 @@ impl Reader<'_> {
     }
 
     /// One line of [defaults].
-    fn rule_default(&mut self, entry: &Entry<'_>, problems: &mut Vec<Problem>) {
+    fn rule_default(&mut self, entry: &IniEntry<'_>, problems: &mut Vec<Problem>) {
         let Some(key) = keys::find(service::KEYS, entry.key).filter(|key| is_default(key.name)) else {
             let known = service::KEYS.iter().map(|key| key.name).filter(|name| is_default(name));
             problems.push(match (foreign::in_rule(entry), is_of_rules(entry.key)) {
@@ -166,7 +166,7 @@ impl Reader<'_> {
     }
 
     /// Warns once for each part that does not exist yet.
-    fn say_later(&mut self, entry: &Entry<'_>, problems: &mut Vec<Problem>) {
+    fn say_later(&mut self, entry: &IniEntry<'_>, problems: &mut Vec<Problem>) {
         for (i, (prefix, what)) in LATER.iter().enumerate() {
             let there = *what == XDP && entry.value != "xdp";
             if entry.key.starts_with(prefix) && !there && self.later & 1 << i == 0 {
@@ -182,7 +182,7 @@ impl Reader<'_> {
     }
 
     /// `rbl_<key>_<field>`; false when the key is none of these.
-    fn zone_key(&mut self, entry: &Entry<'_>, problems: &mut Vec<Problem>) -> bool {
+    fn zone_key(&mut self, entry: &IniEntry<'_>, problems: &mut Vec<Problem>) -> bool {
         let Some((name, field)) = entry.key.strip_prefix("rbl_").and_then(|k| k.split_once('_')) else {
             return false;
         };
@@ -211,7 +211,7 @@ impl Reader<'_> {
     }
 
     /// `ddos_port_<port>_<field>`; false when the key is none of these.
-    fn flood_key(&mut self, entry: &Entry<'_>, problems: &mut Vec<Problem>) -> bool {
+    fn flood_key(&mut self, entry: &IniEntry<'_>, problems: &mut Vec<Problem>) -> bool {
         let parts = entry.key.strip_prefix("ddos_port_").and_then(|k| k.split_once('_'));
         let key = parts.and_then(|(port, field)| port.parse::<u16>().ok().zip(keys::find(FLOOD_KEYS, field)));
         let Some((port, key)) = key else { return false };
@@ -224,7 +224,7 @@ impl Reader<'_> {
                 problems.push(entry.key_problem(Severity::Error, what, hint));
                 return true;
             }
-            ports.push((port, FloodLimits::default()));
+            ports.push((port, FloodRates::default()));
         }
         if let Some((_, limits)) = ports.get_mut(at) {
             keys::store((key.slot)(limits), key.default, entry, problems);
@@ -246,7 +246,7 @@ fn is_default(key: &str) -> bool {
 }
 
 /// Fields that a port does not have are those of all ports; known only at the end of the file.
-fn inherit_limits(flood: &mut Flood) {
+fn inherit_limits(flood: &mut FloodSettings) {
     let all = flood.limits;
     for (_, own) in &mut flood.port_limits {
         let pairs = [

@@ -16,7 +16,7 @@ pub const LINE_MAX: usize = 8 * 1024;
 const PROBLEMS_MAX: usize = 200;
 
 /// One `key=value` and where it stands.
-pub(super) struct Entry<'a> {
+pub(super) struct IniEntry<'a> {
     /// The section's name.
     pub section: &'a str,
     /// Without blanks around it.
@@ -32,7 +32,7 @@ pub(super) struct Entry<'a> {
     text: &'a str,
 }
 
-impl<'a> Entry<'a> {
+impl<'a> IniEntry<'a> {
     /// The value with `\"` inside quotes turned into `"`.
     pub fn unquoted(&self) -> Cow<'a, str> {
         if !self.quoted || !has(self.value, "\\\"") {
@@ -90,7 +90,7 @@ pub(super) fn read<'a>(
     text: &'a str,
     sections: &[&str],
     problems: &mut Vec<Problem>,
-    each: &mut dyn FnMut(&Entry<'a>, &mut Vec<Problem>),
+    each: &mut dyn FnMut(&IniEntry<'a>, &mut Vec<Problem>),
 ) {
     let mut section = Some("");
     // Words of other programs are told even where their section is.
@@ -180,7 +180,7 @@ fn header<'a>(line: u32, text: &'a str, sections: &[&str], problems: &mut Vec<Pr
 }
 
 /// Cuts a line into key, value and comment.
-fn entry<'a>(line: u32, text: &'a str, section: &'a str) -> Result<Entry<'a>, Problem> {
+fn entry<'a>(line: u32, text: &'a str, section: &'a str) -> Result<IniEntry<'a>, Problem> {
     let start = text.len() - text.trim_ascii_start().len();
     let wrong = |at: Range<usize>, what: &str, hint: &str| {
         Err(Problem::at(Severity::Error, line, text, at, what.to_string(), hint.to_string()))
@@ -202,7 +202,7 @@ fn entry<'a>(line: u32, text: &'a str, section: &'a str) -> Result<Entry<'a>, Pr
         let at = text.char_indices().find(|(_, c)| c.is_control() && *c != '\t').map_or(start, |(at, _)| at);
         return wrong(at..at + 1, "a control character", "remove it; in a pattern write it as \\x1b");
     }
-    Ok(Entry { section, key, value, quoted, comment, line, text })
+    Ok(IniEntry { section, key, value, quoted, comment, line, text })
 }
 
 /// The value in quotes, if quotes enclose all of it: only blanks or a comment may follow.

@@ -2,9 +2,9 @@
 //! Tables of keys: one row says the name, the default, the kind of value and where it is stored.
 //! Parsing, defaults, suggestions and the test of the shipped mef.conf all come from the rows.
 
-use super::ini::Entry;
-use super::ports::{ExcludedPorts, Ports};
-use super::settings::Interfaces;
+use super::ini::IniEntry;
+use super::ports::{ExcludedPorts, PortRanges};
+use super::settings::InterfaceChoice;
 use super::value;
 use crate::base::clock::Span;
 use crate::base::diag::{Bad, Checked, Problem, Severity, suggest};
@@ -12,17 +12,17 @@ use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 
 /// One key of a section whose values end in a `T`.
-pub(super) struct Key<T: 'static> {
+pub(super) struct SettingKey<T: 'static> {
     pub name: &'static str,
     /// The default as text; it goes through the same reader as a value from a file. Empty = there is none.
     pub default: &'static str,
     /// Where the value goes, and so what it may be. A place instead of a setter: a setter for every key
     /// would bring its own copy of the errors and of dropping the old value.
-    pub slot: fn(&mut T) -> Slot<'_>,
+    pub slot: fn(&mut T) -> SettingSlot<'_>,
 }
 
 /// A place for a value, and what the value may be.
-pub(super) enum Slot<'a> {
+pub(super) enum SettingSlot<'a> {
     /// `true` or `false`.
     Flag(&'a mut bool),
     /// The first word is true, the second is false.
@@ -72,61 +72,63 @@ pub(super) enum Slot<'a> {
     /// Ever shorter prefix lengths, or `off`.
     Prefixes(&'a mut Vec<u8>),
     /// Ports, or `all`.
-    Ports(&'a mut Ports),
+    Ports(&'a mut PortRanges),
     /// Ports, `auto`, or both.
     ExcludedPorts(&'a mut ExcludedPorts),
     /// Names of interfaces, `auto`, or both; or `all`.
-    Interfaces(&'a mut Interfaces),
+    Interfaces(&'a mut InterfaceChoice),
 }
 
 /// Free text is for names and prefixes: the kernel's log prefix ends at 127 bytes.
 const TEXT_MAX: usize = 127;
 
-impl Slot<'_> {
+impl SettingSlot<'_> {
     /// Reads `text` and stores it; on an error everything stays as it was.
     pub fn set(self, text: &str) -> Checked<()> {
         match self {
-            Slot::Flag(to) => *to = value::word(text, &["true", "false"])? == 0,
-            Slot::Either(words, to) => *to = value::word(text, &words)? == 0,
-            Slot::Both(words, to) => {
+            SettingSlot::Flag(to) => *to = value::word(text, &["true", "false"])? == 0,
+            SettingSlot::Either(words, to) => *to = value::word(text, &words)? == 0,
+            SettingSlot::Both(words, to) => {
                 let found = value::some_of(text, words)?;
                 for (to, found) in to.into_iter().zip(found) {
                     *to = found;
                 }
             }
-            Slot::Count(min, max, to) => *to = value::count(text, min, max)?,
-            Slot::Secs(min, max, to) => *to = value::secs(text, min, max)?,
-            Slot::Never(to) => *to = if value::is_never(text) { None } else { Some(value::duration(text)?) },
-            Slot::Reload(_, to) if value::is_never(text) => *to = 0,
-            Slot::Reload(max, to) => *to = value::secs(text, 0, max)?,
-            Slot::Ago(to) => *to = value::ago(text)?,
-            Slot::Span(to) => *to = value::span(text)?,
-            Slot::Word(to) => to.set_word(value::word(text, to.words())?),
-            Slot::Path(to) => put_text(to, text, value::path(text))?,
-            Slot::OptionalPath(to) if text.is_empty() => to.clear(),
-            Slot::OptionalPath(to) => put_text(to, text, value::path(text))?,
-            Slot::Text(to) if text.len() <= TEXT_MAX => put_text(to, text, Ok(()))?,
-            Slot::Text(_) => return Err(Bad::word(0, text, "is too long", "at most 127 bytes")),
-            Slot::Domain(to) if text.is_empty() => to.clear(),
-            Slot::Domain(to) => put_text(to, text, value::domain(text))?,
-            Slot::Name(_) if text.is_empty() => {}
-            Slot::Name(to) => put_text(to, text, value::name(text))?,
-            Slot::Names(to) => *to = value::names(text)?,
-            Slot::Paths(to) => *to = value::paths(text)?,
-            Slot::Command(to) => *to = value::command(text)?,
-            Slot::Hook(to) => {
+            SettingSlot::Count(min, max, to) => *to = value::count(text, min, max)?,
+            SettingSlot::Secs(min, max, to) => *to = value::secs(text, min, max)?,
+            SettingSlot::Never(to) => {
+                *to = if value::is_never(text) { None } else { Some(value::duration(text)?) }
+            }
+            SettingSlot::Reload(_, to) if value::is_never(text) => *to = 0,
+            SettingSlot::Reload(max, to) => *to = value::secs(text, 0, max)?,
+            SettingSlot::Ago(to) => *to = value::ago(text)?,
+            SettingSlot::Span(to) => *to = value::span(text)?,
+            SettingSlot::Word(to) => to.set_word(value::word(text, to.words())?),
+            SettingSlot::Path(to) => put_text(to, text, value::path(text))?,
+            SettingSlot::OptionalPath(to) if text.is_empty() => to.clear(),
+            SettingSlot::OptionalPath(to) => put_text(to, text, value::path(text))?,
+            SettingSlot::Text(to) if text.len() <= TEXT_MAX => put_text(to, text, Ok(()))?,
+            SettingSlot::Text(_) => return Err(Bad::word(0, text, "is too long", "at most 127 bytes")),
+            SettingSlot::Domain(to) if text.is_empty() => to.clear(),
+            SettingSlot::Domain(to) => put_text(to, text, value::domain(text))?,
+            SettingSlot::Name(_) if text.is_empty() => {}
+            SettingSlot::Name(to) => put_text(to, text, value::name(text))?,
+            SettingSlot::Names(to) => *to = value::names(text)?,
+            SettingSlot::Paths(to) => *to = value::paths(text)?,
+            SettingSlot::Command(to) => *to = value::command(text)?,
+            SettingSlot::Hook(to) => {
                 let command = value::command(text)?;
                 command.first().map_or(Ok(()), |program| value::path(program))?;
                 *to = command;
             }
-            Slot::Nets(to) => *to = value::nets(text)?,
-            Slot::Addresses(to) => *to = value::addresses(text)?,
-            Slot::Loopback(to) => *to = value::loopback(text)?,
-            Slot::Server(to) => *to = value::server(text)?,
-            Slot::Prefixes(to) => *to = value::prefixes(text)?,
-            Slot::Ports(to) => *to = Ports::parse(text)?,
-            Slot::ExcludedPorts(to) => *to = ExcludedPorts::parse(text)?,
-            Slot::Interfaces(to) => *to = Interfaces::parse(text)?,
+            SettingSlot::Nets(to) => *to = value::nets(text)?,
+            SettingSlot::Addresses(to) => *to = value::addresses(text)?,
+            SettingSlot::Loopback(to) => *to = value::loopback(text)?,
+            SettingSlot::Server(to) => *to = value::server(text)?,
+            SettingSlot::Prefixes(to) => *to = value::prefixes(text)?,
+            SettingSlot::Ports(to) => *to = PortRanges::parse(text)?,
+            SettingSlot::ExcludedPorts(to) => *to = ExcludedPorts::parse(text)?,
+            SettingSlot::Interfaces(to) => *to = InterfaceChoice::parse(text)?,
         }
         Ok(())
     }
@@ -135,14 +137,14 @@ impl Slot<'_> {
     fn may_be_empty(&self) -> bool {
         matches!(
             self,
-            Slot::Text(_)
-                | Slot::OptionalPath(_)
-                | Slot::Server(_)
-                | Slot::Name(_)
-                | Slot::Domain(_)
-                | Slot::Names(_)
-                | Slot::Paths(_)
-                | Slot::Command(_)
+            SettingSlot::Text(_)
+                | SettingSlot::OptionalPath(_)
+                | SettingSlot::Server(_)
+                | SettingSlot::Name(_)
+                | SettingSlot::Domain(_)
+                | SettingSlot::Names(_)
+                | SettingSlot::Paths(_)
+                | SettingSlot::Command(_)
         )
     }
 }
@@ -155,19 +157,19 @@ fn put_text(to: &mut String, text: &str, judged: Checked<()>) -> Checked<()> {
 }
 
 /// Sets every key of `table` to its default. A row with a wrong default is found by a test.
-pub(super) fn set_defaults<T>(table: &[Key<T>], target: &mut T) {
+pub(super) fn set_defaults<T>(table: &[SettingKey<T>], target: &mut T) {
     for key in table.iter().filter(|k| !k.default.is_empty()) {
         let _ = (key.slot)(target).set(key.default);
     }
 }
 
 /// The row of `name`.
-pub(super) fn find<'t, T>(table: &'t [Key<T>], name: &str) -> Option<&'t Key<T>> {
+pub(super) fn find<'t, T>(table: &'t [SettingKey<T>], name: &str) -> Option<&'t SettingKey<T>> {
     table.iter().find(|k| k.name == name)
 }
 
 /// Stores the entry's value in `slot`, whose default is `default`.
-pub(super) fn store(slot: Slot<'_>, default: &str, entry: &Entry<'_>, problems: &mut Vec<Problem>) {
+pub(super) fn store(slot: SettingSlot<'_>, default: &str, entry: &IniEntry<'_>, problems: &mut Vec<Problem>) {
     let text = entry.unquoted();
     let done = if text.is_empty() && !slot.may_be_empty() {
         let what = ["'", entry.key, "' has no value"].concat();
@@ -182,7 +184,7 @@ pub(super) fn store(slot: Slot<'_>, default: &str, entry: &Entry<'_>, problems: 
 }
 
 /// What is said about a key that nobody knows.
-pub(super) fn unknown<'k>(entry: &Entry<'_>, known: impl IntoIterator<Item = &'k str>) -> Problem {
+pub(super) fn unknown<'k>(entry: &IniEntry<'_>, known: impl IntoIterator<Item = &'k str>) -> Problem {
     let what = ["unknown key '", entry.key, "'"].concat();
     let hint = match suggest(entry.key, known) {
         Some(near) => ["it has no effect; did you mean '", near, "'?"].concat(),
@@ -192,7 +194,7 @@ pub(super) fn unknown<'k>(entry: &Entry<'_>, known: impl IntoIterator<Item = &'k
 }
 
 /// What is said about a key of the existing product that means nothing here.
-pub(super) fn no_longer_needed(entry: &Entry<'_>, why: &str) -> Problem {
+pub(super) fn no_longer_needed(entry: &IniEntry<'_>, why: &str) -> Problem {
     let what = ["'", entry.key, "' is no longer needed"].concat();
     entry.key_problem(Severity::Warning, what, why.to_string())
 }

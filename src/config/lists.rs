@@ -59,7 +59,7 @@ pub enum ListLine<'a> {
 
 /// How many lines of a list were good and bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
+pub struct ListCounts {
     /// Lines whose entries were handed on.
     pub good: u32,
     /// Lines that are no entry.
@@ -68,7 +68,7 @@ pub struct Counts {
     pub foreign: u32,
 }
 
-impl Counts {
+impl ListCounts {
     /// More than half of the list is bad: it is no list, or it was cut or garbled, and none of it may be
     /// used.
     #[must_use]
@@ -93,9 +93,10 @@ pub fn read_list(
     kind: ListKind,
     input: &mut dyn Read,
     each: &mut dyn FnMut(ListLine<'_>),
-) -> io::Result<Counts> {
+) -> io::Result<ListCounts> {
     let mut buffer = vec![0u8; BUFFER];
-    let mut lines = Lines { kind, counts: Counts::default(), number: 0, skip: false, not_a_list: None, each };
+    let mut lines =
+        ListLines { kind, counts: ListCounts::default(), number: 0, skip: false, not_a_list: None, each };
     let mut held = 0;
     loop {
         let space = buffer.get_mut(held..).unwrap_or_default();
@@ -131,15 +132,15 @@ pub fn read_list(
 }
 
 /// The same for a list that is already in memory.
-pub fn list_lines(kind: ListKind, text: &[u8], each: &mut dyn FnMut(ListLine<'_>)) -> Counts {
+pub fn list_lines(kind: ListKind, text: &[u8], each: &mut dyn FnMut(ListLine<'_>)) -> ListCounts {
     let mut text = text;
     // Reading from a slice cannot fail.
     read_list(kind, &mut text, each).unwrap_or_default()
 }
 
-struct Lines<'f> {
+struct ListLines<'f> {
     kind: ListKind,
-    counts: Counts,
+    counts: ListCounts,
     number: u32,
     /// The rest of a line that was too long is passed over.
     skip: bool,
@@ -148,7 +149,7 @@ struct Lines<'f> {
     each: &'f mut dyn FnMut(ListLine<'_>),
 }
 
-impl Lines<'_> {
+impl ListLines<'_> {
     fn line(&mut self, bytes: &[u8]) {
         if std::mem::take(&mut self.skip) {
             return;

@@ -26,15 +26,15 @@ pub use builtin::{builtin, builtin_text};
 pub use example::{Example, examples};
 pub use global::{missing_keys, parse_global};
 pub use listline::{ListWord, list_word, too_wide};
-pub use lists::{Counts, ListEntry, ListKind, ListLine, list_lines, read_list};
+pub use lists::{ListCounts, ListEntry, ListKind, ListLine, list_lines, read_list};
 pub use load::{DEFAULT_PATH, FileProblem, Loaded, conf_files, in_force, load, load_rule};
 pub use operator::{CloudMember, Operator, member_name, parse_operator};
 pub use parts::{Part, RuleDefault};
-pub use ports::{ExcludedPorts, Ports};
+pub use ports::{ExcludedPorts, PortRanges};
 pub use service::{Action, Enabled, Engine, ServiceRule, Source, parse_service};
 pub use settings::{
-    Backend, BanAction, Cloud, Fastpath, Flood, FloodLimits, Interfaces, KernelLevel, LogLevel, LogTo, Scan,
-    Settings, StageOne, Zone,
+    Backend, BanAction, Cloud, Fastpath, FloodRates, FloodSettings, InterfaceChoice, KernelLevel, LogLevel,
+    LogTo, ScanSettings, Settings, StageOne, Zone,
 };
 pub use value::{duration, net, span, written};
 

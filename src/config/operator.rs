@@ -2,8 +2,8 @@
 //! cloud.conf, the file of who runs a community cloud: its zone, its server, what an address must have to be
 //! listed, and the members.
 
-use super::ini::{self, Entry};
-use super::keys::{self, Key, Slot};
+use super::ini::{self, IniEntry};
+use super::keys::{self, SettingKey, SettingSlot};
 use super::value;
 use crate::base::diag::{Bad, Checked, Problem, Severity, decode};
 use ipnet::IpNet;
@@ -45,22 +45,22 @@ pub struct Operator {
 const fn key(
     name: &'static str,
     default: &'static str,
-    slot: fn(&mut Operator) -> Slot<'_>,
-) -> Key<Operator> {
-    Key { name, default, slot }
+    slot: fn(&mut Operator) -> SettingSlot<'_>,
+) -> SettingKey<Operator> {
+    SettingKey { name, default, slot }
 }
 
 /// Every key of [cloud].
-pub(super) const KEYS: &[Key<Operator>] = &[
-    key("zone", "", |o| Slot::Text(&mut o.zone)),
-    key("server", "", |o| Slot::Server(&mut o.server)),
-    key("key_file", "", |o| Slot::OptionalPath(&mut o.key_file)),
-    key("min_members", "3", |o| Slot::Count(1, 32, &mut o.min_members)),
-    key("min_groups", "3", |o| Slot::Count(1, 32, &mut o.min_groups)),
-    key("max_age", "7d", |o| Slot::Secs(3600, 365 * DAY, &mut o.max_age)),
-    key("min_weight", "0", |o| Slot::Count(0, 1_000_000, &mut o.min_weight)),
-    key("max_share", "5", |o| Slot::Count(1, 100, &mut o.max_share)),
-    key("share_floor", "100", |o| Slot::Count(0, 1_000_000, &mut o.share_floor)),
+pub(super) const KEYS: &[SettingKey<Operator>] = &[
+    key("zone", "", |o| SettingSlot::Text(&mut o.zone)),
+    key("server", "", |o| SettingSlot::Server(&mut o.server)),
+    key("key_file", "", |o| SettingSlot::OptionalPath(&mut o.key_file)),
+    key("min_members", "3", |o| SettingSlot::Count(1, 32, &mut o.min_members)),
+    key("min_groups", "3", |o| SettingSlot::Count(1, 32, &mut o.min_groups)),
+    key("max_age", "7d", |o| SettingSlot::Secs(3600, 365 * DAY, &mut o.max_age)),
+    key("min_weight", "0", |o| SettingSlot::Count(0, 1_000_000, &mut o.min_weight)),
+    key("max_share", "5", |o| SettingSlot::Count(1, 100, &mut o.max_share)),
+    key("share_floor", "100", |o| SettingSlot::Count(0, 1_000_000, &mut o.share_floor)),
 ];
 
 impl Operator {
@@ -108,7 +108,7 @@ pub fn parse_operator(text: &[u8]) -> (Operator, Vec<Problem>) {
 }
 
 /// `NAME=GROUP`, and behind it `weight=PERCENT` and addresses.
-fn member(entry: &Entry<'_>, before: &[CloudMember]) -> Checked<CloudMember> {
+fn member(entry: &IniEntry<'_>, before: &[CloudMember]) -> Checked<CloudMember> {
     member_name(entry.key)?;
     if before.iter().any(|other| other.name == entry.key) {
         return Err(Bad::word(

@@ -3,7 +3,7 @@
 //! all of the rule, and what is local to this host. A key that a later text has takes the place of all lines
 //! of that key before it, as if those were not there; only the patterns of a `.local` file are added.
 
-use super::ini::{self, Entry};
+use super::ini::{self, IniEntry};
 use super::service::{self, PATTERN_KEYS};
 use super::webscan;
 use crate::base::diag::decode;
@@ -31,7 +31,7 @@ pub struct RuleDefault {
 }
 
 /// Which line this is, whatever its value: the section, and the key without a weight.
-fn named<'a>(entry: &Entry<'a>) -> (&'a str, &'a str) {
+fn named<'a>(entry: &IniEntry<'a>) -> (&'a str, &'a str) {
     // [detection] is [rule] continued.
     let section = if entry.section == "detection" { "rule" } else { entry.section };
     (section, unweighted(entry.key))
@@ -43,7 +43,7 @@ fn unweighted(key: &str) -> &str {
 }
 
 /// Calls `each` with every entry of a text that can be read.
-fn entries<'a>(part: &Part<'a>, each: &mut dyn FnMut(&Entry<'a>)) {
+fn entries<'a>(part: &Part<'a>, each: &mut dyn FnMut(&IniEntry<'a>)) {
     let mut ignored = Vec::new();
     if let Some(text) = decode(part.text, &mut ignored) {
         ini::read(text, service::SECTIONS, &mut ignored, &mut |entry, _| each(entry));
@@ -71,7 +71,7 @@ impl<'a> Replacing<'a> {
     }
 
     /// Whether a text behind this one has the key.
-    pub(super) fn replaced(&self, part: usize, entry: &Entry<'_>) -> bool {
+    pub(super) fn replaced(&self, part: usize, entry: &IniEntry<'_>) -> bool {
         self.0.iter().skip(part + 1).any(|keys| keys.contains(&named(entry)))
     }
 }

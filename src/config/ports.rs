@@ -10,20 +10,20 @@ const RANGES_MAX: usize = 256;
 
 /// Either every port, or ranges that are sorted, do not overlap and do not touch.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Ports(Vec<(u16, u16)>);
+pub struct PortRanges(Vec<(u16, u16)>);
 
-impl Ports {
+impl PortRanges {
     /// Reads `all`, or a comma list of ports and ranges such as `22,25,1000-2000`.
     ///
     /// # Errors
     /// Names the item that is no port (1 to 65535) or no rising range.
-    pub fn parse(text: &str) -> Checked<Ports> {
+    pub fn parse(text: &str) -> Checked<PortRanges> {
         let mut ranges = Vec::new();
         if text == "all" {
-            return Ok(Ports(ranges));
+            return Ok(PortRanges(ranges));
         }
         items(text, &mut |at, item| add(&mut ranges, at, item))?;
-        Ok(Ports(joined(ranges)))
+        Ok(PortRanges(joined(ranges)))
     }
 
     /// Whether this is every port.
@@ -51,7 +51,7 @@ pub struct ExcludedPorts {
     /// Every port that a local socket listens on.
     pub listening: bool,
     /// Ports named by hand; `None` when there are none.
-    pub named: Option<Ports>,
+    pub named: Option<PortRanges>,
 }
 
 impl ExcludedPorts {
@@ -66,13 +66,13 @@ impl ExcludedPorts {
             }
             add(&mut ranges, at, item)
         })?;
-        let named = if ranges.is_empty() { None } else { Some(Ports(joined(ranges))) };
+        let named = if ranges.is_empty() { None } else { Some(PortRanges(joined(ranges))) };
         Ok(ExcludedPorts { listening, named })
     }
 }
 
 /// The form that `parse` reads back, the same for equal sets.
-impl fmt::Display for Ports {
+impl fmt::Display for PortRanges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_all() {
             return f.write_str("all");

@@ -4,16 +4,16 @@
 
 use super::Spanned;
 use super::foreign;
-use super::ini::{self, Entry};
-use super::keys::{self, Key, Slot, words};
+use super::ini::{self, IniEntry};
+use super::keys::{self, SettingKey, SettingSlot, words};
 use super::parts::{Part, Replacing, RuleDefault};
-use super::ports::Ports;
+use super::ports::PortRanges;
 use super::value;
 use super::webscan;
 use crate::base::clock::Span;
 use crate::base::diag::decode;
 use crate::base::diag::{Problem, Severity};
-use crate::base::webscan::Webscan;
+use crate::base::webscan::WebscanSettings;
 
 words! {
     /// Whether a rule is in force.
@@ -100,7 +100,7 @@ pub struct ServiceRule {
     /// Of a first ban.
     pub bantime: Span,
     /// Ports that the ban closes.
-    pub ports: Ports,
+    pub ports: PortRanges,
     /// The ban closes TCP ports.
     pub tcp: bool,
     /// The ban closes UDP ports.
@@ -115,8 +115,8 @@ pub struct ServiceRule {
     pub permanent_threshold: u32,
     /// How hits are judged.
     pub engine: Engine,
-    /// For `Engine::Webscan`.
-    pub webscan: Webscan,
+    /// For `Engine::WebscanSettings`.
+    pub webscan: WebscanSettings,
 }
 
 /// Patterns at most in one rule.
@@ -127,33 +127,33 @@ pub(super) const SECTIONS: &[&str] = &["rule", "detection", "webscan", "threshol
 const fn key(
     name: &'static str,
     default: &'static str,
-    slot: fn(&mut ServiceRule) -> Slot<'_>,
-) -> Key<ServiceRule> {
-    Key { name, default, slot }
+    slot: fn(&mut ServiceRule) -> SettingSlot<'_>,
+) -> SettingKey<ServiceRule> {
+    SettingKey { name, default, slot }
 }
 
 /// Every key of [rule] but those that may repeat. [detection] is [rule] continued, for files of the existing
 /// product.
-pub(super) const KEYS: &[Key<ServiceRule>] = &[
-    key("enabled", "true", |r| Slot::Word(&mut r.enabled)),
-    key("name", "", |r| Slot::Name(&mut r.name)),
-    key("source", "auto", |r| Slot::Word(&mut r.source)),
-    key("trust", "strict", |r| Slot::Either(["any", "strict"], &mut r.trust_any)),
-    key("programs", "", |r| Slot::Names(&mut r.programs)),
-    key("files", "", |r| Slot::Paths(&mut r.files)),
-    key("command", "", |r| Slot::Command(&mut r.command)),
-    key("findtime", "600", |r| Slot::Secs(1, YEAR, &mut r.findtime)),
-    key("maxretry", "5", |r| Slot::Count(1, 100_000, &mut r.maxretry)),
-    key("same_user", "10m", |r| Slot::Secs(0, 86_400, &mut r.same_user)),
-    key("same_user_max", "30", |r| Slot::Count(0, 250, &mut r.same_user_max)),
-    key("bantime", "600", |r| Slot::Span(&mut r.bantime)),
-    key("ports", "all", |r| Slot::Ports(&mut r.ports)),
-    key("proto", "tcp,udp", |r| Slot::Both(["tcp", "udp"], [&mut r.tcp, &mut r.udp])),
-    key("action", "ban", |r| Slot::Word(&mut r.action)),
-    key("escalation_enabled", "false", |r| Slot::Flag(&mut r.escalation_enabled)),
-    key("escalation_window", "24h", |r| Slot::Secs(1, YEAR, &mut r.escalation_window)),
-    key("permanent_threshold", "5", |r| Slot::Count(1, 1000, &mut r.permanent_threshold)),
-    key("engine", "pattern", |r| Slot::Word(&mut r.engine)),
+pub(super) const KEYS: &[SettingKey<ServiceRule>] = &[
+    key("enabled", "true", |r| SettingSlot::Word(&mut r.enabled)),
+    key("name", "", |r| SettingSlot::Name(&mut r.name)),
+    key("source", "auto", |r| SettingSlot::Word(&mut r.source)),
+    key("trust", "strict", |r| SettingSlot::Either(["any", "strict"], &mut r.trust_any)),
+    key("programs", "", |r| SettingSlot::Names(&mut r.programs)),
+    key("files", "", |r| SettingSlot::Paths(&mut r.files)),
+    key("command", "", |r| SettingSlot::Command(&mut r.command)),
+    key("findtime", "600", |r| SettingSlot::Secs(1, YEAR, &mut r.findtime)),
+    key("maxretry", "5", |r| SettingSlot::Count(1, 100_000, &mut r.maxretry)),
+    key("same_user", "10m", |r| SettingSlot::Secs(0, 86_400, &mut r.same_user)),
+    key("same_user_max", "30", |r| SettingSlot::Count(0, 250, &mut r.same_user_max)),
+    key("bantime", "600", |r| SettingSlot::Span(&mut r.bantime)),
+    key("ports", "all", |r| SettingSlot::Ports(&mut r.ports)),
+    key("proto", "tcp,udp", |r| SettingSlot::Both(["tcp", "udp"], [&mut r.tcp, &mut r.udp])),
+    key("action", "ban", |r| SettingSlot::Word(&mut r.action)),
+    key("escalation_enabled", "false", |r| SettingSlot::Flag(&mut r.escalation_enabled)),
+    key("escalation_window", "24h", |r| SettingSlot::Secs(1, YEAR, &mut r.escalation_window)),
+    key("permanent_threshold", "5", |r| SettingSlot::Count(1, 1000, &mut r.permanent_threshold)),
+    key("engine", "pattern", |r| SettingSlot::Word(&mut r.engine)),
 ];
 
 /// Keys that may repeat.
@@ -237,7 +237,7 @@ pub(super) fn blank() -> ServiceRule {
         findtime: 0,
         maxretry: 0,
         bantime: Span::Permanent,
-        ports: Ports::default(),
+        ports: PortRanges::default(),
         tcp: false,
         udp: false,
         action: Action::default(),
@@ -260,7 +260,7 @@ struct Reader<'r> {
 
 impl Reader<'_> {
     /// One line of the file.
-    fn entry(&mut self, entry: &Entry<'_>, problems: &mut Vec<Problem>) {
+    fn entry(&mut self, entry: &IniEntry<'_>, problems: &mut Vec<Problem>) {
         if webscan::SECTIONS.contains(&entry.section) {
             return webscan::entry(&mut self.rule.webscan, self.windows, entry, problems);
         }
@@ -288,7 +288,13 @@ impl Reader<'_> {
     }
 
     /// `failregex=`, `failregex@3=`, `ignoreregex=` or `successregex=`; an empty one says nothing.
-    fn pattern(&mut self, key: &str, weight: Option<&str>, entry: &Entry<'_>, problems: &mut Vec<Problem>) {
+    fn pattern(
+        &mut self,
+        key: &str,
+        weight: Option<&str>,
+        entry: &IniEntry<'_>,
+        problems: &mut Vec<Problem>,
+    ) {
         let mut error = |what: &str, hint: &str| {
             problems.push(entry.key_problem(Severity::Error, what.to_string(), hint.to_string()));
         };
@@ -322,7 +328,7 @@ impl Reader<'_> {
     }
 
     /// The value as it stands in the file.
-    fn spanned(&self, entry: &Entry<'_>) -> Spanned {
+    fn spanned(&self, entry: &IniEntry<'_>) -> Spanned {
         Spanned { text: entry.value.to_string(), line: entry.line, col: entry.value_col(), part: self.part }
     }
 }

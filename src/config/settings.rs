@@ -2,7 +2,7 @@
 //! What mef.conf says, as plain data. Other parts never see text of the file.
 
 use super::keys::words;
-use super::ports::{ExcludedPorts, Ports};
+use super::ports::{ExcludedPorts, PortRanges};
 use super::value;
 use crate::base::clock::Span;
 use crate::base::diag::Checked;
@@ -104,28 +104,28 @@ words! {
 
 /// A set of interfaces by name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Interfaces {
+pub struct InterfaceChoice {
     /// Those of the default routes.
     pub auto: bool,
     /// Further names; empty without `auto` means all.
     pub names: Vec<String>,
 }
 
-impl Interfaces {
+impl InterfaceChoice {
     /// `auto`, names, both; or `all`.
-    pub(super) fn parse(text: &str) -> Checked<Interfaces> {
+    pub(super) fn parse(text: &str) -> Checked<InterfaceChoice> {
         let mut names = value::names(text)?;
         let all = names.iter().any(|n| n == "all");
         let auto = !all && names.iter().any(|n| n == "auto");
         names.retain(|n| !all && n != "auto");
-        Ok(Interfaces { auto, names })
+        Ok(InterfaceChoice { auto, names })
     }
 }
 
 /// The port scan guard (`ps_*`).
 #[derive(Default)]
 #[cfg_attr(test, derive(Debug, Clone, PartialEq, Eq))]
-pub struct Scan {
+pub struct ScanSettings {
     /// Guard at all.
     pub enabled: bool,
     /// Distinct closed ports within `interval` that are still fine.
@@ -135,7 +135,7 @@ pub struct Scan {
     /// Seconds; never permanent, since a SYN has no proven sender.
     pub bantime: u32,
     /// Where scans are looked for.
-    pub interface: Interfaces,
+    pub interface: InterfaceChoice,
     /// Where they are not.
     pub interface_exclude: Vec<String>,
     /// Ports that never count.
@@ -154,7 +154,7 @@ pub struct Scan {
 
 /// Limits of the flood guard for one source address and port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct FloodLimits {
+pub struct FloodRates {
     /// SYN packets a second.
     pub syn_rate: u32,
     /// SYN packets at once.
@@ -169,15 +169,15 @@ pub struct FloodLimits {
 
 /// The flood guard (`ddos_*`).
 #[cfg_attr(test, derive(Debug, Clone, PartialEq, Eq))]
-pub struct Flood {
+pub struct FloodSettings {
     /// Guard at all.
     pub enabled: bool,
     /// Ports that are guarded.
-    pub ports: Ports,
+    pub ports: PortRanges,
     /// Limits for all of them.
-    pub limits: FloodLimits,
+    pub limits: FloodRates,
     /// Ports with limits of their own.
-    pub port_limits: Vec<(u16, FloodLimits)>,
+    pub port_limits: Vec<(u16, FloodRates)>,
     /// What the throttle does.
     pub stage1_mode: StageOne,
     /// Seconds that a source stays in the throttle.
@@ -204,7 +204,7 @@ pub struct Zone {
     /// Globs over the answer that mean a listing.
     pub answer_match: Vec<String>,
     /// Ports that a listing closes.
-    pub ports: Ports,
+    pub ports: PortRanges,
     /// Of such a ban.
     pub bantime: Span,
     /// Seconds to wait for an answer.
@@ -340,9 +340,9 @@ pub struct Settings {
     /// Empty = those of resolv.conf.
     pub dns_servers: Vec<IpAddr>,
     /// `ps_*`.
-    pub scan: Scan,
+    pub scan: ScanSettings,
     /// `ddos_*`.
-    pub flood: Flood,
+    pub flood: FloodSettings,
     /// Ask DNSBLs at all.
     pub rbl_enabled: bool,
     /// `rbl_<key>_*`, in the order of the file.
@@ -353,10 +353,10 @@ pub struct Settings {
 
 /// Settings before the defaults of the table are put in.
 pub(super) fn blank() -> Settings {
-    let flood = Flood {
+    let flood = FloodSettings {
         enabled: false,
-        ports: Ports::default(),
-        limits: FloodLimits::default(),
+        ports: PortRanges::default(),
+        limits: FloodRates::default(),
         port_limits: Vec::new(),
         stage1_mode: StageOne::default(),
         stage1_timeout: 0,
@@ -421,7 +421,7 @@ pub(super) fn blank() -> Settings {
         firewall_log_rate: 0,
         firewall_log_burst: 0,
         dns_servers: Vec::new(),
-        scan: Scan::default(),
+        scan: ScanSettings::default(),
         flood,
         rbl_enabled: false,
         zones: Vec::new(),
@@ -436,7 +436,7 @@ pub(super) fn zone(key: &str) -> Zone {
         enabled: false,
         zone: String::new(),
         answer_match: Vec::new(),
-        ports: Ports::default(),
+        ports: PortRanges::default(),
         bantime: Span::Permanent,
         timeout: 0,
         positive_ttl: 0,

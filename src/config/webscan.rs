@@ -2,12 +2,12 @@
 //! The sections [webscan], [thresholds] and [whitelist] of a service rule with engine=webscan. The keys are
 //! those of the existing product, and a few more. Knows neither logs nor addresses.
 
-use super::ini::Entry;
-use super::keys::{self, Key, Slot};
+use super::ini::IniEntry;
+use super::keys::{self, SettingKey, SettingSlot};
 use super::value;
 use crate::base::clock::Span;
 use crate::base::diag::{Bad, Checked, Problem, Severity};
-use crate::base::webscan::{Statuses, Threshold, Webscan};
+use crate::base::webscan::{Statuses, Threshold, WebscanSettings};
 
 /// Sections that are read here.
 pub(super) const SECTIONS: [&str; 3] = ["webscan", "thresholds", "whitelist"];
@@ -19,33 +19,37 @@ const DISTINCT_MAX: u32 = 1024;
 /// The longest window.
 const DAY: u32 = 86_400;
 
-const fn key<T>(name: &'static str, default: &'static str, slot: fn(&mut T) -> Slot<'_>) -> Key<T> {
-    Key { name, default, slot }
+const fn key<T>(
+    name: &'static str,
+    default: &'static str,
+    slot: fn(&mut T) -> SettingSlot<'_>,
+) -> SettingKey<T> {
+    SettingKey { name, default, slot }
 }
 
 /// Keys behind `rule_N_`, but for those that `own` reads.
-pub(super) const KEYS: &[Key<Threshold>] = &[
-    key("requests_min", "0", |t| Slot::Count(0, 60_000, &mut t.requests)),
-    key("uri_count_min", "0", |t| Slot::Count(0, DISTINCT_MAX, &mut t.paths)),
-    key("ua_count_min", "0", |t| Slot::Count(0, DISTINCT_MAX, &mut t.agents)),
-    key("status_threshold", "0", |t| Slot::Count(0, 60_000, &mut t.matching)),
-    key("status_uri_min", "0", |t| Slot::Count(0, DISTINCT_MAX, &mut t.matching_paths)),
-    key("status_top_min", "0", |t| Slot::Count(0, DISTINCT_MAX, &mut t.matching_tops)),
-    key("status_share", "0", |t| Slot::Count(0, 100, &mut t.share)),
-    key("window", "", |t| Slot::Secs(1, DAY, &mut t.window)),
-    key("action", "ban", |t| Slot::Either(["detect", "ban"], &mut t.detect)),
+pub(super) const KEYS: &[SettingKey<Threshold>] = &[
+    key("requests_min", "0", |t| SettingSlot::Count(0, 60_000, &mut t.requests)),
+    key("uri_count_min", "0", |t| SettingSlot::Count(0, DISTINCT_MAX, &mut t.paths)),
+    key("ua_count_min", "0", |t| SettingSlot::Count(0, DISTINCT_MAX, &mut t.agents)),
+    key("status_threshold", "0", |t| SettingSlot::Count(0, 60_000, &mut t.matching)),
+    key("status_uri_min", "0", |t| SettingSlot::Count(0, DISTINCT_MAX, &mut t.matching_paths)),
+    key("status_top_min", "0", |t| SettingSlot::Count(0, DISTINCT_MAX, &mut t.matching_tops)),
+    key("status_share", "0", |t| SettingSlot::Count(0, 100, &mut t.share)),
+    key("window", "", |t| SettingSlot::Secs(1, DAY, &mut t.window)),
+    key("action", "ban", |t| SettingSlot::Either(["detect", "ban"], &mut t.detect)),
 ];
 /// The rest of them.
 pub(super) const OWN: [&str; 3] = ["name", "status_code", "bantime"];
 
-pub(super) const WEBSCAN: &[Key<Webscan>] = &[
-    key("max_active_ips", "1024", |w| Slot::Count(8, 1 << 20, &mut w.addresses)),
-    key("ip_inactivity_timeout", "1h", |w| Slot::Secs(1, DAY, &mut w.idle)),
+pub(super) const WEBSCAN: &[SettingKey<WebscanSettings>] = &[
+    key("max_active_ips", "1024", |w| SettingSlot::Count(8, 1 << 20, &mut w.addresses)),
+    key("ip_inactivity_timeout", "1h", |w| SettingSlot::Secs(1, DAY, &mut w.idle)),
 ];
 
 /// Of a rule that says nothing.
-pub(super) fn blank() -> Webscan {
-    let mut web = Webscan {
+pub(super) fn blank() -> WebscanSettings {
+    let mut web = WebscanSettings {
         thresholds: Vec::new(),
         addresses: 0,
         idle: 0,
@@ -57,7 +61,12 @@ pub(super) fn blank() -> Webscan {
 }
 
 /// One line of these sections. `windows` is where the value of windows= is kept for `complete`.
-pub(super) fn entry(web: &mut Webscan, windows: &mut Vec<u32>, e: &Entry<'_>, problems: &mut Vec<Problem>) {
+pub(super) fn entry(
+    web: &mut WebscanSettings,
+    windows: &mut Vec<u32>,
+    e: &IniEntry<'_>,
+    problems: &mut Vec<Problem>,
+) {
     let done = match (e.section, e.key) {
         ("webscan", "windows") => value::items(e.value, &mut |at, item| {
             windows.push(value::secs(item, 1, DAY).map_err(|bad| bad.moved(at))?);
@@ -97,7 +106,7 @@ fn skip(to: &mut Vec<String>, text: &str, lead: &str) -> Checked<()> {
 }
 
 /// `rule_N_FIELD=`.
-fn threshold(web: &mut Webscan, e: &Entry<'_>, problems: &mut Vec<Problem>) {
+fn threshold(web: &mut WebscanSettings, e: &IniEntry<'_>, problems: &mut Vec<Problem>) {
     let parts = e.key.strip_prefix("rule_").and_then(|rest| rest.split_once('_'));
     let Some((Ok(number), field)) = parts.map(|(n, field)| (n.parse::<u32>(), field)) else {
         let (what, hint) = (["unknown key '", e.key, "'"].concat(), "expected rule_N_… with a number N");
@@ -175,7 +184,7 @@ fn statuses(text: &str) -> Checked<Statuses> {
 
 /// What single keys cannot say: a threshold without a window takes the first one; one without a condition is
 /// an error.
-pub(super) fn complete(web: &mut Webscan, windows: &[u32], say: &mut dyn FnMut(&str, &str)) {
+pub(super) fn complete(web: &mut WebscanSettings, windows: &[u32], say: &mut dyn FnMut(&str, &str)) {
     if web.thresholds.len() > THRESHOLDS_MAX {
         return say("too many thresholds", "at most 16 in one rule");
     }

@@ -17,25 +17,25 @@ const QUESTION: Duration = Duration::from_millis(200);
 const LINE_MAX: u64 = 4096;
 
 /// A connection to the daemon. The daemon may end it while nothing is asked: then it is made anew.
-pub struct Client {
+pub struct ControlClient {
     stream: UnixStream,
     run_dir: PathBuf,
 }
 
-impl Client {
+impl ControlClient {
     /// Connects; `None` if no daemon listens there.
     ///
     /// # Errors
     /// What the system says: it is somebody else's socket, or the daemon takes no more connections.
-    pub fn connect(run_dir: &Path) -> io::Result<Option<Client>> {
-        Ok(open(run_dir)?.map(|stream| Client { stream, run_dir: run_dir.to_owned() }))
+    pub fn connect(run_dir: &Path) -> io::Result<Option<ControlClient>> {
+        Ok(open(run_dir)?.map(|stream| ControlClient { stream, run_dir: run_dir.to_owned() }))
     }
 
     /// Says something.
     ///
     /// # Errors
     /// What the system says.
-    pub fn tell(&mut self, request: &Request<'_>) -> io::Result<()> {
+    pub fn notify(&mut self, request: &Request<'_>) -> io::Result<()> {
         let line = format!("{request}\n");
         match self.stream.write_all(line.as_bytes()) {
             Err(e) if is_ended(&e) => {
@@ -167,7 +167,7 @@ mod tests {
     fn a_connection_that_was_ended_while_nothing_was_asked_is_made_anew() {
         for ended in [0, 1] {
             let (dir, thread) = answers(&format!("anew-{ended}"), ended);
-            let mut client = Client::connect(&dir).unwrap().unwrap();
+            let mut client = ControlClient::connect(&dir).unwrap().unwrap();
             while ended > 0 && client.stream.write(b"").is_ok() && !closed(&client.stream) {
                 std::thread::sleep(Duration::from_millis(1));
             }

@@ -27,7 +27,7 @@ pub enum Request<'a> {
     /// A command has banned somebody. Not answered.
     Banned {
         /// Whom.
-        who: Range,
+        addr: Range,
         /// For how long.
         time: Span,
         /// Which ports, as `mef bans` shows them.
@@ -36,7 +36,7 @@ pub enum Request<'a> {
     /// A command has ended bans, or found none: what was counted is to be forgotten. `None` is everybody.
     Unbanned {
         /// Whom.
-        who: Option<Range>,
+        addr: Option<Range>,
         /// Of everybody, whether those without an end as well.
         permanent: bool,
         /// Whether there were bans.
@@ -58,20 +58,20 @@ impl<'a> Request<'a> {
             "reload" => Request::Reload,
             "lists" => Request::Lists,
             "banned" => Request::Banned {
-                who: range(words.next()?)?,
+                addr: range(words.next()?)?,
                 time: time(words.next()?)?,
                 ports: words.next().filter(|ports| is_ports(ports))?,
             },
             verb @ ("unbanned" | "forget") => {
-                let who = words.next()?;
-                let permanent = who == EVERYTHING;
-                let who = if permanent || who == "all" { None } else { Some(range(who)?) };
+                let addr = words.next()?;
+                let permanent = addr == EVERYTHING;
+                let addr = if permanent || addr == "all" { None } else { Some(range(addr)?) };
                 let written = match words.next() {
                     None => true,
                     Some("unwritten") => false,
                     Some(_) => return None,
                 };
-                Request::Unbanned { who, permanent, was_banned: verb == "unbanned", written }
+                Request::Unbanned { addr, permanent, was_banned: verb == "unbanned", written }
             }
             _ => return None,
         };
@@ -88,16 +88,16 @@ impl Display for Request<'_> {
             Request::Watch => f.write_str("watch"),
             Request::Reload => f.write_str("reload"),
             Request::Lists => f.write_str("lists"),
-            Request::Banned { who, time: Span::Secs(secs), ports } => {
-                write!(f, "banned {who} {secs} {ports}")
+            Request::Banned { addr, time: Span::Secs(secs), ports } => {
+                write!(f, "banned {addr} {secs} {ports}")
             }
-            Request::Banned { who, time: Span::Permanent, ports } => {
-                write!(f, "banned {who} permanent {ports}")
+            Request::Banned { addr, time: Span::Permanent, ports } => {
+                write!(f, "banned {addr} permanent {ports}")
             }
-            Request::Unbanned { who, permanent, was_banned, written } => {
+            Request::Unbanned { addr, permanent, was_banned, written } => {
                 f.write_str(if *was_banned { "unbanned " } else { "forget " })?;
-                match who {
-                    Some(who) => write!(f, "{who}")?,
+                match addr {
+                    Some(addr) => write!(f, "{addr}")?,
                     None => f.write_str(if *permanent { EVERYTHING } else { "all" })?,
                 }
                 f.write_str(if *written { "" } else { " unwritten" })
@@ -132,7 +132,7 @@ fn is_ports(text: &str) -> bool {
 }
 
 /// A number that the daemon tells.
-pub struct Fact {
+pub struct StatusFact {
     /// Its name in answers and JSON, and behind `mef_` in Prometheus' format.
     pub name: &'static str,
     /// It only grows, but for a restart.
@@ -141,12 +141,12 @@ pub struct Fact {
     pub about: &'static str,
 }
 
-const fn fact(name: &'static str, grows: bool, about: &'static str) -> Fact {
-    Fact { name, grows, about }
+const fn fact(name: &'static str, grows: bool, about: &'static str) -> StatusFact {
+    StatusFact { name, grows, about }
 }
 
 /// Every number of an answer to `status`, in order.
-pub const FACTS: [Fact; 19] = [
+pub const FACTS: [StatusFact; 19] = [
     fact("lines", true, "Lines and records read"),
     fact("hits", true, "Hits of service rules"),
     fact("ignored", true, "Hits taken back by an ignoreregex"),
@@ -228,7 +228,7 @@ pub struct SightLine<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OffenderLine<'a> {
     /// Address or prefix.
-    pub who: &'a str,
+    pub addr: &'a str,
     /// By which rule.
     pub rule: &'a str,
     /// Hits within findtime.
@@ -327,8 +327,8 @@ impl<'a> ListLine<'a> {
 
 impl Display for OffenderLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let OffenderLine { who, rule, hits, maxretry, age } = *self;
-        write!(f, "offender {who} {rule} {hits} {maxretry} {age}")
+        let OffenderLine { addr, rule, hits, maxretry, age } = *self;
+        write!(f, "offender {addr} {rule} {hits} {maxretry} {age}")
     }
 }
 
@@ -338,9 +338,9 @@ impl<'a> OffenderLine<'a> {
     pub fn read(line: &'a str) -> Option<OffenderLine<'a>> {
         let mut words = line.strip_prefix("offender ")?.split(' ');
         let mut word = || words.next();
-        let (who, rule) = (word()?, word()?);
+        let (addr, rule) = (word()?, word()?);
         let (hits, maxretry, age) = (word()?.parse().ok()?, word()?.parse().ok()?, word()?.parse().ok()?);
-        Some(OffenderLine { who, rule, hits, maxretry, age })
+        Some(OffenderLine { addr, rule, hits, maxretry, age })
     }
 }
 
@@ -350,20 +350,20 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        let who = |text: &str| range(text).unwrap();
+        let addr = |text: &str| range(text).unwrap();
         let all = [
             Request::Status,
             Request::Top,
             Request::Watch,
             Request::Reload,
             Request::Lists,
-            Request::Banned { who: who("192.0.2.7"), time: Span::Secs(3600), ports: "all" },
-            Request::Banned { who: who("2001:db8::/64"), time: Span::Permanent, ports: "22,80-90/tcp" },
-            Request::Unbanned { who: None, permanent: false, was_banned: true, written: false },
-            Request::Unbanned { who: None, permanent: true, was_banned: true, written: true },
-            Request::Unbanned { who: None, permanent: true, was_banned: true, written: false },
+            Request::Banned { addr: addr("192.0.2.7"), time: Span::Secs(3600), ports: "all" },
+            Request::Banned { addr: addr("2001:db8::/64"), time: Span::Permanent, ports: "22,80-90/tcp" },
+            Request::Unbanned { addr: None, permanent: false, was_banned: true, written: false },
+            Request::Unbanned { addr: None, permanent: true, was_banned: true, written: true },
+            Request::Unbanned { addr: None, permanent: true, was_banned: true, written: false },
             Request::Unbanned {
-                who: Some(who("192.0.2.1-192.0.2.9")),
+                addr: Some(addr("192.0.2.1-192.0.2.9")),
                 permanent: false,
                 was_banned: false,
                 written: true,
@@ -391,8 +391,8 @@ mod tests {
             let list = ListLine { name: "zen", state: "off", numbers: [4, 3, 2, 1], why };
             assert_eq!(ListLine::read(&list.to_string()), Some(list));
         }
-        let who = OffenderLine { who: "2001:db8::/64", rule: "sshd", hits: 3, maxretry: 5, age: 9 };
-        assert_eq!(OffenderLine::read(&who.to_string()), Some(who));
+        let addr = OffenderLine { addr: "2001:db8::/64", rule: "sshd", hits: 3, maxretry: 5, age: 9 };
+        assert_eq!(OffenderLine::read(&addr.to_string()), Some(addr));
     }
 
     #[test]

@@ -22,7 +22,7 @@ const GRACE: u64 = 500;
 /// it.
 const PAUSE: u64 = 1000;
 /// Milliseconds in which a client has to finish a line.
-const PATIENCE: u64 = 5_000;
+const LINE_TIMEOUT: u64 = 5_000;
 /// Reads at most from a client that has to go.
 const LAST_READS: u32 = 1024;
 /// What stands for the listening socket among the clients' numbers.
@@ -47,7 +47,7 @@ pub trait Service {
     fn keep(&mut self, stream: UnixStream);
 }
 
-struct Client {
+struct Connection {
     stream: UnixStream,
     buf: [u8; LINE_MAX],
     len: usize,
@@ -60,16 +60,16 @@ pub struct Server {
     listener: UnixListener,
     /// One descriptor for the loop, whoever is connected.
     epoll: Epoll,
-    clients: [Option<Box<Client>>; CLIENTS],
+    clients: [Option<Box<Connection>>; CLIENTS],
     /// Until when nobody is taken in.
     paused: Option<Mono>,
     /// It was told that the system has nothing for more connections.
-    told: bool,
+    reported: bool,
     path: PathBuf,
 }
 
 impl Server {
-    /// Makes the socket, in place of one that a former daemon left: the caller holds the lock of run_dir.
+    /// Makes the socket, in place of one that a previous daemon left: the caller holds the lock of run_dir.
     ///
     /// # Errors
     /// What the system says; the path of a socket has at most 107 bytes.
@@ -82,7 +82,14 @@ impl Server {
         listener.set_nonblocking(true)?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
-        Ok(Server { listener, epoll, clients: [const { None }; CLIENTS], paused: None, told: false, path })
+        Ok(Server {
+            listener,
+            epoll,
+            clients: [const { None }; CLIENTS],
+            paused: None,
+            reported: false,
+            path,
+        })
     }
 
     /// For polling.
@@ -94,13 +101,13 @@ impl Server {
     /// When the next client has been too slow, or somebody may be taken in again.
     #[must_use]
     pub fn deadline(&self) -> Option<Mono> {
-        self.clients.iter().flatten().map(|client| client.since.after(PATIENCE)).chain(self.paused).min()
+        self.clients.iter().flatten().map(|client| client.since.after(LINE_TIMEOUT)).chain(self.paused).min()
     }
 
     /// Serves whoever is ready; a bounded piece of work.
     pub fn serve(&mut self, now: Mono, service: &mut dyn Service) {
-        let slow = |client: &Option<Box<Client>>| {
-            client.as_ref().is_some_and(|client| client.since.after(PATIENCE) <= now)
+        let slow = |client: &Option<Box<Connection>>| {
+            client.as_ref().is_some_and(|client| client.since.after(LINE_TIMEOUT) <= now)
         };
         for at in 0..CLIENTS {
             if self.clients.get(at).is_some_and(slow) {
@@ -136,7 +143,7 @@ impl Server {
                 Err(e) if matches!(e.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
                 // The socket stays readable: to wait for it would be to spin.
                 Err(e) => {
-                    if !std::mem::replace(&mut self.told, true) {
+                    if !std::mem::replace(&mut self.reported, true) {
                         log::warn!("{}: {e}; commands have to wait", self.path.to_string_lossy());
                     }
                     return self.pause(Some(now.after(PAUSE)));
@@ -150,7 +157,7 @@ impl Server {
         if let Some(free) = self.clients.iter().position(Option::is_none) {
             return Some(free);
         }
-        let idle = |c: &Client| c.len == 0 && c.since.after(GRACE) <= now;
+        let idle = |c: &Connection| c.len == 0 && c.since.after(GRACE) <= now;
         let all = self.clients.iter().enumerate().filter_map(|(at, c)| Some((at, c.as_ref()?)));
         let (at, _) = all.filter(|(_, c)| idle(c)).min_by_key(|(_, c)| c.since)?;
         self.part(at, now, service);
@@ -158,7 +165,7 @@ impl Server {
     }
 
     fn take(&mut self, at: usize, stream: UnixStream, now: Mono) {
-        self.told = false;
+        self.reported = false;
         if !is_root(&stream) || stream.set_nonblocking(true).is_err() {
             return;
         }
@@ -166,7 +173,7 @@ impl Server {
         if let Some(slot) = self.clients.get_mut(at)
             && self.epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, number)).is_ok()
         {
-            *slot = Some(Box::new(Client { stream, buf: [0; LINE_MAX], len: 0, since: now }));
+            *slot = Some(Box::new(Connection { stream, buf: [0; LINE_MAX], len: 0, since: now }));
         }
     }
 
@@ -211,7 +218,7 @@ impl Server {
     }
 }
 
-impl Client {
+impl Connection {
     /// Reads once and serves the lines that are whole.
     fn turn(&mut self, now: Mono, service: &mut dyn Service) -> Then {
         let room = self.buf.get_mut(self.len..).unwrap_or_default();
@@ -372,7 +379,7 @@ mod tests {
         let silent = connect();
         server.serve(clock::mono(), &mut echo);
         assert!(!gone(&silent) && server.deadline().is_some());
-        let late = clock::mono().after(PATIENCE);
+        let late = clock::mono().after(LINE_TIMEOUT);
         server.serve(late, &mut echo);
         assert!(gone(&silent));
         std::fs::remove_dir_all(dir).unwrap();

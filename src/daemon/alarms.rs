@@ -3,7 +3,7 @@
 //! their packets come, whether somebody listens here or not.
 
 use super::judge::Judge;
-use crate::ban::{Alarm, FLOODS, Limit, PORT_MEMORY, Packet, SCANS, Scanner};
+use crate::ban::{Alarm, FLOODS, FloodLimit, PORT_MEMORY, ReportedPacket, SCANS, Scanner};
 use crate::base::clock::{Mono, Now};
 use crate::base::range::Range;
 use crate::config::Settings;
@@ -13,10 +13,10 @@ use ipnet::IpNet;
 use std::os::fd::BorrowedFd;
 
 /// Packets that are looked at in one turn; the kernel keeps the others.
-const HEARD: usize = 256;
+const PACKETS_PER_TURN: usize = 256;
 /// Milliseconds between two looks at what scanners have touched and at who is connected: these read whole
 /// tables.
-const LOOK: u64 = 1000;
+const LOOK_INTERVAL: u64 = 1000;
 /// Those who wait for a look at most; beyond that they are told of without.
 const PENDING: usize = 1024;
 /// Bans that are remembered, to be counted; beyond that the first ones are forgotten.
@@ -29,7 +29,7 @@ const CONNECTED: &str = "connected to this host, and anybody can send packets in
 
 /// What is to be done beside telling.
 #[derive(Default)]
-struct Terms {
+struct AlarmTerms {
     scans: bool,
     floods: bool,
     limit: u32,
@@ -42,8 +42,8 @@ struct Terms {
 #[derive(Default)]
 pub(super) struct Alarms {
     packets: Option<Packets>,
-    terms: Terms,
-    heard: Vec<Packet>,
+    terms: AlarmTerms,
+    heard: Vec<ReportedPacket>,
     /// Whom the kernel has banned, and who has flooded too often, of whom it is not known whether they are
     /// connected.
     scanners: Vec<Scanner>,
@@ -71,15 +71,15 @@ impl Alarms {
     /// told them.
     fn look_back(&self, judge: &mut Judge) {
         let found = judge.guard().packet_bans().and_then(|bans| {
-            let sources: Vec<Range> = bans.iter().map(|(who, _)| *who).collect();
+            let sources: Vec<Range> = bans.iter().map(|(addr, _)| *addr).collect();
             Ok((bans, connected(&sources)?))
         });
         match found {
             Ok((bans, connected)) => {
-                for ((who, ban), _) in bans.iter().zip(connected).filter(|(_, connected)| *connected) {
+                for ((addr, ban), _) in bans.iter().zip(connected).filter(|(_, connected)| *connected) {
                     let hits = ban.hits.max(self.terms.limit.saturating_add(1));
                     let rule = if ban.rule == FLOODS { FLOODS } else { SCANS };
-                    pardon(judge, who, rule, hits);
+                    unban_connected(judge, addr, rule, hits);
                 }
             }
             Err(e) => log::debug!("{e}: it is not known which of the banned are connected"),
@@ -88,7 +88,7 @@ impl Alarms {
 
     pub(super) fn configure(&mut self, settings: &Settings) {
         let scan = &settings.scan;
-        self.terms = Terms {
+        self.terms = AlarmTerms {
             scans: scan.enabled,
             floods: settings.flood.enabled,
             limit: scan.limit,
@@ -117,11 +117,11 @@ impl Alarms {
     }
 
     /// Hears what there is, and tells it.
-    pub(super) fn look(&mut self, now: Now, judge: &mut Judge) {
+    pub(super) fn read_packets(&mut self, now: Now, judge: &mut Judge) {
         let Some(packets) = &mut self.packets else { return };
         let heard = &mut self.heard;
         let result = packets.hear(&mut |packet| {
-            if heard.len() < HEARD {
+            if heard.len() < PACKETS_PER_TURN {
                 heard.push(packet);
             }
         });
@@ -140,7 +140,7 @@ impl Alarms {
                 self.packets = None;
             }
         }
-        self.tell_floods(now, judge);
+        self.report_floods(now, judge);
         for packet in std::mem::take(&mut self.heard) {
             if packet.alarm == Alarm::Scan && self.terms.scans {
                 self.scanner(&packet, now, judge);
@@ -155,17 +155,17 @@ impl Alarms {
     }
 
     /// Notes somebody whom the kernel has banned.
-    fn scanner(&mut self, packet: &Packet, now: Now, judge: &mut Judge) {
-        let who = Range::from(judge.offender(packet.from));
-        if self.scanners.iter().any(|s| s.who == who) {
+    fn scanner(&mut self, packet: &ReportedPacket, now: Now, judge: &mut Judge) {
+        let addr = Range::from(judge.offender(packet.from));
+        if self.scanners.iter().any(|s| s.addr == addr) {
             return;
         }
         // Behind headers that are not looked into there is no port to tell.
         let ports = Some(packet.port).filter(|port| *port != 0).into_iter().collect();
-        self.scanners.push(Scanner { who, ports });
+        self.scanners.push(Scanner { addr, ports });
         if self.scanners.len() > PENDING {
             let first = self.scanners.remove(0);
-            self.tell_scan(now, first, judge);
+            self.report_scan(now, first, judge);
         }
     }
 
@@ -174,11 +174,14 @@ impl Alarms {
         if self.deadline().is_none_or(|at| now.mono < at) {
             return;
         }
-        self.look_at = now.mono.after(LOOK);
+        self.look_at = now.mono.after(LOOK_INTERVAL);
         let scanners = std::mem::take(&mut self.scanners);
         let flooders = std::mem::take(&mut self.flooders);
-        let sources: Vec<Range> =
-            scanners.iter().map(|s| s.who).chain(flooders.iter().map(|(who, _)| Range::from(*who))).collect();
+        let sources: Vec<Range> = scanners
+            .iter()
+            .map(|s| s.addr)
+            .chain(flooders.iter().map(|(addr, _)| Range::from(*addr)))
+            .collect();
         let connected = connected(&sources).unwrap_or_else(|e| {
             log::debug!("{e}: it is not known who is connected");
             vec![false; sources.len()]
@@ -190,19 +193,19 @@ impl Alarms {
                 rest.push(scanner);
                 continue;
             }
-            pardon(judge, &scanner.who, SCANS, self.terms.limit.saturating_add(1));
+            unban_connected(judge, &scanner.addr, SCANS, self.terms.limit.saturating_add(1));
         }
-        for ((who, hits), connected) in flooders.iter().zip(flooded) {
+        for ((addr, hits), connected) in flooders.iter().zip(flooded) {
             if *connected {
-                judge.spared_for(FLOODS, &Range::from(*who), *hits, CONNECTED);
+                judge.report_exempt(FLOODS, &Range::from(*addr), *hits, CONNECTED);
             } else {
-                judge.flooded(now, *who, *hits);
+                judge.flooded(now, *addr, *hits);
             }
         }
-        self.tell_scans(now, rest, judge);
+        self.report_scans(now, rest, judge);
     }
 
-    fn tell_floods(&mut self, now: Now, judge: &mut Judge) {
+    fn report_floods(&mut self, now: Now, judge: &mut Judge) {
         for packet in &self.heard {
             let Alarm::Flood(limit) = packet.alarm else { continue };
             if now.mono >= self.logs_at {
@@ -218,19 +221,19 @@ impl Alarms {
             } else {
                 self.silent += 1
             }
-            let who = judge.offender(packet.from);
+            let addr = judge.offender(packet.from);
             // Many connections at a time are an office, or people who wait: they are held back, and that is
             // all.
-            let counts = limit != Limit::Conns;
-            if let Some(hits) = judge.throttled(now, who, (packet.port, limit), logs, counts)
+            let counts = limit != FloodLimit::Conns;
+            if let Some(hits) = judge.throttled(now, addr, (packet.port, limit), logs, counts)
                 && self.flooders.len() < PENDING
             {
-                self.flooders.push((who, hits));
+                self.flooders.push((addr, hits));
             }
         }
     }
 
-    fn tell_scans(&mut self, now: Now, mut scanners: Vec<Scanner>, judge: &mut Judge) {
+    fn report_scans(&mut self, now: Now, mut scanners: Vec<Scanner>, judge: &mut Judge) {
         if scanners.is_empty() {
             return;
         }
@@ -245,50 +248,50 @@ impl Alarms {
                 let before = scanner.ports.len();
                 scanner.ports.retain(|port| !open.contains(port));
                 let kept = scanner.ports.len() == before || scanner.ports.len() > limit;
-                if !kept && let Err(e) = judge.guard().pardon(&scanner.who, false) {
+                if !kept && let Err(e) = judge.guard().unban_packets(&scanner.addr, false) {
                     log::warn!("{e}");
                 }
                 kept
             });
         }
-        scanners.into_iter().for_each(|scanner| self.tell_scan(now, scanner, judge));
+        scanners.into_iter().for_each(|scanner| self.report_scan(now, scanner, judge));
     }
 
-    fn tell_scan(&mut self, now: Now, mut scanner: Scanner, judge: &mut Judge) {
+    fn report_scan(&mut self, now: Now, mut scanner: Scanner, judge: &mut Judge) {
         scanner.ports.sort_unstable();
-        let Terms { limit, bantime, escalates, .. } = self.terms;
+        let AlarmTerms { limit, bantime, escalates, .. } = self.terms;
         let hits = u32::try_from(scanner.ports.len()).unwrap_or(0).max(limit.saturating_add(1));
         let window = escalates.map_or(0, |(window, ..)| window).max(bantime);
-        let bans = self.count(now.mono, scanner.who, window);
+        let bans = self.count(now.mono, scanner.addr, window);
         let longer =
             escalates.filter(|(_, threshold, _)| bans >= *threshold).map(|(_, _, secs)| secs.max(bantime));
         judge.scanned(now, &scanner, (SCANS, hits, bans), (bantime, longer));
     }
 
     /// How often somebody was banned within so many seconds, this time included.
-    fn count(&mut self, now: Mono, who: Range, window: u32) -> u32 {
+    fn count(&mut self, now: Mono, addr: Range, window: u32) -> u32 {
         self.counted.retain(|(_, at)| now.since(*at) < u64::from(window) * 1000);
         if self.counted.len() == COUNTED {
             self.counted.remove(0);
         }
-        self.counted.push((who, now));
-        u32::try_from(self.counted.iter().filter(|(other, _)| *other == who).count()).unwrap_or(u32::MAX)
+        self.counted.push((addr, now));
+        u32::try_from(self.counted.iter().filter(|(other, _)| *other == addr).count()).unwrap_or(u32::MAX)
     }
 }
 
 /// Ends a ban that packets have led to, of who is connected.
-fn pardon(judge: &mut Judge, who: &Range, rule: &str, hits: u32) {
-    if let Err(e) = judge.guard().pardon(who, true) {
+fn unban_connected(judge: &mut Judge, addr: &Range, rule: &str, hits: u32) {
+    if let Err(e) = judge.guard().unban_packets(addr, true) {
         log::warn!("{e}");
     }
-    judge.spared_for(rule, who, hits, CONNECTED);
+    judge.report_exempt(rule, addr, hits, CONNECTED);
 }
 
 /// Tells the kernel which ports are open, where it cannot look that up.
 fn open_ports(judge: &mut Judge) -> Vec<u16> {
     let ports = host::open_ports();
-    let told: Vec<(u16, u64)> = ports.iter().map(|port| (*port, PORT_MEMORY)).collect();
-    if let Err(e) = judge.guard().set_open_ports(&told) {
+    let reported: Vec<(u16, u64)> = ports.iter().map(|port| (*port, PORT_MEMORY)).collect();
+    if let Err(e) = judge.guard().set_open_ports(&reported) {
         log::warn!("{e}");
     }
     ports

@@ -35,10 +35,10 @@ impl Around {
 
     /// Has everything follow.
     #[inline(never)]
-    pub(super) fn look(&mut self, judge: &mut Judge, lists: &mut Lists) {
+    pub(super) fn check_routes(&mut self, judge: &mut Judge, lists: &mut Lists) {
         if self.routes.as_mut().is_some_and(OwnRoutes::hear) {
-            judge.rewire(&self.outside);
-            self.follow.look();
+            judge.follow_routes(&self.outside);
+            self.follow.check_uplinks();
         }
         if lists.look_around() {
             judge.protect();

@@ -2,19 +2,19 @@
 //! What becomes of an offence: whom it accuses is exempt, or banned for how long, and that is put in force.
 //! Reads no clock and tells nobody but who asked: `mef test` decides by the same code as the daemon.
 
-use super::policy::Policy;
-use super::punish::{Punisher, Verdict};
+use super::policy::ServicePolicy;
+use super::punish::{BanPolicy, RecordedDecision};
 use super::trust;
-use crate::ban::{Allowed, Ban, Damage, Failure, Outcome, Repeat, is_bogon};
+use crate::ban::{Allowed, Ban, BanOutcome, Damage, Failure, Repeat, is_bogon};
 use crate::base::clock::{Mono, Now, Wall};
 use crate::base::net::{canonical, offender};
 use crate::base::range::Range;
 use crate::config::Settings;
 use crate::detect::observe::{Known, Offence};
-use crate::detect::{self, Hit, Rule, header};
-use crate::enforce::{Enforcer, Note};
+use crate::detect::{self, DetectRule, Hit, header};
+use crate::enforce::{Enforcer, WarnFn};
 use crate::firewall::backend::Backend;
-use crate::input::{Record, Written};
+use crate::input::{LogRecord, Written};
 use crate::sys::host::Protected;
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -23,7 +23,7 @@ use std::net::IpAddr;
 const PARTS: &str = "four of its parts were banned";
 
 /// Why a ban is not made.
-pub(super) enum Exempt {
+pub(super) enum Exemption {
     /// The address must not be banned; what it is, for people.
     Address(&'static str),
     /// The rule only tells (action=detect).
@@ -33,8 +33,9 @@ pub(super) enum Exempt {
 /// What becomes of an offence.
 pub(super) enum Decision<'d> {
     /// Nothing.
-    Exempt(Exempt),
-    /// A ban that is made now, or is in force for longer; and whether nobody could have forged what it is for.
+    Exempt(Exemption),
+    /// A ban that is made now, or is in force for longer; and whether nobody could have forged what it is
+    /// for.
     Banned(&'d Ban<'d>, bool),
     /// Nothing: a ban was in force already.
     InForce,
@@ -43,12 +44,12 @@ pub(super) enum Decision<'d> {
 }
 
 /// Hears what becomes of each.
-pub(super) type Hears<'h> = &'h mut dyn FnMut(&Offence, &Policy, Decision<'_>);
+pub(super) type Hears<'h> = &'h mut dyn FnMut(&Offence, &ServicePolicy, Decision<'_>);
 
 /// Policies, and who is exempt from them.
 pub(super) struct Decider {
-    pub(super) policies: Vec<Policy>,
-    pub(super) punisher: Punisher,
+    pub(super) policies: Vec<ServicePolicy>,
+    pub(super) ban_policy: BanPolicy,
     pub(super) allowed: Allowed,
     proxies: Vec<Range>,
     protected: Protected,
@@ -71,13 +72,13 @@ impl Known for Knowledge<'_> {
     }
 
     fn is_spent(&self, source: IpNet, rule: u16, age: u64) -> bool {
-        let Decider { punisher, policies, .. } = self.decider;
-        policies.get(usize::from(rule)).is_some_and(|p| punisher.spent(self.now.mono, source, p, age))
+        let Decider { ban_policy, policies, .. } = self.decider;
+        policies.get(usize::from(rule)).is_some_and(|p| ban_policy.spent(self.now.mono, source, p, age))
     }
 
     fn is_banned(&self, source: IpNet, rule: u16) -> bool {
-        let Decider { punisher, policies, .. } = self.decider;
-        policies.get(usize::from(rule)).is_some_and(|p| punisher.in_force(self.now.mono, source, p))
+        let Decider { ban_policy, policies, .. } = self.decider;
+        policies.get(usize::from(rule)).is_some_and(|p| ban_policy.in_force(self.now.mono, source, p))
     }
 
     fn weigh(&self, hit: &Hit, line: &[u8], attested: bool) {
@@ -91,15 +92,15 @@ impl Known for Knowledge<'_> {
 
 impl Decider {
     pub(super) fn new(
-        policies: Vec<Policy>,
+        policies: Vec<ServicePolicy>,
         settings: &Settings,
-        punisher: Punisher,
+        ban_policy: BanPolicy,
         allowed: Allowed,
         local: i32,
     ) -> Decider {
         Decider {
             policies,
-            punisher,
+            ban_policy,
             allowed,
             proxies: proxies(settings),
             protected: Protected::read(),
@@ -112,7 +113,7 @@ impl Decider {
     /// Takes other settings; whether IPv6 prefixes have another length now.
     pub(super) fn reconfigure(
         &mut self,
-        policies: Vec<Policy>,
+        policies: Vec<ServicePolicy>,
         settings: &Settings,
         allowed: Allowed,
         local: i32,
@@ -139,7 +140,7 @@ impl Decider {
     /// # Errors
     /// What it refused.
     pub(super) fn exempt_in(&self, guard: &mut dyn Backend) -> Result<(), Failure> {
-        guard.set_spared(&self.protected.all(true), &self.proxies)
+        guard.set_exempt(&self.protected.all(true), &self.proxies)
     }
 
     /// Puts back in force what others have damaged; whether the bans were lost with it.
@@ -148,7 +149,7 @@ impl Decider {
     /// What the kernel refused.
     pub(super) fn repair(&self, damage: Damage, guard: &mut dyn Backend) -> Result<bool, Failure> {
         guard.repair(damage)?;
-        Ok(guard.take_fresh() || damage != Damage::Rules)
+        Ok(guard.take_recreated() || damage != Damage::Rules)
     }
 
     /// Decides on offences, and on the wider networks that follow from them, and bans in one transaction
@@ -159,7 +160,7 @@ impl Decider {
         today: Wall,
         offences: &mut Vec<Offence>,
         enforcer: &mut Enforcer,
-        (hears, note): (Hears<'_>, Note<'_>),
+        (hears, note): (Hears<'_>, WarnFn<'_>),
     ) {
         while !offences.is_empty() {
             offences.retain(|offence| {
@@ -181,17 +182,17 @@ impl Decider {
         now: Now,
         offences: &[Offence],
         enforcer: &mut Enforcer,
-        (hears, note): (Hears<'_>, Note<'_>),
+        (hears, note): (Hears<'_>, WarnFn<'_>),
     ) -> Vec<Offence> {
-        let Decider { punisher, policies, .. } = self;
-        let verdicts = verdicts((punisher, policies), now.mono, offences);
-        let bans: Vec<_> = verdicts.iter().map(|decided| ban(punisher, decided)).collect();
+        let Decider { ban_policy, policies, .. } = self;
+        let verdicts = verdicts((ban_policy, policies), now.mono, offences);
+        let bans: Vec<_> = verdicts.iter().map(|decided| ban(ban_policy, decided)).collect();
         let mut acknowledged = vec![false; bans.len()];
-        let report = &mut |at: usize, result: Result<Outcome, &Failure>| {
+        let report = &mut |at: usize, result: Result<BanOutcome, &Failure>| {
             let Some((ban, (offence, policy, verdict))) = bans.get(at).zip(verdicts.get(at)) else { return };
             let decision = match result {
                 // Lines that come in spite of a ban in force are no other offence.
-                Ok(Outcome::InForce(_)) => Decision::InForce,
+                Ok(BanOutcome::InForce(_)) => Decision::InForce,
                 Ok(_) => {
                     acknowledged.get_mut(at).into_iter().for_each(|flag| *flag = true);
                     Decision::Banned(ban, verdict.is_proven)
@@ -204,7 +205,7 @@ impl Decider {
         drop(bans);
         let mut all: Vec<Offence> = Vec::new();
         for (decided, _) in verdicts.iter().zip(acknowledged).filter(|(_, made)| *made) {
-            let new = wider(punisher, now.mono, decided);
+            let new = wider(ban_policy, now.mono, decided);
             all.extend(new.filter(|new| all.iter().all(|other| other.source != new.source)));
         }
         all
@@ -213,25 +214,26 @@ impl Decider {
     /// Who is counted and banned for `addr`. In an IPv6 prefix that somebody is in who must not be banned
     /// it is the address alone: neighbours of this host and of its gateway are not safe for that.
     pub(super) fn offender(&self, addr: IpAddr) -> IpNet {
-        let who = offender(addr, self.ipv6_prefix);
-        let whole = Range::from(who);
-        let shared = who.addr().is_ipv6()
+        let offender = offender(addr, self.ipv6_prefix);
+        let whole = Range::from(offender);
+        let shared = offender.addr().is_ipv6()
             && (self.protected.inside(&whole) || self.proxies.iter().any(|proxy| whole.covers(proxy)));
-        if shared { IpNet::from(canonical(addr)) } else { who }
+        if shared { IpNet::from(canonical(addr)) } else { offender }
     }
 
     /// Whether strangers may be asked about an address: it is on the Internet, and none that is never banned.
     pub(super) fn may_be_looked_up(&self, addr: IpAddr, now: Wall) -> bool {
-        let who = Range::from(canonical(addr));
-        let trusted = self.allowed.covers(&who, now) || self.proxies.iter().any(|proxy| proxy.meets(&who));
-        !is_bogon(canonical(addr)) && !trusted && self.protected.why(&who).is_none()
+        let range = Range::from(canonical(addr));
+        let trusted =
+            self.allowed.covers(&range, now) || self.proxies.iter().any(|proxy| proxy.meets(&range));
+        !is_bogon(canonical(addr)) && !trusted && self.protected.why(&range).is_none()
     }
 
     /// The same, but who is allowed counts alone: the others of the prefix are to answer for themselves only.
     fn accused(&self, addr: IpAddr, now: Wall) -> IpNet {
-        let (who, alone) = (self.offender(addr), IpNet::from(canonical(addr)));
-        let allowed = who != alone && self.allowed.meets(&Range::from(alone), now);
-        if allowed && !self.allowed.covers(&Range::from(who), now) { alone } else { who }
+        let (offender, alone) = (self.offender(addr), IpNet::from(canonical(addr)));
+        let allowed = offender != alone && self.allowed.meets(&Range::from(alone), now);
+        if allowed && !self.allowed.covers(&Range::from(offender), now) { alone } else { offender }
     }
 
     /// Takes in whose word the line of a hit is: with `attested`, only the service could have written it.
@@ -244,29 +246,29 @@ impl Decider {
     }
 
     /// Those of the `wanted` rules that may judge a record: the ones that trust its sender.
-    pub(super) fn believed(&self, rules: &[Rule], wanted: u64, record: &Record<'_>) -> u64 {
+    pub(super) fn believed(&self, rules: &[DetectRule], wanted: u64, record: &LogRecord<'_>) -> u64 {
         let any = |rule: u16| self.policies.get(usize::from(rule)).is_some_and(|p| p.trust_any);
         trust::believed(rules, wanted, record, &any)
     }
 
     /// Why somebody is not banned whom a rule accuses; `None` if it is.
-    pub(super) fn exempt(&self, now: Wall, w: &Offence) -> Option<Exempt> {
-        let who = Range::from(w.source);
+    pub(super) fn exempt(&self, now: Wall, w: &Offence) -> Option<Exemption> {
+        let addr = Range::from(w.source);
         let policy = self.policies.get(usize::from(w.rule))?;
         // An allowed neighbour passes in spite of a ban of the prefix. Of wider networks nobody has done
         // anything as a whole.
         let allowed = match w.wide {
-            Some(_) => self.allowed.meets(&who, now),
-            None => self.allowed.covers(&who, now),
+            Some(_) => self.allowed.meets(&addr, now),
+            None => self.allowed.covers(&addr, now),
         };
         if allowed {
-            Some(Exempt::Address("on the allow list"))
-        } else if self.proxies.iter().any(|p| p.meets(&who)) {
-            Some(Exempt::Address("a trusted reverse proxy"))
-        } else if let Some(why) = self.protected.why(&who) {
-            Some(Exempt::Address(why))
+            Some(Exemption::Address("on the allow list"))
+        } else if self.proxies.iter().any(|p| p.meets(&addr)) {
+            Some(Exemption::Address("a trusted reverse proxy"))
+        } else if let Some(why) = self.protected.why(&addr) {
+            Some(Exemption::Address(why))
         } else if policy.detect {
-            Some(Exempt::Detect)
+            Some(Exemption::Detect)
         } else {
             None
         }
@@ -275,43 +277,43 @@ impl Decider {
 
 /// What each of those gets who are to be banned now.
 fn verdicts<'d>(
-    (punisher, policies): (&mut Punisher, &'d [Policy]),
+    (ban_policy, policies): (&mut BanPolicy, &'d [ServicePolicy]),
     now: Mono,
     waiting: &'d [Offence],
 ) -> Vec<Decided<'d>> {
-    punisher.clear();
+    ban_policy.clear();
     let mut decided = Vec::with_capacity(waiting.len());
     for w in waiting {
         let Some(policy) = policies.get(usize::from(w.rule)) else { continue };
         let bantime = w.excess.as_ref().and_then(|excess| excess.bantime);
-        decided.push((w, policy, punisher.judge(now, w.source, policy, w.wide.is_some(), bantime)));
+        decided.push((w, policy, ban_policy.decide(now, w.source, policy, w.wide.is_some(), bantime)));
     }
     decided
 }
 
 /// A ban, by which policy, and what it is to be.
-type Decided<'d> = (&'d Offence, &'d Policy, Verdict);
+type Decided<'d> = (&'d Offence, &'d ServicePolicy, RecordedDecision);
 
 /// The ban of a decision, as the kernel and the journal are to have it.
-fn ban<'d>(punisher: &'d Punisher, (w, policy, verdict): &'d Decided<'_>) -> Ban<'d> {
+fn ban<'d>(ban_policy: &'d BanPolicy, (w, policy, verdict): &'d Decided<'_>) -> Ban<'d> {
     Ban {
-        who: Range::from(w.source),
+        addr: Range::from(w.source),
         scope: &policy.scope,
-        time: verdict.sentence.time,
+        time: verdict.decision.time,
         age: 0,
         rule: &policy.name,
         hits: w.hits,
         reason: w.reason(),
-        bans: verdict.sentence.bans,
-        starts: punisher.starts(verdict),
+        bans: verdict.decision.bans,
+        starts: ban_policy.starts(verdict),
     }
 }
 
 /// The network that is to be banned besides when a ban was made, for what its parts did.
-fn wider(punisher: &mut Punisher, now: Mono, decided: &Decided<'_>) -> Option<Offence> {
+fn wider(ban_policy: &mut BanPolicy, now: Mono, decided: &Decided<'_>) -> Option<Offence> {
     let (w, policy, verdict) = decided;
-    let who = punisher.made(now, w.source, policy, &verdict.sentence)?;
-    Some(Offence { source: who, rule: w.rule, hits: w.hits, wide: Some(PARTS), excess: None })
+    let addr = ban_policy.made(now, w.source, policy, &verdict.decision)?;
+    Some(Offence { source: addr, rule: w.rule, hits: w.hits, wide: Some(PARTS), excess: None })
 }
 
 fn proxies(settings: &Settings) -> Vec<Range> {
@@ -330,7 +332,7 @@ fn age(now: Now, line: &[u8], local: i32, hit: &Hit) -> u64 {
 }
 
 /// When a line was written, by its own account.
-pub(super) fn stamp(line: &[u8], hit: &Hit) -> Option<header::Stamp> {
+pub(super) fn stamp(line: &[u8], hit: &Hit) -> Option<header::HeaderStamp> {
     match &hit.request {
         Some(request) => request.stamp,
         None => detect::stamp::of(line),
@@ -338,7 +340,7 @@ pub(super) fn stamp(line: &[u8], hit: &Hit) -> Option<header::Stamp> {
 }
 
 /// Likewise of a record.
-pub(super) fn record_age(now: Now, record: &Record<'_>) -> Option<u64> {
+pub(super) fn record_age(now: Now, record: &LogRecord<'_>) -> Option<u64> {
     match record.written {
         Written::Live => None,
         Written::At(then) => Some(now.wall.0.saturating_sub(then.0)),

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! The DNS in the daemon's loop: has addresses looked up in DNSBLs, and those banned that are listed. There is
-//! nothing of it while no list is on. Nobody waits for it.
+//! The DNS in the daemon's loop: has addresses looked up in DNSBLs, and those banned that are listed. There
+//! is nothing of it while no list is on. Nobody waits for it.
 
 use super::judge::Judge;
 use crate::base::clock::{Mono, Now};
@@ -53,11 +53,11 @@ impl Dns {
     pub(super) fn configure(&mut self, settings: &Settings, now: Mono, judge: &mut Judge) {
         let mut profiles = profiles(settings);
         judge.report_first_hits(!profiles.is_empty());
-        let former = self.0.take();
+        let previous = self.0.take();
         if profiles.is_empty() {
             return;
         }
-        for old in former.iter().flat_map(|asking| asking.dnsbl.profiles()) {
+        for old in previous.iter().flat_map(|asking| asking.dnsbl.profiles()) {
             for new in profiles.iter_mut().filter(|new| new.name == old.name) {
                 new.counts = old.counts;
             }
@@ -211,17 +211,17 @@ impl Asking {
     }
 
     fn tell_silence(&mut self, now: Mono, list: u8, trouble: Option<Trouble>) {
-        let Some((until, told)) = self.quiet.get_mut(usize::from(list)) else { return };
+        let Some((until, reported)) = self.quiet.get_mut(usize::from(list)) else { return };
         let Some(profile) = self.dnsbl.profiles().get(usize::from(list)) else { return };
         let name = &profile.name;
         match trouble {
             Some(trouble) if *until <= now => {
-                (*until, *told) = (now.after(QUIET), true);
+                (*until, *reported) = (now.after(QUIET), true);
                 let text = trouble.to_string();
                 log::warn!("DNSBL {name}: {}: nobody is banned for it meanwhile", Raw(text.as_bytes()));
             }
-            None if *told => {
-                *told = false;
+            None if *reported => {
+                *reported = false;
                 log::info!("DNSBL {name} answers again");
             }
             _ => {}

@@ -4,7 +4,7 @@
 
 use super::hooks::Hooks;
 use super::reporter::Reporter;
-use crate::ban::{BY_HAND, Ban, FLOODS, Limit};
+use crate::ban::{BY_HAND, Ban, FLOODS, FloodLimit};
 use crate::base::clock::{Mono, Span, Wall};
 use crate::base::line::{Line, Raw};
 use crate::base::range::Range;
@@ -12,7 +12,7 @@ use crate::base::utc::Stamp;
 use crate::config::Settings;
 use crate::control::server::{Sent, is_gone, send};
 use crate::dnsbl::Verdict;
-use crate::sys::banlog::{BanLog, Entry, Event};
+use crate::sys::banlog::{BanLog, BanLogEntry, BanLogEvent};
 use crate::sys::clock;
 use ipnet::IpNet;
 use std::fmt::Write as _;
@@ -25,8 +25,8 @@ const WATCHERS: usize = 8;
 /// Milliseconds of the window in which bans are counted.
 const MINUTE: u64 = 60_000;
 /// A ban that was made.
-pub(super) struct Told<'a> {
-    pub(super) who: Range,
+pub(super) struct BanEvent<'a> {
+    pub(super) addr: Range,
     /// Empty for a ban by hand.
     pub(super) rule: &'a str,
     /// 0 = none.
@@ -44,16 +44,16 @@ pub(super) struct Told<'a> {
     pub(super) is_proven: bool,
 }
 
-impl<'a> Told<'a> {
+impl<'a> BanEvent<'a> {
     /// A ban of a rule.
-    pub(super) fn of(ban: &Ban<'a>) -> Told<'a> {
-        let Ban { who, scope, time, rule, hits, reason, bans, .. } = *ban;
+    pub(super) fn of(ban: &Ban<'a>) -> BanEvent<'a> {
+        let Ban { addr, scope, time, rule, hits, reason, bans, .. } = *ban;
         let ports = (scope.to_string(), scope.ports());
-        Told { who, rule, hits, reason, time, bans, ports, seen: &[], is_proven: false }
+        BanEvent { addr, rule, hits, reason, time, bans, ports, seen: &[], is_proven: false }
     }
 }
 
-struct Watcher {
+struct EventWatcher {
     stream: UnixStream,
     /// Events that it has missed since it last took one.
     lost: u64,
@@ -61,13 +61,13 @@ struct Watcher {
 
 /// Bans of the last minute, out of two counts.
 #[derive(Default)]
-struct Rate {
+struct BanRate {
     minute: u64,
     this: u64,
     last: u64,
 }
 
-impl Rate {
+impl BanRate {
     fn turn(&mut self, now: Mono) {
         let minute = now.0 / MINUTE;
         if minute != self.minute {
@@ -89,9 +89,9 @@ pub(super) struct Events {
     ban_log: Option<BanLog>,
     pub(super) hooks: Hooks,
     pub(super) reporter: Reporter,
-    watchers: Vec<Watcher>,
+    watchers: Vec<EventWatcher>,
     lost: u64,
-    rate: Rate,
+    rate: BanRate,
 }
 
 impl Events {
@@ -122,14 +122,14 @@ impl Events {
             self.watchers.retain(|w| !is_gone(&w.stream));
             self.watchers.truncate(WATCHERS - 1);
         }
-        self.watchers.push(Watcher { stream, lost: 0 });
+        self.watchers.push(EventWatcher { stream, lost: 0 });
     }
 
     /// A hit; `user` is text of the attacker.
-    pub(super) fn hit(&mut self, now: Wall, who: IpNet, rule: &str, weight: u8, user: Option<&[u8]>) {
+    pub(super) fn hit(&mut self, now: Wall, addr: IpNet, rule: &str, weight: u8, user: Option<&[u8]>) {
         let mut line = Line::new();
-        let who = Range::from(who);
-        let _ = write!(line, "{} hit {who} rule={rule} weight={weight}", Stamp(now));
+        let addr = Range::from(addr);
+        let _ = write!(line, "{} hit {addr} rule={rule} weight={weight}", Stamp(now));
         if let Some(user) = user {
             let _ = write!(line, " user={}", Raw(user));
         }
@@ -137,13 +137,13 @@ impl Events {
     }
 
     /// Somebody has gone over a limit of a port; `logs` says whether the log hears of it, too.
-    pub(super) fn throttled(&mut self, now: Wall, who: IpNet, (port, limit): (u16, Limit), logs: bool) {
+    pub(super) fn throttled(&mut self, now: Wall, addr: IpNet, (port, limit): (u16, FloodLimit), logs: bool) {
         if !logs && !self.watched() {
             return;
         }
         let mut line = Line::new();
-        let (who, limit) = (Range::from(who), limit.word());
-        let _ = write!(line, "{} throttle {who} rule={FLOODS} port={port} limit={limit}", Stamp(now));
+        let (addr, limit) = (Range::from(addr), limit.word());
+        let _ = write!(line, "{} throttle {addr} rule={FLOODS} port={port} limit={limit}", Stamp(now));
         if logs {
             log::info!("{}", Raw(line.bytes().get(STAMP..).unwrap_or_default()));
         }
@@ -151,22 +151,22 @@ impl Events {
     }
 
     /// Somebody who has not been seen for a time has begun a connection.
-    pub(super) fn newcomer(&mut self, now: Wall, who: IpNet, port: u16) {
+    pub(super) fn newcomer(&mut self, now: Wall, addr: IpNet, port: u16) {
         if !self.watched() {
             return;
         }
         let mut line = Line::new();
-        let _ = write!(line, "{} new {} port={port}", Stamp(now), Range::from(who));
+        let _ = write!(line, "{} new {} port={port}", Stamp(now), Range::from(addr));
         self.put(&mut line);
     }
 
     /// A DNSBL has answered, or has not.
-    pub(super) fn looked_up(&mut self, now: Wall, who: IpAddr, list: &str, verdict: Verdict, took: u64) {
+    pub(super) fn looked_up(&mut self, now: Wall, addr: IpAddr, list: &str, verdict: Verdict, took: u64) {
         if !self.watched() {
             return;
         }
         let mut line = Line::new();
-        let _ = write!(line, "{} lookup {who} list={list} ms={took} answer=", Stamp(now));
+        let _ = write!(line, "{} lookup {addr} list={list} ms={took} answer=", Stamp(now));
         let _ = match verdict {
             Verdict::Listed(code) => write!(line, "{code} listed=yes"),
             Verdict::Other(code) => write!(line, "{code} listed=no"),
@@ -178,20 +178,20 @@ impl Events {
     }
 
     /// A ban that the kernel has acknowledged.
-    pub(super) fn banned(&mut self, now: Wall, ban: &Told<'_>) {
-        let Told { who, rule, hits, reason, time, bans, ref ports, seen, is_proven } = *ban;
+    pub(super) fn banned(&mut self, now: Wall, ban: &BanEvent<'_>) {
+        let BanEvent { addr, rule, hits, reason, time, bans, ref ports, seen, is_proven } = *ban;
         if is_proven {
-            self.reporter.banned(now, &who, rule, time);
+            self.reporter.banned(now, &addr, rule, time);
         }
         let shown = ports.0.as_str();
         let rule = if rule.is_empty() { BY_HAND } else { rule };
         let mut text = Line::new();
         let _ = match time {
             Span::Secs(s) => {
-                write!(text, "ban {who} rule={rule} hits={hits} for={s}s ports={shown} bans={bans}")
+                write!(text, "ban {addr} rule={rule} hits={hits} for={s}s ports={shown} bans={bans}")
             }
             Span::Permanent => {
-                write!(text, "ban {who} rule={rule} hits={hits} permanent ports={shown} bans={bans}")
+                write!(text, "ban {addr} rule={rule} hits={hits} permanent ports={shown} bans={bans}")
             }
         };
         write_seen(&mut text, seen);
@@ -200,10 +200,10 @@ impl Events {
         let mono = clock::mono();
         self.rate.turn(mono);
         self.rate.this += 1;
-        self.log(now, Event::Ban(time), &who, rule, (hits, reason), (ports.1, seen));
+        self.log(now, BanLogEvent::Ban(time), &addr, rule, (hits, reason), (ports.1, seen));
         if self.watched() {
             let mut line = Line::new();
-            let _ = write!(line, "{} ban {who} rule={rule} hits={hits} for=", Stamp(now));
+            let _ = write!(line, "{} ban {addr} rule={rule} hits={hits} for=", Stamp(now));
             let _ = write_time(&mut line, time);
             let _ = write!(line, " ports={shown} bans={bans}");
             write_seen(&mut line, seen);
@@ -215,12 +215,12 @@ impl Events {
                 Span::Secs(s) => (now.0.saturating_add(s)).to_string(),
                 Span::Permanent => "never".to_owned(),
             };
-            let who = who.to_string();
+            let addr = addr.to_string();
             let env = environment(
                 now,
                 &[
                     ("EVENT", "ban"),
-                    ("ADDR", &who),
+                    ("ADDR", &addr),
                     ("RULE", rule),
                     ("HITS", &hits.to_string()),
                     ("REASON", reason),
@@ -234,22 +234,22 @@ impl Events {
     }
 
     /// Bans that a command has ended; `None` is all.
-    pub(super) fn unbanned(&mut self, now: Wall, who: Option<&Range>) {
-        self.reporter.unbanned(who);
+    pub(super) fn unbanned(&mut self, now: Wall, addr: Option<&Range>) {
+        self.reporter.unbanned(addr);
         let mut line = Line::new();
         let _ = write!(line, "{} unban ", Stamp(now));
-        let _ = match who {
-            Some(who) => write!(line, "{who}"),
+        let _ = match addr {
+            Some(addr) => write!(line, "{addr}"),
             None => line.write_str("all"),
         };
         log::info!("{}", Raw(line.bytes().get(STAMP..).unwrap_or_default()));
-        if let Some(who) = who {
-            self.log(now, Event::Unban, who, BY_HAND, (0, ""), (&[], &[]));
+        if let Some(addr) = addr {
+            self.log(now, BanLogEvent::Unban, addr, BY_HAND, (0, ""), (&[], &[]));
         }
         self.put(&mut line);
         if self.hooks.wants(true) {
-            let who = who.map_or_else(|| "all".to_owned(), ToString::to_string);
-            self.hooks.add(true, environment(now, &[("EVENT", "unban"), ("ADDR", &who), ("RULE", BY_HAND)]));
+            let addr = addr.map_or_else(|| "all".to_owned(), ToString::to_string);
+            self.hooks.add(true, environment(now, &[("EVENT", "unban"), ("ADDR", &addr), ("RULE", BY_HAND)]));
         }
     }
 
@@ -263,15 +263,15 @@ impl Events {
     fn log(
         &mut self,
         at: Wall,
-        event: Event,
-        who: &Range,
+        event: BanLogEvent,
+        addr: &Range,
         rule: &str,
         (hits, reason): (u32, &str),
         (ports, seen): (&[(u16, u16)], &[u16]),
     ) {
         if let Some(ban_log) = &mut self.ban_log {
-            for net in who.nets() {
-                ban_log.write(&Entry { at, event, net, rule, hits, ports, seen, reason });
+            for net in addr.nets() {
+                ban_log.write(&BanLogEntry { at, event, net, rule, hits, ports, seen, reason });
             }
         }
     }

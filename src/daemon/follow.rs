@@ -9,7 +9,7 @@ use crate::firewall::loader::Goal;
 use crate::rulefile;
 use crate::ruleset::RuleSet;
 use crate::sys::routes;
-use crate::trial::{self, Saved, Turn};
+use crate::trial::{self, Saved, TrialTurn};
 use std::path::{Path, PathBuf};
 
 /// What is known of the default routes, and where the rule set is kept.
@@ -29,7 +29,7 @@ impl Follow {
     }
 
     /// Looks at the default routes, which may have moved.
-    pub(super) fn look(&mut self) {
+    pub(super) fn check_uplinks(&mut self) {
         let now = uplinks();
         if now != self.uplinks {
             self.uplinks = now;
@@ -43,7 +43,7 @@ impl Follow {
         if self.meant().is_none() {
             return;
         }
-        let result = Turn::take(&self.run_dir).and_then(|_turn| {
+        let result = TrialTurn::take(&self.run_dir).and_then(|_turn| {
             // Whoever had the turn before may have loaded others, or taken them out.
             let Some(mut set) = self.meant() else { return Ok(false) };
             if differs && rulefile::statements(&set).ok() == rulefile::loaded().ok() {

@@ -14,15 +14,15 @@ use crate::trial::{self, Saved};
 use std::path::{Path, PathBuf};
 
 /// Repairs that follow each other at once; from then on each waits twice as long as the one before.
-const AT_ONCE: u32 = 5;
+const BURST_REPAIRS: u32 = 5;
 /// Milliseconds after which a repair has held.
-const HELD: u64 = 60_000;
+const STABLE_AFTER: u64 = 60_000;
 /// Seconds between two repairs at most, while somebody else keeps deleting.
 const PAUSE_MAX: u64 = 60;
 
 /// What a turn of the loop has found.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum RulesetState {
     /// The ruleset is the same one.
     Same,
     /// It is another one.
@@ -53,7 +53,7 @@ pub(super) struct Heal {
     /// Repairs that did not hold.
     streak: u32,
     /// It was told that the kernel does not answer.
-    told: bool,
+    reported: bool,
 }
 
 impl Heal {
@@ -73,10 +73,10 @@ impl Heal {
             due: None,
             last: None,
             streak: 0,
-            told: false,
+            reported: false,
         };
         this.configure(settings);
-        this.probe(guard);
+        this.check_table(guard);
         this
     }
 
@@ -93,21 +93,21 @@ impl Heal {
     }
 
     /// Asks what others did, and repairs what is broken.
-    pub(super) fn look(&mut self, now: Now, judge: &mut Judge) -> Found {
+    pub(super) fn probe(&mut self, now: Now, judge: &mut Judge) -> RulesetState {
         self.ask_at = (self.interval > 0).then(|| now.mono.after(u64::from(self.interval) * 1000));
         if self.saved.pending().is_some() {
             trial::tidy(&self.run_dir);
         }
         let moved = judge.guard().has_moved().unwrap_or(true);
         if moved {
-            self.probe(judge.guard());
+            self.check_table(judge.guard());
         }
         if !self.broken() {
             self.due = None;
-            return if moved { Found::Other } else { Found::Same };
+            return if moved { RulesetState::Other } else { RulesetState::Same };
         }
         if now.mono < *self.due.get_or_insert_with(|| next(now.mono, self.last, self.streak)) {
-            return Found::Other;
+            return RulesetState::Other;
         }
         self.due = None;
         let damage = std::mem::take(&mut self.damage);
@@ -122,7 +122,7 @@ impl Heal {
             self.damage = self.damage.max(damage);
             self.due = Some(now.mono.after(1000 << self.streak.min(6)));
         }
-        Found::Repaired
+        RulesetState::Repaired
     }
 
     /// Whether others have deleted deny lists.
@@ -134,10 +134,10 @@ impl Heal {
         self.damage != Damage::None || self.rules_gone
     }
 
-    fn probe(&mut self, guard: &mut dyn Backend) {
-        match guard.probe() {
+    fn check_table(&mut self, guard: &mut dyn Backend) {
+        match guard.check() {
             Ok(health) => {
-                self.told = false;
+                self.reported = false;
                 self.damage = self.damage.max(health.damage);
                 self.lists_lost |= health.lists_lost;
                 self.rules_refused &= !health.rules_loaded;
@@ -146,7 +146,7 @@ impl Heal {
                     && trial::noted(&self.run_dir).unwrap_or(self.rules_loaded || self.rules_gone);
                 self.rules_loaded = health.rules_loaded;
             }
-            Err(e) if !std::mem::replace(&mut self.told, true) => {
+            Err(e) if !std::mem::replace(&mut self.reported, true) => {
                 log::warn!("{e}; a table that others delete is put back with the next ban only");
             }
             Err(_) => {}
@@ -156,14 +156,14 @@ impl Heal {
 
 /// Whether the last repair is long enough ago.
 fn held(now: Mono, last: Option<Mono>) -> bool {
-    last.is_none_or(|last| now.since(last) >= HELD)
+    last.is_none_or(|last| now.since(last) >= STABLE_AFTER)
 }
 
 /// When to repair: at once, but not again and again while somebody else keeps deleting.
 fn next(now: Mono, last: Option<Mono>, streak: u32) -> Mono {
     match last {
-        Some(last) if !held(now, Some(last)) && streak >= AT_ONCE => {
-            let wait = (1 << (streak - AT_ONCE).min(16)).min(PAUSE_MAX);
+        Some(last) if !held(now, Some(last)) && streak >= BURST_REPAIRS => {
+            let wait = (1 << (streak - BURST_REPAIRS).min(16)).min(PAUSE_MAX);
             log::warn!("our tables are deleted again and again: the next repair is in {wait} s");
             now.max(last.after(wait * 1000))
         }

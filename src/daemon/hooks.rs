@@ -3,7 +3,7 @@
 //! limited time; a ban waits for none of them.
 
 use crate::base::clock::Mono;
-use crate::sys::child::{Child, End, start};
+use crate::sys::child::{Child, ChildExit, start};
 
 /// Programs at a time.
 const RUNNING: usize = 4;
@@ -13,7 +13,7 @@ const WAITING: usize = 64;
 const LIMIT: u64 = 30_000;
 
 /// What happened, as the environment of a program: `NAME=value` each.
-struct Event {
+struct HookEvent {
     unban: bool,
     env: Vec<String>,
 }
@@ -30,7 +30,7 @@ struct Running {
 pub(super) struct Hooks {
     on_ban: Vec<String>,
     on_unban: Vec<String>,
-    waiting: Vec<Event>,
+    waiting: Vec<HookEvent>,
     running: [Option<Running>; RUNNING],
     /// Events without a program that ran to its end.
     lost: u64,
@@ -56,7 +56,7 @@ impl Hooks {
     /// Takes an event in. What does not fit is counted and told.
     pub(super) fn add(&mut self, unban: bool, env: Vec<String>) {
         if self.waiting.len() < WAITING {
-            self.waiting.push(Event { unban, env });
+            self.waiting.push(HookEvent { unban, env });
         } else {
             self.lose(&format_args!("more than {WAITING} events wait for on_ban and on_unban"));
         }
@@ -90,7 +90,7 @@ impl Hooks {
                         "a program of on_ban or on_unban ran for {secs} s and was killed"
                     ));
                 }
-                End::Status(0) => self.failing = false,
+                ChildExit::Status(0) => self.failing = false,
                 end => self.lose(&format_args!("a program of on_ban or on_unban ended with {end}")),
             }
         }

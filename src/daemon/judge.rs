@@ -9,16 +9,16 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-pub(super) use keep::{restore, tell_restored};
+pub(super) use keep::{log_restored, restore};
 
 use listed::FirstHits;
 
-use super::decide::{self, Decider, Decision, Exempt, Knowledge};
-use super::events::{Events, Told};
-use super::notes::{Notes, Once};
-use super::policy::Policy;
-use super::ports::Ports;
-use super::punish::Punisher;
+use super::decide::{self, Decider, Decision, Exemption, Knowledge};
+use super::events::{BanEvent, Events};
+use super::notes::{Notes, Topic};
+use super::policy::ServicePolicy;
+use super::ports::ServedPorts;
+use super::punish::BanPolicy;
 use crate::ban::{Allowed, Damage, Failure};
 use crate::base::clock::{Mono, Now, Wall};
 use crate::base::range::Range;
@@ -26,7 +26,7 @@ use crate::config::Settings;
 use crate::detect::observe::{Listener, Observer, Offence, Origin};
 use crate::detect::tracker::Limits;
 use crate::detect::webscan::Excess;
-use crate::detect::{Hit, Rule};
+use crate::detect::{DetectRule, Hit};
 use crate::enforce::{Enforcer, all_options};
 use crate::firewall::backend::Backend;
 use crate::input::Item;
@@ -37,7 +37,7 @@ use std::os::fd::BorrowedFd;
 /// Hears of hits: tallies of rules, and whoever watches.
 struct Heard<'h> {
     now: Now,
-    policies: &'h [Policy],
+    policies: &'h [ServicePolicy],
     events: &'h mut Events,
     first_hits: &'h mut FirstHits,
 }
@@ -83,40 +83,40 @@ pub(super) struct Judge {
     events: Events,
     notes: Notes,
     pub(super) counted: Counted,
-    ports: Ports,
+    ports: ServedPorts,
     first_hits: FirstHits,
 }
 
 /// Tells what becomes of an offence.
 fn report(
     now: Now,
-    (offence, policy): (&Offence, &Policy),
+    (offence, policy): (&Offence, &ServicePolicy),
     decision: Decision<'_>,
     (events, notes, counted): (&mut Events, &mut Notes, &mut Counted),
 ) {
-    let (who, hits, reason) = (Range::from(offence.source), offence.hits, offence.reason());
+    let (addr, hits, reason) = (Range::from(offence.source), offence.hits, offence.reason());
     match decision {
-        Decision::Exempt(Exempt::Address(why)) => notes.exempt(&policy.name, &who, hits, why),
-        Decision::Exempt(Exempt::Detect) => {
+        Decision::Exempt(Exemption::Address(why)) => notes.exempt(&policy.name, &addr, hits, why),
+        Decision::Exempt(Exemption::Detect) => {
             let comma = if reason.is_empty() { "" } else { ", " };
-            log::info!("rule {} detected {who} ({hits} hits{comma}{reason}; action=detect)", policy.name);
+            log::info!("rule {} detected {addr} ({hits} hits{comma}{reason}; action=detect)", policy.name);
         }
         Decision::Banned(ban, is_proven) => {
             counted.bans += 1;
-            policy.tally.ban(&ban.who, ban.reason);
-            events.banned(now.wall, &Told { is_proven, ..Told::of(ban) });
+            policy.tally.ban(&ban.addr, ban.reason);
+            events.banned(now.wall, &BanEvent { is_proven, ..BanEvent::of(ban) });
         }
         Decision::InForce => {}
-        Decision::Refused(e) => log::error!("{who} is not banned: {e}"),
+        Decision::Refused(e) => log::error!("{addr} is not banned: {e}"),
     }
 }
 
 impl Judge {
     pub(super) fn new(
-        rules: Vec<Rule>,
-        policies: Vec<Policy>,
+        rules: Vec<DetectRule>,
+        policies: Vec<ServicePolicy>,
         settings: &Settings,
-        (enforcer, punisher): (Enforcer, Punisher),
+        (enforcer, ban_policy): (Enforcer, BanPolicy),
         allowed: Allowed,
     ) -> Judge {
         let slots = usize::try_from(settings.track_max).unwrap_or(4096);
@@ -125,15 +125,15 @@ impl Judge {
         let prefix = decide::ipv6_prefix(settings);
         let mut this = Judge {
             observer: Observer::new(rules, limits, prefix, slots, random::key()),
-            decider: Decider::new(policies, settings, punisher, allowed, local),
+            decider: Decider::new(policies, settings, ban_policy, allowed, local),
             enforcer,
             events: Events::default(),
             notes: Notes::default(),
             counted: Counted::default(),
-            ports: Ports::new(&settings.state_dir),
+            ports: ServedPorts::new(&settings.state_dir),
             first_hits: FirstHits::default(),
         };
-        this.spare_in_kernel();
+        this.exempt_in_kernel();
         this.ports_in_kernel(clock::now());
         this
     }
@@ -149,8 +149,8 @@ impl Judge {
     }
 
     /// Gives back memory that is not needed while nothing happens.
-    pub(super) fn cool(&mut self) {
-        self.enforcer.guard().cool();
+    pub(super) fn shrink(&mut self) {
+        self.enforcer.guard().shrink();
     }
 
     /// Takes another allow list.
@@ -185,28 +185,28 @@ impl Judge {
     pub(super) fn reconfigure(
         &mut self,
         now: Now,
-        rules: Vec<Rule>,
-        policies: Vec<Policy>,
+        rules: Vec<DetectRule>,
+        policies: Vec<ServicePolicy>,
         settings: &Settings,
         mut allowed: Allowed,
     ) -> Result<(), Failure> {
         self.commit(now);
         let guard = self.enforcer.guard();
-        let former = guard.set_options(all_options(settings));
+        let previous = guard.set_options(all_options(settings));
         if let Err(e) = guard.rebuild().and_then(|_| guard.set_allowed(&mut allowed)) {
-            guard.set_options(former);
+            guard.set_options(previous);
             if let Err(e) = guard.rebuild() {
-                log::error!("the former table: {e}");
+                log::error!("the previous table: {e}");
             }
             return Err(e);
         }
         self.enforcer.set_kill(settings.kill_connections);
         self.enforcer.set_prompt(settings.state_sync.is_some());
         let Judge { enforcer, decider, observer, .. } = self;
-        if decider.punisher.reconfigure(settings, &policies) {
-            let punisher = &mut decider.punisher;
+        if decider.ban_policy.reconfigure(settings, &policies) {
+            let ban_policy = &mut decider.ban_policy;
             if let Err(e) =
-                enforcer.past(now.wall, punisher.memory(), &mut |entry| punisher.recall(now, entry))
+                enforcer.past(now.wall, ban_policy.memory(), &mut |entry| ban_policy.restore(now, entry))
             {
                 log::warn!("{e}");
             }
@@ -226,11 +226,12 @@ impl Judge {
         }
         let local = clock::local_offset(now.wall);
         let other_prefix = decider.reconfigure(policies, settings, allowed, local);
-        if enforcer.guard().take_fresh() || other_prefix {
-            // IPv6 bans of the former length were keys that nothing looks up any more; now they are networks.
+        if enforcer.guard().take_recreated() || other_prefix {
+            // IPv6 bans of the previous length were keys that nothing looks up any more; now they are
+            // networks.
             restore(enforcer, now.wall);
         }
-        self.spare_in_kernel();
+        self.exempt_in_kernel();
         self.ports_in_kernel(now);
         Ok(())
     }
@@ -288,13 +289,13 @@ impl Judge {
         );
         observer.counter.offences = offences;
         self.refill(now.wall);
-        self.once(Once::Kill, note.as_ref().map(|n| n as _));
+        self.once(Topic::Kill, note.as_ref().map(|n| n as _));
         true
     }
 
     /// Puts back the allow list and all bans if the table had to be made anew.
     fn refill(&mut self, now: Wall) {
-        if self.enforcer.guard().take_fresh() {
+        if self.enforcer.guard().take_recreated() {
             log::warn!("the guard table was gone: it is made anew");
             self.counted.reasserted += 1;
             self.fill(now);
@@ -303,7 +304,7 @@ impl Judge {
 
     /// Fills what was made anew: it has its allow list.
     fn fill(&mut self, now: Wall) {
-        self.spare_in_kernel();
+        self.exempt_in_kernel();
         self.ports_in_kernel(Now { wall: now, mono: clock::mono() });
         restore(&mut self.enforcer, now);
     }
@@ -332,12 +333,12 @@ impl Judge {
     }
 
     /// Tells once a day why somebody is not banned.
-    pub(super) fn spared_for(&mut self, rule: &str, who: &Range, hits: u32, why: &str) {
-        self.notes.exempt(rule, who, hits, why);
+    pub(super) fn report_exempt(&mut self, rule: &str, addr: &Range, hits: u32, why: &str) {
+        self.notes.exempt(rule, addr, hits, why);
     }
 
     /// Tells a problem when it begins, and when it is over.
-    pub(super) fn once(&mut self, what: Once, problem: Option<&dyn std::fmt::Display>) {
+    pub(super) fn once(&mut self, what: Topic, problem: Option<&dyn std::fmt::Display>) {
         self.notes.once(what, problem);
     }
 
@@ -346,12 +347,12 @@ impl Judge {
         self.observer.detector.counts().lines
     }
 
-    /// Forgets what was counted of an address, or of all that is in a range: hits and former bans. For who
+    /// Forgets what was counted of an address, or of all that is in a range: hits and previous bans. For who
     /// was unbanned by hand.
-    pub(super) fn forget(&mut self, who: &Range) {
-        for net in who.nets() {
+    pub(super) fn forget(&mut self, addr: &Range) {
+        for net in addr.nets() {
             self.observer.forget(net);
-            self.decider.punisher.forget(net);
+            self.decider.ban_policy.forget(net);
         }
     }
 

@@ -8,7 +8,7 @@ use crate::base::range::Range;
 use crate::config::{ListKind, Settings};
 use crate::firewall::backend::{Lists as Enforced, View};
 use crate::firewall::view;
-use crate::lists::{self, Exempt, Gone, Job, Paths, Reading, Turn};
+use crate::lists::{self, Exempt, Gone, Job, ListReading, ListTurn, Paths};
 use crate::sys::child::{self, Child};
 use crate::sys::inotify::{Mask, WatchDescriptor, Watcher};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -20,16 +20,16 @@ use std::time::Duration;
 const POLL: u64 = 10_000;
 /// How long a file of an allow list may be gone before that is meant, ms: an editor may be about to bring it
 /// back.
-const GONE: u64 = 2000;
+const GONE_GRACE: u64 = 2000;
 /// Longest wait for a command that changes the allow list: others must not stop us.
-pub(super) const PATIENCE: Duration = Duration::from_millis(200);
+pub(super) const LOCK_WAIT_MAX: Duration = Duration::from_millis(200);
 /// When its turn was not ours, the list is read again after this, ms.
-const AGAIN: u64 = 1000;
+const RETRY_INTERVAL: u64 = 1000;
 /// Names of changed lists that are remembered; of more, all lists are looked at.
 const NAMES: usize = 16;
 
 /// A directory of lists.
-struct Place {
+struct ListPlace {
     kind: ListKind,
     path: PathBuf,
     /// Its watch, while it is there.
@@ -50,7 +50,7 @@ enum Due {
 pub(super) struct Lists {
     paths: Paths,
     watcher: Option<Watcher>,
-    places: Vec<Place>,
+    places: Vec<ListPlace>,
     /// Some watch could not be set: everything is looked at now and then.
     poll_at: Option<Mono>,
     due: Due,
@@ -88,7 +88,7 @@ impl Lists {
         {
             if reload > 0 {
                 let path = self.paths.dir(kind).to_owned();
-                self.places.push(Place { kind, path, own: None, above: None });
+                self.places.push(ListPlace { kind, path, own: None, above: None });
             }
         }
         if !self.places.is_empty() {
@@ -183,9 +183,9 @@ impl Lists {
     fn allowed(&mut self, now: Mono, gone: Gone, guard: &mut dyn View) -> Allowed {
         let (reading, own) = read(&self.paths, gone, guard);
         let pause = match own {
-            true if reading.waits => Some(GONE),
+            true if reading.waits => Some(GONE_GRACE),
             true => None,
-            false => Some(AGAIN),
+            false => Some(RETRY_INTERVAL),
         };
         self.again_at = pause.map(|pause| now.after(pause));
         reading.allowed
@@ -250,7 +250,7 @@ impl Lists {
         };
         self.exempt = None;
         let paths = &self.paths;
-        match child::beside(&mut || load(paths, only.as_deref())) {
+        match child::fork_worker(&mut || load(paths, only.as_deref())) {
             Ok(loader) => self.loader = Some(loader),
             Err(e) => log::error!("deny lists are not loaded: {e}"),
         }
@@ -288,7 +288,7 @@ fn load(paths: &Paths, only: Option<&[String]>) {
         guard.go_through(paths.run());
         let gone = apply(&mut *guard, paths, only, Gone::Wait)?;
         if !gone.is_empty() {
-            std::thread::sleep(Duration::from_millis(GONE));
+            std::thread::sleep(Duration::from_millis(GONE_GRACE));
             apply(&mut *guard, paths, Some(&gone), Gone::Forget)?;
         }
         Ok(())
@@ -304,7 +304,7 @@ fn apply(
     only: Option<&[String]>,
     gone: Gone,
 ) -> Result<Vec<String>, Failure> {
-    let turn = Turn::wait(paths, ListKind::Deny);
+    let turn = ListTurn::wait(paths, ListKind::Deny);
     let job = Job { only, gone, emptied: false };
     let mut warn = |e: &dyn std::fmt::Display| log::warn!("{e}");
     let done = lists::apply(guard, paths, &turn, &job, &mut warn, &mut |e| log::info!("{e}"))?;
@@ -317,8 +317,8 @@ pub(super) fn allowed(paths: &Paths, guard: &mut dyn View) -> Allowed {
 }
 
 /// Likewise, and whether it was our turn.
-fn read(paths: &Paths, gone: Gone, guard: &mut dyn View) -> (Reading, bool) {
-    let turn = Turn::within(paths, ListKind::Allow, PATIENCE);
+fn read(paths: &Paths, gone: Gone, guard: &mut dyn View) -> (ListReading, bool) {
+    let turn = ListTurn::within(paths, ListKind::Allow, LOCK_WAIT_MAX);
     let mut in_force = || guard.allowed_until().unwrap_or_default();
     let reading = lists::allowed(paths, &turn, gone, &mut in_force, &mut |e| log::warn!("{e}"));
     (reading, turn.is_own())

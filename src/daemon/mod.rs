@@ -12,7 +12,7 @@ mod heal;
 mod hooks;
 mod judge;
 mod lists;
-mod news;
+mod new_sources;
 mod notes;
 mod pidfile;
 mod policy;
@@ -39,10 +39,10 @@ use crate::enforce::{Enforcer, all_options, journal};
 use crate::firewall::backend::Backend;
 use crate::firewall::open;
 use crate::lists::Paths;
-use crate::rules::Compiled;
+use crate::services::Compiled;
 use crate::state::disk::Failed;
 use crate::state::positions::Positions;
-use crate::sys::alloc::briefly;
+use crate::sys::alloc::with_arena;
 use crate::sys::notify::{State, Supervisor};
 use crate::sys::poll::Ready;
 use crate::sys::signal::Signals;
@@ -53,9 +53,9 @@ use dns::Dns;
 use heal::Heal;
 use judge::Judge;
 use lists::Lists;
-use news::News;
+use new_sources::NewSources;
 use nix::errno::Errno;
-use punish::Punisher;
+use punish::BanPolicy;
 use saver::Saver;
 use sources::Sources;
 use std::path::{Path, PathBuf};
@@ -63,12 +63,12 @@ use std::time::Duration;
 
 /// Longest wait for another process that changes bans. It lets us go first, and so needs this only when it
 /// stands still.
-const PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Milliseconds from one write of positions to the next, when files are opened one after the other.
 const NOTE: u64 = 10_000;
 /// The same between two tries to write what the disk had no room for.
-const AGAIN: u64 = 10_000;
+const RETRY_INTERVAL: u64 = 10_000;
 
 /// The running daemon.
 struct Daemon {
@@ -76,7 +76,7 @@ struct Daemon {
     judge: Judge,
     heal: Heal,
     alarms: Alarms,
-    news: News,
+    news: NewSources,
     dns: Dns,
     around: Around,
     control: Option<Server>,
@@ -122,17 +122,17 @@ fn prepare(conf: &Path, foreground: bool) -> Result<Box<Daemon>, String> {
     // In the background a relative path would lead elsewhere.
     let conf = &fs::absolute(conf).map_err(|e| format!("{}: {e}", conf.to_string_lossy()))?;
     let mut compiled = Compiled::default();
-    let loaded = briefly(|| load(conf, &mut |rule, problems| compiled.add(rule, problems)));
+    let loaded = with_arena(|| load(conf, &mut |rule, problems| compiled.add(rule, problems)));
     // Before the log is set up everything is told on standard error.
-    syslog::install(syslog::Target::Stderr, log::LevelFilter::Info);
-    tell(&loaded.problems);
+    syslog::install(syslog::LogTarget::Stderr, log::LevelFilter::Info);
+    log_problems(&loaded.problems);
     if loaded.failed() {
         return Err("the configuration has errors; nothing was started (mef check shows them)".into());
     }
     // A table that has to be made has the allow list from its first transaction on. What is wrong with the
     // lists is told when the log is there.
     let paths = Paths::of(&loaded.settings);
-    let allow = crate::lists::reader(paths, lists::PATIENCE, std::rc::Rc::default());
+    let allow = crate::lists::reader(paths, lists::LOCK_WAIT_MAX, std::rc::Rc::default());
     let mut guard = open(all_options(&loaded.settings), allow.into()).map_err(|e| e.to_string())?;
     // Who is not root is told so by the first question, and nothing else.
     guard.state().map_err(|e| e.to_string())?;
@@ -148,7 +148,7 @@ fn prepare(conf: &Path, foreground: bool) -> Result<Box<Daemon>, String> {
     pidfile.write();
     let signals = Signals::open().map_err(|e| format!("signals: {e}"))?;
     install_log(&loaded.settings);
-    tell_lacks(&mut *guard, made);
+    log_missing(&mut *guard, made);
     Ok(Box::new(Daemon::start(conf, (loaded, compiled), guard, signals, pidfile)))
 }
 
@@ -167,17 +167,17 @@ impl Daemon {
         if let Err(e) = guard.set_allowed(&mut allowed) {
             log::error!("allow list: {e}");
         }
-        guard.take_fresh();
+        guard.take_recreated();
         let plan = setup::plan(&loaded, compiled);
         let mut enforcer = Enforcer::new(guard, open_journal(settings, now), settings.kill_connections);
         enforcer.lock_beside(Path::new(&settings.run_dir));
         enforcer.set_prompt(settings.state_sync.is_some());
-        let mut punisher = Punisher::new(settings, &plan.policies);
-        let keep = punisher.memory();
-        judge::tell_restored(enforcer.restore_and(
+        let mut ban_policy = BanPolicy::new(settings, &plan.policies);
+        let keep = ban_policy.memory();
+        judge::log_restored(enforcer.restore_and(
             now.wall,
             keep,
-            &mut |entry| punisher.recall(now, entry),
+            &mut |entry| ban_policy.restore(now, entry),
             &mut syslog::warn,
         ));
         enforcer.doubt_repeats();
@@ -193,14 +193,14 @@ impl Daemon {
             }
             Err(e) => syslog::warn(&e),
         }
-        let sources = Sources::open(plan.wants, settings, &saved, now, sources::Kept::default());
+        let sources = Sources::open(plan.wants, settings, &saved, now, sources::KeptSources::default());
         let heal = Heal::open(enforcer.guard(), settings);
-        let mut judge = Judge::new(plan.rules, plan.policies, settings, (enforcer, punisher), allowed);
+        let mut judge = Judge::new(plan.rules, plan.policies, settings, (enforcer, ban_policy), allowed);
         judge.events().configure(settings);
         Daemon {
             conf: conf.to_owned(),
             alarms: Alarms::open(settings, &mut judge),
-            news: News::open(&mut judge),
+            news: NewSources::open(&mut judge),
             dns: Dns::open(settings, now.mono, &mut judge),
             around: Around::open(settings),
             judge,
@@ -233,7 +233,7 @@ impl Daemon {
         // no ban: the sooner this is written, the better, but nothing waits for it.
         if self.state_sync.is_some() {
             self.note();
-            self.save_beside();
+            self.save_in_worker();
         }
         let (version, rules) = (env!("CARGO_PKG_VERSION"), self.judge.rules());
         log::info!("mef {version} watches {} for {rules} rules", self.sources);
@@ -267,7 +267,7 @@ impl Daemon {
         }
         let change = sources.look_around(now.mono);
         if let Some(change) = &change {
-            judge.tell_sight(change, &|tags| sources.sight(now.mono, tags));
+            judge.log_sight(change, &|tags| sources.sight(now.mono, tags));
         }
         if let Some(sync) = self.state_sync {
             // Handed to the system at once: bans survive the daemon, and stay in order with those of
@@ -311,18 +311,18 @@ impl Daemon {
 
     fn take_configuration(&mut self, each_line: &mut dyn FnMut(&str)) -> Result<String, String> {
         let mut compiled = Compiled::default();
-        let loaded = briefly(|| load(&self.conf, &mut |rule, problems| compiled.add(rule, problems)));
-        tell(&loaded.problems);
+        let loaded = with_arena(|| load(&self.conf, &mut |rule, problems| compiled.add(rule, problems)));
+        log_problems(&loaded.problems);
         loaded.problems.iter().flat_map(|p| p.shown.lines()).for_each(each_line);
         if loaded.failed() {
-            return Err("the configuration has errors: the former one stays in force".into());
+            return Err("the configuration has errors: the previous one stays in force".into());
         }
         let now = clock::now();
         let settings = &loaded.settings;
         let plan = setup::plan(&loaded, compiled);
         let allowed = lists::allowed(&Paths::of(settings), self.judge.guard());
         if let Err(e) = self.judge.reconfigure(now, plan.rules, plan.policies, settings, allowed) {
-            return Err(format!("{e}: the former configuration stays in force"));
+            return Err(format!("{e}: the previous configuration stays in force"));
         }
         self.sources.reopen(plan.wants, settings, now);
         install_log(settings);
@@ -349,7 +349,7 @@ impl Daemon {
     /// Writes positions and journal to state_dir, without waiting for the disk. What fails is told once and
     /// tried again at the next time.
     #[inline(never)]
-    fn save_beside(&mut self) {
+    fn save_in_worker(&mut self) {
         if self.positions.is_none() || self.state_sync == Some(0) {
             // Where there can be no file of them, or where everything is to be on the disk at once.
             return self.save();
@@ -357,10 +357,10 @@ impl Daemon {
         self.save_at = None;
         if self.judge.settle() {
             // A full disk may have room again although nothing else happens.
-            self.save_by(clock::mono().after(AGAIN));
+            self.save_by(clock::mono().after(RETRY_INTERVAL));
         }
         let Daemon { judge, sources, saver, .. } = self;
-        let mut work = || saver::Work { ports: judge.ports_due(clock::now()), places: places(sources) };
+        let mut work = || saver::SaveWork { ports: judge.ports_due(clock::now()), places: places(sources) };
         if saver.begin(&mut work).is_err() {
             // No room for another process: then bans wait.
             self.save();
@@ -370,16 +370,16 @@ impl Daemon {
     /// Tells how it went, and does it again if more has happened meanwhile.
     fn saved(&mut self) {
         let Some(result) = self.saver.ended() else { return };
-        for (once, mine) in [(notes::Once::Sync, true), (notes::Once::Positions, false)] {
+        for (once, mine) in [(notes::Topic::Sync, true), (notes::Topic::Positions, false)] {
             let failed = result.as_ref().err().filter(|failed| matches!(failed, Failed::Journal(_)) == mine);
             // Without the first one nothing is known of the second.
             if mine || !matches!(result, Err(Failed::Journal(_))) {
-                let text = failed.map(|failed| self.saver.words(failed));
+                let text = failed.map(|failed| self.saver.error(failed));
                 self.judge.once(once, text.as_ref().map(|e| e as _));
             }
         }
         if self.saver.again() {
-            self.save_beside();
+            self.save_in_worker();
         }
     }
 
@@ -406,7 +406,7 @@ impl Daemon {
             let all = places(&self.sources);
             let bytes = all.iter().map(|(path, position)| (of_path(path), *position));
             let result = file.store(bytes);
-            self.judge.once(notes::Once::Positions, result.err().as_ref().map(|e| e as _));
+            self.judge.once(notes::Topic::Positions, result.err().as_ref().map(|e| e as _));
         }
     }
 
@@ -446,24 +446,24 @@ fn fixed(settings: &Settings) -> (String, String, u32) {
 
 /// Writes the table. A daemon that was killed may own it for a moment yet.
 fn rebuild(guard: &mut dyn Backend) -> Result<GuardState, Failure> {
-    const TRIES: u32 = 100;
+    const REBUILD_TRIES_MAX: u32 = 100;
     const PAUSE: Duration = Duration::from_millis(20);
     let mut tries = 0;
     loop {
         match guard.rebuild() {
-            Err(e) if e.errno() == Errno::EPERM && tries < TRIES => std::thread::sleep(PAUSE),
+            Err(e) if e.errno() == Errno::EPERM && tries < REBUILD_TRIES_MAX => std::thread::sleep(PAUSE),
             result => return result,
         }
         tries += 1;
     }
 }
 
-fn tell_lacks(guard: &mut dyn Backend, state: GuardState) {
+fn log_missing(guard: &mut dyn Backend, state: GuardState) {
     guard.take_owner_trouble().iter().for_each(|why| log::warn!("{why}"));
     guard.lacking(state).iter().for_each(|what| log::warn!("this kernel {what}"));
 }
 
-fn tell(problems: &[FileProblem]) {
+fn log_problems(problems: &[FileProblem]) {
     for p in problems {
         for line in p.shown.lines() {
             match p.problem.severity {
@@ -474,10 +474,10 @@ fn tell(problems: &[FileProblem]) {
     }
 }
 
-fn open_journal(settings: &Settings, now: Now) -> Option<crate::state::journal::Journal> {
-    match journal(settings, now.wall, PATIENCE) {
-        Ok((mut journal, told)) => {
-            told.iter().for_each(|e| syslog::warn(e));
+fn open_journal(settings: &Settings, now: Now) -> Option<crate::state::journal::BanJournal> {
+    match journal(settings, now.wall, LOCK_WAIT_MAX) {
+        Ok((mut journal, reported)) => {
+            reported.iter().for_each(|e| syslog::warn(e));
             journal.go_first();
             Some(journal)
         }
@@ -491,9 +491,9 @@ fn open_journal(settings: &Settings, now: Now) -> Option<crate::state::journal::
 fn install_log(settings: &Settings) {
     use crate::config::{LogLevel, LogTo};
     let target = match settings.log {
-        LogTo::Syslog => syslog::Target::Syslog,
-        LogTo::Stderr => syslog::Target::Stderr,
-        LogTo::Both => syslog::Target::Both,
+        LogTo::Syslog => syslog::LogTarget::Syslog,
+        LogTo::Stderr => syslog::LogTarget::Stderr,
+        LogTo::Both => syslog::LogTarget::Both,
     };
     let level = match settings.log_level {
         LogLevel::Error => log::LevelFilter::Error,

@@ -17,7 +17,7 @@ const EVICTIONS_QUIET: u64 = 3_600_000;
 
 /// What is told once, and again only after it went well in between.
 #[derive(Clone, Copy)]
-pub(super) enum Once {
+pub(super) enum Topic {
     Journal,
     Sync,
     Positions,
@@ -37,26 +37,26 @@ pub(super) struct Notes {
 
 impl Notes {
     /// Tells a problem when it begins, and when it is over.
-    pub(super) fn once(&mut self, what: Once, problem: Option<&dyn Display>) {
-        let Some(told) = self.problems.get_mut(what as usize) else { return };
+    pub(super) fn once(&mut self, what: Topic, problem: Option<&dyn Display>) {
+        let Some(reported) = self.problems.get_mut(what as usize) else { return };
         match problem {
-            Some(e) if !*told => log::warn!("{e}"),
-            None if *told && !matches!(what, Once::Kill) => log::info!("state_dir can be written again"),
+            Some(e) if !*reported => log::warn!("{e}"),
+            None if *reported && !matches!(what, Topic::Kill) => log::info!("state_dir can be written again"),
             _ => {}
         }
-        *told = problem.is_some();
+        *reported = problem.is_some();
     }
 
     /// Tells once a day why somebody is not banned.
-    pub(super) fn exempt(&mut self, rule: &str, who: &Range, hits: u32, why: &str) {
+    pub(super) fn exempt(&mut self, rule: &str, addr: &Range, hits: u32, why: &str) {
         let now = clock::mono();
         self.exempt.retain(|&(_, until)| until > now);
-        if self.exempt.iter().all(|(told, _)| told != who) {
-            log::warn!("rule {rule}: {who} is not banned after {hits} hits: it is {why}");
+        if self.exempt.iter().all(|(reported, _)| reported != addr) {
+            log::warn!("rule {rule}: {addr} is not banned after {hits} hits: it is {why}");
             if self.exempt.len() == EXEMPT {
                 self.exempt.remove(0);
             }
-            self.exempt.push((*who, now.after(DAY)));
+            self.exempt.push((*addr, now.after(DAY)));
         }
     }
 
@@ -80,7 +80,7 @@ impl Notes {
 #[cfg(test)]
 impl Notes {
     /// Who was told to be exempt.
-    pub(super) fn told(&self) -> impl Iterator<Item = &Range> {
-        self.exempt.iter().map(|(who, _)| who)
+    pub(super) fn reported(&self) -> impl Iterator<Item = &Range> {
+        self.exempt.iter().map(|(addr, _)| addr)
     }
 }

@@ -2,7 +2,7 @@
 //! The pid file, locked: two daemons would ban twice and lose each other's positions.
 
 use crate::state::StateError;
-use crate::state::lock::{Held, Part, StateLock};
+use crate::state::lock::{Held, LockPart, StateLock};
 use crate::sys::dir::{Access, Dir, Lock};
 use std::fs::File;
 use std::io::Write as _;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 const NAME: &str = "mef.pid";
 /// How often the lock is tried, and the time between: a second in all.
-const TRIES: u32 = 50;
+const LOCK_TRIES_MAX: u32 = 50;
 const BETWEEN: Duration = Duration::from_millis(20);
 
 /// Held for the daemon's life; the locks end with the process, whatever ends it.
@@ -38,7 +38,9 @@ impl PidFile {
             ));
         }
         // A state_dir that cannot be written is reported with the journal.
-        let state = StateLock::open(state_dir).ok().map(|mut lock| lock.hold(Part::Daemon, BETWEEN * TRIES));
+        let state = StateLock::open(state_dir)
+            .ok()
+            .map(|mut lock| lock.hold(LockPart::Daemon, BETWEEN * LOCK_TRIES_MAX));
         match state.transpose() {
             Err(StateError::Busy(path)) => {
                 let path = path.to_string_lossy();
@@ -60,7 +62,7 @@ impl PidFile {
 /// Locks the file for as long as it is open. What a daemon had started a moment before it was killed ends a
 /// moment after it, and until then has the lock, too: that is no daemon that runs.
 fn lock(file: &File) -> bool {
-    (0..TRIES).any(|n| {
+    (0..LOCK_TRIES_MAX).any(|n| {
         if n > 0 {
             std::thread::sleep(BETWEEN);
         }

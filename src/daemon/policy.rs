@@ -5,20 +5,20 @@ use crate::ban::{FLOODS, Scope};
 use crate::base::clock::{Mono, Span};
 use crate::base::crc::crc32c;
 use crate::base::range::Range;
-use crate::config::{Action, Flood, ServiceRule, Zone};
+use crate::config::{Action, FloodSettings, ServiceRule, Zone};
 use crate::control::proto::KERNEL;
-use crate::detect::Rule;
-use crate::detect::escalate::{Charge, Evidence};
+use crate::detect::DetectRule;
+use crate::detect::escalate::{BanRequest, Spoofable};
 use crate::detect::tracker::Limits;
 use crate::enforce::scope_text;
 use std::cell::{Cell, RefCell};
 
 /// What becomes of a rule's hits.
-pub(super) struct Policy {
+pub(super) struct ServicePolicy {
     pub(super) name: Box<str>,
     pub(super) limits: Limits,
     /// What its bans are to be.
-    pub(super) charge: Charge,
+    pub(super) request: BanRequest,
     pub(super) scope: Scope,
     /// Only tell.
     pub(super) detect: bool,
@@ -30,10 +30,10 @@ pub(super) struct Policy {
     pub(super) hearsay: Cell<Option<Mono>>,
     /// Where it reads, for people.
     pub(super) source: &'static str,
-    pub(super) tally: Tally,
+    pub(super) tally: PolicyTally,
 }
 
-impl Policy {
+impl ServicePolicy {
     /// Whether something that counts now is only known from a log that any local process can write to.
     pub(super) fn is_hearsay(&self, now: Mono) -> bool {
         let window = u64::from(self.limits.findtime) * 1000;
@@ -43,7 +43,7 @@ impl Policy {
 
 /// What was counted for a rule.
 #[derive(Default)]
-pub(super) struct Tally {
+pub(super) struct PolicyTally {
     pub(super) hits: Cell<u64>,
     pub(super) bans: Cell<u64>,
     /// When something was read for it.
@@ -53,20 +53,20 @@ pub(super) struct Tally {
     pub(super) last_ban: RefCell<String>,
 }
 
-impl Tally {
+impl PolicyTally {
     pub(super) fn hit(&self, now: Mono) {
         self.hits.set(self.hits.get() + 1);
         self.last.set(Some(now));
     }
 
-    pub(super) fn ban(&self, who: &Range, reason: &str) {
+    pub(super) fn ban(&self, addr: &Range, reason: &str) {
         self.bans.set(self.bans.get() + 1);
         if !reason.is_empty() {
-            self.last_ban.replace([who.to_string().as_str(), " ", reason].concat());
+            self.last_ban.replace([addr.to_string().as_str(), " ", reason].concat());
         }
     }
 
-    pub(super) fn take_over(&self, old: &Tally) {
+    pub(super) fn take_over(&self, old: &PolicyTally) {
         self.hits.set(old.hits.get());
         self.bans.set(old.bans.get());
         self.read.set(old.read.get());
@@ -76,81 +76,82 @@ impl Tally {
 }
 
 /// What becomes of the hits of a service rule.
-pub(super) fn of(rule: &ServiceRule, compiled: &Rule) -> Policy {
+pub(super) fn of(rule: &ServiceRule, compiled: &DetectRule) -> ServicePolicy {
     let scope = crate::enforce::scope(rule);
     // What counts requests is not the tracker.
     let limits = match &compiled.webscan {
         Some(web) => Limits::plain(web.longest(), 1),
-        None => crate::rules::limits(rule, compiled),
+        None => crate::services::limits(rule, compiled),
     };
-    Policy {
+    ServicePolicy {
         name: rule.name.as_str().into(),
         limits,
-        charge: charge(rule, &scope),
+        request: request(rule, &scope),
         scope,
         detect: rule.action == Action::Detect,
         trust_any: rule.trust_any,
         // A name in a line is only needed where many write.
-        of_syslog: !rule.programs.is_empty() || rule.files.iter().any(|file| crate::rules::of_syslog(file)),
+        of_syslog: !rule.programs.is_empty()
+            || rule.files.iter().any(|file| crate::services::of_syslog(file)),
         hearsay: Cell::new(None),
         source: rule.source.word(),
-        tally: Tally::default(),
+        tally: PolicyTally::default(),
     }
 }
 
 /// What becomes of those who flood again and again: each time that the kernel brings somebody into the
 /// throttle is a hit.
-pub(super) fn of_floods(flood: &Flood) -> Policy {
+pub(super) fn of_floods(flood: &FloodSettings) -> ServicePolicy {
     if flood.bantime == Span::Permanent {
         log::warn!("ddos_bantime=permanent: anybody can forge packets: its bans last bantime_max at most");
     }
     // Who is in the throttle cannot come into it: that time does not count.
     let inside = flood.stage1_timeout.saturating_mul(flood.escalation_hits.saturating_sub(1));
-    Policy {
+    ServicePolicy {
         name: FLOODS.into(),
         limits: Limits::plain(flood.escalation_window.saturating_add(inside), flood.escalation_hits),
-        charge: charge_of(flood.bantime, None, true, &Scope::ALL),
+        request: request_of(flood.bantime, None, true, &Scope::ALL),
         scope: Scope::ALL,
         detect: !flood.escalation_enabled,
         trust_any: false,
         of_syslog: false,
         hearsay: Cell::new(None),
         source: KERNEL,
-        tally: Tally::default(),
+        tally: PolicyTally::default(),
     }
 }
 
 /// What becomes of those whom a DNSBL lists. Whoever begins a connection has not proven its address: such
 /// bans never grow, and are never permanent.
-pub(super) fn of_list(zone: &Zone) -> Policy {
+pub(super) fn of_list(zone: &Zone) -> ServicePolicy {
     if zone.bantime == Span::Permanent {
         log::warn!("rbl_{}_bantime=permanent: a list's bans last bantime_max at most", zone.key);
     }
     let scope = Scope::new(zone.ports.ranges().to_vec(), true, true);
-    Policy {
+    ServicePolicy {
         name: ["rbl-", &zone.key].concat().into(),
         limits: Limits::plain(1, 1),
-        charge: charge_of(zone.bantime, None, true, &scope),
+        request: request_of(zone.bantime, None, true, &scope),
         scope,
         detect: false,
         trust_any: false,
         of_syslog: false,
         hearsay: Cell::new(None),
         source: KERNEL,
-        tally: Tally::default(),
+        tally: PolicyTally::default(),
     }
 }
 
 /// What a service rule says of its bans.
-fn charge(rule: &ServiceRule, scope: &Scope) -> Charge {
+fn request(rule: &ServiceRule, scope: &Scope) -> BanRequest {
     let permanent = rule.escalation_enabled.then_some((rule.escalation_window, rule.permanent_threshold));
-    charge_of(rule.bantime, permanent, rule.trust_any, scope)
+    request_of(rule.bantime, permanent, rule.trust_any, scope)
 }
 
 /// The same in parts.
-fn charge_of(bantime: Span, permanent: Option<(u32, u32)>, forgeable: bool, scope: &Scope) -> Charge {
-    let evidence = if forgeable { Evidence::Forgeable } else { Evidence::Proven };
-    Charge { bantime, permanent, evidence, scope: scope_tag(&scope_text(scope)), flood: false }
+fn request_of(bantime: Span, permanent: Option<(u32, u32)>, forgeable: bool, scope: &Scope) -> BanRequest {
+    let spoofable = if forgeable { Spoofable::ByAnybody } else { Spoofable::No };
+    BanRequest { bantime, permanent, spoofable, scope: scope_tag(&scope_text(scope)), flood: false }
 }
 
 /// What stands for the ports of a ban, given as in the journal.

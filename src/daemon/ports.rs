@@ -20,14 +20,14 @@ const FILE_MAX: u64 = 256 * 1024;
 const PAUSE: u64 = 3600;
 
 /// Where they are kept.
-pub(super) struct Ports {
+pub(super) struct ServedPorts {
     dir: PathBuf,
     written: Option<Wall>,
 }
 
-impl Ports {
-    pub(super) fn new(state_dir: &str) -> Ports {
-        Ports { dir: PathBuf::from(state_dir), written: None }
+impl ServedPorts {
+    pub(super) fn new(state_dir: &str) -> ServedPorts {
+        ServedPorts { dir: PathBuf::from(state_dir), written: None }
     }
 
     /// Tells the kernel what is known, and what listens now.

@@ -2,40 +2,42 @@
 //! How long each ban of the daemon is to last: what `detect::escalate` decides, wired to the configuration,
 //! the journal and the log. Makes no ban itself.
 
-use super::policy::{Policy, scope_tag};
+use super::policy::{ServicePolicy, scope_tag};
 use crate::base::clock::{Mono, Now, Span, Wall};
 use crate::config::Settings;
-use crate::detect::escalate::{Evidence, News, Pace, Parts, Past, Recidives, Sentence, Terms};
-use crate::state::record::Entry;
+use crate::detect::escalate::{
+    BanDecision, EscalationTerms, NetworkEscalation, Pace, Past, RateAlarm, RepeatOffenders, Spoofable,
+};
+use crate::state::record::BanRecord;
 use crate::sys::random;
 use ipnet::IpNet;
 use std::ops::Range;
 
-/// What is known of former bans.
-pub(super) struct Punisher {
-    recidives: Recidives,
-    parts: Parts,
+/// What is known of previous bans.
+pub(super) struct BanPolicy {
+    repeat_offenders: RepeatOffenders,
+    parts: NetworkEscalation,
     levels: Vec<u8>,
     pace: Pace,
-    /// The starts of former bans, for the journal, of all verdicts since the last `clear`.
+    /// The starts of previous bans, for the journal, of all verdicts since the last `clear`.
     starts: Vec<u8>,
 }
 
 /// A sentence, with what the journal is to remember of it.
-pub(super) struct Verdict {
-    pub(super) sentence: Sentence,
+pub(super) struct RecordedDecision {
+    pub(super) decision: BanDecision,
     /// The offender alone did it, and nobody could have made it up.
     pub(super) is_proven: bool,
     starts: Range<usize>,
 }
 
-impl Punisher {
-    pub(super) fn new(settings: &Settings, policies: &[Policy]) -> Punisher {
+impl BanPolicy {
+    pub(super) fn new(settings: &Settings, policies: &[ServicePolicy]) -> BanPolicy {
         let slots = usize::try_from(settings.track_max).unwrap_or(4096);
         let (terms, levels) = (terms(settings, policies), settings.ipv6_escalate.clone());
-        Punisher {
-            recidives: Recidives::new(slots, terms, random::key()),
-            parts: Parts::new(slots, &levels, terms.memory, random::key()),
+        BanPolicy {
+            repeat_offenders: RepeatOffenders::new(slots, terms, random::key()),
+            parts: NetworkEscalation::new(slots, &levels, terms.memory, random::key()),
             levels,
             pace: Pace::new(settings.max_bans_per_minute),
             starts: Vec::new(),
@@ -44,29 +46,29 @@ impl Punisher {
 
     /// Takes other settings; whether everything was forgotten for it, so that the journal has to be read
     /// again.
-    pub(super) fn reconfigure(&mut self, settings: &Settings, policies: &[Policy]) -> bool {
+    pub(super) fn reconfigure(&mut self, settings: &Settings, policies: &[ServicePolicy]) -> bool {
         self.pace.limit = settings.max_bans_per_minute;
-        let same =
-            *self.recidives.terms() == terms(settings, policies) && self.levels == settings.ipv6_escalate;
+        let same = *self.repeat_offenders.terms() == terms(settings, policies)
+            && self.levels == settings.ipv6_escalate;
         if !same {
             let pace = self.pace;
-            *self = Punisher { pace, ..Punisher::new(settings, policies) };
+            *self = BanPolicy { pace, ..BanPolicy::new(settings, policies) };
         }
         !same
     }
 
     /// Seconds that a ban is of interest after its end.
     pub(super) fn memory(&self) -> u64 {
-        self.recidives.terms().memory.into()
+        self.repeat_offenders.terms().memory.into()
     }
 
     /// Seconds that bans last at most, unless a rule says more.
     pub(super) fn longest(&self) -> u32 {
-        self.recidives.terms().max
+        self.repeat_offenders.terms().max
     }
 
     /// Takes in a ban of the journal.
-    pub(super) fn recall(&mut self, now: Now, entry: &Entry<'_>) {
+    pub(super) fn restore(&mut self, now: Now, entry: &BanRecord<'_>) {
         let left = |until: Wall| {
             let secs = |wall: Wall| i64::try_from(wall.0).unwrap_or(i64::MAX);
             secs(until).saturating_sub(secs(now.wall))
@@ -78,27 +80,27 @@ impl Punisher {
             scope: scope_tag(entry.scope),
             starts: entry.starts,
         };
-        self.recidives.recall(now.mono, entry.who, &past);
+        self.repeat_offenders.restore(now.mono, entry.addr, &past);
         if entry.bans > 0 {
-            self.parts.banned(now.mono, entry.who);
+            self.parts.banned(now.mono, entry.addr);
         }
     }
 
     /// Whether a ban of the journal that has ended is still of interest.
-    pub(super) fn worth(&self, now: Mono, entry: &Entry<'_>) -> bool {
-        entry.bans > 0 && self.recidives.knows(now, entry.who)
+    pub(super) fn worth(&self, now: Mono, entry: &BanRecord<'_>) -> bool {
+        entry.bans > 0 && self.repeat_offenders.knows(now, entry.addr)
     }
 
     /// Whether something that `who` did so many seconds ago was before a ban of the same ports that is in
     /// force.
-    pub(super) fn spent(&self, now: Mono, who: IpNet, policy: &Policy, age: u64) -> bool {
+    pub(super) fn spent(&self, now: Mono, addr: IpNet, policy: &ServicePolicy, age: u64) -> bool {
         // The seconds of the two clocks do not begin at the same moment.
-        self.recidives.since(now, who, policy.charge.scope).is_some_and(|since| since <= age + 1)
+        self.repeat_offenders.since(now, addr, policy.request.scope).is_some_and(|since| since <= age + 1)
     }
 
     /// Whether `who` is banned from the ports of the policy.
-    pub(super) fn in_force(&self, now: Mono, who: IpNet, policy: &Policy) -> bool {
-        self.recidives.since(now, who, policy.charge.scope).is_some()
+    pub(super) fn in_force(&self, now: Mono, addr: IpNet, policy: &ServicePolicy) -> bool {
+        self.repeat_offenders.since(now, addr, policy.request.scope).is_some()
     }
 
     /// Begins a batch of verdicts.
@@ -108,41 +110,41 @@ impl Punisher {
 
     /// What `who` gets, for what `policy` says; `wide` says that it is banned for what its parts did.
     /// `bantime` is that of a threshold that has one of its own.
-    pub(super) fn judge(
+    pub(super) fn decide(
         &mut self,
         now: Mono,
-        who: IpNet,
-        policy: &Policy,
+        addr: IpNet,
+        policy: &ServicePolicy,
         wide: bool,
         bantime: Option<Span>,
-    ) -> Verdict {
-        let mut charge = policy.charge;
-        if charge.evidence == Evidence::Proven && policy.is_hearsay(now) {
-            charge.evidence = Evidence::Local;
+    ) -> RecordedDecision {
+        let mut request = policy.request;
+        if request.spoofable == Spoofable::No && policy.is_hearsay(now) {
+            request.spoofable = Spoofable::ByLocalUsers;
         }
-        charge.bantime = bantime.unwrap_or(charge.bantime);
+        request.bantime = bantime.unwrap_or(request.bantime);
         if wide {
             // Many share such a network.
-            charge.permanent = None;
+            request.permanent = None;
         }
-        let mut sentence = self.recidives.sentence(now, who, &charge);
-        if !sentence.repeats {
+        let mut decision = self.repeat_offenders.decide(now, addr, &request);
+        if !decision.repeats {
             let (flood, news) = self.pace.ban(now);
-            self.tell(news);
+            self.log_alarm(news);
             if flood {
-                charge.flood = true;
-                sentence = self.recidives.sentence(now, who, &charge);
+                request.flood = true;
+                decision = self.repeat_offenders.decide(now, addr, &request);
             }
         }
         let from = self.starts.len();
-        self.recidives.starts(now, who, sentence.further, &mut self.starts);
+        self.repeat_offenders.starts(now, addr, decision.further, &mut self.starts);
         // In a flood of bans the log itself is in doubt.
-        let is_proven = charge.evidence == Evidence::Proven && !charge.flood && !wide;
-        Verdict { sentence, is_proven, starts: from..self.starts.len() }
+        let is_proven = request.spoofable == Spoofable::No && !request.flood && !wide;
+        RecordedDecision { decision, is_proven, starts: from..self.starts.len() }
     }
 
     /// What the journal is to remember beside the sentence.
-    pub(super) fn starts(&self, verdict: &Verdict) -> &[u8] {
+    pub(super) fn starts(&self, verdict: &RecordedDecision) -> &[u8] {
         self.starts.get(verdict.starts.clone()).unwrap_or(&[])
     }
 
@@ -150,39 +152,39 @@ impl Punisher {
     pub(super) fn made(
         &mut self,
         now: Mono,
-        who: IpNet,
-        policy: &Policy,
-        sentence: &Sentence,
+        addr: IpNet,
+        policy: &ServicePolicy,
+        decision: &BanDecision,
     ) -> Option<IpNet> {
-        self.recidives.serve(now, who, policy.charge.scope, sentence);
-        if sentence.further { self.parts.banned(now, who) } else { None }
+        self.repeat_offenders.record(now, addr, policy.request.scope, decision);
+        if decision.further { self.parts.banned(now, addr) } else { None }
     }
 
     /// Forgets how often an address, or all that is in a network, was banned.
-    pub(super) fn forget(&mut self, who: IpNet) {
-        self.recidives.forget(who);
-        self.parts.forget(who);
+    pub(super) fn forget(&mut self, addr: IpNet) {
+        self.repeat_offenders.forget(addr);
+        self.parts.forget(addr);
     }
 
-    fn tell(&self, news: Option<News>) {
+    fn log_alarm(&self, news: Option<RateAlarm>) {
         match news {
-            Some(News::Flood) => log::error!(
+            Some(RateAlarm::Flood) => log::error!(
                 "more than {} bans within a minute (max_bans_per_minute): until that is over new bans last \
                  10 minutes at most and are not \
                  counted; is a log broken or forged?",
                 self.pace.limit
             ),
-            Some(News::Over) => log::info!("not too many bans any more: they last as usual again"),
+            Some(RateAlarm::Over) => log::info!("not too many bans any more: they last as usual again"),
             None => {}
         }
     }
 }
 
-fn terms(settings: &Settings, policies: &[Policy]) -> Terms {
-    let windows = || policies.iter().filter_map(|policy| policy.charge.permanent);
+fn terms(settings: &Settings, policies: &[ServicePolicy]) -> EscalationTerms {
+    let windows = || policies.iter().filter_map(|policy| policy.request.permanent);
     let longest = windows().map(|(window, _)| window).max().unwrap_or(0);
     let most = windows().map(|(_, threshold)| threshold).max().unwrap_or(0);
-    Terms {
+    EscalationTerms {
         factor: if settings.bantime_increment { settings.bantime_factor } else { 1 },
         max: settings.bantime_max,
         memory: settings.bantime_max.max(longest),

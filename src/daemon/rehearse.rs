@@ -3,22 +3,22 @@
 //! as the clock, and bans that are made in a backend which only records them. It begins as if nobody had been
 //! banned before.
 
-use super::decide::{self, Decider, Decision, Exempt, Knowledge};
+use super::decide::{self, Decider, Decision, Exemption, Knowledge};
 use super::policy;
-use super::punish::Punisher;
+use super::punish::BanPolicy;
 use super::trust;
 use crate::ban::{Allowed, Scope};
 use crate::base::clock::{Mono, Now, Span, Wall};
 use crate::base::net::offender;
 use crate::base::range::Range;
 use crate::config::{ServiceRule, Settings};
-use crate::detect::header::Stamp;
+use crate::detect::header::HeaderStamp;
 use crate::detect::observe::{Counter, Known as _, Listener, Observer, Offence};
 use crate::detect::webscan::Excess;
-use crate::detect::{Counts, Hit, Rule};
+use crate::detect::{DetectRule, Hit, LineCounts};
 use crate::enforce::{Enforcer, options};
 use crate::firewall::record::{Recorder, World};
-use crate::input::{Record, Written};
+use crate::input::{LogRecord, Written};
 use crate::sys::clock;
 use ipnet::IpNet;
 use std::cell::RefCell;
@@ -32,29 +32,29 @@ const TRACK: u32 = 1 << 16;
 pub(super) const KEY: [u64; 2] = [0x6d65_6620_7465_7374, 7];
 
 /// What a line has led to.
-pub enum Event<'a> {
+pub enum RehearsalEvent<'a> {
     /// It is a hit of this rule.
     Hit(u16, IpAddr),
     /// Somebody has gone too far.
-    Finding(Finding<'a>),
+    Finding(RehearsalFinding<'a>),
 }
 
 /// Somebody whom a rule accuses, and what the daemon would do.
-pub struct Finding<'a> {
+pub struct RehearsalFinding<'a> {
     /// The rule's number.
     pub rule: u16,
     /// Address, or prefix of IPv6.
-    pub who: Range,
+    pub addr: Range,
     /// Hits that led to it.
     pub hits: u32,
     /// Why, if there is more to say than the hits; for people.
     pub reason: &'a str,
     /// What becomes of it.
-    pub outcome: Outcome<'a>,
+    pub outcome: RehearsalOutcome<'a>,
 }
 
 /// What the daemon would do.
-pub enum Outcome<'a> {
+pub enum RehearsalOutcome<'a> {
     /// Ban it.
     Ban {
         /// For how long.
@@ -104,7 +104,7 @@ struct Clock {
 }
 
 impl Clock {
-    fn set(&mut self, stamp: Option<Stamp>) {
+    fn set(&mut self, stamp: Option<HeaderStamp>) {
         if let Some(stamp) = stamp {
             // Ages count from one moment, so they keep the order and the distances of the stamps.
             self.last = Wall(self.now.0.saturating_sub(stamp.age(self.now, self.local)));
@@ -139,7 +139,7 @@ impl Rehearsal {
     /// With these rules, as their files and as the detector has them, whether they are on or not.
     #[must_use]
     pub fn new(
-        rules: Vec<Rule>,
+        rules: Vec<DetectRule>,
         own: &[ServiceRule],
         mut settings: Settings,
         allowed: Allowed,
@@ -147,7 +147,7 @@ impl Rehearsal {
     ) -> Rehearsal {
         settings.track_max = settings.track_max.max(TRACK);
         let policies: Vec<_> = own.iter().zip(&rules).map(|(rule, ready)| policy::of(rule, ready)).collect();
-        let punisher = Punisher::new(&settings, &policies);
+        let ban_policy = BanPolicy::new(&settings, &policies);
         let now = clock::wall();
         let local = clock::local_offset(now);
         let slots = usize::try_from(settings.track_max).unwrap_or(usize::MAX);
@@ -157,7 +157,7 @@ impl Rehearsal {
         Rehearsal {
             observer: Observer::new(rules, limits, ipv6_prefix, slots, KEY),
             court: Court {
-                decider: Decider::new(policies, &settings, punisher, allowed, local),
+                decider: Decider::new(policies, &settings, ban_policy, allowed, local),
                 enforcer: Enforcer::new(Box::new(backend), None, false),
                 world,
                 ipv6_prefix,
@@ -170,13 +170,13 @@ impl Rehearsal {
 
     /// What was seen.
     #[must_use]
-    pub fn counts(&self) -> &Counts {
+    pub fn counts(&self) -> &LineCounts {
         self.observer.detector.counts()
     }
 
     /// Looks through whole lines for the rules whose bits are set; `each` gets the number of the line in the
     /// block.
-    pub fn block(&mut self, wanted: u64, block: &[u8], each: &mut dyn FnMut(usize, Event<'_>)) {
+    pub fn block(&mut self, wanted: u64, block: &[u8], each: &mut dyn FnMut(usize, RehearsalEvent<'_>)) {
         let Rehearsal { observer: Observer { detector, counter }, court, clock, only_hits, .. } = self;
         detector.block(wanted, block, &mut |at, line, hit| {
             if *only_hits && hit.request.is_none() {
@@ -212,12 +212,12 @@ impl Rehearsal {
     }
 
     /// It is the time of this stamp, for records that tell none.
-    pub fn set_time(&mut self, stamp: Option<Stamp>) {
+    pub fn set_time(&mut self, stamp: Option<HeaderStamp>) {
         self.clock.set(stamp);
     }
 
     /// Looks at a record of the journal; only rules that trust its sender hear of it.
-    pub fn record(&mut self, wanted: u64, record: &Record<'_>, each: &mut dyn FnMut(Event<'_>)) {
+    pub fn record(&mut self, wanted: u64, record: &LogRecord<'_>, each: &mut dyn FnMut(RehearsalEvent<'_>)) {
         let Rehearsal { observer, court, clock, only_hits, disbelieved } = self;
         if let Written::At(at) = record.written {
             clock.last = at;
@@ -237,9 +237,9 @@ impl Rehearsal {
 }
 
 /// A hit, where nobody wants to know more.
-fn hit_only(hit: &Hit, each: &mut dyn FnMut(Event<'_>)) {
+fn hit_only(hit: &Hit, each: &mut dyn FnMut(RehearsalEvent<'_>)) {
     if !hit.success {
-        each(Event::Hit(hit.rule, hit.addr));
+        each(RehearsalEvent::Hit(hit.rule, hit.addr));
     }
 }
 
@@ -251,7 +251,7 @@ impl Court {
         counter: &mut Counter,
         hit: &Hit,
         text: &[u8],
-        each: &mut dyn FnMut(Event<'_>),
+        each: &mut dyn FnMut(RehearsalEvent<'_>),
     ) {
         let source = offender(hit.addr, self.ipv6_prefix);
         let over = |request| counter.webscan.request(now.mono, hit.rule, source, text, request);
@@ -268,32 +268,38 @@ impl Court {
         counter: &mut Counter,
         hit: &Hit,
         text: &[u8],
-        each: &mut dyn FnMut(Event<'_>),
+        each: &mut dyn FnMut(RehearsalEvent<'_>),
     ) {
         let Court { decider, enforcer, world, ipv6_prefix } = self;
         world.borrow_mut().now = now.wall;
         let mut heard = Heard::default();
         counter.hit(now.mono, hit, (text, None), &Knowledge { decider, now }, &mut heard);
         if heard.counts {
-            each(Event::Hit(hit.rule, hit.addr));
+            each(RehearsalEvent::Hit(hit.rule, hit.addr));
         }
         if let Some((hits, reason)) = &heard.detected {
-            let who = Range::from(offender(hit.addr, *ipv6_prefix));
-            let outcome = Outcome::Detected;
-            each(Event::Finding(Finding { rule: hit.rule, who, hits: *hits, reason, outcome }));
+            let addr = Range::from(offender(hit.addr, *ipv6_prefix));
+            let outcome = RehearsalOutcome::Detected;
+            each(RehearsalEvent::Finding(RehearsalFinding {
+                rule: hit.rule,
+                addr,
+                hits: *hits,
+                reason,
+                outcome,
+            }));
         }
-        let hears = &mut |offence: &Offence, policy: &policy::Policy, decision: Decision<'_>| {
+        let hears = &mut |offence: &Offence, policy: &policy::ServicePolicy, decision: Decision<'_>| {
             let outcome = match decision {
-                Decision::Exempt(Exempt::Address(why)) => Outcome::Exempt(why),
-                Decision::Exempt(Exempt::Detect) => Outcome::Detected,
+                Decision::Exempt(Exemption::Address(why)) => RehearsalOutcome::Exempt(why),
+                Decision::Exempt(Exemption::Detect) => RehearsalOutcome::Detected,
                 Decision::Banned(ban, _) => {
-                    Outcome::Ban { time: ban.time, bans: ban.bans, scope: &policy.scope }
+                    RehearsalOutcome::Ban { time: ban.time, bans: ban.bans, scope: &policy.scope }
                 }
-                Decision::InForce | Decision::Refused(_) => Outcome::Already,
+                Decision::InForce | Decision::Refused(_) => RehearsalOutcome::Already,
             };
-            let (who, reason) = (Range::from(offence.source), offence.reason());
+            let (addr, reason) = (Range::from(offence.source), offence.reason());
             let Offence { rule, hits, .. } = *offence;
-            each(Event::Finding(Finding { rule, who, hits, reason, outcome }));
+            each(RehearsalEvent::Finding(RehearsalFinding { rule, addr, hits, reason, outcome }));
         };
         decider.commit(now, today, &mut counter.offences, enforcer, (hears, &mut |_| ()));
     }

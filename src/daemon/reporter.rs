@@ -11,18 +11,18 @@ use crate::cloud::session::Trouble;
 use crate::cloud::subject::Subject;
 use crate::config::Settings;
 use crate::dns::name::Name;
-use crate::sys::child::{Child, End, beside_with};
+use crate::sys::child::{Child, ChildExit, fork_worker_with};
 use crate::sys::clock;
 use std::path::{Path, PathBuf};
 
 /// Events in memory at most, and so many that they are written down before it is time to report.
 const EVENTS: usize = 64;
-const MANY: usize = 48;
+const PROMPT_EVENTS: usize = 48;
 /// How the process ends that has found a broken file, or could not read or write it.
 const BROKEN: u8 = 1;
 const FAILED: u8 = 0x80;
 /// Milliseconds to the next try where the file cannot be written.
-const AGAIN: u64 = 60_000;
+const RETRY_INTERVAL: u64 = 60_000;
 /// The service of bans by hand.
 const MANUAL: &str = "manual";
 
@@ -117,7 +117,7 @@ impl Reporter {
     pub(super) fn deadline(&self) -> Option<Mono> {
         match &self.child {
             Some(_) => None,
-            None if self.events.len() >= MANY => Some(Mono::default()),
+            None if self.events.len() >= PROMPT_EVENTS => Some(Mono::default()),
             None => self.due,
         }
     }
@@ -134,10 +134,10 @@ impl Reporter {
             Ok(true) => BROKEN,
             Err(e) => e.raw_os_error().and_then(|e| u8::try_from(e).ok()).unwrap_or(5) | FAILED,
         };
-        match beside_with(work) {
+        match fork_worker_with(work) {
             Ok(child) => self.child = Some((child, events.len())),
             // Later there may be room for it.
-            Err(_) => self.due = Some(now.after(AGAIN)),
+            Err(_) => self.due = Some(now.after(RETRY_INTERVAL)),
         }
     }
 
@@ -149,7 +149,7 @@ impl Reporter {
         self.child = None;
         let now = clock::now();
         let errno = match end {
-            End::Status(status @ 0..=1) => {
+            ChildExit::Status(status @ 0..=1) => {
                 if status == i32::from(BROKEN) {
                     log::warn!("community cloud: state_dir/reports was broken; it is begun anew");
                 }
@@ -157,11 +157,11 @@ impl Reporter {
                 self.is_loss_told &= self.events.len() == EVENTS;
                 return self.plan(now);
             }
-            End::Status(status) => status & !i32::from(FAILED),
-            End::Signal(_) => libc::EINTR,
+            ChildExit::Status(status) => status & !i32::from(FAILED),
+            ChildExit::Signal(_) => libc::EINTR,
         };
         self.tell(Some(Trouble::Local(errno)));
-        self.not_before = now.mono.after(AGAIN);
+        self.not_before = now.mono.after(RETRY_INTERVAL);
         self.due = Some(self.not_before);
     }
 

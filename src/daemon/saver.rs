@@ -5,7 +5,7 @@
 use crate::base::bytes::of_path;
 use crate::base::position::Position;
 use crate::state::disk::{self, Failed};
-use crate::sys::child::{self, Child, End};
+use crate::sys::child::{self, Child, ChildExit};
 use crate::sys::relay;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ const WAIT: Duration = Duration::from_millis(5);
 
 /// What is to be written beside the journal.
 #[derive(Default)]
-pub(super) struct Work {
+pub(super) struct SaveWork {
     /// How far files were read, by their paths.
     pub(super) places: Vec<(PathBuf, Position)>,
     /// Which ports had a listener, if it is time for that.
@@ -41,11 +41,11 @@ impl Saver {
     ///
     /// # Errors
     /// There is no room for another process.
-    pub(super) fn begin(&mut self, work: &mut dyn FnMut() -> Work) -> io::Result<()> {
+    pub(super) fn begin(&mut self, work: &mut dyn FnMut() -> SaveWork) -> io::Result<()> {
         self.again = self.child.is_some();
         if !self.again {
             let (dir, work) = (&self.dir, work());
-            self.child = Some(child::beside_with(&mut || {
+            self.child = Some(child::fork_worker_with(&mut || {
                 work.ports.iter().for_each(|text| super::ports::write(dir, text));
                 let all = work.places.iter().map(|(path, position)| (of_path(path), *position));
                 disk::save(dir, all).map_or_else(|failed| failed.status(), |()| 0)
@@ -64,8 +64,10 @@ impl Saver {
         let end = self.child.as_ref()?.ended()?;
         self.child = None;
         Some(match end {
-            End::Status(status) => Failed::read(u8::try_from(status).unwrap_or(u8::MAX)).map_or(Ok(()), Err),
-            End::Signal(_) => Err(Failed::Journal(libc::EINTR)),
+            ChildExit::Status(status) => {
+                Failed::read(u8::try_from(status).unwrap_or(u8::MAX)).map_or(Ok(()), Err)
+            }
+            ChildExit::Signal(_) => Err(Failed::Journal(libc::EINTR)),
         })
     }
 
@@ -85,7 +87,7 @@ impl Saver {
     }
 
     /// What to tell of a failure.
-    pub(super) fn words(&self, failed: &Failed) -> crate::state::StateError {
+    pub(super) fn error(&self, failed: &Failed) -> crate::state::StateError {
         failed.error(&self.dir)
     }
 }

@@ -2,7 +2,7 @@
 //! Answers what commands ask on the control socket.
 
 use super::dns::Dns;
-use super::events::Told;
+use super::events::BanEvent;
 use super::judge::Judge;
 use super::sources::Sources;
 use crate::base::clock::{Now, Wall};
@@ -14,7 +14,7 @@ use std::fmt::{Display, Write as _};
 use std::os::unix::net::UnixStream;
 
 /// Everything that is asked about, for one turn of the loop.
-pub(super) struct Desk<'a> {
+pub(super) struct ControlHandler<'a> {
     pub(super) judge: &'a mut Judge,
     pub(super) sources: &'a Sources,
     pub(super) dns: &'a Dns,
@@ -30,7 +30,7 @@ pub(super) struct Desk<'a> {
     pub(super) lists: bool,
 }
 
-impl Service for Desk<'_> {
+impl Service for ControlHandler<'_> {
     fn line(&mut self, line: &str, to: &UnixStream) -> Then {
         let Some(request) = Request::read(line) else {
             say(to, &"error that is no question");
@@ -56,17 +56,18 @@ impl Service for Desk<'_> {
                 say(to, &"ok");
                 return Then::Next;
             }
-            Request::Banned { who, time, ports } => {
+            Request::Banned { addr, time, ports } => {
                 let ports = (ports.to_owned(), [].as_slice());
                 let (rule, reason, seen) = ("", "", [].as_slice());
                 // Who bans by hand knows why.
-                let told = Told { who, rule, hits: 0, reason, time, bans: 1, ports, seen, is_proven: true };
-                self.judge.events().banned(self.now.wall, &told);
+                let reported =
+                    BanEvent { addr, rule, hits: 0, reason, time, bans: 1, ports, seen, is_proven: true };
+                self.judge.events().banned(self.now.wall, &reported);
                 return Then::Next;
             }
-            Request::Unbanned { who, permanent, was_banned, written } => {
-                self.judge.unbanned(self.now.wall, who.as_ref(), was_banned);
-                self.judge.remember_unban(who.as_ref(), permanent, written);
+            Request::Unbanned { addr, permanent, was_banned, written } => {
+                self.judge.unbanned(self.now.wall, addr.as_ref(), was_banned);
+                self.judge.remember_unban(addr.as_ref(), permanent, written);
                 say(to, &"ok");
                 return Then::Next;
             }
@@ -83,7 +84,7 @@ impl Service for Desk<'_> {
     }
 }
 
-impl Desk<'_> {
+impl ControlHandler<'_> {
     fn status(&mut self, to: &UnixStream) {
         say(to, &format_args!("version {}", env!("CARGO_PKG_VERSION")));
         say(to, &format_args!("pid {}", std::process::id()));

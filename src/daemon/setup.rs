@@ -1,36 +1,36 @@
 #![forbid(unsafe_code)]
 //! From the configuration to what the loop needs: rules to detect, policies to act by, files to follow.
 
-use super::policy::{self, Policy};
+use super::policy::{self, ServicePolicy};
 use super::sources::Wants;
 use crate::base::clock::Span;
 use crate::base::program::Program;
 use crate::config::{Enabled, Loaded, ServiceRule, Source};
-use crate::detect::{MAX_RULES, Rule};
+use crate::detect::{DetectRule, MAX_RULES};
 use crate::dnsbl::{Profile, zones_on};
 use crate::input::Tags;
 use crate::input::glob::Glob;
-use crate::input::journal::{Journal, Wanted};
-use crate::rules::Compiled;
+use crate::input::journal::{JournalSource, Wanted};
+use crate::services::Compiled;
 use std::path::PathBuf;
 
 /// The rules that are on, each with its policy and bit, and what to read for them. Behind the policies of
 /// rules are that of floods and those of DNSBLs.
-pub(super) struct Plan {
-    pub(super) rules: Vec<Rule>,
-    pub(super) policies: Vec<Policy>,
+pub(super) struct SetupPlan {
+    pub(super) rules: Vec<DetectRule>,
+    pub(super) policies: Vec<ServicePolicy>,
     pub(super) wants: Wants,
 }
 
-pub(super) fn plan(loaded: &Loaded, mut compiled: Compiled) -> Plan {
+pub(super) fn plan(loaded: &Loaded, mut compiled: Compiled) -> SetupPlan {
     let on = || loaded.rules.iter().filter(|rule| rule.enabled != Enabled::False);
     let room = on().count().min(MAX_RULES);
-    let mut plan = Plan {
+    let mut plan = SetupPlan {
         rules: Vec::with_capacity(room),
         policies: Vec::with_capacity(room + 1),
         wants: Wants::default(),
     };
-    let dirs = Journal::dirs();
+    let dirs = JournalSource::dirs();
     for rule in on() {
         if plan.rules.len() == MAX_RULES {
             log::warn!("rule {}: more than {MAX_RULES} rules are on; the rule is off", rule.name);
@@ -73,8 +73,8 @@ fn want(wants: &mut Wants, rule: &ServiceRule, bit: Tags, dirs: Option<&[PathBuf
             // A service that writes a file of its own does not write to the journal. Without programs nobody
             // could tell its messages from others' there.
             let common =
-                !rule.programs.is_empty() && rule.files.iter().all(|file| crate::rules::of_syslog(file));
-            if common && dirs.is_some_and(Journal::exists) {
+                !rule.programs.is_empty() && rule.files.iter().all(|file| crate::services::of_syslog(file));
+            if common && dirs.is_some_and(JournalSource::exists) {
                 return journal(wants, rule, bit);
             }
             files(wants, rule, bit);

@@ -123,24 +123,24 @@ mod tests {
 
     const MORNING: Now = Now { mono: Mono(1000), wall: Wall(1) };
 
-    struct Desk {
+    struct TestLoop {
         streams: [(UnixStream, UnixStream); 2],
         due: [Option<Mono>; 3],
         said: Vec<&'static str>,
     }
 
-    fn desk() -> Desk {
+    fn desk() -> TestLoop {
         let streams = [UnixStream::pair().unwrap(), UnixStream::pair().unwrap()];
-        Desk { streams, due: [None; 3], said: Vec::new() }
+        TestLoop { streams, due: [None; 3], said: Vec::new() }
     }
 
-    fn first(desk: &mut Desk, _: Now, _: &[Ready]) -> Turn {
+    fn first(desk: &mut TestLoop, _: Now, _: &[Ready]) -> Turn {
         desk.said.push("first");
         Turn::Done
     }
 
     /// Never reads all that there is.
-    fn flood(desk: &mut Desk, _: Now, ready: &[Ready]) -> Turn {
+    fn flood(desk: &mut TestLoop, _: Now, ready: &[Ready]) -> Turn {
         desk.said.push("flood");
         if ready == [Ready::Read] {
             desk.streams[0].0.read_exact(&mut [0]).unwrap();
@@ -148,7 +148,7 @@ mod tests {
         Turn::Done
     }
 
-    fn quiet(desk: &mut Desk, _: Now, ready: &[Ready]) -> Turn {
+    fn quiet(desk: &mut TestLoop, _: Now, ready: &[Ready]) -> Turn {
         desk.said.push("quiet");
         desk.due[2] = None;
         if ready == [Ready::Read] {
@@ -157,13 +157,13 @@ mod tests {
         if desk.said.len() > 20 { Turn::Stop } else { Turn::Done }
     }
 
-    const SLOTS: [Slot<Desk>; 3] = [
+    const SLOTS: [Slot<TestLoop>; 3] = [
         Slot::new(first).always().at(|desk| desk.due[0]),
         Slot::new(flood).on(|desk, _| Some(desk.streams[0].0.as_fd())).at(|desk| desk.due[1]),
         Slot::new(quiet).on(|desk, _| Some(desk.streams[1].0.as_fd())).at(|desk| desk.due[2]),
     ];
 
-    fn turn(desk: &mut Desk) -> Option<bool> {
+    fn turn(desk: &mut TestLoop) -> Option<bool> {
         let mut ready = [Ready::No; room(&SLOTS)];
         sleep(&SLOTS, desk, Some(Mono::default()), &mut ready).unwrap();
         pass(&SLOTS, desk, MORNING, &ready)

@@ -12,15 +12,15 @@ use crate::base::clock::{Mono, Now};
 use crate::config::Settings;
 use crate::input::command::Command;
 use crate::input::glob::Glob;
-use crate::input::journal::{Journal, Wanted};
+use crate::input::journal::{JournalSource, Wanted};
 use crate::input::kmsg::{self, Kmsg};
-use crate::input::syslog::{self, Place, Syslog};
+use crate::input::syslog::{self, SocketPlace, Syslog};
 use crate::input::tail::{Recent, Tail};
 use crate::input::{Item, Position, Progress, Source, Tags};
 use crate::sys::child::{self, Child};
 use crate::sys::poll::Ready;
-pub(super) use sight::Change;
 use sight::Sight;
+pub(super) use sight::SightChange;
 use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
@@ -80,7 +80,7 @@ impl Wants {
 
 /// What a new configuration may find open.
 #[derive(Default)]
-pub(super) struct Kept {
+pub(super) struct KeptSources {
     kmsg: Option<Kmsg>,
     sockets: [Option<Syslog>; 2],
     commands: Commands,
@@ -111,7 +111,7 @@ pub(super) struct Sources {
     tail: Tail,
     kmsg: Option<Kmsg>,
     sockets: [Option<Syslog>; 2],
-    journal: Option<Journal>,
+    journal: Option<JournalSource>,
     commands: Vec<Command>,
     /// Rules with source=auto that have not found their source yet.
     undecided: Tags,
@@ -136,14 +136,14 @@ impl Sources {
         settings: &Settings,
         saved: &[(PathBuf, Position)],
         now: Now,
-        mut kept: Kept,
+        mut kept: KeptSources,
     ) -> Sources {
         let (sight, by_itself) = (Sight::of(&wants), wants.by_itself);
         let run_dir = Path::new(&settings.run_dir);
         let programs = Some(wants.journal).filter(|programs| !programs.is_empty());
         let journal = programs
-            .zip(Journal::dirs())
-            .map(|(programs, dirs)| Journal::open(dirs, programs, saved, settings.journal_since, now));
+            .zip(JournalSource::dirs())
+            .map(|(programs, dirs)| JournalSource::open(dirs, programs, saved, settings.journal_since, now));
         let mut sources = Sources {
             tail: Tail::open(wants.globs, recent(settings), saved, now),
             kmsg: open_kmsg(wants.kmsg, kept.kmsg, saved),
@@ -159,7 +159,8 @@ impl Sources {
             more: [false; MAX],
         };
         sources.tail.expect_missing(by_itself);
-        let places = [Some(Place::Unix(syslog::path(run_dir))), settings.syslog_udp.map(Place::Udp)];
+        let places =
+            [Some(SocketPlace::Unix(syslog::path(run_dir))), settings.syslog_udp.map(SocketPlace::Udp)];
         for (socket, place) in sources.sockets.iter_mut().zip(places) {
             *socket = open_socket(wants.syslog, place, socket.take());
         }
@@ -178,7 +179,7 @@ impl Sources {
     pub(super) fn reopen(&mut self, wants: Wants, settings: &Settings, now: Now) {
         let mut places = Vec::new();
         self.positions(&mut |path, position| places.push((path.to_owned(), position)));
-        let kept = Kept {
+        let kept = KeptSources {
             kmsg: self.kmsg.take(),
             sockets: std::mem::take(&mut self.sockets),
             commands: Commands(std::mem::take(&mut self.commands)),
@@ -322,7 +323,7 @@ impl Sources {
         let cut: u64 = (0..MAX).filter_map(|slot| self.source(slot)).map(Source::cut_lines).sum();
         let truncated: u64 = self.sockets.iter().flatten().map(Syslog::truncated).sum();
         let starts: u64 = self.commands.iter().map(Command::starts).sum();
-        let (damaged, packed) = self.journal.as_ref().map_or((0, 0), Journal::passed_over);
+        let (damaged, packed) = self.journal.as_ref().map_or((0, 0), JournalSource::passed_over);
         let lost = self.kmsg.as_ref().map_or(0, Kmsg::lost);
         log::info!(
             "{self}: {cut} long lines cut, {truncated} datagrams cut off, {lost} lines of the kernel lost, \
@@ -354,11 +355,11 @@ impl fmt::Display for Sources {
     }
 }
 
-fn open_kmsg(tags: Tags, former: Option<Kmsg>, saved: &[(PathBuf, Position)]) -> Option<Kmsg> {
+fn open_kmsg(tags: Tags, previous: Option<Kmsg>, saved: &[(PathBuf, Position)]) -> Option<Kmsg> {
     if tags.is_empty() {
         return None;
     }
-    if let Some(mut kmsg) = former {
+    if let Some(mut kmsg) = previous {
         kmsg.set_tags(tags);
         return Some(kmsg);
     }
@@ -367,10 +368,10 @@ fn open_kmsg(tags: Tags, former: Option<Kmsg>, saved: &[(PathBuf, Position)]) ->
     opened.inspect_err(|e| log::warn!("{}: {e}; rules with source=kmsg read nothing", kmsg::PATH)).ok()
 }
 
-fn open_socket(tags: Tags, place: Option<Place>, former: Option<Syslog>) -> Option<Syslog> {
+fn open_socket(tags: Tags, place: Option<SocketPlace>, previous: Option<Syslog>) -> Option<Syslog> {
     let place = place.filter(|_| !tags.is_empty());
-    let (mut same, other) = match former {
-        Some(former) if Some(former.place()) == place.as_ref() => (Some(former), None),
+    let (mut same, other) = match previous {
+        Some(previous) if Some(previous.place()) == place.as_ref() => (Some(previous), None),
         other => (None, other),
     };
     if let Some(other) = other {

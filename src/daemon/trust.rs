@@ -3,8 +3,8 @@
 //! write any name into a log; what the kernel says about the sender decides.
 
 use crate::base::user::is_person;
-use crate::detect::{Rule, chosen};
-use crate::input::Record;
+use crate::detect::{DetectRule, chosen};
+use crate::input::LogRecord;
 
 /// Letters that the name of a unit and that of its program share at least.
 const ALIKE: usize = 3;
@@ -14,7 +14,12 @@ const LETS_IN: [&[u8]; 4] = [b"ssh", b"sshd", b"dropbear", b"telnetd"];
 
 /// Those of the `wanted` rules that may judge the record. `any` says which rules take records from any
 /// sender.
-pub(super) fn believed(rules: &[Rule], wanted: u64, record: &Record<'_>, any: &dyn Fn(u16) -> bool) -> u64 {
+pub(super) fn believed(
+    rules: &[DetectRule],
+    wanted: u64,
+    record: &LogRecord<'_>,
+    any: &dyn Fn(u16) -> bool,
+) -> u64 {
     let Some(sender) = &record.sender else { return wanted };
     let unit = service(sender.unit);
     let system = !sender.uid.is_none_or(is_person);
@@ -77,9 +82,9 @@ mod tests {
     use crate::detect::Program;
     use crate::input::{Sender, Written};
 
-    fn rule(programs: &str) -> Rule {
+    fn rule(programs: &str) -> DetectRule {
         let programs = programs.split(',').map(Program::new).collect();
-        Rule {
+        DetectRule {
             name: "r".into(),
             programs,
             fail: Vec::new(),
@@ -91,8 +96,9 @@ mod tests {
 
     #[test]
     fn only_the_service_itself_is_believed() {
-        type Case = (&'static str, &'static str, &'static str, Option<u32>, &'static str, &'static str, bool);
-        let cases: &[Case] = &[
+        type TrustCase =
+            (&'static str, &'static str, &'static str, Option<u32>, &'static str, &'static str, bool);
+        let cases: &[TrustCase] = &[
             ("sshd", "sshd", "sshd", Some(0), "sshd", "ssh.service", true),
             ("sshd of inetd", "sshd", "sshd", Some(0), "sshd", "", true),
             ("a part of sshd", "sshd", "sshd-session", Some(0), "sshd-session", "ssh.service", true),
@@ -186,7 +192,7 @@ mod tests {
         ];
         for (name, programs, program, uid, comm, unit, want) in cases {
             let sender = Sender { uid: *uid, comm: comm.as_bytes(), unit: unit.as_bytes() };
-            let mut record = Record {
+            let mut record = LogRecord {
                 program: program.as_bytes(),
                 pid: None,
                 message: b"",

@@ -1,8 +1,8 @@
 #![forbid(unsafe_code)]
 //! The daemon's poll loop: what it waits for, in the order in which it is served. Nothing ticks.
 
-use super::heal::Found;
-use super::serve::{Desk, say};
+use super::heal::RulesetState;
+use super::serve::{ControlHandler, say};
 use super::slot::{Slot, Turn, pass, room, sleep};
 use super::{Daemon, sources};
 use crate::base::clock::{Mono, Now};
@@ -61,8 +61,8 @@ impl Daemon {
             let idle = self.unchanged && !happened;
             if trim_at.is_some_and(|at| at <= now.mono) || (idle && trim_at.is_none()) {
                 trim_at = None;
-                self.judge.cool();
-                trim::text();
+                self.judge.shrink();
+                trim::drop_code_pages();
                 trim::stack();
             } else {
                 trim_at.get_or_insert(now.mono.after(TRIM));
@@ -99,9 +99,9 @@ impl Daemon {
     }
 
     fn repair(&mut self, now: Now, _: &[Ready]) -> Turn {
-        let found = self.heal.look(now, &mut self.judge);
-        self.unchanged = found == Found::Same;
-        if self.heal.take_lists() || found == Found::Repaired {
+        let found = self.heal.probe(now, &mut self.judge);
+        self.unchanged = found == RulesetState::Same;
+        if self.heal.take_lists() || found == RulesetState::Repaired {
             self.lists.load_all();
         }
         Turn::Done
@@ -118,18 +118,18 @@ impl Daemon {
         if ready == [Ready::No] {
             self.alarms.turn(now, &mut self.judge);
         } else {
-            self.alarms.look(now, &mut self.judge);
+            self.alarms.read_packets(now, &mut self.judge);
         }
         Turn::Done
     }
 
     fn follow_routes(&mut self, _: Now, _: &[Ready]) -> Turn {
-        self.around.look(&mut self.judge, &mut self.lists);
+        self.around.check_routes(&mut self.judge, &mut self.lists);
         Turn::Done
     }
 
     fn hear_news(&mut self, now: Now, _: &[Ready]) -> Turn {
-        self.news.look(now, &mut self.judge, &mut self.dns);
+        self.news.read_packets(now, &mut self.judge, &mut self.dns);
         Turn::Done
     }
 
@@ -144,7 +144,7 @@ impl Daemon {
     /// Writes what is due.
     fn keep(&mut self, now: Now, _: &[Ready]) -> Turn {
         if self.save_at.is_some_and(|at| at <= now.mono) {
-            self.save_beside();
+            self.save_in_worker();
         }
         if self.compacts {
             self.compacts = self.judge.compact(now);
@@ -163,8 +163,17 @@ impl Daemon {
             return Turn::Done;
         };
         let (since, asked) = (*since, Vec::new());
-        let mut desk =
-            Desk { judge, sources, dns, now, since, reload: false, asked, waits: false, lists: false };
+        let mut desk = ControlHandler {
+            judge,
+            sources,
+            dns,
+            now,
+            since,
+            reload: false,
+            asked,
+            waits: false,
+            lists: false,
+        };
         control.serve(now.mono, &mut desk);
         let (reload, asked, lists) = (desk.reload, desk.asked, desk.lists);
         if lists {

@@ -6,7 +6,7 @@
 //! attackers: the address stands before all of them, quotes inside a field are escaped by the servers, and of
 //! JSON only keys count that stand where the server puts them. Must not know rules, windows or thresholds.
 
-use super::header::{self, Stamp};
+use super::header::{self, HeaderStamp};
 use crate::base::net::parse_addr;
 use memchr::{memchr, memrchr};
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ const DEPTH: usize = 16;
 
 /// What a line tells. Places are within the line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub struct HttpRequest {
     /// The path without its query; of a request that is none, all of it.
     pub path: Range<usize>,
     /// The user agent; empty if the format has none.
@@ -25,12 +25,12 @@ pub struct Request {
     /// HTTP status; 0 to 999.
     pub status: u16,
     /// When, where the format tells.
-    pub stamp: Option<Stamp>,
+    pub stamp: Option<HeaderStamp>,
 }
 
 /// Who a line is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Who {
+pub enum Client {
     /// One address.
     Addr(IpAddr),
     /// A name, perhaps.
@@ -39,7 +39,7 @@ pub enum Who {
 
 /// Reads a line; `None` if it is none of an access log.
 #[must_use]
-pub fn parse(line: &[u8]) -> Option<(Who, Request)> {
+pub fn parse(line: &[u8]) -> Option<(Client, HttpRequest)> {
     if line.first() == Some(&b'{') { json(line) } else { common(line) }
 }
 
@@ -59,7 +59,7 @@ fn quoted(line: &[u8], from: usize) -> Option<Range<usize>> {
 
 /// `[VHOST ]ADDR IDENT USER [TIME] "REQUEST" STATUS SIZE "REFERER" "AGENT"`; what follows the status may be
 /// missing, and more may follow.
-fn common(line: &[u8]) -> Option<(Who, Request)> {
+fn common(line: &[u8]) -> Option<(Client, HttpRequest)> {
     let first = memchr(b' ', line)?;
     let rest = line.get(first + 1..)?;
     let second = memchr(b' ', rest)?;
@@ -72,7 +72,7 @@ fn common(line: &[u8]) -> Option<(Who, Request)> {
     let head = line.get(..begin)?.strip_suffix(b"] \"")?;
     let stamp_at = memrchr(b'[', head)?;
     let stamp = header::web(head.get(stamp_at + 1..)?);
-    let who = who(
+    let client = client(
         [line.get(..first)?, rest.get(..second)?],
         head.get(first + second + 2..stamp_at).unwrap_or_default(),
     );
@@ -91,18 +91,18 @@ fn common(line: &[u8]) -> Option<(Who, Request)> {
     {
         agent = found;
     }
-    Some((who, Request { path: path(line, request), agent, status, stamp }))
+    Some((client, HttpRequest { path: path(line, request), agent, status, stamp }))
 }
 
 /// Who asks, by the first two words of a line and what stands between them and the stamp. `ADDR - USER ` is
 /// the usual form; `VHOST ADDR - USER ` begins with a name that the client chose, perhaps one that looks like
 /// an address; `ADDR VHOST USER ` has it second.
-fn who([one, two]: [&[u8]; 2], rest: &[u8]) -> Who {
-    let known = |text: &[u8]| parse_addr(text).map_or(Who::Unknown, Who::Addr);
+fn client([one, two]: [&[u8]; 2], rest: &[u8]) -> Client {
+    let known = |text: &[u8]| parse_addr(text).map_or(Client::Unknown, Client::Addr);
     // A mark in the place of ident, and a user behind it: only then the first word is a name.
     let hosted = two != b"-" && rest.strip_prefix(b"- ").is_some_and(|user| !user.is_empty());
     match known(one) {
-        first @ Who::Addr(_) if !hosted => first,
+        first @ Client::Addr(_) if !hosted => first,
         _ => known(two),
     }
 }
@@ -135,14 +135,14 @@ pub(super) fn without_query(line: &[u8], uri: Range<usize>) -> Range<usize> {
 }
 
 /// The stamp of a line in a format of somebody's own: one in brackets, or one at its begin.
-pub(super) fn stamp(line: &[u8]) -> Option<Stamp> {
+pub(super) fn stamp(line: &[u8]) -> Option<HeaderStamp> {
     let bracketed = memchr(b'[', line).and_then(|at| header::web(line.get(at + 1..)?));
     bracketed.or_else(|| header::iso(line)).or_else(|| header::parse(line)?.stamp)
 }
 
 /// Objects whose keys count.
 #[derive(Clone, Copy, PartialEq)]
-enum Place {
+enum FieldPlace {
     Other,
     Top,
     Request,
@@ -151,25 +151,32 @@ enum Place {
 }
 
 /// What is known so far of a line in JSON.
-struct Found {
-    who: Who,
+struct AccessFields {
+    client: Client,
     /// The address is that of `client_ip`, behind the proxies that the server trusts.
     certain: bool,
     path: Option<Range<usize>>,
     agent: Range<usize>,
     status: Option<u16>,
-    stamp: Option<Stamp>,
+    stamp: Option<HeaderStamp>,
 }
 
 /// An object on one line. Its grammar is not judged beyond what is needed to find the place of each key.
-fn json(line: &[u8]) -> Option<(Who, Request)> {
-    let mut found =
-        Found { who: Who::Unknown, certain: false, path: None, agent: 0..0, status: None, stamp: None };
-    let mut places = [Place::Other; DEPTH];
+fn json(line: &[u8]) -> Option<(Client, HttpRequest)> {
+    let mut found = AccessFields {
+        client: Client::Unknown,
+        certain: false,
+        path: None,
+        agent: 0..0,
+        status: None,
+        stamp: None,
+    };
+    let mut places = [FieldPlace::Other; DEPTH];
     let mut depth = 0usize;
     let (mut at, mut key) = (0, 0..0);
     loop {
-        let place = depth.checked_sub(1).and_then(|top| places.get(top)).copied().unwrap_or(Place::Other);
+        let place =
+            depth.checked_sub(1).and_then(|top| places.get(top)).copied().unwrap_or(FieldPlace::Other);
         match line.get(at)? {
             b'"' => {
                 let text = quoted(line, at + 1)?;
@@ -184,11 +191,11 @@ fn json(line: &[u8]) -> Option<(Who, Request)> {
             open @ (b'{' | b'[') => {
                 let name = line.get(key.clone()).unwrap_or_default();
                 *places.get_mut(depth)? = match (place, open, name) {
-                    _ if depth == 0 => Place::Top,
-                    (Place::Top, b'{', b"request") => Place::Request,
-                    (Place::Request, b'{', b"headers") => Place::Headers,
-                    (Place::Headers, b'[', b"User-Agent") => Place::Agent,
-                    _ => Place::Other,
+                    _ if depth == 0 => FieldPlace::Top,
+                    (FieldPlace::Top, b'{', b"request") => FieldPlace::Request,
+                    (FieldPlace::Request, b'{', b"headers") => FieldPlace::Headers,
+                    (FieldPlace::Headers, b'[', b"User-Agent") => FieldPlace::Agent,
+                    _ => FieldPlace::Other,
                 };
                 depth += 1;
                 at += 1;
@@ -209,34 +216,40 @@ fn json(line: &[u8]) -> Option<(Who, Request)> {
             _ => at += 1,
         }
     }
-    let Found { who, path, agent, status, stamp, .. } = found;
-    Some((who, Request { path: without_query(line, path?), agent, status: status?, stamp }))
+    let AccessFields { client, path, agent, status, stamp, .. } = found;
+    Some((client, HttpRequest { path: without_query(line, path?), agent, status: status?, stamp }))
 }
 
-impl Found {
-    fn value(&mut self, place: Place, line: &[u8], key: Range<usize>, range: Range<usize>) {
+impl AccessFields {
+    fn value(&mut self, place: FieldPlace, line: &[u8], key: Range<usize>, range: Range<usize>) {
         let (key, text) = (line.get(key).unwrap_or_default(), line.get(range.clone()).unwrap_or_default());
-        let addr = || parse_addr(text).map_or(Who::Unknown, Who::Addr);
+        let addr = || parse_addr(text).map_or(Client::Unknown, Client::Addr);
         match (place, key) {
-            (Place::Top | Place::Request, b"client_ip") => (self.who, self.certain) = (addr(), true),
-            (Place::Top | Place::Request, b"remote_ip") | (Place::Top, b"ClientHost" | b"remote_addr")
+            (FieldPlace::Top | FieldPlace::Request, b"client_ip") => {
+                (self.client, self.certain) = (addr(), true)
+            }
+            (FieldPlace::Top | FieldPlace::Request, b"remote_ip")
+            | (FieldPlace::Top, b"ClientHost" | b"remote_addr")
                 if !self.certain =>
             {
-                self.who = addr();
+                self.client = addr();
             }
-            (Place::Top | Place::Request, b"uri") | (Place::Top, b"RequestPath" | b"request_uri") => {
+            (FieldPlace::Top | FieldPlace::Request, b"uri")
+            | (FieldPlace::Top, b"RequestPath" | b"request_uri") => {
                 self.path = Some(range);
             }
-            (Place::Top, b"status" | b"DownstreamStatus") => self.status = number(text).filter(|&n| n < 1000),
-            (Place::Top, b"request_User-Agent" | b"http_user_agent") | (Place::Agent, _) => {
+            (FieldPlace::Top, b"status" | b"DownstreamStatus") => {
+                self.status = number(text).filter(|&n| n < 1000)
+            }
+            (FieldPlace::Top, b"request_User-Agent" | b"http_user_agent") | (FieldPlace::Agent, _) => {
                 self.agent = range;
             }
-            (Place::Top, b"StartUTC" | b"time" | b"time_iso8601") => {
+            (FieldPlace::Top, b"StartUTC" | b"time" | b"time_iso8601") => {
                 self.stamp = header::iso(text).or(self.stamp);
             }
-            (Place::Top, b"ts") => {
+            (FieldPlace::Top, b"ts") => {
                 let whole = text.split(|&b| b == b'.').next().and_then(|t| std::str::from_utf8(t).ok());
-                self.stamp = whole.and_then(|t| t.parse().ok()).map(Stamp::Unix);
+                self.stamp = whole.and_then(|t| t.parse().ok()).map(HeaderStamp::Unix);
             }
             _ => {}
         }

@@ -5,12 +5,12 @@ use super::*;
 
 /// `WHO STATUS PATH AGENT`.
 fn read(line: &str) -> String {
-    let Some((who, r)) = parse(line.as_bytes()) else { return "nothing".into() };
-    let who = match who {
-        Who::Addr(addr) => addr.to_string(),
+    let Some((client, r)) = parse(line.as_bytes()) else { return "nothing".into() };
+    let client = match client {
+        Client::Addr(addr) => addr.to_string(),
         other => format!("{other:?}"),
     };
-    format!("{who} {} {} {}", r.status, &line[r.path], &line[r.agent])
+    format!("{client} {} {} {}", r.status, &line[r.path], &line[r.agent])
 }
 
 const TIME: &str = "[26/Nov/2026:02:10:00 +0100]";
@@ -177,7 +177,7 @@ fn fields_that_clients_write_stay_in_their_places() {
 }
 
 fn read_as(line: &str) -> (String, String, u16) {
-    let (who, r) = parse(line.as_bytes()).unwrap_or_else(|| panic!("{line}"));
-    assert_eq!(who, Who::Addr("192.0.2.1".parse().unwrap()), "{line}");
+    let (client, r) = parse(line.as_bytes()).unwrap_or_else(|| panic!("{line}"));
+    assert_eq!(client, Client::Addr("192.0.2.1".parse().unwrap()), "{line}");
     (line[r.path].to_owned(), line[r.agent].to_owned(), r.status)
 }

@@ -24,19 +24,19 @@ struct Connection {
 
 /// The connections of a set that last had a hit.
 #[derive(Clone, Copy)]
-struct Set {
+struct AttemptSet {
     ring: [Option<Connection>; WAYS],
     next: usize,
 }
 
 /// The connections that last had a hit.
 pub(super) struct Attempts {
-    sets: [Set; SETS],
+    sets: [AttemptSet; SETS],
 }
 
 impl Attempts {
     pub(super) fn new() -> Attempts {
-        Attempts { sets: [Set { ring: [None; WAYS], next: 0 }; SETS] }
+        Attempts { sets: [AttemptSet { ring: [None; WAYS], next: 0 }; SETS] }
     }
 
     /// What a hit of `weight` counts for. Without a process each line stands for itself.
@@ -49,7 +49,7 @@ impl Attempts {
         // Whoever aims at another's place gains nothing: that one's next line counts, as it would alone.
         let set =
             usize::try_from(pid).unwrap_or(0).wrapping_add(usize::from(rule) + usize::from(last)) % SETS;
-        let Some(Set { ring, next }) = self.sets.get_mut(set) else { return weight.max(1) };
+        let Some(AttemptSet { ring, next }) = self.sets.get_mut(set) else { return weight.max(1) };
         let known = ring.iter_mut().flatten().find(|c| (c.pid, c.rule, c.addr) == (pid, rule, addr));
         if let Some(known) = known {
             let paid = weight > 0 && std::mem::take(&mut known.advance);

@@ -8,12 +8,12 @@
 //! that anybody can forge counts for nothing: its bans are never longer than the rule says, never permanent,
 //! and no later ban is the longer for them.
 //!
-//! What is known of an address is forgotten when it has kept quiet for [`Terms::memory`] after its last ban.
-//! Memory is fixed, as in the tracker: where there is no room, the address with the fewest bans gives way, of
-//! several the one whose ban ended first. Time comes in with every call; this module knows no clock and no
-//! kernel.
+//! What is known of an address is forgotten when it has kept quiet for [`EscalationTerms::memory`] after its
+//! last ban. Memory is fixed, as in the tracker: where there is no room, the address with the fewest bans
+//! gives way, of several the one whose ban ended first. Time comes in with every call; this module knows no
+//! clock and no kernel.
 
-use super::places::{HEAD, Places};
+use super::places::{HEAD, OffenderTable};
 use crate::base::clock::{Mono, Span};
 use ipnet::{IpNet, Ipv6Net};
 
@@ -33,13 +33,13 @@ const NEVER: u32 = u32::MAX;
 /// Seconds of a ban for what any local process could have made up, at most.
 const DAY: u64 = 86_400;
 /// Seconds of a ban in a flood of bans.
-const SHORT: u64 = 600;
+const FLOOD_BAN_MAX: u64 = 600;
 /// Parts of a wider network that have to be banned before it is.
 pub const PARTS: usize = 4;
 
 /// What the configuration says of all bans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Terms {
+pub struct EscalationTerms {
     /// Each further ban lasts this many times as long; 1 = as long.
     pub factor: u32,
     /// Seconds that it lasts at most, unless the rule's own bantime is longer.
@@ -52,25 +52,25 @@ pub struct Terms {
 
 /// How strong the evidence for a ban is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Evidence {
+pub enum Spoofable {
     /// The sender of what was seen is known.
-    Proven,
+    No,
     /// Any process of this host could have made it up: log lines that a syslog daemon wrote down, of which
     /// nobody knows the sender. Bans grow to a day at most.
-    Local,
+    ByLocalUsers,
     /// Anybody could have made it up: packets without a handshake.
-    Forgeable,
+    ByAnybody,
 }
 
 /// What a rule says of a ban.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Charge {
+pub struct BanRequest {
     /// Of a first ban.
     pub bantime: Span,
     /// That many bans (the second number) within so many seconds make the ban permanent.
     pub permanent: Option<(u32, u32)>,
     /// How strong the evidence is.
-    pub evidence: Evidence,
+    pub spoofable: Spoofable,
     /// Stands for the ports.
     pub scope: u16,
     /// Too many bans are made: nothing is certain now.
@@ -79,7 +79,7 @@ pub struct Charge {
 
 /// What a ban is to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sentence {
+pub struct BanDecision {
     /// How long from now.
     pub time: Span,
     /// Bans so far that count, this one included if it does.
@@ -101,19 +101,19 @@ pub struct Past<'a> {
     pub left: Option<i64>,
     /// Stands for the ports.
     pub scope: u16,
-    /// How long before the last one began the bans that count began, as [`Recidives::starts`] wrote it; empty
-    /// = it counts itself.
+    /// How long before the last one began the bans that count began, as [`RepeatOffenders::starts`] wrote it;
+    /// empty = it counts itself.
     pub starts: &'a [u8],
 }
 
 /// Who was banned how often.
-pub struct Recidives {
-    terms: Terms,
-    places: Places,
+pub struct RepeatOffenders {
+    terms: EscalationTerms,
+    places: OffenderTable,
 }
 
 /// What a place holds.
-struct Known<'a> {
+struct KnownOffender<'a> {
     bans: u32,
     scope: u16,
     end: u32,
@@ -121,11 +121,16 @@ struct Known<'a> {
     starts: &'a [u32],
 }
 
-impl<'a> Known<'a> {
-    fn read(place: &'a [u32]) -> Option<Known<'a>> {
+impl<'a> KnownOffender<'a> {
+    fn read(place: &'a [u32]) -> Option<KnownOffender<'a>> {
         let (head, starts) = place.split_at_checked(FIXED)?;
         let [_, bans, a, b] = head.first()?.to_be_bytes();
-        Some(Known { bans: bans.into(), scope: u16::from_be_bytes([a, b]), end: *head.last()?, starts })
+        Some(KnownOffender {
+            bans: bans.into(),
+            scope: u16::from_be_bytes([a, b]),
+            end: *head.last()?,
+            starts,
+        })
     }
 
     /// When the newest ban that counts began, 0 = there is none.
@@ -136,47 +141,47 @@ impl<'a> Known<'a> {
 
 /// What makes a place worth keeping.
 fn rank(place: &[u32]) -> u64 {
-    Known::read(place).map_or(0, |known| u64::from(known.bans) << 32 | u64::from(known.end))
+    KnownOffender::read(place).map_or(0, |known| u64::from(known.bans) << 32 | u64::from(known.end))
 }
 
 fn tick(now: Mono) -> u32 {
     u32::try_from(now.0 / 1000 + ZERO).unwrap_or(NEVER - 1)
 }
 
-impl Recidives {
+impl RepeatOffenders {
     /// A table for `slots` addresses, of 32 bytes each if no rule's threshold is beyond 3. `key` must be
     /// secret and random.
     #[must_use]
-    pub fn new(slots: usize, terms: Terms, key: [u64; 2]) -> Recidives {
+    pub fn new(slots: usize, terms: EscalationTerms, key: [u64; 2]) -> RepeatOffenders {
         let starts = terms.starts.clamp(STARTS_MIN, STARTS_MAX);
-        Recidives { terms, places: Places::new(slots, FIXED + starts, key) }
+        RepeatOffenders { terms, places: OffenderTable::new(slots, FIXED + starts, key) }
     }
 
     /// What the table was made for.
     #[must_use]
-    pub fn terms(&self) -> &Terms {
+    pub fn terms(&self) -> &EscalationTerms {
         &self.terms
     }
 
-    /// What `who` gets now. Nothing is remembered of it before [`Recidives::serve`].
+    /// What `who` gets now. Nothing is remembered of it before [`RepeatOffenders::serve`].
     #[must_use]
-    pub fn sentence(&self, now: Mono, who: IpNet, charge: &Charge) -> Sentence {
+    pub fn decide(&self, now: Mono, addr: IpNet, request: &BanRequest) -> BanDecision {
         let now = tick(now);
-        let known = self.known(now, who);
+        let known = self.known(now, addr);
         let bans = known.as_ref().map_or(0, |known| known.bans);
         let repeats = known.as_ref().is_some_and(|known| {
-            let same = known.scope == charge.scope || now.saturating_sub(known.last()) < SAME;
+            let same = known.scope == request.scope || now.saturating_sub(known.last()) < SAME;
             known.end > now && same
         });
-        let counts = charge.evidence != Evidence::Forgeable;
-        let further = counts && !charge.flood && !repeats;
+        let counts = request.spoofable != Spoofable::ByAnybody;
+        let further = counts && !request.flood && !repeats;
         let count = if further { bans.saturating_add(1) } else { bans };
-        let mut time = match charge.bantime {
-            Span::Permanent if charge.evidence == Evidence::Forgeable => Span::Secs(self.terms.max.into()),
-            time if charge.evidence == Evidence::Local => time.min(Span::Secs(DAY)),
+        let mut time = match request.bantime {
+            Span::Permanent if request.spoofable == Spoofable::ByAnybody => Span::Secs(self.terms.max.into()),
+            time if request.spoofable == Spoofable::ByLocalUsers => time.min(Span::Secs(DAY)),
             time => time,
         };
-        let permanent = charge.permanent.filter(|_| further && charge.evidence == Evidence::Proven);
+        let permanent = request.permanent.filter(|_| further && request.spoofable == Spoofable::No);
         if let Some((window, threshold)) = permanent {
             let starts = known.as_ref().map_or(&[][..], |known| known.starts);
             let inside = starts.iter().take_while(|&&start| start > 0 && now.saturating_sub(start) < window);
@@ -187,21 +192,21 @@ impl Recidives {
                 time = Span::Permanent;
             }
         }
-        if charge.flood {
-            time = time.min(Span::Secs(SHORT));
+        if request.flood {
+            time = time.min(Span::Secs(FLOOD_BAN_MAX));
         } else if let Span::Secs(first) = time
             && counts
         {
-            let most = if charge.evidence == Evidence::Local { DAY } else { u64::MAX };
+            let most = if request.spoofable == Spoofable::ByLocalUsers { DAY } else { u64::MAX };
             time = Span::Secs(self.longer(first, count).min(most));
         }
         // What is in force of the same ports is not made shorter.
-        if let Some(known) = known.filter(|known| known.end > now && known.scope == charge.scope) {
+        if let Some(known) = known.filter(|known| known.end > now && known.scope == request.scope) {
             let left =
                 if known.end == NEVER { Span::Permanent } else { Span::Secs((known.end - now).into()) };
             time = time.max(left);
         }
-        Sentence { time, bans: count, further, repeats }
+        BanDecision { time, bans: count, further, repeats }
     }
 
     /// The length of the `n`-th ban.
@@ -218,26 +223,26 @@ impl Recidives {
     }
 
     /// Remembers a ban that was made. One that counts for nothing is remembered only of who is known.
-    pub fn serve(&mut self, now: Mono, who: IpNet, scope: u16, sentence: &Sentence) {
+    pub fn record(&mut self, now: Mono, addr: IpNet, scope: u16, decision: &BanDecision) {
         let now = tick(now);
-        let end = match sentence.time {
+        let end = match decision.time {
             Span::Permanent => NEVER,
             Span::Secs(secs) => now.saturating_add(u32::try_from(secs).unwrap_or(NEVER)).min(NEVER - 1),
         };
-        if !sentence.further {
+        if !decision.further {
             // The end of what only repeats; what is weaker must not change anything.
-            if let Some(known) = self.known(now, who).filter(|known| known.scope == scope && known.end < end)
+            if let Some(known) = self.known(now, addr).filter(|known| known.scope == scope && known.end < end)
             {
                 let bans = known.bans;
-                self.write(who, bans, scope, end);
+                self.write(addr, bans, scope, end);
             }
             return;
         }
-        // Who begins anew has no former starts.
-        if self.known(now, who).is_none() {
-            self.places.clear(who);
+        // Who begins anew has no previous starts.
+        if self.known(now, addr).is_none() {
+            self.places.clear(addr);
         }
-        let place = self.write(who, sentence.bans, scope, end);
+        let place = self.write(addr, decision.bans, scope, end);
         if let Some(starts) = place.get_mut(FIXED..) {
             starts.rotate_right(1);
             if let Some(first) = starts.first_mut() {
@@ -247,7 +252,7 @@ impl Recidives {
     }
 
     /// Takes in what the journal tells of an address. Of several bans of it the newest one counts.
-    pub fn recall(&mut self, now: Mono, who: IpNet, past: &Past<'_>) {
+    pub fn restore(&mut self, now: Mono, addr: IpNet, past: &Past<'_>) {
         let now = tick(now);
         let began = now.saturating_sub(u32::try_from(past.age).unwrap_or(NEVER)).max(1);
         let end = past.left.map_or(NEVER, |left| {
@@ -258,13 +263,13 @@ impl Recidives {
             return;
         }
         if self
-            .known(now, who)
+            .known(now, addr)
             .is_some_and(|known| (known.end == NEVER, known.last()) > (end == NEVER, began))
         {
             return;
         }
-        self.places.clear(who);
-        let place = self.write(who, past.bans, past.scope, end);
+        self.places.clear(addr);
+        let place = self.write(addr, past.bans, past.scope, end);
         let own = if past.starts.is_empty() { &[0; 4] } else { past.starts };
         let starts = place.get_mut(FIXED..).unwrap_or(&mut []);
         for (start, bytes) in starts.iter_mut().zip(own.as_chunks::<4>().0) {
@@ -274,24 +279,24 @@ impl Recidives {
 
     /// Seconds since the ban of these ports began that is in force.
     #[must_use]
-    pub fn since(&self, now: Mono, who: IpNet, scope: u16) -> Option<u64> {
+    pub fn since(&self, now: Mono, addr: IpNet, scope: u16) -> Option<u64> {
         let now = tick(now);
-        let known = self.known(now, who).filter(|known| known.end > now && known.scope == scope)?;
+        let known = self.known(now, addr).filter(|known| known.end > now && known.scope == scope)?;
         (known.last() > 0).then(|| now.saturating_sub(known.last()).into())
     }
 
     /// Whether the bans of `who` are remembered.
     #[must_use]
-    pub fn knows(&self, now: Mono, who: IpNet) -> bool {
-        self.known(tick(now), who).is_some()
+    pub fn knows(&self, now: Mono, addr: IpNet) -> bool {
+        self.known(tick(now), addr).is_some()
     }
 
     /// Appends what [`Past::starts`] needs to `out`, for a ban that begins now and was not served yet: how
     /// long ago each ban that counts began, this one included if it is a further one. Nothing, if that is the
     /// only one.
-    pub fn starts(&self, now: Mono, who: IpNet, further: bool, out: &mut Vec<u8>) {
+    pub fn starts(&self, now: Mono, addr: IpNet, further: bool, out: &mut Vec<u8>) {
         let now = tick(now);
-        let Some(known) = self.known(now, who) else { return };
+        let Some(known) = self.known(now, addr) else { return };
         let old = known.starts.iter().take_while(|&&start| start > 0).map(|&start| now.saturating_sub(start));
         for age in further.then_some(0).into_iter().chain(old).take(known.starts.len()) {
             out.extend_from_slice(&age.to_le_bytes());
@@ -299,18 +304,18 @@ impl Recidives {
     }
 
     /// Forgets an address; of a network, all that is in it.
-    pub fn forget(&mut self, who: IpNet) {
-        self.places.forget(who);
+    pub fn forget(&mut self, addr: IpNet) {
+        self.places.forget(addr);
     }
 
-    fn known(&self, now: u32, who: IpNet) -> Option<Known<'_>> {
-        let known = self.places.get(who).and_then(Known::read)?;
+    fn known(&self, now: u32, addr: IpNet) -> Option<KnownOffender<'_>> {
+        let known = self.places.get(addr).and_then(KnownOffender::read)?;
         (known.end == NEVER || known.end.saturating_add(self.terms.memory) > now).then_some(known)
     }
 
-    fn write(&mut self, who: IpNet, bans: u32, scope: u16, end: u32) -> &mut [u32] {
+    fn write(&mut self, addr: IpNet, bans: u32, scope: u16, end: u32) -> &mut [u32] {
         let own = bans.min(255) << 16 | u32::from(scope);
-        let place = self.places.place(who, own, &rank);
+        let place = self.places.place(addr, own, &rank);
         if let Some(word) = place.get_mut(HEAD) {
             *word = end;
         }
@@ -319,27 +324,31 @@ impl Recidives {
 }
 
 /// Which parts of wider IPv6 networks were banned.
-pub struct Parts {
+pub struct NetworkEscalation {
     /// Prefix lengths, each shorter than the one before.
     levels: Vec<u8>,
     memory: u32,
     /// For each wider network the parts that are known: a hash, and when it is forgotten.
-    places: Places,
+    places: OffenderTable,
 }
 
-impl Parts {
+impl NetworkEscalation {
     /// A table for `slots` networks of the prefix lengths `levels`; `memory` is how many seconds a part
     /// counts.
     #[must_use]
-    pub fn new(slots: usize, levels: &[u8], memory: u32, key: [u64; 2]) -> Parts {
+    pub fn new(slots: usize, levels: &[u8], memory: u32, key: [u64; 2]) -> NetworkEscalation {
         let slots = if levels.is_empty() { 0 } else { slots };
-        Parts { levels: levels.to_vec(), memory, places: Places::new(slots, HEAD + 2 * PARTS, key) }
+        NetworkEscalation {
+            levels: levels.to_vec(),
+            memory,
+            places: OffenderTable::new(slots, HEAD + 2 * PARTS, key),
+        }
     }
 
     /// Takes in that `who` was banned. Returns the widest network of which now enough parts were banned; a
     /// part is a network of the next smaller length, and counts when anything in it was banned.
-    pub fn banned(&mut self, now: Mono, who: IpNet) -> Option<IpNet> {
-        let IpNet::V6(mut part) = who else { return None };
+    pub fn banned(&mut self, now: Mono, addr: IpNet) -> Option<IpNet> {
+        let IpNet::V6(mut part) = addr else { return None };
         let now = tick(now);
         let mut widest = None;
         for &len in &self.levels {
@@ -368,8 +377,8 @@ impl Parts {
     }
 
     /// Forgets a network, and what is known of networks inside it.
-    pub fn forget(&mut self, who: IpNet) {
-        self.places.forget(who);
+    pub fn forget(&mut self, addr: IpNet) {
+        self.places.forget(addr);
     }
 }
 
@@ -386,7 +395,7 @@ pub struct Pace {
 
 /// What is to be told of the number of bans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum News {
+pub enum RateAlarm {
     /// They became too many, or still are: once a minute.
     Flood,
     /// They are not too many any more.
@@ -402,20 +411,20 @@ impl Pace {
 
     /// Counts a ban; whether there are too many, and what is to be told now. It is over after a minute with
     /// no more than the limit.
-    pub fn ban(&mut self, now: Mono) -> (bool, Option<News>) {
+    pub fn ban(&mut self, now: Mono) -> (bool, Option<RateAlarm>) {
         const MINUTE: u64 = 60_000;
         let mut news = None;
         let passed = now.since(self.since);
         if passed >= MINUTE {
             let calm = self.count <= self.limit || passed >= 2 * MINUTE;
             if self.flood && calm {
-                (self.flood, news) = (false, Some(News::Over));
+                (self.flood, news) = (false, Some(RateAlarm::Over));
             }
             (self.since, self.count) = (now, 0);
         }
         self.count = self.count.saturating_add(1);
         if self.count == self.limit.saturating_add(1) {
-            (self.flood, news) = (true, Some(News::Flood));
+            (self.flood, news) = (true, Some(RateAlarm::Flood));
         }
         (self.flood, news)
     }

@@ -7,12 +7,12 @@
 
 use super::scan::numbers;
 use crate::base::net::parse_addr;
-use crate::pattern::{Captures, Group, Pattern, Scratch};
+use crate::pattern::{CaptureGroup, Captures, MatchScratch, Pattern};
 use std::net::IpAddr;
 use std::ops::Range;
 
 /// What a line says to the patterns of one rule.
-pub(super) enum Finding {
+pub(super) enum AddrFinding {
     /// No pattern matches.
     Nothing,
     /// A pattern matches, but what stands for the address is none (a host name, perhaps).
@@ -20,10 +20,10 @@ pub(super) enum Finding {
     /// More than one address is possible.
     Ambiguous,
     /// The sender, and the weight of the pattern that found it.
-    Sender(Sender),
+    Sender(LineSender),
 }
 
-pub(super) struct Sender {
+pub(super) struct LineSender {
     pub(super) addr: IpAddr,
     pub(super) weight: u8,
     /// The number of that pattern, or 0: what only accompanies an attempt is no other way to fail.
@@ -34,7 +34,12 @@ pub(super) struct Sender {
 
 /// Judges `text` by those patterns of a rule whose `scan::bit` is in `may` (the others cannot match): the
 /// first that matches and has an address decides, if nothing contradicts.
-pub(super) fn sender(fail: &[(Pattern, u8)], may: u64, text: &[u8], scratch: &mut Scratch) -> Finding {
+pub(super) fn sender(
+    fail: &[(Pattern, u8)],
+    may: u64,
+    text: &[u8],
+    scratch: &mut MatchScratch,
+) -> AddrFinding {
     let possible = || numbers(may, fail.len()).filter_map(|n| Some((n, fail.get(n)?)));
     let mut matched = false;
     for (n, (pattern, weight)) in possible() {
@@ -44,21 +49,21 @@ pub(super) fn sender(fail: &[(Pattern, u8)], may: u64, text: &[u8], scratch: &mu
         if !only_address(text, &ip) {
             let others = possible().filter(|&(other, _)| other != n).map(|(_, (p, _))| p);
             if contradicted(pattern, &found, addr, others, text, scratch) {
-                return Finding::Ambiguous;
+                return AddrFinding::Ambiguous;
             }
         }
-        return Finding::Sender(Sender {
+        return AddrFinding::Sender(LineSender {
             addr,
             weight: *weight,
             way: if *weight == 0 { 0 } else { u8::try_from(n).unwrap_or(u8::MAX) },
             found,
         });
     }
-    if matched { Finding::NoAddress } else { Finding::Nothing }
+    if matched { AddrFinding::NoAddress } else { AddrFinding::Nothing }
 }
 
 fn address(text: &[u8], found: &Captures) -> Option<(Range<usize>, IpAddr)> {
-    let ip = found.get(Group::Ip)?;
+    let ip = found.get(CaptureGroup::Ip)?;
     let addr = parse_addr(text.get(ip.clone())?)?;
     Some((ip, addr))
 }
@@ -70,7 +75,7 @@ fn contradicted<'a>(
     addr: IpAddr,
     others: impl Iterator<Item = &'a Pattern>,
     text: &[u8],
-    scratch: &mut Scratch,
+    scratch: &mut MatchScratch,
 ) -> bool {
     let differs = |ip: Range<usize>| text.get(ip).and_then(parse_addr).is_some_and(|other| other != addr);
     let mut contradicted = false;
@@ -81,7 +86,7 @@ fn contradicted<'a>(
     // Of another pattern the preferred reading is enough only if it has no further ones.
     for other in others {
         let Some(found) = other.find(text, scratch) else { continue };
-        contradicted |= found.get(Group::Ip).is_some_and(differs);
+        contradicted |= found.get(CaptureGroup::Ip).is_some_and(differs);
         let complete = other.other_readings(text, &found, scratch, &mut |ip| contradicted |= differs(ip));
         if contradicted || !complete {
             return true;
@@ -124,12 +129,12 @@ mod tests {
 
     fn judge(patterns: &[&str], text: &str) -> String {
         let fail: Vec<_> = patterns.iter().map(|p| (Pattern::new(p, false).unwrap(), 1)).collect();
-        let mut scratch = Scratch::for_patterns(fail.iter().map(|f| &f.0));
+        let mut scratch = MatchScratch::for_patterns(fail.iter().map(|f| &f.0));
         match sender(&fail, u64::MAX, text.as_bytes(), &mut scratch) {
-            Finding::Nothing => "nothing".into(),
-            Finding::NoAddress => "no address".into(),
-            Finding::Ambiguous => "ambiguous".into(),
-            Finding::Sender(s) => s.addr.to_string(),
+            AddrFinding::Nothing => "nothing".into(),
+            AddrFinding::NoAddress => "no address".into(),
+            AddrFinding::Ambiguous => "ambiguous".into(),
+            AddrFinding::Sender(s) => s.addr.to_string(),
         }
     }
 

@@ -44,7 +44,7 @@ const LEVELS: [&[u8]; 11] = [
 /// What stands before and behind the header of one line.
 #[cfg_attr(test, derive(Debug))]
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Header<'a> {
+pub struct LogHeader<'a> {
     /// Name of the program that wrote the message, such as `sshd` or `postfix/smtpd`; 1 to 64 bytes.
     pub program: &'a [u8],
     /// Its process, where the header has one.
@@ -52,12 +52,12 @@ pub struct Header<'a> {
     /// The text of the message, leading spaces and byte order mark removed.
     pub message: &'a [u8],
     /// When it was written, as far as the format tells.
-    pub stamp: Option<Stamp>,
+    pub stamp: Option<HeaderStamp>,
 }
 
-/// A time stamp as written. [`Stamp::age`] makes sense of it.
+/// A time stamp as written. [`HeaderStamp::age`] makes sense of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stamp {
+pub enum HeaderStamp {
     /// Seconds since 1970-01-01 UTC.
     Unix(u64),
     /// Date and time of day.
@@ -79,15 +79,15 @@ pub struct Civil {
     pub zone: Option<i32>,
 }
 
-impl Stamp {
+impl HeaderStamp {
     /// Seconds from this stamp to `now`, 0 when it lies ahead. `local` is this machine's zone in seconds
     /// east of UTC, for stamps without zone. A stamp without year is the latest such date that is at most
     /// a day ahead of `now`.
     #[must_use]
     pub fn age(self, now: Wall, local: i32) -> u64 {
         let at = match self {
-            Stamp::Unix(at) => at,
-            Stamp::Civil(c) => c.unix(now, local),
+            HeaderStamp::Unix(at) => at,
+            HeaderStamp::Civil(c) => c.unix(now, local),
         };
         now.0.saturating_sub(at)
     }
@@ -129,11 +129,11 @@ fn days(year: i64, month: u8, day: u8) -> i64 {
 /// Reads the header of `line`, which has no newline at its end. `None`: there is no header that can be
 /// relied on, and no rule with programs may judge the line.
 #[must_use]
-pub fn parse(line: &[u8]) -> Option<Header<'_>> {
-    let mut text = Text(line);
+pub fn parse(line: &[u8]) -> Option<LogHeader<'_>> {
+    let mut text = HeaderText(line);
     let priority = text.priority();
     if text.0.starts_with(b"1 ") {
-        return rfc5424(Text(text.0.get(2..)?));
+        return rfc5424(HeaderText(text.0.get(2..)?));
     }
     let whole = text.0;
     let stamp = match text.0.first()? {
@@ -153,13 +153,13 @@ pub fn parse(line: &[u8]) -> Option<Header<'_>> {
         rarely(whole, priority)
     };
     let (stamp, (program, pid, message)) = found?;
-    Some(Header { program, pid, message: message::plain(program, message), stamp })
+    Some(LogHeader { program, pid, message: message::plain(program, message), stamp })
 }
 
 /// What begins with none of the stamps that most writers of logs use.
 #[cold]
-fn rarely(whole: &[u8], priority: bool) -> Option<(Option<Stamp>, Tagged<'_>)> {
-    let mut text = Text(whole);
+fn rarely(whole: &[u8], priority: bool) -> Option<(Option<HeaderStamp>, Tagged<'_>)> {
+    let mut text = HeaderText(whole);
     if let Some(stamp) = foreign::dated(&mut text) {
         text.byte(b' ')?;
         return Some((stamp, tagged(text)?));
@@ -170,16 +170,16 @@ fn rarely(whole: &[u8], priority: bool) -> Option<(Option<Stamp>, Tagged<'_>)> {
         return Some((Some(stamp), tagged(text).filter(|(_, pid, _)| pid.is_some())?));
     }
     // A datagram may carry its priority and nothing else; without either there is no header.
-    if priority { Some((None, tagged(Text(whole))?)) } else { None }
+    if priority { Some((None, tagged(HeaderText(whole))?)) } else { None }
 }
 
 /// Who wrote, with which process, and what.
 type Tagged<'a> = (&'a [u8], Option<u32>, &'a [u8]);
 
 /// `[program] message`, as metalog has it, whose stamps have no year. It takes the process off.
-fn bracketed(mut text: Text<'_>, stamp: Option<Stamp>) -> Option<Tagged<'_>> {
+fn bracketed(mut text: HeaderText<'_>, stamp: Option<HeaderStamp>) -> Option<Tagged<'_>> {
     text.byte(b'[')?;
-    if !matches!(stamp, Some(Stamp::Civil(Civil { year: None, .. }))) {
+    if !matches!(stamp, Some(HeaderStamp::Civil(Civil { year: None, .. }))) {
         return None;
     }
     let program = text.take(program_len(text.0)?).filter(|word| parse_addr(word).is_none())?;
@@ -195,18 +195,19 @@ pub fn is_relayed(line: &[u8]) -> bool {
     let Some(header) = parse(line) else { return false };
     let ahead = line.get(..line.len() - header.message.len()).unwrap_or_default();
     let words = ahead.split(|&b| b == b' ').filter(|word| !word.is_empty()).count();
-    let stamp = if matches!(header.stamp, Some(Stamp::Civil(Civil { year: None, .. }))) { 3 } else { 1 };
+    let stamp =
+        if matches!(header.stamp, Some(HeaderStamp::Civil(Civil { year: None, .. }))) { 3 } else { 1 };
     header.pid.is_some() && words >= stamp + 2
 }
 
 /// `2026-11-22T08:00:01.123+01:00` alone.
-pub(super) fn iso(text: &[u8]) -> Option<Stamp> {
-    Text(text).iso()
+pub(super) fn iso(text: &[u8]) -> Option<HeaderStamp> {
+    HeaderText(text).iso()
 }
 
 /// The time stamp of web servers' access logs: `22/Nov/2026:08:00:01 +0100`, without its brackets.
-pub(super) fn web(text: &[u8]) -> Option<Stamp> {
-    let mut text = Text(text);
+pub(super) fn web(text: &[u8]) -> Option<HeaderStamp> {
+    let mut text = HeaderText(text);
     let day = text.digits(2)?;
     text.byte(b'/')?;
     let month = text.take(3)?.first_chunk().and_then(month)?;
@@ -219,11 +220,11 @@ pub(super) fn web(text: &[u8]) -> Option<Stamp> {
 }
 
 /// `[HOST] [facility.level] program[pid]: message`, each by its place: nothing further right is looked at.
-fn tagged(mut text: Text<'_>) -> Option<Tagged<'_>> {
+fn tagged(mut text: HeaderText<'_>) -> Option<Tagged<'_>> {
     if let Some(first) = text.tag() {
         // socklog puts a colon behind the level, and leaves the stamp in the message.
         let level = first.1.is_none() && is_level(first.0);
-        return if level { socklog(Text(first.2)) } else { Some(first) };
+        return if level { socklog(HeaderText(first.2)) } else { Some(first) };
     }
     let host = text.word()?;
     // What stands in brackets is an address, if it is a host.
@@ -246,7 +247,7 @@ fn is_host(word: &[u8]) -> bool {
 }
 
 /// `[STAMP] [HOST] program[pid]: message`, which a program sent and socklog wrote down behind the level.
-fn socklog(mut text: Text<'_>) -> Option<Tagged<'_>> {
+fn socklog(mut text: HeaderText<'_>) -> Option<Tagged<'_>> {
     if text.at_date() {
         text.dated()?;
         text.byte(b' ')?;
@@ -258,15 +259,15 @@ fn socklog(mut text: Text<'_>) -> Option<Tagged<'_>> {
 }
 
 /// What follows the version: `STAMP HOST APP PROCID MSGID SD [BOM]MESSAGE`, `-` for what is not known.
-fn rfc5424(mut text: Text<'_>) -> Option<Header<'_>> {
+fn rfc5424(mut text: HeaderText<'_>) -> Option<LogHeader<'_>> {
     let stamp = if text.byte(b'-').is_some() { None } else { Some(text.iso()?) };
     text.byte(b' ')?;
     let (program, pid, message) = rfc5424_fields(text)?;
-    Some(Header { program, pid, message: message::plain(program, message), stamp })
+    Some(LogHeader { program, pid, message: message::plain(program, message), stamp })
 }
 
 /// What follows the stamp. sysklogd writes this without priority and version.
-fn rfc5424_fields(mut text: Text<'_>) -> Option<Tagged<'_>> {
+fn rfc5424_fields(mut text: HeaderText<'_>) -> Option<Tagged<'_>> {
     let _host = text.word().filter(|w| !w.is_empty())?;
     let program = text.word().filter(|&w| w != b"-" && is_program(w))?;
     let pid = number(text.word()?);
@@ -364,9 +365,9 @@ fn is_weekday(name: &[u8; 3]) -> bool {
 
 /// The part of the line that has not been read.
 #[derive(Clone, Copy)]
-struct Text<'a>(&'a [u8]);
+struct HeaderText<'a>(&'a [u8]);
 
-impl<'a> Text<'a> {
+impl<'a> HeaderText<'a> {
     #[inline]
     fn byte(&mut self, want: u8) -> Option<()> {
         let (&first, rest) = self.0.split_first()?;
@@ -424,7 +425,7 @@ impl<'a> Text<'a> {
             [b'/', ..] => program.rsplit(|&b| b == b'/').next().filter(|name| !name.is_empty())?,
             name => name,
         };
-        let mut rest = Text(rest);
+        let mut rest = HeaderText(rest);
         let mut pid = None;
         if rest.byte(b'[').is_some() {
             let close = rest.0.iter().take(33).position(|b| matches!(b, b']' | b' '))?;
@@ -444,7 +445,7 @@ impl<'a> Text<'a> {
     }
 
     /// `Nov 22 08:00:01`, `Sun Nov 22 08:00:01 2026` or `Sun 2026-11-22 08:00:01 CET`.
-    fn dated(&mut self) -> Option<Stamp> {
+    fn dated(&mut self) -> Option<HeaderStamp> {
         let first = self.0.first_chunk().and_then(month);
         let weekday = first.is_none();
         if weekday {
@@ -479,33 +480,35 @@ impl<'a> Text<'a> {
     }
 
     /// `2026-11-22 08:00:01 CET`, as journalctl has it behind the day of the week.
-    fn full(&mut self) -> Option<Stamp> {
+    fn full(&mut self) -> Option<HeaderStamp> {
         let stamp = self.iso()?;
         self.byte(b' ')?;
         let name =
             self.0.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'+' || **b == b'-').count();
         let name = self.take(name).filter(|name| (2..=6).contains(&name.len()))?;
         match stamp {
-            Stamp::Civil(at) if name == b"UTC" => Some(Stamp::Civil(Civil { zone: Some(0), ..at })),
+            HeaderStamp::Civil(at) if name == b"UTC" => {
+                Some(HeaderStamp::Civil(Civil { zone: Some(0), ..at }))
+            }
             // Other names mean different things in different countries: it is that of the machine.
             stamp => Some(stamp),
         }
     }
 
     /// `2026 Nov 22 08:00:01`, as appliances write it.
-    fn year_first(&mut self) -> Option<Stamp> {
+    fn year_first(&mut self) -> Option<HeaderStamp> {
         let year = u16::try_from(self.digits(4)?).ok()?;
         self.byte(b' ')?;
         match self.dated()? {
-            Stamp::Civil(civil) if civil.year.is_none() => {
-                Some(Stamp::Civil(Civil { year: Some(year), ..civil }))
+            HeaderStamp::Civil(civil) if civil.year.is_none() => {
+                Some(HeaderStamp::Civil(Civil { year: Some(year), ..civil }))
             }
             _ => None,
         }
     }
 
     /// `2026-11-22T08:00:01.123456+01:00`; a space for the T, `Z` or no zone, and no fraction are fine.
-    fn iso(&mut self) -> Option<Stamp> {
+    fn iso(&mut self) -> Option<HeaderStamp> {
         let year = u16::try_from(self.digits(4)?).ok()?;
         self.byte(b'-')?;
         let month = u8::try_from(self.two()?).ok()?;
@@ -551,7 +554,7 @@ impl<'a> Text<'a> {
     }
 
     /// `@` and 24 hexadecimal digits: seconds since 1970 plus 2^62 + 10, then nanoseconds.
-    fn tai64n(&mut self) -> Option<Stamp> {
+    fn tai64n(&mut self) -> Option<HeaderStamp> {
         self.byte(b'@')?;
         let hex = self.take(24)?;
         if !hex.iter().all(u8::is_ascii_hexdigit) {
@@ -559,7 +562,7 @@ impl<'a> Text<'a> {
         }
         let seconds = std::str::from_utf8(hex.get(..16)?).ok()?;
         let label = u64::from_str_radix(seconds, 16).ok()?;
-        Some(Stamp::Unix(label.checked_sub((1 << 62) + 10)?))
+        Some(HeaderStamp::Unix(label.checked_sub((1 << 62) + 10)?))
     }
 
     /// One or more `[id name="value" …]`; inside quotes `\` protects the next byte.
@@ -578,10 +581,10 @@ impl<'a> Text<'a> {
     }
 }
 
-fn civil(year: Option<u16>, month: u8, day: u32, second: u32, zone: Option<i32>) -> Option<Stamp> {
+fn civil(year: Option<u16>, month: u8, day: u32, second: u32, zone: Option<i32>) -> Option<HeaderStamp> {
     let day = u8::try_from(day).ok()?;
     let valid = (1..=12).contains(&month) && (1..=31).contains(&day);
-    valid.then_some(Stamp::Civil(Civil { year, month, day, second, zone }))
+    valid.then_some(HeaderStamp::Civil(Civil { year, month, day, second, zone }))
 }
 
 #[cfg(test)]

@@ -24,16 +24,16 @@ pub mod wide;
 
 pub use crate::base::program::Program;
 
-use crate::base::webscan::{Webscan, fits};
-use crate::pattern::{Captures, Group, Pattern, Scratch};
+use crate::base::webscan::{WebscanSettings, fits};
+use crate::pattern::{CaptureGroup, Captures, MatchScratch, Pattern};
 use crate::sys::buffer::Buffer;
 use crate::sys::count;
-use access::{Request, Who};
+use access::{Client, HttpRequest};
 use attempts::Attempts;
-use extract::Finding;
+use extract::AddrFinding;
 use memchr::{memchr, memrchr};
 use path::Path;
-use scan::{Possible, Scan, numbers};
+use scan::{LiteralScan, Possible, numbers};
 use std::net::IpAddr;
 use std::ops::Range;
 
@@ -44,7 +44,7 @@ const LINE: usize = 8192;
 
 /// What one service rule looks for.
 #[derive(Clone)]
-pub struct Rule {
+pub struct DetectRule {
     /// Name, for messages.
     pub name: Box<str>,
     /// Who may have written the line. None: the patterns judge whole lines, header and all.
@@ -58,11 +58,12 @@ pub struct Rule {
     /// Patterns of log-ins that succeeded, with an ip and a user group; the number means nothing.
     pub success: Vec<(Pattern, u8)>,
     /// Lines are of access logs, and each request is a hit: whether it is too much is for
-    /// [`webscan::Webscan`] to say. Without patterns the lines are in one of the formats of [`access`].
-    pub webscan: Option<Box<Webscan>>,
+    /// [`webscan::WebscanSettings`] to say. Without patterns the lines are in one of the formats of
+    /// [`access`].
+    pub webscan: Option<Box<WebscanSettings>>,
 }
 
-impl Rule {
+impl DetectRule {
     /// Every pattern, in the order of their numbers: of failures, of what is ignored, of success.
     pub fn patterns(&self) -> impl Iterator<Item = &Pattern> {
         self.fail.iter().map(|f| &f.0).chain(&self.ignore).chain(self.success.iter().map(|s| &s.0))
@@ -87,7 +88,7 @@ pub struct Hit {
     /// Somebody has logged in: no offence, but the end of those under this name.
     pub success: bool,
     /// What was asked of a web server, for a rule with `webscan`.
-    pub request: Option<Request>,
+    pub request: Option<HttpRequest>,
 }
 
 impl Hit {
@@ -100,7 +101,7 @@ impl Hit {
 
 /// What has been seen since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct LineCounts {
     /// Lines and records.
     pub lines: u64,
     /// Those that were looked at closely.
@@ -119,31 +120,31 @@ pub struct Counts {
 
 /// Finds the lines that service rules look for.
 pub struct Detector {
-    rules: Box<[Rule]>,
-    scan: Scan,
-    judge: Judge,
+    rules: Box<[DetectRule]>,
+    scan: LiteralScan,
+    judge: LineMatcher,
     /// Room for a line without its colours.
     plain: Buffer,
 }
 
 /// What changes while lines are judged.
-struct Judge {
-    scratch: Scratch,
+struct LineMatcher {
+    scratch: MatchScratch,
     possible: Possible,
     attempts: Attempts,
-    counts: Counts,
+    counts: LineCounts,
 }
 
 impl Detector {
     /// Makes a detector for at most [`MAX_RULES`] rules; more have no effect.
     #[must_use]
-    pub fn new(mut rules: Vec<Rule>) -> Detector {
+    pub fn new(mut rules: Vec<DetectRule>) -> Detector {
         rules.truncate(MAX_RULES);
-        let patterns = rules.iter().flat_map(Rule::patterns);
-        let scratch = Scratch::for_patterns(patterns);
-        let (attempts, counts) = (Attempts::new(), Counts::default());
-        let judge = Judge { scratch, possible: Possible::new(), attempts, counts };
-        Detector { scan: Scan::new(&rules), rules: rules.into(), judge, plain: Buffer::new(LINE) }
+        let patterns = rules.iter().flat_map(DetectRule::patterns);
+        let scratch = MatchScratch::for_patterns(patterns);
+        let (attempts, counts) = (Attempts::new(), LineCounts::default());
+        let judge = LineMatcher { scratch, possible: Possible::new(), attempts, counts };
+        Detector { scan: LiteralScan::new(&rules), rules: rules.into(), judge, plain: Buffer::new(LINE) }
     }
 
     /// Looks through `block`, whole lines that each end with a newline (the last may lack it), for the rules
@@ -226,7 +227,7 @@ impl Detector {
         judge.counts.lines += 1;
         judge.counts.candidates += 1;
         scan.text(wanted, message, &mut judge.possible);
-        let judged = judge.record(rules, program, Text::message(message, 0, pid), hit);
+        let judged = judge.record(rules, program, LineText::message(message, 0, pid), hit);
         if colour::is_in(message)
             && let Some(len) = colour::strip(message, plain)
         {
@@ -235,31 +236,31 @@ impl Detector {
             let web = chosen(rules, wanted).filter(|(_, rule)| rule.webscan.is_some());
             let left = web.fold(wanted & !judged, |left, (index, _)| left & !(1 << index));
             scan.text(left, plain, &mut judge.possible);
-            let text = Text::message(plain, 0, pid);
+            let text = LineText::message(plain, 0, pid);
             judge.record(rules, program, text, &mut |found| hit(Hit { user: None, ..found }));
         }
     }
 
     /// What has been seen since the start.
     #[must_use]
-    pub fn counts(&self) -> &Counts {
+    pub fn counts(&self) -> &LineCounts {
         &self.judge.counts
     }
 
-    /// Goes on from what a former detector has seen.
-    pub fn count_on(&mut self, counts: Counts) {
+    /// Goes on from what a previous detector has seen.
+    pub fn count_on(&mut self, counts: LineCounts) {
         self.judge.counts = counts;
     }
 
     /// The rules, in the order of their bits.
     #[must_use]
-    pub fn rules(&self) -> &[Rule] {
+    pub fn rules(&self) -> &[DetectRule] {
         &self.rules
     }
 }
 
 /// The rules whose bits are set, with their numbers.
-pub fn chosen(rules: &[Rule], wanted: u64) -> impl Iterator<Item = (u8, &Rule)> {
+pub fn chosen(rules: &[DetectRule], wanted: u64) -> impl Iterator<Item = (u8, &DetectRule)> {
     scan::bits(wanted).filter_map(|index| Some((index, rules.get(usize::from(index))?)))
 }
 
@@ -278,7 +279,7 @@ fn said(line: &[u8]) -> &[u8] {
 
 /// What patterns are run on.
 #[derive(Clone, Copy)]
-struct Text<'a> {
+struct LineText<'a> {
     pid: Option<u32>,
     bytes: &'a [u8],
     /// Where it begins in the line.
@@ -287,22 +288,22 @@ struct Text<'a> {
     times: u8,
 }
 
-impl Judge {
+impl LineMatcher {
     /// Judges a line by the rules that `possible` names. Returns those to which it says something.
-    fn line(&mut self, rules: &[Rule], line: &[u8], hit: &mut dyn FnMut(Hit)) -> u64 {
+    fn line(&mut self, rules: &[DetectRule], line: &[u8], hit: &mut dyn FnMut(Hit)) -> u64 {
         self.counts.candidates += 1;
         let header = header::parse(line);
         let (mut judged, mut lacking) = (0, false);
         for (index, rule) in chosen(rules, self.possible.rules) {
             let text = if rule.programs.is_empty() {
-                Text { pid: header.and_then(|h| h.pid), bytes: line, offset: 0, times: 1 }
+                LineText { pid: header.and_then(|h| h.pid), bytes: line, offset: 0, times: 1 }
             } else if let Some(header) = header {
                 if !rule.programs.iter().any(|p| p.fits(header.program)) {
                     continue;
                 }
                 // The message is the end of the line.
                 let offset = line.len() - header.message.len();
-                Text::message(header.message, offset, header.pid)
+                LineText::message(header.message, offset, header.pid)
             } else {
                 lacking = true;
                 continue;
@@ -314,7 +315,13 @@ impl Judge {
     }
 
     /// Judges a message by the rules that `possible` names. Returns those to which it says something.
-    fn record(&mut self, rules: &[Rule], program: &[u8], text: Text<'_>, hit: &mut dyn FnMut(Hit)) -> u64 {
+    fn record(
+        &mut self,
+        rules: &[DetectRule],
+        program: &[u8],
+        text: LineText<'_>,
+        hit: &mut dyn FnMut(Hit),
+    ) -> u64 {
         let mut judged = 0;
         for (index, rule) in chosen(rules, self.possible.rules) {
             if rule.programs.is_empty() || rule.programs.iter().any(|p| p.fits(program)) {
@@ -325,23 +332,28 @@ impl Judge {
     }
 
     /// Judges a text by one rule. Whether it says something to it, be it that nobody is to blame.
-    fn text(&mut self, (index, rule): (u8, &Rule), text: Text<'_>, hit: &mut dyn FnMut(Hit)) -> bool {
+    fn text(
+        &mut self,
+        (index, rule): (u8, &DetectRule),
+        text: LineText<'_>,
+        hit: &mut dyn FnMut(Hit),
+    ) -> bool {
         if let Some(web) = &rule.webscan {
             self.request((index, rule), web, &text, hit);
             return true;
         }
         let may = self.possible.patterns(index);
         let found = match extract::sender(&rule.fail, may, text.bytes, &mut self.scratch) {
-            Finding::Nothing => return self.success((index, rule), &text, hit),
-            Finding::NoAddress => {
+            AddrFinding::Nothing => return self.success((index, rule), &text, hit),
+            AddrFinding::NoAddress => {
                 self.counts.no_address += 1;
                 return false;
             }
-            Finding::Ambiguous => {
+            AddrFinding::Ambiguous => {
                 self.counts.ambiguous += 1;
                 return true;
             }
-            Finding::Sender(found) => found,
+            AddrFinding::Sender(found) => found,
         };
         let ignore = numbers(may, rule.fail.len() + rule.ignore.len());
         let mut ignore = ignore.filter_map(|n| rule.ignore.get(n.checked_sub(rule.fail.len())?));
@@ -358,7 +370,12 @@ impl Judge {
     }
 
     /// Looks for a log-in that succeeded. Whether the text says something about one.
-    fn success(&mut self, (index, rule): (u8, &Rule), text: &Text<'_>, hit: &mut dyn FnMut(Hit)) -> bool {
+    fn success(
+        &mut self,
+        (index, rule): (u8, &DetectRule),
+        text: &LineText<'_>,
+        hit: &mut dyn FnMut(Hit),
+    ) -> bool {
         let before = rule.fail.len() + rule.ignore.len();
         let all = before + rule.success.len();
         let possible = numbers(self.possible.patterns(index), all).any(|n| n >= before);
@@ -366,9 +383,9 @@ impl Judge {
             return false;
         }
         match extract::sender(&rule.success, u64::MAX, text.bytes, &mut self.scratch) {
-            Finding::Sender(found) => hit(Hit { success: true, ..text.hit(index, &found, 0) }),
-            Finding::Ambiguous => self.counts.ambiguous += 1,
-            Finding::Nothing | Finding::NoAddress => return false,
+            AddrFinding::Sender(found) => hit(Hit { success: true, ..text.hit(index, &found, 0) }),
+            AddrFinding::Ambiguous => self.counts.ambiguous += 1,
+            AddrFinding::Nothing | AddrFinding::NoAddress => return false,
         }
         true
     }
@@ -377,26 +394,26 @@ impl Judge {
     #[inline(never)]
     fn request(
         &mut self,
-        (index, rule): (u8, &Rule),
-        web: &Webscan,
-        text: &Text<'_>,
+        (index, rule): (u8, &DetectRule),
+        web: &WebscanSettings,
+        text: &LineText<'_>,
         hit: &mut dyn FnMut(Hit),
     ) {
         let line = text.bytes;
-        let (who, mut request) = if rule.fail.is_empty() {
+        let (addr, mut request) = if rule.fail.is_empty() {
             let Some(found) = access::parse(line) else { return self.counts.no_header += 1 };
             found
         } else {
             match extract::sender(&rule.fail, u64::MAX, line, &mut self.scratch) {
-                Finding::Nothing => return self.counts.no_header += 1,
-                Finding::NoAddress => return self.counts.no_address += 1,
-                Finding::Ambiguous => return self.counts.ambiguous += 1,
-                Finding::Sender(sender) => (Who::Addr(sender.addr), own(line, &sender.found)),
+                AddrFinding::Nothing => return self.counts.no_header += 1,
+                AddrFinding::NoAddress => return self.counts.no_address += 1,
+                AddrFinding::Ambiguous => return self.counts.ambiguous += 1,
+                AddrFinding::Sender(sender) => (Client::Addr(sender.addr), own(line, &sender.found)),
             }
         };
-        let addr = match who {
-            Who::Addr(addr) => addr,
-            Who::Unknown => return self.counts.no_address += 1,
+        let addr = match addr {
+            Client::Addr(addr) => addr,
+            Client::Unknown => return self.counts.no_address += 1,
         };
         let skips =
             |patterns: &[String], text: &[u8]| patterns.iter().any(|pattern| fits(pattern.as_bytes(), text));
@@ -425,20 +442,20 @@ impl Judge {
 }
 
 /// What a pattern of somebody's own found of a request.
-fn own(line: &[u8], found: &Captures) -> Request {
+fn own(line: &[u8], found: &Captures) -> HttpRequest {
     let get = |group| found.get(group).unwrap_or_default();
-    let status = line.get(get(Group::Status)).unwrap_or_default();
-    Request {
-        path: access::without_query(line, get(Group::Uri)),
-        agent: get(Group::Ua),
+    let status = line.get(get(CaptureGroup::Status)).unwrap_or_default();
+    HttpRequest {
+        path: access::without_query(line, get(CaptureGroup::Uri)),
+        agent: get(CaptureGroup::Ua),
         status: access::number(status).unwrap_or(0),
         stamp: access::stamp(line),
     }
 }
 
-impl<'a> Text<'a> {
+impl<'a> LineText<'a> {
     /// A message that begins at `offset` of a line, by the process that the header names, or the message.
-    fn message(message: &'a [u8], offset: usize, pid: Option<u32>) -> Text<'a> {
+    fn message(message: &'a [u8], offset: usize, pid: Option<u32>) -> LineText<'a> {
         let whole = message.trim_ascii_end();
         let (times, mut bytes) = header::repeated(whole);
         // What is folded ends with a bracket of its own.
@@ -448,18 +465,18 @@ impl<'a> Text<'a> {
             offset += bytes.len() - inner.len();
             (pid, bytes) = (Some(own), inner);
         }
-        Text { pid, bytes, offset, times }
+        LineText { pid, bytes, offset, times }
     }
 
     /// What a rule found in the text.
-    fn hit(&self, rule: u8, found: &extract::Sender, weight: u8) -> Hit {
+    fn hit(&self, rule: u8, found: &extract::LineSender, weight: u8) -> Hit {
         let group = |group| found.found.get(group);
         Hit {
             rule: rule.into(),
             addr: found.addr,
             weight,
-            user: group(Group::User).map(|user| self.moved(user)),
-            path: group(Group::Uri).map(|uri| self.moved(access::without_query(self.bytes, uri))),
+            user: group(CaptureGroup::User).map(|user| self.moved(user)),
+            path: group(CaptureGroup::Uri).map(|uri| self.moved(access::without_query(self.bytes, uri))),
             way: found.way,
             success: false,
             request: None,

@@ -6,7 +6,7 @@
 use super::tracker::{Attempt, Limits, Tracker};
 use super::webscan::{Excess, Webscan};
 use super::wide::Wide;
-use super::{Detector, Hit, Rule};
+use super::{DetectRule, Detector, Hit};
 use crate::base::clock::Mono;
 use crate::base::net::offender;
 use ipnet::IpNet;
@@ -112,7 +112,7 @@ impl Observer {
     /// sources are tracked. `key` must be secret and random where lines come from attackers.
     #[must_use]
     pub fn new(
-        rules: Vec<Rule>,
+        rules: Vec<DetectRule>,
         limits: Vec<Limits>,
         ipv6_prefix: u8,
         slots: usize,
@@ -134,7 +134,7 @@ impl Observer {
     pub fn reconfigure(
         &mut self,
         now: Mono,
-        (rules, limits): (Vec<Rule>, Vec<Limits>),
+        (rules, limits): (Vec<DetectRule>, Vec<Limits>),
         ipv6_prefix: u8,
         key: [u64; 2],
         map: &dyn Fn(u16) -> Option<u16>,

@@ -23,32 +23,32 @@ const V6: u32 = 100;
 
 /// An address as it is stored: family and prefix length, then the bits.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) struct Key {
+pub(super) struct NetKey {
     kind: u32,
     words: [u32; 4],
 }
 
-impl Key {
-    pub(super) fn of(who: IpNet) -> Key {
-        match who {
+impl NetKey {
+    pub(super) fn of(addr: IpNet) -> NetKey {
+        match addr {
             IpNet::V4(net) => {
-                Key { kind: V4 + u32::from(net.prefix_len()), words: [net.addr().to_bits(), 0, 0, 0] }
+                NetKey { kind: V4 + u32::from(net.prefix_len()), words: [net.addr().to_bits(), 0, 0, 0] }
             }
             IpNet::V6(net) => {
                 let mut words = [0; 4];
                 for (word, bytes) in words.iter_mut().zip(net.addr().octets().chunks_exact(4)) {
                     *word = bytes.iter().fold(0, |w, &b| (w << 8) | u32::from(b));
                 }
-                Key { kind: V6 + u32::from(net.prefix_len()), words }
+                NetKey { kind: V6 + u32::from(net.prefix_len()), words }
             }
         }
     }
 
     /// The address of a place, none if the place is empty.
-    pub(super) fn stored(place: &[u32]) -> Option<Key> {
+    pub(super) fn stored(place: &[u32]) -> Option<NetKey> {
         let (tag, rest) = place.split_first()?;
         let words = rest.get(..4)?.try_into().ok()?;
-        (*tag != 0).then_some(Key { kind: tag >> 24, words })
+        (*tag != 0).then_some(NetKey { kind: tag >> 24, words })
     }
 
     pub(super) fn net(self) -> Option<IpNet> {
@@ -85,7 +85,7 @@ impl Key {
 }
 
 /// What is known of addresses: places of `stride` words, those of the head included.
-pub(super) struct Places {
+pub(super) struct OffenderTable {
     key: [u64; 2],
     stride: usize,
     /// Sets of eight places.
@@ -93,12 +93,12 @@ pub(super) struct Places {
     words: Buffer<u32>,
 }
 
-impl Places {
+impl OffenderTable {
     /// A table of `slots` places (rounded up to a multiple of 8, at most 4 million); none of them: nothing is
     /// kept.
-    pub(super) fn new(slots: usize, stride: usize, key: [u64; 2]) -> Places {
+    pub(super) fn new(slots: usize, stride: usize, key: [u64; 2]) -> OffenderTable {
         let slots = slots.min(SLOTS_MAX).next_multiple_of(WAYS);
-        Places { key, stride, sets: (slots / WAYS) as u64, words: Buffer::new(slots * stride) }
+        OffenderTable { key, stride, sets: (slots / WAYS) as u64, words: Buffer::new(slots * stride) }
     }
 
     /// Words in all.
@@ -108,20 +108,20 @@ impl Places {
     }
 
     /// A hash of the address that nobody outside can foretell.
-    pub(super) fn hash(&self, who: IpNet) -> u64 {
-        Key::of(who).hash(self.key)
+    pub(super) fn hash(&self, addr: IpNet) -> u64 {
+        NetKey::of(addr).hash(self.key)
     }
 
     /// The place of an address.
-    pub(super) fn get(&self, who: IpNet) -> Option<&[u32]> {
-        let at = self.find(Key::of(who))?;
+    pub(super) fn get(&self, addr: IpNet) -> Option<&[u32]> {
+        let at = self.find(NetKey::of(addr))?;
         self.words.get(at..at + self.stride)
     }
 
     /// The place of an address, made if there is none: of the eight that it may take, an empty one, or that
     /// of the lowest rank. The 24 bits of the tag that belong to the caller are set to `own`.
-    pub(super) fn place(&mut self, who: IpNet, own: u32, rank: &dyn Fn(&[u32]) -> u64) -> &mut [u32] {
-        let key = Key::of(who);
+    pub(super) fn place(&mut self, addr: IpNet, own: u32, rank: &dyn Fn(&[u32]) -> u64) -> &mut [u32] {
+        let key = NetKey::of(addr);
         let at = self.find(key).unwrap_or_else(|| {
             let mut lowest = (u64::MAX, 0);
             for at in self.set(key) {
@@ -143,32 +143,32 @@ impl Places {
     }
 
     /// Empties the place of exactly this address or network.
-    pub(super) fn clear(&mut self, who: IpNet) {
-        if let Some(at) = self.find(Key::of(who)) {
+    pub(super) fn clear(&mut self, addr: IpNet) {
+        if let Some(at) = self.find(NetKey::of(addr)) {
             self.words.get_mut(at..at + self.stride).unwrap_or(&mut []).fill(0);
         }
     }
 
     /// Forgets an address; of a network, every address and network in it.
-    pub(super) fn forget(&mut self, who: IpNet) {
-        if who.prefix_len() == who.max_prefix_len() {
-            return self.clear(who);
+    pub(super) fn forget(&mut self, addr: IpNet) {
+        if addr.prefix_len() == addr.max_prefix_len() {
+            return self.clear(addr);
         }
         for place in self.words.chunks_exact_mut(self.stride) {
-            if Key::stored(place).and_then(Key::net).is_some_and(|net| who.contains(&net)) {
+            if NetKey::stored(place).and_then(NetKey::net).is_some_and(|net| addr.contains(&net)) {
                 place.fill(0);
             }
         }
     }
 
     /// Where the eight places that `key` may take begin.
-    fn set(&self, key: Key) -> impl Iterator<Item = usize> {
+    fn set(&self, key: NetKey) -> impl Iterator<Item = usize> {
         let set = ((key.hash(self.key) >> 32) * self.sets) >> 32;
         let first = usize::try_from(set).unwrap_or(0) * self.stride * WAYS;
         (first..first + self.stride * WAYS).step_by(self.stride)
     }
 
-    fn find(&self, key: Key) -> Option<usize> {
-        self.set(key).find(|&at| self.words.get(at..).and_then(Key::stored) == Some(key))
+    fn find(&self, key: NetKey) -> Option<usize> {
+        self.set(key).find(|&at| self.words.get(at..).and_then(NetKey::stored) == Some(key))
     }
 }

@@ -6,7 +6,7 @@
 //! one of the probes meets one of its runs of four bytes. A line that is found is only worth a look: one too
 //! many costs time, one too few is a missed attack. Must not know headers or addresses.
 
-use super::{MAX_RULES, Rule};
+use super::{DetectRule, MAX_RULES};
 use memchr::arch::all::is_prefix;
 use memchr::{memchr, memrchr};
 use std::ops::Range;
@@ -22,15 +22,15 @@ const LONG: usize = 9;
 
 /// Four bytes of a window, and where they stand in it.
 #[derive(Clone, Copy)]
-struct Run {
+struct LiteralRun {
     bytes: u32,
-    /// Index of its window in `Scan::windows`.
+    /// Index of its window in `LiteralScan::windows`.
     window: u16,
     offset: u8,
 }
 
 /// A part of a literal that patterns of a rule need.
-struct Window {
+struct LiteralWindow {
     bytes: [u8; WINDOW_MAX],
     rule: u8,
     /// The patterns, as a set of `bit`s.
@@ -42,7 +42,7 @@ struct Class {
     /// One bit for each slot that a run has.
     table: Box<[u64; TABLE / 64]>,
     /// In the order of their slots.
-    runs: Box<[Run]>,
+    runs: Box<[LiteralRun]>,
     /// Where in `runs` those of each word of the table begin, and where the last ones end.
     parts: Box<[u32; TABLE / 64 + 1]>,
     /// Length of its windows.
@@ -52,10 +52,10 @@ struct Class {
 }
 
 /// Finds candidates.
-pub(super) struct Scan {
+pub(super) struct LiteralScan {
     /// The long literals, then the short ones.
     classes: [Class; 2],
-    windows: Box<[Window]>,
+    windows: Box<[LiteralWindow]>,
     /// By rule: patterns that need no literal long enough to be looked for.
     open: Box<[u64]>,
     /// Rules of which every line has to be looked at: a pattern of failures is open.
@@ -84,7 +84,7 @@ impl Possible {
     }
 }
 
-/// Pattern `n` of a rule in a set of patterns: as `Rule::patterns` counts them. From the 64th
+/// Pattern `n` of a rule in a set of patterns: as `DetectRule::patterns` counts them. From the 64th
 /// on they share a bit.
 pub(super) fn bit(n: usize) -> u64 {
     1 << n.min(63)
@@ -115,8 +115,8 @@ pub(super) fn numbers(mut set: u64, len: usize) -> impl Iterator<Item = usize> {
     .take_while(move |&n| n < len)
 }
 
-impl Scan {
-    pub(super) fn new(rules: &[Rule]) -> Scan {
+impl LiteralScan {
+    pub(super) fn new(rules: &[DetectRule]) -> LiteralScan {
         let mut open = vec![0; rules.len()];
         let mut every = 0;
         let mut literals: Vec<(&[u8], u8, u64)> = Vec::new();
@@ -142,7 +142,7 @@ impl Scan {
         let mut windows = Vec::with_capacity(literals.len());
         let (long, short): (Vec<_>, Vec<_>) = literals.into_iter().partition(|l| l.0.len() >= LONG);
         let classes = [long, short].map(|literals| Class::new(&literals, &mut windows));
-        Scan { classes, windows: windows.into(), open: open.into(), every }
+        LiteralScan { classes, windows: windows.into(), open: open.into(), every }
     }
 
     /// The first line in `block` that can matter to the rules in `wanted` and begins at or behind `at`, which
@@ -234,7 +234,7 @@ impl Scan {
         wanted: u64,
         text: &'a [u8],
         at: usize,
-    ) -> impl Iterator<Item = &'a Window> {
+    ) -> impl Iterator<Item = &'a LiteralWindow> {
         let bytes = run_at(text, at);
         let runs = bytes.map_or(&[][..], |bytes| class.runs(slot(bytes)));
         runs.iter().filter(move |run| Some(run.bytes) == bytes).filter_map(move |run| {
@@ -248,7 +248,7 @@ impl Scan {
 
 impl Class {
     /// For literals, each with its rule and its pattern's bit. Chooses a window of each.
-    fn new(literals: &[(&[u8], u8, u64)], windows: &mut Vec<Window>) -> Class {
+    fn new(literals: &[(&[u8], u8, u64)], windows: &mut Vec<LiteralWindow>) -> Class {
         let shortest = literals.iter().map(|l| l.0.len()).min().unwrap_or(RUN);
         let window = shortest.min(WINDOW_MAX);
         let (mut table, mut parts) = (Box::new([0; TABLE / 64]), Box::new([0; TABLE / 64 + 1]));
@@ -266,13 +266,13 @@ impl Class {
                 continue;
             }
             let number = u16::try_from(windows.len()).unwrap_or(u16::MAX);
-            windows.push(Window { bytes, rule, patterns });
+            windows.push(LiteralWindow { bytes, rule, patterns });
             for (run, offset) in best.windows(RUN).zip(0u8..) {
                 let bytes = run.first_chunk().map_or(0, |run| u32::from_le_bytes(*run));
                 if let Some(word) = table.get_mut(slot(bytes) / 64) {
                     *word |= 1 << (slot(bytes) % 64);
                 }
-                runs.push(Run { bytes, window: number, offset });
+                runs.push(LiteralRun { bytes, window: number, offset });
             }
         }
         runs.sort_unstable_by_key(|run| slot(run.bytes));
@@ -284,7 +284,7 @@ impl Class {
     }
 
     /// Those that share the word of the table in which `slot` is.
-    fn runs(&self, slot: usize) -> &[Run] {
+    fn runs(&self, slot: usize) -> &[LiteralRun] {
         let limit = |part: usize| self.parts.get(part).and_then(|n| usize::try_from(*n).ok()).unwrap_or(0);
         self.runs.get(limit(slot / 64)..limit(slot / 64 + 1)).unwrap_or_default()
     }

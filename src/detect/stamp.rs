@@ -7,7 +7,7 @@
 //! the format is known.
 
 use super::access;
-use super::header::{self, Stamp};
+use super::header::{self, HeaderStamp};
 use crate::base::bytes::find;
 
 /// How far from the begin of a line a stamp begins at most.
@@ -37,7 +37,7 @@ const KEYS: [&[u8]; 18] = [
 
 /// The stamp of a line; `None` if it has none that is understood.
 #[must_use]
-pub fn of(line: &[u8]) -> Option<Stamp> {
+pub fn of(line: &[u8]) -> Option<HeaderStamp> {
     if line.first() == Some(&b'{') {
         return json(line);
     }
@@ -65,7 +65,7 @@ fn places(line: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
 }
 
 /// The stamp of an object on one line: that of the key that comes first in [`KEYS`].
-fn json(line: &[u8]) -> Option<Stamp> {
+fn json(line: &[u8]) -> Option<HeaderStamp> {
     KEYS.iter().find_map(|key| {
         let value = line.get(find(line, key)? + key.len()..)?.trim_ascii_start();
         let value = value.strip_prefix(b"\"").unwrap_or(value);

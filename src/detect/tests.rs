@@ -3,8 +3,8 @@
 
 use super::*;
 
-fn rule(name: &str, programs: &[&str], fail: &[(&str, u8)], ignore: &[&str]) -> Rule {
-    Rule {
+fn rule(name: &str, programs: &[&str], fail: &[(&str, u8)], ignore: &[&str]) -> DetectRule {
+    DetectRule {
         name: name.into(),
         programs: programs.iter().map(|p| Program::new(p)).collect(),
         fail: fail.iter().map(|(p, weight)| (Pattern::new(p, true).unwrap(), *weight)).collect(),
@@ -123,8 +123,15 @@ fn counts_say_why_a_match_was_no_hit() {
                  Nov 22 08:00:01 h sshd[1]: bad from a.b or from c.d\n\
                  from 192.0.2.1\n";
     assert_eq!(run(&mut detector, 1, block.as_bytes()), [""; 0]);
-    let want =
-        Counts { lines: 4, candidates: 4, ignored: 1, ambiguous: 1, no_address: 1, no_header: 1, hits: 0 };
+    let want = LineCounts {
+        lines: 4,
+        candidates: 4,
+        ignored: 1,
+        ambiguous: 1,
+        no_address: 1,
+        no_header: 1,
+        hits: 0,
+    };
     assert_eq!(*detector.counts(), want);
 }
 
@@ -177,7 +184,7 @@ fn candidates_lose_no_hit() {
         "\nNov 22 08:00:01 h sshd[1]: ",
         "x",
     ];
-    for rules in [&few as &dyn Fn() -> Vec<Rule>, &many] {
+    for rules in [&few as &dyn Fn() -> Vec<DetectRule>, &many] {
         let (mut whole, mut single) = (Detector::new(rules()), Detector::new(rules()));
         let (mut lines, mut hits) = (0, 0);
         for round in 0..5_000 {

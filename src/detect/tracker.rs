@@ -23,12 +23,12 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-use super::places::{HEAD, Key, SLOTS_MAX, WAYS};
+use super::places::{HEAD, NetKey, SLOTS_MAX, WAYS};
 use crate::base::clock::Mono;
 use crate::base::siphash::sip13_folded;
 use crate::sys::buffer::Buffer;
 use ipnet::IpNet;
-use window::{Hits, Mark, Stored};
+use window::{HitMark, Hits, Stored};
 
 /// Words of the largest place.
 const WORDS_MAX: usize = HEAD + window::EXACT as usize - 1;
@@ -77,16 +77,16 @@ pub struct Attempt<'a> {
 
 /// A rule's limits, and the clock by which its hits are stored.
 #[derive(Clone, Copy)]
-struct Rule {
-    limits: window::Rule,
+struct TrackedRule {
+    limits: window::WindowRule,
     /// Tick 0 of the stored times, in milliseconds: a multiple of a tick.
     base: u64,
     /// A tick is `1 << shift` milliseconds.
     shift: u32,
 }
 
-impl Rule {
-    fn new(limits: &Limits) -> Rule {
+impl TrackedRule {
+    fn new(limits: &Limits) -> TrackedRule {
         let millis = |secs: u32| u64::from(secs) * 1000;
         let window = millis(limits.findtime.max(1));
         let spared = if limits.same_user_max > 0 { HOUR } else { 0 };
@@ -94,14 +94,14 @@ impl Rule {
         let memory = window.max(spared);
         let shift = (0..u64::BITS).find(|&shift| memory >> shift <= MEMORY_TICKS_MAX).unwrap_or(0);
         let ticks = |millis: u64| u32::try_from(millis >> shift).unwrap_or(u32::MAX);
-        let limits = window::Rule {
+        let limits = window::WindowRule {
             window: ticks(window).max(window::WINDOW_MIN),
             limit: limits.maxretry.clamp(1, window::LIMIT_MAX),
             same: ticks(millis(limits.same_user)),
             spare: limits.same_user_max.min(255),
             hour: ticks(HOUR),
         };
-        Rule { limits, base: 0, shift }
+        TrackedRule { limits, base: 0, shift }
     }
 
     /// The time in ticks; `None` before tick 0.
@@ -123,7 +123,7 @@ impl Rule {
 /// The table of offenders.
 pub struct Tracker {
     key: [u64; 2],
-    rules: Vec<Rule>,
+    rules: Vec<TrackedRule>,
     /// Words of one place.
     stride: usize,
     /// Sets of eight places.
@@ -134,12 +134,12 @@ pub struct Tracker {
 }
 
 /// The first word of a place, without the words of hits in use.
-fn tag(key: Key, rule: u16) -> u32 {
+fn tag(key: NetKey, rule: u16) -> u32 {
     key.tag(u32::from(rule) << 8)
 }
 
 /// Writes the words of a place before the hits, of which `len` words are in use.
-fn write(key: Key, head: &mut [u32], rule: u16, len: usize) {
+fn write(key: NetKey, head: &mut [u32], rule: u16, len: usize) {
     key.write(head, u32::from(rule) << 8 | (u32::try_from(len).unwrap_or(0) & 0xff));
 }
 
@@ -164,23 +164,23 @@ impl Tracker {
 
     /// Counts `weight` hits of `who` on `rule` at `now`, each of which stands for itself: see
     /// [`Tracker::attempt`].
-    pub fn hit(&mut self, now: Mono, rule: u16, who: IpNet, weight: u8) -> Option<u32> {
-        self.attempt(now, rule, who, &Attempt { weight, name: None, way: 0 })
+    pub fn hit(&mut self, now: Mono, rule: u16, addr: IpNet, weight: u8) -> Option<u32> {
+        self.attempt(now, rule, addr, &Attempt { weight, name: None, way: 0 })
     }
 
     /// Counts what `who` did on `rule` at `now`. When the rule's maxretry is reached within its findtime,
     /// returns the count and forgets the offender for this rule, so that counting starts anew. An unknown
     /// rule and a weight of 0 count nothing, nor does a hit that is older than findtime beside the offender's
     /// newest.
-    pub fn attempt(&mut self, now: Mono, rule: u16, who: IpNet, attempt: &Attempt<'_>) -> Option<u32> {
+    pub fn attempt(&mut self, now: Mono, rule: u16, addr: IpNet, attempt: &Attempt<'_>) -> Option<u32> {
         let limits = self.rules.get(usize::from(rule))?.limits;
         let n = u32::from(attempt.weight);
         if n == 0 {
             return None;
         }
         let time = self.tick(now, rule)?;
-        let mark = attempt.name.map_or(Mark::NONE, |name| self.mark(name, attempt.way));
-        let key = Key::of(who);
+        let mark = attempt.name.map_or(HitMark::NONE, |name| self.mark(name, attempt.way));
+        let key = NetKey::of(addr);
         let set = self.set(key);
         let tag = tag(key, rule);
         let Some(at) = self.find(set, tag, key) else {
@@ -208,9 +208,9 @@ impl Tracker {
 
     /// Takes back the hits of `who` on `rule` for a name with which it has got in now. Returns whether there
     /// were any.
-    pub fn success(&mut self, rule: u16, who: IpNet, name: &[u8]) -> bool {
+    pub fn success(&mut self, rule: u16, addr: IpNet, name: &[u8]) -> bool {
         let mark = self.mark(name, 0);
-        let key = Key::of(who);
+        let key = NetKey::of(addr);
         let Some(at) = self.find(self.set(key), tag(key, rule), key) else { return false };
         let Some(limits) = self.rules.get(usize::from(rule)).map(|rule| rule.limits) else { return false };
         let Some((head, words)) =
@@ -228,18 +228,18 @@ impl Tracker {
         any
     }
 
-    fn mark(&self, name: &[u8], way: u8) -> Mark {
-        Mark::new(sip13_folded(self.key, name), way)
+    fn mark(&self, name: &[u8], way: u8) -> HitMark {
+        HitMark::new(sip13_folded(self.key, name), way)
     }
 
     /// Forgets the hits of `who` on all rules; of a network, those of every address in it.
-    pub fn forget(&mut self, who: IpNet) {
-        let set = self.set(Key::of(who));
-        let single = who.prefix_len() == who.max_prefix_len();
+    pub fn forget(&mut self, addr: IpNet) {
+        let set = self.set(NetKey::of(addr));
+        let single = addr.prefix_len() == addr.max_prefix_len();
         let places = if single { set..set + self.stride * WAYS } else { 0..self.words.len() };
         for at in places.step_by(self.stride) {
-            let stored = self.words.get(at..).and_then(Key::stored).and_then(Key::net);
-            if stored.is_some_and(|net| who.contains(&net)) {
+            let stored = self.words.get(at..).and_then(NetKey::stored).and_then(NetKey::net);
+            if stored.is_some_and(|net| addr.contains(&net)) {
                 self.clear(at);
             }
         }
@@ -247,8 +247,8 @@ impl Tracker {
 
     /// Hits of `who` on `rule` within the findtime that ends at `now`.
     #[must_use]
-    pub fn count(&self, now: Mono, rule: u16, who: IpNet) -> u32 {
-        let key = Key::of(who);
+    pub fn count(&self, now: Mono, rule: u16, addr: IpNet) -> u32 {
+        let key = NetKey::of(addr);
         let at = self.find(self.set(key), tag(key, rule), key);
         at.map_or(0, |at| self.live(at, now))
     }
@@ -276,10 +276,10 @@ impl Tracker {
     /// early.
     pub fn for_each(&self, now: Mono, each: &mut dyn FnMut(u16, IpNet, u32, Mono)) {
         for (at, place) in (0..).step_by(self.stride).zip(self.words.chunks_exact(self.stride)) {
-            let Some(who) = Key::stored(place).and_then(Key::net) else { continue };
+            let Some(addr) = NetKey::stored(place).and_then(NetKey::net) else { continue };
             let count = self.live(at, now);
             if count > 0 {
-                each(tag_parts(place[0]).0, who, count, Mono(self.last(at)));
+                each(tag_parts(place[0]).0, addr, count, Mono(self.last(at)));
             }
         }
     }
@@ -314,7 +314,7 @@ impl Tracker {
     }
 
     /// Writes every place anew: for other rules, another length of a place, another time 0.
-    fn rebuild(&mut self, rules: Vec<Rule>, stride: usize, map: &dyn Fn(u16) -> Option<u16>) {
+    fn rebuild(&mut self, rules: Vec<TrackedRule>, stride: usize, map: &dyn Fn(u16) -> Option<u16>) {
         let old_words = (stride != self.stride).then(|| Buffer::new(self.words.len() / self.stride * stride));
         let old_words = old_words.map(|words| std::mem::replace(&mut self.words, words));
         let old_rules = std::mem::replace(&mut self.rules, rules);
@@ -323,7 +323,7 @@ impl Tracker {
         for place in 0..self.words.len() / stride {
             let from = place * old_stride..(place + 1) * old_stride;
             let Some(from) = old_words.as_deref().unwrap_or(&self.words).get(from) else { continue };
-            let Some(key) = Key::stored(from) else { continue };
+            let Some(key) = NetKey::stored(from) else { continue };
             let mut copy = [0; WORDS_MAX];
             copy.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
             let at = place * stride;
@@ -340,7 +340,7 @@ impl Tracker {
 
     /// Adds hits that were counted before, newest first, to the place at `at`, as far as they fit and never
     /// up to a verdict of their own.
-    fn put_back(&mut self, at: usize, key: Key, rule: u16, (millis, hit): (u64, Stored), n: u32) {
+    fn put_back(&mut self, at: usize, key: NetKey, rule: u16, (millis, hit): (u64, Stored), n: u32) {
         let Some(&own) = self.rules.get(usize::from(rule)) else { return };
         let Some(time) = own.tick(millis).and_then(|tick| u32::try_from(tick.min(TICK_MAX)).ok()) else {
             return;
@@ -358,13 +358,13 @@ impl Tracker {
     }
 
     /// Where the eight places that `key` may take begin.
-    fn set(&self, key: Key) -> usize {
+    fn set(&self, key: NetKey) -> usize {
         let set = ((key.hash(self.key) >> 32) * self.sets) >> 32;
         usize::try_from(set).unwrap_or(0) * self.stride * WAYS
     }
 
     /// Where in the set at `set` the place of `key` and of the rule of `tag` begins.
-    fn find(&self, set: usize, tag: u32, key: Key) -> Option<usize> {
+    fn find(&self, set: usize, tag: u32, key: NetKey) -> Option<usize> {
         let mut at = set;
         for _ in 0..WAYS {
             let [stored, words @ ..] = self.words.get(at..)?.first_chunk::<HEAD>()?;
@@ -413,7 +413,7 @@ impl Tracker {
     }
 
     /// The rule, and the words of hits in use, of the place at `at`; none if it is empty.
-    fn stored(&self, at: usize) -> Option<(Rule, usize, &[u32])> {
+    fn stored(&self, at: usize) -> Option<(TrackedRule, usize, &[u32])> {
         let (head, words) = self.words.get(at..at + self.stride)?.split_at_checked(HEAD)?;
         let (rule, len) = tag_parts(*head.first()?);
         Some((*self.rules.get(usize::from(rule))?, len, words))
@@ -428,7 +428,7 @@ impl Tracker {
 
     /// When the last hit was, in milliseconds.
     fn last(&self, at: usize) -> u64 {
-        let newest = |(rule, len, words): (Rule, usize, &[u32])| {
+        let newest = |(rule, len, words): (TrackedRule, usize, &[u32])| {
             window::newest(rule.limits, len, words).map(|tick| rule.millis(tick))
         };
         self.stored(at).and_then(newest).unwrap_or(0)
@@ -436,8 +436,8 @@ impl Tracker {
 }
 
 /// The rules in ticks, and the words of one place.
-fn measure(limits: &[Limits]) -> (Vec<Rule>, usize) {
-    let rules: Vec<Rule> = limits.iter().map(Rule::new).collect();
+fn measure(limits: &[Limits]) -> (Vec<TrackedRule>, usize) {
+    let rules: Vec<TrackedRule> = limits.iter().map(TrackedRule::new).collect();
     let words = rules.iter().map(|rule| rule.limits.words()).max().unwrap_or(0);
     (rules, HEAD + words)
 }

@@ -13,13 +13,13 @@
 //! back: a window ends at the newest request of its address. This module knows no clock, no format of a log
 //! and no firewall.
 
-use super::Rule;
-use super::access::Request;
+use super::DetectRule;
+use super::access::HttpRequest;
 use super::path::Path;
-use super::places::{HEAD, Places};
+use super::places::{HEAD, OffenderTable};
 use crate::base::clock::{Mono, Span};
 use crate::base::siphash::sip13;
-use crate::base::webscan::{Statuses, Threshold, Webscan as Settings};
+use crate::base::webscan::{Statuses, Threshold, WebscanSettings as Settings};
 use ipnet::IpNet;
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -49,7 +49,7 @@ pub struct Excess {
 
 /// What is counted.
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+enum ThresholdKind {
     /// Requests within a window of panes of so many ticks.
     Requests(u64),
     Paths,
@@ -58,7 +58,7 @@ enum Kind {
 }
 
 struct Counter {
-    kind: Kind,
+    kind: ThresholdKind,
     /// Of which requests.
     statuses: Statuses,
     /// Its words in a place.
@@ -67,7 +67,7 @@ struct Counter {
 }
 
 /// The counters of a threshold.
-struct Needs {
+struct RequestNeeds {
     /// Length of the window in ticks.
     ticks: u64,
     /// Counter and number: requests, paths, agents, those with a status, paths of these, names at the top of
@@ -76,7 +76,7 @@ struct Needs {
 }
 
 /// One rule.
-struct Table {
+struct ThresholdTable {
     name: Box<str>,
     settings: Settings,
     key: [u64; 2],
@@ -85,21 +85,21 @@ struct Table {
     longest: u64,
     idle: u64,
     counters: Vec<Counter>,
-    needs: Vec<Needs>,
-    places: Places,
+    needs: Vec<RequestNeeds>,
+    places: OffenderTable,
 }
 
 /// The tables of all rules that have one.
 pub struct Webscan {
-    tables: Vec<Option<Table>>,
+    tables: Vec<Option<ThresholdTable>>,
     exceeded: u64,
 }
 
 impl Webscan {
     /// Takes the memory that the rules need. `key` must be secret and random.
     #[must_use]
-    pub fn new(rules: &[Rule], key: [u64; 2]) -> Webscan {
-        let table = |rule: &Rule| Some(Table::new(&rule.name, rule.webscan.as_deref()?, key));
+    pub fn new(rules: &[DetectRule], key: [u64; 2]) -> Webscan {
+        let table = |rule: &DetectRule| Some(ThresholdTable::new(&rule.name, rule.webscan.as_deref()?, key));
         Webscan { tables: rules.iter().map(table).collect(), exceeded: 0 }
     }
 
@@ -107,7 +107,7 @@ impl Webscan {
     pub fn take_over(&mut self, old: Webscan) {
         self.exceeded += old.exceeded;
         for old in old.tables.into_iter().flatten() {
-            let same = |new: &&mut Table| new.name == old.name && new.settings == old.settings;
+            let same = |new: &&mut ThresholdTable| new.name == old.name && new.settings == old.settings;
             if let Some(new) = self.tables.iter_mut().flatten().find(same) {
                 *new = old;
             }
@@ -120,11 +120,11 @@ impl Webscan {
         &mut self,
         now: Mono,
         rule: u16,
-        who: IpNet,
+        addr: IpNet,
         line: &[u8],
-        request: &Request,
+        request: &HttpRequest,
     ) -> Option<Excess> {
-        let excess = self.tables.get_mut(usize::from(rule))?.as_mut()?.request(now, who, line, request);
+        let excess = self.tables.get_mut(usize::from(rule))?.as_mut()?.request(now, addr, line, request);
         self.exceeded += u64::from(excess.is_some());
         excess
     }
@@ -136,25 +136,25 @@ impl Webscan {
     }
 
     /// Forgets an address; of a network, every address in it.
-    pub fn forget(&mut self, who: IpNet) {
+    pub fn forget(&mut self, addr: IpNet) {
         for table in self.tables.iter_mut().flatten() {
-            table.places.forget(who);
+            table.places.forget(addr);
         }
     }
 }
 
-impl Table {
-    fn new(name: &str, settings: &Settings, key: [u64; 2]) -> Table {
+impl ThresholdTable {
+    fn new(name: &str, settings: &Settings, key: [u64; 2]) -> ThresholdTable {
         let longest = u64::from(settings.longest().max(1)) * 1000;
         let shift = (0..u64::BITS).find(|&shift| longest >> shift <= TICKS_MAX).unwrap_or(0);
         let (mut counters, mut needs, mut stride) = (Vec::new(), Vec::new(), COUNTERS);
         for t in &settings.thresholds {
             let ticks = (u64::from(t.window) * 1000) >> shift;
-            let requests = Kind::Requests((ticks / PANES).max(1));
+            let requests = ThresholdKind::Requests((ticks / PANES).max(1));
             // A share is told from both numbers.
             let wanted = |least: u32| least > 0 || t.share > 0;
             let mut counter = |wanted: bool, kind, statuses, least: u32| {
-                let words = if let Kind::Requests(_) = kind { PANES / 2 } else { u64::from(least) };
+                let words = if let ThresholdKind::Requests(_) = kind { PANES / 2 } else { u64::from(least) };
                 let words = usize::try_from(words).unwrap_or(0);
                 let same = |c: &Counter| c.kind == kind && c.statuses == statuses;
                 let at = counters.iter().position(same).unwrap_or(counters.len());
@@ -166,15 +166,15 @@ impl Table {
                 (wanted.then_some(at), least)
             };
             let (all, some) = (Statuses::ALL, t.statuses);
-            needs.push(Needs {
+            needs.push(RequestNeeds {
                 ticks,
                 least: [
                     counter(true, requests, all, t.requests),
-                    counter(t.paths > 0, Kind::Paths, all, t.paths),
-                    counter(t.agents > 0, Kind::Agents, all, t.agents),
+                    counter(t.paths > 0, ThresholdKind::Paths, all, t.paths),
+                    counter(t.agents > 0, ThresholdKind::Agents, all, t.agents),
                     counter(wanted(t.matching), requests, some, t.matching),
-                    counter(t.matching_paths > 0, Kind::Paths, some, t.matching_paths),
-                    counter(t.matching_tops > 0, Kind::Tops, some, t.matching_tops),
+                    counter(t.matching_paths > 0, ThresholdKind::Paths, some, t.matching_paths),
+                    counter(t.matching_tops > 0, ThresholdKind::Tops, some, t.matching_tops),
                 ],
             });
         }
@@ -183,7 +183,7 @@ impl Table {
             stride += counter.len;
         }
         let slots = usize::try_from(settings.addresses).unwrap_or(0);
-        Table {
+        ThresholdTable {
             name: name.into(),
             settings: settings.clone(),
             key,
@@ -192,12 +192,12 @@ impl Table {
             idle: (u64::from(settings.idle) * 1000) >> shift,
             counters,
             needs,
-            places: Places::new(slots, stride, key),
+            places: OffenderTable::new(slots, stride, key),
         }
     }
 
-    fn request(&mut self, now: Mono, who: IpNet, line: &[u8], request: &Request) -> Option<Excess> {
-        let Table { settings, key, shift, longest, idle, counters, needs, places, .. } = self;
+    fn request(&mut self, now: Mono, addr: IpNet, line: &[u8], request: &HttpRequest) -> Option<Excess> {
+        let ThresholdTable { settings, key, shift, longest, idle, counters, needs, places, .. } = self;
         let time = now.0 >> *shift;
         let over = (*longest).min(*idle);
         let rank = |place: &[u32]| {
@@ -205,7 +205,7 @@ impl Table {
             let quiet = time.saturating_sub(last(place));
             if quiet > over { 0 } else { near << 32 | (u64::from(u32::MAX) - quiet.min(1 << 31)) }
         };
-        let place = places.place(who, 0, &rank);
+        let place = places.place(addr, 0, &rank);
         let newest = advance(place, counters, time, over, *longest);
         if newest.saturating_sub(time) >= *longest {
             return None;
@@ -217,18 +217,18 @@ impl Table {
         for c in counters.iter().filter(|c| c.statuses.has(request.status)) {
             let Some(words) = place.get_mut(c.at..c.at + c.len) else { continue };
             match c.kind {
-                Kind::Requests(pane) => count(words, time / pane, newest / pane),
-                Kind::Paths => {
+                ThresholdKind::Requests(pane) => count(words, time / pane, newest / pane),
+                ThresholdKind::Paths => {
                     let path = || resolved.as_ref().map_or(text(&request.path), Path::bytes);
                     let print = *print_path.get_or_insert_with(|| fingerprint(path()));
                     see(words, print, time, newest);
                 }
-                Kind::Tops => {
+                ThresholdKind::Tops => {
                     let path = || resolved.as_ref().map_or(text(&request.path), Path::top);
                     let print = *print_top.get_or_insert_with(|| fingerprint(path()));
                     see(words, print, time, newest);
                 }
-                Kind::Agents => {
+                ThresholdKind::Agents => {
                     let print = *print_agent.get_or_insert_with(|| fingerprint(text(&request.agent)));
                     see(words, print, time, newest);
                 }
@@ -246,7 +246,7 @@ impl Table {
                 let Some(c) = counter.and_then(|at| counters.get(at)) else { continue };
                 let words = place.get(c.at..c.at + c.len).unwrap_or_default();
                 *number = match c.kind {
-                    Kind::Requests(_) => sum(words),
+                    ThresholdKind::Requests(_) => sum(words),
                     _ => different(words, newest, need.ticks),
                 };
                 if least > 0 {
@@ -255,8 +255,8 @@ impl Table {
             }
             near = near.max(u32::try_from(part).unwrap_or(0));
             let few = u64::from(numbers[3]) * 100 < u64::from(numbers[0]) * u64::from(t.share);
-            let told = place.get(TOLD).is_some_and(|told| told >> bit & 1 == 1);
-            if part < 256 || few || t.detect && told {
+            let reported = place.get(TOLD).is_some_and(|reported| reported >> bit & 1 == 1);
+            if part < 256 || few || t.detect && reported {
                 continue;
             }
             exceeded = Some((bit, t, numbers));
@@ -269,11 +269,11 @@ impl Table {
         }
         let (bit, t, numbers) = exceeded?;
         if t.detect {
-            if let Some(told) = place.get_mut(TOLD) {
-                *told |= 1 << bit;
+            if let Some(reported) = place.get_mut(TOLD) {
+                *reported |= 1 << bit;
             }
         } else {
-            places.clear(who);
+            places.clear(addr);
         }
         Some(Excess {
             reason: reason(t, numbers),
@@ -306,7 +306,7 @@ fn advance(place: &mut [u32], counters: &[Counter], time: u64, over: u64, longes
     for c in counters {
         let Some(words) = place.get_mut(c.at..c.at + c.len) else { continue };
         match c.kind {
-            Kind::Requests(pane) => {
+            ThresholdKind::Requests(pane) => {
                 let (from, to) = (before / pane, time / pane);
                 for n in to.saturating_sub(PANES).max(from)..to {
                     set(words, n + 1, 0);
@@ -321,8 +321,8 @@ fn advance(place: &mut [u32], counters: &[Counter], time: u64, over: u64, longes
             _ => {}
         }
     }
-    if sweep && let Some(told) = place.get_mut(TOLD) {
-        *told = 0;
+    if sweep && let Some(reported) = place.get_mut(TOLD) {
+        *reported = 0;
     }
     if let Some([low, high, ..]) = place.get_mut(LAST..) {
         *low = u32::try_from(time & 0xffff_ffff).unwrap_or(0);

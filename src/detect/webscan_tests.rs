@@ -33,7 +33,7 @@ fn only(status: u16, text: &str, t: Threshold) -> Threshold {
 
 fn engine(addresses: u32, thresholds: Vec<Threshold>) -> Webscan {
     let settings = Settings { thresholds, addresses, idle: 86_400, skip_paths: vec![], skip_agents: vec![] };
-    let rule = Rule {
+    let rule = DetectRule {
         name: "web".into(),
         programs: vec![],
         fail: vec![],
@@ -45,11 +45,11 @@ fn engine(addresses: u32, thresholds: Vec<Threshold>) -> Webscan {
 }
 
 /// A request at so many milliseconds; the reason if it was too much.
-fn ask(engine: &mut Webscan, ms: u64, who: &str, path: &str, agent: &str, status: u16) -> Option<String> {
+fn ask(engine: &mut Webscan, ms: u64, addr: &str, path: &str, agent: &str, status: u16) -> Option<String> {
     let line = [path, agent].concat();
-    let request = Request { path: 0..path.len(), agent: path.len()..line.len(), status, stamp: None };
-    let who = format!("{who}/32").parse().unwrap();
-    engine.request(Mono(ms), 0, who, line.as_bytes(), &request).map(|e| e.reason)
+    let request = HttpRequest { path: 0..path.len(), agent: path.len()..line.len(), status, stamp: None };
+    let addr = format!("{addr}/32").parse().unwrap();
+    engine.request(Mono(ms), 0, addr, line.as_bytes(), &request).map(|e| e.reason)
 }
 
 const A: &str = "192.0.2.1";
@@ -123,7 +123,7 @@ fn hours_later_nothing_is_left_and_time_may_go_back() {
 /// within the window, and what is too much within seven eighths of it is told.
 #[test]
 fn agrees_with_a_model_that_forgets_nothing() {
-    let mut told = 0;
+    let mut reported = 0;
     for seed in 0..60 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let window = rng.u32(1..100);
@@ -156,7 +156,7 @@ fn agrees_with_a_model_that_forgets_nothing() {
             let ms = u64::from(window) * 1000;
             let said = ask(&mut e, time, A, &format!("/{path}"), &format!("u{agent}"), status).is_some();
             if said {
-                told += 1;
+                reported += 1;
                 assert!(status == 404 && enough(ms + ms / 512 + 20), "seed {seed}: {t:?} at {time}");
                 seen.clear();
             } else if status == 404 {
@@ -164,7 +164,7 @@ fn agrees_with_a_model_that_forgets_nothing() {
             }
         }
     }
-    assert!(told > 1000, "{told}");
+    assert!(reported > 1000, "{reported}");
 }
 
 /// Memory is fixed, and a crowd does not hide who scans: between two requests of the scanner a thousand
@@ -177,9 +177,9 @@ fn a_scanner_is_found_among_a_million_addresses() {
     let mut rng = fastrand::Rng::with_seed(3);
     let mut found = None;
     for n in 0u32..1_000_000 {
-        let who = std::net::Ipv4Addr::from(0x0a00_0000 + n).to_string();
+        let addr = std::net::Ipv4Addr::from(0x0a00_0000 + n).to_string();
         let path = format!("/{:x}", rng.u64(..));
-        assert_eq!(ask(&mut e, u64::from(n) / 20, &who, &path, "", 404), None, "{n}");
+        assert_eq!(ask(&mut e, u64::from(n) / 20, &addr, &path, "", 404), None, "{n}");
         if found.is_none() && n % 250 == 0 {
             found = ask(&mut e, u64::from(n) / 20, A, &path, "", 404).map(|reason| (n, reason));
         }
@@ -196,7 +196,7 @@ fn words(e: &Webscan) -> usize {
 
 #[test]
 fn without_a_rule_there_is_no_memory_and_a_reload_keeps_counts() {
-    let rule = || Rule {
+    let rule = || DetectRule {
         name: "a".into(),
         programs: vec![],
         fail: vec![],

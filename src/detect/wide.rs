@@ -25,14 +25,14 @@ impl Wide {
 
     /// Counts `weight` hits of somebody in each wider network. Returns the widest for which that is too much,
     /// and its hits.
-    pub fn hit(&mut self, now: Mono, rule: u16, who: IpNet, weight: u8) -> Option<(IpNet, u32)> {
-        let IpNet::V6(who) = who else { return None };
-        if SINGLE.iter().any(|net| net.contains(&who) && *net != OF_ONE) {
+    pub fn hit(&mut self, now: Mono, rule: u16, addr: IpNet, weight: u8) -> Option<(IpNet, u32)> {
+        let IpNet::V6(addr) = addr else { return None };
+        if SINGLE.iter().any(|net| net.contains(&addr) && *net != OF_ONE) {
             return None;
         }
         let mut widest = None;
-        for (n, (len, ..)) in (0..).zip(LEVELS).filter(|(_, level)| level.0 < who.prefix_len()) {
-            let Ok(net) = Ipv6Net::new(who.network(), len).map(|net| IpNet::V6(net.trunc())) else {
+        for (n, (len, ..)) in (0..).zip(LEVELS).filter(|(_, level)| level.0 < addr.prefix_len()) {
+            let Ok(net) = Ipv6Net::new(addr.network(), len).map(|net| IpNet::V6(net.trunc())) else {
                 continue;
             };
             if let Some(hits) = self.0.hit(now, number(rule, n), net, weight) {
@@ -43,8 +43,8 @@ impl Wide {
     }
 
     /// Forgets the hits of a network and of all inside it.
-    pub fn forget(&mut self, who: IpNet) {
-        self.0.forget(who);
+    pub fn forget(&mut self, addr: IpNet) {
+        self.0.forget(addr);
     }
 
     /// Takes over new rules: see [`Tracker::remap`].
@@ -75,9 +75,9 @@ fn wide(rules: &[Limits]) -> Vec<Limits> {
 mod tests {
     use super::*;
 
-    fn hits(wide: &mut Wide, who: impl Fn(u32) -> String, most: u32) -> Option<(u32, String, u32)> {
+    fn hits(wide: &mut Wide, addr: impl Fn(u32) -> String, most: u32) -> Option<(u32, String, u32)> {
         (0..most).find_map(|n| {
-            let found = wide.hit(Mono(1000), 1, who(n).parse().unwrap(), 1);
+            let found = wide.hit(Mono(1000), 1, addr(n).parse().unwrap(), 1);
             found.map(|(net, hits)| (n + 1, net.to_string(), hits))
         })
     }
@@ -86,8 +86,8 @@ mod tests {
     fn a_spread_over_a_network_is_seen_and_neighbours_are_not() {
         let rules = [Limits::plain(600, 1), Limits::plain(600, 5)];
         let fresh = || Wide::new(64, &rules, [1, 2]);
-        type Row = (&'static str, fn(u32) -> String, Option<(u32, &'static str)>);
-        let cases: &[Row] = &[
+        type WideRow = (&'static str, fn(u32) -> String, Option<(u32, &'static str)>);
+        let cases: &[WideRow] = &[
             ("a /56", |n| format!("2001:db8:5:1{:02x}::/64", n % 256), Some((40, "2001:db8:5:100::/56"))),
             ("a /48", |n| format!("2001:db8:5:{:x}::/64", n << 8), Some((160, "2001:db8:5::/48"))),
             ("a /32", |n| format!("2001:db8:{n:x}::/64"), None),
@@ -101,8 +101,8 @@ mod tests {
             ("IPv4", |n| format!("203.0.113.{}/32", n % 256), None),
             ("the length of the level itself", |_| "2001:db8:5::/48".into(), None),
         ];
-        for (name, who, want) in cases {
-            let got = hits(&mut fresh(), who, 200);
+        for (name, addr, want) in cases {
+            let got = hits(&mut fresh(), addr, 200);
             let got = got.as_ref().map(|(n, net, _)| (*n, net.as_str()));
             assert_eq!(got, *want, "{name}");
         }

@@ -2,10 +2,11 @@
 //! Asks name servers: several questions at a time in a table of fixed size, each through a socket of its own.
 //! Knows no socket and no clock: those are a [`Wire`] and an argument. Never waits.
 //!
-//! An answer counts if it comes from the server that was asked (its socket hears nobody else), to the port and
-//! with the id that nobody knows, and repeats the question to the letter, in the mixed case in which it was
-//! sent. Anything else is passed over: whoever can only guess changes nothing, and the true answer is still
-//! waited for. A server that answers in another case is asked over TCP, where there is nothing to guess.
+//! An answer counts if it comes from the server that was asked (its socket hears nobody else), to the port
+//! and with the id that nobody knows, and repeats the question to the letter, in the mixed case in which it
+//! was sent. Anything else is passed over: whoever can only guess changes nothing, and the true answer is
+//! still waited for. A server that answers in another case is asked over TCP, where there is nothing to
+//! guess.
 
 use std::fmt;
 use std::io;
@@ -33,7 +34,8 @@ const AGAIN: u64 = 60_000;
 
 /// The sockets, one for each question in flight.
 pub trait Wire {
-    /// Makes a socket that hears this server only, from a port of its own, in place of the slot's former one.
+    /// Makes a socket that hears this server only, from a port of its own, in place of the slot's previous
+    /// one.
     ///
     /// # Errors
     /// What the system says.

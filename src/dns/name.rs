@@ -64,8 +64,8 @@ impl Name {
         name.join(zone)
     }
 
-    /// The address that a name below `zone` means: the opposite of [`Name::of_addr`]. What would be written in
-    /// another way (a leading zero) is none.
+    /// The address that a name below `zone` means: the opposite of [`Name::of_addr`]. What would be written
+    /// in another way (a leading zero) is none.
     #[must_use]
     pub fn to_addr(&self, zone: &Name) -> Option<IpAddr> {
         if !self.is_below(zone) {

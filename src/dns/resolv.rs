@@ -5,7 +5,7 @@
 use super::client::SERVERS;
 use crate::base::clock::Mono;
 use crate::base::net::parse_addr;
-use crate::sys::fs::{self, Facts};
+use crate::sys::fs::{self, FileFacts};
 use nix::net::if_::if_nametoindex;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::path::Path;
@@ -22,7 +22,7 @@ const PORT: u16 = 53;
 #[derive(Default)]
 pub struct Resolv {
     /// What the file was when it was read.
-    seen: Option<Facts>,
+    seen: Option<FileFacts>,
     /// When it is to be looked at again.
     look_at: Mono,
 }
@@ -36,7 +36,7 @@ impl Resolv {
         let facts = fs::facts(Path::new(PATH)).ok();
         let first = self.look_at == Mono::default();
         self.look_at = now.after(LOOK);
-        let same = |a: &Facts, b: &Facts| (a.id, a.size, a.mtime) == (b.id, b.size, b.mtime);
+        let same = |a: &FileFacts, b: &FileFacts| (a.id, a.size, a.mtime) == (b.id, b.size, b.mtime);
         if !first && self.seen.as_ref().zip(facts.as_ref()).is_some_and(|(a, b)| same(a, b)) {
             return None;
         }

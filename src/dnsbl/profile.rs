@@ -3,7 +3,7 @@
 
 use super::verdict::{Refusal, Verdict, verdict};
 use crate::base::clock::Mono;
-use crate::config::{Ports, Zone};
+use crate::config::{PortRanges, Zone};
 use crate::dns::client::Trouble;
 use crate::dns::name::Name;
 use crate::dns::packet::Message;
@@ -61,16 +61,19 @@ impl fmt::Display for Why {
                  (no_test_entry=true for lists that have none)",
             ),
             Why::ListsAll => f.write_str(
-                "127.0.0.1 is listed, which no list may have: it lists everything, or a resolver makes up answers",
+                "127.0.0.1 is listed, which no list may have: it lists everything, or a resolver makes up \
+                answers",
             ),
             Why::MadeUp(addr) => write!(
                 f,
-                "the answer {addr} is none of a list: a resolver makes up answers for names that are not there"
+                "the answer {addr} is none of a list: a resolver makes up answers for names that are not \
+                there"
             ),
             Why::Refused(code) => Refusal(*code).fmt(f),
             Why::TooMany(share) => write!(
                 f,
-                "{share} % of the addresses asked about last were listed, more than mass_limit allows: does it \
+                "{share} % of the addresses asked about last were listed, more than mass_limit allows: \
+                does it \
                  list everything?"
             ),
         }
@@ -104,7 +107,7 @@ pub struct Profile {
     pub name: Box<str>,
     pub(super) zone: Name,
     matches: Box<[Box<str>]>,
-    ports: Ports,
+    ports: PortRanges,
     /// Milliseconds.
     pub(super) timeout: u64,
     /// Seconds, of a listing, its absence and a failure.
@@ -189,10 +192,10 @@ impl Profile {
             *place = Some(verdict);
         }
         let [Some(yes4), Some(no4), Some(yes6), Some(no6)] = self.tested else { return false };
-        let former = self.state;
+        let previous = self.state;
         self.state = self.judge(now, [yes4, no4, yes6, no6]);
         self.tested = [None; 4];
-        former != self.state
+        previous != self.state
     }
 
     fn judge(&mut self, now: Mono, [yes4, no4, yes6, no6]: [Verdict; 4]) -> State {
@@ -226,7 +229,7 @@ impl Profile {
     /// Takes in what an answer about an address means; whether the state is another one then.
     pub(super) fn answered(&mut self, verdict: Verdict, took: u64) -> bool {
         self.counts.asked += 1;
-        let former = self.state;
+        let previous = self.state;
         match verdict {
             Verdict::Trouble(_) => {
                 self.counts.failed += 1;
@@ -236,7 +239,7 @@ impl Profile {
             Verdict::Refused(code) => self.state = State::Off(Why::Refused(code)),
             _ => {}
         }
-        if self.state != former {
+        if self.state != previous {
             self.counts.failed += 1;
             return true;
         }
@@ -251,6 +254,6 @@ impl Profile {
             self.window = (0, 0);
             self.state = State::Off(Why::TooMany(share));
         }
-        former != self.state
+        previous != self.state
     }
 }

@@ -9,15 +9,15 @@ mod settle;
 
 pub use options::{Outside, all_options, journal, options, scope};
 
-use crate::ban::{Ban, Failure, Outcome, Repeat, Report, Scope};
+use crate::ban::{Ban, BanOutcome, BanReport, Failure, Repeat, Scope};
 use crate::base::clock::{Span, Wall};
-use crate::base::range::{Range, cut};
+use crate::base::range::{Range, split};
 use crate::firewall::backend::Backend;
 use crate::firewall::end_connections;
 use crate::state::StateError;
-use crate::state::journal::{Compaction, Journal};
-use crate::state::lock::{Held, Part, StateLock};
-use crate::state::record::{Entry, Record};
+use crate::state::journal::{BanJournal, Compaction};
+use crate::state::lock::{Held, LockPart, StateLock};
+use crate::state::record::{BanRecord, JournalRecord};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use std::time::Duration;
 /// Seconds between a compaction that failed and the next one.
 const RETRY: u64 = 300;
 /// Longest wait for the lock where there is no journal.
-const PATIENCE: Duration = Duration::from_millis(250);
+const LOCK_WAIT_MAX: Duration = Duration::from_millis(250);
 /// The same while bans are put back.
 const LONG: Duration = Duration::from_secs(10);
 /// Addresses whose liftings are looked up in the journal, too, if the kernel knows nothing of them.
@@ -34,7 +34,7 @@ const ASKED: usize = 16;
 /// Where bans are made and remembered.
 pub struct Enforcer {
     guard: Box<dyn Backend>,
-    journal: Option<Journal>,
+    journal: Option<BanJournal>,
     /// The lock where state_dir has none.
     spare: Option<StateLock>,
     compaction: Option<Compaction>,
@@ -49,10 +49,10 @@ pub struct Enforcer {
     late: bool,
     /// Bans that it had no room for: they are in the kernel alone.
     missed: bool,
-    /// A ban that is there already may be one that a former daemon, which was killed, did not write down.
+    /// A ban that is there already may be one that a previous daemon, which was killed, did not write down.
     doubts: bool,
     /// Those that were found to be so, until their lines are read again.
-    untold: Vec<(Range, String)>,
+    unreported: Vec<(Range, String)>,
 }
 
 /// What became of liftings.
@@ -70,7 +70,7 @@ pub struct Memory<'m> {
     /// Seconds since their end at most.
     pub keep: u64,
     /// Which of them are of use.
-    pub worth: &'m dyn Fn(&Entry<'_>) -> bool,
+    pub worth: &'m dyn Fn(&BanRecord<'_>) -> bool,
 }
 
 impl Memory<'static> {
@@ -79,16 +79,16 @@ impl Memory<'static> {
 }
 
 /// What went wrong beside the kernel; the bans are in force nonetheless.
-pub type Note<'n> = &'n mut dyn FnMut(&dyn std::fmt::Display);
+pub type WarnFn<'n> = &'n mut dyn FnMut(&dyn std::fmt::Display);
 
 impl Enforcer {
     /// Bans through `guard`; without a journal they last until the kernel forgets them. `kill` ends the
     /// connections of whom is banned.
     #[must_use]
-    pub fn new(guard: Box<dyn Backend>, journal: Option<Journal>, kill: bool) -> Enforcer {
+    pub fn new(guard: Box<dyn Backend>, journal: Option<BanJournal>, kill: bool) -> Enforcer {
         let (spare, compaction, retry) = (None, None, Wall(0));
         let (prompt, late, missed, doubts) = (true, false, false, false);
-        let (passing, untold) = (Vec::new(), Vec::new());
+        let (passing, unreported) = (Vec::new(), Vec::new());
         Enforcer {
             guard,
             journal,
@@ -101,13 +101,13 @@ impl Enforcer {
             late,
             missed,
             doubts,
-            untold,
+            unreported,
         }
     }
 
     /// Orders changes by a lock in `run_dir` where there is none in state_dir.
     pub fn lock_beside(&mut self, run_dir: &Path) {
-        if !self.journal.as_ref().is_some_and(Journal::has_lock) {
+        if !self.journal.as_ref().is_some_and(BanJournal::has_lock) {
             self.spare = StateLock::open(run_dir).ok();
         }
     }
@@ -128,7 +128,7 @@ impl Enforcer {
         self.prompt = prompt;
     }
 
-    /// A ban that is there already may be one that a former process made, and was killed before it wrote it
+    /// A ban that is there already may be one that a previous process made, and was killed before it wrote it
     /// down: whoever goes on where that one was reads the same lines again. Such a ban is taken into the
     /// journal and reported as one that is made now.
     pub fn doubt_repeats(&mut self) {
@@ -147,23 +147,23 @@ impl Enforcer {
     }
 
     /// Takes the lock. Without it bans go on: whoever has it may stand still.
-    fn hold(&mut self, note: Note<'_>) -> Option<Held> {
-        self.hold_by(note, Journal::hold)
+    fn hold(&mut self, note: WarnFn<'_>) -> Option<Held> {
+        self.hold_by(note, BanJournal::hold)
     }
 
     /// Takes it, however long others need who do not stand still.
-    fn hold_long(&mut self, note: Note<'_>) -> Option<Held> {
+    fn hold_long(&mut self, note: WarnFn<'_>) -> Option<Held> {
         self.hold_by(note, |journal| journal.hold_for(LONG))
     }
 
     fn hold_by(
         &mut self,
-        note: Note<'_>,
-        of_journal: fn(&mut Journal) -> Result<Option<Held>, StateError>,
+        note: WarnFn<'_>,
+        of_journal: fn(&mut BanJournal) -> Result<Option<Held>, StateError>,
     ) -> Option<Held> {
         let held = match (&mut self.journal, &mut self.spare) {
             (Some(journal), _) if journal.has_lock() => of_journal(journal),
-            (_, Some(spare)) => spare.hold(Part::Bans, PATIENCE).map(Some),
+            (_, Some(spare)) => spare.hold(LockPart::Bans, LOCK_WAIT_MAX).map(Some),
             _ => Ok(None),
         };
         held.unwrap_or_else(|e| {
@@ -175,28 +175,35 @@ impl Enforcer {
     /// Bans each; `report` hears of each once the kernel has answered, and of those that are made not before
     /// the journal has handed them to the system: who is told of a ban finds it again whatever happens to
     /// this process.
-    pub fn ban(&mut self, now: Wall, bans: &[Ban<'_>], repeat: Repeat, report: Report<'_>, note: Note<'_>) {
-        let mut outcomes: Vec<Option<Outcome>> = vec![None; bans.len()];
+    pub fn ban(
+        &mut self,
+        now: Wall,
+        bans: &[Ban<'_>],
+        repeat: Repeat,
+        report: BanReport<'_>,
+        note: WarnFn<'_>,
+    ) {
+        let mut outcomes: Vec<Option<BanOutcome>> = vec![None; bans.len()];
         let held = self.hold(note);
         self.guard.ban(bans, repeat, &mut |at, result| match (result, outcomes.get_mut(at)) {
             (Ok(outcome), Some(place)) => *place = Some(outcome),
             (result, _) => report(at, result),
         });
         // What the journal cannot take is told by whoever saves next.
-        let quiet: Note<'_> = &mut |_| ();
+        let quiet: WarnFn<'_> = &mut |_| ();
         for (ban, outcome) in bans.iter().zip(&mut outcomes) {
-            if let Some(Outcome::InForce(standing)) = outcome
-                && (self.doubts || !self.untold.is_empty())
-                && self.is_untold(now, ban, standing)
+            if let Some(BanOutcome::InForce(standing)) = outcome
+                && (self.doubts || !self.unreported.is_empty())
+                && self.is_unreported(now, ban, standing)
             {
-                *outcome = Some(Outcome::Extended(std::mem::take(standing)));
+                *outcome = Some(BanOutcome::Extended(std::mem::take(standing)));
             }
             match outcome {
-                Some(Outcome::Banned) => self.remember_ban(now, ban, ban, quiet),
-                Some(Outcome::Extended(after)) => {
-                    self.remember_ban(now, &after.ban(ban.who, ban.scope), ban, quiet);
+                Some(BanOutcome::Banned) => self.remember_ban(now, ban, ban, quiet),
+                Some(BanOutcome::Extended(after)) => {
+                    self.remember_ban(now, &after.ban(ban.addr, ban.scope), ban, quiet);
                 }
-                Some(Outcome::InForce(_)) | None => {}
+                Some(BanOutcome::InForce(_)) | None => {}
             }
         }
         if self.prompt {
@@ -205,8 +212,9 @@ impl Enforcer {
         self.late |= self.pending() > 0;
         drop(held);
         if self.kill {
-            let changed =
-                |outcome: &Option<Outcome>| matches!(outcome, Some(Outcome::Banned | Outcome::Extended(_)));
+            let changed = |outcome: &Option<BanOutcome>| {
+                matches!(outcome, Some(BanOutcome::Banned | BanOutcome::Extended(_)))
+            };
             let made = bans.iter().zip(&outcomes).filter(|(_, outcome)| changed(outcome));
             self.end_connections(now, made.map(|(ban, _)| ban).collect(), note);
         }
@@ -216,10 +224,10 @@ impl Enforcer {
     }
 
     /// Ends the connections of who is banned now, but for those who pass in spite of it.
-    fn end_connections(&self, now: Wall, mut rest: Vec<&Ban<'_>>, note: Note<'_>) {
+    fn end_connections(&self, now: Wall, mut rest: Vec<&Ban<'_>>, note: WarnFn<'_>) {
         while let Some(scope) = rest.first().map(|ban| ban.scope) {
             let banned =
-                rest.iter().filter(|ban| ban.scope == scope).flat_map(|ban| cut(&ban.who, &self.passing));
+                rest.iter().filter(|ban| ban.scope == scope).flat_map(|ban| split(&ban.addr, &self.passing));
             let targets: Vec<Range> = banned.flat_map(|range| self.guard.not_allowed(&range, now)).collect();
             if let Err(e) = end_connections(&targets, scope) {
                 note(&e);
@@ -229,13 +237,13 @@ impl Enforcer {
     }
 
     /// Has the journal take in a ban as it stands now; `made` is what led to it.
-    fn remember_ban(&mut self, now: Wall, stands: &Ban<'_>, made: &Ban<'_>, note: Note<'_>) {
+    fn remember_ban(&mut self, now: Wall, stands: &Ban<'_>, made: &Ban<'_>, note: WarnFn<'_>) {
         let (since, until) = (Wall(now.0.saturating_sub(stands.age)), until(now, stands.time));
         let scope = scope_text(stands.scope);
         let (Ban { rule, reason, hits, .. }, Ban { bans, starts, .. }) = (*stands, *made);
-        for who in stands.who.nets() {
-            let entry = Entry { who, scope: &scope, rule, reason, since, until, hits, bans, starts };
-            self.remember(&Record::Ban(entry), note);
+        for addr in stands.addr.nets() {
+            let entry = BanRecord { addr, scope: &scope, rule, reason, since, until, hits, bans, starts };
+            self.remember(&JournalRecord::Ban(entry), note);
         }
     }
 
@@ -243,7 +251,7 @@ impl Enforcer {
     ///
     /// # Errors
     /// What the kernel refused.
-    pub fn unban(&mut self, now: Wall, ranges: &[Range], note: Note<'_>) -> Result<Lifted, Failure> {
+    pub fn unban(&mut self, now: Wall, ranges: &[Range], note: WarnFn<'_>) -> Result<Lifted, Failure> {
         let _held = self.hold(note);
         // A dump of the kernel's may leave out what lies inside a network: the journal does not.
         let is_wide = |range: &&Range| range.first() != range.last();
@@ -251,22 +259,22 @@ impl Enforcer {
         let mut remembered = Vec::new();
         if !wide.is_empty() {
             self.each_live(now, &mut |entry| {
-                let who = Range::from(entry.who);
-                remembered.extend(Some(who).filter(|who| wide.iter().any(|range| range.covers(who))));
+                let addr = Range::from(entry.addr);
+                remembered.extend(Some(addr).filter(|addr| wide.iter().any(|range| range.covers(addr))));
             });
         }
         let mut counts = self.guard.unban(ranges, &remembered)?;
         if counts.contains(&0) && ranges.len() <= ASKED {
             // The kernel may have lost it, or not have been given it yet by whoever puts bans back.
             self.each_live(now, &mut |entry| {
-                let who = Range::from(entry.who);
-                for (count, _) in counts.iter_mut().zip(ranges).filter(|(_, range)| range.meets(&who)) {
+                let addr = Range::from(entry.addr);
+                for (count, _) in counts.iter_mut().zip(ranges).filter(|(_, range)| range.meets(&addr)) {
                     *count = (*count).max(1);
                 }
             });
         }
         for net in ranges.iter().flat_map(|range| range.nets()) {
-            self.remember(&Record::Unban(net), note);
+            self.remember(&JournalRecord::Unban(net), note);
         }
         Ok(Lifted { counts, written: self.write_lifting(note) })
     }
@@ -275,7 +283,7 @@ impl Enforcer {
     ///
     /// # Errors
     /// What the kernel refused.
-    pub fn unban_all(&mut self, permanent: bool, note: Note<'_>) -> Result<bool, Failure> {
+    pub fn unban_all(&mut self, permanent: bool, note: WarnFn<'_>) -> Result<bool, Failure> {
         let _held = self.hold(note);
         self.guard.unban_all(permanent)?;
         self.remember(cleared(permanent), note);
@@ -285,19 +293,19 @@ impl Enforcer {
     /// The journal takes in a lifting by a command, if that could not write it, or if bans that it has ended
     /// may still be waiting here. Without an address it is all bans, `permanent` or only those that have an
     /// end.
-    pub fn remember_unban(&mut self, who: Option<&Range>, permanent: bool, written: bool, note: Note<'_>) {
+    pub fn remember_unban(&mut self, addr: Option<&Range>, permanent: bool, written: bool, note: WarnFn<'_>) {
         if written && self.pending() == 0 {
             return;
         }
-        match who {
-            Some(who) => who.nets().for_each(|net| self.remember(&Record::Unban(net), note)),
+        match addr {
+            Some(addr) => addr.nets().for_each(|net| self.remember(&JournalRecord::Unban(net), note)),
             None => self.remember(cleared(permanent), note),
         }
         self.late = true;
     }
 
     /// Hands liftings to the system at once; whether that could be done.
-    fn write_lifting(&mut self, note: Note<'_>) -> bool {
+    fn write_lifting(&mut self, note: WarnFn<'_>) -> bool {
         let written = self.write();
         self.late |= self.pending() > 0;
         match written {
@@ -309,7 +317,7 @@ impl Enforcer {
         }
     }
 
-    fn each_live(&mut self, now: Wall, each: &mut dyn FnMut(&Entry<'_>)) {
+    fn each_live(&mut self, now: Wall, each: &mut dyn FnMut(&BanRecord<'_>)) {
         if let Some(journal) = &mut self.journal {
             // What cannot be read is told when the bans are put back.
             let _ = journal.live(now, 0, &mut |entry| each(&entry));
@@ -320,7 +328,12 @@ impl Enforcer {
     ///
     /// # Errors
     /// The journal cannot be read.
-    pub fn past(&mut self, now: Wall, keep: u64, each: &mut dyn FnMut(&Entry<'_>)) -> Result<(), StateError> {
+    pub fn past(
+        &mut self,
+        now: Wall,
+        keep: u64,
+        each: &mut dyn FnMut(&BanRecord<'_>),
+    ) -> Result<(), StateError> {
         match &mut self.journal {
             Some(journal) => journal.live(now, keep, &mut |entry| each(&entry)).map(drop),
             None => Ok(()),
@@ -330,7 +343,7 @@ impl Enforcer {
     /// Bytes that the journal has taken in and not yet written.
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.journal.as_ref().map_or(0, Journal::pending)
+        self.journal.as_ref().map_or(0, BanJournal::pending)
     }
 
     /// Whether something waits that the journal has taken in, or that it had no room for.
@@ -342,7 +355,7 @@ impl Enforcer {
     /// Whether the journal may be written; so it seems, too, where there is none.
     #[must_use]
     pub fn may_write(&self) -> bool {
-        !self.journal.as_ref().is_some_and(Journal::is_refused)
+        !self.journal.as_ref().is_some_and(BanJournal::is_refused)
     }
 
     /// Writes what the journal has taken in, and (`sync`) waits for the disk.
@@ -412,7 +425,7 @@ impl Enforcer {
         Ok(())
     }
 
-    fn remember(&mut self, record: &Record<'_>, note: Note<'_>) {
+    fn remember(&mut self, record: &JournalRecord<'_>, note: WarnFn<'_>) {
         if let Some(journal) = &mut self.journal
             && let Err(e) = journal.put(record)
         {
@@ -423,8 +436,8 @@ impl Enforcer {
 }
 
 /// The end of all bans, or of those that have one.
-fn cleared(permanent: bool) -> &'static Record<'static> {
-    if permanent { &Record::Clear } else { &Record::ClearTimed }
+fn cleared(permanent: bool) -> &'static JournalRecord<'static> {
+    if permanent { &JournalRecord::Clear } else { &JournalRecord::ClearTimed }
 }
 
 /// When a ban ends that has so much time left.

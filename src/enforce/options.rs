@@ -7,9 +7,9 @@ use crate::ban::{
 use crate::base::clock::{Mono, Wall};
 use crate::base::line::quotable;
 use crate::base::name::IfName;
-use crate::config::{BanAction, Fastpath, Flood, ServiceRule, Settings, StageOne};
+use crate::config::{BanAction, Fastpath, FloodSettings, ServiceRule, Settings, StageOne};
 use crate::state::StateError;
-use crate::state::journal::Journal;
+use crate::state::journal::BanJournal;
 use crate::sys::routes::default_interfaces;
 use std::path::Path;
 use std::time::Duration;
@@ -86,8 +86,8 @@ fn seen(settings: &Settings) -> Option<SeenOptions> {
 }
 
 /// What is held back; ports with limits of their own come first.
-fn flood(flood: &Flood) -> FloodOptions {
-    let limits = |l: &crate::config::FloodLimits| FloodLimits {
+fn flood(flood: &FloodSettings) -> FloodOptions {
+    let limits = |l: &crate::config::FloodRates| FloodLimits {
         syn: (l.syn_rate, l.syn_burst),
         new: (l.newconn_rate, l.newconn_burst),
         conns: l.connlimit,
@@ -164,6 +164,6 @@ pub fn journal(
     settings: &Settings,
     now: Wall,
     patience: Duration,
-) -> Result<(Journal, Option<StateError>), StateError> {
-    Journal::open(Path::new(&settings.state_dir), now, crate::sys::random::key(), patience)
+) -> Result<(BanJournal, Option<StateError>), StateError> {
+    BanJournal::open(Path::new(&settings.state_dir), now, crate::sys::random::key(), patience)
 }

@@ -1,24 +1,24 @@
 #![forbid(unsafe_code)]
 //! Puts the bans of the journal back into the kernel, while others make and lift bans.
 
-use super::{Enforcer, Note, read_scope};
+use super::{Enforcer, WarnFn, read_scope};
 use crate::ban::{Ban, Repeat, Scope};
 use crate::base::clock::{Span, Wall};
 use crate::base::intervals::Intervals;
 use crate::base::range::Range;
 use crate::state::StateError;
-use crate::state::journal::{Journal, Mark};
-use crate::state::record::{Entry, Record};
+use crate::state::journal::{BanJournal, JournalMark};
+use crate::state::record::{BanRecord, JournalRecord};
 
 /// Bans that are put back at once when the journal is read: what fits one transaction.
 const BATCH: usize = 256;
 /// How often everything is read again because another process has rewritten the journal meanwhile.
-const TRIES: usize = 10;
+const REREADS_MAX: usize = 10;
 
 /// A ban that is to be put back.
 #[derive(Clone)]
 struct Restored {
-    who: Range,
+    addr: Range,
     scope: Scope,
     /// Seconds since it began.
     age: u64,
@@ -37,12 +37,12 @@ struct Later {
 }
 
 impl Later {
-    fn take(&mut self, record: &Record<'_>) {
+    fn take(&mut self, record: &JournalRecord<'_>) {
         match record {
-            Record::Unban(net) => self.ranges.raise(Range::from(*net), ()),
-            Record::Clear => self.all = Some(true),
-            Record::ClearTimed => self.all = self.all.or(Some(false)),
-            Record::Ban(_) => {}
+            JournalRecord::Unban(net) => self.ranges.raise(Range::from(*net), ()),
+            JournalRecord::Clear => self.all = Some(true),
+            JournalRecord::ClearTimed => self.all = self.all.or(Some(false)),
+            JournalRecord::Ban(_) => {}
         }
     }
 
@@ -53,8 +53,8 @@ impl Later {
             Some(false) if ban.time != Span::Permanent => return Vec::new(),
             _ => {}
         }
-        let mut rest = vec![ban.who];
-        for (gone, ()) in self.ranges.within(&ban.who) {
+        let mut rest = vec![ban.addr];
+        for (gone, ()) in self.ranges.within(&ban.addr) {
             rest = rest.iter().flat_map(|range| range.without(gone)).flatten().collect();
         }
         rest
@@ -66,7 +66,7 @@ impl Enforcer {
     ///
     /// # Errors
     /// The journal cannot be read.
-    pub fn restore(&mut self, now: Wall, note: Note<'_>) -> Result<usize, StateError> {
+    pub fn restore(&mut self, now: Wall, note: WarnFn<'_>) -> Result<usize, StateError> {
         self.restore_and(now, 0, &mut |_| (), note)
     }
 
@@ -78,8 +78,8 @@ impl Enforcer {
         &mut self,
         now: Wall,
         keep: u64,
-        each: &mut dyn FnMut(&Entry<'_>),
-        note: Note<'_>,
+        each: &mut dyn FnMut(&BanRecord<'_>),
+        note: WarnFn<'_>,
     ) -> Result<usize, StateError> {
         for round in 1.. {
             let Some(journal) = &mut self.journal else { break };
@@ -97,7 +97,7 @@ impl Enforcer {
                 while same && (batch.len() >= BATCH || !more) {
                     let rest = batch.split_off(batch.len().min(BATCH));
                     same = self.put_back(&batch, &mut reading.mark, &mut later, &mut count, note)?
-                        || round == TRIES;
+                        || round == REREADS_MAX;
                     batch = rest;
                     self.guard.wait_for_listeners();
                     if batch.is_empty() {
@@ -122,25 +122,25 @@ impl Enforcer {
     fn put_back(
         &mut self,
         batch: &[Restored],
-        mark: &mut Mark,
+        mark: &mut JournalMark,
         later: &mut Later,
         count: &mut usize,
-        note: Note<'_>,
+        note: WarnFn<'_>,
     ) -> Result<bool, StateError> {
         // Without it, what somebody lifts at this moment would be in force again: he is waited for longer.
         let _held = self.hold_long(note);
         let now = crate::sys::clock::wall();
         let mut fresh: Vec<Restored> = Vec::new();
-        let since = |journal: &mut Journal| {
+        let since = |journal: &mut BanJournal| {
             journal.since(mark, &mut |record| {
                 later.take(&record);
-                if let Record::Ban(entry) = record {
+                if let JournalRecord::Ban(entry) = record {
                     fresh.extend(restored(&entry, now));
                 } else {
                     let mut this = Later::default();
                     this.take(&record);
                     let rest = |ban: Restored| {
-                        this.rest(&ban).into_iter().map(move |who| Restored { who, ..ban.clone() })
+                        this.rest(&ban).into_iter().map(move |addr| Restored { addr, ..ban.clone() })
                     };
                     fresh = std::mem::take(&mut fresh).into_iter().flat_map(rest).collect();
                 }
@@ -149,10 +149,10 @@ impl Enforcer {
         if !self.journal.as_mut().map_or(Ok(true), since)? {
             return Ok(false);
         }
-        let kept = batch.iter().flat_map(|ban| later.rest(ban).into_iter().map(move |who| (who, ban)));
+        let kept = batch.iter().flat_map(|ban| later.rest(ban).into_iter().map(move |addr| (addr, ban)));
         // Somebody may have lifted and banned it again: the kernel has that, or gets it now.
-        let all = kept.chain(fresh.iter().map(|ban| (ban.who, ban)));
-        let bans: Vec<Ban<'_>> = all.map(|(who, ban)| ban.of(who)).collect();
+        let all = kept.chain(fresh.iter().map(|ban| (ban.addr, ban)));
+        let bans: Vec<Ban<'_>> = all.map(|(addr, ban)| ban.of(addr)).collect();
         self.guard.ban(&bans, Repeat::Prolongs, &mut |_, result| match result {
             Ok(_) => *count += 1,
             Err(e) => note(e),
@@ -162,16 +162,16 @@ impl Enforcer {
 }
 
 impl Restored {
-    fn of(&self, who: Range) -> Ban<'_> {
+    fn of(&self, addr: Range) -> Ban<'_> {
         let Restored { ref scope, age, time, ref rule, hits, ref reason, .. } = *self;
-        Ban { who, scope, time, age, rule, hits, reason, bans: 0, starts: &[] }
+        Ban { addr, scope, time, age, rule, hits, reason, bans: 0, starts: &[] }
     }
 }
 
 /// A ban as it is to be put back; none if it has ended.
-fn restored(entry: &Entry<'_>, now: Wall) -> Option<Restored> {
+fn restored(entry: &BanRecord<'_>, now: Wall) -> Option<Restored> {
     let (time, scope) = (entry.left(now)?, read_scope(entry.scope)?);
     let (rule, reason) = (entry.rule.to_owned(), entry.reason.to_owned());
     let age = now.0.saturating_sub(entry.since.0);
-    Some(Restored { who: Range::from(entry.who), scope, age, time, rule, hits: entry.hits, reason })
+    Some(Restored { addr: Range::from(entry.addr), scope, age, time, rule, hits: entry.hits, reason })
 }

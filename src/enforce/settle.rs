@@ -10,8 +10,8 @@ use crate::base::range::Range;
 use crate::base::siphash::sip13;
 use crate::firewall::backend::View;
 use crate::state::StateError;
-use crate::state::journal::Journal;
-use crate::state::record::{Entry, Record};
+use crate::state::journal::BanJournal;
+use crate::state::record::{BanRecord, JournalRecord};
 use crate::sys::{clock, random};
 use ipnet::IpNet;
 
@@ -33,14 +33,14 @@ impl Enforcer {
         if self.late && !journal.is_refused() && self.guard.state().is_ok_and(|state| state.is_some()) {
             let (guard, missed) = (&mut self.guard, &mut self.missed);
             journal.retain(&mut |record| match record {
-                Record::Ban(entry) => {
+                JournalRecord::Ban(entry) => {
                     let scope = read_scope(entry.scope).unwrap_or_default();
-                    guard.has_ban(&Range::from(entry.who), &scope).unwrap_or(true)
+                    guard.has_ban(&Range::from(entry.addr), &scope).unwrap_or(true)
                 }
                 // Whoever made the ban again has written that already.
-                Record::Unban(net) => !guard.has_ban(&Range::from(*net), &Scope::ALL).unwrap_or(false),
+                JournalRecord::Unban(net) => !guard.has_ban(&Range::from(*net), &Scope::ALL).unwrap_or(false),
                 // What others have banned and written since then stands before it: that is written once more.
-                Record::Clear | Record::ClearTimed => {
+                JournalRecord::Clear | JournalRecord::ClearTimed => {
                     *missed = true;
                     true
                 }
@@ -57,15 +57,15 @@ impl Enforcer {
         let _held = journal.hold()?;
         let now = clock::wall();
         let mut result = Ok(());
-        let complete = unwritten(&mut *self.guard, journal, now, &mut |journal, ban, (who, scope)| {
+        let complete = unwritten(&mut *self.guard, journal, now, &mut |journal, ban, (addr, scope)| {
             if result.is_err() {
                 return;
             }
             let since = Wall(now.0.saturating_sub(ban.age.unwrap_or(0)));
             let until = ban.left.map(|left| Wall(now.0.saturating_add(left)));
             let (rule, reason, hits) = (ban.rule, ban.reason, ban.hits);
-            let entry = Entry { who, scope, rule, reason, since, until, hits, bans: 0, starts: &[] };
-            result = journal.put(&Record::Ban(entry));
+            let entry = BanRecord { addr, scope, rule, reason, since, until, hits, bans: 0, starts: &[] };
+            result = journal.put(&JournalRecord::Ban(entry));
         })?;
         result?;
         journal.flush()?;
@@ -74,45 +74,45 @@ impl Enforcer {
         Ok(())
     }
 
-    /// Whether a ban that is there already was made by a former daemon that was killed before it wrote it
+    /// Whether a ban that is there already was made by a previous daemon that was killed before it wrote it
     /// down, and so before it told anybody; true once for each.
-    pub(super) fn is_untold(&mut self, now: Wall, ban: &Ban<'_>, standing: &Standing) -> bool {
+    pub(super) fn is_unreported(&mut self, now: Wall, ban: &Ban<'_>, standing: &Standing) -> bool {
         if std::mem::take(&mut self.doubts) {
             // All that is so, whether its lines are read again or not.
             self.missed = true;
-            let Enforcer { guard, journal: Some(journal), untold, .. } = self else { return false };
-            let collected = unwritten(&mut **guard, journal, now, &mut |_, _, (who, scope)| {
-                if untold.len() < UNTOLD {
-                    untold.push((Range::from(who), scope.to_owned()));
+            let Enforcer { guard, journal: Some(journal), unreported, .. } = self else { return false };
+            let collected = unwritten(&mut **guard, journal, now, &mut |_, _, (addr, scope)| {
+                if unreported.len() < UNTOLD {
+                    unreported.push((Range::from(addr), scope.to_owned()));
                 }
             });
             // Where bans are not written before they are told, it was told already.
             if collected.is_err() || !self.prompt {
-                self.untold.clear();
+                self.unreported.clear();
             }
         }
-        if self.untold.is_empty() || standing.rule != ban.rule {
+        if self.unreported.is_empty() || standing.rule != ban.rule {
             return false;
         }
         let scope = scope_text(ban.scope);
-        let at = self.untold.iter().position(|(who, of)| *who == ban.who && *of == scope);
-        at.map(|at| self.untold.swap_remove(at)).is_some()
+        let at = self.unreported.iter().position(|(addr, of)| *addr == ban.addr && *of == scope);
+        at.map(|at| self.unreported.swap_remove(at)).is_some()
     }
 }
 
 /// Hears of a ban that is not in the journal: the journal, the ban, whom and for which ports.
-type Unwritten<'u> = &'u mut dyn FnMut(&mut Journal, &ban::Entry<'_>, (IpNet, &str));
+type Unwritten<'u> = &'u mut dyn FnMut(&mut BanJournal, &ban::BanEntry<'_>, (IpNet, &str));
 
 /// Gives every ban of the kernel that the journal does not have to `each`; whether the kernel told all.
 fn unwritten(
     guard: &mut dyn View,
-    journal: &mut Journal,
+    journal: &mut BanJournal,
     now: Wall,
     each: Unwritten<'_>,
 ) -> Result<bool, StateError> {
     let key = random::key();
     let mut known: Vec<u64> = Vec::new();
-    journal.live(now, 0, &mut |entry| known.push(mark(key, entry.who, entry.scope)))?;
+    journal.live(now, 0, &mut |entry| known.push(mark(key, entry.addr, entry.scope)))?;
     known.sort_unstable();
     let listed = guard.glance(&mut |ban| {
         // Those for packets are never the journal's.
@@ -120,9 +120,9 @@ fn unwritten(
             return;
         }
         let scope = scope_text(ban.scope);
-        for who in ban.who.nets() {
-            if known.binary_search(&mark(key, who, &scope)).is_err() {
-                each(journal, ban, (who, &scope));
+        for addr in ban.addr.nets() {
+            if known.binary_search(&mark(key, addr, &scope)).is_err() {
+                each(journal, ban, (addr, &scope));
             }
         }
     });
@@ -130,11 +130,11 @@ fn unwritten(
 }
 
 /// What stands for whom a ban is about, and for which ports: there may be many, and little memory.
-fn mark(key: [u64; 2], who: IpNet, scope: &str) -> u64 {
-    let bits = match who {
+fn mark(key: [u64; 2], addr: IpNet, scope: &str) -> u64 {
+    let bits = match addr {
         IpNet::V4(net) => net.addr().to_ipv6_mapped().octets(),
         IpNet::V6(net) => net.addr().octets(),
     };
-    let own = sip13(key, &bits) ^ u64::from(who.prefix_len());
+    let own = sip13(key, &bits) ^ u64::from(addr.prefix_len());
     sip13([key[0], own], scope.as_bytes())
 }

@@ -2,7 +2,7 @@
 //! What packets that rules of ours report are reported for, and to whom: the rules write it, and `nflog`
 //! reads it.
 
-use crate::ban::{Alarm, Limit};
+use crate::ban::{Alarm, FloodLimit};
 
 /// The group of port scans and floods.
 pub const ALARMS: u16 = 5;
@@ -14,9 +14,9 @@ pub const SNAPLEN: u32 = 64;
 impl Alarm {
     pub(super) const ALL: [Alarm; 5] = [
         Alarm::Scan,
-        Alarm::Flood(Limit::Syn),
-        Alarm::Flood(Limit::New),
-        Alarm::Flood(Limit::Conns),
+        Alarm::Flood(FloodLimit::Syn),
+        Alarm::Flood(FloodLimit::New),
+        Alarm::Flood(FloodLimit::Conns),
         Alarm::New,
     ];
 
@@ -25,9 +25,9 @@ impl Alarm {
     pub const fn prefix(self) -> &'static std::ffi::CStr {
         match self {
             Alarm::Scan => c"mef scan",
-            Alarm::Flood(Limit::Syn) => c"mef flood syn",
-            Alarm::Flood(Limit::New) => c"mef flood new",
-            Alarm::Flood(Limit::Conns) => c"mef flood conns",
+            Alarm::Flood(FloodLimit::Syn) => c"mef flood syn",
+            Alarm::Flood(FloodLimit::New) => c"mef flood new",
+            Alarm::Flood(FloodLimit::Conns) => c"mef flood conns",
             Alarm::New => c"mef new",
         }
     }

@@ -6,8 +6,8 @@
 //! Nobody gets a table of bans without its allow list: whoever may make one ([`Bans`]) was opened with it.
 
 use crate::ban::{
-    AllowEntry, Allowed, Ban, Damage, Entry, Failure, GuardState, Health, ListId, Options, Repeat, Report,
-    Scanner, Scope, Shortage, Standing,
+    AllowEntry, Allowed, Ban, BanEntry, BanReport, Damage, Failure, GuardState, Health, ListId, Options,
+    Repeat, Scanner, Scope, Shortage, Standing,
 };
 use crate::base::clock::Wall;
 use crate::base::range::{Family, Range};
@@ -41,19 +41,19 @@ pub trait View {
     ///
     /// # Errors
     /// The kernel's.
-    fn has_ban(&mut self, who: &Range, scope: &Scope) -> Result<bool, Failure>;
+    fn has_ban(&mut self, addr: &Range, scope: &Scope) -> Result<bool, Failure>;
 
     /// Calls `each` for every ban in force, once.
     ///
     /// # Errors
     /// The kernel's.
-    fn list(&mut self, each: &mut dyn FnMut(&Entry<'_>)) -> Result<(), Failure>;
+    fn list(&mut self, each: &mut dyn FnMut(&BanEntry<'_>)) -> Result<(), Failure>;
 
     /// Likewise, asking once and with little memory: some may come twice, and some not.
     ///
     /// # Errors
     /// The kernel's.
-    fn glance(&mut self, each: &mut dyn FnMut(&Entry<'_>)) -> Result<(), Failure>;
+    fn glance(&mut self, each: &mut dyn FnMut(&BanEntry<'_>)) -> Result<(), Failure>;
 
     /// Who is never dropped, each until when.
     ///
@@ -92,7 +92,7 @@ pub trait View {
     fn denied(&mut self, ranges: &[Range]) -> Result<Vec<Vec<String>>, Failure>;
 }
 
-/// Deny lists of what is there: each is filled beside the former one, and then takes its place. Makes no
+/// Deny lists of what is there: each is filled beside the previous one, and then takes its place. Makes no
 /// table.
 pub trait Lists: View {
     /// Has changes of what a daemon owns sent by the daemon.
@@ -172,11 +172,11 @@ pub trait Bans: Lists {
     /// What the kernel refused.
     fn ensure(&mut self) -> Result<GuardState, Failure>;
 
-    /// Whether it had to be made since this was last asked: then all former bans are gone.
-    fn take_fresh(&mut self) -> bool;
+    /// Whether it had to be made since this was last asked: then all previous bans are gone.
+    fn take_recreated(&mut self) -> bool;
 
     /// Bans each. `report` is called once for each, when the kernel has acknowledged or refused it.
-    fn ban(&mut self, bans: &[Ban<'_>], repeat: Repeat, report: Report<'_>);
+    fn ban(&mut self, bans: &[Ban<'_>], repeat: Repeat, report: BanReport<'_>);
 
     /// Ends the bans of all addresses of each range; how many there were of each. `remembered` are offenders
     /// inside that a listing may leave out.
@@ -204,7 +204,7 @@ pub trait Bans: Lists {
     fn wait_for_listeners(&mut self) {}
 
     /// Gives back memory that is not needed while nothing happens.
-    fn cool(&mut self) {}
+    fn shrink(&mut self) {}
 
     /// What is missing for the next bans, of a command that has made so many `before`.
     ///
@@ -229,7 +229,7 @@ pub trait Guards {
     ///
     /// # Errors
     /// What the kernel refused.
-    fn set_spared(&mut self, _spared: &[Range], _proxies: &[Range]) -> Result<(), Failure> {
+    fn set_exempt(&mut self, _spared: &[Range], _proxies: &[Range]) -> Result<(), Failure> {
         Ok(())
     }
 
@@ -253,7 +253,7 @@ pub trait Guards {
     ///
     /// # Errors
     /// What the kernel refused.
-    fn pardon(&mut self, _who: &Range, _connected: bool) -> Result<bool, Failure> {
+    fn unban_packets(&mut self, _who: &Range, _connected: bool) -> Result<bool, Failure> {
         Ok(false)
     }
 
@@ -320,7 +320,7 @@ pub trait Keeper {
     ///
     /// # Errors
     /// The kernel's.
-    fn probe(&mut self) -> Result<Health, Failure>;
+    fn check(&mut self) -> Result<Health, Failure>;
 
     /// Puts everything in force anew, as the options say; bans and lists that are there stay. What is made
     /// has the allow list from its beginning.
@@ -338,7 +338,7 @@ pub trait Keeper {
     /// What `rebuild` puts in force.
     fn options(&self) -> &Options;
 
-    /// Takes other options, and gives the former.
+    /// Takes other options, and gives the previous.
     fn set_options(&mut self, options: Options) -> Options;
 }
 

@@ -81,7 +81,7 @@ impl fmt::Display for KillError {
             (SOCKETS, Errno::EOPNOTSUPP) => {
                 "inet_diag and tcp_diag, or what closes sockets (INET_DIAG_DESTROY)"
             }
-            _ => return write!(f, "cannot {}: {}", self.doing, crate::sys::netlink::words(self.errno)),
+            _ => return write!(f, "cannot {}: {}", self.doing, crate::sys::netlink::strerror(self.errno)),
         };
         write!(
             f,
@@ -182,7 +182,7 @@ fn number(path: &str) -> Option<u32> {
 fn errno_of(lost: Lost) -> Errno {
     match lost {
         Lost::Sys(_, errno) => errno,
-        Lost::Answers => Errno::ENOBUFS,
+        Lost::Overrun => Errno::ENOBUFS,
     }
 }
 

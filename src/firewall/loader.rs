@@ -2,11 +2,11 @@
 //! The seam for rule sets: they are compiled into a loader, which puts them in force in one transaction, for
 //! good or for a time. The kernel holds what a trial needs to end by itself.
 
+use super::emit::{self, Batch};
 use super::nft::{Op, TxnError};
-use super::rules::{self, Batch};
 use super::{listing, tables, trial};
 use crate::plan::Sink;
-use crate::plan::listed::Table;
+use crate::plan::listed::ListedTable;
 use nix::errno::Errno;
 use std::fmt;
 
@@ -89,7 +89,7 @@ impl fmt::Display for LoadError {
 /// # Errors
 /// The kernel's.
 pub fn is_loaded() -> Result<bool, LoadError> {
-    Ok(rules::there()?)
+    Ok(emit::there()?)
 }
 
 /// Takes the rules out, if there are any.
@@ -97,7 +97,7 @@ pub fn is_loaded() -> Result<bool, LoadError> {
 /// # Errors
 /// What the kernel refused.
 pub fn unload() -> Result<(), LoadError> {
-    Ok(rules::unload()?)
+    Ok(emit::unload()?)
 }
 
 /// The trial that the kernel holds, going on or over.
@@ -137,7 +137,7 @@ pub fn tidy(nothing: &mut dyn FnMut()) -> Result<bool, LoadError> {
 ///
 /// # Errors
 /// The kernel's.
-pub fn listed(wanted: &dyn Fn(&str, &str) -> bool) -> Result<Vec<Table>, LoadError> {
+pub fn listed(wanted: &dyn Fn(&str, &str) -> bool) -> Result<Vec<ListedTable>, LoadError> {
     let bans = tables::GUARD.name;
     Ok(listing::read(&|family, name| (family, name) != ("inet", bans.as_str()) && wanted(family, name))?)
 }

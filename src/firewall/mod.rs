@@ -5,13 +5,13 @@
 pub mod alarm;
 pub mod backend;
 pub mod conntrack;
+pub mod emit;
 pub mod guard;
 pub mod listing;
 pub mod loader;
 pub mod nflog;
 pub mod nft;
 pub mod record;
-pub mod rules;
 pub mod sockdiag;
 pub mod tables;
 mod targets;

@@ -4,7 +4,7 @@
 
 use super::alarm::{ALARMS, NEWS, SNAPLEN};
 use super::nft::{NFLOG, TxnError};
-use crate::ban::{Alarm, Failure, Packet};
+use crate::ban::{Alarm, Failure, ReportedPacket};
 use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::nlattr::{ACK, Msg, MsgBuf, REQUEST, attr, u16_at};
 use mnl::Bus;
@@ -25,9 +25,9 @@ const COPY_PACKET: u8 = 2;
 const PAYLOAD: u16 = 9;
 const PREFIX: u16 = 10;
 /// Receives at most, in one turn of the daemon's loop.
-const TURN: u32 = 64;
+const MAX_READS_PER_WAKEUP: u32 = 64;
 /// Bytes of the receive buffer; the kernel doubles it, and takes them only while it is full.
-const ROOM: usize = 256 * 1024;
+const RECEIVE_BUFFER: usize = 256 * 1024;
 
 /// The way by which they come.
 pub struct Packets {
@@ -53,7 +53,7 @@ impl Packets {
 
     fn open(group: u16) -> Result<Packets, TxnError> {
         let mut socket = NlSocket::open(Bus::Netfilter)?;
-        socket.reserve(0, ROOM);
+        socket.reserve(0, RECEIVE_BUFFER);
         let seq = socket.next_seq();
         let mut buf = MsgBuf::with_capacity(64);
         let open = buf.start(CONFIG, REQUEST | ACK, seq);
@@ -85,13 +85,13 @@ impl Packets {
     ///
     /// # Errors
     /// The system call that failed.
-    pub fn hear(&mut self, each: &mut dyn FnMut(Packet)) -> Result<u64, Failure> {
+    pub fn hear(&mut self, each: &mut dyn FnMut(ReportedPacket)) -> Result<u64, Failure> {
         let mut lost = 0;
-        for _ in 0..TURN {
+        for _ in 0..MAX_READS_PER_WAKEUP {
             match self.socket.receive_now(&mut |m| packet(m).into_iter().for_each(&mut *each)) {
                 Ok(true) => {}
                 Ok(false) => break,
-                Err(Lost::Answers) => lost += 1,
+                Err(Lost::Overrun) => lost += 1,
                 Err(e) => return Err(super::unanswered(e.into())),
             }
         }
@@ -107,13 +107,13 @@ impl Packets {
 
 /// Reads a message; `None` if it tells of no packet, or of none of ours.
 #[must_use]
-pub fn packet(m: Msg<'_>) -> Option<Packet> {
+pub fn packet(m: Msg<'_>) -> Option<ReportedPacket> {
     let body = m.payload.get(4..).filter(|_| m.kind == PACKET)?;
     let prefix = attr(body, PREFIX)?;
     let is = |alarm: &Alarm| prefix == alarm.prefix().to_bytes_with_nul();
     let alarm = Alarm::ALL.into_iter().find(is)?;
     let (from, port) = headers(attr(body, PAYLOAD)?)?;
-    Some(Packet { alarm, from, port })
+    Some(ReportedPacket { alarm, from, port })
 }
 
 /// The source of an IP packet, and where TCP or UDP has it go.
@@ -157,10 +157,10 @@ mod tests {
 
     #[test]
     fn packets_tell_their_source_and_port() {
-        type Row = (&'static str, Vec<u8>, Option<(&'static str, u16)>);
+        type PacketRow = (&'static str, Vec<u8>, Option<(&'static str, u16)>);
         let mut short = v4(5, 6);
         short[0] = 0x41;
-        let cases: &[Row] = &[
+        let cases: &[PacketRow] = &[
             ("tcp", v4(5, 6), Some(("192.0.2.7", 8080))),
             ("udp with options", v4(7, 17), Some(("192.0.2.7", 8080))),
             ("no ports", v4(5, 1), Some(("192.0.2.7", 0))),
@@ -205,7 +205,7 @@ mod tests {
     fn any_bytes_are_survived() {
         let whole = message(b"mef scan\0", &v6(6));
         let mut rng = fastrand::Rng::with_seed(11);
-        let mut told = 0;
+        let mut reported = 0;
         for _ in 0..40_000 {
             let mut bytes = whole.clone();
             for _ in 0..rng.usize(0..4) {
@@ -213,8 +213,8 @@ mod tests {
                 bytes[at] = rng.u8(..);
             }
             bytes.truncate(rng.usize(0..=bytes.len() * 2));
-            told += messages(&bytes).filter_map(packet).count();
+            reported += messages(&bytes).filter_map(packet).count();
         }
-        assert!(told > 1000);
+        assert!(reported > 1000);
     }
 }

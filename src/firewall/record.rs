@@ -5,8 +5,8 @@
 
 use super::backend::{Bans, DenySet, Filling, Guards, Keeper, Lists, View};
 use crate::ban::{
-    AllowEntry, AllowSource, Allowed, Ban, Damage, Doing, Entry, Failure, GuardState, Health, ListId,
-    Options, Outcome, Repeat, Report, Scope, Shortage, Standing, meet,
+    AllowEntry, AllowSource, Allowed, Ban, BanEntry, BanOutcome, BanReport, Damage, Doing, Failure,
+    GuardState, Health, ListId, Options, Repeat, Scope, Shortage, Standing, meet,
 };
 use crate::base::clock::{Span, Wall};
 use crate::base::range::{Family, Range};
@@ -30,7 +30,7 @@ pub enum Step {
 
 /// A ban that is kept.
 struct Held {
-    who: Range,
+    addr: Range,
     scope: Scope,
     standing: Standing,
     since: Wall,
@@ -85,7 +85,7 @@ impl World {
             scope.is_all() || port.is_some_and(has)
         };
         let mut all = table.bans.iter().filter(|held| meant(&held.scope));
-        let banned = all.any(|held| held.who.covers(from) && held.is_live(self.now));
+        let banned = all.any(|held| held.addr.covers(from) && held.is_live(self.now));
         banned && !table.allowed.covers(from, self.now)
     }
 
@@ -96,11 +96,11 @@ impl World {
         }
     }
 
-    fn each(&self, each: &mut dyn FnMut(&Entry<'_>)) {
+    fn each(&self, each: &mut dyn FnMut(&BanEntry<'_>)) {
         for held in self.table.iter().flat_map(|table| &table.bans).filter(|held| held.is_live(self.now)) {
             let Standing { age, left, ref rule, hits, ref reason } = held.standing(self.now);
-            let (who, scope, age, packets) = (held.who, &held.scope, Some(age), None);
-            each(&Entry { who, scope, rule, hits, reason, age, left, packets });
+            let (addr, scope, age, packets) = (held.addr, &held.scope, Some(age), None);
+            each(&BanEntry { addr, scope, rule, hits, reason, age, left, packets });
         }
     }
 }
@@ -118,32 +118,32 @@ impl Held {
 
 impl Table {
     /// Bans somebody; what became of it.
-    fn ban(&mut self, now: Wall, ban: &Ban<'_>, repeat: Repeat) -> Outcome {
+    fn ban(&mut self, now: Wall, ban: &Ban<'_>, repeat: Repeat) -> BanOutcome {
         self.bans.retain(|held| held.is_live(now));
         // Who is banned with a network around is banned.
-        let around = self.bans.iter().filter(|held| held.scope == *ban.scope && held.who.covers(&ban.who));
+        let around = self.bans.iter().filter(|held| held.scope == *ban.scope && held.addr.covers(&ban.addr));
         let longest = around.max_by_key(|held| held.until.map_or(u64::MAX, |until| until.0));
         let outcome = meet(longest.map(|held| held.standing(now)), ban, repeat);
         let standing = match &outcome {
-            Outcome::InForce(_) => return outcome,
-            Outcome::Banned => Standing::of(ban),
-            Outcome::Extended(after) => after.clone(),
+            BanOutcome::InForce(_) => return outcome,
+            BanOutcome::Banned => Standing::of(ban),
+            BanOutcome::Extended(after) => after.clone(),
         };
-        self.bans.retain(|held| held.scope != *ban.scope || held.who != ban.who);
+        self.bans.retain(|held| held.scope != *ban.scope || held.addr != ban.addr);
         let until = standing.left.map(|secs| Wall(now.0.saturating_add(secs)));
         let since = Wall(now.0.saturating_sub(standing.age));
-        self.bans.push(Held { who: ban.who, scope: ban.scope.clone(), standing, since, until });
+        self.bans.push(Held { addr: ban.addr, scope: ban.scope.clone(), standing, since, until });
         outcome
     }
 
     /// Takes a range out of all bans; how many there were.
     fn unban(&mut self, now: Wall, range: &Range) -> usize {
         let live = std::mem::take(&mut self.bans).into_iter().filter(|held| held.is_live(now));
-        let (met, mut rest): (Vec<Held>, Vec<Held>) = live.partition(|held| held.who.meets(range));
+        let (met, mut rest): (Vec<Held>, Vec<Held>) = live.partition(|held| held.addr.meets(range));
         for held in &met {
-            let parts = held.who.without(range).into_iter().flatten();
-            rest.extend(parts.map(|who| Held {
-                who,
+            let parts = held.addr.without(range).into_iter().flatten();
+            rest.extend(parts.map(|addr| Held {
+                addr,
                 scope: held.scope.clone(),
                 standing: held.standing.clone(),
                 ..*held
@@ -216,18 +216,18 @@ impl View for Recorder {
         Ok(None)
     }
 
-    fn has_ban(&mut self, who: &Range, scope: &Scope) -> Result<bool, Failure> {
+    fn has_ban(&mut self, addr: &Range, scope: &Scope) -> Result<bool, Failure> {
         let mut found = false;
-        self.world.borrow().each(&mut |entry| found |= entry.scope == scope && entry.who.meets(who));
+        self.world.borrow().each(&mut |entry| found |= entry.scope == scope && entry.addr.meets(addr));
         Ok(found)
     }
 
-    fn list(&mut self, each: &mut dyn FnMut(&Entry<'_>)) -> Result<(), Failure> {
+    fn list(&mut self, each: &mut dyn FnMut(&BanEntry<'_>)) -> Result<(), Failure> {
         self.world.borrow().each(each);
         Ok(())
     }
 
-    fn glance(&mut self, each: &mut dyn FnMut(&Entry<'_>)) -> Result<(), Failure> {
+    fn glance(&mut self, each: &mut dyn FnMut(&BanEntry<'_>)) -> Result<(), Failure> {
         self.list(each)
     }
 
@@ -298,11 +298,11 @@ impl Bans for Recorder {
         if self.world.borrow().table.is_some() { Ok(self.state_of()) } else { self.make() }
     }
 
-    fn take_fresh(&mut self) -> bool {
+    fn take_recreated(&mut self) -> bool {
         std::mem::take(&mut self.fresh)
     }
 
-    fn ban(&mut self, bans: &[Ban<'_>], repeat: Repeat, report: Report<'_>) {
+    fn ban(&mut self, bans: &[Ban<'_>], repeat: Repeat, report: BanReport<'_>) {
         if let Err(e) = self.ensure() {
             return (0..bans.len()).for_each(|at| report(at, Err(&e)));
         }
@@ -314,8 +314,8 @@ impl Bans for Recorder {
         let Some(table) = table else { return };
         for (at, ban) in bans.iter().enumerate() {
             let outcome = table.ban(*now, ban, repeat);
-            if !matches!(outcome, Outcome::InForce(_)) {
-                steps.push(Step::Banned(ban.who, seconds(ban.time)));
+            if !matches!(outcome, BanOutcome::InForce(_)) {
+                steps.push(Step::Banned(ban.addr, seconds(ban.time)));
             }
             report(at, Ok(outcome));
         }
@@ -368,7 +368,7 @@ impl Keeper for Recorder {
         Ok(self.world.borrow().moved)
     }
 
-    fn probe(&mut self) -> Result<Health, Failure> {
+    fn check(&mut self) -> Result<Health, Failure> {
         let mut world = self.world.borrow_mut();
         world.moved = false;
         Ok(Health { damage: world.damage, ..Health::default() })

@@ -71,7 +71,7 @@ fn absent(lost: Lost) -> Result<Option<u32>, Errno> {
             Ok(None)
         }
         Lost::Sys(_, errno) => Err(errno),
-        Lost::Answers => Err(Errno::ENOBUFS),
+        Lost::Overrun => Err(Errno::ENOBUFS),
     }
 }
 

@@ -5,12 +5,13 @@
 //! then: from that moment on the gates let packets pass to the previous rules. Knows neither files nor who
 //! may confirm.
 
+use super::emit::{self, hook_of};
 use super::nft::elem::{Elem, Timeout};
-use super::nft::expr::{self, Cmp, REG, Verdict};
+use super::nft::expr::{self, Cmp, NftVerdict, REG};
 use super::nft::{
-    Rule, SetSpec, Txn, TxnError, UDATA_RULE_COMMENT, UDATA_SET_COMMENT, comment_udata, msg, query, rule_attr,
+    NftRule, SetSpec, Txn, TxnError, UDATA_RULE_COMMENT, UDATA_SET_COMMENT, comment_udata, msg, query,
+    rule_attr,
 };
-use super::rules::{self, hook_of};
 use super::tables::RULES as TABLE;
 use crate::base::name::Name;
 use crate::plan::Direction;
@@ -48,7 +49,7 @@ pub struct Pending {
 }
 
 /// A base chain of the previous rules.
-struct Base {
+struct TrialBase {
     name: String,
     /// The direction whose rules of ours stand in it; none if it is somebody else's.
     direction: Option<Direction>,
@@ -57,7 +58,7 @@ struct Base {
 /// What the table holds before a trial, as far as that has to know it.
 pub struct Previous {
     pub(super) name: Name,
-    bases: Vec<Base>,
+    bases: Vec<TrialBase>,
 }
 
 /// The trial that the kernel holds, going on or over.
@@ -118,7 +119,7 @@ pub fn previous() -> Result<Previous, TxnError> {
     Ok(Previous { name: name.unwrap_or(Name::of("trial")), bases })
 }
 
-fn base(chain: &[u8]) -> Option<Base> {
+fn base(chain: &[u8]) -> Option<TrialBase> {
     let hook = attr(chain, CHAIN_HOOK)?;
     let number = |kind| attr(hook, kind).and_then(be32).map(u32::cast_signed);
     let name = text_of(chain, CHAIN_NAME)?;
@@ -128,7 +129,7 @@ fn base(chain: &[u8]) -> Option<Base> {
         at && name == crate::plan::listed::hook(*dir)
             && text_of(chain, CHAIN_TYPE).as_deref() == Some("filter")
     };
-    Some(Base { direction: Direction::ALL.into_iter().find(is), name })
+    Some(TrialBase { direction: Direction::ALL.into_iter().find(is), name })
 }
 
 fn text_of(object: &[u8], kind: u16) -> Option<String> {
@@ -170,7 +171,7 @@ pub(super) fn demand(txn: &mut Txn, pending: &Pending) {
 
 /// Writes the gates: from the previous base chains, or from new ones where there is none, to `chains` of the
 /// new rules.
-pub(super) fn add_gates(txn: &mut Txn, rule: &mut Rule, previous: &Previous, set: u32, chains: [Name; 3]) {
+pub(super) fn add_gates(txn: &mut Txn, rule: &mut NftRule, previous: &Previous, set: u32, chains: [Name; 3]) {
     for (dir, to) in Direction::ALL.into_iter().zip(chains) {
         let ours = previous.bases.iter().find(|base| base.direction == Some(dir));
         let own = [previous.name.as_str(), ".base-", crate::plan::listed::hook(dir)].concat();
@@ -178,17 +179,17 @@ pub(super) fn add_gates(txn: &mut Txn, rule: &mut Rule, previous: &Previous, set
         if ours.is_none() {
             txn.add_chain(&own, Some(hook_of(dir)));
         }
-        gate(rule, previous.name, set, Verdict::Goto(&to));
+        gate(rule, previous.name, set, NftVerdict::Goto(&to));
         txn.add_first(ours.map_or(own.as_str(), |base| &base.name), rule);
     }
     // What others have hung into the table would go with it.
     for base in previous.bases.iter().filter(|base| base.direction.is_none()) {
-        gate(rule, previous.name, set, Verdict::Accept);
+        gate(rule, previous.name, set, NftVerdict::Accept);
         txn.add_first(&base.name, rule);
     }
 }
 
-fn gate(rule: &mut Rule, name: Name, set: u32, verdict: Verdict<'_>) {
+fn gate(rule: &mut NftRule, name: Name, set: u32, verdict: NftVerdict<'_>) {
     rule.clear();
     expr::push_meta(rule, libc::NFT_META_MARK);
     rule.push(expr::mask(REG, &NO_MARK));
@@ -236,7 +237,7 @@ fn remove(txn: &mut Txn, socket: &mut NlSocket, name: &Name) -> Result<bool, Los
         }
     })?;
     if !others {
-        rules::clear_into(txn);
+        emit::clear_into(txn);
         return Ok(false);
     }
     each(socket, msg::GETRULE, &mut |rule| {

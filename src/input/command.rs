@@ -5,7 +5,7 @@
 use super::lines::Splitter;
 use super::{Item, Progress, Source, Tags};
 use crate::base::clock::{Mono, Now};
-use crate::sys::child::{Child, End, pipe, start};
+use crate::sys::child::{Child, ChildExit, pipe, start};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -21,7 +21,7 @@ const WELL: u64 = 60_000;
 const WORDS: usize = 160;
 
 /// A program that runs, or of which not all is known yet.
-struct Run {
+struct ProgramRun {
     child: Child,
     /// `None`: nothing more comes.
     out: Option<File>,
@@ -29,14 +29,14 @@ struct Run {
     /// It has written something.
     spoke: bool,
     since: Mono,
-    end: Option<End>,
+    end: Option<ChildExit>,
 }
 
 /// The command source.
 pub struct Command {
     argv: Vec<String>,
     tags: Tags,
-    run: Option<Run>,
+    run: Option<ProgramRun>,
     /// When to start it.
     again: Mono,
     /// After the next end.
@@ -81,7 +81,7 @@ impl Command {
     /// Whose lines it writes, if it runs and does not end again and again.
     #[must_use]
     pub fn reads_for(&self, now: Mono) -> Tags {
-        let well = |run: &Run| run.spoke || !self.said || now.since(run.since) >= WELL;
+        let well = |run: &ProgramRun| run.spoke || !self.said || now.since(run.since) >= WELL;
         if self.run.as_ref().is_some_and(well) { self.tags } else { Tags::default() }
     }
 
@@ -118,7 +118,7 @@ impl Command {
         let (err, to_err) = pipe(true)?;
         let child = start(&self.argv, &[], Some(to_out.as_fd()), Some(to_err.as_fd()))?;
         self.starts += 1;
-        self.run = Some(Run { child, out: Some(out), err, spoke: false, since: now, end: None });
+        self.run = Some(ProgramRun { child, out: Some(out), err, spoke: false, since: now, end: None });
         Ok(())
     }
 
@@ -169,7 +169,7 @@ impl Command {
             }
         }
         if std::mem::take(warm) {
-            splitter.cool();
+            splitter.shrink();
         }
         false
     }
@@ -199,7 +199,7 @@ impl Source for Command {
         if self.read(budget, sink) {
             return Progress::More;
         }
-        if let Some(Run { out: None, end: Some(end), err, since, .. }) = &mut self.run {
+        if let Some(ProgramRun { out: None, end: Some(end), err, since, .. }) = &mut self.run {
             let (ran, mut words) = (now.mono.since(*since), [0; WORDS]);
             let n = err.read(&mut words).unwrap_or(0);
             let words = words.get(..n).unwrap_or_default();
@@ -232,16 +232,16 @@ mod tests {
     use crate::sys::poll::{Ready, wait};
 
     /// A program under a clock of its own.
-    struct Bench {
+    struct CommandBench {
         command: Command,
         now: Now,
         got: Vec<u8>,
     }
 
-    impl Bench {
-        fn new(script: &str) -> Bench {
+    impl CommandBench {
+        fn new(script: &str) -> CommandBench {
             let argv = ["sh", "-c", script].map(String::from).to_vec();
-            Bench { command: Command::new(argv, Tags(5)), now: clock::now(), got: Vec::new() }
+            CommandBench { command: Command::new(argv, Tags(5)), now: clock::now(), got: Vec::new() }
         }
 
         /// One turn of a loop that is told of every end of a child. Waits for the program, but not for a
@@ -264,7 +264,7 @@ mod tests {
 
         /// Turns until something is so.
         #[track_caller]
-        fn until(&mut self, what: &str, is: impl Fn(&Bench) -> bool) {
+        fn until(&mut self, what: &str, is: impl Fn(&CommandBench) -> bool) {
             let late = clock::mono().after(20_000);
             while !is(self) {
                 assert!(
@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn lines_are_read_to_the_last_also_an_incomplete_one() {
-        let mut b = Bench::new("echo one; echo two; printf three");
+        let mut b = CommandBench::new("echo one; echo two; printf three");
         assert_eq!(b.command.deadline(), Some(Mono(0)), "starts at once");
         b.end();
         assert_eq!(b.got, b"one\ntwo\nthree\n");
@@ -295,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_program_that_dies_is_started_again_ever_later() {
-        let mut b = Bench::new("echo x; exit 1");
+        let mut b = CommandBench::new("echo x; exit 1");
         let mut pauses = Vec::new();
         for n in 1..=11 {
             pauses.push(b.end() / 1000);
@@ -316,7 +316,7 @@ mod tests {
 
     #[test]
     fn what_is_no_program_is_tried_again() {
-        let mut b = Bench::new("");
+        let mut b = CommandBench::new("");
         b.command.argv = vec!["mef-no-such-program".into()];
         b.turn();
         b.now.mono = b.command.deadline().unwrap();
@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn megabytes_without_a_newline_take_no_memory() {
-        let mut b = Bench::new("head -c 5000000 /dev/zero; echo; echo after");
+        let mut b = CommandBench::new("head -c 5000000 /dev/zero; echo; echo after");
         b.end();
         assert_eq!((b.got.len(), b.command.cut_lines()), (MAX_LINE + 1 + 6, 1));
         assert!(b.got.ends_with(b"\0\nafter\n"));
@@ -336,14 +336,14 @@ mod tests {
 
     #[test]
     fn neither_noise_on_standard_error_nor_a_closed_output_stops_anything() {
-        let mut b = Bench::new("head -c 1000000 /dev/zero >&2; echo x; exec >&-; sleep 1000");
+        let mut b = CommandBench::new("head -c 1000000 /dev/zero >&2; echo x; exec >&-; sleep 1000");
         b.end();
         assert_eq!(b.got, b"x\n");
     }
 
     #[test]
     fn a_loud_program_gives_way_after_its_budget() {
-        let mut b = Bench::new("exec yes");
+        let mut b = CommandBench::new("exec yes");
         b.until("output", |b| !b.got.is_empty());
         for _ in 0..3 {
             let mut bytes = 0;
@@ -355,7 +355,7 @@ mod tests {
     #[test]
     fn a_program_that_hangs_is_killed_with_its_children() {
         // The child that stays writes when it is alone.
-        let mut b = Bench::new("trap '' TERM; sleep 1000 & echo $!; wait");
+        let mut b = CommandBench::new("trap '' TERM; sleep 1000 & echo $!; wait");
         b.until("its child", |b| b.got.ends_with(b"\n"));
         let child = String::from_utf8(b.got.clone()).unwrap();
         let there = || {
@@ -373,7 +373,7 @@ mod tests {
 
     #[test]
     fn what_it_leaves_behind_is_killed() {
-        let mut b = Bench::new("sleep 1000 & echo $!");
+        let mut b = CommandBench::new("sleep 1000 & echo $!");
         b.end();
         let child = String::from_utf8(b.got.clone()).unwrap();
         let stat = format!("/proc/{}/stat", child.trim());

@@ -3,7 +3,7 @@
 //! example. Lines that programs put there are no lines of the kernel's. The form of a record is in the
 //! kernel's Documentation/ABI/testing/dev-kmsg.
 
-use super::{Item, Position, Progress, Record, Source, Tags, Written};
+use super::{Item, LogRecord, Position, Progress, Source, Tags, Written};
 use crate::base::clock::{Mono, Now, Wall};
 use crate::sys::buffer::Buffer;
 use crate::sys::{fs, host};
@@ -16,7 +16,7 @@ use std::path::Path;
 /// The device.
 pub const PATH: &str = "/dev/kmsg";
 /// Longest record that the kernel gives.
-const ROOM: usize = 8192;
+const RECORD_MAX: usize = 8192;
 /// What a record counts for in a budget beside its bytes: each is a system call.
 const CALL: usize = 64;
 /// Failures in a row after which the log is left alone.
@@ -56,7 +56,7 @@ impl Kmsg {
         Ok(Kmsg {
             file,
             tags,
-            buffer: Buffer::new(ROOM),
+            buffer: Buffer::new(RECORD_MAX),
             boot,
             next,
             from,
@@ -109,7 +109,8 @@ impl Kmsg {
             let age = now.mono.0.saturating_sub(entry.usec / 1000) / 1000;
             let then = Wall(now.wall.0.saturating_sub(age));
             let written = if self.from == 0 { Written::Live } else { Written::At(then) };
-            let record = Record { program: PROGRAM, pid: None, message: entry.text, sender: None, written };
+            let record =
+                LogRecord { program: PROGRAM, pid: None, message: entry.text, sender: None, written };
             sink(self.tags, Item::Record(record));
         }
         Ok(Some(n))
@@ -161,7 +162,7 @@ impl Source for Kmsg {
 
 /// One record.
 #[cfg_attr(test, derive(Debug, PartialEq, Eq))]
-pub struct Entry<'a> {
+pub struct KmsgEntry<'a> {
     /// Its number, one more than that of the record before.
     pub seq: u64,
     /// Microseconds since boot.
@@ -175,14 +176,14 @@ pub struct Entry<'a> {
 /// `priority,sequence,microseconds,flags[,more];text`, and further lines that begin with a space and are not
 /// for us.
 #[must_use]
-pub fn parse(record: &[u8]) -> Option<Entry<'_>> {
+pub fn parse(record: &[u8]) -> Option<KmsgEntry<'_>> {
     let semicolon = record.iter().position(|&b| b == b';')?;
     let (head, text) = record.split_at_checked(semicolon)?;
     let mut fields = head.split(|&b| b == b',').map(|field| std::str::from_utf8(field).ok());
     let mut number = || fields.next().flatten()?.parse::<u64>().ok();
     let (priority, seq, usec) = (number()?, number()?, number()?);
     let text = text.get(1..)?.split(|&b| b == b'\n').next()?;
-    Some(Entry { seq, usec, kernel: priority >> 3 == 0, text })
+    Some(KmsgEntry { seq, usec, kernel: priority >> 3 == 0, text })
 }
 
 #[cfg(test)]
@@ -191,8 +192,8 @@ mod tests {
 
     #[test]
     fn records_are_taken_apart() {
-        let entry = |seq, usec, kernel, text| Some(Entry { seq, usec, kernel, text });
-        let cases: &[(&str, &[u8], Option<Entry<'_>>)] = &[
+        let entry = |seq, usec, kernel, text| Some(KmsgEntry { seq, usec, kernel, text });
+        let cases: &[(&str, &[u8], Option<KmsgEntry<'_>>)] = &[
             (
                 "of the kernel",
                 b"4,339,5140900,-;IN=eth0 SRC=192.0.2.1 \n",

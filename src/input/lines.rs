@@ -107,8 +107,8 @@ impl Splitter {
     }
 
     /// Gives back the memory that a burst needed.
-    pub fn cool(&mut self) {
-        self.buffer.cool(self.held);
+    pub fn shrink(&mut self) {
+        self.buffer.shrink(self.held);
     }
 
     /// Moves the incomplete line at `begin..end` to the front, bounded.
@@ -189,7 +189,7 @@ mod tests {
                 splitter.filled(n, &mut sink);
                 rest = &rest[n..];
                 if rng.u8(..) == 0 {
-                    splitter.cool();
+                    splitter.shrink();
                 }
             }
             splitter.finish(&mut sink);

@@ -62,12 +62,12 @@ pub enum Item<'a> {
         attested: bool,
     },
     /// One message whose program the source knows for certain.
-    Record(Record<'a>),
+    Record(LogRecord<'a>),
 }
 
 /// A message and what the source knows about it.
 #[derive(Debug, Clone, Copy)]
-pub struct Record<'a> {
+pub struct LogRecord<'a> {
     /// Who wrote it: by the sender's own account where `sender` is there, by the source's otherwise.
     pub program: &'a [u8],
     /// Its process.

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// Longest datagram that is taken whole: the longest that UDP has.
 const DATAGRAM: usize = 65_536;
 /// Datagrams are gathered in this much before they are looked at.
-const ROOM: usize = 2 * DATAGRAM;
+const RECEIVE_BUFFER: usize = 2 * DATAGRAM;
 /// What a datagram counts for in a budget beside its bytes: each is a system call, even if it is empty.
 const CALL: usize = 64;
 /// Failures in a row after which the socket is left alone.
@@ -24,25 +24,25 @@ const FAILURES: u32 = 16;
 
 /// Where a socket listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum SocketPlace {
     /// A path.
     Unix(PathBuf),
     /// An address and port.
     Udp(SocketAddr),
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for SocketPlace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Place::Unix(path) => write!(f, "{}", path.to_string_lossy()),
-            Place::Udp(addr) => write!(f, "{addr}"),
+            SocketPlace::Unix(path) => write!(f, "{}", path.to_string_lossy()),
+            SocketPlace::Udp(addr) => write!(f, "{addr}"),
         }
     }
 }
 
 /// The syslog source: one socket.
 pub struct Syslog {
-    place: Place,
+    place: SocketPlace,
     socket: OwnedFd,
     tags: Tags,
     buffer: Buffer,
@@ -58,18 +58,18 @@ impl Syslog {
     ///
     /// # Errors
     /// What the system says; something else than a socket is at the path.
-    pub fn open(place: Place, tags: Tags) -> io::Result<Syslog> {
+    pub fn open(place: SocketPlace, tags: Tags) -> io::Result<Syslog> {
         let socket = match &place {
-            Place::Unix(path) => socket::listen_at(path)?,
-            Place::Udp(addr) => socket::listen_on(*addr)?,
+            SocketPlace::Unix(path) => socket::listen_at(path)?,
+            SocketPlace::Udp(addr) => socket::listen_on(*addr)?,
         };
-        let buffer = Buffer::new(ROOM);
+        let buffer = Buffer::new(RECEIVE_BUFFER);
         Ok(Syslog { place, socket, tags, buffer, cut: 0, truncated: 0, said: false, broken: false })
     }
 
     /// Where it listens.
     #[must_use]
-    pub fn place(&self) -> &Place {
+    pub fn place(&self) -> &SocketPlace {
         &self.place
     }
 
@@ -86,7 +86,7 @@ impl Syslog {
 
     /// Removes the socket's name: nobody will read there.
     pub fn close(&self) {
-        if let Place::Unix(path) = &self.place {
+        if let SocketPlace::Unix(path) = &self.place {
             socket::remove(path);
         }
     }
@@ -161,7 +161,7 @@ impl Source for Syslog {
             });
         }
         if !more && used > 4096 {
-            self.buffer.cool(4096);
+            self.buffer.shrink(4096);
         }
         if more { Progress::More } else { Progress::Idle }
     }
@@ -203,23 +203,23 @@ mod tests {
         }
     }
 
-    struct Bench {
+    struct SyslogBench {
         path: PathBuf,
         syslog: Syslog,
         sender: UnixDatagram,
     }
 
-    impl Bench {
-        fn new(name: &str) -> Bench {
+    impl SyslogBench {
+        fn new(name: &str) -> SyslogBench {
             let path = std::env::temp_dir().join(format!("mef-syslog-{name}-{}", std::process::id()));
-            let syslog = Syslog::open(Place::Unix(path.clone()), Tags(2)).unwrap();
+            let syslog = Syslog::open(SocketPlace::Unix(path.clone()), Tags(2)).unwrap();
             let sender = UnixDatagram::unbound().unwrap();
             sender.connect(&path).unwrap();
-            Bench { path, syslog, sender }
+            SyslogBench { path, syslog, sender }
         }
     }
 
-    impl Drop for Bench {
+    impl Drop for SyslogBench {
         fn drop(&mut self) {
             self.syslog.close();
             assert!(!self.path.exists());
@@ -241,7 +241,7 @@ mod tests {
             ("empty", b"", b""),
             ("newlines only", b"\n\n\0\n", b""),
         ];
-        let mut b = Bench::new("line");
+        let mut b = SyslogBench::new("line");
         for (name, datagram, want) in cases {
             b.sender.send(datagram).unwrap();
             assert_eq!(read(&mut b.syslog, 1 << 20).0, *want, "{name}");
@@ -250,21 +250,21 @@ mod tests {
 
     #[test]
     fn only_the_owner_can_write_to_the_path() {
-        let b = Bench::new("mode");
+        let b = SyslogBench::new("mode");
         let meta = std::fs::metadata(&b.path).unwrap();
         assert!(meta.file_type().is_socket());
         assert_eq!(meta.permissions().mode() & 0o7777, 0o600);
         // A new daemon takes the place of a dead one, but not of a file.
-        drop(Syslog::open(Place::Unix(b.path.clone()), Tags(2)).unwrap());
+        drop(Syslog::open(SocketPlace::Unix(b.path.clone()), Tags(2)).unwrap());
         std::fs::remove_file(&b.path).unwrap();
         std::fs::write(&b.path, "precious").unwrap();
-        assert!(Syslog::open(Place::Unix(b.path.clone()), Tags(2)).is_err());
+        assert!(Syslog::open(SocketPlace::Unix(b.path.clone()), Tags(2)).is_err());
         assert_eq!(std::fs::read(&b.path).unwrap(), b"precious");
     }
 
     #[test]
     fn long_datagrams_keep_their_ends_and_endless_ones_are_counted() {
-        let mut b = Bench::new("long");
+        let mut b = SyslogBench::new("long");
         let long = [vec![b'h'; 10_000], vec![b't'; 10_000]].concat();
         b.sender.send(&long).unwrap();
         let want = [vec![b'h'; HALF], vec![b't'; HALF], b"\n".to_vec()].concat();
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_flood_gives_way_to_others_and_is_read_to_its_end() {
-        let mut syslog = Syslog::open(Place::Udp("127.0.0.1:0".parse().unwrap()), Tags(2)).unwrap();
+        let mut syslog = Syslog::open(SocketPlace::Udp("127.0.0.1:0".parse().unwrap()), Tags(2)).unwrap();
         let there: nix::sys::socket::SockaddrStorage =
             nix::sys::socket::getsockname(std::os::fd::AsRawFd::as_raw_fd(&syslog.socket)).unwrap();
         let port = there.as_sockaddr_in().unwrap().port();

@@ -3,7 +3,7 @@
 //! file's state.
 
 use crate::base::clock::Mono;
-use crate::sys::inotify::{Event, Mask, WatchDescriptor, Watcher};
+use crate::sys::inotify::{FileEvent, Mask, WatchDescriptor, Watcher};
 use nix::errno::Errno;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 const POLL: u64 = 2000;
 
 /// A directory in which names come and go.
-struct Dir {
+struct WatchedDir {
     path: PathBuf,
     wd: WatchDescriptor,
     used: bool,
@@ -21,7 +21,7 @@ struct Dir {
 /// All watches of one instance.
 pub(in crate::input) struct Watches {
     watcher: Option<Watcher>,
-    dirs: Vec<Dir>,
+    dirs: Vec<WatchedDir>,
     /// Some watch could not be set since [`Watches::begin`].
     failed: bool,
     said: bool,
@@ -62,7 +62,7 @@ impl Watches {
     }
 
     /// Reads the events that are there.
-    pub(in crate::input) fn read(&self, each: &mut dyn FnMut(Event<'_>)) {
+    pub(in crate::input) fn read(&self, each: &mut dyn FnMut(FileEvent<'_>)) {
         if let Some(watcher) = &self.watcher
             && let Err(e) = watcher.read(each)
         {
@@ -116,7 +116,7 @@ impl Watches {
                     self.forget(Some(old));
                 }
             }
-            None => self.dirs.push(Dir { path: path.to_path_buf(), wd, used: true }),
+            None => self.dirs.push(WatchedDir { path: path.to_path_buf(), wd, used: true }),
         }
         true
     }

@@ -3,12 +3,12 @@
 //! on it falls off because a file is damaged. Knows the kernel only by what is in force there.
 
 use super::kept::{Kept, list_names};
-use super::read::{Detail, Note, entries};
-use super::{Paths, Turn, refusal};
-use crate::ban::{Allowed, Reader};
+use super::read::{Detail, ListNote, entries};
+use super::{ListTurn, Paths, refusal};
+use crate::ban::{AllowReader, Allowed};
 use crate::base::clock::Wall;
 use crate::base::range::{Range, merge};
-use crate::config::{Counts, ListEntry, ListKind};
+use crate::config::{ListCounts, ListEntry, ListKind};
 use crate::sys::clock;
 use std::cell::RefCell;
 use std::fmt::Display;
@@ -30,7 +30,7 @@ pub enum Gone {
 }
 
 /// What the files say.
-pub struct Reading {
+pub struct ListReading {
     /// The allow list.
     pub allowed: Allowed,
     /// Whether a file is not there, and what it had is still in this.
@@ -38,15 +38,15 @@ pub struct Reading {
 }
 
 /// What may be used of a file: its entries, and whether all lines are good.
-pub(super) type Content = (Vec<ListEntry>, bool);
+pub(super) type ListContent = (Vec<ListEntry>, bool);
 
 /// Reads a file of which `kept` was in force. An error is why it cannot be used.
 pub(super) fn content(
     path: &Path,
     kept: Option<&[ListEntry]>,
     detail: Detail,
-    note: Note<'_>,
-) -> (Counts, Result<Content, String>) {
+    note: ListNote<'_>,
+) -> (ListCounts, Result<ListContent, String>) {
     let had = kept.is_some_and(|kept| !kept.is_empty());
     match entries(ListKind::Allow, path, detail, note) {
         Ok((found, counts)) => {
@@ -56,7 +56,7 @@ pub(super) fn content(
             };
             (counts, result)
         }
-        Err(e) => (Counts::default(), Err(e.to_string())),
+        Err(e) => (ListCounts::default(), Err(e.to_string())),
     }
 }
 
@@ -65,7 +65,7 @@ struct Pass<'a> {
     dir: &'a Path,
     kept: Kept,
     now: Wall,
-    note: Note<'a>,
+    note: ListNote<'a>,
     /// What is kept may be written.
     writes: bool,
     all: Allowed,
@@ -80,7 +80,13 @@ struct Pass<'a> {
 /// the file had before stays beside its good lines; of a file that cannot be used what it had stays as it
 /// was. `in_force` is asked when nothing is known of such a file: whoever is allowed then, and by no other
 /// file, was allowed by this one.
-pub fn allowed(paths: &Paths, turn: &Turn, gone: Gone, in_force: InForce<'_>, note: Note<'_>) -> Reading {
+pub fn allowed(
+    paths: &Paths,
+    turn: &ListTurn,
+    gone: Gone,
+    in_force: InForce<'_>,
+    note: ListNote<'_>,
+) -> ListReading {
     let dir = paths.dir(ListKind::Allow);
     let mut reader = Pass {
         dir,
@@ -93,23 +99,23 @@ pub fn allowed(paths: &Paths, turn: &Turn, gone: Gone, in_force: InForce<'_>, no
         unknown: Vec::new(),
         waits: false,
     };
-    let former = reader.kept.names();
+    let previous = reader.kept.names();
     let names = list_names(dir);
     match &names {
         Ok(Some(names)) => {
             names.iter().for_each(|name| reader.file(name));
-            former.iter().filter(|name| !names.contains(name)).for_each(|name| reader.gone(name, gone));
+            previous.iter().filter(|name| !names.contains(name)).for_each(|name| reader.gone(name, gone));
         }
         other => {
-            former.iter().for_each(|name| reader.stays(name));
-            reader.without_directory(other.as_ref().err(), former.len());
+            previous.iter().for_each(|name| reader.stays(name));
+            reader.without_directory(other.as_ref().err(), previous.len());
         }
     }
-    let lost = !matches!(names, Ok(Some(_))) && former.is_empty();
+    let lost = !matches!(names, Ok(Some(_))) && previous.is_empty();
     if lost || !reader.unknown.is_empty() {
         reader.ask(in_force);
     }
-    Reading { allowed: reader.all, waits: reader.waits }
+    ListReading { allowed: reader.all, waits: reader.waits }
 }
 
 impl Pass<'_> {
@@ -240,7 +246,7 @@ impl Pass<'_> {
 ///
 /// # Errors
 /// What the system says.
-pub fn drop_allowed(paths: &Paths, _turn: &Turn, name: &str) -> io::Result<bool> {
+pub fn drop_allowed(paths: &Paths, _turn: &ListTurn, name: &str) -> io::Result<bool> {
     let kept = Kept::of(paths, ListKind::Allow);
     let had = kept.read(name).is_some_and(|list| !list.is_empty());
     // That there is nothing has to be known where the file cannot be used: else the kernel would be asked.
@@ -250,9 +256,9 @@ pub fn drop_allowed(paths: &Paths, _turn: &Turn, name: &str) -> io::Result<bool>
 
 /// For a table that is made: it reads the lists then, and tells what is wrong to `notes`.
 #[must_use]
-pub fn reader(paths: Paths, patience: Duration, notes: Rc<RefCell<Vec<String>>>) -> Reader {
+pub fn reader(paths: Paths, patience: Duration, notes: Rc<RefCell<Vec<String>>>) -> AllowReader {
     Box::new(move |there| {
-        let turn = Turn::within(&paths, ListKind::Allow, patience);
+        let turn = ListTurn::within(&paths, ListKind::Allow, patience);
         let mut in_force = || there.clone();
         let mut note = |text: &dyn Display| notes.borrow_mut().push(text.to_string());
         allowed(&paths, &turn, Gone::Wait, &mut in_force, &mut note).allowed

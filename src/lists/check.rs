@@ -3,23 +3,23 @@
 //! it.
 
 use super::kept::Kept;
-use super::read::{Detail, Note, survey};
+use super::read::{Detail, ListNote, survey};
 use super::{Exempt, Paths, allow, deny, refusal};
 use crate::ban::Options;
-use crate::config::{Counts, ListKind};
+use crate::config::{ListCounts, ListKind};
 use crate::firewall::view;
 use std::path::Path;
 
 /// What becomes of a file.
-pub struct Verdict {
+pub struct ListVerdict {
     /// Its lines.
-    pub counts: Counts,
+    pub counts: ListCounts,
     /// Why it cannot be used, and what is in force instead.
     pub refused: Option<String>,
 }
 
 /// Reads a list as whoever loads it would, and shows everything that is wrong with it.
-pub fn check(kind: ListKind, path: &Path, paths: &Paths, note: Note<'_>) -> Verdict {
+pub fn check(kind: ListKind, path: &Path, paths: &Paths, note: ListNote<'_>) -> ListVerdict {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
     let kept = Kept::of(paths, kind).read(name);
     match kind {
@@ -30,7 +30,7 @@ pub fn check(kind: ListKind, path: &Path, paths: &Paths, note: Note<'_>) -> Verd
                 Some(n) => format!("the {n} entries that it had stay in force"),
                 None => "what it had stays in force".to_owned(),
             };
-            Verdict { counts, refused: result.err().map(|why| format!("{why}: {stays}")) }
+            ListVerdict { counts, refused: result.err().map(|why| format!("{why}: {stays}")) }
         }
         ListKind::Deny => {
             // Who may not ask the kernel still hears what is wrong with the file.
@@ -38,10 +38,10 @@ pub fn check(kind: ListKind, path: &Path, paths: &Paths, note: Note<'_>) -> Verd
             let had = deny::had(&sets.unwrap_or_default(), kept.as_deref(), name);
             let (counts, why) = match survey(path, &Exempt::read(), Detail::Shown, note) {
                 Ok(survey) => (survey.counts, refusal(survey.counts, had).map(str::to_owned)),
-                Err(e) => (Counts::default(), Some(e.to_string())),
+                Err(e) => (ListCounts::default(), Some(e.to_string())),
             };
             let stays = if had { "what it had stays in force" } else { "nothing of it is in force" };
-            Verdict { counts, refused: why.map(|why| format!("{why}: {stays}")) }
+            ListVerdict { counts, refused: why.map(|why| format!("{why}: {stays}")) }
         }
     }
 }

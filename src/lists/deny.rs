@@ -3,8 +3,8 @@
 //! for its entries), and nothing of it is kept in memory. What the kernel has already is not loaded again.
 
 use super::kept::{DENY_ENTRIES, Kept, list_names};
-use super::read::{DenyFile, Detail, Note, Survey, entries};
-use super::{Exempt, Gone, Paths, Turn, nets, refusal};
+use super::read::{DenyFile, Detail, ListNote, ListSurvey, entries};
+use super::{Exempt, Gone, ListTurn, Paths, nets, refusal};
 use crate::ban::{Failure, ListId, Shortage};
 use crate::base::range::{Family, Range};
 use crate::base::siphash::sip13;
@@ -17,24 +17,24 @@ use std::io;
 use std::path::Path;
 
 /// How often a file that is written while it is read is begun anew; its writer's end is heard of as well.
-const TRIES: u32 = 3;
+const REREADS_MAX: u32 = 3;
 /// What each of the sets of a list holds: its family, and whether that is networks.
 const FORMS: [(Family, bool); 4] =
     [(Family::V4, false), (Family::V6, false), (Family::V4, true), (Family::V6, true)];
 
 /// What has become of a deny list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum ListFate {
     /// The kernel has all of it.
     InForce,
-    /// The kernel has a former content of it.
-    Former,
+    /// The kernel has a previous content of it.
+    Previous,
     /// The kernel has nothing of it.
     Missing,
 }
 
 /// Why a list was not loaded.
-enum Trouble {
+enum LoadTrouble {
     Kernel(Failure),
     File(io::Error),
     /// So many addresses and networks do not fit.
@@ -43,15 +43,15 @@ enum Trouble {
     Changed,
 }
 
-impl From<Failure> for Trouble {
-    fn from(e: Failure) -> Trouble {
-        Trouble::Kernel(e)
+impl From<Failure> for LoadTrouble {
+    fn from(e: Failure) -> LoadTrouble {
+        LoadTrouble::Kernel(e)
     }
 }
 
-impl From<io::Error> for Trouble {
-    fn from(e: io::Error) -> Trouble {
-        Trouble::File(e)
+impl From<io::Error> for LoadTrouble {
+    fn from(e: io::Error) -> LoadTrouble {
+        LoadTrouble::File(e)
     }
 }
 
@@ -61,7 +61,7 @@ fn list_id(name: &str) -> u64 {
 
 /// Compares a list with what the kernel has of it.
 #[must_use]
-pub fn fate(sets: &[DenySet], name: &str, survey: &Survey) -> Fate {
+pub fn fate(sets: &[DenySet], name: &str, survey: &ListSurvey) -> ListFate {
     let list = list_id(name);
     let all = sets.iter().filter(|s| s.id.list == list && s.in_force()).count();
     let same =
@@ -70,21 +70,21 @@ pub fn fate(sets: &[DenySet], name: &str, survey: &Survey) -> Fate {
     // Of a list that is refused nothing is wanted; that the kernel has nothing does not put it in force.
     let whole = all == want && same == want && !(all == 0 && survey.counts.refused());
     match (whole, all) {
-        (true, _) => Fate::InForce,
-        (false, 0) => Fate::Missing,
-        (false, _) => Fate::Former,
+        (true, _) => ListFate::InForce,
+        (false, 0) => ListFate::Missing,
+        (false, _) => ListFate::Previous,
     }
 }
 
-impl Display for Trouble {
+impl Display for LoadTrouble {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Trouble::Kernel(e) => write!(f, "{e}"),
-            Trouble::File(e) => write!(f, "{e}"),
-            Trouble::Memory(addresses, networks, short) => {
+            LoadTrouble::Kernel(e) => write!(f, "{e}"),
+            LoadTrouble::File(e) => write!(f, "{e}"),
+            LoadTrouble::Memory(addresses, networks, short) => {
                 write!(f, "{addresses} addresses and {networks} networks: {short}")
             }
-            Trouble::Changed => f.write_str("it is being written"),
+            LoadTrouble::Changed => f.write_str("it is being written"),
         }
     }
 }
@@ -115,10 +115,10 @@ pub struct Done {
 pub fn apply(
     guard: &mut dyn Lists,
     paths: &Paths,
-    _turn: &Turn,
+    _turn: &ListTurn,
     job: &Job<'_>,
-    note: Note<'_>,
-    news: Note<'_>,
+    note: ListNote<'_>,
+    news: ListNote<'_>,
 ) -> Result<Done, Failure> {
     let sets = guard.deny_sets()?;
     // Whoever was filling these is dead: all who fill sets have the turn.
@@ -129,7 +129,7 @@ pub fn apply(
     let done = Done { good: true, waits: Vec::new() };
     let exempt = Exempt::read();
     let mut work =
-        Work { guard, dir: paths.dir(ListKind::Deny), kept, exempt: &exempt, sets, note, news, done };
+        DenyWork { guard, dir: paths.dir(ListKind::Deny), kept, exempt: &exempt, sets, note, news, done };
     let wanted = |list: u64| job.only.is_none_or(|only| only.iter().any(|name| list_id(name) == list));
     let names = match list_names(work.dir) {
         Ok(Some(names)) => names,
@@ -142,7 +142,7 @@ pub fn apply(
         work.file(name, job.emptied)?;
     }
     let there: Vec<u64> = names.iter().map(|name| list_id(name)).collect();
-    for (list, name) in work.former().iter().filter(|(list, _)| wanted(*list) && !there.contains(list)) {
+    for (list, name) in work.previous().iter().filter(|(list, _)| wanted(*list) && !there.contains(list)) {
         work.gone(*list, name, job.gone)?;
     }
     Ok(work.done)
@@ -152,7 +152,12 @@ pub fn apply(
 ///
 /// # Errors
 /// What the kernel refused, and what the system says.
-pub fn drop_denied(guard: &mut dyn Lists, paths: &Paths, _turn: &Turn, name: &str) -> Result<bool, Failure> {
+pub fn drop_denied(
+    guard: &mut dyn Lists,
+    paths: &Paths,
+    _turn: &ListTurn,
+    name: &str,
+) -> Result<bool, Failure> {
     let kept = Kept::of(paths, ListKind::Deny);
     let had = kept.read(name).is_some();
     // What cannot be removed is told by whoever reads it next.
@@ -174,20 +179,20 @@ pub fn had(sets: &[DenySet], kept: Option<&[ListEntry]>, name: &str) -> bool {
 }
 
 /// One reading of the directory.
-struct Work<'a> {
+struct DenyWork<'a> {
     guard: &'a mut dyn Lists,
     dir: &'a Path,
     kept: Kept,
     exempt: &'a Exempt,
     sets: Vec<DenySet>,
-    note: Note<'a>,
-    news: Note<'a>,
+    note: ListNote<'a>,
+    news: ListNote<'a>,
     done: Done,
 }
 
-impl Work<'_> {
+impl DenyWork<'_> {
     /// The lists of which something is in force or kept.
-    fn former(&self) -> Vec<(u64, String)> {
+    fn previous(&self) -> Vec<(u64, String)> {
         let names = self.kept.names().into_iter();
         let mut lists: Vec<_> = names.map(|name| (list_id(&name), name)).collect();
         for set in &self.sets {
@@ -204,14 +209,14 @@ impl Work<'_> {
         let path = self.dir.join(name);
         let had = had(&self.sets, self.kept.read(name).as_deref(), name);
         let result = DenyFile::open(&path, self.exempt)
-            .map_err(Trouble::File)
+            .map_err(LoadTrouble::File)
             .and_then(|mut file| self.load(&mut file, (name, &path), had && !emptied, Detail::Some));
         match result {
             Ok(survey) => {
                 self.keep(name, &path, &survey);
                 Ok(())
             }
-            Err(Trouble::Kernel(e)) => Err(e),
+            Err(LoadTrouble::Kernel(e)) => Err(e),
             Err(why) => {
                 self.done.good = false;
                 self.stays(name, &format_args!("{}: {why}", path.to_string_lossy()))
@@ -227,19 +232,19 @@ impl Work<'_> {
         }
         let copy = self.kept.path(name);
         let loaded = DenyFile::open(&copy, self.exempt)
-            .map_err(Trouble::File)
+            .map_err(LoadTrouble::File)
             .and_then(|mut file| self.load(&mut file, (name, &copy), false, Detail::Nothing));
         match loaded {
             Ok(survey) if survey.counts.good > 0 => {
                 (self.note)(&format_args!("{why}: what it had stays in force"))
             }
-            Err(Trouble::Kernel(e)) => return Err(e),
+            Err(LoadTrouble::Kernel(e)) => return Err(e),
             _ => (self.note)(&format_args!("{why}: nothing of it is in force")),
         }
         Ok(())
     }
 
-    fn keep(&mut self, name: &str, path: &Path, survey: &Survey) {
+    fn keep(&mut self, name: &str, path: &Path, survey: &ListSurvey) {
         let (addresses, networks) = survey.totals();
         let small = addresses.saturating_add(networks) <= DENY_ENTRIES;
         let result = match entries(ListKind::Deny, path, Detail::Nothing, &mut |_| ()) {
@@ -283,7 +288,7 @@ impl Work<'_> {
             self.done.good = false;
             (self.note)(&format_args!("{dir}: {e}"));
         }
-        for (_, name) in self.former().iter().filter(|(list, _)| wanted(*list)) {
+        for (_, name) in self.previous().iter().filter(|(list, _)| wanted(*list)) {
             let why = if error.is_some() { "cannot be read" } else { "is not there" };
             self.stays(name, &format_args!("{dir} {why}: {name}"))?;
         }
@@ -297,7 +302,7 @@ impl Work<'_> {
         (name, path): (&str, &Path),
         had: bool,
         detail: Detail,
-    ) -> Result<Survey, Trouble> {
+    ) -> Result<ListSurvey, LoadTrouble> {
         let mut room = usize::MAX;
         let mut tries = 0;
         loop {
@@ -305,15 +310,15 @@ impl Work<'_> {
             let survey = file.survey(detail, self.note, &mut |_| ())?;
             tries += 1;
             if let Some(why) = refusal(survey.counts, had) {
-                return Err(Trouble::File(invalid(why)));
+                return Err(LoadTrouble::File(invalid(why)));
             }
-            if fate(&self.sets, name, &survey) == Fate::InForce {
+            if fate(&self.sets, name, &survey) == ListFate::InForce {
                 return Ok(survey);
             }
             let (addresses, networks) = survey.totals();
             self.guard
                 .room_for_list(addresses.into(), networks.into())
-                .map_err(|short| Trouble::Memory(addresses, networks, short))?;
+                .map_err(|short| LoadTrouble::Memory(addresses, networks, short))?;
             let id = ListId { list: list_id(name), content: survey.content };
             let mut fillings = Vec::new();
             let result = fill(self.guard, file, (id, name), &survey, room, &mut fillings)
@@ -328,8 +333,8 @@ impl Work<'_> {
             };
             fillings.iter().for_each(|filling| drop(self.guard.deny_forget(filling)));
             match &e {
-                Trouble::Changed if tries < TRIES => {}
-                Trouble::Kernel(refusal) => match self.guard.deny_room(refusal, room) {
+                LoadTrouble::Changed if tries < REREADS_MAX => {}
+                LoadTrouble::Kernel(refusal) => match self.guard.deny_room(refusal, room) {
                     Some(less) => room = less,
                     None => return Err(e),
                 },
@@ -373,10 +378,10 @@ fn fill(
     guard: &mut dyn Lists,
     file: &mut DenyFile<'_>,
     (id, name): (ListId, &str),
-    survey: &Survey,
+    survey: &ListSurvey,
     room: usize,
     fillings: &mut Vec<Filling>,
-) -> Result<(), Trouble> {
+) -> Result<(), LoadTrouble> {
     for form @ (family, networks) in FORMS.into_iter().filter(|form| survey.count(*form) > 0) {
         let filling = guard.deny_open(id, form, survey.count(form), name)?;
         let mut part = Part { guard, filling, room, held: Vec::with_capacity(HELD) };
@@ -387,10 +392,10 @@ fn fill(
                     each(net);
                 }
             })?;
-            if again == *survey { Ok(()) } else { Err(Trouble::Changed) }
+            if again == *survey { Ok(()) } else { Err(LoadTrouble::Changed) }
         };
         let result = if networks {
-            nets::in_order(family, nets::HELD, &mut read, &mut |range| Ok(part.add(*range)?))
+            nets::in_order(family, nets::NETS_PER_PASS, &mut read, &mut |range| Ok(part.add(*range)?))
         } else {
             let mut added = Ok(());
             read(&mut |net| {
@@ -398,7 +403,7 @@ fn fill(
                     added = part.add(Range::from(net));
                 }
             })
-            .and(added.map_err(Trouble::from))
+            .and(added.map_err(LoadTrouble::from))
         };
         let result = result.and_then(|()| Ok(part.close()?));
         fillings.push(part.filling);

@@ -3,10 +3,10 @@
 //! the file is replaced as a whole. Two commands at once wait for each other. Knows no kernel.
 
 use super::kept::write_entry;
-use super::{LOCAL, Paths, Turn};
+use super::{LOCAL, ListTurn, Paths};
 use crate::base::clock::Wall;
 use crate::base::range::Range;
-use crate::config::{Counts, ListEntry, ListKind, ListWord, list_lines, list_word, read_list};
+use crate::config::{ListCounts, ListEntry, ListKind, ListWord, list_lines, list_word, read_list};
 use crate::sys::dir::{Access, Dir};
 use crate::sys::fs;
 use std::fs::File;
@@ -30,7 +30,7 @@ impl Edit {
     ///
     /// # Errors
     /// What the system says; `InvalidInput` for a link.
-    pub fn open(paths: &Paths, kind: ListKind, turn: &Turn) -> io::Result<Edit> {
+    pub fn open(paths: &Paths, kind: ListKind, turn: &ListTurn) -> io::Result<Edit> {
         Edit::open_list(paths, kind, LOCAL, turn)
     }
 
@@ -38,7 +38,7 @@ impl Edit {
     ///
     /// # Errors
     /// As `open`.
-    pub fn open_list(paths: &Paths, kind: ListKind, name: &str, _turn: &Turn) -> io::Result<Edit> {
+    pub fn open_list(paths: &Paths, kind: ListKind, name: &str, _turn: &ListTurn) -> io::Result<Edit> {
         let dir = Dir::create(paths.dir(kind))?;
         let file = match dir.file(name, Access::Read) {
             Ok(file) => Some(file),
@@ -99,7 +99,7 @@ impl Edit {
 
     /// How many of its lines are good and bad now.
     #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> ListCounts {
         list_lines(self.kind, &self.text, &mut |_| ())
     }
 
@@ -142,10 +142,10 @@ impl Edit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::dir::testing::Scratch;
+    use crate::sys::dir::testing::ScratchDir;
     use std::os::unix::fs::PermissionsExt as _;
 
-    fn paths(scratch: &Scratch) -> Paths {
+    fn paths(scratch: &ScratchDir) -> Paths {
         let path = |name| scratch.path().join(name);
         Paths { allow: path("allow"), deny: path("deny"), run: path("run"), state: path("state") }
     }
@@ -156,12 +156,12 @@ mod tests {
 
     #[test]
     fn other_lines_stay_and_entries_come_once() {
-        let scratch = Scratch::new();
+        let scratch = ScratchDir::new();
         let paths = paths(&scratch);
         let file = scratch.path().join("allow/local.conf");
         let read = || std::fs::read_to_string(&file).unwrap();
         let edit = |f: &dyn Fn(&mut Edit)| {
-            let turn = Turn::wait(&paths, ListKind::Allow);
+            let turn = ListTurn::wait(&paths, ListKind::Allow);
             let mut edit = Edit::open(&paths, ListKind::Allow, &turn).unwrap();
             f(&mut edit);
             edit.save(Wall(1000)).unwrap();
@@ -198,11 +198,11 @@ mod tests {
 
     #[test]
     fn a_link_is_not_written_through() {
-        let scratch = Scratch::new();
+        let scratch = ScratchDir::new();
         std::fs::create_dir(scratch.path().join("deny")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", scratch.path().join("deny/local.conf")).unwrap();
         let paths = paths(&scratch);
-        let turn = Turn::wait(&paths, ListKind::Deny);
+        let turn = ListTurn::wait(&paths, ListKind::Deny);
         assert!(Edit::open(&paths, ListKind::Deny, &turn).is_err());
     }
 }

@@ -2,7 +2,7 @@
 //! What deny lists leave out, because this house needs it: the host's own addresses, its gateways and name
 //! servers, and the networks that are connected beside the uplink. Knows no file.
 
-use crate::base::range::{Range, any_meets, cut, merge};
+use crate::base::range::{Range, any_meets, merge, split};
 use crate::sys::direct::direct_networks;
 use crate::sys::host::Protected;
 
@@ -40,7 +40,7 @@ impl Exempt {
     /// What of the range a list may name.
     #[must_use]
     pub fn without(&self, range: &Range) -> Vec<Range> {
-        cut(range, &self.ranges)
+        split(range, &self.ranges)
     }
 
     /// The directly connected network that has something of the range, and its interface, for people.

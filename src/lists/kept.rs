@@ -47,7 +47,7 @@ impl Kept {
     #[must_use]
     pub fn read(&self, name: &str) -> Option<Vec<ListEntry>> {
         // An entry of a copy is never too wide: `force` stands behind it then, for whichever list.
-        let quiet: super::Note<'_> = &mut |_| ();
+        let quiet: super::ListNote<'_> = &mut |_| ();
         entries(ListKind::Allow, &self.path(name), Detail::Nothing, quiet).ok().map(|(found, _)| found)
     }
 
@@ -140,11 +140,11 @@ pub(super) fn lock_file(run: &Path, name: &str) -> Option<std::fs::File> {
 mod tests {
     use super::*;
     use crate::base::clock::Wall;
-    use crate::sys::dir::testing::Scratch;
+    use crate::sys::dir::testing::ScratchDir;
 
     #[test]
     fn what_is_kept_comes_back() {
-        let scratch = Scratch::new();
+        let scratch = ScratchDir::new();
         let kept = Kept { dir: scratch.path().join("state/lists/allow") };
         let entry = |net: &str, until, force| ListEntry { net: net.parse().unwrap(), until, force };
         let list = vec![

@@ -12,16 +12,16 @@ mod nets;
 mod read;
 mod turn;
 
-pub use allow::{Gone, InForce, Reading, allowed, drop_allowed, reader};
-pub use check::{Verdict, check};
-pub use deny::{Done, Fate, Job, apply, drop_denied, fate, had};
+pub use allow::{Gone, InForce, ListReading, allowed, drop_allowed, reader};
+pub use check::{ListVerdict, check};
+pub use deny::{Done, Job, ListFate, apply, drop_denied, fate, had};
 pub use edit::Edit;
 pub use exempt::Exempt;
 pub use kept::{Kept, list_names};
-pub use read::{Detail, Note, Survey, each_entry, entries, survey};
-pub use turn::Turn;
+pub use read::{Detail, ListNote, ListSurvey, each_entry, entries, survey};
+pub use turn::ListTurn;
 
-use crate::config::{Counts, ListKind, Settings};
+use crate::config::{ListCounts, ListKind, Settings};
 use std::path::{Path, PathBuf};
 
 /// The file that commands write, in either directory.
@@ -32,7 +32,7 @@ const EMPTY: &str = "it is empty, and was not";
 
 /// Why a file with such lines is refused as a whole, if something of it was in force or not.
 #[must_use]
-pub fn refusal(counts: Counts, had: bool) -> Option<&'static str> {
+pub fn refusal(counts: ListCounts, had: bool) -> Option<&'static str> {
     match counts {
         counts if counts.refused() => Some(MOSTLY_BAD),
         counts if counts.good == 0 && had => Some(EMPTY),

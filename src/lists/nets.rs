@@ -8,12 +8,12 @@ use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Networks picked at once: a megabyte.
-pub(super) const HELD: usize = 64 * 1024;
+pub(super) const NETS_PER_PASS: usize = 64 * 1024;
 
 /// A network as a number: the bits of its prefix from the highest on, and a 1 behind them.
-type Packed = u128;
+type PackedNets = u128;
 
-fn pack(net: &IpNet) -> Packed {
+fn pack(net: &IpNet) -> PackedNets {
     let first = match net {
         IpNet::V4(n) => u128::from(u32::from(n.addr())) << 96,
         IpNet::V6(n) => u128::from(n.addr()),
@@ -22,11 +22,11 @@ fn pack(net: &IpNet) -> Packed {
 }
 
 /// What puts them in order: first address, then length.
-fn key(packed: Packed) -> (u128, u128) {
+fn key(packed: PackedNets) -> (u128, u128) {
     (packed & packed.wrapping_sub(1), packed)
 }
 
-fn unpack(family: Family, packed: Packed) -> Option<Range> {
+fn unpack(family: Family, packed: PackedNets) -> Option<Range> {
     let (first, _) = key(packed);
     let len = u8::try_from(127u32.checked_sub(packed.trailing_zeros())?).ok()?;
     let addr = match family {
@@ -37,7 +37,7 @@ fn unpack(family: Family, packed: Packed) -> Option<Range> {
 }
 
 /// Gives all networks to what it is called with.
-pub(super) type Reader<'a, E> = &'a mut dyn FnMut(&mut dyn FnMut(IpNet)) -> Result<(), E>;
+pub(super) type NetReader<'a, E> = &'a mut dyn FnMut(&mut dyn FnMut(IpNet)) -> Result<(), E>;
 
 /// Calls `each` with the networks of a family, in order and joined, of which `held` are picked at once.
 /// `read` gives all of them each time it is called.
@@ -47,12 +47,12 @@ pub(super) type Reader<'a, E> = &'a mut dyn FnMut(&mut dyn FnMut(IpNet)) -> Resu
 pub(super) fn in_order<E>(
     family: Family,
     held: usize,
-    read: Reader<'_, E>,
+    read: NetReader<'_, E>,
     each: &mut dyn FnMut(&Range) -> Result<(), E>,
 ) -> Result<(), E> {
     // A heap: its first is its largest, and gives way to what is smaller.
-    let mut heap: Vec<Packed> = Vec::with_capacity(held);
-    let mut done: Option<Packed> = None;
+    let mut heap: Vec<PackedNets> = Vec::with_capacity(held);
+    let mut done: Option<PackedNets> = None;
     let mut open: Option<Range> = None;
     loop {
         heap.clear();
@@ -82,7 +82,7 @@ pub(super) fn in_order<E>(
     }
 }
 
-fn take(heap: &mut Vec<Packed>, held: usize, packed: Packed) {
+fn take(heap: &mut Vec<PackedNets>, held: usize, packed: PackedNets) {
     if heap.len() < held {
         heap.push(packed);
         let mut at = heap.len() - 1;
@@ -97,12 +97,12 @@ fn take(heap: &mut Vec<Packed>, held: usize, packed: Packed) {
 }
 
 /// Whether one is before another; not if that is not there.
-fn less(heap: &[Packed], one: usize, other: usize) -> bool {
+fn less(heap: &[PackedNets], one: usize, other: usize) -> bool {
     heap.get(other).is_some_and(|other| heap.get(one).is_none_or(|one| key(*one) < key(*other)))
 }
 
 /// Moves the first down to its place.
-fn sink(heap: &mut [Packed]) {
+fn sink(heap: &mut [PackedNets]) {
     let mut at = 0;
     loop {
         let (left, right) = (2 * at + 1, 2 * at + 2);
@@ -116,7 +116,7 @@ fn sink(heap: &mut [Packed]) {
 }
 
 /// A heap becomes a sorted list, the smallest first.
-fn sort(heap: &mut [Packed]) {
+fn sort(heap: &mut [PackedNets]) {
     for end in (1..heap.len()).rev() {
         heap.swap(0, end);
         if let Some(rest) = heap.get_mut(..end) {

@@ -5,8 +5,8 @@
 use super::exempt::Exempt;
 use crate::base::range::{Family, Range};
 use crate::base::siphash::Sip;
-use crate::config::{Counts, ListEntry, ListKind, ListLine, read_list};
-use crate::sys::fs::{Facts, Links, facts_of, invalid, open_regular};
+use crate::config::{ListCounts, ListEntry, ListKind, ListLine, read_list};
+use crate::sys::fs::{FileFacts, Links, facts_of, invalid, open_regular};
 use ipnet::IpNet;
 use std::fmt::Display;
 use std::fs::File;
@@ -14,7 +14,7 @@ use std::io::{self, Seek as _};
 use std::path::Path;
 
 /// What is to be told to people.
-pub type Note<'n> = &'n mut dyn FnMut(&dyn Display);
+pub type ListNote<'n> = &'n mut dyn FnMut(&dyn Display);
 
 /// How much is told of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,8 +64,8 @@ pub fn entries(
     kind: ListKind,
     path: &Path,
     detail: Detail,
-    note: Note<'_>,
-) -> io::Result<(Vec<ListEntry>, Counts)> {
+    note: ListNote<'_>,
+) -> io::Result<(Vec<ListEntry>, ListCounts)> {
     let mut file = open(kind, path)?;
     let before = facts_of(&file)?;
     let mut found = Vec::new();
@@ -87,12 +87,12 @@ pub fn entries(
 ///
 /// # Errors
 /// When it cannot be opened or read.
-pub fn each_entry(kind: ListKind, path: &Path, each: &mut dyn FnMut(&ListEntry)) -> io::Result<Counts> {
+pub fn each_entry(kind: ListKind, path: &Path, each: &mut dyn FnMut(&ListEntry)) -> io::Result<ListCounts> {
     let mut file = open(kind, path)?;
     lines(kind, path, &mut file, Detail::Nothing, &mut |_| (), &mut |entry, _| each(entry))
 }
 
-fn unchanged(file: &File, before: Facts) -> io::Result<()> {
+fn unchanged(file: &File, before: FileFacts) -> io::Result<()> {
     match facts_of(file)? {
         now if (now.size, now.mtime) == (before.size, before.mtime) => Ok(()),
         _ => Err(invalid("it is being written")),
@@ -105,9 +105,9 @@ pub(super) fn lines(
     path: &Path,
     file: &mut File,
     detail: Detail,
-    note: Note<'_>,
+    note: ListNote<'_>,
     each: &mut dyn FnMut(&ListEntry, u32),
-) -> io::Result<Counts> {
+) -> io::Result<ListCounts> {
     let shown = path.to_string_lossy();
     let (mut wrong, mut hosts) = (0u32, 0u32);
     let counts = read_list(kind, file, &mut |line| match line {
@@ -141,9 +141,9 @@ pub(super) fn lines(
 
 /// What a deny list holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Survey {
+pub struct ListSurvey {
     /// Good and bad lines.
-    pub counts: Counts,
+    pub counts: ListCounts,
     /// Single addresses and networks, each of IPv4 and IPv6, as the kernel is to get them.
     pub kinds: [[u32; 2]; 2],
     /// Entries that name this host or what it needs, and were left out or cut.
@@ -152,7 +152,7 @@ pub struct Survey {
     pub content: u64,
 }
 
-impl Survey {
+impl ListSurvey {
     /// How many of a family, of addresses or of networks.
     pub(super) fn count(&self, (family, networks): (Family, bool)) -> u32 {
         let [hosts, nets] = self.kinds;
@@ -192,14 +192,14 @@ impl<'a> DenyFile<'a> {
     pub(super) fn survey(
         &mut self,
         detail: Detail,
-        note: Note<'_>,
+        note: ListNote<'_>,
         each: &mut dyn FnMut(IpNet),
-    ) -> io::Result<Survey> {
+    ) -> io::Result<ListSurvey> {
         self.file.rewind()?;
-        let mut survey = Survey::default();
+        let mut survey = ListSurvey::default();
         // The same content is the same number in every process: the key is no secret.
         let (mut hash, mut words) = (Sip::new([0, 0]), 0usize);
-        let mut take = |net: IpNet, survey: &mut Survey| {
+        let mut take = |net: IpNet, survey: &mut ListSurvey| {
             survey.count_in(&net);
             hash = match net {
                 IpNet::V4(n) => hash.word(u64::from(u32::from(n.addr())) << 8 | u64::from(n.prefix_len())),
@@ -255,6 +255,6 @@ fn halves(n: u128) -> [u64; 2] {
 ///
 /// # Errors
 /// When it cannot be opened or read.
-pub fn survey(path: &Path, exempt: &Exempt, detail: Detail, note: Note<'_>) -> io::Result<Survey> {
+pub fn survey(path: &Path, exempt: &Exempt, detail: Detail, note: ListNote<'_>) -> io::Result<ListSurvey> {
     DenyFile::open(path, exempt)?.survey(detail, note, &mut |_| ())
 }

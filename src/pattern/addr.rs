@@ -13,7 +13,7 @@ const MAX: usize = 80;
 /// Where an address that begins at one position may end: the first is preferred.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(test, derive(Debug))]
-pub(super) struct Ends {
+pub(super) struct AddrBounds {
     /// Behind the whole word.
     pub(super) full: Option<usize>,
     /// Before the last colon of an IPv6 word, for daemons that write address and port as
@@ -22,21 +22,21 @@ pub(super) struct Ends {
 }
 
 /// The ends of an address beginning exactly at `at`.
-pub(super) fn ends(text: &[u8], at: usize) -> Ends {
-    let none = Ends::default();
+pub(super) fn ends(text: &[u8], at: usize) -> AddrBounds {
+    let none = AddrBounds::default();
     let Some(&first) = text.get(at) else { return none };
     if first == b'[' {
         let inner = text.get(at + 1..).unwrap_or_default();
         let inner = inner.get(..inner.len().min(MAX)).unwrap_or_default();
         let len = inner.iter().position(|&b| b == b']').unwrap_or(0);
         let good = inner.get(..len).is_some_and(|a| parse_addr(a).is_some() && zone_is_plain(a));
-        return Ends { full: good.then_some(at + len + 2), short: None };
+        return AddrBounds { full: good.then_some(at + len + 2), short: None };
     }
     if !(first.is_ascii_hexdigit() || first == b':') || !begins_word(text.get(..at).unwrap_or_default()) {
         return none;
     }
     match quad(text.get(at..).unwrap_or_default()) {
-        Some((_, len)) => Ends { full: ends_word(text, at + len).then_some(at + len), short: None },
+        Some((_, len)) => AddrBounds { full: ends_word(text, at + len).then_some(at + len), short: None },
         None => v6(text, at),
     }
 }
@@ -104,14 +104,14 @@ fn ends_word(text: &[u8], at: usize) -> bool {
 }
 
 /// The ends of an IPv6 address at `at`, its left side being looked at already.
-fn v6(text: &[u8], at: usize) -> Ends {
+fn v6(text: &[u8], at: usize) -> AddrBounds {
     let rest = text.get(at..).unwrap_or_default();
     let rest = rest.get(..rest.len().min(MAX)).unwrap_or_default();
     let len =
         rest.iter().position(|&b| !(b.is_ascii_hexdigit() || b == b':' || b == b'.')).unwrap_or(rest.len());
     let mut word = rest.get(..len).unwrap_or_default();
     if !word.contains(&b':') {
-        return Ends::default();
+        return AddrBounds::default();
     }
     while let [shorter @ .., b'.'] = word {
         word = shorter;
@@ -123,14 +123,14 @@ fn v6(text: &[u8], at: usize) -> Ends {
     };
     if zone > 1 {
         let len = word.len() + zone;
-        return Ends { full: good(len).then_some(at + len), short: None };
+        return AddrBounds { full: good(len).then_some(at + len), short: None };
     }
     let is_port = |tail: &[u8]| tail.len() <= 5 && tail.iter().all(u8::is_ascii_digit);
     let short = word
         .iter()
         .rposition(|&b| b == b':')
         .filter(|&len| word.get(len + 1..).is_some_and(is_port) && good(len));
-    Ends { full: good(word.len()).then_some(at + word.len()), short: short.map(|len| at + len) }
+    AddrBounds { full: good(word.len()).then_some(at + word.len()), short: short.map(|len| at + len) }
 }
 
 #[cfg(test)]

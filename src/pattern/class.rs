@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! The part of the parser that reads classes in brackets.
 
-use super::parse::{Escaped, Parser, Read};
+use super::parse::{Escaped, ParseResult, Parser};
 use super::set::ByteSet;
 
 /// The name of a class of POSIX, and what is in it.
@@ -9,7 +9,7 @@ type Named = (&'static [u8], fn(u8) -> bool);
 
 impl Parser<'_> {
     /// Behind the `[`.
-    pub(super) fn class(&mut self, from: usize) -> Read<ByteSet> {
+    pub(super) fn class(&mut self, from: usize) -> ParseResult<ByteSet> {
         let negated = self.eat(b"^");
         let mut set = ByteSet::EMPTY;
         let mut first = true;
@@ -61,7 +61,7 @@ impl Parser<'_> {
     }
 
     /// One byte or escape of the class that began at `from`; nothing at its end.
-    fn class_item(&mut self, from: usize, first: bool) -> Read<Option<Escaped>> {
+    fn class_item(&mut self, from: usize, first: bool) -> ParseResult<Option<Escaped>> {
         let at = self.at;
         match self.next() {
             None => self.fail_at(from..from + 1, "this class is not closed", "a literal [ is written \\["),
@@ -81,7 +81,7 @@ impl Parser<'_> {
     }
 
     /// `[:alpha:]` and its like, inside a class, behind the `[` at `from`.
-    fn posix(&mut self, from: usize) -> Read<ByteSet> {
+    fn posix(&mut self, from: usize) -> ParseResult<ByteSet> {
         const CLASSES: [Named; 13] = [
             (b"alpha", |b| b.is_ascii_alphabetic()),
             (b"digit", |b| b.is_ascii_digit()),

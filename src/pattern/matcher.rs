@@ -6,7 +6,7 @@
 use super::addr;
 use super::parse::Look;
 use super::pike::Pike;
-use super::program::{IP_BEGIN, Inst, NONE, Order, Program};
+use super::program::{IP_BEGIN, Inst, NONE, Order, PatternProgram};
 use super::set::ByteSet;
 use super::{Captures, SLOTS, set};
 use memchr::{memchr, memrchr};
@@ -17,23 +17,23 @@ pub(super) const MAX_TEXT: usize = 65_000;
 const STACK: usize = 128;
 
 /// Working memory for matching, made once for a set of patterns and used for one text at a time.
-pub struct Scratch {
-    stack: Box<[Entry; STACK]>,
+pub struct MatchScratch {
+    stack: Box<[StackEntry; STACK]>,
     pub(super) pike: Pike,
     /// Steps taken so far, to show that matching is linear.
     #[cfg(test)]
     pub(super) steps: usize,
 }
 
-impl Scratch {
+impl MatchScratch {
     /// Memory that is enough for each of these patterns.
-    pub fn for_patterns<'a>(patterns: impl Iterator<Item = &'a super::Pattern>) -> Scratch {
+    pub fn for_patterns<'a>(patterns: impl Iterator<Item = &'a super::Pattern>) -> MatchScratch {
         let mut pike = Pike::default();
         for pattern in patterns {
             pike.fit(&pattern.program);
         }
-        Scratch {
-            stack: Box::new([Entry::NOTHING; STACK]),
+        MatchScratch {
+            stack: Box::new([StackEntry::NOTHING; STACK]),
             pike,
             #[cfg(test)]
             steps: 0,
@@ -49,7 +49,7 @@ impl Scratch {
 
 /// What is still to be done if the present way fails.
 #[derive(Clone, Copy)]
-enum Entry {
+enum StackEntry {
     /// Go on at this instruction and position.
     Go { pc: u16, at: u16 },
     /// The loop at `pc` may also end at any position from `lo` to `hi`, the last first.
@@ -60,16 +60,16 @@ enum Entry {
     Restore { slot: u8, old: u16 },
 }
 
-impl Entry {
-    const NOTHING: Entry = Entry::Restore { slot: u8::MAX, old: NONE };
+impl StackEntry {
+    const NOTHING: StackEntry = StackEntry::Restore { slot: u8::MAX, old: NONE };
 }
 
 /// Finds the leftmost match in which the ip group begins at none of the positions `skip`.
 /// Of those that begin there, the one that the pattern prefers.
 pub(super) fn search(
-    program: &Program,
+    program: &PatternProgram,
     text: &[u8],
-    scratch: &mut Scratch,
+    scratch: &mut MatchScratch,
     skip: &[u16],
 ) -> Option<Captures> {
     if text.len() > MAX_TEXT {
@@ -101,10 +101,10 @@ pub(super) fn search(
 struct GaveUp;
 
 struct Quick<'a> {
-    program: &'a Program,
+    program: &'a PatternProgram,
     text: &'a [u8],
     skip: &'a [u16],
-    stack: &'a mut [Entry; STACK],
+    stack: &'a mut [StackEntry; STACK],
     depth: usize,
     slots: [u16; SLOTS],
     /// Steps left; below 0 the search is given up. What takes no byte and leads to no other way is not
@@ -236,7 +236,7 @@ impl Quick<'_> {
     }
 
     /// The bytes with which a text may go on behind the loop at `pc`, if these are known.
-    fn next_set(program: &Program, pc: usize) -> Option<&ByteSet> {
+    fn next_set(program: &PatternProgram, pc: usize) -> Option<&ByteSet> {
         match program.code.get(pc) {
             Some(&Inst::Until { next, .. }) => Some(program.set(next)),
             _ => None,
@@ -257,12 +257,12 @@ impl Quick<'_> {
                 return go;
             }
         }
-        self.push(Entry::Go { pc: second, at: narrow(at) });
+        self.push(StackEntry::Go { pc: second, at: narrow(at) });
         go
     }
 
     /// Keeps a way for later. Without room for it the attempt is given up.
-    fn push(&mut self, entry: Entry) {
+    fn push(&mut self, entry: StackEntry) {
         match self.stack.get_mut(self.depth) {
             Some(place) => {
                 *place = entry;
@@ -278,19 +278,19 @@ impl Quick<'_> {
             self.depth = self.depth.checked_sub(1)?;
             self.fuel -= 1;
             match *self.stack.get(self.depth)? {
-                Entry::Go { pc, at } => return Some((pc.into(), at.into())),
-                Entry::Restore { slot, old } => {
+                StackEntry::Go { pc, at } => return Some((pc.into(), at.into())),
+                StackEntry::Restore { slot, old } => {
                     if let Some(value) = self.slots.get_mut(usize::from(slot)) {
                         *value = old;
                     }
                 }
-                Entry::Back { pc, lo, hi } => {
+                StackEntry::Back { pc, lo, hi } => {
                     let end = self.back(pc.into(), lo.into(), hi.into());
                     if let Some(end) = end {
                         return Some((usize::from(pc) + 1, end));
                     }
                 }
-                Entry::Ahead { pc, lo, hi } => {
+                StackEntry::Ahead { pc, lo, hi } => {
                     let end = self.ahead(pc.into(), lo.into(), hi.into());
                     if let Some(end) = end {
                         return Some((usize::from(pc) + 1, end));
@@ -309,7 +309,7 @@ impl Quick<'_> {
         if let Some(value) = self.slots.get_mut(usize::from(slot)) {
             let old = std::mem::replace(value, at);
             if self.depth > 0 {
-                self.push(Entry::Restore { slot, old });
+                self.push(StackEntry::Restore { slot, old });
             }
         }
         true
@@ -324,9 +324,9 @@ impl Quick<'_> {
         if let Some(short) = ends.short.filter(|_| ends.full.is_some()) {
             // Taken in reverse: the slot of the end is set, matching goes on there, the slot is put back.
             let slot = IP_BEGIN + 1;
-            self.push(Entry::Restore { slot, old: self.slots[usize::from(slot)] });
-            self.push(Entry::Go { pc: narrow(pc + 1), at: narrow(short) });
-            self.push(Entry::Restore { slot, old: narrow(short) });
+            self.push(StackEntry::Restore { slot, old: self.slots[usize::from(slot)] });
+            self.push(StackEntry::Go { pc: narrow(pc + 1), at: narrow(short) });
+            self.push(StackEntry::Restore { slot, old: narrow(short) });
         }
         self.save(IP_BEGIN + 1, end);
         Some(end)
@@ -383,7 +383,7 @@ impl Quick<'_> {
             },
         };
         if at > lo {
-            self.push(Entry::Back { pc: narrow(pc), lo: narrow(lo), hi: narrow(at - 1) });
+            self.push(StackEntry::Back { pc: narrow(pc), lo: narrow(lo), hi: narrow(at - 1) });
         }
         Some(at)
     }
@@ -421,7 +421,7 @@ impl Quick<'_> {
             },
         };
         if at < hi {
-            self.push(Entry::Ahead { pc: narrow(pc), lo: narrow(at + 1), hi: narrow(hi) });
+            self.push(StackEntry::Ahead { pc: narrow(pc), lo: narrow(at + 1), hi: narrow(hi) });
         }
         Some(at)
     }
@@ -429,7 +429,7 @@ impl Quick<'_> {
 
 /// Whether an address may be read elsewhere than at `begin`, judged by what stands next to it. `program` has
 /// no other ip groups than address instructions.
-pub(super) fn another_place(program: &Program, text: &[u8], begin: usize) -> bool {
+pub(super) fn another_place(program: &PatternProgram, text: &[u8], begin: usize) -> bool {
     let fits = |at: usize| {
         let ends = addr::ends(text, at);
         let before = text.get(..at).unwrap_or_default();

@@ -20,16 +20,16 @@ mod tests;
 
 use crate::base::bytes::find;
 use core::ops::Range;
-use program::{IP_BEGIN, Inst, NONE, Program};
+use program::{IP_BEGIN, Inst, NONE, PatternProgram};
 
-pub use matcher::Scratch;
+pub use matcher::MatchScratch;
 
 /// Other readings that are looked for in one text.
 pub const MAX_READINGS: usize = 8;
 
 /// What a part of a pattern may be named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Group {
+pub enum CaptureGroup {
     /// The address to ban; `<HOST>` and `<ADDR>` are such groups.
     Ip,
     /// The user name.
@@ -46,22 +46,29 @@ pub enum Group {
     Method,
 }
 
-impl Group {
+impl CaptureGroup {
     /// All groups, in the order of their numbers.
-    pub const ALL: [Group; 7] =
-        [Group::Ip, Group::User, Group::Port, Group::Uri, Group::Status, Group::Ua, Group::Method];
+    pub const ALL: [CaptureGroup; 7] = [
+        CaptureGroup::Ip,
+        CaptureGroup::User,
+        CaptureGroup::Port,
+        CaptureGroup::Uri,
+        CaptureGroup::Status,
+        CaptureGroup::Ua,
+        CaptureGroup::Method,
+    ];
 
     /// The name in patterns.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Group::Ip => "ip",
-            Group::User => "user",
-            Group::Port => "port",
-            Group::Uri => "uri",
-            Group::Status => "status",
-            Group::Ua => "ua",
-            Group::Method => "method",
+            CaptureGroup::Ip => "ip",
+            CaptureGroup::User => "user",
+            CaptureGroup::Port => "port",
+            CaptureGroup::Uri => "uri",
+            CaptureGroup::Status => "status",
+            CaptureGroup::Ua => "ua",
+            CaptureGroup::Method => "method",
         }
     }
 
@@ -72,7 +79,7 @@ impl Group {
 
 /// What is wrong with a pattern.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Error {
+pub struct PatternError {
     /// The bytes of the pattern that it is about.
     pub at: Range<usize>,
     /// What is wrong, naming the construct.
@@ -81,16 +88,16 @@ pub struct Error {
     pub hint: String,
 }
 
-impl Error {
-    fn new(at: Range<usize>, what: &str, hint: &str) -> Error {
-        Error { at, what: what.into(), hint: hint.into() }
+impl PatternError {
+    fn new(at: Range<usize>, what: &str, hint: &str) -> PatternError {
+        PatternError { at, what: what.into(), hint: hint.into() }
     }
 }
 
 /// A compiled pattern.
 #[derive(Clone)]
 pub struct Pattern {
-    program: Program,
+    program: PatternProgram,
     /// See `literals`.
     needles: Box<[u8]>,
     /// Whether it pays to look for the needles first.
@@ -103,9 +110,9 @@ impl Pattern {
     ///
     /// # Errors
     /// The first thing in `text` that is wrong, not supported or too large.
-    pub fn new(text: &str, need_ip: bool) -> Result<Pattern, Error> {
+    pub fn new(text: &str, need_ip: bool) -> Result<Pattern, PatternError> {
         let part = parse::parse(text)?;
-        let ip = Group::Ip.bit();
+        let ip = CaptureGroup::Ip.bit();
         if need_ip && part.always & ip == 0 {
             let (what, hint) = if part.may & ip == 0 {
                 ("the pattern has no address", "write <HOST> where the address stands")
@@ -115,9 +122,9 @@ impl Pattern {
                     "each alternative needs <HOST>, and none may be optional",
                 )
             };
-            return Err(Error::new(0..text.len(), what, hint));
+            return Err(PatternError::new(0..text.len(), what, hint));
         }
-        let program = Program::new(&part);
+        let program = PatternProgram::new(&part);
         let needles = literals::required(&part.node);
         let lead = program.code.iter().find(|inst| !matches!(inst, Inst::Save(_)));
         let scan = !needles.is_empty()
@@ -128,7 +135,7 @@ impl Pattern {
 
     /// The leftmost match; of several beginning there, the one that the pattern prefers.
     /// Texts of more than 65,000 bytes do not match.
-    pub fn find(&self, text: &[u8], scratch: &mut Scratch) -> Option<Captures> {
+    pub fn find(&self, text: &[u8], scratch: &mut MatchScratch) -> Option<Captures> {
         if !self.program.may_match(text) {
             return None;
         }
@@ -139,7 +146,7 @@ impl Pattern {
     }
 
     /// Whether the pattern matches somewhere in `text`.
-    pub fn is_match(&self, text: &[u8], scratch: &mut Scratch) -> bool {
+    pub fn is_match(&self, text: &[u8], scratch: &mut MatchScratch) -> bool {
         self.find(text, scratch).is_some()
     }
 
@@ -156,13 +163,13 @@ impl Pattern {
         &self,
         text: &[u8],
         found: &Captures,
-        scratch: &mut Scratch,
+        scratch: &mut MatchScratch,
         each: &mut dyn FnMut(Range<usize>),
     ) -> bool {
         if self.program.one_reading {
             return true;
         }
-        let ip = found.get(Group::Ip).unwrap_or_default();
+        let ip = found.get(CaptureGroup::Ip).unwrap_or_default();
         if self.program.addresses_only && !addr::another_possible(text, ip) {
             return true;
         }
@@ -174,7 +181,7 @@ impl Pattern {
         for n in 1..=MAX_READINGS {
             let Some(other) = matcher::search(&self.program, text, scratch, &seen[..n]) else { return true };
             seen[n] = other.slots[usize::from(IP_BEGIN)];
-            if let Some(ip) = other.get(Group::Ip) {
+            if let Some(ip) = other.get(CaptureGroup::Ip) {
                 each(ip);
             }
         }
@@ -188,9 +195,10 @@ impl Pattern {
 
     /// Whether a match may say what this group is.
     #[must_use]
-    pub fn has(&self, group: Group) -> bool {
+    pub fn has(&self, group: CaptureGroup) -> bool {
         let slot = u8::try_from(group as usize * 2).unwrap_or(u8::MAX);
-        group == Group::Ip || self.program.code.iter().any(|inst| matches!(inst, Inst::Save(s) if *s == slot))
+        group == CaptureGroup::Ip
+            || self.program.code.iter().any(|inst| matches!(inst, Inst::Save(s) if *s == slot))
     }
 
     /// Bytes on the heap.
@@ -201,7 +209,7 @@ impl Pattern {
 }
 
 /// Slots of captures: two for each group.
-const SLOTS: usize = 2 * Group::ALL.len();
+const SLOTS: usize = 2 * CaptureGroup::ALL.len();
 
 /// Where a match and its groups stand in the text.
 #[derive(Clone, Copy)]
@@ -215,7 +223,7 @@ pub struct Captures {
 impl Captures {
     /// What the group matched, if it took part; of a repeated group, the last time.
     #[must_use]
-    pub fn get(&self, group: Group) -> Option<Range<usize>> {
+    pub fn get(&self, group: CaptureGroup) -> Option<Range<usize>> {
         let slot = group as usize * 2;
         match (self.slots.get(slot), self.slots.get(slot + 1)) {
             (Some(&begin), Some(&end)) if begin != NONE && end != NONE => Some(begin.into()..end.into()),

@@ -4,7 +4,7 @@
 
 use super::advice::{unknown_escape, unsupported};
 use super::set::{self, ByteSet};
-use super::{Error, Group};
+use super::{CaptureGroup, PatternError};
 use core::ops::Range;
 
 /// Groups within groups.
@@ -28,7 +28,7 @@ pub(super) enum Node {
     /// An address, see `addr`; it is an ip group.
     Addr,
     /// A named group.
-    Group(Group, Box<Node>),
+    Group(CaptureGroup, Box<Node>),
     /// One behind the other.
     Cat(Vec<Node>),
     /// The first that leads to a match.
@@ -52,7 +52,7 @@ pub(super) enum Look {
 }
 
 /// A node and what its parents need to know of it.
-pub(super) struct Part {
+pub(super) struct PatternPart {
     pub(super) node: Node,
     /// Groups (bits) that may take part.
     pub(super) may: u8,
@@ -66,31 +66,31 @@ pub(super) struct Part {
     repeatable: bool,
 }
 
-impl Part {
-    fn one(node: Node) -> Part {
-        Part { node, may: 0, always: 0, steps: 1, empty: false, repeatable: true }
+impl PatternPart {
+    fn one(node: Node) -> PatternPart {
+        PatternPart { node, may: 0, always: 0, steps: 1, empty: false, repeatable: true }
     }
 
-    fn nothing() -> Part {
-        Part { node: Node::Empty, may: 0, always: 0, steps: 1, empty: true, repeatable: false }
+    fn nothing() -> PatternPart {
+        PatternPart { node: Node::Empty, may: 0, always: 0, steps: 1, empty: true, repeatable: false }
     }
 }
 
 /// Parses a whole pattern.
-pub(super) fn parse(text: &str) -> Result<Part, Error> {
+pub(super) fn parse(text: &str) -> Result<PatternPart, PatternError> {
     let mut p = Parser {
         text: text.as_bytes(),
         at: 0,
         depth: 0,
         fold: false,
         point: set::ANY,
-        fault: Error::default(),
+        fault: PatternError::default(),
     };
     p.whole().ok_or(p.fault)
 }
 
 /// What was read; `None` at a fault, which stands in the parser then.
-pub(super) type Read<T> = Option<T>;
+pub(super) type ParseResult<T> = Option<T>;
 
 /// The text and how far it is read.
 pub(super) struct Parser<'a> {
@@ -102,7 +102,7 @@ pub(super) struct Parser<'a> {
     /// What a point stands for.
     point: ByteSet,
     /// What is wrong, once something is.
-    fault: Error,
+    fault: PatternError,
 }
 
 impl Parser<'_> {
@@ -129,18 +129,18 @@ impl Parser<'_> {
     }
 
     /// Ends the parsing: what stands from `from` up to here is wrong.
-    pub(super) fn fail<T>(&mut self, from: usize, what: &str, hint: &str) -> Read<T> {
+    pub(super) fn fail<T>(&mut self, from: usize, what: &str, hint: &str) -> ParseResult<T> {
         let to = self.at.max(from + 1).min(self.text.len().max(from));
         self.fail_at(from..to, what, hint)
     }
 
     /// Ends the parsing: these bytes are wrong.
-    pub(super) fn fail_at<T>(&mut self, at: Range<usize>, what: &str, hint: &str) -> Read<T> {
-        self.fault = Error::new(at, what, hint);
+    pub(super) fn fail_at<T>(&mut self, at: Range<usize>, what: &str, hint: &str) -> ParseResult<T> {
+        self.fault = PatternError::new(at, what, hint);
         None
     }
 
-    fn whole(&mut self) -> Read<Part> {
+    fn whole(&mut self) -> ParseResult<PatternPart> {
         let part = self.alternatives()?;
         if self.at < self.text.len() {
             let at = self.at..self.at + 1;
@@ -152,7 +152,7 @@ impl Parser<'_> {
         Some(part)
     }
 
-    fn alternatives(&mut self) -> Read<Part> {
+    fn alternatives(&mut self) -> ParseResult<PatternPart> {
         let mut all = self.sequence()?;
         if self.peek() != Some(b'|') {
             return Some(all);
@@ -166,11 +166,11 @@ impl Parser<'_> {
             all.empty |= next.empty;
             nodes.push(next.node);
         }
-        Some(Part { node: Node::Alt(nodes), repeatable: true, ..all })
+        Some(PatternPart { node: Node::Alt(nodes), repeatable: true, ..all })
     }
 
-    fn sequence(&mut self) -> Read<Part> {
-        let mut all = Part::nothing();
+    fn sequence(&mut self) -> ParseResult<PatternPart> {
+        let mut all = PatternPart::nothing();
         let mut nodes = Vec::new();
         while !matches!(self.peek(), None | Some(b'|' | b')')) {
             let from = self.at;
@@ -193,19 +193,23 @@ impl Parser<'_> {
         Some(all)
     }
 
-    fn atom(&mut self) -> Read<Part> {
+    fn atom(&mut self) -> ParseResult<PatternPart> {
         let from = self.at;
         if self.eat(b"<HOST>") || self.eat(b"<ADDR>") {
-            let bit = Group::Ip.bit();
-            return Some(Part { may: bit, always: bit, steps: 4, ..Part::one(Node::Addr) });
+            let bit = CaptureGroup::Ip.bit();
+            return Some(PatternPart { may: bit, always: bit, steps: 4, ..PatternPart::one(Node::Addr) });
         }
         Some(match self.next() {
-            None => Part::nothing(),
-            Some(b'.') => Part::one(Node::Set(self.point)),
-            Some(b'^') => Part { empty: true, repeatable: false, ..Part::one(Node::Look(Look::Start)) },
-            Some(b'$') => Part { empty: true, repeatable: false, ..Part::one(Node::Look(Look::End)) },
+            None => PatternPart::nothing(),
+            Some(b'.') => PatternPart::one(Node::Set(self.point)),
+            Some(b'^') => {
+                PatternPart { empty: true, repeatable: false, ..PatternPart::one(Node::Look(Look::Start)) }
+            }
+            Some(b'$') => {
+                PatternPart { empty: true, repeatable: false, ..PatternPart::one(Node::Look(Look::End)) }
+            }
             Some(b'(') => self.group(from)?,
-            Some(b'[') => Part::one(Node::Set(self.class(from)?)),
+            Some(b'[') => PatternPart::one(Node::Set(self.class(from)?)),
             Some(b'\\') => self.escape(from)?,
             Some(b @ (b'*' | b'+' | b'?')) => {
                 let what = format!("nothing for {} to repeat", char::from(b));
@@ -214,7 +218,7 @@ impl Parser<'_> {
             Some(b'{') => return self.fail(from, "nothing for { to repeat", "a literal { is written \\{"),
             Some(b'<') => {
                 self.foreign_tag(from)?;
-                Part::one(Node::Byte(b'<'))
+                PatternPart::one(Node::Byte(b'<'))
             }
             Some(b'%') if self.rest().starts_with(b"(") => {
                 let len = self.rest().iter().position(|&b| b == b')').map_or(1, |n| n + 1);
@@ -222,7 +226,7 @@ impl Parser<'_> {
                 let hint = "write out what it stands for; a literal ( is written \\(";
                 return self.fail(from, "fail2ban's %( )s variables are not known here", hint);
             }
-            Some(b) if b < 0x80 => Part::one(self.literal(b)),
+            Some(b) if b < 0x80 => PatternPart::one(self.literal(b)),
             Some(_) => self.wide_char(from),
         })
     }
@@ -236,17 +240,17 @@ impl Parser<'_> {
     }
 
     /// A character beyond ASCII is the sequence of its UTF-8 bytes; a repeat behind it repeats them all.
-    pub(super) fn wide_char(&mut self, from: usize) -> Part {
+    pub(super) fn wide_char(&mut self, from: usize) -> PatternPart {
         while self.peek().is_some_and(|b| b & 0xc0 == 0x80) {
             self.at += 1;
         }
         let bytes = self.text.get(from..self.at).unwrap_or_default();
         let steps = u32::try_from(bytes.len()).unwrap_or(MAX_STEPS);
-        Part { steps, ..Part::one(Node::Cat(bytes.iter().map(|&b| Node::Byte(b)).collect())) }
+        PatternPart { steps, ..PatternPart::one(Node::Cat(bytes.iter().map(|&b| Node::Byte(b)).collect())) }
     }
 
     /// Tags of other tools would be matched as they stand, which nobody means.
-    fn foreign_tag(&mut self, from: usize) -> Read<()> {
+    fn foreign_tag(&mut self, from: usize) -> ParseResult<()> {
         const TAGS: [&[u8]; 6] = [b"IP4>", b"IP6>", b"DNS>", b"CIDR>", b"SUBNET>", b"SKIPLINES>"];
         let tag = TAGS.iter().any(|tag| self.rest().starts_with(tag));
         if !tag && !self.rest().starts_with(b"F-") && !self.rest().starts_with(b"/F-") {
@@ -257,14 +261,14 @@ impl Parser<'_> {
         self.fail(from, "this tag of fail2ban is not known here", hint)
     }
 
-    fn group(&mut self, from: usize) -> Read<Part> {
+    fn group(&mut self, from: usize) -> ParseResult<PatternPart> {
         let outer = (self.fold, self.point);
         let mut name = None;
         if self.eat(b"?") {
             if self.eat(b"P<") || (self.peek() == Some(b'<') && !self.look_behind() && self.eat(b"<")) {
                 name = Some(self.group_name()?);
             } else if !self.flags(from)? {
-                return Some(Part::nothing());
+                return Some(PatternPart::nothing());
             }
         } else if self.peek() == Some(b'*') {
             self.at += 1;
@@ -288,14 +292,14 @@ impl Parser<'_> {
         part.may |= group.bit();
         part.always |= group.bit();
         part.steps = part.steps.saturating_add(2);
-        Some(Part { node: Node::Group(group, Box::new(part.node)), ..part })
+        Some(PatternPart { node: Node::Group(group, Box::new(part.node)), ..part })
     }
 
     fn look_behind(&self) -> bool {
         matches!(self.rest(), [b'<', b'=' | b'!', ..])
     }
 
-    fn group_name(&mut self) -> Read<Group> {
+    fn group_name(&mut self) -> ParseResult<CaptureGroup> {
         let from = self.at;
         let Some(len) = self.rest().iter().position(|&b| b == b'>') else {
             self.at = self.text.len();
@@ -303,7 +307,7 @@ impl Parser<'_> {
         };
         self.at += len;
         let name = self.text.get(from..self.at).unwrap_or_default();
-        let Some(group) = Group::ALL.into_iter().find(|g| g.name().as_bytes() == name) else {
+        let Some(group) = CaptureGroup::ALL.into_iter().find(|g| g.name().as_bytes() == name) else {
             let what = format!("unknown group '{}'", String::from_utf8_lossy(name));
             return self.fail(from, &what, "known are ip, user, port, uri, status, ua, method");
         };
@@ -312,7 +316,7 @@ impl Parser<'_> {
     }
 
     /// Behind `(?`: reads `i`, `-i`, `s`. True if a group follows, false if the flag stands alone.
-    fn flags(&mut self, from: usize) -> Read<bool> {
+    fn flags(&mut self, from: usize) -> ParseResult<bool> {
         let mut on = true;
         let (mut fold, mut point) = (self.fold, self.point);
         loop {
@@ -337,26 +341,26 @@ impl Parser<'_> {
         }
     }
 
-    fn escape(&mut self, from: usize) -> Read<Part> {
+    fn escape(&mut self, from: usize) -> ParseResult<PatternPart> {
         Some(match self.peek() {
             Some(b'b') => self.look(Look::Word),
             Some(b'B') => self.look(Look::NotWord),
             Some(b'A') => self.look(Look::Start),
             Some(b'z' | b'Z') => self.look(Look::End),
             _ => match self.escaped(from, false)? {
-                Escaped::Byte(b) => Part::one(self.literal(b)),
-                Escaped::Set(set) => Part::one(Node::Set(set)),
+                Escaped::Byte(b) => PatternPart::one(self.literal(b)),
+                Escaped::Set(set) => PatternPart::one(Node::Set(set)),
             },
         })
     }
 
-    fn look(&mut self, look: Look) -> Part {
+    fn look(&mut self, look: Look) -> PatternPart {
         self.at += 1;
-        Part { empty: true, repeatable: false, ..Part::one(Node::Look(look)) }
+        PatternPart { empty: true, repeatable: false, ..PatternPart::one(Node::Look(look)) }
     }
 
     /// Behind the `\`: what means the same within a class and outside.
-    pub(super) fn escaped(&mut self, from: usize, in_class: bool) -> Read<Escaped> {
+    pub(super) fn escaped(&mut self, from: usize, in_class: bool) -> ParseResult<Escaped> {
         let Some(b) = self.next() else {
             return self.fail(from, "nothing follows this \\", "a literal \\ is written \\\\");
         };
@@ -391,7 +395,7 @@ impl Parser<'_> {
     }
 
     /// The repeat behind `part`, which began at `from`, if there is one.
-    fn repeat(&mut self, part: Part, from: usize) -> Read<Part> {
+    fn repeat(&mut self, part: PatternPart, from: usize) -> ParseResult<PatternPart> {
         let at = self.at;
         let (min, max) = match self.peek() {
             Some(b'*') => (0, None),
@@ -415,7 +419,7 @@ impl Parser<'_> {
             }
             _ => {}
         }
-        if part.may & Group::Ip.bit() != 0 && max != Some(1) {
+        if part.may & CaptureGroup::Ip.bit() != 0 && max != Some(1) {
             return self.fail(from, "the ip group may not repeat", "a line has one address to ban");
         }
         let copies = max.unwrap_or(min.saturating_add(1)).max(1);
@@ -432,11 +436,11 @@ impl Parser<'_> {
         let may = if max == Some(0) { 0 } else { part.may };
         let what = Box::new(part.node);
         let node = Node::Repeat { what, min, max, greedy, empty: part.empty };
-        Some(Part { node, may, always, steps, empty, repeatable: false })
+        Some(PatternPart { node, may, always, steps, empty, repeatable: false })
     }
 
     /// At a `{`: reads up to the `}`, which is left to be skipped.
-    fn counts(&mut self) -> Read<(u32, Option<u32>)> {
+    fn counts(&mut self) -> ParseResult<(u32, Option<u32>)> {
         let from = self.at;
         self.at += 1;
         let min = self.number();

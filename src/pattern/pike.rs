@@ -10,7 +10,7 @@
 
 use super::addr;
 use super::matcher::{holds, narrow};
-use super::program::{IP_BEGIN, Inst, NONE, Order, Program};
+use super::program::{IP_BEGIN, Inst, NONE, Order, PatternProgram};
 use super::{Captures, SLOTS};
 
 /// Slots of a thread: where the match begins, then the captures.
@@ -95,14 +95,14 @@ pub(super) struct Pike {
 
 /// What stays the same during a search.
 struct Search<'a> {
-    program: &'a Program,
+    program: &'a PatternProgram,
     text: &'a [u8],
     skip: &'a [u16],
 }
 
 impl Pike {
     /// Makes room for this program.
-    pub(super) fn fit(&mut self, program: &Program) {
+    pub(super) fn fit(&mut self, program: &PatternProgram) {
         let states = program.states();
         let stride = usize::from(program.slots) + 1;
         self.now.fit(states, stride);
@@ -126,7 +126,7 @@ impl Pike {
     }
 
     /// As `matcher::search`; the memory was made to fit.
-    pub(super) fn search(&mut self, program: &Program, text: &[u8], skip: &[u16]) -> Option<Captures> {
+    pub(super) fn search(&mut self, program: &PatternProgram, text: &[u8], skip: &[u16]) -> Option<Captures> {
         let search = Search { program, text, skip };
         #[cfg(test)]
         {

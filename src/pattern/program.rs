@@ -1,13 +1,13 @@
 #![forbid(unsafe_code)]
 //! Tree to program: a compact list of instructions, made once per pattern. Knows nothing of texts.
 
-use super::Group;
-use super::parse::{Look, Node, Part};
+use super::CaptureGroup;
+use super::parse::{Look, Node, PatternPart};
 use super::set::{self, ByteSet, COMMON};
 
 /// No instruction, no position, no slot.
 pub(super) const NONE: u16 = u16::MAX;
-/// The slot in which the ip group begins; each group has two, in the order of `Group::ALL`.
+/// The slot in which the ip group begins; each group has two, in the order of `CaptureGroup::ALL`.
 pub(super) const IP_BEGIN: u8 = 0;
 
 /// One step. Instructions follow each other unless they say otherwise.
@@ -21,7 +21,7 @@ pub(super) enum Inst {
     Lit { fold: bool, len: u8, rare: u8, at: u16 },
     /// One byte of this set.
     Set(u16),
-    /// Any number of bytes of a set; if `limit` is not `NONE`, only so many: see `Program::limit`.
+    /// Any number of bytes of a set; if `limit` is not `NONE`, only so many: see `PatternProgram::limit`.
     Loop { order: Order, set: u16, limit: u16 },
     /// Any number of bytes of a set; what follows is the end of the text or begins with a byte
     /// of the set `next`.
@@ -60,7 +60,7 @@ const STRAIGHT: u8 = 2;
 
 /// A compiled pattern.
 #[derive(Clone)]
-pub(super) struct Program {
+pub(super) struct PatternProgram {
     pub(super) code: Box<[Inst]>,
     /// The bytes of all literals, and of the limits of loops.
     pub(super) pool: Box<[u8]>,
@@ -84,13 +84,13 @@ pub(super) struct Program {
     pub(super) one_reading: bool,
 }
 
-impl Program {
+impl PatternProgram {
     /// Translates a parsed pattern.
-    pub(super) fn new(part: &Part) -> Program {
+    pub(super) fn new(part: &PatternPart) -> PatternProgram {
         let mut b = Builder::default();
         b.node(&part.node);
         b.code.push(Inst::Match);
-        let mut program = Program {
+        let mut program = PatternProgram {
             code: b.code.into_boxed_slice(),
             pool: b.pool.into_boxed_slice(),
             sets: b.sets.into_boxed_slice(),
@@ -110,7 +110,7 @@ impl Program {
         program.look_ahead();
         program.number_counts();
         program.look_behind();
-        program.one_reading = part.always & Group::Ip.bit() == 0 || program.has_one_reading();
+        program.one_reading = part.always & CaptureGroup::Ip.bit() == 0 || program.has_one_reading();
         program
     }
 

@@ -9,12 +9,12 @@ fn pattern(text: &str) -> Pattern {
     Pattern::new(text, false).unwrap_or_else(|e| panic!("{text}: {e:?}"))
 }
 
-fn scratch(p: &Pattern) -> Scratch {
-    Scratch::for_patterns(std::iter::once(p))
+fn scratch(p: &Pattern) -> MatchScratch {
+    MatchScratch::for_patterns(std::iter::once(p))
 }
 
 /// The text of a group, `-` without a match, `(none)` if the group took no part.
-fn group<'a>(text: &str, line: &'a str, g: Group) -> &'a str {
+fn group<'a>(text: &str, line: &'a str, g: CaptureGroup) -> &'a str {
     let p = pattern(text);
     match p.find(line.as_bytes(), &mut scratch(&p)) {
         Some(found) => found.get(g).map_or("(none)", |r| &line[r]),
@@ -50,7 +50,7 @@ fn addresses_are_taken_out_of_lines() {
         (r"(?:from <HOST>)?$", "x", "(none)"),
     ];
     for (text, line, want) in cases {
-        assert_eq!(group(text, line, Group::Ip), *want, "{text} on {line}");
+        assert_eq!(group(text, line, CaptureGroup::Ip), *want, "{text} on {line}");
     }
 }
 
@@ -94,7 +94,7 @@ fn constructs_mean_what_they_mean_elsewhere() {
         ("^(?P<user>b)", "a\nb", "-"),
     ];
     for (text, line, want) in cases {
-        assert_eq!(group(text, line, Group::User), *want, "{text} on {line}");
+        assert_eq!(group(text, line, CaptureGroup::User), *want, "{text} on {line}");
     }
 }
 
@@ -312,14 +312,14 @@ fn other_readings_of_addresses_leave_out_no_address() {
             let line = line.as_bytes();
             let Some(found) = p.find(line, &mut scratch) else { continue };
             let addr = |r: Range<usize>| crate::base::net::parse_addr(&line[r]).unwrap();
-            let first = addr(found.get(Group::Ip).unwrap());
+            let first = addr(found.get(CaptureGroup::Ip).unwrap());
             let mut got = vec![];
             assert!(p.other_readings(line, &found, &mut scratch, &mut |r| got.push(addr(r))));
             let mut want = vec![];
             let mut seen = vec![found.slots[0]];
             while let Some(other) = matcher::search(&p.program, line, &mut scratch, &seen) {
                 seen.push(other.slots[0]);
-                want.push(addr(other.get(Group::Ip).unwrap()));
+                want.push(addr(other.get(CaptureGroup::Ip).unwrap()));
             }
             got.retain(|a| *a != first);
             want.retain(|a| *a != first);

@@ -6,7 +6,7 @@ use super::{Direction, Family, Name, Policy, Rule, Set, Sink, Verdict};
 
 /// A table.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Table {
+pub struct ListedTable {
     /// Family and name for people.
     pub title: String,
     /// The only family of its packets.
@@ -18,23 +18,23 @@ pub struct Table {
     /// Everything else than chains, for people, with the reason why it cannot be said.
     pub unsaid: Vec<(String, String)>,
     /// Its chains, in the order in which they were made.
-    pub chains: Vec<Chain>,
+    pub chains: Vec<ListedChain>,
 }
 
 /// A chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chain {
+pub struct ListedChain {
     /// For people.
     pub name: String,
     /// What packets come into it.
-    pub base: Base,
+    pub base: ChainBase,
     /// Its rules.
-    pub rules: Vec<Listed>,
+    pub rules: Vec<ListedRule>,
 }
 
 /// Where a chain hangs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Base {
+pub enum ChainBase {
     /// Nowhere: rules jump to it.
     None,
     /// At a hook that the language knows.
@@ -45,64 +45,64 @@ pub enum Base {
 
 /// A rule of the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedRule {
     /// About as nft(8) writes it.
     pub text: String,
     /// Rules of a plan, of which no packet matches two, that are this one together; or why there are none.
-    pub parts: Result<Vec<Part>, String>,
+    pub parts: Result<Vec<RulePart>, String>,
     /// Whether packets may leave its chain by it undecided: by `return` or `goto`.
     pub leaves: bool,
 }
 
 /// One rule of a plan, and what is beyond it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
+pub struct RulePart {
     /// The rule; its verdict is `Next` where `to` decides.
     pub rule: Rule,
     /// The chain that goes on.
-    pub to: Option<Target>,
+    pub to: Option<ChainTarget>,
     /// How refused packets are answered, where that is not what `rule` says; else empty.
     pub answer: String,
 }
 
 /// A chain that a rule leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub struct ChainTarget {
     /// Its name.
     pub chain: String,
     /// Whether the way leads back behind the rule.
     pub back: bool,
 }
 
-impl Part {
+impl RulePart {
     /// A part as the plan has it.
     #[must_use]
-    pub fn of(rule: &Rule) -> Part {
-        let mut part = Part { rule: rule.clone(), to: None, answer: String::new() };
+    pub fn of(rule: &Rule) -> RulePart {
+        let mut part = RulePart { rule: rule.clone(), to: None, answer: String::new() };
         if let Verdict::Jump(name) = rule.verdict {
             part.rule.verdict = Verdict::Next;
-            part.to = Some(Target { chain: name.as_str().to_owned(), back: true });
+            part.to = Some(ChainTarget { chain: name.as_str().to_owned(), back: true });
         }
         part
     }
 }
 
-impl Table {
+impl ListedTable {
     /// An empty table of `mef load`.
     #[must_use]
-    pub fn ours() -> Table {
-        Table { title: "inet mef".into(), ours: true, ..Table::default() }
+    pub fn ours() -> ListedTable {
+        ListedTable { title: "inet mef".into(), ours: true, ..ListedTable::default() }
     }
 
-    fn push(&mut self, name: &str, base: Base) {
-        self.chains.push(Chain { name: name.to_owned(), base, rules: Vec::new() });
+    fn push(&mut self, name: &str, base: ChainBase) {
+        self.chains.push(ListedChain { name: name.to_owned(), base, rules: Vec::new() });
     }
 }
 
 /// Records a plan as the table that it makes.
-impl Sink for Table {
+impl Sink for ListedTable {
     fn base(&mut self, direction: Direction, policy: Policy) {
-        self.push(hook(direction), Base::Filter(direction, 0, policy));
+        self.push(hook(direction), ChainBase::Filter(direction, 0, policy));
     }
 
     fn set(&mut self, set: &Set) {
@@ -112,13 +112,13 @@ impl Sink for Table {
     fn buckets(&mut self, _: Name, _: Family, _: u32) {}
 
     fn chain(&mut self, name: Name) {
-        self.push(name.as_str(), Base::None);
+        self.push(name.as_str(), ChainBase::None);
     }
 
     fn rule(&mut self, chain: super::Chain, rule: &Rule) {
-        let here = |c: &&mut Chain| match (&chain, &c.base) {
-            (super::Chain::Base(dir), Base::Filter(hook, ..)) => dir == hook,
-            (super::Chain::Own(name), Base::None) => c.name == name.as_str(),
+        let here = |c: &&mut ListedChain| match (&chain, &c.base) {
+            (super::Chain::Base(dir), ChainBase::Filter(hook, ..)) => dir == hook,
+            (super::Chain::Own(name), ChainBase::None) => c.name == name.as_str(),
             _ => false,
         };
         // Base chains stand at the front; the chain of a rule was made a moment ago.
@@ -127,7 +127,11 @@ impl Sink for Table {
             super::Chain::Own(_) => self.chains.iter_mut().rev().find(here),
         };
         if let Some(chain) = found {
-            chain.rules.push(Listed { text: String::new(), parts: Ok(vec![Part::of(rule)]), leaves: false });
+            chain.rules.push(ListedRule {
+                text: String::new(),
+                parts: Ok(vec![RulePart::of(rule)]),
+                leaves: false,
+            });
         }
     }
 }

@@ -32,7 +32,7 @@ pub struct Packet {
 
 /// Whether a packet is matched, or passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Answer {
+pub enum PacketAnswer {
     /// For sure not.
     No,
     /// It depends on what is not known.
@@ -41,25 +41,25 @@ pub enum Answer {
     Yes,
 }
 
-impl From<bool> for Answer {
-    fn from(is: bool) -> Answer {
-        if is { Answer::Yes } else { Answer::No }
+impl From<bool> for PacketAnswer {
+    fn from(is: bool) -> PacketAnswer {
+        if is { PacketAnswer::Yes } else { PacketAnswer::No }
     }
 }
 
 /// What becomes of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fate {
+pub struct PacketFate {
     /// Whether it passes.
-    pub passes: Answer,
+    pub passes: PacketAnswer,
     /// The rule of the language that decided, 0 = the policy did.
     pub origin: u32,
 }
 
 /// The plan is told to it, and runs packets through the rules as they come.
-pub struct Run {
+pub struct PacketRun {
     packets: Vec<Packet>,
-    fates: Vec<Option<Fate>>,
+    fates: Vec<Option<PacketFate>>,
     /// Whether a rule that was passed might have accepted it.
     perhaps: Vec<bool>,
     policies: [Policy; 3],
@@ -68,36 +68,36 @@ pub struct Run {
     own: Option<(Name, Vec<Rule>)>,
 }
 
-impl Run {
+impl PacketRun {
     /// A run of these packets.
     #[must_use]
-    pub fn new(packets: Vec<Packet>) -> Run {
+    pub fn new(packets: Vec<Packet>) -> PacketRun {
         let (fates, perhaps) = (vec![None; packets.len()], vec![false; packets.len()]);
-        Run { packets, fates, perhaps, policies: [Policy::Accept; 3], sets: Vec::new(), own: None }
+        PacketRun { packets, fates, perhaps, policies: [Policy::Accept; 3], sets: Vec::new(), own: None }
     }
 
     /// What became of each packet, in their order.
     #[must_use]
-    pub fn fates(self) -> Vec<Fate> {
+    pub fn fates(self) -> Vec<PacketFate> {
         let policies = self.policies;
         let each = self.packets.iter().zip(self.fates).zip(self.perhaps);
-        let fate = |((packet, fate), perhaps): ((&Packet, Option<Fate>), bool)| {
+        let fate = |((packet, fate), perhaps): ((&Packet, Option<PacketFate>), bool)| {
             let policy = policies.get(packet.direction as usize) == Some(&Policy::Accept);
-            let mut fate = fate.unwrap_or(Fate { passes: policy.into(), origin: 0 });
+            let mut fate = fate.unwrap_or(PacketFate { passes: policy.into(), origin: 0 });
             if perhaps {
-                fate.passes = fate.passes.max(Answer::Maybe);
+                fate.passes = fate.passes.max(PacketAnswer::Maybe);
             }
             fate
         };
         each.map(fate).collect()
     }
 
-    fn matches(&self, rule: &Rule, packet: &Packet) -> Answer {
+    fn matches(&self, rule: &Rule, packet: &Packet) -> PacketAnswer {
         let plain = rule.family.is_none_or(|family| family == packet.family)
             && rule.proto.is_none_or(|proto| proto == packet.proto)
             && (rule.ct == 0 || rule.ct & packet.state != 0);
         if !plain {
-            return Answer::No;
+            return PacketAnswer::No;
         }
         let limit = rule.limit.as_ref().is_none_or(|limit| limit.over == packet.always);
         let all = [
@@ -109,30 +109,30 @@ impl Run {
             self.ports(rule.dport.as_ref(), packet.ports.1),
             limit.into(),
         ];
-        all.into_iter().min().unwrap_or(Answer::Yes)
+        all.into_iter().min().unwrap_or(PacketAnswer::Yes)
     }
 
-    fn addresses(&self, list: Option<&Addresses>, addr: Option<IpAddr>) -> Answer {
-        let Some(list) = list else { return Answer::Yes };
-        let Some(addr) = addr.map(Range::from) else { return Answer::Maybe };
+    fn addresses(&self, list: Option<&Addresses>, addr: Option<IpAddr>) -> PacketAnswer {
+        let Some(list) = list else { return PacketAnswer::Yes };
+        let Some(addr) = addr.map(Range::from) else { return PacketAnswer::Maybe };
         let ranges = match list {
             Addresses::Ranges(ranges) => ranges,
             Addresses::Set(name) => match self.set(name) {
                 Some(Elements::Addresses(_, ranges)) => ranges,
-                _ => return Answer::No,
+                _ => return PacketAnswer::No,
             },
         };
         ranges.iter().any(|range| range.covers(&addr)).into()
     }
 
-    fn ports(&self, list: Option<&Ports>, port: Option<u16>) -> Answer {
-        let Some(list) = list else { return Answer::Yes };
-        let Some(port) = port else { return Answer::Maybe };
+    fn ports(&self, list: Option<&Ports>, port: Option<u16>) -> PacketAnswer {
+        let Some(list) = list else { return PacketAnswer::Yes };
+        let Some(port) = port else { return PacketAnswer::Maybe };
         let ranges = match list {
             Ports::Ranges(ranges) => ranges,
             Ports::Set(name) => match self.set(name) {
                 Some(Elements::Ports(ranges)) => ranges,
-                _ => return Answer::No,
+                _ => return PacketAnswer::No,
             },
         };
         ranges.iter().any(|(first, last)| (*first..=*last).contains(&port)).into()
@@ -146,13 +146,13 @@ impl Run {
     fn decides(&self, rule: &Rule, packet: &Packet, perhaps: &mut bool) -> Option<bool> {
         let matches = self.matches(rule, packet);
         let decision = match rule.verdict {
-            _ if matches == Answer::No => return None,
+            _ if matches == PacketAnswer::No => return None,
             Verdict::Accept => true,
             Verdict::Drop | Verdict::Reject(_) => false,
             Verdict::Jump(name) => self.inside(name, packet, perhaps)?,
             Verdict::Return | Verdict::Next => return None,
         };
-        if matches == Answer::Maybe {
+        if matches == PacketAnswer::Maybe {
             *perhaps |= decision;
             return None;
         }
@@ -165,7 +165,7 @@ impl Run {
         for rule in rules {
             // Chains of ours jump to no others.
             match rule.verdict {
-                Verdict::Return if self.matches(rule, packet) == Answer::Yes => return None,
+                Verdict::Return if self.matches(rule, packet) == PacketAnswer::Yes => return None,
                 Verdict::Accept | Verdict::Drop | Verdict::Reject(_) => {
                     if let Some(decision) = self.decides(rule, packet, perhaps) {
                         return Some(decision);
@@ -179,19 +179,19 @@ impl Run {
 }
 
 /// How a list of interfaces takes one of them; no list takes every one.
-fn interfaces(list: Option<&Interfaces>, link: Option<IfName>) -> Answer {
-    let Some(list) = list else { return Answer::Yes };
+fn interfaces(list: Option<&Interfaces>, link: Option<IfName>) -> PacketAnswer {
+    let Some(list) = list else { return PacketAnswer::Yes };
     match link {
         Some(link) => {
             let named = list.names.iter().any(|name| name.matches(link.as_str()));
             (named != list.not && !(list.except_lo && link.as_str() == "lo")).into()
         }
         None if list.names.iter().all(|name| name.as_str() == "lo") => list.not.into(),
-        None => Answer::Maybe,
+        None => PacketAnswer::Maybe,
     }
 }
 
-impl Sink for Run {
+impl Sink for PacketRun {
     fn base(&mut self, direction: Direction, policy: Policy) {
         if let Some(slot) = self.policies.get_mut(direction as usize) {
             *slot = policy;
@@ -225,7 +225,7 @@ impl Sink for Run {
                 *slot |= perhaps;
             }
             if let (Some(passes), Some(slot)) = (decision, self.fates.get_mut(at)) {
-                *slot = Some(Fate { passes: passes.into(), origin: rule.origin });
+                *slot = Some(PacketFate { passes: passes.into(), origin: rule.origin });
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::plan::{Direction, Rate};
 
 /// Where a statement stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct StatementPlace {
     /// Which of the files that were read, counted from 0; the first one includes the others.
     pub file: u16,
     /// Line, counted from 1.
@@ -21,9 +21,9 @@ pub enum Statement {
     /// What happens to packets that no rule decides on.
     Policy(Direction, Action),
     /// A rule.
-    Rule(Box<Rule>),
+    Rule(Box<RuleStatement>),
     /// A named set.
-    Set(Set),
+    Set(SetStatement),
     /// Other files, in the order of their names: a path or a glob, relative to the including file.
     Include(String),
 }
@@ -82,7 +82,7 @@ impl Proto {
 
 /// `limit=`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limit {
+pub struct LimitOption {
     /// Packets in a time.
     pub rate: Rate,
     /// A bucket for each source address instead of one for all.
@@ -91,7 +91,7 @@ pub struct Limit {
 
 /// `iif=`, `oif=`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Interfaces {
+pub enum InterfaceList {
     /// Every one but loopback.
     Any,
     /// Every one, `*`.
@@ -127,7 +127,7 @@ pub enum Port {
 
 /// A `rule` statement with the defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
+pub struct RuleStatement {
     /// `dir=`
     pub dir: Direction,
     /// `action=`
@@ -141,13 +141,13 @@ pub struct Rule {
     /// `ratelimit=`: bounds what is logged.
     pub ratelimit: Option<Rate>,
     /// `limit=`: bounds what matches.
-    pub limit: Option<Limit>,
+    pub limit: Option<LimitOption>,
     /// `burst=`, of `limit`; 0 = not given.
     pub burst: u32,
     /// `iif=`
-    pub iif: Interfaces,
+    pub iif: InterfaceList,
     /// `oif=`
-    pub oif: Interfaces,
+    pub oif: InterfaceList,
     /// `src=`; empty is any.
     pub src: Box<[Address]>,
     /// `dst=`; empty is any.
@@ -162,7 +162,7 @@ pub struct Rule {
     pub comment: Box<str>,
 }
 
-impl Rule {
+impl RuleStatement {
     /// The family that `family=` or `proto=` leaves.
     #[must_use]
     pub fn only_family(&self) -> Option<Family> {
@@ -172,18 +172,18 @@ impl Rule {
 
 /// A `set` statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Set {
+pub struct SetStatement {
     /// `name=`
     pub name: Name,
     /// `family=`; `None` is any. Of a set of ports always `None`.
     pub family: Option<Family>,
     /// `type=` and `elements=`
-    pub elements: Elements,
+    pub elements: SetElements,
 }
 
 /// What a set holds, in the order of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Elements {
+pub enum SetElements {
     /// `type=addr`
     Addresses(Vec<Range>),
     /// `type=port`

@@ -2,9 +2,9 @@
 //! What is allowed and yet probably not meant: rules that can never match, sets that nobody uses, a host that
 //! cuts itself off. Knows the host only as far as it is told.
 
-use super::ast::{Address, Interfaces, Place, Port, Rule};
+use super::ast::{Address, InterfaceList, Port, RuleStatement, StatementPlace};
 use super::needs::{self, Situation, Unmet};
-use super::shadow::{Seen, short};
+use super::shadow::{ShadowingRule, short};
 use super::{RuleSet, full};
 use crate::base::diag::{Problem, Severity};
 use crate::base::name::IfName;
@@ -31,7 +31,7 @@ fn all(set: &RuleSet, host: &Host<'_>, unmet: &mut Vec<Unmet>) -> Vec<(u16, Prob
     let mut found = Vec::new();
     let mut used = vec![false; set.sets.len()];
     let mut asked = Vec::new();
-    let mut seen = Seen::default();
+    let mut seen = ShadowingRule::default();
     set.each(&mut |place, rule| {
         if full(&mut found, place.file, Severity::Warning) {
             return;
@@ -64,7 +64,7 @@ fn all(set: &RuleSet, host: &Host<'_>, unmet: &mut Vec<Unmet>) -> Vec<(u16, Prob
     found
 }
 
-fn mark_used(set: &RuleSet, rule: &Rule, used: &mut [bool]) {
+fn mark_used(set: &RuleSet, rule: &RuleStatement, used: &mut [bool]) {
     let addresses = rule.src.iter().chain(&rule.dst);
     let ports = rule.sport.iter().chain(&rule.dport);
     let addresses = addresses.filter_map(|a| if let Address::Set(name) = a { Some(name) } else { None });
@@ -79,13 +79,13 @@ fn mark_used(set: &RuleSet, rule: &Rule, used: &mut [bool]) {
 fn missing_interfaces(
     set: &RuleSet,
     host: &Host<'_>,
-    place: Place,
-    rule: &Rule,
+    place: StatementPlace,
+    rule: &RuleStatement,
     asked: &mut Vec<IfName>,
     found: &mut Vec<(u16, Problem)>,
 ) {
     for (key, list) in [("iif", &rule.iif), ("oif", &rule.oif)] {
-        let Interfaces::Names { names, .. } = list else { continue };
+        let InterfaceList::Names { names, .. } = list else { continue };
         for name in names {
             // Every network has its loopback.
             if name.as_str() == "lo" || name.wildcard().is_some() || asked.contains(name) {

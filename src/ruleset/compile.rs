@@ -4,7 +4,7 @@
 //! only logs.
 
 use super::RuleSet;
-use super::ast::{Action, Address, Elements, Interfaces, Port, Proto, Rule};
+use super::ast::{Action, Address, InterfaceList, Port, Proto, RuleStatement, SetElements};
 use super::loopback::{self, LO};
 use super::words::is_of_nft;
 use crate::base::line::quotable;
@@ -82,7 +82,13 @@ fn is(apart: [bool; 3], dir: Direction) -> bool {
 }
 
 /// Compiles a rule, if `begin` has not done so.
-fn later(set: &RuleSet, (auto, apart): (&[IfName], [bool; 3]), one: &Rule, origin: u32, sink: &mut dyn Sink) {
+fn later(
+    set: &RuleSet,
+    (auto, apart): (&[IfName], [bool; 3]),
+    one: &RuleStatement,
+    origin: u32,
+    sink: &mut dyn Sink,
+) {
     let apart = is(apart, one.dir);
     if !apart || !loopback::is_only(one) {
         rule(set, auto, one, (origin, apart), sink);
@@ -104,7 +110,7 @@ fn end(set: &RuleSet, sink: &mut dyn Sink) {
 pub(super) fn rule(
     set: &RuleSet,
     auto: &[IfName],
-    rule: &Rule,
+    rule: &RuleStatement,
     (origin, apart): (u32, bool),
     sink: &mut dyn Sink,
 ) {
@@ -112,13 +118,13 @@ pub(super) fn rule(
 }
 
 /// The set, or the two sets of its families.
-fn named_set(set: &super::ast::Set, sink: &mut dyn Sink) {
+fn named_set(set: &super::ast::SetStatement, sink: &mut dyn Sink) {
     match &set.elements {
-        Elements::Ports(list) => {
+        SetElements::Ports(list) => {
             let elements = plan::Elements::Ports(joined(list.clone()));
             sink.set(&plan::Set { name: port_set(set.name), elements });
         }
-        Elements::Addresses(list) => {
+        SetElements::Addresses(list) => {
             for family in Family::ALL.into_iter().filter(|f| set.family.is_none_or(|only| only == *f)) {
                 let mut ranges: Vec<_> = list.iter().filter(|r| r.family() == family).copied().collect();
                 merge(&mut ranges);
@@ -190,7 +196,7 @@ pub(super) fn number(proto: Proto) -> Option<u8> {
 struct Compiler<'a> {
     set: &'a RuleSet,
     auto: &'a [IfName],
-    rule: &'a Rule,
+    rule: &'a RuleStatement,
     origin: u32,
     apart: bool,
 }
@@ -358,13 +364,13 @@ impl Compiler<'_> {
     }
 
     /// Alternatives of which each is one match; `None` matches everything.
-    fn interfaces(&self, list: &Interfaces, not_lo: bool) -> Vec<Option<plan::Interfaces>> {
+    fn interfaces(&self, list: &InterfaceList, not_lo: bool) -> Vec<Option<plan::Interfaces>> {
         let (not, names) = match list {
             _ if not_lo && self.apart && loopback::is_any(list) => return vec![None],
-            Interfaces::Any if not_lo => (true, IfName::new(LO).into_iter().collect()),
-            Interfaces::Any | Interfaces::Every => return vec![None],
-            Interfaces::Auto => (false, self.auto.to_vec()),
-            Interfaces::Names { not, names } => (*not, names.to_vec()),
+            InterfaceList::Any if not_lo => (true, IfName::new(LO).into_iter().collect()),
+            InterfaceList::Any | InterfaceList::Every => return vec![None],
+            InterfaceList::Auto => (false, self.auto.to_vec()),
+            InterfaceList::Names { not, names } => (*not, names.to_vec()),
         };
         if not {
             return vec![Some(self.exceptions(names, not_lo))];

@@ -3,7 +3,7 @@
 
 /// What becomes of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum LineChange {
     /// It is in the old list only.
     Gone,
     /// It is in the new list only.
@@ -14,7 +14,7 @@ pub enum Change {
 /// that are in both once keep their order where most of them do; time and memory grow little faster than the
 /// lists.
 #[inline(never)]
-pub fn lines(old: &[String], new: &[String], each: &mut dyn FnMut(Change, &str)) {
+pub fn lines(old: &[String], new: &[String], each: &mut dyn FnMut(LineChange, &str)) {
     let (mut a, mut b) = (0, 0);
     let mut stay = anchors(old, new);
     stay.push((old.len(), new.len()));
@@ -25,7 +25,7 @@ pub fn lines(old: &[String], new: &[String], each: &mut dyn FnMut(Change, &str))
 }
 
 /// Lines between two that stay: equal ones at the start and the end stay, too.
-fn between(mut old: &[String], mut new: &[String], each: &mut dyn FnMut(Change, &str)) {
+fn between(mut old: &[String], mut new: &[String], each: &mut dyn FnMut(LineChange, &str)) {
     while let (Some((a, old_rest)), Some((b, new_rest))) = (old.split_first(), new.split_first())
         && a == b
     {
@@ -36,8 +36,8 @@ fn between(mut old: &[String], mut new: &[String], each: &mut dyn FnMut(Change, 
     {
         (old, new) = (old_rest, new_rest);
     }
-    old.iter().for_each(|line| each(Change::Gone, line));
-    new.iter().for_each(|line| each(Change::New, line));
+    old.iter().for_each(|line| each(LineChange::Gone, line));
+    new.iter().for_each(|line| each(LineChange::New, line));
 }
 
 /// Pairs of places of lines that are once in both lists; the longest run of them that ascends in both.
@@ -100,7 +100,7 @@ mod tests {
         let split = |text: &str| text.chars().map(String::from).collect::<Vec<_>>();
         let mut out = String::new();
         lines(&split(old), &split(new), &mut |change, line| {
-            out += if change == Change::Gone { "-" } else { "+" };
+            out += if change == LineChange::Gone { "-" } else { "+" };
             out += line;
         });
         out
@@ -134,8 +134,8 @@ mod tests {
             let (old, new) = (list(), list());
             let (mut gone, mut come) = (Vec::new(), Vec::new());
             lines(&old, &new, &mut |change, line| match change {
-                Change::Gone => gone.push(line.to_owned()),
-                Change::New => come.push(line.to_owned()),
+                LineChange::Gone => gone.push(line.to_owned()),
+                LineChange::New => come.push(line.to_owned()),
             });
             let mut a = [old.clone(), come.clone()].concat();
             let mut b = [new.clone(), gone.clone()].concat();

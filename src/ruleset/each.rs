@@ -2,7 +2,7 @@
 //! The rules of a rule set, one after the other: the first ones from memory, the others parsed anew from its
 //! text.
 
-use super::ast::{Place, Rule, Statement};
+use super::ast::{RuleStatement, Statement, StatementPlace};
 use super::{RuleSet, first_line, parse};
 
 /// Text that goes at once when its rules have passed, bytes.
@@ -11,28 +11,28 @@ const PASSED: u32 = 64 * 1024;
 /// A rule, and the first byte of its line.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RuleAt {
-    pub place: Place,
+    pub place: StatementPlace,
     pub at: u32,
 }
 
-const START: RuleAt = RuleAt { place: Place { file: 0, line: 0 }, at: 0 };
+const START: RuleAt = RuleAt { place: StatementPlace { file: 0, line: 0 }, at: 0 };
 
 /// Where rules stand, each told by its distance from the one before: two bytes where that is another line of
 /// the file.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct RulePlaces {
     bytes: Vec<u8>,
     len: u32,
     last: RuleAt,
 }
 
-impl Default for Places {
+impl Default for RulePlaces {
     fn default() -> Self {
-        Places { bytes: Vec::new(), len: 0, last: START }
+        RulePlaces { bytes: Vec::new(), len: 0, last: START }
     }
 }
 
-impl Places {
+impl RulePlaces {
     /// How many there are.
     pub(super) fn len(&self) -> u32 {
         self.len
@@ -59,18 +59,18 @@ impl Places {
         self.bytes.push(number.to_le_bytes()[0]);
     }
 
-    pub(super) fn iter(&self) -> Walk<'_> {
-        Walk { bytes: &self.bytes, last: START }
+    pub(super) fn iter(&self) -> RuleWalk<'_> {
+        RuleWalk { bytes: &self.bytes, last: START }
     }
 }
 
 /// One after the other.
-pub(super) struct Walk<'a> {
+pub(super) struct RuleWalk<'a> {
     bytes: &'a [u8],
     last: RuleAt,
 }
 
-impl Walk<'_> {
+impl RuleWalk<'_> {
     fn number(&mut self) -> u32 {
         let (mut number, mut shift) = (0, 0);
         while let Some((byte, rest)) = self.bytes.split_first() {
@@ -85,7 +85,7 @@ impl Walk<'_> {
     }
 }
 
-impl Iterator for Walk<'_> {
+impl Iterator for RuleWalk<'_> {
     type Item = RuleAt;
 
     fn next(&mut self) -> Option<RuleAt> {
@@ -105,7 +105,7 @@ impl Iterator for Walk<'_> {
 
 impl RuleSet {
     /// Calls `each` with every rule in the order in which they count.
-    pub fn each(&self, each: &mut dyn FnMut(Place, &Rule)) {
+    pub fn each(&self, each: &mut dyn FnMut(StatementPlace, &RuleStatement)) {
         let mut none = Vec::new();
         let mut kept = self.kept.iter();
         for RuleAt { place, at } in self.rules.iter() {
@@ -122,7 +122,7 @@ impl RuleSet {
 
     /// The same for the last time: the text goes as its rules have passed, so that it does not take memory
     /// beside what becomes of them. Afterwards nothing can be marked in it.
-    pub fn each_last(&mut self, each: &mut dyn FnMut(&RuleSet, &Rule)) {
+    pub fn each_last(&mut self, each: &mut dyn FnMut(&RuleSet, &RuleStatement)) {
         let mut none = Vec::new();
         let mut kept = std::mem::take(&mut self.kept).into_iter();
         let mut texts: Vec<(String, u32)> =
@@ -148,7 +148,7 @@ impl RuleSet {
 
     /// Where rule number `number` stands, counted from 1.
     #[must_use]
-    pub fn rule_place(&self, number: u32) -> Option<Place> {
+    pub fn rule_place(&self, number: u32) -> Option<StatementPlace> {
         self.rules.iter().nth((number as usize).checked_sub(1)?).map(|rule| rule.place)
     }
 }
@@ -161,7 +161,7 @@ mod tests {
     fn places_come_back_as_they_were_and_take_two_bytes() {
         let mut rng = fastrand::Rng::with_seed(5);
         for _ in 0..200 {
-            let mut places = Places::default();
+            let mut places = RulePlaces::default();
             let (mut wanted, mut next) = (Vec::new(), [(0u32, 0u32); 4]);
             for _ in 0..rng.usize(0..60) {
                 // Files are read within each other, each of them from its start to its end.
@@ -172,14 +172,14 @@ mod tests {
                 *at += rng.u32(0..bytes);
                 let file = [0, 1, 200, 1023][file];
                 wanted.push((file, *line, *at));
-                places.push(RuleAt { place: Place { file, line: *line }, at: *at });
+                places.push(RuleAt { place: StatementPlace { file, line: *line }, at: *at });
             }
             let found: Vec<_> = places.iter().map(|r| (r.place.file, r.place.line, r.at)).collect();
             assert_eq!((found, places.len() as usize), (wanted.clone(), wanted.len()));
         }
-        let mut places = Places::default();
+        let mut places = RulePlaces::default();
         for line in 1..=1000 {
-            places.push(RuleAt { place: Place { file: 0, line }, at: line * 60 });
+            places.push(RuleAt { place: StatementPlace { file: 0, line }, at: line * 60 });
         }
         assert!(places.bytes.len() <= 2001);
     }

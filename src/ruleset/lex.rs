@@ -43,7 +43,7 @@ impl<'a> Pair<'a> {
 
 /// What a line holds.
 #[derive(Debug, Default)]
-pub struct Line<'a> {
+pub struct StatementLine<'a> {
     /// The first word; empty if there is no statement.
     pub word: &'a str,
     /// Where it begins, in bytes.
@@ -68,7 +68,7 @@ pub struct Broken {
 ///
 /// # Errors
 /// What cannot be cut: the first fault of the line.
-pub fn cut<'a>(text: &'a str, line: &mut Line<'a>) -> Result<(), Broken> {
+pub fn cut<'a>(text: &'a str, line: &mut StatementLine<'a>) -> Result<(), Broken> {
     let bytes = text.as_bytes();
     let part = |from: usize, to: usize| text.get(from..to).unwrap_or("");
     let mut at = 0;

@@ -3,7 +3,7 @@
 //! them only: then those of loopback come first and decide on all of its packets, and the others need not
 //! except it one by one.
 
-use super::ast::{Interfaces, Proto, Rule, Statement};
+use super::ast::{InterfaceList, Proto, RuleStatement, Statement};
 use super::each::RuleAt;
 use super::{RuleSet, parse};
 use crate::base::name::IfName;
@@ -25,17 +25,17 @@ pub(super) struct Loopback {
 
 impl Loopback {
     /// Takes notice of a rule. Whether it is for loopback only.
-    pub(super) fn note(&mut self, rule: &Rule) -> bool {
+    pub(super) fn note(&mut self, rule: &RuleStatement) -> bool {
         let Some(list) = list(rule) else { return false };
         let only = is_only(rule);
         if only {
             self.ended |= is_for_all(rule);
-        } else if leaves_out_lo(list) || self.ended && *list == Interfaces::Every {
+        } else if leaves_out_lo(list) || self.ended && *list == InterfaceList::Every {
             self.any += 1;
         } else if !self.ended {
             self.both |= match list {
-                Interfaces::Names { names, .. } => names.iter().any(|name| name.as_str() == LO),
-                _ => *list == Interfaces::Every,
+                InterfaceList::Names { names, .. } => names.iter().any(|name| name.as_str() == LO),
+                _ => *list == InterfaceList::Every,
             };
         }
         only
@@ -61,7 +61,7 @@ impl RuleSet {
     }
 
     /// Calls `each` with the rules for loopback only, and their numbers.
-    pub(super) fn each_of_loopback(&self, each: &mut dyn FnMut(u32, &Rule)) {
+    pub(super) fn each_of_loopback(&self, each: &mut dyn FnMut(u32, &RuleStatement)) {
         let mut wanted = self.of_loopback.iter().copied().peekable();
         for (number, RuleAt { place, at }) in (0..).zip(self.rules.iter()) {
             if wanted.next_if_eq(&number).is_none() {
@@ -80,7 +80,7 @@ impl RuleSet {
 }
 
 /// The interfaces of a rule that may be loopback's.
-fn list(rule: &Rule) -> Option<&Interfaces> {
+fn list(rule: &RuleStatement) -> Option<&InterfaceList> {
     match rule.dir {
         Direction::In => Some(&rule.iif),
         Direction::Out => Some(&rule.oif),
@@ -93,32 +93,32 @@ fn are_lo(names: &[IfName]) -> bool {
 }
 
 /// Whether a rule is for packets of loopback only.
-pub(super) fn is_only(rule: &Rule) -> bool {
-    matches!(list(rule), Some(Interfaces::Names { not: false, names }) if are_lo(names))
+pub(super) fn is_only(rule: &RuleStatement) -> bool {
+    matches!(list(rule), Some(InterfaceList::Names { not: false, names }) if are_lo(names))
 }
 
 /// Whether all interfaces but loopback are meant.
-pub(super) fn is_any(list: &Interfaces) -> bool {
+pub(super) fn is_any(list: &InterfaceList) -> bool {
     match list {
-        Interfaces::Names { not, names } => *not && are_lo(names),
-        _ => *list == Interfaces::Any,
+        InterfaceList::Names { not, names } => *not && are_lo(names),
+        _ => *list == InterfaceList::Any,
     }
 }
 
 /// Whether loopback has to be left out of the list, since its words do not.
-fn leaves_out_lo(list: &Interfaces) -> bool {
+fn leaves_out_lo(list: &InterfaceList) -> bool {
     match list {
-        Interfaces::Names { not: true, .. } => true,
-        Interfaces::Names { not: false, names } => {
+        InterfaceList::Names { not: true, .. } => true,
+        InterfaceList::Names { not: false, names } => {
             names.iter().all(|name| name.as_str() != LO)
                 && names.iter().any(|name| name.wildcard().is_some() && name.matches(LO))
         }
-        _ => *list == Interfaces::Any,
+        _ => *list == InterfaceList::Any,
     }
 }
 
 /// Whether a rule decides on every packet of its interfaces.
-fn is_for_all(rule: &Rule) -> bool {
+fn is_for_all(rule: &RuleStatement) -> bool {
     let lists = rule.src.len() + rule.dst.len() + rule.sport.len() + rule.dport.len();
     let plain = rule.proto == Proto::All && rule.family.is_none() && rule.limit.is_none();
     plain && lists == 0 && rule.ct == 0

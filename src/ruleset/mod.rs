@@ -21,8 +21,10 @@ use crate::base::diag::{Problem, Severity, decode};
 use crate::base::name::Name;
 use crate::base::range::Family;
 use crate::plan::Direction;
-use ast::{Action, Address, Elements, Interfaces, Place, Port, Rule, Set, Statement};
-use each::{Places, RuleAt};
+use ast::{
+    Action, Address, InterfaceList, Port, RuleStatement, SetElements, SetStatement, Statement, StatementPlace,
+};
+use each::{RuleAt, RulePlaces};
 use std::io;
 
 /// Longest line that is no set, in bytes.
@@ -35,7 +37,7 @@ const FILES_MAX: usize = 1024;
 const PROBLEMS_MAX: usize = 200;
 /// Rules that are kept as trees. What most rule sets have is so parsed once; of more it would be too much
 /// memory.
-const KEPT: usize = 128;
+const TREES_MAX: usize = 128;
 const TOO_MANY: &str = "too many problems";
 
 /// How a rule set gets at its files.
@@ -59,7 +61,7 @@ pub struct File {
     /// Its path.
     pub name: String,
     /// The include that names it.
-    pub from: Option<Place>,
+    pub from: Option<StatementPlace>,
     /// Its text, which stays in memory: rules are parsed anew when they are needed, but for the first ones,
     /// since ten thousand of them as trees are several times as large.
     pub text: String,
@@ -73,11 +75,11 @@ pub struct RuleSet {
     /// What was found, each with the number of its file.
     pub problems: Vec<(u16, Problem)>,
     /// Policies by direction, where they were given.
-    pub policies: [Option<(Place, Action)>; 3],
+    pub policies: [Option<(StatementPlace, Action)>; 3],
     /// Named sets in the order of the text.
-    pub sets: Vec<(Place, Set)>,
+    pub sets: Vec<(StatementPlace, SetStatement)>,
     /// The first rule that asks for the interface of the default route.
-    pub first_auto: Option<Place>,
+    pub first_auto: Option<StatementPlace>,
     /// Why it cuts off the SSH session that it was checked in, if it is known to.
     pub locks_out: Option<String>,
     /// Places in `sets`, in the order of the names.
@@ -88,7 +90,7 @@ pub struct RuleSet {
     loopback: [loopback::Loopback; 3],
     /// Places in `rules` of those that are for loopback only.
     of_loopback: Vec<u32>,
-    rules: Places,
+    rules: RulePlaces,
     /// The first of them as statements.
     kept: Vec<Statement>,
 }
@@ -131,7 +133,7 @@ impl RuleSet {
 
     /// The named set.
     #[must_use]
-    pub fn set(&self, name: &Name) -> Option<&Set> {
+    pub fn set(&self, name: &Name) -> Option<&SetStatement> {
         self.sets.get(self.position(name).ok()?).map(|(_, set)| set)
     }
 
@@ -139,7 +141,7 @@ impl RuleSet {
     ///
     /// # Errors
     /// The place of the one that has its name already.
-    fn add(&mut self, place: Place, set: Set) -> Result<(), Place> {
+    fn add(&mut self, place: StatementPlace, set: SetStatement) -> Result<(), StatementPlace> {
         match self.position(&set.name) {
             Ok(first) => Err(self.sets.get(first).map_or(place, |(before, _)| *before)),
             Err(at) => {
@@ -159,9 +161,16 @@ impl RuleSet {
 
     /// A problem that marks the value of a key in a rule's line.
     #[must_use]
-    pub fn mark(&self, place: Place, severity: Severity, key: &str, what: String, hint: &str) -> Problem {
+    pub fn mark(
+        &self,
+        place: StatementPlace,
+        severity: Severity,
+        key: &str,
+        what: String,
+        hint: &str,
+    ) -> Problem {
         let text = self.text_at(place);
-        let mut line = lex::Line::default();
+        let mut line = lex::StatementLine::default();
         let _ = lex::cut(text, &mut line);
         let pair = line.pairs.iter().find(|p| p.key == key);
         let at = match pair {
@@ -173,23 +182,23 @@ impl RuleSet {
 
     /// The key of a rule whose value is `auto`.
     #[must_use]
-    pub fn auto_key(&self, place: Place) -> &'static str {
+    pub fn auto_key(&self, place: StatementPlace) -> &'static str {
         if self.text_at(place).contains("iif=auto") { "iif" } else { "oif" }
     }
 
     /// `path:line` for people.
     #[must_use]
-    pub fn place(&self, place: Place) -> String {
+    pub fn place(&self, place: StatementPlace) -> String {
         let name = self.files.get(usize::from(place.file)).map_or("", |f| &f.name);
         [name, ":", &place.line.to_string()].concat()
     }
 
-    fn text_at(&self, place: Place) -> &str {
+    fn text_at(&self, place: StatementPlace) -> &str {
         let text = self.files.get(usize::from(place.file)).map_or("", |f| &f.text);
         text.lines().nth((place.line as usize).saturating_sub(1)).unwrap_or("")
     }
 
-    fn line(&self, place: Place, at: u32) -> &str {
+    fn line(&self, place: StatementPlace, at: u32) -> &str {
         let text = self.files.get(usize::from(place.file)).map_or("", |f| &f.text);
         text.get(at as usize..).map_or("", |rest| first_line(rest).0)
     }
@@ -205,7 +214,7 @@ impl RuleSet {
     fn write_whole(&self, number: u16, out: &mut String) {
         let text = self.files.get(usize::from(number)).map_or("", |file| &file.text);
         for (line, text) in (1u32..).zip(text.lines()) {
-            let place = Some(Place { file: number, line });
+            let place = Some(StatementPlace { file: number, line });
             // No other statement begins so.
             if text.trim_ascii_start().starts_with("include") {
                 let included = (0u16..).zip(&self.files).filter(|(_, file)| file.from == place);
@@ -218,7 +227,7 @@ impl RuleSet {
 
     fn file(
         &mut self,
-        (path, from): (&str, Option<Place>),
+        (path, from): (&str, Option<StatementPlace>),
         bytes: &[u8],
         files: &mut dyn Files,
         open: &mut Vec<String>,
@@ -227,18 +236,18 @@ impl RuleSet {
         let mut problems = Vec::new();
         let text = decode(bytes, &mut problems).unwrap_or("").to_owned();
         self.files.push(File { name: path.to_owned(), from, text: String::new() });
-        self.tell(number, &mut problems);
+        self.report(number, &mut problems);
         let mut at = 0;
         for line in 1u32.. {
             let rest = text.get(at..).unwrap_or("");
             if rest.is_empty() || full(&mut self.problems, number, Severity::Error) {
                 break;
             }
-            let place = Place { file: number, line };
+            let place = StatementPlace { file: number, line };
             let (content, len) = first_line(rest);
             let start = u32::try_from(at).unwrap_or(u32::MAX);
             self.statement(place, start, content, &mut problems, (files, open));
-            self.tell(number, &mut problems);
+            self.report(number, &mut problems);
             at += len;
         }
         if let Some(file) = self.files.get_mut(usize::from(number)) {
@@ -246,13 +255,13 @@ impl RuleSet {
         }
     }
 
-    fn tell(&mut self, file: u16, problems: &mut Vec<Problem>) {
+    fn report(&mut self, file: u16, problems: &mut Vec<Problem>) {
         self.problems.extend(problems.drain(..).map(|p| (file, p)));
     }
 
     fn statement(
         &mut self,
-        place: Place,
+        place: StatementPlace,
         at: u32,
         text: &str,
         problems: &mut Vec<Problem>,
@@ -271,7 +280,7 @@ impl RuleSet {
         match parse::line(text, place.line, problems).0 {
             None => {}
             Some(Statement::Rule(rule)) => {
-                if rule.iif == Interfaces::Auto || rule.oif == Interfaces::Auto {
+                if rule.iif == InterfaceList::Auto || rule.oif == InterfaceList::Auto {
                     self.first_auto = self.first_auto.or(Some(place));
                 }
                 let named = rule.src.iter().chain(&rule.dst).any(|a| matches!(a, Address::Set(_)));
@@ -281,7 +290,7 @@ impl RuleSet {
                     self.of_loopback.push(self.rules.len());
                 }
                 self.rules.push(RuleAt { place, at });
-                if self.kept.len() < KEPT {
+                if self.kept.len() < TREES_MAX {
                     self.kept.push(Statement::Rule(rule));
                 }
             }
@@ -325,7 +334,7 @@ impl RuleSet {
 
     fn include(
         &mut self,
-        place: Place,
+        place: StatementPlace,
         pattern: &str,
         files: &mut dyn Files,
         open: &mut Vec<String>,
@@ -352,7 +361,7 @@ impl RuleSet {
     }
 
     /// What is wrong with the sets that a rule names.
-    fn references(&self, place: Place, rule: &Rule, problems: &mut Vec<(u16, Problem)>) {
+    fn references(&self, place: StatementPlace, rule: &RuleStatement, problems: &mut Vec<(u16, Problem)>) {
         let mut named: Vec<(&str, &Name)> = Vec::new();
         for (key, list) in [("src", &rule.src), ("dst", &rule.dst)] {
             named.extend(
@@ -369,8 +378,8 @@ impl RuleSet {
             let (what, hint) = match self.set(name) {
                 None => ("there is no set ", "expected the name of a set statement"),
                 Some(set) => match (&set.elements, set.family, rule.only_family()) {
-                    (Elements::Ports(_), ..) if addresses => ("ports, not addresses, are in the set ", ""),
-                    (Elements::Addresses(_), ..) if !addresses => {
+                    (SetElements::Ports(_), ..) if addresses => ("ports, not addresses, are in the set ", ""),
+                    (SetElements::Addresses(_), ..) if !addresses => {
                         ("addresses, not ports, are in the set ", "")
                     }
                     (_, Some(a), Some(b)) if a != b => ("the rule is of another family than the set ", ""),
@@ -432,7 +441,7 @@ fn insert(problems: &mut Vec<(u16, Problem)>, file: u16, problem: Problem) {
 }
 
 /// Whether source and destination exclude each other.
-fn no_family_left(set: &RuleSet, rule: &Rule) -> bool {
+fn no_family_left(set: &RuleSet, rule: &RuleStatement) -> bool {
     let (src, dst) = (set.families(&rule.src), set.families(&rule.dst));
     !src.iter().zip(dst).any(|(&a, b)| a && b)
 }

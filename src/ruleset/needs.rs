@@ -9,12 +9,12 @@ use crate::base::name::IfName;
 use crate::base::range::Family;
 use crate::plan::Direction::{self, Fwd, In, Out};
 use crate::plan::ct::{ESTABLISHED, NEW, RELATED, UNTRACKED};
-use crate::plan::run::{Answer, Packet, Run};
+use crate::plan::run::{Packet, PacketAnswer, PacketRun};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An SSH session of this host.
 #[derive(Debug, Clone, Copy)]
-pub struct Session {
+pub struct SshSession {
     /// Where it comes from.
     pub peer: (IpAddr, u16),
     /// Where it came to; an older `SSH_CLIENT` has not the address.
@@ -36,7 +36,7 @@ pub struct Behind {
 #[derive(Debug, Clone, Default)]
 pub struct Situation {
     /// The SSH session that the check runs in.
-    pub ssh: Option<Session>,
+    pub ssh: Option<SshSession>,
     /// Whether a DHCP client waits for answers, over IPv4 and IPv6.
     pub dhcp: [bool; 2],
     /// Whether the host has addresses that lead further than its links, of IPv4 and IPv6.
@@ -79,7 +79,7 @@ struct Need {
 }
 
 #[derive(Default)]
-struct Needs {
+struct HostNeeds {
     probes: Vec<Probe>,
     needs: Vec<Need>,
 }
@@ -107,7 +107,7 @@ fn over(mut packet: Packet, link: Option<IfName>) -> Packet {
 
 /// What does not pass of what has to.
 pub(super) fn unmet(set: &RuleSet, host: &Situation) -> Vec<Unmet> {
-    let mut needs = Needs::default();
+    let mut needs = HostNeeds::default();
     needs.neighbours(host);
     needs.answers(host);
     needs.dhcp(host);
@@ -117,13 +117,13 @@ pub(super) fn unmet(set: &RuleSet, host: &Situation) -> Vec<Unmet> {
         needs.session(session);
     }
     needs.forwarded(host);
-    let mut run = Run::new(needs.probes.iter().map(|probe| probe.packet.clone()).collect());
+    let mut run = PacketRun::new(needs.probes.iter().map(|probe| probe.packet.clone()).collect());
     compile(set, &host.uplinks, &mut run);
-    let passes: Vec<bool> = run.fates().iter().map(|fate| fate.passes != Answer::No).collect();
+    let passes: Vec<bool> = run.fates().iter().map(|fate| fate.passes != PacketAnswer::No).collect();
     needs.judge(&passes)
 }
 
-impl Needs {
+impl HostNeeds {
     fn need(&mut self, what: &str, hint: &'static str) {
         self.needs.push(Need { from: self.probes.len(), what: what.to_owned(), hint, locks_out: false });
     }
@@ -286,24 +286,27 @@ impl Needs {
         }
     }
 
-    fn session(&mut self, ssh: &Session) {
+    fn session(&mut self, ssh: &SshSession) {
         let ((peer, from), (here, port)) = (ssh.peer, ssh.here);
         let family = Family::of(&peer);
         let to = |packet: Packet| {
             let addrs = if packet.direction == In { (Some(peer), here) } else { (here, Some(peer)) };
             over(Packet { addrs, ..packet }, ssh.link)
         };
-        let who = [peer.to_string(), " to port ".to_owned(), port.to_string()].concat();
+        let addr = [peer.to_string(), " to port ".to_owned(), port.to_string()].concat();
         let hint = "that is where you are logged in from";
-        self.need(&["no new SSH session gets in from ", &who].concat(), hint);
+        self.need(&["no new SSH session gets in from ", &addr].concat(), hint);
         self.probe(to(packet(In, family, TCP, (from, port), NEW)), SAME);
         let new = self.probes.len() - 1;
         self.lock_out();
-        self.need(&["the SSH session that runs is cut off, from ", &who].concat(), hint);
+        self.need(&["the SSH session that runs is cut off, from ", &addr].concat(), hint);
         let at = self.probe(to(packet(In, family, TCP, (from, port), ESTABLISHED)), SAME);
         self.after(at, new);
         self.lock_out();
-        self.need(&["what this host answers does not get out to the SSH session from ", &who].concat(), hint);
+        self.need(
+            &["what this host answers does not get out to the SSH session from ", &addr].concat(),
+            hint,
+        );
         self.probe(to(packet(Out, family, TCP, (port, from), ESTABLISHED)), SAME);
         self.lock_out();
     }

@@ -2,8 +2,11 @@
 //! One line of mef.rules to a statement. Says everything that is wrong with it; what other lines have to do
 //! with it is `read`'s matter.
 
-use super::ast::{Action, Address, Elements, Interfaces, Limit, Port, Proto, Rule, Set, Statement};
-use super::lex::{self, Line, Pair};
+use super::ast::{
+    Action, Address, InterfaceList, LimitOption, Port, Proto, RuleStatement, SetElements, SetStatement,
+    Statement,
+};
+use super::lex::{self, Pair, StatementLine};
 use super::value;
 use super::words::{self, key};
 use crate::base::diag::{Bad, Checked, Problem, Severity, suggest};
@@ -19,7 +22,7 @@ pub const COMMENT_MAX: usize = 127;
 
 /// The statement of a line and the comment behind it; `None` if it has none or a wrong one.
 pub fn line<'a>(text: &'a str, line: u32, problems: &mut Vec<Problem>) -> (Option<Statement>, &'a str) {
-    let mut cut = Line::default();
+    let mut cut = StatementLine::default();
     if let Err(broken) = lex::cut(text, &mut cut) {
         let word = text.split_ascii_whitespace().next().unwrap_or("");
         let known = words::STATEMENTS.contains(&word) || word.contains('=');
@@ -43,8 +46,14 @@ pub fn line<'a>(text: &'a str, line: u32, problems: &mut Vec<Problem>) -> (Optio
         return (None, cut.comment);
     }
     let before = problems.len();
-    let mut reader =
-        Reader { text, number: line, line: &cut, known: &[], at: [NONE; words::RULE.len()], problems };
+    let mut reader = StatementReader {
+        text,
+        number: line,
+        line: &cut,
+        known: &[],
+        at: [NONE; words::RULE.len()],
+        problems,
+    };
     let statement = reader.statement();
     let good = problems.len() == before;
     (statement.filter(|_| good), cut.comment)
@@ -53,10 +62,10 @@ pub fn line<'a>(text: &'a str, line: u32, problems: &mut Vec<Problem>) -> (Optio
 /// Of a key that is not there.
 const NONE: u8 = u8::MAX;
 
-struct Reader<'a, 'p> {
+struct StatementReader<'a, 'p> {
     text: &'a str,
     number: u32,
-    line: &'p Line<'a>,
+    line: &'p StatementLine<'a>,
     /// The keys of the statement.
     known: &'static [&'static str],
     /// Where among the pairs each of them is.
@@ -64,7 +73,7 @@ struct Reader<'a, 'p> {
     problems: &'p mut Vec<Problem>,
 }
 
-impl<'a> Reader<'a, '_> {
+impl<'a> StatementReader<'a, '_> {
     fn wrong(&mut self, at: Range<usize>, what: String, hint: String) {
         self.problems.push(Problem::at(Severity::Error, self.number, self.text, at, what, hint));
     }
@@ -184,7 +193,7 @@ impl<'a> Reader<'a, '_> {
         Some(Statement::Include(pair.value().into_owned()))
     }
 
-    fn set(&mut self) -> Option<Set> {
+    fn set(&mut self) -> Option<SetStatement> {
         let name = self.required(key::SET_NAME);
         self.required(key::SET_FAMILY);
         let kind = self.required(key::SET_TYPE).and_then(|p| self.choice(&p, "type", &words::TYPES));
@@ -229,17 +238,17 @@ impl<'a> Reader<'a, '_> {
         });
         // Ports have no family: whatever is said of it means nothing.
         let (family, elements) = match kind? {
-            0 => (family, Elements::Addresses(ranges)),
-            _ => (None, Elements::Ports(ports)),
+            0 => (family, SetElements::Addresses(ranges)),
+            _ => (None, SetElements::Ports(ports)),
         };
-        Some(Set { name: parsed?, family, elements })
+        Some(SetStatement { name: parsed?, family, elements })
     }
 
-    fn rule(&mut self) -> Option<Rule> {
+    fn rule(&mut self) -> Option<RuleStatement> {
         let (dir, action) = (self.direction(), self.action());
         let proto = self.required(key::PROTO).and_then(|p| self.choice(&p, "protocol", &words::PROTOCOLS));
         let proto = proto.and_then(|i| Proto::ALL.get(i).copied());
-        let mut rule = Rule {
+        let mut rule = RuleStatement {
             dir: dir.unwrap_or(Direction::In),
             action: action.unwrap_or(Action::Drop),
             proto: proto.unwrap_or(Proto::All),
@@ -248,8 +257,8 @@ impl<'a> Reader<'a, '_> {
             ratelimit: None,
             limit: None,
             burst: 0,
-            iif: Interfaces::Any,
-            oif: Interfaces::Any,
+            iif: InterfaceList::Any,
+            oif: InterfaceList::Any,
             src: Box::default(),
             dst: Box::default(),
             sport: Box::default(),
@@ -277,7 +286,7 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// Keys that do not go together.
-    fn fits(&mut self, rule: &Rule) {
+    fn fits(&mut self, rule: &RuleStatement) {
         let hints: [(usize, bool, &str, &str); 7] = [
             (
                 key::SPORT,
@@ -305,13 +314,13 @@ impl<'a> Reader<'a, '_> {
             ),
             (
                 key::OIF,
-                rule.oif != Interfaces::Any && rule.dir == Direction::In,
+                rule.oif != InterfaceList::Any && rule.dir == Direction::In,
                 " in a rule with dir=in",
                 "where it goes out is not known for packets to this host",
             ),
             (
                 key::IIF,
-                rule.iif != Interfaces::Any && rule.dir == Direction::Out,
+                rule.iif != InterfaceList::Any && rule.dir == Direction::Out,
                 " in a rule with dir=out",
                 "where it came in is not known for packets of this host",
             ),
@@ -369,18 +378,18 @@ fn put<T>(place: &mut T, read: Checked<T>) -> Checked<()> {
     Ok(())
 }
 
-fn limit(text: &str) -> Checked<Limit> {
+fn limit(text: &str) -> Checked<LimitOption> {
     let (rate, per_source) = match text.strip_suffix("/src") {
         Some(rate) => (rate, true),
         None => (text, false),
     };
-    Ok(Limit { rate: value::rate(rate)?, per_source })
+    Ok(LimitOption { rate: value::rate(rate)?, per_source })
 }
 
-fn interfaces(text: &str) -> Checked<Interfaces> {
+fn interfaces(text: &str) -> Checked<InterfaceList> {
     match text {
-        "auto" => return Ok(Interfaces::Auto),
-        "*" => return Ok(Interfaces::Every),
+        "auto" => return Ok(InterfaceList::Auto),
+        "*" => return Ok(InterfaceList::Every),
         _ => {}
     }
     let (not, list, skipped) = match text.strip_prefix('!') {
@@ -397,7 +406,7 @@ fn interfaces(text: &str) -> Checked<Interfaces> {
         Ok(())
     })
     .map_err(|bad| bad.moved(skipped))?;
-    Ok(Interfaces::Names { not, names: names.into() })
+    Ok(InterfaceList::Names { not, names: names.into() })
 }
 
 fn addresses(text: &str) -> Checked<Box<[Address]>> {

@@ -2,7 +2,9 @@
 //! Statements in canonical form: every key, in the order of `words`, so that equal statements are equal
 //! texts.
 
-use super::ast::{Action, Address, Elements, Interfaces, Port, Proto, Rule, Set, Statement};
+use super::ast::{
+    Action, Address, InterfaceList, Port, Proto, RuleStatement, SetElements, SetStatement, Statement,
+};
 use super::parse::family_word;
 use super::words::{DIRECTIONS, PROTOCOLS, STATES, UNITS};
 use crate::plan::{Direction, Rate};
@@ -47,7 +49,7 @@ fn proto(proto: Proto) -> &'static str {
     PROTOCOLS.get(proto as usize).unwrap_or(&"")
 }
 
-fn rule(f: &mut Formatter<'_>, r: &Rule) -> Result {
+fn rule(f: &mut Formatter<'_>, r: &RuleStatement) -> Result {
     for (key, word) in [
         ("rule dir=", direction(r.dir)),
         (" action=", action_word(r.action)),
@@ -94,17 +96,17 @@ fn rule(f: &mut Formatter<'_>, r: &Rule) -> Result {
     text(f, &r.comment)
 }
 
-fn set(f: &mut Formatter<'_>, s: &Set) -> Result {
+fn set(f: &mut Formatter<'_>, s: &SetStatement) -> Result {
     f.write_str("set name=")?;
     f.write_str(s.name.as_str())?;
     f.write_str(" family=")?;
     f.write_str(family_word(s.family))?;
     match &s.elements {
-        Elements::Addresses(list) => {
+        SetElements::Addresses(list) => {
             f.write_str(" type=addr")?;
             items(f, " elements=", list.len(), &mut |f, i| list.get(i).map_or(Ok(()), |r| Display::fmt(r, f)))
         }
-        Elements::Ports(list) => {
+        SetElements::Ports(list) => {
             f.write_str(" type=port")?;
             items(f, " elements=", list.len(), &mut |f, i| {
                 list.get(i).map_or(Ok(()), |&(a, b)| ports(f, a, b))
@@ -169,14 +171,14 @@ fn rate(f: &mut Formatter<'_>, rate: Option<Rate>) -> Result {
     f.write_str(unit)
 }
 
-fn interfaces(f: &mut Formatter<'_>, key: &str, list: &Interfaces) -> Result {
+fn interfaces(f: &mut Formatter<'_>, key: &str, list: &InterfaceList) -> Result {
     match list {
-        Interfaces::Any => items(f, key, 0, &mut |_, _| Ok(())),
-        Interfaces::Auto | Interfaces::Every => {
+        InterfaceList::Any => items(f, key, 0, &mut |_, _| Ok(())),
+        InterfaceList::Auto | InterfaceList::Every => {
             f.write_str(key)?;
-            f.write_str(if *list == Interfaces::Auto { "auto" } else { "*" })
+            f.write_str(if *list == InterfaceList::Auto { "auto" } else { "*" })
         }
-        Interfaces::Names { not, names } => items(f, key, names.len(), &mut |f, i| {
+        InterfaceList::Names { not, names } => items(f, key, names.len(), &mut |f, i| {
             if *not && i == 0 {
                 f.write_char('!')?;
             }

@@ -2,7 +2,7 @@
 //! Which rules can never match, since one before them takes all that they would. Knows neither the host nor
 //! named sets' elements: what it does not see is not told.
 
-use super::ast::{Address, Interfaces, Place, Port, Proto, Rule};
+use super::ast::{Address, InterfaceList, Port, Proto, RuleStatement, StatementPlace};
 use crate::plan::Direction;
 use std::net::IpAddr;
 
@@ -17,16 +17,16 @@ pub(super) struct Short {
     port: u16,
     /// The first address of the first item of src.
     src: u32,
-    place: Place,
+    place: StatementPlace,
 }
 
 /// The rules so far. One that asks for a single port or address covers only what asks for the same: such
 /// rules are found by it, so that ten thousand of them are not compared with each other.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct ShadowingRule {
     // Apart, since the short forms are what is looked at most.
     shorts: Vec<Short>,
-    rules: Vec<Rule>,
+    rules: Vec<RuleStatement>,
     /// Places of the rules that ask for neither.
     others: Vec<u32>,
     /// By a hash of what they ask for, the last of the rules that do.
@@ -45,8 +45,8 @@ fn hash(one: u32) -> usize {
     (one.wrapping_mul(0x9e37_79b1) / (u32::MAX / HASHES + 1)) as usize
 }
 
-impl Seen {
-    pub(super) fn add(&mut self, short: Short, rule: Rule) {
+impl ShadowingRule {
+    pub(super) fn add(&mut self, short: Short, rule: RuleStatement) {
         let place = u32::try_from(self.rules.len()).unwrap_or(u32::MAX);
         let mut before = NONE;
         match short.port_key().or(short.src_key()) {
@@ -64,7 +64,7 @@ impl Seen {
     }
 
     /// Where the first rule stands that matches all that this one matches.
-    pub(super) fn cover(&self, short: &Short, rule: &Rule) -> Option<Place> {
+    pub(super) fn cover(&self, short: &Short, rule: &RuleStatement) -> Option<StatementPlace> {
         let covers = |place: &u32| {
             let other = self.shorts.get(*place as usize).zip(self.rules.get(*place as usize));
             other.is_some_and(|(s, r)| may_cover(s, short) && covers(r, rule))
@@ -99,7 +99,7 @@ const ONE_SRC: u8 = 64;
 const ONE_DPORT: u8 = 128;
 
 /// The short form of a rule.
-pub(super) fn short(place: Place, rule: &Rule) -> Short {
+pub(super) fn short(place: StatementPlace, rule: &RuleStatement) -> Short {
     let mut asks = 0;
     for (bit, is) in [
         (ASKS_SRC, !rule.src.is_empty()),
@@ -139,7 +139,7 @@ fn may_cover(a: &Short, b: &Short) -> bool {
 }
 
 /// Whether every packet that `b` matches is matched by `a`.
-fn covers(a: &Rule, b: &Rule) -> bool {
+fn covers(a: &RuleStatement, b: &RuleStatement) -> bool {
     let family = a.only_family().is_none_or(|f| b.only_family() == Some(f));
     family
         && addresses_cover(&a.src, &b.src)
@@ -168,13 +168,13 @@ fn ports_cover(a: &[Port], b: &[Port]) -> bool {
     a.is_empty() || !b.is_empty() && b.iter().all(inside)
 }
 
-fn interfaces_cover(a: &Interfaces, b: &Interfaces) -> bool {
+fn interfaces_cover(a: &InterfaceList, b: &InterfaceList) -> bool {
     match (a, b) {
-        (Interfaces::Any, Interfaces::Names { not: false, names }) => {
+        (InterfaceList::Any, InterfaceList::Names { not: false, names }) => {
             !names.iter().any(|n| n.matches("lo") || n.wildcard().is_some())
         }
-        (Interfaces::Any, Interfaces::Auto) | (Interfaces::Every, _) => true,
-        (Interfaces::Names { not: false, names: a }, Interfaces::Names { not: false, names: b }) => {
+        (InterfaceList::Any, InterfaceList::Auto) | (InterfaceList::Every, _) => true,
+        (InterfaceList::Names { not: false, names: a }, InterfaceList::Names { not: false, names: b }) => {
             b.iter().all(|b| a.iter().any(|a| a == b || b.wildcard().is_none() && a.matches(b.as_str())))
         }
         (a, b) => a == b,

@@ -78,7 +78,7 @@ pub fn save<'a>(dir: &Path, all: impl Iterator<Item = (&'a [u8], Position)>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::dir::testing::Scratch;
+    use crate::sys::dir::testing::ScratchDir;
 
     #[test]
     fn failures_survive_the_end_of_a_process() {
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn positions_are_written_with_and_without_a_journal() {
-        let scratch = Scratch::new();
+        let scratch = ScratchDir::new();
         let position = Position { dev: 1, ino: 2, offset: 3, tail: 4 };
         for journal in [false, true] {
             if journal {

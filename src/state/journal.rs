@@ -17,9 +17,9 @@
 //!   nobody renames.
 //! - The first line tells the size after the last compaction, so any process knows when the next one is worth
 //!   it.
-//! - Records are gathered in a buffer of 16 KiB. [`Journal::flush`] hands them to the system, which survives
-//!   the death of the process; [`Journal::sync`] puts them on the disk, which survives the death of the
-//!   machine. How often is the caller's policy (`state_sync`).
+//! - Records are gathered in a buffer of 16 KiB. [`BanJournal::flush`] hands them to the system, which
+//!   survives the death of the process; [`BanJournal::sync`] puts them on the disk, which survives the death
+//!   of the machine. How often is the caller's policy (`state_sync`).
 //!
 //! Memory is that buffer, and while bans are read back or compacted a table: 130 kB for 4,000 records, 1 MB
 //! for 40,000, at most 4 MB. This module knows no kernel set: it takes and gives entries.
@@ -31,11 +31,11 @@ mod reading;
 mod tests;
 
 pub use compaction::Compaction;
-pub use reading::{Mark, Reading};
+pub use reading::{JournalMark, JournalReading};
 
 use super::StateError;
-use super::lock::{Held, Part, StateLock};
-use super::record::{Entry, HEADER_LEN, HEADER_WORDS, Record, Step, encode, scan, step};
+use super::lock::{Held, LockPart, StateLock};
+use super::record::{BanRecord, HEADER_LEN, HEADER_WORDS, JournalRecord, RecordStep, encode, scan, step};
 use crate::base::clock::Wall;
 use crate::sys::dir::{Access, Dir};
 use std::fs::File;
@@ -47,7 +47,7 @@ use std::time::Duration;
 const NAME: &str = "bans";
 const TEMP: &str = "bans.tmp";
 /// Longest wait for a lock that was waited for in vain before.
-const AGAIN: Duration = Duration::from_millis(20);
+const RETRY_WAIT_MAX: Duration = Duration::from_millis(20);
 /// Bytes gathered before they are written.
 const BUFFER: usize = 16 * 1024;
 /// Largest journal: several million records. Offsets must fit into 32 bits.
@@ -56,7 +56,7 @@ const SIZE_MAX: u64 = 256 << 20;
 const SMALL: u64 = 64 * 1024;
 
 /// An open journal.
-pub struct Journal {
+pub struct BanJournal {
     dir: Dir,
     path: PathBuf,
     file: File,
@@ -76,7 +76,7 @@ pub struct Journal {
     replaced: u32,
 }
 
-impl Journal {
+impl BanJournal {
     /// Opens the journal in `dir` (made if missing) for reading and appending. `key` must be secret and
     /// random. `patience` is how long to wait when another process has it locked, which is milliseconds
     /// unless that process is stopped.
@@ -91,7 +91,7 @@ impl Journal {
         now: Wall,
         key: [u64; 2],
         patience: Duration,
-    ) -> Result<(Journal, Option<StateError>), StateError> {
+    ) -> Result<(BanJournal, Option<StateError>), StateError> {
         let at = |call, path: &Path| {
             let path = path.to_owned();
             move |error| StateError::System { call, path, error }
@@ -109,7 +109,7 @@ impl Journal {
         let refused = note.as_ref().map(|error| error.raw_os_error().unwrap_or(0));
         let mut note = note.map(at("write", &path));
         let (buf, start, compacted, replaced, gave_up) = (Vec::new(), 0, 0, 0, false);
-        let mut journal = Journal {
+        let mut journal = BanJournal {
             dir,
             path,
             file,
@@ -132,11 +132,12 @@ impl Journal {
         Ok((journal, note))
     }
 
-    /// Takes in a record; it is written by the next [`Journal::flush`], or at once when the buffer is full.
+    /// Takes in a record; it is written by the next [`BanJournal::flush`], or at once when the buffer is
+    /// full.
     ///
     /// # Errors
-    /// As [`Journal::flush`], and then `record` was not taken.
-    pub fn put(&mut self, record: &Record<'_>) -> Result<(), StateError> {
+    /// As [`BanJournal::flush`], and then `record` was not taken.
+    pub fn put(&mut self, record: &JournalRecord<'_>) -> Result<(), StateError> {
         if self.buf.capacity() == 0 {
             self.buf.reserve_exact(BUFFER);
         }
@@ -200,12 +201,17 @@ impl Journal {
 
     /// Gives every ban that still counts to `each`, once, in no order: those that have not ended at `now`,
     /// and those that ended less than `keep` seconds before (for counting how often an address was banned;
-    /// [`Entry::left`] tells them apart). What is not written yet counts too. Returns how many bytes of the
-    /// file are damaged and were passed over.
+    /// [`BanRecord::left`] tells them apart). What is not written yet counts too. Returns how many bytes of
+    /// the file are damaged and were passed over.
     ///
     /// # Errors
     /// The file cannot be read. What was given before is good.
-    pub fn live(&mut self, now: Wall, keep: u64, each: &mut dyn FnMut(Entry<'_>)) -> Result<u64, StateError> {
+    pub fn live(
+        &mut self,
+        now: Wall,
+        keep: u64,
+        each: &mut dyn FnMut(BanRecord<'_>),
+    ) -> Result<u64, StateError> {
         let mut reading = self.reading(now, keep)?;
         while reading.step(each)? {}
         Ok(reading.damaged())
@@ -224,7 +230,7 @@ impl Journal {
     }
 
     /// Forgets those of the records that are not written yet which are not wanted.
-    pub fn retain(&mut self, wanted: &mut dyn FnMut(&Record<'_>) -> bool) {
+    pub fn retain(&mut self, wanted: &mut dyn FnMut(&JournalRecord<'_>) -> bool) {
         let mut kept = Vec::with_capacity(self.buf.capacity());
         scan(&self.buf, &mut |_, record| {
             if wanted(&record) {
@@ -245,10 +251,10 @@ impl Journal {
     /// Likewise, with another patience.
     ///
     /// # Errors
-    /// As [`Journal::hold`].
+    /// As [`BanJournal::hold`].
     pub fn hold_for(&mut self, patience: Duration) -> Result<Option<Held>, StateError> {
-        let patience = if self.gave_up { patience.min(AGAIN) } else { patience };
-        let held = self.lock.as_mut().map(|lock| lock.hold(Part::Bans, patience)).transpose();
+        let patience = if self.gave_up { patience.min(RETRY_WAIT_MAX) } else { patience };
+        let held = self.lock.as_mut().map(|lock| lock.hold(LockPart::Bans, patience)).transpose();
         self.gave_up = matches!(held, Err(StateError::Busy(_)));
         held
     }
@@ -324,9 +330,9 @@ impl Journal {
             let Some(mut rest) = chunk.get(..got).filter(|rest| !rest.is_empty()) else { return Ok(false) };
             while !rest.is_empty() {
                 let len = match step(rest, got < BUFFER) {
-                    Step::Whole(..) => return Ok(true),
-                    Step::Unknown(len) | Step::Damaged(len) => len,
-                    Step::Short => break,
+                    RecordStep::Whole(..) => return Ok(true),
+                    RecordStep::Unknown(len) | RecordStep::Damaged(len) => len,
+                    RecordStep::Short => break,
                 };
                 at += len as u64;
                 rest = rest.get(len..).unwrap_or(&[]);

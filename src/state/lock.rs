@@ -18,11 +18,11 @@ use std::time::Duration;
 
 const NAME: &str = "lock";
 /// The time between two tries of somebody who must not wait.
-const SHORT: Duration = Duration::from_micros(500);
+const RETRY_PAUSE: Duration = Duration::from_micros(500);
 
 /// What is locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum LockPart {
     /// Bans: the kernel's sets and the journal.
     Bans = 0,
     /// The compaction of the journal.
@@ -68,8 +68,8 @@ impl StateLock {
     ///
     /// # Errors
     /// `Busy`, or what the system says.
-    pub fn hold(&mut self, part: Part, patience: Duration) -> Result<Held, StateError> {
-        if part == Part::Bans
+    pub fn hold(&mut self, part: LockPart, patience: Duration) -> Result<Held, StateError> {
+        if part == LockPart::Bans
             && let Some(held) = self.bans.borrow().upgrade()
         {
             return Ok(Held(held));
@@ -82,7 +82,7 @@ impl StateLock {
             match self.take(part) {
                 Ok(lock) if self.is_current()? => {
                     let lock = Rc::new(lock);
-                    if part == Part::Bans {
+                    if part == LockPart::Bans {
                         self.bans.replace(Rc::downgrade(&lock));
                     }
                     return Ok(Held(lock));
@@ -96,10 +96,10 @@ impl StateLock {
                 Err(e) if e.kind() != io::ErrorKind::WouldBlock => return Err(self.system(e)),
                 Err(_) if waited >= patience => return Err(StateError::Busy(self.path.clone())),
                 Err(_) => {
-                    if self.first && part == Part::Bans && ahead.is_none() {
-                        ahead = ByteLock::take(&self.file, Part::First as i64).ok();
+                    if self.first && part == LockPart::Bans && ahead.is_none() {
+                        ahead = ByteLock::take(&self.file, LockPart::First as i64).ok();
                     }
-                    let pause = if self.first { SHORT } else { pause(waited) };
+                    let pause = if self.first { RETRY_PAUSE } else { pause(waited) };
                     relay::pause(pause);
                     waited += pause;
                 }
@@ -107,8 +107,8 @@ impl StateLock {
         }
     }
 
-    fn take(&self, part: Part) -> io::Result<ByteLock> {
-        if part == Part::Bans && !self.first && ByteLock::is_taken(&self.file, Part::First as i64) {
+    fn take(&self, part: LockPart) -> io::Result<ByteLock> {
+        if part == LockPart::Bans && !self.first && ByteLock::is_taken(&self.file, LockPart::First as i64) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         ByteLock::take(&self.file, part as i64)
@@ -143,44 +143,44 @@ fn pause(waited: Duration) -> Duration {
     const SOON: Duration = Duration::from_millis(4);
     const LONG: Duration = Duration::from_secs(4);
     match waited {
-        _ if waited < SOON => SHORT,
-        _ => (LONG.saturating_sub(waited) / 256).max(SHORT),
+        _ if waited < SOON => RETRY_PAUSE,
+        _ => (LONG.saturating_sub(waited) / 256).max(RETRY_PAUSE),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::dir::testing::Scratch;
+    use crate::sys::dir::testing::ScratchDir;
 
     #[test]
     fn each_part_has_one_holder_who_may_ask_again() {
-        let scratch = Scratch::new();
+        let scratch = ScratchDir::new();
         let open = || StateLock::open(scratch.path()).unwrap();
         let (mut one, mut other) = (open(), open());
         let busy =
             |lock: &mut StateLock, part| matches!(lock.hold(part, Duration::ZERO), Err(StateError::Busy(_)));
-        let first = one.hold(Part::Bans, Duration::ZERO).unwrap();
-        let again = one.hold(Part::Bans, Duration::ZERO).unwrap();
-        assert!(busy(&mut other, Part::Bans));
+        let first = one.hold(LockPart::Bans, Duration::ZERO).unwrap();
+        let again = one.hold(LockPart::Bans, Duration::ZERO).unwrap();
+        assert!(busy(&mut other, LockPart::Bans));
         drop(first);
-        assert!(busy(&mut other, Part::Bans), "the inner one gave back the outer one's lock");
-        let _daemon = other.hold(Part::Daemon, Duration::ZERO).unwrap();
-        assert!(busy(&mut one, Part::Daemon));
+        assert!(busy(&mut other, LockPart::Bans), "the inner one gave back the outer one's lock");
+        let _daemon = other.hold(LockPart::Daemon, Duration::ZERO).unwrap();
+        assert!(busy(&mut one, LockPart::Daemon));
         drop(again);
-        assert!(!busy(&mut other, Part::Bans));
+        assert!(!busy(&mut other, LockPart::Bans));
         // Who goes first is let through by all others while it waits, and by nobody else's fault longer.
-        let ahead = ByteLock::take(&other.file, Part::First as i64).unwrap();
-        assert!(busy(&mut one, Part::Bans));
+        let ahead = ByteLock::take(&other.file, LockPart::First as i64).unwrap();
+        assert!(busy(&mut one, LockPart::Bans));
         other.go_first();
-        drop(other.hold(Part::Bans, Duration::ZERO).unwrap());
+        drop(other.hold(LockPart::Bans, Duration::ZERO).unwrap());
         drop(ahead);
-        let held = one.hold(Part::Bans, Duration::ZERO).unwrap();
-        assert!(busy(&mut other, Part::Bans));
-        assert!(!ByteLock::is_taken(&one.file, Part::First as i64));
+        let held = one.hold(LockPart::Bans, Duration::ZERO).unwrap();
+        assert!(busy(&mut other, LockPart::Bans));
+        assert!(!ByteLock::is_taken(&one.file, LockPart::First as i64));
         drop(held);
         std::fs::remove_dir_all(scratch.path()).unwrap();
-        let _held = one.hold(Part::Bans, Duration::ZERO).unwrap();
-        assert!(busy(&mut other, Part::Bans), "a directory that was removed has one lock again");
+        let _held = one.hold(LockPart::Bans, Duration::ZERO).unwrap();
+        assert!(busy(&mut other, LockPart::Bans), "a directory that was removed has one lock again");
     }
 }

@@ -2,7 +2,7 @@
 //! The networks of a journal: bans of them, as intervals with the latest end for each address, and their
 //! liftings, which also cover the addresses inside them. In the order of the file.
 
-use super::record::Entry;
+use super::record::BanRecord;
 use crate::base::intervals::Intervals;
 use crate::base::range::{Family, Range};
 use ipnet::IpNet;
@@ -11,22 +11,22 @@ use ipnet::IpNet;
 const OFFENDER_V6: u8 = 64;
 
 /// When a ban ends (`u64::MAX` = never) and where its record stands.
-type End = (u64, u64);
+type BanEnd = (u64, u64);
 
 /// Whether bans and liftings of it are kept here, and not by address.
-pub(super) fn is_network(who: IpNet) -> bool {
-    let length = match who {
+pub(super) fn is_network(addr: IpNet) -> bool {
+    let length = match addr {
         IpNet::V4(_) => 32,
         IpNet::V6(_) => OFFENDER_V6,
     };
-    who.prefix_len() != length
+    addr.prefix_len() != length
 }
 
 /// What was read of networks so far.
 #[derive(Default)]
 pub(super) struct Networks {
     /// By scope.
-    bans: Vec<(Box<str>, Intervals<End>)>,
+    bans: Vec<(Box<str>, Intervals<BanEnd>)>,
     /// Addresses that were lifted with a network around them, and where the last such record stands, plus
     /// one.
     lifted: Intervals<u64>,
@@ -38,7 +38,7 @@ pub(super) struct Networks {
 
 impl Networks {
     /// Takes in a ban whose record stands at `at`.
-    pub(super) fn ban(&mut self, at: u64, entry: &Entry<'_>) {
+    pub(super) fn ban(&mut self, at: u64, entry: &BanRecord<'_>) {
         let found = self.bans.iter().position(|(scope, _)| **scope == *entry.scope);
         let place = found.unwrap_or_else(|| {
             self.bans.push((entry.scope.into(), Intervals::default()));
@@ -46,19 +46,19 @@ impl Networks {
         });
         if let Some((_, intervals)) = self.bans.get_mut(place) {
             let until = entry.until.map_or(u64::MAX, |until| until.0);
-            intervals.raise(Range::from(entry.who), (until, at));
+            intervals.raise(Range::from(entry.addr), (until, at));
         }
     }
 
     /// Takes in a lifting, of an address too.
-    pub(super) fn unban(&mut self, at: u64, who: IpNet) {
-        let range = Range::from(who);
+    pub(super) fn unban(&mut self, at: u64, addr: IpNet) {
+        let range = Range::from(addr);
         for (_, intervals) in &mut self.bans {
             intervals.cut(&range);
         }
-        if is_network(who) {
+        if is_network(addr) {
             match range.family() {
-                Family::V6 if who.prefix_len() > OFFENDER_V6 => self.holes.push((at, range)),
+                Family::V6 if addr.prefix_len() > OFFENDER_V6 => self.holes.push((at, range)),
                 _ => self.lifted.raise(range, at + 1),
             }
         }
@@ -72,11 +72,11 @@ impl Networks {
     }
 
     /// Where the last lifting of a network around an address stands, plus one; 0 if there is none.
-    pub(super) fn lifted(&self, who: IpNet) -> u64 {
+    pub(super) fn lifted(&self, addr: IpNet) -> u64 {
         if self.lifted.parts().is_empty() {
             return 0;
         }
-        self.lifted.within(&Range::from(who)).iter().map(|(_, at)| *at).max().unwrap_or(0)
+        self.lifted.within(&Range::from(addr)).iter().map(|(_, at)| *at).max().unwrap_or(0)
     }
 
     /// The whole file was read.
@@ -88,15 +88,15 @@ impl Networks {
     }
 
     /// Hands on the parts that are left of the ban whose record stands at `at`.
-    pub(super) fn pick(&self, at: u64, entry: Entry<'_>, each: &mut dyn FnMut(Entry<'_>)) {
+    pub(super) fn pick(&self, at: u64, entry: BanRecord<'_>, each: &mut dyn FnMut(BanRecord<'_>)) {
         let from = self.left.partition_point(|(other, _)| *other < at);
         let parts = self.left.get(from..).unwrap_or_default().iter().take_while(|(other, _)| *other == at);
-        parts.flat_map(|(_, part)| part.nets()).for_each(|who| each(Entry { who, ..entry }));
+        parts.flat_map(|(_, part)| part.nets()).for_each(|addr| each(BanRecord { addr, ..entry }));
     }
 
     /// Hands on the ban of an offender whose record stands at `at`, without what was lifted of it later.
-    pub(super) fn without_holes(&self, at: u64, entry: Entry<'_>, each: &mut dyn FnMut(Entry<'_>)) {
-        let whole = Range::from(entry.who);
+    pub(super) fn without_holes(&self, at: u64, entry: BanRecord<'_>, each: &mut dyn FnMut(BanRecord<'_>)) {
+        let whole = Range::from(entry.addr);
         let mut rest = vec![];
         for (_, hole) in self.holes.iter().filter(|(hole, range)| *hole > at && range.meets(&whole)) {
             if rest.is_empty() {
@@ -110,6 +110,6 @@ impl Networks {
         if rest.is_empty() {
             return each(entry);
         }
-        rest.iter().flat_map(|part| part.nets()).for_each(|who| each(Entry { who, ..entry }));
+        rest.iter().flat_map(|part| part.nets()).for_each(|addr| each(BanRecord { addr, ..entry }));
     }
 }

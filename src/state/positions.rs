@@ -191,11 +191,11 @@ fn unescape(text: &[u8], path: &mut Vec<u8>) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::dir::testing::Scratch;
+    use crate::sys::dir::testing::ScratchDir;
 
-    type Row = (Vec<u8>, Position);
+    type PositionRow = (Vec<u8>, Position);
 
-    fn rows() -> Vec<Row> {
+    fn rows() -> Vec<PositionRow> {
         let position = |n: u64| Position { dev: n, ino: n * 7, offset: n * 1000, tail: !n };
         vec![
             (b"/var/log/auth.log".to_vec(), position(1)),
@@ -205,13 +205,13 @@ mod tests {
         ]
     }
 
-    fn store(scratch: &Scratch, rows: &[Row]) -> Vec<u8> {
+    fn store(scratch: &ScratchDir, rows: &[PositionRow]) -> Vec<u8> {
         let mut positions = Positions::open(scratch.path()).unwrap();
         positions.store(rows.iter().map(|(path, p)| (&path[..], *p))).unwrap();
         std::fs::read(scratch.path().join(NAME)).unwrap()
     }
 
-    fn parsed(bytes: &[u8]) -> (Vec<Row>, u64) {
+    fn parsed(bytes: &[u8]) -> (Vec<PositionRow>, u64) {
         let mut got = Vec::new();
         let damaged = parse(bytes, &mut |path, p| got.push((path.to_vec(), p)));
         (got, damaged)
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn what_is_stored_is_loaded() {
-        let scratch = Scratch::new();
+        let scratch = ScratchDir::new();
         let mut positions = Positions::open(&scratch.path().join("state")).unwrap();
         positions.load(&mut |_, _| panic!("nothing was stored")).unwrap();
         for rows in [rows(), Vec::new()] {
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn nothing_is_written_when_nothing_changed() {
         use std::os::unix::fs::MetadataExt as _;
-        let scratch = Scratch::new();
+        let scratch = ScratchDir::new();
         let rows = rows();
         store(&scratch, &rows);
         let inode = || std::fs::metadata(scratch.path().join(NAME)).unwrap().ino();
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_flipped_byte_costs_one_line() {
-        let (scratch, rows) = (Scratch::new(), rows());
+        let (scratch, rows) = (ScratchDir::new(), rows());
         let good = store(&scratch, &rows);
         for at in 0..good.len() {
             for flip in [1, 0x80, 0x20, good[at] ^ b'\n', good[at] ^ b' ', good[at]] {
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_file_cut_anywhere_keeps_the_lines_before() {
-        let (scratch, rows) = (Scratch::new(), rows());
+        let (scratch, rows) = (ScratchDir::new(), rows());
         let good = store(&scratch, &rows);
         for len in 0..good.len() {
             let lines = good[..len].iter().filter(|&&b| b == b'\n').count().saturating_sub(1);
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn foreign_content_is_reported_once_and_replaced() {
-        let scratch = Scratch::new();
+        let scratch = ScratchDir::new();
         for content in [
             &b"hello"[..],
             b"\0\0\0\0",

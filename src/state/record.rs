@@ -34,9 +34,9 @@ const V6: u8 = 100;
 
 /// One ban as it is remembered. An address is banned for as long as the latest end of all that cover it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry<'a> {
+pub struct BanRecord<'a> {
     /// The banned address or network.
-    pub who: IpNet,
+    pub addr: IpNet,
     /// What is banned: empty is everything, else ports (and protocol) in canonical form. At most 255 bytes.
     pub scope: &'a str,
     /// The service rule that banned, or another word for the reason. At most 255 bytes.
@@ -56,7 +56,7 @@ pub struct Entry<'a> {
     pub starts: &'a [u8],
 }
 
-impl Entry<'_> {
+impl BanRecord<'_> {
     /// How long the ban still lasts at `now`, none if it is over. A clock that stands before the beginning of
     /// the ban (a host without a battery after a reboot) does not make it longer than it was.
     #[must_use]
@@ -75,9 +75,9 @@ impl Entry<'_> {
 
 /// One record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Record<'a> {
+pub enum JournalRecord<'a> {
     /// A ban that the kernel acknowledged.
-    Ban(Entry<'a>),
+    Ban(BanRecord<'a>),
     /// This network was taken out of all bans before: those inside it are over, wider ones have a hole. How
     /// often it was banned is forgotten.
     Unban(IpNet),
@@ -88,9 +88,9 @@ pub enum Record<'a> {
 }
 
 /// What stands at the beginning of some bytes.
-pub enum Step<'a> {
+pub enum RecordStep<'a> {
     /// A whole record of this many bytes.
-    Whole(Record<'a>, usize),
+    Whole(JournalRecord<'a>, usize),
     /// A whole record of this many bytes, of a kind that this version does not know.
     Unknown(usize),
     /// This many bytes that belong to no whole record.
@@ -100,14 +100,14 @@ pub enum Step<'a> {
 }
 
 /// Appends the record to `out`. Texts beyond 255 bytes are cut at a character's beginning.
-pub fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
+pub fn encode(record: &JournalRecord<'_>, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[0, 0]);
     match record {
-        Record::Ban(entry) => {
+        JournalRecord::Ban(entry) => {
             out.push(KIND_BAN);
-            push_net(entry.who, out);
+            push_net(entry.addr, out);
             out.extend_from_slice(&entry.since.0.to_le_bytes());
             out.extend_from_slice(&entry.until.map_or(PERMANENT, |until| until.0).to_le_bytes());
             out.extend_from_slice(&entry.hits.to_le_bytes());
@@ -117,12 +117,12 @@ pub fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
             }
             push_bytes(entry.starts.get(..entry.starts.len().min(255) & !3).unwrap_or(&[]), out);
         }
-        Record::Unban(who) => {
+        JournalRecord::Unban(addr) => {
             out.push(KIND_UNBAN);
-            push_net(*who, out);
+            push_net(*addr, out);
         }
-        Record::Clear => out.push(KIND_CLEAR),
-        Record::ClearTimed => out.push(KIND_CLEAR_TIMED),
+        JournalRecord::Clear => out.push(KIND_CLEAR),
+        JournalRecord::ClearTimed => out.push(KIND_CLEAR_TIMED),
     }
     let len = u16::try_from(out.len() - start + CRC_LEN).unwrap_or(u16::MAX).to_le_bytes();
     if let Some(place) = out.get_mut(start + 2..start + 4) {
@@ -159,16 +159,16 @@ fn push_bytes(bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Looks at the beginning of `bytes`, which must not be empty. `last` says that no more bytes follow them;
-/// [`Step::Short`] is never the answer then, nor when there are `RECORD_MAX` bytes.
+/// [`RecordStep::Short`] is never the answer then, nor when there are `RECORD_MAX` bytes.
 #[must_use]
-pub fn step(bytes: &[u8], last: bool) -> Step<'_> {
-    look(bytes, last, true)
+pub fn step(bytes: &[u8], last: bool) -> RecordStep<'_> {
+    step_checked(bytes, last, true)
 }
 
 /// As [`step`], for bytes in which it has found no damage before: checksums are not looked at again.
 #[must_use]
-pub fn step_again(bytes: &[u8], last: bool) -> Step<'_> {
-    look(bytes, last, false)
+pub fn step_again(bytes: &[u8], last: bool) -> RecordStep<'_> {
+    step_checked(bytes, last, false)
 }
 
 /// The length of the record at the beginning of bytes that are known to be undamaged, and whom it is about;
@@ -182,16 +182,16 @@ pub fn glance(bytes: &[u8]) -> Option<(usize, IpNet)> {
     Some((len, take_net(&mut body)?))
 }
 
-fn look(bytes: &[u8], last: bool, verify: bool) -> Step<'_> {
+fn step_checked(bytes: &[u8], last: bool, verify: bool) -> RecordStep<'_> {
     let damaged = || {
         let next = bytes.iter().skip(1).position(|&byte| byte == MAGIC[0]);
-        Step::Damaged(next.map_or(bytes.len(), |next| next + 1))
+        RecordStep::Damaged(next.map_or(bytes.len(), |next| next + 1))
     };
     let Some((head, _)) = bytes.split_at_checked(4) else {
         return if last || !MAGIC.starts_with(bytes.get(..2).unwrap_or(bytes)) {
             damaged()
         } else {
-            Step::Short
+            RecordStep::Short
         };
     };
     let len = usize::from(u16::from_le_bytes([head[2], head[3]]));
@@ -199,43 +199,46 @@ fn look(bytes: &[u8], last: bool, verify: bool) -> Step<'_> {
         return damaged();
     }
     let Some(record) = bytes.get(..len) else {
-        return if last { damaged() } else { Step::Short };
+        return if last { damaged() } else { RecordStep::Short };
     };
     let (content, crc) = record.split_at(len - CRC_LEN);
     if verify && crc != crc32c(content).to_le_bytes() {
         return damaged();
     }
-    content.get(4..).and_then(decode).map_or(Step::Unknown(len), |record| Step::Whole(record, len))
+    content
+        .get(4..)
+        .and_then(decode)
+        .map_or(RecordStep::Unknown(len), |record| RecordStep::Whole(record, len))
 }
 
 /// Calls `each` with the offset and the content of every whole record of `bytes`; returns how many bytes
 /// belonged to none.
-pub fn scan<'a>(bytes: &'a [u8], each: &mut dyn FnMut(usize, Record<'a>)) -> usize {
+pub fn scan<'a>(bytes: &'a [u8], each: &mut dyn FnMut(usize, JournalRecord<'a>)) -> usize {
     let (mut at, mut damaged) = (0, 0);
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
         at += match step(rest, true) {
-            Step::Whole(record, len) => {
+            RecordStep::Whole(record, len) => {
                 each(at, record);
                 len
             }
-            Step::Unknown(len) => len,
-            Step::Damaged(len) => {
+            RecordStep::Unknown(len) => len,
+            RecordStep::Damaged(len) => {
                 damaged += len;
                 len
             }
-            Step::Short => rest.len(),
+            RecordStep::Short => rest.len(),
         };
     }
     damaged
 }
 
 /// A body without its checksum.
-fn decode(body: &[u8]) -> Option<Record<'_>> {
+fn decode(body: &[u8]) -> Option<JournalRecord<'_>> {
     let (&kind, mut rest) = body.split_first()?;
     let rest = &mut rest;
     let record = match kind {
-        KIND_BAN => Record::Ban(Entry {
-            who: take_net(rest)?,
+        KIND_BAN => JournalRecord::Ban(BanRecord {
+            addr: take_net(rest)?,
             since: Wall(u64::from_le_bytes(*take(rest)?)),
             until: Some(u64::from_le_bytes(*take(rest)?)).filter(|&until| until != PERMANENT).map(Wall),
             hits: u32::from_le_bytes(*take(rest)?),
@@ -245,9 +248,9 @@ fn decode(body: &[u8]) -> Option<Record<'_>> {
             reason: take_text(rest)?,
             starts: take_bytes(rest)?,
         }),
-        KIND_UNBAN => Record::Unban(take_net(rest)?),
-        KIND_CLEAR => Record::Clear,
-        KIND_CLEAR_TIMED => Record::ClearTimed,
+        KIND_UNBAN => JournalRecord::Unban(take_net(rest)?),
+        KIND_CLEAR => JournalRecord::Clear,
+        KIND_CLEAR_TIMED => JournalRecord::ClearTimed,
         _ => return None,
     };
     rest.is_empty().then_some(record)

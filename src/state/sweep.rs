@@ -18,7 +18,7 @@
 //! take in the kernel.
 
 use super::networks::{Networks, is_network};
-use super::record::{Entry, Record, Step, glance, step, step_again};
+use super::record::{BanRecord, JournalRecord, RecordStep, glance, step, step_again};
 use crate::base::clock::Wall;
 use crate::base::siphash::{Sip, sip13};
 use ipnet::IpNet;
@@ -39,7 +39,7 @@ const PARTS_MAX: u64 = 1 << 16;
 
 /// What the passes found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Tally {
+pub(super) struct SweepTally {
     /// Whole records, of all kinds.
     pub(super) records: u64,
     /// Bytes that belong to no whole record.
@@ -56,7 +56,7 @@ enum Phase {
 
 /// The best record of an address, or its last lifting.
 #[derive(Clone, Copy, Default)]
-struct Place {
+struct SweepSlot {
     /// The hash of what it is about.
     hash: [u32; 2],
     /// Plus one; 0 is an empty place.
@@ -79,7 +79,7 @@ pub(super) struct Sweep {
     phase: Phase,
     part: u64,
     parts: u64,
-    table: Vec<Place>,
+    table: Vec<SweepSlot>,
     /// Places taken.
     taken: usize,
     /// Offsets of the last `Clear` and `ClearTimed`, plus one.
@@ -87,7 +87,7 @@ pub(super) struct Sweep {
     cleared_timed: u64,
     networks: Networks,
     buf: Vec<u8>,
-    pub(super) tally: Tally,
+    pub(super) tally: SweepTally,
 }
 
 impl Sweep {
@@ -113,18 +113,18 @@ impl Sweep {
             phase: Phase::First,
             part: 0,
             parts: records.div_ceil(most / 4 * 3),
-            table: vec![Place::default(); usize::try_from(places).unwrap_or(0)],
+            table: vec![SweepSlot::default(); usize::try_from(places).unwrap_or(0)],
             taken: 0,
             cleared: 0,
             cleared_timed: 0,
             networks: Networks::default(),
             buf: vec![0; CHUNK],
-            tally: Tally::default(),
+            tally: SweepTally::default(),
         }
     }
 
     /// Reads one buffer of `file` and hands what is found to `each`. Returns whether there is more to do.
-    pub(super) fn step(&mut self, file: &File, each: &mut dyn FnMut(Entry<'_>)) -> io::Result<bool> {
+    pub(super) fn step(&mut self, file: &File, each: &mut dyn FnMut(BanRecord<'_>)) -> io::Result<bool> {
         if self.at < self.end {
             let mut buf = std::mem::take(&mut self.buf);
             let result = self.read(file, &mut buf, each);
@@ -133,13 +133,13 @@ impl Sweep {
         }
         if !self.tail.is_empty() {
             let tail = std::mem::take(&mut self.tail);
-            self.look(&tail, true, each);
+            self.scan_records(&tail, true, each);
             self.tail = tail;
         }
         Ok(self.turn())
     }
 
-    fn read(&mut self, file: &File, buf: &mut [u8], each: &mut dyn FnMut(Entry<'_>)) -> io::Result<()> {
+    fn read(&mut self, file: &File, buf: &mut [u8], each: &mut dyn FnMut(BanRecord<'_>)) -> io::Result<()> {
         let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
         let want = buf.len().min(left);
         let got = match file.read_at(buf.get_mut(..want).unwrap_or(&mut []), self.at) {
@@ -151,28 +151,28 @@ impl Sweep {
             self.end = self.at;
             return Ok(());
         }
-        self.look(buf.get(..got).unwrap_or(&[]), got == left || got < want, each);
+        self.scan_records(buf.get(..got).unwrap_or(&[]), got == left || got < want, each);
         Ok(())
     }
 
     /// Takes in the records of some bytes, which are the `last` ones of their kind, and moves on behind them.
-    fn look(&mut self, mut rest: &[u8], last: bool, each: &mut dyn FnMut(Entry<'_>)) {
+    fn scan_records(&mut self, mut rest: &[u8], last: bool, each: &mut dyn FnMut(BanRecord<'_>)) {
         let intact = self.phase != Phase::First && self.tally.damaged == 0;
         let look = if intact { step_again } else { step };
         while !rest.is_empty() {
-            let other = |who: IpNet| intact && !is_network(who) && !self.mine(self.hash(who));
-            let other = glance(rest).filter(|(_, who)| other(*who));
-            let len = match other.map_or_else(|| look(rest, last), |(len, _)| Step::Unknown(len)) {
-                Step::Whole(record, len) => {
+            let other = |addr: IpNet| intact && !is_network(addr) && !self.mine(self.hash(addr));
+            let other = glance(rest).filter(|(_, addr)| other(*addr));
+            let len = match other.map_or_else(|| look(rest, last), |(len, _)| RecordStep::Unknown(len)) {
+                RecordStep::Whole(record, len) => {
                     self.record(record, each);
                     len
                 }
-                Step::Unknown(len) => len,
-                Step::Damaged(len) => {
+                RecordStep::Unknown(len) => len,
+                RecordStep::Damaged(len) => {
                     self.tally.damaged += if self.phase == Phase::First { len as u64 } else { 0 };
                     len
                 }
-                Step::Short => break,
+                RecordStep::Short => break,
             };
             self.at += len as u64;
             rest = rest.get(len..).unwrap_or(&[]);
@@ -180,39 +180,39 @@ impl Sweep {
     }
 
     /// Takes in the record at `self.at`.
-    fn record(&mut self, record: Record<'_>, each: &mut dyn FnMut(Entry<'_>)) {
+    fn record(&mut self, record: JournalRecord<'_>, each: &mut dyn FnMut(BanRecord<'_>)) {
         let first = self.phase == Phase::First;
         self.tally.records += u64::from(first);
         match (self.phase, record) {
-            (Phase::Pick, Record::Ban(entry)) => self.pick(entry, each),
+            (Phase::Pick, JournalRecord::Ban(entry)) => self.pick(entry, each),
             (Phase::Pick, _) => {}
-            (_, Record::Ban(entry)) if is_network(entry.who) => {
+            (_, JournalRecord::Ban(entry)) if is_network(entry.addr) => {
                 if first {
                     self.networks.ban(self.at, &entry);
                 }
             }
-            (_, Record::Ban(entry)) => {
-                let who = self.hash(entry.who);
-                if self.mine(who) {
-                    self.note_ban(who, &entry);
+            (_, JournalRecord::Ban(entry)) => {
+                let addr = self.hash(entry.addr);
+                if self.mine(addr) {
+                    self.note_ban(addr, &entry);
                 }
             }
-            (_, Record::Unban(who)) => {
+            (_, JournalRecord::Unban(addr)) => {
                 if first {
-                    self.networks.unban(self.at, who);
+                    self.networks.unban(self.at, addr);
                 }
-                let hash = self.hash(who);
-                if !is_network(who) && self.mine(hash) {
+                let hash = self.hash(addr);
+                if !is_network(addr) && self.mine(hash) {
                     self.note(self.unban_hash(hash), 0);
                 }
             }
-            (_, Record::Clear) => {
+            (_, JournalRecord::Clear) => {
                 self.cleared = self.at + 1;
                 if first {
                     self.networks.clear(false);
                 }
             }
-            (_, Record::ClearTimed) => {
+            (_, JournalRecord::ClearTimed) => {
                 self.cleared_timed = self.at + 1;
                 if first {
                     self.networks.clear(true);
@@ -222,11 +222,11 @@ impl Sweep {
     }
 
     /// Hands on what of the ban at `self.at` still counts.
-    fn pick(&self, entry: Entry<'_>, each: &mut dyn FnMut(Entry<'_>)) {
+    fn pick(&self, entry: BanRecord<'_>, each: &mut dyn FnMut(BanRecord<'_>)) {
         if entry.forgotten(self.now, self.keep) {
             return;
         }
-        if is_network(entry.who) {
+        if is_network(entry.addr) {
             // They are in no part: told with the first.
             if self.part == 0 {
                 self.networks.pick(self.at, entry, each);
@@ -237,20 +237,20 @@ impl Sweep {
     }
 
     /// Whether the ban at `self.at` is the one that its address is banned by.
-    fn counts(&self, entry: &Entry<'_>) -> bool {
+    fn counts(&self, entry: &BanRecord<'_>) -> bool {
         let here = self.at + 1;
-        let who = self.hash(entry.who);
+        let addr = self.hash(entry.addr);
         // A table that was too crowded knows nothing of it.
-        self.mine(who)
-            && [0, here].contains(&self.noted(self.ban_hash(who, entry.scope)).0)
-            && self.lifted(who, entry.who, entry.until.is_none()) < here
+        self.mine(addr)
+            && [0, here].contains(&self.noted(self.ban_hash(addr, entry.scope)).0)
+            && self.lifted(addr, entry.addr, entry.until.is_none()) < here
     }
 
     /// Where the last record stands that has lifted all bans of an address, plus one.
-    fn lifted(&self, hash: u64, who: IpNet, permanent: bool) -> u64 {
+    fn lifted(&self, hash: u64, addr: IpNet, permanent: bool) -> u64 {
         let timed = if permanent { 0 } else { self.cleared_timed };
         let exact = self.noted(self.unban_hash(hash)).0;
-        self.cleared.max(timed).max(exact).max(self.networks.lifted(who))
+        self.cleared.max(timed).max(exact).max(self.networks.lifted(addr))
     }
 
     /// At the end of a pass: begins the next one, returns whether there is one.
@@ -270,7 +270,7 @@ impl Sweep {
             self.parts *= 2;
         }
         if self.phase == Phase::Pick || crowded {
-            self.table.fill(Place::default());
+            self.table.fill(SweepSlot::default());
             self.taken = 0;
             self.phase = Phase::Index;
         } else {
@@ -286,9 +286,9 @@ impl Sweep {
     }
 
     /// The hash of an address; it says which part the address belongs to.
-    fn hash(&self, who: IpNet) -> u64 {
-        let prefix = u64::from(who.prefix_len());
-        match who {
+    fn hash(&self, addr: IpNet) -> u64 {
+        let prefix = u64::from(addr.prefix_len());
+        match addr {
             IpNet::V4(net) => Sip::new(self.key).finish(prefix << 32 | u64::from(net.addr().to_bits()), 5),
             IpNet::V6(net) => {
                 let half = |bits: u128| u64::try_from(bits & u128::from(u64::MAX)).unwrap_or(0);
@@ -299,22 +299,22 @@ impl Sweep {
     }
 
     /// The hash that bans of `scope` are noted under.
-    fn ban_hash(&self, who: u64, scope: &str) -> u64 {
-        if scope.is_empty() { who } else { sip13([who, self.key[1]], scope.as_bytes()) }
+    fn ban_hash(&self, addr: u64, scope: &str) -> u64 {
+        if scope.is_empty() { addr } else { sip13([addr, self.key[1]], scope.as_bytes()) }
     }
 
     /// The hash that liftings are noted under.
-    fn unban_hash(&self, who: u64) -> u64 {
-        who ^ (self.key[1] | 1)
+    fn unban_hash(&self, addr: u64) -> u64 {
+        addr ^ (self.key[1] | 1)
     }
 
     /// Whether the address with this hash belongs to the part that is looked at.
-    fn mine(&self, who: u64) -> bool {
-        ((who >> 32) * self.parts) >> 32 == self.part
+    fn mine(&self, addr: u64) -> bool {
+        ((addr >> 32) * self.parts) >> 32 == self.part
     }
 
     /// Where in the table the hash is, or where it may be put.
-    fn place(&self, hash: u64) -> Option<(usize, Place)> {
+    fn place(&self, hash: u64) -> Option<(usize, SweepSlot)> {
         let mask = self.table.len().checked_sub(1)?;
         let [low, high] = halves(hash);
         let mut at = low as usize & mask;
@@ -329,11 +329,11 @@ impl Sweep {
     }
 
     /// Notes the ban at `self.at`, unless there is one that lasts longer and was not lifted in between.
-    fn note_ban(&mut self, who: u64, entry: &Entry<'_>) {
-        let hash = self.ban_hash(who, entry.scope);
+    fn note_ban(&mut self, addr: u64, entry: &BanRecord<'_>) {
+        let hash = self.ban_hash(addr, entry.scope);
         let until = entry.until.map_or(u32::MAX, |until| u32::try_from(until.0).unwrap_or(u32::MAX - 1));
         let (before, ends) = self.noted(hash);
-        let stands = before > 0 && ends > until && before > self.lifted(who, entry.who, ends == u32::MAX);
+        let stands = before > 0 && ends > until && before > self.lifted(addr, entry.addr, ends == u32::MAX);
         if !stands {
             self.note(hash, until);
         }
@@ -343,10 +343,10 @@ impl Sweep {
     fn note(&mut self, hash: u64, until: u32) {
         let offset = u32::try_from(self.at + 1).unwrap_or(u32::MAX);
         // Once the table is crowded, the pass is done again for fewer keys.
-        let Some((at, former)) = self.place(hash).filter(|_| !self.crowded()) else { return };
-        self.taken += usize::from(former.offset == 0);
+        let Some((at, previous)) = self.place(hash).filter(|_| !self.crowded()) else { return };
+        self.taken += usize::from(previous.offset == 0);
         if let Some(place) = self.table.get_mut(at) {
-            *place = Place { hash: halves(hash), offset, until };
+            *place = SweepSlot { hash: halves(hash), offset, until };
         }
     }
 

@@ -15,12 +15,12 @@ pub struct Malloc;
 
 /// Bytes that can be apart; what does not fit is among the rest. The system gives pages when they are written
 /// to.
-const ROOM: usize = 16 << 20;
+const ARENA_SIZE: usize = 16 << 20;
 /// The alignment of everything.
 const ALIGN: usize = align_of::<max_align_t>();
 
 /// The place apart. Only the one thread that mef has changes it: nothing here has to be seen by another one.
-struct Apart {
+struct Arena {
     /// Where it is; null = nowhere.
     start: AtomicPtr<u8>,
     /// Bytes in use, from the start on.
@@ -31,7 +31,7 @@ struct Apart {
     open: AtomicBool,
 }
 
-static APART: Apart = Apart {
+static ARENA: Arena = Arena {
     start: AtomicPtr::new(null_mut()),
     used: AtomicUsize::new(0),
     blocks: AtomicUsize::new(0),
@@ -40,15 +40,15 @@ static APART: Apart = Apart {
 
 /// Does something whose memory is given back soon, all of it. What is kept for long has to be copied, after
 /// this, or the memory is kept with it. For a process with one thread, and not within itself.
-pub fn briefly<R>(work: impl FnOnce() -> R) -> R {
-    APART.open.store(true, Relaxed);
+pub fn with_arena<R>(work: impl FnOnce() -> R) -> R {
+    ARENA.open.store(true, Relaxed);
     let result = work();
-    APART.open.store(false, Relaxed);
-    APART.leave();
+    ARENA.open.store(false, Relaxed);
+    ARENA.leave();
     result
 }
 
-impl Apart {
+impl Arena {
     /// A block, or null: it is not the time, or there is no room.
     fn take(&self, size: usize) -> *mut u8 {
         if !self.open.load(Relaxed) {
@@ -59,7 +59,8 @@ impl Apart {
             let (rights, kind) =
                 (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
             // SAFETY: asks for memory of its own, and touches none that is there.
-            let got = unsafe { libc::mmap(null_mut(), ROOM, rights, kind | libc::MAP_NORESERVE, -1, 0) };
+            let got =
+                unsafe { libc::mmap(null_mut(), ARENA_SIZE, rights, kind | libc::MAP_NORESERVE, -1, 0) };
             if got == libc::MAP_FAILED {
                 return null_mut();
             }
@@ -67,7 +68,7 @@ impl Apart {
             self.start.store(start, Relaxed);
         }
         let at = self.used.load(Relaxed).next_multiple_of(ALIGN);
-        if size > ROOM - at.min(ROOM) {
+        if size > ARENA_SIZE - at.min(ARENA_SIZE) {
             return null_mut();
         }
         self.used.store(at + size, Relaxed);
@@ -79,13 +80,13 @@ impl Apart {
     fn place(&self, memory: *mut u8) -> Option<usize> {
         let start = self.start.load(Relaxed);
         let at = memory.addr().wrapping_sub(start.addr());
-        (!start.is_null() && at < ROOM).then_some(at)
+        (!start.is_null() && at < ARENA_SIZE).then_some(at)
     }
 
     /// Gives the last block another size, if it is that, and if there is room.
     fn fit(&self, at: usize, old: usize, new: usize) -> bool {
         let last = at + old == self.used.load(Relaxed);
-        let fits = last && new <= ROOM - at;
+        let fits = last && new <= ARENA_SIZE - at;
         if fits {
             self.used.store(at + new, Relaxed);
         }
@@ -108,7 +109,7 @@ impl Apart {
         if !self.open.load(Relaxed) && !start.is_null() {
             self.start.store(null_mut(), Relaxed);
             // SAFETY: the mapping is ours, of this size, and every block in it has come back.
-            unsafe { libc::munmap(start.cast(), ROOM) };
+            unsafe { libc::munmap(start.cast(), ARENA_SIZE) };
         }
     }
 }
@@ -126,7 +127,7 @@ unsafe impl GlobalAlloc for Malloc {
         if !aligned(layout) {
             return null_mut();
         }
-        let apart = APART.take(layout.size());
+        let apart = ARENA.take(layout.size());
         if !apart.is_null() {
             return apart;
         }
@@ -138,7 +139,7 @@ unsafe impl GlobalAlloc for Malloc {
         if !aligned(layout) {
             return null_mut();
         }
-        let apart = APART.take(layout.size());
+        let apart = ARENA.take(layout.size());
         if !apart.is_null() {
             // SAFETY: the block is new, and has this size.
             unsafe { apart.write_bytes(0, layout.size()) };
@@ -149,20 +150,20 @@ unsafe impl GlobalAlloc for Malloc {
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        match APART.place(memory) {
-            Some(at) => APART.give_back(at, layout.size()),
+        match ARENA.place(memory) {
+            Some(at) => ARENA.give_back(at, layout.size()),
             // SAFETY: the caller has it from one of these functions, and not from the place apart.
             None => unsafe { libc::free(memory.cast::<c_void>()) },
         }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        let Some(at) = APART.place(memory) else {
+        let Some(at) = ARENA.place(memory) else {
             // SAFETY: the caller has it from one of these functions, and not from the place apart, with an
             // alignment that all memory has.
             return unsafe { libc::realloc(memory.cast::<c_void>(), size) }.cast();
         };
-        if APART.fit(at, layout.size(), size) {
+        if ARENA.fit(at, layout.size(), size) {
             return memory;
         }
         let Ok(wanted) = Layout::from_size_align(size, layout.align()) else { return null_mut() };
@@ -171,7 +172,7 @@ unsafe impl GlobalAlloc for Malloc {
         if !new.is_null() {
             // SAFETY: both blocks have as many bytes, and the new one is nobody else's.
             unsafe { memory.copy_to_nonoverlapping(new, layout.size().min(size)) };
-            APART.give_back(at, layout.size());
+            ARENA.give_back(at, layout.size());
         }
         new
     }
@@ -215,27 +216,27 @@ mod tests {
     fn what_passes_is_apart_until_the_last_of_it_is_gone() {
         let _one = ONE.lock().unwrap();
         let before = block(100, 1);
-        let (a, b, grown) = briefly(|| {
+        let (a, b, grown) = with_arena(|| {
             let (a, b) = (block(100, 2), block(1000, 3));
             let grown = resized(resized(block(10, 4), 10), 5000);
             assert!(holds((grown.0, Layout::from_size_align(10, 8).unwrap()), 4));
             // SAFETY: the block has this size.
             unsafe { grown.0.write_bytes(4, 5000) };
-            let more = block(ROOM, 5);
-            assert!(APART.place(more.0).is_none(), "what does not fit is elsewhere");
+            let more = block(ARENA_SIZE, 5);
+            assert!(ARENA.place(more.0).is_none(), "what does not fit is elsewhere");
             drop_block(more);
             (a, b, grown)
         });
-        assert!([a, b, grown].iter().all(|block| APART.place(block.0).is_some()));
-        assert!(APART.place(before.0).is_none() && APART.place(block(10, 6).0).is_none());
+        assert!([a, b, grown].iter().all(|block| ARENA.place(block.0).is_some()));
+        assert!(ARENA.place(before.0).is_none() && ARENA.place(block(10, 6).0).is_none());
         // What grows later goes to the rest, and what becomes smaller stays.
         let (a, b) = (resized(a, 50), resized(b, 4000));
-        assert!(APART.place(a.0).is_some() && APART.place(b.0).is_none());
+        assert!(ARENA.place(a.0).is_some() && ARENA.place(b.0).is_none());
         assert!(holds(a, 2) && holds((b.0, Layout::from_size_align(1000, 8).unwrap()), 3) && holds(grown, 4));
         drop_block(grown);
-        assert!(holds(a, 2) && !APART.start.load(Relaxed).is_null());
+        assert!(holds(a, 2) && !ARENA.start.load(Relaxed).is_null());
         drop_block(a);
-        assert!(APART.start.load(Relaxed).is_null() && holds(before, 1));
+        assert!(ARENA.start.load(Relaxed).is_null() && holds(before, 1));
         drop_block(b);
         drop_block(before);
     }
@@ -274,10 +275,14 @@ mod tests {
                     }
                 }
             };
-            if round % 2 == 0 { briefly(|| work(&mut blocks, &mut rng)) } else { work(&mut blocks, &mut rng) }
+            if round % 2 == 0 {
+                with_arena(|| work(&mut blocks, &mut rng))
+            } else {
+                work(&mut blocks, &mut rng)
+            }
         }
         blocks.iter().for_each(|(block, _)| drop_block(*block));
-        assert!(APART.start.load(Relaxed).is_null());
+        assert!(ARENA.start.load(Relaxed).is_null());
     }
 
     #[test]

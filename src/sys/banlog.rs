@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
+pub enum BanLogEvent {
     /// An address was banned, for this time.
     Ban(Span),
     /// A ban was taken back before its time.
@@ -25,11 +25,11 @@ pub enum Event {
 }
 
 /// One event, as a line tells it.
-pub struct Entry<'a> {
+pub struct BanLogEntry<'a> {
     /// When.
     pub at: Wall,
     /// What.
-    pub event: Event,
+    pub event: BanLogEvent,
     /// Whom.
     pub net: IpNet,
     /// The service rule, or `manual`.
@@ -74,7 +74,7 @@ impl BanLog {
     }
 
     /// Appends one line, at once and as a whole.
-    pub fn write(&mut self, entry: &Entry<'_>) {
+    pub fn write(&mut self, entry: &BanLogEntry<'_>) {
         if self.file.is_none() {
             self.reopen();
         }
@@ -119,15 +119,15 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// `2026-11-22T08:00:01Z ban 192.0.2.7 rule=sshd hits=5 for=3600 ports=all`
-fn describe(line: &mut Line, entry: &Entry<'_>) -> std::fmt::Result {
-    let word = if entry.event == Event::Unban { "unban" } else { "ban" };
+fn describe(line: &mut Line, entry: &BanLogEntry<'_>) -> std::fmt::Result {
+    let word = if entry.event == BanLogEvent::Unban { "unban" } else { "ban" };
     write!(line, "{} {word} ", Stamp(entry.at))?;
     write_net(line, entry.net)?;
     write!(line, " rule={} hits={}", entry.rule, entry.hits)?;
     match entry.event {
-        Event::Ban(Span::Secs(secs)) => write!(line, " for={secs}")?,
-        Event::Ban(Span::Permanent) => line.write_str(" for=permanent")?,
-        Event::Unban => {}
+        BanLogEvent::Ban(Span::Secs(secs)) => write!(line, " for={secs}")?,
+        BanLogEvent::Ban(Span::Permanent) => line.write_str(" for=permanent")?,
+        BanLogEvent::Unban => {}
     }
     line.write_str(" ports=")?;
     if entry.ports.is_empty() {
@@ -151,9 +151,9 @@ mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
-    fn entry(net: &str, event: Event) -> Entry<'static> {
-        let ports = if event == Event::Unban { &[(22, 22), (8000, 8010)][..] } else { &[] };
-        Entry {
+    fn entry(net: &str, event: BanLogEvent) -> BanLogEntry<'static> {
+        let ports = if event == BanLogEvent::Unban { &[(22, 22), (8000, 8010)][..] } else { &[] };
+        BanLogEntry {
             at: Wall(1_795_334_401),
             event,
             net: net.parse().unwrap(),
@@ -165,7 +165,7 @@ mod tests {
         }
     }
 
-    const BAN: Event = Event::Ban(Span::Secs(3600));
+    const BAN: BanLogEvent = BanLogEvent::Ban(Span::Secs(3600));
     const LINE: &str = "2026-11-22T08:00:01Z ban 192.0.2.7 rule=sshd hits=5 for=3600 ports=all\n";
 
     fn dir(name: &str) -> PathBuf {
@@ -180,11 +180,11 @@ mod tests {
         let cases = [
             (entry("192.0.2.7/32", BAN), LINE),
             (
-                entry("2001:db8::/64", Event::Ban(Span::Permanent)),
+                entry("2001:db8::/64", BanLogEvent::Ban(Span::Permanent)),
                 "2026-11-22T08:00:01Z ban 2001:db8::/64 rule=sshd hits=5 for=permanent ports=all\n",
             ),
             (
-                entry("192.0.2.7/32", Event::Unban),
+                entry("192.0.2.7/32", BanLogEvent::Unban),
                 "2026-11-22T08:00:01Z unban 192.0.2.7 rule=sshd hits=5 ports=22,8000-8010\n",
             ),
         ];

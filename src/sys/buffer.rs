@@ -47,7 +47,7 @@ impl<T: Number> Buffer<T> {
     }
 
     /// Gives the whole pages behind the first `keep` numbers back to the system; what they held may be lost.
-    pub fn cool(&mut self, keep: usize) {
+    pub fn shrink(&mut self, keep: usize) {
         let cold = self.get_mut(keep..).unwrap_or_default();
         // SAFETY: private anonymous memory that we hold exclusively: afterwards it reads as zeros or as
         // before, and both are numbers.
@@ -56,7 +56,7 @@ impl<T: Number> Buffer<T> {
 }
 
 /// Gives the whole pages behind what is in use of an allocation back to the system.
-pub fn cool_spare(bytes: &mut Vec<u8>) {
+pub fn shrink_spare(bytes: &mut Vec<u8>) {
     let spare = bytes.spare_capacity_mut();
     // SAFETY: private anonymous memory of the allocator's data area, in which nothing has been written yet as
     // far as anybody knows.
@@ -116,7 +116,7 @@ mod tests {
     fn the_used_part_of_an_allocation_stays() {
         let mut bytes = Vec::with_capacity(200_000);
         bytes.extend_from_slice(&[7; 50_000]);
-        cool_spare(&mut bytes);
+        shrink_spare(&mut bytes);
         bytes.extend_from_slice(&[8; 150_000]);
         assert!(bytes.iter().enumerate().all(|(n, &b)| b == if n < 50_000 { 7 } else { 8 }));
     }
@@ -139,7 +139,7 @@ mod tests {
             for b in &mut three {
                 b.fill(7);
             }
-            three[1].cool(keep);
+            three[1].shrink(keep);
             assert!(three[0].iter().all(|&b| b == 7), "{keep}");
             assert!(three[2].iter().all(|&b| b == 7), "{keep}");
             assert!(three[1].iter().take(keep).all(|&b| b == 7), "{keep}");

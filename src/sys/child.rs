@@ -23,25 +23,25 @@ const ENVIRONMENT: [&str; 2] =
 /// Exit status of a child that could not become the program.
 const NO_EXEC: c_int = 127;
 /// Descriptors that are closed one by one at most, where the system cannot close them all.
-const MOST: c_int = 1 << 16;
+const CLOSED_FDS_MAX: c_int = 1 << 16;
 
 /// A program that was started. It is not ended by dropping this.
 pub struct Child(Pid);
 
 /// How a program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum ChildExit {
     /// It returned this status.
     Status(i32),
     /// It was killed by this signal.
     Signal(i32),
 }
 
-impl fmt::Display for End {
+impl fmt::Display for ChildExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            End::Status(n) => write!(f, "status {n}"),
-            End::Signal(n) => write!(f, "signal {n}"),
+            ChildExit::Status(n) => write!(f, "status {n}"),
+            ChildExit::Signal(n) => write!(f, "signal {n}"),
         }
     }
 }
@@ -81,9 +81,14 @@ pub fn start(
     let null = null()?;
     let null = null.as_raw_fd();
     let streams = [null, out.map_or(null, |fd| fd.as_raw_fd()), err.map_or(null, |fd| fd.as_raw_fd())];
-    let plan =
-        Plan { program: &program, argv: &pointers(&argv), env: &pointers(&env), streams, parent: getpid() };
-    // The child calls nothing that is not async-signal-safe and allocates nothing: see `Plan::go`.
+    let plan = SpawnPlan {
+        program: &program,
+        argv: &pointers(&argv),
+        env: &pointers(&env),
+        streams,
+        parent: getpid(),
+    };
+    // The child calls nothing that is not async-signal-safe and allocates nothing: see `SpawnPlan::go`.
     let Some(child) = fork()? else { plan.go() };
     // Also done by the child: whoever is first, the group is there when either goes on.
     let _ = setpgid(child, child);
@@ -96,8 +101,8 @@ pub fn start(
 ///
 /// # Errors
 /// When the system has no room for another process.
-pub fn beside(work: &mut dyn FnMut()) -> io::Result<Child> {
-    beside_with(&mut || {
+pub fn fork_worker(work: &mut dyn FnMut()) -> io::Result<Child> {
+    fork_worker_with(&mut || {
         work();
         0
     })
@@ -107,7 +112,7 @@ pub fn beside(work: &mut dyn FnMut()) -> io::Result<Child> {
 ///
 /// # Errors
 /// As `beside`.
-pub fn beside_with(work: &mut dyn FnMut() -> u8) -> io::Result<Child> {
+pub fn fork_worker_with(work: &mut dyn FnMut() -> u8) -> io::Result<Child> {
     let parent = getpid();
     if let Some(child) = fork()? {
         let _ = setpgid(child, child);
@@ -147,8 +152,8 @@ unsafe fn close_from(first: c_int) {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the system call fills what it is given, which has the right type.
     let known = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0;
-    let end = if known { c_int::try_from(limit.rlim_max).unwrap_or(MOST) } else { MOST };
-    for fd in first..end.min(MOST) {
+    let end = if known { c_int::try_from(limit.rlim_max).unwrap_or(CLOSED_FDS_MAX) } else { CLOSED_FDS_MAX };
+    for fd in first..end.min(CLOSED_FDS_MAX) {
         // SAFETY: as above.
         unsafe { libc::close(fd) };
     }
@@ -159,7 +164,7 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
 }
 
 /// What the child does between fork and exec.
-struct Plan<'a> {
+struct SpawnPlan<'a> {
     program: &'a CStr,
     /// Each ends with a null pointer.
     argv: &'a [*const c_char],
@@ -168,7 +173,7 @@ struct Plan<'a> {
     parent: Pid,
 }
 
-impl Plan<'_> {
+impl SpawnPlan<'_> {
     fn go(&self) -> ! {
         if self.prepare().is_ok() {
             // SAFETY: the strings and the lists of pointers, which end with null, were made before the fork
@@ -206,31 +211,31 @@ impl Child {
     }
 
     /// Waits for its end. What it left behind runs on: a service that an init script has started.
-    pub fn wait(&self) -> End {
+    pub fn wait(&self) -> ChildExit {
         loop {
             match waitid(Id::Pid(self.0), WaitPidFlag::WEXITED) {
                 Err(Errno::EINTR) => {}
-                Ok(WaitStatus::Exited(_, status)) => return End::Status(status),
-                Ok(WaitStatus::Signaled(_, signal, _)) => return End::Signal(signal as i32),
-                _ => return End::Status(0),
+                Ok(WaitStatus::Exited(_, status)) => return ChildExit::Status(status),
+                Ok(WaitStatus::Signaled(_, signal, _)) => return ChildExit::Signal(signal as i32),
+                _ => return ChildExit::Status(0),
             }
         }
     }
 
     /// How it ended, if it did; then what it left behind is killed. Must not be asked again after that.
-    pub fn ended(&self) -> Option<End> {
+    pub fn ended(&self) -> Option<ChildExit> {
         // Left unreaped for a moment, so that the number of the group cannot belong to somebody else.
         let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
         match waitid(Id::Pid(self.0), look | WaitPidFlag::WNOWAIT) {
             Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => return None,
             // Somebody else has waited for it: it is gone.
-            Err(_) => return Some(End::Status(0)),
+            Err(_) => return Some(ChildExit::Status(0)),
             Ok(_) => self.kill(),
         }
         match waitid(Id::Pid(self.0), look) {
-            Ok(WaitStatus::Exited(_, status)) => Some(End::Status(status)),
-            Ok(WaitStatus::Signaled(_, signal, _)) => Some(End::Signal(signal as i32)),
-            _ => Some(End::Status(0)),
+            Ok(WaitStatus::Exited(_, status)) => Some(ChildExit::Status(status)),
+            Ok(WaitStatus::Signaled(_, signal, _)) => Some(ChildExit::Signal(signal as i32)),
+            _ => Some(ChildExit::Status(0)),
         }
     }
 }
@@ -262,7 +267,7 @@ mod tests {
     }
 
     /// What the program writes, and how it ends.
-    fn run(argv: &[String], env: &[String]) -> (String, End) {
+    fn run(argv: &[String], env: &[String]) -> (String, ChildExit) {
         let (mut read, write) = pipe(false).unwrap();
         let child = start(argv, env, Some(write.as_fd()), None).unwrap();
         drop(write);
@@ -272,7 +277,7 @@ mod tests {
         (said, end)
     }
 
-    fn wait(child: &Child) -> End {
+    fn wait(child: &Child) -> ChildExit {
         let late = Instant::now() + Duration::from_secs(20);
         loop {
             if let Some(end) = child.ended() {
@@ -288,7 +293,7 @@ mod tests {
         let ours = std::env::temp_dir().join(format!("mef-child-ours-{}", std::process::id()));
         let own = File::create(&ours).unwrap();
         let (said, end) = run(&sh("env | sort; pwd; readlink /proc/self/fd/0; cat"), &["A=b c".to_string()]);
-        assert_eq!(end, End::Status(0));
+        assert_eq!(end, ChildExit::Status(0));
         assert_eq!(said, format!("A=b c\nLC_ALL=C\n{}\nPWD=/\n/\n/dev/null\n", ENVIRONMENT[0]));
         let (said, _) = run(&sh("ls -l /proc/$$/fd"), &[]);
         assert!(said.contains("/dev/null") && !said.contains("mef-child-ours"), "{said}");
@@ -310,13 +315,13 @@ mod tests {
 
     #[test]
     fn ends_are_told() {
-        assert_eq!(run(&sh("exit 3"), &[]).1, End::Status(3));
-        assert_eq!(run(&sh("kill -9 $$"), &[]).1, End::Signal(9));
+        assert_eq!(run(&sh("exit 3"), &[]).1, ChildExit::Status(3));
+        assert_eq!(run(&sh("kill -9 $$"), &[]).1, ChildExit::Signal(9));
         // A file that may be run and is no program.
         let text = std::env::temp_dir().join(format!("mef-child-{}", std::process::id()));
         std::fs::write(&text, "\0text").unwrap();
         std::fs::set_permissions(&text, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        assert_eq!(run(&[text.to_str().unwrap().into()], &[]).1, End::Status(NO_EXEC));
+        assert_eq!(run(&[text.to_str().unwrap().into()], &[]).1, ChildExit::Status(NO_EXEC));
         std::fs::remove_file(&text).unwrap();
     }
 
@@ -337,7 +342,7 @@ mod tests {
         assert_eq!(child.ended(), None);
         assert_eq!(read.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         child.kill();
-        assert_eq!(wait(&child), End::Signal(9));
+        assert_eq!(wait(&child), ChildExit::Signal(9));
         // Nobody has the other end any more.
         let late = Instant::now() + Duration::from_secs(20);
         while read.read(&mut [0]).is_err() {

@@ -292,10 +292,10 @@ pub(crate) mod testing {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     /// A fresh directory.
-    pub(crate) struct Scratch(PathBuf);
+    pub(crate) struct ScratchDir(PathBuf);
 
-    impl Scratch {
-        pub(crate) fn new() -> Scratch {
+    impl ScratchDir {
+        pub(crate) fn new() -> ScratchDir {
             static NEXT: AtomicU32 = AtomicU32::new(0);
             let name = format!("mef-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
             // In memory where possible: tests that sync hundreds of times should not wear a disk.
@@ -303,7 +303,7 @@ pub(crate) mod testing {
             let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
             let path = base.join(name);
             std::fs::create_dir(&path).unwrap();
-            Scratch(path)
+            ScratchDir(path)
         }
 
         pub(crate) fn path(&self) -> &Path {
@@ -311,7 +311,7 @@ pub(crate) mod testing {
         }
     }
 
-    impl Drop for Scratch {
+    impl Drop for ScratchDir {
         fn drop(&mut self) {
             let _ = std::fs::remove_dir_all(&self.0);
         }
@@ -320,13 +320,13 @@ pub(crate) mod testing {
 
 #[cfg(test)]
 mod tests {
-    use super::testing::Scratch;
+    use super::testing::ScratchDir;
     use super::*;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     #[test]
     fn a_missing_directory_is_made_for_root_only() {
-        let scratch = Scratch::new();
+        let scratch = ScratchDir::new();
         let path = scratch.path().join("a/b/c");
         Dir::create(&path).unwrap().replace("x", "x.tmp", b"1").unwrap();
         let mode = |p: &Path| std::fs::metadata(p).unwrap().permissions().mode() & 0o777;
@@ -337,7 +337,7 @@ mod tests {
 
     #[test]
     fn links_and_other_things_are_not_opened() {
-        let scratch = Scratch::new();
+        let scratch = ScratchDir::new();
         let dir = Dir::open(scratch.path()).unwrap();
         std::fs::write(scratch.path().join("target"), "precious").unwrap();
         symlink("target", scratch.path().join("link")).unwrap();
@@ -358,7 +358,7 @@ mod tests {
 
     #[test]
     fn a_lock_keeps_others_out_until_it_is_dropped() {
-        let scratch = Scratch::new();
+        let scratch = ScratchDir::new();
         let dir = Dir::open(scratch.path()).unwrap();
         let (one, two) = (dir.file("x", Access::Append).unwrap(), dir.file("x", Access::Append).unwrap());
         let lock = Lock::take(&one).unwrap();

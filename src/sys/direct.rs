@@ -19,7 +19,7 @@ const UNICAST: u8 = 1;
 /// Who makes routes for the addresses of an interface: RTPROT_KERNEL, RTPROT_RA, RTPROT_DHCP.
 const FOR_ADDRESSES: [u8; 3] = [2, 9, 16];
 /// Networks at most; a host with more has them from a routing protocol.
-const MOST: usize = 1024;
+const NETWORKS_MAX: usize = 1024;
 
 /// What no router of the internet forwards: a route into it is one into somebody's own network.
 const PRIVATE: [IpNet; 5] = [
@@ -38,7 +38,7 @@ pub fn direct_networks() -> Vec<(Range, IfName)> {
     let mut found: Vec<(Range, u32)> = Vec::new();
     // Half an answer is better than none: what it has is there.
     let _ = dump(RTM_GETROUTE, &mut |msg| {
-        let route = direct_route(msg).filter(|route| !found.contains(route) && found.len() < MOST);
+        let route = direct_route(msg).filter(|route| !found.contains(route) && found.len() < NETWORKS_MAX);
         found.extend(route);
     });
     let named = found.into_iter().filter_map(|(range, index)| Some((range, interface(index)?)));
@@ -73,8 +73,8 @@ mod tests {
         const BOOT: u8 = 3;
         const KERNEL: u8 = 2;
         /// Destination, length, table, protocol, type, gateway, whether it counts
-        type Case = ([u8; 4], u8, u8, u8, u8, bool, bool);
-        let cases: [Case; 10] = [
+        type DirectCase = ([u8; 4], u8, u8, u8, u8, bool, bool);
+        let cases: [DirectCase; 10] = [
             ([192, 168, 1, 0], 24, MAIN, KERNEL, UNICAST, false, true),
             ([198, 51, 100, 0], 24, MAIN, KERNEL, UNICAST, false, true),
             ([198, 51, 100, 0], 24, MAIN, 16, UNICAST, false, true),

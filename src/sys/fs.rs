@@ -48,7 +48,7 @@ pub struct FileId {
 
 /// What we want to know of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Facts {
+pub struct FileFacts {
     /// Which file it is.
     pub id: FileId,
     /// Whether it is a regular file: nothing else can be followed.
@@ -67,11 +67,11 @@ pub struct Facts {
     pub mode: u32,
 }
 
-impl Facts {
+impl FileFacts {
     // The widths differ by platform.
     #[allow(clippy::useless_conversion, clippy::unnecessary_fallible_conversions)]
-    fn of(st: &FileStat) -> Facts {
-        Facts {
+    fn of(st: &FileStat) -> FileFacts {
+        FileFacts {
             id: FileId { dev: st.st_dev.into(), ino: st.st_ino.into() },
             regular: SFlag::from_bits_truncate(st.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG,
             size: u64::try_from(st.st_size).unwrap_or(0),
@@ -98,16 +98,16 @@ impl Facts {
 ///
 /// # Errors
 /// When it leads nowhere or may not be looked at.
-pub fn facts(path: &Path) -> io::Result<Facts> {
-    Ok(Facts::of(&nix::sys::stat::stat(&*c_path(path)?)?))
+pub fn facts(path: &Path) -> io::Result<FileFacts> {
+    Ok(FileFacts::of(&nix::sys::stat::stat(&*c_path(path)?)?))
 }
 
 /// The facts of an open file.
 ///
 /// # Errors
 /// When the file system fails.
-pub fn facts_of(file: impl AsFd) -> io::Result<Facts> {
-    Ok(Facts::of(&fstat(file)?))
+pub fn facts_of(file: impl AsFd) -> io::Result<FileFacts> {
+    Ok(FileFacts::of(&fstat(file)?))
 }
 
 /// Whether the last component of a path may be a symbolic link.
@@ -133,7 +133,7 @@ const OF_KERNEL: [FsType; 8] = [
 ];
 
 /// The facts of an open file that may be read as one.
-fn readable(file: impl AsFd) -> io::Result<Facts> {
+fn readable(file: impl AsFd) -> io::Result<FileFacts> {
     let facts = facts_of(&file)?;
     if !facts.regular {
         return Err(invalid("no regular file"));

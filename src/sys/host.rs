@@ -73,10 +73,11 @@ impl Protected {
 
     /// Why `who` must not be banned: it is, or contains, a protected address. `None` if it may be.
     #[must_use]
-    pub fn why(&self, who: &Range) -> Option<&'static str> {
-        let who = who.canonical();
-        let kept = self.addrs.iter().find(|&&(addr, _)| who.covers(&Range::from(addr))).map(|&(_, why)| why);
-        kept.or_else(|| RESERVED.iter().find(|(net, _)| who.meets(&Range::from(*net))).map(|&(_, why)| why))
+    pub fn why(&self, range: &Range) -> Option<&'static str> {
+        let range = range.canonical();
+        let kept =
+            self.addrs.iter().find(|&&(addr, _)| range.covers(&Range::from(addr))).map(|&(_, why)| why);
+        kept.or_else(|| RESERVED.iter().find(|(net, _)| range.meets(&Range::from(*net))).map(|&(_, why)| why))
     }
 
     /// Whether a protected address is in the network.
@@ -264,12 +265,12 @@ pub fn ssh_peer() -> Option<IpAddr> {
 }
 
 /// The ends of a connection, the peer's and ours.
-pub type Ends = ((IpAddr, u16), (Option<IpAddr>, u16));
+pub type SessionEnds = ((IpAddr, u16), (Option<IpAddr>, u16));
 
 /// That session: its peer and the port there, and the address and port of this host; the address may not be
 /// known.
 #[must_use]
-pub fn ssh_session() -> Option<Ends> {
+pub fn ssh_session() -> Option<SessionEnds> {
     let mut found = None;
     ssh_values(&mut |value| {
         found = session(value);
@@ -278,7 +279,7 @@ pub fn ssh_session() -> Option<Ends> {
     found
 }
 
-fn session(value: &[u8]) -> Option<Ends> {
+fn session(value: &[u8]) -> Option<SessionEnds> {
     let mut words = value.split(|&b| b == b' ');
     let peer = parse_addr(words.next()?)?;
     let rest: Vec<&[u8]> = words.collect();

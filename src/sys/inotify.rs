@@ -10,13 +10,13 @@ use std::path::Path;
 pub use nix::sys::inotify::{AddWatchFlags as Mask, WatchDescriptor};
 
 /// Room for some events; one with the longest name needs 272 bytes.
-const ROOM: usize = 1024;
+const EVENT_BUFFER: usize = 1024;
 /// `wd`, `mask`, `cookie`, `len`: four 32-bit numbers before the name.
 const HEAD: usize = 16;
 
 /// One thing that happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Event<'a> {
+pub struct FileEvent<'a> {
     /// Number of the watch ([`WatchDescriptor::as_raw`]); -1 when events were lost.
     pub wd: i32,
     /// What happened.
@@ -54,14 +54,14 @@ impl Watcher {
     ///
     /// # Errors
     /// When the descriptor cannot be read.
-    pub fn read(&self, each: &mut dyn FnMut(Event<'_>)) -> io::Result<()> {
-        let mut room = [0u8; ROOM];
+    pub fn read(&self, each: &mut dyn FnMut(FileEvent<'_>)) -> io::Result<()> {
+        let mut room = [0u8; EVENT_BUFFER];
         loop {
             match nix::unistd::read(&self.0, &mut room) {
                 Ok(0) | Err(Errno::EAGAIN) => return Ok(()),
                 Ok(n) => {
                     parse(room.get(..n).unwrap_or(&[]), each);
-                    if n + HEAD + 256 <= ROOM {
+                    if n + HEAD + 256 <= EVENT_BUFFER {
                         return Ok(()); // the kernel had room for one more and had none
                     }
                 }
@@ -79,12 +79,12 @@ impl AsFd for Watcher {
 }
 
 /// Hands out the events in `data`; an event cut off at its end is dropped.
-fn parse(mut data: &[u8], each: &mut dyn FnMut(Event<'_>)) {
+fn parse(mut data: &[u8], each: &mut dyn FnMut(FileEvent<'_>)) {
     while let Some((wd, mask, len)) = head(data) {
         let Some((event, rest)) = data.split_at_checked(HEAD.saturating_add(len)) else { return };
         let name = event.get(HEAD..).unwrap_or(&[]);
         let name = name.split(|&b| b == 0).next().unwrap_or(&[]);
-        each(Event { wd, mask: AddWatchFlags::from_bits_retain(mask), name });
+        each(FileEvent { wd, mask: AddWatchFlags::from_bits_retain(mask), name });
         data = rest;
     }
 }

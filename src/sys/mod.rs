@@ -32,4 +32,4 @@ pub mod tcp;
 pub mod terminal;
 pub mod trim;
 
-pub use netlink::words as strerror;
+pub use netlink::strerror;

@@ -35,7 +35,7 @@ const WAIT_MS: u16 = 20_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lost {
     /// The receive buffer overflowed: the kernel has done the work, its answers are gone.
-    Answers,
+    Overrun,
     /// The system call failed.
     Sys(&'static str, Errno),
 }
@@ -43,15 +43,15 @@ pub enum Lost {
 impl From<Lost> for std::io::Error {
     fn from(lost: Lost) -> std::io::Error {
         std::io::Error::other(match lost {
-            Lost::Answers => "netlink: answers of the kernel were lost again and again".to_owned(),
-            Lost::Sys(call, errno) => format!("{call}: {}", words(errno)),
+            Lost::Overrun => "netlink: netlink receive buffer overrun (ENOBUFS) again and again".to_owned(),
+            Lost::Sys(call, errno) => format!("{call}: {}", strerror(errno)),
         })
     }
 }
 
 /// The C library's words for an error. nix has a table of its own, which would be one more in the program.
 #[must_use]
-pub fn words(errno: Errno) -> String {
+pub fn strerror(errno: Errno) -> String {
     let mut text = std::io::Error::from(errno).to_string();
     // What std appends: " (os error 2)".
     if let Some(end) = text.bytes().rposition(|b| b == b'(') {
@@ -77,7 +77,7 @@ struct Detour {
     /// It is taken, through the socket with this port.
     taken: Option<u32>,
     /// What came back.
-    answer: Option<relay::Answer>,
+    answer: Option<relay::RelayReply>,
 }
 
 impl NlSocket {
@@ -98,8 +98,8 @@ impl NlSocket {
     }
 
     /// Gives back the memory of what was received.
-    pub fn cool(&mut self) {
-        self.buf.cool(0);
+    pub fn shrink(&mut self) {
+        self.buf.shrink(0);
     }
 
     /// Asks for room in both directions (0 to send: as it is); only a hint, since a container may refuse it.
@@ -188,7 +188,7 @@ impl NlSocket {
     /// Waits for one receive and hands its messages over.
     ///
     /// # Errors
-    /// `Lost::Answers` on overflow; ETIMEDOUT when the kernel stays silent.
+    /// `Lost::Overrun` on overflow; ETIMEDOUT when the kernel stays silent.
     pub fn receive(&mut self, each: &mut dyn FnMut(Msg<'_>)) -> Result<(), Lost> {
         // Most answers are there when the question has been sent.
         if self.receive_now(each)? {
@@ -209,7 +209,7 @@ impl NlSocket {
     /// Takes what is there without waiting; `false` when nothing was.
     ///
     /// # Errors
-    /// `Lost::Answers` on overflow, else the system call that failed.
+    /// `Lost::Overrun` on overflow, else the system call that failed.
     pub fn receive_now(&mut self, each: &mut dyn FnMut(Msg<'_>)) -> Result<bool, Lost> {
         let fd = self.socket.as_raw_fd();
         let len = loop {
@@ -217,7 +217,7 @@ impl NlSocket {
                 Ok(n) => break n,
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return Ok(false),
-                Err(Errno::ENOBUFS) => return Err(Lost::Answers),
+                Err(Errno::ENOBUFS) => return Err(Lost::Overrun),
                 Err(e) => return Err(Lost::Sys("recv(AF_NETLINK)", e)),
             }
         };
@@ -248,7 +248,7 @@ impl NlSocket {
     /// stands in the way here any more.
     ///
     /// # Errors
-    /// As `send`; `Lost::Answers` when what became of it is not known.
+    /// As `send`; `Lost::Overrun` when what became of it is not known.
     pub fn submit(&mut self, bytes: &[u8]) -> Result<(), Lost> {
         if let (Some(path), Some(port)) = (&self.detour.path, self.detour.taken) {
             self.detour.answer = relay::ask(path, port, bytes)?;
@@ -268,7 +268,7 @@ impl NlSocket {
         match self.detour.answer.take() {
             Some(answer) => messages(answer.messages()).for_each(each),
             // All of it came at once.
-            None if self.detour.taken.is_some() => return Err(Lost::Answers),
+            None if self.detour.taken.is_some() => return Err(Lost::Overrun),
             None => self.receive(each)?,
         }
         Ok(())

@@ -2,7 +2,7 @@
 //! Netlink messages and attributes as bytes (linux/netlink.h): a writer over one bounded buffer and
 //! readers with checked bounds. Knows no socket and no subsystem.
 
-use crate::sys::buffer::cool_spare;
+use crate::sys::buffer::shrink_spare;
 
 /// Header of a netlink message, bytes.
 pub const HDR: usize = 16;
@@ -56,8 +56,8 @@ impl MsgBuf {
     }
 
     /// Gives memory back that it has used before and does not use now.
-    pub fn cool(&mut self) {
-        cool_spare(&mut self.bytes);
+    pub fn shrink(&mut self) {
+        shrink_spare(&mut self.bytes);
     }
 
     /// What has been written.

@@ -51,8 +51,8 @@ impl<const N: usize> Peers<N> {
         self.epoll.0.as_fd()
     }
 
-    /// Begins a conversation with a server, from a port that the system chooses, in place of the slot's former
-    /// one.
+    /// Begins a conversation with a server, from a port that the system chooses, in place of the slot's
+    /// previous one.
     ///
     /// # Errors
     /// What the system says; that a stream cannot be had may only be told later.

@@ -31,7 +31,7 @@ pub fn split() -> io::Result<Side> {
 }
 
 /// Goes on in a new process, as daemon(3) does: of its own session, in `/`, with nothing on its standard
-/// streams. The former process ends.
+/// streams. The previous process ends.
 ///
 /// # Errors
 /// When the system has no `/dev/null`, or no room for another process.

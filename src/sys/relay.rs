@@ -50,14 +50,14 @@ const ELSEWHERE: Errno = Errno::EXDEV;
 pub const CALL: &str = "the daemon that owns the table";
 
 /// Whether messages may be sent.
-pub type Judge = fn(&[u8]) -> bool;
+pub type MessageFilter = fn(&[u8]) -> bool;
 
 /// The end of the process whose socket it is.
 pub struct Relay {
     /// Another descriptor of that socket.
     netlink: OwnedFd,
     port: u32,
-    judge: Judge,
+    judge: MessageFilter,
     listener: UnixListener,
     epoll: Epoll,
     clients: RefCell<Clients>,
@@ -82,11 +82,12 @@ thread_local! {
 }
 
 impl Relay {
-    /// Makes the socket at `path`, in place of one that a former process left. `judge` says what may be sent.
+    /// Makes the socket at `path`, in place of one that a previous process left. `judge` says what may be
+    /// sent.
     ///
     /// # Errors
     /// What the system says.
-    pub fn open(path: &Path, netlink: BorrowedFd<'_>, judge: Judge) -> io::Result<Rc<Relay>> {
+    pub fn open(path: &Path, netlink: BorrowedFd<'_>, judge: MessageFilter) -> io::Result<Rc<Relay>> {
         remove(path);
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let listener = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
@@ -304,9 +305,9 @@ pub(super) fn forget() {
 }
 
 /// What the kernel has answered to messages.
-pub struct Answer(Buffer);
+pub struct RelayReply(Buffer);
 
-impl Answer {
+impl RelayReply {
     /// All of it, without padding in between.
     #[must_use]
     pub fn messages(&self) -> &[u8] {
@@ -318,8 +319,8 @@ impl Answer {
 /// kernel's answers. `None`: nobody listens who has that socket.
 ///
 /// # Errors
-/// `Lost::Answers` when what became of them is not known; else the system call that failed, theirs or ours.
-pub fn ask(path: &Path, port: u32, messages: &[u8]) -> Result<Option<Answer>, Lost> {
+/// `Lost::Overrun` when what became of them is not known; else the system call that failed, theirs or ours.
+pub fn ask(path: &Path, port: u32, messages: &[u8]) -> Result<Option<RelayReply>, Lost> {
     let ours = |errno| Lost::Sys(CALL, errno);
     let end = clock::mono().after(WAIT);
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
@@ -341,7 +342,7 @@ pub fn ask(path: &Path, port: u32, messages: &[u8]) -> Result<Option<Answer>, Lo
     }
     match send(fd.as_raw_fd(), &question, MsgFlags::MSG_NOSIGNAL) {
         Ok(_) => {}
-        Err(Errno::EPIPE | Errno::ECONNRESET) => return Err(Lost::Answers),
+        Err(Errno::EPIPE | Errno::ECONNRESET) => return Err(Lost::Overrun),
         Err(e) => return Err(ours(e)),
     }
     let answer = loop {
@@ -355,14 +356,14 @@ pub fn ask(path: &Path, port: u32, messages: &[u8]) -> Result<Option<Answer>, Lo
         match datagram(fd.as_raw_fd(), usize::MAX) {
             Ok(answer) => break answer,
             Err(Errno::EAGAIN) => {}
-            Err(_) => return Err(Lost::Answers),
+            Err(_) => return Err(Lost::Overrun),
         }
     };
-    let head = answer.first_chunk::<HEAD>().ok_or(Lost::Answers)?;
+    let head = answer.first_chunk::<HEAD>().ok_or(Lost::Overrun)?;
     match Errno::from_raw(i32::from_ne_bytes(*head)) {
-        Errno::ENOBUFS => Err(Lost::Answers),
+        Errno::ENOBUFS => Err(Lost::Overrun),
         ELSEWHERE => Ok(None),
         errno if errno as i32 != 0 => Err(Lost::Sys("sendto(AF_NETLINK)", errno)),
-        _ => Ok(Some(Answer(answer))),
+        _ => Ok(Some(RelayReply(answer))),
     }
 }

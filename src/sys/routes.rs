@@ -40,13 +40,13 @@ pub fn default_interfaces() -> io::Result<Vec<IfName>> {
     let mut found = Vec::new();
     dump(RTM_GETROUTE, &mut |msg| default_route(msg, &mut |route| found.push(route)))?;
     let mut indices: Vec<u32> = Vec::new();
-    for Wide { family, part, index } in &found {
-        let other = |other: Part| found.iter().any(|wide| wide.family == *family && wide.part == other);
+    for WideRoute { family, part, index } in &found {
+        let other = |other: RouteHalf| found.iter().any(|wide| wide.family == *family && wide.part == other);
         let whole = match part {
-            Part::Whole => true,
+            RouteHalf::Whole => true,
             // As VPN programs do it, so that the default route need not be touched.
-            Part::Low => other(Part::High),
-            Part::High => other(Part::Low),
+            RouteHalf::Low => other(RouteHalf::High),
+            RouteHalf::High => other(RouteHalf::Low),
         };
         if whole && !indices.contains(index) {
             indices.push(*index);
@@ -120,11 +120,11 @@ impl OwnRoutes {
             let each = &mut |msg: Msg<'_>| wide |= msg.payload.get(1).is_none_or(|len| *len <= 1);
             match self.0.receive_now(each) {
                 Ok(true) => {}
-                Err(Lost::Answers) => wide = true,
+                Err(Lost::Overrun) => wide = true,
                 Ok(false) | Err(Lost::Sys(..)) => break,
             }
         }
-        self.0.cool();
+        self.0.shrink();
         wide
     }
 
@@ -144,7 +144,7 @@ pub fn interface(index: u32) -> Option<IfName> {
 
 /// How much of all addresses a route is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum RouteHalf {
     Whole,
     /// Those whose first bit is 0.
     Low,
@@ -153,15 +153,15 @@ enum Part {
 
 /// A route to all addresses of a family, or to half of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Wide {
+struct WideRoute {
     family: u8,
-    part: Part,
+    part: RouteHalf,
     index: u32,
 }
 
 /// The interfaces in one answer to RTM_GETROUTE, if it is a default route or half of one, of any table that
 /// leads to others: which of them is asked, rules say that look at more than the address.
-fn default_route(msg: Msg<'_>, each: &mut dyn FnMut(Wide)) {
+fn default_route(msg: Msg<'_>, each: &mut dyn FnMut(WideRoute)) {
     let Some((&[family, bits, _, _, table, _, _, UNICAST, ..], attributes)) =
         msg.payload.split_first_chunk::<RTMSG>()
     else {
@@ -169,15 +169,15 @@ fn default_route(msg: Msg<'_>, each: &mut dyn FnMut(Wide)) {
     };
     let high = attr(attributes, RTA_DST).and_then(<[u8]>::first).is_some_and(|byte| byte & 0x80 != 0);
     let part = match (bits, high) {
-        (0, _) => Part::Whole,
-        (1, false) => Part::Low,
-        (1, true) => Part::High,
+        (0, _) => RouteHalf::Whole,
+        (1, false) => RouteHalf::Low,
+        (1, true) => RouteHalf::High,
         _ => return,
     };
     if table == LOCAL {
         return;
     }
-    let each = &mut |index: u32| each(Wide { family, part, index });
+    let each = &mut |index: u32| each(WideRoute { family, part, index });
     attr(attributes, RTA_OIF).and_then(|data| u32_at(data, 0)).into_iter().for_each(&mut *each);
     let mut hops = attr(attributes, RTA_MULTIPATH).unwrap_or(&[]);
     while let Some(len) = u16_at(hops, 0).map(usize::from).filter(|&len| len >= RTNEXTHOP) {
@@ -219,7 +219,13 @@ mod tests {
         wire.finish(m);
         let mut all = Vec::new();
         messages(wire.bytes()).for_each(|m| default_route(m, &mut |wide| all.push((wide.part, wide.index))));
-        let wanted = [(Part::Whole, 1), (Part::Whole, 3), (Part::Low, 5), (Part::Whole, 7), (Part::Whole, 8)];
+        let wanted = [
+            (RouteHalf::Whole, 1),
+            (RouteHalf::Whole, 3),
+            (RouteHalf::Low, 5),
+            (RouteHalf::Whole, 7),
+            (RouteHalf::Whole, 8),
+        ];
         assert_eq!(all, wanted);
 
         let whole = wire.bytes().to_vec();

@@ -25,7 +25,7 @@ pub fn has_more(file: &File) -> bool {
 /// Standard output.
 #[must_use]
 pub fn stdout() -> Buffered {
-    Buffered { file: shared(1), held: Vec::with_capacity(ROOM) }
+    Buffered { file: shared(1), held: Vec::with_capacity(OUTPUT_BUFFER) }
 }
 
 /// Standard output itself, for programs that are to write to it.
@@ -56,7 +56,7 @@ pub fn is_terminal() -> bool {
 }
 
 /// Bytes that [`Buffered`] holds.
-const ROOM: usize = 4096;
+const OUTPUT_BUFFER: usize = 4096;
 
 /// A file that is written in large pieces; the last one by `flush`.
 pub struct Buffered {
@@ -66,10 +66,10 @@ pub struct Buffered {
 
 impl Write for Buffered {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.held.len() + bytes.len() > ROOM {
+        if self.held.len() + bytes.len() > OUTPUT_BUFFER {
             self.flush()?;
         }
-        if bytes.len() >= ROOM {
+        if bytes.len() >= OUTPUT_BUFFER {
             return self.file.write(bytes);
         }
         self.held.extend_from_slice(bytes);

@@ -16,7 +16,7 @@ pub struct Swept {
     pub refused: Option<Errno>,
 }
 
-struct Walk {
+struct SweepWalk {
     /// Sequence number of the dump.
     dump: u32,
     /// Sequence number of the newest deletion, and whether its answer is still to come.
@@ -48,7 +48,7 @@ pub fn sweep(
     let mut requests = MsgBuf::with_capacity(4096);
     ask(&mut requests, dump);
     socket.send(requests.bytes())?;
-    let mut walk = Walk {
+    let mut walk = SweepWalk {
         dump,
         newest: dump,
         waiting: false,
@@ -61,7 +61,7 @@ pub fn sweep(
         requests.clear();
         match socket.receive(&mut |msg| walk.take(msg, &mut requests, pick)) {
             // The kernel's answers to deletions did not fit; a dump itself is never dropped.
-            Err(Lost::Answers) => walk.waiting = false,
+            Err(Lost::Overrun) => walk.waiting = false,
             other => other?,
         }
         if !requests.is_empty() {
@@ -73,7 +73,7 @@ pub fn sweep(
     walk.failed.map_or(Ok(walk.swept), |errno| Err(Lost::Sys("dump", errno)))
 }
 
-impl Walk {
+impl SweepWalk {
     fn take(
         &mut self,
         msg: Msg<'_>,
@@ -119,8 +119,8 @@ mod tests {
     use super::*;
     use crate::sys::nlattr::messages;
 
-    fn walk() -> Walk {
-        Walk {
+    fn walk() -> SweepWalk {
+        SweepWalk {
             dump: 1,
             newest: 1,
             waiting: false,
@@ -131,7 +131,7 @@ mod tests {
         }
     }
 
-    fn feed(walk: &mut Walk, input: &[(u16, u32, i32)]) -> MsgBuf {
+    fn feed(walk: &mut SweepWalk, input: &[(u16, u32, i32)]) -> MsgBuf {
         let (mut wire, mut out) = (MsgBuf::default(), MsgBuf::default());
         for &(kind, seq, value) in input {
             let m = wire.start(kind, 0, seq);

@@ -22,7 +22,7 @@ const FACILITY: u8 = 3 << 3;
 /// Where messages go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Target {
+pub enum LogTarget {
     /// The system's log; standard error as long as there is none.
     Syslog = 1,
     /// Standard error.
@@ -38,11 +38,14 @@ struct Logger {
     lost: AtomicU32,
 }
 
-static LOGGER: Logger =
-    Logger { target: AtomicU8::new(Target::Stderr as u8), socket: Mutex::new(None), lost: AtomicU32::new(0) };
+static LOGGER: Logger = Logger {
+    target: AtomicU8::new(LogTarget::Stderr as u8),
+    socket: Mutex::new(None),
+    lost: AtomicU32::new(0),
+};
 
 /// Sends the messages of the `log` macros there from now on. May be called again, to change either.
-pub fn install(target: Target, level: LevelFilter) {
+pub fn install(target: LogTarget, level: LevelFilter) {
     LOGGER.target.store(target as u8, Ordering::Relaxed);
     // An error only means that it has been set before.
     let _ = log::set_logger(&LOGGER);
@@ -69,8 +72,8 @@ impl Log for Logger {
             return;
         }
         let target = self.target.load(Ordering::Relaxed);
-        let logged = target & Target::Syslog as u8 != 0 && self.syslog(Path::new(DEV_LOG), record);
-        if !logged || target & Target::Stderr as u8 != 0 {
+        let logged = target & LogTarget::Syslog as u8 != 0 && self.syslog(Path::new(DEV_LOG), record);
+        if !logged || target & LogTarget::Stderr as u8 != 0 {
             to_stderr(record);
         }
     }

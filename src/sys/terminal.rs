@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 /// A terminal whose keys are read one by one, and on which the same place is written again and again.
 pub struct Screen {
     input: File,
-    former: Termios,
+    previous: Termios,
 }
 
 impl Screen {
@@ -22,11 +22,11 @@ impl Screen {
     #[must_use]
     pub fn open() -> Option<Screen> {
         let input = stdio::stdin().ok()?;
-        let former = tcgetattr(&input).ok()?;
-        let mut keys = former.clone();
+        let previous = tcgetattr(&input).ok()?;
+        let mut keys = previous.clone();
         keys.local_flags.remove(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG);
         tcsetattr(&input, SetArg::TCSANOW, &keys).ok()?;
-        Some(Screen { input, former })
+        Some(Screen { input, previous })
     }
 
     /// Waits for a key, at most so long; 0 when the terminal is gone.
@@ -53,7 +53,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        let _ = tcsetattr(&self.input, SetArg::TCSANOW, &self.former);
+        let _ = tcsetattr(&self.input, SetArg::TCSANOW, &self.previous);
     }
 }
 

@@ -41,15 +41,15 @@ pub fn stack() {
 /// is cut into areas that differ in a flag without a meaning for us (whether a core dump has them).
 ///
 /// To be called before a process begins to wait. A failure changes nothing and is not told.
-pub fn text() {
-    let at = told(libc::AT_PHDR);
+pub fn drop_code_pages() {
+    let at = reported(libc::AT_PHDR);
     if at == 0 {
         return;
     }
     let first = std::ptr::with_exposed_provenance::<Header>(at);
     // SAFETY: the kernel told where it has mapped the headers of the program, and how many there are; they
     // stay.
-    let headers = unsafe { std::slice::from_raw_parts(first, told(libc::AT_PHNUM)) };
+    let headers = unsafe { std::slice::from_raw_parts(first, reported(libc::AT_PHNUM)) };
     // A program that may be loaded anywhere says in a header of its own where the headers were meant to be.
     let own = headers.iter().find(|h| h.p_type == libc::PT_PHDR);
     let moved = own.map_or(0, |h| at.wrapping_sub(h.p_vaddr.try_into().unwrap_or(at)));
@@ -62,7 +62,7 @@ pub fn text() {
 }
 
 /// What the kernel told the process at its start; 0 if it told nothing of the kind.
-fn told(what: c_ulong) -> usize {
+fn reported(what: c_ulong) -> usize {
     // SAFETY: takes a number and gives a number.
     usize::try_from(unsafe { libc::getauxval(what) }).unwrap_or(0)
 }
@@ -106,7 +106,7 @@ mod tests {
     fn code_goes_and_comes_back() {
         let words = || crate::base::diag::suggest("bantme", ["bantime", "findtime"]);
         let before = (words(), resident());
-        super::text();
+        super::drop_code_pages();
         let after = resident();
         assert!(after < before.1, "{after} kB are left of {}", before.1);
         assert_eq!(words(), before.0);

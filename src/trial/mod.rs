@@ -20,9 +20,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use watcher::Watcher;
+use watcher::TrialWatcher;
 
-/// The lock of whoever changes the rules; it holds a word while rules are on trial.
+/// The lock of whoever changes the rules; it holds a word while rules are pending confirmation.
 const LOCK: &str = "load.lock";
 /// Where `mef confirm` finds the watcher.
 const SOCKET: &str = "load.sock";
@@ -47,11 +47,12 @@ const TRYING: u8 = b't';
 const STUCK: u8 = b's';
 const NOT_KEPT: u8 = b'f';
 
-const ON_TRIAL: &str = "rules are on trial: `mef confirm` keeps them, or wait until their time is up";
+const PENDING_CONFIRMATION: &str =
+    "rules are pending confirmation: `mef confirm` keeps them, or wait until their time is up";
 
 /// How a trial ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum TrialEnd {
     /// The new rules stay.
     Kept,
     /// The previous rules are in force again.
@@ -71,7 +72,7 @@ pub trait Rules {
     /// Makes them the only ones. `Ok(false)` if the trial is over.
     ///
     /// # Errors
-    /// Why not; then they are on trial as before.
+    /// Why not; then they are pending confirmation as before.
     fn confirm(&mut self) -> Result<bool, String>;
 
     /// Loads the previous rules, since the kernel has them no more.
@@ -120,32 +121,32 @@ pub fn tidy(run_dir: &Path) {
 }
 
 /// The right to change the rules. Ends with the process, or with the trial.
-pub struct Turn {
+pub struct TrialTurn {
     dir: PathBuf,
     /// None where there is no place for a lock.
     file: Option<File>,
 }
 
-impl Turn {
+impl TrialTurn {
     /// Waits for other loads to end. A `run_dir` that cannot be written is borne: then only the lock is
     /// missing.
     ///
     /// # Errors
-    /// Rules are on trial, or a load does not end.
-    pub fn take(run_dir: &Path) -> Result<Turn, String> {
+    /// Rules are pending confirmation, or a load does not end.
+    pub fn take(run_dir: &Path) -> Result<TrialTurn, String> {
         let dir = run_dir.to_owned();
         let Ok(mut file) = Dir::create(run_dir).and_then(|dir| dir.file(LOCK, Access::Write)) else {
-            return Turn { dir, file: None }.unless_on_trial();
+            return TrialTurn { dir, file: None }.unless_pending();
         };
         let end = clock::mono().after(LOCK_WAIT);
         loop {
             // The lock belongs to the open file, which this object keeps.
             if Lock::take(&file).map(Lock::keep).is_ok() {
                 let _ = file.set_len(0);
-                return Turn { dir, file: Some(file) }.unless_on_trial();
+                return TrialTurn { dir, file: Some(file) }.unless_pending();
             }
             if file.read(&mut [0]).is_ok_and(|n| n > 0) {
-                return Err(ON_TRIAL.into());
+                return Err(PENDING_CONFIRMATION.into());
             }
             if clock::mono() > end {
                 return Err(
@@ -158,9 +159,9 @@ impl Turn {
     }
 
     /// The lock goes with the watcher and with `run_dir`; the kernel still knows of the trial.
-    fn unless_on_trial(self) -> Result<Turn, String> {
+    fn unless_pending(self) -> Result<TrialTurn, String> {
         let goes_on = kernel::pending().is_ok_and(|found| found.is_some_and(|trial| trial.left_ms > 0));
-        if goes_on { Err(ON_TRIAL.into()) } else { Ok(self) }
+        if goes_on { Err(PENDING_CONFIRMATION.into()) } else { Ok(self) }
     }
 
     /// Tells others why the lock is held.
@@ -183,7 +184,7 @@ impl Turn {
         self.dir.join(SOCKET)
     }
 
-    /// Puts rules on trial; `tell` says things to whoever waits.
+    /// Puts unconfirmed rules in force; `tell` says things to whoever waits.
     ///
     /// # Errors
     /// Why the rules are the previous ones.
@@ -192,7 +193,7 @@ impl Turn {
         trial: &Trial<'_>,
         rules: &mut dyn Rules,
         tell: &mut dyn FnMut(&str),
-    ) -> Result<End, String> {
+    ) -> Result<TrialEnd, String> {
         let failed = |e: std::io::Error| ["no trial without a watcher: ", &e.to_string()].concat();
         if self.file.is_none() {
             return Err(["no trial without ", &self.dir.to_string_lossy(), ": it cannot be written"].concat());
@@ -205,7 +206,7 @@ impl Turn {
         match process::split().map_err(failed)? {
             Side::Child => {
                 drop(ours);
-                Watcher { turn: self, listener, loader: theirs, trial, rules }.run()
+                TrialWatcher { turn: self, listener, loader: theirs, trial, rules }.run()
             }
             Side::Parent => drop((theirs, listener)),
         }
@@ -223,18 +224,18 @@ impl Turn {
 
 impl Trial<'_> {
     /// Has the previous rules in force at once.
-    fn back(&self, run_dir: &Path, rules: &mut dyn Rules) -> Result<End, String> {
+    fn back(&self, run_dir: &Path, rules: &mut dyn Rules) -> Result<TrialEnd, String> {
         match kernel::withdraw(&mut || note(run_dir, false)) {
-            Ok(true) => Ok(End::Back),
-            Ok(false) if self.is_kept() => Ok(End::Kept),
-            Ok(false) if !self.had_rules => Ok(End::Back),
+            Ok(true) => Ok(TrialEnd::Back),
+            Ok(false) if self.is_kept() => Ok(TrialEnd::Kept),
+            Ok(false) if !self.had_rules => Ok(TrialEnd::Back),
             // Somebody deleted the table with all that was in it.
             Ok(false) => match rules.reload() {
-                Ok(()) => Ok(End::Back),
-                Err(why) => Err(["the kernel refuses the former rules: ", &why].concat()),
+                Ok(()) => Ok(TrialEnd::Back),
+                Err(why) => Err(["the kernel refuses the previous rules: ", &why].concat()),
             },
             Err(why) => Err([
-                "not confirmed: the former rules return when the time is over, since now ",
+                "not confirmed: the previous rules return when the time is over, since now ",
                 &why.to_string(),
             ]
             .concat()),
@@ -247,7 +248,8 @@ impl Trial<'_> {
     }
 }
 
-/// Keeps the rules that are on trial. The watcher is asked first, since it tells who waits for the end;
+/// Keeps the rules that are pending confirmation. The watcher is asked first, since it tells who waits for
+/// the end;
 /// `rules` are those of the trial for the case that there is none, and `text` what is kept of them.
 ///
 /// # Errors
@@ -257,7 +259,7 @@ pub fn confirm(
     saved: &Saved,
     rules: &mut dyn FnMut() -> Result<Option<(bool, String)>, String>,
 ) -> Result<(), String> {
-    const LATE: &str = "too late: the former rules are back";
+    const LATE: &str = "too late: the previous rules are back";
     let path = run_dir.join(SOCKET);
     match UnixStream::connect(&path) {
         Ok(mut watcher) => {
@@ -272,7 +274,7 @@ pub fn confirm(
         Err(e) => return Err([&path.to_string_lossy(), ": ", e.to_string().as_str()].concat()),
     }
     match kernel::pending().map_err(|e| e.to_string())? {
-        None => return Err("no rules are on trial".into()),
+        None => return Err("no rules are pending confirmation".into()),
         Some(pending) if pending.left_ms == 0 => {
             tidy(run_dir);
             return Err(LATE.into());
@@ -280,7 +282,7 @@ pub fn confirm(
         Some(_) => {}
     }
     match rules()? {
-        None => Err("the rules on trial are in none of our files any more: load them again".into()),
+        None => Err("the unconfirmed rules are in none of our files any more: load them again".into()),
         Some((false, _)) => Err(LATE.into()),
         Some((true, text)) => saved.keep(&text).map_err(|e| not_saved(&e)),
     }
@@ -306,7 +308,7 @@ struct Loader {
 
 impl Loader {
     /// How the trial ended; `None` if the watcher is gone.
-    fn wait(mut self, seconds: u32, tell: &mut dyn FnMut(&str)) -> Result<Option<End>, String> {
+    fn wait(mut self, seconds: u32, tell: &mut dyn FnMut(&str)) -> Result<Option<TrialEnd>, String> {
         loop {
             let mut ready = [Ready::No; 2];
             let fds: [Option<BorrowedFd<'_>>; 2] =
@@ -331,14 +333,12 @@ impl Loader {
                     continue;
                 }
                 Some(NOT_KEPT) => {
-                    tell(
-                        "the rules cannot be confirmed (the system's log says more); they are still on trial",
-                    );
+                    tell("the rules cannot be confirmed (see the system log): they are still unconfirmed");
                     continue;
                 }
-                Some(KEPT) => Some(End::Kept),
-                Some(BACK) => Some(End::Back),
-                Some(STUCK) => Some(End::Stuck),
+                Some(KEPT) => Some(TrialEnd::Kept),
+                Some(BACK) => Some(TrialEnd::Back),
+                Some(STUCK) => Some(TrialEnd::Stuck),
                 Some(_) => {
                     let mut why = String::new();
                     let _ = self.watcher.read_to_string(&mut why);

@@ -106,11 +106,11 @@ fn remove(dir: &Path, name: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::dir::testing::Scratch;
+    use crate::sys::dir::testing::ScratchDir;
 
     #[test]
     fn what_is_confirmed_and_what_is_pending() {
-        let dir = Scratch::new();
+        let dir = ScratchDir::new();
         let (state, run) = (dir.path().join("state"), dir.path().join("run"));
         let saved = Saved::new(&state, &run);
         assert!(saved.confirmed().is_none() && saved.pending().is_none());
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn without_a_place_for_the_state_the_trial_is_kept_beside_it() {
-        let dir = Scratch::new();
+        let dir = ScratchDir::new();
         let (state, run) = (dir.path().join("state"), dir.path().join("run"));
         std::fs::write(&state, "no directory").unwrap();
         let saved = Saved::new(&state, &run);

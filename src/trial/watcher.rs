@@ -1,9 +1,9 @@
 #![forbid(unsafe_code)]
-//! The process that puts rules on trial in force and waits for the end of it.
+//! The process that puts unconfirmed rules in force and waits for the end of it.
 
 use super::{
-    BACK, KEEP, KEPT, LOADED, NOT_KEPT, REFUSED, Rules, STUCK, TRYING, TURN_DOWN, Trial, Turn, UNSURE, heard,
-    kernel, not_saved, note,
+    BACK, KEEP, KEPT, LOADED, NOT_KEPT, REFUSED, Rules, STUCK, TRYING, TURN_DOWN, Trial, TrialTurn, UNSURE,
+    heard, kernel, not_saved, note,
 };
 use crate::base::clock::Mono;
 use crate::sys::poll::{self, Ready};
@@ -19,22 +19,22 @@ const REFUSING: u64 = 3_600_000;
 const PAUSE: u64 = 1000;
 const PAUSE_MAX: u64 = 60_000;
 /// How long after the end of a trial its absence can only mean that somebody deleted it, ms.
-const LATE: u64 = 2000;
+const GONE_AFTER: u64 = 2000;
 /// Clients that are answered in one go.
 const CLIENTS: usize = 16;
 
-pub(super) struct Watcher<'a> {
-    pub turn: Turn,
+pub(super) struct TrialWatcher<'a> {
+    pub turn: TrialTurn,
     pub listener: UnixListener,
     pub loader: UnixStream,
     pub trial: &'a Trial<'a>,
     pub rules: &'a mut dyn Rules,
 }
 
-impl Watcher<'_> {
+impl TrialWatcher<'_> {
     /// The whole life of the process.
     pub(super) fn run(mut self) -> ! {
-        syslog::install(syslog::Target::Syslog, log::LevelFilter::Info);
+        syslog::install(syslog::LogTarget::Syslog, log::LevelFilter::Info);
         let end = self.trial();
         let end =
             end.unwrap_or_else(|e| (REFUSED, ["no trial without a watcher: ", &e.to_string()].concat()));
@@ -107,7 +107,7 @@ impl Watcher<'_> {
             }
             Ok(false) => Some(self.back("they were confirmed too late", end)),
             Err(why) => {
-                log::error!("the rules on trial cannot be confirmed: {why}");
+                log::error!("the unconfirmed rules cannot be confirmed: {why}");
                 None
             }
         }
@@ -134,22 +134,22 @@ impl Watcher<'_> {
 
     /// Has the previous rules in force, for as long as it takes within reason.
     fn back(&mut self, why: &str, end: Mono) -> u8 {
-        let (limit, late, mut pause) = (clock::mono().after(REFUSING), end.after(LATE), PAUSE);
+        let (limit, late, mut pause) = (clock::mono().after(REFUSING), end.after(GONE_AFTER), PAUSE);
         loop {
             let refusal = match kernel::withdraw(&mut || note(&self.turn.dir, false)) {
                 Ok(true) => {
-                    log::warn!("the rules on trial are gone, the former ones are back: {why}");
+                    log::warn!("the unconfirmed rules are gone, the previous ones are back: {why}");
                     return BACK;
                 }
                 Ok(false) if self.trial.is_kept() => return KEPT,
                 // Where none were, none are to be; and long after its end, another one has tidied up.
                 Ok(false) if clock::mono() >= late || !self.trial.had_rules && !self.is_there() => {
-                    log::warn!("the rules on trial are gone, the former ones are back: {why}");
+                    log::warn!("the unconfirmed rules are gone, the previous ones are back: {why}");
                     return BACK;
                 }
                 Ok(false) if self.trial.saved.confirmed().is_none() => {
                     log::error!(
-                        "somebody has deleted the rules on trial with the former ones, which nobody kept"
+                        "somebody has deleted the unconfirmed rules with the previous ones, which nobody kept"
                     );
                     return STUCK;
                 }
@@ -157,7 +157,7 @@ impl Watcher<'_> {
                 Ok(false) => match self.rules.reload() {
                     Ok(()) => {
                         log::warn!(
-                            "the rules on trial were deleted, the former ones are loaded again: {why}"
+                            "the unconfirmed rules were deleted, the previous ones are loaded again: {why}"
                         );
                         return BACK;
                     }
@@ -165,17 +165,17 @@ impl Watcher<'_> {
                 },
                 // What is left of the trial does no harm when its time is over.
                 Err(_) if clock::mono() >= end => {
-                    log::warn!("the rules on trial are over, the former ones are back: {why}");
+                    log::warn!("the unconfirmed rules are over, the previous ones are back: {why}");
                     return BACK;
                 }
                 Err(refusal) => refusal.to_string(),
             };
             if clock::mono() >= limit {
-                log::error!("the former rules cannot be put back: {refusal}");
+                log::error!("the previous rules cannot be put back: {refusal}");
                 return STUCK;
             }
             if pause == PAUSE {
-                log::error!("the former rules cannot be put back, trying again: {refusal}");
+                log::error!("the previous rules cannot be put back, trying again: {refusal}");
                 let _ = self.loader.write_all(&[TRYING]);
             }
             let _ = poll::wait(&[], &mut [], Some(clock::mono().after(pause).min(limit)));

@@ -520,9 +520,9 @@ fn bans_are_listed_the_newest_first_and_by_address() {
     };
     assert!(addresses(&["bans"]).is_empty() && net.mef(&["bans"]).ok().is_empty());
     let order = ["192.0.2.9", "192.0.2.0/29", "2001:db8:1::/64", "192.0.2.1", "198.51.100.7"];
-    for (at, who) in order.iter().enumerate() {
+    for (at, addr) in order.iter().enumerate() {
         let time: &[&str] = if at % 2 == 0 { &["--permanent"] } else { &["--for", "1h"] };
-        net.mef(&[&["ban", who, "--ports", if at == 4 { "22" } else { "all" }], time].concat()).ok();
+        net.mef(&[&["ban", addr, "--ports", if at == 4 { "22" } else { "all" }], time].concat()).ok();
         // SINCE counts in seconds, by two clocks.
         std::thread::sleep(std::time::Duration::from_millis(2100));
     }

@@ -35,13 +35,13 @@ fn who_is_never_banned_is_not_and_the_reason_is_said() {
     let net = host("trusted_proxies=203.0.113.128/25", "maxretry=3");
     net.write("whitelist/local.conf", "198.51.100.0/24\n");
     net.ip("addr add 192.0.2.1/32 dev lo");
-    let who = ["198.51.100.7", "203.0.113.200", "192.0.2.1", "203.0.113.7"];
-    let log: String = who.iter().map(|addr| burst("08:00", addr, 7)).collect();
+    let offender = ["198.51.100.7", "203.0.113.200", "192.0.2.1", "203.0.113.7"];
+    let log: String = offender.iter().map(|addr| burst("08:00", addr, 7)).collect();
     let why = |addr: &str| fates(&net, addr, &log).join("; ");
-    assert_eq!(why(who[0]), "no ban of 198.51.100.7 after 3 hits: it is on the allow list");
-    assert_eq!(why(who[1]), "no ban of 203.0.113.200 after 3 hits: it is a trusted reverse proxy");
-    assert_eq!(why(who[2]), "no ban of 192.0.2.1 after 3 hits: it is this host's own address");
-    assert_eq!(why(who[3]), "ban 203.0.113.7 after 3 hits, for 1h");
+    assert_eq!(why(offender[0]), "no ban of 198.51.100.7 after 3 hits: it is on the allow list");
+    assert_eq!(why(offender[1]), "no ban of 203.0.113.200 after 3 hits: it is a trusted reverse proxy");
+    assert_eq!(why(offender[2]), "no ban of 192.0.2.1 after 3 hits: it is this host's own address");
+    assert_eq!(why(offender[3]), "ban 203.0.113.7 after 3 hits, for 1h");
     let text = test(&net, &[], &log);
     assert!(
         text.contains(
@@ -60,7 +60,7 @@ fn who_is_never_banned_is_not_and_the_reason_is_said() {
     assert!(json.ends_with("\"bans\":1,\"repeated\":1,\"exempt\":6,\"detected\":0}\n"), "{json}");
     // Nothing of that has to do with which lines hit.
     let hits = test(&net, &["--hits"], &log);
-    let lines: Vec<String> = (0..28).map(|n| format!("{}\t{}\n", n + 1, who[n / 7])).collect();
+    let lines: Vec<String> = (0..28).map(|n| format!("{}\t{}\n", n + 1, offender[n / 7])).collect();
     assert_eq!(hits, lines.concat());
 }
 
@@ -105,7 +105,7 @@ fn a_rule_that_only_detects_bans_nobody_here_either() {
 fn what_the_daemon_does_is_what_was_said() {
     let mut net = host("ipv6_escalate=56", "maxretry=3");
     net.write("whitelist/local.conf", "198.51.100.7\n");
-    let who = [
+    let offender = [
         "203.0.113.1",
         "198.51.100.7",
         "2001:db8:1:1::5",
@@ -113,7 +113,7 @@ fn what_the_daemon_does_is_what_was_said() {
         "2001:db8:1:3::5",
         "2001:db8:1:4::5",
     ];
-    let log: String = who.iter().map(|addr| failed(addr).repeat(3)).collect();
+    let log: String = offender.iter().map(|addr| failed(addr).repeat(3)).collect();
     let said = test(&net, &["--json"], &log);
     let mut want: Vec<&str> = said
         .lines()
@@ -154,11 +154,11 @@ fn the_journal_is_read_as_the_daemon_reads_it_in_every_form() {
     let file = net.journal_dirs()[1].join("system.journal");
     let config = net.path("mef.conf").display().to_string();
     let base = ["test", "--config", &config];
-    let told = |text: &str, addr: &str| text.contains(&format!("ban {addr} after 3 hits, for 1h"));
+    let reported = |text: &str, addr: &str| text.contains(&format!("ban {addr} after 3 hits, for 1h"));
     let direct = net.mef(&[&base[..], &["--journal", "--since", "1h", "app"]].concat());
     let said = &direct.stdout;
     assert!(
-        direct.status == 0 && told(said, "203.0.113.1") && said.starts_with("entry "),
+        direct.status == 0 && reported(said, "203.0.113.1") && said.starts_with("entry "),
         "{said}{}",
         direct.stderr
     );
@@ -172,10 +172,14 @@ fn the_journal_is_read_as_the_daemon_reads_it_in_every_form() {
         let shown = String::from_utf8_lossy(&printed).into_owned();
         let output = net.mef_input(&[&base[..], &["app", "-"]].concat(), &printed);
         let said = &output.stdout;
-        assert!(output.status == 0 && told(said, "203.0.113.1"), "{form}: {said}{}\n{shown}", output.stderr);
+        assert!(
+            output.status == 0 && reported(said, "203.0.113.1"),
+            "{form}: {said}{}\n{shown}",
+            output.stderr
+        );
         // Who wrote it is only in some of the forms.
         let senders = ["with-unit", "json"].contains(&form);
-        assert_eq!(told(said, "203.0.113.2"), !senders, "{form}: {said}\n{shown}");
+        assert_eq!(reported(said, "203.0.113.2"), !senders, "{form}: {said}\n{shown}");
         let hits = net.mef_input(&[&base[..], &["--hits", "app", "-"]].concat(), &printed).stdout;
         let number = |(n, line): (usize, &str)| line.contains("203.0.113.3").then_some(n + 1);
         let at = shown.lines().enumerate().find_map(number).unwrap();

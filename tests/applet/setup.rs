@@ -113,15 +113,15 @@ fn what_somebody_has_changed_is_never_overwritten_and_the_rest_is() {
     let tree = Tree::new("changed");
     tree.setup(&["--init", "systemd"]).ok();
     let unit = "etc/systemd/system/mef.service";
-    // One is changed by the administrator, one is as a former version wrote it.
+    // One is changed by the administrator, one is as a previous version wrote it.
     let mine = format!("{}# mine\n", tree.text(unit));
     tree.put(unit, &mine);
     fs::set_permissions(tree.0.join(unit), fs::Permissions::from_mode(0o600)).unwrap();
-    let former = tree.text("usr/share/man/man8/mef.8").replace("ban", "BAN");
-    tree.put("usr/share/man/man8/mef.8", &former);
+    let previous = tree.text("usr/share/man/man8/mef.8").replace("ban", "BAN");
+    tree.put("usr/share/man/man8/mef.8", &previous);
     let number = format!(
         "{:016x}",
-        mef::base::siphash::sip13([0x6d65_6620_7365_7475, 0x7020_6669_6c65_7321], former.as_bytes())
+        mef::base::siphash::sip13([0x6d65_6620_7365_7475, 0x7020_6669_6c65_7321], previous.as_bytes())
     );
     let manifest: String = tree
         .text("etc/mef/.setup")
@@ -146,9 +146,9 @@ fn what_somebody_has_changed_is_never_overwritten_and_the_rest_is() {
     assert_eq!(tree.text("usr/share/man/man8/mef.8"), include_str!("../../rootfs/usr/share/man/man8/mef.8"));
     // Without the list of what was written, a file that differs counts as changed.
     fs::remove_file(tree.0.join("etc/mef/.setup")).unwrap();
-    tree.put("usr/share/man/man8/mef.8", &former);
+    tree.put("usr/share/man/man8/mef.8", &previous);
     tree.setup(&["--init", "systemd"]).ok();
-    assert_eq!(tree.text("usr/share/man/man8/mef.8"), former);
+    assert_eq!(tree.text("usr/share/man/man8/mef.8"), previous);
     // It stays when the rest is removed, and what is beside it goes.
     let said = tree.setup(&["--remove"]).ok();
     assert!(said.contains("keep     /etc/systemd/system/mef.service: you changed it"), "{said}");

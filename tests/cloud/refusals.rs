@@ -77,7 +77,8 @@ fn strangers_and_wrong_secrets_are_refused_and_told() {
         assert!(told.to_string().contains("does not know this key"), "{told}");
         assert_eq!(cloud.zone(&net, "web1.r").len(), 0, "{kind:?}");
         // And without any key.
-        let text = "server 127.0.0.1 5300\nzone web1.r.cloud.example\nadd 4.3.2.1.web1.r.cloud.example 60 TXT x\n\
+        let text = "server 127.0.0.1 5300\nzone web1.r.cloud.example\nadd 4.3.2.1.web1.r.cloud.example 60 \
+        TXT x\n\
             send\n";
         assert_ne!(net.input("nsupdate", &["-v"], text.as_bytes()).status, 0, "{kind:?}");
         assert_eq!(cloud.zone(&net, "web1.r").len(), 0, "{kind:?}");

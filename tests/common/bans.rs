@@ -84,12 +84,12 @@ impl Net {
 
     /// The one ban of this address or network.
     #[track_caller]
-    pub fn ban_of(&self, who: &str) -> Row {
+    pub fn ban_of(&self, addr: &str) -> Row {
         let all = self.bans();
-        let mut found = all.iter().filter(|row| text(row, "address") == who);
+        let mut found = all.iter().filter(|row| text(row, "address") == addr);
         match (found.next(), found.next()) {
             (Some(row), None) => row.clone(),
-            _ => panic!("{who} is not banned once: {all:#?}"),
+            _ => panic!("{addr} is not banned once: {all:#?}"),
         }
     }
 

@@ -109,7 +109,7 @@ fn networks_that_come_later_are_left_out_too() {
     net.ip("link set v1 up");
     wait_until("the LAN to be left out again", || !denied(&net, "192.168.1.10"));
     connects(&net, &lan, &uplink, "192.168.1.1");
-    // With another uplink the former one is one of those beside it.
+    // With another uplink the previous one is one of those beside it.
     assert!(!net.said("d").contains("directly connected on v0"));
     net.stop(daemon);
 }

@@ -186,7 +186,7 @@ fn broken_configuration_is_refused_with_its_place() {
     let daemon = net.daemon("daemon");
     net.write("rules.d/bad\u{1b}[31m.conf", "[rule]\nname=\u{1b}[31m\n");
     net.signal(daemon, libc::SIGHUP);
-    net.wait_said("daemon", "the former one stays in force");
+    net.wait_said("daemon", "the previous one stays in force");
     harmless(&net.said("daemon"));
     net.stop(daemon);
 }
@@ -240,8 +240,8 @@ fn a_full_disk_is_said_once_and_bans_go_on() {
         bans_go_on(&net, &format!("203.0.113.{i}"));
     }
     net.counts(daemon, "daemon");
-    let told = net.said("daemon").lines().filter(|l| l.contains("No space left on device")).count();
-    assert!((1..=2).contains(&told), "the journal and the positions, once each:\n{}", net.said("daemon"));
+    let reported = net.said("daemon").lines().filter(|l| l.contains("No space left on device")).count();
+    assert!((1..=2).contains(&reported), "the journal and the positions, once each:\n{}", net.said("daemon"));
     // mef ban says so, too, and bans.
     let output = net.mef_input(&["ban", "-", "--config", net.path("mef.conf").to_str().unwrap()], &many());
     assert_eq!(output.status, 0, "{output:?}");
@@ -355,7 +355,7 @@ fn what_does_not_fit_into_memory_is_refused_before_it_is_tried() {
         out.status == 1 && out.stderr.contains("nothing more is unbanned: the kernel needs 2 MB"),
         "{out:?}"
     );
-    assert_eq!(net.banned(), before, "the former state stays");
+    assert_eq!(net.banned(), before, "the previous state stays");
     // For nothing at all.
     meminfo(900);
     let out = net.mef(&["ban", "192.0.2.2"]);
@@ -376,8 +376,8 @@ fn a_read_only_state_dir_is_said_once_and_bans_go_on() {
         bans_go_on(&net, &format!("203.0.113.{i}"));
     }
     net.counts(daemon, "daemon");
-    let told = net.said("daemon").lines().filter(|l| l.contains("Read-only file system")).count();
-    assert!((1..=2).contains(&told), "the journal and the positions, once each:\n{}", net.said("daemon"));
+    let reported = net.said("daemon").lines().filter(|l| l.contains("Read-only file system")).count();
+    assert!((1..=2).contains(&reported), "the journal and the positions, once each:\n{}", net.said("daemon"));
     let conf = net.path("mef.conf");
     let output = net.mef(&["ban", "192.0.2.7", "--config", conf.to_str().unwrap()]);
     assert_eq!((output.status, output.stderr.lines().count()), (0, 1), "{output:?}");
@@ -466,8 +466,8 @@ fn a_log_that_cannot_be_read_is_said_once_and_others_are_read() {
     {
         let lines = net.said("daemon");
         // That a rule sees nothing for it is another thing.
-        let told = lines.lines().filter(|line| line.contains(log) && !line.contains("sees nothing for"));
-        assert_eq!(told.count(), 1, "{log}:\n{lines}");
+        let reported = lines.lines().filter(|line| line.contains(log) && !line.contains("sees nothing for"));
+        assert_eq!(reported.count(), 1, "{log}:\n{lines}");
     }
     assert!(said(&net, "daemon", "warning: loop.log: ") <= 1, "{}", net.said("daemon"));
     // Put right, it is followed.

@@ -37,9 +37,9 @@ struct Known {
 }
 
 impl Known {
-    fn banned(&mut self, who: &str) {
-        self.lifted.remove(who);
-        self.banned.insert(who.to_owned());
+    fn banned(&mut self, addr: &str) {
+        self.lifted.remove(addr);
+        self.banned.insert(addr.to_owned());
     }
 
     /// Takes in what a command or the daemon has said, line by line; the last line may be torn.
@@ -47,13 +47,13 @@ impl Known {
         for line in said.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
             let word =
                 |after: &str| Some(line[line.find(after)? + after.len()..].split(' ').next()?.to_owned());
-            if let Some(who) = line.strip_prefix("unbanned ") {
-                self.banned.remove(who);
-                self.lifted.insert(who.to_owned());
+            if let Some(addr) = line.strip_prefix("unbanned ") {
+                self.banned.remove(addr);
+                self.lifted.insert(addr.to_owned());
             } else if let Some(rest) = line.strip_prefix("banned ") {
                 self.banned(rest.split(' ').next().unwrap());
-            } else if let Some(who) = word("ban ").filter(|_| line.contains(" rule=")) {
-                self.banned(&who);
+            } else if let Some(addr) = word("ban ").filter(|_| line.contains(" rule=")) {
+                self.banned(&addr);
             }
         }
     }
@@ -105,7 +105,7 @@ fn kill_often(settings: &str, seed: u64) {
         "too little happened: {} {checked}",
         known.banned.len()
     );
-    assert!(known.banned.iter().any(|who| who.starts_with("172.")), "nobody was banned by hand");
+    assert!(known.banned.iter().any(|addr| addr.starts_with("172.")), "nobody was banned by hand");
 }
 
 /// One life of the daemon. With `look` it is first asked for everything that has to be there.
@@ -228,8 +228,8 @@ fn a_write_that_ends_in_the_middle_costs_nothing_that_was_told() {
             net.wait(quiet);
         }
         known.hear(&net.said("daemon"));
-        let told = known.banned.len();
-        assert!(told > 500, "{told}");
+        let reported = known.banned.len();
+        assert!(reported > 500, "{reported}");
         let size = fs::metadata(net.path("lib/mef/bans")).unwrap().len();
         assert!(size <= 64 * 1024, "{size}");
         net.nft("delete table inet mef_guard");

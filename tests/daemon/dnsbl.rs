@@ -91,7 +91,12 @@ fn who_is_listed_is_banned_with_its_first_packet_or_hit() {
     net.append(LOG, failed("20.0.0.11"));
     net.mark(LOG);
     assert_eq!((counted(&net, "asked"), counted(&net, "listed"), counted(&net, "failed")), (5, 3, 0));
-    assert_eq!(net.banned().iter().filter(|who| !who.starts_with("100.64")).count(), 3, "{:?}", net.banned());
+    assert_eq!(
+        net.banned().iter().filter(|addr| !addr.starts_with("100.64")).count(),
+        3,
+        "{:?}",
+        net.banned()
+    );
     let seen = net.said("watch");
     assert!(seen.contains(&format!(" lookup {LISTED} list=x ms=")), "{seen}");
     assert!(seen.contains("answer=127.0.0.14 listed=yes"), "{seen}");
@@ -251,7 +256,7 @@ fn lies_ban_nobody_and_hold_up_nobody() {
         net.append(LOG, failed(&attacker).repeat(3));
         wait_until("the ban of an attacker", || net.banned().contains(&attacker));
         wait_until(what, || counted(&net, "failed") > before);
-        assert!(!net.banned().iter().any(|who| who.starts_with("20.")), "{what}");
+        assert!(!net.banned().iter().any(|addr| addr.starts_with("20.")), "{what}");
     }
     let lines = net.said("daemon").lines().filter(|line| line.contains("DNSBL x: ")).count();
     assert_eq!(lines, 1, "{}", net.said("daemon"));

@@ -13,16 +13,16 @@ const WHO: &str = "203.0.113.1";
 
 /// Makes the address fail until it is banned, and waits for the end of that ban.
 fn ban_and_wait(net: &Net, set: &str) {
-    let who: IpAddr = WHO.parse().unwrap();
+    let addr: IpAddr = WHO.parse().unwrap();
     net.append(LOG, failed(WHO));
     net.mark(LOG);
-    wait_until("the end of the ban", || !net.in_set(set, who));
+    wait_until("the end of the ban", || !net.in_set(set, addr));
 }
 
 /// What the daemon said of bans of an address.
-fn told(net: &Net, names: &[&str], who: &str) -> Vec<String> {
+fn reported(net: &Net, names: &[&str], addr: &str) -> Vec<String> {
     let said: String = names.iter().map(|name| net.said(name)).collect();
-    let start = format!("ban {who} ");
+    let start = format!("ban {addr} ");
     said.lines().filter_map(|line| Some(line[line.find(&start)? + start.len()..].to_owned())).collect()
 }
 
@@ -51,7 +51,7 @@ fn each_further_ban_is_longer_also_after_a_restart_and_a_reload() {
     std::thread::sleep(std::time::Duration::from_millis(1100));
     net.append(LOG, failed(WHO));
     net.mark(LOG);
-    let lines = told(&net, &["one", "two"], WHO);
+    let lines = reported(&net, &["one", "two"], WHO);
     assert!(lines.len() > 3, "{lines:#?}\n{}{}", net.said("one"), net.said("two"));
     let expect = |at: usize, time: &str, bans: u32| {
         let want = format!("rule=app hits=1 for={time} ports=all bans={bans}");
@@ -71,7 +71,7 @@ fn without_increment_every_ban_is_the_rule_s() {
     net.daemon("daemon");
     ban_and_wait(&net, "ban4");
     ban_and_wait(&net, "ban4");
-    let lines = told(&net, &["daemon"], WHO);
+    let lines = reported(&net, &["daemon"], WHO);
     assert!(lines.len() == 2 && lines.iter().all(|line| line.contains(" for=1s ")), "{lines:#?}");
 }
 
@@ -99,7 +99,7 @@ fn enough_bans_within_the_window_are_for_good() {
     // The other one's second may be over by now.
     let ends_of_it = |net: &Net| {
         let mut ends = ends(net);
-        ends.retain(|(who, _), _| who == WHO);
+        ends.retain(|(addr, _), _| addr == WHO);
         ends
     };
     let before = ends_of_it(&net);
@@ -124,7 +124,7 @@ fn evidence_that_anybody_can_forge_never_leads_to_a_long_ban() {
     for _ in 0..3 {
         ban_and_wait(&net, "ban4");
     }
-    let lines = told(&net, &["daemon"], WHO);
+    let lines = reported(&net, &["daemon"], WHO);
     assert!(lines.len() == 3 && lines.iter().all(|line| line.contains(" for=1s ")), "{lines:#?}");
     net.append("forever.log", failed("203.0.113.3"));
     wait_until("the other ban", || net.in_set("ban4", "203.0.113.3".parse().unwrap()));
@@ -223,7 +223,7 @@ fn too_many_bans_within_a_minute_are_short_and_told_once() {
     net.mef(&["unban", "203.0.113.50"]).ok();
     net.append(LOG, failed("203.0.113.50"));
     net.mark(LOG);
-    assert_eq!(told(&net, &["again"], "203.0.113.50"), ["rule=app hits=1 for=7200s ports=all bans=1"]);
+    assert_eq!(reported(&net, &["again"], "203.0.113.50"), ["rule=app hits=1 for=7200s ports=all bans=1"]);
 }
 
 /// So many wrong passwords from each of these.
@@ -276,12 +276,12 @@ fn neighbours_and_addresses_with_ipv4_in_them_are_banned_alone() {
         "2001:0:53aa:64c:0:1:34ff:8ef8".into(),
         "2002:cb00:7107::1".into(),
     ];
-    for who in &alone {
-        net.append(LOG, fails(who, 2));
+    for addr in &alone {
+        net.append(LOG, fails(addr, 2));
         net.mark(LOG);
     }
     let mut want: Vec<String> =
-        alone.iter().map(|who| who.parse::<std::net::Ipv6Addr>().unwrap().to_string()).collect();
+        alone.iter().map(|addr| addr.parse::<std::net::Ipv6Addr>().unwrap().to_string()).collect();
     want.sort();
     assert_eq!(net.banned(), want);
     assert!(
@@ -324,9 +324,9 @@ fn evictions_raise_one_alarm() {
 }
 
 /// How long the ban of an address lasts; `None` = for good.
-fn left(net: &Net, who: &str) -> Option<u64> {
-    wait_until("the ban", || net.banned().iter().any(|addr| addr == who));
-    number(&net.ban_of(who), "left")
+fn left(net: &Net, offender: &str) -> Option<u64> {
+    wait_until("the ban", || net.banned().iter().any(|addr| addr == offender));
+    number(&net.ban_of(offender), "left")
 }
 
 #[test]

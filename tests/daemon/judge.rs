@@ -104,7 +104,8 @@ fn a_daemon_that_waits_takes_next_to_no_memory() {
     net.append(LOG, fails("203.0.113.1", 5));
     net.mark(LOG);
     assert_eq!(net.banned(), ["203.0.113.1"]);
-    wait_until("little memory", || resident(net.pid(daemon)) <= limit);
+    let now = || resident(net.pid(daemon));
+    common::wait_or_show("little memory", || (now() <= limit).then_some(()), || now().to_string());
 }
 
 /// Memory of a process in KiB.
@@ -269,9 +270,10 @@ fn the_allow_list_is_never_banned_and_told_once_each() {
     net.mark(LOG);
     assert_eq!(net.banned(), ["203.0.113.16"]);
     let said = net.said("daemon");
-    for who in ["203.0.113.1 ", "203.0.113.2 ", "2001:db8:aa:1::/64 "] {
-        let told = said.lines().filter(|l| l.contains("on the allow list") && l.contains(who)).count();
-        assert_eq!(told, 1, "{who}:\n{said}");
+    for offender in ["203.0.113.1 ", "203.0.113.2 ", "2001:db8:aa:1::/64 "] {
+        let reported =
+            said.lines().filter(|l| l.contains("on the allow list") && l.contains(offender)).count();
+        assert_eq!(reported, 1, "{offender}:\n{said}");
     }
 }
 
@@ -367,7 +369,7 @@ fn sighup_with_a_broken_configuration_changes_nothing() {
     net.rule_for("app", LOG, "maxretry=1\nfailregex=^x (?=<HOST>)");
     net.write("mef.conf", "[global]\nlog=nowhere\n");
     net.signal(daemon, libc::SIGHUP);
-    net.wait_said("daemon", "the former one stays in force");
+    net.wait_said("daemon", "the previous one stays in force");
     let said = net.said("daemon");
     let conf = net.path("mef.conf").display().to_string();
     assert!(said.contains(&format!("{conf}:2:5: ")) && said.contains("nowhere"), "{said}");

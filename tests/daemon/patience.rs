@@ -35,7 +35,7 @@ fn many_commands_at_a_time_are_all_heard() {
     let lines: String = addresses.iter().map(|addr| failed(addr)).collect();
     net.append(LOG, lines);
     net.mark(LOG);
-    let told = std::thread::scope(|scope| {
+    let reported = std::thread::scope(|scope| {
         let all: Vec<_> = addresses
             .chunks(4)
             .map(|part| {
@@ -50,7 +50,7 @@ fn many_commands_at_a_time_are_all_heard() {
             .collect();
         all.into_iter().map(|one| one.join().unwrap()).collect::<Vec<_>>()
     });
-    for out in told {
+    for out in reported {
         assert!(out.status == 0 && !out.stderr.contains("not told"), "{out:?}");
     }
     let said = net.said("daemon");
@@ -107,7 +107,7 @@ fn a_listener_of_others_meets_short_transactions_only() {
         (counts.clone().max().unwrap(), counts.sum::<usize>())
     };
     wait_until("all events", || most().1 >= 6000);
-    // Another content in its place: the former sets go without a word about their elements.
+    // Another content in its place: the previous sets go without a word about their elements.
     net.write("blacklist/big.conf", &format!("{list}192.0.2.77\n"));
     net.wait_said("daemon", "3001 addresses and 3000 networks are denied");
     wait_until("all events again", || most().1 >= 12_000);

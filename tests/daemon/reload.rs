@@ -35,7 +35,7 @@ fn the_daemon_takes_a_good_configuration_and_nothing_of_a_bad_one() {
     rule(&net, "many");
     let output = reload(&net);
     assert_eq!((output.status, output.stdout.as_str()), (1, ""), "{}", output.stderr);
-    for text in ["rules.d/app.conf:", "many", "the former one stays in force"] {
+    for text in ["rules.d/app.conf:", "many", "the previous one stays in force"] {
         assert!(output.stderr.contains(text), "{text}: {}", output.stderr);
     }
     assert!(net.mef(&["status"]).shown().contains("more"));
@@ -89,18 +89,18 @@ fn a_supervisor_is_told_the_verdict_and_each_change() {
     assert_eq!(next(), "READY=1\nSTATUS=protected");
     rule(&net, "many");
     assert_eq!(reload(&net).status, 1);
-    let told = next();
-    assert!(told.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{told}");
+    let reported = next();
+    assert!(reported.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reported}");
     assert_eq!(next(), "READY=1\nSTATUS=protected");
     // A log that goes away is told without being asked for.
     rule(&net, "3");
     net.rule("gone", "programs=gone\nfiles=/nowhere/log\nfailregex=^bad <HOST>$");
     assert_eq!(reload(&net).status, 0);
     next();
-    let told = next();
-    assert!(told.starts_with("READY=1\nSTATUS=sees nothing for gone: "), "{told}");
+    let reported = next();
+    assert!(reported.starts_with("READY=1\nSTATUS=sees nothing for gone: "), "{reported}");
     // In the words of `mef status`.
-    let verdict = told.strip_prefix("READY=1\nSTATUS=").unwrap();
+    let verdict = reported.strip_prefix("READY=1\nSTATUS=").unwrap();
     assert_eq!(net.mef(&["status"]).shown().lines().next(), Some(verdict));
     net.signal(daemon, libc::SIGTERM);
     assert_eq!(next(), "STOPPING=1\nSTATUS=bans stay in force");

@@ -91,7 +91,7 @@ fn a_restart_continues_where_it_was() {
 }
 
 /// How often the daemon has told a ban, in its own words and to the ban log.
-fn told(net: &Net, name: &str, addr: &str) -> (usize, usize) {
+fn reported(net: &Net, name: &str, addr: &str) -> (usize, usize) {
     let count = |text: String, what: &str| text.matches(&format!("{what} {addr} ")).count();
     let banlog = fs::read_to_string(net.path("log/mef.log")).unwrap_or_default();
     (count(net.said(name), "ban"), banlog.lines().filter(|line| line.contains(&format!("{addr} "))).count())
@@ -122,7 +122,7 @@ fn a_ban_that_a_killed_daemon_had_made_and_not_told_is_told_once() {
     net.counts(daemon, "second");
     net.signal(daemon, libc::SIGKILL);
     net.wait(daemon);
-    assert_eq!(told(&net, "second", "203.0.113.1"), (1, 1));
+    assert_eq!(reported(&net, "second", "203.0.113.1"), (1, 1));
     // As if it had been killed when the kernel had the ban, and nobody else. Somebody is banned by hand by a
     // command that died likewise.
     fs::write(state("bans"), &bans).unwrap();
@@ -133,9 +133,9 @@ fn a_ban_that_a_killed_daemon_had_made_and_not_told_is_told_once() {
     let daemon = net.daemon("third");
     net.mark(LOG);
     net.counts(daemon, "third");
-    assert_eq!(told(&net, "third", "203.0.113.1"), (1, 1), "{}", net.said("third"));
-    assert_eq!(told(&net, "third", "203.0.113.2"), (0, 0), "that is no ban of this daemon");
-    assert_eq!(told(&net, "third", "203.0.113.9"), (0, 1), "that one was told before");
+    assert_eq!(reported(&net, "third", "203.0.113.1"), (1, 1), "{}", net.said("third"));
+    assert_eq!(reported(&net, "third", "203.0.113.2"), (0, 0), "that is no ban of this daemon");
+    assert_eq!(reported(&net, "third", "203.0.113.9"), (0, 1), "that one was told before");
     // Both are the journal's before long.
     wait_until("the ban by hand is in the journal", || {
         fs::read(state("bans")).unwrap().windows(4).any(|addr| addr == [203, 0, 113, 2])
@@ -149,7 +149,7 @@ fn a_ban_that_a_killed_daemon_had_made_and_not_told_is_told_once() {
     net.mark(LOG);
     net.counts(daemon, "fourth");
     assert_eq!(net.banned(), ["203.0.113.1", "203.0.113.2", "203.0.113.9"]);
-    assert_eq!(told(&net, "fourth", "203.0.113.1"), (0, 1));
+    assert_eq!(reported(&net, "fourth", "203.0.113.1"), (0, 1));
     net.stop(daemon);
 }
 
@@ -330,16 +330,16 @@ fn after_a_reboot_every_ban_is_back_with_the_time_it_has_left() {
     let (after, again) = (ends(&net), net.bans());
     let split = |all: &Ends| {
         // A range may be back as the networks that it is made of.
-        let is_piece = |who: &str| who.starts_with("198.51.101.");
+        let is_piece = |offender: &str| offender.starts_with("198.51.101.");
         let (pieces, rest): (Vec<_>, Vec<_>) =
-            all.clone().into_iter().partition(|((who, _), _)| is_piece(who));
+            all.clone().into_iter().partition(|((offender, _), _)| is_piece(offender));
         assert!(!pieces.is_empty() && pieces.iter().all(|(_, end)| *end == 0), "{pieces:?}");
         rest.into_iter().collect::<Ends>()
     };
     same_ends(&split(&before), &split(&after));
     for (addr, banned) in [(2, false), (3, true), (4, true), (7, true), (8, true), (9, true), (10, false)] {
-        let who = IpAddr::from([198, 51, 101, addr]);
-        assert_eq!(net.in_set("bannet4", who) || net.in_set("ban4", who), banned, "{who}");
+        let offender = IpAddr::from([198, 51, 101, addr]);
+        assert_eq!(net.in_set("bannet4", offender) || net.in_set("ban4", offender), banned, "{offender}");
     }
     for row in rows.iter().filter(|row| !text(row, "address").starts_with("198.51.101.")) {
         let same = |key: &str| again.iter().any(|a| a["address"] == row["address"] && a[key] == row[key]);

@@ -211,7 +211,7 @@ impl Host {
         let rest = LINES * (minute + 1) - self.written.load(SeqCst);
         self.write(&log, rest);
         if kind >= 5 {
-            // In a day of a day's length there are seconds for it: with the former file went the trace to
+            // In a day of a day's length there are seconds for it: with the previous file went the trace to
             // this one.
             self.all_counted();
         }
@@ -312,8 +312,8 @@ fn a_day_with_a_rotation_every_minute_and_a_restart_every_hour_counts_each_line_
     let lost = host.missing(LINES * MINUTES);
     let bans = host.bans.into_inner().unwrap();
     let twice: Vec<usize> = (0..LINES * MINUTES).filter(|&n| bans.counts[n] > 1).collect();
-    let told = format!("{} lost, {} counted twice; killed at work at {torn:?}", lost.len(), twice.len());
-    assert_eq!((lost, twice), (Vec::new(), Vec::new()), "{told}");
+    let reported = format!("{} lost, {} counted twice; killed at work at {torn:?}", lost.len(), twice.len());
+    assert_eq!((lost, twice), (Vec::new(), Vec::new()), "{reported}");
     assert_eq!(net.bans().len(), LINES * MINUTES, "bans");
 }
 

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use mef::detect::{Detector, Hit, Program, Rule};
+use mef::detect::{DetectRule, Detector, Hit, Program};
 use mef::pattern::Pattern;
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ pub struct Conf {
     pub ignore: Vec<String>,
     pub success: Vec<String>,
     /// Of a rule with engine=webscan.
-    pub webscan: Option<Box<mef::base::webscan::Webscan>>,
+    pub webscan: Option<Box<mef::base::webscan::WebscanSettings>>,
     /// What the line must be a hit for, and the line.
     pub examples: Vec<(Option<IpAddr>, Vec<u8>)>,
     /// Whose success the line must be, and the line.
@@ -99,10 +99,10 @@ impl Conf {
     }
 
     /// The rule, with those failregex whose numbers `take` accepts.
-    pub fn rule(&self, take: impl Fn(usize) -> bool) -> Rule {
+    pub fn rule(&self, take: impl Fn(usize) -> bool) -> DetectRule {
         let pattern = |text: &str, ip| Pattern::new(text, ip).unwrap_or_else(|e| panic!("{text}: {e:?}"));
         let fail = self.fail.iter().enumerate().filter(|&(n, _)| take(n));
-        Rule {
+        DetectRule {
             name: self.name.as_str().into(),
             programs: self.programs.iter().map(|p| Program::new(p)).collect(),
             fail: fail.map(|(_, (weight, text))| (pattern(text, true), *weight)).collect(),

@@ -87,7 +87,7 @@ fn day(rules: &[&str], honest: Lines, attacks: Vec<Attack>) {
     lines.extend(attacks.into_iter().flat_map(|attack| attack.3));
     let lines = sorted(lines);
     let bans = Host::new(rules).read(&lines, sender);
-    let wrong: Vec<_> = bans.iter().filter(|(who, _)| known.iter().all(|k| k.1 != who.as_str())).collect();
+    let wrong: Vec<_> = bans.iter().filter(|(peer, _)| known.iter().all(|k| k.1 != peer.as_str())).collect();
     println!("{} lines, {} wrong bans", lines.len(), wrong.len());
     assert!(wrong.is_empty(), "wrong bans: {wrong:?}");
     for (name, addr, most) in known {
@@ -142,7 +142,7 @@ fn documented(name: &str, measured: &[Option<String>]) {
     let row = page.lines().find(|line| line.starts_with(&format!("| {name} |")));
     let cells: Vec<_> = row.unwrap_or("").split('|').skip(2).map(str::trim).collect();
     let same = |(n, cell): (usize, &Option<String>)| {
-        cell.as_ref().is_none_or(|cell| cells.get(n).is_some_and(|told| told == cell))
+        cell.as_ref().is_none_or(|cell| cells.get(n).is_some_and(|reported| reported == cell))
     };
     println!("{name}: {measured:?}");
     assert!(measured.iter().enumerate().all(same), "limits.md has {row:?}, measured was {measured:?}");
@@ -169,9 +169,11 @@ fn day_of_peers(rules: &[&str], jails: &str, day: &str, honest: Lines, attacks: 
         documented(name, &[Some(at(&bans)), fail2ban.as_ref().map(at), Some(ssh)]);
     }
     let wrong =
-        |bans: &host::Bans| bans.keys().filter(|who| known.iter().all(|k| k.1 != who.as_str())).count();
-    let ssh =
-        refused.iter().filter(|(who, r)| r.refused > 0 && known.iter().all(|k| k.1 != who.as_str())).count();
+        |bans: &host::Bans| bans.keys().filter(|peer| known.iter().all(|k| k.1 != peer.as_str())).count();
+    let ssh = refused
+        .iter()
+        .filter(|(peer, r)| r.refused > 0 && known.iter().all(|k| k.1 != peer.as_str()))
+        .count();
     let ssh = if refused.is_empty() { "–".to_owned() } else { ssh.to_string() };
     let cells = [Some(wrong(&bans).to_string()), fail2ban.as_ref().map(|b| wrong(b).to_string()), Some(ssh)];
     documented(day, &cells);

@@ -52,7 +52,7 @@ fn every_pattern_has_an_example() {
 fn all_rules_together_are_small() {
     let rules: Vec<_> = Conf::all().iter().map(|conf| conf.rule(|_| true)).collect();
     assert!(rules.len() <= mef::detect::MAX_RULES, "{} rules", rules.len());
-    let size = |rule: &mef::detect::Rule| {
+    let size = |rule: &mef::detect::DetectRule| {
         let patterns = rule.fail.iter().map(|f| &f.0).chain(&rule.ignore);
         patterns.map(|p| p.heap_size() + size_of_val(p)).sum::<usize>()
     };

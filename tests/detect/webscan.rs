@@ -134,16 +134,16 @@ fn a_scanner_is_banned_and_nobody_else() {
     wget(&net, &good, &probe, &["--spider"], &paths(100, |_| "/health".into()));
     net.mark(LOG);
     let log = net.read(LOG);
-    let asked = |who: &str, status: &str| {
+    let asked = |addr: &str, status: &str| {
         log.lines()
-            .filter(|l| l.starts_with(&format!("{who} ")) && l.contains(&format!("\" {status} ")))
+            .filter(|l| l.starts_with(&format!("{addr} ")) && l.contains(&format!("\" {status} ")))
             .count()
     };
     assert_eq!((asked(&browser, "200"), asked(&browser, "404")), (243, 102));
     assert_eq!((asked(&crawler, "200"), asked(&crawler, "404")), (2001, 26), "with robots.txt");
     assert_eq!((asked(&reader, "304"), asked(&probe, "404"), asked(&visitor, "404")), (300, 100, 25));
     let banned =
-        |net: &Net| net.banned().into_iter().filter(|who| !who.starts_with("100.64.")).collect::<Vec<_>>();
+        |net: &Net| net.banned().into_iter().filter(|addr| !addr.starts_with("100.64.")).collect::<Vec<_>>();
     assert_eq!(banned(&net), [""; 0]);
 
     // The scanner.
@@ -196,10 +196,10 @@ fn a_scanner_is_banned_and_nobody_else() {
 }
 
 /// The number of the line in which an address asks for the `n`th path that is not there.
-fn log_line(net: &Net, who: &str, n: usize) -> usize {
+fn log_line(net: &Net, addr: &str, n: usize) -> usize {
     let log = net.read(LOG);
     let wrong =
-        log.lines().enumerate().filter(|(_, l)| l.starts_with(&format!("{who} ")) && l.contains("\" 404 "));
+        log.lines().enumerate().filter(|(_, l)| l.starts_with(&format!("{addr} ")) && l.contains("\" 404 "));
     let mut seen = std::collections::BTreeSet::new();
     let mut nth = wrong.filter(|(_, l)| seen.insert(l.split(' ').nth(6).unwrap().to_owned()));
     nth.nth(n - 1).unwrap().0 + 1
@@ -210,14 +210,14 @@ fn log_line(net: &Net, who: &str, n: usize) -> usize {
 const SCAN: u64 = 66;
 
 /// Requests for paths that are not there, one after the other, the last of them so many seconds ago.
-fn scan(net: &Net, who: &str, count: u64, apart: u64, ago: u64) -> String {
+fn scan(net: &Net, addr: &str, count: u64, apart: u64, ago: u64) -> String {
     let mut text = String::new();
     let now = seconds();
     for n in 0..count {
         let at = format!("@{}", now - ago - (count - 1 - n) * apart);
         let stamp = net.cmd("date", &["-u", "-d", &at, "+%d/%b/%Y:%H:%M:%S +0000"]).ok();
         let stamp = stamp.trim_end();
-        let _ = writeln!(text, "{who} - - [{stamp}] \"GET /{n}.php HTTP/1.1\" 404 153 \"-\" \"x\"");
+        let _ = writeln!(text, "{addr} - - [{stamp}] \"GET /{n}.php HTTP/1.1\" 404 153 \"-\" \"x\"");
     }
     text
 }
@@ -229,8 +229,8 @@ fn who_is_never_banned_and_what_happened_while_nobody_watched() {
     net.write("whitelist/own.conf", "203.0.113.8\n");
     let daemon = net.daemon("daemon");
     let mut lines = String::new();
-    for who in ["203.0.113.7", "203.0.113.8", "203.0.113.9", "2001:db8:7::1"] {
-        lines += &scan(&net, who, SCAN, 0, 0);
+    for addr in ["203.0.113.7", "203.0.113.8", "203.0.113.9", "2001:db8:7::1"] {
+        lines += &scan(&net, addr, SCAN, 0, 0);
     }
     // Somebody spreads over a prefix, another writes the host's name, a third one asks for a victim as host.
     lines += &scan(&net, "2001:db8:8::1", 30, 0, 0);
@@ -240,16 +240,16 @@ fn who_is_never_banned_and_what_happened_while_nobody_watched() {
     net.mark(LOG);
     let mut want = vec!["2001:db8:7::/64", "2001:db8:8::/64", "203.0.113.21", "203.0.113.7"];
     let banned =
-        |net: &Net| net.banned().into_iter().filter(|who| !who.starts_with("100.64.")).collect::<Vec<_>>();
+        |net: &Net| net.banned().into_iter().filter(|addr| !addr.starts_with("100.64.")).collect::<Vec<_>>();
     let sorted = |net: &Net| {
         let mut banned = banned(net);
         banned.sort();
         banned
     };
     assert_eq!(sorted(&net), want);
-    for (who, why) in [("203.0.113.8", "on the allow list"), ("203.0.113.9", "a trusted reverse proxy")] {
+    for (addr, why) in [("203.0.113.8", "on the allow list"), ("203.0.113.9", "a trusted reverse proxy")] {
         // Once the threshold of 60 is reached, or a request later for each name that looked like another.
-        net.wait_said("daemon", &format!("{who} is not banned after 6"));
+        net.wait_said("daemon", &format!("{addr} is not banned after 6"));
         net.wait_said("daemon", &format!(" hits: it is {why}"));
     }
     // Of a night, read at once: 70 requests within hours are none within a minute.
@@ -278,7 +278,7 @@ fn thresholds_and_formats_of_ones_own() {
     net.rule("own", &format!("engine=webscan\nfiles={}\n{own}\n{rule}", log.display()));
     net.append(LOG, "");
     net.daemon("daemon");
-    let ask = |who: &str, path: &str, ua: &str| format!("{who} 200 \"{path}\" \"{ua}\"\n");
+    let ask = |addr: &str, path: &str, ua: &str| format!("{addr} 200 \"{path}\" \"{ua}\"\n");
     net.append(LOG, ask("203.0.113.1", "/", "a").repeat(4) + &ask("203.0.113.1", "/ok/x", "a").repeat(9));
     net.append(LOG, (0..4).map(|n| ask("203.0.113.2", "/", &format!("u{n}"))).collect::<String>());
     net.append(LOG, ask("203.0.113.3", "/", "a").repeat(5));
@@ -286,7 +286,7 @@ fn thresholds_and_formats_of_ones_own() {
     let ban = net.ban_of("203.0.113.3");
     assert_eq!(text(&ban, "reason"), "many: 5 requests in 30 s");
     assert!(common::bans::number(&ban, "left").is_some_and(|left| left <= 300), "{ban:?}");
-    assert_eq!(net.banned().iter().filter(|who| who.starts_with("203.")).count(), 1, "{:?}", net.banned());
-    let told = "rule own detected 203.0.113.2 (3 distinct agents in 30 s; action=detect)";
-    assert_eq!(net.said("daemon").matches(told).count(), 1, "{}", net.said("daemon"));
+    assert_eq!(net.banned().iter().filter(|addr| addr.starts_with("203.")).count(), 1, "{:?}", net.banned());
+    let reported = "rule own detected 203.0.113.2 (3 distinct agents in 30 s; action=detect)";
+    assert_eq!(net.said("daemon").matches(reported).count(), 1, "{}", net.said("daemon"));
 }

@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 use ipnet::IpNet;
-use mef::ban::{Ban, Options, Outcome, Repeat, Scope};
+use mef::ban::{Ban, BanOutcome, Options, Repeat, Scope};
 use mef::base::clock::{Span, Wall};
 use mef::base::range::Range;
 use mef::enforce::Enforcer;
 use mef::firewall::guard::Guard;
-use mef::state::journal::Journal;
+use mef::state::journal::BanJournal;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -61,7 +61,7 @@ struct World {
 }
 
 fn open(dir: &Path) -> Enforcer {
-    let (journal, note) = Journal::open(dir, wall(), [1, 2], Duration::from_secs(1)).unwrap();
+    let (journal, note) = BanJournal::open(dir, wall(), [1, 2], Duration::from_secs(1)).unwrap();
     assert!(note.is_none());
     Enforcer::new(
         Box::new(Guard::open(Options::default(), mef::ban::Allowed::default()).unwrap()),
@@ -90,10 +90,10 @@ impl World {
         now
     }
 
-    fn ban(&mut self, who: Range, scope: usize, time: Span) {
+    fn ban(&mut self, addr: Range, scope: usize, time: Span) {
         let scopes = self.scopes.clone();
         let ban = Ban {
-            who,
+            addr,
             scope: &scopes[scope],
             time,
             age: 0,
@@ -104,7 +104,7 @@ impl World {
             starts: &[],
         };
         let mut outcome = None;
-        let report = &mut |_: usize, result: Result<Outcome, &_>| outcome = Some(result.unwrap());
+        let report = &mut |_: usize, result: Result<BanOutcome, &_>| outcome = Some(result.unwrap());
         let start = clock();
         self.enforcer().ban(wall(), &[ban], Repeat::Prolongs, report, &mut |e| panic!("{e}"));
         let end = match time {
@@ -113,17 +113,17 @@ impl World {
         };
         let now = self.took(start);
         let near = self.near;
-        let covered: Vec<IpAddr> = known().into_iter().filter(|a| who.covers(&Range::from(*a))).collect();
+        let covered: Vec<IpAddr> = known().into_iter().filter(|a| addr.covers(&Range::from(*a))).collect();
         // What is said of it is true.
         let least = covered
             .iter()
             .map(|a| self.model.get(&(*a, scope)).copied().unwrap_or(0.0))
             .fold(f64::INFINITY, f64::min);
         match outcome.unwrap() {
-            Outcome::InForce(_) => assert!(least >= end - near, "{who} said to be in force already"),
+            BanOutcome::InForce(_) => assert!(least >= end - near, "{addr} said to be in force already"),
             // All of a network may have been banned by other prefixes: that is not looked for.
-            Outcome::Banned => assert!(least < now + near || covered.len() != 1, "{who} said to be new"),
-            Outcome::Extended(_) => {}
+            BanOutcome::Banned => assert!(least < now + near || covered.len() != 1, "{addr} said to be new"),
+            BanOutcome::Extended(_) => {}
         }
         for address in covered {
             let best = self.model.entry((address, scope)).or_insert(end);
@@ -131,14 +131,14 @@ impl World {
         }
     }
 
-    fn unban(&mut self, who: Range) {
+    fn unban(&mut self, addr: Range) {
         let start = clock();
-        let lifted = self.enforcer().unban(wall(), &[who], &mut |e| panic!("{e}")).unwrap();
+        let lifted = self.enforcer().unban(wall(), &[addr], &mut |e| panic!("{e}")).unwrap();
         assert!(lifted.written);
         let (now, near) = (self.took(start), self.near);
-        let any = self.model.iter().any(|((a, _), end)| who.covers(&Range::from(*a)) && *end > now + near);
-        assert!(lifted.counts[0] > 0 || !any, "{who} was banned, and not said to be");
-        self.model.retain(|(a, _), _| !who.covers(&Range::from(*a)));
+        let any = self.model.iter().any(|((a, _), end)| addr.covers(&Range::from(*a)) && *end > now + near);
+        assert!(lifted.counts[0] > 0 || !any, "{addr} was banned, and not said to be");
+        self.model.retain(|(a, _), _| !addr.covers(&Range::from(*a)));
     }
 
     fn restart(&mut self, loses_table: bool) {
@@ -163,12 +163,12 @@ impl World {
             .guard()
             .list(&mut |e| {
                 let scope = scopes.iter().position(|scope| scope == e.scope).unwrap();
-                assert!(!seen.contains(&(e.who, scope)), "{} is listed twice", e.who);
-                seen.push((e.who, scope));
+                assert!(!seen.contains(&(e.addr, scope)), "{} is listed twice", e.addr);
+                seen.push((e.addr, scope));
                 // It is told in whole seconds that have begun.
                 let left =
                     e.left.map_or(f64::INFINITY, |left| now - 0.5 + f64::from(u32::try_from(left).unwrap()));
-                for address in known.iter().filter(|a| e.who.meets(&Range::from(**a))) {
+                for address in known.iter().filter(|a| e.addr.meets(&Range::from(**a))) {
                     let best = kernel.entry((*address, scope)).or_insert(left);
                     *best = best.max(left);
                 }
@@ -193,7 +193,7 @@ fn run(seed: u64, steps: usize) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut world = World::new(&seed.to_string());
     for step in 0..steps {
-        let (who, scope) = (target(&mut rng), rng.usize(..2));
+        let (addr, scope) = (target(&mut rng), rng.usize(..2));
         match rng.u32(..1000) {
             0..5 => world.restart(true),
             5..8 => world.restart(false),
@@ -206,17 +206,17 @@ fn run(seed: u64, steps: usize) {
                 world.model.clear();
             }
             10..13 => world.enforcer().close(wall()).unwrap(),
-            13..350 => world.unban(who),
+            13..350 => world.unban(addr),
             _ => {
                 let time = match rng.u8(..6) {
                     0 => Span::Permanent,
                     1 => Span::Secs(rng.u64(1..15)),
                     _ => Span::Secs(rng.u64(60..7200)),
                 };
-                world.ban(who, scope, time);
+                world.ban(addr, scope, time);
             }
         }
-        world.compare(&format!("seed {seed}, step {step} ({who})"));
+        world.compare(&format!("seed {seed}, step {step} ({addr})"));
     }
     world.restart(true);
     world.compare(&format!("seed {seed}, after a reboot"));

@@ -46,8 +46,8 @@ fn over(net: &Net, limit: &str) -> u64 {
     counts.map(|rest| rest.split(' ').next().unwrap().parse::<u64>().unwrap()).sum()
 }
 
-fn episodes(net: &Net, who: &str) -> usize {
-    net.said("daemon").matches(&format!("throttle {who} rule=flood ")).count()
+fn episodes(net: &Net, addr: &str) -> usize {
+    net.said("daemon").matches(&format!("throttle {addr} rule=flood ")).count()
 }
 
 fn status(net: &Net) -> String {
@@ -64,17 +64,17 @@ fn clients_get_through_while_a_flood_goes_on() {
     sysctl("ipv4/tcp_max_syn_backlog", "64");
     let port = |port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
     let (_guarded, _other) = (port(80), port(81));
-    let who = behind(&net, &attacker, "203.0.113.66");
+    let addr = behind(&net, &attacker, "203.0.113.66");
     let (way, to) = (Way::new(&net, &attacker), IpAddr::from(attacker.host4));
     assert!(net.reaches(&client, client.host4.into(), 80) && net.reaches(&client, client.host4.into(), 81));
-    way.burst(who, (to, 81), SYN, 500);
+    way.burst(addr, (to, 81), SYN, 500);
     assert!(net.shut_out(&client, client.host4.into(), 81), "so it is without a guard");
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let end = Instant::now() + Duration::from_secs(15);
             while !stop.load(Ordering::Relaxed) && Instant::now() < end {
-                way.burst(who, (to, 80), SYN, 512);
+                way.burst(addr, (to, 80), SYN, 512);
             }
         });
         wait_until("the throttle", || throttled(&net, 4).contains("203.0.113.66"));
@@ -113,22 +113,22 @@ fn each_limit_counts_for_itself_and_ports_may_have_their_own() {
         wide(1003)
     ));
     let way = Way::new(&net, &attacker);
-    for (family, to, who) in [
+    for (family, to, addr) in [
         (4, IpAddr::from(attacker.host4), ["203.0.113.1", "203.0.113.2", "203.0.113.3", "203.0.113.4"]),
         (6, attacker.host6.into(), ["2001:db8:a::1", "2001:db8:b::1", "2001:db8:c::1", "2001:db8:d::1"]),
     ] {
-        let [a, b, c, d] = who.map(|who| behind(&net, &attacker, who));
+        let [a, b, c, d] = addr.map(|addr| behind(&net, &attacker, addr));
         let cases = [
             ("SYNs at a port with a limit for them", a, 1001, SYN, "syn"),
             ("packets of no connection", b, 1002, ACK, "new"),
             ("SYNs are new connections, too", c, 1002, SYN, "new"),
             ("a port of a range that has its own", d, 95, SYN, "syn"),
         ];
-        for (name, who, port, flags, limit) in cases {
+        for (name, addr, port, flags, limit) in cases {
             // What the neighbour prefix is: IPv6 is counted by /64.
-            let key = who.to_string();
+            let key = addr.to_string();
             let before = over(&net, limit);
-            way.burst(who, (to, port), flags, 100);
+            way.burst(addr, (to, port), flags, 100);
             let dropped = over(&net, limit) - before;
             assert!((80..100).contains(&dropped), "{name}: {dropped} of 100 packets");
             let key = if family == 6 { key.replace("::1", "::") } else { key };
@@ -205,18 +205,18 @@ fn all_of_a_throttled_source_is_dropped_if_that_is_wanted() {
     let in_vain = |from: &Peer| !asks_within(from, Duration::from_millis(500));
     assert!(asks(&attacker) && net.reaches(&attacker, host, 22));
     Way::new(&net, &attacker).burst(attacker.v4.into(), (host, 80), SYN, 50);
-    let who = attacker.v4.to_string();
-    assert!(throttled(&net, 4).contains(&who));
+    let addr = attacker.v4.to_string();
+    assert!(throttled(&net, 4).contains(&addr));
     assert!(in_vain(&attacker) && net.shut_out(&attacker, host, 22));
     assert!(net.reaches(&client, client.host4.into(), 22));
     // Whoever is allowed is so at once, and who is freed by hand, too.
     let conf = net.path("mef.conf");
     let conf = conf.to_str().unwrap();
-    net.mef(&["allow", "--config", conf, "--for", "1h", &who]).ok();
+    net.mef(&["allow", "--config", conf, "--for", "1h", &addr]).ok();
     assert!(asks(&attacker) && net.reaches(&attacker, host, 22));
-    net.mef(&["disallow", "--config", conf, &who]).ok();
+    net.mef(&["disallow", "--config", conf, &addr]).ok();
     assert!(in_vain(&attacker));
-    net.mef(&["unban", &who]).ok();
+    net.mef(&["unban", &addr]).ok();
     assert_eq!(throttled(&net, 4), "");
     assert!(asks(&attacker));
 }
@@ -233,18 +233,18 @@ fn who_floods_again_and_again_is_banned() {
     wait_until("a reader", || net.mef(&["status", "--json"]).shown().contains("\"watchers\":1"));
     let way = Way::new(&net, &attacker);
     let _service = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 80)).unwrap();
-    for (who, shown, to) in [
+    for (addr, shown, to) in [
         ("203.0.113.7", "203.0.113.7", IpAddr::from(attacker.host4)),
         ("2001:db8:a::7", "2001:db8:a::/64", attacker.host6.into()),
     ] {
-        let who = behind(&net, &attacker, who);
+        let addr = behind(&net, &attacker, addr);
         for episode in 1..=3 {
             wait_until("the end of the throttle", || {
                 throttled(&net, 4).len() + throttled(&net, 6).len() == 0
             });
             assert!(net.bans().iter().all(|ban| text(ban, "address") != shown));
             wait_until("an episode", || {
-                way.burst(who, (to, 80), SYN, 20);
+                way.burst(addr, (to, 80), SYN, 20);
                 episodes(&net, shown) == episode
             });
         }
@@ -258,7 +258,7 @@ fn who_floods_again_and_again_is_banned() {
         assert_eq!(text(&net.ban_of(shown), "rule"), "flood");
         // What it sends now dies before all that.
         let before = (over(&net, "syn"), net.dropped());
-        way.burst(who, (to, 80), SYN, 200);
+        way.burst(addr, (to, 80), SYN, 200);
         assert_eq!(over(&net, "syn"), before.0);
         assert!(net.dropped() >= before.1 + 200);
     }
@@ -285,8 +285,8 @@ fn without_escalation_nobody_is_banned() {
         "ddos_syn_rate=1\nddos_syn_burst=3\nddos_stage1_timeout=1\nddos_escalation_hits=1\n\
          ddos_escalation_enabled=false",
     );
-    let who = behind(&net, &attacker, "203.0.113.7");
-    Way::new(&net, &attacker).burst(who, (attacker.host4.into(), 80), SYN, 20);
+    let addr = behind(&net, &attacker, "203.0.113.7");
+    Way::new(&net, &attacker).burst(addr, (attacker.host4.into(), 80), SYN, 20);
     net.wait_said("daemon", "rule flood detected 203.0.113.7 (1 hits; action=detect)");
     net.mark(LOG);
     assert!(net.bans().iter().all(|ban| text(ban, "rule") != "flood"));
@@ -369,8 +369,8 @@ fn forged_senders_fill_the_sets_and_harm_nobody_else() {
     net.signal(daemon, libc::SIGCONT);
     net.mark(LOG);
     let said = net.said("daemon");
-    let told = said.matches(" rule=flood port=80 limit=").count();
-    assert!((1..=100).contains(&told), "the log does not grow with forged senders: {told}");
+    let reported = said.matches(" rule=flood port=80 limit=").count();
+    assert!((1..=100).contains(&reported), "the log does not grow with forged senders: {reported}");
     let status = status(&net);
     assert!(status.contains(" 6144 sources in the throttle"), "{status}");
     let lost =
@@ -397,7 +397,7 @@ fn services_of_containers_are_guarded_too() {
     net.daemon("daemon");
     let _service = net.within(&container.ns, |_| TcpListener::bind((Ipv6Addr::UNSPECIFIED, 80)).unwrap());
     let way = Way::new(&net, &attacker);
-    for (to, via, who) in [
+    for (to, via, addr) in [
         ((IpAddr::from(container.v4), 80), "100.66.0.1", "100.66.0.1"),
         ((container.v6.into(), 80), "2001:db8:a::1", "2001:db8:a::/64"),
         ((attacker.host4.into(), 8080), "100.66.0.3", "100.66.0.3"),
@@ -405,9 +405,9 @@ fn services_of_containers_are_guarded_too() {
         let from = behind(&net, &attacker, via);
         let before = over(&net, "syn");
         way.burst(from, to, SYN, 200);
-        assert!(over(&net, "syn") >= before + 150, "{who}: {}", net.nft_list("table inet mef_guard"));
-        wait_until("the episode", || episodes(&net, who) == 1);
-        assert!(net.reaches(&client, to.0, to.1), "{who}");
+        assert!(over(&net, "syn") >= before + 150, "{addr}: {}", net.nft_list("table inet mef_guard"));
+        wait_until("the episode", || episodes(&net, addr) == 1);
+        assert!(net.reaches(&client, to.0, to.1), "{addr}");
     }
     assert!(net.said("daemon").contains("throttle 100.66.0.3 rule=flood port=8080 "));
 }
@@ -421,15 +421,15 @@ fn a_reload_and_a_flush_keep_the_guard_in_force() {
     let daemon = net.daemon("daemon");
     let way = Way::new(&net, &attacker);
     let to = (IpAddr::from(attacker.host4), 80);
-    let who = behind(&net, &attacker, "203.0.113.1");
-    way.burst(who, to, SYN, 10);
+    let addr = behind(&net, &attacker, "203.0.113.1");
+    way.burst(addr, to, SYN, 10);
     assert_eq!(over(&net, "syn"), 0);
-    // Other limits: what was counted by the former ones is forgotten.
+    // Other limits: what was counted by the previous ones is forgotten.
     let conf = net.read("mef.conf");
     net.write("mef.conf", &conf.replace("syn_burst=50", "syn_burst=3"));
     net.signal(daemon, libc::SIGHUP);
     net.wait_said("daemon", "configuration read");
-    way.burst(who, to, SYN, 40);
+    way.burst(addr, to, SYN, 40);
     assert!(over(&net, "syn") >= 30);
     for harm in ["flush ruleset", "flush chain inet mef_guard flood", "delete table inet mef_guard"] {
         net.nft(harm);
@@ -438,7 +438,7 @@ fn a_reload_and_a_flush_keep_the_guard_in_force() {
         // A repair that was put off begins the count anew.
         wait_until("packets to be held back", || {
             let before = over(&net, "syn");
-            way.burst(who, to, SYN, 100);
+            way.burst(addr, to, SYN, 100);
             over(&net, "syn") >= before + 80
         });
     }
@@ -447,7 +447,7 @@ fn a_reload_and_a_flush_keep_the_guard_in_force() {
     wait_until("the end of the guard", || !net.nft_list("table inet mef_guard").contains("flood_"));
     let table = net.nft_list("table inet mef_guard");
     assert!(
-        !table.contains("throttle") && table.contains("scan_look") && table.contains("spare4"),
+        !table.contains("throttle") && table.contains("scan_look") && table.contains("exempt4"),
         "{table}"
     );
     net.stop(daemon);
@@ -465,7 +465,7 @@ fn a_kernel_that_counts_no_connections_is_told() {
     for (without, counts) in [(Capability::Connections.into(), false), (Capabilities::NONE, true)] {
         let options = Options { flood: Some(flood.clone()), without, ..Options::default() };
         let made = Guard::open(options, mef::ban::Allowed::default()).unwrap().rebuild().unwrap();
-        assert!(made.has(&Flood) && made.lacks == without);
+        assert!(made.has(&Flood) && made.missing == without);
         assert_eq!(net.nft_list("chain inet mef_guard flood_look").contains("ct count over 1"), counts);
         let status = net.mef(&["status"]).shown();
         assert_eq!(status.contains("ddos_connlimit has no effect"), !counts, "{status}");

@@ -26,9 +26,9 @@ fn range(text: &str) -> Range {
     Range::from(text.parse::<ipnet::IpNet>().unwrap())
 }
 
-fn ban(guard: &mut Guard, who: &str, scope: &Scope) {
+fn ban(guard: &mut Guard, addr: &str, scope: &Scope) {
     let ban = Ban {
-        who: range(who),
+        addr: range(addr),
         scope,
         time: Span::Secs(600),
         age: 0,
@@ -39,13 +39,13 @@ fn ban(guard: &mut Guard, who: &str, scope: &Scope) {
         starts: &[],
     };
     guard.ban(&[ban], Repeat::Prolongs, &mut |_, result| {
-        assert!(result.is_ok(), "{who}: {}", result.unwrap_err())
+        assert!(result.is_ok(), "{addr}: {}", result.unwrap_err())
     });
 }
 
 /// What a look finds, if the generation says that one is worth it.
 fn look(guard: &mut Guard) -> Option<Health> {
-    guard.has_moved().unwrap().then(|| guard.probe().unwrap())
+    guard.has_moved().unwrap().then(|| guard.check().unwrap())
 }
 
 #[test]
@@ -130,13 +130,13 @@ fn damage_is_told_by_its_kind() {
         let _ = Command::new("nft").arg(command).output().unwrap();
         assert_eq!(look(&mut guard).map_or(Damage::None, |health| health.damage), damage, "{command}");
         if damage != Damage::None {
-            guard.forget();
+            guard.invalidate();
             guard.rebuild().unwrap();
             assert_eq!(look(&mut guard), None, "{command}");
-            assert_eq!(guard.probe().unwrap().damage, Damage::None, "{command}");
+            assert_eq!(guard.check().unwrap().damage, Damage::None, "{command}");
         }
     }
-    assert!(!guard.probe().unwrap().rules_loaded);
+    assert!(!guard.check().unwrap().rules_loaded);
 }
 
 #[test]

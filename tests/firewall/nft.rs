@@ -3,8 +3,8 @@
 
 use mef::base::name::Name;
 use mef::firewall::nft::elem::{Elem, Timeout};
-use mef::firewall::nft::expr::{self, Base, Cmp, REG, REG32, Verdict};
-use mef::firewall::nft::{Expr, Op, Rule, TableId, Txn, TxnError, query};
+use mef::firewall::nft::expr::{self, Cmp, NftVerdict, PayloadBase, REG, REG32};
+use mef::firewall::nft::{Expr, NftRule, Op, TableId, Txn, TxnError, query};
 use mef::firewall::nft::{Hook, Optional, SetSpec};
 use mef::sys::netlink::NlSocket;
 use mnl::Bus;
@@ -43,7 +43,7 @@ fn begin(hook: i32) -> Txn {
 }
 
 fn add(txn: &mut Txn, exprs: Vec<Expr>) {
-    let mut rule = Rule::new();
+    let mut rule = NftRule::new();
     exprs.into_iter().for_each(|e| rule.push(e));
     txn.add_rule(&CHAIN, &rule, false, Optional::No);
 }
@@ -58,7 +58,7 @@ fn source() -> Vec<Expr> {
     vec![
         expr::meta(libc::NFT_META_NFPROTO, REG),
         expr::cmp(Cmp::Eq, REG, &ipv4),
-        expr::payload(Base::Network, 12, 4, REG),
+        expr::payload(PayloadBase::Network, 12, 4, REG),
     ]
 }
 
@@ -77,20 +77,20 @@ fn nft_reads_every_expression_as_it_was_meant() {
             expr::ct(libc::NFT_CT_STATE, REG),
             expr::mask(REG, &2u32.to_ne_bytes()),
             expr::cmp(Cmp::Neq, REG, &[0; 4]),
-            expr::verdict(Verdict::Accept),
+            expr::verdict(NftVerdict::Accept),
         ],
     );
     add(
         &mut txn,
-        vec![expr::limit(10, 60, 7, true), expr::log(c"slow down ", 3), expr::verdict(Verdict::Drop)],
+        vec![expr::limit(10, 60, 7, true), expr::log(c"slow down ", 3), expr::verdict(NftVerdict::Drop)],
     );
-    add(&mut txn, vec![expr::nflog(c"scan", 5, 64), expr::verdict(Verdict::Return)]);
+    add(&mut txn, vec![expr::nflog(c"scan", 5, 64), expr::verdict(NftVerdict::Return)]);
     add(&mut txn, tcp(expr::reject_tcp()));
     add(&mut txn, vec![expr::reject_icmpx()]);
-    add(&mut txn, vec![expr::connlimit(80, true), expr::verdict(Verdict::Jump(&OTHER))]);
+    add(&mut txn, vec![expr::connlimit(80, true), expr::verdict(NftVerdict::Jump(&OTHER))]);
     add(
         &mut txn,
-        vec![expr::socket(2, REG), expr::cmp(Cmp::Eq, REG, &[1]), expr::verdict(Verdict::Goto(&OTHER))],
+        vec![expr::socket(2, REG), expr::cmp(Cmp::Eq, REG, &[1]), expr::verdict(NftVerdict::Goto(&OTHER))],
     );
     let mut exprs = source();
     exprs.push(expr::dynset(&seen, 0, REG, 30_000, true, Some(expr::limit(1, 1, 5, true))));
@@ -99,16 +99,16 @@ fn nft_reads_every_expression_as_it_was_meant() {
     let mut exprs = tcp(expr::counter());
     exprs.pop();
     exprs.extend(source());
-    exprs.push(expr::payload(Base::Transport, 2, 2, REG32 + 1));
+    exprs.push(expr::payload(PayloadBase::Transport, 2, 2, REG32 + 1));
     exprs.push(expr::dynset(&pairs, 0, REG, 0, false, None));
     add(&mut txn, exprs);
-    let mut exprs = tcp(expr::payload(Base::Transport, 2, 2, REG));
+    let mut exprs = tcp(expr::payload(PayloadBase::Transport, 2, 2, REG));
     exprs.push(expr::range(Cmp::Neq, REG, &80u16.to_be_bytes(), &90u16.to_be_bytes()));
-    exprs.push(expr::verdict(Verdict::Accept));
+    exprs.push(expr::verdict(NftVerdict::Accept));
     add(&mut txn, exprs);
     let mut exprs = source();
     exprs.push(expr::lookup(Cmp::Neq, &seen, 0, REG));
-    exprs.push(expr::verdict(Verdict::Drop));
+    exprs.push(expr::verdict(NftVerdict::Drop));
     add(&mut txn, exprs);
     txn.commit(&mut socket).unwrap_or_else(|e| panic!("{e}"));
 
@@ -140,7 +140,7 @@ fn nft_reads_every_expression_as_it_was_meant() {
 fn a_refusal_names_the_object_and_changes_nothing() {
     let mut socket = namespace();
     let mut txn = begin(libc::NF_INET_LOCAL_IN);
-    let mut rule = Rule::new();
+    let mut rule = NftRule::new();
     rule.push(expr::lookup(Cmp::Eq, &Name::of("nosuch"), 0, REG));
     txn.add_rule(&CHAIN, &rule, false, Optional::No);
     let Err(TxnError::Refused(all)) = txn.commit(&mut socket) else { panic!("a set that is not there") };

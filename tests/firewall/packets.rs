@@ -151,8 +151,8 @@ fn a_ban_of_ports_closes_these_and_no_others() {
     let _listener2 = TcpListener::bind(any6(80)).unwrap();
     let host: IpAddr = peer.host4.into();
     net.speak_as(&peer, "2001:db8:a::1".parse().unwrap());
-    let who = [peer.v4.to_string(), "2001:db8:a::1".into(), "203.0.113.0/24".into()];
-    net.mef(&["ban", &who[0], &who[1], &who[2], "--ports", "22,1000-1010"]).ok();
+    let addr = [peer.v4.to_string(), "2001:db8:a::1".into(), "203.0.113.0/24".into()];
+    net.mef(&["ban", &addr[0], &addr[1], &addr[2], "--ports", "22,1000-1010"]).ok();
     for host in [host, peer.host6.into()] {
         for closed in [&first, &last, &ssh] {
             dies(&net, &peer, host, closed);
@@ -326,18 +326,18 @@ fn an_established_connection_dies_with_the_ban() {
         (&["2001:db8:a::/48"], bad.host6.into()),
         (&["2001:db8:a::1", "--ports", &port.to_string()], bad.host6.into()),
     ];
-    for (who, host) in cases {
+    for (addr, host) in cases {
         let mut connection = connect(&net, &bad, host, &listener);
-        assert!(alive(&mut connection), "{who:?}: before");
-        net.mef(&[&["ban"], who].concat()).ok();
-        assert!(closed(&mut connection), "{who:?}: our end");
+        assert!(alive(&mut connection), "{addr:?}: before");
+        net.mef(&[&["ban"], addr].concat()).ok();
+        assert!(closed(&mut connection), "{addr:?}: our end");
         let flows = std::fs::read_to_string("/proc/thread-self/net/nf_conntrack").unwrap();
         let to_us = format!(" dport={port} ");
         let left = flows.lines().filter(|l| l.contains("ESTABLISHED") && l.contains(&to_us)).count();
-        assert_eq!(left, 1, "{who:?}: only the other one's flow is known:\n{flows}");
-        assert!(!alive(&mut connection), "{who:?}: after");
-        assert!(alive(&mut other), "{who:?}: somebody else");
-        net.mef(&["unban", who[0]]).ok();
+        assert_eq!(left, 1, "{addr:?}: only the other one's flow is known:\n{flows}");
+        assert!(!alive(&mut connection), "{addr:?}: after");
+        assert!(alive(&mut other), "{addr:?}: somebody else");
+        net.mef(&["unban", addr[0]]).ok();
     }
     // Who is allowed in what is banned keeps the connection, too.
     net.mef(&["allow", "203.0.113.9", "2001:db8:a::1/128"]).ok();

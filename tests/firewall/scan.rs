@@ -257,7 +257,7 @@ fn interfaces_and_ports_narrow_what_counts() {
     net.nft("flush set inet mef_guard scan_seen4; flush set inet mef_guard scan_rate4");
     let scan = |peer: &Peer, ports: &str| nmap(&net, peer, &format!("-sS -p {ports} {}", peer.host4)).len();
     assert_eq!(scan(&inside, "1-40"), 40);
-    net.nft("flush set inet mef_guard spare4");
+    net.nft("flush set inet mef_guard exempt4");
     assert!(scan(&outside, "1-40") <= LIMIT);
 
     net.write("mef.conf", &conf.replace("ps_interface=auto", "ps_enabled=false"));
@@ -274,8 +274,8 @@ fn what_the_kernel_has_banned_is_told() {
     net.start("watch", watch);
     wait_until("a reader", || net.mef(&["status", "--json"]).shown().contains("\"watchers\":1"));
     nmap(&net, &peer, &format!("-sS -r -p 1-40 {}", peer.host4));
-    let who = peer.v4;
-    let facts = format!("ban {who} rule=portscan hits=11 for=120");
+    let addr = peer.v4;
+    let facts = format!("ban {addr} rule=portscan hits=11 for=120");
     let seen = "seen=1,2,3,4,5,6,7,8,9,10,11";
     wait_until("the event", || {
         let said = net.said("watch");
@@ -444,12 +444,12 @@ fn without_a_look_up_of_sockets_the_kernel_is_told_which_ports_listen() {
     )
     .unwrap();
     let made = guard.rebuild().unwrap();
-    assert!(made.has(&Scan) && made.lacks == Capability::Sockets.into() && guard.wants_open_ports());
+    assert!(made.has(&Scan) && made.missing == Capability::Sockets.into() && guard.wants_open_ports());
     let open: Vec<TcpListener> = (0..20).map(|i| TcpListener::bind(("0.0.0.0", 7000 + i)).unwrap()).collect();
     let ports = mef::sys::host::open_ports();
     assert!((7000..7020).all(|port| ports.contains(&port)), "{ports:?}");
-    let told: Vec<(u16, u64)> = ports.iter().map(|port| (*port, 60_000)).collect();
-    guard.set_open_ports(&told).unwrap();
+    let reported: Vec<(u16, u64)> = ports.iter().map(|port| (*port, 60_000)).collect();
+    guard.set_open_ports(&reported).unwrap();
     for port in 7000..7020 {
         assert!(net.reaches(&peer, peer.host4.into(), port));
     }
@@ -458,10 +458,10 @@ fn without_a_look_up_of_sockets_the_kernel_is_told_which_ports_listen() {
     let found = nmap(&net, &peer, &format!("-sS -p 1-40 {}", peer.host4));
     assert!(found.len() <= LIMIT && banned(&net, peer.v4), "{found:?}");
     let mut listed = Vec::new();
-    guard.list(&mut |e| listed.push((e.who.to_string(), e.rule.to_owned(), e.left))).unwrap();
-    let is_it = |who: &str, rule: &str| who == peer.v4.to_string() && rule == "portscan";
-    assert!(matches!(&listed[..], [(who, rule, Some(1..=600))] if is_it(who, rule)));
-    assert!(guard.pardon(&IpAddr::from(peer.v4).into(), false).unwrap());
+    guard.list(&mut |e| listed.push((e.addr.to_string(), e.rule.to_owned(), e.left))).unwrap();
+    let is_it = |addr: &str, rule: &str| addr == peer.v4.to_string() && rule == "portscan";
+    assert!(matches!(&listed[..], [(addr, rule, Some(1..=600))] if is_it(addr, rule)));
+    assert!(guard.unban_packets(&IpAddr::from(peer.v4).into(), false).unwrap());
     assert!(!banned(&net, peer.v4));
 }
 

@@ -36,7 +36,7 @@ fn addr(text: &str) -> IpAddr {
 }
 
 /// What was told of new sources so far: everything that came before.
-fn told(net: &Net) -> Vec<String> {
+fn reported(net: &Net) -> Vec<String> {
     net.mark(LOG);
     let all = net.said("watch");
     let new = all.lines().filter_map(|line| line.split_once(" new "));
@@ -94,7 +94,7 @@ fn who_begins_a_connection_to_such_a_port_is_told_once() {
     for (name, from, port, flags) in silent {
         let from = addr(from);
         way.burst(from, (if from.is_ipv4() { to4 } else { to6 }, port), flags, 3);
-        assert_eq!(told(&net), Vec::<String>::new(), "{name}");
+        assert_eq!(reported(&net), Vec::<String>::new(), "{name}");
     }
     way.burst(addr("20.0.0.1"), (to4, 80), SYN, 20);
     way.burst(addr("20.0.0.1"), (to4, 8005), SYN, 20);
@@ -102,7 +102,7 @@ fn who_begins_a_connection_to_such_a_port_is_told_once() {
     // The neighbours of a prefix are one.
     way.burst(addr("2600:0:0:a::1"), (to6, 80), SYN, 3);
     way.burst(addr("2600:0:0:a:ffff::2"), (to6, 8000), SYN, 3);
-    assert_eq!(told(&net), ["20.0.0.1 port=80", "20.0.0.2 port=8010", "2600:0:0:a::/64 port=80"]);
+    assert_eq!(reported(&net), ["20.0.0.1 port=80", "20.0.0.2 port=8010", "2600:0:0:a::/64 port=80"]);
     assert!(noted(&net, 4).contains("20.0.0.1 timeout 30m expires ") && noted(&net, 4).contains("20.0.0.2 "));
     assert!(noted(&net, 6).contains("2600:0:0:a:: timeout 30m"), "{}", noted(&net, 6));
     assert_eq!((fact(&net, "new_sources"), fact(&net, "news_lost")), (3, 0));
@@ -114,11 +114,11 @@ fn who_begins_a_connection_to_such_a_port_is_told_once() {
     net.ip("link set lo up");
     let server = TcpListener::bind("20.0.8.8:8001").unwrap();
     drop((TcpStream::connect("20.0.8.8:8001").unwrap(), server.accept().unwrap()));
-    assert_eq!(told(&net).len(), 3);
+    assert_eq!(reported(&net).len(), 3);
     // A time that is over.
     net.nft("delete element inet mef_guard seen4 { 20.0.0.2 }");
     way.burst(addr("20.0.0.2"), (to4, 80), SYN, 2);
-    assert_eq!(told(&net)[3..], ["20.0.0.2 port=80"]);
+    assert_eq!(reported(&net)[3..], ["20.0.0.2 port=80"]);
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn services_behind_this_host_count_by_the_port_that_was_asked_for() {
     way.burst(addr("20.0.0.2"), (peer.host4.into(), 8080), SYN, 1);
     way.burst(addr("20.0.0.3"), (container.v4.into(), 25), SYN, 1);
     way.burst(addr("2600::1"), (container.v6.into(), 25), SYN, 1);
-    assert_eq!(told(&net), ["20.0.0.2 port=8080", "20.0.0.3 port=25", "2600::/64 port=25"]);
+    assert_eq!(reported(&net), ["20.0.0.2 port=8080", "20.0.0.3 port=25", "2600::/64 port=25"]);
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn forged_senders_harm_nobody_and_what_was_missed_is_told_later() {
         way.burst(addr("20.250.0.1"), (attacker.host4.into(), 80), SYN, 1);
         noted(&net, 4).contains("20.250.0.1")
     });
-    assert!(told(&net).contains(&"20.250.0.1 port=80".to_owned()));
+    assert!(reported(&net).contains(&"20.250.0.1 port=80".to_owned()));
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn a_reload_and_a_flush_keep_it_in_force() {
     let both = |port| {
         way.burst(addr("20.0.0.1"), (to4, port), SYN, 1);
         way.burst(addr("2600:0:0:1::1"), (to6, port), SYN, 1);
-        told(&net).len()
+        reported(&net).len()
     };
     assert_eq!((both(80), both(80), both(90)), (2, 2, 2));
     // Nothing of it has changed: whoever was seen is not new.
@@ -223,16 +223,16 @@ fn a_reload_and_a_flush_keep_it_in_force() {
     assert_eq!((both(90), both(80)), (4, 4));
     // Prefixes of another length are others; IPv4 stays.
     reload(&conf.replace("ports=80", "ports=80,90").replace("prefix=64", "prefix=56"));
-    assert_eq!((both(90), told(&net).last().unwrap().as_str()), (5, "2600::/56 port=90"));
+    assert_eq!((both(90), reported(&net).last().unwrap().as_str()), (5, "2600::/56 port=90"));
     for harm in ["flush ruleset", "flush chain inet mef_guard seen", "delete table inet mef_guard"] {
         net.nft(harm);
         wait_until(harm, || net.nft_list("chain inet mef_guard seen").contains("goto seen_look"));
         net.mark(LOG);
-        let before = told(&net).len();
+        let before = reported(&net).len();
         let fresh = format!("20.0.1.{}", before);
         wait_until("to be told again", || {
             way.burst(addr(&fresh), (to4, 80), SYN, 1);
-            told(&net).contains(&format!("{fresh} port=80"))
+            reported(&net).contains(&format!("{fresh} port=80"))
         });
     }
     for off in ["rbl_enabled=false", "rbl_x_enabled=false"] {
@@ -251,7 +251,7 @@ fn a_reload_and_a_flush_keep_it_in_force() {
         "rbl_enabled=false\ncommunity_cloud_protection=true\ncommunity_zone=c.example\n\
          community_cloud_ports=90",
     ));
-    let before = told(&net).len();
+    let before = reported(&net).len();
     assert_eq!((both(80), both(90)), (before, before + 2));
 }
 
@@ -266,7 +266,7 @@ fn a_kernel_that_cannot_tell_is_told_of() {
     ] {
         let options = Options { seen: Some(seen.clone()), without: without.into(), ..Options::default() };
         let made = Guard::open(options, mef::ban::Allowed::default()).unwrap().rebuild().unwrap();
-        assert!(!made.has(&Seen) && made.lacks == without.into());
+        assert!(!made.has(&Seen) && made.missing == without.into());
         assert!(!net.nft_list("table inet mef_guard").contains("seen_"));
         let status = net.mef(&["status"]).shown();
         assert!(status.contains(words), "{status}");

@@ -152,16 +152,16 @@ fn floods_in_the_name_of_who_is_connected_hold_only_more_of_them_back() {
     let mut session = Session::begin(&net, &peer, &listener);
     let connected: IpAddr = peer.v4.into();
     let stranger: IpAddr = "203.0.113.99".parse().unwrap();
-    for (who, outcome) in [(connected, "is not banned after 2 hits: it is connected"), (stranger, "")] {
+    for (addr, outcome) in [(connected, "is not banned after 2 hits: it is connected"), (stranger, "")] {
         for _ in 0..2 {
-            way.burst(who, (host, 80), SYN, 50);
-            assert!(net.in_set("throttle4", who) && session.works(), "in the throttle");
-            wait_until("the end of the throttle", || !net.in_set("throttle4", who));
+            way.burst(addr, (host, 80), SYN, 50);
+            assert!(net.in_set("throttle4", addr) && session.works(), "in the throttle");
+            wait_until("the end of the throttle", || !net.in_set("throttle4", addr));
         }
         let said = if outcome.is_empty() {
-            format!("ban {who} rule=flood hits=2")
+            format!("ban {addr} rule=flood hits=2")
         } else {
-            format!("{who} {outcome}")
+            format!("{addr} {outcome}")
         };
         net.wait_said("daemon", &said);
         assert!(session.works());
@@ -200,7 +200,7 @@ fn who_only_holds_many_connections_is_never_banned() {
 fn services_that_restart_are_no_closed_ports() {
     let (mut net, peer, daemon) = guarded("");
     let host = IpAddr::from(peer.host4);
-    let (asked, unasked) = (7000..7020u16, 8000..8020u16);
+    let (asked, bogons) = (7000..7020u16, 8000..8020u16);
     let listen = |ports: std::ops::Range<u16>| {
         ports.map(|port| TcpListener::bind((host, port)).unwrap()).collect::<Vec<_>>()
     };
@@ -215,7 +215,7 @@ fn services_that_restart_are_no_closed_ports() {
     assert!(!banned(&net, other));
     // What the daemon finds open counts as well, and all of it is known after a restart, with a kernel that
     // has forgotten.
-    let services = listen(unasked);
+    let services = listen(bogons);
     net.signal(daemon, libc::SIGHUP);
     net.wait_said("daemon", "configuration read");
     drop(services);
@@ -245,15 +245,15 @@ fn nothing_counts_while_services_are_being_started() {
     net.signal(daemon, libc::SIGHUP);
     net.wait_said("daemon", "configuration read");
     let (way, host) = (Way::new(&net, &peer), IpAddr::from(peer.host4));
-    let who: IpAddr = "203.0.113.7".parse().unwrap();
-    touch(&way, who, host, 1000, 100);
-    assert!(!banned(&net, who));
+    let addr: IpAddr = "203.0.113.7".parse().unwrap();
+    touch(&way, addr, host, 1000, 100);
+    assert!(!banned(&net, addr));
     // The kernel lets it end by itself.
     let calm = net.nft_list("set inet mef_guard scan_calm");
     assert_eq!(calm.matches(" expires ").count(), 2, "{calm}");
     net.nft("flush set inet mef_guard scan_calm");
-    touch(&way, who, host, 1000, 100);
-    assert!(banned(&net, who));
+    touch(&way, addr, host, 1000, 100);
+    assert!(banned(&net, addr));
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn the_limit_is_what_it_says_within_its_window() {
     let (way, host) = (Way::new(&net, &peer), IpAddr::from(peer.host4));
     let [quick, slow, steady] =
         ["203.0.113.1", "203.0.113.2", "203.0.113.3"].map(|a| a.parse::<IpAddr>().unwrap());
-    let counts = |who| net.in_set("scan_rate4", who);
+    let counts = |addr| net.in_set("scan_rate4", addr);
     // As many as are fine, again and again, each time in a window of their own.
     for round in 0..3 {
         touch(&way, quick, host, 1000 * round + 1, LIMIT);
@@ -341,23 +341,23 @@ fn neighbours_and_who_comes_through_a_translator_count_alone() {
         v4 @ IpAddr::V4(_) => v4,
     };
     // The host's own prefix has the neighbour in it, and others; NAT64, 6to4 and Teredo have all of IPv4.
-    for (name, who) in [
+    for (name, offender) in [
         ("neighbour", last(peer.v6.into(), 0x100)),
         ("NAT64", "64:ff9b::203.0.113.7".parse().unwrap()),
         ("local NAT64", "64:ff9b:1:7::203.0.113.7".parse().unwrap()),
         ("Teredo", "2001:0:53aa:64c:0:1:34ff:8ef8".parse().unwrap()),
         ("6to4", "2002:cb00:7107::1".parse().unwrap()),
     ] {
-        let next = last(who, 1);
+        let next = last(offender, 1);
         touch(&way, next, host, 500, 1);
-        touch(&way, who, host, 1000, 40);
-        net.wait_said("daemon", &format!("ban {who} rule=portscan hits=11"));
-        assert!(banned(&net, who) && !banned(&net, next), "{name}");
-        assert_eq!(net.banned(), [who.to_string()], "{name}");
-        net.mef(&["unban", &format!("{who}/128")]).ok();
-        assert!(!banned(&net, who), "{name}");
-        touch(&way, who, host, 2000, 40);
-        wait_until("the ban again", || banned(&net, who));
+        touch(&way, offender, host, 1000, 40);
+        net.wait_said("daemon", &format!("ban {offender} rule=portscan hits=11"));
+        assert!(banned(&net, offender) && !banned(&net, next), "{name}");
+        assert_eq!(net.banned(), [offender.to_string()], "{name}");
+        net.mef(&["unban", &format!("{offender}/128")]).ok();
+        assert!(!banned(&net, offender), "{name}");
+        touch(&way, offender, host, 2000, 40);
+        wait_until("the ban again", || banned(&net, offender));
         net.mef(&["unban", "--all"]).ok();
         assert!(net.banned().is_empty(), "{name}");
     }

@@ -9,7 +9,7 @@ use common::journald::{Exported, exported, settled};
 use mef::base::clock::Now;
 use mef::base::position::Position;
 use mef::base::program::Program;
-use mef::input::journal::{Journal, ReadAt, Wanted, read_all};
+use mef::input::journal::{JournalSource, ReadAt, Wanted, read_all};
 use mef::input::lines::{HALF, MAX_LINE};
 use mef::input::{Item, Progress, Source, Tags, Written};
 use mef::sys::clock;
@@ -69,14 +69,14 @@ fn programs(names: &[&str]) -> Vec<Wanted> {
 
 /// A reader of the host's journal that follows the program `app`.
 struct Follower {
-    journal: Journal,
+    journal: JournalSource,
     got: Vec<Got>,
     live: Vec<bool>,
 }
 
 impl Follower {
     fn new(net: &Net, saved: &[(PathBuf, Position)], since: u32) -> Follower {
-        let journal = Journal::open(net.journal_dirs(), programs(&["app"]), saved, since, clock::now());
+        let journal = JournalSource::open(net.journal_dirs(), programs(&["app"]), saved, since, clock::now());
         let mut follower = Follower { journal, got: Vec::new(), live: Vec::new() };
         follower.drain(1 << 20);
         follower

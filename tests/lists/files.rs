@@ -273,7 +273,7 @@ fn bad_lists_never_replace_good_ones() {
     net.wait_said("d", "more than half of its lines are bad");
     net.wait_said("d", "blacklist/a.conf:2:1: 'x' is not an address or network");
     assert_eq!(denied(&net), before);
-    assert_eq!(state(&net, "a.conf"), "refused, former in force");
+    assert_eq!(state(&net, "a.conf"), "refused, previous in force");
     put(
         &net,
         "a.conf",
@@ -435,7 +435,7 @@ fn the_daemon_is_killed_while_it_loads() {
         });
         net.signal(daemon, libc::SIGKILL);
         net.wait(daemon);
-        assert!(is_denied(&net, "192.0.2.7"), "the former content is in force");
+        assert!(is_denied(&net, "192.0.2.7"), "the previous content is in force");
         daemon = net.daemon(&format!("d{round}"));
         wait_until("the new content", || is_denied(&net, &format!("12.0.0.{round}")));
         assert!(is_denied(&net, "192.0.2.7") && is_denied(&net, "11.0.0.5"));

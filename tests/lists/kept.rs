@@ -165,7 +165,7 @@ fn a_directory_that_is_moved_away_takes_nobody_along() {
     assert!(is_denied(&net, "192.0.2.7"));
     assert_eq!(
         (state(&net, "a.conf"), state(&net, "b.conf")),
-        ("gone, former in force".into(), "gone, former in force".into())
+        ("gone, previous in force".into(), "gone, previous in force".into())
     );
     // Also when the machine restarts meanwhile.
     net.stop(daemon);
@@ -210,7 +210,7 @@ fn a_damaged_deny_list_leaves_its_entries_in_force() {
                 || net.said("d")[before..].lines().any(|l| l.contains(said) && l.ends_with("stays in force"))
         });
         assert!(is_denied(&net, "192.0.2.7") && is_denied(&net, "10.1.2.3"), "{what}");
-        assert_eq!(state(&net, "a.conf"), "refused, former in force", "{what}");
+        assert_eq!(state(&net, "a.conf"), "refused, previous in force", "{what}");
         if round % 3 == 0 {
             net.stop(daemon);
             net.cmd("nft", &["flush", "ruleset"]).ok();

@@ -81,9 +81,9 @@ impl Host {
             assert_eq!(self.0.wait(daemon), 0);
             return self.0.read("asks.out");
         }
-        let on_trial = line.starts_with("mef load --confirm");
-        if on_trial || line == "mef confirm" {
-            return self.trial(if on_trial { line } else { "mef load --confirm 1h" }, place);
+        let pending_confirmation = line.starts_with("mef load --confirm");
+        if pending_confirmation || line == "mef confirm" {
+            return self.trial(if pending_confirmation { line } else { "mef load --confirm 1h" }, place);
         }
         let output = self.shell(&format!("exec 2>&1\n{line}")).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();

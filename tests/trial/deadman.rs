@@ -113,7 +113,7 @@ fn without_a_watcher_the_rules_can_be_confirmed() {
     fs::remove_dir_all(world.net.path("run/mef")).unwrap();
     // What is on trial stays so while its time lasts, and is known without any file.
     let out = world.net.mef(&["load", &file(&world)]);
-    assert!(out.status == 1 && out.stderr.contains("rules are on trial"), "{out:?}");
+    assert!(out.status == 1 && out.stderr.contains("rules are pending confirmation"), "{out:?}");
     world.net.mef(&["confirm"]).ok();
     assert!(!previous(&mut world));
     let confirmed = listed(&world.net);
@@ -122,7 +122,7 @@ fn without_a_watcher_the_rules_can_be_confirmed() {
     world.net.mef(&["load", &file(&world)]).ok();
     assert_eq!(listed(&world.net), confirmed);
     let again = world.net.mef(&["confirm"]);
-    assert!(again.status == 1 && again.stderr.contains("no rules are on trial"), "{again:?}");
+    assert!(again.status == 1 && again.stderr.contains("no rules are pending confirmation"), "{again:?}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Rules on trial: whatever happens to who loads them, the host ends with the new rules confirmed or the
-//! former ones, and never with anything in between.
+//! previous ones, and never with anything in between.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use crate::common;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 const TABLE: &str = "table inet mef";
 /// Longer than any test lasts.
 const LONG: &str = "1h";
-const FORMER: &str = "policy dir=in action=drop
+const PREVIOUS: &str = "policy dir=in action=drop
 set name=friends family=any type=addr elements=192.0.2.0/24,198.51.100.7-198.51.100.9,2001:db8::/32,10.0.0.1
 set name=web family=any type=port elements=80,443,8000-8010
 rule dir=in action=accept proto=all ct=established,related
@@ -29,10 +29,10 @@ const NEW: &str = "policy dir=in action=accept\nrule dir=in action=drop proto=ud
 fn host() -> (Net, String) {
     let net = Net::new();
     net.write("new.rules", NEW);
-    net.mef_input(&["load", "-"], FORMER.as_bytes()).ok();
-    let former = listed(&net);
-    assert!(former.contains("friends.4") && former.contains("log prefix"), "{former}");
-    (net, former)
+    net.mef_input(&["load", "-"], PREVIOUS.as_bytes()).ok();
+    let previous = listed(&net);
+    assert!(previous.contains("friends.4") && previous.contains("log prefix"), "{previous}");
+    (net, previous)
 }
 
 fn listed(net: &Net) -> String {
@@ -88,20 +88,22 @@ fn over(net: &Net) {
     wait_until("the end of the watcher", || processes(net).is_empty());
     assert!(!net.path("run/mef/load.sock").exists());
     let late = net.mef(&["confirm"]);
-    assert!(late.status == 1 && late.stderr.contains("no rules are on trial"), "{late:?}");
+    assert!(late.status == 1 && late.stderr.contains("no rules are pending confirmation"), "{late:?}");
     net.mef(&["load", net.path("new.rules").to_str().unwrap()]).ok();
 }
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 fn what_nobody_confirms_goes() {
-    let (net, former) = host();
+    let (net, previous) = host();
     let begun = std::time::Instant::now();
     let out = net.run(trial(&net, "1s"));
-    assert!(out.status == 1 && out.stderr.contains("the former rules are back"), "{out:?}");
+    assert!(out.status == 1 && out.stderr.contains("the previous rules are back"), "{out:?}");
     assert!(begun.elapsed().as_millis() >= 1000, "not before its time");
-    assert_eq!(listed(&net), former);
-    wait_until("a message", || net.read("daemon.log").contains("the former ones are back: nobody confirmed"));
+    assert_eq!(listed(&net), previous);
+    wait_until("a message", || {
+        net.read("daemon.log").contains("the previous ones are back: nobody confirmed")
+    });
     over(&net);
 }
 
@@ -131,7 +133,7 @@ fn where_no_rules_were_none_return() {
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 fn one_trial_at_a_time() {
-    let (net, former) = host();
+    let (net, previous) = host();
     let child = begun(&net, trial(&net, LONG));
     let path = net.path("new.rules");
     for args in [
@@ -140,12 +142,15 @@ fn one_trial_at_a_time() {
         vec!["unload"],
     ] {
         let out = net.mef(&args);
-        assert!(out.status == 1 && out.stderr.contains("on trial: `mef confirm` keeps them"), "{out:?}");
+        assert!(
+            out.status == 1 && out.stderr.contains("pending confirmation: `mef confirm` keeps them"),
+            "{out:?}"
+        );
     }
     net.mef(&["check", path.to_str().unwrap()]).ok();
     net.mef(&["ban", "203.0.113.5"]).ok();
     ns::kill(child.id(), libc::SIGTERM);
-    wait_until("the former rules", || listed(&net) == former);
+    wait_until("the previous rules", || listed(&net) == previous);
     ended(child);
     assert!(net.nft_list("set inet mef_guard ban4").contains("203.0.113.5"), "bans are not touched");
     over(&net);
@@ -170,11 +175,11 @@ fn loads_that_meet_go_one_after_the_other() {
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 fn whoever_is_killed_the_former_rules_return() {
-    let (net, former) = host();
+    let (net, previous) = host();
     for signal in [libc::SIGKILL, libc::SIGHUP, libc::SIGINT] {
         let child = begun(&net, trial(&net, LONG));
         ns::kill(child.id(), signal);
-        wait_until("the former rules", || listed(&net) == former);
+        wait_until("the previous rules", || listed(&net) == previous);
         ended(child);
         // As long as there is a watcher, another trial is turned down.
         wait_until("the end of the watcher", || processes(&net).is_empty());
@@ -184,8 +189,8 @@ fn whoever_is_killed_the_former_rules_return() {
         let child = begun(&net, trial(&net, LONG));
         ns::kill(watcher(&net, &child), signal);
         let out = ended(child);
-        assert!(out.status == 1 && out.stderr.contains("the former rules are back"), "{out:?}");
-        assert_eq!(listed(&net), former);
+        assert!(out.status == 1 && out.stderr.contains("the previous rules are back"), "{out:?}");
+        assert_eq!(listed(&net), previous);
     }
     over(&net);
 }
@@ -243,13 +248,13 @@ fn terminal_command(net: &Net) -> Command {
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 fn words_at_the_terminal() {
-    let (net, former) = host();
+    let (net, previous) = host();
     let mut child = at_a_terminal(&net);
     child.stdin.as_mut().unwrap().write_all(b"what?\nno\n").unwrap();
     let out = ended(child);
     assert_eq!(out.status, 1, "{out:?}");
     assert!(out.stdout.contains("type yes to keep the rules, no to go back now"), "{out:?}");
-    assert_eq!(listed(&net), former);
+    assert_eq!(listed(&net), previous);
 
     let mut child = at_a_terminal(&net);
     child.stdin.as_mut().unwrap().write_all(b"yes\n").unwrap();
@@ -262,7 +267,7 @@ fn words_at_the_terminal() {
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 fn what_was_typed_before_the_question_is_no_answer() {
-    let (net, former) = host();
+    let (net, previous) = host();
     let mut command = terminal_command(&net);
     let mut child = command.spawn().unwrap();
     child.stdin.as_mut().unwrap().write_all(b"yes\n").unwrap();
@@ -270,13 +275,13 @@ fn what_was_typed_before_the_question_is_no_answer() {
     child.stdin.as_mut().unwrap().write_all(b"no\n").unwrap();
     let out = ended(child);
     assert_eq!(out.status, 1, "{out:?}");
-    assert_eq!(listed(&net), former);
+    assert_eq!(listed(&net), previous);
 }
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 fn a_loader_that_stands_still_is_not_needed() {
-    let (net, former) = host();
+    let (net, previous) = host();
     // Its trial is confirmed, or its time is up; and others may load then.
     for confirmed in [true, false] {
         let child = begun(&net, trial(&net, if confirmed { LONG } else { "1s" }));
@@ -284,13 +289,13 @@ fn a_loader_that_stands_still_is_not_needed() {
         if confirmed {
             net.mef(&["confirm"]).ok();
         } else {
-            wait_until("the former rules", || listed(&net) == former);
+            wait_until("the previous rules", || listed(&net) == previous);
             wait_until("the end of the watcher", || processes(&net) == [child.id()]);
         }
-        net.mef_input(&["load", "-"], FORMER.as_bytes()).ok();
+        net.mef_input(&["load", "-"], PREVIOUS.as_bytes()).ok();
         ns::kill(child.id(), libc::SIGCONT);
         assert_eq!(ended(child).status, i32::from(!confirmed));
-        assert_eq!(listed(&net), former);
+        assert_eq!(listed(&net), previous);
     }
     over(&net);
 }
@@ -298,7 +303,7 @@ fn a_loader_that_stands_still_is_not_needed() {
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 fn tables_of_others_may_change_all_the_time() {
-    let (net, former) = host();
+    let (net, previous) = host();
     net.nft("table inet other { set s { type inet_service; }; }");
     let mut others = net.command(
         "sh",
@@ -308,17 +313,17 @@ fn tables_of_others_may_change_all_the_time() {
     let out = net.run(trial(&net, "1s"));
     others.kill().unwrap();
     others.wait().unwrap();
-    assert!(out.status == 1 && out.stderr.contains("the former rules are back"), "{out:?}");
-    assert_eq!(listed(&net), former);
+    assert!(out.status == 1 && out.stderr.contains("the previous rules are back"), "{out:?}");
+    assert_eq!(listed(&net), previous);
 }
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 fn a_terminal_that_hangs_up_brings_the_former_rules_back() {
-    let (net, former) = host();
+    let (net, previous) = host();
     let mut child = at_a_terminal(&net);
     child.kill().unwrap();
-    wait_until("the former rules", || listed(&net) == former);
+    wait_until("the previous rules", || listed(&net) == previous);
     child.wait().unwrap();
     over(&net);
 }
@@ -335,7 +340,7 @@ fn owner(net: &Net) -> Child {
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 fn what_the_kernel_refuses_is_tried_again() {
-    let (net, former) = host();
+    let (net, previous) = host();
     let child = begun(&net, trial(&net, "1s"));
     let mut owner = owner(&net);
     wait_until("a message", || net.read("daemon.log").contains("cannot be put back, trying again"));
@@ -343,8 +348,8 @@ fn what_the_kernel_refuses_is_tried_again() {
     owner.kill().unwrap();
     owner.wait().unwrap();
     let out = ended(child);
-    assert!(out.status == 1 && out.stderr.contains("the former rules are back"), "{out:?}");
-    assert_eq!(listed(&net), former);
+    assert!(out.status == 1 && out.stderr.contains("the previous rules are back"), "{out:?}");
+    assert_eq!(listed(&net), previous);
     over(&net);
 }
 
@@ -357,7 +362,7 @@ fn a_watcher_that_is_killed_while_the_kernel_refuses() {
     let mut owner = owner(&net);
     ns::kill(watcher(&net, &child), libc::SIGKILL);
     let out = ended(child);
-    assert!(out.status == 1 && out.stderr.contains("the kernel refuses the former rules"), "{out:?}");
+    assert!(out.status == 1 && out.stderr.contains("the kernel refuses the previous rules"), "{out:?}");
     owner.kill().unwrap();
     owner.wait().unwrap();
     over(&net);
@@ -367,26 +372,27 @@ fn a_watcher_that_is_killed_while_the_kernel_refuses() {
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 fn trials_that_meet() {
-    let (net, former) = host();
+    let (net, previous) = host();
     let mut all: Vec<Child> = (0..6).map(|_| trial(&net, LONG).spawn().unwrap()).collect();
     wait_until("the end of all but one", || {
         all.iter_mut().filter_map(|child| child.try_wait().unwrap()).count() == 5
     });
     wait_until("the new rules", || is_new(&net));
-    let (mut on_trial, mut turned_away) = (Vec::new(), 0);
+    let (mut pending_confirmation, mut turned_away) = (Vec::new(), 0);
     for mut child in all {
         match child.try_wait().unwrap() {
-            None => on_trial.push(child),
+            None => pending_confirmation.push(child),
             Some(_) => {
                 let out = ended(child);
-                turned_away += u32::from(out.status == 1 && out.stderr.contains("rules are on trial"));
+                turned_away +=
+                    u32::from(out.status == 1 && out.stderr.contains("rules are pending confirmation"));
             }
         }
     }
-    assert_eq!((on_trial.len(), turned_away), (1, 5));
-    ns::kill(on_trial[0].id(), libc::SIGKILL);
-    wait_until("the former rules", || listed(&net) == former);
-    on_trial.into_iter().for_each(|child| drop(ended(child)));
+    assert_eq!((pending_confirmation.len(), turned_away), (1, 5));
+    ns::kill(pending_confirmation[0].id(), libc::SIGKILL);
+    wait_until("the previous rules", || listed(&net) == previous);
+    pending_confirmation.into_iter().for_each(|child| drop(ended(child)));
     over(&net);
 }
 
@@ -415,25 +421,25 @@ fn a_table_with_an_owner_is_named_as_that() {
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 fn no_trial_without_a_place_for_the_watcher() {
-    let (net, former) = host();
+    let (net, previous) = host();
     fs::remove_dir_all(net.path("run/mef")).unwrap();
     net.write("run/mef", "no directory");
     let out = net.run(trial(&net, "1s"));
     assert!(out.status == 1 && out.stderr.contains("no trial without /run/mef"), "{out:?}");
-    assert_eq!(listed(&net), former);
+    assert_eq!(listed(&net), previous);
     net.mef(&["load", net.path("new.rules").to_str().unwrap()]).ok();
 }
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 fn a_bad_time_or_rule_set_begins_no_trial() {
-    let (net, former) = host();
+    let (net, previous) = host();
     for time in ["0", "soon", "2d", "-1", ""] {
         assert_eq!(net.run(trial(&net, time)).status, 2, "{time}");
     }
     net.write("new.rules", "rule dir=in\n");
     assert_eq!(net.run(trial(&net, "1s")).status, 1);
-    assert_eq!(listed(&net), former);
+    assert_eq!(listed(&net), previous);
     assert!(!net.path("run/mef/load.sock").exists());
 }
 
@@ -523,14 +529,14 @@ impl Drop for End<'_> {
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 fn nothing_is_seen_in_between() {
-    let (net, former) = host();
+    let (net, previous) = host();
     // The table holds both, but for the time that is left.
     let timeless = |text: String| {
         text.lines().filter(|line| !line.contains("expires")).collect::<Vec<_>>().join("\n") + "\n"
     };
     let child = begun(&net, trial(&net, LONG));
     let during = timeless(listed(&net));
-    for line in former.lines() {
+    for line in previous.lines() {
         assert!(during.contains(line), "{line}: {during}");
     }
     ns::kill(child.id(), libc::SIGKILL);
@@ -539,13 +545,13 @@ fn nothing_is_seen_in_between() {
     let (stop, samples) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         let home = ns::Ns::current();
-        let (net, stop, samples, former, during) = (&net, &stop, &samples, &former, &during);
+        let (net, stop, samples, previous, during) = (&net, &stop, &samples, &previous, &during);
         let sampler = scope.spawn(move || {
             home.enter();
             let mut both = [false; 2];
             while !stop.load(Ordering::Relaxed) {
                 let now = timeless(listed(net));
-                assert!(now == *former || now == *during, "{now}");
+                assert!(now == *previous || now == *during, "{now}");
                 both[usize::from(now == *during)] = true;
                 samples.fetch_add(1, Ordering::Relaxed);
             }
@@ -561,7 +567,7 @@ fn nothing_is_seen_in_between() {
             let child = begun(net, trial(net, LONG));
             sampled();
             ns::kill(child.id(), libc::SIGKILL);
-            wait_until("the former rules", || listed(net) == *former);
+            wait_until("the previous rules", || listed(net) == *previous);
             sampled();
             // As long as there is a watcher, another trial is turned down.
             wait_until("the end of the watcher", || processes(net).is_empty());

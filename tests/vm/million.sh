@@ -9,7 +9,7 @@ check "1,000 addresses are denied" wait_for 60 in_force list.conf 1000
 addresses 1000000 >/etc/mef/blacklist/list.conf
 within 8192 "the daemon answers to a million" wait_for 120 grep -qE \
     'list.conf: 1000000 addresses .* needs [0-9]+ MB of memory .* [0-9]+ MB are free' /var/log/daemon
-check "the former list is in force" denied 20.0.7.206
+check "the previous list is in force" denied 20.0.7.206
 check "the new one is not" passes 20.30.132.126
 addresses 300000 >/etc/mef/blacklist/list.conf
 within 8192 "300,000 are denied" wait_for 200 in_force list.conf 300000

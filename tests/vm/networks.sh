@@ -10,11 +10,11 @@ check "the first of them is" denied 60.0.0.1
 check "the last of them is" denied 60.6.26.121
 check "what lies between them is not" passes 60.6.26.125
 networks 49999 | sed s/^60/61/ >/etc/mef/blacklist/list.conf
-# Until the new ones are complete the former are in force: both are 13 MB on Linux 6.1, and more on newer ones
-# (limits.md).
+# Until the new ones are complete the previous are in force: both are 13 MB on Linux 6.1, and more on newer
+# ones (limits.md).
 within 15360 "49,999 others in their place" wait_for 150 in_force list.conf 49999
 check "the new ones are" denied 61.0.0.1
-check "the former are not" passes 60.0.0.1
+check "the previous are not" passes 60.0.0.1
 rm /etc/mef/blacklist/list.conf
 within 8192 "they go" wait_for 60 passes 61.0.0.1
 networks 2000 | sed s/^60/62/ >/etc/mef/whitelist/list.conf

@@ -1,6 +1,6 @@
-# The plug is pulled while rules are on trial, and everything is killed that knows of the trial: what was
-# confirmed last is in force afterwards, and nothing that nobody confirmed. Rule set N drops who comes from
-# 20.0.0.N.
+# The plug is pulled while rules are pending confirmation, and everything is killed that knows of the trial:
+# what was confirmed last is in force afterwards, and nothing that nobody confirmed. Rule set N drops who
+# comes from 20.0.0.N.
 # boots: 5
 # timeout: 600
 
@@ -18,7 +18,7 @@ only() {
     done
 }
 
-# on_trial TIME N: rule set N is put on trial, and comes into force.
+# on_trial TIME N: rule set N comes into force, unconfirmed.
 on_trial() {
     rules "$2"
     mef load --confirm "$1" </dev/null >/tmp/trial 2>&1 &
@@ -32,7 +32,7 @@ killed() { kill -9 $(pidof mef) && rm -rf /run/mef && ! pidof mef; }
 check "somebody is outside" make_peer
 case $boot in
     1)
-        check "rules are on trial, and none was ever confirmed" on_trial 10m 1
+        check "rules are pending confirmation, and none was ever confirmed" on_trial 10m 1
         power_off
         ;;
     2)
@@ -40,25 +40,25 @@ case $boot in
         check "nobody is dropped" only 0
         rules 2
         check "rules are loaded without a trial" mef load
-        check "others are on trial" on_trial 10m 3
+        check "others are pending confirmation" on_trial 10m 3
         power_off
         ;;
     3)
         check "at the boot those are loaded that were confirmed last" mef load --boot
         check "they alone are in force" only 2
-        check "the others are on trial once more" on_trial 10m 3
+        check "the others are pending confirmation once more" on_trial 10m 3
         check "and are confirmed" mef confirm
         power_off
         ;;
     4)
         check "at the boot something is loaded" mef load --boot
         check "what was confirmed is in force" only 3
-        check "others are on trial" on_trial 20s 4
+        check "others are pending confirmation" on_trial 20s 4
         check "the loader and its watcher are killed, and run_dir is removed" killed
-        check "their rules are still on trial" only 4
+        check "their rules are still pending confirmation" only 4
         sleep 20
         check "the kernel ends the trial by itself" only 3
-        check "they are on trial once more" on_trial 10m 4
+        check "they are pending confirmation once more" on_trial 10m 4
         check "all is killed again" killed
         power_off
         ;;

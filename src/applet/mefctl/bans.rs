@@ -7,13 +7,13 @@
 use super::words::{self, Words, unknown};
 use crate::applet::bans::about;
 use crate::applet::context::settings;
-use crate::applet::output::{Error, Output, failed};
+use crate::applet::output::{Output, OutputError, failed};
 use crate::applet::{allow, ban, target, unban};
-use crate::ban::{BY_HAND, Ban, Capability, Entry, FLOODS, GuardState, Repeat, SCANS, Scope};
+use crate::ban::{BY_HAND, Ban, BanEntry, Capability, FLOODS, GuardState, Repeat, SCANS, Scope};
 use crate::base::clock::Span;
 use crate::base::line::shown;
 use crate::base::range::Range;
-use crate::config::{ListKind, Ports, Settings};
+use crate::config::{ListKind, PortRanges, Settings};
 use crate::enforce::options;
 use crate::firewall::backend::Lists;
 use crate::firewall::view;
@@ -21,7 +21,7 @@ use crate::lists::{self, Paths};
 
 const SCOPES: [&str; 4] = ["--permanent", "--ddos", "--all", "--fastpath"];
 
-pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let (action, rest) = words::action("bans", args, &["list", "add", "delete", "clear"])?;
     match action {
         "list" => list(rest, output),
@@ -31,19 +31,19 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     }
 }
 
-fn missing() -> Error {
-    Error::Usage("missing IP, or a network such as 192.0.2.0/24".into())
+fn missing() -> OutputError {
+    OutputError::Usage("missing IP, or a network such as 192.0.2.0/24".into())
 }
 
 /// What is permanent becomes a line of the deny list, as there; with ports it is a ban without an end.
-fn add(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+fn add(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let words = Words::read(args, &["--permanent"], &["--timeout", "--ports"])?;
     let (time, ports) = (words.value("--timeout"), words.value("--ports").filter(|ports| *ports != "all"));
     if words.rest().is_empty() {
         return Err(missing());
     }
     if words.has("--permanent") && time.is_some() {
-        return Err(Error::Usage("--permanent and --timeout exclude each other".into()));
+        return Err(OutputError::Usage("--permanent and --timeout exclude each other".into()));
     }
     let mut args = words.rest().to_vec();
     args.extend(ports.iter().flat_map(|ports| ["--ports", ports]));
@@ -55,7 +55,7 @@ fn add(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     ban::run(&args, output)
 }
 
-fn clear(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+fn clear(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let words = Words::read(args, &["--ddos", "--all"], &[])?;
     words.none()?;
     if words.one_of(&["--ddos", "--all"])? != Some("--ddos") {
@@ -71,7 +71,7 @@ fn clear(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
 
 /// A ban as it is, for the time after its parts were looked at.
 struct Held {
-    who: Range,
+    addr: Range,
     scope: Scope,
     rule: String,
     reason: String,
@@ -81,9 +81,9 @@ struct Held {
 }
 
 impl Held {
-    fn of(entry: &Entry<'_>) -> Held {
+    fn of(entry: &BanEntry<'_>) -> Held {
         Held {
-            who: entry.who,
+            addr: entry.addr,
             scope: entry.scope.clone(),
             rule: entry.rule.to_owned(),
             reason: entry.reason.to_owned(),
@@ -93,10 +93,10 @@ impl Held {
         }
     }
 
-    fn ban(&self, who: Range) -> Ban<'_> {
+    fn ban(&self, addr: Range) -> Ban<'_> {
         let time = self.left.map_or(Span::Permanent, Span::Secs);
         let Held { scope, rule, reason, hits, age, .. } = self;
-        Ban { who, scope, time, age: *age, rule, hits: *hits, reason, bans: 0, starts: &[] }
+        Ban { addr, scope, time, age: *age, rule, hits: *hits, reason, bans: 0, starts: &[] }
     }
 }
 
@@ -109,12 +109,13 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn read(words: &Words<'_>) -> Result<Wanted, Error> {
+    fn read(words: &Words<'_>) -> Result<Wanted, OutputError> {
         let scope = words.one_of(&["--permanent", "--ddos", "--all"])?;
-        let ports = words.value("--ports").filter(|ports| *ports != "all").map(Ports::parse).transpose();
-        let ports = ports.map_err(|bad| Error::Usage(format!("--ports: {}, {}", bad.what, bad.hint)))?;
+        let ports = words.value("--ports").filter(|ports| *ports != "all").map(PortRanges::parse).transpose();
+        let ports =
+            ports.map_err(|bad| OutputError::Usage(format!("--ports: {}, {}", bad.what, bad.hint)))?;
         if ports.is_some() && scope == Some("--ddos") {
-            return Err(Error::Usage("--ddos and --ports exclude each other".into()));
+            return Err(OutputError::Usage("--ddos and --ports exclude each other".into()));
         }
         Ok(Wanted {
             runtime: matches!(scope, None | Some("--all")),
@@ -135,7 +136,7 @@ impl Wanted {
     }
 }
 
-fn delete(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+fn delete(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let words = Words::read(args, &["--permanent", "--ddos", "--all"], &["--ports"])?;
     let wanted = Wanted::read(&words)?;
     if words.rest().is_empty() {
@@ -160,20 +161,20 @@ fn end(
     (wanted, settings): (&Wanted, &Settings),
     guard: &mut dyn Lists,
     output: &mut Output<'_>,
-) -> Result<(), Error> {
+) -> Result<(), OutputError> {
     let (mut ended, mut others) = (false, None);
     if wanted.lists() && allow::strike(range, settings, output)? {
         writeln!(output.out, "{range} is not on a deny list any more")?;
         ended = true;
     }
     let mut bans = Vec::new();
-    let meets = &mut |e: &Entry<'_>| bans.extend(Some(e).filter(|e| range.meets(&e.who)).map(Held::of));
+    let meets = &mut |e: &BanEntry<'_>| bans.extend(Some(e).filter(|e| range.meets(&e.addr)).map(Held::of));
     guard.list(meets).map_err(failed)?;
     let (ends, stays): (Vec<Held>, Vec<Held>) = bans.into_iter().partition(|ban| wanted.takes(ban));
     if !ends.is_empty() {
         // It ends all bans of the range; those that are to stay come back at once.
         match unban::run(&[text], output) {
-            Ok(()) | Err(Error::Told) => {}
+            Ok(()) | Err(OutputError::Told) => {}
             Err(e) => return Err(e),
         }
         again(range, &stays, settings, output)?;
@@ -181,7 +182,7 @@ fn end(
     } else if let Some(other) = stays.first() {
         let kind = if other.left.is_none() { "permanently: use --permanent" } else { "for a time" };
         let ports = if other.scope.is_all() { String::new() } else { format!(", on ports {}", other.scope) };
-        others = Some(format!("{} is banned {kind}{ports}", other.who));
+        others = Some(format!("{} is banned {kind}{ports}", other.addr));
     }
     if wanted.throttle && guard.end_throttle(&[*range]).map_err(failed)? > 0 {
         writeln!(output.out, "{range} is not in the flood throttle any more")?;
@@ -195,13 +196,18 @@ fn end(
 }
 
 /// Makes the parts of bans that lie in a range again.
-fn again(range: &Range, stays: &[Held], settings: &Settings, output: &mut Output<'_>) -> Result<(), Error> {
+fn again(
+    range: &Range,
+    stays: &[Held],
+    settings: &Settings,
+    output: &mut Output<'_>,
+) -> Result<(), OutputError> {
     if stays.is_empty() {
         return Ok(());
     }
     let (mut enforcer, _) = target::table(settings, output)?;
-    let part = |held: &'_ Held| held.who.common(range);
-    let bans: Vec<Ban<'_>> = stays.iter().filter_map(|held| part(held).map(|who| held.ban(who))).collect();
+    let part = |held: &'_ Held| held.addr.common(range);
+    let bans: Vec<Ban<'_>> = stays.iter().filter_map(|held| part(held).map(|addr| held.ban(addr))).collect();
     let (mut refused, mut notes) = (Vec::new(), Vec::new());
     enforcer.ban(
         crate::sys::clock::wall(),
@@ -233,7 +239,7 @@ const PER_RULE: &str = "Per-Rule";
 /// A group with its lines.
 struct Group(&'static str, Vec<(Range, String)>);
 
-fn list(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+fn list(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let flags = ["--permanent", "--ddos", "--all", "--fastpath", "--ips-only", "--verbose"];
     let words = Words::read(args, &flags, &[])?;
     let scope = words.one_of(&SCOPES)?;
@@ -241,7 +247,7 @@ fn list(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
         return Err(unknown("word", more, &flags));
     }
     let form = match (words.has("--ips-only"), words.has("--verbose")) {
-        (true, true) => return Err(Error::Usage("--ips-only and --verbose exclude each other".into())),
+        (true, true) => return Err(OutputError::Usage("--ips-only and --verbose exclude each other".into())),
         (true, _) => Form::Addresses,
         (_, true) => Form::Rows,
         _ => Form::Grouped,
@@ -276,23 +282,23 @@ fn collect(
     guard: &mut dyn Lists,
     settings: &Settings,
     form: Form,
-) -> Result<(), Error> {
-    let mut put = |name: &str, who: Range, text: &mut dyn FnMut() -> String| {
+) -> Result<(), OutputError> {
+    let mut put = |name: &str, addr: Range, text: &mut dyn FnMut() -> String| {
         if let Some(Group(_, lines)) = groups.iter_mut().find(|group| group.0 == name) {
-            lines.push((who, if form == Form::Addresses { String::new() } else { text() }));
+            lines.push((addr, if form == Form::Addresses { String::new() } else { text() }));
         }
     };
-    let each = &mut |e: &Entry<'_>| {
+    let each = &mut |e: &BanEntry<'_>| {
         let group = match e.rule {
             _ if e.left.is_none() => PERMANENT,
             "" | SCANS | FLOODS => RUNTIME,
             _ => PER_RULE,
         };
-        put(group, e.who, &mut || if form == Form::Rows { row(e) } else { brief(e) });
+        put(group, e.addr, &mut || if form == Form::Rows { row(e) } else { brief(e) });
     };
     guard.list(each).map_err(failed)?;
-    let throttled = &mut |who: Range, left: u64| {
-        put(THROTTLE, who, &mut || format!("set=throttle left={}", about(left)));
+    let throttled = &mut |addr: Range, left: u64| {
+        put(THROTTLE, addr, &mut || format!("set=throttle left={}", about(left)));
     };
     guard.each_throttled(throttled).map_err(failed)?;
     let paths = Paths::of(settings);
@@ -307,7 +313,7 @@ fn collect(
     Ok(())
 }
 
-fn show(groups: Vec<Group>, form: Form, output: &mut Output<'_>) -> Result<(), Error> {
+fn show(groups: Vec<Group>, form: Form, output: &mut Output<'_>) -> Result<(), OutputError> {
     if form == Form::Addresses {
         let mut all: Vec<Range> = groups.into_iter().flat_map(|Group(_, lines)| lines).map(|l| l.0).collect();
         all.sort_unstable();
@@ -317,22 +323,22 @@ fn show(groups: Vec<Group>, form: Form, output: &mut Output<'_>) -> Result<(), E
         }
         return Ok(());
     }
-    let width = groups.iter().flat_map(|Group(_, lines)| lines).map(|(who, _)| who.to_string().len()).max();
+    let width = groups.iter().flat_map(|Group(_, lines)| lines).map(|(addr, _)| addr.to_string().len()).max();
     let width = width.unwrap_or(0);
     for Group(name, mut lines) in groups {
         lines.sort();
         if form == Form::Grouped {
             writeln!(output.out, "{name} ({})", lines.len())?;
         }
-        for (who, text) in lines {
+        for (addr, text) in lines {
             let indent = if form == Form::Grouped { "  " } else { "" };
-            writeln!(output.out, "{indent}{:<width$}  {text}", who.to_string())?;
+            writeln!(output.out, "{indent}{:<width$}  {text}", addr.to_string())?;
         }
     }
     Ok(())
 }
 
-fn brief(e: &Entry<'_>) -> String {
+fn brief(e: &BanEntry<'_>) -> String {
     let left = e.left.map_or("permanent".to_owned(), |left| format!("left={}", about(left)));
     let ports = if e.scope.is_all() { String::new() } else { format!(" ports={}", e.scope) };
     format!("{left}{ports} rule={}", rule(e.rule))
@@ -344,7 +350,7 @@ pub(super) fn rule(name: &str) -> String {
 }
 
 /// All of it, with the set that it stands in.
-fn row(e: &Entry<'_>) -> String {
+fn row(e: &BanEntry<'_>) -> String {
     let set = if e.rule == SCANS { "scans" } else { "bans" };
     let dropped = e.packets.map(|n| format!(" dropped={n}")).unwrap_or_default();
     let since = e.age.map(|age| format!(" since={}", about(age))).unwrap_or_default();

@@ -2,12 +2,12 @@
 //! `mefctl config`: which keys mef.conf has, which have their defaults, and which nobody knows.
 
 use super::words::{self, Words};
-use crate::applet::output::{Error, Output};
+use crate::applet::output::{Output, OutputError};
 use crate::base::diag::Severity;
 use crate::config::{DEFAULT_PATH, missing_keys, parse_global};
 use crate::rulefile::{read_file, replace};
 
-pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let (action, rest) = words::action("config", args, &["check", "update"])?;
     match action {
         "check" => {
@@ -22,11 +22,11 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
     }
 }
 
-fn failed(path: &str, e: &std::io::Error) -> Error {
-    Error::Failed(format!("{path}: {e}"))
+fn failed(path: &str, e: &std::io::Error) -> OutputError {
+    OutputError::Failed(format!("{path}: {e}"))
 }
 
-fn check(path: &str, output: &mut Output<'_>) -> Result<(), Error> {
+fn check(path: &str, output: &mut Output<'_>) -> Result<(), OutputError> {
     let bytes = read_file(path).map_err(|e| failed(path, &e))?;
     let text = String::from_utf8_lossy(&bytes);
     let (_, problems) = parse_global(&bytes);
@@ -44,11 +44,11 @@ fn check(path: &str, output: &mut Output<'_>) -> Result<(), Error> {
         problems.len() - errors,
         missing.len()
     )?;
-    if errors > 0 { Err(Error::Told) } else { Ok(()) }
+    if errors > 0 { Err(OutputError::Told) } else { Ok(()) }
 }
 
 /// Writes out the defaults of what a file leaves unsaid; what stands in it stays as it is.
-fn update(path: &str, dry: bool, output: &mut Output<'_>) -> Result<(), Error> {
+fn update(path: &str, dry: bool, output: &mut Output<'_>) -> Result<(), OutputError> {
     let mut bytes = read_file(path).map_err(|e| failed(path, &e))?;
     let missing = missing_keys(&bytes);
     if missing.is_empty() {
@@ -56,7 +56,7 @@ fn update(path: &str, dry: bool, output: &mut Output<'_>) -> Result<(), Error> {
         return Ok(());
     }
     let verb = if dry { "would add" } else { "adds" };
-    let former = bytes.clone();
+    let previous = bytes.clone();
     if bytes.last().is_some_and(|&b| b != b'\n') {
         bytes.push(b'\n');
     }
@@ -71,8 +71,8 @@ fn update(path: &str, dry: bool, output: &mut Output<'_>) -> Result<(), Error> {
         return Ok(());
     }
     let backup = [path, ".bak"].concat();
-    replace(&backup, &former).map_err(|e| failed(&backup, &e))?;
+    replace(&backup, &previous).map_err(|e| failed(&backup, &e))?;
     replace(path, &bytes).map_err(|e| failed(path, &e))?;
-    writeln!(output.out, "{path} is written; the former one is {backup}")?;
+    writeln!(output.out, "{path} is written; the previous one is {backup}")?;
     Ok(())
 }

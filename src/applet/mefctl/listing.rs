@@ -5,8 +5,8 @@ use super::bans::{fast, rule};
 use super::words::{self, Words};
 use crate::applet::bans::about;
 use crate::applet::context::settings;
-use crate::applet::output::{Error, Output, failed};
-use crate::applet::target::PATIENCE;
+use crate::applet::output::{Output, OutputError, failed};
+use crate::applet::target::LOCK_WAIT_MAX;
 use crate::base::range::Range;
 use crate::base::utc::Stamp;
 use crate::config::{ListKind, Settings};
@@ -18,7 +18,7 @@ use crate::sys::clock;
 /// Seconds after its end in which a ban is at least remembered.
 const REMEMBERED: u32 = 86_400;
 
-pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let (kind, rest) = words::action("lists", args, &["whitelist", "blacklist", "recidive"])?;
     Words::read(rest, &[], &[])?.none()?;
     let settings = settings(None, output);
@@ -33,7 +33,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
 }
 
 /// The entries of every list of a directory.
-fn files(kind: ListKind, settings: &Settings, output: &mut Output<'_>) -> Result<(), Error> {
+fn files(kind: ListKind, settings: &Settings, output: &mut Output<'_>) -> Result<(), OutputError> {
     let paths = Paths::of(settings);
     let dir = paths.dir(kind);
     let names = lists::list_names(dir).map_err(|e| failed(format!("{}: {e}", dir.to_string_lossy())))?;
@@ -61,25 +61,25 @@ fn files(kind: ListKind, settings: &Settings, output: &mut Output<'_>) -> Result
 }
 
 /// Bans without an end stand in the ban journal, not in a file.
-fn permanent(settings: &Settings, output: &mut Output<'_>) -> Result<(), Error> {
+fn permanent(settings: &Settings, output: &mut Output<'_>) -> Result<(), OutputError> {
     let mut guard = view(options(settings)).map_err(failed)?;
     let mut all = Vec::new();
     guard
-        .list(&mut |e| all.extend(e.left.is_none().then(|| (e.who, rule(e.rule), e.scope.to_string()))))
+        .list(&mut |e| all.extend(e.left.is_none().then(|| (e.addr, rule(e.rule), e.scope.to_string()))))
         .map_err(failed)?;
     if !all.is_empty() {
         writeln!(output.out, "ban journal in {} (bans without an end)", settings.state_dir)?;
     }
-    for (who, rule, scope) in all {
-        writeln!(output.out, "  {who}  rule={rule} ports={scope}")?;
+    for (addr, rule, scope) in all {
+        writeln!(output.out, "  {addr}  rule={rule} ports={scope}")?;
     }
     Ok(())
 }
 
 /// Who was banned how often, as the ban journal has it.
-fn recidive(settings: &Settings, output: &mut Output<'_>) -> Result<(), Error> {
+fn recidive(settings: &Settings, output: &mut Output<'_>) -> Result<(), OutputError> {
     let now = clock::wall();
-    let (mut journal, note) = journal(settings, now, PATIENCE).map_err(failed)?;
+    let (mut journal, note) = journal(settings, now, LOCK_WAIT_MAX).map_err(failed)?;
     note.iter().filter(|e| !e.is_refusal()).for_each(|e| output.note(e));
     let keep = settings.bantime_max.max(REMEMBERED).into();
     let mut all = Vec::new();
@@ -88,7 +88,7 @@ fn recidive(settings: &Settings, output: &mut Output<'_>) -> Result<(), Error> {
             let left = entry.until.map(|until| until.0.saturating_sub(now.0));
             all.push((
                 entry.bans.max(1),
-                Range::from(entry.who).to_string(),
+                Range::from(entry.addr).to_string(),
                 now.0.saturating_sub(entry.since.0),
                 left,
                 rule(entry.rule),
@@ -100,19 +100,19 @@ fn recidive(settings: &Settings, output: &mut Output<'_>) -> Result<(), Error> {
     if !all.is_empty() {
         writeln!(output.out, "BANS  LAST      STATE       RULE              ADDRESS")?;
     }
-    for (bans, who, age, left, rule) in all {
+    for (bans, addr, age, left, rule) in all {
         let state = match left {
             None => "permanent".to_owned(),
             Some(0) => "over".to_owned(),
             Some(left) => format!("{} left", about(left)),
         };
-        writeln!(output.out, "{bans:>4}  {:<8}  {state:<10}  {rule:<16}  {who}", about(age))?;
+        writeln!(output.out, "{bans:>4}  {:<8}  {state:<10}  {rule:<16}  {addr}", about(age))?;
     }
     Ok(())
 }
 
 /// Where the packets of who is banned are dropped.
-pub(super) fn fastpath(output: &mut Output<'_>) -> Result<(), Error> {
+pub(super) fn fastpath(output: &mut Output<'_>) -> Result<(), OutputError> {
     let settings = settings(None, output);
     let mut guard = view(options(&settings)).map_err(failed)?;
     let made = guard.state().map_err(failed)?;

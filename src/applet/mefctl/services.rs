@@ -2,8 +2,8 @@
 //! `mefctl start`, `stop` and their like: the init system that runs does it.
 
 use super::words::{Words, unknown};
-use crate::applet::output::{Error, Output};
-use crate::sys::child::{self, End};
+use crate::applet::output::{Output, OutputError};
+use crate::sys::child::{self, ChildExit};
 use crate::sys::stdio;
 use std::fs;
 use std::io::ErrorKind;
@@ -71,12 +71,12 @@ impl Init {
 
     /// What a service is called here. The existing product's units have its names; `mef setup` calls the
     /// daemon mef and the rule set mef-rules.
-    fn name_of(&self, service: &'static str) -> Result<&'static str, Error> {
+    fn name_of(&self, service: &'static str) -> Result<&'static str, OutputError> {
         match service {
             "mef" if self.has("mef-rules") => Ok("mef-rules"),
             "mef" if self.has("mef") && !self.has("mefdaemon") => {
                 let text = "the rule set has no service of its own here: `mef load` and `mef unload` do it";
-                Err(Error::Failed(text.into()))
+                Err(OutputError::Failed(text.into()))
             }
             "mefdaemon" if self.has("mef") && !self.has("mefdaemon") => Ok("mef"),
             _ => Ok(service),
@@ -108,7 +108,7 @@ impl Init {
     }
 }
 
-pub(super) fn run(action: &str, args: &[&str], output: &mut Output<'_>) -> Result<(), Error> {
+pub(super) fn run(action: &str, args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let words = Words::read(args, &[], &[])?;
     let named = words.rest().iter().map(|name| {
         let known = SERVICES.iter().find(|service| *service == name);
@@ -118,14 +118,14 @@ pub(super) fn run(action: &str, args: &[&str], output: &mut Output<'_>) -> Resul
     let links = matches!(action, "enable" | "disable");
     if services.is_empty() {
         if !links {
-            return Err(Error::Usage(format!("missing service: mefctl {action} mef|mefdaemon")));
+            return Err(OutputError::Usage(format!("missing service: mefctl {action} mef|mefdaemon")));
         }
         services.extend(SERVICES);
     }
     let Some(init) = Init::find() else {
         let text = "no init system that mefctl knows runs here (systemd, OpenRC, runit, procd, SysV): \
             `mef load --boot` and `mef daemon` are what it would start";
-        return Err(Error::Failed(text.into()));
+        return Err(OutputError::Failed(text.into()));
     };
     let services = services.into_iter().map(|s| init.name_of(s)).collect::<Result<Vec<_>, _>>()?;
     if let Init::Runit(dir) = init
@@ -137,23 +137,23 @@ pub(super) fn run(action: &str, args: &[&str], output: &mut Output<'_>) -> Resul
 }
 
 /// Runs a command; its words are for whoever asked.
-fn finish(command: &[String], output: &mut Output<'_>) -> Result<(), Error> {
+fn finish(command: &[String], output: &mut Output<'_>) -> Result<(), OutputError> {
     output.out.flush()?;
     let words = command.join(" ");
-    let failed = |why: &str| Error::Failed([&words, ": ", why].concat());
+    let failed = |why: &str| OutputError::Failed([&words, ": ", why].concat());
     let (out, err) = (stdio::raw_stdout(), stdio::stderr());
     let child = child::start(command, &[], Some(out.as_fd()), Some(err.as_fd()));
     match child.map_err(|e| failed(&e.to_string()))?.wait() {
-        End::Status(0) => Ok(()),
+        ChildExit::Status(0) => Ok(()),
         end => Err(failed(&end.to_string())),
     }
 }
 
 /// Has runit start a service, or not any more.
-fn link(dir: &str, service: &str, on: bool) -> Result<(), Error> {
+fn link(dir: &str, service: &str, on: bool) -> Result<(), OutputError> {
     let (from, to) = (PathBuf::from(dir).join(service), Path::new(RUNIT_SERVICES).join(service));
     let failed = |path: &Path, e: &dyn std::fmt::Display| {
-        Err(Error::Failed(format!("{}: {e}", path.to_string_lossy())))
+        Err(OutputError::Failed(format!("{}: {e}", path.to_string_lossy())))
     };
     if on && !to.is_dir() {
         return failed(&to, &"no such service");

@@ -2,7 +2,7 @@
 //! The arguments of `mefctl`: options with one or two dashes, anywhere among the words, values behind a `=`
 //! or as the next word.
 
-use crate::applet::output::{Error, Output};
+use crate::applet::output::{Output, OutputError};
 use crate::base::diag::suggest;
 use crate::base::line::shown;
 use crate::rulefile::replace;
@@ -25,7 +25,7 @@ impl<'a> Words<'a> {
         args: &[&'a str],
         flags: &[&'static str],
         valued: &[&'static str],
-    ) -> Result<Words<'a>, Error> {
+    ) -> Result<Words<'a>, OutputError> {
         let mut words = Words { flags: Vec::new(), values: Vec::new(), rest: Vec::new() };
         let mut args = args.iter().copied();
         while let Some(arg) = args.next() {
@@ -46,11 +46,11 @@ impl<'a> Words<'a> {
                 match value {
                     None | Some("true") => words.flags.push(flag),
                     Some("false") => {}
-                    Some(_) => return Err(Error::Usage(format!("{flag} takes no value"))),
+                    Some(_) => return Err(OutputError::Usage(format!("{flag} takes no value"))),
                 }
             } else if let Some(option) = valued.iter().find(is) {
                 let value = value.or_else(|| args.next());
-                let value = value.ok_or_else(|| Error::Usage(format!("{option} needs a value")))?;
+                let value = value.ok_or_else(|| OutputError::Usage(format!("{option} needs a value")))?;
                 words.values.push((option, value));
             } else {
                 let known: Vec<&str> = flags.iter().chain(valued).copied().collect();
@@ -74,12 +74,12 @@ impl<'a> Words<'a> {
     }
 
     /// There must be nothing more.
-    pub(super) fn none(&self) -> Result<(), Error> {
+    pub(super) fn none(&self) -> Result<(), OutputError> {
         self.rest.first().map_or(Ok(()), |more| Err(too_many(more)))
     }
 
     /// The one file that was given, or this one.
-    pub(super) fn file(&self, default: &'a str) -> Result<&'a str, Error> {
+    pub(super) fn file(&self, default: &'a str) -> Result<&'a str, OutputError> {
         match self.rest.as_slice() {
             [] => Ok(default),
             [file] => Ok(file),
@@ -88,24 +88,26 @@ impl<'a> Words<'a> {
     }
 
     /// Of options that exclude each other, the one that was given.
-    pub(super) fn one_of(&self, flags: &[&'static str]) -> Result<Option<&'static str>, Error> {
+    pub(super) fn one_of(&self, flags: &[&'static str]) -> Result<Option<&'static str>, OutputError> {
         let mut given = flags.iter().filter(|flag| self.has(flag));
         match (given.next(), given.next()) {
-            (Some(one), Some(other)) => Err(Error::Usage(format!("{one} and {other} exclude each other"))),
+            (Some(one), Some(other)) => {
+                Err(OutputError::Usage(format!("{one} and {other} exclude each other")))
+            }
             (one, _) => Ok(one.copied()),
         }
     }
 }
 
-fn too_many(word: &str) -> Error {
-    Error::Usage(format!("'{}' is one word too many; see `mefctl help`", shown(word)))
+fn too_many(word: &str) -> OutputError {
+    OutputError::Usage(format!("'{}' is one word too many; see `mefctl help`", shown(word)))
 }
 
 /// What is said about a word that nobody knows.
-pub(super) fn unknown(what: &str, word: &str, known: &[&str]) -> Error {
+pub(super) fn unknown(what: &str, word: &str, known: &[&str]) -> OutputError {
     let meant = suggest(word, known.iter().copied()).map(|near| format!(", did you mean '{near}'?"));
     let known = if known.is_empty() { String::new() } else { format!("; expected: {}", known.join(", ")) };
-    Error::Usage(format!("unknown {what} '{}'{}{known}", shown(word), meant.unwrap_or_default()))
+    OutputError::Usage(format!("unknown {what} '{}'{}{known}", shown(word), meant.unwrap_or_default()))
 }
 
 /// The action behind a word, and what follows it.
@@ -113,9 +115,9 @@ pub(super) fn action<'w, 'a>(
     word: &str,
     args: &'w [&'a str],
     known: &[&'static str],
-) -> Result<(&'static str, &'w [&'a str]), Error> {
+) -> Result<(&'static str, &'w [&'a str]), OutputError> {
     let Some((action, rest)) = args.split_first() else {
-        return Err(Error::Usage(format!("missing word behind '{word}': {}", known.join(", "))));
+        return Err(OutputError::Usage(format!("missing word behind '{word}': {}", known.join(", "))));
     };
     match known.iter().find(|known| *known == action) {
         Some(known) => Ok((known, rest)),
@@ -127,24 +129,24 @@ pub(super) fn action<'w, 'a>(
 pub(super) fn into_file(
     path: &str,
     output: &mut Output<'_>,
-    command: impl FnOnce(&mut Output<'_>) -> Result<(), Error>,
-) -> Result<(), Error> {
+    command: impl FnOnce(&mut Output<'_>) -> Result<(), OutputError>,
+) -> Result<(), OutputError> {
     let mut text = Vec::new();
     let mut inner = Output { out: &mut text, problems: output.problems };
     let result = command(&mut inner);
     output.problems = inner.problems;
     // Rules that `mef load` would refuse are of use to whoever edits them; without any there is nothing.
     if !text.is_empty() {
-        replace(path, &text).map_err(|e| Error::Failed(format!("{path}: {e}")))?;
+        replace(path, &text).map_err(|e| OutputError::Failed(format!("{path}: {e}")))?;
         output.note(&format_args!("written to {path}"));
     }
     result
 }
 
 /// Asks; only the whole word is a yes.
-pub(super) fn confirmed(question: &str, output: &mut Output<'_>) -> Result<bool, Error> {
+pub(super) fn confirmed(question: &str, output: &mut Output<'_>) -> Result<bool, OutputError> {
     output.raw(question);
-    let failed = |e: std::io::Error| Error::Failed(format!("standard input: {e}"));
+    let failed = |e: std::io::Error| OutputError::Failed(format!("standard input: {e}"));
     let mut answer = String::new();
     let input = stdio::stdin().map_err(failed)?;
     BufReader::new(input.take(ANSWER)).read_line(&mut answer).map_err(failed)?;
@@ -155,7 +157,7 @@ pub(super) fn confirmed(question: &str, output: &mut Output<'_>) -> Result<bool,
 mod tests {
     use super::*;
 
-    fn read<'a>(args: &[&'a str]) -> Result<Words<'a>, Error> {
+    fn read<'a>(args: &[&'a str]) -> Result<Words<'a>, OutputError> {
         Words::read(args, &["--yes", "--all"], &["--timeout"])
     }
 
@@ -184,10 +186,10 @@ mod tests {
             (&["-x"], "unknown option '-x'"),
         ];
         for (args, want) in cases {
-            assert!(matches!(read(args), Err(Error::Usage(text)) if text.contains(want)), "{args:?}");
+            assert!(matches!(read(args), Err(OutputError::Usage(text)) if text.contains(want)), "{args:?}");
         }
         let words = read(&["a", "b"]).ok().unwrap();
-        assert!(matches!(words.file("d"), Err(Error::Usage(text)) if text.contains("'b'")));
+        assert!(matches!(words.file("d"), Err(OutputError::Usage(text)) if text.contains("'b'")));
         let words = read(&["--yes", "--all"]).ok().unwrap();
         assert!(words.one_of(&["--yes", "--all"]).is_err() && words.none().is_ok());
     }

@@ -2,7 +2,7 @@
 //! What set-up has found out: who is watched, who is not, who else bans, and what to run next.
 
 use super::{Job, ask_status};
-use crate::applet::output::{Error, Output};
+use crate::applet::output::{Output, OutputError};
 use crate::base::line::shown;
 use crate::control::proto::{Sight, SightLine};
 use crate::sys::host;
@@ -12,7 +12,7 @@ use std::time::Duration;
 const STEP: Duration = Duration::from_millis(50);
 const STEPS: u32 = 160;
 
-pub(super) fn tell(job: &Job, output: &mut Output<'_>) -> Result<(), Error> {
+pub(super) fn report(job: &Job, output: &mut Output<'_>) -> Result<(), OutputError> {
     let ports: Vec<String> =
         crate::setup::ssh_ports(&job.root, job.live).iter().map(u16::to_string).collect();
     if job.live {

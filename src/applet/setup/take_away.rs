@@ -2,7 +2,7 @@
 //! Takes away what was set up.
 
 use super::{Job, cannot, plan, process, run_all};
-use crate::applet::output::{Error, Output};
+use crate::applet::output::{Output, OutputError};
 use crate::config::Settings;
 use crate::enforce::options;
 use crate::firewall::{self, loader};
@@ -16,7 +16,7 @@ const STEP: Duration = Duration::from_millis(20);
 const STEPS_MAX: u32 = 1000;
 const CONFIGURATION: &str = "/etc/mef";
 
-pub(super) fn run(mut job: Job, all: bool, output: &mut Output<'_>) -> Result<(), Error> {
+pub(super) fn run(mut job: Job, all: bool, output: &mut Output<'_>) -> Result<(), OutputError> {
     let removed = setup::remove(&job.root, job.live, job.init, &job.manifest, all);
     let (starts, mut files) = removed.map_err(|trouble| cannot(&trouble))?;
     let settings = job.settings();
@@ -65,7 +65,7 @@ pub(super) fn run(mut job: Job, all: bool, output: &mut Output<'_>) -> Result<()
     let whole = setup::supervised(job.init).filter(|_| {
         !files.iter().any(|step| matches!(step, Step::Keep { path, .. } if path.starts_with("/etc/s")))
     });
-    let failed = |tree: &str, e: std::io::Error| Error::Failed(format!("{tree}: {e}"));
+    let failed = |tree: &str, e: std::io::Error| OutputError::Failed(format!("{tree}: {e}"));
     whole.map_or(Ok(()), |tree| job.root.remove_all(tree).map_err(|e| failed(tree, e)))?;
     setup::dirs(job.init).iter().for_each(|dir| job.root.prune(dir));
     if all {
@@ -82,12 +82,12 @@ pub(super) fn run(mut job: Job, all: bool, output: &mut Output<'_>) -> Result<()
     tell_what_stays(&job.root, all, output)
 }
 
-fn steps(job: &mut Job, steps: &[Step], output: &mut Output<'_>) -> Result<(), Error> {
+fn steps(job: &mut Job, steps: &[Step], output: &mut Output<'_>) -> Result<(), OutputError> {
     for step in steps.iter().filter(|step| step.changes()) {
         match step.run(&job.root, &mut job.manifest) {
             Ok(()) => writeln!(output.out, "  {step}")?,
             Err(e) => {
-                return Err(Error::Failed(format!(
+                return Err(OutputError::Failed(format!(
                     "not done: {step}: {e}; run it again when that is mended"
                 )));
             }
@@ -97,7 +97,7 @@ fn steps(job: &mut Job, steps: &[Step], output: &mut Output<'_>) -> Result<(), E
 }
 
 /// Ends a daemon that nobody else has ended, and waits for it.
-fn end(settings: &Settings) -> Result<(), Error> {
+fn end(settings: &Settings) -> Result<(), OutputError> {
     for step in 0..STEPS_MAX {
         let Some(pid) = process(settings) else { return Ok(()) };
         if step == 0 {
@@ -105,7 +105,7 @@ fn end(settings: &Settings) -> Result<(), Error> {
         }
         std::thread::sleep(STEP);
     }
-    Err(Error::Failed("the daemon does not end: its files stay".into()))
+    Err(OutputError::Failed("the daemon does not end: its files stay".into()))
 }
 
 /// Takes the tables out of the kernel.
@@ -123,7 +123,7 @@ fn is_ours(dir: &str) -> bool {
     dir.split('/').any(|part| part == "mef" || part.starts_with("mef-"))
 }
 
-fn tell_what_stays(root: &Root, all: bool, output: &mut Output<'_>) -> Result<(), Error> {
+fn tell_what_stays(root: &Root, all: bool, output: &mut Output<'_>) -> Result<(), OutputError> {
     if let Some((program, _)) = setup::program(root, None) {
         writeln!(output.out, "the program stays: rm {program}")?;
     }

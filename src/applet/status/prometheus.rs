@@ -1,12 +1,16 @@
 #![forbid(unsafe_code)]
 //! The text format of Prometheus. A rule's series keep their labels whatever it reads.
 
-use super::{Answer, Kernel};
+use super::{DaemonAnswer, KernelStatus};
 use crate::control::proto::{FACTS, RuleLine, Sight};
 use std::io::{self, Write};
 
 /// Writes every number.
-pub(super) fn prometheus(out: &mut dyn Write, answer: Option<&Answer>, kernel: &Kernel) -> io::Result<()> {
+pub(super) fn prometheus(
+    out: &mut dyn Write,
+    answer: Option<&DaemonAnswer>,
+    kernel: &KernelStatus,
+) -> io::Result<()> {
     let mut one = |name: &str, grows: bool, about: &str, value: u64| {
         let (kind, total) = if grows { ("counter", "_total") } else { ("gauge", "") };
         writeln!(
@@ -29,7 +33,7 @@ pub(super) fn prometheus(out: &mut dyn Write, answer: Option<&Answer>, kernel: &
     for (fact, value) in FACTS.iter().zip(answer.facts) {
         one(fact.name, fact.grows, fact.about, value)?;
     }
-    type Column = (&'static str, &'static str, &'static str, fn(&Answer, &RuleLine<'_>) -> Option<u64>);
+    type Column = (&'static str, &'static str, &'static str, fn(&DaemonAnswer, &RuleLine<'_>) -> Option<u64>);
     let columns: [Column; 5] = [
         ("rule_hits_total", "counter", "Hits of a service rule", |_, rule| Some(rule.hits)),
         ("rule_bans_total", "counter", "Bans of a service rule", |_, rule| Some(rule.bans)),
@@ -54,7 +58,7 @@ pub(super) fn prometheus(out: &mut dyn Write, answer: Option<&Answer>, kernel: &
 }
 
 /// The same of DNSBLs.
-fn lists(out: &mut dyn Write, answer: &Answer) -> io::Result<()> {
+fn lists(out: &mut dyn Write, answer: &DaemonAnswer) -> io::Result<()> {
     const COLUMNS: [(&str, &str, &str); 5] = [
         ("asked_total", "counter", "Addresses that a DNSBL was asked about"),
         ("listed_total", "counter", "Of these, addresses that it lists"),

@@ -2,8 +2,8 @@
 //! The first word of `mef status`: whether this host is protected, and if not, why not; and the exit status
 //! that says so.
 
-use super::{Answer, Kernel};
-use crate::applet::output::{Error, Output};
+use super::{DaemonAnswer, KernelStatus};
+use crate::applet::output::{Output, OutputError};
 use crate::base::line::shown;
 use crate::control::proto::{KERNEL, RuleLine, Sight, SightLine};
 use crate::sys::stdio;
@@ -15,7 +15,7 @@ use std::io;
 const NOT_RUNNING: u8 = 3;
 
 /// How this host is, the worst of what is known.
-pub(super) enum Verdict<'a> {
+pub(super) enum DaemonVerdict<'a> {
     /// Every rule that is on reads something, and what it decides is enforced.
     Protected,
     /// Some rules read nothing.
@@ -28,31 +28,31 @@ pub(super) enum Verdict<'a> {
     NotRunning,
 }
 
-impl<'a> Verdict<'a> {
-    pub(super) fn of(answer: Option<&'a Answer>, kernel: &'a Kernel) -> Verdict<'a> {
-        let Some(answer) = answer else { return Verdict::NotRunning };
+impl<'a> DaemonVerdict<'a> {
+    pub(super) fn of(answer: Option<&'a DaemonAnswer>, kernel: &'a KernelStatus) -> DaemonVerdict<'a> {
+        let Some(answer) = answer else { return DaemonVerdict::NotRunning };
         if let Some(why) = &kernel.missing {
-            return Verdict::CannotBan(why.into());
+            return DaemonVerdict::CannotBan(why.into());
         }
         if kernel.state.is_none() {
-            return Verdict::CannotBan(["there is no table ", kernel.place].concat().into());
+            return DaemonVerdict::CannotBan(["there is no table ", kernel.place].concat().into());
         }
         let mut rules = answer.rules.iter().filter_map(|line| RuleLine::read(line));
         if !rules.any(|rule| rule.source != KERNEL) {
-            return Verdict::WatchesNothing;
+            return DaemonVerdict::WatchesNothing;
         }
         let blind: Vec<_> = answer.sights().filter(|line| line.sight == Sight::Blind).collect();
-        if blind.is_empty() { Verdict::Protected } else { Verdict::Blind(blind) }
+        if blind.is_empty() { DaemonVerdict::Protected } else { DaemonVerdict::Blind(blind) }
     }
 
     /// For programs.
     pub(super) fn word(&self) -> &'static str {
         match self {
-            Verdict::Protected => "protected",
-            Verdict::Blind(_) => "sees nothing for some",
-            Verdict::WatchesNothing => "watches nothing",
-            Verdict::CannotBan(_) => "cannot ban",
-            Verdict::NotRunning => "not running",
+            DaemonVerdict::Protected => "protected",
+            DaemonVerdict::Blind(_) => "sees nothing for some",
+            DaemonVerdict::WatchesNothing => "watches nothing",
+            DaemonVerdict::CannotBan(_) => "cannot ban",
+            DaemonVerdict::NotRunning => "not running",
         }
     }
 
@@ -61,9 +61,9 @@ impl<'a> Verdict<'a> {
         let colours = stdio::is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
         let (on, off) = match self {
             _ if !colours => ("", ""),
-            Verdict::Protected => ("\x1b[1;32m", "\x1b[0m"),
-            Verdict::Blind(_) | Verdict::WatchesNothing => ("\x1b[1;33m", "\x1b[0m"),
-            Verdict::CannotBan(_) | Verdict::NotRunning => ("\x1b[1;31m", "\x1b[0m"),
+            DaemonVerdict::Protected => ("\x1b[1;32m", "\x1b[0m"),
+            DaemonVerdict::Blind(_) | DaemonVerdict::WatchesNothing => ("\x1b[1;33m", "\x1b[0m"),
+            DaemonVerdict::CannotBan(_) | DaemonVerdict::NotRunning => ("\x1b[1;31m", "\x1b[0m"),
         };
         for line in self.to_string().lines() {
             writeln!(out, "{on}{line}{off}")?;
@@ -72,29 +72,29 @@ impl<'a> Verdict<'a> {
     }
 
     /// The exit status.
-    pub(super) fn end(&self, output: &Output<'_>) -> Result<(), Error> {
+    pub(super) fn end(&self, output: &Output<'_>) -> Result<(), OutputError> {
         match self {
-            Verdict::Protected => output.end(),
-            Verdict::NotRunning => Err(Error::Status(NOT_RUNNING)),
-            _ => Err(Error::Told),
+            DaemonVerdict::Protected => output.end(),
+            DaemonVerdict::NotRunning => Err(OutputError::Status(NOT_RUNNING)),
+            _ => Err(OutputError::Told),
         }
     }
 }
 
-impl fmt::Display for Verdict<'_> {
+impl fmt::Display for DaemonVerdict<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Verdict::Protected => f.write_str("protected"),
-            Verdict::Blind(blind) => {
+            DaemonVerdict::Protected => f.write_str("protected"),
+            DaemonVerdict::Blind(blind) => {
                 for (at, sight) in blind.iter().enumerate() {
                     let newline = if at == 0 { "" } else { "\n" };
                     write!(f, "{newline}sees nothing for {}: {}", sight.name, shown(sight.text))?;
                 }
                 Ok(())
             }
-            Verdict::WatchesNothing => f.write_str("watches nothing: no service rule is on"),
-            Verdict::CannotBan(why) => write!(f, "cannot ban: {why}"),
-            Verdict::NotRunning => {
+            DaemonVerdict::WatchesNothing => f.write_str("watches nothing: no service rule is on"),
+            DaemonVerdict::CannotBan(why) => write!(f, "cannot ban: {why}"),
+            DaemonVerdict::NotRunning => {
                 f.write_str("not running: bans stay in force until they end, and nobody reads the logs")
             }
         }

@@ -1,15 +1,15 @@
 #![forbid(unsafe_code)]
 //! `mef test` on the journal: its files, or what `journalctl` has printed of it.
 
-use super::Test;
-use crate::applet::output::{Error, Output};
+use super::TestRun;
+use crate::applet::output::{Output, OutputError};
 use crate::base::bytes::find;
 use crate::base::program::Program;
 use crate::config::ServiceRule;
 use crate::daemon::rehearse::kin;
 use crate::detect::header;
-use crate::input::journal::{Journal, Wanted, json};
-use crate::input::{Item, Progress, Record, Source as _, Tags, Written};
+use crate::input::journal::{JournalSource, Wanted, json};
+use crate::input::{Item, LogRecord, Progress, Source as _, Tags, Written};
 use crate::sys::{clock, syslog};
 
 /// Bytes of one turn.
@@ -17,19 +17,19 @@ const BUDGET: usize = 1 << 20;
 /// Lines by which it is seen in which form something is written.
 const SAMPLE: usize = 50;
 
-impl Test<'_> {
+impl TestRun<'_> {
     /// Reads this machine's journal of the last `since` seconds.
-    pub(super) fn journal(&mut self, since: u32, output: &mut Output<'_>) -> Result<(), Error> {
-        let none = || Error::Failed("there is no journal on this host".into());
-        let dirs = Journal::dirs().filter(Journal::exists).ok_or_else(none)?;
+    pub(super) fn journal(&mut self, since: u32, output: &mut Output<'_>) -> Result<(), OutputError> {
+        let none = || OutputError::Failed("there is no journal on this host".into());
+        let dirs = JournalSource::dirs().filter(JournalSource::exists).ok_or_else(none)?;
         // What cannot be read is told there.
-        syslog::install(syslog::Target::Stderr, log::LevelFilter::Warn);
+        syslog::install(syslog::LogTarget::Stderr, log::LevelFilter::Warn);
         let rules = self.own.iter().enumerate();
         // As with files, of all rules those that name programs.
         let wanted = rules.filter(|(_, rule)| self.own.len() == 1 || !rule.programs.is_empty());
         let wanted =
             wanted.map(|(n, rule)| Wanted { programs: programs(rule), tags: Tags(1 << n) }).collect();
-        let mut journal = Journal::open(dirs, wanted, &[], since, clock::now());
+        let mut journal = JournalSource::open(dirs, wanted, &[], since, clock::now());
         self.report.entries();
         let mut more = Progress::More;
         while more == Progress::More && self.failed.is_none() {
@@ -60,7 +60,7 @@ impl Test<'_> {
     }
 
     fn json(&mut self, line: &[u8]) {
-        let Some(entry) = json::Entry::read(line) else { return self.lines += 1 };
+        let Some(entry) = json::JsonEntry::read(line) else { return self.lines += 1 };
         let record = entry.record();
         let fits = |rule: &ServiceRule| {
             let programs = programs(rule);
@@ -76,14 +76,14 @@ impl Test<'_> {
         let text = line.strip_suffix(b"\n").unwrap_or(line);
         let found = header::parse(text).and_then(|header| Some((header, unit(header.program)?)));
         let Some((header, unit)) = found else { return self.plain(line) };
-        let Test { rehearsal, report, own, lines, .. } = self;
+        let TestRun { rehearsal, report, own, lines, .. } = self;
         *lines += 1;
         rehearsal.set_time(header.stamp);
         for (n, rule) in own.iter().enumerate() {
             let Some(program) = rule.programs.iter().find(|p| kin(unit, stem(p))) else { continue };
             // The unit's own word is journald's; which of its programs it was is not known.
             let program = program.replace('*', "x");
-            let record = Record {
+            let record = LogRecord {
                 program: program.as_bytes(),
                 pid: header.pid,
                 message: header.message,
@@ -94,8 +94,8 @@ impl Test<'_> {
         }
     }
 
-    fn record(&mut self, wanted: u64, record: &Record<'_>) {
-        let Test { rehearsal, report, lines, .. } = self;
+    fn record(&mut self, wanted: u64, record: &LogRecord<'_>) {
+        let TestRun { rehearsal, report, lines, .. } = self;
         *lines += 1;
         rehearsal.record(wanted, record, &mut |event| report.event(*lines, &event));
     }

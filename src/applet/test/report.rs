@@ -2,16 +2,16 @@
 //! What `mef test` says: each finding as it comes, then the sums.
 
 use super::hits::push_line;
-use super::{ALL, Args};
+use super::{ALL, TestArgs};
 use crate::applet::bans::about;
-use crate::applet::output::{Error, Output};
+use crate::applet::output::{Output, OutputError};
 use crate::ban::Scope;
 use crate::base::clock::Span;
 use crate::base::json::Object;
 use crate::base::range::Range;
 use crate::config::{Engine, ServiceRule, written};
-use crate::daemon::rehearse::{Event, Finding, Outcome};
-use crate::detect::Counts;
+use crate::daemon::rehearse::{RehearsalEvent, RehearsalFinding, RehearsalOutcome};
+use crate::detect::LineCounts;
 
 /// Findings shown to people; `--json` shows all.
 const SHOWN: u64 = 20;
@@ -32,8 +32,8 @@ struct Sums {
 }
 
 /// Everything that was found so far.
-pub(super) struct Report<'a> {
-    args: &'a Args,
+pub(super) struct TestReport<'a> {
+    args: &'a TestArgs,
     own: &'a [ServiceRule],
     sums: Vec<Sums>,
     exempt: Vec<(u16, Range)>,
@@ -44,9 +44,9 @@ pub(super) struct Report<'a> {
     text: Vec<u8>,
 }
 
-impl<'a> Report<'a> {
-    pub(super) fn new(args: &'a Args, own: &'a [ServiceRule]) -> Report<'a> {
-        Report {
+impl<'a> TestReport<'a> {
+    pub(super) fn new(args: &'a TestArgs, own: &'a [ServiceRule]) -> TestReport<'a> {
+        TestReport {
             args,
             own,
             sums: vec![Sums::default(); own.len()],
@@ -63,9 +63,9 @@ impl<'a> Report<'a> {
     }
 
     /// Takes in what line `number` has led to.
-    pub(super) fn event(&mut self, number: u64, event: &Event<'_>) {
+    pub(super) fn event(&mut self, number: u64, event: &RehearsalEvent<'_>) {
         match event {
-            Event::Hit(rule, addr) => {
+            RehearsalEvent::Hit(rule, addr) => {
                 if let Some(sums) = self.sums.get_mut(usize::from(*rule)) {
                     sums.hits += 1;
                 }
@@ -73,18 +73,18 @@ impl<'a> Report<'a> {
                     push_line(&mut self.text, number, *addr);
                 }
             }
-            Event::Finding(finding) => self.finding(number, finding),
+            RehearsalEvent::Finding(finding) => self.finding(number, finding),
         }
     }
 
-    fn finding(&mut self, number: u64, finding: &Finding<'_>) {
+    fn finding(&mut self, number: u64, finding: &RehearsalFinding<'_>) {
         let index = usize::from(finding.rule);
         let sums = self.sums.get_mut(index);
         let count = sums.map(|sums| match finding.outcome {
-            Outcome::Ban { .. } => &mut sums.bans,
-            Outcome::Already => &mut sums.repeated,
-            Outcome::Exempt(_) => &mut sums.exempt,
-            Outcome::Detected => &mut sums.detected,
+            RehearsalOutcome::Ban { .. } => &mut sums.bans,
+            RehearsalOutcome::Already => &mut sums.repeated,
+            RehearsalOutcome::Exempt(_) => &mut sums.exempt,
+            RehearsalOutcome::Detected => &mut sums.detected,
         });
         count.into_iter().for_each(|count| *count += 1);
         let rule = self.own.get(index).map_or("", |rule| &rule.name);
@@ -96,9 +96,9 @@ impl<'a> Report<'a> {
         }
         match finding.outcome {
             // The sum is enough: it goes on as long as the log does.
-            Outcome::Already => return,
-            Outcome::Exempt(_) => {
-                let key = (finding.rule, finding.who);
+            RehearsalOutcome::Already => return,
+            RehearsalOutcome::Exempt(_) => {
+                let key = (finding.rule, finding.addr);
                 if self.exempt.contains(&key) {
                     return;
                 }
@@ -127,7 +127,7 @@ impl<'a> Report<'a> {
     }
 
     /// Writes the sums.
-    pub(super) fn summary(&self, c: &Counts, output: &mut Output<'_>) -> Result<(), Error> {
+    pub(super) fn summary(&self, c: &LineCounts, output: &mut Output<'_>) -> Result<(), OutputError> {
         let mut all = Sums::default();
         for s in &self.sums {
             all.hits += s.hits;
@@ -203,40 +203,42 @@ fn with_sums(object: Object, sums: &Sums) -> Object {
     object.number("exempt", exempt).number("detected", detected)
 }
 
-fn as_json(number: u64, rule: &str, finding: &Finding<'_>) -> String {
+fn as_json(number: u64, rule: &str, finding: &RehearsalFinding<'_>) -> String {
     let event = match finding.outcome {
-        Outcome::Ban { .. } => "ban",
-        Outcome::Already => "repeat",
-        Outcome::Exempt(_) => "exempt",
-        Outcome::Detected => "detect",
+        RehearsalOutcome::Ban { .. } => "ban",
+        RehearsalOutcome::Already => "repeat",
+        RehearsalOutcome::Exempt(_) => "exempt",
+        RehearsalOutcome::Detected => "detect",
     };
-    let who = finding.who.to_string();
-    let object = Object::new().text("event", event).number("line", number).text("address", who.as_str());
+    let addr = finding.addr.to_string();
+    let object = Object::new().text("event", event).number("line", number).text("address", addr.as_str());
     let mut object = object.number("hits", u64::from(finding.hits)).text("rule", rule);
     if !finding.reason.is_empty() {
         object = object.text("reason", finding.reason);
     }
     match &finding.outcome {
-        Outcome::Ban { time, bans, scope } => {
+        RehearsalOutcome::Ban { time, bans, scope } => {
             // No number is for good.
             let seconds = if let Span::Secs(secs) = *time { Some(secs) } else { None };
             let ports = scope.to_string();
             object.number("for", seconds).number("bans", u64::from(*bans)).text("ports", ports.as_str())
         }
-        Outcome::Exempt(why) => object.text("why", *why),
-        Outcome::Already | Outcome::Detected => object,
+        RehearsalOutcome::Exempt(why) => object.text("why", *why),
+        RehearsalOutcome::Already | RehearsalOutcome::Detected => object,
     }
     .finish()
 }
 
-fn in_words(finding: &Finding<'_>) -> String {
-    let Finding { who, hits, reason, .. } = finding;
+fn in_words(finding: &RehearsalFinding<'_>) -> String {
+    let RehearsalFinding { addr, hits, reason, .. } = finding;
     let cause = if reason.is_empty() { format!(" after {hits} hits") } else { format!(": {reason}") };
     match &finding.outcome {
-        Outcome::Ban { time, bans, scope } => format!("ban {who}{cause}, {}", terms(*time, *bans, scope)),
-        Outcome::Already => format!("{who} is banned already"),
-        Outcome::Exempt(why) => format!("no ban of {who}{cause}: it is {why}"),
-        Outcome::Detected => format!("detect {who}{cause}"),
+        RehearsalOutcome::Ban { time, bans, scope } => {
+            format!("ban {addr}{cause}, {}", terms(*time, *bans, scope))
+        }
+        RehearsalOutcome::Already => format!("{addr} is banned already"),
+        RehearsalOutcome::Exempt(why) => format!("no ban of {addr}{cause}: it is {why}"),
+        RehearsalOutcome::Detected => format!("detect {addr}{cause}"),
     }
 }
 

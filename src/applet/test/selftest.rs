@@ -1,14 +1,14 @@
 #![forbid(unsafe_code)]
 //! `mef test --self`: every service rule against the examples in its own file.
 
-use crate::applet::output::{Error, Output};
+use crate::applet::output::{Output, OutputError};
 use crate::config::{Settings, conf_files, examples, load_rule};
 use crate::detect::Detector;
 use std::net::IpAddr;
 use std::path::Path;
 
 /// Runs the examples of the named rules, or of all files of `rules_dir`.
-pub(super) fn run(settings: Settings, names: &[String], output: &mut Output<'_>) -> Result<(), Error> {
+pub(super) fn run(settings: Settings, names: &[String], output: &mut Output<'_>) -> Result<(), OutputError> {
     let dir = settings.rules_dir.clone();
     let mut paths: Vec<String> = names
         .iter()
@@ -16,12 +16,12 @@ pub(super) fn run(settings: Settings, names: &[String], output: &mut Output<'_>)
         .collect();
     if names.is_empty() {
         let files = conf_files(Path::new(&dir)).map_err(|e| {
-            Error::Failed(format!("{dir}: {e} (the built-in rules come without their examples)"))
+            OutputError::Failed(format!("{dir}: {e} (the built-in rules come without their examples)"))
         })?;
         paths.extend(files.iter().map(|file| format!("{dir}/{file}")));
     }
     if paths.is_empty() {
-        return Err(Error::Failed(format!(
+        return Err(OutputError::Failed(format!(
             "{dir}: there is no service rule in it (built-in ones have no examples)"
         )));
     }
@@ -39,18 +39,19 @@ pub(super) fn run(settings: Settings, names: &[String], output: &mut Output<'_>)
 }
 
 /// Runs the examples of one file; how many there are.
-fn one(settings: Settings, path: &str, output: &mut Output<'_>) -> Result<usize, Error> {
+fn one(settings: Settings, path: &str, output: &mut Output<'_>) -> Result<usize, OutputError> {
     let mut compiled = None;
-    let loaded = load_rule(settings, path, &mut |rule, problems| match crate::rules::compile(rule) {
+    let loaded = load_rule(settings, path, &mut |rule, problems| match crate::services::compile(rule) {
         Ok(rule) => compiled = Some(rule),
         Err(more) => problems.extend(more),
     });
-    super::tell(&loaded, output);
+    super::report(&loaded, output);
     let Some(rule) = compiled.filter(|_| !loaded.failed()) else {
         output.problem(&format_args!("{path}: has errors"));
         return Ok(0);
     };
-    let text = crate::sys::fs::content(Path::new(path)).map_err(|e| Error::Failed(format!("{path}: {e}")))?;
+    let text =
+        crate::sys::fs::content(Path::new(path)).map_err(|e| OutputError::Failed(format!("{path}: {e}")))?;
     let text = String::from_utf8_lossy(&text);
     let (examples, problems) = examples(&text);
     for problem in &problems {

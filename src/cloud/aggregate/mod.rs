@@ -167,8 +167,8 @@ impl<'a> Aggregate<'a> {
         Ok(Aggregate { terms, members, exempt, now, room, reports, listed, summary, record })
     }
 
-    /// An entry of the list that is there: one of its records, or all that it has. `None` is a record by which
-    /// it is listed, else what it says.
+    /// An entry of the list that is there: one of its records, or all that it has. `None` is a record by
+    /// which it is listed, else what it says.
     ///
     /// # Errors
     /// The file cannot be written.

@@ -40,7 +40,8 @@ impl Aggregate<'_> {
         Ok(())
     }
 
-    /// Goes through the candidates, the heaviest first: how many are listed if so many may hang on one member.
+    /// Goes through the candidates, the heaviest first: how many are listed if so many may hang on one
+    /// member.
     /// `each` hears of the member on which one hangs that is not.
     fn pass(
         &self,

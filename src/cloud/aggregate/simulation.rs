@@ -1,4 +1,5 @@
-//! Thousands of members, a tenth of them hostile or broken, and what is listed then; and each condition alone.
+//! Thousands of members, a tenth of them hostile or broken, and what is listed then; and each condition
+//! alone.
 
 use super::*;
 use crate::sys::fs::unnamed;

@@ -7,14 +7,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 /// A directory of its own for each test, removed at its end.
-pub(super) struct Dir(pub(super) PathBuf);
+pub(super) struct ConfigDir(pub(super) PathBuf);
 
-impl Dir {
-    pub(super) fn new(name: &str) -> Dir {
+impl ConfigDir {
+    pub(super) fn new(name: &str) -> ConfigDir {
         let dir = std::env::temp_dir().join(format!("mef-config-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(dir.join("rules.d")).unwrap();
-        let dir = Dir(dir);
+        let dir = ConfigDir(dir);
         dir.put("mef.conf", &format!("[global]\nrules_dir={}\n", dir.0.join("rules.d").to_string_lossy()));
         dir
     }
@@ -33,7 +33,7 @@ impl Dir {
     }
 }
 
-impl Drop for Dir {
+impl Drop for ConfigDir {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
@@ -47,7 +47,7 @@ fn built_in_rules_are_good() {
     builtin(&mut |name, text| {
         let (rule, problems) = parse_service(name, text.as_bytes());
         assert_eq!(
-            (rule.map(|r| r.name), super::told(&problems)),
+            (rule.map(|r| r.name), super::reported(&problems)),
             (Some(name.to_string()), vec![]),
             "{name}"
         );
@@ -59,14 +59,14 @@ fn built_in_rules_are_good() {
 }
 
 /// Of what was loaded, the rules named here.
-fn some(names: &[&str], (rules, told): (Vec<String>, Vec<String>)) -> (Vec<String>, Vec<String>) {
+fn some(names: &[&str], (rules, reported): (Vec<String>, Vec<String>)) -> (Vec<String>, Vec<String>) {
     let named = |rule: &String| rule.split_once(':').is_some_and(|(name, _)| names.contains(&name));
-    (rules.into_iter().filter(named).collect(), told)
+    (rules.into_iter().filter(named).collect(), reported)
 }
 
 #[test]
 fn a_directory_adds_to_the_built_in_rules_and_replaces_them_by_name() {
-    let dir = Dir::new("names");
+    let dir = ConfigDir::new("names");
     let load = || some(&["dropbear", "sshd", "sshd-keys", "zz-web"], dir.load());
     let builtin = ["dropbear:true", "sshd:true", "sshd-keys:true"];
     assert_eq!(load(), (builtin.map(String::from).to_vec(), vec![]));
@@ -82,23 +82,23 @@ fn a_directory_adds_to_the_built_in_rules_and_replaces_them_by_name() {
     dir.put("rules.d/other.conf", &format!("{RULE}name=dropbear\n"));
     assert_eq!(load().0, ["dropbear:false", "sshd:false", "sshd-keys:true", "zz-web:false"]);
     dir.put("rules.d/a.conf", &format!("{RULE}name=dropbear\n"));
-    let (_, told) = dir.load();
+    let (_, reported) = dir.load();
     let want = "rules.d/other.conf: the name 'dropbear' is taken by rules.d/a.conf (give one of them another \
         name=)\n";
-    assert_eq!(told, [want]);
+    assert_eq!(reported, [want]);
     fs::remove_dir_all(dir.0.join("rules.d")).unwrap();
     assert_eq!(load(), (builtin.map(String::from).to_vec(), vec![]));
 }
 
 #[test]
 fn a_broken_file_is_not_replaced_by_the_built_in_rule() {
-    let dir = Dir::new("broken");
+    let dir = ConfigDir::new("broken");
     dir.put("rules.d/sshd.conf", "[rule]\nprograms=sshd\nfailregex=x\nmaxretry=many\n");
     dir.put("rules.d/b.conf", "[rule]\nprograms=p\nfailregex=x\naction=bann\n");
-    let (rules, told) = some(&["b", "dropbear", "sshd", "sshd-keys"], dir.load());
+    let (rules, reported) = some(&["b", "dropbear", "sshd", "sshd-keys"], dir.load());
     assert_eq!(rules, ["dropbear:true", "sshd-keys:true"]);
     assert_eq!(
-        told,
+        reported,
         [
             "rules.d/b.conf:4:8: 'bann' is not allowed here\n    4 | action=bann\n      |        ^~~~ \
              expected one of: ban, detect (did you mean 'ban'?)\n",
@@ -110,7 +110,7 @@ fn a_broken_file_is_not_replaced_by_the_built_in_rule() {
 
 #[test]
 fn the_caller_judges_patterns() {
-    let dir = Dir::new("check");
+    let dir = ConfigDir::new("check");
     dir.put("rules.d/p.conf", RULE);
     let mut seen = Vec::new();
     let loaded = load(&dir.0.join("mef.conf"), &mut |rule, problems| {
@@ -133,12 +133,12 @@ fn the_caller_judges_patterns() {
 
 #[test]
 fn files_that_cannot_be_read_are_told() {
-    let dir = Dir::new("unread");
+    let dir = ConfigDir::new("unread");
     fs::create_dir(dir.0.join("rules.d/dir.conf")).unwrap();
     dir.put("rules.d/big.conf", &"#".repeat(2 << 20));
-    let (_, told) = dir.load();
+    let (_, reported) = dir.load();
     assert_eq!(
-        told,
+        reported,
         [
             "rules.d/big.conf: cannot be read: it is larger than 1 MiB\n",
             "rules.d/dir.conf: cannot be read: it is not a file\n"
@@ -150,9 +150,9 @@ fn files_that_cannot_be_read_are_told() {
     fs::remove_dir(dir.0.join("rules.d/dir.conf")).unwrap();
     let open = fs::Permissions::from_mode(0o666);
     fs::set_permissions(dir.0.join("rules.d/big.conf"), open).unwrap();
-    let told = dir.load().1;
+    let reported = dir.load().1;
     assert_eq!(
-        told,
+        reported,
         ["rules.d/big.conf: warning: the file can be written by everybody (chmod 644, owner root)\n"]
     );
 }
@@ -160,7 +160,7 @@ fn files_that_cannot_be_read_are_told() {
 #[test]
 fn a_name_that_is_not_text_is_told_and_a_missing_directory_is_empty() {
     use std::os::unix::ffi::OsStrExt as _;
-    let dir = Dir::new("bytes");
+    let dir = ConfigDir::new("bytes");
     assert!(conf_files(&dir.0.join("none")).is_ok_and(|names| names.is_empty()));
     fs::write(dir.0.join("rules.d").join(std::ffi::OsStr::from_bytes(b"\xff.conf")), RULE).unwrap();
     assert_eq!(dir.load().1, ["rules.d: cannot be read: the name of a file in it is not UTF-8\n"]);
@@ -168,7 +168,7 @@ fn a_name_that_is_not_text_is_told_and_a_missing_directory_is_empty() {
 
 #[test]
 fn one_rule_by_name_or_path() {
-    let dir = Dir::new("one");
+    let dir = ConfigDir::new("one");
     dir.put("rules.d/p.conf", RULE);
     let one = |rule: &str| {
         let rules_dir = dir.0.join("rules.d").to_string_lossy().to_string();
@@ -180,7 +180,7 @@ fn one_rule_by_name_or_path() {
     assert_eq!(one("nosuch"), (None, true));
 }
 
-fn list(text: &[u8]) -> (Vec<String>, Vec<String>, Counts) {
+fn list(text: &[u8]) -> (Vec<String>, Vec<String>, ListCounts) {
     let (mut nets, mut bad) = (Vec::new(), Vec::new());
     let counts = list_lines(ListKind::Deny, text, &mut |line| match line {
         ListLine::Entry(entry, _) => nets.push(entry.net.to_string()),
@@ -211,10 +211,10 @@ fn lists() {
             "10:1+9 '0.0.0.0/0' is too large a part of the internet [0.0.0.0/0]",
         ]
     );
-    assert_eq!((counts, counts.refused()), (Counts { good: 5, bad: 4, foreign: 0 }, false));
-    let counts = |good, bad, foreign| Counts { good, bad, foreign };
+    assert_eq!((counts, counts.refused()), (ListCounts { good: 5, bad: 4, foreign: 0 }, false));
+    let counts = |good, bad, foreign| ListCounts { good, bad, foreign };
     assert!(counts(1, 2, 0).refused() && !counts(1, 1, 0).refused() && !counts(1, 0, 9).refused());
-    assert_eq!(list(b"").2, Counts::default());
+    assert_eq!(list(b"").2, ListCounts::default());
 }
 
 pub(super) fn word(kind: ListKind, line: &str) -> String {

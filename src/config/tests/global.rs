@@ -1,18 +1,18 @@
 #![forbid(unsafe_code)]
-use super::super::keys::Key;
+use super::super::keys::SettingKey;
 use super::super::table::{FLOOD_KEYS, KEYS, ZONE_KEYS};
 use super::super::*;
-use super::told;
+use super::reported;
 use crate::base::clock::Span;
 
 const SHIPPED: &str = include_str!("../../../rootfs/etc/mef/mef.conf");
 
 fn parse(lines: &str) -> (Settings, Vec<String>) {
     let (settings, problems) = parse_global(format!("[global]\n{lines}\n").as_bytes());
-    (settings, told(&problems))
+    (settings, reported(&problems))
 }
 
-fn defaults_are_valid<T>(table: &[Key<T>], mut target: T) {
+fn defaults_are_valid<T>(table: &[SettingKey<T>], mut target: T) {
     for key in table.iter().filter(|k| !k.default.is_empty()) {
         assert_eq!((key.slot)(&mut target).set(key.default), Ok(()), "{}", key.name);
         assert_eq!(table.iter().filter(|k| k.name == key.name).count(), 1, "{}", key.name);
@@ -23,7 +23,7 @@ fn defaults_are_valid<T>(table: &[Key<T>], mut target: T) {
 fn every_default_is_a_value() {
     defaults_are_valid(KEYS, Settings::default());
     defaults_are_valid(ZONE_KEYS, Settings::default().cloud.lookup);
-    defaults_are_valid(FLOOD_KEYS, FloodLimits::default());
+    defaults_are_valid(FLOOD_KEYS, FloodRates::default());
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn the_shipped_file_shows_every_key_with_its_default() {
 #[test]
 fn the_shipped_file_changes_nothing_also_when_its_keys_are_set() {
     let (settings, problems) = parse_global(SHIPPED.as_bytes());
-    assert_eq!((settings, told(&problems)), (Settings::default(), vec![]));
+    assert_eq!((settings, reported(&problems)), (Settings::default(), vec![]));
     let set: String = SHIPPED
         .lines()
         .map(|l| match l.strip_prefix('#') {
@@ -58,7 +58,7 @@ fn the_shipped_file_changes_nothing_also_when_its_keys_are_set() {
         })
         .collect();
     let (settings, problems) = parse_global(set.as_bytes());
-    assert_eq!((settings, told(&problems)), (Settings::default(), vec![]));
+    assert_eq!((settings, reported(&problems)), (Settings::default(), vec![]));
 }
 
 #[test]
@@ -165,50 +165,50 @@ fn mistakes_are_told_with_their_place() {
     // Of the keys without effect one row is enough.
     let shown = |t: &&str| !t.ends_with("otherwise ignored");
     for (text, want) in cases {
-        let (_, told) = parse(text);
-        let told: Vec<&str> = told.iter().map(String::as_str).filter(shown).collect();
-        assert_eq!(told.join(";"), *want, "{text}");
+        let (_, reported) = parse(text);
+        let reported: Vec<&str> = reported.iter().map(String::as_str).filter(shown).collect();
+        assert_eq!(reported.join(";"), *want, "{text}");
     }
 }
 
 #[test]
 fn every_problem_is_told_at_once_and_errors_keep_the_default() {
-    let (s, told) = parse("track_max=x\nbantime_factor=y\nipv6_prefix=56\n");
-    assert_eq!((s.track_max, s.bantime_factor, s.ipv6_prefix, told.len()), (4096, 4, 56, 2));
+    let (s, reported) = parse("track_max=x\nbantime_factor=y\nipv6_prefix=56\n");
+    assert_eq!((s.track_max, s.bantime_factor, s.ipv6_prefix, reported.len()), (4096, 4, 56, 2));
     let (_, problems) = parse_global("x\n".repeat(10_000).as_bytes());
     assert_eq!(problems.len(), 201);
 }
 
 #[test]
 fn what_does_not_exist_yet_is_said_once_and_only_when_it_was_changed() {
-    let (s, told) = parse(
+    let (s, reported) = parse(
         "rbl_enabled=false\nrbl_enabled=true\ndns_servers=192.0.2.53\nfastpath=ingress\nddos_syn_rate=5",
     );
-    assert_eq!(told.len(), 0, "{told:?}");
+    assert_eq!(reported.len(), 0, "{reported:?}");
     assert!(s.rbl_enabled && s.flood.limits.syn_rate == 5);
-    let (_, told) = parse("fastpath=xdp");
-    assert!(told.len() == 1 && told[0].contains("no xdp"), "{told:?}");
+    let (_, reported) = parse("fastpath=xdp");
+    assert!(reported.len() == 1 && reported[0].contains("no xdp"), "{reported:?}");
 }
 
 #[test]
 fn profiles_and_port_limits_are_put_together() {
-    let (s, told) = parse(
+    let (s, reported) = parse(
         "rbl_a1_zone=bl.example\nrbl_b_zone=x.example\nrbl_a1_enabled=true\n\
          rbl_a1_answer_match=127.0.0.2,127.0.0.3\n\
          rbl_b_bantime=permanent\nddos_port_443_connlimit=7\nddos_port_443_syn_rate=8\nddos_syn_burst=9",
     );
-    assert_eq!(told.len(), 0, "{told:?}");
+    assert_eq!(reported.len(), 0, "{reported:?}");
     let zones: Vec<_> =
         s.zones.iter().map(|z| (z.key.as_str(), z.enabled, z.answer_match.len(), z.bantime)).collect();
     assert_eq!(zones, [("a1", true, 2, Span::Secs(3600)), ("b", false, 1, Span::Permanent)]);
-    let own = FloodLimits { syn_rate: 8, syn_burst: 9, newconn_rate: 150, newconn_burst: 750, connlimit: 7 };
+    let own = FloodRates { syn_rate: 8, syn_burst: 9, newconn_rate: 150, newconn_burst: 750, connlimit: 7 };
     assert_eq!(s.flood.port_limits, [(443, own)]);
     let nine: String = (0..9).map(|n| format!("rbl_z{n}_zone=z\n")).collect();
-    let (s, told) = parse(&nine);
+    let (s, reported) = parse(&nine);
     assert_eq!(s.zones.len(), 8);
     assert!(
-        told.last().is_some_and(|t| t.starts_with("Error 10:1+11 more than 8 DNSBL profiles: 'z8'")),
-        "{told:?}"
+        reported.last().is_some_and(|t| t.starts_with("Error 10:1+11 more than 8 DNSBL profiles: 'z8'")),
+        "{reported:?}"
     );
 }
 
@@ -242,7 +242,7 @@ fn encodings() {
     ];
     for (name, text, want) in cases {
         let (s, problems) = parse_global(text);
-        assert_eq!(told(&problems).join(";"), *want, "{name}");
+        assert_eq!(reported(&problems).join(";"), *want, "{name}");
         let set = !want.starts_with("Error") && !text.is_empty();
         assert_eq!(s.track_max, if set { 64 } else { 4096 }, "{name}");
     }

@@ -1,11 +1,11 @@
 #![forbid(unsafe_code)]
 //! The manual pages know every key that the reader knows, with its default, and no other one.
 use super::super::global::{ALIASES, LEGACY};
-use super::super::keys::Key;
+use super::super::keys::SettingKey;
 use super::super::table::{FLOOD_KEYS, KEYS, ZONE_KEYS};
 use super::super::*;
 use super::super::{service, webscan};
-use super::told;
+use super::reported;
 
 const PAGE: &str = include_str!("../../../rootfs/usr/share/man/man5/mef.conf.5");
 const MAIN: &str = include_str!("../../../rootfs/usr/share/man/man8/mef.8");
@@ -22,7 +22,7 @@ fn sorted(mut all: Vec<String>) -> Vec<String> {
     all
 }
 
-fn shown<T>(keys: &[Key<T>], prefix: &str) -> Vec<String> {
+fn shown<T>(keys: &[SettingKey<T>], prefix: &str) -> Vec<String> {
     keys.iter().map(|key| [prefix, key.name, "=", key.default].concat()).collect()
 }
 
@@ -40,10 +40,10 @@ fn the_manual_of_mef_conf_has_every_other_name_and_every_former_key() {
         assert!(PAGE.contains(&[".Li ", alias, "\nis another name for this key"].concat()), "{alias}");
     }
     let words = section(PAGE, ".Ss Keys of the existing product").split_whitespace();
-    let former =
+    let previous =
         words.filter(|word| word.contains('_') || word.starts_with("debug")).map(String::from).collect();
     let known = LEGACY.iter().map(|(name, _)| (*name).to_owned()).collect();
-    assert_eq!(sorted(former), sorted(known));
+    assert_eq!(sorted(previous), sorted(known));
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn the_example_of_the_manual_is_right() {
     let example =
         PAGE.split(".Bd -literal -offset indent\n").nth(1).and_then(|rest| rest.split(".Ed").next());
     let (settings, problems) = parse_global(example.unwrap_or_default().as_bytes());
-    assert_eq!(told(&problems), Vec::<String>::new());
+    assert_eq!(reported(&problems), Vec::<String>::new());
     assert!(settings.flood.enabled && settings.flood.port_limits.len() == 1);
 }
 

@@ -13,7 +13,7 @@ mod values;
 use crate::base::diag::Problem;
 
 /// `line:col-end what | hint` of every problem, for comparison.
-fn told(problems: &[Problem]) -> Vec<String> {
+fn reported(problems: &[Problem]) -> Vec<String> {
     problems
         .iter()
         .map(|p| format!("{:?} {}:{}+{} {} | {}", p.severity, p.line, p.col, p.len, p.what, p.hint))

@@ -4,7 +4,7 @@
 use super::super::parts::merged;
 use super::super::service::parse_parts;
 use super::super::*;
-use super::files::Dir;
+use super::files::ConfigDir;
 use std::collections::BTreeMap;
 
 fn plain(mut rule: ServiceRule) -> ServiceRule {
@@ -87,8 +87,8 @@ fn an_overlay_is_the_same_as_the_text_with_its_keys_replaced() {
         let shown = merged("x", "/etc/mef/mef.conf", &[], &parts);
         if want.is_some() {
             good += 1;
-            let (again, told) = parse_service("x", shown.as_bytes());
-            assert_eq!(again.map(plain), want, "{shown}\n{told:?}");
+            let (again, reported) = parse_service("x", shown.as_bytes());
+            assert_eq!(again.map(plain), want, "{shown}\n{reported:?}");
         }
     }
     assert!(good > 1000, "{good}");
@@ -99,33 +99,33 @@ fn every_rule_that_ships_is_shown_as_it_is() {
     builtin(&mut |name, text| {
         let parts = [Part { path: "<built-in>", text: text.as_bytes(), adds: false }];
         let shown = merged(name, "mef.conf", &[], &parts);
-        let (want, (got, told)) =
+        let (want, (got, reported)) =
             (parse_service(name, text.as_bytes()).0, parse_service(name, shown.as_bytes()));
-        assert_eq!((got.map(plain), super::told(&told)), (want.map(plain), vec![]), "{shown}");
+        assert_eq!((got.map(plain), super::reported(&reported)), (want.map(plain), vec![]), "{shown}");
         true
     });
 }
 
 /// What of some rules is in force.
-fn loaded(dir: &Dir) -> (BTreeMap<String, ServiceRule>, Vec<String>) {
+fn loaded(dir: &ConfigDir) -> (BTreeMap<String, ServiceRule>, Vec<String>) {
     let loaded = load(&dir.0.join("mef.conf"), &mut |_, _| {});
     let root = format!("{}/", dir.0.to_string_lossy());
-    let told = loaded.problems.iter().map(|p| p.shown.replace(&root, "")).collect();
-    (loaded.rules.into_iter().map(|rule| (rule.name.clone(), rule)).collect(), told)
+    let reported = loaded.problems.iter().map(|p| p.shown.replace(&root, "")).collect();
+    (loaded.rules.into_iter().map(|rule| (rule.name.clone(), rule)).collect(), reported)
 }
 
-fn conf(dir: &Dir, lines: &str) {
+fn conf(dir: &ConfigDir, lines: &str) {
     let rules = dir.0.join("rules.d");
     dir.put("mef.conf", &format!("[global]\nrules_dir={}\n{lines}", rules.to_string_lossy()));
 }
 
 #[test]
 fn one_line_changes_a_number() {
-    let dir = Dir::new("overlay");
+    let dir = ConfigDir::new("overlay");
     let shipped = loaded(&dir).0.remove("sshd").unwrap();
     dir.put("rules.d/sshd.conf", "[rule]\nmaxretry=3\n");
-    let (mut rules, told) = loaded(&dir);
-    assert_eq!(told, [""; 0]);
+    let (mut rules, reported) = loaded(&dir);
+    assert_eq!(reported, [""; 0]);
     let sshd = rules.remove("sshd").unwrap();
     assert!(
         sshd.path.starts_with("<built-in sshd> + ") && sshd.path.ends_with("/rules.d/sshd.conf"),
@@ -158,7 +158,7 @@ fn one_line_changes_a_number() {
 
 #[test]
 fn what_is_wrong_is_told_in_its_own_file() {
-    let dir = Dir::new("overlay-wrong");
+    let dir = ConfigDir::new("overlay-wrong");
     dir.put("rules.d/sshd.conf", "[rule]\nmaxretry=many\n");
     dir.put("rules.d/postfix.local", "[rule]\n\nfailregex=x\nbantme=1\n");
     dir.put("rules.d/nosuch.conf", "[rule]\nmaxretry=3\n");
@@ -168,11 +168,11 @@ fn what_is_wrong_is_told_in_its_own_file() {
             problems.push(text.problem(0..1, "no group".into(), String::new()));
         }
     });
-    let told: Vec<&str> =
+    let reported: Vec<&str> =
         loaded.problems.iter().map(|p| p.shown.rsplit("/rules.d/").next().unwrap()).collect();
-    let told: Vec<&str> = told.iter().filter_map(|text| text.lines().next()).collect();
+    let reported: Vec<&str> = reported.iter().filter_map(|text| text.lines().next()).collect();
     assert_eq!(
-        told,
+        reported,
         [
             "postfix.local:4:1: warning: unknown key 'bantme'",
             "postfix.local:3:11: no group",
@@ -188,11 +188,11 @@ fn what_is_wrong_is_told_in_its_own_file() {
 
 #[test]
 fn defaults_hold_for_rules_that_say_nothing() {
-    let dir = Dir::new("defaults");
+    let dir = ConfigDir::new("defaults");
     dir.put("rules.d/mine.conf", "[rule]\nprograms=p\nfailregex=^x <HOST>$\nbantime=2h\n");
     conf(&dir, "[defaults]\nmaxretry=7\nbantime=1d\naction=detect\n");
-    let (rules, told) = loaded(&dir);
-    assert_eq!(told, [""; 0]);
+    let (rules, reported) = loaded(&dir);
+    assert_eq!(reported, [""; 0]);
     let mine = &rules["mine"];
     let span = crate::base::clock::Span::Secs(7200);
     assert_eq!((mine.maxretry, mine.bantime, mine.action, mine.findtime), (7, span, Action::Detect, 600));
@@ -209,15 +209,15 @@ fn defaults_hold_for_rules_that_say_nothing() {
     ];
     for (lines, want) in cases {
         conf(&dir, lines);
-        let told = loaded(&dir).1;
-        assert_eq!(told.len(), 1, "{lines}: {told:?}");
-        assert!(told[0].starts_with(&format!("mef.conf:{want}\n")), "{lines}: {}", told[0]);
+        let reported = loaded(&dir).1;
+        assert_eq!(reported.len(), 1, "{lines}: {reported:?}");
+        assert!(reported[0].starts_with(&format!("mef.conf:{want}\n")), "{lines}: {}", reported[0]);
     }
 }
 
 #[test]
 fn what_a_user_switched_off_stays_off() {
-    let dir = Dir::new("off");
+    let dir = ConfigDir::new("off");
     // By its name.
     dir.put("rules.d/sshd.conf", "[rule]\nenabled=false\n");
     assert_eq!(loaded(&dir).0["sshd"].enabled, Enabled::False);
@@ -225,11 +225,11 @@ fn what_a_user_switched_off_stays_off() {
     std::fs::remove_file(dir.0.join("rules.d/sshd.conf")).unwrap();
     // By what it is about.
     dir.put("rules.d/ssh-old.conf", "[rule]\nenabled=false\nprograms=sshd\nfailregex=^x <HOST>$\n");
-    let (rules, told) = loaded(&dir);
+    let (rules, reported) = loaded(&dir);
     assert_eq!((rules["sshd"].enabled, rules["sshd-keys"].enabled), (Enabled::False, Enabled::False));
     assert_ne!(rules["dropbear"].enabled, Enabled::False);
-    assert!(told.iter().all(|text| text.contains("warning: it is off, since ")), "{told:?}");
-    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(reported.iter().all(|text| text.contains("warning: it is off, since ")), "{reported:?}");
+    assert_eq!(reported.len(), 2, "{reported:?}");
     // One that is on switches nothing off, nor does one about something else.
     dir.put("rules.d/ssh-old.conf", "[rule]\nprograms=sshd\nfailregex=^x <HOST>$\n");
     assert_eq!(loaded(&dir).0["sshd"].enabled, Enabled::True);
@@ -243,11 +243,11 @@ fn what_a_user_switched_off_stays_off() {
 
 #[test]
 fn words_of_other_programs_are_answered() {
-    let told = |text: &str| {
+    let reported = |text: &str| {
         let (_, problems) = parse_service("x", text.as_bytes());
         problems.iter().map(|p| format!("{} ({})", p.what, p.hint)).collect::<Vec<_>>().join("\n")
     };
-    let rule = |line: &str| told(&format!("[rule]\nprograms=p\nfailregex=^x <HOST>$\n{line}\n"));
+    let rule = |line: &str| reported(&format!("[rule]\nprograms=p\nfailregex=^x <HOST>$\n{line}\n"));
     let cases = [
         ("logpath=/var/log/app.log", "it is files= here"),
         ("ignoreip=127.0.0.1/8", "whitelist_dir"),
@@ -261,7 +261,7 @@ fn words_of_other_programs_are_answered() {
     for (line, want) in cases {
         assert!(rule(line).contains(want), "{line}: {}", rule(line));
     }
-    assert!(told("[Definition]\nfailregex=x\n").contains("fail2ban's [Definition] is [rule] here"));
+    assert!(reported("[Definition]\nfailregex=x\n").contains("fail2ban's [Definition] is [rule] here"));
     assert!(rule("files=/a /b").contains("comma"), "{}", rule("files=/a /b"));
 }
 

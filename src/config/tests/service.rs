@@ -1,17 +1,17 @@
 #![forbid(unsafe_code)]
 use super::super::*;
-use super::told;
+use super::reported;
 use crate::base::clock::Span;
 
 fn parse(lines: &str) -> (Option<ServiceRule>, Vec<String>) {
     let (rule, problems) = parse_service("stem", format!("[rule]\n{lines}\n").as_bytes());
-    (rule, told(&problems))
+    (rule, reported(&problems))
 }
 
 /// A rule made of what it must have and of `lines`.
 fn rule(lines: &str) -> ServiceRule {
-    let (rule, told) = parse(&format!("programs=p\nfailregex=x <HOST>\n{lines}"));
-    rule.unwrap_or_else(|| panic!("{lines}: {told:?}"))
+    let (rule, reported) = parse(&format!("programs=p\nfailregex=x <HOST>\n{lines}"));
+    rule.unwrap_or_else(|| panic!("{lines}: {reported:?}"))
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn a_rule_of_the_existing_product_reads_unchanged() {
     let (rule, problems) = parse_service("x", text.as_bytes());
     let r = rule.unwrap();
     let say = "Warning 18:1+7 'backend' is no longer needed | firewall_backend in mef.conf is for all rules";
-    assert_eq!(told(&problems), [say]);
+    assert_eq!(reported(&problems), [say]);
     assert_eq!(
         (r.name.as_str(), r.source, r.files.len(), r.ports.to_string()),
         ("nginx", Source::File, 2, "80,443".into())
@@ -71,7 +71,7 @@ fn a_web_scan_file_of_the_existing_product_reads_unchanged() {
     let why = "is no longer needed | what the thresholds need is remembered, no more";
     let want =
         [format!("Warning 11:1+14 'uri_hash_limit' {why}"), format!("Warning 12:1+13 'ua_hash_limit' {why}")];
-    assert_eq!(told(&problems), want);
+    assert_eq!(reported(&problems), want);
     let r = rule.unwrap();
     assert_eq!(
         (r.engine, r.fail.len(), r.webscan.addresses, r.webscan.idle),
@@ -94,7 +94,7 @@ fn a_web_scan_file_of_the_existing_product_reads_unchanged() {
 fn what_is_wrong_with_a_web_scan_is_told() {
     let web = |lines: &str| {
         let text = format!("[rule]\nengine=webscan\nfiles=/a\n[thresholds]\n{lines}\n");
-        told(&parse_service("web", text.as_bytes()).1)
+        reported(&parse_service("web", text.as_bytes()).1)
     };
     let cases = [
         (
@@ -134,8 +134,11 @@ fn what_is_wrong_with_a_web_scan_is_told() {
     for (lines, want) in cases {
         assert_eq!(web(lines), [want], "{lines}");
     }
-    let (_, told) = parse("programs=p\nfailregex=x\n[webscan]\nwindows=1s");
-    assert_eq!(told, ["Warning 0:1+1 [webscan] and [thresholds] have no effect | they need engine=webscan"]);
+    let (_, reported) = parse("programs=p\nfailregex=x\n[webscan]\nwindows=1s");
+    assert_eq!(
+        reported,
+        ["Warning 0:1+1 [webscan] and [thresholds] have no effect | they need engine=webscan"]
+    );
 }
 
 #[test]
@@ -169,12 +172,12 @@ fn pattern_places_lead_back_to_the_file() {
     let r = rule("failregex@3 =  \"ä(b) # <HOST>\" # why");
     let (p, weight) = &r.fail[1];
     assert_eq!((p.text.as_str(), p.line, p.col, *weight), ("ä(b) # <HOST>", 4, 17, 3));
-    let told = |at| {
+    let reported = |at| {
         let p = p.problem(at, "w".into(), "h".into());
         (p.line, p.col, p.len)
     };
     assert_eq!(
-        [told(0..2), told(2..5), told(2..2), told(90..99)],
+        [reported(0..2), reported(2..5), reported(2..2), reported(90..99)],
         [(4, 17, 1), (4, 18, 3), (4, 18, 1), (4, 30, 1)]
     );
 }
@@ -234,12 +237,16 @@ fn mistakes_refuse_the_rule() {
     for (text, want) in cases {
         assert_eq!(parse(text), (None, vec![want.to_string()]), "{text}");
     }
-    let (rule, told) = parse(&format!("{base}maxrety=3"));
+    let (rule, reported) = parse(&format!("{base}maxrety=3"));
     assert!(rule.is_some());
-    assert_eq!(told, ["Warning 4:1+7 unknown key 'maxrety' | it has no effect; did you mean 'maxretry'?"]);
-    let (rule, told) = parse(&format!("{base}failregex=a # (?P<ip>\\S+)"));
+    assert_eq!(
+        reported,
+        ["Warning 4:1+7 unknown key 'maxrety' | it has no effect; did you mean 'maxretry'?"]
+    );
+    let (rule, reported) = parse(&format!("{base}failregex=a # (?P<ip>\\S+)"));
     assert!(
-        rule.is_some() && told[0].starts_with("Warning 4:1+9 a part of this pattern is taken for a comment")
+        rule.is_some()
+            && reported[0].starts_with("Warning 4:1+9 a part of this pattern is taken for a comment")
     );
     let (rule, problems) = parse_service("a b", format!("[rule]\n{base}").as_bytes());
     assert!(rule.is_none() && problems[0].what == "the file's name 'a b' is no name of a rule");
@@ -263,7 +270,7 @@ fn examples_are_read_from_comments() {
     assert_eq!(shown, want);
     let hint = "only \\xHH and \\\\ are escapes here";
     assert_eq!(
-        told(&problems),
+        reported(&problems),
         [
             "Warning 5:4+4 'here' is not an address | expected '#+ ADDRESS LINE'".to_string(),
             format!("Warning 6:8+2 an unknown escape | {hint}"),
@@ -274,11 +281,11 @@ fn examples_are_read_from_comments() {
 
 #[test]
 fn paths_are_separated_by_commas() {
-    let (rule, told) = parse("failregex=x <HOST>\nfiles=/var/log/a.log /var/log/b.log");
+    let (rule, reported) = parse("failregex=x <HOST>\nfiles=/var/log/a.log /var/log/b.log");
     assert!(rule.is_none());
     let say = "Error 3:22+14 '/var/log/b.log' is a second path behind a blank | a list of paths is separated \
         by commas: /var/log/a.log,/…";
-    assert_eq!(told, [say]);
+    assert_eq!(reported, [say]);
     let (rule, _) = parse("failregex=x <HOST>\nfiles=/var/log/my app.log, /var/log/b.log");
     assert_eq!(rule.unwrap().files, ["/var/log/my app.log", "/var/log/b.log"], "a blank in a name");
 }

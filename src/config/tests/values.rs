@@ -113,18 +113,18 @@ fn ports() {
         ("1-2-3", Err("'1-2-3' is not a port")),
     ];
     for (text, want) in cases {
-        let got = Ports::parse(text).map(|p| p.to_string()).map_err(|bad| bad.what);
+        let got = PortRanges::parse(text).map(|p| p.to_string()).map_err(|bad| bad.what);
         assert_eq!(got, want.map(str::to_string).map_err(str::to_string), "{text}");
     }
-    assert_eq!(Ports::parse("22, sshh").unwrap_err().at, 4..8);
-    let p = Ports::parse("22,100-200").unwrap();
+    assert_eq!(PortRanges::parse("22, sshh").unwrap_err().at, 4..8);
+    let p = PortRanges::parse("22,100-200").unwrap();
     assert_eq!(
         [21, 22, 23, 99, 100, 200, 201].map(|n| p.contains(n)),
         [false, true, false, false, true, true, false]
     );
-    assert!(Ports::default().contains(1));
+    assert!(PortRanges::default().contains(1));
     let many: Vec<String> = (0..300).map(|n| (n * 2 + 1).to_string()).collect();
-    assert!(Ports::parse(&many.join(",")).is_err());
+    assert!(PortRanges::parse(&many.join(",")).is_err());
 }
 
 #[test]
@@ -139,9 +139,9 @@ fn ports_hold_what_was_written() {
             text.push(if first == last { first.to_string() } else { format!("{first}-{last}") });
             (first..=last).for_each(|p| want[usize::from(p)] = true);
         }
-        let ports = Ports::parse(&text.join(",")).unwrap();
+        let ports = PortRanges::parse(&text.join(",")).unwrap();
         assert!((1..=u16::MAX).all(|p| ports.contains(p) == want[usize::from(p)]), "round {round}: {text:?}");
-        assert_eq!(Ports::parse(&ports.to_string()).unwrap(), ports);
+        assert_eq!(PortRanges::parse(&ports.to_string()).unwrap(), ports);
         let apart = ports.ranges().windows(2).all(|w| u32::from(w[0].1) + 1 < u32::from(w[1].0));
         assert!(apart, "round {round}: {ports}");
     }

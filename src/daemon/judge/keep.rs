@@ -4,7 +4,7 @@
 use super::Judge;
 use crate::base::clock::{Now, Wall};
 use crate::base::range::Range;
-use crate::daemon::notes::Once;
+use crate::daemon::notes::Topic;
 use crate::enforce::{Enforcer, Memory};
 use crate::state::StateError;
 
@@ -25,8 +25,8 @@ impl Judge {
     }
 
     /// Keeps in mind a lifting by a command, which could write it or not.
-    pub(in crate::daemon) fn remember_unban(&mut self, who: Option<&Range>, permanent: bool, written: bool) {
-        self.enforcer.remember_unban(who, permanent, written, &mut |_| ());
+    pub(in crate::daemon) fn remember_unban(&mut self, addr: Option<&Range>, permanent: bool, written: bool) {
+        self.enforcer.remember_unban(addr, permanent, written, &mut |_| ());
     }
 
     /// Writes the journal, and waits for the disk.
@@ -36,22 +36,22 @@ impl Judge {
 
     fn write(&mut self, sync: bool) {
         let result = self.enforcer.save(sync);
-        self.once(Once::Journal, result.err().as_ref().map(|e| e as _));
+        self.once(Topic::Journal, result.err().as_ref().map(|e| e as _));
     }
 
     /// Does a part of what keeps the journal small, a fraction of a millisecond long; whether there is more
     /// to do.
     pub(in crate::daemon) fn compact(&mut self, now: Now) -> bool {
         let Judge { enforcer, decider, .. } = self;
-        let punisher = &decider.punisher;
-        let memory = Memory { keep: punisher.memory(), worth: &|entry| punisher.worth(now.mono, entry) };
+        let ban_policy = &decider.ban_policy;
+        let memory = Memory { keep: ban_policy.memory(), worth: &|entry| ban_policy.worth(now.mono, entry) };
         let result = if enforcer.compacts() {
             enforcer.compact(now.wall, memory)
         } else {
             enforcer.begin_compaction(now.wall, memory)
         };
         if result.is_err() || self.enforcer.compacts() {
-            self.once(Once::Compaction, result.err().as_ref().map(|e| e as _));
+            self.once(Topic::Compaction, result.err().as_ref().map(|e| e as _));
         }
         self.enforcer.compacts()
     }
@@ -59,11 +59,11 @@ impl Judge {
 
 /// Puts back all bans of the journal.
 pub(in crate::daemon) fn restore(enforcer: &mut Enforcer, now: Wall) {
-    tell_restored(enforcer.restore(now, &mut crate::sys::syslog::warn));
+    log_restored(enforcer.restore(now, &mut crate::sys::syslog::warn));
 }
 
 /// Tells what became of putting the bans back.
-pub(in crate::daemon) fn tell_restored(result: Result<usize, StateError>) {
+pub(in crate::daemon) fn log_restored(result: Result<usize, StateError>) {
     match result {
         Ok(0) => {}
         Ok(n) => log::info!("{n} bans put back from the journal"),

@@ -3,11 +3,11 @@
 
 use super::Judge;
 use super::report;
-use crate::ban::{Ban, Limit, Scanner, Scope};
+use crate::ban::{Ban, FloodLimit, Scanner, Scope};
 use crate::base::clock::{Now, Span};
 use crate::base::range::Range;
 use crate::daemon::decide::Decision;
-use crate::daemon::events::Told;
+use crate::daemon::events::BanEvent;
 use crate::detect::observe::Offence;
 use crate::enforce::Outside;
 use crate::sys::clock;
@@ -16,7 +16,7 @@ use std::net::IpAddr;
 
 impl Judge {
     /// Tells the kernel whom it must not ban for bare packets.
-    pub(super) fn spare_in_kernel(&mut self) {
+    pub(super) fn exempt_in_kernel(&mut self) {
         if let Err(e) = self.decider.exempt_in(self.enforcer.guard()) {
             log::error!("who is never banned for port scans and floods: {e}");
         }
@@ -25,7 +25,7 @@ impl Judge {
     /// Looks anew at who must never be banned.
     pub(in crate::daemon) fn protect(&mut self) {
         self.decider.protect();
-        self.spare_in_kernel();
+        self.exempt_in_kernel();
     }
 
     /// Tells the kernel which ports are no closed ones, though perhaps nothing listens on them now.
@@ -54,7 +54,7 @@ impl Judge {
     }
 
     /// Writes the table anew, for other interfaces: everything else stays.
-    pub(in crate::daemon) fn rewire(&mut self, outside: &Outside) {
+    pub(in crate::daemon) fn follow_routes(&mut self, outside: &Outside) {
         let guard = self.enforcer.guard();
         let mut options = guard.options().clone();
         outside.put(&mut options);
@@ -68,7 +68,7 @@ impl Judge {
             Err(e) => log::error!("{e}: the guard table does not follow the default routes"),
         }
         self.refill(clock::wall());
-        self.spare_in_kernel();
+        self.exempt_in_kernel();
     }
 
     /// Tells a ban that the kernel has made for a port scan, for `secs`, or makes it a longer one.
@@ -79,16 +79,16 @@ impl Judge {
         (rule, hits, bans): (&str, u32, u32),
         (secs, longer): (u32, Option<u32>),
     ) {
-        let who = scanner.who;
+        let addr = scanner.addr;
         if let Some(secs) = longer
-            && let Err(e) = self.enforcer.guard().ban_for_packets(&who, secs.into(), (rule, hits))
+            && let Err(e) = self.enforcer.guard().ban_for_packets(&addr, secs.into(), (rule, hits))
         {
-            log::error!("{who} is not banned for longer: {e}");
+            log::error!("{addr} is not banned for longer: {e}");
         }
         let time = Span::Secs(longer.unwrap_or(secs).into());
-        let ban = Ban { who, scope: &Scope::ALL, time, age: 0, rule, hits, reason: "", bans, starts: &[] };
+        let ban = Ban { addr, scope: &Scope::ALL, time, age: 0, rule, hits, reason: "", bans, starts: &[] };
         self.counted.bans += 1;
-        self.events.banned(now.wall, &Told { seen: &scanner.ports, ..Told::of(&ban) });
+        self.events.banned(now.wall, &BanEvent { seen: &scanner.ports, ..BanEvent::of(&ban) });
     }
 
     /// Tells that the kernel has brought somebody into the throttle; returns how often, of who was there
@@ -96,8 +96,8 @@ impl Judge {
     pub(in crate::daemon) fn throttled(
         &mut self,
         now: Now,
-        who: IpNet,
-        (port, limit): (u16, Limit),
+        addr: IpNet,
+        (port, limit): (u16, FloodLimit),
         logs: bool,
         counts: bool,
     ) -> Option<u32> {
@@ -105,40 +105,41 @@ impl Judge {
         let policy = self.decider.policies.get(rule)?;
         policy.tally.read.set(Some(now.mono));
         policy.tally.hit(now.mono);
-        self.events.throttled(now.wall, who, (port, limit), logs);
+        self.events.throttled(now.wall, addr, (port, limit), logs);
         let rule = u16::try_from(rule).ok().filter(|_| counts)?;
-        self.observer.counter.tracker.hit(now.mono, rule, who, 1)
+        self.observer.counter.tracker.hit(now.mono, rule, addr, 1)
     }
 
     /// Bans who was in the throttle too often, unless it must not be banned. As the kernel's own bans for
     /// packets, that one cuts no connection, and no journal makes more of it.
-    pub(in crate::daemon) fn flooded(&mut self, now: Now, who: IpNet, hits: u32) {
+    pub(in crate::daemon) fn flooded(&mut self, now: Now, addr: IpNet, hits: u32) {
         let rule = u16::try_from(self.observer.detector.rules().len()).unwrap_or(u16::MAX);
         let Some(policy) = self.decider.policies.get(usize::from(rule)) else { return };
-        let offence = Offence { source: who, rule, hits, wide: None, excess: None };
+        let offence = Offence { source: addr, rule, hits, wide: None, excess: None };
         if let Some(why) = self.decider.exempt(clock::wall(), &offence) {
-            let told = (&mut self.events, &mut self.notes, &mut self.counted);
-            return report(now, (&offence, policy), Decision::Exempt(why), told);
+            let reported = (&mut self.events, &mut self.notes, &mut self.counted);
+            return report(now, (&offence, policy), Decision::Exempt(why), reported);
         }
-        let most = u64::from(self.decider.punisher.longest());
-        let secs = match policy.charge.bantime {
+        let most = u64::from(self.decider.ban_policy.longest());
+        let secs = match policy.request.bantime {
             Span::Secs(secs) => secs,
             Span::Permanent => most,
         };
-        let who = Range::from(who);
-        if let Err(e) = self.enforcer.guard().ban_for_packets(&who, secs, (&policy.name, hits)) {
-            return log::error!("{who} is not banned: {e}");
+        let addr = Range::from(addr);
+        if let Err(e) = self.enforcer.guard().ban_for_packets(&addr, secs, (&policy.name, hits)) {
+            return log::error!("{addr} is not banned: {e}");
         }
         let (time, rule) = (Span::Secs(secs), &*policy.name);
-        let ban = Ban { who, scope: &Scope::ALL, time, age: 0, rule, hits, reason: "", bans: 0, starts: &[] };
-        policy.tally.ban(&who, "");
+        let ban =
+            Ban { addr, scope: &Scope::ALL, time, age: 0, rule, hits, reason: "", bans: 0, starts: &[] };
+        policy.tally.ban(&addr, "");
         self.counted.bans += 1;
-        self.events.banned(now.wall, &Told::of(&ban));
+        self.events.banned(now.wall, &BanEvent::of(&ban));
     }
 
     /// Tells of somebody who has not been seen for a time.
-    pub(in crate::daemon) fn newcomer(&mut self, now: Now, who: IpNet, port: u16) {
+    pub(in crate::daemon) fn newcomer(&mut self, now: Now, addr: IpNet, port: u16) {
         self.counted.newcomers += 1;
-        self.events.newcomer(now.wall, who, port);
+        self.events.newcomer(now.wall, addr, port);
     }
 }

@@ -5,7 +5,7 @@ use super::Judge;
 use crate::base::clock::{Mono, Wall};
 use crate::base::range::Range;
 use crate::control::proto::{FACTS, OffenderLine, RuleLine};
-use crate::daemon::sources::Change;
+use crate::daemon::sources::SightChange;
 use crate::detect::chosen;
 use crate::input::Tags;
 use ipnet::IpNet;
@@ -51,9 +51,9 @@ impl Judge {
     }
 
     /// Tells the log whose sight has changed; `sight` says what a rule sees, or why it sees nothing.
-    pub(in crate::daemon) fn tell_sight(
+    pub(in crate::daemon) fn log_sight(
         &self,
-        change: &Change,
+        change: &SightChange,
         sight: &dyn Fn(Tags) -> Result<String, String>,
     ) {
         for (index, rule) in chosen(self.observer.detector.rules(), change.lost.and(change.found).0) {
@@ -84,20 +84,20 @@ impl Judge {
     /// Those who are nearest to a ban.
     pub(in crate::daemon) fn each_offender(&self, now: Mono, each: &mut dyn FnMut(&OffenderLine<'_>)) {
         let mut top: Vec<(u64, IpNet, u16, u32, Mono)> = Vec::with_capacity(TOP + 1);
-        self.observer.counter.tracker.for_each(now, &mut |rule, who, hits, last| {
+        self.observer.counter.tracker.for_each(now, &mut |rule, addr, hits, last| {
             let maxretry =
                 self.decider.policies.get(usize::from(rule)).map_or(1, |p| p.limits.maxretry.max(1));
             let near = u64::from(hits) * 1000 / u64::from(maxretry);
             let at = top.partition_point(|t| (t.0, t.4) >= (near, last));
             if at < TOP {
-                top.insert(at, (near, who, rule, hits, last));
+                top.insert(at, (near, addr, rule, hits, last));
                 top.truncate(TOP);
             }
         });
-        for (_, who, rule, hits, last) in top {
+        for (_, addr, rule, hits, last) in top {
             let Some(policy) = self.decider.policies.get(usize::from(rule)) else { continue };
             each(&OffenderLine {
-                who: &Range::from(who).to_string(),
+                addr: &Range::from(addr).to_string(),
                 rule: &policy.name,
                 hits: hits.into(),
                 maxretry: policy.limits.maxretry.into(),
@@ -107,9 +107,9 @@ impl Judge {
     }
 
     /// A command has ended bans of somebody, or of all: what was counted of them is forgotten.
-    pub(in crate::daemon) fn unbanned(&mut self, now: Wall, who: Option<&Range>, was_banned: bool) {
-        match who {
-            Some(who) => self.forget(who),
+    pub(in crate::daemon) fn unbanned(&mut self, now: Wall, addr: Option<&Range>, was_banned: bool) {
+        match addr {
+            Some(addr) => self.forget(addr),
             None => {
                 for all in [Range::EVERYBODY_V4, Range::EVERYBODY_V6] {
                     self.forget(&all);
@@ -117,7 +117,7 @@ impl Judge {
             }
         }
         if was_banned {
-            self.events.unbanned(now, who);
+            self.events.unbanned(now, addr);
         }
     }
 

@@ -8,7 +8,7 @@ use crate::config::{load_rule, parse_global};
 use crate::daemon::policy;
 use crate::daemon::rehearse::{self, Rehearsal};
 use crate::firewall::record::{Recorder, Step, World};
-use crate::state::journal::Journal;
+use crate::state::journal::BanJournal;
 use nix::errno::Errno;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -48,9 +48,9 @@ fn allowed(ranges: &[&str]) -> Allowed {
 }
 
 /// A rule as its file says it, with what it takes to decide by it.
-fn compiled(settings: Settings, path: &str) -> (Settings, crate::config::ServiceRule, Rule) {
+fn compiled(settings: Settings, path: &str) -> (Settings, crate::config::ServiceRule, DetectRule) {
     let mut ready = None;
-    let mut loaded = load_rule(settings, path, &mut |rule, _| ready = crate::rules::compile(rule).ok());
+    let mut loaded = load_rule(settings, path, &mut |rule, _| ready = crate::services::compile(rule).ok());
     assert!(!loaded.failed(), "{path}: {:?}", loaded.problems.first().map(|p| &p.shown));
     (loaded.settings, loaded.rules.remove(0), ready.unwrap())
 }
@@ -100,19 +100,19 @@ impl Host {
     }
 
     /// An address fails so often.
-    fn fails(&mut self, who: &str, count: usize) {
-        self.lines(&format!("Nov 22 08:00:01 host sshd[130]: Failed for {who}\n").repeat(count));
+    fn fails(&mut self, addr: &str, count: usize) {
+        self.lines(&format!("Nov 22 08:00:01 host sshd[130]: Failed for {addr}\n").repeat(count));
     }
 
-    fn drops(&self, who: &str) -> bool {
-        self.world.borrow().drops(&range(who), None)
+    fn drops(&self, addr: &str) -> bool {
+        self.world.borrow().drops(&range(addr), None)
     }
 
     /// The bans that were made since this was last asked.
     fn banned(&self) -> Vec<(String, Option<u64>)> {
         let steps = std::mem::take(&mut self.world.borrow_mut().steps);
         let bans = steps.into_iter().filter_map(|step| match step {
-            Step::Banned(who, secs) => Some((who.to_string(), secs)),
+            Step::Banned(addr, secs) => Some((addr.to_string(), secs)),
             _ => None,
         });
         bans.collect()
@@ -125,19 +125,19 @@ fn start(settings: &Settings, rule: &str, allow: &[&str], now: Now) -> (Rc<RefCe
     let (backend, world) = Recorder::open(Options::default(), allowed.clone().into());
     world.borrow_mut().now = now.wall;
     let policies = vec![policy::of(&own, &ready)];
-    let mut punisher = Punisher::new(&settings, &policies);
+    let mut ban_policy = BanPolicy::new(&settings, &policies);
     let patience = Duration::from_secs(5);
-    let journal = Journal::open(Path::new(&settings.state_dir), now.wall, [1, 2], patience).unwrap().0;
+    let journal = BanJournal::open(Path::new(&settings.state_dir), now.wall, [1, 2], patience).unwrap().0;
     let mut enforcer = Enforcer::new(Box::new(backend), Some(journal), false);
     enforcer.guard().ensure().unwrap();
-    let keep = punisher.memory();
+    let keep = ban_policy.memory();
     enforcer
-        .restore_and(now.wall, keep, &mut |entry| punisher.recall(now, entry), &mut |e| panic!("{e}"))
+        .restore_and(now.wall, keep, &mut |entry| ban_policy.restore(now, entry), &mut |e| panic!("{e}"))
         .unwrap();
     let limits: Vec<Limits> = policies.iter().map(|policy| policy.limits).collect();
     let prefix = decide::ipv6_prefix(&settings);
     let rules = vec![ready.clone()];
-    let mut judge = Judge::new(vec![ready], policies, &settings, (enforcer, punisher), allowed);
+    let mut judge = Judge::new(vec![ready], policies, &settings, (enforcer, ban_policy), allowed);
     judge.decider.protect_nobody();
     // Names are counted by a hash of few bits: by another key other ones are the same, now and then.
     judge.observer = Observer::new(rules, limits, prefix, 4096, rehearse::KEY);
@@ -169,13 +169,13 @@ fn lines_in_spite_of_a_ban_are_no_other_offence() {
 #[test]
 fn who_is_exempt_is_not_banned_and_neighbours_are() {
     let mut host = Host::new("trusted_proxies=203.0.113.8", "maxretry=1", &["198.51.100.0/24"]);
-    for who in ["198.51.100.7", "203.0.113.8", "127.0.0.1"] {
-        host.fails(who, 5);
-        assert!(host.banned().is_empty(), "{who}");
+    for addr in ["198.51.100.7", "203.0.113.8", "127.0.0.1"] {
+        host.fails(addr, 5);
+        assert!(host.banned().is_empty(), "{addr}");
     }
-    for who in ["198.51.101.7", "203.0.113.9"] {
-        host.fails(who, 1);
-        assert_eq!(host.banned().len(), 1, "{who}");
+    for addr in ["198.51.101.7", "203.0.113.9"] {
+        host.fails(addr, 1);
+        assert_eq!(host.banned().len(), 1, "{addr}");
     }
     // Taken off the list, it is banned for what it does from then on.
     host.judge.set_allowed(Allowed::default());
@@ -223,7 +223,7 @@ fn four_parts_of_a_wider_network_ban_it_unless_somebody_in_it_is_allowed() {
             host.fails(&format!("2001:db8:0:{part}::1"), 1);
         }
         let banned = host.banned();
-        let has = banned.iter().any(|(who, _)| who == "2001:db8::/56");
+        let has = banned.iter().any(|(addr, _)| addr == "2001:db8::/56");
         assert_eq!(has, wide, "{banned:?}");
     }
 }
@@ -272,14 +272,18 @@ fn a_ban_that_is_refused_is_none_and_made_at_the_next_offence() {
 fn who_is_unbanned_begins_anew() {
     let mut host = Host::new("bantime_factor=2", "", &[]);
     host.fails("192.0.2.1", 3);
-    let who = range("192.0.2.1");
-    host.judge.enforcer.unban(host.now.wall, &[who], &mut |e| panic!("{e}")).unwrap();
-    host.judge.unbanned(host.now.wall, Some(&who), true);
+    let addr = range("192.0.2.1");
+    host.judge.enforcer.unban(host.now.wall, &[addr], &mut |e| panic!("{e}")).unwrap();
+    host.judge.unbanned(host.now.wall, Some(&addr), true);
     assert!(!host.drops("192.0.2.1"));
     host.fails("192.0.2.1", 2);
     assert!(!host.drops("192.0.2.1"), "what was counted before is forgotten");
     host.fails("192.0.2.1", 1);
-    assert_eq!(host.banned().last().unwrap(), &("192.0.2.1".to_owned(), Some(3600)), "and former bans, too");
+    assert_eq!(
+        host.banned().last().unwrap(),
+        &("192.0.2.1".to_owned(), Some(3600)),
+        "and previous bans, too"
+    );
 }
 
 #[test]
@@ -298,8 +302,8 @@ fn the_journal_puts_bans_back_with_the_time_that_is_left() {
 fn a_crowd_is_banned_to_the_last() {
     let mut host = Host::new("max_bans_per_minute=100000", "maxretry=1", &[]);
     let line = |n: u32| {
-        let who = std::net::Ipv4Addr::from(0x0a00_0000 + n);
-        format!("Nov 22 08:00:01 host sshd[130]: Failed for {who}\n")
+        let addr = std::net::Ipv4Addr::from(0x0a00_0000 + n);
+        format!("Nov 22 08:00:01 host sshd[130]: Failed for {addr}\n")
     };
     host.lines(&(0..1000).map(line).collect::<String>());
     assert_eq!(host.banned().len(), 1000);
@@ -317,12 +321,14 @@ fn both(host: &mut Host, log: &str, allow: &[&str]) -> [Fates; 2] {
     host.banned();
     for line in log.split_inclusive('\n') {
         rehearsal.block(1, line.as_bytes(), &mut |_, event| {
-            let rehearse::Event::Finding(finding) = event else { return };
-            let who = finding.who.to_string();
+            let rehearse::RehearsalEvent::Finding(finding) = event else { return };
+            let addr = finding.addr.to_string();
             match finding.outcome {
-                rehearse::Outcome::Ban { time: Span::Permanent, .. } => bans.push((who, None)),
-                rehearse::Outcome::Ban { time: Span::Secs(secs), .. } => bans.push((who, Some(secs))),
-                rehearse::Outcome::Exempt(_) => exempt.push(who),
+                rehearse::RehearsalOutcome::Ban { time: Span::Permanent, .. } => bans.push((addr, None)),
+                rehearse::RehearsalOutcome::Ban { time: Span::Secs(secs), .. } => {
+                    bans.push((addr, Some(secs)))
+                }
+                rehearse::RehearsalOutcome::Exempt(_) => exempt.push(addr),
                 _ => {}
             }
         });
@@ -330,12 +336,12 @@ fn both(host: &mut Host, log: &str, allow: &[&str]) -> [Fates; 2] {
         host.world.borrow_mut().now = host.now.wall;
         host.lines(line);
     }
-    let mut told: Vec<String> = host.judge.notes.told().map(|who| who.to_string()).collect();
-    [&mut exempt, &mut told].into_iter().for_each(|list| {
+    let mut reported: Vec<String> = host.judge.notes.reported().map(|addr| addr.to_string()).collect();
+    [&mut exempt, &mut reported].into_iter().for_each(|list| {
         list.sort();
         list.dedup();
     });
-    [(bans, exempt), (host.banned(), told)]
+    [(bans, exempt), (host.banned(), reported)]
 }
 
 #[test]

@@ -59,7 +59,7 @@ impl Sight {
 }
 
 /// Rules whose sight has changed, and how.
-pub(in crate::daemon) struct Change {
+pub(in crate::daemon) struct SightChange {
     /// These see nothing now.
     pub(in crate::daemon) lost: Tags,
     /// These see something again.
@@ -79,7 +79,7 @@ impl Sources {
     }
 
     /// What has changed since this was last asked, if it is to be told now.
-    pub(in crate::daemon) fn look_around(&mut self, now: Mono) -> Option<Change> {
+    pub(in crate::daemon) fn look_around(&mut self, now: Mono) -> Option<SightChange> {
         let seeing = self.seeing(now);
         let sight = &mut self.sight;
         sight.waiting = sight.waiting.without(seeing);
@@ -94,7 +94,7 @@ impl Sources {
         }
         let lost = if due { fresh } else { Tags::default() };
         sight.blind = sight.blind.without(found).and(lost);
-        (!lost.is_empty() || !found.is_empty()).then_some(Change { lost, found })
+        (!lost.is_empty() || !found.is_empty()).then_some(SightChange { lost, found })
     }
 
     /// Whether a rule is on by itself, because its service is installed, which has written nothing yet.

@@ -1,6 +1,6 @@
 //! Dates whose month journalctl writes in the language of who asked it.
 
-use super::{Stamp, Text, civil};
+use super::{HeaderStamp, HeaderText, civil};
 
 /// What names of months begin with, by their number, in the languages of Europe, in Turkish, Chinese,
 /// Japanese and Korean.
@@ -25,8 +25,8 @@ const NAME_MAX: usize = 24;
 
 /// `déc. 26 08:00:57`. The outer `None` is no date, the inner one a month that is not known.
 #[allow(clippy::option_option, reason = "a header without stamp is still one")]
-pub(super) fn dated(text: &mut Text<'_>) -> Option<Option<Stamp>> {
-    let mut rest = Text(text.0);
+pub(super) fn dated(text: &mut HeaderText<'_>) -> Option<Option<HeaderStamp>> {
+    let mut rest = HeaderText(text.0);
     let end = rest.0.iter().take(NAME_MAX + 1).position(|&b| b == b' ')?;
     let name = rest.take(end)?;
     if !name.iter().all(|b| b.is_ascii_alphanumeric() || *b >= 0x80 || *b == b'.') {

@@ -1,15 +1,15 @@
 #![forbid(unsafe_code)]
 //! Stamps that no syslog header has: those of services that write logs of their own.
 
-use super::{Civil, Stamp, Text, civil, is_weekday, month};
+use super::{Civil, HeaderStamp, HeaderText, civil, is_weekday, month};
 
 /// A stamp at the begin of a text, in any form but those that only syslog headers have room for.
-pub(in crate::detect) fn any_stamp(text: &[u8]) -> Option<Stamp> {
-    stamped(&mut Text(text))
+pub(in crate::detect) fn any_stamp(text: &[u8]) -> Option<HeaderStamp> {
+    stamped(&mut HeaderText(text))
 }
 
 /// The same; what was read of the text is taken off.
-pub(super) fn stamped(text: &mut Text<'_>) -> Option<Stamp> {
+pub(super) fn stamped(text: &mut HeaderText<'_>) -> Option<HeaderStamp> {
     let forms = [loose, named, year_first, dated, mailed, packed, tai64n];
     let whole = text.0;
     forms.into_iter().find_map(|form| {
@@ -20,7 +20,7 @@ pub(super) fn stamped(text: &mut Text<'_>) -> Option<Stamp> {
 
 /// `2026/11/22 08:00:01`, `2026-11-22T08:00:01.1+01:00`, and with a blank where an hour has no second digit
 /// or before the zone.
-fn loose(text: &mut Text<'_>) -> Option<Stamp> {
+fn loose(text: &mut HeaderText<'_>) -> Option<HeaderStamp> {
     let year = u16::try_from(text.digits(4)?).ok()?;
     let between = *text.take(1)?.first().filter(|b| matches!(b, b'-' | b'/'))?;
     let month = u8::try_from(text.two()?).ok()?;
@@ -33,7 +33,7 @@ fn loose(text: &mut Text<'_>) -> Option<Stamp> {
 }
 
 /// `22/Nov/2026:08:00:01 +0100`, `22-Nov-2026 08:00:01.1`.
-fn named(text: &mut Text<'_>) -> Option<Stamp> {
+fn named(text: &mut HeaderText<'_>) -> Option<HeaderStamp> {
     let day = text.two()?;
     let between = *text.take(1)?.first().filter(|b| matches!(b, b'-' | b'/'))?;
     let month = text.take(3)?.first_chunk().and_then(month)?;
@@ -45,25 +45,25 @@ fn named(text: &mut Text<'_>) -> Option<Stamp> {
     civil(Some(year), month, day, second, zone)
 }
 
-/// As [`Text::dated`], but a line that begins with a weekday may have its year behind the zone.
-fn dated(text: &mut Text<'_>) -> Option<Stamp> {
+/// As [`HeaderText::dated`], but a line that begins with a weekday may have its year behind the zone.
+fn dated(text: &mut HeaderText<'_>) -> Option<HeaderStamp> {
     let whole = text.0;
     if let Some(stamp) = text.dated() {
         return Some(stamp);
     }
     text.0 = whole.get(4..)?;
     whole.first_chunk().filter(|word| is_weekday(word))?;
-    let Stamp::Civil(found) = text.dated()? else { return None };
+    let HeaderStamp::Civil(found) = text.dated()? else { return None };
     text.byte(b' ')?;
     let zone = text.0.iter().take(5).take_while(|b| b.is_ascii_uppercase()).count();
     let utc = matches!(text.take(zone)?, b"UTC" | b"GMT").then_some(0);
     text.byte(b' ')?;
     let year = u16::try_from(text.digits(4)?).ok()?;
-    Some(Stamp::Civil(Civil { year: Some(year), zone: utc, ..found }))
+    Some(HeaderStamp::Civil(Civil { year: Some(year), zone: utc, ..found }))
 }
 
 /// `Sun, 22 Nov 2026 08:00:01 +0100`; the weekday may be missing.
-fn mailed(text: &mut Text<'_>) -> Option<Stamp> {
+fn mailed(text: &mut HeaderText<'_>) -> Option<HeaderStamp> {
     if text.0.first_chunk().is_some_and(is_weekday) {
         text.take(3)?;
         text.byte(b',')?;
@@ -81,7 +81,7 @@ fn mailed(text: &mut Text<'_>) -> Option<Stamp> {
 }
 
 /// `20261122-08:00:01`, `20261122T080001`, `261122  8:00:01`.
-fn packed(text: &mut Text<'_>) -> Option<Stamp> {
+fn packed(text: &mut HeaderText<'_>) -> Option<HeaderStamp> {
     let digits = text.0.iter().take(9).take_while(|b| b.is_ascii_digit()).count();
     let year = match digits {
         6 => 2000 + text.two()?,
@@ -100,31 +100,31 @@ fn packed(text: &mut Text<'_>) -> Option<Stamp> {
 }
 
 /// `2026 Nov 22 08:00:01`.
-fn year_first(text: &mut Text<'_>) -> Option<Stamp> {
+fn year_first(text: &mut HeaderText<'_>) -> Option<HeaderStamp> {
     text.year_first()
 }
 
 /// `@` and 24 hexadecimal digits.
-fn tai64n(text: &mut Text<'_>) -> Option<Stamp> {
+fn tai64n(text: &mut HeaderText<'_>) -> Option<HeaderStamp> {
     text.tai64n()
 }
 
 /// Seconds since 1970 with or without a fraction, or milliseconds, such as `1795334401.123`. Many a number
 /// looks like that: only for places where nothing else can stand.
-pub(in crate::detect) fn seconds(text: &[u8]) -> Option<Stamp> {
+pub(in crate::detect) fn seconds(text: &[u8]) -> Option<HeaderStamp> {
     // 2001 to 2286, which all have ten digits.
     const DIGITS: usize = 10;
     let digits = text.iter().take(DIGITS + 4).take_while(|b| b.is_ascii_digit()).count();
     let whole = std::str::from_utf8(text.get(..DIGITS)?).ok()?.parse().ok()?;
     match (digits, text.get(digits)) {
         (DIGITS, None | Some(b'.' | b',' | b'}' | b'"' | b' '))
-        | (13, None | Some(b',' | b'}' | b'.' | b'"' | b' ')) => Some(Stamp::Unix(whole)),
+        | (13, None | Some(b',' | b'}' | b'.' | b'"' | b' ')) => Some(HeaderStamp::Unix(whole)),
         _ => None,
     }
 }
 
 /// A time of day whose hour may have a blank in the place of a zero.
-fn padded_time(text: &mut Text<'_>) -> Option<u32> {
+fn padded_time(text: &mut HeaderText<'_>) -> Option<u32> {
     if !matches!(text.0, [b' ', b'0'..=b'9', b':', ..]) {
         return text.time();
     }
@@ -132,11 +132,11 @@ fn padded_time(text: &mut Text<'_>) -> Option<u32> {
     padded.iter_mut().zip(text.0).for_each(|(to, from)| *to = *from);
     padded[0] = b'0';
     text.take(8)?;
-    Text(&padded).time()
+    HeaderText(&padded).time()
 }
 
 /// A zone right here or behind a blank, if there is one.
-fn far_zone(text: &mut Text<'_>) -> Option<i32> {
+fn far_zone(text: &mut HeaderText<'_>) -> Option<i32> {
     let behind = text.0.strip_prefix(b" ").unwrap_or(text.0);
     if let [b'U', b'T', b'C', rest @ ..] | [b'G', b'M', b'T', rest @ ..] = behind {
         text.0 = rest;
@@ -148,7 +148,7 @@ fn far_zone(text: &mut Text<'_>) -> Option<i32> {
     if !(zone || direct) {
         return None;
     }
-    let mut behind = Text(behind);
+    let mut behind = HeaderText(behind);
     let zone = behind.zone().flatten()?;
     text.0 = behind.0;
     Some(zone)

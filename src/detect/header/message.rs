@@ -1,7 +1,7 @@
 //! What is put around a message: the kernel's clock, how often a syslog daemon got it, and the process and
 //! date that a service writes itself where it does not know of any syslog.
 
-use super::{Text, number};
+use super::{HeaderText, number};
 
 /// A message without what stands before it by the kernel's habit: `[ 1234.567890] `, since its start.
 pub(super) fn plain<'a>(program: &[u8], message: &'a [u8]) -> &'a [u8] {
@@ -9,7 +9,7 @@ pub(super) fn plain<'a>(program: &[u8], message: &'a [u8]) -> &'a [u8] {
 }
 
 fn without_clock(message: &[u8]) -> Option<&[u8]> {
-    let mut text = Text(message);
+    let mut text = HeaderText(message);
     text.byte(b'[')?;
     let blanks = text.0.iter().take_while(|&&b| b == b' ').count();
     text.take(blanks)?;
@@ -31,7 +31,7 @@ pub(in crate::detect) fn repeated(message: &[u8]) -> (u8, &[u8]) {
 }
 
 fn folded(message: &[u8]) -> Option<(u8, &[u8])> {
-    let mut text = Text(message.strip_prefix(b"message repeated ")?);
+    let mut text = HeaderText(message.strip_prefix(b"message repeated ")?);
     let times = number(text.word()?)?;
     let inner = text.0.strip_prefix(b"times: [ ")?.strip_suffix(b"]")?;
     Some((u8::try_from(times).unwrap_or(u8::MAX).max(1), inner))
@@ -40,7 +40,7 @@ fn folded(message: &[u8]) -> Option<(u8, &[u8])> {
 /// The process and the message in `[4711] Nov 26 08:00:57 MESSAGE`, as Dropbear writes it to its standard
 /// error: there one process stands for all that it has begun.
 pub(in crate::detect) fn own_process(message: &[u8]) -> Option<(u32, &[u8])> {
-    let mut text = Text(message);
+    let mut text = HeaderText(message);
     text.byte(b'[')?;
     let close = text.0.iter().take(11).position(|&b| b == b']')?;
     let pid = number(text.take(close)?)?;

@@ -23,7 +23,7 @@ fn limits(rules: &[(u32, u32)]) -> Vec<Limits> {
 
 fn listed(t: &Tracker, now: u64) -> Vec<(u16, String, u32, u64)> {
     let mut all = Vec::new();
-    t.for_each(Mono(now), &mut |rule, who, count, last| all.push((rule, who.to_string(), count, last.0)));
+    t.for_each(Mono(now), &mut |rule, addr, count, last| all.push((rule, addr.to_string(), count, last.0)));
     all.sort();
     all
 }
@@ -103,31 +103,31 @@ fn compare(seed: u64, findtime: u32, maxretry: u32, start: u64) {
         latest = latest.max(now);
         now = now.max(latest.saturating_sub(window));
         all.retain(|h| latest - h.2 < window * 3);
-        let (rule, who, weight) = (rng.u16(0..2), v4(rng.u32(0..3)), rng.u8(0..4).max(1));
+        let (rule, addr, weight) = (rng.u16(0..2), v4(rng.u32(0..3)), rng.u8(0..4).max(1));
         let newest = |all: &[(u16, IpNet, u64)]| {
-            all.iter().filter(|h| (h.0, h.1) == (rule, who)).map(|h| h.2).max().unwrap_or(0).max(now)
+            all.iter().filter(|h| (h.0, h.1) == (rule, addr)).map(|h| h.2).max().unwrap_or(0).max(now)
         };
         let end = newest(&all);
         let count = |all: &[(u16, IpNet, u64)], len: u64| {
-            u32::try_from(all.iter().filter(|h| (h.0, h.1) == (rule, who) && end - h.2 < len).count())
+            u32::try_from(all.iter().filter(|h| (h.0, h.1) == (rule, addr) && end - h.2 < len).count())
                 .unwrap()
         };
         for _ in 0..weight {
-            all.push((rule, who, now));
+            all.push((rule, addr, now));
         }
         let (least, most) = (count(&all, shorter), count(&all, window));
-        let verdict = t.hit(Mono(now), rule, who, weight);
+        let verdict = t.hit(Mono(now), rule, addr, weight);
         let what = format!("seed {seed}, findtime {findtime}, maxretry {maxretry}, step {step}");
         match verdict {
             Some(n) => {
                 assert!(most >= maxretry, "too early: {what}");
                 assert!((least..=most).contains(&n), "{what}: {least} <= {n} <= {most}");
-                all.retain(|h| (h.0, h.1) != (rule, who));
+                all.retain(|h| (h.0, h.1) != (rule, addr));
             }
             None => {
                 // A hit that is too old when it comes gives no verdict.
                 assert!(least < maxretry || end - now >= shorter, "too late: {what}");
-                let n = t.count(Mono(end), rule, who);
+                let n = t.count(Mono(end), rule, addr);
                 assert!((least..=most).contains(&n), "{what}: {least} <= {n} <= {most}");
             }
         }
@@ -177,10 +177,10 @@ fn long_windows_lose_only_fractions() {
 #[test]
 fn rules_and_addresses_are_counted_apart() {
     let mut t = table(64, &[(600, 3), (600, 3)]);
-    let who =
+    let addr =
         ["192.0.2.1", "2001:db8::/64", "2001:db8::/56", "2001:db8::/128", "0.0.0.0", "::/128", "32.1.13.184"];
-    for (rule, who) in (0..2).flat_map(|rule| who.map(|who| (rule, who))) {
-        assert_eq!(t.hit(Mono(64), rule, net(who), 2), None, "{who}");
+    for (rule, addr) in (0..2).flat_map(|rule| addr.map(|addr| (rule, addr))) {
+        assert_eq!(t.hit(Mono(64), rule, net(addr), 2), None, "{addr}");
     }
     assert_eq!(t.used(), 14);
     let all = listed(&t, 65);
@@ -202,12 +202,12 @@ fn forgetting() {
         ("a wider prefix", "2001:db8::/32", "192.0.2.1/32 192.0.2.2/32"),
         ("somebody else", "192.0.2.3", "192.0.2.1/32 192.0.2.2/32 2001:db8::/64"),
     ];
-    for (name, who, left) in rows {
+    for (name, addr, left) in rows {
         let mut t = table(64, &[(600, 3), (600, 50)]);
-        for (rule, who) in (0..2).flat_map(|r| ["192.0.2.1", "192.0.2.2", "2001:db8::/64"].map(|w| (r, w))) {
-            t.hit(Mono(5), rule, net(who), 1);
+        for (rule, addr) in (0..2).flat_map(|r| ["192.0.2.1", "192.0.2.2", "2001:db8::/64"].map(|w| (r, w))) {
+            t.hit(Mono(5), rule, net(addr), 1);
         }
-        t.forget(net(who));
+        t.forget(net(addr));
         let mut nets: Vec<_> = listed(&t, 6).into_iter().map(|row| row.1).collect();
         nets.sort();
         nets.dedup();
@@ -264,7 +264,7 @@ fn a_crowd_does_not_hide_an_attacker() {
 fn places_spread_and_depend_on_the_key() {
     let place = |key, n| {
         let t = Tracker::new(4096, &limits(&[(600, 5)]), key);
-        t.set(Key::of(v4(n))) / t.stride / WAYS
+        t.set(NetKey::of(v4(n))) / t.stride / WAYS
     };
     let mut sets = [0u32; 512];
     (0..5120).for_each(|n| sets[place(KEY, n)] += 1);
@@ -436,17 +436,17 @@ fn the_same_as_a_list_of_all_with_names() {
         let (mut all, mut now): (Vec<(u64, usize)>, u64) = (Vec::new(), 0);
         for step in 0..3000 {
             now += rng.u64(0..40_000) / tick * tick;
-            let who = rng.usize(..4);
+            let addr = rng.usize(..4);
             all.retain(|hit| now - hit.0 < 640_000 / tick * tick);
             if rng.u8(..4) == 0 {
-                let had = all.iter().any(|hit| hit.1 == who);
+                let had = all.iter().any(|hit| hit.1 == addr);
                 // What has left the window may still be there.
-                assert!(t.success(0, v4(1), names[who].as_bytes()) >= had);
-                all.retain(|hit| hit.1 != who);
+                assert!(t.success(0, v4(1), names[addr].as_bytes()) >= had);
+                all.retain(|hit| hit.1 != addr);
                 continue;
             }
-            all.push((now, who));
-            let attempt = Attempt { weight: 1, name: Some(names[who].as_bytes()), way: rng.u8(..) };
+            all.push((now, addr));
+            let attempt = Attempt { weight: 1, name: Some(names[addr].as_bytes()), way: rng.u8(..) };
             let got = t.attempt(Mono(now), 0, v4(1), &attempt);
             let count = u32::try_from(all.len()).unwrap();
             assert_eq!(got, (count >= limit).then_some(count), "seed {seed}, step {step}");

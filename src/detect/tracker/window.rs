@@ -22,7 +22,7 @@ const PARTS: usize = WINDOW_MIN as usize;
 
 /// What one rule asks for, in ticks.
 #[derive(Clone, Copy)]
-pub(super) struct Rule {
+pub(super) struct WindowRule {
     /// Length of the window, at least `WINDOW_MIN`: a hit exactly this old is outside.
     pub(super) window: u32,
     /// Hits that make a verdict, 1 to `LIMIT_MAX`.
@@ -35,7 +35,7 @@ pub(super) struct Rule {
     pub(super) hour: u32,
 }
 
-impl Rule {
+impl WindowRule {
     /// Words that the hits of one offender need.
     pub(super) fn words(self) -> usize {
         if self.exact() { self.limit as usize - 1 } else { 1 + PARTS / 2 }
@@ -65,16 +65,16 @@ impl Rule {
 
 /// What a hit is for: a name, of which six bits are kept, and in which of four ways it failed.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) struct Mark(u8);
+pub(super) struct HitMark(u8);
 
-impl Mark {
+impl HitMark {
     /// No name: each such hit stands for itself.
-    pub(super) const NONE: Mark = Mark(0);
+    pub(super) const NONE: HitMark = HitMark(0);
 
     /// For a hash of a name and the number of a pattern.
-    pub(super) fn new(hash: u64, way: u8) -> Mark {
+    pub(super) fn new(hash: u64, way: u8) -> HitMark {
         let name = u8::try_from(hash % 63).unwrap_or(0) + 1;
-        Mark(name << 2 | way & 3)
+        HitMark(name << 2 | way & 3)
     }
 
     fn name(self) -> u8 {
@@ -91,7 +91,7 @@ impl Mark {
 #[derive(Clone, Copy)]
 pub(super) struct Stored {
     pub(super) time: u32,
-    pub(super) mark: Mark,
+    pub(super) mark: HitMark,
     /// Hits of the same mark that were spared, as far as that is not made up for.
     pub(super) spared: u32,
 }
@@ -99,7 +99,7 @@ pub(super) struct Stored {
 impl Stored {
     fn read(word: u32) -> Stored {
         let [spared, mark, low, high] = word.to_le_bytes();
-        Stored { time: u16::from_le_bytes([low, high]).into(), mark: Mark(mark), spared: spared.into() }
+        Stored { time: u16::from_le_bytes([low, high]).into(), mark: HitMark(mark), spared: spared.into() }
     }
 
     fn word(self) -> u32 {
@@ -123,7 +123,7 @@ impl Hits<'_> {
     /// Hits that are older than that window are not counted. When the result reaches the rule's limit,
     /// nothing was stored and the caller is to forget the offender. Of a hit that is spared nothing is
     /// counted.
-    pub(super) fn add(&mut self, rule: Rule, time: u32, n: u32, mark: Mark) -> u32 {
+    pub(super) fn add(&mut self, rule: WindowRule, time: u32, n: u32, mark: HitMark) -> u32 {
         if !rule.exact() {
             return self.add_count(rule, time, n);
         }
@@ -132,14 +132,14 @@ impl Hits<'_> {
         if end - time >= rule.window {
             return self.live(rule, end);
         }
-        match self.spare(rule, time, mark) {
+        match self.set_aside(rule, time, mark) {
             Some(spared) => self.add_time(rule, Stored { time, mark, spared }, n, end),
             None => self.live(rule, end),
         }
     }
 
     /// Puts back `n` hits that were stored elsewhere, as far as they fit without a verdict.
-    pub(super) fn put_back(&mut self, rule: Rule, hit: Stored, n: u32) {
+    pub(super) fn put_back(&mut self, rule: WindowRule, hit: Stored, n: u32) {
         if !rule.exact() {
             self.add_count(rule, hit.time, n);
             return;
@@ -153,7 +153,7 @@ impl Hits<'_> {
     }
 
     /// Takes back the hits of a name. Returns whether there were any.
-    pub(super) fn take_back(&mut self, rule: Rule, mark: Mark) -> bool {
+    pub(super) fn take_back(&mut self, rule: WindowRule, mark: HitMark) -> bool {
         if !rule.exact() {
             return false;
         }
@@ -172,7 +172,7 @@ impl Hits<'_> {
         any
     }
 
-    fn live(&self, rule: Rule, end: u32) -> u32 {
+    fn live(&self, rule: WindowRule, end: u32) -> u32 {
         live(rule, self.len, self.words, end.into())
     }
 
@@ -181,7 +181,7 @@ impl Hits<'_> {
     }
 
     /// Forgets what is remembered no longer.
-    fn drop_before(&mut self, rule: Rule, end: u32) {
+    fn drop_before(&mut self, rule: WindowRule, end: u32) {
         let memory = rule.memory();
         let gone = self.stored().iter().take_while(|&&word| end - time(word) >= memory).count();
         self.remove(0..gone);
@@ -196,8 +196,8 @@ impl Hits<'_> {
 
     /// `None` if a hit is spared for one of the same mark; else how many were spared before, which the hit
     /// takes over.
-    fn spare(&mut self, rule: Rule, time: u32, mark: Mark) -> Option<u32> {
-        if mark == Mark::NONE || rule.same == 0 {
+    fn set_aside(&mut self, rule: WindowRule, time: u32, mark: HitMark) -> Option<u32> {
+        if mark == HitMark::NONE || rule.same == 0 {
             return Some(0);
         }
         let known = self.stored().iter().rposition(|&word| Stored::read(word).mark == mark);
@@ -214,7 +214,7 @@ impl Hits<'_> {
         Some(left)
     }
 
-    fn add_time(&mut self, rule: Rule, hit: Stored, n: u32, end: u32) -> u32 {
+    fn add_time(&mut self, rule: WindowRule, hit: Stored, n: u32, end: u32) -> u32 {
         let count = self.live(rule, end).saturating_add(n);
         let more = n as usize;
         if count >= rule.limit {
@@ -242,7 +242,7 @@ impl Hits<'_> {
         count
     }
 
-    fn add_count(&mut self, rule: Rule, time: u32, n: u32) -> u32 {
+    fn add_count(&mut self, rule: WindowRule, time: u32, n: u32) -> u32 {
         let part = rule.part();
         let (mut start, mut counts) = if self.len == 0 { (time, [0; PARTS]) } else { load(self.words) };
         let mut into = 0;
@@ -265,7 +265,7 @@ impl Hits<'_> {
 }
 
 /// How many hits lie within the window that ends at `now`.
-pub(super) fn live(rule: Rule, len: usize, words: &[u32], now: u64) -> u32 {
+pub(super) fn live(rule: WindowRule, len: usize, words: &[u32], now: u64) -> u32 {
     if len == 0 {
         return 0;
     }
@@ -282,19 +282,19 @@ pub(super) fn live(rule: Rule, len: usize, words: &[u32], now: u64) -> u32 {
 }
 
 /// When the newest hit was; for a counting window when its sub-window began.
-pub(super) fn newest(rule: Rule, len: usize, words: &[u32]) -> Option<u32> {
+pub(super) fn newest(rule: WindowRule, len: usize, words: &[u32]) -> Option<u32> {
     if rule.exact() { words.get(len.checked_sub(1)?).copied().map(time) } else { words.first().copied() }
 }
 
 /// Calls `each` with the stored hits and how many each stands for, newest first.
-pub(super) fn each(rule: Rule, len: usize, words: &[u32], mut each: impl FnMut(Stored, u32)) {
+pub(super) fn each(rule: WindowRule, len: usize, words: &[u32], mut each: impl FnMut(Stored, u32)) {
     if rule.exact() {
         words.iter().take(len).rev().for_each(|&word| each(Stored::read(word), 1));
     } else if len > 0 {
         let (start, counts) = load(words);
         for (age, &count) in (0u32..).zip(&counts).filter(|&(_, &count)| count > 0) {
             let time = start.saturating_sub(age * rule.part());
-            each(Stored { time, mark: Mark::NONE, spared: 0 }, count.into());
+            each(Stored { time, mark: HitMark::NONE, spared: 0 }, count.into());
         }
     }
 }

@@ -4,7 +4,7 @@
 use super::{Guard, layout, networks};
 use crate::ban::{AllowEntry, AllowSource, Allowed, Failure};
 use crate::base::clock::Wall;
-use crate::base::range::{Family, Key, Range};
+use crate::base::range::{AddrKey, Family, Range};
 use crate::firewall::nft::SetSpec;
 use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::sys::clock;
@@ -14,15 +14,15 @@ use nix::errno::Errno;
 /// kernel 8 kB for each.
 const CHANGES: usize = 256;
 /// How often a change is worked out anew when others changed the sets meanwhile.
-const TRIES: u32 = 8;
+const RETRIES_MAX: u32 = 8;
 /// Seconds that an end may differ and still be the same.
 const SAME: u64 = 2;
 
 /// Entries to be deleted, and to be added.
-type Change = (Vec<AllowEntry>, Vec<AllowEntry>);
+type ListChange = (Vec<AllowEntry>, Vec<AllowEntry>);
 
 /// What makes one list out of the other, in parts that do not touch each other.
-fn changes(mut have: Vec<AllowEntry>, mut want: Vec<AllowEntry>) -> Vec<Change> {
+fn changes(mut have: Vec<AllowEntry>, mut want: Vec<AllowEntry>) -> Vec<ListChange> {
     let order = |(range, until): &AllowEntry| (until.is_some(), *range);
     have.sort_unstable_by_key(order);
     want.sort_unstable_by_key(order);
@@ -38,13 +38,13 @@ fn changes(mut have: Vec<AllowEntry>, mut want: Vec<AllowEntry>) -> Vec<Change> 
     let added = want.iter().filter(|entry| !among(&have, entry)).map(|entry| (*entry, false));
     let mut all: Vec<(AllowEntry, bool)> = deleted.chain(added).collect();
     all.sort_unstable_by_key(|(entry, _)| order(entry));
-    let mut parts: Vec<Change> = Vec::new();
+    let mut parts: Vec<ListChange> = Vec::new();
     let mut reach: Option<AllowEntry> = None;
     for (entry, deletes) in all {
         let before = reach.filter(|before| before.1.is_some() == entry.1.is_some());
         let joined = before.and_then(|before| before.0.joined(&entry.0));
         if joined.is_none() {
-            parts.push(Change::default());
+            parts.push(ListChange::default());
         }
         reach = Some((joined.unwrap_or(entry.0), entry.1));
         if let Some((deleted, added)) = parts.last_mut() {
@@ -133,7 +133,7 @@ impl Guard {
             }
         };
         let (key, end) = (range.key(), range.end_key());
-        let end = end.as_ref().map(Key::bytes);
+        let end = end.as_ref().map(AddrKey::bytes);
         // That both ends are new: what shares one with another interval is not the same.
         self.txn.add_new_elem(&set, &Elem { key: key.bytes(), end, timeout, comment: "" });
     }
@@ -142,7 +142,7 @@ impl Guard {
         let family = range.family();
         let set = if until.is_some() { layout::allow_timed_set(family) } else { layout::allow_set(family) };
         let (key, end) = (range.key(), range.end_key());
-        let end = end.as_ref().map(Key::bytes);
+        let end = end.as_ref().map(AddrKey::bytes);
         self.txn.delete_elem(&set, &Elem { key: key.bytes(), end, timeout: Timeout::None, comment: "" });
     }
 
@@ -155,8 +155,8 @@ impl Guard {
             match self.try_sync(allowed) {
                 // An entry ended meanwhile, others wrote, or this was done and the answer lost: what is there
                 // is read again.
-                Err(e) if tries < TRIES && matches!(e.errno(), Errno::ENOENT | Errno::EEXIST) => {
-                    if self.look()?.is_none() && tries > 1 {
+                Err(e) if tries < RETRIES_MAX && matches!(e.errno(), Errno::ENOENT | Errno::EEXIST) => {
+                    if self.probe()?.is_none() && tries > 1 {
                         return Err(e);
                     }
                 }

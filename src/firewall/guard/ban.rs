@@ -1,8 +1,8 @@
 #![forbid(unsafe_code)]
 //! A ban as an element of a set, written and read.
 
-use super::Made;
-use super::scope::Kind;
+use super::TableState;
+use super::scope::SetKind;
 use crate::ban::{Ban, Standing};
 use crate::base::bytes::find;
 use crate::base::clock::Span;
@@ -13,8 +13,8 @@ use smallvec::SmallVec;
 use std::io::Write as _;
 
 impl Ban<'_> {
-    pub(super) fn kind(&self, made: Made) -> Kind {
-        kind(&self.who, made.ipv6_prefix)
+    pub(super) fn kind(&self, made: TableState) -> SetKind {
+        kind(&self.addr, made.ipv6_prefix)
     }
 
     /// Milliseconds from now until it ends, `u64::MAX` if never.
@@ -72,14 +72,14 @@ pub(super) fn timeout(age: u64, left: u64) -> Timeout {
 }
 
 /// Where a range belongs: IPv4 addresses and IPv6 prefixes of the table's length are keys of hash sets.
-pub(super) fn kind(who: &Range, ipv6_prefix: u8) -> Kind {
-    let length = match who.family() {
+pub(super) fn kind(addr: &Range, ipv6_prefix: u8) -> SetKind {
+    let length = match addr.family() {
         Family::V4 => 32,
         Family::V6 => ipv6_prefix,
     };
-    match who.as_net() {
-        Some(net) if net.prefix_len() == length => Kind::Hosts,
-        _ => Kind::Networks,
+    match addr.as_net() {
+        Some(net) if net.prefix_len() == length => SetKind::Hosts,
+        _ => SetKind::Networks,
     }
 }
 
@@ -140,8 +140,9 @@ mod tests {
             ("sshd", 5, "a: b", Span::Permanent),
             ("", 3, "by hand", Span::Secs(9)),
         ] {
-            let who = Range::EVERYBODY_V4;
-            let ban = Ban { who, scope: &Scope::ALL, time, age: 7, rule, hits, reason, bans: 0, starts: &[] };
+            let addr = Range::EVERYBODY_V4;
+            let ban =
+                Ban { addr, scope: &Scope::ALL, time, age: 7, rule, hits, reason, bans: 0, starts: &[] };
             let comment = ban.comment();
             let text = std::str::from_utf8(&comment).unwrap();
             let (total, left) = if time == Span::Permanent { (0, 0) } else { (16_000, 9_000) };

@@ -8,15 +8,15 @@
 
 use super::layout::{self, key_type, push_jump, push_key, push_meta, sources};
 use super::scan::{PRIORITY_MANGLE, share};
-use super::scope::Kind;
-use super::{Guard, Made};
+use super::scope::SetKind;
+use super::{Guard, TableState};
 use crate::ban::{Capability, Failure, Reach, Scope, Standing};
 use crate::base::name::Name;
 use crate::base::net::{SINGLE, prefix};
-use crate::base::range::{Family, Key, Range, merge};
+use crate::base::range::{AddrKey, Family, Range, merge};
 use crate::firewall::nft::elem::{Elem, Timeout};
-use crate::firewall::nft::expr::{self, Base, Cmp, REG};
-use crate::firewall::nft::{Hook, Optional, Rule, SetSpec};
+use crate::firewall::nft::expr::{self, Cmp, PayloadBase, REG};
+use crate::firewall::nft::{Hook, NftRule, Optional, SetSpec};
 
 /// Drops first datagrams of those banned, behind connection tracking.
 pub(super) const BEGIN: Name = Name::of("begin");
@@ -31,10 +31,10 @@ const CONNECTED: u64 = 600_000;
 
 /// Who is never banned for bare packets, which anybody can forge: this host, its gateway, its name servers,
 /// proxies.
-pub(super) const fn spare_set(family: Family) -> Name {
+pub(super) const fn exempt_set(family: Family) -> Name {
     match family {
-        Family::V4 => Name::of("spare4"),
-        Family::V6 => Name::of("spare6"),
+        Family::V4 => Name::of("exempt4"),
+        Family::V6 => Name::of("exempt6"),
     }
 }
 
@@ -56,19 +56,19 @@ pub(super) const fn known_set(family: Family) -> Name {
 
 /// Those banned for bare packets.
 pub(super) fn ban_set(family: Family) -> Name {
-    Scope::ALL.set(Kind::Scans, family)
+    Scope::ALL.set(SetKind::Scans, family)
 }
 
 /// Goes on only with TCP packets that begin something, or are to look like nothing: SYN, FIN, none, all.
-pub(super) fn push_probe(rule: &mut Rule) {
+pub(super) fn push_probe(rule: &mut NftRule) {
     push_meta(rule, libc::NFT_META_L4PROTO, libc::IPPROTO_TCP);
-    rule.push(expr::payload(Base::Transport, 13, 1, REG));
+    rule.push(expr::payload(PayloadBase::Transport, 13, 1, REG));
     rule.push(expr::mask(REG, &[RST_ACK]));
     rule.push(expr::cmp(Cmp::Eq, REG, &[0]));
 }
 
 /// Goes on only with first datagrams of flows.
-pub(super) fn push_first_datagram(rule: &mut Rule) {
+pub(super) fn push_first_datagram(rule: &mut NftRule) {
     push_meta(rule, libc::NFT_META_L4PROTO, libc::IPPROTO_UDP);
     super::flood::push_new(rule, false);
 }
@@ -82,11 +82,11 @@ impl Guard {
             let dynamic = libc::NFT_SET_TIMEOUT | libc::NFT_SET_EVAL;
             let size = share(family, BANS);
             self.txn.add_set(&SetSpec { size, ..SetSpec::new(ban_set(family), dynamic, key) });
-            for set in [spare_set(family), proxy_set(family)] {
+            for set in [exempt_set(family), proxy_set(family)] {
                 self.txn.add_set(&SetSpec::new(set, libc::NFT_SET_INTERVAL, key));
             }
             if gone {
-                [ban_set(family), spare_set(family), proxy_set(family)]
+                [ban_set(family), exempt_set(family), proxy_set(family)]
                     .iter()
                     .for_each(|set| self.txn.delete_set(set));
             }
@@ -94,9 +94,9 @@ impl Guard {
     }
 
     /// Has the gate drop what those begin who are banned for bare packets.
-    pub(super) fn write_packet_bans(&mut self, made: Made) {
+    pub(super) fn write_packet_bans(&mut self, made: TableState) {
         for source in sources(made.ipv6_prefix) {
-            let mut rule = Rule::new();
+            let mut rule = NftRule::new();
             push_probe(&mut rule);
             push_key(&mut rule, source);
             push_jump(&mut rule, &ban_set(source.family()), source.family());
@@ -105,7 +105,7 @@ impl Guard {
     }
 
     /// Likewise for datagrams, which only connection tracking can tell first ones of; `None` takes it away.
-    pub(super) fn write_begin(&mut self, made: Option<Made>) {
+    pub(super) fn write_begin(&mut self, made: Option<TableState>) {
         self.txn.add_chain(&BEGIN, None);
         self.txn.flush_chain(&BEGIN);
         self.txn.delete_chain(&BEGIN);
@@ -117,7 +117,7 @@ impl Guard {
         };
         self.txn.add_chain(&BEGIN, Some(Hook { priority: PRIORITY_BEGIN, ..Hook::new(number) }));
         for source in sources(made.ipv6_prefix) {
-            let mut rule = Rule::new();
+            let mut rule = NftRule::new();
             push_first_datagram(&mut rule);
             push_key(&mut rule, source);
             push_jump(&mut rule, &ban_set(source.family()), source.family());
@@ -127,16 +127,17 @@ impl Guard {
 
     /// Whether first datagrams are told from others: not for the sake of this alone would connections be
     /// tracked.
-    pub(super) fn tracks(&self, made: Made) -> bool {
-        made.features.on().any(|feature| feature.tracks(&self.options)) && !made.lacks.has(Capability::Floods)
+    pub(super) fn tracks(&self, made: TableState) -> bool {
+        made.features.on().any(|feature| feature.tracks(&self.options))
+            && !made.missing.has(Capability::Floods)
     }
 
     /// Replaces whom bare packets never have banned (`spared`), and who has no limits beside (`proxies`).
     /// In an IPv6 prefix that one of them is in, everybody counts alone.
     ///
     /// # Errors
-    /// What the kernel refused; then the former ones stay.
-    pub fn set_spared(&mut self, spared: &[Range], proxies: &[Range]) -> Result<(), Failure> {
+    /// What the kernel refused; then the previous ones stay.
+    pub fn set_exempt(&mut self, spared: &[Range], proxies: &[Range]) -> Result<(), Failure> {
         let Some(made) = self.made.filter(|made| made.keeps_singles()) else { return Ok(()) };
         let all = || spared.iter().chain(proxies).copied();
         let whole = |range: Range| {
@@ -151,7 +152,7 @@ impl Guard {
         self.txn.flush_set(&layout::SINGLE6);
         single.iter().for_each(|range| self.write_range(&layout::SINGLE6, range, Timeout::None, ""));
         if made.bare_packets() {
-            self.fill(spare_set, all().collect());
+            self.fill(exempt_set, all().collect());
             self.fill(proxy_set, proxies.to_vec());
         }
         Ok(self.txn.commit(&mut self.socket)?)
@@ -171,8 +172,8 @@ impl Guard {
     ///
     /// # Errors
     /// What the kernel refused.
-    pub fn pardon(&mut self, who: &Range, connected: bool) -> Result<bool, Failure> {
-        let (family, key) = (who.family(), who.key());
+    pub fn unban_packets(&mut self, addr: &Range, connected: bool) -> Result<bool, Failure> {
+        let (family, key) = (addr.family(), addr.key());
         if connected && self.scan_rate(family).is_some() {
             let timeout = Timeout::Ms(CONNECTED);
             self.txn
@@ -180,9 +181,9 @@ impl Guard {
             self.txn.commit(&mut self.socket)?;
         }
         if let Some(rate) = self.scan_rate(family) {
-            self.remove_key(&rate, Key::bytes(&key))?;
+            self.remove_key(&rate, AddrKey::bytes(&key))?;
         }
-        self.remove_key(&ban_set(family), Key::bytes(&key))
+        self.remove_key(&ban_set(family), AddrKey::bytes(&key))
     }
 
     /// Who is banned for what bare packets did, and how that stands.
@@ -193,8 +194,8 @@ impl Guard {
         let mut all = Vec::new();
         let Some(made) = self.made.filter(|made| made.bare_packets()) else { return Ok(all) };
         for family in Family::ALL {
-            let found = self.all_of(made, &ban_set(family), Kind::Scans)?;
-            all.extend(found.into_iter().map(|found| (found.who, found.standing)));
+            let found = self.all_of(made, &ban_set(family), SetKind::Scans)?;
+            all.extend(found.into_iter().map(|found| (found.addr, found.standing)));
         }
         Ok(all)
     }
@@ -204,10 +205,10 @@ impl Guard {
     ///
     /// # Errors
     /// What the kernel refused: all places are taken (ENFILE), or the table is not there.
-    pub fn ban_for_packets(&mut self, who: &Range, secs: u64, comment: &str) -> Result<(), Failure> {
+    pub fn ban_for_packets(&mut self, addr: &Range, secs: u64, comment: &str) -> Result<(), Failure> {
         let timeout = Timeout::Ms(secs.saturating_mul(1000));
-        let key = who.key();
-        let set = ban_set(who.family());
+        let key = addr.key();
+        let set = ban_set(addr.family());
         // What is there already is made anew, so that the time and the words are these.
         let elem = Elem { key: key.bytes(), end: None, timeout, comment };
         self.txn.add_elem(&set, &elem);

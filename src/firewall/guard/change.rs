@@ -3,11 +3,11 @@
 //! refuses is found. What is there already is not made shorter by anything.
 
 use super::ban::kind;
-use super::layout::Place;
+use super::layout::RulePosition;
 use super::networks::whole;
-use super::scope::Kind;
-use super::{Guard, Made, TABLE};
-use crate::ban::{Ban, Doing, Failure, Outcome, Repeat, Report, Scope, Standing, meet};
+use super::scope::SetKind;
+use super::{Guard, TABLE, TableState};
+use crate::ban::{Ban, BanOutcome, BanReport, Doing, Failure, Repeat, Scope, Standing, meet};
 use crate::base::name::Name;
 use crate::base::net::offender;
 use crate::base::range::{Family, Range};
@@ -19,7 +19,7 @@ use nix::errno::Errno;
 /// until its end.
 pub(super) const BATCH: usize = 256;
 /// How often a batch is looked at anew because elements came or went meanwhile.
-const TRIES: u32 = 5;
+const RETRIES_MAX: u32 = 5;
 
 /// Whether a smaller batch may succeed: one bad element, no memory, a send buffer that may not grow.
 fn can_halve(e: &TxnError) -> bool {
@@ -36,7 +36,7 @@ type Hosts<'b, 'a> = [(usize, &'b Ban<'a>)];
 
 impl Guard {
     /// Bans each. `report` is called once for each, after the kernel has acknowledged or refused it.
-    pub fn ban(&mut self, bans: &[Ban<'_>], repeat: Repeat, report: Report<'_>) {
+    pub fn ban(&mut self, bans: &[Ban<'_>], repeat: Repeat, report: BanReport<'_>) {
         for (i, batch) in bans.chunks(BATCH).enumerate() {
             let first = i * BATCH;
             let made = match self.prepare(batch) {
@@ -47,31 +47,31 @@ impl Guard {
                 }
             };
             let numbered = || batch.iter().enumerate().map(|(at, ban)| (first + at, ban));
-            let mut hosts: Vec<_> = numbered().filter(|(_, ban)| ban.kind(made) == Kind::Hosts).collect();
+            let mut hosts: Vec<_> = numbered().filter(|(_, ban)| ban.kind(made) == SetKind::Hosts).collect();
             let covered = self.covered(&mut hosts, repeat, report);
             self.ban_hosts(&hosts, repeat, &mut |at, result| {
                 let before = covered.iter().find(|(other, _)| *other == at);
                 report(
                     at,
                     match (result, before) {
-                        (Ok(Outcome::Banned), Some((_, after))) => Ok(Outcome::Extended(after.clone())),
+                        (Ok(BanOutcome::Banned), Some((_, after))) => Ok(BanOutcome::Extended(after.clone())),
                         (result, _) => result,
                     },
                 );
             });
-            for (at, ban) in numbered().filter(|(_, ban)| ban.kind(made) == Kind::Networks) {
+            for (at, ban) in numbered().filter(|(_, ban)| ban.kind(made) == SetKind::Networks) {
                 let around = meet(self.offender_around(made, ban), ban, repeat);
-                if let Outcome::InForce(_) = around {
+                if let BanOutcome::InForce(_) = around {
                     report(at, Ok(around));
                     continue;
                 }
                 let mut result = self.ban_network(ban, repeat);
                 if result.as_ref().is_err_and(is_gone) {
-                    self.forget();
+                    self.invalidate();
                     result = self.prepare(batch).and_then(|_| self.ban_network(ban, repeat));
                 }
                 match result {
-                    Ok(Outcome::Banned) => report(at, Ok(around)),
+                    Ok(BanOutcome::Banned) => report(at, Ok(around)),
                     Ok(outcome) => report(at, Ok(outcome)),
                     Err(e) => report(at, Err(&e)),
                 }
@@ -81,21 +81,21 @@ impl Guard {
 
     /// Sees to it that the table and all sets of the batch are there, also when the table went away since the
     /// last look.
-    pub(super) fn prepare(&mut self, batch: &[Ban<'_>]) -> Result<Made, Failure> {
+    pub(super) fn prepare(&mut self, batch: &[Ban<'_>]) -> Result<TableState, Failure> {
         match self.prepare_once(batch) {
             Err(e) if is_gone(&e) => {
-                self.forget();
+                self.invalidate();
                 self.prepare_once(batch)
             }
             result => result,
         }
     }
 
-    fn prepare_once(&mut self, batch: &[Ban<'_>]) -> Result<Made, Failure> {
+    fn prepare_once(&mut self, batch: &[Ban<'_>]) -> Result<TableState, Failure> {
         let made = match self.made {
             // Whoever rebuilt a flushed table may have given IPv6 keys another length, and a key of the wrong
             // length is never looked up: what is remembered is good enough for IPv4 only.
-            Some(made) if batch.iter().all(|ban| ban.who.family() == Family::V4) => made,
+            Some(made) if batch.iter().all(|ban| ban.addr.family() == Family::V4) => made,
             _ => self.ensure()?,
         };
         for ban in batch.iter().filter(|ban| !ban.scope.is_all()) {
@@ -105,7 +105,7 @@ impl Guard {
             }
             let there = query::set(&mut self.socket, &TABLE, &ban.scope.set(kind, Family::V4), &mut |_| ())?;
             if !there {
-                self.write_scope(ban.scope, kind, made.ipv6_prefix, Place::First);
+                self.write_scope(ban.scope, kind, made.ipv6_prefix, RulePosition::First);
                 match self.txn.commit(&mut self.socket) {
                     // Another process was first: sets and rules are there, both or neither.
                     Err(e) if e.errno() == Errno::EEXIST => {}
@@ -123,29 +123,29 @@ impl Guard {
         &mut self,
         hosts: &mut Vec<(usize, &Ban<'_>)>,
         repeat: Repeat,
-        report: Report<'_>,
+        report: BanReport<'_>,
     ) -> Vec<(usize, Standing)> {
         let (mut covered, mut empty) = (Vec::new(), Vec::new());
         hosts.retain(|(at, ban)| {
-            let set = ban.scope.set(Kind::Networks, ban.who.family());
+            let set = ban.scope.set(SetKind::Networks, ban.addr.family());
             if empty.contains(&set) || self.is_empty(&set) {
                 empty.push(set);
                 empty.dedup();
                 return true;
             }
-            let before = if ban.who.first() == ban.who.last() {
-                self.standing(&set, ban.who.key().bytes())
+            let before = if ban.addr.first() == ban.addr.last() {
+                self.standing(&set, ban.addr.key().bytes())
             } else {
-                self.pieces(&set, &ban.who).map(|pieces| whole(&pieces, &ban.who))
+                self.pieces(&set, &ban.addr).map(|pieces| whole(&pieces, &ban.addr))
             };
             // What cannot be asked now is refused when it is to be changed.
             match meet(before.unwrap_or(None), ban, repeat) {
-                Outcome::Extended(after) => covered.push((*at, after)),
-                Outcome::InForce(before) => {
-                    report(*at, Ok(Outcome::InForce(before)));
+                BanOutcome::Extended(after) => covered.push((*at, after)),
+                BanOutcome::InForce(before) => {
+                    report(*at, Ok(BanOutcome::InForce(before)));
                     return false;
                 }
-                Outcome::Banned => {}
+                BanOutcome::Banned => {}
             }
             true
         });
@@ -153,12 +153,12 @@ impl Guard {
     }
 
     /// The ban of the IPv6 offender that a smaller prefix is a part of.
-    fn offender_around(&mut self, made: Made, ban: &Ban<'_>) -> Option<Standing> {
-        let offender = Range::from(offender(ban.who.first(), made.ipv6_prefix));
-        if !offender.covers(&ban.who) || offender == ban.who {
+    fn offender_around(&mut self, made: TableState, ban: &Ban<'_>) -> Option<Standing> {
+        let offender = Range::from(offender(ban.addr.first(), made.ipv6_prefix));
+        if !offender.covers(&ban.addr) || offender == ban.addr {
             return None;
         }
-        let set = ban.scope.set(Kind::Hosts, ban.who.family());
+        let set = ban.scope.set(SetKind::Hosts, ban.addr.family());
         self.standing(&set, offender.key().bytes()).ok().flatten()
     }
 
@@ -170,27 +170,27 @@ impl Guard {
     }
 
     /// Bans those that go to hash sets, all of whom are new as a rule.
-    fn ban_hosts(&mut self, hosts: &Hosts<'_, '_>, repeat: Repeat, report: Report<'_>) {
+    fn ban_hosts(&mut self, hosts: &Hosts<'_, '_>, repeat: Repeat, report: BanReport<'_>) {
         hosts.iter().for_each(|(_, ban)| self.write_host(ban));
         match self.txn.commit(&mut self.socket) {
-            Ok(()) => hosts.iter().for_each(|(at, _)| report(*at, Ok(Outcome::Banned))),
-            Err(e) if e.errno() == Errno::EEXIST => self.ban_known(hosts, repeat, TRIES, report),
+            Ok(()) => hosts.iter().for_each(|(at, _)| report(*at, Ok(BanOutcome::Banned))),
+            Err(e) if e.errno() == Errno::EEXIST => self.ban_known(hosts, repeat, RETRIES_MAX, report),
             // The table went away under us: somebody flushed the rule set.
             Err(e) if e.errno() == Errno::ENOENT => {
-                self.forget();
+                self.invalidate();
                 let bans: Vec<Ban<'_>> = hosts.iter().map(|(_, ban)| **ban).collect();
                 match self.prepare(&bans) {
-                    Ok(_) => self.ban_known(hosts, repeat, TRIES, report),
+                    Ok(_) => self.ban_known(hosts, repeat, RETRIES_MAX, report),
                     Err(e) => hosts.iter().for_each(|(at, _)| report(*at, Err(&e))),
                 }
             }
-            Err(e) => self.halve(hosts, (repeat, TRIES), e, report),
+            Err(e) => self.halve(hosts, (repeat, RETRIES_MAX), e, report),
         }
     }
 
     /// Bans those of whom some are banned already: each is asked for first.
-    fn ban_known(&mut self, hosts: &Hosts<'_, '_>, repeat: Repeat, tries: u32, report: Report<'_>) {
-        let same = |a: &Ban<'_>, b: &Ban<'_>| (a.who, a.scope) == (b.who, b.scope);
+    fn ban_known(&mut self, hosts: &Hosts<'_, '_>, repeat: Repeat, tries: u32, report: BanReport<'_>) {
+        let same = |a: &Ban<'_>, b: &Ban<'_>| (a.addr, a.scope) == (b.addr, b.scope);
         let (mut once, mut again) = (Vec::<(usize, &Ban<'_>)>::with_capacity(hosts.len()), Vec::new());
         for host in hosts {
             let twin = once.iter().any(|(_, other)| same(other, host.1));
@@ -202,8 +202,8 @@ impl Guard {
         }
         let mut outcomes = Vec::with_capacity(once.len());
         for (_, ban) in &once {
-            let set = ban.scope.set(Kind::Hosts, ban.who.family());
-            match self.standing(&set, ban.who.key().bytes()) {
+            let set = ban.scope.set(SetKind::Hosts, ban.addr.family());
+            match self.standing(&set, ban.addr.key().bytes()) {
                 Ok(before) => outcomes.push(meet(before, ban, repeat)),
                 Err(e) => return hosts.iter().for_each(|(at, _)| report(*at, Err(&e))),
             }
@@ -211,15 +211,15 @@ impl Guard {
         let planned = || once.iter().map(|(_, ban)| *ban).zip(&outcomes);
         // Kernels that take the new time of what is there keep its comment: it is deleted and added anew.
         // First all of one kind, so that they share a message.
-        for (ban, _) in planned().filter(|(_, outcome)| matches!(outcome, Outcome::Extended(_))) {
-            let set = ban.scope.set(Kind::Hosts, ban.who.family());
-            self.txn.delete_elem(&set, &plain(ban.who.key().bytes()));
+        for (ban, _) in planned().filter(|(_, outcome)| matches!(outcome, BanOutcome::Extended(_))) {
+            let set = ban.scope.set(SetKind::Hosts, ban.addr.family());
+            self.txn.delete_elem(&set, &plain(ban.addr.key().bytes()));
         }
         for (ban, outcome) in planned() {
             match outcome {
-                Outcome::Banned => self.write_host(ban),
-                Outcome::Extended(after) => self.write_host(&after.ban(ban.who, ban.scope)),
-                Outcome::InForce(_) => {}
+                BanOutcome::Banned => self.write_host(ban),
+                BanOutcome::Extended(after) => self.write_host(&after.ban(ban.addr, ban.scope)),
+                BanOutcome::InForce(_) => {}
             }
         }
         match self.txn.commit(&mut self.socket) {
@@ -228,7 +228,7 @@ impl Guard {
                     report(*at, Ok(outcome));
                 }
                 if !again.is_empty() {
-                    self.ban_known(&again, repeat, TRIES, report);
+                    self.ban_known(&again, repeat, RETRIES_MAX, report);
                 }
             }
             // An element has ended or was added between the question and the transaction.
@@ -245,7 +245,7 @@ impl Guard {
         hosts: &Hosts<'_, '_>,
         (repeat, tries): (Repeat, u32),
         e: TxnError,
-        report: Report<'_>,
+        report: BanReport<'_>,
     ) {
         if hosts.len() < 2 || !can_halve(&e) {
             let failure = Failure::from(e);
@@ -260,13 +260,15 @@ impl Guard {
     ///
     /// # Errors
     /// The system call or the kernel's error.
-    pub fn has_ban(&mut self, who: &Range, scope: &Scope) -> Result<bool, Failure> {
+    pub fn has_ban(&mut self, addr: &Range, scope: &Scope) -> Result<bool, Failure> {
         let prefix = self.made.map_or(64, |made| made.ipv6_prefix);
-        match kind(who, prefix) {
-            kind @ (Kind::Hosts | Kind::Scans) => {
-                Ok(self.standing(&scope.set(kind, who.family()), who.key().bytes())?.is_some())
+        match kind(addr, prefix) {
+            kind @ (SetKind::Hosts | SetKind::Scans) => {
+                Ok(self.standing(&scope.set(kind, addr.family()), addr.key().bytes())?.is_some())
             }
-            Kind::Networks => Ok(!self.pieces(&scope.set(Kind::Networks, who.family()), who)?.is_empty()),
+            SetKind::Networks => {
+                Ok(!self.pieces(&scope.set(SetKind::Networks, addr.family()), addr)?.is_empty())
+            }
         }
     }
 
@@ -281,9 +283,9 @@ impl Guard {
 
     /// Writes an element that must be new.
     fn write_host(&mut self, ban: &Ban<'_>) {
-        let (key, comment) = (ban.who.key(), ban.comment());
+        let (key, comment) = (ban.addr.key(), ban.comment());
         let comment = std::str::from_utf8(&comment).unwrap_or(ban.rule);
-        let set = ban.scope.set(Kind::Hosts, ban.who.family());
+        let set = ban.scope.set(SetKind::Hosts, ban.addr.family());
         let elem = Elem { key: key.bytes(), end: None, timeout: ban.timeout(), comment };
         self.txn.add_new_elem(&set, &elem);
     }

@@ -1,18 +1,18 @@
 #![forbid(unsafe_code)]
-//! Deny lists: each list is a generation of sets of its own, filled while the former one is in force, and
+//! Deny lists: each list is a generation of sets of its own, filled while the previous one is in force, and
 //! then looked up instead of it by one transaction. Knows no file: a list is a number, and so is its content.
 //!
 //! Single addresses are keys of a hash set whose size is known before, so that it never grows; networks are
 //! intervals. Transactions are short (`room::piece`): somebody may listen to what changes.
 
 use super::layout::{self, DENY};
-use super::{Guard, TABLE, TXN_ROOM, room};
+use super::{BATCH_BUFFER, Guard, TABLE, room};
 use crate::ban::{Doing, Failure, ListId};
 use crate::base::name::Name;
-use crate::base::range::{Family, Key, Range};
+use crate::base::range::{AddrKey, Family, Range};
 use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::firewall::nft::{ELEMENTS_MAX, Optional, SetSpec};
-use crate::firewall::nft::{Rule, msg, query, rule_attr};
+use crate::firewall::nft::{NftRule, msg, query, rule_attr};
 use crate::sys::nlattr::{attr, attrs, be64, text};
 use crate::sys::{memory, random};
 use nix::errno::Errno;
@@ -140,7 +140,7 @@ impl Guard {
     /// What the kernel refused; the set is then worth nothing.
     pub fn deny_add(&mut self, filling: &mut Filling, range: &Range, room: usize) -> Result<(), Failure> {
         let (key, end) = (range.key(), range.end_key().filter(|_| filling.networks));
-        let (key, end) = (key.bytes(), end.as_ref().map(Key::bytes));
+        let (key, end) = (key.bytes(), end.as_ref().map(AddrKey::bytes));
         self.txn.add_elem(&filling.name, &Elem { key, end, timeout: Timeout::None, comment: "" });
         let elements = self.txn.elements();
         if elements < filling.piece && self.txn.len() < room.min(ROOM_MAX) {
@@ -167,7 +167,7 @@ impl Guard {
     #[must_use]
     pub fn deny_room(e: &Failure, room: usize) -> Option<usize> {
         let short = e.doing == Doing::Exchange && matches!(e.errno(), Errno::EMSGSIZE | Errno::ENOBUFS);
-        (short && room > ROOM_MIN).then(|| room.min(TXN_ROOM) / 4)
+        (short && room > ROOM_MIN).then(|| room.min(BATCH_BUFFER) / 4)
     }
 
     /// Has packets looked up in the sets of `new` instead of those of `old`, which are deleted.
@@ -187,7 +187,7 @@ impl Guard {
                     && family_of(s.name.as_str()) == family
             };
             let late = set.networks || all.iter().filter(early).count() >= EARLY;
-            let mut rule = Rule::new();
+            let mut rule = NftRule::new();
             layout::push_source(&mut rule, family, 128);
             layout::push_jump(&mut rule, &set.name, family);
             self.txn.add_rule(&DENY[usize::from(late)], &rule, false, Optional::No);

@@ -1,10 +1,10 @@
 #![forbid(unsafe_code)]
 //! The guard as a backend: what the seam calls its parts.
 
-use super::{DenySet, Filling, Flood, Guard, Made, Scan, Seen, room};
+use super::{DenySet, Filling, Flood, Guard, Scan, Seen, TableState, room};
 use crate::ban::{
-    AllowEntry, Allowed, Ban, Capabilities, Capability, Damage, Entry, Failure, GuardState, Health, ListId,
-    Options, Repeat, Report, Scanner, Scope, Shortage, Standing,
+    AllowEntry, Allowed, Ban, BanEntry, BanReport, Capabilities, Capability, Damage, Failure, GuardState,
+    Health, ListId, Options, Repeat, Scanner, Scope, Shortage, Standing,
 };
 use crate::base::clock::Wall;
 use crate::base::range::{Family, Range};
@@ -13,8 +13,8 @@ use crate::firewall::tables;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
-impl From<Made> for GuardState {
-    fn from(made: Made) -> GuardState {
+impl From<TableState> for GuardState {
+    fn from(made: TableState) -> GuardState {
         let parts = [
             (made.ingress, Capability::Ingress),
             (made.has(&Scan), Capability::Scans),
@@ -26,14 +26,14 @@ impl From<Made> for GuardState {
             ipv6_prefix: made.ipv6_prefix,
             logs: made.logs,
             watches: on.fold(Capabilities::NONE, |all, (_, one)| all.and(one)),
-            lacks: made.lacks,
+            lacks: made.missing,
         }
     }
 }
 
 impl View for Guard {
     fn state(&mut self) -> Result<Option<GuardState>, Failure> {
-        Ok(self.look()?.map(GuardState::from))
+        Ok(self.probe()?.map(GuardState::from))
     }
 
     fn place(&self) -> &'static str {
@@ -42,22 +42,22 @@ impl View for Guard {
 
     fn lacking(&mut self, state: GuardState) -> Vec<String> {
         let missing = self.missing(state.lacks);
-        super::lacking(state.lacks, missing).collect()
+        super::missing_features(state.lacks, missing).collect()
     }
 
     fn owned_by(&mut self, run_dir: &Path) -> Result<Option<String>, Failure> {
         Guard::owned_by(self, run_dir)
     }
 
-    fn has_ban(&mut self, who: &Range, scope: &Scope) -> Result<bool, Failure> {
-        Guard::has_ban(self, who, scope)
+    fn has_ban(&mut self, addr: &Range, scope: &Scope) -> Result<bool, Failure> {
+        Guard::has_ban(self, addr, scope)
     }
 
-    fn list(&mut self, each: &mut dyn FnMut(&Entry<'_>)) -> Result<(), Failure> {
+    fn list(&mut self, each: &mut dyn FnMut(&BanEntry<'_>)) -> Result<(), Failure> {
         Guard::list(self, each)
     }
 
-    fn glance(&mut self, each: &mut dyn FnMut(&Entry<'_>)) -> Result<(), Failure> {
+    fn glance(&mut self, each: &mut dyn FnMut(&BanEntry<'_>)) -> Result<(), Failure> {
         Guard::glance(self, each)
     }
 
@@ -135,11 +135,11 @@ impl Bans for Guard {
         Guard::ensure(self).map(GuardState::from)
     }
 
-    fn take_fresh(&mut self) -> bool {
-        Guard::take_fresh(self)
+    fn take_recreated(&mut self) -> bool {
+        Guard::take_recreated(self)
     }
 
-    fn ban(&mut self, bans: &[Ban<'_>], repeat: Repeat, report: Report<'_>) {
+    fn ban(&mut self, bans: &[Ban<'_>], repeat: Repeat, report: BanReport<'_>) {
         Guard::ban(self, bans, repeat, report);
     }
 
@@ -163,8 +163,8 @@ impl Bans for Guard {
         Guard::wait_for_listeners(self);
     }
 
-    fn cool(&mut self) {
-        Guard::cool(self);
+    fn shrink(&mut self) {
+        Guard::shrink(self);
     }
 
     fn room_for_bans(&self, bans: u64, before: u64) -> Result<(), Shortage> {
@@ -177,21 +177,21 @@ impl Bans for Guard {
 }
 
 impl Guards for Guard {
-    fn set_spared(&mut self, spared: &[Range], proxies: &[Range]) -> Result<(), Failure> {
-        Guard::set_spared(self, spared, proxies)
+    fn set_exempt(&mut self, spared: &[Range], proxies: &[Range]) -> Result<(), Failure> {
+        Guard::set_exempt(self, spared, proxies)
     }
 
     fn packet_bans(&mut self) -> Result<Vec<(Range, Standing)>, Failure> {
         Guard::packet_bans(self)
     }
 
-    fn ban_for_packets(&mut self, who: &Range, secs: u64, (rule, hits): (&str, u32)) -> Result<(), Failure> {
+    fn ban_for_packets(&mut self, addr: &Range, secs: u64, (rule, hits): (&str, u32)) -> Result<(), Failure> {
         // As bans by service rules are commented.
-        Guard::ban_for_packets(self, who, secs, &format!("{rule} hits={hits}"))
+        Guard::ban_for_packets(self, addr, secs, &format!("{rule} hits={hits}"))
     }
 
-    fn pardon(&mut self, who: &Range, connected: bool) -> Result<bool, Failure> {
-        Guard::pardon(self, who, connected)
+    fn unban_packets(&mut self, addr: &Range, connected: bool) -> Result<bool, Failure> {
+        Guard::unban_packets(self, addr, connected)
     }
 
     fn scanned_ports(&mut self, scanners: &mut [Scanner]) -> Result<(), Failure> {
@@ -236,8 +236,8 @@ impl Keeper for Guard {
         Guard::has_moved(self)
     }
 
-    fn probe(&mut self) -> Result<Health, Failure> {
-        Guard::probe(self)
+    fn check(&mut self) -> Result<Health, Failure> {
+        Guard::check(self)
     }
 
     fn rebuild(&mut self) -> Result<GuardState, Failure> {
@@ -245,7 +245,7 @@ impl Keeper for Guard {
     }
 
     fn repair(&mut self, _: Damage) -> Result<GuardState, Failure> {
-        self.forget();
+        self.invalidate();
         Guard::rebuild(self).map(GuardState::from)
     }
 

@@ -5,7 +5,7 @@
 use super::flood::Flood;
 use super::scan::Scan;
 use super::seen::Seen;
-use super::{Guard, Made};
+use super::{Guard, TableState};
 use crate::ban::{Capabilities, Capability, Options};
 use crate::base::name::Name;
 
@@ -62,7 +62,7 @@ pub trait Feature {
     fn delete_sets(&self, guard: &mut Guard);
 
     /// Writes its chains; the sets are there.
-    fn write(&self, guard: &mut Guard, made: Made);
+    fn write(&self, guard: &mut Guard, made: TableState);
 
     /// Empties the sets, or makes them anew, whose content is of no use any more.
     fn forget(&self, guard: &mut Guard, stale: Stale);
@@ -104,8 +104,8 @@ impl Digests {
 
 impl Guard {
     /// Takes away what is there of a table that was made before: all chains, and the sets of what is off now.
-    pub(super) fn unwrite_features(&mut self, former: Made, made: Made) {
-        for (feature, digest) in former.features.pairs() {
+    pub(super) fn unwrite_features(&mut self, previous: TableState, made: TableState) {
+        for (feature, digest) in previous.features.pairs() {
             for chain in feature.chains() {
                 // What is added first can be deleted, whether it was there or not.
                 self.txn.add_chain(chain, None);
@@ -120,10 +120,15 @@ impl Guard {
     }
 
     /// Writes those that are on.
-    pub(super) fn write_features(&mut self, made: Made, former: Option<Made>, other_prefix: bool) {
+    pub(super) fn write_features(
+        &mut self,
+        made: TableState,
+        previous: Option<TableState>,
+        other_prefix: bool,
+    ) {
         for (feature, digest) in made.features.pairs().filter(|(_, digest)| *digest != 0) {
             feature.write_sets(self);
-            if former.is_some_and(|former| former.features.get(feature) != digest) {
+            if previous.is_some_and(|previous| previous.features.get(feature) != digest) {
                 feature.forget(self, Stale::Digest);
             }
             if other_prefix {

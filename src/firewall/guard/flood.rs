@@ -7,19 +7,19 @@
 //! What packets write to has a size. When a set is full, nobody new is counted in it and nothing is dropped
 //! for that.
 
-use super::bare::{BANS, proxy_set, spare_set};
+use super::bare::{BANS, exempt_set, proxy_set};
 use super::change::BATCH;
 use super::feature::{Feature, Stale};
-use super::layout::{self, Source, end, key_type, push_key, push_meta, push_source, sources};
+use super::layout::{self, PacketSource, end, key_type, push_key, push_meta, push_source, sources};
 use super::list::host;
 use super::scan::{COUNTED, PRIORITY_MANGLE, pair_type, push_interface, push_pair, share, stamp};
-use super::{Guard, Made, TABLE};
-use crate::ban::{Alarm, Capability, Failure, FloodLimits, FloodOptions, Limit, Options};
+use super::{Guard, TABLE, TableState};
+use crate::ban::{Alarm, Capability, Failure, FloodLimit, FloodLimits, FloodOptions, Options};
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, Range};
 use crate::firewall::alarm::{ALARMS, SNAPLEN};
-use crate::firewall::nft::expr::{self, Base, Cmp, REG, Verdict};
-use crate::firewall::nft::{Expr, Hook, Optional, Rule, SetSpec, query};
+use crate::firewall::nft::expr::{self, Cmp, NftVerdict, PayloadBase, REG};
+use crate::firewall::nft::{Expr, Hook, NftRule, Optional, SetSpec, query};
 
 /// Packets that can begin a connection to a guarded port leave this chain for `LOOK`.
 const FLOOD: Name = Name::of("flood");
@@ -35,13 +35,13 @@ const TCP_FLAGS: u32 = 13;
 const SYN: u8 = 0x02;
 const SYN_ACK: u8 = 0x12;
 
-impl Limit {
+impl FloodLimit {
     /// Where packets over it go, and what counts.
     const fn names(self) -> (Name, [Name; 2]) {
         match self {
-            Limit::Syn => (Name::of("flood_syn"), [Name::of("flood_syn4"), Name::of("flood_syn6")]),
-            Limit::New => (Name::of("flood_new"), [Name::of("flood_new4"), Name::of("flood_new6")]),
-            Limit::Conns => (Name::of("flood_conn"), [Name::of("flood_conn4"), Name::of("flood_conn6")]),
+            FloodLimit::Syn => (Name::of("flood_syn"), [Name::of("flood_syn4"), Name::of("flood_syn6")]),
+            FloodLimit::New => (Name::of("flood_new"), [Name::of("flood_new4"), Name::of("flood_new6")]),
+            FloodLimit::Conns => (Name::of("flood_conn"), [Name::of("flood_conn4"), Name::of("flood_conn6")]),
         }
     }
 
@@ -75,10 +75,10 @@ impl FloodOptions {
 }
 
 /// Goes on only if the packet goes to a TCP port of the range.
-fn push_port(rule: &mut Rule, from: u16, to: u16) {
+fn push_port(rule: &mut NftRule, from: u16, to: u16) {
     push_meta(rule, libc::NFT_META_L4PROTO, libc::IPPROTO_TCP);
     let (from, to) = (from.to_be_bytes(), to.to_be_bytes());
-    rule.push(expr::payload(Base::Transport, 2, 2, REG));
+    rule.push(expr::payload(PayloadBase::Transport, 2, 2, REG));
     rule.push(if from == to {
         expr::cmp(Cmp::Eq, REG, &from)
     } else {
@@ -87,18 +87,18 @@ fn push_port(rule: &mut Rule, from: u16, to: u16) {
 }
 
 /// Goes on only with a SYN that is no answer, or (`not`) with everything else.
-fn push_syn(rule: &mut Rule, not: bool) {
-    rule.push(expr::payload(Base::Transport, TCP_FLAGS, 1, REG));
+fn push_syn(rule: &mut NftRule, not: bool) {
+    rule.push(expr::payload(PayloadBase::Transport, TCP_FLAGS, 1, REG));
     rule.push(expr::mask(REG, &[SYN_ACK]));
     rule.push(expr::cmp(if not { Cmp::Neq } else { Cmp::Eq }, REG, &[SYN]));
 }
 
 /// Goes on only with the first packets of connections, or (`not`) with everything else.
-pub(super) fn push_new(rule: &mut Rule, not: bool) {
+pub(super) fn push_new(rule: &mut NftRule, not: bool) {
     push_state(rule, CT_NEW, not);
 }
 
-fn push_state(rule: &mut Rule, bits: u32, not: bool) {
+fn push_state(rule: &mut NftRule, bits: u32, not: bool) {
     rule.push(expr::ct(libc::NFT_CT_STATE, REG));
     rule.push(expr::mask(REG, &bits.to_ne_bytes()));
     rule.push(expr::cmp(if not { Cmp::Eq } else { Cmp::Neq }, REG, &[0; 4]));
@@ -138,8 +138,14 @@ impl Feature for Flood {
     }
 
     fn chains(&self) -> &'static [Name] {
-        const ALL: [Name; 6] =
-            [FLOOD, LOOK, HELD, Limit::Syn.names().0, Limit::New.names().0, Limit::Conns.names().0];
+        const ALL: [Name; 6] = [
+            FLOOD,
+            LOOK,
+            HELD,
+            FloodLimit::Syn.names().0,
+            FloodLimit::New.names().0,
+            FloodLimit::Conns.names().0,
+        ];
         &ALL
     }
 
@@ -148,10 +154,10 @@ impl Feature for Flood {
             let pairs = pair_type(family);
             let timed = libc::NFT_SET_TIMEOUT | libc::NFT_SET_EVAL;
             for (set, flags, key, most) in [
-                (Limit::Syn.set(family), timed, pairs, COUNTED),
-                (Limit::New.set(family), timed, pairs, COUNTED),
+                (FloodLimit::Syn.set(family), timed, pairs, COUNTED),
+                (FloodLimit::New.set(family), timed, pairs, COUNTED),
                 // Whoever has no connection any more is forgotten by the kernel.
-                (Limit::Conns.set(family), libc::NFT_SET_EVAL, pairs, COUNTED),
+                (FloodLimit::Conns.set(family), libc::NFT_SET_EVAL, pairs, COUNTED),
                 (throttle_set(family), timed, key_type(family), BANS),
             ] {
                 let size = share(family, most);
@@ -165,7 +171,7 @@ impl Feature for Flood {
         Family::ALL.iter().for_each(|&family| guard.txn.delete_set(&throttle_set(family)));
     }
 
-    fn write(&self, guard: &mut Guard, made: Made) {
+    fn write(&self, guard: &mut Guard, made: TableState) {
         guard.write_flood(made);
     }
 
@@ -175,123 +181,123 @@ impl Feature for Flood {
             delete_counts(guard);
             return self.write_sets(guard);
         }
-        Limit::ALL.iter().for_each(|limit| guard.txn.flush_set(&limit.set(Family::V6)));
+        FloodLimit::ALL.iter().for_each(|limit| guard.txn.flush_set(&limit.set(Family::V6)));
         guard.txn.flush_set(&throttle_set(Family::V6));
     }
 }
 
 fn delete_counts(guard: &mut Guard) {
     for family in Family::ALL {
-        Limit::ALL.iter().for_each(|limit| guard.txn.delete_set(&limit.set(family)));
+        FloodLimit::ALL.iter().for_each(|limit| guard.txn.delete_set(&limit.set(family)));
     }
 }
 
 impl Guard {
-    fn flood_rule(&mut self, chain: &Name, rule: &Rule) {
+    fn flood_rule(&mut self, chain: &Name, rule: &NftRule) {
         self.txn.add_rule(chain, rule, false, Optional::Part(Capability::Floods));
     }
 
-    fn write_flood(&mut self, made: Made) {
+    fn write_flood(&mut self, made: TableState) {
         let Some(flood) = self.options.flood.clone() else { return };
         // Behind connection tracking and before DNAT, so that a published port is the one that was asked for.
         let pre = Hook { priority: PRIORITY_MANGLE, ..Hook::new(libc::NF_INET_PRE_ROUTING) };
         self.txn.add_chain(&FLOOD, Some(pre));
         self.txn.add_chain(&LOOK, None);
         self.txn.add_chain(&HELD, None);
-        Limit::ALL.iter().for_each(|limit| self.txn.add_chain(&limit.names().0, None));
-        let mut rule = Rule::new();
+        FloodLimit::ALL.iter().for_each(|limit| self.txn.add_chain(&limit.names().0, None));
+        let mut rule = NftRule::new();
         if let Some(lo) = IfName::new("lo") {
             push_interface(&mut rule, &lo);
         }
-        self.flood_rule(&FLOOD, &end(rule, Verdict::Accept));
+        self.flood_rule(&FLOOD, &end(rule, NftVerdict::Accept));
         if flood.drop {
-            let mut rule = Rule::new();
+            let mut rule = NftRule::new();
             push_state(&mut rule, CT_OLD, false);
-            self.flood_rule(&FLOOD, &end(rule, Verdict::Accept));
+            self.flood_rule(&FLOOD, &end(rule, NftVerdict::Accept));
             for source in sources(made.ipv6_prefix) {
-                self.flood_rule(&FLOOD, &end(throttled(source), Verdict::Goto(&HELD)));
+                self.flood_rule(&FLOOD, &end(throttled(source), NftVerdict::Goto(&HELD)));
             }
         }
         // Connections that are there pay for nothing but this.
-        let mut rule = Rule::new();
+        let mut rule = NftRule::new();
         push_meta(&mut rule, libc::NFT_META_L4PROTO, libc::IPPROTO_TCP);
         push_syn(&mut rule, true);
         push_new(&mut rule, true);
-        self.flood_rule(&FLOOD, &end(rule, Verdict::Accept));
+        self.flood_rule(&FLOOD, &end(rule, NftVerdict::Accept));
         for (from, to, limits) in &flood.ports {
-            let mut rule = Rule::new();
+            let mut rule = NftRule::new();
             push_port(&mut rule, *from, *to);
-            self.flood_rule(&FLOOD, &end(rule, Verdict::Goto(&LOOK)));
+            self.flood_rule(&FLOOD, &end(rule, NftVerdict::Goto(&LOOK)));
             self.write_limits((*from, *to), *limits, made);
         }
-        self.write_exempt(&HELD, spare_set);
-        let mut rule = Rule::new();
+        self.write_exempt(&HELD, exempt_set);
+        let mut rule = NftRule::new();
         rule.push(expr::counter());
-        self.flood_rule(&HELD, &end(rule, Verdict::Drop));
-        Limit::ALL.into_iter().for_each(|limit| self.write_over(limit, flood.timeout, made));
+        self.flood_rule(&HELD, &end(rule, NftVerdict::Drop));
+        FloodLimit::ALL.into_iter().for_each(|limit| self.write_over(limit, flood.timeout, made));
     }
 
-    fn write_limits(&mut self, (from, to): (u16, u16), limits: FloodLimits, made: Made) {
+    fn write_limits(&mut self, (from, to): (u16, u16), limits: FloodLimits, made: TableState) {
         let all = || sources(made.ipv6_prefix);
-        for (limit, source) in Limit::ALL.into_iter().flat_map(|limit| all().map(move |s| (limit, s))) {
+        for (limit, source) in FloodLimit::ALL.into_iter().flat_map(|limit| all().map(move |s| (limit, s))) {
             let family = source.family();
-            if limit == Limit::Conns && made.lacks.has(Capability::Connections) {
+            if limit == FloodLimit::Conns && made.missing.has(Capability::Connections) {
                 continue;
             }
-            let mut rule = Rule::new();
+            let mut rule = NftRule::new();
             push_port(&mut rule, from, to);
-            if limit == Limit::Syn {
+            if limit == FloodLimit::Syn {
                 push_syn(&mut rule, false)
             } else {
                 push_new(&mut rule, false)
             }
             push_pair(&mut rule, source);
             let (life, over) = match limit {
-                Limit::Syn => (life(limits.syn), bucket(limits.syn)),
-                Limit::New => (life(limits.new), bucket(limits.new)),
-                Limit::Conns => (0, expr::connlimit(limits.conns, true)),
+                FloodLimit::Syn => (life(limits.syn), bucket(limits.syn)),
+                FloodLimit::New => (life(limits.new), bucket(limits.new)),
+                FloodLimit::Conns => (0, expr::connlimit(limits.conns, true)),
             };
             // A rate is of use as long as packets come, a count as long as there are connections.
             rule.push(expr::dynset(&limit.set(family), 0, REG, life, life > 0, Some(over)));
             let (chain, _) = limit.names();
-            let rule = end(rule, Verdict::Goto(&chain));
-            let optional = if limit == Limit::Conns {
+            let rule = end(rule, NftVerdict::Goto(&chain));
+            let optional = if limit == FloodLimit::Conns {
                 Optional::Part(Capability::Connections)
             } else {
                 Optional::Part(Capability::Floods)
             };
             self.txn.add_rule(&LOOK, &rule, false, optional);
         }
-        let mut rule = Rule::new();
+        let mut rule = NftRule::new();
         push_port(&mut rule, from, to);
-        self.flood_rule(&LOOK, &end(rule, Verdict::Return));
+        self.flood_rule(&LOOK, &end(rule, NftVerdict::Return));
     }
 
     /// Lets those pass who are on the allow list, or in the sets of `others`.
     fn write_exempt(&mut self, chain: &Name, others: fn(Family) -> Name) {
         for family in Family::ALL {
             for set in [layout::allow_set(family), layout::allow_timed_set(family), others(family)] {
-                let mut rule = Rule::new();
+                let mut rule = NftRule::new();
                 push_source(&mut rule, family, 128);
                 rule.push(expr::lookup(Cmp::Eq, &set, 0, REG));
-                self.flood_rule(chain, &end(rule, Verdict::Accept));
+                self.flood_rule(chain, &end(rule, NftVerdict::Accept));
             }
         }
     }
 
     /// What becomes of packets over a limit.
-    fn write_over(&mut self, limit: Limit, timeout: u32, made: Made) {
+    fn write_over(&mut self, limit: FloodLimit, timeout: u32, made: TableState) {
         let (chain, _) = limit.names();
         // Not the gateway: a router that masquerades speaks for everybody behind it, and would be without
         // limits.
         self.write_exempt(&chain, proxy_set);
-        let tells = !made.lacks.has(Capability::Reports);
+        let tells = !made.missing.has(Capability::Reports);
         for source in sources(made.ipv6_prefix) {
             let mut rule = throttled(source);
             rule.push(expr::counter());
-            self.flood_rule(&chain, &end(rule, Verdict::Drop));
+            self.flood_rule(&chain, &end(rule, NftVerdict::Drop));
             // The packet that brings its source into the throttle is the one that is told of.
-            let mut rule = Rule::new();
+            let mut rule = NftRule::new();
             push_key(&mut rule, source);
             let life = u64::from(timeout) * 1000;
             rule.push(expr::dynset(&throttle_set(source.family()), 0, REG, life, false, None));
@@ -299,7 +305,7 @@ impl Guard {
                 rule.push(expr::nflog(Alarm::Flood(limit).prefix(), ALARMS, SNAPLEN));
             }
             rule.push(expr::counter());
-            let rule = end(rule, Verdict::Drop);
+            let rule = end(rule, NftVerdict::Drop);
             self.txn.add_rule(
                 &chain,
                 &rule,
@@ -308,9 +314,9 @@ impl Guard {
             );
         }
         // The throttle is full: it is over the limit all the same.
-        let mut rule = Rule::new();
+        let mut rule = NftRule::new();
         rule.push(expr::counter());
-        self.flood_rule(&chain, &end(rule, Verdict::Drop));
+        self.flood_rule(&chain, &end(rule, NftVerdict::Drop));
     }
 
     /// Sources in the throttle now.
@@ -331,7 +337,7 @@ impl Guard {
     /// # Errors
     /// The system call or the kernel's error.
     pub fn each_throttled(&mut self, each: &mut dyn FnMut(Range, u64)) -> Result<(), Failure> {
-        let Some(made) = self.look()? else { return Ok(()) };
+        let Some(made) = self.probe()? else { return Ok(()) };
         for family in Family::ALL {
             let Some(set) = self.throttle(family) else { continue };
             let mut found = Vec::new();
@@ -375,8 +381,8 @@ fn bucket((rate, burst): (u32, u32)) -> Expr {
 }
 
 /// Goes on only with packets of sources in the throttle.
-fn throttled(source: Source) -> Rule {
-    let mut rule = Rule::new();
+fn throttled(source: PacketSource) -> NftRule {
+    let mut rule = NftRule::new();
     push_key(&mut rule, source);
     rule.push(expr::lookup(Cmp::Eq, &throttle_set(source.family()), 0, REG));
     rule

@@ -65,12 +65,12 @@ impl Guard {
     ///
     /// # Errors
     /// The system call or the kernel's error.
-    pub fn probe(&mut self) -> Result<Health, Failure> {
+    pub fn check(&mut self) -> Result<Health, Failure> {
         // Before anything is read: what is done meanwhile is a change that the next question finds.
         let generation = query::generation(&mut self.socket)?;
         let mut shape = self.find()?;
         let mut health = shape.since(self.shape.as_ref().unwrap_or(&shape));
-        let had_rules = self.shape.as_ref().is_some_and(|former| former.rules_loaded);
+        let had_rules = self.shape.as_ref().is_some_and(|previous| previous.rules_loaded);
         if health.damage != Damage::None || health.lists_lost || had_rules && !health.rules_loaded {
             // What two listings do not show is gone.
             shape = self.find()?;
@@ -156,19 +156,19 @@ impl Guard {
 }
 
 impl Shape {
-    /// What has become of `former`.
-    fn since(&self, former: &Shape) -> Health {
+    /// What has become of `previous`.
+    fn since(&self, previous: &Shape) -> Health {
         let lists = |shape: &Shape| shape.lists.iter().map(|(list, _)| *list).collect::<Vec<_>>();
-        let damage = if self.table != former.table {
+        let damage = if self.table != previous.table {
             Damage::Table
-        } else if !contains(&self.sets, &former.sets) {
+        } else if !contains(&self.sets, &previous.sets) {
             Damage::Sets
-        } else if !contains(&self.rules, &former.rules) {
+        } else if !contains(&self.rules, &previous.rules) {
             Damage::Rules
         } else {
             Damage::None
         };
-        let lists_lost = damage < Damage::Table && !contains(&lists(self), &lists(former));
+        let lists_lost = damage < Damage::Table && !contains(&lists(self), &lists(previous));
         Health { damage, lists_lost, rules_loaded: self.rules_loaded }
     }
 }
@@ -214,10 +214,10 @@ mod tests {
             sets.iter().for_each(|set| note(&mut shape.sets, *set));
             shape
         };
-        let former = shape(7, &[9, 3, 12], &[1, 2]);
+        let previous = shape(7, &[9, 3, 12], &[1, 2]);
         for (now, want) in [
             (shape(7, &[3, 9, 12], &[2, 1]), Damage::None),
-            // Added, in the middle, too: by a transaction of which the former look showed the end alone.
+            // Added, in the middle, too: by a transaction of which the previous look showed the end alone.
             (shape(7, &[3, 9, 11, 12, 13], &[1, 2, 14]), Damage::None),
             (shape(7, &[3, 9], &[1, 2]), Damage::Rules),
             // Replaced: the new one has another number.
@@ -226,7 +226,7 @@ mod tests {
             (shape(8, &[3, 9, 12], &[1, 2]), Damage::Table),
             (shape(0, &[], &[]), Damage::Table),
         ] {
-            assert_eq!(now.since(&former).damage, want, "{now:?}");
+            assert_eq!(now.since(&previous).damage, want, "{now:?}");
         }
     }
 }

@@ -7,14 +7,14 @@
 
 use super::allow;
 use super::feature::{Digests, FEATURES};
-use super::scope::{Kind, Scopes};
-use super::{Guard, Made, TABLE, bare};
+use super::scope::{Scopes, SetKind};
+use super::{Guard, TABLE, TableState, bare, upgrade};
 use crate::ban::{Capabilities, Capability, Failure, Options, Reach, Scope};
 use crate::base::name::Name;
 use crate::base::range::Family;
-use crate::firewall::nft::expr::{self, Base, Cmp, REG, Verdict};
+use crate::firewall::nft::expr::{self, Cmp, NftVerdict, PayloadBase, REG};
 use crate::firewall::nft::{Hook, Optional, SetSpec};
-use crate::firewall::nft::{Op, Rule, TxnError, query};
+use crate::firewall::nft::{NftRule, Op, TxnError, query};
 
 pub(super) const GATE: Name = Name::of("gate");
 /// What becomes of packets of whom is banned, by family: each packet is asked only what can be so.
@@ -33,7 +33,7 @@ pub(super) const MADE: Name = Name::of("made");
 /// this host is in.
 pub(super) const SINGLE6: Name = Name::of("single6");
 /// How often the table is written while others make and flush it.
-const TRIALS: u32 = 8;
+const REWRITES_MAX: u32 = 8;
 
 /// `NF_IP_PRI_RAW`: before conntrack.
 const PRIORITY_RAW: i32 = -300;
@@ -41,11 +41,24 @@ const PRIORITY_RAW: i32 = -300;
 const IPV4_ADDR: (u32, u32) = (7, 4);
 const IPV6_ADDR: (u32, u32) = (8, 16);
 /// Changes with the layout: an older table is rebuilt.
-const VERSION: &str = "mef 4";
+pub(super) const VERSION: &str = "mef 5";
+
+/// What a table is found to have.
+#[derive(Default)]
+struct Layout {
+    /// Those that have sets.
+    scopes: Scopes,
+    /// What the table was made with.
+    marked: Option<TableState>,
+    /// Whether all sets of the allow list are there.
+    has_allow: bool,
+    /// It has the previous layout.
+    outdated: bool,
+}
 
 /// Where the rules of a scope go.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum RulePosition {
     /// Behind the rules that this transaction has added.
     Last,
     /// Likewise, and the sets are emptied.
@@ -79,8 +92,8 @@ pub(super) const fn allow_timed_set(family: Family) -> Name {
 }
 
 /// What the comment of the set `made` tells of the table.
-fn write_mark(made: Made) -> String {
-    let Made { ipv6_prefix, logs, features, ingress, lacks } = made;
+fn write_mark(made: TableState) -> String {
+    let TableState { ipv6_prefix, logs, features, ingress, missing: lacks } = made;
     let ([logs, ingress], lacks) = ([logs, ingress].map(u8::from), lacks.number());
     let mut mark = format!("{VERSION} prefix6={ipv6_prefix} log={logs} ingress={ingress} lacks={lacks}");
     for (feature, digest) in features.pairs() {
@@ -89,18 +102,18 @@ fn write_mark(made: Made) -> String {
     mark
 }
 
-/// Reads the comment back; `None` for a table that another version made.
-pub(super) fn read_mark(comment: &str) -> Option<Made> {
-    let words = comment.strip_prefix(VERSION)?.strip_prefix(' ')?;
+/// Reads the comment back; `None` for a table of another layout than `version`.
+pub(super) fn read_mark(version: &str, comment: &str) -> Option<TableState> {
+    let words = comment.strip_prefix(version)?.strip_prefix(' ')?;
     let number = |name: &str| -> Option<u16> {
         words.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
     };
-    Some(Made {
+    Some(TableState {
         ipv6_prefix: u8::try_from(number("prefix6")?).ok()?,
         logs: number("log")? == 1,
         features: Digests::read(&number),
         ingress: number("ingress")? == 1,
-        lacks: Capabilities::of_number(u8::try_from(number("lacks")?).ok()?),
+        missing: Capabilities::of_number(u8::try_from(number("lacks")?).ok()?),
     })
 }
 
@@ -110,9 +123,9 @@ impl Guard {
     ///
     /// # Errors
     /// What the kernel refused.
-    pub fn rebuild(&mut self) -> Result<Made, Failure> {
+    pub fn rebuild(&mut self) -> Result<TableState, Failure> {
         let mut made = self.write_anew()?;
-        for _ in 0..TRIALS {
+        for _ in 0..REWRITES_MAX {
             if self.shape.is_none() || self.settle()? {
                 break;
             }
@@ -122,12 +135,14 @@ impl Guard {
         Ok(made)
     }
 
-    fn write_anew(&mut self) -> Result<Made, Failure> {
+    fn write_anew(&mut self) -> Result<TableState, Failure> {
         let mut claim = self.claim()?;
-        let (mut scopes, mut marked, mut has_allow) = self.read_sets()?;
+        let mut there = self.read_sets()?;
         if claim.renews {
-            (scopes, marked, has_allow) = (Scopes::new(), None, false);
+            there = Layout::default();
         }
+        let Layout { mut scopes, marked, has_allow, outdated } = there;
+        let mut renamed = if outdated { Some(self.read_renamed()?) } else { None };
         // No rule asks for bans in a table that has lost its allow list, or never had one.
         let mut allowed = match has_allow && marked.is_some() {
             true => None,
@@ -144,35 +159,38 @@ impl Guard {
             self.fill_before(&list.clone())?;
             allowed = None;
         }
-        self.fresh |= marked.is_none();
+        self.recreated |= marked.is_none();
         let ipv6_prefix = self.options.ipv6_prefix.clamp(1, 128);
         let mut lacks = self.options.without;
         let mut other_prefix = marked.is_some_and(|m| m.ipv6_prefix != ipv6_prefix);
         let made = loop {
             let wants = |what: bool, part: Capability| what && !lacks.has(part);
             let Options { log, ingress, reach, .. } = &self.options;
-            let made = Made {
+            let made = TableState {
                 ipv6_prefix,
                 logs: wants(log.is_some(), Capability::DropLog),
                 features: Digests::of(&self.options, lacks),
                 ingress: wants(!ingress.is_empty() && *reach == Reach::HostAndForward, Capability::Ingress),
-                lacks,
+                missing: lacks,
             };
             self.begin_table(claim);
             self.write_table(made, &scopes, other_prefix, marked);
+            if let Some(renamed) = &renamed {
+                self.write_renamed(made, renamed);
+            }
             if let Some(list) = &allowed {
                 self.write_allowed(list);
             }
             match self.txn.commit(&mut self.socket) {
-                Err(e) if lacks.and(lacking(&e, made)) != lacks => {
-                    lacks = lacks.and(lacking(&e, made));
+                Err(e) if lacks.and(missing_bits(&e, made)) != lacks => {
+                    lacks = lacks.and(missing_bits(&e, made));
                     continue;
                 }
                 result => result?,
             }
-            (other_prefix, claim.renews) = (false, false);
+            (other_prefix, claim.renews, renamed) = (false, false, None);
             // The rules of a scope that another process added meanwhile are gone, its sets are not.
-            let (now, ..) = self.read_sets()?;
+            let now = self.read_sets()?.scopes;
             let missed = now.iter().any(|scope| !scopes.contains(scope));
             scopes = now;
             if !missed {
@@ -184,33 +202,35 @@ impl Guard {
         Ok(made)
     }
 
-    /// The scopes that have sets, what the table was made with, and whether it has the sets of the allow
-    /// list.
-    fn read_sets(&mut self) -> Result<(Scopes, Option<Made>, bool), Failure> {
-        let mut scopes = Scopes::new();
-        let mut marked = None;
+    fn read_sets(&mut self) -> Result<Layout, Failure> {
+        let mut found = Layout::default();
         let names = Family::ALL.map(|family| [allow_set(family), allow_timed_set(family)]);
         let mut allow = [false; 4];
         query::sets(&mut self.socket, &TABLE, &mut |set| {
             let own = names.iter().flatten().map(|name| name.as_str() == set.name);
             allow.iter_mut().zip(own).for_each(|(there, own)| *there |= own);
             if set.name == MADE.as_str() {
-                marked = read_mark(set.comment);
+                found.marked = read_mark(VERSION, set.comment);
+                if found.marked.is_none() {
+                    found.marked = read_mark(upgrade::PREVIOUS, set.comment);
+                    found.outdated = found.marked.is_some();
+                }
             } else if let Some(scope) = read_scope(&set)
-                && !scopes.contains(&scope)
+                && !found.scopes.contains(&scope)
             {
-                scopes.push(scope);
+                found.scopes.push(scope);
             }
         })?;
-        Ok((scopes, marked, allow == [true; 4]))
+        found.has_allow = allow == [true; 4];
+        Ok(found)
     }
 
     fn write_table(
         &mut self,
-        made: Made,
-        scopes: &[(Scope, Kind)],
+        made: TableState,
+        scopes: &[(Scope, SetKind)],
         other_prefix: bool,
-        marked: Option<Made>,
+        marked: Option<TableState>,
     ) {
         let number = match self.options.reach {
             _ if made.ingress => libc::NF_INET_INGRESS,
@@ -237,18 +257,18 @@ impl Guard {
         self.txn.add_set(&SetSpec { comment: &mark, ..SetSpec::new(MADE, 0, IPV4_ADDR) });
         self.write_allow_sets();
         for family in Family::ALL {
-            for kind in Kind::ALL {
-                let renew = other_prefix && (kind, family) == (Kind::Hosts, Family::V6);
+            for kind in SetKind::ALL {
+                let renew = other_prefix && (kind, family) == (SetKind::Hosts, Family::V6);
                 self.add_ban_set(
                     &SetSpec::new(Scope::ALL.set(kind, family), ban_flags(kind), key_type(family)),
                     renew,
                 );
             }
         }
-        if let Some(former) = marked {
-            self.unwrite_features(former, made);
+        if let Some(previous) = marked {
+            self.unwrite_features(previous, made);
             self.write_begin(None);
-            if former.bare_packets() && !made.bare_packets() {
+            if previous.bare_packets() && !made.bare_packets() {
                 self.write_packet_sets(true);
             }
         }
@@ -264,36 +284,37 @@ impl Guard {
             self.txn.flush_set(&bare::ban_set(Family::V6));
         }
         for (scope, kind) in scopes {
-            let place = if other_prefix && *kind == Kind::Hosts { Place::Anew } else { Place::Last };
+            let place =
+                if other_prefix && *kind == SetKind::Hosts { RulePosition::Anew } else { RulePosition::Last };
             self.write_scope(scope, *kind, made.ipv6_prefix, place);
         }
         self.write_gate(made);
         Family::ALL.into_iter().for_each(|family| self.write_hit(family, made.logs));
     }
 
-    fn write_gate(&mut self, made: Made) {
+    fn write_gate(&mut self, made: TableState) {
         for family in Family::ALL {
-            let mut rule = Rule::new();
+            let mut rule = NftRule::new();
             push_source(&mut rule, family, made.ipv6_prefix);
-            push_jump(&mut rule, &Scope::ALL.set(Kind::Hosts, family), family);
+            push_jump(&mut rule, &Scope::ALL.set(SetKind::Hosts, family), family);
             self.txn.add_rule(&GATE, &rule, false, Optional::No);
         }
         if made.bare_packets() {
             self.write_packet_bans(made);
         }
         self.write_jump(&DENY[0]);
-        let mut rule = Rule::new();
+        let mut rule = NftRule::new();
         push_meta(&mut rule, libc::NFT_META_L4PROTO, libc::IPPROTO_TCP);
         // The flags byte of the TCP header; SYN without ACK begins a flow.
-        rule.push(expr::payload(Base::Transport, 13, 1, REG));
+        rule.push(expr::payload(PayloadBase::Transport, 13, 1, REG));
         rule.push(expr::mask(REG, &[0x12]));
         rule.push(expr::cmp(Cmp::Neq, REG, &[0x02]));
-        rule.push(expr::verdict(Verdict::Accept));
+        rule.push(expr::verdict(NftVerdict::Accept));
         self.txn.add_rule(&GATE, &rule, false, Optional::No);
         for family in Family::ALL {
-            let mut rule = Rule::new();
+            let mut rule = NftRule::new();
             push_source(&mut rule, family, 128);
-            push_jump(&mut rule, &Scope::ALL.set(Kind::Networks, family), family);
+            push_jump(&mut rule, &Scope::ALL.set(SetKind::Networks, family), family);
             self.txn.add_rule(&GATE, &rule, false, Optional::No);
         }
         self.write_jump(&DENY[1]);
@@ -310,59 +331,59 @@ impl Guard {
     }
 
     fn write_jump(&mut self, chain: &Name) {
-        let mut rule = Rule::new();
-        rule.push(expr::verdict(Verdict::Jump(chain)));
+        let mut rule = NftRule::new();
+        rule.push(expr::verdict(NftVerdict::Jump(chain)));
         self.txn.add_rule(&GATE, &rule, false, Optional::No);
     }
 
     fn write_hit(&mut self, family: Family, logs: bool) {
         let chain = hit(family);
         for set in [allow_set(family), allow_timed_set(family)] {
-            let mut rule = Rule::new();
+            let mut rule = NftRule::new();
             push_source(&mut rule, family, 128);
             rule.push(expr::lookup(Cmp::Eq, &set, 0, REG));
-            rule.push(expr::verdict(Verdict::Return));
+            rule.push(expr::verdict(NftVerdict::Return));
             self.txn.add_rule(&chain, &rule, false, Optional::No);
         }
         let Options { log, reject, .. } = &self.options;
         if let Some(log) = log.as_ref().filter(|_| logs) {
-            let mut rule = Rule::new();
+            let mut rule = NftRule::new();
             rule.push(expr::limit(u64::from(log.rate), 1, log.burst, false));
             rule.push(expr::log(&log.prefix, log.level));
             self.txn.add_rule(&chain, &rule, false, Optional::Part(Capability::DropLog));
         }
-        let mut last = Rule::new();
+        let mut last = NftRule::new();
         last.push(expr::counter());
         if *reject {
-            let mut rule = Rule::new();
+            let mut rule = NftRule::new();
             push_meta(&mut rule, libc::NFT_META_L4PROTO, libc::IPPROTO_TCP);
             rule.push(expr::counter());
             rule.push(expr::reject_tcp());
             self.txn.add_rule(&chain, &rule, false, Optional::No);
             last.push(expr::reject_icmpx());
         } else {
-            last.push(expr::verdict(Verdict::Drop));
+            last.push(expr::verdict(NftVerdict::Drop));
         }
         self.txn.add_rule(&chain, &last, false, Optional::No);
     }
 
     /// Adds the sets of a scope and the rules that look them up.
-    pub(super) fn write_scope(&mut self, scope: &Scope, kind: Kind, ipv6_prefix: u8, place: Place) {
-        let first = place == Place::First;
+    pub(super) fn write_scope(&mut self, scope: &Scope, kind: SetKind, ipv6_prefix: u8, place: RulePosition) {
+        let first = place == RulePosition::First;
         let comment = format!("ports {scope}");
         for family in Family::ALL {
             let set = scope.set(kind, family);
             let spec = SetSpec::new(set, ban_flags(kind), key_type(family));
             // Two processes that add a scope at once must not both add its rules.
-            let renew = place == Place::Anew && family == Family::V6;
+            let renew = place == RulePosition::Anew && family == Family::V6;
             self.add_ban_set(&SetSpec { comment: &comment, must_be_new: first, ..spec }, renew);
-            let prefix = if kind == Kind::Hosts { ipv6_prefix } else { 128 };
+            let prefix = if kind == SetKind::Hosts { ipv6_prefix } else { 128 };
             let protocols = scope.protocols();
             for (wanted, protocol) in [(protocols.0, libc::IPPROTO_TCP), (protocols.1, libc::IPPROTO_UDP)] {
                 for (from, to) in scope.ports().iter().filter(|_| wanted) {
-                    let mut rule = Rule::new();
+                    let mut rule = NftRule::new();
                     push_meta(&mut rule, libc::NFT_META_L4PROTO, protocol);
-                    rule.push(expr::payload(Base::Transport, 2, 2, REG));
+                    rule.push(expr::payload(PayloadBase::Transport, 2, 2, REG));
                     rule.push(if from == to {
                         expr::cmp(Cmp::Eq, REG, &from.to_be_bytes())
                     } else {
@@ -378,18 +399,18 @@ impl Guard {
 }
 
 /// Flags of a set of bans.
-const fn ban_flags(kind: Kind) -> i32 {
+const fn ban_flags(kind: SetKind) -> i32 {
     match kind {
-        Kind::Hosts | Kind::Scans => libc::NFT_SET_TIMEOUT,
-        Kind::Networks => libc::NFT_SET_TIMEOUT | libc::NFT_SET_INTERVAL,
+        SetKind::Hosts | SetKind::Scans => libc::NFT_SET_TIMEOUT,
+        SetKind::Networks => libc::NFT_SET_TIMEOUT | libc::NFT_SET_INTERVAL,
     }
 }
 
 /// The scope and kind of a set of bans of some ports, by its comment and flags.
-pub(super) fn read_scope(set: &query::SetInfo<'_>) -> Option<(Scope, Kind)> {
+pub(super) fn read_scope(set: &query::SetInfo<'_>) -> Option<(Scope, SetKind)> {
     let scope = Scope::read(set.comment.strip_prefix("ports ")?)?;
     let networks = set.flags & libc::NFT_SET_INTERVAL.cast_unsigned() != 0;
-    Some((scope, if networks { Kind::Networks } else { Kind::Hosts }))
+    Some((scope, if networks { SetKind::Networks } else { SetKind::Hosts }))
 }
 
 pub(super) const fn key_type(family: Family) -> (u32, u32) {
@@ -405,7 +426,7 @@ fn owner(name: Name) -> Option<Capability> {
 }
 
 /// What this kernel lacks, by what it refused; none if mef cannot do without that.
-fn lacking(e: &TxnError, made: Made) -> Capabilities {
+fn missing_bits(e: &TxnError, made: TableState) -> Capabilities {
     let TxnError::Refused(all) = e else { return Capabilities::NONE };
     let mut lacks = Capabilities::NONE;
     for refusal in all {
@@ -421,25 +442,25 @@ fn lacking(e: &TxnError, made: Made) -> Capabilities {
 }
 
 /// The rule with its verdict.
-pub(super) fn end(mut rule: Rule, verdict: Verdict<'_>) -> Rule {
+pub(super) fn end(mut rule: NftRule, verdict: NftVerdict<'_>) -> NftRule {
     rule.push(expr::verdict(verdict));
     rule
 }
 
-pub(super) fn push_meta(rule: &mut Rule, key: i32, value: i32) {
+pub(super) fn push_meta(rule: &mut NftRule, key: i32, value: i32) {
     rule.push(expr::meta(key, REG));
     rule.push(expr::cmp(Cmp::Eq, REG, &[u8::try_from(value).unwrap_or(0)]));
 }
 
 /// Loads the source address, if the packet is of the family; an IPv6 one masked to `prefix` bits.
-pub(super) fn push_source(rule: &mut Rule, family: Family, prefix: u8) {
+pub(super) fn push_source(rule: &mut NftRule, family: Family, prefix: u8) {
     let nfproto = match family {
         Family::V4 => libc::NFPROTO_IPV4,
         Family::V6 => libc::NFPROTO_IPV6,
     };
     push_meta(rule, libc::NFT_META_NFPROTO, nfproto);
     let len = u32::try_from(family.bytes()).unwrap_or(0);
-    rule.push(expr::payload(Base::Network, source_offset(family), len, REG));
+    rule.push(expr::payload(PayloadBase::Network, source_offset(family), len, REG));
     if family == Family::V6 && prefix < 128 {
         push_mask(rule, prefix);
     }
@@ -447,7 +468,7 @@ pub(super) fn push_source(rule: &mut Rule, family: Family, prefix: u8) {
 
 /// What stands for the source of a packet: the address, or of most IPv6 addresses the prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Source {
+pub(super) enum PacketSource {
     /// An IPv4 address.
     V4,
     /// An IPv6 address that counts alone, as [`SINGLE6`] says.
@@ -456,38 +477,38 @@ pub(super) enum Source {
     Prefix(u8),
 }
 
-impl Source {
+impl PacketSource {
     pub(super) fn family(self) -> Family {
-        if self == Source::V4 { Family::V4 } else { Family::V6 }
+        if self == PacketSource::V4 { Family::V4 } else { Family::V6 }
     }
 }
 
 /// What stands for sources, each packet being of one kind.
-pub(super) fn sources(ipv6_prefix: u8) -> impl Iterator<Item = Source> {
-    [Source::V4, Source::Prefix(ipv6_prefix), Source::Single]
+pub(super) fn sources(ipv6_prefix: u8) -> impl Iterator<Item = PacketSource> {
+    [PacketSource::V4, PacketSource::Prefix(ipv6_prefix), PacketSource::Single]
         .into_iter()
         .take(2 + usize::from(ipv6_prefix < 128))
 }
 
 /// Loads what stands for the source, if the packet is of that kind.
-pub(super) fn push_key(rule: &mut Rule, source: Source) {
+pub(super) fn push_key(rule: &mut NftRule, source: PacketSource) {
     push_source(rule, source.family(), 128);
     match source {
-        Source::V4 | Source::Prefix(128..) => {}
-        Source::Single => rule.push(expr::lookup(Cmp::Eq, &SINGLE6, 0, REG)),
-        Source::Prefix(bits) => {
+        PacketSource::V4 | PacketSource::Prefix(128..) => {}
+        PacketSource::Single => rule.push(expr::lookup(Cmp::Eq, &SINGLE6, 0, REG)),
+        PacketSource::Prefix(bits) => {
             rule.push(expr::lookup(Cmp::Neq, &SINGLE6, 0, REG));
             push_mask(rule, bits);
         }
     }
 }
 
-fn push_mask(rule: &mut Rule, prefix: u8) {
+fn push_mask(rule: &mut NftRule, prefix: u8) {
     let bits = u128::MAX.checked_shl(128 - u32::from(prefix.min(128))).unwrap_or(0);
     rule.push(expr::mask(REG, &bits.to_be_bytes()));
 }
 
-pub(super) fn push_jump(rule: &mut Rule, set: &Name, family: Family) {
+pub(super) fn push_jump(rule: &mut NftRule, set: &Name, family: Family) {
     rule.push(expr::lookup(Cmp::Eq, set, 0, REG));
-    rule.push(expr::verdict(Verdict::Jump(&hit(family))));
+    rule.push(expr::verdict(NftVerdict::Jump(&hit(family))));
 }

@@ -21,6 +21,7 @@ mod scan;
 mod scope;
 mod seen;
 mod unban;
+mod upgrade;
 mod verdict;
 
 pub use deny::{DenySet, Filling};
@@ -33,7 +34,7 @@ use scope::Scopes;
 
 use crate::ban::{AllowSource, Capabilities, Capability, Doing, Failure, Options};
 use crate::base::name::Name;
-use crate::firewall::nft::parts::{self, Parts};
+use crate::firewall::nft::parts::{self, KernelParts};
 use crate::firewall::nft::{Txn, TxnError, query};
 use crate::firewall::tables::GUARD as TABLE;
 use crate::sys::listeners::Listeners;
@@ -41,15 +42,15 @@ use crate::sys::netlink::{Lost, NlSocket};
 use mnl::Bus;
 
 /// Room of one transaction: one message of elements and the batch marks. Larger changes are cut.
-const TXN_ROOM: usize = 64 * 1024;
+const BATCH_BUFFER: usize = 64 * 1024;
 /// Send buffer asked for; the kernel doubles it.
-const SEND_ROOM: usize = 1 << 20;
+const SEND_BUFFER: usize = 1 << 20;
 /// Receive buffer asked for: thousands of errors fit.
-const RECEIVE_ROOM: usize = 1 << 20;
+const RECEIVE_BUFFER: usize = 1 << 20;
 
 /// What the table that is there was made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Made {
+pub struct TableState {
     /// IPv6 offenders in hash sets are prefixes of this length.
     pub ipv6_prefix: u8,
     /// Whether drops are logged.
@@ -59,7 +60,7 @@ pub struct Made {
     /// Whether packets are dropped in the ingress hook.
     pub ingress: bool,
     /// What the kernel lacks.
-    pub lacks: Capabilities,
+    pub missing: Capabilities,
 }
 
 /// What is said of a kernel that lacks something, and the modules of which one may be missing.
@@ -78,7 +79,7 @@ const WORDS: [(Capability, &str, &[&str]); 8] = [
     (Capability::Connections, "cannot count connections: ddos_connlimit has no effect", &["nft_connlimit"]),
 ];
 
-impl Made {
+impl TableState {
     /// Whether packets are watched for this.
     #[must_use]
     pub fn has(self, feature: &dyn Feature) -> bool {
@@ -98,10 +99,10 @@ impl Made {
 
 /// What the kernel cannot do, for people, and for lack of what; `missing` are the parts that it is known to
 /// lack.
-fn lacking(lacks: Capabilities, missing: Parts) -> impl Iterator<Item = String> {
+fn missing_features(lacks: Capabilities, missing: KernelParts) -> impl Iterator<Item = String> {
     let words = WORDS.into_iter().filter(move |(what, ..)| lacks.has(*what));
     words.map(move |(_, what, modules)| {
-        let lacked = Parts::of(modules).within(missing);
+        let lacked = KernelParts::of(modules).within(missing);
         if lacked.is_empty() { what.to_owned() } else { format!("{what} (it lacks {lacked})") }
     })
 }
@@ -132,11 +133,11 @@ pub struct Guard {
     /// Sets that were not empty when that was last looked at: whether they are by now is not worth another
     /// look.
     filled: Vec<Name>,
-    made: Option<Made>,
+    made: Option<TableState>,
     /// The sets of some ports that are known to be there.
     scopes: Scopes,
     /// Whether the table was made, with empty sets, since this was last asked.
-    fresh: bool,
+    recreated: bool,
     /// The allow list of a table that is made.
     allow: AllowSource,
     /// What the table is to be like, for who keeps it so.
@@ -147,7 +148,7 @@ pub struct Guard {
 
 fn open_socket() -> Result<NlSocket, Lost> {
     let socket = NlSocket::open(Bus::Netfilter)?;
-    socket.reserve(SEND_ROOM, RECEIVE_ROOM);
+    socket.reserve(SEND_BUFFER, RECEIVE_BUFFER);
     Ok(socket)
 }
 
@@ -159,7 +160,7 @@ impl Guard {
     /// The system call that failed.
     pub fn open(options: Options, allow: impl Into<AllowSource>) -> Result<Guard, Failure> {
         let socket = open_socket()?;
-        let mut txn = Txn::new(TABLE, TXN_ROOM);
+        let mut txn = Txn::new(TABLE, BATCH_BUFFER);
         txn.set_counters(options.element_counters);
         Ok(Guard {
             socket,
@@ -168,7 +169,7 @@ impl Guard {
             filled: Vec::new(),
             made: None,
             scopes: Vec::new(),
-            fresh: false,
+            recreated: false,
             allow: allow.into(),
             shape: None,
             owner: owner::Owner::default(),
@@ -180,41 +181,47 @@ impl Guard {
     ///
     /// # Errors
     /// The system call or the kernel's error.
-    pub fn look(&mut self) -> Result<Option<Made>, Failure> {
+    pub fn probe(&mut self) -> Result<Option<TableState>, Failure> {
         let mut made = None;
         query::set(&mut self.socket, &TABLE, &layout::MADE, &mut |set| {
-            made = layout::read_mark(set.comment)
+            // Bans mean the same in both: until the daemon writes the table anew it keeps its guards.
+            made = layout::read_mark(layout::VERSION, set.comment)
+                .or_else(|| layout::read_mark(upgrade::PREVIOUS, set.comment));
         })?;
         self.made = made;
         Ok(made)
     }
 
     /// The parts of nf_tables that this kernel lacks, if the table had to do without something.
-    fn missing(&mut self, lacks: Capabilities) -> Parts {
-        if lacks.is_none() { Parts::default() } else { parts::missing(&mut self.socket).unwrap_or_default() }
+    fn missing(&mut self, lacks: Capabilities) -> KernelParts {
+        if lacks.is_none() {
+            KernelParts::default()
+        } else {
+            parts::missing(&mut self.socket).unwrap_or_default()
+        }
     }
 
     /// The table as it is, made first if it is missing.
     ///
     /// # Errors
     /// What the kernel refused.
-    pub fn ensure(&mut self) -> Result<Made, Failure> {
-        match self.look()? {
+    pub fn ensure(&mut self) -> Result<TableState, Failure> {
+        match self.probe()? {
             Some(made) => Ok(made),
             None => self.rebuild(),
         }
     }
 
     /// Forgets what is known of the table: somebody else changed it.
-    pub fn forget(&mut self) {
+    pub fn invalidate(&mut self) {
         self.made = None;
         self.scopes.clear();
     }
 
-    /// Whether the table had to be made since the last call: then it lacks all former bans and the allow
+    /// Whether the table had to be made since the last call: then it lacks all previous bans and the allow
     /// list.
-    pub fn take_fresh(&mut self) -> bool {
-        std::mem::take(&mut self.fresh)
+    pub fn take_recreated(&mut self) -> bool {
+        std::mem::take(&mut self.recreated)
     }
 
     /// The options that `rebuild` puts in force.
@@ -223,19 +230,19 @@ impl Guard {
         &self.options
     }
 
-    /// Takes new options, and gives the former; `rebuild` puts them in force.
+    /// Takes new options, and gives the previous; `rebuild` puts them in force.
     pub fn set_options(&mut self, options: Options) -> Options {
         self.txn.set_counters(options.element_counters);
         if options.owner != self.options.owner {
-            self.forget_owner();
+            self.invalidate_owner();
         }
         std::mem::replace(&mut self.options, options)
     }
 
     /// Gives back the memory that messages to and from the kernel have used.
-    pub fn cool(&mut self) {
-        self.txn.cool();
-        self.socket.cool();
+    pub fn shrink(&mut self) {
+        self.txn.shrink();
+        self.socket.shrink();
     }
 
     /// Between many changes: waits until those who listen to changes have read of what was done, if memory is
@@ -249,7 +256,7 @@ impl Guard {
     /// # Errors
     /// What the kernel refused.
     pub fn remove(&mut self) -> Result<(), Failure> {
-        self.forget();
+        self.invalidate();
         // Adding first: a table that is not there cannot be deleted.
         self.txn.add_table();
         self.txn.delete_table();

@@ -4,12 +4,12 @@
 
 use super::ban::timeout;
 use super::change::plain;
-use super::scope::Kind;
+use super::scope::SetKind;
 use super::{Guard, TABLE};
-use crate::ban::{Ban, Doing, Failure, Outcome, Repeat, Standing, meet};
+use crate::ban::{Ban, BanOutcome, Doing, Failure, Repeat, Standing, meet};
 use crate::base::intervals::Intervals;
 use crate::base::name::Name;
-use crate::base::range::{Key, Range};
+use crate::base::range::{AddrKey, Range};
 use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::firewall::nft::{TxnError, query};
 use crate::sys::netlink::{Lost, NlSocket};
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 /// How often a change is worked out anew when the set changed between the question and the transaction.
 /// Of those who meet there, one always gets through.
-const TRIES: u32 = 20;
+const RETRIES_MAX: u32 = 20;
 /// Between these, longer and longer: two seconds in all.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -29,7 +29,7 @@ const PIECES: usize = super::change::BATCH / 2;
 
 /// An interval of a set.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Piece {
+pub(super) struct Interval {
     pub(super) range: Range,
     /// ms; 0 = it stays.
     pub(super) timeout_ms: u64,
@@ -39,7 +39,7 @@ pub(super) struct Piece {
     pub(super) packets: Option<u64>,
 }
 
-impl Piece {
+impl Interval {
     /// Milliseconds left, `u64::MAX` if it stays.
     fn left(&self) -> u64 {
         if self.timeout_ms == 0 { u64::MAX } else { self.left_ms.max(1) }
@@ -51,7 +51,7 @@ impl Piece {
 }
 
 /// All intervals of a set, in ascending order. A set that is not there is empty.
-pub(super) fn read(socket: &mut NlSocket, set: &Name, each: &mut dyn FnMut(Piece)) -> Result<(), Lost> {
+pub(super) fn read(socket: &mut NlSocket, set: &Name, each: &mut dyn FnMut(Interval)) -> Result<(), Lost> {
     // The kernel tells the two ends of an interval separately, in an order of its own.
     let bounds = std::cell::RefCell::new(Vec::new());
     query::elements(socket, &TABLE, set, &mut || bounds.borrow_mut().clear(), &mut |e| {
@@ -64,7 +64,7 @@ pub(super) fn read(socket: &mut NlSocket, set: &Name, each: &mut dyn FnMut(Piece
     while let Some((key, is_start, (timeout_ms, left_ms, comment, packets))) = bounds.next() {
         let end = bounds.peek().filter(|_| is_start).map(|(key, ..)| key.as_slice());
         if let Some(range) = Range::from_keys(&key, end).filter(|_| is_start) {
-            each(Piece { range, timeout_ms, left_ms, comment, packets });
+            each(Interval { range, timeout_ms, left_ms, comment, packets });
         }
     }
     Ok(())
@@ -72,26 +72,26 @@ pub(super) fn read(socket: &mut NlSocket, set: &Name, each: &mut dyn FnMut(Piece
 
 impl Guard {
     /// Bans a network: whatever part of it is banned for longer stays so.
-    pub(super) fn ban_network(&mut self, ban: &Ban<'_>, repeat: Repeat) -> Result<Outcome, Failure> {
-        let set = ban.scope.set(Kind::Networks, ban.who.family());
+    pub(super) fn ban_network(&mut self, ban: &Ban<'_>, repeat: Repeat) -> Result<BanOutcome, Failure> {
+        let set = ban.scope.set(SetKind::Networks, ban.addr.family());
         // The kernel refuses what overlaps; what shares only an end it would take for the same, were it not
         // told that both ends are new, and then a deletion of one would leave the other without an end.
         // A range up to the last address has no end that could tell.
-        if ban.who.end_key().is_some() {
+        if ban.addr.end_key().is_some() {
             let comment = ban.comment();
             self.write_range(
                 &set,
-                &ban.who,
+                &ban.addr,
                 ban.timeout(),
                 std::str::from_utf8(&comment).unwrap_or(ban.rule),
             );
             match self.txn.commit(&mut self.socket) {
                 Err(TxnError::Refused(all)) if all.iter().all(|r| r.errno == Errno::EEXIST) => {}
-                result => return Ok(result.map(|()| Outcome::Banned)?),
+                result => return Ok(result.map(|()| BanOutcome::Banned)?),
             }
         }
         self.retried(&set, &mut |guard| {
-            let pieces = guard.pieces(&set, &ban.who)?;
+            let pieces = guard.pieces(&set, &ban.addr)?;
             guard.union(&set, ban, &pieces, repeat)
         })
     }
@@ -101,18 +101,18 @@ impl Guard {
         &mut self,
         set: &Name,
         ban: &Ban<'_>,
-        pieces: &[Piece],
+        pieces: &[Interval],
         repeat: Repeat,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<BanOutcome, Failure> {
         let (left, right) = pieces.split_at(pieces.len() / 2);
         if let Some(middle) = right.first().filter(|_| pieces.len() > PIECES)
-            && let [Some(below), Some(above)] = split(&ban.who, &middle.range)
+            && let [Some(below), Some(above)] = split(&ban.addr, &middle.range)
         {
-            let below = self.union(set, &Ban { who: below, ..*ban }, left, repeat)?;
-            let above = self.union(set, &Ban { who: above, ..*ban }, right, repeat)?;
+            let below = self.union(set, &Ban { addr: below, ..*ban }, left, repeat)?;
+            let above = self.union(set, &Ban { addr: above, ..*ban }, right, repeat)?;
             return Ok(match (below, above) {
-                (Outcome::InForce(_), other) | (other, Outcome::InForce(_)) => other,
-                (Outcome::Extended(_), other) | (other, _) => other,
+                (BanOutcome::InForce(_), other) | (other, BanOutcome::InForce(_)) => other,
+                (BanOutcome::Extended(_), other) | (other, _) => other,
             });
         }
         let outcome = self.write_union(set, ban, pieces, repeat);
@@ -121,24 +121,25 @@ impl Guard {
     }
 
     /// Writes what makes the set hold the ban beside the pieces that meet it; what becomes of it.
-    fn write_union(&mut self, set: &Name, ban: &Ban<'_>, pieces: &[Piece], repeat: Repeat) -> Outcome {
-        let outcome = meet(whole(pieces, &ban.who), ban, repeat);
+    fn write_union(&mut self, set: &Name, ban: &Ban<'_>, pieces: &[Interval], repeat: Repeat) -> BanOutcome {
+        let outcome = meet(whole(pieces, &ban.addr), ban, repeat);
         let ban = match &outcome {
-            Outcome::InForce(_) => return outcome,
-            Outcome::Banned => *ban,
-            Outcome::Extended(after) => after.ban(ban.who, ban.scope),
+            BanOutcome::InForce(_) => return outcome,
+            BanOutcome::Banned => *ban,
+            BanOutcome::Extended(after) => after.ban(ban.addr, ban.scope),
         };
-        let alone = matches!(pieces, [piece] if piece.range == ban.who);
+        let alone = matches!(pieces, [piece] if piece.range == ban.addr);
         // The number 0 is the new ban: of two that end together the one that is there stays.
         let mut parts = Intervals::default();
         for (number, piece) in (1u32..).zip(pieces) {
             parts.raise(piece.range, (piece.left(), number));
         }
         let new = if alone { (u64::MAX, u32::MAX) } else { (ban.left_ms(), 0) };
-        parts.raise(ban.who, new);
+        parts.raise(ban.addr, new);
         let piece_of = |number: u32| pieces.get(usize::try_from(number).ok()?.checked_sub(1)?);
-        let stays =
-            |piece: &Piece, number| parts.parts().iter().any(|(r, (_, n))| *r == piece.range && *n == number);
+        let stays = |piece: &Interval, number| {
+            parts.parts().iter().any(|(r, (_, n))| *r == piece.range && *n == number)
+        };
         for (number, piece) in (1..).zip(pieces) {
             if !stays(piece, number) {
                 self.delete_range(set, &piece.range);
@@ -194,7 +195,7 @@ impl Guard {
             match &result {
                 Err(e)
                     if e.doing != Doing::Question
-                        && tries < TRIES
+                        && tries < RETRIES_MAX
                         && matches!(e.errno(), Errno::ENOENT | Errno::EEXIST) => {}
                 _ => return result,
             }
@@ -224,7 +225,7 @@ impl Guard {
     }
 
     /// The intervals of a set that meet a range.
-    pub(super) fn pieces(&mut self, set: &Name, range: &Range) -> Result<Vec<Piece>, Failure> {
+    pub(super) fn pieces(&mut self, set: &Name, range: &Range) -> Result<Vec<Interval>, Failure> {
         let mut pieces = Vec::new();
         read(&mut self.socket, set, &mut |piece| {
             if piece.range.meets(range) {
@@ -235,32 +236,32 @@ impl Guard {
     }
 
     /// Writes what is left of an interval, with the time that it has left.
-    fn write_rest(&mut self, set: &Name, range: &Range, piece: &Piece) {
+    fn write_rest(&mut self, set: &Name, range: &Range, piece: &Interval) {
         let age = piece.timeout_ms.saturating_sub(piece.left_ms);
         self.write_range(set, range, timeout(age, piece.left()), &piece.comment);
     }
 
     pub(super) fn delete_range(&mut self, set: &Name, range: &Range) {
         let (key, end) = (range.key(), range.end_key());
-        let end = end.as_ref().map(Key::bytes);
+        let end = end.as_ref().map(AddrKey::bytes);
         self.txn.delete_elem(set, &Elem { end, ..plain(key.bytes()) });
     }
 
     pub(super) fn write_range(&mut self, set: &Name, range: &Range, timeout: Timeout, comment: &str) {
         let (key, end) = (range.key(), range.end_key());
-        let end = end.as_ref().map(Key::bytes);
+        let end = end.as_ref().map(AddrKey::bytes);
         self.txn.add_new_elem(set, &Elem { key: key.bytes(), end, timeout, comment });
     }
 }
 
 /// The ban of a range all of which is banned: it ends with the first of its pieces.
-pub(super) fn whole(pieces: &[Piece], range: &Range) -> Option<Standing> {
+pub(super) fn whole(pieces: &[Interval], range: &Range) -> Option<Standing> {
     let mut rest = vec![*range];
     for piece in pieces {
         rest = rest.iter().flat_map(|r| r.without(&piece.range)).flatten().collect();
     }
     let first_end = pieces.iter().min_by_key(|piece| piece.left());
-    first_end.filter(|_| rest.is_empty()).map(Piece::standing)
+    first_end.filter(|_| rest.is_empty()).map(Interval::standing)
 }
 
 /// The parts of `range` before and from the beginning of `at`, which lies inside.

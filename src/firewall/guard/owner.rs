@@ -95,7 +95,7 @@ impl Guard {
     }
 
     /// Other options: what could not be done may be tried again, or need not be done.
-    pub(super) fn forget_owner(&mut self) {
+    pub(super) fn invalidate_owner(&mut self) {
         self.owner.refused = false;
     }
 

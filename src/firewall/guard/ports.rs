@@ -20,7 +20,7 @@ impl Guard {
     /// Whether the ports that sockets listen on have to be told to the kernel.
     #[must_use]
     pub fn wants_open_ports(&self) -> bool {
-        self.remembers_ports() && self.made.is_some_and(|made| made.lacks.has(Capability::Sockets))
+        self.remembers_ports() && self.made.is_some_and(|made| made.missing.has(Capability::Sockets))
     }
 
     /// Whether ports that something listens on are remembered.
@@ -79,7 +79,7 @@ impl Guard {
     pub fn scanned_ports(&mut self, scanners: &mut [Scanner]) -> Result<(), Failure> {
         let Some(made) = self.made else { return Ok(()) };
         for family in Family::ALL {
-            if scanners.iter().all(|s| s.who.family() != family) {
+            if scanners.iter().all(|s| s.addr.family() != family) {
                 continue;
             }
             let len = key_type(family).1 as usize;
@@ -87,7 +87,7 @@ impl Guard {
                 let Some((source, &[a, b, ..])) = e.key.split_at_checked(len) else { return };
                 let Some(from) = host(source, made) else { return };
                 let port = u16::from_be_bytes([a, b]);
-                for s in scanners.iter_mut().filter(|s| s.who == from) {
+                for s in scanners.iter_mut().filter(|s| s.addr == from) {
                     if s.ports.len() < PORTS_TOLD && !s.ports.contains(&port) {
                         s.ports.push(port);
                     }

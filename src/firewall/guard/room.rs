@@ -21,10 +21,10 @@ const SPARE: u64 = 1 << 20;
 /// The same for many bans: what else happens meanwhile.
 const BESIDE: u64 = 4 << 20;
 /// So many in one call of a command are many.
-const MANY: u64 = 64;
+const BULK_MIN: u64 = 64;
 /// A hash that grows gets a table of twice as many places, of 8 bytes each, when three quarters are taken: 21
-/// bytes for each element, at once, beside the former table. An element itself takes 64 bytes of the kernel's
-/// objects or more: the next table takes a third of those at most, whatever else they are.
+/// bytes for each element, at once, beside the previous table. An element itself takes 64 bytes of the
+/// kernel's objects or more: the next table takes a third of those at most, whatever else they are.
 const NEXT_TABLE: u64 = 3;
 /// Bytes that a listener costs for each element of a transaction.
 const LISTENED: u64 = 8 << 10;
@@ -50,7 +50,7 @@ pub fn for_bans(bans: u64, before: u64) -> Result<(), Shortage> {
 
 /// What is left alone by so many bans in all, where the kernel's objects take `objects`.
 fn reserve(bans: u64, objects: u64) -> u64 {
-    if bans < MANY { SPARE } else { SPARE + BESIDE + objects / NEXT_TABLE }
+    if bans < BULK_MIN { SPARE } else { SPARE + BESIDE + objects / NEXT_TABLE }
 }
 
 /// Likewise for the end of bans, which takes memory only while it is under way.
@@ -120,11 +120,11 @@ mod tests {
     #[test]
     fn many_bans_leave_room_for_the_table_of_the_hash_that_grows() {
         assert_eq!(reserve(1, 60 << 20), SPARE);
-        assert_eq!(reserve(MANY, 60 << 20), (25 << 20));
+        assert_eq!(reserve(BULK_MIN, 60 << 20), (25 << 20));
         // However many there are when it grows: of a hash of 64 bytes an element.
         for elements in [196_608u64, 393_216, 786_432] {
             let table = (elements / 3 * 4 * 2).next_power_of_two() * 8;
-            assert!(reserve(MANY, elements * 64) >= table, "{elements} {table}");
+            assert!(reserve(BULK_MIN, elements * 64) >= table, "{elements} {table}");
         }
     }
 

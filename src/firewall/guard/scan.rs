@@ -7,18 +7,18 @@
 //! the bans of scans have a small set of their own beside `ban4` and `ban6`, which hold any number. When a
 //! set is full, nobody new is counted and nothing is dropped.
 
-use super::bare::{ban_set, known_set, push_first_datagram, push_probe, spare_set};
+use super::bare::{ban_set, exempt_set, known_set, push_first_datagram, push_probe};
 use super::feature::{Feature, Stale};
-use super::layout::{self, Source, key_type, push_key, push_source, sources};
-use super::{Guard, Made};
+use super::layout::{self, PacketSource, key_type, push_key, push_source, sources};
+use super::{Guard, TableState};
 use crate::ban::{Alarm, Capability, Options, PORT_MEMORY, ScanOptions};
 use crate::base::crc::crc32c;
 use crate::base::name::{IfName, Name};
 use crate::base::range::Family;
 use crate::firewall::alarm::{ALARMS, SNAPLEN};
 use crate::firewall::nft::elem::{Elem, Timeout};
-use crate::firewall::nft::expr::{self, Base, Cmp, REG, REG32, Verdict};
-use crate::firewall::nft::{Expr, Hook, Optional, Rule, SetSpec};
+use crate::firewall::nft::expr::{self, Cmp, NftVerdict, PayloadBase, REG, REG32};
+use crate::firewall::nft::{Expr, Hook, NftRule, Optional, SetSpec};
 use crate::sys::clock;
 
 /// Packets that can be a probe leave this chain for `LOOK`.
@@ -105,7 +105,7 @@ fn over(count: u32) -> Expr {
 }
 
 /// Appends a comparison of a name as wide as the kernel has it.
-pub(super) fn push_interface(rule: &mut Rule, name: &IfName) {
+pub(super) fn push_interface(rule: &mut NftRule, name: &IfName) {
     let mut padded = [0; 16];
     for (slot, byte) in padded.iter_mut().zip(name.as_str().bytes()) {
         *slot = byte;
@@ -115,10 +115,10 @@ pub(super) fn push_interface(rule: &mut Rule, name: &IfName) {
 }
 
 /// Loads the source's key, and the port that the packet goes to behind it.
-pub(super) fn push_pair(rule: &mut Rule, source: Source) {
+pub(super) fn push_pair(rule: &mut NftRule, source: PacketSource) {
     push_key(rule, source);
     let behind = REG32 + key_type(source.family()).1 / 4;
-    rule.push(expr::payload(Base::Transport, 2, 2, behind));
+    rule.push(expr::payload(PayloadBase::Transport, 2, 2, behind));
 }
 
 /// Bans of port scans inside the kernel.
@@ -174,7 +174,7 @@ impl Feature for Scan {
         guard.txn.delete_set(&CALM);
     }
 
-    fn write(&self, guard: &mut Guard, made: Made) {
+    fn write(&self, guard: &mut Guard, made: TableState) {
         guard.write_scan(made);
     }
 
@@ -194,7 +194,7 @@ impl Guard {
         self.made.filter(|made| made.has(&Scan)).map(|_| rate_set(family))
     }
 
-    fn write_scan(&mut self, made: Made) {
+    fn write_scan(&mut self, made: TableState) {
         let Some(scan) = self.options.scan.clone() else { return };
         self.txn
             .add_chain(&SCAN, Some(Hook { priority: PRIORITY_MANGLE, ..Hook::new(libc::NF_INET_LOCAL_IN) }));
@@ -206,13 +206,13 @@ impl Guard {
         let udp = scan.udp && self.tracks(made);
         for interface in watched {
             for datagrams in [false, true].into_iter().take(1 + usize::from(udp)) {
-                let mut rule = Rule::new();
+                let mut rule = NftRule::new();
                 if datagrams {
                     // What comes on an old flow was asked for, when the one who asked is gone, too: voice
                     // after hanging up.
                     push_first_datagram(&mut rule);
                     let (from, to) = TRACEROUTE;
-                    rule.push(expr::payload(Base::Transport, 2, 2, REG));
+                    rule.push(expr::payload(PayloadBase::Transport, 2, 2, REG));
                     rule.push(expr::range(Cmp::Neq, REG, &from.to_be_bytes(), &to.to_be_bytes()));
                 } else {
                     push_probe(&mut rule);
@@ -220,7 +220,7 @@ impl Guard {
                 if let Some(name) = interface {
                     push_interface(&mut rule, name);
                 }
-                rule.push(expr::verdict(Verdict::Goto(&LOOK)));
+                rule.push(expr::verdict(NftVerdict::Goto(&LOOK)));
                 self.scan_rule(
                     &SCAN,
                     &rule,
@@ -233,8 +233,8 @@ impl Guard {
             }
         }
         // No chain is empty: one that is was flushed by others.
-        let mut rule = Rule::new();
-        rule.push(expr::verdict(Verdict::Accept));
+        let mut rule = NftRule::new();
+        rule.push(expr::verdict(NftVerdict::Accept));
         self.scan_rule(&SCAN, &rule, Optional::Part(Capability::Scans));
         self.write_calm(&scan);
         self.write_look(&scan, made);
@@ -251,51 +251,51 @@ impl Guard {
         }
     }
 
-    fn scan_rule(&mut self, chain: &Name, rule: &Rule, optional: Optional) {
+    fn scan_rule(&mut self, chain: &Name, rule: &NftRule, optional: Optional) {
         self.txn.add_rule(chain, rule, false, optional);
     }
 
-    fn write_look(&mut self, scan: &ScanOptions, made: Made) {
-        let back = || expr::verdict(Verdict::Return);
-        let mut rule = Rule::new();
+    fn write_look(&mut self, scan: &ScanOptions, made: TableState) {
+        let back = || expr::verdict(NftVerdict::Return);
+        let mut rule = NftRule::new();
         rule.push(expr::meta(libc::NFT_META_PKTTYPE, REG));
         rule.push(expr::cmp(Cmp::Neq, REG, &[TO_US]));
         rule.push(back());
         self.scan_rule(&LOOK, &rule, Optional::Part(Capability::Scans));
         for name in scan.excluded.iter().filter(|_| scan.interfaces.is_none()) {
-            let mut rule = Rule::new();
+            let mut rule = NftRule::new();
             push_interface(&mut rule, name);
             rule.push(back());
             self.scan_rule(&LOOK, &rule, Optional::Part(Capability::Scans));
         }
         for (from, to) in &scan.ports {
-            let mut rule = Rule::new();
-            rule.push(expr::payload(Base::Transport, 2, 2, REG));
+            let mut rule = NftRule::new();
+            rule.push(expr::payload(PayloadBase::Transport, 2, 2, REG));
             rule.push(expr::range(Cmp::Eq, REG, &from.to_be_bytes(), &to.to_be_bytes()));
             rule.push(back());
             self.scan_rule(&LOOK, &rule, Optional::Part(Capability::Scans));
         }
-        if scan.listening && !made.lacks.has(Capability::Sockets) {
-            let mut rule = Rule::new();
+        if scan.listening && !made.missing.has(Capability::Sockets) {
+            let mut rule = NftRule::new();
             rule.push(expr::socket(SOCKET_TRANSPARENT, REG));
             // Whatever it is: without a socket the rule ends before.
             rule.push(expr::cmp(Cmp::AtMost, REG, &[1]));
-            rule.push(expr::verdict(Verdict::Goto(&OPEN)));
+            rule.push(expr::verdict(NftVerdict::Goto(&OPEN)));
             self.scan_rule(&LOOK, &rule, Optional::Part(Capability::Sockets));
         }
         // In a chain of its own: a full set must not make an open port a closed one.
-        let mut rule = Rule::new();
-        rule.push(expr::payload(Base::Transport, 2, 2, REG));
+        let mut rule = NftRule::new();
+        rule.push(expr::payload(PayloadBase::Transport, 2, 2, REG));
         rule.push(expr::dynset(&PORTS, 0, REG, PORT_MEMORY, true, None));
         self.scan_rule(&OPEN, &rule, Optional::Part(Capability::Scans));
-        let mut rule = Rule::new();
+        let mut rule = NftRule::new();
         rule.push(expr::meta(libc::NFT_META_NFPROTO, REG));
         rule.push(expr::lookup(Cmp::Eq, &CALM, 0, REG));
         rule.push(back());
         self.scan_rule(&LOOK, &rule, Optional::Part(Capability::Scans));
         if scan.listening {
-            let mut rule = Rule::new();
-            rule.push(expr::payload(Base::Transport, 2, 2, REG));
+            let mut rule = NftRule::new();
+            rule.push(expr::payload(PayloadBase::Transport, 2, 2, REG));
             rule.push(expr::lookup(Cmp::Eq, &PORTS, 0, REG));
             rule.push(back());
             self.scan_rule(&LOOK, &rule, Optional::Part(Capability::Scans));
@@ -304,45 +304,45 @@ impl Guard {
     }
 
     /// Counts the closed ports of each source within a window that begins with the first one.
-    fn write_count(&mut self, scan: &ScanOptions, made: Made) {
+    fn write_count(&mut self, scan: &ScanOptions, made: TableState) {
         let window = u64::from(scan.interval) * 1000;
         for source in sources(made.ipv6_prefix) {
             let family = source.family();
-            let mut rule = Rule::new();
+            let mut rule = NftRule::new();
             push_pair(&mut rule, source);
             rule.push(expr::lookup(Cmp::Eq, &seen_set(family), 0, REG));
-            rule.push(expr::verdict(Verdict::Return));
+            rule.push(expr::verdict(NftVerdict::Return));
             self.scan_rule(&LOOK, &rule, Optional::Part(Capability::Scans));
             // In one rule, so that nothing is counted that could not be noted as seen. The count is added
             // to and not prolonged: it ends with its window, and a port counts once in it.
-            let mut rule = Rule::new();
+            let mut rule = NftRule::new();
             push_pair(&mut rule, source);
             rule.push(expr::dynset(&seen_set(family), 0, REG, window, false, None));
             rule.push(expr::dynset(&rate_set(family), 0, REG, window, false, Some(over(scan.limit))));
-            rule.push(expr::verdict(Verdict::Goto(&BAN)));
+            rule.push(expr::verdict(NftVerdict::Goto(&BAN)));
             self.scan_rule(&LOOK, &rule, Optional::Part(Capability::Scans));
         }
     }
 
-    fn write_scan_ban(&mut self, scan: &ScanOptions, made: Made) {
+    fn write_scan_ban(&mut self, scan: &ScanOptions, made: TableState) {
         for family in Family::ALL {
-            for set in [layout::allow_set(family), layout::allow_timed_set(family), spare_set(family)] {
-                let mut rule = Rule::new();
+            for set in [layout::allow_set(family), layout::allow_timed_set(family), exempt_set(family)] {
+                let mut rule = NftRule::new();
                 push_source(&mut rule, family, 128);
                 rule.push(expr::lookup(Cmp::Eq, &set, 0, REG));
-                rule.push(expr::verdict(Verdict::Return));
+                rule.push(expr::verdict(NftVerdict::Return));
                 self.scan_rule(&BAN, &rule, Optional::Part(Capability::Scans));
             }
         }
-        let tells = !made.lacks.has(Capability::Reports);
+        let tells = !made.missing.has(Capability::Reports);
         for source in sources(made.ipv6_prefix) {
             let family = source.family();
-            let mut rule = Rule::new();
+            let mut rule = NftRule::new();
             push_key(&mut rule, source);
             rule.push(expr::lookup(Cmp::Eq, &known_set(family), 0, REG));
-            rule.push(expr::verdict(Verdict::Return));
+            rule.push(expr::verdict(NftVerdict::Return));
             self.scan_rule(&BAN, &rule, Optional::Part(Capability::Scans));
-            let mut rule = Rule::new();
+            let mut rule = NftRule::new();
             push_key(&mut rule, source);
             let life = u64::from(scan.bantime) * 1000;
             rule.push(expr::dynset(&ban_set(family), 0, REG, life, false, None));
@@ -350,7 +350,7 @@ impl Guard {
                 rule.push(expr::nflog(Alarm::Scan.prefix(), ALARMS, SNAPLEN));
             }
             rule.push(expr::counter());
-            rule.push(expr::verdict(Verdict::Drop));
+            rule.push(expr::verdict(NftVerdict::Drop));
             self.scan_rule(
                 &BAN,
                 &rule,

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 /// What kind of set holds a ban.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum SetKind {
     /// A hash: IPv4 addresses, IPv6 prefixes of one length.
     Hosts,
     /// Intervals: networks and ranges.
@@ -17,30 +17,30 @@ pub(super) enum Kind {
     Scans,
 }
 
-impl Kind {
+impl SetKind {
     /// Those that bans of ours go to.
-    pub(super) const ALL: [Kind; 2] = [Kind::Hosts, Kind::Networks];
+    pub(super) const ALL: [SetKind; 2] = [SetKind::Hosts, SetKind::Networks];
 }
 
 /// Scopes, each with a kind of set that there is for it.
-pub(super) type Scopes = Vec<(Scope, Kind)>;
+pub(super) type Scopes = Vec<(Scope, SetKind)>;
 
 impl Scope {
     /// The set of its bans, of one kind and family.
-    pub(super) fn set(&self, kind: Kind, family: Family) -> Name {
+    pub(super) fn set(&self, kind: SetKind, family: Family) -> Name {
         if self.is_all() {
             return match (kind, family) {
-                (Kind::Hosts, Family::V4) => Name::of("ban4"),
-                (Kind::Hosts, Family::V6) => Name::of("ban6"),
-                (Kind::Networks, Family::V4) => Name::of("bannet4"),
-                (Kind::Networks, Family::V6) => Name::of("bannet6"),
-                (Kind::Scans, Family::V4) => Name::of("scan_ban4"),
-                (Kind::Scans, Family::V6) => Name::of("scan_ban6"),
+                (SetKind::Hosts, Family::V4) => Name::of("ban4"),
+                (SetKind::Hosts, Family::V6) => Name::of("ban6"),
+                (SetKind::Networks, Family::V4) => Name::of("bannet4"),
+                (SetKind::Networks, Family::V6) => Name::of("bannet6"),
+                (SetKind::Scans, Family::V4) => Name::of("scan_ban4"),
+                (SetKind::Scans, Family::V6) => Name::of("scan_ban6"),
             };
         }
         let base = match kind {
-            Kind::Hosts | Kind::Scans => "ban_",
-            Kind::Networks => "bannet_",
+            SetKind::Hosts | SetKind::Scans => "ban_",
+            SetKind::Networks => "bannet_",
         };
         let mut text = String::from(base);
         text.push_str(match self.protocols() {
@@ -78,8 +78,8 @@ mod tests {
 
     #[test]
     fn rules_with_the_same_ports_share_a_set() {
-        type Row = (&'static [(u16, u16)], bool, bool, &'static str);
-        let cases: &[Row] = &[
+        type ScopeRow = (&'static [(u16, u16)], bool, bool, &'static str);
+        let cases: &[ScopeRow] = &[
             (&[(22, 22)], true, true, "ban_22_4"),
             (&[(80, 80), (443, 443)], true, false, "ban_t80_443_4"),
             (&[(1000, 2000)], true, true, "ban_1000.2000_4"),
@@ -88,14 +88,14 @@ mod tests {
         ];
         for (ports, tcp, udp, name) in cases {
             let scope = Scope::new(ports.to_vec(), *tcp, *udp);
-            let got = scope.set(Kind::Hosts, Family::V4);
+            let got = scope.set(SetKind::Hosts, Family::V4);
             if name.contains('#') {
                 assert!(got.as_str().starts_with("ban_") && got.as_str().ends_with("_4"), "{got}");
             } else {
                 assert_eq!(got.as_str(), *name);
             }
-            assert!(scope.set(Kind::Networks, Family::V6).as_str().starts_with("bannet_"));
+            assert!(scope.set(SetKind::Networks, Family::V6).as_str().starts_with("bannet_"));
         }
-        assert_eq!(Scope::ALL.set(Kind::Networks, Family::V6).as_str(), "bannet6");
+        assert_eq!(Scope::ALL.set(SetKind::Networks, Family::V6).as_str(), "bannet6");
     }
 }

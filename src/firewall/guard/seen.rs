@@ -9,14 +9,14 @@
 use super::feature::{Feature, Stale};
 use super::layout::{allow_set, allow_timed_set, end, key_type, push_key, push_meta, push_source, sources};
 use super::scan::{PRIORITY_MANGLE, push_interface, share, stamp};
-use super::{Guard, Made};
+use super::{Guard, TableState};
 use crate::ban::{Alarm, BOGONS, Capabilities, Capability, Options, SeenOptions};
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, Range};
 use crate::firewall::alarm::{NEWS, SNAPLEN};
-use crate::firewall::nft::Rule;
+use crate::firewall::nft::NftRule;
 use crate::firewall::nft::elem::Timeout;
-use crate::firewall::nft::expr::{self, Base, Cmp, REG, Verdict};
+use crate::firewall::nft::expr::{self, Cmp, NftVerdict, PayloadBase, REG};
 use crate::firewall::nft::{Hook, Optional, SetSpec};
 use ipnet::IpNet;
 
@@ -48,17 +48,17 @@ const fn seen_set(family: Family) -> Name {
     }
 }
 
-const fn unasked_set(family: Family) -> Name {
+const fn bogon_set(family: Family) -> Name {
     match family {
-        Family::V4 => Name::of("seen_not4"),
-        Family::V6 => Name::of("seen_not6"),
+        Family::V4 => Name::of("bogons4"),
+        Family::V6 => Name::of("bogons6"),
     }
 }
 
 /// Goes on only with the first packets of TCP connections.
-fn push_first(rule: &mut Rule) {
+fn push_first(rule: &mut NftRule) {
     push_meta(rule, libc::NFT_META_L4PROTO, libc::IPPROTO_TCP);
-    rule.push(expr::payload(Base::Transport, 13, 1, REG));
+    rule.push(expr::payload(PayloadBase::Transport, 13, 1, REG));
     rule.push(expr::mask(REG, &[FIN_SYN_RST_ACK]));
     rule.push(expr::cmp(Cmp::Eq, REG, &[SYN]));
 }
@@ -94,13 +94,13 @@ impl Feature for Seen {
             let key = key_type(family);
             let size = share(family, NOTED);
             guard.txn.add_set(&SetSpec { size, ..SetSpec::new(seen_set(family), noted, key) });
-            let unasked = unasked_set(family);
-            guard.txn.add_set(&SetSpec::new(unasked, libc::NFT_SET_INTERVAL, key));
+            let bogons = bogon_set(family);
+            guard.txn.add_set(&SetSpec::new(bogons, libc::NFT_SET_INTERVAL, key));
             // Others may have taken something out of it.
-            guard.txn.flush_set(&unasked);
+            guard.txn.flush_set(&bogons);
             let nets = BOGONS.iter().filter_map(|net| net.parse::<IpNet>().ok()).map(Range::from);
             for range in nets.filter(|range| range.family() == family) {
-                guard.write_range(&unasked, &range, Timeout::None, "");
+                guard.write_range(&bogons, &range, Timeout::None, "");
             }
         }
     }
@@ -108,11 +108,11 @@ impl Feature for Seen {
     fn delete_sets(&self, guard: &mut Guard) {
         for family in Family::ALL {
             guard.txn.delete_set(&seen_set(family));
-            guard.txn.delete_set(&unasked_set(family));
+            guard.txn.delete_set(&bogon_set(family));
         }
     }
 
-    fn write(&self, guard: &mut Guard, made: Made) {
+    fn write(&self, guard: &mut Guard, made: TableState) {
         guard.write_seen(made);
     }
 
@@ -123,50 +123,50 @@ impl Feature for Seen {
 }
 
 impl Guard {
-    fn seen_rule(&mut self, chain: &Name, rule: &Rule) {
+    fn seen_rule(&mut self, chain: &Name, rule: &NftRule) {
         self.txn.add_rule(chain, rule, false, Optional::Part(Capability::NewSources));
     }
 
-    fn write_seen(&mut self, made: Made) {
+    fn write_seen(&mut self, made: TableState) {
         let Some(seen) = self.options.seen.clone() else { return };
         // Before DNAT, so that a published port is the one that was asked for.
         let pre = Hook { priority: PRIORITY, ..Hook::new(libc::NF_INET_PRE_ROUTING) };
         self.txn.add_chain(&SEEN, Some(pre));
         self.txn.add_chain(&LOOK, None);
-        let mut rule = Rule::new();
+        let mut rule = NftRule::new();
         if let Some(lo) = IfName::new("lo") {
             push_interface(&mut rule, &lo);
         }
-        self.seen_rule(&SEEN, &end(rule, Verdict::Accept));
+        self.seen_rule(&SEEN, &end(rule, NftVerdict::Accept));
         let all = [(0, u16::MAX)];
         let ports = if seen.ports.is_empty() { &all[..] } else { &seen.ports };
         for (from, to) in ports {
-            let mut rule = Rule::new();
+            let mut rule = NftRule::new();
             push_first(&mut rule);
             if (*from, *to) != all[0] {
-                rule.push(expr::payload(Base::Transport, 2, 2, REG));
+                rule.push(expr::payload(PayloadBase::Transport, 2, 2, REG));
                 rule.push(expr::range(Cmp::Eq, REG, &from.to_be_bytes(), &to.to_be_bytes()));
             }
-            self.seen_rule(&SEEN, &end(rule, Verdict::Goto(&LOOK)));
+            self.seen_rule(&SEEN, &end(rule, NftVerdict::Goto(&LOOK)));
         }
         for source in sources(made.ipv6_prefix) {
-            let mut rule = Rule::new();
+            let mut rule = NftRule::new();
             push_key(&mut rule, source);
             rule.push(expr::lookup(Cmp::Eq, &seen_set(source.family()), 0, REG));
-            self.seen_rule(&LOOK, &end(rule, Verdict::Accept));
+            self.seen_rule(&LOOK, &end(rule, NftVerdict::Accept));
         }
         for family in Family::ALL {
-            for set in [unasked_set(family), allow_set(family), allow_timed_set(family)] {
-                let mut rule = Rule::new();
+            for set in [bogon_set(family), allow_set(family), allow_timed_set(family)] {
+                let mut rule = NftRule::new();
                 push_source(&mut rule, family, 128);
                 rule.push(expr::lookup(Cmp::Eq, &set, 0, REG));
-                self.seen_rule(&LOOK, &end(rule, Verdict::Accept));
+                self.seen_rule(&LOOK, &end(rule, NftVerdict::Accept));
             }
         }
         for source in sources(made.ipv6_prefix) {
             // What the limit stops is not noted, and what does not fit into the set is not told: each ends
             // the rule.
-            let mut rule = Rule::new();
+            let mut rule = NftRule::new();
             push_key(&mut rule, source);
             rule.push(expr::limit(RATE.0, 1, RATE.1, false));
             let life = u64::from(seen.timeout) * 1000;

@@ -6,11 +6,11 @@ use super::ban::kind;
 use super::change::{BATCH, plain};
 use super::list::host;
 use super::networks;
-use super::scope::Kind;
-use super::{Guard, Made, TABLE};
+use super::scope::SetKind;
+use super::{Guard, TABLE, TableState};
 use crate::ban::{Failure, Repeat, Scope, Standing};
 use crate::base::name::Name;
-use crate::base::range::{Family, Key, Range};
+use crate::base::range::{AddrKey, Family, Range};
 use crate::firewall::nft::{TxnError, query};
 use nix::errno::Errno;
 
@@ -21,19 +21,19 @@ const SHORT: usize = 20;
 /// Addresses of which note is taken in one dump: memory stays the same, however many there are.
 const PART: usize = 1 << 16;
 /// How often a batch is sent without those that were not there.
-const TRIES: usize = 4;
+const RESENDS_MAX: usize = 4;
 
 /// Questions that cost more than to find out first whether a set is empty, as most are.
-const MANY: usize = 16;
+const LOOKUPS_MAX: usize = 16;
 
 /// A range with its number among those that are asked for.
 type Asked = (usize, Range);
 
 /// A set in which bans are ended.
-struct Target {
+struct UnbanTarget {
     set: Name,
     scope: Scope,
-    kind: Kind,
+    kind: SetKind,
     /// Whether an element of it shuts somebody out; who is only counted is not banned.
     shuts_out: bool,
 }
@@ -46,7 +46,7 @@ impl Guard {
     /// The system call, or what the kernel refused.
     pub fn unban(&mut self, ranges: &[Range], remembered: &[Range]) -> Result<Vec<usize>, Failure> {
         let mut counts = vec![0; ranges.len()];
-        let Some(made) = self.look()? else { return Ok(counts) };
+        let Some(made) = self.probe()? else { return Ok(counts) };
         let scopes = self.all_scopes()?;
         for family in Family::ALL {
             let mine = (0..).zip(ranges.iter().copied()).filter(|(_, range)| range.family() == family);
@@ -61,7 +61,7 @@ impl Guard {
                     }
                 };
                 match target.kind {
-                    Kind::Networks => self.remove_from_networks(&target.set, &asked, &mut ended)?,
+                    SetKind::Networks => self.remove_from_networks(&target.set, &asked, &mut ended)?,
                     _ => self.remove_from_hosts(made, &target, (&asked, remembered), &mut ended)?,
                 }
             }
@@ -98,20 +98,20 @@ impl Guard {
     /// Likewise of a hash set.
     fn remove_from_hosts(
         &mut self,
-        made: Made,
-        target: &Target,
+        made: TableState,
+        target: &UnbanTarget,
         (asked, remembered): (&[Asked], &[Range]),
         ended: &mut dyn FnMut(usize, usize),
     ) -> Result<(), Failure> {
-        let single = |range: &Range| kind(range, made.ipv6_prefix) == Kind::Hosts;
+        let single = |range: &Range| kind(range, made.ipv6_prefix) == SetKind::Hosts;
         // What the kernel counts and bans by itself may be single addresses of a prefix.
         let by_key =
-            |range: &Range| single(range) && !(target.kind == Kind::Scans && range.family() == Family::V6);
+            |range: &Range| single(range) && !(target.kind == SetKind::Scans && range.family() == Family::V6);
         let (mut exact, mut wide): (Vec<Asked>, Vec<Asked>) =
             asked.iter().partition(|(_, range)| by_key(range));
         // Who is unbanned is in the first set most likely, and in no other one. A transaction that fails
         // costs the kernel more than many questions.
-        if target.kind != Kind::Hosts || !target.scope.is_all() {
+        if target.kind != SetKind::Hosts || !target.scope.is_all() {
             exact = self.present(&target.set, &exact)?;
         }
         for part in exact.chunks(BATCH) {
@@ -122,10 +122,10 @@ impl Guard {
         }
         if wide.len() > 1 {
             let mut meets: Vec<bool> =
-                wide.iter().map(|(_, range)| remembered.iter().any(|who| range.covers(who))).collect();
+                wide.iter().map(|(_, range)| remembered.iter().any(|addr| range.covers(addr))).collect();
             query::elements(&mut self.socket, &TABLE, &target.set, &mut || (), &mut |e| {
-                let Some(who) = host(e.key, made) else { return };
-                wide.iter().zip(&mut meets).for_each(|((_, range), met)| *met |= range.meets(&who));
+                let Some(addr) = host(e.key, made) else { return };
+                wide.iter().zip(&mut meets).for_each(|((_, range), met)| *met |= range.meets(&addr));
             })?;
             let mut meets = meets.into_iter();
             wide.retain(|_| meets.next() == Some(true));
@@ -140,7 +140,7 @@ impl Guard {
 
     /// Those that a set has.
     fn present(&mut self, set: &Name, asked: &[Asked]) -> Result<Vec<Asked>, Failure> {
-        if asked.len() > MANY && !self.filled.contains(set) {
+        if asked.len() > LOOKUPS_MAX && !self.filled.contains(set) {
             let mut empty = true;
             query::elements(&mut self.socket, &TABLE, set, &mut || (), &mut |_| empty = false)?;
             if empty {
@@ -148,23 +148,23 @@ impl Guard {
             }
             self.filled.push(*set);
         }
-        let keys: Vec<Key> = asked.iter().map(|(_, range)| range.key()).collect();
-        let keys: Vec<&[u8]> = keys.iter().map(Key::bytes).collect();
+        let keys: Vec<AddrKey> = asked.iter().map(|(_, range)| range.key()).collect();
+        let keys: Vec<&[u8]> = keys.iter().map(AddrKey::bytes).collect();
         let found = query::present(&mut self.socket, &TABLE, set, &keys)?;
         Ok(found.into_iter().filter_map(|at| asked.get(at).copied()).collect())
     }
 
     /// The sets that have to do with whom is shut out.
-    fn targets(&self, scopes: &[(Scope, Kind)], family: Family) -> Vec<Target> {
-        let of = |(scope, kind): &(Scope, Kind)| {
+    fn targets(&self, scopes: &[(Scope, SetKind)], family: Family) -> Vec<UnbanTarget> {
+        let of = |(scope, kind): &(Scope, SetKind)| {
             let set = scope.set(*kind, family);
-            Target { set, scope: scope.clone(), kind: *kind, shuts_out: true }
+            UnbanTarget { set, scope: scope.clone(), kind: *kind, shuts_out: true }
         };
         // Who is held back is shut out as by a ban if everything of it is dropped; whose closed ports were
         // counted would be banned again for one more, but that is no ban.
         let counted = [(self.throttle(family), true), (self.scan_rate(family), false)];
         let counted = counted.into_iter().filter_map(|(set, shuts_out)| {
-            Some(Target { set: set?, scope: Scope::ALL, kind: Kind::Scans, shuts_out })
+            Some(UnbanTarget { set: set?, scope: Scope::ALL, kind: SetKind::Scans, shuts_out })
         });
         scopes.iter().map(of).chain(counted).collect()
     }
@@ -173,8 +173,8 @@ impl Guard {
     /// of.
     fn remove_hosts(
         &mut self,
-        made: Made,
-        target: &Target,
+        made: TableState,
+        target: &UnbanTarget,
         range: &Range,
         also: &[Range],
     ) -> Result<usize, Failure> {
@@ -188,14 +188,14 @@ impl Guard {
                 found.1.clear();
             };
             query::elements(&mut self.socket, &TABLE, &target.set, restart, &mut |e| {
-                let Some(who) = host(e.key, made) else { return };
+                let Some(addr) = host(e.key, made) else { return };
                 let mut found = found.borrow_mut();
-                if range.covers(&who) {
+                if range.covers(&addr) {
                     if found.0.len() < PART {
-                        found.0.push(who);
+                        found.0.push(addr);
                     }
-                } else if range.meets(&who) {
-                    found.1.push((who, Standing::read(e.comment, e.timeout_ms, e.left_ms)));
+                } else if range.meets(&addr) {
+                    found.1.push((addr, Standing::read(e.comment, e.timeout_ms, e.left_ms)));
                 }
             })?;
             passes += if inside.len() < PART { SHORT } else { 1 };
@@ -208,36 +208,36 @@ impl Guard {
             for batch in inside.chunks(BATCH) {
                 count += self.remove_keys(&target.set, batch)?.len();
             }
-            for (who, standing) in &parts {
-                count += self.cut_host(target, range, who, standing)?;
+            for (addr, standing) in &parts {
+                count += self.split_host(target, range, addr, standing)?;
             }
         }
         Ok(count)
     }
 
     /// Takes a part out of a banned prefix: what is left of it is banned as networks.
-    fn cut_host(
+    fn split_host(
         &mut self,
-        target: &Target,
+        target: &UnbanTarget,
         range: &Range,
-        who: &Range,
+        addr: &Range,
         standing: &Standing,
     ) -> Result<usize, Failure> {
-        if target.kind == Kind::Hosts {
-            for rest in who.without(range).into_iter().flatten() {
+        if target.kind == SetKind::Hosts {
+            for rest in addr.without(range).into_iter().flatten() {
                 let ban = standing.ban(rest, &target.scope);
                 self.prepare(&[ban])?;
                 // The whole is still banned, and must not count as what stands in the way.
                 self.ban_network(&ban, Repeat::Prolongs)?;
             }
         }
-        Ok(self.remove_keys(&target.set, &[*who])?.len())
+        Ok(self.remove_keys(&target.set, &[*addr])?.len())
     }
 
     /// Deletes keys of a hash set; the numbers of those that were there.
     pub(super) fn remove_keys(&mut self, set: &Name, keys: &[Range]) -> Result<Vec<usize>, Failure> {
         let mut there: Vec<usize> = (0..keys.len()).collect();
-        for _ in 0..TRIES {
+        for _ in 0..RESENDS_MAX {
             if there.is_empty() {
                 break;
             }
@@ -287,14 +287,14 @@ impl Guard {
     /// # Errors
     /// The system call, or what the kernel refused.
     pub fn unban_all(&mut self, permanent: bool) -> Result<(), Failure> {
-        let Some(made) = self.look()? else { return Ok(()) };
+        let Some(made) = self.probe()? else { return Ok(()) };
         let scopes = self.all_scopes()?;
         for family in Family::ALL {
             for target in self.targets(&scopes, family) {
                 let mut passes = 0;
                 while passes < PASSES {
                     let mut timed = Vec::new();
-                    if target.kind == Kind::Networks {
+                    if target.kind == SetKind::Networks {
                         networks::read(&mut self.socket, &target.set, &mut |piece| {
                             if (permanent || piece.timeout_ms > 0) && timed.len() < PART {
                                 timed.push(piece.range);
@@ -318,7 +318,7 @@ impl Guard {
                     passes += if timed.len() < PART { SHORT } else { 1 };
                     for batch in timed.chunks(BATCH) {
                         match target.kind {
-                            Kind::Networks => self.remove_ranges(&target.set, batch)?,
+                            SetKind::Networks => self.remove_ranges(&target.set, batch)?,
                             _ => self.remove_keys(&target.set, batch).map(drop)?,
                         }
                         self.listeners.wait();

@@ -5,7 +5,7 @@ use super::layout::{allow_set, allow_timed_set};
 use super::{DenySet, Guard, TABLE};
 use crate::ban::Failure;
 use crate::base::name::Name;
-use crate::base::range::{Family, Key, Range};
+use crate::base::range::{AddrKey, Family, Range};
 use crate::firewall::nft::query;
 
 impl Guard {
@@ -38,12 +38,12 @@ impl Guard {
 
     /// Which of the ranges begin with an address that a set has.
     fn having(&mut self, set: &Name, family: Family, ranges: &[Range]) -> Result<Vec<usize>, Failure> {
-        let (numbers, keys): (Vec<usize>, Vec<Key>) = (0..)
+        let (numbers, keys): (Vec<usize>, Vec<AddrKey>) = (0..)
             .zip(ranges)
             .filter(|(_, range)| range.family() == family)
             .map(|(at, range)| (at, Range::from(range.first()).key()))
             .unzip();
-        let keys: Vec<&[u8]> = keys.iter().map(Key::bytes).collect();
+        let keys: Vec<&[u8]> = keys.iter().map(AddrKey::bytes).collect();
         let found = query::present(&mut self.socket, &TABLE, set, &keys)?;
         Ok(found.into_iter().filter_map(|at| numbers.get(at).copied()).collect())
     }

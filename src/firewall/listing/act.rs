@@ -3,21 +3,21 @@
 //! language has no words for makes the rule none.
 
 use super::compat;
-use super::expr::{DATA, Expr, NAME, hex, shown, until_nul};
+use super::expr::{DATA, ListedExpr, NAME, hex, shown, until_nul};
 use super::reader::{Value, What};
-use super::rule::{Stage, Walk, foreign_comment};
-use super::sets::Content;
+use super::rule::{ExprWalk, Stage, foreign_comment};
+use super::sets::SetContent;
 use crate::base::range::Family;
-use crate::plan::listed::Target;
+use crate::plan::listed::ChainTarget;
 use crate::plan::{Limit, Ports, Rate, Reject, Verdict};
 use crate::sys::nlattr::{attr, be64};
 
 /// Level of log lines where none is told, as the kernel has it.
 const LOG_LEVEL: u32 = 4;
 
-impl Walk<'_, '_> {
+impl ExprWalk<'_, '_> {
     #[inline(never)]
-    pub(super) fn limit(&mut self, e: Expr<'_>) {
+    pub(super) fn limit(&mut self, e: ListedExpr<'_>) {
         let limit = bucket(e);
         match limit {
             Some(Limit { rate, burst, over, .. }) => {
@@ -40,12 +40,12 @@ impl Walk<'_, '_> {
 
     /// `limit=…/src` as mef writes it.
     #[inline(never)]
-    pub(super) fn buckets(&mut self, e: Expr<'_>) {
+    pub(super) fn buckets(&mut self, e: ListedExpr<'_>) {
         let name = e.bytes(1).map(until_nul).unwrap_or_default();
         let value = self.r.value(e.or_0(4));
         let text = value.as_ref().map_or("", |v| v.text.as_str());
         let inner = e.bytes(7).filter(|inner| attr(inner, NAME).map(until_nul) == Some(b"limit"));
-        let limit = inner.and_then(|inner| bucket(Expr(attr(inner, DATA)?)));
+        let limit = inner.and_then(|inner| bucket(ListedExpr(attr(inner, DATA)?)));
         self.r.say(&["update @", &shown(name), " { ", text, if limit.is_some() { " limit }" } else { " }" }]);
         let is_source = |v: &Value| {
             let v6 = [[0xff; 8], [0; 8]].concat();
@@ -56,7 +56,7 @@ impl Walk<'_, '_> {
             }
         };
         let set = match self.set(name).map(|set| &set.content) {
-            Some(Content::Buckets(set)) if e.or_0(3) == 1 && e.bytes(5).is_none() => Some(*set),
+            Some(SetContent::Buckets(set)) if e.or_0(3) == 1 && e.bytes(5).is_none() => Some(*set),
             _ => None,
         };
         let known = set.is_some() && value.as_ref().is_some_and(is_source);
@@ -64,7 +64,7 @@ impl Walk<'_, '_> {
     }
 
     #[inline(never)]
-    pub(super) fn log(&mut self, e: Expr<'_>) {
+    pub(super) fn log(&mut self, e: ListedExpr<'_>) {
         let prefix = e.bytes(2).map(until_nul).unwrap_or_default();
         self.r.say(&["log prefix \"", &shown(prefix), "\""]);
         if let Some(group) = e.bytes(1) {
@@ -86,7 +86,7 @@ impl Walk<'_, '_> {
     }
 
     #[inline(never)]
-    pub(super) fn reject(&mut self, e: Expr<'_>) {
+    pub(super) fn reject(&mut self, e: ListedExpr<'_>) {
         let code = e.bytes(2).and_then(|code| code.first().copied()).unwrap_or(0);
         let answer = match (e.or_0(1), code, self.r.rule.family) {
             (1, ..) => "tcp reset",
@@ -110,7 +110,7 @@ impl Walk<'_, '_> {
     }
 
     #[inline(never)]
-    pub(super) fn immediate(&mut self, e: Expr<'_>) {
+    pub(super) fn immediate(&mut self, e: ListedExpr<'_>) {
         let Some((code, chain)) = e.verdict(2).filter(|_| e.number(1) == Some(0)) else {
             self.r.load(e.or_0(1), None);
             self.r.say(&["immediate ", &hex(e.value(2).unwrap_or_default())]);
@@ -127,7 +127,7 @@ impl Walk<'_, '_> {
     }
 
     #[inline(never)]
-    pub(super) fn compat(&mut self, is_match: bool, e: Expr<'_>) {
+    pub(super) fn compat(&mut self, is_match: bool, e: ListedExpr<'_>) {
         let (name, info) = (e.bytes(1).map(until_nul).unwrap_or_default(), e.bytes(3).unwrap_or_default());
         let kind = if is_match { "match " } else { "target " };
         let family = self.r.rule.family;
@@ -145,10 +145,10 @@ impl Walk<'_, '_> {
                 }
                 for test in tests {
                     let result = match test {
-                        compat::Test::Ports { is_source, ranges } => {
+                        compat::CompatTest::Ports { is_source, ranges } => {
                             self.r.add_ports(is_source, Ports::Ranges(ranges))
                         }
-                        compat::Test::States(bits) => self.r.add_states(bits),
+                        compat::CompatTest::States(bits) => self.r.add_states(bits),
                     };
                     result.unwrap_or_else(|why| self.r.fail(&why));
                 }
@@ -171,8 +171,8 @@ impl Walk<'_, '_> {
 }
 
 /// A verdict by its number, with the chain that it leads to, and its words.
-pub(super) fn verdict(code: i32, chain: &[u8]) -> (Option<Verdict>, Option<Target>, String) {
-    let target = |back| Some(Target { chain: shown(chain), back });
+pub(super) fn verdict(code: i32, chain: &[u8]) -> (Option<Verdict>, Option<ChainTarget>, String) {
+    let target = |back| Some(ChainTarget { chain: shown(chain), back });
     match code {
         libc::NF_ACCEPT => (Some(Verdict::Accept), None, "accept".into()),
         libc::NF_DROP => (Some(Verdict::Drop), None, "drop".into()),
@@ -190,7 +190,7 @@ pub(super) const fn leaves(code: i32) -> bool {
 }
 
 /// A limit of packets.
-fn bucket(e: Expr<'_>) -> Option<Limit> {
+fn bucket(e: ListedExpr<'_>) -> Option<Limit> {
     let number = |kind| e.bytes(kind).and_then(be64);
     let per = number(2).and_then(|per| u32::try_from(per).ok())?;
     let packets = number(1).and_then(|rate| u32::try_from(rate).ok())?;

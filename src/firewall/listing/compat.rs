@@ -11,14 +11,14 @@ use crate::sys::nlattr::{u16_at, u32_at};
 /// What one of them does.
 pub enum Xt {
     Comment(String),
-    Tests(Vec<Test>),
+    Tests(Vec<CompatTest>),
     Log(String),
     /// How it answers; empty = with port unreachable.
     Reject(&'static str),
 }
 
 /// What a packet must have.
-pub enum Test {
+pub enum CompatTest {
     Ports {
         is_source: bool,
         ranges: Vec<(u16, u16)>,
@@ -40,7 +40,7 @@ pub fn read(is_match: bool, name: &[u8], rev: u32, info: &[u8], family: Option<F
         (true, b"udp", 0) => ports(info, *info.get(8)?),
         (true, b"multiport", 1) => multiport(info),
         (true, b"conntrack", 1..=3) => conntrack(info, rev),
-        (true, b"state", 0) => u32_at(info, 0).map(|bits| Xt::Tests(vec![Test::States(bits)])),
+        (true, b"state", 0) => u32_at(info, 0).map(|bits| Xt::Tests(vec![CompatTest::States(bits)])),
         (false, b"LOG", 0) => log(info),
         (false, b"REJECT", 0) => reject(u32_at(info, 0)?, family),
         _ => None,
@@ -58,7 +58,7 @@ fn ports(info: &[u8], inverse: u8) -> Option<Xt> {
         }
         if not || range != (0, u16::MAX) {
             let ranges = if not { other_ports(&[range]) } else { vec![range] };
-            tests.push(Test::Ports { is_source, ranges });
+            tests.push(CompatTest::Ports { is_source, ranges });
         }
     }
     (inverse & !3 == 0).then_some(Xt::Tests(tests))
@@ -83,7 +83,7 @@ fn multiport(info: &[u8]) -> Option<Xt> {
     let apart = ranges.windows(2).all(|pair| matches!(pair, [a, b] if u32::from(a.1) + 1 < u32::from(b.0)));
     // XT_MULTIPORT_SOURCE, XT_MULTIPORT_DESTINATION; the third is either of them.
     let is_source = flags == 0;
-    (inverse == 0 && flags < 2 && apart).then_some(Xt::Tests(vec![Test::Ports { is_source, ranges }]))
+    (inverse == 0 && flags < 2 && apart).then_some(Xt::Tests(vec![CompatTest::Ports { is_source, ranges }]))
 }
 
 /// `xt_conntrack_mtinfo1` to `3`: only what asks for states alone.
@@ -94,7 +94,7 @@ fn conntrack(info: &[u8], rev: u32) -> Option<Xt> {
     const ALIAS: u16 = 1 << 13;
     let (flags, inverse) = (u16_at(info, 146)?, u16_at(info, 148)?);
     let bits = if rev == 1 { u16::from(*info.get(150)?) } else { u16_at(info, 150)? };
-    (flags & !ALIAS == STATE && inverse == 0).then(|| Xt::Tests(vec![Test::States(bits.into())]))
+    (flags & !ALIAS == STATE && inverse == 0).then(|| Xt::Tests(vec![CompatTest::States(bits.into())]))
 }
 
 /// `xt_log_info`: level, flags, prefix.

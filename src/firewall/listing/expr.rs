@@ -16,9 +16,9 @@ const CHAIN: u16 = 2;
 
 /// The attributes of one expression.
 #[derive(Clone, Copy)]
-pub struct Expr<'a>(pub &'a [u8]);
+pub struct ListedExpr<'a>(pub &'a [u8]);
 
-impl<'a> Expr<'a> {
+impl<'a> ListedExpr<'a> {
     /// An attribute's bytes.
     pub fn bytes(self, kind: u16) -> Option<&'a [u8]> {
         attr(self.0, kind)

@@ -14,12 +14,12 @@ use super::tables::RULES;
 use super::trial;
 use crate::base::name::Name;
 use crate::base::range::Family;
-use crate::plan::listed::{Base, Chain, Table};
+use crate::plan::listed::{ChainBase, ListedChain, ListedTable};
 use crate::plan::{Direction, Policy};
 use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::nlattr::{MsgBuf, attr, be32};
 use crate::sys::routes;
-use expr::{Expr, shown, until_nul};
+use expr::{ListedExpr, shown, until_nul};
 use mnl::Bus;
 use nix::errno::Errno;
 
@@ -34,15 +34,15 @@ const SET_NAME: u16 = 2;
 /// NFT_TABLE_F_DORMANT
 const DORMANT: u32 = 1;
 /// How often reading begins anew when others change something meanwhile.
-const TRIES: u32 = 20;
+const REREADS_MAX: u32 = 20;
 
 /// A table on its way.
 struct Draft {
     family: u8,
     name: Vec<u8>,
     dormant: bool,
-    table: Table,
-    sets: Vec<sets::Listed>,
+    table: ListedTable,
+    sets: Vec<sets::ListedSet>,
     /// The names of the chains as the kernel has them, sorted, with their places.
     chains: Vec<(Vec<u8>, usize)>,
     /// The trial whose objects stand among those of ours, and are passed over: it is the previous rules that
@@ -60,9 +60,9 @@ impl Draft {
 ///
 /// # Errors
 /// The system call or the kernel's error; EBUSY if others changed something again and again.
-pub fn read(wanted: &dyn Fn(&str, &str) -> bool) -> Result<Vec<Table>, TxnError> {
+pub fn read(wanted: &dyn Fn(&str, &str) -> bool) -> Result<Vec<ListedTable>, TxnError> {
     let mut socket = NlSocket::open(Bus::Netfilter)?;
-    for _ in 0..TRIES {
+    for _ in 0..REREADS_MAX {
         let before = query::generation(&mut socket)?;
         let tables = read_once(&mut socket, wanted)?;
         if query::generation(&mut socket)? == before {
@@ -86,7 +86,10 @@ pub fn family_word(family: u8) -> &'static str {
     }
 }
 
-fn read_once(socket: &mut NlSocket, wanted: &dyn Fn(&str, &str) -> bool) -> Result<Vec<Table>, TxnError> {
+fn read_once(
+    socket: &mut NlSocket,
+    wanted: &dyn Fn(&str, &str) -> bool,
+) -> Result<Vec<ListedTable>, TxnError> {
     let mut drafts = tables(socket, wanted)?;
     let mut used: Vec<Name> = Vec::new();
     for draft in &mut drafts {
@@ -135,7 +138,7 @@ fn tables(socket: &mut NlSocket, wanted: &dyn Fn(&str, &str) -> bool) -> Result<
         if !wanted(word, &text) {
             continue;
         }
-        let table = Table {
+        let table = ListedTable {
             title: [word, " ", &text].concat(),
             family: match i32::from(family) {
                 libc::NFPROTO_IPV4 => Some(Family::V4),
@@ -143,9 +146,9 @@ fn tables(socket: &mut NlSocket, wanted: &dyn Fn(&str, &str) -> bool) -> Result<
                 _ => None,
             },
             ours: family == RULES.family && text == RULES.name.as_str(),
-            ..Table::default()
+            ..ListedTable::default()
         };
-        let dormant = Expr(&body).or_0(TABLE_FLAGS) & DORMANT != 0;
+        let dormant = ListedExpr(&body).or_0(TABLE_FLAGS) & DORMANT != 0;
         let at = if table.ours { 0 } else { drafts.len() };
         let name = name.to_vec();
         let (sets, chains) = (Vec::new(), Vec::new());
@@ -173,7 +176,7 @@ fn read_sets(socket: &mut NlSocket, draft: &mut Draft, used: &mut Vec<Name>) -> 
         draft.sets.push(set);
     }
     for set in &mut draft.sets {
-        if set.anonymous() || matches!(set.content, sets::Content::Buckets(_)) {
+        if set.anonymous() || matches!(set.content, sets::SetContent::Buckets(_)) {
             continue;
         }
         match sets::named(set, ours, used) {
@@ -195,7 +198,7 @@ fn read_chains(socket: &mut NlSocket, draft: &mut Draft) -> Result<(), Lost> {
             }
             draft.chains.push((name.to_vec(), draft.chains.len()));
             let base = base(draft, &body);
-            draft.table.chains.push(Chain { name: shown(name), base, rules: Vec::new() });
+            draft.table.chains.push(ListedChain { name: shown(name), base, rules: Vec::new() });
         }
     }
     draft.chains.sort_unstable();
@@ -204,8 +207,8 @@ fn read_chains(socket: &mut NlSocket, draft: &mut Draft) -> Result<(), Lost> {
 
 /// Where a chain hangs.
 #[inline(never)]
-fn base(draft: &Draft, chain: &[u8]) -> Base {
-    let Some(hook) = attr(chain, CHAIN_HOOK).map(Expr) else { return Base::None };
+fn base(draft: &Draft, chain: &[u8]) -> ChainBase {
+    let Some(hook) = attr(chain, CHAIN_HOOK).map(ListedExpr) else { return ChainBase::None };
     let kind = attr(chain, CHAIN_TYPE).map(until_nul).unwrap_or_default();
     let (number, priority) = (hook.or_0(1), hook.or_0(2).cast_signed());
     let directions = [None, Some(Direction::In), Some(Direction::Fwd), Some(Direction::Out)];
@@ -216,9 +219,9 @@ fn base(draft: &Draft, chain: &[u8]) -> Base {
     let known =
         matches!(i32::from(draft.family), libc::NFPROTO_INET | libc::NFPROTO_IPV4 | libc::NFPROTO_IPV6);
     match direction {
-        _ if draft.dormant => Base::Other("the table is dormant".into()),
+        _ if draft.dormant => ChainBase::Other("the table is dormant".into()),
         Some(direction) if known && kind == b"filter" && !devices => {
-            Base::Filter(direction, priority, policy)
+            ChainBase::Filter(direction, priority, policy)
         }
         _ => {
             let hooks = ["prerouting", "input", "forward", "output", "postrouting", "ingress", "egress"];
@@ -226,7 +229,7 @@ fn base(draft: &Draft, chain: &[u8]) -> Base {
                 Some(name) if known => (" hook ", *name),
                 _ => (" in family ", family_word(draft.family)),
             };
-            Base::Other(["type ", &shown(kind), word, name].concat())
+            ChainBase::Other(["type ", &shown(kind), word, name].concat())
         }
     }
 }

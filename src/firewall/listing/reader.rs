@@ -55,13 +55,13 @@ pub type Interface = fn(u32) -> Option<IfName>;
 pub type Keys<'a> = (&'a [u8], &'a [u8]);
 
 /// One value or list that is looked for, or anything but it.
-pub struct Test<'a> {
+pub struct FieldTest<'a> {
     pub keys: &'a [Keys<'a>],
     pub not: bool,
 }
 
 /// A rule being read.
-pub struct Reader {
+pub struct RuleReader {
     pub rule: Rule,
     /// About what nft(8) writes.
     pub text: String,
@@ -73,11 +73,11 @@ pub struct Reader {
     registers: Vec<(u32, u32, Value)>,
 }
 
-impl Reader {
+impl RuleReader {
     /// A rule of a table of this family, before its first expression.
-    pub fn new(family: Option<Family>) -> Reader {
+    pub fn new(family: Option<Family>) -> RuleReader {
         let rule = Rule { family, counter: false, ..Rule::new(Verdict::Next) };
-        Reader {
+        RuleReader {
             rule,
             text: String::new(),
             bad: None,
@@ -116,7 +116,7 @@ impl Reader {
 
     /// Goes on with packets whose value passes.
     #[inline(never)]
-    pub fn test(&mut self, value: &Value, test: &Test<'_>, interface: Interface) {
+    pub fn test(&mut self, value: &Value, test: &FieldTest<'_>, interface: Interface) {
         let result = match value.what {
             What::Other | What::Number => Err(["the language does not look at ", &value.text].concat()),
             _ if test.keys.iter().any(|(first, last)| first.len().max(last.len()) > value.len) => {
@@ -143,7 +143,7 @@ impl Reader {
     }
 
     #[inline(never)]
-    fn header(&mut self, value: &Value, test: &Test<'_>) -> Result<(), String> {
+    fn header(&mut self, value: &Value, test: &FieldTest<'_>) -> Result<(), String> {
         if test.not || test.keys.iter().any(|(first, last)| first != last) {
             return Err("protocols are excepted".into());
         }
@@ -186,7 +186,7 @@ impl Reader {
         family: Family,
         is_source: bool,
         value: &Value,
-        test: &Test<'_>,
+        test: &FieldTest<'_>,
     ) -> Result<(), String> {
         let mut ranges = Vec::new();
         for (first, last) in test.keys {
@@ -220,14 +220,14 @@ impl Reader {
     }
 
     #[inline(never)]
-    fn pair(&mut self, of: Option<Family>, value: &Value, test: &Test<'_>) -> Result<(), String> {
+    fn pair(&mut self, of: Option<Family>, value: &Value, test: &FieldTest<'_>) -> Result<(), String> {
         let &[(key, last)] = test.keys else { return Err("it looks for several things together".into()) };
         let halves =
             key.split_at_checked(value.len / 2).filter(|_| key == last && !test.not && value.mask.is_none());
         let (src, dst) = halves.ok_or("source and destination are looked at together")?;
         let half = |what| Value { what, text: String::new(), len: value.len / 2, mask: None };
         for (is_source, key) in [(true, src), (false, dst)] {
-            let test = Test { keys: &[(key, key)], not: false };
+            let test = FieldTest { keys: &[(key, key)], not: false };
             match of {
                 Some(family) => self.address(family, is_source, &half(What::Other), &test)?,
                 None => self.port(is_source, &test)?,
@@ -236,7 +236,7 @@ impl Reader {
         Ok(())
     }
 
-    fn port(&mut self, is_source: bool, test: &Test<'_>) -> Result<(), String> {
+    fn port(&mut self, is_source: bool, test: &FieldTest<'_>) -> Result<(), String> {
         let element =
             |(first, last): &Keys<'_>| Element { first: first.to_vec(), last: last.to_vec(), verdict: None };
         let list: Vec<Element> = test.keys.iter().map(element).collect();
@@ -255,7 +255,7 @@ impl Reader {
     }
 
     #[inline(never)]
-    fn states(&mut self, value: &Value, test: &Test<'_>) -> Result<(), String> {
+    fn states(&mut self, value: &Value, test: &FieldTest<'_>) -> Result<(), String> {
         let number = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_ne_bytes);
         let bits = match (&value.mask, test.keys) {
             // nft asks whether one of the bits is set.
@@ -288,7 +288,7 @@ impl Reader {
         is_in: bool,
         by_index: bool,
         value: &Value,
-        test: &Test<'_>,
+        test: &FieldTest<'_>,
         interface: Interface,
     ) -> Result<(), String> {
         let mut names = Vec::new();

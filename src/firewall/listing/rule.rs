@@ -3,14 +3,14 @@
 //! expression that is not known, or that stands where it means something else, is always such a reason.
 
 use super::act::{leaves, verdict};
-use super::expr::{DATA, Expr, NAME, hex, shown, until_nul};
-use super::reader::{Keys, Reader, Test, Value, What, compared, shown as key_shown};
-use super::sets::{self, Content, Element};
+use super::expr::{DATA, ListedExpr, NAME, hex, shown, until_nul};
+use super::reader::{FieldTest, Keys, RuleReader, Value, What, compared, shown as key_shown};
+use super::sets::{self, Element, SetContent};
 use crate::base::name::IfName;
 use crate::base::range::Family;
+use crate::firewall::emit::UDATA_ORIGIN;
 use crate::firewall::nft::{UDATA_RULE_COMMENT, comment_udata, udata_comment};
-use crate::firewall::rules::UDATA_ORIGIN;
-use crate::plan::listed::{Listed, Part, Target};
+use crate::plan::listed::{ChainTarget, ListedRule, RulePart};
 use crate::plan::{Addresses, Ports, Verdict};
 use crate::sys::nlattr::{self, attr, attrs};
 
@@ -27,7 +27,7 @@ pub struct Context<'a> {
     /// The only family of the table's packets.
     pub family: Option<Family>,
     /// The table's sets, sorted by their names.
-    pub sets: &'a [sets::Listed],
+    pub sets: &'a [sets::ListedSet],
     /// The name of an interface now.
     pub interface: fn(u32) -> Option<IfName>,
 }
@@ -42,22 +42,22 @@ pub(super) enum Stage {
 }
 
 /// Reads one kind of expression.
-type Read<W> = fn(&mut W, Expr<'_>);
+type RuleResult<W> = fn(&mut W, ListedExpr<'_>);
 
-pub(super) struct Walk<'a, 'c> {
+pub(super) struct ExprWalk<'a, 'c> {
     pub(super) context: &'a Context<'c>,
     pub(super) stage: Stage,
-    pub(super) to: Option<Target>,
+    pub(super) to: Option<ChainTarget>,
     pub(super) answer: String,
     pub(super) leaves: bool,
     pub(super) verdicts: Option<(Value, &'a [Element])>,
-    pub(super) r: Reader,
+    pub(super) r: RuleReader,
 }
 
 /// Reads a rule: NFTA_RULE_EXPRESSIONS and NFTA_RULE_USERDATA.
-pub fn read(context: &Context<'_>, expressions: &[u8], userdata: &[u8]) -> Listed {
-    let r = Reader::new(context.family);
-    let mut walk = Walk {
+pub fn read(context: &Context<'_>, expressions: &[u8], userdata: &[u8]) -> ListedRule {
+    let r = RuleReader::new(context.family);
+    let mut walk = ExprWalk {
         context,
         stage: Stage::Matches,
         to: None,
@@ -71,7 +71,7 @@ pub fn read(context: &Context<'_>, expressions: &[u8], userdata: &[u8]) -> Liste
     walk.r.rule.comment = if walk.r.rule.origin > 0 { kept(text) } else { foreign_comment(text) };
     for (_, expression) in attrs(expressions) {
         let name = attr(expression, NAME).map(until_nul).unwrap_or_default();
-        walk.expression(name, Expr(attr(expression, DATA).unwrap_or_default()));
+        walk.expression(name, ListedExpr(attr(expression, DATA).unwrap_or_default()));
     }
     if !walk.r.rule.comment.is_empty() {
         let comment = walk.r.rule.comment.clone();
@@ -102,13 +102,13 @@ fn origin(mut data: &[u8]) -> Option<u32> {
     None
 }
 
-impl<'a> Walk<'a, '_> {
+impl<'a> ExprWalk<'a, '_> {
     #[inline(never)]
-    fn expression(&mut self, name: &[u8], e: Expr<'_>) {
+    fn expression(&mut self, name: &[u8], e: ListedExpr<'_>) {
         if self.stage == Stage::Decided {
             self.r.fail("something stands behind its verdict");
         }
-        let known: &[(&[u8], Read<Self>)] = &[
+        let known: &[(&[u8], RuleResult<Self>)] = &[
             (b"meta", Self::meta),
             (b"payload", Self::payload),
             (b"ct", Self::conntrack),
@@ -134,13 +134,13 @@ impl<'a> Walk<'a, '_> {
         }
     }
 
-    fn counter(&mut self, _: Expr<'_>) {
+    fn counter(&mut self, _: ListedExpr<'_>) {
         self.r.rule.counter = true;
         self.r.say(&["counter"]);
     }
 
     #[inline(never)]
-    fn meta(&mut self, e: Expr<'_>) {
+    fn meta(&mut self, e: ListedExpr<'_>) {
         const WORDS: [&str; 17] = [
             "length",
             "protocol",
@@ -175,7 +175,7 @@ impl<'a> Walk<'a, '_> {
     }
 
     #[inline(never)]
-    fn conntrack(&mut self, e: Expr<'_>) {
+    fn conntrack(&mut self, e: ListedExpr<'_>) {
         const WORDS: [&str; 4] = ["state", "direction", "status", "mark"];
         let key = e.or_0(2);
         let state = e.number(2) == Some(0) && e.bytes(3).is_none();
@@ -187,7 +187,7 @@ impl<'a> Walk<'a, '_> {
     }
 
     /// What an expression loads; with a source register it writes to the packet instead.
-    fn loaded(&mut self, e: Expr<'_>, to: u16, from: u16, value: Value) {
+    fn loaded(&mut self, e: ListedExpr<'_>, to: u16, from: u16, value: Value) {
         if e.bytes(from).is_some() || e.bytes(to).is_none() {
             self.r.say(&[&value.text, " set"]);
             return self.r.fail(&["it sets ", &value.text].concat());
@@ -196,7 +196,7 @@ impl<'a> Walk<'a, '_> {
     }
 
     #[inline(never)]
-    fn payload(&mut self, e: Expr<'_>) {
+    fn payload(&mut self, e: ListedExpr<'_>) {
         let (base, offset, len) = (e.or_0(2), e.or_0(3), e.or_0(4));
         let v6 = self.r.rule.family == Some(Family::V6);
         let address = |family: Family, is_source| {
@@ -242,7 +242,7 @@ impl<'a> Walk<'a, '_> {
     }
 
     #[inline(never)]
-    fn bitwise(&mut self, e: Expr<'_>) {
+    fn bitwise(&mut self, e: ListedExpr<'_>) {
         let Some(mut value) = self.r.value(e.or_0(1)) else { return self.r.fail("it computes something") };
         let mask = e.value(4).unwrap_or_default();
         value.text = [value.text.as_str(), " & ", &key_shown(value.what, mask)].concat();
@@ -255,7 +255,7 @@ impl<'a> Walk<'a, '_> {
     }
 
     #[inline(never)]
-    fn cmp(&mut self, e: Expr<'_>) {
+    fn cmp(&mut self, e: ListedExpr<'_>) {
         const SIGNS: [&str; 6] = [" ", " != ", " < ", " <= ", " > ", " >= "];
         let (op, data) = (e.or_0(2), e.value(3).unwrap_or_default());
         let Some(value) = self.r.value(e.or_0(1)) else {
@@ -272,7 +272,7 @@ impl<'a> Walk<'a, '_> {
     }
 
     #[inline(never)]
-    fn range(&mut self, e: Expr<'_>) {
+    fn range(&mut self, e: ListedExpr<'_>) {
         let (from, to) = (e.value(3).unwrap_or_default(), e.value(4).unwrap_or_default());
         let Some(value) = self.r.value(e.or_0(1)) else {
             return self.r.fail("it compares something unknown");
@@ -291,16 +291,16 @@ impl<'a> Walk<'a, '_> {
         if self.stage != Stage::Matches {
             self.r.fail("it looks at packets behind a limit or a log");
         }
-        self.r.test(value, &Test { keys, not }, self.context.interface);
+        self.r.test(value, &FieldTest { keys, not }, self.context.interface);
     }
 
-    pub(super) fn set(&self, name: &[u8]) -> Option<&'a sets::Listed> {
+    pub(super) fn set(&self, name: &[u8]) -> Option<&'a sets::ListedSet> {
         let at = self.context.sets.binary_search_by(|set| set.name.as_slice().cmp(name)).ok()?;
         self.context.sets.get(at)
     }
 
     #[inline(never)]
-    fn lookup(&mut self, e: Expr<'_>) {
+    fn lookup(&mut self, e: ListedExpr<'_>) {
         let name = e.bytes(1).map(until_nul).unwrap_or_default();
         let not = e.or_0(5) & 1 != 0;
         let sign = if not { " != " } else { " " };
@@ -311,7 +311,7 @@ impl<'a> Walk<'a, '_> {
         let map = e.bytes(3).is_some();
         let found = self.set(name);
         match found.map(|set| &set.content) {
-            Some(Content::List(list)) if map || found.is_some_and(sets::Listed::anonymous) => {
+            Some(SetContent::List(list)) if map || found.is_some_and(sets::ListedSet::anonymous) => {
                 let vmap = if map { " vmap" } else { "" };
                 self.r.say(&[&value.text, vmap, sign, "{ ", &elements(value.what, list), " }"]);
                 if map {
@@ -321,7 +321,7 @@ impl<'a> Walk<'a, '_> {
                     list.iter().map(|e| (e.first.as_slice(), e.last.as_slice())).collect();
                 self.test(&value, &keys, not);
             }
-            Some(&Content::Named(set, len)) if !not && !map => {
+            Some(&SetContent::Named(set, len)) if !not && !map => {
                 self.r.say(&[&value.text, " @", &shown(name)]);
                 if self.stage != Stage::Matches {
                     self.r.fail("it looks at packets behind a limit or a log");
@@ -336,7 +336,7 @@ impl<'a> Walk<'a, '_> {
                 };
                 result.unwrap_or_else(|why| self.r.fail(&why));
             }
-            Some(Content::Odd(why)) => {
+            Some(SetContent::Odd(why)) => {
                 self.r.say(&[&value.text, sign, "@", &shown(name)]);
                 self.r.fail(&["of the set ", &shown(name), ": ", why].concat());
             }
@@ -349,7 +349,7 @@ impl<'a> Walk<'a, '_> {
 
     /// A verdict map becomes rules of their own, one for each verdict.
     #[inline(never)]
-    fn vmap(&mut self, e: Expr<'_>, value: Value, list: &'a [Element]) {
+    fn vmap(&mut self, e: ListedExpr<'_>, value: Value, list: &'a [Element]) {
         let verdicts = e.number(3) == Some(0) && list.iter().all(|e| e.verdict.is_some());
         if !verdicts || self.stage != Stage::Matches || list.is_empty() || list.len() > VERDICTS_MAX {
             self.r.fail("it uses a map");
@@ -361,7 +361,7 @@ impl<'a> Walk<'a, '_> {
 
     /// The rule as a whole: one for each protocol and for each verdict of a map.
     #[inline(never)]
-    fn finish(mut self) -> Listed {
+    fn finish(mut self) -> ListedRule {
         let mut parts = Vec::new();
         match self.verdicts.take() {
             None => {
@@ -380,12 +380,12 @@ impl<'a> Walk<'a, '_> {
         if parts.len() > 1 && self.r.rule.limit.is_some() {
             self.r.fail(SHARED);
         }
-        Listed { text: self.r.text, parts: self.r.bad.map_or(Ok(parts), Err), leaves: self.leaves }
+        ListedRule { text: self.r.text, parts: self.r.bad.map_or(Ok(parts), Err), leaves: self.leaves }
     }
 
     /// One element of a verdict map.
     #[inline(never)]
-    fn element(&mut self, value: &Value, element: &Element, parts: &mut Vec<Part>) {
+    fn element(&mut self, value: &Value, element: &Element, parts: &mut Vec<RulePart>) {
         let (rule, protos) = (self.r.rule.clone(), self.r.protos.clone());
         let (verdict, to, _) = element
             .verdict
@@ -402,7 +402,7 @@ impl<'a> Walk<'a, '_> {
         (self.r.rule, self.r.protos) = (rule, protos);
     }
 
-    fn parts(&self, parts: &mut Vec<Part>) {
+    fn parts(&self, parts: &mut Vec<RulePart>) {
         let protos = self.r.protos.as_deref();
         for at in 0..protos.map_or(1, <[u8]>::len) {
             let mut rule = self.r.rule.clone();
@@ -416,7 +416,7 @@ impl<'a> Walk<'a, '_> {
                     _ => None,
                 };
             }
-            parts.push(Part { rule, to: self.to.clone(), answer: self.answer.clone() });
+            parts.push(RulePart { rule, to: self.to.clone(), answer: self.answer.clone() });
         }
     }
 }

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! Sets as the kernel tells them: those that are plain lists, and why the others are none.
 
-use super::expr::{Expr, shown, step, until_nul};
+use super::expr::{ListedExpr, shown, step, until_nul};
 use crate::base::name::Name;
 use crate::base::range::{Family, Range, merge};
 use crate::plan::{Elements, Set};
@@ -43,11 +43,11 @@ pub struct Element {
 }
 
 /// A key, whether an element begins with it, and its verdict.
-type Told = (Vec<u8>, bool, Option<(i32, Vec<u8>)>);
+type KeyReport = (Vec<u8>, bool, Option<(i32, Vec<u8>)>);
 
 /// What a set is for the rules that use it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
+pub enum SetContent {
     /// It belongs to a rule, or maps to verdicts: its elements.
     List(Vec<Element>),
     /// A named list, by its name in the plan, with the bytes of a key.
@@ -60,18 +60,18 @@ pub enum Content {
 
 /// A set being read.
 #[derive(Debug)]
-pub struct Listed {
+pub struct ListedSet {
     /// Its name in the kernel.
     pub name: Vec<u8>,
     /// What it is.
-    pub content: Content,
+    pub content: SetContent,
     flags: i32,
     key: (u32, usize),
     /// Ends of intervals and keys, as they were told.
-    found: Vec<Told>,
+    found: Vec<KeyReport>,
 }
 
-impl Listed {
+impl ListedSet {
     /// Whether it has no name of its own.
     pub fn anonymous(&self) -> bool {
         self.flags & libc::NFT_SET_ANONYMOUS != 0
@@ -79,7 +79,7 @@ impl Listed {
 
     /// Whether its elements are of use.
     pub fn is_list(&self) -> bool {
-        matches!(self.content, Content::List(_))
+        matches!(self.content, SetContent::List(_))
     }
 
     /// Forgets the elements.
@@ -90,28 +90,28 @@ impl Listed {
 
 /// The set of a NEWSET message (behind `nfgenmsg`) if it is of this table.
 #[inline(never)]
-pub fn set(payload: &[u8], table: &[u8], ours: bool) -> Option<Listed> {
+pub fn set(payload: &[u8], table: &[u8], ours: bool) -> Option<ListedSet> {
     let of = attr(payload, TABLE).map(until_nul)?;
-    let set = Expr(payload);
+    let set = ListedExpr(payload);
     let name = until_nul(set.bytes(NAME)?);
     let flags = set.or_0(FLAGS).cast_signed();
     let key = (set.or_0(KEY_TYPE), set.or_0(KEY_LEN) as usize);
-    let odd = ODD.iter().find(|(flag, _)| flags & flag != 0).map(|(_, why)| Content::Odd((*why).into()));
-    let buckets = || std::str::from_utf8(name).ok().and_then(Name::new).map(Content::Buckets);
+    let odd = ODD.iter().find(|(flag, _)| flags & flag != 0).map(|(_, why)| SetContent::Odd((*why).into()));
+    let buckets = || std::str::from_utf8(name).ok().and_then(Name::new).map(SetContent::Buckets);
     let content = match odd {
         Some(odd) if ours && flags & libc::NFT_SET_EVAL != 0 => buckets().unwrap_or(odd),
         Some(odd) => odd,
-        None => Content::List(Vec::new()),
+        None => SetContent::List(Vec::new()),
     };
-    (of == table).then(|| Listed { name: name.to_vec(), content, flags, key, found: Vec::new() })
+    (of == table).then(|| ListedSet { name: name.to_vec(), content, flags, key, found: Vec::new() })
 }
 
 /// Adds the elements of a NEWSETELEM message.
 #[inline(never)]
-pub fn elements(payload: &[u8], set: &mut Listed) {
+pub fn elements(payload: &[u8], set: &mut ListedSet) {
     for (_, element) in attr(payload, LIST_ELEMENTS).map(attrs).into_iter().flatten() {
         let known = |kind: u16| matches!(kind, ELEM_KEY | ELEM_DATA | ELEM_FLAGS | ELEM_USERDATA);
-        let one = Expr(element);
+        let one = ListedExpr(element);
         let flags = attr(element, ELEM_FLAGS).and_then(be32).unwrap_or(0);
         let data = one.bytes(ELEM_DATA).is_some();
         let verdict = one.verdict(ELEM_DATA).map(|(code, chain)| (code, chain.to_vec()));
@@ -122,18 +122,18 @@ pub fn elements(payload: &[u8], set: &mut Listed) {
                 if attrs(element).all(|(kind, _)| known(kind)) {
                     set.found.push((key.to_vec(), flags & INTERVAL_END == 0, verdict));
                 } else {
-                    set.content = Content::Odd("its elements have timeouts, counters or limits".into());
+                    set.content = SetContent::Odd("its elements have timeouts, counters or limits".into());
                 }
             }
-            _ => set.content = Content::Odd("its elements are more than keys".into()),
+            _ => set.content = SetContent::Odd("its elements are more than keys".into()),
         }
     }
 }
 
 /// Makes elements of what was told, when all was.
 #[inline(never)]
-pub fn finish(set: &mut Listed) {
-    let Content::List(_) = set.content else { return };
+pub fn finish(set: &mut ListedSet) {
+    let SetContent::List(_) = set.content else { return };
     let mut found = std::mem::take(&mut set.found);
     // An interval may begin where another one ends: the end comes first.
     found.sort_unstable_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
@@ -151,20 +151,20 @@ pub fn finish(set: &mut Listed) {
             None => Some(vec![0xff; key.len()]),
         };
         let Some(last) = last.filter(|last| *last >= key) else {
-            set.content = Content::Odd("its intervals have no ends".into());
+            set.content = SetContent::Odd("its intervals have no ends".into());
             return;
         };
         list.push(Element { first: key, last, verdict });
     }
-    set.content = Content::List(list);
+    set.content = SetContent::List(list);
 }
 
 /// A named list as a set of the plan, under a name that no other one of `used` has; why it is none.
 #[inline(never)]
-pub fn named(set: &mut Listed, ours: bool, used: &mut Vec<Name>) -> Result<Set, String> {
+pub fn named(set: &mut ListedSet, ours: bool, used: &mut Vec<Name>) -> Result<Set, String> {
     let list = match &set.content {
-        Content::Odd(why) => return Err(why.clone()),
-        Content::List(list) if list.iter().all(|e| e.verdict.is_none()) => list,
+        SetContent::Odd(why) => return Err(why.clone()),
+        SetContent::List(list) if list.iter().all(|e| e.verdict.is_none()) => list,
         _ => return Err("it maps to something".into()),
     };
     if set.flags & libc::NFT_SET_MAP != 0 {
@@ -191,11 +191,11 @@ pub fn named(set: &mut Listed, ours: bool, used: &mut Vec<Name>) -> Result<Set, 
         (Ok(elements), Some(name)) => {
             let stem = name.as_str().split('.').next().and_then(Name::new);
             used.extend(stem);
-            set.content = Content::Named(name, set.key.1);
+            set.content = SetContent::Named(name, set.key.1);
             Ok(Set { name, elements })
         }
         (Err(why), _) => {
-            set.content = Content::Odd(why.clone());
+            set.content = SetContent::Odd(why.clone());
             Err(why)
         }
         _ => Err("it has no name".into()),
@@ -244,7 +244,7 @@ fn fresh(kernel: &[u8], used: &[Name]) -> Name {
 }
 
 /// The set for people.
-pub fn title(set: &Listed, table: &str) -> String {
+pub fn title(set: &ListedSet, table: &str) -> String {
     let kind = if set.flags & libc::NFT_SET_MAP == 0 { "set " } else { "map " };
     [kind, table, " ", &shown(&set.name)].concat()
 }

@@ -76,8 +76,8 @@ fn whole(out: &mut MsgBuf) {
     accept(out);
 }
 
-fn known_sets(message: &[u8], elements: &[u8]) -> Vec<sets::Listed> {
-    let mut all: Vec<sets::Listed> = sets::set(message, b"t", false).into_iter().collect();
+fn known_sets(message: &[u8], elements: &[u8]) -> Vec<sets::ListedSet> {
+    let mut all: Vec<sets::ListedSet> = sets::set(message, b"t", false).into_iter().collect();
     for set in &mut all {
         sets::elements(elements, set);
         sets::finish(set);
@@ -102,7 +102,7 @@ fn set_messages() -> (MsgBuf, MsgBuf) {
     (set, elements)
 }
 
-fn read(sets: &[sets::Listed], expressions: &[u8], userdata: &[u8]) -> crate::plan::listed::Listed {
+fn read(sets: &[sets::ListedSet], expressions: &[u8], userdata: &[u8]) -> crate::plan::listed::ListedRule {
     let context = rule::Context { family: None, sets, interface: |_| None };
     rule::read(&context, expressions, userdata)
 }

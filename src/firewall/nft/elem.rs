@@ -130,7 +130,7 @@ fn put_key(out: &mut MsgBuf, key: &[u8]) {
 /// An element as the kernel tells it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(test, derive(Debug))]
-pub struct Found<'a> {
+pub struct ListedElem<'a> {
     /// The key's bytes in network order.
     pub key: &'a [u8],
     /// Whether this is the first key behind an interval.
@@ -146,10 +146,11 @@ pub struct Found<'a> {
 }
 
 /// The elements of a NEWSETELEM message (its payload behind `nfgenmsg`).
-pub fn found(payload: &[u8]) -> impl Iterator<Item = Found<'_>> {
+pub fn found(payload: &[u8]) -> impl Iterator<Item = ListedElem<'_>> {
     let list = attr(payload, LIST_ELEMENTS).unwrap_or_default();
     attrs(list).filter_map(|(_, e)| {
-        let mut f = Found { key: &[], is_end: false, timeout_ms: 0, left_ms: 0, packets: None, comment: "" };
+        let mut f =
+            ListedElem { key: &[], is_end: false, timeout_ms: 0, left_ms: 0, packets: None, comment: "" };
         for (kind, data) in attrs(e) {
             match kind {
                 ELEM_KEY => f.key = attr(data, DATA_VALUE).unwrap_or_default(),

@@ -2,7 +2,7 @@
 //! The expressions of nf_tables rules, one function each; what they mean is in nft(8) and
 //! linux/netfilter/nf_tables.h. A failed allocation is noticed when the rule is written.
 
-use super::ffi::{Expr, Rule};
+use super::ffi::{Expr, NftRule};
 use crate::base::name::Name;
 use nftnl::nftnl_sys as sys;
 
@@ -13,7 +13,7 @@ pub const REG32: u32 = 8;
 
 /// Base of a payload expression (`enum nft_payload_bases`).
 #[derive(Clone, Copy)]
-pub enum Base {
+pub enum PayloadBase {
     /// The IP header.
     Network = 1,
     /// The TCP or UDP header.
@@ -33,7 +33,7 @@ pub enum Cmp {
 
 /// The end of a rule.
 #[derive(Clone, Copy)]
-pub enum Verdict<'a> {
+pub enum NftVerdict<'a> {
     /// Leaves this hook's base chain.
     Accept,
     /// Final.
@@ -47,29 +47,29 @@ pub enum Verdict<'a> {
 }
 
 /// Appends `meta` into `REG`.
-pub fn push_meta(rule: &mut Rule, key: i32) {
+pub fn push_meta(rule: &mut NftRule, key: i32) {
     rule.push_known((b'm', key.cast_unsigned(), 0, 0), &[], &|| meta(key, REG));
 }
 
 /// Appends `payload` into `REG`.
-pub fn push_payload(rule: &mut Rule, base: Base, offset: u32, len: u32) {
+pub fn push_payload(rule: &mut NftRule, base: PayloadBase, offset: u32, len: u32) {
     rule.push_known((b'p', base as u32, offset, len), &[], &|| payload(base, offset, len, REG));
 }
 
 /// Appends `cmp` of `REG`.
-pub fn push_cmp(rule: &mut Rule, op: Cmp, data: &[u8]) {
+pub fn push_cmp(rule: &mut NftRule, op: Cmp, data: &[u8]) {
     let len = u32::try_from(data.len()).unwrap_or(u32::MAX);
     rule.push_known((b'c', op as u32, len, 0), data, &|| cmp(op, REG, data));
 }
 
 /// Appends `counter`.
-pub fn push_counter(rule: &mut Rule) {
+pub fn push_counter(rule: &mut NftRule) {
     rule.push_known((b'n', 0, 0, 0), &[], &counter);
 }
 
 /// Appends a verdict that needs no chain.
-pub fn push_accept_or_drop(rule: &mut Rule, accept: bool) {
-    let end = if accept { Verdict::Accept } else { Verdict::Drop };
+pub fn push_accept_or_drop(rule: &mut NftRule, accept: bool) {
+    let end = if accept { NftVerdict::Accept } else { NftVerdict::Drop };
     rule.push_known((b'v', u32::from(accept), 0, 0), &[], &|| verdict(end));
 }
 
@@ -83,7 +83,7 @@ pub fn meta(key: i32, dreg: u32) -> Expr {
 
 /// Bytes of a header into a register.
 #[must_use]
-pub fn payload(base: Base, offset: u32, len: u32, dreg: u32) -> Expr {
+pub fn payload(base: PayloadBase, offset: u32, len: u32, dreg: u32) -> Expr {
     Expr::new(c"payload")
         .with_u32(sys::NFTNL_EXPR_PAYLOAD_BASE, base as u32)
         .with_u32(sys::NFTNL_EXPR_PAYLOAD_OFFSET, offset)
@@ -144,13 +144,13 @@ pub fn counter() -> Expr {
 
 /// Ends the rule with a verdict.
 #[must_use]
-pub fn verdict(verdict: Verdict<'_>) -> Expr {
+pub fn verdict(verdict: NftVerdict<'_>) -> Expr {
     let (code, chain) = match verdict {
-        Verdict::Accept => (libc::NF_ACCEPT, None),
-        Verdict::Drop => (libc::NF_DROP, None),
-        Verdict::Return => (libc::NFT_RETURN, None),
-        Verdict::Jump(chain) => (libc::NFT_JUMP, Some(chain)),
-        Verdict::Goto(chain) => (libc::NFT_GOTO, Some(chain)),
+        NftVerdict::Accept => (libc::NF_ACCEPT, None),
+        NftVerdict::Drop => (libc::NF_DROP, None),
+        NftVerdict::Return => (libc::NFT_RETURN, None),
+        NftVerdict::Jump(chain) => (libc::NFT_JUMP, Some(chain)),
+        NftVerdict::Goto(chain) => (libc::NFT_GOTO, Some(chain)),
     };
     let e = Expr::new(c"immediate")
         .with_u32(sys::NFTNL_EXPR_IMM_DREG, libc::NFT_REG_VERDICT.cast_unsigned())
@@ -255,7 +255,7 @@ mod tests {
     /// What is taken from an expression that libnftnl has written is what it would write.
     #[test]
     fn known_expressions_are_those_of_libnftnl() {
-        let (mut known, mut made) = (Rule::new(), Rule::new());
+        let (mut known, mut made) = (NftRule::new(), NftRule::new());
         for data in [
             &b"abcd"[..],
             b"ef",
@@ -273,19 +273,19 @@ mod tests {
             }
             for (key, accept) in [(libc::NFT_META_L4PROTO, true), (libc::NFT_META_NFPROTO, false)] {
                 push_meta(&mut known, key);
-                push_payload(&mut known, Base::Network, 12, 4);
-                push_payload(&mut known, Base::Transport, 2, 2);
+                push_payload(&mut known, PayloadBase::Network, 12, 4);
+                push_payload(&mut known, PayloadBase::Transport, 2, 2);
                 push_counter(&mut known);
                 push_accept_or_drop(&mut known, accept);
                 made.push(meta(key, REG));
-                made.push(payload(Base::Network, 12, 4, REG));
-                made.push(payload(Base::Transport, 2, 2, REG));
+                made.push(payload(PayloadBase::Network, 12, 4, REG));
+                made.push(payload(PayloadBase::Transport, 2, 2, REG));
                 made.push(counter());
-                made.push(verdict(if accept { Verdict::Accept } else { Verdict::Drop }));
+                made.push(verdict(if accept { NftVerdict::Accept } else { NftVerdict::Drop }));
             }
             assert_eq!(known.expressions(), made.expressions());
         }
-        assert!(known.is_whole() && known.expressions().len() > 4096);
+        assert!(known.is_intact() && known.expressions().len() > 4096);
     }
 
     /// An expression that cross/shim.c does not list cannot be allocated.

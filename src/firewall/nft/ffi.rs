@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 const VALUE_MAX: usize = 128;
 /// Room for one expression in 32-bit words. None of libnftnl has more than 16 attributes; with their headers,
 /// the expression's name and one expression inside, all of VALUE_MAX, that is less than 5 KiB.
-const ROOM: usize = 1280;
+const EXPR_WORDS_MAX: usize = 1280;
 /// `nlmsghdr` in words.
 const HEADER: usize = 4;
 /// NFTA_LIST_ELEM, and that it holds attributes.
@@ -27,33 +27,33 @@ fn attribute(len: u16, kind: u16) -> u32 {
 }
 
 /// Which of the expressions that most rules are made of: a letter, and what its values are.
-pub type Known = (u8, u32, u32, u32);
+pub type KnownExpr = (u8, u32, u32, u32);
 
 /// The expressions of a rule, and its user data.
-pub struct Rule {
+pub struct NftRule {
     /// As libnftnl writes messages: their header, of which only the length is used, then the content of
     /// NFTA_RULE_EXPRESSIONS, and at least ROOM words behind it.
     words: Vec<u32>,
     /// Words in use.
     len: usize,
     /// Expressions that libnftnl has written, to be had again: where each begins and ends in `written`.
-    known: Vec<(Known, usize, usize)>,
+    known: Vec<(KnownExpr, usize, usize)>,
     written: Vec<u32>,
     userdata: Vec<u8>,
-    whole: bool,
+    intact: bool,
 }
 
-impl Rule {
+impl NftRule {
     /// A rule without expressions.
     #[must_use]
-    pub fn new() -> Rule {
-        Rule {
-            words: vec![0; ROOM + 256],
+    pub fn new() -> NftRule {
+        NftRule {
+            words: vec![0; EXPR_WORDS_MAX + 256],
             len: HEADER,
             known: Vec::new(),
             written: Vec::new(),
             userdata: Vec::new(),
-            whole: true,
+            intact: true,
         }
     }
 
@@ -61,13 +61,13 @@ impl Rule {
     pub fn clear(&mut self) {
         self.len = HEADER;
         self.userdata.clear();
-        self.whole = true;
+        self.intact = true;
     }
 
     /// Whether every step so far succeeded.
     #[must_use]
-    pub fn is_whole(&self) -> bool {
-        self.whole
+    pub fn is_intact(&self) -> bool {
+        self.intact
     }
 
     /// The content of NFTA_RULE_EXPRESSIONS.
@@ -93,7 +93,7 @@ impl Rule {
     /// Appends an expression.
     pub fn push(&mut self, expr: Expr) {
         let Some(object) = expr.0 else {
-            self.whole = false;
+            self.intact = false;
             return;
         };
         let start = self.len;
@@ -127,7 +127,7 @@ impl Rule {
 
     /// Appends an expression that `make` makes where there was none yet. `known` tells it from the others,
     /// but for the value at its end, which is `last`.
-    pub fn push_known(&mut self, known: Known, last: &[u8], make: &dyn Fn() -> Expr) {
+    pub fn push_known(&mut self, known: KnownExpr, last: &[u8], make: &dyn Fn() -> Expr) {
         let start = self.len;
         match self.known.iter().find(|(k, ..)| *k == known) {
             Some(&(_, from, to)) => {
@@ -153,15 +153,15 @@ impl Rule {
 
     /// Sees to room for one more expression.
     fn make_room(&mut self) {
-        if self.words.len() < self.len + ROOM {
-            self.words.resize(self.len + 2 * ROOM, 0);
+        if self.words.len() < self.len + EXPR_WORDS_MAX {
+            self.words.resize(self.len + 2 * EXPR_WORDS_MAX, 0);
         }
     }
 }
 
-impl Default for Rule {
+impl Default for NftRule {
     fn default() -> Self {
-        Rule::new()
+        NftRule::new()
     }
 }
 

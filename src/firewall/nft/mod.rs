@@ -10,7 +10,7 @@ mod refusal;
 mod spec;
 mod txn;
 
-pub use ffi::{Expr, Rule};
+pub use ffi::{Expr, NftRule};
 pub use refusal::{NFLOG, Op, Optional, Refusal, TxnError};
 pub use spec::{Hook, SetSpec};
 pub use txn::{ELEMENTS_MAX, Txn};

@@ -4,7 +4,7 @@
 
 use super::TableId;
 use super::expr;
-use super::ffi::{Expr, Rule};
+use super::ffi::{Expr, NftRule};
 use super::refusal::{Op, Optional, TxnError};
 use super::txn::Txn;
 use crate::base::name::Name;
@@ -24,10 +24,10 @@ const CHAIN: Name = Name::of("probe");
 
 /// Parts, as a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Parts(u16);
+pub struct KernelParts(u16);
 
 /// A part of the kernel.
-pub struct Part {
+pub struct KernelPart {
     /// The expression that it is, by the kernel's name.
     expression: &'static str,
     /// The module, and what else it takes.
@@ -45,64 +45,64 @@ const NFLOG: usize = 3;
 /// What both ways of logging have in common: missing if neither works.
 const EITHER_LOG: usize = 8;
 /// Every part, in the order of its bit.
-pub const PARTS: [Part; 9] = [
-    Part {
+pub const PARTS: [KernelPart; 9] = [
+    KernelPart {
         expression: "ct",
         module: "nft_ct (with nf_conntrack)",
         package: "kmod-nft-core",
         about: "states of connections, flood guard",
         probe: || expr::ct(libc::NFT_CT_STATE, expr::REG),
     },
-    Part {
+    KernelPart {
         expression: "limit",
         module: "nft_limit",
         package: "kmod-nft-core",
         about: "limits, port scans, log lines of drops",
         probe: || expr::limit(1, 1, 1, false),
     },
-    Part {
+    KernelPart {
         expression: "log",
         module: "nf_log_syslog",
         package: "kmod-nf-log",
         about: "log lines of drops",
         probe: || expr::log(c"mef", 4),
     },
-    Part {
+    KernelPart {
         expression: "log",
         module: "nfnetlink_log",
         package: "kmod-nfnetlink-log",
         about: "reports of port scans, floods and new sources",
         probe: || expr::nflog(c"mef", 5, 64),
     },
-    Part {
+    KernelPart {
         expression: "reject",
         module: "nft_reject_inet",
         package: "kmod-nft-core",
         about: "reject",
         probe: expr::reject_icmpx,
     },
-    Part {
+    KernelPart {
         expression: "socket",
         module: "nft_socket",
         package: "kmod-nft-socket",
         about: "which ports are open, for port scans",
         probe: || expr::socket(0, expr::REG),
     },
-    Part {
+    KernelPart {
         expression: "connlimit",
         module: "nft_connlimit",
         package: "kmod-nft-connlimit",
         about: "connections at the same time, flood guard",
         probe: || expr::connlimit(1, true),
     },
-    Part {
+    KernelPart {
         expression: "counter",
         module: "nft_counter",
         package: "kmod-nft-core",
         about: "counters",
         probe: expr::counter,
     },
-    Part {
+    KernelPart {
         expression: "log",
         module: "nft_log",
         package: "kmod-nft-core",
@@ -111,7 +111,7 @@ pub const PARTS: [Part; 9] = [
     },
 ];
 
-impl Parts {
+impl KernelParts {
     /// None of them.
     #[must_use]
     pub fn is_empty(self) -> bool {
@@ -120,8 +120,8 @@ impl Parts {
 
     /// Those that are in both.
     #[must_use]
-    pub fn within(self, other: Parts) -> Parts {
-        Parts(self.0 & other.0)
+    pub fn within(self, other: KernelParts) -> KernelParts {
+        KernelParts(self.0 & other.0)
     }
 
     /// Whether the part of this number is one of them.
@@ -132,19 +132,20 @@ impl Parts {
 
     /// Those of these modules, each by the first word of its name.
     #[must_use]
-    pub fn of(modules: &[&str]) -> Parts {
-        let is = |part: &Part| modules.contains(&part.module.split(' ').next().unwrap_or(""));
-        PARTS.iter().enumerate().filter(|(_, part)| is(part)).fold(Parts(0), |all, (n, _)| all.with(n))
+    pub fn of(modules: &[&str]) -> KernelParts {
+        let is = |part: &KernelPart| modules.contains(&part.module.split(' ').next().unwrap_or(""));
+        PARTS.iter().enumerate().filter(|(_, part)| is(part)).fold(KernelParts(0), |all, (n, _)| all.with(n))
     }
 
-    fn with(self, number: usize) -> Parts {
-        Parts(self.0 | 1 << number)
+    fn with(self, number: usize) -> KernelParts {
+        KernelParts(self.0 | 1 << number)
     }
 
     /// What a message that adds a rule needs; `body` is what follows its header.
-    pub(super) fn needed(body: &[u8]) -> Parts {
+    pub(super) fn needed(body: &[u8]) -> KernelParts {
         let list = body.get(4..).and_then(|attributes| attr(attributes, NFTA_RULE_EXPRESSIONS));
-        attrs(list.unwrap_or(&[])).fold(Parts(0), |all, (_, one)| Parts(all.0 | expression(one).0))
+        attrs(list.unwrap_or(&[]))
+            .fold(KernelParts(0), |all, (_, one)| KernelParts(all.0 | expression(one).0))
     }
 
     /// The modules, for people.
@@ -162,36 +163,36 @@ impl Parts {
 }
 
 /// `nft_ct (with nf_conntrack), nft_limit`
-impl std::fmt::Display for Parts {
+impl std::fmt::Display for KernelParts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.modules(f)
     }
 }
 
 /// What an expression of a rule needs, with one that stands in it.
-fn expression(attributes: &[u8]) -> Parts {
-    let Some(name) = attr(attributes, NFTA_EXPR_NAME).and_then(text) else { return Parts(0) };
+fn expression(attributes: &[u8]) -> KernelParts {
+    let Some(name) = attr(attributes, NFTA_EXPR_NAME).and_then(text) else { return KernelParts(0) };
     let data = attr(attributes, NFTA_EXPR_DATA).unwrap_or(&[]);
     if name == "log" {
         let way = if attr(data, NFTA_LOG_GROUP).is_some() { NFLOG } else { LOG };
-        return Parts(0).with(way).with(EITHER_LOG);
+        return KernelParts(0).with(way).with(EITHER_LOG);
     }
     if name == "dynset" {
-        return attr(data, NFTA_DYNSET_EXPR).map_or(Parts(0), expression);
+        return attr(data, NFTA_DYNSET_EXPR).map_or(KernelParts(0), expression);
     }
-    PARTS.iter().position(|part| part.expression == name).map_or(Parts(0), |n| Parts(0).with(n))
+    PARTS.iter().position(|part| part.expression == name).map_or(KernelParts(0), |n| KernelParts(0).with(n))
 }
 
 /// Which parts this kernel lacks. Has it load the modules that it has for the others; changes nothing else.
 ///
 /// # Errors
 /// It has no nf_tables at all, or must not be asked.
-pub fn missing(socket: &mut NlSocket) -> Result<Parts, TxnError> {
+pub fn missing(socket: &mut NlSocket) -> Result<KernelParts, TxnError> {
     let mut txn = Txn::new(TABLE, 1024);
     txn.add_table();
     txn.add_chain(&CHAIN, None);
     for part in PARTS.iter().take(EITHER_LOG) {
-        let mut rule = Rule::new();
+        let mut rule = NftRule::new();
         rule.push((part.probe)());
         txn.add_rule(&CHAIN, &rule, false, Optional::No);
     }
@@ -204,10 +205,10 @@ pub fn missing(socket: &mut NlSocket) -> Result<Parts, TxnError> {
             let refused: Option<Vec<usize>> = all.iter().map(|r| rule(r.op)).collect();
             // Something else was refused, too: it is not about parts.
             let Some(refused) = refused else { return Err(TxnError::Refused(all)) };
-            let refused = refused.into_iter().fold(Parts(0), Parts::with);
+            let refused = refused.into_iter().fold(KernelParts(0), KernelParts::with);
             Ok(if refused.has(LOG) && refused.has(NFLOG) { refused.with(EITHER_LOG) } else { refused })
         }
-        Ok(()) => Ok(Parts(0)),
+        Ok(()) => Ok(KernelParts(0)),
         Err(e) => Err(e),
     }
 }
@@ -217,12 +218,12 @@ mod tests {
     use super::*;
 
     fn needs(exprs: Vec<Expr>) -> String {
-        let mut rule = Rule::new();
+        let mut rule = NftRule::new();
         exprs.into_iter().for_each(|e| rule.push(e));
         let mut txn = Txn::new(TABLE, 1024);
         txn.add_rule(&CHAIN, &rule, false, Optional::No);
         // Which of the two that a log line needs is missing is not known here.
-        Parts(txn.needs_of(0).0 & !(1 << EITHER_LOG)).to_string()
+        KernelParts(txn.needs_of(0).0 & !(1 << EITHER_LOG)).to_string()
     }
 
     #[test]
@@ -237,9 +238,9 @@ mod tests {
         assert_eq!(needs(vec![expr::nflog(c"x", 5, 64)]), "nfnetlink_log");
         let both = vec![expr::nflog(c"x", 5, 64), expr::log(c"x", 4)];
         assert_eq!(needs(both), "nf_log_syslog, nfnetlink_log");
-        let neither = Parts(0).with(LOG).with(NFLOG).with(EITHER_LOG);
+        let neither = KernelParts(0).with(LOG).with(NFLOG).with(EITHER_LOG);
         assert_eq!(neither.to_string(), "nft_log");
-        assert_eq!(Parts::of(&["nfnetlink_log", "nft_log"]).within(neither).to_string(), "nft_log");
+        assert_eq!(KernelParts::of(&["nfnetlink_log", "nft_log"]).within(neither).to_string(), "nft_log");
         let inner = expr::connlimit(5, true);
         assert_eq!(needs(vec![expr::dynset(&set, 0, expr::REG, 0, false, Some(inner))]), "nft_connlimit");
         assert_eq!(needs(vec![expr::dynset(&set, 0, expr::REG, 0, false, None)]), "");
@@ -251,8 +252,11 @@ mod tests {
 
     #[test]
     fn parts_are_found_by_their_modules() {
-        assert_eq!(Parts::of(&["nft_ct", "nft_limit"]).to_string(), "nft_ct (with nf_conntrack), nft_limit");
-        assert!(Parts::of(&["nft_nothing"]).is_empty() && PARTS.len() <= 16);
+        assert_eq!(
+            KernelParts::of(&["nft_ct", "nft_limit"]).to_string(),
+            "nft_ct (with nf_conntrack), nft_limit"
+        );
+        assert!(KernelParts::of(&["nft_nothing"]).is_empty() && PARTS.len() <= 16);
         let all: Vec<&str> = PARTS.iter().map(|part| part.module).collect();
         assert!(all.iter().enumerate().all(|(n, name)| all.iter().skip(n + 1).all(|other| other != name)));
     }

@@ -21,7 +21,7 @@ pub(super) const QUERY: &str = "netlink question";
 /// Questions that are asked in one go: the answer to each may take 8 kB of the socket's room.
 const QUESTIONS: usize = 16;
 /// How often a dump that others disturb is begun anew. Each lasts milliseconds.
-const TRIES: u32 = 50;
+const REDUMPS_MAX: u32 = 50;
 
 /// What is known of a set.
 pub struct SetInfo<'a> {
@@ -96,7 +96,7 @@ pub fn elements(
     table: &TableId,
     name: &Name,
     restart: &mut dyn FnMut(),
-    each: &mut dyn FnMut(elem::Found<'_>),
+    each: &mut dyn FnMut(elem::ListedElem<'_>),
 ) -> Result<bool, Lost> {
     let ask = |buf: &mut MsgBuf| {
         buf.attr_str(SET_TABLE, table.name.as_str());
@@ -116,7 +116,7 @@ pub fn element(
     table: &TableId,
     name: &Name,
     key: &[u8],
-    each: &mut dyn FnMut(elem::Found<'_>),
+    each: &mut dyn FnMut(elem::ListedElem<'_>),
 ) -> Result<bool, Lost> {
     let ask = |buf: &mut MsgBuf| key_of(buf, table, name, key);
     exchange(socket, table.family, (msg::GETSETELEM, ACK), &ask, &mut || (), &mut |m| {
@@ -142,7 +142,7 @@ pub fn present(
         loop {
             let result = present_at_once(socket, table, name, part);
             tries += 1;
-            if tries < TRIES && disturbed(&result) {
+            if tries < REDUMPS_MAX && disturbed(&result) {
                 socket.drain();
                 continue;
             }
@@ -267,7 +267,7 @@ fn exchange(
         restart();
         let result = one_exchange(socket, family, kind, ask, each);
         tries += 1;
-        if tries == TRIES || !disturbed(&result) {
+        if tries == REDUMPS_MAX || !disturbed(&result) {
             return result;
         }
         socket.drain();
@@ -276,7 +276,7 @@ fn exchange(
 
 /// Whether another commit came between, or answers were lost: both are cured by asking again.
 fn disturbed<T>(result: &Result<T, Lost>) -> bool {
-    matches!(result, Err(Lost::Answers | Lost::Sys(_, Errno::EINTR | Errno::EAGAIN)))
+    matches!(result, Err(Lost::Overrun | Lost::Sys(_, Errno::EINTR | Errno::EAGAIN)))
 }
 
 /// One question. A dump ends with NLMSG_DONE, a question for one object with its acknowledgement.

@@ -4,11 +4,11 @@
 
 use super::TableId;
 use super::owner;
-use super::parts::Parts;
+use super::parts::KernelParts;
 use super::query::QUERY;
 use crate::ban::Capability;
 use crate::base::name::Name;
-use crate::sys::netlink::{Lost, words as words_of};
+use crate::sys::netlink::{Lost, strerror as words_of};
 use nix::errno::Errno;
 use smallvec::SmallVec;
 
@@ -85,7 +85,7 @@ pub struct Refusal {
     /// The kernel's own words, often empty.
     pub words: SmallVec<[u8; 32]>,
     /// Parts that the kernel lacks for it, as far as is known.
-    pub missing: Parts,
+    pub missing: KernelParts,
 }
 
 /// Why a transaction changed nothing.
@@ -113,7 +113,7 @@ impl TxnError {
             TxnError::Refused(all) => all.first().map_or(Errno::UnknownErrno, |r| r.errno),
             TxnError::Owned(..) => Errno::EPERM,
             TxnError::Lost(Lost::Sys(_, errno)) => *errno,
-            TxnError::Lost(Lost::Answers) => Errno::ENOBUFS,
+            TxnError::Lost(Lost::Overrun) => Errno::ENOBUFS,
         }
     }
 }
@@ -146,8 +146,8 @@ impl std::fmt::Display for TxnError {
                  when that ends",
                 owner::holder(*port)
             ),
-            TxnError::Lost(Lost::Answers) => {
-                f.write_str("netlink: answers of the kernel were lost again and again")
+            TxnError::Lost(Lost::Overrun) => {
+                f.write_str("netlink: netlink receive buffer overrun (ENOBUFS) again and again")
             }
             TxnError::Lost(Lost::Sys(call, errno)) => {
                 let advice = match errno {
@@ -255,7 +255,7 @@ mod tests {
     use super::*;
 
     fn refused(op: Op, errno: Errno) -> String {
-        let missing = Parts::default();
+        let missing = KernelParts::default();
         TxnError::Refused(vec![Refusal { op, errno, words: SmallVec::new(), at: 0, missing }]).to_string()
     }
 
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_refused_rule_names_the_parts_that_are_missing() {
-        let missing = Parts::of(&["nft_ct", "nft_limit"]);
+        let missing = KernelParts::of(&["nft_ct", "nft_limit"]);
         let refusal =
             Refusal { op: Op::Statement(7), errno: Errno::ENOENT, words: SmallVec::new(), at: 0, missing };
         let text = TxnError::Refused(vec![refusal]).to_string();

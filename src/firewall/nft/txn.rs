@@ -2,9 +2,9 @@
 //! A transaction: messages that the kernel applies all or none, and its refusals named by object.
 
 use super::elem::{self, Elem, ElemMsg, Timeout};
-use super::ffi::Rule;
+use super::ffi::NftRule;
 use super::owner;
-use super::parts::{self, Parts};
+use super::parts::{self, KernelParts};
 use super::refusal::{Op, Ops, Optional, Refusal, TxnError};
 use super::spec::{Hook, SetSpec};
 use super::{TableId, UDATA_SET_COMMENT, comment_udata, message, msg, rule_attr};
@@ -51,7 +51,7 @@ const ERR_MSG: u16 = 1;
 /// kernel holds 8 kB for each until the transaction is through. An interval is two.
 pub const ELEMENTS_MAX: u32 = 512;
 /// How often an exchange whose answers were lost is repeated.
-const TRIES: u32 = 4;
+const RESENDS_MAX: u32 = 4;
 /// How often a table is found to be another process's before that is believed: it may just begin or end.
 /// There is a pause between two of them.
 const OWNED: u32 = 100;
@@ -69,7 +69,7 @@ pub struct Txn {
     capacity: usize,
     /// Whether elements that have a life are added with a counter.
     counters: bool,
-    whole: bool,
+    intact: bool,
     elems: Option<OpenElems>,
     elements: u32,
     /// Whether the kernel is asked which generation of the ruleset a commit has made.
@@ -95,7 +95,7 @@ impl Txn {
             ops: Ops::default(),
             capacity,
             counters: false,
-            whole: true,
+            intact: true,
             elems: None,
             elements: 0,
             follows: false,
@@ -133,12 +133,12 @@ impl Txn {
         self.ops.clear();
         self.elems = None;
         self.elements = 0;
-        self.whole = true;
+        self.intact = true;
     }
 
     /// Gives memory back that it has used before and does not use now.
-    pub fn cool(&mut self) {
-        self.buf.cool();
+    pub fn shrink(&mut self) {
+        self.buf.shrink();
     }
 
     /// Whether there is nothing to send.
@@ -263,7 +263,7 @@ impl Txn {
     }
 
     /// Adds a rule at the chain's end, or (`first`) at its head.
-    pub fn add_rule(&mut self, chain: &Name, rule: &Rule, first: bool, optional: Optional) {
+    pub fn add_rule(&mut self, chain: &Name, rule: &NftRule, first: bool, optional: Optional) {
         let no = 1 + self.ops.rules(chain);
         let op = Op::Rule(*chain, u16::try_from(no).unwrap_or(u16::MAX), optional);
         self.write_rule(op, chain.as_str(), rule, first);
@@ -278,7 +278,7 @@ impl Txn {
     }
 
     /// As `add_rule` at the head of a chain that may be somebody else's, with a name of any length.
-    pub fn add_first(&mut self, chain: &str, rule: &Rule) {
+    pub fn add_first(&mut self, chain: &str, rule: &NftRule) {
         self.write_rule(Op::Gate, chain, rule, true);
     }
 
@@ -291,13 +291,13 @@ impl Txn {
     }
 
     /// Adds a part of rule number `statement` of a rule set at the chain's end.
-    pub fn add_part(&mut self, statement: u32, chain: &Name, rule: &Rule) {
+    pub fn add_part(&mut self, statement: u32, chain: &Name, rule: &NftRule) {
         self.write_rule(Op::Statement(statement), chain.as_str(), rule, false);
     }
 
-    fn write_rule(&mut self, op: Op, chain: &str, rule: &Rule, first: bool) {
+    fn write_rule(&mut self, op: Op, chain: &str, rule: &NftRule, first: bool) {
         let open = self.open(op, msg::NEWRULE, CREATE | if first { 0 } else { APPEND });
-        self.whole &= rule.is_whole();
+        self.intact &= rule.is_intact();
         self.buf.attr_str(rule_attr::CHAIN, chain);
         let nest = self.buf.nest(rule_attr::EXPRESSIONS);
         self.buf.put(rule.expressions());
@@ -419,7 +419,7 @@ impl Txn {
         self.close_elems();
         let len = self.buf.len();
         batch_mark(&mut self.buf, NFNL_MSG_BATCH_END);
-        let result = self.judged(socket);
+        let result = self.send_batch(socket);
         self.buf.raw().truncate(len);
         result
     }
@@ -430,15 +430,15 @@ impl Txn {
     /// As `commit`.
     pub fn check(&mut self, socket: &mut NlSocket) -> Result<(), TxnError> {
         self.close_elems();
-        self.judged(socket)
+        self.send_batch(socket)
     }
 
-    fn judged(&mut self, socket: &mut NlSocket) -> Result<(), TxnError> {
+    fn send_batch(&mut self, socket: &mut NlSocket) -> Result<(), TxnError> {
         if self.is_empty() {
             return Ok(());
         }
         let mut result = Err(TxnError::Lost(Lost::Sys("libnftnl", Errno::ENOMEM)));
-        if self.whole {
+        if self.intact {
             result = self.exchange_surely(socket);
         }
         if let Err(TxnError::Refused(all)) = &mut result {
@@ -459,7 +459,7 @@ impl Txn {
         loop {
             let result = self.exchange(socket);
             match &result {
-                Err(TxnError::Lost(Lost::Answers)) if lost < TRIES => {
+                Err(TxnError::Lost(Lost::Overrun)) if lost < RESENDS_MAX => {
                     lost += 1;
                     socket.drain();
                 }
@@ -491,20 +491,20 @@ impl Txn {
         if asked {
             socket.drain();
         }
-        let missing = if asked { parts::missing(socket).unwrap_or_default() } else { Parts::default() };
+        let missing = if asked { parts::missing(socket).unwrap_or_default() } else { KernelParts::default() };
         for r in refused {
             r.missing = if self.table == parts::TABLE { r.missing } else { r.missing.within(missing) };
         }
     }
 
     /// What the rule needs that the `index`th message adds.
-    pub(super) fn needs_of(&self, index: u32) -> Parts {
+    pub(super) fn needs_of(&self, index: u32) -> KernelParts {
         let mut at = 0;
         for _ in 0..=index {
             at += at_len(self.buf.bytes(), at);
         }
         let message = self.buf.bytes().get(at..at + at_len(self.buf.bytes(), at)).unwrap_or_default();
-        Parts::needed(message.get(nlattr::HDR..).unwrap_or_default())
+        KernelParts::needed(message.get(nlattr::HDR..).unwrap_or_default())
     }
 
     fn exchange(&mut self, socket: &mut NlSocket) -> Result<(), TxnError> {
@@ -528,9 +528,9 @@ impl Txn {
                     let op = index.checked_sub(1).and_then(|i| self.ops.get(i));
                     let op = op.unwrap_or(Op::Commit);
                     let is_rule = matches!(op, Op::Rule(..) | Op::Statement(_));
-                    let missing = if is_rule { self.needs_of(index - 1) } else { Parts::default() };
+                    let missing = if is_rule { self.needs_of(index - 1) } else { KernelParts::default() };
                     let (at, errno) = (index.saturating_sub(1), Errno::from_raw(errno));
-                    refused.push(Refusal { op, at, errno, words: words(&m), missing });
+                    refused.push(Refusal { op, at, errno, words: extack(&m), missing });
                 }
                 // An error of the whole batch carries the number of its first message, and is the last word.
                 done |= m.seq == last || (m.seq == begin && errno != 0);
@@ -589,7 +589,7 @@ fn batch_mark(buf: &mut MsgBuf, kind: u16) {
 }
 
 /// The extended acknowledgement's text, behind the error number and the capped request header.
-fn words(m: &Msg<'_>) -> SmallVec<[u8; 32]> {
+fn extack(m: &Msg<'_>) -> SmallVec<[u8; 32]> {
     let text =
         m.payload.get(4 + nlattr::HDR..).and_then(|tlvs| nlattr::attr(tlvs, ERR_MSG)).and_then(nlattr::text);
     SmallVec::from_slice(text.unwrap_or("").as_bytes())

@@ -2,12 +2,12 @@
 //! From an entry to a record: finds the few fields that say who wrote it and what, and reads the message only
 //! when somebody wants to hear that program. Knows no rule but as the programs it names.
 
-use super::format::{self, Data, Entry, Packed};
-use super::reader::{Reader, Window};
+use super::format::{self, Compression, Data, EntryHead};
+use super::reader::{FileWindow, JournalReader};
 use super::unpack::{PACKED_MAX, unpack};
 use crate::base::program::Program;
 use crate::input::lines::{HALF, MAX_LINE};
-use crate::input::{Item, NO_UNIT, Record, Sender, Tags, Written};
+use crate::input::{Item, LogRecord, NO_UNIT, Sender, Tags, Written};
 
 /// Fields that are known by their place: a field that many entries share is stored once.
 const KNOWN: usize = 64;
@@ -25,7 +25,7 @@ const GROUP: &[u8] = b"_SYSTEMD_CGROUP=";
 
 /// What a field tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fact {
+enum EntryFact {
     /// Nothing that matters.
     Nothing,
     Message,
@@ -56,10 +56,10 @@ pub struct Wanted {
 
 /// What came of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum EntryOutcome {
     /// It went to the sink, or nobody wants it.
     Done,
-    /// As [`Outcome::Done`], but its message was longer than a line may be and lost its middle.
+    /// As [`EntryOutcome::Done`], but its message was longer than a line may be and lost its middle.
     Cut,
     /// It is damaged.
     Damaged,
@@ -69,7 +69,7 @@ pub enum Outcome {
 
 /// What is known of an entry: the places of its fields, 0 = it has none.
 #[derive(Default)]
-struct Facts {
+struct EntryFacts {
     tags: Tags,
     message: u64,
     program: u64,
@@ -86,18 +86,18 @@ struct Facts {
 /// Reads entries.
 pub struct Entries {
     wanted: Vec<Wanted>,
-    known: Box<[(u64, Fact); KNOWN]>,
+    known: Box<[(u64, EntryFact); KNOWN]>,
 }
 
 impl Entries {
     /// For these rules.
     pub fn new(wanted: Vec<Wanted>) -> Entries {
-        Entries { wanted, known: Box::new([(0, Fact::Nothing); KNOWN]) }
+        Entries { wanted, known: Box::new([(0, EntryFact::Nothing); KNOWN]) }
     }
 
     /// Forgets what it knows of the fields of a file.
     pub fn forget(&mut self) {
-        self.known.fill((0, Fact::Nothing));
+        self.known.fill((0, EntryFact::Nothing));
     }
 
     /// Who wants to hear a program.
@@ -115,45 +115,45 @@ impl Entries {
     /// it has [`MAX_LINE`] bytes.
     pub fn read(
         &mut self,
-        reader: &Reader,
-        window: &mut Window<'_>,
+        reader: &JournalReader,
+        window: &mut FileWindow<'_>,
         room: &mut [u8],
-        (entry, written): (&Entry, Written),
+        (entry, written): (&EntryHead, Written),
         sink: &mut dyn FnMut(Tags, Item<'_>),
-    ) -> Outcome {
-        let mut facts = Facts::default();
+    ) -> EntryOutcome {
+        let mut facts = EntryFacts::default();
         let mut text = Vec::new();
         let mut damaged = false;
         let mut odd = false;
         let whole = self.each(reader, window, entry, &mut |_, place, fact| {
             match fact {
-                Fact::Nothing => {}
-                Fact::Message => facts.message = place,
-                Fact::Program(Tags(0)) => return false,
-                Fact::Program(tags) => (facts.program, facts.tags) = (place, tags),
-                Fact::Comm => facts.comm = place,
-                Fact::Unit => facts.unit = place,
-                Fact::Group => facts.group = place,
-                Fact::User(user) => {
+                EntryFact::Nothing => {}
+                EntryFact::Message => facts.message = place,
+                EntryFact::Program(Tags(0)) => return false,
+                EntryFact::Program(tags) => (facts.program, facts.tags) = (place, tags),
+                EntryFact::Comm => facts.comm = place,
+                EntryFact::Unit => facts.unit = place,
+                EntryFact::Group => facts.group = place,
+                EntryFact::User(user) => {
                     odd |= facts.user.is_some();
                     facts.user = user;
                 }
-                Fact::Process(pid) => facts.process = pid,
-                Fact::Claimed(pid) => facts.claimed = pid,
-                Fact::Kernel => facts.kernel = true,
-                Fact::Packed => facts.packed += 1,
-                Fact::Damaged => damaged = true,
+                EntryFact::Process(pid) => facts.process = pid,
+                EntryFact::Claimed(pid) => facts.claimed = pid,
+                EntryFact::Kernel => facts.kernel = true,
+                EntryFact::Packed => facts.packed += 1,
+                EntryFact::Damaged => damaged = true,
             }
             true
         });
         match whole {
-            None => return Outcome::Damaged,
-            Some(false) => return Outcome::Done,
+            None => return EntryOutcome::Damaged,
+            Some(false) => return EntryOutcome::Done,
             Some(true) => {}
         }
         // journald lets nobody name a user twice: then it is not journald who speaks.
         if damaged || odd {
-            return Outcome::Damaged;
+            return EntryOutcome::Damaged;
         }
         let [mut program, mut comm, mut unit] = [[0; NAME]; 3];
         let comm = value(reader, window, facts.comm, &mut comm);
@@ -170,7 +170,7 @@ impl Entries {
             facts.tags = self.tags(program);
         }
         if facts.tags == Tags::default() {
-            return Outcome::Done;
+            return EntryOutcome::Done;
         }
         let mut cut = false;
         let message = if facts.message != 0 {
@@ -178,14 +178,14 @@ impl Entries {
         } else if facts.packed > 0 {
             match self.packed(reader, window, entry, MESSAGE, &mut text) {
                 true => Some(shorten(&mut text, &mut cut)),
-                false => return Outcome::Unreadable,
+                false => return EntryOutcome::Unreadable,
             }
         } else {
             Some(&b""[..])
         };
-        let Some(message) = message else { return Outcome::Damaged };
+        let Some(message) = message else { return EntryOutcome::Damaged };
         let sender = Sender { uid: facts.user, comm, unit };
-        let record = Record {
+        let record = LogRecord {
             program,
             pid: facts.process.or(facts.claimed),
             message,
@@ -193,17 +193,17 @@ impl Entries {
             written,
         };
         sink(facts.tags, Item::Record(record));
-        if cut { Outcome::Cut } else { Outcome::Done }
+        if cut { EntryOutcome::Cut } else { EntryOutcome::Done }
     }
 
     /// Tells what the fields of an entry are until `each` says that it knows enough: then false. `None` if
     /// the list of fields cannot be read.
     fn each(
         &mut self,
-        reader: &Reader,
-        window: &mut Window<'_>,
-        entry: &Entry,
-        each: &mut dyn FnMut(&mut Window<'_>, u64, Fact) -> bool,
+        reader: &JournalReader,
+        window: &mut FileWindow<'_>,
+        entry: &EntryHead,
+        each: &mut dyn FnMut(&mut FileWindow<'_>, u64, EntryFact) -> bool,
     ) -> Option<bool> {
         let compact = reader.header().compact;
         let width = format::item_width(compact);
@@ -228,9 +228,9 @@ impl Entries {
     }
 
     /// What the field at a place tells.
-    fn fact(&mut self, reader: &Reader, window: &Window<'_>, place: u64) -> Fact {
+    fn fact(&mut self, reader: &JournalReader, window: &FileWindow<'_>, place: u64) -> EntryFact {
         if place < reader.header().begin {
-            return Fact::Damaged;
+            return EntryFact::Damaged;
         }
         let slot = usize::try_from(place / 8).unwrap_or(0).wrapping_mul(0x9e37_79b1) >> 8;
         let slot = slot % KNOWN;
@@ -240,12 +240,12 @@ impl Entries {
         }
         let mut room = [0; PEEK];
         let fact = match peek(reader, window, place, &mut room) {
-            None => Fact::Damaged,
-            Some((data, _)) if data.packed != Packed::No => Fact::Packed,
+            None => EntryFact::Damaged,
+            Some((data, _)) if data.packed != Compression::No => EntryFact::Packed,
             Some((_, text)) => self.judge(text),
         };
         // What one entry alone says need not be remembered.
-        if !matches!(fact, Fact::Message | Fact::Damaged)
+        if !matches!(fact, EntryFact::Message | EntryFact::Damaged)
             && let Some(known) = self.known.get_mut(slot)
         {
             *known = (place, fact);
@@ -253,38 +253,38 @@ impl Entries {
         fact
     }
 
-    fn judge(&self, field: &[u8]) -> Fact {
-        let Some(equals) = field.iter().position(|&b| b == b'=') else { return Fact::Nothing };
+    fn judge(&self, field: &[u8]) -> EntryFact {
+        let Some(equals) = field.iter().position(|&b| b == b'=') else { return EntryFact::Nothing };
         let (name, value) = field.split_at(equals);
         let value = value.get(1..).unwrap_or_default();
         match name {
-            b"MESSAGE" => Fact::Message,
+            b"MESSAGE" => EntryFact::Message,
             // What does not fit in is longer than any name.
-            b"SYSLOG_IDENTIFIER" if value.len() > NAME => Fact::Program(Tags::default()),
-            b"SYSLOG_IDENTIFIER" => Fact::Program(self.tags(value)),
-            b"_COMM" => Fact::Comm,
-            b"_SYSTEMD_UNIT" => Fact::Unit,
-            b"_SYSTEMD_CGROUP" => Fact::Group,
-            b"_UID" => Fact::User(number(value)),
-            b"_PID" => Fact::Process(number(value)),
-            b"SYSLOG_PID" => Fact::Claimed(number(value)),
-            b"_TRANSPORT" if value == b"kernel" => Fact::Kernel,
-            _ => Fact::Nothing,
+            b"SYSLOG_IDENTIFIER" if value.len() > NAME => EntryFact::Program(Tags::default()),
+            b"SYSLOG_IDENTIFIER" => EntryFact::Program(self.tags(value)),
+            b"_COMM" => EntryFact::Comm,
+            b"_SYSTEMD_UNIT" => EntryFact::Unit,
+            b"_SYSTEMD_CGROUP" => EntryFact::Group,
+            b"_UID" => EntryFact::User(number(value)),
+            b"_PID" => EntryFact::Process(number(value)),
+            b"SYSLOG_PID" => EntryFact::Claimed(number(value)),
+            b"_TRANSPORT" if value == b"kernel" => EntryFact::Kernel,
+            _ => EntryFact::Nothing,
         }
     }
 
     /// Unpacks the fields of an entry until one begins with `name`; what follows comes to stand in `text`.
     fn packed(
         &mut self,
-        reader: &Reader,
-        window: &mut Window<'_>,
-        entry: &Entry,
+        reader: &JournalReader,
+        window: &mut FileWindow<'_>,
+        entry: &EntryHead,
         name: &[u8],
         text: &mut Vec<u8>,
     ) -> bool {
         let mut found = false;
         self.each(reader, window, entry, &mut |window, place, fact| {
-            if fact == Fact::Packed
+            if fact == EntryFact::Packed
                 && let Some(mut field) = unpacked(reader, window, place)
                 && field.starts_with(name)
             {
@@ -300,8 +300,8 @@ impl Entries {
 
 /// The head of a field and the begin of its text, as far as it fits into `room`.
 fn peek<'a>(
-    reader: &Reader,
-    window: &'a Window<'_>,
+    reader: &JournalReader,
+    window: &'a FileWindow<'_>,
     place: u64,
     room: &'a mut [u8; PEEK],
 ) -> Option<(Data, &'a [u8])> {
@@ -325,7 +325,12 @@ fn peek<'a>(
 }
 
 /// The text behind `=` of the field at `place`, as far as it fits into `out`; none without a place.
-fn value<'a>(reader: &Reader, window: &Window<'_>, place: u64, out: &'a mut [u8; NAME]) -> &'a [u8] {
+fn value<'a>(
+    reader: &JournalReader,
+    window: &FileWindow<'_>,
+    place: u64,
+    out: &'a mut [u8; NAME],
+) -> &'a [u8] {
     let mut room = [0; PEEK];
     let Some((_, text)) = (if place == 0 { None } else { peek(reader, window, place, &mut room) }) else {
         return b"";
@@ -339,8 +344,8 @@ fn value<'a>(reader: &Reader, window: &Window<'_>, place: u64, out: &'a mut [u8;
 
 /// The text of the message at `place`.
 fn message<'a>(
-    reader: &Reader,
-    window: &'a Window<'_>,
+    reader: &JournalReader,
+    window: &'a FileWindow<'_>,
     place: u64,
     room: &'a mut [u8],
     cut: &mut bool,
@@ -374,7 +379,7 @@ fn shorten<'a>(text: &'a mut Vec<u8>, cut: &mut bool) -> &'a [u8] {
 }
 
 /// The text of the packed field at `place`.
-fn unpacked(reader: &Reader, window: &Window<'_>, place: u64) -> Option<Vec<u8>> {
+fn unpacked(reader: &JournalReader, window: &FileWindow<'_>, place: u64) -> Option<Vec<u8>> {
     let mut room = [0; PEEK];
     let (data, _) = peek(reader, window, place, &mut room)?;
     let len = usize::try_from(data.len).ok().filter(|&len| len <= PACKED_MAX)?;

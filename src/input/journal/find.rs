@@ -2,8 +2,8 @@
 //! Which files of the journal hold something that was not read yet, in the order in which to read them. Only
 //! the files of the system are looked at: what users write goes to files of theirs.
 
-use super::format::{Header, ReadAt, Refusal};
-use super::place::Place;
+use super::format::{FileHeader, FormatRefusal, ReadAt};
+use super::place::JournalPosition;
 use super::reader;
 use crate::sys::fs::{self, FileId, Links};
 use std::ffi::OsStr;
@@ -18,7 +18,7 @@ pub const ACTIVE: &str = "system.journal";
 const WAITING: usize = 4096;
 
 /// A file that holds something new.
-pub struct Found {
+pub struct NewFile {
     /// Where it is.
     pub path: PathBuf,
     /// Below /var.
@@ -65,10 +65,10 @@ pub fn is_ours(name: &[u8]) -> bool {
 /// Adds the files in `dir` that have something new to `found`. Those that cannot be read go to `refused`.
 pub fn list(
     (dir, lasting): (&Path, bool),
-    place: &Place,
+    place: &JournalPosition,
     current: Option<FileId>,
-    found: &mut Vec<Found>,
-    refused: &mut dyn FnMut(&Path, Result<Refusal, io::Error>),
+    found: &mut Vec<NewFile>,
+    refused: &mut dyn FnMut(&Path, Result<FormatRefusal, io::Error>),
 ) {
     // A directory that is gone has no files.
     let _ = fs::each_name(dir, &mut |name| {
@@ -87,20 +87,20 @@ pub fn list(
         match reader::header(&file) {
             Ok(header) if place.precedes(lasting, &header) => {
                 let order = order(place.continues(lasting, &header), &header);
-                found.push(Found { path, lasting, id, order });
+                found.push(NewFile { path, lasting, id, order });
             }
-            Ok(_) | Err(Refusal::NotYet) => {}
+            Ok(_) | Err(FormatRefusal::NotYet) => {}
             Err(why) => refused(&path, Ok(why)),
         }
     });
 }
 
 /// Files that go on from the place come first, by number; the others by time.
-fn order(continues: bool, header: &Header) -> (bool, u64) {
+fn order(continues: bool, header: &FileHeader) -> (bool, u64) {
     (!continues, if continues { header.first } else { header.first_time })
 }
 
 /// Puts the first file to read last.
-pub fn sort(found: &mut [Found]) {
+pub fn sort(found: &mut [NewFile]) {
     found.sort_unstable_by_key(|f| std::cmp::Reverse(f.order));
 }

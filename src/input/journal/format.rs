@@ -26,7 +26,7 @@ const COMPACT: u32 = 16;
 
 /// Why a file is not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum FormatRefusal {
     /// It is empty, or only zeros so far.
     NotYet,
     /// It is something else.
@@ -38,7 +38,7 @@ pub enum Refusal {
 /// What the header of a file says. Any of it may be wrong.
 #[derive(Debug, Clone, Copy, Default)]
 #[cfg_attr(test, derive(PartialEq, Eq))]
-pub struct Header {
+pub struct FileHeader {
     /// Offsets in entries and entry arrays take 4 bytes instead of 8.
     pub compact: bool,
     /// Where the first object may begin.
@@ -63,25 +63,25 @@ pub struct Header {
     pub last_mono: u64,
 }
 
-impl Header {
+impl FileHeader {
     /// Takes a header apart; `bytes` are the first ones of the file, at most [`HEADER`].
     ///
     /// # Errors
     /// Why the file cannot be read.
-    pub fn parse(bytes: &[u8]) -> Result<Header, Refusal> {
+    pub fn parse(bytes: &[u8]) -> Result<FileHeader, FormatRefusal> {
         if bytes.len() < HEADER || bytes.iter().all(|&b| b == 0) {
             let begins = bytes.iter().zip(SIGNATURE).all(|(a, b)| a == b) || bytes.iter().all(|&b| b == 0);
-            return Err(if begins { Refusal::NotYet } else { Refusal::Foreign });
+            return Err(if begins { FormatRefusal::NotYet } else { FormatRefusal::Foreign });
         }
         let word = |at| u64_at(bytes, at);
         let flags = u32_at(bytes, 12);
         if !bytes.starts_with(SIGNATURE) || word(88) < HEADER as u64 {
-            return Err(Refusal::Foreign);
+            return Err(FormatRefusal::Foreign);
         }
         if flags & !KNOWN != 0 {
-            return Err(Refusal::Unknown(flags & !KNOWN));
+            return Err(FormatRefusal::Unknown(flags & !KNOWN));
         }
-        Ok(Header {
+        Ok(FileHeader {
             compact: flags & COMPACT != 0,
             begin: word(88),
             boot: id_at(bytes, 56),
@@ -113,7 +113,7 @@ pub const DATA_HEAD: usize = 72;
 
 /// How a field is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Packed {
+pub enum Compression {
     /// Not at all.
     No,
     /// As one block of LZ4 behind its size.
@@ -128,7 +128,7 @@ pub enum Packed {
 #[derive(Debug, Clone, Copy)]
 pub struct Data {
     /// How it is packed.
-    pub packed: Packed,
+    pub packed: Compression,
     /// Where it begins in the object.
     pub head: usize,
     /// Its bytes in the file.
@@ -141,10 +141,10 @@ impl Data {
         let head = if compact { DATA_HEAD } else { DATA_HEAD - 8 };
         let size = object(bytes, DATA, head)?;
         let packed = match bytes.get(1)? & 7 {
-            0 => Packed::No,
-            2 => Packed::Lz4,
-            4 => Packed::Zstd,
-            _ => Packed::Other,
+            0 => Compression::No,
+            2 => Compression::Lz4,
+            4 => Compression::Zstd,
+            _ => Compression::Other,
         };
         Some(Data { packed, head, len: size - head as u64 })
     }
@@ -152,7 +152,7 @@ impl Data {
 
 /// An entry without its fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Entry {
+pub struct EntryHead {
     /// Where it is in the file.
     pub at: u64,
     /// How many fields it has.
@@ -167,15 +167,15 @@ pub struct Entry {
     pub boot: Id,
 }
 
-impl Entry {
+impl EntryHead {
     /// Takes the first [`ENTRY_HEAD`] bytes of the entry at `at` apart.
-    pub fn parse(bytes: &[u8], at: u64, compact: bool) -> Option<Entry> {
+    pub fn parse(bytes: &[u8], at: u64, compact: bool) -> Option<EntryHead> {
         let size = object(bytes, ENTRY, ENTRY_HEAD)?;
         let word = |at| u64_at(bytes, at);
         let fields = (size - ENTRY_HEAD as u64) / item_width(compact);
         let [seqnum, realtime, monotonic] = [16, 24, 32].map(word);
         let whole = seqnum > 0 && realtime > 0 && fields > 0;
-        whole.then(|| Entry { at, fields, seqnum, realtime, monotonic, boot: id_at(bytes, 40) })
+        whole.then(|| EntryHead { at, fields, seqnum, realtime, monotonic, boot: id_at(bytes, 40) })
     }
 }
 

@@ -4,14 +4,14 @@
 //! Finds the few fields that say who wrote it and what. No I/O.
 
 use crate::base::clock::Wall;
-use crate::input::{Record, Sender, Written};
+use crate::input::{LogRecord, Sender, Written};
 
 /// What every entry has, and hardly anything else.
 pub const MARK: &[u8] = b"\"__REALTIME_TIMESTAMP\"";
 
 /// The fields of an entry that matter.
 #[derive(Default)]
-pub struct Entry {
+pub struct JsonEntry {
     message: Vec<u8>,
     identifier: Vec<u8>,
     comm: Vec<u8>,
@@ -25,14 +25,14 @@ pub struct Entry {
     at: u64,
 }
 
-impl Entry {
+impl JsonEntry {
     /// Reads a line; `None` if it is no such object, or if a field that journald itself writes has two
     /// values: then it is not journald who speaks.
     #[must_use]
-    pub fn read(line: &[u8]) -> Option<Entry> {
-        let mut text = Text(line.trim_ascii());
+    pub fn read(line: &[u8]) -> Option<JsonEntry> {
+        let mut text = JsonText(line.trim_ascii());
         text.byte(b'{')?;
-        let mut entry = Entry::default();
+        let mut entry = JsonEntry::default();
         if text.byte(b'}').is_some() {
             return text.0.is_empty().then_some(entry);
         }
@@ -72,14 +72,14 @@ impl Entry {
 
     /// The same as the journal's files give it.
     #[must_use]
-    pub fn record(&self) -> Record<'_> {
+    pub fn record(&self) -> LogRecord<'_> {
         let program = if self.identifier.is_empty() { &self.comm } else { &self.identifier };
         let unit = match self.unit.as_slice() {
             [] => Sender::unit_of_group(&self.group),
             unit => unit,
         };
         let sender = Sender { uid: self.user, comm: &self.comm, unit };
-        Record {
+        LogRecord {
             program,
             pid: self.process.or(self.claimed),
             message: &self.message,
@@ -90,9 +90,9 @@ impl Entry {
 }
 
 /// What has not been read yet.
-struct Text<'a>(&'a [u8]);
+struct JsonText<'a>(&'a [u8]);
 
-impl Text<'_> {
+impl JsonText<'_> {
     /// Takes one byte, and the blanks around it.
     fn byte(&mut self, want: u8) -> Option<()> {
         let rest = self.0.trim_ascii_start().strip_prefix(&[want])?;
@@ -136,7 +136,7 @@ impl Text<'_> {
         if !(0xd800..0xdc00).contains(&high) {
             return Some(char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER));
         }
-        let mut ahead = Text(self.0);
+        let mut ahead = JsonText(self.0);
         let low = ahead.0.strip_prefix(b"\\u").and_then(|rest| {
             ahead.0 = rest;
             ahead.hex()
@@ -204,7 +204,7 @@ mod tests {
         let line = br#"{"__CURSOR":"s=1","__REALTIME_TIMESTAMP":"1763800000123456","_UID":"0","_COMM":"sshd",
             "_SYSTEMD_UNIT":"ssh.service","SYSLOG_IDENTIFIER":"sshd","_PID":"77","SYSLOG_PID":"78",
             "_TRANSPORT":"syslog","MESSAGE":"a \"b\" \\ \u00e4\ud83d\ude00\ud800x \n"}"#;
-        let entry = Entry::read(line).unwrap();
+        let entry = JsonEntry::read(line).unwrap();
         let record = entry.record();
         assert_eq!(
             (record.program, record.pid, record.written),
@@ -225,14 +225,14 @@ mod tests {
             ("\"_SYSTEMD_CGROUP\":\"/a/ssh.service\",\"_SYSTEMD_UNIT\":\"ssh.service\",", "ssh.service"),
         ] {
             let text = format!("{{{fields}\"_UID\":\"0\",\"MESSAGE\":\"x\"}}");
-            let entry = Entry::read(text.as_bytes()).unwrap();
+            let entry = JsonEntry::read(text.as_bytes()).unwrap();
             assert_eq!(entry.record().sender.unwrap().unit, want.as_bytes(), "{fields}");
         }
     }
 
     #[test]
     fn bytes_lists_and_what_is_missing_are_borne() {
-        let read = |text: &str| Entry::read(text.as_bytes());
+        let read = |text: &str| JsonEntry::read(text.as_bytes());
         let message = |text: &str| read(text).map(|entry| entry.message);
         assert_eq!(message(r#"{"MESSAGE":[27,91,109,255]}"#), Some(vec![27, 91, 109, 255]));
         assert_eq!(message(r#"{"MESSAGE":["one","two"]}"#), Some(b"one".to_vec()));
@@ -263,7 +263,7 @@ mod tests {
             ["{", "}", "[", "]", "\"", "\\", "\\u", "d800", ":", ",", "null", "7", "MESSAGE", " ", "\u{e4}"];
         for _ in 0..50_000 {
             let text: String = (0..rng.usize(0..12)).map(|_| parts[rng.usize(0..parts.len())]).collect();
-            if let Some(entry) = Entry::read(text.as_bytes()) {
+            if let Some(entry) = JsonEntry::read(text.as_bytes()) {
                 let _ = entry.record();
             }
         }

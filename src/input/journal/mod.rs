@@ -18,7 +18,7 @@ mod tests;
 mod unpack;
 
 pub use entry::Wanted;
-pub use format::{ReadAt, Refusal};
+pub use format::{FormatRefusal, ReadAt};
 
 use super::lines::MAX_LINE;
 use super::watch::Watches;
@@ -26,10 +26,10 @@ use super::{Item, Position, Progress, Shown, Source, Tags, Written};
 use crate::base::clock::{Mono, Now, Wall};
 use crate::sys::fs::{self, FileId};
 use crate::sys::inotify::{Mask, WatchDescriptor};
-use entry::{Entries, Outcome};
-use find::{ACTIVE, Found};
-use place::Place;
-use reader::{Reader, Step, WINDOW, Window};
+use entry::{Entries, EntryOutcome};
+use find::{ACTIVE, NewFile};
+use place::JournalPosition;
+use reader::{FileWindow, JournalReader, JournalStep, WINDOW};
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ const LOOKS: usize = 8;
 
 /// What is said once.
 #[derive(Clone, Copy)]
-enum Once {
+enum JournalTopic {
     Unknown = 1,
     Foreign = 2,
     Damaged = 4,
@@ -53,7 +53,7 @@ enum Once {
 
 /// The file that is being read.
 struct Current {
-    reader: Reader,
+    reader: JournalReader,
     path: PathBuf,
     id: FileId,
     lasting: bool,
@@ -66,17 +66,17 @@ struct Current {
 }
 
 /// The journal source.
-pub struct Journal {
+pub struct JournalSource {
     /// Below /run and below /var.
     dirs: [PathBuf; 2],
     watches: Watches,
     /// Of the active file in either directory.
     files: [Option<WatchDescriptor>; 2],
     entries: Entries,
-    place: Place,
+    place: JournalPosition,
     current: Option<Current>,
     /// Files to read next, the first one last.
-    queue: Vec<Found>,
+    queue: Vec<NewFile>,
     /// Files came, went or were moved.
     rescan: bool,
     /// There is a file that journald writes to.
@@ -89,7 +89,7 @@ pub struct Journal {
     cut: u64,
 }
 
-impl Journal {
+impl JournalSource {
     /// Where journald keeps the files of this machine; `None` if the machine has no name.
     #[must_use]
     pub fn dirs() -> Option<[PathBuf; 2]> {
@@ -115,14 +115,14 @@ impl Journal {
         saved: &[(PathBuf, Position)],
         since: u32,
         now: Now,
-    ) -> Journal {
-        let begin = || Place::since(now.wall.0.saturating_sub(since.into()));
-        Journal {
+    ) -> JournalSource {
+        let begin = || JournalPosition::since(now.wall.0.saturating_sub(since.into()));
+        JournalSource {
             dirs,
             watches: Watches::open(),
             files: [None; 2],
             entries: Entries::new(wanted),
-            place: Place::find(saved).unwrap_or_else(begin),
+            place: JournalPosition::find(saved).unwrap_or_else(begin),
             current: None,
             queue: Vec::new(),
             rescan: true,
@@ -135,7 +135,7 @@ impl Journal {
         }
     }
 
-    /// How far it was read: what [`Journal::open`] wants next time.
+    /// How far it was read: what [`JournalSource::open`] wants next time.
     pub fn positions(&self, each: &mut dyn FnMut(&Path, Position)) {
         self.place.save(each);
     }
@@ -154,7 +154,7 @@ impl Journal {
     }
 
     /// Says something the first time.
-    fn say(&mut self, once: Once, path: &Path, what: std::fmt::Arguments<'_>) {
+    fn say(&mut self, once: JournalTopic, path: &Path, what: std::fmt::Arguments<'_>) {
         let bit = once as u8;
         if self.said & bit == 0 {
             self.said |= bit;
@@ -165,7 +165,7 @@ impl Journal {
     /// Takes in what inotify has to tell.
     fn events(&mut self) {
         let mut lost: Vec<i32> = Vec::new();
-        let Journal { dirs, watches, current, rescan, .. } = self;
+        let JournalSource { dirs, watches, current, rescan, .. } = self;
         watches.read(&mut |event| {
             if watches.is_dir(event.wd) {
                 // Of the directories above ours only the next step towards them matters.
@@ -210,27 +210,27 @@ impl Journal {
         find::sort(&mut self.queue);
         for (path, why) in refused {
             match why {
-                Ok(Refusal::Unknown(flags)) => self.say(
-                    Once::Unknown,
+                Ok(FormatRefusal::Unknown(flags)) => self.say(
+                    JournalTopic::Unknown,
                     &path,
                     format_args!("written by a newer journald (flags {flags:#x}); such files are not read"),
                 ),
-                Ok(_) => self.say(Once::Foreign, &path, format_args!("no journal file")),
-                Err(e) => self.say(Once::Closed, &path, format_args!("cannot be opened: {e}")),
+                Ok(_) => self.say(JournalTopic::Foreign, &path, format_args!("no journal file")),
+                Err(e) => self.say(JournalTopic::Closed, &path, format_args!("cannot be opened: {e}")),
             }
         }
-        self.there = Journal::exists(&self.dirs);
+        self.there = JournalSource::exists(&self.dirs);
         if current.is_none() && !self.there {
             let dir = self.dirs[1].clone();
-            self.say(Once::Missing, &dir, format_args!("no journal yet: waiting for one"));
+            self.say(JournalTopic::Missing, &dir, format_args!("no journal yet: waiting for one"));
         }
     }
 
     /// Goes to another file.
-    fn enter(&mut self, found: Found, window: &mut Window<'_>) {
-        let Found { path, lasting, id, .. } = found;
+    fn enter(&mut self, found: NewFile, window: &mut FileWindow<'_>) {
+        let NewFile { path, lasting, id, .. } = found;
         let reader = match find::open(&path) {
-            Ok((file, now)) if now == id => Reader::open(Box::new(file)).ok(),
+            Ok((file, now)) if now == id => JournalReader::open(Box::new(file)).ok(),
             _ => None,
         };
         let Some(mut reader) = reader else {
@@ -257,7 +257,11 @@ impl Journal {
             let left = current.reader.left();
             self.damaged += left;
             if left > 0 {
-                self.say(Once::Damaged, &current.path, format_args!("damaged entries are passed over"));
+                self.say(
+                    JournalTopic::Damaged,
+                    &current.path,
+                    format_args!("damaged entries are passed over"),
+                );
             }
         }
     }
@@ -266,7 +270,7 @@ impl Journal {
     fn read(
         &mut self,
         left: &mut usize,
-        window: &mut Window<'_>,
+        window: &mut FileWindow<'_>,
         room: &mut [u8],
         sink: &mut dyn FnMut(Tags, Item<'_>),
     ) -> bool {
@@ -277,13 +281,13 @@ impl Journal {
                 break true;
             }
             let entry = match current.reader.next(window) {
-                Step::End => break false,
-                Step::Damaged => {
+                JournalStep::End => break false,
+                JournalStep::Damaged => {
                     damaged += 1;
                     *left = left.saturating_sub(DAMAGED);
                     continue;
                 }
-                Step::Entry(entry) => entry,
+                JournalStep::Entry(entry) => entry,
             };
             *left = left.saturating_sub(ENTRY);
             if current.skip > 0 {
@@ -298,16 +302,16 @@ impl Journal {
                 false => Written::At(Wall(entry.realtime / 1_000_000)),
             };
             match self.entries.read(&current.reader, window, room, (&entry, written), sink) {
-                Outcome::Done => {}
-                Outcome::Cut => self.cut += 1,
-                Outcome::Unreadable => unreadable += 1,
+                EntryOutcome::Done => {}
+                EntryOutcome::Cut => self.cut += 1,
+                EntryOutcome::Unreadable => unreadable += 1,
                 // The newest one may not be whole yet. What has others behind it will never be.
-                Outcome::Damaged if current.reader.left() == 0 => {
+                EntryOutcome::Damaged if current.reader.left() == 0 => {
                     current.reader.back();
                     self.entries.forget();
                     break false;
                 }
-                Outcome::Damaged => damaged += 1,
+                EntryOutcome::Damaged => damaged += 1,
             }
             self.place.pass(current.lasting, current.sequence, &entry);
         };
@@ -315,17 +319,17 @@ impl Journal {
         self.damaged += damaged;
         self.unreadable += unreadable;
         if damaged > 0 {
-            self.say(Once::Damaged, &path, format_args!("damaged entries are passed over"));
+            self.say(JournalTopic::Damaged, &path, format_args!("damaged entries are passed over"));
         }
         if unreadable > 0 {
             let what = "messages packed with XZ, or longer than 128 KiB, are not read";
-            self.say(Once::Unreadable, &path, format_args!("{what}"));
+            self.say(JournalTopic::Unreadable, &path, format_args!("{what}"));
         }
         more
     }
 
     /// Whether the current file has grown. One that cannot be read any more has not.
-    fn grown(&mut self, window: &mut Window<'_>) -> bool {
+    fn grown(&mut self, window: &mut FileWindow<'_>) -> bool {
         window.forget();
         self.current.as_mut().is_some_and(|c| c.reader.refresh() == Ok(true))
     }
@@ -340,26 +344,26 @@ pub fn read_all(
     file: Box<dyn ReadAt>,
     wanted: Vec<Wanted>,
     sink: &mut dyn FnMut(Tags, Item<'_>),
-) -> Result<(u64, u64), Refusal> {
+) -> Result<(u64, u64), FormatRefusal> {
     let (mut buf, mut room) = ([0; WINDOW], [0; MAX_LINE]);
-    let mut window = Window::new(&mut buf);
-    let mut reader = Reader::open(file)?;
+    let mut window = FileWindow::new(&mut buf);
+    let mut reader = JournalReader::open(file)?;
     let mut entries = Entries::new(wanted);
     let (mut damaged, mut unreadable) = (0, 0);
     loop {
         let entry = match reader.next(&mut window) {
-            Step::End => return Ok((damaged + reader.left(), unreadable)),
-            Step::Damaged => {
+            JournalStep::End => return Ok((damaged + reader.left(), unreadable)),
+            JournalStep::Damaged => {
                 damaged += 1;
                 continue;
             }
-            Step::Entry(entry) => entry,
+            JournalStep::Entry(entry) => entry,
         };
         let written = Written::At(Wall(entry.realtime / 1_000_000));
         match entries.read(&reader, &mut window, &mut room, (&entry, written), sink) {
-            Outcome::Done | Outcome::Cut => {}
-            Outcome::Damaged => damaged += 1,
-            Outcome::Unreadable => unreadable += 1,
+            EntryOutcome::Done | EntryOutcome::Cut => {}
+            EntryOutcome::Damaged => damaged += 1,
+            EntryOutcome::Unreadable => unreadable += 1,
         }
     }
 }
@@ -376,7 +380,7 @@ fn watch(watches: &mut Watches, dir: &Path) {
     }
 }
 
-impl Source for Journal {
+impl Source for JournalSource {
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.watches.fd()
     }
@@ -388,7 +392,7 @@ impl Source for Journal {
     fn drain(&mut self, now: Now, budget: usize, sink: &mut dyn FnMut(Tags, Item<'_>)) -> Progress {
         // On the stack, which is there anyway.
         let (mut buf, mut room) = ([0; WINDOW], [0; MAX_LINE]);
-        let mut window = Window::new(&mut buf);
+        let mut window = FileWindow::new(&mut buf);
         let mut left = budget;
         self.events();
         self.rescan |= self.watches.poll_due(now.mono);

@@ -2,7 +2,7 @@
 //! How far the journal was read, and what that says about entries of other files. Within one sequence of
 //! numbers the number decides; across sequences the time since the boot, and across boots the clock. No I/O.
 
-use super::format::{Entry, Header, Id};
+use super::format::{EntryHead, FileHeader, Id};
 use crate::base::position::Position;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ const BOOT: &str = "journal-boot";
 
 /// The last entry that was read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct JournalPosition {
     /// It was in a file that stays (below /var) rather than in one that is gone after a reboot (below /run).
     pub lasting: bool,
     /// Its sequence of numbers, and its number therein.
@@ -30,18 +30,18 @@ pub struct Place {
     pub same: u64,
 }
 
-impl Place {
+impl JournalPosition {
     /// Behind everything that was written before `seconds` since 1970.
-    pub fn since(seconds: u64) -> Place {
-        Place { realtime: seconds.saturating_mul(1_000_000), ..Place::default() }
+    pub fn since(seconds: u64) -> JournalPosition {
+        JournalPosition { realtime: seconds.saturating_mul(1_000_000), ..JournalPosition::default() }
     }
 
     /// Finds the halves among saved positions. Without the second one the clock must do across sequences.
-    pub fn find(saved: &[(PathBuf, Position)]) -> Option<Place> {
+    pub fn find(saved: &[(PathBuf, Position)]) -> Option<JournalPosition> {
         let find = |name: &str| saved.iter().find(|(path, _)| path == Path::new(name)).map(|(_, p)| *p);
         let number = find(NUMBER)?;
         let boot = find(BOOT).unwrap_or_default();
-        Some(Place {
+        Some(JournalPosition {
             lasting: boot.tail & 1 == 1,
             sequence: [number.dev, number.ino],
             seqnum: number.offset,
@@ -62,12 +62,12 @@ impl Place {
 
     /// Whether the numbers in a file go on from here. Not from /run to /var: what is moved there gets new
     /// numbers.
-    pub fn continues(&self, lasting: bool, header: &Header) -> bool {
+    pub fn continues(&self, lasting: bool, header: &FileHeader) -> bool {
         self.sequence == header.sequence && self.lasting == lasting
     }
 
     /// Whether a file seems to hold something newer.
-    pub fn precedes(&self, lasting: bool, header: &Header) -> bool {
+    pub fn precedes(&self, lasting: bool, header: &FileHeader) -> bool {
         if self.continues(lasting, header) {
             return header.last > self.seqnum;
         }
@@ -78,7 +78,7 @@ impl Place {
 
     /// Whether an entry was read already, as far as one can tell without counting those of the same
     /// microsecond.
-    pub fn covers(&self, continues: bool, entry: &Entry) -> bool {
+    pub fn covers(&self, continues: bool, entry: &EntryHead) -> bool {
         if continues {
             entry.seqnum <= self.seqnum
         } else if self.boot == entry.boot {
@@ -89,14 +89,14 @@ impl Place {
     }
 
     /// Whether an entry was written in the same microsecond.
-    pub fn coincides(&self, entry: &Entry) -> bool {
+    pub fn coincides(&self, entry: &EntryHead) -> bool {
         self.boot == entry.boot && self.monotonic == entry.monotonic
     }
 
     /// Goes on to an entry.
-    pub fn pass(&mut self, lasting: bool, sequence: Id, entry: &Entry) {
+    pub fn pass(&mut self, lasting: bool, sequence: Id, entry: &EntryHead) {
         let same = if self.coincides(entry) { self.same + 1 } else { 1 };
-        let &Entry { seqnum, realtime, monotonic, boot, .. } = entry;
-        *self = Place { lasting, sequence, seqnum, realtime, boot, monotonic, same };
+        let &EntryHead { seqnum, realtime, monotonic, boot, .. } = entry;
+        *self = JournalPosition { lasting, sequence, seqnum, realtime, boot, monotonic, same };
     }
 }

@@ -3,7 +3,9 @@
 //! waited for, what is damaged is passed over, and no lie in the file makes the walk endless: it only goes
 //! forward, and not further than entries fit into the file. Knows no field.
 
-use super::format::{self, ARRAY_HEAD, ENTRY_ARRAY, ENTRY_HEAD, Entry, HEADER, Header, ReadAt, Refusal};
+use super::format::{
+    self, ARRAY_HEAD, ENTRY_ARRAY, ENTRY_HEAD, EntryHead, FileHeader, FormatRefusal, HEADER, ReadAt,
+};
 
 /// Bytes of a file that are looked at through one window.
 pub const WINDOW: usize = 8192;
@@ -16,16 +18,16 @@ const ARRAYS: u32 = 4096;
 const OFFSETS: usize = 256;
 
 /// A piece of a file in memory.
-pub struct Window<'a> {
+pub struct FileWindow<'a> {
     buf: &'a mut [u8],
     at: u64,
     len: usize,
 }
 
-impl<'a> Window<'a> {
+impl<'a> FileWindow<'a> {
     /// A window that shows nothing yet.
-    pub fn new(buf: &'a mut [u8]) -> Window<'a> {
-        Window { buf, at: 0, len: 0 }
+    pub fn new(buf: &'a mut [u8]) -> FileWindow<'a> {
+        FileWindow { buf, at: 0, len: 0 }
     }
 
     /// Up to `len` bytes at `at` if the window shows all of them.
@@ -52,9 +54,9 @@ impl<'a> Window<'a> {
 
 /// What the next step through a file gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum JournalStep {
     /// An entry.
-    Entry(Entry),
+    Entry(EntryHead),
     /// Something that should be an entry and is none.
     Damaged,
     /// Nothing more for now.
@@ -77,9 +79,9 @@ struct Cursor {
 }
 
 /// One file.
-pub struct Reader {
+pub struct JournalReader {
     file: Box<dyn ReadAt>,
-    header: Header,
+    header: FileHeader,
     size: u64,
     /// Entries that there can be.
     total: u64,
@@ -93,15 +95,15 @@ pub struct Reader {
     offsets: [u8; OFFSETS],
 }
 
-impl Reader {
+impl JournalReader {
     /// Looks at the header and stands before the first entry.
     ///
     /// # Errors
     /// Why the file cannot be read.
-    pub fn open(file: Box<dyn ReadAt>) -> Result<Reader, Refusal> {
-        let mut reader = Reader {
+    pub fn open(file: Box<dyn ReadAt>) -> Result<JournalReader, FormatRefusal> {
+        let mut reader = JournalReader {
             file,
-            header: Header::default(),
+            header: FileHeader::default(),
             size: 0,
             total: 0,
             cursor: Cursor::default(),
@@ -119,10 +121,10 @@ impl Reader {
     ///
     /// # Errors
     /// Why the file cannot be read any more.
-    pub fn refresh(&mut self) -> Result<bool, Refusal> {
+    pub fn refresh(&mut self) -> Result<bool, FormatRefusal> {
         let header = header(&*self.file)?;
         if self.header.begin != 0 && header.compact != self.header.compact {
-            return Err(Refusal::Foreign);
+            return Err(FormatRefusal::Foreign);
         }
         self.header = header;
         self.size = self.file.size();
@@ -132,7 +134,7 @@ impl Reader {
     }
 
     /// What the header said when it was last looked at.
-    pub fn header(&self) -> &Header {
+    pub fn header(&self) -> &FileHeader {
         &self.header
     }
 
@@ -147,24 +149,24 @@ impl Reader {
     }
 
     /// The next entry.
-    pub fn next(&mut self, window: &mut Window<'_>) -> Step {
+    pub fn next(&mut self, window: &mut FileWindow<'_>) -> JournalStep {
         if self.left() == 0 {
-            return Step::End;
+            return JournalStep::End;
         }
         while self.cursor.index >= self.cursor.room {
             match self.following() {
                 Some(next) => self.cursor = next,
-                None => return Step::End,
+                None => return JournalStep::End,
             }
         }
         let at = self.offset(self.cursor.index);
         if at == 0 {
-            return Step::End;
+            return JournalStep::End;
         }
         let entry = self.entry(window, at);
         // The newest one may not be whole yet. What has others behind it will never be.
         if entry.is_none() && self.left() == 1 {
-            return Step::End;
+            return JournalStep::End;
         }
         self.cursor.index += 1;
         self.cursor.done += 1;
@@ -172,9 +174,9 @@ impl Reader {
             // An offset that leads back would give an entry a second time.
             Some(entry) if entry.seqnum > self.last => {
                 self.before = std::mem::replace(&mut self.last, entry.seqnum);
-                Step::Entry(entry)
+                JournalStep::Entry(entry)
             }
-            _ => Step::Damaged,
+            _ => JournalStep::Damaged,
         }
     }
 
@@ -189,10 +191,10 @@ impl Reader {
 
     /// Goes to the first entry that is not `old`; entries are old up to some point, and behind it none is. A
     /// damaged one counts as old.
-    pub fn seek(&mut self, window: &mut Window<'_>, old: &dyn Fn(&Entry) -> bool) {
+    pub fn seek(&mut self, window: &mut FileWindow<'_>, old: &dyn Fn(&EntryHead) -> bool) {
         let mut from = Cursor::default();
         self.cursor = from;
-        let is_old = |reader: &mut Reader, window: &mut Window<'_>, index| {
+        let is_old = |reader: &mut JournalReader, window: &mut FileWindow<'_>, index| {
             let at = reader.offset(index);
             reader.entry(window, at).is_none_or(|e| old(&e))
         };
@@ -243,7 +245,7 @@ impl Reader {
         let width = format::offset_width(self.header.compact);
         // Both lie in the file, as `following` made sure.
         let at = self.cursor.array + ARRAY_HEAD as u64 + index * width;
-        let known = |reader: &Reader| {
+        let known = |reader: &JournalReader| {
             let from = usize::try_from(at.checked_sub(reader.offsets_at)?).ok()?;
             let bytes = reader.offsets.get(..reader.offsets_len)?.get(from..)?;
             (bytes.len() as u64 >= width).then(|| format::offset(bytes, reader.header.compact))
@@ -257,11 +259,11 @@ impl Reader {
     }
 
     /// The entry at an offset.
-    fn entry(&self, window: &mut Window<'_>, at: u64) -> Option<Entry> {
+    fn entry(&self, window: &mut FileWindow<'_>, at: u64) -> Option<EntryHead> {
         if !at.is_multiple_of(8) || at < self.header.begin {
             return None;
         }
-        let entry = Entry::parse(window.get(&*self.file, at, ENTRY_HEAD)?, at, self.header.compact)?;
+        let entry = EntryHead::parse(window.get(&*self.file, at, ENTRY_HEAD)?, at, self.header.compact)?;
         // Numbers that the header does not know of are no numbers of this file.
         (self.header.first..=self.header.last).contains(&entry.seqnum).then_some(entry)
     }
@@ -271,8 +273,8 @@ impl Reader {
 ///
 /// # Errors
 /// Why the file cannot be read.
-pub fn header(file: &dyn ReadAt) -> Result<Header, Refusal> {
+pub fn header(file: &dyn ReadAt) -> Result<FileHeader, FormatRefusal> {
     let mut bytes = [0; HEADER];
     let n = file.read_at(0, &mut bytes);
-    Header::parse(bytes.get(..n).unwrap_or_default())
+    FileHeader::parse(bytes.get(..n).unwrap_or_default())
 }

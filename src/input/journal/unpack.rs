@@ -2,7 +2,7 @@
 //! Packed fields. Memory is taken when one comes and given back with it; what comes out has a limit, whatever
 //! the packed bytes claim.
 
-use super::format::Packed;
+use super::format::Compression;
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 /// Longest packed field that is looked at. journald takes lines of 48 KiB, and packs only what gets shorter
@@ -12,15 +12,15 @@ pub const PACKED_MAX: usize = 128 * 1024;
 const TEXT_MAX: usize = 128 * 1024;
 
 /// The text of a packed field; `None` if it is damaged or cannot be unpacked.
-pub fn unpack(how: Packed, bytes: &[u8]) -> Option<Vec<u8>> {
+pub fn unpack(how: Compression, bytes: &[u8]) -> Option<Vec<u8>> {
     match how {
-        Packed::No | Packed::Other => None,
-        Packed::Lz4 => {
+        Compression::No | Compression::Other => None,
+        Compression::Lz4 => {
             let (size, block) = bytes.split_first_chunk()?;
             let size = usize::try_from(u64::from_le_bytes(*size)).unwrap_or(usize::MAX);
             lz4(block, size.min(TEXT_MAX))
         }
-        Packed::Zstd => zstd(bytes),
+        Compression::Zstd => zstd(bytes),
     }
 }
 

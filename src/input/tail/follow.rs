@@ -1,10 +1,10 @@
 #![forbid(unsafe_code)]
 //! What is done for one name: read a piece, notice that the file changed, find what was copied away.
 
-use super::known::{Survey, Why};
+use super::known::{NameSurvey, Why};
 use super::marks::Begin;
-use super::name::{Name, Trouble};
-use super::reader::{Reader, Step};
+use super::name::{NameTrouble, WatchedName};
+use super::reader::{FileReader, TailStep};
 use super::{Tail, rotate};
 use crate::base::bytes::of_path;
 use crate::input::{Item, Shown, Tags};
@@ -12,14 +12,14 @@ use crate::sys::fs::{self, FileId};
 use std::path::{Path, PathBuf};
 
 /// How often a directory is listed again because names moved meanwhile.
-pub(super) const PATIENCE: usize = 8;
+pub(super) const RESCANS_MAX: usize = 8;
 /// What looking at names costs in bytes read, so that it counts against the budget.
 const LOOK: usize = 4096;
 
-impl Name {
+impl WatchedName {
     /// Whether [`Tail::follow`] has something to do.
     pub(super) fn pending(&self) -> bool {
-        let dirty = |r: &Option<Reader>| r.as_ref().is_some_and(|r| r.dirty);
+        let dirty = |r: &Option<FileReader>| r.as_ref().is_some_and(|r| r.dirty);
         !self.gone && (self.check || self.turning || dirty(&self.head) || dirty(&self.late))
     }
 }
@@ -27,7 +27,7 @@ impl Name {
 /// Whether only root and the service that writes a file can change it: judged by the file, the directory that
 /// it is in, and that of the link which leads there. Whoever writes as a person, or lets a group of people
 /// write, is no service.
-pub(super) fn is_attested(file: &fs::Facts, path: &Path, target: Option<&Path>) -> bool {
+pub(super) fn is_attested(file: &fs::FileFacts, path: &Path, target: Option<&Path>) -> bool {
     let mut dirs = [Some(path), target].into_iter().flatten().filter_map(Path::parent);
     file.is_private(file.owner) && dirs.all(|dir| fs::facts(dir).is_ok_and(|dir| dir.is_private(file.owner)))
 }
@@ -49,7 +49,7 @@ impl Tail {
         } else if name.check {
             self.check(i);
         }
-        (bytes, self.names.get(i).is_some_and(Name::pending))
+        (bytes, self.names.get(i).is_some_and(WatchedName::pending))
     }
 
     /// One read of the file before the present one.
@@ -60,11 +60,11 @@ impl Tail {
         // Nothing was in it when it was renamed.
         let copied = late.is_at_start() && head.is_some_and(|head| head.is_copied_to(&late));
         let step = match copied {
-            true => Ok(Step::Replaced),
+            true => Ok(TailStep::Replaced),
             false => self.lend(i, &mut late, live, None, sink),
         };
         let Some(name) = self.names.get_mut(i) else { return 0 };
-        if let Ok(Step::Read { bytes, more }) = step {
+        if let Ok(TailStep::Read { bytes, more }) = step {
             late.dirty = more;
             // With no name left, holding it open would only keep its disk space.
             if more || late.facts().is_ok_and(|f| f.links > 0) {
@@ -112,23 +112,23 @@ impl Tail {
         let step = self.lend(i, &mut head, live, begin, sink);
         let Some(name) = self.names.get_mut(i) else { return 0 };
         match step {
-            Ok(Step::Read { bytes, more }) => {
+            Ok(TailStep::Read { bytes, more }) => {
                 head.dirty = more;
                 name.live |= !more && !name.check && !name.turning;
                 name.head = Some(head);
                 bytes
             }
-            Ok(Step::Changed { shrunk }) => {
+            Ok(TailStep::Changed { shrunk }) => {
                 self.changed(i, head, shrunk);
                 0
             }
-            Ok(Step::Replaced) => {
+            Ok(TailStep::Replaced) => {
                 name.head = Some(head); // still dirty: looked at again
                 0
             }
             Err(e) => {
                 head.dirty = false;
-                name.trouble(Trouble::of(&e));
+                name.trouble(NameTrouble::of(&e));
                 name.head = Some(head);
                 0
             }
@@ -139,11 +139,11 @@ impl Tail {
     fn lend(
         &mut self,
         i: usize,
-        reader: &mut Reader,
+        reader: &mut FileReader,
         live: bool,
         begin: Option<Begin>,
         sink: &mut dyn FnMut(Tags, Item<'_>),
-    ) -> std::io::Result<Step> {
+    ) -> std::io::Result<TailStep> {
         let own = self.names.get(i).map_or(Tags(0), |n| n.tags);
         let others = self.names.iter().filter(|n| n.alias == Some(reader.id));
         let tags = others.fold(own, |all, n| all.and(n.tags));
@@ -156,7 +156,7 @@ impl Tail {
 
     /// Nothing was read of `head` yet. Before that begins, sees whether something was in it and was copied
     /// away.
-    fn before_start(&mut self, i: usize, head: &mut Reader) -> std::io::Result<Start> {
+    fn before_start(&mut self, i: usize, head: &mut FileReader) -> std::io::Result<Start> {
         // In this order: what is copied after this look is seen by its beginning.
         let begin = head.begin(&mut self.buffer)?;
         let Some(found) = self.survey(i, Why::AtStart(head)) else { return Ok(Start::Unsettled) };
@@ -164,27 +164,27 @@ impl Tail {
     }
 
     /// The oldest generation of which nothing was read, once names rest. `None` where they never do.
-    pub(super) fn survey(&mut self, i: usize, why: Why<'_>) -> Option<Option<(PathBuf, Reader)>> {
-        let survey = self.settled(|t| t.look(i, why))??;
+    pub(super) fn survey(&mut self, i: usize, why: Why<'_>) -> Option<Option<(PathBuf, FileReader)>> {
+        let survey = self.settled(|t| t.survey_name(i, why))??;
         let name = self.names.get_mut(i)?;
         name.known.keep(&survey, survey.oldest.is_some());
         Some(survey.oldest.map(|(age, reader)| (age.name, reader)))
     }
 
-    pub(super) fn look(&self, i: usize, why: Why<'_>) -> Option<Survey> {
+    pub(super) fn survey_name(&self, i: usize, why: Why<'_>) -> Option<NameSurvey> {
         let name = self.names.get(i)?;
         let taken = |id, path: &Path| self.names.iter().any(|n| n.path == path || n.reads(id));
         Some(name.known.survey(&name.path, why, &taken))
     }
 
-    fn put_back(&mut self, i: usize, head: Reader) {
+    fn put_back(&mut self, i: usize, head: FileReader) {
         if let Some(name) = self.names.get_mut(i) {
             name.head = Some(head);
         }
     }
 
     /// Reads a generation that was found beside the log, and then what came after it.
-    pub(super) fn go_to(&mut self, i: usize, reader: Reader, path: &Path) {
+    pub(super) fn go_to(&mut self, i: usize, reader: FileReader, path: &Path) {
         // It may have been written into the place of one that was read.
         let late = self.names.get_mut(i).and_then(|n| n.late.take_if(|late| late.id == reader.id));
         late.into_iter().for_each(|late| self.watches.forget(late.wd));
@@ -196,12 +196,12 @@ impl Tail {
 
     /// The file was truncated or rewritten under us. If it was copied away first, what we had not read is
     /// in the copy.
-    fn changed(&mut self, i: usize, mut head: Reader, shrunk: bool) {
+    fn changed(&mut self, i: usize, mut head: FileReader, shrunk: bool) {
         let at = head.position();
         let Some(path) = self.names.get(i).map(|n| n.path.clone()) else { return };
         let look = |t: &Tail| {
             let copy = rotate::find(&path, &at, &|id| id == head.id || t.reads(id)).filter(|_| at.offset > 0);
-            let survey = t.look(i, Why::Truncated(&head));
+            let survey = t.survey_name(i, Why::Truncated(&head));
             (copy, survey)
         };
         let Some((copy, Some(survey))) = self.settled(look) else {
@@ -244,7 +244,7 @@ impl Tail {
     /// Looks through a directory until no name moved in it meanwhile. Gives up for now where names never
     /// rest.
     pub(super) fn settled<T>(&mut self, look: impl Fn(&Tail) -> T) -> Option<T> {
-        for _ in 0..PATIENCE {
+        for _ in 0..RESCANS_MAX {
             let found = look(self);
             if !self.events() {
                 return Some(found);
@@ -259,7 +259,7 @@ enum Start {
     /// Nothing: it begins so.
     Here(Begin),
     /// A copy of what it held before.
-    Copied(Box<Reader>, PathBuf),
+    Copied(Box<FileReader>, PathBuf),
     /// Names move too fast to say.
     Unsettled,
 }

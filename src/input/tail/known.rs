@@ -3,26 +3,26 @@
 //! hold lines that nobody has read. Contents decide, not times: what a file begins with, and what stands
 //! before the place that was read.
 
-use super::marks::Mark;
-use super::reader::Reader;
-use super::rotate::{self, Age};
+use super::marks::LogMark;
+use super::reader::FileReader;
+use super::rotate::{self, RotationAge};
 use crate::base::position::Position;
 use crate::sys::fs::{self, FileId};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// So many generations are kept in mind, the newest ones.
-const MOST: usize = u64::BITS as usize;
+const GENERATIONS_MAX: usize = u64::BITS as usize;
 /// The clocks of file systems may lag behind ours, in seconds.
 const GRAIN: i64 = 1;
 const SECOND: u64 = 1_000_000_000;
 
 /// What is accounted for beside one log.
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct KnownFiles {
     /// What was last changed before is accounted for, in seconds since 1970.
     since: i64,
-    marks: Vec<Mark>,
+    marks: Vec<LogMark>,
     /// There was no room for marks of what was last changed until then.
     floor: (i64, i64),
     /// The log held no line that was not read, nor did anything beside it, at this time in nanoseconds
@@ -34,19 +34,19 @@ pub(super) struct Known {
 #[derive(Clone, Copy)]
 pub(super) enum Why<'a> {
     /// Nothing was read of this file yet: what it held before may have been copied away.
-    AtStart(&'a Reader),
+    AtStart(&'a FileReader),
     /// What was read of this file is no longer in it.
-    Truncated(&'a Reader),
+    Truncated(&'a FileReader),
     /// This file is read to its end, and another has its name; or none had.
-    Finished(Option<&'a Reader>),
+    Finished(Option<&'a FileReader>),
 }
 
 /// What was found.
-pub(super) struct Survey {
+pub(super) struct NameSurvey {
     /// The oldest generation of which nothing was read.
-    pub(super) oldest: Option<(Age, Reader)>,
+    pub(super) oldest: Option<(RotationAge, FileReader)>,
     /// Copies of what was read.
-    copies: Vec<Mark>,
+    copies: Vec<LogMark>,
     /// Which of the generations that are accounted for are still there, one bit for each.
     there: u64,
     /// When it began, in nanoseconds since 1970.
@@ -64,59 +64,60 @@ fn nanos((seconds, nanoseconds): (i64, i64)) -> u64 {
 }
 
 /// Leaves the newest; when the newest of the others was changed.
-fn newest(found: &mut Vec<Age>) -> (i64, i64) {
+fn newest(found: &mut Vec<RotationAge>) -> (i64, i64) {
     found.sort_unstable_by_key(|age| std::cmp::Reverse(age.mtime));
-    let floor = found.get(MOST).map_or((0, 0), |age| age.mtime);
-    found.truncate(MOST);
+    let floor = found.get(GENERATIONS_MAX).map_or((0, 0), |age| age.mtime);
+    found.truncate(GENERATIONS_MAX);
     floor
 }
 
-impl Known {
+impl KnownFiles {
     /// All generations that are there now, but those that `later` says.
-    pub(super) fn all(path: &Path, later: &dyn Fn(&Age) -> bool) -> Known {
+    pub(super) fn all(path: &Path, later: &dyn Fn(&RotationAge) -> bool) -> KnownFiles {
         let begun = now();
-        let (mut found, mut floor): (Vec<Age>, _) = (Vec::new(), (0, 0));
+        let (mut found, mut floor): (Vec<RotationAge>, _) = (Vec::new(), (0, 0));
         let mut since = i64::try_from(begun / SECOND).unwrap_or(0);
         rotate::generations(path, &mut |age, facts| {
             if later(&age) {
                 since = since.min(age.mtime.0);
             } else if facts.size > 0 {
                 found.push(age);
-                if found.len() > 2 * MOST {
+                if found.len() > 2 * GENERATIONS_MAX {
                     floor = floor.max(newest(&mut found));
                 }
             }
         });
         floor = floor.max(newest(&mut found));
-        let opened = found.iter().filter_map(|age| Reader::open(&age.name).ok());
+        let opened = found.iter().filter_map(|age| FileReader::open(&age.name).ok());
         let marks = opened.filter_map(|reader| reader.whole()).collect();
-        Known { since, marks, floor, blank: begun }
+        KnownFiles { since, marks, floor, blank: begun }
     }
 
     /// What is known after a restart of a log of which nothing was read at `blank`: what was written
     /// before, and of what was written about that time the files that `read` tells.
-    pub(super) fn until(path: &Path, blank: u64, read: &[Position]) -> Known {
+    pub(super) fn until(path: &Path, blank: u64, read: &[Position]) -> KnownFiles {
         let sure = blank.saturating_sub(SECOND);
-        let is_read = |age: &Age| {
-            let known = |file: &Reader| read.iter().any(|at| at.offset > 0 && file.has_read(at));
-            Reader::open(&age.name).is_ok_and(|file| known(&file))
+        let is_read = |age: &RotationAge| {
+            let known = |file: &FileReader| read.iter().any(|at| at.offset > 0 && file.has_read(at));
+            FileReader::open(&age.name).is_ok_and(|file| known(&file))
         };
         // Those older than all of which there are marks were read before.
-        let mut oldest: Option<Age> = None;
+        let mut oldest: Option<RotationAge> = None;
         rotate::generations(path, &mut |age, _| {
             if nanos(age.mtime) > sure && oldest.as_ref().is_none_or(|o| age.before(o)) && is_read(&age) {
                 oldest = Some(age);
             }
         });
-        let full = read.len() >= MOST;
-        let is_before = |age: &Age, oldest: &Age| age.before(oldest) || full && age.mtime == oldest.mtime;
-        let before = |age: &Age| oldest.as_ref().is_some_and(|oldest| is_before(age, oldest));
-        let later = |age: &Age| nanos(age.mtime) > sure && !before(age) && !is_read(age);
-        let known = Known::all(path, &|age| (1..=now()).contains(&blank) && later(age));
-        Known { blank: blank.min(known.blank), ..known }
+        let full = read.len() >= GENERATIONS_MAX;
+        let is_before =
+            |age: &RotationAge, oldest: &RotationAge| age.before(oldest) || full && age.mtime == oldest.mtime;
+        let before = |age: &RotationAge| oldest.as_ref().is_some_and(|oldest| is_before(age, oldest));
+        let later = |age: &RotationAge| nanos(age.mtime) > sure && !before(age) && !is_read(age);
+        let known = KnownFiles::all(path, &|age| (1..=now()).contains(&blank) && later(age));
+        KnownFiles { blank: blank.min(known.blank), ..known }
     }
 
-    /// What [`Known::until`] has to be told of, if nothing was read of the log itself.
+    /// What [`KnownFiles::until`] has to be told of, if nothing was read of the log itself.
     pub(super) fn recent(&self, each: &mut dyn FnMut(Position)) {
         let sure = self.blank.saturating_sub(2 * SECOND);
         self.marks.iter().filter(|m| nanos(m.mtime) > sure).for_each(|mark| each(mark.position()));
@@ -124,33 +125,33 @@ impl Known {
 
     /// What is known after a restart that found `reader`: all but what came after it, where it is a
     /// generation itself.
-    pub(super) fn after(path: &Path, reader: &Reader) -> Known {
+    pub(super) fn after(path: &Path, reader: &FileReader) -> KnownFiles {
         let mut own = None;
         rotate::generations(path, &mut |age, facts| {
             if facts.id == reader.id {
                 own = Some(age);
             }
         });
-        Known::all(path, &|age| own.as_ref().is_some_and(|own| own.before(age)))
+        KnownFiles::all(path, &|age| own.as_ref().is_some_and(|own| own.before(age)))
     }
 
     /// Where names never rest some are overlooked: what is older than something that is accounted for is,
     /// too.
-    pub(super) fn or_older(mut self) -> Known {
+    pub(super) fn or_older(mut self) -> KnownFiles {
         self.floor = self.marks.iter().map(|mark| mark.mtime).max().unwrap_or(self.floor).max(self.floor);
         self
     }
 
     /// Accounts for a file whose lines were read.
-    pub(super) fn add(&mut self, reader: &Reader) {
+    pub(super) fn add(&mut self, reader: &FileReader) {
         if let Some(mark) = reader.whole() {
             self.push(mark);
         }
     }
 
-    fn push(&mut self, mark: Mark) {
+    fn push(&mut self, mark: LogMark) {
         self.marks.retain(|m| !m.is_of(&mark));
-        if self.marks.len() >= MOST
+        if self.marks.len() >= GENERATIONS_MAX
             && let Some((oldest, of)) = self.marks.iter().enumerate().min_by_key(|(_, m)| m.mtime)
         {
             self.floor = self.floor.max(of.mtime);
@@ -160,12 +161,17 @@ impl Known {
     }
 
     /// Looks for generations of which nothing was read. `taken` are those that are read now.
-    pub(super) fn survey(&self, path: &Path, why: Why<'_>, taken: &dyn Fn(FileId, &Path) -> bool) -> Survey {
-        let mut survey = Survey { oldest: None, copies: Vec::new(), there: 0, begun: now() };
+    pub(super) fn survey(
+        &self,
+        path: &Path,
+        why: Why<'_>,
+        taken: &dyn Fn(FileId, &Path) -> bool,
+    ) -> NameSurvey {
+        let mut survey = NameSurvey { oldest: None, copies: Vec::new(), there: 0, begun: now() };
         let bound = older_than(path, why);
         // What has the name now comes next.
         let log =
-            Some(why).filter(|why| matches!(why, Why::Finished(_))).and_then(|_| Reader::open(path).ok());
+            Some(why).filter(|why| matches!(why, Why::Finished(_))).and_then(|_| FileReader::open(path).ok());
         rotate::generations(path, &mut |age, facts| {
             for (bit, _) in self.marks.iter().enumerate().filter(|(_, mark)| mark.is_in(facts.id)) {
                 survey.there |= 1 << bit;
@@ -175,7 +181,7 @@ impl Known {
                 && facts.mtime > self.floor
                 && !why.head().is_some_and(|head| head.id == facts.id)
                 && !taken(facts.id, &age.name)
-                && let Ok(reader) = Reader::open(&age.name)
+                && let Ok(reader) = FileReader::open(&age.name)
                 && !self.marks.iter().any(|mark| reader.is_known_by(mark))
                 && bound.as_ref().is_none_or(|bound| age.before(bound))
             {
@@ -186,7 +192,7 @@ impl Known {
     }
 
     /// Keeps what a survey has found out.
-    pub(super) fn keep(&mut self, survey: &Survey, found: bool) {
+    pub(super) fn keep(&mut self, survey: &NameSurvey, found: bool) {
         if !found {
             let mut there = survey.there;
             self.marks.retain(|_| {
@@ -213,7 +219,7 @@ impl Known {
 }
 
 impl<'a> Why<'a> {
-    fn head(self) -> Option<&'a Reader> {
+    fn head(self) -> Option<&'a FileReader> {
         match self {
             Why::AtStart(head) | Why::Truncated(head) => Some(head),
             Why::Finished(head) => head,
@@ -221,9 +227,9 @@ impl<'a> Why<'a> {
     }
 }
 
-impl Survey {
+impl NameSurvey {
     /// Takes in a generation that is not accounted for.
-    fn consider(&mut self, why: Why<'_>, log: Option<&Reader>, age: Age, reader: Reader) {
+    fn consider(&mut self, why: Why<'_>, log: Option<&FileReader>, age: RotationAge, reader: FileReader) {
         let copied = match why {
             Why::Finished(_) if log.is_some_and(|log| log.holds_all_of(&reader)) => return,
             // Nothing of it is lost, and perhaps it is still being copied.
@@ -233,7 +239,7 @@ impl Survey {
             Why::Finished(Some(head)) => head.holds_all_of(&reader),
         };
         if copied {
-            self.copies.extend(reader.whole().filter(|_| self.copies.len() < MOST));
+            self.copies.extend(reader.whole().filter(|_| self.copies.len() < GENERATIONS_MAX));
         } else if self.oldest.as_ref().is_none_or(|(oldest, _)| age.before(oldest)) {
             self.oldest = Some((age, reader));
         }
@@ -242,7 +248,7 @@ impl Survey {
 
 /// What was in a file before it was renamed is older than the file, also what was copied from it; what came
 /// after its last line comes later.
-fn older_than(path: &Path, why: Why<'_>) -> Option<Age> {
+fn older_than(path: &Path, why: Why<'_>) -> Option<RotationAge> {
     let (Why::AtStart(head) | Why::Truncated(head)) = why else { return None };
     if fs::facts(path).is_ok_and(|f| f.id == head.id) {
         return None;
@@ -253,5 +259,5 @@ fn older_than(path: &Path, why: Why<'_>) -> Option<Age> {
             own = Some(age);
         }
     });
-    own.or_else(|| head.facts().ok().map(|f| Age { mtime: f.mtime, name: path.to_owned() }))
+    own.or_else(|| head.facts().ok().map(|f| RotationAge { mtime: f.mtime, name: path.to_owned() }))
 }

@@ -2,7 +2,7 @@
 //! What tells one log file from another, and where in it a place is: hashes of what it begins with, of what
 //! stands before the place, of the last line. No times.
 
-use super::reader::{Reader, TAIL};
+use super::reader::{FileReader, TAIL};
 use crate::base::position::Position;
 use crate::sys::buffer::Buffer;
 use crate::sys::fs::{self, FileId};
@@ -13,7 +13,7 @@ use std::os::unix::fs::FileExt as _;
 /// What was read of a file: how it began and how it ended.
 pub(super) struct Trace {
     first: First,
-    line: Line,
+    line: MarkedLine,
 }
 
 /// The first bytes of a file, as many of them as were read when they were looked at.
@@ -115,14 +115,14 @@ impl Beginnings {
 
 /// A line, without its newline.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Line {
+pub(super) struct MarkedLine {
     len: usize,
     mark: u64,
 }
 
-impl Line {
-    pub(super) fn of(line: &[u8]) -> Line {
-        Line { len: line.len(), mark: mark(line) }
+impl MarkedLine {
+    pub(super) fn of(line: &[u8]) -> MarkedLine {
+        MarkedLine { len: line.len(), mark: mark(line) }
     }
 }
 
@@ -135,7 +135,7 @@ pub(super) struct Begin {
 
 /// A file whose lines are accounted for up to `size`, and what tells it from another.
 #[derive(Clone, Copy)]
-pub(super) struct Mark {
+pub(super) struct LogMark {
     id: FileId,
     size: u64,
     pub(super) mtime: (i64, i64),
@@ -143,8 +143,8 @@ pub(super) struct Mark {
     tail: u64,
 }
 
-impl Mark {
-    pub(super) fn is_of(&self, other: &Mark) -> bool {
+impl LogMark {
+    pub(super) fn is_of(&self, other: &LogMark) -> bool {
         self.id == other.id
     }
 
@@ -158,7 +158,7 @@ impl Mark {
     }
 }
 
-impl Reader {
+impl FileReader {
     /// Whether this is the file in which the position was taken, or a copy.
     pub(super) fn has_read(&self, at: &Position) -> bool {
         let copy = || self.facts().is_ok_and(|f| f.size == at.offset);
@@ -166,25 +166,25 @@ impl Reader {
     }
 
     /// What tells the file as it is now from others. An empty one is like any other.
-    pub(super) fn whole(&self) -> Option<Mark> {
-        let fs::Facts { size, mtime, .. } = self.facts().ok().filter(|f| f.size > 0)?;
+    pub(super) fn whole(&self) -> Option<LogMark> {
+        let fs::FileFacts { size, mtime, .. } = self.facts().ok().filter(|f| f.size > 0)?;
         let (first, tail) = (self.before(size.min(TAIL as u64))?, self.before(size)?);
-        Some(Mark { id: self.id, size, mtime, first, tail })
+        Some(LogMark { id: self.id, size, mtime, first, tail })
     }
 
-    fn holds(&self, mark: &Mark) -> bool {
+    fn holds(&self, mark: &LogMark) -> bool {
         self.before(mark.size.min(TAIL as u64)) == Some(mark.first)
             && self.before(mark.size) == Some(mark.tail)
     }
 
     /// Whether this is the file of the mark, which may have grown since, or a copy.
-    pub(super) fn is_known_by(&self, mark: &Mark) -> bool {
+    pub(super) fn is_known_by(&self, mark: &LogMark) -> bool {
         let copy = || self.facts().is_ok_and(|f| f.size == mark.size);
         (mark.is_in(self.id) || copy()) && self.holds(mark)
     }
 
     /// Whether all of `copy` is in this file. Where all lines are alike, the earlier one is the copy.
-    pub(super) fn holds_all_of(&self, copy: &Reader) -> bool {
+    pub(super) fn holds_all_of(&self, copy: &FileReader) -> bool {
         let Some(mark) = copy.whole() else { return false };
         let earlier = || copy.facts().ok().zip(self.facts().ok()).is_some_and(|(a, b)| a.mtime <= b.mtime);
         let alike = || Beginnings::of(&copy.file, mark.size).is_some_and(|b| b.begin(&self.file, mark.size));
@@ -192,20 +192,20 @@ impl Reader {
     }
 
     /// Whether all or the beginning of `copy` was copied from what this file is or was.
-    pub(super) fn is_copied_to(&self, copy: &Reader) -> bool {
+    pub(super) fn is_copied_to(&self, copy: &FileReader) -> bool {
         let at = self.position();
         self.holds_all_of(copy) || self.began_like(copy) || at.offset > 0 && copy.matches(&at).is_some()
     }
 
     /// Whether `copy` was copied from what this file was, before the last of it was read.
-    pub(super) fn began_like(&self, copy: &Reader) -> bool {
+    pub(super) fn began_like(&self, copy: &FileReader) -> bool {
         let size = copy.facts().map_or(0, |f| f.size);
         let begins = || self.first.begins(&copy.file, size) && self.beginnings.begin(&copy.file, size);
         size < self.offset && begins()
     }
 
     /// Whether another file begins with what was read of this one, as far as that is remembered.
-    pub(super) fn begins_as_read(&self, other: &Reader) -> bool {
+    pub(super) fn begins_as_read(&self, other: &FileReader) -> bool {
         self.beginnings.begin(&other.file, self.offset)
     }
 
@@ -214,7 +214,7 @@ impl Reader {
         self.begins_otherwise() || self.before(self.offset) != Some(self.tail)
     }
 
-    /// What [`Reader::resume_edited`] knows it by.
+    /// What [`FileReader::resume_edited`] knows it by.
     pub(super) fn trace(&self) -> Trace {
         Trace { first: self.first, line: self.line }
     }

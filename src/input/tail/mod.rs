@@ -18,9 +18,9 @@ use super::watch::Watches;
 use super::{Item, Position, Progress, Source, Tags};
 use crate::base::clock::{Mono, Now};
 use crate::sys::buffer::Buffer;
-use crate::sys::inotify::{Event, Mask};
-use name::Name;
-use reader::{LARGE, Reader, SMALL};
+use crate::sys::inotify::{FileEvent, Mask};
+use name::WatchedName;
+use reader::{FileReader, LARGE, SMALL};
 use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt as _;
@@ -36,7 +36,7 @@ pub struct Recent {
     pub window: u64,
 }
 
-struct Pattern {
+struct PathPattern {
     glob: Glob,
     tags: Tags,
     said_limit: bool,
@@ -44,9 +44,9 @@ struct Pattern {
 
 /// The file source.
 pub struct Tail {
-    patterns: Vec<Pattern>,
+    patterns: Vec<PathPattern>,
     recent: Recent,
-    names: Vec<Name>,
+    names: Vec<WatchedName>,
     watches: Watches,
     buffer: Buffer,
     /// More than the first page of the buffer was used.
@@ -76,7 +76,7 @@ impl Tail {
         let mut tail = Tail {
             patterns: patterns
                 .into_iter()
-                .map(|(glob, tags)| Pattern { glob, tags, said_limit: false })
+                .map(|(glob, tags)| PathPattern { glob, tags, said_limit: false })
                 .collect(),
             recent: Recent { limit: recent.limit.max(1), ..recent },
             names: Vec::new(),
@@ -116,7 +116,7 @@ impl Tail {
             if let Some(late) = name.late.as_ref().filter(|late| !late.is_at_start()) {
                 each(&name.path, late.position());
             }
-            if name.head.as_ref().is_none_or(Reader::is_at_start) {
+            if name.head.as_ref().is_none_or(FileReader::is_at_start) {
                 name.known.recent(&mut |at| each(&name.path, at));
             }
         }
@@ -151,7 +151,7 @@ impl Tail {
     /// Why a file that somebody wants cannot be read.
     #[must_use]
     pub fn trouble_of(&self, tags: Tags) -> Option<String> {
-        self.names.iter().filter(|n| !n.tags.within(tags).is_empty()).find_map(Name::unreadable)
+        self.names.iter().filter(|n| !n.tags.within(tags).is_empty()).find_map(WatchedName::unreadable)
     }
 
     /// What somebody wants to be read: the first path as it was written, and how many there are.
@@ -164,7 +164,7 @@ impl Tail {
 
     /// Whether a drain would find something without an event.
     fn pending(&self) -> bool {
-        self.rescan || self.names.iter().any(Name::pending)
+        self.rescan || self.names.iter().any(WatchedName::pending)
     }
 
     /// Takes in what inotify has to tell. True when names came, went or moved.
@@ -202,7 +202,7 @@ impl Tail {
         moved
     }
 
-    fn file_event(&mut self, event: &Event<'_>) {
+    fn file_event(&mut self, event: &FileEvent<'_>) {
         for name in &mut self.names {
             if let Some(reader) = name.watched(event.wd) {
                 if event.mask.intersects(Mask::IN_IGNORED | Mask::IN_UNMOUNT) {
@@ -216,7 +216,7 @@ impl Tail {
     }
 
     /// Something happened to a name in a directory.
-    fn dir_event(&mut self, dir: &Path, event: &Event<'_>, fresh: &mut Vec<(PathBuf, bool)>) {
+    fn dir_event(&mut self, dir: &Path, event: &FileEvent<'_>, fresh: &mut Vec<(PathBuf, bool)>) {
         if event.name.is_empty() {
             // Who may write in it has changed, perhaps.
             self.names.iter_mut().filter(|n| n.path.parent() == Some(dir)).for_each(|n| n.check = true);
@@ -304,7 +304,7 @@ impl Source for Tail {
             self.bury();
         }
         if progress == Progress::Idle && std::mem::take(&mut self.warm) {
-            self.buffer.cool(SMALL);
+            self.buffer.shrink(SMALL);
         }
         if self.rescan { Progress::More } else { progress }
     }

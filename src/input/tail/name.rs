@@ -1,8 +1,8 @@
 #![forbid(unsafe_code)]
 //! One followed name and what can be wrong with it. Does no work itself.
 
-use super::known::Known;
-use super::reader::Reader;
+use super::known::KnownFiles;
+use super::reader::FileReader;
 use crate::base::bytes::of_path;
 use crate::input::{Shown, Tags};
 use crate::sys::fs::FileId;
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 /// Why a name is not read.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum NameTrouble {
     None,
     /// Nothing has the name.
     Missing,
@@ -25,19 +25,19 @@ pub(super) enum Trouble {
     Failed(i32),
 }
 
-impl Trouble {
-    pub(super) fn of(error: &io::Error) -> Trouble {
+impl NameTrouble {
+    pub(super) fn of(error: &io::Error) -> NameTrouble {
         match error.raw_os_error() {
-            Some(n) if n == Errno::ENOENT as i32 || n == Errno::ENOTDIR as i32 => Trouble::Missing,
-            Some(n) => Trouble::Failed(n),
-            None if error.kind() == io::ErrorKind::Unsupported => Trouble::Kernel,
-            None => Trouble::NotRegular,
+            Some(n) if n == Errno::ENOENT as i32 || n == Errno::ENOTDIR as i32 => NameTrouble::Missing,
+            Some(n) => NameTrouble::Failed(n),
+            None if error.kind() == io::ErrorKind::Unsupported => NameTrouble::Kernel,
+            None => NameTrouble::NotRegular,
         }
     }
 }
 
 /// A path that is followed, whatever file has it.
-pub(super) struct Name {
+pub(super) struct WatchedName {
     pub(super) path: PathBuf,
     /// Where it leads if it is a link.
     pub(super) target: Option<PathBuf>,
@@ -57,21 +57,21 @@ pub(super) struct Name {
     /// The name is no longer followed.
     pub(super) gone: bool,
     /// The file that is read: the one that has the name, or an older generation with something left.
-    pub(super) head: Option<Reader>,
+    pub(super) head: Option<FileReader>,
     /// The generation before: writers that were not told of the rotation still write to it.
-    pub(super) late: Option<Reader>,
+    pub(super) late: Option<FileReader>,
     /// The file that has the name is read under another one, for us too.
     pub(super) alias: Option<FileId>,
     /// The file that is read was deleted, and no other has come.
     pub(super) deleted: bool,
     /// The older generations that are accounted for.
-    pub(super) known: Known,
-    trouble: Trouble,
+    pub(super) known: KnownFiles,
+    trouble: NameTrouble,
 }
 
-impl Name {
-    pub(super) fn new(path: PathBuf, tags: Tags, pattern: usize, wild: bool) -> Name {
-        Name {
+impl WatchedName {
+    pub(super) fn new(path: PathBuf, tags: Tags, pattern: usize, wild: bool) -> WatchedName {
+        WatchedName {
             path,
             target: None,
             tags,
@@ -86,8 +86,8 @@ impl Name {
             late: None,
             alias: None,
             deleted: false,
-            known: Known::default(),
-            trouble: Trouble::None,
+            known: KnownFiles::default(),
+            trouble: NameTrouble::None,
         }
     }
 
@@ -100,10 +100,10 @@ impl Name {
     pub(super) fn unreadable(&self) -> Option<String> {
         let path = Shown(of_path(&self.path));
         match self.trouble {
-            Trouble::None | Trouble::Missing => None,
-            Trouble::NotRegular => Some(format!("{path} is not a regular file")),
-            Trouble::Kernel => Some(format!("{path} leads to a file of the kernel (proc, sysfs)")),
-            Trouble::Failed(n) => Some(format!("{path}: {}", strerror(Errno::from_raw(n)))),
+            NameTrouble::None | NameTrouble::Missing => None,
+            NameTrouble::NotRegular => Some(format!("{path} is not a regular file")),
+            NameTrouble::Kernel => Some(format!("{path} leads to a file of the kernel (proc, sysfs)")),
+            NameTrouble::Failed(n) => Some(format!("{path}: {}", strerror(Errno::from_raw(n)))),
         }
     }
 
@@ -114,40 +114,40 @@ impl Name {
 
     /// Whether it reads that file, and nobody has written another into its place.
     pub(super) fn reads(&self, id: FileId) -> bool {
-        let is = |r: &&Reader| r.id == id;
+        let is = |r: &&FileReader| r.id == id;
         self.head.as_ref().is_some_and(|r| is(&r))
             || self.late.as_ref().filter(is).is_some_and(|r| !r.is_altered())
     }
 
     /// The reader with this watch.
-    pub(super) fn watched(&mut self, wd: i32) -> Option<&mut Reader> {
-        let found = |r: &&mut Reader| r.wd.is_some_and(|w| w.as_raw() == wd);
+    pub(super) fn watched(&mut self, wd: i32) -> Option<&mut FileReader> {
+        let found = |r: &&mut FileReader| r.wd.is_some_and(|w| w.as_raw() == wd);
         self.head.as_mut().filter(found).or(self.late.as_mut().filter(found))
     }
 
     /// That there is no file is no news.
     pub(super) fn expect_missing(&mut self) {
         if !self.path.exists() {
-            self.trouble = Trouble::Missing;
+            self.trouble = NameTrouble::Missing;
         }
     }
 
     /// Remembers the state and says it when it is news.
-    pub(super) fn trouble(&mut self, trouble: Trouble) {
+    pub(super) fn trouble(&mut self, trouble: NameTrouble) {
         let before = std::mem::replace(&mut self.trouble, trouble);
         if before == trouble {
             return;
         }
         let path = Shown(of_path(&self.path));
         match trouble {
-            Trouble::None => log::info!("{path}: followed again"),
-            Trouble::Missing if self.wild => {}
-            Trouble::Missing => log::info!("{path}: not there, waiting for it"),
-            Trouble::NotRegular => log::warn!("{path}: not a regular file, cannot be followed"),
-            Trouble::Kernel => {
+            NameTrouble::None => log::info!("{path}: followed again"),
+            NameTrouble::Missing if self.wild => {}
+            NameTrouble::Missing => log::info!("{path}: not there, waiting for it"),
+            NameTrouble::NotRegular => log::warn!("{path}: not a regular file, cannot be followed"),
+            NameTrouble::Kernel => {
                 log::warn!("{path}: leads to a file of the kernel (proc, sysfs), not followed")
             }
-            Trouble::Failed(n) => log::warn!("{path}: {}", io::Error::from_raw_os_error(n)),
+            NameTrouble::Failed(n) => log::warn!("{path}: {}", io::Error::from_raw_os_error(n)),
         }
     }
 }

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! One open log file: reads on from where it was, whole lines only. Knows no names and no rotation.
 
-use super::marks::{Begin, Beginnings, First, Line, both, mark};
+use super::marks::{Begin, Beginnings, First, MarkedLine, both, mark};
 use crate::base::position::Position;
 use crate::input::lines::{HALF, MAX_LINE, each_block};
 use crate::sys::buffer::Buffer;
@@ -26,7 +26,7 @@ pub(super) const TAIL: usize = 64;
 
 /// What a step found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum TailStep {
     /// This many bytes were looked at; `more` unless the end of the file was seen.
     Read { bytes: usize, more: bool },
     /// The file is no longer the one that was read: `shrunk` below the offset, or rewritten.
@@ -37,7 +37,7 @@ pub(super) enum Step {
 
 /// An open file. `offset` is always the start of a line that was not handed out, so an incomplete line needs
 /// no memory: it is read again when more of it comes.
-pub(super) struct Reader {
+pub(super) struct FileReader {
     pub(super) file: File,
     pub(super) id: FileId,
     pub(super) offset: u64,
@@ -46,7 +46,7 @@ pub(super) struct Reader {
     pub(super) first: First,
     pub(super) beginnings: Beginnings,
     /// The last line that was handed out, if it was in one piece.
-    pub(super) line: Line,
+    pub(super) line: MarkedLine,
     /// Up to here there is no newline: set when the line at `offset` is too long to be read again and again.
     pub(super) scan: u64,
     pub(super) wd: Option<WatchDescriptor>,
@@ -58,19 +58,19 @@ pub(super) struct Reader {
     pub(super) attested: bool,
 }
 
-impl Reader {
+impl FileReader {
     /// Opens a regular file, at its start.
-    pub(super) fn open(path: &Path) -> io::Result<Reader> {
+    pub(super) fn open(path: &Path) -> io::Result<FileReader> {
         let file = fs::open_regular(path, Links::Follow)?;
         let id = fs::facts_of(&file)?.id;
-        Ok(Reader {
+        Ok(FileReader {
             file,
             id,
             offset: 0,
             tail: mark(&[]),
             first: First::NONE,
             beginnings: Beginnings::NONE,
-            line: Line::default(),
+            line: MarkedLine::default(),
             scan: 0,
             wd: None,
             dirty: true,
@@ -79,7 +79,7 @@ impl Reader {
         })
     }
 
-    pub(super) fn facts(&self) -> io::Result<fs::Facts> {
+    pub(super) fn facts(&self) -> io::Result<fs::FileFacts> {
         fs::facts_of(&self.file)
     }
 
@@ -88,8 +88,8 @@ impl Reader {
         PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
     }
 
-    /// Where it is, for [`Reader::resume`]. Lines of equal length may end alike, but begin with a time: the
-    /// first bytes of the file are in the mark, too.
+    /// Where it is, for [`FileReader::resume`]. Lines of equal length may end alike, but begin with a time:
+    /// the first bytes of the file are in the mark, too.
     pub(super) fn position(&self) -> Position {
         let tail = both(self.first.mark(), self.tail);
         Position { dev: self.id.dev, ino: self.id.ino, offset: self.offset, tail }
@@ -152,7 +152,7 @@ impl Reader {
     /// it is no line.
     pub(super) fn restart(&mut self) {
         (self.offset, self.scan, self.tail) = (0, 0, mark(&[]));
-        (self.first, self.line) = (First::NONE, Line::default());
+        (self.first, self.line) = (First::NONE, MarkedLine::default());
         self.beginnings = Beginnings::NONE;
         (self.dirty, self.hot) = (true, false);
         let Some(data) = lseek(&self.file, 0, Whence::SeekData).ok().and_then(|d| u64::try_from(d).ok())
@@ -180,7 +180,7 @@ impl Reader {
         cut: &mut u64,
         begin: Option<Begin>,
         each: &mut dyn FnMut(&[u8]),
-    ) -> io::Result<Step> {
+    ) -> io::Result<TailStep> {
         if self.scan > self.offset {
             return self.step_long(buffer, cut, each);
         }
@@ -192,18 +192,18 @@ impl Reader {
         let more = n == room.len() || begin.is_some_and(|begin| begin.len < n);
         let seen = room.get_mut(..begin.map_or(n, |begin| begin.len.min(n))).unwrap_or(&mut []);
         let Some((before, data)) = seen.split_at_mut_checked(keep) else {
-            return Ok(Step::Changed { shrunk: true });
+            return Ok(TailStep::Changed { shrunk: true });
         };
         // Lines that were copied away and others of the same length may end alike.
         if mark(before) != self.tail || self.offset > TAIL as u64 && self.begins_otherwise() {
-            return Ok(Step::Changed { shrunk: false });
+            return Ok(TailStep::Changed { shrunk: false });
         }
         if let Some(begin) = begin
             && data.get(..begin.len).is_none_or(|data| mark(data) != begin.mark)
         {
-            return Ok(Step::Replaced);
+            return Ok(TailStep::Replaced);
         }
-        let step = Step::Read { bytes: data.len(), more };
+        let step = TailStep::Read { bytes: data.len(), more };
         match memrchr(b'\n', data) {
             Some(last) => {
                 let end = keep + last + 1;
@@ -212,7 +212,7 @@ impl Reader {
                 self.tail = mark(seen.get(end.saturating_sub(TAIL)..end).unwrap_or(&[]));
                 if let Some(lines) = seen.get_mut(keep..end) {
                     let text = lines.strip_suffix(b"\n").unwrap_or(&[]);
-                    self.line = Line::of(text.rsplit(|&b| b == b'\n').next().unwrap_or(&[]));
+                    self.line = MarkedLine::of(text.rsplit(|&b| b == b'\n').next().unwrap_or(&[]));
                     *cut += each_block(lines, each);
                 }
                 if self.first.len < TAIL && self.offset - (last as u64) <= TAIL as u64 + 1 {
@@ -233,12 +233,12 @@ impl Reader {
         buffer: &mut Buffer,
         cut: &mut u64,
         each: &mut dyn FnMut(&[u8]),
-    ) -> io::Result<Step> {
+    ) -> io::Result<TailStep> {
         if self.facts()?.size < self.scan {
-            return Ok(Step::Changed { shrunk: true });
+            return Ok(TailStep::Changed { shrunk: true });
         }
         if self.is_altered() {
-            return Ok(Step::Changed { shrunk: false });
+            return Ok(TailStep::Changed { shrunk: false });
         }
         // A hole is as long as its maker likes, and has no newline in it.
         if let Ok(data) = lseek(&self.file, self.scan.try_into().unwrap_or(i64::MAX), Whence::SeekData) {
@@ -250,22 +250,22 @@ impl Reader {
         let Some(i) = memchr(b'\n', buffer.get(..n).unwrap_or(&[])) else {
             self.scan += n as u64;
             self.hot = n == buffer.len();
-            return Ok(Step::Read { bytes: n, more: self.hot });
+            return Ok(TailStep::Read { bytes: n, more: self.hot });
         };
         let end = self.scan + i as u64;
         let line = buffer.get_mut(..=MAX_LINE).unwrap_or(&mut []);
         let Some((head, tail)) = line.split_at_mut_checked(HALF) else {
-            return Ok(Step::Read { bytes: 0, more: false });
+            return Ok(TailStep::Read { bytes: 0, more: false });
         };
         self.file.read_exact_at(head, self.offset)?;
         self.file.read_exact_at(tail, end - HALF as u64)?;
         self.tail = mark(tail.get(tail.len().saturating_sub(TAIL)..).unwrap_or(&[]));
-        (self.offset, self.scan, self.line) = (end + 1, end + 1, Line::default());
+        (self.offset, self.scan, self.line) = (end + 1, end + 1, MarkedLine::default());
         self.know_first();
         *cut += 1;
         self.hot = true;
         each(line);
-        Ok(Step::Read { bytes: i + MAX_LINE, more: true })
+        Ok(TailStep::Read { bytes: i + MAX_LINE, more: true })
     }
 
     /// Marks the first bytes as soon as enough of them were read.

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! Where a file went when its name was given to another: looks through its directory. Keeps no state.
 
-use super::reader::Reader;
+use super::reader::FileReader;
 use crate::base::position::Position;
 use crate::input::glob::is_packed;
 use crate::sys::fs::{self, FileId};
@@ -44,14 +44,14 @@ pub(super) fn descends(base: &Path, path: &Path) -> bool {
 }
 
 /// Age of a generation: the time of its last change; names decide what the clock's grain left open.
-pub(super) struct Age {
+pub(super) struct RotationAge {
     pub(super) mtime: (i64, i64),
     pub(super) name: PathBuf,
 }
 
-impl Age {
+impl RotationAge {
     /// Whether this one was written before `other`.
-    pub(super) fn before(&self, other: &Age) -> bool {
+    pub(super) fn before(&self, other: &RotationAge) -> bool {
         match self.mtime.cmp(&other.mtime) {
             Ordering::Equal => older_name(name_of(&self.name), name_of(&other.name)),
             order => order == Ordering::Less,
@@ -76,7 +76,7 @@ fn counter(name: &[u8]) -> Option<u32> {
 }
 
 /// Gives every older generation of the log at `path` to `each`: regular files under rotated names.
-pub(super) fn generations(path: &Path, each: &mut dyn FnMut(Age, fs::Facts)) {
+pub(super) fn generations(path: &Path, each: &mut dyn FnMut(RotationAge, fs::FileFacts)) {
     let (dir, base) = (dir_of(path), name_of(path));
     let _ = fs::each_name(dir, &mut |name| {
         if !is_rotated(base, name) {
@@ -86,7 +86,7 @@ pub(super) fn generations(path: &Path, each: &mut dyn FnMut(Age, fs::Facts)) {
         if let Ok(facts) = fs::facts(&candidate)
             && facts.regular
         {
-            each(Age { mtime: facts.mtime, name: candidate }, facts);
+            each(RotationAge { mtime: facts.mtime, name: candidate }, facts);
         }
     });
 }
@@ -109,9 +109,9 @@ pub(super) fn packed(path: &Path, since: i64) -> Option<PathBuf> {
 /// Finds the file in which `at` was taken among the neighbours of `path`, and goes on there: the same inode
 /// under any name, else a copy under a rotated name. A rotated file with that inode and other bytes was
 /// truncated meanwhile: it is read from its start. `taken` files are followed already.
-pub(super) fn find(path: &Path, at: &Position, taken: &dyn Fn(FileId) -> bool) -> Option<Reader> {
+pub(super) fn find(path: &Path, at: &Position, taken: &dyn Fn(FileId) -> bool) -> Option<FileReader> {
     let (dir, base) = (dir_of(path), name_of(path));
-    let mut best: Option<(u8, Reader)> = None;
+    let mut best: Option<(u8, FileReader)> = None;
     let _ = fs::each_name(dir, &mut |name| {
         let worth = best.as_ref().map_or(0, |b| b.0);
         let rotated = is_rotated(base, name);
@@ -125,7 +125,7 @@ pub(super) fn find(path: &Path, at: &Position, taken: &dyn Fn(FileId) -> bool) -
         if !facts.regular || taken(facts.id) || !(same || rotated && at.offset > 0) {
             return;
         }
-        let Ok(mut reader) = Reader::open(&candidate) else { return };
+        let Ok(mut reader) = FileReader::open(&candidate) else { return };
         let found = match (reader.resume(at), same) {
             (true, true) => 3,
             (true, false) => 2,

@@ -1,10 +1,10 @@
 #![forbid(unsafe_code)]
 //! Which names there are: expands the patterns, keeps to the limits, watches the directories.
 
-use super::known::Known;
-use super::name::Name;
-use super::reader::Reader;
-use super::{Pattern, Tail, rotate};
+use super::known::KnownFiles;
+use super::name::WatchedName;
+use super::reader::FileReader;
+use super::{PathPattern, Tail, rotate};
 use crate::base::clock::Now;
 use crate::base::position::{Position, WRITTEN};
 use crate::input::glob::Fit;
@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime};
 const GRAIN: Duration = Duration::from_secs(1);
 
 /// A file that a pattern matches.
-struct Found {
+struct MatchedFile {
     mtime: (i64, i64),
     path: PathBuf,
 }
@@ -49,7 +49,7 @@ impl Tail {
     }
 
     /// Watches the directories of pattern `k` from `depth` on and collects what fits.
-    fn expand(&mut self, k: usize, dir: &Path, depth: usize, found: &mut Vec<Found>) {
+    fn expand(&mut self, k: usize, dir: &Path, depth: usize, found: &mut Vec<MatchedFile>) {
         let Some(glob) = self.patterns.get(k).map(|p| &p.glob) else { return };
         let last = depth + 1 >= glob.depth();
         if let Some(part) = glob.plain(depth) {
@@ -59,7 +59,7 @@ impl Tail {
                 let literal = glob.literal().is_some();
                 let mtime = fs::facts(&path).map(|f| f.mtime);
                 if literal || mtime.is_ok() {
-                    found.push(Found { mtime: mtime.unwrap_or_default(), path });
+                    found.push(MatchedFile { mtime: mtime.unwrap_or_default(), path });
                 }
                 return;
             }
@@ -67,7 +67,7 @@ impl Tail {
             if path.is_dir() {
                 self.expand(k, &path, depth + 1, found);
             } else if let Some(path) = glob.literal() {
-                found.push(Found { mtime: (0, 0), path });
+                found.push(MatchedFile { mtime: (0, 0), path });
             }
             return;
         }
@@ -80,7 +80,7 @@ impl Tail {
         });
         for path in inner {
             match fs::facts(&path) {
-                Ok(facts) if last && !path.is_dir() => found.push(Found { mtime: facts.mtime, path }),
+                Ok(facts) if last && !path.is_dir() => found.push(MatchedFile { mtime: facts.mtime, path }),
                 Ok(_) if !last && path.is_dir() => self.expand(k, &path, depth + 1, found),
                 _ => {}
             }
@@ -88,17 +88,17 @@ impl Tail {
     }
 
     /// Names that were followed when we stopped and are gone now: their files may have another name.
-    fn known_before(&self, k: usize, saved: &[(PathBuf, Position)], found: &mut Vec<Found>) {
+    fn known_before(&self, k: usize, saved: &[(PathBuf, Position)], found: &mut Vec<MatchedFile>) {
         let Some(pattern) = self.patterns.get(k) else { return };
         for (path, _) in saved {
             if pattern.glob.judge(path) == Fit::File && !found.iter().any(|f| f.path == *path) {
-                found.push(Found { mtime: (i64::MAX, 0), path: path.clone() });
+                found.push(MatchedFile { mtime: (i64::MAX, 0), path: path.clone() });
             }
         }
     }
 
     /// Keeps the newest files of a pattern with wildcards, shortest names first.
-    fn newest(&mut self, k: usize, now: Now, found: &mut Vec<Found>) {
+    fn newest(&mut self, k: usize, now: Now, found: &mut Vec<MatchedFile>) {
         let Some(pattern) = self.patterns.get_mut(k) else { return };
         if pattern.glob.literal().is_none() {
             let oldest = i64::try_from(now.wall.0.saturating_sub(self.recent.window)).unwrap_or(i64::MAX);
@@ -128,8 +128,8 @@ impl Tail {
             return None;
         }
         let i = self.names.len();
-        let mut name = Name::new(path.clone(), tags, pattern, wild);
-        name.known = Known::all(&path, &|_| false);
+        let mut name = WatchedName::new(path.clone(), tags, pattern, wild);
+        name.known = KnownFiles::all(&path, &|_| false);
         let Some(saved) = saved else {
             name.old = wild && old(&path);
             self.names.push(name);
@@ -161,8 +161,8 @@ impl Tail {
     /// Lets go of the files of a pattern that rested longest, until it keeps to the limit. Names from `fresh`
     /// on stay. A file with something unread stays too, up to twice the limit.
     fn evict(&mut self, pattern: usize, fresh: usize) {
-        let of_pattern = |n: &Name| n.wild && !n.gone && n.pattern == pattern;
-        let age = |n: &Name| n.head.as_ref().and_then(|h| h.facts().ok()).map(|f| f.mtime);
+        let of_pattern = |n: &WatchedName| n.wild && !n.gone && n.pattern == pattern;
+        let age = |n: &WatchedName| n.head.as_ref().and_then(|h| h.facts().ok()).map(|f| f.mtime);
         let count = self.names.iter().filter(|n| of_pattern(n)).count();
         for over in (self.recent.limit + 1..=count).rev() {
             if let Some(pattern) = self.patterns.get_mut(pattern) {
@@ -198,7 +198,7 @@ impl Tail {
                 continue;
             }
             let name = self.names.swap_remove(i);
-            let readers: [Option<Reader>; 2] = [name.head, name.late];
+            let readers: [Option<FileReader>; 2] = [name.head, name.late];
             readers.into_iter().flatten().for_each(|r| self.release(r));
         }
     }
@@ -214,7 +214,7 @@ impl Tail {
     }
 }
 
-impl Pattern {
+impl PathPattern {
     fn say_limit(&mut self, limit: usize) {
         if !self.said_limit {
             self.said_limit = true;

@@ -1,10 +1,10 @@
 #![forbid(unsafe_code)]
 //! Which file a name has: begins with it, turns from one generation to the next, goes on after a restart.
 
-use super::follow::{PATIENCE, is_attested};
-use super::known::{Known, Why};
-use super::name::Trouble;
-use super::reader::Reader;
+use super::follow::{RESCANS_MAX, is_attested};
+use super::known::{KnownFiles, Why};
+use super::name::NameTrouble;
+use super::reader::FileReader;
 use super::{Tail, rotate};
 use crate::base::bytes::of_path;
 use crate::base::position::Position;
@@ -34,7 +34,7 @@ impl Tail {
             (Ok(facts), Some(head)) if head.id == facts.id => {
                 head.attested = is_attested(&facts, &path, name.target.as_deref());
                 name.live |= !head.dirty;
-                name.trouble(Trouble::None);
+                name.trouble(NameTrouble::None);
             }
             (Ok(_), Some(head)) => {
                 // What was written before the name changed hands comes first.
@@ -44,7 +44,7 @@ impl Tail {
             (Ok(facts), None) if taken => name.alias = Some(facts.id),
             (Ok(_), None) => self.begin(i, &path),
             (Err(e), head) => {
-                let missing = Trouble::of(&e) == Trouble::Missing;
+                let missing = NameTrouble::of(&e) == NameTrouble::Missing;
                 // A file that was moved away may still be written to; one that was deleted belongs to nobody.
                 let lost = head.as_ref().is_none_or(|h| h.facts().is_ok_and(|f| f.links == 0));
                 name.gone = name.wild && missing && lost;
@@ -55,10 +55,10 @@ impl Tail {
                         name.turning = true;
                     }
                     None if missing && !name.gone => {
-                        name.trouble(Trouble::of(&e));
+                        name.trouble(NameTrouble::of(&e));
                         self.begin(i, &path); // it may have come and been rotated meanwhile
                     }
-                    _ => name.trouble(Trouble::of(&e)),
+                    _ => name.trouble(NameTrouble::of(&e)),
                 }
             }
         }
@@ -78,22 +78,22 @@ impl Tail {
                 }
             }
         }
-        let opened = Reader::open(path);
+        let opened = FileReader::open(path);
         let Some(name) = self.names.get_mut(i) else { return };
         let mut reader = match opened {
             Ok(reader) => reader,
             Err(e) => {
-                let trouble = Trouble::of(&e);
-                name.old &= matches!(trouble, Trouble::Failed(_)); // only what is there can be old
+                let trouble = NameTrouble::of(&e);
+                name.old &= matches!(trouble, NameTrouble::Failed(_)); // only what is there can be old
                 return name.trouble(trouble);
             }
         };
         if std::mem::take(&mut name.old)
             && let Err(e) = reader.skip_to_end()
         {
-            name.trouble(Trouble::of(&e));
+            name.trouble(NameTrouble::of(&e));
         }
-        name.trouble(Trouble::None);
+        name.trouble(NameTrouble::None);
         self.adopt(i, reader, path);
     }
 
@@ -112,13 +112,13 @@ impl Tail {
         };
         let found = self.settled(|t| {
             let head = t.names.get(i).and_then(|n| n.head.as_ref());
-            let mut survey = t.look(i, Why::Finished(head))?;
+            let mut survey = t.survey_name(i, Why::Finished(head))?;
             if let Some((age, reader)) = survey.oldest.take() {
                 return Some((survey, Some(age.name), Ok(Some(reader))));
             }
             let other = fs::facts(&path).is_ok_and(|f| t.held_by_other(i, f.id));
             // Opened while we look: a moment later the name may be another's.
-            let opened = if other { Ok(None) } else { Reader::open(&path).map(Some) };
+            let opened = if other { Ok(None) } else { FileReader::open(&path).map(Some) };
             Some((survey, None, opened))
         });
         let Some(Some((survey, next, opened))) = found else { return };
@@ -141,21 +141,21 @@ impl Tail {
                 let late = std::mem::replace(&mut name.late, name.head.take());
                 self.retire(i, late);
             }
-            Err(e) if Trouble::of(&e) == Trouble::Missing => {
+            Err(e) if NameTrouble::of(&e) == NameTrouble::Missing => {
                 name.live |= !name.check;
                 name.deleted = facts.links == 0;
             }
             Err(e) => {
                 name.check = false;
-                name.trouble(Trouble::of(&e));
+                name.trouble(NameTrouble::of(&e));
             }
         }
     }
 
     /// Reads `reader` after the present file.
-    fn succeed(&mut self, i: usize, mut reader: Reader, path: &Path) {
+    fn succeed(&mut self, i: usize, mut reader: FileReader, path: &Path) {
         let Some(name) = self.names.get_mut(i) else { return };
-        let is = |r: &Option<Reader>| r.as_ref().is_some_and(|r| r.id == reader.id);
+        let is = |r: &Option<FileReader>| r.as_ref().is_some_and(|r| r.id == reader.id);
         if is(&name.head) {
             return;
         }
@@ -173,7 +173,7 @@ impl Tail {
             }
         }
         let late = std::mem::replace(&mut name.late, name.head.take());
-        name.trouble(Trouble::None);
+        name.trouble(NameTrouble::None);
         self.retire(i, late);
         if let Some(late) = self.names.get_mut(i).and_then(|n| n.late.take_if(|late| late.id == reader.id)) {
             self.watches.forget(late.wd); // written into its place
@@ -182,7 +182,7 @@ impl Tail {
     }
 
     /// Makes a reader the head of a name and watches its file.
-    pub(super) fn adopt(&mut self, i: usize, mut reader: Reader, path: &Path) {
+    pub(super) fn adopt(&mut self, i: usize, mut reader: FileReader, path: &Path) {
         // By the file itself: its name may be another's by now, and who writes to it need not know that.
         let by_file = self.watches.file(&reader.proc_path());
         let is_by_name = by_file.is_none();
@@ -203,7 +203,7 @@ impl Tail {
     }
 
     /// Lets go of an older generation, all of whose lines were read.
-    fn retire(&mut self, i: usize, reader: Option<Reader>) {
+    fn retire(&mut self, i: usize, reader: Option<FileReader>) {
         let Some(reader) = reader else { return };
         if let Some(name) = self.names.get_mut(i)
             && !reader.is_altered()
@@ -215,7 +215,7 @@ impl Tail {
     }
 
     /// Lets go of a file, or hands it to another name that waits for it.
-    pub(super) fn release(&mut self, reader: Reader) {
+    pub(super) fn release(&mut self, reader: FileReader) {
         let heir = self.names.iter_mut().find(|n| n.alias == Some(reader.id) && n.head.is_none());
         match heir {
             Some(name) => {
@@ -240,13 +240,13 @@ impl Tail {
     }
 
     /// At the start there is no later.
-    fn find_patiently(&mut self, path: &Path, at: &Position) -> Option<Reader> {
-        (0..PATIENCE).find_map(|_| self.settled(|t| rotate::find(path, at, &|id| t.reads(id)))).flatten()
+    fn find_patiently(&mut self, path: &Path, at: &Position) -> Option<FileReader> {
+        (0..RESCANS_MAX).find_map(|_| self.settled(|t| rotate::find(path, at, &|id| t.reads(id)))).flatten()
     }
 
     /// Sees what is accounted for, once names rest.
-    fn account(&mut self, look: &dyn Fn() -> Known) -> Known {
-        let settled = (0..PATIENCE).find_map(|_| self.settled(|_| look()));
+    fn account(&mut self, look: &dyn Fn() -> KnownFiles) -> KnownFiles {
+        let settled = (0..RESCANS_MAX).find_map(|_| self.settled(|_| look()));
         settled.unwrap_or_else(|| look().or_older())
     }
 
@@ -260,13 +260,13 @@ impl Tail {
         older: &[Position],
     ) {
         // Before anything is opened: what comes beside it from now on is news.
-        let there = self.account(&|| Known::all(path, &|_| false));
-        let opened = Reader::open(path).ok().map(|mut r| (r.resume(at), r));
+        let there = self.account(&|| KnownFiles::all(path, &|_| false));
+        let opened = FileReader::open(path).ok().map(|mut r| (r.resume(at), r));
         let (reader, known) = match opened {
             Some((true, reader)) => (Some(reader), there),
             present => match self.find_patiently(path, at) {
                 Some(reader) => {
-                    let known = self.account(&|| Known::after(path, &reader));
+                    let known = self.account(&|| KnownFiles::after(path, &reader));
                     (Some(reader), known)
                 }
                 None => (present.map(|(_, reader)| reader), there),
@@ -278,7 +278,7 @@ impl Tail {
             Some(written) => Some(written.saturating_sub(SLOW)),
             None => Some(at.tail).filter(|_| at.offset == 0),
         };
-        let known = until.map_or(known, |until| self.account(&|| Known::until(path, until, older)));
+        let known = until.map_or(known, |until| self.account(&|| KnownFiles::until(path, until, older)));
         if let Some(packed) = until.filter(|_| gone).and_then(|t| rotate::packed(path, seconds(t))) {
             log::warn!(
                 "{}: the file that was read last is gone: what was written behind that place may be in {} \

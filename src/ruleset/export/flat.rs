@@ -2,7 +2,7 @@
 //! The rules of a base chain with those of the chains that they jump to in their places. The language has no
 //! jumps: what cannot be followed exactly is not followed.
 
-use crate::plan::listed::{Chain, Listed, Part, Table};
+use crate::plan::listed::{ListedChain, ListedRule, ListedTable, RulePart};
 use crate::plan::{Policy, Rule, Verdict, meet};
 
 /// Chains within chains, as in the kernel (NFT_JUMP_STACK_SIZE).
@@ -13,8 +13,8 @@ const STEPS_MAX: usize = 50_000;
 
 /// A rule as it would stand in the base chain.
 pub(super) struct Flat {
-    /// As in `Listed`, without targets.
-    pub parts: Result<Vec<Part>, String>,
+    /// As in `ListedRule`, without targets.
+    pub parts: Result<Vec<RulePart>, String>,
     pub text: String,
     /// Where it stands in the kernel.
     pub chain: String,
@@ -22,7 +22,7 @@ pub(super) struct Flat {
 
 impl Flat {
     /// The rule if it is a single one.
-    pub(super) fn one(&self) -> Option<&Part> {
+    pub(super) fn one(&self) -> Option<&RulePart> {
         match self.parts.as_deref() {
             Ok([part]) => Some(part),
             _ => None,
@@ -32,7 +32,7 @@ impl Flat {
 
 /// What is known of the chains of all tables, each by its table's title.
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct FlatState {
     /// Names of the chains of the table that was asked for last, sorted.
     names: (String, Vec<(String, usize)>),
     said: Vec<(String, usize)>,
@@ -45,9 +45,9 @@ pub(super) struct State {
     steps: usize,
 }
 
-impl State {
+impl FlatState {
     /// The chain of a name.
-    pub(super) fn find(&mut self, table: &Table, name: &str) -> Option<usize> {
+    pub(super) fn find(&mut self, table: &ListedTable, name: &str) -> Option<usize> {
         if self.names.0 != table.title {
             let mut names: Vec<(String, usize)> =
                 table.chains.iter().enumerate().map(|(at, chain)| (chain.name.clone(), at)).collect();
@@ -61,11 +61,11 @@ impl State {
 
     /// Forgets what was said, but not what is shared.
     pub(super) fn again(&mut self) {
-        *self = State { shared: std::mem::take(&mut self.shared), ..State::default() };
+        *self = FlatState { shared: std::mem::take(&mut self.shared), ..FlatState::default() };
     }
 
     /// Notes that the rules of a chain stand elsewhere.
-    pub(super) fn said(&mut self, table: &Table, chain: usize) {
+    pub(super) fn said(&mut self, table: &ListedTable, chain: usize) {
         self.said.push((table.title.clone(), chain));
     }
 
@@ -76,14 +76,19 @@ impl State {
     }
 
     /// Whether they do, wherever they are jumped to from. Asked when all is noted and sorted.
-    pub(super) fn is_said(&self, table: &Table, chain: usize) -> bool {
+    pub(super) fn is_said(&self, table: &ListedTable, chain: usize) -> bool {
         let is = |(title, at): &(String, usize)| (title.as_str(), *at).cmp(&(table.title.as_str(), chain));
         self.said.binary_search_by(is).is_ok() && self.lost.binary_search_by(is).is_err()
     }
 }
 
 /// The rules of a chain, or of a part of it, with those of other chains in their places.
-pub(super) fn flatten(state: &mut State, table: &Table, chain: &Chain, rules: &[Listed]) -> Vec<Flat> {
+pub(super) fn flatten(
+    state: &mut FlatState,
+    table: &ListedTable,
+    chain: &ListedChain,
+    rules: &[ListedRule],
+) -> Vec<Flat> {
     let mut out = Vec::new();
     for rule in rules {
         let before = out.len();
@@ -97,8 +102,8 @@ pub(super) fn flatten(state: &mut State, table: &Table, chain: &Chain, rules: &[
 }
 
 struct Jump<'a> {
-    table: &'a Table,
-    state: &'a mut State,
+    table: &'a ListedTable,
+    state: &'a mut FlatState,
     depth: usize,
 }
 
@@ -106,7 +111,7 @@ impl Jump<'_> {
     /// Adds a rule as it is for the packets that `outer` matches.
     fn rule(
         &mut self,
-        rule: &Listed,
+        rule: &ListedRule,
         chain: &str,
         outer: Option<&Rule>,
         out: &mut Vec<Flat>,
@@ -166,7 +171,7 @@ impl Jump<'_> {
         }
         let (last, others) =
             chain.rules.split_last().map_or((None, &[][..]), |(last, rest)| (Some(last), rest));
-        let ends = |rule: &Listed| matches!(rule.parts.as_deref(), Ok([part]) if is_end(part));
+        let ends = |rule: &ListedRule| matches!(rule.parts.as_deref(), Ok([part]) if is_end(part));
         if !back && !last.is_some_and(ends) {
             return Err(["packets do not come back from the chain ", name].concat());
         }
@@ -181,7 +186,7 @@ impl Jump<'_> {
         if bounded {
             self.state.bounded.push(here);
         }
-        let returns = |part: &Part| part.rule.verdict == Verdict::Return;
+        let returns = |part: &RulePart| part.rule.verdict == Verdict::Return;
         // Behind the last rule packets return anyway.
         let rules = match last.map(|rule| rule.parts.as_deref()) {
             Some(Ok([part])) if returns(part) => others,
@@ -208,7 +213,7 @@ impl Jump<'_> {
     /// The rules of a chain. A jump out of it that cannot be followed comes back: it is shown in its place.
     fn inside(
         &mut self,
-        rules: &[Listed],
+        rules: &[ListedRule],
         name: &str,
         outer: &Rule,
         out: &mut Vec<Flat>,
@@ -228,7 +233,7 @@ impl Jump<'_> {
 }
 
 /// Whether a rule decides on every packet.
-fn is_end(part: &Part) -> bool {
+fn is_end(part: &RulePart) -> bool {
     let decides = matches!(part.rule.verdict, Verdict::Accept | Verdict::Drop | Verdict::Reject(_));
     let all = Rule::new(part.rule.verdict);
     decides && part.rule.limit.is_none() && meet::same(&part.rule, &all)

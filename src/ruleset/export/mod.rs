@@ -8,20 +8,20 @@ mod statement;
 mod words;
 
 use super::RuleSet;
-use super::ast::{Action, Interfaces, Place, Proto, Rule, Statement};
+use super::ast::{Action, InterfaceList, Proto, RuleStatement, Statement, StatementPlace};
 use super::words::LOST;
 use crate::base::name::Name;
 use crate::base::range::Family;
-use crate::plan::listed::{Base, Chain, Listed, Part, Table, hook};
+use crate::plan::listed::{ChainBase, ListedChain, ListedRule, ListedTable, RulePart, hook};
 use crate::plan::{Direction, Policy, Reject, Verdict};
 use flat::Flat;
 pub use own::is_foreign;
 use own::{ends_rejecting, is_own, stated};
-use statement::Group;
+use statement::RuleGroup;
 use words::{answered, harmless, why_not};
 
 /// Where sets stand that were read from the kernel.
-const NOWHERE: Place = Place { file: 0, line: 0 };
+const NOWHERE: StatementPlace = StatementPlace { file: 0, line: 0 };
 
 /// What became of tables.
 #[derive(Debug, Default)]
@@ -42,7 +42,7 @@ pub struct Exported {
 /// The table of `mef load` as statements without a header, in the order of the file that it was made from.
 /// `compares`: what another program has put there is shown, each rule as one, and not said.
 #[must_use]
-pub fn ours(table: &mut Table, compares: bool) -> Exported {
+pub fn ours(table: &mut ListedTable, compares: bool) -> Exported {
     normal(table);
     let tables = std::slice::from_ref(table);
     let mut export = Export::new(tables);
@@ -78,7 +78,7 @@ pub fn ours(table: &mut Table, compares: bool) -> Exported {
 /// Tables as one rule set, with comments that say where everything comes from.
 #[must_use]
 #[inline(never)]
-pub fn all(tables: &mut [Table]) -> Exported {
+pub fn all(tables: &mut [ListedTable]) -> Exported {
     if let [table] = tables
         && table.ours
     {
@@ -117,7 +117,7 @@ pub fn all(tables: &mut [Table]) -> Exported {
     for dir in Direction::ALL {
         let all = chains(tables, dir);
         for (i, (table, chain)) in all.iter().enumerate() {
-            let Base::Filter(_, priority, _) = chain.base else { continue };
+            let ChainBase::Filter(_, priority, _) = chain.base else { continue };
             let priority = priority.to_string();
             export.comment(
                 &["table ", &table.title, ", chain ", &chain.name, ", priority ", &priority].concat(),
@@ -135,28 +135,30 @@ pub fn all(tables: &mut [Table]) -> Exported {
 }
 
 /// The base chains of a hook in the order in which packets come to them.
-fn chains(tables: &[Table], dir: Direction) -> Vec<(&Table, &Chain)> {
+fn chains(tables: &[ListedTable], dir: Direction) -> Vec<(&ListedTable, &ListedChain)> {
     let mut all = Vec::new();
     for table in tables {
         for chain in &table.chains {
-            if matches!(chain.base, Base::Filter(hook, ..) if hook == dir) {
+            if matches!(chain.base, ChainBase::Filter(hook, ..) if hook == dir) {
                 all.push((table, chain));
             }
         }
     }
-    all.sort_by_key(|(_, chain)| if let Base::Filter(_, priority, _) = chain.base { priority } else { 0 });
+    all.sort_by_key(
+        |(_, chain)| if let ChainBase::Filter(_, priority, _) = chain.base { priority } else { 0 },
+    );
     all
 }
 
 /// Whether a packet comes to several chains of a hook.
-fn meet_at(tables: &[Table], dir: Direction) -> bool {
+fn meet_at(tables: &[ListedTable], dir: Direction) -> bool {
     let all = chains(tables, dir);
     let of = |family| all.iter().filter(|(table, _)| table.family.is_none_or(|f| f == family)).count();
     of(Family::V4) > 1 || of(Family::V6) > 1
 }
 
 /// Brings what may be written in several ways into one.
-fn normal(table: &mut Table) {
+fn normal(table: &mut ListedTable) {
     for chain in &mut table.chains {
         for rule in &mut chain.rules {
             for part in rule.parts.as_deref_mut().unwrap_or_default() {
@@ -171,14 +173,14 @@ fn normal(table: &mut Table) {
 }
 
 struct Export<'a> {
-    tables: &'a [Table],
+    tables: &'a [ListedTable],
     /// The named sets, for the statements that use them.
     sets: RuleSet,
     /// Sets that are no statement: name, and table.
     lost: Vec<(Name, &'a str)>,
     out: Exported,
     /// Chains whose rules stand elsewhere already, and those that a rule could not be followed into.
-    flat: flat::State,
+    flat: flat::FlatState,
     /// No packet of loopback comes to the rules that are looked at, if they do not name it.
     apart: bool,
     /// What others put into our table is only shown.
@@ -186,7 +188,7 @@ struct Export<'a> {
 }
 
 impl<'a> Export<'a> {
-    fn new(tables: &'a [Table]) -> Export<'a> {
+    fn new(tables: &'a [ListedTable]) -> Export<'a> {
         let (mut sets, mut lost) = (RuleSet::default(), Vec::new());
         for table in tables {
             let made = statement::sets(&table.sets, table.ours, &mut |name| {
@@ -199,7 +201,7 @@ impl<'a> Export<'a> {
                 }
             }
         }
-        let (out, flat) = (Exported::default(), flat::State::default());
+        let (out, flat) = (Exported::default(), flat::FlatState::default());
         Export { tables, sets, lost, out, flat, apart: false, compares: false }
     }
 
@@ -212,7 +214,7 @@ impl<'a> Export<'a> {
         self.comment(&["cannot be said: ", why, ": ", what].concat());
     }
 
-    fn unsaid_rule(&mut self, why: &str, table: &Table, chain: &str, text: &str) {
+    fn unsaid_rule(&mut self, why: &str, table: &ListedTable, chain: &str, text: &str) {
         let what = ["table ", &table.title, " chain ", chain, ": ", text].concat();
         let stops = text.split(' ').any(|word| matches!(word, "drop" | "reject"));
         if !stops || self.compares {
@@ -250,10 +252,10 @@ impl<'a> Export<'a> {
     }
 
     /// The policy of a direction as a statement.
-    fn policy(&mut self, dir: Direction, ours: bool, chain: Option<&Chain>) {
+    fn policy(&mut self, dir: Direction, ours: bool, chain: Option<&ListedChain>) {
         let action = match chain {
             Some(chain) if ours && ends_rejecting(chain) => Action::Reject,
-            Some(Chain { base: Base::Filter(.., Policy::Drop), .. }) => Action::Drop,
+            Some(ListedChain { base: ChainBase::Filter(.., Policy::Drop), .. }) => Action::Drop,
             _ => Action::Accept,
         };
         self.out.lines.push(Statement::Policy(dir, action).to_string());
@@ -261,15 +263,15 @@ impl<'a> Export<'a> {
 
     /// What becomes of packets that no rule of a chain decided on: said by the policy where that is exact.
     #[inline(never)]
-    fn end_of_chain(&mut self, dir: Direction, table: &Table, chain: &Chain, last: bool) {
-        let Base::Filter(.., policy) = chain.base else { return };
+    fn end_of_chain(&mut self, dir: Direction, table: &ListedTable, chain: &ListedChain, last: bool) {
+        let ChainBase::Filter(.., policy) = chain.base else { return };
         if last && table.family.is_none() {
             return self.policy(dir, table.ours, Some(chain));
         }
         if policy == Policy::Accept {
             return;
         }
-        let rule = Rule {
+        let rule = RuleStatement {
             dir,
             action: if table.ours && ends_rejecting(chain) { Action::Reject } else { Action::Drop },
             proto: Proto::All,
@@ -278,8 +280,8 @@ impl<'a> Export<'a> {
             ratelimit: None,
             limit: None,
             burst: 0,
-            iif: if dir == Direction::In { Interfaces::Every } else { Interfaces::Any },
-            oif: if dir == Direction::Out { Interfaces::Every } else { Interfaces::Any },
+            iif: if dir == Direction::In { InterfaceList::Every } else { InterfaceList::Any },
+            oif: if dir == Direction::Out { InterfaceList::Every } else { InterfaceList::Any },
             src: Box::default(),
             dst: Box::default(),
             sport: Box::default(),
@@ -292,8 +294,14 @@ impl<'a> Export<'a> {
 
     /// The rules of a base chain of ours, those of one statement together. `orders` are of each line behind
     /// the first `before` its statement's number and its place.
-    fn own_chain(&mut self, table: &Table, chain: &Chain, before: usize, orders: &mut Vec<(u32, usize)>) {
-        let Base::Filter(dir, _, policy) = chain.base else { return };
+    fn own_chain(
+        &mut self,
+        table: &ListedTable,
+        chain: &ListedChain,
+        before: usize,
+        orders: &mut Vec<(u32, usize)>,
+    ) {
+        let ChainBase::Filter(dir, _, policy) = chain.base else { return };
         let (apart, [head, rest]) = stated(dir, chain);
         self.apart = apart;
         for part in [head, rest] {
@@ -322,7 +330,7 @@ impl<'a> Export<'a> {
 
     /// The rules that were made of one statement.
     #[inline(never)]
-    fn group(&mut self, dir: Direction, table: &Table, chain: &Chain, rules: &[Listed]) {
+    fn group(&mut self, dir: Direction, table: &ListedTable, chain: &ListedChain, rules: &[ListedRule]) {
         let origin = rules.first().map_or(0, origin);
         let base = parts(rules);
         let target = base.iter().find_map(|part| part.to.as_ref()).map(|to| to.chain.as_str());
@@ -332,7 +340,7 @@ impl<'a> Export<'a> {
         if own_parts.len() == own_rules.len()
             && let Some(text) = statement::rule(
                 &self.sets,
-                Group { dir, base: &base, own: &own_parts, origin, apart: self.apart },
+                RuleGroup { dir, base: &base, own: &own_parts, origin, apart: self.apart },
             )
         {
             if let Some(at) = own {
@@ -342,8 +350,10 @@ impl<'a> Export<'a> {
         }
         for rule in rules {
             let base = parts(std::slice::from_ref(rule));
-            match statement::rule(&self.sets, Group { dir, base: &base, own: &[], origin, apart: self.apart })
-            {
+            match statement::rule(
+                &self.sets,
+                RuleGroup { dir, base: &base, own: &[], origin, apart: self.apart },
+            ) {
                 Some(text) => self.statement(text),
                 None => self.unsaid_rule("it was changed by another program", table, &chain.name, &rule.text),
             }
@@ -351,13 +361,13 @@ impl<'a> Export<'a> {
     }
 
     /// The rules of a base chain of others.
-    fn chain(&mut self, table: &Table, chain: &Chain) {
-        let Base::Filter(dir, _, policy) = chain.base else { return };
+    fn chain(&mut self, table: &ListedTable, chain: &ListedChain) {
+        let ChainBase::Filter(dir, _, policy) = chain.base else { return };
         let rules = flat::flatten(&mut self.flat, table, chain, &chain.rules);
         self.flat_rules(dir, policy, table, rules);
     }
 
-    fn flat_rules(&mut self, dir: Direction, policy: Policy, table: &Table, mut rules: Vec<Flat>) {
+    fn flat_rules(&mut self, dir: Direction, policy: Policy, table: &ListedTable, mut rules: Vec<Flat>) {
         flat::fold_logs(&mut rules);
         flat::end_by_policy(&mut rules, policy);
         let mut at = 0;
@@ -381,11 +391,11 @@ impl<'a> Export<'a> {
     #[inline(never)]
     fn joined(&self, dir: Direction, rules: Option<&[Flat]>) -> Option<(String, usize)> {
         for len in [3, 2] {
-            let base: Vec<&Part> = rules?.iter().take(len).filter_map(Flat::one).collect();
+            let base: Vec<&RulePart> = rules?.iter().take(len).filter_map(Flat::one).collect();
             if base.len() == len
                 && let Some(text) = statement::rule(
                     &self.sets,
-                    Group { dir, base: &base, own: &[], origin: 0, apart: self.apart },
+                    RuleGroup { dir, base: &base, own: &[], origin: 0, apart: self.apart },
                 )
             {
                 return Some((text, len));
@@ -401,8 +411,8 @@ impl<'a> Export<'a> {
         for part in rule.parts.as_ref().map_err(Clone::clone)? {
             let (parts, note) = answered(part)?;
             for parts in statement::with_loopback(dir, self.apart, parts) {
-                let base: Vec<&Part> = parts.iter().collect();
-                let group = Group { dir, base: &base, own: &[], origin: 0, apart: self.apart };
+                let base: Vec<&RulePart> = parts.iter().collect();
+                let group = RuleGroup { dir, base: &base, own: &[], origin: 0, apart: self.apart };
                 let mut text = statement::rule(&self.sets, group).ok_or_else(|| why_not(&part.rule))?;
                 if !note.is_empty() {
                     text.push_str(" # in the kernel answered with ");
@@ -415,9 +425,9 @@ impl<'a> Export<'a> {
     }
 
     /// A base chain of our table that `mef load` did not make.
-    fn foreign_chain(&mut self, table: &Table, chain: &Chain) {
+    fn foreign_chain(&mut self, table: &ListedTable, chain: &ListedChain) {
         const WHY: &str = "a chain of another program at the same hook";
-        let Base::Filter(_, priority, policy) = chain.base else { return };
+        let ChainBase::Filter(_, priority, policy) = chain.base else { return };
         let policy = if policy == Policy::Drop { " policy drop" } else { " policy accept" };
         self.unsaid_rule(WHY, table, &chain.name, &["priority ", &priority.to_string(), policy].concat());
         for rule in &chain.rules {
@@ -431,10 +441,10 @@ impl<'a> Export<'a> {
         for table in self.tables {
             for (at, chain) in table.chains.iter().enumerate() {
                 let why = match &chain.base {
-                    Base::Filter(..) => continue,
-                    Base::Other(why) => why.as_str(),
-                    Base::None if self.flat.is_said(table, at) => continue,
-                    Base::None => "a rule could not be followed into this chain",
+                    ChainBase::Filter(..) => continue,
+                    ChainBase::Other(why) => why.as_str(),
+                    ChainBase::None if self.flat.is_said(table, at) => continue,
+                    ChainBase::None => "a rule could not be followed into this chain",
                 };
                 // One without rules is there all the same.
                 if chain.rules.is_empty() && self.compares {
@@ -449,7 +459,7 @@ impl<'a> Export<'a> {
 }
 
 /// The parts of those rules that have some.
-fn parts(rules: &[Listed]) -> Vec<&Part> {
+fn parts(rules: &[ListedRule]) -> Vec<&RulePart> {
     let mut all = Vec::new();
     for rule in rules {
         all.extend(rule.parts.as_deref().unwrap_or_default());
@@ -458,11 +468,11 @@ fn parts(rules: &[Listed]) -> Vec<&Part> {
 }
 
 /// The number of the statement that a rule was made from.
-fn origin(rule: &Listed) -> u32 {
+fn origin(rule: &ListedRule) -> u32 {
     rule.parts.as_ref().ok().and_then(|parts| parts.first()).map_or(0, |part| part.rule.origin)
 }
 
-fn begins_several(part: &Part) -> bool {
+fn begins_several(part: &RulePart) -> bool {
     let logs = part.rule.log.is_some() && part.rule.verdict == Verdict::Next;
     logs || part.rule.verdict == Verdict::Reject(Reject::Reset)
 }

@@ -5,21 +5,24 @@
 
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, Range, merge};
-use crate::plan::listed::{Base, Listed, Part, Table};
+use crate::plan::listed::{ChainBase, ListedRule, ListedTable, RulePart};
 use crate::plan::{self, Addresses, Direction, Policy, Ports, Reject, Sink, Verdict};
-use crate::ruleset::ast::{Action, Address, Elements, Interfaces, Limit, Port, Proto, Rule, Set, Statement};
+use crate::ruleset::ast::{
+    Action, Address, InterfaceList, LimitOption, Port, Proto, RuleStatement, SetElements, SetStatement,
+    Statement,
+};
 use crate::ruleset::compile::{self, BURST};
 use crate::ruleset::words::is_of_nft;
 use crate::ruleset::{LINE_MAX, RuleSet, parse};
 
 /// The rules that one statement is compiled to.
 #[derive(Clone, Copy)]
-pub(super) struct Group<'a> {
+pub(super) struct RuleGroup<'a> {
     pub dir: Direction,
     /// Those in the base chain.
-    pub base: &'a [&'a Part],
+    pub base: &'a [&'a RulePart],
     /// Those in a chain of their own.
-    pub own: &'a [&'a Part],
+    pub own: &'a [&'a RulePart],
     /// The number of the statement that they were made from; 0 = of none.
     pub origin: u32,
     /// No packet of loopback comes to rules that do not name it.
@@ -37,7 +40,7 @@ pub(super) fn text(statement: &Statement) -> Option<String> {
 }
 
 /// The statement that is compiled to these rules.
-pub(super) fn rule(sets: &RuleSet, group: Group<'_>) -> Option<String> {
+pub(super) fn rule(sets: &RuleSet, group: RuleGroup<'_>) -> Option<String> {
     let mut rule = union(sets, group)?;
     let first = group.base.first()?.rule.family;
     // What holds for one family may be clear without saying so.
@@ -51,14 +54,14 @@ pub(super) fn rule(sets: &RuleSet, group: Group<'_>) -> Option<String> {
 }
 
 #[inline(never)]
-fn compiles_to(sets: &RuleSet, rule: &Rule, group: Group<'_>) -> bool {
-    let mut table = Table::default();
+fn compiles_to(sets: &RuleSet, rule: &RuleStatement, group: RuleGroup<'_>) -> bool {
+    let mut table = ListedTable::default();
     table.base(group.dir, Policy::Accept);
     compile::rule(sets, &[], rule, (group.origin, group.apart), &mut table);
     super::normal(&mut table);
     let (mut base, mut own) = (Vec::new(), Vec::new());
     for chain in &table.chains {
-        let to = if chain.base == Base::None { &mut own } else { &mut base };
+        let to = if chain.base == ChainBase::None { &mut own } else { &mut base };
         to.extend(super::parts(&chain.rules));
     }
     base == group.base && own == group.own
@@ -66,9 +69,9 @@ fn compiles_to(sets: &RuleSet, rule: &Rule, group: Group<'_>) -> bool {
 
 /// Rules of others that match loopback without naming it, which the language cannot say: one for loopback,
 /// and one for the rest. What bounds packets cannot be in two rules.
-pub(super) fn with_loopback(dir: Direction, apart: bool, parts: Vec<Part>) -> Vec<Vec<Part>> {
+pub(super) fn with_loopback(dir: Direction, apart: bool, parts: Vec<RulePart>) -> Vec<Vec<RulePart>> {
     let lo = IfName::new("lo");
-    let list = |part: &Part| match dir {
+    let list = |part: &RulePart| match dir {
         Direction::In => part.rule.iif.clone(),
         Direction::Out => part.rule.oif.clone(),
         Direction::Fwd => None,
@@ -83,7 +86,7 @@ pub(super) fn with_loopback(dir: Direction, apart: bool, parts: Vec<Part>) -> Ve
     };
     let alike = parts.iter().all(|part| list(part).as_ref().is_some_and(silent) && part.rule.limit.is_none());
     let (Some(lo), false, true) = (lo, apart || parts.is_empty(), alike) else { return vec![parts] };
-    let with = |change: &dyn Fn(&mut plan::Interfaces)| -> Vec<Part> {
+    let with = |change: &dyn Fn(&mut plan::Interfaces)| -> Vec<RulePart> {
         let mut all = parts.clone();
         for part in &mut all {
             let list = if dir == Direction::In { &mut part.rule.iif } else { &mut part.rule.oif };
@@ -104,7 +107,7 @@ pub(super) fn with_loopback(dir: Direction, apart: bool, parts: Vec<Part>) -> Ve
 
 /// All that the rules hold, as one rule of the language.
 #[inline(never)]
-fn union(sets: &RuleSet, group: Group<'_>) -> Option<Rule> {
+fn union(sets: &RuleSet, group: RuleGroup<'_>) -> Option<RuleStatement> {
     let last = &group.base.last()?.rule;
     let proto = Proto::ALL.into_iter().find(|p| compile::number(*p) == last.proto)?;
     let (mut action, mut limit, mut ratelimit, mut log) = (None, None, None, None);
@@ -135,14 +138,14 @@ fn union(sets: &RuleSet, group: Group<'_>) -> Option<Rule> {
         // One rule a family, though no address tells them apart: somebody wrote all addresses of both.
         src = Family::ALL.into_iter().filter_map(whole_family).map(Address::Range).collect();
     }
-    Some(Rule {
+    Some(RuleStatement {
         dir: group.dir,
         action: action?,
         proto,
         family: None,
         log: log.map(Into::into),
         ratelimit: ratelimit.map(|l| l.rate),
-        limit: limit.map(|l| Limit { rate: l.rate, per_source: l.set.is_some() }),
+        limit: limit.map(|l| LimitOption { rate: l.rate, per_source: l.set.is_some() }),
         burst: limit.map(|l| l.burst).filter(|burst| *burst != BURST).unwrap_or(0),
         iif: interfaces(is(Direction::In), group.base, |r| &r.iif)?,
         oif: interfaces(is(Direction::Out), group.base, |r| &r.oif)?,
@@ -157,14 +160,14 @@ fn union(sets: &RuleSet, group: Group<'_>) -> Option<Rule> {
 
 fn interfaces(
     not_lo: bool,
-    base: &[&Part],
+    base: &[&RulePart],
     list: fn(&plan::Rule) -> &Option<plan::Interfaces>,
-) -> Option<Interfaces> {
+) -> Option<InterfaceList> {
     let mut found: Vec<IfName> = Vec::new();
     let mut except = false;
     for part in base {
         let Some(list) = list(&part.rule) else {
-            let every = if not_lo { Interfaces::Every } else { Interfaces::Any };
+            let every = if not_lo { InterfaceList::Every } else { InterfaceList::Any };
             return found.is_empty().then_some(every);
         };
         except |= list.not;
@@ -176,12 +179,16 @@ fn interfaces(
     }
     let only_lo = matches!(found.as_slice(), [name] if name.as_str() == "lo");
     if except && not_lo && only_lo {
-        return Some(Interfaces::Any);
+        return Some(InterfaceList::Any);
     }
-    Some(Interfaces::Names { not: except, names: found.into() })
+    Some(InterfaceList::Names { not: except, names: found.into() })
 }
 
-fn addresses(sets: &RuleSet, base: &[&Part], list: fn(&plan::Rule) -> &Option<Addresses>) -> Box<[Address]> {
+fn addresses(
+    sets: &RuleSet,
+    base: &[&RulePart],
+    list: fn(&plan::Rule) -> &Option<Addresses>,
+) -> Box<[Address]> {
     let (mut ranges, mut named): (Vec<Range>, Vec<Name>) = (Vec::new(), Vec::new());
     let (mut whole, mut listed): (Vec<Family>, _) = (Vec::new(), false);
     // The order of the sets is that of the rules in each family; behind the set that was met last comes a new
@@ -239,7 +246,7 @@ fn of_nft(name: &Name, suffix: &str) -> Option<Name> {
     Name::new(name.as_str().strip_suffix(suffix)?).filter(|stem| is_of_nft(stem.as_str()))
 }
 
-fn ports(base: &[&Part], list: fn(&plan::Rule) -> &Option<Ports>) -> Box<[Port]> {
+fn ports(base: &[&RulePart], list: fn(&plan::Rule) -> &Option<Ports>) -> Box<[Port]> {
     let mut found: Vec<Port> = Vec::new();
     let mut add = |item: Port| {
         if !found.contains(&item) {
@@ -256,7 +263,7 @@ fn ports(base: &[&Part], list: fn(&plan::Rule) -> &Option<Ports>) -> Box<[Port]>
 }
 
 /// The named sets of a table as statements; what cannot be one is given to `unsaid` by its name.
-pub(super) fn sets(sets: &[plan::Set], ours: bool, unsaid: &mut dyn FnMut(&Name)) -> Vec<Set> {
+pub(super) fn sets(sets: &[plan::Set], ours: bool, unsaid: &mut dyn FnMut(&Name)) -> Vec<SetStatement> {
     let sibling = |name: &Name, from: &str, to: &str| {
         let stem = name.as_str().strip_suffix(from)?;
         let other = Name::new(&[stem, to].concat())?;
@@ -268,7 +275,7 @@ pub(super) fn sets(sets: &[plan::Set], ours: bool, unsaid: &mut dyn FnMut(&Name)
         let made = match &set.elements {
             plan::Elements::Ports(list) => {
                 let name = of_nft(&set.name, compile::PORTS).filter(|_| ours).unwrap_or(set.name);
-                Set { name, family: None, elements: Elements::Ports(list.clone()) }
+                SetStatement { name, family: None, elements: SetElements::Ports(list.clone()) }
             }
             plan::Elements::Addresses(family, list) => {
                 let both = match family {
@@ -285,7 +292,7 @@ pub(super) fn sets(sets: &[plan::Set], ours: bool, unsaid: &mut dyn FnMut(&Name)
                 let alone = || of_nft(&set.name, suffix).filter(|_| ours).unwrap_or(set.name);
                 let name = both.map_or_else(alone, |(stem, _)| stem);
                 let family = both.is_none().then_some(*family);
-                Set { name, family, elements: Elements::Addresses(list) }
+                SetStatement { name, family, elements: SetElements::Addresses(list) }
             }
         };
         if text(&Statement::Set(made.clone())).is_some() { all.push(made) } else { unsaid(&made.name) }
@@ -294,7 +301,7 @@ pub(super) fn sets(sets: &[plan::Set], ours: bool, unsaid: &mut dyn FnMut(&Name)
 }
 
 /// Whether these are the rules that `policy action=reject` ends a chain with.
-pub(super) fn policy_rejects(parts: &[&Part]) -> bool {
+pub(super) fn policy_rejects(parts: &[&RulePart]) -> bool {
     let [first, last] = parts else { return false };
     let mut reset = plan::Rule::new(Verdict::Reject(Reject::Reset));
     reset.proto = compile::number(Proto::Tcp);
@@ -304,13 +311,13 @@ pub(super) fn policy_rejects(parts: &[&Part]) -> bool {
 /// How many rules at the head of a chain of ours are for packets of loopback only and let none of them pass
 /// on; 0 if others see them, too. And how many of these, the last ones, are no statement but what the policy
 /// is for loopback.
-pub(super) fn loopback(dir: Direction, rules: &[Listed], policy: Action) -> (usize, usize) {
-    let all = |part: &Part, not: bool| {
+pub(super) fn loopback(dir: Direction, rules: &[ListedRule], policy: Action) -> (usize, usize) {
+    let all = |part: &RulePart, not: bool| {
         let list = if dir == Direction::In { &part.rule.iif } else { &part.rule.oif };
         let names = list.as_ref().filter(|list| list.not == not).map_or(&[][..], |list| &list.names);
         matches!(names, [name] if name.as_str() == "lo")
     };
-    let of_lo = |rule: &&Listed| matches!(rule.parts.as_deref(), Ok([part]) if all(part, false));
+    let of_lo = |rule: &&ListedRule| matches!(rule.parts.as_deref(), Ok([part]) if all(part, false));
     let mut len = rules.iter().take_while(of_lo).count();
     // A statement is not cut in two.
     while let (Some(a), Some(b)) = (len.checked_sub(1).and_then(|at| rules.get(at)), rules.get(len))
@@ -321,12 +328,12 @@ pub(super) fn loopback(dir: Direction, rules: &[Listed], policy: Action) -> (usi
     }
     let (head, rest) = rules.split_at_checked(len).unwrap_or_default();
     let head = super::parts(head);
-    let plain = |part: &&&Part| {
+    let plain = |part: &&&RulePart| {
         let mut rule = part.rule.clone();
         (rule.iif, rule.oif) = (None, None);
         rule
     };
-    let ends = |part: &&Part| {
+    let ends = |part: &&RulePart| {
         let decides = matches!(part.rule.verdict, Verdict::Accept | Verdict::Drop | Verdict::Reject(_));
         let rule = plain(&part);
         let all = plan::Rule { verdict: rule.verdict, ..plan::Rule::new(Verdict::Next) };

@@ -2,7 +2,7 @@
 //! What stands beside a statement: how the kernel's rule answers those whom it refuses, why a rule is none,
 //! and text that is safe in a comment.
 
-use crate::plan::listed::Part;
+use crate::plan::listed::RulePart;
 use crate::plan::{Reject, Rule, Verdict};
 use crate::ruleset::ast::Proto;
 use crate::ruleset::compile;
@@ -13,7 +13,7 @@ const COMMENT_MAX: usize = 4096;
 /// The rules that refuse as the language does, and how the kernel's rule answers if that is another way. The
 /// same packets are refused.
 #[inline(never)]
-pub(super) fn answered(part: &Part) -> Result<(Vec<Part>, &str), &'static str> {
+pub(super) fn answered(part: &RulePart) -> Result<(Vec<RulePart>, &str), &'static str> {
     let tcp = compile::number(Proto::Tcp);
     let (mut all, mut one) = (Vec::new(), part.clone());
     let Verdict::Reject(reject) = part.rule.verdict else { return Ok((vec![one], "")) };

@@ -1,11 +1,11 @@
 #![forbid(unsafe_code)]
 //! Rewriting the journal without what no longer counts, in small steps, beside writers that go on.
 
-use super::{Journal, NAME, TEMP, header};
+use super::{BanJournal, NAME, TEMP, header};
 use crate::base::clock::Wall;
 use crate::state::StateError;
-use crate::state::lock::{Held, Part};
-use crate::state::record::{Entry, Record, encode};
+use crate::state::lock::{Held, LockPart};
+use crate::state::record::{BanRecord, JournalRecord, encode};
 use crate::state::sweep::{SMALL, Sweep};
 use crate::sys::dir::Access;
 use std::fs::File;
@@ -27,7 +27,7 @@ pub struct Compaction {
     _held: Option<Held>,
 }
 
-impl Journal {
+impl BanJournal {
     /// Begins a compaction that drops what is superseded and what ended more than `keep` seconds before
     /// `now`.
     ///
@@ -35,7 +35,8 @@ impl Journal {
     /// `Busy` when another process is at it; or the new file cannot be written.
     pub fn compact(&mut self, now: Wall, keep: u64) -> Result<Compaction, StateError> {
         self.flush()?;
-        let held = self.lock.as_mut().map(|lock| lock.hold(Part::Compaction, Duration::ZERO)).transpose()?;
+        let held =
+            self.lock.as_mut().map(|lock| lock.hold(LockPart::Compaction, Duration::ZERO)).transpose()?;
         let temp = self.dir.file(TEMP, Access::Write).map_err(|e| self.system("compact", e))?;
         temp.set_len(0).map_err(|e| self.system("compact", e))?;
         // Under the lock, so that the end is not in the middle of somebody's record.
@@ -57,7 +58,7 @@ impl Journal {
     pub fn compact_step(
         &mut self,
         mut compaction: Compaction,
-        worth: &dyn Fn(&Entry<'_>) -> bool,
+        worth: &dyn Fn(&BanRecord<'_>) -> bool,
     ) -> Result<Option<Compaction>, StateError> {
         let result = match self.advance(&mut compaction, worth) {
             Ok(true) => return Ok(Some(compaction)),
@@ -73,11 +74,15 @@ impl Journal {
     }
 
     /// Writes the bans that the next buffer of the old file holds. Returns whether there is more.
-    fn advance(&self, compaction: &mut Compaction, worth: &dyn Fn(&Entry<'_>) -> bool) -> io::Result<bool> {
+    fn advance(
+        &self,
+        compaction: &mut Compaction,
+        worth: &dyn Fn(&BanRecord<'_>) -> bool,
+    ) -> io::Result<bool> {
         let Compaction { sweep, out, now, .. } = compaction;
         let more = sweep.step(&self.file, &mut |entry| {
             if !entry.forgotten(*now, 0) || worth(&entry) {
-                encode(&Record::Ban(entry), out);
+                encode(&JournalRecord::Ban(entry), out);
             }
         })?;
         compaction.temp.write_all(&compaction.out)?;
@@ -87,7 +92,7 @@ impl Journal {
 
     /// Puts the new file in the place of the old one.
     fn finish(&mut self, compaction: &mut Compaction) -> Result<(), StateError> {
-        let failed = |journal: &Journal, error| journal.system("compact", error);
+        let failed = |journal: &BanJournal, error| journal.system("compact", error);
         let temp = &mut compaction.temp;
         // Most of it goes to the disk before the lock is taken, so that nobody waits for that.
         temp.sync_data().map_err(|e| failed(self, e))?;

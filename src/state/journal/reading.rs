@@ -1,9 +1,9 @@
 #![forbid(unsafe_code)]
 //! Reads the bans that count, while others append.
 
-use super::super::record::{Entry, Record, scan};
+use super::super::record::{BanRecord, JournalRecord, scan};
 use super::super::sweep::{QUICK, Sweep};
-use super::{Journal, StateError};
+use super::{BanJournal, StateError};
 use crate::base::clock::Wall;
 use std::fs::File;
 use std::io;
@@ -12,41 +12,41 @@ use std::path::PathBuf;
 
 /// A place in the journal: what was appended behind it can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mark {
+pub struct JournalMark {
     /// Which of its successive files.
     pub(super) replaced: u32,
     pub(super) at: u64,
 }
 
 /// A reading under way, independent of what the journal does meanwhile.
-pub struct Reading {
+pub struct JournalReading {
     sweep: Sweep,
     file: File,
     path: PathBuf,
     /// Where it ends.
-    pub mark: Mark,
+    pub mark: JournalMark,
 }
 
-impl Journal {
+impl BanJournal {
     /// Begins to read every ban that has not ended at `now` or ended less than `keep` seconds before. What is
     /// not yet written counts, too.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn reading(&mut self, now: Wall, keep: u64) -> Result<Reading, StateError> {
+    pub fn reading(&mut self, now: Wall, keep: u64) -> Result<JournalReading, StateError> {
         let mark = self.mark()?;
         let file = self.file.try_clone().map_err(|e| self.system("read", e))?;
         let sweep = Sweep::new(self.key, (now, keep), (self.start, mark.at), self.buf.clone(), QUICK);
-        Ok(Reading { sweep, file, path: self.path.clone(), mark })
+        Ok(JournalReading { sweep, file, path: self.path.clone(), mark })
     }
 
     /// The end of what is written.
     ///
     /// # Errors
     /// The file cannot be opened.
-    pub fn mark(&mut self) -> Result<Mark, StateError> {
+    pub fn mark(&mut self) -> Result<JournalMark, StateError> {
         self.follow()?;
-        Ok(Mark { replaced: self.replaced, at: self.size()? })
+        Ok(JournalMark { replaced: self.replaced, at: self.size()? })
     }
 
     /// Gives the records behind the mark to `each` and moves it behind them. Returns false if another file
@@ -55,7 +55,11 @@ impl Journal {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn since(&mut self, mark: &mut Mark, each: &mut dyn FnMut(Record<'_>)) -> Result<bool, StateError> {
+    pub fn since(
+        &mut self,
+        mark: &mut JournalMark,
+        each: &mut dyn FnMut(JournalRecord<'_>),
+    ) -> Result<bool, StateError> {
         let end = self.mark()?;
         if end.replaced != mark.replaced || end.at < mark.at {
             return Ok(false);
@@ -70,13 +74,13 @@ impl Journal {
     }
 }
 
-impl Reading {
+impl JournalReading {
     /// Reads on, a fraction of a millisecond long; returns whether there is more. Each ban comes once, in no
     /// order.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn step(&mut self, each: &mut dyn FnMut(Entry<'_>)) -> Result<bool, StateError> {
+    pub fn step(&mut self, each: &mut dyn FnMut(BanRecord<'_>)) -> Result<bool, StateError> {
         let failed = |error: io::Error| StateError::System { call: "read", path: self.path.clone(), error };
         self.sweep.step(&self.file, each).map_err(failed)
     }

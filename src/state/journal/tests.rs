@@ -4,8 +4,8 @@
 use super::*;
 use crate::base::clock::Span;
 use crate::state::record::RECORD_MAX;
-use crate::state::record::{Entry, scan};
-use crate::sys::dir::testing::Scratch;
+use crate::state::record::{BanRecord, scan};
+use crate::sys::dir::testing::ScratchDir;
 use ipnet::{IpNet, Ipv4Net};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,8 +17,8 @@ const FOREVER: u64 = u64::MAX;
 /// The live bans by key: until, bans, rule.
 type Bans = BTreeMap<(String, String), (Option<u64>, u32, String)>;
 
-fn open(scratch: &Scratch) -> Journal {
-    let (journal, note) = Journal::open(scratch.path(), NOW, KEY, Duration::from_millis(5)).unwrap();
+fn open(scratch: &ScratchDir) -> BanJournal {
+    let (journal, note) = BanJournal::open(scratch.path(), NOW, KEY, Duration::from_millis(5)).unwrap();
     assert!(note.is_none(), "{}", note.unwrap());
     journal
 }
@@ -27,35 +27,35 @@ fn v4(n: u32) -> IpNet {
     IpNet::from(IpAddr::from(n.to_be_bytes()))
 }
 
-fn entry(who: IpNet) -> Entry<'static> {
+fn entry(addr: IpNet) -> BanRecord<'static> {
     let (since, until) = (NOW, Some(Wall(NOW.0 + 3600)));
-    Entry { who, scope: "", rule: "sshd", reason: "", since, until, hits: 5, bans: 1, starts: &[] }
+    BanRecord { addr, scope: "", rule: "sshd", reason: "", since, until, hits: 5, bans: 1, starts: &[] }
 }
 
-fn ban(who: IpNet) -> Record<'static> {
-    Record::Ban(entry(who))
+fn ban(addr: IpNet) -> JournalRecord<'static> {
+    JournalRecord::Ban(entry(addr))
 }
 
-fn live(journal: &mut Journal, now: Wall, keep: u64) -> Bans {
+fn live(journal: &mut BanJournal, now: Wall, keep: u64) -> Bans {
     let mut bans = Bans::new();
-    let each = &mut |e: Entry<'_>| {
+    let each = &mut |e: BanRecord<'_>| {
         let value = (e.until.map(|u| u.0), e.bans, e.rule.to_owned());
-        let before = bans.insert((e.who.to_string(), e.scope.to_owned()), value);
-        assert!(before.is_none(), "{} came twice", e.who);
+        let before = bans.insert((e.addr.to_string(), e.scope.to_owned()), value);
+        assert!(before.is_none(), "{} came twice", e.addr);
     };
     journal.live(now, keep, each).unwrap();
     bans
 }
 
-fn addresses(journal: &mut Journal) -> Vec<String> {
+fn addresses(journal: &mut BanJournal) -> Vec<String> {
     live(journal, NOW, 0).into_keys().map(|key| key.0).collect()
 }
 
-fn compact(journal: &mut Journal, now: Wall, keep: u64) {
+fn compact(journal: &mut BanJournal, now: Wall, keep: u64) {
     compact_what(journal, now, keep, &|_| true);
 }
 
-fn compact_what(journal: &mut Journal, now: Wall, keep: u64, worth: &dyn Fn(&Entry<'_>) -> bool) {
+fn compact_what(journal: &mut BanJournal, now: Wall, keep: u64, worth: &dyn Fn(&BanRecord<'_>) -> bool) {
     let mut compaction = Some(journal.compact(now, keep).unwrap());
     while let Some(under_way) = compaction {
         compaction = journal.compact_step(under_way, worth).unwrap();
@@ -65,8 +65,8 @@ fn compact_what(journal: &mut Journal, now: Wall, keep: u64, worth: &dyn Fn(&Ent
 #[test]
 fn records_come_back_as_they_were() {
     let long = "ü".repeat(200);
-    let full = Entry {
-        who: "2001:db8::/48".parse().unwrap(),
+    let full = BanRecord {
+        addr: "2001:db8::/48".parse().unwrap(),
         scope: "22,25:tcp",
         rule: "postfix-auth",
         reason: &long[..254],
@@ -77,11 +77,11 @@ fn records_come_back_as_they_were() {
         starts: &[7; 252],
     };
     let records = [
-        Record::Ban(full),
+        JournalRecord::Ban(full),
         ban("192.0.2.0/24".parse().unwrap()),
         ban("0.0.0.0/0".parse().unwrap()),
-        Record::Unban("::1/128".parse().unwrap()),
-        Record::Clear,
+        JournalRecord::Unban("::1/128".parse().unwrap()),
+        JournalRecord::Clear,
     ];
     let mut bytes = Vec::new();
     records.iter().for_each(|record| encode(record, &mut bytes));
@@ -90,18 +90,25 @@ fn records_come_back_as_they_were() {
     assert_eq!(got, records);
     let mut cut = Vec::new();
     encode(
-        &Record::Ban(Entry { reason: &long, scope: &long, rule: &long, starts: &[1; 300], ..full }),
+        &JournalRecord::Ban(BanRecord {
+            reason: &long,
+            scope: &long,
+            rule: &long,
+            starts: &[1; 300],
+            ..full
+        }),
         &mut cut,
     );
     assert!(cut.len() <= RECORD_MAX);
     scan(&cut, &mut |_, record| {
-        assert!(matches!(record, Record::Ban(e) if e.reason == &long[..254] && e.starts == [1; 252]))
+        assert!(matches!(record, JournalRecord::Ban(e) if e.reason == &long[..254] && e.starts == [1; 252]))
     });
 }
 
 #[test]
 fn time_left() {
-    let e = |since, until: Option<u64>| Entry { since: Wall(since), until: until.map(Wall), ..entry(v4(1)) };
+    let e =
+        |since, until: Option<u64>| BanRecord { since: Wall(since), until: until.map(Wall), ..entry(v4(1)) };
     let rows = [
         ("under way", e(100, Some(200)), 150, Some(Span::Secs(50))),
         ("last second", e(100, Some(200)), 199, Some(Span::Secs(1))),
@@ -122,29 +129,29 @@ fn time_left() {
 fn the_latest_end_of_what_was_not_lifted_counts() {
     for seed in 0..30 {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let scratch = Scratch::new();
+        let scratch = ScratchDir::new();
         let (mut journal, mut want) = (open(&scratch), Bans::new());
         for step in 0..400 {
-            let who: IpNet = format!("192.0.{}.1/32", rng.u8(0..8)).parse().unwrap();
+            let addr: IpNet = format!("192.0.{}.1/32", rng.u8(0..8)).parse().unwrap();
             let until = (!rng.bool()).then(|| NOW.0 - 50 + rng.u64(0..100));
             let (scope, bans) = (["", "22", "25"][rng.usize(..3)], rng.u32(1..9));
             match rng.u32(0..100) {
                 0 => {
-                    journal.put(&Record::Clear).unwrap();
+                    journal.put(&JournalRecord::Clear).unwrap();
                     want.clear();
                 }
                 1..20 => {
-                    journal.put(&Record::Unban(who)).unwrap();
-                    want.retain(|key, _| key.0 != who.to_string());
+                    journal.put(&JournalRecord::Unban(addr)).unwrap();
+                    want.retain(|key, _| key.0 != addr.to_string());
                 }
                 20 => compact(&mut journal, NOW, 20),
                 21 => drop(std::mem::replace(&mut journal, open(&scratch))),
                 22..30 => journal.flush().unwrap(),
                 _ => {
-                    let record = Entry { scope, until: until.map(Wall), bans, ..entry(who) };
-                    journal.put(&Record::Ban(record)).unwrap();
+                    let record = BanRecord { scope, until: until.map(Wall), bans, ..entry(addr) };
+                    journal.put(&JournalRecord::Ban(record)).unwrap();
                     let latest = |until: Option<u64>| until.unwrap_or(u64::MAX);
-                    let key = (who.to_string(), scope.to_owned());
+                    let key = (addr.to_string(), scope.to_owned());
                     if want.get(&key).is_none_or(|old| latest(old.0) <= latest(until)) {
                         want.insert(key, (until, bans, "sshd".into()));
                     }
@@ -183,12 +190,12 @@ fn known() -> Vec<IpAddr> {
 }
 
 /// What a journal says of each address.
-fn said(journal: &mut Journal) -> Plain {
+fn said(journal: &mut BanJournal) -> Plain {
     let mut plain = Plain::new();
     let known = known();
-    let each = &mut |e: Entry<'_>| {
+    let each = &mut |e: BanRecord<'_>| {
         let scope = ["", "22"].into_iter().find(|scope| *scope == e.scope).unwrap();
-        for addr in known.iter().filter(|addr| e.who.contains(*addr)) {
+        for addr in known.iter().filter(|addr| e.addr.contains(*addr)) {
             let until = e.until.map(|until| until.0);
             let best = plain.entry((*addr, scope)).or_insert(until);
             *best = latest(*best, until);
@@ -208,23 +215,23 @@ fn overlapping_prefixes_ban_each_address_until_its_latest_end() {
     let known = known();
     for seed in 0..40 {
         let mut rng = fastrand::Rng::with_seed(100 + seed);
-        let scratch = Scratch::new();
+        let scratch = ScratchDir::new();
         let (mut journal, mut plain) = (open(&scratch), Plain::new());
         for step in 0..250 {
-            let who = prefix(&mut rng);
+            let net = prefix(&mut rng);
             let scope = ["", "22"][rng.usize(..2)];
             match rng.u32(..100) {
                 0 => {
-                    journal.put(&Record::Clear).unwrap();
+                    journal.put(&JournalRecord::Clear).unwrap();
                     plain.clear();
                 }
                 1 | 2 => {
-                    journal.put(&Record::ClearTimed).unwrap();
+                    journal.put(&JournalRecord::ClearTimed).unwrap();
                     plain.retain(|_, until| until.is_none());
                 }
                 3..30 => {
-                    journal.put(&Record::Unban(who)).unwrap();
-                    plain.retain(|(addr, _), _| !who.contains(addr));
+                    journal.put(&JournalRecord::Unban(net)).unwrap();
+                    plain.retain(|(addr, _), _| !net.contains(addr));
                 }
                 30..33 => compact(&mut journal, NOW, 0),
                 33..36 => {
@@ -233,11 +240,16 @@ fn overlapping_prefixes_ban_each_address_until_its_latest_end() {
                 }
                 _ => {
                     let until = (rng.u8(..4) > 0).then(|| NOW.0 + 1 + rng.u64(..50));
-                    let who = who.trunc();
+                    let net = net.trunc();
                     journal
-                        .put(&Record::Ban(Entry { who, scope, until: until.map(Wall), ..entry(who) }))
+                        .put(&JournalRecord::Ban(BanRecord {
+                            addr: net,
+                            scope,
+                            until: until.map(Wall),
+                            ..entry(net)
+                        }))
                         .unwrap();
-                    for addr in known.iter().filter(|addr| who.contains(*addr)) {
+                    for addr in known.iter().filter(|addr| net.contains(*addr)) {
                         let best = plain.entry((*addr, scope)).or_insert(until);
                         *best = latest(*best, until);
                     }
@@ -252,18 +264,18 @@ fn overlapping_prefixes_ban_each_address_until_its_latest_end() {
 
 #[test]
 fn what_others_append_can_be_asked_for() {
-    let scratch = Scratch::new();
+    let scratch = ScratchDir::new();
     let (mut journal, mut other) = (open(&scratch), open(&scratch));
     journal.put(&ban(v4(1))).unwrap();
     journal.flush().unwrap();
     let mut mark = journal.mark().unwrap();
-    let news = |journal: &mut Journal, mark: &mut Mark| {
+    let news = |journal: &mut BanJournal, mark: &mut JournalMark| {
         let mut all = Vec::new();
         let same = journal.since(mark, &mut |record| all.push(format!("{record:?}"))).unwrap();
         (same, all.len())
     };
     assert_eq!(news(&mut journal, &mut mark), (true, 0));
-    other.put(&Record::Unban(v4(1))).unwrap();
+    other.put(&JournalRecord::Unban(v4(1))).unwrap();
     other.put(&ban(v4(2))).unwrap();
     other.flush().unwrap();
     assert_eq!(news(&mut journal, &mut mark), (true, 2));
@@ -274,13 +286,13 @@ fn what_others_append_can_be_asked_for() {
 
 #[test]
 fn more_addresses_than_one_table_holds() {
-    let scratch = Scratch::new();
+    let scratch = ScratchDir::new();
     let mut journal = open(&scratch);
     for n in 0..65_000 {
         journal.put(&ban(v4(n % 50_000))).unwrap();
     }
     for n in (0..50_000).step_by(10) {
-        journal.put(&Record::Unban(v4(n))).unwrap();
+        journal.put(&JournalRecord::Unban(v4(n))).unwrap();
     }
     journal.flush().unwrap();
     assert!(journal.wants_compaction());
@@ -297,36 +309,36 @@ fn more_addresses_than_one_table_holds() {
 /// Liftings are shorter than the records that the table is sized by, and each takes a place.
 #[test]
 fn more_keys_than_the_size_of_the_file_suggests() {
-    let scratch = Scratch::new();
+    let scratch = ScratchDir::new();
     let mut journal = open(&scratch);
     let bans = || (0..70_000).step_by(7);
     bans().for_each(|n| journal.put(&ban(v4(n))).unwrap());
-    (100_000..400_000).for_each(|n| journal.put(&Record::Unban(v4(n))).unwrap());
+    (100_000..400_000).for_each(|n| journal.put(&JournalRecord::Unban(v4(n))).unwrap());
     for n in bans().step_by(2) {
-        journal.put(&Record::Unban(v4(n))).unwrap();
+        journal.put(&JournalRecord::Unban(v4(n))).unwrap();
     }
     journal.flush().unwrap();
     let want: Vec<_> = bans().skip(1).step_by(2).map(|n| v4(n).to_string()).collect();
     let mut got = addresses(&mut journal);
-    got.sort_by_key(|who| who.parse::<Ipv4Net>().unwrap());
+    got.sort_by_key(|addr| addr.parse::<Ipv4Net>().unwrap());
     assert_eq!(got, want);
 }
 
 #[test]
 fn of_ended_bans_only_what_is_worth_it_outlives_a_compaction() {
-    let scratch = Scratch::new();
+    let scratch = ScratchDir::new();
     let mut journal = open(&scratch);
     (1..6).for_each(|n| journal.put(&ban(v4(n))).unwrap());
     let later = Wall(NOW.0 + 4000);
-    journal.put(&Record::Ban(Entry { until: None, ..entry(v4(6)) })).unwrap();
-    compact_what(&mut journal, later, 1000, &|e| e.who == v4(2));
+    journal.put(&JournalRecord::Ban(BanRecord { until: None, ..entry(v4(6)) })).unwrap();
+    compact_what(&mut journal, later, 1000, &|e| e.addr == v4(2));
     let all: Vec<_> = live(&mut journal, later, FOREVER).into_keys().map(|key| key.0).collect();
     assert_eq!(all, ["0.0.0.2/32", "0.0.0.6/32"]);
 }
 
 #[test]
 fn a_flipped_byte_costs_one_record() {
-    let scratch = Scratch::new();
+    let scratch = ScratchDir::new();
     let mut journal = open(&scratch);
     (1..6).for_each(|n| journal.put(&ban(v4(n))).unwrap());
     journal.flush().unwrap();
@@ -350,7 +362,7 @@ fn a_flipped_byte_costs_one_record() {
 /// What a process leaves behind that is killed while it writes.
 #[test]
 fn a_file_cut_anywhere_is_read_and_continued() {
-    let scratch = Scratch::new();
+    let scratch = ScratchDir::new();
     let mut journal = open(&scratch);
     (1..4).for_each(|n| journal.put(&ban(v4(n))).unwrap());
     journal.flush().unwrap();
@@ -376,7 +388,7 @@ fn a_file_cut_anywhere_is_read_and_continued() {
 
 #[test]
 fn foreign_files_are_set_aside() {
-    let scratch = Scratch::new();
+    let scratch = ScratchDir::new();
     let contents = [
         &b"hello"[..],
         b"mef bans 2 0000000000\nsomething else",
@@ -386,7 +398,7 @@ fn foreign_files_are_set_aside() {
     ];
     for content in contents.iter().take(4) {
         std::fs::write(scratch.path().join(NAME), content).unwrap();
-        let (mut journal, note) = Journal::open(scratch.path(), NOW, KEY, Duration::ZERO).unwrap();
+        let (mut journal, note) = BanJournal::open(scratch.path(), NOW, KEY, Duration::ZERO).unwrap();
         let text = note.unwrap().to_string();
         assert!(
             text.contains("bans is not a file of this version") && text.contains("bans.bad-1800000000"),
@@ -400,7 +412,7 @@ fn foreign_files_are_set_aside() {
 
 #[test]
 fn writers_beside_each_other() {
-    let scratch = Scratch::new();
+    let scratch = ScratchDir::new();
     let (mut daemon, mut person) = (open(&scratch), open(&scratch));
     daemon.put(&ban(v4(1))).unwrap();
     daemon.flush().unwrap();
@@ -411,7 +423,7 @@ fn writers_beside_each_other() {
     let mut compaction = daemon.compact(NOW, 0).unwrap();
     assert!(matches!(person.compact(NOW, 0), Err(StateError::Busy(_))), "one compaction at a time");
     while let Some(next) = {
-        person.put(&Record::Unban(v4(1))).unwrap();
+        person.put(&JournalRecord::Unban(v4(1))).unwrap();
         person.put(&ban(v4(3))).unwrap();
         person.flush().unwrap();
         daemon.compact_step(compaction, &|_| true).unwrap()
@@ -445,13 +457,13 @@ fn writers_beside_each_other() {
 
 #[test]
 fn a_stopped_process_with_the_lock_does_not_stop_us() {
-    let scratch = Scratch::new();
+    let scratch = ScratchDir::new();
     let (mut journal, mut other) = (open(&scratch), open(&scratch));
     let lock = other.hold().unwrap();
     journal.put(&ban(v4(1))).unwrap();
     assert!(matches!(journal.flush(), Err(StateError::Busy(_))));
     assert_eq!(addresses(&mut journal), ["0.0.0.1/32"], "what could not be written still counts");
-    journal.put(&Record::Unban(v4(1))).unwrap();
+    journal.put(&JournalRecord::Unban(v4(1))).unwrap();
     journal.put(&ban(v4(2))).unwrap();
     assert_eq!(addresses(&mut journal), ["0.0.0.2/32"]);
     drop(lock);
@@ -460,7 +472,7 @@ fn a_stopped_process_with_the_lock_does_not_stop_us() {
 }
 
 /// Runs `test` in a thread with a mount namespace of its own, in which `scratch` is a small file system.
-fn on_small_disk(scratch: &Scratch, test: impl FnOnce() + Send) {
+fn on_small_disk(scratch: &ScratchDir, test: impl FnOnce() + Send) {
     let mount = |args: &[&str]| {
         let status = std::process::Command::new("mount").args(args).arg(scratch.path()).status().unwrap();
         assert!(status.success(), "mount {args:?}");
@@ -491,7 +503,7 @@ fn a_full_disk() {
     if !root() {
         return;
     }
-    let scratch = Scratch::new();
+    let scratch = ScratchDir::new();
     on_small_disk(&scratch, || {
         let mut journal = open(&scratch);
         let ballast = scratch.path().join("ballast");
@@ -530,7 +542,7 @@ fn a_read_only_disk() {
     if !root() {
         return;
     }
-    let scratch = Scratch::new();
+    let scratch = ScratchDir::new();
     on_small_disk(&scratch, || {
         let remount = || {
             let args = ["-o", "remount,ro"];
@@ -548,7 +560,7 @@ fn a_read_only_disk() {
         journal.flush().unwrap();
         drop(journal);
         remount();
-        let (mut journal, note) = Journal::open(scratch.path(), NOW, KEY, Duration::ZERO).unwrap();
+        let (mut journal, note) = BanJournal::open(scratch.path(), NOW, KEY, Duration::ZERO).unwrap();
         assert!(note.unwrap().to_string().contains("Read-only file system"));
         assert_eq!(addresses(&mut journal), ["0.0.0.1/32"], "the bans of a read-only disk are put back");
         journal.put(&ban(v4(2))).unwrap();
@@ -560,9 +572,9 @@ fn a_read_only_disk() {
 
 #[test]
 fn places_that_cannot_be_used() {
-    let scratch = Scratch::new();
+    let scratch = ScratchDir::new();
     let path = scratch.path().join("x");
-    let error = |dir: &Path| Journal::open(dir, NOW, KEY, Duration::ZERO).err().unwrap().to_string();
+    let error = |dir: &Path| BanJournal::open(dir, NOW, KEY, Duration::ZERO).err().unwrap().to_string();
     std::fs::write(&path, "a file").unwrap();
     assert!(error(&path).contains("state_dir must be a directory"), "{}", error(&path));
     assert!(error(&path.join("deeper")).contains("state_dir must be a directory"));
@@ -586,8 +598,8 @@ fn random_bytes_are_survived() {
                 _ => bytes.splice(at..at, [0xb4, 0x6d, rng.u8(..), 0]).for_each(drop),
             }
         }
-        let damaged = scan(&bytes, &mut |_, record| assert!(matches!(record, Record::Ban(_))));
+        let damaged = scan(&bytes, &mut |_, record| assert!(matches!(record, JournalRecord::Ban(_))));
         assert!(damaged <= bytes.len());
     }
-    assert_eq!(live(&mut open(&Scratch::new()), NOW, FOREVER).len(), 0);
+    assert_eq!(live(&mut open(&ScratchDir::new()), NOW, FOREVER).len(), 0);
 }

@@ -118,19 +118,19 @@ impl Log {
 
     /// A failure at another service.
     fn other_failure(&mut self, out: &mut Vec<u8>) -> std::io::Result<()> {
-        let (pid, user, who) =
+        let (pid, user, addr) =
             (self.next_pid(), self.random.pick(GUESSES), self.random.below(self.addresses));
         let host = self.random.pick(HOSTS);
         header(out, self.second, host)?;
         match self.random.below(5) {
             0 => {
                 write!(out, "postfix/smtpd[{pid}]: warning: unknown[")?;
-                source(out, who)?;
+                source(out, addr)?;
                 write!(out, "]: SASL LOGIN authentication failed: UGFzc3dvcmQ6, sasl_username={user}")
             }
             1 => {
                 write!(out, "postfix/smtpd[{pid}]: NOQUEUE: reject: RCPT from unknown[")?;
-                source(out, who)?;
+                source(out, addr)?;
                 write!(out, "]: 554 5.7.1 <{user}@example.net>: Relay access denied; from=<a@b.example> ")?;
                 write!(out, "to=<{user}@example.net> proto=ESMTP helo=<{user}>")
             }
@@ -141,23 +141,23 @@ impl Log {
                      secs): "
                 )?;
                 write!(out, "user=<{user}>, method=PLAIN, rip=")?;
-                source(out, who)?;
+                source(out, addr)?;
                 write!(out, ", lip=10.0.0.2, TLS, session=<x{pid}>")
             }
             3 => {
                 write!(out, "proftpd[{pid}]: 10.0.0.2 (")?;
-                source(out, who)?;
+                source(out, addr)?;
                 write!(out, "[")?;
-                source(out, who)?;
+                source(out, addr)?;
                 write!(out, "]) - USER {user}: no such user found from ")?;
-                source(out, who)?;
+                source(out, addr)?;
                 write!(out, " [")?;
-                source(out, who)?;
+                source(out, addr)?;
                 write!(out, "] to 10.0.0.2:21")
             }
             _ => {
                 write!(out, "dropbear[{pid}]: Bad password attempt for '{user}' from ")?;
-                source(out, who)?;
+                source(out, addr)?;
                 write!(out, ":{}", 1024 + pid)
             }
         }

@@ -71,7 +71,8 @@ pub fn rss(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The larger of the peak that the kernel kept and the exact value now: the former lags behind by some pages.
+/// The larger of the peak that the kernel kept and the exact value now: the previous lags behind by some
+/// pages.
 fn peak_of(pid: Pid) -> Result<u64> {
     let value = |file: &str, name: &str| -> Result<u64> {
         let text = std::fs::read_to_string(format!("/proc/{pid}/{file}"))?;

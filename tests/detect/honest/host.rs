@@ -34,8 +34,8 @@ impl Host {
             let text = std::fs::read(format!("{ROOT}/rootfs/etc/mef/rules.d/{name}.conf")).unwrap();
             let (rule, problems) = parse_service(name, &text);
             let rule = rule.unwrap_or_else(|| panic!("{name}: {problems:?}"));
-            let own = mef::rules::compile(&rule).unwrap();
-            limits.push(mef::rules::limits(&rule, &own));
+            let own = mef::services::compile(&rule).unwrap();
+            limits.push(mef::services::limits(&rule, &own));
             compiled.push(own);
         }
         Host {
@@ -47,10 +47,10 @@ impl Host {
     }
 
     /// Reads lines with their times, in seconds. Whose line it is says the last word of `who`.
-    pub fn read(&mut self, lines: &[Line], who: impl Fn(&str) -> String) -> Bans {
+    pub fn read(&mut self, lines: &[Line], peer: impl Fn(&str) -> String) -> Bans {
         let (mut bans, mut own) = (Bans::new(), BTreeMap::<String, usize>::new());
         for (secs, line) in lines {
-            *own.entry(who(line)).or_default() += 1;
+            *own.entry(peer(line)).or_default() += 1;
             let Host { detector, tracker, webscan, names } = self;
             let now = Mono((secs + 100_000) * 1000);
             detector.block(u64::MAX, line.as_bytes(), &mut |_, text, hit: Hit| {

@@ -55,12 +55,12 @@ fn ask(list: &str) -> Option<String> {
     // Where there is no fail2ban it has ended already, and says so.
     let _ = child.stdin.take().unwrap().write_all(list.as_bytes());
     let output = child.wait_with_output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    if told.starts_with("no fail2ban here") {
-        println!("{}: it is left out", told.trim());
+    let reported = String::from_utf8_lossy(&output.stderr);
+    if reported.starts_with("no fail2ban here") {
+        println!("{}: it is left out", reported.trim());
         return None;
     }
-    assert!(output.status.success(), "{told}");
+    assert!(output.status.success(), "{reported}");
     Some(String::from_utf8(output.stdout).unwrap())
 }
 
@@ -95,13 +95,13 @@ struct Connection {
 
 /// A model of sshd's penalties: the seconds of each failed connection add up, and while more than 15 are left
 /// and once were reached, connections are refused. A refused one costs nothing more.
-pub fn penalties(lines: &[Line], who: impl Fn(&str) -> String) -> BTreeMap<String, Refused> {
-    let mut connections = connections(lines, &who);
+pub fn penalties(lines: &[Line], addr: impl Fn(&str) -> String) -> BTreeMap<String, Refused> {
+    let mut connections = connections(lines, &addr);
     let mut all = BTreeMap::<String, Refused>::new();
     let mut own = BTreeMap::<String, usize>::new();
     let mut until = BTreeMap::<String, (u64, bool)>::new();
     for (n, (secs, line)) in lines.iter().enumerate() {
-        let Some(id) = id(line, &who) else { continue };
+        let Some(id) = id(line, &addr) else { continue };
         let own = own.entry(id.1.clone()).or_default();
         *own += 1;
         let Some((first, connection)) = connections.get_mut(&id) else { continue };
@@ -129,18 +129,18 @@ pub fn penalties(lines: &[Line], who: impl Fn(&str) -> String) -> BTreeMap<Strin
 type Id = (String, String);
 
 /// The process and the address of a line of sshd.
-fn id(line: &str, who: impl Fn(&str) -> String) -> Option<Id> {
+fn id(line: &str, peer: impl Fn(&str) -> String) -> Option<Id> {
     let (_, rest) = line.split_once("sshd[")?;
     let (pid, message) = rest.split_once("]: ")?;
-    let addr = who(message);
+    let addr = peer(message);
     (!addr.is_empty()).then(|| (pid.to_owned(), addr))
 }
 
 /// The connections by process and address, with the number of the first line of each.
-fn connections(lines: &[Line], who: impl Fn(&str) -> String) -> BTreeMap<Id, (usize, Connection)> {
+fn connections(lines: &[Line], peer: impl Fn(&str) -> String) -> BTreeMap<Id, (usize, Connection)> {
     let mut all = BTreeMap::<Id, (usize, Connection)>::new();
     for (n, (_, line)) in lines.iter().enumerate() {
-        let Some(id) = id(line, &who) else { continue };
+        let Some(id) = id(line, &peer) else { continue };
         let end = if line.contains("Accepted ") {
             End::Entered
         } else if line.contains("Timeout before") {

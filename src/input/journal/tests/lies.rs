@@ -8,21 +8,21 @@ const HUGE: [u64; 5] = [u64::MAX, 1 << 63, (1 << 63) - 8, i64::MAX as u64, 1 << 
 fn what_this_version_does_not_know_is_refused() {
     let mut file = Maker::numbered(true, 1).bytes;
     file[12] |= 64;
-    assert_eq!(messages(&file), Err(Refusal::Unknown(64)));
+    assert_eq!(messages(&file), Err(FormatRefusal::Unknown(64)));
     file[12] = 31;
     assert!(messages(&file).is_ok());
-    let cases: &[(&str, &[u8], Refusal)] = &[
-        ("nothing", b"", Refusal::NotYet),
-        ("zeros", &[0; 500], Refusal::NotYet),
-        ("the begin", &file[..100], Refusal::NotYet),
-        ("text", &[b'x'; 500], Refusal::Foreign),
-        ("little text", b"x", Refusal::Foreign),
+    let cases: &[(&str, &[u8], FormatRefusal)] = &[
+        ("nothing", b"", FormatRefusal::NotYet),
+        ("zeros", &[0; 500], FormatRefusal::NotYet),
+        ("the begin", &file[..100], FormatRefusal::NotYet),
+        ("text", &[b'x'; 500], FormatRefusal::Foreign),
+        ("little text", b"x", FormatRefusal::Foreign),
     ];
     for (name, bytes, want) in cases {
         assert_eq!(messages(bytes), Err(*want), "{name}");
     }
     file[88..96].copy_from_slice(&100u64.to_le_bytes());
-    assert_eq!(messages(&file), Err(Refusal::Foreign), "a header that is too short");
+    assert_eq!(messages(&file), Err(FormatRefusal::Foreign), "a header that is too short");
 }
 
 #[test]

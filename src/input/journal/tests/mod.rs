@@ -3,12 +3,12 @@
 mod lies;
 mod places;
 
-use super::format::{ENTRY_HEAD, ReadAt, Refusal};
-use super::reader::{Reader, Step, WINDOW, Window};
+use super::format::{ENTRY_HEAD, FormatRefusal, ReadAt};
+use super::reader::{FileWindow, JournalReader, JournalStep, WINDOW};
 use super::unpack::unpack;
 use super::*;
 use crate::base::program::Program;
-use format::Packed;
+use format::Compression;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -137,7 +137,7 @@ fn wanted() -> Vec<Wanted> {
 }
 
 /// The messages in a file, and what was passed over.
-fn messages(bytes: &[u8]) -> Result<(Vec<String>, (u64, u64)), Refusal> {
+fn messages(bytes: &[u8]) -> Result<(Vec<String>, (u64, u64)), FormatRefusal> {
     let mut all = Vec::new();
     let file = Box::new(Shared(Rc::new(RefCell::new(bytes.to_vec()))));
     let passed = read_all(file, wanted(), &mut |_, item| {
@@ -165,7 +165,7 @@ fn what_is_half_written_is_read_when_it_is_whole() {
     for compact in [false, true] {
         let whole = Maker::numbered(compact, 3);
         let file = Shared(Rc::new(RefCell::new(Vec::new())));
-        assert_eq!(Reader::open(Box::new(file.clone())).err(), Some(Refusal::NotYet));
+        assert_eq!(JournalReader::open(Box::new(file.clone())).err(), Some(FormatRefusal::NotYet));
         *file.0.borrow_mut() = whole.bytes.clone();
         // The newest entry, its place in the array, one of its fields: zeros until the writer comes to it.
         let (entry, message) = (whole.entries[2], whole.messages[2]);
@@ -187,21 +187,21 @@ fn what_is_half_written_is_read_when_it_is_whole() {
 }
 
 /// A source that reads this file.
-fn source(file: &Shared) -> Journal {
+fn source(file: &Shared) -> JournalSource {
     let nowhere = || PathBuf::from("/nonexistent/mef");
-    let mut journal = Journal::open([nowhere(), nowhere()], wanted(), &[], 0, Now::default());
+    let mut journal = JournalSource::open([nowhere(), nowhere()], wanted(), &[], 0, Now::default());
     journal.rescan = false;
-    let reader = Reader::open(Box::new(file.clone())).unwrap();
+    let reader = JournalReader::open(Box::new(file.clone())).unwrap();
     let (path, id, sequence) = (nowhere(), FileId::default(), reader.header().sequence);
     let current = Current { reader, path, id, lasting: true, sequence, skip: 0, wd: None };
     journal.current = Some(current);
     journal
 }
 
-fn read(journal: &mut Journal, got: &mut Vec<String>) {
+fn read(journal: &mut JournalSource, got: &mut Vec<String>) {
     let mut left = 1 << 20;
     let (mut buf, mut room) = ([0; WINDOW], [0; MAX_LINE]);
-    let mut window = Window::new(&mut buf);
+    let mut window = FileWindow::new(&mut buf);
     journal.grown(&mut window);
     let more = journal.read(&mut left, &mut window, &mut room, &mut |_, item| {
         if let Item::Record(record) = item {
@@ -232,12 +232,12 @@ fn seeking_finds_the_first_that_is_new() {
         let maker = Maker::numbered(compact, count);
         for old in 0..=count as u64 {
             let file = Shared(Rc::new(RefCell::new(maker.bytes.clone())));
-            let mut reader = Reader::open(Box::new(file)).unwrap();
+            let mut reader = JournalReader::open(Box::new(file)).unwrap();
             let mut buf = [0; WINDOW];
-            let mut window = Window::new(&mut buf);
+            let mut window = FileWindow::new(&mut buf);
             reader.seek(&mut window, &|e| e.seqnum <= old);
             let next = match reader.next(&mut window) {
-                Step::Entry(e) => e.seqnum,
+                JournalStep::Entry(e) => e.seqnum,
                 _ => count as u64 + 1,
             };
             assert_eq!(next, old + 1, "{count}");
@@ -254,17 +254,17 @@ fn a_block_of_lz4_unpacks_to_what_was_packed_or_to_nothing() {
         let text: Vec<u8> = (0..len).map(|_| rng.u8(..alphabet)).collect();
         let block = lz4_flex::block::compress(&text);
         let packed = |len: u64| [&len.to_le_bytes()[..], &block].concat();
-        assert_eq!(unpack(Packed::Lz4, &packed(text.len() as u64)), Some(text.clone()), "{round}");
+        assert_eq!(unpack(Compression::Lz4, &packed(text.len() as u64)), Some(text.clone()), "{round}");
         // A shorter length gives the begin, a longer one nothing.
         let part = rng.usize(..=text.len());
-        assert_eq!(unpack(Packed::Lz4, &packed(part as u64)).as_deref(), Some(&text[..part]), "{round}");
-        assert_eq!(unpack(Packed::Lz4, &packed(u64::MAX)), None);
+        assert_eq!(unpack(Compression::Lz4, &packed(part as u64)).as_deref(), Some(&text[..part]), "{round}");
+        assert_eq!(unpack(Compression::Lz4, &packed(u64::MAX)), None);
         // Damage gives anything, of that length.
         let mut damaged = packed(text.len() as u64);
         let at = rng.usize(8..damaged.len());
         damaged[at] ^= rng.u8(1..);
-        assert!(unpack(Packed::Lz4, &damaged).is_none_or(|t| t.len() == text.len()), "{round}");
-        assert!(unpack(Packed::Lz4, &damaged[..at]).is_none_or(|t| t.len() == text.len()), "{round}");
+        assert!(unpack(Compression::Lz4, &damaged).is_none_or(|t| t.len() == text.len()), "{round}");
+        assert!(unpack(Compression::Lz4, &damaged[..at]).is_none_or(|t| t.len() == text.len()), "{round}");
     }
 }
 
@@ -275,11 +275,11 @@ fn a_bomb_of_zstd_stays_small() {
     for _ in 0..1000 {
         bomb.extend([0x02, 0x00, 0x08, b'x']);
     }
-    let text = unpack(Packed::Zstd, &bomb);
+    let text = unpack(Compression::Zstd, &bomb);
     assert!(text.is_some_and(|t| t.len() <= 256 * 1024 && t.iter().all(|&b| b == b'x')));
     // A window of a gigabyte is not even begun with.
-    assert_eq!(unpack(Packed::Zstd, &[0x28, 0xb5, 0x2f, 0xfd, 0, 0xa0, 1, 0, 0]), None);
-    for packed in [Packed::No, Packed::Other, Packed::Lz4, Packed::Zstd] {
+    assert_eq!(unpack(Compression::Zstd, &[0x28, 0xb5, 0x2f, 0xfd, 0, 0xa0, 1, 0, 0]), None);
+    for packed in [Compression::No, Compression::Other, Compression::Lz4, Compression::Zstd] {
         assert_eq!(unpack(packed, b""), None);
     }
 }
@@ -291,8 +291,8 @@ fn who_has_no_unit_is_placed_by_the_group() {
     let pack = |text: &str| {
         [&(text.len() as u64).to_le_bytes()[..], &lz4_flex::block::compress(text.as_bytes())].concat()
     };
-    type Case = (Vec<(u8, Vec<u8>)>, &'static str);
-    let cases: [Case; 7] = [
+    type JournalCase = (Vec<(u8, Vec<u8>)>, &'static str);
+    let cases: [JournalCase; 7] = [
         (vec![], ""),
         (vec![(0, b"_SYSTEMD_CGROUP=/".to_vec())], ""),
         (vec![(0, b"_SYSTEMD_CGROUP=/docker/0123".to_vec())], "?"),

@@ -1,9 +1,9 @@
 //! Where to go on.
 
-use super::super::format::{Entry, Header};
-use super::super::place::Place;
+use super::super::format::{EntryHead, FileHeader};
+use super::super::place::JournalPosition;
 
-const PLACE: Place = Place {
+const PLACE: JournalPosition = JournalPosition {
     lasting: true,
     sequence: [1, 1],
     seqnum: 100,
@@ -15,12 +15,12 @@ const PLACE: Place = Place {
 
 #[test]
 fn what_is_new_is_told_by_number_then_boot_then_clock() {
-    let entry = |seqnum, boot, monotonic, realtime| Entry {
+    let entry = |seqnum, boot, monotonic, realtime| EntryHead {
         seqnum,
         boot: [boot, boot],
         monotonic,
         realtime,
-        ..Entry::default()
+        ..EntryHead::default()
     };
     let cases = [
         ("next number, though the clock went back", true, entry(101, 2, 701, 10), false),
@@ -39,14 +39,14 @@ fn what_is_new_is_told_by_number_then_boot_then_clock() {
 
 #[test]
 fn a_file_with_something_new_is_noticed() {
-    let header = |sequence, last, boot, last_mono, last_time| Header {
+    let header = |sequence, last, boot, last_mono, last_time| FileHeader {
         sequence: [sequence, sequence],
         last,
         boot: [boot, boot],
         last_mono,
         last_time,
         entries: 1,
-        ..Header::default()
+        ..FileHeader::default()
     };
     let cases = [
         ("more of the sequence", true, header(1, 101, 2, 0, 0), true),
@@ -59,23 +59,23 @@ fn a_file_with_something_new_is_noticed() {
     for (name, lasting, header, new) in cases {
         assert_eq!(PLACE.precedes(lasting, &header), new, "{name}");
     }
-    let empty = Header { entries: 0, last_time: 9_000, ..Header::default() };
+    let empty = FileHeader { entries: 0, last_time: 9_000, ..FileHeader::default() };
     assert!(!PLACE.precedes(true, &empty), "a file without entries");
 }
 
 #[test]
 fn a_place_survives_being_saved() {
-    for place in [PLACE, Place { lasting: false, same: 0, ..PLACE }, Place::since(77)] {
+    for place in [PLACE, JournalPosition { lasting: false, same: 0, ..PLACE }, JournalPosition::since(77)] {
         let mut saved = vec![("/var/log/auth.log".into(), crate::base::position::Position::default())];
-        assert_eq!(Place::find(&saved), None);
+        assert_eq!(JournalPosition::find(&saved), None);
         place.save(&mut |path, position| saved.push((path.to_owned(), position)));
-        assert_eq!(Place::find(&saved), Some(place));
+        assert_eq!(JournalPosition::find(&saved), Some(place));
     }
-    let mut place = Place::since(0);
-    let entry = Entry { seqnum: 5, monotonic: 9, boot: [1, 1], realtime: 3, ..Entry::default() };
+    let mut place = JournalPosition::since(0);
+    let entry = EntryHead { seqnum: 5, monotonic: 9, boot: [1, 1], realtime: 3, ..EntryHead::default() };
     place.pass(true, [4, 4], &entry);
     place.pass(true, [4, 4], &entry);
     assert_eq!((place.seqnum, place.same, place.sequence), (5, 2, [4, 4]));
-    place.pass(true, [4, 4], &Entry { monotonic: 10, ..entry });
+    place.pass(true, [4, 4], &EntryHead { monotonic: 10, ..entry });
     assert_eq!(place.same, 1);
 }

@@ -8,7 +8,7 @@ fn line(n: usize) -> String {
     format!("{} {n:06}", "2026-11-28T23:16:00Z host app[7]: ".repeat(3))
 }
 
-impl Bench {
+impl TailBench {
     fn append_lines(&self, name: &str, lines: Range<usize>) {
         self.append(name, lines.map(|n| line(n) + "\n").collect::<String>());
     }
@@ -23,8 +23,8 @@ impl Bench {
     }
 
     /// Follows a log whose first lines were read.
-    fn with_lines(name: &str, count: usize) -> Bench {
-        let mut b = Bench::new(name);
+    fn with_lines(name: &str, count: usize) -> TailBench {
+        let mut b = TailBench::new(name);
         b.append("log", "");
         b.start(&["log"]);
         b.append_lines("log", 0..count);
@@ -37,7 +37,7 @@ impl Bench {
 #[test]
 fn what_is_rotated_after_a_truncation_is_no_copy() {
     for count in 1..40 {
-        let mut b = Bench::with_lines("alike-rotated", 40);
+        let mut b = TailBench::with_lines("alike-rotated", 40);
         b.truncate("log");
         b.append_lines("log", 40..45);
         b.rename("log", "log.1");
@@ -54,7 +54,7 @@ fn what_is_rotated_after_a_truncation_is_no_copy() {
 fn what_is_copied_away_after_a_truncation_is_read() {
     for count in 2..40 {
         for is_kept in [false, true] {
-            let mut b = Bench::with_lines("alike-copied", 40);
+            let mut b = TailBench::with_lines("alike-copied", 40);
             if is_kept {
                 b.copytruncate("log", "log.2");
             } else {
@@ -73,7 +73,7 @@ fn what_is_copied_away_after_a_truncation_is_read() {
 fn a_copy_of_what_was_read_is_known_though_more_was_read_since() {
     for count in 1..40 {
         for restarts in [false, true] {
-            let mut b = Bench::with_lines("alike-part", count);
+            let mut b = TailBench::with_lines("alike-part", count);
             if restarts {
                 b.stop();
                 b.start(&["log"]);

@@ -17,27 +17,27 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 const RECENT: Recent = Recent { limit: 5, window: 3600 };
 const BUDGET: usize = 1 << 20;
 
-struct Bench {
+struct TailBench {
     dir: PathBuf,
     tail: Option<Tail>,
     got: Vec<(u64, String, bool)>,
     saved: Vec<(PathBuf, Position)>,
 }
 
-impl Drop for Bench {
+impl Drop for TailBench {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.dir);
     }
 }
 
-impl Bench {
+impl TailBench {
     /// An empty directory of its own.
-    fn new(name: &str) -> Bench {
+    fn new(name: &str) -> TailBench {
         let dir = std::env::temp_dir().join(format!("mef-tail-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).unwrap();
         let dir = dir.canonicalize().unwrap();
-        Bench { dir, tail: None, got: Vec::new(), saved: Vec::new() }
+        TailBench { dir, tail: None, got: Vec::new(), saved: Vec::new() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -58,7 +58,7 @@ impl Bench {
         OpenOptions::new().write(true).open(self.path(from)).unwrap().set_len(0).unwrap();
     }
 
-    /// Starts with the positions of the last [`Bench::stop`]; pattern `i` has tag `1 << i`.
+    /// Starts with the positions of the last [`TailBench::stop`]; pattern `i` has tag `1 << i`.
     fn start(&mut self, patterns: &[&str]) {
         self.start_with(patterns, RECENT);
     }
@@ -133,7 +133,7 @@ fn block(item: Item<'_>) -> (&[u8], bool) {
 
 #[test]
 fn a_file_is_followed_from_its_end() {
-    let mut b = Bench::new("end");
+    let mut b = TailBench::new("end");
     b.append("log", "old 1\nold 2\nhalf");
     b.start(&["log"]);
     b.expect(&[]);
@@ -148,7 +148,7 @@ fn a_file_is_followed_from_its_end() {
 
 #[test]
 fn rename_and_create() {
-    let mut b = Bench::new("rename");
+    let mut b = TailBench::new("rename");
     b.append("log", "");
     b.start(&["log"]);
     let mut writer = OpenOptions::new().append(true).open(b.path("log")).unwrap();
@@ -172,7 +172,7 @@ fn copies_of_what_nobody_has_read() {
     // Beside logrotate, which moves the older copies out of the way, there are those who write into their
     // place.
     for (name, moves) in [("fresh", true), ("over", false)] {
-        let mut b = Bench::new(&format!("unread-{name}"));
+        let mut b = TailBench::new(&format!("unread-{name}"));
         b.append("log", "");
         b.start(&["log"]);
         let mut want = Vec::new();
@@ -213,7 +213,7 @@ fn copies_of_what_nobody_has_read() {
 
 #[test]
 fn copies_of_what_was_read_are_not_read_again() {
-    let mut b = Bench::new("read");
+    let mut b = TailBench::new("read");
     b.append("log", "");
     b.start(&["log"]);
     for round in 0..4 {
@@ -251,7 +251,7 @@ fn copies_of_what_was_read_are_not_read_again() {
 
 #[test]
 fn what_was_copied_away_from_an_empty_file_while_we_were_away_is_read() {
-    let mut b = Bench::new("away");
+    let mut b = TailBench::new("away");
     b.append("log", "");
     b.start(&["log"]);
     b.stop();
@@ -265,7 +265,7 @@ fn what_was_copied_away_from_an_empty_file_while_we_were_away_is_read() {
 
 #[test]
 fn many_rotations_between_two_looks() {
-    let mut b = Bench::new("many");
+    let mut b = TailBench::new("many");
     b.append("log", "");
     b.start(&["log"]);
     let mut want = Vec::new();
@@ -286,7 +286,7 @@ fn many_rotations_between_two_looks() {
 
 #[test]
 fn copytruncate_and_truncation() {
-    let mut b = Bench::new("copytruncate");
+    let mut b = TailBench::new("copytruncate");
     b.append("log", "before\n");
     b.start(&["log"]);
     b.append("log", "1 with some text\n");
@@ -310,7 +310,7 @@ fn copytruncate_and_truncation() {
 
 #[test]
 fn truncation_under_a_writer_with_an_offset_of_its_own() {
-    let mut b = Bench::new("hole");
+    let mut b = TailBench::new("hole");
     let mut writer = File::create(b.path("log")).unwrap();
     writer.write_all(&[b"x".repeat(99), b"\n".to_vec()].concat().repeat(1000)).unwrap();
     b.start(&["log"]);
@@ -323,7 +323,7 @@ fn truncation_under_a_writer_with_an_offset_of_its_own() {
 
 #[test]
 fn a_rewritten_file_is_read_again_but_not_as_news() {
-    let mut b = Bench::new("rewritten");
+    let mut b = TailBench::new("rewritten");
     b.append("log", "1\n");
     b.start(&["log"]);
     b.append("log", "2\n");
@@ -339,7 +339,7 @@ fn a_rewritten_file_is_read_again_but_not_as_news() {
 
 #[test]
 fn deletion_and_late_creation() {
-    let mut b = Bench::new("late");
+    let mut b = TailBench::new("late");
     b.start(&["a/b/log"]);
     b.expect(&[]);
     fs::create_dir_all(b.path("a/b")).unwrap();
@@ -364,7 +364,7 @@ fn deletion_and_late_creation() {
 
 #[test]
 fn a_deleted_file_is_closed_when_another_comes() {
-    let mut b = Bench::new("close");
+    let mut b = TailBench::new("close");
     b.append("log", "");
     b.start(&["log"]);
     for round in 0..20 {
@@ -384,7 +384,7 @@ fn a_deleted_file_is_closed_when_another_comes() {
 
 #[test]
 fn a_file_replaced_by_a_link_and_back() {
-    let mut b = Bench::new("link");
+    let mut b = TailBench::new("link");
     fs::create_dir(b.path("elsewhere")).unwrap();
     b.append("log", "");
     b.start(&["log"]);
@@ -410,7 +410,7 @@ fn a_file_replaced_by_a_link_and_back() {
 
 #[test]
 fn moved_to_another_place_and_linked_there() {
-    let mut b = Bench::new("moved");
+    let mut b = TailBench::new("moved");
     fs::create_dir(b.path("data")).unwrap();
     b.append("log", "a line that was there before\n");
     b.start(&["log"]);
@@ -425,7 +425,7 @@ fn moved_to_another_place_and_linked_there() {
 
 #[test]
 fn what_cannot_be_followed_does_not_disturb_the_rest() {
-    let mut b = Bench::new("refused");
+    let mut b = TailBench::new("refused");
     fs::create_dir(b.path("directory")).unwrap();
     nix::unistd::mkfifo(&b.path("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     symlink("/dev/null", b.path("device")).unwrap();
@@ -442,7 +442,7 @@ fn what_cannot_be_followed_does_not_disturb_the_rest() {
 
 #[test]
 fn an_unreadable_file_is_tried_again_when_its_rights_change() {
-    let mut b = Bench::new("rights");
+    let mut b = TailBench::new("rights");
     b.append("log", "");
     b.start(&["log"]);
     if nix::unistd::geteuid().is_root() {
@@ -458,7 +458,7 @@ fn an_unreadable_file_is_tried_again_when_its_rights_change() {
 
 #[test]
 fn wildcards_are_live() {
-    let mut b = Bench::new("glob");
+    let mut b = TailBench::new("glob");
     fs::create_dir_all(b.path("u1/logs")).unwrap();
     b.append("u1/logs/a.log", "old\n");
     b.append("u1/logs/a.log.gz", "packed\n");
@@ -489,7 +489,7 @@ fn wildcards_are_live() {
 
 #[test]
 fn dated_files_come_and_only_the_newest_stay() {
-    let mut b = Bench::new("dated");
+    let mut b = TailBench::new("dated");
     for day in 0..8 {
         b.append(&format!("app-{day}.log"), "old\n");
     }
@@ -515,7 +515,7 @@ fn dated_files_come_and_only_the_newest_stay() {
 
 #[test]
 fn two_names_of_one_file_are_read_once_for_both() {
-    let mut b = Bench::new("alias");
+    let mut b = TailBench::new("alias");
     b.append("log", "");
     symlink("log", b.path("link")).unwrap();
     b.start(&["log", "link"]);
@@ -537,7 +537,7 @@ fn two_names_of_one_file_are_read_once_for_both() {
 
 #[test]
 fn a_generation_that_has_a_pattern_of_its_own_is_handed_over() {
-    let mut b = Bench::new("handed");
+    let mut b = TailBench::new("handed");
     b.append("log", "");
     b.start(&["log", "log.1"]);
     b.append("log", "1\n");
@@ -552,7 +552,7 @@ fn a_generation_that_has_a_pattern_of_its_own_is_handed_over() {
 
 #[test]
 fn long_lines_keep_head_and_tail() {
-    let mut b = Bench::new("long");
+    let mut b = TailBench::new("long");
     b.append("log", "");
     b.start(&["log"]);
     let mut cut = 0;
@@ -586,7 +586,7 @@ fn long_lines_keep_head_and_tail() {
 
 #[test]
 fn a_small_budget_starves_nobody() {
-    let mut b = Bench::new("fair");
+    let mut b = TailBench::new("fair");
     b.append("loud", "");
     b.append("quiet", "");
     b.start(&["loud", "quiet"]);
@@ -609,7 +609,7 @@ fn a_small_budget_starves_nobody() {
 
 #[test]
 fn a_thousand_new_files_do_not_pass_the_limit() {
-    let mut b = Bench::new("thousand");
+    let mut b = TailBench::new("thousand");
     b.start_with(&["*.log"], Recent { limit: 4, window: 3600 });
     for round in 0..3 {
         for n in 0..1000 {

@@ -16,7 +16,7 @@ enum Names {
 
 struct World {
     seed: u64,
-    b: Bench,
+    b: TailBench,
     rng: fastrand::Rng,
     names: Names,
     /// What each line begins with: all of one second have the same time.
@@ -33,7 +33,7 @@ struct World {
 impl World {
     fn new(seed: u64) -> World {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let mut b = Bench::new(&format!("model-{seed}"));
+        let mut b = TailBench::new(&format!("model-{seed}"));
         let names = if rng.bool() { Names::Counted } else { Names::Dated };
         let alike = "2026-11-28T23:16:00Z_host_sshd[7]:_Failed_password_for_root_from_an_address_";
         let begin = if seed.is_multiple_of(2) { alike } else { "" };

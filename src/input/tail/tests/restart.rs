@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 #[test]
 fn positions_survive_a_restart() {
-    let mut b = Bench::new("restart");
+    let mut b = TailBench::new("restart");
     let text = |n: usize| format!("line number {n} with some text to tell it from others\n");
     let line = |n: usize| text(n).trim_end().to_string();
     b.append("log", text(0));
@@ -71,7 +71,7 @@ fn positions_survive_a_restart() {
 
 #[test]
 fn dated_files_that_came_while_we_were_away_are_read_whole() {
-    let mut b = Bench::new("away");
+    let mut b = TailBench::new("away");
     b.append("app-1.log", "old\n");
     b.start(&["app-*.log"]);
     b.append("app-1.log", "1\n");
@@ -88,7 +88,7 @@ fn dated_files_that_came_while_we_were_away_are_read_whole() {
 
 #[test]
 fn a_writer_that_knows_of_no_rotation_is_heard_after_a_restart() {
-    let mut b = Bench::new("late");
+    let mut b = TailBench::new("late");
     b.append("log", "one\n");
     b.start(&["log"]);
     b.append("log", "two\n");
@@ -104,21 +104,21 @@ fn a_writer_that_knows_of_no_rotation_is_heard_after_a_restart() {
 }
 
 /// What was written down when the daemon stopped, `ago` from now.
-fn written(b: &mut Bench, ago: Duration) {
+fn written(b: &mut TailBench, ago: Duration) {
     let then = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap() - ago;
     let tail = u64::try_from(then.as_nanos()).unwrap();
     b.saved.push((PathBuf::from(WRITTEN), Position { tail, ..Position::default() }));
 }
 
 /// As if nobody had written to the file for an hour.
-fn age(b: &Bench, name: &str) {
+fn age(b: &TailBench, name: &str) {
     let then = SystemTime::now() - Duration::from_secs(3600);
     OpenOptions::new().append(true).open(b.path(name)).unwrap().set_modified(then).unwrap();
 }
 
 /// A log of which a line was read before its place was written down a minute ago, with an older generation.
-fn read_a_minute_ago(name: &str) -> Bench {
-    let mut b = Bench::new(name);
+fn read_a_minute_ago(name: &str) -> TailBench {
+    let mut b = TailBench::new(name);
     b.append("log.1", "long before\n");
     age(&b, "log.1");
     b.append("log", "before\n");
@@ -134,7 +134,7 @@ fn read_a_minute_ago(name: &str) -> Bench {
 fn what_came_after_a_file_that_is_gone_is_read() {
     for (round, kept) in [1, 2, 3].into_iter().enumerate() {
         let mut b = read_a_minute_ago(&format!("gone-{round}"));
-        let rotate = |b: &Bench| {
+        let rotate = |b: &TailBench| {
             let _ = fs::remove_file(b.path(&format!("log.{kept}")));
             for n in (1..kept).rev() {
                 let _ = fs::rename(b.path(&format!("log.{n}")), b.path(&format!("log.{}", n + 1)));

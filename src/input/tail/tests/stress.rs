@@ -92,7 +92,7 @@ impl Writer {
 
 /// Follows one writer to its end. With `restarts` the source is closed and opened again now and then.
 fn race(seed: u64, restarts: bool) {
-    let mut b = Bench::new(&format!("stress-{seed}-{restarts}"));
+    let mut b = TailBench::new(&format!("stress-{seed}-{restarts}"));
     b.append("log", "");
     b.start(&["log"]);
     let seen = Arc::new(AtomicUsize::new(0));

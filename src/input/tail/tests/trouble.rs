@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn without_inotify_files_are_looked_at_by_the_clock() {
-    let mut b = Bench::new("polled");
+    let mut b = TailBench::new("polled");
     b.append("log", "");
     b.start(&["log"]);
     b.tail.as_mut().unwrap().watches = Watches::none();
@@ -38,7 +38,7 @@ fn without_inotify_files_are_looked_at_by_the_clock() {
 
 #[test]
 fn lost_events_lead_to_a_look_at_everything() {
-    let mut b = Bench::new("overflow");
+    let mut b = TailBench::new("overflow");
     let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
     let limit: usize = limit.trim().parse().unwrap();
     b.append("log", "");
@@ -59,7 +59,7 @@ fn lost_events_lead_to_a_look_at_everything() {
 
 #[test]
 fn a_hole_is_jumped_over_whatever_its_length() {
-    let mut b = Bench::new("hole");
+    let mut b = TailBench::new("hole");
     b.append("log", "");
     b.start(&["log"]);
     let log = OpenOptions::new().write(true).open(b.dir.join("log")).unwrap();

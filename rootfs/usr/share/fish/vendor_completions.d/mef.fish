@@ -44,7 +44,7 @@ complete -c mef -n '__fish_is_first_arg' -a test -d 'run a service rule over a l
 complete -c mef -n '__fish_seen_subcommand_from help' -a test
 complete -c mef -n '__fish_is_first_arg' -a load -d 'put the rule set into the kernel'
 complete -c mef -n '__fish_seen_subcommand_from help' -a load
-complete -c mef -n '__fish_is_first_arg' -a confirm -d 'keep the rules that load --confirm put on trial'
+complete -c mef -n '__fish_is_first_arg' -a confirm -d 'keep the rules that load --confirm has loaded'
 complete -c mef -n '__fish_seen_subcommand_from help' -a confirm
 complete -c mef -n '__fish_is_first_arg' -a unload -d 'take the rule set out of the kernel'
 complete -c mef -n '__fish_seen_subcommand_from help' -a unload
@@ -132,7 +132,7 @@ complete -c mef -n '__fish_seen_subcommand_from test' -l config -r -F -d 'anothe
 complete -c mef -n '__fish_seen_subcommand_from test' -l help -d 'display usage information'
 complete -c mef -n '__fish_seen_subcommand_from load' -F
 complete -c mef -n '__fish_seen_subcommand_from load' -l check -d 'only say what is wrong with it'
-complete -c mef -n '__fish_seen_subcommand_from load' -l confirm -x -a '10m 1h 1d 7d 30d' -d 'how long the rules are on trial, such as 30s: then the previous ones return, unless you type yes or `mef confirm` is run'
+complete -c mef -n '__fish_seen_subcommand_from load' -l confirm -x -a '10m 1h 1d 7d 30d' -d 'how long the rules are pending confirmation, such as 30s: then the previous ones return, unless you type yes or `mef confirm` is run'
 complete -c mef -n '__fish_seen_subcommand_from load' -l force -d 'load a rule set that is known to cut off the SSH session that this command runs in'
 complete -c mef -n '__fish_seen_subcommand_from load' -l boot -d 'at boot: if nobody has confirmed the rules of the last trial, load those that were confirmed last instead'
 complete -c mef -n '__fish_seen_subcommand_from load' -l help -d 'display usage information'
@@ -161,7 +161,7 @@ complete -c mef -n '__fish_seen_subcommand_from setup' -l root -r -F -d 'set up 
 complete -c mef -n '__fish_seen_subcommand_from setup' -l dry-run -d 'only say what would be done'
 complete -c mef -n '__fish_seen_subcommand_from setup' -l no-start -d 'do not start the daemon'
 complete -c mef -n '__fish_seen_subcommand_from setup' -l allow -x -d 'put an address or network on the allow list; may be repeated'
-complete -c mef -n '__fish_seen_subcommand_from setup' -l load -d 'load the rule set, pending confirmation for 60s; in an image, at its first boot'
+complete -c mef -n '__fish_seen_subcommand_from setup' -l load -d 'load the rule set and wait 60s for its confirmation; in an image, at its first boot'
 complete -c mef -n '__fish_seen_subcommand_from setup' -l upgrade -d 'write the files of a new version, and restart the daemon'
 complete -c mef -n '__fish_seen_subcommand_from setup' -l remove -d 'take away what starts it; configuration and bans stay'
 complete -c mef -n '__fish_seen_subcommand_from setup' -l purge -d 'with --remove: also configuration, bans, lists and rule set'

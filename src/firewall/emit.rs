@@ -2,9 +2,9 @@
 //! The table `inet mef`: a plan as one transaction that replaces it as a whole. Knows nothing of bans.
 
 use super::nft::elem::{Elem, Timeout};
-use super::nft::expr::{self, Base, Cmp, REG};
+use super::nft::expr::{self, Cmp, PayloadBase, REG};
 use super::nft::{Hook, SetSpec};
-use super::nft::{Rule as Parts, Txn, TxnError, UDATA_RULE_COMMENT, comment_udata, msg, query};
+use super::nft::{NftRule as Parts, Txn, TxnError, UDATA_RULE_COMMENT, comment_udata, msg, query};
 use super::tables::RULES as TABLE;
 use super::trial::{self, Pending, Previous};
 use crate::base::name::{IfName, Name};
@@ -38,7 +38,7 @@ const IFNAMSIZ: usize = 16;
 
 /// After so many rules, and each time again, the code that was needed before them is given back: where the
 /// rules are large, it need not take memory beside them.
-const MANY: u32 = 2048;
+const RULES_PER_DROP: u32 = 2048;
 
 /// The transaction that makes the table anew, or that puts a rule set beside the one which is there.
 pub struct Batch {
@@ -146,8 +146,8 @@ impl Batch {
     /// # Errors
     /// What the kernel refused; then nothing was changed.
     pub fn commit(mut self) -> Result<(), TxnError> {
-        if self.rules >= MANY {
-            trim::text();
+        if self.rules >= RULES_PER_DROP {
+            trim::drop_code_pages();
         }
         self.close();
         let mut socket = NlSocket::open(Bus::Netfilter)?;
@@ -250,7 +250,7 @@ impl Batch {
             (Family::V6, false) => 24,
         };
         let len = u32::try_from(len).unwrap_or(0);
-        expr::push_payload(&mut self.rule, Base::Network, offset, len);
+        expr::push_payload(&mut self.rule, PayloadBase::Network, offset, len);
         match list {
             Addresses::Set(name) => {
                 let set = self.named(*name);
@@ -288,7 +288,7 @@ impl Batch {
     }
 
     fn ports(&mut self, statement: u32, offset: u32, list: &Ports) {
-        expr::push_payload(&mut self.rule, Base::Transport, offset, 2);
+        expr::push_payload(&mut self.rule, PayloadBase::Transport, offset, 2);
         match list {
             Ports::Set(name) => {
                 let set = self.named(*name);
@@ -317,7 +317,7 @@ impl Batch {
             return;
         };
         let (offset, len) = if family == Family::V4 { (12, 4) } else { (8, 16) };
-        expr::push_payload(&mut self.rule, Base::Network, offset, len);
+        expr::push_payload(&mut self.rule, PayloadBase::Network, offset, len);
         if family == Family::V6 {
             let bits = u128::MAX << (128 - BUCKET_PREFIX);
             self.rule.push(expr::mask(REG, &bits.to_be_bytes()));
@@ -366,10 +366,10 @@ impl Batch {
             Verdict::Accept | Verdict::Drop => {
                 return expr::push_accept_or_drop(&mut self.rule, verdict == Verdict::Accept);
             }
-            Verdict::Return => expr::verdict(expr::Verdict::Return),
+            Verdict::Return => expr::verdict(expr::NftVerdict::Return),
             Verdict::Jump(chain) => {
                 let name = self.chain_name(Chain::Own(*chain));
-                expr::verdict(expr::Verdict::Jump(&name))
+                expr::verdict(expr::NftVerdict::Jump(&name))
             }
             Verdict::Reject(Reject::Reset) => expr::reject_tcp(),
             Verdict::Reject(Reject::PortUnreachable) => expr::reject_icmpx(),
@@ -467,8 +467,8 @@ impl Sink for Batch {
             self.rule.add_userdata(&[UDATA_ORIGIN, 4, a, b, c, d]);
         }
         self.rules += 1;
-        if self.rules.is_multiple_of(MANY) {
-            trim::text();
+        if self.rules.is_multiple_of(RULES_PER_DROP) {
+            trim::drop_code_pages();
         }
         let name = self.chain_name(chain);
         self.txn.add_part(rule.origin, &name, &self.rule);

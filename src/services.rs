@@ -9,14 +9,14 @@ pub use host::{of_syslog, on};
 use crate::base::diag::Problem;
 use crate::config::{Enabled, Engine, ServiceRule, Spanned};
 use crate::detect::tracker::Limits;
-use crate::detect::{Program, Rule};
-use crate::pattern::{Group, Pattern};
+use crate::detect::{DetectRule, Program};
+use crate::pattern::{CaptureGroup, Pattern};
 
 /// Compiles a rule's patterns.
 ///
 /// # Errors
 /// Every pattern that cannot be compiled, with its place.
-pub fn compile(rule: &ServiceRule) -> Result<Rule, Vec<Problem>> {
+pub fn compile(rule: &ServiceRule) -> Result<DetectRule, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut pattern = |text: &Spanned, need_ip| {
         let compiled = Pattern::new(&text.text, need_ip);
@@ -26,7 +26,9 @@ pub fn compile(rule: &ServiceRule) -> Result<Rule, Vec<Problem>> {
         rule.fail.iter().filter_map(|(text, weight)| Some((pattern(text, true)?, *weight))).collect();
     let ignore: Vec<_> = rule.ignore.iter().filter_map(|text| pattern(text, false)).collect();
     let success: Vec<_> = rule.success.iter().filter_map(|text| Some((pattern(text, true)?, 0))).collect();
-    for (text, _) in rule.success.iter().zip(&success).filter(|(_, (pattern, _))| !pattern.has(Group::User)) {
+    for (text, _) in
+        rule.success.iter().zip(&success).filter(|(_, (pattern, _))| !pattern.has(CaptureGroup::User))
+    {
         let hint = "name the part that is the user: (?P<user>\\S+)";
         problems.push(text.problem(0..text.text.len(), "the pattern has no user name".into(), hint.into()));
     }
@@ -35,13 +37,14 @@ pub fn compile(rule: &ServiceRule) -> Result<Rule, Vec<Problem>> {
     }
     let programs = rule.programs.iter().map(|name| Program::new(name)).collect();
     let webscan = (rule.engine == Engine::Webscan).then(|| Box::new(rule.webscan.clone()));
-    Ok(Rule { name: rule.name.as_str().into(), programs, fail, ignore, success, webscan })
+    Ok(DetectRule { name: rule.name.as_str().into(), programs, fail, ignore, success, webscan })
 }
 
 /// When a rule has had enough of somebody. Where no pattern knows a name or a path nobody is spared.
 #[must_use]
-pub fn limits(rule: &ServiceRule, compiled: &Rule) -> Limits {
-    let named = |(pattern, _): &(Pattern, u8)| pattern.has(Group::User) || pattern.has(Group::Uri);
+pub fn limits(rule: &ServiceRule, compiled: &DetectRule) -> Limits {
+    let named =
+        |(pattern, _): &(Pattern, u8)| pattern.has(CaptureGroup::User) || pattern.has(CaptureGroup::Uri);
     let plain = Limits::plain(rule.findtime, rule.maxretry);
     if compiled.fail.iter().any(named) {
         Limits { same_user: rule.same_user, same_user_max: rule.same_user_max, ..plain }
@@ -59,7 +62,7 @@ pub fn check(rule: &mut ServiceRule, problems: &mut Vec<Problem>) {
 
 /// Rules of the daemon, each compiled while its file is read: so no text of a pattern outlives that.
 #[derive(Default)]
-pub struct Compiled(Vec<Rule>);
+pub struct Compiled(Vec<DetectRule>);
 
 impl Compiled {
     /// For `config::load`: compiles a rule; what is not on here is switched off before its patterns cost
@@ -79,7 +82,7 @@ impl Compiled {
     }
 
     /// The rule of this name.
-    pub fn take(&mut self, name: &str) -> Option<Rule> {
+    pub fn take(&mut self, name: &str) -> Option<DetectRule> {
         let at = self.0.iter().position(|rule| *rule.name == *name)?;
         Some(self.0.swap_remove(at))
     }
@@ -100,9 +103,9 @@ mod tests {
         for (pattern, want) in cases {
             let text = format!("[rule]\nfiles=/x\nfailregex=<HOST>\nsuccessregex={pattern}\n");
             let rule = parse_service("x", text.as_bytes()).0.unwrap();
-            let told = compile(&rule).err().unwrap_or_default();
-            let told: Vec<_> = told.iter().map(|p| p.what.as_str()).collect();
-            assert_eq!(told.join(" "), want, "{pattern}");
+            let reported = compile(&rule).err().unwrap_or_default();
+            let reported: Vec<_> = reported.iter().map(|p| p.what.as_str()).collect();
+            assert_eq!(reported.join(" "), want, "{pattern}");
         }
     }
 

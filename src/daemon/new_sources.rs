@@ -11,12 +11,12 @@ use std::os::fd::BorrowedFd;
 
 /// The way to what the kernel tells of new sources.
 #[derive(Default)]
-pub(super) struct News(Option<Packets>);
+pub(super) struct NewSources(Option<Packets>);
 
-impl News {
+impl NewSources {
     /// Listens where there is something to hear.
-    pub(super) fn open(judge: &mut Judge) -> News {
-        let mut this = News::default();
+    pub(super) fn open(judge: &mut Judge) -> NewSources {
+        let mut this = NewSources::default();
         this.configure(judge);
         this
     }
@@ -39,7 +39,7 @@ impl News {
     }
 
     /// Hears what there is, and tells it.
-    pub(super) fn look(&mut self, now: Now, judge: &mut Judge, dns: &mut Dns) {
+    pub(super) fn read_packets(&mut self, now: Now, judge: &mut Judge, dns: &mut Dns) {
         let Some(packets) = &mut self.0 else { return };
         let heard = packets.hear(&mut |packet| {
             if packet.alarm == Alarm::New {
