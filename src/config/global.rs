@@ -45,12 +45,10 @@ pub(super) const LEGACY: &[(&str, &str)] = &[
     ("firewall_priority", OWN_TABLE),
 ];
 
-const NO_CLOUD: &str = "this version does not look addresses up in the community cloud yet";
 const XDP: &str = "this version knows no xdp: it drops in prerouting raw";
 
 /// Beginnings of keys whose part of the program does not exist yet: to accept them in silence would be a lie.
 const LATER: &[(&str, &str)] = &[
-    ("community_cloud_", NO_CLOUD),
     ("fastpath", XDP),
     ("blacklist_fastpath", XDP),
     ("firewall_backend", "this version knows nftables only"),
@@ -171,11 +169,7 @@ impl SettingsReader<'_> {
             let there = *what == XDP && entry.value != "xdp";
             if entry.key.starts_with(prefix) && !there && self.later & 1 << i == 0 {
                 self.later |= 1 << i;
-                let hint = match *what {
-                    NO_CLOUD => "who would be asked about is told by mef watch",
-                    _ => "the setting is checked and otherwise ignored",
-                };
-                let hint = hint.to_string();
+                let hint = "the setting is checked and otherwise ignored".to_string();
                 problems.push(entry.key_problem(Severity::Warning, what.to_string(), hint));
             }
         }

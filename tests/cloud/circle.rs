@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use super::servers::{Cloud, KINDS, Kind, ZONE, hour};
+use crate::common::bans::text;
 use crate::common::daemon::{LOG, failed};
+use crate::common::frames::{SYN, Way};
 use crate::common::{Net, wait_until};
 
 /// The settings of a member.
@@ -87,29 +89,31 @@ fn three_are_attacked_and_the_list_has_the_attacker() {
         assert_eq!(cloud.zone(&net, "bl").len(), 0, "{kind:?}");
         let done = cloud.mef(&net, &["aggregate"]).ok();
         assert!(done.contains("2 listed: 2 added, 0 changed, 0 removed"), "{done}");
-        let ask = |name: &str, what: &str| {
+        let ask = |net: &Net, name: &str, what: &str| {
             let server = format!("@{}", cloud.addr.ip());
             let port = cloud.addr.port().to_string();
             let name = format!("{name}.bl.{ZONE}");
             net.cmd("kdig", &["+short", &server, "-p", &port, &name, what]).ok()
         };
-        assert_eq!(ask("4.3.2.11", "A"), "127.0.0.2\n", "{kind:?}");
-        assert_eq!(ask("4.3.2.11", "TXT"), "\"reported by 3 members of 3 groups\"\n");
+        assert_eq!(ask(&net, "4.3.2.11", "A"), "127.0.0.2\n", "{kind:?}");
+        assert_eq!(ask(&net, "4.3.2.11", "TXT"), "\"reported by 3 members of 3 groups\"\n");
         let whole = format!("4.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.{v6}");
-        assert_eq!(ask(&whole, "A"), "127.0.0.2\n", "any address of the network");
-        assert_eq!(ask("2.0.0.127", "A"), "127.0.0.2\n", "the test entry");
+        assert_eq!(ask(&net, &whole, "A"), "127.0.0.2\n", "any address of the network");
+        assert_eq!(ask(&net, "2.0.0.127", "A"), "127.0.0.2\n", "the test entry");
         assert_eq!(
-            ask("2.0.0.0.0.0.f.7.f.f.f.f.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0", "A"),
+            ask(&net, "2.0.0.0.0.0.f.7.f.f.f.f.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0", "A"),
             "127.0.0.2\n"
         );
         for nobody in ["1.0.0.127", "9.9.9.11", "44.33.22.11", "5.3.2.11"] {
-            assert_eq!(ask(nobody, "A"), "", "{kind:?} {nobody}");
+            assert_eq!(ask(&net, nobody, "A"), "", "{kind:?} {nobody}");
         }
         let again = cloud.mef(&net, &["aggregate", "--dry-run"]).ok();
         assert!(
             again.contains("2 listed: 0 would be added, 0 would be changed, 0 would be removed"),
             "{again}"
         );
+
+        fourth_host(&mut net, &cloud);
 
         // One takes its report back: two are not enough.
         let gone = [("4.3.2.11.web3", "")];
@@ -118,9 +122,35 @@ fn three_are_attacked_and_the_list_has_the_attacker() {
         let dry = cloud.mef(&net, &["aggregate", "--dry-run"]).ok();
         assert!(dry.contains("- 11.2.3.4  2 members report it, 3 are needed\n"), "{dry}");
         cloud.mef(&net, &["aggregate"]).ok();
-        assert_eq!(ask("4.3.2.11", "A"), "", "{kind:?}");
-        assert_eq!(ask(&whole, "A"), "127.0.0.2\n", "{kind:?}");
+        assert_eq!(ask(&net, "4.3.2.11", "A"), "", "{kind:?}");
+        assert_eq!(ask(&net, &whole, "A"), "127.0.0.2\n", "{kind:?}");
     }
+}
+
+/// A host that has seen nothing of it yet bans whoever is on the list with the first packet, and does not
+/// report that.
+fn fourth_host(net: &mut Net, cloud: &Cloud) {
+    let peer = net.peer();
+    net.ip("route add blackhole 11.0.0.0/8");
+    let before = cloud.zone(net, "web1.r");
+    let lines = "community_cloud_protection=true\ndns_servers=127.0.0.1\nps_enabled=false";
+    configure(net, cloud, "web1", lines);
+    let daemon = net.daemon("fourth");
+    net.wait_said("fourth", "DNSBL community is asked");
+    let knock =
+        |from: &str| Way::new(net, &peer).burst(from.parse().unwrap(), (peer.host4.into(), 80), SYN, 1);
+    knock("11.9.9.9");
+    knock("11.2.3.4");
+    wait_until("the ban", || net.banned().contains(&"11.2.3.4".to_owned()));
+    let reason = text(&net.ban_of("11.2.3.4"), "reason");
+    assert_eq!(reason, "listed by community: reported by 3 members of 3 groups");
+    // What it has seen itself it reports, and nothing else.
+    net.append(LOG, failed("11.7.7.7"));
+    let own = report("7.7.7.11", "web1", "app");
+    cloud.wait_zone(net, "web1.r", "its own report", |zone| zone.iter().any(|line| line.starts_with(&own)));
+    assert_eq!(net.banned().iter().filter(|who| who.starts_with("11.")).count(), 2);
+    assert_eq!(cloud.zone(net, "web1.r").len(), before.len() + 1);
+    net.stop(daemon);
 }
 
 #[test]

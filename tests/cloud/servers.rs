@@ -45,7 +45,7 @@ pub fn part<'p>(printed: &'p str, headline: &str) -> (&'p str, String) {
 impl Cloud {
     /// Makes one, and its server's files; the server does not run yet.
     pub fn new(net: &Net, kind: Kind) -> Cloud {
-        let addr: SocketAddr = "127.0.0.1:5300".parse().unwrap();
+        let addr: SocketAddr = "127.0.0.1:53".parse().unwrap();
         let mut cloud = Cloud { kind, addr, config: String::new(), started: None };
         let server = addr.to_string();
         let conf = net.path("cloud.conf");
