@@ -98,7 +98,7 @@ fn maxretry_hits_ban_and_fewer_do_not() {
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 fn a_daemon_that_waits_takes_next_to_no_memory() {
-    let limit = if common::mef_binary().ends_with("target/mef") { 256 } else { 4096 };
+    let limit = if common::mef_binary().ends_with("target/mef") { 224 } else { 4096 };
     let mut net = host("", "");
     let daemon = net.daemon("daemon");
     net.append(LOG, fails("203.0.113.1", 5));
