@@ -93,7 +93,10 @@ in_root() {
     unshare --mount --net --pid --fork --ipc --uts bash -c '
         mount -t proc proc "$1/proc" && mount -t tmpfs none "$1/run" && mount --bind /dev "$1/dev"
         ip link set lo up
-        exec chroot "$1" sh -euxc "$2"' - "$work/root" "$1" >"$work/log" 2>&1 ||
+        chroot "$1" sh -euxc "$2" || exit
+        # Nothing is left in the kernel.
+        nft list tables
+        test -z "$(nft list tables)"' - "$work/root" "$1" >"$work/log" 2>&1 ||
         { cat "$work/log" >&2; fail "$suite"; }
 }
 

@@ -40,7 +40,8 @@ struct LoadArgs {
     /// load a rule set that is known to cut off the SSH session that this command runs in
     #[argh(switch)]
     force: bool,
-    /// at boot: if nobody has confirmed the rules of the last trial, load those that were confirmed last
+    /// at boot: put the bans back, too; and if nobody has confirmed the rules of the last trial, load those
+    /// that were confirmed last
     /// instead
     #[argh(switch)]
     boot: bool,
@@ -53,11 +54,11 @@ pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputE
         return Err(OutputError::Usage("--boot stands alone".into()));
     }
     let (saved, run_dir) = places(output);
-    if args.boot && args.file.is_none() && saved.is_fresh() && crate::setup::is_untouched(DEFAULT_PATH) {
-        // It opens the port of SSH alone: nobody has said yet that this is enough for this host.
-        output
-            .note(&"mef.rules is as it was set up, and was never loaded: it is left alone until `mef load`");
-        return Ok(());
+    if args.boot {
+        bans_at_boot(output);
+        if args.file.is_none() && has_none(&saved, output) {
+            return output.end();
+        }
     }
     let boot = if args.boot { at_boot(&saved, output)? } else { None };
     let path = boot.as_deref().or(args.file.as_deref()).unwrap_or(DEFAULT_PATH);
@@ -101,7 +102,26 @@ pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputE
         output.note(&format_args!("the rules are not saved for the case of a trial: {e}"));
     }
     writeln!(output.out, "{name}: {rules} rules ({parts} in the kernel), {} sets", set.sets.len())?;
-    Ok(())
+    output.end()
+}
+
+/// Puts the bans back: the daemon may start after the network.
+fn bans_at_boot(output: &mut Output<'_>) {
+    let settings = settings(None, output);
+    if let Err(OutputError::Failed(why) | OutputError::Usage(why)) = super::target::table(&settings, output) {
+        output.problem(&format_args!("bans: {why}"));
+    }
+}
+
+/// Whether there is nothing to load at boot.
+fn has_none(saved: &Saved, output: &mut Output<'_>) -> bool {
+    if saved.is_fresh() && crate::setup::is_untouched(DEFAULT_PATH) {
+        // It opens the port of SSH alone: nobody has said yet that this is enough for this host.
+        output
+            .note(&"mef.rules is as it was set up, and was never loaded: it is left alone until `mef load`");
+        return true;
+    }
+    saved.pending().is_none() && !Path::new(DEFAULT_PATH).exists()
 }
 
 /// The rule set to load at boot in place of the usual one: a reboot loads nothing that nobody has confirmed.
@@ -275,12 +295,17 @@ pub(super) fn failed(text: &str, output: &mut Output<'_>) -> OutputError {
 
 /// Take the rule set out of the kernel. Bans stay.
 #[derive(FromArgs)]
-#[argh(help_triggers("-h", "--help"), example = "mef unload")]
-struct UnloadArgs {}
+#[argh(help_triggers("-h", "--help"), example = "mef unload\n  mef unload --all")]
+struct UnloadArgs {
+    /// also the table of bans, with the deny lists and guards in it; a daemon that runs makes it again
+    #[argh(switch)]
+    all: bool,
+}
 
 pub(super) fn unload(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
-    let UnloadArgs {} = parse("unload", args)?;
-    let run_dir = places(output).1;
+    let args: UnloadArgs = parse("unload", args)?;
+    let settings = settings(None, output);
+    let run_dir = PathBuf::from(&settings.run_dir);
     let _turn = TrialTurn::take(&run_dir).map_err(OutputError::Failed)?;
     let foreign = rulefile::is_foreign().unwrap_or(false);
     // Before it: the daemon must not take it for an accident.
@@ -288,6 +313,10 @@ pub(super) fn unload(args: &[&str], output: &mut Output<'_>) -> Result<(), Outpu
     loader::unload().map_err(|e| OutputError::Failed(e.to_string()))?;
     if foreign {
         output.note(&"the table inet mef held chains of another program, or its rules: they are gone, too");
+    }
+    if args.all {
+        crate::firewall::remove(crate::enforce::options(&settings))
+            .map_err(|e| OutputError::Failed(e.to_string()))?;
     }
     Ok(())
 }

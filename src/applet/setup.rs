@@ -3,6 +3,7 @@
 //! take that back.
 
 mod found;
+mod switch;
 mod take_away;
 
 use super::args::parse;
@@ -12,10 +13,12 @@ use crate::control::client::ControlClient;
 use crate::control::proto::Request;
 use crate::setup::{self, Init, Manifest, NAMES, Now, Root, Step, Trouble};
 use crate::sys::child::{self, ChildExit};
+use crate::sys::process;
 use argh::FromArgs;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::Path;
+use switch::Switch;
 
 /// Write configuration, manual pages and what starts mef at boot, and start it. What you changed is never
 /// overwritten.
@@ -142,21 +145,68 @@ fn install(mut job: Job, args: &Args, output: &mut Output<'_>) -> Result<(), Out
             "there is no mef in that tree: copy the program for it to usr/sbin/mef first".into(),
         )
     })?;
+    let mut steps = wanted(&job, args, &program, own.filter(|_| copied).as_deref())?;
+    let switch = Switch::from(&job, &mut steps)?;
+    let runs = daemon(&job);
+    let changed = steps.iter().any(Step::changes);
+    let now = match &runs {
+        _ if !job.live || args.no_start => None,
+        None => Some(Now::Start),
+        Some(_) if switch.is_one() => Some(Now::Start),
+        Some(_) if changed || args.upgrade => Some(Now::Restart),
+        Some(_) => None,
+    };
+    let commands = now.map(|now| setup::commands(job.init, &job.root, now)).unwrap_or_default();
+    // Where no command does it: init starts it again when it ends.
+    let runs_on = runs.is_some() && now.is_some();
+    let old = runs.filter(|_| now == Some(Now::Restart) && commands.is_empty());
+    plan(&steps, &commands, output)?;
+    switch.tell(runs_on, output)?;
+    if let Some(pid) = &old {
+        let then = if job.init == Init::None { "start the new one" } else { "init starts the new one" };
+        writeln!(output.out, "  end      the daemon, process {pid}: {then}")?;
+    }
+    if job.dry_run {
+        writeln!(output.out, "nothing was changed")?;
+        return found::report(&job, output);
+    }
+    job.manifest.init = job.init.name().to_owned();
+    execute(&mut job, &steps, output)?;
+    switch.finish(&job, &steps, now.is_some())?;
+    finish(&job, args, &program, output)?;
+    run_all(&commands, output)?;
+    if let Some(pid) = &old {
+        renew(&job, pid, output)?;
+    }
+    let back = if job.live { "" } else { " --root DIR" };
+    writeln!(
+        output.out,
+        "to take it back: mef setup --remove{back} (--purge for configuration and bans, too)"
+    )?;
+    found::report(&job, output)?;
+    if args.load && job.live {
+        super::load::load(&["--confirm", "60s"], output)?;
+    }
+    output.end()
+}
+
+/// Every step, that of the program included, which is copied from `own`.
+fn wanted(job: &Job, args: &Args, program: &str, own: Option<&str>) -> Result<Vec<Step>, OutputError> {
     let wanted = setup::Wanted {
         root: &job.root,
         live: job.live,
         init: job.init,
-        program: &program,
+        program,
         load: args.load && !job.live,
     };
     let mut steps = setup::install(&wanted, &job.manifest).map_err(|trouble| cannot(&trouble))?;
-    if copied && let Some(own) = own {
+    if let Some(own) = own {
         // Whatever is there: a program is no file that somebody edits.
-        let bytes = std::fs::read(&own).map_err(|e| OutputError::Failed(format!("{own}: {e}")))?;
-        let found = job.root.look(&program).map_err(|e| cannot(&(program.clone(), e)))?;
+        let bytes = std::fs::read(own).map_err(|e| OutputError::Failed(format!("{own}: {e}")))?;
+        let found = job.root.look(program).map_err(|e| cannot(&(program.to_owned(), e)))?;
         if found != setup::Found::File(bytes.clone()) {
             let is_there = found != setup::Found::Nothing;
-            steps.insert(0, Step::Write { path: program.clone(), bytes, mode: 0o755, is_there });
+            steps.insert(0, Step::Write { path: program.to_owned(), bytes, mode: 0o755, is_there });
         }
     }
     if !job.live && !args.allow.is_empty() {
@@ -170,34 +220,25 @@ fn install(mut job: Job, args: &Args, output: &mut Output<'_>) -> Result<(), Out
         };
         steps.push(step);
     }
-    let restart = daemon(&job);
-    let changed = steps.iter().any(Step::changes);
-    let now = match restart {
-        _ if !job.live || args.no_start => None,
-        None => Some(Now::Start),
-        Some(_) if changed || args.upgrade => Some(Now::Restart),
-        Some(_) => None,
+    Ok(steps)
+}
+
+/// Ends a daemon that init starts again, and waits for the new one.
+fn renew(job: &Job, old: &str, output: &mut Output<'_>) -> Result<(), OutputError> {
+    process::ask_to_end(old);
+    let settings = job.settings();
+    let is_done = |now: Option<String>| {
+        if job.init == Init::None { now.is_none() } else { now.is_some_and(|now| now != old) }
     };
-    let commands = now.map(|now| setup::commands(job.init, &job.root, now)).unwrap_or_default();
-    plan(&steps, &commands, output)?;
-    if job.dry_run {
-        writeln!(output.out, "nothing was changed")?;
-        return found::report(&job, output);
+    for _ in 0..take_away::STEPS_MAX {
+        if is_done(pid(&settings)) {
+            writeln!(output.out, "  end      the daemon, process {old}")?;
+            return Ok(());
+        }
+        std::thread::sleep(take_away::STEP);
     }
-    job.manifest.init = job.init.name().to_owned();
-    execute(&mut job, &steps, output)?;
-    finish(&job, args, &program, output)?;
-    run_all(&commands, output)?;
-    let back = if job.live { "" } else { " --root DIR" };
-    writeln!(
-        output.out,
-        "to take it back: mef setup --remove{back} (--purge for configuration and bans, too)"
-    )?;
-    found::report(&job, output)?;
-    if args.load && job.live {
-        super::load::load(&["--confirm", "60s"], output)?;
-    }
-    output.end()
+    output.problem(&format_args!("the daemon, process {old}, was not started again"));
+    Ok(())
 }
 
 /// Allows who must not be cut off.
@@ -228,16 +269,16 @@ fn daemon(job: &Job) -> Option<String> {
     if !job.live {
         return None;
     }
-    process(&job.settings())
+    pid(&job.settings())
 }
 
-fn process(settings: &Settings) -> Option<String> {
-    let mut pid = None;
+fn pid(settings: &Settings) -> Option<String> {
+    let mut found = None;
     ask_status(settings, &mut |line| {
-        pid = line.strip_prefix("pid ").map(str::to_owned);
-        pid.is_none()
+        found = line.strip_prefix("pid ").map(str::to_owned);
+        found.is_none()
     });
-    pid
+    found
 }
 
 /// Calls `each` with the lines of the daemon's status until that is false; whether there is a daemon.
@@ -294,7 +335,7 @@ fn execute(job: &mut Job, steps: &[Step], output: &mut Output<'_>) -> Result<(),
 fn run_all(commands: &[Vec<String>], output: &mut Output<'_>) -> Result<(), OutputError> {
     for argv in commands {
         output.out.flush()?;
-        match wait(argv) {
+        match wait(argv, true) {
             Ok(ChildExit::Status(0)) => writeln!(output.out, "  run      {}", argv.join(" "))?,
             Ok(end) => output.problem(&format_args!("{}: {end}", argv.join(" "))),
             Err(e) => output.problem(&format_args!("{}: {e}", argv.join(" "))),
@@ -303,7 +344,9 @@ fn run_all(commands: &[Vec<String>], output: &mut Output<'_>) -> Result<(), Outp
     Ok(())
 }
 
-fn wait(argv: &[String]) -> io::Result<ChildExit> {
+/// Runs a command to its end; `loud`: what it says is seen.
+fn wait(argv: &[String], loud: bool) -> io::Result<ChildExit> {
     let says = crate::sys::stdio::stderr();
-    Ok(child::start(argv, &[], Some(says.as_fd()), Some(says.as_fd()))?.wait())
+    let says = loud.then(|| says.as_fd());
+    Ok(child::start(argv, &[], says, says)?.wait())
 }

@@ -111,7 +111,7 @@ fn scanned(init: Init, root: &Root, live: bool) -> String {
             if let Some(dir) = live.then(|| svscan(root)).flatten() {
                 return dir;
             }
-            &["/etc/s6/service", "/etc/services.d", "/service", "/run/service"]
+            &["/etc/s6/service", S6_IMAGES[0], S6_IMAGES[1], "/service", "/run/service"]
         }
     };
     let there = places.iter().find(|path| root.has(path)).or(places.first());
@@ -123,6 +123,18 @@ fn svscan(root: &Root) -> Option<String> {
     let (dir, _) = root.processes().find(|(_, name)| name == "s6-svscan")?;
     let line = root.text(&[&dir, "/cmdline"].concat());
     line.split('\0').rfind(|word| word.starts_with('/') && !word.ends_with("s6-svscan")).map(str::to_owned)
+}
+
+/// Where s6-linux-init and s6-overlay have what they copy to below /run at boot.
+const S6_IMAGES: [&str; 2] = ["/etc/s6-linux-init/current/run-image/service", "/etc/services.d"];
+
+/// A link where s6 looks now, and one that is there at the next boot.
+fn s6_links(root: &Root, live: bool) -> Vec<(String, String)> {
+    let mut dirs = vec![scanned(Init::S6, root, live)];
+    if live && dirs.iter().any(|dir| dir.starts_with("/run/")) {
+        dirs.extend(S6_IMAGES.iter().find(|dir| root.has(dir)).map(|dir| (*dir).to_owned()));
+    }
+    dirs.into_iter().map(|dir| ([&dir, "/mef"].concat(), "/etc/s6/sv/mef".to_owned())).collect()
 }
 
 /// Links that make it start at boot, and where they lead.
@@ -140,7 +152,7 @@ pub fn links(init: Init, root: &Root, live: bool) -> Vec<(String, String)> {
             pair("/etc/runlevels/boot/mef", "/etc/init.d/mef"),
         ],
         Init::Runit => vec![([&scanned(init, root, live), "/mef"].concat(), "/etc/sv/mef".to_owned())],
-        Init::S6 => vec![([&scanned(init, root, live), "/mef"].concat(), "/etc/s6/sv/mef".to_owned())],
+        Init::S6 => s6_links(root, live),
         Init::Procd => {
             vec![pair("/etc/rc.d/S18mef", "../init.d/mef"), pair("/etc/rc.d/K90mef", "../init.d/mef")]
         }

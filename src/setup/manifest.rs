@@ -67,8 +67,17 @@ impl Manifest {
         self.files.iter().find(|(is, _)| is == path).map(|(_, number)| *number)
     }
 
+    /// A file is gone.
+    pub fn forget(&mut self, path: &str) {
+        self.files.retain(|(is, _)| is != path);
+    }
+
     /// A file was written with this content.
     pub fn set(&mut self, path: &str, bytes: &[u8]) {
+        // The host's own file, in which there are only lines of ours.
+        if path == super::INITTAB {
+            return;
+        }
         let number = hash(bytes);
         match self.files.iter_mut().find(|(is, _)| is == path) {
             Some(known) => known.1 = number,

@@ -166,6 +166,27 @@ pub fn remove(
     Ok((starts, files))
 }
 
+/// The steps that take away what another init system was set up with before; files that both have stay.
+///
+/// # Errors
+/// What cannot be looked at.
+pub fn replaced(
+    root: &Root,
+    live: bool,
+    (former, init): (Init, Init),
+    manifest: &Manifest,
+) -> Result<Vec<Step>, Trouble> {
+    let now: Vec<String> = shipped::of(init).into_iter().map(|shipped| shipped.path).collect();
+    let (mut steps, files) = remove(root, live, former, manifest, false)?;
+    steps.extend(files.into_iter().filter(|step| match step {
+        Step::Remove { path } | Step::Keep { path, .. } => {
+            !now.iter().any(|other| path == other || *path == plan::beside(other))
+        }
+        _ => true,
+    }));
+    Ok(steps)
+}
+
 /// Directories that are removed once their files are gone.
 #[must_use]
 pub fn dirs(init: Init) -> &'static [&'static str] {
@@ -173,10 +194,8 @@ pub fn dirs(init: Init) -> &'static [&'static str] {
         Init::Systemd => {
             &["/etc/systemd/system/mef.service.d", "/etc/systemd/system/multi-user.target.wants"]
         }
-        Init::Runit => {
-            &["/etc/sv/mef/log/supervise", "/etc/sv/mef/log", "/etc/sv/mef/supervise", "/etc/sv/mef"]
-        }
-        Init::S6 => &["/etc/s6/sv/mef", "/etc/s6/sv"],
+        Init::Runit => &["/etc/sv", "/etc/runit/core-services", "/etc/runit"],
+        Init::S6 => &["/etc/s6/sv", "/etc/s6"],
         _ => &[],
     }
 }

@@ -13,7 +13,7 @@ pub enum Step {
     /// A file gets this content; what it is now.
     Write { path: String, bytes: Vec<u8>, mode: u32, is_there: bool },
     /// The new version of a file that somebody has changed is put beside it.
-    Beside { path: String, bytes: Vec<u8> },
+    Beside { path: String, bytes: Vec<u8>, mode: u32 },
     /// A link.
     Link { path: String, target: String },
     /// A file or a link goes.
@@ -41,9 +41,12 @@ impl Step {
                 root.write(path, bytes, *mode)?;
                 manifest.set(path, bytes);
             }
-            Step::Beside { path, bytes } => root.write(&beside(path), bytes, 0o644)?,
+            Step::Beside { path, bytes, mode } => root.write(&beside(path), bytes, *mode)?,
             Step::Link { path, target } => root.link(path, target)?,
-            Step::Remove { path } => root.remove(path)?,
+            Step::Remove { path } => {
+                root.remove(path)?;
+                manifest.forget(path);
+            }
             Step::Right { path, bytes } => manifest.set(path, bytes),
             Step::Keep { .. } => {}
         }
@@ -88,7 +91,7 @@ pub fn file(root: &Root, manifest: &Manifest, path: &str, bytes: Vec<u8>, mode: 
         Found::File(_) if root.look(&beside(&path))? == Found::File(bytes.clone()) => {
             Step::Keep { path, why: "you changed it; the new version is beside it already" }
         }
-        Found::File(_) => Step::Beside { path, bytes },
+        Found::File(_) => Step::Beside { path, bytes, mode },
         Found::Link(_) => Step::Keep { path, why: "it is a link" },
         Found::Other => Step::Keep { path, why: "it is no file" },
     })

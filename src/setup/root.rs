@@ -8,11 +8,16 @@ use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 /// Links on the way to a file, as many as the kernel follows.
 const LINKS_MAX: u32 = 40;
 /// Name under which a new file is written.
 const TEMPORARY: &str = ".mef-setup.new";
+
+/// How often, and after which pause, a directory is removed in which somebody writes.
+const BUSY_TRIES: u32 = 100;
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 /// What is at a path.
 #[derive(Debug, PartialEq, Eq)]
@@ -192,15 +197,21 @@ impl Root {
         let _ = self.at(dir).and_then(fs::remove_dir);
     }
 
-    /// Removes a directory with all that is in it; what links in it lead to stays.
+    /// Removes a directory with all that is in it; what links in it lead to stays. A supervisor or its log
+    /// may be writing there for a moment.
     ///
     /// # Errors
     /// What the system says.
     pub fn remove_all(&self, dir: &str) -> io::Result<()> {
-        match fs::remove_dir_all(self.at(dir)?) {
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-            removed => removed,
+        let at = self.at(dir)?;
+        for _ in 0..BUSY_TRIES {
+            match fs::remove_dir_all(&at) {
+                Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+                Err(e) if e.kind() == ErrorKind::DirectoryNotEmpty => std::thread::sleep(BUSY_PAUSE),
+                removed => return removed,
+            }
         }
+        fs::remove_dir_all(&at)
     }
 
     /// The directory of a path, made if it is missing, and the name in it.

@@ -167,7 +167,10 @@ impl Dir {
         }
         let mut file = self.file(temp, Access::Write)?;
         let given = like.map_or(Ok(()), |like| {
-            fchown(&file, Some(like.uid()), Some(like.gid()))?;
+            let now = file.metadata()?;
+            if (now.uid(), now.gid()) != (like.uid(), like.gid()) {
+                fchown(&file, Some(like.uid()), Some(like.gid()))?;
+            }
             file.set_permissions(like.permissions())
         });
         let done = given

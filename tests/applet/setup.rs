@@ -157,6 +157,44 @@ fn what_somebody_has_changed_is_never_overwritten_and_the_rest_is() {
 }
 
 #[test]
+fn from_one_init_system_to_another_nothing_of_the_former_is_left() {
+    let (next, after) = (INITS.iter().cycle().skip(1), INITS.iter().cycle().skip(3));
+    let pairs = INITS.iter().zip(next).chain(INITS.iter().zip(after));
+    for (former, init) in pairs.flat_map(|(a, b)| [(*a, *b), (*b, *a)]) {
+        let tree = Tree::new(&format!("from-{former}-{init}"));
+        tree.setup(&["--init", init]).ok();
+        let alone = tree.all();
+        tree.setup(&["--remove", "--purge"]).ok();
+        tree.setup(&["--init", former]).ok();
+        tree.setup(&["--init", init]).ok();
+        let mut now = tree.all();
+        // What is added to the configuration of a router stays: it is configuration.
+        if former == "procd" || init == "procd" {
+            now.insert("etc/mef/mef.conf".into(), alone["etc/mef/mef.conf"].clone());
+            now.insert("etc/mef/.setup".into(), alone["etc/mef/.setup"].clone());
+        }
+        now.retain(|path, _| !path.ends_with("mef.conf.new"));
+        assert!(now == alone, "from {former} to {init}: {:?}", now.keys());
+    }
+}
+
+#[test]
+fn what_is_put_beside_a_script_can_be_run() {
+    let tree = Tree::new("beside");
+    tree.setup(&["--init", "openrc"]).ok();
+    let script = tree.0.join("etc/init.d/mef");
+    fs::write(&script, "#!/bin/sh\n# mine\n").unwrap();
+    fs::write(tree.0.join("usr/share/man/man8/mef.8"), "mine\n").unwrap();
+    tree.setup(&["--init", "openrc"]).ok();
+    let mode = |path: &str| fs::metadata(tree.0.join(path)).unwrap().mode() & 0o777;
+    assert_eq!(
+        (mode("etc/init.d/mef.new"), mode("usr/share/man/man8/mef.8.new")),
+        (0o755, 0o644),
+        "as the files themselves"
+    );
+}
+
+#[test]
 fn links_of_an_image_lead_into_it_and_are_never_written_through() {
     let tree = Tree::new("links");
     let outside = Tree::new("links-outside");

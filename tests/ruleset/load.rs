@@ -419,6 +419,36 @@ fn bans_and_rules_leave_each_other_alone() {
     net.mef(&["unload"]).ok();
     net.mef(&["unload"]).ok();
     assert_eq!(net.banned().len(), 2);
+    load(&net, "rule dir=in action=accept proto=tcp dport=1\n");
+    net.mef(&["unload", "--all"]).ok();
+    assert_eq!(net.nft_list("tables"), "");
+    net.mef(&["unload", "--all"]).ok();
+    // Whoever makes the table fills it.
+    net.mef(&["ban", "203.0.113.9"]).ok();
+    assert_eq!(net.banned().len(), 3);
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn at_boot_the_bans_come_with_the_rules_and_without() {
+    let net = host();
+    net.mef(&["ban", "203.0.113.7", "--for", "1h"]).ok();
+    for rules in [false, true] {
+        net.mef(&["unload", "--all"]).ok();
+        let path = net.path("etc-mef/mef.rules");
+        if rules {
+            net.write("etc-mef/mef.rules", "rule dir=in action=accept proto=tcp dport=1\n");
+        }
+        assert_eq!(path.exists(), rules);
+        net.mef(&["load", "--boot"]).ok();
+        assert_eq!(net.banned().len(), 1);
+        assert_eq!(net.nft_list(TABLE).contains("dport 1 "), rules);
+    }
+    // Rules with errors keep no ban away.
+    net.mef(&["unload", "--all"]).ok();
+    net.write("etc-mef/mef.rules", "rule dir=in action=nothing\n");
+    assert_eq!(net.mef(&["load", "--boot"]).status, 1);
+    assert_eq!(net.banned().len(), 1);
 }
 
 #[test]

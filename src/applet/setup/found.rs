@@ -4,8 +4,10 @@
 use super::{Job, ask_status};
 use crate::applet::output::{Output, OutputError};
 use crate::base::line::shown;
+use crate::config::{DEFAULT_PATH, Enabled, load};
 use crate::control::proto::{Sight, SightLine};
 use crate::sys::host;
+use std::path::Path;
 use std::time::Duration;
 
 /// How long a daemon that was started is waited for: runit looks for new services every five seconds.
@@ -16,9 +18,10 @@ pub(super) fn report(job: &Job, output: &mut Output<'_>) -> Result<(), OutputErr
     let ports: Vec<String> =
         crate::setup::ssh_ports(&job.root, job.live).iter().map(u16::to_string).collect();
     if job.live {
-        let (watched, blind) = if job.dry_run { Default::default() } else { sights(job) };
+        let (watched, blind) = if job.dry_run { rules() } else { sights(job) };
         let listed = |all: &[String]| if all.is_empty() { "-".to_owned() } else { all.join("; ") };
-        writeln!(output.out, "watched: {}", listed(&watched))?;
+        let would = if job.dry_run { "would be " } else { "" };
+        writeln!(output.out, "{would}watched: {}", listed(&watched))?;
         writeln!(output.out, "nobody watches: {}", listed(&blind))?;
         let forwards = host::forwards().contains(&true);
         let text = if forwards {
@@ -38,6 +41,23 @@ pub(super) fn report(job: &Job, output: &mut Output<'_>) -> Result<(), OutputErr
         "next: mef status; then edit /etc/mef/mef.rules and try it: mef load --confirm 60s"
     )?;
     Ok(())
+}
+
+/// Without a daemon: the rules that would be on here, and those of services that are here and would not.
+fn rules() -> (Vec<String>, Vec<String>) {
+    let (mut on, mut off) = (Vec::new(), Vec::new());
+    let _ = load(Path::new(DEFAULT_PATH), &mut |rule, _| {
+        let (is_on, why) = crate::services::on(rule);
+        if is_on {
+            on.push(format!("{} ({})", rule.name, shown(&why)));
+            return;
+        }
+        rule.enabled = Enabled::Auto;
+        if let (true, found) = crate::services::on(rule) {
+            off.push(format!("{} ({}, but {})", rule.name, shown(&why), shown(&found)));
+        }
+    });
+    (on, off)
 }
 
 /// What the rules that are on read, and why those that read nothing do not.

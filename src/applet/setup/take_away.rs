@@ -1,19 +1,19 @@
 #![forbid(unsafe_code)]
 //! Takes away what was set up.
 
-use super::{Job, cannot, plan, process, run_all};
+use super::{Job, cannot, pid, plan, run_all};
 use crate::applet::output::{Output, OutputError};
 use crate::config::Settings;
 use crate::enforce::options;
 use crate::firewall::{self, loader};
-use crate::setup::{self, Now, Root, Step};
+use crate::setup::{self, Init, Now, Root, Step};
 use crate::sys::process;
 use std::time::Duration;
 
 /// Between two looks whether the daemon has ended.
-const STEP: Duration = Duration::from_millis(20);
+pub(super) const STEP: Duration = Duration::from_millis(20);
 /// Longest wait for that, in steps.
-const STEPS_MAX: u32 = 1000;
+pub(super) const STEPS_MAX: u32 = 1000;
 const CONFIGURATION: &str = "/etc/mef";
 
 pub(super) fn run(mut job: Job, all: bool, output: &mut Output<'_>) -> Result<(), OutputError> {
@@ -30,6 +30,7 @@ pub(super) fn run(mut job: Job, all: bool, output: &mut Output<'_>) -> Result<()
                 files.push(Step::Keep { path: dir.clone(), why: "it may hold more than ours" });
             }
         }
+        logs(&job.root, &settings, &mut trees, &mut files);
         // The program, if it was put there.
         let programs = job.manifest.files.iter().filter(|(path, _)| path.ends_with("bin/mef"));
         files.extend(programs.map(|(path, _)| Step::Remove { path: path.clone() }));
@@ -62,24 +63,43 @@ pub(super) fn run(mut job: Job, all: bool, output: &mut Output<'_>) -> Result<()
         end(&settings)?;
     }
     steps(&mut job, &files, output)?;
-    let whole = setup::supervised(job.init).filter(|_| {
-        !files.iter().any(|step| matches!(step, Step::Keep { path, .. } if path.starts_with("/etc/s")))
-    });
-    let failed = |tree: &str, e: std::io::Error| OutputError::Failed(format!("{tree}: {e}"));
-    whole.map_or(Ok(()), |tree| job.root.remove_all(tree).map_err(|e| failed(tree, e)))?;
-    setup::dirs(job.init).iter().for_each(|dir| job.root.prune(dir));
+    tidy(&job.root, job.init, &files)?;
     if all {
         if job.live {
             tables(&settings, output);
         }
         for tree in &trees {
-            job.root.remove_all(tree).map_err(|e| failed(tree, e))?;
+            job.root.remove_all(tree).map_err(|e| OutputError::Failed(format!("{tree}: {e}")))?;
         }
     } else {
         job.manifest.files.retain(|(path, _)| path.starts_with(CONFIGURATION));
         let _ = job.manifest.write(&job.root);
     }
     tell_what_stays(&job.root, all, output)
+}
+
+/// The logs: of a supervisor, and of bans, with what logrotate has made of it.
+fn logs(root: &Root, settings: &Settings, trees: &mut Vec<String>, files: &mut Vec<Step>) {
+    trees.push("/var/log/mef".to_owned());
+    let Some((dir, name)) = settings.ban_log_path.rsplit_once('/').filter(|(_, name)| is_ours(name)) else {
+        return;
+    };
+    let ours = root.names(dir).into_iter().filter(|other| {
+        other.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-']))
+    });
+    files.extend(ours.map(|file| Step::Remove { path: [dir, "/", &file].concat() }));
+}
+
+/// Removes the directories that an init system was set up with, but for those in which something was kept.
+pub(super) fn tidy(root: &Root, init: Init, files: &[Step]) -> Result<(), OutputError> {
+    let kept = |tree: &str| {
+        files.iter().any(|step| matches!(step, Step::Keep { path, .. } if path.starts_with(tree)))
+    };
+    if let Some(tree) = setup::supervised(init).filter(|tree| !kept(tree)) {
+        root.remove_all(tree).map_err(|e| OutputError::Failed(format!("{tree}: {e}")))?;
+    }
+    setup::dirs(init).iter().for_each(|dir| root.prune(dir));
+    Ok(())
 }
 
 fn steps(job: &mut Job, steps: &[Step], output: &mut Output<'_>) -> Result<(), OutputError> {
@@ -97,9 +117,9 @@ fn steps(job: &mut Job, steps: &[Step], output: &mut Output<'_>) -> Result<(), O
 }
 
 /// Ends a daemon that nobody else has ended, and waits for it.
-fn end(settings: &Settings) -> Result<(), OutputError> {
+pub(super) fn end(settings: &Settings) -> Result<(), OutputError> {
     for step in 0..STEPS_MAX {
-        let Some(pid) = process(settings) else { return Ok(()) };
+        let Some(pid) = pid(settings) else { return Ok(()) };
         if step == 0 {
             process::ask_to_end(&pid);
         }
@@ -120,7 +140,8 @@ fn tables(settings: &Settings, output: &mut Output<'_>) {
 
 /// Whether a directory of the configuration is for mef alone, by its name.
 fn is_ours(dir: &str) -> bool {
-    dir.split('/').any(|part| part == "mef" || part.starts_with("mef-"))
+    dir.split('/')
+        .any(|part| part.strip_prefix("mef").is_some_and(|r| r.is_empty() || r.starts_with(['-', '.'])))
 }
 
 fn tell_what_stays(root: &Root, all: bool, output: &mut Output<'_>) -> Result<(), OutputError> {

@@ -134,9 +134,10 @@ complete -c mef -n '__fish_seen_subcommand_from load' -F
 complete -c mef -n '__fish_seen_subcommand_from load' -l check -d 'only say what is wrong with it'
 complete -c mef -n '__fish_seen_subcommand_from load' -l confirm -x -a '10m 1h 1d 7d 30d' -d 'how long the rules are pending confirmation, such as 30s: then the previous ones return, unless you type yes or `mef confirm` is run'
 complete -c mef -n '__fish_seen_subcommand_from load' -l force -d 'load a rule set that is known to cut off the SSH session that this command runs in'
-complete -c mef -n '__fish_seen_subcommand_from load' -l boot -d 'at boot: if nobody has confirmed the rules of the last trial, load those that were confirmed last instead'
+complete -c mef -n '__fish_seen_subcommand_from load' -l boot -d 'at boot: put the bans back, too; and if nobody has confirmed the rules of the last trial, load those that were confirmed last instead'
 complete -c mef -n '__fish_seen_subcommand_from load' -l help -d 'display usage information'
 complete -c mef -n '__fish_seen_subcommand_from confirm' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from unload' -l all -d 'also the table of bans, with the deny lists and guards in it; a daemon that runs makes it again'
 complete -c mef -n '__fish_seen_subcommand_from unload' -l help -d 'display usage information'
 complete -c mef -n '__fish_seen_subcommand_from check' -F
 complete -c mef -n '__fish_seen_subcommand_from check' -l config -r -F -d 'another mef.conf'

@@ -1,0 +1,50 @@
+#![forbid(unsafe_code)]
+//! From one init system to another: what the former one was set up with goes, and its daemon ends before the
+//! new one starts.
+
+use super::{Job, cannot, take_away, wait};
+use crate::applet::output::{Output, OutputError};
+use crate::setup::{self, Init, Now, Step};
+
+/// The init system that it was set up for before, if that was another one.
+pub(super) struct Switch(Option<Init>);
+
+impl Switch {
+    /// Adds the steps for what the former one had.
+    pub(super) fn from(job: &Job, steps: &mut Vec<Step>) -> Result<Switch, OutputError> {
+        let former = Init::named(&job.manifest.init).filter(|former| *former != job.init);
+        if let Some(former) = former {
+            let replaced = setup::replaced(&job.root, job.live, (former, job.init), &job.manifest);
+            steps.extend(replaced.map_err(|trouble| cannot(&trouble))?);
+        }
+        Ok(Switch(former))
+    }
+
+    pub(super) fn is_one(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Says in the plan what becomes of the daemon that runs.
+    pub(super) fn tell(&self, ends: bool, output: &mut Output<'_>) -> Result<(), OutputError> {
+        if let Some(former) = self.0.filter(|_| ends) {
+            writeln!(output.out, "  end      the daemon that {} started", former.name())?;
+        }
+        Ok(())
+    }
+
+    /// When the files are as they should be: ends its daemon, if a new one is to start, and removes its
+    /// directories.
+    pub(super) fn finish(&self, job: &Job, steps: &[Step], starts: bool) -> Result<(), OutputError> {
+        let Some(former) = self.0 else { return Ok(()) };
+        if job.live && starts {
+            // Where that init system does not run any more nothing supervises it, and these commands fail.
+            for now in [Now::Stop, Now::Gone] {
+                for argv in setup::commands(former, &job.root, now) {
+                    let _ = wait(&argv, false);
+                }
+            }
+            take_away::end(&job.settings())?;
+        }
+        take_away::tidy(&job.root, former, steps)
+    }
+}

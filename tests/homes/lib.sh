@@ -1,0 +1,209 @@
+# shellcheck shell=sh disable=SC2154
+# What is done on each host, by the name of its stage. Run by dash as root of the host, not as a service;
+# $home is its init system, and tests/homes/$home.sh says how it is told what to do:
+#     tell VERB     start, stop, restart, reload the daemon
+#     revives=1     it starts a daemon that was killed
+#     mine=FILE     a file of mef set-up for it, which the administrator changes
+export TERM=dumb
+revives=1 mine='' blind=''
+. "/homes/$home.sh"
+attacker=203.0.113.66 friend=198.51.100.7
+
+# check TEXT COMMAND...: states that it succeeds.
+check() {
+    text=$1
+    shift
+    if "$@" >/tmp/said 2>&1; then echo "yes: $text"; else
+        echo "NO: $text ($?: $*)"
+        cat /tmp/said
+        mef status | head -n 5
+        tail -n 20 /var/log/*.log /var/log/*/current 2>/dev/null
+        [ "$home" != systemd ] || journalctl -n 60
+        exit 1
+    fi
+}
+fails() { ! "$@"; }
+wait_for() {
+    count=0
+    until "$@" >/dev/null 2>&1; do
+        count=$((count + 1))
+        [ $count -lt 600 ] || return 1
+        sleep 0.1
+    done
+}
+
+pid() { mef status --json | sed -n 's/.*"pid":\([0-9]*\).*/\1/p' | grep .; }
+runs() { pid >/dev/null; }
+another() { now=$(pid) && [ "$now" != "$old" ]; }
+banned() { mef bans | grep -qF "$1" && nft list set inet mef_guard ban4 | grep -qF "$1"; }
+says() { grep -qF -- "$1" /tmp/out; }
+floods() { mef status | grep -q "^floods  *$1"; }
+rules_hold() { nft list table inet mef | grep -q "dport $1"; }
+
+# neighbours: an attacker and a friend, each behind a link of its own.
+neighbours() {
+    for name in attacker friend; do
+        eval "addr=\$$name"
+        ip netns add $name
+        ip link add $name type veth peer name eth0 netns $name
+        ip addr add "${addr%.*}.1/24" dev $name
+        ip link set $name up
+        ip -n $name addr add "$addr/24" dev eth0
+        ip -n $name link set lo up
+        ip -n $name link set eth0 up
+    done
+}
+
+start_sshd() {
+    [ -S /dev/log ] || { busybox syslogd -n -O /var/log/auth.log & }
+    mkdir -p /run/sshd
+    printf '%s\n' 'Port 22' 'HostKey /etc/ssh/host_key' 'PidFile none' 'UsePAM no' 'UseDNS no' \
+        >/run/sshd_config
+    set --
+    ! /usr/sbin/sshd -t -f /run/sshd_config -o PerSourcePenalties=no || set -- -o PerSourcePenalties=no
+    wait_for test -S /dev/log
+    /usr/sbin/sshd -f /run/sshd_config "$@"
+}
+
+# knock NAME: one log-in with a wrong password, each as somebody else.
+knock() {
+    eval "addr=\$$1"
+    printf '#!/bin/sh\necho wrong\n' >/run/askpass
+    chmod 755 /run/askpass
+    SSH_ASKPASS=/run/askpass SSH_ASKPASS_REQUIRE=force DISPLAY=:0 ip netns exec "$1" ssh -F none -l "user$count" \
+        -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o PubkeyAuthentication=no \
+        -o PreferredAuthentications=password -o NumberOfPasswordPrompts=1 -o ConnectTimeout=30 \
+        "${addr%.*}.1" true </dev/null >/dev/null 2>&1
+    true
+}
+# answered NAME: whether sshd answers; it does at once or never.
+answered() {
+    eval "addr=\$$1"
+    ip netns exec "$1" busybox nc -w 2 "${addr%.*}.1" 22 </dev/null 2>/dev/null | grep -q '^SSH-'
+}
+
+before() {
+    neighbours
+    start_sshd
+    # As a former version of the same would be found: with files of nobody else.
+    check "no daemon runs" fails runs
+}
+
+set_up() {
+    mef setup --dry-run >/tmp/out
+    check "the plan says what would be watched" grep -q '^would be watched: .*sshd (' /tmp/out
+    check "it has changed nothing" fails test -e /etc/mef
+    mef setup --allow $friend >/tmp/out 2>&1 || { cat /tmp/out; exit 1; }
+    check "it knows the init system" says "init system: $home ("
+    check "it says what is watched" grep -q '^watched: .*sshd (' /tmp/out
+    check "it says how to take it back" says "mef setup --remove"
+    check "the daemon runs" wait_for runs
+    attacked
+    files_changed
+    ended
+    upgraded
+}
+
+attacked() {
+    count=0
+    until banned $attacker || [ $count = 12 ]; do
+        knock attacker
+        count=$((count + 1))
+        sleep 0.1
+    done
+    check "sshd was attacked, and the attacker is banned" wait_for banned $attacker
+    check "the attacker gets no answer" fails answered attacker
+    count=0
+    while [ $count -lt 8 ]; do knock friend; count=$((count + 1)); done
+    check "a friend who fails as often is answered" answered friend
+}
+
+files_changed() {
+    printf 'policy dir=in action=accept\nrule dir=in action=drop proto=tcp dport=4711\n' >/etc/mef/mef.rules
+    check "a rule set is loaded" mef load
+    check "it is in force" rules_hold 4711
+    cp /etc/mef/mef.conf /etc/mef/mef.conf.good
+    old=$(pid)
+    check "floods are off" floods off
+    sed -i 's/^\[global\]/[global]\nddos_enabled=true/' /etc/mef/mef.conf
+    check "it reloads a good file" tell reload
+    check "the new setting holds" fails floods off
+    echo 'bantime=for a while' >>/etc/mef/mef.conf
+    check "reloading a bad file fails" fails tell reload
+    check "what held before holds" fails floods off
+    check "it is the same daemon" test "$(pid)" = "$old"
+    mv /etc/mef/mef.conf.good /etc/mef/mef.conf
+    check "it reloads the file it had" tell reload
+    check "the setting is as it was" floods off
+}
+
+ended() {
+    old=$(pid)
+    kill -9 "$old"
+    if [ "$revives" = 1 ]; then
+        check "killed it comes back" wait_for another
+    else
+        check "killed it is started" tell start
+        check "it runs" wait_for another
+    fi
+    check "the ban is there" banned $attacker
+    check "it is stopped" tell stop
+    check "it has ended" wait_for fails runs
+    check "the ban is in force without it" fails answered attacker
+    sleep 1
+    check "it stays away" fails runs
+    check "it is started" tell start
+    check "it runs" wait_for runs
+}
+
+upgraded() {
+    [ -z "$mine" ] || echo '# mine' >>"$mine"
+    cp /usr/local/sbin/mef /usr/local/sbin/mef.new
+    mv /usr/local/sbin/mef.new /usr/local/sbin/mef
+    # One file is as a former version wrote it.
+    page=/usr/share/man/man8/mef.8
+    echo '.\" of a former version' >>$page
+    old=$(pid)
+    mef setup --upgrade >/tmp/out 2>&1 || { cat /tmp/out; exit 1; }
+    check "another daemon runs" wait_for another
+    check "it is that of the new program" test "$(readlink "/proc/$(pid)/exe")" = /usr/local/sbin/mef
+    [ -z "$mine" ] || check "my file is kept" says "keep     $mine: you changed it"
+    [ -z "$mine" ] || check "it is as I left it" grep -q '^# mine' "$mine"
+    [ -z "$mine" ] || check "the new one is beside it" test -e "$mine.new"
+    check "the ban is there" banned $attacker
+    [ -z "$mine" ] || mv "$mine.new" "$mine"
+    mv $page.new $page
+}
+
+again() {
+    [ -n "$blind" ] || check "the network met the rule set" grep -q 'dport 4711' /run/met
+    [ -n "$blind" ] || check "the network met the ban" grep -qF $attacker /run/met
+    check "the daemon runs" wait_for runs
+    neighbours
+    start_sshd
+    check "the ban is there" banned $attacker
+    check "the attacker gets no answer" fails answered attacker
+    check "a friend is answered" answered friend
+    mef setup >/tmp/out 2>&1 || { cat /tmp/out; exit 1; }
+    check "set up again, nothing is to be done" fails grep -qE '^  (write|update|link|run|end) ' /tmp/out
+}
+
+removed() {
+    mef setup --remove >/tmp/out 2>&1 || { cat /tmp/out; exit 1; }
+    check "the daemon has ended" fails runs
+    check "the ban is in force" fails answered attacker
+    check "the configuration is there" test -s /etc/mef/mef.conf
+    sleep 1
+    check "it stays away" fails runs
+    mef setup >/tmp/out 2>&1 || { cat /tmp/out; exit 1; }
+    check "set up again it runs" wait_for runs
+    check "the ban is known" banned $attacker
+    mef setup --remove --purge >/tmp/out 2>&1 || { cat /tmp/out; exit 1; }
+    check "purged it has ended" fails runs
+    check "there are no tables of it" fails sh -c 'nft list tables | grep mef'
+    check "there is nothing in /run" fails test -e /run/mef
+    check "there is no log" fails sh -c 'ls -d /var/log/mef*'
+    check "the attacker is answered" answered attacker
+}
+
+"$1"

@@ -1,0 +1,22 @@
+# shellcheck shell=sh disable=SC2034,SC2154
+# OpenRC, started by init of busybox, as on Alpine. What such a host has for its disks and its network is short.
+mine=/etc/init.d/mef
+prepare() {
+    ln -s /usr/bin/busybox "$disk/sbin/init"
+    cat >"$disk/etc/inittab" <<'END'
+::sysinit:/sbin/openrc sysinit
+::sysinit:/sbin/openrc boot
+::wait:/sbin/openrc default
+::wait:/usr/bin/touch /run/booted
+::respawn:/usr/bin/busybox sleep 100000
+END
+    mkdir -p "$disk/etc/conf.d" "$disk"/etc/runlevels/{sysinit,boot,default,shutdown}
+    cp /etc/rc.conf /etc/insserv.conf "$disk/etc/"
+    printf '#!/sbin/openrc-run\ndepend() { provide localmount; }\nstart() { :; }\n' >"$disk/etc/init.d/disks"
+    printf '#!/sbin/openrc-run\ndepend() { provide net; }\nstart() { /homes/network; }\n' \
+        >"$disk/etc/init.d/networking"
+    chmod +x "$disk"/etc/init.d/*
+    ln -s /etc/init.d/disks /etc/init.d/networking "$disk/etc/runlevels/boot/"
+    first=/sbin/init
+}
+tell() { rc-service mef "$1"; }
