@@ -14,7 +14,7 @@ have_packages "the test of init systems" $(words "$root/tests/homes/packages")
 program=${MEF_BIN:-$out/mef}
 work=$(mktemp -d "$out/homes.XXXXXX")
 boot=
-trap '[ -z "$boot" ] || kill "$boot" 2>/dev/null; rm -rf --one-file-system "$work"' EXIT
+trap '[ -z "$boot" ] || pull_plug; rm -rf --one-file-system "$work"' EXIT
 readonly patience=60
 
 fail() { echo "FAILED: $home: $*" >&2; exit 1; }
@@ -35,7 +35,8 @@ make_disk() {
     # Of process 1 it is told which it is.
     rm -f "$disk"/sbin/{init,telinit,reboot,halt,poweroff,shutdown,runlevel}
     ssh-keygen -q -t ed25519 -N '' -f "$disk/etc/ssh/host_key"
-    cp "$root"/tests/homes/{*.sh,network} "$disk/homes/"
+    cp "$root"/tests/homes/{*.sh,network} "$root"/rootfs/usr/share/doc/mef/*.md \
+        "$disk/homes/"
     install "$program" "$disk/usr-local/sbin/mef"
 }
 
@@ -45,8 +46,14 @@ make_disk() {
 private_root='
 set -e
 mount --make-rprivate /
+if [ -z "$cgroup" ]; then
+    # A control group of its own, in which nothing is left of the one before.
+    mount -t cgroup2 cgroup2 cgroup
+    if mkdir "cgroup/mef-homes.$id" 2>/dev/null; then echo 0 >"cgroup/mef-homes.$id/cgroup.procs"; fi
+    cgroup=1 exec unshare --cgroup sh -c "$script" sh "$@"
+fi
 mount -t tmpfs tmpfs root
-mkdir root/usr root/dev root/proc root/sys root/run root/tmp root/host
+mkdir root/usr root/srv root/dev root/proc root/sys root/run root/tmp root/host
 for dir in etc var sbin homes root; do mkdir "root/$dir"; mount --bind "disk/$dir" "root/$dir"; done
 mount --rbind /usr root/usr
 mount --bind disk/usr-local root/usr/local
@@ -62,13 +69,12 @@ mount -t tmpfs -o mode=755 tmpfs root/dev
 mount -t proc proc root/proc
 mount -t sysfs sysfs root/sys
 mkdir root/dev/pts root/dev/shm
-for device in null zero full random urandom tty ptmx; do
+for device in null zero full random urandom tty ptmx kmsg; do
     : >"root/dev/$device" && mount --bind "/dev/$device" "root/dev/$device"
 done
 mount --rbind /dev/pts root/dev/pts
 ln -s /proc/self/fd root/dev/fd
-cgroup=root/sys/fs/cgroup
-mount -t cgroup2 cgroup2 "$cgroup"
+mount -t cgroup2 cgroup2 root/sys/fs/cgroup
 cd root
 pivot_root . host
 exec env -i container=test PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb \
@@ -78,9 +84,9 @@ exec env -i container=test PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin TE
 # boot: process 1 starts; waits until the host has come up.
 boot() {
     local count=0
-    mkdir -p "$work/root"
-    (cd "$work" && exec unshare --pid --mount --net --uts --ipc --cgroup --fork --kill-child \
-        sh -c "$private_root" sh $first </dev/null >>"$work/console" 2>&1) &
+    mkdir -p "$work/root" "$work/cgroup"
+    (cd "$work" && script=$private_root cgroup='' id=$$ exec unshare --pid --mount --net --uts --ipc --fork \
+        --kill-child sh -c "$private_root" sh $first </dev/null >>"$work/console" 2>&1) &
     boot=$!
     until inside test -e /run/booted && inside test ! -e /host; do
         count=$((count + 1))
@@ -98,11 +104,30 @@ inside() {
         env -i PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root home="$home" "$@" 2>>"$work/err"
 }
 
+# end_cgroup: of the host, when its processes have ended.
+# shellcheck disable=SC2016
+end_cgroup() {
+    unshare --mount sh -c 'mount --make-rprivate / && mount -t cgroup2 cgroup2 "$1" &&
+        [ ! -e "$1/mef-homes.$2" ] || find "$1/mef-homes.$2" -depth -type d -exec rmdir {} +' \
+        sh "$work/cgroup" $$
+}
+
 # pull_plug: what the host has in memory is lost.
 pull_plug() {
     kill -9 "$(pgrep -P "$boot")"
     wait "$boot" 2>/dev/null || true
     boot=
+    try_for "$patience" end_cgroup
+}
+
+# try_for SECONDS COMMAND...: until it succeeds.
+try_for() {
+    local tries=$(($1 * 10))
+    shift
+    until "$@" 2>/dev/null; do
+        [ $((tries--)) -gt 0 ] || { fail "$*"; }
+        sleep 0.1
+    done
 }
 
 # files: what the disk holds, with what is in it. Logs and keys that others write are not told.
@@ -136,11 +161,28 @@ run() {
 
 # stage NAME: a part of lib.sh, on the host.
 stage() {
-    inside sh /homes/lib.sh "$1" >"$work/said" || { tail -n 30 "$work/console" "$work/err" "$work/said" >&2; fail "$1"; }
+    if ! inside sh /homes/lib.sh "$1" >"$work/said"; then
+        tail -n 30 "$work/console" "$work/err" "$work/said" >&2
+        grep -A 5 '^NO: ' "$work/said" >&2
+        fail "$1"
+    fi
     sed 's/^/    /' "$work/said"
 }
 
 homes=("$@")
 [ $# -gt 0 ] || homes=(systemd openrc runit s6 sysvinit busybox procd)
-for name in "${homes[@]}"; do run "$name"; done
-echo "init systems: ${homes[*]}"
+if [ ${#homes[@]} = 1 ]; then
+    run "${homes[0]}"
+    exit
+fi
+# They wait for each other's processes no more than for their own: side by side.
+names=() failed=
+for name in "${homes[@]}"; do
+    bash "$0" "$name" >"$work/$name.log" 2>&1 &
+    names+=("$!:$name")
+done
+for name in "${names[@]}"; do
+    wait "${name%%:*}" || { cat "$work/${name#*:}.log"; failed+=" ${name#*:}"; }
+done
+echo "init systems: ${homes[*]}${failed:+; failed:}$failed"
+[ -z "$failed" ]

@@ -12,12 +12,3 @@ END
     first=/sbin/init
 }
 
-# It has no commands: what it starts it starts again. Stopped is what is not in its file any more.
-tell() {
-    case $1 in
-        reload) mef reload ;;
-        # Where it is built so, init itself ends what its file has no more.
-        stop) sed -i 's/^::respawn:.*mef daemon/#&/' /etc/inittab && kill -HUP 1 && { kill "$(pid)" || true; } ;;
-        start) sed -i 's/^#\(::respawn:.*mef daemon\)/\1/' /etc/inittab && kill -HUP 1 ;;
-    esac
-}

@@ -1,11 +1,15 @@
 # shellcheck shell=sh disable=SC2154
 # What is done on each host, by the name of its stage. Run by dash as root of the host, not as a service;
-# $home is its init system, and tests/homes/$home.sh says how it is told what to do:
-#     tell VERB     start, stop, restart, reload the daemon
-#     revives=1     it starts a daemon that was killed
-#     mine=FILE     a file of mef set-up for it, which the administrator changes
+# $home is its init system, and tests/homes/$home.sh may say:
+#     revives=      nothing starts a daemon that was killed
+#     mine=FILE     a file that set-up writes for it, and that the administrator changes
+#     own           what else is done, when it is set up
+#     run_sshd      starts sshd with these options
 export TERM=dumb
-revives=1 mine='' blind=''
+revives=1 mine=''
+own() { :; }
+run_sshd() { /usr/sbin/sshd "$@"; }
+# shellcheck source=/dev/null
 . "/homes/$home.sh"
 attacker=203.0.113.66 friend=198.51.100.7
 
@@ -31,6 +35,9 @@ wait_for() {
         sleep 0.1
     done
 }
+
+# tell VERB: start, stop, restart or reload the daemon, as its page says.
+tell() { eval "$(sed -n "s/^| $1 | \`\(.*\)\` |\$/\1/p" "/homes/$home.md" | grep . || echo false)"; }
 
 pid() { mef status --json | sed -n 's/.*"pid":\([0-9]*\).*/\1/p' | grep .; }
 runs() { pid >/dev/null; }
@@ -62,7 +69,7 @@ start_sshd() {
     set --
     ! /usr/sbin/sshd -t -f /run/sshd_config -o PerSourcePenalties=no || set -- -o PerSourcePenalties=no
     wait_for test -S /dev/log
-    /usr/sbin/sshd -f /run/sshd_config "$@"
+    run_sshd -f /run/sshd_config "$@"
 }
 
 # knock NAME: one log-in with a wrong password, each as somebody else.
@@ -70,7 +77,8 @@ knock() {
     eval "addr=\$$1"
     printf '#!/bin/sh\necho wrong\n' >/run/askpass
     chmod 755 /run/askpass
-    SSH_ASKPASS=/run/askpass SSH_ASKPASS_REQUIRE=force DISPLAY=:0 ip netns exec "$1" ssh -F none -l "user$count" \
+    SSH_ASKPASS=/run/askpass SSH_ASKPASS_REQUIRE=force DISPLAY=:0 \
+        ip netns exec "$1" ssh -F none -l "user$count" \
         -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o PubkeyAuthentication=no \
         -o PreferredAuthentications=password -o NumberOfPasswordPrompts=1 -o ConnectTimeout=30 \
         "${addr%.*}.1" true </dev/null >/dev/null 2>&1
@@ -101,6 +109,7 @@ set_up() {
     attacked
     files_changed
     ended
+    own
     upgraded
 }
 
@@ -154,6 +163,9 @@ ended() {
     check "it stays away" fails runs
     check "it is started" tell start
     check "it runs" wait_for runs
+    old=$(pid)
+    check "it is restarted" tell restart
+    check "another one runs" wait_for another
 }
 
 upgraded() {
@@ -176,8 +188,8 @@ upgraded() {
 }
 
 again() {
-    [ -n "$blind" ] || check "the network met the rule set" grep -q 'dport 4711' /run/met
-    [ -n "$blind" ] || check "the network met the ban" grep -qF $attacker /run/met
+    check "the network met the rule set" grep -q 'dport 4711' /run/met
+    check "the network met the ban" grep -qF $attacker /run/met
     check "the daemon runs" wait_for runs
     neighbours
     start_sshd

@@ -12,4 +12,3 @@ prepare() {
     ln -s ../init.d/network "$disk/etc/rc.d/S20network"
     first=/sbin/procd
 }
-tell() { "/etc/init.d/mef" "$1"; }

@@ -3,6 +3,8 @@
 mine=/etc/sv/mef/run
 prepare() {
     mkdir -p "$disk"/etc/runit/core-services "$disk"/etc/sv "$disk"/etc/service
+    : >"$disk/etc/runit/core-services/00-disks.sh"
+    mkdir "$disk/etc/sv/other"
     ln -s runit-init "$disk/sbin/init"
     cat >"$disk/etc/runit/1" <<'END'
 #!/bin/sh
@@ -14,11 +16,4 @@ END
     printf '#!/bin/sh\n' >"$disk/etc/runit/3"
     chmod +x "$disk"/etc/runit/[123]
     first=/sbin/runit
-}
-tell() {
-    case $1 in
-        reload) mef reload ;;
-        stop) sv force-stop /etc/service/mef ;;
-        *) sv "$1" /etc/service/mef ;;
-    esac
 }

@@ -1,6 +1,6 @@
 # shellcheck shell=sh disable=SC2034,SC2154
-# s6-svscan as process 1, as s6-linux-init starts it: services are copied to below /run at boot. The script that
-# brings the network up loads the rule set first, since services start all at once.
+# s6-svscan as process 1, as s6-linux-init starts it: services are copied to below /run at boot. The script
+# that brings the network up loads the rule set first, since services start all at once.
 mine=/etc/s6/sv/mef/run
 prepare() {
     mkdir -p "$disk/etc/s6-linux-init/current/run-image/service"
@@ -14,12 +14,4 @@ exec s6-svscan /run/service
 END
     chmod +x "$disk/etc/boot"
     first=/etc/boot
-}
-tell() {
-    case $1 in
-        reload) mef reload ;;
-        start) s6-svc -wu -T 30000 -u /run/service/mef ;;
-        stop) s6-svc -wD -T 30000 -d /run/service/mef ;;
-        restart) s6-svc -r /run/service/mef ;;
-    esac
 }

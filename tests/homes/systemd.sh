@@ -1,4 +1,4 @@
-# shellcheck shell=sh disable=SC2034,SC2154
+# shellcheck shell=sh disable=SC2016,SC2034,SC2154
 # systemd, without the services of Debian that have nothing to do here.
 mine=/etc/systemd/system/mef.service
 prepare() {
@@ -21,4 +21,75 @@ prepare() {
     ln -s ../networking.service ../booted.service "$units/multi-user.target.wants/"
     first=/lib/systemd/systemd
 }
-tell() { systemctl "$1" mef.service; }
+
+# The journal says of which service a line is.
+run_sshd() {
+    printf '%s\n' '[Service]' "ExecStart=/usr/sbin/sshd -D $*" >/run/systemd/system/ssh.service
+    systemctl daemon-reload && systemctl start ssh.service
+}
+
+# block NAME: of the page for systemd.
+block() { sed -n "/^\`\`\`text $1\$/,/^\`\`\`\$/{/^\`\`\`/d;p}" /homes/systemd.md; }
+allow() {
+    mkdir -p /etc/systemd/system/mef.service.d
+    block "$1" >"/etc/systemd/system/mef.service.d/$1"
+    systemctl daemon-reload && systemctl restart mef.service
+}
+# hook LINES: a program of on_ban, and a ban by hand.
+hook() {
+    printf '%s\n' '#!/bin/sh' "$@" >/usr/local/bin/hook
+    chmod +x /usr/local/bin/hook
+    mef ban "$peer" --for 1h
+}
+
+reads_kmsg() { mef status | grep -q '^homes  *kmsg .*/dev/kmsg'; }
+
+own() {
+    for unit in mef.service mef-rules.service; do
+        check "$unit is without a fault" fails sh -c "systemd-analyze verify --man=no $unit 2>&1 | grep ."
+        check "$unit is exposed to 2.0 at most" systemd-analyze security --offline=true --threshold=20 \
+            "/etc/systemd/system/$unit"
+    done
+    check "the rule set is loaded by its unit" systemctl restart mef-rules.service
+    check "it is in force" rules_hold 4711
+    cp /etc/mef/mef.conf /root/mef.conf
+    mkdir -p /etc/mef/rules.d /srv/bans /usr/local/bin
+    sed -i 's/^\[global\]/&\non_ban=\/usr\/local\/bin\/hook\nban_log_enabled=true/' /etc/mef/mef.conf
+    systemctl reload mef.service
+    peer=192.0.2.1
+    hook 'echo "$MEF_ADDR" >/var/lib/mef/hooked'
+    check "a program runs at a ban" wait_for grep -q 192.0.2.1 /var/lib/mef/hooked
+    check "the log of bans is written" wait_for grep -q 192.0.2.1 /var/log/mef.log
+    check "systemd knows the verdict" sh -c 'systemctl show -p StatusText mef | grep -q protected'
+
+    printf '[rule]\nsource=kmsg\nenabled=true\nfailregex=^homes: <HOST> was here\nmaxretry=2\n' \
+        >/etc/mef/rules.d/homes.conf
+    systemctl reload mef.service
+    check "the kernel's log may not be read" fails reads_kmsg
+    allow kmsg.conf
+    check "it runs with more rights" wait_for runs
+    check "the kernel's log is read" wait_for reads_kmsg
+
+    busybox nc -l -p 8080 >/run/heard &
+    peer=192.0.2.2
+    hook 'echo "$MEF_ADDR" | busybox nc -w 30 203.0.113.1 8080 || echo no >/var/lib/mef/refused'
+    check "a program may not talk to the network" wait_for test -e /var/lib/mef/refused
+    allow network.conf
+    check "it runs with more rights" wait_for runs
+    peer=192.0.2.3
+    hook 'echo "$MEF_ADDR" | busybox nc -w 30 203.0.113.1 8080'
+    check "a program talks to the network" wait_for grep -q 192.0.2.3 /run/heard
+
+    peer=192.0.2.4
+    hook 'echo "$MEF_ADDR" >/srv/bans/all || echo no >/var/lib/mef/denied'
+    check "a program may not write elsewhere" wait_for test -e /var/lib/mef/denied
+    allow write.conf
+    check "it runs with more rights" wait_for runs
+    peer=192.0.2.5
+    hook 'echo "$MEF_ADDR" >>/srv/bans/all'
+    check "a program writes elsewhere" wait_for grep -q 192.0.2.5 /srv/bans/all
+    mv /root/mef.conf /etc/mef/mef.conf
+    rm -r /etc/systemd/system/mef.service.d /etc/mef/rules.d/homes.conf /usr/local/bin /srv/bans
+    mef unban 192.0.2.1-192.0.2.5
+    systemctl daemon-reload && systemctl restart mef.service
+}

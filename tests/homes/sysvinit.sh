@@ -9,7 +9,8 @@ prepare() {
     if [ ! -e "$sysvinit/sbin/init" ]; then
         rm -rf "$sysvinit" "$sysvinit.new"
         # shellcheck source=/dev/null
-        open_suite "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$(dpkg --print-architecture)" "$sysvinit.apt"
+        release=$(. /etc/os-release && echo "$VERSION_CODENAME")
+        open_suite "$release" "$(dpkg --print-architecture)" "$sysvinit.apt"
         for package in sysvinit-core sysv-rc; do
             dpkg -x "$(fetch "$package")" "$sysvinit.new" || die "no $package"
         done
@@ -17,7 +18,9 @@ prepare() {
         mv "$sysvinit.new" "$sysvinit"
     fi
     cp "$(find "$sysvinit" -path '*sbin/init' -type f)" "$disk/sbin/init"
-    cp "$(find "$sysvinit" -path '*lib/init/rc')" "$(find "$sysvinit" -path '*lib/init/rcS')" "$disk/etc/init.d/"
+    for script in rc rcS; do
+        cp "$(find "$sysvinit" -path "*lib/init/$script")" "$disk/etc/init.d/"
+    done
     printf '%s\n' id:2:initdefault: si::sysinit:/etc/init.d/rcS l2:2:wait:/etc/init.d/rc\ 2 \
         bo:2:wait:/usr/bin/touch\ /run/booted >"$disk/etc/inittab"
     for level in 0 1 2 3 4 5 6 S; do mkdir -p "$disk/etc/rc$level.d"; done
@@ -25,4 +28,3 @@ prepare() {
     ln -s ../init.d/networking "$disk/etc/rcS.d/S13networking"
     first=/sbin/init
 }
-tell() { "/etc/init.d/mef" "$1"; }
