@@ -86,12 +86,14 @@ boot() {
     local count=0
     mkdir -p "$work/root" "$work/cgroup"
     (cd "$work" && script=$private_root cgroup='' id=$$ exec unshare --pid --mount --net --uts --ipc --fork \
-        --kill-child sh -c "$private_root" sh $first </dev/null >>"$work/console" 2>&1) &
+        --kill-child sh -c "$private_root" sh "$first" </dev/null >>"$work/console" 2>&1) &
     boot=$!
     until inside test -e /run/booted && inside test ! -e /host; do
         count=$((count + 1))
-        kill -0 "$boot" 2>/dev/null && [ $count -lt $((patience * 10)) ] ||
-            { cat "$work/console" >&2; fail "it does not boot"; }
+        if ! kill -0 "$boot" 2>/dev/null || [ $count -gt $((patience * 10)) ]; then
+            cat "$work/console" >&2
+            fail "it does not boot"
+        fi
         sleep 0.1
     done
 }
@@ -140,7 +142,7 @@ files() {
 run() {
     home=$1 disk=$work/disk
     say "home: $home"
-    : >"$work/console" >"$work/err"
+    rm -f "$work/console" "$work/err"
     make_disk
     first=
     # shellcheck source=/dev/null
