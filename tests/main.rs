@@ -57,6 +57,8 @@ mod enforce {
 }
 
 mod firewall {
+    mod backends;
+    mod fallback;
     mod flood;
     mod guard;
     mod health;
@@ -75,6 +77,7 @@ mod input {
 }
 
 mod lists {
+    mod fallback;
     mod files;
     mod kept;
 }

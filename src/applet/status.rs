@@ -141,6 +141,8 @@ struct KernelStatus {
     state: Option<GuardState>,
     /// Where bans are kept.
     place: &'static str,
+    /// Where packets are dropped, if the options do not tell it.
+    hook: Option<&'static str>,
     bans: u64,
     allowed: u64,
     /// Sources in the flood throttle.
@@ -162,10 +164,12 @@ impl KernelStatus {
         }
         let lacks = state.map_or(Vec::new(), |state| guard.lacking(state));
         let owner = guard.owned_by(Path::new(&settings.run_dir))?;
+        let (place, hook) = (guard.place(), guard.hook());
         Ok(KernelStatus {
             missing: None,
             state,
-            place: guard.place(),
+            place,
+            hook,
             bans,
             allowed,
             throttled,
@@ -287,6 +291,7 @@ fn people(
                 kernel.bans, kernel.allowed
             )?;
             let place = match (settings.ban_host, settings.ban_forward) {
+                _ if let Some(hook) = kernel.hook => hook,
                 (true, false) => "input, behind connection tracking",
                 (false, true) => "forward, behind connection tracking",
                 _ if state.watches.has(Capability::Ingress) => {

@@ -9,7 +9,7 @@ use crate::base::range::{Family, Range, covers, merge};
 use crate::config::{ListKind, Settings};
 use crate::enforce::{Enforcer, journal, options};
 use crate::firewall::backend::View;
-use crate::firewall::open;
+use crate::firewall::{open, take_over};
 use crate::lists::{self, Gone, ListNote, ListTurn, Paths};
 use crate::sys::{host::Protected, stdio};
 use std::cell::RefCell;
@@ -136,8 +136,13 @@ pub(super) fn table(
     };
     let mut enforcer = Enforcer::new(guard, journal, settings.kill_connections);
     enforcer.lock_beside(Path::new(&settings.run_dir));
-    if fresh && let Err(e) = enforcer.restore(now, &mut |note| output.note(note)) {
-        output.note(&e);
+    if fresh {
+        if let Err(e) = enforcer.restore(now, &mut |note| output.note(note)) {
+            output.note(&e);
+        }
+        if let Err(e) = take_over(enforcer.guard()) {
+            output.note(&e);
+        }
     }
     Ok((enforcer, state))
 }

@@ -20,7 +20,9 @@ pub use capabilities::{Capabilities, Capability};
 pub use failure::{Doing, Failure, Shortage};
 pub use health::{Damage, Health};
 pub use listed::{BY_HAND, BanEntry, FLOODS, GuardState, ListId, PORT_MEMORY, SCANS, Scanner};
-pub use options::{DropLog, FloodLimits, FloodOptions, Options, Reach, ScanOptions, SeenOptions};
+pub use options::{
+    BackendChoice, DropLog, FloodLimits, FloodOptions, Options, Reach, ScanOptions, SeenOptions,
+};
 pub use scope::Scope;
 pub use standing::{Ban, BanOutcome, BanReport, Repeat, Standing, meet};
 

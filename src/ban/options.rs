@@ -16,6 +16,18 @@ pub enum Reach {
     Forward,
 }
 
+/// What of the kernel bans are kept in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BackendChoice {
+    /// nf_tables, or, where that cannot be used, what can.
+    #[default]
+    Auto,
+    /// nf_tables.
+    Nftables,
+    /// iptables and ip_set.
+    Iptables,
+}
+
 /// How dropped packets are logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DropLog {
@@ -32,6 +44,8 @@ pub struct DropLog {
 /// What the configuration says of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
+    /// What it is to be in force in.
+    pub backend: BackendChoice,
     /// Length of the prefix that an IPv6 offender is, 1 to 128.
     pub ipv6_prefix: u8,
     /// Refuse with RST or ICMP rather than drop.
@@ -61,6 +75,7 @@ impl Default for Options {
     fn default() -> Self {
         let log = DropLog { prefix: c"MEF_".into(), level: 4, rate: 1, burst: 5 };
         Options {
+            backend: BackendChoice::Auto,
             ipv6_prefix: 64,
             reject: false,
             reach: Reach::HostAndForward,

@@ -48,11 +48,7 @@ pub(super) const LEGACY: &[(&str, &str)] = &[
 const XDP: &str = "this version knows no xdp: it drops in prerouting raw";
 
 /// Beginnings of keys whose part of the program does not exist yet: to accept them in silence would be a lie.
-const LATER: &[(&str, &str)] = &[
-    ("fastpath", XDP),
-    ("blacklist_fastpath", XDP),
-    ("firewall_backend", "this version knows nftables only"),
-];
+const LATER: &[(&str, &str)] = &[("fastpath", XDP), ("blacklist_fastpath", XDP)];
 
 /// Reads mef.conf. The settings are complete in any case: a key with an error keeps its default.
 #[must_use]

@@ -4,6 +4,7 @@
 use super::keys::words;
 use super::ports::{ExcludedPorts, PortRanges};
 use super::value;
+use crate::ban::BackendChoice;
 use crate::base::clock::Span;
 use crate::base::diag::Checked;
 use ipnet::IpNet;
@@ -67,6 +68,15 @@ words! {
         Nftables = "nftables",
         /// iptables and ipset.
         Iptables = "iptables",
+    }
+}
+impl From<Backend> for BackendChoice {
+    fn from(backend: Backend) -> BackendChoice {
+        match backend {
+            Backend::Auto => BackendChoice::Auto,
+            Backend::Nftables => BackendChoice::Nftables,
+            Backend::Iptables => BackendChoice::Iptables,
+        }
     }
 }
 words! {

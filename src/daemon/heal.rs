@@ -94,7 +94,8 @@ impl Heal {
 
     /// Asks what others did, and repairs what is broken.
     pub(super) fn probe(&mut self, now: Now, judge: &mut Judge) -> RulesetState {
-        self.ask_at = (self.interval > 0).then(|| now.mono.after(u64::from(self.interval) * 1000));
+        let interval = self.interval.min(judge.guard().poll_interval().unwrap_or(u32::MAX));
+        self.ask_at = (interval > 0).then(|| now.mono.after(u64::from(interval) * 1000));
         if self.saved.pending().is_some() {
             trial::tidy(&self.run_dir);
         }

@@ -2,6 +2,7 @@
 //! What the daemon does: lines become hits, hits become bans, and bans that would lock out the owner
 //! become a line in the log. What is decided by the way is `decide`'s.
 
+mod backend;
 mod keep;
 mod kernel;
 mod listed;
@@ -9,6 +10,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 
+pub(super) use backend::log_moved;
 pub(super) use keep::{log_restored, restore};
 
 use listed::FirstHits;
@@ -191,8 +193,12 @@ impl Judge {
         mut allowed: Allowed,
     ) -> Result<(), Failure> {
         self.commit(now);
+        let options = all_options(settings);
+        if self.enforcer.guard().options().backend != options.backend {
+            self.change_backend(options.clone(), settings, &allowed)?;
+        }
         let guard = self.enforcer.guard();
-        let previous = guard.set_options(all_options(settings));
+        let previous = guard.set_options(options);
         if let Err(e) = guard.rebuild().and_then(|_| guard.set_allowed(&mut allowed)) {
             guard.set_options(previous);
             if let Err(e) = guard.rebuild() {

@@ -2,7 +2,7 @@
 //! The lists of a running daemon: their directories are watched, changes are noticed when a file is complete,
 //! and deny lists are loaded by a second process, so that neither time nor memory of this one goes into them.
 
-use crate::ban::{Allowed, Failure, Options};
+use crate::ban::{Allowed, Failure};
 use crate::base::clock::Mono;
 use crate::base::range::Range;
 use crate::config::{ListKind, Settings};
@@ -284,7 +284,7 @@ fn complete(dir: &Path, name: &[u8], mask: Mask) -> bool {
 
 /// In the second process.
 fn load(paths: &Paths, only: Option<&[String]>) {
-    let result = view(Options::default()).and_then(|mut guard| {
+    let result = view(paths.options()).and_then(|mut guard| {
         guard.go_through(paths.run());
         let gone = apply(&mut *guard, paths, only, Gone::Wait)?;
         if !gone.is_empty() {

@@ -28,7 +28,7 @@ mod sources;
 mod trust;
 mod turns;
 
-use crate::ban::{Failure, GuardState};
+use crate::ban::{BackendChoice, Failure, GuardState};
 use crate::base::bytes::{of_path, to_path};
 use crate::base::clock::{Mono, Now, Wall};
 use crate::base::diag::Severity;
@@ -37,7 +37,7 @@ use crate::config::{FileProblem, Loaded, Settings, load};
 use crate::control::server::Server;
 use crate::enforce::{Enforcer, all_options, journal};
 use crate::firewall::backend::Backend;
-use crate::firewall::open;
+use crate::firewall::{open, take_over};
 use crate::lists::Paths;
 use crate::services::Compiled;
 use crate::state::disk::Failed;
@@ -180,6 +180,8 @@ impl Daemon {
             &mut |entry| ban_policy.restore(now, entry),
             &mut syslog::warn,
         ));
+        // What the journal does not know moves from the kernel's other part, which is given up then.
+        judge::log_moved(take_over(enforcer.guard()));
         enforcer.doubt_repeats();
         let mut positions = None;
         let mut saved: Vec<(PathBuf, Position)> = Vec::new();
@@ -459,6 +461,9 @@ fn rebuild(guard: &mut dyn Backend) -> Result<GuardState, Failure> {
 }
 
 fn log_missing(guard: &mut dyn Backend, state: GuardState) {
+    if guard.options().backend == BackendChoice::Auto && guard.poll_interval().is_some() {
+        log::warn!("nf_tables cannot be used here: bans are kept in {}", guard.place());
+    }
     guard.take_owner_trouble().iter().for_each(|why| log::warn!("{why}"));
     guard.lacking(state).iter().for_each(|what| log::warn!("this kernel {what}"));
 }

@@ -117,6 +117,11 @@ impl Enforcer {
         &mut *self.guard
     }
 
+    /// Bans in another backend from now on, which is in force already; what the former one has is left alone.
+    pub fn set_guard(&mut self, guard: Box<dyn Backend>) {
+        self.guard = guard;
+    }
+
     /// For polling: who sends through the socket that owns the table.
     #[must_use]
     pub fn relay_fd(&self) -> Option<BorrowedFd<'_>> {

@@ -28,6 +28,7 @@ pub fn options(settings: &Settings) -> Options {
         burst: settings.firewall_log_burst.max(1),
     };
     Options {
+        backend: settings.firewall_backend.into(),
         ipv6_prefix: u8::try_from(settings.ipv6_prefix).unwrap_or(64),
         reject: settings.ban_action == BanAction::Reject,
         reach: match (settings.ban_host, settings.ban_forward) {

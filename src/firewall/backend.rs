@@ -27,6 +27,11 @@ pub trait View {
     /// Where bans are kept, for people.
     fn place(&self) -> &'static str;
 
+    /// Where packets are dropped, for people, if that is not told by the options.
+    fn hook(&self) -> Option<&'static str> {
+        None
+    }
+
     /// What this kernel cannot do of what is asked of it, for people.
     fn lacking(&mut self, state: GuardState) -> Vec<String>;
 
@@ -307,6 +312,11 @@ pub trait Keeper {
 
     /// Why it cannot be owned; told once.
     fn take_owner_trouble(&mut self) -> Option<String> {
+        None
+    }
+
+    /// Seconds between two such questions at most, where nothing else tells of changes.
+    fn poll_interval(&self) -> Option<u32> {
         None
     }
 

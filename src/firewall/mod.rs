@@ -7,6 +7,8 @@ pub mod backend;
 pub mod conntrack;
 pub mod emit;
 pub mod guard;
+pub mod ipset;
+pub mod iptables;
 pub mod listing;
 pub mod loader;
 pub mod nflog;
@@ -17,13 +19,17 @@ pub mod tables;
 mod targets;
 pub mod trial;
 
-use crate::ban::{AllowSource, Allowed, Doing, Failure, Options, Scope};
+use crate::ban::{
+    AllowSource, Allowed, BackendChoice, Ban, Doing, Failure, Options, Repeat, Scope, Standing,
+};
 use crate::base::range::Range;
 use crate::sys::netlink::NlSocket;
-use backend::{Backend, Lists};
+use backend::{Backend, Lists, View};
 use guard::Guard;
+use iptables::Fallback;
 use mnl::Bus;
-use nft::{TxnError, parts};
+use nft::{TxnError, parts, query};
+use nix::errno::Errno;
 use std::fmt::Display;
 
 pub use nflog::Packets;
@@ -33,7 +39,85 @@ pub use nflog::Packets;
 /// # Errors
 /// The system call that failed.
 pub fn open(options: Options, allow: AllowSource) -> Result<Box<dyn Backend>, Failure> {
-    Ok(Box::new(Guard::open(options, allow)?))
+    Ok(if falls_back(&options) {
+        Box::new(Fallback::open(options, allow)?)
+    } else {
+        Box::new(Guard::open(options, allow)?)
+    })
+}
+
+/// Whether bans go to iptables and ip_set: because it is said so, or because they can go there and not to
+/// nf_tables, which is found out by trying.
+fn falls_back(options: &Options) -> bool {
+    match options.backend {
+        BackendChoice::Nftables => false,
+        BackendChoice::Iptables => true,
+        BackendChoice::Auto => {
+            lacks_nf_tables()
+                && Fallback::open(options.clone(), Allowed::default()).and_then(|mut it| it.works()).is_ok()
+        }
+    }
+}
+
+/// Whether nf_tables cannot be used for bans. Who may not ask is told so by whatever he asks next.
+fn lacks_nf_tables() -> bool {
+    let lacks = |e: Errno| e != Errno::EPERM;
+    let Ok(mut socket) = NlSocket::open(Bus::Netfilter) else { return false };
+    match query::set(&mut socket, &tables::GUARD, &tables::MADE, &mut |_| ()) {
+        Ok(true) => false,
+        // Tables of the family that we need may be what is missing.
+        Ok(false) => parts::missing(&mut socket).is_err_and(|e| lacks(e.errno())),
+        Err(e) => lacks(TxnError::from(e).errno()),
+    }
+}
+
+/// Has what is in force move to this backend from the other one, if anything is there: bans with the time
+/// they have left. Nothing of ours is left there; the allow list is in force in both until then. How many
+/// bans there were.
+///
+/// # Errors
+/// What the kernel refused; then the other one is still in force, too.
+pub fn take_over(backend: &mut dyn Backend) -> Result<Option<usize>, Failure> {
+    let options = backend.options().clone();
+    if falls_back(&options) {
+        // A kernel without nf_tables has nothing there.
+        let other = Guard::open(options, Allowed::default());
+        let Some(mut other) = other.ok().filter(|_| !lacks_nf_tables()) else { return Ok(None) };
+        if other.probe()?.is_none() {
+            return Ok(None);
+        }
+        let moved = move_bans(&mut other, backend)?;
+        other.remove()?;
+        return Ok(Some(moved));
+    }
+    if !Fallback::may_be_there() {
+        return Ok(None);
+    }
+    let mut other = Fallback::open(options, Allowed::default())?;
+    if !other.is_there()? {
+        return Ok(None);
+    }
+    let moved = move_bans(&mut other, backend)?;
+    other.remove()?;
+    Ok(Some(moved))
+}
+
+/// Bans in one backend whom the other has banned.
+fn move_bans(from: &mut dyn View, to: &mut dyn Backend) -> Result<usize, Failure> {
+    let mut all: Vec<(Range, Scope, Standing)> = Vec::new();
+    from.list(&mut |entry| {
+        let (rule, reason) = (entry.rule.to_owned(), entry.reason.to_owned());
+        let (age, left, hits) = (entry.age.unwrap_or(0), entry.left, entry.hits);
+        all.push((entry.addr, entry.scope.clone(), Standing { age, left, rule, hits, reason }));
+    })?;
+    let bans: Vec<Ban<'_>> = all.iter().map(|(addr, scope, standing)| standing.ban(*addr, scope)).collect();
+    let mut refused = None;
+    to.ban(&bans, Repeat::Prolongs, &mut |_, result| {
+        if let Err(e) = result {
+            refused.get_or_insert(e.clone());
+        }
+    });
+    refused.map_or(Ok(all.len()), Err)
 }
 
 /// Opens a way to look, and to fill lists, that makes no table.
@@ -41,7 +125,11 @@ pub fn open(options: Options, allow: AllowSource) -> Result<Box<dyn Backend>, Fa
 /// # Errors
 /// The system call that failed.
 pub fn view(options: Options) -> Result<Box<dyn Lists>, Failure> {
-    Ok(Box::new(Guard::open(options, Allowed::default())?))
+    Ok(if falls_back(&options) {
+        Box::new(Fallback::open(options, Allowed::default())?)
+    } else {
+        Box::new(Guard::open(options, Allowed::default())?)
+    })
 }
 
 /// Takes the table of bans out of the kernel, with all that is in it.
@@ -49,6 +137,15 @@ pub fn view(options: Options) -> Result<Box<dyn Lists>, Failure> {
 /// # Errors
 /// What the kernel refused.
 pub fn remove(options: Options) -> Result<(), Failure> {
+    if Fallback::may_be_there() {
+        let mut fallback = Fallback::open(options.clone(), Allowed::default())?;
+        if fallback.is_there()? {
+            fallback.remove()?;
+        }
+    }
+    if falls_back(&options) && lacks_nf_tables() {
+        return Ok(());
+    }
     Guard::open(options, Allowed::default())?.remove()
 }
 
@@ -97,7 +194,7 @@ pub fn kernel_parts() -> (Vec<Part>, Option<Failure>) {
             (std::iter::once(part("nf_tables", true, "bans, lists and rules", "")).chain(all).collect(), None)
         }
     };
-    if why.as_ref().is_none_or(|e| e.errno() != nix::errno::Errno::EPERM) {
+    if why.as_ref().is_none_or(|e| e.errno() != Errno::EPERM) {
         all.extend(conntrack::abilities().map(|(name, has, about, package)| part(name, has, about, package)));
     }
     (all, why)

@@ -5,7 +5,6 @@
 use super::kept::Kept;
 use super::read::{Detail, ListNote, survey};
 use super::{Exempt, Paths, allow, deny, refusal};
-use crate::ban::Options;
 use crate::config::{ListCounts, ListKind};
 use crate::firewall::view;
 use std::path::Path;
@@ -34,7 +33,7 @@ pub fn check(kind: ListKind, path: &Path, paths: &Paths, note: ListNote<'_>) -> 
         }
         ListKind::Deny => {
             // Who may not ask the kernel still hears what is wrong with the file.
-            let sets = view(Options::default()).and_then(|mut lists| lists.deny_sets());
+            let sets = view(paths.options()).and_then(|mut lists| lists.deny_sets());
             let had = deny::had(&sets.unwrap_or_default(), kept.as_deref(), name);
             let (counts, why) = match survey(path, &Exempt::read(), Detail::Shown, note) {
                 Ok(survey) => (survey.counts, refusal(survey.counts, had).map(str::to_owned)),

@@ -142,12 +142,19 @@ impl Edit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ban::BackendChoice;
     use crate::sys::dir::testing::ScratchDir;
     use std::os::unix::fs::PermissionsExt as _;
 
     fn paths(scratch: &ScratchDir) -> Paths {
         let path = |name| scratch.path().join(name);
-        Paths { allow: path("allow"), deny: path("deny"), run: path("run"), state: path("state") }
+        Paths {
+            allow: path("allow"),
+            deny: path("deny"),
+            run: path("run"),
+            state: path("state"),
+            backend: BackendChoice::Auto,
+        }
     }
 
     fn nets(text: &str) -> Vec<Range> {

@@ -21,6 +21,7 @@ pub use kept::{Kept, list_names};
 pub use read::{Detail, ListNote, ListSurvey, each_entry, entries, survey};
 pub use turn::ListTurn;
 
+use crate::ban::{BackendChoice, Options};
 use crate::config::{ListCounts, ListKind, Settings};
 use std::path::{Path, PathBuf};
 
@@ -46,6 +47,7 @@ pub struct Paths {
     deny: PathBuf,
     run: PathBuf,
     state: PathBuf,
+    backend: BackendChoice,
 }
 
 impl Paths {
@@ -57,6 +59,7 @@ impl Paths {
             deny: PathBuf::from(&settings.blacklist_dir),
             run: PathBuf::from(&settings.run_dir),
             state: PathBuf::from(&settings.state_dir),
+            backend: settings.firewall_backend.into(),
         }
     }
 
@@ -64,6 +67,12 @@ impl Paths {
     #[must_use]
     pub fn run(&self) -> &Path {
         &self.run
+    }
+
+    /// How to ask for what is in force.
+    #[must_use]
+    pub fn options(&self) -> Options {
+        Options { backend: self.backend, ..Options::default() }
     }
 
     /// The directory of a kind of list.

@@ -73,6 +73,18 @@ pub fn start(
     out: Option<BorrowedFd<'_>>,
     err: Option<BorrowedFd<'_>>,
 ) -> io::Result<Child> {
+    start_with(argv, env, [None, out, err])
+}
+
+/// Likewise, with its standard streams in their order.
+///
+/// # Errors
+/// As `start`.
+pub fn start_with(
+    argv: &[String],
+    env: &[String],
+    streams: [Option<BorrowedFd<'_>>; 3],
+) -> io::Result<Child> {
     let program = argv.first().and_then(|p| find(p)).ok_or_else(|| invalid("no such program"))?;
     // Everything is made before the fork: behind it nothing may be allocated.
     let words = |list: &mut dyn Iterator<Item = &str>| list.map(CString::new).collect::<Result<Vec<_>, _>>();
@@ -80,7 +92,7 @@ pub fn start(
     let env = words(&mut ENVIRONMENT.into_iter().chain(env.iter().map(String::as_str)))?;
     let null = null()?;
     let null = null.as_raw_fd();
-    let streams = [null, out.map_or(null, |fd| fd.as_raw_fd()), err.map_or(null, |fd| fd.as_raw_fd())];
+    let streams = streams.map(|fd| fd.map_or(null, |fd| fd.as_raw_fd()));
     let plan = SpawnPlan {
         program: &program,
         argv: &pointers(&argv),

@@ -95,6 +95,12 @@ impl Net {
 
     /// Whether the kernel, not mef, says that a set has an address.
     pub fn in_set(&self, set: &str, addr: IpAddr) -> bool {
+        if super::backend::is_fallback() {
+            let out = self.cmd("ipset", &["test", &format!("mef_{set}"), &addr.to_string()]);
+            let absent = ["is NOT in set", "does not exist"].iter().any(|no| out.stderr.contains(no));
+            assert!(out.status == 0 || absent, "{set} {addr}: {}", out.stderr);
+            return out.status == 0;
+        }
         let element = format!("{{ {addr} }}");
         loop {
             let out = self.cmd("nft", &["get", "element", "inet", "mef_guard", set, &element]);
@@ -109,6 +115,12 @@ impl Net {
 
     /// Packets that were dropped or refused, as the kernel counted them.
     pub fn dropped(&self) -> u64 {
+        if super::backend::is_fallback() {
+            let rules = self.rules_of_iptables();
+            let hit =
+                rules.lines().filter(|line| line.contains("-A mef_hit -j") || line.contains("-j REJECT"));
+            return hit.filter_map(|line| line[1..].split(':').next()?.parse::<u64>().ok()).sum();
+        }
         let chains = ["hit", "hit6"].map(|chain| self.nft_list(&format!("chain inet mef_guard {chain}")));
         let counts = chains.iter().flat_map(|chain| chain.split("counter packets ").skip(1));
         counts.filter_map(|rest| rest.split(' ').next()?.parse::<u64>().ok()).sum()

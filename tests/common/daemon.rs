@@ -18,7 +18,8 @@ impl Net {
         let text = format!(
             "[global]\nrules_dir={dir}/rules.d\nwhitelist_dir={dir}/whitelist\n\
              blacklist_dir={dir}/blacklist\n\
-             log=stderr\nstate_sync=0\nheal_interval=1s\nsyslog_trusted=true\n{lines}\n"
+             log=stderr\nstate_sync=0\nheal_interval=1s\nsyslog_trusted=true\n{}{lines}\n",
+            super::backend::line()
         );
         self.write("mef.conf", &text);
         self.without_others();

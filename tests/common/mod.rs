@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a helper that fails is a test that fails")]
 
+pub mod backend;
 pub mod bans;
 pub mod daemon;
 pub mod dns;
@@ -105,6 +106,7 @@ impl Net {
         std::thread::spawn(move || keep_logs(&socket, &logs));
         let net = Net { dir, home, outside, links: 0, children: Vec::new(), syslog };
         net.ip("link set lo up");
+        backend::prepare(&net);
         net
     }
 

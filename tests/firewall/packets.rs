@@ -67,7 +67,7 @@ fn pings(net: &Net, from: &Peer, to: IpAddr) {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn a_banned_address_gets_no_answer_and_its_neighbour_does() {
+pub(super) fn a_banned_address_gets_no_answer_and_its_neighbour_does() {
     let mut net = Net::new();
     let (bad, good) = (net.peer(), net.peer());
     let _listener = TcpListener::bind(any6(80)).unwrap();
@@ -89,7 +89,7 @@ fn a_banned_address_gets_no_answer_and_its_neighbour_does() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn an_ipv6_address_is_banned_with_its_prefix_and_a_longer_one_alone() {
+pub(super) fn an_ipv6_address_is_banned_with_its_prefix_and_a_longer_one_alone() {
     let mut net = Net::new();
     let peer = net.peer();
     let udp = service(53);
@@ -110,7 +110,7 @@ fn an_ipv6_address_is_banned_with_its_prefix_and_a_longer_one_alone() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn networks_and_ranges_end_where_they_end() {
+pub(super) fn networks_and_ranges_end_where_they_end() {
     let mut net = Net::new();
     let peer = net.peer();
     let udp = service(53);
@@ -143,7 +143,7 @@ fn networks_and_ranges_end_where_they_end() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn a_ban_of_ports_closes_these_and_no_others() {
+pub(super) fn a_ban_of_ports_closes_these_and_no_others() {
     let mut net = Net::new();
     let peer = net.peer();
     let (first, last, other, ssh) = (service(1000), service(1010), service(1011), service(22));
@@ -169,7 +169,7 @@ fn a_ban_of_ports_closes_these_and_no_others() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn the_allow_list_wins_over_every_ban() {
+pub(super) fn the_allow_list_wins_over_every_ban() {
     let mut net = Net::new();
     let peer = net.peer();
     let udp = service(22);
@@ -211,7 +211,7 @@ fn forward(net: &Net, family: &str) {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn forwarded_traffic_is_covered() {
+pub(super) fn forwarded_traffic_is_covered() {
     let mut net = Net::new();
     let (bad, inside) = (net.peer(), net.peer());
     net.track();
@@ -241,7 +241,7 @@ fn forwarded_traffic_is_covered() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn ban_scope_host_leaves_forwarded_traffic_alone() {
+pub(super) fn ban_scope_host_leaves_forwarded_traffic_alone() {
     let mut net = Net::new();
     let (bad, inside) = (net.peer(), net.peer());
     forward(&net, "ipv4");
@@ -263,7 +263,7 @@ fn ban_scope_host_leaves_forwarded_traffic_alone() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn ban_action_reject_answers() {
+pub(super) fn ban_action_reject_answers() {
     let mut net = Net::new();
     let peer = net.peer();
     net.configure("ban_action=reject", &["app.log"]);
@@ -310,7 +310,7 @@ fn closed((ours, _): &mut (TcpStream, TcpStream)) -> bool {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn an_established_connection_dies_with_the_ban() {
+pub(super) fn an_established_connection_dies_with_the_ban() {
     let mut net = Net::new();
     let (bad, good) = (net.peer(), net.peer());
     net.track();
@@ -362,7 +362,7 @@ fn an_established_connection_dies_with_the_ban() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn kill_connections_can_be_switched_off() {
+pub(super) fn kill_connections_can_be_switched_off() {
     let mut net = Net::new();
     let peer = net.peer();
     net.configure("kill_connections=false", &["app.log"]);

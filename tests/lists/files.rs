@@ -3,6 +3,7 @@
 
 use crate::common;
 
+use common::backend::is_fallback;
 use common::bans::{rows, text};
 use common::daemon::host;
 use common::{Net, elements, wait_for, wait_until};
@@ -22,6 +23,15 @@ fn mef(net: &Net, args: &[&str]) -> common::Output {
 
 /// The names of the deny sets that are in force.
 fn denied(net: &Net) -> Vec<String> {
+    if is_fallback() {
+        let lists = ["deny4", "denynet4", "deny6", "denynet6"].map(|list| net.ipset(list));
+        return lists
+            .iter()
+            .flat_map(|l| l.lines())
+            .filter_map(|l| l.strip_prefix("mef_deny"))
+            .map(|rest| format!("deny{rest}"))
+            .collect();
+    }
     // Asked for a chain or the table, or without -t, nft 1.0.6 reads the elements of all sets first: that
     // takes seconds for a large list, and begins anew whenever somebody changes something meanwhile.
     let all = net.cmd("nft", &["-t", "list", "ruleset"]).stdout;
@@ -36,14 +46,29 @@ fn denied(net: &Net) -> Vec<String> {
 
 /// All sets of deny lists, in force or not.
 fn sets(net: &Net) -> Vec<String> {
+    if is_fallback() {
+        let all = net.cmd("ipset", &["list", "-n"]).ok();
+        let names =
+            all.lines().filter(|name| name.starts_with("mef_deny4_") || name.starts_with("mef_deny6_"));
+        return names.map(|name| name["mef_".len()..].to_owned()).collect();
+    }
     let all = net.cmd("nft", &["-t", "list", "sets"]).stdout;
     all.lines().filter_map(|l| l.trim().strip_prefix("set deny")).map(|l| format!("deny{l}")).collect()
+}
+
+/// The set of who is allowed for a time.
+fn timed_set() -> &'static str {
+    if is_fallback() { "allow4" } else { "allowt4" }
+}
+
+fn has(net: &Net, set: &str, addr: IpAddr) -> bool {
+    if is_fallback() { net.in_set(set, addr) } else { elements::has(set, addr) }
 }
 
 fn is_denied(net: &Net, addr: &str) -> bool {
     let addr: IpAddr = addr.parse().unwrap();
     let family = if addr.is_ipv4() { "deny4" } else { "deny6" };
-    denied(net).iter().any(|set| set.starts_with(family) && elements::has(set, addr))
+    denied(net).iter().any(|set| set.starts_with(family) && has(net, set, addr))
 }
 
 /// Entries of a large list; the program without optimization takes its time.
@@ -78,7 +103,7 @@ fn state(net: &Net, file: &str) -> String {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn lists_are_changed_by_command_on_a_fresh_host() {
+pub(super) fn lists_are_changed_by_command_on_a_fresh_host() {
     let net = Net::new();
     let said = net.mef(&["deny", "192.0.2.7", "203.0.113.0/24", "2001:db8:5::1"]).ok();
     assert_eq!(said, "denied 192.0.2.7\ndenied 203.0.113.0/24\ndenied 2001:db8:5::/64\n");
@@ -106,7 +131,7 @@ fn lists_are_changed_by_command_on_a_fresh_host() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn what_would_lock_out_is_not_denied() {
+pub(super) fn what_would_lock_out_is_not_denied() {
     let mut net = Net::new();
     let peer = net.peer();
     let host = peer.host4.to_string();
@@ -130,7 +155,7 @@ fn what_would_lock_out_is_not_denied() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn two_commands_at_once_lose_nothing() {
+pub(super) fn two_commands_at_once_lose_nothing() {
     let net = Net::new();
     let children: Vec<_> =
         (0..8).map(|n| net.mef_command(&["deny", &format!("192.0.2.{n}")]).spawn().unwrap()).collect();
@@ -144,19 +169,23 @@ fn two_commands_at_once_lose_nothing() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn an_entry_for_a_time_ends_without_a_daemon_and_survives_a_flush() {
+pub(super) fn an_entry_for_a_time_ends_without_a_daemon_and_survives_a_flush() {
     let net = Net::new();
     net.mef(&["allow", "192.0.2.7", "--for", "1h"]).ok();
     // Not beside the first one: the kernel then finds the end of that, when it is asked for, only while this
     // one lasts.
     net.mef(&["allow", "192.0.2.80", "--for", "1s"]).ok();
     net.mef(&["allow", "192.0.2.9"]).ok();
-    assert!(net.in_set("allowt4", "192.0.2.7".parse().unwrap()));
-    wait_until("the end of it", || !net.in_set("allowt4", "192.0.2.80".parse().unwrap()));
-    net.cmd("nft", &["flush", "ruleset"]).ok();
+    assert!(net.in_set(timed_set(), "192.0.2.7".parse().unwrap()));
+    wait_until("the end of it", || !net.in_set(timed_set(), "192.0.2.80".parse().unwrap()));
+    net.lose_table();
     net.mef(&["ban", "203.0.113.7"]).ok();
-    assert!(net.in_set("allowt4", "192.0.2.7".parse().unwrap()), "it has come back");
-    assert!(net.nft_list("set inet mef_guard allowt4").contains("expires 59m"));
+    assert!(net.in_set(timed_set(), "192.0.2.7".parse().unwrap()), "it has come back");
+    if is_fallback() {
+        assert!(net.ipset("allow4").contains("timeout 35"), "{}", net.ipset("allow4"));
+    } else {
+        assert!(net.nft_list("set inet mef_guard allowt4").contains("expires 59m"));
+    }
     assert!(net.in_set("allow4", "192.0.2.9".parse().unwrap()));
     // Who is allowed by now for good is so, and what has ended leaves the file.
     net.mef(&["allow", "192.0.2.7"]).ok();
@@ -169,7 +198,7 @@ fn an_entry_for_a_time_ends_without_a_daemon_and_survives_a_flush() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn the_allow_list_wins_over_the_deny_list() {
+pub(super) fn the_allow_list_wins_over_the_deny_list() {
     let mut net = Net::new();
     let peer = net.peer();
     uplink(&net, &peer);
@@ -191,7 +220,7 @@ fn the_allow_list_wins_over_the_deny_list() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn the_daemon_notices_every_way_to_change_a_list() {
+pub(super) fn the_daemon_notices_every_way_to_change_a_list() {
     let mut net = host("", "");
     // Neither directory is there yet.
     let daemon = net.daemon("d");
@@ -242,7 +271,7 @@ fn the_daemon_notices_every_way_to_change_a_list() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn with_reload_0_lists_are_read_on_sighup_only() {
+pub(super) fn with_reload_0_lists_are_read_on_sighup_only() {
     let mut net = host("whitelist_reload=0\nblacklist_reload=0", "");
     put(&net, "first.conf", "192.0.2.1\n");
     net.write("whitelist/first.conf", "192.0.2.51\n");
@@ -263,7 +292,7 @@ fn with_reload_0_lists_are_read_on_sighup_only() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn bad_lists_never_replace_good_ones() {
+pub(super) fn bad_lists_never_replace_good_ones() {
     let mut net = host("", "");
     net.write("blacklist/a.conf", "192.0.2.7\n");
     let daemon = net.daemon("d");
@@ -296,7 +325,7 @@ fn bad_lists_never_replace_good_ones() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn what_the_host_needs_is_left_out_of_the_lists_of_others() {
+pub(super) fn what_the_host_needs_is_left_out_of_the_lists_of_others() {
     let mut net = host("", "");
     let peer = net.peer();
     uplink(&net, &peer);
@@ -320,7 +349,7 @@ fn what_the_host_needs_is_left_out_of_the_lists_of_others() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn leftovers_go_and_what_the_kernel_has_is_not_loaded_again() {
+pub(super) fn leftovers_go_and_what_the_kernel_has_is_not_loaded_again() {
     let mut net = host("", "");
     net.write("blacklist/a.conf", "192.0.2.7\n10.0.0.0/24\n");
     let daemon = net.daemon("d");
@@ -337,14 +366,14 @@ fn leftovers_go_and_what_the_kernel_has_is_not_loaded_again() {
     // Others take the lists away: they come back.
     net.cmd("nft", &["flush", "chain", "inet", "mef_guard", "deny"]).ok();
     wait_until("single addresses are back", || is_denied(&net, "192.0.2.7"));
-    net.cmd("nft", &["flush", "ruleset"]).ok();
+    net.lose_table();
     wait_until("all is back", || is_denied(&net, "192.0.2.7") && is_denied(&net, "10.0.0.9"));
     net.stop(daemon);
 }
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn a_fifth_list_is_asked_by_new_flows_only() {
+pub(super) fn a_fifth_list_is_asked_by_new_flows_only() {
     let mut net = host("", "");
     for n in 1..=6 {
         net.write(&format!("blacklist/{n}.conf"), &format!("192.0.2.{n}\n2001:db8::{n}\n"));
@@ -359,7 +388,7 @@ fn a_fifth_list_is_asked_by_new_flows_only() {
 /// A million addresses are swapped while packets come in from one that is in both: none of them gets through.
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn a_large_list_is_swapped_without_a_gap() {
+pub(super) fn a_large_list_is_swapped_without_a_gap() {
     let count = count();
     let list = |add: u32| -> String {
         (0..count)
@@ -419,7 +448,7 @@ fn a_large_list_is_swapped_without_a_gap() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn the_daemon_is_killed_while_it_loads() {
+pub(super) fn the_daemon_is_killed_while_it_loads() {
     let mut net = host("", "");
     net.write("blacklist/a.conf", "192.0.2.7\n");
     let mut daemon = net.daemon("d0");

@@ -117,14 +117,15 @@ pub(super) fn fastpath(output: &mut Output<'_>) -> Result<(), OutputError> {
     let mut guard = view(options(&settings)).map_err(failed)?;
     let made = guard.state().map_err(failed)?;
     let (place, mut bans) = match made {
-        None => ("none: there is no table inet mef_guard", 0),
+        None => ("none: nothing is in force", 0),
         Some(_) if fast(made) => ("ingress: the hook of the interfaces of the default routes", 0),
+        Some(_) if let Some(hook) = guard.hook() => (hook, 0),
         Some(_) => ("prerouting raw, before connection tracking", 0),
     };
     guard.list(&mut |_| bans += 1).map_err(failed)?;
     writeln!(output.out, "configured  {}", settings.fastpath.word())?;
     writeln!(output.out, "active      {place}")?;
     writeln!(output.out, "entries     {bans} bans, and the deny lists (`mef lists`)")?;
-    writeln!(output.out, "table       inet mef_guard, also without a daemon; a restart changes nothing")?;
+    writeln!(output.out, "table       {}, also without a daemon; a restart changes nothing", guard.place())?;
     Ok(())
 }

@@ -72,7 +72,7 @@ pub(super) fn timeout(age: u64, left: u64) -> Timeout {
 }
 
 /// Where a range belongs: IPv4 addresses and IPv6 prefixes of the table's length are keys of hash sets.
-pub(super) fn kind(addr: &Range, ipv6_prefix: u8) -> SetKind {
+pub(in crate::firewall) fn kind(addr: &Range, ipv6_prefix: u8) -> SetKind {
     let length = match addr.family() {
         Family::V4 => 32,
         Family::V6 => ipv6_prefix,
@@ -85,16 +85,16 @@ pub(super) fn kind(addr: &Range, ipv6_prefix: u8) -> SetKind {
 
 /// The parts of a comment.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Comment<'a> {
-    pub(super) rule: &'a str,
-    pub(super) hits: u32,
+pub(in crate::firewall) struct Comment<'a> {
+    pub(in crate::firewall) rule: &'a str,
+    pub(in crate::firewall) hits: u32,
     /// Seconds since 1970 at which a permanent ban began.
     pub(super) since: Option<u64>,
-    pub(super) reason: &'a str,
+    pub(in crate::firewall) reason: &'a str,
 }
 
 /// Takes apart what [`Ban::comment`] wrote.
-pub(super) fn read_comment(comment: &str) -> Comment<'_> {
+pub(in crate::firewall) fn read_comment(comment: &str) -> Comment<'_> {
     let colon = find(comment.as_bytes(), b": ");
     let (head, reason) = colon.and_then(|at| comment.split_at_checked(at)).unwrap_or((comment, ""));
     let reason = reason.strip_prefix(": ").unwrap_or("");

@@ -34,7 +34,7 @@ const LOOKUP_SET: u16 = 1;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DenySet {
     /// Its name.
-    pub(super) name: Name,
+    pub(in crate::firewall) name: Name,
     /// What it was made of.
     pub id: ListId,
     /// Whether it holds networks.
@@ -42,7 +42,7 @@ pub struct DenySet {
     /// What it is called.
     pub label: String,
     /// The rule that looks it up; without one it is not in force: somebody is filling it, or died over it.
-    rule: Option<(Name, u64)>,
+    pub(in crate::firewall) rule: Option<(Name, u64)>,
 }
 
 impl DenySet {
@@ -62,13 +62,13 @@ impl DenySet {
 /// A set that is being filled.
 pub struct Filling {
     /// Its name.
-    pub(super) name: Name,
-    networks: bool,
+    pub(in crate::firewall) name: Name,
+    pub(in crate::firewall) networks: bool,
     /// Elements that it has, and those of its next transaction.
-    written: u32,
-    piece: u32,
+    pub(in crate::firewall) written: u32,
+    pub(in crate::firewall) piece: u32,
     /// Bytes of memory that there were when it was made.
-    available: Option<u64>,
+    pub(in crate::firewall) available: Option<u64>,
 }
 
 impl Guard {
@@ -222,7 +222,7 @@ fn family_of(set: &str) -> Family {
 }
 
 /// `deny4_` or `deny6_` and nine letters and digits at random.
-fn fresh_name(family: Family) -> Name {
+pub(in crate::firewall) fn fresh_name(family: Family) -> Name {
     let mut text = String::from(if family == Family::V6 { "deny6_" } else { "deny4_" });
     let [mut number, _] = random::key();
     for _ in 0..9 {

@@ -28,7 +28,7 @@ pub(super) const fn hit(family: Family) -> Name {
 /// through.
 pub(super) const DENY: [Name; 2] = [Name::of("deny"), Name::of("denynet")];
 /// An empty set whose comment tells what the table was made with.
-pub(super) const MADE: Name = Name::of("made");
+pub(super) use crate::firewall::tables::MADE;
 /// IPv6 networks in which each address counts alone: those that stand for the IPv4 Internet, and those that
 /// this host is in.
 pub(super) const SINGLE6: Name = Name::of("single6");

@@ -16,7 +16,7 @@ mod list;
 mod networks;
 mod owner;
 mod ports;
-mod room;
+pub(super) mod room;
 mod scan;
 mod scope;
 mod seen;
@@ -30,7 +30,10 @@ pub use flood::Flood;
 pub use scan::Scan;
 pub use seen::Seen;
 
+pub(super) use ban::{kind, read_comment};
+pub(super) use deny::fresh_name as fresh_deny_name;
 use scope::Scopes;
+pub(super) use scope::{SetKind, fnv1a};
 
 use crate::ban::{AllowSource, Capabilities, Capability, Doing, Failure, Options};
 use crate::base::name::Name;

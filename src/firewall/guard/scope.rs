@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 /// What kind of set holds a ban.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SetKind {
+pub(in crate::firewall) enum SetKind {
     /// A hash: IPv4 addresses, IPv6 prefixes of one length.
     Hosts,
     /// Intervals: networks and ranges.
@@ -19,7 +19,7 @@ pub(super) enum SetKind {
 
 impl SetKind {
     /// Those that bans of ours go to.
-    pub(super) const ALL: [SetKind; 2] = [SetKind::Hosts, SetKind::Networks];
+    pub(in crate::firewall) const ALL: [SetKind; 2] = [SetKind::Hosts, SetKind::Networks];
 }
 
 /// Scopes, each with a kind of set that there is for it.
@@ -27,7 +27,7 @@ pub(super) type Scopes = Vec<(Scope, SetKind)>;
 
 impl Scope {
     /// The set of its bans, of one kind and family.
-    pub(super) fn set(&self, kind: SetKind, family: Family) -> Name {
+    pub(in crate::firewall) fn set(&self, kind: SetKind, family: Family) -> Name {
         if self.is_all() {
             return match (kind, family) {
                 (SetKind::Hosts, Family::V4) => Name::of("ban4"),
@@ -68,7 +68,7 @@ impl Scope {
 }
 
 /// FNV-1a, to name a set of ports whose list is too long for a name. Names need no secrecy.
-fn fnv1a(bytes: &[u8]) -> u32 {
+pub(in crate::firewall) fn fnv1a(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, &b| (hash ^ u32::from(b)).wrapping_mul(0x0100_0193))
 }
 

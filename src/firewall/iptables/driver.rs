@@ -1,0 +1,193 @@
+#![forbid(unsafe_code)]
+//! The fallback as a backend: what the seam calls its parts.
+
+use super::{Fallback, PLACE, health, text};
+use crate::ban::{
+    AllowEntry, AllowSource, Allowed, Ban, BanEntry, BanReport, Capability, Damage, Failure, GuardState,
+    Health, ListId, Options, Repeat, Scope, Shortage,
+};
+use crate::base::clock::Wall;
+use crate::base::range::{Family, Range};
+use crate::firewall::backend::{Bans, DenySet, Filling, Guards, Keeper, Lists, View};
+use crate::firewall::guard::room;
+use std::path::Path;
+
+/// What is said of what it lacks.
+const WORDS: [(Capability, &str); 5] = [
+    (Capability::DropLog, "cannot log dropped packets (the kernel lacks xt_LOG or xt_limit)"),
+    (Capability::Ingress, "cannot drop in the ingress hook: nf_tables alone has that"),
+    (Capability::Scans, "port scans are not seen"),
+    (Capability::Floods, "floods are not held back"),
+    (Capability::NewSources, "new sources are not reported: DNSBLs hear of nobody by that"),
+];
+
+impl View for Fallback {
+    fn state(&mut self) -> Result<Option<GuardState>, Failure> {
+        Ok(self.look()?.map(GuardState::from))
+    }
+
+    fn place(&self) -> &'static str {
+        PLACE
+    }
+
+    fn hook(&self) -> Option<&'static str> {
+        self.mark.and_then(|mark| mark.of(Family::V4)).map(|(place, _)| text::words(place))
+    }
+
+    fn lacking(&mut self, state: GuardState) -> Vec<String> {
+        let words = WORDS.into_iter().filter(|(what, _)| state.lacks.has(*what));
+        words.map(|(_, text)| text.to_owned()).collect()
+    }
+
+    fn owned_by(&mut self, _: &Path) -> Result<Option<String>, Failure> {
+        Ok(None)
+    }
+
+    fn has_ban(&mut self, addr: &Range, scope: &Scope) -> Result<bool, Failure> {
+        self.is_banned(addr, scope)
+    }
+
+    fn list(&mut self, each: &mut dyn FnMut(&BanEntry<'_>)) -> Result<(), Failure> {
+        self.list_all(each)
+    }
+
+    fn glance(&mut self, each: &mut dyn FnMut(&BanEntry<'_>)) -> Result<(), Failure> {
+        self.glance_all(each)
+    }
+
+    fn allowed_until(&mut self) -> Result<Vec<AllowEntry>, Failure> {
+        self.allowed_entries()
+    }
+
+    fn denied(&mut self, ranges: &[Range]) -> Result<Vec<Vec<String>>, Failure> {
+        self.denied_by(ranges)
+    }
+}
+
+impl Lists for Fallback {
+    fn go_through(&mut self, _: &Path) {}
+
+    fn deny_sets(&mut self) -> Result<Vec<DenySet>, Failure> {
+        self.lists()
+    }
+
+    fn deny_open(
+        &mut self,
+        id: ListId,
+        form: (Family, bool),
+        size: u32,
+        label: &str,
+    ) -> Result<Filling, Failure> {
+        self.open_list(id, form, size, label)
+    }
+
+    fn deny_add(&mut self, filling: &mut Filling, ranges: &[Range], _: usize) -> Result<(), Failure> {
+        self.fill_list(filling, ranges)
+    }
+
+    fn deny_close(&mut self) -> Result<(), Failure> {
+        self.close_list()
+    }
+
+    fn deny_room(&self, _: &Failure, _: usize) -> Option<usize> {
+        None
+    }
+
+    fn deny_swap(&mut self, all: &[DenySet], new: &[Filling], list: u64) -> Result<(), Failure> {
+        self.swap_list(all, new, list)
+    }
+
+    fn deny_forget(&mut self, filling: &Filling) -> Result<(), Failure> {
+        self.drop_list(filling.name)
+    }
+
+    fn deny_drop(&mut self, set: &DenySet) -> Result<(), Failure> {
+        self.drop_list(set.name)
+    }
+
+    fn room_for_list(&self, hosts: u64, networks: u64) -> Result<(), Shortage> {
+        room::for_list(hosts, networks)
+    }
+}
+
+impl Bans for Fallback {
+    fn ensure(&mut self) -> Result<GuardState, Failure> {
+        Fallback::ensure(self).map(GuardState::from)
+    }
+
+    fn take_recreated(&mut self) -> bool {
+        std::mem::take(&mut self.recreated)
+    }
+
+    fn ban(&mut self, bans: &[Ban<'_>], repeat: Repeat, report: BanReport<'_>) {
+        self.ban_all(bans, repeat, report);
+    }
+
+    fn unban(&mut self, ranges: &[Range], remembered: &[Range]) -> Result<Vec<usize>, Failure> {
+        self.unban_ranges(ranges, remembered)
+    }
+
+    fn unban_all(&mut self, permanent: bool) -> Result<(), Failure> {
+        self.end_all(permanent)
+    }
+
+    fn set_allowed(&mut self, allowed: &mut Allowed) -> Result<(), Failure> {
+        self.replace_allowed(allowed)
+    }
+
+    fn not_allowed(&self, range: &Range, now: Wall) -> Vec<Range> {
+        match &self.allow {
+            AllowSource::Kept(allowed) => allowed.without(range, now),
+            AllowSource::Reader(_) => vec![*range],
+        }
+    }
+
+    fn shrink(&mut self) {
+        self.sets.shrink();
+    }
+
+    fn room_for_bans(&self, bans: u64, before: u64) -> Result<(), Shortage> {
+        room::for_bans(bans, before)
+    }
+
+    fn room_for_liftings(&self, bans: u64) -> Result<(), Shortage> {
+        room::for_liftings(bans)
+    }
+}
+
+impl Guards for Fallback {}
+
+impl Keeper for Fallback {
+    fn watch(&mut self) {
+        self.watch_it();
+    }
+
+    fn poll_interval(&self) -> Option<u32> {
+        Some(health::POLL_INTERVAL)
+    }
+
+    fn has_moved(&mut self) -> Result<bool, Failure> {
+        self.has_changed()
+    }
+
+    fn check(&mut self) -> Result<Health, Failure> {
+        self.find_damage()
+    }
+
+    fn rebuild(&mut self) -> Result<GuardState, Failure> {
+        Fallback::rebuild(self).map(GuardState::from)
+    }
+
+    fn repair(&mut self, _: Damage) -> Result<GuardState, Failure> {
+        self.mark = None;
+        Fallback::rebuild(self).map(GuardState::from)
+    }
+
+    fn options(&self) -> &Options {
+        &self.options
+    }
+
+    fn set_options(&mut self, options: Options) -> Options {
+        std::mem::replace(&mut self.options, options)
+    }
+}

@@ -1,0 +1,142 @@
+#![forbid(unsafe_code)]
+//! Whether everything is as it was made, for who keeps it so. ip_set has no generation, and iptables tells
+//! nobody of changes: the headers of the sets are read now and then, and the references in them show whether
+//! the rules that ask them are there.
+
+use super::text::PREFIX;
+use super::{Fallback, MADE, is_ours};
+use crate::ban::{Damage, Failure, Health};
+use crate::base::clock::Mono;
+use crate::base::range::Family;
+use crate::firewall::ipset::message::Type;
+use crate::sys::clock;
+use std::cell::RefCell;
+
+/// Milliseconds between two looks at least, however often somebody asks.
+const LOOK_INTERVAL: u64 = 1000;
+/// Seconds between two questions while nothing happens.
+pub(super) const POLL_INTERVAL: u32 = 10;
+/// Milliseconds between two walks over all bans, for those whose end is far away.
+const LONG_INTERVAL: u64 = 6 * 3_600_000;
+
+/// A set of ours: its name, how often it is asked, and how many members it has, if it has sets.
+type Seen = (String, u32, u32);
+
+/// What is remembered.
+#[derive(Default)]
+pub(super) struct Watch {
+    on: bool,
+    shape: Option<Vec<Seen>>,
+    /// Deny lists in force, by their numbers.
+    lists: Vec<u64>,
+    looked: Option<Mono>,
+    prolonged: Option<Mono>,
+}
+
+impl Fallback {
+    /// From the next `rebuild` on an eye is kept on it.
+    pub(super) fn watch_it(&mut self) {
+        self.health.on = true;
+    }
+
+    fn shape(&mut self) -> Result<Vec<Seen>, Failure> {
+        let all: RefCell<Vec<Seen>> = RefCell::default();
+        self.sets.headers(&mut || all.borrow_mut().clear(), &mut |header| {
+            if header.name.starts_with(PREFIX) && header.kind.is_some_and(|kind| is_ours(header, kind)) {
+                let members = header.elements.filter(|_| header.kind == Some(Type::Sets)).unwrap_or(0);
+                all.borrow_mut().push((header.name.to_owned(), header.references, members));
+            }
+        })?;
+        let mut all = all.into_inner();
+        all.sort_unstable();
+        Ok(all)
+    }
+
+    fn lists_in_force(&mut self) -> Result<Vec<u64>, Failure> {
+        let sets = self.lists()?;
+        let mut all: Vec<u64> = sets.iter().filter(|set| set.in_force()).map(|set| set.id.list).collect();
+        all.sort_unstable();
+        Ok(all)
+    }
+
+    /// Takes everything for whole as it is now.
+    pub(super) fn settle(&mut self) -> Result<(), Failure> {
+        if self.health.on {
+            let (shape, lists) = (self.shape()?, self.lists_in_force()?);
+            (self.health.shape, self.health.lists) = (Some(shape), lists);
+        }
+        Ok(())
+    }
+
+    /// Whether anything of ours is another thing than it was; not looked for more often than once a second.
+    pub(super) fn has_changed(&mut self) -> Result<bool, Failure> {
+        let now = clock::mono();
+        if self.health.looked.is_some_and(|looked| now.since(looked) < LOOK_INTERVAL) {
+            return Ok(false);
+        }
+        self.health.looked = Some(now);
+        if self.health.prolonged.is_none_or(|last| now.since(last) >= LONG_INTERVAL) {
+            self.health.prolonged = Some(now);
+            self.prolong_long()?;
+        }
+        let shape = self.shape()?;
+        // A flush of all sets leaves no other trace.
+        Ok(self.health.shape.as_ref() != Some(&shape) || self.is_empty(MADE)?)
+    }
+
+    /// Finds out what others have done.
+    pub(super) fn find_damage(&mut self) -> Result<Health, Failure> {
+        let (shape, lists) = (self.shape()?, self.lists_in_force()?);
+        let mark = self.registry()?.mark;
+        let known = self.health.shape.as_ref().map_or(&[][..], |shape| shape.as_slice());
+        let damage = if mark.is_none() { Damage::Table } else { since(&shape, known) };
+        let lost = damage < Damage::Table && self.health.lists.iter().any(|list| !lists.contains(list));
+        if damage == Damage::None {
+            (self.health.shape, self.health.lists) = (Some(shape), lists);
+        }
+        for family in Family::ALL.into_iter().filter(|_| damage == Damage::None) {
+            if mark.is_some_and(|mark| mark.of(family).is_some()) && !self.asks(family)? {
+                return Ok(Health { damage: Damage::Rules, lists_lost: lost, rules_loaded: false });
+            }
+        }
+        Ok(Health { damage, lists_lost: lost, rules_loaded: false })
+    }
+}
+
+/// What has become of `former`. Sets of deny lists come and go by themselves.
+fn since(now: &[Seen], former: &[Seen]) -> Damage {
+    let mut damage = Damage::None;
+    for (name, asked, _) in former.iter().filter(|(name, ..)| !is_list(name)) {
+        damage = damage.max(match now.iter().find(|(other, ..)| other == name) {
+            None => Damage::Sets,
+            Some((_, references, _)) if references < asked => Damage::Rules,
+            Some(_) => Damage::None,
+        });
+    }
+    damage
+}
+
+fn is_list(name: &str) -> bool {
+    name.starts_with("mef_deny4_") || name.starts_with("mef_deny6_") || name.ends_with("_new")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_gone_is_damage() {
+        let seen = |all: &[(&str, u32)]| -> Vec<Seen> {
+            all.iter().map(|(name, asked)| ((*name).to_owned(), *asked, 0)).collect()
+        };
+        let former = seen(&[("mef_allow4", 1), ("mef_ban4", 1), ("mef_deny4_x", 1)]);
+        for (now, want) in [
+            (seen(&[("mef_allow4", 1), ("mef_ban4", 1), ("mef_deny4_x", 1)]), Damage::None),
+            (seen(&[("mef_allow4", 1), ("mef_ban4", 2), ("mef_ban_22_4", 1)]), Damage::None),
+            (seen(&[("mef_allow4", 1), ("mef_ban4", 0)]), Damage::Rules),
+            (seen(&[("mef_ban4", 0)]), Damage::Sets),
+        ] {
+            assert_eq!(since(&now, &former), want, "{now:?}");
+        }
+    }
+}

@@ -1,0 +1,233 @@
+#![forbid(unsafe_code)]
+//! Deny lists: each has sets of its own, filled while the former ones are in force, and then members of the
+//! sets of sets that rules ask. No rule is written for them.
+
+use super::elems::{fit, host_key, net_keys, plain};
+use super::text::{family_name, set_name};
+use super::{Fallback, OURS, OURS_MASK, number_of, spec};
+use crate::ban::{Failure, ListId};
+use crate::base::name::Name;
+use crate::base::range::{Family, Range};
+use crate::firewall::guard::{DenySet, Filling, fresh_deny_name};
+use crate::firewall::ipset::message::{Command, Elem, Key, SetSpec, Type};
+use std::cell::RefCell;
+
+/// Ranges that are handed to the kernel together.
+const CHUNK: usize = 512;
+
+/// What is registered of a set of a deny list.
+pub(super) struct Registered {
+    name: Name,
+    id: ListId,
+    networks: bool,
+    label: String,
+}
+
+impl Registered {
+    /// `list LIST CONTENT n|h NAME LABEL`
+    fn write(&self) -> String {
+        let kind = if self.networks { 'n' } else { 'h' };
+        let ListId { list, content } = self.id;
+        let mut text =
+            format!("list {list:016x} {content:016x} {kind} {} {}", self.name.as_str(), self.label);
+        fit(&mut text);
+        text
+    }
+
+    pub(super) fn read(comment: &str) -> Option<Registered> {
+        let mut words = comment.strip_prefix("list ")?.splitn(5, ' ');
+        let mut number = || u64::from_str_radix(words.next()?, 16).ok();
+        let id = ListId { list: number()?, content: number()? };
+        let networks = words.next()? == "n";
+        let name = Name::new(words.next()?)?;
+        Some(Registered { name, id, networks, label: words.next().unwrap_or("").to_owned() })
+    }
+}
+
+/// The set of sets that a set of a list is a member of.
+fn list_of(family: Family, networks: bool) -> String {
+    family_name(if networks { "denynet" } else { "deny" }, family)
+}
+
+/// Elements that wait to be handed over.
+#[derive(Default)]
+pub(super) struct Waiting {
+    set: String,
+    networks: bool,
+    ranges: Vec<Range>,
+}
+
+impl Fallback {
+    /// All sets of deny lists.
+    pub(super) fn lists(&mut self) -> Result<Vec<DenySet>, Failure> {
+        let registered = self.registry()?.lists;
+        let mut members = Vec::new();
+        for (family, networks) in FORMS {
+            let found: RefCell<Vec<String>> = RefCell::default();
+            self.sets.elements(&list_of(family, networks), &mut || found.borrow_mut().clear(), &mut |e| {
+                found.borrow_mut().push(e.member.to_owned());
+            })?;
+            members.extend(found.into_inner());
+        }
+        let set = |one: Registered| {
+            let name = set_name(one.name);
+            let rule = members.contains(&name).then_some((one.name, 0));
+            DenySet { name: one.name, id: one.id, networks: one.networks, label: one.label, rule }
+        };
+        Ok(registered.into_iter().map(set).collect())
+    }
+
+    /// Makes a set for so many elements that nothing asks yet.
+    pub(super) fn open_list(
+        &mut self,
+        id: ListId,
+        (family, networks): (Family, bool),
+        size: u32,
+        label: &str,
+    ) -> Result<Filling, Failure> {
+        let name = fresh_deny_name(family);
+        let wire = set_name(name);
+        // A range is several networks.
+        let most = size.saturating_mul(if networks { 64 } else { 1 }).saturating_add(2) | OURS_MASK;
+        let kind = if networks { Type::Networks } else { Type::Hosts };
+        let size = SetSpec { size: most & !OURS_MASK | OURS, expected: size, ..spec(&wire, kind, family) };
+        if !self.sets.create(&size)? {
+            return self.open_list(id, (family, networks), size.expected, label);
+        }
+        let label = label.replace('"', "'");
+        self.register(number_of(name), &Registered { name, id, networks, label }.write())?;
+        self.waiting = Waiting { set: wire, networks, ranges: Vec::new() };
+        Ok(Filling { name, networks, written: 0, piece: 0, available: None })
+    }
+
+    /// Adds ranges; the kernel has them after `close_list`.
+    pub(super) fn fill_list(&mut self, filling: &Filling, ranges: &[Range]) -> Result<(), Failure> {
+        let set = set_name(filling.name);
+        if self.waiting.set != set {
+            self.waiting = Waiting { set, networks: filling.networks, ranges: Vec::new() };
+        }
+        self.waiting.ranges.extend_from_slice(ranges);
+        if self.waiting.ranges.len() >= CHUNK { self.close_list() } else { Ok(()) }
+    }
+
+    /// Has the kernel take what was added last.
+    pub(super) fn close_list(&mut self) -> Result<(), Failure> {
+        let Waiting { set, networks, ranges } = std::mem::take(&mut self.waiting);
+        let elems: Vec<Elem<'_>> = if networks {
+            ranges.iter().flat_map(|range| net_keys(*range)).map(plain).collect()
+        } else {
+            ranges.iter().map(|range| plain(host_key(range))).collect()
+        };
+        let done = self.add_listed(&set, &elems);
+        self.waiting = Waiting { set, networks, ranges: Vec::new() };
+        done
+    }
+
+    /// Adds elements; an address that no hash has a place for is one that nobody has.
+    fn add_listed(&mut self, set: &str, elems: &[Elem<'_>]) -> Result<(), Failure> {
+        let nobody = |at: usize| {
+            elems.get(at).is_some_and(|e| matches!(e.key, Key::Net(addr, 0) if addr.is_unspecified()))
+        };
+        let mut first = None;
+        self.sets.write((Command::Add, false), set, elems, &mut |at, code| {
+            if !nobody(at) {
+                first.get_or_insert(code);
+            }
+        })?;
+        first.map_or(Ok(()), |code| Err(code.failure(set)))
+    }
+
+    /// Has the new sets asked instead of those of the list that are: for a moment both are.
+    pub(super) fn swap_list(&mut self, all: &[DenySet], new: &[Filling], list: u64) -> Result<(), Failure> {
+        for (at, filling) in new.iter().enumerate() {
+            if let Err(e) = self.member(Command::Add, filling.name, filling.networks) {
+                for before in new.iter().take(at) {
+                    self.member(Command::Del, before.name, before.networks)?;
+                }
+                return Err(e);
+            }
+        }
+        for old in all.iter().filter(|set| set.id.list == list && set.in_force()) {
+            self.member(Command::Del, old.name, old.networks)?;
+            self.drop_list(old.name)?;
+        }
+        self.settle()
+    }
+
+    fn member(&mut self, command: Command, name: Name, networks: bool) -> Result<(), Failure> {
+        let (set, list) = (set_name(name), list_of(family_of(name), networks));
+        let mut why = None;
+        self.sets.write((command, false), &list, &[plain(Key::Set(&set))], &mut |_, code| {
+            why.get_or_insert(code);
+        })?;
+        // What is no member any more need not be taken out.
+        match why {
+            Some(code) if command == Command::Add => Err(code.failure(&list)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Deletes a set that nothing asks. It may be gone already.
+    pub(super) fn drop_list(&mut self, name: Name) -> Result<(), Failure> {
+        self.sets.about(Command::Destroy, &set_name(name), None)?;
+        self.unregister(number_of(name))
+    }
+
+    /// Deletes what there is of lists: nobody knows which they are.
+    pub(super) fn drop_lists(&mut self) -> Result<(), Failure> {
+        for (family, networks) in FORMS {
+            self.sets.about(Command::Flush, &list_of(family, networks), None)?;
+        }
+        let all: RefCell<Vec<String>> = RefCell::default();
+        self.sets.headers(&mut || all.borrow_mut().clear(), &mut |header| {
+            let ours = header.kind.is_some_and(|kind| super::is_ours(header, kind));
+            if ours && (header.name.starts_with("mef_deny4_") || header.name.starts_with("mef_deny6_")) {
+                all.borrow_mut().push(header.name.to_owned());
+            }
+        })?;
+        for name in all.into_inner() {
+            self.sets.about(Command::Destroy, &name, None)?;
+        }
+        Ok(())
+    }
+
+    /// The names of the lists by which the first address of each range is dropped.
+    pub(super) fn denied_by(&mut self, ranges: &[Range]) -> Result<Vec<Vec<String>>, Failure> {
+        let sets = self.lists()?;
+        let mut all = vec![Vec::new(); ranges.len()];
+        for (range, names) in ranges.iter().zip(&mut all) {
+            for set in sets.iter().filter(|set| set.in_force() && set.family() == range.family()) {
+                if self.sets.test(&set_name(set.name), &plain(host_key(&range.first().into())))? {
+                    names.push(set.label.clone());
+                }
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// What the sets of lists hold.
+const FORMS: [(Family, bool); 4] =
+    [(Family::V4, false), (Family::V6, false), (Family::V4, true), (Family::V6, true)];
+
+fn family_of(name: Name) -> Family {
+    if name.as_str().starts_with("deny6") { Family::V6 } else { Family::V4 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_registered_is_read_back() {
+        let label = "a name with spaces".to_owned();
+        let id = ListId { list: 7, content: u64::MAX };
+        let text = Registered { name: Name::of("deny6_abc"), id, networks: true, label }.write();
+        let read = Registered::read(&text).unwrap();
+        assert_eq!((read.id, read.networks, read.label.as_str()), (id, true, "a name with spaces"));
+        assert_eq!(family_of(read.name), Family::V6);
+        for bad in ["", "list", "list x", "list 1 2 n", "list 1 2 n 4x l"] {
+            assert!(Registered::read(bad).is_none(), "{bad}");
+        }
+    }
+}

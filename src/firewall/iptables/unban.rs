@@ -1,0 +1,187 @@
+#![forbid(unsafe_code)]
+//! The end of bans: elements inside a range are deleted, and those around it are cut, what is left of them
+//! first.
+
+use super::Fallback;
+use super::bans::kind_of;
+use super::elems::{self, Held, host_key, joined, net_keys, plain};
+use super::text::set_name;
+use crate::ban::{Failure, Scope, Standing};
+use crate::base::range::{Family, Range};
+use crate::firewall::guard::SetKind;
+use crate::firewall::ipset::message::{Command, Elem, Key};
+use crate::sys::clock;
+
+/// A range with its number among those that are asked for.
+type Asked = (usize, Range);
+
+/// A set of bans.
+struct Target {
+    set: String,
+    /// Its networks: what is left of a prefix is one.
+    networks: String,
+    kind: SetKind,
+    prefix: u8,
+}
+
+impl Fallback {
+    /// Ends the bans of all addresses of each range; how many there were of each.
+    pub(super) fn unban_ranges(
+        &mut self,
+        ranges: &[Range],
+        remembered: &[Range],
+    ) -> Result<Vec<usize>, Failure> {
+        let mut counts = vec![0; ranges.len()];
+        for (target, family) in self.targets()? {
+            let mine = (0..).zip(ranges.iter().copied()).filter(|(_, range)| range.family() == family);
+            let asked: Vec<Asked> = mine.collect();
+            if asked.is_empty() || self.is_empty(&target.set)? {
+                continue;
+            }
+            let mut ended = |at: usize, n: usize| {
+                if let Some(count) = counts.get_mut(at) {
+                    *count += n;
+                }
+            };
+            match target.kind {
+                SetKind::Networks => self.end_networks(&target, &asked, &mut ended)?,
+                _ => self.end_hosts(&target, &asked, remembered, &mut ended)?,
+            }
+        }
+        Ok(counts)
+    }
+
+    fn targets(&mut self) -> Result<Vec<(Target, Family)>, Failure> {
+        let registry = self.registry()?;
+        self.scopes = registry.scopes;
+        let Some(mark) = registry.mark else { return Ok(Vec::new()) };
+        let scopes = self.all_scopes();
+        let target = |(scope, kind): &(Scope, SetKind), family| {
+            let set = |kind| set_name(scope.set(kind, family));
+            let prefix = mark.ipv6_prefix;
+            (Target { set: set(*kind), networks: set(SetKind::Networks), kind: *kind, prefix }, family)
+        };
+        Ok(scopes.iter().flat_map(|one| Family::ALL.map(|family| target(one, family))).collect())
+    }
+
+    /// Likewise in a hash of addresses.
+    fn end_hosts(
+        &mut self,
+        target: &Target,
+        asked: &[Asked],
+        remembered: &[Range],
+        ended: &mut dyn FnMut(usize, usize),
+    ) -> Result<(), Failure> {
+        let is_host = |range: &Range| kind_of(range, target.prefix) != SetKind::Networks;
+        let (single, wide): (Vec<Asked>, Vec<Asked>) = asked.iter().partition(|(_, range)| is_host(range));
+        let keys: Vec<Elem<'_>> = single.iter().map(|(_, range)| plain(host_key(range))).collect();
+        for gone in self.delete(&target.set, &keys)? {
+            ended(single.get(gone).map_or(usize::MAX, |(at, _)| *at), 1);
+        }
+        if wide.is_empty() {
+            return Ok(());
+        }
+        let mut met = self.all_held(&target.set, target.kind, target.prefix)?;
+        met.retain(|held| wide.iter().any(|(_, range)| range.meets(&held.range)));
+        for (at, range) in &wide {
+            let (inside, parts): (Vec<&Held>, Vec<&Held>) = met
+                .iter()
+                .filter(|held| range.meets(&held.range))
+                .partition(|held| range.covers(&held.range));
+            let also = remembered.iter().filter(|addr| range.covers(addr) && is_host(addr)).copied();
+            let mut gone: Vec<Range> = inside.iter().map(|held| held.range).chain(also).collect();
+            gone.sort_unstable();
+            gone.dedup();
+            for part in &parts {
+                self.write_parts(&target.networks, part, range)?;
+            }
+            let parts = parts.iter().map(|part| part.range);
+            let keys: Vec<Elem<'_>> =
+                gone.into_iter().chain(parts).map(|addr| plain(host_key(&addr))).collect();
+            ended(*at, self.delete(&target.set, &keys)?.len());
+        }
+        Ok(())
+    }
+
+    /// Likewise in a set of networks.
+    fn end_networks(
+        &mut self,
+        target: &Target,
+        asked: &[Asked],
+        ended: &mut dyn FnMut(usize, usize),
+    ) -> Result<(), Failure> {
+        for (at, range) in asked {
+            let alone = range.first() == range.last();
+            if alone && !self.sets.test(&target.set, &plain(host_key(range)))? {
+                continue;
+            }
+            let networks = self.networks(&target.set)?;
+            let met = networks.iter().filter(|held| held.range.meets(range));
+            let met: Vec<Held> = met.cloned().collect();
+            let mut gone = Vec::new();
+            for held in &met {
+                self.write_parts(&target.set, held, range)?;
+                gone.extend(net_keys(held.range).map(plain));
+            }
+            self.delete(&target.set, &gone)?;
+            let whole = joined(networks);
+            ended(*at, whole.iter().filter(|held| held.range.meets(range)).count());
+        }
+        Ok(())
+    }
+
+    /// Bans what is left of a ban without a range as networks, each for as long as it was.
+    fn write_parts(&mut self, set: &str, held: &Held, without: &Range) -> Result<(), Failure> {
+        let now = clock::wall();
+        for rest in held.range.without(without).into_iter().flatten() {
+            let scope = Scope::ALL;
+            let ban = held.standing.ban(rest, &scope);
+            let comment = elems::comment(&ban, now);
+            let timeout = Some(elems::timeout(ban.time));
+            let longer = |other: &Held, key: &Key<'_>| {
+                let end = |standing: &Standing| standing.left.unwrap_or(u64::MAX);
+                net_keys(other.range).any(|k| k == *key) && end(&other.standing) > end(&held.standing)
+            };
+            let there = if self.is_empty(set)? { Vec::new() } else { self.networks(set)? };
+            let parts: Vec<Elem<'_>> = net_keys(rest)
+                .filter(|key| !there.iter().any(|other| longer(other, key)))
+                .map(|key| Elem { key, timeout, comment: &comment })
+                .collect();
+            self.add(set, &parts)?;
+        }
+        Ok(())
+    }
+
+    /// Deletes elements; the numbers of those that were there.
+    fn delete(&mut self, set: &str, elems: &[Elem<'_>]) -> Result<Vec<usize>, Failure> {
+        let (mut refused, mut why) = (Vec::new(), None);
+        self.sets.write((Command::Del, true), set, elems, &mut |at, code| {
+            refused.push(at);
+            if !code.is_known() {
+                why.get_or_insert(code);
+            }
+        })?;
+        match why {
+            Some(code) if !code.is_no_set() => Err(code.failure(set)),
+            _ => Ok((0..elems.len()).filter(|at| refused.binary_search(at).is_err()).collect()),
+        }
+    }
+
+    /// Ends all bans, those without an end only if `permanent`.
+    pub(super) fn end_all(&mut self, permanent: bool) -> Result<(), Failure> {
+        for (target, _) in self.targets()? {
+            if permanent {
+                self.sets.about(Command::Flush, &target.set, None)?;
+                continue;
+            }
+            let all = self.all_held(&target.set, target.kind, target.prefix)?;
+            let timed = all.iter().filter(|held| held.standing.left.is_some());
+            let gone: Vec<Elem<'_>> = match target.kind {
+                SetKind::Networks => timed.flat_map(|held| net_keys(held.range)).map(plain).collect(),
+                _ => timed.map(|held| plain(host_key(&held.range))).collect(),
+            };
+            self.delete(&target.set, &gone)?;
+        }
+        Ok(())
+    }
+}

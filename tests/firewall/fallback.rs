@@ -1,0 +1,199 @@
+//! Where nf_tables cannot be used: what holds there holds with iptables and ip_set, too. The bodies are those
+//! of the other files, with `firewall_backend=iptables`; the rest is about that alone.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
+
+use crate::common::backend::{also, with_iptables};
+use crate::common::daemon::{LOG, ends, fails, host, same_ends};
+use crate::common::{Net, wait_until};
+
+also! {
+    firewall packets:
+        a_banned_address_gets_no_answer_and_its_neighbour_does,
+        an_ipv6_address_is_banned_with_its_prefix_and_a_longer_one_alone,
+        networks_and_ranges_end_where_they_end,
+        a_ban_of_ports_closes_these_and_no_others,
+        the_allow_list_wins_over_every_ban,
+        forwarded_traffic_is_covered,
+        ban_scope_host_leaves_forwarded_traffic_alone,
+        ban_action_reject_answers,
+        an_established_connection_dies_with_the_ban,
+        kill_connections_can_be_switched_off;
+}
+
+/// A host whose daemon has banned somebody by a log, and has bans by hand.
+fn banned_host(settings: &str) -> (Net, usize) {
+    let mut net = host(settings, "maxretry=1\nbantime=10m");
+    net.write("whitelist/local.conf", "198.51.100.0/24\n2001:db8:ffff::/48\n");
+    let daemon = net.daemon("daemon");
+    net.append(LOG, fails("203.0.113.1", 1) + &fails("2001:db8:1::2", 1));
+    net.mark(LOG);
+    net.mef(&["ban", "192.0.2.0/28", "--for", "90d"]).ok();
+    net.mef(&["ban", "192.0.2.99", "--permanent", "--reason", "by \"hand\"", "--ports", "22"]).ok();
+    (net, daemon)
+}
+
+/// Rules of ours, without their counts.
+fn ours(net: &Net) -> Vec<String> {
+    let rules = net.rules_of_iptables();
+    let ours = rules.lines().filter(|line| line.contains("mef"));
+    let mut ours: Vec<String> =
+        ours.map(|l| l.split_once("] ").map_or(l, |(_, rule)| rule).to_owned()).collect();
+    ours.sort();
+    ours
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn what_others_flush_is_back_with_the_time_that_each_ban_has_left() {
+    with_iptables(|| {
+        let (net, daemon) = banned_host("");
+        let (before, rules) = (ends(&net), ours(&net));
+        assert_eq!(before.len(), 4, "{before:?}");
+        assert!(net.mef(&["status", "--config", "mef.conf"]).shown().contains("ip_set"));
+        type Loss = (&'static str, fn(&Net));
+        let losses: [Loss; 4] = [
+            ("rules", Net::flush_iptables),
+            ("the jumps alone", |net| {
+                drop(net.cmd("iptables-legacy", &["-t", "raw", "-F", "PREROUTING"]).ok())
+            }),
+            ("what is in the sets", |net| drop(net.cmd("ipset", &["flush"]).ok())),
+            ("everything", Net::lose_table),
+        ];
+        for (what, lose) in losses {
+            lose(&net);
+            wait_until(what, || {
+                net.signal(daemon, libc::SIGUSR1);
+                ours(&net) == rules && ends(&net).len() == 4
+            });
+            same_ends(&before, &ends(&net));
+            assert!(net.ipset("allow4").contains("198.51.100.0/24"), "{what}");
+            assert!(net.ipset("ban4").contains("203.0.113.1"), "{what}");
+        }
+        // By itself, too, with nobody to wake it.
+        net.flush_iptables();
+        wait_until("the repair by the clock", || ours(&net) == rules);
+    });
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn bans_outlive_the_daemon_and_come_back_after_a_reboot() {
+    with_iptables(|| {
+        let (mut net, daemon) = banned_host("");
+        let (before, rules) = (ends(&net), ours(&net));
+        net.stop(daemon);
+        same_ends(&before, &ends(&net));
+        net.lose_table();
+        let daemon = net.daemon("again");
+        same_ends(&before, &ends(&net));
+        assert_eq!(ours(&net), rules);
+        // And without a daemon, by the next command.
+        net.stop(daemon);
+        net.flush_iptables();
+        let config = net.path("mef.conf").display().to_string();
+        net.mef(&["ban", "203.0.113.77", "--config", &config]).ok();
+        assert_eq!(ours(&net), rules);
+    });
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn bans_move_from_one_backend_to_the_other_and_nothing_is_left() {
+    with_iptables(|| {
+        let (net, daemon) = banned_host("");
+        let before = ends(&net);
+        let config = net.read("mef.conf");
+        for backend in ["nftables", "iptables", "auto"] {
+            let line = format!("firewall_backend={backend}");
+            net.write("mef.conf", &config.replace("firewall_backend=iptables", &line));
+            net.write("etc-mef/mef.conf", &format!("[global]\n{line}\n"));
+            net.signal(daemon, libc::SIGHUP);
+            let (nft, ipset) = (|| net.nft_list("ruleset"), || net.cmd("ipset", &["list", "-n"]).stdout);
+            if backend == "iptables" {
+                wait_until("iptables", || ipset().contains("mef_ban4") && !nft().contains("mef_guard"));
+                assert!(net.ipset("allow4").contains("198.51.100.0/24"));
+            } else {
+                wait_until("nftables", || nft().contains("mef_guard") && ipset().is_empty());
+                assert!(ours(&net).is_empty(), "{:?}", ours(&net));
+                assert!(net.nft_list("set inet mef_guard allow4").contains("198.51.100.0/24"));
+            }
+            same_ends(&before, &ends(&net));
+        }
+    });
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn rules_and_sets_of_others_are_never_touched() {
+    with_iptables(|| {
+        let net = Net::new();
+        // As Docker and fail2ban have them.
+        let theirs = "*raw\n:PREROUTING ACCEPT\n-A PREROUTING -d 172.17.0.2 ! -i docker0 -j DROP\nCOMMIT\n\
+            *filter\n:INPUT ACCEPT\n:FORWARD DROP\n:DOCKER - \n:f2b-sshd - \n\
+            -A INPUT -p tcp -m multiport --dports 22 -m set --match-set f2b-sshd src -j f2b-sshd\n\
+            -A f2b-sshd -j DROP\n-A FORWARD -o docker0 -j DOCKER\nCOMMIT\n";
+        net.cmd("ipset", &["create", "f2b-sshd", "hash:ip", "timeout", "0"]).ok();
+        net.input("iptables-legacy-restore", &[], theirs.as_bytes()).ok();
+        let others = || {
+            let rules = net.cmd("iptables-legacy-save", &[]).ok();
+            rules
+                .lines()
+                .filter(|l| l.starts_with("-A") && !l.contains("mef"))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let before = others();
+        assert_eq!(before.len(), 4, "{before:?}");
+        net.mef(&["ban", "203.0.113.1"]).ok();
+        net.mef(&["ban", "203.0.113.1", "--ports", "22"]).ok();
+        assert_eq!(others(), before);
+        net.lose_ours();
+        assert_eq!(others(), before);
+        assert_eq!(net.cmd("ipset", &["list", "-n"]).ok(), "f2b-sshd\n");
+        // A set of that name that is somebody else's stays as it is, and the words say so.
+        net.cmd("ipset", &["create", "mef_ban4", "hash:ip"]).ok();
+        net.cmd("ipset", &["add", "mef_ban4", "192.0.2.1"]).ok();
+        let said = net.mef(&["ban", "203.0.113.1"]);
+        assert!(
+            said.status == 1 && said.stderr.contains("mef_ban4: there is a set of that name"),
+            "{said:?}"
+        );
+        assert!(net.ipset("ban4").contains("192.0.2.1\n"));
+        assert!(ours(&net).is_empty());
+    });
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn what_is_missing_is_named_and_nothing_is_half_done() {
+    with_iptables(|| {
+        let net = Net::new();
+        let script = |text: &str| {
+            for name in ["iptables-restore", "ip6tables-restore"] {
+                let path = net.path(&format!("sbin/{name}"));
+                std::fs::remove_file(&path).unwrap();
+                net.write(&format!("sbin/{name}"), text);
+                std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+            }
+        };
+        // Somebody holds the lock of xtables.
+        script("#!/bin/sh\necho 'Another app is currently holding the xtables lock.' >&2\nexit 4\n");
+        let said = net.mef(&["ban", "203.0.113.1"]);
+        assert!(said.status == 1 && said.stderr.contains("holding the xtables lock"), "{said:?}");
+        assert!(ours(&net).is_empty());
+        // One that does not know the option of today.
+        script(
+            "#!/bin/sh\ncase \"$*\" in *-w*) echo \"$0: unrecognized option '-w'\" >&2; exit 2;; esac\n\
+            exec -a \"${0##*/}\" /usr/sbin/xtables-legacy-multi \"${0##*/}\" \"$@\"\n",
+        );
+        net.mef(&["ban", "203.0.113.1"]).ok();
+        assert!(ours(&net).iter().any(|rule| rule.contains("mef_ban4")), "{:?}", ours(&net));
+        let before = ours(&net);
+        // What fails in the middle leaves what was there.
+        script("#!/bin/sh\necho 'iptables-restore: line 3 failed' >&2\nexit 1\n");
+        let said = net.mef(&["ban", "--ports", "25", "203.0.113.1"]);
+        // Others of the system's programs may do it.
+        assert!(said.status == 0 || said.stderr.contains("line 3 failed"), "{said:?}");
+        assert!(before.iter().all(|rule| ours(&net).contains(rule)));
+    });
+}

@@ -1,0 +1,19 @@
+//! Lists with iptables and ip_set. Left out are tests of what nf_tables alone has: intervals that others add to,
+//! chains of early and late look-ups.
+#![allow(missing_docs, reason = "tests")]
+
+use crate::common::backend::also;
+
+also! {
+    lists files:
+        lists_are_changed_by_command_on_a_fresh_host,
+        what_would_lock_out_is_not_denied,
+        two_commands_at_once_lose_nothing,
+        an_entry_for_a_time_ends_without_a_daemon_and_survives_a_flush,
+        the_allow_list_wins_over_the_deny_list,
+        with_reload_0_lists_are_read_on_sighup_only,
+        bad_lists_never_replace_good_ones,
+        what_the_host_needs_is_left_out_of_the_lists_of_others,
+        a_large_list_is_swapped_without_a_gap,
+        the_daemon_is_killed_while_it_loads;
+}
