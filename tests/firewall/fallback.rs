@@ -60,7 +60,10 @@ fn what_others_flush_is_back_with_the_time_that_each_ban_has_left() {
             ("everything", Net::lose_table),
         ];
         for (what, lose) in losses {
+            // In one go: who flushes piece by piece is repaired piece by piece, and then less and less often.
+            net.signal(daemon, libc::SIGSTOP);
             lose(&net);
+            net.signal(daemon, libc::SIGCONT);
             wait_until(what, || {
                 net.signal(daemon, libc::SIGUSR1);
                 ours(&net) == rules && ends(&net).len() == 4
@@ -70,7 +73,9 @@ fn what_others_flush_is_back_with_the_time_that_each_ban_has_left() {
             assert!(net.ipset("ban4").contains("203.0.113.1"), "{what}");
         }
         // By itself, too, with nobody to wake it.
+        net.signal(daemon, libc::SIGSTOP);
         net.flush_iptables();
+        net.signal(daemon, libc::SIGCONT);
         wait_until("the repair by the clock", || ours(&net) == rules);
     });
 }
