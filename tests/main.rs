@@ -33,6 +33,7 @@ mod daemon {
     mod hands;
     mod heal;
     mod hooks;
+    mod hostnames;
     mod judge;
     mod owner;
     mod patience;

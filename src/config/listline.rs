@@ -21,8 +21,8 @@ pub enum ListWord<'a> {
     Entry(ListEntry),
     /// The networks of a range, or several clients.
     Several(Vec<ListEntry>),
-    /// A host name in an allow list.
-    Host(&'a str),
+    /// A host name in an allow list, and whether private addresses are meant, too.
+    Host(&'a str, bool),
     /// What another program understands and a list cannot say: why, and which bytes of the line.
     Foreign(Box<Bad>),
     /// No entry: why, and which bytes of the line are to blame.
@@ -238,7 +238,10 @@ impl<'a> ListLine<'a> {
         }
         match (nets(word), value::any_net(word)) {
             (Some(nets), _) => self.taken(word, nets, (until, force)),
-            (None, Err(_)) if self.kind == ListKind::Allow && is_host(word) => ListWord::Host(word),
+            (None, Err(_)) if self.kind == ListKind::Allow && is_host(word) => match until {
+                None => ListWord::Host(word, force),
+                Some(_) => self.bad(word, "is a host name", "until= is for addresses"),
+            },
             (None, Err(bad)) => ListWord::Bad(bad.moved(self.at)),
             (None, Ok(_)) => ListWord::Nothing,
         }

@@ -49,8 +49,8 @@ pub struct ListEntry {
 pub enum ListLine<'a> {
     /// An entry, and its line.
     Entry(ListEntry, u32),
-    /// A host name in an allow list, and its line.
-    Host(&'a str, u32),
+    /// A host name in an allow list, whether private addresses are meant, too, and its line.
+    Host(&'a str, bool, u32),
     /// What another program would understand, and the line's text.
     Foreign(Problem, &'a str),
     /// No entry: why, and the line's text to show it with (of a longer line its beginning).
@@ -170,7 +170,10 @@ impl ListLines<'_> {
                 self.counts.good = self.counts.good.saturating_add(1);
                 entries.into_iter().for_each(|entry| (self.each)(ListLine::Entry(entry, self.number)));
             }
-            ListWord::Host(name) => (self.each)(ListLine::Host(name, self.number)),
+            ListWord::Host(name, force) => {
+                self.counts.good += 1;
+                (self.each)(ListLine::Host(name, force, self.number));
+            }
             ListWord::Foreign(bad) => {
                 self.counts.foreign = self.counts.foreign.saturating_add(1);
                 let (problem, text) = self.problem(bytes, *bad);

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! The DNS in the daemon's loop: has addresses looked up in DNSBLs, and those banned that are listed. There
-//! is nothing of it while no list is on. Nobody waits for it.
+//! The DNS in the daemon's loop: has addresses looked up in DNSBLs, and those banned that are listed; and
+//! host names of allow lists. Nothing of it is there while there are none. Nobody waits for it.
 
 use super::judge::Judge;
 use crate::base::clock::{Mono, Now};
@@ -11,38 +11,58 @@ use crate::dns::client::{ANSWER, Client, FLIGHTS, Reply, Trouble};
 use crate::dns::packet::Message;
 use crate::dns::resolv::{self, Resolv};
 use crate::dnsbl::{Ask, Dnsbl, Finding, Profile, State, zones_on};
+use crate::lists::hosts::{Heard, Host, Hosts};
 use crate::sys::peers::Peers;
 use crate::sys::random;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 
 /// Milliseconds between two lines about a list that does not answer.
 const QUIET: u64 = 600_000;
+/// Milliseconds in which a host name has to be found.
+const HOST_TIMEOUT: u64 = 5000;
+
+/// What is asked.
+#[derive(Clone, Copy)]
+enum Tag {
+    /// A DNSBL.
+    List(Ask),
+    /// For an address of a host name, and whether that is of IPv6.
+    Host(u32, bool),
+}
 
 /// What there is while something may be asked.
-pub(super) struct Asking {
-    client: Client<Ask>,
+struct Asking {
+    client: Client<Tag>,
     peers: Peers<FLIGHTS>,
     /// `None`: the servers are those of the configuration.
     resolv: Option<Resolv>,
-    dnsbl: Dnsbl,
+    dnsbl: Option<Box<Dnsbl>>,
+    hosts: Hosts,
+    /// A host name leads elsewhere.
+    moved: bool,
     /// When a list may be told again not to answer, and whether that was told.
     quiet: Vec<(Mono, bool)>,
     /// Something may have to be sent.
     due: bool,
 }
 
-/// Nothing, or the DNS.
+/// The DNS.
 #[derive(Default)]
-pub(super) struct Dns(Option<Box<Asking>>);
+pub(super) struct Dns {
+    /// Those of the configuration.
+    servers: Vec<SocketAddr>,
+    /// Nothing while nothing is to be asked.
+    asking: Option<Box<Asking>>,
+}
 
 /// The lists of the configuration that are asked.
-pub(super) fn profiles(settings: &Settings) -> Vec<Profile> {
+fn profiles(settings: &Settings) -> Vec<Profile> {
     zones_on(settings).filter_map(Profile::of).collect()
 }
 
 impl Dns {
-    /// Begins to ask, if anybody is to be asked.
+    /// Begins to ask DNSBLs, if there are any.
     pub(super) fn open(settings: &Settings, now: Mono, judge: &mut Judge) -> Dns {
         let mut this = Dns::default();
         this.configure(settings, now, judge);
@@ -53,63 +73,85 @@ impl Dns {
     pub(super) fn configure(&mut self, settings: &Settings, now: Mono, judge: &mut Judge) {
         let mut profiles = profiles(settings);
         judge.report_first_hits(!profiles.is_empty());
-        let previous = self.0.take();
-        if profiles.is_empty() {
-            return;
-        }
-        for old in previous.iter().flat_map(|asking| asking.dnsbl.profiles()) {
+        self.servers = settings.dns_servers.iter().map(|addr| resolv::of(*addr)).collect();
+        let previous = self.asking.take();
+        let (dnsbl, hosts) = previous.map_or((None, Hosts::default()), |old| (old.dnsbl, old.hosts));
+        for old in dnsbl.iter().flat_map(|dnsbl| dnsbl.profiles()) {
             for new in profiles.iter_mut().filter(|new| new.name == old.name) {
                 new.counts = old.counts;
             }
         }
+        if !profiles.is_empty() || !hosts.is_empty() {
+            self.begin(now, profiles, hosts);
+        }
+    }
+
+    /// Takes the host names that there are in allow lists now; these are to be kept then.
+    pub(super) fn set_hosts(&mut self, found: Vec<Host>, now: Mono) -> Vec<Host> {
+        if self.asking.is_none() && !found.is_empty() {
+            self.begin(now, Vec::new(), Hosts::default());
+        }
+        let Some(asking) = &mut self.asking else { return found };
+        asking.hosts.set(found, now);
+        asking.due = true;
+        let kept = asking.hosts.to_keep();
+        if asking.dnsbl.is_none() && asking.hosts.is_empty() {
+            self.asking = None;
+        }
+        kept
+    }
+
+    fn begin(&mut self, now: Mono, profiles: Vec<Profile>, previous: Hosts) {
+        // Answers to what is in flight will not come any more: each is asked for anew.
+        let mut hosts = Hosts::default();
+        hosts.set(previous.to_keep(), now);
         let peers = match Peers::new() {
             Ok(peers) => peers,
-            Err(e) => return log::error!("DNS: {e}: no DNSBL is asked"),
+            Err(e) => return log::error!("DNS: {e}: nothing is asked"),
         };
         let mut client = Client::new(|| random::key()[0]);
-        let servers: Vec<_> = settings.dns_servers.iter().map(|addr| resolv::of(*addr)).collect();
-        client.set_servers(&servers);
-        self.0 = Some(Box::new(Asking {
-            client,
-            peers,
-            resolv: servers.is_empty().then(Resolv::default),
-            quiet: vec![(Mono::default(), false); profiles.len()],
-            dnsbl: Dnsbl::new(profiles, random::key(), now),
-            due: true,
-        }));
+        client.set_servers(&self.servers);
+        let quiet = vec![(Mono::default(), false); profiles.len()];
+        let any = !profiles.is_empty();
+        let dnsbl = any.then(|| Box::new(Dnsbl::new(profiles, random::key(), now)));
+        let resolv = self.servers.is_empty().then(Resolv::default);
+        let asking = Asking { client, peers, resolv, dnsbl, hosts, moved: false, quiet, due: true };
+        self.asking = Some(Box::new(asking));
     }
 
     pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.0.as_ref().map(|asking| asking.peers.fd())
+        self.asking.as_ref().map(|asking| asking.peers.fd())
     }
 
     pub(super) fn deadline(&self) -> Option<Mono> {
-        let asking = self.0.as_ref()?;
+        let asking = self.asking.as_ref()?;
         if asking.due {
             return Some(Mono::default());
         }
         let room = asking.client.in_flight() < FLIGHTS;
-        let more = asking.dnsbl.deadline().filter(|_| room);
-        more.into_iter().chain(asking.client.deadline()).min()
+        let lists = asking.dnsbl.as_ref().and_then(|dnsbl| dnsbl.deadline());
+        let more = [lists, asking.hosts.deadline()].into_iter().flatten().filter(|_| room);
+        more.chain(asking.client.deadline()).min()
     }
 
     /// Has somebody looked up who has begun a connection to a port, or was seen in a log.
     pub(super) fn look_up(&mut self, now: Now, judge: &mut Judge, addr: IpAddr, port: Option<u16>) {
-        let Some(asking) = &mut self.0 else { return };
+        let Some(Asking { dnsbl: Some(dnsbl), due, .. }) = self.asking.as_deref_mut() else { return };
         if !judge.may_be_looked_up(addr) {
             return;
         }
-        if let Some(list) = asking.dnsbl.look_up(now.mono, addr, port) {
-            asking.ban(judge, list, addr, None);
+        if let Some(list) = dnsbl.look_up(now.mono, addr, port) {
+            ban(dnsbl, judge, list, addr, None);
             judge.commit(now);
         }
-        asking.due = true;
+        *due = true;
     }
 
-    /// Sends what is to be asked, takes in what was answered, and bans.
+    /// Sends what is to be asked, takes in what was answered, and bans. The host names of the allow list, if
+    /// one leads elsewhere now.
     #[inline(never)]
-    pub(super) fn turn(&mut self, now: Now, judge: &mut Judge) {
-        let Some(asking) = &mut self.0 else { return };
+    pub(super) fn turn(&mut self, now: Now, judge: &mut Judge) -> Option<Vec<Host>> {
+        let asking = self.asking.as_mut()?;
         asking.follow_resolv(now.mono, judge);
         asking.due = false;
         let mut room = [0; ANSWER];
@@ -119,14 +161,15 @@ impl Dns {
             let Some(Reply { tag, took, answer, .. }) = client.next(now.mono, peers, &mut room) else {
                 break;
             };
-            asking.take(now, judge, tag, took, answer);
+            asking.take(now, judge, (tag, took), answer);
         }
         judge.commit(now);
+        std::mem::take(&mut asking.moved).then(|| asking.hosts.to_keep())
     }
 
     /// Every list, for people.
     pub(super) fn each_list(&self, each: &mut dyn FnMut(&ListLine<'_>)) {
-        for profile in self.0.iter().flat_map(|asking| asking.dnsbl.profiles()) {
+        for profile in self.lists().flat_map(|dnsbl| dnsbl.profiles()) {
             let (state, why) = match profile.state {
                 State::On => ("on", String::new()),
                 State::Waits(None) => ("waits", String::new()),
@@ -141,7 +184,11 @@ impl Dns {
 
     /// Addresses that were not looked up.
     pub(super) fn skipped(&self) -> u64 {
-        self.0.as_ref().map_or(0, |asking| asking.dnsbl.skipped())
+        self.lists().map(|dnsbl| dnsbl.skipped()).sum()
+    }
+
+    fn lists(&self) -> impl Iterator<Item = &Dnsbl> {
+        self.asking.iter().filter_map(|asking| asking.dnsbl.as_deref())
     }
 }
 
@@ -155,13 +202,21 @@ impl Asking {
     }
 
     fn send(&mut self, now: Now, judge: &mut Judge) {
-        while self.client.in_flight() < FLIGHTS
-            && let Some(question) = self.dnsbl.next_question(now.mono)
-        {
-            let asked = (&question.name, question.kind);
-            let sent = self.client.ask(now.mono, asked, question.timeout, question.ask, &mut self.peers);
+        while self.client.in_flight() < FLIGHTS {
+            let list = self.dnsbl.as_mut().and_then(|dnsbl| dnsbl.next_question(now.mono));
+            let question = match list {
+                Some(question) => {
+                    Some((question.name, question.kind, question.timeout, Tag::List(question.ask)))
+                }
+                None => self.hosts.next_question(now.mono).map(|question| {
+                    let tag = Tag::Host(question.number, question.six);
+                    (question.name, question.kind, HOST_TIMEOUT, tag)
+                }),
+            };
+            let Some((name, kind, timeout, tag)) = question else { return };
+            let sent = self.client.ask(now.mono, (&name, kind), timeout, tag, &mut self.peers);
             if let Err(trouble) = sent {
-                self.take(now, judge, question.ask, 0, Err(trouble));
+                self.take(now, judge, (tag, 0), Err(trouble));
             }
         }
     }
@@ -170,61 +225,76 @@ impl Asking {
         &mut self,
         now: Now,
         judge: &mut Judge,
-        ask: Ask,
-        took: u64,
+        (tag, took): (Tag, u64),
         answer: Result<Message<'_>, Trouble>,
     ) {
-        match self.dnsbl.answered(now.mono, ask, took, answer) {
+        let ask = match tag {
+            Tag::List(ask) => ask,
+            Tag::Host(number, six) => return self.hear_host(now.mono, (number, six), answer),
+        };
+        let Some(dnsbl) = &mut self.dnsbl else { return };
+        match dnsbl.answered(now.mono, ask, took, answer) {
             Finding::Nothing => {}
             Finding::Looked(addr, verdict) => {
-                if let Some(profile) = self.dnsbl.profiles().get(usize::from(ask.list)) {
+                if let Some(profile) = dnsbl.profiles().get(usize::from(ask.list)) {
                     judge.events().looked_up(now.wall, addr, &profile.name, verdict, took);
                 }
             }
-            Finding::Listed(addr, reason) => self.ban(judge, ask.list, addr, Some(reason)),
-            Finding::Changed => self.tell_state(ask.list),
+            Finding::Listed(addr, reason) => ban(dnsbl, judge, ask.list, addr, Some(reason)),
+            Finding::Changed => tell_state(dnsbl, ask.list),
             Finding::Silent(trouble) => self.tell_silence(now.mono, ask.list, trouble),
         }
     }
 
-    fn ban(&self, judge: &mut Judge, list: u8, addr: IpAddr, reason: Option<String>) {
-        let profiles = self.dnsbl.profiles();
-        if let Some(profile) = profiles.get(usize::from(list)) {
-            let reason = reason.unwrap_or_else(|| ["listed by ", &profile.name].concat());
-            judge.listed((list.into(), profiles.len()), addr, reason);
-        }
-    }
-
-    fn tell_state(&self, list: u8) {
-        let Some(profile) = self.dnsbl.profiles().get(usize::from(list)) else { return };
-        let name = &profile.name;
-        match profile.state {
-            State::On => log::info!("DNSBL {name} is asked: its test entries are right"),
-            State::Waits(trouble) => {
-                let why = trouble.map(|trouble| trouble.to_string()).unwrap_or_default();
-                log::warn!("DNSBL {name} is not asked yet: {why}");
+    fn hear_host(&mut self, now: Mono, asked: (u32, bool), answer: Result<Message<'_>, Trouble>) {
+        match self.hosts.answered(now, asked, answer) {
+            Heard::Same => {}
+            Heard::Changed(text) => {
+                log::info!("{text}");
+                self.moved = true;
             }
-            State::Off(why) => {
-                log::warn!("DNSBL {name} is switched off: {why}; it is tested again within an hour");
-            }
+            Heard::Nowhere(text) => log::warn!("{text}"),
         }
     }
 
     fn tell_silence(&mut self, now: Mono, list: u8, trouble: Option<Trouble>) {
-        let Some((until, reported)) = self.quiet.get_mut(usize::from(list)) else { return };
-        let Some(profile) = self.dnsbl.profiles().get(usize::from(list)) else { return };
-        let name = &profile.name;
+        let Some((until, told)) = self.quiet.get_mut(usize::from(list)) else { return };
+        let profile = self.dnsbl.as_ref().and_then(|dnsbl| dnsbl.profiles().get(usize::from(list)));
+        let Some(name) = profile.map(|profile| &profile.name) else { return };
         match trouble {
             Some(trouble) if *until <= now => {
-                (*until, *reported) = (now.after(QUIET), true);
+                (*until, *told) = (now.after(QUIET), true);
                 let text = trouble.to_string();
                 log::warn!("DNSBL {name}: {}: nobody is banned for it meanwhile", Raw(text.as_bytes()));
             }
-            None if *reported => {
-                *reported = false;
+            None if *told => {
+                *told = false;
                 log::info!("DNSBL {name} answers again");
             }
             _ => {}
+        }
+    }
+}
+
+fn ban(dnsbl: &Dnsbl, judge: &mut Judge, list: u8, addr: IpAddr, reason: Option<String>) {
+    let profiles = dnsbl.profiles();
+    if let Some(profile) = profiles.get(usize::from(list)) {
+        let reason = reason.unwrap_or_else(|| ["listed by ", &profile.name].concat());
+        judge.listed((list.into(), profiles.len()), addr, reason);
+    }
+}
+
+fn tell_state(dnsbl: &Dnsbl, list: u8) {
+    let Some(profile) = dnsbl.profiles().get(usize::from(list)) else { return };
+    let name = &profile.name;
+    match profile.state {
+        State::On => log::info!("DNSBL {name} is asked: its test entries are right"),
+        State::Waits(trouble) => {
+            let why = trouble.map(|trouble| trouble.to_string()).unwrap_or_default();
+            log::warn!("DNSBL {name} is not asked yet: {why}");
+        }
+        State::Off(why) => {
+            log::warn!("DNSBL {name} is switched off: {why}; it is tested again within an hour");
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::base::range::Range;
 use crate::config::{ListKind, Settings};
 use crate::firewall::backend::{Lists as Enforced, View};
 use crate::firewall::view;
+use crate::lists::hosts::{self, Host};
 use crate::lists::{self, Exempt, Gone, Job, ListReading, ListTurn, Paths};
 use crate::sys::child::{self, Child};
 use crate::sys::inotify::{Mask, WatchDescriptor, Watcher};
@@ -59,6 +60,8 @@ pub(super) struct Lists {
     exempt: Option<Vec<Range>>,
     /// When the allow list is to be read again.
     again_at: Option<Mono>,
+    /// How files were taken that were not there.
+    gone: Gone,
 }
 
 impl Lists {
@@ -73,6 +76,7 @@ impl Lists {
             loader: None,
             exempt: None,
             again_at: None,
+            gone: Gone::Forget,
         };
         this.reopen(settings, now);
         this
@@ -80,7 +84,7 @@ impl Lists {
 
     /// The same with other settings.
     pub(super) fn reopen(&mut self, settings: &Settings, now: Mono) {
-        self.paths = Paths::of(settings);
+        (self.paths, self.gone) = (Paths::of(settings), Gone::Forget);
         (self.watcher, self.poll_at) = (None, None);
         self.places.clear();
         for (kind, reload) in
@@ -175,12 +179,25 @@ impl Lists {
         allow.then(|| self.allowed(now, if again { Gone::Forget } else { Gone::Wait }, guard))
     }
 
+    /// The host names of the allow list as it was read last.
+    pub(super) fn hosts(&self) -> Vec<Host> {
+        hosts::hosts(&self.paths, self.gone)
+    }
+
+    /// Keeps what they lead to.
+    pub(super) fn keep_hosts(&self, found: &[Host]) {
+        if let Err(e) = hosts::keep(&self.paths, found) {
+            log::warn!("{e}: what host names of the allow list lead to is not kept");
+        }
+    }
+
     /// Reads the allow list: a command has changed it.
     pub(super) fn reread(&mut self, now: Mono, guard: &mut dyn View) -> Allowed {
         self.allowed(now, Gone::Wait, guard)
     }
 
     fn allowed(&mut self, now: Mono, gone: Gone, guard: &mut dyn View) -> Allowed {
+        self.gone = gone;
         let (reading, own) = read(&self.paths, gone, guard);
         let pause = match own {
             true if reading.waits => Some(GONE_GRACE),

@@ -231,6 +231,7 @@ impl Daemon {
     fn begin(&mut self) {
         // Files are opened by the first look at them.
         self.read(clock::now(), None);
+        self.follow_hosts(clock::mono());
         // What comes while we are away, and that it is new, is known by what there is now. A slow disk delays
         // no ban: the sooner this is written, the better, but nothing waits for it.
         if self.state_sync.is_some() {
@@ -240,6 +241,13 @@ impl Daemon {
         let (version, rules) = (env!("CARGO_PKG_VERSION"), self.judge.rules());
         log::info!("mef {version} watches {} for {rules} rules", self.sources);
         self.tell_supervisor(State::Ready);
+    }
+
+    /// Has the host names of the allow list looked up that there are now.
+    #[inline(never)]
+    fn follow_hosts(&mut self, now: Mono) {
+        let hosts = self.dns.set_hosts(self.lists.hosts(), now);
+        self.lists.keep_hosts(&hosts);
     }
 
     /// Tells it the verdict: whether every rule sees something.
@@ -341,6 +349,7 @@ impl Daemon {
             log::warn!("other values of run_dir, state_dir and track_max take effect after a restart");
         }
         self.judge.guard().take_owner_trouble().iter().for_each(|why| log::warn!("{why}"));
+        self.follow_hosts(now.mono);
         self.read(now, None);
         self.judge.events().reloaded(now.wall);
         let done = format!("configuration read: {} for {} rules", self.sources, self.judge.rules());

@@ -110,6 +110,7 @@ impl Daemon {
     fn follow_lists(&mut self, now: Now, _: &[Ready]) -> Turn {
         if let Some(allowed) = self.lists.look(now.mono, self.judge.guard()) {
             self.judge.set_allowed(allowed);
+            self.follow_hosts(now.mono);
         }
         Turn::Done
     }
@@ -179,6 +180,7 @@ impl Daemon {
         if lists {
             let allowed = self.lists.reread(now.mono, self.judge.guard());
             self.judge.set_allowed(allowed);
+            self.follow_hosts(now.mono);
         }
         if reload {
             let each = |text: &dyn Display| asked.iter().for_each(|to| say(to, text));
@@ -191,7 +193,11 @@ impl Daemon {
     }
 
     fn ask(&mut self, now: Now, _: &[Ready]) -> Turn {
-        self.dns.turn(now, &mut self.judge);
+        if let Some(hosts) = self.dns.turn(now, &mut self.judge) {
+            self.lists.keep_hosts(&hosts);
+            let allowed = self.lists.reread(now.mono, self.judge.guard());
+            self.judge.set_allowed(allowed);
+        }
         Turn::Done
     }
 

@@ -111,6 +111,10 @@ pub fn allowed(
             reader.without_directory(other.as_ref().err(), previous.len());
         }
     }
+    for range in super::hosts::ranges(paths, gone) {
+        reader.all.add(range, None);
+        reader.known.push(range);
+    }
     let lost = !matches!(names, Ok(Some(_))) && previous.is_empty();
     if lost || !reader.unknown.is_empty() {
         reader.ask(in_force);

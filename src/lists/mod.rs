@@ -7,6 +7,7 @@ mod check;
 mod deny;
 mod edit;
 mod exempt;
+pub mod hosts;
 mod kept;
 mod nets;
 mod read;

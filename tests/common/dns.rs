@@ -78,14 +78,21 @@ impl Drop for Liar {
 
 /// An answer to a question, with these flags and codes, and TXT records for who asks for them.
 pub fn answer(question: &[u8], flags: u16, codes: &[[u8; 4]]) -> Vec<u8> {
+    answer_with(question, flags, 60, &|asked| {
+        let data = |code: &[u8; 4]| if asked == kind::TXT { b"\x05known".to_vec() } else { code.to_vec() };
+        codes.iter().map(data).collect()
+    })
+}
+
+/// An answer with the data that there is for the type that is asked for.
+pub fn answer_with(question: &[u8], flags: u16, ttl: u32, data: &dyn Fn(u16) -> Vec<Vec<u8>>) -> Vec<u8> {
     let asked = Message::new(question).unwrap();
     let question = asked.question().unwrap();
     let mut buffer = [0; 1400];
     let mut writer = Writer::new(&mut buffer, asked.id(), flag::RESPONSE | flags).unwrap();
     writer.question(&question.name, question.kind, class::IN).unwrap();
-    for code in codes {
-        let data = if question.kind == kind::TXT { b"\x05known".to_vec() } else { code.to_vec() };
-        writer.record(Section::Answer, &question.name, question.kind, class::IN, 60, &data).unwrap();
+    for data in data(question.kind) {
+        writer.record(Section::Answer, &question.name, question.kind, class::IN, ttl, &data).unwrap();
     }
     writer.bytes().to_vec()
 }

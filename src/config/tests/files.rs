@@ -228,7 +228,7 @@ pub(super) fn word(kind: ListKind, line: &str) -> String {
             let all: Vec<String> = all.iter().map(|e| e.net.to_string()).collect();
             all.join(" ")
         }
-        ListWord::Host(name) => format!("host {name}"),
+        ListWord::Host(name, _) => format!("host {name}"),
         ListWord::Foreign(bad) => format!("foreign {:?} {}", &line[bad.at], bad.what),
         ListWord::Bad(bad) => format!("{:?} {}", &line[bad.at], bad.what),
     }

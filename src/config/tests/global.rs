@@ -153,7 +153,7 @@ fn mistakes_are_told_with_their_place() {
         ("rbl_x_zone=bl..example", "Error 2:15+1 an empty part | parts have 1 to 63 characters"),
         (
             "rbl_x_zone=bl.exämple",
-            "Error 2:17+2 no character of a domain name | letters, digits, '-' and '_'",
+            "Error 2:17+1 no character of a domain name | letters, digits, '-' and '_'",
         ),
         ("rbl_X_zone=a", "Warning 2:1+10 unknown key 'rbl_X_zone' | it has no effect"),
         (
