@@ -10,7 +10,7 @@ use crate::base::range::Range;
 use crate::config::Settings;
 use crate::dns::client::{ANSWER, Client, FLIGHTS};
 use crate::dns::resolv;
-use crate::dnsbl::{Ask, Dnsbl, Finding, Profile, State, Verdict};
+use crate::dnsbl::{Ask, Dnsbl, Finding, Profile, State, Tag, Verdict};
 use crate::lists::{Paths, reader};
 use crate::sys::host::Protected;
 use crate::sys::peers::Peers;
@@ -128,7 +128,7 @@ fn reported(profile: &Profile, row: &Row) -> (&'static str, String, String, bool
 
 /// Asks all lists, and waits for the last answer.
 fn ask(settings: &Settings, dnsbl: &mut Dnsbl, addr: IpAddr) -> std::io::Result<Vec<Row>> {
-    let mut client: Client<Ask> = Client::new(|| random::key()[0]);
+    let mut client: Client<Tag> = Client::new(|| random::key()[0]);
     let servers: Vec<_> = match settings.dns_servers.as_slice() {
         [] => resolv::read(),
         named => named.iter().map(|addr| resolv::of(*addr)).collect(),
@@ -155,7 +155,9 @@ fn ask(settings: &Settings, dnsbl: &mut Dnsbl, addr: IpAddr) -> std::io::Result<
             && let Some(question) = dnsbl.next_question(now)
         {
             let asked = (&question.name, question.kind);
-            if let Err(trouble) = client.ask(now, asked, question.timeout, question.ask, &mut peers) {
+            if let Err(trouble) =
+                client.ask(now, asked, question.timeout, Tag::List(question.ask), &mut peers)
+            {
                 take(question.ask, dnsbl.answered(now, question.ask, 0, Err(trouble)), 0);
             }
         }
@@ -165,7 +167,9 @@ fn ask(settings: &Settings, dnsbl: &mut Dnsbl, addr: IpAddr) -> std::io::Result<
         wait(&[Some(peers.fd())], &mut [Ready::No], client.deadline())?;
         let now = clock::mono();
         while let Some(reply) = client.next(now, &mut peers, &mut room) {
-            take(reply.tag, dnsbl.answered(now, reply.tag, reply.took, reply.answer), reply.took);
+            if let Tag::List(ask) = reply.tag {
+                take(ask, dnsbl.answered(now, ask, reply.took, reply.answer), reply.took);
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::control::proto::ListLine;
 use crate::dns::client::{ANSWER, Client, FLIGHTS, Reply, Trouble};
 use crate::dns::packet::Message;
 use crate::dns::resolv::{self, Resolv};
-use crate::dnsbl::{Ask, Dnsbl, Finding, Profile, State, zones_on};
+use crate::dnsbl::{Dnsbl, Finding, Profile, State, Tag, zones_on};
 use crate::lists::hosts::{Heard, Host, Hosts};
 use crate::sys::peers::Peers;
 use crate::sys::random;
@@ -21,15 +21,6 @@ use std::os::fd::BorrowedFd;
 const QUIET: u64 = 600_000;
 /// Milliseconds in which a host name has to be found.
 const HOST_TIMEOUT: u64 = 5000;
-
-/// What is asked.
-#[derive(Clone, Copy)]
-enum Tag {
-    /// A DNSBL.
-    List(Ask),
-    /// For an address of a host name, and whether that is of IPv6.
-    Host(u32, bool),
-}
 
 /// What there is while something may be asked.
 struct Asking {

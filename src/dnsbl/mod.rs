@@ -51,6 +51,15 @@ pub struct Ask {
     pub what: What,
 }
 
+/// What is asked by the one client that there is, so that its code is there once.
+#[derive(Clone, Copy)]
+pub enum Tag {
+    /// A DNSBL.
+    List(Ask),
+    /// For an address of a host name, and whether that is of IPv6.
+    Host(u32, bool),
+}
+
 /// A question that is to be sent.
 pub struct Question {
     /// To have the answer back with.

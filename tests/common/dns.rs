@@ -4,7 +4,8 @@
 use super::{Net, Peer, wait_until};
 use mef::dns::name::Name;
 use mef::dns::packet::{Message, Section, Writer, class, flag, kind};
-use std::net::UdpSocket;
+use std::io::{Read, Write};
+use std::net::{TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -74,6 +75,30 @@ impl Drop for Liar {
     fn drop(&mut self) {
         self.end.store(true, Ordering::Relaxed);
     }
+}
+
+/// Answers one question after the other over TCP, at the neighbour's address.
+pub fn over_tcp(net: &Net, peer: &Peer, answers: Answers) {
+    let listener = net.within(&peer.ns, |_| TcpListener::bind((peer.v4, 53)).unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut head = [0; 2];
+            let mut question = Vec::new();
+            if stream.read_exact(&mut head).is_ok() {
+                question.resize(u16::from_be_bytes(head).into(), 0);
+            }
+            if stream.read_exact(&mut question).is_err() {
+                continue;
+            }
+            for answer in answers(&question) {
+                let length = u16::try_from(answer.len()).unwrap().to_be_bytes();
+                // In pieces, as networks do.
+                for part in [&length[..1], &length[1..], &answer[..7], &answer[7..]] {
+                    let _ = stream.write_all(part).and_then(|()| stream.flush());
+                }
+            }
+        }
+    });
 }
 
 /// An answer to a question, with these flags and codes, and TXT records for who asks for them.

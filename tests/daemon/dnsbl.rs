@@ -6,7 +6,7 @@ use crate::common;
 
 use common::bans::text;
 use common::daemon::{LOG, failed, host};
-use common::dns::{Answers, Liar, TEST4, TEST6, answer, asked_about};
+use common::dns::{Answers, Liar, TEST4, TEST6, answer, asked_about, over_tcp};
 use common::frames::{SYN, Way};
 use common::{Net, Peer, wait_or_show, wait_until};
 use mef::dns::packet::flag;
@@ -371,4 +371,42 @@ fn an_address_is_looked_up_by_hand() {
     let out = net.mef(&["lookup", "--config", conf, "20.0.0.8"]);
     assert_eq!(out.status, 1);
     assert!(out.stdout.contains("no answer"), "{}", out.stdout);
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn what_is_too_long_or_in_another_case_is_asked_over_tcp() {
+    let (mut net, peer) = asking("");
+    let liar = Liar::new(&net, &peer, Box::new(|question| vec![answer(question, flag::TRUNCATED, &[])]));
+    over_tcp(&net, &peer, truth());
+    net.daemon("daemon");
+    said(&net, "DNSBL x is asked");
+    knock(&net, &peer, "20.0.0.1");
+    wait_until("the ban", || net.banned().contains(&"20.0.0.1".to_owned()));
+    // A resolver that does not keep the case; over TCP there is nothing to guess.
+    liar.says(Box::new(|question| {
+        truth()(question).iter().map(|bytes| bytes.to_ascii_lowercase()).collect()
+    }));
+    knock(&net, &peer, "20.0.0.2");
+    wait_until("the ban", || net.banned().contains(&"20.0.0.2".to_owned()));
+    assert_eq!(text(&net.ban_of("20.0.0.2"), "reason"), "listed by x: known");
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn other_servers_in_resolv_conf_are_asked_from_then_on() {
+    let (mut net, peer) = asking("dns_servers=auto\nrbl_x_timeout=1s\nrbl_x_error_ttl=1s");
+    let liar = Liar::new(&net, &peer, truth());
+    let file = |server: &str| format!("search example.org\noptions ndots:5\nnameserver {server}\n");
+    net.write("etc/resolv.conf", &file("127.0.0.1"));
+    net.daemon("daemon");
+    said(&net, "DNSBL x is not asked yet: the name servers cannot be reached");
+    net.write("etc/resolv.conf", &file(&peer.v4.to_string()));
+    // The test is made again after half a minute.
+    said(&net, "DNSBL x is asked");
+    assert!(liar.asked.load(Ordering::Relaxed) >= 4);
+    wait_until("a ban", || {
+        net.append(LOG, failed(LISTED));
+        net.banned().contains(&LISTED.to_owned())
+    });
 }
