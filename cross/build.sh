@@ -50,6 +50,8 @@ for crates in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
 done
 
 options=(--locked --release --target "$triple" --bin mef)
+# MEF_FEATURES=none leaves out what only the operator of a community cloud needs.
+[ "${MEF_FEATURES:-}" != none ] || options+=(--no-default-features)
 if [ "$std" = source ]; then
     # A panic is a bug in mef: the process ends at once, without a text that costs 30 kB.
     features=optimize_for_size

@@ -18,6 +18,7 @@ mod applet {
     mod units;
 }
 
+#[cfg(feature = "operator")]
 mod cloud {
     mod circle;
     mod refusals;

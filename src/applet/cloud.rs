@@ -1,15 +1,15 @@
 #![forbid(unsafe_code)]
 //! `mef cloud`: how reporting goes, for a member; and for who runs a cloud, its members and its list.
 
+mod status;
+
 use super::args::parse;
 use super::context::settings;
 use super::output::{Output, OutputError, failed};
-use crate::base::clock::Wall;
 use crate::base::range::{Range, merge};
-use crate::base::utc::Stamp;
 use crate::cloud::aggregate::{Change, Listing, Summary, Why};
 use crate::cloud::operator::{Work, aggregate};
-use crate::cloud::{keyfile, provision, report};
+use crate::cloud::{keyfile, provision};
 use crate::config::{ListKind, Operator, Settings, conf_files, member_name, parse_operator};
 use crate::dns::name::Name;
 use crate::dns::tsig::Key;
@@ -18,7 +18,7 @@ use crate::sys::clock;
 use crate::sys::dir::Dir;
 use crate::sys::fs;
 use argh::FromArgs;
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 /// Where the operator's file is, and its key beside it.
@@ -84,7 +84,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     let args: Args = parse("cloud", args)?;
     let words: Vec<&str> = args.words.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["status"] => status(&args, output),
+        ["status"] => status::show(args.config.as_deref(), output),
         ["aggregate"] => run_aggregate(&args, output),
         ["init", zone] => init(zone, &args, output),
         ["member", "add", name] => add(name, &args, output),
@@ -96,36 +96,6 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
                 .to_owned(),
         )),
     }
-}
-
-/// How reports go.
-fn status(args: &Args, output: &mut Output<'_>) -> Result<(), OutputError> {
-    let settings = settings(args.config.as_deref(), output);
-    let cloud = &settings.cloud;
-    let out = &mut output.out;
-    if !cloud.report {
-        writeln!(out, "reports      off (community_report=true switches them on)")?;
-        return Ok(());
-    }
-    let server = cloud.server.map_or_else(|| "no community_server=".to_owned(), |server| server.to_string());
-    writeln!(out, "reports      as {} to {server}, zone {}.r.{}", cloud.member, cloud.member, cloud.zone)?;
-    let Some(standing) = report::standing(Path::new(&settings.state_dir)).map_err(failed)? else {
-        writeln!(out, "nothing was reported yet")?;
-        return Ok(());
-    };
-    let [sent, taken_back, dropped] = standing.totals;
-    writeln!(out, "waiting      {}", standing.waiting)?;
-    writeln!(out, "in the zone  {}", standing.sent)?;
-    writeln!(out, "ever         {sent} sent, {taken_back} taken back, {dropped} dropped")?;
-    if standing.done_at != Wall(0) {
-        writeln!(out, "last success {}", Stamp(standing.done_at))?;
-    }
-    let Some(trouble) = standing.trouble() else { return Ok(()) };
-    writeln!(out, "trouble      {trouble}")?;
-    let due = report::due(&standing, cloud.report_interval);
-    let due = due.map_or_else(|| "when there is something to report".to_owned(), |at| Stamp(at).to_string());
-    writeln!(out, "next try     {due}, after {} failures", standing.failures)?;
-    Err(OutputError::Told)
 }
 
 /// Reads the operator's file.

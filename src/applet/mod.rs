@@ -7,6 +7,10 @@ mod args;
 mod ban;
 mod bans;
 mod check;
+#[cfg(feature = "operator")]
+mod cloud;
+#[cfg(not(feature = "operator"))]
+#[path = "cloud_member.rs"]
 mod cloud;
 mod context;
 mod daemon;

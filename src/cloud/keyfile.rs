@@ -4,6 +4,7 @@
 use crate::dns::tsig::Key;
 use crate::sys::fs::{self, Links, facts_of};
 use crate::sys::random;
+use std::io;
 use std::path::Path;
 
 /// Bytes of such a file at most.
@@ -14,25 +15,34 @@ const SIZE: u64 = 4096;
 /// # Errors
 /// Why it cannot be used, for people.
 pub fn read(path: &Path) -> Result<Key, String> {
-    let shown = path.to_string_lossy();
-    let failed = |why: &dyn std::fmt::Display| format!("{shown}: {why}");
-    let file = fs::open_regular(path, Links::Follow).map_err(|e| failed(&e))?;
-    let facts = facts_of(&file).map_err(|e| failed(&e))?;
-    if facts.mode & 0o077 != 0 {
-        return Err(failed(&"others can read this key: chmod 600 it"));
+    match try_read(path) {
+        Ok(Ok(key)) => Ok(key),
+        Ok(Err(why)) => Err(format!("{}: {why}", path.to_string_lossy())),
+        Err(e) => Err(format!("{}: {e}", path.to_string_lossy())),
     }
-    let text = fs::read(file, SIZE).map_err(|e| failed(&e))?;
-    let text = str::from_utf8(&text).map_err(|_| failed(&"it is no text"))?;
+}
+
+fn try_read(path: &Path) -> io::Result<Result<Key, &'static str>> {
+    let file = fs::open_regular(path, Links::Follow)?;
+    if facts_of(&file)?.mode & 0o077 != 0 {
+        return Ok(Err("others can read this key: chmod 600 it"));
+    }
+    let text = fs::read(file, SIZE)?;
+    let Ok(text) = str::from_utf8(&text) else { return Ok(Err("it is no text")) };
     let mut lines =
         text.lines().map(str::trim_ascii).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    match (lines.next(), lines.next()) {
-        (Some(line), None) => Key::parse(line).map_err(|why| failed(&why)),
-        _ => Err(failed(&"expected one line: hmac-sha256:NAME:SECRET")),
-    }
+    Ok(match (lines.next(), lines.next()) {
+        (Some(line), None) => Key::parse(line),
+        _ => Err("expected one line: hmac-sha256:NAME:SECRET"),
+    })
 }
 
 /// A secret that nobody can guess.
 #[must_use]
 pub fn secret() -> Vec<u8> {
-    (0..2).flat_map(|_| random::key()).flat_map(u64::to_be_bytes).collect()
+    let mut secret = Vec::with_capacity(32);
+    for word in [random::key(), random::key()].as_flattened() {
+        secret.extend_from_slice(&word.to_be_bytes());
+    }
+    secret
 }

@@ -13,6 +13,7 @@ mod keys;
 mod listline;
 mod lists;
 mod load;
+#[cfg(feature = "operator")]
 mod operator;
 mod parts;
 mod ports;
@@ -28,6 +29,7 @@ pub use global::{missing_keys, parse_global};
 pub use listline::{ListWord, list_word, too_wide};
 pub use lists::{ListCounts, ListEntry, ListKind, ListLine, list_lines, read_list};
 pub use load::{DEFAULT_PATH, FileProblem, Loaded, conf_files, in_force, load, load_rule};
+#[cfg(feature = "operator")]
 pub use operator::{CloudMember, Operator, member_name, parse_operator};
 pub use parts::{Part, RuleDefault};
 pub use ports::{ExcludedPorts, PortRanges};
