@@ -344,7 +344,13 @@ mod tests {
 
     /// What a server answers: the message, signed behind `prior`; `rest` are messages of a transfer before it
     /// without a signature.
-    fn answer(key: &Key, prior: &[u8], rest: &[Vec<u8>], first: bool, (error, at): (u16, Wall)) -> (Vec<u8>, [u8; MAC]) {
+    fn answer(
+        key: &Key,
+        prior: &[u8],
+        rest: &[Vec<u8>],
+        first: bool,
+        (error, at): (u16, Wall),
+    ) -> (Vec<u8>, [u8; MAC]) {
         let mut buffer = [0; 512];
         let mut writer = question(&mut buffer, flag::RESPONSE);
         let mut hmac = key.hmac(prior);
@@ -359,9 +365,8 @@ mod tests {
         }
         let mac = hmac.finalize();
         let length = u16::try_from(other.len()).unwrap().to_be_bytes();
-        let data = [
-            ALGORITHM, &times.bytes(), &[0, 32], &mac, &[0, 7], &error.to_be_bytes(), &length, &other,
-        ];
+        let data =
+            [ALGORITHM, &times.bytes(), &[0, 32], &mac, &[0, 7], &error.to_be_bytes(), &length, &other];
         writer.record(Section::Additional, &key.name, kind::TSIG, class::ANY, 0, &data.concat()).unwrap();
         (writer.bytes().to_vec(), mac)
     }
@@ -374,8 +379,18 @@ mod tests {
     fn keys_are_read_as_they_are_written() {
         let text = key("web1", 7).text();
         assert_eq!(Key::parse(&text).unwrap().text(), text);
-        assert_eq!(Key::parse(&format!(" {}\n", text.replace("hmac-sha256", "HMAC-SHA256"))).unwrap().text(), text);
-        for bad in ["", "web1:AAAA", "hmac-md5:web1:AAAA", "hmac-sha256::AAAA", "hmac-sha256:web1:AAAA", "hmac-sha256:web1:?"] {
+        assert_eq!(
+            Key::parse(&format!(" {}\n", text.replace("hmac-sha256", "HMAC-SHA256"))).unwrap().text(),
+            text
+        );
+        for bad in [
+            "",
+            "web1:AAAA",
+            "hmac-md5:web1:AAAA",
+            "hmac-sha256::AAAA",
+            "hmac-sha256:web1:AAAA",
+            "hmac-sha256:web1:?",
+        ] {
             assert!(Key::parse(bad).is_err(), "{bad}");
         }
     }
