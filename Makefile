@@ -11,7 +11,7 @@ FUZZ_SECONDS = 30
 all:  ## build target/mef, the static program for this machine
 	@bash cross/build.sh x86_64
 
-run: all  ## the demonstration: a real sshd is attacked, and the attacker banned
+run: all  ## the demonstration: a host is attacked in several ways, and defended
 	@bash cross/with-packages.sh tests/demo-packages bash tests/demo.sh
 
 test:  ## everything: style, lints, unit and integration tests, reproducibility

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# demo.sh: what `make run` shows. A host with a real sshd, an attacker who tries passwords, and a
-# friend who must not be disturbed, each in a network namespace; mef between them.
+# demo.sh: what `make run` shows. A host with a real sshd and a real web server, attackers of several kinds,
+# and a friend who must not be disturbed, each in a network namespace; mef between them.
+# With RECORD set it leaves the explanations out: tests/recording.sh puts the rest into the README.
 #
 # Everything lives in namespaces for networks, mounts and processes, which end with this script
 # however it ends: nothing on the real host is touched, and nothing stays behind.
@@ -26,14 +27,21 @@ trap 'exit 143' TERM
 color=
 if [ -t 1 ] && [ -z "${NO_COLOR-}" ]; then color=1; fi
 paint() { if [ -n "$color" ]; then printf '\033[%sm%s\033[0m\n' "$1" "$2"; else printf '%s\n' "$2"; fi; }
-title() { echo; paint '1;34' "== $*"; }
+title() { [ -n "${RECORD-}" ] || echo; paint '1;34' "== $*"; }
 good() { paint '32' "   $*"; }
-note() { echo "   $*"; }
+note() { [ -n "${RECORD-}" ] || echo "   $*"; }
 fail() { paint '1;31' "   FAILED: $*"; failed=1; }
 failed=0
 
-# shown COMMAND...: runs it as one would by hand, its output set in.
+# shown COMMAND...: runs it as one would by hand, its output set in. picked PATTERN COMMAND...: of the output
+# the lines that fit.
 shown() { paint 1 "   # $*"; "$@" 2>&1 | sed 's/^/   /'; }
+picked() {
+    local pattern=$1
+    shift
+    paint 1 "   # $*"
+    { "$@" 2>&1 || true; } | awk -v fits="$pattern" '$0 ~ fits && !seen[$0]++ { print "   " $0 }'
+}
 
 # until_so WHAT COMMAND...: waits up to 10 s for something that takes milliseconds.
 until_so() {
@@ -41,45 +49,54 @@ until_so() {
     shift
     for ((i = 0; i < 500; i++)); do "$@" >/dev/null 2>&1 && return 0; sleep 0.02; done
     fail "$what did not happen within 10 s"
-    for log in "$dir"/*.log; do echo "--- $log"; tail -n 20 "$log"; done
+    for log in "$dir"/*.log "$dir"/log/*.log; do echo "--- $log"; tail -n 20 "$log"; done
     exit 1
 }
 
-# A host of its own: /run, /var/lib, /var/log and /dev are only seen in here.
+# A host of its own: /run, /var/lib, /var/log, /dev, /etc and what set-up writes are only seen in here.
 private_host() {
     mount -t tmpfs -o mode=755 demo /run
     dir=/run/demo
-    mkdir -p "$dir"/{dev/pts,lib,log,rules.d} /run/sshd /run/netns
+    mkdir -p "$dir"/{dev/pts,lib/nginx,log/nginx,sbin,man} /run/sshd /run/netns
     for device in null zero full random urandom tty ptmx; do
         : >"$dir/dev/$device"
         mount --bind "/dev/$device" "$dir/dev/$device"
     done
     mount --rbind /dev/pts "$dir/dev/pts"
     ln -s /proc/self/fd "$dir/dev/fd"
+    cp -a /etc "$dir/etc"
+    rm -rf "$dir/etc/mef"
+    cp "$MEF_BIN" "$dir/sbin/mef"
+    mount --bind "$dir/etc" /etc
+    mount --bind "$dir/sbin" /usr/local/sbin
+    mount --bind "$dir/man" /usr/share/man
     mount --bind "$dir/lib" /var/lib
     mount --bind "$dir/log" /var/log
     mount --rbind "$dir/dev" /dev
-    export HOME=$dir
+    export HOME=$dir PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin
     unset SSH_CONNECTION SSH_CLIENT SSH_AUTH_SOCK
+    hash -r
     echo host >/proc/sys/kernel/hostname
     ip link set lo up
 }
 
 # neighbour NAME ADDRESS: a namespace with one address (.N of a /24) and a link to the host, which is .1
-# there.
+# there. With an IPv6 address behind it, which ends with ::N, likewise.
 neighbour() {
-    local name=$1 address=$2
+    local name=$1 address=$2 address6=${3-}
     ip netns add "$name"
     ip link add "$name" type veth peer name eth0 netns "$name"
     ip addr add "${address%.*}.1/24" dev "$name"
+    [ -z "$address6" ] || ip addr add "${address6%::*}::1/64" dev "$name" nodad
     ip link set "$name" up
     ip -n "$name" addr add "$address/24" dev eth0
+    [ -z "$address6" ] || ip -n "$name" addr add "$address6/64" dev eth0 nodad
     ip -n "$name" link set lo up
     ip -n "$name" link set eth0 up
 }
 
-start_sshd() {
-    busybox syslogd -n -O "$dir/auth.log" &
+start_servers() {
+    busybox syslogd -n -O /var/log/auth.log &
     until_so "the syslog daemon's start" test -S /dev/log
     ssh-keygen -q -t ed25519 -N '' -f "$dir/host_key"
     cat >"$dir/sshd_config" <<END
@@ -96,27 +113,33 @@ END
         options=(-o PerSourcePenalties=no)
     fi
     /usr/sbin/sshd -D -f "$dir/sshd_config" "${options[@]}" &
-    until_so "sshd's start" grep -q 'Server listening' "$dir/auth.log"
+    until_so "sshd's start" grep -q 'Server listening' /var/log/auth.log
     printf '#!/bin/sh\necho not-the-password\n' >"$dir/askpass"
     chmod 755 "$dir/askpass"
+    cat >"$dir/nginx.conf" <<END
+daemon off;
+pid $dir/nginx.pid;
+error_log /dev/null;
+events {}
+http {
+    access_log /var/log/nginx/access.log;
+    server { listen 80; listen [::]:80; location / { return 404; } }
+}
+END
+    /usr/sbin/nginx -c "$dir/nginx.conf" &
+    until_so "the web server's start" busybox nc -w 2 127.0.0.1 80 -e true
 }
 
+# start_mef: as a supervisor does.
 start_mef() {
-    sed "s|^source=.*|source=file|; s|^files=.*|files=$dir/auth.log|" \
-        rootfs/etc/mef/rules.d/sshd.conf >"$dir/rules.d/sshd.conf"
-    cat >"$dir/mef.conf" <<END
-[global]
-rules_dir=$dir/rules.d
-whitelist_dir=$dir/whitelist
-blacklist_dir=$dir/blacklist
-state_dir=$dir/state
-run_dir=$dir/run
-log=stderr
-END
-    mkdir -p "$dir"/{whitelist,blacklist,state,run}
-    "$MEF_BIN" daemon --config "$dir/mef.conf" --foreground 2>"$dir/mef.log" &
+    mef daemon --foreground 2>>"$dir/mef.log" &
     daemon=$!
-    until_so "the daemon's table" nft list table inet mef_guard
+    until_so "the daemon's start" mef top --once
+}
+
+stop_mef() {
+    kill "$daemon"
+    wait "$daemon" || fail "the daemon ended with status $?"
 }
 
 # knock NAME HOST USER: one log-in with a wrong password; says how it went.
@@ -130,59 +153,137 @@ knock() {
     printf '%s\n' "$said" | tail -n 1 | tr -d '\r'
 }
 
+# guess NAME HOST ADDRESS: passwords, until the address is banned or the list of names ends.
+guess() {
+    local user
+    for user in root admin oracle test git pi ubuntu postgres; do
+        knock "$1" "$2" "$user" >/dev/null
+        sleep 0.1
+        ! banned "$3" || break
+    done
+}
+
+# ask NAME HOST PATH: a web page, as a scanner asks for it.
+ask() {
+    printf 'GET %s HTTP/1.0\r\nUser-Agent: Mozilla/5.0\r\n\r\n' "$3" |
+        nsenter --net="/run/netns/$1" busybox nc -w 2 "$2" 80 >/dev/null 2>&1 || true
+}
+
+# connect NAME HOST PORT...: opens a connection to each, and does not care what becomes of it.
+connect() {
+    # shellcheck disable=SC2016
+    nsenter --net="/run/netns/$1" bash -c 'host=$1; shift
+        for port; do (: >"/dev/tcp/$host/$port") 2>/dev/null & done; sleep 1; kill $(jobs -p)' - "${@:2}" \
+        >/dev/null 2>&1 || true
+}
+
 answers() { nsenter --net="/run/netns/$1" busybox nc -w 2 "$2" 22 </dev/null 2>/dev/null | grep -q '^SSH-'; }
-banned() { "$MEF_BIN" bans --json 2>/dev/null | grep -qF "\"$1\""; }
+banned() { mef bans --json 2>/dev/null | grep -qF "\"$1"; }
+# state TEXT NAME HOST: whether sshd answers is as it has to be.
+cut_off() { if answers "$1" "$2"; then fail "$1 still reaches sshd"; else good "no answer for the $1"; fi; }
+answered() { if answers "$1" "$2"; then good "sshd answers the $1"; else fail "sshd does not answer the $1"; fi; }
 
 private_host
-readonly attacker=203.0.113.66 friend=198.51.100.7
-neighbour attacker $attacker
-neighbour friend $friend
+neighbour guesser 203.0.113.66 2001:db8:66::66
+neighbour scanner 192.0.2.33
+neighbour flooder 198.18.0.9
+neighbour friend 198.51.100.7
+readonly guessed=203.0.113.1 friends=198.51.100.1
+start_servers
 
-title "A host with sshd, and mef beside it"
-start_sshd
+title "Set-up"
+note "One command writes configuration, rule set and manual pages, all from inside the program, and starts the"
+note "daemon under the host's init system. There is none in here: the demonstration starts the daemon itself."
+picked '^  write .*mef\.(conf|rules)$' mef setup --init none --no-start --allow 198.51.100.7
+sed -i "s/^\[global\]/&\nload_managed=true\nps_boot_grace=0\nddos_enabled=true\nddos_syn_rate=20\nddos_syn_burst=40/" \
+    /etc/mef/mef.conf
 start_mef
-note "the host is ${attacker%.*}.1 to the attacker ($attacker), ${friend%.*}.1 to a friend ($friend)"
-note "mef: $(du -k "$MEF_BIN" | cut -f1) kB, one file;" \
-    "$(awk '/^Rss/ { print $2 }' "/proc/$daemon/smaps_rollup") kB of memory as a daemon"
+picked '^protected' mef status
 
-title "The attacker tries passwords"
-tail -n 0 -f "$dir/auth.log" | sed -u 's/^/   log | /' &
-viewer=$!
-for user in root admin oracle test git pi ubuntu; do
-    said=$(knock attacker "${attacker%.*}.1" "$user")
-    sleep 0.1
-    note "ssh $user@${attacker%.*}.1: $said"
-    banned $attacker && break
+title "A rule set that takes itself back"
+note "mef load --confirm puts the rules on trial. Nobody confirms these, since they lock SSH out: the kernel drops"
+note "them when the time is over, whatever has become of mef and the terminal. The next ones are confirmed."
+printf 'policy dir=in action=drop\nrule dir=in action=accept proto=tcp dport=80\n' >"$dir/bad.rules"
+picked 'not confirmed' mef load --confirm 1s "$dir/bad.rules"
+printf 'policy dir=in action=accept\nrule dir=in action=drop proto=tcp dport=3306\n' >/etc/mef/mef.rules
+mef load --confirm 30s >"$dir/load" 2>&1 </dev/null &
+loads=$!
+until_so "the trial" mef confirm
+if wait "$loads"; then good "the next ones were confirmed, and stay"; else fail "they were not kept"; fi
+
+title "Passwords are guessed"
+note "Somebody tries one name after the other at a real sshd. mef reads what sshd logs, and has the kernel drop"
+note "everything from that address, established connections included, a moment after the fifth guess."
+guess guesser $guessed 203.0.113.66
+until_so "the ban of the guesser" banned 203.0.113.66
+picked '203.0.113.66' mef bans
+cut_off guesser $guessed
+
+title "The same by IPv6"
+note "The guesser comes back by the other protocol. With ipv6_prefix=64 a ban would take the whole network of that"
+note "subscriber, who has as many addresses as anybody could want."
+guess guesser 2001:db8:66::1 2001:db8:66:
+until_so "the ban by IPv6" banned 2001:db8:66:
+picked '2001:db8:66:' mef bans
+
+title "A web server is scanned for holes"
+note "Nobody who uses the site asks for these: passwords in .env, the log-in of WordPress, old backups. mef reads"
+note "the access log of a real nginx."
+for path in /.env /wp-login.php /.git/config /phpmyadmin/ /backup.zip /.aws/credentials /shell.php /.ssh/id_rsa; do
+    ask scanner 192.0.2.1 "$path" &
+    asking=$!
 done
-kill "$viewer" 2>/dev/null
-until_so "the ban of $attacker" banned $attacker
+wait "$asking"
+until_so "the ban of the scanner" banned 192.0.2.33
+picked '192.0.2.33' mef bans
 
-title "mef has banned the address"
-sed 's/^/   mef | /' "$dir/mef.log"
-shown "$MEF_BIN" bans
+title "Ports are scanned"
+note "No log tells of that: the kernel itself counts the closed ports that a source tries, and cuts it off in the"
+note "middle of the scan. mef only hears of it."
+mef unban 192.0.2.33 >/dev/null
+# shellcheck disable=SC2046
+connect scanner 192.0.2.1 $(seq 2000 2120)
+until_so "the ban of the scanner" banned 192.0.2.33
+picked '192.0.2.33' mef bans
 
-title "What the attacker sends now is dropped"
-if answers attacker "${attacker%.*}.1"; then fail "the attacker still reaches sshd"; else good \
-    "no answer: the connection times out"; fi
-shown nft list chain inet mef_guard hit
+title "A flood is held back"
+note "Hundreds of connections at once to the web server: above the rate the kernel drops what is too much from that"
+note "source, and nothing from others."
+# shellcheck disable=SC2046
+connect flooder 198.18.0.1 $(yes 80 | head -n 300)
+until_so "the flood to be seen" grep -q . <(nft list set inet mef_guard throttle4 | grep 198.18.0.9)
+picked 'floods|198.18.0.9' mef status
 
-title "The friend is not disturbed"
-if answers friend "${friend%.*}.1"; then good "sshd answers $friend"; else fail \
-    "sshd does not answer the friend"; fi
+title "A friend is never disturbed"
+note "The friend is on the allow list and mistypes as often as the guesser guessed. The kernel lets such addresses"
+note "pass before it looks at anything else."
+guess friend $friends 198.51.100.7
+answered friend $friends
 
-title "The ban is taken back by hand"
-shown "$MEF_BIN" unban $attacker
-if answers attacker "${attacker%.*}.1"; then good "sshd answers $attacker again"; else fail \
-    "still no answer after unban"; fi
+title "Somebody flushes the ruleset"
+note "nft flush ruleset, as other programs do when they start: every rule and every ban of this host is gone. The"
+note "next line in a log wakes mef, which puts them back with the time that they had left."
+nft flush ruleset
+knock guesser $guessed root >/dev/null
+until_so "the bans to be back" banned 203.0.113.66
+cut_off guesser $guessed
 
-title "A ban by hand, with no daemon running"
-kill "$daemon"
-wait "$daemon" || fail "the daemon ended with status $?"
-shown "$MEF_BIN" ban $attacker --for 1h
-if answers attacker "${attacker%.*}.1"; then fail "the attacker still reaches sshd"; else good \
-    "no answer: the kernel enforces, nobody has to run"; fi
-shown "$MEF_BIN" bans
+title "A restart"
+note "The kernel enforces bans, and mef remembers them. While the daemon is down they hold, and what is logged"
+note "meanwhile it reads when it is back."
+stop_mef
+cut_off guesser $guessed
+start_mef
+picked '^(protected|bans)' mef status
 
-echo
-if [ $failed = 0 ]; then good "Done. Nothing of this is left on your system."; else fail "see above"; fi
+title "What goes on now"
+note "mef top shows who is near to a ban and what each service rule has done; here once, as text."
+picked '^sshd ' mef top --once
+stop_mef
+
+if [ $failed = 0 ]; then
+    [ -n "${RECORD-}" ] || { echo; good "Done. Nothing of this is left on your system but packages and target/."; }
+else
+    fail "see above"
+fi
 exit $failed

@@ -176,7 +176,8 @@ fn run_examples(page: &Page) -> (usize, usize) {
 fn the_examples_of_the_readme_run_and_say_what_is_shown() {
     let readme = pages().remove(0);
     let (ran, compared) = run_examples(&readme);
-    assert!(ran >= 10 && compared >= 2, "{ran} examples, {compared} of them with their output");
+    // The demonstration is compared by tests/recording.sh.
+    assert!(ran >= 10 && compared >= 1, "{ran} examples, {compared} of them with their output");
     let length = readme.text.lines().count();
     assert!(length <= 200, "README.md has {length} lines: what is more belongs into a page");
 }
