@@ -261,16 +261,16 @@ guess friend $friends 198.51.100.7
 answered friend $friends
 
 title "Somebody flushes the ruleset"
-note "nft flush ruleset, as other programs do when they start: every rule and every ban of this host is gone. The"
-note "next line in a log wakes mef, which puts them back with the time that they had left."
+note "nft flush ruleset, as other programs do when they start: every rule and every ban of this host is gone."
+note "The next line in a log wakes mef, which puts them back with the time that they had left."
 nft flush ruleset
 knock guesser $guessed root >/dev/null
 until_so "the bans to be back" banned 203.0.113.66
 cut_off guesser $guessed
 
 title "A restart"
-note "The kernel enforces bans, and mef remembers them. While the daemon is down they hold, and what is logged"
-note "meanwhile it reads when it is back."
+note "The kernel enforces bans, and mef remembers them. While the daemon is down they hold, and what is"
+note "logged meanwhile it reads when it is back."
 stop_mef
 cut_off guesser $guessed
 start_mef
@@ -282,7 +282,10 @@ picked '^sshd ' mef top --once
 stop_mef
 
 if [ $failed = 0 ]; then
-    [ -n "${RECORD-}" ] || { echo; good "Done. Nothing of this is left on your system but packages and target/."; }
+    [ -n "${RECORD-}" ] || {
+        echo
+        good "Done. Nothing of this is left on your system but packages and target/."
+    }
 else
     fail "see above"
 fi

@@ -10,11 +10,18 @@ trap 'rm -f "$new" "$new".*' EXIT
 
 RECORD=1 bash "$root/tests/demo.sh" </dev/null >"$new" || { cat "$new"; exit 1; }
 # recorded: the block of the README, without its fences.
+# shellcheck disable=SC2016
 recorded() { sed -n '/^```text demonstration$/,/^```$/{/^```/d;p}' "$root/README.md"; }
 masked() { sed -E 's/[0-9]+(ms|[smhd])( [0-9]+[smhd])*/TIME/g; s/ [0-9]+( |$)/ N\1/g; s/  +/ /g; s/ +$//'; }
 
 if [ "${1-}" = --update ]; then
-    awk -v new="$new" '/^```text demonstration$/ { print; while ((getline line <new) > 0) print line; skip = 1; next }
+    # shellcheck disable=SC2016
+    awk -v new="$new" '/^```text demonstration$/ {
+            print
+            while ((getline line <new) > 0) print line
+            skip = 1
+            next
+        }
         /^```$/ { skip = 0 } !skip' "$root/README.md" >"$new.readme"
     cat "$new.readme" >"$root/README.md"
 elif ! diff <(recorded | masked) <(masked <"$new"); then
