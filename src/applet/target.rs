@@ -9,8 +9,9 @@ use crate::base::range::{Family, Range, covers, merge};
 use crate::config::{ListKind, Settings};
 use crate::enforce::{Enforcer, journal, options};
 use crate::firewall::backend::View;
-use crate::firewall::{open, take_over};
+use crate::firewall::{may_have_left, open, take_over};
 use crate::lists::{self, Gone, ListNote, ListTurn, Paths};
+use crate::sys::child::{self, ChildExit};
 use crate::sys::{host::Protected, stdio};
 use std::cell::RefCell;
 use std::io::{self, BufRead, BufReader, Read};
@@ -140,11 +141,25 @@ pub(super) fn table(
         if let Err(e) = enforcer.restore(now, &mut |note| output.note(note)) {
             output.note(&e);
         }
-        if let Err(e) = take_over(enforcer.guard()) {
-            output.note(&e);
+        if may_have_left() || enforcer.guard().poll_interval().is_some() {
+            move_bans(settings, output);
         }
     }
     Ok((enforcer, state))
+}
+
+/// Has what another backend has in force move to this one. In a second process: as a rule there is nothing, and
+/// this one needs no memory for that.
+fn move_bans(settings: &Settings, output: &mut Output<'_>) {
+    let mut work = || {
+        let allow = lists::reader(Paths::of(settings), LIST_PATIENCE, Rc::default());
+        let moved = open(options(settings), allow.into()).and_then(|mut guard| take_over(&mut *guard));
+        u8::from(moved.is_err())
+    };
+    let end = child::fork_worker_with(&mut work).map(|child| child.wait());
+    if !matches!(end, Ok(ChildExit::Status(0))) {
+        output.note(&"bans of another backend stay in force there: see firewall_backend in mef.conf");
+    }
 }
 
 /// Longest wait for another process that reads or changes the allow list.

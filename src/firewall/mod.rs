@@ -64,9 +64,7 @@ fn lacks_nf_tables() -> bool {
     let lacks = |e: Errno| e != Errno::EPERM;
     let Ok(mut socket) = NlSocket::open(Bus::Netfilter) else { return false };
     match query::set(&mut socket, &tables::GUARD, &tables::MADE, &mut |_| ()) {
-        Ok(true) => false,
-        // Tables of the family that we need may be what is missing.
-        Ok(false) => parts::missing(&mut socket).is_err_and(|e| lacks(e.errno())),
+        Ok(_) => false,
         Err(e) => lacks(TxnError::from(e).errno()),
     }
 }
@@ -90,7 +88,7 @@ pub fn take_over(backend: &mut dyn Backend) -> Result<Option<usize>, Failure> {
         other.remove()?;
         return Ok(Some(moved));
     }
-    if !Fallback::may_be_there() {
+    if !may_have_left() {
         return Ok(None);
     }
     let mut other = Fallback::open(options, Allowed::default())?;
@@ -100,6 +98,12 @@ pub fn take_over(backend: &mut dyn Backend) -> Result<Option<usize>, Failure> {
     let moved = move_bans(&mut other, backend)?;
     other.remove()?;
     Ok(Some(moved))
+}
+
+/// Whether another backend than nf_tables may have something in force; costs nothing.
+#[must_use]
+pub fn may_have_left() -> bool {
+    Fallback::may_be_there()
 }
 
 /// Bans in one backend whom the other has banned.
