@@ -181,7 +181,7 @@ answers() { nsenter --net="/run/netns/$1" busybox nc -w 2 "$2" 22 </dev/null 2>/
 banned() { mef bans --json 2>/dev/null | grep -qF "\"$1"; }
 # state TEXT NAME HOST: whether sshd answers is as it has to be.
 cut_off() { if answers "$1" "$2"; then fail "$1 still reaches sshd"; else good "no answer for the $1"; fi; }
-answered() { if answers "$1" "$2"; then good "sshd answers the $1"; else fail "sshd does not answer the $1"; fi; }
+answered() { if answers "$1" "$2"; then good "sshd answers the $1"; else fail "no answer for the $1"; fi; }
 
 private_host
 neighbour guesser 203.0.113.66 2001:db8:66::66
@@ -192,17 +192,17 @@ readonly guessed=203.0.113.1 friends=198.51.100.1
 start_servers
 
 title "Set-up"
-note "One command writes configuration, rule set and manual pages, all from inside the program, and starts the"
-note "daemon under the host's init system. There is none in here: the demonstration starts the daemon itself."
+note "One command writes configuration, rule set and manual pages, all from inside the program, and starts"
+note "the daemon under the host's init system. There is none in here: the demonstration starts it itself."
 picked '^  write .*mef\.(conf|rules)$' mef setup --init none --no-start --allow 198.51.100.7
-sed -i "s/^\[global\]/&\nload_managed=true\nps_boot_grace=0\nddos_enabled=true\nddos_syn_rate=20\nddos_syn_burst=40/" \
-    /etc/mef/mef.conf
+keys='load_managed=true\nps_boot_grace=0\nddos_enabled=true\nddos_syn_rate=20\nddos_syn_burst=40'
+sed -i "s/^\[global\]/&\n$keys/" /etc/mef/mef.conf
 start_mef
 picked '^protected' mef status
 
 title "A rule set that takes itself back"
-note "mef load --confirm puts the rules on trial. Nobody confirms these, since they lock SSH out: the kernel drops"
-note "them when the time is over, whatever has become of mef and the terminal. The next ones are confirmed."
+note "mef load --confirm puts the rules on trial. Nobody confirms these, since they lock SSH out: the"
+note "kernel drops them when the time is over, whatever becomes of mef. The next ones are confirmed."
 printf 'policy dir=in action=drop\nrule dir=in action=accept proto=tcp dport=80\n' >"$dir/bad.rules"
 picked 'not confirmed' mef load --confirm 1s "$dir/bad.rules"
 printf 'policy dir=in action=accept\nrule dir=in action=drop proto=tcp dport=3306\n' >/etc/mef/mef.rules
@@ -212,24 +212,25 @@ until_so "the trial" mef confirm
 if wait "$loads"; then good "the next ones were confirmed, and stay"; else fail "they were not kept"; fi
 
 title "Passwords are guessed"
-note "Somebody tries one name after the other at a real sshd. mef reads what sshd logs, and has the kernel drop"
-note "everything from that address, established connections included, a moment after the fifth guess."
+note "Somebody tries one name after the other at a real sshd. mef reads what sshd logs, and has the kernel"
+note "drop everything from that address, established connections included, a moment after the fifth guess."
 guess guesser $guessed 203.0.113.66
 until_so "the ban of the guesser" banned 203.0.113.66
 picked '203.0.113.66' mef bans
 cut_off guesser $guessed
 
 title "The same by IPv6"
-note "The guesser comes back by the other protocol. With ipv6_prefix=64 a ban would take the whole network of that"
-note "subscriber, who has as many addresses as anybody could want."
+note "The guesser comes back by the other protocol. With ipv6_prefix=64 a ban would take the whole network of"
+note "that subscriber, who has as many addresses as anybody could want."
 guess guesser 2001:db8:66::1 2001:db8:66:
 until_so "the ban by IPv6" banned 2001:db8:66:
 picked '2001:db8:66:' mef bans
 
 title "A web server is scanned for holes"
-note "Nobody who uses the site asks for these: passwords in .env, the log-in of WordPress, old backups. mef reads"
-note "the access log of a real nginx."
-for path in /.env /wp-login.php /.git/config /phpmyadmin/ /backup.zip /.aws/credentials /shell.php /.ssh/id_rsa; do
+note "Nobody who uses the site asks for these: passwords in .env, the log-in of WordPress, old backups. mef"
+note "reads the access log of a real nginx."
+for path in /.env /wp-login.php /.git/config /phpmyadmin/ /backup.zip /.aws/credentials /shell.php \
+    /.ssh/id_rsa; do
     ask scanner 192.0.2.1 "$path" &
     asking=$!
 done
@@ -238,8 +239,8 @@ until_so "the ban of the scanner" banned 192.0.2.33
 picked '192.0.2.33' mef bans
 
 title "Ports are scanned"
-note "No log tells of that: the kernel itself counts the closed ports that a source tries, and cuts it off in the"
-note "middle of the scan. mef only hears of it."
+note "No log tells of that: the kernel itself counts the closed ports that a source tries, and cuts it off in"
+note "the middle of the scan. mef only hears of it."
 mef unban 192.0.2.33 >/dev/null
 # shellcheck disable=SC2046
 connect scanner 192.0.2.1 $(seq 2000 2120)
@@ -247,16 +248,16 @@ until_so "the ban of the scanner" banned 192.0.2.33
 picked '192.0.2.33' mef bans
 
 title "A flood is held back"
-note "Hundreds of connections at once to the web server: above the rate the kernel drops what is too much from that"
-note "source, and nothing from others."
+note "Hundreds of connections at once to the web server: above the rate the kernel drops what is too much"
+note "from that source, and nothing from others."
 # shellcheck disable=SC2046
 connect flooder 198.18.0.1 $(yes 80 | head -n 300)
 until_so "the flood to be seen" grep -q . <(nft list set inet mef_guard throttle4 | grep 198.18.0.9)
 picked 'floods|198.18.0.9' mef status
 
 title "A friend is never disturbed"
-note "The friend is on the allow list and mistypes as often as the guesser guessed. The kernel lets such addresses"
-note "pass before it looks at anything else."
+note "The friend is on the allow list and mistypes as often as the guesser guessed. The kernel lets such"
+note "addresses pass before it looks at anything else."
 guess friend $friends 198.51.100.7
 answered friend $friends
 
