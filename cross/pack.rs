@@ -2,7 +2,7 @@
 //! copies and bytes the cheapest is looked for, by what each bit would cost; that changes what bits cost, so
 //! it is done again. There is no fraction in it: every machine makes the same bytes.
 
-use super::packed::{self, Coder, Model, Number, of_zero};
+use super::packed::{self, Coder, Model, PackedNumber, of_zero};
 
 /// Places that are looked at for a copy, and the longest copy.
 const PLACES_MAX: usize = 300;
@@ -60,12 +60,12 @@ impl Before {
             let guess = from(self.last).filter(|_| self.past % 2 == 1);
             model.byte(coder, from(1).unwrap_or(0), guess, text[at]);
         } else if model.again(coder, self.past, step.back == self.last) {
-            model.number(coder, Number::LengthAgain, number(step.len - 1));
+            model.number(coder, PackedNumber::LengthAgain, number(step.len - 1));
         } else {
-            model.number(coder, Number::Length, number(step.len - 2));
+            model.number(coder, PackedNumber::Length, number(step.len - 2));
             model.number(
                 coder,
-                if step.len == 2 { Number::Near } else { Number::Far },
+                if step.len == 2 { PackedNumber::Near } else { PackedNumber::Far },
                 number(step.back - 1),
             );
         }
@@ -127,7 +127,7 @@ fn cheapest(text: &[u8], copies: &[Vec<Step>], model: &mut Model) -> Vec<Step> {
     let mut lengths = |kind, least: usize| -> Vec<u32> {
         (0..=LENGTH_MAX).map(|len| costs.of(model, kind, len.saturating_sub(least))).collect()
     };
-    let (plain, again) = (lengths(Number::Length, 2), lengths(Number::LengthAgain, 1));
+    let (plain, again) = (lengths(PackedNumber::Length, 2), lengths(PackedNumber::LengthAgain, 1));
     let far = Way { cost: u32::MAX, step: Step::default(), known: Before::START };
     let mut ways = vec![far; text.len() + 1];
     ways[0].cost = 0;
@@ -157,8 +157,8 @@ fn cheapest(text: &[u8], copies: &[Vec<Step>], model: &mut Model) -> Vec<Step> {
         let other = costs.sum;
         let mut least = 2;
         for step in copies[at].iter().filter(|step| step.back != known.last) {
-            let near = costs.of(model, Number::Near, step.back - 1);
-            let far = costs.of(model, Number::Far, step.back - 1);
+            let near = costs.of(model, PackedNumber::Near, step.back - 1);
+            let far = costs.of(model, PackedNumber::Far, step.back - 1);
             for (len, length) in plain.iter().enumerate().take(step.len + 1).skip(least) {
                 let back = if len == 2 { near } else { far };
                 reach(Step { len, back: step.back }, other + length + back);
@@ -200,7 +200,7 @@ impl Costs {
         Costs { sum: 0, table }
     }
 
-    fn of(&mut self, model: &mut Model, kind: Number, value: usize) -> u32 {
+    fn of(&mut self, model: &mut Model, kind: PackedNumber, value: usize) -> u32 {
         self.sum = 0;
         model.number(self, kind, number(value));
         self.sum

@@ -129,7 +129,7 @@ pub enum Reject {
 
 /// What becomes of a packet that matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum PacketVerdict {
     /// It passes this chain.
     Accept,
     /// It is gone.
@@ -196,7 +196,7 @@ pub struct Rule {
     /// Whether packets and bytes are counted.
     pub counter: bool,
     /// What becomes of the packet.
-    pub verdict: Verdict,
+    pub verdict: PacketVerdict,
     /// For people; may be empty.
     pub comment: String,
     /// Which rule of the language this is a part of, counted from 1 over the whole rule set; 0 = none.
@@ -206,7 +206,7 @@ pub struct Rule {
 impl Rule {
     /// A rule that matches every packet.
     #[must_use]
-    pub fn new(verdict: Verdict) -> Rule {
+    pub fn new(verdict: PacketVerdict) -> Rule {
         Rule {
             family: None,
             proto: None,

@@ -90,6 +90,7 @@ mod project {
     mod docs;
     mod layers;
     mod marks;
+    mod type_names;
 }
 
 mod ruleset {

@@ -320,7 +320,7 @@ fn deny_lists(
     only: &[String],
     output: &mut Output<'_>,
 ) -> Result<(), OutputError> {
-    let job = lists::Job { only: Some(only), gone: Gone::Forget, emptied: true };
+    let job = lists::ListJob { only: Some(only), gone: Gone::Forget, emptied: true };
     let done = lists::apply(guard, paths, turn, &job, &mut |e| output.note(e), &mut |_| ());
     if done.map_err(failed)?.good { Ok(()) } else { Err(OutputError::Told) }
 }

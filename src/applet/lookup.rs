@@ -30,7 +30,7 @@ use std::time::Duration;
         without a daemon; bans nobody. Exit status 1: some list gave no answer that counts.",
     example = "mef lookup 192.0.2.7\n  mef lookup --json 2001:db8::7"
 )]
-struct Args {
+struct LookupArgs {
     /// also ask about addresses that are never banned
     #[argh(switch)]
     force: bool,
@@ -47,13 +47,13 @@ struct Args {
 
 /// What a list says.
 #[derive(Default)]
-struct Row {
+struct LookupRow {
     verdict: Option<(Verdict, u64)>,
     text: String,
 }
 
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
-    let args: Args = parse("lookup", args)?;
+    let args: LookupArgs = parse("lookup", args)?;
     let settings = settings(args.config.as_deref(), output);
     let addr = args.addr.trim().parse::<IpAddr>().map(canonical);
     let addr = addr.map_err(|_| {
@@ -109,7 +109,7 @@ fn exempt(settings: &Settings, addr: IpAddr) -> Option<&'static str> {
 }
 
 /// Result, code and text of a list, and whether it has answered.
-fn reported(profile: &Profile, row: &Row) -> (&'static str, String, String, bool) {
+fn reported(profile: &Profile, row: &LookupRow) -> (&'static str, String, String, bool) {
     match (row.verdict, profile.state) {
         (Some((Verdict::Listed(code), _)), _) => ("listed", code.to_string(), row.text.clone(), true),
         (Some((Verdict::Other(code), _)), _) => {
@@ -127,7 +127,7 @@ fn reported(profile: &Profile, row: &Row) -> (&'static str, String, String, bool
 }
 
 /// Asks all lists, and waits for the last answer.
-fn ask(settings: &Settings, dnsbl: &mut Dnsbl, addr: IpAddr) -> std::io::Result<Vec<Row>> {
+fn ask(settings: &Settings, dnsbl: &mut Dnsbl, addr: IpAddr) -> std::io::Result<Vec<LookupRow>> {
     let mut client: Client<Tag> = Client::new(|| random::key()[0]);
     let servers: Vec<_> = match settings.dns_servers.as_slice() {
         [] => resolv::read(),
@@ -135,7 +135,7 @@ fn ask(settings: &Settings, dnsbl: &mut Dnsbl, addr: IpAddr) -> std::io::Result<
     };
     client.set_servers(&servers);
     let mut peers = Peers::<FLIGHTS>::new()?;
-    let mut rows: Vec<Row> = dnsbl.profiles().iter().map(|_| Row::default()).collect();
+    let mut rows: Vec<LookupRow> = dnsbl.profiles().iter().map(|_| LookupRow::default()).collect();
     let mut take = |ask: Ask, finding: Finding, took: u64| {
         let Some(row) = rows.get_mut(usize::from(ask.list)) else { return };
         match finding {

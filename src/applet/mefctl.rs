@@ -14,7 +14,7 @@ use super::{check, export, fmt, load, status, unban, version};
 use crate::rulefile::DEFAULT_PATH;
 use crate::sys::stdio;
 use text::HELP;
-use words::{Words, unknown};
+use words::{GivenWords, unknown};
 
 /// Where `rules migrate --write` puts what it found.
 const MIGRATED: &str = "/etc/mef/rules.migrate";
@@ -22,12 +22,12 @@ const MIGRATED: &str = "/etc/mef/rules.migrate";
 const TRIAL: &str = "30s";
 
 /// A command of ours.
-pub(super) type Command = fn(&[&str], &mut Output<'_>) -> Result<(), OutputError>;
+pub(super) type MefctlCommand = fn(&[&str], &mut Output<'_>) -> Result<(), OutputError>;
 
 /// Does what the words say; `find` knows our commands by their names.
 pub(super) fn run(
     args: &[&str],
-    find: &dyn Fn(&str) -> Option<Command>,
+    find: &dyn Fn(&str) -> Option<MefctlCommand>,
     output: &mut Output<'_>,
 ) -> Result<(), OutputError> {
     let Some((word, rest)) = args.split_first() else { return Err(OutputError::Usage(HELP.to_owned())) };
@@ -45,7 +45,7 @@ pub(super) fn run(
         "fix" => fix(rest, find("setup"), output),
         "update" => update(rest, output),
         "version" | "--version" | "-version" | "-v" => {
-            Words::read(rest, &[], &[])?.none()?;
+            GivenWords::read(rest, &[], &[])?.none()?;
             version::run(&[], output)
         }
         "start" | "stop" | "restart" | "reload" | "enable" | "disable" => services::run(word, rest, output),
@@ -67,11 +67,11 @@ fn rules(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     match action {
         "apply" => apply(rest, output),
         "validate" => {
-            let words = Words::read(rest, &[], &[])?;
+            let words = GivenWords::read(rest, &[], &[])?;
             load::load(&["--check", words.file(DEFAULT_PATH)?], output)
         }
         "fmt" => {
-            let words = Words::read(rest, &["--write"], &["--out"])?;
+            let words = GivenWords::read(rest, &["--write"], &["--out"])?;
             let file = words.file(DEFAULT_PATH)?;
             match words.value("--out") {
                 Some(_) if words.has("--write") => {
@@ -82,9 +82,9 @@ fn rules(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
                 None => fmt::run(&[file], output),
             }
         }
-        "clear" => clear(&Words::read(rest, &["--all", "--force"], &[])?, output),
+        "clear" => clear(&GivenWords::read(rest, &["--all", "--force"], &[])?, output),
         _ => {
-            let words = Words::read(rest, &["--write"], &["--out", "--family", "--table"])?;
+            let words = GivenWords::read(rest, &["--write"], &["--out", "--family", "--table"])?;
             words.none()?;
             let mut args = Vec::new();
             for option in ["--family", "--table"] {
@@ -100,7 +100,7 @@ fn rules(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
 
 /// Without `--yes` the rules go again by themselves.
 fn apply(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
-    let words = Words::read(args, &["--yes"], &["--timeout"])?;
+    let words = GivenWords::read(args, &["--yes"], &["--timeout"])?;
     let file = words.file(DEFAULT_PATH)?;
     if !words.has("--yes") {
         let time = words.value("--timeout").unwrap_or(TRIAL);
@@ -116,7 +116,7 @@ fn apply(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
 }
 
 /// `--all` is the whole table there, bans included.
-fn clear(words: &Words<'_>, output: &mut Output<'_>) -> Result<(), OutputError> {
+fn clear(words: &GivenWords<'_>, output: &mut Output<'_>) -> Result<(), OutputError> {
     words.none()?;
     if !words.has("--all") {
         return load::unload(&[], output);
@@ -132,7 +132,7 @@ fn clear(words: &Words<'_>, output: &mut Output<'_>) -> Result<(), OutputError> 
 
 /// `status [--verbose] [fastpath]`.
 fn state(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
-    let words = Words::read(args, &["--verbose"], &[])?;
+    let words = GivenWords::read(args, &["--verbose"], &[])?;
     match words.rest() {
         [] if words.has("--verbose") => status::run(&["--all"], output),
         [] => status::run(&[], output),
@@ -142,7 +142,7 @@ fn state(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
 }
 
 /// Of the attacks of the past.
-fn stats(args: &[&str], report: Option<Command>, output: &mut Output<'_>) -> Result<(), OutputError> {
+fn stats(args: &[&str], report: Option<MefctlCommand>, output: &mut Output<'_>) -> Result<(), OutputError> {
     match report {
         Some(report) => report(args, output),
         None => {
@@ -152,9 +152,9 @@ fn stats(args: &[&str], report: Option<Command>, output: &mut Output<'_>) -> Res
 }
 
 /// `fix check` says what is wrong, `fix all` brings what was installed up to date.
-fn fix(args: &[&str], setup: Option<Command>, output: &mut Output<'_>) -> Result<(), OutputError> {
+fn fix(args: &[&str], setup: Option<MefctlCommand>, output: &mut Output<'_>) -> Result<(), OutputError> {
     let (action, rest) = words::action("fix", args, &["check", "all"])?;
-    Words::read(rest, &[], &[])?.none()?;
+    GivenWords::read(rest, &[], &[])?.none()?;
     if action == "all" {
         let Some(setup) = setup else {
             let text = "nothing was changed: this version has nothing that it can mend by itself; \
@@ -170,7 +170,7 @@ fn fix(args: &[&str], setup: Option<Command>, output: &mut Output<'_>) -> Result
 
 /// There is no network traffic of our own: a new version is brought by whoever installed this one.
 fn update(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
-    let words = Words::read(args, &["--force"], &["--version"])?;
+    let words = GivenWords::read(args, &["--force"], &["--version"])?;
     let check = match words.rest() {
         [] => false,
         ["check"] => true,

@@ -21,14 +21,14 @@ use std::path::Path;
         as it was.\nWithout a daemon the allow and deny lists are put into the kernel.",
     example = "mef reload"
 )]
-struct Args {
+struct ReloadArgs {
     /// path to mef.conf
     #[argh(option, arg_name = "file", default = "DEFAULT_PATH.to_owned()")]
     config: String,
 }
 
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
-    let args: Args = parse("reload", args)?;
+    let args: ReloadArgs = parse("reload", args)?;
     // What the daemon has in force says where it listens; a broken file may say something else.
     let path = Some(args.config.as_str()).filter(|path| *path != DEFAULT_PATH);
     let settings = super::context::settings(path, output);
@@ -86,7 +86,7 @@ fn put_lists(settings: &Settings, output: &mut Output<'_>) -> Result<(), OutputE
     guard.set_allowed(&mut allowed).map_err(failed)?;
     drop(turn);
     let turn = ListTurn::wait(&paths, ListKind::Deny);
-    let job = lists::Job { only: None, gone: Gone::Forget, emptied: false };
+    let job = lists::ListJob { only: None, gone: Gone::Forget, emptied: false };
     let done = lists::apply(guard, &paths, &turn, &job, &mut |e| output.note(e), &mut |_| ());
     if done.map_err(failed)?.good { Ok(()) } else { Err(OutputError::Told) }
 }

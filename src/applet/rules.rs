@@ -20,7 +20,7 @@ use std::path::Path;
         it further.\nOf one rule each line is shown with its origin, as a file that is a rule itself.",
     example = "mef rules\n  mef rules sshd\n  mef rules --json"
 )]
-struct Args {
+struct RulesArgs {
     /// the rule to show
     #[argh(positional, arg_name = "NAME")]
     name: Option<String>,
@@ -33,7 +33,7 @@ struct Args {
 }
 
 /// A rule of the list.
-struct Row {
+struct RuleRow {
     name: String,
     is_on: bool,
     why: String,
@@ -41,12 +41,12 @@ struct Row {
 }
 
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
-    let args: Args = parse("rules", args)?;
-    let mut rows: Vec<Row> = Vec::new();
+    let args: RulesArgs = parse("rules", args)?;
+    let mut rows: Vec<RuleRow> = Vec::new();
     let loaded = load(Path::new(&args.config), &mut |rule, problems| {
         crate::services::check(rule, problems);
         let (is_on, why) = on(rule);
-        let row = Row { name: rule.name.clone(), is_on, why, from: rule.path.clone() };
+        let row = RuleRow { name: rule.name.clone(), is_on, why, from: rule.path.clone() };
         rows.insert(rows.partition_point(|other| other.name < row.name), row);
     });
     if let Some(name) = &args.name {
@@ -54,7 +54,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     }
     super::test::report(&loaded, output);
     let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
-    for Row { name, is_on, why, from } in &rows {
+    for RuleRow { name, is_on, why, from } in &rows {
         let state = if *is_on { "on" } else { "off" };
         let from = &*shown(from);
         if args.json {
@@ -72,9 +72,9 @@ fn object(name: &str, is_on: bool, why: &str, from: &str) -> Object {
 
 /// One rule, by its name or by that of its file.
 fn one(
-    args: &Args,
+    args: &RulesArgs,
     name: &str,
-    rows: &[Row],
+    rows: &[RuleRow],
     loaded: Loaded,
     output: &mut Output<'_>,
 ) -> Result<(), OutputError> {

@@ -11,7 +11,7 @@ use super::output::{Output, OutputError};
 use crate::config::{DEFAULT_PATH, Settings, parse_global};
 use crate::control::client::ControlClient;
 use crate::control::proto::Request;
-use crate::setup::{self, Init, Manifest, NAMES, Now, Root, Step, Trouble};
+use crate::setup::{self, DaemonChange, Init, Manifest, NAMES, PlanTrouble, Root, SetupStep};
 use crate::sys::child::{self, ChildExit};
 use crate::sys::process;
 use argh::FromArgs;
@@ -30,7 +30,7 @@ use switch::Switch;
         is loaded at boot once you have changed or loaded it, and now only with --load.",
     example = "mef setup --init systemd --dry-run\n  mef setup --init systemd --remove --purge --dry-run"
 )]
-struct Args {
+struct SetupArgs {
     /// the init system: auto, systemd, openrc, runit, s6, procd, sysvinit, busybox, none
     #[argh(option, arg_name = "name", default = "\"auto\".to_owned()")]
     init: String,
@@ -61,7 +61,7 @@ struct Args {
 }
 
 /// What all of it is about.
-struct Job {
+struct SetupJob {
     root: Root,
     live: bool,
     init: Init,
@@ -69,7 +69,7 @@ struct Job {
     dry_run: bool,
 }
 
-impl Job {
+impl SetupJob {
     /// What mef.conf says there.
     fn settings(&self) -> Settings {
         parse_global(self.root.text(DEFAULT_PATH).as_bytes()).0
@@ -77,7 +77,7 @@ impl Job {
 }
 
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
-    let args: Args = parse("setup", args)?;
+    let args: SetupArgs = parse("setup", args)?;
     let wrong = |text: &str| Err(OutputError::Usage(text.to_owned()));
     if args.purge && !args.remove {
         return wrong("--purge goes with --remove");
@@ -97,13 +97,13 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     let root = Root::new(&root.canonicalize().map_err(|e| OutputError::Failed(e.to_string()))?);
     let manifest = Manifest::read(&root);
     let init = choose(&args, &root, live, &manifest, output)?;
-    let job = Job { root, live, init, manifest, dry_run: args.dry_run };
+    let job = SetupJob { root, live, init, manifest, dry_run: args.dry_run };
     if args.remove { take_away::run(job, args.purge, output) } else { install(job, &args, output) }
 }
 
 /// The init system: as said, as set up before, or as found.
 fn choose(
-    args: &Args,
+    args: &SetupArgs,
     root: &Root,
     live: bool,
     manifest: &Manifest,
@@ -130,11 +130,11 @@ fn choose(
     Ok(init)
 }
 
-fn cannot(trouble: &Trouble) -> OutputError {
+fn cannot(trouble: &PlanTrouble) -> OutputError {
     OutputError::Failed(format!("{}: {}; nothing was changed", trouble.0, trouble.1))
 }
 
-fn install(mut job: Job, args: &Args, output: &mut Output<'_>) -> Result<(), OutputError> {
+fn install(mut job: SetupJob, args: &SetupArgs, output: &mut Output<'_>) -> Result<(), OutputError> {
     let own = std::env::current_exe().ok().map(|path| path.to_string_lossy().into_owned());
     let own = own.filter(|_| job.live);
     if own.as_ref().is_some_and(|own| own.ends_with(" (deleted)")) {
@@ -148,18 +148,18 @@ fn install(mut job: Job, args: &Args, output: &mut Output<'_>) -> Result<(), Out
     let mut steps = wanted(&job, args, &program, own.filter(|_| copied).as_deref())?;
     let switch = Switch::from(&job, &mut steps)?;
     let runs = daemon(&job);
-    let changed = steps.iter().any(Step::changes);
+    let changed = steps.iter().any(SetupStep::changes);
     let now = match &runs {
         _ if !job.live || args.no_start => None,
-        None => Some(Now::Start),
-        Some(_) if switch.is_one() => Some(Now::Start),
-        Some(_) if changed || args.upgrade => Some(Now::Restart),
+        None => Some(DaemonChange::Start),
+        Some(_) if switch.is_one() => Some(DaemonChange::Start),
+        Some(_) if changed || args.upgrade => Some(DaemonChange::Restart),
         Some(_) => None,
     };
     let commands = now.map(|now| setup::commands(job.init, &job.root, now)).unwrap_or_default();
     // Where no command does it: init starts it again when it ends.
     let runs_on = runs.is_some() && now.is_some();
-    let old = runs.filter(|_| now == Some(Now::Restart) && commands.is_empty());
+    let old = runs.filter(|_| now == Some(DaemonChange::Restart) && commands.is_empty());
     plan(&steps, &commands, output)?;
     switch.tell(runs_on, output)?;
     if let Some(pid) = &old {
@@ -191,8 +191,13 @@ fn install(mut job: Job, args: &Args, output: &mut Output<'_>) -> Result<(), Out
 }
 
 /// Every step, that of the program included, which is copied from `own`.
-fn wanted(job: &Job, args: &Args, program: &str, own: Option<&str>) -> Result<Vec<Step>, OutputError> {
-    let wanted = setup::Wanted {
+fn wanted(
+    job: &SetupJob,
+    args: &SetupArgs,
+    program: &str,
+    own: Option<&str>,
+) -> Result<Vec<SetupStep>, OutputError> {
+    let wanted = setup::SetupRequest {
         root: &job.root,
         live: job.live,
         init: job.init,
@@ -206,7 +211,7 @@ fn wanted(job: &Job, args: &Args, program: &str, own: Option<&str>) -> Result<Ve
         let found = job.root.look(program).map_err(|e| cannot(&(program.to_owned(), e)))?;
         if found != setup::Found::File(bytes.clone()) {
             let is_there = found != setup::Found::Nothing;
-            steps.insert(0, Step::Write { path: program.to_owned(), bytes, mode: 0o755, is_there });
+            steps.insert(0, SetupStep::Write { path: program.to_owned(), bytes, mode: 0o755, is_there });
         }
     }
     if !job.live && !args.allow.is_empty() {
@@ -214,9 +219,9 @@ fn wanted(job: &Job, args: &Args, program: &str, own: Option<&str>) -> Result<Ve
         let path = "/etc/mef/whitelist/local.conf";
         let step = match job.root.look(path) {
             Ok(setup::Found::Nothing) => {
-                Step::Write { path: path.into(), bytes: text.into(), mode: 0o644, is_there: false }
+                SetupStep::Write { path: path.into(), bytes: text.into(), mode: 0o644, is_there: false }
             }
-            _ => Step::Keep { path: path.into(), why: "add the addresses by hand" },
+            _ => SetupStep::Keep { path: path.into(), why: "add the addresses by hand" },
         };
         steps.push(step);
     }
@@ -224,7 +229,7 @@ fn wanted(job: &Job, args: &Args, program: &str, own: Option<&str>) -> Result<Ve
 }
 
 /// Ends a daemon that init starts again, and waits for the new one.
-fn renew(job: &Job, old: &str, output: &mut Output<'_>) -> Result<(), OutputError> {
+fn renew(job: &SetupJob, old: &str, output: &mut Output<'_>) -> Result<(), OutputError> {
     process::ask_to_end(old);
     let settings = job.settings();
     let is_done = |now: Option<String>| {
@@ -242,7 +247,12 @@ fn renew(job: &Job, old: &str, output: &mut Output<'_>) -> Result<(), OutputErro
 }
 
 /// Allows who must not be cut off.
-fn finish(job: &Job, args: &Args, program: &str, output: &mut Output<'_>) -> Result<(), OutputError> {
+fn finish(
+    job: &SetupJob,
+    args: &SetupArgs,
+    program: &str,
+    output: &mut Output<'_>,
+) -> Result<(), OutputError> {
     if !job.live {
         writeln!(output.out, "{program} in that tree is started at boot; nothing was started")?;
         return Ok(());
@@ -265,7 +275,7 @@ fn finish(job: &Job, args: &Args, program: &str, output: &mut Output<'_>) -> Res
 }
 
 /// The daemon that runs here, if one does: its process.
-fn daemon(job: &Job) -> Option<String> {
+fn daemon(job: &SetupJob) -> Option<String> {
     if !job.live {
         return None;
     }
@@ -290,15 +300,15 @@ fn ask_status(settings: &Settings, each: &mut dyn FnMut(&str) -> bool) -> bool {
 }
 
 /// Says what will be done.
-fn plan(steps: &[Step], commands: &[Vec<String>], output: &mut Output<'_>) -> Result<(), OutputError> {
+fn plan(steps: &[SetupStep], commands: &[Vec<String>], output: &mut Output<'_>) -> Result<(), OutputError> {
     writeln!(output.out, "plan:")?;
-    for step in steps.iter().filter(|step| !matches!(step, Step::Right { .. })) {
+    for step in steps.iter().filter(|step| !matches!(step, SetupStep::Right { .. })) {
         writeln!(output.out, "  {step}")?;
     }
     for command in commands {
         writeln!(output.out, "  run      {}", command.join(" "))?;
     }
-    let right = steps.iter().filter(|step| matches!(step, Step::Right { .. })).count();
+    let right = steps.iter().filter(|step| matches!(step, SetupStep::Right { .. })).count();
     if right > 0 {
         writeln!(output.out, "  {right} files are as they should be")?;
     }
@@ -306,7 +316,7 @@ fn plan(steps: &[Step], commands: &[Vec<String>], output: &mut Output<'_>) -> Re
 }
 
 /// Does it, in order. What cannot be done ends it, and what is left is named.
-fn execute(job: &mut Job, steps: &[Step], output: &mut Output<'_>) -> Result<(), OutputError> {
+fn execute(job: &mut SetupJob, steps: &[SetupStep], output: &mut Output<'_>) -> Result<(), OutputError> {
     let mut left = steps.iter();
     let mut failed = None;
     writeln!(output.out, "done:")?;

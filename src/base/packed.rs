@@ -49,7 +49,7 @@ const SIZE: usize = BYTES + 8 * BYTE;
 
 /// Numbers that are foreseen apart from each other.
 #[derive(Clone, Copy)]
-pub enum Number {
+pub enum PackedNumber {
     /// How long a copy is, beyond 2.
     Length,
     /// The same of one from as far back as the last one, beyond 1.
@@ -104,7 +104,7 @@ impl Model {
     }
 
     /// A number, 0 and on.
-    pub fn number<C: Coder>(&mut self, coder: &mut C, kind: Number, value: u32) -> u32 {
+    pub fn number<C: Coder>(&mut self, coder: &mut C, kind: PackedNumber, value: u32) -> u32 {
         let at = NUMBERS + kind as usize * NUMBER;
         let value = value + 1;
         let bits = self.tree(coder, at, 5, value.ilog2());
@@ -128,13 +128,13 @@ pub fn past(before: usize, copied: bool) -> usize {
 }
 
 /// Reads what `cross/pack.rs` wrote.
-struct Reader<'a> {
+struct PackedReader<'a> {
     bytes: std::slice::Iter<'a, u8>,
     range: u32,
     code: u32,
 }
 
-impl Coder for Reader<'_> {
+impl Coder for PackedReader<'_> {
     fn bit(&mut self, chance: &mut u16, _: u32) -> u32 {
         let bound = (self.range >> 12) * of_zero(*chance);
         let bit = u32::from(self.code >= bound);
@@ -153,7 +153,7 @@ impl Coder for Reader<'_> {
     }
 }
 
-impl Reader<'_> {
+impl PackedReader<'_> {
     /// Behind the end there are zeros.
     fn next(&mut self) -> u32 {
         self.bytes.next().map_or(0, |byte| u32::from(*byte))
@@ -166,7 +166,7 @@ const UNPACKED_MAX: usize = 1 << 20;
 /// Unpacks texts one after the other, and calls `each` with the name and the text until that is false. What
 /// is behind stays packed; what was before is kept until the end, since later texts copy from it.
 pub fn each(packed: &[u8], each: &mut dyn FnMut(&str, &str) -> bool) {
-    let mut reader = Reader { bytes: packed.iter(), range: u32::MAX, code: 0 };
+    let mut reader = PackedReader { bytes: packed.iter(), range: u32::MAX, code: 0 };
     for _ in 0..4 {
         reader.code = reader.code << 8 | reader.next();
     }
@@ -194,7 +194,7 @@ struct Unpacking {
 
 impl Unpacking {
     /// Where the next text is, which ends before a NUL. A copy may go on behind that.
-    fn text(&mut self, reader: &mut Reader<'_>) -> Option<std::ops::Range<usize>> {
+    fn text(&mut self, reader: &mut PackedReader<'_>) -> Option<std::ops::Range<usize>> {
         let mut looked = self.begun;
         loop {
             if let Some(len) = self.out.get(looked..)?.iter().position(|byte| *byte == 0) {
@@ -211,7 +211,7 @@ impl Unpacking {
     }
 
     /// One byte, or one copy.
-    fn step(&mut self, reader: &mut Reader<'_>) {
+    fn step(&mut self, reader: &mut PackedReader<'_>) {
         let Unpacking { model, out, past: context, last, .. } = self;
         let from = |back: usize| out.len().checked_sub(back).and_then(|at| out.get(at)).copied();
         let copied = model.copy(reader, *context, false);
@@ -220,10 +220,10 @@ impl Unpacking {
             out.push(model.byte(reader, from(1).unwrap_or(0), guess, 0));
         } else {
             let len = if model.again(reader, *context, false) {
-                model.number(reader, Number::LengthAgain, 0) as usize + 1
+                model.number(reader, PackedNumber::LengthAgain, 0) as usize + 1
             } else {
-                let len = model.number(reader, Number::Length, 0) as usize + 2;
-                let kind = if len == 2 { Number::Near } else { Number::Far };
+                let len = model.number(reader, PackedNumber::Length, 0) as usize + 2;
+                let kind = if len == 2 { PackedNumber::Near } else { PackedNumber::Far };
                 *last = model.number(reader, kind, 0) as usize + 1;
                 len
             };

@@ -6,7 +6,7 @@ use crate::base::clock::Wall;
 use crate::dns::name::Name;
 use crate::dns::packet::{Full, Message, Record, Section, Writer, class, flag, kind, rcode};
 use crate::dns::tsig::{Fault, Key, Verified, Verifier, error};
-use crate::sys::tcp::Stream;
+use crate::sys::tcp::TcpConnection;
 use crate::sys::{clock, random};
 use nix::errno::Errno;
 use std::fmt;
@@ -154,7 +154,7 @@ fn strerror(errno: i32) -> &'static str {
 
 /// A connection to the server.
 pub struct Session<'k> {
-    stream: Stream,
+    stream: TcpConnection,
     key: &'k Key,
     buffer: Vec<u8>,
     /// What of it was received and not yet read.
@@ -168,7 +168,7 @@ impl<'k> Session<'k> {
     /// # Errors
     /// The server cannot be reached.
     pub fn open(server: SocketAddr, key: &'k Key) -> Result<Session<'k>, Trouble> {
-        let stream = Stream::connect(server, PATIENCE)?;
+        let stream = TcpConnection::connect(server, PATIENCE)?;
         Ok(Session { stream, key, buffer: vec![0; LENGTH + MESSAGE], filled: (0, 0), clock: clock::wall })
     }
 

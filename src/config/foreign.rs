@@ -6,10 +6,10 @@ use super::ini::IniEntry;
 use crate::base::diag::{Problem, Severity};
 
 /// A word, and what to do instead.
-type Row = (&'static str, &'static str);
+type ForeignWord = (&'static str, &'static str);
 
 /// Without them a rule would do something else than it did there.
-const IN_RULES_ERRORS: &[Row] = &[
+const IN_RULES_ERRORS: &[ForeignWord] = &[
     ("logpath", "it is files= here, with commas between the paths"),
     ("ignoreip", "addresses that are never banned stand in a file of whitelist_dir: mef allow ADDR"),
     ("filter", "it has no counterpart: failregex= stands in the rule itself"),
@@ -17,7 +17,7 @@ const IN_RULES_ERRORS: &[Row] = &[
     ("maxlines", "a pattern is about one line here"),
     ("journalmatch", "it is source=journal here, with programs="),
 ];
-const IN_RULES: &[Row] = &[
+const IN_RULES: &[ForeignWord] = &[
     ("port", "it is ports= here"),
     ("protocol", "it is proto= here"),
     ("banaction", "it is ban_action= in mef.conf, for all rules"),
@@ -37,7 +37,7 @@ const IN_RULES: &[Row] = &[
     ("bantime.rndtime", "bans end when they end"),
     ("bantime.overalljails", "bans of all rules count together"),
 ];
-const IN_CONF: &[Row] = &[
+const IN_CONF: &[ForeignWord] = &[
     ("ignoreip", "addresses that are never banned stand in a file of whitelist_dir: mef allow ADDR"),
     ("banaction", "it is ban_action= here"),
     ("loglevel", "it is log_level= here"),
@@ -62,7 +62,7 @@ const IN_CONF: &[Row] = &[
     ("PS_INTERVAL", "it is ps_interval= here"),
 ];
 /// Sections of service rules.
-const SECTIONS: &[Row] = &[
+const SECTIONS: &[ForeignWord] = &[
     ("Definition", "fail2ban's [Definition] is [rule] here"),
     ("DEFAULT", "what holds for all rules stands in section [defaults] of mef.conf"),
     ("INCLUDES", "a rule is one file: patterns of other files have to stand in it"),
@@ -71,7 +71,7 @@ const SECTIONS: &[Row] = &[
     ("defaults", "section [defaults] belongs to mef.conf"),
 ];
 
-fn find(table: &[Row], word: &str) -> Option<&'static str> {
+fn find(table: &[ForeignWord], word: &str) -> Option<&'static str> {
     table.iter().find(|(known, _)| *known == word).map(|(_, hint)| *hint)
 }
 

@@ -87,7 +87,7 @@ fn plain(text: &[u8]) -> Option<Ipv4Net> {
 /// Every form. `at` is where the text begins in its line.
 fn slow(kind: ListKind, text: &str, at: usize) -> ListWord<'_> {
     let first = text.split_ascii_whitespace().next().unwrap_or("");
-    let line = ListLine { kind, text, at };
+    let line = EntryText { kind, text, at };
     match first {
         "create" | "-N" | "COMMIT" | "Start" => return ListWord::Nothing,
         "add" | "-A" => return line.ipset(first),
@@ -174,14 +174,14 @@ fn nets(text: &str) -> Option<Vec<IpNet>> {
 }
 
 /// A line that is more than an address.
-struct ListLine<'a> {
+struct EntryText<'a> {
     kind: ListKind,
     text: &'a str,
     /// Where it begins.
     at: usize,
 }
 
-impl<'a> ListLine<'a> {
+impl<'a> EntryText<'a> {
     /// Where a part of the text begins in its line.
     fn place(&self, part: &str) -> usize {
         self.at + part.as_ptr().addr().saturating_sub(self.text.as_ptr().addr())

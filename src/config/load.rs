@@ -9,7 +9,7 @@
 
 use super::builtin::{builtin, builtin_text};
 use super::global::parse_global;
-use super::parts::{Part, is_whole, merged};
+use super::parts::{ConfigPart, is_whole, merged};
 use super::service::{Enabled, ServiceRule, parse_parts};
 use super::settings::Settings;
 use crate::base::diag::{Problem, Severity};
@@ -197,9 +197,9 @@ fn built_in(name: &str) -> String {
 }
 
 /// What ships, and the files, as what a rule is made of.
-fn parts<'a>(path: &'a str, ship: Option<&'a str>, own: &'a [Own]) -> Vec<Part<'a>> {
-    let ship = ship.map(|text| Part { path, text: text.as_bytes(), adds: false });
-    let own = own.iter().map(|own| Part { path: &own.path, text: &own.text, adds: own.adds });
+fn parts<'a>(path: &'a str, ship: Option<&'a str>, own: &'a [Own]) -> Vec<ConfigPart<'a>> {
+    let ship = ship.map(|text| ConfigPart { path, text: text.as_bytes(), adds: false });
+    let own = own.iter().map(|own| ConfigPart { path: &own.path, text: &own.text, adds: own.adds });
     ship.into_iter().chain(own).collect()
 }
 
@@ -266,13 +266,13 @@ fn switched_off(rule: &mut ServiceRule, off: &[Off]) -> Option<Problem> {
 }
 
 /// The files of rules_dir, by their names without ending.
-struct Files {
+struct RuleFiles {
     dir: String,
     conf: Vec<String>,
     local: Vec<String>,
 }
 
-impl Files {
+impl RuleFiles {
     /// The texts of NAME.conf and NAME.local. Nothing when one of them cannot be read, which is a problem.
     fn own(&self, loaded: &mut Loaded, name: &str) -> Option<Vec<Own>> {
         let mut own = Vec::new();
@@ -307,7 +307,7 @@ impl Files {
 }
 
 /// Names of the rule files. A directory that is not there has none.
-fn rule_files(loaded: &mut Loaded) -> Files {
+fn rule_files(loaded: &mut Loaded) -> RuleFiles {
     let dir = loaded.settings.rules_dir.clone();
     let mut names = |end: &str| {
         let mut names = match files_ending(Path::new(&dir), end) {
@@ -328,7 +328,7 @@ fn rule_files(loaded: &mut Loaded) -> Files {
         names
     };
     let (conf, local) = (names(".conf"), names(".local"));
-    Files { dir, conf, local }
+    RuleFiles { dir, conf, local }
 }
 
 /// Names of the files in `dir` that count: `*.conf` that are not hidden, sorted. A missing directory has

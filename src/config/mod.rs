@@ -31,7 +31,7 @@ pub use lists::{ListCounts, ListEntry, ListKind, ListLine, list_lines, read_list
 pub use load::{DEFAULT_PATH, FileProblem, Loaded, conf_files, in_force, load, load_rule};
 #[cfg(feature = "operator")]
 pub use operator::{CloudMember, Operator, member_name, parse_operator};
-pub use parts::{Part, RuleDefault};
+pub use parts::{ConfigPart, RuleDefault};
 pub use ports::{ExcludedPorts, PortRanges};
 pub use service::{Action, Enabled, Engine, ServiceRule, Source, parse_service};
 pub use settings::{

@@ -10,7 +10,7 @@ use crate::base::diag::decode;
 use crate::base::line::shown;
 
 /// One of the texts.
-pub struct Part<'a> {
+pub struct ConfigPart<'a> {
     /// The file, or the built-in's name in angle brackets.
     pub path: &'a str,
     /// What is in it.
@@ -43,7 +43,7 @@ fn unweighted(key: &str) -> &str {
 }
 
 /// Calls `each` with every entry of a text that can be read.
-fn entries<'a>(part: &Part<'a>, each: &mut dyn FnMut(&IniEntry<'a>)) {
+fn entries<'a>(part: &ConfigPart<'a>, each: &mut dyn FnMut(&IniEntry<'a>)) {
     let mut ignored = Vec::new();
     if let Some(text) = decode(part.text, &mut ignored) {
         ini::read(text, service::SECTIONS, &mut ignored, &mut |entry, _| each(entry));
@@ -54,8 +54,8 @@ fn entries<'a>(part: &Part<'a>, each: &mut dyn FnMut(&IniEntry<'a>)) {
 pub(super) struct Replacing<'a>(Vec<Vec<(&'a str, &'a str)>>);
 
 impl<'a> Replacing<'a> {
-    pub(super) fn of(parts: &[Part<'a>]) -> Replacing<'a> {
-        let keys = |part: &Part<'a>| {
+    pub(super) fn of(parts: &[ConfigPart<'a>]) -> Replacing<'a> {
+        let keys = |part: &ConfigPart<'a>| {
             let mut keys = Vec::new();
             entries(part, &mut |entry| {
                 let name = named(entry);
@@ -79,7 +79,7 @@ impl<'a> Replacing<'a> {
 /// Whether a text is a rule of its own: it has patterns, or is one of engine=webscan with its thresholds.
 pub(super) fn is_whole(text: &[u8]) -> bool {
     let (mut patterns, mut engine, mut thresholds) = (false, false, false);
-    entries(&Part { path: "", text, adds: false }, &mut |entry| match named(entry) {
+    entries(&ConfigPart { path: "", text, adds: false }, &mut |entry| match named(entry) {
         ("rule", "failregex") => patterns |= !entry.value.is_empty(),
         ("rule", "engine") => engine = true,
         ("thresholds", _) => thresholds = true,
@@ -89,7 +89,7 @@ pub(super) fn is_whole(text: &[u8]) -> bool {
 }
 
 /// A line that is in force.
-struct InForce<'a> {
+struct LineInForce<'a> {
     section: &'a str,
     key: &'a str,
     /// As it stands in its file, quotes included.
@@ -100,7 +100,7 @@ struct InForce<'a> {
 /// Longest line of a setting with its origin; what is longer has it above.
 const WIDTH: usize = 100;
 
-impl InForce<'_> {
+impl LineInForce<'_> {
     fn write(&self, out: &mut String) {
         let line = [self.key, "=", &self.value].concat();
         let lines = if PATTERN_KEYS.contains(&unweighted(self.key)) || line.len() > WIDTH / 2 {
@@ -114,9 +114,9 @@ impl InForce<'_> {
 }
 
 /// Every line that is in force, in the order of the texts.
-fn lines_in_force<'a>(parts: &[Part<'a>]) -> Vec<InForce<'a>> {
+fn lines_in_force<'a>(parts: &[ConfigPart<'a>]) -> Vec<LineInForce<'a>> {
     let replacing = Replacing::of(parts);
-    let mut lines: Vec<InForce<'a>> = Vec::new();
+    let mut lines: Vec<LineInForce<'a>> = Vec::new();
     for (at, part) in parts.iter().enumerate() {
         entries(part, &mut |entry| {
             let (section, key) = named(entry);
@@ -132,9 +132,9 @@ fn lines_in_force<'a>(parts: &[Part<'a>]) -> Vec<InForce<'a>> {
                 || section == "rule" && (key == "files" || PATTERN_KEYS.contains(&key));
             let value =
                 if entry.quoted { ["\"", entry.value, "\""].concat() } else { entry.value.to_owned() };
-            let line = InForce { section, key: entry.key, value, origin };
+            let line = LineInForce { section, key: entry.key, value, origin };
             // The last one counts, but the first one has its place.
-            let same = |other: &&mut InForce<'_>| (other.section, other.key) == (section, entry.key);
+            let same = |other: &&mut LineInForce<'_>| (other.section, other.key) == (section, entry.key);
             match lines.iter_mut().find(same).filter(|_| !repeats) {
                 Some(other) => *other = line,
                 None => lines.push(line),
@@ -146,7 +146,7 @@ fn lines_in_force<'a>(parts: &[Part<'a>]) -> Vec<InForce<'a>> {
 
 /// A rule as it is in force, each line with its origin; a rule file itself. `conf` is the path of mef.conf.
 #[must_use]
-pub fn merged(name: &str, conf: &str, defaults: &[RuleDefault], parts: &[Part<'_>]) -> String {
+pub fn merged(name: &str, conf: &str, defaults: &[RuleDefault], parts: &[ConfigPart<'_>]) -> String {
     let lines = lines_in_force(parts);
     let mut out = String::from("[rule]\n");
     for key in service::KEYS {
@@ -163,7 +163,7 @@ pub fn merged(name: &str, conf: &str, defaults: &[RuleDefault], parts: &[Part<'_
             None => (key.default, "default".to_owned()),
         };
         if !said && !value.is_empty() {
-            InForce { section: "rule", key: key.name, value: value.to_owned(), origin }.write(&mut out);
+            LineInForce { section: "rule", key: key.name, value: value.to_owned(), origin }.write(&mut out);
         }
     }
     for line in

@@ -6,7 +6,7 @@ use super::Spanned;
 use super::foreign;
 use super::ini::{self, IniEntry};
 use super::keys::{self, SettingKey, SettingSlot, words};
-use super::parts::{Part, Replacing, RuleDefault};
+use super::parts::{ConfigPart, Replacing, RuleDefault};
 use super::ports::PortRanges;
 use super::value;
 use super::webscan;
@@ -162,14 +162,14 @@ pub(super) const PATTERN_KEYS: [&str; 3] = ["failregex", "ignoreregex", "success
 /// Reads one file of rules.d; `stem` is its name without `.conf`. No rule comes back when there are errors.
 #[must_use]
 pub fn parse_service(stem: &str, text: &[u8]) -> (Option<ServiceRule>, Vec<Problem>) {
-    parse_parts(stem, &[], &[Part { path: "", text, adds: false }])
+    parse_parts(stem, &[], &[ConfigPart { path: "", text, adds: false }])
 }
 
 /// Reads a rule that is made of several texts. Problems say in which one they are.
 pub(super) fn parse_parts(
     stem: &str,
     defaults: &[RuleDefault],
-    parts: &[Part<'_>],
+    parts: &[ConfigPart<'_>],
 ) -> (Option<ServiceRule>, Vec<Problem>) {
     let mut problems: Vec<Problem> = Vec::new();
     let (mut rule, mut windows) = (blank(), Vec::new());
@@ -186,7 +186,7 @@ pub(super) fn parse_parts(
             problems.extend(own);
             return (None, problems);
         };
-        let mut reader = Reader { rule: &mut rule, windows: &mut windows, part: at };
+        let mut reader = ServiceRuleReader { rule: &mut rule, windows: &mut windows, part: at };
         ini::read(text, SECTIONS, &mut own, &mut |e, problems| {
             if !replacing.replaced(at, e) {
                 reader.entry(e, problems);
@@ -250,7 +250,7 @@ pub(super) fn blank() -> ServiceRule {
 }
 
 /// What is read of a rule.
-struct Reader<'r> {
+struct ServiceRuleReader<'r> {
     rule: &'r mut ServiceRule,
     /// Of [webscan], for `complete`.
     windows: &'r mut Vec<u32>,
@@ -258,7 +258,7 @@ struct Reader<'r> {
     part: usize,
 }
 
-impl Reader<'_> {
+impl ServiceRuleReader<'_> {
     /// One line of the file.
     fn entry(&mut self, entry: &IniEntry<'_>, problems: &mut Vec<Problem>) {
         if webscan::SECTIONS.contains(&entry.section) {

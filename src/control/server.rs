@@ -35,19 +35,19 @@ pub enum Then {
     Next,
     /// The answer was all.
     Close,
-    /// It is handed over by `Service::keep`.
+    /// It is handed over by `ControlService::keep`.
     Keep,
 }
 
 /// Who answers.
-pub trait Service {
+pub trait ControlService {
     /// Answers a line.
     fn line(&mut self, line: &str, to: &UnixStream) -> Then;
     /// Takes a connection over.
     fn keep(&mut self, stream: UnixStream);
 }
 
-struct Connection {
+struct ControlConnection {
     stream: UnixStream,
     buf: [u8; LINE_MAX],
     len: usize,
@@ -60,7 +60,7 @@ pub struct Server {
     listener: UnixListener,
     /// One descriptor for the loop, whoever is connected.
     epoll: Epoll,
-    clients: [Option<Box<Connection>>; CLIENTS],
+    clients: [Option<Box<ControlConnection>>; CLIENTS],
     /// Until when nobody is taken in.
     paused: Option<Mono>,
     /// It was told that the system has nothing for more connections.
@@ -105,8 +105,8 @@ impl Server {
     }
 
     /// Serves whoever is ready; a bounded piece of work.
-    pub fn serve(&mut self, now: Mono, service: &mut dyn Service) {
-        let slow = |client: &Option<Box<Connection>>| {
+    pub fn serve(&mut self, now: Mono, service: &mut dyn ControlService) {
+        let slow = |client: &Option<Box<ControlConnection>>| {
             client.as_ref().is_some_and(|client| client.since.after(LINE_TIMEOUT) <= now)
         };
         for at in 0..CLIENTS {
@@ -130,7 +130,7 @@ impl Server {
         }
     }
 
-    fn accept(&mut self, now: Mono, service: &mut dyn Service) {
+    fn accept(&mut self, now: Mono, service: &mut dyn ControlService) {
         self.pause(None);
         for _ in 0..CLIENTS {
             let Some(at) = self.place(now, service) else {
@@ -153,11 +153,11 @@ impl Server {
     }
 
     /// A place that is free, or that somebody has who has asked nothing for a while.
-    fn place(&mut self, now: Mono, service: &mut dyn Service) -> Option<usize> {
+    fn place(&mut self, now: Mono, service: &mut dyn ControlService) -> Option<usize> {
         if let Some(free) = self.clients.iter().position(Option::is_none) {
             return Some(free);
         }
-        let idle = |c: &Connection| c.len == 0 && c.since.after(GRACE) <= now;
+        let idle = |c: &ControlConnection| c.len == 0 && c.since.after(GRACE) <= now;
         let all = self.clients.iter().enumerate().filter_map(|(at, c)| Some((at, c.as_ref()?)));
         let (at, _) = all.filter(|(_, c)| idle(c)).min_by_key(|(_, c)| c.since)?;
         self.part(at, now, service);
@@ -173,7 +173,7 @@ impl Server {
         if let Some(slot) = self.clients.get_mut(at)
             && self.epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, number)).is_ok()
         {
-            *slot = Some(Box::new(Connection { stream, buf: [0; LINE_MAX], len: 0, since: now }));
+            *slot = Some(Box::new(ControlConnection { stream, buf: [0; LINE_MAX], len: 0, since: now }));
         }
     }
 
@@ -187,7 +187,7 @@ impl Server {
     }
 
     /// Ends a connection: what the client has said before it learns of that is still heard.
-    fn part(&mut self, at: usize, now: Mono, service: &mut dyn Service) {
+    fn part(&mut self, at: usize, now: Mono, service: &mut dyn ControlService) {
         if let Some(Some(client)) = self.clients.get(at) {
             let _ = client.stream.shutdown(std::net::Shutdown::Read);
         }
@@ -201,7 +201,7 @@ impl Server {
         }
     }
 
-    fn read(&mut self, at: usize, now: Mono, service: &mut dyn Service) {
+    fn read(&mut self, at: usize, now: Mono, service: &mut dyn ControlService) {
         let Some(slot) = self.clients.get_mut(at) else { return };
         let Some(client) = slot else { return };
         match client.turn(now, service) {
@@ -218,9 +218,9 @@ impl Server {
     }
 }
 
-impl Connection {
+impl ControlConnection {
     /// Reads once and serves the lines that are whole.
-    fn turn(&mut self, now: Mono, service: &mut dyn Service) -> Then {
+    fn turn(&mut self, now: Mono, service: &mut dyn ControlService) -> Then {
         let room = self.buf.get_mut(self.len..).unwrap_or_default();
         match self.stream.read(room) {
             Ok(0) => return Then::Close,
@@ -298,7 +298,7 @@ mod tests {
 
     struct Echo(Vec<UnixStream>);
 
-    impl Service for Echo {
+    impl ControlService for Echo {
         fn line(&mut self, line: &str, to: &UnixStream) -> Then {
             send(to, format!("<{line}>\n").as_bytes());
             match line {

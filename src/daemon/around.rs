@@ -5,7 +5,7 @@
 
 use super::follow::Follow;
 use super::judge::Judge;
-use super::lists::Lists;
+use super::lists::ListFollower;
 use crate::config::Settings;
 use crate::enforce::Outside;
 use crate::sys::routes::OwnRoutes;
@@ -35,7 +35,7 @@ impl Around {
 
     /// Has everything follow.
     #[inline(never)]
-    pub(super) fn check_routes(&mut self, judge: &mut Judge, lists: &mut Lists) {
+    pub(super) fn check_routes(&mut self, judge: &mut Judge, lists: &mut ListFollower) {
         if self.routes.as_mut().is_some_and(OwnRoutes::hear) {
             judge.follow_routes(&self.outside);
             self.follow.check_uplinks();

@@ -10,7 +10,7 @@ use crate::base::clock::{Mono, Now, Wall};
 use crate::base::net::{canonical, offender};
 use crate::base::range::Range;
 use crate::config::Settings;
-use crate::detect::observe::{Known, Offence};
+use crate::detect::observe::{KnownSources, Offence};
 use crate::detect::{self, DetectRule, Hit, header};
 use crate::enforce::{Enforcer, WarnFn};
 use crate::firewall::backend::Backend;
@@ -66,7 +66,7 @@ pub(super) struct Knowledge<'k> {
     pub(super) now: Now,
 }
 
-impl Known for Knowledge<'_> {
+impl KnownSources for Knowledge<'_> {
     fn source(&self, addr: IpAddr) -> IpNet {
         self.decider.accused(addr, self.now.wall)
     }

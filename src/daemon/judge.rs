@@ -37,14 +37,14 @@ use ipnet::IpNet;
 use std::os::fd::BorrowedFd;
 
 /// Hears of hits: tallies of rules, and whoever watches.
-struct Heard<'h> {
+struct JudgeListener<'h> {
     now: Now,
     policies: &'h [ServicePolicy],
     events: &'h mut Events,
     first_hits: &'h mut FirstHits,
 }
 
-impl Listener for Heard<'_> {
+impl Listener for JudgeListener<'_> {
     fn noticed(&mut self, rule: u16) {
         let policy = self.policies.get(usize::from(rule));
         policy.into_iter().for_each(|policy| policy.tally.hit(self.now.mono));
@@ -250,7 +250,7 @@ impl Judge {
             policy.tally.read.set(Some(now.mono));
         }
         let known = Knowledge { decider, now };
-        let mut heard = Heard { now, policies: &decider.policies, events, first_hits };
+        let mut heard = JudgeListener { now, policies: &decider.policies, events, first_hits };
         match item {
             // Live lines are timed by our own clock; stamps are for what was written while we were away.
             Item::Block { lines, live, attested } => {

@@ -9,7 +9,7 @@ use crate::config::{ListKind, Settings};
 use crate::firewall::backend::{Lists as Enforced, View};
 use crate::firewall::view;
 use crate::lists::hosts::{self, Host};
-use crate::lists::{self, Exempt, Gone, Job, ListReading, ListTurn, Paths};
+use crate::lists::{self, Exempt, Gone, ListJob, ListReading, ListTurn, Paths};
 use crate::sys::child::{self, Child};
 use crate::sys::inotify::{Mask, WatchDescriptor, Watcher};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -48,7 +48,7 @@ enum Due {
 }
 
 /// Both kinds of lists.
-pub(super) struct Lists {
+pub(super) struct ListFollower {
     paths: Paths,
     watcher: Option<Watcher>,
     places: Vec<ListPlace>,
@@ -64,10 +64,10 @@ pub(super) struct Lists {
     gone: Gone,
 }
 
-impl Lists {
+impl ListFollower {
     /// Begins to watch what the settings name, and to load all deny lists.
-    pub(super) fn open(settings: &Settings, now: Mono) -> Lists {
-        let mut this = Lists {
+    pub(super) fn open(settings: &Settings, now: Mono) -> ListFollower {
+        let mut this = ListFollower {
             paths: Paths::of(settings),
             watcher: None,
             places: Vec::new(),
@@ -149,7 +149,7 @@ impl Lists {
             self.poll_at = Some(now.after(POLL));
             (allow, self.due) = (self.places.iter().any(|p| p.kind == ListKind::Allow), Due::All);
         }
-        let Lists { watcher, places, due, .. } = self;
+        let ListFollower { watcher, places, due, .. } = self;
         if let Some(watcher) = watcher {
             let result = watcher.read(&mut |event| {
                 let lost = event.mask.contains(Mask::IN_Q_OVERFLOW);
@@ -211,7 +211,7 @@ impl Lists {
     /// Watches the directories, and what is above those that are not there; whether anything is another one
     /// now.
     fn watch(&mut self, now: Mono) -> bool {
-        let Lists { watcher, places, .. } = self;
+        let ListFollower { watcher, places, .. } = self;
         let Some(watcher) = watcher else { return true };
         let inside = Mask::IN_CLOSE_WRITE
             | Mask::IN_CREATE
@@ -322,7 +322,7 @@ fn apply(
     gone: Gone,
 ) -> Result<Vec<String>, Failure> {
     let turn = ListTurn::wait(paths, ListKind::Deny);
-    let job = Job { only, gone, emptied: false };
+    let job = ListJob { only, gone, emptied: false };
     let mut warn = |e: &dyn std::fmt::Display| log::warn!("{e}");
     let done = lists::apply(guard, paths, &turn, &job, &mut warn, &mut |e| log::info!("{e}"))?;
     Ok(done.waits)

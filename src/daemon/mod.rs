@@ -43,7 +43,7 @@ use crate::services::Compiled;
 use crate::state::disk::Failed;
 use crate::state::positions::Positions;
 use crate::sys::alloc::with_arena;
-use crate::sys::notify::{State, Supervisor};
+use crate::sys::notify::{ServiceState, Supervisor};
 use crate::sys::poll::Ready;
 use crate::sys::signal::Signals;
 use crate::sys::{clock, fs, process, syslog};
@@ -52,7 +52,7 @@ use around::Around;
 use dns::Dns;
 use heal::Heal;
 use judge::Judge;
-use lists::Lists;
+use lists::ListFollower;
 use new_sources::NewSources;
 use nix::errno::Errno;
 use punish::BanPolicy;
@@ -83,7 +83,7 @@ struct Daemon {
     since: Wall,
     sources: Sources,
     signals: Signals,
-    lists: Lists,
+    lists: ListFollower,
     positions: Option<Positions>,
     saver: Saver,
     /// Seconds between writes to state_dir; `None` = only when it stops.
@@ -211,7 +211,7 @@ impl Daemon {
             since: now.wall,
             sources,
             signals,
-            lists: Lists::open(settings, now.mono),
+            lists: ListFollower::open(settings, now.mono),
             positions,
             saver: Saver::new(Path::new(&settings.state_dir)),
             state_sync: settings.state_sync,
@@ -240,7 +240,7 @@ impl Daemon {
         }
         let (version, rules) = (env!("CARGO_PKG_VERSION"), self.judge.rules());
         log::info!("mef {version} watches {} for {rules} rules", self.sources);
-        self.tell_supervisor(State::Ready);
+        self.tell_supervisor(ServiceState::Ready);
     }
 
     /// Has the host names of the allow list looked up that there are now.
@@ -252,7 +252,7 @@ impl Daemon {
 
     /// Tells it the verdict: whether every rule sees something.
     #[inline(never)]
-    fn tell_supervisor(&self, state: State) {
+    fn tell_supervisor(&self, state: ServiceState) {
         if self.supervisor.listens() {
             let (judge, sources, now) = (&self.judge, &self.sources, clock::mono());
             let verdict = match judge.first_blind(&|tags| match sources.waits(tags) {
@@ -298,7 +298,7 @@ impl Daemon {
             }
         }
         if change.is_some() && ready.is_some() {
-            self.tell_supervisor(State::Same);
+            self.tell_supervisor(ServiceState::Same);
         }
     }
 
@@ -310,12 +310,12 @@ impl Daemon {
     /// Takes the new configuration, or keeps everything as it is when that has errors.
     #[inline(never)]
     fn reload(&mut self, each_line: &mut dyn FnMut(&str)) -> Result<String, String> {
-        self.supervisor.tell(State::Reloading, "reads the configuration");
+        self.supervisor.tell(ServiceState::Reloading, "reads the configuration");
         let result = self.take_configuration(each_line);
         if let Err(why) = &result {
             log::error!("{why}");
         }
-        self.tell_supervisor(State::Ready);
+        self.tell_supervisor(ServiceState::Ready);
         result
     }
 
@@ -422,7 +422,7 @@ impl Daemon {
     }
 
     fn stop(&mut self) {
-        self.supervisor.tell(State::Stopping, "bans stay in force");
+        self.supervisor.tell(ServiceState::Stopping, "bans stay in force");
         let now = clock::now();
         // What was forwarded to us is nowhere else.
         self.read(now, None);

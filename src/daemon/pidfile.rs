@@ -2,7 +2,7 @@
 //! The pid file, locked: two daemons would ban twice and lose each other's positions.
 
 use crate::state::StateError;
-use crate::state::lock::{Held, LockPart, StateLock};
+use crate::state::lock::{HeldLock, LockPart, StateLock};
 use crate::sys::dir::{Access, Dir, Lock};
 use std::fs::File;
 use std::io::Write as _;
@@ -17,7 +17,7 @@ const BETWEEN: Duration = Duration::from_millis(20);
 /// Held for the daemon's life; the locks end with the process, whatever ends it.
 pub(super) struct PidFile {
     file: Option<File>,
-    _state: Option<Held>,
+    _state: Option<HeldLock>,
 }
 
 impl PidFile {

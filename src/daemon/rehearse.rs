@@ -13,7 +13,7 @@ use crate::base::net::offender;
 use crate::base::range::Range;
 use crate::config::{ServiceRule, Settings};
 use crate::detect::header::HeaderStamp;
-use crate::detect::observe::{Counter, Known as _, Listener, Observer, Offence};
+use crate::detect::observe::{HitCounter, KnownSources as _, Listener, Observer, Offence};
 use crate::detect::webscan::Excess;
 use crate::detect::{DetectRule, Hit, LineCounts};
 use crate::enforce::{Enforcer, options};
@@ -118,12 +118,12 @@ impl Clock {
 
 /// Hears whether a hit counts, and of thresholds that only tell.
 #[derive(Default)]
-struct Heard {
+struct RehearsalListener {
     counts: bool,
     detected: Option<(u32, String)>,
 }
 
-impl Listener for Heard {
+impl Listener for RehearsalListener {
     fn noticed(&mut self, _: u16) {}
 
     fn hit(&mut self, _: IpNet, _: &Hit, _: Option<&[u8]>) {
@@ -248,7 +248,7 @@ impl Court {
     fn request(
         &self,
         now: Now,
-        counter: &mut Counter,
+        counter: &mut HitCounter,
         hit: &Hit,
         text: &[u8],
         each: &mut dyn FnMut(RehearsalEvent<'_>),
@@ -265,14 +265,14 @@ impl Court {
     fn take(
         &mut self,
         (now, today): (Now, Wall),
-        counter: &mut Counter,
+        counter: &mut HitCounter,
         hit: &Hit,
         text: &[u8],
         each: &mut dyn FnMut(RehearsalEvent<'_>),
     ) {
         let Court { decider, enforcer, world, ipv6_prefix } = self;
         world.borrow_mut().now = now.wall;
-        let mut heard = Heard::default();
+        let mut heard = RehearsalListener::default();
         counter.hit(now.mono, hit, (text, None), &Knowledge { decider, now }, &mut heard);
         if heard.counts {
             each(RehearsalEvent::Hit(hit.rule, hit.addr));

@@ -8,7 +8,7 @@ use super::sources::Sources;
 use crate::base::clock::{Now, Wall};
 use crate::base::line::Line;
 use crate::control::proto::{FACTS, KERNEL, Request, Sight, SightLine};
-use crate::control::server::{Service, Then, send};
+use crate::control::server::{ControlService, Then, send};
 use crate::input::Tags;
 use std::fmt::{Display, Write as _};
 use std::os::unix::net::UnixStream;
@@ -30,7 +30,7 @@ pub(super) struct ControlHandler<'a> {
     pub(super) lists: bool,
 }
 
-impl Service for ControlHandler<'_> {
+impl ControlService for ControlHandler<'_> {
     fn line(&mut self, line: &str, to: &UnixStream) -> Then {
         let Some(request) = Request::read(line) else {
             say(to, &"error that is no question");

@@ -10,7 +10,7 @@ use crate::detect::{DetectRule, MAX_RULES};
 use crate::dnsbl::{Profile, zones_on};
 use crate::input::Tags;
 use crate::input::glob::Glob;
-use crate::input::journal::{JournalSource, Wanted};
+use crate::input::journal::{JournalSource, WantedPrograms};
 use crate::services::Compiled;
 use std::path::PathBuf;
 
@@ -87,7 +87,7 @@ fn want(wants: &mut Wants, rule: &ServiceRule, bit: Tags, dirs: Option<&[PathBuf
 
 fn journal(wants: &mut Wants, rule: &ServiceRule, bit: Tags) {
     let programs = rule.programs.iter().map(|name| Program::new(name)).collect();
-    wants.journal.push(Wanted { programs, tags: bit });
+    wants.journal.push(WantedPrograms { programs, tags: bit });
 }
 
 fn files(wants: &mut Wants, rule: &ServiceRule, bit: Tags) {

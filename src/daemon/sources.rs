@@ -10,17 +10,17 @@ mod sight;
 
 use crate::base::clock::{Mono, Now};
 use crate::config::Settings;
-use crate::input::command::Command;
+use crate::input::command::CommandSource;
 use crate::input::glob::Glob;
-use crate::input::journal::{JournalSource, Wanted};
+use crate::input::journal::{JournalSource, WantedPrograms};
 use crate::input::kmsg::{self, Kmsg};
 use crate::input::syslog::{self, SocketPlace, Syslog};
 use crate::input::tail::{Recent, Tail};
 use crate::input::{Item, Position, Progress, Source, Tags};
 use crate::sys::child::{self, Child};
 use crate::sys::poll::Ready;
-use sight::Sight;
 pub(super) use sight::SightChange;
+use sight::SourceSight;
 use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
@@ -57,7 +57,7 @@ pub(super) struct Wants {
     /// Files, else the ring of a syslog daemon.
     pub(super) auto: Tags,
     /// Programs that write to the journal.
-    pub(super) journal: Vec<Wanted>,
+    pub(super) journal: Vec<WantedPrograms>,
     /// Rules that want the journal of a machine that cannot have one.
     pub(super) no_journal: Tags,
     /// Rules that are on by themselves: they may wait for their source for as long as it takes.
@@ -90,18 +90,18 @@ pub(super) struct KeptSources {
 
 /// Commands that run.
 #[derive(Default)]
-struct Commands(Vec<Command>);
+struct Commands(Vec<CommandSource>);
 
 impl Commands {
     /// The command that is `argv`; a new one if it does not run.
-    fn take(&mut self, argv: Vec<String>, tags: Tags) -> Command {
+    fn take(&mut self, argv: Vec<String>, tags: Tags) -> CommandSource {
         match self.0.iter().position(|command| command.argv() == argv) {
             Some(at) => {
                 let mut command = self.0.swap_remove(at);
                 command.set_tags(tags);
                 command
             }
-            None => Command::new(argv, tags),
+            None => CommandSource::new(argv, tags),
         }
     }
 }
@@ -112,7 +112,7 @@ pub(super) struct Sources {
     kmsg: Option<Kmsg>,
     sockets: [Option<Syslog>; 2],
     journal: Option<JournalSource>,
-    commands: Vec<Command>,
+    commands: Vec<CommandSource>,
     /// Rules with source=auto that have not found their source yet.
     undecided: Tags,
     /// Those that found another source than their files.
@@ -121,7 +121,7 @@ pub(super) struct Sources {
     ring: bool,
     /// The ring was tried.
     ring_tried: bool,
-    sight: Sight,
+    sight: SourceSight,
     /// Programs that were killed and have not ended yet.
     ending: Vec<Child>,
     /// By slot: its budget was used up.
@@ -138,7 +138,7 @@ impl Sources {
         now: Now,
         mut kept: KeptSources,
     ) -> Sources {
-        let (sight, by_itself) = (Sight::of(&wants), wants.by_itself);
+        let (sight, by_itself) = (SourceSight::of(&wants), wants.by_itself);
         let run_dir = Path::new(&settings.run_dir);
         let programs = Some(wants.journal).filter(|programs| !programs.is_empty());
         let journal = programs
@@ -170,7 +170,7 @@ impl Sources {
         if !wants.auto.is_empty() && kept.ring {
             sources.start_ring(kept.commands.take(ring(), wants.auto));
         }
-        let left = kept.commands.0.iter_mut().filter_map(Command::stop);
+        let left = kept.commands.0.iter_mut().filter_map(CommandSource::stop);
         sources.ending.extend(left);
         sources
     }
@@ -270,7 +270,7 @@ impl Sources {
         self.undecided = self.undecided.without(self.tail.found());
         let none = self.undecided.is_empty();
         if !none && !std::mem::replace(&mut self.ring_tried, true) && child::find(RING[0]).is_some() {
-            self.start_ring(Command::new(ring(), self.undecided));
+            self.start_ring(CommandSource::new(ring(), self.undecided));
         }
         if !self.ring {
             return;
@@ -284,14 +284,14 @@ impl Sources {
         }
     }
 
-    fn start_ring(&mut self, ring: Command) {
+    fn start_ring(&mut self, ring: CommandSource) {
         (self.ring, self.ring_tried) = (true, true);
         self.commands.push(ring);
     }
 
     /// Looks which programs have ended: to be called when some child has.
     pub(super) fn child_ended(&mut self) {
-        self.commands.iter_mut().for_each(Command::child_ended);
+        self.commands.iter_mut().for_each(CommandSource::child_ended);
         self.ending.retain(|child| child.ended().is_none());
     }
 
@@ -322,7 +322,7 @@ impl Sources {
     pub(super) fn report(&self) {
         let cut: u64 = (0..MAX).filter_map(|slot| self.source(slot)).map(Source::cut_lines).sum();
         let truncated: u64 = self.sockets.iter().flatten().map(Syslog::truncated).sum();
-        let starts: u64 = self.commands.iter().map(Command::starts).sum();
+        let starts: u64 = self.commands.iter().map(CommandSource::starts).sum();
         let (damaged, packed) = self.journal.as_ref().map_or((0, 0), JournalSource::passed_over);
         let lost = self.kmsg.as_ref().map_or(0, Kmsg::lost);
         log::info!(

@@ -30,7 +30,7 @@ pub struct HttpRequest {
 
 /// Who a line is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Client {
+pub enum AccessClient {
     /// One address.
     Addr(IpAddr),
     /// A name, perhaps.
@@ -39,7 +39,7 @@ pub enum Client {
 
 /// Reads a line; `None` if it is none of an access log.
 #[must_use]
-pub fn parse(line: &[u8]) -> Option<(Client, HttpRequest)> {
+pub fn parse(line: &[u8]) -> Option<(AccessClient, HttpRequest)> {
     if line.first() == Some(&b'{') { json(line) } else { common(line) }
 }
 
@@ -59,7 +59,7 @@ fn quoted(line: &[u8], from: usize) -> Option<Range<usize>> {
 
 /// `[VHOST ]ADDR IDENT USER [TIME] "REQUEST" STATUS SIZE "REFERER" "AGENT"`; what follows the status may be
 /// missing, and more may follow.
-fn common(line: &[u8]) -> Option<(Client, HttpRequest)> {
+fn common(line: &[u8]) -> Option<(AccessClient, HttpRequest)> {
     let first = memchr(b' ', line)?;
     let rest = line.get(first + 1..)?;
     let second = memchr(b' ', rest)?;
@@ -97,12 +97,12 @@ fn common(line: &[u8]) -> Option<(Client, HttpRequest)> {
 /// Who asks, by the first two words of a line and what stands between them and the stamp. `ADDR - USER ` is
 /// the usual form; `VHOST ADDR - USER ` begins with a name that the client chose, perhaps one that looks like
 /// an address; `ADDR VHOST USER ` has it second.
-fn client([one, two]: [&[u8]; 2], rest: &[u8]) -> Client {
-    let known = |text: &[u8]| parse_addr(text).map_or(Client::Unknown, Client::Addr);
+fn client([one, two]: [&[u8]; 2], rest: &[u8]) -> AccessClient {
+    let known = |text: &[u8]| parse_addr(text).map_or(AccessClient::Unknown, AccessClient::Addr);
     // A mark in the place of ident, and a user behind it: only then the first word is a name.
     let hosted = two != b"-" && rest.strip_prefix(b"- ").is_some_and(|user| !user.is_empty());
     match known(one) {
-        first @ Client::Addr(_) if !hosted => first,
+        first @ AccessClient::Addr(_) if !hosted => first,
         _ => known(two),
     }
 }
@@ -152,7 +152,7 @@ enum FieldPlace {
 
 /// What is known so far of a line in JSON.
 struct AccessFields {
-    client: Client,
+    client: AccessClient,
     /// The address is that of `client_ip`, behind the proxies that the server trusts.
     certain: bool,
     path: Option<Range<usize>>,
@@ -162,9 +162,9 @@ struct AccessFields {
 }
 
 /// An object on one line. Its grammar is not judged beyond what is needed to find the place of each key.
-fn json(line: &[u8]) -> Option<(Client, HttpRequest)> {
+fn json(line: &[u8]) -> Option<(AccessClient, HttpRequest)> {
     let mut found = AccessFields {
-        client: Client::Unknown,
+        client: AccessClient::Unknown,
         certain: false,
         path: None,
         agent: 0..0,
@@ -223,7 +223,7 @@ fn json(line: &[u8]) -> Option<(Client, HttpRequest)> {
 impl AccessFields {
     fn value(&mut self, place: FieldPlace, line: &[u8], key: Range<usize>, range: Range<usize>) {
         let (key, text) = (line.get(key).unwrap_or_default(), line.get(range.clone()).unwrap_or_default());
-        let addr = || parse_addr(text).map_or(Client::Unknown, Client::Addr);
+        let addr = || parse_addr(text).map_or(AccessClient::Unknown, AccessClient::Addr);
         match (place, key) {
             (FieldPlace::Top | FieldPlace::Request, b"client_ip") => {
                 (self.client, self.certain) = (addr(), true)

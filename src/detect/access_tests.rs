@@ -7,7 +7,7 @@ use super::*;
 fn read(line: &str) -> String {
     let Some((client, r)) = parse(line.as_bytes()) else { return "nothing".into() };
     let client = match client {
-        Client::Addr(addr) => addr.to_string(),
+        AccessClient::Addr(addr) => addr.to_string(),
         other => format!("{other:?}"),
     };
     format!("{client} {} {} {}", r.status, &line[r.path], &line[r.agent])
@@ -178,6 +178,6 @@ fn fields_that_clients_write_stay_in_their_places() {
 
 fn read_as(line: &str) -> (String, String, u16) {
     let (client, r) = parse(line.as_bytes()).unwrap_or_else(|| panic!("{line}"));
-    assert_eq!(client, Client::Addr("192.0.2.1".parse().unwrap()), "{line}");
+    assert_eq!(client, AccessClient::Addr("192.0.2.1".parse().unwrap()), "{line}");
     (line[r.path].to_owned(), line[r.agent].to_owned(), r.status)
 }

@@ -14,7 +14,7 @@ const SETS: usize = 16;
 const WAYS: usize = 4;
 
 #[derive(Clone, Copy)]
-struct Connection {
+struct LoggedConnection {
     addr: IpAddr,
     pid: u32,
     rule: u8,
@@ -25,7 +25,7 @@ struct Connection {
 /// The connections of a set that last had a hit.
 #[derive(Clone, Copy)]
 struct AttemptSet {
-    ring: [Option<Connection>; WAYS],
+    ring: [Option<LoggedConnection>; WAYS],
     next: usize,
 }
 
@@ -56,7 +56,7 @@ impl Attempts {
             return weight - u8::from(paid);
         }
         if let Some(slot) = ring.get_mut(*next) {
-            *slot = Some(Connection { addr, pid, rule, advance: weight == 0 });
+            *slot = Some(LoggedConnection { addr, pid, rule, advance: weight == 0 });
         }
         *next = (*next + 1) % WAYS;
         weight.max(1)

@@ -28,7 +28,7 @@ use crate::base::webscan::{WebscanSettings, fits};
 use crate::pattern::{CaptureGroup, Captures, MatchScratch, Pattern};
 use crate::sys::buffer::Buffer;
 use crate::sys::count;
-use access::{Client, HttpRequest};
+use access::{AccessClient, HttpRequest};
 use attempts::Attempts;
 use extract::AddrFinding;
 use memchr::{memchr, memrchr};
@@ -408,12 +408,12 @@ impl LineMatcher {
                 AddrFinding::Nothing => return self.counts.no_header += 1,
                 AddrFinding::NoAddress => return self.counts.no_address += 1,
                 AddrFinding::Ambiguous => return self.counts.ambiguous += 1,
-                AddrFinding::Sender(sender) => (Client::Addr(sender.addr), own(line, &sender.found)),
+                AddrFinding::Sender(sender) => (AccessClient::Addr(sender.addr), own(line, &sender.found)),
             }
         };
         let addr = match addr {
-            Client::Addr(addr) => addr,
-            Client::Unknown => return self.counts.no_address += 1,
+            AccessClient::Addr(addr) => addr,
+            AccessClient::Unknown => return self.counts.no_address += 1,
         };
         let skips =
             |patterns: &[String], text: &[u8]| patterns.iter().any(|pattern| fits(pattern.as_bytes(), text));

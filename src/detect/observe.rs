@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! Lines in, offences out: hits are found, weighed and counted, and whoever has had enough of them has
 //! committed an offence. What becomes of it is decided elsewhere. No I/O, no clock, no events: what is to be
-//! known beside the lines is asked of [`Known`], and what is counted is reported to a [`Listener`].
+//! known beside the lines is asked of [`KnownSources`], and what is counted is reported to a [`Listener`].
 
 use super::tracker::{Attempt, Limits, Tracker};
 use super::webscan::{Excess, Webscan};
@@ -45,7 +45,7 @@ impl Offence {
 }
 
 /// What has to be known of sources beside what they do.
-pub trait Known {
+pub trait KnownSources {
     /// Who answers for what an address does.
     fn source(&self, addr: IpAddr) -> IpNet;
 
@@ -80,11 +80,11 @@ pub struct Observer {
     /// What finds them.
     pub detector: Detector,
     /// What counts them.
-    pub counter: Counter,
+    pub counter: HitCounter,
 }
 
 /// Counts hits, of each source for each rule.
-pub struct Counter {
+pub struct HitCounter {
     limits: Vec<Limits>,
     /// Of addresses and prefixes.
     pub tracker: Tracker,
@@ -118,7 +118,7 @@ impl Observer {
         slots: usize,
         key: [u64; 2],
     ) -> Observer {
-        let counter = Counter {
+        let counter = HitCounter {
             webscan: Webscan::new(&rules, key),
             tracker: Tracker::new(slots, &limits, key),
             wide: Wide::new(slots / WIDE_PART, &limits, key),
@@ -139,7 +139,7 @@ impl Observer {
         key: [u64; 2],
         map: &dyn Fn(u16) -> Option<u16>,
     ) {
-        let Counter { tracker, wide, webscan, .. } = &mut self.counter;
+        let HitCounter { tracker, wide, webscan, .. } = &mut self.counter;
         tracker.remap(now, &limits, map);
         wide.remap(now, &limits, map);
         let old = std::mem::replace(webscan, Webscan::new(&rules, key));
@@ -156,7 +156,7 @@ impl Observer {
         now: Mono,
         (wanted, lines): (u64, &[u8]),
         origin: Origin,
-        known: &dyn Known,
+        known: &dyn KnownSources,
         listener: &mut dyn Listener,
     ) {
         let Observer { detector, counter } = self;
@@ -175,7 +175,7 @@ impl Observer {
         wanted: u64,
         (program, pid, message): (&[u8], Option<u32>, &[u8]),
         age: Option<u64>,
-        (known, listener): (&dyn Known, &mut dyn Listener),
+        (known, listener): (&dyn KnownSources, &mut dyn Listener),
     ) {
         let Observer { detector, counter } = self;
         detector.record(wanted, program, pid, message, &mut |hit| {
@@ -191,14 +191,14 @@ impl Observer {
 
     /// The next ones take the places of those that were taken.
     pub fn refill(&mut self) {
-        let Counter { offences, overflow, .. } = &mut self.counter;
+        let HitCounter { offences, overflow, .. } = &mut self.counter;
         let count = overflow.len().min(WAITING.saturating_sub(offences.len()));
         offences.extend(overflow.drain(..count));
     }
 
     /// Forgets what was counted of all that is in a network.
     pub fn forget(&mut self, source: IpNet) {
-        let Counter { tracker, wide, webscan, .. } = &mut self.counter;
+        let HitCounter { tracker, wide, webscan, .. } = &mut self.counter;
         tracker.forget(source);
         wide.forget(source);
         webscan.forget(source);
@@ -211,14 +211,14 @@ impl Observer {
     }
 }
 
-impl Counter {
+impl HitCounter {
     /// Takes a hit in. `age` is how many seconds ago it was written, if that was while nobody read.
     pub fn hit(
         &mut self,
         now: Mono,
         hit: &Hit,
         (text, age): (&[u8], Option<u64>),
-        known: &dyn Known,
+        known: &dyn KnownSources,
         listener: &mut dyn Listener,
     ) {
         let Some(limits) = self.limits.get(usize::from(hit.rule)).copied() else { return };
@@ -262,7 +262,7 @@ impl Counter {
     }
 
     /// Counts one that is no request.
-    fn attempt(&mut self, at: Mono, hit: &Hit, (text, source): (&[u8], IpNet), known: &dyn Known) {
+    fn attempt(&mut self, at: Mono, hit: &Hit, (text, source): (&[u8], IpNet), known: &dyn KnownSources) {
         let Some(limits) = self.limits.get(usize::from(hit.rule)) else { return };
         // A neighbour who counts alone is in a network that is not to be banned.
         let mut spreads = source.addr().is_ipv6()

@@ -57,7 +57,7 @@ enum ThresholdKind {
     Agents,
 }
 
-struct Counter {
+struct ScanCounter {
     kind: ThresholdKind,
     /// Of which requests.
     statuses: Statuses,
@@ -84,7 +84,7 @@ struct ThresholdTable {
     shift: u32,
     longest: u64,
     idle: u64,
-    counters: Vec<Counter>,
+    counters: Vec<ScanCounter>,
     needs: Vec<RequestNeeds>,
     places: OffenderTable,
 }
@@ -156,10 +156,10 @@ impl ThresholdTable {
             let mut counter = |wanted: bool, kind, statuses, least: u32| {
                 let words = if let ThresholdKind::Requests(_) = kind { PANES / 2 } else { u64::from(least) };
                 let words = usize::try_from(words).unwrap_or(0);
-                let same = |c: &Counter| c.kind == kind && c.statuses == statuses;
+                let same = |c: &ScanCounter| c.kind == kind && c.statuses == statuses;
                 let at = counters.iter().position(same).unwrap_or(counters.len());
                 if wanted && at == counters.len() {
-                    counters.push(Counter { kind, statuses, at: 0, len: words });
+                    counters.push(ScanCounter { kind, statuses, at: 0, len: words });
                 } else if wanted && let Some(c) = counters.get_mut(at) {
                     c.len = c.len.max(words);
                 }
@@ -294,7 +294,7 @@ fn last(place: &[u32]) -> u64 {
 
 /// Makes room for what happens at `time`: what has left the windows is taken out. Returns the time of the
 /// newest request, this one included.
-fn advance(place: &mut [u32], counters: &[Counter], time: u64, over: u64, longest: u64) -> u64 {
+fn advance(place: &mut [u32], counters: &[ScanCounter], time: u64, over: u64, longest: u64) -> u64 {
     let before = last(place);
     if time <= before {
         return before;

@@ -25,7 +25,7 @@ pub enum Known {
 }
 
 #[derive(Clone, Copy)]
-struct Entry {
+struct CacheEntry {
     hash: u64,
     /// Seconds of the clock; 0 = free.
     until: u32,
@@ -35,7 +35,7 @@ struct Entry {
 /// All that is known.
 pub struct Cache {
     key: [u64; 2],
-    entries: [Entry; PLACES],
+    entries: [CacheEntry; PLACES],
 }
 
 fn secs(now: Mono) -> u32 {
@@ -46,7 +46,7 @@ impl Cache {
     /// Without anything; `key` is to be secret.
     #[must_use]
     pub fn new(key: [u64; 2]) -> Cache {
-        Cache { key, entries: [Entry { hash: 0, until: 0, known: Known::Asked }; PLACES] }
+        Cache { key, entries: [CacheEntry { hash: 0, until: 0, known: Known::Asked }; PLACES] }
     }
 
     fn hash(&self, list: u8, addr: IpAddr) -> u64 {
@@ -61,7 +61,7 @@ impl Cache {
         sip13(self.key, &bytes)
     }
 
-    fn ways(&mut self, hash: u64) -> &mut [Entry] {
+    fn ways(&mut self, hash: u64) -> &mut [CacheEntry] {
         let sets = PLACES / WAYS;
         let set = usize::try_from(hash % sets as u64).unwrap_or(0);
         self.entries.get_mut(set * WAYS..(set + 1) * WAYS).unwrap_or_default()
@@ -84,7 +84,7 @@ impl Cache {
             .position(|entry| entry.hash == hash)
             .or_else(|| ways.iter().enumerate().min_by_key(|(_, entry)| entry.until).map(|(at, _)| at));
         if let Some(entry) = at.and_then(|at| ways.get_mut(at)) {
-            *entry = Entry { hash, until, known };
+            *entry = CacheEntry { hash, until, known };
         }
     }
 }

@@ -10,7 +10,7 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
-pub use profile::{Counts, Profile, State, TESTS, Why};
+pub use profile::{Counts, Profile, State, TESTS, Unreliable};
 pub use verdict::{Refusal, Verdict, text_of};
 
 use crate::base::clock::Mono;

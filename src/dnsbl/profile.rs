@@ -35,12 +35,12 @@ pub enum State {
     /// It is.
     On,
     /// Not: it cannot be relied on.
-    Off(Why),
+    Off(Unreliable),
 }
 
 /// Why a list cannot be relied on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Why {
+pub enum Unreliable {
     /// An entry that every list has is not there.
     NoTestEntry,
     /// It lists what no list has.
@@ -53,24 +53,24 @@ pub enum Why {
     TooMany(u32),
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for Unreliable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Why::NoTestEntry => f.write_str(
+            Unreliable::NoTestEntry => f.write_str(
                 "the test entry 127.0.0.2 is not in it: is the zone's name right, is the list still kept up? \
                  (no_test_entry=true for lists that have none)",
             ),
-            Why::ListsAll => f.write_str(
+            Unreliable::ListsAll => f.write_str(
                 "127.0.0.1 is listed, which no list may have: it lists everything, or a resolver makes up \
                 answers",
             ),
-            Why::MadeUp(addr) => write!(
+            Unreliable::MadeUp(addr) => write!(
                 f,
                 "the answer {addr} is none of a list: a resolver makes up answers for names that are not \
                 there"
             ),
-            Why::Refused(code) => Refusal(*code).fmt(f),
-            Why::TooMany(share) => write!(
+            Unreliable::Refused(code) => Refusal(*code).fmt(f),
+            Unreliable::TooMany(share) => write!(
                 f,
                 "{share} % of the addresses asked about last were listed, more than mass_limit allows: \
                 does it \
@@ -201,17 +201,17 @@ impl Profile {
     fn judge(&mut self, now: Mono, [yes4, no4, yes6, no6]: [Verdict; 4]) -> State {
         for verdict in [yes4, no4, yes6, no6] {
             match verdict {
-                Verdict::MadeUp(addr) => return State::Off(Why::MadeUp(addr)),
+                Verdict::MadeUp(addr) => return State::Off(Unreliable::MadeUp(addr)),
                 // 127.0.0.1 is what some zones have for themselves.
                 Verdict::Refused(code) if code != Ipv4Addr::LOCALHOST => {
-                    return State::Off(Why::Refused(code));
+                    return State::Off(Unreliable::Refused(code));
                 }
                 _ => {}
             }
         }
         let is_there = |v| !matches!(v, Verdict::Clean | Verdict::Trouble(_));
         if is_there(no4) || is_there(no6) {
-            return State::Off(Why::ListsAll);
+            return State::Off(Unreliable::ListsAll);
         }
         if let (Verdict::Trouble(trouble), _) | (_, Verdict::Trouble(trouble)) = (yes4, no4) {
             // That says nothing of the list: nothing is known until there is an answer.
@@ -223,7 +223,7 @@ impl Profile {
         let six_fails = matches!(yes6, Verdict::Trouble(_)) || matches!(no6, Verdict::Trouble(_));
         let six = if six_fails { self.families[1] } else { self.no_test_entry || is_there(yes6) };
         self.families = [self.no_test_entry || is_there(yes4), six];
-        if self.families == [false; 2] { State::Off(Why::NoTestEntry) } else { State::On }
+        if self.families == [false; 2] { State::Off(Unreliable::NoTestEntry) } else { State::On }
     }
 
     /// Takes in what an answer about an address means; whether the state is another one then.
@@ -235,8 +235,8 @@ impl Profile {
                 self.counts.failed += 1;
                 return false;
             }
-            Verdict::MadeUp(addr) => self.state = State::Off(Why::MadeUp(addr)),
-            Verdict::Refused(code) => self.state = State::Off(Why::Refused(code)),
+            Verdict::MadeUp(addr) => self.state = State::Off(Unreliable::MadeUp(addr)),
+            Verdict::Refused(code) => self.state = State::Off(Unreliable::Refused(code)),
             _ => {}
         }
         if self.state != previous {
@@ -252,7 +252,7 @@ impl Profile {
         self.window = (bits, count);
         if count >= ENOUGH && share > self.mass_limit {
             self.window = (0, 0);
-            self.state = State::Off(Why::TooMany(share));
+            self.state = State::Off(Unreliable::TooMany(share));
         }
         previous != self.state
     }

@@ -102,10 +102,15 @@ fn a_list_that_is_not_right_is_switched_off_and_told_why() {
     let silent: List<'_> = &|_| Err(Trouble::Silent);
     let ip = |octets: [u8; 4]| Ipv4Addr::from(octets);
     let cases: [(&str, List<'_>, State, &str); 5] = [
-        ("lists everything", all, State::Off(Why::ListsAll), "lists everything"),
-        ("is empty", none, State::Off(Why::NoTestEntry), "test entry"),
-        ("is made up", made_up, State::Off(Why::MadeUp(ip([20, 1, 1, 1]))), "makes up answers"),
-        ("refuses", refused, State::Off(Why::Refused(ip([127, 255, 255, 254]))), "resolver of your own"),
+        ("lists everything", all, State::Off(Unreliable::ListsAll), "lists everything"),
+        ("is empty", none, State::Off(Unreliable::NoTestEntry), "test entry"),
+        ("is made up", made_up, State::Off(Unreliable::MadeUp(ip([20, 1, 1, 1]))), "makes up answers"),
+        (
+            "refuses",
+            refused,
+            State::Off(Unreliable::Refused(ip([127, 255, 255, 254]))),
+            "resolver of your own",
+        ),
         ("is silent", silent, State::Waits(Some(Trouble::Silent)), ""),
     ];
     for (what, list, state, words) in cases {
@@ -138,7 +143,11 @@ fn a_list_without_test_entries_has_to_be_called_one() {
     let all: List<'_> = &|_| Ok(vec![[127, 0, 0, 2]]);
     let mut dnsbl = lists("rbl_x_no_test_entry=true");
     serve(&mut dnsbl, START, all);
-    assert_eq!(dnsbl.profiles()[0].state, State::Off(Why::ListsAll), "what must not be there is looked for");
+    assert_eq!(
+        dnsbl.profiles()[0].state,
+        State::Off(Unreliable::ListsAll),
+        "what must not be there is looked for"
+    );
 }
 
 #[test]
@@ -168,7 +177,7 @@ fn a_list_that_suddenly_has_nearly_everybody_is_switched_off() {
             bans += findings.iter().filter(|f| matches!(f, Finding::Listed(..))).count();
         }
         let state = dnsbl.profiles()[0].state;
-        assert_eq!(matches!(state, State::Off(Why::TooMany(_))), off, "{limit} {share} {state:?}");
+        assert_eq!(matches!(state, State::Off(Unreliable::TooMany(_))), off, "{limit} {share} {state:?}");
         assert_eq!(bans < 16, off, "{bans}");
     }
 }

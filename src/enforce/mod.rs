@@ -16,7 +16,7 @@ use crate::firewall::backend::Backend;
 use crate::firewall::end_connections;
 use crate::state::StateError;
 use crate::state::journal::{BanJournal, Compaction};
-use crate::state::lock::{Held, LockPart, StateLock};
+use crate::state::lock::{HeldLock, LockPart, StateLock};
 use crate::state::record::{BanRecord, JournalRecord};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
@@ -152,20 +152,20 @@ impl Enforcer {
     }
 
     /// Takes the lock. Without it bans go on: whoever has it may stand still.
-    fn hold(&mut self, note: WarnFn<'_>) -> Option<Held> {
+    fn hold(&mut self, note: WarnFn<'_>) -> Option<HeldLock> {
         self.hold_by(note, BanJournal::hold)
     }
 
     /// Takes it, however long others need who do not stand still.
-    fn hold_long(&mut self, note: WarnFn<'_>) -> Option<Held> {
+    fn hold_long(&mut self, note: WarnFn<'_>) -> Option<HeldLock> {
         self.hold_by(note, |journal| journal.hold_for(LONG))
     }
 
     fn hold_by(
         &mut self,
         note: WarnFn<'_>,
-        of_journal: fn(&mut BanJournal) -> Result<Option<Held>, StateError>,
-    ) -> Option<Held> {
+        of_journal: fn(&mut BanJournal) -> Result<Option<HeldLock>, StateError>,
+    ) -> Option<HeldLock> {
         let held = match (&mut self.journal, &mut self.spare) {
             (Some(journal), _) if journal.has_lock() => of_journal(journal),
             (_, Some(spare)) => spare.hold(LockPart::Bans, LOCK_WAIT_MAX).map(Some),

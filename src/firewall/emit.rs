@@ -11,7 +11,8 @@ use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, Range};
 use crate::plan::listed;
 use crate::plan::{
-    Addresses, Chain, Direction, Elements, Interfaces, Limit, Policy, Ports, Reject, Rule, Set, Sink, Verdict,
+    Addresses, Chain, Direction, Elements, Interfaces, Limit, PacketVerdict, Policy, Ports, Reject, Rule,
+    Set, Sink,
 };
 use crate::sys::netlink::NlSocket;
 use crate::sys::trim;
@@ -41,7 +42,7 @@ const IFNAMSIZ: usize = 16;
 const RULES_PER_DROP: u32 = 2048;
 
 /// The transaction that makes the table anew, or that puts a rule set beside the one which is there.
-pub struct Batch {
+pub struct TableBatch {
     txn: Txn,
     rule: Parts,
     /// The named sets by the names that the plan has for them, sorted: the kernel's names and their numbers.
@@ -65,24 +66,24 @@ struct Beside {
 /// Anonymous sets of a trial are counted from here: those of the previous rules have lower numbers.
 const BESIDE: u32 = 1_000_000;
 
-impl Default for Batch {
+impl Default for TableBatch {
     fn default() -> Self {
-        Batch::new()
+        TableBatch::new()
     }
 }
 
-impl Batch {
+impl TableBatch {
     /// A transaction that deletes the table, if it is there, and makes an empty one.
     #[must_use]
-    pub fn new() -> Batch {
-        let mut batch = Batch::empty();
+    pub fn new() -> TableBatch {
+        let mut batch = TableBatch::empty();
         batch.renew();
         batch
     }
 
-    fn empty() -> Batch {
+    fn empty() -> TableBatch {
         let (txn, rule) = (Txn::new(TABLE, 4096), Parts::new());
-        Batch { txn, rule, ids: Vec::new(), beside: None, anonymous: 0, rules: 0 }
+        TableBatch { txn, rule, ids: Vec::new(), beside: None, anonymous: 0, rules: 0 }
     }
 
     fn renew(&mut self) {
@@ -92,8 +93,8 @@ impl Batch {
 
     /// A transaction that does the same if a trial goes on, and nothing if it is over.
     #[must_use]
-    pub fn confirm(pending: &Pending) -> Batch {
-        let mut batch = Batch::empty();
+    pub fn confirm(pending: &Pending) -> TableBatch {
+        let mut batch = TableBatch::empty();
         trial::demand(&mut batch.txn, pending);
         batch.renew();
         batch
@@ -101,8 +102,8 @@ impl Batch {
 
     /// A transaction that puts rules in force for a time, in milliseconds, beside the previous ones.
     #[must_use]
-    pub fn trial(previous: Previous, time_ms: u64) -> Batch {
-        let mut batch = Batch::empty();
+    pub fn trial(previous: Previous, time_ms: u64) -> TableBatch {
+        let mut batch = TableBatch::empty();
         batch.txn.add_table();
         let set = trial::add_set(&mut batch.txn, previous.name, time_ms);
         batch.anonymous = BESIDE;
@@ -361,19 +362,19 @@ impl Batch {
         expr::push_cmp(&mut self.rule, Cmp::Eq, &[u8::try_from(value).unwrap_or(0)]);
     }
 
-    fn verdict(&mut self, verdict: Verdict) {
+    fn verdict(&mut self, verdict: PacketVerdict) {
         self.rule.push(match &verdict {
-            Verdict::Accept | Verdict::Drop => {
-                return expr::push_accept_or_drop(&mut self.rule, verdict == Verdict::Accept);
+            PacketVerdict::Accept | PacketVerdict::Drop => {
+                return expr::push_accept_or_drop(&mut self.rule, verdict == PacketVerdict::Accept);
             }
-            Verdict::Return => expr::verdict(expr::NftVerdict::Return),
-            Verdict::Jump(chain) => {
+            PacketVerdict::Return => expr::verdict(expr::NftVerdict::Return),
+            PacketVerdict::Jump(chain) => {
                 let name = self.chain_name(Chain::Own(*chain));
                 expr::verdict(expr::NftVerdict::Jump(&name))
             }
-            Verdict::Reject(Reject::Reset) => expr::reject_tcp(),
-            Verdict::Reject(Reject::PortUnreachable) => expr::reject_icmpx(),
-            Verdict::Next => return,
+            PacketVerdict::Reject(Reject::Reset) => expr::reject_tcp(),
+            PacketVerdict::Reject(Reject::PortUnreachable) => expr::reject_icmpx(),
+            PacketVerdict::Next => return,
         });
     }
 }
@@ -411,7 +412,7 @@ pub(super) fn hook_of(direction: Direction) -> Hook<'static> {
     Hook { priority: libc::NF_IP_PRI_FILTER, ..Hook::new(number) }
 }
 
-impl Sink for Batch {
+impl Sink for TableBatch {
     fn base(&mut self, direction: Direction, policy: Policy) {
         let name = self.chain_name(Chain::Base(direction));
         if let Some(beside) = &mut self.beside {

@@ -2,7 +2,7 @@
 //! The seam for rule sets: they are compiled into a loader, which puts them in force in one transaction, for
 //! good or for a time. The kernel holds what a trial needs to end by itself.
 
-use super::emit::{self, Batch};
+use super::emit::{self, TableBatch};
 use super::nft::{Op, TxnError};
 use super::{listing, tables, trial};
 use crate::plan::Sink;
@@ -38,19 +38,19 @@ pub enum Goal<'g> {
 #[must_use]
 pub fn loader(goal: Goal<'_>) -> Box<dyn Loader> {
     Box::new(match goal {
-        Goal::Replace => Batch::new(),
-        Goal::Trial(previous, time_ms) => Batch::trial(previous, time_ms),
-        Goal::Confirm(pending) => Batch::confirm(pending),
+        Goal::Replace => TableBatch::new(),
+        Goal::Trial(previous, time_ms) => TableBatch::trial(previous, time_ms),
+        Goal::Confirm(pending) => TableBatch::confirm(pending),
     })
 }
 
-impl Loader for Batch {
+impl Loader for TableBatch {
     fn rules(&self) -> u32 {
         self.rules
     }
 
     fn commit(self: Box<Self>) -> Result<(), LoadError> {
-        Ok(Batch::commit(*self)?)
+        Ok(TableBatch::commit(*self)?)
     }
 }
 

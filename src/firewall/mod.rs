@@ -170,7 +170,7 @@ pub fn end_connections(targets: &[Range], scope: &Scope) -> Result<(), impl Disp
 }
 
 /// A part of the kernel.
-pub struct Part {
+pub struct PartState {
     /// Its name, and what else it takes.
     pub name: &'static str,
     /// What it is for.
@@ -184,8 +184,8 @@ pub struct Part {
 /// Every part of the kernel that something is asked of. What it has is loaded for that. An error besides says
 /// why there can be no bans at all.
 #[must_use]
-pub fn kernel_parts() -> (Vec<Part>, Option<Failure>) {
-    let part = |name, is_there, about, package| Part { name, about, package, is_there };
+pub fn kernel_parts() -> (Vec<PartState>, Option<Failure>) {
+    let part = |name, is_there, about, package| PartState { name, about, package, is_there };
     let asked = NlSocket::open(Bus::Netfilter).map_err(TxnError::from);
     let (mut all, why) = match asked.and_then(|mut socket| parts::missing(&mut socket)) {
         Err(e) => {

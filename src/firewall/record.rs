@@ -17,7 +17,7 @@ use std::rc::Rc;
 
 /// What was done to the table, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum RecordedStep {
     /// It was made, with so many entries of the allow list.
     Made(usize),
     /// The allow list was replaced by one of so many entries.
@@ -29,7 +29,7 @@ pub enum Step {
 }
 
 /// A ban that is kept.
-struct Held {
+struct RecordedBan {
     addr: Range,
     scope: Scope,
     standing: Standing,
@@ -40,7 +40,7 @@ struct Held {
 /// The table, while there is one.
 #[derive(Default)]
 struct Table {
-    bans: Vec<Held>,
+    bans: Vec<RecordedBan>,
     allowed: Allowed,
 }
 
@@ -52,7 +52,7 @@ pub struct World {
     /// What is answered to the next changes instead of doing them, the last one first.
     pub refuse: Vec<Errno>,
     /// What was done.
-    pub steps: Vec<Step>,
+    pub steps: Vec<RecordedStep>,
     table: Option<Table>,
     /// Others have changed something.
     moved: bool,
@@ -105,7 +105,7 @@ impl World {
     }
 }
 
-impl Held {
+impl RecordedBan {
     fn is_live(&self, now: Wall) -> bool {
         self.until.is_none_or(|until| until > now)
     }
@@ -132,17 +132,18 @@ impl Table {
         self.bans.retain(|held| held.scope != *ban.scope || held.addr != ban.addr);
         let until = standing.left.map(|secs| Wall(now.0.saturating_add(secs)));
         let since = Wall(now.0.saturating_sub(standing.age));
-        self.bans.push(Held { addr: ban.addr, scope: ban.scope.clone(), standing, since, until });
+        self.bans.push(RecordedBan { addr: ban.addr, scope: ban.scope.clone(), standing, since, until });
         outcome
     }
 
     /// Takes a range out of all bans; how many there were.
     fn unban(&mut self, now: Wall, range: &Range) -> usize {
         let live = std::mem::take(&mut self.bans).into_iter().filter(|held| held.is_live(now));
-        let (met, mut rest): (Vec<Held>, Vec<Held>) = live.partition(|held| held.addr.meets(range));
+        let (met, mut rest): (Vec<RecordedBan>, Vec<RecordedBan>) =
+            live.partition(|held| held.addr.meets(range));
         for held in &met {
             let parts = held.addr.without(range).into_iter().flatten();
-            rest.extend(parts.map(|addr| Held {
+            rest.extend(parts.map(|addr| RecordedBan {
                 addr,
                 scope: held.scope.clone(),
                 standing: held.standing.clone(),
@@ -189,7 +190,7 @@ impl Recorder {
                 AllowSource::Reader(read) => read(Vec::new()),
             };
             self.allow = AllowSource::Kept(allowed.clone());
-            world.steps.push(Step::Made(allowed.len()));
+            world.steps.push(RecordedStep::Made(allowed.len()));
             world.table = Some(Table { bans: Vec::new(), allowed });
             self.fresh = true;
         }
@@ -315,7 +316,7 @@ impl Bans for Recorder {
         for (at, ban) in bans.iter().enumerate() {
             let outcome = table.ban(*now, ban, repeat);
             if !matches!(outcome, BanOutcome::InForce(_)) {
-                steps.push(Step::Banned(ban.addr, seconds(ban.time)));
+                steps.push(RecordedStep::Banned(ban.addr, seconds(ban.time)));
             }
             report(at, Ok(outcome));
         }
@@ -326,7 +327,7 @@ impl Bans for Recorder {
         world.refused()?;
         let World { now, steps, table, .. } = &mut *world;
         let Some(table) = table else { return Ok(vec![0; ranges.len()]) };
-        steps.extend(ranges.iter().map(|range| Step::Ended(*range)));
+        steps.extend(ranges.iter().map(|range| RecordedStep::Ended(*range)));
         Ok(ranges.iter().map(|range| table.unban(*now, range)).collect())
     }
 
@@ -346,7 +347,7 @@ impl Bans for Recorder {
         world.refused()?;
         if let Some(table) = &mut world.table {
             table.allowed = allowed.clone();
-            world.steps.push(Step::Allowed(allowed.len()));
+            world.steps.push(RecordedStep::Allowed(allowed.len()));
         }
         Ok(())
     }

@@ -33,7 +33,7 @@ struct ProgramRun {
 }
 
 /// The command source.
-pub struct Command {
+pub struct CommandSource {
     argv: Vec<String>,
     tags: Tags,
     run: Option<ProgramRun>,
@@ -49,12 +49,12 @@ pub struct Command {
     starts: u64,
 }
 
-impl Command {
+impl CommandSource {
     /// A source that will run `argv`, program and arguments. The first [`Source::drain`], which is due at
     /// once, starts it.
     #[must_use]
-    pub fn new(argv: Vec<String>, tags: Tags) -> Command {
-        Command {
+    pub fn new(argv: Vec<String>, tags: Tags) -> CommandSource {
+        CommandSource {
             argv,
             tags,
             run: None,
@@ -143,7 +143,7 @@ impl Command {
     fn read(&mut self, budget: usize, sink: &mut dyn FnMut(Tags, Item<'_>)) -> bool {
         // The ring of a syslog daemon says no more about senders than a file of it.
         let attested = self.argv.iter().all(|word| word.rsplit('/').next() != Some("logread"));
-        let Command { run: Some(run), splitter, tags, warm, .. } = self else { return false };
+        let CommandSource { run: Some(run), splitter, tags, warm, .. } = self else { return false };
         let mut spent = 0;
         while let Some(out) = &mut run.out {
             if spent >= budget {
@@ -175,7 +175,7 @@ impl Command {
     }
 }
 
-impl Source for Command {
+impl Source for CommandSource {
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.run.as_ref()?.out.as_ref()?.as_fd())
     }
@@ -218,7 +218,7 @@ impl Source for Command {
 }
 
 /// The program does not outlive its source.
-impl Drop for Command {
+impl Drop for CommandSource {
     fn drop(&mut self) {
         let _ = self.stop();
     }
@@ -233,7 +233,7 @@ mod tests {
 
     /// A program under a clock of its own.
     struct CommandBench {
-        command: Command,
+        command: CommandSource,
         now: Now,
         got: Vec<u8>,
     }
@@ -241,7 +241,7 @@ mod tests {
     impl CommandBench {
         fn new(script: &str) -> CommandBench {
             let argv = ["sh", "-c", script].map(String::from).to_vec();
-            CommandBench { command: Command::new(argv, Tags(5)), now: clock::now(), got: Vec::new() }
+            CommandBench { command: CommandSource::new(argv, Tags(5)), now: clock::now(), got: Vec::new() }
         }
 
         /// One turn of a loop that is told of every end of a child. Waits for the program, but not for a

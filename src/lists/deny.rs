@@ -90,7 +90,7 @@ impl Display for LoadTrouble {
 }
 
 /// Which lists are to be brought into the kernel, and how.
-pub struct Job<'a> {
+pub struct ListJob<'a> {
     /// These, or all.
     pub only: Option<&'a [String]>,
     /// What becomes of files that are gone.
@@ -116,7 +116,7 @@ pub fn apply(
     guard: &mut dyn Lists,
     paths: &Paths,
     _turn: &ListTurn,
-    job: &Job<'_>,
+    job: &ListJob<'_>,
     note: ListNote<'_>,
     news: ListNote<'_>,
 ) -> Result<Done, Failure> {
@@ -348,14 +348,14 @@ impl DenyWork<'_> {
 const HELD: usize = 64;
 
 /// A part of a list that is being filled.
-struct Part<'p> {
+struct ListPart<'p> {
     guard: &'p mut dyn Lists,
     filling: Filling,
     room: usize,
     held: Vec<Range>,
 }
 
-impl Part<'_> {
+impl ListPart<'_> {
     fn add(&mut self, range: Range) -> Result<(), Failure> {
         self.held.push(range);
         if self.held.len() == HELD { self.hand_over() } else { Ok(()) }
@@ -384,7 +384,7 @@ fn fill(
 ) -> Result<(), LoadTrouble> {
     for form @ (family, networks) in FORMS.into_iter().filter(|form| survey.count(*form) > 0) {
         let filling = guard.deny_open(id, form, survey.count(form), name)?;
-        let mut part = Part { guard, filling, room, held: Vec::with_capacity(HELD) };
+        let mut part = ListPart { guard, filling, room, held: Vec::with_capacity(HELD) };
         let mut read = |each: &mut dyn FnMut(IpNet)| {
             let again = file.survey(Detail::Nothing, &mut |_| (), &mut |net| {
                 let host = net.prefix_len() == net.max_prefix_len();

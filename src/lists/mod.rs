@@ -15,7 +15,7 @@ mod turn;
 
 pub use allow::{Gone, InForce, ListReading, allowed, drop_allowed, reader};
 pub use check::{ListVerdict, check};
-pub use deny::{Done, Job, ListFate, apply, drop_denied, fate, had};
+pub use deny::{Done, ListFate, ListJob, apply, drop_denied, fate, had};
 pub use edit::Edit;
 pub use exempt::Exempt;
 pub use kept::{Kept, list_names};

@@ -26,7 +26,7 @@ struct Thread {
 
 /// The threads at one position, the preferred first.
 #[derive(Default)]
-struct List {
+struct ThreadList {
     threads: Box<[Thread]>,
     len: usize,
     /// `stride` slots for each thread.
@@ -34,7 +34,7 @@ struct List {
     stride: usize,
 }
 
-impl List {
+impl ThreadList {
     fn fit(&mut self, states: usize, stride: usize) {
         if self.threads.len() < states {
             self.threads = vec![Thread::default(); states].into();
@@ -83,8 +83,8 @@ enum Todo {
 /// Working memory.
 #[derive(Default)]
 pub(super) struct Pike {
-    now: List,
-    next: List,
+    now: ThreadList,
+    next: ThreadList,
     /// By state: the position (plus one) at which it was last reached.
     reached: Box<[u16]>,
     todo: Vec<Todo>,
@@ -118,7 +118,7 @@ impl Pike {
 
     /// Bytes on the heap.
     pub(super) fn heap_size(&self) -> usize {
-        let list = |l: &List| size_of_val(&*l.threads) + size_of_val(&*l.slots);
+        let list = |l: &ThreadList| size_of_val(&*l.threads) + size_of_val(&*l.slots);
         list(&self.now)
             + list(&self.next)
             + size_of_val(&*self.reached)

@@ -212,7 +212,7 @@ impl PatternProgram {
         }
     }
 
-    fn limits(&self) -> impl Iterator<Item = (u16, Limit)> {
+    fn limits(&self) -> impl Iterator<Item = (u16, LoopLimit)> {
         self.code.iter().filter_map(|inst| match *inst {
             Inst::Loop { limit, .. } => self.limit(limit).map(|found| (limit, found)),
             _ => None,
@@ -221,9 +221,9 @@ impl PatternProgram {
 
     /// The limit of a loop, if it has one.
     #[inline]
-    pub(super) fn limit(&self, limit: u16) -> Option<Limit> {
+    pub(super) fn limit(&self, limit: u16) -> Option<LoopLimit> {
         let &[a, b, c, d] = self.pool.get(usize::from(limit)..)?.first_chunk()?;
-        Some(Limit { max: u16::from_ne_bytes([a, b]), first: u16::from_ne_bytes([c, d]) })
+        Some(LoopLimit { max: u16::from_ne_bytes([a, b]), first: u16::from_ne_bytes([c, d]) })
     }
 
     /// The literal that must follow the loop at `pc`, and the index of its rare byte. Of what is between
@@ -401,7 +401,7 @@ impl PatternProgram {
 }
 
 /// How many bytes a loop takes.
-pub(super) struct Limit {
+pub(super) struct LoopLimit {
     pub(super) max: u16,
     /// The number of the state in which it has taken one; those with more follow.
     pub(super) first: u16,

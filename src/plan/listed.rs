@@ -2,7 +2,7 @@
 //! Tables as the kernel holds them, ours and those of others: what of them is a plan, and for the rest the
 //! words to show it. A compiled rule set can be recorded in the same form, to be compared.
 
-use super::{Direction, Family, Name, Policy, Rule, Set, Sink, Verdict};
+use super::{Direction, Family, Name, PacketVerdict, Policy, Rule, Set, Sink};
 
 /// A table.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -79,8 +79,8 @@ impl RulePart {
     #[must_use]
     pub fn of(rule: &Rule) -> RulePart {
         let mut part = RulePart { rule: rule.clone(), to: None, answer: String::new() };
-        if let Verdict::Jump(name) = rule.verdict {
-            part.rule.verdict = Verdict::Next;
+        if let PacketVerdict::Jump(name) = rule.verdict {
+            part.rule.verdict = PacketVerdict::Next;
             part.to = Some(ChainTarget { chain: name.as_str().to_owned(), back: true });
         }
         part

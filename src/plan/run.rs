@@ -3,7 +3,7 @@
 //! be a match: rules that might accept are told apart from those that do, and so are those that might drop.
 
 use super::{
-    Addresses, Chain, Direction, Elements, Family, Interfaces, Policy, Ports, Rule, Set, Sink, Verdict,
+    Addresses, Chain, Direction, Elements, Family, Interfaces, PacketVerdict, Policy, Ports, Rule, Set, Sink,
 };
 use crate::base::name::{IfName, Name};
 use crate::base::range::Range;
@@ -147,10 +147,10 @@ impl PacketRun {
         let matches = self.matches(rule, packet);
         let decision = match rule.verdict {
             _ if matches == PacketAnswer::No => return None,
-            Verdict::Accept => true,
-            Verdict::Drop | Verdict::Reject(_) => false,
-            Verdict::Jump(name) => self.inside(name, packet, perhaps)?,
-            Verdict::Return | Verdict::Next => return None,
+            PacketVerdict::Accept => true,
+            PacketVerdict::Drop | PacketVerdict::Reject(_) => false,
+            PacketVerdict::Jump(name) => self.inside(name, packet, perhaps)?,
+            PacketVerdict::Return | PacketVerdict::Next => return None,
         };
         if matches == PacketAnswer::Maybe {
             *perhaps |= decision;
@@ -165,8 +165,8 @@ impl PacketRun {
         for rule in rules {
             // Chains of ours jump to no others.
             match rule.verdict {
-                Verdict::Return if self.matches(rule, packet) == PacketAnswer::Yes => return None,
-                Verdict::Accept | Verdict::Drop | Verdict::Reject(_) => {
+                PacketVerdict::Return if self.matches(rule, packet) == PacketAnswer::Yes => return None,
+                PacketVerdict::Accept | PacketVerdict::Drop | PacketVerdict::Reject(_) => {
                     if let Some(decision) = self.decides(rule, packet, perhaps) {
                         return Some(decision);
                     }

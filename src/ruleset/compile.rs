@@ -11,7 +11,7 @@ use crate::base::line::quotable;
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, merge};
 use crate::plan::{
-    self, Addresses, Chain, Direction, Limit, Policy, Ports, Rate, Reject, Rule as Part, Sink, Verdict,
+    self, Addresses, Chain, Direction, Limit, PacketVerdict, Policy, Ports, Rate, Reject, Rule as Part, Sink,
 };
 
 /// Packets that a bucket holds where `burst=` is not given, as nft(8) has it.
@@ -167,17 +167,17 @@ fn joined(mut list: Vec<(u16, u16)>) -> Vec<(u16, u16)> {
 }
 
 /// What ends a rule: rejecting every protocol takes two answers.
-pub(super) fn verdicts(action: Action, proto: Proto) -> Vec<(Verdict, Option<u8>)> {
+pub(super) fn verdicts(action: Action, proto: Proto) -> Vec<(PacketVerdict, Option<u8>)> {
     let number = number(proto);
     match (action, proto) {
-        (Action::Accept, _) => vec![(Verdict::Accept, number)],
-        (Action::Drop, _) => vec![(Verdict::Drop, number)],
-        (Action::Reject, Proto::Tcp) => vec![(Verdict::Reject(Reject::Reset), number)],
+        (Action::Accept, _) => vec![(PacketVerdict::Accept, number)],
+        (Action::Drop, _) => vec![(PacketVerdict::Drop, number)],
+        (Action::Reject, Proto::Tcp) => vec![(PacketVerdict::Reject(Reject::Reset), number)],
         (Action::Reject, Proto::All) => vec![
-            (Verdict::Reject(Reject::Reset), self::number(Proto::Tcp)),
-            (Verdict::Reject(Reject::PortUnreachable), None),
+            (PacketVerdict::Reject(Reject::Reset), self::number(Proto::Tcp)),
+            (PacketVerdict::Reject(Reject::PortUnreachable), None),
         ],
-        (Action::Reject, _) => vec![(Verdict::Reject(Reject::PortUnreachable), number)],
+        (Action::Reject, _) => vec![(PacketVerdict::Reject(Reject::PortUnreachable), number)],
     }
 }
 
@@ -237,11 +237,11 @@ impl Compiler<'_> {
 
     /// The matches jump to a chain with the bounds, the log and the verdict.
     #[inline(never)]
-    fn chain(&self, mut matches: Vec<Part>, ends: &[(Verdict, Option<u8>)], sink: &mut dyn Sink) {
+    fn chain(&self, mut matches: Vec<Part>, ends: &[(PacketVerdict, Option<u8>)], sink: &mut dyn Sink) {
         let Some(name) = self.name("") else { return };
         let own = Chain::Own(name);
         sink.chain(name);
-        let mut plain = Part::new(Verdict::Return);
+        let mut plain = Part::new(PacketVerdict::Return);
         plain.origin = self.origin;
         let mut families: Vec<Option<Family>> = Vec::new();
         for family in matches.iter().map(|part| part.family) {
@@ -278,7 +278,7 @@ impl Compiler<'_> {
             sink.rule(own, &plain);
         }
         for mut part in matches {
-            part.verdict = Verdict::Jump(name);
+            part.verdict = PacketVerdict::Jump(name);
             sink.rule(Chain::Base(self.rule.dir), &part);
         }
     }
@@ -289,7 +289,7 @@ impl Compiler<'_> {
 
     /// The rule as one that only logs.
     fn logging(&self, chain: Chain, part: &mut Part, sink: &mut dyn Sink) {
-        part.verdict = Verdict::Next;
+        part.verdict = PacketVerdict::Next;
         part.log = self.prefix();
         part.limit = self.rule.ratelimit.map(|rate| Limit { rate, burst: BURST, over: false, set: None });
         sink.rule(chain, part);
@@ -330,7 +330,7 @@ impl Compiler<'_> {
         let comment = rule.comment.to_string();
         let mut all = Vec::new();
         for family in self.families() {
-            let mut base = Part::new(Verdict::Next);
+            let mut base = Part::new(PacketVerdict::Next);
             (base.family, base.proto, base.ct, base.origin) = (family, proto, rule.ct, self.origin);
             base.comment.clone_from(&comment);
             let (is_in, is_out) = (rule.dir == Direction::In, rule.dir == Direction::Out);

@@ -172,7 +172,7 @@ pub fn links(init: Init, root: &Root, live: bool) -> Vec<(String, String)> {
 
 /// What is to be done with the daemon that runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Now {
+pub enum DaemonChange {
     /// It is started.
     Start,
     /// It is replaced by one of the new program.
@@ -185,38 +185,40 @@ pub enum Now {
 
 /// The commands for that.
 #[must_use]
-pub fn commands(init: Init, root: &Root, now: Now) -> Vec<Vec<String>> {
+pub fn commands(init: Init, root: &Root, now: DaemonChange) -> Vec<Vec<String>> {
     let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let verb = match now {
-        Now::Start => "start",
-        Now::Restart => "restart",
-        Now::Stop | Now::Gone => "stop",
+        DaemonChange::Start => "start",
+        DaemonChange::Restart => "restart",
+        DaemonChange::Stop | DaemonChange::Gone => "stop",
     };
     let dir = || scanned(init, root, true);
     let lines = match (init, now) {
         (Init::None, _) => vec![],
-        (Init::Systemd, Now::Start | Now::Restart) => {
+        (Init::Systemd, DaemonChange::Start | DaemonChange::Restart) => {
             vec!["systemctl daemon-reload".to_owned(), format!("systemctl {verb} mef.service")]
         }
-        (Init::Systemd, Now::Stop) => vec!["systemctl stop mef.service mef-rules.service".to_owned()],
-        (Init::Systemd, Now::Gone) => {
+        (Init::Systemd, DaemonChange::Stop) => {
+            vec!["systemctl stop mef.service mef-rules.service".to_owned()]
+        }
+        (Init::Systemd, DaemonChange::Gone) => {
             // What failed is remembered until it is told to forget it.
             vec!["systemctl daemon-reload".to_owned(), "systemctl reset-failed".to_owned()]
         }
-        (Init::OpenRc, Now::Gone) => vec![],
+        (Init::OpenRc, DaemonChange::Gone) => vec![],
         (Init::OpenRc, _) => vec![format!("rc-service mef {verb}")],
         // What it finds it starts, and what is gone it ends.
-        (Init::Runit, Now::Start | Now::Gone) => vec![],
-        (Init::Runit, Now::Restart) => vec![format!("sv restart {}/mef", dir())],
-        (Init::Runit, Now::Stop) => vec![format!("sv force-stop {}/mef", dir())],
-        (Init::S6, Now::Start) => vec![format!("s6-svscanctl -a {}", dir())],
-        (Init::S6, Now::Restart) => vec![format!("s6-svc -r {}/mef", dir())],
-        (Init::S6, Now::Stop) => vec![format!("s6-svc -wD -T 20000 -d {}/mef", dir())],
-        (Init::S6, Now::Gone) => vec![format!("s6-svscanctl -an {}", dir())],
-        (Init::Procd | Init::SysV, Now::Gone) => vec![],
+        (Init::Runit, DaemonChange::Start | DaemonChange::Gone) => vec![],
+        (Init::Runit, DaemonChange::Restart) => vec![format!("sv restart {}/mef", dir())],
+        (Init::Runit, DaemonChange::Stop) => vec![format!("sv force-stop {}/mef", dir())],
+        (Init::S6, DaemonChange::Start) => vec![format!("s6-svscanctl -a {}", dir())],
+        (Init::S6, DaemonChange::Restart) => vec![format!("s6-svc -r {}/mef", dir())],
+        (Init::S6, DaemonChange::Stop) => vec![format!("s6-svc -wD -T 20000 -d {}/mef", dir())],
+        (Init::S6, DaemonChange::Gone) => vec![format!("s6-svscanctl -an {}", dir())],
+        (Init::Procd | Init::SysV, DaemonChange::Gone) => vec![],
         (Init::Procd | Init::SysV, _) => vec![format!("/etc/init.d/mef {verb}")],
         // It starts again by itself.
-        (Init::Busybox, Now::Restart | Now::Stop) => vec![],
+        (Init::Busybox, DaemonChange::Restart | DaemonChange::Stop) => vec![],
         (Init::Busybox, _) => vec!["kill -HUP 1".to_owned()],
     };
     lines.iter().map(|line| words(line)).collect()

@@ -10,9 +10,9 @@ mod root;
 mod shipped;
 
 pub use host::{others, ssh_ports};
-pub use init::{Init, NAMES, Now, commands};
+pub use init::{DaemonChange, Init, NAMES, commands};
 pub use manifest::{Manifest, is_untouched};
-pub use plan::Step;
+pub use plan::SetupStep;
 pub use root::{Found, Root};
 
 use plan::{file, gone, link};
@@ -26,7 +26,7 @@ const PROGRAM_DIRS: [&str; 6] =
 const INITTAB: &str = "/etc/inittab";
 
 /// What is to be set up.
-pub struct Wanted<'a> {
+pub struct SetupRequest<'a> {
     /// Where.
     pub root: &'a Root,
     /// That is where we run.
@@ -40,7 +40,7 @@ pub struct Wanted<'a> {
 }
 
 /// What could not be planned: the path, and why.
-pub type Trouble = (String, io::Error);
+pub type PlanTrouble = (String, io::Error);
 
 /// Where the program is or belongs, and whether it has to be put there.
 #[must_use]
@@ -61,8 +61,8 @@ pub fn program(root: &Root, own: Option<&str>) -> Option<(String, bool)> {
 ///
 /// # Errors
 /// What cannot be looked at.
-pub fn install(wanted: &Wanted<'_>, manifest: &Manifest) -> Result<Vec<Step>, Trouble> {
-    let Wanted { root, live, init, program, load } = *wanted;
+pub fn install(wanted: &SetupRequest<'_>, manifest: &Manifest) -> Result<Vec<SetupStep>, PlanTrouble> {
+    let SetupRequest { root, live, init, program, load } = *wanted;
     let mut steps = Vec::new();
     let ports = ssh_ports(root, live);
     let mut rules = String::new();
@@ -103,15 +103,15 @@ pub fn install(wanted: &Wanted<'_>, manifest: &Manifest) -> Result<Vec<Step>, Tr
 }
 
 /// What it takes to change /etc/inittab.
-fn inittab(root: &Root, change: &dyn Fn(&str) -> String) -> Result<Option<Step>, Trouble> {
+fn inittab(root: &Root, change: &dyn Fn(&str) -> String) -> Result<Option<SetupStep>, PlanTrouble> {
     let path = INITTAB.to_owned();
     Ok(match root.look(&path).map_err(|e| (path.clone(), e))? {
         Found::File(now) => {
             let bytes = change(&String::from_utf8_lossy(&now)).into_bytes();
-            (now != bytes).then_some(Step::Write { path, bytes, mode: 0o644, is_there: true })
+            (now != bytes).then_some(SetupStep::Write { path, bytes, mode: 0o644, is_there: true })
         }
         Found::Nothing => None,
-        Found::Link(_) | Found::Other => Some(Step::Keep { path, why: "it is no file" }),
+        Found::Link(_) | Found::Other => Some(SetupStep::Keep { path, why: "it is no file" }),
     })
 }
 
@@ -126,11 +126,11 @@ pub fn remove(
     init: Init,
     manifest: &Manifest,
     all: bool,
-) -> Result<(Vec<Step>, Vec<Step>), Trouble> {
+) -> Result<(Vec<SetupStep>, Vec<SetupStep>), PlanTrouble> {
     let (mut starts, mut files) = (Vec::new(), Vec::new());
     for (path, target) in init::links(init, root, live) {
         if root.look(&path).is_ok_and(|found| found == Found::Link(target.into())) {
-            starts.push(Step::Remove { path });
+            starts.push(SetupStep::Remove { path });
         }
     }
     if init == Init::SysV {
@@ -140,7 +140,7 @@ pub fn remove(
             for name in root.names(&dir) {
                 let path = [&dir, "/", &name].concat();
                 let ours = ["../init.d/mef", "../init.d/mef-rules"].map(|to| Found::Link(to.into()));
-                let step = Step::Remove { path: path.clone() };
+                let step = SetupStep::Remove { path: path.clone() };
                 if root.look(&path).is_ok_and(|found| ours.contains(&found)) && !starts.contains(&step) {
                     starts.push(step);
                 }
@@ -154,7 +154,7 @@ pub fn remove(
         if [shipped::CONF, shipped::RULES].contains(&shipped.path.as_str()) {
             if !all && root.has(&shipped.path) {
                 let why = "configuration; --purge removes it";
-                files.push(Step::Keep { path: shipped.path, why });
+                files.push(SetupStep::Keep { path: shipped.path, why });
             }
             continue;
         }
@@ -175,11 +175,11 @@ pub fn replaced(
     live: bool,
     (former, init): (Init, Init),
     manifest: &Manifest,
-) -> Result<Vec<Step>, Trouble> {
+) -> Result<Vec<SetupStep>, PlanTrouble> {
     let now: Vec<String> = shipped::of(init).into_iter().map(|shipped| shipped.path).collect();
     let (mut steps, files) = remove(root, live, former, manifest, false)?;
     steps.extend(files.into_iter().filter(|step| match step {
-        Step::Remove { path } | Step::Keep { path, .. } => {
+        SetupStep::Remove { path } | SetupStep::Keep { path, .. } => {
             !now.iter().any(|other| path == other || *path == plan::beside(other))
         }
         _ => true,

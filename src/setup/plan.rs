@@ -9,7 +9,7 @@ use std::io;
 /// One thing to do, or to leave.
 #[allow(missing_docs, reason = "paths and contents")]
 #[derive(Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum SetupStep {
     /// A file gets this content; what it is now.
     Write { path: String, bytes: Vec<u8>, mode: u32, is_there: bool },
     /// The new version of a file that somebody has changed is put beside it.
@@ -24,11 +24,11 @@ pub enum Step {
     Right { path: String, bytes: Vec<u8> },
 }
 
-impl Step {
+impl SetupStep {
     /// Whether it changes anything.
     #[must_use]
     pub fn changes(&self) -> bool {
-        !matches!(self, Step::Keep { .. } | Step::Right { .. })
+        !matches!(self, SetupStep::Keep { .. } | SetupStep::Right { .. })
     }
 
     /// Does it.
@@ -37,35 +37,35 @@ impl Step {
     /// What the system says; then nothing of this step is done.
     pub fn run(&self, root: &Root, manifest: &mut Manifest) -> io::Result<()> {
         match self {
-            Step::Write { path, bytes, mode, .. } => {
+            SetupStep::Write { path, bytes, mode, .. } => {
                 root.write(path, bytes, *mode)?;
                 manifest.set(path, bytes);
             }
-            Step::Beside { path, bytes, mode } => root.write(&beside(path), bytes, *mode)?,
-            Step::Link { path, target } => root.link(path, target)?,
-            Step::Remove { path } => {
+            SetupStep::Beside { path, bytes, mode } => root.write(&beside(path), bytes, *mode)?,
+            SetupStep::Link { path, target } => root.link(path, target)?,
+            SetupStep::Remove { path } => {
                 root.remove(path)?;
                 manifest.forget(path);
             }
-            Step::Right { path, bytes } => manifest.set(path, bytes),
-            Step::Keep { .. } => {}
+            SetupStep::Right { path, bytes } => manifest.set(path, bytes),
+            SetupStep::Keep { .. } => {}
         }
         Ok(())
     }
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for SetupStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Step::Write { path, is_there: false, .. } => write!(f, "write    {path}"),
-            Step::Write { path, .. } => write!(f, "update   {path}"),
-            Step::Beside { path, .. } => {
+            SetupStep::Write { path, is_there: false, .. } => write!(f, "write    {path}"),
+            SetupStep::Write { path, .. } => write!(f, "update   {path}"),
+            SetupStep::Beside { path, .. } => {
                 write!(f, "keep     {path}: you changed it; the new version is {}", beside(path))
             }
-            Step::Link { path, target } => write!(f, "link     {path} -> {target}"),
-            Step::Remove { path } => write!(f, "remove   {path}"),
-            Step::Keep { path, why } => write!(f, "keep     {path}: {why}"),
-            Step::Right { path, .. } => write!(f, "as it is {path}"),
+            SetupStep::Link { path, target } => write!(f, "link     {path} -> {target}"),
+            SetupStep::Remove { path } => write!(f, "remove   {path}"),
+            SetupStep::Keep { path, why } => write!(f, "keep     {path}: {why}"),
+            SetupStep::Right { path, .. } => write!(f, "as it is {path}"),
         }
     }
 }
@@ -80,20 +80,26 @@ pub fn beside(path: &str) -> String {
 ///
 /// # Errors
 /// The file cannot be looked at.
-pub fn file(root: &Root, manifest: &Manifest, path: &str, bytes: Vec<u8>, mode: u32) -> io::Result<Step> {
+pub fn file(
+    root: &Root,
+    manifest: &Manifest,
+    path: &str,
+    bytes: Vec<u8>,
+    mode: u32,
+) -> io::Result<SetupStep> {
     let path = path.to_owned();
     Ok(match root.look(&path)? {
-        Found::Nothing => Step::Write { path, bytes, mode, is_there: false },
-        Found::File(now) if now == bytes => Step::Right { path, bytes },
+        Found::Nothing => SetupStep::Write { path, bytes, mode, is_there: false },
+        Found::File(now) if now == bytes => SetupStep::Right { path, bytes },
         Found::File(now) if manifest.number(&path) == Some(hash(&now)) => {
-            Step::Write { path, bytes, mode, is_there: true }
+            SetupStep::Write { path, bytes, mode, is_there: true }
         }
         Found::File(_) if root.look(&beside(&path))? == Found::File(bytes.clone()) => {
-            Step::Keep { path, why: "you changed it; the new version is beside it already" }
+            SetupStep::Keep { path, why: "you changed it; the new version is beside it already" }
         }
-        Found::File(_) => Step::Beside { path, bytes, mode },
-        Found::Link(_) => Step::Keep { path, why: "it is a link" },
-        Found::Other => Step::Keep { path, why: "it is no file" },
+        Found::File(_) => SetupStep::Beside { path, bytes, mode },
+        Found::Link(_) => SetupStep::Keep { path, why: "it is a link" },
+        Found::Other => SetupStep::Keep { path, why: "it is no file" },
     })
 }
 
@@ -101,11 +107,11 @@ pub fn file(root: &Root, manifest: &Manifest, path: &str, bytes: Vec<u8>, mode: 
 ///
 /// # Errors
 /// It cannot be looked at.
-pub fn link(root: &Root, path: String, target: String) -> io::Result<Option<Step>> {
+pub fn link(root: &Root, path: String, target: String) -> io::Result<Option<SetupStep>> {
     Ok(match root.look(&path)? {
         Found::Link(now) if now.as_os_str() == target.as_str() => None,
-        Found::Link(_) | Found::Nothing => Some(Step::Link { path, target }),
-        Found::File(_) | Found::Other => Some(Step::Keep { path, why: "it is no link" }),
+        Found::Link(_) | Found::Nothing => Some(SetupStep::Link { path, target }),
+        Found::File(_) | Found::Other => Some(SetupStep::Keep { path, why: "it is no link" }),
     })
 }
 
@@ -114,17 +120,17 @@ pub fn link(root: &Root, path: String, target: String) -> io::Result<Option<Step
 ///
 /// # Errors
 /// It cannot be looked at.
-pub fn gone(root: &Root, path: &str, number: Option<u64>, all: bool) -> io::Result<Vec<Step>> {
+pub fn gone(root: &Root, path: &str, number: Option<u64>, all: bool) -> io::Result<Vec<SetupStep>> {
     let mut steps = Vec::new();
     match root.look(path)? {
         Found::Nothing => {}
         Found::File(now) if all || number == Some(hash(&now)) => {
-            steps.push(Step::Remove { path: path.to_owned() });
+            steps.push(SetupStep::Remove { path: path.to_owned() });
         }
-        _ => steps.push(Step::Keep { path: path.to_owned(), why: "you changed it" }),
+        _ => steps.push(SetupStep::Keep { path: path.to_owned(), why: "you changed it" }),
     }
     if matches!(root.look(&beside(path))?, Found::File(_)) {
-        steps.push(Step::Remove { path: beside(path) });
+        steps.push(SetupStep::Remove { path: beside(path) });
     }
     Ok(steps)
 }

@@ -34,7 +34,7 @@ pub use compaction::Compaction;
 pub use reading::{JournalMark, JournalReading};
 
 use super::StateError;
-use super::lock::{Held, LockPart, StateLock};
+use super::lock::{HeldLock, LockPart, StateLock};
 use super::record::{BanRecord, HEADER_LEN, HEADER_WORDS, JournalRecord, RecordStep, encode, scan, step};
 use crate::base::clock::Wall;
 use crate::sys::dir::{Access, Dir};
@@ -244,7 +244,7 @@ impl BanJournal {
     ///
     /// # Errors
     /// `Busy` when another process has it for too long.
-    pub fn hold(&mut self) -> Result<Option<Held>, StateError> {
+    pub fn hold(&mut self) -> Result<Option<HeldLock>, StateError> {
         self.hold_for(self.patience)
     }
 
@@ -252,7 +252,7 @@ impl BanJournal {
     ///
     /// # Errors
     /// As [`BanJournal::hold`].
-    pub fn hold_for(&mut self, patience: Duration) -> Result<Option<Held>, StateError> {
+    pub fn hold_for(&mut self, patience: Duration) -> Result<Option<HeldLock>, StateError> {
         let patience = if self.gave_up { patience.min(RETRY_WAIT_MAX) } else { patience };
         let held = self.lock.as_mut().map(|lock| lock.hold(LockPart::Bans, patience)).transpose();
         self.gave_up = matches!(held, Err(StateError::Busy(_)));

@@ -45,7 +45,7 @@ pub struct StateLock {
 }
 
 /// A lock, given back when the last copy is dropped.
-pub struct Held(#[expect(dead_code, reason = "held for its end")] Rc<ByteLock>);
+pub struct HeldLock(#[expect(dead_code, reason = "held for its end")] Rc<ByteLock>);
 
 impl StateLock {
     /// Opens the lock file in a directory (both are made if missing).
@@ -68,11 +68,11 @@ impl StateLock {
     ///
     /// # Errors
     /// `Busy`, or what the system says.
-    pub fn hold(&mut self, part: LockPart, patience: Duration) -> Result<Held, StateError> {
+    pub fn hold(&mut self, part: LockPart, patience: Duration) -> Result<HeldLock, StateError> {
         if part == LockPart::Bans
             && let Some(held) = self.bans.borrow().upgrade()
         {
-            return Ok(Held(held));
+            return Ok(HeldLock(held));
         }
         // Who has the lock may wait for this process.
         relay::turn();
@@ -85,7 +85,7 @@ impl StateLock {
                     if part == LockPart::Bans {
                         self.bans.replace(Rc::downgrade(&lock));
                     }
-                    return Ok(Held(lock));
+                    return Ok(HeldLock(lock));
                 }
                 // The directory was removed, and perhaps made anew: others lock another file.
                 Ok(lock) => {

@@ -9,9 +9,9 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
 /// What a [`Buffer`] can be made of: numbers, for which any bytes are a value.
-pub trait Number: Copy + private::Sealed {}
-impl Number for u8 {}
-impl Number for u32 {}
+pub trait BufferItem: Copy + private::Sealed {}
+impl BufferItem for u8 {}
+impl BufferItem for u32 {}
 
 mod private {
     pub trait Sealed {}
@@ -23,14 +23,14 @@ mod private {
 ///
 /// A mapping of its own: an allocator would touch the first and the last page of such a piece for notes of
 /// its own, and those two pages are most of what a quiet buffer costs.
-pub struct Buffer<T: Number = u8> {
+pub struct Buffer<T: BufferItem = u8> {
     start: NonNull<T>,
     /// Numbers in it.
     len: usize,
     own: PhantomData<[T]>,
 }
 
-impl<T: Number> Buffer<T> {
+impl<T: BufferItem> Buffer<T> {
     /// `len` zeros, none of them resident yet. Without memory for them the process ends, as with any
     /// allocation.
     #[must_use]
@@ -81,7 +81,7 @@ unsafe fn give_back(start: *mut u8, len: usize) {
     }
 }
 
-impl<T: Number> Drop for Buffer<T> {
+impl<T: BufferItem> Drop for Buffer<T> {
     fn drop(&mut self) {
         let size = size_of_val(&**self);
         if size > 0 {
@@ -92,7 +92,7 @@ impl<T: Number> Drop for Buffer<T> {
     }
 }
 
-impl<T: Number> Deref for Buffer<T> {
+impl<T: BufferItem> Deref for Buffer<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
         // SAFETY: `new` has mapped `len` numbers there, aligned to a page and zeroed by the kernel (or none,
@@ -101,7 +101,7 @@ impl<T: Number> Deref for Buffer<T> {
     }
 }
 
-impl<T: Number> DerefMut for Buffer<T> {
+impl<T: BufferItem> DerefMut for Buffer<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: as in `deref`; `self` is borrowed exclusively.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }

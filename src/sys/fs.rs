@@ -15,21 +15,21 @@ use std::path::{Path, PathBuf};
 
 /// An error that the system does not have, in words of our own.
 #[derive(Debug)]
-struct Words(&'static str);
+struct ErrorText(&'static str);
 
-impl fmt::Display for Words {
+impl fmt::Display for ErrorText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0)
     }
 }
 
-impl std::error::Error for Words {}
+impl std::error::Error for ErrorText {}
 
 /// `InvalidInput` in these words.
 #[must_use]
 pub fn invalid(what: &'static str) -> io::Error {
     // Not the text itself: std would bring along how to show any text to programmers, with tables of Unicode.
-    io::Error::new(io::ErrorKind::InvalidInput, Words(what))
+    io::Error::new(io::ErrorKind::InvalidInput, ErrorText(what))
 }
 
 /// A path as system calls take it. nix does this as well, but by code of its own for each call.
@@ -141,7 +141,7 @@ fn readable(file: impl AsFd) -> io::Result<FileFacts> {
     if OF_KERNEL.contains(&fstatfs(file)?.filesystem_type()) {
         return Err(io::Error::new(
             io::ErrorKind::Unsupported,
-            Words("a file of the kernel, in proc or sysfs"),
+            ErrorText("a file of the kernel, in proc or sysfs"),
         ));
     }
     Ok(facts)

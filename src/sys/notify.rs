@@ -19,7 +19,7 @@ const SEND_BUFFER: usize = 16 * 1024;
 
 /// What happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum ServiceState {
     /// It works: after the start and after each reload.
     Ready,
     /// It reads the configuration again, until it is ready.
@@ -43,7 +43,7 @@ impl Supervisor {
     }
 
     /// Tells it, with a status in words that people read. It does without what it cannot be told.
-    pub fn tell(&self, state: State, status: &str) {
+    pub fn tell(&self, state: ServiceState, status: &str) {
         let Some((fd, place)) = &self.0 else { return };
         let text = text(state, status);
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
@@ -69,13 +69,13 @@ fn open(place: &OsStr) -> io::Result<(OwnedFd, UnixAddr)> {
     Ok((fd, place))
 }
 
-fn text(state: State, status: &str) -> String {
+fn text(state: ServiceState, status: &str) -> String {
     let mut text = match state {
-        State::Ready => "READY=1\n".to_owned(),
-        State::Stopping => "STOPPING=1\n".to_owned(),
-        State::Same => String::new(),
+        ServiceState::Ready => "READY=1\n".to_owned(),
+        ServiceState::Stopping => "STOPPING=1\n".to_owned(),
+        ServiceState::Same => String::new(),
         // The time lets the supervisor match the answer to its question.
-        State::Reloading => ["RELOADING=1\nMONOTONIC_USEC=", &monotonic().to_string(), "\n"].concat(),
+        ServiceState::Reloading => ["RELOADING=1\nMONOTONIC_USEC=", &monotonic().to_string(), "\n"].concat(),
     };
     if !status.is_empty() {
         text.push_str("STATUS=");
@@ -99,12 +99,12 @@ mod tests {
 
     #[test]
     fn a_status_is_one_line_and_has_an_end() {
-        assert_eq!(text(State::Ready, "protected"), "READY=1\nSTATUS=protected");
-        assert_eq!(text(State::Same, "a\nREADY=1\tb"), "STATUS=a READY=1 b");
-        assert_eq!(text(State::Stopping, ""), "STOPPING=1\n");
-        let long = text(State::Same, &"é".repeat(600));
+        assert_eq!(text(ServiceState::Ready, "protected"), "READY=1\nSTATUS=protected");
+        assert_eq!(text(ServiceState::Same, "a\nREADY=1\tb"), "STATUS=a READY=1 b");
+        assert_eq!(text(ServiceState::Stopping, ""), "STOPPING=1\n");
+        let long = text(ServiceState::Same, &"é".repeat(600));
         assert!(long.len() <= LONGEST && long.ends_with('é'), "{}", long.len());
-        let reload = text(State::Reloading, "");
+        let reload = text(ServiceState::Reloading, "");
         let time = reload.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap().trim_end();
         assert!(time.parse::<u64>().unwrap() > 0);
     }
@@ -115,19 +115,19 @@ mod tests {
         let _ = std::fs::remove_file(&path);
         let there = UnixDatagram::bind(&path).unwrap();
         let supervisor = Supervisor(Some(open(path.as_os_str()).unwrap()));
-        supervisor.tell(State::Ready, "protected");
+        supervisor.tell(ServiceState::Ready, "protected");
         let mut room = [0; 64];
         let n = there.recv(&mut room).unwrap();
         assert_eq!(&room[..n], b"READY=1\nSTATUS=protected");
         // Nobody reads: it does not wait.
-        (0..5000).for_each(|_| supervisor.tell(State::Same, "protected"));
+        (0..5000).for_each(|_| supervisor.tell(ServiceState::Same, "protected"));
         drop(there);
         std::fs::remove_file(&path).unwrap();
-        supervisor.tell(State::Same, "protected");
+        supervisor.tell(ServiceState::Same, "protected");
         for place in ["", "relative", "vsock:2:1"] {
             assert!(open(OsStr::new(place)).is_err(), "{place}");
         }
         assert!(open(OsStr::new("@mef")).is_ok());
-        Supervisor::default().tell(State::Ready, "protected");
+        Supervisor::default().tell(ServiceState::Ready, "protected");
     }
 }

@@ -18,11 +18,11 @@ const MESSAGE: usize = 2 + 4096;
 struct Peer {
     fd: OwnedFd,
     /// Only for streams, which are rare: nobody else has memory for one.
-    stream: Option<Box<Stream>>,
+    stream: Option<Box<PeerStream>>,
 }
 
 /// A question that is being sent, and then its answer that comes.
-struct Stream {
+struct PeerStream {
     data: [u8; MESSAGE],
     /// Bytes of the question; 0 = it is sent.
     asked: usize,
@@ -68,7 +68,7 @@ impl<const N: usize> Peers<N> {
         let mut wanted = EpollFlags::EPOLLIN;
         wanted.set(EpollFlags::EPOLLOUT, stream);
         self.epoll.add(&fd, EpollEvent::new(wanted, 0))?;
-        let stream = stream.then(|| Box::new(Stream { data: [0; MESSAGE], asked: 0, done: 0 }));
+        let stream = stream.then(|| Box::new(PeerStream { data: [0; MESSAGE], asked: 0, done: 0 }));
         if let Some(place) = self.peers.get_mut(slot) {
             *place = Some(Peer { fd, stream });
         }
@@ -126,7 +126,7 @@ impl<const N: usize> Peers<N> {
     }
 }
 
-impl Stream {
+impl PeerStream {
     fn receive(&mut self, fd: RawFd, room: &mut [u8]) -> io::Result<Option<usize>> {
         loop {
             let length = self.data.first_chunk().map_or(0, |head| usize::from(u16::from_be_bytes(*head)));

@@ -13,14 +13,14 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
 /// A connection.
-pub struct Stream(OwnedFd);
+pub struct TcpConnection(OwnedFd);
 
-impl Stream {
+impl TcpConnection {
     /// Connects to `addr`; this and every step that follows takes `secs` at most.
     ///
     /// # Errors
     /// What the system says; `ETIMEDOUT` when time is up.
-    pub fn connect(addr: SocketAddr, secs: u32) -> io::Result<Stream> {
+    pub fn connect(addr: SocketAddr, secs: u32) -> io::Result<TcpConnection> {
         let family = if addr.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         let made = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
         let time = TimeVal::new(secs.into(), 0);
@@ -33,7 +33,7 @@ impl Stream {
             Errno::EINPROGRESS | Errno::EAGAIN => Errno::ETIMEDOUT,
             e => e,
         })?;
-        Ok(Stream(made))
+        Ok(TcpConnection(made))
     }
 
     /// Sends all of it.

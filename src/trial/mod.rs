@@ -210,7 +210,7 @@ impl TrialTurn {
             }
             Side::Parent => drop((theirs, listener)),
         }
-        let loader = Loader { watcher: ours, terminal: None };
+        let loader = TrialCaller { watcher: ours, terminal: None };
         if let Some(end) = loader.wait(trial.seconds, tell)? {
             return Ok(end);
         }
@@ -301,12 +301,12 @@ fn heard(from: &mut impl Read) -> Option<u8> {
 }
 
 /// The process that was asked for the trial, and waits for its end.
-struct Loader {
+struct TrialCaller {
     watcher: UnixStream,
     terminal: Option<Terminal>,
 }
 
-impl Loader {
+impl TrialCaller {
     /// How the trial ended; `None` if the watcher is gone.
     fn wait(mut self, seconds: u32, tell: &mut dyn FnMut(&str)) -> Result<Option<TrialEnd>, String> {
         loop {

@@ -8,7 +8,7 @@ use common::frames::{ACK, SYN, Segment, Way};
 use common::world::sysctl;
 use common::{Net, Peer, wait_until};
 use mef::ban::{Capability, Options, SeenOptions};
-use mef::firewall::guard::{Guard, Seen};
+use mef::firewall::guard::{Guard, NewSourceReports};
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 
@@ -266,7 +266,7 @@ fn a_kernel_that_cannot_tell_is_told_of() {
     ] {
         let options = Options { seen: Some(seen.clone()), without: without.into(), ..Options::default() };
         let made = Guard::open(options, mef::ban::Allowed::default()).unwrap().rebuild().unwrap();
-        assert!(!made.has(&Seen) && made.missing == without.into());
+        assert!(!made.has(&NewSourceReports) && made.missing == without.into());
         assert!(!net.nft_list("table inet mef_guard").contains("seen_"));
         let status = net.mef(&["status"]).shown();
         assert!(status.contains(words), "{status}");

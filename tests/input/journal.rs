@@ -9,7 +9,7 @@ use common::journald::{Exported, exported, settled};
 use mef::base::clock::Now;
 use mef::base::position::Position;
 use mef::base::program::Program;
-use mef::input::journal::{JournalSource, ReadAt, Wanted, read_all};
+use mef::input::journal::{JournalSource, ReadAt, WantedPrograms, read_all};
 use mef::input::lines::{HALF, MAX_LINE};
 use mef::input::{Item, Progress, Source, Tags, Written};
 use mef::sys::clock;
@@ -63,8 +63,8 @@ fn want(entry: &Exported) -> Got {
     }
 }
 
-fn programs(names: &[&str]) -> Vec<Wanted> {
-    vec![Wanted { programs: names.iter().map(|n| Program::new(n)).collect(), tags: Tags(1) }]
+fn programs(names: &[&str]) -> Vec<WantedPrograms> {
+    vec![WantedPrograms { programs: names.iter().map(|n| Program::new(n)).collect(), tags: Tags(1) }]
 }
 
 /// A reader of the host's journal that follows the program `app`.

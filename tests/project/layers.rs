@@ -22,7 +22,7 @@ fn row(module: &str) -> Option<usize> {
 }
 
 /// Every file of rust below a directory.
-fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+pub(super) fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {

@@ -4,7 +4,7 @@
 //! A ban is permanent if it has no end, or stands on a deny list; all others are runtime bans, those of a
 //! service rule in a group of their own. Sources in the flood throttle are the fourth group.
 
-use super::words::{self, Words, unknown};
+use super::words::{self, GivenWords, unknown};
 use crate::applet::bans::about;
 use crate::applet::context::settings;
 use crate::applet::output::{Output, OutputError, failed};
@@ -37,7 +37,7 @@ fn missing() -> OutputError {
 
 /// What is permanent becomes a line of the deny list, as there; with ports it is a ban without an end.
 fn add(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
-    let words = Words::read(args, &["--permanent"], &["--timeout", "--ports"])?;
+    let words = GivenWords::read(args, &["--permanent"], &["--timeout", "--ports"])?;
     let (time, ports) = (words.value("--timeout"), words.value("--ports").filter(|ports| *ports != "all"));
     if words.rest().is_empty() {
         return Err(missing());
@@ -56,7 +56,7 @@ fn add(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
 }
 
 fn clear(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
-    let words = Words::read(args, &["--ddos", "--all"], &[])?;
+    let words = GivenWords::read(args, &["--ddos", "--all"], &[])?;
     words.none()?;
     if words.one_of(&["--ddos", "--all"])? != Some("--ddos") {
         // The throttle goes along with the bans: whoever is in it is shut out, too.
@@ -70,7 +70,7 @@ fn clear(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
 }
 
 /// A ban as it is, for the time after its parts were looked at.
-struct Held {
+struct HeldBan {
     addr: Range,
     scope: Scope,
     rule: String,
@@ -80,9 +80,9 @@ struct Held {
     left: Option<u64>,
 }
 
-impl Held {
-    fn of(entry: &BanEntry<'_>) -> Held {
-        Held {
+impl HeldBan {
+    fn of(entry: &BanEntry<'_>) -> HeldBan {
+        HeldBan {
             addr: entry.addr,
             scope: entry.scope.clone(),
             rule: entry.rule.to_owned(),
@@ -95,21 +95,21 @@ impl Held {
 
     fn ban(&self, addr: Range) -> Ban<'_> {
         let time = self.left.map_or(Span::Permanent, Span::Secs);
-        let Held { scope, rule, reason, hits, age, .. } = self;
+        let HeldBan { scope, rule, reason, hits, age, .. } = self;
         Ban { addr, scope, time, age: *age, rule, hits: *hits, reason, bans: 0, starts: &[] }
     }
 }
 
 /// Which bans `bans delete` is to end.
-struct Wanted {
+struct WantedBans {
     runtime: bool,
     permanent: bool,
     throttle: bool,
     ports: Option<Scope>,
 }
 
-impl Wanted {
-    fn read(words: &Words<'_>) -> Result<Wanted, OutputError> {
+impl WantedBans {
+    fn read(words: &GivenWords<'_>) -> Result<WantedBans, OutputError> {
         let scope = words.one_of(&["--permanent", "--ddos", "--all"])?;
         let ports = words.value("--ports").filter(|ports| *ports != "all").map(PortRanges::parse).transpose();
         let ports =
@@ -117,7 +117,7 @@ impl Wanted {
         if ports.is_some() && scope == Some("--ddos") {
             return Err(OutputError::Usage("--ddos and --ports exclude each other".into()));
         }
-        Ok(Wanted {
+        Ok(WantedBans {
             runtime: matches!(scope, None | Some("--all")),
             permanent: matches!(scope, Some("--permanent" | "--all")),
             throttle: matches!(scope, None | Some("--ddos" | "--all")) && ports.is_none(),
@@ -125,7 +125,7 @@ impl Wanted {
         })
     }
 
-    fn takes(&self, ban: &Held) -> bool {
+    fn takes(&self, ban: &HeldBan) -> bool {
         let kind = if ban.left.is_none() { self.permanent } else { self.runtime };
         kind && self.ports.as_ref().is_none_or(|ports| *ports == ban.scope)
     }
@@ -137,8 +137,8 @@ impl Wanted {
 }
 
 fn delete(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
-    let words = Words::read(args, &["--permanent", "--ddos", "--all"], &["--ports"])?;
-    let wanted = Wanted::read(&words)?;
+    let words = GivenWords::read(args, &["--permanent", "--ddos", "--all"], &["--ports"])?;
+    let wanted = WantedBans::read(&words)?;
     if words.rest().is_empty() {
         return Err(missing());
     }
@@ -158,7 +158,7 @@ fn delete(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
 fn end(
     range: &Range,
     text: &str,
-    (wanted, settings): (&Wanted, &Settings),
+    (wanted, settings): (&WantedBans, &Settings),
     guard: &mut dyn Lists,
     output: &mut Output<'_>,
 ) -> Result<(), OutputError> {
@@ -168,9 +168,10 @@ fn end(
         ended = true;
     }
     let mut bans = Vec::new();
-    let meets = &mut |e: &BanEntry<'_>| bans.extend(Some(e).filter(|e| range.meets(&e.addr)).map(Held::of));
+    let meets =
+        &mut |e: &BanEntry<'_>| bans.extend(Some(e).filter(|e| range.meets(&e.addr)).map(HeldBan::of));
     guard.list(meets).map_err(failed)?;
-    let (ends, stays): (Vec<Held>, Vec<Held>) = bans.into_iter().partition(|ban| wanted.takes(ban));
+    let (ends, stays): (Vec<HeldBan>, Vec<HeldBan>) = bans.into_iter().partition(|ban| wanted.takes(ban));
     if !ends.is_empty() {
         // It ends all bans of the range; those that are to stay come back at once.
         match unban::run(&[text], output) {
@@ -198,7 +199,7 @@ fn end(
 /// Makes the parts of bans that lie in a range again.
 fn again(
     range: &Range,
-    stays: &[Held],
+    stays: &[HeldBan],
     settings: &Settings,
     output: &mut Output<'_>,
 ) -> Result<(), OutputError> {
@@ -206,7 +207,7 @@ fn again(
         return Ok(());
     }
     let (mut enforcer, _) = target::table(settings, output)?;
-    let part = |held: &'_ Held| held.addr.common(range);
+    let part = |held: &'_ HeldBan| held.addr.common(range);
     let bans: Vec<Ban<'_>> = stays.iter().filter_map(|held| part(held).map(|addr| held.ban(addr))).collect();
     let (mut refused, mut notes) = (Vec::new(), Vec::new());
     enforcer.ban(
@@ -241,7 +242,7 @@ struct Group(&'static str, Vec<(Range, String)>);
 
 fn list(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let flags = ["--permanent", "--ddos", "--all", "--fastpath", "--ips-only", "--verbose"];
-    let words = Words::read(args, &flags, &[])?;
+    let words = GivenWords::read(args, &flags, &[])?;
     let scope = words.one_of(&SCOPES)?;
     if let Some(more) = words.rest().first() {
         return Err(unknown("word", more, &flags));

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! `mefctl config`: which keys mef.conf has, which have their defaults, and which nobody knows.
 
-use super::words::{self, Words};
+use super::words::{self, GivenWords};
 use crate::applet::output::{Output, OutputError};
 use crate::base::diag::Severity;
 use crate::config::{DEFAULT_PATH, missing_keys, parse_global};
@@ -11,12 +11,12 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     let (action, rest) = words::action("config", args, &["check", "update"])?;
     match action {
         "check" => {
-            let words = Words::read(rest, &[], &[])?;
+            let words = GivenWords::read(rest, &[], &[])?;
             check(words.file(DEFAULT_PATH)?, output)
         }
         _ => {
             // Whoever forces it wants what is done in any case.
-            let words = Words::read(rest, &["--dry-run", "--force"], &[])?;
+            let words = GivenWords::read(rest, &["--dry-run", "--force"], &[])?;
             update(words.file(DEFAULT_PATH)?, words.has("--dry-run"), output)
         }
     }

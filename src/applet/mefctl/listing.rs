@@ -2,7 +2,7 @@
 //! `mefctl lists`: what stands in the files, and who was banned how often; and where packets are dropped.
 
 use super::bans::{fast, rule};
-use super::words::{self, Words};
+use super::words::{self, GivenWords};
 use crate::applet::bans::about;
 use crate::applet::context::settings;
 use crate::applet::output::{Output, OutputError, failed};
@@ -20,7 +20,7 @@ const REMEMBERED: u32 = 86_400;
 
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let (kind, rest) = words::action("lists", args, &["whitelist", "blacklist", "recidive"])?;
-    Words::read(rest, &[], &[])?.none()?;
+    GivenWords::read(rest, &[], &[])?.none()?;
     let settings = settings(None, output);
     match kind {
         "whitelist" => files(ListKind::Allow, &settings, output),

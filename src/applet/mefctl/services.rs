@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! `mefctl start`, `stop` and their like: the init system that runs does it.
 
-use super::words::{Words, unknown};
+use super::words::{GivenWords, unknown};
 use crate::applet::output::{Output, OutputError};
 use crate::sys::child::{self, ChildExit};
 use crate::sys::stdio;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 const SERVICES: [&str; 2] = ["mef", "mefdaemon"];
 
 /// An init system, and the directory of links that has runit start a service.
-enum Init {
+enum ServiceManager {
     Systemd,
     OpenRc,
     Runit(&'static str),
@@ -38,21 +38,21 @@ const SCRIPTS: &str = "/etc/init.d";
 const RUNIT_SERVICES: &str = "/etc/sv";
 const RUNIT_LINKS: [&str; 3] = ["/var/service", "/etc/service", "/service"];
 
-impl Init {
+impl ServiceManager {
     /// What runs, by what it leaves in the file system.
-    fn find() -> Option<Init> {
+    fn find() -> Option<ServiceManager> {
         let there = |path: &str| Path::new(path).exists();
         let links = RUNIT_LINKS.into_iter().find(|dir| there(dir));
         if there("/run/systemd/system") {
-            Some(Init::Systemd)
+            Some(ServiceManager::Systemd)
         } else if there("/run/openrc") {
-            Some(Init::OpenRc)
+            Some(ServiceManager::OpenRc)
         } else if there("/sbin/procd") && there("/etc/rc.common") {
-            Some(Init::Procd)
+            Some(ServiceManager::Procd)
         } else if let Some(links) = links.filter(|_| there(RUNIT_SERVICES) && child::find("sv").is_some()) {
-            Some(Init::Runit(links))
+            Some(ServiceManager::Runit(links))
         } else if there("/etc/inittab") && there(SCRIPTS) {
-            Some(Init::SysV)
+            Some(ServiceManager::SysV)
         } else {
             None
         }
@@ -61,11 +61,11 @@ impl Init {
     /// Whether it has a service of this name.
     fn has(&self, service: &str) -> bool {
         let dirs: &[&str] = match self {
-            Init::Systemd => &UNITS,
-            Init::Runit(_) => &[RUNIT_SERVICES],
+            ServiceManager::Systemd => &UNITS,
+            ServiceManager::Runit(_) => &[RUNIT_SERVICES],
             _ => &[SCRIPTS],
         };
-        let name = if matches!(self, Init::Systemd) { ".service" } else { "" };
+        let name = if matches!(self, ServiceManager::Systemd) { ".service" } else { "" };
         dirs.iter().any(|dir| Path::new(&[dir, "/", service, name].concat()).exists())
     }
 
@@ -91,25 +91,25 @@ impl Init {
         // The rule set comes before the network.
         let daemon = self.name_of("mefdaemon").unwrap_or("mefdaemon");
         match (self, action) {
-            (Init::Systemd, _) => vec![line(&[&["systemctl", action][..], services].concat())],
-            (Init::OpenRc, "enable") => {
+            (ServiceManager::Systemd, _) => vec![line(&[&["systemctl", action][..], services].concat())],
+            (ServiceManager::OpenRc, "enable") => {
                 each(&|s| line(&["rc-update", "add", s, if s == daemon { "default" } else { "boot" }]))
             }
-            (Init::OpenRc, "disable") => each(&|s| line(&["rc-update", "-a", "del", s])),
-            (Init::OpenRc, _) => each(&|s| line(&["rc-service", s, action])),
-            (Init::Runit(_), _) => each(&|s| line(&["sv", action, s])),
-            (Init::SysV, "enable" | "disable") if child::find("chkconfig").is_some() => {
+            (ServiceManager::OpenRc, "disable") => each(&|s| line(&["rc-update", "-a", "del", s])),
+            (ServiceManager::OpenRc, _) => each(&|s| line(&["rc-service", s, action])),
+            (ServiceManager::Runit(_), _) => each(&|s| line(&["sv", action, s])),
+            (ServiceManager::SysV, "enable" | "disable") if child::find("chkconfig").is_some() => {
                 each(&|s| line(&["chkconfig", s, if action == "enable" { "on" } else { "off" }]))
             }
-            (Init::SysV, "enable") => each(&|s| line(&["update-rc.d", s, "defaults"])),
-            (Init::SysV, "disable") => each(&|s| line(&["update-rc.d", s, "remove"])),
-            (Init::Procd | Init::SysV, _) => each(&|s| line(&[&script(s), action])),
+            (ServiceManager::SysV, "enable") => each(&|s| line(&["update-rc.d", s, "defaults"])),
+            (ServiceManager::SysV, "disable") => each(&|s| line(&["update-rc.d", s, "remove"])),
+            (ServiceManager::Procd | ServiceManager::SysV, _) => each(&|s| line(&[&script(s), action])),
         }
     }
 }
 
 pub(super) fn run(action: &str, args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
-    let words = Words::read(args, &[], &[])?;
+    let words = GivenWords::read(args, &[], &[])?;
     let named = words.rest().iter().map(|name| {
         let known = SERVICES.iter().find(|service| *service == name);
         known.copied().ok_or_else(|| unknown("service", name, &SERVICES))
@@ -122,13 +122,13 @@ pub(super) fn run(action: &str, args: &[&str], output: &mut Output<'_>) -> Resul
         }
         services.extend(SERVICES);
     }
-    let Some(init) = Init::find() else {
+    let Some(init) = ServiceManager::find() else {
         let text = "no init system that mefctl knows runs here (systemd, OpenRC, runit, procd, SysV): \
             `mef load --boot` and `mef daemon` are what it would start";
         return Err(OutputError::Failed(text.into()));
     };
     let services = services.into_iter().map(|s| init.name_of(s)).collect::<Result<Vec<_>, _>>()?;
-    if let Init::Runit(dir) = init
+    if let ServiceManager::Runit(dir) = init
         && links
     {
         return services.iter().try_for_each(|service| link(dir, service, action == "enable"));

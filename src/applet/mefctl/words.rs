@@ -13,20 +13,20 @@ use std::io::{BufRead as _, BufReader, Read as _};
 const ANSWER: u64 = 64;
 
 /// What was given.
-pub(super) struct Words<'a> {
+pub(super) struct GivenWords<'a> {
     flags: Vec<&'static str>,
     values: Vec<(&'static str, &'a str)>,
     rest: Vec<&'a str>,
 }
 
-impl<'a> Words<'a> {
+impl<'a> GivenWords<'a> {
     /// Reads arguments of which `flags` stand alone and `valued` have a value.
     pub(super) fn read(
         args: &[&'a str],
         flags: &[&'static str],
         valued: &[&'static str],
-    ) -> Result<Words<'a>, OutputError> {
-        let mut words = Words { flags: Vec::new(), values: Vec::new(), rest: Vec::new() };
+    ) -> Result<GivenWords<'a>, OutputError> {
+        let mut words = GivenWords { flags: Vec::new(), values: Vec::new(), rest: Vec::new() };
         let mut args = args.iter().copied();
         while let Some(arg) = args.next() {
             if arg == "--" {
@@ -157,8 +157,8 @@ pub(super) fn confirmed(question: &str, output: &mut Output<'_>) -> Result<bool,
 mod tests {
     use super::*;
 
-    fn read<'a>(args: &[&'a str]) -> Result<Words<'a>, OutputError> {
-        Words::read(args, &["--yes", "--all"], &["--timeout"])
+    fn read<'a>(args: &[&'a str]) -> Result<GivenWords<'a>, OutputError> {
+        GivenWords::read(args, &["--yes", "--all"], &["--timeout"])
     }
 
     #[test]

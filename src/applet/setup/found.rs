@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! What set-up has found out: who is watched, who is not, who else bans, and what to run next.
 
-use super::{Job, ask_status};
+use super::{SetupJob, ask_status};
 use crate::applet::output::{Output, OutputError};
 use crate::base::line::shown;
 use crate::config::{DEFAULT_PATH, Enabled, load};
@@ -14,7 +14,7 @@ use std::time::Duration;
 const STEP: Duration = Duration::from_millis(50);
 const STEPS: u32 = 160;
 
-pub(super) fn report(job: &Job, output: &mut Output<'_>) -> Result<(), OutputError> {
+pub(super) fn report(job: &SetupJob, output: &mut Output<'_>) -> Result<(), OutputError> {
     let ports: Vec<String> =
         crate::setup::ssh_ports(&job.root, job.live).iter().map(u16::to_string).collect();
     if job.live {
@@ -61,7 +61,7 @@ fn rules() -> (Vec<String>, Vec<String>) {
 }
 
 /// What the rules that are on read, and why those that read nothing do not.
-fn sights(job: &Job) -> (Vec<String>, Vec<String>) {
+fn sights(job: &SetupJob) -> (Vec<String>, Vec<String>) {
     let settings = job.settings();
     let (mut watched, mut blind) = (Vec::new(), Vec::new());
     for _ in 0..STEPS {

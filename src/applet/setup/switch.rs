@@ -2,16 +2,16 @@
 //! From one init system to another: what the former one was set up with goes, and its daemon ends before the
 //! new one starts.
 
-use super::{Job, cannot, take_away, wait};
+use super::{SetupJob, cannot, take_away, wait};
 use crate::applet::output::{Output, OutputError};
-use crate::setup::{self, Init, Now, Step};
+use crate::setup::{self, DaemonChange, Init, SetupStep};
 
 /// The init system that it was set up for before, if that was another one.
 pub(super) struct Switch(Option<Init>);
 
 impl Switch {
     /// Adds the steps for what the former one had.
-    pub(super) fn from(job: &Job, steps: &mut Vec<Step>) -> Result<Switch, OutputError> {
+    pub(super) fn from(job: &SetupJob, steps: &mut Vec<SetupStep>) -> Result<Switch, OutputError> {
         let former = Init::named(&job.manifest.init).filter(|former| *former != job.init);
         if let Some(former) = former {
             let replaced = setup::replaced(&job.root, job.live, (former, job.init), &job.manifest);
@@ -34,11 +34,16 @@ impl Switch {
 
     /// When the files are as they should be: ends its daemon, if a new one is to start, and removes its
     /// directories.
-    pub(super) fn finish(&self, job: &Job, steps: &[Step], starts: bool) -> Result<(), OutputError> {
+    pub(super) fn finish(
+        &self,
+        job: &SetupJob,
+        steps: &[SetupStep],
+        starts: bool,
+    ) -> Result<(), OutputError> {
         let Some(former) = self.0 else { return Ok(()) };
         if job.live && starts {
             // Where that init system does not run any more nothing supervises it, and these commands fail.
-            for now in [Now::Stop, Now::Gone] {
+            for now in [DaemonChange::Stop, DaemonChange::Gone] {
                 for argv in setup::commands(former, &job.root, now) {
                     let _ = wait(&argv, false);
                 }

@@ -1,12 +1,12 @@
 #![forbid(unsafe_code)]
 //! Takes away what was set up.
 
-use super::{Job, cannot, pid, plan, run_all};
+use super::{SetupJob, cannot, pid, plan, run_all};
 use crate::applet::output::{Output, OutputError};
 use crate::config::Settings;
 use crate::enforce::options;
 use crate::firewall::{self, loader};
-use crate::setup::{self, Init, Now, Root, Step};
+use crate::setup::{self, DaemonChange, Init, Root, SetupStep};
 use crate::sys::process;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(super) const STEP: Duration = Duration::from_millis(20);
 pub(super) const STEPS_MAX: u32 = 1000;
 const CONFIGURATION: &str = "/etc/mef";
 
-pub(super) fn run(mut job: Job, all: bool, output: &mut Output<'_>) -> Result<(), OutputError> {
+pub(super) fn run(mut job: SetupJob, all: bool, output: &mut Output<'_>) -> Result<(), OutputError> {
     let removed = setup::remove(&job.root, job.live, job.init, &job.manifest, all);
     let (starts, mut files) = removed.map_err(|trouble| cannot(&trouble))?;
     let settings = job.settings();
@@ -27,15 +27,16 @@ pub(super) fn run(mut job: Job, all: bool, output: &mut Output<'_>) -> Result<()
             if is_ours(dir) {
                 trees.push(dir.clone());
             } else {
-                files.push(Step::Keep { path: dir.clone(), why: "it may hold more than ours" });
+                files.push(SetupStep::Keep { path: dir.clone(), why: "it may hold more than ours" });
             }
         }
         logs(&job.root, &settings, &mut trees, &mut files);
         // The program, if it was put there.
         let programs = job.manifest.files.iter().filter(|(path, _)| path.ends_with("bin/mef"));
-        files.extend(programs.map(|(path, _)| Step::Remove { path: path.clone() }));
+        files.extend(programs.map(|(path, _)| SetupStep::Remove { path: path.clone() }));
     }
-    let commands = if job.live { setup::commands(job.init, &job.root, Now::Stop) } else { Vec::new() };
+    let commands =
+        if job.live { setup::commands(job.init, &job.root, DaemonChange::Stop) } else { Vec::new() };
     plan(&[], &commands, output)?;
     for step in starts.iter().chain(&files) {
         writeln!(output.out, "  {step}")?;
@@ -57,7 +58,7 @@ pub(super) fn run(mut job: Job, all: bool, output: &mut Output<'_>) -> Result<()
     }
     steps(&mut job, &starts, output)?;
     if started {
-        run_all(&setup::commands(job.init, &job.root, Now::Gone), output)?;
+        run_all(&setup::commands(job.init, &job.root, DaemonChange::Gone), output)?;
     }
     if job.live {
         end(&settings)?;
@@ -79,7 +80,7 @@ pub(super) fn run(mut job: Job, all: bool, output: &mut Output<'_>) -> Result<()
 }
 
 /// The logs: of a supervisor, and of bans, with what logrotate has made of it.
-fn logs(root: &Root, settings: &Settings, trees: &mut Vec<String>, files: &mut Vec<Step>) {
+fn logs(root: &Root, settings: &Settings, trees: &mut Vec<String>, files: &mut Vec<SetupStep>) {
     trees.push("/var/log/mef".to_owned());
     let Some((dir, name)) = settings.ban_log_path.rsplit_once('/').filter(|(_, name)| is_ours(name)) else {
         return;
@@ -87,13 +88,13 @@ fn logs(root: &Root, settings: &Settings, trees: &mut Vec<String>, files: &mut V
     let ours = root.names(dir).into_iter().filter(|other| {
         other.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-']))
     });
-    files.extend(ours.map(|file| Step::Remove { path: [dir, "/", &file].concat() }));
+    files.extend(ours.map(|file| SetupStep::Remove { path: [dir, "/", &file].concat() }));
 }
 
 /// Removes the directories that an init system was set up with, but for those in which something was kept.
-pub(super) fn tidy(root: &Root, init: Init, files: &[Step]) -> Result<(), OutputError> {
+pub(super) fn tidy(root: &Root, init: Init, files: &[SetupStep]) -> Result<(), OutputError> {
     let kept = |tree: &str| {
-        files.iter().any(|step| matches!(step, Step::Keep { path, .. } if path.starts_with(tree)))
+        files.iter().any(|step| matches!(step, SetupStep::Keep { path, .. } if path.starts_with(tree)))
     };
     if let Some(tree) = setup::supervised(init).filter(|tree| !kept(tree)) {
         root.remove_all(tree).map_err(|e| OutputError::Failed(format!("{tree}: {e}")))?;
@@ -102,7 +103,7 @@ pub(super) fn tidy(root: &Root, init: Init, files: &[Step]) -> Result<(), Output
     Ok(())
 }
 
-fn steps(job: &mut Job, steps: &[Step], output: &mut Output<'_>) -> Result<(), OutputError> {
+fn steps(job: &mut SetupJob, steps: &[SetupStep], output: &mut Output<'_>) -> Result<(), OutputError> {
     for step in steps.iter().filter(|step| step.changes()) {
         match step.run(&job.root, &mut job.manifest) {
             Ok(()) => writeln!(output.out, "  {step}")?,

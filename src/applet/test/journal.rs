@@ -8,7 +8,7 @@ use crate::base::program::Program;
 use crate::config::ServiceRule;
 use crate::daemon::rehearse::kin;
 use crate::detect::header;
-use crate::input::journal::{JournalSource, Wanted, json};
+use crate::input::journal::{JournalSource, WantedPrograms, json};
 use crate::input::{Item, LogRecord, Progress, Source as _, Tags, Written};
 use crate::sys::{clock, syslog};
 
@@ -28,7 +28,7 @@ impl TestRun<'_> {
         // As with files, of all rules those that name programs.
         let wanted = rules.filter(|(_, rule)| self.own.len() == 1 || !rule.programs.is_empty());
         let wanted =
-            wanted.map(|(n, rule)| Wanted { programs: programs(rule), tags: Tags(1 << n) }).collect();
+            wanted.map(|(n, rule)| WantedPrograms { programs: programs(rule), tags: Tags(1 << n) }).collect();
         let mut journal = JournalSource::open(dirs, wanted, &[], since, clock::now());
         self.report.entries();
         let mut more = Progress::More;

@@ -15,7 +15,7 @@ const DECAY: [u64; 24] = [
 
 /// A report in memory.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Report {
+struct LoadedReport {
     who: Subject,
     member: u16,
     age: u16,
@@ -102,14 +102,23 @@ impl Aggregate<'_> {
     }
 
     /// Reads a part: the reports, one of each member of each address, and who is listed.
-    fn load(&mut self, part: usize, all: &mut Vec<Report>, listed: &mut Vec<Subject>) -> io::Result<()> {
+    fn load(
+        &mut self,
+        part: usize,
+        all: &mut Vec<LoadedReport>,
+        listed: &mut Vec<Subject>,
+    ) -> io::Result<()> {
         all.clear();
         listed.clear();
         let mut flooded = 0;
         self.reports.read(part, &mut |bytes| {
             let Some((who, &[a, b, c, d])) = Subject::unpack(bytes) else { return };
             if all.len() < PART_MAX {
-                all.push(Report { who, member: u16::from_be_bytes([a, b]), age: u16::from_be_bytes([c, d]) });
+                all.push(LoadedReport {
+                    who,
+                    member: u16::from_be_bytes([a, b]),
+                    age: u16::from_be_bytes([c, d]),
+                });
             } else {
                 flooded += 1;
             }
@@ -129,7 +138,7 @@ impl Aggregate<'_> {
     /// Looks at the reports of one network, sorted by address and member.
     fn network(
         &mut self,
-        mut reports: &[Report],
+        mut reports: &[LoadedReport],
         scratch: &mut Scratch,
         candidates: &mut Spill,
         not: Not<'_>,
@@ -169,9 +178,9 @@ impl Aggregate<'_> {
     }
 
     /// Whether the reports of one address are enough.
-    fn address(&self, reports: &[Report], groups: &mut Vec<u16>) -> Result<Candidate, Why> {
-        let member = |report: &Report| self.members.get(usize::from(report.member));
-        let group = |report: &Report| member(report).map_or(0, |member| member.group);
+    fn address(&self, reports: &[LoadedReport], groups: &mut Vec<u16>) -> Result<Candidate, Why> {
+        let member = |report: &LoadedReport| self.members.get(usize::from(report.member));
+        let group = |report: &LoadedReport| member(report).map_or(0, |member| member.group);
         let count = u16::try_from(reports.len()).unwrap_or(u16::MAX);
         if count < self.terms.min_members {
             return Err(Why::Members(count));
@@ -191,10 +200,11 @@ impl Aggregate<'_> {
             return Err(Why::Weight(weight));
         }
         // Who cannot be done without: one of just enough members, or the only one of just enough groups.
-        let alone = |report: &Report| groups.iter().filter(|other| **other == group(report)).count() == 1;
+        let alone =
+            |report: &LoadedReport| groups.iter().filter(|other| **other == group(report)).count() == 1;
         let (members_just, groups_just) =
             (count == self.terms.min_members, different == self.terms.min_groups);
-        let carries = |report: &&Report| members_just || groups_just && alone(report);
+        let carries = |report: &&LoadedReport| members_just || groups_just && alone(report);
         let mut carriers = Vec::new();
         if members_just || groups_just {
             carriers.extend(reports.iter().filter(carries).map(|report| report.member));

@@ -79,7 +79,7 @@ fn an_overlay_is_the_same_as_the_text_with_its_keys_replaced() {
         let by_hand = replaced(replaced(base.clone(), &overlay, false), &local, true);
         let want = parse_service("x", file(&by_hand).as_bytes()).0.map(plain);
         let texts = [file(&base), file(&overlay), file(&local)];
-        let part = |at: usize, path| Part { path, text: texts[at].as_bytes(), adds: at == 2 };
+        let part = |at: usize, path| ConfigPart { path, text: texts[at].as_bytes(), adds: at == 2 };
         let parts = [part(0, "<built-in x>"), part(1, "/r/x.conf"), part(2, "/r/x.local")];
         let got = parse_parts("x", &[], &parts).0.map(plain);
         assert_eq!(got, want, "{texts:#?}\n{by_hand:#?}");
@@ -97,7 +97,7 @@ fn an_overlay_is_the_same_as_the_text_with_its_keys_replaced() {
 #[test]
 fn every_rule_that_ships_is_shown_as_it_is() {
     builtin(&mut |name, text| {
-        let parts = [Part { path: "<built-in>", text: text.as_bytes(), adds: false }];
+        let parts = [ConfigPart { path: "<built-in>", text: text.as_bytes(), adds: false }];
         let shown = merged(name, "mef.conf", &[], &parts);
         let (want, (got, reported)) =
             (parse_service(name, text.as_bytes()).0, parse_service(name, shown.as_bytes()));

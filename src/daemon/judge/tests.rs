@@ -7,7 +7,7 @@ use crate::base::clock::Span;
 use crate::config::{load_rule, parse_global};
 use crate::daemon::policy;
 use crate::daemon::rehearse::{self, Rehearsal};
-use crate::firewall::record::{Recorder, Step, World};
+use crate::firewall::record::{RecordedStep, Recorder, World};
 use crate::state::journal::BanJournal;
 use nix::errno::Errno;
 use std::cell::RefCell;
@@ -21,7 +21,7 @@ static HOSTS: AtomicU32 = AtomicU32::new(0);
 const BEGIN: u64 = 1_800_000_000;
 
 /// A host with one service rule.
-struct Host {
+struct JudgeHost {
     judge: Judge,
     world: Rc<RefCell<World>>,
     settings: Settings,
@@ -30,7 +30,7 @@ struct Host {
     now: Now,
 }
 
-impl Drop for Host {
+impl Drop for JudgeHost {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.dir);
     }
@@ -55,8 +55,8 @@ fn compiled(settings: Settings, path: &str) -> (Settings, crate::config::Service
     (loaded.settings, loaded.rules.remove(0), ready.unwrap())
 }
 
-impl Host {
-    fn new(settings: &str, rule: &str, allow: &[&str]) -> Host {
+impl JudgeHost {
+    fn new(settings: &str, rule: &str, allow: &[&str]) -> JudgeHost {
         let number = HOSTS.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("mef-decides-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
@@ -64,16 +64,16 @@ impl Host {
         let text = "programs=sshd\nfiles=/var/log/app.log\nfailregex=^Failed for <HOST>$\nfindtime=600\n\
             maxretry=3\nbantime=1h\n";
         std::fs::write(&path, format!("[rule]\n{text}{rule}\n")).unwrap();
-        Host::of(settings, &dir, path.to_str().unwrap(), allow)
+        JudgeHost::of(settings, &dir, path.to_str().unwrap(), allow)
     }
 
-    fn of(settings: &str, dir: &Path, rule: &str, allow: &[&str]) -> Host {
+    fn of(settings: &str, dir: &Path, rule: &str, allow: &[&str]) -> JudgeHost {
         let text = format!("[global]\nstate_dir={0}\nrun_dir={0}\n{settings}\n", dir.display());
         let (settings, problems) = parse_global(text.as_bytes());
         assert!(problems.is_empty(), "{}", problems[0].what);
         let now = Now { mono: Mono(BEGIN * 1000), wall: Wall(BEGIN) };
         let (world, judge) = start(&settings, rule, allow, now);
-        Host { judge, world, settings, dir: dir.to_owned(), rule: rule.to_owned(), now }
+        JudgeHost { judge, world, settings, dir: dir.to_owned(), rule: rule.to_owned(), now }
     }
 
     /// The daemon starts anew; nothing of what was in force is there any more.
@@ -112,7 +112,7 @@ impl Host {
     fn banned(&self) -> Vec<(String, Option<u64>)> {
         let steps = std::mem::take(&mut self.world.borrow_mut().steps);
         let bans = steps.into_iter().filter_map(|step| match step {
-            Step::Banned(addr, secs) => Some((addr.to_string(), secs)),
+            RecordedStep::Banned(addr, secs) => Some((addr.to_string(), secs)),
             _ => None,
         });
         bans.collect()
@@ -146,7 +146,7 @@ fn start(settings: &Settings, rule: &str, allow: &[&str], now: Now) -> (Rc<RefCe
 
 #[test]
 fn whoever_fails_too_often_is_banned_and_nobody_else() {
-    let mut host = Host::new("", "", &[]);
+    let mut host = JudgeHost::new("", "", &[]);
     host.fails("192.0.2.1", 2);
     assert!(host.banned().is_empty());
     host.fails("192.0.2.1", 1);
@@ -159,7 +159,7 @@ fn whoever_fails_too_often_is_banned_and_nobody_else() {
 
 #[test]
 fn lines_in_spite_of_a_ban_are_no_other_offence() {
-    let mut host = Host::new("", "maxretry=1", &[]);
+    let mut host = JudgeHost::new("", "maxretry=1", &[]);
     host.fails("192.0.2.1", 1);
     host.fails("192.0.2.1", 5);
     assert_eq!(host.banned().len(), 1);
@@ -168,7 +168,7 @@ fn lines_in_spite_of_a_ban_are_no_other_offence() {
 
 #[test]
 fn who_is_exempt_is_not_banned_and_neighbours_are() {
-    let mut host = Host::new("trusted_proxies=203.0.113.8", "maxretry=1", &["198.51.100.0/24"]);
+    let mut host = JudgeHost::new("trusted_proxies=203.0.113.8", "maxretry=1", &["198.51.100.0/24"]);
     for addr in ["198.51.100.7", "203.0.113.8", "127.0.0.1"] {
         host.fails(addr, 5);
         assert!(host.banned().is_empty(), "{addr}");
@@ -185,7 +185,7 @@ fn who_is_exempt_is_not_banned_and_neighbours_are() {
 
 #[test]
 fn an_allowed_neighbour_passes_in_spite_of_a_ban_of_the_prefix() {
-    let mut host = Host::new("", "maxretry=1", &["2001:db8::7"]);
+    let mut host = JudgeHost::new("", "maxretry=1", &["2001:db8::7"]);
     host.fails("2001:db8::9", 1);
     assert_eq!(host.banned(), [("2001:db8::/64".to_owned(), Some(3600))]);
     assert!(host.drops("2001:db8::9") && !host.drops("2001:db8::7"));
@@ -193,14 +193,14 @@ fn an_allowed_neighbour_passes_in_spite_of_a_ban_of_the_prefix() {
 
 #[test]
 fn a_rule_that_only_tells_bans_nobody() {
-    let mut host = Host::new("", "maxretry=1\naction=detect", &[]);
+    let mut host = JudgeHost::new("", "maxretry=1\naction=detect", &[]);
     host.fails("192.0.2.1", 5);
     assert!(host.banned().is_empty() && host.judge.counted.bans == 0);
 }
 
 #[test]
 fn who_comes_back_is_banned_for_longer_also_after_a_reboot() {
-    let mut host = Host::new("bantime_factor=2\nbantime_max=1d", "maxretry=1", &[]);
+    let mut host = JudgeHost::new("bantime_factor=2\nbantime_max=1d", "maxretry=1", &[]);
     let mut times = Vec::new();
     for round in 0..3 {
         host.fails("192.0.2.1", 1);
@@ -218,7 +218,7 @@ fn who_comes_back_is_banned_for_longer_also_after_a_reboot() {
 #[test]
 fn four_parts_of_a_wider_network_ban_it_unless_somebody_in_it_is_allowed() {
     for (allow, wide) in [(&[][..], true), (&["2001:db8:0:ff::1"][..], false)] {
-        let mut host = Host::new("ipv6_escalate=56", "maxretry=1", allow);
+        let mut host = JudgeHost::new("ipv6_escalate=56", "maxretry=1", allow);
         for part in 1..=4 {
             host.fails(&format!("2001:db8:0:{part}::1"), 1);
         }
@@ -230,21 +230,21 @@ fn four_parts_of_a_wider_network_ban_it_unless_somebody_in_it_is_allowed() {
 
 #[test]
 fn a_table_never_comes_without_its_allow_list() {
-    let mut host = Host::new("", "maxretry=1", &["198.51.100.1", "198.51.100.3"]);
+    let mut host = JudgeHost::new("", "maxretry=1", &["198.51.100.1", "198.51.100.3"]);
     host.fails("192.0.2.1", 1);
     host.world.borrow_mut().flush();
     assert!(!host.drops("192.0.2.1"));
     host.world.borrow_mut().steps.clear();
     // The next ban makes the table anew.
     host.fails("192.0.2.2", 1);
-    assert_eq!(host.world.borrow().steps[0], Step::Made(2));
+    assert_eq!(host.world.borrow().steps[0], RecordedStep::Made(2));
     assert!(host.drops("192.0.2.1") && host.drops("192.0.2.2"), "what was in force is back");
     assert!(!host.drops("198.51.100.1"));
 }
 
 #[test]
 fn damage_is_repaired_with_everything_that_was_in_force() {
-    let mut host = Host::new("", "maxretry=1", &["198.51.100.1"]);
+    let mut host = JudgeHost::new("", "maxretry=1", &["198.51.100.1"]);
     host.fails("192.0.2.1", 1);
     host.world.borrow_mut().flush();
     host.world.borrow_mut().steps.clear();
@@ -254,13 +254,13 @@ fn damage_is_repaired_with_everything_that_was_in_force() {
     assert!(!host.world.borrow().has_table());
     assert!(host.judge.repair(host.now.wall, Damage::Table));
     let steps = host.world.borrow().steps.clone();
-    assert!(matches!(steps[..], [Step::Made(1), Step::Banned(..)]), "{steps:?}");
+    assert!(matches!(steps[..], [RecordedStep::Made(1), RecordedStep::Banned(..)]), "{steps:?}");
     assert!(host.drops("192.0.2.1"));
 }
 
 #[test]
 fn a_ban_that_is_refused_is_none_and_made_at_the_next_offence() {
-    let mut host = Host::new("", "maxretry=1", &[]);
+    let mut host = JudgeHost::new("", "maxretry=1", &[]);
     host.world.borrow_mut().refuse.push(Errno::ENOBUFS);
     host.fails("192.0.2.1", 1);
     assert!(!host.drops("192.0.2.1") && host.judge.counted.bans == 0);
@@ -270,7 +270,7 @@ fn a_ban_that_is_refused_is_none_and_made_at_the_next_offence() {
 
 #[test]
 fn who_is_unbanned_begins_anew() {
-    let mut host = Host::new("bantime_factor=2", "", &[]);
+    let mut host = JudgeHost::new("bantime_factor=2", "", &[]);
     host.fails("192.0.2.1", 3);
     let addr = range("192.0.2.1");
     host.judge.enforcer.unban(host.now.wall, &[addr], &mut |e| panic!("{e}")).unwrap();
@@ -288,11 +288,11 @@ fn who_is_unbanned_begins_anew() {
 
 #[test]
 fn the_journal_puts_bans_back_with_the_time_that_is_left() {
-    let mut host = Host::new("", "maxretry=1", &["198.51.100.1"]);
+    let mut host = JudgeHost::new("", "maxretry=1", &["198.51.100.1"]);
     host.fails("192.0.2.1", 1);
     host.pass(600);
     host.reboot(&["198.51.100.1"]);
-    assert_eq!(host.world.borrow().steps[0], Step::Made(1), "the allow list is there before any ban");
+    assert_eq!(host.world.borrow().steps[0], RecordedStep::Made(1), "the allow list is there before any ban");
     assert!(host.drops("192.0.2.1"));
     host.pass(3001);
     assert!(!host.drops("192.0.2.1"));
@@ -300,7 +300,7 @@ fn the_journal_puts_bans_back_with_the_time_that_is_left() {
 
 #[test]
 fn a_crowd_is_banned_to_the_last() {
-    let mut host = Host::new("max_bans_per_minute=100000", "maxretry=1", &[]);
+    let mut host = JudgeHost::new("max_bans_per_minute=100000", "maxretry=1", &[]);
     let line = |n: u32| {
         let addr = std::net::Ipv4Addr::from(0x0a00_0000 + n);
         format!("Nov 22 08:00:01 host sshd[130]: Failed for {addr}\n")
@@ -313,7 +313,7 @@ fn a_crowd_is_banned_to_the_last() {
 type Fates = (Vec<(String, Option<u64>)>, Vec<String>);
 
 /// Gives each line to a rehearsal and to the daemon, at the time that it has for the rehearsal.
-fn both(host: &mut Host, log: &str, allow: &[&str]) -> [Fates; 2] {
+fn both(host: &mut JudgeHost, log: &str, allow: &[&str]) -> [Fates; 2] {
     let (settings, own, ready) = compiled(host.settings.clone(), &host.rule);
     let mut rehearsal = Rehearsal::new(vec![ready], &[own], settings, allowed(allow), false);
     rehearsal.protect_nobody();
@@ -376,7 +376,7 @@ fn a_rehearsal_says_what_the_daemon_does_with_the_lines_of_every_service() {
             let number = HOSTS.fetch_add(1, Ordering::Relaxed);
             let dir = std::env::temp_dir().join(format!("mef-decides-{}-{number}", std::process::id()));
             std::fs::create_dir_all(&dir).unwrap();
-            Host::of("max_bans_per_minute=100000", &dir, file.to_str().unwrap(), &allow)
+            JudgeHost::of("max_bans_per_minute=100000", &dir, file.to_str().unwrap(), &allow)
         };
         let [want, got] = both(&mut host, &log, &allow);
         assert_eq!(got, want, "{}", file.display());

@@ -12,7 +12,7 @@ const GRACE: u64 = 10_000;
 
 /// What the rules have asked for, and which of them are known to see nothing.
 #[derive(Default)]
-pub(super) struct Sight {
+pub(super) struct SourceSight {
     files: Tags,
     journal: Tags,
     /// They want a journal where there cannot be one.
@@ -30,10 +30,10 @@ pub(super) struct Sight {
     tell_at: Option<Mono>,
 }
 
-impl Sight {
-    pub(super) fn of(wants: &Wants) -> Sight {
+impl SourceSight {
+    pub(super) fn of(wants: &Wants) -> SourceSight {
         let all = |tags: &mut dyn Iterator<Item = Tags>| tags.fold(Tags::default(), Tags::and);
-        Sight {
+        SourceSight {
             files: all(&mut wants.globs.iter().map(|(_, tags)| *tags)),
             journal: all(&mut wants.journal.iter().map(|wanted| wanted.tags)),
             no_journal: wants.no_journal,
@@ -42,7 +42,7 @@ impl Sight {
             commands: all(&mut wants.commands.iter().map(|(_, tags)| *tags)),
             auto: wants.auto,
             waiting: wants.by_itself,
-            ..Sight::default()
+            ..SourceSight::default()
         }
     }
 

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! The guard as a backend: what the seam calls its parts.
 
-use super::{DenySet, Filling, Flood, Guard, Scan, Seen, TableState, room};
+use super::{DenySet, Filling, Flood, Guard, NewSourceReports, Scan, TableState, room};
 use crate::ban::{
     AllowEntry, Allowed, Ban, BanEntry, BanReport, Capabilities, Capability, Damage, Failure, GuardState,
     Health, ListId, Options, Repeat, Scanner, Scope, Shortage, Standing,
@@ -19,7 +19,7 @@ impl From<TableState> for GuardState {
             (made.ingress, Capability::Ingress),
             (made.has(&Scan), Capability::Scans),
             (made.has(&Flood), Capability::Floods),
-            (made.has(&Seen), Capability::NewSources),
+            (made.has(&NewSourceReports), Capability::NewSources),
         ];
         let on = parts.into_iter().filter(|(on, _)| *on);
         GuardState {

@@ -4,13 +4,13 @@
 
 use super::flood::Flood;
 use super::scan::Scan;
-use super::seen::Seen;
+use super::seen::NewSourceReports;
 use super::{Guard, TableState};
 use crate::ban::{Capabilities, Capability, Options};
 use crate::base::name::Name;
 
 /// All of them, in the order in which they are written.
-pub(super) const FEATURES: [&dyn Feature; 3] = [&Scan, &Flood, &Seen];
+pub(super) const FEATURES: [&dyn Feature; 3] = [&Scan, &Flood, &NewSourceReports];
 
 /// What has become of what a feature has noted in its sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -28,7 +28,7 @@ pub use deny::{DenySet, Filling};
 pub use feature::{Feature, Stale};
 pub use flood::Flood;
 pub use scan::Scan;
-pub use seen::Seen;
+pub use seen::NewSourceReports;
 
 pub(super) use ban::{kind, read_comment};
 pub(super) use deny::fresh_name as fresh_deny_name;

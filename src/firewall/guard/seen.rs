@@ -64,9 +64,9 @@ fn push_first(rule: &mut NftRule) {
 }
 
 /// Reports of new sources.
-pub struct Seen;
+pub struct NewSourceReports;
 
-impl Feature for Seen {
+impl Feature for NewSourceReports {
     fn word(&self) -> &'static str {
         "seen"
     }

@@ -9,7 +9,7 @@ use super::rule::{ExprWalk, Stage, foreign_comment};
 use super::sets::SetContent;
 use crate::base::range::Family;
 use crate::plan::listed::ChainTarget;
-use crate::plan::{Limit, Ports, Rate, Reject, Verdict};
+use crate::plan::{Limit, PacketVerdict, Ports, Rate, Reject};
 use crate::sys::nlattr::{attr, be64};
 
 /// Level of log lines where none is told, as the kernel has it.
@@ -105,7 +105,8 @@ impl ExprWalk<'_, '_> {
     fn refuse(&mut self, answer: &str) {
         self.stage = Stage::Decided;
         let reset = answer == "tcp reset";
-        self.r.rule.verdict = Verdict::Reject(if reset { Reject::Reset } else { Reject::PortUnreachable });
+        self.r.rule.verdict =
+            PacketVerdict::Reject(if reset { Reject::Reset } else { Reject::PortUnreachable });
         self.answer = if reset { String::new() } else { answer.to_owned() };
     }
 
@@ -171,15 +172,15 @@ impl ExprWalk<'_, '_> {
 }
 
 /// A verdict by its number, with the chain that it leads to, and its words.
-pub(super) fn verdict(code: i32, chain: &[u8]) -> (Option<Verdict>, Option<ChainTarget>, String) {
+pub(super) fn verdict(code: i32, chain: &[u8]) -> (Option<PacketVerdict>, Option<ChainTarget>, String) {
     let target = |back| Some(ChainTarget { chain: shown(chain), back });
     match code {
-        libc::NF_ACCEPT => (Some(Verdict::Accept), None, "accept".into()),
-        libc::NF_DROP => (Some(Verdict::Drop), None, "drop".into()),
-        libc::NFT_RETURN => (Some(Verdict::Return), None, "return".into()),
-        libc::NFT_CONTINUE => (Some(Verdict::Next), None, "continue".into()),
-        libc::NFT_JUMP => (Some(Verdict::Next), target(true), ["jump ", &shown(chain)].concat()),
-        libc::NFT_GOTO => (Some(Verdict::Next), target(false), ["goto ", &shown(chain)].concat()),
+        libc::NF_ACCEPT => (Some(PacketVerdict::Accept), None, "accept".into()),
+        libc::NF_DROP => (Some(PacketVerdict::Drop), None, "drop".into()),
+        libc::NFT_RETURN => (Some(PacketVerdict::Return), None, "return".into()),
+        libc::NFT_CONTINUE => (Some(PacketVerdict::Next), None, "continue".into()),
+        libc::NFT_JUMP => (Some(PacketVerdict::Next), target(true), ["jump ", &shown(chain)].concat()),
+        libc::NFT_GOTO => (Some(PacketVerdict::Next), target(false), ["goto ", &shown(chain)].concat()),
         _ => (None, None, ["verdict ", &code.to_string()].concat()),
     }
 }

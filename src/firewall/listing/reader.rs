@@ -6,7 +6,7 @@ use super::expr::{hex, step};
 use super::sets::{self, Element};
 use crate::base::name::IfName;
 use crate::base::range::{Family, Range};
-use crate::plan::{Addresses, Interfaces, Ports, Rule, Verdict, ct, meet};
+use crate::plan::{Addresses, Interfaces, PacketVerdict, Ports, Rule, ct, meet};
 
 /// First of the 32-bit registers; the four of 128 bits lie over them.
 const REG32: u32 = 8;
@@ -76,7 +76,7 @@ pub struct RuleReader {
 impl RuleReader {
     /// A rule of a table of this family, before its first expression.
     pub fn new(family: Option<Family>) -> RuleReader {
-        let rule = Rule { family, counter: false, ..Rule::new(Verdict::Next) };
+        let rule = Rule { family, counter: false, ..Rule::new(PacketVerdict::Next) };
         RuleReader {
             rule,
             text: String::new(),

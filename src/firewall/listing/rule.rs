@@ -11,7 +11,7 @@ use crate::base::range::Family;
 use crate::firewall::emit::UDATA_ORIGIN;
 use crate::firewall::nft::{UDATA_RULE_COMMENT, comment_udata, udata_comment};
 use crate::plan::listed::{ChainTarget, ListedRule, RulePart};
-use crate::plan::{Addresses, Ports, Verdict};
+use crate::plan::{Addresses, PacketVerdict, Ports};
 use crate::sys::nlattr::{self, attr, attrs};
 
 /// Verdicts of one map that become rules of their own.
@@ -409,7 +409,7 @@ impl<'a> ExprWalk<'a, '_> {
             rule.proto = protos.and_then(|all| all.get(at)).copied();
             // ICMP in packets of the other family is nothing that a host takes: to accept it is to accept
             // nothing.
-            if rule.verdict == Verdict::Accept && rule.family.is_none() {
+            if rule.verdict == PacketVerdict::Accept && rule.family.is_none() {
                 rule.family = match rule.proto {
                     Some(1) => Some(Family::V4),
                     Some(58) => Some(Family::V6),

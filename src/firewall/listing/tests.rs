@@ -2,7 +2,7 @@
 
 use super::{rule, sets};
 use crate::base::range::Family;
-use crate::plan::{Rule, Verdict, ct};
+use crate::plan::{PacketVerdict, Rule, ct};
 use crate::sys::nlattr::MsgBuf;
 
 /// Appends an expression whose attributes `fill` writes.
@@ -124,7 +124,7 @@ fn a_rule_is_read_as_it_is() {
     assert_eq!((part.family, part.proto, part.ct), (Some(Family::V4), Some(6), ct::NEW));
     assert_eq!((part.log.as_deref(), part.comment.as_str()), (Some("x"), "hi"));
     assert_eq!(part.limit.map(|l| (l.rate.packets, l.rate.per, l.burst)), Some((5, 1, 5)));
-    let plain = Rule::new(Verdict::Accept);
+    let plain = Rule::new(PacketVerdict::Accept);
     assert_eq!((part.verdict, &part.sport, &part.iif), (plain.verdict, &plain.sport, &plain.iif));
     assert!(format!("{:?} {:?}", part.src, part.dport).contains("Set(ports)"));
 }

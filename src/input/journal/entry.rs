@@ -47,7 +47,7 @@ enum EntryFact {
 }
 
 /// Which rules want which programs.
-pub struct Wanted {
+pub struct WantedPrograms {
     /// No programs: all of them.
     pub programs: Vec<Program>,
     /// The rules.
@@ -85,13 +85,13 @@ struct EntryFacts {
 
 /// Reads entries.
 pub struct Entries {
-    wanted: Vec<Wanted>,
+    wanted: Vec<WantedPrograms>,
     known: Box<[(u64, EntryFact); KNOWN]>,
 }
 
 impl Entries {
     /// For these rules.
-    pub fn new(wanted: Vec<Wanted>) -> Entries {
+    pub fn new(wanted: Vec<WantedPrograms>) -> Entries {
         Entries { wanted, known: Box::new([(0, EntryFact::Nothing); KNOWN]) }
     }
 

@@ -17,7 +17,7 @@ mod reader;
 mod tests;
 mod unpack;
 
-pub use entry::Wanted;
+pub use entry::WantedPrograms;
 pub use format::{FormatRefusal, ReadAt};
 
 use super::lines::MAX_LINE;
@@ -111,7 +111,7 @@ impl JournalSource {
     #[must_use]
     pub fn open(
         dirs: [PathBuf; 2],
-        wanted: Vec<Wanted>,
+        wanted: Vec<WantedPrograms>,
         saved: &[(PathBuf, Position)],
         since: u32,
         now: Now,
@@ -342,7 +342,7 @@ impl JournalSource {
 /// Why the file is not read.
 pub fn read_all(
     file: Box<dyn ReadAt>,
-    wanted: Vec<Wanted>,
+    wanted: Vec<WantedPrograms>,
     sink: &mut dyn FnMut(Tags, Item<'_>),
 ) -> Result<(u64, u64), FormatRefusal> {
     let (mut buf, mut room) = ([0; WINDOW], [0; MAX_LINE]);

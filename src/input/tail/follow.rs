@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! What is done for one name: read a piece, notice that the file changed, find what was copied away.
 
-use super::known::{NameSurvey, Why};
+use super::known::{NameSurvey, SearchReason};
 use super::marks::Begin;
 use super::name::{NameTrouble, WatchedName};
 use super::reader::{FileReader, TailStep};
@@ -159,19 +159,23 @@ impl Tail {
     fn before_start(&mut self, i: usize, head: &mut FileReader) -> std::io::Result<Start> {
         // In this order: what is copied after this look is seen by its beginning.
         let begin = head.begin(&mut self.buffer)?;
-        let Some(found) = self.survey(i, Why::AtStart(head)) else { return Ok(Start::Unsettled) };
+        let Some(found) = self.survey(i, SearchReason::AtStart(head)) else { return Ok(Start::Unsettled) };
         Ok(found.map_or(Start::Here(begin), |(path, copy)| Start::Copied(Box::new(copy), path)))
     }
 
     /// The oldest generation of which nothing was read, once names rest. `None` where they never do.
-    pub(super) fn survey(&mut self, i: usize, why: Why<'_>) -> Option<Option<(PathBuf, FileReader)>> {
+    pub(super) fn survey(
+        &mut self,
+        i: usize,
+        why: SearchReason<'_>,
+    ) -> Option<Option<(PathBuf, FileReader)>> {
         let survey = self.settled(|t| t.survey_name(i, why))??;
         let name = self.names.get_mut(i)?;
         name.known.keep(&survey, survey.oldest.is_some());
         Some(survey.oldest.map(|(age, reader)| (age.name, reader)))
     }
 
-    pub(super) fn survey_name(&self, i: usize, why: Why<'_>) -> Option<NameSurvey> {
+    pub(super) fn survey_name(&self, i: usize, why: SearchReason<'_>) -> Option<NameSurvey> {
         let name = self.names.get(i)?;
         let taken = |id, path: &Path| self.names.iter().any(|n| n.path == path || n.reads(id));
         Some(name.known.survey(&name.path, why, &taken))
@@ -201,7 +205,7 @@ impl Tail {
         let Some(path) = self.names.get(i).map(|n| n.path.clone()) else { return };
         let look = |t: &Tail| {
             let copy = rotate::find(&path, &at, &|id| id == head.id || t.reads(id)).filter(|_| at.offset > 0);
-            let survey = t.survey_name(i, Why::Truncated(&head));
+            let survey = t.survey_name(i, SearchReason::Truncated(&head));
             (copy, survey)
         };
         let Some((copy, Some(survey))) = self.settled(look) else {

@@ -32,7 +32,7 @@ pub(super) struct KnownFiles {
 
 /// Why somebody looks for unread generations.
 #[derive(Clone, Copy)]
-pub(super) enum Why<'a> {
+pub(super) enum SearchReason<'a> {
     /// Nothing was read of this file yet: what it held before may have been copied away.
     AtStart(&'a FileReader),
     /// What was read of this file is no longer in it.
@@ -164,14 +164,15 @@ impl KnownFiles {
     pub(super) fn survey(
         &self,
         path: &Path,
-        why: Why<'_>,
+        why: SearchReason<'_>,
         taken: &dyn Fn(FileId, &Path) -> bool,
     ) -> NameSurvey {
         let mut survey = NameSurvey { oldest: None, copies: Vec::new(), there: 0, begun: now() };
         let bound = older_than(path, why);
         // What has the name now comes next.
-        let log =
-            Some(why).filter(|why| matches!(why, Why::Finished(_))).and_then(|_| FileReader::open(path).ok());
+        let log = Some(why)
+            .filter(|why| matches!(why, SearchReason::Finished(_)))
+            .and_then(|_| FileReader::open(path).ok());
         rotate::generations(path, &mut |age, facts| {
             for (bit, _) in self.marks.iter().enumerate().filter(|(_, mark)| mark.is_in(facts.id)) {
                 survey.there |= 1 << bit;
@@ -218,25 +219,33 @@ impl KnownFiles {
     }
 }
 
-impl<'a> Why<'a> {
+impl<'a> SearchReason<'a> {
     fn head(self) -> Option<&'a FileReader> {
         match self {
-            Why::AtStart(head) | Why::Truncated(head) => Some(head),
-            Why::Finished(head) => head,
+            SearchReason::AtStart(head) | SearchReason::Truncated(head) => Some(head),
+            SearchReason::Finished(head) => head,
         }
     }
 }
 
 impl NameSurvey {
     /// Takes in a generation that is not accounted for.
-    fn consider(&mut self, why: Why<'_>, log: Option<&FileReader>, age: RotationAge, reader: FileReader) {
+    fn consider(
+        &mut self,
+        why: SearchReason<'_>,
+        log: Option<&FileReader>,
+        age: RotationAge,
+        reader: FileReader,
+    ) {
         let copied = match why {
-            Why::Finished(_) if log.is_some_and(|log| log.holds_all_of(&reader)) => return,
+            SearchReason::Finished(_) if log.is_some_and(|log| log.holds_all_of(&reader)) => return,
             // Nothing of it is lost, and perhaps it is still being copied.
-            Why::AtStart(head) | Why::Truncated(head) if head.holds_all_of(&reader) => return,
-            Why::AtStart(_) | Why::Finished(None) => false,
-            Why::Truncated(head) => head.began_like(&reader),
-            Why::Finished(Some(head)) => head.holds_all_of(&reader),
+            SearchReason::AtStart(head) | SearchReason::Truncated(head) if head.holds_all_of(&reader) => {
+                return;
+            }
+            SearchReason::AtStart(_) | SearchReason::Finished(None) => false,
+            SearchReason::Truncated(head) => head.began_like(&reader),
+            SearchReason::Finished(Some(head)) => head.holds_all_of(&reader),
         };
         if copied {
             self.copies.extend(reader.whole().filter(|_| self.copies.len() < GENERATIONS_MAX));
@@ -248,8 +257,8 @@ impl NameSurvey {
 
 /// What was in a file before it was renamed is older than the file, also what was copied from it; what came
 /// after its last line comes later.
-fn older_than(path: &Path, why: Why<'_>) -> Option<RotationAge> {
-    let (Why::AtStart(head) | Why::Truncated(head)) = why else { return None };
+fn older_than(path: &Path, why: SearchReason<'_>) -> Option<RotationAge> {
+    let (SearchReason::AtStart(head) | SearchReason::Truncated(head)) = why else { return None };
     if fs::facts(path).is_ok_and(|f| f.id == head.id) {
         return None;
     }

@@ -2,7 +2,7 @@
 //! Which file a name has: begins with it, turns from one generation to the next, goes on after a restart.
 
 use super::follow::{RESCANS_MAX, is_attested};
-use super::known::{KnownFiles, Why};
+use super::known::{KnownFiles, SearchReason};
 use super::name::NameTrouble;
 use super::reader::FileReader;
 use super::{Tail, rotate};
@@ -67,7 +67,7 @@ impl Tail {
     /// Opens the file that has the name, which had none. What was rotated before anybody looked comes first.
     fn begin(&mut self, i: usize, path: &Path) {
         if self.names.get(i).is_some_and(|n| !n.old) {
-            match self.survey(i, Why::Finished(None)) {
+            match self.survey(i, SearchReason::Finished(None)) {
                 Some(None) => {}
                 Some(Some((older, reader))) => return self.go_to(i, reader, &older),
                 None => {
@@ -112,7 +112,7 @@ impl Tail {
         };
         let found = self.settled(|t| {
             let head = t.names.get(i).and_then(|n| n.head.as_ref());
-            let mut survey = t.survey_name(i, Why::Finished(head))?;
+            let mut survey = t.survey_name(i, SearchReason::Finished(head))?;
             if let Some((age, reader)) = survey.oldest.take() {
                 return Some((survey, Some(age.name), Ok(Some(reader))));
             }

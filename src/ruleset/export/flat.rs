@@ -3,7 +3,7 @@
 //! jumps: what cannot be followed exactly is not followed.
 
 use crate::plan::listed::{ListedChain, ListedRule, ListedTable, RulePart};
-use crate::plan::{Policy, Rule, Verdict, meet};
+use crate::plan::{PacketVerdict, Policy, Rule, meet};
 
 /// Chains within chains, as in the kernel (NFT_JUMP_STACK_SIZE).
 const DEPTH_MAX: usize = 16;
@@ -186,7 +186,7 @@ impl Jump<'_> {
         if bounded {
             self.state.bounded.push(here);
         }
-        let returns = |part: &RulePart| part.rule.verdict == Verdict::Return;
+        let returns = |part: &RulePart| part.rule.verdict == PacketVerdict::Return;
         // Behind the last rule packets return anyway.
         let rules = match last.map(|rule| rule.parts.as_deref()) {
             Some(Ok([part])) if returns(part) => others,
@@ -234,7 +234,8 @@ impl Jump<'_> {
 
 /// Whether a rule decides on every packet.
 fn is_end(part: &RulePart) -> bool {
-    let decides = matches!(part.rule.verdict, Verdict::Accept | Verdict::Drop | Verdict::Reject(_));
+    let decides =
+        matches!(part.rule.verdict, PacketVerdict::Accept | PacketVerdict::Drop | PacketVerdict::Reject(_));
     let all = Rule::new(part.rule.verdict);
     decides && part.rule.limit.is_none() && meet::same(&part.rule, &all)
 }
@@ -258,22 +259,23 @@ pub(super) fn fold_logs(rules: &mut Vec<Flat>) {
 
 /// Whether a rule only logs what the one behind it decides on.
 fn is_log_of(a: &Rule, b: &Rule) -> bool {
-    let only_logs = a.log.is_some() && a.limit.is_none() && a.verdict == Verdict::Next;
-    let decides = b.log.is_none() && b.limit.is_none() && b.verdict != Verdict::Next;
-    only_logs && decides && b.verdict != Verdict::Return && meet::same(a, b) && single_answer(b)
+    let only_logs = a.log.is_some() && a.limit.is_none() && a.verdict == PacketVerdict::Next;
+    let decides = b.log.is_none() && b.limit.is_none() && b.verdict != PacketVerdict::Next;
+    only_logs && decides && b.verdict != PacketVerdict::Return && meet::same(a, b) && single_answer(b)
 }
 
 /// Whether the language refuses these packets by one rule of the kernel.
 fn single_answer(rule: &Rule) -> bool {
-    !matches!(rule.verdict, Verdict::Reject(_)) || rule.proto.is_some()
+    !matches!(rule.verdict, PacketVerdict::Reject(_)) || rule.proto.is_some()
 }
 
 /// What returns from a base chain is left to its policy.
 pub(super) fn end_by_policy(rules: &mut [Flat], policy: Policy) {
     for flat in rules {
         for part in flat.parts.as_deref_mut().unwrap_or_default() {
-            if part.rule.verdict == Verdict::Return {
-                part.rule.verdict = if policy == Policy::Accept { Verdict::Accept } else { Verdict::Drop };
+            if part.rule.verdict == PacketVerdict::Return {
+                part.rule.verdict =
+                    if policy == Policy::Accept { PacketVerdict::Accept } else { PacketVerdict::Drop };
             }
         }
     }

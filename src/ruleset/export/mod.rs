@@ -13,7 +13,7 @@ use super::words::LOST;
 use crate::base::name::Name;
 use crate::base::range::Family;
 use crate::plan::listed::{ChainBase, ListedChain, ListedRule, ListedTable, RulePart, hook};
-use crate::plan::{Direction, Policy, Reject, Verdict};
+use crate::plan::{Direction, PacketVerdict, Policy, Reject};
 use flat::Flat;
 pub use own::is_foreign;
 use own::{ends_rejecting, is_own, stated};
@@ -473,6 +473,6 @@ fn origin(rule: &ListedRule) -> u32 {
 }
 
 fn begins_several(part: &RulePart) -> bool {
-    let logs = part.rule.log.is_some() && part.rule.verdict == Verdict::Next;
-    logs || part.rule.verdict == Verdict::Reject(Reject::Reset)
+    let logs = part.rule.log.is_some() && part.rule.verdict == PacketVerdict::Next;
+    logs || part.rule.verdict == PacketVerdict::Reject(Reject::Reset)
 }

@@ -6,7 +6,7 @@
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, Range, merge};
 use crate::plan::listed::{ChainBase, ListedRule, ListedTable, RulePart};
-use crate::plan::{self, Addresses, Direction, Policy, Ports, Reject, Sink, Verdict};
+use crate::plan::{self, Addresses, Direction, PacketVerdict, Policy, Ports, Reject, Sink};
 use crate::ruleset::ast::{
     Action, Address, InterfaceList, LimitOption, Port, Proto, RuleStatement, SetElements, SetStatement,
     Statement,
@@ -113,12 +113,12 @@ fn union(sets: &RuleSet, group: RuleGroup<'_>) -> Option<RuleStatement> {
     let (mut action, mut limit, mut ratelimit, mut log) = (None, None, None, None);
     for rule in group.own.iter().chain(group.base).map(|part| &part.rule) {
         let found = match rule.verdict {
-            Verdict::Accept => Some(Action::Accept),
-            Verdict::Drop => Some(Action::Drop),
-            Verdict::Reject(_) => Some(Action::Reject),
+            PacketVerdict::Accept => Some(Action::Accept),
+            PacketVerdict::Drop => Some(Action::Drop),
+            PacketVerdict::Reject(_) => Some(Action::Reject),
             _ => None,
         };
-        let only_logs = rule.log.is_some() && rule.verdict == Verdict::Next;
+        let only_logs = rule.log.is_some() && rule.verdict == PacketVerdict::Next;
         let bound = if only_logs { &mut ratelimit } else { &mut limit };
         *bound = bound.or(rule.limit);
         action = action.or(found);
@@ -303,9 +303,9 @@ pub(super) fn sets(sets: &[plan::Set], ours: bool, unsaid: &mut dyn FnMut(&Name)
 /// Whether these are the rules that `policy action=reject` ends a chain with.
 pub(super) fn policy_rejects(parts: &[&RulePart]) -> bool {
     let [first, last] = parts else { return false };
-    let mut reset = plan::Rule::new(Verdict::Reject(Reject::Reset));
+    let mut reset = plan::Rule::new(PacketVerdict::Reject(Reject::Reset));
     reset.proto = compile::number(Proto::Tcp);
-    first.rule == reset && last.rule == plan::Rule::new(Verdict::Reject(Reject::PortUnreachable))
+    first.rule == reset && last.rule == plan::Rule::new(PacketVerdict::Reject(Reject::PortUnreachable))
 }
 
 /// How many rules at the head of a chain of ours are for packets of loopback only and let none of them pass
@@ -334,9 +334,12 @@ pub(super) fn loopback(dir: Direction, rules: &[ListedRule], policy: Action) -> 
         rule
     };
     let ends = |part: &&RulePart| {
-        let decides = matches!(part.rule.verdict, Verdict::Accept | Verdict::Drop | Verdict::Reject(_));
+        let decides = matches!(
+            part.rule.verdict,
+            PacketVerdict::Accept | PacketVerdict::Drop | PacketVerdict::Reject(_)
+        );
         let rule = plain(&part);
-        let all = plan::Rule { verdict: rule.verdict, ..plan::Rule::new(Verdict::Next) };
+        let all = plan::Rule { verdict: rule.verdict, ..plan::Rule::new(PacketVerdict::Next) };
         decides && part.to.is_none() && rule.limit.is_none() && plan::meet::same(&rule, &all)
     };
     if dir == Direction::Fwd

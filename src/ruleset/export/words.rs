@@ -3,7 +3,7 @@
 //! and text that is safe in a comment.
 
 use crate::plan::listed::RulePart;
-use crate::plan::{Reject, Rule, Verdict};
+use crate::plan::{PacketVerdict, Reject, Rule};
 use crate::ruleset::ast::Proto;
 use crate::ruleset::compile;
 
@@ -16,7 +16,7 @@ const COMMENT_MAX: usize = 4096;
 pub(super) fn answered(part: &RulePart) -> Result<(Vec<RulePart>, &str), &'static str> {
     let tcp = compile::number(Proto::Tcp);
     let (mut all, mut one) = (Vec::new(), part.clone());
-    let Verdict::Reject(reject) = part.rule.verdict else { return Ok((vec![one], "")) };
+    let PacketVerdict::Reject(reject) = part.rule.verdict else { return Ok((vec![one], "")) };
     let note = if part.answer.is_empty() { "icmpx port-unreachable" } else { part.answer.as_str() };
     let note = match part.rule.proto {
         proto if reject == Reject::Reset && proto != tcp => return Err("it resets what may be no TCP"),
@@ -34,7 +34,7 @@ pub(super) fn answered(part: &RulePart) -> Result<(Vec<RulePart>, &str), &'stati
     for (i, one) in all.iter_mut().enumerate() {
         // Of two, the first one is for TCP.
         let reset = part.rule.proto == tcp || part.rule.proto.is_none() && i == 0;
-        one.rule.verdict = Verdict::Reject(if reset { Reject::Reset } else { Reject::PortUnreachable });
+        one.rule.verdict = PacketVerdict::Reject(if reset { Reject::Reset } else { Reject::PortUnreachable });
         one.rule.proto = if reset { tcp } else { part.rule.proto };
     }
     Ok((all, note))
@@ -43,8 +43,8 @@ pub(super) fn answered(part: &RulePart) -> Result<(Vec<RulePart>, &str), &'stati
 /// Why a rule of a plan is no statement.
 pub(super) fn why_not(rule: &Rule) -> &'static str {
     match rule.verdict {
-        Verdict::Next if rule.log.is_some() => "it logs and decides nothing",
-        Verdict::Next => "it decides nothing",
+        PacketVerdict::Next if rule.log.is_some() => "it logs and decides nothing",
+        PacketVerdict::Next => "it decides nothing",
         _ if rule.limit.is_some_and(|limit| limit.over) => "it matches what is over a limit",
         _ if Proto::ALL.into_iter().all(|proto| compile::number(proto) != rule.proto) => {
             "the language does not know this protocol"

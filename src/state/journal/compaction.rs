@@ -4,7 +4,7 @@
 use super::{BanJournal, NAME, TEMP, header};
 use crate::base::clock::Wall;
 use crate::state::StateError;
-use crate::state::lock::{Held, LockPart};
+use crate::state::lock::{HeldLock, LockPart};
 use crate::state::record::{BanRecord, JournalRecord, encode};
 use crate::state::sweep::{SMALL, Sweep};
 use crate::sys::dir::Access;
@@ -24,7 +24,7 @@ pub struct Compaction {
     /// Which of its successive files the journal was reading.
     replaced: u32,
     /// One compaction at a time.
-    _held: Option<Held>,
+    _held: Option<HeldLock>,
 }
 
 impl BanJournal {

@@ -15,7 +15,7 @@ const NOW: Wall = Wall(1_800_000_000);
 const FOREVER: u64 = u64::MAX;
 
 /// The live bans by key: until, bans, rule.
-type Bans = BTreeMap<(String, String), (Option<u64>, u32, String)>;
+type BansByKey = BTreeMap<(String, String), (Option<u64>, u32, String)>;
 
 fn open(scratch: &ScratchDir) -> BanJournal {
     let (journal, note) = BanJournal::open(scratch.path(), NOW, KEY, Duration::from_millis(5)).unwrap();
@@ -36,8 +36,8 @@ fn ban(addr: IpNet) -> JournalRecord<'static> {
     JournalRecord::Ban(entry(addr))
 }
 
-fn live(journal: &mut BanJournal, now: Wall, keep: u64) -> Bans {
-    let mut bans = Bans::new();
+fn live(journal: &mut BanJournal, now: Wall, keep: u64) -> BansByKey {
+    let mut bans = BansByKey::new();
     let each = &mut |e: BanRecord<'_>| {
         let value = (e.until.map(|u| u.0), e.bans, e.rule.to_owned());
         let before = bans.insert((e.addr.to_string(), e.scope.to_owned()), value);
@@ -130,7 +130,7 @@ fn the_latest_end_of_what_was_not_lifted_counts() {
     for seed in 0..30 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let scratch = ScratchDir::new();
-        let (mut journal, mut want) = (open(&scratch), Bans::new());
+        let (mut journal, mut want) = (open(&scratch), BansByKey::new());
         for step in 0..400 {
             let addr: IpNet = format!("192.0.{}.1/32", rng.u8(0..8)).parse().unwrap();
             let until = (!rng.bool()).then(|| NOW.0 - 50 + rng.u64(0..100));

@@ -132,8 +132,8 @@ impl Maker {
     }
 }
 
-fn wanted() -> Vec<Wanted> {
-    vec![Wanted { programs: vec![Program::new("app")], tags: Tags(1) }]
+fn wanted() -> Vec<WantedPrograms> {
+    vec![WantedPrograms { programs: vec![Program::new("app")], tags: Tags(1) }]
 }
 
 /// The messages in a file, and what was passed over.

@@ -14,7 +14,7 @@ enum Names {
     Dated,
 }
 
-struct World {
+struct TailWorld {
     seed: u64,
     b: TailBench,
     rng: fastrand::Rng,
@@ -30,8 +30,8 @@ struct World {
     did: Vec<String>,
 }
 
-impl World {
-    fn new(seed: u64) -> World {
+impl TailWorld {
+    fn new(seed: u64) -> TailWorld {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut b = TailBench::new(&format!("model-{seed}"));
         let names = if rng.bool() { Names::Counted } else { Names::Dated };
@@ -44,7 +44,7 @@ impl World {
             b.append(&format!("log.{n}"), format!("was there before {n}\n").repeat(n));
         }
         b.start(&["log"]);
-        World {
+        TailWorld {
             seed,
             b,
             rng,
@@ -247,7 +247,7 @@ impl World {
 }
 
 fn run(seed: u64) {
-    let mut world = World::new(seed);
+    let mut world = TailWorld::new(seed);
     for _ in 0..120 {
         world.step(true);
         if world.rng.u8(..3) == 0 {

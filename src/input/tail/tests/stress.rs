@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 const LINES: usize = 3000;
 
-struct Writer {
+struct StressWriter {
     dir: PathBuf,
     rng: fastrand::Rng,
     /// Lines that were read in order.
@@ -18,7 +18,7 @@ struct Writer {
     counting: bool,
 }
 
-impl Writer {
+impl StressWriter {
     fn log(&self) -> PathBuf {
         self.dir.join("log")
     }
@@ -98,7 +98,7 @@ fn race(seed: u64, restarts: bool) {
     let seen = Arc::new(AtomicUsize::new(0));
     let mut rng = fastrand::Rng::with_seed(seed);
     let counting = rng.bool();
-    let writer = Writer {
+    let writer = StressWriter {
         dir: b.dir.clone(),
         rng: rng.fork(),
         seen: seen.clone(),
