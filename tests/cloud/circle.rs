@@ -176,7 +176,7 @@ fn only_bans_on_evidence_are_reported_and_taken_back_with_the_ban() {
         // By hand where that is asked for.
         configure(&net, &cloud, "web1", "community_report_manual=true");
         net.mef(&[&["reload"], &config[..]].concat()).ok();
-        net.mef(&[&["ban", "11.2.3.7", "--for", "5s"], &config[..]].concat()).ok();
+        net.mef(&[&["ban", "11.2.3.7", "--for", "20s"], &config[..]].concat()).ok();
         net.mef(&[&["ban", "11.2.3.0/28"], &config[..]].concat()).ok();
         net.mef(&[&["ban", "192.168.3.4"], &config[..]].concat()).ok();
         let seven = report("7.3.2.11", "web1", "manual");
