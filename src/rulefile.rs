@@ -69,15 +69,25 @@ impl Files for Disk {
     }
 }
 
+/// How closely a rule set is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckDepth {
+    /// Every rule by itself.
+    Quick,
+    /// Every rule is compared with those before it, too.
+    Thorough,
+}
+
 /// Reads a rule set and finds all that is wrong with it, what this host has to do with it included.
-/// `thorough`: every rule is compared with those before it, too.
+/// Nothing is found that only a comparison of rules shows, unless `depth` asks for it.
 #[must_use]
-pub fn read(path: &str, thorough: bool) -> RuleSet {
+pub fn read(path: &str, depth: CheckDepth) -> RuleSet {
     let mut set = RuleSet::read(path, &mut Disk);
     let failed = set.failed();
     if !failed {
         let has_interface = &|name: &str| routes::has_interface(name);
         let situation = &situation();
+        let thorough = depth == CheckDepth::Thorough;
         let (mut warnings, locks_out) = check::warnings(&set, &Host { has_interface, situation, thorough });
         if situation.uplinks.is_empty()
             && let Some(place) = set.first_auto

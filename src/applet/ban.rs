@@ -5,7 +5,7 @@ use super::args::{STDIN, parse};
 use super::context::settings;
 use super::output::{Output, OutputError};
 use super::target::{self, Safety, TargetLines};
-use crate::ban::{Ban, BanOutcome, GuardState, Repeat, Scope, Shortage, Standing};
+use crate::ban::{Ban, BanOutcome, GuardState, Repeat, Scope, Shortage, Standing, Transports};
 use crate::base::clock::Span;
 use crate::base::json::Object;
 use crate::base::line::shown;
@@ -75,7 +75,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     };
     let ports = PortRanges::parse(args.ports.as_deref().unwrap_or("all"));
     let ports = ports.map_err(|bad| OutputError::Usage(format!("--ports: {}, {}", bad.what, bad.hint)))?;
-    let scope = Scope::new(ports.ranges().to_vec(), true, true);
+    let scope = Scope::new(ports.ranges().to_vec(), Transports::Both);
     let settings = settings(args.config.as_deref(), output);
     let mut session = BanSession::open(&args, time, &scope, &settings, output)?;
     for text in &args.addresses {

@@ -104,7 +104,7 @@ fn list(kind: ListKind, path: &Path, paths: &Paths, output: &mut Output<'_>) -> 
 
 /// Shows what is wrong with a rule set; whether any of it is an error.
 fn rule_set(file: &str, output: &mut Output<'_>) -> Result<bool, OutputError> {
-    let set = rulefile::read(file, true);
+    let set = rulefile::read(file, rulefile::CheckDepth::Thorough);
     for text in rulefile::shown(&set) {
         output.out.write_all(text.as_bytes())?;
     }

@@ -24,7 +24,7 @@ struct DiffArgs {
 
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let args: DiffArgs = parse("diff", args)?;
-    let set = rulefile::read(args.file.as_deref().unwrap_or(DEFAULT_PATH), false);
+    let set = rulefile::read(args.file.as_deref().unwrap_or(DEFAULT_PATH), rulefile::CheckDepth::Quick);
     report(&set, output)?;
     let new = rulefile::statements(&set).map_err(|text| failed(&text, output))?;
     drop(set);

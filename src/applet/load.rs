@@ -62,7 +62,10 @@ pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputE
     }
     let boot = if args.boot { at_boot(&saved, output)? } else { None };
     let path = boot.as_deref().or(args.file.as_deref()).unwrap_or(DEFAULT_PATH);
-    let mut set = rulefile::read(path, args.check);
+    let mut set = rulefile::read(
+        path,
+        if args.check { rulefile::CheckDepth::Thorough } else { rulefile::CheckDepth::Quick },
+    );
     report(&set, output)?;
     let name = if path == STDIN { "standard input" } else { path };
     if args.check {
@@ -210,7 +213,7 @@ impl trial::Rules for OnTrial<'_> {
 
     fn reload(&mut self) -> Result<(), String> {
         let path = self.saved.confirmed().ok_or("nobody has kept them")?;
-        let mut set = rulefile::read(&path.to_string_lossy(), false);
+        let mut set = rulefile::read(&path.to_string_lossy(), rulefile::CheckDepth::Quick);
         let batch = rulefile::batch(&mut set, Goal::Replace)?;
         rulefile::load(&set, batch).map_err(|(why, _)| why)
     }

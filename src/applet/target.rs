@@ -135,7 +135,8 @@ pub(super) fn table(
             None
         }
     };
-    let mut enforcer = Enforcer::new(guard, journal, settings.kill_connections);
+    let mut enforcer = Enforcer::new(guard, journal);
+    enforcer.set_kill(settings.kill_connections);
     enforcer.lock_beside(Path::new(&settings.run_dir));
     if fresh {
         if let Err(e) = enforcer.restore(now, &mut |note| output.note(note)) {

@@ -23,7 +23,7 @@ pub use listed::{BY_HAND, BanEntry, FLOODS, GuardState, ListId, PORT_MEMORY, SCA
 pub use options::{
     BackendChoice, DropLog, FloodLimits, FloodOptions, Options, Reach, ScanOptions, SeenOptions,
 };
-pub use scope::Scope;
+pub use scope::{Scope, Transports};
 pub use standing::{Ban, BanOutcome, BanReport, Repeat, Standing, meet};
 
 #[cfg(test)]

@@ -6,18 +6,43 @@
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Scope {
     ports: Vec<(u16, u16)>,
-    tcp: bool,
-    udp: bool,
+    transports: Transports,
+}
+
+/// The protocols whose ports are covered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Transports {
+    /// Both of them.
+    #[default]
+    Both,
+    /// TCP alone.
+    Tcp,
+    /// UDP alone.
+    Udp,
+}
+
+impl Transports {
+    /// Whether TCP is one of them.
+    #[must_use]
+    pub fn has_tcp(self) -> bool {
+        self != Transports::Udp
+    }
+
+    /// Whether UDP is one of them.
+    #[must_use]
+    pub fn has_udp(self) -> bool {
+        self != Transports::Tcp
+    }
 }
 
 impl Scope {
     /// Every packet.
-    pub const ALL: Scope = Scope { ports: Vec::new(), tcp: true, udp: true };
+    pub const ALL: Scope = Scope { ports: Vec::new(), transports: Transports::Both };
 
     /// Sorted ranges of ports, ends included; none = all ports and protocols.
     #[must_use]
-    pub fn new(ports: Vec<(u16, u16)>, tcp: bool, udp: bool) -> Scope {
-        if ports.is_empty() { Scope::ALL } else { Scope { ports, tcp, udp } }
+    pub fn new(ports: Vec<(u16, u16)>, transports: Transports) -> Scope {
+        if ports.is_empty() { Scope::ALL } else { Scope { ports, transports } }
     }
 
     /// Whether it covers every packet.
@@ -34,8 +59,8 @@ impl Scope {
 
     /// The protocols that a rule has to ask for.
     #[must_use]
-    pub fn protocols(&self) -> (bool, bool) {
-        (self.tcp, self.udp)
+    pub fn transports(&self) -> Transports {
+        self.transports
     }
 
     /// Reads what `Display` writes.
@@ -45,10 +70,10 @@ impl Scope {
             Some((ports, protocol)) => (ports, Some(protocol)),
             None => (text, None),
         };
-        let (tcp, udp) = match protocol {
-            None => (true, true),
-            Some("tcp") => (true, false),
-            Some("udp") => (false, true),
+        let transports = match protocol {
+            None => Transports::Both,
+            Some("tcp") => Transports::Tcp,
+            Some("udp") => Transports::Udp,
             Some(_) => return None,
         };
         let mut ranges = Vec::new();
@@ -56,7 +81,7 @@ impl Scope {
             let (from, to) = part.split_once('-').unwrap_or((part, part));
             ranges.push((from.parse().ok()?, to.parse().ok()?));
         }
-        (ranges.iter().all(|(from, to)| from <= to)).then(|| Scope::new(ranges, tcp, udp))
+        (ranges.iter().all(|(from, to)| from <= to)).then(|| Scope::new(ranges, transports))
     }
 }
 
@@ -68,11 +93,11 @@ impl std::fmt::Display for Scope {
                 write!(f, "-{to}")?;
             }
         }
-        match (self.is_all(), self.tcp, self.udp) {
-            (true, ..) => f.write_str("all"),
-            (false, true, false) => f.write_str("/tcp"),
-            (false, false, true) => f.write_str("/udp"),
-            _ => Ok(()),
+        match self.transports {
+            _ if self.is_all() => f.write_str("all"),
+            Transports::Tcp => f.write_str("/tcp"),
+            Transports::Udp => f.write_str("/udp"),
+            Transports::Both => Ok(()),
         }
     }
 }
@@ -83,15 +108,15 @@ mod tests {
 
     #[test]
     fn texts_read_back() {
-        type ScopeRow = (&'static [(u16, u16)], bool, bool, &'static str);
+        type ScopeRow = (&'static [(u16, u16)], Transports, &'static str);
         let cases: &[ScopeRow] = &[
-            (&[(22, 22)], true, true, "22"),
-            (&[(80, 80), (443, 443)], true, false, "80,443/tcp"),
-            (&[(1000, 2000)], true, true, "1000-2000"),
-            (&[(53, 53)], false, true, "53/udp"),
+            (&[(22, 22)], Transports::Both, "22"),
+            (&[(80, 80), (443, 443)], Transports::Tcp, "80,443/tcp"),
+            (&[(1000, 2000)], Transports::Both, "1000-2000"),
+            (&[(53, 53)], Transports::Udp, "53/udp"),
         ];
-        for (ports, tcp, udp, text) in cases {
-            let scope = Scope::new(ports.to_vec(), *tcp, *udp);
+        for (ports, transports, text) in cases {
+            let scope = Scope::new(ports.to_vec(), *transports);
             assert_eq!(scope.to_string(), *text);
             assert_eq!(Scope::read(text), Some(scope));
         }

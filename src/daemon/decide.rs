@@ -140,7 +140,7 @@ impl Decider {
     /// # Errors
     /// What it refused.
     pub(super) fn exempt_in(&self, guard: &mut dyn Backend) -> Result<(), Failure> {
-        guard.set_exempt(&self.protected.all(true), &self.proxies)
+        guard.set_exempt(&self.protected.all(), &self.proxies)
     }
 
     /// Puts back in force what others have damaged; whether the bans were lost with it.

@@ -2,7 +2,7 @@
 //! Tells what has happened, to whoever wants to hear it: the log, the ban log, the readers of `mef watch`,
 //! the programs of on_ban and on_unban. Decides nothing, and waits for nobody.
 
-use super::hooks::Hooks;
+use super::hooks::{HookKind, Hooks};
 use super::reporter::Reporter;
 use crate::ban::{BY_HAND, Ban, FLOODS, FloodLimit};
 use crate::base::clock::{Mono, Span, Wall};
@@ -210,7 +210,7 @@ impl Events {
             let _ = write_reason(&mut line, reason);
             self.put(&mut line);
         }
-        if self.hooks.wants(false) {
+        if self.hooks.wants(HookKind::Ban) {
             let until = match time {
                 Span::Secs(s) => (now.0.saturating_add(s)).to_string(),
                 Span::Permanent => "never".to_owned(),
@@ -229,7 +229,7 @@ impl Events {
                     ("BANS", &bans.to_string()),
                 ],
             );
-            self.hooks.add(false, env);
+            self.hooks.add(HookKind::Ban, env);
         }
     }
 
@@ -247,9 +247,12 @@ impl Events {
             self.log(now, BanLogEvent::Unban, addr, BY_HAND, (0, ""), (&[], &[]));
         }
         self.put(&mut line);
-        if self.hooks.wants(true) {
+        if self.hooks.wants(HookKind::Unban) {
             let addr = addr.map_or_else(|| "all".to_owned(), ToString::to_string);
-            self.hooks.add(true, environment(now, &[("EVENT", "unban"), ("ADDR", &addr), ("RULE", BY_HAND)]));
+            self.hooks.add(
+                HookKind::Unban,
+                environment(now, &[("EVENT", "unban"), ("ADDR", &addr), ("RULE", BY_HAND)]),
+            );
         }
     }
 

@@ -67,7 +67,7 @@ impl Follow {
     /// The rule set that is to be in force, if it has `auto`.
     fn meant(&self) -> Option<RuleSet> {
         let path = self.saved.confirmed().filter(|_| trial::noted(&self.run_dir) == Some(true))?;
-        let set = rulefile::read(&path.to_string_lossy(), false);
+        let set = rulefile::read(&path.to_string_lossy(), rulefile::CheckDepth::Quick);
         Some(set).filter(|set| !set.failed() && set.first_auto.is_some())
     }
 }

@@ -183,7 +183,7 @@ fn load_rules(saved: &Saved) -> bool {
             return false;
         }
     };
-    let mut set = rulefile::read(&path, false);
+    let mut set = rulefile::read(&path, rulefile::CheckDepth::Quick);
     let loaded = if set.failed() {
         let shown = rulefile::shown(&set);
         shown.first().into_iter().flat_map(|text| text.lines()).for_each(|line| log::error!("{line}"));

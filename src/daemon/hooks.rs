@@ -12,9 +12,16 @@ const WAITING: usize = 64;
 /// Milliseconds after which a program is killed, with all that it started.
 const LIMIT: u64 = 30_000;
 
+/// Which of the two programs an event is for.
+#[derive(Clone, Copy)]
+pub(super) enum HookKind {
+    Ban,
+    Unban,
+}
+
 /// What happened, as the environment of a program: `NAME=value` each.
 struct HookEvent {
-    unban: bool,
+    kind: HookKind,
     env: Vec<String>,
 }
 
@@ -45,8 +52,8 @@ impl Hooks {
     }
 
     /// Whether there is a program for such an event.
-    pub(super) fn wants(&self, unban: bool) -> bool {
-        !self.program(unban).is_empty()
+    pub(super) fn wants(&self, kind: HookKind) -> bool {
+        !self.program(kind).is_empty()
     }
 
     pub(super) fn lost(&self) -> u64 {
@@ -54,9 +61,9 @@ impl Hooks {
     }
 
     /// Takes an event in. What does not fit is counted and told.
-    pub(super) fn add(&mut self, unban: bool, env: Vec<String>) {
+    pub(super) fn add(&mut self, kind: HookKind, env: Vec<String>) {
         if self.waiting.len() < WAITING {
-            self.waiting.push(HookEvent { unban, env });
+            self.waiting.push(HookEvent { kind, env });
         } else {
             self.lose(&format_args!("more than {WAITING} events wait for on_ban and on_unban"));
         }
@@ -98,14 +105,14 @@ impl Hooks {
             && let Some(free) = self.running.iter().position(Option::is_none)
         {
             let event = self.waiting.remove(0);
-            match start(self.program(event.unban), &event.env, None, None) {
+            match start(self.program(event.kind), &event.env, None, None) {
                 Ok(child) => {
                     if let Some(slot) = self.running.get_mut(free) {
                         *slot = Some(Running { child, since: now, killed: false });
                     }
                 }
                 Err(e) => {
-                    let name = self.program(event.unban).first().cloned().unwrap_or_default();
+                    let name = self.program(event.kind).first().cloned().unwrap_or_default();
                     self.lose(&format_args!("{name}: {e}"));
                 }
             }
@@ -121,8 +128,11 @@ impl Hooks {
         }
     }
 
-    fn program(&self, unban: bool) -> &[String] {
-        if unban { &self.on_unban } else { &self.on_ban }
+    fn program(&self, kind: HookKind) -> &[String] {
+        match kind {
+            HookKind::Ban => &self.on_ban,
+            HookKind::Unban => &self.on_unban,
+        }
     }
 
     /// Told once, and again when it has gone well in between.
@@ -162,7 +172,7 @@ mod tests {
         let mut hooks = hooks("trap '' TERM HUP; sleep 1000 & sleep 1000");
         let now = clock::mono();
         for _ in 0..RUNNING + 1 {
-            hooks.add(false, Vec::new());
+            hooks.add(HookKind::Ban, Vec::new());
         }
         assert_eq!(hooks.deadline(), Some(Mono::default()), "one may start");
         hooks.turn(now);
@@ -180,7 +190,7 @@ mod tests {
     fn what_does_not_fit_is_counted() {
         let mut hooks = hooks("exit 0");
         for _ in 0..WAITING + 10 {
-            hooks.add(false, Vec::new());
+            hooks.add(HookKind::Ban, Vec::new());
         }
         assert_eq!((hooks.lost, hooks.failing), (10, true));
         let now = clock::mono();

@@ -169,7 +169,8 @@ impl Daemon {
         }
         guard.take_recreated();
         let plan = setup::plan(&loaded, compiled);
-        let mut enforcer = Enforcer::new(guard, open_journal(settings, now), settings.kill_connections);
+        let mut enforcer = Enforcer::new(guard, open_journal(settings, now));
+        enforcer.set_kill(settings.kill_connections);
         enforcer.lock_beside(Path::new(&settings.run_dir));
         enforcer.set_prompt(settings.state_sync.is_some());
         let mut ban_policy = BanPolicy::new(settings, &plan.policies);

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! What becomes of a rule's hits: thresholds, what its bans are to be, and what has been counted for it.
 
-use crate::ban::{FLOODS, Scope};
+use crate::ban::{FLOODS, Scope, Transports};
 use crate::base::clock::{Mono, Span};
 use crate::base::crc::crc32c;
 use crate::base::range::Range;
@@ -110,7 +110,7 @@ pub(super) fn of_floods(flood: &FloodSettings) -> ServicePolicy {
     ServicePolicy {
         name: FLOODS.into(),
         limits: Limits::plain(flood.escalation_window.saturating_add(inside), flood.escalation_hits),
-        request: request_of(flood.bantime, None, true, &Scope::ALL),
+        request: request_of(flood.bantime, None, Spoofable::ByAnybody, &Scope::ALL),
         scope: Scope::ALL,
         detect: !flood.escalation_enabled,
         trust_any: false,
@@ -127,11 +127,11 @@ pub(super) fn of_list(zone: &Zone) -> ServicePolicy {
     if zone.bantime == Span::Permanent {
         log::warn!("rbl_{}_bantime=permanent: a list's bans last bantime_max at most", zone.key);
     }
-    let scope = Scope::new(zone.ports.ranges().to_vec(), true, true);
+    let scope = Scope::new(zone.ports.ranges().to_vec(), Transports::Both);
     ServicePolicy {
         name: ["rbl-", &zone.key].concat().into(),
         limits: Limits::plain(1, 1),
-        request: request_of(zone.bantime, None, true, &scope),
+        request: request_of(zone.bantime, None, Spoofable::ByAnybody, &scope),
         scope,
         detect: false,
         trust_any: false,
@@ -145,12 +145,17 @@ pub(super) fn of_list(zone: &Zone) -> ServicePolicy {
 /// What a service rule says of its bans.
 fn request(rule: &ServiceRule, scope: &Scope) -> BanRequest {
     let permanent = rule.escalation_enabled.then_some((rule.escalation_window, rule.permanent_threshold));
-    request_of(rule.bantime, permanent, rule.trust_any, scope)
+    let spoofable = if rule.trust_any { Spoofable::ByAnybody } else { Spoofable::No };
+    request_of(rule.bantime, permanent, spoofable, scope)
 }
 
 /// The same in parts.
-fn request_of(bantime: Span, permanent: Option<(u32, u32)>, forgeable: bool, scope: &Scope) -> BanRequest {
-    let spoofable = if forgeable { Spoofable::ByAnybody } else { Spoofable::No };
+fn request_of(
+    bantime: Span,
+    permanent: Option<(u32, u32)>,
+    spoofable: Spoofable,
+    scope: &Scope,
+) -> BanRequest {
     BanRequest { bantime, permanent, spoofable, scope: scope_tag(&scope_text(scope)), flood: false }
 }
 

@@ -158,7 +158,7 @@ impl Rehearsal {
             observer: Observer::new(rules, limits, ipv6_prefix, slots, KEY),
             court: Court {
                 decider: Decider::new(policies, &settings, ban_policy, allowed, local),
-                enforcer: Enforcer::new(Box::new(backend), None, false),
+                enforcer: Enforcer::new(Box::new(backend), None),
                 world,
                 ipv6_prefix,
             },

@@ -78,14 +78,22 @@ impl Memory<'static> {
     pub const OF_OTHERS: Memory<'static> = Memory { keep: 366 * 86_400, worth: &|entry| entry.bans > 0 };
 }
 
+/// How far the journal is to have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SavedUntil {
+    /// The system has it: it outlives this process.
+    System,
+    /// The disk has it: it outlives the system, too.
+    Disk,
+}
+
 /// What went wrong beside the kernel; the bans are in force nonetheless.
 pub type WarnFn<'n> = &'n mut dyn FnMut(&dyn std::fmt::Display);
 
 impl Enforcer {
-    /// Bans through `guard`; without a journal they last until the kernel forgets them. `kill` ends the
-    /// connections of whom is banned.
+    /// Bans through `guard`; without a journal they last until the kernel forgets them.
     #[must_use]
-    pub fn new(guard: Box<dyn Backend>, journal: Option<BanJournal>, kill: bool) -> Enforcer {
+    pub fn new(guard: Box<dyn Backend>, journal: Option<BanJournal>) -> Enforcer {
         let (spare, compaction, retry) = (None, None, Wall(0));
         let (prompt, late, missed, doubts) = (true, false, false, false);
         let (passing, unreported) = (Vec::new(), Vec::new());
@@ -96,7 +104,7 @@ impl Enforcer {
             compaction,
             retry,
             prompt,
-            kill,
+            kill: false,
             passing,
             late,
             missed,
@@ -140,7 +148,8 @@ impl Enforcer {
         self.doubts = true;
     }
 
-    /// Takes another setting of `kill_connections`.
+    /// The setting `kill_connections`: whether a ban ends the connections of whom is banned. It does not unless
+    /// this says so.
     pub fn set_kill(&mut self, kill: bool) {
         self.kill = kill;
     }
@@ -363,15 +372,18 @@ impl Enforcer {
         !self.journal.as_ref().is_some_and(BanJournal::is_refused)
     }
 
-    /// Writes what the journal has taken in, and (`sync`) waits for the disk.
+    /// Hands what the journal has taken in to the system.
     ///
     /// # Errors
     /// What cannot be written is kept for the next try.
-    pub fn save(&mut self, sync: bool) -> Result<(), StateError> {
+    pub fn save(&mut self, until: SavedUntil) -> Result<(), StateError> {
         self.write()?;
         self.catch_up()?;
         let Some(journal) = &mut self.journal else { return Ok(()) };
-        if sync { journal.sync() } else { Ok(()) }
+        match until {
+            SavedUntil::Disk => journal.sync(),
+            SavedUntil::System => Ok(()),
+        }
     }
 
     /// Begins a compaction of the journal if it is worth one.
@@ -422,7 +434,7 @@ impl Enforcer {
     /// # Errors
     /// What cannot be written.
     pub fn close(&mut self, now: Wall) -> Result<(), StateError> {
-        self.save(false)?;
+        self.save(SavedUntil::System)?;
         self.begin_compaction(now, Memory::OF_OTHERS)?;
         while self.compacts() {
             self.compact(now, Memory::OF_OTHERS)?;

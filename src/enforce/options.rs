@@ -3,6 +3,7 @@
 
 use crate::ban::{
     Capabilities, DropLog, FloodLimits, FloodOptions, Options, Reach, ScanOptions, Scope, SeenOptions,
+    Transports,
 };
 use crate::base::clock::{Mono, Wall};
 use crate::base::line::quotable;
@@ -154,7 +155,12 @@ impl Outside {
 /// The ports that a service rule's bans close.
 #[must_use]
 pub fn scope(rule: &ServiceRule) -> Scope {
-    Scope::new(rule.ports.ranges().to_vec(), rule.tcp, rule.udp)
+    let transports = match (rule.tcp, rule.udp) {
+        (true, false) => Transports::Tcp,
+        (false, true) => Transports::Udp,
+        _ => Transports::Both,
+    };
+    Scope::new(rule.ports.ranges().to_vec(), transports)
 }
 
 /// Opens the ban journal; the second value is to be told.

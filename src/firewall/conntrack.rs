@@ -249,6 +249,7 @@ fn covered(tuple: &[u8], targets: &Targets<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ban::Transports;
     use crate::sys::nlattr::messages;
 
     fn tuple(buf: &mut MsgBuf, kind: u16, src: &str, port: u16) {
@@ -292,7 +293,7 @@ mod tests {
             ("no id", entry(Some((peer, 22)), Some((own, 40000)), false), false),
         ];
         let nets = [Range::from("192.0.2.0/24".parse::<IpNet>().unwrap())];
-        let scope = Scope::new(vec![(22, 22)], true, false);
+        let scope = Scope::new(vec![(22, 22)], Transports::Tcp);
         let targets = Targets::new(&nets, &scope);
         for (name, given, want) in cases {
             let mut out = MsgBuf::default();

@@ -312,7 +312,8 @@ impl TableBatch {
 
     fn limit(&mut self, family: Option<Family>, limit: &Limit) {
         let Limit { rate, burst, over, set } = limit;
-        let bucket = expr::limit(u64::from(rate.packets), u64::from(rate.per), *burst, *over);
+        let side = if *over { expr::LimitSide::Above } else { expr::LimitSide::UpTo };
+        let bucket = expr::limit(u64::from(rate.packets), u64::from(rate.per), *burst, side);
         let (Some(set), Some(family)) = (set, family) else {
             self.rule.push(bucket);
             return;
@@ -324,7 +325,7 @@ impl TableBatch {
             self.rule.push(expr::mask(REG, &bits.to_be_bytes()));
         }
         let (set, id) = self.named(*set);
-        self.rule.push(expr::dynset(&set, id, REG, 0, true, Some(bucket)));
+        self.rule.push(expr::dynset(&set, id, REG, 0, expr::DynsetOp::Update, Some(bucket)));
     }
 
     fn matches(&mut self, rule: &Rule) {

@@ -142,6 +142,7 @@ fn flow(family: u8, id: &[u8]) -> Option<Flow> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ban::Transports;
     use crate::sys::nlattr::messages;
 
     fn answer(family: u8, port: u16, addr: &[u8]) -> MsgBuf {
@@ -170,7 +171,7 @@ mod tests {
             ("foreign family", answer(99, 22, &[192, 0, 2, 1]), false),
         ];
         let nets = ["192.0.2.0/24", "2001:db8::/64"].map(|n| Range::from(n.parse::<IpNet>().unwrap()));
-        let scope = Scope::new(vec![(22, 22)], true, true);
+        let scope = Scope::new(vec![(22, 22)], Transports::Both);
         let targets = Targets::new(&nets, &scope);
         for (name, given, want) in cases {
             let mut out = MsgBuf::default();

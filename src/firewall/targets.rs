@@ -53,9 +53,9 @@ impl<'a> Targets<'a> {
 
     /// Whether such packets are banned. What has no port is covered only when all ports are.
     pub fn cover(&self, flow: &Flow) -> bool {
-        let (tcp, udp) = self.scope.protocols();
+        let transports = self.scope.transports();
         let open = self.scope.is_all()
-            || matches!((flow.protocol, tcp, udp), (TCP, true, _) | (UDP, _, true))
+            || (flow.protocol == TCP && transports.has_tcp() || flow.protocol == UDP && transports.has_udp())
                 && flow.port.is_some_and(|p| self.scope.ports().iter().any(|&(a, b)| (a..=b).contains(&p)));
         open && self.has(flow.peer)
     }
@@ -74,6 +74,7 @@ impl<'a> Targets<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ban::Transports;
 
     fn ranges(text: &str) -> Vec<Range> {
         text.split_whitespace().map(|t| Range::from(t.parse::<IpNet>().unwrap())).collect()
@@ -129,8 +130,8 @@ mod tests {
     fn a_scope_narrows_a_ban() {
         let list = ranges("192.0.2.1/32");
         let flow = |protocol, port| Flow { peer: "192.0.2.1".parse().unwrap(), protocol, port };
-        let both = Scope::new(vec![(22, 22), (8000, 8010)], true, true);
-        let tcp = Scope::new(vec![(22, 22)], true, false);
+        let both = Scope::new(vec![(22, 22), (8000, 8010)], Transports::Both);
+        let tcp = Scope::new(vec![(22, 22)], Transports::Tcp);
         let rows = [
             (&both, flow(TCP, Some(22)), true),
             (&both, flow(UDP, Some(8010)), true),

@@ -5,7 +5,7 @@
 use super::lines::Splitter;
 use super::{Item, Progress, Source, Tags};
 use crate::base::clock::{Mono, Now};
-use crate::sys::child::{Child, ChildExit, pipe, start};
+use crate::sys::child::{Child, ChildExit, WhenFull, pipe, start};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -112,10 +112,10 @@ impl CommandSource {
     }
 
     fn start(&mut self, now: Mono) -> io::Result<()> {
-        let (out, to_out) = pipe(false)?;
+        let (out, to_out) = pipe(WhenFull::Wait)?;
         // What is said there is only wanted when it ends; a program that says much of it must not be stopped
         // by that.
-        let (err, to_err) = pipe(true)?;
+        let (err, to_err) = pipe(WhenFull::Lose)?;
         let child = start(&self.argv, &[], Some(to_out.as_fd()), Some(to_err.as_fd()))?;
         self.starts += 1;
         self.run = Some(ProgramRun { child, out: Some(out), err, spoke: false, since: now, end: None });

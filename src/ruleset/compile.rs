@@ -5,7 +5,7 @@
 
 use super::RuleSet;
 use super::ast::{Action, Address, InterfaceList, Port, Proto, RuleStatement, SetElements};
-use super::loopback::{self, LO};
+use super::loopback::{self, ApartDirections, LO};
 use super::words::is_of_nft;
 use crate::base::line::quotable;
 use crate::base::name::{IfName, Name};
@@ -44,7 +44,7 @@ pub fn compile_last(set: &mut RuleSet, auto: &[IfName], sink: &mut dyn Sink) {
 }
 
 /// Chains, sets, and what is decided on loopback where its rules stand apart: for which directions they do.
-fn begin(set: &RuleSet, auto: &[IfName], sink: &mut dyn Sink) -> [bool; 3] {
+fn begin(set: &RuleSet, auto: &[IfName], sink: &mut dyn Sink) -> ApartDirections {
     let action = |dir: Direction| {
         let given = set.policies.get(dir as usize).copied().flatten();
         given.map_or(Action::Accept, |(_, action)| action)
@@ -58,11 +58,11 @@ fn begin(set: &RuleSet, auto: &[IfName], sink: &mut dyn Sink) -> [bool; 3] {
     }
     let apart = set.apart(auto);
     set.each_of_loopback(&mut |origin, one| {
-        if is(apart, one.dir) {
+        if apart.has(one.dir) {
             rule(set, auto, one, (origin, true), sink);
         }
     });
-    for dir in Direction::ALL.into_iter().filter(|dir| is(apart, *dir) && !set.loopback_ends(*dir)) {
+    for dir in Direction::ALL.into_iter().filter(|dir| apart.has(*dir) && !set.loopback_ends(*dir)) {
         for (verdict, proto) in verdicts(action(dir), Proto::All) {
             let mut part = Part { proto, ..Part::new(verdict) };
             let place = if dir == Direction::In { &mut part.iif } else { &mut part.oif };
@@ -77,19 +77,15 @@ fn begin(set: &RuleSet, auto: &[IfName], sink: &mut dyn Sink) -> [bool; 3] {
     apart
 }
 
-fn is(apart: [bool; 3], dir: Direction) -> bool {
-    apart.get(dir as usize) == Some(&true)
-}
-
 /// Compiles a rule, if `begin` has not done so.
 fn later(
     set: &RuleSet,
-    (auto, apart): (&[IfName], [bool; 3]),
+    (auto, apart): (&[IfName], ApartDirections),
     one: &RuleStatement,
     origin: u32,
     sink: &mut dyn Sink,
 ) {
-    let apart = is(apart, one.dir);
+    let apart = apart.has(one.dir);
     if !apart || !loopback::is_only(one) {
         rule(set, auto, one, (origin, apart), sink);
     }

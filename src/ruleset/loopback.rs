@@ -23,6 +23,16 @@ pub(super) struct Loopback {
     any: u32,
 }
 
+/// The directions in which the rules of loopback stand apart.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ApartDirections([bool; 3]);
+
+impl ApartDirections {
+    pub(super) fn has(self, dir: Direction) -> bool {
+        self.0.get(dir as usize) == Some(&true)
+    }
+}
+
 impl Loopback {
     /// Takes notice of a rule. Whether it is for loopback only.
     pub(super) fn note(&mut self, rule: &RuleStatement) -> bool {
@@ -50,9 +60,9 @@ impl Loopback {
 impl RuleSet {
     /// In which directions the rules of loopback stand apart; `auto` are the interfaces of the default
     /// routes.
-    pub(super) fn apart(&self, auto: &[IfName]) -> [bool; 3] {
+    pub(super) fn apart(&self, auto: &[IfName]) -> ApartDirections {
         let lost = auto.iter().any(|name| name.as_str() == LO);
-        self.loopback.map(|dir| !lost && dir.apart())
+        ApartDirections(self.loopback.map(|dir| !lost && dir.apart()))
     }
 
     /// Whether a rule decides on all packets of loopback.

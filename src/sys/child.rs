@@ -252,16 +252,24 @@ impl Child {
     }
 }
 
-/// A pipe: its reading end never blocks, and both end with an exec. What does not fit into one with `drops`
-/// is lost instead of stopping the writer.
+/// What becomes of who writes to a full pipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It waits.
+    Wait,
+    /// What does not fit is lost.
+    Lose,
+}
+
+/// A pipe: its reading end never blocks, and both end with an exec.
 ///
 /// # Errors
 /// When no descriptor is left.
-pub fn pipe(drops: bool) -> io::Result<(File, OwnedFd)> {
+pub fn pipe(full: WhenFull) -> io::Result<(File, OwnedFd)> {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
     let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-    if drops {
+    if full == WhenFull::Lose {
         fcntl(&write, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     }
     Ok((read.into(), write))
@@ -280,7 +288,7 @@ mod tests {
 
     /// What the program writes, and how it ends.
     fn run(argv: &[String], env: &[String]) -> (String, ChildExit) {
-        let (mut read, write) = pipe(false).unwrap();
+        let (mut read, write) = pipe(WhenFull::Wait).unwrap();
         let child = start(argv, env, Some(write.as_fd()), None).unwrap();
         drop(write);
         let mut said = String::new();
@@ -348,7 +356,7 @@ mod tests {
 
     #[test]
     fn its_children_go_with_it() {
-        let (mut read, write) = pipe(false).unwrap();
+        let (mut read, write) = pipe(WhenFull::Wait).unwrap();
         let child = start(&sh("sleep 1000 & sleep 1000 & wait"), &[], Some(write.as_fd()), None).unwrap();
         drop(write);
         assert_eq!(child.ended(), None);
@@ -364,7 +372,7 @@ mod tests {
 
     #[test]
     fn a_pipe_that_drops_stops_nobody() {
-        let (mut read, write) = pipe(true).unwrap();
+        let (mut read, write) = pipe(WhenFull::Lose).unwrap();
         let child =
             start(&sh("yes 2>/dev/null | head -c 1000000 >&2"), &[], None, Some(write.as_fd())).unwrap();
         drop(write);

@@ -94,11 +94,10 @@ impl Protected {
         RESERVED.iter().chain([&LINK_LOCAL]).for_each(|&(net, why)| each(Range::from(net), why));
     }
 
-    /// The same ranges, sorted and merged, with the peers of SSH sessions or without.
+    /// The same ranges and the peers of SSH sessions, sorted and merged.
     #[must_use]
-    pub fn all(&self, with_ssh: bool) -> Vec<Range> {
-        let addrs = self.addrs.iter().filter(|_| with_ssh);
-        let mut all: Vec<Range> = addrs.map(|&(addr, _)| Range::from(addr)).collect();
+    pub fn all(&self) -> Vec<Range> {
+        let mut all: Vec<Range> = self.addrs.iter().map(|&(addr, _)| Range::from(addr)).collect();
         self.each(&mut |range, _| all.push(range));
         crate::base::range::merge(&mut all);
         all

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 use ipnet::IpNet;
-use mef::ban::{Ban, BanOutcome, Options, Repeat, Scope};
+use mef::ban::{Ban, BanOutcome, Options, Repeat, Scope, Transports};
 use mef::base::clock::{Span, Wall};
 use mef::base::range::Range;
 use mef::enforce::Enforcer;
@@ -66,7 +66,6 @@ fn open(dir: &Path) -> Enforcer {
     Enforcer::new(
         Box::new(Guard::open(Options::default(), mef::ban::Allowed::default()).unwrap()),
         Some(journal),
-        false,
     )
 }
 
@@ -75,7 +74,7 @@ impl World {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("root is needed");
         let dir = std::env::temp_dir().join(format!("mef-bans-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
-        let scopes = [Scope::ALL, Scope::new(vec![(22, 22)], true, false)];
+        let scopes = [Scope::ALL, Scope::new(vec![(22, 22)], Transports::Tcp)];
         World { enforcer: Some(open(&dir)), dir, model: Model::new(), scopes, near: NEAR }
     }
 

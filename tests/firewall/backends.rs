@@ -1,7 +1,7 @@
 //! What every backend has to do, each body over all of them, in a network namespace of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
-use mef::ban::{Allowed, Ban, BanEntry, BanOutcome, Damage, ListId, Options, Repeat, Scope};
+use mef::ban::{Allowed, Ban, BanEntry, BanOutcome, Damage, ListId, Options, Repeat, Scope, Transports};
 use mef::base::clock::{Span, Wall};
 use mef::base::range::{Family, Range};
 use mef::firewall::backend::Backend;
@@ -209,7 +209,7 @@ fn unbanning_a_network_ends_the_bans_inside_it() {
         for addr in ["192.0.2.7", "192.0.2.9", "198.51.100.1", "2001:db8::/64", "2001:db8:0:1::/64"] {
             ban(guard, addr, Span::Permanent);
         }
-        let scope = Scope::new(vec![(22, 22)], true, true);
+        let scope = Scope::new(vec![(22, 22)], Transports::Both);
         let more =
             [a_ban("192.0.2.7", &scope, Span::Permanent), a_ban("10.0.0.0/9", &scope, Span::Permanent)];
         guard.ban(&more, Repeat::Prolongs, &mut |_, r| assert!(r.is_ok(), "{r:?}"));
@@ -269,7 +269,7 @@ fn rebuilding_keeps_the_bans_and_takes_the_new_options() {
     over_all(|_, open| {
         let guard = &mut *plain(open);
         ban(guard, "192.0.2.7", Span::Permanent);
-        let scope = Scope::new(vec![(22, 22)], true, true);
+        let scope = Scope::new(vec![(22, 22)], Transports::Both);
         let more = [a_ban("192.0.2.8", &scope, Span::Permanent)];
         guard.ban(&more, Repeat::Prolongs, &mut |_, r| assert!(r.is_ok()));
         assert!(guard.take_recreated());
@@ -459,7 +459,7 @@ fn what_others_flush_is_damage_and_is_repaired() {
             std::thread::sleep(std::time::Duration::from_millis(1100));
             guard.has_moved().unwrap()
         };
-        let scope = Scope::new(vec![(22, 22)], true, true);
+        let scope = Scope::new(vec![(22, 22)], Transports::Both);
         let bans = [a_ban("192.0.2.7", &ALL, Span::Permanent), a_ban("192.0.2.8", &scope, Span::Permanent)];
         guard.ban(&bans, Repeat::Prolongs, &mut |_, r| assert!(r.is_ok()));
         guard.check().unwrap();

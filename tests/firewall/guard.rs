@@ -1,7 +1,7 @@
 //! The guard table against the real kernel, each test in a network namespace of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
-use mef::ban::{Ban, BanOutcome, Options, Repeat, Scope};
+use mef::ban::{Ban, BanOutcome, Options, Repeat, Scope, Transports};
 use mef::base::clock::Span;
 use mef::base::range::Range;
 use mef::firewall::guard::Guard;
@@ -86,7 +86,7 @@ fn nft_reads_the_table_back() {
     ban(&mut guard, "2001:db8:2::/48", Span::Secs(3600));
     ban(&mut guard, "10.0.0.0/8", Span::Secs(60));
     ban(&mut guard, "203.0.113.5-203.0.113.9", Span::Permanent);
-    let scope = Scope::new(vec![(22, 22), (1000, 2000)], true, false);
+    let scope = Scope::new(vec![(22, 22), (1000, 2000)], Transports::Tcp);
     guard.ban(&[a_ban("192.0.2.8", &scope, Span::Permanent)], Repeat::Prolongs, &mut |_, r| {
         assert!(r.is_ok())
     });
@@ -258,7 +258,7 @@ fn unbanning_a_network_ends_the_bans_inside_it() {
     for addr in ["192.0.2.7", "192.0.2.9", "198.51.100.1", "2001:db8::/64", "2001:db8:0:1::/64"] {
         ban(&mut guard, addr, Span::Secs(60));
     }
-    let scope = Scope::new(vec![(22, 22)], true, true);
+    let scope = Scope::new(vec![(22, 22)], Transports::Both);
     guard
         .ban(&[a_ban("192.0.2.7", &scope, Span::Secs(60))], Repeat::Prolongs, &mut |_, r| assert!(r.is_ok()));
     assert_eq!(unban(&mut guard, "192.0.2.0/24"), 3);
@@ -274,7 +274,7 @@ fn unbanning_a_network_ends_the_bans_inside_it() {
 fn rebuilding_keeps_the_bans_and_takes_the_new_options() {
     let mut guard = namespace();
     ban(&mut guard, "192.0.2.7", Span::Secs(60));
-    let scope = Scope::new(vec![(22, 22)], true, true);
+    let scope = Scope::new(vec![(22, 22)], Transports::Both);
     guard
         .ban(&[a_ban("192.0.2.8", &scope, Span::Secs(60))], Repeat::Prolongs, &mut |_, r| assert!(r.is_ok()));
     let reach = mef::ban::Reach::Host;
@@ -414,7 +414,7 @@ fn a_scope_that_others_add_has_its_rules_once_whoever_rebuilds_the_table_meanwhi
                 let (mut other, mut all) =
                     (Guard::open(Options::default(), mef::ban::Allowed::default()).unwrap(), Vec::new());
                 for n in 0..ROUNDS {
-                    let scope = Scope::new(vec![(1000 + n, 1000 + n)], true, false);
+                    let scope = Scope::new(vec![(1000 + n, 1000 + n)], Transports::Tcp);
                     let addr = format!("192.0.2.{worker}");
                     start.wait();
                     pause(500);
@@ -488,7 +488,7 @@ fn networks_at_the_end_of_the_addresses_come_and_go() {
 #[cfg_attr(not_root, ignore = "needs root")]
 fn the_table_comes_back_for_new_ports_and_for_networks() {
     let mut guard = namespace();
-    let scope = Scope::new(vec![(22, 22)], true, true);
+    let scope = Scope::new(vec![(22, 22)], Transports::Both);
     guard.ensure().unwrap();
     assert!(guard.take_recreated() && !guard.take_recreated());
     nft(&["flush", "ruleset"]);
@@ -509,7 +509,7 @@ fn the_table_comes_back_for_new_ports_and_for_networks() {
 fn a_table_that_others_made_with_another_prefix_is_noticed() {
     let mut guard = namespace();
     ban(&mut guard, "2001:db8::/64", Span::Secs(60));
-    let scope = Scope::new(vec![(22, 22)], true, true);
+    let scope = Scope::new(vec![(22, 22)], Transports::Both);
     guard.ban(&[a_ban("2001:db8:1::/64", &scope, Span::Secs(60))], Repeat::Prolongs, &mut |_, r| {
         assert!(r.is_ok())
     });
@@ -553,7 +553,7 @@ fn many_are_unbanned_at_once_and_each_is_counted() {
 #[cfg_attr(not_root, ignore = "needs root")]
 fn of_hundreds_each_is_found_where_it_is_banned() {
     let mut guard = namespace();
-    let ports = Scope::new(vec![(22, 22)], true, true);
+    let ports = Scope::new(vec![(22, 22)], Transports::Both);
     let (mut bans, mut want) = (Vec::new(), Vec::new());
     for n in 0..300 {
         let (v4, v6) = (format!("192.0.{}.{}", n / 100, n % 100), format!("2001:db8:0:{n:x}::/64"));
@@ -626,7 +626,7 @@ fn bans_that_ended_with_a_network_do_not_come_back_from_the_journal() {
     let now = mef::base::clock::Wall(1_800_000_000);
     let patience = std::time::Duration::from_secs(1);
     let (journal, _) = mef::state::journal::BanJournal::open(&dir, now, [1, 2], patience).unwrap();
-    let mut enforcer = mef::enforce::Enforcer::new(Box::new(guard), Some(journal), false);
+    let mut enforcer = mef::enforce::Enforcer::new(Box::new(guard), Some(journal));
     let addr = ["192.0.2.7", "192.0.2.9", "198.51.100.1", "10.0.0.0/8", "2001:db8::/64"];
     let bans = addr.map(|addr| a_ban(addr, &ALL, Span::Secs(600)));
     let ok = &mut |_: usize, r: Result<BanOutcome, &mef::ban::Failure>| assert!(r.is_ok());

@@ -2,7 +2,7 @@
 //! for it.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
-use mef::ban::{Allowed, Ban, Damage, Health, Options, Repeat, Scope};
+use mef::ban::{Allowed, Ban, Damage, Health, Options, Repeat, Scope, Transports};
 use mef::base::clock::Span;
 use mef::base::range::Range;
 use mef::firewall::guard::Guard;
@@ -52,7 +52,7 @@ fn look(guard: &mut Guard) -> Option<Health> {
 #[cfg_attr(not_root, ignore = "needs root")]
 fn own_changes_are_no_news() {
     let mut guard = watched();
-    let ports = Scope::new(vec![(22, 22)], true, true);
+    let ports = Scope::new(vec![(22, 22)], Transports::Both);
     assert_eq!(look(&mut guard), None);
     for _ in 0..2 {
         ban(&mut guard, "203.0.113.1/32", &Scope::ALL);
@@ -98,7 +98,7 @@ fn a_change_of_others_is_found_whatever_we_do_around_it() {
 #[cfg_attr(not_root, ignore = "needs root")]
 fn damage_is_told_by_its_kind() {
     let mut guard = watched();
-    let ports = Scope::new(vec![(22, 22)], true, true);
+    let ports = Scope::new(vec![(22, 22)], Transports::Both);
     ban(&mut guard, "203.0.113.2/32", &ports);
     nft("table inet mef {}");
     let loaded = Health { rules_loaded: true, ..Health::default() };
@@ -153,7 +153,7 @@ fn a_table_that_another_process_made_anew_is_not_taken_for_ours() {
 #[cfg_attr(not_root, ignore = "needs root")]
 fn what_came_later_is_missed_when_it_goes() {
     let mut guard = watched();
-    let ports = Scope::new(vec![(25, 25)], true, true);
+    let ports = Scope::new(vec![(25, 25)], Transports::Both);
     let mut other = Guard::open(Options::default(), Allowed::default()).unwrap();
     ban(&mut other, "203.0.113.2/32", &ports);
     assert_eq!(look(&mut guard), Some(Health::default()));

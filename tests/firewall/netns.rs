@@ -5,7 +5,7 @@ use crate::common;
 
 use common::{Net, Peer, wait_until};
 use ipnet::IpNet;
-use mef::ban::Scope;
+use mef::ban::{Scope, Transports};
 use mef::base::range::Range;
 use mef::firewall::conntrack::{Killed, kill};
 use mef::sys::host::Protected;
@@ -128,7 +128,7 @@ fn a_ban_of_ports_leaves_the_other_ports_alone() {
     let mut first = connect(&net, &peer, any4(), peer.host4.into());
     let mut second = connect(&net, &peer, any4(), peer.host4.into());
     let port = first.0.local_addr().unwrap().port();
-    let killed = kill(&one(peer.v4), &Scope::new(vec![(port, port)], true, true)).unwrap();
+    let killed = kill(&one(peer.v4), &Scope::new(vec![(port, port)], Transports::Both)).unwrap();
     assert_eq!((killed.entries, killed.sockets), (1, 1));
     assert!(!alive(&mut first) && alive(&mut second));
 }

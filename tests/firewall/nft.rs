@@ -45,7 +45,7 @@ fn begin(hook: i32) -> Txn {
 fn add(txn: &mut Txn, exprs: Vec<Expr>) {
     let mut rule = NftRule::new();
     exprs.into_iter().for_each(|e| rule.push(e));
-    txn.add_rule(&CHAIN, &rule, false, Optional::No);
+    txn.add_rule(&CHAIN, &rule, Optional::No);
 }
 
 fn tcp(then: Expr) -> Vec<Expr> {
@@ -82,25 +82,36 @@ fn nft_reads_every_expression_as_it_was_meant() {
     );
     add(
         &mut txn,
-        vec![expr::limit(10, 60, 7, true), expr::log(c"slow down ", 3), expr::verdict(NftVerdict::Drop)],
+        vec![
+            expr::limit(10, 60, 7, expr::LimitSide::Above),
+            expr::log(c"slow down ", 3),
+            expr::verdict(NftVerdict::Drop),
+        ],
     );
     add(&mut txn, vec![expr::nflog(c"scan", 5, 64), expr::verdict(NftVerdict::Return)]);
     add(&mut txn, tcp(expr::reject_tcp()));
     add(&mut txn, vec![expr::reject_icmpx()]);
-    add(&mut txn, vec![expr::connlimit(80, true), expr::verdict(NftVerdict::Jump(&OTHER))]);
+    add(&mut txn, vec![expr::connlimit(80, expr::LimitSide::Above), expr::verdict(NftVerdict::Jump(&OTHER))]);
     add(
         &mut txn,
         vec![expr::socket(2, REG), expr::cmp(Cmp::Eq, REG, &[1]), expr::verdict(NftVerdict::Goto(&OTHER))],
     );
     let mut exprs = source();
-    exprs.push(expr::dynset(&seen, 0, REG, 30_000, true, Some(expr::limit(1, 1, 5, true))));
+    exprs.push(expr::dynset(
+        &seen,
+        0,
+        REG,
+        30_000,
+        expr::DynsetOp::Update,
+        Some(expr::limit(1, 1, 5, expr::LimitSide::Above)),
+    ));
     exprs.push(expr::counter());
     add(&mut txn, exprs);
     let mut exprs = tcp(expr::counter());
     exprs.pop();
     exprs.extend(source());
     exprs.push(expr::payload(PayloadBase::Transport, 2, 2, REG32 + 1));
-    exprs.push(expr::dynset(&pairs, 0, REG, 0, false, None));
+    exprs.push(expr::dynset(&pairs, 0, REG, 0, expr::DynsetOp::Add, None));
     add(&mut txn, exprs);
     let mut exprs = tcp(expr::payload(PayloadBase::Transport, 2, 2, REG));
     exprs.push(expr::range(Cmp::Neq, REG, &80u16.to_be_bytes(), &90u16.to_be_bytes()));
@@ -142,7 +153,7 @@ fn a_refusal_names_the_object_and_changes_nothing() {
     let mut txn = begin(libc::NF_INET_LOCAL_IN);
     let mut rule = NftRule::new();
     rule.push(expr::lookup(Cmp::Eq, &Name::of("nosuch"), 0, REG));
-    txn.add_rule(&CHAIN, &rule, false, Optional::No);
+    txn.add_rule(&CHAIN, &rule, Optional::No);
     let Err(TxnError::Refused(all)) = txn.commit(&mut socket) else { panic!("a set that is not there") };
     assert_eq!((all[0].op, all[0].errno), (Op::Rule(CHAIN, 1, Optional::No), Errno::ENOENT));
     let text = TxnError::Refused(all).to_string();
@@ -219,7 +230,7 @@ fn elements_tell_their_time_and_their_packets() {
     let set = Name::of("s");
     txn.add_set(&SetSpec::new(set, DYNAMIC, IPV4_ADDR));
     let mut exprs = source();
-    exprs.push(expr::dynset(&set, 0, REG, 90_000, true, Some(expr::counter())));
+    exprs.push(expr::dynset(&set, 0, REG, 90_000, expr::DynsetOp::Update, Some(expr::counter())));
     add(&mut txn, exprs);
     txn.commit(&mut socket).unwrap();
     assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());

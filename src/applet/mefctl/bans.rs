@@ -9,7 +9,7 @@ use crate::applet::bans::about;
 use crate::applet::context::settings;
 use crate::applet::output::{Output, OutputError, failed};
 use crate::applet::{allow, ban, target, unban};
-use crate::ban::{BY_HAND, Ban, BanEntry, Capability, FLOODS, GuardState, Repeat, SCANS, Scope};
+use crate::ban::{BY_HAND, Ban, BanEntry, Capability, FLOODS, GuardState, Repeat, SCANS, Scope, Transports};
 use crate::base::clock::Span;
 use crate::base::line::shown;
 use crate::base::range::Range;
@@ -121,7 +121,7 @@ impl WantedBans {
             runtime: matches!(scope, None | Some("--all")),
             permanent: matches!(scope, Some("--permanent" | "--all")),
             throttle: matches!(scope, None | Some("--ddos" | "--all")) && ports.is_none(),
-            ports: ports.map(|ports| Scope::new(ports.ranges().to_vec(), true, true)),
+            ports: ports.map(|ports| Scope::new(ports.ranges().to_vec(), Transports::Both)),
         })
     }
 

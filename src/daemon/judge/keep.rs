@@ -5,21 +5,21 @@ use super::Judge;
 use crate::base::clock::{Now, Wall};
 use crate::base::range::Range;
 use crate::daemon::notes::Topic;
-use crate::enforce::{Enforcer, Memory};
+use crate::enforce::{Enforcer, Memory, SavedUntil};
 use crate::state::StateError;
 
 impl Judge {
     /// Hands what the journal has taken in to the system.
     pub(in crate::daemon) fn flush(&mut self) {
         if self.enforcer.pending() > 0 {
-            self.write(false);
+            self.write(SavedUntil::System);
         }
     }
 
     /// Likewise, and writes the bans that it had no room for; whether it is worth another try later.
     pub(in crate::daemon) fn settle(&mut self) -> bool {
         if self.enforcer.owes() {
-            self.write(false);
+            self.write(SavedUntil::System);
         }
         self.enforcer.owes() && self.enforcer.may_write()
     }
@@ -31,11 +31,11 @@ impl Judge {
 
     /// Writes the journal, and waits for the disk.
     pub(in crate::daemon) fn save(&mut self) {
-        self.write(true);
+        self.write(SavedUntil::Disk);
     }
 
-    fn write(&mut self, sync: bool) {
-        let result = self.enforcer.save(sync);
+    fn write(&mut self, until: SavedUntil) {
+        let result = self.enforcer.save(until);
         self.once(Topic::Journal, result.err().as_ref().map(|e| e as _));
     }
 

@@ -128,7 +128,7 @@ fn start(settings: &Settings, rule: &str, allow: &[&str], now: Now) -> (Rc<RefCe
     let mut ban_policy = BanPolicy::new(&settings, &policies);
     let patience = Duration::from_secs(5);
     let journal = BanJournal::open(Path::new(&settings.state_dir), now.wall, [1, 2], patience).unwrap().0;
-    let mut enforcer = Enforcer::new(Box::new(backend), Some(journal), false);
+    let mut enforcer = Enforcer::new(Box::new(backend), Some(journal));
     enforcer.guard().ensure().unwrap();
     let keep = ban_policy.memory();
     enforcer

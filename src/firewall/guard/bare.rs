@@ -70,7 +70,7 @@ pub(super) fn push_probe(rule: &mut NftRule) {
 /// Goes on only with first datagrams of flows.
 pub(super) fn push_first_datagram(rule: &mut NftRule) {
     push_meta(rule, libc::NFT_META_L4PROTO, libc::IPPROTO_UDP);
-    super::flood::push_new(rule, false);
+    super::flood::push_new(rule, super::flood::Only::These);
 }
 
 impl Guard {
@@ -100,7 +100,7 @@ impl Guard {
             push_probe(&mut rule);
             push_key(&mut rule, source);
             push_jump(&mut rule, &ban_set(source.family()), source.family());
-            self.txn.add_rule(&layout::GATE, &rule, false, Optional::Part(Capability::Scans));
+            self.txn.add_rule(&layout::GATE, &rule, Optional::Part(Capability::Scans));
         }
     }
 
@@ -121,7 +121,7 @@ impl Guard {
             push_first_datagram(&mut rule);
             push_key(&mut rule, source);
             push_jump(&mut rule, &ban_set(source.family()), source.family());
-            self.txn.add_rule(&BEGIN, &rule, false, Optional::Part(Capability::Floods));
+            self.txn.add_rule(&BEGIN, &rule, Optional::Part(Capability::Floods));
         }
     }
 

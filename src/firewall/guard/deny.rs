@@ -190,7 +190,7 @@ impl Guard {
             let mut rule = NftRule::new();
             layout::push_source(&mut rule, family, 128);
             layout::push_jump(&mut rule, &set.name, family);
-            self.txn.add_rule(&DENY[usize::from(late)], &rule, false, Optional::No);
+            self.txn.add_rule(&DENY[usize::from(late)], &rule, Optional::No);
         }
         for set in old() {
             self.txn.delete_set(&set.name);

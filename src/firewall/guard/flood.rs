@@ -86,22 +86,32 @@ fn push_port(rule: &mut NftRule, from: u16, to: u16) {
     });
 }
 
-/// Goes on only with a SYN that is no answer, or (`not`) with everything else.
-fn push_syn(rule: &mut NftRule, not: bool) {
+/// Which packets a rule goes on with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Only {
+    /// Those that are asked for.
+    These,
+    /// All others.
+    Others,
+}
+
+/// Asks for a SYN that is no answer.
+fn push_syn(rule: &mut NftRule, only: Only) {
     rule.push(expr::payload(PayloadBase::Transport, TCP_FLAGS, 1, REG));
     rule.push(expr::mask(REG, &[SYN_ACK]));
-    rule.push(expr::cmp(if not { Cmp::Neq } else { Cmp::Eq }, REG, &[SYN]));
+    rule.push(expr::cmp(if only == Only::These { Cmp::Eq } else { Cmp::Neq }, REG, &[SYN]));
 }
 
-/// Goes on only with the first packets of connections, or (`not`) with everything else.
-pub(super) fn push_new(rule: &mut NftRule, not: bool) {
-    push_state(rule, CT_NEW, not);
+/// Asks for the first packets of connections.
+pub(super) fn push_new(rule: &mut NftRule, only: Only) {
+    push_state(rule, CT_NEW, only);
 }
 
-fn push_state(rule: &mut NftRule, bits: u32, not: bool) {
+/// Asks for packets of connections in one of these states.
+fn push_state(rule: &mut NftRule, bits: u32, only: Only) {
     rule.push(expr::ct(libc::NFT_CT_STATE, REG));
     rule.push(expr::mask(REG, &bits.to_ne_bytes()));
-    rule.push(expr::cmp(if not { Cmp::Eq } else { Cmp::Neq }, REG, &[0; 4]));
+    rule.push(expr::cmp(if only == Only::These { Cmp::Neq } else { Cmp::Eq }, REG, &[0; 4]));
 }
 
 /// Milliseconds after which an unused bucket is full again.
@@ -194,7 +204,7 @@ fn delete_counts(guard: &mut Guard) {
 
 impl Guard {
     fn flood_rule(&mut self, chain: &Name, rule: &NftRule) {
-        self.txn.add_rule(chain, rule, false, Optional::Part(Capability::Floods));
+        self.txn.add_rule(chain, rule, Optional::Part(Capability::Floods));
     }
 
     fn write_flood(&mut self, made: TableState) {
@@ -212,7 +222,7 @@ impl Guard {
         self.flood_rule(&FLOOD, &end(rule, NftVerdict::Accept));
         if flood.drop {
             let mut rule = NftRule::new();
-            push_state(&mut rule, CT_OLD, false);
+            push_state(&mut rule, CT_OLD, Only::These);
             self.flood_rule(&FLOOD, &end(rule, NftVerdict::Accept));
             for source in sources(made.ipv6_prefix) {
                 self.flood_rule(&FLOOD, &end(throttled(source), NftVerdict::Goto(&HELD)));
@@ -221,8 +231,8 @@ impl Guard {
         // Connections that are there pay for nothing but this.
         let mut rule = NftRule::new();
         push_meta(&mut rule, libc::NFT_META_L4PROTO, libc::IPPROTO_TCP);
-        push_syn(&mut rule, true);
-        push_new(&mut rule, true);
+        push_syn(&mut rule, Only::Others);
+        push_new(&mut rule, Only::Others);
         self.flood_rule(&FLOOD, &end(rule, NftVerdict::Accept));
         for (from, to, limits) in &flood.ports {
             let mut rule = NftRule::new();
@@ -247,18 +257,19 @@ impl Guard {
             let mut rule = NftRule::new();
             push_port(&mut rule, from, to);
             if limit == FloodLimit::Syn {
-                push_syn(&mut rule, false)
+                push_syn(&mut rule, Only::These)
             } else {
-                push_new(&mut rule, false)
+                push_new(&mut rule, Only::These)
             }
             push_pair(&mut rule, source);
             let (life, over) = match limit {
                 FloodLimit::Syn => (life(limits.syn), bucket(limits.syn)),
                 FloodLimit::New => (life(limits.new), bucket(limits.new)),
-                FloodLimit::Conns => (0, expr::connlimit(limits.conns, true)),
+                FloodLimit::Conns => (0, expr::connlimit(limits.conns, expr::LimitSide::Above)),
             };
             // A rate is of use as long as packets come, a count as long as there are connections.
-            rule.push(expr::dynset(&limit.set(family), 0, REG, life, life > 0, Some(over)));
+            let op = if life > 0 { expr::DynsetOp::Update } else { expr::DynsetOp::Add };
+            rule.push(expr::dynset(&limit.set(family), 0, REG, life, op, Some(over)));
             let (chain, _) = limit.names();
             let rule = end(rule, NftVerdict::Goto(&chain));
             let optional = if limit == FloodLimit::Conns {
@@ -266,7 +277,7 @@ impl Guard {
             } else {
                 Optional::Part(Capability::Floods)
             };
-            self.txn.add_rule(&LOOK, &rule, false, optional);
+            self.txn.add_rule(&LOOK, &rule, optional);
         }
         let mut rule = NftRule::new();
         push_port(&mut rule, from, to);
@@ -300,7 +311,7 @@ impl Guard {
             let mut rule = NftRule::new();
             push_key(&mut rule, source);
             let life = u64::from(timeout) * 1000;
-            rule.push(expr::dynset(&throttle_set(source.family()), 0, REG, life, false, None));
+            rule.push(expr::dynset(&throttle_set(source.family()), 0, REG, life, expr::DynsetOp::Add, None));
             if tells {
                 rule.push(expr::nflog(Alarm::Flood(limit).prefix(), ALARMS, SNAPLEN));
             }
@@ -309,7 +320,6 @@ impl Guard {
             self.txn.add_rule(
                 &chain,
                 &rule,
-                false,
                 if tells { Optional::Part(Capability::Reports) } else { Optional::Part(Capability::Floods) },
             );
         }
@@ -377,7 +387,7 @@ impl Guard {
 }
 
 fn bucket((rate, burst): (u32, u32)) -> Expr {
-    expr::limit(rate.into(), 1, burst, true)
+    expr::limit(rate.into(), 1, burst, expr::LimitSide::Above)
 }
 
 /// Goes on only with packets of sources in the throttle.

@@ -297,7 +297,7 @@ impl Guard {
             let mut rule = NftRule::new();
             push_source(&mut rule, family, made.ipv6_prefix);
             push_jump(&mut rule, &Scope::ALL.set(SetKind::Hosts, family), family);
-            self.txn.add_rule(&GATE, &rule, false, Optional::No);
+            self.txn.add_rule(&GATE, &rule, Optional::No);
         }
         if made.bare_packets() {
             self.write_packet_bans(made);
@@ -310,12 +310,12 @@ impl Guard {
         rule.push(expr::mask(REG, &[0x12]));
         rule.push(expr::cmp(Cmp::Neq, REG, &[0x02]));
         rule.push(expr::verdict(NftVerdict::Accept));
-        self.txn.add_rule(&GATE, &rule, false, Optional::No);
+        self.txn.add_rule(&GATE, &rule, Optional::No);
         for family in Family::ALL {
             let mut rule = NftRule::new();
             push_source(&mut rule, family, 128);
             push_jump(&mut rule, &Scope::ALL.set(SetKind::Networks, family), family);
-            self.txn.add_rule(&GATE, &rule, false, Optional::No);
+            self.txn.add_rule(&GATE, &rule, Optional::No);
         }
         self.write_jump(&DENY[1]);
     }
@@ -333,7 +333,7 @@ impl Guard {
     fn write_jump(&mut self, chain: &Name) {
         let mut rule = NftRule::new();
         rule.push(expr::verdict(NftVerdict::Jump(chain)));
-        self.txn.add_rule(&GATE, &rule, false, Optional::No);
+        self.txn.add_rule(&GATE, &rule, Optional::No);
     }
 
     fn write_hit(&mut self, family: Family, logs: bool) {
@@ -343,14 +343,14 @@ impl Guard {
             push_source(&mut rule, family, 128);
             rule.push(expr::lookup(Cmp::Eq, &set, 0, REG));
             rule.push(expr::verdict(NftVerdict::Return));
-            self.txn.add_rule(&chain, &rule, false, Optional::No);
+            self.txn.add_rule(&chain, &rule, Optional::No);
         }
         let Options { log, reject, .. } = &self.options;
         if let Some(log) = log.as_ref().filter(|_| logs) {
             let mut rule = NftRule::new();
-            rule.push(expr::limit(u64::from(log.rate), 1, log.burst, false));
+            rule.push(expr::limit(u64::from(log.rate), 1, log.burst, expr::LimitSide::UpTo));
             rule.push(expr::log(&log.prefix, log.level));
-            self.txn.add_rule(&chain, &rule, false, Optional::Part(Capability::DropLog));
+            self.txn.add_rule(&chain, &rule, Optional::Part(Capability::DropLog));
         }
         let mut last = NftRule::new();
         last.push(expr::counter());
@@ -359,12 +359,12 @@ impl Guard {
             push_meta(&mut rule, libc::NFT_META_L4PROTO, libc::IPPROTO_TCP);
             rule.push(expr::counter());
             rule.push(expr::reject_tcp());
-            self.txn.add_rule(&chain, &rule, false, Optional::No);
+            self.txn.add_rule(&chain, &rule, Optional::No);
             last.push(expr::reject_icmpx());
         } else {
             last.push(expr::verdict(NftVerdict::Drop));
         }
-        self.txn.add_rule(&chain, &last, false, Optional::No);
+        self.txn.add_rule(&chain, &last, Optional::No);
     }
 
     /// Adds the sets of a scope and the rules that look them up.
@@ -378,8 +378,10 @@ impl Guard {
             let renew = place == RulePosition::Anew && family == Family::V6;
             self.add_ban_set(&SetSpec { comment: &comment, must_be_new: first, ..spec }, renew);
             let prefix = if kind == SetKind::Hosts { ipv6_prefix } else { 128 };
-            let protocols = scope.protocols();
-            for (wanted, protocol) in [(protocols.0, libc::IPPROTO_TCP), (protocols.1, libc::IPPROTO_UDP)] {
+            let transports = scope.transports();
+            let protocols =
+                [(transports.has_tcp(), libc::IPPROTO_TCP), (transports.has_udp(), libc::IPPROTO_UDP)];
+            for (wanted, protocol) in protocols {
                 for (from, to) in scope.ports().iter().filter(|_| wanted) {
                     let mut rule = NftRule::new();
                     push_meta(&mut rule, libc::NFT_META_L4PROTO, protocol);
@@ -391,7 +393,11 @@ impl Guard {
                     });
                     push_source(&mut rule, family, prefix);
                     push_jump(&mut rule, &set, family);
-                    self.txn.add_rule(&GATE, &rule, first, Optional::No);
+                    if first {
+                        self.txn.insert_rule(&GATE, &rule, Optional::No);
+                    } else {
+                        self.txn.add_rule(&GATE, &rule, Optional::No);
+                    }
                 }
             }
         }

@@ -101,7 +101,7 @@ fn over(count: u32) -> Expr {
     const DAY: u64 = 86_400;
     // Times the count, in nanoseconds, it has to fit 64 bits.
     let unit = if count <= 30_000 { 7 * DAY } else { DAY };
-    expr::limit(1, unit, count, true)
+    expr::limit(1, unit, count, expr::LimitSide::Above)
 }
 
 /// Appends a comparison of a name as wide as the kernel has it.
@@ -252,7 +252,7 @@ impl Guard {
     }
 
     fn scan_rule(&mut self, chain: &Name, rule: &NftRule, optional: Optional) {
-        self.txn.add_rule(chain, rule, false, optional);
+        self.txn.add_rule(chain, rule, optional);
     }
 
     fn write_look(&mut self, scan: &ScanOptions, made: TableState) {
@@ -286,7 +286,7 @@ impl Guard {
         // In a chain of its own: a full set must not make an open port a closed one.
         let mut rule = NftRule::new();
         rule.push(expr::payload(PayloadBase::Transport, 2, 2, REG));
-        rule.push(expr::dynset(&PORTS, 0, REG, PORT_MEMORY, true, None));
+        rule.push(expr::dynset(&PORTS, 0, REG, PORT_MEMORY, expr::DynsetOp::Update, None));
         self.scan_rule(&OPEN, &rule, Optional::Part(Capability::Scans));
         let mut rule = NftRule::new();
         rule.push(expr::meta(libc::NFT_META_NFPROTO, REG));
@@ -317,8 +317,15 @@ impl Guard {
             // to and not prolonged: it ends with its window, and a port counts once in it.
             let mut rule = NftRule::new();
             push_pair(&mut rule, source);
-            rule.push(expr::dynset(&seen_set(family), 0, REG, window, false, None));
-            rule.push(expr::dynset(&rate_set(family), 0, REG, window, false, Some(over(scan.limit))));
+            rule.push(expr::dynset(&seen_set(family), 0, REG, window, expr::DynsetOp::Add, None));
+            rule.push(expr::dynset(
+                &rate_set(family),
+                0,
+                REG,
+                window,
+                expr::DynsetOp::Add,
+                Some(over(scan.limit)),
+            ));
             rule.push(expr::verdict(NftVerdict::Goto(&BAN)));
             self.scan_rule(&LOOK, &rule, Optional::Part(Capability::Scans));
         }
@@ -345,7 +352,7 @@ impl Guard {
             let mut rule = NftRule::new();
             push_key(&mut rule, source);
             let life = u64::from(scan.bantime) * 1000;
-            rule.push(expr::dynset(&ban_set(family), 0, REG, life, false, None));
+            rule.push(expr::dynset(&ban_set(family), 0, REG, life, expr::DynsetOp::Add, None));
             if tells {
                 rule.push(expr::nflog(Alarm::Scan.prefix(), ALARMS, SNAPLEN));
             }

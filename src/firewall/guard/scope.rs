@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! The sets of bans: which one stands for which ports.
 
-use crate::ban::Scope;
+use crate::ban::{Scope, Transports};
 use crate::base::name::{NAME_MAX, Name};
 use crate::base::range::Family;
 use std::fmt::Write as _;
@@ -43,10 +43,10 @@ impl Scope {
             SetKind::Networks => "bannet_",
         };
         let mut text = String::from(base);
-        text.push_str(match self.protocols() {
-            (true, false) => "t",
-            (false, true) => "u",
-            _ => "",
+        text.push_str(match self.transports() {
+            Transports::Tcp => "t",
+            Transports::Udp => "u",
+            Transports::Both => "",
         });
         for (i, (from, to)) in self.ports().iter().enumerate() {
             let _ = write!(text, "{}{from}", if i > 0 { "_" } else { "" });
@@ -78,16 +78,16 @@ mod tests {
 
     #[test]
     fn rules_with_the_same_ports_share_a_set() {
-        type ScopeRow = (&'static [(u16, u16)], bool, bool, &'static str);
+        type ScopeRow = (&'static [(u16, u16)], Transports, &'static str);
         let cases: &[ScopeRow] = &[
-            (&[(22, 22)], true, true, "ban_22_4"),
-            (&[(80, 80), (443, 443)], true, false, "ban_t80_443_4"),
-            (&[(1000, 2000)], true, true, "ban_1000.2000_4"),
-            (&[(25, 25), (465, 465), (587, 587)], true, true, "ban_########_4"),
-            (&[(53, 53)], false, true, "ban_u53_4"),
+            (&[(22, 22)], Transports::Both, "ban_22_4"),
+            (&[(80, 80), (443, 443)], Transports::Tcp, "ban_t80_443_4"),
+            (&[(1000, 2000)], Transports::Both, "ban_1000.2000_4"),
+            (&[(25, 25), (465, 465), (587, 587)], Transports::Both, "ban_########_4"),
+            (&[(53, 53)], Transports::Udp, "ban_u53_4"),
         ];
-        for (ports, tcp, udp, name) in cases {
-            let scope = Scope::new(ports.to_vec(), *tcp, *udp);
+        for (ports, transports, name) in cases {
+            let scope = Scope::new(ports.to_vec(), *transports);
             let got = scope.set(SetKind::Hosts, Family::V4);
             if name.contains('#') {
                 assert!(got.as_str().starts_with("ban_") && got.as_str().ends_with("_4"), "{got}");

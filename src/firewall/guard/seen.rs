@@ -124,7 +124,7 @@ impl Feature for NewSourceReports {
 
 impl Guard {
     fn seen_rule(&mut self, chain: &Name, rule: &NftRule) {
-        self.txn.add_rule(chain, rule, false, Optional::Part(Capability::NewSources));
+        self.txn.add_rule(chain, rule, Optional::Part(Capability::NewSources));
     }
 
     fn write_seen(&mut self, made: TableState) {
@@ -168,11 +168,11 @@ impl Guard {
             // the rule.
             let mut rule = NftRule::new();
             push_key(&mut rule, source);
-            rule.push(expr::limit(RATE.0, 1, RATE.1, false));
+            rule.push(expr::limit(RATE.0, 1, RATE.1, expr::LimitSide::UpTo));
             let life = u64::from(seen.timeout) * 1000;
-            rule.push(expr::dynset(&seen_set(source.family()), 0, REG, life, false, None));
+            rule.push(expr::dynset(&seen_set(source.family()), 0, REG, life, expr::DynsetOp::Add, None));
             rule.push(expr::nflog(Alarm::New.prefix(), NEWS, SNAPLEN));
-            self.txn.add_rule(&LOOK, &rule, false, Optional::Part(Capability::Reports));
+            self.txn.add_rule(&LOOK, &rule, Optional::Part(Capability::Reports));
         }
     }
 }

@@ -464,13 +464,14 @@ fn read_scope(comment: &str) -> Option<(Scope, SetKind)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ban::Transports;
 
     #[test]
     fn what_is_registered_is_read_back() {
         let lacks = Capability::Scans.into();
         let mark = Mark { ipv6_prefix: 64, logs: true, places: [0, 1], via: [2, NO_VIA], lacks };
         assert_eq!(Mark::read(&mark.write()), Some(mark));
-        let scope = Scope::new(vec![(22, 22), (1000, 2000)], true, false);
+        let scope = Scope::new(vec![(22, 22), (1000, 2000)], Transports::Tcp);
         for kind in SetKind::ALL {
             assert_eq!(read_scope(&write_scope(&scope, kind)), Some((scope.clone(), kind)));
         }

@@ -118,7 +118,7 @@ fn start(argv: &[String], text: &str) -> io::Result<(Option<ChildExit>, String)>
     let mut input = File::from(memfd_create(c"mef-rules", MFdFlags::MFD_CLOEXEC)?);
     input.write_all(text.as_bytes())?;
     input.rewind()?;
-    let (mut said, write) = child::pipe(false)?;
+    let (mut said, write) = child::pipe(child::WhenFull::Wait)?;
     let child =
         child::start_with(argv, &[], [Some(input.as_fd()), Some(write.as_fd()), Some(write.as_fd())])?;
     drop(write);

@@ -190,7 +190,8 @@ fn log_prefix(text: &str) -> String {
 
 fn scope_rules(text: &mut String, begin: &str, scope: &Scope, kind: SetKind, family: Family) {
     let set = set_name(scope.set(kind, family));
-    let (tcp, udp) = scope.protocols();
+    let transports = scope.transports();
+    let (tcp, udp) = (transports.has_tcp(), transports.has_udp());
     for protocol in [("tcp", tcp), ("udp", udp)].into_iter().filter_map(|(word, on)| on.then_some(word)) {
         let mut rest = scope.ports();
         while !rest.is_empty() {
@@ -217,11 +218,12 @@ fn scope_rules(text: &mut String, begin: &str, scope: &Scope, kind: SetKind, fam
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ban::Transports;
 
     #[test]
     fn the_allow_list_is_asked_before_anything_is_done() {
         let mut options = Options::default();
-        let scopes = [(Scope::new(vec![(22, 22), (80, 90)], true, false), SetKind::Hosts)];
+        let scopes = [(Scope::new(vec![(22, 22), (80, 90)], Transports::Tcp), SetKind::Hosts)];
         let log = options.log.as_mut().unwrap();
         log.prefix = c"a \"word\" and a tail that is too long".into();
         let plan = Plan { options: &options, scopes: &scopes, lacks: Capabilities::NONE, place: 0 };
@@ -249,7 +251,7 @@ mod tests {
     fn many_ports_are_several_rules() {
         let ports: Vec<(u16, u16)> = (0..10).map(|n| (n * 10, n * 10 + 1)).collect();
         let mut text = String::new();
-        scope_rules(&mut text, "-A x", &Scope::new(ports, true, true), SetKind::Hosts, Family::V6);
+        scope_rules(&mut text, "-A x", &Scope::new(ports, Transports::Both), SetKind::Hosts, Family::V6);
         assert_eq!(text.lines().count(), 4, "{text}");
         for line in text.lines() {
             assert!(line.matches(':').count() * 2 <= MULTIPORT_MAX, "{line}");

@@ -161,15 +161,34 @@ pub fn verdict(verdict: NftVerdict<'_>) -> Expr {
     }
 }
 
-/// A token bucket: goes on while under the rate, or (`over`) only above it. `per` in seconds.
+/// On which side of a limit a rule goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitSide {
+    /// As long as it is not exceeded.
+    UpTo,
+    /// Only when it is exceeded.
+    Above,
+}
+
+/// What is done to a dynamic set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DynsetOp {
+    /// An element that is there stays as it is.
+    Add,
+    /// The timeout of an element that is there begins again.
+    Update,
+}
+
+/// A token bucket; `per` in seconds.
 #[must_use]
-pub fn limit(rate: u64, per: u64, burst: u32, over: bool) -> Expr {
+pub fn limit(rate: u64, per: u64, burst: u32, side: LimitSide) -> Expr {
+    let above = side == LimitSide::Above;
     Expr::new(c"limit")
         .with(sys::NFTNL_EXPR_LIMIT_RATE, &rate.to_ne_bytes())
         .with(sys::NFTNL_EXPR_LIMIT_UNIT, &per.to_ne_bytes())
         .with_u32(sys::NFTNL_EXPR_LIMIT_BURST, burst)
         .with_u32(sys::NFTNL_EXPR_LIMIT_TYPE, libc::NFT_LIMIT_PKTS.cast_unsigned())
-        .with_u32(sys::NFTNL_EXPR_LIMIT_FLAGS, if over { libc::NFT_LIMIT_F_INV.cast_unsigned() } else { 0 })
+        .with_u32(sys::NFTNL_EXPR_LIMIT_FLAGS, if above { libc::NFT_LIMIT_F_INV.cast_unsigned() } else { 0 })
 }
 
 /// Writes to the kernel log; `level` as in syslog(3).
@@ -215,12 +234,12 @@ pub fn ct(key: i32, dreg: u32) -> Expr {
         .with_u32(sys::NFTNL_EXPR_CT_DREG, dreg)
 }
 
-/// Goes on while there are at most `count` connections, or (`over`) when there are more.
+/// Goes by whether there are at most `count` connections.
 #[must_use]
-pub fn connlimit(count: u32, over: bool) -> Expr {
+pub fn connlimit(count: u32, side: LimitSide) -> Expr {
     Expr::new(c"connlimit")
         .with_u32(sys::NFTNL_EXPR_CONNLIMIT_COUNT, count)
-        .with_u32(sys::NFTNL_EXPR_CONNLIMIT_FLAGS, u32::from(over))
+        .with_u32(sys::NFTNL_EXPR_CONNLIMIT_FLAGS, u32::from(side == LimitSide::Above))
 }
 
 /// `socket KEY` into a register (`NFT_SOCKET_*`).
@@ -229,11 +248,13 @@ pub fn socket(key: u32, dreg: u32) -> Expr {
     Expr::new(c"socket").with_u32(sys::NFTNL_EXPR_SOCKET_KEY, key).with_u32(sys::NFTNL_EXPR_SOCKET_DREG, dreg)
 }
 
-/// `add` or (`update`) refresh the register's value in a dynamic set, with an expression per element;
-/// `timeout_ms` 0 = for good.
+/// Puts the register's value in a dynamic set, with an expression per element; `timeout_ms` 0 = for good.
 #[must_use]
-pub fn dynset(set: &Name, set_id: u32, key: u32, timeout_ms: u64, update: bool, inner: Option<Expr>) -> Expr {
-    let op = if update { libc::NFT_DYNSET_OP_UPDATE } else { libc::NFT_DYNSET_OP_ADD };
+pub fn dynset(set: &Name, set_id: u32, key: u32, timeout_ms: u64, op: DynsetOp, inner: Option<Expr>) -> Expr {
+    let op = match op {
+        DynsetOp::Add => libc::NFT_DYNSET_OP_ADD,
+        DynsetOp::Update => libc::NFT_DYNSET_OP_UPDATE,
+    };
     let e = Expr::new(c"dynset")
         .with_u32(sys::NFTNL_EXPR_DYNSET_SREG_KEY, key)
         .with_u32(sys::NFTNL_EXPR_DYNSET_OP, op.cast_unsigned())

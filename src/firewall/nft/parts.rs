@@ -58,7 +58,7 @@ pub const PARTS: [KernelPart; 9] = [
         module: "nft_limit",
         package: "kmod-nft-core",
         about: "limits, port scans, log lines of drops",
-        probe: || expr::limit(1, 1, 1, false),
+        probe: || expr::limit(1, 1, 1, expr::LimitSide::UpTo),
     },
     KernelPart {
         expression: "log",
@@ -93,7 +93,7 @@ pub const PARTS: [KernelPart; 9] = [
         module: "nft_connlimit",
         package: "kmod-nft-connlimit",
         about: "connections at the same time, flood guard",
-        probe: || expr::connlimit(1, true),
+        probe: || expr::connlimit(1, expr::LimitSide::Above),
     },
     KernelPart {
         expression: "counter",
@@ -194,7 +194,7 @@ pub fn missing(socket: &mut NlSocket) -> Result<KernelParts, TxnError> {
     for part in PARTS.iter().take(EITHER_LOG) {
         let mut rule = NftRule::new();
         rule.push((part.probe)());
-        txn.add_rule(&CHAIN, &rule, false, Optional::No);
+        txn.add_rule(&CHAIN, &rule, Optional::No);
     }
     let result = txn.check(socket);
     socket.drain();
@@ -221,7 +221,7 @@ mod tests {
         let mut rule = NftRule::new();
         exprs.into_iter().for_each(|e| rule.push(e));
         let mut txn = Txn::new(TABLE, 1024);
-        txn.add_rule(&CHAIN, &rule, false, Optional::No);
+        txn.add_rule(&CHAIN, &rule, Optional::No);
         // Which of the two that a log line needs is missing is not known here.
         KernelParts(txn.needs_of(0).0 & !(1 << EITHER_LOG)).to_string()
     }
@@ -234,16 +234,22 @@ mod tests {
             needs(vec![expr::ct(libc::NFT_CT_STATE, expr::REG), expr::counter()]),
             "nft_ct (with nf_conntrack), nft_counter"
         );
-        assert_eq!(needs(vec![expr::limit(1, 1, 5, false), expr::log(c"x", 4)]), "nft_limit, nf_log_syslog");
+        assert_eq!(
+            needs(vec![expr::limit(1, 1, 5, expr::LimitSide::UpTo), expr::log(c"x", 4)]),
+            "nft_limit, nf_log_syslog"
+        );
         assert_eq!(needs(vec![expr::nflog(c"x", 5, 64)]), "nfnetlink_log");
         let both = vec![expr::nflog(c"x", 5, 64), expr::log(c"x", 4)];
         assert_eq!(needs(both), "nf_log_syslog, nfnetlink_log");
         let neither = KernelParts(0).with(LOG).with(NFLOG).with(EITHER_LOG);
         assert_eq!(neither.to_string(), "nft_log");
         assert_eq!(KernelParts::of(&["nfnetlink_log", "nft_log"]).within(neither).to_string(), "nft_log");
-        let inner = expr::connlimit(5, true);
-        assert_eq!(needs(vec![expr::dynset(&set, 0, expr::REG, 0, false, Some(inner))]), "nft_connlimit");
-        assert_eq!(needs(vec![expr::dynset(&set, 0, expr::REG, 0, false, None)]), "");
+        let inner = expr::connlimit(5, expr::LimitSide::Above);
+        assert_eq!(
+            needs(vec![expr::dynset(&set, 0, expr::REG, 0, expr::DynsetOp::Add, Some(inner))]),
+            "nft_connlimit"
+        );
+        assert_eq!(needs(vec![expr::dynset(&set, 0, expr::REG, 0, expr::DynsetOp::Add, None)]), "");
         assert_eq!(
             needs(vec![expr::socket(0, expr::REG), expr::reject_tcp()]),
             "nft_reject_inet, nft_socket"

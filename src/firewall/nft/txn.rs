@@ -262,11 +262,19 @@ impl Txn {
         self.named(Op::Flush(*name), msg::DELRULE, rule_attr::CHAIN, name);
     }
 
-    /// Adds a rule at the chain's end, or (`first`) at its head.
-    pub fn add_rule(&mut self, chain: &Name, rule: &NftRule, first: bool, optional: Optional) {
+    /// Adds a rule at the chain's end.
+    pub fn add_rule(&mut self, chain: &Name, rule: &NftRule, optional: Optional) {
+        self.write_rule(self.next_rule(chain, optional), chain.as_str(), rule, APPEND);
+    }
+
+    /// Adds a rule at the chain's head.
+    pub fn insert_rule(&mut self, chain: &Name, rule: &NftRule, optional: Optional) {
+        self.write_rule(self.next_rule(chain, optional), chain.as_str(), rule, 0);
+    }
+
+    fn next_rule(&self, chain: &Name, optional: Optional) -> Op {
         let no = 1 + self.ops.rules(chain);
-        let op = Op::Rule(*chain, u16::try_from(no).unwrap_or(u16::MAX), optional);
-        self.write_rule(op, chain.as_str(), rule, first);
+        Op::Rule(*chain, u16::try_from(no).unwrap_or(u16::MAX), optional)
     }
 
     /// Deletes a rule by the number that the kernel gave it; ENOENT if it is not there.
@@ -277,9 +285,9 @@ impl Txn {
         self.buf.finish(open);
     }
 
-    /// As `add_rule` at the head of a chain that may be somebody else's, with a name of any length.
+    /// As `insert_rule`, of a chain that may be somebody else's, with a name of any length.
     pub fn add_first(&mut self, chain: &str, rule: &NftRule) {
-        self.write_rule(Op::Gate, chain, rule, true);
+        self.write_rule(Op::Gate, chain, rule, 0);
     }
 
     /// As `delete_rule`, of a chain that may be somebody else's.
@@ -292,11 +300,12 @@ impl Txn {
 
     /// Adds a part of rule number `statement` of a rule set at the chain's end.
     pub fn add_part(&mut self, statement: u32, chain: &Name, rule: &NftRule) {
-        self.write_rule(Op::Statement(statement), chain.as_str(), rule, false);
+        self.write_rule(Op::Statement(statement), chain.as_str(), rule, APPEND);
     }
 
-    fn write_rule(&mut self, op: Op, chain: &str, rule: &NftRule, first: bool) {
-        let open = self.open(op, msg::NEWRULE, CREATE | if first { 0 } else { APPEND });
+    /// `place`: `APPEND`, or 0 for the chain's head.
+    fn write_rule(&mut self, op: Op, chain: &str, rule: &NftRule, place: u16) {
+        let open = self.open(op, msg::NEWRULE, CREATE | place);
         self.intact &= rule.is_intact();
         self.buf.attr_str(rule_attr::CHAIN, chain);
         let nest = self.buf.nest(rule_attr::EXPRESSIONS);
