@@ -149,8 +149,8 @@ pub(super) fn table(
     Ok((enforcer, state))
 }
 
-/// Has what another backend has in force move to this one. In a second process: as a rule there is nothing, and
-/// this one needs no memory for that.
+/// Has what another backend has in force move to this one. In a second process: as a rule there is nothing,
+/// and this one needs no memory for that.
 fn move_bans(settings: &Settings, output: &mut Output<'_>) {
     let mut work = || {
         let allow = lists::reader(Paths::of(settings), LIST_PATIENCE, Rc::default());

@@ -148,8 +148,8 @@ impl Enforcer {
         self.doubts = true;
     }
 
-    /// The setting `kill_connections`: whether a ban ends the connections of whom is banned. It does not unless
-    /// this says so.
+    /// The setting `kill_connections`: whether a ban ends the connections of whom is banned. It does not
+    /// unless this says so.
     pub fn set_kill(&mut self, kill: bool) {
         self.kill = kill;
     }

@@ -1,5 +1,5 @@
-//! Lists with iptables and ip_set. Left out are tests of what nf_tables alone has: intervals that others add to,
-//! chains of early and late look-ups.
+//! Lists with iptables and ip_set. Left out are tests of what nf_tables alone has: intervals that others add
+//! to, chains of early and late look-ups.
 #![allow(missing_docs, reason = "tests")]
 
 use crate::common::backend::also;
