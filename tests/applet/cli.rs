@@ -244,10 +244,8 @@ fn without_root_every_command_says_so_in_one_line() {
     let net = Net::new();
     // Where others may read it.
     let mef = net.path("mef");
-    std::fs::copy(common::mef_binary(), &mef).unwrap();
-    for path in [&net.dir, &mef] {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    }
+    common::install(&common::mef_binary(), &mef);
+    std::fs::set_permissions(&net.dir, std::fs::Permissions::from_mode(0o755)).unwrap();
     let mef = mef.to_str().unwrap();
     let cases: [&[&str]; 6] = [
         &["ban", "192.0.2.7"],

@@ -9,7 +9,6 @@ use common::world::{RULES, Spot, World, packet};
 use common::{Net, Output, wait_until};
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
@@ -453,8 +452,7 @@ fn init(net: &Net, programs: &[&str]) {
     for program in programs {
         let script =
             format!("#!/bin/sh\necho \"$(basename \"$0\") $*\" >> {}\n", net.path("asked").display());
-        let path = net.write(program, &script);
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        net.program(program, &script);
     }
 }
 

@@ -133,7 +133,7 @@ fn the_units_of_the_existing_product_run_under_systemd() {
     }
     for name in ["mefctl", "mefdaemon"] {
         scratch.put(&format!("usr/local/sbin/{name}"), "");
-        fs::copy(mef_binary(), scratch.0.join("own/usr/local/sbin").join(name)).unwrap();
+        common::install(&mef_binary(), &scratch.0.join("own/usr/local/sbin").join(name));
     }
     let units = [("mef.service", MEF), ("mefdaemon.service", MEFDAEMON), ("drive.service", DRIVE)];
     for (name, text) in units.into_iter().chain([("drive.target", TARGET)]) {

@@ -124,8 +124,7 @@ impl Net {
     /// what [`Speaker::say`] gives it as `identifier`.
     pub fn speaker(&self, name: &str, uid: u32, unit: &str, identifier: &str) -> Speaker {
         let program = self.path(&format!("speakers/{}/{uid}/{name}", unit.trim_start_matches('/')));
-        fs::create_dir_all(program.parent().unwrap()).unwrap();
-        fs::copy("/usr/bin/logger", &program).unwrap();
+        super::install(Path::new("/usr/bin/logger"), &program);
         let socket = self.path("run/systemd/journal/dev-log");
         let args = ["-u", socket.to_str().unwrap(), "-t", identifier];
         let mut command = self.command(program.to_str().unwrap(), &args);

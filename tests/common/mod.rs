@@ -294,6 +294,15 @@ impl Net {
         path
     }
 
+    /// Writes a script below the directory, with the directories above it; as [`install`].
+    #[track_caller]
+    pub fn program(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        let to = path.to_str().unwrap();
+        self.input("install", &["-D", "-m", "755", "/dev/stdin", to], text.as_bytes()).ok();
+        path
+    }
+
     /// The content of a file below the directory; empty if it is not there.
     #[must_use]
     pub fn read(&self, name: &str) -> String {
@@ -395,6 +404,13 @@ pub fn wait_or_show<T>(what: &str, mut ask: impl FnMut() -> Option<T>, shown: im
 #[track_caller]
 pub fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
     wait_for(what, || is().then_some(()));
+}
+
+/// Copies a program, in another process: whatever other tests start at that moment would inherit a file that
+/// this one has open for writing, and until that ended nobody could run the copy ("Text file busy").
+pub fn install(from: &Path, to: &Path) {
+    let done = Command::new("install").args(["-D", "-m", "755"]).args([from, to]).status().unwrap();
+    assert!(done.success(), "{}", to.display());
 }
 
 /// A fresh interface can speak IPv6 at once, with its link-local address too, and does so only when a test

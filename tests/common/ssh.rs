@@ -3,7 +3,6 @@
 use super::{Net, Output, Peer, ns, wait_until};
 use std::fs;
 use std::net::IpAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 /// The port of the server, as usual.
@@ -46,8 +45,7 @@ impl Net {
 
     /// Tries to log in once with a wrong password.
     pub fn ssh_fail_at(&self, from: &Peer, host: IpAddr, user: &str) -> Output {
-        let ask = self.write("askpass", "#!/bin/sh\necho wrong-password\n");
-        fs::set_permissions(&ask, fs::Permissions::from_mode(0o755)).unwrap();
+        let ask = self.program("askpass", "#!/bin/sh\necho wrong-password\n");
         let port = PORT.to_string();
         let mut args = vec!["-F", "none", "-l", user, "-p", &port];
         for option in [

@@ -6,12 +6,10 @@ use crate::common;
 use common::bans::number;
 use common::daemon::{LOG, failed, host};
 use common::{Net, wait_until};
-use std::os::unix::fs::PermissionsExt as _;
 
 /// Writes a script below the test's directory and returns its path.
 fn script(net: &Net, name: &str, text: &str) -> String {
-    let path = net.write(name, &format!("#!/bin/sh\n{text}\n"));
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = net.program(name, &format!("#!/bin/sh\n{text}\n"));
     path.display().to_string()
 }
 

@@ -8,7 +8,6 @@ use common::daemon::{LOG, failed};
 use common::ns::Disk;
 use common::{LIMIT, Net, Output, wait_until};
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 use std::time::Instant;
 
@@ -223,8 +222,7 @@ fn what_takes_a_restart_is_told_at_a_reload() {
 #[cfg_attr(not_root, ignore = "needs root")]
 fn programs_of_on_ban_end_with_the_daemon_and_all_that_they_started() {
     let mut net = common::daemon::host("", "maxretry=1");
-    let hook = net.write("hook", "#!/bin/sh\nsleep 1000 &\necho $! >> \"${0%/*}/pids\"\nwait\n");
-    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let hook = net.program("hook", "#!/bin/sh\nsleep 1000 &\necho $! >> \"${0%/*}/pids\"\nwait\n");
     net.configure(&format!("on_ban={}", hook.display()), &[LOG]);
     let daemon = net.daemon("d");
     net.append(LOG, failed("203.0.113.1"));

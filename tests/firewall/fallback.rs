@@ -175,10 +175,7 @@ fn what_is_missing_is_named_and_nothing_is_half_done() {
         let net = Net::new();
         let script = |text: &str| {
             for name in ["iptables-restore", "ip6tables-restore"] {
-                let path = net.path(&format!("sbin/{name}"));
-                std::fs::remove_file(&path).unwrap();
-                net.write(&format!("sbin/{name}"), text);
-                std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+                net.program(&format!("sbin/{name}"), text);
             }
         };
         // Somebody holds the lock of xtables.

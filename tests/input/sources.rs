@@ -164,8 +164,7 @@ fn a_ring_that_logread_shows_is_followed() {
 
 /// A script as the command of a rule.
 fn script(net: &Net, name: &str, text: &str) -> String {
-    let path = net.write(name, &format!("#!/bin/sh\n{text}\n"));
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = net.program(name, &format!("#!/bin/sh\n{text}\n"));
     path.display().to_string()
 }
 

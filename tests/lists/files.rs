@@ -174,7 +174,7 @@ pub(super) fn an_entry_for_a_time_ends_without_a_daemon_and_survives_a_flush() {
     net.mef(&["allow", "192.0.2.7", "--for", "1h"]).ok();
     // Not beside the first one: the kernel then finds the end of that, when it is asked for, only while this
     // one lasts.
-    net.mef(&["allow", "192.0.2.80", "--for", "1s"]).ok();
+    net.mef(&["allow", "192.0.2.80", "--for", "5s"]).ok();
     net.mef(&["allow", "192.0.2.9"]).ok();
     assert!(net.in_set(timed_set(), "192.0.2.7".parse().unwrap()));
     wait_until("the end of it", || !net.in_set(timed_set(), "192.0.2.80".parse().unwrap()));
