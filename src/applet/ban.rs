@@ -14,6 +14,7 @@ use crate::config::{PortRanges, Settings, span, written};
 use crate::control::client::ControlClient;
 use crate::control::proto::Request;
 use crate::enforce::Enforcer;
+use crate::sys::trim;
 use argh::FromArgs;
 
 /// Bans made at once when they come from standard input.
@@ -121,6 +122,8 @@ struct BanSession<'a> {
     daemon: Option<ControlClient>,
     /// Bans that the daemon may still be told of.
     tells: u32,
+    /// More than one batch came.
+    is_long: bool,
 }
 
 impl<'a> BanSession<'a> {
@@ -150,6 +153,7 @@ impl<'a> BanSession<'a> {
             noted: Vec::new(),
             daemon: super::context::daemon_of(settings, output),
             tells: TELLS,
+            is_long: false,
         })
     }
 
@@ -163,7 +167,15 @@ impl<'a> BanSession<'a> {
                 None => self.batch.push(range),
             },
         }
-        if self.batch.len() == BATCH { self.commit(output) } else { Ok(()) }
+        if self.batch.len() < BATCH {
+            return Ok(());
+        }
+        // A long list: what the start has touched of the program is not needed beside what grows now.
+        if !self.is_long {
+            trim::drop_code_pages();
+            self.is_long = true;
+        }
+        self.commit(output)
     }
 
     /// Bans what has come together. Times count from now, however long the next address is waited for.
