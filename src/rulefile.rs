@@ -55,7 +55,7 @@ impl Files for Disk {
         let glob = Glob::parse(path.as_os_str().as_bytes()).map_err(fs::invalid)?;
         let (dir, last) = (path.parent().unwrap_or(Path::new("/")), glob.depth().saturating_sub(1));
         if (0..last).any(|depth| glob.plain(depth).is_none()) {
-            return Err(fs::invalid("wildcards may stand behind the last '/' only"));
+            return Err(fs::invalid("wildcards are allowed after the last '/' only"));
         }
         let mut found: Vec<PathBuf> = Vec::new();
         fs::each_name(dir, &mut |name| {
@@ -92,7 +92,7 @@ pub fn read(path: &str, depth: CheckDepth) -> RuleSet {
         if situation.uplinks.is_empty()
             && let Some(place) = set.first_auto
         {
-            let what = "auto: there is no default route now, so no interface is meant".to_owned();
+            let what = "auto: there is no default route now, so it means no interface".to_owned();
             let problem = set.mark(
                 place,
                 Severity::Warning,

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # recording.sh [--update]: the README shows what the demonstration prints, without its explanations: this runs
-# it and compares, times, ports, counters and sizes aside. With --update it is written into the README.
+# it and compares, times, ports, counters (with their plurals) and sizes aside. With --update it is written
+# into the README.
 source "$(dirname "$0")/../cross/lib.sh"
 # shellcheck disable=SC2046
 have_packages "the demonstration" $(words "$root/tests/demo-packages")
@@ -12,7 +13,10 @@ RECORD=1 bash "$root/tests/demo.sh" </dev/null >"$new" || { cat "$new"; exit 1; 
 # recorded: the block of the README, without its fences.
 # shellcheck disable=SC2016
 recorded() { sed -n '/^```text demonstration$/,/^```$/{/^```/d;p}' "$root/README.md"; }
-masked() { sed -E 's/[0-9]+(ms|[smhd])( [0-9]+[smhd])*/TIME/g; s/ [0-9]+( |$)/ N\1/g; s/  +/ /g; s/ +$//'; }
+masked() {
+    sed -E -e 's/[0-9]+(ms|[smhd])( [0-9]+[smhd])*/TIME/g' -e 's/ [0-9]+( |$)/ N\1/g' \
+        -e 's/ N ([a-z]+)s\b/ N \1/g' -e 's/  +/ /g' -e 's/ +$//'
+}
 
 if [ "${1-}" = --update ]; then
     # shellcheck disable=SC2016

@@ -20,24 +20,24 @@ use argh::FromArgs;
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "They become lines of local.conf in whitelist_dir or blacklist_dir, and take effect at once. What \
-        is on the allow\nlist passes, whatever else is said of it. An IPv6 address stands for its prefix \
-        (ipv6_prefix, 64): write ADDR/128 for it alone.",
+    note = "They become lines of local.conf in whitelist_dir or blacklist_dir, and take effect immediately. \
+        What is on the allow\nlist passes even if it is also banned or denied. An IPv6 address stands for \
+        its prefix (ipv6_prefix, 64): write ADDR/128 for it alone.",
     example = "mef allow 192.0.2.7 2001:db8::/48\n  mef allow 198.51.100.7 --for 2h\n  mef deny \
         203.0.113.0/24\n  mef deny - < addresses"
 )]
 struct Add {
     /// an address, a network (192.0.2.0/24) or a range (192.0.2.1-192.0.2.9); - reads them from standard
-    /// input, one a line
+    /// input, one per line
     #[argh(positional, arg_name = "ADDR")]
     addresses: Vec<String>,
     /// only for allow: how long: 90s, 10m, 1h, 7d (default: for good)
     #[argh(option, long = "for", arg_name = "time")]
     time: Option<String>,
-    /// only for deny: also who is protected or allowed, and large networks
+    /// only for deny: also protected or allowed addresses, and large networks
     #[argh(switch)]
     force: bool,
-    /// another mef.conf
+    /// path to mef.conf
     #[argh(option, arg_name = "file")]
     config: Option<String>,
 }
@@ -51,10 +51,10 @@ struct Add {
     example = "mef disallow 192.0.2.7\n  mef undeny 203.0.113.0/24"
 )]
 struct Remove {
-    /// an address, a network or a range; - reads them from standard input, one a line
+    /// an address, a network or a range; - reads them from standard input, one per line
     #[argh(positional, arg_name = "ADDR")]
     addresses: Vec<String>,
-    /// another mef.conf
+    /// path to mef.conf
     #[argh(option, arg_name = "file")]
     config: Option<String>,
 }
@@ -144,7 +144,7 @@ fn change(command: &str, change: AllowChange, output: &mut Output<'_>) -> Result
     }
     if kind == ListKind::Deny && edit.counts().refused() {
         return Err(unwritten(crate::sys::fs::invalid(
-            "more than half of its lines are bad: mend it first; nothing was changed",
+            "more than half of its lines are bad: fix it first; nothing was changed",
         )));
     }
     if let (ListKind::Allow, Some((until, force))) = (kind, adds)
@@ -172,7 +172,7 @@ fn change(command: &str, change: AllowChange, output: &mut Output<'_>) -> Result
         && let Some((name, listed)) = find(&paths, kind, &ranges)
     {
         let word = if kind == ListKind::Allow { "allowed" } else { "denied" };
-        output.note(&format_args!("{listed} stays {word}: {name} has it"));
+        output.note(&format_args!("{listed} is still {word}: it is in {name}"));
     }
     if kind == ListKind::Deny && adds.is_some() && settings.kill_connections && !ranges.is_empty() {
         let ended: Vec<Range> = ranges.iter().flat_map(|range| split(range, safety.passing())).collect();
@@ -215,7 +215,7 @@ fn wanted(
             && adds.is_some()
             && let Some(parts) = safety.passing_parts(&range)
         {
-            output.note(&format_args!("{place}{range} is denied without {parts}: on the allow list"));
+            output.note(&format_args!("{place}{range} is denied except {parts}: on the allow list"));
         }
         ranges.push(range);
         Ok(())
@@ -234,10 +234,10 @@ fn wanted(
 fn not_listed(range: &Range, paths: &Paths, kind: ListKind, output: &mut Output<'_>) -> bool {
     match find(paths, kind, &[*range]) {
         Some((name, listed)) if name == LOCAL => {
-            output.problem(&format_args!("{range} is a part of {listed} in {LOCAL}: take that off"));
+            output.problem(&format_args!("{range} is part of {listed} in {LOCAL}: remove that"));
         }
         Some((name, listed)) => {
-            output.problem(&format_args!("{range} is not a line of {LOCAL}: {name} has {listed}"));
+            output.problem(&format_args!("{range} is not in {LOCAL}: {name} has {listed}"));
         }
         None => output.problem(&format_args!("{range} was not listed")),
     }
@@ -351,7 +351,7 @@ pub(super) fn strike(
     }
     drop(turn);
     if let Some((name, listed)) = find(&paths, kind, &[*range]) {
-        output.problem(&format_args!("{range} stays denied: {name} has {listed}"));
+        output.problem(&format_args!("{range} is still denied: {name} has {listed}"));
     }
     Ok(!changed.is_empty())
 }

@@ -24,7 +24,7 @@ const NOTES: usize = 16;
 /// Bans that the daemon is told of, so that it logs them and runs on_ban: long lists are no news.
 const TELLS: u32 = 1000;
 
-/// Ban addresses, networks or ranges, in the kernel, at once.
+/// Ban addresses, networks or ranges in the kernel, immediately.
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
@@ -41,7 +41,7 @@ struct BanArgs {
     /// how long: 90, 90s, 10m, 1h, 7d (default 1h)
     #[argh(option, long = "for", arg_name = "time")]
     time: Option<String>,
-    /// until it is taken back by hand
+    /// until it is lifted by hand
     #[argh(switch)]
     permanent: bool,
     /// only these ports, tcp and udp: 22,25,1000-2000
@@ -50,10 +50,10 @@ struct BanArgs {
     /// shown by `mef bans`
     #[argh(option, arg_name = "text", default = "String::new()")]
     reason: String,
-    /// ban even who is protected from it
+    /// ban even protected addresses
     #[argh(switch)]
     force: bool,
-    /// one JSON object a line
+    /// one JSON object per line
     #[argh(switch)]
     json: bool,
     /// path to mef.conf
@@ -244,7 +244,7 @@ impl<'a> BanSession<'a> {
         self.close(output);
         match batch.as_slice() {
             [range] => format!("{range} is not banned: {short}"),
-            all => format!("{} addresses are not banned, nor what comes after them: {short}", all.len()),
+            all => format!("{} addresses and all that follow are not banned: {short}", all.len()),
         }
     }
 
@@ -265,16 +265,16 @@ impl<'a> BanSession<'a> {
             let request = Request::Banned { addr: *range, time, ports: &ports };
             if self.tells == 0 || daemon.notify(&request).is_err() {
                 self.daemon = None;
-                notes.push("the daemon was not told of every ban; they are in force".to_owned());
+                notes.push("not every ban was reported to the daemon; all are in force".to_owned());
             }
         }
         if self.args.force && self.safety.is_allowed(range) {
-            let text = "is on the allow list: the ban is there, but its packets pass (see mef disallow)";
+            let text = "is on the allow list: banned, but its packets pass (see mef disallow)";
             output.problem(&format_args!("{range} {text}"));
             return Ok(());
         }
         if let Some(parts) = self.safety.passing_parts(range) {
-            self.note(format!("{range} is banned without {parts}: on the allow list"), output);
+            self.note(format!("{range} is banned except {parts}: on the allow list"), output);
         }
         if self.args.json {
             writeln!(output.out, "{}", json(range, time, scope, outcome))?;

@@ -29,7 +29,7 @@ struct BansArgs {
     /// only those that have to do with this address, network or range
     #[argh(positional, arg_name = "ADDR")]
     address: Option<String>,
-    /// one JSON object a line
+    /// one JSON object per line
     #[argh(switch)]
     json: bool,
     /// only those that this service rule made
@@ -38,7 +38,7 @@ struct BansArgs {
     /// only those without an end
     #[argh(switch)]
     permanent: bool,
-    /// another mef.conf
+    /// path to mef.conf
     #[argh(option, arg_name = "file")]
     config: Option<String>,
 }

@@ -6,6 +6,7 @@
 use super::args::parse;
 use super::context::settings;
 use super::output::{Output, OutputError};
+use crate::base::count::count;
 use crate::base::diag::Severity;
 use crate::config::{DEFAULT_PATH, ListKind, Loaded, Settings, conf_files, load, load_rule};
 use crate::lists::{self, Paths};
@@ -17,7 +18,7 @@ use std::path::Path;
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "Without files: /etc/mef/mef.rules if it is there, mef.conf, all service rules and lists that it \
+    note = "Without files: /etc/mef/mef.rules if it exists, mef.conf, all service rules and lists that it \
         names, and the built-in ones.",
     example = "mef check\n  mef check /etc/mef/mef.rules /etc/mef/rules.d/sshd.conf"
 )]
@@ -25,7 +26,7 @@ struct CheckArgs {
     /// rule sets, service rules or a mef.conf to check
     #[argh(positional, arg_name = "FILE")]
     files: Vec<String>,
-    /// another mef.conf
+    /// path to mef.conf
     #[argh(option, arg_name = "file", default = "DEFAULT_PATH.to_owned()")]
     config: String,
 }
@@ -96,10 +97,20 @@ fn list(kind: ListKind, path: &Path, paths: &Paths, output: &mut Output<'_>) -> 
         }
         None => {
             let counts = verdict.counts;
-            writeln!(output.out, "{path}: {} entries, {} bad lines", counts.good, counts.passed_over())?;
+            writeln!(
+                output.out,
+                "{path}: {}, {}",
+                count(counts.good, "entry"),
+                count(counts.passed_over(), "bad line")
+            )?;
             Ok(false)
         }
     }
+}
+
+/// How much is wrong.
+fn found(errors: usize, warnings: usize) -> String {
+    format!("{}, {}", count(errors, "error"), count(warnings, "warning"))
 }
 
 /// Shows what is wrong with a rule set; whether any of it is an error.
@@ -110,7 +121,7 @@ fn rule_set(file: &str, output: &mut Output<'_>) -> Result<bool, OutputError> {
     }
     let errors = set.problems.iter().filter(|(_, p)| p.severity == Severity::Error).count();
     let (warnings, rules) = (set.problems.len() - errors, set.rules());
-    writeln!(output.out, "{rules} rules; {errors} errors, {warnings} warnings")?;
+    writeln!(output.out, "{}; {}", count(rules, "rule"), found(errors, warnings))?;
     Ok(errors > 0)
 }
 
@@ -122,6 +133,6 @@ fn report(loaded: &Loaded, output: &mut Output<'_>) -> Result<bool, OutputError>
     let errors = loaded.problems.iter().filter(|p| p.problem.severity == Severity::Error).count();
     let warnings = loaded.problems.len() - errors;
     let rules = loaded.rules.len();
-    writeln!(output.out, "{rules} service rules; {errors} errors, {warnings} warnings")?;
+    writeln!(output.out, "{}; {}", count(rules, "service rule"), found(errors, warnings))?;
     Ok(errors > 0)
 }

@@ -6,6 +6,7 @@ mod status;
 use super::args::parse;
 use super::context::settings;
 use super::output::{Output, OutputError, failed};
+use crate::base::count::count;
 use crate::base::range::{Range, merge};
 use crate::cloud::aggregate::{Change, Listing, Summary, Why};
 use crate::cloud::operator::{Work, aggregate};
@@ -32,13 +33,13 @@ const NEW: &str = "\
 zone=%zone%
 server=%server%
 key_file=%key%
-# An address is listed that so many members of so many groups have reported within this time.
+# An address is listed when this many members of this many groups have reported it within this time.
 #min_members=3
 #min_groups=3
 #max_age=7d
-# What the reports weigh together at least: 100 each when new, half as much every day.
+# Least total weight of the reports: 100 each when new, half as much every day.
 #min_weight=0
-# Percent of the list that may hang on one member, and entries that may in any case.
+# Percent of the list that may depend on one member, and entries that may in any case.
 #max_share=5
 #share_floor=100
 
@@ -50,7 +51,7 @@ key_file=%key%
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "A member needs community_* in mef.conf, and `status` alone. Who runs a cloud begins with `init`: \
+    note = "A member needs community_* in mef.conf, and `status` alone. To run a cloud, begin with `init`: \
         the configuration\nthat the server needs is printed, for Knot DNS and for BIND.",
     example = "mef cloud status\n  mef cloud init cloud.example --server 192.0.2.53\n  mef cloud member \
     add web1 \
@@ -103,7 +104,7 @@ fn operator(args: &Args, output: &mut Output<'_>) -> Result<(Operator, String), 
     let path = &args.operator;
     let text = fs::content(Path::new(path)).map_err(|e| match e.kind() {
         ErrorKind::NotFound => {
-            OutputError::Failed(format!("{path}: not there; mef cloud init ZONE makes one"))
+            OutputError::Failed(format!("{path} does not exist; mef cloud init ZONE creates it"))
         }
         _ => OutputError::Failed(format!("{path}: {e}")),
     })?;
@@ -123,7 +124,7 @@ fn write(path: &str, text: &str) -> Result<(), OutputError> {
     let wrong = |e: io::Error| OutputError::Failed(format!("{path}: {e}"));
     let path = Path::new(path);
     let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
-        return Err(wrong(fs::invalid("no path of a file")));
+        return Err(wrong(fs::invalid("not a file path")));
     };
     Dir::create(dir)
         .and_then(|dir| dir.replace(name, &[name, ".tmp"].concat(), text.as_bytes()))
@@ -132,14 +133,14 @@ fn write(path: &str, text: &str) -> Result<(), OutputError> {
 
 fn init(zone: &str, args: &Args, output: &mut Output<'_>) -> Result<(), OutputError> {
     let Some(server) = &args.server else {
-        return Err(OutputError::Usage("missing --server ADDR: where the zones are to be".to_owned()));
+        return Err(OutputError::Usage("missing --server ADDR: where the zones will be".to_owned()));
     };
     let zone = zone.trim_end_matches('.');
     if Name::parse(["bl.", zone].concat().as_bytes()).is_none() {
-        return Err(OutputError::Usage(format!("'{zone}' is no domain name")));
+        return Err(OutputError::Usage(format!("'{zone}' is not a domain name")));
     }
     if Path::new(&args.operator).exists() {
-        return Err(OutputError::Failed(format!("{} is there already", args.operator)));
+        return Err(OutputError::Failed(format!("{} already exists", args.operator)));
     }
     let key_file = [args.operator.trim_end_matches(".conf"), ".key"].concat();
     let text = provision::filled(NEW, &[("zone", zone), ("server", server), ("key", &key_file)]);
@@ -157,7 +158,7 @@ fn init(zone: &str, args: &Args, output: &mut Output<'_>) -> Result<(), OutputEr
 
 fn new_key(name: &str) -> Result<Key, OutputError> {
     let name =
-        Name::parse(name.as_bytes()).ok_or_else(|| OutputError::Failed("no name of a key".to_owned()))?;
+        Name::parse(name.as_bytes()).ok_or_else(|| OutputError::Failed("not a key name".to_owned()))?;
     Key::new(name, keyfile::secret()).map_err(failed)
 }
 
@@ -210,7 +211,7 @@ fn list(args: &Args, output: &mut Output<'_>) -> Result<(), OutputError> {
 fn remove(name: &str, args: &Args, output: &mut Output<'_>) -> Result<(), OutputError> {
     let (operator, text) = operator(args, output)?;
     if !operator.members.iter().any(|member| member.name == name) {
-        return Err(OutputError::Failed(format!("{name} is no member")));
+        return Err(OutputError::Failed(format!("{name} is not a member")));
     }
     let is_it = |line: &str| line.split_once('=').is_some_and(|(key, _)| key.trim_ascii() == name);
     let mut members = false;
@@ -225,7 +226,7 @@ fn remove(name: &str, args: &Args, output: &mut Output<'_>) -> Result<(), Output
         .collect();
     write(&args.operator, &kept)?;
     output.note(&format_args!(
-        "{name} is no member any more; take its key, its acl and its zone {name}.r.{} off the server",
+        "{name} is no longer a member; remove its key, its acl and its zone {name}.r.{} from the server",
         operator.zone
     ));
     Ok(())
@@ -274,24 +275,26 @@ fn allowed(settings: &Settings) -> Result<Vec<Range>, OutputError> {
 fn show(out: &mut dyn io::Write, operator: &Operator, who: &Range, change: Change) -> io::Result<()> {
     match change {
         Change::Add(Listing { members, groups }) => {
-            writeln!(out, "+ {who}  {members} members of {groups} groups")
+            writeln!(out, "+ {who}  {} of {}", count(members, "member"), count(groups, "group"))
         }
         Change::Update(Listing { members, groups }) => {
-            writeln!(out, "~ {who}  {members} members of {groups} groups")
+            writeln!(out, "~ {who}  {} of {}", count(members, "member"), count(groups, "group"))
         }
         Change::Remove(why) => {
             let why = match why {
-                Why::Unreported => "nobody reports it any more".to_owned(),
+                Why::Unreported => "no longer reported".to_owned(),
                 Why::Exempt => "allowed, a member's own, or nobody's on the internet".to_owned(),
-                Why::Members(n) => format!("{n} members report it, {} are needed", operator.min_members),
-                Why::Groups(n) => {
-                    format!("members of {n} groups report it, {} are needed", operator.min_groups)
+                Why::Members(n) => {
+                    format!("reported by {}, {} needed", count(n, "member"), operator.min_members)
                 }
-                Why::Weight(n) => format!("its reports weigh {}, {} are needed", n / 10, operator.min_weight),
-                Why::Wide => "too many others of its network".to_owned(),
+                Why::Groups(n) => {
+                    format!("reported by members of {}, {} needed", count(n, "group"), operator.min_groups)
+                }
+                Why::Weight(n) => format!("its reports weigh {}, {} needed", n / 10, operator.min_weight),
+                Why::Wide => "too many others from its network".to_owned(),
                 Why::Share(member) => {
                     let name = operator.members.get(usize::from(member)).map_or("", |member| &member.name);
-                    format!("it hangs on {name}, on whom more of the list hangs than may")
+                    format!("it depends on {name}, on which too much of the list depends")
                 }
             };
             writeln!(out, "- {who}  {why}")
@@ -308,11 +311,10 @@ fn sum_up(sum: &Summary, dry: bool, output: &mut Output<'_>) -> Result<(), Outpu
     )?;
     writeln!(
         output.out,
-        "{} reports of {} addresses; not listed: {} of too few members or groups, {} of networks with too \
-        many \
-         others, {} that hang on one member (at most {} may)",
-        sum.reports,
-        sum.addresses,
+        "{} of {}; not listed: {} from too few members or groups, {} in networks with too \
+        many others, {} that depend on one member (at most {} may)",
+        count(sum.reports, "report"),
+        count(sum.addresses, "address"),
         sum.few,
         sum.wide,
         sum.share,
@@ -320,9 +322,11 @@ fn sum_up(sum: &Summary, dry: bool, output: &mut Output<'_>) -> Result<(), Outpu
     )?;
     writeln!(
         output.out,
-        "not counted: {} reports of exempt addresses, {} too old or from the future, {} of \
-        networks that somebody floods",
-        sum.exempt, sum.stale, sum.flooded
+        "not counted: {} of exempt addresses, {} too old or from the future, {} of \
+        flooded networks",
+        count(sum.exempt, "report"),
+        sum.stale,
+        sum.flooded
     )?;
     Ok(())
 }

@@ -19,7 +19,7 @@ pub(super) fn settings(path: Option<&str>, output: &mut Output<'_>) -> Settings 
             let bad = problems.iter().filter(|p| p.severity == Severity::Error).count();
             if bad > 0 {
                 output.note(&format_args!(
-                    "{file} has errors, see `mef check`; what is wrong in it has its default"
+                    "{file} has errors, see `mef check`; wrong keys have their defaults"
                 ));
             }
             settings
@@ -43,7 +43,7 @@ pub(super) fn notify_daemon(settings: &Settings, request: &Request<'_>) {
 /// The daemon, if it runs and can be reached.
 pub(super) fn daemon_of(settings: &Settings, output: &mut Output<'_>) -> Option<ControlClient> {
     ControlClient::connect(Path::new(&settings.run_dir)).unwrap_or_else(|e| {
-        output.note(&format_args!("{}: {e}; going on without the daemon", settings.run_dir));
+        output.note(&format_args!("{}: {e}; continuing without the daemon", settings.run_dir));
         None
     })
 }

@@ -16,7 +16,7 @@ use std::path::Path;
     example = "mef daemon\n  mef daemon --foreground --config /etc/mef/mef.conf"
 )]
 struct DaemonArgs {
-    /// another mef.conf
+    /// path to mef.conf
     #[argh(option, arg_name = "file", default = "DEFAULT_PATH.to_owned()")]
     config: String,
     /// stay in the foreground, for a supervisor

@@ -14,8 +14,8 @@ const FAMILIES: [&str; 6] = ["inet", "ip", "ip6", "arp", "bridge", "netdev"];
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "A rule that drops or refuses packets and cannot be said is a statement that `mef load` refuses, \
-        and the exit status is 1.",
+    note = "A rule that drops or refuses packets and cannot be expressed is a statement that `mef load` \
+        refuses, and the exit status is 1.",
     note = "Sets and rules stand as they are at this moment; the table of bans is never shown.",
     example = "mef export\n  mef export --family inet --table mef > old.rules"
 )]
@@ -39,13 +39,13 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     let all =
         rulefile::exported(args.family.as_deref(), args.table.as_deref()).map_err(OutputError::Failed)?;
     if all.lines.is_empty() && (args.family.is_some() || args.table.is_some()) {
-        return Err(OutputError::Failed("there is no such table".into()));
+        return Err(OutputError::Failed("no such table".into()));
     }
     for line in &all.lines {
         writeln!(output.out, "{line}")?;
     }
     let (said, unsaid) = (all.said.to_string(), all.unsaid.to_string());
-    output.note(&[said.as_str(), " rules; ", &unsaid, " that cannot be said stand as comments"].concat());
+    output.note(&[said.as_str(), " rules; ", &unsaid, " that cannot be expressed are comments"].concat());
     if !all.meet.is_empty() {
         let hooks = all.meet.join(", ");
         output.note(

@@ -25,7 +25,7 @@ use std::rc::Rc;
     help_triggers("-h", "--help"),
     note = "BAD counts lines that are passed over: `mef check` shows them. A list is refused when most of it \
         is bad, when it is\nempty and was not, or when it cannot be read; then, and when its directory is \
-        gone, what it had before stays in force\nuntil it is good again, deleted, or dropped.",
+        gone, its previous content stays in force\nuntil it is good again, deleted, or dropped.",
     example = "mef lists\n  mef lists --json"
 )]
 struct ListsArgs {
@@ -266,7 +266,7 @@ fn drop_list(
     if !had {
         return Err(failed(format!("{shown} had nothing in force")));
     }
-    writeln!(output.out, "{shown}: what it had is not in force any more")?;
+    writeln!(output.out, "{shown}: its previous content is no longer in force")?;
     output.end()
 }
 
@@ -289,7 +289,7 @@ fn meant(
         .collect();
     match kinds.as_slice() {
         [kind] => Ok((*kind, name)),
-        [] => Err(failed(format!("{}: there is no such list", shown(file)))),
+        [] => Err(failed(format!("{}: no such list", shown(file)))),
         _ => Err(OutputError::Usage(format!("{name} is an allow list and a deny list: give its path"))),
     }
 }

@@ -4,6 +4,7 @@
 use super::args::{STDIN, parse};
 use super::context::settings;
 use super::output::{Output, OutputError};
+use crate::base::count::count;
 use crate::base::diag::Severity;
 use crate::config::duration;
 use crate::firewall::loader::{self, Goal, LoadError, Loader};
@@ -51,7 +52,7 @@ pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputE
     let args: LoadArgs = parse("load", args)?;
     let seconds = args.confirm.as_deref().map(time).transpose()?;
     if args.boot && (seconds.is_some() || args.check) {
-        return Err(OutputError::Usage("--boot stands alone".into()));
+        return Err(OutputError::Usage("--boot excludes --confirm and --check".into()));
     }
     let (saved, run_dir) = places(output);
     if args.boot {
@@ -70,19 +71,22 @@ pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputE
     let name = if path == STDIN { "standard input" } else { path };
     if args.check {
         rulefile::batch(&mut set, Goal::Replace).map_err(|text| failed(&text, output))?;
-        writeln!(output.out, "{name}: {} rules, {} sets, no errors", set.rules(), set.sets.len())?;
+        writeln!(
+            output.out,
+            "{name}: {}, {}, no errors",
+            count(set.rules(), "rule"),
+            count(set.sets.len(), "set")
+        )?;
         return Ok(());
     }
     if let Some(why) = set.locks_out.take().filter(|_| !args.force && !args.boot && seconds.is_none()) {
-        let how = "; `mef load --confirm 30s` tries them for a time, --force loads them all the same";
+        let how = "; `mef load --confirm 30s` tries them for a time, --force loads them anyway";
         return Err(OutputError::Failed([&why, how].concat()));
     }
     let text = if boot.is_none() { set.whole_text() } else { String::new() };
     let turn = TrialTurn::take(&run_dir).map_err(OutputError::Failed)?;
     if rulefile::is_foreign().unwrap_or(false) {
-        output.note(
-            &"the table inet mef holds chains of another program, or its rules: they are replaced, too",
-        );
+        output.note(&"the table inet mef holds chains or rules of another program: they are replaced, too");
     }
     let rules = set.rules();
     let (end, parts) = match seconds {
@@ -92,7 +96,7 @@ pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputE
     match end {
         TrialEnd::Kept => {}
         TrialEnd::Back => {
-            let what = ["not confirmed: the previous rules are back, but ", name, " has still the new ones"];
+            let what = ["not confirmed: the previous rules are back, but ", name, " still has the new ones"];
             return Err(OutputError::Failed(what.concat()));
         }
         TrialEnd::Stuck => return Err(OutputError::Failed(STUCK.into())),
@@ -120,8 +124,7 @@ fn bans_at_boot(output: &mut Output<'_>) {
 fn has_none(saved: &Saved, output: &mut Output<'_>) -> bool {
     if saved.is_fresh() && crate::setup::is_untouched(DEFAULT_PATH) {
         // It opens the port of SSH alone: nobody has said yet that this is enough for this host.
-        output
-            .note(&"mef.rules is as it was set up, and was never loaded: it is left alone until `mef load`");
+        output.note(&"mef.rules is as installed and was never loaded: it is left alone until `mef load`");
         return true;
     }
     saved.pending().is_none() && !Path::new(DEFAULT_PATH).exists()
@@ -212,7 +215,7 @@ impl trial::Rules for OnTrial<'_> {
     }
 
     fn reload(&mut self) -> Result<(), String> {
-        let path = self.saved.confirmed().ok_or("nobody has kept them")?;
+        let path = self.saved.confirmed().ok_or("they were not saved")?;
         let mut set = rulefile::read(&path.to_string_lossy(), rulefile::CheckDepth::Quick);
         let batch = rulefile::batch(&mut set, Goal::Replace)?;
         rulefile::load(&set, batch).map_err(|(why, _)| why)
@@ -271,7 +274,7 @@ pub(super) fn confirm(args: &[&str], output: &mut Output<'_>) -> Result<(), Outp
         Ok(Some((confirm_text(&text)?, text)))
     };
     trial::confirm(&run, &saved, &mut alone).map_err(OutputError::Failed)?;
-    writeln!(output.out, "the rules stay")?;
+    writeln!(output.out, "rules confirmed")?;
     Ok(())
 }
 
@@ -315,7 +318,7 @@ pub(super) fn unload(args: &[&str], output: &mut Output<'_>) -> Result<(), Outpu
     trial::note(&run_dir, false);
     loader::unload().map_err(|e| OutputError::Failed(e.to_string()))?;
     if foreign {
-        output.note(&"the table inet mef held chains of another program, or its rules: they are gone, too");
+        output.note(&"the table inet mef held chains or rules of another program: they are gone, too");
     }
     if args.all {
         crate::firewall::remove(crate::enforce::options(&settings))

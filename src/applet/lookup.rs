@@ -27,7 +27,7 @@ use std::time::Duration;
     note = "Every list of mef.conf is asked, also those that are off, and tested before (RFC 5782): a list \
         that cannot be relied on says so instead.\nNo list is asked about private and reserved addresses, \
         nor, without --force, about addresses on the allow list or of this host's own.\nWorks with and \
-        without a daemon; bans nobody. Exit status 1: some list gave no answer that counts.",
+        without a daemon; bans nobody. Exit status 1: a list gave no usable answer.",
     example = "mef lookup 192.0.2.7\n  mef lookup --json 2001:db8::7"
 )]
 struct LookupArgs {
@@ -37,7 +37,7 @@ struct LookupArgs {
     /// one JSON object for each list
     #[argh(switch)]
     json: bool,
-    /// another mef.conf
+    /// path to mef.conf
     #[argh(option, arg_name = "file")]
     config: Option<String>,
     /// the address
@@ -57,7 +57,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     let settings = settings(args.config.as_deref(), output);
     let addr = args.addr.trim().parse::<IpAddr>().map(canonical);
     let addr = addr.map_err(|_| {
-        OutputError::Usage(format!("'{}' is no address", crate::base::line::shown(&args.addr)))
+        OutputError::Usage(format!("'{}' is not an address", crate::base::line::shown(&args.addr)))
     })?;
     let zones = settings.zones.iter().filter(|zone| !zone.zone.is_empty());
     let cloud = Some(&settings.cloud.lookup).filter(|zone| !zone.zone.is_empty());

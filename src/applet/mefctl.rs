@@ -121,8 +121,8 @@ fn clear(words: &GivenWords<'_>, output: &mut Output<'_>) -> Result<(), OutputEr
     if !words.has("--all") {
         return load::unload(&[], output);
     }
-    let question = "this ends the rules, whatever others have put into their table, and all bans that have \
-        an end; type yes to go on: ";
+    let question = "this removes the rules, whatever other programs have put into their table, and all bans \
+        that have an end; type yes to go on: ";
     if !words.has("--force") && !words::confirmed(question, output)? {
         return Err(OutputError::Failed("nothing was changed".into()));
     }
@@ -157,8 +157,8 @@ fn fix(args: &[&str], setup: Option<MefctlCommand>, output: &mut Output<'_>) -> 
     GivenWords::read(rest, &[], &[])?.none()?;
     if action == "all" {
         let Some(setup) = setup else {
-            let text = "nothing was changed: this version has nothing that it can mend by itself; \
-                `mefctl fix check` says what is wrong";
+            let text = "nothing was changed: this version can repair nothing by itself; `mefctl fix check` \
+                says what is wrong";
             return Err(OutputError::Failed(text.into()));
         };
         return setup(&["--upgrade"], output);

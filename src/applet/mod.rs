@@ -54,8 +54,8 @@ const APPLETS: &[Applet] = &[
     Applet { name: "deny", about: "put addresses on the deny list", run: allow::deny },
     Applet { name: "undeny", about: "take addresses off the deny list", run: allow::undeny },
     Applet { name: "lists", about: "show what is in the allow and deny lists", run: lists::run },
-    Applet { name: "daemon", about: "watch the logs and ban who abuses a service", run: daemon::run },
-    Applet { name: "reload", about: "have the daemon read its configuration again", run: reload::run },
+    Applet { name: "daemon", about: "watch the logs and ban abusers", run: daemon::run },
+    Applet { name: "reload", about: "make the daemon read its configuration again", run: reload::run },
     Applet {
         name: "status",
         about: "show what runs, what was counted and what is in force",
@@ -72,13 +72,13 @@ const APPLETS: &[Applet] = &[
     Applet { name: "check", about: "check rule set, configuration and service rules", run: check::run },
     Applet { name: "fmt", about: "show a rule set in canonical form", run: fmt::run },
     Applet { name: "diff", about: "show what loading the rule set would change", run: diff::run },
-    Applet { name: "export", about: "show rules of the kernel, anybody's, as a rule set", run: export::run },
+    Applet { name: "export", about: "show any program's rules as a rule set", run: export::run },
     Applet {
         name: "cloud",
         about: "share bans with others, or run the list of a community",
         run: cloud::run,
     },
-    Applet { name: "setup", about: "make mef at home on this host, or take it away", run: setup::run },
+    Applet { name: "setup", about: "install mef on this host, or remove it", run: setup::run },
     Applet { name: "version", about: "show version and licence", run: version::run },
 ];
 
@@ -159,7 +159,7 @@ fn help() -> String {
         text.push_str(&format!("  {:<10}{}\n", applet.name, applet.about));
     }
     text.push_str(
-        "\n`mef COMMAND --help` tells more, with examples. Exit status: 0 done, 1 failed or something\n",
+        "\n`mef COMMAND --help` has details and examples. Exit status: 0 done, 1 failed or something\n",
     );
     text.push_str("was found wrong, 2 wrong usage.\n");
     text

@@ -15,19 +15,20 @@ use std::path::Path;
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "All rules that ship are inside the program. NAME.conf in rules_dir changes the keys that it has, \
-        or takes\nthe place of the whole rule if it has a failregex of its own; NAME.local beside it changes \
-        it further.\nOf one rule each line is shown with its origin, as a file that is a rule itself.",
+    note = "All shipped rules are built into the program. NAME.conf in rules_dir overrides the keys that it \
+        has, or takes\nthe place of the whole rule if it has a failregex of its own; NAME.local beside it \
+        changes it further.\nOf one rule each line is shown with its origin, as a file that is a rule \
+        itself.",
     example = "mef rules\n  mef rules sshd\n  mef rules --json"
 )]
 struct RulesArgs {
     /// the rule to show
     #[argh(positional, arg_name = "NAME")]
     name: Option<String>,
-    /// one JSON object a line
+    /// one JSON object per line
     #[argh(switch)]
     json: bool,
-    /// another mef.conf
+    /// path to mef.conf
     #[argh(option, arg_name = "file", default = "DEFAULT_PATH.to_owned()")]
     config: String,
 }

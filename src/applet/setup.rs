@@ -25,9 +25,8 @@ use switch::Switch;
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "Nothing is asked. The peer of the SSH session that runs this is allowed for an hour.\nThe rule \
-     set \
-        is loaded at boot once you have changed or loaded it, and now only with --load.",
+    note = "No questions are asked. The peer of the SSH session that runs this is allowed for an hour.\nThe \
+        rule set is loaded at boot once you have changed or loaded it, and now only with --load.",
     example = "mef setup --init systemd --dry-run\n  mef setup --init systemd --remove --purge --dry-run"
 )]
 struct SetupArgs {
@@ -52,7 +51,7 @@ struct SetupArgs {
     /// write the files of a new version, and restart the daemon
     #[argh(switch)]
     upgrade: bool,
-    /// take away what starts it; configuration and bans stay
+    /// remove what starts it; configuration and bans stay
     #[argh(switch)]
     remove: bool,
     /// with --remove: also configuration, bans, lists and rule set
@@ -141,9 +140,7 @@ fn install(mut job: SetupJob, args: &SetupArgs, output: &mut Output<'_>) -> Resu
         return Err(OutputError::Failed("this program was replaced while it runs: run the new one".into()));
     }
     let (program, copied) = setup::program(&job.root, own.as_deref()).ok_or_else(|| {
-        OutputError::Failed(
-            "there is no mef in that tree: copy the program for it to usr/sbin/mef first".into(),
-        )
+        OutputError::Failed("no mef in that tree: copy the program for it to usr/sbin/mef first".into())
     })?;
     let mut steps = wanted(&job, args, &program, own.filter(|_| copied).as_deref())?;
     let switch = Switch::from(&job, &mut steps)?;
@@ -179,10 +176,7 @@ fn install(mut job: SetupJob, args: &SetupArgs, output: &mut Output<'_>) -> Resu
         renew(&job, pid, output)?;
     }
     let back = if job.live { "" } else { " --root DIR" };
-    writeln!(
-        output.out,
-        "to take it back: mef setup --remove{back} (--purge for configuration and bans, too)"
-    )?;
+    writeln!(output.out, "to undo it: mef setup --remove{back} (--purge for configuration and bans, too)")?;
     found::report(&job, output)?;
     if args.load && job.live {
         super::load::load(&["--confirm", "60s"], output)?;
@@ -242,7 +236,7 @@ fn renew(job: &SetupJob, old: &str, output: &mut Output<'_>) -> Result<(), Outpu
         }
         std::thread::sleep(take_away::STEP);
     }
-    output.problem(&format_args!("the daemon, process {old}, was not started again"));
+    output.problem(&format_args!("the daemon, process {old}, was not restarted"));
     Ok(())
 }
 
@@ -338,7 +332,7 @@ fn execute(job: &mut SetupJob, steps: &[SetupStep], output: &mut Output<'_>) -> 
     for step in left.filter(|step| step.changes()) {
         output.problem(&format_args!("not done: {step}"));
     }
-    Err(OutputError::Failed("run it again when that is mended: it goes on where it stopped".into()))
+    Err(OutputError::Failed("fix that and run it again: it continues where it stopped".into()))
 }
 
 /// Runs commands of the init system; what fails is told, and the next one is run all the same.

@@ -10,6 +10,7 @@ use super::context::{daemon_of, settings};
 use super::output::{Output, OutputError};
 use crate::ban::{Capability, Failure, GuardState};
 use crate::base::clock::Wall;
+use crate::base::count::count;
 use crate::base::json::Object;
 use crate::base::utc::Stamp;
 use crate::config::{DEFAULT_PATH, Settings, load};
@@ -46,7 +47,7 @@ struct StatusArgs {
     /// also the counters that are zero
     #[argh(switch)]
     all: bool,
-    /// another mef.conf
+    /// path to mef.conf
     #[argh(option, arg_name = "file")]
     config: Option<String>,
 }
@@ -287,13 +288,14 @@ fn people(
         Some(state) => {
             writeln!(
                 out,
-                "bans        {} in force, {} ranges on the allow list",
-                kernel.bans, kernel.allowed
+                "bans        {} in force, {} on the allow list",
+                kernel.bans,
+                count(kernel.allowed, "range")
             )?;
             let place = match (settings.ban_host, settings.ban_forward) {
                 _ if let Some(hook) = kernel.hook => hook,
-                (true, false) => "input, behind connection tracking",
-                (false, true) => "forward, behind connection tracking",
+                (true, false) => "input, after connection tracking",
+                (false, true) => "forward, after connection tracking",
                 _ if state.watches.has(Capability::Ingress) => {
                     "the ingress hook of the interfaces of the default routes"
                 }
@@ -303,19 +305,19 @@ fn people(
             match &kernel.owner {
                 Some(owner) => writeln!(out, "table       only {owner} can change it")?,
                 None if settings.guard_owner => {
-                    writeln!(out, "table       nobody owns it: others can change it")?
+                    writeln!(out, "table       no owner: other programs can change it")?
                 }
                 None => {}
             }
             let lacks = &kernel.missing_parts;
             let lacking =
-                if lacks.is_empty() { "has all that is asked of it".into() } else { lacks.join("; ") };
+                if lacks.is_empty() { "has everything that is asked of it".into() } else { lacks.join("; ") };
             writeln!(out, "kernel      {lacking}")?;
             let scans = if state.watches.has(Capability::Scans) { "banned by the kernel" } else { "off" };
             writeln!(out, "port scans  {scans}")?;
             if state.watches.has(Capability::Floods) {
-                let throttled = kernel.throttled;
-                writeln!(out, "floods      held back by the kernel, {throttled} sources in the throttle")?;
+                let throttled = count(kernel.throttled, "source");
+                writeln!(out, "floods      held back by the kernel, {throttled} in the throttle")?;
             } else {
                 writeln!(out, "floods      off")?;
             }

@@ -27,7 +27,7 @@ pub(super) fn read(text: &str, ipv6_prefix: u8) -> Result<Range, String> {
     let wrong = || {
         let text: String = text.chars().take(80).collect();
         let text = shown(&text);
-        format!("'{text}' is no address, network (192.0.2.0/24) or range (192.0.2.1-192.0.2.9)")
+        format!("'{text}' is not an address, network (192.0.2.0/24) or range (192.0.2.1-192.0.2.9)")
     };
     if text.contains('/') {
         return crate::config::net(text).map(Range::from).map_err(|bad| bad.what);

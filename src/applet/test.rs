@@ -29,12 +29,12 @@ const ALL: &str = "all";
 #[argh(
     help_triggers("-h", "--help"),
     note = "It decides as the daemon would, with the configuration of this host, as if nobody had been \
-        banned before: whom\nit would ban for how long, and whom not and why. FILE may hold what journalctl \
-        prints (short forms, with-unit, json).\nRULE is the name of a rule, the path of its file, or all: \
-        every rule of rules_dir, also those that are off, but for\nthose of engine=webscan. Of all rules, \
-        those with programs= read a file that begins with a syslog header, the others any other.\nWith \
-        --hits, LINE<TAB>ADDRESS is printed for each line that hits, and nothing else; the summary goes to \
-        standard error.",
+        banned before: which addresses\nit would ban for how long, and which not and why. FILE may hold what \
+        journalctl prints (short forms, with-unit, json).\nRULE is the name of a rule, the path of its file, \
+        or all: every rule of rules_dir, also those that are off, except\nthose with engine=webscan. Of all \
+        rules, those with programs= read a file that begins with a syslog header, the others any \
+        other.\nWith --hits, LINE<TAB>ADDRESS is printed for each line that hits, and nothing else; the \
+        summary goes to standard error.",
     example = "mef test sshd /var/log/auth.log\n  mef test all /var/log/auth.log\n  mef test --hits \
         ./my-rule.conf - < log\n  mef test --self"
 )]
@@ -45,7 +45,7 @@ struct TestArgs {
     /// print the number and the address of every line that hits
     #[argh(switch)]
     hits: bool,
-    /// one JSON object a line: each ban, then the summary
+    /// one JSON object per line: each ban, then the summary
     #[argh(switch)]
     json: bool,
     /// read this machine's journal instead of files
@@ -60,7 +60,7 @@ struct TestArgs {
     /// where the rules are (default: rules_dir of mef.conf)
     #[argh(option, arg_name = "dir")]
     rules_dir: Option<String>,
-    /// another mef.conf
+    /// path to mef.conf
     #[argh(option, arg_name = "file")]
     config: Option<String>,
 }
@@ -77,9 +77,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     let since = since(&args)?;
     let complete = |files: &[String]| files.is_empty() == args.journal;
     let Some((name, files)) = args.words.split_first().filter(|(_, files)| complete(files)) else {
-        return Err(OutputError::Usage(
-            "test which rule on which file? `mef test --help` shows examples".into(),
-        ));
+        return Err(OutputError::Usage("missing RULE FILE; `mef test --help` shows examples".into()));
     };
     let mut names = vec![name.clone()];
     if name == ALL {
@@ -142,7 +140,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     test.report.summary(&counts, output)?;
     let others = test.rehearsal.disbelieved();
     if others > 0 {
-        output.note(&format_args!("{others} entries do not count: who wrote them is not who they name"));
+        output.note(&format_args!("{others} entries do not count: their sender is not the one they name"));
     }
     output.end()
 }

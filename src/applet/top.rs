@@ -7,6 +7,7 @@ use super::context::{daemon_of, settings};
 use super::output::{Output, OutputError};
 use super::status::{DaemonAnswer, rules};
 use super::watch::NO_DAEMON;
+use crate::base::count::count;
 use crate::control::proto::{OffenderLine, Request};
 use crate::sys::stdio;
 use crate::sys::terminal::Screen;
@@ -32,7 +33,7 @@ struct TopArgs {
     /// show it once and end
     #[argh(switch)]
     once: bool,
-    /// another mef.conf
+    /// path to mef.conf
     #[argh(option, arg_name = "file")]
     config: Option<String>,
 }
@@ -67,10 +68,10 @@ fn draw(out: &mut dyn Write, answer: &DaemonAnswer) -> io::Result<()> {
     let fact = |name| answer.fact(name);
     writeln!(
         out,
-        "{} lines, {} hits, {} bans ({} in the last minute), {} of {} offenders tracked",
-        fact("lines"),
-        fact("hits"),
-        fact("bans"),
+        "{}, {}, {} ({} in the last minute), {} of {} offenders tracked",
+        count(fact("lines"), "line"),
+        count(fact("hits"), "hit"),
+        count(fact("bans"), "ban"),
         fact("bans_a_minute"),
         fact("tracked"),
         fact("track_max")

@@ -27,8 +27,8 @@ const REPORTS: usize = 1000;
 #[argh(
     help_triggers("-h", "--help"),
     note = "A network ends the bans of all addresses inside it; an address inside a banned network is taken \
-        out of it.\nThe daemon forgets what it has counted of them. Exit status 1 if an address is still \
-        dropped, by a deny list for example.",
+        out of it.\nThe daemon forgets the hits it has counted for them. Exit status 1 if an address is \
+        still dropped, by a deny list for example.",
     example = "mef unban 192.0.2.7\n  mef unban 203.0.113.0/24\n  mef unban --all"
 )]
 struct UnbanArgs {
@@ -133,7 +133,7 @@ impl UnbanSession {
             Err(e) => e.to_string(),
         };
         self.daemon = None;
-        self.notes.push(format!("the daemon was not told, and still counts previous hits: {why}"));
+        self.notes.push(format!("not reported to the daemon, which still counts previous hits: {why}"));
     }
 
     fn close(&mut self, output: &mut Output<'_>) {

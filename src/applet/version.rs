@@ -13,8 +13,8 @@ use std::path::Path;
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "--verbose asks the kernel for every part, and so has it load the modules that it has; only root \
-        may ask.",
+    note = "--verbose asks the kernel for every part, which makes it load the modules it has; only root may \
+        ask.",
     example = "mef version\n  mef version --verbose"
 )]
 struct VersionArgs {

@@ -8,19 +8,19 @@ use crate::base::json::Object;
 use crate::control::proto::Request;
 use argh::FromArgs;
 
-/// Follow the events of the daemon: hits, bans, unbans and reloads, one a line.
+/// Follow the events of the daemon: hits, bans, unbans and reloads, one per line.
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
     note = "User names are what attackers choose: control characters in them are shown as \\\\xNN.\nA line \
-        'lost N' tells of events that came faster than they were read.",
+        'lost N' counts events that came faster than they were read.",
     example = "mef watch\n  mef watch --json"
 )]
 struct WatchArgs {
-    /// one JSON object a line
+    /// one JSON object per line
     #[argh(switch)]
     json: bool,
-    /// another mef.conf
+    /// path to mef.conf
     #[argh(option, arg_name = "file")]
     config: Option<String>,
 }
@@ -42,7 +42,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
         })
         .map_err(failed)?;
     written?;
-    output.note(&"the daemon has ended");
+    output.note(&"the daemon has stopped");
     Ok(())
 }
 

@@ -37,6 +37,6 @@ pub struct Now {
 pub enum Span {
     /// Seconds, at least 1.
     Secs(u64),
-    /// Until it is taken back by hand.
+    /// Until it is lifted by hand.
     Permanent,
 }

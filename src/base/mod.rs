@@ -3,6 +3,7 @@
 pub mod base64;
 pub mod bytes;
 pub mod clock;
+pub mod count;
 pub mod crc;
 pub mod diag;
 pub mod intervals;

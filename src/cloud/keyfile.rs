@@ -28,7 +28,7 @@ fn try_read(path: &Path) -> io::Result<Result<Key, &'static str>> {
         return Ok(Err("others can read this key: chmod 600 it"));
     }
     let text = fs::read(file, SIZE)?;
-    let Ok(text) = str::from_utf8(&text) else { return Ok(Err("it is no text")) };
+    let Ok(text) = str::from_utf8(&text) else { return Ok(Err("it is not text")) };
     let mut lines =
         text.lines().map(str::trim_ascii).filter(|line| !line.is_empty() && !line.starts_with('#'));
     Ok(match (lines.next(), lines.next()) {

@@ -6,6 +6,7 @@ use super::aggregate::{Aggregate, Change, Listing, Member, Room, Summary, Terms,
 use super::session::{Session, Trouble};
 use super::subject::Subject;
 use crate::base::clock::Wall;
+use crate::base::count::count;
 use crate::base::range::{Range, merge};
 use crate::config::Operator;
 use crate::dns::name::Name;
@@ -63,7 +64,7 @@ impl std::fmt::Display for Failure {
             Failure::Server(zone, trouble) => write!(f, "{zone}: {trouble}"),
             Failure::File(e) => write!(f, "{e}"),
             Failure::Unread(read, all) => {
-                write!(f, "only {read} of {all} members' zones could be read: the list stays as it is")
+                write!(f, "only {read} of {all} members' zones could be read: the list is not changed")
             }
         }
     }
@@ -73,7 +74,7 @@ impl std::fmt::Display for Failure {
 fn below(labels: &str, zone: &str) -> Result<Name, Failure> {
     let text = [labels, ".", zone].concat();
     let name = Name::parse(text.as_bytes());
-    name.ok_or_else(|| Failure::File(fs::invalid("zone is no domain name, or too long")))
+    name.ok_or_else(|| Failure::File(fs::invalid("zone is not a domain name, or is too long")))
 }
 
 /// Reads everything, decides, and changes the list if `dry` does not say no. `each` hears of every change,
@@ -255,7 +256,9 @@ fn write(writer: &mut Writer<'_>, zone: &Name, who: Subject, change: Change) -> 
     let mut text = String::from("\0");
     let _ = match listing.members {
         0 => write!(text, "test entry"),
-        members => write!(text, "reported by {members} members of {} groups", listing.groups),
+        members => {
+            write!(text, "reported by {} of {}", count(members, "member"), count(listing.groups, "group"))
+        }
     };
     let mut text = text.into_bytes();
     let length = text.len() - 1;

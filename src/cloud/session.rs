@@ -117,20 +117,19 @@ impl fmt::Display for Trouble {
                 let code = if code == rcode::NOTAUTH { "NOTAUTH, " } else { "" };
                 return write!(
                     f,
-                    "the server does not know this key, or does not allow it that ({code}BADKEY): each \
-                    member \
-                     may write TXT below its own name only"
+                    "the server does not know this key, or does not allow it this ({code}BADKEY): each \
+                    member may write TXT below its own name only"
                 );
             }
             Trouble::Refused(_, error::BADTIME) => "the server says that our clock is wrong (BADTIME)",
             Trouble::Refused(rcode::REFUSED, _) => {
-                "the server refuses it (REFUSED): the zone has reached its quota, or the key is not \
-                allowed that"
+                "the server refuses it (REFUSED): the zone has reached its quota, or the key is not allowed \
+                this"
             }
             Trouble::Refused(rcode::NOTAUTH, _) => "the server does not have this zone (NOTAUTH)",
-            Trouble::Refused(rcode::NOTZONE, _) => "a name is not of the member's zone (NOTZONE)",
+            Trouble::Refused(rcode::NOTZONE, _) => "a name is outside the member's zone (NOTZONE)",
             Trouble::Refused(rcode::SERVFAIL, _) => {
-                "the server could not do it (SERVFAIL): its log says why; a quota may be reached"
+                "the server failed (SERVFAIL): its log says why; a quota may be reached"
             }
             Trouble::Refused(code, signature) => {
                 return write!(f, "the server refuses it with code {code}, signature error {signature}");
@@ -141,7 +140,7 @@ impl fmt::Display for Trouble {
                 return write!(f, "the clocks differ: it is {stamp} on the server (BADTIME)");
             }
             Trouble::NoClock => "the clock is not set: nothing is signed with such a time",
-            Trouble::Key => "community_key_file cannot be read, is no key, or others can read it",
+            Trouble::Key => "community_key_file cannot be read, is not a key, or others can read it",
             Trouble::Local(errno) => return write!(f, "state_dir: {}", strerror(errno)),
         };
         f.write_str(text)

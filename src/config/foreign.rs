@@ -11,8 +11,8 @@ type ForeignWord = (&'static str, &'static str);
 /// Without them a rule would do something else than it did there.
 const IN_RULES_ERRORS: &[ForeignWord] = &[
     ("logpath", "it is files= here, with commas between the paths"),
-    ("ignoreip", "addresses that are never banned stand in a file of whitelist_dir: mef allow ADDR"),
-    ("filter", "it has no counterpart: failregex= stands in the rule itself"),
+    ("ignoreip", "addresses that are never banned belong in a file of whitelist_dir: mef allow ADDR"),
+    ("filter", "it has no counterpart: failregex= is in the rule itself"),
     ("prefregex", "it has no counterpart: each failregex= says the whole line"),
     ("maxlines", "a pattern is about one line here"),
     ("journalmatch", "it is source=journal here, with programs="),
@@ -23,22 +23,22 @@ const IN_RULES: &[ForeignWord] = &[
     ("banaction", "it is ban_action= in mef.conf, for all rules"),
     ("banaction_allports", "ports=all closes all ports"),
     ("chain", "mef has tables of its own"),
-    ("datepattern", "stamps are found by themselves"),
+    ("datepattern", "timestamps are found automatically"),
     ("usedns", "names in logs are never resolved"),
     ("logencoding", "lines are read as bytes"),
     ("maxmatches", "no lines are kept"),
     ("ignoreself", "the addresses of this host are never banned"),
-    ("ignorecommand", "addresses that are never banned stand in a file of whitelist_dir"),
+    ("ignorecommand", "addresses that are never banned belong in a file of whitelist_dir"),
     ("bantime.increment", "it is bantime_increment= in mef.conf"),
     ("bantime.factor", "it is bantime_factor= in mef.conf"),
     ("bantime.maxtime", "it is bantime_max= in mef.conf"),
     ("bantime.multipliers", "bantime_factor= in mef.conf says how much longer each ban is"),
     ("bantime.formula", "bantime_factor= in mef.conf says how much longer each ban is"),
-    ("bantime.rndtime", "bans end when they end"),
+    ("bantime.rndtime", "bans expire by themselves"),
     ("bantime.overalljails", "bans of all rules count together"),
 ];
 const IN_CONF: &[ForeignWord] = &[
-    ("ignoreip", "addresses that are never banned stand in a file of whitelist_dir: mef allow ADDR"),
+    ("ignoreip", "addresses that are never banned belong in a file of whitelist_dir: mef allow ADDR"),
     ("banaction", "it is ban_action= here"),
     ("loglevel", "it is log_level= here"),
     ("logtarget", "it is log= here: syslog, stderr or both"),
@@ -55,8 +55,8 @@ const IN_CONF: &[ForeignWord] = &[
     ("WHITELIST_FILE", "it is whitelist_dir= here"),
     ("BLACKLIST_FILE", "it is blacklist_dir= here"),
     ("LOGREADER", "it is source= of a service rule"),
-    ("TCP_IN", "open ports stand in mef.rules"),
-    ("UDP_IN", "open ports stand in mef.rules"),
+    ("TCP_IN", "open ports belong in mef.rules"),
+    ("UDP_IN", "open ports belong in mef.rules"),
     ("LF_SSHD", "it is maxretry= in rules.d/sshd.conf"),
     ("PS_LIMIT", "it is ps_limit= here"),
     ("PS_INTERVAL", "it is ps_interval= here"),
@@ -64,9 +64,9 @@ const IN_CONF: &[ForeignWord] = &[
 /// Sections of service rules.
 const SECTIONS: &[ForeignWord] = &[
     ("Definition", "fail2ban's [Definition] is [rule] here"),
-    ("DEFAULT", "what holds for all rules stands in section [defaults] of mef.conf"),
-    ("INCLUDES", "a rule is one file: patterns of other files have to stand in it"),
-    ("Init", "a rule knows no variables"),
+    ("DEFAULT", "defaults for all rules belong in section [defaults] of mef.conf"),
+    ("INCLUDES", "a rule is one file: patterns of other files have to be copied into it"),
+    ("Init", "a rule has no variables"),
     ("global", "section [global] belongs to mef.conf"),
     ("defaults", "section [defaults] belongs to mef.conf"),
 ];
@@ -76,7 +76,7 @@ fn find(table: &[ForeignWord], word: &str) -> Option<&'static str> {
 }
 
 fn problem(entry: &IniEntry<'_>, severity: Severity, hint: &str) -> Problem {
-    let what = ["'", entry.key, "' is a word of another program"].concat();
+    let what = ["'", entry.key, "' is a key of another program"].concat();
     entry.key_problem(severity, what, hint.to_owned())
 }
 

@@ -125,8 +125,8 @@ impl SettingsReader<'_> {
         } else if is_of_rules(entry.key) {
             let what = ["'", entry.key, "' is a key of service rules"].concat();
             let hint = match is_default(entry.key) {
-                true => "for all rules it stands in section [defaults]",
-                false => "it stands in a file of rules_dir, in section [rule]",
+                true => "for all rules it belongs in section [defaults]",
+                false => "it belongs in a file of rules_dir, in section [rule]",
             };
             problems.push(entry.key_problem(Severity::Error, what, hint.to_owned()));
         } else {
@@ -143,7 +143,7 @@ impl SettingsReader<'_> {
                 (Some(problem), _) => problem,
                 (None, true) => {
                     let what = ["'", entry.key, "' belongs to one rule"].concat();
-                    let hint = "it stands in a file of rules_dir, in section [rule]";
+                    let hint = "it belongs in a file of rules_dir, in section [rule]";
                     entry.key_problem(Severity::Error, what, hint.to_owned())
                 }
                 (None, false) => keys::unknown(entry, known),

@@ -97,7 +97,7 @@ pub(super) fn read<'a>(
     let rules = sections.contains(&"rule");
     for (line, text) in (1u32..).zip(text.lines()) {
         if problems.len() >= PROBLEMS_MAX {
-            let hint = "the rest of the file was not looked at".to_string();
+            let hint = "the rest of the file was not read".to_string();
             problems.push(Problem::whole(Severity::Error, "too many problems".into(), hint));
             return;
         }
@@ -188,9 +188,9 @@ fn entry<'a>(line: u32, text: &'a str, section: &'a str) -> Result<IniEntry<'a>,
     let Some((key, right)) = text.split_once('=') else {
         let hint = match start {
             0 => "expected key=value, [section] or # comment",
-            _ => "lines cannot be continued: failregex= stands before each further pattern",
+            _ => "lines cannot be continued: repeat failregex= before each further pattern",
         };
-        return wrong(start..text.trim_ascii_end().len(), "a line that is no setting", hint);
+        return wrong(start..text.trim_ascii_end().len(), "a line that is not a setting", hint);
     };
     let key = key.trim_ascii();
     if key.is_empty() {

@@ -198,7 +198,7 @@ impl<'a> EntryText<'a> {
     /// What a list is to get of an address, network or range, `word`.
     fn taken(&self, word: &str, nets: Vec<IpNet>, (until, force): (Option<Wall>, bool)) -> ListWord<'a> {
         if !force && nets.iter().any(|net| too_wide(self.kind, net)) {
-            let hint = "write force behind it if that is meant";
+            let hint = "append force if that is intended";
             return self.bad(word, "is too large a part of the internet", hint);
         }
         let mut entries: Vec<_> = nets.into_iter().map(|net| ListEntry { net, until, force }).collect();
@@ -232,7 +232,7 @@ impl<'a> EntryText<'a> {
                 (_, Some(stamp)) => until = Some(stamp),
                 _ => {
                     let hint = "expected force, or until=2026-11-25T21:00:00Z";
-                    return self.bad(more, "is not known behind an address", hint);
+                    return self.bad(more, "is not known after an address", hint);
                 }
             }
         }
@@ -253,7 +253,7 @@ impl<'a> EntryText<'a> {
         let word = words.next().unwrap_or("");
         let rest: Vec<&str> = words.collect();
         if first == "-A" && (word.starts_with('-') || rest.contains(&"-j")) {
-            return self.foreign(self.text, "is a rule of iptables", "only its address belongs into a list");
+            return self.foreign(self.text, "is a rule of iptables", "only its address belongs in a list");
         }
         if super::ini::has(word, ",") {
             let hint = "mef ban ADDR --ports is for single ports";
@@ -263,12 +263,12 @@ impl<'a> EntryText<'a> {
         if timeout.is_some_and(|secs| *secs != "0") {
             return self.foreign(
                 word,
-                "ends at a time that is not told here",
+                "ends at a time that is not given here",
                 "mef ban ADDR --for is for a time",
             );
         }
         if rest.contains(&"nomatch") {
-            return self.foreign(word, "is an exception", "what is to pass belongs into an allow list");
+            return self.foreign(word, "is an exception", "what should pass belongs in an allow list");
         }
         match nets(word) {
             Some(nets) => self.taken(word, nets, (None, false)),
@@ -280,7 +280,7 @@ impl<'a> EntryText<'a> {
     fn web(&self, first: &str) -> ListWord<'a> {
         let denies = first.eq_ignore_ascii_case("deny");
         if denies != (self.kind == ListKind::Deny) {
-            let hint = if denies { "it belongs into a deny list" } else { "it belongs into an allow list" };
+            let hint = if denies { "it belongs in a deny list" } else { "it belongs in an allow list" };
             return self.foreign(self.text, "is the opposite of what this list does", hint);
         }
         let words = self.text.split_ascii_whitespace().skip(1);
@@ -309,7 +309,11 @@ impl<'a> EntryText<'a> {
         for word in words {
             let found = client(word.trim_end_matches(':'));
             let Some(found) = found else {
-                return self.foreign(word, "is no address", "only addresses and networks have a place here");
+                return self.foreign(
+                    word,
+                    "is not an address",
+                    "only addresses and networks are allowed here",
+                );
             };
             match self.taken(word, found, (None, false)) {
                 ListWord::Entry(entry) => all.push(entry),
@@ -318,7 +322,7 @@ impl<'a> EntryText<'a> {
             }
         }
         match all.len() {
-            0 => self.bad(self.text, "names nobody", "expected an address or network"),
+            0 => self.bad(self.text, "names no address", "expected an address or network"),
             1 => all.pop().map_or(ListWord::Nothing, ListWord::Entry),
             _ => ListWord::Several(all),
         }
@@ -340,8 +344,8 @@ impl<'a> EntryText<'a> {
                 return ListWord::Nothing;
             }
         }
-        let hint = "of JSON, one object a line is read, with \"cidr\" or \"ip\"";
-        self.foreign(text, "is no such object", hint)
+        let hint = "of JSON, one object per line is read, with \"cidr\" or \"ip\"";
+        self.foreign(text, "is not such an object", hint)
     }
 
     /// A line of a feed in columns: one of them is the address, or the first two are the ends of a network.
@@ -352,7 +356,7 @@ impl<'a> EntryText<'a> {
         match (found.next(), found.next()) {
             // The names of the columns.
             (None, _) if mark == ',' && columns().all(is_title) => ListWord::Nothing,
-            (None, _) => self.bad(self.text, "has no address", "one column is to be an address or network"),
+            (None, _) => self.bad(self.text, "has no address", "one column must be an address or network"),
             (Some((word, nets)), None) => self.taken(word, nets, (None, false)),
             (Some((first, _)), Some((last, _))) => {
                 let ends = (first.parse(), last.parse());

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
-//! Allow and deny lists: one address or network a line, and behind it words: `force` takes what looks like a
-//! mistake at its word, `until=2026-11-25T21:00:00Z` ends an entry. A deny list may have a million lines, so
-//! it is read through a fixed buffer and every entry is handed on at once.
+//! Allow and deny lists: one address or network per line, and behind it words: `force` takes what looks
+//! like a mistake at its word, `until=2026-11-25T21:00:00Z` ends an entry. A deny list may have a million
+//! lines, so it is read through a fixed buffer and every entry is handed on immediately.
 
 use super::listline::{ListWord, list_word};
 use crate::base::clock::Wall;
@@ -209,7 +209,7 @@ impl ListLines<'_> {
         self.begun(bytes);
         let head = String::from_utf8_lossy(bytes.get(..80).unwrap_or(bytes));
         let what = "a line of more than 4096 bytes".to_string();
-        let hint = "one address or network a line".to_string();
+        let hint = "one address or network per line".to_string();
         self.report(Problem::at(Severity::Warning, self.number, &head, 0..1, what, hint), &head);
     }
 
@@ -230,15 +230,15 @@ fn not_a_list(first: &[u8]) -> Option<&'static str> {
         (b"\x28\xb5\x2f\xfd", PACKED),
         (b"PK\x03\x04", PACKED),
         (b"<", "it is a page of HTML or XML, not a list"),
-        (b"{\\rtf", "it is a document of a word processor: save it as plain text"),
+        (b"{\\rtf", "it is a word processor document: save it as plain text"),
     ];
     let begins = BEGINS.iter().find(|(begin, _)| first.trim_ascii_start().starts_with(begin));
     let old_mac = memchr::memchr(b'\r', first).is_some_and(|at| at + 1 < first.len());
     begins.map(|(_, what)| *what).or_else(|| {
         if memchr::memchr(0, first).is_some() {
-            return Some("it is no text: it has NUL bytes");
+            return Some("it is not text: it has NUL bytes");
         }
-        old_mac.then_some("its lines end in CR alone: save it with lines as Unix has them")
+        old_mac.then_some("its lines end in CR alone: save it with Unix line ends")
     })
 }
 

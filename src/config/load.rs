@@ -299,7 +299,7 @@ impl RuleFiles {
         for name in self.local.iter().filter(|name| !self.conf.contains(name)) {
             if builtin_text(name).is_none() {
                 let path = [&self.dir, "/", name, ".local"].concat();
-                let what = "it has no effect: no rule that ships and no file .conf beside it has this name";
+                let what = "it has no effect: no shipped rule and no .conf file beside it has this name";
                 loaded.add_whole(&path, Severity::Warning, what, "");
             }
         }
@@ -394,6 +394,6 @@ fn writable(mode: u32, gid: u32) -> Option<Problem> {
         (_, true) => "its group",
         _ => return None,
     };
-    let what = ["the file can be written by ", who].concat();
+    let what = ["the file is writable by ", who].concat();
     Some(Problem::whole(Severity::Warning, what, "chmod 644, owner root".to_string()))
 }

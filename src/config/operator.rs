@@ -111,12 +111,7 @@ pub fn parse_operator(text: &[u8]) -> (Operator, Vec<Problem>) {
 fn member(entry: &IniEntry<'_>, before: &[CloudMember]) -> Checked<CloudMember> {
     member_name(entry.key)?;
     if before.iter().any(|other| other.name == entry.key) {
-        return Err(Bad::word(
-            0,
-            entry.value,
-            "is the group of a member that is there already",
-            "name it once",
-        ));
+        return Err(Bad::word(0, entry.value, "is the group of an existing member", "name it once"));
     }
     if before.len() >= MEMBERS_MAX {
         return Err(Bad::word(0, entry.value, "is one member too many", "at most 10000"));
@@ -148,7 +143,7 @@ pub fn member_name(text: &str) -> Checked<()> {
     {
         return Ok(());
     }
-    let hint = "a name is made of small letters, digits and '-', at most 32 of them; 'operator' is taken";
+    let hint = "a name consists of lower-case letters, digits and '-', at most 32; 'operator' is taken";
     Err(Bad::word(0, text, "cannot be a name", hint))
 }
 
@@ -173,7 +168,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         let cases = [
-            ("web1=acme\nweb1=other", "there already"),
+            ("web1=acme\nweb1=other", "an existing member"),
             ("Web1=acme", "cannot be a name"),
             ("web1=", "cannot be a name"),
             ("operator=acme", "cannot be a name"),

@@ -99,7 +99,7 @@ fn range(item: &str) -> Checked<(u16, u16)> {
     };
     match (port(first), port(last)) {
         (Some(first), Some(last)) if first <= last => Ok((first, last)),
-        (Some(_), Some(_)) => Err(Bad::word(0, item, "runs backwards", "the lower port comes first")),
+        (Some(_), Some(_)) => Err(Bad::word(0, item, "is reversed", "the lower port comes first")),
         _ => Err(Bad::word(
             0,
             item,

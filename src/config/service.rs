@@ -276,7 +276,11 @@ impl ServiceRuleReader<'_> {
             problems.push(keys::no_longer_needed(entry, "firewall_backend in mef.conf is for all rules"));
         } else if entry.key == "weight" {
             let hint = "it belongs to one pattern: failregex@3=…".to_string();
-            problems.push(entry.key_problem(Severity::Error, "'weight' is no key of its own".into(), hint));
+            problems.push(entry.key_problem(
+                Severity::Error,
+                "'weight' is not a key of its own".into(),
+                hint,
+            ));
         } else if let Some(key) = keys::find(KEYS, entry.key) {
             // Several lines of files add up.
             let before = if key.name == "files" { std::mem::take(&mut self.rule.files) } else { Vec::new() };
@@ -313,7 +317,7 @@ impl ServiceRuleReader<'_> {
         }
         let cut = ["<HOST>", "<ADDR>", "(?"].iter().any(|group| ini::has(entry.comment, group));
         if cut && !entry.quoted {
-            let hint = "write the whole pattern in double quotes, or the blank as \\x20".to_string();
+            let hint = "write the whole pattern in double quotes, or the space as \\x20".to_string();
             let what = "a part of this pattern is taken for a comment".to_string();
             problems.push(entry.key_problem(Severity::Warning, what, hint));
         }

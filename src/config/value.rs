@@ -177,7 +177,7 @@ pub(super) fn names(text: &str) -> Checked<Vec<String>> {
     if !text.is_empty() {
         items(text, &mut |at, item| {
             if item.bytes().any(|b| b.is_ascii_whitespace()) {
-                return Err(Bad::word(at, item, "has a blank inside", "separate the items by commas"));
+                return Err(Bad::word(at, item, "has a space inside", "separate items by commas"));
             }
             out.push(item.to_string());
             Ok(())
@@ -211,7 +211,7 @@ fn alone(item: &str) -> Checked<()> {
     Err(Bad::word(
         blank + 1,
         second,
-        "is a second path behind a blank",
+        "is a second path after a space",
         &["a list of paths is separated by commas: ", first.trim_ascii_end(), ",/…"].concat(),
     ))
 }
@@ -249,7 +249,7 @@ pub(super) fn command(text: &str) -> Checked<Vec<String>> {
         if first == '"' {
             let inner = rest.get(1..).unwrap_or("");
             let Some((word, tail)) = inner.split_once('"') else {
-                return Err(Bad::word(at, rest, "lacks the closing quote", "close it with '\"'"));
+                return Err(Bad::word(at, rest, "has no closing quote", "close it with '\"'"));
             };
             out.push(word.to_string());
             rest = tail.trim_ascii_start();
@@ -289,7 +289,7 @@ pub(super) fn domain(text: &str) -> Checked<()> {
         }
         let bad = |c: &(usize, char)| !c.1.is_ascii_alphanumeric() && !matches!(c.1, '-' | '_');
         if let Some((bad, c)) = label.char_indices().find(bad) {
-            let what = "no character of a domain name".to_string();
+            let what = "not a domain name character".to_string();
             return Err(Bad::new(at + bad..at + bad + c.len_utf8(), what, "letters, digits, '-' and '_'"));
         }
         at += label.len() + 1;
@@ -306,8 +306,8 @@ pub(super) fn name(text: &str) -> Checked<()> {
     if good && !text.is_empty() && text.len() <= NAME_MAX {
         return Ok(());
     }
-    let hint = "a name is made of letters, digits, '-' and '_', at most 32 of them";
-    Err(Bad::word(0, text, "is no name of a rule", hint))
+    let hint = "a name consists of letters, digits, '-' and '_', at most 32";
+    Err(Bad::word(0, text, "is not a rule name", hint))
 }
 
 /// A comma list of addresses; `auto` is an empty list.

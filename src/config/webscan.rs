@@ -175,7 +175,14 @@ fn statuses(text: &str) -> Checked<Statuses> {
             ("*", ..) => found = Statuses::ALL,
             (_, Some(first), _) if item.len() == 3 && item.ends_with("xx") => found.add(first, first + 99),
             (_, Some(_), Ok(status)) if item.len() == 3 => found.add(status, status),
-            _ => return Err(Bad::word(at, item, "is no status", "expected 404, 4xx or *, or a comma list")),
+            _ => {
+                return Err(Bad::word(
+                    at,
+                    item,
+                    "is not a status",
+                    "expected 404, 4xx or *, or a comma list",
+                ));
+            }
         }
         Ok(())
     })?;

@@ -5,6 +5,7 @@
 use super::judge::Judge;
 use crate::ban::{Alarm, FLOODS, FloodLimit, PORT_MEMORY, ReportedPacket, SCANS, Scanner};
 use crate::base::clock::{Mono, Now};
+use crate::base::count::count;
 use crate::base::range::Range;
 use crate::config::Settings;
 use crate::firewall::{Packets, connected};
@@ -82,7 +83,7 @@ impl Alarms {
                     unban_connected(judge, addr, rule, hits);
                 }
             }
-            Err(e) => log::debug!("{e}: it is not known which of the banned are connected"),
+            Err(e) => log::debug!("{e}: cannot tell which banned addresses are connected"),
         }
     }
 
@@ -105,8 +106,8 @@ impl Alarms {
             match Packets::alarms() {
                 Ok(packets) => self.packets = Some(packets),
                 Err(e) => log::warn!(
-                    "{e}: port scans are banned and floods held back by the kernel, and not told; who floods \
-                     is not banned"
+                    "{e}: port scans are banned and floods held back by the kernel, but not reported; who \
+                     floods is not banned"
                 ),
             }
         }
@@ -130,13 +131,13 @@ impl Alarms {
             Ok(lost) => {
                 if judge.counted.alarms_lost == 0 {
                     log::warn!(
-                        "more port scans and floods than could be told; status counts them as alarms_lost"
+                        "more port scans and floods than could be reported; status counts them as alarms_lost"
                     );
                 }
                 judge.counted.alarms_lost += lost;
             }
             Err(e) => {
-                log::warn!("{e}; port scans and floods are not told any more");
+                log::warn!("{e}; port scans and floods are no longer reported");
                 self.packets = None;
             }
         }
@@ -183,7 +184,7 @@ impl Alarms {
             .chain(flooders.iter().map(|(addr, _)| Range::from(*addr)))
             .collect();
         let connected = connected(&sources).unwrap_or_else(|e| {
-            log::debug!("{e}: it is not known who is connected");
+            log::debug!("{e}: cannot tell who is connected");
             vec![false; sources.len()]
         });
         let (scanned, flooded) = connected.split_at_checked(scanners.len()).unwrap_or_default();
@@ -210,7 +211,7 @@ impl Alarms {
             let Alarm::Flood(limit) = packet.alarm else { continue };
             if now.mono >= self.logs_at {
                 if self.silent > 0 {
-                    log::info!("{} more sources went into the flood throttle", self.silent);
+                    log::info!("{} entered the flood throttle", count(self.silent, "more source"));
                 }
                 (self.logs_at, self.logged, self.silent) = (now.mono.after(MINUTE), 0, 0);
             }

@@ -50,7 +50,7 @@ impl Follow {
                 return Ok(false);
             }
             if rulefile::is_foreign()? {
-                return Err("the table inet mef holds chains of another program, or its rules".into());
+                return Err("the table inet mef holds chains or rules of another program".into());
             }
             let batch = rulefile::batch(&mut set, Goal::Replace)?;
             rulefile::load(&set, batch).map(|()| true).map_err(|(why, _)| why)

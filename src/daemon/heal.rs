@@ -148,7 +148,7 @@ impl Heal {
                 self.rules_loaded = health.rules_loaded;
             }
             Err(e) if !std::mem::replace(&mut self.reported, true) => {
-                log::warn!("{e}; a table that others delete is put back with the next ban only");
+                log::warn!("{e}; a deleted table is restored with the next ban only");
             }
             Err(_) => {}
         }
@@ -165,7 +165,7 @@ fn next(now: Mono, last: Option<Mono>, streak: u32) -> Mono {
     match last {
         Some(last) if !held(now, Some(last)) && streak >= BURST_REPAIRS => {
             let wait = (1 << (streak - BURST_REPAIRS).min(16)).min(PAUSE_MAX);
-            log::warn!("our tables are deleted again and again: the next repair is in {wait} s");
+            log::warn!("our tables are deleted repeatedly: the next repair is in {wait} s");
             now.max(last.after(wait * 1000))
         }
         _ => now,
@@ -179,7 +179,7 @@ fn load_rules(saved: &Saved) -> bool {
         (None, _) => rulefile::DEFAULT_PATH.to_owned(),
         (Some(_), Some(confirmed)) => confirmed.to_string_lossy().into_owned(),
         (Some(_), None) => {
-            log::error!("the table inet mef is gone, and nobody has confirmed the rules that were in it");
+            log::error!("the table inet mef is gone, and its rules were never confirmed");
             return false;
         }
     };

@@ -3,6 +3,7 @@
 //! limited time; a ban waits for none of them.
 
 use crate::base::clock::Mono;
+use crate::base::count::count;
 use crate::sys::child::{Child, ChildExit, start};
 
 /// Programs at a time.
@@ -93,12 +94,10 @@ impl Hooks {
             match end {
                 _ if killed => {
                     let secs = LIMIT / 1000;
-                    self.lose(&format_args!(
-                        "a program of on_ban or on_unban ran for {secs} s and was killed"
-                    ));
+                    self.lose(&format_args!("an on_ban or on_unban program ran for {secs} s and was killed"));
                 }
                 ChildExit::Status(0) => self.failing = false,
-                end => self.lose(&format_args!("a program of on_ban or on_unban ended with {end}")),
+                end => self.lose(&format_args!("an on_ban or on_unban program ended with {end}")),
             }
         }
         while !self.waiting.is_empty()
@@ -124,7 +123,7 @@ impl Hooks {
         let running = self.running.iter().flatten().map(|running| running.child.kill()).count();
         let left = running + self.waiting.len();
         if left > 0 {
-            log::warn!("{left} programs of on_ban and on_unban were not run to their end");
+            log::warn!("on_ban and on_unban: {} not run to the end", count(left, "program"));
         }
     }
 

@@ -13,6 +13,7 @@ mod tests;
 pub(super) use backend::log_moved;
 pub(super) use keep::{log_restored, restore};
 
+use crate::base::count::count;
 use listed::FirstHits;
 
 use super::decide::{self, Decider, Decision, Exemption, Knowledge};
@@ -101,7 +102,11 @@ fn report(
         Decision::Exempt(Exemption::Address(why)) => notes.exempt(&policy.name, &addr, hits, why),
         Decision::Exempt(Exemption::Detect) => {
             let comma = if reason.is_empty() { "" } else { ", " };
-            log::info!("rule {} detected {addr} ({hits} hits{comma}{reason}; action=detect)", policy.name);
+            log::info!(
+                "rule {} detected {addr} ({}{comma}{reason}; action=detect)",
+                policy.name,
+                count(hits, "hit")
+            );
         }
         Decision::Banned(ban, is_proven) => {
             counted.bans += 1;
@@ -168,7 +173,7 @@ impl Judge {
         self.observer.detector.rules().len()
     }
 
-    /// When a program of on_ban or on_unban is to be looked after.
+    /// When an on_ban or on_unban program is to be looked after.
     pub(super) fn hooks_at(&self) -> Option<Mono> {
         self.events.hooks.deadline()
     }
@@ -302,7 +307,7 @@ impl Judge {
     /// Puts back the allow list and all bans if the table had to be made anew.
     fn refill(&mut self, now: Wall) {
         if self.enforcer.guard().take_recreated() {
-            log::warn!("the guard table was gone: it is made anew");
+            log::warn!("the guard table was gone: it is recreated");
             self.counted.reasserted += 1;
             self.fill(now);
         }
@@ -319,9 +324,9 @@ impl Judge {
     pub(super) fn repair(&mut self, now: Wall, damage: Damage) -> bool {
         let what = match damage {
             Damage::None => return true,
-            Damage::Rules => "chains or rules of the guard table were deleted: they are written anew",
-            Damage::Sets => "sets of the guard table were deleted: they are made anew",
-            Damage::Table => "the guard table was gone: it is made anew",
+            Damage::Rules => "chains or rules of the guard table were deleted: they are restored",
+            Damage::Sets => "sets of the guard table were deleted: they are recreated",
+            Damage::Table => "the guard table was gone: it is recreated",
         };
         let lost = match self.decider.repair(damage, self.enforcer.guard()) {
             Ok(lost) => lost,

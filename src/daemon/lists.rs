@@ -250,7 +250,7 @@ impl ListFollower {
 
     fn blind(&mut self, why: &str, now: Mono) {
         if self.poll_at.is_none() {
-            log::warn!("no file events ({why}): looking at the lists every {} s instead", POLL / 1000);
+            log::warn!("no file events ({why}): checking the lists every {} s instead", POLL / 1000);
             self.poll_at = Some(now.after(POLL));
         }
     }

@@ -31,6 +31,7 @@ mod turns;
 use crate::ban::{BackendChoice, Failure, GuardState};
 use crate::base::bytes::{of_path, to_path};
 use crate::base::clock::{Mono, Now, Wall};
+use crate::base::count::count;
 use crate::base::diag::Severity;
 use crate::base::position::{Position, WRITTEN};
 use crate::config::{FileProblem, Loaded, Settings, load};
@@ -347,13 +348,13 @@ impl Daemon {
         self.state_sync = settings.state_sync;
         self.clear_on_stop = settings.clear_bans_on_stop;
         if self.fixed != fixed(settings) {
-            log::warn!("other values of run_dir, state_dir and track_max take effect after a restart");
+            log::warn!("changes of run_dir, state_dir and track_max take effect after a restart");
         }
         self.judge.guard().take_owner_trouble().iter().for_each(|why| log::warn!("{why}"));
         self.follow_hosts(now.mono);
         self.read(now, None);
         self.judge.events().reloaded(now.wall);
-        let done = format!("configuration read: {} for {} rules", self.sources, self.judge.rules());
+        let done = format!("configuration read: {} for {}", self.sources, count(self.judge.rules(), "rule"));
         log::info!("{done}");
         Ok(done)
     }
@@ -524,7 +525,7 @@ fn open_control(run_dir: &str) -> Option<Server> {
     match Server::open(Path::new(run_dir)) {
         Ok(server) => Some(server),
         Err(e) => {
-            log::warn!("{run_dir}/{}: {e}; commands cannot ask the daemon", crate::control::NAME);
+            log::warn!("{run_dir}/{}: {e}; commands cannot reach the daemon", crate::control::NAME);
             None
         }
     }

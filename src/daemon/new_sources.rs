@@ -28,7 +28,7 @@ impl NewSources {
             match Packets::news() {
                 Ok(packets) => self.0 = Some(packets),
                 Err(e) => {
-                    log::warn!("{e}: new sources are not told");
+                    log::warn!("{e}: new sources are not reported");
                 }
             }
         }
@@ -50,7 +50,7 @@ impl NewSources {
         match heard {
             Ok(lost) => judge.counted.news_lost += lost,
             Err(e) => {
-                log::warn!("{e}; new sources are not told any more");
+                log::warn!("{e}; new sources are no longer reported");
                 self.0 = None;
             }
         }

@@ -3,6 +3,7 @@
 //! banned and why, sources that had to give way to others.
 
 use crate::base::clock::Mono;
+use crate::base::count::count;
 use crate::base::range::Range;
 use crate::detect::tracker::Tracker;
 use crate::sys::clock;
@@ -41,7 +42,7 @@ impl Notes {
         let Some(reported) = self.problems.get_mut(what as usize) else { return };
         match problem {
             Some(e) if !*reported => log::warn!("{e}"),
-            None if *reported && !matches!(what, Topic::Kill) => log::info!("state_dir can be written again"),
+            None if *reported && !matches!(what, Topic::Kill) => log::info!("state_dir is writable again"),
             _ => {}
         }
         *reported = problem.is_some();
@@ -52,7 +53,7 @@ impl Notes {
         let now = clock::mono();
         self.exempt.retain(|&(_, until)| until > now);
         if self.exempt.iter().all(|(reported, _)| reported != addr) {
-            log::warn!("rule {rule}: {addr} is not banned after {hits} hits: it is {why}");
+            log::warn!("rule {rule}: {addr} is not banned after {}: it is {why}", count(hits, "hit"));
             if self.exempt.len() == EXEMPT {
                 self.exempt.remove(0);
             }
@@ -67,9 +68,8 @@ impl Notes {
         if evicted > before && now >= quiet_until {
             self.evictions = (evicted, now.after(EVICTIONS_QUIET));
             log::warn!(
-                "more offenders at a time than are tracked: {} were forgotten before their time. Many \
-                 addresses attack, \
-                 or forged lines are to hide one; track_max={} may be raised",
+                "more offenders at a time than are tracked: {} were forgotten early. Many addresses attack, \
+                 or forged lines hide one; track_max={} may be raised",
                 evicted - before,
                 tracker.slots()
             );

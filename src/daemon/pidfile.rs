@@ -27,7 +27,7 @@ impl PidFile {
         let file = match Dir::create(run_dir).and_then(|dir| dir.file(NAME, Access::Write)) {
             Ok(file) => Some(file),
             Err(e) => {
-                log::warn!("{}/{NAME}: {e}; going on without", run_dir.to_string_lossy());
+                log::warn!("{}/{NAME}: {e}; continuing without it", run_dir.to_string_lossy());
                 None
             }
         };

@@ -174,7 +174,7 @@ impl BanPolicy {
                  counted; is a log broken or forged?",
                 self.pace.limit
             ),
-            Some(RateAlarm::Over) => log::info!("not too many bans any more: they last as usual again"),
+            Some(RateAlarm::Over) => log::info!("the ban rate is normal again: new bans last as usual"),
             None => {}
         }
     }

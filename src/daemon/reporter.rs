@@ -151,7 +151,7 @@ impl Reporter {
         let errno = match end {
             ChildExit::Status(status @ 0..=1) => {
                 if status == i32::from(BROKEN) {
-                    log::warn!("community cloud: state_dir/reports was broken; it is begun anew");
+                    log::warn!("community cloud: state_dir/reports was damaged; starting over");
                 }
                 self.events.drain(..taken);
                 self.is_loss_told &= self.events.len() == EVENTS;
@@ -190,7 +190,7 @@ impl Reporter {
         match (&self.told, &trouble) {
             (Some(old), Some(new)) if kind(old) == kind(new) => {}
             (_, Some(new)) => log::warn!("community cloud: {new}; reports wait (mef cloud status)"),
-            (Some(_), None) => log::info!("community cloud: reports are taken again"),
+            (Some(_), None) => log::info!("community cloud: reports are accepted again"),
             (None, None) => {}
         }
         self.told = trouble;
@@ -200,8 +200,8 @@ impl Reporter {
         let [_, _, dropped] = standing.totals;
         if dropped > self.lost && !std::mem::replace(&mut self.is_loss_told, true) {
             log::warn!(
-                "community cloud: {dropped} reports were dropped: the server refused them too often, or \
-                too many wait"
+                "community cloud: {dropped} reports were dropped: the server refused them too often, or too \
+                many were waiting"
             );
         }
         self.lost = self.lost.max(dropped);
@@ -238,7 +238,7 @@ fn target(settings: &Settings) -> Option<Target> {
         return None;
     }
     if Name::parse(zone.as_bytes()).is_none() {
-        log::error!("community cloud: {zone} is no domain name: nothing is reported");
+        log::error!("community cloud: {zone} is not a domain name: nothing is reported");
         return None;
     }
     Some(Target {

@@ -33,7 +33,7 @@ pub(super) struct ControlHandler<'a> {
 impl ControlService for ControlHandler<'_> {
     fn line(&mut self, line: &str, to: &UnixStream) -> Then {
         let Some(request) = Request::read(line) else {
-            say(to, &"error that is no question");
+            say(to, &"error not a request");
             return Then::Close;
         };
         match request {

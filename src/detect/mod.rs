@@ -108,7 +108,7 @@ pub struct LineCounts {
     pub candidates: u64,
     /// Hits; one line may be a hit of several rules.
     pub hits: u64,
-    /// Hits taken back by an ignoreregex.
+    /// Hits cancelled by an ignoreregex.
     pub ignored: u64,
     /// Matches in which more than one address is possible: no hits.
     pub ambiguous: u64,

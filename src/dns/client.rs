@@ -80,16 +80,16 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Trouble::NoServer => "no name server is known",
-            Trouble::Busy => "too many questions are in flight",
+            Trouble::Busy => "too many queries are in flight",
             Trouble::Silent => "the name servers do not answer",
-            Trouble::Strange => "what comes from the name server does not answer what was asked",
+            Trouble::Strange => "what the name server sends does not answer the query",
             Trouble::Unreachable => "the name servers cannot be reached",
-            Trouble::Code(rcode::FORMERR) => "the name servers do not understand the question (FORMERR)",
-            Trouble::Code(rcode::SERVFAIL) => "the name servers cannot find out (SERVFAIL)",
-            Trouble::Code(rcode::NOTIMP) => "the name servers do not answer such questions (NOTIMP)",
+            Trouble::Code(rcode::FORMERR) => "the name servers do not understand the query (FORMERR)",
+            Trouble::Code(rcode::SERVFAIL) => "the name servers failed (SERVFAIL)",
+            Trouble::Code(rcode::NOTIMP) => "the name servers do not answer such queries (NOTIMP)",
             Trouble::Code(rcode::REFUSED) => "the name servers refuse to answer (REFUSED)",
             Trouble::Code(code) => return write!(f, "the name servers answer with code {code}"),
-            Trouble::Broken => "the name server's answer is broken",
+            Trouble::Broken => "the name server's answer is malformed",
         })
     }
 }

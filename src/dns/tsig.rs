@@ -42,12 +42,12 @@ impl Key {
     pub fn parse(text: &str) -> Result<Key, &'static str> {
         let mut parts = text.trim_ascii().splitn(3, ':');
         let (Some(algorithm), Some(name), Some(secret)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err("it is not of the form hmac-sha256:NAME:SECRET");
+            return Err("it does not have the form hmac-sha256:NAME:SECRET");
         };
         if !algorithm.eq_ignore_ascii_case(ALGORITHM_TEXT) {
             return Err("its algorithm is not hmac-sha256");
         }
-        let name = Name::parse(name.as_bytes()).ok_or("its name is no domain name")?;
+        let name = Name::parse(name.as_bytes()).ok_or("its name is not a domain name")?;
         let secret = base64::decode(secret).ok_or("its secret is not base64")?;
         Key::new(name, secret)
     }

@@ -57,8 +57,8 @@ impl fmt::Display for Unreliable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Unreliable::NoTestEntry => f.write_str(
-                "the test entry 127.0.0.2 is not in it: is the zone's name right, is the list still kept up? \
-                 (no_test_entry=true for lists that have none)",
+                "the test entry 127.0.0.2 is not in it: is the zone's name right, is the list still \
+                 maintained? (no_test_entry=true for lists that have none)",
             ),
             Unreliable::ListsAll => f.write_str(
                 "127.0.0.1 is listed, which no list may have: it lists everything, or a resolver makes up \
@@ -66,8 +66,7 @@ impl fmt::Display for Unreliable {
             ),
             Unreliable::MadeUp(addr) => write!(
                 f,
-                "the answer {addr} is none of a list: a resolver makes up answers for names that are not \
-                there"
+                "the answer {addr} is not a list's: a resolver makes up answers for names that do not exist"
             ),
             Unreliable::Refused(code) => Refusal(*code).fmt(f),
             Unreliable::TooMany(share) => write!(
@@ -87,7 +86,7 @@ pub struct Counts {
     pub asked: u64,
     /// Of these, those that are listed.
     pub listed: u64,
-    /// And those without an answer that counts.
+    /// And those without a usable answer.
     pub failed: u64,
     /// Milliseconds of all answers together.
     pub took: u64,

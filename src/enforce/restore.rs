@@ -110,7 +110,7 @@ impl Enforcer {
             }
             if reading.damaged() > 0 {
                 let damaged = reading.damaged();
-                note(&format_args!("{damaged} bytes of the ban journal are damaged and were passed over"));
+                note(&format_args!("{damaged} bytes of the ban journal are damaged and were skipped"));
             }
             return Ok(count);
         }

@@ -85,7 +85,7 @@ impl fmt::Display for KillError {
         };
         write!(
             f,
-            "cannot {}: this kernel lacks {lacks}; connections of who is banned run into their time-outs",
+            "cannot {}: this kernel lacks {lacks}; connections of banned addresses last until they time out",
             self.doing
         )
     }

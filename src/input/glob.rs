@@ -30,7 +30,7 @@ impl Glob {
             return Err("a path cannot hold '..'");
         }
         if parts.is_empty() || pattern.last() == Some(&b'/') {
-            return Err("a directory is no log file");
+            return Err("a directory is not a log file");
         }
         Ok(Glob { text: pattern.into(), parts })
     }

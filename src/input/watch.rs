@@ -164,7 +164,7 @@ impl Watches {
         self.failed = true;
         if !self.said {
             self.said = true;
-            log::warn!("no file events ({why}): looking at log files every {} s instead", POLL / 1000);
+            log::warn!("no file events ({why}): checking log files every {} s instead", POLL / 1000);
         }
     }
 }

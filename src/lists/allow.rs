@@ -7,6 +7,7 @@ use super::read::{Detail, ListNote, entries};
 use super::{ListTurn, Paths, refusal};
 use crate::ban::{AllowReader, Allowed};
 use crate::base::clock::Wall;
+use crate::base::count::count;
 use crate::base::range::{Range, merge};
 use crate::config::{ListCounts, ListEntry, ListKind};
 use crate::sys::clock;
@@ -143,7 +144,7 @@ impl Pass<'_> {
             && let Err(e) = self.kept.write(name, list)
         {
             let path = self.kept.path(name);
-            (self.note)(&format_args!("{}: {e}: what is in force is not kept", path.to_string_lossy()));
+            (self.note)(&format_args!("{}: {e}: what is in force is not saved", path.to_string_lossy()));
         }
     }
 
@@ -162,10 +163,10 @@ impl Pass<'_> {
             also.retain(|entry| there.binary_search(&entry.net).is_err());
             if !also.is_empty() {
                 (self.note)(&format_args!(
-                    "{}: {} entries that it had before stay in force until its bad lines are mended \
-                     (mef lists --drop {name} ends that)",
+                    "{}: {} kept in force until its bad lines are fixed (mef lists --drop \
+                     {name} ends that)",
                     path.to_string_lossy(),
-                    also.len()
+                    count(also.len(), "previous entry")
                 ));
             }
             list.extend(also);
@@ -177,8 +178,8 @@ impl Pass<'_> {
     fn refused(&mut self, name: &str, path: &Path, why: &str, kept: Option<Vec<ListEntry>>) {
         let stays: &dyn Display = match &kept {
             Some(list) if list.is_empty() => &"nothing of it is in force",
-            Some(list) => &format_args!("the {} entries that it had stay in force", list.len()),
-            None => &"whoever is allowed stays so",
+            Some(list) => &format_args!("{} kept in force", count(list.len(), "previous entry")),
+            None => &"whoever is allowed stays allowed",
         };
         (self.note)(&format_args!("{}: {why}: {stays}", path.to_string_lossy()));
         match kept {
@@ -208,18 +209,21 @@ impl Pass<'_> {
             return;
         }
         (self.note)(&format_args!(
-            "{} was deleted: its {} entries are not allowed any more",
+            "{} was deleted: {} no longer allowed",
             path.to_string_lossy(),
-            kept.len()
+            count(kept.len(), "entry")
         ));
     }
 
     fn without_directory(&mut self, error: Option<&io::Error>, files: usize) {
         let dir = self.dir.to_string_lossy();
         match error {
-            Some(e) => (self.note)(&format_args!("{dir}: {e}: whoever is allowed stays so")),
+            Some(e) => (self.note)(&format_args!("{dir}: {e}: whoever is allowed stays allowed")),
             None if files > 0 => {
-                (self.note)(&format_args!("{dir} is not there: what its {files} lists had stays in force"));
+                (self.note)(&format_args!(
+                    "{dir} does not exist: the previous content of {} stays in force",
+                    count(files, "list")
+                ));
             }
             None => {}
         }

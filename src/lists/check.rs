@@ -5,6 +5,7 @@
 use super::kept::Kept;
 use super::read::{Detail, ListNote, survey};
 use super::{Exempt, Paths, allow, deny, refusal};
+use crate::base::count::count;
 use crate::config::{ListCounts, ListKind};
 use crate::firewall::view;
 use std::path::Path;
@@ -26,8 +27,8 @@ pub fn check(kind: ListKind, path: &Path, paths: &Paths, note: ListNote<'_>) -> 
             let (counts, result) = allow::content(path, kept.as_deref(), Detail::Shown, note);
             let stays = match kept.map(|kept| kept.len()) {
                 Some(0) => "nothing of it is in force".to_owned(),
-                Some(n) => format!("the {n} entries that it had stay in force"),
-                None => "what it had stays in force".to_owned(),
+                Some(n) => format!("{} kept in force", count(n, "previous entry")),
+                None => "its previous content stays in force".to_owned(),
             };
             ListVerdict { counts, refused: result.err().map(|why| format!("{why}: {stays}")) }
         }
@@ -39,7 +40,7 @@ pub fn check(kind: ListKind, path: &Path, paths: &Paths, note: ListNote<'_>) -> 
                 Ok(survey) => (survey.counts, refusal(survey.counts, had).map(str::to_owned)),
                 Err(e) => (ListCounts::default(), Some(e.to_string())),
             };
-            let stays = if had { "what it had stays in force" } else { "nothing of it is in force" };
+            let stays = if had { "its previous content stays in force" } else { "nothing of it is in force" };
             ListVerdict { counts, refused: why.map(|why| format!("{why}: {stays}")) }
         }
     }

@@ -6,6 +6,7 @@ use super::kept::{DENY_ENTRIES, Kept, list_names};
 use super::read::{DenyFile, Detail, ListNote, ListSurvey, entries};
 use super::{Exempt, Gone, ListTurn, Paths, nets, refusal};
 use crate::ban::{Failure, ListId, Shortage};
+use crate::base::count::count;
 use crate::base::range::{Family, Range};
 use crate::base::siphash::sip13;
 use crate::config::{ListEntry, ListKind};
@@ -82,7 +83,7 @@ impl Display for LoadTrouble {
             LoadTrouble::Kernel(e) => write!(f, "{e}"),
             LoadTrouble::File(e) => write!(f, "{e}"),
             LoadTrouble::Memory(addresses, networks, short) => {
-                write!(f, "{addresses} addresses and {networks} networks: {short}")
+                write!(f, "{} and {}: {short}", count(*addresses, "address"), count(*networks, "network"))
             }
             LoadTrouble::Changed => f.write_str("it is being written"),
         }
@@ -227,7 +228,7 @@ impl DenyWork<'_> {
     /// A list that has no file that can be used.
     fn stays(&mut self, name: &str, why: &dyn Display) -> Result<(), Failure> {
         if had(&self.sets, None, name) {
-            (self.note)(&format_args!("{why}: what it had stays in force"));
+            (self.note)(&format_args!("{why}: its previous content stays in force"));
             return Ok(());
         }
         let copy = self.kept.path(name);
@@ -236,7 +237,7 @@ impl DenyWork<'_> {
             .and_then(|mut file| self.load(&mut file, (name, &copy), false, Detail::Nothing));
         match loaded {
             Ok(survey) if survey.counts.good > 0 => {
-                (self.note)(&format_args!("{why}: what it had stays in force"))
+                (self.note)(&format_args!("{why}: its previous content stays in force"))
             }
             Err(LoadTrouble::Kernel(e)) => return Err(e),
             _ => (self.note)(&format_args!("{why}: nothing of it is in force")),
@@ -255,7 +256,7 @@ impl DenyWork<'_> {
         };
         if let Err(e) = result {
             let path = self.kept.path(name);
-            (self.note)(&format_args!("{}: {e}: what is in force is not kept", path.to_string_lossy()));
+            (self.note)(&format_args!("{}: {e}: what is in force is not saved", path.to_string_lossy()));
         }
     }
 
@@ -272,7 +273,7 @@ impl DenyWork<'_> {
         self.sets.retain(|s| s.id.list != list);
         let path = self.dir.join(name);
         (self.note)(&format_args!(
-            "{} was deleted: its entries are not denied any more",
+            "{} was deleted: its entries are no longer denied",
             path.to_string_lossy()
         ));
         Ok(())
@@ -289,7 +290,7 @@ impl DenyWork<'_> {
             (self.note)(&format_args!("{dir}: {e}"));
         }
         for (_, name) in self.previous().iter().filter(|(list, _)| wanted(*list)) {
-            let why = if error.is_some() { "cannot be read" } else { "is not there" };
+            let why = if error.is_some() { "cannot be read" } else { "does not exist" };
             self.stays(name, &format_args!("{dir} {why}: {name}"))?;
         }
         Ok(())
@@ -326,8 +327,10 @@ impl DenyWork<'_> {
             let Err(e) = result else {
                 self.sets = self.guard.deny_sets()?;
                 (self.news)(&format_args!(
-                    "{}: {addresses} addresses and {networks} networks are denied",
-                    path.to_string_lossy()
+                    "{}: {} and {} denied",
+                    path.to_string_lossy(),
+                    count(addresses, "address"),
+                    count(networks, "network")
                 ));
                 return Ok(survey);
             };

@@ -303,7 +303,7 @@ impl Lookup {
             let why = match (self.trouble, private) {
                 (Some(trouble), _) => trouble.to_string(),
                 (None, Some(addr)) => {
-                    format!("it leads to {addr}, which is private (write force behind it if that is meant)")
+                    format!("it leads to {addr}, which is private (append force if that is intended)")
                 }
                 (None, None) => "it leads nowhere".to_owned(),
             };

@@ -3,6 +3,7 @@
 //! daemon read with this; they differ only in how much they tell. Knows no kernel.
 
 use super::exempt::Exempt;
+use crate::base::count::count;
 use crate::base::range::{Family, Range};
 use crate::base::siphash::Sip;
 use crate::config::{ListCounts, ListEntry, ListKind, ListLine, read_list};
@@ -122,7 +123,7 @@ pub(super) fn lines(
             } else {
                 let (open, close) = if p.hint.is_empty() { ("", "") } else { (" (", ")") };
                 note(&format_args!(
-                    "{shown}:{}:{}: {}{open}{}{close}: passed over",
+                    "{shown}:{}:{}: {}{open}{}{close}: skipped",
                     p.line, p.col, p.what, p.hint
                 ));
             }
@@ -130,7 +131,7 @@ pub(super) fn lines(
     })?;
     let most = detail.most();
     if most > 0 && wrong > most {
-        note(&format_args!("{shown}: {wrong} bad lines in all"));
+        note(&format_args!("{shown}: {} in total", count(wrong, "bad line")));
     }
     Ok(counts)
 }
@@ -226,13 +227,13 @@ impl<'a> DenyFile<'a> {
         })?;
         for (line, range) in &left_out {
             note(&format_args!(
-                "{path}:{line}: {range} without {}, unless force stands behind it",
+                "{path}:{line}: {range} except {}, unless force is appended",
                 exempt.named(range)
             ));
         }
         if survey.spared > detail.most() && detail != Detail::Nothing {
             note(&format_args!(
-                "{path}: {} entries in all name this host or what it needs, and leave that out",
+                "{path}: {} entries in total cover this host or what it needs, which is left out",
                 survey.spared
             ));
         }

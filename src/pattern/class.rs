@@ -33,7 +33,7 @@ impl Parser<'_> {
                     match self.class_item(from, true)? {
                         Some(Escaped::Byte(hi)) if lo <= hi => set = set.with(lo, hi),
                         Some(Escaped::Byte(_)) => {
-                            return self.fail(at, "this range runs backwards", "a literal - is written \\-");
+                            return self.fail(at, "this range is reversed", "a literal - is written \\-");
                         }
                         _ => {
                             return self.fail(
@@ -74,7 +74,7 @@ impl Parser<'_> {
             }
             Some(b) if b >= 0x80 => {
                 let _ = self.wide_char(at);
-                self.fail(at, "a class holds single bytes only", "write (?:ä|ö) for characters beyond ASCII")
+                self.fail(at, "a class holds single bytes only", "write (?:ä|ö) for non-ASCII characters")
             }
             Some(b) => Some(Some(Escaped::Byte(b))),
         }
@@ -104,7 +104,7 @@ impl Parser<'_> {
         let Some((name, has)) = CLASSES.iter().find(|(name, _)| is(name)) else {
             let known = "known are [:alpha:], [:digit:], [:alnum:], [:upper:], [:lower:], [:space:], \
                 [:blank:], [:punct:], [:xdigit:], [:word:], [:cntrl:], [:print:], [:graph:]";
-            return self.fail(from, "this class has no such name", known);
+            return self.fail(from, "there is no class of this name", known);
         };
         self.at += name.len() + 2;
         let set = (0..=u8::MAX).filter(|&b| has(b)).fold(ByteSet::EMPTY, |set, b| set.with(b, b));

@@ -115,7 +115,7 @@ impl Pattern {
         let ip = CaptureGroup::Ip.bit();
         if need_ip && part.always & ip == 0 {
             let (what, hint) = if part.may & ip == 0 {
-                ("the pattern has no address", "write <HOST> where the address stands")
+                ("the pattern has no address", "write <HOST> where the address is")
             } else {
                 (
                     "the pattern can match without an address",

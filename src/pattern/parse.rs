@@ -179,7 +179,7 @@ impl Parser<'_> {
             if all.may & part.may != 0 {
                 return self.fail(
                     from,
-                    "a group of this name stands before it already",
+                    "a group of this name precedes it",
                     "the same name is fine in different alternatives only",
                 );
             }
@@ -272,7 +272,7 @@ impl Parser<'_> {
             }
         } else if self.peek() == Some(b'*') {
             self.at += 1;
-            return self.fail(from, "verbs as (*SKIP) are not supported", "a literal ( is written \\(");
+            return self.fail(from, "verbs such as (*SKIP) are not supported", "a literal ( is written \\(");
         }
         self.depth += 1;
         if self.depth > MAX_DEPTH {
@@ -406,7 +406,7 @@ impl Parser<'_> {
         };
         self.at += 1;
         if !part.repeatable {
-            return self.fail(at, "nothing to repeat stands before this", "");
+            return self.fail(at, "there is nothing to repeat before this", "");
         }
         let greedy = !self.eat(b"?");
         match self.peek() {
@@ -455,7 +455,7 @@ impl Parser<'_> {
         };
         if max.is_some_and(|max| max < min) {
             self.at += 1;
-            return self.fail(from, "this repeat runs backwards", "write the smaller count first");
+            return self.fail(from, "this repeat is reversed", "write the smaller count first");
         }
         if min > MAX_STEPS || max.is_some_and(|max| max > MAX_STEPS) {
             self.at += 1;

@@ -98,14 +98,14 @@ pub fn cut<'a>(text: &'a str, line: &mut StatementLine<'a>) -> Result<(), Broken
             continue;
         }
         if !is_key || key.is_empty() {
-            return wrong("a word that is no key=value", "blanks are allowed in double quotes only");
+            return wrong("a word that is not key=value", "spaces are allowed in double quotes only");
         }
         let quoted = bytes.get(end + 1) == Some(&b'"');
         let value_at = end + 1 + usize::from(quoted);
         let mut value_end = until(bytes, value_at, b' ');
         if quoted {
             let Some(len) = closing(part(value_at, bytes.len())) else {
-                return wrong("quotes that are not closed", "a \" inside of them is written \\\"");
+                return wrong("quotes that are not closed", "a \" inside them is written \\\"");
             };
             value_end = value_at + len;
         }
@@ -113,7 +113,7 @@ pub fn cut<'a>(text: &'a str, line: &mut StatementLine<'a>) -> Result<(), Broken
         let pair = Pair { key, key_at: at, raw, value_at, quoted };
         at = value_end + usize::from(quoted);
         if quoted && !matches!(bytes.get(at), None | Some(b' ' | b'\t')) {
-            return Err(Broken { at: at..at + 1, what: "text behind the quotes", hint: "expected a blank" });
+            return Err(Broken { at: at..at + 1, what: "text after the quotes", hint: "expected a space" });
         }
         if line.pairs.len() == PAIRS_MAX {
             return Err(Broken {

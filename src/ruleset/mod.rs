@@ -274,7 +274,7 @@ impl RuleSet {
         if text.len() > LINE_MAX && !text.trim_ascii_start().starts_with("set") {
             return wrong(
                 ["a line of ", &text.len().to_string(), " bytes"].concat(),
-                "at most 65536 are allowed; a long list may be a set",
+                "at most 65536 are allowed; put a long list in a set",
             );
         }
         match parse::line(text, place.line, problems).0 {
@@ -428,7 +428,7 @@ fn full(found: &mut Vec<(u16, Problem)>, file: u16, severity: Severity) -> bool 
         return false;
     }
     if found.last().is_none_or(|(_, p)| p.what != TOO_MANY) {
-        let hint = "the rest was not looked at".to_owned();
+        let hint = "the rest was not read".to_owned();
         found.push((file, Problem::whole(severity, TOO_MANY.into(), hint)));
     }
     true

@@ -244,12 +244,12 @@ impl HostNeeds {
         let all = [
             (
                 In,
-                "programs of this host do not reach each other over loopback",
+                "programs of this host cannot reach each other over loopback",
                 "rule dir=in action=accept proto=all iif=lo",
             ),
             (
                 Out,
-                "programs of this host do not reach each other over loopback",
+                "programs of this host cannot reach each other over loopback",
                 "rule dir=out action=accept proto=all oif=lo",
             ),
         ];

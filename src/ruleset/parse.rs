@@ -123,7 +123,7 @@ impl<'a> StatementReader<'a, '_> {
                 }
                 Some(slot @ &mut NONE) => *slot = i,
                 Some(_) => {
-                    self.wrong(at, [pair.key, " stands here twice"].concat(), "remove one of them".into());
+                    self.wrong(at, [pair.key, " is given twice"].concat(), "remove one of them".into());
                 }
             }
         }
@@ -231,7 +231,7 @@ impl<'a> StatementReader<'a, '_> {
             if parsed.is_none() {
                 let hint =
                     ["a letter, then letters, digits, _ and -, at most ", &room.to_string(), " in all"];
-                let what = ["'", pair.raw, "' is no name for this set"].concat();
+                let what = ["'", pair.raw, "' is not a valid name for this set"].concat();
                 self.bad(&pair, *Bad::new(0..pair.raw.len(), what, &hint.concat()));
             }
             parsed
@@ -304,7 +304,7 @@ impl<'a> StatementReader<'a, '_> {
                 key::RATELIMIT,
                 rule.ratelimit.is_some() && rule.log.is_none(),
                 " without log",
-                "it bounds the logging only; limit= bounds packets",
+                "it limits the logging only; limit= limits packets",
             ),
             (
                 key::BURST,
@@ -347,7 +347,7 @@ impl<'a> StatementReader<'a, '_> {
     }
 }
 
-const NO_INTERFACE: &str = "is no name of an interface";
+const NO_INTERFACE: &str = "is not an interface name";
 const PORTS: &str = "expected proto=tcp or proto=udp";
 
 fn unknown_statement(word: &str) -> String {

@@ -48,13 +48,13 @@ pub(super) fn range(text: &str, at: usize) -> Checked<Addresses> {
     };
     if let Some((first, last)) = split(text, b'-') {
         let ends = (first.parse::<IpAddr>(), last.parse::<IpAddr>());
-        let (Ok(first), Ok(last)) = ends else { return Err(wrong("is no range of addresses")) };
-        return Addresses::new(first, last).ok_or_else(|| wrong("runs backwards or between families"));
+        let (Ok(first), Ok(last)) = ends else { return Err(wrong("is not an address range")) };
+        return Addresses::new(first, last).ok_or_else(|| wrong("is reversed, or between families"));
     }
     if split(text, b'/').is_some() {
-        return text.parse::<IpNet>().map(Addresses::from).map_err(|_| wrong("is no network"));
+        return text.parse::<IpNet>().map(Addresses::from).map_err(|_| wrong("is not a network"));
     }
-    text.parse::<IpAddr>().map(Addresses::from).map_err(|_| wrong("is no address or network"))
+    text.parse::<IpAddr>().map(Addresses::from).map_err(|_| wrong("is not an address or network"))
 }
 
 /// A port or `first-last`.
@@ -68,8 +68,8 @@ pub(super) fn ports(text: &str, at: usize) -> Checked<(u16, u16)> {
     };
     match (first, last) {
         (Some(first), Some(last)) if first <= last => Ok((first, last)),
-        (Some(_), Some(_)) => Err(Bad::word(at, text, "runs backwards", "the lower port comes first")),
-        _ => Err(Bad::word(at, text, "is no port", "expected 22 or 1000-2000, at most 65535")),
+        (Some(_), Some(_)) => Err(Bad::word(at, text, "is reversed", "the lower port comes first")),
+        _ => Err(Bad::word(at, text, "is not a port", "expected 22 or 1000-2000, at most 65535")),
     }
 }
 
@@ -88,9 +88,7 @@ fn port(text: &str) -> Option<u16> {
 /// `@name`
 pub(super) fn set_name(text: &str, at: usize) -> Checked<Name> {
     let name = text.strip_prefix('@').and_then(Name::new);
-    name.ok_or_else(|| {
-        Bad::word(at, text, "is no name of a set", "expected @ and the name of a set statement")
-    })
+    name.ok_or_else(|| Bad::word(at, text, "is not a set name", "expected @ and the name of a set statement"))
 }
 
 /// `N/s`, `N/m`, `N/h`, `N/d`
@@ -102,14 +100,14 @@ pub(super) fn rate(text: &str) -> Checked<Rate> {
         Some(Rate { packets, per: *per })
     };
     read().ok_or_else(|| {
-        Bad::word(0, text, "is no rate", "expected any, or packets in a time: 5/s, 10/m, 100/h, 1000/d")
+        Bad::word(0, text, "is not a rate", "expected any, or packets per time: 5/s, 10/m, 100/h, 1000/d")
     })
 }
 
 /// `burst=`
 pub(super) fn burst(text: &str) -> Checked<u32> {
     let packets = text.parse().ok().filter(|&n| n > 0);
-    packets.ok_or_else(|| Bad::word(0, text, "is no number of packets", "expected 1 or more"))
+    packets.ok_or_else(|| Bad::word(0, text, "is not a number of packets", "expected 1 or more"))
 }
 
 /// `prefix:TEXT`
@@ -139,7 +137,7 @@ pub(super) fn states(text: &str) -> Checked<u8> {
     items(text, &mut |item, at| {
         let Some(i) = STATES.iter().position(|s| *s == item) else {
             let hint = super::parse::expected(item, &STATES);
-            return Err(Bad::word(at, item, "is no state of a connection", &hint));
+            return Err(Bad::word(at, item, "is not a connection state", &hint));
         };
         bits |= 1 << i;
         Ok(())

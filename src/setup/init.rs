@@ -59,11 +59,11 @@ impl Init {
 /// By what runs.
 fn running(root: &Root) -> Option<(Init, &'static str)> {
     if root.has("/run/systemd/system") {
-        return Some((Init::Systemd, "/run/systemd/system is there"));
+        return Some((Init::Systemd, "/run/systemd/system exists"));
     }
     // Its process 1 may be that of busybox, of System V, or its own.
     if root.has("/run/openrc/softlevel") {
-        return Some((Init::OpenRc, "/run/openrc/softlevel is there"));
+        return Some((Init::OpenRc, "/run/openrc/softlevel exists"));
     }
     match root.text("/proc/1/comm").trim() {
         "systemd" => Some((Init::Systemd, "process 1 is systemd")),
@@ -86,7 +86,7 @@ fn installed(root: &Root) -> Option<(Init, &'static str)> {
     let found = if init.ends_with("/systemd") {
         (Init::Systemd, "/sbin/init is systemd")
     } else if has(&["/sbin/procd"]) {
-        (Init::Procd, "/sbin/procd is there")
+        (Init::Procd, "/sbin/procd exists")
     } else if init.ends_with("runit-init") {
         (Init::Runit, "/sbin/init is runit")
     } else if openrc && (init.ends_with("openrc-init") || inittab.contains("openrc")) {

@@ -111,7 +111,7 @@ fn inittab(root: &Root, change: &dyn Fn(&str) -> String) -> Result<Option<SetupS
             (now != bytes).then_some(SetupStep::Write { path, bytes, mode: 0o644, is_there: true })
         }
         Found::Nothing => None,
-        Found::Link(_) | Found::Other => Some(SetupStep::Keep { path, why: "it is no file" }),
+        Found::Link(_) | Found::Other => Some(SetupStep::Keep { path, why: "it is not a file" }),
     })
 }
 

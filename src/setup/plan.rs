@@ -99,7 +99,7 @@ pub fn file(
         }
         Found::File(_) => SetupStep::Beside { path, bytes, mode },
         Found::Link(_) => SetupStep::Keep { path, why: "it is a link" },
-        Found::Other => SetupStep::Keep { path, why: "it is no file" },
+        Found::Other => SetupStep::Keep { path, why: "it is not a file" },
     })
 }
 
@@ -111,7 +111,7 @@ pub fn link(root: &Root, path: String, target: String) -> io::Result<Option<Setu
     Ok(match root.look(&path)? {
         Found::Link(now) if now.as_os_str() == target.as_str() => None,
         Found::Link(_) | Found::Nothing => Some(SetupStep::Link { path, target }),
-        Found::File(_) | Found::Other => Some(SetupStep::Keep { path, why: "it is no link" }),
+        Found::File(_) | Found::Other => Some(SetupStep::Keep { path, why: "it is not a link" }),
     })
 }
 

@@ -222,7 +222,7 @@ impl Root {
         let facts = fs::metadata(&dir)?;
         let mine = own_uid()?;
         if facts.uid() != 0 && facts.uid() != mine || facts.mode() & 0o1002 == 0o002 {
-            return Err(invalid("others than root can write to its directory"));
+            return Err(invalid("users other than root can write to its directory"));
         }
         Ok((dir, path.file_name().unwrap_or_default().to_string_lossy().into_owned()))
     }

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! What can go wrong with state on disk, in words. None of it stops bans: they are in the kernel.
 
+use crate::base::count::count;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -28,14 +29,12 @@ pub enum StateError {
         /// Its new name.
         to: PathBuf,
     },
-    /// Parts of the file are damaged and were left out: lines, or bytes.
+    /// Lines of the file are damaged and were left out.
     Damaged {
         /// The file.
         path: PathBuf,
         /// How much.
         amount: u64,
-        /// Of what: `lines`, `bytes`.
-        unit: &'static str,
     },
 }
 
@@ -67,10 +66,10 @@ impl fmt::Display for StateError {
             }
             StateError::SetAside { path, to } => {
                 let (path, to) = (path.to_string_lossy(), to.to_string_lossy());
-                write!(f, "{path} is not a file of this version of mef; kept as {to}, starting anew")
+                write!(f, "{path} is not a file of this version of mef; kept as {to}, starting over")
             }
-            StateError::Damaged { path, amount, unit } => {
-                write!(f, "{}: {amount} damaged {unit} left out", path.to_string_lossy())
+            StateError::Damaged { path, amount } => {
+                write!(f, "{}: {} skipped", path.to_string_lossy(), count(*amount, "damaged line"))
             }
         }
     }

@@ -62,7 +62,7 @@ impl Positions {
         };
         let damaged = parse(&bytes, each);
         if damaged > 0 {
-            return Err(StateError::Damaged { path: self.path.clone(), amount: damaged, unit: "lines" });
+            return Err(StateError::Damaged { path: self.path.clone(), amount: damaged });
         }
         self.written = Some((crc32c(&bytes), bytes.len()));
         Ok(())
@@ -290,7 +290,7 @@ mod tests {
             std::fs::write(scratch.path().join(NAME), content).unwrap();
             let mut positions = Positions::open(scratch.path()).unwrap();
             let error = positions.load(&mut |_, _| panic!("nothing in it is good")).unwrap_err();
-            assert!(error.to_string().contains("damaged lines left out"), "{error}");
+            assert!(error.to_string().contains("damaged line"), "{error}");
             let rows = rows();
             assert_eq!(parsed(&store(&scratch, &rows)), (rows, 0));
         }

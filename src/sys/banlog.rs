@@ -102,7 +102,7 @@ impl BanLog {
     fn failed(&mut self, e: &io::Error) {
         if !self.failing {
             log::warn!(
-                "{}: cannot write the ban log: {e}; bans go on without it",
+                "{}: cannot write the ban log: {e}; bans continue without it",
                 self.path.to_string_lossy()
             );
         }

@@ -70,7 +70,7 @@ impl Dir {
             other => File::from(other?),
         };
         if !file.metadata()?.is_file() {
-            return Err(invalid("it is no regular file"));
+            return Err(invalid("it is not a regular file"));
         }
         Ok(file)
     }

@@ -136,7 +136,7 @@ const OF_KERNEL: [FsType; 8] = [
 fn readable(file: impl AsFd) -> io::Result<FileFacts> {
     let facts = facts_of(&file)?;
     if !facts.regular {
-        return Err(invalid("no regular file"));
+        return Err(invalid("not a regular file"));
     }
     if OF_KERNEL.contains(&fstatfs(file)?.filesystem_type()) {
         return Err(io::Error::new(
@@ -150,8 +150,8 @@ fn readable(file: impl AsFd) -> io::Result<FileFacts> {
 /// Opens a regular file for reading. Never blocks, never becomes our terminal, never inherited by children.
 ///
 /// # Errors
-/// As `open(2)`; `InvalidInput` for what is no regular file, `Unsupported` for files of the kernel. None of
-/// these is opened at all: it is first seen what the path leads to, and then just that is opened.
+/// As `open(2)`; `InvalidInput` for what is not a regular file, `Unsupported` for files of the kernel. None
+/// of these is opened at all: it is first seen what the path leads to, and then just that is opened.
 pub fn open_regular(path: &Path, links: Links) -> io::Result<File> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
     let at =
@@ -168,7 +168,7 @@ pub fn open_regular(path: &Path, links: Links) -> io::Result<File> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => at(path, OFlag::empty())?,
         opened => opened?,
     };
-    if readable(&file)?.id == id { Ok(file.into()) } else { Err(invalid("no regular file")) }
+    if readable(&file)?.id == id { Ok(file.into()) } else { Err(invalid("not a regular file")) }
 }
 
 /// Opens whatever the path leads to for reading.

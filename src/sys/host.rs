@@ -22,11 +22,11 @@ const RESOLVER: &str = "a name server of this host";
 /// Networks that never are somebody's address on the internet.
 const RESERVED: &[(IpNet, &str)] = &[
     (v4([127, 0, 0, 0], 8), "loopback"),
-    (v4([0, 0, 0, 0], 8), "no address of a host"),
+    (v4([0, 0, 0, 0], 8), "not a host address"),
     (v4([224, 0, 0, 0], 4), "multicast"),
     (v4([255, 255, 255, 255], 32), "broadcast"),
     (v6(Ipv6Addr::LOCALHOST, 128), "loopback"),
-    (v6(Ipv6Addr::UNSPECIFIED, 128), "no address of a host"),
+    (v6(Ipv6Addr::UNSPECIFIED, 128), "not a host address"),
     (v6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8), "multicast"),
 ];
 
@@ -395,8 +395,8 @@ mod tests {
             ("127.9.9.9/32", Some("loopback")),
             ("126.0.0.0/7", Some("loopback")),
             ("::1/128", Some("loopback")),
-            ("0.1.2.3/32", Some("no address of a host")),
-            ("::/128", Some("no address of a host")),
+            ("0.1.2.3/32", Some("not a host address")),
+            ("::/128", Some("not a host address")),
             ("0.0.0.0/0", Some(OWN)),
             ("::/0", Some(SSH)),
             ("::ffff:0:0/96", Some(OWN)),

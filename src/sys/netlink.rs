@@ -43,7 +43,7 @@ pub enum Lost {
 impl From<Lost> for std::io::Error {
     fn from(lost: Lost) -> std::io::Error {
         std::io::Error::other(match lost {
-            Lost::Overrun => "netlink: netlink receive buffer overrun (ENOBUFS) again and again".to_owned(),
+            Lost::Overrun => "netlink: netlink receive buffer overrun (ENOBUFS) repeatedly".to_owned(),
             Lost::Sys(call, errno) => format!("{call}: {}", strerror(errno)),
         })
     }

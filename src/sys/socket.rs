@@ -25,7 +25,7 @@ pub fn listen_at(path: &Path) -> io::Result<OwnedFd> {
     let addr = UnixAddr::new(path)?;
     match lstat(&*c_path(path)?) {
         Ok(st) if SFlag::from_bits_truncate(st.st_mode) & SFlag::S_IFMT == SFlag::S_IFSOCK => remove(path),
-        Ok(_) => return Err(invalid("something else than a socket is there")),
+        Ok(_) => return Err(invalid("something other than a socket is there")),
         Err(_) => {}
     }
     datagrams(AddressFamily::Unix, &addr)

@@ -48,7 +48,7 @@ const STUCK: u8 = b's';
 const NOT_KEPT: u8 = b'f';
 
 const PENDING_CONFIRMATION: &str =
-    "rules are pending confirmation: `mef confirm` keeps them, or wait until their time is up";
+    "rules are pending confirmation: `mef confirm` keeps them, or wait until it runs out";
 
 /// How a trial ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,7 +150,7 @@ impl TrialTurn {
             }
             if clock::mono() > end {
                 return Err(
-                    ["another load is going on (", LOCK, " in ", &run_dir.to_string_lossy(), ")"].concat()
+                    ["another load is in progress (", LOCK, " in ", &run_dir.to_string_lossy(), ")"].concat()
                 );
             }
             let step = clock::mono().after(LOCK_STEP);
@@ -282,7 +282,7 @@ pub fn confirm(
         Some(_) => {}
     }
     match rules()? {
-        None => Err("the unconfirmed rules are in none of our files any more: load them again".into()),
+        None => Err("the unconfirmed rules are no longer in any file: load them again".into()),
         Some((false, _)) => Err(LATE.into()),
         Some((true, text)) => saved.keep(&text).map_err(|e| not_saved(&e)),
     }
@@ -290,7 +290,7 @@ pub fn confirm(
 
 /// The rules are confirmed, but not for the next boot.
 fn not_saved(e: &std::io::Error) -> String {
-    ["the rules stay, but a reboot brings the previous ones back: they cannot be saved: ", &e.to_string()]
+    ["rules confirmed, but a reboot brings the previous ones back: they cannot be saved: ", &e.to_string()]
         .concat()
 }
 

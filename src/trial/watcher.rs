@@ -83,12 +83,12 @@ impl TrialWatcher<'_> {
                         Some(kept) => return kept,
                         None => drop(self.loader.write_all(&[NOT_KEPT])),
                     },
-                    Some(TURN_DOWN) => return self.back("they were turned down", end),
-                    _ => return self.back("who loaded them is gone", end),
+                    Some(TURN_DOWN) => return self.back("they were rejected", end),
+                    _ => return self.back("the process that loaded them is gone", end),
                 }
             }
             if ready[2] != Ready::No && matches!(signals.take(), Ok(Some(Wish::Stop)) | Err(_)) {
-                return self.back("the watcher was told to stop", end);
+                return self.back("the watcher was stopped", end);
             }
             if broken || clock::mono() >= end {
                 return self.back("nobody confirmed them", end);
@@ -149,7 +149,7 @@ impl TrialWatcher<'_> {
                 }
                 Ok(false) if self.trial.saved.confirmed().is_none() => {
                     log::error!(
-                        "somebody has deleted the unconfirmed rules with the previous ones, which nobody kept"
+                        "somebody deleted the unconfirmed rules and the previous ones, which were not saved"
                     );
                     return STUCK;
                 }
@@ -171,11 +171,11 @@ impl TrialWatcher<'_> {
                 Err(refusal) => refusal.to_string(),
             };
             if clock::mono() >= limit {
-                log::error!("the previous rules cannot be put back: {refusal}");
+                log::error!("the previous rules cannot be restored: {refusal}");
                 return STUCK;
             }
             if pause == PAUSE {
-                log::error!("the previous rules cannot be put back, trying again: {refusal}");
+                log::error!("the previous rules cannot be restored, trying again: {refusal}");
                 let _ = self.loader.write_all(&[TRYING]);
             }
             let _ = poll::wait(&[], &mut [], Some(clock::mono().after(pause).min(limit)));

@@ -77,7 +77,7 @@ fn status_tells_what_runs_and_what_the_kernel_has() {
     net.append(LOG, fails("203.0.113.1", 3) + &fails("203.0.113.2", 2));
     net.mark(LOG);
     let text = net.mef(&["status"]).shown();
-    assert!(text.contains("bans        2 in force, 1 ranges on the allow list"), "{text}");
+    assert!(text.contains("bans        2 in force, 1 range on the allow list"), "{text}");
     for part in
         ["daemon      runs for ", "memory      ", "packets     dropped in prerouting raw", "kernel      "]
     {
@@ -257,7 +257,7 @@ fn watch_shows_events_as_they_come() {
     assert!(log.contains(" unban 203.0.113.1 rule=manual"), "{log}");
     net.stop(daemon);
     assert_eq!((net.wait(text), net.wait(json)), (0, 0));
-    assert!(net.said("text").ends_with("mef: the daemon has ended\n"));
+    assert!(net.said("text").ends_with("mef: the daemon has stopped\n"));
     assert!(net.mef(&["watch"]).stderr.contains("no daemon runs"));
 }
 
@@ -328,7 +328,7 @@ fn bad_clients_delay_nothing() {
     net.signal(daemon, libc::SIGSTOP);
     net.mef(&["ban", "192.0.2.1"]).ok();
     let out = net.mef(&["unban", "192.0.2.1"]);
-    assert!(out.status == 0 && out.stderr.contains("the daemon was not told"), "{out:?}");
+    assert!(out.status == 0 && out.stderr.contains("not reported to the daemon"), "{out:?}");
     net.signal(daemon, libc::SIGCONT);
 }
 

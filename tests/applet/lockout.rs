@@ -112,7 +112,7 @@ fn who_is_locked_out() {
         let checked = run(&net, "check", session, &rules);
         assert!(checked.status == 0 && checked.stdout.contains(why), "{why}: {checked:?}\n{rules}");
         let out = run(&net, "load", session, &rules);
-        let refused = out.stderr.contains("--force loads them all the same");
+        let refused = out.stderr.contains("--force loads them anyway");
         assert_eq!((out.status != 0, refused), (!why.is_empty(), !why.is_empty()), "{why}: {out:?}\n{rules}");
         if refused {
             assert!(out.stderr.lines().last().unwrap().contains(why), "{why}: {out:?}");
@@ -148,7 +148,7 @@ fn said(net: &Net, rules: &str) -> Vec<String> {
 const ND_IN: &str = "neighbour discovery does not get in, so IPv6 will not work";
 const ND_OUT: &str = "neighbour discovery does not get out, so IPv6 will not work";
 const ANSWERS: &str = "answers to what this host asks for do not get in";
-const LOOPBACK: &str = "programs of this host do not reach each other over loopback";
+const LOOPBACK: &str = "programs of this host cannot reach each other over loopback";
 const SERVED: &str = "answers of this host's services do not get out";
 
 #[test]
@@ -372,14 +372,14 @@ fn what_others_put_into_the_table_is_seen() {
     let diff = run(&net, "diff", "", rules);
     let lines: Vec<&str> = diff.stdout.lines().collect();
     assert_eq!(lines.len(), 3, "{lines:#?}");
-    assert!(lines.iter().all(|line| line.starts_with("- # cannot be said: ")), "{lines:#?}");
+    assert!(lines.iter().all(|line| line.starts_with("- # cannot be expressed: ")), "{lines:#?}");
     assert!(
         diff.stdout.contains("chain mine: priority 5 policy drop") && diff.stdout.contains("chain early")
     );
     assert_eq!(diff.stdout.matches("tcp dport vmap").count(), 1);
     // A table of another program goes, but not without a word.
     let out = run(&net, "load", "", rules);
-    assert!(out.status == 0 && out.stderr.contains("holds chains of another program"), "{out:?}");
+    assert!(out.status == 0 && out.stderr.contains("holds chains or rules of another program"), "{out:?}");
     assert!(!run(&net, "load", "", rules).stderr.contains("another program"));
     // Nor one whose chains are called like ours, or a rule in ours; what mef adds by itself is nobody else's.
     let chain =
@@ -414,7 +414,7 @@ fn what_others_put_into_the_table_is_seen() {
         }
     }
     net.nft("add rule inet mef output tcp dport 25 drop");
-    assert!(net.mef(&["unload"]).stderr.contains("held chains of another program, or its rules"));
+    assert!(net.mef(&["unload"]).stderr.contains("held chains or rules of another program"));
 }
 
 /// As firewalld writes every service.

@@ -44,9 +44,7 @@ fn who_is_never_banned_is_not_and_the_reason_is_said() {
     assert_eq!(why(offender[3]), "ban 203.0.113.7 after 3 hits, for 1h");
     let text = test(&net, &[], &log);
     assert!(
-        text.contains(
-            "\n1 bans (3 hits within 10m), 1 times of somebody who is banned then already, 6 times of"
-        ),
+        text.contains("\n1 ban (3 hits within 10m), 1 time by an address that is already banned, 6 times by"),
         "{text}"
     );
     let json = test(&net, &["--json"], &log);
@@ -96,7 +94,8 @@ fn a_rule_that_only_detects_bans_nobody_here_either() {
     let log = burst("08:00", "203.0.113.7", 3);
     assert_eq!(fates(&net, "203.0.113.7", &log), ["detect 203.0.113.7 after 3 hits"]);
     assert!(
-        test(&net, &[], &log).contains("\n0 bans (3 hits within 10m), 1 times only told (action=detect)\n")
+        test(&net, &[], &log)
+            .contains("\n0 bans (3 hits within 10m), 1 time only reported (action=detect)\n")
     );
 }
 

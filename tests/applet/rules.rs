@@ -108,7 +108,7 @@ fn every_command_knows_the_changed_rule() {
     assert!(shown.contains("\n# built-in\nfailregex=^Failed "), "{shown}");
     net.write("all.conf", &shown);
     let all = net.path("all.conf").display().to_string();
-    assert!(mef(&net, &["check", &all]).ok().contains("1 service rules; 0 errors, 0 warnings"));
+    assert!(mef(&net, &["check", &all]).ok().contains("1 service rule; 0 errors, 0 warnings"));
     // It does what the parts do.
     net.append(LOG, guesses("203.0.113.1", 2));
     let log = net.path(LOG).display().to_string();

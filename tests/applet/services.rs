@@ -31,7 +31,7 @@ fn the_examples_are_judged_as_they_say() {
     let text = mef(&["test", "--self"], &files);
     assert!(text.contains(&format!("{} rules, ", files.len())), "{text}");
     for line in mef(&["check"], &files).lines() {
-        assert!(line.ends_with("1 service rules; 0 errors, 0 warnings"), "{line}");
+        assert!(line.ends_with("1 service rule; 0 errors, 0 warnings"), "{line}");
     }
 }
 
@@ -76,8 +76,8 @@ fn all_rules_at_once_read_what_they_would_read() {
     log += dropbear;
     let text = run(&[], &log);
     assert!(text.contains("line 5: ban 192.0.2.7 after 5 hits, for 10m (sshd)\n"), "{text}");
-    assert!(text.contains("all: 6 lines, 6 hits, ") && text.contains("\n1 bans\n"), "{text}");
-    assert!(text.ends_with("dropbear: 1 hits, 0 bans\nsshd: 5 hits, 1 bans\n"), "{text}");
+    assert!(text.contains("all: 6 lines, 6 hits, ") && text.contains("\n1 ban\n"), "{text}");
+    assert!(text.ends_with("dropbear: 1 hit, 0 bans\nsshd: 5 hits, 1 ban\n"), "{text}");
     let text = run(&["--json"], &log);
     assert!(
         text.contains(r#"{"event":"ban","line":5,"address":"192.0.2.7","hits":5,"rule":"sshd","for":600,"#),
@@ -93,7 +93,7 @@ fn all_rules_at_once_read_what_they_would_read() {
     let request =
         "192.0.2.9 - root [22/Nov/2026:08:00:00 +0000] \"GET /admin HTTP/1.1\" 401 172 \"-\" \"curl/8\"\n";
     let text = run(&[], &(request.to_owned() + dropbear));
-    assert!(text.contains("nginx-auth: 1 hits, 0 bans\n") && !text.contains("dropbear:"), "{text}");
+    assert!(text.contains("nginx-auth: 1 hit, 0 bans\n") && !text.contains("dropbear:"), "{text}");
     let text = run(&["--hits"], &log);
     assert!(text.starts_with("1\t192.0.2.7\n2\t") && text.contains("\n6\t192.0.2.8\n"), "{text}");
     std::fs::remove_dir_all(&dir).unwrap();

@@ -263,7 +263,7 @@ fn the_init_system_is_found_in_a_tree_or_asked_for() {
         (["--init", "launchd"].as_slice(), "--init: expected auto, systemd"),
         (&["--purge"], "--purge goes with --remove"),
         (&["--remove", "--load"], "--remove goes with"),
-        (&["--allow", "friend"], "--allow: 'friend' is no address"),
+        (&["--allow", "friend"], "--allow: 'friend' is not an address"),
     ] {
         let output = tree.setup(args);
         assert!(output.status == 2 && output.stderr.contains(what), "{output:?}");
@@ -329,7 +329,7 @@ fn nothing_is_written_where_others_can_write() {
     fs::create_dir_all(tree.0.join("etc/mef")).unwrap();
     std::os::unix::fs::chown(tree.0.join("etc/mef"), Some(1000), None).unwrap();
     let output = tree.setup(&["--init", "none"]);
-    assert!(output.status == 1 && output.stderr.contains("others than root can write"), "{output:?}");
+    assert!(output.status == 1 && output.stderr.contains("users other than root can write"), "{output:?}");
     assert_eq!(tree.text("etc/mef/mef.conf"), "");
     // A file keeps its owner.
     std::os::unix::fs::chown(tree.0.join("etc/mef"), Some(0), None).unwrap();

@@ -85,7 +85,7 @@ nft 'table inet peer { set ban { type ipv4_addr; flags timeout; }
 peer_banned=$(cost syn "$banned")
 
 figure "8 packet of a banned source, $(shown '' "$bans") bans" "130 ns" ns less "$mef_banned"
-peer "input, behind connection tracking" "$peer_banned"
+peer "input, after connection tracking" "$peer_banned"
 peer "mef with fastpath=ingress" "$ingress"
 figure "   CPU of the daemon meanwhile" "0" us less "$((busy * 10000))"
 peer "" ""

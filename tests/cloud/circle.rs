@@ -120,7 +120,7 @@ fn three_are_attacked_and_the_list_has_the_attacker() {
         let key = Cloud::key(&net, "web3");
         cloud.delete(&key, "web3", &gone[0].0.replace(".web3", "")).unwrap();
         let dry = cloud.mef(&net, &["aggregate", "--dry-run"]).ok();
-        assert!(dry.contains("- 11.2.3.4  2 members report it, 3 are needed\n"), "{dry}");
+        assert!(dry.contains("- 11.2.3.4  reported by 2 members, 3 needed\n"), "{dry}");
         cloud.mef(&net, &["aggregate"]).ok();
         assert_eq!(ask(&net, "4.3.2.11", "A"), "", "{kind:?}");
         assert_eq!(ask(&net, &whole, "A"), "127.0.0.2\n", "{kind:?}");
@@ -187,7 +187,7 @@ fn only_bans_on_evidence_are_reported_and_taken_back_with_the_ban() {
         cloud.wait_zone(&net, "web1.r", "the unban", <[String]>::is_empty);
         // The server has it a moment before the file says so.
         let status = || net.mef(&[&["cloud", "status"], &config[..]].concat()).stdout;
-        let ever = "ever         2 sent, 2 taken back, 0 dropped";
+        let ever = "ever         2 sent, 2 withdrawn, 0 dropped";
         wait_or_show("the counts", || status().contains(ever).then_some(()), status);
     }
 }
@@ -211,7 +211,7 @@ fn reports_wait_for_a_server_that_is_away_and_outlive_the_daemon() {
     let daemon = net.daemon("second");
     net.wait_said("second", "community cloud: the server cannot be reached");
     cloud.start(&mut net, 0);
-    net.wait_said("second", "community cloud: reports are taken again");
+    net.wait_said("second", "community cloud: reports are accepted again");
     let want = ["4.3.2.11", "5.3.2.11"].map(|name| report(name, "web1", "app"));
     assert!(has(&cloud.zone(&net, "web1.r"), &want), "{:?}", cloud.zone(&net, "web1.r"));
     net.signal(daemon, libc::SIGKILL);
@@ -251,7 +251,7 @@ fn every_refusal_is_told_once_in_words() {
             wait_until("more tries", || {
                 let conf = net.path("mef.conf");
                 let status = net.mef(&["cloud", "status", "--config", conf.to_str().unwrap()]).stdout;
-                !status.contains("after 1 failures") && status.contains("trouble ")
+                !status.contains("after 1 failure") && status.contains("trouble ")
             });
             let told = net.said(name).matches("reports wait (mef cloud status)").count();
             net.stop(daemon);
@@ -292,7 +292,7 @@ fn nothing_is_signed_while_the_clocks_differ() {
     cloud.stop(&mut net);
     cloud.start(&mut net, 0);
     cloud.wait_zone(&net, "web1.r", "the report when the time is right", |zone| zone.len() == 1);
-    net.wait_said("daemon", "community cloud: reports are taken again");
+    net.wait_said("daemon", "community cloud: reports are accepted again");
     net.stop(daemon);
     assert_eq!(net.said("daemon").matches("the clocks differ").count(), 1);
 }

@@ -15,7 +15,7 @@ pub enum Value {
 /// A JSON object as mef writes it: flat.
 pub type Row = BTreeMap<String, Value>;
 
-/// Reads one object a line; what is no such object fails the test.
+/// Reads one object a line; what is not such an object fails the test.
 #[track_caller]
 pub fn rows(text: &str) -> Vec<Row> {
     text.lines().map(|line| object(line).unwrap_or_else(|| panic!("no flat JSON object: {line}"))).collect()

@@ -131,9 +131,9 @@ impl Net {
     /// marks are among them.
     #[track_caller]
     pub fn counts(&self, started: usize, name: &str) -> Vec<u64> {
-        let before = self.said(name).matches(" offenders tracked").count();
+        let before = self.said(name).matches(" evicted; the table was ").count();
         self.signal(started, libc::SIGUSR1);
-        wait_until("statistics", || self.said(name).matches(" offenders tracked").count() > before);
+        wait_until("statistics", || self.said(name).matches(" evicted; the table was ").count() > before);
         let said = self.said(name);
         let line = said.lines().rev().find(|l| l.contains(" looked at, ")).unwrap();
         line.split(", ").filter_map(|part| part.split(' ').find_map(|word| word.parse().ok())).collect()

@@ -63,13 +63,13 @@ fn lists_of_others_leave_the_lan_and_containers_alone() {
     join(&net, &container, "172.17.0.1/16", "172.17.0.2/16");
     let check = net.mef(&["check", "--config", net.path("mef.conf").to_str().unwrap()]);
     for named in
-        ["192.168.0.0/16 without 192.168.1.0/24 (directly connected on v1)", "172.17.0.0/16 (directly"]
+        ["192.168.0.0/16 except 192.168.1.0/24 (directly connected on v1)", "172.17.0.0/16 (directly"]
     {
         assert!((check.stdout.clone() + &check.stderr).contains(named), "{check:?}");
     }
     let daemon = net.daemon("d");
     wait_until("the list", || denied(&net, "10.3.4.5"));
-    net.wait_said("d", "192.168.0.0/16 without 192.168.1.0/24 (directly connected on v1)");
+    net.wait_said("d", "192.168.0.0/16 except 192.168.1.0/24 (directly connected on v1)");
     net.wait_said("d", "172.17.0.0/16 (directly connected on v2)");
     connects(&net, &lan, &uplink, "192.168.1.1");
     connects(&net, &container, &uplink, "172.17.0.1");

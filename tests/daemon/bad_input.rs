@@ -251,7 +251,7 @@ fn a_full_disk_is_said_once_and_bans_go_on() {
 
     fs::remove_file(&filler).unwrap();
     bans_go_on(&net, "203.0.113.200");
-    net.wait_said("daemon", "state_dir can be written again");
+    net.wait_said("daemon", "state_dir is writable again");
     let before = net.banned();
     net.stop(daemon);
     net.nft("delete table inet mef_guard");
@@ -281,7 +281,7 @@ fn more_bans_than_can_wait_for_a_full_disk_are_written_when_there_is_room() {
             bans_go_on(&net, "198.51.100.1");
         }
         let before = net.banned();
-        net.wait_said("daemon", "state_dir can be written again");
+        net.wait_said("daemon", "state_dir is writable again");
         // Not only at the end.
         wait_until("the journal has the first and the last", || {
             let journal = fs::read(net.path("disk/state/bans")).unwrap();
@@ -348,7 +348,10 @@ fn what_does_not_fit_into_memory_is_refused_before_it_is_tried() {
         net.mef_input(&["ban", "-"], String::from_utf8(many()).unwrap().replace("10.0", "10.9").as_bytes());
     let why = "the kernel needs 3 MB of memory for that, and 0 MB are free";
     assert_eq!(out.status, 1, "{out:?}");
-    assert!(out.stderr.contains("512 addresses are not banned") && out.stderr.contains(why), "{out:?}");
+    assert!(
+        out.stderr.contains("512 addresses and all that follow are not banned") && out.stderr.contains(why),
+        "{out:?}"
+    );
     assert!(out.stdout.contains("banned 0 addresses"), "{out:?}");
     let out = net.mef_input(&["unban", "-"], &many());
     assert!(
@@ -403,7 +406,7 @@ fn a_log_that_is_missing_is_waited_for() {
     bans_nobody_yet(&net);
     let path = net.path("later/app.log").display().to_string();
     assert_eq!(
-        said(&net, "daemon", &format!("{path}: not there, waiting for it")),
+        said(&net, "daemon", &format!("{path} does not exist: waiting for it")),
         1,
         "{}",
         net.said("daemon")
@@ -515,7 +518,7 @@ fn without_file_events_logs_are_looked_at_from_time_to_time() {
             fs::rename(net.path(LOG), net.path(&format!("{LOG}.{round}{i}"))).unwrap();
             net.append(LOG, "");
         }
-        assert_eq!(said(&net, &name, "looking at log files every"), 1, "{}", net.said(&name));
+        assert_eq!(said(&net, &name, "checking log files every"), 1, "{}", net.said(&name));
         net.stop(daemon);
     }
 }

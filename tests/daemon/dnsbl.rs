@@ -263,7 +263,7 @@ fn lies_ban_nobody_and_hold_up_nobody() {
     // A resolver that makes up answers for what is not there, and then a true one again.
     liar.says(Box::new(|question| vec![answer(question, 0, &[[20, 99, 99, 99]])]));
     knock(&net, &peer, "20.0.0.50");
-    said(&net, "DNSBL x is switched off: the answer 20.99.99.99 is none of a list");
+    said(&net, "DNSBL x is switched off: the answer 20.99.99.99 is not a list's");
     liar.says(truth());
     net.signal(daemon, libc::SIGHUP);
     said(&net, "DNSBL x is asked: its test entries are right");
@@ -360,7 +360,7 @@ fn an_address_is_looked_up_by_hand() {
         (&["127.0.0.2"], 1, "private or reserved"),
         (&[LISTED], 1, "on the allow list: not asked about (use --force to override)"),
         (&["--force", LISTED], 0, ""),
-        (&["example.org"], 2, "is no address"),
+        (&["example.org"], 2, "is not an address"),
     ] {
         let words = [&["lookup", "--config", conf], words].concat();
         let out = net.mef(&words);

@@ -163,7 +163,7 @@ fn four_parts_of_a_wider_network_ban_it_unless_somebody_in_it_is_allowed() {
     );
     assert!(!net.in_set("bannet6", "2001:db8:2::1".parse().unwrap()));
     let said = net.said("again");
-    let spared = "2001:db8:2::/56 is not banned after 1 hits: it is on the allow list";
+    let spared = "2001:db8:2::/56 is not banned after 1 hit: it is on the allow list";
     assert_eq!(said.matches(spared).count(), 1, "{said}");
     // Of each of three more /56 one part: with the first they are four parts of the /48.
     net.append(LOG, ["1:100", "1:200", "1:300"].map(line).concat());

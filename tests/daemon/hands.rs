@@ -247,7 +247,7 @@ fn what_was_acknowledged_is_in_the_kernel_and_in_the_journal() {
     // The journal alone says the same.
     net.nft("delete table inet mef_guard");
     let daemon = net.daemon("next");
-    wait_until("the bans", || net.said("next").contains("put back from the journal"));
+    wait_until("the bans", || net.said("next").contains("restored from the journal"));
     let after = in_force(&net);
     // The kernel counts from when it has it; with so many at work that is seconds later.
     let near = |a: u64, b: u64| (a == 0) == (b == 0) && a.abs_diff(b) <= 10;

@@ -16,7 +16,8 @@ fn say(text: &str) {
 /// Waits until the daemon has repaired the tables so often.
 #[track_caller]
 fn repaired(net: &Net, daemon: usize, times: u64) {
-    let (said, what) = (|| net.said("daemon"), format!("; the table was put back {times} times"));
+    let noun = if times == 1 { "time" } else { "times" };
+    let (said, what) = (|| net.said("daemon"), format!("; the table was restored {times} {noun}"));
     let ask = || {
         net.signal(daemon, libc::SIGUSR1);
         said().contains(&what).then_some(())
@@ -74,7 +75,7 @@ fn a_flushed_rule_set_is_back_with_the_time_that_each_ban_has_left() {
         assert_eq!(rules(&net, "gate"), gate);
         assert!(there("allow4", "198.51.100.0/24") && there("allow6", "2001:db8:ffff::/48"));
     }
-    net.wait_said("daemon", "the guard table was gone: it is made anew");
+    net.wait_said("daemon", "the guard table was gone: it is recreated");
     // Who is banned afterwards is banned in the new table.
     net.append(LOG, failed("203.0.113.2"));
     net.mark(LOG);
@@ -124,7 +125,7 @@ fn bans_of_ours_and_changes_of_others_cause_no_repair() {
     net.append(LOG, fails("203.0.113.7", 1));
     net.mark(LOG);
     net.counts(daemon, "daemon");
-    assert!(net.said("daemon").contains("; the table was put back 0 times"), "{}", net.said("daemon"));
+    assert!(net.said("daemon").contains("; the table was restored 0 times"), "{}", net.said("daemon"));
     assert!(
         !net.banned().contains(&"192.0.2.99".to_owned()),
         "an element that somebody deletes stays deleted"
@@ -155,7 +156,7 @@ fn transactions_while_the_daemon_looks_are_no_damage() {
         }
     });
     net.counts(daemon, "daemon");
-    assert!(net.said("daemon").contains("; the table was put back 0 times"), "{}", net.said("daemon"));
+    assert!(net.said("daemon").contains("; the table was restored 0 times"), "{}", net.said("daemon"));
     net.nft("flush chain inet mef_guard gate");
     repaired(&net, daemon, 1);
 }
@@ -170,7 +171,7 @@ fn two_programs_that_fight_are_bounded() {
     }
     net.nft("delete table inet mef_guard");
     wake(&net);
-    net.wait_said("daemon", "our tables are deleted again and again: the next repair is in 1 s");
+    net.wait_said("daemon", "our tables are deleted repeatedly: the next repair is in 1 s");
     // It comes nevertheless.
     repaired(&net, daemon, 6);
     net.nft("delete table inet mef_guard");
@@ -263,7 +264,7 @@ fn a_flush_that_nothing_follows_is_healed_by_the_clock() {
         wait_until("the ban", || net.nft_list("ruleset").contains("203.0.113.1"));
     }
     net.nft("delete set inet mef_guard made");
-    net.wait_said("daemon", "sets of the guard table were deleted: they are made anew");
+    net.wait_said("daemon", "sets of the guard table were deleted: they are recreated");
 }
 
 #[test]
@@ -282,7 +283,7 @@ fn deny_lists_that_others_delete_are_loaded_again() {
     wait_until("its rules", || rules().iter().all(|chain| chain.contains("@deny4_")) && denied());
     // No damage to the table itself.
     net.signal(daemon, libc::SIGUSR1);
-    net.wait_said("daemon", "; the table was put back 0 times");
+    net.wait_said("daemon", "; the table was restored 0 times");
 }
 
 #[test]

@@ -92,7 +92,7 @@ fn programs_that_hang_hold_nobody_up() {
 fn programs_that_print_fork_and_fail_are_told_of() {
     let net = hooked("yes | head -c 20000000; yes >&2 & (sleep 1000 &); exit 3", "");
     net.append(LOG, failed("203.0.113.1"));
-    net.wait_said("daemon", "a program of on_ban or on_unban ended with status 3");
+    net.wait_said("daemon", "an on_ban or on_unban program ended with status 3");
     assert_eq!(net.said("daemon").matches("yyy").count() + net.said("daemon").matches("y\ny").count(), 0);
     wait_until("it to be counted", || status(&net, "hooks_lost") == 1);
 }

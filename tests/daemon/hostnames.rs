@@ -91,13 +91,16 @@ fn a_private_address_has_to_be_meant() {
     let (mut net, peer) = resolving("wide.example\n");
     let _liar = Liar::new(&net, &peer, with(&["10.9.9.9"]));
     net.daemon("daemon");
-    net.wait_said("daemon", "wide.example: it leads to 10.9.9.9, which is private (write force behind it");
+    net.wait_said(
+        "daemon",
+        "wide.example: it leads to 10.9.9.9, which is private (append force if that is intended)",
+    );
     assert!(!allowed(&net).contains("10.9.9.9"));
     net.write("whitelist/home.conf", "wide.example force\n");
     net.wait_said("daemon", "allow list: wide.example is 10.9.9.9");
     wait_until("the allow list", || allowed(&net).contains("10.9.9.9"));
     let check = net.mef(&["check", "--config", net.path("mef.conf").to_str().unwrap()]).shown();
-    assert!(check.contains("home.conf: 1 entries, 0 bad lines"), "{check}");
+    assert!(check.contains("home.conf: 1 entry, 0 bad lines"), "{check}");
     net.write("whitelist/other.conf", "a.example until=2026-11-25T21:00:00Z\n");
     let check = net.mef(&["check", "--config", net.path("mef.conf").to_str().unwrap()]).shown();
     assert!(check.contains("is a host name"), "{check}");

@@ -160,13 +160,13 @@ fn who_stays_on_a_list_by_another_entry_is_told() {
     let net = Net::new();
     net.mef(&["deny", "203.0.113.0/24", "203.0.113.7", "198.51.100.1"]).ok();
     let out = net.mef(&["undeny", "203.0.113.7"]);
-    assert_eq!(out.stderr, "mef: 203.0.113.0/24 stays denied: local.conf has it\n");
+    assert_eq!(out.stderr, "mef: 203.0.113.0/24 is still denied: it is in local.conf\n");
     assert_eq!(out.ok(), "undenied 203.0.113.7\n");
     net.mef(&["allow", "192.0.2.9", "192.0.2.8/30"]).ok();
     let out = net.mef(&["disallow", "192.0.2.9"]);
-    assert_eq!(out.stderr, "mef: 192.0.2.8/30 stays allowed: local.conf has it\n");
+    assert_eq!(out.stderr, "mef: 192.0.2.8/30 is still allowed: it is in local.conf\n");
     // What is gone with the same command does not stay, and strangers are of no interest.
-    assert_eq!(net.mef(&["undeny", "203.0.113.0/25", "203.0.113.0/24"]).stderr.matches("stays").count(), 0);
+    assert_eq!(net.mef(&["undeny", "203.0.113.0/25", "203.0.113.0/24"]).stderr.matches("still").count(), 0);
     assert_eq!(net.mef(&["undeny", "198.51.100.1"]).stderr, "");
     let out = net.mef(&["allow", "192.0.2.1", "--for", "0"]);
     assert_eq!(out.status, 2, "it would have ended before it begins: {}", out.stdout);
@@ -228,7 +228,7 @@ fn programs_of_on_ban_end_with_the_daemon_and_all_that_they_started() {
     net.append(LOG, failed("203.0.113.1"));
     wait_until("the program", || net.read("pids").ends_with('\n'));
     net.stop(daemon);
-    assert!(net.said("d").contains("1 programs of on_ban and on_unban were not run to their end"));
+    assert!(net.said("d").contains("on_ban and on_unban: 1 program not run to the end"));
     let stat = format!("/proc/{}/stat", net.read("pids").trim());
     wait_until("its end", || !std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")));
 }
@@ -264,7 +264,7 @@ fn the_first_record_of_another_process_is_no_damage() {
     let daemon = net.daemon("d");
     mef(&net, &["ban", "192.0.2.1"]).ok();
     net.nft("flush ruleset");
-    net.wait_said("d", "1 bans put back from the journal");
+    net.wait_said("d", "1 ban restored from the journal");
     assert!(!net.said("d").contains("damaged"), "{}", net.said("d"));
     net.stop(daemon);
 }

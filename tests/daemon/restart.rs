@@ -345,7 +345,7 @@ fn after_a_reboot_every_ban_is_back_with_the_time_it_has_left() {
         let same = |key: &str| again.iter().any(|a| a["address"] == row["address"] && a[key] == row[key]);
         assert!(same("rule") && same("hits") && same("reason"), "{row:?}\n{again:#?}");
     }
-    assert!(net.said("again").contains("bans put back from the journal"));
+    assert!(net.said("again").contains("bans restored from the journal"));
     // Packets meet them.
     assert!(net.in_set("ban4", "203.0.113.1".parse().unwrap()));
     net.stop(daemon);

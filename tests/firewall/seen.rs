@@ -261,7 +261,7 @@ fn a_kernel_that_cannot_tell_is_told_of() {
     let net = Net::new();
     let seen = SeenOptions { ports: vec![(80, 80)], timeout: 60 };
     for (without, words) in [
-        (Capability::NewSources, "cannot tell of new sources"),
+        (Capability::NewSources, "cannot report new sources"),
         (Capability::Reports, "cannot report port scans, floods and new sources"),
     ] {
         let options = Options { seen: Some(seen.clone()), without: without.into(), ..Options::default() };
@@ -280,7 +280,7 @@ fn a_group_that_somebody_else_reads_costs_only_the_news() {
     let peer = net.peer();
     let other = mef::firewall::Packets::news().unwrap();
     let daemon = net.daemon("daemon");
-    assert!(net.said("daemon").contains("another program reads this group: new sources are not told"));
+    assert!(net.said("daemon").contains("another program reads this group: new sources are not reported"));
     net.mark(LOG);
     drop(other);
     net.signal(daemon, libc::SIGHUP);

@@ -249,12 +249,12 @@ pub(super) fn the_daemon_notices_every_way_to_change_a_list() {
     assert!(!is_denied(&net, "192.0.2.12") && is_denied(&net, "192.0.2.7"));
     // The directory goes and comes back with something else in it.
     fs::rename(net.path("blacklist"), net.path("away")).unwrap();
-    net.wait_said("d", "is not there: a.conf: what it had stays in force");
+    net.wait_said("d", "does not exist: a.conf: its previous content stays in force");
     net.write("fresh/e.conf", "192.0.2.13\n");
     fs::rename(net.path("fresh"), net.path("blacklist")).unwrap();
     wait_until("another directory", || is_denied(&net, "192.0.2.13"));
     wait_until("what is not in it", || !is_denied(&net, "192.0.2.7"));
-    net.wait_said("d", "blacklist/a.conf was deleted: its entries are not denied any more");
+    net.wait_said("d", "blacklist/a.conf was deleted: its entries are no longer denied");
     put(&net, "f.conf", "192.0.2.14\n");
     wait_until("a file in it", || is_denied(&net, "192.0.2.14"));
     // Allow lists likewise.
@@ -337,8 +337,8 @@ pub(super) fn what_the_host_needs_is_left_out_of_the_lists_of_others() {
         ),
     );
     let daemon = net.daemon("d");
-    net.wait_said("d", "entries in all name this host or what it needs");
-    net.wait_said("d", "bogons.conf:1: 0.0.0.0/8 without 0.0.0.0/8 (no address of a host), unless force");
+    net.wait_said("d", "entries in total cover this host or what it needs");
+    net.wait_said("d", "bogons.conf:1: 0.0.0.0/8 except 0.0.0.0/8 (not a host address), unless force");
     net.wait_said("d", &format!("{} (this host's own address)", peer.host4));
     wait_until("the rest", || is_denied(&net, "10.3.4.5") && is_denied(&net, "192.0.2.2"));
     for addr in ["127.0.0.1", "fe80::1", &peer.host4.to_string(), &peer.host6.to_string()] {

@@ -50,7 +50,7 @@ const DAMAGES: &[Damage] = &[
     (
         "one of three lines got a stray word",
         |f| put(f, b"203.0.113.77 x\n203.0.113.78\n198.51.100.0/24\n"),
-        "'x' is not known behind an address",
+        "'x' is not known after an address",
     ),
     ("truncated", |f| put(f, b""), "it is empty, and was not"),
     ("comments are left", |f| put(f, b"# mine\n\n"), "it is empty, and was not"),
@@ -60,13 +60,13 @@ const DAMAGES: &[Damage] = &[
     ("NULs after a crash", |f| put(f, &[0; 64]), "NUL"),
     ("a dangling link", |f| other(f, |f| symlink("/nonexistent", f).unwrap()), "No such file"),
     ("a link to itself", |f| other(f, |f| symlink(f, f).unwrap()), "ymbolic link"),
-    ("a directory", |f| other(f, |f| fs::create_dir(f).unwrap()), "no regular file"),
+    ("a directory", |f| other(f, |f| fs::create_dir(f).unwrap()), "not a regular file"),
     (
         "a FIFO",
         |f| other(f, |f| nix::unistd::mkfifo(f, nix::sys::stat::Mode::S_IRWXU).unwrap()),
-        "no regular file",
+        "not a regular file",
     ),
-    ("a device", |f| other(f, |f| symlink("/dev/zero", f).unwrap()), "no regular file"),
+    ("a device", |f| other(f, |f| symlink("/dev/zero", f).unwrap()), "not a regular file"),
     (
         "a gigabyte",
         |f| fs::File::options().write(true).open(f).unwrap().set_len(1 << 30).unwrap(),
@@ -159,8 +159,8 @@ fn a_directory_that_is_moved_away_takes_nobody_along() {
     for dir in ["whitelist", "blacklist"] {
         fs::rename(net.path(dir), net.path(&format!("{dir}.x"))).unwrap();
     }
-    net.wait_said("d", "whitelist is not there: what its 1 lists had stays in force");
-    net.wait_said("d", "blacklist is not there: b.conf: what it had stays in force");
+    net.wait_said("d", "whitelist does not exist: the previous content of 1 list stays in force");
+    net.wait_said("d", "blacklist does not exist: b.conf: its previous content stays in force");
     all_allowed(&net, "moved");
     assert!(is_denied(&net, "192.0.2.7"));
     assert_eq!(
@@ -183,8 +183,8 @@ fn a_directory_that_is_moved_away_takes_nobody_along() {
     fs::remove_file(net.path("whitelist/a.conf")).unwrap();
     fs::remove_file(net.path("blacklist/b.conf")).unwrap();
     wait_until("they are off", || !is_allowed(&net, "203.0.113.77") && !is_denied(&net, "192.0.2.7"));
-    net.wait_said("e", "whitelist/a.conf was deleted: its 3 entries are not allowed any more");
-    net.wait_said("e", "blacklist/b.conf was deleted: its entries are not denied any more");
+    net.wait_said("e", "whitelist/a.conf was deleted: 3 entries no longer allowed");
+    net.wait_said("e", "blacklist/b.conf was deleted: its entries are no longer denied");
     net.stop(daemon);
 }
 
@@ -206,7 +206,7 @@ fn a_damaged_deny_list_leaves_its_entries_in_force() {
         let before = net.said("d").len();
         damage(&file);
         wait_until(&format!("{what}: what is said of it"), || {
-            net.said("d")[before..].contains(&format!("{said}: what it had stays in force"))
+            net.said("d")[before..].contains(&format!("{said}: its previous content stays in force"))
                 || net.said("d")[before..].lines().any(|l| l.contains(said) && l.ends_with("stays in force"))
         });
         assert!(is_denied(&net, "192.0.2.7") && is_denied(&net, "10.1.2.3"), "{what}");
@@ -245,8 +245,8 @@ fn what_a_list_left_in_force_is_dropped_on_demand() {
     net.wait_said("d", "a.conf: it is empty, and was not");
     let check = mef(&net, &["check"]);
     for want in [
-        "a.conf: it is empty, and was not: the 3 entries that it had stay in force",
-        "b.conf: it is empty, and was not: what it had stays in force",
+        "a.conf: it is empty, and was not: 3 previous entries kept in force",
+        "b.conf: it is empty, and was not: its previous content stays in force",
     ] {
         assert!(check.status == 1 && check.stdout.contains(want), "{}", check.stdout);
     }
@@ -285,7 +285,7 @@ fn commands_and_a_damaged_local_conf() {
     assert!(is_allowed(&net, "192.0.2.2") && !is_allowed(&net, "192.0.2.3"));
     fs::write(net.path("etc-mef/blacklist/local.conf"), "x\ny\n").unwrap();
     let out = net.mef(&["deny", "198.51.100.1"]);
-    assert!(out.status == 1 && out.stderr.contains("mend it first; nothing was changed"), "{}", out.stderr);
+    assert!(out.status == 1 && out.stderr.contains("fix it first; nothing was changed"), "{}", out.stderr);
     assert_eq!(net.read("etc-mef/blacklist/local.conf"), "x\ny\n");
 }
 

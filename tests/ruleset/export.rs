@@ -225,7 +225,7 @@ fn diff_tells_what_load_would_change() {
     let said = diff(&net, &old);
     assert_eq!(said.status, 1);
     assert!(
-        said.stdout.starts_with("- # cannot be said: ") && said.stdout.contains("meta mark 0x00000007"),
+        said.stdout.starts_with("- # cannot be expressed: ") && said.stdout.contains("meta mark 0x00000007"),
         "{said:?}"
     );
     load(&net, &old);
@@ -266,7 +266,7 @@ fn iptables_rules_are_said_exactly_or_shown() {
 /// without a name, and iptables before 1.8.10, which asks for the protocol of IPv4 as for that of IPv6.
 fn older_words(exported: &str) -> String {
     let lines =
-        exported.lines().filter(|line| *line != "# cannot be said: packets change it: set inet traps m");
+        exported.lines().filter(|line| *line != "# cannot be expressed: packets change it: set inet traps m");
     lines.map(|line| line.replace(" ip protocol ", " meta l4proto ") + "\n").collect()
 }
 
@@ -276,7 +276,8 @@ fn golden(net: &Net, name: &str) {
     let exported = net.mef(&["export"]);
     let text = exported.stdout;
     // What stops packets and is lost is told, and has to be deleted by hand.
-    let lost = text.lines().filter(|line| line.starts_with("lost action=drop # cannot be said: ")).count();
+    let inexpressible = "lost action=drop # cannot be expressed: ";
+    let lost = text.lines().filter(|line| line.starts_with(inexpressible)).count();
     assert_eq!(exported.status, i32::from(lost > 0), "{}", exported.stderr);
     if lost > 0 {
         assert!(
@@ -299,8 +300,8 @@ fn golden(net: &Net, name: &str) {
     let checked = net.mef(&["check", path.to_str().unwrap()]);
     assert_eq!(checked.status, 0, "{}", checked.stdout);
     let rules = count(&text, "rule ");
-    let unsaid = count(&text, "# cannot be said: ") + lost;
-    let words = format!("mef: {rules} rules; {unsaid} that cannot be said stand as comments\n");
+    let unsaid = count(&text, "# cannot be expressed: ") + lost;
+    let words = format!("mef: {rules} rules; {unsaid} that cannot be expressed are comments\n");
     assert!(exported.stderr.starts_with(&words), "{}", exported.stderr);
     // It can be loaded, and then it is what it says.
     net.nft("flush ruleset");

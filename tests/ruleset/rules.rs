@@ -252,7 +252,7 @@ fn a_pipe_by_name_is_refused_and_one_by_descriptor_read() {
     net.write("main.rules", "include file=fifo.rules\n");
     for name in ["fifo.rules", "main.rules"] {
         let said = net.mef(&["check", net.path(name).to_str().unwrap()]);
-        assert!(said.status == 1 && said.stdout.contains("no regular file"), "{said:?}");
+        assert!(said.status == 1 && said.stdout.contains("not a regular file"), "{said:?}");
     }
     let script =
         format!("exec {} load --check <(echo policy dir=in action=accept)", common::mef_binary().display());

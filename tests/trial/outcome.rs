@@ -114,7 +114,7 @@ fn what_is_confirmed_stays() {
     let child = begun(&net, trial(&net, LONG));
     net.mef(&["confirm"]).ok();
     let out = ended(child);
-    assert!(out.status == 0 && out.stdout.contains("1 rules"), "{out:?}");
+    assert!(out.status == 0 && out.stdout.contains("1 rule"), "{out:?}");
     assert!(is_new(&net));
     over(&net);
 }
@@ -343,7 +343,7 @@ fn what_the_kernel_refuses_is_tried_again() {
     let (net, previous) = host();
     let child = begun(&net, trial(&net, "1s"));
     let mut owner = owner(&net);
-    wait_until("a message", || net.read("daemon.log").contains("cannot be put back, trying again"));
+    wait_until("a message", || net.read("daemon.log").contains("cannot be restored, trying again"));
     assert!(listed(&net).contains("owner"));
     owner.kill().unwrap();
     owner.wait().unwrap();

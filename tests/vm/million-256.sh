@@ -8,4 +8,4 @@ addresses 1000000 >/etc/mef/blacklist/list.conf
 within 8192 "a million addresses are denied" wait_for 300 in_force list.conf 1000000
 check "the last of them is" denied 20.30.132.126
 check "the daemon lives" kill -0 "$daemon"
-grep -v 'not there' /var/log/daemon | tail -n 5
+grep -v 'does not exist' /var/log/daemon | tail -n 5

@@ -15,4 +15,4 @@ addresses 300000 >/etc/mef/blacklist/list.conf
 within 8192 "300,000 are denied" wait_for 200 in_force list.conf 300000
 check "the last of them is" denied 20.9.39.190
 check "the daemon lives" kill -0 "$daemon"
-grep -v 'not there' /var/log/daemon | tail -n 5
+grep -v 'does not exist' /var/log/daemon | tail -n 5

@@ -26,7 +26,7 @@ pub(super) fn show(config: Option<&str>, output: &mut Output<'_>) -> Result<(), 
     let [sent, taken_back, dropped] = standing.totals;
     writeln!(out, "waiting      {}", standing.waiting)?;
     writeln!(out, "in the zone  {}", standing.sent)?;
-    writeln!(out, "ever         {sent} sent, {taken_back} taken back, {dropped} dropped")?;
+    writeln!(out, "ever         {sent} sent, {taken_back} withdrawn, {dropped} dropped")?;
     if standing.done_at != Wall(0) {
         writeln!(out, "last success {}", Stamp(standing.done_at))?;
     }

@@ -11,6 +11,7 @@ use crate::applet::output::{Output, OutputError, failed};
 use crate::applet::{allow, ban, target, unban};
 use crate::ban::{BY_HAND, Ban, BanEntry, Capability, FLOODS, GuardState, Repeat, SCANS, Scope, Transports};
 use crate::base::clock::Span;
+use crate::base::count::count;
 use crate::base::line::shown;
 use crate::base::range::Range;
 use crate::config::{ListKind, PortRanges, Settings};
@@ -65,7 +66,7 @@ fn clear(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let mut guard = view(options(&settings(None, output))).map_err(failed)?;
     guard.state().map_err(failed)?;
     let ended = guard.end_throttle(&[]).map_err(failed)?;
-    writeln!(output.out, "{ended} sources taken out of the flood throttle")?;
+    writeln!(output.out, "{} taken out of the flood throttle", count(ended, "source"))?;
     Ok(())
 }
 
@@ -164,7 +165,7 @@ fn end(
 ) -> Result<(), OutputError> {
     let (mut ended, mut others) = (false, None);
     if wanted.lists() && allow::strike(range, settings, output)? {
-        writeln!(output.out, "{range} is not on a deny list any more")?;
+        writeln!(output.out, "{range} is no longer on a deny list")?;
         ended = true;
     }
     let mut bans = Vec::new();
@@ -186,7 +187,7 @@ fn end(
         others = Some(format!("{} is banned {kind}{ports}", other.addr));
     }
     if wanted.throttle && guard.end_throttle(&[*range]).map_err(failed)? > 0 {
-        writeln!(output.out, "{range} is not in the flood throttle any more")?;
+        writeln!(output.out, "{range} is no longer in the flood throttle")?;
         ended = true;
     }
     if !ended {
@@ -270,8 +271,8 @@ fn list(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     show(groups, form, output)
 }
 
-const NOT_FAST: &str = "there is no fast path of its own: packets of who is banned are dropped in prerouting \
-    raw, before connection tracking (fastpath=ingress in mef.conf has the ingress hook do it)";
+const NOT_FAST: &str = "no separate fast path: packets of banned addresses are dropped in prerouting raw, \
+    before connection tracking (fastpath=ingress in mef.conf has the ingress hook do it)";
 
 /// Whether packets are dropped in the ingress hook.
 pub(super) fn fast(state: Option<GuardState>) -> bool {

@@ -3,6 +3,7 @@
 
 use super::words::{self, GivenWords};
 use crate::applet::output::{Output, OutputError};
+use crate::base::count::count;
 use crate::base::diag::Severity;
 use crate::config::{DEFAULT_PATH, missing_keys, parse_global};
 use crate::rulefile::{read_file, replace};
@@ -40,9 +41,10 @@ fn check(path: &str, output: &mut Output<'_>) -> Result<(), OutputError> {
     let errors = problems.iter().filter(|p| p.severity == Severity::Error).count();
     writeln!(
         output.out,
-        "{path}: {errors} errors, {} warnings, {} keys at their defaults",
-        problems.len() - errors,
-        missing.len()
+        "{path}: {}, {}, {} not set",
+        count(errors, "error"),
+        count(problems.len() - errors, "warning"),
+        count(missing.len(), "key")
     )?;
     if errors > 0 { Err(OutputError::Told) } else { Ok(()) }
 }

@@ -7,6 +7,7 @@ use crate::applet::bans::about;
 use crate::applet::context::settings;
 use crate::applet::output::{Output, OutputError, failed};
 use crate::applet::target::LOCK_WAIT_MAX;
+use crate::base::count::count;
 use crate::base::range::Range;
 use crate::base::utc::Stamp;
 use crate::config::{ListKind, Settings};
@@ -125,7 +126,7 @@ pub(super) fn fastpath(output: &mut Output<'_>) -> Result<(), OutputError> {
     guard.list(&mut |_| bans += 1).map_err(failed)?;
     writeln!(output.out, "configured  {}", settings.fastpath.word())?;
     writeln!(output.out, "active      {place}")?;
-    writeln!(output.out, "entries     {bans} bans, and the deny lists (`mef lists`)")?;
+    writeln!(output.out, "entries     {}, and the deny lists (`mef lists`)", count(bans, "ban"))?;
     writeln!(output.out, "table       {}, also without a daemon; a restart changes nothing", guard.place())?;
     Ok(())
 }

@@ -163,7 +163,7 @@ fn link(dir: &str, service: &str, on: bool) -> Result<(), OutputError> {
         (true, true) => Ok(()),
         (true, false) => symlink(&to, &from),
         (false, true) => fs::remove_file(&from),
-        (false, false) if from.exists() => return failed(&from, &"is no link"),
+        (false, false) if from.exists() => return failed(&from, &"is not a link"),
         (false, false) => Ok(()),
     };
     match done {
@@ -185,8 +185,8 @@ pub(super) fn updated_by() -> String {
         let own = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/usr/sbin/mef"));
         let own = own.to_string_lossy();
         return format!(
-            "This installation is one file: put a newer one in the place of {own}, then run \
-            `mefctl restart mefdaemon`."
+            "This installation is one file: replace {own} with a newer one, then run `mefctl restart \
+            mefdaemon`."
         );
     };
     format!("This installation is a package: {package}")

@@ -1,7 +1,7 @@
 //! What `mefctl help` says.
 
 pub(super) const HELP: &str = "\
-mefctl: the command language of MEF, done by mef
+mefctl: the command language of MEF, carried out by mef
 
 Usage: mefctl WORD …
 
@@ -19,7 +19,7 @@ Usage: mefctl WORD …
   bans clear [--ddos] [--all]                                              (mef unban --all)
   lists whitelist|blacklist|recidive           entries of the lists; who was banned how often
   config check [FILE]                          what mef.conf says                  (mef check)
-  config update [--dry-run] [FILE]             write out the defaults of keys that it has not
+  config update [--dry-run] [FILE]             write out the defaults of missing keys
   stats …                                      attacks of the past                (mef report)
   status [--verbose] [fastpath]                what runs and what is in force     (mef status)
   fix check|all                                say what is wrong; bring the set-up up to date

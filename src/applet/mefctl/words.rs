@@ -100,7 +100,7 @@ impl<'a> GivenWords<'a> {
 }
 
 fn too_many(word: &str) -> OutputError {
-    OutputError::Usage(format!("'{}' is one word too many; see `mefctl help`", shown(word)))
+    OutputError::Usage(format!("unexpected word '{}'; see `mefctl help`", shown(word)))
 }
 
 /// What is said about a word that nobody knows.

@@ -108,9 +108,7 @@ fn steps(job: &mut SetupJob, steps: &[SetupStep], output: &mut Output<'_>) -> Re
         match step.run(&job.root, &mut job.manifest) {
             Ok(()) => writeln!(output.out, "  {step}")?,
             Err(e) => {
-                return Err(OutputError::Failed(format!(
-                    "not done: {step}: {e}; run it again when that is mended"
-                )));
+                return Err(OutputError::Failed(format!("not done: {step}: {e}; fix that and run it again")));
             }
         }
     }
@@ -126,7 +124,7 @@ pub(super) fn end(settings: &Settings) -> Result<(), OutputError> {
         }
         std::thread::sleep(STEP);
     }
-    Err(OutputError::Failed("the daemon does not end: its files stay".into()))
+    Err(OutputError::Failed("the daemon does not stop: its files stay".into()))
 }
 
 /// Takes the tables out of the kernel.

@@ -19,7 +19,7 @@ pub(super) fn prometheus(
         )
     };
     one("up", false, "Whether the daemon runs", answer.is_some().into())?;
-    one("table", false, "Whether the table of bans is there", kernel.state.is_some().into())?;
+    one("table", false, "Whether the table of bans exists", kernel.state.is_some().into())?;
     one("bans_in_force", false, "Bans that the kernel holds", kernel.bans)?;
     one("allowed", false, "Ranges on the allow list that the kernel holds", kernel.allowed)?;
     one("throttled", false, "Sources in the flood throttle", kernel.throttled)?;
@@ -62,8 +62,8 @@ fn lists(out: &mut dyn Write, answer: &DaemonAnswer) -> io::Result<()> {
     const COLUMNS: [(&str, &str, &str); 5] = [
         ("asked_total", "counter", "Addresses that a DNSBL was asked about"),
         ("listed_total", "counter", "Of these, addresses that it lists"),
-        ("failed_total", "counter", "Of these, addresses without an answer that counts"),
-        ("answer_milliseconds", "gauge", "Time that an answer takes"),
+        ("failed_total", "counter", "Of these, addresses without a usable answer"),
+        ("answer_milliseconds", "gauge", "Time an answer takes"),
         ("up", "gauge", "Whether a DNSBL is asked"),
     ];
     if answer.lists.is_empty() {

@@ -7,6 +7,7 @@ use crate::applet::bans::about;
 use crate::applet::output::{Output, OutputError};
 use crate::ban::Scope;
 use crate::base::clock::Span;
+use crate::base::count::count;
 use crate::base::json::Object;
 use crate::base::range::Range;
 use crate::config::{Engine, ServiceRule, written};
@@ -153,26 +154,37 @@ impl<'a> TestReport<'a> {
             return Ok(());
         }
         let text = format!(
-            "{name}: {} lines, {} hits, {} ignored, {} ambiguous, {} without an address",
-            c.lines, all.hits, c.ignored, c.ambiguous, c.no_address
+            "{name}: {}, {}, {} ignored, {} ambiguous, {} without an address",
+            count(c.lines, "line"),
+            count(all.hits, "hit"),
+            c.ignored,
+            c.ambiguous,
+            c.no_address
         );
         if self.args.hits {
             output.note(&text);
             return Ok(());
         }
-        let rest = Rest(all).to_string();
+        let (bans, rest) = (count(all.bans, "ban"), Rest(all));
         let Some(rule) = one else {
-            writeln!(output.out, "{text}\n{} bans{rest}", all.bans)?;
+            writeln!(output.out, "{text}\n{bans}{rest}")?;
             for (rule, sums) in each {
-                writeln!(output.out, "{}: {} hits, {} bans{}", rule.name, sums.hits, sums.bans, Rest(*sums))?;
+                writeln!(
+                    output.out,
+                    "{}: {}, {}{}",
+                    rule.name,
+                    count(sums.hits, "hit"),
+                    count(sums.bans, "ban"),
+                    Rest(*sums)
+                )?;
             }
             return Ok(());
         };
         if rule.engine == Engine::Webscan {
-            writeln!(output.out, "{text}, {} not understood\n{} bans{rest}", c.no_header, all.bans)?;
+            writeln!(output.out, "{text}, {} not understood\n{bans}{rest}", c.no_header)?;
         } else {
-            let (times, within) = (rule.maxretry, written(rule.findtime));
-            writeln!(output.out, "{text}\n{} bans ({times} hits within {within}){rest}", all.bans)?;
+            let (times, within) = (count(rule.maxretry, "hit"), written(rule.findtime));
+            writeln!(output.out, "{text}\n{bans} ({times} within {within}){rest}")?;
         }
         Ok(())
     }
@@ -184,13 +196,13 @@ struct Rest(Sums);
 impl std::fmt::Display for Rest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Sums { repeated, exempt, detected, .. } = self.0;
-        for (count, what) in [
-            (repeated, "times of somebody who is banned then already"),
-            (exempt, "times of somebody who must not be banned"),
-            (detected, "times only told (action=detect)"),
+        for (times, what) in [
+            (repeated, "by an address that is already banned"),
+            (exempt, "by an address that must not be banned"),
+            (detected, "only reported (action=detect)"),
         ] {
-            if count > 0 {
-                write!(f, ", {count} {what}")?;
+            if times > 0 {
+                write!(f, ", {} {what}", count(times, "time"))?;
             }
         }
         Ok(())
@@ -231,7 +243,8 @@ fn as_json(number: u64, rule: &str, finding: &RehearsalFinding<'_>) -> String {
 
 fn in_words(finding: &RehearsalFinding<'_>) -> String {
     let RehearsalFinding { addr, hits, reason, .. } = finding;
-    let cause = if reason.is_empty() { format!(" after {hits} hits") } else { format!(": {reason}") };
+    let cause =
+        if reason.is_empty() { format!(" after {}", count(*hits, "hit")) } else { format!(": {reason}") };
     match &finding.outcome {
         RehearsalOutcome::Ban { time, bans, scope } => {
             format!("ban {addr}{cause}, {}", terms(*time, *bans, scope))

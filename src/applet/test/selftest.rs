@@ -2,6 +2,7 @@
 //! `mef test --self`: every service rule against the examples in its own file.
 
 use crate::applet::output::{Output, OutputError};
+use crate::base::count::count;
 use crate::config::{Settings, conf_files, examples, load_rule};
 use crate::detect::Detector;
 use std::net::IpAddr;
@@ -28,12 +29,17 @@ pub(super) fn run(settings: Settings, names: &[String], output: &mut Output<'_>)
     let mut settings = Some(settings);
     let mut total = 0;
     for path in &paths {
-        let count = one(settings.take().unwrap_or_default(), path, output)?;
-        writeln!(output.out, "{path}: {count} examples")?;
-        total += count;
+        let examples = one(settings.take().unwrap_or_default(), path, output)?;
+        writeln!(output.out, "{path}: {}", count(examples, "example"))?;
+        total += examples;
     }
     if output.problems == 0 {
-        writeln!(output.out, "{} rules, {total} examples: all as they should be", paths.len())?;
+        writeln!(
+            output.out,
+            "{}, {}: all as they should be",
+            count(paths.len(), "rule"),
+            count(total, "example")
+        )?;
     }
     output.end()
 }

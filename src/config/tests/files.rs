@@ -153,7 +153,7 @@ fn files_that_cannot_be_read_are_told() {
     let reported = dir.load().1;
     assert_eq!(
         reported,
-        ["rules.d/big.conf: warning: the file can be written by everybody (chmod 644, owner root)\n"]
+        ["rules.d/big.conf: warning: the file is writable by everybody (chmod 644, owner root)\n"]
     );
 }
 
@@ -206,7 +206,7 @@ fn lists() {
         bad,
         [
             "6:3+12 'host.example' is not an address or network [  host.example # no]",
-            "8:9+7 '5.6.7.8' is not known behind an address [1.2.3.4 5.6.7.8]",
+            "8:9+7 '5.6.7.8' is not known after an address [1.2.3.4 5.6.7.8]",
             "9:1+1 bytes that are not UTF-8 [\u{fffd}]",
             "10:1+9 '0.0.0.0/0' is too large a part of the internet [0.0.0.0/0]",
         ]
@@ -260,8 +260,8 @@ fn words_behind_an_address_and_what_is_too_wide() {
         ("3000::/4", "\"3000::/4\" '3000::/4' is too large a part of the internet"),
         ("192.0.2.1 until=2026-11-25T21:00:00Z", "192.0.2.1/32 until 1795640400"),
         ("192.0.2.1 until=2026-11-25T21:00Z force", "192.0.2.1/32 until 1795640400 force"),
-        ("192.0.2.1 until=tomorrow", "\"until=tomorrow\" 'until=tomorrow' is not known behind an address"),
-        ("192.0.2.1 forced", "\"forced\" 'forced' is not known behind an address"),
+        ("192.0.2.1 until=tomorrow", "\"until=tomorrow\" 'until=tomorrow' is not known after an address"),
+        ("192.0.2.1 forced", "\"forced\" 'forced' is not known after an address"),
         ("  host.example", "\"host.example\" 'host.example' is not an address or network"),
         ("192.0.2.1/24", "192.0.2.0/24"),
         ("::ffff:192.0.2.1", "192.0.2.1/32"),

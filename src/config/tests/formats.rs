@@ -24,7 +24,7 @@ const DENY: &[(&str, &str)] = &[
     ("add bl 192.0.2.7 timeout 0", "192.0.2.7/32"),
     (
         "add bl 192.0.2.7 timeout 300",
-        "foreign \"192.0.2.7\" '192.0.2.7' ends at a time that is not told here",
+        "foreign \"192.0.2.7\" '192.0.2.7' ends at a time that is not given here",
     ),
     ("add bl 192.0.2.0/25 nomatch", "foreign \"192.0.2.0/25\" '192.0.2.0/25' is an exception"),
     ("add bl 192.0.2.7,tcp:22", "foreign \"192.0.2.7,tcp:22\" '192.0.2.7,tcp:22' is more than an address"),
@@ -38,7 +38,7 @@ const DENY: &[(&str, &str)] = &[
     ("deny 192.0.2.7;", "192.0.2.7/32"),
     ("    deny  2001:db8::/32 ;", "2001:db8::/32"),
     ("Deny from 192.0.2.7 198.51.100.0/24", "192.0.2.7/32 198.51.100.0/24"),
-    ("deny all;", "foreign \"all\" 'all' is no address"),
+    ("deny all;", "foreign \"all\" 'all' is not an address"),
     (
         "allow 192.0.2.7;",
         "foreign \"allow 192.0.2.7\" 'allow 192.0.2.7' is the opposite of what this list does",
@@ -50,8 +50,8 @@ const DENY: &[(&str, &str)] = &[
     ("sshd: 192.0.2.7: spawn (/bin/mail root)", "192.0.2.7/32"),
     ("ALL: [2001:db8:1::]/48", "2001:db8:1::/48"),
     ("ALL: 2001:db8::7", "2001:db8::7/128"),
-    ("ALL: .example.com", "foreign \".example.com\" '.example.com' is no address"),
-    ("ALL: ALL EXCEPT 192.0.2.7", "foreign \"ALL\" 'ALL' is no address"),
+    ("ALL: .example.com", "foreign \".example.com\" '.example.com' is not an address"),
+    ("ALL: ALL EXCEPT 192.0.2.7", "foreign \"ALL\" 'ALL' is not an address"),
     (
         "sshd: 192.0.2.7 : allow",
         "foreign \"sshd: 192.0.2.7 : allow\" 'sshd: 192.0.2.7 : allow' is the opposite of what this list \
@@ -65,10 +65,10 @@ const DENY: &[(&str, &str)] = &[
     (
         "{\"prefixes\":[{\"cidr\":\"192.0.2.0/24\"}]}",
         "foreign \"{\\\"prefixes\\\":[{\\\"cidr\\\":\\\"192.0.2.0/24\\\"}]}\" \
-         '{\"prefixes\":[{\"cidr\":\"192.0.2.0/24\"}]}' is no such object",
+         '{\"prefixes\":[{\"cidr\":\"192.0.2.0/24\"}]}' is not such an object",
     ),
     ("{\"cidr\":\"x\"}", "\"x\" 'x' is not an address or network"),
-    ("[", "foreign \"[\" '[' is no such object"),
+    ("[", "foreign \"[\" '[' is not such an object"),
     // DShield, feeds in columns
     ("Start\tEnd\tNetmask\tAttacks\tName\tCountry\temail", "nothing"),
     ("192.0.2.0\t192.0.2.255\t24\t3471\tNAME\tCN\ta@b.example", "192.0.2.0/24"),
@@ -81,8 +81,8 @@ const DENY: &[(&str, &str)] = &[
     ("192.0.2.7,192.0.2.9,22", "\"192.0.2.9\" '192.0.2.9' is a second address"),
     ("a,5,b", "\"a,5,b\" 'a,5,b' has no address"),
     ("x,192.0.2.7,http://a.example/b", "192.0.2.7/32"),
-    ("ALL: ALL EXCEPT 192.0.2.7, 192.0.2.8", "foreign \"ALL\" 'ALL' is no address"),
-    ("sshd: 192.0.2.7, host.example", "foreign \"host.example\" 'host.example' is no address"),
+    ("ALL: ALL EXCEPT 192.0.2.7, 192.0.2.8", "foreign \"ALL\" 'ALL' is not an address"),
+    ("sshd: 192.0.2.7, host.example", "foreign \"host.example\" 'host.example' is not an address"),
     ("192.0.2.7\tforce", "192.0.2.7/32 force"),
     // csf.deny
     (
@@ -97,7 +97,7 @@ const DENY: &[(&str, &str)] = &[
     ),
     ("Include /etc/csf/x", "foreign \"Include /etc/csf/x\" 'Include /etc/csf/x' is an Include of CSF"),
     // None of these
-    ("192.0.2.7 x", "\"x\" 'x' is not known behind an address"),
+    ("192.0.2.7 x", "\"x\" 'x' is not known after an address"),
     ("2001:db8::g", "\"2001:db8::g\" '2001:db8::g' is not an address or network"),
     ("fe80::1%eth0", "\"fe80::1%eth0\" 'fe80::1%eth0' is not an address or network"),
 ];
@@ -125,7 +125,7 @@ fn lines_of_others_in_an_allow_list() {
         ),
         ("my-host.example", "host my-host.example"),
         ("10.0.0.0-10.0.0.255", "10.0.0.0/24"),
-        ("192.0.2.7 x", "\"x\" 'x' is not known behind an address"),
+        ("192.0.2.7 x", "\"x\" 'x' is not known after an address"),
     ];
     for (line, want) in cases {
         assert_eq!(word(ListKind::Allow, line), want, "{line}");

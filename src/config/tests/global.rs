@@ -138,7 +138,10 @@ fn mistakes_are_told_with_their_place() {
             "Warning 2:1+15 'ps_source_order' is no longer needed | scans are counted inside the kernel, no \
              packet is copied to this program",
         ),
-        ("no setting", "Error 2:1+10 a line that is no setting | expected key=value, [section] or # comment"),
+        (
+            "no setting",
+            "Error 2:1+10 a line that is not a setting | expected key=value, [section] or # comment",
+        ),
         ("=5", "Error 2:1+1 a value without a key | expected key=value"),
         (
             "[golbal]",
@@ -151,10 +154,7 @@ fn mistakes_are_told_with_their_place() {
             "Error 2:1+13 the DNSBL profile 'x' has no zone | add rbl_x_zone=…",
         ),
         ("rbl_x_zone=bl..example", "Error 2:15+1 an empty part | parts have 1 to 63 characters"),
-        (
-            "rbl_x_zone=bl.exämple",
-            "Error 2:17+1 no character of a domain name | letters, digits, '-' and '_'",
-        ),
+        ("rbl_x_zone=bl.exämple", "Error 2:17+1 not a domain name character | letters, digits, '-' and '_'"),
         ("rbl_X_zone=a", "Warning 2:1+10 unknown key 'rbl_X_zone' | it has no effect"),
         (
             "ddos_port_0_connlimit=1",

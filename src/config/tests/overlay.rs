@@ -179,8 +179,8 @@ fn what_is_wrong_is_told_in_its_own_file() {
             "sshd.conf:2:10: 'many' is not a whole number",
             "nosuch.conf: the rule can never match (it needs a failregex= in section [rule])",
             "nosuch.conf: nothing says where the lines come from (add programs= or files=)",
-            "lonely.local: warning: it has no effect: no rule that ships and no file .conf beside it has \
-             this name",
+            "lonely.local: warning: it has no effect: no shipped rule and no .conf file beside it has this \
+             name",
         ]
     );
     assert!(!loaded.rules.iter().any(|rule| ["sshd", "postfix", "nosuch"].contains(&rule.name.as_str())));
@@ -205,7 +205,7 @@ fn defaults_hold_for_rules_that_say_nothing() {
         ("[defaults]\nmaxrety=1\n", "4:1: warning: unknown key 'maxrety'"),
         ("maxretry=3\n", "3:1: 'maxretry' is a key of service rules"),
         ("failregex=3\n", "3:1: 'failregex' is a key of service rules"),
-        ("bantime.increment=true\n", "3:1: warning: 'bantime.increment' is a word of another program"),
+        ("bantime.increment=true\n", "3:1: warning: 'bantime.increment' is a key of another program"),
     ];
     for (lines, want) in cases {
         conf(&dir, lines);
@@ -256,7 +256,7 @@ fn words_of_other_programs_are_answered() {
         ("backend=nftables", "firewall_backend in mef.conf"),
         ("port=ssh", "ports= here"),
         ("bantime.increment=true", "bantime_increment="),
-        ("            ^bad password from <HOST>$", "failregex= stands before each"),
+        ("            ^bad password from <HOST>$", "repeat failregex= before each"),
     ];
     for (line, want) in cases {
         assert!(rule(line).contains(want), "{line}: {}", rule(line));

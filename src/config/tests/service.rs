@@ -116,10 +116,13 @@ fn what_is_wrong_with_a_web_scan_is_told() {
             "Error 0:1+1 rule_1: status_share alone | it needs requests_min= or status_threshold=, too: one \
              of one is 100 percent",
         ),
-        ("rule_1_status_code=4x", "Error 5:20+2 '4x' is no status | expected 404, 4xx or *, or a comma list"),
+        (
+            "rule_1_status_code=4x",
+            "Error 5:20+2 '4x' is not a status | expected 404, 4xx or *, or a comma list",
+        ),
         (
             "rule_1_status_code=404,700",
-            "Error 5:24+3 '700' is no status | expected 404, 4xx or *, or a comma list",
+            "Error 5:24+3 '700' is not a status | expected 404, 4xx or *, or a comma list",
         ),
         (
             "rule_1_requests_min=9\nrule_1_request_min=2",
@@ -196,7 +199,10 @@ fn weights() {
             "Error 2:1+10 the weight '' is not a whole number | expected a number from 0 to 255",
         ),
         ("ignoreregex@2=a", "Error 2:1+13 only failregex has a weight | other lines count nothing"),
-        ("weight=3", "Error 2:1+6 'weight' is no key of its own | it belongs to one pattern: failregex@3=…"),
+        (
+            "weight=3",
+            "Error 2:1+6 'weight' is not a key of its own | it belongs to one pattern: failregex@3=…",
+        ),
     ];
     for (text, want) in cases {
         assert_eq!(parse(text).1, [*want], "{text}");
@@ -228,8 +234,8 @@ fn mistakes_refuse_the_rule() {
         ),
         (
             "failregex=x\nname=a.b",
-            "Error 3:6+3 'a.b' is no name of a rule | a name is made of letters, digits, '-' and '_', at \
-             most 32 of them",
+            "Error 3:6+3 'a.b' is not a rule name | a name consists of letters, digits, '-' and '_', at most \
+             32",
         ),
         ("failregex=x\nmaxretry=0", "Error 3:10+1 '0' is out of range | expected a number from 1 to 100000"),
         ("failregex=x\nbantime=0", "Error 3:9+1 '0' is too short | a ban lasts at least 1s"),
@@ -249,7 +255,7 @@ fn mistakes_refuse_the_rule() {
             && reported[0].starts_with("Warning 4:1+9 a part of this pattern is taken for a comment")
     );
     let (rule, problems) = parse_service("a b", format!("[rule]\n{base}").as_bytes());
-    assert!(rule.is_none() && problems[0].what == "the file's name 'a b' is no name of a rule");
+    assert!(rule.is_none() && problems[0].what == "the file's name 'a b' is not a rule name");
     assert_eq!(parse(&format!("{base}name=")).0.map(|r| r.name).as_deref(), Some("stem"));
     assert!(parse(&format!("{base}source=journal\ntrust=any\nprograms=")).0.is_some_and(|r| r.trust_any));
 }
@@ -283,7 +289,7 @@ fn examples_are_read_from_comments() {
 fn paths_are_separated_by_commas() {
     let (rule, reported) = parse("failregex=x <HOST>\nfiles=/var/log/a.log /var/log/b.log");
     assert!(rule.is_none());
-    let say = "Error 3:22+14 '/var/log/b.log' is a second path behind a blank | a list of paths is separated \
+    let say = "Error 3:22+14 '/var/log/b.log' is a second path after a space | a list of paths is separated \
         by commas: /var/log/a.log,/…";
     assert_eq!(reported, [say]);
     let (rule, _) = parse("failregex=x <HOST>\nfiles=/var/log/my app.log, /var/log/b.log");

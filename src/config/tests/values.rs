@@ -104,7 +104,7 @@ fn ports() {
         ("0", Err("'0' is not a port")),
         ("65536", Err("'65536' is not a port")),
         ("+1", Err("'+1' is not a port")),
-        ("20-10", Err("'20-10' runs backwards")),
+        ("20-10", Err("'20-10' is reversed")),
         ("ssh", Err("'ssh' is not a port")),
         ("22,,25", Err("an empty item")),
         ("22,", Err("an empty item")),
@@ -191,7 +191,7 @@ fn commands_are_no_shell() {
         ("/bin/x > y", Err("'>' has no meaning: no shell runs this")),
         ("a | b", Err("'|' has no meaning: no shell runs this")),
         ("a $(b)", Err("'$(b)' has no meaning: no shell runs this")),
-        ("a \"b", Err("'\"b' lacks the closing quote")),
+        ("a \"b", Err("'\"b' has no closing quote")),
     ];
     for (text, want) in cases {
         assert_eq!(ok(text), want.map(str::to_string).map_err(str::to_string), "{text}");

@@ -3,6 +3,7 @@
 
 use super::Judge;
 use crate::base::clock::{Now, Wall};
+use crate::base::count::count;
 use crate::base::range::Range;
 use crate::daemon::notes::Topic;
 use crate::enforce::{Enforcer, Memory, SavedUntil};
@@ -66,7 +67,7 @@ pub(in crate::daemon) fn restore(enforcer: &mut Enforcer, now: Wall) {
 pub(in crate::daemon) fn log_restored(result: Result<usize, StateError>) {
     match result {
         Ok(0) => {}
-        Ok(n) => log::info!("{n} bans put back from the journal"),
+        Ok(n) => log::info!("{} restored from the journal", count(n, "ban")),
         Err(e) => log::warn!("{e}"),
     }
 }

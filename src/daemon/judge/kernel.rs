@@ -18,7 +18,7 @@ impl Judge {
     /// Tells the kernel whom it must not ban for bare packets.
     pub(super) fn exempt_in_kernel(&mut self) {
         if let Err(e) = self.decider.exempt_in(self.enforcer.guard()) {
-            log::error!("who is never banned for port scans and floods: {e}");
+            log::error!("addresses never banned for port scans and floods: {e}");
         }
     }
 

@@ -3,6 +3,7 @@
 
 use super::Judge;
 use crate::base::clock::{Mono, Wall};
+use crate::base::count::count;
 use crate::base::range::Range;
 use crate::control::proto::{FACTS, OffenderLine, RuleLine};
 use crate::daemon::sources::SightChange;
@@ -125,22 +126,22 @@ impl Judge {
     pub(in crate::daemon) fn report(&self) {
         let c = self.observer.detector.counts();
         log::info!(
-            "{} lines, {} looked at, {} hits, {} ignored, {} ambiguous, {} without address, {} without \
+            "{}, {} looked at, {}, {} ignored, {} ambiguous, {} without address, {} without \
              header",
-            c.lines,
+            count(c.lines, "line"),
             c.candidates,
-            self.observer.hits(),
+            count(self.observer.hits(), "hit"),
             c.ignored,
             c.ambiguous,
             c.no_address,
             c.no_header
         );
         log::info!(
-            "{} bans, {} offenders tracked, {} evicted; the table was put back {} times",
-            self.counted.bans,
-            self.observer.counter.tracker.used(),
+            "{}, {} tracked, {} evicted; the table was restored {}",
+            count(self.counted.bans, "ban"),
+            count(self.observer.counter.tracker.used(), "offender"),
             self.observer.counter.tracker.evicted(),
-            self.counted.reasserted
+            count(self.counted.reasserted, "time")
         );
     }
 }

@@ -18,7 +18,7 @@ use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::firewall::nft::expr::{self, Cmp, PayloadBase, REG};
 use crate::firewall::nft::{Hook, NftRule, Optional, SetSpec};
 
-/// Drops first datagrams of those banned, behind connection tracking.
+/// Drops first datagrams of those banned, after connection tracking.
 pub(super) const BEGIN: Name = Name::of("begin");
 /// Behind connection tracking (-200), before the guard of floods.
 const PRIORITY_BEGIN: i32 = PRIORITY_MANGLE - 1;

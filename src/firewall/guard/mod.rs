@@ -74,11 +74,11 @@ const WORDS: [(Capability, &str, &[&str]); 8] = [
         "cannot report port scans, floods and new sources",
         &["nfnetlink_log", "nft_log", "nft_limit"],
     ),
-    (Capability::Sockets, "cannot look up sockets: the ports that listen are told to it", &["nft_socket"]),
+    (Capability::Sockets, "cannot look up sockets: it is given the ports that listen", &["nft_socket"]),
     (Capability::Scans, "cannot see port scans", &["nft_limit"]),
     (Capability::Ingress, "cannot drop in the ingress hook of these interfaces; prerouting raw does it", &[]),
     (Capability::Floods, "cannot hold floods back", &["nft_ct", "nft_limit"]),
-    (Capability::NewSources, "cannot tell of new sources: DNSBLs hear of nobody by that", &["nft_limit"]),
+    (Capability::NewSources, "cannot report new sources: DNSBLs are not asked about them", &["nft_limit"]),
     (Capability::Connections, "cannot count connections: ddos_connlimit has no effect", &["nft_connlimit"]),
 ];
 

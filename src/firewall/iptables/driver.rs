@@ -18,7 +18,7 @@ const WORDS: [(Capability, &str); 5] = [
     (Capability::Ingress, "cannot drop in the ingress hook: nf_tables alone has that"),
     (Capability::Scans, "port scans are not seen"),
     (Capability::Floods, "floods are not held back"),
-    (Capability::NewSources, "new sources are not reported: DNSBLs hear of nobody by that"),
+    (Capability::NewSources, "new sources are not reported: DNSBLs are not asked about them"),
 ];
 
 impl View for Fallback {

@@ -330,7 +330,7 @@ impl Fallback {
             return Ok(false);
         }
         let text = format!(
-            "ip_set {0}: there is a set of that name that mef has not made: rename it \
+            "ip_set {0}: there is a set of that name that mef did not create: rename it \
             (ipset rename {0} NAME)",
             spec.name
         );

@@ -17,10 +17,10 @@ const HIT: &str = "mef_hit";
 /// refused, and are known to be for this host or others.
 const PLACES: [(&str, &[&str], &str); 5] = [
     ("raw", &["PREROUTING"], "prerouting raw, before connection tracking"),
-    ("mangle", &["PREROUTING"], "prerouting mangle, behind connection tracking"),
-    ("filter", &["INPUT", "FORWARD"], "input and forward, behind connection tracking"),
-    ("filter", &["INPUT"], "input, behind connection tracking"),
-    ("filter", &["FORWARD"], "forward, behind connection tracking"),
+    ("mangle", &["PREROUTING"], "prerouting mangle, after connection tracking"),
+    ("filter", &["INPUT", "FORWARD"], "input and forward, after connection tracking"),
+    ("filter", &["INPUT"], "input, after connection tracking"),
+    ("filter", &["FORWARD"], "forward, after connection tracking"),
 ];
 /// Ports that one rule can ask for; a range counts twice.
 const MULTIPORT_MAX: usize = 15;

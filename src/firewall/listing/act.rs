@@ -81,7 +81,7 @@ impl ExprWalk<'_, '_> {
         self.stage = Stage::Logged;
         match prefix.filter(|prefix| !prefix.chars().any(char::is_control)) {
             Some(prefix) => self.r.rule.log = Some(prefix.to_owned()),
-            None => self.r.fail("it logs in a way that the language has not"),
+            None => self.r.fail("it logs in a way that the language does not have"),
         }
     }
 
@@ -142,7 +142,7 @@ impl ExprWalk<'_, '_> {
             Some(compat::Xt::Tests(tests)) => {
                 self.r.say(&["match ", &shown(name), " ", &hex(info.get(..16).unwrap_or(info))]);
                 if self.stage != Stage::Matches {
-                    self.r.fail("it looks at packets behind a limit or a log");
+                    self.r.fail("it looks at packets after a limit or a log");
                 }
                 for test in tests {
                     let result = match test {

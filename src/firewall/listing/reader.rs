@@ -118,9 +118,9 @@ impl RuleReader {
     #[inline(never)]
     pub fn test(&mut self, value: &Value, test: &FieldTest<'_>, interface: Interface) {
         let result = match value.what {
-            What::Other | What::Number => Err(["the language does not look at ", &value.text].concat()),
+            What::Other | What::Number => Err(["the language does not match ", &value.text].concat()),
             _ if test.keys.iter().any(|(first, last)| first.len().max(last.len()) > value.len) => {
-                Err("it looks for several things together".into())
+                Err("it matches several things together".into())
             }
             What::Interface { is_in, by_index } => self.interfaces(is_in, by_index, value, test, interface),
             _ if test
@@ -132,7 +132,7 @@ impl RuleReader {
             }
             What::Pair { of } => self.pair(of, value, test),
             What::Address { family, is_source } => self.address(family, is_source, value, test),
-            _ if value.mask.is_some() && value.what != What::State => Err("single bits are looked at".into()),
+            _ if value.mask.is_some() && value.what != What::State => Err("single bits are matched".into()),
             What::Port { is_source } => self.port(is_source, test),
             What::State => self.states(value, test),
             What::Protocol | What::Family { .. } => self.header(value, test),
@@ -190,7 +190,7 @@ impl RuleReader {
     ) -> Result<(), String> {
         let mut ranges = Vec::new();
         for (first, last) in test.keys {
-            ranges.push(prefix(family, value, first, last).ok_or("single bits of addresses are looked at")?);
+            ranges.push(prefix(family, value, first, last).ok_or("single bits of addresses are matched")?);
         }
         if test.not {
             let mut rest = vec![whole(family).ok_or("no addresses")?];
@@ -221,10 +221,10 @@ impl RuleReader {
 
     #[inline(never)]
     fn pair(&mut self, of: Option<Family>, value: &Value, test: &FieldTest<'_>) -> Result<(), String> {
-        let &[(key, last)] = test.keys else { return Err("it looks for several things together".into()) };
+        let &[(key, last)] = test.keys else { return Err("it matches several things together".into()) };
         let halves =
             key.split_at_checked(value.len / 2).filter(|_| key == last && !test.not && value.mask.is_none());
-        let (src, dst) = halves.ok_or("source and destination are looked at together")?;
+        let (src, dst) = halves.ok_or("source and destination are matched together")?;
         let half = |what| Value { what, text: String::new(), len: value.len / 2, mask: None };
         for (is_source, key) in [(true, src), (false, dst)] {
             let test = FieldTest { keys: &[(key, key)], not: false };

@@ -106,7 +106,7 @@ impl<'a> ExprWalk<'a, '_> {
     #[inline(never)]
     fn expression(&mut self, name: &[u8], e: ListedExpr<'_>) {
         if self.stage == Stage::Decided {
-            self.r.fail("something stands behind its verdict");
+            self.r.fail("something follows its verdict");
         }
         let known: &[(&[u8], RuleResult<Self>)] = &[
             (b"meta", Self::meta),
@@ -289,7 +289,7 @@ impl<'a> ExprWalk<'a, '_> {
 
     fn test(&mut self, value: &Value, keys: &[Keys<'_>], not: bool) {
         if self.stage != Stage::Matches {
-            self.r.fail("it looks at packets behind a limit or a log");
+            self.r.fail("it looks at packets after a limit or a log");
         }
         self.r.test(value, &FieldTest { keys, not }, self.context.interface);
     }
@@ -306,7 +306,7 @@ impl<'a> ExprWalk<'a, '_> {
         let sign = if not { " != " } else { " " };
         let Some(value) = self.r.value(e.or_0(2)) else {
             self.r.say(&["lookup @", &shown(name)]);
-            return self.r.fail("it looks for several things together");
+            return self.r.fail("it matches several things together");
         };
         let map = e.bytes(3).is_some();
         let found = self.set(name);
@@ -324,7 +324,7 @@ impl<'a> ExprWalk<'a, '_> {
             Some(&SetContent::Named(set, len)) if !not && !map => {
                 self.r.say(&[&value.text, " @", &shown(name)]);
                 if self.stage != Stage::Matches {
-                    self.r.fail("it looks at packets behind a limit or a log");
+                    self.r.fail("it looks at packets after a limit or a log");
                 }
                 let whole = value.mask.is_none() && value.len == len;
                 let result = match value.what {
@@ -332,7 +332,7 @@ impl<'a> ExprWalk<'a, '_> {
                         self.r.add_addresses(family, is_source, Some(Addresses::Set(set)))
                     }
                     What::Port { is_source } if whole => self.r.add_ports(is_source, Ports::Set(set)),
-                    _ => Err("it looks for something else than a whole address or port in a set".to_owned()),
+                    _ => Err("it looks for something other than a whole address or port in a set".to_owned()),
                 };
                 result.unwrap_or_else(|why| self.r.fail(&why));
             }
@@ -342,7 +342,7 @@ impl<'a> ExprWalk<'a, '_> {
             }
             _ => {
                 self.r.say(&[&value.text, sign, "@", &shown(name)]);
-                self.r.fail("it uses a set in a way that the language has not");
+                self.r.fail("it uses a set in a way that the language does not have");
             }
         }
     }

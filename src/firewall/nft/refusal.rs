@@ -142,12 +142,12 @@ impl std::fmt::Display for TxnError {
             }
             TxnError::Owned(table, port) => write!(
                 f,
-                "the table {table} belongs to {} (flags owner), which alone may change it; it is given back \
-                 when that ends",
+                "the table {table} belongs to {} (flags owner), the only one that may change it; it is \
+                 released when that ends",
                 owner::holder(*port)
             ),
             TxnError::Lost(Lost::Overrun) => {
-                f.write_str("netlink: netlink receive buffer overrun (ENOBUFS) again and again")
+                f.write_str("netlink: netlink receive buffer overrun (ENOBUFS) repeatedly")
             }
             TxnError::Lost(Lost::Sys(call, errno)) => {
                 let advice = match errno {
@@ -170,14 +170,14 @@ impl std::fmt::Display for TxnError {
 }
 
 /// Said where there can be no table at all.
-const NO_TABLES: &str = ": this kernel lacks nf_tables: load the module nf_tables, or install what has it \
-    (on OpenWrt kmod-nft-core)";
+const NO_TABLES: &str = ": this kernel lacks nf_tables: load the module nf_tables, or install the package \
+    that has it (on OpenWrt kmod-nft-core)";
 /// What fails when nobody can listen to packets that rules report.
 pub const NFLOG: &str = "nfnetlink_log";
 const NO_NFLOG: &str = ": this kernel lacks nfnetlink_log (on OpenWrt kmod-nfnetlink-log)";
 const NO_INET: &str = ": the nf_tables of this kernel lacks the family inet (nf_tables_inet)";
-const NO_NETFILTER: &str = ": this kernel lacks nfnetlink: load the module nfnetlink, or install what has it \
-    (on OpenWrt kmod-nfnetlink)";
+const NO_NETFILTER: &str = ": this kernel lacks nfnetlink: load the module nfnetlink, or install the package \
+    that has it (on OpenWrt kmod-nfnetlink)";
 
 const ROOT: &str = ": run it as root (CAP_NET_ADMIN in this network namespace)";
 

@@ -257,11 +257,7 @@ impl JournalSource {
             let left = current.reader.left();
             self.damaged += left;
             if left > 0 {
-                self.say(
-                    JournalTopic::Damaged,
-                    &current.path,
-                    format_args!("damaged entries are passed over"),
-                );
+                self.say(JournalTopic::Damaged, &current.path, format_args!("damaged entries are skipped"));
             }
         }
     }
@@ -319,10 +315,10 @@ impl JournalSource {
         self.damaged += damaged;
         self.unreadable += unreadable;
         if damaged > 0 {
-            self.say(JournalTopic::Damaged, &path, format_args!("damaged entries are passed over"));
+            self.say(JournalTopic::Damaged, &path, format_args!("damaged entries are skipped"));
         }
         if unreadable > 0 {
-            let what = "messages packed with XZ, or longer than 128 KiB, are not read";
+            let what = "messages compressed with XZ, or longer than 128 KiB, are not read";
             self.say(JournalTopic::Unreadable, &path, format_args!("{what}"));
         }
         more

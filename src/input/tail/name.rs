@@ -102,7 +102,7 @@ impl WatchedName {
         match self.trouble {
             NameTrouble::None | NameTrouble::Missing => None,
             NameTrouble::NotRegular => Some(format!("{path} is not a regular file")),
-            NameTrouble::Kernel => Some(format!("{path} leads to a file of the kernel (proc, sysfs)")),
+            NameTrouble::Kernel => Some(format!("{path} leads to a kernel file (proc, sysfs)")),
             NameTrouble::Failed(n) => Some(format!("{path}: {}", strerror(Errno::from_raw(n)))),
         }
     }
@@ -142,10 +142,10 @@ impl WatchedName {
         match trouble {
             NameTrouble::None => log::info!("{path}: followed again"),
             NameTrouble::Missing if self.wild => {}
-            NameTrouble::Missing => log::info!("{path}: not there, waiting for it"),
+            NameTrouble::Missing => log::info!("{path} does not exist: waiting for it"),
             NameTrouble::NotRegular => log::warn!("{path}: not a regular file, cannot be followed"),
             NameTrouble::Kernel => {
-                log::warn!("{path}: leads to a file of the kernel (proc, sysfs), not followed")
+                log::warn!("{path}: leads to a kernel file (proc, sysfs), not followed")
             }
             NameTrouble::Failed(n) => log::warn!("{path}: {}", io::Error::from_raw_os_error(n)),
         }

@@ -154,16 +154,16 @@ impl Jump<'_> {
         } else if !plain.is_empty() {
             out.push(flat(Ok(plain)));
         }
-        if out.len() > RULES_MAX { Err("its chains are too many rules".into()) } else { Ok(()) }
+        if out.len() > RULES_MAX { Err("its chains have too many rules".into()) } else { Ok(()) }
     }
 
     #[inline(never)]
     fn follow(&mut self, name: &str, back: bool, outer: &Rule, out: &mut Vec<Flat>) -> Result<(), String> {
         let table = self.table;
-        let at = self.state.find(table, name).ok_or("it leads to a chain that is not there")?;
-        let chain = table.chains.get(at).ok_or("it leads to a chain that is not there")?;
+        let at = self.state.find(table, name).ok_or("it leads to a chain that does not exist")?;
+        let chain = table.chains.get(at).ok_or("it leads to a chain that does not exist")?;
         if outer.limit.is_some() || outer.log.is_some() {
-            return Err("it bounds or logs packets and then leads to another chain".into());
+            return Err("it limits or logs packets and then leads to another chain".into());
         }
         self.state.steps += 1;
         if self.depth == DEPTH_MAX || self.state.steps > STEPS_MAX {
@@ -199,7 +199,7 @@ impl Jump<'_> {
         // said.
         if rules.iter().any(|rule| rule.leaves && rule.parts.is_err()) {
             return Err(
-                ["a rule of the chain ", name, " that packets may leave it by cannot be said"].concat()
+                ["a rule of the chain ", name, " that packets may leave it by cannot be expressed"].concat()
             );
         }
         self.depth += 1;

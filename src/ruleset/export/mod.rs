@@ -102,7 +102,7 @@ pub fn all(tables: &mut [ListedTable]) -> Exported {
                 ]
                 .concat(),
             );
-            export.comment("here, the first rule decides. Look at what they accept before you load this.");
+            export.comment("here, the first rule decides. Check what they accept before you load this.");
         }
     }
     export.sets();
@@ -211,7 +211,7 @@ impl<'a> Export<'a> {
 
     fn unsaid(&mut self, why: &str, what: &str) {
         self.out.unsaid += 1;
-        self.comment(&["cannot be said: ", why, ": ", what].concat());
+        self.comment(&["cannot be expressed: ", why, ": ", what].concat());
     }
 
     fn unsaid_rule(&mut self, why: &str, table: &ListedTable, chain: &str, text: &str) {
@@ -222,7 +222,7 @@ impl<'a> Export<'a> {
         }
         self.out.unsaid += 1;
         self.out.lost += 1;
-        let text = ["cannot be said: ", why, ": ", &what].concat();
+        let text = ["cannot be expressed: ", why, ": ", &what].concat();
         self.out.lines.push([LOST, " action=drop # ", &harmless(&text)].concat());
     }
 
@@ -240,7 +240,7 @@ impl<'a> Export<'a> {
             .collect();
         self.out.lines.extend(texts);
         for (name, table) in std::mem::take(&mut self.lost) {
-            let why = "its elements are none, or more than a line holds";
+            let why = "it has no elements, or more than fit on a line";
             self.unsaid(why, &["set ", table, " ", name.as_str()].concat());
         }
     }
@@ -314,7 +314,7 @@ impl<'a> Export<'a> {
                     self.group(dir, table, chain, group);
                 } else if self.compares {
                     for rule in group {
-                        self.unsaid_rule("it is of another program", table, &chain.name, &rule.text);
+                        self.unsaid_rule("it belongs to another program", table, &chain.name, &rule.text);
                     }
                 } else {
                     let flat = flat::flatten(&mut self.flat, table, chain, group);

@@ -19,9 +19,9 @@ pub(super) fn answered(part: &RulePart) -> Result<(Vec<RulePart>, &str), &'stati
     let PacketVerdict::Reject(reject) = part.rule.verdict else { return Ok((vec![one], "")) };
     let note = if part.answer.is_empty() { "icmpx port-unreachable" } else { part.answer.as_str() };
     let note = match part.rule.proto {
-        proto if reject == Reject::Reset && proto != tcp => return Err("it resets what may be no TCP"),
+        proto if reject == Reject::Reset && proto != tcp => return Err("it resets what may not be TCP"),
         None if part.rule.limit.is_some() || part.rule.log.is_some() => {
-            return Err("it refuses every protocol, and bounds or logs them");
+            return Err("it refuses every protocol, and limits or logs them");
         }
         proto if proto.is_some() && (proto != tcp || reject == Reject::Reset) => part.answer.as_str(),
         _ => note,
@@ -49,7 +49,7 @@ pub(super) fn why_not(rule: &Rule) -> &'static str {
         _ if Proto::ALL.into_iter().all(|proto| compile::number(proto) != rule.proto) => {
             "the language does not know this protocol"
         }
-        _ => "the language has no words for this together",
+        _ => "the language cannot express this combination",
     }
 }
 

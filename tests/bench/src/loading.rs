@@ -24,13 +24,13 @@ pub fn loading(args: &Args) -> Result<()> {
     let (taken, peak) = std::thread::scope(|scope| {
         let watcher = scope.spawn(|| watch(pid, &done));
         let (mut text, mut buffer) = (String::new(), [0; 4096]);
-        while !text.contains(" networks are denied") {
+        while !text.contains(" networks denied") {
             match said.read(&mut buffer) {
                 Ok(n @ 1..) => text.push_str(&String::from_utf8_lossy(&buffer[..n])),
                 _ => break,
             }
         }
-        let taken = text.contains(" networks are denied").then(|| start.elapsed());
+        let taken = text.contains(" networks denied").then(|| start.elapsed());
         done.store(true, Ordering::Relaxed);
         (taken, watcher.join().unwrap_or(0))
     });
