@@ -47,6 +47,31 @@ impl From<AllowReader> for AllowSource {
     }
 }
 
+impl AllowSource {
+    /// The list for a table that is made, read now unless one was written before. `there` is who is allowed
+    /// in what is left of the previous table.
+    pub fn for_table(&mut self, there: Vec<AllowEntry>) -> Allowed {
+        match self {
+            AllowSource::Kept(allowed) => allowed.clone(),
+            AllowSource::Reader(read) => {
+                let mut allowed = read(there);
+                allowed.settle();
+                *self = AllowSource::Kept(allowed.clone());
+                allowed
+            }
+        }
+    }
+
+    /// What of a range would not pass by the list that was written last; all of it, where none is known.
+    #[must_use]
+    pub fn not_allowed(&self, range: &Range, now: Wall) -> Vec<Range> {
+        match self {
+            AllowSource::Kept(allowed) => allowed.without(range, now),
+            AllowSource::Reader(_) => vec![*range],
+        }
+    }
+}
+
 impl Allowed {
     /// Takes one in, for good or until a moment.
     pub fn add(&mut self, range: Range, until: Option<Wall>) {

@@ -185,11 +185,7 @@ impl Recorder {
         let mut world = self.world.borrow_mut();
         world.refused()?;
         if world.table.is_none() {
-            let allowed = match &mut self.allow {
-                AllowSource::Kept(allowed) => allowed.clone(),
-                AllowSource::Reader(read) => read(Vec::new()),
-            };
-            self.allow = AllowSource::Kept(allowed.clone());
+            let allowed = self.allow.for_table(Vec::new());
             world.steps.push(RecordedStep::Made(allowed.len()));
             world.table = Some(Table { bans: Vec::new(), allowed });
             self.fresh = true;
@@ -353,10 +349,7 @@ impl Bans for Recorder {
     }
 
     fn not_allowed(&self, range: &Range, now: Wall) -> Vec<Range> {
-        match &self.allow {
-            AllowSource::Kept(allowed) => allowed.without(range, now),
-            AllowSource::Reader(_) => vec![*range],
-        }
+        self.allow.not_allowed(range, now)
     }
 }
 

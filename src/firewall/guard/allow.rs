@@ -73,24 +73,13 @@ impl Guard {
     /// What of a range would not pass by the list that was written last; all of it, where none is known.
     #[must_use]
     pub fn not_allowed(&self, range: &Range, now: Wall) -> Vec<Range> {
-        match &self.allow {
-            AllowSource::Kept(allowed) => allowed.without(range, now),
-            AllowSource::Reader(_) => vec![*range],
-        }
+        self.allow.not_allowed(range, now)
     }
 
     /// The list that a new table gets.
     pub(super) fn allow_list(&mut self) -> Result<Allowed, Failure> {
         let there = self.allowed_until()?;
-        Ok(match &mut self.allow {
-            AllowSource::Kept(allowed) => allowed.clone(),
-            AllowSource::Reader(read) => {
-                let mut allowed = read(there);
-                allowed.settle();
-                self.allow = AllowSource::Kept(allowed.clone());
-                allowed
-            }
-        })
+        Ok(self.allow.for_table(there))
     }
 
     /// Writes a list that is too long for the transaction that makes the table before that, into sets that

@@ -41,7 +41,7 @@ const PRIORITY_RAW: i32 = -300;
 const IPV4_ADDR: (u32, u32) = (7, 4);
 const IPV6_ADDR: (u32, u32) = (8, 16);
 /// Changes with the layout: an older table is rebuilt.
-pub(super) const VERSION: &str = "mef 5";
+const VERSION: &str = "mef 5";
 
 /// What a table is found to have.
 #[derive(Default)]
@@ -102,9 +102,13 @@ fn write_mark(made: TableState) -> String {
     mark
 }
 
-/// Reads the comment back; `None` for a table of another layout than `version`.
-pub(super) fn read_mark(version: &str, comment: &str) -> Option<TableState> {
-    let words = comment.strip_prefix(version)?.strip_prefix(' ')?;
+/// Reads the comment back; `None` for a table of another layout than this one and the one before. Bans mean
+/// the same in both: until the daemon writes such a table again it keeps its guards.
+pub(super) fn read_mark(comment: &str) -> Option<TableState> {
+    let words = comment
+        .strip_prefix(VERSION)
+        .or_else(|| comment.strip_prefix(upgrade::PREVIOUS))?
+        .strip_prefix(' ')?;
     let number = |name: &str| -> Option<u16> {
         words.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
     };
@@ -210,11 +214,8 @@ impl Guard {
             let own = names.iter().flatten().map(|name| name.as_str() == set.name);
             allow.iter_mut().zip(own).for_each(|(there, own)| *there |= own);
             if set.name == MADE.as_str() {
-                found.marked = read_mark(VERSION, set.comment);
-                if found.marked.is_none() {
-                    found.marked = read_mark(upgrade::PREVIOUS, set.comment);
-                    found.outdated = found.marked.is_some();
-                }
+                found.marked = read_mark(set.comment);
+                found.outdated = found.marked.is_some() && set.comment.starts_with(upgrade::PREVIOUS);
             } else if let Some(scope) = read_scope(&set)
                 && !found.scopes.contains(&scope)
             {

@@ -187,9 +187,7 @@ impl Guard {
     pub fn probe(&mut self) -> Result<Option<TableState>, Failure> {
         let mut made = None;
         query::set(&mut self.socket, &TABLE, &layout::MADE, &mut |set| {
-            // Bans mean the same in both: until the daemon writes the table anew it keeps its guards.
-            made = layout::read_mark(layout::VERSION, set.comment)
-                .or_else(|| layout::read_mark(upgrade::PREVIOUS, set.comment));
+            made = layout::read_mark(set.comment);
         })?;
         self.made = made;
         Ok(made)

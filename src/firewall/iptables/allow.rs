@@ -22,15 +22,7 @@ impl Fallback {
             return Ok(());
         }
         let there = self.allowed_entries()?;
-        let allowed = match &mut self.allow {
-            AllowSource::Kept(allowed) => allowed.clone(),
-            AllowSource::Reader(read) => {
-                let mut allowed = read(there);
-                allowed.settle();
-                self.allow = AllowSource::Kept(allowed.clone());
-                allowed
-            }
-        };
+        let allowed = self.allow.for_table(there);
         self.fill_allowed(&allowed)
     }
 

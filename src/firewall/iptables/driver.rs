@@ -3,8 +3,8 @@
 
 use super::{Fallback, PLACE, health, text};
 use crate::ban::{
-    AllowEntry, AllowSource, Allowed, Ban, BanEntry, BanReport, Capability, Damage, Failure, GuardState,
-    Health, ListId, Options, Repeat, Scope, Shortage,
+    AllowEntry, Allowed, Ban, BanEntry, BanReport, Capability, Damage, Failure, GuardState, Health, ListId,
+    Options, Repeat, Scope, Shortage,
 };
 use crate::base::clock::Wall;
 use crate::base::range::{Family, Range};
@@ -136,10 +136,7 @@ impl Bans for Fallback {
     }
 
     fn not_allowed(&self, range: &Range, now: Wall) -> Vec<Range> {
-        match &self.allow {
-            AllowSource::Kept(allowed) => allowed.without(range, now),
-            AllowSource::Reader(_) => vec![*range],
-        }
+        self.allow.not_allowed(range, now)
     }
 
     fn shrink(&mut self) {
