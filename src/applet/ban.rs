@@ -198,6 +198,7 @@ impl<'a> BanSession<'a> {
             reason,
             bans: 0,
             starts: &[],
+            line: "",
         };
         let bans: Vec<Ban<'_>> = self.batch.iter().map(ban).collect();
         let mut results: Vec<Option<Result<BanOutcome, String>>> = vec![None; bans.len()];

@@ -137,6 +137,7 @@ pub(super) fn table(
     };
     let mut enforcer = Enforcer::new(guard, journal);
     enforcer.set_kill(settings.kill_connections);
+    enforcer.set_history(settings.history_max);
     enforcer.lock_beside(Path::new(&settings.run_dir));
     if fresh {
         if let Err(e) = enforcer.restore(now, &mut |note| output.note(note)) {

@@ -102,6 +102,7 @@ impl UnbanSession {
         };
         let unwritten = journal.is_none();
         let mut enforcer = Enforcer::new(guard, journal);
+        enforcer.set_history(settings.history_max);
         enforcer.lock_beside(Path::new(&settings.run_dir));
         let daemon = daemon_of(settings, output);
         Ok(UnbanSession {

@@ -26,6 +26,8 @@ pub struct Ban<'a> {
     pub bans: u32,
     /// When these began, as the journal keeps it; only remembered, too.
     pub starts: &'a [u8],
+    /// The line that decided, safe to show; only remembered, too.
+    pub line: &'a str,
 }
 
 /// What a ban does where one is in force already.
@@ -92,7 +94,7 @@ impl Standing {
     pub fn ban<'a>(&'a self, addr: Range, scope: &'a Scope) -> Ban<'a> {
         let time = self.left.map_or(Span::Permanent, Span::Secs);
         let Standing { age, ref rule, hits, ref reason, .. } = *self;
-        Ban { addr, scope, time, age, rule, hits, reason, bans: 0, starts: &[] }
+        Ban { addr, scope, time, age, rule, hits, reason, bans: 0, starts: &[], line: "" }
     }
 
     /// What it becomes by a ban of the same addresses, if that changes it.

@@ -275,6 +275,8 @@ pub struct Settings {
     pub state_dir: String,
     /// Seconds, 0 = at once, `None` = never.
     pub state_sync: Option<u32>,
+    /// Events that the ban journal keeps for `mef history`.
+    pub history_max: u32,
     /// Directory of the control socket and the pid file.
     pub run_dir: String,
     /// Where the daemon's own messages go.
@@ -394,6 +396,7 @@ pub(super) fn blank() -> Settings {
         blacklist_reload: 0,
         state_dir: String::new(),
         state_sync: None,
+        history_max: 0,
         run_dir: String::new(),
         log: LogTo::default(),
         log_level: LogLevel::default(),

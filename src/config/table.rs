@@ -25,6 +25,7 @@ pub(super) const KEYS: &[SettingKey<Settings>] = &[
     key("blacklist_reload", "1m", |s| SettingSlot::Reload(YEAR, &mut s.blacklist_reload)),
     key("state_dir", "/var/lib/mef", |s| SettingSlot::Path(&mut s.state_dir)),
     key("state_sync", "5m", |s| SettingSlot::Never(&mut s.state_sync)),
+    key("history_max", "10000", |s| SettingSlot::Count(0, COUNT_MAX, &mut s.history_max)),
     key("run_dir", "/run/mef", |s| SettingSlot::Path(&mut s.run_dir)),
     key("log", "syslog", |s| SettingSlot::Word(&mut s.log)),
     key("log_level", "info", |s| SettingSlot::Word(&mut s.log_level)),

@@ -306,6 +306,7 @@ fn ban<'d>(ban_policy: &'d BanPolicy, (w, policy, verdict): &'d Decided<'_>) -> 
         reason: w.reason(),
         bans: verdict.decision.bans,
         starts: ban_policy.starts(verdict),
+        line: &w.line,
     }
 }
 
@@ -313,7 +314,14 @@ fn ban<'d>(ban_policy: &'d BanPolicy, (w, policy, verdict): &'d Decided<'_>) -> 
 fn wider(ban_policy: &mut BanPolicy, now: Mono, decided: &Decided<'_>) -> Option<Offence> {
     let (w, policy, verdict) = decided;
     let addr = ban_policy.made(now, w.source, policy, &verdict.decision)?;
-    Some(Offence { source: addr, rule: w.rule, hits: w.hits, wide: Some(PARTS), excess: None })
+    Some(Offence {
+        source: addr,
+        rule: w.rule,
+        hits: w.hits,
+        wide: Some(PARTS),
+        excess: None,
+        line: w.line.clone(),
+    })
 }
 
 fn proxies(settings: &Settings) -> Vec<Range> {

@@ -212,6 +212,7 @@ impl Judge {
             return Err(e);
         }
         self.enforcer.set_kill(settings.kill_connections);
+        self.enforcer.set_history(settings.history_max);
         self.enforcer.set_prompt(settings.state_sync.is_some());
         let Judge { enforcer, decider, observer, .. } = self;
         if decider.ban_policy.reconfigure(settings, &policies) {

@@ -172,6 +172,7 @@ impl Daemon {
         let plan = setup::plan(&loaded, compiled);
         let mut enforcer = Enforcer::new(guard, open_journal(settings, now));
         enforcer.set_kill(settings.kill_connections);
+        enforcer.set_history(settings.history_max);
         enforcer.lock_beside(Path::new(&settings.run_dir));
         enforcer.set_prompt(settings.state_sync.is_some());
         let mut ban_policy = BanPolicy::new(settings, &plan.policies);

@@ -8,12 +8,17 @@ use super::webscan::{Excess, Webscan};
 use super::wide::Wide;
 use super::{DetectRule, Detector, Hit};
 use crate::base::clock::Mono;
+use crate::base::line::shown;
 use crate::base::net::offender;
 use ipnet::IpNet;
 use std::net::IpAddr;
 
 /// Offences that wait to be decided on at most: what one line more would add has to wait elsewhere.
 pub const WAITING: usize = 256;
+/// Bytes of a line that are kept.
+pub const LINE_KEPT: usize = 200;
+/// Bytes of lines that wait with them.
+const LINES: usize = 8 * 1024;
 /// Why a wider network is accused.
 const SPREAD: &str = "hits of many of its prefixes";
 /// One place for wider networks beside so many for sources.
@@ -31,6 +36,20 @@ pub struct Offence {
     pub wide: Option<&'static str>,
     /// What was asked too much of a web server.
     pub excess: Option<Box<Excess>>,
+    /// The line that decided, safe to show; perhaps empty.
+    pub line: Box<str>,
+}
+
+/// The beginning of a line as it is kept: nothing of it moves anything but itself.
+fn kept(line: &[u8]) -> Box<str> {
+    let mut text = String::with_capacity(line.len().min(LINE_KEPT));
+    for chunk in line.get(..line.len().min(LINE_KEPT)).unwrap_or(line).utf8_chunks() {
+        text.push_str(&shown(chunk.valid()));
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
+    }
+    let end = text.floor_char_boundary(LINE_KEPT);
+    text.truncate(end);
+    text.into_boxed_str()
 }
 
 impl Offence {
@@ -186,7 +205,8 @@ impl Observer {
     /// Whether there were more than can be decided on together: some of them wait for others.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        !self.counter.overflow.is_empty()
+        let lines = || self.counter.offences.iter().map(|offence| offence.line.len()).sum::<usize>();
+        !self.counter.overflow.is_empty() || lines() > LINES
     }
 
     /// The next ones take the places of those that were taken.
@@ -252,7 +272,8 @@ impl HitCounter {
                 return listener.detected(source, hit.rule, &excess);
             }
             let (rule, hits) = (hit.rule, excess.requests);
-            return self.offence(Offence { source, rule, hits, wide: None, excess: Some(excess) });
+            let line = kept(text);
+            return self.offence(Offence { source, rule, hits, wide: None, excess: Some(excess), line });
         }
         listener.noticed(hit.rule);
         if !is_spent {
@@ -284,9 +305,13 @@ impl HitCounter {
             && !self.waits(net, hit.rule)
             && !known.is_banned(net, hit.rule)
         {
-            wide = Some(Offence { source: net, rule: hit.rule, hits, wide: Some(SPREAD), excess: None });
+            let (rule, line) = (hit.rule, kept(text));
+            wide = Some(Offence { source: net, rule, hits, wide: Some(SPREAD), excess: None, line });
         }
-        let own = hits.map(|hits| Offence { source, rule: hit.rule, hits, wide: None, excess: None });
+        let own = hits.map(|hits| {
+            let (rule, line) = (hit.rule, kept(text));
+            Offence { source, rule, hits, wide: None, excess: None, line }
+        });
         own.into_iter().chain(wide).for_each(|offence| self.offence(offence));
     }
 

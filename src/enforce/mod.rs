@@ -15,9 +15,11 @@ use crate::base::range::{Range, split};
 use crate::firewall::backend::Backend;
 use crate::firewall::end_connections;
 use crate::state::StateError;
-use crate::state::journal::{BanJournal, Compaction};
+use crate::state::journal::{BanJournal, Compaction, Keep, PastEvents};
 use crate::state::lock::{HeldLock, LockPart, StateLock};
 use crate::state::record::{BanRecord, JournalRecord};
+use crate::sys::clock;
+use ipnet::{IpNet, Ipv4Net};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::Duration;
@@ -28,6 +30,8 @@ const RETRY: u64 = 300;
 const LOCK_WAIT_MAX: Duration = Duration::from_millis(250);
 /// The same while bans are put back.
 const LONG: Duration = Duration::from_secs(10);
+/// Events that are kept where nothing else is said.
+const HISTORY: u32 = 10_000;
 /// Addresses whose liftings are looked up in the journal, too, if the kernel knows nothing of them.
 const ASKED: usize = 16;
 
@@ -43,6 +47,8 @@ pub struct Enforcer {
     /// Hand each batch of bans to the system at once.
     prompt: bool,
     kill: bool,
+    /// Events that the journal keeps.
+    history: u32,
     /// Whose connections stay, whatever is banned around them; sorted and merged.
     passing: Vec<Range>,
     /// The journal holds records back that were not written together with the change that they tell of.
@@ -105,6 +111,7 @@ impl Enforcer {
             retry,
             prompt,
             kill: false,
+            history: HISTORY,
             passing,
             late,
             missed,
@@ -152,6 +159,19 @@ impl Enforcer {
     /// unless this says so.
     pub fn set_kill(&mut self, kill: bool) {
         self.kill = kill;
+    }
+
+    /// The setting `history_max`: how many of the last events the journal keeps.
+    pub fn set_history(&mut self, events: u32) {
+        self.history = events;
+    }
+
+    /// The events that the journal has, none where there is no journal.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn events(&mut self) -> Result<Option<PastEvents>, StateError> {
+        self.journal.as_mut().map(BanJournal::events).transpose()
     }
 
     /// Has the connections stay of who is allowed, beside those of the list that was last written; sorted and
@@ -254,9 +274,17 @@ impl Enforcer {
     fn remember_ban(&mut self, now: Wall, stands: &Ban<'_>, made: &Ban<'_>, note: WarnFn<'_>) {
         let (since, until) = (Wall(now.0.saturating_sub(stands.age)), until(now, stands.time));
         let scope = scope_text(stands.scope);
-        let (Ban { rule, reason, hits, .. }, Ban { bans, starts, .. }) = (*stands, *made);
+        let (Ban { rule, reason, hits, .. }, Ban { bans, starts, line, .. }) = (*stands, *made);
         for addr in stands.addr.nets() {
-            let entry = BanRecord { addr, scope: &scope, rule, reason, since, until, hits, bans, starts };
+            // A ban that began before was made longer now.
+            let line = if since < now {
+                self.remember(&JournalRecord::Note(addr, now, line), note);
+                ""
+            } else {
+                line
+            };
+            let entry =
+                BanRecord { addr, scope: &scope, rule, reason, since, until, hits, bans, starts, line };
             self.remember(&JournalRecord::Ban(entry), note);
         }
     }
@@ -288,6 +316,7 @@ impl Enforcer {
             });
         }
         for net in ranges.iter().flat_map(|range| range.nets()) {
+            self.remember(&JournalRecord::Note(net, now, ""), note);
             self.remember(&JournalRecord::Unban(net), note);
         }
         Ok(Lifted { counts, written: self.write_lifting(note) })
@@ -300,6 +329,7 @@ impl Enforcer {
     pub fn unban_all(&mut self, permanent: bool, note: WarnFn<'_>) -> Result<bool, Failure> {
         let _held = self.hold(note);
         self.guard.unban_all(permanent)?;
+        self.remember(&JournalRecord::Note(everybody(), clock::wall(), ""), note);
         self.remember(cleared(permanent), note);
         Ok(self.write_lifting(note))
     }
@@ -312,8 +342,14 @@ impl Enforcer {
             return;
         }
         match addr {
-            Some(addr) => addr.nets().for_each(|net| self.remember(&JournalRecord::Unban(net), note)),
-            None => self.remember(cleared(permanent), note),
+            Some(addr) => addr.nets().for_each(|net| {
+                self.remember(&JournalRecord::Note(net, clock::wall(), ""), note);
+                self.remember(&JournalRecord::Unban(net), note);
+            }),
+            None => {
+                self.remember(&JournalRecord::Note(everybody(), clock::wall(), ""), note);
+                self.remember(cleared(permanent), note);
+            }
         }
         self.late = true;
     }
@@ -393,7 +429,8 @@ impl Enforcer {
     pub fn begin_compaction(&mut self, now: Wall, memory: Memory<'_>) -> Result<(), StateError> {
         let Some(journal) = &mut self.journal else { return Ok(()) };
         if self.compaction.is_none() && now >= self.retry && journal.wants_compaction() {
-            let begun = journal.compact(now, memory.keep).map(Some);
+            let kept = Keep { ended: memory.keep, events: self.history.into() };
+            let begun = journal.compact(now, kept).map(Some);
             self.compaction = self.failed(now, begun)?.flatten();
         }
         Ok(())
@@ -455,6 +492,11 @@ impl Enforcer {
 /// The end of all bans, or of those that have one.
 fn cleared(permanent: bool) -> &'static JournalRecord<'static> {
     if permanent { &JournalRecord::Clear } else { &JournalRecord::ClearTimed }
+}
+
+/// Whom a note about the end of all bans names.
+fn everybody() -> IpNet {
+    IpNet::from(Ipv4Net::default())
 }
 
 /// When a ban ends that has so much time left.

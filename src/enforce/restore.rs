@@ -42,7 +42,7 @@ impl Later {
             JournalRecord::Unban(net) => self.ranges.raise(Range::from(*net), ()),
             JournalRecord::Clear => self.all = Some(true),
             JournalRecord::ClearTimed => self.all = self.all.or(Some(false)),
-            JournalRecord::Ban(_) => {}
+            JournalRecord::Ban(_) | JournalRecord::Note(..) | JournalRecord::Carried => {}
         }
     }
 
@@ -164,7 +164,7 @@ impl Enforcer {
 impl Restored {
     fn of(&self, addr: Range) -> Ban<'_> {
         let Restored { ref scope, age, time, ref rule, hits, ref reason, .. } = *self;
-        Ban { addr, scope, time, age, rule, hits, reason, bans: 0, starts: &[] }
+        Ban { addr, scope, time, age, rule, hits, reason, bans: 0, starts: &[], line: "" }
     }
 }
 

@@ -44,6 +44,7 @@ impl Enforcer {
                     *missed = true;
                     true
                 }
+                JournalRecord::Note(..) | JournalRecord::Carried => true,
             });
         }
         journal.flush()?;
@@ -64,7 +65,8 @@ impl Enforcer {
             let since = Wall(now.0.saturating_sub(ban.age.unwrap_or(0)));
             let until = ban.left.map(|left| Wall(now.0.saturating_add(left)));
             let (rule, reason, hits) = (ban.rule, ban.reason, ban.hits);
-            let entry = BanRecord { addr, scope, rule, reason, since, until, hits, bans: 0, starts: &[] };
+            let entry =
+                BanRecord { addr, scope, rule, reason, since, until, hits, bans: 0, starts: &[], line: "" };
             result = journal.put(&JournalRecord::Ban(entry));
         })?;
         result?;

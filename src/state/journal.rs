@@ -10,7 +10,9 @@
 //! - `mef ban` and the daemon change the kernel and append to the same file under one lock ([`StateLock`]),
 //!   so that both have the same order. Nobody keeps a map of it in memory: the kernel's sets are the table of
 //!   bans, this file is what puts them back.
-//! - What is superseded or long over is dropped by compaction: a new file is written beside the old one from
+//! - The same records are the history, in their order. Notes among them say when, and which line decided.
+//! - What is superseded or long over is dropped by compaction, but for as many of the last events as the
+//!   history keeps, which are then marked as past: a new file is written beside the old one from
 //!   the bans that still count, in small steps and without holding the lock; then, under the lock, what was
 //!   appended meanwhile is copied behind it, and it takes the old one's name. Every writer, once it has the
 //!   lock, looks whether the name still stands for the file it has open. The lock is a file of its own, which
@@ -25,12 +27,14 @@
 //! for 40,000, at most 4 MB. This module knows no kernel set: it takes and gives entries.
 
 mod compaction;
+mod history;
 mod reading;
 
 #[cfg(test)]
 mod tests;
 
-pub use compaction::Compaction;
+pub use compaction::{Compaction, Keep};
+pub use history::{JournalEvent, PastEvents};
 pub use reading::{JournalMark, JournalReading};
 
 use super::StateError;
@@ -141,7 +145,8 @@ impl BanJournal {
         if self.buf.capacity() == 0 {
             self.buf.reserve_exact(BUFFER);
         }
-        if self.buf.len() + super::record::RECORD_MAX > BUFFER {
+        // A ban may have a note before it.
+        if self.buf.len() + 2 * super::record::RECORD_MAX > BUFFER {
             self.flush()?;
         }
         encode(record, &mut self.buf);
@@ -330,7 +335,7 @@ impl BanJournal {
             let Some(mut rest) = chunk.get(..got).filter(|rest| !rest.is_empty()) else { return Ok(false) };
             while !rest.is_empty() {
                 let len = match step(rest, got < BUFFER) {
-                    RecordStep::Whole(..) => return Ok(true),
+                    RecordStep::Whole(..) | RecordStep::Past(..) => return Ok(true),
                     RecordStep::Unknown(len) | RecordStep::Damaged(len) => len,
                     RecordStep::Short => break,
                 };

@@ -7,6 +7,12 @@
 //! scope, rule, reason and starts, each with a byte of length before it. Numbers are little endian. A later
 //! version must use other magic bytes; a kind that is not known is passed over.
 //!
+//! Three kinds are for people alone, and change nothing that is in force; versions before them pass them over.
+//! A note (address, time of 8 bytes, text) stands right before the record of the same address that it is
+//! about: when that happened, and the line that decided. A kind with the bit [`PAST`] is a record that is
+//! over, kept for the history. `Carried` ends the bans that a compaction has written anew: they are in the
+//! history behind it, if at all.
+//!
 //! A reader that meets damage goes on at the next magic bytes that begin a whole record, so damage costs only
 //! the records that it hits.
 
@@ -30,6 +36,10 @@ const KIND_BAN: u8 = 1;
 const KIND_UNBAN: u8 = 2;
 const KIND_CLEAR: u8 = 3;
 const KIND_CLEAR_TIMED: u8 = 4;
+const KIND_NOTE: u8 = 5;
+const KIND_CARRIED: u8 = 6;
+/// In the kind of a record that only tells of the past.
+const PAST: u8 = 0x40;
 const V6: u8 = 100;
 
 /// One ban as it is remembered. An address is banned for as long as the latest end of all that cover it.
@@ -54,6 +64,8 @@ pub struct BanRecord<'a> {
     /// How many seconds before `since` each of them began, 4 bytes each, the newest first; empty = only this
     /// one is known. At most 255 bytes.
     pub starts: &'a [u8],
+    /// The line that decided, made safe to show; written as a note before it.
+    pub line: &'a str,
 }
 
 impl BanRecord<'_> {
@@ -85,12 +97,18 @@ pub enum JournalRecord<'a> {
     Clear,
     /// Everything before that has an end was lifted by hand.
     ClearTimed,
+    /// When the next record happened, and the line that led to it, if it is about the same network.
+    Note(IpNet, Wall, &'a str),
+    /// The bans before it were written anew by a compaction.
+    Carried,
 }
 
 /// What stands at the beginning of some bytes.
 pub enum RecordStep<'a> {
     /// A whole record of this many bytes.
     Whole(JournalRecord<'a>, usize),
+    /// Likewise, of something that is over and kept for the history alone.
+    Past(JournalRecord<'a>, usize),
     /// A whole record of this many bytes, of a kind that this version does not know.
     Unknown(usize),
     /// This many bytes that belong to no whole record.
@@ -101,12 +119,26 @@ pub enum RecordStep<'a> {
 
 /// Appends the record to `out`. Texts beyond 255 bytes are cut at a character's beginning.
 pub fn encode(record: &JournalRecord<'_>, out: &mut Vec<u8>) {
+    if let JournalRecord::Ban(entry) = record
+        && !entry.line.is_empty()
+    {
+        encode(&JournalRecord::Note(entry.addr, entry.since, entry.line), out);
+    }
+    encode_kind(record, 0, out);
+}
+
+/// Appends a record as one that is over.
+pub fn encode_past(record: &JournalRecord<'_>, out: &mut Vec<u8>) {
+    encode_kind(record, PAST, out);
+}
+
+fn encode_kind(record: &JournalRecord<'_>, past: u8, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[0, 0]);
     match record {
         JournalRecord::Ban(entry) => {
-            out.push(KIND_BAN);
+            out.push(KIND_BAN | past);
             push_net(entry.addr, out);
             out.extend_from_slice(&entry.since.0.to_le_bytes());
             out.extend_from_slice(&entry.until.map_or(PERMANENT, |until| until.0).to_le_bytes());
@@ -118,11 +150,18 @@ pub fn encode(record: &JournalRecord<'_>, out: &mut Vec<u8>) {
             push_bytes(entry.starts.get(..entry.starts.len().min(255) & !3).unwrap_or(&[]), out);
         }
         JournalRecord::Unban(addr) => {
-            out.push(KIND_UNBAN);
+            out.push(KIND_UNBAN | past);
             push_net(*addr, out);
         }
-        JournalRecord::Clear => out.push(KIND_CLEAR),
-        JournalRecord::ClearTimed => out.push(KIND_CLEAR_TIMED),
+        JournalRecord::Clear => out.push(KIND_CLEAR | past),
+        JournalRecord::ClearTimed => out.push(KIND_CLEAR_TIMED | past),
+        JournalRecord::Note(addr, at, line) => {
+            out.push(KIND_NOTE);
+            push_net(*addr, out);
+            out.extend_from_slice(&at.0.to_le_bytes());
+            push_text(line, out);
+        }
+        JournalRecord::Carried => out.push(KIND_CARRIED),
     }
     let len = u16::try_from(out.len() - start + CRC_LEN).unwrap_or(u16::MAX).to_le_bytes();
     if let Some(place) = out.get_mut(start + 2..start + 4) {
@@ -205,10 +244,11 @@ fn step_checked(bytes: &[u8], last: bool, verify: bool) -> RecordStep<'_> {
     if verify && crc != crc32c(content).to_le_bytes() {
         return damaged();
     }
-    content
-        .get(4..)
-        .and_then(decode)
-        .map_or(RecordStep::Unknown(len), |record| RecordStep::Whole(record, len))
+    match content.get(4..).and_then(decode) {
+        Some((record, true)) => RecordStep::Past(record, len),
+        Some((record, false)) => RecordStep::Whole(record, len),
+        None => RecordStep::Unknown(len),
+    }
 }
 
 /// Calls `each` with the offset and the content of every whole record of `bytes`; returns how many bytes
@@ -221,7 +261,7 @@ pub fn scan<'a>(bytes: &'a [u8], each: &mut dyn FnMut(usize, JournalRecord<'a>))
                 each(at, record);
                 len
             }
-            RecordStep::Unknown(len) => len,
+            RecordStep::Past(_, len) | RecordStep::Unknown(len) => len,
             RecordStep::Damaged(len) => {
                 damaged += len;
                 len
@@ -232,11 +272,12 @@ pub fn scan<'a>(bytes: &'a [u8], each: &mut dyn FnMut(usize, JournalRecord<'a>))
     damaged
 }
 
-/// A body without its checksum.
-fn decode(body: &[u8]) -> Option<JournalRecord<'_>> {
+/// A body without its checksum, and whether it is over.
+fn decode(body: &[u8]) -> Option<(JournalRecord<'_>, bool)> {
     let (&kind, mut rest) = body.split_first()?;
     let rest = &mut rest;
-    let record = match kind {
+    let is_past = kind & PAST != 0 && kind & !PAST <= KIND_CLEAR_TIMED;
+    let record = match if is_past { kind & !PAST } else { kind } {
         KIND_BAN => JournalRecord::Ban(BanRecord {
             addr: take_net(rest)?,
             since: Wall(u64::from_le_bytes(*take(rest)?)),
@@ -247,13 +288,18 @@ fn decode(body: &[u8]) -> Option<JournalRecord<'_>> {
             rule: take_text(rest)?,
             reason: take_text(rest)?,
             starts: take_bytes(rest)?,
+            line: "",
         }),
         KIND_UNBAN => JournalRecord::Unban(take_net(rest)?),
         KIND_CLEAR => JournalRecord::Clear,
         KIND_CLEAR_TIMED => JournalRecord::ClearTimed,
+        KIND_NOTE => {
+            JournalRecord::Note(take_net(rest)?, Wall(u64::from_le_bytes(*take(rest)?)), take_text(rest)?)
+        }
+        KIND_CARRIED => JournalRecord::Carried,
         _ => return None,
     };
-    rest.is_empty().then_some(record)
+    rest.is_empty().then_some((record, is_past))
 }
 
 fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {

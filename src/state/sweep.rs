@@ -86,6 +86,8 @@ pub(super) struct Sweep {
     cleared: u64,
     cleared_timed: u64,
     networks: Networks,
+    /// The line that the next record is about.
+    note: (Option<IpNet>, String),
     buf: Vec<u8>,
     pub(super) tally: SweepTally,
 }
@@ -118,6 +120,7 @@ impl Sweep {
             cleared: 0,
             cleared_timed: 0,
             networks: Networks::default(),
+            note: (None, String::new()),
             buf: vec![0; CHUNK],
             tally: SweepTally::default(),
         }
@@ -167,7 +170,7 @@ impl Sweep {
                     self.record(record, each);
                     len
                 }
-                RecordStep::Unknown(len) => len,
+                RecordStep::Past(_, len) | RecordStep::Unknown(len) => len,
                 RecordStep::Damaged(len) => {
                     self.tally.damaged += if self.phase == Phase::First { len as u64 } else { 0 };
                     len
@@ -184,8 +187,15 @@ impl Sweep {
         let first = self.phase == Phase::First;
         self.tally.records += u64::from(first);
         match (self.phase, record) {
-            (Phase::Pick, JournalRecord::Ban(entry)) => self.pick(entry, each),
-            (Phase::Pick, _) => {}
+            (Phase::Pick, JournalRecord::Ban(entry)) => {
+                let (addr, line) = std::mem::take(&mut self.note);
+                let line = if addr == Some(entry.addr) { &*line } else { "" };
+                self.pick(BanRecord { line, ..entry }, each);
+            }
+            (Phase::Pick, JournalRecord::Note(addr, _, line)) if !line.is_empty() => {
+                self.note = (Some(addr), line.to_owned());
+            }
+            (Phase::Pick, _) | (_, JournalRecord::Note(..) | JournalRecord::Carried) => {}
             (_, JournalRecord::Ban(entry)) if is_network(entry.addr) => {
                 if first {
                     self.networks.ban(self.at, &entry);

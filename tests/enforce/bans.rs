@@ -101,6 +101,7 @@ impl World {
             reason: "",
             bans: 0,
             starts: &[],
+            line: "",
         };
         let mut outcome = None;
         let report = &mut |_: usize, result: Result<BanOutcome, &_>| outcome = Some(result.unwrap());

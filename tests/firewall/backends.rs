@@ -40,7 +40,18 @@ fn range(text: &str) -> Range {
 }
 
 fn a_ban<'a>(addr: &str, scope: &'a Scope, time: Span) -> Ban<'a> {
-    Ban { addr: range(addr), scope, time, age: 0, rule: "test", hits: 5, reason: "", bans: 1, starts: &[] }
+    Ban {
+        addr: range(addr),
+        scope,
+        time,
+        age: 0,
+        rule: "test",
+        hits: 5,
+        reason: "",
+        bans: 1,
+        starts: &[],
+        line: "",
+    }
 }
 
 fn outcome(guard: &mut dyn Backend, addr: &str, time: Span, repeat: Repeat) -> BanOutcome {

@@ -33,7 +33,18 @@ fn range(text: &str) -> Range {
 }
 
 fn a_ban<'a>(addr: &str, scope: &'a Scope, time: Span) -> Ban<'a> {
-    Ban { addr: range(addr), scope, time, age: 0, rule: "test", hits: 5, reason: "", bans: 1, starts: &[] }
+    Ban {
+        addr: range(addr),
+        scope,
+        time,
+        age: 0,
+        rule: "test",
+        hits: 5,
+        reason: "",
+        bans: 1,
+        starts: &[],
+        line: "",
+    }
 }
 
 fn ban(guard: &mut Guard, addr: &str, time: Span) {
@@ -333,6 +344,7 @@ fn a_hundred_thousand_bans_are_in_the_kernel() {
             reason: "",
             bans: 1,
             starts: &[],
+            line: "",
         })
         .collect();
     let mut done = 0;

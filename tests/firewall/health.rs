@@ -37,6 +37,7 @@ fn ban(guard: &mut Guard, addr: &str, scope: &Scope) {
         reason: "",
         bans: 1,
         starts: &[],
+        line: "",
     };
     guard.ban(&[ban], Repeat::Prolongs, &mut |_, result| {
         assert!(result.is_ok(), "{addr}: {}", result.unwrap_err())

@@ -97,7 +97,7 @@ impl HeldBan {
     fn ban(&self, addr: Range) -> Ban<'_> {
         let time = self.left.map_or(Span::Permanent, Span::Secs);
         let HeldBan { scope, rule, reason, hits, age, .. } = self;
-        Ban { addr, scope, time, age: *age, rule, hits: *hits, reason, bans: 0, starts: &[] }
+        Ban { addr, scope, time, age: *age, rule, hits: *hits, reason, bans: 0, starts: &[], line: "" }
     }
 }
 

@@ -86,7 +86,18 @@ impl Judge {
             log::error!("{addr} is not banned for longer: {e}");
         }
         let time = Span::Secs(longer.unwrap_or(secs).into());
-        let ban = Ban { addr, scope: &Scope::ALL, time, age: 0, rule, hits, reason: "", bans, starts: &[] };
+        let ban = Ban {
+            addr,
+            scope: &Scope::ALL,
+            time,
+            age: 0,
+            rule,
+            hits,
+            reason: "",
+            bans,
+            starts: &[],
+            line: "",
+        };
         self.counted.bans += 1;
         self.events.banned(now.wall, &BanEvent { seen: &scanner.ports, ..BanEvent::of(&ban) });
     }
@@ -115,7 +126,7 @@ impl Judge {
     pub(in crate::daemon) fn flooded(&mut self, now: Now, addr: IpNet, hits: u32) {
         let rule = u16::try_from(self.observer.detector.rules().len()).unwrap_or(u16::MAX);
         let Some(policy) = self.decider.policies.get(usize::from(rule)) else { return };
-        let offence = Offence { source: addr, rule, hits, wide: None, excess: None };
+        let offence = Offence { source: addr, rule, hits, wide: None, excess: None, line: Box::default() };
         if let Some(why) = self.decider.exempt(clock::wall(), &offence) {
             let reported = (&mut self.events, &mut self.notes, &mut self.counted);
             return report(now, (&offence, policy), Decision::Exempt(why), reported);
@@ -130,8 +141,18 @@ impl Judge {
             return log::error!("{addr} is not banned: {e}");
         }
         let (time, rule) = (Span::Secs(secs), &*policy.name);
-        let ban =
-            Ban { addr, scope: &Scope::ALL, time, age: 0, rule, hits, reason: "", bans: 0, starts: &[] };
+        let ban = Ban {
+            addr,
+            scope: &Scope::ALL,
+            time,
+            age: 0,
+            rule,
+            hits,
+            reason: "",
+            bans: 0,
+            starts: &[],
+            line: "",
+        };
         policy.tally.ban(&addr, "");
         self.counted.bans += 1;
         self.events.banned(now.wall, &BanEvent::of(&ban));

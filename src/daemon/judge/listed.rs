@@ -51,6 +51,13 @@ impl Judge {
         let excess = Excess { reason, requests: 0, detect: false, bantime: None };
         let source = self.decider.offender(addr);
         let excess = Some(Box::new(excess));
-        self.observer.counter.offences.push(Offence { source, rule, hits: 1, wide: None, excess });
+        self.observer.counter.offences.push(Offence {
+            source,
+            rule,
+            hits: 1,
+            wide: None,
+            excess,
+            line: Box::default(),
+        });
     }
 }

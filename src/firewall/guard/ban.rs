@@ -141,8 +141,18 @@ mod tests {
             ("", 3, "by hand", Span::Secs(9)),
         ] {
             let addr = Range::EVERYBODY_V4;
-            let ban =
-                Ban { addr, scope: &Scope::ALL, time, age: 7, rule, hits, reason, bans: 0, starts: &[] };
+            let ban = Ban {
+                addr,
+                scope: &Scope::ALL,
+                time,
+                age: 7,
+                rule,
+                hits,
+                reason,
+                bans: 0,
+                starts: &[],
+                line: "",
+            };
             let comment = ban.comment();
             let text = std::str::from_utf8(&comment).unwrap();
             let (total, left) = if time == Span::Permanent { (0, 0) } else { (16_000, 9_000) };

@@ -180,8 +180,18 @@ mod tests {
             ("", 3, "by hand", Span::Secs(90 * 86_400)),
         ] {
             let addr = Range::from("192.0.2.7".parse::<std::net::IpAddr>().unwrap());
-            let ban =
-                Ban { addr, scope: &Scope::ALL, time, age: 7, rule, hits, reason, bans: 0, starts: &[] };
+            let ban = Ban {
+                addr,
+                scope: &Scope::ALL,
+                time,
+                age: 7,
+                rule,
+                hits,
+                reason,
+                bans: 0,
+                starts: &[],
+                line: "",
+            };
             let (text, secs) = (comment(&ban, now), timeout(time));
             assert!(secs <= TIMEOUT_MAX);
             let left = Some(secs).filter(|secs| *secs > 0);
@@ -205,6 +215,7 @@ mod tests {
             reason: &reason,
             bans: 0,
             starts: &[],
+            line: "",
         };
         let text = comment(&ban, Wall(1_700_000_000));
         assert!(text.len() <= COMMENT_MAX && text.len() > 250 && !text.contains('"'), "{text}");

@@ -1,11 +1,12 @@
 #![forbid(unsafe_code)]
 //! Rewriting the journal without what no longer counts, in small steps, beside writers that go on.
 
+use super::history::EventScan;
 use super::{BanJournal, NAME, TEMP, header};
 use crate::base::clock::Wall;
 use crate::state::StateError;
 use crate::state::lock::{HeldLock, LockPart};
-use crate::state::record::{BanRecord, JournalRecord, encode};
+use crate::state::record::{BanRecord, HEADER_LEN, JournalRecord, encode, encode_past};
 use crate::state::sweep::{SMALL, Sweep};
 use crate::sys::dir::Access;
 use std::fs::File;
@@ -21,19 +22,34 @@ pub struct Compaction {
     out: Vec<u8>,
     /// Where in the old file begins what was appended meanwhile.
     end: u64,
+    /// The last events, which are copied once the bans are; how many there are is counted before.
+    events: Option<EventScan>,
+    is_counted: bool,
+    /// Events found, and how many of them are too many.
+    found: u64,
+    most: u64,
     /// Which of its successive files the journal was reading.
     replaced: u32,
     /// One compaction at a time.
     _held: Option<HeldLock>,
 }
 
+/// What a compaction keeps beside the bans that count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// Bans that ended less than so many seconds ago, if they are worth it.
+    pub ended: u64,
+    /// How many of the last events.
+    pub events: u64,
+}
+
 impl BanJournal {
-    /// Begins a compaction that drops what is superseded and what ended more than `keep` seconds before
-    /// `now`.
+    /// Begins a compaction that drops what is superseded and what had ended before `now` for longer than it
+    /// is kept.
     ///
     /// # Errors
     /// `Busy` when another process is at it; or the new file cannot be written.
-    pub fn compact(&mut self, now: Wall, keep: u64) -> Result<Compaction, StateError> {
+    pub fn compact(&mut self, now: Wall, keep: Keep) -> Result<Compaction, StateError> {
         self.flush()?;
         let held =
             self.lock.as_mut().map(|lock| lock.hold(LockPart::Compaction, Duration::ZERO)).transpose()?;
@@ -43,9 +59,22 @@ impl BanJournal {
         let bans = self.hold()?;
         let end = self.mark()?;
         drop(bans);
-        let sweep = Sweep::new(self.key, (now, keep), (self.start, end.at), Vec::new(), SMALL);
+        let sweep = Sweep::new(self.key, (now, keep.ended), (self.start, end.at), Vec::new(), SMALL);
         let (out, replaced, end) = (header(0), end.replaced, end.at);
-        Ok(Compaction { sweep, now, temp, out, replaced, end, _held: held })
+        let (events, is_counted, found) = (None, false, 0);
+        Ok(Compaction {
+            sweep,
+            now,
+            temp,
+            out,
+            end,
+            events,
+            is_counted,
+            found,
+            most: keep.events,
+            replaced,
+            _held: held,
+        })
     }
 
     /// Does the next part of a compaction, a fraction of a millisecond long, and returns it if there is more
@@ -79,14 +108,47 @@ impl BanJournal {
         compaction: &mut Compaction,
         worth: &dyn Fn(&BanRecord<'_>) -> bool,
     ) -> io::Result<bool> {
-        let Compaction { sweep, out, now, .. } = compaction;
-        let more = sweep.step(&self.file, &mut |entry| {
-            if !entry.forgotten(*now, 0) || worth(&entry) {
-                encode(&JournalRecord::Ban(entry), out);
+        let Compaction { sweep, out, now, events, .. } = compaction;
+        let more = if events.is_some() {
+            self.copy_events(compaction)?
+        } else {
+            let more = sweep.step(&self.file, &mut |entry| {
+                if !entry.forgotten(*now, 0) || worth(&entry) {
+                    encode(&JournalRecord::Ban(entry), out);
+                }
+            })?;
+            if !more {
+                if !out.is_empty() || compaction.temp.metadata()?.len() > HEADER_LEN as u64 {
+                    encode(&JournalRecord::Carried, out);
+                }
+                *events = Some(EventScan::new(self.start, compaction.end));
             }
-        })?;
+            more || compaction.most > 0
+        };
         compaction.temp.write_all(&compaction.out)?;
         compaction.out.clear();
+        Ok(more)
+    }
+
+    /// Reads the next events, to count them, and then to write those that are kept. Returns whether there is
+    /// more.
+    fn copy_events(&self, compaction: &mut Compaction) -> io::Result<bool> {
+        let Compaction { events, out, is_counted, found, most, .. } = compaction;
+        let Some(events) = events else { return Ok(false) };
+        let more = events.step(&self.file, &mut |event| match event {
+            None => *found = 0,
+            Some(_) if !*is_counted => *found += 1,
+            Some(_) if *found > *most => *found -= 1,
+            Some(event) => {
+                encode(&JournalRecord::Note(event.addr(), event.at, event.line), out);
+                encode_past(&event.record, out);
+            }
+        })?;
+        if !more && !*is_counted {
+            *is_counted = true;
+            events.again();
+            return Ok(*found > 0);
+        }
         Ok(more)
     }
 

@@ -12,6 +12,7 @@ use std::net::IpAddr;
 
 const KEY: [u64; 2] = [7, 9];
 const NOW: Wall = Wall(1_800_000_000);
+const NOTHING: Keep = Keep { ended: 0, events: 0 };
 const FOREVER: u64 = u64::MAX;
 
 /// The live bans by key: until, bans, rule.
@@ -29,7 +30,18 @@ fn v4(n: u32) -> IpNet {
 
 fn entry(addr: IpNet) -> BanRecord<'static> {
     let (since, until) = (NOW, Some(Wall(NOW.0 + 3600)));
-    BanRecord { addr, scope: "", rule: "sshd", reason: "", since, until, hits: 5, bans: 1, starts: &[] }
+    BanRecord {
+        addr,
+        scope: "",
+        rule: "sshd",
+        reason: "",
+        since,
+        until,
+        hits: 5,
+        bans: 1,
+        starts: &[],
+        line: "",
+    }
 }
 
 fn ban(addr: IpNet) -> JournalRecord<'static> {
@@ -56,6 +68,10 @@ fn compact(journal: &mut BanJournal, now: Wall, keep: u64) {
 }
 
 fn compact_what(journal: &mut BanJournal, now: Wall, keep: u64, worth: &dyn Fn(&BanRecord<'_>) -> bool) {
+    compact_with(journal, now, Keep { ended: keep, events: 3 }, worth);
+}
+
+fn compact_with(journal: &mut BanJournal, now: Wall, keep: Keep, worth: &dyn Fn(&BanRecord<'_>) -> bool) {
     let mut compaction = Some(journal.compact(now, keep).unwrap());
     while let Some(under_way) = compaction {
         compaction = journal.compact_step(under_way, worth).unwrap();
@@ -75,12 +91,15 @@ fn records_come_back_as_they_were() {
         hits: u32::MAX,
         bans: u32::MAX,
         starts: &[7; 252],
+        line: "",
     };
     let records = [
         JournalRecord::Ban(full),
         ban("192.0.2.0/24".parse().unwrap()),
         ban("0.0.0.0/0".parse().unwrap()),
         JournalRecord::Unban("::1/128".parse().unwrap()),
+        JournalRecord::Note(v4(7), NOW, "Failed password \u{e9}"),
+        JournalRecord::Carried,
         JournalRecord::Clear,
     ];
     let mut bytes = Vec::new();
@@ -302,7 +321,7 @@ fn more_addresses_than_one_table_holds() {
     assert!(journal.size().unwrap() * 4 < before * 3 && !journal.wants_compaction());
     assert_eq!(live(&mut journal, NOW, 0).len(), 45_000);
     assert!(!open(&scratch).wants_compaction(), "the first line tells everybody");
-    compact(&mut journal, Wall(NOW.0 + 3600), 0);
+    compact_with(&mut journal, Wall(NOW.0 + 3600), NOTHING, &|_| true);
     assert_eq!(journal.size().unwrap(), HEADER_LEN as u64, "all bans are over");
 }
 
@@ -420,8 +439,8 @@ fn writers_beside_each_other() {
     person.flush().unwrap();
     assert_eq!(addresses(&mut daemon).len(), 2);
 
-    let mut compaction = daemon.compact(NOW, 0).unwrap();
-    assert!(matches!(person.compact(NOW, 0), Err(StateError::Busy(_))), "one compaction at a time");
+    let mut compaction = daemon.compact(NOW, NOTHING).unwrap();
+    assert!(matches!(person.compact(NOW, NOTHING), Err(StateError::Busy(_))), "one compaction at a time");
     while let Some(next) = {
         person.put(&JournalRecord::Unban(v4(1))).unwrap();
         person.put(&ban(v4(3))).unwrap();
@@ -438,7 +457,7 @@ fn writers_beside_each_other() {
         (want.map(String::from).into(), want.map(String::from).into())
     );
 
-    let under_way = daemon.compact(NOW, 0).unwrap();
+    let under_way = daemon.compact(NOW, NOTHING).unwrap();
     std::fs::remove_file(scratch.path().join(NAME)).unwrap();
     person.put(&ban(v4(5))).unwrap();
     person.flush().unwrap();
@@ -518,7 +537,7 @@ fn a_full_disk() {
         assert!(error.to_string().contains("No space left on device"), "{error}");
         let size = journal.size().unwrap();
         assert!(journal.flush().is_err() && journal.size().unwrap() == size, "no half batch stays");
-        assert!(journal.compact(NOW, 0).is_err());
+        assert!(journal.compact(NOW, NOTHING).is_err());
         assert_eq!(live(&mut journal, NOW, 0).len(), put as usize, "all that was taken counts");
 
         let mut positions = crate::state::positions::Positions::open(scratch.path()).unwrap();
@@ -602,4 +621,92 @@ fn random_bytes_are_survived() {
         assert!(damaged <= bytes.len());
     }
     assert_eq!(live(&mut open(&ScratchDir::new()), NOW, FOREVER).len(), 0);
+}
+
+/// What the history tells, the newest first: when, whom, and the line.
+fn past(journal: &mut BanJournal, most: u32) -> Vec<(u64, String, String)> {
+    let mut told = Vec::new();
+    let mut each = |event: &JournalEvent<'_>| {
+        let what = match event.record {
+            JournalRecord::Ban(entry) => format!("ban {}", entry.addr),
+            other => format!("{other:?}"),
+        };
+        told.push((event.at.0, what, event.line.to_owned()));
+        Ok(())
+    };
+    journal.events().unwrap().newest_first(most, &|_| true, &mut each).unwrap();
+    told
+}
+
+#[test]
+fn the_history_is_as_long_as_it_may_be_whatever_is_compacted() {
+    for most in [0u32, 1, 7, 1000] {
+        let scratch = ScratchDir::new();
+        let mut journal = open(&scratch);
+        let mut said: Vec<(u64, String, String)> = Vec::new();
+        let mut rng = fastrand::Rng::with_seed(u64::from(most));
+        for n in 0..600u64 {
+            let (at, addr) = (Wall(NOW.0 + n), v4(rng.u32(1..40)));
+            let line = if rng.bool() { format!("line {n}") } else { String::new() };
+            if rng.u8(..) < 200 {
+                let ban = BanRecord { since: at, until: Some(Wall(at.0 + 60)), line: &line, ..entry(addr) };
+                journal.put(&JournalRecord::Ban(ban)).unwrap();
+                said.insert(0, (at.0, format!("ban {addr}"), line));
+            } else {
+                journal.put(&JournalRecord::Note(addr, at, "")).unwrap();
+                journal.put(&JournalRecord::Unban(addr)).unwrap();
+                said.insert(0, (at.0, format!("Unban({addr})"), String::new()));
+            }
+            if rng.u8(..) < 12 {
+                journal.flush().unwrap();
+                compact_with(&mut journal, at, Keep { ended: 0, events: most.into() }, &|_| false);
+                // What is kept is all that there is now, and it is all there.
+                said.truncate(most.try_into().unwrap());
+                assert_eq!(past(&mut journal, u32::MAX), said, "{most} events, compacted at {n}");
+            }
+        }
+        journal.flush().unwrap();
+        assert_eq!(past(&mut journal, u32::MAX), said, "{most} events");
+        said.truncate(most.try_into().unwrap());
+        assert_eq!(past(&mut journal, most), said, "the last {most} events");
+        drop(journal);
+        assert_eq!(past(&mut open(&scratch), most), said, "read anew");
+    }
+}
+
+#[test]
+fn a_line_stays_with_its_ban_and_no_other() {
+    let scratch = ScratchDir::new();
+    let mut journal = open(&scratch);
+    for n in 1..200 {
+        let line = format!("line of {n}");
+        journal.put(&JournalRecord::Ban(BanRecord { line: &line, ..entry(v4(n)) })).unwrap();
+    }
+    // Bans without a line behind those with one, and of the same address for other ports.
+    journal.put(&JournalRecord::Ban(BanRecord { scope: "22", ..entry(v4(199)) })).unwrap();
+    journal.put(&ban(v4(500))).unwrap();
+    for events in [0, 1000] {
+        compact_with(&mut journal, NOW, Keep { ended: 0, events }, &|_| true);
+        let mut count = 0;
+        let each = &mut |e: BanRecord<'_>| {
+            count += 1;
+            let n = (1..501).find(|n| v4(*n) == e.addr).unwrap();
+            let want = if n < 500 && e.scope.is_empty() { format!("line of {n}") } else { String::new() };
+            assert_eq!(e.line, want, "{} {events}", e.addr);
+        };
+        journal.live(NOW, 0, each).unwrap();
+        assert_eq!(count, 201);
+    }
+}
+
+#[test]
+fn a_journal_of_the_version_before_is_a_history_too() {
+    let scratch = ScratchDir::new();
+    let mut bytes = header(HEADER_LEN as u64);
+    for record in [ban(v4(1)), ban(v4(2)), JournalRecord::Unban(v4(1)), JournalRecord::Clear] {
+        encode(&record, &mut bytes);
+    }
+    std::fs::write(scratch.path().join(NAME), bytes).unwrap();
+    let told: Vec<String> = past(&mut open(&scratch), 10).into_iter().map(|(_, what, _)| what).collect();
+    assert_eq!(told, ["Clear", "Unban(0.0.0.1/32)", "ban 0.0.0.2/32", "ban 0.0.0.1/32"]);
 }

@@ -1,0 +1,234 @@
+#![forbid(unsafe_code)]
+//! What happened, in the order of the records: bans and the ends of bans by hand, each with its time and the
+//! line that led to it.
+
+use super::{BanJournal, StateError};
+use crate::base::clock::Wall;
+use crate::state::record::{JournalRecord, RECORD_MAX, RecordStep, step, step_again};
+use ipnet::{IpNet, Ipv4Net};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+
+/// Bytes read at once; at least two records.
+const CHUNK: usize = 16 * 1024;
+
+/// Something that happened.
+#[derive(Debug, Clone, Copy)]
+pub struct JournalEvent<'a> {
+    /// When; of an end of a ban that versions before wrote down, that of the event before it.
+    pub at: Wall,
+    /// The line that led to it, safe to show; perhaps empty.
+    pub line: &'a str,
+    /// A ban, or the end of one.
+    pub record: JournalRecord<'a>,
+    /// Where it begins.
+    offset: u64,
+}
+
+impl JournalEvent<'_> {
+    /// Whom it is about: everybody, where all bans were ended.
+    #[must_use]
+    pub fn addr(&self) -> IpNet {
+        match self.record {
+            JournalRecord::Ban(entry) => entry.addr,
+            JournalRecord::Unban(net) | JournalRecord::Note(net, ..) => net,
+            JournalRecord::Clear | JournalRecord::ClearTimed | JournalRecord::Carried => {
+                IpNet::from(Ipv4Net::default())
+            }
+        }
+    }
+}
+
+/// A note that waits for its record.
+struct PendingNote {
+    addr: IpNet,
+    at: Wall,
+    line: String,
+    offset: u64,
+}
+
+/// Finds the events of a part of the file.
+pub(super) struct EventScan {
+    at: u64,
+    end: u64,
+    note: Option<PendingNote>,
+    /// That of the last event.
+    time: Wall,
+    /// Behind the last mark: what stands before it is no event, or not any more.
+    pub(super) mark: u64,
+    buf: Vec<u8>,
+    /// No checksum has to be looked at again.
+    trusts: bool,
+}
+
+/// Takes an event; none is the mark behind bans that were written anew.
+type EachEvent<'e> = &'e mut dyn FnMut(Option<JournalEvent<'_>>);
+
+impl EventScan {
+    pub(super) fn new(start: u64, end: u64) -> EventScan {
+        let (note, time, buf) = (None, Wall(0), vec![0; CHUNK]);
+        EventScan { at: start, end, note, time, mark: start, buf, trusts: false }
+    }
+
+    /// Begins anew behind the last mark, in bytes that were looked at.
+    pub(super) fn again(&mut self) {
+        (self.at, self.note, self.time, self.trusts) = (self.mark, None, Wall(0), true);
+    }
+
+    /// Reads one buffer; whether there is more.
+    pub(super) fn step(&mut self, file: &File, each: EachEvent<'_>) -> io::Result<bool> {
+        let left = usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        if left == 0 {
+            return Ok(false);
+        }
+        let mut buf = std::mem::take(&mut self.buf);
+        let want = buf.len().min(left);
+        let result = file.read_at(buf.get_mut(..want).unwrap_or_default(), self.at);
+        match result {
+            // Somebody has cut the file shorter.
+            Ok(0) => self.end = self.at,
+            Ok(got) => self.take(buf.get(..got).unwrap_or_default(), got == left || got < want, each),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+        self.buf = buf;
+        Ok(self.at < self.end)
+    }
+
+    /// Takes in the records of some bytes, which are the `last` ones or not.
+    fn take(&mut self, mut rest: &[u8], last: bool, each: EachEvent<'_>) {
+        while !rest.is_empty() {
+            let len = match if self.trusts { step_again(rest, last) } else { step(rest, last) } {
+                RecordStep::Whole(record, len) | RecordStep::Past(record, len) => {
+                    self.record(record, len as u64, each);
+                    len
+                }
+                RecordStep::Unknown(len) | RecordStep::Damaged(len) => len,
+                RecordStep::Short => break,
+            };
+            self.at += len as u64;
+            rest = rest.get(len..).unwrap_or_default();
+        }
+    }
+
+    fn record(&mut self, record: JournalRecord<'_>, len: u64, each: EachEvent<'_>) {
+        let note = self.note.take();
+        match record {
+            JournalRecord::Note(addr, at, line) => {
+                self.note = Some(PendingNote { addr, at, line: line.to_owned(), offset: self.at });
+            }
+            JournalRecord::Carried => {
+                self.mark = self.at + len;
+                each(None);
+            }
+            record => {
+                let mut event = JournalEvent { at: self.time, line: "", record, offset: self.at };
+                let note = note.filter(|note| note.addr == event.addr());
+                if let Some(note) = &note {
+                    (event.at, event.line, event.offset) = (note.at, &note.line, note.offset);
+                } else if let JournalRecord::Ban(entry) = record {
+                    event.at = entry.since;
+                }
+                self.time = event.at;
+                each(Some(event));
+            }
+        }
+    }
+}
+
+/// The history of a journal, as it was when this was opened.
+pub struct PastEvents {
+    file: File,
+    path: PathBuf,
+    start: u64,
+    end: u64,
+}
+
+impl BanJournal {
+    /// The events that are written.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn events(&mut self) -> Result<PastEvents, StateError> {
+        let end = self.mark()?.at;
+        let file = self.file.try_clone().map_err(|e| self.system("read", e))?;
+        Ok(PastEvents { file, path: self.path.clone(), start: self.start, end })
+    }
+}
+
+impl PastEvents {
+    /// Gives the last `most` events that are `wanted` to `each`, the newest first. Memory is that of their
+    /// places.
+    ///
+    /// # Errors
+    /// The file cannot be read, or what `each` says.
+    pub fn newest_first(
+        &self,
+        most: u32,
+        wanted: &dyn Fn(&JournalEvent<'_>) -> bool,
+        each: &mut dyn FnMut(&JournalEvent<'_>) -> io::Result<()>,
+    ) -> Result<(), StateError> {
+        let failed = |error: io::Error| StateError::System { call: "read", path: self.path.clone(), error };
+        let mut places: VecDeque<(u32, u32)> = VecDeque::new();
+        let mut number = 0u32;
+        let mut scan = EventScan::new(self.start, self.end);
+        let mut find = |event: Option<JournalEvent<'_>>| {
+            let Some(event) = event else {
+                places.clear();
+                number = 0;
+                return;
+            };
+            number = number.saturating_add(1);
+            while places.front().is_some_and(|(first, _)| first.saturating_add(most) <= number) {
+                places.pop_front();
+            }
+            if most > 0 && wanted(&event) {
+                places.push_back((number, u32::try_from(event.offset).unwrap_or(u32::MAX)));
+            }
+        };
+        while scan.step(&self.file, &mut find).map_err(failed)? {}
+        let mut buf = scan.buf;
+        let mut places = places.into_iter().rev().peekable();
+        while let Some(&(_, last)) = places.peek() {
+            // What ends with the next event to give: those before it are most likely in the same bytes.
+            let end = u64::from(last).saturating_add(2 * RECORD_MAX as u64).min(self.end);
+            let from = end.saturating_sub(buf.len() as u64);
+            let got = self.file.read_at(&mut buf, from).map_err(failed)?;
+            let bytes = buf.get(..got).unwrap_or_default();
+            while let Some((_, place)) = places.next_if(|(_, place)| u64::from(*place) >= from) {
+                let skip = usize::try_from(u64::from(place) - from).unwrap_or(usize::MAX);
+                let rest = bytes.get(skip..).unwrap_or_default();
+                one(rest, each).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives every event to `each`, the oldest first; none where what came before is no event any more.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn oldest_first(&self, each: EachEvent<'_>) -> Result<(), StateError> {
+        let failed = |error: io::Error| StateError::System { call: "read", path: self.path.clone(), error };
+        let mut scan = EventScan::new(self.start, self.end);
+        while scan.step(&self.file, each).map_err(failed)? {}
+        Ok(())
+    }
+}
+
+/// The event at the beginning of some bytes that were looked at before.
+fn one(mut bytes: &[u8], each: &mut dyn FnMut(&JournalEvent<'_>) -> io::Result<()>) -> io::Result<()> {
+    let (at, end, note, time, mark) = (0, 0, None, Wall(0), 0);
+    let mut scan = EventScan { at, end, note, time, mark, buf: Vec::new(), trusts: true };
+    let mut result = None;
+    while result.is_none()
+        && let RecordStep::Whole(record, len) | RecordStep::Past(record, len) = step_again(bytes, true)
+    {
+        scan.record(record, 0, &mut |event| result = event.map(|event| each(&event)));
+        bytes = bytes.get(len..).filter(|rest| !rest.is_empty()).unwrap_or(&[0]);
+    }
+    result.unwrap_or(Ok(()))
+}
