@@ -8,6 +8,7 @@ mod applet {
     mod cli;
     mod completions;
     mod control;
+    mod history;
     mod lockout;
     mod mefctl;
     mod rehearse;

@@ -1,14 +1,17 @@
 #![forbid(unsafe_code)]
 //! What a command works with: the configuration, and the daemon if one runs.
 
-use super::output::Output;
+use super::output::{Output, OutputError, failed};
 use crate::base::diag::Severity;
 use crate::config::Settings;
 use crate::control::client::ControlClient;
 use crate::control::proto::Request;
+use crate::enforce::journal;
+use crate::state::journal::BanJournal;
 use crate::sys::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 /// Reads mef.conf alone, for commands that must work whatever stands in it.
 pub(super) fn settings(path: Option<&str>, output: &mut Output<'_>) -> Settings {
@@ -31,6 +34,19 @@ pub(super) fn settings(path: Option<&str>, output: &mut Output<'_>) -> Settings 
             Settings::default()
         }
     }
+}
+
+/// The ban journal, to read what it tells; `None` where there is none yet, and none is made.
+pub(super) fn journal_to_read(
+    settings: &Settings,
+    output: &mut Output<'_>,
+) -> Result<Option<BanJournal>, OutputError> {
+    if !Path::new(&settings.state_dir).join(BanJournal::FILE).exists() {
+        return Ok(None);
+    }
+    let (journal, note) = journal(settings, crate::sys::clock::wall(), Duration::ZERO).map_err(failed)?;
+    note.iter().filter(|e| !e.is_refusal()).for_each(|e| output.note(e));
+    Ok(Some(journal))
 }
 
 /// Tells the daemon something, if there is one; it does without if it does not hear.

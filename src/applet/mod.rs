@@ -12,11 +12,13 @@ mod cloud;
 #[cfg(not(feature = "operator"))]
 #[path = "cloud_member.rs"]
 mod cloud;
+mod columns;
 mod context;
 mod daemon;
 mod diff;
 mod export;
 mod fmt;
+mod history;
 mod lists;
 mod load;
 mod lookup;
@@ -49,6 +51,7 @@ const APPLETS: &[Applet] = &[
     Applet { name: "ban", about: "ban addresses, networks or ranges", run: ban::run },
     Applet { name: "unban", about: "end bans", run: unban::run },
     Applet { name: "bans", about: "list the bans in force", run: bans::run },
+    Applet { name: "history", about: "list the bans and unbans of the past", run: history::run },
     Applet { name: "allow", about: "put addresses on the allow list", run: allow::allow },
     Applet { name: "disallow", about: "take addresses off the allow list", run: allow::disallow },
     Applet { name: "deny", about: "put addresses on the deny list", run: allow::deny },

@@ -38,7 +38,7 @@ pub use settings::{
     Backend, BanAction, Cloud, Fastpath, FloodRates, FloodSettings, InterfaceChoice, KernelLevel, LogLevel,
     LogTo, ScanSettings, Settings, StageOne, Zone,
 };
-pub use value::{duration, net, span, written};
+pub use value::{ago, duration, net, span, written};
 
 use crate::base::diag::{Problem, Severity};
 use std::ops::Range;

@@ -94,7 +94,10 @@ pub fn span(text: &str) -> Checked<Span> {
 const DAY: u32 = 86_400;
 
 /// How far back, as the existing product writes it: `2 min ago`, `now`, `today`, or a duration.
-pub(super) fn ago(text: &str) -> Checked<u32> {
+///
+/// # Errors
+/// Anything else.
+pub fn ago(text: &str) -> Checked<u32> {
     // Days have their own beginning everywhere: whoever asks for one gets it whole.
     match text {
         "now" => return Ok(0),

@@ -47,7 +47,7 @@ fn kept(line: &[u8]) -> Box<str> {
         text.push_str(&shown(chunk.valid()));
         chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
     }
-    let end = text.floor_char_boundary(LINE_KEPT);
+    let end = (0..=LINE_KEPT.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     text.truncate(end);
     text.into_boxed_str()
 }

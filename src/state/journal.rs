@@ -81,6 +81,9 @@ pub struct BanJournal {
 }
 
 impl BanJournal {
+    /// Its name in state_dir.
+    pub const FILE: &str = NAME;
+
     /// Opens the journal in `dir` (made if missing) for reading and appending. `key` must be secret and
     /// random. `patience` is how long to wait when another process has it locked, which is milliseconds
     /// unless that process is stopped.

@@ -7,9 +7,9 @@
 //! scope, rule, reason and starts, each with a byte of length before it. Numbers are little endian. A later
 //! version must use other magic bytes; a kind that is not known is passed over.
 //!
-//! Three kinds are for people alone, and change nothing that is in force; versions before them pass them over.
-//! A note (address, time of 8 bytes, text) stands right before the record of the same address that it is
-//! about: when that happened, and the line that decided. A kind with the bit [`PAST`] is a record that is
+//! Three kinds are for people alone, and change nothing that is in force; versions before them pass them
+//! over. A note (address, time of 8 bytes, text) stands right before the record of the same address that it
+//! is about: when that happened, and the line that decided. A kind with the bit [`PAST`] is a record that is
 //! over, kept for the history. `Carried` ends the bans that a compaction has written anew: they are in the
 //! history behind it, if at all.
 //!

@@ -43,10 +43,20 @@ pub fn stderr() -> ManuallyDrop<File> {
 /// Lines of a terminal, if it is one.
 #[must_use]
 pub fn rows(file: &File) -> Option<usize> {
+    window(file).map(|size| size.ws_row.into())
+}
+
+fn window(file: &File) -> Option<libc::winsize> {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: the kernel writes one `winsize` into ours, which lives until the call returns.
     let done = unsafe { libc::ioctl(file.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
-    (done == 0).then_some(size.ws_row.into())
+    (done == 0).then_some(size)
+}
+
+/// Columns of the terminal that standard output is, if it is one.
+#[must_use]
+pub fn columns() -> Option<usize> {
+    window(&shared(1)).map(|size| size.ws_col.into())
 }
 
 /// Whether standard output is a terminal.

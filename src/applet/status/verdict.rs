@@ -3,10 +3,10 @@
 //! that says so.
 
 use super::{DaemonAnswer, KernelStatus};
+use crate::applet::columns::has_colours;
 use crate::applet::output::{Output, OutputError};
 use crate::base::line::shown;
 use crate::control::proto::{KERNEL, RuleLine, Sight, SightLine};
-use crate::sys::stdio;
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
@@ -58,7 +58,7 @@ impl<'a> DaemonVerdict<'a> {
 
     /// Writes it for people, coloured on a terminal.
     pub(super) fn show(&self, out: &mut dyn io::Write) -> io::Result<()> {
-        let colours = stdio::is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+        let colours = has_colours();
         let (on, off) = match self {
             _ if !colours => ("", ""),
             DaemonVerdict::Protected => ("\x1b[1;32m", "\x1b[0m"),

@@ -16,6 +16,8 @@ complete -c mef -n '__fish_is_first_arg' -a unban -d 'end bans'
 complete -c mef -n '__fish_seen_subcommand_from help' -a unban
 complete -c mef -n '__fish_is_first_arg' -a bans -d 'list the bans in force'
 complete -c mef -n '__fish_seen_subcommand_from help' -a bans
+complete -c mef -n '__fish_is_first_arg' -a history -d 'list the bans and unbans of the past'
+complete -c mef -n '__fish_seen_subcommand_from help' -a history
 complete -c mef -n '__fish_is_first_arg' -a allow -d 'put addresses on the allow list'
 complete -c mef -n '__fish_seen_subcommand_from help' -a allow
 complete -c mef -n '__fish_is_first_arg' -a disallow -d 'take addresses off the allow list'
@@ -81,6 +83,12 @@ complete -c mef -n '__fish_seen_subcommand_from bans' -l rule -x -a '(__mef_rule
 complete -c mef -n '__fish_seen_subcommand_from bans' -l permanent -d 'only those without an end'
 complete -c mef -n '__fish_seen_subcommand_from bans' -l config -r -F -d 'path to mef.conf'
 complete -c mef -n '__fish_seen_subcommand_from bans' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from history' -l since -x -a '10m 1h 1d 7d 30d' -d 'only the last 30m, 12h, 7d, or today'
+complete -c mef -n '__fish_seen_subcommand_from history' -l rule -x -a '(__mef_rules)' -d 'only bans by this service rule'
+complete -c mef -n '__fish_seen_subcommand_from history' -l json -d 'one JSON object per line'
+complete -c mef -n '__fish_seen_subcommand_from history' -l csv -d 'comma-separated values, with a first line of names'
+complete -c mef -n '__fish_seen_subcommand_from history' -l config -r -F -d 'path to mef.conf'
+complete -c mef -n '__fish_seen_subcommand_from history' -l help -d 'display usage information'
 complete -c mef -n '__fish_seen_subcommand_from allow' -l for -x -a '10m 1h 1d 7d 30d' -d 'only for allow: how long: 90s, 10m, 1h, 7d (default: for good)'
 complete -c mef -n '__fish_seen_subcommand_from allow' -l force -d 'only for deny: also protected or allowed addresses, and large networks'
 complete -c mef -n '__fish_seen_subcommand_from allow' -l config -r -F -d 'path to mef.conf'

@@ -1,0 +1,71 @@
+#![forbid(unsafe_code)]
+//! What tables and screens for people share: widths, local time, colours.
+
+use crate::base::clock::Wall;
+use crate::base::utc;
+use crate::sys::{clock, stdio};
+use std::fmt;
+use std::io::{self, Write};
+
+/// Where a line is cut: at the width of the terminal, nowhere else.
+pub(super) fn width() -> usize {
+    stdio::columns().filter(|columns| *columns > 0).unwrap_or(usize::MAX)
+}
+
+/// Writes a line, cut to a width; `…` stands for what is missing.
+pub(super) fn line(out: &mut dyn Write, text: &str, width: usize) -> io::Result<()> {
+    let text = text.trim_end();
+    // No character is shorter than a byte.
+    if text.len() <= width || text.chars().count() <= width {
+        return writeln!(out, "{text}");
+    }
+    let end = text.char_indices().nth(width.saturating_sub(1)).map_or(text.len(), |(at, _)| at);
+    writeln!(out, "{}…", text.get(..end).unwrap_or(text).trim_end())
+}
+
+/// A moment for people, in the time zone of this host.
+pub(super) struct Local(pub(super) Wall);
+
+impl fmt::Display for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == Wall(0) {
+            return f.write_str("-");
+        }
+        let local = self.0.0.saturating_add_signed(clock::local_offset(self.0).into());
+        let text = utc::Stamp(Wall(local)).to_string();
+        f.write_str(&text.trim_end_matches('Z').replace('T', " "))
+    }
+}
+
+/// Whether colours may be used: on a terminal, and unless NO_COLOR says otherwise.
+pub(super) fn has_colours() -> bool {
+    stdio::is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut(text: &str, width: usize) -> String {
+        let mut out = Vec::new();
+        line(&mut out, text, width).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn lines_are_cut_between_characters_and_say_so() {
+        let cases = [
+            ("abc", 3, "abc\n"),
+            ("abcd", 3, "ab…\n"),
+            ("a  d", 3, "a…\n"),
+            ("äöü", 3, "äöü\n"),
+            ("äöüß", 3, "äö…\n"),
+            ("abc  ", 3, "abc\n"),
+            ("abcd", 1, "…\n"),
+            ("abcd", usize::MAX, "abcd\n"),
+        ];
+        for (text, width, want) in cases {
+            assert_eq!(cut(text, width), want, "{text} {width}");
+        }
+    }
+}
