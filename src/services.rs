@@ -3,14 +3,16 @@
 //! is wrong with one is told at its place in the file.
 
 mod host;
+mod writer;
 
 pub use host::{of_syslog, on};
 
-use crate::base::diag::Problem;
+use crate::base::diag::{Problem, Severity};
 use crate::config::{Enabled, Engine, ServiceRule, Spanned};
 use crate::detect::tracker::Limits;
 use crate::detect::{DetectRule, Program};
 use crate::pattern::{CaptureGroup, Pattern};
+use writer::{Writer, writer};
 
 /// Compiles a rule's patterns.
 ///
@@ -20,7 +22,11 @@ pub fn compile(rule: &ServiceRule) -> Result<DetectRule, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut pattern = |text: &Spanned, need_ip| {
         let compiled = Pattern::new(&text.text, need_ip);
-        compiled.map_err(|e| problems.push(text.problem(e.at, e.what, e.hint))).ok()
+        let compiled = compiled.map_err(|e| problems.push(text.problem(e.at, e.what, e.hint))).ok()?;
+        match writer(&text.text, &rule.programs) {
+            Writer::Own(message) => Pattern::new(&message, need_ip).ok().or(Some(compiled)),
+            Writer::None | Writer::Other => Some(compiled),
+        }
     };
     let fail: Vec<_> =
         rule.fail.iter().filter_map(|(text, weight)| Some((pattern(text, true)?, *weight))).collect();
@@ -40,6 +46,19 @@ pub fn compile(rule: &ServiceRule) -> Result<DetectRule, Vec<Problem>> {
     Ok(DetectRule { name: rule.name.as_str().into(), programs, fail, ignore, success, webscan })
 }
 
+/// Patterns that can never match, since they begin with a writer that is not of `programs=`.
+fn never_matching(rule: &ServiceRule) -> impl Iterator<Item = Problem> {
+    let fail = rule.fail.iter().map(|(text, _)| text);
+    let all = fail.chain(&rule.ignore).chain(&rule.success);
+    all.filter(|text| writer(&text.text, &rule.programs) == Writer::Other).map(|text| {
+        let what = "the pattern can never match: no program of programs= begins its lines like this";
+        let hint =
+            "patterns see what stands behind PROGRAM[PID]: begin there, or name the program in programs=";
+        let whole = 0..text.text.len();
+        Problem { severity: Severity::Warning, ..text.problem(whole, what.into(), hint.into()) }
+    })
+}
+
 /// When a rule has had enough of somebody. Where no pattern knows a name or a path nobody is spared.
 #[must_use]
 pub fn limits(rule: &ServiceRule, compiled: &DetectRule) -> Limits {
@@ -55,8 +74,9 @@ pub fn limits(rule: &ServiceRule, compiled: &DetectRule) -> Limits {
 
 /// For `config::load`: adds what is wrong with a rule's patterns.
 pub fn check(rule: &mut ServiceRule, problems: &mut Vec<Problem>) {
-    if let Err(more) = compile(rule) {
-        problems.extend(more);
+    match compile(rule) {
+        Ok(_) => problems.extend(never_matching(rule)),
+        Err(more) => problems.extend(more),
     }
 }
 
@@ -70,7 +90,10 @@ impl Compiled {
     pub fn add(&mut self, rule: &mut ServiceRule, problems: &mut Vec<Problem>) {
         if on(rule).0 {
             match compile(rule) {
-                Ok(compiled) => self.0.push(compiled),
+                Ok(compiled) => {
+                    problems.extend(never_matching(rule));
+                    self.0.push(compiled);
+                }
                 Err(more) => problems.extend(more),
             }
         } else {
@@ -107,6 +130,24 @@ mod tests {
             let reported: Vec<_> = reported.iter().map(|p| p.what.as_str()).collect();
             assert_eq!(reported.join(" "), want, "{pattern}");
         }
+    }
+
+    #[test]
+    fn a_pattern_of_another_writer_is_told_of() {
+        let says = |pattern: &str| {
+            let text = format!("[rule]\nprograms=sshd\nfailregex={pattern}\n");
+            let mut rule = parse_service("x", text.as_bytes()).0.unwrap();
+            let mut problems = Vec::new();
+            check(&mut rule, &mut problems);
+            problems
+                .iter()
+                .map(|p| format!("{:?} {}:{}", p.severity, p.line, p.col))
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(says("^dropbear\\[\\d+\\]: from <HOST>"), "Warning 3:11");
+        assert_eq!(says("^sshd\\[\\d+\\]: from <HOST>"), "");
+        assert_eq!(says("^error: from <HOST>"), "");
     }
 
     #[test]

@@ -10,6 +10,8 @@ const LINE_SHOWN: usize = 240;
 /// How bad a problem is. Only errors make a file refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
+    /// The file works, and says something that is no longer needed. Shown as a warning.
+    Obsolete,
     /// The file works, something in it has no effect or looks wrong.
     Warning,
     /// The file is refused.
@@ -62,7 +64,7 @@ impl Problem {
     #[must_use]
     pub fn render(&self, path: &str, text: &str) -> String {
         if self.line == 0 {
-            let kind = if self.severity == Severity::Warning { "warning: " } else { "" };
+            let kind = if self.severity < Severity::Error { "warning: " } else { "" };
             let mut out = String::new();
             let _ = write!(out, "{path}: {kind}{}", self.what);
             if !self.hint.is_empty() {
@@ -78,7 +80,7 @@ impl Problem {
     #[must_use]
     pub fn render_line(&self, path: &str, line: &str) -> String {
         let mut out = String::new();
-        let kind = if self.severity == Severity::Warning { "warning: " } else { "" };
+        let kind = if self.severity < Severity::Error { "warning: " } else { "" };
         let _ = writeln!(out, "{path}:{}:{}: {kind}{}", self.line, self.col, self.what);
         let _ = write!(out, "{:>5} | ", self.line);
         // Of a line that no terminal shows, the part around the mark.

@@ -196,7 +196,7 @@ pub(super) fn unknown<'k>(entry: &IniEntry<'_>, known: impl IntoIterator<Item = 
 /// What is said about a key of the existing product that means nothing here.
 pub(super) fn no_longer_needed(entry: &IniEntry<'_>, why: &str) -> Problem {
     let what = ["'", entry.key, "' is no longer needed"].concat();
-    entry.key_problem(Severity::Warning, what, why.to_string())
+    entry.key_problem(Severity::Obsolete, what, why.to_string())
 }
 
 /// An enum whose values are words of the configuration.

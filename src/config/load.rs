@@ -1,7 +1,8 @@
 #![forbid(unsafe_code)]
 //! From paths to settings and rules: which files there are, and which of them counts.
 //!
-//! Every `NAME.conf` of rules_dir is a rule. Built-in rules stay in force beside them until
+//! Every `NAME.conf` of rules_dir is a rule, and every one of webscan_dir, where engine=webscan need not be
+//! said. Built-in rules stay in force beside them until
 //! the directory has a file or a rule of the same name; such a file with `enabled=false` switches one off.
 //! Taking a file away therefore brings the built-in back, as it does for mef.conf, where a missing key is its
 //! default. Hidden files and every other ending are left alone: editors and package managers put their copies
@@ -9,8 +10,8 @@
 
 use super::builtin::{builtin, builtin_text};
 use super::global::parse_global;
-use super::parts::{ConfigPart, is_whole, merged};
-use super::service::{Enabled, ServiceRule, parse_parts};
+use super::parts::{ConfigPart, RuleDefault, is_whole, merged};
+use super::service::{Enabled, Engine, ServiceRule, parse_parts};
 use super::settings::Settings;
 use crate::base::diag::{Problem, Severity};
 use crate::sys::fs as files;
@@ -85,13 +86,17 @@ pub fn load(conf: &Path, check: &mut dyn FnMut(&mut ServiceRule, &mut Vec<Proble
         Err(Unread::Missing) if path == DEFAULT_PATH => {}
         Err(e) => loaded.add_whole(&path, Severity::Error, &e.words(), ""),
     }
-    let files = rule_files(&mut loaded);
+    let dirs = [loaded.settings.rules_dir.clone(), loaded.settings.webscan_dir.clone()];
+    let [rules, scans] = dirs.map(|dir| rule_files(&mut loaded, dir));
     // Files that may overlay what ships, until it is known what that is.
     let mut overlays: Vec<(&str, Vec<Own>)> = Vec::new();
     let mut off = Vec::new();
-    for name in &files.conf {
+    for (files, name) in
+        [&rules, &scans].into_iter().flat_map(|files| files.conf.iter().map(move |n| (files, n)))
+    {
         let Some(own) = files.own(&mut loaded, name) else { continue };
-        if own.first().is_some_and(|conf| is_whole(&conf.text)) {
+        let settings = &loaded.settings;
+        if own.first().is_some_and(|conf| is_whole(&conf.text, default_engine(settings, conf))) {
             add_rule(&mut loaded, name, None, &own, &mut off, check);
         } else {
             overlays.push((name, own));
@@ -102,9 +107,10 @@ pub fn load(conf: &Path, check: &mut dyn FnMut(&mut ServiceRule, &mut Vec<Proble
         if let Some(at) = overlays.iter().position(|(file, _)| *file == name) {
             let (_, own) = overlays.swap_remove(at);
             add_rule(&mut loaded, name, ship, &own, &mut off, check);
-        } else if !files.conf.iter().any(|file| file == name) && !loaded.rules.iter().any(|r| r.name == *name)
+        } else if ![&rules, &scans].iter().any(|files| files.conf.iter().any(|file| file == name))
+            && !loaded.rules.iter().any(|r| r.name == *name)
         {
-            let own = files.own(&mut loaded, name).unwrap_or_default();
+            let own = rules.own(&mut loaded, name).unwrap_or_default();
             add_rule(&mut loaded, name, ship, &own, &mut off, check);
         }
         true
@@ -112,7 +118,8 @@ pub fn load(conf: &Path, check: &mut dyn FnMut(&mut ServiceRule, &mut Vec<Proble
     for (name, own) in overlays {
         add_rule(&mut loaded, name, None, &own, &mut off, check);
     }
-    files.say_lonely(&mut loaded);
+    rules.say_lonely(&mut loaded);
+    scans.say_lonely(&mut loaded);
     loaded
 }
 
@@ -121,7 +128,12 @@ pub fn load(conf: &Path, check: &mut dyn FnMut(&mut ServiceRule, &mut Vec<Proble
 fn texts_of(loaded: &mut Loaded, rule: &str) -> (String, Option<String>, Vec<Own>) {
     let path = match rule.contains('/') {
         true => Path::new(rule).to_owned(),
-        false => Path::new(&loaded.settings.rules_dir).join([rule, ".conf"].concat()),
+        false => {
+            let in_dir = |dir: &str| Path::new(dir).join([rule, ".conf"].concat());
+            let scan = in_dir(&loaded.settings.webscan_dir);
+            let path = in_dir(&loaded.settings.rules_dir);
+            if scan.exists() && !path.exists() { scan } else { path }
+        }
     };
     let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
     let mut own = Vec::new();
@@ -140,7 +152,9 @@ fn texts_of(loaded: &mut Loaded, rule: &str) -> (String, Option<String>, Vec<Own
             Err(e) => loaded.add_whole(&file.to_string_lossy(), Severity::Error, &e.words(), ""),
         }
     }
-    let whole = own.first().is_some_and(|conf| !conf.adds && is_whole(&conf.text));
+    let whole = own
+        .first()
+        .is_some_and(|conf| !conf.adds && is_whole(&conf.text, default_engine(&loaded.settings, conf)));
     let ship = if whole { None } else { builtin_text(&stem) };
     // What ships is not meant by a path that is not there.
     let asked = own.iter().any(|own| Path::new(&own.path) == path) || !rule.contains('/');
@@ -178,7 +192,7 @@ pub fn in_force(settings: Settings, conf: &str, rule: &str) -> Result<String, Ve
     }
     let path = built_in(&stem);
     let parts = parts(&path, ship.as_deref(), &own);
-    Ok(merged(&stem, conf, &loaded.settings.rule_defaults, &parts))
+    Ok(merged(&stem, conf, &defaults(&loaded.settings, &own), &parts))
 }
 
 /// A file of a rule.
@@ -203,6 +217,23 @@ fn parts<'a>(path: &'a str, ship: Option<&'a str>, own: &'a [Own]) -> Vec<Config
     ship.into_iter().chain(own).collect()
 }
 
+/// The engine of a rule that does not say it: files of webscan_dir are about access logs.
+fn default_engine(settings: &Settings, own: &Own) -> Engine {
+    match Path::new(&own.path).parent() == Some(Path::new(&settings.webscan_dir)) {
+        true => Engine::Webscan,
+        false => Engine::default(),
+    }
+}
+
+/// What holds for a rule that does not say it.
+fn defaults(settings: &Settings, own: &[Own]) -> Vec<RuleDefault> {
+    let mut all = settings.rule_defaults.clone();
+    if own.first().is_some_and(|own| default_engine(settings, own) == Engine::Webscan) {
+        all.push(RuleDefault { key: "engine", value: "webscan".to_string(), line: 0 });
+    }
+    all
+}
+
 /// Programs and files of rules that a file of the user's has switched off, and the file.
 type Off = (Vec<String>, Vec<String>, String);
 
@@ -217,7 +248,7 @@ fn add_rule(
 ) {
     let path = built_in(stem);
     let parts = parts(&path, ship, own);
-    let (rule, mut problems) = parse_parts(stem, &loaded.settings.rule_defaults, &parts);
+    let (rule, mut problems) = parse_parts(stem, &defaults(&loaded.settings, own), &parts);
     let first = usize::from(ship.is_some());
     for (at, problem) in own.iter().enumerate().filter_map(|(at, own)| Some((at, own.problem.clone()?))) {
         problems.push(Problem { part: first + at, ..problem });
@@ -307,8 +338,7 @@ impl RuleFiles {
 }
 
 /// Names of the rule files. A directory that is not there has none.
-fn rule_files(loaded: &mut Loaded) -> RuleFiles {
-    let dir = loaded.settings.rules_dir.clone();
+fn rule_files(loaded: &mut Loaded, dir: String) -> RuleFiles {
     let mut names = |end: &str| {
         let mut names = match files_ending(Path::new(&dir), end) {
             Ok(names) => names,

@@ -4,7 +4,7 @@
 //! of that key before it, as if those were not there; only the patterns of a `.local` file are added.
 
 use super::ini::{self, IniEntry};
-use super::service::{self, PATTERN_KEYS};
+use super::service::{self, Engine, PATTERN_KEYS};
 use super::webscan;
 use crate::base::diag::decode;
 use crate::base::line::shown;
@@ -26,7 +26,7 @@ pub struct RuleDefault {
     pub key: &'static str,
     /// Its value.
     pub value: String,
-    /// Line of mef.conf, counted from 1.
+    /// Line of mef.conf, counted from 1; 0: it comes from the directory of the rule.
     pub line: u32,
 }
 
@@ -77,8 +77,9 @@ impl<'a> Replacing<'a> {
 }
 
 /// Whether a text is a rule of its own: it has patterns, or is one of engine=webscan with its thresholds.
-pub(super) fn is_whole(text: &[u8]) -> bool {
-    let (mut patterns, mut engine, mut thresholds) = (false, false, false);
+/// `default` is the engine of a rule that does not say it.
+pub(super) fn is_whole(text: &[u8], default: Engine) -> bool {
+    let (mut patterns, mut engine, mut thresholds) = (false, default == Engine::Webscan, false);
     entries(&ConfigPart { path: "", text, adds: false }, &mut |entry| match named(entry) {
         ("rule", "failregex") => patterns |= !entry.value.is_empty(),
         ("rule", "engine") => engine = true,
@@ -156,8 +157,9 @@ pub fn merged(name: &str, conf: &str, defaults: &[RuleDefault], parts: &[ConfigP
             said = true;
         }
         let (value, origin) = match defaults.iter().rfind(|default| default.key == key.name) {
-            Some(default) => {
-                (default.value.as_str(), [&*shown(conf), ":", &default.line.to_string()].concat())
+            Some(RuleDefault { value, line: 0, .. }) => (value.as_str(), "webscan_dir".to_owned()),
+            Some(RuleDefault { value, line, .. }) => {
+                (value.as_str(), [&*shown(conf), ":", &line.to_string()].concat())
             }
             None if key.name == "name" => (name, "the file's name".to_owned()),
             None => (key.default, "default".to_owned()),

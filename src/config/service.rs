@@ -172,7 +172,7 @@ pub(super) fn parse_parts(
     parts: &[ConfigPart<'_>],
 ) -> (Option<ServiceRule>, Vec<Problem>) {
     let mut problems: Vec<Problem> = Vec::new();
-    let (mut rule, mut windows) = (blank(), Vec::new());
+    let (mut rule, mut windows, mut origin) = (blank(), Vec::new(), Origin::default());
     keys::set_defaults(KEYS, &mut rule);
     // They were read before, and found to be right.
     for default in defaults {
@@ -186,7 +186,8 @@ pub(super) fn parse_parts(
             problems.extend(own);
             return (None, problems);
         };
-        let mut reader = ServiceRuleReader { rule: &mut rule, windows: &mut windows, part: at };
+        let mut reader =
+            ServiceRuleReader { rule: &mut rule, windows: &mut windows, origin: &mut origin, part: at };
         ini::read(text, SECTIONS, &mut own, &mut |e, problems| {
             if !replacing.replaced(at, e) {
                 reader.entry(e, problems);
@@ -206,6 +207,7 @@ pub(super) fn parse_parts(
     // What is missing is only told of a file without errors: it may be in a line that was refused.
     if !failed(&problems) {
         complete(&mut rule, &windows, &mut problems);
+        origin.complete(&mut problems);
     }
     // What is said of the whole is said of the file that somebody wrote last.
     for problem in problems.iter_mut().skip(before) {
@@ -249,11 +251,36 @@ pub(super) fn blank() -> ServiceRule {
     }
 }
 
+/// Whether a rule was written for the existing product, in which a rule without `enabled=` is off.
+#[derive(Default)]
+struct Origin {
+    enabled: bool,
+    elsewhere: bool,
+}
+
+impl Origin {
+    fn entry(&mut self, entry: &IniEntry<'_>) {
+        self.enabled |= entry.section == "rule" && entry.key == "enabled";
+        self.elsewhere |= entry.section == "detection"
+            || matches!(entry.key, "backend" | "uri_hash_limit" | "ua_hash_limit");
+    }
+
+    fn complete(&self, problems: &mut Vec<Problem>) {
+        if self.elsewhere && !self.enabled {
+            let what = "there is no enabled=, so the rule is on".to_string();
+            let hint =
+                "where this file comes from it would be off: add enabled=true or enabled=false".to_string();
+            problems.push(Problem::whole(Severity::Warning, what, hint));
+        }
+    }
+}
+
 /// What is read of a rule.
 struct ServiceRuleReader<'r> {
     rule: &'r mut ServiceRule,
     /// Of [webscan], for `complete`.
     windows: &'r mut Vec<u32>,
+    origin: &'r mut Origin,
     /// Which of the texts.
     part: usize,
 }
@@ -261,6 +288,7 @@ struct ServiceRuleReader<'r> {
 impl ServiceRuleReader<'_> {
     /// One line of the file.
     fn entry(&mut self, entry: &IniEntry<'_>, problems: &mut Vec<Problem>) {
+        self.origin.entry(entry);
         if webscan::SECTIONS.contains(&entry.section) {
             return webscan::entry(&mut self.rule.webscan, self.windows, entry, problems);
         }

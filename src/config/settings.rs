@@ -261,6 +261,8 @@ pub struct Cloud {
 pub struct Settings {
     /// Directory of service rules.
     pub rules_dir: String,
+    /// Directory of service rules that are of engine=webscan if they do not say it.
+    pub webscan_dir: String,
     /// What holds for rules that do not say it themselves.
     pub rule_defaults: Vec<super::RuleDefault>,
     /// Directory of allow lists.
@@ -389,6 +391,7 @@ pub(super) fn blank() -> Settings {
     };
     Settings {
         rules_dir: String::new(),
+        webscan_dir: String::new(),
         rule_defaults: Vec::new(),
         whitelist_dir: String::new(),
         blacklist_dir: String::new(),

@@ -19,6 +19,7 @@ const fn key<T>(
 /// Every key of [global] that has a fixed name, in the order of the shipped mef.conf.
 pub(super) const KEYS: &[SettingKey<Settings>] = &[
     key("rules_dir", "/etc/mef/rules.d", |s| SettingSlot::Path(&mut s.rules_dir)),
+    key("webscan_dir", "/etc/mef/webscan.d", |s| SettingSlot::Path(&mut s.webscan_dir)),
     key("whitelist_dir", "/etc/mef/whitelist", |s| SettingSlot::Path(&mut s.whitelist_dir)),
     key("blacklist_dir", "/etc/mef/blacklist", |s| SettingSlot::Path(&mut s.blacklist_dir)),
     key("whitelist_reload", "1m", |s| SettingSlot::Reload(YEAR, &mut s.whitelist_reload)),

@@ -165,28 +165,60 @@ fn new(number: u32) -> Threshold {
     t
 }
 
-/// `404`, `4xx`, a comma list of these, or `*`.
+/// `404`, `4xx`, `40[346]`, `40[0-5]`, `4*`, a comma list of these, or `*`.
 fn statuses(text: &str) -> Checked<Statuses> {
     let mut found = Statuses::NONE;
     value::items(text, &mut |at, item| {
-        let digit = item.bytes().next().filter(|b| (b'1'..=b'5').contains(b));
-        let class = digit.map(|b| u16::from(b - b'0') * 100);
-        match (item, class, item.parse::<u16>()) {
-            ("*", ..) => found = Statuses::ALL,
-            (_, Some(first), _) if item.len() == 3 && item.ends_with("xx") => found.add(first, first + 99),
-            (_, Some(_), Ok(status)) if item.len() == 3 => found.add(status, status),
-            _ => {
-                return Err(Bad::word(
-                    at,
-                    item,
-                    "is not a status",
-                    "expected 404, 4xx or *, or a comma list",
-                ));
+        if item == "*" {
+            found = Statuses::ALL;
+            return Ok(());
+        }
+        let digits = digits(item.as_bytes()).ok_or_else(|| {
+            Bad::word(at, item, "is not a status", "expected 404, 4xx, 40[346] or *, or a comma list")
+        })?;
+        for status in 100..600_u16 {
+            let of = [status / 100, status / 10 % 10, status % 10];
+            if digits.iter().zip(of).all(|(set, digit)| set >> digit & 1 == 1) {
+                found.add(status, status);
             }
         }
         Ok(())
     })?;
     Ok(found)
+}
+
+/// The digits that a pattern allows at each place of a status, a bit for each. Nothing when it is no pattern,
+/// or no status fits it.
+fn digits(mut text: &[u8]) -> Option<[u16; 3]> {
+    const ANY: u16 = 0x3ff;
+    const FIRST: u16 = 0b11_1110;
+    let one = |byte: u8| byte.is_ascii_digit().then(|| 1_u16 << (byte - b'0'));
+    let mut places = [0; 3];
+    for place in &mut places {
+        (*place, text) = match text {
+            [b'*'] => (ANY, text),
+            [b'x' | b'X' | b'?', rest @ ..] => (ANY, rest),
+            [b'[', rest @ ..] => {
+                let end = rest.iter().position(|&byte| byte == b']')?;
+                let (mut inside, mut set) = (rest.get(..end)?, 0);
+                while let [from, more @ ..] = inside {
+                    let (last, more) = match more {
+                        [b'-', last, more @ ..] => (*last, more),
+                        _ => (*from, more),
+                    };
+                    for byte in *from..=last {
+                        set |= one(byte)?;
+                    }
+                    inside = more;
+                }
+                (set, rest.get(end + 1..)?)
+            }
+            [byte, rest @ ..] => (one(*byte)?, rest),
+            [] => return None,
+        };
+    }
+    places[0] &= FIRST;
+    (matches!(text, [] | [b'*']) && places.iter().all(|&set| set != 0)).then_some(places)
 }
 
 /// What single keys cannot say: a threshold without a window takes the first one; one without a condition is

@@ -480,14 +480,19 @@ fn log_missing(guard: &mut dyn Backend, state: GuardState) {
     guard.lacking(state).iter().for_each(|what| log::warn!("this kernel {what}"));
 }
 
+/// Errors and warnings in full; of what is no longer needed only how much it is.
 fn log_problems(problems: &[FileProblem]) {
+    let mut obsolete = 0_usize;
     for p in problems {
-        for line in p.shown.lines() {
-            match p.problem.severity {
-                Severity::Error => log::error!("{line}"),
-                Severity::Warning => log::warn!("{line}"),
-            }
+        match p.problem.severity {
+            Severity::Error => p.shown.lines().for_each(|line| log::error!("{line}")),
+            Severity::Warning => p.shown.lines().for_each(|line| log::warn!("{line}")),
+            Severity::Obsolete => obsolete += 1,
         }
+    }
+    if obsolete > 0 {
+        let keys = count(obsolete, "key");
+        log::warn!("the configuration has {keys} that mef does not need: 'mef check' shows why");
     }
 }
 

@@ -236,7 +236,8 @@ impl ThresholdTable {
         }
         let (mut near, mut exceeded) = (0, None);
         for (bit, (t, need)) in settings.thresholds.iter().zip(needs.iter()).enumerate() {
-            if !t.statuses.has(request.status) {
+            // A request with another status can only bring what is counted of all of them to its number.
+            if !t.statuses.has(request.status) && t.requests.max(t.paths).max(t.agents) == 0 {
                 continue;
             }
             let mut numbers = [0; 6];

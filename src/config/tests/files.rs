@@ -90,6 +90,36 @@ fn a_directory_adds_to_the_built_in_rules_and_replaces_them_by_name() {
     assert_eq!(load(), (builtin.map(String::from).to_vec(), vec![]));
 }
 
+/// A directory of rules that need not say that they are of engine=webscan; a name is taken once.
+#[test]
+fn files_of_webscan_dir_are_rules_about_access_logs() {
+    let dir = ConfigDir::new("webscan");
+    fs::create_dir(dir.0.join("scans")).unwrap();
+    let at = |name: &str| dir.0.join(name).to_string_lossy().into_owned();
+    dir.put("mef.conf", &format!("[global]\nrules_dir={}\nwebscan_dir={}\n", at("rules.d"), at("scans")));
+    dir.put(
+        "scans/httpd.conf",
+        "[rule]\nenabled=false\nname=webscan\nfiles=/a\n[thresholds]\nrule_1_requests_min=9\n",
+    );
+    dir.put("scans/shop.conf", "[rule]\nenabled=true\nfiles=/b\n[thresholds]\nrule_1_requests_min=9\n");
+    let loaded = load(&dir.0.join("mef.conf"), &mut |_, _| {});
+    let of = |name: &str| loaded.rules.iter().find(|rule| rule.name == name).unwrap();
+    assert_eq!(loaded.problems.iter().map(|p| p.shown.as_str()).collect::<Vec<_>>(), Vec::<&str>::new());
+    assert_eq!(
+        (of("webscan").enabled, of("webscan").path.as_str()),
+        (Enabled::False, &*at("scans/httpd.conf"))
+    );
+    assert_eq!((of("shop").enabled, of("shop").engine), (Enabled::True, Engine::Webscan));
+    let named = load_rule(loaded.settings, "shop", &mut |_, _| {});
+    assert_eq!(named.rules.first().map(|rule| rule.engine), Some(Engine::Webscan));
+    dir.put("rules.d/shop.conf", RULE);
+    let (_, reported) = dir.load();
+    assert!(
+        reported.iter().any(|what| what.contains("the name 'shop' is taken by rules.d/shop.conf")),
+        "{reported:?}"
+    );
+}
+
 #[test]
 fn a_broken_file_is_not_replaced_by_the_built_in_rule() {
     let dir = ConfigDir::new("broken");

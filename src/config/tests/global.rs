@@ -132,10 +132,10 @@ fn mistakes_are_told_with_their_place() {
             "Error 2:31+11 'cdn.example' is not an address or network | expected an address, 192.0.2.0/24 or \
              192.0.2.0/255.255.255.0",
         ),
-        ("debug=true", "Warning 2:1+5 'debug' is no longer needed | set log_level=debug"),
+        ("debug=true", "Obsolete 2:1+5 'debug' is no longer needed | set log_level=debug"),
         (
             "ps_source_order=packet",
-            "Warning 2:1+15 'ps_source_order' is no longer needed | scans are counted inside the kernel, no \
+            "Obsolete 2:1+15 'ps_source_order' is no longer needed | scans are counted inside the kernel, no \
              packet is copied to this program",
         ),
         (

@@ -42,7 +42,7 @@ fn a_rule_of_the_existing_product_reads_unchanged() {
         ports=80,443 # all | 80,443 | 80-8080\nbackend=auto\n";
     let (rule, problems) = parse_service("x", text.as_bytes());
     let r = rule.unwrap();
-    let say = "Warning 18:1+7 'backend' is no longer needed | firewall_backend in mef.conf is for all rules";
+    let say = "Obsolete 18:1+7 'backend' is no longer needed | firewall_backend in mef.conf is for all rules";
     assert_eq!(reported(&problems), [say]);
     assert_eq!(
         (r.name.as_str(), r.source, r.files.len(), r.ports.to_string()),
@@ -69,8 +69,10 @@ fn a_web_scan_file_of_the_existing_product_reads_unchanged() {
         *.jpg\nuri=/a\nua=*bot*\nextension=png,css\n";
     let (rule, problems) = parse_service("web", text.as_bytes());
     let why = "is no longer needed | what the thresholds need is remembered, no more";
-    let want =
-        [format!("Warning 11:1+14 'uri_hash_limit' {why}"), format!("Warning 12:1+13 'ua_hash_limit' {why}")];
+    let want = [
+        format!("Obsolete 11:1+14 'uri_hash_limit' {why}"),
+        format!("Obsolete 12:1+13 'ua_hash_limit' {why}"),
+    ];
     assert_eq!(reported(&problems), want);
     let r = rule.unwrap();
     assert_eq!(
@@ -88,6 +90,42 @@ fn a_web_scan_file_of_the_existing_product_reads_unchanged() {
     assert_eq!((three.number, three.window, three.detect, three.bantime), (3, 60, true, None));
     assert_eq!(r.webscan.skip_paths, ["/health*", "*.jpg", "/a", "*.png", "*.css"]);
     assert_eq!(r.webscan.skip_agents, ["*bot*"]);
+}
+
+#[test]
+fn statuses_are_written_in_many_ways() {
+    let of = |text: &str| {
+        let text = format!(
+            "[rule]\nengine=webscan\nfiles=/a\n[thresholds]\nrule_1_status_threshold=1\nrule_1_status_code={text}\n"
+        );
+        let rule = parse_service("web", text.as_bytes()).0?;
+        let statuses = rule.webscan.thresholds.first()?.statuses;
+        Some((100..600).filter(|&status| statuses.has(status)).collect::<Vec<u16>>())
+    };
+    let range = |range: std::ops::RangeInclusive<u16>| Some(range.collect::<Vec<_>>());
+    assert_eq!(of("40[346]"), Some(vec![403, 404, 406]));
+    assert_eq!(
+        of("40[0-2],5?3"),
+        Some(vec![400, 401, 402, 503, 513, 523, 533, 543, 553, 563, 573, 583, 593])
+    );
+    assert_eq!(of("[45]00"), Some(vec![400, 500]));
+    assert_eq!((of("4xx"), of("4*"), of("41X")), (range(400..=499), range(400..=499), range(410..=419)));
+    for wrong in ["40[", "40[]", "40[3-", "40[x]", "4", "4040", "6xx", "0xx", "4*4", "40[9-0]", "[", "-"] {
+        assert_eq!(of(wrong), None, "{wrong}");
+    }
+}
+
+#[test]
+fn a_rule_that_would_be_off_elsewhere_is_told_of() {
+    let say = "Warning 0:1+1 there is no enabled=, so the rule is on | where this file comes from it would be off: \
+               add enabled=true or enabled=false";
+    let (_, reported) = parse("programs=p\n[detection]\nfailregex=x <HOST>");
+    assert_eq!(reported, [say]);
+    for quiet in
+        ["programs=p\nfailregex=x <HOST>", "programs=p\nenabled=auto\n[detection]\nfailregex=x <HOST>"]
+    {
+        assert_eq!(parse(quiet).1, Vec::<String>::new());
+    }
 }
 
 #[test]
@@ -118,11 +156,13 @@ fn what_is_wrong_with_a_web_scan_is_told() {
         ),
         (
             "rule_1_status_code=4x",
-            "Error 5:20+2 '4x' is not a status | expected 404, 4xx or *, or a comma list",
+            "Error 5:20+2 '4x' is not a status | expected 404, 4xx, 40[346] or *, or a comma \
+             list",
         ),
         (
             "rule_1_status_code=404,700",
-            "Error 5:24+3 '700' is not a status | expected 404, 4xx or *, or a comma list",
+            "Error 5:24+3 '700' is not a status | expected 404, 4xx, 40[346] or *, or a comma \
+             list",
         ),
         (
             "rule_1_requests_min=9\nrule_1_request_min=2",
