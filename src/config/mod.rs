@@ -35,8 +35,8 @@ pub use parts::{ConfigPart, RuleDefault};
 pub use ports::{ExcludedPorts, PortRanges};
 pub use service::{Action, Enabled, Engine, ServiceRule, Source, parse_service};
 pub use settings::{
-    Backend, BanAction, Cloud, Fastpath, FloodRates, FloodSettings, InterfaceChoice, KernelLevel, LogLevel,
-    LogTo, ScanSettings, Settings, StageOne, Zone,
+    Backend, BanAction, BanLogFormat, Cloud, Fastpath, FloodRates, FloodSettings, InterfaceChoice,
+    KernelLevel, LogLevel, LogTo, ScanSettings, Settings, StageOne, Zone,
 };
 pub use value::{ago, duration, net, span, written};
 

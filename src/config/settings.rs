@@ -36,6 +36,15 @@ words! {
     }
 }
 words! {
+    /// What a line of the ban log looks like.
+    BanLogFormat {
+        /// `2026-11-22T08:00:01Z ban 192.0.2.7 rule=sshd …`
+        Plain = "plain",
+        /// `2026-11-22T08:00:01Z RULE=SSHD | SOURCE=LOG | BAN | ip=192.0.2.7 | …`
+        Mef = "mef",
+    }
+}
+words! {
     /// What happens to a banned packet.
     BanAction {
         /// Nothing is sent back.
@@ -289,6 +298,7 @@ pub struct Settings {
     pub ban_log_enabled: bool,
     /// The file for these lines.
     pub ban_log_path: String,
+    pub ban_log_format: BanLogFormat,
     /// Remove all bans when the daemon stops.
     pub clear_bans_on_stop: bool,
     /// Bits, 32 to 128.
@@ -405,6 +415,7 @@ pub(super) fn blank() -> Settings {
         log_level: LogLevel::default(),
         ban_log_enabled: false,
         ban_log_path: String::new(),
+        ban_log_format: BanLogFormat::default(),
         clear_bans_on_stop: false,
         ipv6_prefix: 0,
         ipv6_escalate: Vec::new(),

@@ -32,6 +32,7 @@ pub(super) const KEYS: &[SettingKey<Settings>] = &[
     key("log_level", "info", |s| SettingSlot::Word(&mut s.log_level)),
     key("ban_log_enabled", "false", |s| SettingSlot::Flag(&mut s.ban_log_enabled)),
     key("ban_log_path", "/var/log/mef.log", |s| SettingSlot::Path(&mut s.ban_log_path)),
+    key("ban_log_format", "plain", |s| SettingSlot::Word(&mut s.ban_log_format)),
     key("clear_bans_on_stop", "false", |s| SettingSlot::Flag(&mut s.clear_bans_on_stop)),
     key("ipv6_prefix", "64", |s| SettingSlot::Count(32, 128, &mut s.ipv6_prefix)),
     key("ipv6_escalate", "off", |s| SettingSlot::Prefixes(&mut s.ipv6_escalate)),

@@ -2,6 +2,7 @@
 //! Tells what has happened, to whoever wants to hear it: the log, the ban log, the readers of `mef watch`,
 //! the programs of on_ban and on_unban. Decides nothing, and waits for nobody.
 
+use super::ban_lines;
 use super::hooks::{HookKind, Hooks};
 use super::reporter::Reporter;
 use crate::ban::{BY_HAND, Ban, FLOODS, FloodLimit};
@@ -9,7 +10,7 @@ use crate::base::clock::{Mono, Span, Wall};
 use crate::base::line::{Line, Raw};
 use crate::base::range::Range;
 use crate::base::utc::Stamp;
-use crate::config::Settings;
+use crate::config::{BanLogFormat, Settings};
 use crate::control::server::{Sent, is_gone, send};
 use crate::dnsbl::Verdict;
 use crate::sys::banlog::{BanLog, BanLogEntry, BanLogEvent};
@@ -97,7 +98,12 @@ pub(super) struct Events {
 impl Events {
     /// Takes the settings of the ban log and of the hooks.
     pub(super) fn configure(&mut self, settings: &Settings) {
-        self.ban_log = settings.ban_log_enabled.then(|| BanLog::open(Path::new(&settings.ban_log_path)));
+        let describe = match settings.ban_log_format {
+            BanLogFormat::Plain => ban_lines::plain,
+            BanLogFormat::Mef => ban_lines::mef,
+        };
+        let open = || BanLog::open(Path::new(&settings.ban_log_path), describe);
+        self.ban_log = settings.ban_log_enabled.then(open);
         self.hooks.set(&settings.on_ban, &settings.on_unban);
         self.reporter.configure(settings);
     }

@@ -4,6 +4,7 @@
 
 mod alarms;
 mod around;
+mod ban_lines;
 mod decide;
 mod dns;
 mod events;
