@@ -6,7 +6,7 @@ use super::args::{STDIN, parse};
 use super::context::settings;
 use super::output::{Output, OutputError, failed};
 use super::target::{self, Safety};
-use crate::ban::Scope;
+use crate::ban::{BanEntry, Scope};
 use crate::base::clock::Wall;
 use crate::base::range::{Range, any_meets, covers, merge, split};
 use crate::config::{ListEntry, ListKind, Settings, conf_files, duration};
@@ -168,6 +168,12 @@ fn change(command: &str, change: AllowChange, output: &mut Output<'_>) -> Result
     }
     report(&change, &ranges, output)?;
     merge(&mut ranges);
+    if kind == ListKind::Deny && adds.is_some() {
+        let banned = permanently_banned(enforcer.guard(), &ranges)?;
+        if !banned.is_empty() {
+            super::unban::superseded(&settings, &banned, output)?;
+        }
+    }
     if adds.is_none()
         && let Some((name, listed)) = find(&paths, kind, &ranges)
     {
@@ -260,6 +266,18 @@ fn only_in_force(
         passes
     });
     Ok(())
+}
+
+/// What is banned for good, on all ports, within ranges that are sorted and merged.
+fn permanently_banned(guard: &mut dyn View, ranges: &[Range]) -> Result<Vec<Range>, OutputError> {
+    let mut found = Vec::new();
+    let mut each = |ban: &BanEntry<'_>| {
+        if ban.left.is_none() && *ban.scope == Scope::ALL && covers(ranges, &ban.addr) {
+            found.push(ban.addr);
+        }
+    };
+    guard.list(&mut each).map_err(failed)?;
+    Ok(found)
 }
 
 fn report(change: &AllowChange, ranges: &[Range], output: &mut Output<'_>) -> Result<(), OutputError> {

@@ -149,6 +149,23 @@ impl UnbanSession {
     }
 }
 
+/// Ends bans of addresses that the deny list has now: one place is enough.
+pub(super) fn superseded(
+    settings: &Settings,
+    banned: &[Range],
+    output: &mut Output<'_>,
+) -> Result<(), OutputError> {
+    let mut session = UnbanSession::open(settings, output)?;
+    let (now, notes) = (crate::sys::clock::wall(), &mut session.notes);
+    let lifted = session.enforcer.unban(now, banned, &mut |n| notes.push(n.to_string())).map_err(failed)?;
+    session.unwritten |= !lifted.written;
+    for addr in banned {
+        writeln!(output.out, "{addr} is no longer banned permanently: it is on the deny list")?;
+    }
+    session.close(output);
+    Ok(())
+}
+
 impl TargetLines for UnbanSession {
     fn line(&mut self, text: &str, place: &str, output: &mut Output<'_>) -> Result<(), OutputError> {
         match target::read(text, self.ipv6_prefix) {

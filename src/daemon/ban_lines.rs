@@ -80,8 +80,8 @@ fn write_ports(line: &mut Line, entry: &BanLogEntry<'_>) -> std::fmt::Result {
 /// As short as it can be said in one unit.
 fn duration(secs: u64) -> String {
     let (number, unit) = match secs {
-        _ if secs % 3600 == 0 => (secs / 3600, "h"),
-        _ if secs % 60 == 0 => (secs / 60, "m"),
+        _ if secs.is_multiple_of(3600) => (secs / 3600, "h"),
+        _ if secs.is_multiple_of(60) => (secs / 60, "m"),
         _ => (secs, "s"),
     };
     [&number.to_string(), unit].concat()
@@ -142,7 +142,8 @@ mod tests {
         for (entry, want) in [
             (
                 entry("192.0.2.7/32", BAN),
-                "RULE=SSHD | SOURCE=LOG | BAN | ip=192.0.2.7 | bantime=1h | action=ban | msg=\"hits=5 ports=all\"",
+                "RULE=SSHD | SOURCE=LOG | BAN | ip=192.0.2.7 | bantime=1h | action=ban | msg=\"hits=5 \
+                 ports=all\"",
             ),
             (
                 scan,

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
-//! Patterns that begin with who wrote the line, as in `^postfix/smtpd\[\d+\]: `. With `programs=` that part of
-//! a line is read before any pattern is asked, and records of the journal do not have it as text: the pattern
-//! goes on behind it.
+//! Patterns that begin with who wrote the line, as in `^postfix/smtpd\[\d+\]: `. With `programs=` that part
+//! of a line is read before any pattern is asked, and records of the journal do not have it as text: the
+//! pattern goes on behind it.
 
 use crate::detect::Program;
 use crate::pattern::{MatchScratch, Pattern};

@@ -7,6 +7,7 @@ use crate::common::backend::also;
 also! {
     lists files:
         lists_are_changed_by_command_on_a_fresh_host,
+        a_permanent_ban_moves_into_the_deny_list,
         what_would_lock_out_is_not_denied,
         two_commands_at_once_lose_nothing,
         an_entry_for_a_time_ends_without_a_daemon_and_survives_a_flush,

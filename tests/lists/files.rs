@@ -131,6 +131,31 @@ pub(super) fn lists_are_changed_by_command_on_a_fresh_host() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
+pub(super) fn a_permanent_ban_moves_into_the_deny_list() {
+    let net = Net::new();
+    net.mef(&["ban", "--permanent", "192.0.2.7", "192.0.2.9", "2001:db8:5::1"]).ok();
+    net.mef(&["ban", "--permanent", "--ports", "22", "192.0.2.8"]).ok();
+    net.mef(&["ban", "--for", "1h", "192.0.2.10"]).ok();
+    let said = net.mef(&["deny", "192.0.2.0/28", "2001:db8:5::1"]).ok();
+    let mut lines: Vec<&str> = said.lines().collect();
+    lines[2..].sort_unstable();
+    let moved = |addr: &str| format!("{addr} is no longer banned permanently: it is on the deny list");
+    let want = [moved("192.0.2.7"), moved("192.0.2.9"), moved("2001:db8:5::/64")];
+    assert_eq!(
+        lines,
+        [&["denied 192.0.2.0/28".to_owned(), "denied 2001:db8:5::/64".to_owned()][..], &want].concat()
+    );
+    let mut left: Vec<String> = net.bans().iter().map(|ban| text(ban, "address")).collect();
+    left.sort();
+    assert_eq!(left, ["192.0.2.10", "192.0.2.8"]);
+    assert!(is_denied(&net, "192.0.2.7") && is_denied(&net, "2001:db8:5::1"));
+    // Nothing is left that would come back.
+    net.mef(&["undeny", "192.0.2.0/28", "2001:db8:5::1"]).ok();
+    assert_eq!(net.mef(&["unban", "192.0.2.7"]).status, 1);
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 pub(super) fn what_would_lock_out_is_not_denied() {
     let mut net = Net::new();
     let peer = net.peer();

@@ -47,6 +47,25 @@ fn the_manual_of_mef_conf_has_every_other_name_and_every_former_key() {
 }
 
 #[test]
+fn the_page_for_users_of_the_existing_product_has_our_defaults() {
+    let page = include_str!("../../../rootfs/usr/share/doc/mef/mef-users.md");
+    let table = page.split("## Defaults that differ").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let mut found = 0;
+    for row in table.unwrap_or_default().lines().filter(|line| line.starts_with("| `")) {
+        let [_, names, _, ours, ..] = row.split('|').collect::<Vec<_>>()[..] else { panic!("{row}") };
+        let backquoted =
+            |text: &str| text.split('`').skip(1).step_by(2).map(String::from).collect::<Vec<_>>();
+        let known: Vec<_> =
+            backquoted(names).iter().filter_map(|name| KEYS.iter().find(|key| key.name == name)).collect();
+        for key in known {
+            assert!(backquoted(ours).iter().any(|ours| ours == key.default), "{}: {row}", key.name);
+            found += 1;
+        }
+    }
+    assert!(found >= 10, "{found}");
+}
+
+#[test]
 fn the_example_of_the_manual_is_right() {
     let example =
         PAGE.split(".Bd -literal -offset indent\n").nth(1).and_then(|rest| rest.split(".Ed").next());
