@@ -117,8 +117,8 @@ fn statuses_are_written_in_many_ways() {
 
 #[test]
 fn a_rule_that_would_be_off_elsewhere_is_told_of() {
-    let say = "Warning 0:1+1 there is no enabled=, so the rule is on | where this file comes from it would be \
-               off: add enabled=true or enabled=false";
+    let say = "Warning 0:1+1 there is no enabled=, so the rule is on | where this file comes from it would \
+               be off: add enabled=true or enabled=false";
     let (_, reported) = parse("programs=p\n[detection]\nfailregex=x <HOST>");
     assert_eq!(reported, [say]);
     for quiet in
