@@ -46,12 +46,12 @@ pub fn compile(rule: &ServiceRule) -> Result<DetectRule, Vec<Problem>> {
     Ok(DetectRule { name: rule.name.as_str().into(), programs, fail, ignore, success, webscan })
 }
 
-/// Patterns that can never match, since they begin with a writer that is not of `programs=`.
-fn never_matching(rule: &ServiceRule) -> impl Iterator<Item = Problem> {
+/// Patterns that will hardly match, since they begin with a writer that is not of `programs=`.
+fn of_others(rule: &ServiceRule) -> impl Iterator<Item = Problem> {
     let fail = rule.fail.iter().map(|(text, _)| text);
     let all = fail.chain(&rule.ignore).chain(&rule.success);
     all.filter(|text| writer(&text.text, &rule.programs) == Writer::Other).map(|text| {
-        let what = "the pattern can never match: no program of programs= begins its lines like this";
+        let what = "the pattern begins like lines of a program that programs= does not name";
         let hint =
             "patterns see what stands behind PROGRAM[PID]: begin there, or name the program in programs=";
         let whole = 0..text.text.len();
@@ -75,7 +75,7 @@ pub fn limits(rule: &ServiceRule, compiled: &DetectRule) -> Limits {
 /// For `config::load`: adds what is wrong with a rule's patterns.
 pub fn check(rule: &mut ServiceRule, problems: &mut Vec<Problem>) {
     match compile(rule) {
-        Ok(_) => problems.extend(never_matching(rule)),
+        Ok(_) => problems.extend(of_others(rule)),
         Err(more) => problems.extend(more),
     }
 }
@@ -91,7 +91,7 @@ impl Compiled {
         if on(rule).0 {
             match compile(rule) {
                 Ok(compiled) => {
-                    problems.extend(never_matching(rule));
+                    problems.extend(of_others(rule));
                     self.0.push(compiled);
                 }
                 Err(more) => problems.extend(more),

@@ -13,7 +13,7 @@ pub(super) enum Writer {
     None,
     /// One of the rule's programs; this is the pattern of the message.
     Own(String),
-    /// Somebody else, so that it can never match.
+    /// Somebody else, as it seems: it would never match.
     Other,
 }
 
@@ -35,7 +35,9 @@ pub(super) fn writer(pattern: &str, programs: &[String]) -> Writer {
             let rest = without_space(rest);
             return Writer::Own([if rest.starts_with('^') { "" } else { "^" }, rest].concat());
         }
-        other |= pid && !name.is_empty() && fits(head, &name);
+        // Messages may begin with a level and a number in brackets, in capitals.
+        let lower = !name.is_empty() && !name.bytes().any(|byte| byte.is_ascii_uppercase());
+        other |= pid && lower && fits(head, &name);
     }
     if other { Writer::Other } else { Writer::None }
 }
@@ -132,6 +134,7 @@ mod tests {
             r"^\[<HOST>\]: refused",
             r"^warning: \S+\[<HOST>\]: SASL",
             r"^[^:]+: a",
+            r"^NOTICE ?\[\d+\]:? chan_sip\.c: Registration from <HOST>",
         ] {
             assert_eq!(of(pattern, &["sshd", "postfix/smtpd"]), Writer::None, "{pattern}");
         }
