@@ -17,6 +17,7 @@ mod applet {
     mod setup;
     mod status;
     mod units;
+    mod why;
 }
 
 #[cfg(feature = "operator")]

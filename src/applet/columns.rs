@@ -4,6 +4,7 @@
 use crate::base::clock::Wall;
 use crate::base::utc;
 use crate::sys::{clock, stdio};
+use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Write};
 
@@ -31,10 +32,27 @@ impl fmt::Display for Local {
         if self.0 == Wall(0) {
             return f.write_str("-");
         }
-        let local = self.0.0.saturating_add_signed(clock::local_offset(self.0).into());
+        let local = self.0.0.saturating_add_signed(offset(self.0).into());
         let text = utc::Stamp(Wall(local)).to_string();
         f.write_str(&text.trim_end_matches('Z').replace('T', " "))
     }
+}
+
+thread_local! {
+    /// A quarter of an hour, and the offset in it: no zone changes within one.
+    static OFFSET: Cell<(u64, i32)> = const { Cell::new((0, 0)) };
+}
+
+/// Seconds east of UTC. Asking is slow, and long lists are in order.
+fn offset(at: Wall) -> i32 {
+    let quarter = at.0 / 900;
+    let (known, offset) = OFFSET.get();
+    if known == quarter {
+        return offset;
+    }
+    let offset = clock::local_offset(at);
+    OFFSET.set((quarter, offset));
+    offset
 }
 
 /// Whether colours may be used: on a terminal, and unless NO_COLOR says otherwise.

@@ -77,7 +77,8 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
             && args.rule.as_deref().is_none_or(|name| rule.is_some_and(|rule| rule_name(rule) == name));
         if is_wanted && !args.json && !args.csv {
             let [addr, name] = widths.get();
-            widths.set([addr.max(whom(event).len()), name.max(rule.unwrap_or("").len())]);
+            let rule = rule.map_or(0, |rule| rule_name(rule).len());
+            widths.set([addr.max(whom(event).len()), name.max(rule)]);
         }
         is_wanted
     };

@@ -98,6 +98,21 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     if silent { Err(OutputError::Told) } else { output.end() }
 }
 
+/// What the lists that are on say of an address, each by its name.
+pub(super) fn answers(settings: &Settings, addr: IpAddr) -> std::io::Result<Vec<(String, String)>> {
+    if crate::ban::is_bogon(addr) {
+        return Ok(Vec::new());
+    }
+    let zones = settings.zones.iter().filter(|zone| zone.enabled && !zone.zone.is_empty());
+    let mut dnsbl = Dnsbl::new(zones.filter_map(Profile::of).collect(), random::key(), clock::mono());
+    let rows = ask(settings, &mut dnsbl, addr)?;
+    let says = |(profile, row): (&Profile, &LookupRow)| {
+        let (word, code, text, _) = reported(profile, row);
+        (profile.name.to_string(), [word, &code, &text].join(" ").trim_end().to_owned())
+    };
+    Ok(dnsbl.profiles().iter().zip(&rows).map(says).collect())
+}
+
 /// Why nobody is to be asked about an address.
 fn exempt(settings: &Settings, addr: IpAddr) -> Option<&'static str> {
     let addr = Range::from(addr);

@@ -34,6 +34,7 @@ mod top;
 mod unban;
 mod version;
 mod watch;
+mod why;
 
 use crate::sys::stdio;
 use output::{Output, OutputError, say};
@@ -51,6 +52,7 @@ const APPLETS: &[Applet] = &[
     Applet { name: "ban", about: "ban addresses, networks or ranges", run: ban::run },
     Applet { name: "unban", about: "end bans", run: unban::run },
     Applet { name: "bans", about: "list the bans in force", run: bans::run },
+    Applet { name: "why", about: "say what becomes of an address, and why", run: why::run },
     Applet { name: "history", about: "list the bans and unbans of the past", run: history::run },
     Applet { name: "allow", about: "put addresses on the allow list", run: allow::allow },
     Applet { name: "disallow", about: "take addresses off the allow list", run: allow::disallow },

@@ -60,6 +60,29 @@ pub trait View {
     /// The kernel's.
     fn glance(&mut self, each: &mut dyn FnMut(&BanEntry<'_>)) -> Result<(), Failure>;
 
+    /// Calls `each` for the bans in force that meet a range: for one address quickly, however many others
+    /// there are.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn bans_of(&mut self, range: &Range, each: &mut dyn FnMut(&BanEntry<'_>)) -> Result<(), Failure> {
+        self.list(&mut |entry| {
+            if entry.addr.meets(range) {
+                each(entry);
+            }
+        })
+    }
+
+    /// Who of a range is never dropped, each until when; of one address quickly.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn allowed_of(&mut self, range: &Range) -> Result<Vec<AllowEntry>, Failure> {
+        let mut all = self.allowed_until()?;
+        all.retain(|(allowed, _)| allowed.meets(range));
+        Ok(all)
+    }
+
     /// Who is never dropped, each until when.
     ///
     /// # Errors

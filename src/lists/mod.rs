@@ -19,7 +19,7 @@ pub use deny::{Done, ListFate, ListJob, apply, drop_denied, fate, had};
 pub use edit::Edit;
 pub use exempt::Exempt;
 pub use kept::{Kept, list_names};
-pub use read::{Detail, ListNote, ListSurvey, each_entry, entries, survey};
+pub use read::{Detail, ListNote, ListSurvey, each_entry, entries, entries_of, survey};
 pub use turn::ListTurn;
 
 use crate::ban::{BackendChoice, Options};

@@ -93,6 +93,26 @@ pub fn each_entry(kind: ListKind, path: &Path, each: &mut dyn FnMut(&ListEntry))
     lines(kind, path, &mut file, Detail::Nothing, &mut |_| (), &mut |entry, _| each(entry))
 }
 
+/// The entries of a list that meet a range, each with its line; `most` of them.
+///
+/// # Errors
+/// When it cannot be opened or read.
+pub fn entries_of(
+    kind: ListKind,
+    path: &Path,
+    range: &Range,
+    most: usize,
+) -> io::Result<Vec<(u32, ListEntry)>> {
+    let mut file = open(kind, path)?;
+    let mut found = Vec::new();
+    lines(kind, path, &mut file, Detail::Nothing, &mut |_| (), &mut |entry, line| {
+        if found.len() < most && Range::from(entry.net).meets(range) {
+            found.push((line, *entry));
+        }
+    })?;
+    Ok(found)
+}
+
 fn unchanged(file: &File, before: FileFacts) -> io::Result<()> {
     match facts_of(file)? {
         now if (now.size, now.mtime) == (before.size, before.mtime) => Ok(()),

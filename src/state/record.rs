@@ -221,6 +221,19 @@ pub fn glance(bytes: &[u8]) -> Option<(usize, IpNet)> {
     Some((len, take_net(&mut body)?))
 }
 
+/// Likewise of bytes that may be damaged, and of notes and what is over, too: what looks like a record that
+/// is about somebody.
+#[must_use]
+pub fn skim(bytes: &[u8]) -> Option<(usize, IpNet)> {
+    let (head, _) = bytes.split_first_chunk::<4>()?;
+    let len = usize::from(u16::from_le_bytes([head[2], head[3]]));
+    let whole = head.starts_with(&MAGIC) && (RECORD_MIN..=RECORD_MAX).contains(&len);
+    let mut body = bytes.get(4..len).filter(|_| whole)?;
+    let [kind] = *take(&mut body)?;
+    matches!(kind & !PAST, KIND_BAN | KIND_UNBAN | KIND_NOTE).then_some(())?;
+    Some((len, take_net(&mut body)?))
+}
+
 fn step_checked(bytes: &[u8], last: bool, verify: bool) -> RecordStep<'_> {
     let damaged = || {
         let next = bytes.iter().skip(1).position(|&byte| byte == MAGIC[0]);
@@ -270,6 +283,26 @@ pub fn scan<'a>(bytes: &'a [u8], each: &mut dyn FnMut(usize, JournalRecord<'a>))
         };
     }
     damaged
+}
+
+/// The length of what looks like a record about another address than this one: the quick way through bans of
+/// many others, most of which are single addresses of IPv4.
+#[must_use]
+pub fn skim_others(bytes: &[u8], addr: [u8; 4]) -> Option<usize> {
+    let head: &[u8; 10] = bytes.first_chunk()?;
+    let len = usize::from(u16::from_le_bytes([head[2], head[3]]));
+    let known = head[4] & !PAST == KIND_BAN || head[4] & !PAST == KIND_UNBAN || head[4] == KIND_NOTE;
+    let other = head[5] == 32 && head[6..] != addr;
+    (known && other && head[..2] == MAGIC && (RECORD_MIN..=RECORD_MAX).contains(&len)).then_some(len)
+}
+
+/// Likewise of anything but the mark behind bans that were written anew; whether it is that.
+#[must_use]
+pub fn skim_marks(bytes: &[u8]) -> Option<(usize, bool)> {
+    let head: &[u8; 5] = bytes.first_chunk()?;
+    let len = usize::from(u16::from_le_bytes([head[2], head[3]]));
+    let whole = head[..2] == MAGIC && (RECORD_MIN..=RECORD_MAX).contains(&len);
+    whole.then_some((len, head[4] == KIND_CARRIED))
 }
 
 /// A body without its checksum, and whether it is over.

@@ -6,6 +6,7 @@ use super::scope::SetKind;
 use crate::ban::{Ban, Standing};
 use crate::base::bytes::find;
 use crate::base::clock::Span;
+use crate::base::net::prefix;
 use crate::base::range::{Family, Range};
 use crate::firewall::nft::elem::Timeout;
 use crate::sys::clock;
@@ -81,6 +82,12 @@ pub(in crate::firewall) fn kind(addr: &Range, ipv6_prefix: u8) -> SetKind {
         Some(net) if net.prefix_len() == length => SetKind::Hosts,
         _ => SetKind::Networks,
     }
+}
+
+/// The prefix of a hash set that has a range in it.
+pub(super) fn prefix_of(range: &Range, ipv6_prefix: u8) -> Option<Range> {
+    let whole = Range::from(prefix(range.first(), ipv6_prefix));
+    whole.covers(range).then_some(whole)
 }
 
 /// The parts of a comment.

@@ -61,6 +61,14 @@ impl View for Guard {
         Guard::glance(self, each)
     }
 
+    fn bans_of(&mut self, range: &Range, each: &mut dyn FnMut(&BanEntry<'_>)) -> Result<(), Failure> {
+        Guard::bans_of(self, range, each)
+    }
+
+    fn allowed_of(&mut self, range: &Range) -> Result<Vec<AllowEntry>, Failure> {
+        Guard::allowed_of(self, range)
+    }
+
     fn allowed_until(&mut self) -> Result<Vec<AllowEntry>, Failure> {
         Guard::allowed_until(self)
     }

@@ -133,11 +133,11 @@ impl Guard {
 pub(super) struct ListedBan {
     pub(super) addr: Range,
     pub(super) standing: Standing,
-    packets: Option<u64>,
+    pub(super) packets: Option<u64>,
 }
 
 impl ListedBan {
-    fn give(&self, scope: &Scope, each: &mut dyn FnMut(&BanEntry<'_>)) {
+    pub(super) fn give(&self, scope: &Scope, each: &mut dyn FnMut(&BanEntry<'_>)) {
         let Standing { age, left, ref rule, hits, ref reason } = self.standing;
         let age = Some(age).filter(|age| left.is_some() || *age > 0);
         each(&BanEntry { addr: self.addr, scope, rule, hits, reason, age, left, packets: self.packets });

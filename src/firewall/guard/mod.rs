@@ -9,6 +9,7 @@ mod change;
 mod deny;
 mod driver;
 mod feature;
+mod find;
 mod flood;
 mod health;
 mod layout;

@@ -4,16 +4,22 @@
 
 use super::{BanJournal, StateError};
 use crate::base::clock::Wall;
-use crate::state::record::{JournalRecord, RECORD_MAX, RecordStep, step, step_again};
+use crate::base::range::Range;
+use crate::state::record::{
+    JournalRecord, RECORD_MAX, RecordStep, skim, skim_marks, skim_others, step, step_again,
+};
 use ipnet::{IpNet, Ipv4Net};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
 /// Bytes read at once; at least two records.
 const CHUNK: usize = 16 * 1024;
+/// The same for who is waited for.
+const QUICK: usize = 128 * 1024;
 
 /// Something that happened.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +68,10 @@ pub(super) struct EventScan {
     buf: Vec<u8>,
     /// No checksum has to be looked at again.
     trusts: bool,
+    /// Whom events must meet; everything else is passed over.
+    only: Option<Range>,
+    /// The same if it is one address of IPv4.
+    addr: Option<[u8; 4]>,
 }
 
 /// Takes an event; none is the mark behind bans that were written anew.
@@ -69,8 +79,12 @@ type EachEvent<'e> = &'e mut dyn FnMut(Option<JournalEvent<'_>>);
 
 impl EventScan {
     pub(super) fn new(start: u64, end: u64) -> EventScan {
-        let (note, time, buf) = (None, Wall(0), vec![0; CHUNK]);
-        EventScan { at: start, end, note, time, mark: start, buf, trusts: false }
+        EventScan::with_chunk(start, end, CHUNK)
+    }
+
+    fn with_chunk(start: u64, end: u64, chunk: usize) -> EventScan {
+        let (note, time, buf) = (None, Wall(0), vec![0; chunk]);
+        EventScan { at: start, end, note, time, mark: start, buf, trusts: false, only: None, addr: None }
     }
 
     /// Begins anew behind the last mark, in bytes that were looked at.
@@ -101,6 +115,11 @@ impl EventScan {
     /// Takes in the records of some bytes, which are the `last` ones or not.
     fn take(&mut self, mut rest: &[u8], last: bool, each: EachEvent<'_>) {
         while !rest.is_empty() {
+            if let Some(len) = self.others(rest).filter(|len| *len <= rest.len()) {
+                self.at += len as u64;
+                rest = rest.get(len..).unwrap_or_default();
+                continue;
+            }
             let len = match if self.trusts { step_again(rest, last) } else { step(rest, last) } {
                 RecordStep::Whole(record, len) | RecordStep::Past(record, len) => {
                     self.record(record, len as u64, each);
@@ -112,6 +131,16 @@ impl EventScan {
             self.at += len as u64;
             rest = rest.get(len..).unwrap_or_default();
         }
+    }
+
+    /// The length of a record that is about others than whom is asked for.
+    fn others(&self, rest: &[u8]) -> Option<usize> {
+        let only = self.only?;
+        if let Some(len) = self.addr.and_then(|addr| skim_others(rest, addr)) {
+            return Some(len);
+        }
+        let (len, _) = skim(rest).filter(|(_, net)| !only.meets(&Range::from(*net)))?;
+        Some(len)
     }
 
     fn record(&mut self, record: JournalRecord<'_>, len: u64, each: EachEvent<'_>) {
@@ -174,7 +203,10 @@ impl PastEvents {
         let failed = |error: io::Error| StateError::System { call: "read", path: self.path.clone(), error };
         let mut places: VecDeque<(u32, u32)> = VecDeque::new();
         let mut number = 0u32;
-        let mut scan = EventScan::new(self.start, self.end);
+        let start = self.last_mark().map_err(failed)?;
+        let mut scan = EventScan::new(start, self.end);
+        // What is damaged is found when it is given.
+        scan.trusts = true;
         let mut find = |event: Option<JournalEvent<'_>>| {
             let Some(event) = event else {
                 places.clear();
@@ -207,25 +239,52 @@ impl PastEvents {
         Ok(())
     }
 
-    /// Gives every event to `each`, the oldest first; none where what came before is no event any more.
+    /// Where the events begin: behind the last mark.
+    fn last_mark(&self) -> io::Result<u64> {
+        let (mut at, mut mark, mut buf) = (self.start, self.start, vec![0; QUICK]);
+        while at < self.end {
+            let got = self.file.read_at(&mut buf, at)?;
+            let mut rest = buf.get(..got).unwrap_or_default();
+            let before = at;
+            while let Some((len, is_mark)) = skim_marks(rest).filter(|(len, _)| *len <= rest.len()) {
+                at += len as u64;
+                mark = if is_mark { at } else { mark };
+                rest = rest.get(len..).unwrap_or_default();
+            }
+            if at == before {
+                // Damage: the careful way finds what is behind it.
+                return Ok(mark);
+            }
+        }
+        Ok(mark)
+    }
+
+    /// Gives every event that meets a range to `each`, the oldest first; none where what came before is no
+    /// event any more.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn oldest_first(&self, each: EachEvent<'_>) -> Result<(), StateError> {
+    pub fn oldest_first(&self, only: &Range, each: EachEvent<'_>) -> Result<(), StateError> {
         let failed = |error: io::Error| StateError::System { call: "read", path: self.path.clone(), error };
-        let mut scan = EventScan::new(self.start, self.end);
+        let mut scan = EventScan::with_chunk(self.start, self.end, QUICK);
+        scan.only = Some(*only);
+        scan.addr = match (only.first(), only.last()) {
+            (IpAddr::V4(first), IpAddr::V4(last)) if first == last => Some(first.octets()),
+            _ => None,
+        };
         while scan.step(&self.file, each).map_err(failed)? {}
         Ok(())
     }
 }
 
-/// The event at the beginning of some bytes that were looked at before.
+/// The event at the beginning of some bytes, if they are undamaged.
 fn one(mut bytes: &[u8], each: &mut dyn FnMut(&JournalEvent<'_>) -> io::Result<()>) -> io::Result<()> {
     let (at, end, note, time, mark) = (0, 0, None, Wall(0), 0);
-    let mut scan = EventScan { at, end, note, time, mark, buf: Vec::new(), trusts: true };
+    let mut scan =
+        EventScan { at, end, note, time, mark, buf: Vec::new(), trusts: true, only: None, addr: None };
     let mut result = None;
     while result.is_none()
-        && let RecordStep::Whole(record, len) | RecordStep::Past(record, len) = step_again(bytes, true)
+        && let RecordStep::Whole(record, len) | RecordStep::Past(record, len) = step(bytes, true)
     {
         scan.record(record, 0, &mut |event| result = event.map(|event| each(&event)));
         bytes = bytes.get(len..).filter(|rest| !rest.is_empty()).unwrap_or(&[0]);

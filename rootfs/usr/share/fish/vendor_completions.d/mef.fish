@@ -16,6 +16,8 @@ complete -c mef -n '__fish_is_first_arg' -a unban -d 'end bans'
 complete -c mef -n '__fish_seen_subcommand_from help' -a unban
 complete -c mef -n '__fish_is_first_arg' -a bans -d 'list the bans in force'
 complete -c mef -n '__fish_seen_subcommand_from help' -a bans
+complete -c mef -n '__fish_is_first_arg' -a why -d 'say what becomes of an address, and why'
+complete -c mef -n '__fish_seen_subcommand_from help' -a why
 complete -c mef -n '__fish_is_first_arg' -a history -d 'list the bans and unbans of the past'
 complete -c mef -n '__fish_seen_subcommand_from help' -a history
 complete -c mef -n '__fish_is_first_arg' -a allow -d 'put addresses on the allow list'
@@ -83,6 +85,9 @@ complete -c mef -n '__fish_seen_subcommand_from bans' -l rule -x -a '(__mef_rule
 complete -c mef -n '__fish_seen_subcommand_from bans' -l permanent -d 'only those without an end'
 complete -c mef -n '__fish_seen_subcommand_from bans' -l config -r -F -d 'path to mef.conf'
 complete -c mef -n '__fish_seen_subcommand_from bans' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from why' -l json -d 'one JSON object for each verdict, and one for each thing that it follows from'
+complete -c mef -n '__fish_seen_subcommand_from why' -l config -r -F -d 'path to mef.conf'
+complete -c mef -n '__fish_seen_subcommand_from why' -l help -d 'display usage information'
 complete -c mef -n '__fish_seen_subcommand_from history' -l since -x -a '10m 1h 1d 7d 30d' -d 'only the last 30m, 12h, 7d, or today'
 complete -c mef -n '__fish_seen_subcommand_from history' -l rule -x -a '(__mef_rules)' -d 'only bans by this service rule'
 complete -c mef -n '__fish_seen_subcommand_from history' -l json -d 'one JSON object per line'

@@ -1,0 +1,94 @@
+#![forbid(unsafe_code)]
+//! What the kernel has of one address: a few questions to hash sets, however much else is in them.
+
+use super::ban::prefix_of;
+use super::layout::{allow_set, allow_timed_set};
+use super::list::ListedBan;
+use super::scope::SetKind;
+use super::{Guard, TABLE, TableState};
+use crate::ban::{AllowEntry, BanEntry, Failure, SCANS, Standing};
+use crate::base::clock::Wall;
+use crate::base::name::Name;
+use crate::base::range::{Family, Range};
+use crate::firewall::nft::query;
+use crate::sys::clock;
+
+impl Guard {
+    /// Calls `each` for the bans in force that meet a range. Only one of several addresses is looked for
+    /// among all.
+    ///
+    /// # Errors
+    /// The system call or the kernel's error.
+    pub fn bans_of(&mut self, range: &Range, each: &mut dyn FnMut(&BanEntry<'_>)) -> Result<(), Failure> {
+        let Some(made) = self.probe()? else { return Ok(()) };
+        for (scope, kind) in self.all_scopes()? {
+            let set = scope.set(kind, range.family());
+            for found in self.found_in(made, (&set, kind), range)? {
+                found.give(&scope, each);
+            }
+        }
+        Ok(())
+    }
+
+    fn found_in(
+        &mut self,
+        made: TableState,
+        (set, kind): (&Name, SetKind),
+        range: &Range,
+    ) -> Result<Vec<ListedBan>, Failure> {
+        let mut keys = vec![*range];
+        if kind != SetKind::Networks {
+            // Sets of hosts have addresses of IPv4, prefixes of IPv6, and addresses that count alone.
+            let prefix = prefix_of(range, made.ipv6_prefix).filter(|key| *key != *range);
+            let counts_alone = kind == SetKind::Scans && range.family() == Family::V6;
+            let is_wide = range.first() != range.last() && (prefix.is_some() || counts_alone);
+            keys.extend(prefix);
+            if is_wide || !keys.iter().any(|key| super::kind(key, made.ipv6_prefix) == SetKind::Hosts) {
+                let mut all = self.all_of(made, set, kind)?;
+                all.retain(|found| found.addr.meets(range));
+                return Ok(all);
+            }
+        } else if range.first() != range.last() || self.in_interval(set, range)? {
+            let mut all = self.all_of(made, set, kind)?;
+            all.retain(|found| found.addr.meets(range));
+            return Ok(all);
+        } else {
+            return Ok(Vec::new());
+        }
+        let mut all = Vec::new();
+        for addr in keys {
+            query::element(&mut self.socket, &TABLE, set, addr.key().bytes(), &mut |e| {
+                let comment = if kind == SetKind::Scans && e.comment.is_empty() { SCANS } else { e.comment };
+                let standing = Standing::read(comment, e.timeout_ms, e.left_ms);
+                all.push(ListedBan { addr, standing, packets: e.packets });
+            })?;
+        }
+        Ok(all)
+    }
+
+    /// Whether a set of intervals has the first address of a range.
+    fn in_interval(&mut self, set: &Name, range: &Range) -> Result<bool, Failure> {
+        let key = Range::from(range.first()).key();
+        Ok(!query::present(&mut self.socket, &TABLE, set, &[key.bytes()])?.is_empty())
+    }
+
+    /// What of the allow list meets a range. Of one address it is the address itself.
+    ///
+    /// # Errors
+    /// The system call or the kernel's error.
+    pub fn allowed_of(&mut self, range: &Range) -> Result<Vec<AllowEntry>, Failure> {
+        if range.first() != range.last() {
+            let mut all = self.allowed_until()?;
+            all.retain(|(allowed, _)| allowed.meets(range));
+            return Ok(all);
+        }
+        let (mut found, now) = (Vec::new(), clock::wall());
+        for set in [allow_set(range.family()), allow_timed_set(range.family())] {
+            query::element(&mut self.socket, &TABLE, &set, range.key().bytes(), &mut |e| {
+                let left = (e.timeout_ms > 0).then_some(e.left_ms.div_ceil(1000));
+                found.push((*range, left.map(|left| Wall(now.0.saturating_add(left)))));
+            })?;
+        }
+        Ok(found)
+    }
+}
