@@ -49,7 +49,7 @@ fn mefdaemon(net: &mut Net) -> usize {
     let mut command = net.mef_command(&[]);
     command.arg0("/usr/local/sbin/mefdaemon");
     let started = net.start("mefdaemon", command);
-    wait_until("the daemon", || net.path("run/mef/mef.sock").exists());
+    net.wait_ready("mefdaemon");
     started
 }
 
@@ -316,7 +316,6 @@ fn bans_of_service_rules_are_a_group_of_their_own() {
         &format!("[rule]\nprograms=mine\nfiles={}\nfailregex=^bad <HOST>$\nmaxretry=1\n", log.display()),
     );
     mefdaemon(&mut net);
-    wait_until("the log", || net.said("mefdaemon").contains(" files for "));
     net.append("auth.log", "Nov 22 08:00:01 host mine[1]: bad 203.0.113.5\n");
     wait_until("the ban", || mefctl(&net, "bans list --ips-only").ok() == "203.0.113.5\n");
     let list = mefctl(&net, "bans list").ok();

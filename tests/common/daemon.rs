@@ -80,7 +80,7 @@ impl Net {
     #[track_caller]
     pub fn daemon(&mut self, name: &str) -> usize {
         let started = self.start_daemon(name);
-        wait_until(&format!("{name} to be ready"), || self.said(name).contains(" files for "));
+        self.wait_ready(name);
         started
     }
 

@@ -15,6 +15,7 @@ pub mod elements;
 pub mod frames;
 pub mod journald;
 pub mod ns;
+pub mod ready;
 pub mod ssh;
 pub mod world;
 
@@ -86,6 +87,7 @@ pub struct Net {
     links: u8,
     children: Vec<Child>,
     syslog: UnixDatagram,
+    supervisor: ready::Supervisor,
 }
 
 impl Net {
@@ -104,7 +106,8 @@ impl Net {
         let syslog = UnixDatagram::bind(dir.join("dev/log")).unwrap();
         let (socket, logs) = (syslog.try_clone().unwrap(), dir.clone());
         std::thread::spawn(move || keep_logs(&socket, &logs));
-        let net = Net { dir, home, outside, links: 0, children: Vec::new(), syslog };
+        let supervisor = ready::Supervisor::new(&dir);
+        let net = Net { dir, home, outside, links: 0, children: Vec::new(), syslog, supervisor };
         net.ip("link set lo up");
         backend::prepare(&net);
         net
@@ -214,6 +217,13 @@ impl Net {
         command
     }
 
+    /// Waits until the daemon that was started last has told its supervisor that it is ready.
+    #[track_caller]
+    pub fn wait_ready(&self, name: &str) {
+        let ready = || self.supervisor.is_ready().then_some(());
+        wait_or_show(&format!("{name} to be ready"), ready, || self.read(&format!("{name}.out")));
+    }
+
     /// Runs a program to its end.
     pub fn cmd(&self, program: &str, args: &[&str]) -> Output {
         finish(
@@ -233,6 +243,7 @@ impl Net {
     pub fn start(&mut self, name: &str, mut command: Command) -> usize {
         let out = fs::File::create(self.path(&format!("{name}.out"))).unwrap();
         command.stdout(out.try_clone().unwrap()).stderr(out);
+        self.supervisor.expect();
         self.children.push(command.spawn().unwrap());
         self.children.len() - 1
     }
@@ -277,8 +288,15 @@ impl Net {
         let binary = mef_binary();
         assert!(binary.exists(), "{} is missing: run `make` first", binary.display());
         let mut command = self.command(binary.to_str().unwrap(), args);
-        ns::private_dirs(&mut command, &self.dir);
+        self.own(&mut command);
         command
+    }
+
+    /// Gives a command that runs the binary the directories of this host, and tells it whom to tell when a
+    /// daemon is ready.
+    pub fn own(&self, command: &mut Command) {
+        ns::private_dirs(command, &self.dir);
+        self.supervisor.name(command);
     }
 
     #[must_use]
@@ -336,6 +354,7 @@ impl Drop for Net {
         }
         self.home.end_programs();
         let _ = self.syslog.shutdown(std::net::Shutdown::Both);
+        self.supervisor.end();
         self.outside.enter();
         let _ = fs::remove_dir_all(&self.dir);
     }

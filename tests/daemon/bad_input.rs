@@ -458,9 +458,9 @@ fn a_log_that_cannot_be_read_is_said_once_and_others_are_read() {
             conf.to_str().unwrap(),
         ],
     );
-    common::ns::private_dirs(&mut command, &net.dir);
+    net.own(&mut command);
     let daemon = net.start("daemon", command);
-    net.wait_said("daemon", " files for ");
+    net.wait_ready("daemon");
     for i in 1..5 {
         bans_go_on(&net, &format!("203.0.113.{i}"));
     }
@@ -489,9 +489,10 @@ fn limited(net: &mut Net, name: &str, limit: &str) -> usize {
     let mef = common::mef_binary();
     let program = [mef.to_str().unwrap(), "daemon", "--foreground", "--config", conf.to_str().unwrap()];
     let shell = ["--user", "--map-root-user", "--net", "--", "sh", "-c", &script, "sh"];
-    let command = net.command("unshare", &[&shell[..], &program].concat());
+    let mut command = net.command("unshare", &[&shell[..], &program].concat());
+    net.own(&mut command);
     let daemon = net.start(name, command);
-    net.wait_said(name, " files for ");
+    net.wait_ready(name);
     daemon
 }
 

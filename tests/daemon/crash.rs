@@ -112,7 +112,7 @@ fn kill_often(settings: &str, seed: u64) {
 fn one_round(net: &mut Net, rng: &mut fastrand::Rng, known: &mut Known, look: bool) {
     let daemon = net.start_daemon("daemon");
     if look {
-        net.wait_said("daemon", " files for ");
+        net.wait_ready("daemon");
         look_at_everything(net, known);
     }
     // Bans by hand, beside it; some are killed, too.
@@ -188,7 +188,7 @@ fn limited(net: &Net, kib: u32, die: bool) -> Command {
             conf.to_str().unwrap(),
         ],
     );
-    common::ns::private_dirs(&mut command, &net.dir);
+    net.own(&mut command);
     command.stdin(Stdio::null());
     command
 }
@@ -203,7 +203,7 @@ fn a_write_that_ends_in_the_middle_costs_nothing_that_was_told() {
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
         net.start("daemon", net.command("cat", &[pipe.to_str().unwrap()]));
         let quiet = net.start("limited", limited(&net, 64, die));
-        net.wait_said("daemon", " files for ");
+        net.wait_ready("daemon");
         let mut known = Known::default();
         let mut n = 0_u32;
         let mut crowd = || {
@@ -211,7 +211,7 @@ fn a_write_that_ends_in_the_middle_costs_nothing_that_was_told() {
             (n - 100..n).map(|i| failed(&format!("10.2.{}.{}", i / 250, i % 250))).collect::<String>()
         };
         if die {
-            // 64 KiB are some 1400 bans.
+            // 64 KiB are some 400 bans with their lines.
             for _ in 0..30 {
                 net.append(LOG, crowd());
             }
@@ -229,7 +229,7 @@ fn a_write_that_ends_in_the_middle_costs_nothing_that_was_told() {
         }
         known.hear(&net.said("daemon"));
         let reported = known.banned.len();
-        assert!(reported > 500, "{reported}");
+        assert!(reported > 300, "{reported}");
         let size = fs::metadata(net.path("lib/mef/bans")).unwrap().len();
         assert!(size <= 64 * 1024, "{size}");
         net.nft("delete table inet mef_guard");
@@ -240,7 +240,7 @@ fn a_write_that_ends_in_the_middle_costs_nothing_that_was_told() {
         } else {
             let said = net.said("daemon");
             assert_eq!(said.matches("cannot write ").count(), 1, "told once: {said}");
-            wait_until("what was written before to be back", || there().len() > 1000);
+            wait_until("what was written before to be back", || there().len() > 300);
         }
         net.append(LOG, failed("203.0.113.10"));
         net.mark(LOG);

@@ -147,7 +147,7 @@ fn kill_and_reload(net: &Net, done: &AtomicBool) {
 /// Offenders in the log, and deny lists that are written anew; gives the offenders.
 fn offend(net: &Net, done: &AtomicBool) -> Vec<String> {
     // What was there before the first daemon is none of its business.
-    net.wait_said("daemon", " files for ");
+    net.wait_ready("daemon");
     let mut all = Vec::new();
     for n in 0.. {
         if done.load(SeqCst) {

@@ -443,7 +443,7 @@ fn a_lock_that_is_held_a_moment_longer_refuses_nobody() {
         call.split(' ').next().is_some_and(|n| sleeps.iter().any(|sleep| sleep == n))
     });
     drop(lock);
-    net.wait_said("daemon", " files for ");
+    net.wait_ready("daemon");
 }
 
 /// A process that is nobody's child here; it ends with this value.
@@ -470,7 +470,7 @@ fn without_foreground_it_goes_into_the_background() {
             net.read("daemon.log").contains(&format!("mef[{pid}]: ")) && net.read("daemon.log").contains(what)
         })
     };
-    says(" files for ");
+    net.wait_ready("daemon");
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
     let session = |stat: &str| stat.rsplit_once(") ").unwrap().1.split(' ').nth(3).unwrap().to_owned();

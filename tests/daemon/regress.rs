@@ -248,8 +248,7 @@ fn a_user_in_the_unit_that_let_him_in_is_not_the_service() {
     let mut user = net.speaker("sshd", 1000, "ssh.service", "sshd");
     user.say(&line("198.51.100.1"));
     common::journald::settled(&net, false, "system.journal", "sshd", 1);
-    let daemon = net.start_daemon("d");
-    net.wait_said("d", " watches ");
+    let daemon = net.daemon("d");
     let mut sshd = net.speaker("sshd", 0, "ssh.service", "sshd");
     sshd.say(&line("192.0.2.1"));
     wait_until("the ban", || net.in_set("ban4", "192.0.2.1".parse().unwrap()));

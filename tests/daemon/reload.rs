@@ -4,7 +4,7 @@
 
 use crate::common;
 
-use common::{Net, wait_until};
+use common::Net;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
@@ -119,10 +119,10 @@ fn called_as_mefdaemon_it_stays_in_the_foreground() {
     std::os::unix::fs::symlink(common::mef_binary(), &name).unwrap();
     let config = net.path("mef.conf");
     let mut command = net.command(name.to_str().unwrap(), &["--config", config.to_str().unwrap()]);
-    common::ns::private_dirs(&mut command, &net.dir);
+    net.own(&mut command);
     command.stdin(std::process::Stdio::null());
     let daemon = net.start("d", command);
-    wait_until("the daemon to be ready", || net.said("d").contains(" files for "));
+    net.wait_ready("d");
     // The process that was started is the daemon itself.
     net.stop(daemon);
 }
