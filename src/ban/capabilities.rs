@@ -62,6 +62,12 @@ impl Capabilities {
         Capabilities(self.0 | more.into().0)
     }
 
+    /// These but this one.
+    #[must_use]
+    pub fn without(self, one: Capability) -> Capabilities {
+        Capabilities(self.0 & !(1 << one as u8))
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_none(self) -> bool {

@@ -41,6 +41,81 @@ impl Net {
         self.cmd("ipset", &["list", &format!("mef_{set}")]).stdout
     }
 
+    /// What a set of ours holds, as text: of IPv6 single addresses, too. Empty if it is empty.
+    pub fn set_text(&self, set: &str) -> String {
+        if !is_fallback() {
+            let list = self.nft_list(&format!("set inet mef_guard {set}"));
+            return list.split("elements = {").nth(1).unwrap_or("").to_owned();
+        }
+        let single = set.replace('6', "s");
+        let all: Vec<String> = [set, &single].iter().map(|set| self.ipset(set)).collect();
+        let all = if set.ends_with('6') { &all[..] } else { &all[..1] };
+        let members = all.iter().flat_map(|list| list.split("Members:\n").skip(1));
+        // What has no end tells the kernel how long prefixes are.
+        members
+            .flat_map(|all| all.lines())
+            .filter(|l| !l.contains(" timeout 0"))
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    /// How many elements with an end it has.
+    pub fn set_len(&self, set: &str) -> usize {
+        self.set_text(set).matches(if is_fallback() { " timeout " } else { " expires " }).count()
+    }
+
+    /// All that is in force of ours, with the names of the sets.
+    pub fn shown(&self) -> String {
+        if is_fallback() {
+            self.rules_of_iptables() + &self.cmd("ipset", &["list", "-n"]).stdout
+        } else {
+            self.nft_list("table inet mef_guard")
+        }
+    }
+
+    /// Empties sets of ours.
+    pub fn flush_sets(&self, sets: &[&str]) {
+        for set in sets {
+            if is_fallback() {
+                self.cmd("ipset", &["flush", &format!("mef_{set}")]).ok();
+            } else {
+                self.nft(&format!("flush set inet mef_guard {set}"));
+            }
+        }
+    }
+
+    /// Takes an address out of a set of ours.
+    pub fn take_out(&self, set: &str, addr: &str) {
+        if is_fallback() {
+            self.cmd("ipset", &["del", &format!("mef_{set}"), addr]).ok();
+        } else {
+            self.nft(&format!("delete element inet mef_guard {set} {{ {addr} }}"));
+        }
+    }
+
+    /// Packets that each rule of these chains has dropped: by their name in nf_tables, and in iptables.
+    pub fn drops_of(&self, nft: &str, iptables: &str) -> Vec<u64> {
+        if !is_fallback() {
+            let chain = self.nft_list(&format!("chain inet mef_guard {nft}"));
+            let counts = chain.split("counter packets ").skip(1);
+            return counts.map(|rest| rest.split(' ').next().unwrap().parse().unwrap()).collect();
+        }
+        let (rules, chain) = (self.rules_of_iptables(), format!("-A mef_{iptables}"));
+        let drops = rules.lines().filter(|l| l.contains(&chain) && l.ends_with("-j DROP"));
+        drops.map(|l| l[1..].split(':').next().unwrap().parse().unwrap()).collect()
+    }
+
+    /// Whether the rules that watch packets for this are in force, by what is in the name of each of their
+    /// chains: in nf_tables, and in iptables.
+    pub fn watches(&self, nft: &str, iptables: &str) -> bool {
+        if is_fallback() {
+            let rules = self.rules_of_iptables();
+            let chain = format!("-j mef_{iptables}");
+            return rules.lines().filter(|line| line.ends_with(&chain)).count() >= 2;
+        }
+        self.nft_list(&format!("chain inet mef_guard {nft}")).contains(&format!("goto {nft}_look"))
+    }
+
     /// Deletes what is in force, as a firewall script does that begins anew, and as a reboot does.
     pub fn lose_table(&self) {
         if !is_fallback() {

@@ -96,10 +96,15 @@ impl Net {
     /// Whether the kernel, not mef, says that a set has an address.
     pub fn in_set(&self, set: &str, addr: IpAddr) -> bool {
         if super::backend::is_fallback() {
-            let out = self.cmd("ipset", &["test", &format!("mef_{set}"), &addr.to_string()]);
-            let absent = ["is NOT in set", "does not exist"].iter().any(|no| out.stderr.contains(no));
-            assert!(out.status == 0 || absent, "{set} {addr}: {}", out.stderr);
-            return out.status == 0;
+            // Single addresses of IPv6 have sets of their own.
+            let single = set.replace('6', "s");
+            let sets = [set, &single];
+            return sets.iter().take(1 + usize::from(set.ends_with('6'))).any(|set| {
+                let out = self.cmd("ipset", &["test", &format!("mef_{set}"), &addr.to_string()]);
+                let absent = ["is NOT in set", "does not exist"].iter().any(|no| out.stderr.contains(no));
+                assert!(out.status == 0 || absent, "{set} {addr}: {}", out.stderr);
+                out.status == 0
+            });
         }
         let element = format!("{{ {addr} }}");
         loop {

@@ -18,6 +18,48 @@ also! {
         ban_action_reject_answers,
         an_established_connection_dies_with_the_ban,
         kill_connections_can_be_switched_off;
+    firewall scan:
+        a_scan_is_cut_off_at_the_packet_that_goes_over_the_limit,
+        all_of_a_prefix_is_one_scanner,
+        who_comes_for_services_is_never_counted,
+        bans_need_no_daemon_and_hold_for_what_is_forwarded,
+        allowed_and_needed_addresses_are_never_banned,
+        interfaces_and_ports_narrow_what_counts,
+        what_the_kernel_has_banned_is_told,
+        scanners_that_come_again_are_banned_for_a_day_if_that_is_wanted_and_never_for_good,
+        forged_senders_fill_the_sets_and_harm_nobody,
+        a_reload_and_a_flush_keep_the_guard_in_force,
+        other_limits_hold_for_who_was_counted_by_the_former_ones,
+        who_was_unbanned_is_not_banned_for_one_port_more,
+        datagrams_count_only_if_that_is_wanted;
+    firewall flood:
+        clients_get_through_while_a_flood_goes_on,
+        each_limit_counts_for_itself_and_ports_may_have_their_own,
+        all_of_a_prefix_is_one_source,
+        all_of_a_throttled_source_is_dropped_if_that_is_wanted,
+        who_floods_again_and_again_is_banned,
+        without_escalation_nobody_is_banned,
+        allowed_and_needed_addresses_are_never_held_back,
+        forged_senders_fill_the_sets_and_harm_nobody_else,
+        services_of_containers_are_guarded_too,
+        a_reload_and_a_flush_keep_the_guard_in_force;
+    firewall seen:
+        who_begins_a_connection_to_such_a_port_is_told_once,
+        services_behind_this_host_count_by_the_port_that_was_asked_for,
+        a_reload_and_a_flush_keep_it_in_force,
+        a_group_that_somebody_else_reads_costs_only_the_news;
+    firewall unproven:
+        forged_syns_neither_end_a_session_nor_keep_its_owner_out,
+        what_was_banned_while_no_daemon_ran_is_asked_for_connections_too,
+        floods_in_the_name_of_who_is_connected_hold_only_more_of_them_back,
+        who_only_holds_many_connections_is_never_banned,
+        services_that_restart_are_no_closed_ports,
+        nothing_counts_while_services_are_being_started,
+        the_limit_is_what_it_says_within_its_window,
+        only_first_datagrams_count_and_traceroute_does_not,
+        neighbours_and_who_comes_through_a_translator_count_alone,
+        by_default_a_polite_scan_is_cut_off_too,
+        by_default_clients_that_find_services_gone_pass_and_scanners_do_not;
 }
 
 /// A host whose daemon has banned somebody by a log, and has bans by hand.

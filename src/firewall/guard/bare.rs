@@ -25,9 +25,9 @@ const PRIORITY_BEGIN: i32 = PRIORITY_MANGLE - 1;
 /// RST and ACK in the flags byte of TCP: only what begins a connection, or probes, has neither.
 const RST_ACK: u8 = 0x14;
 /// Bans at most.
-pub(super) const BANS: u32 = 4096;
+pub(in crate::firewall) const BANS: u32 = 4096;
 /// Milliseconds for which a source is not banned after it was found to have a connection.
-const CONNECTED: u64 = 600_000;
+pub(in crate::firewall) const CONNECTED: u64 = 600_000;
 
 /// Who is never banned for bare packets, which anybody can forge: this host, its gateway, its name servers,
 /// proxies.

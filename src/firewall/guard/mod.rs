@@ -32,9 +32,13 @@ pub use scan::Scan;
 pub use seen::NewSourceReports;
 
 pub(super) use ban::{kind, read_comment};
+pub(super) use bare::{BANS, CONNECTED};
 pub(super) use deny::fresh_name as fresh_deny_name;
+pub(super) use ports::{PORTS_TOLD, PORTS_TOLD_MAX};
+pub(super) use scan::COUNTED;
 use scope::Scopes;
 pub(super) use scope::{SetKind, fnv1a};
+pub(super) use seen::{NOTED, RATE as NEWS_RATE};
 
 use crate::ban::{AllowSource, Capabilities, Capability, Doing, Failure, Options};
 use crate::base::name::Name;

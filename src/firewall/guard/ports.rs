@@ -12,7 +12,7 @@ use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::firewall::nft::query;
 
 /// Ports that are told the kernel at once at most.
-const PORTS_TOLD_MAX: usize = 2048;
+pub(in crate::firewall) const PORTS_TOLD_MAX: usize = 2048;
 /// Ports that are told of a scan at most.
 pub const PORTS_TOLD: usize = 32;
 

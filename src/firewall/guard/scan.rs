@@ -49,13 +49,13 @@ const TO_US: u8 = 0;
 /// The ports that traceroute sends datagrams to.
 const TRACEROUTE: (u16, u16) = (33_434, 33_534);
 /// Sources that are counted, and closed ports of theirs, at most.
-pub(super) const COUNTED: u32 = 8192;
+pub(in crate::firewall) const COUNTED: u32 = 8192;
 /// Ports that are remembered as open at most: 64 kB of the kernel's memory.
 const PORTS_MAX: u32 = 4096;
 
 impl ScanOptions {
     /// Stands for what is counted, and how (the first number). Never 0.
-    pub(super) fn digest(&self) -> u16 {
+    pub(in crate::firewall) fn digest(&self) -> u16 {
         stamp(&[2, self.limit, self.interval])
     }
 }

@@ -26,16 +26,16 @@ const LOOK: Name = Name::of("seen_look");
 /// Behind the guard of floods: who is held back is nobody new.
 const PRIORITY: i32 = PRIORITY_MANGLE + 1;
 /// Sources that are noted at most: 256 kB of the kernel's memory.
-const NOTED: u32 = 16_384;
+pub(in crate::firewall) const NOTED: u32 = 16_384;
 /// Sources a second, and at once, that are told of each family.
-const RATE: (u64, u32) = (100, 200);
+pub(in crate::firewall) const RATE: (u64, u32) = (100, 200);
 /// In the flags byte of TCP: FIN, SYN, RST and ACK, of which the first packet of a connection has SYN alone.
 const FIN_SYN_RST_ACK: u8 = 0x17;
 const SYN: u8 = 0x02;
 
 impl SeenOptions {
     /// Stands for what was told of: what others have noted is of no use. Never 0.
-    pub(super) fn digest(&self) -> u16 {
+    pub(in crate::firewall) fn digest(&self) -> u16 {
         let ports = self.ports.iter().flat_map(|&(from, to)| [u32::from(from), u32::from(to)]);
         stamp(&[self.timeout].into_iter().chain(ports).collect::<Vec<_>>())
     }

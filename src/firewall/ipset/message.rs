@@ -82,21 +82,21 @@ pub enum Type {
     Hosts,
     /// `hash:net`: networks of any length but 0.
     Networks,
-    /// `hash:ip,port`
-    Ports,
+    /// `hash:net,port`: networks, or addresses, each with a protocol and a port.
+    NetPorts,
     /// `list:set`: other sets.
     Sets,
 }
 
 impl Type {
-    const ALL: [Type; 4] = [Type::Hosts, Type::Networks, Type::Ports, Type::Sets];
+    const ALL: [Type; 4] = [Type::Hosts, Type::Networks, Type::NetPorts, Type::Sets];
 
     /// Its name, and the first revision that has comments: every kernel from 3.14 on has that.
     const fn word(self) -> (&'static str, u8) {
         match self {
             Type::Hosts => ("hash:ip", 2),
             Type::Networks => ("hash:net", 4),
-            Type::Ports => ("hash:ip,port", 3),
+            Type::NetPorts => ("hash:net,port", 5),
             Type::Sets => ("list:set", 0),
         }
     }
@@ -128,6 +128,8 @@ pub struct SetSpec<'a> {
 pub enum Key<'a> {
     /// An address, by that or, in sets of networks, a network: the last part is the length of its prefix.
     Net(IpAddr, u8),
+    /// A network, and behind it the protocol and the port.
+    NetPort(IpAddr, u8, (u8, u16)),
     /// A member of a set of sets.
     Set(&'a str),
 }
@@ -297,7 +299,11 @@ impl Elements {
 fn push_key(buf: &mut MsgBuf, key: &Key<'_>) {
     match key {
         Key::Set(name) => buf.attr_str(IPSET_ATTR_NAME, name),
-        Key::Net(addr, cidr) => {
+        Key::Net(addr, cidr) | Key::NetPort(addr, cidr, _) => {
+            if let Key::NetPort(.., (protocol, port)) = key {
+                buf.attr(IPSET_ATTR_PORT | NET, &port.to_be_bytes());
+                buf.attr(IPSET_ATTR_PROTO, &[*protocol]);
+            }
             let ip = buf.nest(IPSET_ATTR_IP);
             match addr {
                 IpAddr::V4(a) => buf.attr(1 | NET, &a.octets()),
@@ -386,12 +392,15 @@ mod tests {
         elements_open.push(&mut buf, 7, &elem);
         let member = Elem { key: Key::Set("mef_x"), timeout: None, comment: "" };
         elements_open.push(&mut buf, 8, &member);
+        let port = Elem { key: Key::NetPort(net, 25, (6, 443)), timeout: None, comment: "" };
+        elements_open.push(&mut buf, 9, &port);
         elements_open.close(&mut buf);
         let sent = messages(buf.bytes()).next().unwrap();
         let all: Vec<Found<'_>> = elements(sent.payload).collect();
         assert_eq!(all[0].range.unwrap().to_string(), "192.0.2.0/24");
         assert_eq!((all[0].left, all[0].comment), (Some(TIMEOUT_MAX), "sshd hits=5: why"));
         assert_eq!((all[1].range, all[1].member), (None, "mef_x"));
+        assert_eq!((all[2].range.unwrap().to_string(), all[2].port), ("192.0.2.0/25".into(), (443, 6)));
         // An error repeats the message, with the number of the element.
         let mut error = (-4103i32).to_ne_bytes().to_vec();
         error.extend(buf.bytes());

@@ -93,7 +93,8 @@ impl Fallback {
             if let Some((place, via)) = mark.of(family)
                 && self.references(&set_name(scope.set(kind, family)))? == 0
             {
-                let plan = Plan { options: &self.options, scopes: &[], lacks: Capabilities::NONE, place };
+                let plan =
+                    Plan { options: &self.options, scopes: &[], lacks: Capabilities::NONE, place, bare: &[] };
                 restore::restore(family, &[plan.scope(family, scope, kind)], Some(via))?;
             }
         }
@@ -322,6 +323,9 @@ impl Fallback {
                     let held = self.all_held(&set_name(scope.set(*kind, family)), *kind, mark.ipv6_prefix)?;
                     all.extend(if *kind == SetKind::Networks { elems::joined(held) } else { held });
                 }
+                if scope.is_all() {
+                    all.extend(self.scan_bans()?.into_iter().filter(|held| held.range.family() == family));
+                }
                 // The same prefix may be in two sets; the later end counts.
                 let end = |held: &Held| held.standing.left.unwrap_or(u64::MAX);
                 all.sort_by(|a, b| (a.range, end(b)).cmp(&(b.range, end(a))));
@@ -343,6 +347,7 @@ impl Fallback {
                 })?;
             }
         }
+        self.scan_bans()?.iter().for_each(|held| give(held, &Scope::ALL, each));
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 use super::{Fallback, PLACE, health, text};
 use crate::ban::{
     AllowEntry, Allowed, Ban, BanEntry, BanReport, Capability, Damage, Failure, GuardState, Health, ListId,
-    Options, Repeat, Scope, Shortage,
+    Options, Repeat, Scanner, Scope, Shortage, Standing,
 };
 use crate::base::clock::Wall;
 use crate::base::range::{Family, Range};
@@ -13,12 +13,30 @@ use crate::firewall::guard::room;
 use std::path::Path;
 
 /// What is said of what it lacks.
-const WORDS: [(Capability, &str); 5] = [
-    (Capability::DropLog, "cannot log dropped packets (the kernel lacks xt_LOG or xt_limit)"),
+const WORDS: [(Capability, &str); 8] = [
+    (Capability::DropLog, "cannot log dropped packets (it lacks xt_LOG or xt_limit)"),
     (Capability::Ingress, "cannot drop in the ingress hook: nf_tables alone has that"),
-    (Capability::Scans, "port scans are not seen"),
-    (Capability::Floods, "floods are not held back"),
-    (Capability::NewSources, "new sources are not reported: DNSBLs are not asked about them"),
+    (
+        Capability::Scans,
+        "cannot see port scans (it lacks xt_pkttype, ip_set_hash_netport or counters of xt_set)",
+    ),
+    (
+        Capability::Sockets,
+        "cannot look up sockets (it lacks xt_socket): the daemon says which ports are open",
+    ),
+    (
+        Capability::Floods,
+        "cannot hold floods back (it lacks xt_hashlimit, xt_conntrack or ip_set_hash_netport)",
+    ),
+    (
+        Capability::Connections,
+        "cannot count connections (it lacks xt_connlimit): ddos_connlimit has no effect",
+    ),
+    (
+        Capability::NewSources,
+        "cannot report new sources (it lacks xt_limit): DNSBLs are not asked about them",
+    ),
+    (Capability::Reports, "cannot report port scans, floods and new sources (it lacks xt_NFLOG)"),
 ];
 
 impl View for Fallback {
@@ -59,6 +77,15 @@ impl View for Fallback {
         self.allowed_entries()
     }
 
+    fn throttled(&mut self) -> Result<u64, Failure> {
+        Ok(self.held_back()?.len().try_into().unwrap_or(u64::MAX))
+    }
+
+    fn each_throttled(&mut self, each: &mut dyn FnMut(Range, u64)) -> Result<(), Failure> {
+        self.held_back()?.into_iter().for_each(|(addr, left)| each(addr, left));
+        Ok(())
+    }
+
     fn denied(&mut self, ranges: &[Range]) -> Result<Vec<Vec<String>>, Failure> {
         self.denied_by(ranges)
     }
@@ -66,6 +93,10 @@ impl View for Fallback {
 
 impl Lists for Fallback {
     fn go_through(&mut self, _: &Path) {}
+
+    fn end_throttle(&mut self, ranges: &[Range]) -> Result<usize, Failure> {
+        self.release(ranges)
+    }
 
     fn deny_sets(&mut self) -> Result<Vec<DenySet>, Failure> {
         self.lists()
@@ -152,7 +183,43 @@ impl Bans for Fallback {
     }
 }
 
-impl Guards for Fallback {}
+impl Guards for Fallback {
+    fn set_exempt(&mut self, spared: &[Range], proxies: &[Range]) -> Result<(), Failure> {
+        self.exempt(spared, proxies)
+    }
+
+    fn packet_bans(&mut self) -> Result<Vec<(Range, Standing)>, Failure> {
+        self.packet_standings()
+    }
+
+    fn ban_for_packets(&mut self, addr: &Range, secs: u64, (rule, hits): (&str, u32)) -> Result<(), Failure> {
+        self.ban_packets(addr, secs, rule, hits)
+    }
+
+    fn unban_packets(&mut self, addr: &Range, connected: bool) -> Result<bool, Failure> {
+        self.end_packets(addr, connected)
+    }
+
+    fn scanned_ports(&mut self, scanners: &mut [Scanner]) -> Result<(), Failure> {
+        self.find_ports(scanners)
+    }
+
+    fn wants_open_ports(&self) -> bool {
+        self.has_ports() && self.mark.is_some_and(|mark| mark.lacks.has(Capability::Sockets))
+    }
+
+    fn remembers_ports(&self) -> bool {
+        self.has_ports()
+    }
+
+    fn open_ports(&mut self) -> Result<Vec<(u16, u64)>, Failure> {
+        self.known_ports()
+    }
+
+    fn set_open_ports(&mut self, ports: &[(u16, u64)]) -> Result<(), Failure> {
+        self.remember_ports(ports)
+    }
+}
 
 impl Keeper for Fallback {
     fn watch(&mut self) {

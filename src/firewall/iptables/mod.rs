@@ -10,9 +10,12 @@ mod allow;
 mod bans;
 mod driver;
 mod elems;
+mod guards;
 mod health;
 mod lists;
+mod packets;
 mod restore;
+mod rules;
 mod text;
 mod unban;
 
@@ -25,7 +28,7 @@ use crate::firewall::ipset::message::{Command, Elem, Header, Key, SetSpec, Type}
 use nix::errno::Errno;
 use restore::Via;
 use std::net::{IpAddr, Ipv4Addr};
-use text::{Jumps, Plan, family_name, set_name};
+use text::{family_name, set_name};
 
 /// Where bans are kept, for people.
 pub(super) const PLACE: &str = "iptables, and sets of ip_set named mef_*";
@@ -33,14 +36,16 @@ pub(super) const PLACE: &str = "iptables, and sets of ip_set named mef_*";
 /// known to be ours. "mef" in ASCII.
 const OURS: u32 = 0x006d_6566;
 const OURS_MASK: u32 = 0x00ff_ffff;
-/// The same for sets of sets, of which old kernels make as much room as is asked for.
+/// The same in fewer bits: for sets of sets, of which old kernels make as much room as is asked for, and for
+/// those that packets add to.
 const OURS_LIST: u32 = 109;
+const OURS_LIST_MASK: u32 = 0x7ff;
 /// What the sets are for.
 const MADE: &str = "mef_made";
 /// The element of it that tells what everything was made with.
 const MARK: u32 = 1;
 /// Changes with the layout.
-const VERSION: &str = "mef 1";
+const VERSION: &str = "mef 2";
 /// No rules of this family: the kernel has none.
 const NO_VIA: Via = 9;
 
@@ -53,23 +58,32 @@ struct Mark {
     places: [usize; 2],
     via: [Via; 2],
     lacks: Capabilities,
+    /// What is on of what packets are watched for, and the jumps there, of each family.
+    parts: packets::Parts,
+    jumps: [packets::Jumps; 2],
+    /// By which limits packets were counted: scans, and new sources.
+    digests: [u16; 2],
 }
 
 impl Mark {
     fn write(self) -> String {
-        let Mark { ipv6_prefix, logs, places: [t4, t6], via: [v4, v6], lacks } = self;
-        format!("{VERSION} {ipv6_prefix} {} {t4} {t6} {v4} {v6} {}", u8::from(logs), lacks.number())
+        let Mark { ipv6_prefix, logs, places: [t4, t6], via: [v4, v6], lacks, parts, jumps, digests } = self;
+        let ([j4, j6], [scan, seen], logs, lacks) = (jumps, digests, u8::from(logs), lacks.number());
+        format!("{VERSION} {ipv6_prefix} {logs} {t4} {t6} {v4} {v6} {lacks} {parts} {j4} {j6} {scan} {seen}")
     }
 
     fn read(comment: &str) -> Option<Mark> {
         let mut numbers = comment.strip_prefix(VERSION)?.strip_prefix(' ')?.split(' ');
-        let mut next = || numbers.next()?.parse::<u8>().ok();
+        let mut next = || numbers.next()?.parse::<u16>().ok();
         Some(Mark {
-            ipv6_prefix: next()?,
+            ipv6_prefix: next()?.try_into().ok()?,
             logs: next()? == 1,
             places: [next()?.into(), next()?.into()],
             via: [next()?.into(), next()?.into()],
-            lacks: Capabilities::of_number(next()?),
+            lacks: Capabilities::of_number(next()?.try_into().ok()?),
+            parts: next()?.try_into().ok()?,
+            jumps: [next()?, next()?],
+            digests: [next()?, next()?],
         })
     }
 
@@ -79,12 +93,25 @@ impl Mark {
         let of = if family == Family::V4 { v4 } else { v6 };
         of.filter(|(_, via)| *via != NO_VIA)
     }
+
+    /// The jumps of a family to what watches packets.
+    fn jumps_of(self, family: Family) -> packets::Jumps {
+        let [v4, v6] = self.jumps;
+        if family == Family::V4 { v4 } else { v6 }
+    }
 }
 
 impl From<Mark> for GuardState {
     fn from(mark: Mark) -> GuardState {
-        let Mark { ipv6_prefix, logs, lacks, .. } = mark;
-        GuardState { ipv6_prefix, logs, watches: Capabilities::NONE, lacks }
+        let Mark { ipv6_prefix, logs, lacks, parts, .. } = mark;
+        let on = [
+            (packets::SCAN, Capability::Scans),
+            (packets::FLOOD, Capability::Floods),
+            (packets::NEW, Capability::NewSources),
+        ];
+        let on = on.into_iter().filter(|(part, _)| parts & part != 0);
+        let watches = on.fold(Capabilities::NONE, |all, (_, one)| all.and(one));
+        GuardState { ipv6_prefix, logs, watches, lacks }
     }
 }
 
@@ -247,76 +274,23 @@ impl Fallback {
         }
         self.recreated |= former.is_none();
         self.scopes = registry.scopes;
-        let mut mark = self.write_rules(former, prefix)?;
-        mark.lacks = mark.lacks.and(self.wanted_in_vain());
+        if let Some(former) = former {
+            self.forget_counts(former, prefix)?;
+        }
+        let lacks = self.options.without;
+        let lacks = lacks.and(self.make_packet_sets(lacks, prefix)?);
+        let mut mark = self.write_rules(former, prefix, lacks)?;
+        if !self.options.ingress.is_empty() {
+            mark.lacks = mark.lacks.and(Capability::Ingress);
+        }
+        self.drop_packet_sets(mark.lacks)?;
+        if mark.parts & packets::SCAN != 0 {
+            self.calm()?;
+        }
         self.register(MARK, &mark.write())?;
         self.mark = Some(mark);
         self.settle()?;
         Ok(mark)
-    }
-
-    /// What the options ask for that this backend has nothing of.
-    fn wanted_in_vain(&self) -> Capabilities {
-        let Options { ingress, scan, flood, seen, .. } = &self.options;
-        let wanted = [
-            (!ingress.is_empty(), Capability::Ingress),
-            (scan.is_some(), Capability::Scans),
-            (flood.is_some(), Capability::Floods),
-            (seen.is_some(), Capability::NewSources),
-        ];
-        let wanted = wanted.into_iter().filter(|(on, _)| *on);
-        wanted.fold(Capabilities::NONE, |all, (_, one)| all.and(one))
-    }
-
-    /// Rules for both families. Those of one are there before those of the other, and each has its allow
-    /// list from the beginning.
-    fn write_rules(&mut self, former: Option<Mark>, ipv6_prefix: u8) -> Result<Mark, Failure> {
-        let (mut places, mut vias) = ([0; 2], [NO_VIA; 2]);
-        let mut lacks = self.options.without;
-        let families = Family::ALL.into_iter().filter(|family| *family == Family::V4 || has_ipv6());
-        for ((family, place), via) in families.zip(&mut places).zip(&mut vias) {
-            let before = former.and_then(|mark| mark.of(family));
-            (*place, *via, lacks) = self.write_family(family, before, lacks)?;
-            // What another place or program has of ours is asked no more.
-            if let Some((old, old_via)) = before.filter(|before| *before != (*place, *via)) {
-                let all = old_via != *via || !text::share_table(old, *place);
-                self.drop_rules(family, (old, old_via), all);
-            }
-        }
-        let logs = self.options.log.is_some() && !lacks.has(Capability::DropLog);
-        Ok(Mark { ipv6_prefix, logs, places, via: vias, lacks })
-    }
-
-    fn write_family(
-        &mut self,
-        family: Family,
-        before: Option<(usize, Via)>,
-        lacks: Capabilities,
-    ) -> Result<(usize, Via, Capabilities), Failure> {
-        let asked = self.references(&ban_set(family))?;
-        let mut why = None;
-        for lacks in [lacks, lacks.and(Capability::DropLog)] {
-            for place in text::places(&self.options) {
-                let plan = Plan { options: &self.options, scopes: &self.scopes, lacks, place: *place };
-                let same = before.is_none_or(|(former, _)| former == *place);
-                let hits = if same { asked / text::hooks_of(*place) } else { 0 };
-                let texts = guesses(hits).map(|jumps| plan.rules(family, jumps));
-                match restore::restore(family, &texts, before.map(|(_, via)| via)) {
-                    Ok(via) => return Ok((*place, via, lacks)),
-                    Err(e) if matches!(e.errno(), Errno::EBUSY | Errno::ENOENT) => return Err(e),
-                    Err(e) => why.get_or_insert(e),
-                };
-            }
-        }
-        Err(why.unwrap_or_else(|| Failure::new(Doing::Change, Errno::EIO, "iptables-restore".to_owned())))
-    }
-
-    /// Takes our jumps out of a place, or (`all`) all rules; what is not there need not be taken out.
-    fn drop_rules(&mut self, family: Family, (place, via): (usize, Via), all: bool) {
-        let plan = Plan { options: &self.options, scopes: &[], lacks: Capabilities::NONE, place };
-        let texts = guesses(1).map(|jumps| plan.none(family, jumps, all));
-        // Others may have done it before.
-        let _ = restore::restore(family, &texts, Some(via));
     }
 
     /// Makes a set, unless there is one of ours; whether it was made.
@@ -348,20 +322,23 @@ impl Fallback {
             netmask: if hosts && family == Family::V6 { prefix } else { 0 },
             ..spec(&name, if hosts { Type::Hosts } else { Type::Networks }, family)
         };
-        if self.make_set(&wanted)? {
-            self.recreated = true;
-            return Ok(());
+        self.recreated |= self.make_exact(&wanted)?;
+        Ok(())
+    }
+
+    /// Makes a set, in place of one that is made in another way, whose content is gone then; whether it is new.
+    fn make_exact(&mut self, wanted: &SetSpec<'_>) -> Result<bool, Failure> {
+        if self.make_set(wanted)? {
+            return Ok(true);
         }
         let mut same = true;
-        self.sets.header(&name, &mut |header| {
+        self.sets.header(wanted.name, &mut |header| {
             same = header.netmask == wanted.netmask && header.counters == wanted.counters;
         })?;
-        if same {
-            return Ok(());
+        if !same {
+            self.replace(wanted, &[])?;
         }
-        self.replace(&wanted, &[])?;
-        self.recreated = true;
-        Ok(())
+        Ok(!same)
     }
 
     /// Puts a set with these elements in the place of one that rules ask, at once.
@@ -383,8 +360,11 @@ impl Fallback {
     pub fn remove(&mut self) -> Result<(), Failure> {
         let mark = self.registry()?.mark;
         for family in Family::ALL {
-            if let Some(place) = mark.and_then(|mark| mark.of(family)) {
+            if let Some((mark, place)) = mark.and_then(|mark| Some((mark, mark.of(family)?))) {
                 self.drop_rules(family, place, true);
+                if mark.parts != 0 {
+                    self.drop_packets(family, place.1, mark.jumps_of(family));
+                }
             }
         }
         self.mark = None;
@@ -406,23 +386,9 @@ impl Fallback {
     }
 }
 
-/// How the jumps of ours may stand in a table, the likeliest first. What is not there cannot be deleted, and
-/// what is would be there twice.
-fn guesses(hits: usize) -> [Jumps; 4] {
-    match hits {
-        0 => [[0, 0], [1, 1], [0, 1], [1, 0]],
-        n => [[n, n], [n, 0], [0, 0], [1, 1]],
-    }
-}
-
 /// The set of who is banned for everything.
 fn ban_set(family: Family) -> String {
     set_name(Scope::ALL.set(SetKind::Hosts, family))
-}
-
-/// Whether the kernel has IPv6: without it there are no rules for it.
-fn has_ipv6() -> bool {
-    std::path::Path::new("/proc/net/if_inet6").exists()
 }
 
 /// A set of ours.
@@ -432,8 +398,8 @@ fn spec(name: &str, kind: Type, family: Family) -> SetSpec<'_> {
 }
 
 fn is_ours(header: &Header<'_>, kind: Type) -> bool {
-    let size = if kind == Type::Sets { header.size == OURS_LIST } else { header.size & OURS_MASK == OURS };
-    header.kind == Some(kind) && size
+    let any = kind != Type::Sets && header.size & OURS_MASK == OURS;
+    header.kind == Some(kind) && (any || header.size & OURS_LIST_MASK == OURS_LIST)
 }
 
 /// A number as an element of `mef_made`.
@@ -469,13 +435,15 @@ mod tests {
     #[test]
     fn what_is_registered_is_read_back() {
         let lacks = Capability::Scans.into();
-        let mark = Mark { ipv6_prefix: 64, logs: true, places: [0, 1], via: [2, NO_VIA], lacks };
+        let (parts, jumps, digests) = (packets::SCAN, [1, 1023], [7, 65535]);
+        let (places, via) = ([0, 1], [2, NO_VIA]);
+        let mark = Mark { ipv6_prefix: 64, logs: true, places, via, lacks, parts, jumps, digests };
         assert_eq!(Mark::read(&mark.write()), Some(mark));
         let scope = Scope::new(vec![(22, 22), (1000, 2000)], Transports::Tcp);
         for kind in SetKind::ALL {
             assert_eq!(read_scope(&write_scope(&scope, kind)), Some((scope.clone(), kind)));
         }
-        for bad in ["", "mef 1", "mef 2 64 1 0 0 0 0 0", "mef 1 64 1 0 0", "ports x", "other 22"] {
+        for bad in ["", "mef 2", "mef 1 64 1 0 0 0 0 0", "mef 2 64 1 0 0", "ports x", "other 22"] {
             assert!(Mark::read(bad).is_none() && read_scope(bad).is_none(), "{bad}");
         }
     }

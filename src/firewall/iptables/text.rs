@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! The rules, as `iptables-restore` reads them. All that they ask is sets, so that no ban needs a rule.
 
+use super::packets::Class;
 use crate::ban::{Capabilities, Capability, Options, Reach, Scope};
 use crate::base::name::Name;
 use crate::base::range::Family;
@@ -36,6 +37,8 @@ pub(super) struct Plan<'p> {
     pub(super) lacks: Capabilities,
     /// Which of [`PLACES`].
     pub(super) place: usize,
+    /// The kinds of sources that are banned for bare packets.
+    pub(super) bare: &'p [Class],
 }
 
 /// Jumps of ours that are there: to what is done with banned packets, and to the gate.
@@ -97,6 +100,13 @@ impl Plan<'_> {
         let ask = |text: &mut String, set: &str| {
             let _ = writeln!(text, "-A {GATE} -m set --match-set {set} src -j {HIT}");
         };
+        for class in self.bare {
+            let _ = writeln!(
+                text,
+                "-A {GATE} -p tcp -m tcp --tcp-flags RST,ACK NONE -m set --match-set mef_scan_ban{class} src \
+                -j {HIT}"
+            );
+        }
         ask(&mut text, &family_name("deny", family));
         // What no packet of a connection that is there pays for.
         let _ = writeln!(text, "-A {GATE} -p tcp ! --syn -j RETURN");
@@ -226,7 +236,8 @@ mod tests {
         let scopes = [(Scope::new(vec![(22, 22), (80, 90)], Transports::Tcp), SetKind::Hosts)];
         let log = options.log.as_mut().unwrap();
         log.prefix = c"a \"word\" and a tail that is too long".into();
-        let plan = Plan { options: &options, scopes: &scopes, lacks: Capabilities::NONE, place: 0 };
+        let plan =
+            Plan { options: &options, scopes: &scopes, lacks: Capabilities::NONE, place: 0, bare: &['4'] };
         let text = plan.rules(Family::V4, [1, 0]);
         let want = "*raw\n:mef_hit - [0:0]\n:mef_gate - [0:0]\n\
             -D PREROUTING -m set --match-set mef_ban4 src -j mef_hit\n\
@@ -235,6 +246,8 @@ mod tests {
             --log-prefix \"a 'word' and a tail that is \"\n\
             -A mef_hit -j DROP\n\
             -A mef_gate -p tcp -m multiport --dports 22,80:90 -m set --match-set mef_ban_t22_80.90_4 src \
+            -j mef_hit\n\
+            -A mef_gate -p tcp -m tcp --tcp-flags RST,ACK NONE -m set --match-set mef_scan_ban4 src \
             -j mef_hit\n\
             -A mef_gate -m set --match-set mef_deny4 src -j mef_hit\n\
             -A mef_gate -p tcp ! --syn -j RETURN\n\

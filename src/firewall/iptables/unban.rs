@@ -31,8 +31,9 @@ impl Fallback {
         ranges: &[Range],
         remembered: &[Range],
     ) -> Result<Vec<usize>, Failure> {
-        let mut counts = vec![0; ranges.len()];
-        for (target, family) in self.targets()? {
+        let targets = self.targets()?;
+        let mut counts = self.end_packet_bans(ranges)?;
+        for (target, family) in targets {
             let mine = (0..).zip(ranges.iter().copied()).filter(|(_, range)| range.family() == family);
             let asked: Vec<Asked> = mine.collect();
             if asked.is_empty() || self.is_empty(&target.set)? {
@@ -53,7 +54,7 @@ impl Fallback {
 
     fn targets(&mut self) -> Result<Vec<(Target, Family)>, Failure> {
         let registry = self.registry()?;
-        self.scopes = registry.scopes;
+        (self.scopes, self.mark) = (registry.scopes, registry.mark);
         let Some(mark) = registry.mark else { return Ok(Vec::new()) };
         let scopes = self.all_scopes();
         let target = |(scope, kind): &(Scope, SetKind), family| {
@@ -153,7 +154,7 @@ impl Fallback {
     }
 
     /// Deletes elements; the numbers of those that were there.
-    fn delete(&mut self, set: &str, elems: &[Elem<'_>]) -> Result<Vec<usize>, Failure> {
+    pub(super) fn delete(&mut self, set: &str, elems: &[Elem<'_>]) -> Result<Vec<usize>, Failure> {
         let (mut refused, mut why) = (Vec::new(), None);
         self.sets.write((Command::Del, true), set, elems, &mut |at, code| {
             refused.push(at);
@@ -169,7 +170,9 @@ impl Fallback {
 
     /// Ends all bans, those without an end only if `permanent`.
     pub(super) fn end_all(&mut self, permanent: bool) -> Result<(), Failure> {
-        for (target, _) in self.targets()? {
+        let targets = self.targets()?;
+        self.end_packet_bans(&[Range::EVERYBODY_V4, Range::EVERYBODY_V6])?;
+        for (target, _) in targets {
             if permanent {
                 self.sets.about(Command::Flush, &target.set, None)?;
                 continue;

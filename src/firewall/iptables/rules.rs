@@ -1,0 +1,200 @@
+#![forbid(unsafe_code)]
+//! Puts the rules in force, of bans and of what packets are watched for: in place of those that are there, in
+//! as few steps as iptables allows, and as much of them as the kernel has.
+
+use super::packets::{self, Packets};
+use super::restore::{self, Via};
+use super::text::{self, Jumps, Plan, family_name};
+use super::{Fallback, Mark, NO_VIA, ban_set};
+use crate::ban::{Capabilities, Capability, Doing, Failure, Options, ScanOptions, SeenOptions};
+use crate::base::range::Family;
+use nix::errno::Errno;
+
+/// What of packets can be watched one without the other, in the order in which it is tried.
+const PARTS: [Capability; 6] = [
+    Capability::Scans,
+    Capability::Sockets,
+    Capability::Floods,
+    Capability::Connections,
+    Capability::Reports,
+    Capability::NewSources,
+];
+
+/// What is to be written of a family, and what is there of it.
+#[derive(Clone, Copy)]
+struct Task {
+    family: Family,
+    ipv6_prefix: u8,
+    /// Where the rules of bans are, and by which program.
+    before: Option<(usize, Via)>,
+    /// The jumps to those of packets.
+    jumps: packets::Jumps,
+}
+
+impl Fallback {
+    /// Rules for both families. Those of one are there before those of the other, and each has its allow
+    /// list from the beginning.
+    pub(super) fn write_rules(
+        &mut self,
+        former: Option<Mark>,
+        ipv6_prefix: u8,
+        mut lacks: Capabilities,
+    ) -> Result<Mark, Failure> {
+        let (mut places, mut vias, mut jumps) = ([0; 2], [NO_VIA; 2], [0; 2]);
+        let families = Family::ALL.into_iter().filter(|family| *family == Family::V4 || has_ipv6());
+        let slots = places.iter_mut().zip(&mut vias).zip(&mut jumps);
+        for (family, ((place, via), jumps)) in families.zip(slots) {
+            let before = former.and_then(|mark| mark.of(family));
+            let there = former.map_or(0, |mark| mark.jumps_of(family));
+            let task = Task { family, ipv6_prefix, before, jumps: there };
+            (*place, *via, *jumps, lacks) = self.write_family(task, lacks)?;
+            // What another place or program has of ours is asked no more.
+            if let Some((old, old_via)) = before.filter(|before| *before != (*place, *via)) {
+                let all = old_via != *via || !text::share_table(old, *place);
+                self.drop_rules(family, (old, old_via), all);
+                if old_via != *via {
+                    self.drop_packets(family, old_via, there);
+                }
+            }
+        }
+        let logs = self.options.log.is_some() && !lacks.has(Capability::DropLog);
+        let parts = packets::parts(&self.options, lacks);
+        let digests = digests(&self.options);
+        Ok(Mark { ipv6_prefix, logs, places, via: vias, lacks, parts, jumps, digests })
+    }
+
+    /// The rules of a family: those of bans and those of packets by one program where that goes well, which
+    /// is as a rule.
+    fn write_family(
+        &mut self,
+        task: Task,
+        lacks: Capabilities,
+    ) -> Result<(usize, Via, packets::Jumps, Capabilities), Failure> {
+        let asked = self.references(&family_name("hooks", task.family))?;
+        let [likely, ..] = packets::guesses(task.jumps, asked);
+        let (parts, jumps) = {
+            let wanted = self.packets(task, lacks);
+            (wanted.parts(), wanted.jumps())
+        };
+        if parts != 0 {
+            let place = text::places(&self.options).first().copied().unwrap_or(0);
+            let [bans, ..] = self.bans_texts(task, lacks, place)?;
+            let texts = [bans + &self.packets(task, lacks).write(likely)];
+            match restore::restore(task.family, &texts, task.before.map(|(_, via)| via)) {
+                Ok(via) => return Ok((place, via, jumps, lacks)),
+                Err(e) if is_final(&e) => return Err(e),
+                Err(_) => {}
+            }
+        }
+        let (place, via, lacks) = self.write_bans(task, lacks)?;
+        if parts == 0 && task.jumps == 0 && asked == 0 {
+            return Ok((place, via, 0, lacks));
+        }
+        let (jumps, lacks) = self.write_packets(task, via, lacks)?;
+        Ok((place, via, jumps, lacks))
+    }
+
+    fn packets(&self, task: Task, lacks: Capabilities) -> Packets<'_> {
+        Packets::new(&self.options, lacks, task.family, task.ipv6_prefix)
+    }
+
+    /// The rules of packets, as much of them as the kernel has.
+    fn write_packets(
+        &mut self,
+        mut task: Task,
+        via: Via,
+        wanted: Capabilities,
+    ) -> Result<(packets::Jumps, Capabilities), Failure> {
+        match self.try_packets(task, via, wanted) {
+            Err(e) if is_final(&e) => return Err(e),
+            Ok(jumps) => return Ok((jumps, wanted)),
+            Err(_) => {}
+        }
+        // One after the other: what is refused is missing.
+        let mut lacks = PARTS.into_iter().fold(wanted, Capabilities::and);
+        task.jumps = self.try_packets(task, via, lacks)?;
+        for one in PARTS.into_iter().filter(|one| !wanted.has(*one)) {
+            let more = lacks.without(one);
+            if let Ok(jumps) = self.try_packets(task, via, more) {
+                (task.jumps, lacks) = (jumps, more);
+            }
+        }
+        Ok((task.jumps, lacks))
+    }
+
+    fn try_packets(&mut self, task: Task, via: Via, lacks: Capabilities) -> Result<packets::Jumps, Failure> {
+        let asked = self.references(&family_name("hooks", task.family))?;
+        let texts = packets::guesses(task.jumps, asked).map(|there| self.packets(task, lacks).write(there));
+        restore::restore(task.family, &texts, Some(via))?;
+        Ok(self.packets(task, lacks).jumps())
+    }
+
+    /// What `write_bans` tries at a place, the likeliest first.
+    fn bans_texts(&mut self, task: Task, lacks: Capabilities, place: usize) -> Result<[String; 4], Failure> {
+        let asked = self.references(&ban_set(task.family))?;
+        let bare = packets::parts(&self.options, lacks) & (packets::SCAN | packets::FLOOD) != 0;
+        let bare = if bare { packets::classes(task.family, task.ipv6_prefix) } else { &[] };
+        let plan = Plan { options: &self.options, scopes: &self.scopes, lacks, place, bare };
+        let same = task.before.is_none_or(|(former, _)| former == place);
+        let hits = if same { asked / text::hooks_of(place) } else { 0 };
+        Ok(guesses(hits).map(|jumps| plan.rules(task.family, jumps)))
+    }
+
+    /// The rules of bans.
+    fn write_bans(&mut self, task: Task, lacks: Capabilities) -> Result<(usize, Via, Capabilities), Failure> {
+        let mut why = None;
+        for lacks in [lacks, lacks.and(Capability::DropLog)] {
+            for place in text::places(&self.options) {
+                let texts = self.bans_texts(task, lacks, *place)?;
+                match restore::restore(task.family, &texts, task.before.map(|(_, via)| via)) {
+                    Ok(via) => return Ok((*place, via, lacks)),
+                    Err(e) if is_final(&e) => return Err(e),
+                    Err(e) => why.get_or_insert(e),
+                };
+            }
+        }
+        Err(why.unwrap_or_else(|| Failure::new(Doing::Change, Errno::EIO, "iptables-restore".to_owned())))
+    }
+
+    /// Takes the rules of packets away.
+    pub(super) fn drop_packets(&mut self, family: Family, via: Via, there: packets::Jumps) {
+        let none = Options::default();
+        let texts = packets::guesses(there, there.count_ones() as usize)
+            .map(|there| Packets::new(&none, Capabilities::NONE, family, 64).write(there));
+        // Others may have done it before.
+        let _ = restore::restore(family, &texts, Some(via));
+    }
+
+    /// Takes our jumps out of a place, or (`all`) all rules; what is not there need not be taken out.
+    pub(super) fn drop_rules(&mut self, family: Family, (place, via): (usize, Via), all: bool) {
+        let plan = Plan { options: &self.options, scopes: &[], lacks: Capabilities::NONE, place, bare: &[] };
+        let texts = guesses(1).map(|jumps| plan.none(family, jumps, all));
+        // Others may have done it before.
+        let _ = restore::restore(family, &texts, Some(via));
+    }
+}
+
+/// What stands for limits by which packets are counted: of scans, and of new sources.
+pub(super) fn digests(options: &Options) -> [u16; 2] {
+    let Options { scan, seen, .. } = options;
+    [scan.as_ref().map_or(0, ScanOptions::digest), seen.as_ref().map_or(0, SeenOptions::digest)]
+}
+
+/// Whether nothing else needs to be tried: the lock of xtables is held, or there is no program.
+fn is_final(e: &Failure) -> bool {
+    matches!(e.errno(), Errno::EBUSY | Errno::ENOENT)
+}
+
+/// How the jumps of ours may stand in a table, the likeliest first. What is not there cannot be deleted, and
+/// what is would be there twice.
+fn guesses(hits: usize) -> [Jumps; 4] {
+    match hits {
+        0 => [[0, 0], [1, 1], [0, 1], [1, 0]],
+        n => [[n, n], [n, 0], [0, 0], [1, 1]],
+    }
+}
+
+/// Whether the kernel has IPv6: without it there are no rules for it.
+fn has_ipv6() -> bool {
+    std::path::Path::new("/proc/net/if_inet6").exists()
+}
