@@ -67,7 +67,9 @@ impl Net {
     /// All that is in force of ours, with the names of the sets.
     pub fn shown(&self) -> String {
         if is_fallback() {
-            self.rules_of_iptables() + &self.cmd("ipset", &["list", "-n"]).stdout
+            let rules = self.rules_of_iptables();
+            let rules: Vec<&str> = rules.lines().filter(|line| !line.starts_with(':')).collect();
+            rules.join("\n") + &self.cmd("ipset", &["list", "-n"]).stdout
         } else {
             self.nft_list("table inet mef_guard")
         }
@@ -147,8 +149,15 @@ impl Net {
 
     /// All rules of iptables, of both families, with their counts.
     pub fn rules_of_iptables(&self) -> String {
-        let saved =
-            ["iptables-legacy-save", "ip6tables-legacy-save"].map(|program| self.cmd(program, &["-c"]).ok());
+        let saved = ["iptables-legacy-save", "ip6tables-legacy-save"].map(|program| {
+            loop {
+                let out = self.cmd(program, &["-c"]);
+                // A set that was deleted after the rules were read.
+                if !out.stderr.contains("doesn't exist") {
+                    return out.ok();
+                }
+            }
+        });
         saved.concat()
     }
 }

@@ -297,6 +297,17 @@ fn rebuilding_keeps_the_bans_and_takes_the_new_options() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
+fn bans_of_single_addresses_of_ipv6_stay_when_it_is_made_anew() {
+    over_all(|_, open| {
+        let guard = &mut *open(Options { ipv6_prefix: 128, ..Options::default() }, Allowed::default());
+        ban(guard, "2001:db8::7", Span::Permanent);
+        guard.rebuild().unwrap();
+        assert_eq!(listed(guard), ["2001:db8::7 all permanent"]);
+    });
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_table_of_another_prefix_begins_anew_for_ipv6() {
     over_all(|_, open| {
         let guard = &mut *plain(open);

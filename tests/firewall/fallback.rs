@@ -139,6 +139,13 @@ fn bans_outlive_the_daemon_and_come_back_after_a_reboot() {
         net.flush_iptables();
         let config = net.path("mef.conf").display().to_string();
         net.mef(&["ban", "203.0.113.77", "--config", &config]).ok();
+        // Of what packets are watched for it knows nothing.
+        let of_bans = |rules: Vec<String>| {
+            let is = |rule: &String| rule.contains("mef_gate") || rule.contains("mef_hit");
+            rules.into_iter().filter(is).collect::<Vec<_>>()
+        };
+        assert_eq!(of_bans(ours(&net)), of_bans(rules.clone()));
+        net.daemon("third");
         assert_eq!(ours(&net), rules);
     });
 }
@@ -207,6 +214,60 @@ fn rules_and_sets_of_others_are_never_touched() {
         );
         assert!(net.ipset("ban4").contains("192.0.2.1\n"));
         assert!(ours(&net).is_empty());
+    });
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn what_the_kernel_cannot_watch_packets_for_is_left_out_and_the_rest_is_in_force() {
+    with_iptables(|| {
+        let mut net = host("ps_limit=10\nps_boot_grace=0\nddos_enabled=true", "");
+        let peer = net.peer();
+        // A kernel without xt_socket and xt_connlimit.
+        for name in ["iptables", "ip6tables"] {
+            for variant in ["", "-legacy", "-nft"] {
+                net.program(
+                    &format!("sbin/{name}{variant}-restore"),
+                    &format!(
+                        "#!/bin/sh\nrules=$(cat)\ncase $rules in *'-m socket'*|*'-m connlimit'*)\n\
+                        echo 'iptables-restore: line 4 failed' >&2; exit 1;; esac\n\
+                        printf '%s\\n' \"$rules\" | \
+                        exec /usr/sbin/xtables-legacy-multi {name}-restore \"$@\"\n"
+                    ),
+                );
+            }
+        }
+        let open: Vec<_> = (7000..7020)
+            .map(|port| std::net::TcpListener::bind((std::net::Ipv4Addr::UNSPECIFIED, port)).unwrap())
+            .collect();
+        let daemon = net.daemon("daemon");
+        let status = net.mef(&["status", "--config", "mef.conf"]).shown();
+        for words in ["lacks xt_socket", "ddos_connlimit has no effect", "port scans  banned by the kernel"] {
+            assert!(status.contains(words), "{status}");
+        }
+        // What listens is told by the daemon, and whoever touches closed ports is banned all the same.
+        let text = ours(&net).join("\n");
+        assert!(
+            text.contains("mef_scan") && text.contains("hashlimit") && !text.contains("-m socket"),
+            "{text}"
+        );
+        wait_until("the open ports", || net.set_text("scan_ports4").contains("tcp:7019"));
+        for port in 7000..7020 {
+            assert!(net.reaches(&peer, peer.host4.into(), port));
+        }
+        drop(open);
+        assert_eq!(net.set_len("scan_seen4"), 0);
+        for port in 100..111 {
+            net.within(&peer.ns, |_| {
+                let to = (peer.host4, port).into();
+                drop(std::net::TcpStream::connect_timeout(&to, std::time::Duration::from_millis(200)));
+            });
+        }
+        assert!(net.in_set("scan_ban4", peer.v4.into()));
+        // Nothing of it is there twice.
+        net.signal(daemon, libc::SIGHUP);
+        net.wait_said("daemon", "configuration read");
+        assert_eq!(ours(&net).join("\n"), text);
     });
 }
 

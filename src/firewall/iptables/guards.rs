@@ -18,8 +18,8 @@ use std::net::IpAddr;
 
 /// Elements of sets that packets do not add to.
 const ANY: u32 = OURS - OURS_LIST;
-/// The sets: name (`@` for each kind of source, `#` for the family), what they hold, how many, and which parts
-/// need them; those of no part are needed by all.
+/// The sets: name (`@` for each kind of source, `#` for the family), what they hold, how many, and which
+/// parts need them.
 const SETS: [(&str, Type, u32, Parts); 15] = [
     ("hooks#", Type::Hosts, 0, SCAN | FLOOD | NEW),
     ("single#", Type::Networks, ANY, SCAN | FLOOD | NEW),
@@ -101,7 +101,8 @@ impl Fallback {
         let classes = if base.ends_with('@') { packets::classes(family, bits) } else { &[digit] };
         for class in classes {
             let set = name(stem, *class);
-            let netmask = if *class == '6' && kind == Type::Hosts && base.ends_with('@') { bits } else { 0 };
+            let netmask =
+                if *class == '6' && kind == Type::Hosts && base.ends_with('@') { bits % 128 } else { 0 };
             // IPv6 takes twice as much memory, and is scanned less.
             let size = if digit == '6' && size != ANY { size / 2 } else { size };
             let counters = stem == "scan_rate";
@@ -275,21 +276,21 @@ impl Fallback {
         Ok(!self.delete(&name("scan_ban", class), &[key])?.is_empty())
     }
 
-    /// Ends those of all sources that meet one of the ranges, and counts from the beginning; how many there
-    /// were of each.
+    /// Ends those of all sources that meet one of the ranges, holds them back no longer, and counts from the
+    /// beginning; how many were shut out of each.
     pub(super) fn end_packet_bans(&mut self, ranges: &[Range]) -> Result<Vec<usize>, Failure> {
         let mut counts = vec![0; ranges.len()];
-        for held in self.scan_bans()? {
-            let mut met = ranges.iter().zip(&mut counts).filter(|(range, _)| range.meets(&held.range));
-            if let Some((_, count)) = met.next()
-                && self.end_packets(&held.range, false)?
-            {
-                *count += 1;
-            }
+        if self.mark.is_none_or(|mark| mark.parts & (SCAN | FLOOD) == 0) {
+            return Ok(counts);
         }
-        for held in self.sources("scan_rate")? {
-            if ranges.iter().any(|range| range.meets(&held.range)) {
-                self.delete(&name("scan_rate", self.class_of(&held.range)), &[plain(host_key(&held.range))])?;
+        for (base, shuts_out) in [("scan_ban", true), ("throttle", true), ("scan_rate", false)] {
+            for held in self.sources(base)? {
+                let mut met = ranges.iter().zip(&mut counts).filter(|(range, _)| range.meets(&held.range));
+                if let Some((_, count)) = met.next() {
+                    let set = name(base, self.class_of(&held.range));
+                    let gone = self.delete(&set, &[plain(host_key(&held.range))])?.len();
+                    *count += if shuts_out { gone } else { 0 };
+                }
             }
         }
         Ok(counts)
@@ -297,7 +298,7 @@ impl Fallback {
 
     /// Sources in the throttle, each for how many seconds more.
     pub(super) fn held_back(&mut self) -> Result<Vec<(Range, u64)>, Failure> {
-        if self.look()?.is_none() {
+        if self.look()?.is_none_or(|mark| mark.parts & FLOOD == 0) {
             return Ok(Vec::new());
         }
         let all = self.sources("throttle")?;

@@ -238,7 +238,7 @@ impl Fallback {
     fn ensure(&mut self) -> Result<Mark, Failure> {
         match self.look()? {
             Some(mark) => Ok(mark),
-            None => self.rebuild(),
+            None => self.make(false),
         }
     }
 
@@ -248,9 +248,14 @@ impl Fallback {
         Ok(count.try_into().unwrap_or(0))
     }
 
-    /// Makes the sets that are missing, fills the allow list if it is, and writes all rules anew; bans and
-    /// lists that are there stay.
+    /// Makes everything anew; bans and lists that are there stay.
     fn rebuild(&mut self) -> Result<Mark, Failure> {
+        self.make(true)
+    }
+
+    /// Makes the sets that are missing, fills the allow list if it is, and writes all rules anew, those for
+    /// packets only `with_packets`: who makes a ban knows nothing of these.
+    fn make(&mut self, with_packets: bool) -> Result<Mark, Failure> {
         self.make_set(&SetSpec { timed: true, ..spec(MADE, Type::Hosts, Family::V4) })?;
         let registry = self.registry()?;
         let former = registry.mark;
@@ -274,17 +279,23 @@ impl Fallback {
         }
         self.recreated |= former.is_none();
         self.scopes = registry.scopes;
-        if let Some(former) = former {
-            self.forget_counts(former, prefix)?;
+        let kept = former.filter(|_| !with_packets).map(|former| former.parts);
+        let mut lacks = self.options.without;
+        match former {
+            Some(former) if kept.is_some() => lacks = lacks.and(former.lacks),
+            _ => {
+                former.map_or(Ok(()), |former| self.forget_counts(former, prefix))?;
+                lacks = lacks.and(self.make_packet_sets(lacks, prefix)?);
+            }
         }
-        let lacks = self.options.without;
-        let lacks = lacks.and(self.make_packet_sets(lacks, prefix)?);
-        let mut mark = self.write_rules(former, prefix, lacks)?;
+        let mut mark = self.write_rules(former, (prefix, kept), lacks)?;
         if !self.options.ingress.is_empty() {
             mark.lacks = mark.lacks.and(Capability::Ingress);
         }
-        self.drop_packet_sets(mark.lacks)?;
-        if mark.parts & packets::SCAN != 0 {
+        if kept.is_none() {
+            self.drop_packet_sets(mark.lacks)?;
+        }
+        if with_packets && mark.parts & packets::SCAN != 0 {
             self.calm()?;
         }
         self.register(MARK, &mark.write())?;
@@ -319,14 +330,16 @@ impl Fallback {
         let wanted = SetSpec {
             timed: true,
             counters: self.options.element_counters,
-            netmask: if hosts && family == Family::V6 { prefix } else { 0 },
+            // The kernel does not tell of one of 128 bits.
+            netmask: if hosts && family == Family::V6 { prefix % 128 } else { 0 },
             ..spec(&name, if hosts { Type::Hosts } else { Type::Networks }, family)
         };
         self.recreated |= self.make_exact(&wanted)?;
         Ok(())
     }
 
-    /// Makes a set, in place of one that is made in another way, whose content is gone then; whether it is new.
+    /// Makes a set, in place of one that is made in another way, whose content is gone then; whether it is
+    /// new.
     fn make_exact(&mut self, wanted: &SetSpec<'_>) -> Result<bool, Failure> {
         if self.make_set(wanted)? {
             return Ok(true);

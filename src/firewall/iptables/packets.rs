@@ -1,10 +1,10 @@
 #![forbid(unsafe_code)]
-//! What packets themselves are watched for, as rules of the table mangle: port scans, floods, new sources. The
-//! same chains as in the table of nf_tables, written from templates.
+//! What packets themselves are watched for, as rules of the table mangle: port scans, floods, new sources.
+//! Like the chains of nf_tables, written from templates.
 //!
-//! A packet may add to sets, and each of these has a size: when one is full, nobody new is counted, and nothing
-//! is dropped for that. `hashlimit` drops what it has no room for, so it is asked about those alone who are in
-//! such a set.
+//! A packet may add to sets, and each of these has a size: when one is full, nobody new is counted, and
+//! nothing is dropped for that. `hashlimit` drops what it has no room for, so it is asked about those alone
+//! who are in such a set.
 
 use crate::ban::{Alarm, Capabilities, Capability, FloodLimit, FloodOptions, Options, Reach, ScanOptions};
 use crate::base::crc::crc32c;
@@ -220,7 +220,8 @@ impl<'o> Packets<'o> {
                 let digit = self.digit();
                 let _ = writeln!(
                     self.text,
-                    "{option} {hook}{place} {packets} -m set ! --match-set mef_hooks{digit} src -j mef_{chain}"
+                    "{option} {hook}{place} {packets} -m set ! --match-set mef_hooks{digit} src \
+                    -j mef_{chain}"
                 );
             }
         }
@@ -404,10 +405,97 @@ pub(super) fn parts(options: &Options, lacks: Capabilities) -> Parts {
     all.into_iter().filter(|(on, _)| *on).fold(0, |all, (_, one)| all | one)
 }
 
-/// What may be there of these jumps, the likeliest first, when the set that all of them ask is asked so often.
-pub(super) fn guesses(former: Jumps, asked: usize) -> [Jumps; 4] {
+/// What may be there of the jumps, the likeliest first, when the set that all of them ask is asked so often;
+/// whether one of these is it for all that is known.
+pub(super) fn guesses(former: Jumps, wanted: Jumps, asked: usize) -> ([Jumps; 5], bool) {
     let likely = |jumps: &Jumps| jumps.count_ones() as usize == asked;
-    let mut all = [former, 0, former & INPUT, former & !INPUT];
+    let mut all = [former, wanted, 0, former & INPUT, former & !INPUT];
     all.sort_by_key(|jumps| !likely(jumps));
-    all
+    (all, all.iter().any(likely))
+}
+
+/// Takes one jump away; `None` if there is no such kind of jump.
+pub(super) fn drop_jump(family: Family, bit: usize) -> Option<String> {
+    let options = Options::default();
+    let mut this = Packets::new(&options, Capabilities::NONE, family, 64);
+    this.text.push_str("*mangle\n");
+    JUMPS.get(bit)?;
+    this.write_jumps(1 << bit, "-D", "");
+    Some(this.text + "COMMIT\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ban::FloodLimits;
+    use crate::base::clock::Mono;
+
+    fn options() -> Options {
+        let limits = FloodLimits { syn: (30, 100), new: (20, 50), conns: 7 };
+        let scan = ScanOptions {
+            limit: 10,
+            interval: 300,
+            bantime: 600,
+            udp: false,
+            interfaces: None,
+            excluded: vec![IfName::new("lo").unwrap()],
+            listening: true,
+            ports: vec![(100, 140)],
+            calm_until: Mono(0),
+        };
+        let flood = FloodOptions { ports: vec![(80, 80, limits)], drop: false, timeout: 60 };
+        Options { scan: Some(scan), flood: Some(flood), ..Options::default() }
+    }
+
+    #[test]
+    fn a_scan_is_counted_by_sets_alone() {
+        let options = Options { flood: None, ..options() };
+        let text = Packets::new(&options, Capabilities::NONE, Family::V4, 64).write(0);
+        let rules: Vec<&str> = text.lines().filter(|line| line.starts_with("-A mef_count4")).collect();
+        assert_eq!(
+            rules,
+            [
+                "-A mef_count4 -m set --match-set mef_scan_seen4 src,dst -j RETURN",
+                "-A mef_count4 -j SET --add-set mef_scan_seen4 src,dst --timeout 300",
+                "-A mef_count4 -m set ! --match-set mef_scan_seen4 src,dst -j RETURN",
+                "-A mef_count4 -j SET --add-set mef_scan_rate4 src --timeout 300",
+                "-A mef_count4 -m set --match-set mef_scan_rate4 src --packets-gt 11 -g mef_caught4",
+            ]
+        );
+        assert!(text.contains("-A mef_look -p tcp -m tcp --dport 100:140 -j RETURN\n"), "{text}");
+        assert!(!text.contains("hashlimit") && !text.contains("$") && !text.contains('@'), "{text}");
+        // Nobody tracks connections for the sake of that.
+        assert!(!text.contains("-I INPUT 1 -p udp") && !text.contains("-I PREROUTING"), "{text}");
+    }
+
+    #[test]
+    fn hashlimit_is_asked_about_those_alone_that_there_is_room_for() {
+        let options = options();
+        let text = Packets::new(&options, Capability::Reports.into(), Family::V6, 64).write(0);
+        let limits: Vec<&str> = text.lines().filter(|line| line.contains("-m hashlimit")).collect();
+        assert_eq!(limits.len(), 4, "{text}");
+        for line in limits {
+            assert!(line.contains("-m set --match-set mef_flood_"), "{line}");
+            let name = line.split("--hashlimit-name ").nth(1).unwrap().split(' ').next().unwrap();
+            assert!(name.len() <= 15, "{name}");
+        }
+        assert!(!text.contains("NFLOG"));
+        assert!(text.contains("-A mef_syn -m set --match-set mef_single6 src -g mef_syns\n"), "{text}");
+    }
+
+    #[test]
+    fn what_is_off_leaves_nothing() {
+        let text = Packets::new(&Options::default(), Capabilities::NONE, Family::V4, 64).write(SCAN_TCP);
+        assert!(text.contains("-D INPUT -p tcp") && !text.contains("-A ") && !text.contains("-I "), "{text}");
+        let made = text.lines().filter(|line| line.starts_with(':')).count();
+        assert_eq!(text.lines().filter(|line| line.starts_with("-X ")).count(), made);
+    }
+
+    #[test]
+    fn the_likeliest_jumps_come_first() {
+        assert_eq!(guesses(0b1111, 0b11, 4).0[0], 0b1111);
+        assert_eq!(guesses(0, 0b11, 2), ([0b11, 0, 0, 0, 0], true));
+        assert_eq!(guesses(0b1111, 0b11, 0).0[0], 0);
+        assert!(!guesses(0, 0b11, 5).1);
+    }
 }

@@ -53,8 +53,24 @@ fn names(family: Family) -> &'static [&'static str; 3] {
 /// # Errors
 /// None was taken; then nothing was changed.
 pub fn restore(family: Family, texts: &[String], via: Option<Via>) -> Result<Via, Failure> {
+    let others = (0..names(family).len()).filter(|at| Some(*at) != via);
+    restore_by(family, texts, (via, &mut via.into_iter().chain(others)))
+}
+
+/// Likewise by one program alone: where it is likely that the kernel has not got what the rules need.
+///
+/// # Errors
+/// As of `restore`.
+pub fn restore_via(family: Family, texts: &[String], via: Via) -> Result<Via, Failure> {
+    restore_by(family, texts, (Some(via), &mut std::iter::once(via)))
+}
+
+fn restore_by(
+    family: Family,
+    texts: &[String],
+    (via, order): (Option<Via>, &mut dyn Iterator<Item = Via>),
+) -> Result<Via, Failure> {
     let mut why = None;
-    let order = via.into_iter().chain((0..names(family).len()).filter(|at| Some(*at) != via));
     for (at, name) in order.filter_map(|at| Some((at, *names(family).get(at)?))) {
         if child::find(name).is_none() {
             continue;

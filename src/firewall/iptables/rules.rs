@@ -29,7 +29,11 @@ struct Task {
     before: Option<(usize, Via)>,
     /// The jumps to those of packets.
     jumps: packets::Jumps,
+    kept: Kept,
 }
+
+/// What is on of what packets are watched for, if that is not to be touched.
+pub(super) type Kept = Option<packets::Parts>;
 
 impl Fallback {
     /// Rules for both families. Those of one are there before those of the other, and each has its allow
@@ -37,7 +41,7 @@ impl Fallback {
     pub(super) fn write_rules(
         &mut self,
         former: Option<Mark>,
-        ipv6_prefix: u8,
+        (ipv6_prefix, kept): (u8, Kept),
         mut lacks: Capabilities,
     ) -> Result<Mark, Failure> {
         let (mut places, mut vias, mut jumps) = ([0; 2], [NO_VIA; 2], [0; 2]);
@@ -46,7 +50,7 @@ impl Fallback {
         for (family, ((place, via), jumps)) in families.zip(slots) {
             let before = former.and_then(|mark| mark.of(family));
             let there = former.map_or(0, |mark| mark.jumps_of(family));
-            let task = Task { family, ipv6_prefix, before, jumps: there };
+            let task = Task { family, ipv6_prefix, before, jumps: there, kept };
             (*place, *via, *jumps, lacks) = self.write_family(task, lacks)?;
             // What another place or program has of ours is asked no more.
             if let Some((old, old_via)) = before.filter(|before| *before != (*place, *via)) {
@@ -58,8 +62,11 @@ impl Fallback {
             }
         }
         let logs = self.options.log.is_some() && !lacks.has(Capability::DropLog);
-        let parts = packets::parts(&self.options, lacks);
-        let digests = digests(&self.options);
+        let parts = kept.unwrap_or(packets::parts(&self.options, lacks));
+        let digests = match former.filter(|_| kept.is_some()) {
+            Some(former) => former.digests,
+            None => digests(&self.options),
+        };
         Ok(Mark { ipv6_prefix, logs, places, via: vias, lacks, parts, jumps, digests })
     }
 
@@ -70,17 +77,30 @@ impl Fallback {
         task: Task,
         lacks: Capabilities,
     ) -> Result<(usize, Via, packets::Jumps, Capabilities), Failure> {
-        let asked = self.references(&family_name("hooks", task.family))?;
-        let [likely, ..] = packets::guesses(task.jumps, asked);
+        if task.kept.is_some() {
+            let (place, via, lacks) = self.write_bans(task, lacks)?;
+            return Ok((place, via, task.jumps, lacks));
+        }
         let (parts, jumps) = {
             let wanted = self.packets(task, lacks);
             (wanted.parts(), wanted.jumps())
         };
+        let mut asked = self.references(&family_name("hooks", task.family))?;
+        let (guessed, known) = packets::guesses(task.jumps, jumps, asked);
+        let [mut likely, ..] = guessed;
+        if !known {
+            self.sweep_jumps(task, asked)?;
+            (likely, asked) = (0, 0);
+        }
         if parts != 0 {
             let place = text::places(&self.options).first().copied().unwrap_or(0);
             let [bans, ..] = self.bans_texts(task, lacks, place)?;
             let texts = [bans + &self.packets(task, lacks).write(likely)];
-            match restore::restore(task.family, &texts, task.before.map(|(_, via)| via)) {
+            let done = match task.before {
+                Some((_, via)) => restore::restore_via(task.family, &texts, via),
+                None => restore::restore(task.family, &texts, None),
+            };
+            match done {
                 Ok(via) => return Ok((place, via, jumps, lacks)),
                 Err(e) if is_final(&e) => return Err(e),
                 Err(_) => {}
@@ -124,15 +144,33 @@ impl Fallback {
 
     fn try_packets(&mut self, task: Task, via: Via, lacks: Capabilities) -> Result<packets::Jumps, Failure> {
         let asked = self.references(&family_name("hooks", task.family))?;
-        let texts = packets::guesses(task.jumps, asked).map(|there| self.packets(task, lacks).write(there));
-        restore::restore(task.family, &texts, Some(via))?;
-        Ok(self.packets(task, lacks).jumps())
+        let wanted = self.packets(task, lacks).jumps();
+        let (guesses, _) = packets::guesses(task.jumps, wanted, asked);
+        let texts = guesses.map(|there| self.packets(task, lacks).write(there));
+        restore::restore_via(task.family, &texts, via)?;
+        Ok(wanted)
+    }
+
+    /// Takes jumps of packets away one by one, where nobody knows which are there.
+    fn sweep_jumps(&mut self, task: Task, mut asked: usize) -> Result<(), Failure> {
+        for text in (0..).map_while(|bit| packets::drop_jump(task.family, bit)) {
+            let texts = [text];
+            while asked > 0 {
+                match restore::restore(task.family, &texts, task.before.map(|(_, via)| via)) {
+                    Err(e) if is_final(&e) => return Err(e),
+                    Err(_) => break,
+                    Ok(_) => asked -= 1,
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What `write_bans` tries at a place, the likeliest first.
     fn bans_texts(&mut self, task: Task, lacks: Capabilities, place: usize) -> Result<[String; 4], Failure> {
         let asked = self.references(&ban_set(task.family))?;
-        let bare = packets::parts(&self.options, lacks) & (packets::SCAN | packets::FLOOD) != 0;
+        let parts = task.kept.unwrap_or(packets::parts(&self.options, lacks));
+        let bare = parts & (packets::SCAN | packets::FLOOD) != 0;
         let bare = if bare { packets::classes(task.family, task.ipv6_prefix) } else { &[] };
         let plan = Plan { options: &self.options, scopes: &self.scopes, lacks, place, bare };
         let same = task.before.is_none_or(|(former, _)| former == place);
@@ -159,8 +197,8 @@ impl Fallback {
     /// Takes the rules of packets away.
     pub(super) fn drop_packets(&mut self, family: Family, via: Via, there: packets::Jumps) {
         let none = Options::default();
-        let texts = packets::guesses(there, there.count_ones() as usize)
-            .map(|there| Packets::new(&none, Capabilities::NONE, family, 64).write(there));
+        let (guesses, _) = packets::guesses(there, 0, there.count_ones() as usize);
+        let texts = guesses.map(|there| Packets::new(&none, Capabilities::NONE, family, 64).write(there));
         // Others may have done it before.
         let _ = restore::restore(family, &texts, Some(via));
     }
