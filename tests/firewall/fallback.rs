@@ -167,7 +167,10 @@ fn bans_move_from_one_backend_to_the_other_and_nothing_is_left() {
                 wait_until("iptables", || ipset().contains("mef_ban4") && !nft().contains("mef_guard"));
                 assert!(net.ipset("allow4").contains("198.51.100.0/24"));
             } else {
-                wait_until("nftables", || nft().contains("mef_guard") && ipset().is_empty());
+                let moved = || (nft().contains("mef_guard") && ipset().is_empty()).then_some(());
+                crate::common::wait_or_show("nftables", moved, || {
+                    format!("{}\n{}\n{}", ipset(), net.rules_of_iptables(), net.said("daemon"))
+                });
                 assert!(ours(&net).is_empty(), "{:?}", ours(&net));
                 assert!(net.nft_list("set inet mef_guard allow4").contains("198.51.100.0/24"));
             }

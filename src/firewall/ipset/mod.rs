@@ -10,6 +10,7 @@ use crate::sys::nlattr::{ACK, CREATE, DUMP, EXCL, Msg, MsgBuf, NLMSG_DONE};
 use message::{Command, Elem, Elements, Found, Header, SetSpec};
 use mnl::Bus;
 use nix::errno::Errno;
+use std::time::Duration;
 
 /// Bytes of one message with elements: what is refused comes back as a whole, and has to fit a receive.
 const MESSAGE_MAX: usize = 12 * 1024;
@@ -19,6 +20,9 @@ const ELEMENTS_MAX: usize = 512;
 const RECEIVE_BUFFER: usize = 1 << 20;
 /// How often a listing is begun anew of which a part was lost.
 const REDUMPS_MAX: u32 = 8;
+/// How often, and after what time, a set is tried to be deleted that somebody lists.
+const BUSY_TRIES: u32 = 25;
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 /// `IPSET_ERR_*`: what ip_set says beyond the errors of the system.
 const PROTOCOL: i32 = 4097;
@@ -219,13 +223,18 @@ impl Sets {
     /// # Errors
     /// What the kernel refused.
     pub fn about(&mut self, command: Command, set: &str, other: Option<&str>) -> Result<bool, Failure> {
-        let seq = self.socket.next_seq();
-        message::about(&mut self.buf, command, (ACK, seq), set, other);
-        match self.change(set)?.0 {
-            Code(0) => Ok(true),
-            code if code.is_no_set() => Ok(false),
-            code => Err(code.failure(set)),
+        for left in (0..BUSY_TRIES).rev() {
+            let seq = self.socket.next_seq();
+            message::about(&mut self.buf, command, (ACK, seq), set, other);
+            match self.change(set)?.0 {
+                Code(0) => return Ok(true),
+                // Whoever lists it keeps it for a moment.
+                Code(BUSY) if left > 0 => std::thread::sleep(BUSY_PAUSE),
+                code if code.is_no_set() => return Ok(false),
+                code => return Err(code.failure(set)),
+            }
         }
+        Ok(false)
     }
 
     /// Whether a set has an element, or, a set of networks, one around it; not where there is no such set.
