@@ -255,6 +255,7 @@ impl Fallback {
             rule,
             hits,
             reason: "",
+            line: "",
             bans: 0,
             starts: &[],
         };
