@@ -2,12 +2,14 @@
 //! A rule set as data, between the language and the kernel: what `ruleset` compiles to and `firewall` loads,
 //! and what `firewall` reads back and `ruleset` exports. Knows neither the text of mef.rules nor nf_tables.
 
+pub mod field;
 pub mod listed;
 pub mod meet;
 pub mod run;
 
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, Range};
+pub use field::{Change, Field, LogTarget, Nat, NatKind, Test, Values};
 
 /// Which packets a chain sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,11 +20,40 @@ pub enum Direction {
     Out,
     /// Packets between others (hook forward).
     Fwd,
+    /// First packets of connections before it is known where they go (hook prerouting): translated only.
+    Pre,
+    /// Those that leave (hook postrouting).
+    Post,
+    /// Those of this host before they leave (hook output).
+    Local,
 }
 
 impl Direction {
-    /// All of them, in the order in which they are written.
+    /// Those of rules that decide, in the order in which they are written.
     pub const ALL: [Direction; 3] = [Direction::In, Direction::Out, Direction::Fwd];
+    /// Those of rules that translate addresses.
+    pub const NAT: [Direction; 3] = [Direction::Pre, Direction::Post, Direction::Local];
+    /// Both.
+    pub const EVERY: [Direction; 6] =
+        [Direction::In, Direction::Out, Direction::Fwd, Direction::Pre, Direction::Post, Direction::Local];
+
+    /// Whether its rules translate addresses.
+    #[must_use]
+    pub const fn is_nat(self) -> bool {
+        matches!(self, Direction::Pre | Direction::Post | Direction::Local)
+    }
+
+    /// Whether its packets have come in by an interface.
+    #[must_use]
+    pub const fn comes_in(self) -> bool {
+        matches!(self, Direction::In | Direction::Fwd | Direction::Pre)
+    }
+
+    /// Whether its packets go out by an interface.
+    #[must_use]
+    pub const fn goes_out(self) -> bool {
+        !matches!(self, Direction::In | Direction::Pre)
+    }
 }
 
 /// What a chain does with packets that no rule decides on.
@@ -93,6 +124,16 @@ pub mod ct {
     pub const INVALID: u8 = 8;
     /// Conntrack was told to leave it alone, or does so by itself, as with neighbour discovery.
     pub const UNTRACKED: u8 = 16;
+    /// In statements only: its destination is translated.
+    pub const DNAT: u8 = 32;
+    /// In statements only: its source is translated.
+    pub const SNAT: u8 = 64;
+
+    /// The bits of the kernel (`IPS_*`) that say the same.
+    #[must_use]
+    pub const fn status(bits: u8) -> u32 {
+        (bits & SNAT) as u32 >> 2 | (bits & DNAT) as u32
+    }
 }
 
 /// So many packets in a time.
@@ -100,7 +141,7 @@ pub mod ct {
 pub struct Rate {
     /// Packets, at least 1.
     pub packets: u32,
-    /// Seconds: 1, 60, 3600 or 86400.
+    /// Seconds: 1, 60, 3600 or 86400; 0 = connections at the same time, not packets.
     pub per: u32,
 }
 
@@ -136,6 +177,8 @@ pub enum PacketVerdict {
     Drop,
     /// It is gone, and the sender hears of it.
     Reject(Reject),
+    /// Its connection is translated.
+    Nat(Nat),
     /// The rules of a chain that is not a base chain decide, and if they do not, the next rule.
     Jump(Name),
     /// Back to where the chain was jumped to from.
@@ -189,10 +232,16 @@ pub struct Rule {
     pub dport: Option<Ports>,
     /// Bits of `ct`, 0 = any.
     pub ct: u8,
+    /// What else has to hold, in the order of the fields.
+    pub tests: Vec<Test>,
     /// Bounds how many packets match.
     pub limit: Option<Limit>,
     /// Prefix of the kernel's log line for the packet.
     pub log: Option<String>,
+    /// Where that goes.
+    pub log_to: LogTarget,
+    /// What is done to the packet.
+    pub changes: Vec<Change>,
     /// Whether packets and bytes are counted.
     pub counter: bool,
     /// What becomes of the packet.
@@ -217,8 +266,11 @@ impl Rule {
             sport: None,
             dport: None,
             ct: 0,
+            tests: Vec::new(),
             limit: None,
             log: None,
+            log_to: LogTarget::DEFAULT,
+            changes: Vec::new(),
             counter: true,
             verdict,
             comment: String::new(),

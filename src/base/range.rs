@@ -141,6 +141,18 @@ impl Range {
         address(self.family, self.last)
     }
 
+    /// The first and the last address as numbers.
+    #[must_use]
+    pub fn numbers(&self) -> (u128, u128) {
+        (self.first, self.last)
+    }
+
+    /// The addresses of a family from one number to another; `None` if there are no such.
+    #[must_use]
+    pub fn of_numbers(family: Family, (first, last): (u128, u128)) -> Option<Range> {
+        (first <= last && last <= family.max()).then_some(Range { family, first, last })
+    }
+
     /// The first address as a set key.
     #[must_use]
     pub fn key(&self) -> AddrKey {

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! The table `inet mef`: a plan as one transaction that replaces it as a whole. Knows nothing of bans.
 
+use super::field;
 use super::nft::elem::{Elem, Timeout};
 use super::nft::expr::{self, Cmp, PayloadBase, REG};
 use super::nft::{Hook, SetSpec};
@@ -10,9 +11,10 @@ use super::trial::{self, Pending, Previous};
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, Range};
 use crate::plan::listed;
+use crate::plan::run::GROUP_PREFIX;
 use crate::plan::{
-    Addresses, Chain, Direction, Elements, Interfaces, Limit, PacketVerdict, Policy, Ports, Reject, Rule,
-    Set, Sink,
+    Addresses, Chain, Change, Direction, Elements, Field, Interfaces, Limit, LogTarget, PacketVerdict,
+    Policy, Ports, Reject, Rule, Set, Sink, Test, Values,
 };
 use crate::sys::netlink::NlSocket;
 use crate::sys::trim;
@@ -32,8 +34,6 @@ const INTERFACE: (u32, u32) = (41, 16);
 const BUCKETS: u32 = 65_535;
 /// Prefix of an IPv6 address that shares one bucket.
 const BUCKET_PREFIX: u32 = 64;
-/// Level of log lines: warning, as nft(8) has it.
-const LOG_LEVEL: u32 = 4;
 /// Bytes of an interface name with its NUL (IFNAMSIZ).
 const IFNAMSIZ: usize = 16;
 
@@ -49,6 +49,8 @@ pub struct TableBatch {
     ids: Vec<(Name, (Name, u32))>,
     /// Of a trial, what the rules stand beside.
     beside: Option<Beside>,
+    /// The chains of groups.
+    groups: Vec<Name>,
     /// Sets without a name so far.
     anonymous: u32,
     /// Rules of the kernel written.
@@ -61,6 +63,8 @@ struct Beside {
     /// The set that the gates ask.
     set: u32,
     policies: [Policy; 3],
+    /// Those of the directions that translate addresses.
+    nat: Vec<Direction>,
 }
 
 /// Anonymous sets of a trial are counted from here: those of the previous rules have lower numbers.
@@ -83,7 +87,7 @@ impl TableBatch {
 
     fn empty() -> TableBatch {
         let (txn, rule) = (Txn::new(TABLE, 4096), Parts::new());
-        TableBatch { txn, rule, ids: Vec::new(), beside: None, anonymous: 0, rules: 0 }
+        TableBatch { txn, rule, ids: Vec::new(), beside: None, groups: Vec::new(), anonymous: 0, rules: 0 }
     }
 
     fn renew(&mut self) {
@@ -107,20 +111,23 @@ impl TableBatch {
         batch.txn.add_table();
         let set = trial::add_set(&mut batch.txn, previous.name, time_ms);
         batch.anonymous = BESIDE;
-        batch.beside = Some(Beside { previous, set, policies: [Policy::Accept; 3] });
+        batch.beside = Some(Beside { previous, set, policies: [Policy::Accept; 3], nat: Vec::new() });
         batch
     }
 
     /// What a trial needs behind its rules.
     fn close(&mut self) {
-        let chains = Direction::ALL.map(|dir| self.chain_name(Chain::Base(dir)));
+        let chains = Direction::EVERY.map(|dir| self.chain_name(Chain::Base(dir)));
         let Some(beside) = self.beside.take() else { return };
+        // Only filters have a policy of their own.
         for (chain, policy) in chains.iter().zip(beside.policies) {
             self.rule.clear();
             expr::push_accept_or_drop(&mut self.rule, policy == Policy::Accept);
             self.txn.add_part(0, chain, &self.rule);
         }
-        trial::add_gates(&mut self.txn, &mut self.rule, &beside.previous, beside.set, chains);
+        let used = |dir: &Direction| !dir.is_nat() || beside.nat.contains(dir);
+        let chains: Vec<_> = Direction::EVERY.into_iter().zip(chains).filter(|(dir, _)| used(dir)).collect();
+        trial::add_gates(&mut self.txn, &mut self.rule, &beside.previous, beside.set, &chains);
     }
 
     /// The kernel's name of a chain.
@@ -129,8 +136,11 @@ impl TableBatch {
             Chain::Base(dir) => Name::of(listed::hook(dir)),
             Chain::Own(name) => name,
         };
-        let beside =
-            |beside: &Beside| Name::new(&[beside.previous.name.as_str(), ".", plain.as_str()].concat());
+        // The names of groups are as long as they can be: beside others they are numbers.
+        let group =
+            self.groups.iter().position(|name| *name == plain).map(|at| ["g", &at.to_string()].concat());
+        let short = group.as_deref().unwrap_or(plain.as_str());
+        let beside = |beside: &Beside| Name::new(&[beside.previous.name.as_str(), ".", short].concat());
         self.beside.as_ref().and_then(beside).unwrap_or(plain)
     }
 
@@ -313,7 +323,10 @@ impl TableBatch {
     fn limit(&mut self, family: Option<Family>, limit: &Limit) {
         let Limit { rate, burst, over, set } = limit;
         let side = if *over { expr::LimitSide::Above } else { expr::LimitSide::UpTo };
-        let bucket = expr::limit(u64::from(rate.packets), u64::from(rate.per), *burst, side);
+        let bucket = match rate.per {
+            0 => expr::connlimit(rate.packets, side),
+            per => expr::limit(u64::from(rate.packets), u64::from(per), *burst, side),
+        };
         let (Some(set), Some(family)) = (set, family) else {
             self.rule.push(bucket);
             return;
@@ -326,6 +339,63 @@ impl TableBatch {
         }
         let (set, id) = self.named(*set);
         self.rule.push(expr::dynset(&set, id, REG, 0, expr::DynsetOp::Update, Some(bucket)));
+    }
+
+    /// A condition on a field.
+    fn test(&mut self, rule: &Rule, test: &Test) {
+        let of = field::of(test.field, rule.family, rule.proto == Some(58));
+        if test.field == Field::Mac {
+            expr::push_meta(&mut self.rule, field::META_IIFTYPE.cast_signed());
+            expr::push_cmp(&mut self.rule, Cmp::Eq, &field::ETHERNET.to_ne_bytes());
+        }
+        field::push_load(&mut self.rule, test.field, &of);
+        let mask = if test.mask > 0 { of.bytes(test.mask) } else { of.bytes(of.mask >> of.shift) };
+        if test.mask > 0 || of.mask > 0 {
+            self.rule.push(expr::mask(REG, &mask));
+        }
+        let compare = if test.not { Cmp::Neq } else { Cmp::Eq };
+        let ranges = match &test.values {
+            Values::Ranges(ranges) => ranges,
+            Values::Set(name) => {
+                let (name, id) = self.named(*name);
+                return self.rule.push(expr::lookup(compare, &name, id, REG));
+            }
+        };
+        if let [(first, last)] = ranges.as_slice() {
+            let (from, to) = (of.bytes(*first), of.bytes(*last));
+            if first == last {
+                expr::push_cmp(&mut self.rule, compare, &from);
+            } else {
+                self.rule.push(expr::range(compare, REG, &from, &to));
+            }
+            return;
+        }
+        let single = ranges.iter().all(|(first, last)| first == last);
+        let flags = if single { 0 } else { libc::NFT_SET_INTERVAL };
+        let len = u32::try_from(of.len).unwrap_or(4);
+        let set = self.push_set(rule.origin, None, (of.shown, len), flags);
+        for (first, last) in ranges {
+            // The kernel reads an end that is no value of the field as none.
+            let end = last.checked_add(1).filter(|end| of.value(&of.bytes(*end)) == *end && !single);
+            let end = end.map(|end| of.bytes(end));
+            self.push_elem(rule.origin, set, &of.bytes(*first), end.as_deref());
+        }
+        self.rule.push(expr::lookup(compare, &set.0, set.1, REG));
+    }
+
+    /// What is done to packets that go on.
+    fn change(&mut self, family: Option<Family>, change: Change) {
+        match change {
+            Change::Mark(value, mask) => field::push_set_mark(&mut self.rule, value, mask),
+            Change::Mss(size) => field::push_mss(&mut self.rule, size),
+            Change::Add(set, seconds) => {
+                let of = field::of(Field::Src, family, false);
+                field::push_load(&mut self.rule, Field::Src, &of);
+                let (set, id) = self.named(set);
+                let timeout = u64::from(seconds) * 1000;
+                self.rule.push(expr::dynset(&set, id, REG, timeout, expr::DynsetOp::Update, None));
+            }
+        }
     }
 
     fn matches(&mut self, rule: &Rule) {
@@ -356,6 +426,11 @@ impl TableBatch {
             self.rule.push(expr::mask(REG, &kernel_states(rule.ct).to_ne_bytes()));
             expr::push_cmp(&mut self.rule, Cmp::Neq, &[0; 4]);
         }
+        // Protocols come before what is looked at in their headers.
+        for before in [true, false] {
+            let first = |test: &&Test| (test.field == Field::Proto) == before;
+            rule.tests.iter().filter(first).for_each(|test| self.test(rule, test));
+        }
     }
 
     fn meta(&mut self, key: i32, value: i32) {
@@ -375,6 +450,7 @@ impl TableBatch {
             }
             PacketVerdict::Reject(Reject::Reset) => expr::reject_tcp(),
             PacketVerdict::Reject(Reject::PortUnreachable) => expr::reject_icmpx(),
+            PacketVerdict::Nat(nat) => return field::push_nat(&mut self.rule, nat),
             PacketVerdict::Next => return,
         });
     }
@@ -409,16 +485,20 @@ pub(super) fn hook_of(direction: Direction) -> Hook<'static> {
         Direction::In => libc::NF_INET_LOCAL_IN,
         Direction::Out => libc::NF_INET_LOCAL_OUT,
         Direction::Fwd => libc::NF_INET_FORWARD,
+        Direction::Pre => libc::NF_INET_PRE_ROUTING,
+        Direction::Post => libc::NF_INET_POST_ROUTING,
+        Direction::Local => libc::NF_INET_LOCAL_OUT,
     };
-    Hook { priority: libc::NF_IP_PRI_FILTER, ..Hook::new(number) }
+    Hook { priority: listed::priority(direction), is_nat: direction.is_nat(), ..Hook::new(number) }
 }
 
 impl Sink for TableBatch {
     fn base(&mut self, direction: Direction, policy: Policy) {
         let name = self.chain_name(Chain::Base(direction));
         if let Some(beside) = &mut self.beside {
-            if let Some(slot) = beside.policies.get_mut(direction as usize) {
-                *slot = policy;
+            match beside.policies.get_mut(direction as usize) {
+                Some(slot) => *slot = policy,
+                None => beside.nat.push(direction),
             }
             return self.txn.add_chain(&name, None);
         }
@@ -434,7 +514,8 @@ impl Sink for TableBatch {
     }
 
     fn buckets(&mut self, name: Name, family: Family, timeout: u32) {
-        let flags = libc::NFT_SET_TIMEOUT | libc::NFT_SET_EVAL;
+        // Without a time, what it counts tells when an element goes.
+        let flags = libc::NFT_SET_EVAL | if timeout > 0 { libc::NFT_SET_TIMEOUT } else { 0 };
         let key = ADDRESS.get(family as usize).copied().unwrap_or_default();
         let timeout_ms = u64::from(timeout) * 1000;
         let known = self.set_name(name);
@@ -444,6 +525,9 @@ impl Sink for TableBatch {
     }
 
     fn chain(&mut self, name: Name) {
+        if name.as_str().starts_with(GROUP_PREFIX) {
+            self.groups.push(name);
+        }
         let name = self.chain_name(Chain::Own(name));
         self.txn.add_chain(&name, None);
     }
@@ -455,11 +539,16 @@ impl Sink for TableBatch {
             self.limit(rule.family, limit);
         }
         if let Some(prefix) = &rule.log {
-            self.rule.push(expr::log(&CString::new(prefix.as_str()).unwrap_or_default(), LOG_LEVEL));
+            let prefix = CString::new(prefix.as_str()).unwrap_or_default();
+            self.rule.push(match rule.log_to {
+                LogTarget::Level(level) => expr::log(&prefix, level.into()),
+                LogTarget::Group(group) => expr::nflog_whole(&prefix, group),
+            });
         }
         if rule.counter {
             expr::push_counter(&mut self.rule);
         }
+        rule.changes.iter().for_each(|change| self.change(rule.family, *change));
         self.verdict(rule.verdict);
         if !rule.comment.is_empty() {
             self.rule.add_userdata(&comment_udata(UDATA_RULE_COMMENT, &rule.comment));

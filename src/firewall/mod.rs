@@ -6,6 +6,7 @@ pub mod alarm;
 pub mod backend;
 pub mod conntrack;
 pub mod emit;
+mod field;
 pub mod guard;
 pub mod ipset;
 pub mod iptables;

@@ -127,9 +127,9 @@ fn base(chain: &[u8]) -> Option<TrialBase> {
         let ours = hook_of(*dir);
         let at = number(HOOK_NUMBER) == Some(ours.number) && number(HOOK_PRIORITY) == Some(ours.priority);
         at && name == crate::plan::listed::hook(*dir)
-            && text_of(chain, CHAIN_TYPE).as_deref() == Some("filter")
+            && text_of(chain, CHAIN_TYPE).as_deref() == Some(if ours.is_nat { "nat" } else { "filter" })
     };
-    Some(TrialBase { direction: Direction::ALL.into_iter().find(is), name })
+    Some(TrialBase { direction: Direction::EVERY.into_iter().find(is), name })
 }
 
 fn text_of(object: &[u8], kind: u16) -> Option<String> {
@@ -171,10 +171,16 @@ pub(super) fn demand(txn: &mut Txn, pending: &Pending) {
 
 /// Writes the gates: from the previous base chains, or from new ones where there is none, to `chains` of the
 /// new rules.
-pub(super) fn add_gates(txn: &mut Txn, rule: &mut NftRule, previous: &Previous, set: u32, chains: [Name; 3]) {
-    for (dir, to) in Direction::ALL.into_iter().zip(chains) {
+pub(super) fn add_gates(
+    txn: &mut Txn,
+    rule: &mut NftRule,
+    previous: &Previous,
+    set: u32,
+    chains: &[(Direction, Name)],
+) {
+    for &(dir, to) in chains {
         let ours = previous.bases.iter().find(|base| base.direction == Some(dir));
-        let own = [previous.name.as_str(), ".base-", crate::plan::listed::hook(dir)].concat();
+        let own = [previous.name.as_str(), ".b-", crate::plan::listed::hook(dir)].concat();
         let own = Name::new(own.get(..own.len().min(15)).unwrap_or_default()).unwrap_or(to);
         if ours.is_none() {
             txn.add_chain(&own, Some(hook_of(dir)));
@@ -182,8 +188,10 @@ pub(super) fn add_gates(txn: &mut Txn, rule: &mut NftRule, previous: &Previous, 
         gate(rule, previous.name, set, NftVerdict::Goto(&to));
         txn.add_first(ours.map_or(own.as_str(), |base| &base.name), rule);
     }
-    // What others have hung into the table would go with it.
-    for base in previous.bases.iter().filter(|base| base.direction.is_none()) {
+    // What others have hung into the table would go with it; and what only the previous rules translate, the
+    // new ones leave alone.
+    let known = |base: &TrialBase| chains.iter().any(|(dir, _)| base.direction == Some(*dir));
+    for base in previous.bases.iter().filter(|base| !known(base)) {
         gate(rule, previous.name, set, NftVerdict::Accept);
         txn.add_first(&base.name, rule);
     }

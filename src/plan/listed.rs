@@ -102,7 +102,7 @@ impl ListedTable {
 /// Records a plan as the table that it makes.
 impl Sink for ListedTable {
     fn base(&mut self, direction: Direction, policy: Policy) {
-        self.push(hook(direction), ChainBase::Filter(direction, 0, policy));
+        self.push(hook(direction), ChainBase::Filter(direction, priority(direction), policy));
     }
 
     fn set(&mut self, set: &Set) {
@@ -136,12 +136,25 @@ impl Sink for ListedTable {
     }
 }
 
-/// The name of a hook.
+/// The name of a hook, and of our chain there.
 #[must_use]
 pub const fn hook(direction: Direction) -> &'static str {
     match direction {
         Direction::In => "input",
         Direction::Out => "output",
         Direction::Fwd => "forward",
+        Direction::Pre => "nat-pre",
+        Direction::Post => "nat-post",
+        Direction::Local => "nat-out",
+    }
+}
+
+/// The priority of our chain of a direction.
+#[must_use]
+pub const fn priority(direction: Direction) -> i32 {
+    match direction {
+        Direction::In | Direction::Out | Direction::Fwd => 0,
+        Direction::Pre | Direction::Local => -100,
+        Direction::Post => 100,
     }
 }

@@ -2,7 +2,7 @@
 //! What two rules match in common. What is not certain is refused: no answer is wider or narrower than the
 //! truth.
 
-use super::{Addresses, Interfaces, Ports, Rule};
+use super::{Addresses, Field, Interfaces, Ports, Rule, Test, Values};
 use crate::base::name::IfName;
 use crate::base::range::Range;
 
@@ -141,11 +141,67 @@ pub fn rules(outer: &Rule, rule: &mut Rule) -> Result<bool, Unknown> {
     addresses(&mut rule.dst, outer.dst.as_ref())?;
     ports(&mut rule.sport, outer.sport.as_ref())?;
     ports(&mut rule.dport, outer.dport.as_ref())?;
+    rule.tests.extend_from_slice(&outer.tests);
+    if !fold(rule) {
+        return Ok(false);
+    }
     rule.ct = if outer.ct != 0 && rule.ct != 0 { outer.ct & rule.ct } else { outer.ct | rule.ct };
     if rule.comment.is_empty() {
         rule.comment.clone_from(&outer.comment);
     }
     Ok(!never(rule))
+}
+
+/// Makes one test of those that look at the same field, where that can be; false if no packet passes them.
+pub fn fold(rule: &mut Rule) -> bool {
+    let mut tests = std::mem::take(&mut rule.tests);
+    if let Some(proto) = rule.proto {
+        let of_proto = |test: &Test| test.field == Field::Proto;
+        if tests.iter().any(|test| of_proto(test) && test.passes(proto.into()) == Some(false)) {
+            return false;
+        }
+        tests.retain(|test| !of_proto(test));
+    }
+    for test in &tests {
+        let (Values::Ranges(excepted), true, 0) = (&test.values, test.not, test.mask) else { continue };
+        let list = match test.field {
+            Field::Src => &mut rule.src,
+            Field::Dst => &mut rule.dst,
+            _ => continue,
+        };
+        if let (Some(Addresses::Ranges(ranges)), Some(family)) = (list, rule.family) {
+            for except in excepted.iter().filter_map(|numbers| Range::of_numbers(family, *numbers)) {
+                *ranges = ranges.iter().flat_map(|range| range.without(&except)).flatten().collect();
+            }
+        }
+    }
+    let ranges = |list: &Option<Addresses>| matches!(list, Some(Addresses::Ranges(_)));
+    let (src, dst) = (ranges(&rule.src), ranges(&rule.dst));
+    let folded = |test: &Test| {
+        matches!((test.field, &test.values), (Field::Src, Values::Ranges(_)) if src)
+            || matches!((test.field, &test.values), (Field::Dst, Values::Ranges(_)) if dst)
+    };
+    tests.retain(|test| !folded(test));
+    tests.sort_unstable();
+    tests.dedup();
+    tests.dedup_by(|next, kept| {
+        let alike = next.field == kept.field && next.not == kept.not && next.mask == 0 && kept.mask == 0;
+        let (Values::Ranges(a), Values::Ranges(b)) = (&next.values, &kept.values) else { return false };
+        if !alike {
+            return false;
+        }
+        let list = if next.not { [a.as_slice(), b].concat() } else { common(a, b) };
+        *kept = Test::new(kept.field, kept.not, list);
+        true
+    });
+    rule.tests = tests;
+    true
+}
+
+/// The numbers that are in both lists.
+fn common(a: &[(u128, u128)], b: &[(u128, u128)]) -> Vec<(u128, u128)> {
+    let pairs = a.iter().flat_map(|a| b.iter().map(move |b| (a.0.max(b.0), a.1.min(b.1))));
+    pairs.filter(|(first, last)| first <= last).collect()
 }
 
 /// Whether one of the lists is empty.
@@ -154,8 +210,10 @@ pub fn never(rule: &Rule) -> bool {
     let no_address =
         [&rule.src, &rule.dst].iter().any(|l| matches!(l, Some(Addresses::Ranges(r)) if r.is_empty()));
     let no_interface = [&rule.iif, &rule.oif].into_iter().flatten().any(|l| !l.not && l.names.is_empty());
+    let nothing = |test: &Test| !test.not && matches!(&test.values, Values::Ranges(r) if r.is_empty());
     no_address
         || no_interface
+        || rule.tests.iter().any(nothing)
         || [&rule.sport, &rule.dport].iter().any(|l| matches!(l, Some(Ports::Ranges(r)) if r.is_empty()))
 }
 
@@ -167,6 +225,7 @@ pub fn same(a: &Rule, b: &Rule) -> bool {
         && (&a.iif, &a.oif, a.ct) == (&b.iif, &b.oif, b.ct)
         && (&a.src, &a.dst) == (&b.src, &b.dst)
         && (&a.sport, &a.dport) == (&b.sport, &b.dport)
+        && (&a.tests, &a.changes) == (&b.tests, &b.changes)
 }
 
 #[cfg(test)]

@@ -3,11 +3,15 @@
 //! be a match: rules that might accept are told apart from those that do, and so are those that might drop.
 
 use super::{
-    Addresses, Chain, Direction, Elements, Family, Interfaces, PacketVerdict, Policy, Ports, Rule, Set, Sink,
+    Addresses, Chain, Direction, Elements, Family, Field, Interfaces, PacketVerdict, Policy, Ports, Rule,
+    Set, Sink, Test, Values,
 };
 use crate::base::name::{IfName, Name};
 use crate::base::range::Range;
 use std::net::IpAddr;
+
+/// What the names of groups begin with.
+pub const GROUP_PREFIX: &str = "g.";
 
 /// A packet. What is `None` is not known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +24,8 @@ pub struct Packet {
     pub proto: u8,
     /// Its ports, if it has some.
     pub ports: (Option<u16>, Option<u16>),
+    /// Its type, if it is one of ICMP.
+    pub icmp: Option<u8>,
     /// Bit of `ct`; 0 = conntrack leaves it alone.
     pub state: u8,
     /// Its addresses.
@@ -64,8 +70,8 @@ pub struct PacketRun {
     perhaps: Vec<bool>,
     policies: [Policy; 3],
     sets: Vec<Set>,
-    /// The chain that was begun last: rules jump to it only after all of its own.
-    own: Option<(Name, Vec<Rule>)>,
+    /// The groups, and the chain that was begun last: rules jump to a chain only after all of its own.
+    own: Vec<(Name, Vec<Rule>)>,
 }
 
 impl PacketRun {
@@ -73,7 +79,14 @@ impl PacketRun {
     #[must_use]
     pub fn new(packets: Vec<Packet>) -> PacketRun {
         let (fates, perhaps) = (vec![None; packets.len()], vec![false; packets.len()]);
-        PacketRun { packets, fates, perhaps, policies: [Policy::Accept; 3], sets: Vec::new(), own: None }
+        PacketRun {
+            packets,
+            fates,
+            perhaps,
+            policies: [Policy::Accept; 3],
+            sets: Vec::new(),
+            own: Vec::new(),
+        }
     }
 
     /// What became of each packet, in their order.
@@ -109,7 +122,8 @@ impl PacketRun {
             self.ports(rule.dport.as_ref(), packet.ports.1),
             limit.into(),
         ];
-        all.into_iter().min().unwrap_or(PacketAnswer::Yes)
+        let tests = rule.tests.iter().map(|test| self.test(test, packet));
+        all.into_iter().chain(tests).min().unwrap_or(PacketAnswer::Yes)
     }
 
     fn addresses(&self, list: Option<&Addresses>, addr: Option<IpAddr>) -> PacketAnswer {
@@ -119,7 +133,8 @@ impl PacketRun {
             Addresses::Ranges(ranges) => ranges,
             Addresses::Set(name) => match self.set(name) {
                 Some(Elements::Addresses(_, ranges)) => ranges,
-                _ => return PacketAnswer::No,
+                // Packets fill it.
+                _ => return PacketAnswer::Maybe,
             },
         };
         ranges.iter().any(|range| range.covers(&addr)).into()
@@ -138,6 +153,31 @@ impl PacketRun {
         ranges.iter().any(|(first, last)| (*first..=*last).contains(&port)).into()
     }
 
+    /// How a condition takes a packet. Of most fields nothing is known.
+    fn test(&self, test: &Test, packet: &Packet) -> PacketAnswer {
+        let number = |addr: Option<IpAddr>| addr.map(|addr| Range::from(addr).numbers().0);
+        let value = match test.field {
+            Field::Proto => Some(packet.proto.into()),
+            Field::Icmp => packet.icmp.map(u128::from),
+            Field::Src => number(packet.addrs.0),
+            Field::Dst => number(packet.addrs.1),
+            Field::Sport => packet.ports.0.map(u128::from),
+            Field::Dport => packet.ports.1.map(u128::from),
+            _ => None,
+        };
+        let Some(value) = value else { return PacketAnswer::Maybe };
+        if let Values::Set(name) = &test.values {
+            let has = |(first, last): (u128, u128)| (first..=last).contains(&value);
+            let found = match self.set(name) {
+                Some(Elements::Addresses(_, all)) => all.iter().any(|range| has(range.numbers())),
+                Some(Elements::Ports(all)) => all.iter().any(|(a, b)| has(((*a).into(), (*b).into()))),
+                None => return PacketAnswer::Maybe,
+            };
+            return (found != test.not).into();
+        }
+        test.passes(value).map_or(PacketAnswer::Maybe, PacketAnswer::from)
+    }
+
     fn set(&self, name: &Name) -> Option<&Elements> {
         self.sets.iter().find(|set| set.name == *name).map(|set| &set.elements)
     }
@@ -150,7 +190,7 @@ impl PacketRun {
             PacketVerdict::Accept => true,
             PacketVerdict::Drop | PacketVerdict::Reject(_) => false,
             PacketVerdict::Jump(name) => self.inside(name, packet, perhaps)?,
-            PacketVerdict::Return | PacketVerdict::Next => return None,
+            PacketVerdict::Return | PacketVerdict::Next | PacketVerdict::Nat(_) => return None,
         };
         if matches == PacketAnswer::Maybe {
             *perhaps |= decision;
@@ -161,12 +201,15 @@ impl PacketRun {
 
     /// What the rules of a chain decide, if they do.
     fn inside(&self, name: Name, packet: &Packet, perhaps: &mut bool) -> Option<bool> {
-        let rules = self.own.as_ref().filter(|(own, _)| *own == name).map_or(&[][..], |(_, rules)| rules);
+        let rules = self.own.iter().find(|(own, _)| *own == name).map_or(&[][..], |(_, rules)| rules);
         for rule in rules {
-            // Chains of ours jump to no others.
+            // Groups lead to those before them only.
             match rule.verdict {
                 PacketVerdict::Return if self.matches(rule, packet) == PacketAnswer::Yes => return None,
-                PacketVerdict::Accept | PacketVerdict::Drop | PacketVerdict::Reject(_) => {
+                PacketVerdict::Accept
+                | PacketVerdict::Drop
+                | PacketVerdict::Reject(_)
+                | PacketVerdict::Jump(_) => {
                     if let Some(decision) = self.decides(rule, packet, perhaps) {
                         return Some(decision);
                     }
@@ -205,14 +248,18 @@ impl Sink for PacketRun {
     fn buckets(&mut self, _: Name, _: Family, _: u32) {}
 
     fn chain(&mut self, name: Name) {
-        self.own = Some((name, Vec::new()));
+        // No rule jumps to those of one rule any more; groups stay.
+        self.own.retain(|(known, _)| known.as_str().starts_with(GROUP_PREFIX));
+        self.own.push((name, Vec::new()));
     }
 
     fn rule(&mut self, chain: Chain, rule: &Rule) {
-        let direction = match (chain, &mut self.own) {
-            (Chain::Own(name), Some((own, rules))) if name == *own => return rules.push(rule.clone()),
-            (Chain::Own(_), _) => return,
-            (Chain::Base(direction), _) => direction,
+        let direction = match chain {
+            Chain::Own(name) => {
+                let found = self.own.iter_mut().find(|(own, _)| *own == name);
+                return found.into_iter().for_each(|(_, rules)| rules.push(rule.clone()));
+            }
+            Chain::Base(direction) => direction,
         };
         for at in 0..self.packets.len() {
             let Some(packet) = self.packets.get(at) else { break };

@@ -26,6 +26,10 @@ pub enum Statement {
     Set(SetStatement),
     /// Other files, in the order of their names: a path or a glob, relative to the including file.
     Include(String),
+    /// A name for a text that stands in values as `$name`.
+    Let(String, String),
+    /// A group of rules.
+    Group(Name),
 }
 
 /// What a rule or policy does.
@@ -37,47 +41,93 @@ pub enum Action {
     Drop,
     /// The packet is gone, and its sender hears of it.
     Reject,
+    /// It is logged, and the next rule decides.
+    Log,
+    /// It is counted, and the next rule decides.
+    Count,
+    /// The source is that of the interface.
+    Masquerade,
+    /// The source is that of `to=`.
+    Snat,
+    /// The destination is that of `to=`.
+    Dnat,
+    /// The destination is this host.
+    Redirect,
+    /// Its source is remembered in a set for so many seconds, and the next rule decides.
+    Add(Name, u32),
+    /// The rules of a group decide, and if they do not, the next one.
+    Group(Name),
 }
 
 impl Action {
-    /// All of them, in the order of `words::ACTIONS`.
-    pub const ALL: [Action; 3] = [Action::Accept, Action::Drop, Action::Reject];
+    /// Those without a name, in the order of `words::ACTIONS`.
+    pub const ALL: [Action; 9] = [
+        Action::Accept,
+        Action::Drop,
+        Action::Reject,
+        Action::Log,
+        Action::Count,
+        Action::Masquerade,
+        Action::Snat,
+        Action::Dnat,
+        Action::Redirect,
+    ];
+
+    /// Whether the next rule decides, too.
+    #[must_use]
+    pub const fn goes_on(self) -> bool {
+        matches!(self, Action::Log | Action::Count | Action::Add(..))
+    }
+
+    /// Whether it translates addresses.
+    #[must_use]
+    pub const fn is_nat(self) -> bool {
+        matches!(self, Action::Masquerade | Action::Snat | Action::Dnat | Action::Redirect)
+    }
 }
 
-/// `proto=`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Proto {
+/// `proto=`: numbers of protocols in the order of the text; none are all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Protos([u8; Protos::MAX]);
+
+impl Protos {
+    /// Most protocols in a list.
+    pub const MAX: usize = 8;
+
     /// Every protocol.
-    All,
-    /// TCP
-    Tcp,
-    /// UDP
-    Udp,
-    /// ICMP, and so IPv4
-    Icmp,
-    /// ICMPv6, and so IPv6
-    Icmp6,
+    pub const ALL: Protos = Protos([0; Protos::MAX]);
+
+    /// These; `None` if they are too many. Number 0 is none.
+    #[must_use]
+    pub fn new(numbers: &[u8]) -> Option<Protos> {
+        let mut all = Protos::ALL;
+        all.0.get_mut(..numbers.len())?.copy_from_slice(numbers);
+        Some(all)
+    }
+
+    /// The numbers.
+    #[must_use]
+    pub fn numbers(&self) -> &[u8] {
+        let len = self.0.iter().position(|n| *n == 0).unwrap_or(Protos::MAX);
+        self.0.get(..len).unwrap_or_default()
+    }
+
+    /// Whether there is one, and all of them are among these.
+    #[must_use]
+    pub fn are(&self, known: &[u8]) -> bool {
+        !self.numbers().is_empty() && self.numbers().iter().all(|n| known.contains(n))
+    }
 }
 
-impl Proto {
-    /// All of them, in the order of `words::PROTOCOLS`.
-    pub const ALL: [Proto; 5] = [Proto::All, Proto::Tcp, Proto::Udp, Proto::Icmp, Proto::Icmp6];
-
-    /// Whether its packets have ports that a rule can name.
-    #[must_use]
-    pub const fn has_ports(self) -> bool {
-        matches!(self, Proto::Tcp | Proto::Udp)
-    }
-
-    /// The only family that it is of.
-    #[must_use]
-    pub const fn family(self) -> Option<Family> {
-        match self {
-            Proto::Icmp => Some(Family::V4),
-            Proto::Icmp6 => Some(Family::V6),
-            _ => None,
-        }
-    }
+/// Numbers of protocols.
+pub mod proto {
+    #![allow(missing_docs, reason = "the names are the protocols")]
+    pub const ICMP: u8 = 1;
+    pub const TCP: u8 = 6;
+    pub const UDP: u8 = 17;
+    pub const ICMP6: u8 = 58;
+    /// Those whose packets have ports that a rule can name.
+    pub const WITH_PORTS: [u8; 5] = [TCP, UDP, 33, 132, 136];
 }
 
 /// `limit=`
@@ -105,6 +155,8 @@ pub enum InterfaceList {
         /// At least one.
         names: Box<[IfName]>,
     },
+    /// Those of a named set, or (`true`) every one but those.
+    Set(bool, Name),
 }
 
 /// One item of `src=`, `dst=`, or of a set of addresses.
@@ -114,7 +166,33 @@ pub enum Address {
     Range(Range),
     /// The elements of a named set.
     Set(Name),
+    /// A kind of address, by its place in `words::KINDS`.
+    Kind(u8),
 }
+
+/// Bits of `RuleStatement::not`.
+pub mod not {
+    #![allow(missing_docs, reason = "the names are the keys")]
+    pub const PROTO: u8 = 1;
+    pub const SRC: u8 = 2;
+    pub const DST: u8 = 4;
+    pub const SPORT: u8 = 8;
+    pub const DPORT: u8 = 16;
+}
+
+/// A key that `extra::ROWS` has, with its values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extra {
+    /// Its place in that table.
+    pub row: u8,
+    /// Written with `!` before the first value.
+    pub not: bool,
+    /// Numbers that mean what the row says: from and to, or value and mask.
+    pub items: Box<[(u64, u64)]>,
+}
+
+/// `to=`: the new address or some to choose from, and likewise the port.
+pub type NatTarget = (Option<Range>, Option<(u16, u16)>);
 
 /// One item of `sport=`, `dport=`, or of a set of ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,8 +210,12 @@ pub struct RuleStatement {
     pub dir: Direction,
     /// `action=`
     pub action: Action,
+    /// `group=`: the group that it belongs to. Its direction is that of whoever leads to it; here `Fwd`.
+    pub group: Option<Name>,
     /// `proto=`
-    pub proto: Proto,
+    pub proto: Protos,
+    /// Which lists begin with `!`: bits of `not`.
+    pub not: u8,
     /// `family=`; `None` is any. What `proto=icmp` forces is not written here.
     pub family: Option<Family>,
     /// `log=prefix:TEXT`
@@ -158,15 +240,76 @@ pub struct RuleStatement {
     pub dport: Box<[Port]>,
     /// `ct=`: bits of `plan::ct`; 0 is any.
     pub ct: u8,
+    /// `to=`
+    pub to: Option<Box<NatTarget>>,
+    /// The keys of `extra::ROWS`, in its order.
+    pub extras: Box<[Extra]>,
     /// `comment=`
     pub comment: Box<str>,
 }
 
 impl RuleStatement {
-    /// The family that `family=` or `proto=` leaves.
+    /// A rule that does this to every packet of a direction.
+    #[must_use]
+    pub fn new(dir: Direction, action: Action) -> RuleStatement {
+        RuleStatement {
+            dir,
+            action,
+            group: None,
+            proto: Protos::ALL,
+            not: 0,
+            family: None,
+            log: None,
+            ratelimit: None,
+            limit: None,
+            burst: 0,
+            iif: InterfaceList::Any,
+            oif: InterfaceList::Any,
+            src: Box::default(),
+            dst: Box::default(),
+            sport: Box::default(),
+            dport: Box::default(),
+            ct: 0,
+            to: None,
+            extras: Box::default(),
+            comment: Box::default(),
+        }
+    }
+
+    /// Whether a list begins with `!`; of bits of `not`.
+    #[must_use]
+    pub const fn is_not(&self, bit: u8) -> bool {
+        self.not & bit != 0
+    }
+
+    /// The only family that its protocols are of.
+    #[must_use]
+    pub fn proto_family(&self) -> Option<Family> {
+        match self.proto {
+            _ if self.is_not(not::PROTO) => None,
+            all if all.are(&[proto::ICMP]) => Some(Family::V4),
+            all if all.are(&[proto::ICMP6]) => Some(Family::V6),
+            _ => None,
+        }
+    }
+
+    /// Whether its packets have ports that it can name.
+    #[must_use]
+    pub fn has_ports(&self) -> bool {
+        !self.is_not(not::PROTO) && self.proto.are(&proto::WITH_PORTS)
+    }
+
+    /// The family that `family=`, `proto=` or `to=` leaves.
     #[must_use]
     pub fn only_family(&self) -> Option<Family> {
-        self.family.or(self.proto.family())
+        let to = self.to.as_ref().and_then(|to| to.0).map(|range| range.family());
+        self.family.or(self.proto_family()).or(to)
+    }
+
+    /// The values of a key of `extra::ROWS`.
+    #[must_use]
+    pub fn extra(&self, row: u8) -> Option<&Extra> {
+        self.extras.iter().find(|extra| extra.row == row)
     }
 }
 
@@ -179,6 +322,8 @@ pub struct SetStatement {
     pub family: Option<Family>,
     /// `type=` and `elements=`
     pub elements: SetElements,
+    /// `file=`: where the elements stand, one or more per line, relative to the including file.
+    pub file: Box<str>,
 }
 
 /// What a set holds, in the order of the file.
@@ -188,4 +333,8 @@ pub enum SetElements {
     Addresses(Vec<Range>),
     /// `type=port`
     Ports(Vec<(u16, u16)>),
+    /// `type=iface`
+    Interfaces(Vec<IfName>),
+    /// None yet: rules with `action=add:` put addresses in.
+    Dynamic,
 }

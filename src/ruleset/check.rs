@@ -69,7 +69,9 @@ fn mark_used(set: &RuleSet, rule: &RuleStatement, used: &mut [bool]) {
     let ports = rule.sport.iter().chain(&rule.dport);
     let addresses = addresses.filter_map(|a| if let Address::Set(name) = a { Some(name) } else { None });
     let ports = ports.filter_map(|p| if let Port::Set(name) = p { Some(name) } else { None });
-    for name in addresses.chain(ports) {
+    let links = [&rule.iif, &rule.oif].into_iter();
+    let links = links.filter_map(|l| if let InterfaceList::Set(_, name) = l { Some(name) } else { None });
+    for name in addresses.chain(ports).chain(links) {
         if let Some(slot) = set.position(name).ok().and_then(|i| used.get_mut(i)) {
             *slot = true;
         }

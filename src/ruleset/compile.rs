@@ -3,15 +3,16 @@
 //! that can say it, and several where it cannot: one a family, one a list that is no single set, one that
 //! only logs.
 
-use super::RuleSet;
-use super::ast::{Action, Address, InterfaceList, Port, Proto, RuleStatement, SetElements};
+use super::ast::{Action, LimitOption, Protos, RuleStatement, SetElements, not, proto};
 use super::loopback::{self, ApartDirections, LO};
 use super::words::is_of_nft;
+use super::{GROUP_PREFIX, RuleSet, extra};
 use crate::base::line::quotable;
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, merge};
 use crate::plan::{
-    self, Addresses, Chain, Direction, Limit, PacketVerdict, Policy, Ports, Rate, Reject, Rule as Part, Sink,
+    self, Chain, Change, Direction, Limit, LogTarget, Nat, NatKind, PacketVerdict, Policy, Rate, Reject,
+    Rule as Part, Sink,
 };
 
 /// Packets that a bucket holds where `burst=` is not given, as nft(8) has it.
@@ -53,9 +54,13 @@ fn begin(set: &RuleSet, auto: &[IfName], sink: &mut dyn Sink) -> ApartDirections
         let accepts = action(dir) == Action::Accept;
         sink.base(dir, if accepts { Policy::Accept } else { Policy::Drop });
     }
+    for (dir, _) in Direction::NAT.into_iter().zip(set.nat).filter(|(_, is)| *is) {
+        sink.base(dir, Policy::Accept);
+    }
     for (_, named) in &set.sets {
         named_set(named, sink);
     }
+    groups(set, auto, sink);
     let apart = set.apart(auto);
     set.each_of_loopback(&mut |origin, one| {
         if apart.has(one.dir) {
@@ -63,8 +68,8 @@ fn begin(set: &RuleSet, auto: &[IfName], sink: &mut dyn Sink) -> ApartDirections
         }
     });
     for dir in Direction::ALL.into_iter().filter(|dir| apart.has(*dir) && !set.loopback_ends(*dir)) {
-        for (verdict, proto) in verdicts(action(dir), Proto::All) {
-            let mut part = Part { proto, ..Part::new(verdict) };
+        for (verdict, is_tcp) in verdicts(action(dir), Protos::ALL, false) {
+            let mut part = Part { proto: is_tcp.then_some(proto::TCP), ..Part::new(verdict) };
             let place = if dir == Direction::In { &mut part.iif } else { &mut part.oif };
             *place = Some(plan::Interfaces {
                 not: false,
@@ -77,6 +82,25 @@ fn begin(set: &RuleSet, auto: &[IfName], sink: &mut dyn Sink) -> ApartDirections
     apart
 }
 
+/// The rules of the groups, before those that lead to them.
+fn groups(set: &RuleSet, auto: &[IfName], sink: &mut dyn Sink) {
+    set.groups.iter().filter_map(|(_, name)| group_chain(*name)).for_each(|name| sink.chain(name));
+    let mut origin = 0;
+    if !set.groups.is_empty() {
+        set.each(&mut |_, one| {
+            origin += 1;
+            if one.group.is_some() {
+                rule(set, auto, one, (origin, false), sink);
+            }
+        });
+    }
+}
+
+/// The kernel's name of a group.
+pub(super) fn group_chain(name: Name) -> Option<Name> {
+    Name::new(&[GROUP_PREFIX, name.as_str()].concat())
+}
+
 /// Compiles a rule, if `begin` has not done so.
 fn later(
     set: &RuleSet,
@@ -86,6 +110,9 @@ fn later(
     sink: &mut dyn Sink,
 ) {
     let apart = apart.has(one.dir);
+    if one.group.is_some() {
+        return;
+    }
     if !apart || !loopback::is_only(one) {
         rule(set, auto, one, (origin, apart), sink);
     }
@@ -94,7 +121,8 @@ fn later(
 fn end(set: &RuleSet, sink: &mut dyn Sink) {
     for (dir, policy) in Direction::ALL.into_iter().zip(set.policies) {
         if policy.is_some_and(|(_, action)| action == Action::Reject) {
-            for (verdict, proto) in verdicts(Action::Reject, Proto::All) {
+            for (verdict, is_tcp) in verdicts(Action::Reject, Protos::ALL, false) {
+                let proto = is_tcp.then_some(proto::TCP);
                 sink.rule(Chain::Base(dir), &Part { proto, ..Part::new(verdict) });
             }
         }
@@ -120,6 +148,12 @@ fn named_set(set: &super::ast::SetStatement, sink: &mut dyn Sink) {
             let elements = plan::Elements::Ports(joined(list.clone()));
             sink.set(&plan::Set { name: port_set(set.name), elements });
         }
+        SetElements::Interfaces(_) => {}
+        SetElements::Dynamic => {
+            for family in Family::ALL {
+                sink.buckets(family_set(set.name, true, family), family, BUCKET_MAX);
+            }
+        }
         SetElements::Addresses(list) => {
             for family in Family::ALL.into_iter().filter(|f| set.family.is_none_or(|only| only == *f)) {
                 let mut ranges: Vec<_> = list.iter().filter(|r| r.family() == family).copied().collect();
@@ -132,13 +166,13 @@ fn named_set(set: &super::ast::SetStatement, sink: &mut dyn Sink) {
 }
 
 /// The name in the kernel: a set of both families is two, and none is called like a word of nft.
-fn family_set(name: Name, both: bool, family: Family) -> Name {
+pub(super) fn family_set(name: Name, both: bool, family: Family) -> Name {
     let suffix = if family == Family::V4 { ".4" } else { ".6" };
     if both || is_of_nft(name.as_str()) { suffixed(name, suffix) } else { name }
 }
 
 /// Likewise of a set of ports.
-fn port_set(name: Name) -> Name {
+pub(super) fn port_set(name: Name) -> Name {
     if is_of_nft(name.as_str()) { suffixed(name, PORTS) } else { name }
 }
 
@@ -150,7 +184,7 @@ fn suffixed(name: Name, suffix: &str) -> Name {
 pub(super) const PORTS: &str = ".p";
 
 /// Sorts ranges of ports and joins those that meet or touch.
-fn joined(mut list: Vec<(u16, u16)>) -> Vec<(u16, u16)> {
+pub(super) fn joined(mut list: Vec<(u16, u16)>) -> Vec<(u16, u16)> {
     let mut out: Vec<(u16, u16)> = Vec::with_capacity(list.len());
     while let Some(least) = list.iter().copied().enumerate().min_by_key(|(_, range)| *range).map(|(i, _)| i) {
         let (first, last) = list.swap_remove(least);
@@ -162,31 +196,36 @@ fn joined(mut list: Vec<(u16, u16)>) -> Vec<(u16, u16)> {
     out
 }
 
-/// What ends a rule: rejecting every protocol takes two answers.
-pub(super) fn verdicts(action: Action, proto: Proto) -> Vec<(PacketVerdict, Option<u8>)> {
-    let number = number(proto);
-    match (action, proto) {
-        (Action::Accept, _) => vec![(PacketVerdict::Accept, number)],
-        (Action::Drop, _) => vec![(PacketVerdict::Drop, number)],
-        (Action::Reject, Proto::Tcp) => vec![(PacketVerdict::Reject(Reject::Reset), number)],
-        (Action::Reject, Proto::All) => vec![
-            (PacketVerdict::Reject(Reject::Reset), self::number(Proto::Tcp)),
-            (PacketVerdict::Reject(Reject::PortUnreachable), None),
-        ],
-        (Action::Reject, _) => vec![(PacketVerdict::Reject(Reject::PortUnreachable), number)],
-    }
+/// What ends a rule, and whether that is for TCP alone: rejecting more than that takes two answers.
+pub(super) fn verdicts(action: Action, protos: Protos, is_not: bool) -> Vec<(PacketVerdict, bool)> {
+    let numbers = protos.numbers();
+    let tcp = numbers.is_empty() || numbers.contains(&proto::TCP) != is_not;
+    let single = match action {
+        Action::Accept => PacketVerdict::Accept,
+        Action::Drop => PacketVerdict::Drop,
+        Action::Reject if numbers == [proto::TCP] && !is_not => PacketVerdict::Reject(Reject::Reset),
+        Action::Reject if tcp => {
+            let reset = (PacketVerdict::Reject(Reject::Reset), true);
+            return vec![reset, (PacketVerdict::Reject(Reject::PortUnreachable), false)];
+        }
+        Action::Reject => PacketVerdict::Reject(Reject::PortUnreachable),
+        Action::Group(name) => group_chain(name).map_or(PacketVerdict::Next, PacketVerdict::Jump),
+        _ => PacketVerdict::Next,
+    };
+    vec![(single, false)]
 }
 
-/// The number of a protocol; `None` is all of them.
-pub(super) fn number(proto: Proto) -> Option<u8> {
-    let number = match proto {
-        Proto::All => return None,
-        Proto::Tcp => libc::IPPROTO_TCP,
-        Proto::Udp => libc::IPPROTO_UDP,
-        Proto::Icmp => libc::IPPROTO_ICMP,
-        Proto::Icmp6 => libc::IPPROTO_ICMPV6,
+/// How a statement translates addresses.
+fn nat(rule: &RuleStatement) -> Option<Nat> {
+    let kind = match rule.action {
+        Action::Masquerade => NatKind::Masquerade,
+        Action::Snat => NatKind::Snat,
+        Action::Dnat => NatKind::Dnat,
+        Action::Redirect => NatKind::Redirect,
+        _ => return None,
     };
-    u8::try_from(number).ok()
+    let (to, ports) = rule.to.as_deref().copied().unwrap_or((None, None));
+    Some(Nat { kind, to, ports })
 }
 
 struct Compiler<'a> {
@@ -204,8 +243,13 @@ impl Compiler<'_> {
             // No interface has the default route, so none is meant.
             return;
         }
-        let ends = verdicts(self.rule.action, self.rule.proto);
-        let logs_apart = self.rule.log.is_some() && (self.rule.ratelimit.is_some() || ends.len() > 1);
+        let only_logs = self.rule.action == Action::Log;
+        let mut ends = verdicts(self.rule.action, self.rule.proto, self.rule.is_not(not::PROTO));
+        if let Some(nat) = nat(self.rule) {
+            ends = vec![(PacketVerdict::Nat(nat), false)];
+        }
+        let ratelimit = self.rule.ratelimit.is_some() && !only_logs;
+        let logs_apart = self.rule.log.is_some() && (ratelimit || ends.len() > 1);
         let limit = self.limit(None);
         // What bounds packets or log lines must exist once, however many rules of the kernel match.
         let steps = ends.len() + usize::from(logs_apart);
@@ -213,27 +257,38 @@ impl Compiler<'_> {
         // not hang on that: what is over the limit leaves the chain, all else is accepted.
         let open = self.per_source() && self.rule.action == Action::Accept;
         let bounded = open || limit.is_some() && (steps > 1 || matches.len() > 1 && !self.per_source());
-        if bounded || self.rule.ratelimit.is_some() && matches.len() > 1 {
+        if bounded || ratelimit && matches.len() > 1 {
             return self.chain(matches, &ends, sink);
         }
         for mut part in matches {
-            let base = Chain::Base(self.rule.dir);
+            let base = self.base();
             let limit = self.buckets(part.family, sink);
             if logs_apart {
-                self.logging(base, &mut part, sink);
+                let mut plain = Part { changes: Vec::new(), ..part.clone() };
+                self.logging(base, &mut plain, sink);
             }
-            part.log = if logs_apart { None } else { self.prefix() };
+            (part.log, part.log_to) = if logs_apart { (None, LogTarget::DEFAULT) } else { self.prefix() };
             part.limit = limit;
-            for (verdict, proto) in &ends {
-                (part.verdict, part.proto) = (*verdict, *proto);
+            for (verdict, is_tcp) in &ends {
+                let mut part = part.clone();
+                part.verdict = *verdict;
+                if *is_tcp {
+                    only_tcp(&mut part);
+                }
                 sink.rule(base, &part);
             }
         }
     }
 
+    /// Where the rule stands.
+    fn base(&self) -> Chain {
+        let group = self.rule.group.and_then(group_chain);
+        group.map_or(Chain::Base(self.rule.dir), Chain::Own)
+    }
+
     /// The matches jump to a chain with the bounds, the log and the verdict.
     #[inline(never)]
-    fn chain(&self, mut matches: Vec<Part>, ends: &[(PacketVerdict, Option<u8>)], sink: &mut dyn Sink) {
+    fn chain(&self, mut matches: Vec<Part>, ends: &[(PacketVerdict, bool)], sink: &mut dyn Sink) {
         let Some(name) = self.name("") else { return };
         let own = Chain::Own(name);
         sink.chain(name);
@@ -241,7 +296,7 @@ impl Compiler<'_> {
         plain.origin = self.origin;
         let mut families: Vec<Option<Family>> = Vec::new();
         for family in matches.iter().map(|part| part.family) {
-            if self.rule.limit.is_some() && !families.contains(&family) {
+            if self.bound().is_some() && !families.contains(&family) {
                 families.push(family);
             }
         }
@@ -267,37 +322,81 @@ impl Compiler<'_> {
         if self.rule.log.is_some() {
             self.logging(own, &mut plain, sink);
         }
-        (plain.limit, plain.log) = (None, None);
-        for (verdict, proto) in ends {
-            // The matches have looked at the protocol; only rejecting all of them looks again.
-            (plain.verdict, plain.proto) = (*verdict, proto.filter(|_| ends.len() > 1));
+        (plain.limit, plain.log, plain.log_to) = (None, None, LogTarget::DEFAULT);
+        // The matches have looked at the protocol; only rejecting all of them looks again. What is changed
+        // may hang on the family, and so stands with the matches where they are several.
+        for (verdict, is_tcp) in ends.iter().filter(|_| self.rule.action != Action::Log) {
+            (plain.verdict, plain.proto) = (*verdict, is_tcp.then_some(proto::TCP));
+            let changes = matches.first().map(|part| part.changes.clone()).unwrap_or_default();
+            if changes.iter().any(|change| matches!(change, Change::Add(..))) {
+                self.added(own, &plain, &matches, sink);
+                continue;
+            }
+            plain.changes = changes;
             sink.rule(own, &plain);
         }
         for mut part in matches {
             part.verdict = PacketVerdict::Jump(name);
-            sink.rule(Chain::Base(self.rule.dir), &part);
+            part.changes.clear();
+            sink.rule(self.base(), &part);
         }
     }
 
-    fn prefix(&self) -> Option<String> {
-        self.rule.log.as_deref().map(|prefix| prefix.chars().map(|c| quotable(c, true)).collect())
+    /// The rules that put sources of each family into its set.
+    fn added(&self, own: Chain, plain: &Part, matches: &[Part], sink: &mut dyn Sink) {
+        for family in Family::ALL {
+            if let Some(part) = matches.iter().find(|part| part.family == Some(family)) {
+                let (family, changes) = (Some(family), part.changes.clone());
+                sink.rule(own, &Part { family, changes, ..plain.clone() });
+            }
+        }
+    }
+
+    /// The prefix of log lines, and where they go.
+    fn prefix(&self) -> (Option<String>, LogTarget) {
+        let prefix = self.rule.log.as_deref();
+        let number = |row| self.rule.extra(row).and_then(|extra| extra.items.first()).map(|item| item.0);
+        let to = match (number(extra::at::GROUP), number(extra::at::LEVEL)) {
+            (Some(group), _) => LogTarget::Group(u16::try_from(group).unwrap_or(0)),
+            (None, Some(level)) => LogTarget::Level(u8::try_from(level).unwrap_or(4)),
+            (None, None) => LogTarget::DEFAULT,
+        };
+        (prefix.map(|prefix| prefix.chars().map(|c| quotable(c, true)).collect()), to)
     }
 
     /// The rule as one that only logs.
     fn logging(&self, chain: Chain, part: &mut Part, sink: &mut dyn Sink) {
         part.verdict = PacketVerdict::Next;
-        part.log = self.prefix();
-        part.limit = self.rule.ratelimit.map(|rate| Limit { rate, burst: BURST, over: false, set: None });
+        (part.log, part.log_to) = self.prefix();
+        let rate = self.rule.ratelimit.filter(|_| self.rule.action != Action::Log);
+        part.limit = rate.map(|rate| Limit { rate, burst: BURST, over: false, set: None });
         sink.rule(chain, part);
     }
 
+    /// What bounds how many packets match: `limit=`, `conns=`, or `ratelimit=` of what only logs.
+    fn bound(&self) -> Option<LimitOption> {
+        let conns = || {
+            let (packets, each) = *self.rule.extra(extra::at::CONNS)?.items.first()?;
+            let rate = Rate { packets: u32::try_from(packets).unwrap_or(u32::MAX), per: 0 };
+            Some(LimitOption { rate, per_source: each == 1 })
+        };
+        let only_logs = || {
+            let rate = self.rule.ratelimit.filter(|_| self.rule.action == Action::Log)?;
+            Some(LimitOption { rate, per_source: false })
+        };
+        self.rule.limit.or_else(conns).or_else(only_logs)
+    }
+
     fn per_source(&self) -> bool {
-        self.rule.limit.is_some_and(|l| l.per_source)
+        self.bound().is_some_and(|l| l.per_source)
     }
 
     fn limit(&self, set: Option<Name>) -> Option<Limit> {
         let burst = if self.rule.burst > 0 { self.rule.burst } else { BURST };
-        self.rule.limit.map(|l| Limit { rate: l.rate, burst, over: false, set })
+        self.bound().map(|l| {
+            let burst = if l.rate.per == 0 { 0 } else { burst };
+            Limit { rate: l.rate, burst, over: false, set }
+        })
     }
 
     /// The limit, with its dynamic set if there is a bucket for each source.
@@ -308,6 +407,8 @@ impl Compiler<'_> {
             // When an empty bucket is full again it need not be remembered.
             let full = u64::from(burst) * u64::from(per) / u64::from(packets.max(1)) + 1;
             let life = u32::try_from(full).unwrap_or(BUCKET_MAX).clamp(BUCKET_MIN, BUCKET_MAX);
+            // Who has connections is remembered as long as he has some: the kernel sees to that.
+            let life = if per == 0 { 0 } else { life };
             sink.buckets(name, family, life);
             Some(name)
         });
@@ -317,140 +418,12 @@ impl Compiler<'_> {
     fn name(&self, suffix: &str) -> Option<Name> {
         Name::new(&["r", &self.origin.to_string(), suffix].concat())
     }
-
-    /// The rules of the kernel that match what this rule matches, without bounds, log and verdict.
-    #[inline(never)]
-    fn matches(&self) -> Vec<Part> {
-        let rule = self.rule;
-        let proto = number(rule.proto);
-        let comment = rule.comment.to_string();
-        let mut all = Vec::new();
-        for family in self.families() {
-            let mut base = Part::new(PacketVerdict::Next);
-            (base.family, base.proto, base.ct, base.origin) = (family, proto, rule.ct, self.origin);
-            base.comment.clone_from(&comment);
-            let (is_in, is_out) = (rule.dir == Direction::In, rule.dir == Direction::Out);
-            // Every alternative with every other one; the last list changes fastest.
-            let mut parts = vec![base];
-            with_each(&mut parts, &self.interfaces(&rule.iif, is_in), |part| &mut part.iif);
-            with_each(&mut parts, &self.interfaces(&rule.oif, is_out), |part| &mut part.oif);
-            with_each(&mut parts, &self.addresses(&rule.src, family), |part| &mut part.src);
-            with_each(&mut parts, &self.addresses(&rule.dst, family), |part| &mut part.dst);
-            with_each(&mut parts, &ports(&rule.sport), |part| &mut part.sport);
-            with_each(&mut parts, &ports(&rule.dport), |part| &mut part.dport);
-            all.append(&mut parts);
-        }
-        all
-    }
-
-    fn families(&self) -> Vec<Option<Family>> {
-        let rule = self.rule;
-        let only = rule.only_family();
-        if rule.src.is_empty() && rule.dst.is_empty() && !self.per_source() {
-            return vec![only];
-        }
-        let (src, dst) = (self.set.families(&rule.src), self.set.families(&rule.dst));
-        let mut all = Vec::new();
-        for ((src, dst), family) in src.into_iter().zip(dst).zip(Family::ALL) {
-            if src && dst && only.is_none_or(|only| only == family) {
-                all.push(Some(family));
-            }
-        }
-        all
-    }
-
-    /// Alternatives of which each is one match; `None` matches everything.
-    fn interfaces(&self, list: &InterfaceList, not_lo: bool) -> Vec<Option<plan::Interfaces>> {
-        let (not, names) = match list {
-            _ if not_lo && self.apart && loopback::is_any(list) => return vec![None],
-            InterfaceList::Any if not_lo => (true, IfName::new(LO).into_iter().collect()),
-            InterfaceList::Any | InterfaceList::Every => return vec![None],
-            InterfaceList::Auto => (false, self.auto.to_vec()),
-            InterfaceList::Names { not, names } => (*not, names.to_vec()),
-        };
-        if not {
-            return vec![Some(self.exceptions(names, not_lo))];
-        }
-        let (mut exact, mut all) = (Vec::new(), Vec::new());
-        for name in names {
-            if name.wildcard().is_none() {
-                exact.push(name);
-            } else {
-                // Loopback is matched by its name only.
-                let except_lo = not_lo && !self.apart && name.matches(LO);
-                all.push(Some(plan::Interfaces { not, names: vec![name], except_lo }));
-            }
-        }
-        if !exact.is_empty() {
-            all.insert(0, Some(plan::Interfaces { not, names: exact, except_lo: false }));
-        }
-        all
-    }
-
-    /// Every interface but these, and but loopback.
-    fn exceptions(&self, mut names: Vec<IfName>, not_lo: bool) -> plan::Interfaces {
-        if not_lo
-            && !self.apart
-            && !names.iter().any(|name| name.matches(LO))
-            && let Some(lo) = IfName::new(LO)
-        {
-            names.push(lo);
-        }
-        plan::Interfaces { not: true, names, except_lo: false }
-    }
-
-    fn addresses(&self, list: &[Address], family: Option<Family>) -> Vec<Option<Addresses>> {
-        let Some(family) = family.filter(|_| !list.is_empty()) else { return vec![None] };
-        let (mut ranges, mut all) = (Vec::new(), Vec::new());
-        for item in list {
-            match item {
-                Address::Range(range) if range.family() == family => ranges.push(*range),
-                Address::Range(_) => {}
-                Address::Set(name) => {
-                    if let Some(set) = self.set.set(name).filter(|s| s.family.is_none_or(|f| f == family)) {
-                        all.push(Some(Addresses::Set(family_set(*name, set.family.is_none(), family))));
-                    }
-                }
-            }
-        }
-        merge(&mut ranges);
-        if ranges.iter().any(|r| r.as_net().is_some_and(|net| net.prefix_len() == 0)) {
-            return vec![None];
-        }
-        if !ranges.is_empty() {
-            all.insert(0, Some(Addresses::Ranges(ranges)));
-        }
-        all
-    }
 }
 
-/// Makes of each part one for each alternative of a list, which goes to `place`.
-fn with_each<T: Clone>(parts: &mut Vec<Part>, list: &[Option<T>], place: fn(&mut Part) -> &mut Option<T>) {
-    if let [one] = list {
-        // The usual case needs no copies.
-        return parts.iter_mut().for_each(|part| place(part).clone_from(one));
-    }
-    for part in std::mem::take(parts) {
-        for one in list {
-            let mut part = part.clone();
-            place(&mut part).clone_from(one);
-            parts.push(part);
-        }
-    }
+/// Of a rule for several protocols the one for TCP.
+fn only_tcp(part: &mut Part) {
+    part.proto = Some(proto::TCP);
+    part.tests.retain(|test| test.field != plan::Field::Proto);
 }
 
-fn ports(list: &[Port]) -> Vec<Option<Ports>> {
-    let (mut ranges, mut all) = (Vec::new(), Vec::new());
-    for item in list {
-        match item {
-            Port::Range(first, last) => ranges.push((*first, *last)),
-            Port::Set(name) => all.push(Some(Ports::Set(port_set(*name)))),
-        }
-    }
-    if !ranges.is_empty() {
-        all.insert(0, Some(Ports::Ranges(joined(ranges))));
-    } else if all.is_empty() {
-        all.push(None);
-    }
-    all
-}
+mod matches;

@@ -113,7 +113,7 @@ impl RuleSet {
                 each(place, rule);
                 continue;
             }
-            let (statement, _) = parse::line(self.line(place, at), place.line, &mut none);
+            let (statement, _) = parse::line_of(self.line(place, at), place.line, &self.names, &mut none);
             if let Some(Statement::Rule(rule)) = statement {
                 each(place, &rule);
             }
@@ -139,7 +139,8 @@ impl RuleSet {
                 *gone = at;
             }
             let line = text.get((at - *gone) as usize..).map_or("", |rest| first_line(rest).0);
-            if let (Some(Statement::Rule(rule)), _) = parse::line(line, place.line, &mut none) {
+            if let (Some(Statement::Rule(rule)), _) = parse::line_of(line, place.line, &self.names, &mut none)
+            {
                 each(self, &rule);
             }
         }

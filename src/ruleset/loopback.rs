@@ -3,7 +3,7 @@
 //! them only: then those of loopback come first and decide on all of its packets, and the others need not
 //! except it one by one.
 
-use super::ast::{InterfaceList, Proto, RuleStatement, Statement};
+use super::ast::{Action, InterfaceList, Protos, RuleStatement, Statement};
 use super::each::RuleAt;
 use super::{RuleSet, parse};
 use crate::base::name::IfName;
@@ -37,6 +37,10 @@ impl Loopback {
     /// Takes notice of a rule. Whether it is for loopback only.
     pub(super) fn note(&mut self, rule: &RuleStatement) -> bool {
         let Some(list) = list(rule) else { return false };
+        if matches!(list, InterfaceList::Set(..)) {
+            // No set has loopback in it.
+            return false;
+        }
         let only = is_only(rule);
         if only {
             self.ended |= is_for_all(rule);
@@ -81,7 +85,7 @@ impl RuleSet {
             } else if let Some(Statement::Rule(rule)) = self.kept.get(number as usize) {
                 each(number + 1, rule);
             } else if let (Some(Statement::Rule(rule)), _) =
-                parse::line(self.line(place, at), place.line, &mut Vec::new())
+                parse::line_of(self.line(place, at), place.line, &self.names, &mut Vec::new())
             {
                 each(number + 1, &rule);
             }
@@ -94,7 +98,7 @@ fn list(rule: &RuleStatement) -> Option<&InterfaceList> {
     match rule.dir {
         Direction::In => Some(&rule.iif),
         Direction::Out => Some(&rule.oif),
-        Direction::Fwd => None,
+        _ => None,
     }
 }
 
@@ -130,6 +134,11 @@ fn leaves_out_lo(list: &InterfaceList) -> bool {
 /// Whether a rule decides on every packet of its interfaces.
 fn is_for_all(rule: &RuleStatement) -> bool {
     let lists = rule.src.len() + rule.dst.len() + rule.sport.len() + rule.dport.len();
-    let plain = rule.proto == Proto::All && rule.family.is_none() && rule.limit.is_none();
-    plain && lists == 0 && rule.ct == 0
+    let plain = rule.proto == Protos::ALL && rule.family.is_none() && rule.limit.is_none();
+    plain && lists == 0 && rule.ct == 0 && rule.extras.is_empty() && rule.not == 0 && decides(rule.action)
+}
+
+/// Whether no packet goes on from an action for sure.
+const fn decides(action: Action) -> bool {
+    matches!(action, Action::Accept | Action::Drop | Action::Reject)
 }

@@ -8,8 +8,10 @@ pub mod compile;
 pub mod diff;
 mod each;
 pub mod export;
+pub mod extra;
 pub mod lex;
 mod loopback;
+mod names;
 pub mod needs;
 pub mod parse;
 mod print;
@@ -21,10 +23,13 @@ use crate::base::diag::{Problem, Severity, decode};
 use crate::base::name::Name;
 use crate::base::range::Family;
 use crate::plan::Direction;
+use crate::plan::run::GROUP_PREFIX;
 use ast::{
-    Action, Address, InterfaceList, Port, RuleStatement, SetElements, SetStatement, Statement, StatementPlace,
+    Action, Address, InterfaceList, Port, RuleStatement, SetElements, SetStatement, Statement,
+    StatementPlace, not,
 };
 use each::{RuleAt, RulePlaces};
+use names::Names;
 use std::io;
 
 /// Longest line that is no set, in bytes.
@@ -80,6 +85,14 @@ pub struct RuleSet {
     pub sets: Vec<(StatementPlace, SetStatement)>,
     /// The first rule that asks for the interface of the default route.
     pub first_auto: Option<StatementPlace>,
+    /// The first rule that translates addresses, by family of its packets: IPv4, IPv6.
+    pub first_nat: [Option<StatementPlace>; 2],
+    /// Which directions have rules that translate addresses, in the order of `Direction::NAT`.
+    nat: [bool; 3],
+    /// Groups of rules, in the order of the text.
+    pub groups: Vec<(StatementPlace, Name)>,
+    /// Names that stand for something in values.
+    names: Names,
     /// Why it cuts off the SSH session that it was checked in, if it is known to.
     pub locks_out: Option<String>,
     /// Places in `sets`, in the order of the names.
@@ -277,13 +290,19 @@ impl RuleSet {
                 "at most 65536 are allowed; put a long list in a set",
             );
         }
-        match parse::line(text, place.line, problems).0 {
+        self.know_accounts(text, files);
+        match parse::line_of(text, place.line, &self.names, problems).0 {
             None => {}
             Some(Statement::Rule(rule)) => {
+                self.note(place, &rule, text, problems);
                 if rule.iif == InterfaceList::Auto || rule.oif == InterfaceList::Auto {
                     self.first_auto = self.first_auto.or(Some(place));
                 }
-                let named = rule.src.iter().chain(&rule.dst).any(|a| matches!(a, Address::Set(_)));
+                let of = |list: &InterfaceList| matches!(list, InterfaceList::Set(..));
+                let named = rule.src.iter().chain(&rule.dst).any(|a| matches!(a, Address::Set(_)))
+                    || of(&rule.iif)
+                    || of(&rule.oif)
+                    || matches!(rule.action, Action::Add(..));
                 let ports = rule.sport.iter().chain(&rule.dport).any(|p| matches!(p, Port::Set(_)));
                 self.second_look |= named || ports || !rule.src.is_empty() && !rule.dst.is_empty();
                 if self.loopback.get_mut(rule.dir as usize).is_some_and(|dir| dir.note(&rule)) {
@@ -310,7 +329,40 @@ impl RuleSet {
                     ));
                 }
             }
-            Some(Statement::Set(set)) => {
+            Some(Statement::Let(name, value)) => {
+                if !self.names.add(&name, &value) {
+                    let what = ["a second let of the name ", &name].concat();
+                    let at = 0..text.trim_ascii_end().len();
+                    problems.push(Problem::at(
+                        Severity::Error,
+                        place.line,
+                        text,
+                        at,
+                        what,
+                        "rename one".into(),
+                    ));
+                }
+            }
+            Some(Statement::Group(name)) => {
+                if self.groups.iter().any(|(_, known)| *known == name) {
+                    let what = ["a second group of the name ", name.as_str()].concat();
+                    let at = 0..text.trim_ascii_end().len();
+                    problems.push(Problem::at(
+                        Severity::Error,
+                        place.line,
+                        text,
+                        at,
+                        what,
+                        "rename one".into(),
+                    ));
+                } else {
+                    self.groups.push((place, name));
+                }
+            }
+            Some(Statement::Set(mut set)) => {
+                if !set.file.is_empty() {
+                    self.elements(place, &mut set, text, problems, files);
+                }
                 if let Err(before) = self.add(place, set) {
                     let what = ["a second set of this name; the first is ", &self.place(before)].concat();
                     problems.push(Problem::at(
@@ -328,6 +380,107 @@ impl RuleSet {
                     let all = 0..text.trim_ascii_end().len();
                     problems.push(Problem::at(Severity::Error, place.line, text, all, what, hint.to_owned()));
                 }
+            }
+        }
+    }
+
+    /// Reads the users and groups of the host, if a rule asks for them.
+    fn know_accounts(&mut self, text: &str, files: &mut dyn Files) {
+        let all = [(" uid=", "/etc/passwd"), (" gid=", "/etc/group")];
+        for (slot, (key, path)) in self.names.accounts.iter_mut().zip(all) {
+            if slot.is_none() && text.contains(key) {
+                let bytes = files.read(path).unwrap_or_default();
+                *slot = Some(String::from_utf8_lossy(&bytes).into_owned());
+            }
+        }
+    }
+
+    /// Takes notice of what of a rule others have to do with.
+    fn note(&mut self, place: StatementPlace, rule: &RuleStatement, text: &str, problems: &mut Vec<Problem>) {
+        for (slot, dir) in self.nat.iter_mut().zip(Direction::NAT) {
+            *slot |= rule.dir == dir;
+        }
+        if rule.action.is_nat() {
+            for (slot, family) in self.first_nat.iter_mut().zip(Family::ALL) {
+                if rule.only_family().is_none_or(|only| only == family) {
+                    *slot = slot.or(Some(place));
+                }
+            }
+        }
+        if let Action::Add(name, _) = rule.action
+            && self.set(&name).is_none()
+        {
+            let elements = SetElements::Dynamic;
+            let _ = self.add(place, SetStatement { name, family: None, elements, file: Box::default() });
+        }
+        // A group leads to none that comes behind it, so that no circle is possible.
+        let position = |name: &Name| self.groups.iter().position(|(_, known)| known == name);
+        let to = if let Action::Group(name) = rule.action { Some(name) } else { None };
+        let (of, to) =
+            (rule.group.map(|name| (name, position(&name))), to.map(|name| (name, position(&name))));
+        let mut wrong = |key: &str, name: Name, what: &str, hint: &str| {
+            let at = text.find(key).unwrap_or(0);
+            let end =
+                text.get(at..).and_then(|rest| rest.find([' ', '\t'])).map_or(text.len(), |len| at + len);
+            let what = [what, name.as_str()].concat();
+            problems.push(Problem::at(Severity::Error, place.line, text, at..end, what, hint.to_owned()));
+        };
+        if let Some((name, None)) = of {
+            wrong("group=", name, "there is no group ", "expected the name of a group statement before it");
+        }
+        match to {
+            Some((name, None)) => {
+                wrong(
+                    "group:",
+                    name,
+                    "there is no group ",
+                    "expected the name of a group statement before it",
+                );
+            }
+            Some((name, to)) if of.is_some_and(|(_, of)| of <= to) => {
+                wrong("group:", name, "a group leads to itself or to a later one: ", "change their order");
+            }
+            _ => {}
+        }
+    }
+
+    /// The elements of a set that stand in a file of their own.
+    fn elements(
+        &mut self,
+        place: StatementPlace,
+        set: &mut SetStatement,
+        text: &str,
+        problems: &mut Vec<Problem>,
+        files: &mut dyn Files,
+    ) {
+        let including = self.files.get(usize::from(place.file)).map_or("", |f| &f.name);
+        let found = files.expand(including, &set.file).and_then(|paths| match paths.as_slice() {
+            [path] => files.read(path),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        });
+        let mut wrong = |what: String, hint: &str| {
+            let all = 0..text.trim_ascii_end().len();
+            problems.push(Problem::at(Severity::Error, place.line, text, all, what, hint.to_owned()));
+        };
+        let bytes = match found {
+            Ok(bytes) => bytes,
+            Err(e) => return wrong([&*set.file, ": ", &e.to_string()].concat(), ""),
+        };
+        let mut number = 0;
+        for line in bytes.split(|b| *b == b'\n') {
+            number += 1;
+            let line = line.split(|b| matches!(b, b'#' | b';')).next().unwrap_or_default();
+            let words = line.split(|b| b.is_ascii_whitespace() || *b == b',').filter(|word| !word.is_empty());
+            for word in words {
+                let added = std::str::from_utf8(word)
+                    .ok()
+                    .map(|word| parse::add_element(&mut set.elements, set.family, word, 0));
+                let what = match added {
+                    Some(Ok(())) => continue,
+                    Some(Err(bad)) => bad.what,
+                    None => "not UTF-8".to_owned(),
+                };
+                return wrong([&*set.file, ":", &number.to_string(), ": ", &what].concat(), "");
             }
         }
     }
@@ -373,20 +526,41 @@ impl RuleSet {
                 list.iter().filter_map(|p| if let Port::Set(name) = p { Some((key, name)) } else { None }),
             );
         }
+        for (key, list) in [("iif", &rule.iif), ("oif", &rule.oif)] {
+            if let InterfaceList::Set(_, name) = list {
+                named.push((key, name));
+            }
+        }
+        if let Action::Add(name, _) = &rule.action {
+            named.push(("action", name));
+        }
+        let kind = |elements: &SetElements| match elements {
+            SetElements::Ports(_) => "ports",
+            SetElements::Interfaces(_) => "interfaces",
+            SetElements::Addresses(_) | SetElements::Dynamic => "addresses",
+        };
         for (key, name) in named {
-            let addresses = key.len() == 3;
+            let wanted = match key {
+                "src" | "dst" | "action" => "addresses",
+                "iif" | "oif" => "interfaces",
+                _ => "ports",
+            };
             let (what, hint) = match self.set(name) {
-                None => ("there is no set ", "expected the name of a set statement"),
-                Some(set) => match (&set.elements, set.family, rule.only_family()) {
-                    (SetElements::Ports(_), ..) if addresses => ("ports, not addresses, are in the set ", ""),
-                    (SetElements::Addresses(_), ..) if !addresses => {
-                        ("addresses, not ports, are in the set ", "")
+                None => ("there is no set ".to_owned(), "expected the name of a set statement"),
+                Some(set) => match (kind(&set.elements), set.family, rule.only_family()) {
+                    (found, ..) if found != wanted => {
+                        ([found, ", not ", wanted, ", are in the set "].concat(), "")
                     }
-                    (_, Some(a), Some(b)) if a != b => ("the rule is of another family than the set ", ""),
+                    _ if key == "action" && set.elements != SetElements::Dynamic => {
+                        ("a set with elements of its own is ".to_owned(), "rename one: rules fill it alone")
+                    }
+                    (_, Some(a), Some(b)) if a != b => {
+                        ("the rule is of another family than the set ".to_owned(), "")
+                    }
                     _ => continue,
                 },
             };
-            let what = [what, name.as_str()].concat();
+            let what = [what.as_str(), name.as_str()].concat();
             insert(problems, place.file, self.mark(place, Severity::Error, key, what, hint));
         }
         if no_family_left(self, rule) {
@@ -398,6 +572,13 @@ impl RuleSet {
         }
     }
 
+    /// The families that the lists of addresses of a rule leave; what a list excepts leaves both.
+    #[must_use]
+    pub fn both_families(&self, rule: &RuleStatement) -> [[bool; 2]; 2] {
+        [(not::SRC, &rule.src), (not::DST, &rule.dst)]
+            .map(|(bit, list)| if rule.is_not(bit) { [true; 2] } else { self.families(list) })
+    }
+
     /// The families that a list of addresses leaves.
     #[must_use]
     pub fn families(&self, list: &[Address]) -> [bool; 2] {
@@ -406,6 +587,7 @@ impl RuleSet {
             let family = match item {
                 Address::Range(range) => Some(range.family()),
                 Address::Set(name) => self.set(name).and_then(|set| set.family),
+                Address::Kind(_) => None,
             };
             for (slot, f) in has.iter_mut().zip(Family::ALL) {
                 *slot |= family.is_none_or(|family| family == f);
@@ -442,11 +624,12 @@ fn insert(problems: &mut Vec<(u16, Problem)>, file: u16, problem: Problem) {
 
 /// Whether source and destination exclude each other.
 fn no_family_left(set: &RuleSet, rule: &RuleStatement) -> bool {
-    let (src, dst) = (set.families(&rule.src), set.families(&rule.dst));
+    let [src, dst] = set.both_families(rule);
     !src.iter().zip(dst).any(|(&a, b)| a && b)
 }
 
-/// The canonical form of a file's text: comments and blank lines stay where they are.
+/// The canonical form of a file's text: comments and blank lines stay where they are, and so do the names in
+/// values that stand for something else.
 ///
 /// # Errors
 /// All problems of the text.
@@ -454,16 +637,43 @@ pub fn canonical(bytes: &[u8]) -> Result<String, Vec<Problem>> {
     let mut problems = Vec::new();
     let text = decode(bytes, &mut problems).unwrap_or("");
     let mut out = String::with_capacity(text.len() * 2);
+    let mut names = Names { lenient: true, ..Names::default() };
     for (number, line) in (1u32..).zip(text.lines()) {
-        let (statement, comment) = parse::line(line, number, &mut problems);
+        let (statement, comment) = parse::line_of(line, number, &names, &mut problems);
+        if let Some(Statement::Let(name, value)) = &statement {
+            names.add(name, value);
+        }
         if let Some(statement) = statement {
-            out.push_str(&statement.to_string());
+            out.push_str(&as_written(line, statement.to_string()));
             out.push_str(if comment.is_empty() { "" } else { " " });
         }
         out.push_str(comment.trim_ascii_end());
         out.push('\n');
     }
     if problems.is_empty() { Ok(out) } else { Err(problems) }
+}
+
+/// A printed statement with those values as they were written in which a name stands for something else.
+fn as_written(line: &str, printed: String) -> String {
+    if !line.contains('$') && !line.contains("uid=") && !line.contains("gid=") {
+        return printed;
+    }
+    let (mut was, mut is) = (lex::StatementLine::default(), lex::StatementLine::default());
+    let _ = (lex::cut(line, &mut was), lex::cut(&printed, &mut is));
+    let named = |pair: &&lex::Pair<'_>| {
+        let names = pair.raw.contains('$') || matches!(pair.key, "uid" | "gid");
+        names && !matches!(pair.key, "log" | "comment" | "file")
+    };
+    let (mut out, mut at) = (String::new(), 0);
+    for pair in &is.pairs {
+        if let Some(before) = was.pairs.iter().filter(named).find(|before| before.key == pair.key) {
+            out.push_str(printed.get(at..pair.value_at).unwrap_or(""));
+            out.push_str(before.raw);
+            at = pair.value_at + pair.raw.len();
+        }
+    }
+    out.push_str(printed.get(at..).unwrap_or(""));
+    out
 }
 
 /// The word for a direction, as the language has it.

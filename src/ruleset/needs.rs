@@ -92,7 +92,8 @@ const ICMP6: u8 = 58;
 fn packet(direction: Direction, family: Family, proto: u8, ports: (u16, u16), state: u8) -> Packet {
     let ports = if proto == TCP || proto == UDP { (Some(ports.0), Some(ports.1)) } else { (None, None) };
     let always = state != NEW;
-    Packet { direction, family, proto, ports, state, addrs: (None, None), links: (None, None), always }
+    let (addrs, links, icmp) = ((None, None), (None, None), None);
+    Packet { direction, family, proto, ports, icmp, state, addrs, links, always }
 }
 
 /// A packet over an interface.
@@ -100,7 +101,7 @@ fn over(mut packet: Packet, link: Option<IfName>) -> Packet {
     match packet.direction {
         In => packet.links.0 = link,
         Out => packet.links.1 = link,
-        Fwd => {}
+        _ => {}
     }
     packet
 }
@@ -176,8 +177,12 @@ impl HostNeeds {
         ];
         for (dir, what, hint) in all {
             self.need(what, hint);
+            let one = packet(dir, Family::V6, ICMP6, (0, 0), UNTRACKED);
             for link in links(host) {
-                self.probe(over(packet(dir, Family::V6, ICMP6, (0, 0), UNTRACKED), link), SAME);
+                for solicits_or_advertises in [135, 136] {
+                    let icmp = Some(solicits_or_advertises);
+                    self.probe(over(Packet { icmp, ..one.clone() }, link), SAME);
+                }
             }
         }
     }
@@ -206,7 +211,10 @@ impl HostNeeds {
                     self.after(at, question);
                     asks.push(question);
                 }
-                let at = self.probe(over(packet(In, family, icmp, (0, 0), RELATED), link), error);
+                // That the way or the port is not there; that a packet is too big for IPv6.
+                let kind = Some(if family == Family::V4 { 3 } else { 2 });
+                let lost = Packet { icmp: kind, ..packet(In, family, icmp, (0, 0), RELATED) };
+                let at = self.probe(over(lost, link), error);
                 if let Some(first) = asks.first() {
                     self.after(at, *first);
                 }

@@ -3,16 +3,19 @@
 //! with it is `read`'s matter.
 
 use super::ast::{
-    Action, Address, InterfaceList, LimitOption, Port, Proto, RuleStatement, SetElements, SetStatement,
-    Statement,
+    Action, Address, Extra, InterfaceList, LimitOption, Port, Protos, RuleStatement, SetElements,
+    SetStatement, Statement, not,
 };
+use super::extra;
 use super::lex::{self, Pair, StatementLine};
+use super::names::Names;
 use super::value;
 use super::words::{self, key};
 use crate::base::diag::{Bad, Checked, Problem, Severity, suggest};
 use crate::base::name::{IfName, NAME_MAX, Name};
 use crate::base::range::Family;
-use crate::plan::Direction;
+use crate::plan::{Direction, ct};
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Longest prefix that the kernel puts before a log line (NF_LOG_PREFIXLEN with its NUL).
@@ -20,8 +23,19 @@ pub const PREFIX_MAX: usize = 127;
 /// Longest comment that every version of nft shows.
 pub const COMMENT_MAX: usize = 127;
 
-/// The statement of a line and the comment behind it; `None` if it has none or a wrong one.
+/// The statement of a line that needs no names, and the comment behind it; `None` if it has none or a wrong
+/// one.
 pub fn line<'a>(text: &'a str, line: u32, problems: &mut Vec<Problem>) -> (Option<Statement>, &'a str) {
+    line_of(text, line, &Names::default(), problems)
+}
+
+/// The statement of a line, and the comment behind it.
+pub fn line_of<'a>(
+    text: &'a str,
+    line: u32,
+    names: &Names,
+    problems: &mut Vec<Problem>,
+) -> (Option<Statement>, &'a str) {
     let mut cut = StatementLine::default();
     if let Err(broken) = lex::cut(text, &mut cut) {
         let word = text.split_ascii_whitespace().next().unwrap_or("");
@@ -52,6 +66,7 @@ pub fn line<'a>(text: &'a str, line: u32, problems: &mut Vec<Problem>) -> (Optio
         line: &cut,
         known: &[],
         at: [NONE; words::RULE.len()],
+        names,
         problems,
     };
     let statement = reader.statement();
@@ -70,6 +85,7 @@ struct StatementReader<'a, 'p> {
     known: &'static [&'static str],
     /// Where among the pairs each of them is.
     at: [u8; words::RULE.len()],
+    names: &'p Names,
     problems: &'p mut Vec<Problem>,
 }
 
@@ -83,6 +99,10 @@ impl<'a> StatementReader<'a, '_> {
     }
 
     fn bad(&mut self, pair: &Pair<'a>, bad: Bad) {
+        if pair.raw.contains('$') {
+            // What stands for another text is to blame as a whole.
+            return self.wrong(pair.value_at..pair.value_at + pair.raw.len(), bad.what, bad.hint);
+        }
         let end = pair.value_at + pair.raw.len();
         let at = (pair.value_at + bad.at.start).min(end)..(pair.value_at + bad.at.end).min(end);
         self.wrong(at, bad.what, bad.hint);
@@ -91,9 +111,11 @@ impl<'a> StatementReader<'a, '_> {
     fn statement(&mut self) -> Option<Statement> {
         self.known = match self.line.word {
             "policy" => &words::POLICY,
-            "rule" => &words::RULE,
+            "rule" | "nat" => &words::RULE,
             "set" => &words::SET,
             "include" => &words::INCLUDE,
+            "group" => &words::GROUP,
+            "let" => return self.name(),
             word => {
                 let at = self.line.word_at..self.line.word_at + word.len();
                 let hint = expected(word, &words::STATEMENTS);
@@ -104,9 +126,42 @@ impl<'a> StatementReader<'a, '_> {
         self.keys();
         match self.line.word {
             "policy" => self.policy(),
-            "rule" => self.rule().map(|rule| Statement::Rule(Box::new(rule))),
+            "rule" | "nat" => self.rule().map(|rule| Statement::Rule(Box::new(rule))),
             "set" => self.set().map(Statement::Set),
+            "group" => self.group(0, NAME_MAX - super::GROUP_PREFIX.len()).map(Statement::Group),
             _ => self.include(),
+        }
+    }
+
+    /// `let NAME=TEXT`
+    fn name(&mut self) -> Option<Statement> {
+        let whole = self.line.word_at..self.line.word_at + self.line.word.len();
+        let [pair] = self.line.pairs.as_slice() else {
+            self.wrong(whole, "let takes one name=text".into(), "as in let lan=eth1,br-lan".into());
+            return None;
+        };
+        let pair = *pair;
+        let plain = Name::new(pair.key).filter(|_| !pair.key.contains('.'));
+        if plain.is_none() {
+            self.key_wrong(&pair, " is not a valid name", "a letter, then letters, digits, _ and -");
+        }
+        let value = self.text(&pair)?.into_owned();
+        if value.is_empty() {
+            self.key_wrong(&pair, " is empty", "expected what it stands for");
+        }
+        Some(Statement::Let(pair.key.to_owned(), value))
+    }
+
+    /// The value of a pair with the texts that `let` has named.
+    fn text(&mut self, pair: &Pair<'a>) -> Option<Cow<'a, str>> {
+        match self.names.expand(pair.value()) {
+            Ok(text) => Some(text),
+            Err(name) => {
+                let at = pair.value_at..pair.value_at + pair.raw.len();
+                let hint = "a let statement before it names the text";
+                self.wrong(at, ["there is no $", &name].concat(), hint.into());
+                None
+            }
         }
     }
 
@@ -157,21 +212,68 @@ impl<'a> StatementReader<'a, '_> {
     /// Reads the value of a key that may be missing; `word` means the same as a missing one.
     fn optional(&mut self, key: usize, word: &str, read: &mut dyn FnMut(&str) -> Checked<()>) {
         let Some(pair) = self.find(key).filter(|p| p.raw != word) else { return };
-        if let Err(bad) = read(&pair.value()) {
+        let literal = matches!(key, key::LOG | key::COMMENT);
+        let Some(text) = (if literal { Some(pair.value()) } else { self.text(&pair) }) else { return };
+        if let Err(bad) = read(&text) {
             self.bad(&pair, *bad);
         }
     }
 
     fn direction(&mut self) -> Option<Direction> {
+        let is_nat = self.line.word == "nat";
+        if self.line.word == "rule" && self.find(key::GROUP).is_some() {
+            if let Some(pair) = self.find(key::DIR) {
+                self.key_wrong(&pair, " in a rule of a group", "the rule that leads to the group has it");
+            }
+            return Some(Direction::Fwd);
+        }
         let pair = self.required(key::DIR)?;
-        let i = self.choice(&pair, "direction", &words::DIRECTIONS)?;
-        Direction::ALL.get(i).copied()
+        let (words, all) = match is_nat {
+            true => (words::NAT_DIRECTIONS, Direction::NAT),
+            false => (words::DIRECTIONS, Direction::ALL),
+        };
+        all.get(self.choice(&pair, "direction", &words)?).copied()
     }
 
     fn action(&mut self) -> Option<Action> {
         let pair = self.required(key::ACTION)?;
-        let i = self.choice(&pair, "action", &words::ACTIONS)?;
-        Action::ALL.get(i).copied()
+        let is_rule = self.line.word == "rule";
+        if let Some((word, rest)) = pair.raw.split_once(':').filter(|_| is_rule) {
+            match word {
+                "group" if Name::new(rest).is_some() => return Name::new(rest).map(Action::Group),
+                "add" => match value::addition(rest) {
+                    Ok((name, seconds)) => return Some(Action::Add(name, seconds)),
+                    Err(bad) => self.bad(&pair, *bad.moved(4)),
+                },
+                _ => {
+                    let at = pair.value_at..pair.value_at + pair.raw.len();
+                    let what = ["unknown action '", pair.raw, "'"].concat();
+                    self.wrong(at, what, "expected group:NAME or add:@SET/TIME".into());
+                }
+            }
+            return None;
+        }
+        let (all, nat) = words::ACTIONS.split_at(words::ACTIONS.len() - 4);
+        let known = match self.line.word {
+            "policy" => all.get(..3).unwrap_or_default().to_vec(),
+            "nat" => [nat, &["accept", "log", "count"]].concat(),
+            _ => [all, &["add:@SET/TIME", "group:NAME"]].concat(),
+        };
+        let word = self.choice(&pair, "action", &known).and_then(|i| known.get(i).copied())?;
+        words::ACTIONS.iter().position(|w| *w == word).and_then(|i| Action::ALL.get(i).copied())
+    }
+
+    /// The name of a group, by the key that has it.
+    fn group(&mut self, key: usize, room: usize) -> Option<Name> {
+        let pair = self.required(key)?;
+        let name = Name::new(pair.raw).filter(|_| pair.raw.len() <= room && !pair.raw.contains('.'));
+        if name.is_none() {
+            let what = ["'", pair.raw, "' is not a valid name for a group"].concat();
+            let hint =
+                ["a letter, then letters, digits, _ and -, at most ", &room.to_string(), " in all"].concat();
+            self.bad(&pair, *Bad::new(0..pair.raw.len(), what, &hint));
+        }
+        name
     }
 
     fn family(&mut self, key: usize) -> Option<Family> {
@@ -197,31 +299,21 @@ impl<'a> StatementReader<'a, '_> {
         let name = self.required(key::SET_NAME);
         self.required(key::SET_FAMILY);
         let kind = self.required(key::SET_TYPE).and_then(|p| self.choice(&p, "type", &words::TYPES));
-        let elements = self.required(key::SET_ELEMENTS);
+        let file = self.find(key::SET_FILE);
+        let elements = if file.is_some() { None } else { self.required(key::SET_ELEMENTS) };
+        if let Some(pair) = file.filter(|_| self.find(key::SET_ELEMENTS).is_some()) {
+            self.key_wrong(&pair, " and elements", "the elements stand here or there");
+        }
+        if let Some(pair) = file.filter(|pair| pair.raw.is_empty() || kind == Some(2)) {
+            self.key_wrong(&pair, " is not for this set", "expected a file of addresses or of ports");
+        }
         let family = self.family(key::SET_FAMILY);
-        let mut ports = Vec::new();
-        let mut ranges = Vec::new();
-        if let (Some(pair), Some(kind)) = (elements, kind) {
-            let mut read = |text: &str, at: usize| {
-                if kind == 0 {
-                    ranges.push(value::range(text, at)?);
-                } else {
-                    ports.push(value::ports(text, at)?);
-                }
-                Ok(())
-            };
-            if let Err(bad) = value::items(&pair.value(), &mut read) {
+        let mut list = kind.map(|kind| empty(kind, family))?;
+        if let Some(pair) = elements
+            && let Some(text) = self.text(&pair)
+        {
+            if let Err(bad) = value::items(&text, &mut |text, at| add_element(&mut list, family, text, at)) {
                 self.bad(&pair, *bad);
-            }
-            if let Some((range, family)) =
-                family.and_then(|f| Some((ranges.iter().find(|r| r.family() != f)?, f)))
-            {
-                let what =
-                    [range.to_string().as_str(), " is not of family ", family_word(Some(family))].concat();
-                self.bad(
-                    &pair,
-                    *Bad::new(0..pair.value().len(), what, "the family of all elements, or family=any"),
-                );
             }
         }
         // In the kernel, a set of both families is two, NAME.4 and NAME.6.
@@ -237,69 +329,92 @@ impl<'a> StatementReader<'a, '_> {
             parsed
         });
         // Ports have no family: whatever is said of it means nothing.
-        let (family, elements) = match kind? {
-            0 => (family, SetElements::Addresses(ranges)),
-            _ => (None, SetElements::Ports(ports)),
-        };
-        Some(SetStatement { name: parsed?, family, elements })
+        let family = family.filter(|_| kind == Some(0));
+        let file = file.map(|pair| pair.value().into()).unwrap_or_default();
+        Some(SetStatement { name: parsed?, family, elements: list, file })
     }
 
     fn rule(&mut self) -> Option<RuleStatement> {
         let (dir, action) = (self.direction(), self.action());
-        let proto = self.required(key::PROTO).and_then(|p| self.choice(&p, "protocol", &words::PROTOCOLS));
-        let proto = proto.and_then(|i| Proto::ALL.get(i).copied());
-        let mut rule = RuleStatement {
-            dir: dir.unwrap_or(Direction::In),
-            action: action.unwrap_or(Action::Drop),
-            proto: proto.unwrap_or(Proto::All),
-            family: self.family(key::FAMILY),
-            log: None,
-            ratelimit: None,
-            limit: None,
-            burst: 0,
-            iif: InterfaceList::Any,
-            oif: InterfaceList::Any,
-            src: Box::default(),
-            dst: Box::default(),
-            sport: Box::default(),
-            dport: Box::default(),
-            ct: 0,
-            comment: Box::default(),
-        };
+        let proto = if self.line.word == "nat" { self.find(key::PROTO) } else { self.required(key::PROTO) };
+        let mut rule = RuleStatement::new(dir.unwrap_or(Direction::In), action.unwrap_or(Action::Drop));
+        let before = self.problems.len();
+        if let Some(pair) = proto {
+            self.protocols(&pair, &mut rule);
+        }
+        let proto = before == self.problems.len() && (proto.is_some() || self.line.word == "nat");
+        rule.family = self.family(key::FAMILY);
+        if self.find(key::GROUP).is_some() {
+            rule.group = self.group(key::GROUP, NAME_MAX);
+        }
         self.optional(key::LOG, "none", &mut |t| put(&mut rule.log, value::prefix(t).map(Some)));
         self.optional(key::RATELIMIT, "any", &mut |t| put(&mut rule.ratelimit, value::rate(t).map(Some)));
         self.optional(key::LIMIT, "any", &mut |t| put(&mut rule.limit, limit(t).map(Some)));
         self.optional(key::BURST, "", &mut |t| put(&mut rule.burst, value::burst(t)));
         self.optional(key::IIF, "any", &mut |t| put(&mut rule.iif, interfaces(t)));
         self.optional(key::OIF, "any", &mut |t| put(&mut rule.oif, interfaces(t)));
-        self.optional(key::SRC, "any", &mut |t| put(&mut rule.src, addresses(t)));
-        self.optional(key::DST, "any", &mut |t| put(&mut rule.dst, addresses(t)));
-        self.optional(key::SPORT, "any", &mut |t| put(&mut rule.sport, ports(t)));
-        self.optional(key::DPORT, "any", &mut |t| put(&mut rule.dport, ports(t)));
+        let bits = &mut rule.not;
+        self.optional(key::SRC, "any", &mut |t| put(&mut rule.src, addresses(t, (not::SRC, bits))));
+        self.optional(key::DST, "any", &mut |t| put(&mut rule.dst, addresses(t, (not::DST, bits))));
+        self.optional(key::SPORT, "any", &mut |t| put(&mut rule.sport, ports(t, (not::SPORT, bits))));
+        self.optional(key::DPORT, "any", &mut |t| put(&mut rule.dport, ports(t, (not::DPORT, bits))));
         self.optional(key::CT, "any", &mut |t| put(&mut rule.ct, value::states(t)));
         self.optional(key::COMMENT, "", &mut |t| put(&mut rule.comment, value::comment(t)));
-        let whole = dir.is_some() && action.is_some() && proto.is_some();
+        self.optional(key::TO, "", &mut |t| put(&mut rule.to, value::target(t).map(Box::new).map(Some)));
+        let names = self.names;
+        let mut extras: Vec<Extra> = Vec::new();
+        for (place, row) in (0u8..).zip(&extra::ROWS) {
+            self.optional(key::EXTRA + usize::from(place), "any", &mut |t| {
+                extras.push(extra::read((place, row), t, &|key, name| names.account(key, name))?);
+                Ok(())
+            });
+        }
+        rule.extras = extras.into();
+        let whole = dir.is_some() && action.is_some() && proto;
         if whole {
             self.fits(&rule);
+            self.fits_more(&rule);
         }
         whole.then_some(rule)
+    }
+
+    /// `proto=`
+    fn protocols(&mut self, pair: &Pair<'a>, rule: &mut RuleStatement) {
+        let Some(text) = self.text(pair) else { return };
+        let (is_not, list) = text.strip_prefix('!').map_or((false, &*text), |list| (true, list));
+        if list == "all" && !is_not {
+            return;
+        }
+        let mut numbers: Vec<u8> = Vec::new();
+        let read = value::items(list, &mut |item, at| {
+            let word = words::PROTOCOLS.iter().find(|(word, n)| *word == item && *n > 0);
+            let digits = item.bytes().all(|b| b.is_ascii_digit());
+            let number = word.map(|(_, n)| *n).or_else(|| item.parse().ok().filter(|n| digits && *n > 0));
+            let number = number.ok_or_else(|| {
+                let words: Vec<&str> = words::PROTOCOLS.iter().map(|(word, _)| *word).collect();
+                let what = ["unknown protocol '", item, "'"].concat();
+                Bad::new(at..at + item.len(), what, &(expected(item, &words) + "; or a number"))
+            })?;
+            if !numbers.contains(&number) {
+                numbers.push(number);
+            }
+            Ok(())
+        });
+        match (read, Protos::new(&numbers)) {
+            (Err(bad), _) => self.bad(pair, *bad.moved(usize::from(is_not))),
+            (Ok(()), None) => self.key_wrong(pair, " has too many protocols", "at most 8"),
+            (Ok(()), Some(all)) => {
+                rule.proto = all;
+                rule.not |= if is_not { not::PROTO } else { 0 };
+            }
+        }
     }
 
     /// Keys that do not go together.
     fn fits(&mut self, rule: &RuleStatement) {
         let hints: [(usize, bool, &str, &str); 7] = [
-            (
-                key::SPORT,
-                !rule.sport.is_empty() && !rule.proto.has_ports(),
-                " needs a protocol with ports",
-                PORTS,
-            ),
-            (
-                key::DPORT,
-                !rule.dport.is_empty() && !rule.proto.has_ports(),
-                " needs a protocol with ports",
-                PORTS,
-            ),
+            (key::SPORT, !rule.sport.is_empty() && !rule.has_ports(), " needs a protocol with ports", PORTS),
+            (key::DPORT, !rule.dport.is_empty() && !rule.has_ports(), " needs a protocol with ports", PORTS),
             (
                 key::RATELIMIT,
                 rule.ratelimit.is_some() && rule.log.is_none(),
@@ -314,19 +429,19 @@ impl<'a> StatementReader<'a, '_> {
             ),
             (
                 key::OIF,
-                rule.oif != InterfaceList::Any && rule.dir == Direction::In,
+                rule.oif != InterfaceList::Any && !rule.dir.goes_out(),
                 " in a rule with dir=in",
                 "where it goes out is not known for packets to this host",
             ),
             (
                 key::IIF,
-                rule.iif != InterfaceList::Any && rule.dir == Direction::Out,
+                rule.iif != InterfaceList::Any && !rule.dir.comes_in(),
                 " in a rule with dir=out",
                 "where it came in is not known for packets of this host",
             ),
             (
                 key::FAMILY,
-                rule.family.is_some_and(|f| rule.proto.family().is_some_and(|p| p != f)),
+                rule.family.is_some_and(|f| rule.proto_family().is_some_and(|p| p != f)),
                 " contradicts proto",
                 "icmp is IPv4, icmp6 is IPv6",
             ),
@@ -345,10 +460,112 @@ impl<'a> StatementReader<'a, '_> {
             }
         }
     }
+
+    /// Keys of the table that miss what they need, and actions that do.
+    fn fits_more(&mut self, rule: &RuleStatement) {
+        for extra in &rule.extras {
+            let row = extra::ROWS.get(usize::from(extra.row));
+            if let (Some((what, hint)), Some(pair)) =
+                (row.and_then(|row| row.missing(rule)), self.find(key::EXTRA + usize::from(extra.row)))
+            {
+                self.key_wrong(&pair, what, hint);
+            }
+        }
+        let has = |row: u8| rule.extra(row).is_some();
+        let to = rule.to.as_deref().copied().unwrap_or((None, None));
+        let decides = matches!(rule.action, Action::Snat | Action::Masquerade);
+        let source = decides && rule.dir != Direction::Post;
+        let target = matches!(rule.action, Action::Dnat | Action::Redirect) && rule.dir == Direction::Post;
+        let states = rule.ct & (ct::DNAT | ct::SNAT) != 0;
+        let all: [(usize, bool, &str, &str); 9] = [
+            (key::ACTION, source, " in a direction that is not post", "sources are translated in dir=post"),
+            (key::ACTION, target, " in direction post", "destinations are translated in dir=pre or dir=out"),
+            (
+                key::TO,
+                rule.to.is_some() && !rule.action.is_nat(),
+                " without nat",
+                "add action=dnat or the like",
+            ),
+            (
+                key::TO,
+                to.0.is_some() && matches!(rule.action, Action::Masquerade | Action::Redirect),
+                " with an address",
+                "the interface has the address; only ports are told, as in to=:8080",
+            ),
+            (key::TO, to.1.is_some() && !rule.has_ports(), " with a port needs a protocol with ports", PORTS),
+            (
+                key::RATELIMIT,
+                rule.action == Action::Log && rule.limit.is_some() && rule.ratelimit.is_some(),
+                " and limit",
+                "with action=log both bound the same",
+            ),
+            (
+                key::EXTRA + usize::from(extra::at::CONNS),
+                has(extra::at::CONNS) && rule.limit.is_some(),
+                " and limit",
+                "write two rules",
+            ),
+            (
+                key::EXTRA + usize::from(extra::at::GROUP),
+                has(extra::at::GROUP) && has(extra::at::LEVEL),
+                " and log-level",
+                "a group of nfnetlink_log has no levels",
+            ),
+            (key::CT, states && rule.dir.is_nat(), " with dnat or snat", "nat rules make it so"),
+        ];
+        for (key, is_wrong, what, hint) in all {
+            if let Some(pair) = self.find(key).filter(|_| is_wrong) {
+                self.key_wrong(&pair, what, hint);
+            }
+        }
+        if matches!(rule.action, Action::Snat | Action::Dnat) && rule.to.is_none() {
+            self.required(key::TO);
+        }
+        if rule.action == Action::Log && rule.log.is_none() {
+            self.required(key::LOG);
+        }
+    }
 }
 
 const NO_INTERFACE: &str = "is not an interface name";
 const PORTS: &str = "expected proto=tcp or proto=udp";
+
+/// The elements of a set of this type before the first one.
+pub(super) fn empty(kind: usize, _: Option<Family>) -> SetElements {
+    match kind {
+        0 => SetElements::Addresses(Vec::new()),
+        1 => SetElements::Ports(Vec::new()),
+        _ => SetElements::Interfaces(Vec::new()),
+    }
+}
+
+/// Adds an element of a set.
+pub(super) fn add_element(
+    list: &mut SetElements,
+    family: Option<Family>,
+    text: &str,
+    at: usize,
+) -> Checked<()> {
+    match list {
+        SetElements::Addresses(ranges) => {
+            let range = value::range(text, at)?;
+            if family.is_some_and(|family| range.family() != family) {
+                let what = [range.to_string().as_str(), " is not of family ", family_word(family)].concat();
+                let hint = "the family of all elements, or family=any";
+                return Err(Bad::new(at..at + text.len(), what, hint));
+            }
+            ranges.push(range);
+        }
+        SetElements::Ports(ports) => ports.push(value::ports(text, at)?),
+        SetElements::Interfaces(names) => {
+            let hint = "at most 15 characters; a * may end it; lo is named by rules only";
+            let name = IfName::new(text).filter(|name| !name.matches("lo") && !text.starts_with('$'));
+            names.push(name.ok_or_else(|| Bad::word(at, text, NO_INTERFACE, hint))?);
+        }
+        SetElements::Dynamic => {}
+    }
+    Ok(())
+}
 
 fn unknown_statement(word: &str) -> String {
     ["unknown statement '", word, "'"].concat()
@@ -396,6 +613,9 @@ fn interfaces(text: &str) -> Checked<InterfaceList> {
         Some(list) => (true, list, 1),
         None => (false, text, 0),
     };
+    if list.starts_with('@') {
+        return Ok(InterfaceList::Set(not, value::set_name(list, skipped)?));
+    }
     let mut names = Vec::with_capacity(value::count(list));
     value::items(list, &mut |item, at| {
         let (name, why, hint) = match item {
@@ -409,19 +629,35 @@ fn interfaces(text: &str) -> Checked<InterfaceList> {
     Ok(InterfaceList::Names { not, names: names.into() })
 }
 
-fn addresses(text: &str) -> Checked<Box<[Address]>> {
+/// Takes the `!` before a list: `bit` is noted in `bits` then.
+fn without_not<'a>(text: &'a str, (bit, bits): (u8, &mut u8)) -> (&'a str, usize) {
+    match text.strip_prefix('!') {
+        Some(list) => {
+            *bits |= bit;
+            (list, 1)
+        }
+        None => (text, 0),
+    }
+}
+
+fn addresses(text: &str, not: (u8, &mut u8)) -> Checked<Box<[Address]>> {
+    let (text, skipped) = without_not(text, not);
     let mut list = Vec::with_capacity(value::count(text));
     value::items(text, &mut |item, at| {
-        list.push(match item.strip_prefix('@') {
-            Some(_) => Address::Set(value::set_name(item, at)?),
-            None => Address::Range(value::range(item, at)?),
+        let kind = (0u8..).zip(&words::KINDS).find(|(_, (word, _))| *word == item);
+        list.push(match (kind, item.strip_prefix('@')) {
+            (Some((kind, _)), _) => Address::Kind(kind),
+            (None, Some(_)) => Address::Set(value::set_name(item, at)?),
+            (None, None) => Address::Range(value::range(item, at)?),
         });
         Ok(())
-    })?;
+    })
+    .map_err(|bad| bad.moved(skipped))?;
     Ok(list.into())
 }
 
-fn ports(text: &str) -> Checked<Box<[Port]>> {
+fn ports(text: &str, not: (u8, &mut u8)) -> Checked<Box<[Port]>> {
+    let (text, skipped) = without_not(text, not);
     let mut list = Vec::with_capacity(value::count(text));
     value::items(text, &mut |item, at| {
         list.push(match item.strip_prefix('@') {
@@ -429,6 +665,7 @@ fn ports(text: &str) -> Checked<Box<[Port]>> {
             None => value::ports(item, at).map(|(first, last)| Port::Range(first, last))?,
         });
         Ok(())
-    })?;
+    })
+    .map_err(|bad| bad.moved(skipped))?;
     Ok(list.into())
 }

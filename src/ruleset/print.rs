@@ -3,10 +3,10 @@
 //! texts.
 
 use super::ast::{
-    Action, Address, InterfaceList, Port, Proto, RuleStatement, SetElements, SetStatement, Statement,
+    Action, Address, InterfaceList, NatTarget, Port, RuleStatement, SetElements, SetStatement, Statement, not,
 };
 use super::parse::family_word;
-use super::words::{DIRECTIONS, PROTOCOLS, STATES, UNITS};
+use super::words::{ACTIONS, DIRECTIONS, KINDS, NAT_DIRECTIONS, PROTOCOLS, STATES, UNITS};
 use crate::plan::{Direction, Rate};
 use std::fmt::{Display, Formatter, Result, Write};
 
@@ -14,11 +14,20 @@ impl Display for Statement {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
             Statement::Policy(dir, action) => {
-                let (dir, action) = (direction(*dir), action_word(*action));
                 f.write_str("policy dir=")?;
-                f.write_str(dir)?;
+                f.write_str(direction(*dir))?;
                 f.write_str(" action=")?;
-                f.write_str(action)
+                self::action(f, *action)
+            }
+            Statement::Let(name, value) => {
+                f.write_str("let ")?;
+                f.write_str(name)?;
+                f.write_char('=')?;
+                text(f, value)
+            }
+            Statement::Group(name) => {
+                f.write_str("group name=")?;
+                f.write_str(name.as_str())
             }
             Statement::Rule(r) => rule(f, r),
             Statement::Set(s) => set(f, s),
@@ -32,33 +41,75 @@ impl Display for Statement {
 
 /// The word for a direction.
 pub(super) fn direction(dir: Direction) -> &'static str {
-    DIRECTIONS.get(dir as usize).unwrap_or(&"")
+    let word = DIRECTIONS.iter().zip(Direction::ALL).find(|(_, d)| *d == dir);
+    let nat = || NAT_DIRECTIONS.iter().zip(Direction::NAT).find(|(_, d)| *d == dir);
+    word.or_else(nat).map_or("", |(word, _)| word)
 }
 
-/// The word for an action.
-pub(super) const fn action_word(action: Action) -> &'static str {
-    match action {
-        Action::Accept => "accept",
-        Action::Drop => "drop",
-        Action::Reject => "reject",
+fn action(f: &mut Formatter<'_>, action: Action) -> Result {
+    let word = Action::ALL.iter().zip(ACTIONS).find(|(known, _)| **known == action);
+    match (action, word) {
+        (Action::Group(name), _) => {
+            f.write_str("group:")?;
+            f.write_str(name.as_str())
+        }
+        (Action::Add(name, seconds), _) => {
+            f.write_str("add:@")?;
+            f.write_str(name.as_str())?;
+            let unit = UNITS.iter().rev().find(|(_, unit)| seconds.is_multiple_of(*unit));
+            let (unit, of) = unit.copied().unwrap_or(("s", 1));
+            f.write_char('/')?;
+            Display::fmt(&(seconds / of), f)?;
+            f.write_str(unit)
+        }
+        (_, word) => f.write_str(word.map_or("", |(_, word)| word)),
     }
 }
 
-/// The word for a protocol.
-fn proto(proto: Proto) -> &'static str {
-    PROTOCOLS.get(proto as usize).unwrap_or(&"")
+fn protos(f: &mut Formatter<'_>, r: &RuleStatement) -> Result {
+    if r.proto.numbers().is_empty() {
+        return f.write_str("all");
+    }
+    for (at, number) in r.proto.numbers().iter().enumerate() {
+        f.write_str(if at > 0 { "," } else { "" })?;
+        match PROTOCOLS.iter().find(|(_, n)| n == number) {
+            Some((word, _)) => f.write_str(word)?,
+            None => Display::fmt(number, f)?,
+        }
+    }
+    Ok(())
+}
+
+fn target(f: &mut Formatter<'_>, (addr, port): &NatTarget) -> Result {
+    f.write_str(" to=")?;
+    let brackets = port.is_some() && addr.is_some_and(|addr| addr.first().is_ipv6());
+    f.write_str(if brackets { "[" } else { "" })?;
+    addr.map_or(Ok(()), |addr| Display::fmt(&addr, f))?;
+    f.write_str(if brackets { "]" } else { "" })?;
+    port.map_or(Ok(()), |(first, last)| {
+        f.write_char(':')?;
+        ports(f, first, last)
+    })
 }
 
 fn rule(f: &mut Formatter<'_>, r: &RuleStatement) -> Result {
-    for (key, word) in [
-        ("rule dir=", direction(r.dir)),
-        (" action=", action_word(r.action)),
-        (" proto=", proto(r.proto)),
-        (" family=", family_word(r.family)),
-    ] {
-        f.write_str(key)?;
-        f.write_str(word)?;
+    f.write_str(if r.dir.is_nat() { "nat " } else { "rule " })?;
+    match r.group {
+        Some(name) => {
+            f.write_str("group=")?;
+            f.write_str(name.as_str())?;
+        }
+        None => {
+            f.write_str("dir=")?;
+            f.write_str(direction(r.dir))?;
+        }
     }
+    f.write_str(" action=")?;
+    action(f, r.action)?;
+    f.write_str(if r.is_not(not::PROTO) { " proto=!" } else { " proto=" })?;
+    protos(f, r)?;
+    f.write_str(" family=")?;
+    f.write_str(family_word(r.family))?;
     f.write_str(" log=")?;
     match &r.log {
         None => f.write_str("none")?,
@@ -77,14 +128,23 @@ fn rule(f: &mut Formatter<'_>, r: &RuleStatement) -> Result {
     }
     interfaces(f, " iif=", &r.iif)?;
     interfaces(f, " oif=", &r.oif)?;
-    for (key, list) in [(" src=", &r.src), (" dst=", &r.dst)] {
+    let with_not = |key: &'static str, bit: u8, with: &'static str| if r.is_not(bit) { with } else { key };
+    for (key, list) in
+        [(with_not(" src=", not::SRC, " src=!"), &r.src), (with_not(" dst=", not::DST, " dst=!"), &r.dst)]
+    {
         items(f, key, list.len(), &mut |f, i| match list.get(i) {
+            Some(Address::Kind(kind)) => {
+                f.write_str(KINDS.get(usize::from(*kind)).map_or("", |(word, _)| word))
+            }
             Some(Address::Set(name)) => at_name(f, name.as_str()),
             Some(Address::Range(range)) => Display::fmt(range, f),
             None => Ok(()),
         })?;
     }
-    for (key, list) in [(" sport=", &r.sport), (" dport=", &r.dport)] {
+    for (key, list) in [
+        (with_not(" sport=", not::SPORT, " sport=!"), &r.sport),
+        (with_not(" dport=", not::DPORT, " dport=!"), &r.dport),
+    ] {
         items(f, key, list.len(), &mut |f, i| match list.get(i) {
             Some(Port::Set(name)) => at_name(f, name.as_str()),
             Some(Port::Range(first, last)) => ports(f, *first, *last),
@@ -92,6 +152,11 @@ fn rule(f: &mut Formatter<'_>, r: &RuleStatement) -> Result {
         })?;
     }
     items(f, " ct=", usize::from(r.ct != 0), &mut |f, _| states(f, r.ct))?;
+    r.to.as_ref().map_or(Ok(()), |to| target(f, to))?;
+    for extra in &r.extras {
+        f.write_char(' ')?;
+        Display::fmt(extra, f)?;
+    }
     f.write_str(" comment=")?;
     text(f, &r.comment)
 }
@@ -101,16 +166,26 @@ fn set(f: &mut Formatter<'_>, s: &SetStatement) -> Result {
     f.write_str(s.name.as_str())?;
     f.write_str(" family=")?;
     f.write_str(family_word(s.family))?;
+    f.write_str(match &s.elements {
+        SetElements::Addresses(_) | SetElements::Dynamic => " type=addr",
+        SetElements::Ports(_) => " type=port",
+        SetElements::Interfaces(_) => " type=iface",
+    })?;
+    if !s.file.is_empty() {
+        f.write_str(" file=")?;
+        return text(f, &s.file);
+    }
+    let key = " elements=";
     match &s.elements {
+        SetElements::Dynamic => Ok(()),
         SetElements::Addresses(list) => {
-            f.write_str(" type=addr")?;
-            items(f, " elements=", list.len(), &mut |f, i| list.get(i).map_or(Ok(()), |r| Display::fmt(r, f)))
+            items(f, key, list.len(), &mut |f, i| list.get(i).map_or(Ok(()), |r| Display::fmt(r, f)))
         }
         SetElements::Ports(list) => {
-            f.write_str(" type=port")?;
-            items(f, " elements=", list.len(), &mut |f, i| {
-                list.get(i).map_or(Ok(()), |&(a, b)| ports(f, a, b))
-            })
+            items(f, key, list.len(), &mut |f, i| list.get(i).map_or(Ok(()), |&(a, b)| ports(f, a, b)))
+        }
+        SetElements::Interfaces(list) => {
+            items(f, key, list.len(), &mut |f, i| list.get(i).map_or(Ok(()), |n| f.write_str(n.as_str())))
         }
     }
 }
@@ -177,6 +252,11 @@ fn interfaces(f: &mut Formatter<'_>, key: &str, list: &InterfaceList) -> Result 
         InterfaceList::Auto | InterfaceList::Every => {
             f.write_str(key)?;
             f.write_str(if *list == InterfaceList::Auto { "auto" } else { "*" })
+        }
+        InterfaceList::Set(not, name) => {
+            f.write_str(key)?;
+            f.write_str(if *not { "!" } else { "" })?;
+            at_name(f, name.as_str())
         }
         InterfaceList::Names { not, names } => items(f, key, names.len(), &mut |f, i| {
             if *not && i == 0 {

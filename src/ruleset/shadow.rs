@@ -2,8 +2,8 @@
 //! Which rules can never match, since one before them takes all that they would. Knows neither the host nor
 //! named sets' elements: what it does not see is not told.
 
-use super::ast::{Address, InterfaceList, Port, Proto, RuleStatement, StatementPlace};
-use crate::plan::Direction;
+use super::ast::{Action, Address, InterfaceList, Port, Protos, RuleStatement, StatementPlace, not};
+use crate::plan::{Direction, ct};
 use std::net::IpAddr;
 
 /// What a rule needs for a first look at whether it covers another one.
@@ -11,7 +11,7 @@ pub(super) struct Short {
     /// Bits of what the rule asks for.
     asks: u8,
     dir: Direction,
-    proto: Proto,
+    proto: Protos,
     states: u8,
     /// The first port of the first item of dport.
     port: u16,
@@ -98,6 +98,13 @@ const ASKS_DPORT: u8 = 2;
 const ONE_SRC: u8 = 64;
 const ONE_DPORT: u8 = 128;
 
+/// Whether a rule is not compared: packets go on from it, or it looks at more than this knows.
+fn covers_nothing(rule: &RuleStatement) -> bool {
+    let goes_on = rule.action.goes_on() || matches!(rule.action, Action::Group(_));
+    let more = rule.not != 0 || rule.group.is_some() || rule.ct & (ct::DNAT | ct::SNAT) != 0;
+    rule.limit.is_some() || goes_on || more || !rule.extras.is_empty()
+}
+
 /// The short form of a rule.
 pub(super) fn short(place: StatementPlace, rule: &RuleStatement) -> Short {
     let mut asks = 0;
@@ -107,19 +114,21 @@ pub(super) fn short(place: StatementPlace, rule: &RuleStatement) -> Short {
         (4, !rule.dst.is_empty()),
         (8, !rule.sport.is_empty()),
         (16, rule.only_family().is_some()),
-        // Nothing is covered for sure by what a limit lets through.
-        (32, rule.limit.is_some()),
+        // Nothing is covered for sure by what a limit lets through, or by a rule that goes on.
+        (32, covers_nothing(rule)),
     ] {
         asks |= if is { bit } else { 0 };
     }
     let mut short = Short { asks, dir: rule.dir, proto: rule.proto, states: rule.ct, port: 0, src: 0, place };
     if let [Port::Range(first, last)] = *rule.dport
         && first == last
+        && !rule.is_not(not::DPORT)
     {
         (short.port, short.asks) = (first, short.asks | ONE_DPORT);
     }
     if let [Address::Range(range)] = &*rule.src
         && let (IpAddr::V4(first), true) = (range.first(), range.first() == range.last())
+        && !rule.is_not(not::SRC)
     {
         (short.src, short.asks) = (first.into(), short.asks | ONE_SRC);
     }
@@ -134,25 +143,29 @@ fn may_cover(a: &Short, b: &Short) -> bool {
         && (both & ONE_SRC == 0 || a.src == b.src)
         && (both & ONE_DPORT == 0 || a.port == b.port)
         && a.dir == b.dir
-        && (a.proto == Proto::All || a.proto == b.proto)
+        && (a.proto == Protos::ALL || b.proto.are(a.proto.numbers()))
         && (a.states == 0 || b.states != 0 && b.states & !a.states == 0)
 }
 
 /// Whether every packet that `b` matches is matched by `a`.
 fn covers(a: &RuleStatement, b: &RuleStatement) -> bool {
     let family = a.only_family().is_none_or(|f| b.only_family() == Some(f));
+    // What a list excepts is a list of everything else.
+    let empty = |bit| b.is_not(bit);
     family
-        && addresses_cover(&a.src, &b.src)
-        && addresses_cover(&a.dst, &b.dst)
-        && ports_cover(&a.sport, &b.sport)
-        && ports_cover(&a.dport, &b.dport)
+        && b.group.is_none()
+        && (a.proto == Protos::ALL || !empty(not::PROTO))
+        && addresses_cover(&a.src, if empty(not::SRC) { &[] } else { &b.src })
+        && addresses_cover(&a.dst, if empty(not::DST) { &[] } else { &b.dst })
+        && ports_cover(&a.sport, if empty(not::SPORT) { &[] } else { &b.sport })
+        && ports_cover(&a.dport, if empty(not::DPORT) { &[] } else { &b.dport })
         && interfaces_cover(&a.iif, &b.iif)
         && interfaces_cover(&a.oif, &b.oif)
 }
 
 fn addresses_cover(a: &[Address], b: &[Address]) -> bool {
     let inside = |item: &Address| match item {
-        Address::Set(_) => a.contains(item),
+        Address::Set(_) | Address::Kind(_) => a.contains(item),
         Address::Range(range) => a.iter().any(|other| matches!(other, Address::Range(r) if r.covers(range))),
     };
     a.is_empty() || !b.is_empty() && b.iter().all(inside)
@@ -173,7 +186,8 @@ fn interfaces_cover(a: &InterfaceList, b: &InterfaceList) -> bool {
         (InterfaceList::Any, InterfaceList::Names { not: false, names }) => {
             !names.iter().any(|n| n.matches("lo") || n.wildcard().is_some())
         }
-        (InterfaceList::Any, InterfaceList::Auto) | (InterfaceList::Every, _) => true,
+        (InterfaceList::Any, InterfaceList::Auto | InterfaceList::Set(false, _))
+        | (InterfaceList::Every, _) => true,
         (InterfaceList::Names { not: false, names: a }, InterfaceList::Names { not: false, names: b }) => {
             b.iter().all(|b| a.iter().any(|a| a == b || b.wildcard().is_none() && a.matches(b.as_str())))
         }

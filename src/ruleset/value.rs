@@ -1,10 +1,11 @@
 #![forbid(unsafe_code)]
 //! The values of the language: text in, a value or the bytes to blame out.
 
+use super::ast::NatTarget;
 use super::parse::{COMMENT_MAX, PREFIX_MAX};
 use super::words::{STATES, UNITS};
 use crate::base::diag::{Bad, Checked};
-use crate::base::name::Name;
+use crate::base::name::{NAME_MAX, Name};
 use crate::base::range::Range as Addresses;
 use crate::plan::Rate;
 use ipnet::IpNet;
@@ -129,6 +130,59 @@ pub(super) fn comment(text: &str) -> Checked<Box<str>> {
         return Err(Bad::new(0..text.len(), "the comment is too long".into(), "nft shows at most 127 bytes"));
     }
     Ok(text.into())
+}
+
+/// `@set/TIME` behind `add:`: the set, and seconds.
+pub(super) fn addition(text: &str) -> Checked<(Name, u32)> {
+    let read = || {
+        let (set, time) = text.split_once('/')?;
+        let name = set.strip_prefix('@').and_then(Name::new);
+        let name = name.filter(|name| name.as_str().len() + 2 <= NAME_MAX && !set.contains('.'))?;
+        let (number, unit) = time.split_at_checked(time.len().checked_sub(1)?)?;
+        let (_, seconds) = UNITS.iter().find(|(word, _)| *word == unit)?;
+        let number: u32 = number.parse().ok().filter(|n| *n > 0)?;
+        number.checked_mul(*seconds).map(|seconds| (name, seconds))
+    };
+    read().ok_or_else(|| {
+        Bad::word(
+            0,
+            text,
+            "is no set with a time",
+            "expected @NAME/TIME, as in add:@seen/1h; at most 13 characters",
+        )
+    })
+}
+
+/// `to=`: an address or a range of addresses, a port or a range behind a colon; an IPv6 address with ports
+/// stands in brackets.
+pub(super) fn target(text: &str) -> Checked<NatTarget> {
+    let wrong = || {
+        Bad::word(
+            0,
+            text,
+            "is nothing to translate to",
+            "expected 192.0.2.1, 192.0.2.1:443, [2001:db8::1]:443, :8080, or ranges with - in them",
+        )
+    };
+    let (addr, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (addr, rest) = rest.split_once(']').ok_or_else(wrong)?;
+            (addr, if rest.is_empty() { None } else { Some(rest.strip_prefix(':').ok_or_else(wrong)?) })
+        }
+        None => match text.rsplit_once(':') {
+            Some((addr, port)) if !addr.contains(':') => (addr, Some(port)),
+            _ => (text, None),
+        },
+    };
+    let ports = port.map(|port| ports(port, 0)).transpose().map_err(|_| wrong())?;
+    if addr.is_empty() && ports.is_some() && !text.starts_with('[') {
+        return Ok((None, ports));
+    }
+    let addr = range(addr, 0).map_err(|_| wrong())?;
+    if addr.as_net().is_some_and(|net| net.prefix_len() == 0) {
+        return Err(wrong());
+    }
+    Ok((Some(addr), ports))
 }
 
 /// A comma list of states of a connection.

@@ -1,15 +1,18 @@
 #![forbid(unsafe_code)]
 //! The words of the language, in the order in which they are shown and printed.
 
+use super::extra;
+
 /// First words of statements.
-pub const STATEMENTS: [&str; 4] = ["policy", "rule", "set", "include"];
+pub const STATEMENTS: [&str; 7] = ["policy", "rule", "nat", "set", "include", "let", "group"];
 /// The statement that an export puts in place of a rule that drops or refuses packets and cannot be said. No
 /// rule set with one is loaded.
 pub const LOST: &str = "lost";
 /// Keys of `policy`; all are required.
 pub const POLICY: [&str; 2] = ["dir", "action"];
-/// Keys of `rule`; the first three are required.
-pub const RULE: [&str; 16] = [
+/// Keys of `rule` and `nat` that are not of `extra::ROWS`; of `rule`, the first three are required, or the last
+/// and the second two.
+const OWN: [&str; 18] = [
     "dir",
     "action",
     "proto",
@@ -26,7 +29,20 @@ pub const RULE: [&str; 16] = [
     "dport",
     "ct",
     "comment",
+    "to",
+    "group",
 ];
+
+/// Keys of `rule` and `nat`.
+pub const RULE: [&str; OWN.len() + extra::LEN] = {
+    let mut all = [""; OWN.len() + extra::LEN];
+    let mut i = 0;
+    while i < all.len() {
+        all[i] = if i < OWN.len() { OWN[i] } else { extra::ROWS[i - OWN.len()].key };
+        i += 1;
+    }
+    all
+};
 /// The places of keys in `POLICY` and `RULE`, `SET` and `INCLUDE`.
 pub mod key {
     #![allow(missing_docs, reason = "the names are the keys")]
@@ -46,29 +62,59 @@ pub mod key {
     pub const DPORT: usize = 13;
     pub const CT: usize = 14;
     pub const COMMENT: usize = 15;
+    pub const TO: usize = 16;
+    pub const GROUP: usize = 17;
+    /// The first one of `extra::ROWS`.
+    pub const EXTRA: usize = 18;
     pub const SET_NAME: usize = 0;
     pub const SET_FAMILY: usize = 1;
     pub const SET_TYPE: usize = 2;
     pub const SET_ELEMENTS: usize = 3;
+    pub const SET_FILE: usize = 4;
     pub const FILE: usize = 0;
 }
-/// Keys of `set`; all are required.
-pub const SET: [&str; 4] = ["name", "family", "type", "elements"];
+/// Keys of `set`; the first three are required, and one of the others.
+pub const SET: [&str; 5] = ["name", "family", "type", "elements", "file"];
+/// The key of `group`.
+pub const GROUP: [&str; 1] = ["name"];
 /// The key of `include`.
 pub const INCLUDE: [&str; 1] = ["file"];
 
-/// `dir=`
+/// `dir=` of `rule` and `policy`.
 pub const DIRECTIONS: [&str; 3] = ["in", "out", "fwd"];
-/// `action=`
-pub const ACTIONS: [&str; 3] = ["accept", "drop", "reject"];
-/// `proto=`
-pub const PROTOCOLS: [&str; 5] = ["all", "tcp", "udp", "icmp", "icmp6"];
+/// `dir=` of `nat`.
+pub const NAT_DIRECTIONS: [&str; 3] = ["pre", "post", "out"];
+/// `action=`, in the order of `Action::ALL`: those of policies, those of rules behind them, and the rest of
+/// `nat`.
+pub const ACTIONS: [&str; 9] =
+    ["accept", "drop", "reject", "log", "count", "masquerade", "snat", "dnat", "redirect"];
+/// `proto=`: words for numbers.
+pub const PROTOCOLS: [(&str, u8); 15] = [
+    ("all", 0),
+    ("tcp", 6),
+    ("udp", 17),
+    ("icmp", 1),
+    ("icmp6", 58),
+    ("igmp", 2),
+    ("ipip", 4),
+    ("dccp", 33),
+    ("6in4", 41),
+    ("gre", 47),
+    ("esp", 50),
+    ("ah", 51),
+    ("vrrp", 112),
+    ("sctp", 132),
+    ("udplite", 136),
+];
+/// Kinds of addresses and their numbers (`RTN_*`).
+pub const KINDS: [(&str, u8); 5] =
+    [("local", 2), ("broadcast", 3), ("multicast", 5), ("unicast", 1), ("anycast", 4)];
 /// `family=`
 pub const FAMILIES: [&str; 3] = ["any", "ip", "ip6"];
 /// `type=`
-pub const TYPES: [&str; 2] = ["addr", "port"];
+pub const TYPES: [&str; 3] = ["addr", "port", "iface"];
 /// `ct=`, in the order of the bits of `plan::ct`.
-pub const STATES: [&str; 5] = ["established", "related", "new", "invalid", "untracked"];
+pub const STATES: [&str; 7] = ["established", "related", "new", "invalid", "untracked", "dnat", "snat"];
 /// Units of a rate and their seconds.
 pub const UNITS: [(&str, u32); 4] = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
 

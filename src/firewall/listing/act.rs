@@ -7,9 +7,11 @@ use super::expr::{DATA, ListedExpr, NAME, hex, shown, until_nul};
 use super::reader::{Value, What};
 use super::rule::{ExprWalk, Stage, foreign_comment};
 use super::sets::SetContent;
-use crate::base::range::Family;
+use crate::base::name::Name;
+use crate::base::range::{Family, Range};
+use crate::firewall::field::Load;
 use crate::plan::listed::ChainTarget;
-use crate::plan::{Limit, PacketVerdict, Ports, Rate, Reject};
+use crate::plan::{Change, Field, Limit, LogTarget, Nat, NatKind, PacketVerdict, Ports, Rate, Reject};
 use crate::sys::nlattr::{attr, be64};
 
 /// Level of log lines where none is told, as the kernel has it.
@@ -44,8 +46,14 @@ impl ExprWalk<'_, '_> {
         let name = e.bytes(1).map(until_nul).unwrap_or_default();
         let value = self.r.value(e.or_0(4));
         let text = value.as_ref().map_or("", |v| v.text.as_str());
-        let inner = e.bytes(7).filter(|inner| attr(inner, NAME).map(until_nul) == Some(b"limit"));
-        let limit = inner.and_then(|inner| bucket(ListedExpr(attr(inner, DATA)?)));
+        let inner = e
+            .bytes(7)
+            .and_then(|inner| Some((attr(inner, NAME).map(until_nul)?, ListedExpr(attr(inner, DATA)?))));
+        let limit = inner.and_then(|(name, inner)| match name {
+            b"limit" => bucket(inner),
+            b"connlimit" => Some(connections(inner)),
+            _ => None,
+        });
         self.r.say(&["update @", &shown(name), " { ", text, if limit.is_some() { " limit }" } else { " }" }]);
         let is_source = |v: &Value| {
             let v6 = [[0xff; 8], [0; 8]].concat();
@@ -59,8 +67,183 @@ impl ExprWalk<'_, '_> {
             Some(SetContent::Buckets(set)) if e.or_0(3) == 1 && e.bytes(5).is_none() => Some(*set),
             _ => None,
         };
+        if let (None, Some(set), Some(value)) = (inner, set, &value) {
+            return self.remembered(set, value, e.bytes(6).and_then(be64));
+        }
         let known = set.is_some() && value.as_ref().is_some_and(is_source);
         self.bound(limit.filter(|_| known).map(|limit| Limit { set, ..limit }));
+    }
+
+    /// `action=add:` as mef writes it.
+    fn remembered(&mut self, set: Name, value: &Value, timeout: Option<u64>) {
+        let family = match value.what {
+            What::Address { family, is_source: true } if value.mask.is_none() => Some(family),
+            _ => None,
+        };
+        let seconds =
+            timeout.filter(|ms| ms.is_multiple_of(1000)).and_then(|ms| u32::try_from(ms / 1000).ok());
+        match seconds.filter(|_| family.is_some_and(|family| value.len == family.bytes())) {
+            Some(seconds) => self.changed(Change::Add(set, seconds)),
+            None => self.r.fail("it remembers something other than sources"),
+        }
+    }
+
+    /// Notes what is done to the packet.
+    fn changed(&mut self, change: Change) {
+        self.stage = self.stage.max(Stage::Bounded);
+        self.r.rule.changes.push(change);
+    }
+
+    /// `meta mark set`
+    pub(super) fn set_mark(&mut self, e: ListedExpr<'_>) {
+        let value = self.r.value(e.or_0(3));
+        let number = |bytes: &Option<Vec<u8>>| {
+            bytes.as_deref().and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes)
+        };
+        self.r.say(&["meta mark set ", value.as_ref().map_or("", |value| &value.text)]);
+        let change = value.and_then(|value| match value.what {
+            What::Data => Some(Change::Mark(number(&value.mask)?, u32::MAX)),
+            What::MarkSet(bits) => Some(Change::Mark(bits, !number(&value.mask)?)),
+            What::Field(Field::Mark) => Some(Change::Mark(0, !number(&value.mask)?)),
+            _ => None,
+        });
+        match change.filter(|change| !matches!(change, Change::Mark(bits, mask) if bits & !mask != 0)) {
+            Some(change) => self.changed(change),
+            None => self.r.fail("it sets the mark in a way that the language does not have"),
+        }
+    }
+
+    pub(super) fn connections(&mut self, e: ListedExpr<'_>) {
+        let limit = connections(e);
+        let over = if limit.over { "over " } else { "" };
+        self.r.say(&["ct count ", over, &limit.rate.packets.to_string()]);
+        self.bound(Some(limit));
+    }
+
+    pub(super) fn fib(&mut self, e: ListedExpr<'_>) {
+        // NFTA_FIB_F_PRESENT: whether there is a result.
+        let (result, flags) = (e.or_0(2), e.or_0(3));
+        let known = [Field::SrcKind, Field::DstKind, Field::WayBack];
+        let is = |field: &Field| self.r.layout(*field).load == Load::Fib(result, flags & !32);
+        let found = known.into_iter().find(is);
+        let what = found.filter(|f| flags & 32 == 0 || *f == Field::WayBack).map_or(What::Other, What::Field);
+        let text = match found {
+            Some(Field::SrcKind) => "fib saddr type".to_owned(),
+            Some(Field::DstKind) => "fib daddr type".to_owned(),
+            Some(Field::WayBack) => "fib saddr . iif oif".to_owned(),
+            _ => ["fib ", &result.to_string(), " flags ", &flags.to_string()].concat(),
+        };
+        self.r.load(e.or_0(1), Some(Value { what, text, len: 4, mask: None }));
+    }
+
+    pub(super) fn byteorder(&mut self, e: ListedExpr<'_>) {
+        let value = self.r.value(e.or_0(1));
+        match value.filter(|value| matches!(value.what, What::Field(Field::Time) | What::PathMss)) {
+            Some(value) if e.or_0(3) == 1 => self.r.load(e.or_0(2), Some(value)),
+            _ => self.r.fail("it turns bytes around"),
+        }
+    }
+
+    pub(super) fn route(&mut self, e: ListedExpr<'_>) {
+        let what = if e.number(2) == Some(3) { What::PathMss } else { What::Other };
+        let text = ["rt ", if what == What::PathMss { "mtu" } else { "other" }].concat();
+        self.r.load(e.or_0(1), Some(Value { what, text, len: 2, mask: None }));
+    }
+
+    /// `tcp option maxseg size set`
+    pub(super) fn header_option(&mut self, e: ListedExpr<'_>) {
+        let place = (e.bytes(2), e.or_0(3), e.or_0(4), e.or_0(6));
+        let value = e.number(7).and_then(|register| self.r.value(register));
+        let size = value.and_then(|value| match value.what {
+            What::PathMss => Some(0),
+            What::Data => {
+                value.mask.as_deref().and_then(|bytes| bytes.try_into().ok()).map(u16::from_be_bytes)
+            }
+            _ => None,
+        });
+        self.r.say(&["tcp option maxseg size set"]);
+        match size.filter(|_| place == (Some(&[2][..]), 2, 2, 1)) {
+            Some(size) => self.changed(Change::Mss(size)),
+            None => self.r.fail("it looks at or sets an option of a header"),
+        }
+    }
+
+    /// What the rule has loaded for a translation: an address or a port.
+    fn loaded_data(&self, e: ListedExpr<'_>, kind: u16) -> Option<Vec<u8>> {
+        self.r.value(e.number(kind)?).filter(|value| value.what == What::Data)?.mask
+    }
+
+    /// Ports of a translation, whose registers two attributes have; `Err` if they are not loaded by the rule.
+    fn nat_ports(&self, e: ListedExpr<'_>, from: u16, to: u16) -> Result<Option<(u16, u16)>, ()> {
+        if e.bytes(from).is_none() {
+            return Ok(None);
+        }
+        let port = |kind| -> Option<u16> {
+            let bytes = self.loaded_data(e, kind)?;
+            bytes.as_slice().try_into().ok().map(u16::from_be_bytes)
+        };
+        let first = port(from).ok_or(())?;
+        let last = if e.bytes(to).is_some() { port(to).ok_or(())? } else { first };
+        if first <= last { Ok(Some((first, last))) } else { Err(()) }
+    }
+
+    fn translated(
+        &mut self,
+        kind: NatKind,
+        to: Option<Range>,
+        ports: Result<Option<(u16, u16)>, ()>,
+        flags: u32,
+    ) {
+        let words = match kind {
+            NatKind::Snat => "snat to ",
+            NatKind::Dnat => "dnat to ",
+            NatKind::Masquerade => "masquerade",
+            NatKind::Redirect => "redirect",
+        };
+        self.r.say(&[words, &to.map(|to| to.to_string()).unwrap_or_default()]);
+        if let Ok(Some((first, last))) = ports {
+            self.r.say(&[" to :", &first.to_string(), "-", &last.to_string()]);
+        }
+        self.stage = Stage::Decided;
+        // NF_NAT_RANGE_MAP_IPS and _PROTO_SPECIFIED say no more than the rest.
+        match ports {
+            Ok(ports) if flags & !3 == 0 => self.r.rule.verdict = PacketVerdict::Nat(Nat { kind, to, ports }),
+            _ => self.r.fail("it translates addresses in a way that the language does not have"),
+        }
+    }
+
+    #[inline(never)]
+    pub(super) fn nat(&mut self, e: ListedExpr<'_>) {
+        let kind = if e.or_0(1) == 0 { NatKind::Snat } else { NatKind::Dnat };
+        let end = |bytes: Option<Vec<u8>>| Range::from_key(&bytes?);
+        let (first, last) = (end(self.loaded_data(e, 3)), end(self.loaded_data(e, 4)));
+        let to = match (first, last) {
+            (Some(first), Some(last)) => Range::new(first.first(), last.first()),
+            (Some(first), None) if e.bytes(4).is_none() => Some(first),
+            _ => None,
+        };
+        let ports = self.nat_ports(e, 5, 6);
+        if to.is_none() && (e.bytes(3).is_some() || ports == Ok(None)) {
+            self.r.fail("it translates to addresses of a map");
+        }
+        if let Some(range) = to {
+            match self.r.rule.family {
+                None => self.r.rule.family = Some(range.family()),
+                Some(family) if family != range.family() => self.r.fail("it matches no packet"),
+                Some(_) => {}
+            }
+        }
+        self.translated(kind, to, ports, e.or_0(7));
+    }
+
+    pub(super) fn masquerade(&mut self, e: ListedExpr<'_>) {
+        let ports = self.nat_ports(e, 2, 3);
+        self.translated(NatKind::Masquerade, None, ports, e.or_0(1));
+    }
+
+    pub(super) fn redirect(&mut self, e: ListedExpr<'_>) {
+        let ports = self.nat_ports(e, 1, 2);
+        self.translated(NatKind::Redirect, None, ports, e.or_0(3));
     }
 
     #[inline(never)]
@@ -70,8 +253,16 @@ impl ExprWalk<'_, '_> {
         if let Some(group) = e.bytes(1) {
             self.r.say(&["group ", &hex(group)]);
         }
-        let plain = e.bytes(1).is_none() && e.number(5).unwrap_or(LOG_LEVEL) == LOG_LEVEL && e.or_0(6) == 0;
-        self.logged(std::str::from_utf8(prefix).ok().filter(|_| plain));
+        let level = u8::try_from(e.number(5).unwrap_or(LOG_LEVEL)).ok().filter(|level| *level < 8);
+        let group = e.bytes(1).and_then(|group| group.try_into().ok()).map(u16::from_be_bytes);
+        let to = match (group, level) {
+            (Some(group), _) => Some(LogTarget::Group(group)),
+            (None, level) => level.map(LogTarget::Level),
+        };
+        // Flags, how much of a packet, and how many of them at once.
+        let plain = e.or_0(6) == 0 && e.or_0(3) == 0 && e.bytes(4).is_none_or(|n| n.iter().all(|b| *b == 0));
+        self.r.rule.log_to = to.unwrap_or(LogTarget::DEFAULT);
+        self.logged(std::str::from_utf8(prefix).ok().filter(|_| plain && to.is_some()));
     }
 
     fn logged(&mut self, prefix: Option<&str>) {
@@ -113,9 +304,10 @@ impl ExprWalk<'_, '_> {
     #[inline(never)]
     pub(super) fn immediate(&mut self, e: ListedExpr<'_>) {
         let Some((code, chain)) = e.verdict(2).filter(|_| e.number(1) == Some(0)) else {
-            self.r.load(e.or_0(1), None);
-            self.r.say(&["immediate ", &hex(e.value(2).unwrap_or_default())]);
-            return self.r.fail("it sets something");
+            let Some(bytes) = e.value(2) else { return self.r.fail("it sets something") };
+            let value =
+                Value { what: What::Data, text: hex(bytes), len: bytes.len(), mask: Some(bytes.to_vec()) };
+            return self.r.load(e.or_0(1), Some(value));
         };
         self.stage = Stage::Decided;
         let (verdict, to, text) = verdict(code, chain);
@@ -188,6 +380,12 @@ pub(super) fn verdict(code: i32, chain: &[u8]) -> (Option<PacketVerdict>, Option
 /// Whether a verdict ends the chain and decides nothing.
 pub(super) const fn leaves(code: i32) -> bool {
     matches!(code, libc::NFT_RETURN | libc::NFT_GOTO)
+}
+
+/// A number of connections at the same time.
+fn connections(e: ListedExpr<'_>) -> Limit {
+    let rate = Rate { packets: e.or_0(1), per: 0 };
+    Limit { rate, burst: 0, over: e.or_0(2) & 1 == 1, set: None }
 }
 
 /// A limit of packets.

@@ -212,7 +212,10 @@ fn base(draft: &Draft, chain: &[u8]) -> ChainBase {
     let kind = attr(chain, CHAIN_TYPE).map(until_nul).unwrap_or_default();
     let (number, priority) = (hook.or_0(1), hook.or_0(2).cast_signed());
     let directions = [None, Some(Direction::In), Some(Direction::Fwd), Some(Direction::Out)];
-    let direction = directions.get(number as usize).copied().flatten();
+    let is_nat = kind == b"nat";
+    let nat = [Some(Direction::Pre), None, None, Some(Direction::Local), Some(Direction::Post)];
+    let table: &[Option<Direction>] = if is_nat { &nat } else { &directions };
+    let direction = table.get(number as usize).copied().flatten();
     let policy = attr(chain, CHAIN_POLICY).and_then(be32);
     let policy = if policy == Some(libc::NF_DROP.cast_unsigned()) { Policy::Drop } else { Policy::Accept };
     let devices = hook.bytes(3).is_some() || hook.bytes(4).is_some();
@@ -220,7 +223,7 @@ fn base(draft: &Draft, chain: &[u8]) -> ChainBase {
         matches!(i32::from(draft.family), libc::NFPROTO_INET | libc::NFPROTO_IPV4 | libc::NFPROTO_IPV6);
     match direction {
         _ if draft.dormant => ChainBase::Other("the table is dormant".into()),
-        Some(direction) if known && kind == b"filter" && !devices => {
+        Some(direction) if known && (is_nat || kind == b"filter") && !devices => {
             ChainBase::Filter(direction, priority, policy)
         }
         _ => {

@@ -6,8 +6,11 @@ use super::expr::{hex, step};
 use super::sets::{self, Element};
 use crate::base::name::IfName;
 use crate::base::range::{Family, Range};
-use crate::plan::{Addresses, Interfaces, PacketVerdict, Ports, Rule, ct, meet};
+use crate::firewall::field;
+use crate::plan::{Addresses, Field, Interfaces, PacketVerdict, Ports, Rule, Test, Values, ct, meet};
 
+/// ARPHRD_ETHER as it is compared.
+const ETHERNET: [u8; 2] = field::ETHERNET.to_ne_bytes();
 /// First of the 32-bit registers; the four of 128 bits lie over them.
 const REG32: u32 = 8;
 
@@ -34,6 +37,16 @@ pub enum What {
     Pair {
         of: Option<Family>,
     },
+    /// One of those that a plan looks at in one way.
+    Field(Field),
+    /// What kind of interface it came in by.
+    Hardware,
+    /// What the path's MTU leaves for segments.
+    PathMss,
+    /// The mark with some bits changed: mask that stays in `mask`, and what is set.
+    MarkSet(u32),
+    /// Bytes that the rule itself has loaded; they stand in `mask`.
+    Data,
     /// A number in the host's order.
     Number,
     Other,
@@ -70,6 +83,8 @@ pub struct RuleReader {
     /// Protocols; `None` = all.
     pub protos: Option<Vec<u8>>,
     uses_ports: bool,
+    /// Frames are of Ethernet, which alone says nothing.
+    is_ether: bool,
     registers: Vec<(u32, u32, Value)>,
 }
 
@@ -83,6 +98,7 @@ impl RuleReader {
             bad: None,
             protos: None,
             uses_ports: false,
+            is_ether: false,
             registers: Vec::new(),
         }
     }
@@ -118,7 +134,13 @@ impl RuleReader {
     #[inline(never)]
     pub fn test(&mut self, value: &Value, test: &FieldTest<'_>, interface: Interface) {
         let result = match value.what {
-            What::Other | What::Number => Err(["the language does not match ", &value.text].concat()),
+            What::Hardware if !test.not && test.keys == [(&ETHERNET[..], &ETHERNET[..])] => {
+                self.is_ether = true;
+                Ok(())
+            }
+            What::Other | What::Number | What::Hardware | What::PathMss | What::MarkSet(_) | What::Data => {
+                Err(["the language does not match ", &value.text].concat())
+            }
             _ if test.keys.iter().any(|(first, last)| first.len().max(last.len()) > value.len) => {
                 Err("it matches several things together".into())
             }
@@ -131,8 +153,11 @@ impl RuleReader {
                 Err("values of two lengths are compared".into())
             }
             What::Pair { of } => self.pair(of, value, test),
+            What::Field(field) => self.field(field, value, test),
             What::Address { family, is_source } => self.address(family, is_source, value, test),
-            _ if value.mask.is_some() && value.what != What::State => Err("single bits are matched".into()),
+            _ if value.mask.is_some() && !matches!(value.what, What::State | What::Field(_)) => {
+                Err("single bits are matched".into())
+            }
             What::Port { is_source } => self.port(is_source, test),
             What::State => self.states(value, test),
             What::Protocol | What::Family { .. } => self.header(value, test),
@@ -142,10 +167,70 @@ impl RuleReader {
         }
     }
 
+    /// The layout of a field in this rule.
+    pub fn layout(&self, field: Field) -> field::Layout {
+        field::of(field, self.rule.family, self.protos.as_deref() == Some(&[58]))
+    }
+
+    #[inline(never)]
+    fn field(&mut self, field: Field, value: &Value, test: &FieldTest<'_>) -> Result<(), String> {
+        let of = self.layout(field);
+        let numbers = test.keys.iter().map(|(first, last)| (of.value(first), of.value(last)));
+        let mut test = Test::new(field, test.not, numbers.collect());
+        match &value.mask {
+            None if of.mask > 0 => return Err("it looks at more than a field".into()),
+            None => {}
+            Some(mask) if of.mask > 0 => {
+                if of.bytes(of.mask >> of.shift) != *mask {
+                    return Err("single bits are matched".into());
+                }
+            }
+            Some(mask) => {
+                test.mask = of.value(mask);
+                let (Values::Ranges(list), true) = (&test.values, test.mask > 0) else {
+                    return Err("single bits are matched".into());
+                };
+                let &[(first, last)] = list.as_slice() else { return Err("single bits are matched".into()) };
+                if first != last || first & !test.mask != 0 {
+                    return Err("single bits are matched".into());
+                }
+                // One bit that is set, in the words of the plan: that of NAT is not clear.
+                let single = test.mask.is_power_of_two();
+                if field == Field::Status {
+                    if single && first == test.mask {
+                        test = Test::bits(field, !test.not, 0, test.mask);
+                    }
+                } else if single && first == 0 {
+                    test = Test::bits(field, !test.not, test.mask, test.mask);
+                } else if test.mask == of.value(&[0xff; 16][..of.len.min(16)]) {
+                    test.mask = 0;
+                }
+            }
+        }
+        if field == Field::Mac && !self.is_ether {
+            return Err("it looks at frames of any kind".into());
+        }
+        self.rule.tests.push(test);
+        Ok(())
+    }
+
+    /// Goes on with packets whose field is in a named set, or is not.
+    pub fn add_set(&mut self, field: Field, not: bool, name: crate::base::name::Name) {
+        self.rule.tests.push(Test { field, mask: 0, not, values: Values::Set(name) });
+    }
+
     #[inline(never)]
     fn header(&mut self, value: &Value, test: &FieldTest<'_>) -> Result<(), String> {
-        if test.not || test.keys.iter().any(|(first, last)| first != last) {
-            return Err("protocols are excepted".into());
+        if test.keys.iter().any(|(first, last)| first != last) {
+            return Err("protocols are in a range".into());
+        }
+        if test.not {
+            if value.what != What::Protocol {
+                return Err("families are excepted".into());
+            }
+            let numbers = test.keys.iter().filter_map(|(key, _)| key.first().map(|n| u128::from(*n)));
+            self.rule.tests.push(Test::new(Field::Proto, true, numbers.map(|n| (n, n)).collect()));
+            return Ok(());
         }
         let family = |key: &[u8]| match (value.what == What::Family { ether: true }, key) {
             (false, [2]) | (true, [8, 0]) => Some(Family::V4),
@@ -193,11 +278,13 @@ impl RuleReader {
             ranges.push(prefix(family, value, first, last).ok_or("single bits of addresses are matched")?);
         }
         if test.not {
-            let mut rest = vec![whole(family).ok_or("no addresses")?];
-            for range in &ranges {
-                rest = rest.iter().flat_map(|r| r.without(range)).flatten().collect();
+            if self.rule.family != Some(family) {
+                return Err("it looks at the header of one family in packets of both".into());
             }
-            ranges = rest;
+            let field = if is_source { Field::Src } else { Field::Dst };
+            let numbers = ranges.iter().map(Range::numbers).collect();
+            self.rule.tests.push(Test::new(field, true, numbers));
+            return Ok(());
         }
         crate::base::range::merge(&mut ranges);
         // All of them: only the family counts.
@@ -240,9 +327,13 @@ impl RuleReader {
         let element =
             |(first, last): &Keys<'_>| Element { first: first.to_vec(), last: last.to_vec(), verdict: None };
         let list: Vec<Element> = test.keys.iter().map(element).collect();
-        let mut ranges = sets::ports(&list);
+        let ranges = sets::ports(&list);
         if test.not {
-            ranges = other_ports(&ranges);
+            self.uses_ports = true;
+            let field = if is_source { Field::Sport } else { Field::Dport };
+            let numbers = ranges.iter().map(|(a, b)| (u128::from(*a), u128::from(*b))).collect();
+            self.rule.tests.push(Test::new(field, true, numbers));
+            return Ok(());
         }
         self.add_ports(is_source, Ports::Ranges(ranges))
     }
@@ -308,12 +399,20 @@ impl RuleReader {
 
     /// Whether the rule so far is one; else the reason.
     pub fn finish(&mut self) {
-        let (tcp, udp) = (libc::IPPROTO_TCP, libc::IPPROTO_UDP);
-        let has_ports = |protos: &Vec<u8>| protos.iter().all(|p| [tcp, udp].contains(&i32::from(*p)));
+        let with_ports = [6, 17, 33, 132, 136];
+        let has_ports = |protos: &Vec<u8>| protos.iter().all(|p| with_ports.contains(p));
         if self.uses_ports && !self.protos.as_ref().is_some_and(has_ports) {
             self.fail("it looks at ports of any protocol");
         }
-        if meet::never(&self.rule) || self.protos.as_ref().is_some_and(Vec::is_empty) {
+        if let Some([only]) = self.protos.as_deref() {
+            self.rule.proto = Some(*only);
+        }
+        let is_mac = |test: &Test| test.field == Field::Mac;
+        if self.is_ether && !self.rule.tests.iter().any(is_mac) {
+            self.fail("the language does not match meta iiftype");
+        }
+        let folded = meet::fold(&mut self.rule);
+        if !folded || meet::never(&self.rule) || self.protos.as_ref().is_some_and(Vec::is_empty) {
             self.fail("it matches no packet");
         }
     }
@@ -435,7 +534,10 @@ pub fn shown(what: What, key: &[u8]) -> String {
             [10] => "ipv6".into(),
             _ => hex(key),
         },
-        What::Number | What::State | What::Interface { by_index: true, .. } => {
+        What::Number
+        | What::State
+        | What::Field(Field::Mark | Field::Uid | Field::Gid | Field::Status)
+        | What::Interface { by_index: true, .. } => {
             let number = key.try_into().ok().map(u32::from_ne_bytes);
             number.map_or_else(|| hex(key), |number| hex(&number.to_be_bytes()))
         }

@@ -11,7 +11,7 @@ use crate::base::range::Family;
 use crate::firewall::emit::UDATA_ORIGIN;
 use crate::firewall::nft::{UDATA_RULE_COMMENT, comment_udata, udata_comment};
 use crate::plan::listed::{ChainTarget, ListedRule, RulePart};
-use crate::plan::{Addresses, PacketVerdict, Ports};
+use crate::plan::{Addresses, Field, PacketVerdict, Ports, Test};
 use crate::sys::nlattr::{self, attr, attrs};
 
 /// Verdicts of one map that become rules of their own.
@@ -117,7 +117,15 @@ impl<'a> ExprWalk<'a, '_> {
             (b"range", Self::range),
             (b"lookup", Self::lookup),
             (b"limit", Self::limit),
+            (b"connlimit", Self::connections),
             (b"dynset", Self::buckets),
+            (b"fib", Self::fib),
+            (b"byteorder", Self::byteorder),
+            (b"rt", Self::route),
+            (b"exthdr", Self::header_option),
+            (b"nat", Self::nat),
+            (b"masq", Self::masquerade),
+            (b"redir", Self::redirect),
             (b"counter", Self::counter),
             (b"log", Self::log),
             (b"reject", Self::reject),
@@ -168,9 +176,18 @@ impl<'a> ExprWalk<'a, '_> {
             6 | 7 => (What::Interface { is_in: key == 6, by_index: false }, 16),
             15 => (What::Family { ether: false }, 1),
             16 => (What::Protocol, 1),
+            8 => (What::Hardware, 2),
+            3 => (What::Field(Field::Mark), 4),
+            10 => (What::Field(Field::Uid), 4),
+            11 => (What::Field(Field::Gid), 4),
+            31 => (What::Field(Field::Day), 1),
+            32 => (What::Field(Field::Time), 4),
             _ => (What::Number, 4),
         };
         let text = ["meta ", &word].concat();
+        if key == 3 && e.bytes(3).is_some() {
+            return self.set_mark(e);
+        }
         self.loaded(e, 1, 3, Value { what, text, len, mask: None });
     }
 
@@ -179,7 +196,12 @@ impl<'a> ExprWalk<'a, '_> {
         const WORDS: [&str; 4] = ["state", "direction", "status", "mark"];
         let key = e.or_0(2);
         let state = e.number(2) == Some(0) && e.bytes(3).is_none();
-        let what = if state { What::State } else { What::Number };
+        let status = e.number(2) == Some(2) && e.bytes(3).is_none();
+        let what = match () {
+            () if state => What::State,
+            () if status => What::Field(Field::Status),
+            () => What::Number,
+        };
         let word =
             WORDS.get(key as usize).map_or_else(|| ["key ", &key.to_string()].concat(), |w| (*w).to_owned());
         let text = ["ct ", &word].concat();
@@ -214,11 +236,16 @@ impl<'a> ExprWalk<'a, '_> {
                 (What::Port { is_source: offset == 0 }, if offset == 0 { " sport" } else { " dport" })
             }
             (2, 0) if len == 1 && matches!(self.r.protos.as_deref(), Some([1 | 58])) => {
-                (What::Other, " icmp type")
+                (What::Field(Field::Icmp), " icmp type")
             }
             (2, 13) if len == 1 && matches!(self.r.protos.as_deref(), Some([6])) => {
-                (What::Other, " tcp flags")
+                (What::Field(Field::Flags), " tcp flags")
             }
+            (1, 1) if len == 1 && self.r.rule.family == Some(Family::V4) => {
+                (What::Field(Field::Dscp), " ip dscp")
+            }
+            (1, 0) if len == 2 && v6 => (What::Field(Field::Dscp), " ip6 dscp"),
+            (0, 6) if len == 6 => (What::Field(Field::Mac), " ether saddr"),
             _ => (What::Other, ""),
         };
         let head = match (what, base) {
@@ -227,7 +254,7 @@ impl<'a> ExprWalk<'a, '_> {
                 Some([17]) => "udp",
                 _ => "th",
             },
-            (What::Other, _) if !word.is_empty() => "",
+            (What::Other | What::Field(_), _) if !word.is_empty() => "",
             (_, 1) if word.is_empty() => "@nh",
             (_, 2) if word.is_empty() => "@th",
             (_, _) if word.is_empty() => "@ll",
@@ -246,6 +273,13 @@ impl<'a> ExprWalk<'a, '_> {
         let Some(mut value) = self.r.value(e.or_0(1)) else { return self.r.fail("it computes something") };
         let mask = e.value(4).unwrap_or_default();
         value.text = [value.text.as_str(), " & ", &key_shown(value.what, mask)].concat();
+        let xor = e.value(5).unwrap_or_default();
+        if value.what == What::Field(Field::Mark) && xor.iter().any(|b| *b != 0) && e.or_0(6) == 0 {
+            let number = xor.try_into().ok().map(u32::from_ne_bytes);
+            value.what = number.map_or(What::Other, What::MarkSet);
+            value.mask = Some(mask.to_vec());
+            return self.r.load(e.or_0(2), Some(value));
+        }
         let plain = e.or_0(6) == 0 && e.value(5).is_some_and(|xor| xor.iter().all(|b| *b == 0));
         if !plain || mask.len() != value.len || value.mask.is_some() || e.number(8).is_some() {
             value.what = What::Other;
@@ -264,7 +298,8 @@ impl<'a> ExprWalk<'a, '_> {
         };
         let sign = SIGNS.get(op as usize).unwrap_or(&" ? ");
         self.r.say(&[&value.text, sign, &key_shown(value.what, data)]);
-        let ordered = matches!(value.what, What::Address { .. } | What::Port { .. });
+        let ordered = matches!(value.what, What::Address { .. } | What::Port { .. })
+            || matches!(value.what, What::Field(field) if !self.r.layout(field).host);
         match compared(op, data).filter(|_| op < 2 || ordered) {
             Some((first, last)) => self.test(&value, &[(&first, &last)], op == 1),
             None => self.r.fail("it compares by order"),
@@ -280,7 +315,9 @@ impl<'a> ExprWalk<'a, '_> {
         let not = e.or_0(2) == 1;
         let sign = if not { " != " } else { " " };
         self.r.say(&[&value.text, sign, &key_shown(value.what, from), "-", &key_shown(value.what, to)]);
-        if matches!(value.what, What::Address { .. } | What::Port { .. }) && from <= to && e.or_0(2) < 2 {
+        let ordered = matches!(value.what, What::Address { .. } | What::Port { .. })
+            || matches!(value.what, What::Field(field) if !self.r.layout(field).host);
+        if ordered && from <= to && e.or_0(2) < 2 {
             self.test(&value, &[(from, to)], not);
         } else {
             self.r.fail("it compares by order");
@@ -321,13 +358,22 @@ impl<'a> ExprWalk<'a, '_> {
                     list.iter().map(|e| (e.first.as_slice(), e.last.as_slice())).collect();
                 self.test(&value, &keys, not);
             }
-            Some(&SetContent::Named(set, len)) if !not && !map => {
-                self.r.say(&[&value.text, " @", &shown(name)]);
+            Some(&(SetContent::Named(set, _) | SetContent::Buckets(set))) if !map => {
+                let len = found.map_or(0, |set| set.key_len());
+                self.r.say(&[&value.text, sign, "@", &shown(name)]);
                 if self.stage != Stage::Matches {
                     self.r.fail("it looks at packets after a limit or a log");
                 }
                 let whole = value.mask.is_none() && value.len == len;
                 let result = match value.what {
+                    What::Address { family, is_source } if whole && family.bytes() == len && not => {
+                        self.r.add_set(if is_source { Field::Src } else { Field::Dst }, true, set);
+                        Ok(())
+                    }
+                    What::Port { is_source } if whole && not => {
+                        self.r.add_set(if is_source { Field::Sport } else { Field::Dport }, true, set);
+                        Ok(())
+                    }
                     What::Address { family, is_source } if whole && family.bytes() == len => {
                         self.r.add_addresses(family, is_source, Some(Addresses::Set(set)))
                     }
@@ -404,6 +450,16 @@ impl<'a> ExprWalk<'a, '_> {
 
     fn parts(&self, parts: &mut Vec<RulePart>) {
         let protos = self.r.protos.as_deref();
+        // Several protocols are one rule, but where one of them is of one family alone.
+        let joined = protos.filter(|all| all.len() > 1 && !all.iter().any(|n| matches!(n, 1 | 58)));
+        if let Some(all) = joined {
+            let mut rule = self.r.rule.clone();
+            let numbers = all.iter().map(|n| (u128::from(*n), u128::from(*n))).collect();
+            rule.tests.push(Test::new(Field::Proto, false, numbers));
+            rule.tests.sort_unstable();
+            parts.push(RulePart { rule, to: self.to.clone(), answer: self.answer.clone() });
+            return;
+        }
         for at in 0..protos.map_or(1, <[u8]>::len) {
             let mut rule = self.r.rule.clone();
             rule.proto = protos.and_then(|all| all.get(at)).copied();

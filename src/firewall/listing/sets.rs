@@ -82,6 +82,11 @@ impl ListedSet {
         matches!(self.content, SetContent::List(_))
     }
 
+    /// Bytes of a key.
+    pub fn key_len(&self) -> usize {
+        self.key.1
+    }
+
     /// Forgets the elements.
     pub fn clear(&mut self) {
         self.found.clear();

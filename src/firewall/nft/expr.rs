@@ -114,13 +114,19 @@ pub fn range(op: Cmp, sreg: u32, from: &[u8], to: &[u8]) -> Expr {
 #[must_use]
 pub fn mask(reg: u32, mask: &[u8]) -> Expr {
     const ZERO: [u8; 16] = [0; 16];
-    let len = mask.len().min(ZERO.len());
+    mask_and_set(reg, mask, ZERO.get(..mask.len()).unwrap_or_default())
+}
+
+/// `reg = reg & mask ^ set`
+#[must_use]
+pub fn mask_and_set(reg: u32, mask: &[u8], set: &[u8]) -> Expr {
+    let len = mask.len().min(set.len());
     Expr::new(c"bitwise")
         .with_u32(sys::NFTNL_EXPR_BITWISE_SREG, reg)
         .with_u32(sys::NFTNL_EXPR_BITWISE_DREG, reg)
         .with_u32(sys::NFTNL_EXPR_BITWISE_LEN, u32::try_from(len).unwrap_or(0))
         .with(sys::NFTNL_EXPR_BITWISE_MASK, mask)
-        .with(sys::NFTNL_EXPR_BITWISE_XOR, ZERO.get(..len).unwrap_or_default())
+        .with(sys::NFTNL_EXPR_BITWISE_XOR, set)
 }
 
 /// Goes on if the register is in the set (or not in it).
@@ -197,6 +203,14 @@ pub fn log(prefix: &std::ffi::CStr, level: u32) -> Expr {
     Expr::new(c"log")
         .with(sys::NFTNL_EXPR_LOG_PREFIX, prefix.to_bytes_with_nul())
         .with_u32(sys::NFTNL_EXPR_LOG_LEVEL, level)
+}
+
+/// Sends the packet as a whole to a NFLOG group.
+#[must_use]
+pub fn nflog_whole(prefix: &std::ffi::CStr, group: u16) -> Expr {
+    Expr::new(c"log")
+        .with(sys::NFTNL_EXPR_LOG_PREFIX, prefix.to_bytes_with_nul())
+        .with(sys::NFTNL_EXPR_LOG_GROUP, &group.to_ne_bytes())
 }
 
 /// Sends the packet's first `snaplen` bytes to a NFLOG group.

@@ -111,6 +111,25 @@ impl NftRule {
         self.words[start] = attribute(len, LIST_ELEM);
     }
 
+    /// Appends an expression by its attributes, NFTA_EXPR_*.
+    pub fn push_bytes(&mut self, attributes: &[u8]) {
+        let start = self.len;
+        self.make_room();
+        let words = attributes.len().div_ceil(4);
+        let len = u16::try_from(attributes.len() + 4).unwrap_or(u16::MAX);
+        let Some(room) = self.words.get_mut(start..=start + words).filter(|_| words < EXPR_WORDS_MAX) else {
+            self.intact = false;
+            return;
+        };
+        for (word, bytes) in room.iter_mut().skip(1).zip(attributes.chunks(4)) {
+            let mut padded = [0; 4];
+            padded.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+            *word = u32::from_ne_bytes(padded);
+        }
+        self.words[start] = attribute(len, LIST_ELEM);
+        self.len += words + 1;
+    }
+
     /// Leaves out of the expression whose attributes begin there what the kernel does without: the NUL behind
     /// a name that would take a word alone, and the list of attributes of a counter, which is empty.
     fn shorten(&mut self, at: usize) {

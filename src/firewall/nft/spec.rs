@@ -51,6 +51,8 @@ pub struct Hook<'a> {
     pub number: i32,
     /// Order among the chains of the hook.
     pub priority: i32,
+    /// Whether its rules translate addresses.
+    pub is_nat: bool,
     /// `NF_ACCEPT` or `NF_DROP`: what happens to packets that no rule decides on.
     pub policy: i32,
     /// The interfaces, where a hook belongs to interfaces.
@@ -61,6 +63,6 @@ impl Hook<'_> {
     /// First of all, and accepting.
     #[must_use]
     pub fn new(number: i32) -> Hook<'static> {
-        Hook { number, priority: 0, policy: libc::NF_ACCEPT, devices: &[] }
+        Hook { number, priority: 0, is_nat: false, policy: libc::NF_ACCEPT, devices: &[] }
     }
 }

@@ -247,7 +247,7 @@ impl Txn {
             }
             self.buf.end(nest);
             self.buf.attr_be32(CHAIN_POLICY, hook.policy.cast_unsigned());
-            self.buf.attr_str(CHAIN_TYPE, "filter");
+            self.buf.attr_str(CHAIN_TYPE, if hook.is_nat { "nat" } else { "filter" });
         }
         self.buf.finish(open);
     }

@@ -162,8 +162,8 @@ impl Jump<'_> {
         let table = self.table;
         let at = self.state.find(table, name).ok_or("it leads to a chain that does not exist")?;
         let chain = table.chains.get(at).ok_or("it leads to a chain that does not exist")?;
-        if outer.limit.is_some() || outer.log.is_some() {
-            return Err("it limits or logs packets and then leads to another chain".into());
+        if outer.limit.is_some() || outer.log.is_some() || !outer.changes.is_empty() {
+            return Err("it limits, logs or changes packets and then leads to another chain".into());
         }
         self.state.steps += 1;
         if self.depth == DEPTH_MAX || self.state.steps > STEPS_MAX {
@@ -234,9 +234,11 @@ impl Jump<'_> {
 
 /// Whether a rule decides on every packet.
 fn is_end(part: &RulePart) -> bool {
-    let decides =
-        matches!(part.rule.verdict, PacketVerdict::Accept | PacketVerdict::Drop | PacketVerdict::Reject(_));
-    let all = Rule::new(part.rule.verdict);
+    let decides = matches!(
+        part.rule.verdict,
+        PacketVerdict::Accept | PacketVerdict::Drop | PacketVerdict::Reject(_) | PacketVerdict::Nat(_)
+    );
+    let all = Rule { changes: part.rule.changes.clone(), ..Rule::new(part.rule.verdict) };
     decides && part.rule.limit.is_none() && meet::same(&part.rule, &all)
 }
 
@@ -246,11 +248,14 @@ pub(super) fn fold_logs(rules: &mut Vec<Flat>) {
     let mut at = 0;
     while at + 1 < rules.len() {
         let one = |at| Some(&rules.get(at).and_then(Flat::one)?.rule);
-        let log = one(at).zip(one(at + 1)).filter(|(a, b)| is_log_of(a, b)).and_then(|(a, _)| a.log.clone());
-        if log.is_some() {
+        let log = one(at)
+            .zip(one(at + 1))
+            .filter(|(a, b)| is_log_of(a, b))
+            .and_then(|(a, _)| Some((a.log.clone()?, a.log_to)));
+        if let Some((log, to)) = log {
             rules.remove(at);
             if let Some(Ok([next])) = rules.get_mut(at).map(|flat| flat.parts.as_deref_mut()) {
-                next.rule.log = log;
+                (next.rule.log, next.rule.log_to) = (Some(log), to);
             }
         }
         at += 1;
@@ -259,7 +264,8 @@ pub(super) fn fold_logs(rules: &mut Vec<Flat>) {
 
 /// Whether a rule only logs what the one behind it decides on.
 fn is_log_of(a: &Rule, b: &Rule) -> bool {
-    let only_logs = a.log.is_some() && a.limit.is_none() && a.verdict == PacketVerdict::Next;
+    let only_logs =
+        a.log.is_some() && a.limit.is_none() && a.verdict == PacketVerdict::Next && a.changes.is_empty();
     let decides = b.log.is_none() && b.limit.is_none() && b.verdict != PacketVerdict::Next;
     only_logs && decides && b.verdict != PacketVerdict::Return && meet::same(a, b) && single_answer(b)
 }

@@ -5,14 +5,18 @@
 mod flat;
 mod own;
 mod statement;
+mod union;
 mod words;
 
 use super::RuleSet;
-use super::ast::{Action, InterfaceList, Proto, RuleStatement, Statement, StatementPlace};
+use super::ast::{
+    Action, InterfaceList, RuleStatement, SetElements, SetStatement, Statement, StatementPlace,
+};
 use super::words::LOST;
 use crate::base::name::Name;
 use crate::base::range::Family;
 use crate::plan::listed::{ChainBase, ListedChain, ListedRule, ListedTable, RulePart, hook};
+use crate::plan::run::GROUP_PREFIX;
 use crate::plan::{Direction, PacketVerdict, Policy, Reject};
 use flat::Flat;
 pub use own::is_foreign;
@@ -53,9 +57,17 @@ pub fn ours(table: &mut ListedTable, compares: bool) -> Exported {
     }
     export.sets();
     export.unsaid_objects();
+    for table in tables {
+        for chain in table.chains.iter().filter_map(|chain| chain.name.strip_prefix(GROUP_PREFIX)) {
+            export.out.lines.extend(Name::new(chain).map(|name| Statement::Group(name).to_string()));
+        }
+    }
     let before = export.out.lines.len();
     let mut orders = Vec::new();
-    for dir in Direction::ALL {
+    for table in tables {
+        export.groups(table, before, &mut orders);
+    }
+    for dir in Direction::EVERY {
         for (table, chain) in chains(tables, dir) {
             if is_own(dir, chain) {
                 export.own_chain(table, chain, before, &mut orders);
@@ -67,7 +79,7 @@ pub fn ours(table: &mut ListedTable, compares: bool) -> Exported {
     for (_, at) in orders {
         export.out.lines.extend(lines.get_mut(at).map(std::mem::take));
     }
-    for dir in Direction::ALL {
+    for dir in Direction::EVERY {
         let foreign = chains(tables, dir).into_iter().filter(|(_, chain)| !is_own(dir, chain));
         foreign.for_each(|(table, chain)| export.foreign_chain(table, chain));
     }
@@ -108,13 +120,16 @@ pub fn all(tables: &mut [ListedTable]) -> Exported {
     export.sets();
     export.unsaid_objects();
     // Only when every way into a chain is known, it is known whose limits are shared.
-    for dir in Direction::ALL {
+    for dir in Direction::EVERY {
         for (table, chain) in chains(tables, dir) {
             flat::flatten(&mut export.flat, table, chain, &chain.rules);
         }
     }
     export.flat.again();
-    for dir in Direction::ALL {
+    for table in tables.iter().filter(|table| table.ours) {
+        export.groups(table, 0, &mut Vec::new());
+    }
+    for dir in Direction::EVERY {
         let all = chains(tables, dir);
         for (i, (table, chain)) in all.iter().enumerate() {
             let ChainBase::Filter(_, priority, _) = chain.base else { continue };
@@ -163,6 +178,8 @@ fn normal(table: &mut ListedTable) {
         for rule in &mut chain.rules {
             for part in rule.parts.as_deref_mut().unwrap_or_default() {
                 part.rule.counter = true;
+                part.rule.tests.sort_unstable();
+                part.rule.changes.sort_unstable();
                 for list in [&mut part.rule.iif, &mut part.rule.oif].into_iter().flatten() {
                     list.names.sort_unstable();
                     list.names.dedup();
@@ -183,6 +200,8 @@ struct Export<'a> {
     flat: flat::FlatState,
     /// No packet of loopback comes to the rules that are looked at, if they do not name it.
     apart: bool,
+    /// The group whose rules are looked at.
+    of: Option<Name>,
     /// What others put into our table is only shown.
     compares: bool,
 }
@@ -201,8 +220,15 @@ impl<'a> Export<'a> {
                 }
             }
         }
+        for part in tables.iter().flat_map(|table| &table.chains).flat_map(|chain| parts(&chain.rules)) {
+            for name in union::filled(part) {
+                let elements = SetElements::Dynamic;
+                let _ =
+                    sets.add(NOWHERE, SetStatement { name, family: None, elements, file: Box::default() });
+            }
+        }
         let (out, flat) = (Exported::default(), flat::FlatState::default());
-        Export { tables, sets, lost, out, flat, apart: false, compares: false }
+        Export { tables, sets, lost, out, flat, apart: false, of: None, compares: false }
     }
 
     fn comment(&mut self, text: &str) {
@@ -236,6 +262,7 @@ impl<'a> Export<'a> {
             .sets
             .sets
             .iter()
+            .filter(|(_, set)| set.elements != SetElements::Dynamic)
             .filter_map(|(_, set)| statement::text(&Statement::Set(set.clone())))
             .collect();
         self.out.lines.extend(texts);
@@ -265,31 +292,43 @@ impl<'a> Export<'a> {
     #[inline(never)]
     fn end_of_chain(&mut self, dir: Direction, table: &ListedTable, chain: &ListedChain, last: bool) {
         let ChainBase::Filter(.., policy) = chain.base else { return };
+        if dir.is_nat() {
+            return;
+        }
         if last && table.family.is_none() {
             return self.policy(dir, table.ours, Some(chain));
         }
         if policy == Policy::Accept {
             return;
         }
+        let action = if table.ours && ends_rejecting(chain) { Action::Reject } else { Action::Drop };
+        let comment: String =
+            ["policy of ", &table.title, " ", &chain.name].concat().chars().take(60).collect();
+        let every = |is: bool| if is { InterfaceList::Every } else { InterfaceList::Any };
         let rule = RuleStatement {
-            dir,
-            action: if table.ours && ends_rejecting(chain) { Action::Reject } else { Action::Drop },
-            proto: Proto::All,
             family: table.family,
-            log: None,
-            ratelimit: None,
-            limit: None,
-            burst: 0,
-            iif: if dir == Direction::In { InterfaceList::Every } else { InterfaceList::Any },
-            oif: if dir == Direction::Out { InterfaceList::Every } else { InterfaceList::Any },
-            src: Box::default(),
-            dst: Box::default(),
-            sport: Box::default(),
-            dport: Box::default(),
-            ct: 0,
-            comment: ["policy of ", &table.title, " ", &chain.name].concat().chars().take(60).collect(),
+            iif: every(dir == Direction::In),
+            oif: every(dir == Direction::Out),
+            comment: comment.into(),
+            ..RuleStatement::new(dir, action)
         };
         self.statement(Statement::Rule(Box::new(rule)).to_string());
+    }
+
+    /// The rules of the groups of our table.
+    fn groups(&mut self, table: &ListedTable, before: usize, orders: &mut Vec<(u32, usize)>) {
+        for (at, chain) in table.chains.iter().enumerate() {
+            let Some(name) = chain.name.strip_prefix(GROUP_PREFIX).and_then(Name::new) else { continue };
+            self.flat.said(table, at);
+            self.of = Some(name);
+            self.statements(
+                Direction::Fwd,
+                Policy::Accept,
+                (table, chain, &chain.rules),
+                (before, &mut *orders),
+            );
+            self.of = None;
+        }
     }
 
     /// The rules of a base chain of ours, those of one statement together. `orders` are of each line behind
@@ -305,27 +344,38 @@ impl<'a> Export<'a> {
         let (apart, [head, rest]) = stated(dir, chain);
         self.apart = apart;
         for part in [head, rest] {
-            // A rule of another program stays where it is: behind those before it.
-            let mut order = 0;
-            for group in part.chunk_by(|a, b| origin(a) > 0 && origin(a) == origin(b)) {
-                let number = group.first().map_or(0, origin);
-                order = order.max(number);
-                if number > 0 {
-                    self.group(dir, table, chain, group);
-                } else if self.compares {
-                    for rule in group {
-                        self.unsaid_rule("it belongs to another program", table, &chain.name, &rule.text);
-                    }
-                } else {
-                    let flat = flat::flatten(&mut self.flat, table, chain, group);
-                    self.flat_rules(dir, policy, table, flat);
-                }
-                for at in orders.len()..self.out.lines.len() - before {
-                    orders.push((order, at));
-                }
-            }
+            self.statements(dir, policy, (table, chain, part), (before, &mut *orders));
         }
         self.apart = false;
+    }
+
+    /// Rules of ours in a chain.
+    fn statements(
+        &mut self,
+        dir: Direction,
+        policy: Policy,
+        (table, chain, rules): (&ListedTable, &ListedChain, &[ListedRule]),
+        (before, orders): (usize, &mut Vec<(u32, usize)>),
+    ) {
+        // A rule of another program stays where it is: behind those before it.
+        let mut order = 0;
+        for group in rules.chunk_by(|a, b| origin(a) > 0 && origin(a) == origin(b)) {
+            let number = group.first().map_or(0, origin);
+            order = order.max(number);
+            if number > 0 {
+                self.group(dir, table, chain, group);
+            } else if self.compares {
+                for rule in group {
+                    self.unsaid_rule("it belongs to another program", table, &chain.name, &rule.text);
+                }
+            } else {
+                let flat = flat::flatten(&mut self.flat, table, chain, group);
+                self.flat_rules(dir, policy, table, flat);
+            }
+            for at in orders.len()..self.out.lines.len().saturating_sub(before) {
+                orders.push((order, at));
+            }
+        }
     }
 
     /// The rules that were made of one statement.
@@ -333,14 +383,15 @@ impl<'a> Export<'a> {
     fn group(&mut self, dir: Direction, table: &ListedTable, chain: &ListedChain, rules: &[ListedRule]) {
         let origin = rules.first().map_or(0, origin);
         let base = parts(rules);
-        let target = base.iter().find_map(|part| part.to.as_ref()).map(|to| to.chain.as_str());
+        let mut targets = base.iter().filter_map(|part| part.to.as_ref()).map(|to| to.chain.as_str());
+        let target = targets.find(|chain| !chain.starts_with(GROUP_PREFIX));
         let own = target.and_then(|name| self.flat.find(table, name));
         let own_rules = own.and_then(|at| table.chains.get(at)).map_or(&[][..], |c| c.rules.as_slice());
         let own_parts = parts(own_rules);
         if own_parts.len() == own_rules.len()
             && let Some(text) = statement::rule(
                 &self.sets,
-                RuleGroup { dir, base: &base, own: &own_parts, origin, apart: self.apart },
+                RuleGroup { dir, base: &base, own: &own_parts, origin, apart: self.apart, of: self.of },
             )
         {
             if let Some(at) = own {
@@ -352,7 +403,7 @@ impl<'a> Export<'a> {
             let base = parts(std::slice::from_ref(rule));
             match statement::rule(
                 &self.sets,
-                RuleGroup { dir, base: &base, own: &[], origin, apart: self.apart },
+                RuleGroup { dir, base: &base, own: &[], origin, apart: self.apart, of: self.of },
             ) {
                 Some(text) => self.statement(text),
                 None => self.unsaid_rule("it was changed by another program", table, &chain.name, &rule.text),
@@ -395,7 +446,7 @@ impl<'a> Export<'a> {
             if base.len() == len
                 && let Some(text) = statement::rule(
                     &self.sets,
-                    RuleGroup { dir, base: &base, own: &[], origin: 0, apart: self.apart },
+                    RuleGroup { dir, base: &base, own: &[], origin: 0, apart: self.apart, of: self.of },
                 )
             {
                 return Some((text, len));
@@ -412,7 +463,8 @@ impl<'a> Export<'a> {
             let (parts, note) = answered(part)?;
             for parts in statement::with_loopback(dir, self.apart, parts) {
                 let base: Vec<&RulePart> = parts.iter().collect();
-                let group = RuleGroup { dir, base: &base, own: &[], origin: 0, apart: self.apart };
+                let group =
+                    RuleGroup { dir, base: &base, own: &[], origin: 0, apart: self.apart, of: self.of };
                 let mut text = statement::rule(&self.sets, group).ok_or_else(|| why_not(&part.rule))?;
                 if !note.is_empty() {
                     text.push_str(" # in the kernel answered with ");

@@ -8,7 +8,8 @@ use crate::ruleset::ast::Action;
 
 /// Whether a base chain of our table is the one that `mef load` makes for this direction.
 pub(super) fn is_own(dir: Direction, chain: &ListedChain) -> bool {
-    chain.name == hook(dir) && matches!(chain.base, ChainBase::Filter(_, 0, _))
+    let at = |priority: i32| priority == crate::plan::listed::priority(dir);
+    chain.name == hook(dir) && matches!(chain.base, ChainBase::Filter(_, priority, _) if at(priority))
 }
 
 /// The rules of a base chain of ours that are statements, those for loopback apart from the others, which
@@ -42,7 +43,8 @@ pub fn is_foreign(table: &ListedTable) -> bool {
         }
         _ => false,
     };
-    !Direction::ALL.into_iter().all(own) || bases != Direction::ALL.len() || table.chains.iter().any(others)
+    let known = Direction::EVERY.into_iter().filter(|dir| own(*dir)).count();
+    !Direction::ALL.into_iter().all(own) || bases != known || table.chains.iter().any(others)
 }
 
 /// Whether a chain ends as `policy action=reject` makes it.

@@ -3,15 +3,16 @@
 //! together from what the rules hold, and it counts only if it compiles to the same rules: nothing is said
 //! that is not so.
 
+use super::union::union;
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, Range, merge};
 use crate::plan::listed::{ChainBase, ListedRule, ListedTable, RulePart};
+use crate::plan::run::GROUP_PREFIX;
 use crate::plan::{self, Addresses, Direction, PacketVerdict, Policy, Ports, Reject, Sink};
 use crate::ruleset::ast::{
-    Action, Address, InterfaceList, LimitOption, Port, Proto, RuleStatement, SetElements, SetStatement,
-    Statement,
+    Address, InterfaceList, Port, Protos, RuleStatement, SetElements, SetStatement, Statement, proto,
 };
-use crate::ruleset::compile::{self, BURST};
+use crate::ruleset::compile;
 use crate::ruleset::words::is_of_nft;
 use crate::ruleset::{LINE_MAX, RuleSet, parse};
 
@@ -27,6 +28,8 @@ pub(super) struct RuleGroup<'a> {
     pub origin: u32,
     /// No packet of loopback comes to rules that do not name it.
     pub apart: bool,
+    /// The group that they are in.
+    pub of: Option<Name>,
 }
 
 /// The text of a statement, if it reads as what it is.
@@ -50,6 +53,14 @@ pub(super) fn rule(sets: &RuleSet, group: RuleGroup<'_>) -> Option<String> {
             return text(&Statement::Rule(Box::new(rule)));
         }
     }
+    if rule.src.is_empty() && rule.dst.is_empty() {
+        // One rule a family, though no address tells them apart: somebody wrote all addresses of both.
+        rule.family = None;
+        rule.src = Family::ALL.into_iter().filter_map(whole_family).map(Address::Range).collect();
+        if compiles_to(sets, &rule, group) {
+            return text(&Statement::Rule(Box::new(rule)));
+        }
+    }
     None
 }
 
@@ -57,11 +68,14 @@ pub(super) fn rule(sets: &RuleSet, group: RuleGroup<'_>) -> Option<String> {
 fn compiles_to(sets: &RuleSet, rule: &RuleStatement, group: RuleGroup<'_>) -> bool {
     let mut table = ListedTable::default();
     table.base(group.dir, Policy::Accept);
+    let of = group.of.and_then(compile::group_chain);
+    of.into_iter().for_each(|chain| table.chain(chain));
     compile::rule(sets, &[], rule, (group.origin, group.apart), &mut table);
     super::normal(&mut table);
     let (mut base, mut own) = (Vec::new(), Vec::new());
     for chain in &table.chains {
-        let to = if chain.base == ChainBase::None { &mut own } else { &mut base };
+        let is_own = chain.base == ChainBase::None && !chain.name.starts_with(GROUP_PREFIX);
+        let to = if is_own { &mut own } else { &mut base };
         to.extend(super::parts(&chain.rules));
     }
     base == group.base && own == group.own
@@ -73,8 +87,8 @@ pub(super) fn with_loopback(dir: Direction, apart: bool, parts: Vec<RulePart>) -
     let lo = IfName::new("lo");
     let list = |part: &RulePart| match dir {
         Direction::In => part.rule.iif.clone(),
-        Direction::Out => part.rule.oif.clone(),
-        Direction::Fwd => None,
+        Direction::Out | Direction::Post | Direction::Local => part.rule.oif.clone(),
+        Direction::Fwd | Direction::Pre => None,
     };
     let silent = |list: &plan::Interfaces| {
         let named = list.names.iter().any(|name| name.matches("lo"));
@@ -105,60 +119,7 @@ pub(super) fn with_loopback(dir: Direction, apart: bool, parts: Vec<RulePart>) -
     both
 }
 
-/// All that the rules hold, as one rule of the language.
-#[inline(never)]
-fn union(sets: &RuleSet, group: RuleGroup<'_>) -> Option<RuleStatement> {
-    let last = &group.base.last()?.rule;
-    let proto = Proto::ALL.into_iter().find(|p| compile::number(*p) == last.proto)?;
-    let (mut action, mut limit, mut ratelimit, mut log) = (None, None, None, None);
-    for rule in group.own.iter().chain(group.base).map(|part| &part.rule) {
-        let found = match rule.verdict {
-            PacketVerdict::Accept => Some(Action::Accept),
-            PacketVerdict::Drop => Some(Action::Drop),
-            PacketVerdict::Reject(_) => Some(Action::Reject),
-            _ => None,
-        };
-        let only_logs = rule.log.is_some() && rule.verdict == PacketVerdict::Next;
-        let bound = if only_logs { &mut ratelimit } else { &mut limit };
-        *bound = bound.or(rule.limit);
-        action = action.or(found);
-        log = log.or(rule.log.as_deref());
-    }
-    // Whether `any` leaves out something that the rules would match.
-    let is = |direction| group.dir == direction && !group.apart;
-    let mut src = addresses(sets, group.base, |r| &r.src);
-    let dst = addresses(sets, group.base, |r| &r.dst);
-    let has = |family| group.base.iter().any(|part| part.rule.family == Some(family));
-    if has(Family::V4)
-        && has(Family::V6)
-        && src.is_empty()
-        && dst.is_empty()
-        && limit.is_none_or(|l| l.set.is_none())
-    {
-        // One rule a family, though no address tells them apart: somebody wrote all addresses of both.
-        src = Family::ALL.into_iter().filter_map(whole_family).map(Address::Range).collect();
-    }
-    Some(RuleStatement {
-        dir: group.dir,
-        action: action?,
-        proto,
-        family: None,
-        log: log.map(Into::into),
-        ratelimit: ratelimit.map(|l| l.rate),
-        limit: limit.map(|l| LimitOption { rate: l.rate, per_source: l.set.is_some() }),
-        burst: limit.map(|l| l.burst).filter(|burst| *burst != BURST).unwrap_or(0),
-        iif: interfaces(is(Direction::In), group.base, |r| &r.iif)?,
-        oif: interfaces(is(Direction::Out), group.base, |r| &r.oif)?,
-        src,
-        dst,
-        sport: ports(group.base, |r| &r.sport),
-        dport: ports(group.base, |r| &r.dport),
-        ct: last.ct,
-        comment: last.comment.as_str().into(),
-    })
-}
-
-fn interfaces(
+pub(super) fn interfaces(
     not_lo: bool,
     base: &[&RulePart],
     list: fn(&plan::Rule) -> &Option<plan::Interfaces>,
@@ -184,11 +145,11 @@ fn interfaces(
     Some(InterfaceList::Names { not: except, names: found.into() })
 }
 
-fn addresses(
+pub(super) fn addresses(
     sets: &RuleSet,
     base: &[&RulePart],
     list: fn(&plan::Rule) -> &Option<Addresses>,
-) -> Box<[Address]> {
+) -> Vec<Address> {
     let (mut ranges, mut named): (Vec<Range>, Vec<Name>) = (Vec::new(), Vec::new());
     let (mut whole, mut listed): (Vec<Family>, _) = (Vec::new(), false);
     // The order of the sets is that of the rules in each family; behind the set that was met last comes a new
@@ -227,7 +188,7 @@ fn addresses(
     let mut all = Vec::with_capacity(ranges.len() + named.len());
     all.extend(ranges.into_iter().map(Address::Range));
     all.extend(named.into_iter().map(Address::Set));
-    all.into()
+    all
 }
 
 fn whole_family(family: Family) -> Option<Range> {
@@ -236,17 +197,17 @@ fn whole_family(family: Family) -> Option<Range> {
 }
 
 /// The name of a set in the language, where one of both families is two in the kernel.
-fn plain(sets: &RuleSet, name: &Name) -> Name {
+pub(super) fn plain(sets: &RuleSet, name: &Name) -> Name {
     let stem = name.as_str().strip_suffix(".4").or(name.as_str().strip_suffix(".6"));
     stem.and_then(Name::new).filter(|stem| sets.set(stem).is_some()).unwrap_or(*name)
 }
 
 /// The name of a set that is a word of nft, and has something behind it in the kernel for that.
-fn of_nft(name: &Name, suffix: &str) -> Option<Name> {
+pub(super) fn of_nft(name: &Name, suffix: &str) -> Option<Name> {
     Name::new(name.as_str().strip_suffix(suffix)?).filter(|stem| is_of_nft(stem.as_str()))
 }
 
-fn ports(base: &[&RulePart], list: fn(&plan::Rule) -> &Option<Ports>) -> Box<[Port]> {
+pub(super) fn ports(base: &[&RulePart], list: fn(&plan::Rule) -> &Option<Ports>) -> Vec<Port> {
     let mut found: Vec<Port> = Vec::new();
     let mut add = |item: Port| {
         if !found.contains(&item) {
@@ -259,7 +220,7 @@ fn ports(base: &[&RulePart], list: fn(&plan::Rule) -> &Option<Ports>) -> Box<[Po
             Ports::Ranges(ranges) => ranges.iter().for_each(|&(first, last)| add(Port::Range(first, last))),
         }
     }
-    found.into()
+    found
 }
 
 /// The named sets of a table as statements; what cannot be one is given to `unsaid` by its name.
@@ -275,7 +236,12 @@ pub(super) fn sets(sets: &[plan::Set], ours: bool, unsaid: &mut dyn FnMut(&Name)
         let made = match &set.elements {
             plan::Elements::Ports(list) => {
                 let name = of_nft(&set.name, compile::PORTS).filter(|_| ours).unwrap_or(set.name);
-                SetStatement { name, family: None, elements: SetElements::Ports(list.clone()) }
+                SetStatement {
+                    name,
+                    family: None,
+                    elements: SetElements::Ports(list.clone()),
+                    file: Box::default(),
+                }
             }
             plan::Elements::Addresses(family, list) => {
                 let both = match family {
@@ -292,7 +258,7 @@ pub(super) fn sets(sets: &[plan::Set], ours: bool, unsaid: &mut dyn FnMut(&Name)
                 let alone = || of_nft(&set.name, suffix).filter(|_| ours).unwrap_or(set.name);
                 let name = both.map_or_else(alone, |(stem, _)| stem);
                 let family = both.is_none().then_some(*family);
-                SetStatement { name, family, elements: SetElements::Addresses(list) }
+                SetStatement { name, family, elements: SetElements::Addresses(list), file: Box::default() }
             }
         };
         if text(&Statement::Set(made.clone())).is_some() { all.push(made) } else { unsaid(&made.name) }
@@ -304,14 +270,18 @@ pub(super) fn sets(sets: &[plan::Set], ours: bool, unsaid: &mut dyn FnMut(&Name)
 pub(super) fn policy_rejects(parts: &[&RulePart]) -> bool {
     let [first, last] = parts else { return false };
     let mut reset = plan::Rule::new(PacketVerdict::Reject(Reject::Reset));
-    reset.proto = compile::number(Proto::Tcp);
+    reset.proto = Some(proto::TCP);
     first.rule == reset && last.rule == plan::Rule::new(PacketVerdict::Reject(Reject::PortUnreachable))
 }
 
 /// How many rules at the head of a chain of ours are for packets of loopback only and let none of them pass
 /// on; 0 if others see them, too. And how many of these, the last ones, are no statement but what the policy
 /// is for loopback.
-pub(super) fn loopback(dir: Direction, rules: &[ListedRule], policy: Action) -> (usize, usize) {
+pub(super) fn loopback(
+    dir: Direction,
+    rules: &[ListedRule],
+    policy: crate::ruleset::ast::Action,
+) -> (usize, usize) {
     let all = |part: &RulePart, not: bool| {
         let list = if dir == Direction::In { &part.rule.iif } else { &part.rule.oif };
         let names = list.as_ref().filter(|list| list.not == not).map_or(&[][..], |list| &list.names);
@@ -342,14 +312,15 @@ pub(super) fn loopback(dir: Direction, rules: &[ListedRule], policy: Action) -> 
         let all = plan::Rule { verdict: rule.verdict, ..plan::Rule::new(PacketVerdict::Next) };
         decides && part.to.is_none() && rule.limit.is_none() && plan::meet::same(&rule, &all)
     };
-    if dir == Direction::Fwd
+    if !matches!(dir, Direction::In | Direction::Out)
         || !head.iter().any(ends)
         || super::parts(rest).iter().any(|part| all(part, true))
     {
         return (0, 0);
     }
     let mut end = Vec::new();
-    for (verdict, proto) in compile::verdicts(policy, Proto::All) {
+    for (verdict, is_tcp) in compile::verdicts(policy, Protos::ALL, false) {
+        let proto = is_tcp.then_some(proto::TCP);
         end.push(plan::Rule { proto, ..plan::Rule::new(verdict) });
     }
     let from = len.saturating_sub(end.len());

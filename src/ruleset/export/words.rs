@@ -3,9 +3,8 @@
 //! and text that is safe in a comment.
 
 use crate::plan::listed::RulePart;
-use crate::plan::{PacketVerdict, Reject, Rule};
-use crate::ruleset::ast::Proto;
-use crate::ruleset::compile;
+use crate::plan::{Field, PacketVerdict, Reject, Rule};
+use crate::ruleset::ast::proto;
 
 /// Longest comment that shows a rule, bytes.
 const COMMENT_MAX: usize = 4096;
@@ -14,12 +13,18 @@ const COMMENT_MAX: usize = 4096;
 /// same packets are refused.
 #[inline(never)]
 pub(super) fn answered(part: &RulePart) -> Result<(Vec<RulePart>, &str), &'static str> {
-    let tcp = compile::number(Proto::Tcp);
+    let tcp = Some(proto::TCP);
+    // Several protocols, TCP among them, are refused by two rules as all of them are.
+    let of_proto = |test: &crate::plan::Test| test.field == Field::Proto;
+    let listed = part.rule.tests.iter().find(|test| of_proto(test));
+    let other = listed.is_some_and(|test| test.passes(proto::TCP.into()) == Some(false));
+    let several = part.rule.proto.is_none() && !other;
     let (mut all, mut one) = (Vec::new(), part.clone());
     let PacketVerdict::Reject(reject) = part.rule.verdict else { return Ok((vec![one], "")) };
     let note = if part.answer.is_empty() { "icmpx port-unreachable" } else { part.answer.as_str() };
     let note = match part.rule.proto {
         proto if reject == Reject::Reset && proto != tcp => return Err("it resets what may not be TCP"),
+        None if other => part.answer.as_str(),
         None if part.rule.limit.is_some() || part.rule.log.is_some() => {
             return Err("it refuses every protocol, and limits or logs them");
         }
@@ -27,28 +32,26 @@ pub(super) fn answered(part: &RulePart) -> Result<(Vec<RulePart>, &str), &'stati
         _ => note,
     };
     one.answer.clear();
-    if part.rule.proto.is_none() {
+    if several {
         all.push(one.clone());
     }
     all.push(one);
     for (i, one) in all.iter_mut().enumerate() {
         // Of two, the first one is for TCP.
-        let reset = part.rule.proto == tcp || part.rule.proto.is_none() && i == 0;
+        let reset = part.rule.proto == tcp || several && i == 0;
         one.rule.verdict = PacketVerdict::Reject(if reset { Reject::Reset } else { Reject::PortUnreachable });
         one.rule.proto = if reset { tcp } else { part.rule.proto };
+        if reset {
+            one.rule.tests.retain(|test| !of_proto(test));
+        }
     }
     Ok((all, note))
 }
 
 /// Why a rule of a plan is no statement.
 pub(super) fn why_not(rule: &Rule) -> &'static str {
-    match rule.verdict {
-        PacketVerdict::Next if rule.log.is_some() => "it logs and decides nothing",
-        PacketVerdict::Next => "it decides nothing",
-        _ if rule.limit.is_some_and(|limit| limit.over) => "it matches what is over a limit",
-        _ if Proto::ALL.into_iter().all(|proto| compile::number(proto) != rule.proto) => {
-            "the language does not know this protocol"
-        }
+    match rule.limit {
+        Some(limit) if limit.over => "it matches what is over a limit",
         _ => "the language cannot express this combination",
     }
 }
