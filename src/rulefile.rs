@@ -103,9 +103,24 @@ pub fn read(path: &str, depth: CheckDepth) -> RuleSet {
             set.problems.push((place.file, problem));
         }
         set.problems.append(&mut warnings);
+        unforwarded(&mut set);
         set.locks_out = locks_out;
     }
     set
+}
+
+/// Warns of rules that translate what the kernel does not forward.
+fn unforwarded(set: &mut RuleSet) {
+    let families = [
+        ("forwarding is off for IPv4 in the kernel", "sysctl net.ipv4.ip_forward=1"),
+        ("forwarding is off for IPv6 in the kernel", "sysctl net.ipv6.conf.all.forwarding=1"),
+    ];
+    for ((place, forwards), (what, hint)) in set.first_nat.into_iter().zip(host::forwards()).zip(families) {
+        if let Some(place) = place.filter(|_| !forwards) {
+            let problem = set.mark(place, Severity::Warning, "action", what.to_owned(), hint);
+            set.problems.push((place.file, problem));
+        }
+    }
 }
 
 /// What is known of this host for the check of its rules.

@@ -98,6 +98,7 @@ mod project {
 mod ruleset {
     mod export;
     mod load;
+    mod nat;
     mod oracle;
     mod rules;
     mod verdicts;

@@ -167,7 +167,7 @@ impl TableBatch {
 
     /// Adds a set; one without a name belongs to one rule.
     fn push_set(&mut self, statement: u32, name: Option<Name>, key: (u32, u32), flags: i32) -> (Name, u32) {
-        let host_order = key == INTERFACE;
+        let host_order = key == INTERFACE || field::HOST_ORDER.contains(&key.0);
         let own = if name.is_none() { libc::NFT_SET_ANONYMOUS | libc::NFT_SET_CONSTANT } else { 0 };
         let known = name.map(|name| self.set_name(name)).unwrap_or_else(|| {
             self.anonymous += 1;
@@ -361,7 +361,9 @@ impl TableBatch {
                 return self.rule.push(expr::lookup(compare, &name, id, REG));
             }
         };
-        if let [(first, last)] = ranges.as_slice() {
+        if let [(first, last)] = ranges.as_slice()
+            && (first == last || !of.host)
+        {
             let (from, to) = (of.bytes(*first), of.bytes(*last));
             if first == last {
                 expr::push_cmp(&mut self.rule, compare, &from);
@@ -370,14 +372,17 @@ impl TableBatch {
             }
             return;
         }
-        let single = ranges.iter().all(|(first, last)| first == last);
+        let single = of.host || ranges.iter().all(|(first, last)| first == last);
         let flags = if single { 0 } else { libc::NFT_SET_INTERVAL };
         let len = u32::try_from(of.len).unwrap_or(4);
         let set = self.push_set(rule.origin, None, (of.shown, len), flags);
         for (first, last) in ranges {
-            // The kernel reads an end that is no value of the field as none.
-            let end = last.checked_add(1).filter(|end| of.value(&of.bytes(*end)) == *end && !single);
-            let end = end.map(|end| of.bytes(end));
+            // Numbers in the host's order have no order for the kernel.
+            if single {
+                (*first..=*last).for_each(|n| self.push_elem(rule.origin, set, &of.bytes(n), None));
+                continue;
+            }
+            let end = after(of.bytes(*last));
             self.push_elem(rule.origin, set, &of.bytes(*first), end.as_deref());
         }
         self.rule.push(expr::lookup(compare, &set.0, set.1, REG));
@@ -418,6 +423,8 @@ impl TableBatch {
         if let Some(proto) = rule.proto {
             self.meta(libc::NFT_META_L4PROTO, i32::from(proto));
         }
+        let is_proto = |test: &&Test| test.field == Field::Proto;
+        rule.tests.iter().filter(is_proto).for_each(|test| self.test(rule, test));
         for (offset, list) in [(0, &rule.sport), (2, &rule.dport)] {
             list.iter().for_each(|list| self.ports(of, offset, list));
         }
@@ -426,11 +433,7 @@ impl TableBatch {
             self.rule.push(expr::mask(REG, &kernel_states(rule.ct).to_ne_bytes()));
             expr::push_cmp(&mut self.rule, Cmp::Neq, &[0; 4]);
         }
-        // Protocols come before what is looked at in their headers.
-        for before in [true, false] {
-            let first = |test: &&Test| (test.field == Field::Proto) == before;
-            rule.tests.iter().filter(first).for_each(|test| self.test(rule, test));
-        }
+        rule.tests.iter().filter(|test| !is_proto(test)).for_each(|test| self.test(rule, test));
     }
 
     fn meta(&mut self, key: i32, value: i32) {
@@ -454,6 +457,18 @@ impl TableBatch {
             PacketVerdict::Next => return,
         });
     }
+}
+
+/// The key behind this one, in network order; `None` behind the last.
+fn after(mut key: Vec<u8>) -> Option<Vec<u8>> {
+    for byte in key.iter_mut().rev() {
+        let (next, carries) = byte.overflowing_add(1);
+        *byte = next;
+        if !carries {
+            return Some(key);
+        }
+    }
+    None
 }
 
 /// The bits of `ct state` as the kernel has them (`NF_CT_STATE_BIT`, `NF_CT_STATE_INVALID_BIT`) of those of

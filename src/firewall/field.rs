@@ -39,6 +39,8 @@ pub struct Layout {
     pub shown: u32,
 }
 
+/// Types of nft(8) whose bytes stand in the host's order: those of `host` below.
+pub const HOST_ORDER: [u32; 6] = [19, 20, 24, 25, 28, 38];
 /// NFT_META_IIFTYPE
 pub const META_IIFTYPE: u32 = 8;
 /// ARPHRD_ETHER

@@ -332,7 +332,7 @@ impl Row {
             _ if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok()?,
             _ => return None,
         };
-        (number <= self.max && !(self.max == 0)).then_some(number)
+        (number <= self.max && self.max != 0).then_some(number)
     }
 
     /// What the rule has not that this key needs, and what to write.

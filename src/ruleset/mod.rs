@@ -329,19 +329,11 @@ impl RuleSet {
                     ));
                 }
             }
-            Some(Statement::Let(name, value)) => {
-                if !self.names.add(&name, &value) {
-                    let what = ["a second let of the name ", &name].concat();
-                    let at = 0..text.trim_ascii_end().len();
-                    problems.push(Problem::at(
-                        Severity::Error,
-                        place.line,
-                        text,
-                        at,
-                        what,
-                        "rename one".into(),
-                    ));
-                }
+            Some(Statement::Let(name, value)) if self.names.add(&name, &value) => {}
+            Some(Statement::Let(name, _)) => {
+                let what = ["a second let of the name ", &name].concat();
+                let at = 0..text.trim_ascii_end().len();
+                problems.push(Problem::at(Severity::Error, place.line, text, at, what, "rename one".into()));
             }
             Some(Statement::Group(name)) => {
                 if self.groups.iter().any(|(_, known)| *known == name) {
@@ -400,11 +392,15 @@ impl RuleSet {
         for (slot, dir) in self.nat.iter_mut().zip(Direction::NAT) {
             *slot |= rule.dir == dir;
         }
-        if rule.action.is_nat() {
-            for (slot, family) in self.first_nat.iter_mut().zip(Family::ALL) {
-                if rule.only_family().is_none_or(|only| only == family) {
-                    *slot = slot.or(Some(place));
-                }
+        if rule.action.is_nat() && rule.action != Action::Redirect && rule.dir != Direction::Local {
+            // IPv6 is meant where it is named.
+            let of = |f| move |a: &Address| matches!(a, Address::Range(range) if range.family() == f);
+            let v6 = rule.src.iter().chain(&rule.dst).any(of(Family::V6));
+            let v4 = rule.src.iter().chain(&rule.dst).any(of(Family::V4));
+            let only = rule.only_family();
+            let is = [only != Some(Family::V6) && (v4 || !v6), only == Some(Family::V6) || v6];
+            for (slot, _) in self.first_nat.iter_mut().zip(is).filter(|(_, is)| *is) {
+                *slot = slot.or(Some(place));
             }
         }
         if let Action::Add(name, _) = rule.action

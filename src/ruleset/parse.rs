@@ -308,13 +308,12 @@ impl<'a> StatementReader<'a, '_> {
             self.key_wrong(&pair, " is not for this set", "expected a file of addresses or of ports");
         }
         let family = self.family(key::SET_FAMILY);
-        let mut list = kind.map(|kind| empty(kind, family))?;
+        let mut list = empty(kind?);
         if let Some(pair) = elements
             && let Some(text) = self.text(&pair)
+            && let Err(bad) = value::items(&text, &mut |text, at| add_element(&mut list, family, text, at))
         {
-            if let Err(bad) = value::items(&text, &mut |text, at| add_element(&mut list, family, text, at)) {
-                self.bad(&pair, *bad);
-            }
+            self.bad(&pair, *bad);
         }
         // In the kernel, a set of both families is two, NAME.4 and NAME.6.
         let room = if kind == Some(0) && family.is_none() { NAME_MAX - 2 } else { NAME_MAX };
@@ -391,6 +390,9 @@ impl<'a> StatementReader<'a, '_> {
             let digits = item.bytes().all(|b| b.is_ascii_digit());
             let number = word.map(|(_, n)| *n).or_else(|| item.parse().ok().filter(|n| digits && *n > 0));
             let number = number.ok_or_else(|| {
+                if item == "all" {
+                    return Bad::word(at, item, "stands alone", "without ! and other protocols");
+                }
                 let words: Vec<&str> = words::PROTOCOLS.iter().map(|(word, _)| *word).collect();
                 let what = ["unknown protocol '", item, "'"].concat();
                 Bad::new(at..at + item.len(), what, &(expected(item, &words) + "; or a number"))
@@ -477,9 +479,17 @@ impl<'a> StatementReader<'a, '_> {
         let source = decides && rule.dir != Direction::Post;
         let target = matches!(rule.action, Action::Dnat | Action::Redirect) && rule.dir == Direction::Post;
         let states = rule.ct & (ct::DNAT | ct::SNAT) != 0;
-        let all: [(usize, bool, &str, &str); 9] = [
-            (key::ACTION, source, " in a direction that is not post", "sources are translated in dir=post"),
-            (key::ACTION, target, " in direction post", "destinations are translated in dir=pre or dir=out"),
+        let known = rule.family.or(rule.proto_family());
+        let foreign = known.is_some_and(|f| to.0.is_some_and(|to| to.family() != f));
+        let all: [(usize, bool, &str, &str); 10] = [
+            (key::TO, foreign, " is of another family than the rule", "the address is of the rule's family"),
+            (key::ACTION, source, " does not go with this direction", "sources are translated in dir=post"),
+            (
+                key::ACTION,
+                target,
+                " does not go with this direction",
+                "destinations are translated in dir=pre or dir=out",
+            ),
             (
                 key::TO,
                 rule.to.is_some() && !rule.action.is_nat(),
@@ -509,7 +519,7 @@ impl<'a> StatementReader<'a, '_> {
                 key::EXTRA + usize::from(extra::at::GROUP),
                 has(extra::at::GROUP) && has(extra::at::LEVEL),
                 " and log-level",
-                "a group of nfnetlink_log has no levels",
+                "what goes to a group has no level",
             ),
             (key::CT, states && rule.dir.is_nat(), " with dnat or snat", "nat rules make it so"),
         ];
@@ -531,7 +541,7 @@ const NO_INTERFACE: &str = "is not an interface name";
 const PORTS: &str = "expected proto=tcp or proto=udp";
 
 /// The elements of a set of this type before the first one.
-pub(super) fn empty(kind: usize, _: Option<Family>) -> SetElements {
+fn empty(kind: usize) -> SetElements {
     match kind {
         0 => SetElements::Addresses(Vec::new()),
         1 => SetElements::Ports(Vec::new()),
@@ -648,6 +658,10 @@ fn addresses(text: &str, not: (u8, &mut u8)) -> Checked<Box<[Address]>> {
         list.push(match (kind, item.strip_prefix('@')) {
             (Some((kind, _)), _) => Address::Kind(kind),
             (None, Some(_)) => Address::Set(value::set_name(item, at)?),
+            (None, None) if item.bytes().all(|b| b.is_ascii_lowercase()) => {
+                let words = words::KINDS.map(|(word, _)| word);
+                return Err(Bad::word(at, item, "is not an address or network", &expected(item, &words)));
+            }
             (None, None) => Address::Range(value::range(item, at)?),
         });
         Ok(())

@@ -10,8 +10,8 @@ pub const STATEMENTS: [&str; 7] = ["policy", "rule", "nat", "set", "include", "l
 pub const LOST: &str = "lost";
 /// Keys of `policy`; all are required.
 pub const POLICY: [&str; 2] = ["dir", "action"];
-/// Keys of `rule` and `nat` that are not of `extra::ROWS`; of `rule`, the first three are required, or the last
-/// and the second two.
+/// Keys of `rule` and `nat` that are not of `extra::ROWS`. The first three are required; `group` stands in
+/// place of the first one, and `nat` needs no protocol.
 const OWN: [&str; 18] = [
     "dir",
     "action",

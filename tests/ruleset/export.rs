@@ -299,7 +299,7 @@ fn golden(net: &Net, name: &str) {
     let path = net.write("exported.rules", &text);
     let checked = net.mef(&["check", path.to_str().unwrap()]);
     assert_eq!(checked.status, 0, "{}", checked.stdout);
-    let rules = count(&text, "rule ");
+    let rules = count(&text, "rule ") + count(&text, "nat ");
     let unsaid = count(&text, "# cannot be expressed: ") + lost;
     let words = format!("mef: {rules} rules; {unsaid} that cannot be expressed are comments\n");
     assert!(exported.stderr.starts_with(&words), "{}", exported.stderr);
@@ -307,7 +307,7 @@ fn golden(net: &Net, name: &str) {
     net.nft("flush ruleset");
     load(net, &text);
     let again = net.mef(&["export"]).stdout;
-    assert_eq!(count(&again, "rule "), rules, "{again}");
+    assert_eq!(count(&again, "rule ") + count(&again, "nat "), rules, "{again}");
     assert_eq!(diff(net, &text).status, 0);
 }
 

@@ -38,10 +38,17 @@ fn listed(net: &Net) -> String {
 fn nft_shows_and_reads_every_kind_of_rule() {
     let net = host();
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ruleset/rules");
-    let text = fs::read_to_string(directory.join("everything.rules")).unwrap();
-    load(&net, &text);
-    let shown = listed(&net);
-    let golden = directory.join("everything.nft");
+    for case in ["everything", "words"] {
+        shows_and_reads(&net, &directory.join(case));
+    }
+}
+
+/// What nft lists of a rule set is as expected and can be read; and the export is the same rule set.
+fn shows_and_reads(net: &Net, case: &Path) {
+    let text = fs::read_to_string(case.with_extension("rules")).unwrap();
+    load(net, &text);
+    let shown = listed(net);
+    let golden = case.with_extension("nft");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(&golden, &shown).unwrap();
     }
@@ -53,7 +60,19 @@ fn nft_shows_and_reads_every_kind_of_rule() {
     assert_eq!(net.nft_list(TABLE), "");
     assert_eq!(net.input("nft", &["-c", "-f", "-"], whole.as_bytes()).ok(), "");
     net.nft(&whole);
-    assert_eq!(listed(&net), shown);
+    assert_eq!(listed(net), shown);
+
+    // What mef reads back is what was written, in a trial as well as for good.
+    load(net, &text);
+    let path = net.write("again.rules", &text);
+    let path = path.to_str().unwrap();
+    assert_eq!(net.mef(&["diff", path]).ok(), "");
+    let exported = net.mef(&["export"]).ok();
+    assert!(!exported.contains("cannot be expressed"), "{exported}");
+    load(net, &exported);
+    assert_eq!(net.mef(&["diff", path]).ok(), "", "{exported}");
+    net.mef_input(&["load", "--force", "--confirm", "1s", path], b"");
+    assert_eq!(net.mef(&["diff", path]).ok(), "", "the previous rules are back");
 }
 
 /// Words that nft takes for no name, and others in which there are some.

@@ -75,7 +75,17 @@ fn what_becomes_of_packets_is_what_the_language_says() {
         let whole = rng.u8(0..4) == 0;
         let mut rules: Vec<Rule> = (0..rng.usize(1..9)).map(|_| Rule::random(&mut rng, way, links)).collect();
         let (action, policy) = pick(&mut rng, &ACTIONS);
-        let mut text = format!("policy dir={} action={action}\n{SETS}{}", way.word(), passing(way, whole));
+        let mut text =
+            format!("policy dir={} action={action}\n{SETS}group name=g\n{}", way.word(), passing(way, whole));
+        // The group is empty where nothing leads to it or to nothing.
+        let size = rng.usize(0..4);
+        let group_seed = rng.u64(..);
+        let group = || {
+            let mut rng = fastrand::Rng::with_seed(group_seed);
+            (0..size).map(|_| Rule::grouped(&mut rng)).collect::<Vec<_>>()
+        };
+        group().iter().for_each(|rule| text += &format!("{}\n", rule.text));
+        rules.iter_mut().filter(|rule| rule.is_leading()).for_each(|rule| rule.lead_to(group()));
         rules.iter().for_each(|rule| text += &format!("{}\n", rule.text));
         world.load(&text);
 

@@ -46,9 +46,13 @@ fn check_says_what_is_wrong_at_its_place() {
     }
 }
 
+fn is_wrong(case: &Path) -> bool {
+    case.to_str().unwrap().ends_with("errors.rules")
+}
+
 #[test]
 fn fmt_is_canonical_and_means_the_same() {
-    for case in cases().into_iter().filter(|case| !case.ends_with("errors.rules")) {
+    for case in cases().into_iter().filter(|case| !is_wrong(case)) {
         let bytes = fs::read(&case).unwrap();
         let printed = canonical(&bytes).unwrap_or_else(|_| panic!("{}", case.display()));
         same(&case, "fmt", &printed);
@@ -74,10 +78,14 @@ fn what_fmt_prints_is_what_was_read() {
         let written = random::Written::statement(&mut rng);
         let (read, remark) = parsed(&written.line);
         assert_eq!(remark, written.remark, "{}", written.line);
-        if let Statement::Rule(rule) = &read {
+        if matches!(read, Statement::Rule(_)) {
+            keys.extend(words::RULE.iter().filter(|key| written.line.contains(&[key, "="].concat())));
+        }
+        if let Statement::Rule(rule) = &read
+            && !rule.dir.is_nat()
+        {
             assert_eq!(rule.log.as_deref(), written.prefix.as_deref(), "{}", written.line);
             assert_eq!(*rule.comment, *written.comment, "{}", written.line);
-            keys.extend(words::RULE.iter().filter(|key| written.line.contains(&[key, "="].concat())));
         }
         let printed = canonical(written.line.as_bytes()).unwrap();
         assert_eq!(parsed(printed.trim_end_matches('\n')), (read, remark), "{}", written.line);
@@ -91,6 +99,9 @@ struct Texts<'a>(&'a [(&'a str, &'a str)]);
 
 impl Files for Texts<'_> {
     fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
+        if path == "/etc/passwd" {
+            return Ok(b"nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n".to_vec());
+        }
         let found = self.0.iter().find(|(name, _)| *name == path);
         found.map(|(_, text)| text.as_bytes().to_vec()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }

@@ -180,11 +180,8 @@ impl RuleReader {
         match &value.mask {
             None if of.mask > 0 => return Err("it looks at more than a field".into()),
             None => {}
-            Some(mask) if of.mask > 0 => {
-                if of.bytes(of.mask >> of.shift) != *mask {
-                    return Err("single bits are matched".into());
-                }
-            }
+            Some(mask) if of.mask > 0 && of.bytes(of.mask >> of.shift) == *mask => {}
+            Some(_) if of.mask > 0 => return Err("single bits are matched".into()),
             Some(mask) => {
                 test.mask = of.value(mask);
                 let (Values::Ranges(list), true) = (&test.values, test.mask > 0) else {

@@ -451,7 +451,8 @@ impl<'a> ExprWalk<'a, '_> {
     fn parts(&self, parts: &mut Vec<RulePart>) {
         let protos = self.r.protos.as_deref();
         // Several protocols are one rule, but where one of them is of one family alone.
-        let joined = protos.filter(|all| all.len() > 1 && !all.iter().any(|n| matches!(n, 1 | 58)));
+        let icmp = |all: &&[u8]| self.r.rule.family.is_none() && all.iter().any(|n| matches!(n, 1 | 58));
+        let joined = protos.filter(|all| all.len() > 1 && !icmp(all));
         if let Some(all) = joined {
             let mut rule = self.r.rule.clone();
             let numbers = all.iter().map(|n| (u128::from(*n), u128::from(*n))).collect();

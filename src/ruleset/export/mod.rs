@@ -58,9 +58,8 @@ pub fn ours(table: &mut ListedTable, compares: bool) -> Exported {
     export.sets();
     export.unsaid_objects();
     for table in tables {
-        for chain in table.chains.iter().filter_map(|chain| chain.name.strip_prefix(GROUP_PREFIX)) {
-            export.out.lines.extend(Name::new(chain).map(|name| Statement::Group(name).to_string()));
-        }
+        let groups = table.chains.iter().filter_map(group_of);
+        export.out.lines.extend(groups.map(|name| Statement::Group(name).to_string()));
     }
     let before = export.out.lines.len();
     let mut orders = Vec::new();
@@ -318,7 +317,7 @@ impl<'a> Export<'a> {
     /// The rules of the groups of our table.
     fn groups(&mut self, table: &ListedTable, before: usize, orders: &mut Vec<(u32, usize)>) {
         for (at, chain) in table.chains.iter().enumerate() {
-            let Some(name) = chain.name.strip_prefix(GROUP_PREFIX).and_then(Name::new) else { continue };
+            let Some(name) = group_of(chain) else { continue };
             self.flat.said(table, at);
             self.of = Some(name);
             self.statements(
@@ -522,6 +521,12 @@ fn parts(rules: &[ListedRule]) -> Vec<&RulePart> {
 /// The number of the statement that a rule was made from.
 fn origin(rule: &ListedRule) -> u32 {
     rule.parts.as_ref().ok().and_then(|parts| parts.first()).map_or(0, |part| part.rule.origin)
+}
+
+/// The group whose chain this is: all of its rules are of ours.
+fn group_of(chain: &ListedChain) -> Option<Name> {
+    let name = chain.name.strip_prefix(GROUP_PREFIX).and_then(Name::new);
+    name.filter(|_| chain.rules.iter().all(|rule| origin(rule) > 0))
 }
 
 fn begins_several(part: &RulePart) -> bool {

@@ -85,7 +85,10 @@ impl Bucket {
 /// One rule: its text and what it means.
 pub struct Rule {
     pub text: String,
-    fate: Fate,
+    /// None = the next rule decides, too.
+    fate: Option<Fate>,
+    /// Rules of the group that it leads to.
+    group: Vec<Rule>,
     conditions: Vec<Condition>,
     bucket: Option<Bucket>,
 }
@@ -95,7 +98,12 @@ pub fn judge(rules: &mut [Rule], policy: Fate, packet: &Seen) -> Fate {
     for rule in rules {
         let fulfilled = rule.conditions.iter().all(|fulfilled| fulfilled(packet));
         if fulfilled && rule.bucket.as_mut().is_none_or(|bucket| bucket.take(packet)) {
-            return rule.fate;
+            let inner = rule.group.iter().find(|rule| {
+                rule.fate.is_some() && rule.conditions.iter().all(|fulfilled| fulfilled(packet))
+            });
+            if let Some(fate) = inner.and_then(|rule| rule.fate).or(rule.fate) {
+                return fate;
+            }
         }
     }
     policy
@@ -109,6 +117,9 @@ pub const ACTIONS: [(&str, Fate); 3] =
     [("accept", Fate::Passes), ("drop", Fate::Lost), ("reject", Fate::Refused)];
 /// Sets that rules name.
 pub const SETS: &str = "\
+let both=v0,v1
+let far=198.51.100.0/24,2001:db8:1::/64
+set name=links family=any type=iface elements=v1,nothing*
 set name=one family=any type=addr elements=198.51.100.2,2001:db8:1::/64
 set name=low family=any type=port elements=1000,1001
 ";
@@ -120,7 +131,12 @@ fn begins(address: IpAddr, text: &str) -> bool {
     address.to_string().starts_with(text)
 }
 
-const ADDRESSES: [Item<IpAddr>; 9] = [
+/// Those of the host.
+const LOCAL: [&str; 6] = ["192.0.2.1", "198.51.100.1", "127.0.0.1", "::1", "2001:db8::1", "2001:db8:1::1"];
+const ADDRESSES: [Item<IpAddr>; 12] = [
+    ("local", |a| LOCAL.contains(&a.to_string().as_str())),
+    ("multicast", |_| false),
+    ("$far", |a| begins(a, "198.51.100.") || begins(a, "2001:db8:1:")),
     ("192.0.2.2", |a| a.to_string() == "192.0.2.2"),
     ("192.0.2.0/24", |a| begins(a, "192.0.2.")),
     ("192.0.2.2-198.51.100.1", |a| ["192.0.2.2", "198.51.100.1"].contains(&a.to_string().as_str())),
@@ -145,7 +161,10 @@ const SPORTS: [Item<u16>; 4] = [
     ("6001-7999", |p| p > 6000),
 ];
 /// Of the names v0, v1 and lo.
-pub const INTERFACES: [Item<&str>; 11] = [
+pub const INTERFACES: [Item<&str>; 14] = [
+    ("@links", |i| i == "v1"),
+    ("!@links", |i| i == "v0"),
+    ("$both", |i| i != "lo"),
     ("any", |i| i != "lo"),
     ("v0", |i| i == "v0"),
     ("v0,v1", |i| i != "lo"),
@@ -175,7 +194,12 @@ const STATES: [Item<bool>; 5] = [
     ("related,invalid", |_| false),
 ];
 /// Of the protocol and whether it is IPv6.
-const PROTOCOLS: [Item<(Kind, bool)>; 6] = [
+const PROTOCOLS: [Item<(Kind, bool)>; 11] = [
+    ("tcp,udp", |(kind, _)| kind != Kind::Ping),
+    ("!tcp", |(kind, _)| kind != Kind::Tcp),
+    ("!17,gre", |(kind, _)| kind != Kind::Udp),
+    ("udp,esp", |(kind, _)| kind == Kind::Udp),
+    ("icmp,icmp6", |(kind, _)| kind == Kind::Ping),
     ("tcp", |(kind, _)| kind == Kind::Tcp),
     ("udp", |(kind, _)| kind == Kind::Udp),
     ("udp", |(kind, _)| kind == Kind::Udp),
@@ -183,6 +207,26 @@ const PROTOCOLS: [Item<(Kind, bool)>; 6] = [
     ("icmp", |(kind, v6)| kind == Kind::Ping && !v6),
     ("icmp6", |(kind, v6)| kind == Kind::Ping && v6),
 ];
+/// All packets of ICMP are echo requests.
+const ICMP: [Item<bool>; 8] = [
+    ("ping", |_| true),
+    ("echo-request", |_| true),
+    ("errors", |_| false),
+    ("!errors", |_| true),
+    ("!ping,13", |_| false),
+    ("8", |v6| !v6),
+    ("128-137", |v6| v6),
+    ("nd,echo-reply", |_| false),
+];
+/// Of connections that begin.
+const FLAGS: [Item<bool>; 4] = [
+    ("syn/fin,syn,rst,ack", |_| true),
+    ("!syn", |_| false),
+    ("syn,ack", |_| false),
+    ("!none/fin,syn", |_| true),
+];
+const CODE_POINTS: [Item<bool>; 4] =
+    [("cs0", |_| true), ("ef,cs1-cs3", |_| false), ("!ef", |_| true), ("0-63", |_| true)];
 const FAMILIES: [Item<bool>; 3] = [("any", |_| true), ("ip", |v6| !v6), ("ip6", |v6| v6)];
 
 impl Rule {
@@ -203,8 +247,10 @@ impl Rule {
     ) {
         let chosen: Vec<Item<T>> = (0..rng.usize(1..4)).map(|_| pick(rng, all)).collect();
         let words: Vec<&str> = chosen.iter().map(|(word, _)| *word).collect();
-        self.text += &format!(" {key}={}", words.join(","));
-        self.conditions.push(Box::new(move |packet| chosen.iter().any(|(_, says)| says(of(packet)))));
+        let not = rng.u8(0..4) == 0;
+        self.text += &format!(" {key}={}{}", if not { "!" } else { "" }, words.join(","));
+        let any = move |packet: &Seen| chosen.iter().any(|(_, says)| says(of(packet)));
+        self.conditions.push(Box::new(move |packet| any(packet) != not));
     }
 
     pub fn random(rng: &mut fastrand::Rng, way: Way, links: &'static [Item<&'static str>]) -> Rule {
@@ -220,32 +266,40 @@ impl Rule {
     fn families_meet(&self) -> bool {
         let list = |key: &str| self.text.split(key).nth(1).and_then(|rest| rest.split(' ').next());
         let (Some(src), Some(dst)) = (list(" src="), list(" dst=")) else { return true };
-        ['.', ':'].into_iter().any(|sign| [src, dst].iter().all(|list| list.contains([sign, '@'])))
+        let of = |sign: char, list: &str| {
+            list.starts_with('!')
+                || list.contains([sign, '@', '$'])
+                || list.contains("local")
+                || list.contains("cast")
+        };
+        ['.', ':'].into_iter().any(|sign| of(sign, src) && of(sign, dst))
+    }
+
+    /// A rule of the group: without interfaces, limits and logs.
+    pub fn grouped(rng: &mut fastrand::Rng) -> Rule {
+        loop {
+            let (action, fate) = pick(rng, &ACTIONS);
+            let (action, fate) = if rng.u8(0..4) == 0 { ("count", None) } else { (action, Some(fate)) };
+            let text = format!("rule group=g action={action}");
+            let mut rule = Rule { text, fate, group: Vec::new(), conditions: Vec::new(), bucket: None };
+            rule.headers(rng);
+            if rule.families_meet() {
+                return rule;
+            }
+        }
     }
 
     fn perhaps(rng: &mut fastrand::Rng, way: Way, links: &'static [Item<&'static str>]) -> Rule {
         let (action, fate) = pick(rng, &ACTIONS);
+        let (action, fate) = match rng.u8(0..8) {
+            0 => ("count", None),
+            1 => ("log log=prefix:on", None),
+            2 => ("group:g", None),
+            _ => (action, Some(fate)),
+        };
         let text = format!("rule dir={} action={action}", way.word());
-        let mut rule = Rule { text, fate, conditions: Vec::new(), bucket: None };
-        rule.one(rng, "proto", &PROTOCOLS, |p| (p.kind, p.v6));
-        let (tcp, udp) = (rule.text.ends_with("tcp"), rule.text.ends_with("udp"));
-        let icmp = rule.text.contains("icmp");
-        let mut addresses = false;
-        for (key, of) in [("src", (|p| p.src) as fn(&Seen) -> IpAddr), ("dst", |p| p.dst)] {
-            if !icmp && rng.u8(0..3) == 0 {
-                rule.list(rng, key, &ADDRESSES, of);
-                addresses = true;
-            }
-        }
-        if !addresses && !icmp && rng.u8(0..3) == 0 {
-            rule.one(rng, "family", &FAMILIES, |p| p.v6);
-        }
-        if (tcp || udp) && rng.bool() {
-            rule.list(rng, "dport", &DPORTS, |p| p.dport);
-        }
-        if (tcp || udp) && rng.u8(0..4) == 0 {
-            rule.list(rng, "sport", &SPORTS, |p| p.sport);
-        }
+        let mut rule = Rule { text, fate, group: Vec::new(), conditions: Vec::new(), bucket: None };
+        let udp = rule.headers(rng);
         // Loopback is never meant by a rule that does not name an interface.
         let without = |rule: &mut Rule| rule.conditions.push(Box::new(|p| p.iif != "lo"));
         if way != Way::Out {
@@ -257,7 +311,7 @@ impl Rule {
         if rng.u8(0..4) == 0 {
             rule.one(rng, "ct", &STATES, |p| p.established);
         }
-        if rng.u8(0..4) == 0 {
+        if rng.u8(0..4) == 0 && !rule.text.contains(" log=") {
             rule.text += " log=prefix:oracle ratelimit=1/d";
         }
         if rng.u8(0..6) == 0 {
@@ -270,5 +324,50 @@ impl Rule {
             rule.bucket = Some(Bucket { burst, by_source, used: BTreeMap::new() });
         }
         rule
+    }
+
+    /// Whether it leads to the group.
+    pub fn is_leading(&self) -> bool {
+        self.text.contains("action=group:g")
+    }
+
+    /// Has it lead to these rules.
+    pub fn lead_to(&mut self, rules: Vec<Rule>) {
+        self.group = rules;
+    }
+
+    /// Protocol, addresses, ports and the like. Whether all that matches is UDP.
+    fn headers(&mut self, rng: &mut fastrand::Rng) -> bool {
+        let rule = self;
+        rule.one(rng, "proto", &PROTOCOLS, |p| (p.kind, p.v6));
+        let proto = rule.text.rsplit('=').next().unwrap().to_owned();
+        let (tcp, udp) = (proto == "tcp", proto == "udp");
+        let (both, icmp) = (proto == "tcp,udp", proto.starts_with("icmp"));
+        let mut addresses = false;
+        for (key, of) in [("src", (|p| p.src) as fn(&Seen) -> IpAddr), ("dst", |p| p.dst)] {
+            if !icmp && rng.u8(0..3) == 0 {
+                rule.list(rng, key, &ADDRESSES, of);
+                addresses = true;
+            }
+        }
+        if !addresses && !icmp && rng.u8(0..3) == 0 {
+            rule.one(rng, "family", &FAMILIES, |p| p.v6);
+        }
+        if (tcp || udp || both) && rng.bool() {
+            rule.list(rng, "dport", &DPORTS, |p| p.dport);
+        }
+        if (tcp || udp || both) && rng.u8(0..4) == 0 {
+            rule.list(rng, "sport", &SPORTS, |p| p.sport);
+        }
+        if icmp && rng.bool() {
+            rule.one(rng, "icmp", &ICMP, |p| p.v6);
+        }
+        if tcp && rng.u8(0..4) == 0 {
+            rule.one(rng, "flags", &FLAGS, |p| p.v6);
+        }
+        if rng.u8(0..8) == 0 {
+            rule.one(rng, "dscp", &CODE_POINTS, |p| p.v6);
+        }
+        udp
     }
 }

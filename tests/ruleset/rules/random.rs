@@ -114,7 +114,7 @@ impl Written {
     }
 
     pub fn statement(rng: &mut Rng) -> Written {
-        match rng.u8(0..8) {
+        match rng.u8(0..12) {
             0 => {
                 let dir = pick(rng, &["in", "out", "fwd"]).to_owned();
                 let action = pick(rng, &["accept", "drop", "reject"]).to_owned();
@@ -126,6 +126,7 @@ impl Written {
                 Written::new(rng, "include", vec![("file", file)])
             }
             2 | 3 => Written::set(rng),
+            4 => Written::nat(rng),
             _ => Written::rule(rng),
         }
     }
@@ -144,8 +145,7 @@ impl Written {
     }
 
     fn rule(rng: &mut Rng) -> Written {
-        let (dir, proto) =
-            (pick(rng, &["in", "out", "fwd"]), pick(rng, &["all", "tcp", "udp", "icmp", "icmp6"]));
+        let (dir, proto) = (pick(rng, &["in", "out", "fwd"]), pick(rng, &PROTOCOLS));
         let family = match proto {
             "icmp" => "ip",
             "icmp6" => "ip6",
@@ -154,27 +154,49 @@ impl Written {
         let (prefix, comment) = (["prefix:", &text(rng)].concat(), text(rng));
         let ((log, prefix), (comment_value, comment)) = (quoted(rng, prefix), quoted(rng, comment));
         let per_source = pick(rng, &["", "/src"]);
-        let (is_logged, is_limited, has_ports) = (rng.bool(), rng.bool(), matches!(proto, "tcp" | "udp"));
+        let (mut is_logged, is_limited, has_ports) =
+            (rng.bool(), rng.bool(), matches!(proto, "tcp" | "udp" | "tcp,udp,132"));
+        let action = pick(
+            rng,
+            &["accept", "drop", "reject", "count", "log", "add:@seen/90m", "add:@x/1d", "group:web"],
+        );
+        is_logged |= action == "log";
+        let is_grouped = dir == "fwd" && rng.bool();
+        let (is_icmp, is_counted) = (proto.starts_with("icmp"), !is_limited && rng.bool());
         // Only what goes together; without a family key, addresses may be of any.
         let all = [
             ("family", family != "any", family.to_owned()),
             ("log", is_logged, log),
-            ("ratelimit", is_logged && rng.bool(), rate(rng)),
+            ("ratelimit", is_logged && action != "log" && rng.bool(), rate(rng)),
             ("limit", is_limited, [&rate(rng), per_source].concat()),
             ("burst", is_limited && rng.bool(), rng.u32(1..).to_string()),
             ("iif", dir != "out" && rng.bool(), interfaces(rng)),
             ("oif", dir != "in" && rng.bool(), interfaces(rng)),
-            ("src", rng.bool(), list(rng, |rng| or_set(rng, |rng| address(rng, family)))),
-            ("dst", rng.bool(), list(rng, |rng| or_set(rng, |rng| address(rng, family)))),
-            ("sport", has_ports && rng.bool(), list(rng, |rng| or_set(rng, port))),
-            ("dport", has_ports && rng.bool(), list(rng, |rng| or_set(rng, port))),
+            ("src", rng.bool(), addresses(rng, family)),
+            ("dst", rng.bool(), addresses(rng, family)),
+            ("sport", has_ports && rng.bool(), ports(rng)),
+            ("dport", has_ports && rng.bool(), ports(rng)),
             ("ct", rng.bool(), list(rng, |rng| pick(rng, &STATES).to_owned())),
+            ("icmp", is_icmp && rng.bool(), not(rng, |rng| list(rng, |rng| pick(rng, &ICMP).to_owned()))),
+            ("flags", proto == "tcp" && rng.bool(), pick(rng, &FLAGS).to_owned()),
+            ("mark", rng.bool(), pick(rng, &["0x1", "5", "0x4000/0x4000", "!0x2/0xff", "0/1"]).to_owned()),
+            ("uid", dir == "out" && rng.bool(), pick(rng, &["0", "5,1000", "!33"]).to_owned()),
+            ("gid", dir == "out" && rng.bool(), pick(rng, &["0", "5,1000", "!33"]).to_owned()),
+            ("dscp", rng.bool(), pick(rng, &["ef", "cs1-cs3,46", "!af11", "0", "63"]).to_owned()),
+            ("mac", dir != "out" && rng.bool(), pick(rng, &MACS).to_owned()),
+            ("days", rng.bool(), pick(rng, &["mon-fri", "sun,wed", "!sat", "0-6"]).to_owned()),
+            ("time", rng.bool(), pick(rng, &["08:00-18:30", "22:00-06:00,07:00-24:00"]).to_owned()),
+            ("rpf", dir != "out" && rng.bool(), "fail".to_owned()),
+            ("conns", is_counted, [&rng.u32(1..).to_string(), per_source].concat()),
+            ("log-level", is_logged && is_icmp, pick(rng, &["info", "warn", "7", "0"]).to_owned()),
+            ("log-group", is_logged && !is_icmp && rng.bool(), rng.u16(..).to_string()),
+            ("set-mark", rng.bool(), pick(rng, &["1", "0x10/0xf0", "0/0xff"]).to_owned()),
+            ("mss", proto == "tcp" && dir != "in" && rng.bool(), pick(rng, &["pmtu", "1400"]).to_owned()),
             ("comment", rng.bool(), comment_value),
         ];
-        let is_commented = all[12].1;
-        let action = pick(rng, &["accept", "drop", "reject"]);
-        let mut pairs =
-            vec![("dir", dir.to_owned()), ("action", action.to_owned()), ("proto", proto.to_owned())];
+        let is_commented = all.iter().any(|(key, is, _)| *key == "comment" && *is);
+        let mut pairs = vec![("action", action.to_owned()), ("proto", proto.to_owned())];
+        pairs.push(if is_grouped { ("group", "web".to_owned()) } else { ("dir", dir.to_owned()) });
         pairs.extend(all.into_iter().filter(|(_, is, _)| *is).map(|(key, _, value)| (key, value)));
         let written = Written::new(rng, "rule", pairs);
         Written {
@@ -183,6 +205,58 @@ impl Written {
             ..written
         }
     }
+
+    /// Without what has texts of its own.
+    fn nat(rng: &mut Rng) -> Written {
+        let (dir, action, to) = match rng.u8(0..6) {
+            0 => ("post", "masquerade", pick(rng, &["", ":1024-65535"])),
+            1 => ("post", "snat", pick(rng, &["192.0.2.1", "192.0.2.1-192.0.2.9", "2001:db8::1"])),
+            2 => ("pre", "dnat", pick(rng, &["192.0.2.1:443", "[2001:db8::1]:80-90", "192.0.2.0/28", ":7"])),
+            3 => ("out", "dnat", pick(rng, &["192.0.2.1:443", "[2001:db8::1]:80"])),
+            4 => (pick(rng, &["pre", "out"]), "redirect", pick(rng, &["", ":8080"])),
+            _ => (pick(rng, &["pre", "post", "out"]), pick(rng, &["accept", "count"]), ""),
+        };
+        let needs_ports = to.contains("]:") || !to.contains("::") && to.contains(':');
+        let protos = ["all", "tcp", "udp", "esp,gre,igmp,112", "!tcp"];
+        let proto = if needs_ports { pick(rng, &["tcp", "udp", "tcp,udp"]) } else { pick(rng, &protos) };
+        let has_ports = matches!(proto, "tcp" | "udp" | "tcp,udp,132" | "tcp,udp");
+        let all = [
+            ("to", !to.is_empty(), to.to_owned()),
+            ("proto", proto != "all", proto.to_owned()),
+            ("iif", dir == "pre" && rng.bool(), interfaces(rng)),
+            ("oif", dir != "pre" && rng.bool(), interfaces(rng)),
+            ("dport", has_ports && rng.bool(), ports(rng)),
+            ("mark", rng.bool(), "0x1".to_owned()),
+        ];
+        let mut pairs = vec![("dir", dir.to_owned()), ("action", action.to_owned())];
+        pairs.extend(all.into_iter().filter(|(_, is, _)| *is).map(|(key, _, value)| (key, value)));
+        Written::new(rng, "nat", pairs)
+    }
 }
 
-const STATES: [&str; 4] = ["new", "established", "related", "invalid"];
+/// What an item of `proto=` may be.
+const PROTOCOLS: [&str; 10] =
+    ["all", "tcp", "udp", "icmp", "icmp6", "tcp,udp,132", "esp,gre,igmp,112", "!tcp", "icmp,icmp6", "!6,17"];
+const ICMP: [&str; 7] = ["ping", "nd", "errors", "echo-request", "13", "130-140", "packet-too-big"];
+const FLAGS: [&str; 5] = ["syn/fin,syn,rst,ack", "syn", "none/fin,syn", "!syn/syn", "syn,ack"];
+const MACS: [&str; 3] = ["00:16:3e:12:34:56", "!00:16:3e:12:34:56,02:00:00:00:00:01", "ff:ff:ff:ff:ff:ff"];
+
+/// One in four is of everything else.
+fn not(rng: &mut Rng, list: impl Fn(&mut Rng) -> String) -> String {
+    [pick(rng, &["", "", "", "!"]), &list(rng)].concat()
+}
+
+fn addresses(rng: &mut Rng, family: &str) -> String {
+    not(rng, |rng| {
+        list(rng, |rng| match rng.u8(0..8) {
+            0 => pick(rng, &["local", "broadcast", "multicast", "unicast", "anycast"]).to_owned(),
+            _ => or_set(rng, |rng| address(rng, family)),
+        })
+    })
+}
+
+fn ports(rng: &mut Rng) -> String {
+    not(rng, |rng| list(rng, |rng| or_set(rng, port)))
+}
+
+const STATES: [&str; 6] = ["new", "established", "related", "invalid", "dnat", "snat"];

@@ -1,0 +1,328 @@
+//! A router: addresses are translated in real connections of both families, what is forwarded hangs on that,
+//! and segments fit the path.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use crate::common;
+
+use common::world::{Fate, Kind, Spot, World, packet, sysctl};
+use nix::sys::socket::{getsockopt, sockopt};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+/// A tool's patience with a connection that is refused or made.
+const PATIENCE: Duration = Duration::from_secs(60);
+const FAMILIES: [bool; 2] = [false, true];
+
+/// What listens somewhere, and who was seen to come.
+struct Server(TcpListener);
+
+impl Server {
+    fn new(world: &World, at: Spot, port: u16) -> Server {
+        Server(world.at(at, || TcpListener::bind(("::", port)).unwrap()))
+    }
+
+    /// A connection is made, and who the server takes the client for.
+    fn accept(&self, mut client: TcpStream) -> (TcpStream, IpAddr) {
+        client.write_all(b"x").unwrap();
+        let (mut stream, source) = self.0.accept().unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+        (stream, source.ip().to_canonical())
+    }
+}
+
+fn connect(world: &World, from: Spot, to: IpAddr, port: u16) -> Result<TcpStream, ErrorKind> {
+    let to = SocketAddr::new(to, port);
+    world.at(from, || TcpStream::connect_timeout(&to, PATIENCE)).map_err(|e| e.kind())
+}
+
+/// Everybody is refused what no rule allows, and hears of it.
+const REFUSING: &str = "policy dir=fwd action=reject\n\
+    rule dir=fwd action=accept proto=all ct=established,related\n\
+    rule dir=fwd action=accept proto=icmp6\n";
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn sources_are_translated() {
+    let world = World::new();
+    let server = Server::new(&world, Spot::Stranger, 3000);
+    for v6 in FAMILIES {
+        let there = world.address(Spot::Stranger, Spot::Friend, v6);
+        let (friend, host) =
+            (world.address(Spot::Friend, Spot::Host, v6), world.address(Spot::Host, Spot::Stranger, v6));
+        let other: IpAddr = if v6 { "2001:db8:1::99" } else { "198.51.100.99" }.parse().unwrap();
+        let (len, dad) = if v6 { (64, "nodad preferred_lft 0") } else { (24, "") };
+        world.net.ip(format!("addr add {other}/{len} dev {} {dad}", world.stranger.link).trim_end());
+        let cases = [
+            ("nat dir=post action=masquerade oif=v1".to_owned(), host),
+            ("nat dir=post action=masquerade oif=v0".to_owned(), friend),
+            ("nat dir=post action=accept oif=v1\nnat dir=post action=masquerade oif=v1".to_owned(), friend),
+            (format!("nat dir=post action=snat to={other} src={friend}"), other),
+            (format!("nat dir=post action=snat to={other} src=!{friend}"), friend),
+            ("nat dir=post action=masquerade proto=udp".to_owned(), friend),
+        ];
+        for (rules, seen) in cases {
+            world.load(&rules);
+            let client = connect(&world, Spot::Friend, there, 3000).unwrap();
+            let near = client.local_addr().unwrap().ip();
+            let (stream, source) = server.accept(client);
+            assert_eq!((near, source), (friend, seen), "{rules}");
+            drop(stream);
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn destinations_are_translated_and_ct_dnat_opens_the_way() {
+    let world = World::new();
+    let server = Server::new(&world, Spot::Friend, 3000);
+    let local = Server::new(&world, Spot::Host, 3001);
+    for v6 in FAMILIES {
+        let (friend, host) =
+            (world.address(Spot::Friend, Spot::Host, v6), world.address(Spot::Host, Spot::Stranger, v6));
+        let stranger = world.address(Spot::Stranger, Spot::Host, v6);
+        let to = if v6 { format!("[{friend}]:3000") } else { format!("{friend}:3000") };
+        let dnat = format!("nat dir=pre action=dnat to={to} proto=tcp dport=443 iif=v1\n");
+        let open = "rule dir=fwd action=accept proto=all ct=dnat\n";
+        let redirect = "nat dir=pre action=redirect to=:3001 proto=tcp dport=80\n";
+
+        world.load(&[REFUSING, open, &dnat, redirect].concat());
+        let (_stream, source) = server.accept(connect(&world, Spot::Stranger, host, 443).unwrap());
+        assert_eq!(source, stranger);
+        let _ = local.accept(connect(&world, Spot::Stranger, host, 80).unwrap());
+        // What is not translated stays closed.
+        let direct = connect(&world, Spot::Stranger, friend, 3000).unwrap_err();
+        assert_eq!(direct, ErrorKind::ConnectionRefused);
+        let other = connect(&world, Spot::Stranger, host, 444).unwrap_err();
+        assert_eq!(other, ErrorKind::ConnectionRefused);
+
+        world.load(&[REFUSING, &dnat].concat());
+        let closed = connect(&world, Spot::Stranger, host, 443).unwrap_err();
+        assert_eq!(closed, ErrorKind::ConnectionRefused, "nothing lets it through");
+        world.load(&[REFUSING, open, &dnat.replace("iif=v1", "iif=v0")].concat());
+        assert!(connect(&world, Spot::Stranger, host, 443).is_err(), "not by this interface");
+    }
+}
+
+/// A host of the network behind the router reaches another one, or itself, by the address of the outside.
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn hairpin() {
+    let world = World::new();
+    let server = Server::new(&world, Spot::Friend, 3000);
+    for v6 in FAMILIES {
+        let (friend, inside) =
+            (world.address(Spot::Friend, Spot::Host, v6), world.address(Spot::Host, Spot::Friend, v6));
+        let outside = world.address(Spot::Host, Spot::Stranger, v6);
+        let to = if v6 { format!("[{friend}]:3000") } else { format!("{friend}:3000") };
+        let dnat = format!(
+            "nat dir=pre action=dnat to={to} proto=tcp dport=443 dst={outside}\n\
+             rule dir=fwd action=accept proto=all ct=dnat\n"
+        );
+        world.load(&[REFUSING, &dnat, "nat dir=post action=masquerade oif=v0\n"].concat());
+        let (_stream, source) = server.accept(connect(&world, Spot::Friend, outside, 443).unwrap());
+        assert_eq!(source, inside, "answers come back through the router");
+    }
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn programs_of_the_host_are_translated_by_dir_out() {
+    let world = World::new();
+    let server = Server::new(&world, Spot::Friend, 3000);
+    for v6 in FAMILIES {
+        let (friend, stranger) =
+            (world.address(Spot::Friend, Spot::Host, v6), world.address(Spot::Stranger, Spot::Host, v6));
+        let to = if v6 { format!("[{friend}]:3000") } else { format!("{friend}:3000") };
+        world.load(&format!(
+            "nat dir=out action=dnat to={to} proto=tcp dport=3999\nnat dir=post action=masquerade"
+        ));
+        let _ = server.accept(connect(&world, Spot::Host, stranger, 3999).unwrap());
+    }
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn segments_fit_the_path() {
+    let world = World::new();
+    let server = Server::new(&world, Spot::Stranger, 3000);
+    let size = |v6: bool| {
+        let there = world.address(Spot::Stranger, Spot::Friend, v6);
+        let (stream, _) = server.accept(connect(&world, Spot::Friend, there, 3000).unwrap());
+        getsockopt(&stream, sockopt::TcpMaxSeg).unwrap()
+    };
+    for v6 in FAMILIES {
+        world.load("");
+        let plain = size(v6);
+        world.load("rule dir=fwd action=count proto=tcp mss=1000");
+        assert!(size(v6) <= 1000 && plain > 1000, "{plain}");
+        // What is smaller already stays.
+        world.load("rule dir=fwd action=count proto=tcp mss=8000");
+        assert_eq!(size(v6), plain);
+    }
+    world.net.ip(&format!("link set {} mtu 1300", world.stranger.link));
+    for (v6, headers) in [(false, 40), (true, 60)] {
+        world.load("rule dir=fwd action=count proto=tcp mss=pmtu");
+        assert!(size(v6) <= 1300 - headers, "{}", size(v6));
+        world.load("rule dir=fwd action=count proto=tcp mss=pmtu oif=v0");
+        // The answer's way is as wide as before.
+        assert!(size(v6) > 1300 - headers, "{}", size(v6));
+    }
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn knocking_opens_a_port() {
+    let mut world = World::new();
+    for v6 in FAMILIES {
+        let at = |port| {
+            let one = packet(Kind::Udp, Spot::Friend).port(port);
+            if v6 { one.in_v6() } else { one }
+        };
+        world.load(
+            "policy dir=in action=drop\nrule dir=in action=accept proto=icmp6\n\
+             rule dir=in action=add:@knocked/1h proto=udp dport=2000\n\
+             rule dir=in action=accept proto=udp dport=1000 src=@knocked\n",
+        );
+        assert_eq!(world.judge(at(1000)), Fate::Lost);
+        assert_eq!(world.judge(at(1001)), Fate::Lost);
+        assert_eq!(world.judge(at(2000)), Fate::Lost, "the knock itself is not answered");
+        assert_eq!(world.judge(at(1000)), Fate::Passes);
+        assert_eq!(world.judge(at(1001)), Fate::Lost);
+        // Others have not knocked.
+        let other = packet(Kind::Udp, Spot::Stranger);
+        assert_eq!(world.judge(if v6 { other.in_v6() } else { other }), Fate::Lost);
+    }
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn connections_at_the_same_time_are_counted_by_source() {
+    let world = World::new();
+    let server = Server::new(&world, Spot::Host, 3000);
+    for v6 in FAMILIES {
+        for (rules, of_friend, of_stranger) in [
+            ("rule dir=in action=accept proto=tcp dport=3000 ct=new conns=3/src", 3, 3),
+            ("rule dir=in action=accept proto=tcp dport=3000 ct=new conns=5", 4, 1),
+            ("rule dir=in action=accept proto=tcp dport=3000 ct=new conns=5/src\n", 4, 4),
+        ] {
+            let (friend, stranger) =
+                (world.address(Spot::Host, Spot::Friend, v6), world.address(Spot::Host, Spot::Stranger, v6));
+            world.load(&format!(
+                "policy dir=in action=reject\nrule dir=in action=accept proto=all ct=established,related\n\
+                 rule dir=in action=accept proto=icmp6\n{rules}"
+            ));
+            let mut open = Vec::new();
+            let mut made = |from, to| {
+                let mut count = 0;
+                while count < 4 {
+                    let Ok(client) = connect(&world, from, to, 3000) else { break };
+                    open.push(client.try_clone().unwrap());
+                    open.push(server.accept(client).0);
+                    count += 1;
+                }
+                count
+            };
+            let counts = (made(Spot::Friend, friend), made(Spot::Stranger, stranger));
+            assert_eq!(counts, (of_friend, of_stranger), "{rules}");
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn packets_whose_source_is_elsewhere_fail_the_reverse_path() {
+    let mut world = World::new();
+    for link in ["all", "v0", "v1"] {
+        sysctl(&format!("ipv4/conf/{link}/rp_filter"), "0");
+    }
+    for v6 in FAMILIES {
+        // An address of the stranger's network, at the friend.
+        let spoofed: IpAddr = if v6 { "2001:db8:1::77" } else { "198.51.100.77" }.parse().unwrap();
+        let (len, dad) = if v6 { (128, "nodad") } else { (32, "") };
+        world.net.within(&world.friend.ns, |net| {
+            net.ip(format!("addr add {spoofed}/{len} dev lo {dad}").trim_end());
+        });
+        world.net.ip(&format!("route replace {spoofed} dev {}", world.stranger.link));
+        let one = packet(Kind::Udp, Spot::Friend);
+        let one = if v6 { one.in_v6() } else { one };
+        for (rules, want) in [("", Fate::Passes), ("rule dir=in action=drop proto=all rpf=fail", Fate::Lost)]
+        {
+            world.load(rules);
+            let probe = world.send_from(one, spoofed);
+            world.settle(Spot::Friend, Spot::Host, v6);
+            assert_eq!(world.fate(&probe), want, "{rules}");
+            assert_eq!(world.judge(one), Fate::Passes, "who is where he belongs");
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn check_says_when_forwarding_is_off() {
+    let world = World::new();
+    let rules = "nat dir=post action=masquerade src=10.8.0.0/24\n\
+                 nat dir=post action=masquerade src=fd08::/64\n";
+    let path = world.net.write("nat.rules", rules);
+    let said = |world: &World| world.net.mef(&["check", path.to_str().unwrap()]).stdout;
+    assert!(!said(&world).contains("forwarding is off"), "{}", said(&world));
+    sysctl("ipv4/conf/all/forwarding", "0");
+    assert!(said(&world).contains("nat.rules:1:21: warning: forwarding is off for IPv4"), "{}", said(&world));
+    assert!(!said(&world).contains("for IPv6"), "{}", said(&world));
+    sysctl("ipv6/conf/all/forwarding", "0");
+    assert!(said(&world).contains("nat.rules:2:21: warning: forwarding is off for IPv6"), "{}", said(&world));
+}
+
+/// The loader and the watcher of this test, which have the path of its rules.
+fn processes(path: &Path) -> Vec<nix::unistd::Pid> {
+    let entries = std::fs::read_dir("/proc").unwrap();
+    let pids = entries.filter_map(|e| e.unwrap().file_name().to_str()?.parse::<i32>().ok());
+    let ours = pids.filter(|pid| {
+        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.contains("--confirm\0") && line.contains(path.to_str().unwrap())
+    });
+    ours.map(nix::unistd::Pid::from_raw).collect()
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn a_trial_translates_and_takes_it_back() {
+    let world = World::new();
+    let server = Server::new(&world, Spot::Stranger, 3000);
+    let there = world.address(Spot::Stranger, Spot::Friend, false);
+    let (friend, host) =
+        (world.address(Spot::Friend, Spot::Host, false), world.address(Spot::Host, Spot::Stranger, false));
+    let seen = || server.accept(connect(&world, Spot::Friend, there, 3000).unwrap()).1;
+    let group = "group name=twelveletter\nrule group=twelveletter action=accept proto=tcp dport=3000\n\
+                 policy dir=fwd action=reject\nrule dir=fwd action=group:twelveletter proto=tcp\n\
+                 rule dir=fwd action=accept proto=all ct=established\n";
+    world.load(group);
+    assert_eq!(seen(), friend);
+    let with = [group, "nat dir=post action=masquerade oif=v1\n"].concat();
+    let path = world.net.write("trial.rules", &[common::world::RULES, &with].concat());
+    let args = ["load", "--force", "--confirm", "10m", path.to_str().unwrap()];
+    let mut trial = world.net.mef_command(&args).stdin(std::process::Stdio::null()).spawn().unwrap();
+    common::wait_until("the trial", || world.net.nft_list("table inet mef").contains("trial"));
+    assert_eq!(seen(), host, "while it goes on");
+    // As when its time is over.
+    world.net.cmd("nft", &["flush", "set", "inet", "mef", "trial"]).ok();
+    assert_eq!(seen(), friend, "when it is over");
+    for pid in processes(&path) {
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    }
+    trial.wait().unwrap();
+    common::wait_until("the watcher's end", || processes(&path).is_empty());
+    // And from rules that translate to some that do not.
+    world.load(&with);
+    assert_eq!(seen(), host);
+    let path = world.net.write("trial.rules", &[common::world::RULES, group].concat());
+    let args = ["load", "--force", "--confirm", "10m", path.to_str().unwrap()];
+    let mut trial = world.net.mef_command(&args).stdin(std::process::Stdio::null()).spawn().unwrap();
+    common::wait_until("the trial", || world.net.nft_list("table inet mef").contains("trial"));
+    assert_eq!(seen(), friend, "while it goes on");
+    world.net.mef(&["confirm"]).ok();
+    trial.wait().unwrap();
+    assert_eq!(seen(), friend, "confirmed");
+}
