@@ -40,34 +40,49 @@ pub use nflog::Packets;
 /// # Errors
 /// The system call that failed.
 pub fn open(options: Options, allow: AllowSource) -> Result<Box<dyn Backend>, Failure> {
-    Ok(if falls_back(&options) {
-        Box::new(Fallback::open(options, allow)?)
-    } else {
-        Box::new(Guard::open(options, allow)?)
+    Ok(match falls_back(&options) {
+        Some(why) => Box::new(Fallback::open(options, allow)?.in_place_of(why)),
+        None => Box::new(Guard::open(options, allow)?),
     })
 }
 
 /// Whether bans go to iptables and ip_set: because it is said so, or because they can go there and not to
 /// nf_tables, which is found out by trying.
-fn falls_back(options: &Options) -> bool {
+/// Why not to nf_tables, for people; empty if nobody wants them there.
+fn falls_back(options: &Options) -> Option<String> {
     match options.backend {
-        BackendChoice::Nftables => false,
-        BackendChoice::Iptables => true,
+        BackendChoice::Nftables => None,
+        BackendChoice::Iptables => Some(String::new()),
         BackendChoice::Auto => {
-            lacks_nf_tables()
-                && Fallback::open(options.clone(), Allowed::default()).and_then(|mut it| it.works()).is_ok()
+            let why = nf_tables_lacks()?;
+            let works = Fallback::open(options.clone(), Allowed::default()).and_then(|mut it| it.works());
+            works.is_ok().then(|| why.to_string())
         }
     }
 }
 
-/// Whether nf_tables cannot be used for bans. Who may not ask is told so by whatever he asks next.
-fn lacks_nf_tables() -> bool {
-    let lacks = |e: Errno| e != Errno::EPERM;
-    let Ok(mut socket) = NlSocket::open(Bus::Netfilter) else { return false };
+/// Why nf_tables cannot be used for bans, if it cannot: where there is no table of ours, one like it is
+/// tried, which never comes into force. Who may not ask is told so by whatever he asks next.
+fn nf_tables_lacks() -> Option<Errno> {
+    let mut socket = NlSocket::open(Bus::Netfilter).ok()?;
     match query::set(&mut socket, &tables::GUARD, &tables::MADE, &mut |_| ()) {
-        Ok(_) => false,
-        Err(e) => lacks(TxnError::from(e).errno()),
+        Ok(true) => None,
+        Ok(false) => parts::try_bans(&mut socket).err().map(|e| e.errno()).filter(|e| is_lack(*e)),
+        Err(e) => Some(TxnError::from(e).errno()).filter(|e| *e != Errno::EPERM),
     }
+}
+
+/// Whether an error says that a kernel has not got something, and not that it has no memory, or no time.
+fn is_lack(e: Errno) -> bool {
+    matches!(
+        e,
+        Errno::EOPNOTSUPP
+            | Errno::ENOENT
+            | Errno::EAFNOSUPPORT
+            | Errno::EPROTONOSUPPORT
+            | Errno::EINVAL
+            | Errno::ENOSYS
+    )
 }
 
 /// Has what is in force move to this backend from the other one, if anything is there: bans with the time
@@ -78,10 +93,10 @@ fn lacks_nf_tables() -> bool {
 /// What the kernel refused; then the other one is still in force, too.
 pub fn take_over(backend: &mut dyn Backend) -> Result<Option<usize>, Failure> {
     let options = backend.options().clone();
-    if falls_back(&options) {
+    if falls_back(&options).is_some() {
         // A kernel without nf_tables has nothing there.
         let other = Guard::open(options, Allowed::default());
-        let Some(mut other) = other.ok().filter(|_| !lacks_nf_tables()) else { return Ok(None) };
+        let Some(mut other) = other.ok().filter(|_| nf_tables_lacks().is_none()) else { return Ok(None) };
         if other.probe()?.is_none() {
             return Ok(None);
         }
@@ -130,10 +145,9 @@ fn move_bans(from: &mut dyn View, to: &mut dyn Backend) -> Result<usize, Failure
 /// # Errors
 /// The system call that failed.
 pub fn view(options: Options) -> Result<Box<dyn Lists>, Failure> {
-    Ok(if falls_back(&options) {
-        Box::new(Fallback::open(options, Allowed::default())?)
-    } else {
-        Box::new(Guard::open(options, Allowed::default())?)
+    Ok(match falls_back(&options) {
+        Some(why) => Box::new(Fallback::open(options, Allowed::default())?.in_place_of(why)),
+        None => Box::new(Guard::open(options, Allowed::default())?),
     })
 }
 
@@ -148,7 +162,7 @@ pub fn remove(options: Options) -> Result<(), Failure> {
             fallback.remove()?;
         }
     }
-    if falls_back(&options) && lacks_nf_tables() {
+    if falls_back(&options).is_some() && nf_tables_lacks().is_some() {
         return Ok(());
     }
     Guard::open(options, Allowed::default())?.remove()
@@ -208,4 +222,18 @@ pub fn kernel_parts() -> (Vec<PartState>, Option<Failure>) {
 /// What has nothing to do with a table.
 fn unanswered(e: TxnError) -> Failure {
     Failure::new(Doing::Question, e.errno(), e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_memory_lacks_nothing() {
+        for e in [Errno::ENOMEM, Errno::EPERM, Errno::EBUSY, Errno::ENOBUFS, Errno::EINTR] {
+            assert!(!is_lack(e), "{e}");
+        }
+        // A family, and a type of set or chain, that is not there.
+        assert!(is_lack(Errno::EAFNOSUPPORT) && is_lack(Errno::EOPNOTSUPP) && is_lack(Errno::ENOENT));
+    }
 }

@@ -505,6 +505,27 @@ fn what_others_flush_is_damage_and_is_repaired() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
+fn auto_tries_nf_tables_and_leaves_nothing_of_what_it_tried() {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+    let mut socket = mef::sys::netlink::NlSocket::open(mnl::Bus::Netfilter).unwrap();
+    mef::firewall::nft::parts::try_bans(&mut socket).unwrap();
+    assert_eq!(run("nft", &["list", "ruleset"]), "");
+    let mut found = mef::firewall::open(Options::default(), Allowed::default().into()).unwrap();
+    assert_eq!(found.state().unwrap(), None);
+    assert_eq!(run("nft", &["list", "ruleset"]), "");
+    ban(&mut *found, "192.0.2.7", Span::Permanent);
+    assert!(run("nft", &["list", "ruleset"]).contains("inet mef_guard"));
+    // Where it does not work, the words say why.
+    let other = Fallback::open(Options::default(), Allowed::default()).unwrap();
+    let mut other = other.in_place_of("Operation not supported".to_owned());
+    let state = mef::firewall::backend::Keeper::rebuild(&mut other);
+    let lacking = mef::firewall::backend::View::lacking(&mut other, state.unwrap());
+    assert_eq!(lacking, ["cannot keep bans in nf_tables (Operation not supported): iptables and ip_set do"]);
+    other.remove().unwrap();
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn nothing_is_left_of_it() {
     over_all(|name, open| {
         let guard = &mut *plain(open);

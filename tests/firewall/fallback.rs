@@ -284,6 +284,16 @@ fn what_is_missing_is_named_and_nothing_is_half_done() {
                 net.program(&format!("sbin/{name}"), text);
             }
         };
+        // There is none: nothing is made, and the words say what to install.
+        let hidden = "for it in /usr/sbin/xtables-*-multi /usr/local/sbin/ip*tables-restore; do\n\
+            [ ! -e $it ] || mount --bind /dev/null $it; done; exec \"$0\" ban 203.0.113.1";
+        let binary = crate::common::mef_binary();
+        let mut command = net.command("unshare", &["-m", "sh", "-c", hidden, binary.to_str().unwrap()]);
+        net.own(&mut command);
+        let said = command.output().unwrap();
+        let stderr = String::from_utf8_lossy(&said.stderr);
+        assert!(!said.status.success() && stderr.contains("install the package iptables"), "{stderr}");
+        assert!(ours(&net).is_empty());
         // Somebody holds the lock of xtables.
         script("#!/bin/sh\necho 'Another app is currently holding the xtables lock.' >&2\nexit 4\n");
         let said = net.mef(&["ban", "203.0.113.1"]);

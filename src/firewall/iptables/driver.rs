@@ -53,8 +53,10 @@ impl View for Fallback {
     }
 
     fn lacking(&mut self, state: GuardState) -> Vec<String> {
+        let found = format!("cannot keep bans in nf_tables ({}): iptables and ip_set do", self.why);
+        let found = (!self.why.is_empty()).then_some(found);
         let words = WORDS.into_iter().filter(|(what, _)| state.lacks.has(*what));
-        words.map(|(_, text)| text.to_owned()).collect()
+        found.into_iter().chain(words.map(|(_, text)| text.to_owned())).collect()
     }
 
     fn owned_by(&mut self, _: &Path) -> Result<Option<String>, Failure> {

@@ -136,6 +136,8 @@ pub struct Fallback {
     health: health::Watch,
     /// Of a deny list that is being filled.
     waiting: lists::Waiting,
+    /// Why nf_tables is not used, for people; empty if nobody wants it.
+    why: String,
 }
 
 impl Fallback {
@@ -147,7 +149,14 @@ impl Fallback {
         let (sets, allow) = (Sets::open()?, allow.into());
         let (health, waiting) = (health::Watch::default(), lists::Waiting::default());
         let scopes = Vec::new();
-        Ok(Fallback { sets, options, allow, recreated: false, mark: None, scopes, health, waiting })
+        let why = String::new();
+        Ok(Fallback { sets, options, allow, recreated: false, mark: None, scopes, health, waiting, why })
+    }
+
+    /// Says why nf_tables is not used.
+    #[must_use]
+    pub fn in_place_of(self, why: String) -> Fallback {
+        Fallback { why, ..self }
     }
 
     /// Whether bans can be kept so: the kernel answers, and a program for the rules is there.

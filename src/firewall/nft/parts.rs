@@ -7,6 +7,7 @@ use super::expr;
 use super::ffi::{Expr, NftRule};
 use super::refusal::{Op, Optional, TxnError};
 use super::txn::Txn;
+use super::{Hook, SetSpec};
 use crate::base::name::Name;
 use crate::sys::netlink::NlSocket;
 use crate::sys::nlattr::{attr, attrs, text};
@@ -21,6 +22,8 @@ const NFTA_DYNSET_EXPR: u16 = 7;
 /// A table that is asked for and never made.
 pub(super) const TABLE: TableId = TableId { family: 1, name: Name::of("mef_probe") };
 const CHAIN: Name = Name::of("probe");
+/// The type of IPv4 addresses: its number, and how long they are.
+const IPV4_ADDR: (u32, u32) = (7, 4);
 
 /// Parts, as a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -211,6 +214,26 @@ pub fn missing(socket: &mut NlSocket) -> Result<KernelParts, TxnError> {
         Ok(()) => Ok(KernelParts(0)),
         Err(e) => Err(e),
     }
+}
+
+/// Tries what bans cannot do without: a table of the family inet with a chain and sets as they have them.
+/// Nothing of it is made.
+///
+/// # Errors
+/// What the kernel refused.
+pub fn try_bans(socket: &mut NlSocket) -> Result<(), TxnError> {
+    let mut txn = Txn::new(TABLE, 1024);
+    txn.add_table();
+    txn.add_chain(
+        &CHAIN,
+        Some(Hook { priority: libc::NF_IP_PRI_RAW, ..Hook::new(libc::NF_INET_PRE_ROUTING) }),
+    );
+    for (name, flags) in [("probe_hash", 0), ("probe_nets", libc::NFT_SET_INTERVAL)] {
+        txn.add_set(&SetSpec::new(Name::of(name), flags | libc::NFT_SET_TIMEOUT, IPV4_ADDR));
+    }
+    let result = txn.check(socket);
+    socket.drain();
+    result
 }
 
 #[cfg(test)]
