@@ -117,14 +117,16 @@ impl Net {
         file.write_all(bytes.as_ref()).unwrap();
     }
 
-    /// Returns when the daemon has read all that the log holds now, and has done what comes of it.
+    /// Returns when the daemon has read all that the log holds now, and the kernel has what comes of it; whom
+    /// it has banned for that.
     #[track_caller]
-    pub fn mark(&self, log: &str) {
+    pub fn mark(&self, log: &str) -> IpAddr {
         static COUNT: AtomicU16 = AtomicU16::new(0);
         let [high, low] = COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
         let addr = IpAddr::from([100, 64, high, low]);
         self.append(log, format!("Nov 22 08:00:01 host mark[1]: mark {addr}\n"));
         wait_until(&format!("the mark at the end of {log}"), || self.in_set("ban4", addr));
+        addr
     }
 
     /// Asks the daemon for its statistics: lines, candidates, hits, ignored, ambiguous, in this order. The

@@ -38,7 +38,9 @@ fn addr(text: &str) -> IpAddr {
 
 /// What was told of new sources so far: everything that came before.
 fn reported(net: &Net) -> Vec<String> {
-    net.mark(LOG);
+    // A reader of events may be later than the kernel.
+    let mark = format!(" ban {} ", net.mark(LOG));
+    wait_until("the event of the mark", || net.said("watch").contains(&mark));
     let all = net.said("watch");
     let new = all.lines().filter_map(|line| line.split_once(" new "));
     new.map(|(_, rest)| rest.to_owned()).collect()
