@@ -113,7 +113,7 @@ END
     fi
     [[ -n $kind ]] || kind=$operands
     [[ ${words[1]} == test && $kind == "RULE FILE" && ${#words[@]} -gt 2 && $before != -* ]] && kind=FILE
-    [[ ${words[1]} == unban || ${words[1]} == bans ]] && [[ $kind == ADDR* ]] && kind=BANNED
+    [[ ${words[1]} =~ ^(unban|bans|why|history)$ && $kind == ADDR* ]] && kind=BANNED
     case $kind in
     file | FILE*) mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
     dir) mapfile -t COMPREPLY < <(compgen -d -- "$word") ;;
@@ -194,7 +194,7 @@ END
             if (kind == "RULE FILE") return " \\\n            \x271:rule:_mef_rules\x27 \x27*:file:_files\x27"
             if (kind == "NAME") return " \\\n            \x271:rule:_mef_rules\x27"
             if (kind ~ /^FILE/) return " \\\n            \x27*:file:_files\x27"
-            if (command != "unban" && command != "bans") return ""
+            if (command !~ /^(unban|bans|why|history)$/) return ""
             return " \\\n            \x27*:address:_mef_banned\x27"
         }
         END {
@@ -232,7 +232,7 @@ END
             if ($4 == "RULE FILE") print seen " -a \x27(__mef_rules)\x27 -F"
             else if ($4 == "NAME") print seen " -a \x27(__mef_rules)\x27"
             else if ($4 ~ /^FILE/) print seen " -F"
-            else if ($1 == "unban" || $1 == "bans") print seen " -a \x27(__mef_banned)\x27"
+            else if ($1 ~ /^(unban|bans|why|history)$/) print seen " -a \x27(__mef_banned)\x27"
             next
         }
         {

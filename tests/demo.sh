@@ -40,7 +40,8 @@ picked() {
     local pattern=$1
     shift
     paint 1 "   # $*"
-    { "$@" 2>&1 || true; } | awk -v fits="$pattern" '$0 ~ fits && !seen[$0]++ { print "   " $0 }'
+    { "$@" 2>&1 || true; } | awk -v fits="$pattern" '
+        $0 ~ fits && !seen[$0]++ { print "   " (length($0) > 100 ? substr($0, 1, 97) "..." : $0) }'
 }
 
 # until_so WHAT COMMAND...: waits up to 10 s for something that takes milliseconds.
@@ -229,12 +230,13 @@ picked '2001:db8:66:' mef bans
 title "A web server is scanned for holes"
 note "Nobody who uses the site asks for these: passwords in .env, the log-in of WordPress, old backups. mef"
 note "reads the access log of a real nginx."
+asking=()
 for path in /.env /wp-login.php /.git/config /phpmyadmin/ /backup.zip /.aws/credentials /shell.php \
     /.ssh/id_rsa; do
     ask scanner 192.0.2.1 "$path" &
-    asking=$!
+    asking+=($!)
 done
-wait "$asking"
+wait "${asking[@]}"
 until_so "the ban of the scanner" banned 192.0.2.33
 picked '192.0.2.33' mef bans
 
@@ -277,10 +279,13 @@ cut_off guesser $guessed
 start_mef
 picked '^(protected|bans)' mef status
 
-title "What goes on now"
-note "mef top shows who is near to a ban and what each service rule has done; here once, as text."
-picked '^sshd ' mef top --once
 stop_mef
+
+title "Why, and what happened"
+note "mef why answers everything about an address on one screen, mef history tells the past, both from the"
+note "kernel and the ban journal, with and without a daemon."
+picked 'dropped|line|ends' mef why 203.0.113.66
+picked ' ban ' mef history 203.0.113.66
 
 if [ $failed = 0 ]; then
     [ -n "${RECORD-}" ] || {

@@ -15,7 +15,9 @@ RECORD=1 bash "$root/tests/demo.sh" </dev/null >"$new" || { cat "$new"; exit 1; 
 recorded() { sed -n '/^```text demonstration$/,/^```$/{/^```/d;p}' "$root/README.md"; }
 masked() {
     sed -E -e 's/[0-9]+(ms|[smhd])( [0-9]+[smhd])*/TIME/g' -e 's/ [0-9]+( |$)/ N\1/g' \
-        -e 's/ N ([a-z]+)s\b/ N \1/g' -e 's/  +/ /g' -e 's/ +$//'
+        -e 's/[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}/WHEN/g' \
+        -e 's/[A-Z][a-z]{2} +[0-9N]+ [0-9]{2}:[0-9]{2}.*/LINE/' \
+        -e 's/[0-9.]+ - - \[.*/LINE/' -e 's/ N ([a-z]+)s\b/ N \1/g' -e 's/  +/ /g' -e 's/ +$//'
 }
 
 if [ "${1-}" = --update ]; then

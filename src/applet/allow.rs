@@ -139,7 +139,13 @@ fn change(command: &str, change: AllowChange, output: &mut Output<'_>) -> Result
             let listed = edit.remove(&ranges);
             let kept = kept.remove(LOCAL, &ranges).map_err(unwritten)?;
             let mut gone = listed.iter().zip(&kept).map(|(listed, kept)| *listed || *kept);
-            ranges.retain(|range| gone.next().unwrap_or(false) || not_listed(range, &paths, kind, output));
+            let mut missing = Vec::new();
+            ranges.retain(|range| {
+                let is_gone = gone.next().unwrap_or(false);
+                missing.extend((!is_gone).then_some(*range));
+                is_gone || not_listed(range, &paths, kind, output)
+            });
+            meant(enforcer.guard(), kind, &missing, output)?;
         }
     }
     if kind == ListKind::Deny && edit.counts().refused() {
@@ -187,6 +193,27 @@ fn change(command: &str, change: AllowChange, output: &mut Output<'_>) -> Result
         }
     }
     output.end()
+}
+
+/// Says the command that was meant, of those who are shut out otherwise than by a list.
+fn meant(
+    guard: &mut dyn View,
+    kind: ListKind,
+    missing: &[Range],
+    output: &mut Output<'_>,
+) -> Result<(), OutputError> {
+    for range in missing {
+        let mut is_banned = false;
+        guard.bans_of(range, &mut |_| is_banned = true).map_err(failed)?;
+        if is_banned {
+            output.note(&format_args!("{range} is banned: `mef unban {range}` ends that"));
+        }
+        let denied = guard.denied(&[*range]).map_err(failed)?.into_iter().flatten().next();
+        if let Some(list) = denied.filter(|_| kind == ListKind::Allow) {
+            output.note(&format_args!("{range} is on the deny list {list}: see mef undeny"));
+        }
+    }
+    Ok(())
 }
 
 /// The addresses that are meant, and that may be listed.

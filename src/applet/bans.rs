@@ -2,20 +2,30 @@
 //! `mef bans`: what the kernel holds, asked from the kernel.
 
 use super::args::parse;
-use super::context::settings;
+use super::columns;
+use super::context::{journal_to_read, settings};
 use super::output::{Output, OutputError};
 use super::target;
 use crate::ban::BanEntry;
+use crate::base::clock::Wall;
 use crate::base::json::Object;
 use crate::base::line::shown;
-use crate::enforce::options;
+use crate::base::range::Range;
+use crate::config::Settings;
+use crate::enforce::{options, scope_text};
 use crate::firewall::view;
 use argh::FromArgs;
+use std::fmt::Write as _;
 
 const HEAD: [&str; COLUMNS] = ["ADDRESS", "RULE", "SINCE", "LEFT", "HITS", "DROPPED", "PORTS", "REASON"];
 const COLUMNS: usize = 8;
 /// Stands between cells until the widths are known; no cell has one.
 const BETWEEN: &str = "\0";
+/// Bytes of a journal that is looked through for lines.
+const SMALL: u64 = 1 << 20;
+
+/// Lines by whom and for which ports the ban is.
+type Lines = Vec<(Range, String, String)>;
 
 /// List the bans in force, as the kernel has them, the newest first.
 #[derive(FromArgs)]
@@ -50,13 +60,20 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     let mut guard = view(options(&settings)).map_err(failed)?;
     let ipv6_prefix = guard.state().map_err(failed)?.map_or(64, |state| state.ipv6_prefix);
     let range = args.address.as_deref().map(|text| target::read(text, ipv6_prefix));
-    let range = range.transpose().map_err(OutputError::Failed)?;
+    let range = range.transpose().map_err(OutputError::Usage)?;
     let wanted = |e: &BanEntry<'_>| {
         range.is_none_or(|range| range.meets(&e.addr))
             && args.rule.as_deref().is_none_or(|rule| rule == e.rule)
             && (!args.permanent || e.left.is_none())
     };
-    let now = crate::sys::clock::wall().0;
+    let now = crate::sys::clock::wall();
+    let lines = lines(&settings, now, output)?;
+    let line_of = |e: &BanEntry<'_>| {
+        let from = lines.partition_point(|(addr, ..)| *addr < e.addr);
+        let same = lines.iter().skip(from).take_while(|(addr, ..)| *addr == e.addr);
+        let scope = scope_text(e.scope);
+        same.filter(|(_, of, _)| *of == scope).map(|(.., line)| line.as_str()).next().unwrap_or("")
+    };
     let (mut rows, mut widths) = (Vec::new(), HEAD.map(str::len));
     guard
         .list(&mut |e| {
@@ -64,9 +81,9 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
                 return;
             }
             let text = if args.json {
-                json(e, now)
+                json(e, now.0, line_of(e))
             } else {
-                let row = row(e);
+                let row = row(e, line_of(e));
                 widen(&mut widths, &row);
                 row.join(BETWEEN)
             };
@@ -75,7 +92,14 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
         .map_err(failed)?;
     // The newest first; those of one second by their addresses.
     rows.sort_by_key(|(age, _)| *age);
-    if !args.json && !rows.is_empty() {
+    if rows.is_empty() {
+        let such = if args.rule.is_some() || args.permanent || range.is_some() {
+            "no such ban is"
+        } else {
+            "no ban is"
+        };
+        output.note(&format_args!("{such} in force"));
+    } else if !args.json {
         line(output, &widths, HEAD.into_iter())?;
     }
     for (_, text) in &rows {
@@ -88,7 +112,23 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     Ok(())
 }
 
-fn row(e: &BanEntry<'_>) -> [String; COLUMNS] {
+/// The lines that decided, from the journal, unless it is a large one.
+fn lines(settings: &Settings, now: Wall, output: &mut Output<'_>) -> Result<Lines, OutputError> {
+    let mut lines = Lines::new();
+    let journal = journal_to_read(settings, output)?.filter(|j| j.size().is_ok_and(|size| size < SMALL));
+    if let Some(mut journal) = journal {
+        // What cannot be read has no line.
+        let _ = journal.live(now, 0, &mut |e| {
+            if !e.line.is_empty() {
+                lines.push((Range::from(e.addr), e.scope.to_owned(), e.line.to_owned()));
+            }
+        });
+    }
+    lines.sort_unstable_by_key(|(addr, ..)| *addr);
+    Ok(lines)
+}
+
+fn row(e: &BanEntry<'_>, log_line: &str) -> [String; COLUMNS] {
     let time = |secs: Option<u64>, never: &str| secs.map_or(never.to_owned(), about);
     let number = |n: Option<u64>| n.map_or("-".to_owned(), |n| n.to_string());
     // What stands in the kernel was perhaps put there by somebody else.
@@ -101,7 +141,7 @@ fn row(e: &BanEntry<'_>) -> [String; COLUMNS] {
         number((e.hits > 0).then_some(u64::from(e.hits))),
         number(e.packets),
         e.scope.to_string(),
-        text(e.reason),
+        text(if e.reason.is_empty() { log_line } else { e.reason }),
     ]
 }
 
@@ -130,17 +170,14 @@ fn line<'a>(
     widths: &[usize; COLUMNS],
     row: impl Iterator<Item = &'a str>,
 ) -> std::io::Result<()> {
-    for (at, (width, cell)) in widths.iter().zip(row).enumerate() {
-        if at + 1 == COLUMNS {
-            writeln!(output.out, "{cell}")?;
-        } else {
-            write!(output.out, "{cell:<width$}  ")?;
-        }
+    let mut text = String::new();
+    for (width, cell) in widths.iter().zip(row) {
+        let _ = write!(text, "{cell:<width$}  ");
     }
-    Ok(())
+    columns::line(output.out, &text, columns::width())
 }
 
-fn json(e: &BanEntry<'_>, now: u64) -> String {
+fn json(e: &BanEntry<'_>, now: u64, log_line: &str) -> String {
     let some = |text| Some(text).filter(|t: &&str| !t.is_empty());
     Object::new()
         .text("address", e.addr.to_string().as_str())
@@ -151,6 +188,7 @@ fn json(e: &BanEntry<'_>, now: u64) -> String {
         .number("dropped", e.packets)
         .text("ports", e.scope.to_string().as_str())
         .text("reason", some(e.reason))
+        .text("line", some(log_line))
         .finish()
 }
 

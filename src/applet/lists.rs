@@ -77,6 +77,9 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
             show(&row, args.json, output)?;
         }
     }
+    if head {
+        output.note(&"no list is there");
+    }
     output.end()
 }
 

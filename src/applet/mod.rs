@@ -3,6 +3,7 @@
 //! and calls the library; it has no logic of its own.
 
 mod allow;
+mod answer;
 mod args;
 mod ban;
 mod bans;
@@ -136,6 +137,7 @@ fn dispatch(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     match rest.split_first() {
         None => Err(OutputError::Usage(help())),
         Some((&"help", [name, ..])) if find(name).is_some() => dispatch(&["mef", name, "--help"], output),
+        Some((&"help", [word, ..])) => about(word),
         Some((&("help" | "--help" | "-h"), _)) => Err(OutputError::Help(help())),
         Some((&("--version" | "-V"), _)) => version::run(&[], output),
         Some((name, rest)) => match find(name) {
@@ -150,6 +152,18 @@ fn find(name: &str) -> Option<&'static Applet> {
     APPLETS.iter().find(|a| a.name == name)
 }
 
+/// The commands that have to do with a word which is none.
+fn about(word: &str) -> Result<(), OutputError> {
+    let word = word.to_lowercase();
+    let has = |applet: &&Applet| [applet.name, applet.about].join(" ").to_lowercase().contains(&word);
+    let text: String = APPLETS.iter().filter(has).map(line).collect();
+    if text.is_empty() { Err(OutputError::Usage(unknown(&word))) } else { Err(OutputError::Help(text)) }
+}
+
+fn line(applet: &Applet) -> String {
+    format!("  {:<10}{}\n", applet.name, applet.about)
+}
+
 fn unknown(name: &str) -> String {
     let meant = crate::base::diag::suggest(name, APPLETS.iter().map(|a| a.name));
     let meant = meant.map(|m| format!(", did you mean '{m}'?")).unwrap_or_default();
@@ -161,7 +175,7 @@ fn help() -> String {
         "mef protects a Linux host on the internet: rules and bans in nftables\n\nUsage: mef COMMAND …\n\n",
     );
     for applet in APPLETS {
-        text.push_str(&format!("  {:<10}{}\n", applet.name, applet.about));
+        text.push_str(&line(applet));
     }
     text.push_str(
         "\n`mef COMMAND --help` has details and examples. Exit status: 0 done, 1 failed or something\n",

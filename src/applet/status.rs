@@ -4,6 +4,7 @@
 mod prometheus;
 mod verdict;
 
+use super::answer::DaemonAnswer;
 use super::args::parse;
 use super::bans::about;
 use super::context::{daemon_of, settings};
@@ -14,12 +15,10 @@ use crate::base::count::count;
 use crate::base::json::Object;
 use crate::base::utc::Stamp;
 use crate::config::{DEFAULT_PATH, Settings, load};
-use crate::control::client::ControlClient;
-use crate::control::proto::{FACTS, KERNEL, ListLine, Request, RuleLine, Sight, SightLine, read_fact};
+use crate::control::proto::{FACTS, KERNEL, ListLine, Request, RuleLine, Sight, SightLine};
 use crate::enforce::options;
 use crate::firewall::view;
 use crate::services::on;
-use crate::sys::{clock, fs};
 use argh::FromArgs;
 use nix::errno::Errno;
 use prometheus::prometheus;
@@ -38,6 +37,9 @@ use verdict::DaemonVerdict;
     example = "mef status\n  mef status --json\n  mef status --prometheus"
 )]
 struct StatusArgs {
+    /// only what becomes of these addresses, as `mef why`
+    #[argh(positional, arg_name = "ADDR")]
+    addresses: Vec<String>,
     /// one JSON object, then one for each rule
     #[argh(switch)]
     json: bool,
@@ -50,88 +52,6 @@ struct StatusArgs {
     /// path to mef.conf
     #[argh(option, arg_name = "file")]
     config: Option<String>,
-}
-
-/// What a daemon answered.
-#[derive(Default)]
-pub(super) struct DaemonAnswer {
-    version: String,
-    pid: u64,
-    since: u64,
-    pub(super) facts: [u64; FACTS.len()],
-    /// As they came.
-    pub(super) rules: Vec<String>,
-    pub(super) offenders: Vec<String>,
-    sights: Vec<String>,
-    lists: Vec<String>,
-}
-
-impl DaemonAnswer {
-    /// Asks; `None` if the daemon ended meanwhile.
-    pub(super) fn get(daemon: &mut ControlClient, request: &Request<'_>) -> io::Result<Option<DaemonAnswer>> {
-        daemon.notify(request)?;
-        let mut answer = DaemonAnswer::default();
-        daemon.lines(false, &mut |line| {
-            if let Some((at, value)) = read_fact(line) {
-                if let Some(slot) = answer.facts.get_mut(at) {
-                    *slot = value;
-                }
-            } else if line.starts_with("rule ") {
-                answer.rules.push(line.to_owned());
-            } else if SightLine::read(line).is_some() {
-                answer.sights.push(line.to_owned());
-            } else if line.starts_with("dnsbl ") {
-                answer.lists.push(line.to_owned());
-            } else if line.starts_with("offender ") {
-                answer.offenders.push(line.to_owned());
-            } else if let Some((word, value)) = line.split_once(' ') {
-                match word {
-                    "version" => answer.version = value.to_owned(),
-                    "pid" => answer.pid = value.parse().unwrap_or(0),
-                    "since" => answer.since = value.parse().unwrap_or(0),
-                    _ => {}
-                }
-            }
-            true
-        })?;
-        Ok((answer.pid != 0).then_some(answer))
-    }
-
-    /// A number by its name.
-    pub(super) fn fact(&self, name: &str) -> u64 {
-        FACTS.iter().zip(self.facts).find(|(fact, _)| fact.name == name).map_or(0, |(_, value)| value)
-    }
-
-    /// A rule that is on, by its name.
-    fn rule(&self, name: &str) -> Option<RuleLine<'_>> {
-        self.rules.iter().filter_map(|line| RuleLine::read(line)).find(|rule| rule.name == name)
-    }
-
-    /// DNSBLs.
-    fn lists(&self) -> impl Iterator<Item = ListLine<'_>> {
-        self.lists.iter().filter_map(|line| ListLine::read(line))
-    }
-
-    /// What the rules read.
-    fn sights(&self) -> impl Iterator<Item = SightLine<'_>> {
-        self.sights.iter().filter_map(|line| SightLine::read(line))
-    }
-
-    fn sight(&self, name: &str) -> Option<SightLine<'_>> {
-        self.sights().find(|sight| sight.name == name)
-    }
-
-    fn age(&self) -> u64 {
-        clock::wall().0.saturating_sub(self.since)
-    }
-
-    /// Bytes of the daemon in memory.
-    fn resident(&self) -> Option<u64> {
-        let text = fs::content(Path::new(&format!("/proc/{}/smaps_rollup", self.pid))).ok()?;
-        let text = String::from_utf8_lossy(text.as_ref());
-        let kb = text.lines().find_map(|line| line.strip_prefix("Rss:"))?;
-        kb.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kb| kb * 1024)
-    }
 }
 
 /// What the kernel has.
@@ -182,6 +102,9 @@ impl KernelStatus {
 
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let args: StatusArgs = parse("status", args)?;
+    if !args.addresses.is_empty() {
+        return super::why::answer(&args.addresses, args.json, args.config.as_deref(), output);
+    }
     let settings = settings(args.config.as_deref(), output);
     let mut answer = None;
     if let Some(mut daemon) = daemon_of(&settings, output) {

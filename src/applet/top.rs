@@ -1,11 +1,12 @@
 #![forbid(unsafe_code)]
 //! `mef top`: who is near to a ban and what the rules do, asked from the daemon every second.
 
+use super::answer::DaemonAnswer;
 use super::args::parse;
 use super::bans::about;
 use super::context::{daemon_of, settings};
 use super::output::{Output, OutputError};
-use super::status::{DaemonAnswer, rules};
+use super::status::rules;
 use super::watch::NO_DAEMON;
 use crate::base::count::count;
 use crate::control::proto::{OffenderLine, Request};

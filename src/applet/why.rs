@@ -51,20 +51,30 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     if args.addresses.is_empty() {
         return Err(OutputError::Usage("missing ADDR; `mef why --help` shows examples".into()));
     }
-    let settings = settings(args.config.as_deref(), output);
+    answer(&args.addresses, args.json, args.config.as_deref(), output)
+}
+
+/// Answers about each of these.
+pub(super) fn answer(
+    addresses: &[String],
+    as_json: bool,
+    config: Option<&str>,
+    output: &mut Output<'_>,
+) -> Result<(), OutputError> {
+    let settings = settings(config, output);
     let mut guard = view(options(&settings)).map_err(failed)?;
     let own = u8::try_from(settings.ipv6_prefix).unwrap_or(64);
     let ipv6_prefix = guard.state().map_err(failed)?.map_or(own, |state| state.ipv6_prefix);
     let journal = journal_to_read(&settings, output)?;
     let mut sources = Sources { settings, guard, journal };
     let ranges: Result<Vec<Range>, String> =
-        args.addresses.iter().map(|text| target::read(text, ipv6_prefix)).collect();
+        addresses.iter().map(|text| target::read(text, ipv6_prefix)).collect();
     let mut is_dropped = false;
     for (number, range) in ranges.map_err(OutputError::Usage)?.iter().enumerate() {
         let facts = Facts::gather(&mut sources, range, &mut |settings| daemon_of(settings, output))?;
         let verdict = facts.verdict();
         is_dropped |= verdict.is_dropped();
-        if args.json {
+        if as_json {
             show::json(output.out, &facts, &verdict)?;
         } else {
             if number > 0 {

@@ -151,7 +151,7 @@ fn json_is_one_object_a_line() {
     assert!(made.iter().all(|r| number(r, "for") == Some(3600) && text(r, "ports") == "all"));
     let row = net.ban_of("192.0.2.7");
     let keys: Vec<&str> = row.keys().map(String::as_str).collect();
-    assert_eq!(keys, ["address", "dropped", "hits", "left", "ports", "reason", "rule", "since"]);
+    assert_eq!(keys, ["address", "dropped", "hits", "left", "line", "ports", "reason", "rule", "since"]);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     assert!(number(&row, "since").is_some_and(|since| since + 60 > now && since <= now), "{row:?}");
     let made = rows(&net.mef(&["ban", "192.0.2.9", "--permanent", "--json"]).ok());
@@ -531,5 +531,47 @@ fn bans_are_listed_the_newest_first_and_by_address() {
     assert_eq!(addresses(&["bans", "2001:db8:1::7", "--permanent"]), ["2001:db8:1::/64"]);
     assert!(net.mef(&["bans", "203.0.113.1"]).ok().is_empty());
     let out = net.mef(&["bans", "nobody"]);
-    assert!(out.status == 1 && out.stderr.contains("'nobody' is not an address"), "{out:?}");
+    assert!(out.status == 2 && out.stderr.contains("'nobody' is not an address"), "{out:?}");
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn options_may_have_their_value_behind_a_sign_and_help_knows_words() {
+    let net = Net::new();
+    assert_eq!(net.mef(&["ban", "192.0.2.7", "--for=2h", "--reason=a=b"]).ok(), "banned 192.0.2.7 for 2h\n");
+    assert_eq!(text(&net.ban_of("192.0.2.7"), "reason"), "a=b");
+    let help = net.mef(&["help", "deny"]).ok();
+    assert!(help.starts_with("Usage: mef deny"), "{help}");
+    let help = net.mef(&["help", "DNSBL"]).ok();
+    assert!(help.contains("  lookup ") && !help.contains("  unban "), "{help}");
+    let unknown = net.mef(&["help", "nonsense"]);
+    assert!(unknown.status == 2 && unknown.stdout.is_empty(), "{unknown:?}");
+    // Every help ends with a newline, and its examples stand below each other.
+    for command in ["ban", "why", "history", "status"] {
+        let help = net.mef(&[command, "--help"]).ok();
+        assert!(help.ends_with('\n') && !help.contains("\n    mef "), "{help}");
+    }
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn what_is_empty_says_so_and_the_command_that_was_meant_is_named() {
+    let net = Net::new();
+    let said = |args: &[&str]| {
+        let output = net.mef(args);
+        (output.status, output.stdout, output.stderr)
+    };
+    assert_eq!(said(&["bans"]), (0, String::new(), "mef: no ban is in force\n".into()));
+    assert_eq!(said(&["lists"]), (0, String::new(), "mef: no list is there\n".into()));
+    net.mef(&["ban", "192.0.2.7"]).ok();
+    assert_eq!(said(&["bans", "--rule", "sshd"]).2, "mef: no such ban is in force\n");
+    let (status, _, told) = said(&["undeny", "192.0.2.7"]);
+    assert!(status == 1 && told.contains("192.0.2.7 is banned: `mef unban 192.0.2.7`"), "{told}");
+    net.mef(&["deny", "192.0.2.8"]).ok();
+    let (status, _, told) = said(&["disallow", "192.0.2.8"]);
+    assert!(status == 1 && told.contains("on the deny list local.conf: see mef undeny"), "{told}");
+    let (status, _, told) = said(&["unban", "192.0.2.8"]);
+    assert!(status == 1 && told.contains("(see mef undeny)"), "{told}");
+    let (status, told, _) = said(&["status", "192.0.2.7"]);
+    assert!(status == 1 && told.starts_with("192.0.2.7 is dropped: banned by hand"), "{told}");
 }

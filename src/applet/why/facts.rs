@@ -2,9 +2,9 @@
 //! What is known of an address, and what follows from it.
 
 use super::Sources;
+use crate::applet::answer::DaemonAnswer;
 use crate::applet::lookup;
 use crate::applet::output::{OutputError, failed};
-use crate::applet::status::DaemonAnswer;
 use crate::ban::{AllowEntry, FLOODS, SCANS};
 use crate::base::clock::Wall;
 use crate::base::range::{Range, merge, split};

@@ -64,9 +64,13 @@ pub fn masked(text: &str) -> String {
     // "1h" is "59m 59s" a moment later: one time, since columns are further apart.
     let times = Regex::new(r"(?-u:\b)[0-9]+(?:ms|[smhdw])(?: ?[0-9]+(?:ms|[smhdw]))*(?-u:\b)").unwrap();
     let numbers = Regex::new(r#"("since":|"left":|packets |bytes )[0-9]+"#).unwrap();
+    let moments =
+        Regex::new(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}|(?-u:\b)1[0-9]{9}(?-u:\b)")
+            .unwrap();
     let blanks = Regex::new(r"[ \t]+").unwrap();
-    let text = times.replace_all(text, "TIME");
-    let text = numbers.replace_all(&text, "${1}NUMBER");
+    let text = numbers.replace_all(text, "${1}NUMBER");
+    let text = moments.replace_all(&text, "MOMENT");
+    let text = times.replace_all(&text, "TIME");
     blanks.replace_all(&text, " ").lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 

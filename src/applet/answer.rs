@@ -1,0 +1,90 @@
+#![forbid(unsafe_code)]
+//! What a running daemon tells of itself, for those commands that ask it.
+
+use crate::control::client::ControlClient;
+use crate::control::proto::{FACTS, ListLine, Request, RuleLine, SightLine, read_fact};
+use crate::sys::{clock, fs};
+use std::io;
+use std::path::Path;
+
+/// What a daemon answered.
+#[derive(Default)]
+pub(super) struct DaemonAnswer {
+    pub(super) version: String,
+    pub(super) pid: u64,
+    pub(super) since: u64,
+    pub(super) facts: [u64; FACTS.len()],
+    /// As they came.
+    pub(super) rules: Vec<String>,
+    pub(super) offenders: Vec<String>,
+    pub(super) sights: Vec<String>,
+    pub(super) lists: Vec<String>,
+}
+
+impl DaemonAnswer {
+    /// Asks; `None` if the daemon ended meanwhile.
+    pub(super) fn get(daemon: &mut ControlClient, request: &Request<'_>) -> io::Result<Option<DaemonAnswer>> {
+        daemon.notify(request)?;
+        let mut answer = DaemonAnswer::default();
+        daemon.lines(false, &mut |line| {
+            if let Some((at, value)) = read_fact(line) {
+                if let Some(slot) = answer.facts.get_mut(at) {
+                    *slot = value;
+                }
+            } else if line.starts_with("rule ") {
+                answer.rules.push(line.to_owned());
+            } else if SightLine::read(line).is_some() {
+                answer.sights.push(line.to_owned());
+            } else if line.starts_with("dnsbl ") {
+                answer.lists.push(line.to_owned());
+            } else if line.starts_with("offender ") {
+                answer.offenders.push(line.to_owned());
+            } else if let Some((word, value)) = line.split_once(' ') {
+                match word {
+                    "version" => answer.version = value.to_owned(),
+                    "pid" => answer.pid = value.parse().unwrap_or(0),
+                    "since" => answer.since = value.parse().unwrap_or(0),
+                    _ => {}
+                }
+            }
+            true
+        })?;
+        Ok((answer.pid != 0).then_some(answer))
+    }
+
+    /// A number by its name.
+    pub(super) fn fact(&self, name: &str) -> u64 {
+        FACTS.iter().zip(self.facts).find(|(fact, _)| fact.name == name).map_or(0, |(_, value)| value)
+    }
+
+    /// A rule that is on, by its name.
+    pub(super) fn rule(&self, name: &str) -> Option<RuleLine<'_>> {
+        self.rules.iter().filter_map(|line| RuleLine::read(line)).find(|rule| rule.name == name)
+    }
+
+    /// DNSBLs.
+    pub(super) fn lists(&self) -> impl Iterator<Item = ListLine<'_>> {
+        self.lists.iter().filter_map(|line| ListLine::read(line))
+    }
+
+    /// What the rules read.
+    pub(super) fn sights(&self) -> impl Iterator<Item = SightLine<'_>> {
+        self.sights.iter().filter_map(|line| SightLine::read(line))
+    }
+
+    pub(super) fn sight(&self, name: &str) -> Option<SightLine<'_>> {
+        self.sights().find(|sight| sight.name == name)
+    }
+
+    pub(super) fn age(&self) -> u64 {
+        clock::wall().0.saturating_sub(self.since)
+    }
+
+    /// Bytes of the daemon in memory.
+    pub(super) fn resident(&self) -> Option<u64> {
+        let text = fs::content(Path::new(&format!("/proc/{}/smaps_rollup", self.pid))).ok()?;
+        let text = String::from_utf8_lossy(text.as_ref());
+        let kb = text.lines().find_map(|line| line.strip_prefix("Rss:"))?;
+        kb.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kb| kb * 1024)
+    }
+}
