@@ -9,7 +9,7 @@ target "${1:?usage: build.sh TARGET [FILE]}"
 file=${2:-$out/mef}
 
 # shellcheck disable=SC2046
-have_packages "the build" $(words "$root/cross/packages")
+have_packages "the build" $(words "$root/cross/packages") $packages
 find_toolchain "$triple"
 bash "$root/cross/sysroot.sh" "$name"
 
@@ -29,14 +29,19 @@ layout=$out/layout-$(sha256sum "$root/cross/link.ld" | cut -c 1-12).ld
 mkdir -p "$out"
 cp "$root/cross/link.ld" "$layout"
 
+map=$out/layout.map
+[ "$name" = x86_64 ] || map=$out/layout-$name.map
+
 flags=(
-    "-Clinker=$linker" -Clink-self-contained=no -Ctarget-feature=+crt-static -Crelocation-model=static
+    "-Clinker=$cc" -Clink-self-contained=no -Ctarget-feature=+crt-static -Crelocation-model=static
     # The archives call each other and libc: one group, at the end of the line.
     # The crates ask for shared libraries, which leaves the linker in that mode: -Bstatic.
     "-Clink-arg=-L$sysroot/lib" "-Clink-arg=-Wl,-Bstatic,--start-group,-lnftnl,-lmnl,-lc,--end-group"
     # musl does not apply RELRO to a static program: it would only cost a page.
     "-Clink-arg=-Wl,--gc-sections,--build-id=none,-z,norelro"
-    "-Clink-arg=-Wl,--no-eh-frame-hdr,-T,$layout,-Map,$out/layout.map"
+    "-Clink-arg=-Wl,--no-eh-frame-hdr,-T,$layout,-Map,$map"
+    # What musl calls a time has 64 bits on every machine.
+    --cfg=libc_unstable_musl_v1_2
     # A table of jumps takes 8 bytes for each value of what is matched: below eight comparing is smaller, and
     # as fast.
     -Cllvm-args=-min-jump-table-entries=8
@@ -45,6 +50,7 @@ flags=(
     "--remap-path-prefix=$root=/mef" "--remap-path-prefix=$out=/target"
     "--remap-path-prefix=$("$rustc" --print sysroot)=/rust"
 )
+[ "$features" = - ] || flags+=("-Ctarget-feature=$features")
 for crates in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
     flags+=("--remap-path-prefix=${crates%/}=/crates")
 done
@@ -54,13 +60,13 @@ options=(--locked --release --target "$triple" --bin mef)
 [ "${MEF_FEATURES:-}" != none ] || options+=(--no-default-features)
 if [ "$std" = source ]; then
     # A panic is a bug in mef: the process ends at once, without a text that costs 30 kB.
-    features=optimize_for_size
+    std_features=optimize_for_size
     if "$rustc" -Zunstable-options -Cpanic=immediate-abort --print cfg >/dev/null 2>&1; then
         flags+=(-Zunstable-options -Cpanic=immediate-abort)
     else
-        features+=,panic_immediate_abort # what it was called before
+        std_features+=,panic_immediate_abort # what it was called before
     fi
-    options+=('-Zbuild-std=std,panic_abort' "-Zbuild-std-features=$features")
+    options+=('-Zbuild-std=std,panic_abort' "-Zbuild-std-features=$std_features")
 else
     say "this toolchain has no source of the standard library: the program gets 250 kB larger"
 fi
@@ -71,7 +77,7 @@ export CARGO_ENCODED_RUSTFLAGS
 say "building for $triple with rustc $rustc_version (std: $std)"
 "$cargo" build --quiet "${options[@]}"
 
-if readelf -lW "$out/build/$triple/release/mef" | grep -q -e INTERP -e DYNAMIC; then
+if "${tools}readelf" -lW "$out/build/$triple/release/mef" | grep -q -e INTERP -e DYNAMIC; then
     die "the linker made a program that needs shared libraries"
 fi
 mkdir -p "$(dirname "$file")"

@@ -117,11 +117,13 @@ log() { mkdir -p "$out/log" && echo "$out/log/$1"; }
 
 # target NAME: sets the columns of its line in cross/targets as variables.
 target() {
-    local line
     line=$(awk -v name="$1" '$1 == name' "$root/cross/targets")
     [ -n "$line" ] || die "no target '$1' in cross/targets"
-    read -r name triple debian_arch linker cc _ <<<"$line"
+    read -r name triple debian_arch gnu c_flags features use _ <<<"$line"
     sysroot=$out/sysroot/$triple
+    # The C compiler, which links as well, and what inspects what it makes.
+    cc=musl-gcc tools='' packages=
+    [ "$gnu" = - ] || cc=$sysroot/cc tools=$gnu- packages=gcc-$gnu
 }
 
 # commit: the one that is built, as `mef version` shows it. Empty outside a git repository.

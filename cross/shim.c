@@ -40,6 +40,26 @@ int silent_snprintf(char *out, size_t size, const char *format, ...)
 /* Where libnftnl would tell that it and its caller do not fit together (stderr, by sysroot.sh). */
 FILE *silent_stderr;
 
+#if __SIZEOF_POINTER__ == 4
+/* What these are called in glibc where a time has 64 bits; musl has no other. */
+#include <sys/socket.h>
+
+ssize_t __recvmsg64(int fd, struct msghdr *message, int flags)
+{
+	return recvmsg(fd, message, flags);
+}
+
+int __getsockopt64(int fd, int level, int name, void *value, socklen_t *length)
+{
+	return getsockopt(fd, level, name, value, length);
+}
+
+int __setsockopt64(int fd, int level, int name, const void *value, socklen_t length)
+{
+	return setsockopt(fd, level, name, value, length);
+}
+#endif
+
 /*
  * Two functions of libmnl that others in it call. Its own stand in one object with one that prints messages. Weak: where
  * that object gets linked all the same, its functions count.
