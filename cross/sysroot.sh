@@ -40,11 +40,10 @@ make_compiler() {
     cat >"$new/cc" <<END
 #!/bin/sh
 musl=\$(dirname "\$0")/musl
-case " \$* " in
-    *' -c '*) exec $gnu-gcc $(flags "$c_flags")-nostdinc -isystem "\$musl/include" \
-        -isystem "$("$gnu-gcc" -print-file-name=include)" "\$@" ;;
-esac
-exec $gnu-gcc $(flags "$c_flags")-static -no-pie -nostdlib "\$musl/lib/crt1.o" "\$musl/lib/crti.o" "\$@" \
+compile="$gnu-gcc $(flags "$c_flags")-nostdinc -isystem \$musl/include"
+compile="\$compile -isystem $("$gnu-gcc" -print-file-name=include)"
+case " \$* " in *' -c '*) exec \$compile "\$@" ;; esac
+exec \$compile -static -no-pie -nostdlib "\$musl/lib/crt1.o" "\$musl/lib/crti.o" "\$@" \
     -L"\$musl/lib" -Wl,--start-group -lgcc -lc -Wl,--end-group "\$musl/lib/crtn.o"
 END
     chmod 755 "$new/cc"

@@ -1,30 +1,32 @@
 #!/usr/bin/env bash
-# vm.sh [short] [-k SUITE] [SCENARIO...]: boots small virtual machines with the kernels of Debian and runs the
+# vm.sh [short] [-k MACHINE] [SCENARIO...]: boots small virtual machines with the kernels of Debian and runs the
 # scenarios of tests/vm in them: all of them, with "short" those that are marked so, or those that are named.
+# A scenario that is named runs on each machine that -k names, also on one for which it is not marked.
 #
-# A machine is qemu without KVM, two processors and 128 MB: Debian's cloud kernel, an ext4 disk as the root
-# with busybox, mef as it is installed, nft and ip, and nothing else; no network but its own namespaces.
-# tests/vm/init is the first process, tests/vm/lib.sh what scenarios share.
+# A machine is a line of tests/vm/machines: qemu without KVM, two processors and 128 MB, Debian's kernel, an
+# ext4 disk as the root with busybox, mef as it is installed, nft and ip, and nothing else; no network but its
+# own namespaces. tests/vm/init is the first process, tests/vm/lib.sh what scenarios share. What is not for
+# this kind of processor needs the program of `make cross`.
 #
 # A new scenario is a file tests/vm/NAME.sh: a script for busybox's sh, run as root in the machine. It may say
 # in its head, each on a line of its own:
-#     # kernels: bookworm trixie    the Debian releases whose kernels it is for (these two if it does not say)
+#     # kernels: bookworm trixie    the machines it is for (these two if it does not say)
 #     # memory: 128                 megabytes
 #     # boots: 2                    so many boots on one disk; $boot is 1, 2, ...; a boot that is not the last
 #                                   may end by `power_off`, as if the plug was pulled
 #     # timeout: 300                seconds for each boot
 #     # short: bookworm             it belongs to the short form, with these kernels
 # It states what holds by `check TEXT COMMAND...` or `pass TEXT` and `fail TEXT` (lib.sh has more). What it
-# prints is kept in target/vm/SUITE-NAME.log. The scenario fails with a statement that fails, with the
+# prints is kept in target/vm/MACHINE-NAME.log. The scenario fails with a statement that fails, with the
 # kernel's panic, an OOM kill, at the timeout, or when it ends without having come to its end.
 source "$(dirname "$0")/lib.sh"
 source "$root/cross/apt.sh"
-readonly vm=$out/vm program=${MEF_BIN:-$out/mef}
-suites=() wanted=() short=
+readonly vm=$out/vm
+machines=() wanted=() short=
 while [ $# -gt 0 ]; do
     case $1 in
         short) short=1 ;;
-        -k) suites+=("${2:?-k needs a suite}"); shift ;;
+        -k) machines+=("${2:?-k needs a machine}"); shift ;;
         *) [ -e "$root/tests/vm/$1.sh" ] || die "there is no tests/vm/$1.sh"; wanted+=("$1") ;;
     esac
     shift
@@ -34,71 +36,113 @@ done
 have_packages "virtual machines" $(words "$root/tests/vm/packages") musl-tools
 mkdir -p "$vm"
 
-# get_kernel SUITE: target/vm/SUITE/{vmlinuz,modules}, fetched once.
+# machine NAME: sets the columns of its line in tests/vm/machines as variables, and those of its program's
+# target.
+machine() {
+    local kernel_line
+    kernel_line=$(awk -v name="$1" '$1 == name' "$root/tests/vm/machines")
+    [ -n "$kernel_line" ] || die "no machine '$1' in tests/vm/machines"
+    read -r _ suite arch kernel mef board <<<"$kernel_line"
+    target "$mef"
+    at=$vm/$1 program=${MEF_BIN:-$out/mef}
+    [ "$mef" = x86_64 ] || program=$out/cross/$mef/mef
+    [ -e "$program" ] || die "there is no $program: make cross"
+}
+
+# get_kernel: target/vm/MACHINE/{vmlinuz,lib/modules} and, for another kind of processor, what runs on it, in
+# target/vm/MACHINE/programs; fetched once.
 get_kernel() {
-    local suite=$1 to=$vm/$1 package deb new=$vm/$1.new
-    [ ! -e "$to/vmlinuz" ] || return 0
-    say "fetching the kernel of Debian $suite"
-    rm -rf "$new" "$to"
-    open_suite "$suite" amd64 "$new/apt"
-    package=$(depends linux-image-cloud-amd64)
-    deb=$(fetch "$package") || die "cannot fetch $package of $suite"
-    dpkg -x "$deb" "$new/unpacked"
+    local package deb new=$at.new
+    [ ! -e "$at/vmlinuz" ] || return 0
+    say "fetching the kernel of Debian $suite for $arch"
+    rm -rf "$new" "$at"
+    open_suite "$suite" "$arch" "$new/apt"
+    package=$(depends "$kernel" | grep '^linux-image')
+    # Since 2026 it is empty, and what was in it is in packages that it names.
+    for package in $package $(depends "$package" | grep -E '^linux-(base|binary|modules)-'); do
+        deb=$(fetch "$package") || die "cannot fetch $package of $suite"
+        dpkg -x "$deb" "$new/unpacked"
+    done
     mkdir -p "$new/lib"
-    cp "$new"/unpacked/boot/vmlinuz-* "$new/vmlinuz"
+    find "$new/unpacked" -name 'vmlinu[xz]*' -exec cp {} "$new/vmlinuz" \;
     cp -r "$(find "$new/unpacked" -path '*lib/modules')" "$new/lib/modules"
     keep_modules "$new"/lib/modules/*
     depmod -b "$new" "$(basename "$new"/lib/modules/*)"
+    [ "$mef" = x86_64 ] || get_programs "$new/programs"
     rm -rf "$new/apt" "$new/unpacked"
-    mv "$new" "$to"
+    mv "$new" "$at"
+}
+
+# get_programs DIRECTORY: those of Debian for that processor, with all they depend on.
+get_programs() {
+    local deb
+    apt-get -c "$apt/apt.conf" -qq -y -d -o APT::Install-Recommends=0 install nftables iproute2 busybox-static \
+        >/dev/null || die "cannot fetch the programs of $suite for $arch"
+    for deb in "$apt"/cache/archives/*.deb; do dpkg -x "$deb" "$1"; done
 }
 
 # keep_modules DIRECTORY: those of networks and of the disk; not compressed, so that any modprobe can read
 # them.
 keep_modules() {
-    find "$1/kernel" -name '*.ko*' | grep -vE \
-        '/kernel/(net|lib|crypto|arch|drivers/(virtio|net/(veth|dummy)|block/virtio_blk))[/.]' | xargs rm -f
+    find "$1/kernel" -name '*.ko*' | grep -vE '/kernel/(net|lib|crypto|arch|fs/(ext4|jbd2|mbcache)'\
+'|drivers/(virtio|pci/controller/pci-host|net/(veth|dummy)|block/virtio_blk))[/.-]' | xargs rm -f
     find "$1/kernel" -name '*.ko.xz' -exec xz -d {} +
 }
 
-# make_initramfs SUITE: no more than finds the disk.
+# make_initramfs: no more than finds the disk.
 make_initramfs() {
-    local suite=$1 tree=$vm/$1/early module
+    local tree=$at/early modules version
+    modules=$(echo "$at"/lib/modules/*)
+    version=$(basename "$modules")
     rm -rf "$tree"
-    mkdir -p "$tree"/{bin,dev,proc,root}
-    cp "$(command -v busybox)" "$tree/bin/busybox"
-    for module in virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk; do
-        find "$vm/$suite/lib/modules" -name "$module.ko" -exec cp -t "$tree" {} +
+    mkdir -p "$tree"/{bin,dev,proc,root} "$tree/lib/modules/$version"
+    cp "$(busybox)" "$tree/bin/busybox"
+    grep -E '/(pci-host-generic|virtio_(pci|mmio|blk)|ext4|crc32c_generic)\.ko:' "$modules/modules.dep" | tr -d : | tr ' ' '\n' |
+        sort -u | sed '/^$/d' | while read -r module; do
+        install -D "$modules/$module" "$tree/lib/modules/$version/$module"
     done
+    depmod -b "$tree" "$version" 2>/dev/null
     cp "$root/tests/vm/initramfs" "$tree/init"
-    (cd "$tree" && find . | cpio --quiet -o -H newc | gzip -1) >"$vm/$suite/initramfs"
+    (cd "$tree" && find . | cpio --quiet -o -H newc | gzip -1) >"$at/initramfs"
 }
 
-# make_root SUITE: the tree that the disk is filled with.
+# busybox: the file of the one for the machine.
+busybox() {
+    if [ "$mef" = x86_64 ]; then type -P busybox; else find "$at/programs" -path '*bin/busybox'; fi
+}
+
+# make_root: the tree that the disk is filled with.
 make_root() {
-    local suite=$1 tree=$vm/$1/root tool
+    local tree=$at/root tool
     rm -rf "$tree"
     mkdir -p "$tree"/{bin,dev,proc,sys,run,tmp,etc,lib64,usr/{bin,lib},var/{lib,log},vm}
-    cp "$(command -v busybox)" "$tree/bin/busybox"
+    cp "$(busybox)" "$tree/bin/busybox"
     bash "$root/cross/install.sh" "$program" "$tree"
     ln -s usr/sbin "$tree/sbin"
     ln -s usr/lib "$tree/lib"
     ln -s /run "$tree/var/run"
     add_program nft "$tree"
     add_program ip "$tree"
-    cp -r "$vm/$suite/lib/modules" "$tree/usr/lib/modules"
+    cp -r "$at/lib/modules" "$tree/usr/lib/modules"
     cp "$root"/tests/vm/{init,*.sh} "$tree/vm"
     for tool in peak listen; do
-        musl-gcc -static -Os -o "$tree/usr/bin/$tool" "$root/tests/vm/$tool.c"
+        # -s: for riscv64 the linker of Debian 12 crashes when it writes symbols.
+        "$cc" -static -Os -s -o "$tree/usr/bin/$tool" "$root/tests/vm/$tool.c"
     done
     printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n' >"$tree/etc/passwd"
 }
 
-prepare() { get_kernel "$1"; make_initramfs "$1"; make_root "$1"; }
+prepare() { get_kernel; make_initramfs; make_root; }
 
-# add_program NAME DIRECTORY: a program of this machine with the libraries it loads.
+# add_program NAME DIRECTORY: a program with the libraries it loads: all of them where this machine cannot say
+# which.
 add_program() {
     local file
+    if [ "$mef" != x86_64 ]; then
+        cp -L "$(find "$at/programs" -path "*bin/$1" | head -n 1)" "$2/usr/bin/$1"
+        cp -rn "$at"/programs/usr/lib/{*-linux-gnu*,ld-linux*} "$2/usr/lib/"
+        return
+    fi
     file=$(PATH=/usr/sbin:/sbin:$PATH command -v "$1")
     cp -L "$file" "$2/usr/bin/$1"
     ldd "$file" | awk '{ for (i = 1; i <= NF; i++) if ($i ~ "^/") print $i }' | while read -r file; do
@@ -113,32 +157,51 @@ said() {
     echo "${value:-${3-}}"
 }
 
-# boot SUITE NAME NUMBER: one boot of a scenario, its console at the end of its log. An exit of qemu is a
-# reset.
+# board: what of qemu's command line depends on the kind of machine, and in which order it names the console.
+board() {
+    case $board in
+        pc) echo qemu-system-x86_64 -accel tcg,thread=multi -cpu max ttyS0 ;;
+        arm64) echo qemu-system-aarch64 -accel tcg,thread=multi -M virt -cpu cortex-a57 ttyAMA0 ;;
+        arm) echo qemu-system-arm -accel tcg,thread=multi -M virt,highmem=off -cpu cortex-a15 ttyAMA0 ;;
+        riscv64) echo qemu-system-riscv64 -accel tcg,thread=multi -M virt ttyS0 ;;
+    esac
+}
+
+# boot NAME NUMBER: one boot of a scenario, its console at the end of its log. An exit of qemu is a reset.
 boot() {
-    local suite=$1 name=$2 file=$root/tests/vm/$2.sh status=0
-    nice timeout -k 5 "$(said "$file" timeout 900)" qemu-system-x86_64 \
-        -accel tcg,thread=multi -cpu max -smp 2 -m "$(said "$file" memory 128)" \
+    local name=$1 file=$root/tests/vm/$1.sh log=$at-$1.log status=0 console qemu
+    read -r -a qemu <<<"$(board)"
+    console=${qemu[-1]}
+    unset 'qemu[-1]'
+    nice timeout -k 5 "$(said "$file" timeout 900)" "${qemu[@]}" -smp 2 -m "$(memory "$file")" \
         -nodefaults -no-user-config -no-reboot -display none -monitor none -serial stdio -nic none \
-        -kernel "$vm/$suite/vmlinuz" -initrd "$vm/$suite/initramfs" \
+        -kernel "$at/vmlinuz" -initrd "$at/initramfs" \
         -drive "file=$vm/disk,format=raw,if=virtio,cache=unsafe" \
-        -append "console=ttyS0 no_timer_check loglevel=4 panic=-1 oops=panic vm.scenario=$name vm.boot=$3" \
-        </dev/null 2>&1 | tr -d '\r' | tee -a "$vm/$suite-$name.log" | shown || status=$?
-    [ "$status" = 0 ] || echo "FAIL: boot $3 did not end within its time" >>"$vm/$suite-$name.log"
+        -append "console=$console no_timer_check loglevel=4 panic=-1 oops=panic vm.scenario=$name vm.boot=$2" \
+        </dev/null 2>&1 | tr -d '\r' | tee -a "$log" | shown || status=$?
+    [ "$status" = 0 ] || echo "FAIL: boot $2 did not end within its time" >>"$log"
+}
+
+# memory FILE: megabytes. Debian's kernels for other processors than this one's are made for larger machines.
+memory() {
+    case $board in
+        pc) said "$1" memory 128 ;;
+        *) echo $(($(said "$1" memory 128) + 128)) ;;
+    esac
 }
 
 # shown: of a console what people want to see at once.
 shown() { grep --line-buffered -E '^(PASS|FAIL|NOTE): ' | sed -u 's/^/    /' || true; }
 
-# run SUITE NAME: all boots of a scenario; counts what it states.
+# run MACHINE NAME: all boots of a scenario; counts what it states.
 run() {
-    local suite=$1 name=$2 file=$root/tests/vm/$2.sh number boots log=$vm/$1-$2.log good bad
+    local name=$2 file=$root/tests/vm/$2.sh number boots log=$vm/$1-$2.log good bad
     boots=$(said "$file" boots 1)
-    say "vm: $name, kernel of $suite, $(said "$file" memory 128) MB"
+    say "vm: $name, on $1 with $(memory "$file") MB"
     rm -f "$vm/disk" "$log"
-    mke2fs -q -t ext4 -m 0 -d "$vm/$suite/root" "$vm/disk" 256m >/dev/null
+    mke2fs -q -t ext4 -m 0 -d "$at/root" "$vm/disk" 256m >/dev/null
     for ((number = 1; number <= boots; number++)); do
-        boot "$suite" "$name" "$number"
+        boot "$name" "$number"
     done
     rm -f "$vm/disk"
     good=$(grep -c '^PASS: ' "$log" || true)
@@ -152,30 +215,33 @@ run() {
         bad=$((bad + 1))
     fi
     passed=$((passed + good)) failed=$((failed + bad))
-    [ "$bad" = 0 ] || failures+=" $suite/$name"
+    [ "$bad" = 0 ] || failures+=" $1/$name"
 }
 
-# chosen NAME: the suites whose kernels that scenario runs on.
+# chosen NAME: the machines that scenario runs on.
 chosen() {
-    local file=$root/tests/vm/$1.sh all suite
+    local file=$root/tests/vm/$1.sh all name
     all=$(said "$file" kernels "bookworm trixie")
     [ -z "$short" ] || all=$(said "$file" short)
-    for suite in $all; do
-        [[ ${#suites[@]} = 0 || " ${suites[*]} " == *" $suite "* ]] && echo "$suite"
+    [ "$named" = 0 ] || [ ${#machines[@]} = 0 ] || all=${machines[*]}
+    for name in $all; do
+        [[ ${#machines[@]} = 0 || " ${machines[*]} " == *" $name "* ]] && echo "$name"
     done || true
 }
 
 passed=0 failed=0 failures=
-if [ ${#wanted[@]} = 0 ]; then
+named=${#wanted[@]}
+if [ "$named" = 0 ]; then
     for file in "$root"/tests/vm/*.sh; do
         [ "${file##*/}" = lib.sh ] || wanted+=("$(basename "$file" .sh)")
     done
 fi
 prepared=' '
-for name in "${wanted[@]}"; do
-    for suite in $(chosen "$name"); do
-        [[ $prepared == *" $suite "* ]] || { prepare "$suite"; prepared+="$suite "; }
-        run "$suite" "$name"
+for wanted_name in "${wanted[@]}"; do
+    for on in $(chosen "$wanted_name"); do
+        machine "$on"
+        [[ $prepared == *" $on "* ]] || { prepare; prepared+="$on "; }
+        run "$on" "$wanted_name"
     done
 done
 echo "vm: $passed passed, $failed failed${failures:+:}$failures"

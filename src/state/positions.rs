@@ -13,10 +13,9 @@ use super::StateError;
 use crate::base::crc::crc32c;
 use crate::base::position::Position;
 use crate::sys::dir::{Access, Dir};
-use crate::sys::fs;
+use crate::sys::{clock, fs};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 const NAME: &str = "positions";
 const TEMP: &str = "positions.tmp";
@@ -71,8 +70,8 @@ impl Positions {
     /// When the file was last changed, in nanoseconds since 1970.
     #[must_use]
     pub fn written_at(&self) -> Option<u64> {
-        let changed = self.dir.file(NAME, Access::Read).and_then(|file| file.metadata()?.modified()).ok()?;
-        u64::try_from(changed.duration_since(UNIX_EPOCH).ok()?.as_nanos()).ok()
+        let (seconds, nanoseconds) = fs::facts_of(self.dir.file(NAME, Access::Read).ok()?).ok()?.mtime;
+        Some(clock::nanos(seconds, nanoseconds))
     }
 
     /// Makes `all` the content of the file, durably, unless it is already. Paths that no system call would

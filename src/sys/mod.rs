@@ -2,6 +2,7 @@
 
 pub mod alloc;
 pub mod banlog;
+pub mod birth;
 pub mod buffer;
 pub mod child;
 pub mod clock;

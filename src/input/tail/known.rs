@@ -7,9 +7,9 @@ use super::marks::LogMark;
 use super::reader::FileReader;
 use super::rotate::{self, RotationAge};
 use crate::base::position::Position;
+use crate::sys::clock::{self, wall_nanos};
 use crate::sys::fs::{self, FileId};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// So many generations are kept in mind, the newest ones.
 const GENERATIONS_MAX: usize = u64::BITS as usize;
@@ -53,14 +53,8 @@ pub(super) struct NameSurvey {
     begun: u64,
 }
 
-/// Now, in nanoseconds since 1970.
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u64::try_from(since.as_nanos()).unwrap_or(0)
-}
-
 fn nanos((seconds, nanoseconds): (i64, i64)) -> u64 {
-    u64::try_from(seconds).unwrap_or(0).saturating_mul(SECOND) + u64::try_from(nanoseconds).unwrap_or(0)
+    clock::nanos(seconds, nanoseconds)
 }
 
 /// Leaves the newest; when the newest of the others was changed.
@@ -74,7 +68,7 @@ fn newest(found: &mut Vec<RotationAge>) -> (i64, i64) {
 impl KnownFiles {
     /// All generations that are there now, but those that `later` says.
     pub(super) fn all(path: &Path, later: &dyn Fn(&RotationAge) -> bool) -> KnownFiles {
-        let begun = now();
+        let begun = wall_nanos();
         let (mut found, mut floor): (Vec<RotationAge>, _) = (Vec::new(), (0, 0));
         let mut since = i64::try_from(begun / SECOND).unwrap_or(0);
         rotate::generations(path, &mut |age, facts| {
@@ -113,7 +107,7 @@ impl KnownFiles {
             |age: &RotationAge, oldest: &RotationAge| age.before(oldest) || full && age.mtime == oldest.mtime;
         let before = |age: &RotationAge| oldest.as_ref().is_some_and(|oldest| is_before(age, oldest));
         let later = |age: &RotationAge| nanos(age.mtime) > sure && !before(age) && !is_read(age);
-        let known = KnownFiles::all(path, &|age| (1..=now()).contains(&blank) && later(age));
+        let known = KnownFiles::all(path, &|age| (1..=wall_nanos()).contains(&blank) && later(age));
         KnownFiles { blank: blank.min(known.blank), ..known }
     }
 
@@ -167,7 +161,7 @@ impl KnownFiles {
         why: SearchReason<'_>,
         taken: &dyn Fn(FileId, &Path) -> bool,
     ) -> NameSurvey {
-        let mut survey = NameSurvey { oldest: None, copies: Vec::new(), there: 0, begun: now() };
+        let mut survey = NameSurvey { oldest: None, copies: Vec::new(), there: 0, begun: wall_nanos() };
         let bound = older_than(path, why);
         // What has the name now comes next.
         let log = Some(why)
@@ -214,7 +208,7 @@ impl KnownFiles {
     /// Names a compressed generation that came since, once: it may hold lines that nobody has read.
     pub(super) fn packed_since(&mut self, path: &Path) -> Option<PathBuf> {
         let found = rotate::packed(path, self.since)?;
-        self.since = i64::try_from(now() / SECOND).unwrap_or(0).max(self.since);
+        self.since = i64::try_from(wall_nanos() / SECOND).unwrap_or(0).max(self.since);
         Some(found)
     }
 }

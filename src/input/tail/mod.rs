@@ -18,6 +18,7 @@ use super::watch::Watches;
 use super::{Item, Position, Progress, Source, Tags};
 use crate::base::clock::{Mono, Now};
 use crate::sys::buffer::Buffer;
+use crate::sys::clock;
 use crate::sys::inotify::{FileEvent, Mask};
 use name::WatchedName;
 use reader::{FileReader, LARGE, SMALL};
@@ -25,7 +26,6 @@ use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 /// How many of the files that one pattern with wildcards matches are followed.
 #[derive(Debug, Clone, Copy)]
@@ -53,8 +53,9 @@ pub struct Tail {
     warm: bool,
     /// Directories changed: expand all patterns again.
     rescan: bool,
-    /// When all patterns were last expanded: files born later are read from their start.
-    scanned: SystemTime,
+    /// When all patterns were last expanded: files born later are read from their start. In
+    /// nanoseconds since 1970.
+    scanned: u64,
     /// Whose turn it is.
     turn: usize,
     cut: u64,
@@ -84,7 +85,7 @@ impl Tail {
             buffer: Buffer::new(LARGE),
             warm: false,
             rescan: false,
-            scanned: SystemTime::now(),
+            scanned: clock::wall_nanos(),
             turn: 0,
             cut: 0,
             opened: false,

@@ -9,14 +9,13 @@ use crate::base::clock::Now;
 use crate::base::position::{Position, WRITTEN};
 use crate::input::glob::Fit;
 use crate::input::{Shown, Tags};
-use crate::sys::fs;
+use crate::sys::{birth, clock, fs};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 /// The clock of the file system may lag behind ours by a tick.
-const GRAIN: Duration = Duration::from_secs(1);
+const GRAIN: u64 = 1_000_000_000;
 
 /// A file that a pattern matches.
 struct MatchedFile {
@@ -30,7 +29,7 @@ impl Tail {
     pub(super) fn scan(&mut self, now: Now, saved: Option<&[(PathBuf, Position)]>) {
         self.rescan = false;
         self.watches.begin();
-        let before = std::mem::replace(&mut self.scanned, SystemTime::now());
+        let before = std::mem::replace(&mut self.scanned, clock::wall_nanos());
         for k in 0..self.patterns.len() {
             let mut found = Vec::new();
             self.expand(k, Path::new("/"), 0, &mut found);
@@ -227,7 +226,6 @@ impl PathPattern {
 }
 
 /// Whether the file was there at `then`. Where the file system does not tell, it is new.
-fn born_before(path: &Path, then: SystemTime) -> bool {
-    let born = std::fs::metadata(path).and_then(|m| m.created());
-    born.is_ok_and(|b| b.checked_add(GRAIN).is_some_and(|b| b < then))
+fn born_before(path: &Path, then: u64) -> bool {
+    birth::born(path).is_some_and(|born| born.saturating_add(GRAIN) < then)
 }
