@@ -33,6 +33,8 @@ find_toolchain "$triple"
 bash "$root/cross/sysroot.sh" "$name"
 [ "$std" = source ] || die "the unit tests for $name need the source of the standard library"
 export CARGO_TARGET_DIR=$out/emulated RUSTC=$rustc RUSTC_BOOTSTRAP=1 CARGO_INCREMENTAL=0
+# Emulated code is slow as it is.
+export CARGO_PROFILE_DEV_OPT_LEVEL=1
 export LIBMNL_LIB_DIR=$sysroot/lib LIBNFTNL_LIB_DIR=$sysroot/lib
 flags=(
     "-Clinker=$cc" -Clink-self-contained=no -Ctarget-feature=+crt-static -Crelocation-model=static
