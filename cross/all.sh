@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # all.sh [TARGET...]: builds the lines of cross/targets that ship, or those that are named, into
-# target/cross/NAME/mef; then tries each, and the lines that are there for tests, as far as that goes without a
-# machine of that kind (emulated.sh), and shows their sizes.
+# target/cross/NAME/mef; then tries each, and the lines that are there for tests, as far as that goes without
+# a machine of that kind (emulated.sh), and shows their sizes.
 source "$(dirname "$0")/lib.sh"
 used() { awk -v use="$1" '!/^#/ && $NF == use { print $1 }' "$root/cross/targets"; }
 mapfile -t ship < <(used ship)

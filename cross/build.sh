@@ -8,7 +8,7 @@ source "$root/cross/toolchain.sh"
 target "${1:?usage: build.sh TARGET [FILE]}"
 file=${2:-$out/mef}
 
-# shellcheck disable=SC2046
+# shellcheck disable=SC2046,SC2086
 have_packages "the build" $(words "$root/cross/packages") $packages
 find_toolchain "$triple"
 bash "$root/cross/sysroot.sh" "$name"

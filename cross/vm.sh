@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# vm.sh [short] [-k MACHINE] [SCENARIO...]: boots small virtual machines with the kernels of Debian and runs the
-# scenarios of tests/vm in them: all of them, with "short" those that are marked so, or those that are named.
-# A scenario that is named runs on each machine that -k names, also on one for which it is not marked.
+# vm.sh [short] [-k MACHINE] [SCENARIO...]: boots small virtual machines with the kernels of Debian and runs
+# the scenarios of tests/vm in them: all of them, with "short" those that are marked so, or those that are
+# named. A scenario that is named runs on each machine that -k names, also on one for which it is not marked.
 #
 # A machine is a line of tests/vm/machines: qemu without KVM, two processors and 128 MB, Debian's kernel, an
 # ext4 disk as the root with busybox, mef as it is installed, nft and ip, and nothing else; no network but its
@@ -76,8 +76,9 @@ get_kernel() {
 # get_programs DIRECTORY: those of Debian for that processor, with all they depend on.
 get_programs() {
     local deb
-    apt-get -c "$apt/apt.conf" -qq -y -d -o APT::Install-Recommends=0 install nftables iproute2 busybox-static \
-        >/dev/null || die "cannot fetch the programs of $suite for $arch"
+    apt-get -c "$apt/apt.conf" -qq -y -d -o APT::Install-Recommends=0 \
+        install nftables iproute2 iptables busybox-static >/dev/null ||
+        die "cannot fetch the programs of $suite for $arch"
     for deb in "$apt"/cache/archives/*.deb; do dpkg -x "$deb" "$1"; done
 }
 
@@ -97,8 +98,8 @@ make_initramfs() {
     rm -rf "$tree"
     mkdir -p "$tree"/{bin,dev,proc,root} "$tree/lib/modules/$version"
     cp "$(busybox)" "$tree/bin/busybox"
-    grep -E '/(pci-host-generic|virtio_(pci|mmio|blk)|ext4|crc32c_generic)\.ko:' "$modules/modules.dep" | tr -d : | tr ' ' '\n' |
-        sort -u | sed '/^$/d' | while read -r module; do
+    grep -E '/(pci-host-generic|virtio_(pci|mmio|blk)|ext4|crc32c_generic)\.ko:' "$modules/modules.dep" |
+        tr -d : | tr ' ' '\n' | sort -u | sed '/^$/d' | while read -r module; do
         install -D "$modules/$module" "$tree/lib/modules/$version/$module"
     done
     depmod -b "$tree" "$version" 2>/dev/null
@@ -123,6 +124,15 @@ make_root() {
     ln -s /run "$tree/var/run"
     add_program nft "$tree"
     add_program ip "$tree"
+    # Out of the way of scenarios that want to have nothing but nf_tables.
+    add_program xtables-legacy-multi "$tree" lib/iptables
+    for tool in iptables iptables-restore ip6tables ip6tables-restore; do
+        ln -s /usr/lib/iptables/xtables-legacy-multi "$tree/usr/lib/iptables/$tool"
+    done
+    if [ "$mef" = x86_64 ]; then
+        mkdir -p "$tree/usr/lib/x86_64-linux-gnu"
+        cp -r /usr/lib/x86_64-linux-gnu/xtables "$tree/usr/lib/x86_64-linux-gnu/"
+    fi
     cp -r "$at/lib/modules" "$tree/usr/lib/modules"
     cp "$root"/tests/vm/{init,*.sh} "$tree/vm"
     for tool in peak listen; do
@@ -134,17 +144,18 @@ make_root() {
 
 prepare() { get_kernel; make_initramfs; make_root; }
 
-# add_program NAME DIRECTORY: a program with the libraries it loads: all of them where this machine cannot say
-# which.
+# add_program NAME DIRECTORY [PLACE]: a program with the libraries it loads: all of them where this machine
+# cannot say which. It comes into usr/bin or another place in usr.
 add_program() {
-    local file
+    local file to=$2/usr/${3-bin}
+    mkdir -p "$to"
     if [ "$mef" != x86_64 ]; then
-        cp -L "$(find "$at/programs" -path "*bin/$1" | head -n 1)" "$2/usr/bin/$1"
+        cp -L "$(find "$at/programs" -path "*bin/$1" | head -n 1)" "$to/$1"
         cp -rn "$at"/programs/usr/lib/{*-linux-gnu*,ld-linux*} "$2/usr/lib/"
         return
     fi
     file=$(PATH=/usr/sbin:/sbin:$PATH command -v "$1")
-    cp -L "$file" "$2/usr/bin/$1"
+    cp -L "$file" "$to/$1"
     ldd "$file" | awk '{ for (i = 1; i <= NF; i++) if ($i ~ "^/") print $i }' | while read -r file; do
         case $file in */ld-linux*) cp -L "$file" "$2/lib64/" ;; *) cp -L "$file" "$2/usr/lib/" ;; esac
     done
@@ -170,6 +181,7 @@ board() {
 # boot NAME NUMBER: one boot of a scenario, its console at the end of its log. An exit of qemu is a reset.
 boot() {
     local name=$1 file=$root/tests/vm/$1.sh log=$at-$1.log status=0 console qemu
+    local quiet="no_timer_check loglevel=4 panic=-1 oops=panic"
     read -r -a qemu <<<"$(board)"
     console=${qemu[-1]}
     unset 'qemu[-1]'
@@ -177,7 +189,7 @@ boot() {
         -nodefaults -no-user-config -no-reboot -display none -monitor none -serial stdio -nic none \
         -kernel "$at/vmlinuz" -initrd "$at/initramfs" \
         -drive "file=$vm/disk,format=raw,if=virtio,cache=unsafe" \
-        -append "console=$console no_timer_check loglevel=4 panic=-1 oops=panic vm.scenario=$name vm.boot=$2" \
+        -append "console=$console $quiet vm.scenario=$name vm.boot=$2" \
         </dev/null 2>&1 | tr -d '\r' | tee -a "$log" | shown || status=$?
     [ "$status" = 0 ] || echo "FAIL: boot $2 did not end within its time" >>"$log"
 }

@@ -21,19 +21,17 @@ struct Statx {
 /// STATX_BTIME.
 const BIRTH: u32 = 0x800;
 
-/// When the file to which `path` leads was made, in nanoseconds since 1970; `None` where the file system or the
-/// kernel (before 4.11) does not tell.
+/// When the file to which `path` leads was made, in nanoseconds since 1970; `None` where the file system or
+/// the kernel (before 4.11) does not tell.
 #[must_use]
 pub fn born(path: &Path) -> Option<u64> {
     let path = c_path(path).ok()?;
-    let mut facts =
-        Statx { mask: 0, _before: [0; 19], seconds: 0, nanoseconds: 0, _after: [0; 41] };
+    let mut facts = Statx { mask: 0, _before: [0; 19], seconds: 0, nanoseconds: 0, _after: [0; 41] };
     // SAFETY: the path ends with a NUL, and there is room for all that the kernel writes.
-    let result = unsafe {
-        libc::syscall(libc::SYS_statx, libc::AT_FDCWD, path.as_ptr(), 0, BIRTH, &raw mut facts)
-    };
+    let result =
+        unsafe { libc::syscall(libc::SYS_statx, libc::AT_FDCWD, path.as_ptr(), 0, BIRTH, &raw mut facts) };
     let told = result == 0 && facts.mask & BIRTH != 0;
-    told.then(|| clock::nanos(facts.seconds, facts.nanoseconds.into()))
+    told.then(|| clock::nanos(facts.seconds, facts.nanoseconds))
 }
 
 #[cfg(test)]

@@ -23,16 +23,16 @@ pub fn wall() -> Wall {
     Wall(clock_gettime(ClockId::CLOCK_REALTIME).map_or(0, |t| positive(t.tv_sec())))
 }
 
-/// Nanoseconds since 1970, as file systems count them; zero when the clock was set to before that. (That of std
-/// ends in 2038 where a pointer has 32 bits.)
+/// Nanoseconds since 1970, as file systems count them; zero when the clock was set to before that. (That of
+/// std ends in 2038 where a pointer has 32 bits.)
 #[must_use]
 pub fn wall_nanos() -> u64 {
-    clock_gettime(ClockId::CLOCK_REALTIME).map_or(0, |t| nanos(t.tv_sec().into(), t.tv_nsec().into()))
+    clock_gettime(ClockId::CLOCK_REALTIME).map_or(0, |t| nanos(t.tv_sec(), t.tv_nsec()))
 }
 
 /// Nanoseconds since 1970 of a time that a file system gave; zero when it is before that.
 #[must_use]
-pub fn nanos(seconds: i64, nanoseconds: i64) -> u64 {
+pub fn nanos(seconds: impl TryInto<u64>, nanoseconds: impl TryInto<u64>) -> u64 {
     positive(seconds).saturating_mul(1_000_000_000).saturating_add(positive(nanoseconds))
 }
 

@@ -135,3 +135,22 @@ passes() {
     ip netns exec peer ping -q -c 1 -W 2 -I "$1" 192.0.2.1 >/dev/null 2>&1
 }
 denied() { ! passes "$1"; }
+
+modules=/usr/lib/modules/$(uname -r)
+
+# gone MODULE...: cannot be loaded any more, and is not there; back undoes the first.
+gone() {
+    for module in "$@"; do
+        find "$modules" -name "$module.ko" -exec mv {} {}.off \;
+    done
+    # What uses them goes first: as often as something could be unloaded.
+    for _ in 1 2 3 4 5 6; do
+        awk '$3 == 0 { print $1 }' /proc/modules | while read -r module; do
+            case $module in nf*|*_diag|x_tables|libcrc32c) rmmod "$module" 2>/dev/null ;; esac
+        done
+    done
+    for module in "$@"; do
+        ! grep -q "^$module " /proc/modules || fail "$module could be unloaded"
+    done
+}
+back() { find "$modules" -name '*.off' | while read -r file; do mv "$file" "${file%.off}"; done; }

@@ -1,23 +1,5 @@
 # What is said on a kernel that lacks a part: it is named, and everything else goes on.
 # timeout: 600
-modules=$(find /usr/lib/modules -maxdepth 1 -name "$(uname -r)")
-
-# gone MODULE...: cannot be loaded any more, and is not there; back undoes the first.
-gone() {
-    for module in "$@"; do
-        find "$modules" -name "$module.ko" -exec mv {} {}.off \;
-    done
-    # What uses them goes first: as often as something could be unloaded.
-    for _ in 1 2 3 4 5 6; do
-        awk '$3 == 0 { print $1 }' /proc/modules | while read -r module; do
-            case $module in nf*|*_diag|x_tables|libcrc32c) rmmod "$module" 2>/dev/null ;; esac
-        done
-    done
-    for module in "$@"; do
-        ! grep -q "^$module " /proc/modules || fail "$module could be unloaded"
-    done
-}
-back() { find "$modules" -name '*.off' | while read -r file; do mv "$file" "${file%.off}"; done; }
 says() {
     words=$1
     shift
@@ -88,6 +70,12 @@ without nft_connlimit nft_connlimit 'cannot count connections: ddos_connlimit ha
 # A rule of the rule set.
 gone nft_ct
 check "a rule that is refused names its part" says 'this kernel lacks nft_ct (with nf_conntrack)' mef load
+back
+check "with it the rules are loaded" mef load
+mef unload
+echo 'rule dir=in action=reject proto=tcp dport=7' >>/etc/mef/mef.rules
+gone nft_reject_inet nft_reject
+check "a rule that refuses names its part" says 'this kernel lacks nft_reject' mef load
 back
 check "with it the rules are loaded" mef load
 mef unload

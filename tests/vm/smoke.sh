@@ -1,0 +1,150 @@
+# Each thing that mef does, once, on every machine: bans in all forms, a rule set with every key, a daemon, scans,
+# floods, new sources, the fast path, lists.
+# kernels: bullseye bookworm trixie sid arm64 armmp riscv64
+# timeout: 1800
+
+# from ADDRESS PORT...: somebody with that address knocks at each port of this host.
+from() {
+    addr=$1 host=192.0.2.1 length=32
+    shift
+    case $addr in *:*) host=2001:db8:1::1 length=128 ;; esac
+    ip -n peer addr add "$addr/$length" dev lo nodad 2>/dev/null
+    for port in "$@"; do
+        ip netns exec peer nc -w 1 -s "$addr" "$host" "$port" </dev/null >/dev/null 2>&1
+    done
+}
+six() {
+    ip -6 addr add 2001:db8:1::1/64 dev eth0 nodad &&
+        ip -n peer -6 addr add 2001:db8:1::2/64 dev eth0 nodad &&
+        ip -6 route add default via 2001:db8:1::2
+}
+has_ban() { mef bans | grep -q "$@"; }
+lacks_ban() { ! mef bans | grep -q "$@"; }
+banned_for() { nft list set inet mef_guard ban4 | tr , '\n' | grep "$1 " | grep -qE "expires $2"; }
+conf() { printf '[global]\nlog=stderr\nps_enabled=false\n%s\n' "$@" >/etc/mef/mef.conf; }
+restart() { stop_daemon; start_daemon; }
+
+check "somebody is outside" make_peer
+check "with IPv6, too" six
+
+# By hand, with nothing loaded before.
+conf
+check "a ban" mef ban 20.0.0.1 --for 10m --reason "a reason"
+check "it drops" denied 20.0.0.1
+check "the kernel ends it" banned_for 20.0.0.1 '9m|10m'
+check "it is prolonged" mef ban 20.0.0.1 --for 2h
+check "in the kernel, too" banned_for 20.0.0.1 '1h|2h'
+check "a network" mef ban 20.1.0.0/16 --for 1h
+check "it drops" denied 20.1.2.3
+check "an address in it is let go" mef unban 20.1.2.3
+check "it passes" passes 20.1.2.3
+check "its neighbour does not" denied 20.1.2.4
+check "a range" mef ban 20.2.0.10-20.2.0.20
+check "its end drops" denied 20.2.0.20
+check "what is behind it does not" passes 20.2.0.21
+check "IPv6" mef ban 2001:db8:6::1 2001:db8:7::/48
+check "for good" mef ban 20.0.0.2 --permanent
+check "some ports" mef ban 20.0.0.3 --ports 22,8000-8010
+check "which leave others open" passes 20.0.0.3
+check "all are told" sh -c 'for a in 20.0.0.1 20.1.0.0 20.2.0.10 2001:db8:6: 2001:db8:7: 20.0.0.2 20.0.0.3; do
+    mef bans | grep -q "$a" || exit 1; done'
+check "why" sh -c 'mef why 20.0.0.1 | grep -q "a reason"'
+check "one ends" mef unban 20.0.0.1
+check "it passes" passes 20.0.0.1
+check "all with an end" mef unban --all
+check "the other stays" has_ban 20.0.0.2
+check "and ends" mef unban 20.0.0.2
+refuse "this host is never banned" "own address" mef ban 192.0.2.1
+
+# A rule set with every key.
+cat >/etc/mef/mef.rules <<'RULES'
+policy dir=in action=accept
+policy dir=out action=accept
+policy dir=fwd action=reject
+set name=bad family=ip type=addr elements=20.9.0.1,20.9.1.0/24
+set name=bad6 family=ip6 type=addr elements=2001:db8:bad::/48
+set name=doors family=any type=port elements=8000,9000-9100
+rule dir=in action=accept proto=all iif=lo
+rule dir=in action=drop proto=all src=@bad log=prefix:BAD_ ratelimit=5/m comment="a set"
+rule dir=in action=drop proto=all family=ip6 src=@bad6 ct=new,invalid
+rule dir=in action=reject proto=tcp iif=eth0 sport=1024-65535 dport=@doors ct=new
+rule dir=in action=reject proto=udp iif=!eth1,eth2 dst=192.0.2.1 dport=7,19,1000-2000
+rule dir=in action=accept proto=icmp limit=100/s burst=50
+rule dir=in action=accept proto=icmp6 limit=10/m/src
+rule dir=in action=accept proto=tcp iif=ppp* dport=22 src=20.8.0.0/16,2001:db8:8::1
+rule dir=in action=accept proto=tcp iif=auto dport=443 ct=established,related
+rule dir=out action=drop proto=tcp oif=eth0 dst=20.7.0.1 dport=25
+rule dir=fwd action=accept proto=all iif=eth0 oif=eth1
+RULES
+check "a rule set with every key is loaded" mef load
+check "it drops" denied 20.9.1.7
+check "it lets pass" passes 20.9.2.7
+check "the kernel has what the file says" mef diff
+check "what is exported is a rule set" sh -c 'mef export >/tmp/exported.rules && mef check /tmp/exported.rules'
+check "with all its rules" sh -c '[ "$(grep -c ^rule /tmp/exported.rules)" = 11 ]'
+check "it is unloaded" mef unload
+check "nothing drops" passes 20.9.1.7
+
+# A daemon on a log.
+rm -f /etc/mef/rules.d/*
+printf '[rule]\nfiles=/var/log/app.log\nfailregex=^x <HOST>$\nmaxretry=2\n' >/etc/mef/rules.d/app.conf
+: >/var/log/app.log
+check "the daemon starts" start_daemon
+printf 'x 20.0.0.11\nx 20.0.0.11\nx 20.0.0.12\n' >>/var/log/app.log
+check "who is in the log is banned" wait_for 60 has_ban 20.0.0.11
+check "and dropped" denied 20.0.0.11
+check "who is in it once is not" lacks_ban 20.0.0.12
+nft flush ruleset
+check "somebody flushed the rules: the next ban" mef ban 20.0.0.13
+check "brings back the others" wait_for 60 has_ban 20.0.0.11
+check "in the kernel" wait_for 60 denied 20.0.0.11
+check "the daemon is restarted" restart
+check "the ban stays" denied 20.0.0.11
+printf '20.5.0.0/16\n20.6.0.1\n2001:db8:66::/48\n' >/etc/mef/blacklist/list.conf
+check "a deny list is read" wait_for 90 in_force list.conf 3
+check "it drops" denied 20.5.6.7
+check "and no other" passes 20.7.6.7
+rm /etc/mef/blacklist/list.conf
+check "it goes" wait_for 90 passes 20.5.6.7
+
+# What the kernel sees by itself.
+printf '[global]\nlog=stderr\nps_limit=10\nps_boot_grace=0\n' >/etc/mef/mef.conf
+check "the daemon looks for port scans" restart
+# shellcheck disable=SC2046
+from 20.0.0.21 $(seq 1000 1015)
+check "a scanner is banned" wait_for 60 has_ban '20.0.0.21.*portscan'
+from 20.0.0.22 1000 1001 1002
+check "who knocks at three ports is not" lacks_ban 20.0.0.22
+# shellcheck disable=SC2046
+from 2001:db8:21::1 $(seq 1000 1015)
+check "a scanner by IPv6 is banned" wait_for 60 has_ban '2001:db8:21:.*portscan'
+check "the daemon has reported it" wait_for 60 grep -q 'portscan.*20.0.0.21\|20.0.0.21.*portscan' /var/log/daemon
+
+conf ddos_enabled=true ddos_syn_rate=1 ddos_syn_burst=3 ddos_escalation_hits=1
+check "the daemon holds floods back" restart
+from 20.0.0.31 80 80 80 80 80 80 80 80 80 80
+check "a flood is banned" wait_for 60 has_ban '20.0.0.31.*flood'
+from 20.0.0.32 80
+check "a visitor is not" lacks_ban 20.0.0.32
+
+conf rbl_enabled=true rbl_x_enabled=true rbl_x_zone=bl.example rbl_x_ports=25 dns_servers=192.0.2.2
+check "the daemon looks up new sources" restart
+mef watch >/tmp/watch 2>&1 &
+watch=$!
+sleep 1
+from 20.0.0.41 25
+check "a new source is told" wait_for 60 grep -q 'new 20.0.0.41' /tmp/watch
+kill $watch
+
+conf fastpath=ingress
+check "the daemon drops in the ingress hook" restart
+on_ingress() { nft list chain inet mef_guard gate | grep -q 'hook ingress device "eth0"'; }
+check "the hook is there" wait_for 60 on_ingress
+check "a ban" mef ban 20.0.0.51
+check "it drops" denied 20.0.0.51
+check "others pass" passes 20.0.0.52
+
+check "the daemon lives" kill -0 "$daemon"
+note "$(uname -r) $(uname -m), idle daemon: $(grep VmRSS "/proc/$daemon/status" | tr -s '\t ' ' ')"
+mef version --verbose | sed 's/^/    /'
+check "the daemon ends" stop_daemon
