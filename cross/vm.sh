@@ -190,7 +190,7 @@ boot() {
         -kernel "$at/vmlinuz" -initrd "$at/initramfs" \
         -drive "file=$vm/disk,format=raw,if=virtio,cache=unsafe" \
         -append "console=$console $quiet vm.scenario=$name vm.boot=$2" \
-        </dev/null 2>&1 | tr -d '\r' | tee -a "$log" | shown || status=$?
+        </dev/null 2>&1 | sed -u 's,\r,,g' | tee -a "$log" | shown || status=$?
     [ "$status" = 0 ] || echo "FAIL: boot $2 did not end within its time" >>"$log"
 }
 

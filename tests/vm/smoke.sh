@@ -1,5 +1,5 @@
-# Each thing that mef does, once, on every machine: bans in all forms, a rule set with every key, a daemon, scans,
-# floods, new sources, the fast path, lists.
+# Each thing that mef does, once, on every machine: bans in all forms, a rule set with every key, a daemon,
+# scans, floods, new sources, the fast path, lists.
 # kernels: bullseye bookworm trixie sid arm64 armmp riscv64
 # timeout: 1800
 
@@ -46,6 +46,7 @@ check "IPv6" mef ban 2001:db8:6::1 2001:db8:7::/48
 check "for good" mef ban 20.0.0.2 --permanent
 check "some ports" mef ban 20.0.0.3 --ports 22,8000-8010
 check "which leave others open" passes 20.0.0.3
+# shellcheck disable=SC2016
 check "all are told" sh -c 'for a in 20.0.0.1 20.1.0.0 20.2.0.10 2001:db8:6: 2001:db8:7: 20.0.0.2 20.0.0.3; do
     mef bans | grep -q "$a" || exit 1; done'
 check "why" sh -c 'mef why 20.0.0.1 | grep -q "a reason"'
@@ -80,8 +81,9 @@ check "a rule set with every key is loaded" mef load
 check "it drops" denied 20.9.1.7
 check "it lets pass" passes 20.9.2.7
 check "the kernel has what the file says" mef diff
-check "what is exported is a rule set" sh -c 'mef export >/tmp/exported.rules && mef check /tmp/exported.rules'
-check "with all its rules" sh -c '[ "$(grep -c ^rule /tmp/exported.rules)" = 11 ]'
+check "it is exported" sh -c 'mef export >/tmp/exported.rules'
+check "what is exported is a rule set" mef check /tmp/exported.rules
+check "with all its rules" test "$(grep -c ^rule /tmp/exported.rules)" = 11
 check "it is unloaded" mef unload
 check "nothing drops" passes 20.9.1.7
 
@@ -118,7 +120,7 @@ check "who knocks at three ports is not" lacks_ban 20.0.0.22
 # shellcheck disable=SC2046
 from 2001:db8:21::1 $(seq 1000 1015)
 check "a scanner by IPv6 is banned" wait_for 60 has_ban '2001:db8:21:.*portscan'
-check "the daemon has reported it" wait_for 60 grep -q 'portscan.*20.0.0.21\|20.0.0.21.*portscan' /var/log/daemon
+check "the daemon has reported it" wait_for 60 grep -q "20.0.0.21" /var/log/daemon
 
 conf ddos_enabled=true ddos_syn_rate=1 ddos_syn_burst=3 ddos_escalation_hits=1
 check "the daemon holds floods back" restart
