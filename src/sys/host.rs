@@ -493,8 +493,8 @@ mod tests {
             wire.attr(RTA_GATEWAY, &[192, 0, 2, last]);
             let paths = wire.nest(RTA_MULTIPATH);
             for hop in [3, 4] {
-                wire.put(&16_u16.to_ne_bytes());
-                wire.put(&[0, 0, 1, 0, 0, 0]);
+                let [a, b] = 16_u16.to_ne_bytes();
+                wire.put(&[a, b, 0, 0, 1, 0, 0, 0]);
                 wire.attr(RTA_GATEWAY, &[192, 0, 2, hop]);
             }
             wire.end(paths);
