@@ -8,7 +8,7 @@ mod writer;
 pub use host::{of_syslog, on};
 
 use crate::base::diag::{Problem, Severity};
-use crate::config::{Enabled, Engine, ServiceRule, Spanned};
+use crate::config::{Enabled, Engine, LogFormat, ServiceRule, Spanned};
 use crate::detect::tracker::Limits;
 use crate::detect::{DetectRule, Program};
 use crate::pattern::{CaptureGroup, Pattern};
@@ -43,7 +43,8 @@ pub fn compile(rule: &ServiceRule) -> Result<DetectRule, Vec<Problem>> {
     }
     let programs = rule.programs.iter().map(|name| Program::new(name)).collect();
     let webscan = (rule.engine == Engine::Webscan).then(|| Box::new(rule.webscan.clone()));
-    Ok(DetectRule { name: rule.name.as_str().into(), programs, fail, ignore, success, webscan })
+    let headless = rule.format == LogFormat::Docker;
+    Ok(DetectRule { name: rule.name.as_str().into(), programs, headless, fail, ignore, success, webscan })
 }
 
 /// Patterns that will hardly match, since they begin with a writer that is not of `programs=`.

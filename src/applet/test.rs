@@ -9,10 +9,13 @@ mod selftest;
 use super::args::{STDIN, parse};
 use super::context::settings;
 use super::output::{Output, OutputError};
-use crate::config::{Engine, FileProblem, Loaded, ServiceRule, builtin, conf_files, duration, load_rule};
+use crate::config::{
+    Engine, FileProblem, Loaded, LogFormat, ServiceRule, builtin, conf_files, duration, load_rule,
+};
 use crate::daemon::rehearse::Rehearsal;
 use crate::detect::{LineCounts, MAX_RULES, header};
 use crate::input::blocks;
+use crate::input::container::ContainerLog;
 use crate::lists::{self, Gone, ListTurn, Paths};
 use crate::sys::{fs, stdio};
 use argh::FromArgs;
@@ -115,10 +118,12 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     let allowed =
         lists::allowed(&paths, &ListTurn::NOBODYS, Gone::Wait, &mut Vec::new, &mut |e| output.note(e));
     let allowed = allowed.allowed;
+    let docker = own.first().is_some_and(|rule| own.len() == 1 && rule.format == LogFormat::Docker);
     let mut test = TestRun {
         rehearsal: Rehearsal::new(rules, &own, settings, allowed, args.hits),
         report: TestReport::new(&args, &own),
         own: &own,
+        container: docker.then(|| (ContainerLog::behind(b""), Vec::new())),
         lines: 0,
         failed: None,
     };
@@ -167,6 +172,8 @@ struct TestRun<'a> {
     report: TestReport<'a>,
     /// The rules that read the files.
     own: &'a [ServiceRule],
+    /// Where the lines of a container's engine go on, and room for what the service said.
+    container: Option<(ContainerLog, Vec<u8>)>,
     /// Lines and entries read so far.
     lines: u64,
     failed: Option<std::io::Error>,
@@ -177,7 +184,12 @@ impl TestRun<'_> {
         if self.failed.is_some() {
             return;
         }
-        if !self.printed(block) {
+        if let Some((mut log, mut room)) = self.container.take() {
+            room.resize(room.len().max(block.len()), 0);
+            let len = log.unwrap(block, &mut room);
+            self.plain(room.get(..len).unwrap_or_default());
+            self.container = Some((log, room));
+        } else if !self.printed(block) {
             self.plain(block);
         }
         self.failed = self.report.flush(output).err();

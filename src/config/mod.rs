@@ -33,7 +33,7 @@ pub use load::{DEFAULT_PATH, FileProblem, Loaded, conf_files, in_force, load, lo
 pub use operator::{CloudMember, Operator, member_name, parse_operator};
 pub use parts::{ConfigPart, RuleDefault};
 pub use ports::{ExcludedPorts, PortRanges};
-pub use service::{Action, Enabled, Engine, ServiceRule, Source, parse_service};
+pub use service::{Action, Enabled, Engine, LogFormat, ServiceRule, Source, parse_service};
 pub use settings::{
     Backend, BanAction, BanLogFormat, Cloud, Fastpath, FloodRates, FloodSettings, InterfaceChoice,
     KernelLevel, LogLevel, LogTo, ScanSettings, Settings, StageOne, Zone,

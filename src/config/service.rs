@@ -44,6 +44,15 @@ words! {
     }
 }
 words! {
+    /// What the lines of a file are wrapped in.
+    LogFormat {
+        /// Nothing.
+        Plain = "plain",
+        /// What the engine of a container puts around what the service prints.
+        Docker = "docker",
+    }
+}
+words! {
     /// What an offender gets.
     Action {
         /// A ban.
@@ -80,6 +89,8 @@ pub struct ServiceRule {
     pub programs: Vec<String>,
     /// Absolute paths and globs.
     pub files: Vec<String>,
+    /// What their lines are wrapped in.
+    pub format: LogFormat,
     /// Program and arguments, for `Source::Command`.
     pub command: Vec<String>,
     /// Patterns of hits, and how many hits one match counts (0 to 255). A line of weight 0 accompanies others
@@ -141,6 +152,7 @@ pub(super) const KEYS: &[SettingKey<ServiceRule>] = &[
     key("trust", "strict", |r| SettingSlot::Either(["any", "strict"], &mut r.trust_any)),
     key("programs", "", |r| SettingSlot::Names(&mut r.programs)),
     key("files", "", |r| SettingSlot::Paths(&mut r.files)),
+    key("format", "plain", |r| SettingSlot::Word(&mut r.format)),
     key("command", "", |r| SettingSlot::Command(&mut r.command)),
     key("findtime", "600", |r| SettingSlot::Secs(1, YEAR, &mut r.findtime)),
     key("maxretry", "5", |r| SettingSlot::Count(1, 100_000, &mut r.maxretry)),
@@ -230,6 +242,7 @@ pub(super) fn blank() -> ServiceRule {
         trust_any: false,
         programs: Vec::new(),
         files: Vec::new(),
+        format: LogFormat::default(),
         command: Vec::new(),
         fail: Vec::new(),
         ignore: Vec::new(),
@@ -371,12 +384,23 @@ fn complete(rule: &mut ServiceRule, windows: &[u32], problems: &mut Vec<Problem>
         problems.push(Problem::whole(severity, what.to_string(), hint.to_string()));
     };
     let web = rule.engine == Engine::Webscan;
+    if rule.format == LogFormat::Docker && !matches!(rule.source, Source::File | Source::Auto) {
+        say(
+            Severity::Error,
+            "format=docker needs files",
+            "the engine of a container writes files: source=file",
+        );
+    }
     if rule.fail.is_empty() && !web {
         say(Severity::Error, "the rule can never match", "it needs a failregex= in section [rule]");
     }
     match rule.source {
         Source::File if rule.files.is_empty() => {
             say(Severity::Error, "source=file without files", "add files=/var/log/…");
+        }
+        Source::Auto if rule.format == LogFormat::Docker && rule.files.is_empty() => {
+            let hint = "add files=/var/lib/docker/containers/*/*-json.log";
+            say(Severity::Error, "format=docker without files", hint);
         }
         Source::Command if rule.command.is_empty() => {
             say(Severity::Error, "source=command without a command", "add command=logread -f");

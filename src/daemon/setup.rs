@@ -5,7 +5,7 @@ use super::policy::{self, ServicePolicy};
 use super::sources::Wants;
 use crate::base::clock::Span;
 use crate::base::program::Program;
-use crate::config::{Enabled, Loaded, ServiceRule, Source};
+use crate::config::{Enabled, Loaded, LogFormat, ServiceRule, Source};
 use crate::detect::{DetectRule, MAX_RULES};
 use crate::dnsbl::{Profile, zones_on};
 use crate::input::Tags;
@@ -62,6 +62,10 @@ pub(super) fn plan(loaded: &Loaded, mut compiled: Compiled) -> SetupPlan {
 
 /// Adds what a rule reads.
 fn want(wants: &mut Wants, rule: &ServiceRule, bit: Tags, dirs: Option<&[PathBuf; 2]>) {
+    if rule.format == LogFormat::Docker {
+        wants.containers = wants.containers.and(bit);
+        return files(wants, rule, bit);
+    }
     match rule.source {
         Source::Syslog => wants.syslog = wants.syslog.and(bit),
         Source::Kmsg => wants.kmsg = wants.kmsg.and(bit),

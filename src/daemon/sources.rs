@@ -50,6 +50,8 @@ const KMSG_NAME: &str = "kmsg";
 pub(super) struct Wants {
     /// Files, also those of rules in `auto`.
     pub(super) globs: Vec<(Glob, Tags)>,
+    /// Whose files the engine of a container writes.
+    pub(super) containers: Tags,
     /// Datagrams of a syslog daemon.
     pub(super) syslog: Tags,
     /// The kernel's log.
@@ -159,6 +161,7 @@ impl Sources {
             more: [false; MAX],
         };
         sources.tail.expect_missing(by_itself);
+        sources.tail.unwrap(wants.containers);
         let places =
             [Some(SocketPlace::Unix(syslog::path(run_dir))), settings.syslog_udp.map(SocketPlace::Udp)];
         for (socket, place) in sources.sockets.iter_mut().zip(places) {

@@ -86,6 +86,7 @@ mod tests {
         let programs = programs.split(',').map(Program::new).collect();
         DetectRule {
             name: "r".into(),
+            headless: false,
             programs,
             fail: Vec::new(),
             ignore: Vec::new(),

@@ -49,6 +49,8 @@ pub struct DetectRule {
     pub name: Box<str>,
     /// Who may have written the line. None: the patterns judge whole lines, header and all.
     pub programs: Vec<Program>,
+    /// Lines of the programs have no header: a container's engine keeps what they print.
+    pub headless: bool,
     /// Patterns of failures, each with an ip group, and what a hit counts for. Weight 0 is a line that
     /// accompanies others about the same attempt: it counts 1 if the process wrote nothing else about that
     /// address.
@@ -304,6 +306,8 @@ impl LineMatcher {
                 // The message is the end of the line.
                 let offset = line.len() - header.message.len();
                 LineText::message(header.message, offset, header.pid)
+            } else if rule.headless {
+                LineText::message(line, 0, None)
             } else {
                 lacking = true;
                 continue;

@@ -6,6 +6,7 @@ use super::*;
 fn rule(name: &str, programs: &[&str], fail: &[(&str, u8)], ignore: &[&str]) -> DetectRule {
     DetectRule {
         name: name.into(),
+        headless: false,
         programs: programs.iter().map(|p| Program::new(p)).collect(),
         fail: fail.iter().map(|(p, weight)| (Pattern::new(p, true).unwrap(), *weight)).collect(),
         ignore: ignore.iter().map(|p| Pattern::new(p, false).unwrap()).collect(),

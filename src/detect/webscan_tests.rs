@@ -35,6 +35,7 @@ fn engine(addresses: u32, thresholds: Vec<Threshold>) -> Webscan {
     let settings = Settings { thresholds, addresses, idle: 86_400, skip_paths: vec![], skip_agents: vec![] };
     let rule = DetectRule {
         name: "web".into(),
+        headless: false,
         programs: vec![],
         fail: vec![],
         ignore: vec![],
@@ -204,6 +205,7 @@ fn words(e: &Webscan) -> usize {
 fn without_a_rule_there_is_no_memory_and_a_reload_keeps_counts() {
     let rule = || DetectRule {
         name: "a".into(),
+        headless: false,
         programs: vec![],
         fail: vec![],
         ignore: vec![],

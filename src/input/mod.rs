@@ -2,6 +2,7 @@
 //! Sources of lines for the poll loop. Knows no rule and no firewall.
 
 pub mod command;
+pub mod container;
 pub mod glob;
 pub mod journal;
 pub mod kmsg;

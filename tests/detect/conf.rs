@@ -104,6 +104,7 @@ impl Conf {
         let fail = self.fail.iter().enumerate().filter(|&(n, _)| take(n));
         DetectRule {
             name: self.name.as_str().into(),
+            headless: false,
             programs: self.programs.iter().map(|p| Program::new(p)).collect(),
             fail: fail.map(|(_, (weight, text))| (pattern(text, true), *weight)).collect(),
             ignore: self.ignore.iter().map(|text| pattern(text, false)).collect(),

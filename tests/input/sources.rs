@@ -84,6 +84,53 @@ fn busybox_syslogd_forwards_by_udp() {
     net.stop(daemon);
 }
 
+/// What a service in a container prints, as Docker and as Podman keep it. A client that has the engine cut
+/// its line cannot begin another one.
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn lines_of_containers_are_read_without_their_wrappers() {
+    let json = |text: &str, end: &str| {
+        let text = text.replace('\\', "\\\\").replace('"', "\\\"");
+        format!("{{\"log\":\"{text}{end}\",\"stream\":\"stdout\",\"time\":\"2026-11-26T02:10:00.1Z\"}}\n")
+    };
+    let podman = |text: &str, tag: &str| format!("2026-11-26T02:10:00.123456789+01:00 stderr {tag} {text}\n");
+    let said = |addr: &str| format!("Failed password for \"root\" from {addr} port 58216 ssh2");
+    let net = Net::new();
+    let (docker, other) = (net.path("c/1/1-json.log"), net.path("c/ctr.log"));
+    let files = format!("files={},{}", net.path("c/*/*-json.log").display(), other.display());
+    net.configure("", &[LOG]);
+    rule(&net, "app", &format!("format=docker\n{files}"));
+    net.append(LOG, "");
+    fs::create_dir_all(docker.parent().unwrap()).unwrap();
+    fs::write(&docker, json("before", "\\n")).unwrap();
+    fs::write(&other, podman("a line in pieces, of which", "P")).unwrap();
+    let mut net = net;
+    net.daemon("daemon");
+    let add = |path: &Path, text: &str| {
+        let name = path.strip_prefix(net.path("")).unwrap().to_str().unwrap().to_owned();
+        net.append(&name, text);
+    };
+    // The last piece of what began before the daemon did, and pieces of a line of a client's.
+    add(&other, &podman(&said("203.0.113.9"), "F"));
+    for _ in 0..3 {
+        add(&docker, &[json("GET /x ", ""), json(&said("203.0.113.9"), "\\n")].concat());
+        add(&other, &[podman("GET /x ", "P"), podman(&said("203.0.113.9"), "F")].concat());
+    }
+    add(&docker, &json(&said("203.0.113.1"), "\\n").repeat(2));
+    add(&other, &podman(&said("203.0.113.2"), "F").repeat(2));
+    wait_until("both bans", || banned(&net, "203.0.113.1") && banned(&net, "203.0.113.2"));
+    assert!(!banned(&net, "203.0.113.9"));
+    let found = net.mef(&[
+        "test",
+        "app",
+        "--hits",
+        "--config",
+        net.path("mef.conf").to_str().unwrap(),
+        docker.to_str().unwrap(),
+    ]);
+    assert_eq!(found.ok(), "8\t203.0.113.1\n9\t203.0.113.1\n");
+}
+
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 fn messages_come_by_the_socket_in_run_dir_and_only_root_can_send_them() {

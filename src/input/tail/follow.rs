@@ -149,9 +149,22 @@ impl Tail {
         let tags = others.fold(own, |all, n| all.and(n.tags));
         self.warm |= reader.hot;
         let attested = reader.attested;
-        reader.step(&mut self.buffer, &mut self.cut, begin, &mut |lines| {
-            sink(tags, Item::Block { lines, live, attested });
-        })
+        let wrapped = tags.within(self.containers);
+        let Some(room) = self.unwrapped.as_mut().filter(|_| !wrapped.is_empty()) else {
+            return reader.step(&mut self.buffer, &mut self.cut, begin, &mut |lines| {
+                sink(tags, Item::Block { lines, live, attested });
+            });
+        };
+        let (plain, mut container) = (tags.without(wrapped), reader.container());
+        let step = reader.step(&mut self.buffer, &mut self.cut, begin, &mut |lines| {
+            if !plain.is_empty() {
+                sink(plain, Item::Block { lines, live, attested });
+            }
+            let len = container.unwrap(lines, room);
+            sink(wrapped, Item::Block { lines: room.get(..len).unwrap_or_default(), live, attested });
+        });
+        reader.container = Some(container);
+        step
     }
 
     /// Nothing was read of `head` yet. Before that begins, sees whether something was in it and was copied

@@ -49,6 +49,9 @@ pub struct Tail {
     names: Vec<WatchedName>,
     watches: Watches,
     buffer: Buffer,
+    /// Whose files a container's engine writes, and room for lines without its wrappers.
+    containers: Tags,
+    unwrapped: Option<Buffer>,
     /// More than the first page of the buffer was used.
     warm: bool,
     /// Directories changed: expand all patterns again.
@@ -83,6 +86,8 @@ impl Tail {
             names: Vec::new(),
             watches: Watches::open(),
             buffer: Buffer::new(LARGE),
+            containers: Tags(0),
+            unwrapped: None,
             warm: false,
             rescan: false,
             scanned: clock::wall_nanos(),
@@ -92,6 +97,12 @@ impl Tail {
         };
         tail.scan(now, Some(saved));
         tail
+    }
+
+    /// Files that these want are written by a container's engine: they get what the service said.
+    pub fn unwrap(&mut self, tags: Tags) {
+        self.containers = tags;
+        self.unwrapped = (!tags.is_empty()).then(|| Buffer::new(LARGE));
     }
 
     /// That a file which only these want is missing at the start is no news.

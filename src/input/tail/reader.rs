@@ -3,6 +3,7 @@
 
 use super::marks::{Begin, Beginnings, First, MarkedLine, both, mark};
 use crate::base::position::Position;
+use crate::input::container::{ContainerLog, LOOK_BACK};
 use crate::input::lines::{HALF, MAX_LINE, each_block};
 use crate::sys::buffer::Buffer;
 use crate::sys::fs::{self, FileId, Links};
@@ -56,6 +57,8 @@ pub(super) struct FileReader {
     pub(super) hot: bool,
     /// Nobody but its service and root can write to it.
     pub(super) attested: bool,
+    /// Where the lines of a container's engine go on, once that was asked for.
+    pub(super) container: Option<ContainerLog>,
 }
 
 impl FileReader {
@@ -76,6 +79,7 @@ impl FileReader {
             dirty: true,
             hot: false,
             attested: false,
+            container: None,
         })
     }
 
@@ -152,7 +156,7 @@ impl FileReader {
     /// it is no line.
     pub(super) fn restart(&mut self) {
         (self.offset, self.scan, self.tail) = (0, 0, mark(&[]));
-        (self.first, self.line) = (First::NONE, MarkedLine::default());
+        (self.first, self.line, self.container) = (First::NONE, MarkedLine::default(), None);
         self.beginnings = Beginnings::NONE;
         (self.dirty, self.hot) = (true, false);
         let Some(data) = lseek(&self.file, 0, Whence::SeekData).ok().and_then(|d| u64::try_from(d).ok())
@@ -277,6 +281,18 @@ impl FileReader {
             self.first = first;
         }
         self.beginnings.grow(&self.file, self.offset);
+    }
+
+    /// How lines of a container's engine go on here.
+    pub(super) fn container(&self) -> ContainerLog {
+        let mut room = [0; LOOK_BACK];
+        let keep = usize::try_from(self.offset).unwrap_or(LOOK_BACK).min(LOOK_BACK);
+        let before = room.get_mut(..keep).unwrap_or_default();
+        self.container.unwrap_or_else(|| {
+            // What cannot be read is no end of a line.
+            let _ = self.file.read_exact_at(before, self.offset - keep as u64);
+            ContainerLog::behind(before)
+        })
     }
 
     /// The mark of the bytes before `offset`, if the file has them.
