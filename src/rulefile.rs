@@ -189,8 +189,12 @@ pub fn shown(set: &RuleSet) -> Vec<String> {
 struct RuleSetText<'a>(&'a str);
 
 impl Files for RuleSetText<'_> {
-    fn read(&mut self, _: &str) -> io::Result<Vec<u8>> {
-        Ok(self.0.as_bytes().to_vec())
+    fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
+        match path {
+            // Users and groups are those of the host, whatever the text.
+            "/etc/passwd" | "/etc/group" => Disk.read(path),
+            _ => Ok(self.0.as_bytes().to_vec()),
+        }
     }
 
     fn expand(&mut self, _: &str, _: &str) -> io::Result<Vec<String>> {

@@ -232,6 +232,12 @@ impl RuleSet {
             if text.trim_ascii_start().starts_with("include") {
                 let included = (0u16..).zip(&self.files).filter(|(_, file)| file.from == place);
                 included.for_each(|(file, _)| self.write_whole(file, out));
+            } else if let Some((_, set)) =
+                self.sets.iter().find(|(at, set)| Some(*at) == place && !set.file.is_empty())
+            {
+                // What stands in a file of its own goes into the text, too.
+                let set = SetStatement { file: Box::default(), ..set.clone() };
+                out.extend([Statement::Set(set).to_string().as_str(), "\n"]);
             } else {
                 out.extend([text, "\n"]);
             }

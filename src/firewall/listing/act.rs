@@ -342,11 +342,21 @@ impl ExprWalk<'_, '_> {
                             self.r.add_ports(is_source, Ports::Ranges(ranges))
                         }
                         compat::CompatTest::States(bits) => self.r.add_states(bits),
+                        compat::CompatTest::Field(test) => {
+                            self.r.add_test(test);
+                            Ok(())
+                        }
                     };
                     result.unwrap_or_else(|why| self.r.fail(&why));
                 }
             }
-            Some(compat::Xt::Log(prefix)) => {
+            Some(compat::Xt::Change(change)) => {
+                self.r.say(&["target ", &shown(name)]);
+                self.changed(change);
+            }
+            Some(compat::Xt::Nat(nat)) => self.translated(nat.kind, nat.to, Ok(nat.ports), 0),
+            Some(compat::Xt::Log(prefix, to)) => {
+                self.r.rule.log_to = to;
                 self.r.say(&["log prefix \"", &shown(prefix.as_bytes()), "\""]);
                 self.logged(Some(&prefix));
             }

@@ -5,14 +5,17 @@
 
 use super::expr::until_nul;
 use super::reader::other_ports;
-use crate::base::range::Family;
+use crate::base::range::{Family, Range};
+use crate::plan::{Change, Field, LogTarget, Nat, NatKind, Test};
 use crate::sys::nlattr::{u16_at, u32_at};
 
 /// What one of them does.
 pub enum Xt {
     Comment(String),
     Tests(Vec<CompatTest>),
-    Log(String),
+    Log(String, LogTarget),
+    Change(Change),
+    Nat(Nat),
     /// How it answers; empty = with port unreachable.
     Reject(&'static str),
 }
@@ -25,6 +28,8 @@ pub enum CompatTest {
     },
     /// Bits as in `ct state` of nf_tables.
     States(u32),
+    /// Anything else that one field has.
+    Field(Test),
 }
 
 /// Reads a match or a target.
@@ -32,14 +37,33 @@ pub enum CompatTest {
 pub fn read(is_match: bool, name: &[u8], rev: u32, info: &[u8], family: Option<Family>) -> Option<Xt> {
     match (is_match, name, rev) {
         (true, b"comment", 0) => Some(Xt::Comment(String::from_utf8_lossy(until_nul(info)).into_owned())),
-        (true, b"tcp", 0) => {
-            // Neither an option nor flags.
-            let plain = info.get(8..11) == Some(&[0; 3]);
-            ports(info, *info.get(11)?).filter(|_| plain)
+        (true, b"tcp", 0) => tcp(info),
+        (true, b"icmp" | b"icmp6", 0) => icmp(info),
+        (true, b"mark", 1) => {
+            let (value, mask, not) = (u32_at(info, 0)?, u32_at(info, 4)?, *info.get(8)? != 0);
+            let mask = if mask == u32::MAX { 0 } else { mask };
+            field(Test::bits(Field::Mark, not, value.into(), mask.into()))
         }
+        (true, b"addrtype", 1) => kinds(info),
+        (true, b"dscp", 0) => number(Field::Dscp, *info.first()?, *info.get(1)? != 0),
+        (true, b"mac", 0) => {
+            let address = info.get(..6)?.iter().fold(0, |all, byte| all << 8 | u128::from(*byte));
+            field(Test::new(Field::Mac, u32_at(info, 8)? != 0, vec![(address, address)]))
+        }
+        (true, b"owner", 1) => owner(info),
+        (false, b"MARK", 2) => {
+            let (value, mask) = (u32_at(info, 0)?, u32_at(info, 4)?);
+            (value & !mask == 0).then_some(Xt::Change(Change::Mark(value, mask)))
+        }
+        (false, b"TCPMSS", 0) => {
+            let size = u16_at(info, 0)?;
+            Some(Xt::Change(Change::Mss(if size == u16::MAX { 0 } else { size })))
+        }
+        (false, b"SNAT" | b"DNAT" | b"MASQUERADE" | b"REDIRECT", _) => nat(name, rev, info, family?),
         (true, b"udp", 0) => ports(info, *info.get(8)?),
         (true, b"multiport", 1) => multiport(info),
         (true, b"conntrack", 1..=3) => conntrack(info, rev),
+        // Here, 64 is untracked.
         (true, b"state", 0) => u32_at(info, 0).map(|bits| Xt::Tests(vec![CompatTest::States(bits)])),
         (false, b"LOG", 0) => log(info),
         (false, b"REJECT", 0) => reject(u32_at(info, 0)?, family),
@@ -94,14 +118,99 @@ fn conntrack(info: &[u8], rev: u32) -> Option<Xt> {
     const ALIAS: u16 = 1 << 13;
     let (flags, inverse) = (u16_at(info, 146)?, u16_at(info, 148)?);
     let bits = if rev == 1 { u16::from(*info.get(150)?) } else { u16_at(info, 150)? };
-    (flags & !ALIAS == STATE && inverse == 0).then(|| Xt::Tests(vec![CompatTest::States(bits.into())]))
+    // Here, 64 and 128 are what NAT does, and 256 is untracked.
+    let test = match bits {
+        64 | 128 => CompatTest::Field(Test::bits(Field::Status, true, 0, u128::from(bits >> 2))),
+        _ if bits & (64 | 128) != 0 => return None,
+        _ => CompatTest::States(u32::from(bits & 0xff) | u32::from(bits >> 8) << 6),
+    };
+    (flags & !ALIAS == STATE && inverse == 0).then(|| Xt::Tests(vec![test]))
+}
+
+fn field(test: Test) -> Option<Xt> {
+    Some(Xt::Tests(vec![CompatTest::Field(test)]))
+}
+
+fn number(of: Field, value: u8, not: bool) -> Option<Xt> {
+    field(Test::new(of, not, vec![(value.into(), value.into())]))
+}
+
+/// `xt_tcp`: behind the ports an option, a mask of flags, their values and what is inverse.
+fn tcp(info: &[u8]) -> Option<Xt> {
+    let &[option, mask, value, inverse] = info.get(8..12)?.first_chunk()?;
+    let Xt::Tests(mut tests) = ports(info, inverse & 3)? else { return None };
+    if mask > 0 {
+        let test = Test::bits(Field::Flags, inverse & 4 != 0, value.into(), mask.into());
+        tests.push(CompatTest::Field(test));
+    }
+    (option == 0 && inverse & !7 == 0).then_some(Xt::Tests(tests))
+}
+
+/// `ipt_icmp`, `ip6t_icmp`: type, first and last code, inverse. Codes have no words.
+fn icmp(info: &[u8]) -> Option<Xt> {
+    let &[kind, first, last, inverse] = info.first_chunk()?;
+    ((first, last) == (0, 255) && inverse < 2 && kind < 255).then_some(())?;
+    number(Field::Icmp, kind, inverse == 1)
+}
+
+/// `xt_addrtype_info_v1`: bits of kinds of the source and of the destination, and how they are looked at.
+fn kinds(info: &[u8]) -> Option<Xt> {
+    let flags = u32_at(info, 4).filter(|flags| *flags < 4)?;
+    let mut tests = Vec::new();
+    for (of, at, bit) in [(Field::SrcKind, 0, 1), (Field::DstKind, 2, 2)] {
+        let bits = u16_at(info, at)?;
+        let all = (0..12u8).filter(|n| bits & 1 << n != 0).map(|n| (u128::from(n), u128::from(n)));
+        if bits > 0 {
+            tests.push(CompatTest::Field(Test::new(of, flags & bit != 0, all.collect())));
+        }
+    }
+    Some(Xt::Tests(tests))
+}
+
+/// `xt_owner_match_info`: users, groups, which of them count, and what is inverse.
+fn owner(info: &[u8]) -> Option<Xt> {
+    let (of, at, not) = match info.get(16..18)? {
+        [1, inverse] => (Field::Uid, 0, *inverse & 1 != 0),
+        [2, inverse] => (Field::Gid, 8, *inverse & 2 != 0),
+        _ => return None,
+    };
+    let (first, last) = (u32_at(info, at)?, u32_at(info, at + 4)?);
+    (first == last).then_some(())?;
+    field(Test::new(of, not, vec![(first.into(), last.into())]))
+}
+
+/// `nf_nat_range` and `nf_nat_range2`: flags, two addresses, two ports. Of IPv4 in older revisions one
+/// `nf_nat_ipv4_range` behind how many there are.
+#[inline(never)]
+fn nat(name: &[u8], rev: u32, info: &[u8], family: Family) -> Option<Xt> {
+    let kind = match name {
+        b"SNAT" => NatKind::Snat,
+        b"DNAT" => NatKind::Dnat,
+        b"MASQUERADE" => NatKind::Masquerade,
+        _ => NatKind::Redirect,
+    };
+    let old = rev == 0 && family == Family::V4;
+    if old && u32_at(info, 0)? != 1 {
+        return None;
+    }
+    let (at, first, last, ports) = if old { (4, 8, 12, 16) } else { (0, 4, 20, 36) };
+    let flags = u32_at(info, at).filter(|flags| *flags < 4)?;
+    let addr = |at: usize| Range::from_key(info.get(at..at + family.bytes())?);
+    let port = |at: usize| Some(u16::from_be_bytes(info.get(at..at + 2)?.try_into().ok()?));
+    let to = match flags & 1 {
+        0 => None,
+        _ => Some(Range::new(addr(first)?.first(), addr(last)?.first())?),
+    };
+    let ports = if flags & 2 == 0 { None } else { Some((port(ports)?, port(ports + 2)?)) };
+    Some(Xt::Nat(Nat { kind, to, ports }))
 }
 
 /// `xt_log_info`: level, flags, prefix.
 #[inline(never)]
 fn log(info: &[u8]) -> Option<Xt> {
     let prefix = std::str::from_utf8(until_nul(info.get(2..32)?)).ok()?;
-    (info.get(..2) == Some(&[4, 0])).then(|| Xt::Log(prefix.to_owned()))
+    let [level @ 0..8, 0] = info.first_chunk::<2>()? else { return None };
+    Some(Xt::Log(prefix.to_owned(), LogTarget::Level(*level)))
 }
 
 /// `ipt_reject_info`, `ip6t_reject_info`: numbers of their own.

@@ -191,24 +191,37 @@ impl RuleReader {
                 if first != last || first & !test.mask != 0 {
                     return Err("single bits are matched".into());
                 }
-                // One bit that is set, in the words of the plan: that of NAT is not clear.
-                let single = test.mask.is_power_of_two();
-                if field == Field::Status {
-                    if single && first == test.mask {
-                        test = Test::bits(field, !test.not, 0, test.mask);
-                    }
-                } else if single && first == 0 {
-                    test = Test::bits(field, !test.not, test.mask, test.mask);
-                } else if test.mask == of.value(&[0xff; 16][..of.len.min(16)]) {
-                    test.mask = 0;
-                }
             }
         }
         if field == Field::Mac && !self.is_ether {
             return Err("it looks at frames of any kind".into());
         }
-        self.rule.tests.push(test);
+        self.add_test(test);
         Ok(())
+    }
+
+    /// Goes on with packets that pass a test, in the words of the plan: one bit is set, and not "not clear",
+    /// but for those of NAT; all bits are a whole.
+    pub fn add_test(&mut self, mut test: Test) {
+        let of = self.layout(test.field);
+        let whole = of.value([0xff; 16].get(..of.len).unwrap_or_default());
+        if let (Values::Ranges(list), true) = (&test.values, test.mask > 0)
+            && let Some(&(first, _)) = list.first()
+        {
+            let single = test.mask.is_power_of_two();
+            if test.field == Field::Status {
+                if single && first == test.mask {
+                    test = Test::bits(test.field, !test.not, 0, test.mask);
+                }
+            } else if single && first == 0 {
+                test = Test::bits(test.field, !test.not, test.mask, test.mask);
+            } else if test.mask == whole {
+                test.mask = 0;
+            }
+        }
+        // What matches have no expression for is asked for by the match itself.
+        self.is_ether |= test.field == Field::Mac;
+        self.rule.tests.push(test);
     }
 
     /// Goes on with packets whose field is in a named set, or is not.
