@@ -174,3 +174,25 @@ fn what_is_on_by_itself_may_wait_for_its_first_line() {
     wait_until("a blind rule", || net.mef(&["status", "--config", &conf]).status == 1);
     net.stop(daemon);
 }
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn the_dashboard_and_the_alerts_ask_for_numbers_that_there_are() {
+    let mut net = alone("");
+    net.append(LOG, "");
+    net.daemon("daemon");
+    let printed = prometheus(&net).ok();
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/rootfs/usr/share/doc/mef/");
+    let read = |name: &str| fs::read_to_string(format!("{dir}{name}")).unwrap();
+    let (dashboard, alerts) = (read("grafana.json"), read("alerts.yml"));
+    assert_eq!(alerts.matches("- alert: ").count(), 5);
+    assert!(dashboard.starts_with('{') && dashboard.matches("\"expr\"").count() >= 10);
+    let number = regex::Regex::new("mef_[a-z_]+").unwrap();
+    let mut asked = 0;
+    for found in number.find_iter(&dashboard).chain(number.find_iter(&alerts)) {
+        let known = |line: &str| line.strip_prefix(found.as_str()).is_some_and(|l| l.starts_with([' ', '{']));
+        assert!(printed.lines().any(known), "mef status --prometheus has no {}", found.as_str());
+        asked += 1;
+    }
+    assert!(asked >= 15, "{asked}");
+}

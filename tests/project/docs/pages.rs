@@ -24,6 +24,7 @@ pub fn pages() -> Vec<Page> {
         ["README.md", "CONTRIBUTING.md", "SECURITY.md", "ARCHITECTURE.md"].map(str::to_owned).into();
     let installed = fs::read_dir(Path::new(ROOT).join(PAGES)).unwrap();
     let names = installed.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names = names.filter(|name| name.ends_with(".md"));
     let mut names: Vec<String> = names.map(|name| format!("{PAGES}/{name}")).collect();
     names.sort();
     paths.append(&mut names);
