@@ -114,6 +114,16 @@ fn what_others_flush_is_back_with_the_time_that_each_ban_has_left() {
             assert!(net.ipset("allow4").contains("198.51.100.0/24"), "{what}");
             assert!(net.ipset("ban4").contains("203.0.113.1"), "{what}");
         }
+        // A command that comes before the daemon has looked makes what it needs, and nothing twice.
+        net.signal(daemon, libc::SIGSTOP);
+        net.cmd("ipset", &["flush"]).ok();
+        net.mef(&["ban", "192.0.2.98", "--for", "10m"]).ok();
+        net.signal(daemon, libc::SIGCONT);
+        wait_until("the repair behind a command", || {
+            net.signal(daemon, libc::SIGUSR1);
+            ours(&net) == rules && ends(&net).len() == 5
+        });
+        net.mef(&["unban", "192.0.2.98"]).ok();
         // By itself, too, with nobody to wake it.
         net.signal(daemon, libc::SIGSTOP);
         net.flush_iptables();
@@ -271,6 +281,34 @@ fn what_the_kernel_cannot_watch_packets_for_is_left_out_and_the_rest_is_in_force
         net.signal(daemon, libc::SIGHUP);
         net.wait_said("daemon", "configuration read");
         assert_eq!(ours(&net).join("\n"), text);
+    });
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn a_kernel_without_the_table_mangle_bans_all_the_same() {
+    with_iptables(|| {
+        let mut net = host("", "maxretry=1\nbantime=10m");
+        for name in ["iptables", "ip6tables"] {
+            for variant in ["", "-legacy", "-nft"] {
+                net.program(
+                    &format!("sbin/{name}{variant}-restore"),
+                    &format!(
+                        "#!/bin/sh\nrules=$(cat)\ncase $rules in *'*mangle'*)\n\
+                        echo 'iptables-restore: unable to initialize table mangle' >&2; exit 3;; esac\n\
+                        printf '%s\\n' \"$rules\" | \
+                        exec /usr/sbin/xtables-legacy-multi {name}-restore \"$@\"\n"
+                    ),
+                );
+            }
+        }
+        net.daemon("daemon");
+        net.append(LOG, fails("203.0.113.1", 1));
+        net.mark(LOG);
+        assert!(net.ipset("ban4").contains("203.0.113.1"));
+        assert!(ours(&net).iter().any(|rule| rule.contains("-j mef_gate")));
+        let status = net.mef(&["status", "--config", "mef.conf"]).shown();
+        assert!(status.contains("cannot see port scans") && status.contains("port scans  off"), "{status}");
     });
 }
 

@@ -288,14 +288,13 @@ impl Fallback {
         }
         self.recreated |= former.is_none();
         self.scopes = registry.scopes;
-        let kept = former.filter(|_| !with_packets).map(|former| former.parts);
+        let kept = (!with_packets).then(|| former.map_or(0, |former| former.parts));
         let mut lacks = self.options.without;
-        match former {
-            Some(former) if kept.is_some() => lacks = lacks.and(former.lacks),
-            _ => {
-                former.map_or(Ok(()), |former| self.forget_counts(former, prefix))?;
-                lacks = lacks.and(self.make_packet_sets(lacks, prefix)?);
-            }
+        if with_packets {
+            former.map_or(Ok(()), |former| self.forget_counts(former, prefix))?;
+            lacks = lacks.and(self.make_packet_sets(lacks, prefix)?);
+        } else {
+            lacks = lacks.and(former.map_or(Capabilities::NONE, |former| former.lacks));
         }
         let mut mark = self.write_rules(former, (prefix, kept), lacks)?;
         if !self.options.ingress.is_empty() {

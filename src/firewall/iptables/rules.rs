@@ -36,9 +36,23 @@ struct Task {
 pub(super) type Kept = Option<packets::Parts>;
 
 impl Fallback {
+    /// Rules for both families; once more without what turned out to be missing on the way.
+    pub(super) fn write_rules(
+        &mut self,
+        former: Option<Mark>,
+        how: (u8, Kept),
+        lacks: Capabilities,
+    ) -> Result<Mark, Failure> {
+        let mark = self.write_once(former, how, lacks)?;
+        if how.1.is_some() || packets::parts(&self.options, lacks) == mark.parts {
+            return Ok(mark);
+        }
+        self.write_once(Some(mark), how, mark.lacks)
+    }
+
     /// Rules for both families. Those of one are there before those of the other, and each has its allow
     /// list from the beginning.
-    pub(super) fn write_rules(
+    fn write_once(
         &mut self,
         former: Option<Mark>,
         (ipv6_prefix, kept): (u8, Kept),
@@ -63,8 +77,8 @@ impl Fallback {
         }
         let logs = self.options.log.is_some() && !lacks.has(Capability::DropLog);
         let parts = kept.unwrap_or(packets::parts(&self.options, lacks));
-        let digests = match former.filter(|_| kept.is_some()) {
-            Some(former) => former.digests,
+        let digests = match kept {
+            Some(_) => former.map_or([0; 2], |former| former.digests),
             None => digests(&self.options),
         };
         Ok(Mark { ipv6_prefix, logs, places, via: vias, lacks, parts, jumps, digests })
@@ -85,12 +99,12 @@ impl Fallback {
             let wanted = self.packets(task, lacks);
             (wanted.parts(), wanted.jumps())
         };
-        let mut asked = self.references(&family_name("hooks", task.family))?;
+        let asked = self.references(&family_name("hooks", task.family))?;
         let (guessed, known) = packets::guesses(task.jumps, jumps, asked);
         let [mut likely, ..] = guessed;
         if !known {
             self.sweep_jumps(task, asked)?;
-            (likely, asked) = (0, 0);
+            likely = 0;
         }
         if parts != 0 {
             let place = text::places(&self.options).first().copied().unwrap_or(0);
@@ -132,7 +146,12 @@ impl Fallback {
         }
         // One after the other: what is refused is missing.
         let mut lacks = PARTS.into_iter().fold(wanted, Capabilities::and);
-        task.jumps = self.try_packets(task, via, lacks)?;
+        task.jumps = match self.try_packets(task, via, lacks) {
+            Ok(jumps) => jumps,
+            Err(e) if is_final(&e) => return Err(e),
+            // Not even nothing can be written: there is no table for it. Bans need none.
+            Err(_) => return Ok((0, lacks)),
+        };
         for one in PARTS.into_iter().filter(|one| !wanted.has(*one)) {
             let more = lacks.without(one);
             if let Ok(jumps) = self.try_packets(task, via, more) {
