@@ -5,12 +5,21 @@
 
 # from ADDRESS PORT...: somebody with that address knocks at each port of this host.
 from() {
-    addr=$1 host=192.0.2.1 length=32
+    addr=$1 host=192.0.2.1
     shift
-    case $addr in *:*) host=2001:db8:1::1 length=128 ;; esac
-    ip -n peer addr add "$addr/$length" dev lo nodad 2>/dev/null
+    case $addr in
+        *:*)
+            host=2001:db8:1::1
+            ip -n peer -6 addr add "$addr/128" dev lo nodad
+            ip -n peer -6 route replace 2001:db8:1::1/128 dev eth0 src "$addr"
+            ;;
+        *)
+            ip -n peer addr add "$addr/32" dev lo
+            ip -n peer route replace 192.0.2.0/24 dev eth0 src "$addr"
+            ;;
+    esac
     for port in "$@"; do
-        ip netns exec peer nc -w 1 -s "$addr" "$host" "$port" </dev/null >/dev/null 2>&1
+        ip netns exec peer nc -w 1 "$host" "$port" </dev/null >/dev/null 2>&1
     done
 }
 six() {
@@ -144,6 +153,20 @@ check "the hook is there" wait_for 60 on_ingress
 check "a ban" mef ban 20.0.0.51
 check "it drops" denied 20.0.0.51
 check "others pass" passes 20.0.0.52
+
+# After the end of 32-bit time, in January 2038.
+conf
+now=$(date +%s)
+date -s @2208988800 >/dev/null
+check "the daemon starts in 2040" restart
+check "a ban" mef ban 20.0.0.61 --for 10m
+check "it drops" denied 20.0.0.61
+check "its end is in 2040, too" sh -c 'mef bans --json | grep 20.0.0.61 | grep -v 1970'
+printf 'x 20.0.0.62\nx 20.0.0.62\n' >>/var/log/app.log
+check "who is in the log is banned" wait_for 60 has_ban 20.0.0.62
+check "the daemon is restarted" restart
+check "and knows the ban" has_ban 20.0.0.62
+date -s "@$now" >/dev/null
 
 check "the daemon lives" kill -0 "$daemon"
 note "$(uname -r) $(uname -m), idle daemon: $(grep VmRSS "/proc/$daemon/status" | tr -s '\t ' ' ')"
