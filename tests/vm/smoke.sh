@@ -101,6 +101,8 @@ rm -f /etc/mef/rules.d/*
 printf '[rule]\nfiles=/var/log/app.log\nfailregex=^x <HOST>$\nmaxretry=2\n' >/etc/mef/rules.d/app.conf
 : >/var/log/app.log
 check "the daemon starts" start_daemon
+# What is written before it has opened the file is none of its business.
+check "it follows the log" wait_for 60 grep -q watches /var/log/daemon
 printf 'x 20.0.0.11\nx 20.0.0.11\nx 20.0.0.12\n' >>/var/log/app.log
 check "who is in the log is banned" wait_for 60 has_ban 20.0.0.11
 check "and dropped" denied 20.0.0.11
