@@ -30,6 +30,7 @@ mod cloud {
 mod daemon {
     mod around;
     mod bad_input;
+    mod confine;
     mod crash;
     mod dnsbl;
     mod escalate;

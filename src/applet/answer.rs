@@ -13,6 +13,8 @@ pub(super) struct DaemonAnswer {
     pub(super) version: String,
     pub(super) pid: u64,
     pub(super) since: u64,
+    /// What it has given up.
+    pub(super) confined: String,
     pub(super) facts: [u64; FACTS.len()],
     /// As they came.
     pub(super) rules: Vec<String>,
@@ -44,6 +46,7 @@ impl DaemonAnswer {
                     "version" => answer.version = value.to_owned(),
                     "pid" => answer.pid = value.parse().unwrap_or(0),
                     "since" => answer.since = value.parse().unwrap_or(0),
+                    "confined" => answer.confined = value.to_owned(),
                     _ => {}
                 }
             }

@@ -11,6 +11,7 @@ use crate::base::diag::Severity;
 use crate::config::{DEFAULT_PATH, ListKind, Loaded, Settings, conf_files, load, load_rule};
 use crate::lists::{self, Paths};
 use crate::rulefile::{self, DEFAULT_PATH as DEFAULT_RULES};
+use crate::sys::capability;
 use argh::FromArgs;
 use std::path::Path;
 
@@ -33,6 +34,7 @@ struct CheckArgs {
 
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let args: CheckArgs = parse("check", args)?;
+    capability::give_up_all_but(&[]);
     let mut failed = false;
     if args.files.is_empty() {
         if Path::new(DEFAULT_RULES).exists() {

@@ -4,6 +4,7 @@
 use super::args::parse;
 use super::output::{Output, OutputError};
 use crate::rulefile;
+use crate::sys::capability;
 use argh::FromArgs;
 
 /// Families of tables, as nft(8) has them.
@@ -30,6 +31,8 @@ struct ExportArgs {
 
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let args: ExportArgs = parse("export", args)?;
+    // It asks the kernel, and that is all.
+    capability::give_up_all_but(&[capability::NET_ADMIN]);
     if let Some(family) = args.family.as_deref().filter(|family| !FAMILIES.contains(family)) {
         let family = crate::base::line::shown(family);
         return Err(OutputError::Usage(

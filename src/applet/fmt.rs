@@ -5,6 +5,7 @@ use super::args::{STDIN, parse};
 use super::output::{Output, OutputError};
 use crate::rulefile::{DEFAULT_PATH, read_file, replace};
 use crate::ruleset::canonical;
+use crate::sys::capability;
 use argh::FromArgs;
 
 /// Show a rule set in canonical form: every key, always in the same order. Comments and blank lines stay.
@@ -27,6 +28,9 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     }
     let failed = |e: std::io::Error| OutputError::Failed([path, ": ", &e.to_string()].concat());
     let bytes = read_file(path).map_err(failed)?;
+    if !args.write {
+        capability::give_up_all_but(&[]);
+    }
     let text = match canonical(&bytes) {
         Ok(text) => text,
         Err(problems) => {

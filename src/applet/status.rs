@@ -203,6 +203,7 @@ fn people(
             if let Some(bytes) = a.resident() {
                 writeln!(out, "memory      {} kB", bytes / 1024)?;
             }
+            writeln!(out, "confined    {}", crate::base::line::shown(&a.confined))?;
         }
     }
     match kernel.state {
@@ -321,6 +322,7 @@ fn json(
         .text("version", answer.map(|a| a.version.as_str()))
         .number("pid", answer.map(|a| a.pid))
         .number("since", answer.map(|a| a.since))
+        .text("confined", answer.map(|a| a.confined.as_str()))
         .number("resident", answer.and_then(DaemonAnswer::resident))
         .text("table", kernel.state.map(|_| kernel.place))
         .text("owner", kernel.owner.as_deref())

@@ -35,7 +35,7 @@ pub use parts::{ConfigPart, RuleDefault};
 pub use ports::{ExcludedPorts, PortRanges};
 pub use service::{Action, Enabled, Engine, LogFormat, ServiceRule, Source, parse_service};
 pub use settings::{
-    Backend, BanAction, BanLogFormat, Cloud, Fastpath, FloodRates, FloodSettings, InterfaceChoice,
+    Backend, BanAction, BanLogFormat, Cloud, Confine, Fastpath, FloodRates, FloodSettings, InterfaceChoice,
     KernelLevel, LogLevel, LogTo, ScanSettings, Settings, StageOne, Zone,
 };
 pub use value::{ago, duration, net, span, written};

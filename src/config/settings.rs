@@ -45,6 +45,17 @@ words! {
     }
 }
 words! {
+    /// How much the daemon gives up of what it may do.
+    Confine {
+        /// All that a kernel can take from a process.
+        Full = "full",
+        /// Capabilities, and what a program that it starts could gain.
+        Basic = "basic",
+        /// Nothing.
+        Off = "off",
+    }
+}
+words! {
     /// What happens to a banned packet.
     BanAction {
         /// Nothing is sent back.
@@ -290,6 +301,8 @@ pub struct Settings {
     pub history_max: u32,
     /// Directory of the control socket and the pid file.
     pub run_dir: String,
+    /// How much the daemon gives up of what it may do.
+    pub confine: Confine,
     /// Where the daemon's own messages go.
     pub log: LogTo,
     /// The least important of them.
@@ -339,6 +352,8 @@ pub struct Settings {
     pub on_ban: Vec<String>,
     /// The same for the end of a ban.
     pub on_unban: Vec<String>,
+    /// As whom they run.
+    pub hook_user: String,
     /// Seconds before now.
     pub journal_since: u32,
     /// Every local user is trusted: what a syslog daemon wrote down is as good as any other evidence.
@@ -411,6 +426,7 @@ pub(super) fn blank() -> Settings {
         state_sync: None,
         history_max: 0,
         run_dir: String::new(),
+        confine: Confine::default(),
         log: LogTo::default(),
         log_level: LogLevel::default(),
         ban_log_enabled: false,
@@ -436,6 +452,7 @@ pub(super) fn blank() -> Settings {
         bantime_max: 0,
         on_ban: Vec::new(),
         on_unban: Vec::new(),
+        hook_user: String::new(),
         journal_since: 0,
         syslog_trusted: false,
         syslog_udp: None,

@@ -6,11 +6,11 @@
 use super::NAME;
 use super::proto::LINE_MAX;
 use crate::base::clock::Mono;
+use crate::sys::socket::private;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{MsgFlags, getsockopt, recv, sockopt};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -76,9 +76,7 @@ impl Server {
     pub fn open(run_dir: &Path) -> io::Result<Server> {
         let path = run_dir.join(NAME);
         let _ = std::fs::remove_file(&path);
-        let listener = UnixListener::bind(&path)?;
-        // Between the two nobody gets further than `accept`, which asks who it is.
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        let listener = private(|| UnixListener::bind(&path))?;
         listener.set_nonblocking(true)?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
@@ -295,6 +293,7 @@ pub fn is_gone(stream: &UnixStream) -> bool {
 mod tests {
     use super::*;
     use crate::sys::clock;
+    use std::os::unix::fs::PermissionsExt as _;
 
     struct Echo(Vec<UnixStream>);
 

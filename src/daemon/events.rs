@@ -4,6 +4,7 @@
 
 use super::ban_lines;
 use super::hooks::{HookKind, Hooks};
+use super::programs::hook_identity;
 use super::reporter::Reporter;
 use crate::ban::{BY_HAND, Ban, FLOODS, FloodLimit};
 use crate::base::clock::{Mono, Span, Wall};
@@ -15,6 +16,7 @@ use crate::control::server::{Sent, is_gone, send};
 use crate::dnsbl::Verdict;
 use crate::sys::banlog::{BanLog, BanLogEntry, BanLogEvent};
 use crate::sys::clock;
+use crate::sys::runner::is_confined;
 use ipnet::IpNet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -104,7 +106,12 @@ impl Events {
         };
         let open = || BanLog::open(Path::new(&settings.ban_log_path), describe);
         self.ban_log = settings.ban_log_enabled.then(open);
-        self.hooks.set(&settings.on_ban, &settings.on_unban);
+        // Once confined, who runs them knows as whom.
+        let identity = if is_confined() { Some(None) } else { hook_identity(settings) };
+        match identity {
+            Some(identity) => self.hooks.set(&settings.on_ban, &settings.on_unban, identity),
+            None => self.hooks.set(&[], &[], None),
+        }
         self.reporter.configure(settings);
     }
 

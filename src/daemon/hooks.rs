@@ -4,7 +4,7 @@
 
 use crate::base::clock::Mono;
 use crate::base::count::count;
-use crate::sys::child::{Child, ChildExit, start};
+use crate::sys::child::{Child, ChildExit, Identity, start_as};
 
 /// Programs at a time.
 const RUNNING: usize = 4;
@@ -38,6 +38,7 @@ struct Running {
 pub(super) struct Hooks {
     on_ban: Vec<String>,
     on_unban: Vec<String>,
+    identity: Option<Identity>,
     waiting: Vec<HookEvent>,
     running: [Option<Running>; RUNNING],
     /// Events without a program that ran to its end.
@@ -47,7 +48,8 @@ pub(super) struct Hooks {
 }
 
 impl Hooks {
-    pub(super) fn set(&mut self, on_ban: &[String], on_unban: &[String]) {
+    pub(super) fn set(&mut self, on_ban: &[String], on_unban: &[String], identity: Option<Identity>) {
+        self.identity = identity;
         self.on_ban = on_ban.to_vec();
         self.on_unban = on_unban.to_vec();
     }
@@ -104,7 +106,7 @@ impl Hooks {
             && let Some(free) = self.running.iter().position(Option::is_none)
         {
             let event = self.waiting.remove(0);
-            match start(self.program(event.kind), &event.env, None, None) {
+            match start_as(self.identity, self.program(event.kind), &event.env, [None; 3]) {
                 Ok(child) => {
                     if let Some(slot) = self.running.get_mut(free) {
                         *slot = Some(Running { child, since: now, killed: false });
@@ -152,7 +154,7 @@ mod tests {
 
     fn hooks(script: &str) -> Hooks {
         let mut hooks = Hooks::default();
-        hooks.set(&["/bin/sh", "-c", script].map(String::from), &[]);
+        hooks.set(&["/bin/sh", "-c", script].map(String::from), &[], None);
         hooks
     }
 

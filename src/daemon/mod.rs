@@ -5,6 +5,7 @@
 mod alarms;
 mod around;
 mod ban_lines;
+pub mod confine;
 mod decide;
 mod dns;
 mod events;
@@ -18,6 +19,7 @@ mod notes;
 mod pidfile;
 mod policy;
 mod ports;
+mod programs;
 mod punish;
 pub mod rehearse;
 mod reporter;
@@ -51,6 +53,7 @@ use crate::sys::signal::Signals;
 use crate::sys::{clock, fs, process, syslog};
 use alarms::Alarms;
 use around::Around;
+use confine::Confined;
 use dns::Dns;
 use heal::Heal;
 use judge::Judge;
@@ -102,6 +105,7 @@ struct Daemon {
     supervisor: Supervisor,
     /// What only the start can set: run_dir, state_dir, track_max.
     fixed: (String, String, u32),
+    confined: Confined,
     _pidfile: pidfile::PidFile,
 }
 
@@ -151,7 +155,10 @@ fn prepare(conf: &Path, foreground: bool) -> Result<Box<Daemon>, String> {
     let signals = Signals::open().map_err(|e| format!("signals: {e}"))?;
     install_log(&loaded.settings);
     log_missing(&mut *guard, made);
-    Ok(Box::new(Daemon::start(conf, (loaded, compiled), guard, signals, pidfile)))
+    let control = open_control(&loaded.settings.run_dir);
+    let falls_back = guard.poll_interval().is_some();
+    let confined = confine::enter(conf, &loaded, falls_back);
+    Ok(Box::new(Daemon::start(conf, (loaded, compiled), guard, (signals, pidfile, control, confined))))
 }
 
 impl Daemon {
@@ -159,8 +166,7 @@ impl Daemon {
         conf: &Path,
         (loaded, compiled): (Loaded, Compiled),
         mut guard: Box<dyn Backend>,
-        signals: Signals,
-        pidfile: pidfile::PidFile,
+        (signals, pidfile, control, confined): (Signals, pidfile::PidFile, Option<Server>, Confined),
     ) -> Daemon {
         let now = clock::now();
         let settings = &loaded.settings;
@@ -211,7 +217,7 @@ impl Daemon {
             around: Around::open(settings),
             judge,
             heal,
-            control: open_control(&settings.run_dir),
+            control,
             since: now.wall,
             sources,
             signals,
@@ -226,6 +232,7 @@ impl Daemon {
             clear_on_stop: settings.clear_bans_on_stop,
             supervisor: Supervisor::of_environment(),
             fixed: fixed(settings),
+            confined,
             _pidfile: pidfile,
         }
     }
@@ -250,7 +257,11 @@ impl Daemon {
     /// Has the host names of the allow list looked up that there are now.
     #[inline(never)]
     fn follow_hosts(&mut self, now: Mono) {
-        let hosts = self.dns.set_hosts(self.lists.hosts(), now);
+        let found = self.lists.hosts();
+        if !found.is_empty() && !self.confined.may_ask() {
+            log::warn!("host names of allow lists are looked up only after a restart (confine=full)");
+        }
+        let hosts = self.dns.set_hosts(found, now);
         self.lists.keep_hosts(&hosts);
     }
 
@@ -333,6 +344,7 @@ impl Daemon {
         }
         let now = clock::now();
         let settings = &loaded.settings;
+        self.confined.configure(&self.conf, &loaded);
         let plan = setup::plan(&loaded, compiled);
         let allowed = lists::allowed(&Paths::of(settings), self.judge.guard());
         if let Err(e) = self.judge.reconfigure(now, plan.rules, plan.policies, settings, allowed) {

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! Answers what commands ask on the control socket.
 
+use super::confine::Confined;
 use super::dns::Dns;
 use super::events::BanEvent;
 use super::judge::Judge;
@@ -18,6 +19,7 @@ pub(super) struct ControlHandler<'a> {
     pub(super) judge: &'a mut Judge,
     pub(super) sources: &'a Sources,
     pub(super) dns: &'a Dns,
+    pub(super) confined: &'a Confined,
     pub(super) now: Now,
     pub(super) since: Wall,
     /// Set when somebody asks for it.
@@ -89,6 +91,7 @@ impl ControlHandler<'_> {
         say(to, &format_args!("version {}", env!("CARGO_PKG_VERSION")));
         say(to, &format_args!("pid {}", std::process::id()));
         say(to, &format_args!("since {}", self.since.0));
+        say(to, &format_args!("confined {}", self.confined.text()));
         for (fact, value) in FACTS.iter().zip(self.judge.facts(self.dns.skipped())) {
             say(to, &format_args!("{} {value}", fact.name));
         }

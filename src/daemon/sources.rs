@@ -272,7 +272,7 @@ impl Sources {
     fn decide(&mut self) {
         self.undecided = self.undecided.without(self.tail.found());
         let none = self.undecided.is_empty();
-        if !none && !std::mem::replace(&mut self.ring_tried, true) && child::find(RING[0]).is_some() {
+        if !none && !std::mem::replace(&mut self.ring_tried, true) && has_ring() {
             self.start_ring(CommandSource::new(ring(), self.undecided));
         }
         if !self.ring {
@@ -335,7 +335,13 @@ impl Sources {
     }
 }
 
-fn ring() -> Vec<String> {
+/// Whether there is a program that shows the log of busybox and OpenWrt.
+pub(super) fn has_ring() -> bool {
+    child::find(RING[0]).is_some()
+}
+
+/// How that is run.
+pub(super) fn ring() -> Vec<String> {
     RING.map(String::from).to_vec()
 }
 

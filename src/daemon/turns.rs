@@ -160,7 +160,7 @@ impl Daemon {
 
     /// Answers commands. After the sources, so that nobody who asks delays a ban.
     fn serve(&mut self, now: Now, _: &[Ready]) -> Turn {
-        let Daemon { judge, control: Some(control), since, sources, dns, .. } = self else {
+        let Daemon { judge, control: Some(control), since, sources, dns, confined, .. } = self else {
             return Turn::Done;
         };
         let (since, asked) = (*since, Vec::new());
@@ -168,6 +168,7 @@ impl Daemon {
             judge,
             sources,
             dns,
+            confined,
             now,
             since,
             reload: false,

@@ -6,6 +6,7 @@ use super::client::SERVERS;
 use crate::base::clock::Mono;
 use crate::base::net::parse_addr;
 use crate::sys::fs::{self, FileFacts};
+use crate::sys::host::resolv_conf;
 use nix::net::if_::if_nametoindex;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::path::Path;
@@ -48,8 +49,7 @@ impl Resolv {
 /// The servers of resolv.conf. Without any it is the one on this host, as for everybody else.
 #[must_use]
 pub fn read() -> Vec<SocketAddr> {
-    let text = fs::open(Path::new(PATH)).and_then(|file| fs::read(file, MAX)).unwrap_or_default();
-    let mut servers = servers(&text);
+    let mut servers = servers(&resolv_conf(MAX));
     if servers.is_empty() {
         servers.push(of(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)));
     }

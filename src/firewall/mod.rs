@@ -28,6 +28,7 @@ use crate::sys::netlink::NlSocket;
 use backend::{Backend, Lists, View};
 use guard::Guard;
 use iptables::Fallback;
+pub use iptables::restore::programs as restore_programs;
 use mnl::Bus;
 use nft::{TxnError, parts, query};
 use nix::errno::Errno;

@@ -47,6 +47,13 @@ impl Glob {
         self.parts.iter().all(|p| !is_wild(p)).then(|| self.path(self.parts.len()))
     }
 
+    /// The directory below which all that fits is: what stands before the first wildcard.
+    #[must_use]
+    pub fn prefix(&self) -> PathBuf {
+        let plain = self.parts.iter().take_while(|part| !is_wild(part)).count();
+        self.path(plain.min(self.parts.len() - 1))
+    }
+
     /// How many components there are; at least one.
     #[must_use]
     pub fn depth(&self) -> usize {
@@ -230,6 +237,8 @@ mod tests {
         assert_eq!(glob.plain(1), None);
         let plain = Glob::parse(b"//var/./log/auth.log").unwrap();
         assert_eq!(plain.literal(), Some(PathBuf::from("/var/log/auth.log")));
+        assert_eq!(plain.prefix(), PathBuf::from("/var/log"));
+        assert_eq!(Glob::parse(b"/srv/*/log/a*.log").unwrap().prefix(), PathBuf::from("/srv"));
     }
 
     #[test]

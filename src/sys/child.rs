@@ -2,16 +2,17 @@
 //! when the daemon is. Must not know what they are for.
 
 use super::fs::{c_path, invalid, null};
-use super::process::fork;
+use super::process::{fork, fork_sibling};
+use super::runner::{self, End};
 use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::{AccessFlags, Pid, access, getpid, getppid, setpgid};
+use nix::unistd::{AccessFlags, Pid, access, getpid, getppid, setgid, setgroups, setpgid, setuid};
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::path::Path;
 use std::ptr;
 
@@ -26,7 +27,20 @@ const NO_EXEC: c_int = 127;
 const CLOSED_FDS_MAX: c_int = 1 << 16;
 
 /// A program that was started. It is not ended by dropping this.
-pub struct Child(Pid);
+pub struct Child {
+    pid: Pid,
+    /// Another process has started it for this one, and only that may kill it.
+    by_runner: bool,
+}
+
+/// As whom a program runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The number of the user.
+    pub user: u32,
+    /// The number of its group. It is in no other one.
+    pub group: u32,
+}
 
 /// How a program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +99,33 @@ pub fn start_with(
     env: &[String],
     streams: [Option<BorrowedFd<'_>>; 3],
 ) -> io::Result<Child> {
+    start_as(None, argv, env, streams)
+}
+
+/// Likewise, as somebody else. Where another process runs programs for this one, that knows as whom.
+///
+/// # Errors
+/// As `start`.
+pub fn start_as(
+    identity: Option<Identity>,
+    argv: &[String],
+    env: &[String],
+    streams: [Option<BorrowedFd<'_>>; 3],
+) -> io::Result<Child> {
+    if runner::is_confined() {
+        return runner::start(argv, env, streams).map(|pid| Child { pid, by_runner: true });
+    }
+    start_for(getpid(), identity, argv, env, streams).map(own)
+}
+
+/// Likewise, as a child of `parent`: of this process, or of the one whose child it is.
+pub(super) fn start_for(
+    parent: Pid,
+    identity: Option<Identity>,
+    argv: &[String],
+    env: &[String],
+    streams: [Option<BorrowedFd<'_>>; 3],
+) -> io::Result<Pid> {
     let program = argv.first().and_then(|p| find(p)).ok_or_else(|| invalid("no such program"))?;
     // Everything is made before the fork: behind it nothing may be allocated.
     let words = |list: &mut dyn Iterator<Item = &str>| list.map(CString::new).collect::<Result<Vec<_>, _>>();
@@ -98,13 +139,44 @@ pub fn start_with(
         argv: &pointers(&argv),
         env: &pointers(&env),
         streams,
-        parent: getpid(),
+        parent,
+        identity,
     };
     // The child calls nothing that is not async-signal-safe and allocates nothing: see `SpawnPlan::go`.
-    let Some(child) = fork()? else { plan.go() };
+    let forked = if parent == getpid() { fork() } else { fork_sibling() };
+    let Some(child) = forked? else { plan.go() };
     // Also done by the child: whoever is first, the group is there when either goes on.
     let _ = setpgid(child, child);
-    Ok(Child(child))
+    Ok(child)
+}
+
+fn own(pid: Pid) -> Child {
+    Child { pid, by_runner: false }
+}
+
+/// Does `work` in a second process that does not end with this one but has its end of `fd`: whatever else it
+/// has open but the standard streams is closed there.
+///
+/// # Errors
+/// No room for another process.
+pub(super) fn fork_server(fd: OwnedFd, work: &mut dyn FnMut(OwnedFd)) -> io::Result<()> {
+    const KEPT: c_int = 3;
+    if fork()?.is_some() {
+        return Ok(());
+    }
+    super::syslog::forget();
+    super::relay::forget();
+    // SAFETY: no memory is involved; what has the number is closed with all others.
+    let kept = unsafe { libc::dup2(fd.as_raw_fd(), KEPT) } == KEPT;
+    if kept && setpgid(Pid::from_raw(0), Pid::from_raw(0)).is_ok() {
+        // It is the number itself, or closed now.
+        std::mem::forget(fd);
+        // SAFETY: as in `close_all`.
+        unsafe { close_from(KEPT + 1) };
+        // SAFETY: it was made here, for nobody else.
+        work(unsafe { OwnedFd::from_raw_fd(KEPT) });
+    }
+    super::process::end()
 }
 
 /// Does `work` in a second process, so that this one does not wait for it and needs no memory for it.
@@ -128,7 +200,7 @@ pub fn fork_worker_with(work: &mut dyn FnMut() -> u8) -> io::Result<Child> {
     let parent = getpid();
     if let Some(child) = fork()? {
         let _ = setpgid(child, child);
-        return Ok(Child(child));
+        return Ok(own(child));
     }
     let own = setpgid(Pid::from_raw(0), Pid::from_raw(0))
         .and_then(|()| nix::sys::prctl::set_pdeathsig(Signal::SIGKILL))
@@ -146,6 +218,7 @@ pub fn fork_worker_with(work: &mut dyn FnMut() -> u8) -> io::Result<Child> {
 fn close_all() {
     super::syslog::forget();
     super::relay::forget();
+    runner::forget();
     // SAFETY: the log and the relay have let go of their sockets, and nothing else that has a descriptor is
     // used in this process.
     unsafe { close_from(3) };
@@ -183,6 +256,7 @@ struct SpawnPlan<'a> {
     env: &'a [*const c_char],
     streams: [c_int; 3],
     parent: Pid,
+    identity: Option<Identity>,
 }
 
 impl SpawnPlan<'_> {
@@ -198,6 +272,12 @@ impl SpawnPlan<'_> {
 
     fn prepare(&self) -> Result<(), Errno> {
         setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+        if let Some(Identity { user, group }) = self.identity {
+            setgroups(&[group.into()])?;
+            setgid(group.into())?;
+            setuid(user.into())?;
+        }
+        // Behind a change of the user, which takes this back.
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
         if getppid() != self.parent {
             return Err(Errno::ESRCH);
@@ -219,37 +299,48 @@ impl SpawnPlan<'_> {
 impl Child {
     /// Kills the program and all that it started, as far as that stayed in its group.
     pub fn kill(&self) {
-        let _ = kill(Pid::from_raw(-self.0.as_raw()), Signal::SIGKILL);
+        if self.by_runner { runner::end(self.pid, End::Kill) } else { kill_group(self.pid) }
     }
 
     /// Waits for its end. What it left behind runs on: a service that an init script has started.
     pub fn wait(&self) -> ChildExit {
-        loop {
-            match waitid(Id::Pid(self.0), WaitPidFlag::WEXITED) {
+        let end = loop {
+            match waitid(Id::Pid(self.pid), WaitPidFlag::WEXITED) {
                 Err(Errno::EINTR) => {}
-                Ok(WaitStatus::Exited(_, status)) => return ChildExit::Status(status),
-                Ok(WaitStatus::Signaled(_, signal, _)) => return ChildExit::Signal(signal as i32),
-                _ => return ChildExit::Status(0),
+                Ok(WaitStatus::Exited(_, status)) => break ChildExit::Status(status),
+                Ok(WaitStatus::Signaled(_, signal, _)) => break ChildExit::Signal(signal as i32),
+                _ => break ChildExit::Status(0),
             }
+        };
+        if self.by_runner {
+            runner::end(self.pid, End::Forget);
         }
+        end
     }
 
     /// How it ended, if it did; then what it left behind is killed. Must not be asked again after that.
     pub fn ended(&self) -> Option<ChildExit> {
         // Left unreaped for a moment, so that the number of the group cannot belong to somebody else.
         let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
-        match waitid(Id::Pid(self.0), look | WaitPidFlag::WNOWAIT) {
+        match waitid(Id::Pid(self.pid), look | WaitPidFlag::WNOWAIT) {
             Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => return None,
             // Somebody else has waited for it: it is gone.
             Err(_) => return Some(ChildExit::Status(0)),
-            Ok(_) => self.kill(),
+            Ok(_) if self.by_runner => runner::end(self.pid, End::Finish),
+            Ok(_) => kill_group(self.pid),
         }
-        match waitid(Id::Pid(self.0), look) {
+        match waitid(Id::Pid(self.pid), look) {
             Ok(WaitStatus::Exited(_, status)) => Some(ChildExit::Status(status)),
             Ok(WaitStatus::Signaled(_, signal, _)) => Some(ChildExit::Signal(signal as i32)),
             _ => Some(ChildExit::Status(0)),
         }
     }
+}
+
+pub(super) fn kill_group(leader: Pid) {
+    // Also where it has not made its group yet.
+    let _ = kill(leader, Signal::SIGKILL);
+    let _ = kill(Pid::from_raw(-leader.as_raw()), Signal::SIGKILL);
 }
 
 /// What becomes of who writes to a full pipe.

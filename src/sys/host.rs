@@ -7,12 +7,14 @@ use crate::base::range::Range;
 use crate::sys::fs;
 use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::nlattr::{DUMP, DUMP_INTR, Msg, REQUEST, attr, attrs, u16_at};
+use crate::sys::runner::is_confined;
 use crate::sys::sweep::sweep;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use mnl::Bus;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 const OWN: &str = "this host's own address";
 const SSH: &str = "the peer of your SSH session";
@@ -56,9 +58,7 @@ impl Protected {
         let _ = dump(RTM_GETADDR, &mut |msg| this.own_address(msg));
         ssh_peers(&mut |addr| this.add(addr, SSH));
         let _ = dump(RTM_GETROUTE, &mut |msg| gateways(msg, &mut |addr| this.add(addr, GATEWAY)));
-        resolvers(&read_up_to(Path::new("/etc/resolv.conf"), RESOLV_MAX), &mut |addr| {
-            this.add(addr, RESOLVER)
-        });
+        resolvers(&resolv_conf(RESOLV_MAX), &mut |addr| this.add(addr, RESOLVER));
         this
     }
 
@@ -346,6 +346,20 @@ fn in_environment(environ: &[u8], each: &mut dyn FnMut(&[u8]) -> bool) -> bool {
 
 fn first_word(value: &[u8]) -> Option<IpAddr> {
     parse_addr(value.split(|&b| b == b' ').next()?)
+}
+
+/// What resolv.conf says. A confined daemon cannot read another file that took its place: to it the last one
+/// that it could read is in force until a restart.
+#[must_use]
+pub fn resolv_conf(max: u64) -> Vec<u8> {
+    static LAST: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+    let found = fs::open(Path::new("/etc/resolv.conf")).and_then(|file| fs::read(file, max));
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    match found {
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied && is_confined() => {}
+        found => *last = found.unwrap_or_default(),
+    }
+    last.clone()
 }
 
 /// As much of the file as can be read, at most `max` bytes.

@@ -5,6 +5,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 use std::io;
+use std::ptr;
 
 /// Which of the two processes goes on here.
 pub enum Side {
@@ -59,6 +60,17 @@ pub(super) fn fork() -> nix::Result<Option<Pid>> {
     // SAFETY: it takes nothing. mef never starts a thread, so that the child finds memory and locks in a
     // state that is its own; where tests do, it calls only what may be called in a signal's handler.
     let child = Errno::result(unsafe { _Fork() })?;
+    Ok((child > 0).then(|| Pid::from_raw(child)))
+}
+
+/// Likewise; the child is one of whose child this process is.
+pub(super) fn fork_sibling() -> nix::Result<Option<Pid>> {
+    let flags = libc::CLONE_PARENT | libc::SIGCHLD;
+    let none = ptr::null::<libc::c_void>();
+    // SAFETY: as above: the copy has a stack of its own, at the same place, and calls only what may be called
+    // in a signal's handler.
+    let child = unsafe { libc::syscall(libc::SYS_clone, libc::c_long::from(flags), none, none, none, none) };
+    let child = libc::pid_t::try_from(Errno::result(child)?).unwrap_or(0);
     Ok((child > 0).then(|| Pid::from_raw(child)))
 }
 

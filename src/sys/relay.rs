@@ -6,7 +6,7 @@
 use super::buffer::Buffer;
 use super::clock;
 use super::netlink::Lost;
-use super::socket::remove;
+use super::socket::{private, remove};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -14,7 +14,6 @@ use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, NetlinkAddr, SockFlag, SockType, UnixAddr, bind, connect, getsockname,
     getsockopt, listen, recv, send, setsockopt, socket, sockopt,
 };
-use nix::sys::stat::{Mode, fchmod};
 use nix::sys::time::TimeSpec;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -91,9 +90,8 @@ impl Relay {
         remove(path);
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let listener = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
-        // What is bound to a path begins with the mode that it has here.
-        fchmod(&listener, Mode::S_IRUSR | Mode::S_IWUSR)?;
-        bind(listener.as_raw_fd(), &UnixAddr::new(path)?)?;
+        let address = UnixAddr::new(path)?;
+        private(|| bind(listener.as_raw_fd(), &address))?;
         listen(&listener, Backlog::new(QUEUE)?)?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;

@@ -7,7 +7,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind, recv,
     setsockopt, socket, sockopt,
 };
-use nix::sys::stat::{Mode, SFlag, fchmod, lstat};
+use nix::sys::stat::{Mode, SFlag, lstat, umask};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -47,10 +47,17 @@ fn datagrams(family: AddressFamily, addr: &dyn SockaddrLike) -> io::Result<Owned
     if setsockopt(&made, sockopt::RcvBufForce, &QUEUE).is_err() {
         let _ = setsockopt(&made, sockopt::RcvBuf, &QUEUE);
     }
-    // What is bound to a path begins with the mode that it has here: nobody else is let in even for a moment.
-    fchmod(&made, Mode::S_IRUSR | Mode::S_IWUSR)?;
-    bind(made.as_raw_fd(), addr)?;
+    private(|| bind(made.as_raw_fd(), addr))?;
     Ok(made)
+}
+
+/// Binds sockets that nobody else is let in to, not even for a moment: what `make` makes is its owner's
+/// alone. By the mask, since a confined daemon may change the mode of nothing.
+pub fn private<R>(make: impl FnOnce() -> R) -> R {
+    let before = umask(Mode::from_bits_truncate(0o177));
+    let made = make();
+    umask(before);
+    made
 }
 
 /// Removes the name of a socket.

@@ -293,3 +293,15 @@ impl Drop for Disk {
         let _ = unsafe { libc::umount2(self.0.as_ptr(), libc::MNT_DETACH) };
     }
 }
+
+/// Any system call, for a test that the kernel refuses it.
+///
+/// # Errors
+/// The kernel's.
+pub fn call(number: libc::c_long, args: [i64; 5]) -> io::Result<i64> {
+    let [a, b, c, d, e] = args;
+    // SAFETY: callers pass numbers, null or text that lives; what the kernel would do then concerns no memory
+    // that is in use here.
+    let result = unsafe { libc::syscall(number, a, b, c, d, e, 0i64) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}

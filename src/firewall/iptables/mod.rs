@@ -14,7 +14,7 @@ mod guards;
 mod health;
 mod lists;
 mod packets;
-mod restore;
+pub mod restore;
 mod rules;
 mod text;
 mod unban;

@@ -19,6 +19,8 @@ const PROGRAMS: [[&str; 3]; 2] = [
 ];
 /// Seconds that it waits for others who change rules, and milliseconds that it may take in all.
 const LOCK_WAIT: &str = "10";
+/// What it is told; before 1.6.2 it waits for nobody.
+const OPTIONS: [&[&str]; 2] = [&["--noflush", "-w", LOCK_WAIT], &["--noflush"]];
 const TIME_MAX: u64 = 30_000;
 /// Bytes of its words that are kept.
 const WORDS_MAX: usize = 512;
@@ -38,6 +40,16 @@ struct Refused {
 #[must_use]
 pub fn is_installed(family: Family) -> bool {
     names(family).iter().any(|name| child::find(name).is_some())
+}
+
+/// All that may be run here, with their arguments.
+#[must_use]
+pub fn programs() -> Vec<Vec<String>> {
+    let words = |name: &str, options: &[&str]| {
+        std::iter::once(&name).chain(options).map(|word| (*word).to_owned()).collect()
+    };
+    let names = PROGRAMS.iter().flatten().filter(|name| child::find(name).is_some());
+    names.flat_map(|name| OPTIONS.iter().map(|options| words(name, options))).collect()
 }
 
 fn names(family: Family) -> &'static [&'static str; 3] {
@@ -98,9 +110,8 @@ fn failure(e: Refused) -> Failure {
 }
 
 fn run(name: &str, text: &str) -> Result<(), Refused> {
-    match run_with(name, &["--noflush", "-w", LOCK_WAIT], text) {
-        // Before 1.6.2 it waits for nobody.
-        Err(e) if e.errno == Errno::EINVAL => run_with(name, &["--noflush"], text),
+    match run_with(name, OPTIONS[0], text) {
+        Err(e) if e.errno == Errno::EINVAL => run_with(name, OPTIONS[1], text),
         result => result,
     }
 }

@@ -1,0 +1,337 @@
+#![forbid(unsafe_code)]
+//! What the daemon gives up before it reads the first line that others wrote: the whole sequence, in its
+//! order. Each step is final, and a kernel that lacks one costs that step only. What is kept is said here,
+//! with the reason; that it is enough for whatever a reload may bring is the caller's to know.
+
+use super::programs;
+use crate::base::bytes::of_path;
+use crate::config::{Confine, Enabled, Loaded, Settings, Source};
+use crate::dnsbl::zones_on;
+use crate::input::glob::Glob;
+use crate::lists::{Gone, Paths, hosts};
+use crate::rulefile;
+use crate::sys::alloc::with_arena;
+use crate::sys::capability::{self, Capability};
+use crate::sys::landlock::{Allow, Beside, Ruleset};
+use crate::sys::runner;
+use crate::sys::seccomp::{self, Sockets};
+use nix::errno::Errno;
+use std::path::{Path, PathBuf};
+
+/// Directories that hold secrets beside logs: of these only what the configuration names can be read. All
+/// others at the top may be, since what a reload adds to the logs is as a rule in one of them, and nothing
+/// can be allowed later.
+const GUARDED: [&str; 16] = [
+    "/",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/home",
+    "/lost+found",
+    "/proc",
+    "/root",
+    "/run",
+    "/sys",
+    "/var",
+    "/var/backups",
+    "/var/lib",
+    "/var/mail",
+    "/var/run",
+    "/var/spool",
+];
+const ROOT: &str = "/";
+const VAR: &str = "/var";
+/// What is read by everybody who speaks to the network, or asks who this host is.
+const HOST: [&str; 4] = ["/etc/resolv.conf", "/etc/hosts", "/etc/machine-id", "/etc/localtime"];
+/// The port of name servers.
+const DNS: u16 = 53;
+
+/// That the sequence was gone through: without it there is no loop. What holds, and what does not.
+#[derive(Clone)]
+pub struct Confined {
+    level: Confine,
+    holds: Vec<String>,
+    missing: Vec<String>,
+    /// What was kept: what is more has to wait for a restart.
+    kept: Option<Needs>,
+}
+
+/// What the configuration needs of what could be given up.
+#[derive(Clone)]
+struct Needs {
+    capabilities: Vec<Capability>,
+    sockets: Sockets,
+    /// TCP ports of others.
+    ports: Vec<u16>,
+    /// What is read, beside what anybody may read.
+    read: Vec<PathBuf>,
+    /// Directories of ours.
+    own: [PathBuf; 2],
+    /// Where the ban log is.
+    log: Option<PathBuf>,
+    kmsg: bool,
+    /// The backend is one that runs programs.
+    falls_back: bool,
+}
+
+/// Gives up what `confine=` says; who runs others' programs begins before that. `falls_back`: the backend is
+/// one that needs some.
+pub fn enter(conf: &Path, loaded: &Loaded, falls_back: bool) -> Confined {
+    let level = loaded.settings.confine;
+    let mut first = Confined { level, holds: Vec::new(), missing: Vec::new(), kept: None };
+    if level != Confine::Off {
+        first.programs(conf, loaded, falls_back);
+    }
+    // A copy, among what stays: what it takes to find out passes.
+    let confined = with_arena(|| first.enter(conf, loaded, falls_back)).clone();
+    confined.log();
+    confined
+}
+
+impl Confined {
+    fn enter(mut self, conf: &Path, loaded: &Loaded, falls_back: bool) -> Confined {
+        if self.level == Confine::Off {
+            return self;
+        }
+        let needs = Needs::of(conf, loaded, falls_back);
+        self.bounding_set();
+        self.capabilities(&needs);
+        self.no_new_privileges();
+        if self.level == Confine::Full {
+            self.files(&needs);
+            // The last one: it refuses the calls of all others.
+            self.system_calls(&needs);
+        }
+        self.kept = Some(needs);
+        self
+    }
+
+    /// What is configured to be run is run by a process that gives up nothing.
+    fn programs(&mut self, conf: &Path, loaded: &Loaded, falls_back: bool) {
+        self.missing.extend(programs::open(conf, loaded, falls_back));
+        runner::confine();
+    }
+
+    /// Nothing that is ever started from here has a capability. As a service of systemd there is nothing in
+    /// the set but what is kept.
+    fn bounding_set(&mut self) {
+        let _ = capability::empty_bounding_set();
+    }
+
+    fn capabilities(&mut self, needs: &Needs) {
+        let done = capability::keep_only(&needs.capabilities);
+        let kept: Vec<&str> =
+            needs.capabilities.iter().filter(|c| capability::has(**c)).map(|c| c.name).collect();
+        self.step(done, &["capabilities ", &kept.join(" ")].concat(), "capabilities");
+    }
+
+    fn no_new_privileges(&mut self) {
+        let done = nix::sys::prctl::set_no_new_privs();
+        self.step(done, "no new privileges", "no_new_privs");
+    }
+
+    fn files(&mut self, needs: &Needs) {
+        match needs.files() {
+            Ok(version) => self.holds.push(format!("files (Landlock {version})")),
+            Err(e) => self.step(Err(e), "", "Landlock"),
+        }
+    }
+
+    fn system_calls(&mut self, needs: &Needs) {
+        self.step(seccomp::enforce(needs.sockets), "system calls (seccomp)", "seccomp");
+    }
+
+    fn step(&mut self, done: Result<(), Errno>, what: &str, name: &str) {
+        match done {
+            Ok(()) => self.holds.push(what.to_owned()),
+            Err(Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::EINVAL) => {
+                self.missing.push([name, " (not in this kernel)"].concat());
+            }
+            Err(e) => self.missing.push(format!("{name} ({})", crate::sys::strerror(e))),
+        }
+    }
+
+    fn log(&self) {
+        if !self.missing.is_empty() {
+            log::warn!("confine={}: without {}", self.level.word(), self.missing.join(", "));
+        }
+    }
+
+    /// Has programs run as a new configuration says, and says what else of it takes effect after a restart:
+    /// what was given up cannot be had again.
+    pub(super) fn configure(&self, conf: &Path, loaded: &Loaded) {
+        if loaded.settings.confine != self.level {
+            log::warn!("confine={} takes effect after a restart", loaded.settings.confine.word());
+        }
+        let Some(kept) = &self.kept else { return };
+        let needs = Needs::of(conf, loaded, kept.falls_back);
+        let late = |what: &str| log::warn!("{what} only after a restart (confine={})", self.level.word());
+        // As whom is known to the process that runs them.
+        const HERE: Option<Option<crate::sys::child::Identity>> = Some(None);
+        if runner::is_there() {
+            runner::configure(programs::of(loaded, kept.falls_back, HERE));
+        } else if !programs::of(loaded, false, HERE).is_empty() {
+            late("programs are run");
+        }
+        for more in needs.capabilities.iter().filter(|c| !kept.capabilities.contains(c)) {
+            late(match *more {
+                capability::SYSLOG => "the kernel's log is read",
+                _ => "a UDP port below 1024 is listened to",
+            });
+        }
+        if self.level != Confine::Full {
+            return;
+        }
+        if needs.sockets.internet && !kept.sockets.internet {
+            late("name servers are asked, the cloud is told and UDP is listened to");
+        }
+        if needs.log.is_some() && needs.log != kept.log {
+            late("the ban log is written");
+        }
+        for path in needs.read.iter().filter(|path| !kept.may_read(path)) {
+            late(&[&path.to_string_lossy(), ": is read"].concat());
+        }
+    }
+
+    /// Whether name servers can be asked.
+    pub(super) fn may_ask(&self) -> bool {
+        self.level != Confine::Full || self.kept.as_ref().is_none_or(|kept| kept.sockets.internet)
+    }
+
+    /// What holds, for people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = self.level.word().to_owned();
+        for (before, parts) in [(": ", &self.holds), ("; without ", &self.missing)] {
+            if !parts.is_empty() {
+                text += &[before, &parts.join(", ")].concat();
+            }
+        }
+        text
+    }
+}
+
+impl Needs {
+    fn of(conf: &Path, loaded: &Loaded, falls_back: bool) -> Needs {
+        let settings = &loaded.settings;
+        let on = || loaded.rules.iter().filter(|rule| rule.enabled != Enabled::False);
+        let uses = |source| on().any(|rule| rule.source == source);
+        // The firewall; logs, whose owners keep them from others.
+        let mut capabilities = vec![capability::NET_ADMIN, capability::DAC_READ_SEARCH];
+        if uses(Source::Kmsg) {
+            // Where the kernel shows its log to nobody else (kernel.dmesg_restrict).
+            capabilities.push(capability::SYSLOG);
+        }
+        let udp = settings.syslog_udp.filter(|_| uses(Source::Syslog));
+        if udp.is_some_and(|addr| addr.port() < 1024) {
+            capabilities.push(capability::NET_BIND_SERVICE);
+        }
+        let asks = zones_on(settings).next().is_some()
+            || !hosts::hosts(&Paths::of(settings), Gone::Forget).is_empty();
+        let server = settings.cloud.server.filter(|_| settings.cloud.report);
+        Needs {
+            capabilities,
+            sockets: Sockets { internet: asks || server.is_some() || udp.is_some() },
+            ports: [DNS].into_iter().filter(|_| asks).chain(server.map(|addr| addr.port())).collect(),
+            read: read(conf, settings, &mut on().flat_map(|rule| &rule.files)),
+            own: [PathBuf::from(&settings.state_dir), PathBuf::from(&settings.run_dir)],
+            log: Path::new(&settings.ban_log_path)
+                .parent()
+                .filter(|_| settings.ban_log_enabled)
+                .map(Path::to_owned),
+            kmsg: uses(Source::Kmsg),
+            falls_back,
+        }
+    }
+
+    /// Whether what is below the path can be read.
+    fn may_read(&self, path: &Path) -> bool {
+        self.read.iter().any(|dir| path.starts_with(dir))
+    }
+
+    /// Has the kernel refuse all other files; the version of its Landlock.
+    fn files(&self) -> Result<u32, Errno> {
+        let abstract_sockets = std::env::var_os("NOTIFY_SOCKET")
+            .is_some_and(|place| of_path(Path::new(&place)).starts_with(b"@"));
+        let rules = Ruleset::new(Beside { ports: &self.ports, abstract_sockets })?;
+        // What is not there cannot be allowed, and needs not be.
+        let allow = |path: &Path, what| drop(rules.allow(path, what));
+        // Wildcards are looked for everywhere; which files there are is no secret from who may search.
+        allow(Path::new("/"), Allow::Names);
+        for top in [ROOT, VAR] {
+            unguarded(Path::new(top), &mut |path| allow(path, Allow::Read));
+        }
+        // Interfaces, sockets, limits of the kernel, sessions; of other processes the kernel shows nothing
+        // that is theirs alone.
+        ["/proc", "/run/log"].iter().chain(&HOST).for_each(|path| allow(Path::new(path), Allow::Read));
+        self.read.iter().for_each(|path| allow(path, Allow::Read));
+        self.own.iter().for_each(|path| allow(path, Allow::Own));
+        self.log.iter().for_each(|path| allow(path, Allow::Log));
+        allow(Path::new("/dev/null"), Allow::Write);
+        if self.kmsg {
+            allow(Path::new("/dev/kmsg"), Allow::Read);
+        }
+        let version = rules.version;
+        rules.enforce().map(|()| version)
+    }
+}
+
+/// What the configuration has read.
+fn read(conf: &Path, settings: &Settings, files: &mut dyn Iterator<Item = &String>) -> Vec<PathBuf> {
+    let dirs = [&settings.rules_dir, &settings.whitelist_dir, &settings.blacklist_dir];
+    let mut all: Vec<PathBuf> = dirs.into_iter().map(PathBuf::from).collect();
+    // A file may be replaced by another one of its name: its directory.
+    all.extend(
+        [conf, Path::new(&settings.cloud.key_file)]
+            .iter()
+            .filter_map(|path| path.parent())
+            .map(PathBuf::from),
+    );
+    // Kept elsewhere by whoever manages it, and replaced there.
+    // The rule set that is put back, and what it includes.
+    all.extend(Path::new(rulefile::DEFAULT_PATH).parent().map(PathBuf::from));
+    all.extend(target(Path::new(HOST[0])).filter(|path| !is_guarded(path)));
+    for glob in files.filter_map(|file| Glob::parse(file.as_bytes()).ok()) {
+        all.push(glob.prefix());
+        all.extend(glob.literal().and_then(|path| target(&path)).filter(|path| !is_guarded(path)));
+    }
+    let mut all: Vec<PathBuf> = all.into_iter().filter_map(|path| nearest(&path)).collect();
+    all.retain(|path| !is_open(path));
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// The directory of what a link leads to; `None` for what is no link.
+fn target(path: &Path) -> Option<PathBuf> {
+    let to = std::fs::read_link(path).ok()?;
+    let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.with_file_name(to));
+    real.parent().map(Path::to_owned)
+}
+
+/// Where the path leads, or what there is above it: it may come.
+fn nearest(path: &Path) -> Option<PathBuf> {
+    let there = path.ancestors().find(|path| path.exists())?;
+    let real = std::fs::canonicalize(there).ok()?;
+    (there == path || !is_guarded(&real)).then_some(real)
+}
+
+/// Whether what is there, a real path, can be read without being named.
+fn is_open(path: &Path) -> bool {
+    let top = path.ancestors().filter(|path| !is_guarded(path)).last();
+    top.and_then(Path::parent).is_some_and(|above| [ROOT, VAR].iter().any(|open| Path::new(open) == above))
+}
+
+fn is_guarded(path: &Path) -> bool {
+    GUARDED.iter().any(|guarded| Path::new(guarded) == path)
+}
+
+/// Calls `each` with the directories in `top` that are not guarded. Links lead to others.
+fn unguarded(top: &Path, each: &mut dyn FnMut(&Path)) {
+    for entry in std::fs::read_dir(top).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) && !is_guarded(&path) {
+            each(&path);
+        }
+    }
+}

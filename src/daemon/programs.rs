@@ -1,0 +1,67 @@
+#![forbid(unsafe_code)]
+//! Which programs of others the daemon may ever start: those of the configuration, and those of a backend
+//! that cannot do without. A process that is forked for them before the daemon gives up its rights runs them.
+
+use super::sources;
+use crate::config::{Enabled, Loaded, Settings, Source, load};
+use crate::firewall::restore_programs;
+use crate::services::Compiled;
+use crate::sys::alloc::with_arena;
+use crate::sys::child::Identity;
+use crate::sys::runner::{self, Program};
+use crate::sys::user;
+use std::path::Path;
+
+/// Who runs programs by default.
+const ROOT: &str = "root";
+
+/// As whom hooks run: `Some(None)` as the daemon was started, `None` not at all. To be asked by a process
+/// that can read who there is.
+pub(super) fn hook_identity(settings: &Settings) -> Option<Option<Identity>> {
+    if settings.hook_user.is_empty() || settings.hook_user == ROOT {
+        return Some(None);
+    }
+    let found = user::find(&settings.hook_user);
+    if found.is_none() && !(settings.on_ban.is_empty() && settings.on_unban.is_empty()) {
+        log::error!("hook_user={}: no such user: no hooks are run", settings.hook_user);
+    }
+    found.map(Some)
+}
+
+/// All of them, hooks as `hooks` says.
+pub(super) fn of(loaded: &Loaded, falls_back: bool, hooks: Option<Option<Identity>>) -> Vec<Program> {
+    let settings = &loaded.settings;
+    let mut all: Vec<Program> = Vec::new();
+    let mut add = |argv: &[String], identity| {
+        if !argv.is_empty() && !all.iter().any(|known| known.argv == argv) {
+            all.push(Program { argv: argv.to_vec(), identity });
+        }
+    };
+    if let Some(identity) = hooks {
+        [&settings.on_ban, &settings.on_unban].into_iter().for_each(|argv| add(argv, identity));
+    }
+    let on = || loaded.rules.iter().filter(|rule| rule.enabled != Enabled::False);
+    on().filter(|rule| rule.source == Source::Command).for_each(|rule| add(&rule.command, None));
+    if on().any(|rule| rule.source == Source::Auto) && sources::has_ring() {
+        add(&sources::ring(), None);
+    }
+    if falls_back {
+        restore_programs().iter().for_each(|argv| add(argv, None));
+    }
+    all
+}
+
+/// Forks the process that runs them, if there are any. Why there is none, if there should be one.
+pub(super) fn open(conf: &Path, loaded: &Loaded, falls_back: bool) -> Option<String> {
+    let all = of(loaded, falls_back, hook_identity(&loaded.settings));
+    if all.is_empty() {
+        return None;
+    }
+    let mut read = || {
+        // What is wrong with it is told by the daemon.
+        let mut compiled = Compiled::default();
+        let loaded = with_arena(|| load(conf, &mut |rule, problems| compiled.add(rule, problems)));
+        (!loaded.failed()).then(|| of(&loaded, falls_back, hook_identity(&loaded.settings)))
+    };
+    runner::open(all, &mut read).err().map(|e| format!("programs cannot be run: {e}"))
+}
