@@ -12,7 +12,7 @@ use crate::lists::{Gone, Paths, hosts};
 use crate::rulefile;
 use crate::sys::alloc::with_arena;
 use crate::sys::capability::{self, Capability};
-use crate::sys::landlock::{Allow, Beside, Ruleset};
+use crate::sys::landlock::{FileRights, Beside, Ruleset};
 use crate::sys::runner;
 use crate::sys::seccomp::{self, Sockets};
 use nix::errno::Errno;
@@ -257,19 +257,19 @@ impl Needs {
         // What is not there cannot be allowed, and needs not be.
         let allow = |path: &Path, what| drop(rules.allow(path, what));
         // Wildcards are looked for everywhere; which files there are is no secret from who may search.
-        allow(Path::new("/"), Allow::Names);
+        allow(Path::new("/"), FileRights::Names);
         for top in [ROOT, VAR] {
-            unguarded(Path::new(top), &mut |path| allow(path, Allow::Read));
+            unguarded(Path::new(top), &mut |path| allow(path, FileRights::Read));
         }
         // Interfaces, sockets, limits of the kernel, sessions; of other processes the kernel shows nothing
         // that is theirs alone.
-        ["/proc", "/run/log"].iter().chain(&HOST).for_each(|path| allow(Path::new(path), Allow::Read));
-        self.read.iter().for_each(|path| allow(path, Allow::Read));
-        self.own.iter().for_each(|path| allow(path, Allow::Own));
-        self.log.iter().for_each(|path| allow(path, Allow::Log));
-        allow(Path::new("/dev/null"), Allow::Write);
+        ["/proc", "/run/log"].iter().chain(&HOST).for_each(|path| allow(Path::new(path), FileRights::Read));
+        self.read.iter().for_each(|path| allow(path, FileRights::Read));
+        self.own.iter().for_each(|path| allow(path, FileRights::Own));
+        self.log.iter().for_each(|path| allow(path, FileRights::Log));
+        allow(Path::new("/dev/null"), FileRights::Write);
         if self.kmsg {
-            allow(Path::new("/dev/kmsg"), Allow::Read);
+            allow(Path::new("/dev/kmsg"), FileRights::Read);
         }
         let version = rules.version;
         rules.enforce().map(|()| version)

@@ -8,7 +8,7 @@ use crate::firewall::restore_programs;
 use crate::services::Compiled;
 use crate::sys::alloc::with_arena;
 use crate::sys::child::Identity;
-use crate::sys::runner::{self, Program};
+use crate::sys::runner::{self, RunProgram};
 use crate::sys::user;
 use std::path::Path;
 
@@ -29,12 +29,12 @@ pub(super) fn hook_identity(settings: &Settings) -> Option<Option<Identity>> {
 }
 
 /// All of them, hooks as `hooks` says.
-pub(super) fn of(loaded: &Loaded, falls_back: bool, hooks: Option<Option<Identity>>) -> Vec<Program> {
+pub(super) fn of(loaded: &Loaded, falls_back: bool, hooks: Option<Option<Identity>>) -> Vec<RunProgram> {
     let settings = &loaded.settings;
-    let mut all: Vec<Program> = Vec::new();
+    let mut all: Vec<RunProgram> = Vec::new();
     let mut add = |argv: &[String], identity| {
         if !argv.is_empty() && !all.iter().any(|known| known.argv == argv) {
-            all.push(Program { argv: argv.to_vec(), identity });
+            all.push(RunProgram { argv: argv.to_vec(), identity });
         }
     };
     if let Some(identity) = hooks {

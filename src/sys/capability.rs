@@ -33,14 +33,14 @@ const VERSION: u32 = 0x2008_0522;
 /// Sets as capget(2) and capset(2) have them: the low words of all, then the high words.
 #[repr(C)]
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
-struct Words {
+struct CapabilityWords {
     effective: u32,
     permitted: u32,
     inheritable: u32,
 }
 
 #[repr(C)]
-struct Header {
+struct SetsHeader {
     version: u32,
     pid: i32,
 }
@@ -64,7 +64,7 @@ pub fn keep_only(kept: &[Capability]) -> Result<(), Errno> {
     if sets == before {
         return Ok(());
     }
-    let mut header = Header { version: VERSION, pid: 0 };
+    let mut header = SetsHeader { version: VERSION, pid: 0 };
     // SAFETY: the header and the two elements that this version has are read.
     Errno::result(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, sets.as_ptr()) }).map(drop)
 }
@@ -84,9 +84,9 @@ pub fn has(one: Capability) -> bool {
     get().is_ok_and(|sets| sets.get(half).is_some_and(|words| words.effective >> (one.number % 32) & 1 == 1))
 }
 
-fn get() -> Result<[Words; 2], Errno> {
-    let mut sets = [Words::default(); 2];
-    let mut header = Header { version: VERSION, pid: 0 };
+fn get() -> Result<[CapabilityWords; 2], Errno> {
+    let mut sets = [CapabilityWords::default(); 2];
+    let mut header = SetsHeader { version: VERSION, pid: 0 };
     // SAFETY: the header is read, and the two elements that this version has are filled.
     Errno::result(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, sets.as_mut_ptr()) })?;
     Ok(sets)

@@ -3,7 +3,7 @@
 
 use super::fs::{c_path, invalid, null};
 use super::process::{fork, fork_sibling};
-use super::runner::{self, End};
+use super::runner::{self, ProgramEnd};
 use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
@@ -299,7 +299,7 @@ impl SpawnPlan<'_> {
 impl Child {
     /// Kills the program and all that it started, as far as that stayed in its group.
     pub fn kill(&self) {
-        if self.by_runner { runner::end(self.pid, End::Kill) } else { kill_group(self.pid) }
+        if self.by_runner { runner::end(self.pid, ProgramEnd::Kill) } else { kill_group(self.pid) }
     }
 
     /// Waits for its end. What it left behind runs on: a service that an init script has started.
@@ -313,7 +313,7 @@ impl Child {
             }
         };
         if self.by_runner {
-            runner::end(self.pid, End::Forget);
+            runner::end(self.pid, ProgramEnd::Forget);
         }
         end
     }
@@ -326,7 +326,7 @@ impl Child {
             Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => return None,
             // Somebody else has waited for it: it is gone.
             Err(_) => return Some(ChildExit::Status(0)),
-            Ok(_) if self.by_runner => runner::end(self.pid, End::Finish),
+            Ok(_) if self.by_runner => runner::end(self.pid, ProgramEnd::Finish),
             Ok(_) => kill_group(self.pid),
         }
         match waitid(Id::Pid(self.pid), look) {

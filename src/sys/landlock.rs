@@ -29,7 +29,7 @@ const CONNECT_TCP: u64 = 1 << 1;
 
 /// What is allowed below a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Allow {
+pub enum FileRights {
     /// Names of files, not what is in them.
     Names,
     /// To read files.
@@ -42,14 +42,14 @@ pub enum Allow {
     Own,
 }
 
-impl Allow {
+impl FileRights {
     fn rights(self) -> u64 {
         match self {
-            Allow::Names => READ_DIR,
-            Allow::Read => READ_DIR | READ_FILE,
-            Allow::Write => READ_FILE | WRITE_FILE,
-            Allow::Log => WRITE_FILE | MAKE_REG,
-            Allow::Own => {
+            FileRights::Names => READ_DIR,
+            FileRights::Read => READ_DIR | READ_FILE,
+            FileRights::Write => READ_FILE | WRITE_FILE,
+            FileRights::Log => WRITE_FILE | MAKE_REG,
+            FileRights::Own => {
                 let files = READ_FILE | WRITE_FILE | TRUNCATE | MAKE_REG | REMOVE_FILE;
                 files | READ_DIR | MAKE_DIR | REMOVE_DIR | MAKE_SOCK
             }
@@ -137,7 +137,7 @@ impl Ruleset {
     ///
     /// # Errors
     /// There is nothing, or it cannot be opened.
-    pub fn allow(&self, path: &Path, what: Allow) -> io::Result<()> {
+    pub fn allow(&self, path: &Path, what: FileRights) -> io::Result<()> {
         let parent = open(&*c_path(path)?, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
         let kind = nix::sys::stat::fstat(&parent)?.st_mode & libc::S_IFMT;
         let of_kind = if kind == libc::S_IFDIR { u64::MAX } else { OF_FILES };

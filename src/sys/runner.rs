@@ -43,32 +43,32 @@ const CONFIGURE: u8 = 5;
 
 /// A program that may be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Program {
+pub struct RunProgram {
     /// Its path or name, and its arguments.
     pub argv: Vec<String>,
     /// As whom.
     pub identity: Option<Identity>,
 }
 
-impl Program {
+impl RunProgram {
     fn mark(&self) -> u32 {
         crc32c(&self.argv.iter().flat_map(|word| word.bytes().chain([0])).collect::<Vec<u8>>())
     }
 }
 
 /// This end of the pair.
-struct Client {
+struct RunnerClient {
     fd: OwnedFd,
-    programs: Vec<Program>,
+    programs: Vec<RunProgram>,
     /// The other process is there.
     lives: bool,
 }
 
-static CLIENT: Mutex<Option<Client>> = Mutex::new(None);
+static CLIENT: Mutex<Option<RunnerClient>> = Mutex::new(None);
 /// No program can be started by this process itself any more.
 static CONFINED: AtomicBool = AtomicBool::new(false);
 
-fn client() -> MutexGuard<'static, Option<Client>> {
+fn client() -> MutexGuard<'static, Option<RunnerClient>> {
     CLIENT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -76,10 +76,10 @@ fn client() -> MutexGuard<'static, Option<Client>> {
 ///
 /// # Errors
 /// No room for another process, no descriptor left.
-pub fn open(programs: Vec<Program>, read: &mut dyn FnMut() -> Option<Vec<Program>>) -> io::Result<()> {
+pub fn open(programs: Vec<RunProgram>, read: &mut dyn FnMut() -> Option<Vec<RunProgram>>) -> io::Result<()> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-    super::child::fork_server(theirs, &mut |fd| Server::new(fd, programs.clone()).run(read))?;
-    *client() = Some(Client { fd: ours, programs, lives: true });
+    super::child::fork_server(theirs, &mut |fd| RunnerServer::new(fd, programs.clone()).run(read))?;
+    *client() = Some(RunnerClient { fd: ours, programs, lives: true });
     Ok(())
 }
 
@@ -107,7 +107,7 @@ pub fn is_there() -> bool {
 }
 
 /// Has that process read its programs again; these are what this one has read.
-pub fn configure(programs: Vec<Program>) {
+pub fn configure(programs: Vec<RunProgram>) {
     if let Some(client) = client().as_mut() {
         let _ = client.ask((CONFIGURE, 0, 0), 0, &[], &[]);
         client.programs = programs;
@@ -124,14 +124,14 @@ pub(super) fn start(
     let mut client = client();
     let client = client.as_mut().ok_or_else(|| invalid(LATE))?;
     let at = client.programs.iter().position(|program| program.argv == argv).ok_or_else(|| invalid(LATE))?;
-    let mark = client.programs.get(at).map_or(0, Program::mark);
+    let mark = client.programs.get(at).map_or(0, RunProgram::mark);
     let env = env.iter().flat_map(|word| word.bytes().chain([0])).collect::<Vec<u8>>();
     client.ask((START, u8::try_from(at).unwrap_or(u8::MAX), mark), 0, &env, &streams).map(Pid::from_raw)
 }
 
 /// What is to become of a program that was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum ProgramEnd {
     /// It is killed, with all that it started.
     Kill,
     /// It has ended, and what it left behind is killed. It was not waited for yet.
@@ -141,18 +141,18 @@ pub(super) enum End {
 }
 
 /// Has that done.
-pub(super) fn end(pid: Pid, how: End) {
+pub(super) fn end(pid: Pid, how: ProgramEnd) {
     let kind = match how {
-        End::Kill => KILL,
-        End::Finish => FINISH,
-        End::Forget => FORGET,
+        ProgramEnd::Kill => KILL,
+        ProgramEnd::Finish => FINISH,
+        ProgramEnd::Forget => FORGET,
     };
     if let Some(client) = client().as_mut() {
         let _ = client.ask((kind, 0, 0), pid.as_raw(), &[], &[]);
     }
 }
 
-impl Client {
+impl RunnerClient {
     /// Asks, and waits for the answer: the number of a process.
     fn ask(
         &mut self,
@@ -202,16 +202,16 @@ fn again<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
 }
 
 /// The other process.
-struct Server {
+struct RunnerServer {
     fd: OwnedFd,
     /// The daemon.
     parent: Pid,
-    programs: Vec<Program>,
+    programs: Vec<RunProgram>,
     running: Vec<Pid>,
 }
 
 /// What was asked.
-struct Question {
+struct RunRequest {
     kind: u8,
     program: u8,
     mark: u32,
@@ -221,13 +221,13 @@ struct Question {
     streams: [Option<OwnedFd>; 3],
 }
 
-impl Server {
-    fn new(fd: OwnedFd, programs: Vec<Program>) -> Server {
-        Server { fd, parent: getppid(), programs, running: Vec::new() }
+impl RunnerServer {
+    fn new(fd: OwnedFd, programs: Vec<RunProgram>) -> RunnerServer {
+        RunnerServer { fd, parent: getppid(), programs, running: Vec::new() }
     }
 
     /// Until the daemon has ended; then all that runs is killed.
-    fn run(mut self, read: &mut dyn FnMut() -> Option<Vec<Program>>) {
+    fn run(mut self, read: &mut dyn FnMut() -> Option<Vec<RunProgram>>) {
         // The daemon is who is told to end, and ends this one.
         if SigSet::all().thread_set_mask().is_err() {
             return;
@@ -247,7 +247,7 @@ impl Server {
     }
 
     /// `None`: there is none, or it is none that is understood.
-    fn question(&self) -> Result<Option<Question>, Errno> {
+    fn question(&self) -> Result<Option<RunRequest>, Errno> {
         let mut bytes = [0; HEAD + ENVIRONMENT_MAX];
         let mut space = cmsg_space!([RawFd; 3]);
         let (len, fds) = {
@@ -265,8 +265,8 @@ impl Server {
 
     fn answer(
         &mut self,
-        question: Question,
-        read: &mut dyn FnMut() -> Option<Vec<Program>>,
+        question: RunRequest,
+        read: &mut dyn FnMut() -> Option<Vec<RunProgram>>,
     ) -> io::Result<Pid> {
         let pid = question.pid;
         match question.kind {
@@ -291,7 +291,7 @@ impl Server {
         Ok(pid)
     }
 
-    fn start(&mut self, question: Question) -> io::Result<Pid> {
+    fn start(&mut self, question: RunRequest) -> io::Result<Pid> {
         let program = self.programs.get(usize::from(question.program));
         // Both have read the same configuration, or the next reload will see to it.
         let program = program.filter(|program| program.mark() == question.mark).ok_or(Errno::ESTALE)?;
@@ -318,12 +318,12 @@ fn received(messages: impl Iterator<Item = ControlMessageOwned>) -> Vec<OwnedFd>
     all
 }
 
-fn read_question(bytes: &[u8], fds: Vec<OwnedFd>) -> Option<Question> {
+fn read_question(bytes: &[u8], fds: Vec<OwnedFd>) -> Option<RunRequest> {
     let (&[kind, program, given, _, m0, m1, m2, m3, p0, p1, p2, p3], env) =
         bytes.split_first_chunk::<HEAD>()?;
     let mut fds = fds.into_iter();
     let streams = [0, 1, 2].map(|at| if given >> at & 1 == 1 { fds.next() } else { None });
-    Some(Question {
+    Some(RunRequest {
         kind,
         program,
         mark: u32::from_le_bytes([m0, m1, m2, m3]),
