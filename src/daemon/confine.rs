@@ -12,7 +12,7 @@ use crate::lists::{Gone, Paths, hosts};
 use crate::rulefile;
 use crate::sys::alloc::with_arena;
 use crate::sys::capability::{self, Capability};
-use crate::sys::landlock::{FileRights, Beside, Ruleset};
+use crate::sys::landlock::{Beside, FileRights, Ruleset};
 use crate::sys::runner;
 use crate::sys::seccomp::{self, Sockets};
 use nix::errno::Errno;
