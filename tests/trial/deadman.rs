@@ -230,14 +230,17 @@ fn what_is_shown_and_kept() {
     world.net.nft("flush table inet mef; delete table inet mef;");
     world.net.write("a.rules", "rule dir=in action=accept proto=tcp dport=2 # two");
     world.net.write("b.rules", "# nothing\r\n");
+    world.net.write("list.txt", "192.0.2.9 # one\n198.51.100.0/24, 192.0.2.10\n\n");
     let text = "policy dir=in action=drop\ninclude file=[ab].rules\n include file=c*.rules # none\n\
-                rule dir=in action=accept proto=tcp dport=3";
+                set name=some family=ip type=addr file=list.txt\n\
+                rule dir=in action=accept proto=tcp dport=3 src=@some";
     world.net.write("mef.rules", text);
     world.net.mef(&["load", &file(&world)]).ok();
     assert_eq!(
         world.net.read("lib/mef/confirmed.rules"),
         "policy dir=in action=drop\nrule dir=in action=accept proto=tcp dport=2 # two\n# nothing\n\
-         rule dir=in action=accept proto=tcp dport=3\n"
+         set name=some family=ip type=addr elements=192.0.2.9,198.51.100.0/24,192.0.2.10\n\
+         rule dir=in action=accept proto=tcp dport=3 src=@some\n"
     );
     assert_ne!(listed(&world.net), before);
 }
