@@ -13,7 +13,7 @@ use crate::config::{
     Engine, FileProblem, Loaded, LogFormat, ServiceRule, builtin, conf_files, duration, load_rule,
 };
 use crate::daemon::rehearse::Rehearsal;
-use crate::detect::{LineCounts, MAX_RULES, header};
+use crate::detect::{DetectRule, LineCounts, MAX_RULES, header};
 use crate::input::blocks;
 use crate::input::container::ContainerLog;
 use crate::lists::{self, Gone, ListTurn, Paths};
@@ -122,22 +122,21 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     if rules.is_empty() || rules.len() != own.len() {
         return Err(OutputError::Told);
     }
-    if rules.len() > MAX_RULES {
-        return Err(OutputError::Failed(format!("{} rules are more than {MAX_RULES}", rules.len())));
-    }
     let paths = Paths::of(&settings);
     let allowed =
         lists::allowed(&paths, &ListTurn::NOBODYS, Gone::Wait, &mut Vec::new, &mut |e| output.note(e));
     let allowed = allowed.allowed;
+    // Those with programs first: they do not read what the others read.
+    let mut both: Vec<_> = own.into_iter().zip(rules).collect();
+    both.sort_by_key(|(rule, _)| rule.programs.is_empty());
+    let (own, rules): (Vec<_>, Vec<_>) = both.into_iter().unzip();
+    let groups = groups(&own, rules, &mut |own, rules| {
+        Rehearsal::new(rules, own, &mut settings, allowed.clone(), args.hits)
+    });
+    let report = TestReport::new(&args, &own);
     let docker = own.first().is_some_and(|rule| own.len() == 1 && rule.format == LogFormat::Docker);
-    let mut test = TestRun {
-        rehearsal: Rehearsal::new(rules, &own, settings, allowed, args.hits),
-        report: TestReport::new(&args, &own),
-        own: &own,
-        container: docker.then(|| (ContainerLog::behind(b""), Vec::new())),
-        lines: 0,
-        failed: None,
-    };
+    let container = docker.then(|| (ContainerLog::behind(b""), Vec::new()));
+    let mut test = TestRun { groups, report, own: &own, container, lines: 0, failed: None };
     if args.journal {
         test.journal(since, output)?;
     }
@@ -152,9 +151,8 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     if let Some(e) = test.failed {
         return Err(OutputError::Output(e));
     }
-    let counts = LineCounts { lines: test.lines, ..*test.rehearsal.counts() };
-    test.report.summary(&counts, output)?;
-    let others = test.rehearsal.disbelieved();
+    test.report.summary(&test.counts(), output)?;
+    let others: u64 = test.groups.iter().map(|group| group.rehearsal.disbelieved()).sum();
     if others > 0 {
         output.note(&format_args!("{others} entries do not count: their sender is not the one they name"));
     }
@@ -177,9 +175,34 @@ pub(super) fn report(loaded: &Loaded, output: &mut Output<'_>) {
     }
 }
 
+/// As many rules as one detector takes, all with programs or all without.
+struct RuleGroup {
+    /// The number of its first.
+    first: usize,
+    len: usize,
+    rehearsal: Rehearsal,
+}
+
+/// Rules in groups; those with programs are in front.
+fn groups(
+    own: &[ServiceRule],
+    rules: Vec<DetectRule>,
+    rehearse: &mut dyn FnMut(&[ServiceRule], Vec<DetectRule>) -> Rehearsal,
+) -> Vec<RuleGroup> {
+    let (mut groups, mut rules) = (Vec::new(), rules.into_iter());
+    for kind in own.chunk_by(|a, b| a.programs.is_empty() == b.programs.is_empty()) {
+        for some in kind.chunks(MAX_RULES) {
+            let first = groups.last().map_or(0, |last: &RuleGroup| last.first + last.len);
+            let rehearsal = rehearse(some, rules.by_ref().take(some.len()).collect());
+            groups.push(RuleGroup { first, len: some.len(), rehearsal });
+        }
+    }
+    groups
+}
+
 /// One run over the files.
 struct TestRun<'a> {
-    rehearsal: Rehearsal,
+    groups: Vec<RuleGroup>,
     report: TestReport<'a>,
     /// The rules that read the files.
     own: &'a [ServiceRule],
@@ -208,22 +231,43 @@ impl TestRun<'_> {
 
     /// Lines as every log has them.
     fn plain(&mut self, block: &[u8]) {
-        let wanted = self.wanted(block);
-        let TestRun { rehearsal, report, lines, .. } = self;
+        let TestRun { groups, report, own, lines, .. } = self;
         let before = *lines;
         *lines += u64::try_from(crate::sys::count::newlines(block)).unwrap_or(0);
-        rehearsal.block(wanted, block, &mut |at, event| {
-            report.event(before + 1 + u64::try_from(at).unwrap_or(0), &event);
-        });
+        let syslog = is_syslog(block);
+        for RuleGroup { first, len, rehearsal } in groups {
+            let wanted = bits(own.iter().skip(*first).take(*len), |rule| {
+                own.len() == 1 || rule.programs.is_empty() != syslog
+            });
+            if wanted != 0 {
+                rehearsal.block(wanted, block, &mut |at, event| {
+                    report.event(*first, before + 1 + u64::try_from(at).unwrap_or(0), &event);
+                });
+            }
+        }
     }
 
-    /// Which rules read the block. Of all rules, as the daemon has it: what begins with a syslog header is
-    /// for those with programs, everything else for the others.
-    fn wanted(&self, block: &[u8]) -> u64 {
-        let line = block.split(|b| *b == b'\n').next().unwrap_or_default();
-        let syslog = header::parse(line).is_some();
-        let reads = |rule: &ServiceRule| self.own.len() == 1 || rule.programs.is_empty() != syslog;
-        let rules = (0..).zip(self.own).filter(|(_, rule)| reads(rule));
-        rules.fold(0, |all, (n, _): (u32, _)| all | 1 << n)
+    /// What was seen by all.
+    fn counts(&self) -> LineCounts {
+        let mut all = LineCounts { lines: self.lines, ..LineCounts::default() };
+        for counts in self.groups.iter().map(|group| group.rehearsal.counts()) {
+            all.ignored += counts.ignored;
+            all.ambiguous += counts.ambiguous;
+            all.no_address += counts.no_address;
+            all.no_header += counts.no_header;
+        }
+        all
     }
+}
+
+/// Of all rules, as the daemon has it: what begins with a syslog header is for those with programs, everything
+/// else for the others.
+fn is_syslog(block: &[u8]) -> bool {
+    header::parse(block.split(|b| *b == b'\n').next().unwrap_or_default()).is_some()
+}
+
+/// The bits of the rules that `fits`.
+fn bits<'r>(rules: impl Iterator<Item = &'r ServiceRule>, fits: impl Fn(&ServiceRule) -> bool) -> u64 {
+    let chosen = (0..u64::BITS).zip(rules).filter(|(_, rule)| fits(rule));
+    chosen.fold(0, |all, (n, _)| all | 1 << n)
 }

@@ -141,23 +141,23 @@ impl Rehearsal {
     pub fn new(
         rules: Vec<DetectRule>,
         own: &[ServiceRule],
-        mut settings: Settings,
+        settings: &mut Settings,
         allowed: Allowed,
         only_hits: bool,
     ) -> Rehearsal {
         settings.track_max = settings.track_max.max(TRACK);
         let policies: Vec<_> = own.iter().zip(&rules).map(|(rule, ready)| policy::of(rule, ready)).collect();
-        let ban_policy = BanPolicy::new(&settings, &policies);
+        let ban_policy = BanPolicy::new(settings, &policies);
         let now = clock::wall();
         let local = clock::local_offset(now);
         let slots = usize::try_from(settings.track_max).unwrap_or(usize::MAX);
-        let ipv6_prefix = decide::ipv6_prefix(&settings);
+        let ipv6_prefix = decide::ipv6_prefix(settings);
         let limits = policies.iter().map(|policy| policy.limits).collect();
-        let (backend, world) = Recorder::open(options(&settings), allowed.clone().into());
+        let (backend, world) = Recorder::open(options(settings), allowed.clone().into());
         Rehearsal {
             observer: Observer::new(rules, limits, ipv6_prefix, slots, KEY),
             court: Court {
-                decider: Decider::new(policies, &settings, ban_policy, allowed, local),
+                decider: Decider::new(policies, settings, ban_policy, allowed, local),
                 enforcer: Enforcer::new(Box::new(backend), None),
                 world,
                 ipv6_prefix,

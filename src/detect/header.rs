@@ -237,9 +237,11 @@ fn tagged(mut text: HeaderText<'_>) -> Option<Tagged<'_>> {
         return second;
     }
     let word = text.word()?;
-    // A relay puts its own name before the host's. Only a process number tells that apart from a message.
+    // A relay puts its own name before the host's. Only a process number tells that apart from a message, and
+    // that both are names: H=(text of a client) of Exim's own log is none.
     let level = is_level(word);
-    text.tag().filter(|(_, pid, _)| level || is_host(word) && pid.is_some())
+    let relay = is_host(word) && (is_host(host) || host.starts_with(b"["));
+    text.tag().filter(|(_, pid, _)| level || relay && pid.is_some())
 }
 
 fn is_host(word: &[u8]) -> bool {

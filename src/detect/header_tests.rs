@@ -163,6 +163,7 @@ fn what_is_no_header() {
         ("tag too far right", "Nov 22 08:00:01 host some words sshd[1]: x"),
         ("no level between", "Nov 22 08:00:01 host nolevel sshd: x"),
         ("level of no facility", "Nov 22 08:00:01 host example.info sshd: x"),
+        ("no host that could be a relay", "2026-11-22 08:00:01 H=(x)y host sshd[123]: x"),
         ("no host behind a relay", "Nov 22 08:00:01 host it's sshd[1]: x"),
         ("a directory as tag", "Nov 22 08:00:01 host /usr/sbin/: x"),
         ("three words", "Nov 22 08:00:01 a b auth.info sshd[1]: x"),

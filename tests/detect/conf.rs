@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use mef::detect::{DetectRule, Detector, Hit, Program};
+use mef::detect::{DetectRule, Detector, Hit, MAX_RULES, Program};
 use mef::pattern::Pattern;
 use std::net::IpAddr;
 
@@ -111,6 +111,52 @@ impl Conf {
             success: self.success.iter().map(|text| (pattern(text, true), 0)).collect(),
             webscan: self.webscan.clone(),
         }
+    }
+}
+
+/// Any number of rules, in as many detectors as that takes. Sets of rules have bits by their numbers here.
+pub struct Detectors(Vec<Detector>);
+
+impl Detectors {
+    pub fn new(rules: Vec<DetectRule>) -> Detectors {
+        Detectors(rules.chunks(MAX_RULES).map(|some| Detector::new(some.to_vec())).collect())
+    }
+
+    fn each(&mut self, wanted: u128, judge: &mut dyn FnMut(&mut Detector, u64, u16)) {
+        for (n, detector) in self.0.iter_mut().enumerate() {
+            let bits = u64::try_from(wanted >> (n * MAX_RULES) & u128::from(u64::MAX)).unwrap();
+            judge(detector, bits, u16::try_from(n * MAX_RULES).unwrap());
+        }
+    }
+
+    pub fn block(&mut self, wanted: u128, block: &[u8], each: &mut dyn FnMut(usize, &[u8], Hit)) {
+        self.each(wanted, &mut |detector, bits, first| {
+            detector.block(bits, block, &mut |at, line, hit| {
+                each(at, line, Hit { rule: first + hit.rule, ..hit });
+            });
+        });
+    }
+
+    pub fn record(
+        &mut self,
+        wanted: u128,
+        program: &[u8],
+        pid: Option<u32>,
+        text: &[u8],
+        each: &mut dyn FnMut(Hit),
+    ) {
+        self.each(wanted, &mut |detector, bits, first| {
+            detector.record(bits, program, pid, text, &mut |hit| {
+                each(Hit { rule: first + hit.rule, ..hit });
+            });
+        });
+    }
+
+    pub fn hits(&mut self, block: &[u8]) -> Vec<Hit> {
+        let mut found = Vec::new();
+        self.block(u128::MAX, block, &mut |_, _, hit| found.push(hit));
+        found.retain(|hit| !hit.success);
+        found
     }
 }
 

@@ -51,13 +51,14 @@ fn every_pattern_has_an_example() {
 #[test]
 fn all_rules_together_are_small() {
     let rules: Vec<_> = Conf::all().iter().map(|conf| conf.rule(|_| true)).collect();
-    assert!(rules.len() <= mef::detect::MAX_RULES, "{} rules", rules.len());
     let size = |rule: &mef::detect::DetectRule| {
         let patterns = rule.fail.iter().map(|f| &f.0).chain(&rule.ignore);
         patterns.map(|p| p.heap_size() + size_of_val(p)).sum::<usize>()
     };
-    let sizes: Vec<_> = rules.iter().map(|rule| (size(rule), rule.name.clone())).collect();
-    let total: usize = sizes.iter().map(|s| s.0).sum();
+    let mut sizes: Vec<_> = rules.iter().map(|rule| (size(rule), rule.name.clone())).collect();
+    // As many as can be on at once, the largest of all.
+    sizes.sort();
+    let total: usize = sizes.iter().rev().take(mef::detect::MAX_RULES).map(|s| s.0).sum();
     // The idle daemon has 420 kB with all of them on; those that are off cost nothing.
     assert!(total < 96 * 1024, "{total} bytes: {sizes:?}");
 }

@@ -1,13 +1,13 @@
 #![forbid(unsafe_code)]
 //! `mef test` on the journal: its files, or what `journalctl` has printed of it.
 
-use super::TestRun;
+use super::{RuleGroup, TestRun, bits};
 use crate::applet::output::{Output, OutputError};
 use crate::base::bytes::find;
 use crate::base::program::Program;
 use crate::config::ServiceRule;
 use crate::daemon::rehearse::kin;
-use crate::detect::header;
+use crate::detect::{MAX_RULES, header};
 use crate::input::journal::{JournalSource, WantedPrograms, json};
 use crate::input::{Item, LogRecord, Progress, Source as _, Tags, Written};
 use crate::sys::{clock, syslog};
@@ -27,6 +27,8 @@ impl TestRun<'_> {
         let rules = self.own.iter().enumerate();
         // As with files, of all rules those that name programs.
         let wanted = rules.filter(|(_, rule)| self.own.len() == 1 || !rule.programs.is_empty());
+        // They are in front, and the first group has them.
+        let wanted = wanted.take(MAX_RULES);
         let wanted =
             wanted.map(|(n, rule)| WantedPrograms { programs: programs(rule), tags: Tags(1 << n) }).collect();
         let mut journal = JournalSource::open(dirs, wanted, &[], since, clock::now());
@@ -35,7 +37,8 @@ impl TestRun<'_> {
         while more == Progress::More && self.failed.is_none() {
             more = journal.drain(clock::now(), BUDGET, &mut |tags, item| {
                 if let Item::Record(record) = item {
-                    self.record(tags.0, &record);
+                    self.lines += 1;
+                    self.record(0, tags.0, &record);
                 }
             });
             self.failed = self.report.flush(output).err();
@@ -66,8 +69,15 @@ impl TestRun<'_> {
             let programs = programs(rule);
             (programs.is_empty() && self.own.len() == 1) || programs.iter().any(|p| p.fits(record.program))
         };
-        let wanted = bits(self.own, fits);
-        self.record(wanted, &record);
+        let wanted: Vec<u64> = self
+            .groups
+            .iter()
+            .map(|group| bits(self.own.iter().skip(group.first).take(group.len), fits))
+            .collect();
+        self.lines += 1;
+        for (group, wanted) in wanted.into_iter().enumerate() {
+            self.record(group, wanted, &record);
+        }
     }
 
     /// `journalctl -o with-unit` names the unit in place of the program: who wrote it is one of the rule's
@@ -76,39 +86,37 @@ impl TestRun<'_> {
         let text = line.strip_suffix(b"\n").unwrap_or(line);
         let found = header::parse(text).and_then(|header| Some((header, unit(header.program)?)));
         let Some((header, unit)) = found else { return self.plain(line) };
-        let TestRun { rehearsal, report, own, lines, .. } = self;
+        let TestRun { groups, report, own, lines, .. } = self;
         *lines += 1;
-        rehearsal.set_time(header.stamp);
-        for (n, rule) in own.iter().enumerate() {
-            let Some(program) = rule.programs.iter().find(|p| kin(unit, stem(p))) else { continue };
-            // The unit's own word is journald's; which of its programs it was is not known.
-            let program = program.replace('*', "x");
-            let record = LogRecord {
-                program: program.as_bytes(),
-                pid: header.pid,
-                message: header.message,
-                sender: None,
-                written: Written::Live,
-            };
-            rehearsal.record(1 << n, &record, &mut |event| report.event(*lines, &event));
+        groups.iter_mut().for_each(|group| group.rehearsal.set_time(header.stamp));
+        for RuleGroup { first, len, rehearsal } in groups {
+            for (n, rule) in own.iter().skip(*first).take(*len).enumerate() {
+                let Some(program) = rule.programs.iter().find(|p| kin(unit, stem(p))) else { continue };
+                // The unit's own word is journald's; which of its programs it was is not known.
+                let program = program.replace('*', "x");
+                let record = LogRecord {
+                    program: program.as_bytes(),
+                    pid: header.pid,
+                    message: header.message,
+                    sender: None,
+                    written: Written::Live,
+                };
+                rehearsal.record(1 << n, &record, &mut |event| report.event(*first, *lines, &event));
+            }
         }
     }
 
-    fn record(&mut self, wanted: u64, record: &LogRecord<'_>) {
-        let TestRun { rehearsal, report, lines, .. } = self;
-        *lines += 1;
-        rehearsal.record(wanted, record, &mut |event| report.event(*lines, &event));
+    /// A record for the rules of a group whose bits are set.
+    fn record(&mut self, group: usize, wanted: u64, record: &LogRecord<'_>) {
+        let TestRun { groups, report, lines, .. } = self;
+        if let Some(RuleGroup { first, rehearsal, .. }) = groups.get_mut(group).filter(|_| wanted != 0) {
+            rehearsal.record(wanted, record, &mut |event| report.event(*first, *lines, &event));
+        }
     }
 }
 
 fn programs(rule: &ServiceRule) -> Vec<Program> {
     rule.programs.iter().map(|name| Program::new(name)).collect()
-}
-
-/// The bits of the rules that `fits`.
-fn bits(rules: &[ServiceRule], fits: impl Fn(&ServiceRule) -> bool) -> u64 {
-    let chosen = (0..u64::BITS).zip(rules).filter(|(_, rule)| fits(rule));
-    chosen.fold(0, |all, (n, _)| all | 1 << n)
 }
 
 /// The name of a service's unit without what stands behind it; `None` if it is the name of a program.

@@ -37,7 +37,7 @@ pub(super) struct TestReport<'a> {
     args: &'a TestArgs,
     own: &'a [ServiceRule],
     sums: Vec<Sums>,
-    exempt: Vec<(u16, Range)>,
+    exempt: Vec<(usize, Range)>,
     shown: u64,
     /// What stands for a line: `line`, or `entry` of the journal.
     unit: &'static str,
@@ -63,23 +63,24 @@ impl<'a> TestReport<'a> {
         self.unit = "entry";
     }
 
-    /// Takes in what line `number` has led to.
-    pub(super) fn event(&mut self, number: u64, event: &RehearsalEvent<'_>) {
+    /// Takes in what line `number` has led to; the numbers of rules in it count from `first`.
+    pub(super) fn event(&mut self, first: usize, number: u64, event: &RehearsalEvent<'_>) {
         match event {
             RehearsalEvent::Hit(rule, addr) => {
-                if let Some(sums) = self.sums.get_mut(usize::from(*rule)) {
+                if let Some(sums) = self.sums.get_mut(first + usize::from(*rule)) {
                     sums.hits += 1;
                 }
                 if self.args.hits {
                     push_line(&mut self.text, number, *addr);
                 }
             }
-            RehearsalEvent::Finding(finding) => self.finding(number, finding),
+            RehearsalEvent::Finding(finding) => {
+                self.finding(first + usize::from(finding.rule), number, finding);
+            }
         }
     }
 
-    fn finding(&mut self, number: u64, finding: &RehearsalFinding<'_>) {
-        let index = usize::from(finding.rule);
+    fn finding(&mut self, index: usize, number: u64, finding: &RehearsalFinding<'_>) {
         let sums = self.sums.get_mut(index);
         let count = sums.map(|sums| match finding.outcome {
             RehearsalOutcome::Ban { .. } => &mut sums.bans,
@@ -99,7 +100,7 @@ impl<'a> TestReport<'a> {
             // The sum is enough: it goes on as long as the log does.
             RehearsalOutcome::Already => return,
             RehearsalOutcome::Exempt(_) => {
-                let key = (finding.rule, finding.addr);
+                let key = (index, finding.addr);
                 if self.exempt.contains(&key) {
                     return;
                 }

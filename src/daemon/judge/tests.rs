@@ -314,8 +314,8 @@ type Fates = (Vec<(String, Option<u64>)>, Vec<String>);
 
 /// Gives each line to a rehearsal and to the daemon, at the time that it has for the rehearsal.
 fn both(host: &mut JudgeHost, log: &str, allow: &[&str]) -> [Fates; 2] {
-    let (settings, own, ready) = compiled(host.settings.clone(), &host.rule);
-    let mut rehearsal = Rehearsal::new(vec![ready], &[own], settings, allowed(allow), false);
+    let (mut settings, own, ready) = compiled(host.settings.clone(), &host.rule);
+    let mut rehearsal = Rehearsal::new(vec![ready], &[own], &mut settings, allowed(allow), false);
     rehearsal.protect_nobody();
     let (mut bans, mut exempt) = (Vec::new(), Vec::new());
     host.banned();

@@ -3,9 +3,9 @@
 
 mod maker;
 
-use super::conf::{Conf, hits};
+use super::conf::{Conf, Detectors, hits};
 use maker::{Maker, SENDERS, Template, headers, templates};
-use mef::detect::{Detector, Hit};
+use mef::detect::Hit;
 use std::net::IpAddr;
 
 const SEED: u64 = 0x6d65_6602;
@@ -14,9 +14,9 @@ const LINES: usize = if cfg!(debug_assertions) { 100_000 } else { 300_000 };
 
 /// Which rules see the lines of `own` in files, and as records of the journal: those with programs, since
 /// they may read what everybody writes to, and in files those that read one of its own.
-fn readers(confs: &[Conf], own: &Conf) -> [u64; 2] {
+fn readers(confs: &[Conf], own: &Conf) -> [u128; 2] {
     let bits = |sees: &dyn Fn(&Conf) -> bool| {
-        confs.iter().enumerate().filter(|(_, conf)| sees(conf)).fold(0, |all, (n, _)| all | 1 << n)
+        confs.iter().enumerate().filter(|(_, conf)| sees(conf)).fold(0u128, |all, (n, _)| all | 1 << n)
     };
     let with = |conf: &Conf| !conf.programs.is_empty();
     [bits(&|conf| with(conf) || conf.files.iter().any(|file| own.files.contains(file))), bits(&with)]
@@ -26,8 +26,8 @@ fn readers(confs: &[Conf], own: &Conf) -> [u64; 2] {
 fn judge(
     maker: &mut Maker,
     template: &Template,
-    reads: [u64; 2],
-    detector: &mut Detector,
+    reads: [u128; 2],
+    detector: &mut Detectors,
 ) -> (Vec<u8>, Vec<Hit>, bool, IpAddr) {
     let any = SENDERS[maker.rng.usize(..SENDERS.len())];
     let sender = template.sender.unwrap_or(any);
@@ -55,7 +55,7 @@ fn judge(
 fn hostile_text_blames_nobody_else_and_hides_nobody() {
     let lines = std::env::var("HOSTILE_LINES").map_or(LINES, |n| n.parse().unwrap());
     let confs = Conf::all();
-    let mut detector = Detector::new(confs.iter().map(|c| c.rule(|_| true)).collect());
+    let mut detector = Detectors::new(confs.iter().map(|c| c.rule(|_| true)).collect());
     let templates = templates(&confs);
     let reads: Vec<_> = confs.iter().map(|own| readers(&confs, own)).collect();
     let mut maker = Maker::new(SEED, &confs);
@@ -219,7 +219,7 @@ fn newlines_that_got_into_a_syslog_file_blame_nobody() {
     // Services and syslog daemons encode them. If one does not, what follows is a line without a header.
     let confs = Conf::all();
     let mut detector =
-        Detector::new(confs.iter().filter(|c| !c.programs.is_empty()).map(|c| c.rule(|_| true)).collect());
+        Detectors::new(confs.iter().filter(|c| !c.programs.is_empty()).map(|c| c.rule(|_| true)).collect());
     let templates = templates(&confs);
     let mut maker = Maker::new(SEED, &confs);
     for n in 0..20_000 {
@@ -236,7 +236,7 @@ fn newlines_that_got_into_a_syslog_file_blame_nobody() {
         line.extend_from_slice(b" from 192.0.2.1 port 22\n");
         // A whole header is the one thing that cannot be told from a line of its own.
         line.retain(|b| *b != b'\r');
-        let got: Vec<_> = hits(&mut detector, &line);
+        let got = detector.hits(&line);
         let headed = line.split(|b| *b == b'\n').skip(1).any(|l| mef::detect::header::parse(l).is_some());
         assert!(headed || got.is_empty(), "seed {SEED:#x} {n}: {got:?} {}", line.escape_ascii());
     }
