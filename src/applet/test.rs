@@ -260,8 +260,8 @@ impl TestRun<'_> {
     }
 }
 
-/// Of all rules, as the daemon has it: what begins with a syslog header is for those with programs, everything
-/// else for the others.
+/// Of all rules, as the daemon has it: what begins with a syslog header is for those with programs,
+/// everything else for the others.
 fn is_syslog(block: &[u8]) -> bool {
     header::parse(block.split(|b| *b == b'\n').next().unwrap_or_default()).is_some()
 }
