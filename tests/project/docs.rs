@@ -171,7 +171,16 @@ fn run_examples(page: &Page) -> (usize, usize) {
         if block.text.lines().any(|line| line.starts_with("nft ")) {
             assert_eq!(skeleton(&said), skeleton(&shown.text), "{place}:\n{said}");
         } else {
-            assert_eq!(masked(&said), masked(&shown.text), "{place}:\n{said}");
+            let mut texts = [masked(&said), masked(&shown.text)];
+            if block.text.contains("mef bans") {
+                // The newest first: which that is depends on where a second ends.
+                texts = texts.map(|text| {
+                    let mut lines: Vec<&str> = text.lines().collect();
+                    lines.sort_unstable();
+                    lines.join("\n")
+                });
+            }
+            assert_eq!(texts[0], texts[1], "{place}:\n{said}");
         }
     }
     (ran, compared)
