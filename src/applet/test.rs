@@ -176,7 +176,7 @@ pub(super) fn report(loaded: &Loaded, output: &mut Output<'_>) {
 }
 
 /// As many rules as one detector takes, all with programs or all without.
-struct RuleGroup {
+struct DetectorGroup {
     /// The number of its first.
     first: usize,
     len: usize,
@@ -188,13 +188,13 @@ fn groups(
     own: &[ServiceRule],
     rules: Vec<DetectRule>,
     rehearse: &mut dyn FnMut(&[ServiceRule], Vec<DetectRule>) -> Rehearsal,
-) -> Vec<RuleGroup> {
+) -> Vec<DetectorGroup> {
     let (mut groups, mut rules) = (Vec::new(), rules.into_iter());
     for kind in own.chunk_by(|a, b| a.programs.is_empty() == b.programs.is_empty()) {
         for some in kind.chunks(MAX_RULES) {
-            let first = groups.last().map_or(0, |last: &RuleGroup| last.first + last.len);
+            let first = groups.last().map_or(0, |last: &DetectorGroup| last.first + last.len);
             let rehearsal = rehearse(some, rules.by_ref().take(some.len()).collect());
-            groups.push(RuleGroup { first, len: some.len(), rehearsal });
+            groups.push(DetectorGroup { first, len: some.len(), rehearsal });
         }
     }
     groups
@@ -202,7 +202,7 @@ fn groups(
 
 /// One run over the files.
 struct TestRun<'a> {
-    groups: Vec<RuleGroup>,
+    groups: Vec<DetectorGroup>,
     report: TestReport<'a>,
     /// The rules that read the files.
     own: &'a [ServiceRule],
@@ -235,7 +235,7 @@ impl TestRun<'_> {
         let before = *lines;
         *lines += u64::try_from(crate::sys::count::newlines(block)).unwrap_or(0);
         let syslog = is_syslog(block);
-        for RuleGroup { first, len, rehearsal } in groups {
+        for DetectorGroup { first, len, rehearsal } in groups {
             let wanted = bits(own.iter().skip(*first).take(*len), |rule| {
                 own.len() == 1 || rule.programs.is_empty() != syslog
             });

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! `mef test` on the journal: its files, or what `journalctl` has printed of it.
 
-use super::{RuleGroup, TestRun, bits};
+use super::{DetectorGroup, TestRun, bits};
 use crate::applet::output::{Output, OutputError};
 use crate::base::bytes::find;
 use crate::base::program::Program;
@@ -89,7 +89,7 @@ impl TestRun<'_> {
         let TestRun { groups, report, own, lines, .. } = self;
         *lines += 1;
         groups.iter_mut().for_each(|group| group.rehearsal.set_time(header.stamp));
-        for RuleGroup { first, len, rehearsal } in groups {
+        for DetectorGroup { first, len, rehearsal } in groups {
             for (n, rule) in own.iter().skip(*first).take(*len).enumerate() {
                 let Some(program) = rule.programs.iter().find(|p| kin(unit, stem(p))) else { continue };
                 // The unit's own word is journald's; which of its programs it was is not known.
@@ -109,7 +109,7 @@ impl TestRun<'_> {
     /// A record for the rules of a group whose bits are set.
     fn record(&mut self, group: usize, wanted: u64, record: &LogRecord<'_>) {
         let TestRun { groups, report, lines, .. } = self;
-        if let Some(RuleGroup { first, rehearsal, .. }) = groups.get_mut(group).filter(|_| wanted != 0) {
+        if let Some(DetectorGroup { first, rehearsal, .. }) = groups.get_mut(group).filter(|_| wanted != 0) {
             rehearsal.record(wanted, record, &mut |event| report.event(*first, *lines, &event));
         }
     }
