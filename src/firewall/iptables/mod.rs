@@ -247,7 +247,8 @@ impl Fallback {
     fn ensure(&mut self) -> Result<Mark, Failure> {
         match self.look()? {
             Some(mark) => Ok(mark),
-            None => self.make(false),
+            // Who makes bans by hand knows nothing of packets; the daemon does.
+            None => self.make(packets::parts(&self.options, Capabilities::NONE) != 0),
         }
     }
 
