@@ -47,6 +47,9 @@ fn hash(one: u32) -> usize {
 
 impl ShadowingRule {
     pub(super) fn add(&mut self, short: Short, rule: RuleStatement) {
+        if short.asks & COVERS_NOTHING != 0 {
+            return;
+        }
         let place = u32::try_from(self.rules.len()).unwrap_or(u32::MAX);
         let mut before = NONE;
         match short.port_key().or(short.src_key()) {
@@ -94,6 +97,8 @@ impl Short {
 
 const ASKS_SRC: u8 = 1;
 const ASKS_DPORT: u8 = 2;
+/// It covers no other rule for sure.
+const COVERS_NOTHING: u8 = 32;
 /// One item that is a range, so that `src` or `port` alone tells it.
 const ONE_SRC: u8 = 64;
 const ONE_DPORT: u8 = 128;
@@ -115,7 +120,7 @@ pub(super) fn short(place: StatementPlace, rule: &RuleStatement) -> Short {
         (8, !rule.sport.is_empty()),
         (16, rule.only_family().is_some()),
         // Nothing is covered for sure by what a limit lets through, or by a rule that goes on.
-        (32, covers_nothing(rule)),
+        (COVERS_NOTHING, covers_nothing(rule)),
     ] {
         asks |= if is { bit } else { 0 };
     }
@@ -139,7 +144,7 @@ pub(super) fn short(place: StatementPlace, rule: &RuleStatement) -> Short {
 fn may_cover(a: &Short, b: &Short) -> bool {
     let both = a.asks & b.asks;
     // Neither a limit nor anything that `b` leaves open.
-    a.asks & (!b.asks & 31 | 32) == 0
+    a.asks & (!b.asks & 31 | COVERS_NOTHING) == 0
         && (both & ONE_SRC == 0 || a.src == b.src)
         && (both & ONE_DPORT == 0 || a.port == b.port)
         && a.dir == b.dir
