@@ -28,6 +28,7 @@ use crate::firewall::ipset::message::{Command, Elem, Header, Key, SetSpec, Type}
 use nix::errno::Errno;
 use restore::Via;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 use text::{family_name, set_name};
 
 /// Where bans are kept, for people.
@@ -121,7 +122,13 @@ struct Registry {
     mark: Option<Mark>,
     scopes: Vec<(Scope, SetKind)>,
     lists: Vec<lists::Registered>,
+    /// A comment is being written.
+    has_blank: bool,
 }
+
+/// How often and after how long a comment that is being written is asked for again.
+const BLANK_TRIES: u32 = 20;
+const BLANK_PAUSE: Duration = Duration::from_millis(1);
 
 /// The way to both.
 pub struct Fallback {
@@ -190,10 +197,24 @@ impl Fallback {
         }
     }
 
+    /// What is registered. While somebody writes a comment anew there is none for a moment: then once more.
     fn registry(&mut self) -> Result<Registry, Failure> {
+        let mut registry = self.registry_now()?;
+        for _ in 0..BLANK_TRIES {
+            if !registry.has_blank {
+                break;
+            }
+            std::thread::sleep(BLANK_PAUSE);
+            registry = self.registry_now()?;
+        }
+        Ok(registry)
+    }
+
+    fn registry_now(&mut self) -> Result<Registry, Failure> {
         let found = std::cell::RefCell::new(Registry::default());
         self.sets.elements(MADE, &mut || *found.borrow_mut() = Registry::default(), &mut |elem| {
             let mut found = found.borrow_mut();
+            found.has_blank |= elem.comment.is_empty();
             if let Some(mark) = Mark::read(elem.comment) {
                 found.mark = Some(mark);
             } else if let Some(scope) = read_scope(elem.comment) {
@@ -307,7 +328,9 @@ impl Fallback {
         if with_packets && mark.parts & packets::SCAN != 0 {
             self.calm()?;
         }
-        self.register(MARK, &mark.write())?;
+        if former != Some(mark) {
+            self.register(MARK, &mark.write())?;
+        }
         self.mark = Some(mark);
         self.settle()?;
         Ok(mark)
