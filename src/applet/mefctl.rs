@@ -163,7 +163,7 @@ fn fix(args: &[&str], setup: Option<MefctlCommand>, output: &mut Output<'_>) -> 
         };
         return setup(&["--upgrade"], output);
     }
-    let found = check::run(&[], output);
+    let found = check::everything(output);
     writeln!(output.out)?;
     status::run(&[], output).and(found)
 }
