@@ -55,7 +55,10 @@ own() {
     cp /etc/mef/mef.conf /root/mef.conf
     mkdir -p /etc/mef/rules.d /srv/bans /usr/local/bin
     sed -i 's/^\[global\]/&\non_ban=\/usr\/local\/bin\/hook\nban_log_enabled=true/' /etc/mef/mef.conf
-    systemctl reload mef.service
+    # The first program and the log of bans are what the daemon has given up.
+    systemctl restart mef.service
+    check "it runs with a program" wait_for runs
+    check "Landlock holds, too" fails sh -c 'mef status | grep "without Landlock"'
     peer=192.0.2.1
     hook 'echo "$MEF_ADDR" >/var/lib/mef/hooked'
     check "a program runs at a ban" wait_for grep -q 192.0.2.1 /var/lib/mef/hooked
