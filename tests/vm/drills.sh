@@ -93,7 +93,7 @@ stop_daemon
 # shellcheck disable=SC3045 # busybox has it
 (ulimit -v 3072; exec mef daemon --foreground) 2>>/var/log/daemon &
 daemon=$!
-check "the daemon starts in 3 MB of address space" wait_for 30 test -S /run/mef/mef.sock
+check "the daemon starts in 3 MB of address space" wait_for 30 answers
 check "an attacker is banned by it" drill 198.51.100.11
 check "a command does its work in 2.5 MB" sh -c 'ulimit -v 2560; mef ban 198.51.100.12'
 check "the daemon lives" kill -0 "$daemon"

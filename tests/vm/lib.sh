@@ -36,12 +36,15 @@ wait_for() {
     done
 }
 
+# answers: the daemon does. It has its socket before it has its sources; it answers when it reads them.
+answers() { mef status | grep -q '^daemon  *runs'; }
+
 # start_daemon: with the configuration that is in /etc/mef; its words go to /var/log/daemon.
 start_daemon() {
     mkdir -p /etc/mef/whitelist /etc/mef/blacklist
     mef daemon --foreground 2>>/var/log/daemon &
     daemon=$!
-    wait_for 60 test -S /run/mef/mef.sock
+    wait_for 60 answers
 }
 
 stop_daemon() {
