@@ -154,7 +154,8 @@ fn four_parts_of_a_wider_network_ban_it_unless_somebody_in_it_is_allowed() {
     let daemon = net.daemon("again");
     net.append(LOG, line("1:3") + &["2:0", "2:1", "2:2", "2:3", "2:4"].map(line).concat());
     net.mark(LOG);
-    assert!(net.in_set("bannet6", "2001:db8:1:ff::1".parse().unwrap()));
+    // What follows from bans comes after them.
+    wait_until("the ban of the /56", || net.in_set("bannet6", "2001:db8:1:ff::1".parse().unwrap()));
     assert!(!net.in_set("bannet6", "2001:db8:1:100::1".parse().unwrap()));
     let row = net.ban_of("2001:db8:1::/56");
     assert_eq!(
@@ -162,13 +163,14 @@ fn four_parts_of_a_wider_network_ban_it_unless_somebody_in_it_is_allowed() {
         ("four of its parts were banned", "app")
     );
     assert!(!net.in_set("bannet6", "2001:db8:2::1".parse().unwrap()));
-    let said = net.said("again");
     let spared = "2001:db8:2::/56 is not banned after 1 hit: it is on the allow list";
+    net.wait_said("again", spared);
+    let said = net.said("again");
     assert_eq!(said.matches(spared).count(), 1, "{said}");
     // Of each of three more /56 one part: with the first they are four parts of the /48.
     net.append(LOG, ["1:100", "1:200", "1:300"].map(line).concat());
     net.mark(LOG);
-    assert!(net.in_set("bannet6", "2001:db8:1:ffff::1".parse().unwrap()), "{:?}", net.banned());
+    wait_until("the ban of the /48", || net.in_set("bannet6", "2001:db8:1:ffff::1".parse().unwrap()));
     assert!(!net.banned().contains(&"2001:db8:1::/56".to_owned()), "it is a part of what is banned");
     net.stop(daemon);
     let before = ends(&net);
