@@ -18,7 +18,7 @@ use crate::sys::fs as files;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Where mef.conf is.
 pub const DEFAULT_PATH: &str = "/etc/mef/mef.conf";
@@ -123,17 +123,20 @@ pub fn load(conf: &Path, check: &mut dyn FnMut(&mut ServiceRule, &mut Vec<Proble
     loaded
 }
 
+/// Where a rule of this name stands, if it is in a file: in webscan_dir if that alone has it.
+#[must_use]
+pub fn rule_file(settings: &Settings, name: &str) -> PathBuf {
+    let in_dir = |dir: &str| Path::new(dir).join([name, ".conf"].concat());
+    let (path, scan) = (in_dir(&settings.rules_dir), in_dir(&settings.webscan_dir));
+    if scan.exists() && !path.exists() { scan } else { path }
+}
+
 /// The texts of one rule, by the path of its file or by the name of a rule in `settings.rules_dir` or of a
 /// built-in one: what ships, and the files. Nothing is there when none is; what cannot be read is a problem.
 fn texts_of(loaded: &mut Loaded, rule: &str) -> (String, Option<String>, Vec<Own>) {
     let path = match rule.contains('/') {
         true => Path::new(rule).to_owned(),
-        false => {
-            let in_dir = |dir: &str| Path::new(dir).join([rule, ".conf"].concat());
-            let scan = in_dir(&loaded.settings.webscan_dir);
-            let path = in_dir(&loaded.settings.rules_dir);
-            if scan.exists() && !path.exists() { scan } else { path }
-        }
+        false => rule_file(&loaded.settings, rule),
     };
     let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
     let mut own = Vec::new();

@@ -8,7 +8,7 @@ use crate::applet::output::{OutputError, failed};
 use crate::ban::{AllowEntry, FLOODS, SCANS};
 use crate::base::clock::Wall;
 use crate::base::range::{Range, merge, split};
-use crate::config::{ListKind, Settings, builtin_text};
+use crate::config::{ListKind, Settings, builtin_text, net, rule_file};
 use crate::control::client::ControlClient;
 use crate::control::proto::{OffenderLine, Request};
 use crate::enforce::scope_text;
@@ -17,7 +17,6 @@ use crate::state::journal::JournalEvent;
 use crate::state::record::{BanRecord, JournalRecord};
 use crate::sys::clock;
 use crate::sys::host::Protected;
-use std::path::Path;
 
 /// Findings of one kind that are kept; of what is more only the number.
 const MOST: usize = 20;
@@ -279,13 +278,7 @@ impl Facts {
         let Some(mut daemon) = daemon else { return };
         let Ok(Some(answer)) = DaemonAnswer::get(&mut daemon, &Request::Top) else { return };
         let all = answer.offenders.iter().filter_map(|line| OffenderLine::read(line));
-        let mut mine = all.filter(|o| {
-            o.addr
-                .parse::<ipnet::IpNet>()
-                .map(Range::from)
-                .or_else(|_| o.addr.parse().map(|a: std::net::IpAddr| Range::from(a)))
-                .is_ok_and(|addr| addr.meets(&self.range))
-        });
+        let mut mine = all.filter(|o| net(o.addr).is_ok_and(|net| Range::from(net).meets(&self.range)));
         self.counted = mine.next().map(|o| (o.rule.to_owned(), [o.hits, o.maxretry, o.age]));
     }
 
@@ -350,12 +343,9 @@ fn place(settings: &Settings, rule: &str) -> String {
         let keys = if rule == SCANS { "ps_* in mef.conf" } else { "ddos_* in mef.conf" };
         return format!("by the kernel, {keys}");
     }
-    let file = |end: &str| {
-        let path = Path::new(&settings.rules_dir).join([rule, end].concat());
-        path.exists().then(|| path.display().to_string())
-    };
-    match file(".local").or_else(|| file(".conf")) {
-        Some(path) => path,
+    let path = rule_file(settings, rule);
+    match [path.with_extension("local"), path].into_iter().find(|path| path.exists()) {
+        Some(path) => path.display().to_string(),
         None if builtin_text(rule).is_some() => "shipped with mef".to_owned(),
         None if settings.zones.iter().any(|zone| rule.ends_with(&zone.key)) => "rbl_* in mef.conf".to_owned(),
         None => "no longer there".to_owned(),
