@@ -303,7 +303,13 @@ fn permanently_banned(guard: &mut dyn View, ranges: &[Range]) -> Result<Vec<Rang
             found.push(ban.addr);
         }
     };
-    guard.list(&mut each).map_err(failed)?;
+    match ranges {
+        [] => Ok(()),
+        // One is looked up, however many others are banned.
+        [one] => guard.bans_of(one, &mut each),
+        _ => guard.list(&mut each),
+    }
+    .map_err(failed)?;
     Ok(found)
 }
 
