@@ -83,6 +83,25 @@ configure() {
         sed -e 's/^enabled=.*/enabled=true/' -e 's/^source=.*/source=file/' -e "s|^files=.*|files=$2|" \
             -e '/^\[rule\]/a same_user=0' "$rules/sshd.conf" >"$1/rules.d/sshd.conf"
 }
+
+# make_sender: who sends packets to this host, from a namespace of its own: the process $sender, and `within`
+# to do something there. Both ends of the link have $mac.
+# shellcheck disable=SC2154 # $here is the section's own
+make_sender() {
+    unshare --net sleep infinity &
+    sender=$!
+    until within ip link show lo >"$here/out" 2>&1 && [ "$(readlink "/proc/$sender/ns/net")" != \
+        "$(readlink /proc/self/ns/net)" ]; do :; done
+    ip link add outside type veth peer name outside netns "$sender"
+    mac=02:00:00:00:00:01
+    ip link set outside address "$mac" up
+    ip addr add 192.0.2.1/24 dev outside
+    ip route add default via 192.0.2.2
+    within ip link set outside up
+    within ip addr add 192.0.2.2/24 dev outside
+    within ip neigh replace 192.0.2.1 lladdr "$mac" dev outside nud permanent
+}
+within() { nsenter --net="/proc/$sender/ns/net" "$@"; }
 rules=$(dirname "${BASH_SOURCE[0]}")/../../rootfs/etc/mef/rules.d
 
 # What somebody might search an sshd log for by hand. These only count lines: no address, no header, no

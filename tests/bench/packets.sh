@@ -8,19 +8,7 @@ configure "$here"
 daemon=("$MEF_BIN" daemon --foreground --config "$here/mef.conf")
 
 # The sender has a namespace of its own.
-unshare --net sleep infinity &
-sender=$!
-within() { nsenter --net="/proc/$sender/ns/net" "$@"; }
-until within ip link show lo >"$here/out" 2>&1 && [ "$(readlink "/proc/$sender/ns/net")" != \
-    "$(readlink /proc/self/ns/net)" ]; do :; done
-ip link add outside type veth peer name outside netns "$sender"
-mac=02:00:00:00:00:01
-ip link set outside address "$mac" up
-ip addr add 192.0.2.1/24 dev outside
-ip route add default via 192.0.2.2
-within ip link set outside up
-within ip addr add 192.0.2.2/24 dev outside
-within ip neigh replace 192.0.2.1 lladdr "$mac" dev outside nud permanent
+make_sender
 for file in /proc/sys/net/ipv4/conf/{all,outside}/rp_filter; do echo 0 >"$file"; done
 
 "$MEF_BENCH" list plain "$bans" >"$here/bans"

@@ -1,8 +1,39 @@
-//! What `mef bans --json` says, read by a parser of our own: the form is a promise to other programs.
+//! Bans as the kernel is given them, and what `mef bans --json` says of them, read by a parser of our own:
+//! the form is a promise to other programs.
 
 use super::Net;
+use mef::ban::{Ban, Scope};
+use mef::base::clock::Span;
+use mef::base::range::Range;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+
+/// An address, a network or a range.
+#[must_use]
+pub fn range(text: &str) -> Range {
+    match text.split_once('-') {
+        Some((a, b)) => Range::new(a.parse().unwrap(), b.parse().unwrap()).unwrap(),
+        None if text.contains('/') => Range::from(text.parse::<ipnet::IpNet>().unwrap()),
+        None => Range::from(ipnet::IpNet::from(text.parse::<IpAddr>().unwrap())),
+    }
+}
+
+/// A ban that begins now.
+#[must_use]
+pub fn a_ban<'a>(addr: &str, scope: &'a Scope, time: Span) -> Ban<'a> {
+    Ban {
+        addr: range(addr),
+        scope,
+        time,
+        age: 0,
+        rule: "test",
+        hits: 5,
+        reason: "",
+        bans: 1,
+        starts: &[],
+        line: "",
+    }
+}
 
 /// The value of a member.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! What every backend has to do, each body over all of them, in a network namespace of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
+use crate::common::bans::{a_ban, range};
 use mef::ban::{Allowed, Ban, BanEntry, BanOutcome, Damage, ListId, Options, Repeat, Scope, Transports};
 use mef::base::clock::{Span, Wall};
 use mef::base::range::{Family, Range};
@@ -29,29 +30,6 @@ fn over_all(body: fn(&str, Open)) {
 
 fn plain(open: Open) -> Box<dyn Backend> {
     open(Options::default(), Allowed::default())
-}
-
-fn range(text: &str) -> Range {
-    match text.split_once('-') {
-        Some((a, b)) => Range::new(a.parse().unwrap(), b.parse().unwrap()).unwrap(),
-        None if text.contains('/') => Range::from(text.parse::<ipnet::IpNet>().unwrap()),
-        None => Range::from(ipnet::IpNet::from(text.parse::<std::net::IpAddr>().unwrap())),
-    }
-}
-
-fn a_ban<'a>(addr: &str, scope: &'a Scope, time: Span) -> Ban<'a> {
-    Ban {
-        addr: range(addr),
-        scope,
-        time,
-        age: 0,
-        rule: "test",
-        hits: 5,
-        reason: "",
-        bans: 1,
-        starts: &[],
-        line: "",
-    }
 }
 
 fn outcome(guard: &mut dyn Backend, addr: &str, time: Span, repeat: Repeat) -> BanOutcome {

@@ -1,6 +1,7 @@
 //! The guard table against the real kernel, each test in a network namespace of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
+use crate::common::bans::{a_ban, range};
 use mef::ban::{Ban, BanOutcome, Options, Repeat, Scope, Transports};
 use mef::base::clock::Span;
 use mef::base::range::Range;
@@ -22,29 +23,6 @@ fn nft(args: &[&str]) -> String {
     assert!(out.status.success(), "nft {args:?}: {}", String::from_utf8_lossy(&out.stderr));
     // nft 1.1 names the burst of a limit also where that is the default.
     String::from_utf8(out.stdout).unwrap().replace(" burst 5 packets", "")
-}
-
-fn range(text: &str) -> Range {
-    match text.split_once('-') {
-        Some((a, b)) => Range::new(a.parse().unwrap(), b.parse().unwrap()).unwrap(),
-        None if text.contains('/') => Range::from(text.parse::<ipnet::IpNet>().unwrap()),
-        None => Range::from(ipnet::IpNet::from(text.parse::<std::net::IpAddr>().unwrap())),
-    }
-}
-
-fn a_ban<'a>(addr: &str, scope: &'a Scope, time: Span) -> Ban<'a> {
-    Ban {
-        addr: range(addr),
-        scope,
-        time,
-        age: 0,
-        rule: "test",
-        hits: 5,
-        reason: "",
-        bans: 1,
-        starts: &[],
-        line: "",
-    }
 }
 
 fn ban(guard: &mut Guard, addr: &str, time: Span) {
