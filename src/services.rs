@@ -19,13 +19,22 @@ use writer::{Writer, writer};
 /// # Errors
 /// Every pattern that cannot be compiled, with its place.
 pub fn compile(rule: &ServiceRule) -> Result<DetectRule, Vec<Problem>> {
+    read(rule, &mut Vec::new())
+}
+
+/// Likewise; a rule that has no errors may have `warnings`.
+fn read(rule: &ServiceRule, warnings: &mut Vec<Problem>) -> Result<DetectRule, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut pattern = |text: &Spanned, need_ip| {
         let compiled = Pattern::new(&text.text, need_ip);
         let compiled = compiled.map_err(|e| problems.push(text.problem(e.at, e.what, e.hint))).ok()?;
         match writer(&text.text, &rule.programs) {
             Writer::Own(message) => Pattern::new(&message, need_ip).ok().or(Some(compiled)),
-            Writer::None | Writer::Other => Some(compiled),
+            Writer::None => Some(compiled),
+            Writer::Other => {
+                warnings.push(of_another(text));
+                Some(compiled)
+            }
         }
     };
     let fail: Vec<_> =
@@ -47,17 +56,13 @@ pub fn compile(rule: &ServiceRule) -> Result<DetectRule, Vec<Problem>> {
     Ok(DetectRule { name: rule.name.as_str().into(), programs, headless, fail, ignore, success, webscan })
 }
 
-/// Patterns that will hardly match, since they begin with a writer that is not of `programs=`.
-fn of_others(rule: &ServiceRule) -> impl Iterator<Item = Problem> {
-    let fail = rule.fail.iter().map(|(text, _)| text);
-    let all = fail.chain(&rule.ignore).chain(&rule.success);
-    all.filter(|text| writer(&text.text, &rule.programs) == Writer::Other).map(|text| {
-        let what = "the pattern begins like lines of a program that programs= does not name";
-        let hint =
-            "patterns see what stands behind PROGRAM[PID]: begin there, or name the program in programs=";
-        let whole = 0..text.text.len();
-        Problem { severity: Severity::Warning, ..text.problem(whole, what.into(), hint.into()) }
-    })
+/// What is wrong with a pattern that will hardly match, since it begins with a writer that is not of
+/// `programs=`.
+fn of_another(text: &Spanned) -> Problem {
+    let what = "the pattern begins like lines of a program that programs= does not name";
+    let hint = "patterns see what stands behind PROGRAM[PID]: begin there, or name the program in programs=";
+    let whole = 0..text.text.len();
+    Problem { severity: Severity::Warning, ..text.problem(whole, what.into(), hint.into()) }
 }
 
 /// When a rule has had enough of somebody. Where no pattern knows a name or a path nobody is spared.
@@ -73,12 +78,18 @@ pub fn limits(rule: &ServiceRule, compiled: &DetectRule) -> Limits {
     }
 }
 
+/// Compiles a rule, and adds what is wrong with its patterns.
+fn compiled(rule: &ServiceRule, problems: &mut Vec<Problem>) -> Option<DetectRule> {
+    let mut warnings = Vec::new();
+    let result = read(rule, &mut warnings);
+    let (compiled, more) = result.map_or_else(|errors| (None, errors), |rule| (Some(rule), warnings));
+    problems.extend(more);
+    compiled
+}
+
 /// For `config::load`: adds what is wrong with a rule's patterns.
 pub fn check(rule: &mut ServiceRule, problems: &mut Vec<Problem>) {
-    match compile(rule) {
-        Ok(_) => problems.extend(of_others(rule)),
-        Err(more) => problems.extend(more),
-    }
+    compiled(rule, problems);
 }
 
 /// Rules of the daemon, each compiled while its file is read: so no text of a pattern outlives that.
@@ -90,13 +101,7 @@ impl Compiled {
     /// anything.
     pub fn add(&mut self, rule: &mut ServiceRule, problems: &mut Vec<Problem>) {
         if on(rule).0 {
-            match compile(rule) {
-                Ok(compiled) => {
-                    problems.extend(of_others(rule));
-                    self.0.push(compiled);
-                }
-                Err(more) => problems.extend(more),
-            }
+            self.0.extend(compiled(rule, problems));
         } else {
             rule.enabled = Enabled::False;
         }

@@ -68,10 +68,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     let from = since.map_or(Wall(0), |secs| Wall(now.0.saturating_sub(secs.into())));
     let widths = Cell::new([7, 4]);
     let wanted = |event: &JournalEvent<'_>| {
-        let rule = match event.record {
-            JournalRecord::Ban(entry) => Some(entry.rule),
-            _ => None,
-        };
+        let rule = ban(event).map(|entry| entry.rule);
         let is_wanted = event.at >= from
             && range.is_none_or(|range| range.meets(&Range::from(event.addr())))
             && args.rule.as_deref().is_none_or(|name| rule.is_some_and(|rule| rule_name(rule) == name));

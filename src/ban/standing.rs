@@ -30,6 +30,15 @@ pub struct Ban<'a> {
     pub line: &'a str,
 }
 
+impl<'a> Ban<'a> {
+    /// One for what bare packets did, which begins now: of all ports, and nothing is remembered of it.
+    #[must_use]
+    pub fn for_packets(addr: Range, time: Span, rule: &'a str, hits: u32) -> Ban<'a> {
+        let scope = const { &Scope::ALL };
+        Ban { addr, scope, time, age: 0, rule, hits, reason: "", bans: 0, starts: &[], line: "" }
+    }
+}
+
 /// What a ban does where one is in force already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repeat {

@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! JSON text, one object a line (RFC 8259). Written only: nothing here is ever read back by mef.
+//! JSON text (RFC 8259): objects are written, one a line; of what others wrote, escapes in strings are read.
 
 use std::fmt::Write as _;
 
@@ -51,6 +51,38 @@ impl Object {
         quote(&mut self.text, key);
         self.text.push(':');
     }
+}
+
+/// The character that an escape in a string stands for, and its length; `text` begins behind the backslash.
+/// Half a surrogate pair is the replacement character. Nothing for what RFC 8259 does not know.
+#[must_use]
+pub fn escaped(text: &[u8]) -> Option<(char, usize)> {
+    let c = match text.first()? {
+        b'n' => '\n',
+        b't' => '\t',
+        b'r' => '\r',
+        b'b' => '\x08',
+        b'f' => '\x0c',
+        b'u' => return unicode(text.get(1..)?).map(|(c, len)| (c, len + 1)),
+        &byte @ (b'"' | b'\\' | b'/') => char::from(byte),
+        _ => return None,
+    };
+    Some((c, 1))
+}
+
+/// The same of `XXXX`, and of `XXXX\uXXXX` for a character beyond 16 bits.
+fn unicode(text: &[u8]) -> Option<(char, usize)> {
+    let unit = |digits: &[u8]| {
+        digits.iter().try_fold(0_u32, |n, &digit| Some(n << 4 | char::from(digit).to_digit(16)?))
+    };
+    let high = unit(text.get(..4)?)?;
+    if (0xd800..0xdc00).contains(&high)
+        && let Some(b"\\u") = text.get(4..6)
+        && let Some(low @ 0xdc00..0xe000) = text.get(6..10).and_then(unit)
+    {
+        return Some((char::from_u32(0x1_0000 + ((high - 0xd800) << 10 | (low - 0xdc00)))?, 10));
+    }
+    Some((char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER), 4))
 }
 
 impl Default for Object {

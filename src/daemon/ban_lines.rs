@@ -71,7 +71,12 @@ fn write_ports(line: &mut Line, entry: &BanLogEntry<'_>) -> std::fmt::Result {
         let comma = if i == 0 { "" } else { "," };
         if first == last { write!(line, "{comma}{first}")? } else { write!(line, "{comma}{first}-{last}")? }
     }
-    for (i, port) in entry.seen.iter().enumerate() {
+    write_seen(line, entry.seen)
+}
+
+/// ` seen=21,23,25`, if there is anything to tell.
+pub(super) fn write_seen(line: &mut Line, seen: &[u16]) -> std::fmt::Result {
+    for (i, port) in seen.iter().enumerate() {
         write!(line, "{}{port}", if i == 0 { " seen=" } else { "," })?;
     }
     Ok(())

@@ -207,7 +207,7 @@ impl Events {
                 write!(text, "ban {addr} rule={rule} hits={hits} permanent ports={shown} bans={bans}")
             }
         };
-        write_seen(&mut text, seen);
+        let _ = ban_lines::write_seen(&mut text, seen);
         let _ = write_reason(&mut text, reason);
         log::info!("{}", Raw(text.bytes()));
         let mono = clock::mono();
@@ -219,7 +219,7 @@ impl Events {
             let _ = write!(line, "{} ban {addr} rule={rule} hits={hits} for=", Stamp(now));
             let _ = write_time(&mut line, time);
             let _ = write!(line, " ports={shown} bans={bans}");
-            write_seen(&mut line, seen);
+            let _ = ban_lines::write_seen(&mut line, seen);
             let _ = write_reason(&mut line, reason);
             self.put(&mut line);
         }
@@ -330,13 +330,6 @@ fn write_time(line: &mut Line, time: Span) -> std::fmt::Result {
 /// The last part of a line, since it holds blanks.
 fn write_reason(line: &mut Line, reason: &str) -> std::fmt::Result {
     if reason.is_empty() { Ok(()) } else { write!(line, " reason={reason}") }
-}
-
-/// ` seen=21,23,25`, if there is anything to tell.
-fn write_seen(line: &mut Line, seen: &[u16]) {
-    for (i, port) in seen.iter().enumerate() {
-        let _ = write!(line, "{}{port}", if i == 0 { " seen=" } else { "," });
-    }
 }
 
 fn environment(now: Wall, facts: &[(&str, &str)]) -> Vec<String> {

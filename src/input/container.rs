@@ -5,6 +5,8 @@
 //! Engines cut long lines into pieces. A further piece begins where a client of the service may choose, with
 //! anything: it is no line, and is left out.
 
+use crate::base::json;
+
 /// Bytes in front of a place that tell whether a line ended there.
 pub const LOOK_BACK: usize = 1024;
 
@@ -30,8 +32,9 @@ impl ContainerLog {
         let line = before.strip_suffix(b"\n").unwrap_or(before);
         let line = line.rsplit(|&byte| byte == b'\n').next().unwrap_or_default();
         // Of a json-file the end of the line is enough: quotes in what was said have a backslash.
-        let json = || memchr::memmem::rfind(line, END).is_some_and(|at| line.get(..at).is_some_and(ends));
-        let ended = || cri(line).is_some_and(|(_, whole)| whole) || json();
+        let json_ended =
+            || memchr::memmem::rfind(line, END).is_some_and(|at| line.get(..at).is_some_and(ends));
+        let ended = || cri(line).is_some_and(|(_, whole)| whole) || json_ended();
         ContainerLog { goes_on: !before.is_empty() && !ended() }
     }
 
@@ -70,7 +73,7 @@ fn piece(line: &[u8], room: &mut [u8]) -> Option<Piece> {
         room.get_mut(..said.len())?.copy_from_slice(said);
         return Some(Piece { len: said.len(), ends });
     }
-    json(line.strip_prefix(BEGIN)?, room)
+    json_piece(line.strip_prefix(BEGIN)?, room)
 }
 
 /// `2026-11-26T02:10:00.123456789Z stdout F what was said`; whether the line ends with it.
@@ -89,13 +92,13 @@ fn cri(line: &[u8]) -> Option<(&[u8], bool)> {
 }
 
 /// Reads a string of JSON, up to its end and what an engine writes behind it.
-fn json(text: &[u8], room: &mut [u8]) -> Option<Piece> {
+fn json_piece(text: &[u8], room: &mut [u8]) -> Option<Piece> {
     let (mut at, mut len) = (0, 0);
     let mut ends = false;
     loop {
         let (c, width) = match text.get(at..)? {
             [b'"', ..] => break,
-            [b'\\', rest @ ..] => escaped(rest)?,
+            [b'\\', rest @ ..] => json::escaped(rest)?,
             [byte, ..] => {
                 // What is not escaped is UTF-8 as it stands.
                 *room.get_mut(len)? = *byte;
@@ -110,35 +113,6 @@ fn json(text: &[u8], room: &mut [u8]) -> Option<Piece> {
         at += 1 + width;
     }
     text.get(at..)?.starts_with(END).then_some(Piece { len: len - usize::from(ends), ends })
-}
-
-/// What stands behind a backslash, and how long that is.
-fn escaped(rest: &[u8]) -> Option<(char, usize)> {
-    let c = match rest.first()? {
-        b'n' => '\n',
-        b't' => '\t',
-        b'r' => '\r',
-        b'b' => '\x08',
-        b'f' => '\x0c',
-        b'u' => return unit(rest.get(1..)?).map(|(c, width)| (c, width + 1)),
-        &byte @ (b'"' | b'\\' | b'/') => char::from(byte),
-        _ => return None,
-    };
-    Some((c, 1))
-}
-
-/// Four hexadecimal digits, or twice that for one character beyond the first 65,536.
-fn unit(digits: &[u8]) -> Option<(char, usize)> {
-    let hex = |digits: &[u8]| u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
-    let first = hex(digits.get(..4)?)?;
-    if (0xd800..0xdc00).contains(&first)
-        && let Some(b"\\u") = digits.get(4..6)
-        && let Some(second @ 0xdc00..0xe000) = digits.get(6..10).and_then(hex)
-    {
-        let c = char::from_u32(0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00));
-        return Some((c.unwrap_or(char::REPLACEMENT_CHARACTER), 10));
-    }
-    Some((char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), 4))
 }
 
 #[cfg(test)]

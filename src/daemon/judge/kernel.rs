@@ -3,7 +3,7 @@
 
 use super::Judge;
 use super::report;
-use crate::ban::{Ban, FloodLimit, Scanner, Scope};
+use crate::ban::{Ban, FloodLimit, Scanner};
 use crate::base::clock::{Now, Span};
 use crate::base::range::Range;
 use crate::daemon::decide::Decision;
@@ -86,18 +86,7 @@ impl Judge {
             log::error!("{addr} is not banned for longer: {e}");
         }
         let time = Span::Secs(longer.unwrap_or(secs).into());
-        let ban = Ban {
-            addr,
-            scope: &Scope::ALL,
-            time,
-            age: 0,
-            rule,
-            hits,
-            reason: "",
-            bans,
-            starts: &[],
-            line: "",
-        };
+        let ban = Ban { bans, ..Ban::for_packets(addr, time, rule, hits) };
         self.counted.bans += 1;
         self.events.banned(now.wall, &BanEvent { seen: &scanner.ports, ..BanEvent::of(&ban) });
     }
@@ -140,19 +129,7 @@ impl Judge {
         if let Err(e) = self.enforcer.guard().ban_for_packets(&addr, secs, (&policy.name, hits)) {
             return log::error!("{addr} is not banned: {e}");
         }
-        let (time, rule) = (Span::Secs(secs), &*policy.name);
-        let ban = Ban {
-            addr,
-            scope: &Scope::ALL,
-            time,
-            age: 0,
-            rule,
-            hits,
-            reason: "",
-            bans: 0,
-            starts: &[],
-            line: "",
-        };
+        let ban = Ban::for_packets(addr, Span::Secs(secs), &policy.name, hits);
         policy.tally.ban(&addr, "");
         self.counted.bans += 1;
         self.events.banned(now.wall, &BanEvent::of(&ban));

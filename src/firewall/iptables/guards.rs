@@ -4,7 +4,7 @@
 use super::elems::{Held, host_key, plain};
 use super::packets::{self, Class, FLOOD, NEW, Parts, SCAN};
 use super::{Fallback, Mark, OURS, OURS_LIST, elems, rules, spec};
-use crate::ban::{BOGONS, Ban, Capabilities, Capability, Failure, PORT_MEMORY, Scanner, Scope, Standing};
+use crate::ban::{BOGONS, Ban, Capabilities, Capability, Failure, PORT_MEMORY, Scanner, Standing};
 use crate::base::clock::Span;
 use crate::base::net::{SINGLE, prefix};
 use crate::base::range::{Family, Range, merge};
@@ -247,18 +247,7 @@ impl Fallback {
         hits: u32,
     ) -> Result<(), Failure> {
         let time = Span::Secs(secs);
-        let ban = Ban {
-            addr: *addr,
-            scope: &Scope::ALL,
-            time,
-            age: 0,
-            rule,
-            hits,
-            reason: "",
-            line: "",
-            bans: 0,
-            starts: &[],
-        };
+        let ban = Ban::for_packets(*addr, time, rule, hits);
         let comment = elems::comment(&ban, clock::wall());
         let elem = Elem { key: host_key(addr), timeout: Some(elems::timeout(time)), comment: &comment };
         self.add(&name("scan_ban", self.class_of(addr)), &[elem])

@@ -4,6 +4,7 @@
 //! Finds the few fields that say who wrote it and what. No I/O.
 
 use crate::base::clock::Wall;
+use crate::base::json::escaped;
 use crate::input::{LogRecord, Sender, Written};
 
 /// What every entry has, and hardly anything else.
@@ -113,47 +114,17 @@ impl JsonText<'_> {
         loop {
             match self.next()? {
                 b'"' => return Some(out),
-                b'\\' => match self.next()? {
-                    b'n' => out.push(b'\n'),
-                    b't' => out.push(b'\t'),
-                    b'r' => out.push(b'\r'),
-                    b'b' => out.push(8),
-                    b'f' => out.push(12),
-                    b'u' => {
-                        let c = self.escaped()?;
+                b'\\' => match escaped(self.0) {
+                    Some((c, len)) => {
                         out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                        self.0 = self.0.get(len..)?;
                     }
-                    other => out.push(other),
+                    None if self.0.first() == Some(&b'u') => return None,
+                    None => out.push(self.next()?),
                 },
                 plain => out.push(plain),
             }
         }
-    }
-
-    /// The character of `\uXXXX`, behind the `u`; those beyond 16 bits come as two.
-    fn escaped(&mut self) -> Option<char> {
-        let high = self.hex()?;
-        if !(0xd800..0xdc00).contains(&high) {
-            return Some(char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER));
-        }
-        let mut ahead = JsonText(self.0);
-        let low = ahead.0.strip_prefix(b"\\u").and_then(|rest| {
-            ahead.0 = rest;
-            ahead.hex()
-        });
-        match low.filter(|low| (0xdc00..0xe000).contains(low)) {
-            Some(low) => {
-                self.0 = ahead.0;
-                char::from_u32(0x1_0000 + ((high - 0xd800) << 10 | (low - 0xdc00)))
-            }
-            None => Some(char::REPLACEMENT_CHARACTER),
-        }
-    }
-
-    fn hex(&mut self) -> Option<u32> {
-        let (digits, rest) = self.0.split_at_checked(4)?;
-        self.0 = rest;
-        digits.iter().try_fold(0, |n, &b| Some(n << 4 | char::from(b).to_digit(16)?))
     }
 
     /// A value and how many there are of it; the first one counts.
