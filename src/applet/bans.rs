@@ -4,6 +4,7 @@
 use super::args::parse;
 use super::columns;
 use super::context::{journal_to_read, settings};
+use super::history::rule_name;
 use super::output::{Output, OutputError};
 use super::target;
 use crate::ban::BanEntry;
@@ -15,7 +16,7 @@ use crate::config::Settings;
 use crate::enforce::{options, scope_text};
 use crate::firewall::view;
 use argh::FromArgs;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 const HEAD: [&str; COLUMNS] = ["ADDRESS", "RULE", "SINCE", "LEFT", "HITS", "DROPPED", "PORTS", "REASON"];
 const COLUMNS: usize = 8;
@@ -42,7 +43,7 @@ struct BansArgs {
     /// one JSON object per line
     #[argh(switch)]
     json: bool,
-    /// only those that this service rule made
+    /// only those that this service rule made; manual for those by hand
     #[argh(option, arg_name = "name")]
     rule: Option<String>,
     /// only those without an end
@@ -62,8 +63,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     let range = args.address.as_deref().map(|text| target::read(text, ipv6_prefix));
     let range = range.transpose().map_err(OutputError::Usage)?;
     let wanted = |e: &BanEntry<'_>| {
-        range.is_none_or(|range| range.meets(&e.addr))
-            && args.rule.as_deref().is_none_or(|rule| rule == e.rule)
+        args.rule.as_deref().is_none_or(|rule| rule == rule_name(e.rule))
             && (!args.permanent || e.left.is_none())
     };
     let now = crate::sys::clock::wall();
@@ -75,21 +75,25 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
         same.filter(|(_, of, _)| *of == scope).map(|(.., line)| line.as_str()).next().unwrap_or("")
     };
     let (mut rows, mut widths) = (Vec::new(), HEAD.map(str::len));
-    guard
-        .list(&mut |e| {
-            if !wanted(e) {
-                return;
-            }
-            let text = if args.json {
-                json(e, now.0, line_of(e))
-            } else {
-                let row = row(e, line_of(e));
-                widen(&mut widths, &row);
-                row.join(BETWEEN)
-            };
-            rows.push((e.age.unwrap_or(u64::MAX), text.into_boxed_str()));
-        })
-        .map_err(failed)?;
+    let mut each = |e: &BanEntry<'_>| {
+        if !wanted(e) {
+            return;
+        }
+        let text = if args.json {
+            json(e, now.0, line_of(e))
+        } else {
+            let row = row(e, line_of(e));
+            widen(&mut widths, &row);
+            row.join(BETWEEN)
+        };
+        rows.push((e.age.unwrap_or(u64::MAX), text.into_boxed_str()));
+    };
+    // One is looked up, however many others are banned.
+    let listed = match &range {
+        Some(range) => guard.bans_of(range, &mut each),
+        None => guard.list(&mut each),
+    };
+    listed.map_err(failed)?;
     // The newest first; those of one second by their addresses.
     rows.sort_by_key(|(age, _)| *age);
     if rows.is_empty() {
@@ -135,7 +139,7 @@ fn row(e: &BanEntry<'_>, log_line: &str) -> [String; COLUMNS] {
     let text = |text: &str| if text.is_empty() { "-".to_owned() } else { shown(text) };
     [
         e.addr.to_string(),
-        text(e.rule),
+        shown(rule_name(e.rule)),
         time(e.age, "-"),
         time(e.left, "permanent"),
         number((e.hits > 0).then_some(u64::from(e.hits))),
@@ -147,16 +151,24 @@ fn row(e: &BanEntry<'_>, log_line: &str) -> [String; COLUMNS] {
 
 /// A time for people: its two largest units.
 pub(super) fn about(secs: u64) -> String {
-    let parts = [(secs / 86_400, "d"), (secs / 3600 % 24, "h"), (secs / 60 % 60, "m"), (secs % 60, "s")];
-    let first = parts.iter().position(|(n, _)| *n > 0).unwrap_or(parts.len() - 1);
-    let shown: Vec<String> = parts
-        .iter()
-        .skip(first)
-        .take(2)
-        .filter(|(n, _)| *n > 0 || secs == 0)
-        .map(|(n, unit)| n.to_string() + unit)
-        .collect();
-    shown.join(" ")
+    About(secs).to_string()
+}
+
+/// The same where it is written.
+pub(super) struct About(pub(super) u64);
+
+impl fmt::Display for About {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secs = self.0;
+        let parts = [(secs / 86_400, "d"), (secs / 3600 % 24, "h"), (secs / 60 % 60, "m"), (secs % 60, "s")];
+        let first = parts.iter().position(|(n, _)| *n > 0).unwrap_or(parts.len() - 1);
+        let mut blank = "";
+        for (n, unit) in parts.iter().skip(first).take(2).filter(|(n, _)| *n > 0 || secs == 0) {
+            write!(f, "{blank}{n}{unit}")?;
+            blank = " ";
+        }
+        Ok(())
+    }
 }
 
 fn widen(widths: &mut [usize; COLUMNS], row: &[String; COLUMNS]) {

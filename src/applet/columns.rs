@@ -5,7 +5,7 @@ use crate::base::clock::Wall;
 use crate::base::utc;
 use crate::sys::{clock, stdio};
 use std::cell::Cell;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 
 /// Where a line is cut: at the width of the terminal, nowhere else.
@@ -24,6 +24,42 @@ pub(super) fn line(out: &mut dyn Write, text: &str, width: usize) -> io::Result<
     writeln!(out, "{}…", text.get(..end).unwrap_or(text).trim_end())
 }
 
+/// A line of a table, put together in place: long lists allocate nothing for their cells.
+#[derive(Default)]
+pub(super) struct TableRow {
+    text: String,
+    /// Where the cell begins that is being written.
+    cell: usize,
+}
+
+impl TableRow {
+    /// Writes more of the cell.
+    pub(super) fn put(&mut self, text: &dyn fmt::Display) {
+        let _ = write!(self.text, "{text}");
+    }
+
+    /// Ends the cell, which is so many characters wide.
+    pub(super) fn end(&mut self, width: usize) {
+        let used = self.text.get(self.cell..).map_or(0, |cell| cell.chars().count());
+        self.text.extend(std::iter::repeat_n(' ', width.saturating_sub(used) + 2));
+        self.cell = self.text.len();
+    }
+
+    /// A whole cell.
+    pub(super) fn cell(&mut self, text: &dyn fmt::Display, width: usize) {
+        self.put(text);
+        self.end(width);
+    }
+
+    /// Writes the line, cut to a width, and begins the next one.
+    pub(super) fn line(&mut self, out: &mut dyn Write, width: usize) -> io::Result<()> {
+        let written = line(out, &self.text, width);
+        self.text.clear();
+        self.cell = 0;
+        written
+    }
+}
+
 /// A moment for people, in the time zone of this host.
 pub(super) struct Local(pub(super) Wall);
 
@@ -33,8 +69,7 @@ impl fmt::Display for Local {
             return f.write_str("-");
         }
         let local = self.0.0.saturating_add_signed(offset(self.0).into());
-        let text = utc::Stamp(Wall(local)).to_string();
-        f.write_str(&text.trim_end_matches('Z').replace('T', " "))
+        utc::write_parts(f, Wall(local), [" ", ""])
     }
 }
 

@@ -2,22 +2,24 @@
 //! `mef history`: the bans and unbans of the past, from the ban journal.
 
 use super::args::parse;
-use super::bans::about;
-use super::columns::{self, Local};
+use super::bans::About;
+use super::columns::{self, Local, TableRow};
 use super::context::{journal_to_read, settings};
 use super::output::{Output, OutputError, failed};
 use super::target;
 use crate::ban::BY_HAND;
 use crate::base::clock::Wall;
 use crate::base::json::Object;
-use crate::base::line::shown;
+use crate::base::line::{SafeText, shown};
 use crate::base::range::Range;
 use crate::config::ago;
 use crate::state::journal::JournalEvent;
 use crate::state::record::{BanRecord, JournalRecord};
 use crate::sys::clock;
 use argh::FromArgs;
+use ipnet::IpNet;
 use std::cell::Cell;
+use std::fmt;
 use std::io::{self, Write};
 
 /// List the bans and unbans of the past, the newest first.
@@ -36,7 +38,7 @@ struct HistoryArgs {
     /// only the last 30m, 12h, 7d, or today
     #[argh(option, arg_name = "time")]
     since: Option<String>,
-    /// only bans by this service rule
+    /// only bans by this service rule; manual for those by hand
     #[argh(option, arg_name = "name")]
     rule: Option<String>,
     /// one JSON object per line
@@ -67,31 +69,35 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     let now = clock::wall();
     let from = since.map_or(Wall(0), |secs| Wall(now.0.saturating_sub(secs.into())));
     let widths = Cell::new([7, 4]);
+    let is_table = !args.json && !args.csv;
     let wanted = |event: &JournalEvent<'_>| {
-        let rule = ban(event).map(|entry| entry.rule);
+        let rule = ban(event).map(|entry| rule_name(entry.rule));
         let is_wanted = event.at >= from
             && range.is_none_or(|range| range.meets(&Range::from(event.addr())))
-            && args.rule.as_deref().is_none_or(|name| rule.is_some_and(|rule| rule_name(rule) == name));
-        if is_wanted && !args.json && !args.csv {
+            && args.rule.as_deref().is_none_or(|name| rule == Some(name));
+        if is_wanted && is_table {
             let [addr, name] = widths.get();
-            let rule = rule.map_or(0, |rule| rule_name(rule).len());
-            widths.set([addr.max(whom(event).len()), name.max(rule)]);
+            widths.set([addr.max(Whom(event).width()), name.max(rule.map_or(0, str::len))]);
         }
         is_wanted
     };
     let mut journal = journal_to_read(&settings, output)?;
-    let (mut count, width) = (0u64, columns::width());
+    let (mut count, mut row, width) = (0u64, TableRow::default(), columns::width());
     let mut each = |event: &JournalEvent<'_>| -> io::Result<()> {
+        let (out, is_first) = (&mut *output.out, count == 0);
         count += 1;
-        let out = &mut *output.out;
-        match (args.json, args.csv) {
-            (true, _) => writeln!(out, "{}", json(event)),
-            (_, true) if count == 1 => writeln!(out, "{CSV}").and_then(|()| csv(event, out)),
-            (_, true) => csv(event, out),
-            _ if count == 1 => head(widths.get(), width, out)
-                .and_then(|()| columns::line(out, &row(event, widths.get()), width)),
-            _ => columns::line(out, &row(event, widths.get()), width),
+        if args.json {
+            return writeln!(out, "{}", json(event));
         }
+        if args.csv {
+            return if is_first { writeln!(out, "{CSV}") } else { Ok(()) }.and_then(|()| csv(event, out));
+        }
+        if is_first {
+            head(widths.get(), &mut row);
+            row.line(out, width)?;
+        }
+        fill(event, widths.get(), &mut row);
+        row.line(out, width)
     };
     if let Some(journal) = &mut journal {
         let events = journal.events().map_err(failed)?;
@@ -106,7 +112,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
 const CSV: &str = "time,event,address,rule,since,until,hits,ports,bans,reason,line";
 
 /// The service rule of a ban, for people.
-fn rule_name(rule: &str) -> &str {
+pub(super) fn rule_name(rule: &str) -> &str {
     if rule.is_empty() { BY_HAND } else { rule }
 }
 
@@ -121,11 +127,29 @@ pub(super) fn word(event: &JournalEvent<'_>) -> &'static str {
 }
 
 /// Whom it is about.
-fn whom(event: &JournalEvent<'_>) -> String {
-    match event.record {
-        JournalRecord::Clear => "all".to_owned(),
-        JournalRecord::ClearTimed => "all timed".to_owned(),
-        _ => Range::from(event.addr()).to_string(),
+struct Whom<'a>(&'a JournalEvent<'a>);
+
+impl Whom<'_> {
+    /// Characters of it.
+    fn width(&self) -> usize {
+        match self.0.addr() {
+            // Of most the digits are counted: nothing has to be written for that.
+            IpNet::V4(net) if net.prefix_len() == 32 => {
+                let digits = |octet: &u8| 1 + usize::from(*octet > 9) + usize::from(*octet > 99);
+                3 + net.addr().octets().iter().map(digits).sum::<usize>()
+            }
+            _ => self.to_string().len(),
+        }
+    }
+}
+
+impl fmt::Display for Whom<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.record {
+            JournalRecord::Clear => f.write_str("all"),
+            JournalRecord::ClearTimed => f.write_str("all timed"),
+            _ => Range::from(self.0.addr()).fmt(f),
+        }
     }
 }
 
@@ -137,8 +161,15 @@ fn ban<'a>(event: &JournalEvent<'a>) -> Option<BanRecord<'a>> {
 }
 
 /// For how long a ban was made, from its beginning.
-pub(super) fn length(entry: &BanRecord<'_>) -> String {
-    entry.until.map_or("permanent".to_owned(), |until| about(until.0.saturating_sub(entry.since.0)))
+pub(super) struct Length<'a>(pub(super) &'a BanRecord<'a>);
+
+impl fmt::Display for Length<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.until {
+            Some(until) => About(until.0.saturating_sub(self.0.since.0)).fmt(f),
+            None => f.write_str("permanent"),
+        }
+    }
 }
 
 /// The ports of a ban as the kernel's list says them.
@@ -147,30 +178,43 @@ pub(super) fn ports<'a>(entry: &BanRecord<'a>) -> &'a str {
 }
 
 /// Reason and line, for people.
-pub(super) fn why(reason: &str, line: &str) -> String {
-    match (reason, line) {
-        ("", "") => "-".to_owned(),
-        (reason, "") => shown(reason),
-        ("", line) => shown(line),
-        (reason, line) => format!("{}: {}", shown(reason), shown(line)),
+pub(super) struct Reason<'a>(pub(super) &'a str, pub(super) &'a str);
+
+impl fmt::Display for Reason<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0, self.1) {
+            ("", "") => f.write_str("-"),
+            (text, "") | ("", text) => SafeText(text).fmt(f),
+            (reason, line) => write!(f, "{}: {}", SafeText(reason), SafeText(line)),
+        }
     }
 }
 
-fn head([addr, rule]: [usize; 2], width: usize, out: &mut dyn Write) -> io::Result<()> {
-    let text = format!(
-        "{:<19}  {:<9}  {:<addr$}  {:<rule$}  {:<9}  {:>5}  {:<6}  LINE",
-        "WHEN", "EVENT", "ADDRESS", "RULE", "FOR", "HITS", "PORTS"
-    );
-    columns::line(out, &text, width)
+/// Widths of what has the same on every host.
+const WHEN: usize = 19;
+const EVENT: usize = 9;
+
+fn head([addr, rule]: [usize; 2], row: &mut TableRow) {
+    let names = ["WHEN", "EVENT", "ADDRESS", "RULE", "FOR", " HITS", "PORTS", "LINE"];
+    for (name, width) in names.iter().zip([WHEN, EVENT, addr, rule, EVENT, 5, 6, 0]) {
+        row.cell(name, width);
+    }
 }
 
-fn row(event: &JournalEvent<'_>, [addr, rule]: [usize; 2]) -> String {
-    let (when, what, whom) = (Local(event.at).to_string(), word(event), whom(event));
-    let Some(entry) = ban(event) else { return format!("{when:<19}  {what:<9}  {whom}") };
-    let (name, time, hits) = (shown(rule_name(entry.rule)), length(&entry), entry.hits);
-    let hits = if hits > 0 { hits.to_string() } else { "-".to_owned() };
-    let (ports, why) = (shown(ports(&entry)), why(entry.reason, event.line));
-    format!("{when:<19}  {what:<9}  {whom:<addr$}  {name:<rule$}  {time:<9}  {hits:>5}  {ports:<6}  {why}")
+fn fill(event: &JournalEvent<'_>, [addr, rule]: [usize; 2], row: &mut TableRow) {
+    row.cell(&Local(event.at), WHEN);
+    row.cell(&word(event), EVENT);
+    row.cell(&Whom(event), addr);
+    let Some(entry) = ban(event) else { return };
+    row.cell(&SafeText(rule_name(entry.rule)), rule);
+    row.cell(&Length(&entry), EVENT);
+    match entry.hits {
+        0 => row.put(&"    -"),
+        hits => row.put(&format_args!("{hits:>5}")),
+    }
+    row.end(5);
+    row.cell(&SafeText(ports(&entry)), 6);
+    row.put(&Reason(entry.reason, event.line));
 }
 
 fn json(event: &JournalEvent<'_>) -> String {
@@ -179,7 +223,7 @@ fn json(event: &JournalEvent<'_>) -> String {
     let object = Object::new()
         .number("time", Some(event.at.0).filter(|at| *at > 0))
         .text("event", word(event))
-        .text("address", whom(event).as_str());
+        .word("address", &Whom(event));
     let Some(entry) = entry else { return object.finish() };
     object
         .text("rule", some(entry.rule))
@@ -194,7 +238,7 @@ fn json(event: &JournalEvent<'_>) -> String {
 }
 
 fn csv(event: &JournalEvent<'_>, out: &mut dyn Write) -> io::Result<()> {
-    write!(out, "{},{},{}", event.at.0, word(event), whom(event))?;
+    write!(out, "{},{},{}", event.at.0, word(event), Whom(event))?;
     let Some(entry) = ban(event) else { return writeln!(out, ",,,,,,,,") };
     let until = entry.until.map(|until| until.0.to_string()).unwrap_or_default();
     write!(out, ",{},{},{until},{},", quoted(entry.rule), entry.since.0, entry.hits)?;
@@ -203,6 +247,9 @@ fn csv(event: &JournalEvent<'_>, out: &mut dyn Write) -> io::Result<()> {
 
 /// A text of somebody else as a value: no program of tables takes it for a formula.
 fn quoted(text: &str) -> String {
+    if text.is_empty() {
+        return "\"\"".to_owned();
+    }
     let guard = if text.starts_with(['=', '+', '-', '@']) { "'" } else { "" };
     format!("\"{guard}{}\"", shown(text).replace('"', "\"\""))
 }

@@ -68,7 +68,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
 }
 
 fn object(name: &str, is_on: bool, why: &str, from: &str) -> Object {
-    Object::new().text("rule", name).number("on", u64::from(is_on)).text("why", why).text("from", from)
+    Object::new().text("rule", name).flag("on", is_on).text("why", why).text("from", from)
 }
 
 /// One rule, by its name or by that of its file.

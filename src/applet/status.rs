@@ -316,7 +316,7 @@ fn json(
     verdict: &DaemonVerdict<'_>,
 ) -> io::Result<()> {
     let mut object = Object::new()
-        .text("daemon", if answer.is_some() { "runs" } else { "does not run" })
+        .flag("daemon", answer.is_some())
         .text("verdict", verdict.word())
         .text("missing", kernel.missing.as_deref())
         .text("version", answer.map(|a| a.version.as_str()))
@@ -329,7 +329,7 @@ fn json(
         .number("bans_in_force", kernel.bans)
         .number("allowed", kernel.allowed)
         .number("throttled", kernel.throttled)
-        .number("logs", kernel.state.map(|state| state.logs.into()));
+        .flag("logs", kernel.state.is_some_and(|state| state.logs));
     if let Some(answer) = answer {
         for (fact, value) in FACTS.iter().zip(answer.facts) {
             object = object.number(fact.name, value);
@@ -346,7 +346,7 @@ fn json(
             .number("bans", rule.map(|r| r.bans))
             .number("read", rule.and_then(|r| r.read))
             .number("last", rule.and_then(|r| r.hit))
-            .number("on", u64::from(state.on))
+            .flag("on", state.on)
             .text("why", state.why.as_str())
             .text("last_ban", rule.map(|r| r.last_ban).filter(|text| !text.is_empty()))
             .text("kind", sight.map(|s| s.kind).filter(|kind| !kind.is_empty()))

@@ -1,7 +1,10 @@
 #![forbid(unsafe_code)]
 //! JSON text (RFC 8259): objects are written, one a line; of what others wrote, escapes in strings are read.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
+
+/// Bytes that most objects have room in.
+const ROOM: usize = 320;
 
 /// An object that is being written.
 pub struct Object {
@@ -12,7 +15,9 @@ impl Object {
     /// An object without members.
     #[must_use]
     pub fn new() -> Object {
-        Object { text: String::from("{") }
+        let mut text = String::with_capacity(ROOM);
+        text.push('{');
+        Object { text }
     }
 
     /// A member with a string, or null.
@@ -34,6 +39,22 @@ impl Object {
             Some(value) => write!(self.text, "{value}"),
             None => write!(self.text, "null"),
         };
+        self
+    }
+
+    /// A member with a string that needs no escape: an address, a network, a word of ours.
+    #[must_use]
+    pub fn word(mut self, key: &str, value: &dyn Display) -> Object {
+        self.key(key);
+        let _ = write!(self.text, "\"{value}\"");
+        self
+    }
+
+    /// A member that is true or false.
+    #[must_use]
+    pub fn flag(mut self, key: &str, value: bool) -> Object {
+        self.key(key);
+        self.text.push_str(if value { "true" } else { "false" });
         self
     }
 
@@ -93,15 +114,23 @@ impl Default for Object {
 
 fn quote(out: &mut String, text: &str) {
     out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
+    let mut rest = text;
+    loop {
+        let is_plain = |b: u8| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\';
+        let end = rest.bytes().position(|b| !is_plain(b)).unwrap_or(rest.len());
+        let (plain, other) = rest.split_at_checked(end).unwrap_or((rest, ""));
+        out.push_str(plain);
+        let mut chars = other.chars();
+        match chars.next() {
+            None => break,
+            Some(c @ ('"' | '\\')) => out.extend(['\\', c]),
             // DEL and the C1 controls need no escape in JSON, but terminals obey them.
-            c if c.is_control() => {
+            Some(c) if c.is_control() => {
                 let _ = write!(out, "\\u{:04x}", u32::from(c));
             }
-            c => out.push(c),
+            Some(c) => out.push(c),
         }
+        rest = chars.as_str();
     }
     out.push('"');
 }

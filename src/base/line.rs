@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! One line of text in a fixed buffer, safe for a log and a terminal whatever is written into it.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// Longest line, bytes. Every syslog daemon takes it whole.
 const MAX: usize = 1024;
@@ -101,14 +101,30 @@ fn escape(c: char) -> String {
 #[must_use]
 pub fn shown(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if harmless(c) {
-            shown.push(c);
-        } else {
-            shown.push_str(&escape(c));
+    let _ = write!(shown, "{}", SafeText(text));
+    shown
+}
+
+/// The same where it is written.
+pub struct SafeText<'a>(pub &'a str);
+
+impl fmt::Display for SafeText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0;
+        loop {
+            // Most texts are plain: they go over in one piece.
+            let end = rest.bytes().position(|b| !matches!(b, b' '..=b'~')).unwrap_or(rest.len());
+            let (plain, other) = rest.split_at_checked(end).unwrap_or((rest, ""));
+            f.write_str(plain)?;
+            let mut chars = other.chars();
+            match chars.next() {
+                None => return Ok(()),
+                Some(c) if harmless(c) => f.write_char(c)?,
+                Some(c) => f.write_str(&escape(c))?,
+            }
+            rest = chars.as_str();
         }
     }
-    shown
 }
 
 /// Whether a character shows as itself and moves nothing else.
@@ -134,7 +150,6 @@ impl fmt::Display for Raw<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fmt::Write as _;
 
     fn shown(bytes: &[u8]) -> String {
         let mut line = Line::new();

@@ -2,7 +2,7 @@
 //! The calendar in UTC, for stamps in files. Knows no clock and no time zone.
 
 use crate::base::clock::Wall;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 const DAY: u64 = 86_400;
 /// Days in 400 years, after which the calendar repeats.
@@ -30,10 +30,33 @@ pub struct Stamp(pub Wall);
 
 impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, day) = date(self.0.0 / DAY);
-        let (hour, minute, second) = (self.0.0 % DAY / 3600, self.0.0 % 3600 / 60, self.0.0 % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+        write_parts(f, self.0, ["T", "Z"])
     }
+}
+
+/// Date and time, with what stands between them and behind them. Lists have thousands of these: digits are
+/// written without a formatter for each.
+pub fn write_parts(f: &mut fmt::Formatter<'_>, at: Wall, [between, behind]: [&str; 2]) -> fmt::Result {
+    let (year, month, day) = date(at.0 / DAY);
+    if year > 9999 {
+        write!(f, "{}", year / 100)?;
+    } else {
+        two(f, year / 100, "")?;
+    }
+    two(f, year % 100, "-")?;
+    two(f, month, "-")?;
+    two(f, day, between)?;
+    two(f, at.0 % DAY / 3600, ":")?;
+    two(f, at.0 % 3600 / 60, ":")?;
+    two(f, at.0 % 60, behind)
+}
+
+/// Two digits, and what stands behind them.
+fn two(f: &mut fmt::Formatter<'_>, number: u64, behind: &str) -> fmt::Result {
+    for digit in [number / 10, number % 10] {
+        f.write_char(char::from(b'0' + u8::try_from(digit % 10).unwrap_or(0)))?;
+    }
+    f.write_str(behind)
 }
 
 /// Reads what `Stamp` writes. The seconds need not be there, and other zones than UTC are not.

@@ -76,6 +76,8 @@ pub(super) struct Counted {
     pub(super) news_lost: u64,
     /// How often the table had to be repaired.
     reasserted: u64,
+    /// The minute, and bans for packets in it that the history was told of.
+    told: (u64, u32),
 }
 
 /// Observes, decides, enforces, and reports, each by a part that does one of these.

@@ -289,6 +289,23 @@ impl Enforcer {
         }
     }
 
+    /// Has the history tell of a ban that the kernel made by itself: the journal never puts it back.
+    pub fn tell_history(&mut self, now: Wall, ban: &Ban<'_>) {
+        let (journal, history) = (self.journal.as_mut(), self.history);
+        let Some(journal) = journal.filter(|_| history > 0) else { return };
+        let Ban { rule, reason, hits, bans, line, .. } = *ban;
+        for addr in ban.addr.nets() {
+            let until = until(now, ban.time);
+            let (scope, starts, since) = ("", [].as_slice(), now);
+            let entry = BanRecord { addr, scope, rule, reason, since, until, hits, bans, starts, line };
+            // It is news alone: what there is no room for is in the log.
+            let _ = journal.put_past(&entry);
+        }
+        if self.prompt {
+            let _ = self.write();
+        }
+    }
+
     /// Ends the bans of ranges: those inside them are over, wider ones get a hole.
     ///
     /// # Errors

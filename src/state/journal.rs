@@ -39,7 +39,9 @@ pub use reading::{JournalMark, JournalReading};
 
 use super::StateError;
 use super::lock::{HeldLock, LockPart, StateLock};
-use super::record::{BanRecord, HEADER_LEN, HEADER_WORDS, JournalRecord, RecordStep, encode, scan, step};
+use super::record::{
+    BanRecord, HEADER_LEN, HEADER_WORDS, JournalRecord, RecordStep, encode, encode_past, scan, step,
+};
 use crate::base::clock::Wall;
 use crate::sys::dir::{Access, Dir};
 use std::fs::File;
@@ -145,6 +147,22 @@ impl BanJournal {
     /// # Errors
     /// As [`BanJournal::flush`], and then `record` was not taken.
     pub fn put(&mut self, record: &JournalRecord<'_>) -> Result<(), StateError> {
+        self.make_room()?;
+        encode(record, &mut self.buf);
+        Ok(())
+    }
+
+    /// Likewise of a ban that others keep in force: it is in the history, and nowhere else.
+    ///
+    /// # Errors
+    /// As [`BanJournal::put`].
+    pub fn put_past(&mut self, entry: &BanRecord<'_>) -> Result<(), StateError> {
+        self.make_room()?;
+        encode_past(&JournalRecord::Ban(*entry), (entry.addr, entry.since, entry.line), &mut self.buf);
+        Ok(())
+    }
+
+    fn make_room(&mut self) -> Result<(), StateError> {
         if self.buf.capacity() == 0 {
             self.buf.reserve_exact(BUFFER);
         }
@@ -152,7 +170,6 @@ impl BanJournal {
         if self.buf.len() + 2 * super::record::RECORD_MAX > BUFFER {
             self.flush()?;
         }
-        encode(record, &mut self.buf);
         Ok(())
     }
 

@@ -30,7 +30,8 @@ pub const RECORD_MAX: usize = 1088;
 
 const MAGIC: [u8; 2] = [0xb4, 0x6d];
 const CRC_LEN: usize = 4;
-const RECORD_MIN: usize = 2 + 2 + 1 + CRC_LEN;
+/// Smallest one.
+pub const RECORD_MIN: usize = 2 + 2 + 1 + CRC_LEN;
 const PERMANENT: u64 = u64::MAX;
 const KIND_BAN: u8 = 1;
 const KIND_UNBAN: u8 = 2;
@@ -127,8 +128,9 @@ pub fn encode(record: &JournalRecord<'_>, out: &mut Vec<u8>) {
     encode_kind(record, 0, out);
 }
 
-/// Appends a record as one that is over.
-pub fn encode_past(record: &JournalRecord<'_>, out: &mut Vec<u8>) {
+/// Appends a record as one that is over, or that was never the journal's to keep, with its time and line.
+pub fn encode_past(record: &JournalRecord<'_>, (addr, at, line): (IpNet, Wall, &str), out: &mut Vec<u8>) {
+    encode_kind(&JournalRecord::Note(addr, at, line), 0, out);
     encode_kind(record, PAST, out);
 }
 

@@ -72,7 +72,7 @@ fn status_tells_what_runs_and_what_the_kernel_has() {
     let text = net.mef(&["status"]).shown();
     assert!(text.contains("daemon      does not run") && text.contains("there is no table"), "{text}");
     assert_eq!(metrics(&prometheus(&net))["mef_up"], 0.0);
-    assert!(net.mef(&["status", "--json"]).shown().starts_with("{\"daemon\":\"does not run\","));
+    assert!(net.mef(&["status", "--json"]).shown().starts_with("{\"daemon\":false,"));
     let daemon = net.daemon("daemon");
     net.append(LOG, fails("203.0.113.1", 3) + &fails("203.0.113.2", 2));
     net.mark(LOG);

@@ -262,6 +262,10 @@ pub fn who_floods_again_and_again_is_banned() {
             net.said("watch").contains(&format!(" throttle {shown} rule=flood port=80 limit=syn_rate\n"))
         );
         assert_eq!(text(&net.ban_of(shown), "rule"), "flood");
+        wait_until("the history", || {
+            let told = net.mef(&["history", "--rule", "flood"]).ok();
+            told.lines().any(|l| l.contains(shown) && l.ends_with("entered the flood throttle too often"))
+        });
         // What it sends now dies before all that.
         let before = (over(&net, "syn"), net.dropped());
         way.burst(addr, (to, 80), SYN, 200);

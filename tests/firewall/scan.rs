@@ -4,7 +4,7 @@
 use crate::common;
 
 use common::backend::is_fallback;
-use common::bans::text;
+use common::bans::{number, rows, text};
 use common::daemon::{LOG, host};
 use common::frames::{SYN, Segment, Way};
 use common::{Net, Peer, wait_until};
@@ -271,7 +271,8 @@ pub fn interfaces_and_ports_narrow_what_counts() {
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 pub fn what_the_kernel_has_banned_is_told() {
-    let (mut net, peer, _) = scanned("ban_log_enabled=true\nban_log_path=/var/log/mef.log\nps_bantime=120");
+    let (mut net, peer, daemon) =
+        scanned("ban_log_enabled=true\nban_log_path=/var/log/mef.log\nps_bantime=120");
     let watch = net.mef_command(&["watch"]);
     net.start("watch", watch);
     wait_until("a reader", || net.mef(&["status", "--json"]).shown().contains("\"watchers\":1"));
@@ -288,6 +289,23 @@ pub fn what_the_kernel_has_banned_is_told() {
     assert!(log.contains(&format!("{facts} ports=all {seen}\n")), "{log}");
     let status = net.mef(&["status"]).shown();
     assert!(status.contains("port scans  banned by the kernel"), "{status}");
+    // The history has it with its reason, over a restart, and makes no ban of it.
+    let reason = "touched closed ports 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11";
+    let of_addr = |net: &Net| rows(&net.mef(&["history", "--json", &addr.to_string()]).ok());
+    wait_until("the history", || !of_addr(&net).is_empty());
+    let before = of_addr(&net);
+    let [ban] = before.as_slice() else { panic!("{before:?}") };
+    assert_eq!([text(ban, "event"), text(ban, "rule"), text(ban, "line")], ["ban", "portscan", reason]);
+    assert_eq!(number(ban, "until").unwrap() - number(ban, "since").unwrap(), 120);
+    let why = net.mef(&["why", &addr.to_string()]);
+    assert!(why.status == 1 && why.stdout.contains(&format!("  line       {reason}")), "{}", why.stdout);
+    net.stop(daemon);
+    net.lose_table();
+    net.daemon("second");
+    net.mark(LOG);
+    assert_eq!(of_addr(&net), before);
+    assert!(!net.banned().contains(&addr.to_string()));
+    assert_eq!(net.mef(&["why", &addr.to_string()]).status, 0);
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl Host {
         if ["mef watch", "mef top"].iter().any(|asks| line.starts_with(asks)) {
             let command = self.shell("exec mef daemon --foreground");
             let daemon = self.0.start("daemon", command);
-            wait_until("the daemon", || self.status().contains("\"daemon\":\"runs\""));
+            wait_until("the daemon", || self.status().contains("\"daemon\":true"));
             let command = self.shell(&format!("exec {line}"));
             let asks = self.0.start("asks", command);
             if line.starts_with("mef watch") {
@@ -267,7 +267,7 @@ fn the_status_that_is_shown_has_the_words_of_the_real_one() {
     let mut host = Host::new();
     let command = host.shell("exec mef daemon --foreground");
     let daemon = host.0.start("daemon", command);
-    wait_until("the daemon", || host.status().contains("\"daemon\":\"runs\""));
+    wait_until("the daemon", || host.status().contains("\"daemon\":true"));
     let real = host.shell("mef status --all").output().unwrap();
     let real = String::from_utf8_lossy(&real.stdout).into_owned();
     host.0.signal(daemon, SIGTERM);

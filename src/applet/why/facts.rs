@@ -3,8 +3,8 @@
 
 use super::Sources;
 use crate::applet::answer::DaemonAnswer;
-use crate::applet::lookup;
 use crate::applet::output::{OutputError, failed};
+use crate::applet::{history, lookup};
 use crate::ban::{AllowEntry, FLOODS, SCANS};
 use crate::base::clock::Wall;
 use crate::base::range::{Range, merge, split};
@@ -312,8 +312,8 @@ fn past_fact(event: &JournalEvent<'_>) -> Option<PastFact> {
         at: event.at.0,
         word,
         rule: entry.map_or(String::new(), |e| e.rule.to_owned()),
-        time: entry.map_or(String::new(), |e| crate::applet::history::length(&e)),
-        why: entry.map_or(String::new(), |e| crate::applet::history::why(e.reason, event.line)),
+        time: entry.map_or(String::new(), |e| history::Length(&e).to_string()),
+        why: entry.map_or(String::new(), |e| history::Reason(e.reason, event.line).to_string()),
         addr,
         ports: entry.map_or(String::new(), |e| e.scope.to_owned()),
         since: entry.map_or(event.at.0, |e| e.since.0),

@@ -1,18 +1,25 @@
 #![forbid(unsafe_code)]
 //! What the kernel does by itself, and what it must know for that: port scans, floods, new sources.
 
-use super::Judge;
 use super::report;
+use super::{Counted, Judge};
 use crate::ban::{Ban, FloodLimit, Scanner};
 use crate::base::clock::{Now, Span};
 use crate::base::range::Range;
 use crate::daemon::decide::Decision;
 use crate::daemon::events::BanEvent;
 use crate::detect::observe::Offence;
-use crate::enforce::Outside;
+use crate::enforce::{Enforcer, Outside};
 use crate::sys::clock;
 use ipnet::IpNet;
+use std::fmt::Write as _;
 use std::net::IpAddr;
+
+/// Ports of a scan that the history names.
+const SHOWN_PORTS: usize = 20;
+/// Bans for packets that the history takes in a minute.
+const TOLD_A_MINUTE: u32 = 60;
+const MINUTE: u64 = 60_000;
 
 impl Judge {
     /// Tells the kernel whom it must not ban for bare packets.
@@ -89,6 +96,14 @@ impl Judge {
         let ban = Ban { bans, ..Ban::for_packets(addr, time, rule, hits) };
         self.counted.bans += 1;
         self.events.banned(now.wall, &BanEvent { seen: &scanner.ports, ..BanEvent::of(&ban) });
+        let mut touched = String::new();
+        for (at, port) in scanner.ports.iter().take(SHOWN_PORTS).enumerate() {
+            let _ = write!(touched, "{}{port}", if at == 0 { "touched closed ports " } else { ", " });
+        }
+        if scanner.ports.len() > SHOWN_PORTS {
+            let _ = write!(touched, " and {} more", scanner.ports.len() - SHOWN_PORTS);
+        }
+        tell_history(&mut self.enforcer, &mut self.counted, now, &Ban { line: &touched, ..ban });
     }
 
     /// Tells that the kernel has brought somebody into the throttle; returns how often, of who was there
@@ -133,11 +148,25 @@ impl Judge {
         policy.tally.ban(&addr, "");
         self.counted.bans += 1;
         self.events.banned(now.wall, &BanEvent::of(&ban));
+        let ban = Ban { line: "entered the flood throttle too often", ..ban };
+        tell_history(&mut self.enforcer, &mut self.counted, now, &ban);
     }
 
     /// Tells of somebody who has not been seen for a time.
     pub(in crate::daemon) fn newcomer(&mut self, now: Now, addr: IpNet, port: u16) {
         self.counted.newcomers += 1;
         self.events.newcomer(now.wall, addr, port);
+    }
+}
+
+/// Has the history know of a ban for packets. Their senders can be forged, in any number: what is more than
+/// so many a minute would wear flash out, and push the bans for what is proven out of the history.
+fn tell_history(enforcer: &mut Enforcer, counted: &mut Counted, now: Now, ban: &Ban<'_>) {
+    let minute = now.mono.0 / MINUTE;
+    let (last, told) = counted.told;
+    let told = if last == minute { told } else { 0 };
+    counted.told = (minute, told.saturating_add(1));
+    if told < TOLD_A_MINUTE {
+        enforcer.tell_history(now.wall, ban);
     }
 }

@@ -140,8 +140,7 @@ impl BanJournal {
             Some(_) if !*is_counted => *found += 1,
             Some(_) if *found > *most => *found -= 1,
             Some(event) => {
-                encode(&JournalRecord::Note(event.addr(), event.at, event.line), out);
-                encode_past(&event.record, out);
+                encode_past(&event.record, (event.addr(), event.at, event.line), out);
             }
         })?;
         if !more && !*is_counted {

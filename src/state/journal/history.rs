@@ -6,7 +6,7 @@ use super::{BanJournal, StateError};
 use crate::base::clock::Wall;
 use crate::base::range::Range;
 use crate::state::record::{
-    JournalRecord, RECORD_MAX, RecordStep, skim, skim_marks, skim_others, step, step_again,
+    JournalRecord, RECORD_MAX, RECORD_MIN, RecordStep, skim, skim_marks, skim_others, step, step_again,
 };
 use ipnet::{IpNet, Ipv4Net};
 use std::collections::VecDeque;
@@ -60,7 +60,9 @@ struct PendingNote {
 pub(super) struct EventScan {
     at: u64,
     end: u64,
-    note: Option<PendingNote>,
+    note: PendingNote,
+    /// The record before this one was that.
+    is_noted: bool,
     /// That of the last event.
     time: Wall,
     /// Behind the last mark: what stands before it is no event, or not any more.
@@ -83,13 +85,16 @@ impl EventScan {
     }
 
     fn with_chunk(start: u64, end: u64, chunk: usize) -> EventScan {
-        let (note, time, buf) = (None, Wall(0), vec![0; chunk]);
-        EventScan { at: start, end, note, time, mark: start, buf, trusts: false, only: None, addr: None }
+        let everybody = IpNet::from(Ipv4Net::default());
+        let note = PendingNote { addr: everybody, at: Wall(0), line: String::new(), offset: 0 };
+        let (time, buf, is_noted) = (Wall(0), vec![0; chunk], false);
+        let (trusts, only, addr) = (false, None, None);
+        EventScan { at: start, end, note, is_noted, time, mark: start, buf, trusts, only, addr }
     }
 
     /// Begins anew behind the last mark, in bytes that were looked at.
     pub(super) fn again(&mut self) {
-        (self.at, self.note, self.time, self.trusts) = (self.mark, None, Wall(0), true);
+        (self.at, self.is_noted, self.time, self.trusts) = (self.mark, false, Wall(0), true);
     }
 
     /// Reads one buffer; whether there is more.
@@ -144,10 +149,15 @@ impl EventScan {
     }
 
     fn record(&mut self, record: JournalRecord<'_>, len: u64, each: EachEvent<'_>) {
-        let note = self.note.take();
+        let is_noted = std::mem::take(&mut self.is_noted);
         match record {
             JournalRecord::Note(addr, at, line) => {
-                self.note = Some(PendingNote { addr, at, line: line.to_owned(), offset: self.at });
+                // In the room of the one before.
+                let note = &mut self.note;
+                (note.addr, note.at, note.offset) = (addr, at, self.at);
+                note.line.clear();
+                note.line.push_str(line);
+                self.is_noted = true;
             }
             JournalRecord::Carried => {
                 self.mark = self.at + len;
@@ -155,8 +165,8 @@ impl EventScan {
             }
             record => {
                 let mut event = JournalEvent { at: self.time, line: "", record, offset: self.at };
-                let note = note.filter(|note| note.addr == event.addr());
-                if let Some(note) = &note {
+                let note = Some(&self.note).filter(|note| is_noted && note.addr == event.addr());
+                if let Some(note) = note {
                     (event.at, event.line, event.offset) = (note.at, &note.line, note.offset);
                 } else if let JournalRecord::Ban(entry) = record {
                     event.at = entry.since;
@@ -165,6 +175,23 @@ impl EventScan {
                 each(Some(event));
             }
         }
+    }
+
+    /// The event at the beginning of some bytes, if they are undamaged.
+    fn one(
+        &mut self,
+        mut bytes: &[u8],
+        each: &mut dyn FnMut(&JournalEvent<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        (self.is_noted, self.time) = (false, Wall(0));
+        let mut result = None;
+        while result.is_none()
+            && let RecordStep::Whole(record, len) | RecordStep::Past(record, len) = step(bytes, true)
+        {
+            self.record(record, 0, &mut |event| result = event.map(|event| each(&event)));
+            bytes = bytes.get(len..).filter(|rest| !rest.is_empty()).unwrap_or(&[0]);
+        }
+        result.unwrap_or(Ok(()))
     }
 }
 
@@ -201,10 +228,13 @@ impl PastEvents {
         each: &mut dyn FnMut(&JournalEvent<'_>) -> io::Result<()>,
     ) -> Result<(), StateError> {
         let failed = |error: io::Error| StateError::System { call: "read", path: self.path.clone(), error };
-        let mut places: VecDeque<(u32, u32)> = VecDeque::new();
+        let mut scan = EventScan::new(self.start, self.end);
+        self.skip_to_last_mark(&mut scan).map_err(failed)?;
+        // As many as there can be: pages that are not reached cost nothing.
+        let records =
+            usize::try_from(self.end.saturating_sub(scan.at) / RECORD_MIN as u64).unwrap_or(usize::MAX);
+        let mut places: VecDeque<(u32, u32)> = VecDeque::with_capacity(records.min(most as usize));
         let mut number = 0u32;
-        let start = self.last_mark().map_err(failed)?;
-        let mut scan = EventScan::new(start, self.end);
         // What is damaged is found when it is given.
         scan.trusts = true;
         let mut find = |event: Option<JournalEvent<'_>>| {
@@ -222,7 +252,7 @@ impl PastEvents {
             }
         };
         while scan.step(&self.file, &mut find).map_err(failed)? {}
-        let mut buf = scan.buf;
+        let mut buf = std::mem::take(&mut scan.buf);
         let mut places = places.into_iter().rev().peekable();
         while let Some(&(_, last)) = places.peek() {
             // What ends with the next event to give: those before it are most likely in the same bytes.
@@ -233,30 +263,30 @@ impl PastEvents {
             while let Some((_, place)) = places.next_if(|(_, place)| u64::from(*place) >= from) {
                 let skip = usize::try_from(u64::from(place) - from).unwrap_or(usize::MAX);
                 let rest = bytes.get(skip..).unwrap_or_default();
-                one(rest, each).map_err(failed)?;
+                scan.one(rest, each).map_err(failed)?;
             }
         }
         Ok(())
     }
 
-    /// Where the events begin: behind the last mark.
-    fn last_mark(&self) -> io::Result<u64> {
-        let (mut at, mut mark, mut buf) = (self.start, self.start, vec![0; QUICK]);
+    /// Has the scan begin where the events do: behind the last mark.
+    fn skip_to_last_mark(&self, scan: &mut EventScan) -> io::Result<()> {
+        let mut at = self.start;
         while at < self.end {
-            let got = self.file.read_at(&mut buf, at)?;
-            let mut rest = buf.get(..got).unwrap_or_default();
+            let got = self.file.read_at(&mut scan.buf, at)?;
+            let mut rest = scan.buf.get(..got).unwrap_or_default();
             let before = at;
             while let Some((len, is_mark)) = skim_marks(rest).filter(|(len, _)| *len <= rest.len()) {
                 at += len as u64;
-                mark = if is_mark { at } else { mark };
+                scan.at = if is_mark { at } else { scan.at };
                 rest = rest.get(len..).unwrap_or_default();
             }
             if at == before {
                 // Damage: the careful way finds what is behind it.
-                return Ok(mark);
+                break;
             }
         }
-        Ok(mark)
+        Ok(())
     }
 
     /// Gives every event that meets a range to `each`, the oldest first; none where what came before is no
@@ -275,19 +305,4 @@ impl PastEvents {
         while scan.step(&self.file, each).map_err(failed)? {}
         Ok(())
     }
-}
-
-/// The event at the beginning of some bytes, if they are undamaged.
-fn one(mut bytes: &[u8], each: &mut dyn FnMut(&JournalEvent<'_>) -> io::Result<()>) -> io::Result<()> {
-    let (at, end, note, time, mark) = (0, 0, None, Wall(0), 0);
-    let mut scan =
-        EventScan { at, end, note, time, mark, buf: Vec::new(), trusts: true, only: None, addr: None };
-    let mut result = None;
-    while result.is_none()
-        && let RecordStep::Whole(record, len) | RecordStep::Past(record, len) = step(bytes, true)
-    {
-        scan.record(record, 0, &mut |event| result = event.map(|event| each(&event)));
-        bytes = bytes.get(len..).filter(|rest| !rest.is_empty()).unwrap_or(&[0]);
-    }
-    result.unwrap_or(Ok(()))
 }
