@@ -12,7 +12,7 @@ use crate::ruleset::export::{self, Exported};
 use crate::ruleset::needs::{Behind, Situation, SshSession};
 use crate::ruleset::{Files, RuleSet};
 use crate::sys::dir::Dir;
-use crate::sys::{fs, host, routes, stdio};
+use crate::sys::{clock, fs, host, routes, stdio};
 use std::io;
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
@@ -128,7 +128,8 @@ fn situation() -> Situation {
     let ssh =
         host::ssh_session().map(|(peer, here)| SshSession { peer, here, link: routes::interface_to(peer.0) });
     let uplinks = routes::default_interfaces().unwrap_or_default();
-    let mut found = Situation { ssh, dhcp: host::dhcp_clients(), uplinks, ..Situation::default() };
+    let (dhcp, now) = (host::dhcp_clients(), clock::wall());
+    let mut found = Situation { ssh, dhcp, uplinks, now, ..Situation::default() };
     let forwards = host::forwards();
     let mut none = true;
     for (link, addr) in routes::addresses().into_iter().filter(|(link, _)| link.as_str() != "lo") {

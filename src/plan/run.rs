@@ -3,8 +3,8 @@
 //! be a match: rules that might accept are told apart from those that do, and so are those that might drop.
 
 use super::{
-    Addresses, Chain, Direction, Elements, Family, Field, Interfaces, PacketVerdict, Policy, Ports, Rule,
-    Set, Sink, Test, Values,
+    Addresses, Chain, Change, Direction, Elements, Family, Field, Interfaces, Nat, PacketVerdict, Policy,
+    Ports, Rule, Set, Sink, Test, Values,
 };
 use crate::base::name::{IfName, Name};
 use crate::base::range::Range;
@@ -34,6 +34,9 @@ pub struct Packet {
     pub links: (Option<IfName>, Option<IfName>),
     /// Whether it has to pass however many others come: what a limit lets through is not certain then.
     pub always: bool,
+    /// What else is known of it. A field that it has not, such as the user of a packet that no program sends,
+    /// is `None`, and whatever looks at it does not match.
+    pub facts: Vec<(Field, Option<u128>)>,
 }
 
 /// Whether a packet is matched, or passes.
@@ -68,25 +71,34 @@ pub struct PacketRun {
     fates: Vec<Option<PacketFate>>,
     /// Whether a rule that was passed might have accepted it.
     perhaps: Vec<bool>,
-    policies: [Policy; 3],
+    policies: [Policy; 6],
     sets: Vec<Set>,
+    /// Who was put into which set, by rules that packets came to.
+    added: Vec<(Name, IpAddr)>,
     /// The groups, and the chain that was begun last: rules jump to a chain only after all of its own.
     own: Vec<(Name, Vec<Rule>)>,
 }
 
 impl PacketRun {
-    /// A run of these packets.
+    /// A run of these packets, with what one before has put into sets.
     #[must_use]
-    pub fn new(packets: Vec<Packet>) -> PacketRun {
+    pub fn new(packets: Vec<Packet>, added: Vec<(Name, IpAddr)>) -> PacketRun {
         let (fates, perhaps) = (vec![None; packets.len()], vec![false; packets.len()]);
         PacketRun {
             packets,
             fates,
             perhaps,
-            policies: [Policy::Accept; 3],
+            policies: [Policy::Accept; 6],
             sets: Vec::new(),
+            added,
             own: Vec::new(),
         }
+    }
+
+    /// Who was put into which set.
+    #[must_use]
+    pub fn added(&self) -> &[(Name, IpAddr)] {
+        &self.added
     }
 
     /// What became of each packet, in their order.
@@ -128,15 +140,17 @@ impl PacketRun {
 
     fn addresses(&self, list: Option<&Addresses>, addr: Option<IpAddr>) -> PacketAnswer {
         let Some(list) = list else { return PacketAnswer::Yes };
-        let Some(addr) = addr.map(Range::from) else { return PacketAnswer::Maybe };
+        let Some(addr) = addr else { return PacketAnswer::Maybe };
         let ranges = match list {
             Addresses::Ranges(ranges) => ranges,
             Addresses::Set(name) => match self.set(name) {
                 Some(Elements::Addresses(_, ranges)) => ranges,
                 // Packets fill it.
+                _ if self.added.contains(&(*name, addr)) => return PacketAnswer::Yes,
                 _ => return PacketAnswer::Maybe,
             },
         };
+        let addr = Range::from(addr);
         ranges.iter().any(|range| range.covers(&addr)).into()
     }
 
@@ -163,7 +177,10 @@ impl PacketRun {
             Field::Dst => number(packet.addrs.1),
             Field::Sport => packet.ports.0.map(u128::from),
             Field::Dport => packet.ports.1.map(u128::from),
-            _ => None,
+            field => match packet.facts.iter().find(|fact| fact.0 == field) {
+                Some((_, None)) => return PacketAnswer::No,
+                fact => fact.and_then(|fact| fact.1),
+            },
         };
         let Some(value) = value else { return PacketAnswer::Maybe };
         if let Values::Set(name) = &test.values {
@@ -190,13 +207,21 @@ impl PacketRun {
             PacketVerdict::Accept => true,
             PacketVerdict::Drop | PacketVerdict::Reject(_) => false,
             PacketVerdict::Jump(name) => self.inside(name, packet, perhaps)?,
-            PacketVerdict::Return | PacketVerdict::Next | PacketVerdict::Nat(_) => return None,
+            PacketVerdict::Nat(nat) => stays(&nat, packet),
+            PacketVerdict::Return | PacketVerdict::Next => return None,
         };
         if matches == PacketAnswer::Maybe {
             *perhaps |= decision;
             return None;
         }
         Some(decision)
+    }
+
+    /// Whether what goes to another port may come to this one: then it is that other one which people use.
+    fn leads_here(&self, rule: &Rule, packet: &Packet) -> bool {
+        let PacketVerdict::Nat(nat) = rule.verdict else { return false };
+        let other = Packet { ports: (packet.ports.0, None), ..packet.clone() };
+        nat.ports.is_some() && stays(&nat, packet) && self.matches(rule, &other) != PacketAnswer::No
     }
 
     /// What the rules of a chain decide, if they do.
@@ -219,6 +244,14 @@ impl PacketRun {
         }
         None
     }
+}
+
+/// Whether a packet gets where it went to though its destination is translated.
+fn stays(nat: &Nat, packet: &Packet) -> bool {
+    let port = |port| nat.ports.is_none_or(|(first, last)| (first..=last).contains(&port));
+    let target = nat.to.zip(packet.addrs.1);
+    let here = target.is_none_or(|(to, here)| to.covers(&Range::from(here)));
+    here && packet.ports.1.is_some_and(port)
 }
 
 /// How a list of interfaces takes one of them; no list takes every one.
@@ -263,11 +296,26 @@ impl Sink for PacketRun {
         };
         for at in 0..self.packets.len() {
             let Some(packet) = self.packets.get(at) else { break };
-            if packet.direction != direction || self.fates.get(at) != Some(&None) {
+            if packet.direction != direction {
                 continue;
             }
-            let mut perhaps = false;
+            if self.fates.get(at) != Some(&None) {
+                let leads = self.leads_here(rule, packet);
+                self.perhaps.get_mut(at).into_iter().for_each(|perhaps| *perhaps |= leads);
+                continue;
+            }
+            let mut perhaps = self.leads_here(rule, packet);
             let decision = self.decides(rule, packet, &mut perhaps);
+            let adds = rule.changes.iter().filter_map(|change| match change {
+                Change::Add(name, _) => Some(*name),
+                _ => None,
+            });
+            if let Some(addr) = packet.addrs.0
+                && rule.verdict == PacketVerdict::Next
+                && self.matches(rule, packet) == PacketAnswer::Yes
+            {
+                self.added.extend(adds.map(|name| (name, addr)));
+            }
             if let Some(slot) = self.perhaps.get_mut(at) {
                 *slot |= perhaps;
             }

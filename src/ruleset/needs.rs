@@ -5,9 +5,11 @@
 
 use super::RuleSet;
 use super::compile::compile;
+use crate::base::clock::Wall;
 use crate::base::name::IfName;
 use crate::base::range::Family;
-use crate::plan::Direction::{self, Fwd, In, Out};
+use crate::plan::Direction::{self, Fwd, In, Out, Pre};
+use crate::plan::Field;
 use crate::plan::ct::{ESTABLISHED, NEW, RELATED, UNTRACKED};
 use crate::plan::run::{Packet, PacketAnswer, PacketRun};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -47,6 +49,8 @@ pub struct Situation {
     pub uplinks: Vec<IfName>,
     /// Networks that it forwards for.
     pub behind: Vec<Behind>,
+    /// The clock.
+    pub now: Wall,
 }
 
 /// What does not pass.
@@ -88,18 +92,46 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 const ICMP: u8 = 1;
 const ICMP6: u8 = 58;
+const SYN: u128 = 2;
+const ACK: u128 = 16;
+/// `RTN_*`.
+const UNICAST: u128 = 1;
+const LOCAL: u128 = 2;
+const MULTICAST: u128 = 5;
 
 fn packet(direction: Direction, family: Family, proto: u8, ports: (u16, u16), state: u8) -> Packet {
     let ports = if proto == TCP || proto == UDP { (Some(ports.0), Some(ports.1)) } else { (None, None) };
     let always = state != NEW;
     let (addrs, links, icmp) = ((None, None), (None, None), None);
-    Packet { direction, family, proto, ports, icmp, state, addrs, links, always }
+    let mut facts = kinds(direction);
+    if proto == TCP {
+        facts.push((Field::Flags, Some(if state == NEW { SYN } else { ACK })));
+    }
+    Packet { direction, family, proto, ports, icmp, state, addrs, links, always, facts }
+}
+
+/// What the routes say of where packets of this host come from and go to.
+fn kinds(direction: Direction) -> Vec<(Field, Option<u128>)> {
+    let from = |src, dst| vec![(Field::SrcKind, Some(src)), (Field::DstKind, Some(dst))];
+    match direction {
+        // By the way that leads back.
+        In => [from(UNICAST, LOCAL), vec![(Field::WayBack, Some(1))]].concat(),
+        Out => from(LOCAL, UNICAST),
+        _ => Vec::new(),
+    }
+}
+
+/// A packet of which something is known otherwise.
+fn with(mut packet: Packet, facts: &[(Field, Option<u128>)]) -> Packet {
+    packet.facts.retain(|(field, _)| facts.iter().all(|other| other.0 != *field));
+    packet.facts.extend_from_slice(facts);
+    packet
 }
 
 /// A packet over an interface.
 fn over(mut packet: Packet, link: Option<IfName>) -> Packet {
     match packet.direction {
-        In => packet.links.0 = link,
+        In | Pre => packet.links.0 = link,
         Out => packet.links.1 = link,
         _ => {}
     }
@@ -115,11 +147,16 @@ pub(super) fn unmet(set: &RuleSet, host: &Situation) -> Vec<Unmet> {
     needs.loopback(host);
     needs.served(host);
     if let Some(session) = &host.ssh {
-        needs.session(session);
+        needs.session(session, host.now);
     }
     needs.forwarded(host);
-    let mut run = PacketRun::new(needs.probes.iter().map(|probe| probe.packet.clone()).collect());
+    let mut run = PacketRun::new(needs.packets(), Vec::new());
     compile(set, &host.uplinks, &mut run);
+    if !run.added().is_empty() {
+        // Whoever was put into a set is in it when the next packet comes.
+        run = PacketRun::new(needs.packets(), run.added().to_vec());
+        compile(set, &host.uplinks, &mut run);
+    }
     let passes: Vec<bool> = run.fates().iter().map(|fate| fate.passes != PacketAnswer::No).collect();
     needs.judge(&passes)
 }
@@ -127,6 +164,10 @@ pub(super) fn unmet(set: &RuleSet, host: &Situation) -> Vec<Unmet> {
 impl HostNeeds {
     fn need(&mut self, what: &str, hint: &'static str) {
         self.needs.push(Need { from: self.probes.len(), what: what.to_owned(), hint, locks_out: false });
+    }
+
+    fn packets(&self) -> Vec<Packet> {
+        self.probes.iter().map(|probe| probe.packet.clone()).collect()
     }
 
     fn probe(&mut self, packet: Packet, word: &'static str) -> usize {
@@ -179,9 +220,11 @@ impl HostNeeds {
             self.need(what, hint);
             let one = packet(dir, Family::V6, ICMP6, (0, 0), UNTRACKED);
             for link in links(host) {
-                for solicits_or_advertises in [135, 136] {
-                    let icmp = Some(solicits_or_advertises);
-                    self.probe(over(Packet { icmp, ..one.clone() }, link), SAME);
+                // The kernel asks a group and answers one, and no user is known for what it sends.
+                for (icmp, kind) in [(135, MULTICAST), (136, if dir == In { LOCAL } else { UNICAST })] {
+                    let facts = [(Field::DstKind, Some(kind)), (Field::Uid, None), (Field::Gid, None)];
+                    let packet = Packet { icmp: Some(icmp), ..one.clone() };
+                    self.probe(over(with(packet, &facts), link), SAME);
                 }
             }
         }
@@ -236,7 +279,9 @@ impl HostNeeds {
         for ((family, ports, hint), _) in all.into_iter().zip(host.dhcp).filter(|(_, waits)| *waits) {
             self.need("answers of the DHCP server do not get in", hint);
             for link in links(host) {
-                let answer = Packet { always: true, ..packet(In, family, UDP, ports, NEW) };
+                // Perhaps to everybody.
+                let mut answer = Packet { always: true, ..packet(In, family, UDP, ports, NEW) };
+                answer.facts.clear();
                 self.probe(over(answer, link), SAME);
             }
             self.need("this host cannot renew its lease with the DHCP server", OUT);
@@ -267,11 +312,12 @@ impl HostNeeds {
                 if family == Family::V6 && !host.has_ipv6 {
                     continue;
                 }
+                let own = [(Field::SrcKind, Some(LOCAL)), (Field::DstKind, Some(LOCAL))];
                 for (proto, word) in [(TCP, "TCP"), (UDP, "UDP")] {
-                    let mut one = packet(dir, family, proto, (50_000, 5432), NEW);
+                    let mut one = with(packet(dir, family, proto, (50_000, 5432), NEW), &own);
                     (one.addrs, one.always) = ((Some(addr), Some(addr)), true);
                     // Rules of loopback name it as where packets come in, or where they go out.
-                    let other = packet(dir, family, proto, (5432, 50_000), ESTABLISHED);
+                    let other = with(packet(dir, family, proto, (5432, 50_000), ESTABLISHED), &own);
                     let other = Packet { addrs: one.addrs, ..other };
                     let begun = self.probe(over(one, lo), word);
                     let answer = self.probe(over(other, lo), word);
@@ -294,29 +340,39 @@ impl HostNeeds {
         }
     }
 
-    fn session(&mut self, ssh: &SshSession) {
+    fn session(&mut self, ssh: &SshSession, now: Wall) {
         let ((peer, from), (here, port)) = (ssh.peer, ssh.here);
         let family = Family::of(&peer);
-        let to = |packet: Packet| {
-            let addrs = if packet.direction == In { (Some(peer), here) } else { (here, Some(peer)) };
-            over(Packet { addrs, ..packet }, ssh.link)
+        // The daemon of SSH is root's. Days and times are those of now.
+        let (day, time) = ((now.0 / 86_400 + 4) % 7, now.0 % 86_400);
+        let known = [(Field::Uid, 0), (Field::Gid, 0), (Field::Day, day), (Field::Time, time)];
+        let known = known.map(|(field, number)| (field, Some(u128::from(number))));
+        let to = |direction, state| {
+            let (addrs, ports) = if direction == Out {
+                ((here, Some(peer)), (port, from))
+            } else {
+                ((Some(peer), here), (from, port))
+            };
+            let packet = Packet { addrs, ..packet(direction, family, TCP, ports, state) };
+            over(with(packet, &known), ssh.link)
         };
         let addr = [peer.to_string(), " to port ".to_owned(), port.to_string()].concat();
-        let hint = "that is where you are logged in from";
-        self.need(&["no new SSH session gets in from ", &addr].concat(), hint);
-        self.probe(to(packet(In, family, TCP, (from, port), NEW)), SAME);
-        let new = self.probes.len() - 1;
-        self.lock_out();
-        self.need(&["the SSH session that runs is cut off, from ", &addr].concat(), hint);
-        let at = self.probe(to(packet(In, family, TCP, (from, port), ESTABLISHED)), SAME);
-        self.after(at, new);
-        self.lock_out();
-        self.need(
-            &["what this host answers does not get out to the SSH session from ", &addr].concat(),
-            hint,
-        );
-        self.probe(to(packet(Out, family, TCP, (port, from), ESTABLISHED)), SAME);
-        self.lock_out();
+        let mut needs = Vec::new();
+        for (direction, state, what) in [
+            (Pre, NEW, "a nat statement sends new SSH sessions elsewhere that come from "),
+            (In, NEW, "no new SSH session gets in from "),
+            (In, ESTABLISHED, "the SSH session that runs is cut off, from "),
+            (Out, ESTABLISHED, "what this host answers does not get out to the SSH session from "),
+        ] {
+            self.need(&[what, &addr].concat(), "that is where you are logged in from");
+            needs.push(self.probe(to(direction, state), SAME));
+            self.lock_out();
+        }
+        // Only one thing is said of what comes in.
+        if let [pre, new, running, _] = needs[..] {
+            self.after(new, pre);
+            self.after(running, new);
+        }
     }
 
     fn lock_out(&mut self) {
