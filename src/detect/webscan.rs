@@ -197,6 +197,11 @@ impl ThresholdTable {
     }
 
     fn request(&mut self, now: Mono, addr: IpNet, line: &[u8], request: &HttpRequest) -> Option<Excess> {
+        if request.status == 404 && is_method(line, request, b"\"PROPFIND ") {
+            // A network drive or a copying program that looks what is there. Where there are none, the answer
+            // is another one.
+            return None;
+        }
         let ThresholdTable { settings, key, shift, longest, idle, counters, needs, places, .. } = self;
         let time = now.0 >> *shift;
         let over = (*longest).min(*idle);
@@ -213,6 +218,19 @@ impl ThresholdTable {
         let fingerprint = |text: &[u8]| u32::try_from(sip13(*key, text) >> 48).unwrap_or(0).max(1);
         let text = |range: &Range<usize>| line.get(range.clone()).unwrap_or_default();
         let resolved = Path::new(text(&request.path));
+        if is_created(line, request) {
+            // Whoever may write there looks first whether it is there already: no search for what others
+            // left.
+            for c in counters.iter().filter(|c| !c.statuses.has(request.status)) {
+                let text = match (c.kind, &resolved) {
+                    (ThresholdKind::Paths, Some(path)) => path.bytes(),
+                    (ThresholdKind::Tops, Some(path)) => path.top(),
+                    _ => continue,
+                };
+                let (words, print) = (place.get_mut(c.at..c.at + c.len), fingerprint(text));
+                words.into_iter().flatten().filter(|word| **word >> 16 == print).for_each(|word| *word = 0);
+            }
+        }
         let (mut print_path, mut print_top, mut print_agent) = (None, None, None);
         for c in counters.iter().filter(|c| c.statuses.has(request.status)) {
             let Some(words) = place.get_mut(c.at..c.at + c.len) else { continue };
@@ -283,6 +301,17 @@ impl ThresholdTable {
             bantime: t.bantime,
         })
     }
+}
+
+/// Whether the server took something in: created it, or put it in the place of what was there. Other answers
+/// that look like one to any path (`OPTIONS`) are none.
+fn is_created(line: &[u8], request: &HttpRequest) -> bool {
+    request.status == 201 || matches!(request.status, 200 | 204) && is_method(line, request, b"\"PUT ")
+}
+
+/// Whether a request is one of a method, which has a quote before it and a space behind.
+fn is_method(line: &[u8], request: &HttpRequest, method: &[u8]) -> bool {
+    line.get(..request.path.start).is_some_and(|head| head.ends_with(method))
 }
 
 /// The time of the newest request.

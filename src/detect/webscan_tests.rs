@@ -174,6 +174,54 @@ fn agrees_with_a_model_that_forgets_nothing() {
     assert!(reported > 1000, "{reported}");
 }
 
+/// Whoever may write looks first whether it is there: what the server takes in was no search. What only looks
+/// like an answer takes nothing back.
+#[test]
+fn what_is_created_was_not_searched_for() {
+    let by = |e: &mut Webscan, n: u64, method: &str, status| {
+        let line = format!("{A} - - [x] \"{method} /{n} HTTP/1.1\" {status} 1");
+        let begin = line.find('/').unwrap();
+        let path = begin..line.rfind(" HTTP").unwrap();
+        let request = HttpRequest { path, agent: 0..0, status, stamp: None };
+        e.request(Mono(1_000_000 + n), 0, format!("{A}/32").parse().unwrap(), line.as_bytes(), &request)
+    };
+    let both = || only(404, "404", Threshold { matching_paths: 30, matching_tops: 30, ..threshold(60) });
+    let cases = [
+        ("PUT", 201, false),
+        ("MKCOL", 201, false),
+        ("PUT", 200, false),
+        ("PUT", 204, false),
+        ("GET", 200, true),
+        ("OPTIONS", 200, true),
+        ("OPTIONS", 204, true),
+        ("PUT", 405, true),
+        ("PUT", 403, true),
+        ("XPUT", 200, true),
+        ("PROPFIND", 207, true),
+    ];
+    for (method, status, is_scan) in cases {
+        let mut e = engine(8, vec![both()]);
+        let banned =
+            (0..200).any(|n| by(&mut e, n, "HEAD", 404).is_some() || by(&mut e, n, method, status).is_some());
+        assert_eq!(banned, is_scan, "{method} {status}");
+    }
+    // Nor is it one to look into a network drive; a server without any answers otherwise.
+    for (method, status, is_scan) in
+        [("PROPFIND", 404, false), ("PROPFIND", 405, true), ("PROPFIND", 401, true), ("HEAD", 404, true)]
+    {
+        let mut refused = both();
+        refused.statuses.add(401, 405);
+        let mut e = engine(8, vec![refused]);
+        assert_eq!((0..200).any(|n| by(&mut e, n, method, status).is_some()), is_scan, "{method} {status}");
+    }
+    // One thing that is there takes back one name.
+    let mut e = engine(8, vec![both()]);
+    let mut each = (0..200).map(|n| {
+        by(&mut e, n, "GET", 404).is_some() || ask(&mut e, 1_000_000 + n, A, "/own", "", 201).is_some()
+    });
+    assert_eq!(each.position(|banned| banned), Some(29));
+}
+
 /// Memory is fixed, and a crowd does not hide who scans: between two requests of the scanner a thousand
 /// others ask.
 #[test]

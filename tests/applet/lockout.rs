@@ -222,25 +222,29 @@ fn who_is_locked_out_by_which_words() {
         // Who is put into a set.
         (
             before(
-                "rule dir=in action=drop proto=all src=@bad\nrule dir=in action=add:@bad/1h proto=tcp dport=22",
+                "rule dir=in action=drop proto=all src=@bad\n\
+                 rule dir=in action=add:@bad/1h proto=tcp dport=22",
             ),
             new,
         ),
         (
             before(
-                "rule dir=in action=add:@bad/1h proto=tcp dport=!80\nrule dir=in action=drop proto=all src=@bad",
+                "rule dir=in action=add:@bad/1h proto=tcp dport=!80\n\
+                 rule dir=in action=drop proto=all src=@bad",
             ),
             new,
         ),
         (
             before(
-                "rule dir=in action=drop proto=all src=@bad\nrule dir=in action=add:@bad/1h proto=tcp dport=23",
+                "rule dir=in action=drop proto=all src=@bad\n\
+                 rule dir=in action=add:@bad/1h proto=tcp dport=23",
             ),
             "",
         ),
         (
             before(
-                "rule dir=in action=drop proto=tcp src=@bad dport=80\nrule dir=in action=add:@bad/1h proto=tcp",
+                "rule dir=in action=drop proto=tcp src=@bad dport=80\n\
+                 rule dir=in action=add:@bad/1h proto=tcp",
             ),
             "",
         ),

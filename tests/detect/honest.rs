@@ -51,7 +51,7 @@ fn logs_of_honest_clients_get_nobody_banned() {
 
 /// What attackers' programs of Debian left on a server without mef, from their first line on, and the line at
 /// which it has to be over.
-const ATTACKS: [(&str, &[&str], usize); 9] = [
+const ATTACKS: [(&str, &[&str], usize); 10] = [
     ("hydra", SSH, 70),
     ("hydra-names", SSH, 70),
     ("medusa", SSH, 70),
@@ -60,6 +60,7 @@ const ATTACKS: [(&str, &[&str], usize); 9] = [
     ("gobuster", WEB, 70),
     ("dirb", WEB, 70),
     ("http-enum", WEB, 40),
+    ("nikto", WEB, 70),
     ("slowloris", WEB, 170),
 ];
 
