@@ -104,9 +104,25 @@ pub fn read(path: &str, depth: CheckDepth) -> RuleSet {
         }
         set.problems.append(&mut warnings);
         unforwarded(&mut set);
+        if loader::is_fallback() {
+            unsaid(&mut set, &situation.uplinks);
+        }
         set.locks_out = locks_out;
     }
     set
+}
+
+/// Finds what the backend cannot say.
+fn unsaid(set: &mut RuleSet, uplinks: &[IfName]) {
+    let mut batch = loader::loader(Goal::Replace);
+    compile(set, uplinks, &mut *batch);
+    for (severity, statement, key, why) in batch.unsaid() {
+        if let Some(place) = set.rule_place(statement) {
+            let what = ["iptables cannot say this: ", why].concat();
+            let problem = set.mark(place, severity, key, what, "see firewall_backend in mef.conf");
+            set.problems.push((place.file, problem));
+        }
+    }
 }
 
 /// Warns of rules that translate what the kernel does not forward.
@@ -262,6 +278,9 @@ fn comparable(table: &mut ListedTable) -> Vec<String> {
 /// # Errors
 /// What the kernel refused, for people.
 pub fn loaded() -> Result<Vec<String>, String> {
+    if loader::is_fallback() {
+        return Err("rules in iptables are not read back: `iptables-save` shows them".to_owned());
+    }
     let mut tables = loader::listed(&loader::is_ours).map_err(|e| e.to_string())?;
     Ok(tables.first_mut().map_or_else(Vec::new, comparable))
 }

@@ -98,6 +98,7 @@ mod project {
 
 mod ruleset {
     mod export;
+    mod fallback;
     mod load;
     mod nat;
     mod oracle;
@@ -106,6 +107,6 @@ mod ruleset {
 }
 
 mod trial {
-    mod deadman;
-    mod outcome;
+    pub mod deadman;
+    pub mod outcome;
 }

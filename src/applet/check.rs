@@ -9,6 +9,7 @@ use super::output::{Output, OutputError};
 use crate::base::count::count;
 use crate::base::diag::Severity;
 use crate::config::{DEFAULT_PATH, ListKind, Loaded, Settings, conf_files, load, load_rule};
+use crate::firewall;
 use crate::lists::{self, Paths};
 use crate::rulefile::{self, DEFAULT_PATH as DEFAULT_RULES};
 use crate::sys::capability;
@@ -34,8 +35,18 @@ struct CheckArgs {
 
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let args: CheckArgs = parse("check", args)?;
+    choose(&args.config);
     capability::give_up_all_but(&[]);
     judge(&args, output)
+}
+
+/// Finds out which backend rule sets are for, as long as it may be asked what works.
+fn choose(config: &str) {
+    let text = crate::sys::fs::content(Path::new(config)).unwrap_or_default();
+    firewall::choose(crate::config::parse_global(&text).0.firewall_backend.into());
+    if firewall::may_have_left() {
+        let _ = firewall::loader::is_fallback();
+    }
 }
 
 /// Checks everything that mef.conf names, for a command that has more to do: it gives up nothing.

@@ -15,6 +15,12 @@ use std::time::Duration;
 
 /// Reads mef.conf alone, for commands that must work whatever stands in it.
 pub(super) fn settings(path: Option<&str>, output: &mut Output<'_>) -> Settings {
+    let settings = read_settings(path, output);
+    crate::firewall::choose(settings.firewall_backend.into());
+    settings
+}
+
+fn read_settings(path: Option<&str>, output: &mut Output<'_>) -> Settings {
     let file = path.unwrap_or(crate::config::DEFAULT_PATH);
     match fs::content(Path::new(file)) {
         Ok(text) => {

@@ -2,6 +2,7 @@
 //! `mef diff`: the rule set against what is loaded.
 
 use super::args::parse;
+use super::context::settings;
 use super::load::{failed, report};
 use super::output::{Output, OutputError};
 use crate::rulefile::{self, DEFAULT_PATH};
@@ -24,6 +25,7 @@ struct DiffArgs {
 
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let args: DiffArgs = parse("diff", args)?;
+    settings(None, output);
     let set = rulefile::read(args.file.as_deref().unwrap_or(DEFAULT_PATH), rulefile::CheckDepth::Quick);
     report(&set, output)?;
     let new = rulefile::statements(&set).map_err(|text| failed(&text, output))?;

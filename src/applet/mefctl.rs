@@ -108,6 +108,7 @@ fn apply(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     }
     // What an init system starts while there are no rules is the start of the host: rules that nobody has
     // confirmed before it are not loaded.
+    super::context::settings(None, output);
     let by_init = std::env::var_os("INVOCATION_ID").is_some() && !stdio::is_terminal();
     if by_init && crate::firewall::loader::is_loaded().is_ok_and(|loaded| !loaded) {
         return load::load(&["--boot", file], output);

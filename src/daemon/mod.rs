@@ -138,6 +138,7 @@ fn prepare(conf: &Path, foreground: bool) -> Result<Box<Daemon>, String> {
     // A table that has to be made has the allow list from its first transaction on. What is wrong with the
     // lists is told when the log is there.
     let paths = Paths::of(&loaded.settings);
+    crate::firewall::choose(loaded.settings.firewall_backend.into());
     let allow = crate::lists::reader(paths, lists::LOCK_WAIT_MAX, std::rc::Rc::default());
     let mut guard = open(all_options(&loaded.settings), allow.into()).map_err(|e| e.to_string())?;
     // Who is not root is told so by the first question, and nothing else.

@@ -3,10 +3,17 @@
 //! good or for a time. The kernel holds what a trial needs to end by itself.
 
 use super::emit::{self, TableBatch};
+use super::iptables::Fallback;
+use super::iptables::ruleset::{Refusal, Rules, Term, Text, Unsaid};
 use super::nft::{Op, TxnError};
 use super::{listing, tables, trial};
+use crate::ban::Failure;
+use crate::base::diag::Severity;
+use crate::base::name::Name;
+use crate::base::range::Family;
 use crate::plan::Sink;
 use crate::plan::listed::ListedTable;
+use crate::plan::{Chain, Direction, Policy, Rule, Set};
 use nix::errno::Errno;
 use std::fmt;
 
@@ -16,6 +23,11 @@ pub use super::trial::{Pending, Previous};
 pub trait Loader: Sink {
     /// How many rules of the kernel it has become so far.
     fn rules(&self) -> u32;
+
+    /// What this backend cannot say of it: the statement, its key, and why.
+    fn unsaid(&self) -> Vec<(Severity, u32, &'static str, &'static str)> {
+        Vec::new()
+    }
 
     /// Puts it in force.
     ///
@@ -37,11 +49,83 @@ pub enum Goal<'g> {
 /// A way to put a rule set in force.
 #[must_use]
 pub fn loader(goal: Goal<'_>) -> Box<dyn Loader> {
+    if is_fallback() {
+        let term = match goal {
+            Goal::Replace => Some(Term::ForGood),
+            Goal::Trial(_, time_ms) => {
+                Some(Term::Trial(u32::try_from(time_ms.div_ceil(1000)).unwrap_or(u32::MAX)))
+            }
+            Goal::Confirm(_) => None,
+        };
+        return Box::new(FallbackBatch { text: Text::default(), term });
+    }
     Box::new(match goal {
         Goal::Replace => TableBatch::new(),
         Goal::Trial(previous, time_ms) => TableBatch::trial(previous, time_ms),
         Goal::Confirm(pending) => TableBatch::confirm(pending),
     })
+}
+
+/// Whether rule sets go to iptables.
+#[must_use]
+pub fn is_fallback() -> bool {
+    super::chosen() == super::Chosen::Iptables
+}
+
+/// A rule set for iptables; without a term, the one that is on trial there is meant.
+struct FallbackBatch {
+    text: Text,
+    term: Option<Term>,
+}
+
+impl Sink for FallbackBatch {
+    fn base(&mut self, direction: Direction, policy: Policy) {
+        self.text.base(direction, policy);
+    }
+
+    fn set(&mut self, set: &Set) {
+        self.text.set(set);
+    }
+
+    fn buckets(&mut self, name: Name, family: Family, timeout: u32) {
+        self.text.buckets(name, family, timeout);
+    }
+
+    fn chain(&mut self, name: Name) {
+        self.text.chain(name);
+    }
+
+    fn rule(&mut self, chain: Chain, rule: &Rule) {
+        self.text.rule(chain, rule);
+    }
+}
+
+impl Loader for FallbackBatch {
+    fn rules(&self) -> u32 {
+        self.text.rules
+    }
+
+    fn unsaid(&self) -> Vec<(Severity, u32, &'static str, &'static str)> {
+        let row = |said: &Unsaid| {
+            let severity = if said.is_warning { Severity::Warning } else { Severity::Error };
+            (severity, said.statement, said.key, said.why)
+        };
+        self.text.unsaid().iter().map(row).collect()
+    }
+
+    fn commit(self: Box<Self>) -> Result<(), LoadError> {
+        let mut rules = Rules::open()?;
+        match self.term {
+            Some(term) => rules.load(self.text, &term)?,
+            None if rules.confirm()? => {}
+            None => return Err(LoadError::new(None, "the trial is over".to_owned())),
+        }
+        // What nf_tables has of ours would be asked, too.
+        if emit::there().unwrap_or(false) {
+            emit::unload()?;
+        }
+        Ok(())
+    }
 }
 
 impl Loader for TableBatch {
@@ -50,8 +134,21 @@ impl Loader for TableBatch {
     }
 
     fn commit(self: Box<Self>) -> Result<(), LoadError> {
-        Ok(TableBatch::commit(*self)?)
+        TableBatch::commit(*self)?;
+        fallback_unload()
     }
+}
+
+/// Takes the rules out of iptables, if there are any.
+fn fallback_unload() -> Result<(), LoadError> {
+    if Fallback::may_be_there() {
+        let mut rules = Rules::open()?;
+        // Who may not ask has none.
+        if rules.is_there().unwrap_or(false) {
+            rules.unload()?;
+        }
+    }
+    Ok(())
 }
 
 /// Why rules are not in force, or what is there cannot be read.
@@ -62,6 +159,24 @@ pub struct LoadError {
     /// They may be in force nevertheless: the answer was lost.
     pub unsure: bool,
     text: String,
+}
+
+impl LoadError {
+    fn new(statement: Option<u32>, text: String) -> LoadError {
+        LoadError { statement, unsure: false, text }
+    }
+}
+
+impl From<Failure> for LoadError {
+    fn from(e: Failure) -> LoadError {
+        LoadError::new(None, e.to_string())
+    }
+}
+
+impl From<Refusal> for LoadError {
+    fn from((statement, e): Refusal) -> LoadError {
+        LoadError::new(statement, e.to_string())
+    }
 }
 
 impl From<TxnError> for LoadError {
@@ -89,6 +204,9 @@ impl fmt::Display for LoadError {
 /// # Errors
 /// The kernel's.
 pub fn is_loaded() -> Result<bool, LoadError> {
+    if is_fallback() {
+        return Ok(Rules::open()?.is_loaded()?);
+    }
     Ok(emit::there()?)
 }
 
@@ -97,6 +215,11 @@ pub fn is_loaded() -> Result<bool, LoadError> {
 /// # Errors
 /// What the kernel refused.
 pub fn unload() -> Result<(), LoadError> {
+    fallback_unload()?;
+    // A kernel without nf_tables has nothing there.
+    if is_fallback() && !emit::there().unwrap_or(false) {
+        return Ok(());
+    }
     Ok(emit::unload()?)
 }
 
@@ -105,6 +228,9 @@ pub fn unload() -> Result<(), LoadError> {
 /// # Errors
 /// The kernel's.
 pub fn pending() -> Result<Option<Pending>, LoadError> {
+    if is_fallback() {
+        return Ok(Rules::open()?.pending()?.map(Pending::elsewhere));
+    }
     Ok(trial::pending()?)
 }
 
@@ -113,6 +239,9 @@ pub fn pending() -> Result<Option<Pending>, LoadError> {
 /// # Errors
 /// What the kernel refused.
 pub fn previous() -> Result<Previous, LoadError> {
+    if is_fallback() {
+        return tidy(&mut || ()).map(|_| Previous::elsewhere());
+    }
     Ok(trial::previous()?)
 }
 
@@ -122,6 +251,9 @@ pub fn previous() -> Result<Previous, LoadError> {
 /// # Errors
 /// What the kernel refused; then nothing was changed.
 pub fn withdraw(nothing: &mut dyn FnMut()) -> Result<bool, LoadError> {
+    if is_fallback() {
+        return Ok(Rules::open()?.withdraw(nothing)?);
+    }
     Ok(trial::withdraw(nothing)?)
 }
 
@@ -130,6 +262,10 @@ pub fn withdraw(nothing: &mut dyn FnMut()) -> Result<bool, LoadError> {
 /// # Errors
 /// As `withdraw`.
 pub fn tidy(nothing: &mut dyn FnMut()) -> Result<bool, LoadError> {
+    if is_fallback() {
+        let is_over = pending()?.is_some_and(|trial| trial.left_ms == 0);
+        return if is_over { withdraw(nothing) } else { Ok(false) };
+    }
     Ok(trial::tidy(nothing)?)
 }
 
@@ -138,6 +274,10 @@ pub fn tidy(nothing: &mut dyn FnMut()) -> Result<bool, LoadError> {
 /// # Errors
 /// The kernel's.
 pub fn listed(wanted: &dyn Fn(&str, &str) -> bool) -> Result<Vec<ListedTable>, LoadError> {
+    if is_fallback() {
+        // What is in iptables is not read back; a table of ours in nf_tables is the next load's.
+        return Ok(Vec::new());
+    }
     let bans = tables::GUARD.name;
     Ok(listing::read(&|family, name| (family, name) != ("inet", bans.as_str()) && wanted(family, name))?)
 }

@@ -33,8 +33,48 @@ use mnl::Bus;
 use nft::{TxnError, parts, query};
 use nix::errno::Errno;
 use std::fmt::Display;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 pub use nflog::Packets;
+
+/// Which backend has rule sets: none is chosen until somebody has read the configuration, and then it is
+/// found out when it is first asked for.
+static CHOSEN: AtomicU8 = AtomicU8::new(Chosen::Nftables as u8);
+
+/// A backend for rule sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chosen {
+    /// nf_tables.
+    Nftables,
+    /// iptables and ip_set.
+    Iptables,
+    /// That which works.
+    Auto,
+}
+
+/// Says where rule sets go from now on.
+pub fn choose(choice: BackendChoice) {
+    let chosen = match choice {
+        BackendChoice::Auto => Chosen::Auto,
+        BackendChoice::Nftables => Chosen::Nftables,
+        BackendChoice::Iptables => Chosen::Iptables,
+    };
+    CHOSEN.store(chosen as u8, Ordering::Relaxed);
+}
+
+/// Where rule sets go.
+fn chosen() -> Chosen {
+    match CHOSEN.load(Ordering::Relaxed) {
+        auto if auto == Chosen::Auto as u8 => {
+            let falls_back = falls_back(&Options::default()).is_some();
+            let chosen = if falls_back { Chosen::Iptables } else { Chosen::Nftables };
+            CHOSEN.store(chosen as u8, Ordering::Relaxed);
+            chosen
+        }
+        iptables if iptables == Chosen::Iptables as u8 => Chosen::Iptables,
+        _ => Chosen::Nftables,
+    }
+}
 
 /// Opens the way to bans. Whatever makes a table through it puts this allow list into it first.
 ///

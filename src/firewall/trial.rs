@@ -48,6 +48,13 @@ pub struct Pending {
     pub left_ms: u64,
 }
 
+impl Pending {
+    /// One that another part of the kernel than nf_tables holds.
+    pub(super) fn elsewhere(left_ms: u64) -> Pending {
+        Pending { name: Name::of("trial"), left_ms }
+    }
+}
+
 /// A base chain of the previous rules.
 struct TrialBase {
     name: String,
@@ -59,6 +66,13 @@ struct TrialBase {
 pub struct Previous {
     pub(super) name: Name,
     bases: Vec<TrialBase>,
+}
+
+impl Previous {
+    /// Those that another part of the kernel than nf_tables holds.
+    pub(super) fn elsewhere() -> Previous {
+        Previous { name: Name::of("trial"), bases: Vec::new() }
+    }
 }
 
 /// The trial that the kernel holds, going on or over.

@@ -17,6 +17,7 @@ pub use saved::Saved;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -120,6 +121,11 @@ pub fn tidy(run_dir: &Path) {
     }
 }
 
+/// Whether the kernel has rules on trial.
+fn goes_on() -> bool {
+    kernel::pending().is_ok_and(|found| found.is_some_and(|trial| trial.left_ms > 0))
+}
+
 /// The right to change the rules. Ends with the process, or with the trial.
 pub struct TrialTurn {
     dir: PathBuf,
@@ -135,7 +141,7 @@ impl TrialTurn {
     /// Rules are pending confirmation, or a load does not end.
     pub fn take(run_dir: &Path) -> Result<TrialTurn, String> {
         let dir = run_dir.to_owned();
-        let Ok(mut file) = Dir::create(run_dir).and_then(|dir| dir.file(LOCK, Access::Write)) else {
+        let Ok(file) = Dir::create(run_dir).and_then(|dir| dir.file(LOCK, Access::Write)) else {
             return TrialTurn { dir, file: None }.unless_pending();
         };
         let end = clock::mono().after(LOCK_WAIT);
@@ -145,7 +151,9 @@ impl TrialTurn {
                 let _ = file.set_len(0);
                 return TrialTurn { dir, file: Some(file) }.unless_pending();
             }
-            if file.read(&mut [0]).is_ok_and(|n| n > 0) {
+            // The watcher of one that has just ended is about to let go.
+            let marked = file.read_at(&mut [0], 0).is_ok_and(|n| n > 0);
+            if marked && goes_on() {
                 return Err(PENDING_CONFIRMATION.into());
             }
             if clock::mono() > end {
@@ -160,8 +168,7 @@ impl TrialTurn {
 
     /// The lock goes with the watcher and with `run_dir`; the kernel still knows of the trial.
     fn unless_pending(self) -> Result<TrialTurn, String> {
-        let goes_on = kernel::pending().is_ok_and(|found| found.is_some_and(|trial| trial.left_ms > 0));
-        if goes_on { Err(PENDING_CONFIRMATION.into()) } else { Ok(self) }
+        if goes_on() { Err(PENDING_CONFIRMATION.into()) } else { Ok(self) }
     }
 
     /// Tells others why the lock is held.

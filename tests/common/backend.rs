@@ -128,10 +128,60 @@ impl Net {
         self.cmd("ipset", &["destroy"]).ok();
     }
 
+    /// The rule set in force, without what counts and what comes and goes by itself.
+    pub fn rule_set(&self) -> String {
+        if !is_fallback() {
+            return self.cmd("nft", &["-s", "-t", "list", "table", "inet", "mef"]).stdout;
+        }
+        // Rule sets have letters, which say nothing.
+        let plain = |line: &str| {
+            ["a", "b", "c", "d"]
+                .iter()
+                .fold(line.to_owned(), |line, letter| line.replace(&format!("mefr_{letter}"), "mefr_X"))
+        };
+        let saved = ["iptables-legacy-save", "ip6tables-legacy-save"].map(|program| {
+            let text = self.cmd(program, &[]).ok();
+            let ours = text.lines().filter(|line| line.starts_with('-') && line.contains("mefr_"));
+            let mut ours: Vec<String> = ours.map(plain).collect();
+            // Chains stand in the order in which they were made.
+            ours.sort_by_key(|line| line.split(' ').nth(1).unwrap_or("").to_owned());
+            ours.join("\n")
+        });
+        saved.concat()
+    }
+
+    /// Whether the kernel has rules on trial.
+    pub fn has_trial(&self) -> bool {
+        if is_fallback() {
+            return self.cmd("ipset", &["list", "-n"]).stdout.contains("mefr_t")
+                && self.rule_set().contains("mefr_t4 src -g");
+        }
+        let list = self.nft_list("table inet mef");
+        list.contains("set trial") && list.contains("the new rules are in force while this has an element")
+    }
+
+    /// Ends the time of a trial.
+    pub fn end_trial(&self) {
+        if is_fallback() {
+            ["mefr_t4", "mefr_t6"].iter().for_each(|set| drop(self.cmd("ipset", &["flush", set]).ok()));
+        } else {
+            self.cmd("nft", &["flush", "set", "inet", "mef", "trial"]).ok();
+        }
+    }
+
+    /// Deletes the rule set, as a firewall script does that begins anew, and as a reboot does.
+    pub fn lose_rules(&self) {
+        if is_fallback() {
+            self.lose_table();
+        } else {
+            self.cmd("nft", &["delete table inet mef"]);
+        }
+    }
+
     /// Deletes all rules and chains of iptables.
     pub fn flush_iptables(&self) {
         for program in ["iptables-legacy", "ip6tables-legacy"] {
-            for table in ["raw", "mangle", "filter"] {
+            for table in ["raw", "mangle", "filter", "nat"] {
                 self.cmd(program, &["-t", table, "-F"]).ok();
                 self.cmd(program, &["-t", table, "-X"]).ok();
             }
@@ -164,13 +214,14 @@ impl Net {
 
 /// Runs tests of other modules again.
 macro_rules! also {
-    ($($area:ident $module:ident: $($body:ident),+ $(,)?;)+) => {
+    ($($area:ident $module:ident $(in $inner:ident)?: $($body:ident),+ $(,)?;)+) => {
         $(mod $module {
+            use $crate::$area::$($inner::)?$module as bodies;
             $(
                 #[test]
                 #[cfg_attr(not_root, ignore = "needs root")]
                 fn $body() {
-                    $crate::common::backend::with_iptables(crate::$area::$module::$body);
+                    $crate::common::backend::with_iptables(bodies::$body);
                 }
             )+
         })+

@@ -35,7 +35,7 @@ fn listed(net: &Net) -> String {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn nft_shows_and_reads_every_kind_of_rule() {
+pub fn nft_shows_and_reads_every_kind_of_rule() {
     let net = host();
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ruleset/rules");
     for case in ["everything", "words"] {
@@ -86,7 +86,7 @@ const NAMES: &str = "\
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn nft_reads_back_whatever_it_lists_of_names_and_texts() {
+pub fn nft_reads_back_whatever_it_lists_of_names_and_texts() {
     let net = Net::new();
     let mut rules = String::from("policy dir=in action=accept\n");
     for (n, name) in NAMES.split(' ').enumerate() {
@@ -130,7 +130,7 @@ fn nft_reads_back_whatever_it_lists_of_names_and_texts() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn the_same_policy_by_hand_lists_the_same() {
+pub fn the_same_policy_by_hand_lists_the_same() {
     let cases: &[(&str, &str, &str)] = &[
         ("a port", "proto=tcp dport=22", "iifname != \"lo\" tcp dport 22 counter accept"),
         ("loopback", "proto=all iif=lo", "iifname \"lo\" counter accept"),
@@ -207,7 +207,7 @@ fn the_same_policy_by_hand_lists_the_same() {
 /// changes nothing; and the file comes back in its order.
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn loopback_stands_apart_where_that_means_the_same() {
+pub fn loopback_stands_apart_where_that_means_the_same() {
     const SSH: &str = "accept proto=tcp dport=22";
     const WEB: &str = "accept proto=tcp dport=80";
     const LO: &str = "accept proto=all iif=lo";
@@ -324,7 +324,7 @@ fn in_chain(net: &Net, chain: &str) -> String {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn nothing_is_seen_between_two_rule_sets() {
+pub fn nothing_is_seen_between_two_rule_sets() {
     let net = host();
     let sets = ["10", "20"].map(|port| {
         let rule = |i: usize| {
@@ -387,7 +387,7 @@ fn undisturbed(show: impl FnOnce() -> common::Output) -> Option<String> {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn a_bad_rule_set_changes_nothing() {
+pub fn a_bad_rule_set_changes_nothing() {
     let net = host();
     load(&net, "rule dir=in action=accept proto=tcp dport=1\n");
     let before = net.nft_list(TABLE);
@@ -403,7 +403,7 @@ fn a_bad_rule_set_changes_nothing() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn without_privilege_one_line_says_so() {
+pub fn without_privilege_one_line_says_so() {
     let net = Net::new();
     net.write("a.rules", "rule dir=in action=accept proto=all\n");
     let path = net.path("a.rules");
@@ -426,7 +426,7 @@ fn without_privilege_one_line_says_so() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn bans_and_rules_leave_each_other_alone() {
+pub fn bans_and_rules_leave_each_other_alone() {
     let net = host();
     net.mef(&["ban", "203.0.113.7", "2001:db8:7::/48"]).ok();
     load(&net, "rule dir=in action=accept proto=tcp dport=1\n");
@@ -449,7 +449,7 @@ fn bans_and_rules_leave_each_other_alone() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn at_boot_the_bans_come_with_the_rules_and_without() {
+pub fn at_boot_the_bans_come_with_the_rules_and_without() {
     let net = host();
     net.mef(&["ban", "203.0.113.7", "--for", "1h"]).ok();
     for rules in [false, true] {
@@ -472,7 +472,7 @@ fn at_boot_the_bans_come_with_the_rules_and_without() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn ten_thousand_rules() {
+pub fn ten_thousand_rules() {
     let net = host();
     let rule = |i: u32| {
         format!(

@@ -44,7 +44,7 @@ const REFUSING: &str = "policy dir=fwd action=reject\n\
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn sources_are_translated() {
+pub fn sources_are_translated() {
     let world = World::new();
     let server = Server::new(&world, Spot::Stranger, 3000);
     for v6 in FAMILIES {
@@ -75,7 +75,7 @@ fn sources_are_translated() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn destinations_are_translated_and_ct_dnat_opens_the_way() {
+pub fn destinations_are_translated_and_ct_dnat_opens_the_way() {
     let world = World::new();
     let server = Server::new(&world, Spot::Friend, 3000);
     let local = Server::new(&world, Spot::Host, 3001);
@@ -109,7 +109,7 @@ fn destinations_are_translated_and_ct_dnat_opens_the_way() {
 /// A host of the network behind the router reaches another one, or itself, by the address of the outside.
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn hairpin() {
+pub fn hairpin() {
     let world = World::new();
     let server = Server::new(&world, Spot::Friend, 3000);
     for v6 in FAMILIES {
@@ -129,7 +129,7 @@ fn hairpin() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn programs_of_the_host_are_translated_by_dir_out() {
+pub fn programs_of_the_host_are_translated_by_dir_out() {
     let world = World::new();
     let server = Server::new(&world, Spot::Friend, 3000);
     for v6 in FAMILIES {
@@ -145,7 +145,7 @@ fn programs_of_the_host_are_translated_by_dir_out() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn segments_fit_the_path() {
+pub fn segments_fit_the_path() {
     let world = World::new();
     let server = Server::new(&world, Spot::Stranger, 3000);
     let size = |v6: bool| {
@@ -174,7 +174,7 @@ fn segments_fit_the_path() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn knocking_opens_a_port() {
+pub fn knocking_opens_a_port() {
     let mut world = World::new();
     for v6 in FAMILIES {
         let at = |port| {
@@ -199,7 +199,7 @@ fn knocking_opens_a_port() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn connections_at_the_same_time_are_counted_by_source() {
+pub fn connections_at_the_same_time_are_counted_by_source() {
     let world = World::new();
     let server = Server::new(&world, Spot::Host, 3000);
     for v6 in FAMILIES {
@@ -233,7 +233,7 @@ fn connections_at_the_same_time_are_counted_by_source() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn packets_whose_source_is_elsewhere_fail_the_reverse_path() {
+pub fn packets_whose_source_is_elsewhere_fail_the_reverse_path() {
     let mut world = World::new();
     for link in ["all", "v0", "v1"] {
         sysctl(&format!("ipv4/conf/{link}/rp_filter"), "0");
@@ -261,7 +261,7 @@ fn packets_whose_source_is_elsewhere_fail_the_reverse_path() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn check_says_when_forwarding_is_off() {
+pub fn check_says_when_forwarding_is_off() {
     let world = World::new();
     let rules = "nat dir=post action=masquerade src=10.8.0.0/24\n\
                  nat dir=post action=masquerade src=fd08::/64\n";
@@ -277,7 +277,7 @@ fn check_says_when_forwarding_is_off() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn check_knows_which_types_of_icmp_a_host_needs() {
+pub fn check_knows_which_types_of_icmp_a_host_needs() {
     let world = World::new();
     let lost = "neighbour discovery does not get in";
     for (types, is_lost) in
@@ -306,7 +306,7 @@ fn processes(path: &Path) -> Vec<nix::unistd::Pid> {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn a_trial_translates_and_takes_it_back() {
+pub fn a_trial_translates_and_takes_it_back() {
     let world = World::new();
     let server = Server::new(&world, Spot::Stranger, 3000);
     let there = world.address(Spot::Stranger, Spot::Friend, false);
@@ -322,10 +322,10 @@ fn a_trial_translates_and_takes_it_back() {
     let path = world.net.write("trial.rules", &[common::world::RULES, &with].concat());
     let args = ["load", "--force", "--confirm", "10m", path.to_str().unwrap()];
     let mut trial = world.net.mef_command(&args).stdin(std::process::Stdio::null()).spawn().unwrap();
-    common::wait_until("the trial", || world.net.nft_list("table inet mef").contains("trial"));
+    common::wait_until("the trial", || world.net.has_trial());
     assert_eq!(seen(), host, "while it goes on");
     // As when its time is over.
-    world.net.cmd("nft", &["flush", "set", "inet", "mef", "trial"]).ok();
+    world.net.end_trial();
     assert_eq!(seen(), friend, "when it is over");
     for pid in processes(&path) {
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
@@ -339,7 +339,7 @@ fn a_trial_translates_and_takes_it_back() {
     let path = world.net.write("trial.rules", &[common::world::RULES, group].concat());
     let args = ["load", "--force", "--confirm", "10m", path.to_str().unwrap()];
     let mut trial = world.net.mef_command(&args).stdin(std::process::Stdio::null()).spawn().unwrap();
-    common::wait_until("the trial", || world.net.nft_list("table inet mef").contains("trial"));
+    common::wait_until("the trial", || world.net.has_trial());
     assert_eq!(seen(), friend, "while it goes on");
     world.net.mef(&["confirm"]).ok();
     trial.wait().unwrap();

@@ -59,7 +59,7 @@ fn answered(packet: &Packet) -> bool {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn what_becomes_of_packets_is_what_the_language_says() {
+pub fn what_becomes_of_packets_is_what_the_language_says() {
     let mut world = World::new();
     world.net.track();
     sysctl("netfilter/nf_conntrack_udp_timeout", "86400");

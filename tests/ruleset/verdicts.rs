@@ -2,9 +2,9 @@
 //! not ours.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-mod answers;
-mod limits;
-mod logs;
-mod matches;
-mod states;
-mod ways;
+pub mod answers;
+pub mod limits;
+pub mod logs;
+pub mod matches;
+pub mod states;
+pub mod ways;

@@ -41,9 +41,8 @@ fn previous(world: &mut World) -> bool {
     fates == old
 }
 
-/// Without what counts and what comes and goes by itself.
 fn listed(net: &Net) -> String {
-    net.cmd("nft", &["-s", "-t", "list", "table", "inet", "mef"]).stdout
+    net.rule_set()
 }
 
 /// A world with the previous rules; those of a trial are in a file.
@@ -62,7 +61,7 @@ fn file(world: &World) -> String {
 fn trial(world: &World, time: &str) -> Child {
     let mut command = world.net.mef_command(&["load", "--confirm", time, &file(world)]);
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    wait_until("the trial", || listed(&world.net).contains("set trial2"));
+    wait_until("the trial", || world.net.has_trial());
     child
 }
 
@@ -89,14 +88,14 @@ fn kill_all(net: &Net, mut loader: Child) {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn the_kernel_brings_the_previous_rules_back_by_itself() {
+pub fn the_kernel_brings_the_previous_rules_back_by_itself() {
     let (mut world, before) = world();
     let child = trial(&world, "4s");
     kill_all(&world.net, child);
     fs::remove_dir_all(world.net.path("run/mef")).unwrap();
     wait_until("the previous rules", || previous(&mut world));
     // The next command tidies up.
-    assert!(listed(&world.net).contains("trial2"));
+    assert!(world.net.has_trial());
     let late = world.net.mef(&["confirm"]);
     assert!(late.status == 1 && late.stderr.contains("too late"), "{late:?}");
     assert_eq!(listed(&world.net), before);
@@ -106,7 +105,7 @@ fn the_kernel_brings_the_previous_rules_back_by_itself() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn without_a_watcher_the_rules_can_be_confirmed() {
+pub fn without_a_watcher_the_rules_can_be_confirmed() {
     let (mut world, _) = world();
     let child = trial(&world, "1h");
     kill_all(&world.net, child);
@@ -117,7 +116,10 @@ fn without_a_watcher_the_rules_can_be_confirmed() {
     world.net.mef(&["confirm"]).ok();
     assert!(!previous(&mut world));
     let confirmed = listed(&world.net);
-    assert!(!confirmed.contains("trial2") && !confirmed.contains("dport 1000"), "{confirmed}");
+    assert!(
+        !world.net.has_trial() && !confirmed.contains("dports 1000") && !confirmed.contains("dport 1000"),
+        "{confirmed}"
+    );
     // They are what `mef load` makes of them.
     world.net.mef(&["load", &file(&world)]).ok();
     assert_eq!(listed(&world.net), confirmed);
@@ -127,7 +129,7 @@ fn without_a_watcher_the_rules_can_be_confirmed() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn a_watcher_that_stands_still_holds_nothing_up() {
+pub fn a_watcher_that_stands_still_holds_nothing_up() {
     let (mut world, before) = world();
     let child = trial(&world, "2s");
     processes(&world.net).into_iter().for_each(|pid| ns::kill(pid, libc::SIGSTOP));
@@ -139,10 +141,10 @@ fn a_watcher_that_stands_still_holds_nothing_up() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn a_reboot_loads_nothing_that_nobody_confirmed() {
+pub fn a_reboot_loads_nothing_that_nobody_confirmed() {
     let (mut world, _) = world();
     let reboot = |world: &World| {
-        world.net.cmd("nft", &["delete table inet mef"]);
+        world.net.lose_rules();
         world.net.mef(&["load", "--boot", &file(world)])
     };
     // No trial: the file.
@@ -179,14 +181,14 @@ fn a_reboot_loads_nothing_that_nobody_confirmed() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn where_nothing_was_ever_confirmed_a_reboot_after_a_trial_loads_nothing() {
+pub fn where_nothing_was_ever_confirmed_a_reboot_after_a_trial_loads_nothing() {
     let world = World::new();
     world.net.write("mef.rules", &[RULES, NEW].concat());
     let mut command = world.net.mef_command(&["load", "--confirm", "1h", &file(&world)]);
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    wait_until("the trial", || listed(&world.net).contains("set trial"));
+    wait_until("the trial", || world.net.has_trial());
     kill_all(&world.net, child);
-    world.net.cmd("nft", &["delete table inet mef"]);
+    world.net.lose_rules();
     let out = world.net.mef(&["load", "--boot", &file(&world)]);
     assert!(out.status == 1 && out.stderr.contains("never confirmed"), "{out:?}");
     assert_eq!(listed(&world.net), "");
@@ -196,12 +198,12 @@ fn where_nothing_was_ever_confirmed_a_reboot_after_a_trial_loads_nothing() {
 /// begins.
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn rules_that_were_kept_nowhere_are_kept_when_a_trial_begins() {
+pub fn rules_that_were_kept_nowhere_are_kept_when_a_trial_begins() {
     let (mut world, _) = world();
     fs::remove_dir_all(world.net.path("lib/mef")).unwrap();
     let child = trial(&world, "1h");
     kill_all(&world.net, child);
-    world.net.cmd("nft", &["delete table inet mef"]);
+    world.net.lose_rules();
     world.net.mef(&["load", "--boot", &file(&world)]).ok();
     assert!(previous(&mut world));
 }
@@ -209,10 +211,13 @@ fn rules_that_were_kept_nowhere_are_kept_when_a_trial_begins() {
 /// What others do to the table during a trial does not keep the previous rules away.
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn a_table_that_is_deleted_during_a_trial_is_loaded_again_at_its_end() {
+pub fn a_table_that_is_deleted_during_a_trial_is_loaded_again_at_its_end() {
     let (mut world, before) = world();
     let mut child = trial(&world, "2s");
-    world.net.cmd("nft", &["delete table inet mef"]);
+    // In one go for those who watch.
+    processes(&world.net).into_iter().for_each(|pid| ns::kill(pid, libc::SIGSTOP));
+    world.net.lose_rules();
+    processes(&world.net).into_iter().for_each(|pid| ns::kill(pid, libc::SIGCONT));
     assert_eq!(child.wait().unwrap().code(), Some(1));
     assert!(previous(&mut world));
     assert_eq!(listed(&world.net), before);
@@ -221,13 +226,13 @@ fn a_table_that_is_deleted_during_a_trial_is_loaded_again_at_its_end() {
 /// What is shown during a trial is the previous rules; includes are kept in their places.
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn what_is_shown_and_kept() {
+pub fn what_is_shown_and_kept() {
     let (world, before) = world();
     let export = world.net.mef(&["export"]).ok();
     let child = trial(&world, "1h");
     assert_eq!(world.net.mef(&["export"]).ok(), export);
     kill_all(&world.net, child);
-    world.net.nft("flush table inet mef; delete table inet mef;");
+    world.net.lose_rules();
     world.net.write("a.rules", "rule dir=in action=accept proto=tcp dport=2 # two");
     world.net.write("b.rules", "# nothing\r\n");
     world.net.write("list.txt", "192.0.2.9 # one\n198.51.100.0/24, 192.0.2.10\n\n");

@@ -129,6 +129,7 @@ pub(super) fn end(settings: &Settings) -> Result<(), OutputError> {
 
 /// Takes the tables out of the kernel.
 fn tables(settings: &Settings, output: &mut Output<'_>) {
+    firewall::choose(settings.firewall_backend.into());
     if let Err(e) = loader::unload() {
         output.problem(&e);
     }

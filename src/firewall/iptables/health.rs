@@ -4,7 +4,7 @@
 //! the rules that ask them are there.
 
 use super::text::PREFIX;
-use super::{Fallback, MADE, is_ours};
+use super::{Fallback, MADE, is_ours, ruleset};
 use crate::ban::{Damage, Failure, Health};
 use crate::base::clock::Mono;
 use crate::base::range::Family;
@@ -42,7 +42,10 @@ impl Fallback {
     fn shape(&mut self) -> Result<Vec<Seen>, Failure> {
         let all: RefCell<Vec<Seen>> = RefCell::default();
         self.sets.headers(&mut || all.borrow_mut().clear(), &mut |header| {
-            if header.name.starts_with(PREFIX) && header.kind.is_some_and(|kind| is_ours(header, kind)) {
+            let of_rules = ruleset::is_of_rules(header.name);
+            if (of_rules || header.name.starts_with(PREFIX))
+                && header.kind.is_some_and(|kind| is_ours(header, kind))
+            {
                 let members = header.elements.filter(|_| header.kind == Some(Type::Sets)).unwrap_or(0);
                 all.borrow_mut().push((header.name.to_owned(), header.references, members));
             }
@@ -88,6 +91,7 @@ impl Fallback {
     pub(super) fn find_damage(&mut self) -> Result<Health, Failure> {
         let (shape, lists) = (self.shape()?, self.lists_in_force()?);
         let mark = self.registry()?.mark;
+        let rules_loaded = ruleset::Rules::open()?.is_loaded()?;
         let known = self.health.shape.as_ref().map_or(&[][..], |shape| shape.as_slice());
         let damage = if mark.is_none() { Damage::Table } else { since(&shape, known) };
         let lost = damage < Damage::Table && self.health.lists.iter().any(|list| !lists.contains(list));
@@ -96,14 +100,14 @@ impl Fallback {
         }
         for family in Family::ALL.into_iter().filter(|_| damage == Damage::None) {
             if mark.is_some_and(|mark| mark.of(family).is_some()) && !self.asks(family)? {
-                return Ok(Health { damage: Damage::Rules, lists_lost: lost, rules_loaded: false });
+                return Ok(Health { damage: Damage::Rules, lists_lost: lost, rules_loaded });
             }
         }
-        Ok(Health { damage, lists_lost: lost, rules_loaded: false })
+        Ok(Health { damage, lists_lost: lost, rules_loaded })
     }
 }
 
-/// What has become of `former`. Sets of deny lists come and go by themselves.
+/// What has become of `former`. Sets of deny lists and of rule sets come and go by themselves.
 fn since(now: &[Seen], former: &[Seen]) -> Damage {
     let mut damage = Damage::None;
     for (name, asked, _) in former.iter().filter(|(name, ..)| !is_list(name)) {
@@ -117,7 +121,10 @@ fn since(now: &[Seen], former: &[Seen]) -> Damage {
 }
 
 fn is_list(name: &str) -> bool {
-    name.starts_with("mef_deny4_") || name.starts_with("mef_deny6_") || name.ends_with("_new")
+    ruleset::is_of_rules(name)
+        || name.starts_with("mef_deny4_")
+        || name.starts_with("mef_deny6_")
+        || name.ends_with("_new")
 }
 
 #[cfg(test)]

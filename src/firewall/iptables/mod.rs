@@ -16,6 +16,7 @@ mod lists;
 mod packets;
 pub mod restore;
 mod rules;
+pub mod ruleset;
 mod text;
 mod unban;
 

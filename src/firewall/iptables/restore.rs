@@ -120,7 +120,14 @@ fn run_with(name: &str, options: &[&str], text: &str) -> Result<(), Refused> {
     let failed = |e: &dyn std::fmt::Display| Refused { errno: Errno::EIO, text: format!("{name}: {e}") };
     let argv: Vec<String> = std::iter::once(&name).chain(options).map(|word| (*word).to_owned()).collect();
     let (end, said) = start(&argv, text).map_err(|e| failed(&e))?;
-    let said = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("");
+    // The second line may say which one is meant.
+    let at = said.lines().find_map(|line| line.split_once(" line: ")).map_or("", |(_, at)| at.trim());
+    // Some begin with their name and version on a line of its own.
+    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or("");
+    let joined = [first, " ", lines.next().unwrap_or("")].concat();
+    let said = if first.ends_with(':') { joined.trim_end() } else { first };
+    let said = &*if at.is_empty() { said.to_owned() } else { [said, " (line ", at, ")"].concat() };
     let errno = match end {
         None => {
             let text = format!("{name}: it did not end within {} s", TIME_MAX / 1000);

@@ -252,6 +252,6 @@ fn guesses(hits: usize) -> [Jumps; 4] {
 }
 
 /// Whether the kernel has IPv6: without it there are no rules for it.
-fn has_ipv6() -> bool {
+pub(super) fn has_ipv6() -> bool {
     std::path::Path::new("/proc/net/if_inet6").exists()
 }

@@ -1,6 +1,7 @@
 //! Random rules, and what they mean: a plain interpreter of the language that knows nothing of the program's
 //! parser and compiler. Each word of a rule stands beside the condition that a packet has to fulfil.
 
+use crate::common::backend::is_fallback;
 use crate::common::world::{Fate, Kind, Packet, Spot, World};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -69,10 +70,11 @@ struct Bucket {
 }
 
 impl Bucket {
-    /// Takes a packet, if there is room. Buckets are not filled again within a day.
+    /// Takes a packet, if there is room. Buckets are not filled again within an hour.
     fn take(&mut self, packet: &Seen) -> bool {
         let source = match packet.src {
-            _ if !self.by_source => String::new(),
+            // iptables has a bucket for each family.
+            _ if !self.by_source => (is_fallback() && packet.src.is_ipv6()).to_string(),
             IpAddr::V4(v4) => v4.to_string(),
             IpAddr::V6(v6) => format!("{:x?}", &v6.octets()[..8]),
         };
@@ -320,7 +322,7 @@ impl Rule {
         } else if udp && rng.u8(0..4) == 0 {
             // Of datagrams only: nothing sends them twice.
             let (burst, by_source) = (rng.u32(1..12), rng.bool());
-            rule.text += &format!(" limit=1/d{} burst={burst}", if by_source { "/src" } else { "" });
+            rule.text += &format!(" limit=1/h{} burst={burst}", if by_source { "/src" } else { "" });
             rule.bucket = Some(Bucket { burst, by_source, used: BTreeMap::new() });
         }
         rule

@@ -43,7 +43,7 @@ const CASES: [Case; 16] = [
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn every_action_has_its_answer() {
+pub fn every_action_has_its_answer() {
     let mut world = World::new();
     for (rules, v4, v6) in CASES {
         world.load(rules);
@@ -76,7 +76,7 @@ fn unreachable(world: &World, v6: bool) -> u64 {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn the_first_rule_that_matches_decides() {
+pub fn the_first_rule_that_matches_decides() {
     let mut world = World::new();
     world.load(
         "policy dir=in action=drop\nrule dir=in action=reject proto=udp dport=1000-1001\n\
@@ -92,7 +92,7 @@ fn the_first_rule_that_matches_decides() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn a_ban_comes_before_every_rule() {
+pub fn a_ban_comes_before_every_rule() {
     let mut world = World::new();
     world.load("rule dir=in action=accept proto=all\nrule dir=in action=accept proto=all src=192.0.2.2");
     let all: [Kind; 3] = [Tcp, Udp, Ping];

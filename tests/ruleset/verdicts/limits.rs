@@ -1,5 +1,6 @@
 //! `limit=`: how many packets match, in one bucket or in one for each source.
 
+use crate::common::backend::is_fallback;
 use crate::common::wait_until;
 use crate::common::world::Fate::{Lost, Passes, Refused};
 use crate::common::world::Kind::{Tcp, Udp};
@@ -14,34 +15,36 @@ const MANY: usize = 12;
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn a_limit_is_one_bucket_for_all() {
+pub fn a_limit_is_one_bucket_for_all() {
     let mut world = World::new();
     let all = [FRIEND, FRIEND.in_v6(), STRANGER, STRANGER.in_v6()];
     let families = "src=192.0.2.2,2001:db8::2,198.51.100.0/24,2001:db8:1::/48";
     let cases: [(&str, usize, &str); 6] = [
-        ("as nft has it, where no burst is given", 5, "proto=udp limit=1/d"),
+        ("as nft has it, where no burst is given", 5, "proto=udp limit=1/h"),
         ("a burst", 3, "proto=udp limit=1/h burst=3"),
-        ("every protocol", 3, "proto=all limit=1/d burst=3"),
-        ("two families", 3, &["proto=udp dport=1000 limit=1/d burst=3 ", families].concat()),
-        ("rules of interfaces and wildcards", 4, "proto=udp iif=v0,v1*,w* limit=1/d burst=4"),
-        ("with a log", 4, "proto=udp limit=1/d burst=4 log=prefix:limited ratelimit=1/d"),
+        ("every protocol", 3, "proto=all limit=1/h burst=3"),
+        ("two families", 3, &["proto=udp dport=1000 limit=1/h burst=3 ", families].concat()),
+        ("rules of interfaces and wildcards", 4, "proto=udp iif=v0,v1*,w* limit=1/h burst=4"),
+        ("with a log", 4, "proto=udp limit=1/h burst=4 log=prefix:limited ratelimit=1/h"),
     ];
     for (name, burst, rule) in cases {
         world.load(&format!("policy dir=in action=drop\nrule dir=in action=accept {rule}"));
         // In turn, so that two buckets would let pass more.
         let passed = (0..MANY).filter(|i| world.judge(all[i % all.len()]) == Passes).count();
-        assert_eq!(passed, burst, "{name}");
+        // iptables has one for each family.
+        let families = if is_fallback() { 2 } else { 1 };
+        assert_eq!(passed, burst.min(MANY / 2) * families, "{name}");
     }
 }
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn what_is_over_the_limit_meets_the_next_rule() {
+pub fn what_is_over_the_limit_meets_the_next_rule() {
     let mut world = World::new();
     for action in ["reject", "drop"] {
         let matched = if action == "reject" { Refused } else { Lost };
         world.load(&format!(
-            "rule dir=in action={action} proto=all limit=1/d burst=2\nrule dir=in action=accept proto=udp\n\
+            "rule dir=in action={action} proto=all limit=1/h burst=2\nrule dir=in action=accept proto=udp\n\
              policy dir=in action=drop"
         ));
         let fates = [(); 4].map(|()| world.judge(FRIEND));
@@ -52,7 +55,7 @@ fn what_is_over_the_limit_meets_the_next_rule() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn a_bucket_fills_again() {
+pub fn a_bucket_fills_again() {
     let mut world = World::new();
     world.load("policy dir=in action=drop\nrule dir=in action=accept proto=udp limit=1/s burst=1");
     let start = Instant::now();
@@ -75,7 +78,7 @@ fn from(world: &mut World, source: &str) -> usize {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn a_limit_by_source_is_a_bucket_for_each() {
+pub fn a_limit_by_source_is_a_bucket_for_each() {
     let mut world = World::new();
     let sources = [
         ("203.0.113.1", 2),
@@ -91,9 +94,9 @@ fn a_limit_by_source_is_a_bucket_for_each() {
     for (source, _) in sources {
         world.net.speak_as(&world.friend, source.parse().unwrap());
     }
-    for log in ["", " log=prefix:limited ratelimit=1/d"] {
+    for log in ["", " log=prefix:limited ratelimit=1/h"] {
         world.load(&format!(
-            "policy dir=in action=drop\nrule dir=in action=accept proto=udp limit=1/d/src burst=2{log}"
+            "policy dir=in action=drop\nrule dir=in action=accept proto=udp limit=1/h/src burst=2{log}"
         ));
         for (source, want) in sources {
             assert_eq!(from(&mut world, source), want, "{source}{log}");
@@ -103,8 +106,8 @@ fn a_limit_by_source_is_a_bucket_for_each() {
     }
     // Two rules do not share their buckets.
     world.load(
-        "policy dir=in action=drop\nrule dir=in action=accept proto=udp dport=1000 limit=1/d/src burst=2\n\
-         rule dir=in action=accept proto=udp dport=1001 limit=1/d/src burst=3",
+        "policy dir=in action=drop\nrule dir=in action=accept proto=udp dport=1000 limit=1/h/src burst=2\n\
+         rule dir=in action=accept proto=udp dport=1001 limit=1/h/src burst=3",
     );
     assert_eq!(world.passing(MANY, STRANGER), 2);
     assert_eq!(world.passing(MANY, STRANGER.port(1001)), 3);
@@ -121,20 +124,20 @@ fn fill(world: &World) {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn nobody_is_refused_because_a_set_of_buckets_is_full() {
+pub fn nobody_is_refused_because_a_set_of_buckets_is_full() {
     let mut world = World::new();
-    let accept = "rule dir=in action=accept proto=udp limit=1/d/src burst=2";
+    let accept = "rule dir=in action=accept proto=udp limit=1/h/src burst=2";
     let bounded =
-        "rule dir=in action=DROP proto=udp limit=1/d/src burst=2\nrule dir=in action=accept proto=udp";
+        "rule dir=in action=DROP proto=udp limit=1/h/src burst=2\nrule dir=in action=accept proto=udp";
     let cases = [
         ("accepted", accept.to_owned()),
-        ("accepted with a log", format!("{accept} log=prefix:limited ratelimit=1/d")),
+        ("accepted with a log", format!("{accept} log=prefix:limited ratelimit=1/h")),
         ("accepted at two places", format!("{accept} iif=v0,v1*,w*")),
         ("dropped", bounded.replace("DROP", "drop")),
         ("refused in two ways", bounded.replace("DROP", "reject").replacen("udp", "all", 1)),
         (
             "dropped with a log",
-            bounded.replace("DROP", "drop").replacen("=2", "=2 log=prefix:x ratelimit=1/d", 1),
+            bounded.replace("DROP", "drop").replacen("=2", "=2 log=prefix:x ratelimit=1/h", 1),
         ),
     ];
     for (name, rules) in cases {
@@ -156,7 +159,7 @@ fn nobody_is_refused_because_a_set_of_buckets_is_full() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn what_a_set_of_buckets_remembers_goes_soon() {
+pub fn what_a_set_of_buckets_remembers_goes_soon() {
     let world = World::new();
     for (limit, life) in
         [("10/m/src", "1m"), ("1/m/src burst=10", "10m1s"), ("1/h/src", "1h"), ("3/d/src burst=100", "1h")]

@@ -60,7 +60,7 @@ const FRIEND: Packet = packet(Udp, Spot::Friend);
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn packets_are_logged_once_and_at_most_as_often_as_the_rate_says() {
+pub fn packets_are_logged_once_and_at_most_as_often_as_the_rate_says() {
     let log = KernelLog::open();
     let mut world = World::new();
     // Another test, or another run of this one, logs under another name.
@@ -74,10 +74,10 @@ fn packets_are_logged_once_and_at_most_as_often_as_the_rate_says() {
         ("reject", 0, 3, "proto=all"),
         ("accept", 3, 3, &["proto=udp ", lists].concat()),
         // The bound is one of log lines: what becomes of packets stays.
-        ("accept", 8, 5, "proto=udp ratelimit=1/d"),
+        ("accept", 8, 5, "proto=udp ratelimit=1/h"),
         ("drop", 0, 5, &["proto=udp ratelimit=1/h ", lists].concat()),
         // What is over the limit of packets does not match, so it is not logged.
-        ("accept", 2, 2, "proto=udp limit=1/d burst=2"),
+        ("accept", 2, 2, "proto=udp limit=1/h burst=2"),
     ];
     for (action, pass, logged, rule) in cases {
         world.load(&format!(
@@ -102,7 +102,7 @@ fn packets_are_logged_once_and_at_most_as_often_as_the_rate_says() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn only_what_matches_is_logged() {
+pub fn only_what_matches_is_logged() {
     let log = KernelLog::open();
     let mut world = World::new();
     let name = format!("mef-{}", std::process::id());

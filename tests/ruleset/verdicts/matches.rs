@@ -40,7 +40,7 @@ fn senders(world: &mut World, cases: &[(&str, [u8; 6])]) {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn interfaces() {
+pub fn interfaces() {
     senders(
         &mut World::new(),
         &[
@@ -63,7 +63,7 @@ fn interfaces() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn the_interface_of_the_default_route() {
+pub fn the_interface_of_the_default_route() {
     let mut world = World::new();
     let rule = "rule dir=in action=accept proto=udp iif=auto";
     let out = world.net.mef_input(&["load", "-"], rule.as_bytes());
@@ -84,7 +84,7 @@ fn the_interface_of_the_default_route() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn families_and_addresses() {
+pub fn families_and_addresses() {
     senders(
         &mut World::new(),
         &[
@@ -115,7 +115,7 @@ fn families_and_addresses() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn protocols() {
+pub fn protocols() {
     let mut world = World::new();
     let all = [Tcp, Udp, Ping].map(|kind| [packet(kind, Spot::Friend), packet(kind, Spot::Stranger).in_v6()]);
     let all = all.concat();
@@ -134,7 +134,7 @@ fn protocols() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn ports() {
+pub fn ports() {
     let mut world = World::new();
     let cases = [
         ("dport=1000", 0b1000),
@@ -168,7 +168,7 @@ fn ports() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn counters_count_what_a_rule_matched() {
+pub fn counters_count_what_a_rule_matched() {
     let mut world = World::new();
     world.load(
         "policy dir=in action=drop\nrule dir=in action=accept proto=udp dport=1000 comment=first\n\

@@ -20,7 +20,7 @@ fn check(world: &mut World, rules: &str, cases: &[(Packet, Fate)]) {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn answers_come_in_and_questions_do_not() {
+pub fn answers_come_in_and_questions_do_not() {
     let mut world = World::new();
     let ping = |packet: Packet| Packet { kind: Ping, ..packet };
     check(&mut world, "", &[(ASKED, Lost), (ping(ASKED), Lost), (UNASKED, Lost)]);
@@ -45,7 +45,7 @@ fn answers_come_in_and_questions_do_not() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn a_flow_is_established_once_it_is_answered() {
+pub fn a_flow_is_established_once_it_is_answered() {
     let mut world = World::new();
     // Tracked before there is a rule set that asks for it.
     world.net.track();
@@ -65,7 +65,7 @@ fn a_flow_is_established_once_it_is_answered() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn errors_are_related() {
+pub fn errors_are_related() {
     let mut world = World::new();
     // Nobody listens there.
     let closed = packet(Udp, Spot::Host).to(Spot::Friend).port(3000);
@@ -104,7 +104,7 @@ fn stray(world: &World, v6: bool) -> bool {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn what_belongs_to_nothing_is_invalid() {
+pub fn what_belongs_to_nothing_is_invalid() {
     let mut world = World::new();
     let cases = [
         ("policy dir=in action=drop", false),

@@ -17,7 +17,7 @@ fn check(world: &mut World, rules: &str, cases: &[(Packet, Fate)]) {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn what_the_host_sends() {
+pub fn what_the_host_sends() {
     let mut world = World::new();
     let friend = packet(Udp, Spot::Host).to(Spot::Friend);
     let stranger = friend.to(Spot::Stranger);
@@ -108,7 +108,7 @@ fn what_the_host_sends() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn answers_of_the_host_are_established() {
+pub fn answers_of_the_host_are_established() {
     let mut world = World::new();
     let asked = packet(Tcp, Spot::Friend);
     let own = packet(Tcp, Spot::Host).to(Spot::Friend);
@@ -130,7 +130,7 @@ fn answers_of_the_host_are_established() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn what_passes_through_the_host() {
+pub fn what_passes_through_the_host() {
     let mut world = World::new();
     let there = packet(Udp, Spot::Friend).to(Spot::Stranger);
     let back = packet(Udp, Spot::Stranger).to(Spot::Friend);

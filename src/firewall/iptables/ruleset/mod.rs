@@ -1,0 +1,565 @@
+#![forbid(unsafe_code)]
+//! Rule sets in iptables. Each has chains and sets of its own, whose names begin with its letter: all of them
+//! are there before a packet comes to the first one, and the switch from one rule set to the next is one rule
+//! in each of a few chains that never change their places. What iptables refuses, so changes nothing.
+//!
+//! A trial has both: the first rule asks a set whose elements have the time of the trial, and leads to the
+//! new ones while they are there. They go by themselves, whatever has become of every process by then.
+
+mod spell;
+mod text;
+
+use super::restore::{self, Via};
+use super::rules::has_ipv6;
+use super::{OURS, is_ours, spec};
+use crate::ban::{Doing, Failure};
+use crate::base::range::{Family, Range};
+use crate::firewall::ipset::Sets;
+use crate::firewall::ipset::message::{Command, Elem, Key, SetSpec, Type};
+use nix::errno::Errno;
+use std::cell::RefCell;
+use std::net::{IpAddr, Ipv4Addr};
+use text::{LETTER, PREFIX, TABLES, chain_name};
+pub use text::{Text, Unsaid};
+
+/// Which rule sets there are.
+const MADE: &str = "mefr_made";
+/// Letters of rule sets: of the one in force, of one on trial, of one that is being made, and one to spare.
+const LETTERS: [char; 4] = ['a', 'b', 'c', 'd'];
+/// The element of [`MADE`] that says which are in force; those of the letters come behind it.
+const STATE: u32 = 1;
+/// Changes with the layout.
+const VERSION: &str = "mef rules 1";
+/// Chains of the kernel, and ours that they lead to, by directions.
+const HOOKS: [(&str, &str); 6] = [
+    ("INPUT", "mefr_in"),
+    ("OUTPUT", "mefr_out"),
+    ("FORWARD", "mefr_fwd"),
+    ("PREROUTING", "mefr_pre"),
+    ("POSTROUTING", "mefr_post"),
+    ("OUTPUT", "mefr_local"),
+];
+/// Room in sets that packets add to.
+const DYNAMIC_SIZE: u32 = 65_536 + super::OURS_LIST;
+
+/// One rule set, as it is registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Made {
+    /// Chains in the tables of each family.
+    chains: [[u32; 2]; 2],
+    /// The directions that have one, as bits, and the numbers of those chains.
+    bases: [[Option<u32>; 6]; 2],
+    via: [Via; 2],
+}
+
+impl Made {
+    fn write(&self) -> String {
+        let mut text = VERSION.to_owned();
+        let mut push = |n: usize| text.extend([" ", &n.to_string()]);
+        self.chains.iter().flatten().for_each(|n| push(*n as usize));
+        self.bases.iter().flatten().for_each(|base| push(base.map_or(0, |n| n as usize + 1)));
+        self.via.iter().for_each(|via| push(*via));
+        text
+    }
+
+    fn read(comment: &str) -> Option<Made> {
+        let mut numbers = comment.strip_prefix(VERSION)?.split_whitespace().map_while(|n| n.parse().ok());
+        let mut this = Made::default();
+        for slot in this.chains.iter_mut().flatten() {
+            *slot = numbers.next()?;
+        }
+        for slot in this.bases.iter_mut().flatten() {
+            *slot = numbers.next()?.checked_sub(1);
+        }
+        for slot in &mut this.via {
+            *slot = numbers.next()? as usize;
+        }
+        Some(this)
+    }
+}
+
+/// What there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct State {
+    /// The rule set in force, if no trial goes on.
+    now: Option<char>,
+    /// The one on trial.
+    trial: Option<char>,
+    /// All of them.
+    all: [Option<Made>; LETTERS.len()],
+}
+
+impl State {
+    fn made(&self, letter: Option<char>) -> Option<(char, Made)> {
+        let letter = letter?;
+        let at = LETTERS.iter().position(|one| *one == letter)?;
+        self.all.get(at).copied().flatten().map(|made| (letter, made))
+    }
+}
+
+/// How long a rule set is to be in force.
+pub enum Term {
+    /// From now on, in place of the one that is there.
+    ForGood,
+    /// For so many seconds.
+    Trial(u32),
+}
+
+/// The way to rule sets.
+pub struct Rules {
+    sets: Sets,
+}
+
+/// The statement that is refused, if it is known, and why.
+pub type Refusal = (Option<u32>, Failure);
+
+fn whole(failure: Failure) -> Refusal {
+    (None, failure)
+}
+
+fn index(family: Family) -> usize {
+    usize::from(family == Family::V6)
+}
+
+fn digit(family: Family) -> &'static str {
+    if family == Family::V4 { "4" } else { "6" }
+}
+
+/// The set that the rule of a hook asks, which has never an element: by its references the rule is known to
+/// be there.
+fn hook_set(dir: usize, family: Family) -> String {
+    [PREFIX, "h", &dir.to_string(), digit(family)].concat()
+}
+
+fn trial_set(family: Family) -> String {
+    [PREFIX, "t", digit(family)].concat()
+}
+
+/// The families that the kernel has.
+fn families() -> impl Iterator<Item = Family> {
+    Family::ALL.into_iter().filter(|family| *family == Family::V4 || has_ipv6())
+}
+
+/// Whether a set is one of rule sets, by its name.
+pub(super) fn is_of_rules(set: &str) -> bool {
+    set.starts_with(PREFIX)
+}
+
+impl Rules {
+    /// Opens the way to the kernel; changes nothing.
+    ///
+    /// # Errors
+    /// The system call that failed.
+    pub fn open() -> Result<Rules, Failure> {
+        Ok(Rules { sets: Sets::open()? })
+    }
+
+    fn state(&mut self) -> Result<State, Failure> {
+        let state = RefCell::new(State::default());
+        self.sets.elements(MADE, &mut || *state.borrow_mut() = State::default(), &mut |elem| {
+            let mut state = state.borrow_mut();
+            let first = elem.range.map(|range| range.numbers().0).unwrap_or(0);
+            if first == u128::from(STATE) {
+                let mut letters = elem.comment.chars().map(|c| Some(c).filter(|c| LETTERS.contains(c)));
+                (state.now, state.trial) = (letters.next().flatten(), letters.next().flatten());
+            } else if let Some(slot) =
+                usize::try_from(first).ok().and_then(|n| state.all.get_mut(n.checked_sub(2)?))
+            {
+                *slot = Made::read(elem.comment);
+            }
+        })?;
+        Ok(state.into_inner())
+    }
+
+    fn note(&mut self, number: u32, comment: &str) -> Result<(), Failure> {
+        let key = Key::Net(IpAddr::V4(Ipv4Addr::from(number)), 0);
+        let elem = Elem { key, timeout: (!comment.is_empty()).then_some(0), comment };
+        let command = if comment.is_empty() { Command::Del } else { Command::Add };
+        self.write(command, MADE, &[elem])
+    }
+
+    fn write(&mut self, command: Command, set: &str, elems: &[Elem<'_>]) -> Result<(), Failure> {
+        let mut first = None;
+        self.sets.write((command, false), set, elems, &mut |_, code| {
+            first.get_or_insert(code);
+        })?;
+        first.map_or(Ok(()), |code| Err(code.failure(set)))
+    }
+
+    fn note_state(&mut self, now: Option<char>, trial: Option<char>) -> Result<(), Failure> {
+        let text = [now.unwrap_or('-'), trial.unwrap_or('-')];
+        self.note(STATE, &String::from_iter(text))
+    }
+
+    /// Makes a set; one that is there must be ours.
+    fn make(&mut self, wanted: &SetSpec<'_>) -> Result<(), Failure> {
+        if self.sets.create(wanted)? {
+            return Ok(());
+        }
+        let mut ours = false;
+        self.sets.header(wanted.name, &mut |header| ours = is_ours(header, wanted.kind))?;
+        if ours {
+            return Ok(());
+        }
+        let name = wanted.name;
+        let text = ["ip_set ", name, ": there is a set of that name that mef did not create: rename it"];
+        Err(Failure::new(Doing::Change, Errno::EEXIST, text.concat()))
+    }
+
+    /// How often a set is asked by rules.
+    fn references(&mut self, set: &str) -> Result<u32, Failure> {
+        let mut count = 0;
+        self.sets.header(set, &mut |header| count = header.references)?;
+        Ok(count)
+    }
+
+    /// Whether there are rules, and packets come to them.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn is_loaded(&mut self) -> Result<bool, Failure> {
+        let state = self.state()?;
+        Ok(state.now.or(state.trial).is_some() && self.is_whole(&state)?)
+    }
+
+    /// Whether packets come to all that is in force.
+    fn is_whole(&mut self, state: &State) -> Result<bool, Failure> {
+        let made = [state.made(state.now), state.made(state.trial)];
+        for (_, made) in made.into_iter().flatten() {
+            for family in families() {
+                let bases = made.bases.get(index(family)).copied().unwrap_or_default();
+                for (dir, _) in bases.iter().enumerate().filter(|(_, base)| base.is_some()) {
+                    if self.references(&hook_set(dir, family))? == 0 {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether anything of a rule set is there.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn is_there(&mut self) -> Result<bool, Failure> {
+        Ok(self.state()? != State::default())
+    }
+
+    /// The milliseconds that a trial has left, if there is one; 0: the previous rules are in force.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn pending(&mut self) -> Result<Option<u64>, Failure> {
+        if self.state()?.trial.is_none() {
+            return Ok(None);
+        }
+        let left = std::cell::Cell::new(0);
+        self.sets.elements(&trial_set(Family::V4), &mut || left.set(0), &mut |elem| {
+            left.set(elem.left.unwrap_or(0));
+        })?;
+        Ok(Some(u64::from(left.get()) * 1000))
+    }
+
+    /// Puts a rule set in force.
+    ///
+    /// # Errors
+    /// What was refused; then the previous rules are in force.
+    pub fn load(&mut self, mut text: Text, term: &Term) -> Result<(), Refusal> {
+        text.close();
+        self.make(&SetSpec { timed: true, ..spec(MADE, Type::Hosts, Family::V4) }).map_err(whole)?;
+        let state = self.state().map_err(whole)?;
+        let is_used = |letter: &char| Some(*letter) == state.now || Some(*letter) == state.trial;
+        // What a load that did not live to its end has left.
+        for letter in LETTERS.into_iter().filter(|letter| !is_used(letter)) {
+            self.drop_rules(&state, Some(letter)).map_err(whole)?;
+        }
+        let letter = LETTERS.into_iter().find(|letter| !is_used(letter)).unwrap_or('a');
+        let result = self.load_as(letter, &state, &text, term);
+        if result.is_err() {
+            if let Ok(state) = self.state() {
+                let _ = self.drop_rules(&state, Some(letter));
+            }
+            if state == State::default() {
+                let _ = self.forget();
+            }
+        }
+        result
+    }
+
+    fn load_as(&mut self, letter: char, state: &State, text: &Text, term: &Term) -> Result<(), Refusal> {
+        let mut made = Made::default();
+        for ((chains, bases), family) in made.chains.iter_mut().zip(&mut made.bases).zip(&text.families) {
+            *chains = [family.tables[0].chains, family.tables[1].chains];
+            *bases = family.bases;
+        }
+        self.register(letter, &made).map_err(whole)?;
+        self.make_sets(letter, text).map_err(whole)?;
+        for family in families() {
+            let (whole_text, origins) = text.whole(family, letter);
+            let former = state.made(state.now.or(state.trial)).map(|(_, made)| made.via_of(family));
+            let via = former.map_or_else(|| probe(family, letter), Ok).map_err(whole)?;
+            made.via.get_mut(index(family)).into_iter().for_each(|slot| *slot = via);
+            self.register(letter, &made).map_err(whole)?;
+            restore::restore_via(family, &[whole_text], via).map_err(|e| (statement(&e, &origins), e))?;
+        }
+        let mut wanted = *state;
+        let slot = LETTERS.iter().position(|one| *one == letter).and_then(|at| wanted.all.get_mut(at));
+        slot.into_iter().for_each(|slot| *slot = Some(made));
+        match term {
+            Term::ForGood => (wanted.now, wanted.trial) = (Some(letter), None),
+            Term::Trial(seconds) => {
+                self.fill_trial(*seconds).map_err(whole)?;
+                wanted.trial = Some(letter);
+                // From here on whoever comes later tidies up.
+                self.note_state(wanted.now, wanted.trial).map_err(whole)?;
+            }
+        }
+        if let Err(e) = self.switch(state, &wanted) {
+            let _ = self.switch(&wanted, state);
+            let _ = self.note_state(state.now, state.trial);
+            return Err(whole(e));
+        }
+        self.note_state(wanted.now, wanted.trial).map_err(whole)?;
+        if wanted.trial.is_none() {
+            self.drop_rules(state, state.now)
+                .and_then(|()| self.drop_rules(state, state.trial))
+                .map_err(whole)?;
+        }
+        Ok(())
+    }
+
+    fn register(&mut self, letter: char, made: &Made) -> Result<(), Failure> {
+        let at = LETTERS.iter().position(|one| *one == letter).unwrap_or(0);
+        self.note(STATE + 1 + u32::try_from(at).unwrap_or(0), &made.write())
+    }
+
+    /// Makes and fills the sets of a rule set, and those that hooks ask.
+    fn make_sets(&mut self, letter: char, text: &Text) -> Result<(), Failure> {
+        for family in families() {
+            for dir in 0..HOOKS.len() {
+                self.make(&SetSpec { expected: 1, ..spec(&hook_set(dir, family), Type::Hosts, family) })?;
+            }
+        }
+        for set in &text.sets {
+            let name = set.name.replace(LETTER, &String::from(letter));
+            let size = if set.dynamic.is_some() { DYNAMIC_SIZE } else { OURS };
+            let kind = if set.dynamic.is_some() { Type::Hosts } else { Type::Networks };
+            let (timed, netmask) = (set.dynamic.is_some(), set.dynamic.unwrap_or(0));
+            self.make(&SetSpec { size, timed, netmask, ..spec(&name, kind, set.family) })?;
+            let keys: Vec<Elem<'_>> = set
+                .ranges
+                .iter()
+                .flat_map(|range| super::elems::net_keys(*range))
+                .map(super::elems::plain)
+                .collect();
+            self.write(Command::Add, &name, &keys)?;
+        }
+        Ok(())
+    }
+
+    /// Has the trial's set match every packet for so long.
+    fn fill_trial(&mut self, seconds: u32) -> Result<(), Failure> {
+        for family in families() {
+            let name = trial_set(family);
+            self.make(&SetSpec { timed: true, expected: 1, ..spec(&name, Type::Networks, family) })?;
+            let all = Range::of_numbers(family, (0, u128::MAX >> if family == Family::V4 { 96 } else { 0 }));
+            let keys = all.into_iter().flat_map(super::elems::net_keys);
+            let elems: Vec<Elem<'_>> =
+                keys.map(|key| Elem { timeout: Some(seconds), ..super::elems::plain(key) }).collect();
+            self.write(Command::Add, &name, &elems)?;
+        }
+        Ok(())
+    }
+
+    /// Has packets come to other rule sets. What is in force of one family is in force when that of the other
+    /// is switched.
+    fn switch(&mut self, from: &State, to: &State) -> Result<(), Failure> {
+        for family in families() {
+            let (now, trial) = (to.made(to.now), to.made(to.trial));
+            let via = trial.or(now).or(from.made(from.trial)).or(from.made(from.now));
+            let via = via.map(|(_, made)| made.via_of(family));
+            let text = self.switch_text(family, now, trial)?;
+            if !text.is_empty() {
+                restore::restore_via(family, &[text], via.unwrap_or(0))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The chains that lead to rule sets, in place of those that are there.
+    fn switch_text(
+        &mut self,
+        family: Family,
+        now: Option<(char, Made)>,
+        trial: Option<(char, Made)>,
+    ) -> Result<String, Failure> {
+        let mut text = String::new();
+        for (nat, table) in TABLES.into_iter().enumerate() {
+            let mut part = String::new();
+            for (dir, (hook, chain)) in
+                HOOKS.into_iter().enumerate().filter(|(dir, _)| usize::from(*dir > 2) == nat)
+            {
+                let set = hook_set(dir, family);
+                let asked = self.references(&set)?;
+                let to = |made: Option<(char, Made)>| {
+                    let (letter, made) = made?;
+                    let number = made.bases.get(index(family))?.get(dir).copied().flatten()?;
+                    Some([" -g ", &chain_name(number).replace(LETTER, &String::from(letter)), "\n"].concat())
+                };
+                let rule = [hook, " -m set ! --match-set ", &set, " src -j ", chain, "\n"].concat();
+                let (now, on_trial) = (to(now), to(trial));
+                if now.is_none() && on_trial.is_none() {
+                    if asked > 0 {
+                        part.extend([":", chain, " - [0:0]\n"]);
+                        (0..asked).for_each(|_| part.extend(["-D ", &rule]));
+                        part.extend(["-X ", chain, "\n"]);
+                    }
+                    continue;
+                }
+                part.extend([":", chain, " - [0:0]\n"]);
+                if trial.is_some() {
+                    let asks = ["-A ", chain, " -m set --match-set ", &trial_set(family), " src"];
+                    part.extend(asks);
+                    // What only the previous rules translate, the new ones leave alone.
+                    part.push_str(on_trial.as_deref().unwrap_or(" -j RETURN\n"));
+                }
+                now.into_iter().for_each(|now| part.extend(["-A ", chain, &now]));
+                (1..asked).for_each(|_| part.extend(["-D ", &rule]));
+                if asked == 0 {
+                    let (first, rest) = rule.split_at(hook.len());
+                    part.extend(["-I ", first, " 1", rest]);
+                }
+            }
+            if !part.is_empty() {
+                text.extend(["*", table, "\n", &part, "COMMIT\n"]);
+            }
+        }
+        Ok(text)
+    }
+
+    /// Takes a rule set away to which no packet comes.
+    fn drop_rules(&mut self, state: &State, letter: Option<char>) -> Result<(), Failure> {
+        let Some((letter, made)) = state.made(letter) else { return Ok(()) };
+        for family in families() {
+            let mut text = String::new();
+            let counts = made.chains.get(index(family)).copied().unwrap_or_default();
+            for (table, count) in TABLES.into_iter().zip(counts).filter(|(_, count)| *count > 0) {
+                text.extend(["*", table, "\n"]);
+                for (before, behind) in [(":", " - [0:0]\n"), ("-X ", "\n")] {
+                    (0..count).for_each(|n| text.extend([before, &chain_name(n), behind]));
+                }
+                text.push_str("COMMIT\n");
+            }
+            if !text.is_empty() {
+                let text = text.replace(LETTER, &String::from(letter));
+                restore::restore_via(family, &[text], made.via_of(family))?;
+            }
+        }
+        self.destroy(&[PREFIX, &String::from(letter), "_"].concat())?;
+        let at = LETTERS.iter().position(|one| *one == letter).unwrap_or(0);
+        self.note(STATE + 1 + u32::try_from(at).unwrap_or(0), "")
+    }
+
+    /// Destroys sets of ours by what their names begin with.
+    fn destroy(&mut self, prefix: &str) -> Result<(), Failure> {
+        let all: RefCell<Vec<String>> = RefCell::default();
+        self.sets.headers(&mut || all.borrow_mut().clear(), &mut |header| {
+            if header.name.starts_with(prefix) && header.kind.is_some_and(|kind| is_ours(header, kind)) {
+                all.borrow_mut().push(header.name.to_owned());
+            }
+        })?;
+        for name in all.into_inner() {
+            self.sets.about(Command::Destroy, &name, None)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets everything; no rule is left.
+    fn forget(&mut self) -> Result<(), Failure> {
+        self.destroy(PREFIX)
+    }
+
+    /// Takes all rules away.
+    ///
+    /// # Errors
+    /// What was refused.
+    pub fn unload(&mut self) -> Result<(), Failure> {
+        let state = self.state()?;
+        if state == State::default() {
+            return Ok(());
+        }
+        self.switch(&state, &State::default())?;
+        for letter in LETTERS {
+            self.drop_rules(&state, Some(letter))?;
+        }
+        self.forget()
+    }
+
+    /// Makes the rules on trial the only ones; `false` if the trial is over.
+    ///
+    /// # Errors
+    /// What was refused; then they are on trial as before.
+    pub fn confirm(&mut self) -> Result<bool, Failure> {
+        let state = self.state()?;
+        if state.trial.is_none() || self.pending()?.unwrap_or(0) == 0 {
+            return Ok(false);
+        }
+        let wanted = State { now: state.trial, trial: None, ..state };
+        if let Err(e) = self.switch(&state, &wanted) {
+            let _ = self.switch(&wanted, &state);
+            return Err(e);
+        }
+        self.note_state(wanted.now, None)?;
+        self.drop_rules(&state, state.now)?;
+        Ok(true)
+    }
+
+    /// Ends a trial: the previous rules are in force. Whether there was one. `nothing` is called before, if
+    /// there were no previous rules.
+    ///
+    /// # Errors
+    /// What was refused.
+    pub fn withdraw(&mut self, nothing: &mut dyn FnMut()) -> Result<bool, Failure> {
+        let state = self.state()?;
+        if state.trial.is_none() {
+            return Ok(false);
+        }
+        if state.now.is_none() {
+            nothing();
+            return self.unload().map(|()| true);
+        }
+        if !self.is_whole(&state)? {
+            // Others have taken rules away: nobody knows what is left of the previous ones.
+            return self.unload().map(|()| false);
+        }
+        let wanted = State { trial: None, ..state };
+        self.switch(&state, &wanted)?;
+        self.note_state(wanted.now, None)?;
+        self.drop_rules(&state, state.trial)?;
+        Ok(true)
+    }
+}
+
+/// Which program works, the one that the host has chosen before others.
+fn probe(family: Family, letter: char) -> Result<Via, Failure> {
+    let chain = chain_name(0).replace(LETTER, &String::from(letter));
+    let asks = [" -m set --match-set ", &hook_set(0, family), " src -j RETURN\nCOMMIT\n"].concat();
+    restore::restore(family, &[["*filter\n:", &chain, " - [0:0]\n-A ", &chain, &asks].concat()], None)
+}
+
+impl Made {
+    fn via_of(&self, family: Family) -> Via {
+        self.via.get(index(family)).copied().unwrap_or(0)
+    }
+}
+
+/// The statement of the line that a refusal names.
+fn statement(e: &Failure, origins: &[u32]) -> Option<u32> {
+    let text = e.to_string();
+    let (_, rest) = text.split_once("line")?;
+    let digits: String =
+        rest.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+    let line: usize = digits.parse().ok()?;
+    origins.get(line.checked_sub(1)?).copied().filter(|statement| *statement > 0)
+}
