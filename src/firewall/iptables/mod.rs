@@ -17,8 +17,10 @@ mod packets;
 pub mod restore;
 mod rules;
 pub mod ruleset;
+mod spell;
 mod text;
 mod unban;
+mod written;
 
 use crate::ban::{AllowSource, Capabilities, Capability, Doing, Failure, GuardState, Options, Scope};
 use crate::base::name::Name;

@@ -6,12 +6,11 @@
 //! A trial has both: the first rule asks a set whose elements have the time of the trial, and leads to the
 //! new ones while they are there. They go by themselves, whatever has become of every process by then.
 
-mod spell;
-mod text;
-
 use super::restore::{self, Via};
 use super::rules::has_ipv6;
-use super::{OURS, is_ours, spec};
+use super::written::{LETTER, PREFIX, TABLES, chain_name};
+pub use super::written::{Text, Unsaid};
+use super::{OURS, OURS_LIST, elems, is_ours, spec};
 use crate::ban::{Doing, Failure};
 use crate::base::range::{Family, Range};
 use crate::firewall::ipset::Sets;
@@ -19,8 +18,6 @@ use crate::firewall::ipset::message::{Command, Elem, Key, SetSpec, Type};
 use nix::errno::Errno;
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr};
-use text::{LETTER, PREFIX, TABLES, chain_name};
-pub use text::{Text, Unsaid};
 
 /// Which rule sets there are.
 const MADE: &str = "mefr_made";
@@ -40,7 +37,7 @@ const HOOKS: [(&str, &str); 6] = [
     ("OUTPUT", "mefr_local"),
 ];
 /// Room in sets that packets add to.
-const DYNAMIC_SIZE: u32 = 65_536 + super::OURS_LIST;
+const DYNAMIC_SIZE: u32 = 65_536 + OURS_LIST;
 
 /// One rule set, as it is registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -347,12 +344,8 @@ impl Rules {
             let kind = if set.dynamic.is_some() { Type::Hosts } else { Type::Networks };
             let (timed, netmask) = (set.dynamic.is_some(), set.dynamic.unwrap_or(0));
             self.make(&SetSpec { size, timed, netmask, ..spec(&name, kind, set.family) })?;
-            let keys: Vec<Elem<'_>> = set
-                .ranges
-                .iter()
-                .flat_map(|range| super::elems::net_keys(*range))
-                .map(super::elems::plain)
-                .collect();
+            let keys: Vec<Elem<'_>> =
+                set.ranges.iter().flat_map(|range| elems::net_keys(*range)).map(elems::plain).collect();
             self.write(Command::Add, &name, &keys)?;
         }
         Ok(())
@@ -364,9 +357,9 @@ impl Rules {
             let name = trial_set(family);
             self.make(&SetSpec { timed: true, expected: 1, ..spec(&name, Type::Networks, family) })?;
             let all = Range::of_numbers(family, (0, u128::MAX >> if family == Family::V4 { 96 } else { 0 }));
-            let keys = all.into_iter().flat_map(super::elems::net_keys);
+            let keys = all.into_iter().flat_map(elems::net_keys);
             let elems: Vec<Elem<'_>> =
-                keys.map(|key| Elem { timeout: Some(seconds), ..super::elems::plain(key) }).collect();
+                keys.map(|key| Elem { timeout: Some(seconds), ..elems::plain(key) }).collect();
             self.write(Command::Add, &name, &elems)?;
         }
         Ok(())
