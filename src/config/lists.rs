@@ -66,6 +66,8 @@ pub struct ListCounts {
     pub bad: u32,
     /// Lines that another program would understand: they are no sign of damage.
     pub foreign: u32,
+    /// The last line has no end: what was to follow it may be lost.
+    pub cut: bool,
 }
 
 impl ListCounts {
@@ -114,6 +116,7 @@ pub fn read_list(
         }
         if n == 0 && !data.is_empty() {
             lines.line(data);
+            lines.counts.cut = true;
         }
         if let Some(what) = lines.not_a_list {
             return Err(invalid(what));

@@ -31,6 +31,7 @@ pub const LOCAL: &str = "local.conf";
 
 const MOSTLY_BAD: &str = "more than half of its lines are bad";
 const EMPTY: &str = "it is empty, and was not";
+const CUT: &str = "it ends in the middle of a line, and its file system is full";
 
 /// Why a file with such lines is refused as a whole, if something of it was in force or not.
 #[must_use]
@@ -38,6 +39,7 @@ pub fn refusal(counts: ListCounts, had: bool) -> Option<&'static str> {
     match counts {
         counts if counts.refused() => Some(MOSTLY_BAD),
         counts if counts.good == 0 && had => Some(EMPTY),
+        counts if counts.cut && had => Some(CUT),
         _ => None,
     }
 }

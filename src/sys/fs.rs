@@ -147,6 +147,11 @@ fn readable(file: impl AsFd) -> io::Result<FileFacts> {
     Ok(facts)
 }
 
+/// Whether the file system of a file has no room for more.
+pub fn is_full(file: impl AsFd) -> bool {
+    fstatfs(file).is_ok_and(|facts| facts.blocks() > 0 && facts.blocks_available() == 0)
+}
+
 /// Opens a regular file for reading. Never blocks, never becomes our terminal, never inherited by children.
 ///
 /// # Errors

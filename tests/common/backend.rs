@@ -125,6 +125,8 @@ impl Net {
             return;
         }
         self.flush_iptables();
+        // Sets of sets hold their members.
+        self.cmd("ipset", &["flush"]).ok();
         self.cmd("ipset", &["destroy"]).ok();
     }
 

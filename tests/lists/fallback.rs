@@ -17,4 +17,11 @@ also! {
         what_the_host_needs_is_left_out_of_the_lists_of_others,
         a_large_list_is_swapped_without_a_gap,
         the_daemon_is_killed_while_it_loads;
+    lists kept:
+        a_damaged_allow_list_leaves_its_entries_in_force,
+        a_damaged_deny_list_leaves_its_entries_in_force,
+        a_directory_that_is_moved_away_takes_nobody_along,
+        a_list_that_may_not_be_read_leaves_its_entries_in_force,
+        a_list_that_a_full_disk_has_cut_leaves_its_entries_in_force,
+        what_a_list_left_in_force_is_dropped_on_demand;
 }

@@ -65,7 +65,7 @@ fn has(net: &Net, set: &str, addr: IpAddr) -> bool {
     if is_fallback() { net.in_set(set, addr) } else { elements::has(set, addr) }
 }
 
-fn is_denied(net: &Net, addr: &str) -> bool {
+pub(super) fn is_denied(net: &Net, addr: &str) -> bool {
     let addr: IpAddr = addr.parse().unwrap();
     let family = if addr.is_ipv4() { "deny4" } else { "deny6" };
     denied(net).iter().any(|set| set.starts_with(family) && has(net, set, addr))

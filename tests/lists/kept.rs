@@ -3,12 +3,15 @@
 
 use crate::common;
 
+use super::files::is_denied;
 use common::bans::{rows, text};
 use common::daemon::{LOG, fails, host};
+use common::ns::Disk;
 use common::{Net, wait_until};
 use std::fs;
+use std::io::Write as _;
 use std::net::IpAddr;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
 /// `mef` with the configuration of the daemon.
@@ -22,13 +25,6 @@ fn mef(net: &Net, args: &[&str]) -> common::Output {
 fn is_allowed(net: &Net, addr: &str) -> bool {
     let addr: IpAddr = addr.parse().unwrap();
     net.in_set(if addr.is_ipv4() { "allow4" } else { "allow6" }, addr)
-}
-
-fn is_denied(net: &Net, addr: &str) -> bool {
-    let chain = |name| net.cmd("nft", &["-t", "list", "chain", "inet", "mef_guard", name]).stdout;
-    let rules = chain("deny") + &chain("denynet");
-    let mut sets = rules.split('@').skip(1).filter_map(|rest| rest.split(' ').next());
-    sets.any(|set| set.starts_with("deny4") && net.in_set(set, addr.parse().unwrap()))
 }
 
 fn state(net: &Net, file: &str) -> String {
@@ -67,6 +63,8 @@ const DAMAGES: &[Damage] = &[
         "not a regular file",
     ),
     ("a device", |f| other(f, |f| symlink("/dev/zero", f).unwrap()), "not a regular file"),
+    ("renamed over by an empty one", |f| renamed(f, b""), "it is empty, and was not"),
+    ("renamed over by UTF-16", |f| renamed(f, b"\xfe\xff\x002\x000"), "it is UTF-16"),
     (
         "a gigabyte",
         |f| fs::File::options().write(true).open(f).unwrap().set_len(1 << 30).unwrap(),
@@ -76,6 +74,13 @@ const DAMAGES: &[Damage] = &[
 
 fn put(file: &Path, bytes: &[u8]) {
     fs::write(file, bytes).unwrap();
+}
+
+/// Renames a file with these bytes over it.
+fn renamed(file: &Path, bytes: &[u8]) {
+    let other = file.with_extension("other");
+    put(&other, bytes);
+    fs::rename(other, file).unwrap();
 }
 
 /// Puts something else into a file's place.
@@ -103,7 +108,7 @@ fn all_allowed(net: &Net, what: &str) {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn a_damaged_allow_list_leaves_its_entries_in_force() {
+pub(super) fn a_damaged_allow_list_leaves_its_entries_in_force() {
     let mut net = host("", "");
     net.write("whitelist/a.conf", ALLOWED);
     let mut daemon = net.daemon("d");
@@ -127,13 +132,13 @@ fn a_damaged_allow_list_leaves_its_entries_in_force() {
                 wait_until("reload", || net.said("d").matches("configuration read").count() > before);
             }
             1 => {
-                net.cmd("nft", &["flush", "ruleset"]).ok();
+                net.lose_table();
                 net.append(LOG, fails("192.0.2.99", 9));
                 wait_until("the table", || is_allowed(&net, "203.0.113.77"));
             }
             _ => {
                 net.stop(daemon);
-                net.cmd("nft", &["flush", "ruleset"]).ok();
+                net.lose_table();
                 daemon = net.daemon("d");
             }
         }
@@ -150,7 +155,7 @@ fn a_damaged_allow_list_leaves_its_entries_in_force() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn a_directory_that_is_moved_away_takes_nobody_along() {
+pub(super) fn a_directory_that_is_moved_away_takes_nobody_along() {
     let mut net = host("", "");
     net.write("whitelist/a.conf", ALLOWED);
     net.write("blacklist/b.conf", "192.0.2.7\n");
@@ -169,7 +174,7 @@ fn a_directory_that_is_moved_away_takes_nobody_along() {
     );
     // Also when the machine restarts meanwhile.
     net.stop(daemon);
-    net.cmd("nft", &["flush", "ruleset"]).ok();
+    net.lose_table();
     let daemon = net.daemon("e");
     wait_until("the deny list", || is_denied(&net, "192.0.2.7"));
     all_allowed(&net, "restarted");
@@ -190,7 +195,7 @@ fn a_directory_that_is_moved_away_takes_nobody_along() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn a_damaged_deny_list_leaves_its_entries_in_force() {
+pub(super) fn a_damaged_deny_list_leaves_its_entries_in_force() {
     let mut net = host("", "");
     net.write("blacklist/a.conf", "192.0.2.7\n10.1.0.0/16\n");
     let mut daemon = net.daemon("d");
@@ -213,7 +218,7 @@ fn a_damaged_deny_list_leaves_its_entries_in_force() {
         assert_eq!(state(&net, "a.conf"), "refused, previous in force", "{what}");
         if round % 3 == 0 {
             net.stop(daemon);
-            net.cmd("nft", &["flush", "ruleset"]).ok();
+            net.lose_table();
             daemon = net.daemon("d");
             wait_until("it is back", || is_denied(&net, "192.0.2.7") && is_denied(&net, "10.1.2.3"));
         }
@@ -228,9 +233,83 @@ fn a_damaged_deny_list_leaves_its_entries_in_force() {
     net.stop(daemon);
 }
 
+/// The daemon has given up what lets root read everything, commands have not.
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn what_a_list_left_in_force_is_dropped_on_demand() {
+pub(super) fn a_list_that_may_not_be_read_leaves_its_entries_in_force() {
+    let mut net = host("", "");
+    let files = [net.write("whitelist/a.conf", ALLOWED), net.write("blacklist/b.conf", "192.0.2.7\n")];
+    let mut daemon = net.daemon("d0");
+    wait_until("the deny list", || is_denied(&net, "192.0.2.7"));
+    for round in 1..4 {
+        for file in &files {
+            std::os::unix::fs::chown(file, Some(65_534), Some(65_534)).unwrap();
+            fs::set_permissions(file, fs::Permissions::from_mode(if round == 2 { 0o600 } else { 0 }))
+                .unwrap();
+        }
+        if round == 3 {
+            net.lose_table();
+        } else {
+            net.stop(daemon);
+            net.lose_table();
+            daemon = net.daemon(&format!("d{round}"));
+        }
+        net.append(LOG, fails("192.0.2.99", 9));
+        wait_until("both", || is_denied(&net, "192.0.2.7") && is_allowed(&net, "203.0.113.77"));
+        net.mark(LOG);
+        all_allowed(&net, "unreadable");
+        let name = format!("d{}", round.min(2));
+        let before = net.said(&name).matches("configuration read").count();
+        net.signal(daemon, libc::SIGHUP);
+        wait_until("reload", || net.said(&name).matches("configuration read").count() > before);
+        net.mark(LOG);
+        all_allowed(&net, "unreadable");
+        assert!(is_denied(&net, "192.0.2.7"), "{round}");
+    }
+    net.stop(daemon);
+}
+
+/// A disk that is full cuts a list where it likes: whoever stood behind that stays. A list that its owner has
+/// shortened is taken, whether its last line has an end or not.
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+pub(super) fn a_list_that_a_full_disk_has_cut_leaves_its_entries_in_force() {
+    let mut net = host("", "");
+    let _disks = ["whitelist", "blacklist"].map(|dir| Disk::new(&net.path(dir), "size=64k"));
+    let list: String = (0..600).map(|n| format!("198.18.{}.{}\n", n / 200, n % 200 + 1)).collect();
+    let last = "198.18.2.200";
+    for (dir, is_in_force) in [("whitelist", is_allowed as fn(&Net, &str) -> bool), ("blacklist", is_denied)]
+    {
+        let file = net.write(&format!("{dir}/a.conf"), &list);
+        let daemon = net.daemon("d");
+        wait_until("the list", || is_in_force(&net, last));
+        // All but one page is somebody else's, who writes while it is saved.
+        let mut saved = fs::File::create(&file).unwrap();
+        let other = net.path(&format!("{dir}/other"));
+        put(&other, &[b'#'; 15 * 4096]);
+        assert!(saved.write_all(list.as_bytes()).is_err() && list.as_bytes()[4095] != b'\n');
+        drop(saved);
+        assert_eq!(fs::metadata(&file).unwrap().len(), 4096);
+        net.wait_said("d", "it ends in the middle of a line, and its file system is full");
+        assert!(is_in_force(&net, last), "{dir}");
+        assert_ne!(state(&net, "a.conf"), "in force", "{dir}");
+        net.stop(daemon);
+        net.lose_table();
+        let daemon = net.daemon("e");
+        wait_until("it is back", || is_in_force(&net, last));
+        fs::remove_file(&other).unwrap();
+        put(&file, b"198.18.0.1\n198.18.0.2");
+        wait_until("what the owner has shortened", || {
+            is_in_force(&net, "198.18.0.2") && !is_in_force(&net, last)
+        });
+        net.stop(daemon);
+        remove(&file);
+    }
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+pub(super) fn what_a_list_left_in_force_is_dropped_on_demand() {
     let mut net = host("", "");
     net.write("whitelist/a.conf", ALLOWED);
     net.write("blacklist/b.conf", "192.0.2.7\n");

@@ -241,8 +241,8 @@ fn lists() {
             "10:1+9 '0.0.0.0/0' is too large a part of the internet [0.0.0.0/0]",
         ]
     );
-    assert_eq!((counts, counts.refused()), (ListCounts { good: 5, bad: 4, foreign: 0 }, false));
-    let counts = |good, bad, foreign| ListCounts { good, bad, foreign };
+    assert_eq!((counts, counts.refused()), (ListCounts { good: 5, bad: 4, foreign: 0, cut: true }, false));
+    let counts = |good, bad, foreign| ListCounts { good, bad, foreign, cut: false };
     assert!(counts(1, 2, 0).refused() && !counts(1, 1, 0).refused() && !counts(1, 0, 9).refused());
     assert_eq!(list(b"").2, ListCounts::default());
 }
