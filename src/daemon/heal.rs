@@ -38,6 +38,7 @@ pub(super) struct Heal {
     ask_at: Option<Mono>,
     damage: Damage,
     lists_lost: bool,
+    reasserted: u64,
     /// The rule set is ours to put back.
     managed: bool,
     rules_loaded: bool,
@@ -64,6 +65,7 @@ impl Heal {
             ask_at: None,
             damage: Damage::None,
             lists_lost: false,
+            reasserted: 0,
             managed: false,
             rules_loaded: false,
             rules_gone: false,
@@ -126,9 +128,11 @@ impl Heal {
         RulesetState::Repaired
     }
 
-    /// Whether others have deleted deny lists.
-    pub(super) fn take_lists(&mut self) -> bool {
-        std::mem::take(&mut self.lists_lost)
+    /// Whether others have deleted deny lists; `reasserted` is how often the table was made anew by now, also
+    /// by a ban that found it gone before anybody asked.
+    pub(super) fn take_lists(&mut self, reasserted: u64) -> bool {
+        let anew = std::mem::replace(&mut self.reasserted, reasserted) != reasserted;
+        std::mem::take(&mut self.lists_lost) || anew
     }
 
     fn broken(&self) -> bool {

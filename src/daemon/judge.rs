@@ -75,7 +75,7 @@ pub(super) struct Counted {
     newcomers: u64,
     pub(super) news_lost: u64,
     /// How often the table had to be repaired.
-    reasserted: u64,
+    pub(super) reasserted: u64,
     /// The minute, and bans for packets in it that the history was told of.
     told: (u64, u32),
 }

@@ -101,7 +101,8 @@ impl Daemon {
     fn repair(&mut self, now: Now, _: &[Ready]) -> Turn {
         let found = self.heal.probe(now, &mut self.judge);
         self.unchanged = found == RulesetState::Same;
-        if self.heal.take_lists() || found == RulesetState::Repaired {
+        let anew = self.heal.take_lists(self.judge.counted.reasserted);
+        if anew || found == RulesetState::Repaired {
             self.lists.load_all();
         }
         Turn::Done
