@@ -3,7 +3,7 @@
 //! without a daemon.
 
 use super::args::{STDIN, parse};
-use super::context::settings;
+use super::context::{LISTED_MAX, settings};
 use super::output::{Output, OutputError, failed};
 use super::target::{self, Safety};
 use crate::ban::{BanEntry, Scope};
@@ -15,6 +15,7 @@ use crate::firewall::backend::View;
 use crate::firewall::end_connections;
 use crate::lists::{self, Edit, Exempt, Gone, LOCAL, ListTurn, Paths};
 use argh::FromArgs;
+use std::path::Path;
 
 /// Put addresses on a list: allow = they are never dropped, deny = they always are.
 #[derive(FromArgs)]
@@ -167,12 +168,15 @@ fn change(command: &str, change: AllowChange, output: &mut Output<'_>) -> Result
     drop(turn);
     // A daemon that does not watch the files is to know, too.
     if kind == ListKind::Allow {
-        super::context::notify_daemon(&settings, &Request::Lists);
+        super::context::notify_daemon(Path::new(&settings.run_dir), &[Request::Lists]);
     }
     if adds.is_some() && kind == ListKind::Allow {
         only_in_force(enforcer.guard(), &mut ranges, output)?;
     }
     report(&change, &ranges, output)?;
+    if !ranges.is_empty() {
+        super::context::changed(Path::new(&settings.run_dir), command, &ranges);
+    }
     merge(&mut ranges);
     if kind == ListKind::Deny && adds.is_some() {
         let banned = permanently_banned(enforcer.guard(), &ranges)?;
@@ -324,9 +328,6 @@ fn report(change: &AllowChange, ranges: &[Range], output: &mut Output<'_>) -> Re
     }
     Ok(())
 }
-
-/// More than these are told as a number.
-const LISTED_MAX: usize = 100;
 
 /// What a list would refuse without `force`.
 fn too_wide(range: &Range, kind: ListKind) -> Option<&'static str> {

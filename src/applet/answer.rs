@@ -2,7 +2,7 @@
 //! What a running daemon tells of itself, for those commands that ask it.
 
 use crate::control::client::ControlClient;
-use crate::control::proto::{FACTS, ListLine, Request, RuleLine, SightLine, read_fact};
+use crate::control::proto::{FACTS, ListLine, OffenderLine, Request, RuleLine, SightLine, read_fact};
 use crate::sys::{clock, fs};
 use std::io;
 use std::path::Path;
@@ -68,6 +68,11 @@ impl DaemonAnswer {
     /// DNSBLs.
     pub(super) fn lists(&self) -> impl Iterator<Item = ListLine<'_>> {
         self.lists.iter().filter_map(|line| ListLine::read(line))
+    }
+
+    /// Those who are being counted, the nearest to a ban first.
+    pub(super) fn offenders(&self) -> impl Iterator<Item = OffenderLine<'_>> {
+        self.offenders.iter().filter_map(|line| OffenderLine::read(line))
     }
 
     /// What the rules read.

@@ -16,12 +16,56 @@ pub(super) fn width() -> usize {
 /// Writes a line, cut to a width; `…` stands for what is missing.
 pub(super) fn line(out: &mut dyn Write, text: &str, width: usize) -> io::Result<()> {
     let text = text.trim_end();
+    match cut_at(text, width) {
+        None => writeln!(out, "{text}"),
+        Some(part) => writeln!(out, "{part}…"),
+    }
+}
+
+/// Cuts every line that is written to the width of the terminal.
+pub(super) struct CutLines<'a> {
+    out: &'a mut dyn Write,
+    width: usize,
+    held: Vec<u8>,
+}
+
+impl<'a> CutLines<'a> {
+    pub(super) fn new(out: &'a mut dyn Write) -> CutLines<'a> {
+        CutLines { out, width: width(), held: Vec::new() }
+    }
+}
+
+impl Write for CutLines<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for part in bytes.split_inclusive(|&b| b == b'\n') {
+            self.held.extend_from_slice(part);
+            if part.ends_with(b"\n") {
+                line(self.out, &String::from_utf8_lossy(&self.held), self.width)?;
+                self.held.clear();
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// A line cut to a width.
+pub(super) fn cut(text: &str, width: usize) -> String {
+    let text = text.trim_end();
+    cut_at(text, width).map_or_else(|| text.to_owned(), |part| [part, "…"].concat())
+}
+
+/// What is left of a line that is too wide.
+fn cut_at(text: &str, width: usize) -> Option<&str> {
     // No character is shorter than a byte.
     if text.len() <= width || text.chars().count() <= width {
-        return writeln!(out, "{text}");
+        return None;
     }
     let end = text.char_indices().nth(width.saturating_sub(1)).map_or(text.len(), |(at, _)| at);
-    writeln!(out, "{}…", text.get(..end).unwrap_or(text).trim_end())
+    Some(text.get(..end).unwrap_or(text).trim_end())
 }
 
 /// A line of a table, put together in place: long lists allocate nothing for their cells.
@@ -49,6 +93,11 @@ impl TableRow {
     pub(super) fn cell(&mut self, text: &dyn fmt::Display, width: usize) {
         self.put(text);
         self.end(width);
+    }
+
+    /// What was written.
+    pub(super) fn text(&self) -> &str {
+        &self.text
     }
 
     /// Writes the line, cut to a width, and begins the next one.
@@ -99,7 +148,7 @@ pub(super) fn has_colours() -> bool {
 mod tests {
     use super::*;
 
-    fn cut(text: &str, width: usize) -> String {
+    fn written(text: &str, width: usize) -> String {
         let mut out = Vec::new();
         line(&mut out, text, width).unwrap();
         String::from_utf8(out).unwrap()
@@ -118,7 +167,8 @@ mod tests {
             ("abcd", usize::MAX, "abcd\n"),
         ];
         for (text, width, want) in cases {
-            assert_eq!(cut(text, width), want, "{text} {width}");
+            assert_eq!(written(text, width), want, "{text} {width}");
+            assert_eq!(cut(text, width) + "\n", want, "{text} {width}");
         }
     }
 }

@@ -3,9 +3,10 @@
 
 use super::output::{Output, OutputError, failed};
 use crate::base::diag::Severity;
+use crate::base::range::Range;
 use crate::config::Settings;
 use crate::control::client::ControlClient;
-use crate::control::proto::Request;
+use crate::control::proto::{CHANGES, Request};
 use crate::enforce::journal;
 use crate::state::journal::BanJournal;
 use crate::sys::fs;
@@ -56,11 +57,25 @@ pub(super) fn journal_to_read(
 }
 
 /// Tells the daemon something, if there is one; it does without if it does not hear.
-pub(super) fn notify_daemon(settings: &Settings, request: &Request<'_>) {
-    if let Ok(Some(mut daemon)) = ControlClient::connect(Path::new(&settings.run_dir)) {
-        let _ = daemon.notify(request);
+pub(super) fn notify_daemon(run_dir: &Path, requests: &[Request<'_>]) {
+    if let Ok(Some(mut daemon)) = ControlClient::connect(run_dir) {
+        let _ = requests.iter().try_for_each(|request| daemon.notify(request));
     }
 }
+
+/// Tells it, for those who watch, what was done: a word of [`CHANGES`], and of whom, if of few.
+pub(super) fn changed(run_dir: &Path, what: &str, addresses: &[Range]) {
+    let Some(what) = CHANGES.into_iter().find(|known| *known == what) else { return };
+    let of = |addr| Request::Changed { what, addr };
+    let all: Vec<Request<'_>> = match addresses.len() {
+        1..=LISTED_MAX => addresses.iter().map(|addr| of(Some(*addr))).collect(),
+        _ => vec![of(None)],
+    };
+    notify_daemon(run_dir, &all);
+}
+
+/// More than these are told as a number.
+pub(super) const LISTED_MAX: usize = 100;
 
 /// The daemon, if it runs and can be reached.
 pub(super) fn daemon_of(settings: &Settings, output: &mut Output<'_>) -> Option<ControlClient> {

@@ -153,7 +153,8 @@ impl fmt::Display for Whom<'_> {
     }
 }
 
-fn ban<'a>(event: &JournalEvent<'a>) -> Option<BanRecord<'a>> {
+/// The ban that it is, if it is one.
+pub(super) fn ban<'a>(event: &JournalEvent<'a>) -> Option<BanRecord<'a>> {
     match event.record {
         JournalRecord::Ban(entry) => Some(entry),
         _ => None,

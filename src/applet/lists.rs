@@ -2,6 +2,7 @@
 //! `mef lists`: what is in the files, and whether the kernel has it; `--drop` ends what a file left in force.
 
 use super::args::parse;
+use super::columns;
 use super::context::{notify_daemon, settings};
 use super::output::{Output, OutputError, failed};
 use crate::ban::Failure;
@@ -70,9 +71,8 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
         for name in names(kind, &paths, &kernel, output) {
             let Some(row) = row(kind, &name, &paths, &kernel, &exempt, output) else { continue };
             if std::mem::take(&mut head) {
-                output
-                    .out
-                    .write_all(b"LIST   ADDRESSES  NETWORKS       BAD  STATE                     FILE\n")?;
+                let names = "LIST   ADDRESSES  NETWORKS   BAD  STATE         FILE";
+                columns::line(output.out, names, columns::width())?;
             }
             show(&row, args.json, output)?;
         }
@@ -179,8 +179,8 @@ fn show(row: &ListRow, json: bool, output: &mut Output<'_>) -> Result<(), Output
     }
     let name = row.path.file_name().unwrap_or_default().to_string_lossy();
     let name = shown(&name);
-    writeln!(output.out, "{list:<5}  {addresses:>9}  {networks:>8}  {bad:>8}  {state:<24}  {name}")?;
-    Ok(())
+    let text = format!("{list:<5}  {addresses:>9}  {networks:>8}  {bad:>4}  {state:<12}  {name}");
+    Ok(columns::line(output.out, &text, columns::width())?)
 }
 
 const IN_FORCE: &str = "in force";
@@ -264,7 +264,7 @@ fn drop_list(
             guard.set_allowed(&mut all).map_err(failed)?;
         }
         drop(turn);
-        notify_daemon(settings, &Request::Lists);
+        notify_daemon(Path::new(&settings.run_dir), &[Request::Lists]);
     }
     if !had {
         return Err(failed(format!("{shown} had nothing in force")));

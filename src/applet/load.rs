@@ -94,8 +94,9 @@ pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputE
         Some(seconds) => pending_confirmation(turn, seconds, (&mut set, &text), (&saved, &run_dir), output)?,
     };
     match end {
-        TrialEnd::Kept => {}
+        TrialEnd::Kept => super::context::changed(&run_dir, "load", &[]),
         TrialEnd::Back => {
+            super::context::changed(&run_dir, "rollback", &[]);
             let what = ["not confirmed: the previous rules are back, but ", name, " still has the new ones"];
             return Err(OutputError::Failed(what.concat()));
         }
@@ -274,6 +275,7 @@ pub(super) fn confirm(args: &[&str], output: &mut Output<'_>) -> Result<(), Outp
         Ok(Some((confirm_text(&text)?, text)))
     };
     trial::confirm(&run, &saved, &mut alone).map_err(OutputError::Failed)?;
+    super::context::changed(&run, "confirm", &[]);
     writeln!(output.out, "rules confirmed")?;
     Ok(())
 }
@@ -317,6 +319,7 @@ pub(super) fn unload(args: &[&str], output: &mut Output<'_>) -> Result<(), Outpu
     // Before it: the daemon must not take it for an accident.
     trial::note(&run_dir, false);
     loader::unload().map_err(|e| OutputError::Failed(e.to_string()))?;
+    super::context::changed(&run_dir, "unload", &[]);
     if foreign {
         output.note(&"the table inet mef held chains or rules of another program: they are gone, too");
     }

@@ -2,6 +2,7 @@
 //! `mef lookup`: what DNSBLs say of an address, by the same questions as the daemon's.
 
 use super::args::parse;
+use super::columns;
 use super::context::settings;
 use super::output::{Output, OutputError, failed};
 use crate::base::json::Object;
@@ -92,7 +93,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
         } else {
             let took = took.map(|ms| format!("{ms} ms")).unwrap_or_default();
             let line = format!("{:<12}  {word:<10}  {code:<15}  {took:>7}  {text}", profile.name);
-            writeln!(output.out, "{}", line.trim_end())?;
+            columns::line(output.out, &line, columns::width())?;
         }
     }
     if silent { Err(OutputError::Told) } else { output.end() }

@@ -2,6 +2,7 @@
 //! `mef rules`: the service rules, where each comes from, and one as it is in force.
 
 use super::args::parse;
+use super::columns;
 use super::output::{Output, OutputError};
 use crate::base::json::Object;
 use crate::base::line::shown;
@@ -61,7 +62,8 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
         if args.json {
             writeln!(output.out, "{}", object(name, *is_on, why, from).finish())?;
         } else {
-            writeln!(output.out, "{name:<width$}  {state:<3}  {why}; {from}")?;
+            let text = format!("{name:<width$}  {state:<3}  {why}; {from}");
+            columns::line(output.out, &text, columns::width())?;
         }
     }
     if loaded.failed() { Err(OutputError::Told) } else { output.end() }

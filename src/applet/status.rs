@@ -7,6 +7,7 @@ mod verdict;
 use super::answer::DaemonAnswer;
 use super::args::parse;
 use super::bans::about;
+use super::columns::CutLines;
 use super::context::{daemon_of, settings};
 use super::output::{Output, OutputError};
 use crate::ban::{Capability, Failure, GuardState};
@@ -68,6 +69,8 @@ struct KernelStatus {
     allowed: u64,
     /// Sources in the flood throttle.
     throttled: u64,
+    /// Packets dropped since the table was made, where that is counted.
+    dropped: Option<u64>,
     /// What it cannot do of what is asked of it.
     missing_parts: Vec<String>,
     /// Who alone may change the table.
@@ -78,10 +81,11 @@ impl KernelStatus {
     fn look(settings: &Settings) -> Result<KernelStatus, Failure> {
         let mut guard = view(options(settings))?;
         let state = guard.state()?;
-        let (mut bans, mut allowed, throttled) = (0, 0, guard.throttled()?);
+        let (mut bans, mut allowed, throttled, mut dropped) = (0, 0, guard.throttled()?, None);
         if state.is_some() {
             guard.list(&mut |_| bans += 1)?;
             allowed = guard.allowed()?.len() as u64;
+            dropped = guard.dropped()?;
         }
         let lacks = state.map_or(Vec::new(), |state| guard.lacking(state));
         let owner = guard.owned_by(Path::new(&settings.run_dir))?;
@@ -94,6 +98,7 @@ impl KernelStatus {
             bans,
             allowed,
             throttled,
+            dropped,
             missing_parts: lacks,
             owner,
         })
@@ -131,8 +136,9 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
         json(output.out, answer, &kernel, &states, &verdict)?;
     } else {
         verdict.show(output.out)?;
-        people(output.out, answer, &kernel, (&settings, args.all))?;
-        table(output.out, &states)?;
+        let out = &mut CutLines::new(output.out);
+        people(out, answer, &kernel, (&settings, args.all))?;
+        table(out, &states)?;
     }
     verdict.end(output)
 }
@@ -225,7 +231,8 @@ fn people(
                 }
                 _ => "prerouting raw, before connection tracking",
             };
-            writeln!(out, "packets     dropped in {place} ({})", kernel.place)?;
+            let counted = kernel.dropped.map_or(String::new(), |number| format!("{number} "));
+            writeln!(out, "packets     {counted}dropped in {place} ({})", kernel.place)?;
             match &kernel.owner {
                 Some(owner) => writeln!(out, "table       only {owner} can change it")?,
                 None if settings.guard_owner => {
@@ -329,6 +336,7 @@ fn json(
         .number("bans_in_force", kernel.bans)
         .number("allowed", kernel.allowed)
         .number("throttled", kernel.throttled)
+        .number("dropped", kernel.dropped)
         .flag("logs", kernel.state.is_some_and(|state| state.logs));
     if let Some(answer) = answer {
         for (fact, value) in FACTS.iter().zip(answer.facts) {

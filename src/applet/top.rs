@@ -1,39 +1,58 @@
 #![forbid(unsafe_code)]
-//! `mef top`: who is near to a ban and what the rules do, asked from the daemon every second.
+//! `mef top`: who is near to a ban, who was banned, and what the rules do, asked every second.
+
+mod view;
 
 use super::answer::DaemonAnswer;
 use super::args::parse;
-use super::bans::about;
-use super::context::{daemon_of, settings};
-use super::output::{Output, OutputError};
-use super::status::rules;
+use super::bans::About;
+use super::columns;
+use super::context::{daemon_of, journal_to_read, settings};
+use super::history::{Length, Reason, ban, rule_name};
+use super::output::{Output, OutputError, failed};
 use super::watch::NO_DAEMON;
 use crate::base::count::count;
-use crate::control::proto::{OffenderLine, Request};
+use crate::base::json::Object;
+use crate::base::line::shown;
+use crate::base::range::Range;
+use crate::config::Settings;
+use crate::control::proto::{OffenderLine, Request, RuleLine, Sight};
+use crate::enforce::options;
+use crate::firewall::backend::Lists;
+use crate::firewall::view;
+use crate::state::journal::{BanJournal, JournalEvent, JournalMark};
+use crate::sys::clock;
 use crate::sys::stdio;
-use crate::sys::terminal::Screen;
+use crate::sys::terminal::{Key, Screen};
 use argh::FromArgs;
-use std::io::{self, Write};
+use std::cell::Cell;
+use view::{GRAPH, Graph, Section, TopView};
 
 /// Milliseconds between two looks.
 const PAUSE: u16 = 1000;
+/// Newest bans that can be scrolled through.
+const NEWEST: usize = 50;
 /// To the first place of the screen; from there to its end, and to the end of the line, nothing.
 const HOME: &str = "\x1b[H";
 const CLEAR: &str = "\x1b[J";
 const CLEAR_LINE: &str = "\x1b[K";
 
-/// Watch offenders, rules and bans, live.
+/// Watch offenders, bans and rules, live.
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "q ends it. The daemon is asked only while this runs. NO_COLOR in the environment: without bold \
-        type.",
-    example = "mef top\n  mef top --once"
+    note = "Keys: q ends it, Tab goes to the next table, arrows, PgUp and PgDn (or k and j) scroll it, s \
+        sorts the rules.\nThe daemon is asked only while this runs; a screen on which nothing changes is not \
+        written again.\nNO_COLOR in the environment: without colours.",
+    example = "mef top\n  mef top --once\n  mef top --json"
 )]
 struct TopArgs {
     /// show it once and end
     #[argh(switch)]
     once: bool,
+    /// print offenders, one JSON object per line, and end
+    #[argh(switch)]
+    json: bool,
     /// path to mef.conf
     #[argh(option, arg_name = "file")]
     config: Option<String>,
@@ -41,67 +60,257 @@ struct TopArgs {
 
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let args: TopArgs = parse("top", args)?;
-    let settings = settings(args.config.as_deref(), output);
-    let once = args.once || !stdio::is_terminal();
-    let mut screen = if once { None } else { Screen::open() };
-    let bold = screen.is_some() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let mut top = Top::open(settings(args.config.as_deref(), output))?;
+    let mut answer = top.ask(output)?;
+    if args.json {
+        for OffenderLine { addr, rule, hits, maxretry, age } in answer.offenders() {
+            let object = Object::new().text("address", addr).text("rule", rule).number("hits", hits);
+            writeln!(output.out, "{}", object.number("of", maxretry).number("age", age).finish())?;
+        }
+        return output.end();
+    }
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    let live = !args.once && !is_dumb && stdio::is_terminal();
+    let Some(mut screen) = live.then(Screen::open).flatten() else {
+        top.take(&answer, output)?;
+        let lines = top.view(&answer).lines(None, columns::width(), false);
+        return Ok(lines.iter().try_for_each(|line| writeln!(output.out, "{line}"))?);
+    };
+    let (colours, mut before) = (columns::has_colours(), Vec::new());
     loop {
-        let answer = match daemon_of(&settings, output) {
-            Some(mut daemon) => DaemonAnswer::get(&mut daemon, &Request::Top)
-                .map_err(|e| OutputError::Failed(format!("the daemon does not answer: {e}")))?,
-            None => None,
+        top.take(&answer, output)?;
+        loop {
+            let lines = top.view(&answer).lines(Some(screen.lines()), columns::width(), colours);
+            if lines != before {
+                show(output, &lines)?;
+                before = lines;
+            }
+            match screen.typed(PAUSE) {
+                None => break,
+                Some(Key::Quit) => return Ok(()),
+                Some(key) => top.press(key, screen.lines()),
+            }
+        }
+        answer = top.ask(output)?;
+    }
+}
+
+/// Writes over what was there, in one piece.
+fn show(output: &mut Output<'_>, lines: &[String]) -> std::io::Result<()> {
+    let mut text = HOME.to_owned();
+    for (at, line) in lines.iter().enumerate() {
+        text.extend([if at > 0 { "\n" } else { "" }, line, CLEAR_LINE]);
+    }
+    text.push_str(CLEAR);
+    output.out.write_all(text.as_bytes())?;
+    output.out.flush()
+}
+
+/// What the rules are sorted by, each with its name.
+type SortKey = fn(&RuleLine<'_>) -> u64;
+const SORTS: [(&str, SortKey); 4] = [
+    ("hits", |rule| u64::MAX - rule.hits),
+    ("bans", |rule| u64::MAX - rule.bans),
+    ("last hit", |rule| rule.hit.unwrap_or(u64::MAX)),
+    ("name", |_| 0),
+];
+
+/// What is shown, and where it comes from.
+struct Top {
+    settings: Settings,
+    guard: Box<dyn Lists>,
+    journal: Option<BanJournal>,
+    /// Of the journal when it was read last, and in which minute.
+    read: Option<(JournalMark, u64)>,
+    /// Bans in each of the last minutes, the oldest first.
+    bans: [u64; GRAPH],
+    /// When each of the newest was made, and its cells.
+    newest: Vec<(u64, [String; 5])>,
+    /// Packets dropped in each of the last seconds, and so far.
+    drops: Vec<u64>,
+    dropped: Option<u64>,
+    sections: [Section; 3],
+    focus: usize,
+    sort: usize,
+    graphs: [Graph; 2],
+}
+
+impl Top {
+    fn open(settings: Settings) -> Result<Top, OutputError> {
+        let guard = view(options(&settings)).map_err(failed)?;
+        let section = |name, none, head| Section { name, none, head, ..Section::default() };
+        let sections = [
+            section("offenders", "nobody is being counted", ["OFFENDER", "RULE", "HITS", "LAST", ""]),
+            section("bans", "no ban is in the history", ["BANNED", "RULE", "WHEN", "FOR", "WHY"]),
+            section("rules", "no rule is on", ["RULE", "HITS", "BANS", "LAST", "READS"]),
+        ];
+        let graph = |name| Graph { name, values: Vec::new(), text: String::new() };
+        let graphs = [graph("bans a minute"), graph("drops a second")];
+        let (bans, newest, drops) = ([0; GRAPH], Vec::new(), vec![0; GRAPH]);
+        let (journal, read, dropped, focus, sort) = (None, None, None, 0, 0);
+        Ok(Top {
+            settings,
+            guard,
+            journal,
+            read,
+            bans,
+            newest,
+            drops,
+            dropped,
+            sections,
+            focus,
+            sort,
+            graphs,
+        })
+    }
+
+    fn ask(&self, output: &mut Output<'_>) -> Result<DaemonAnswer, OutputError> {
+        let Some(mut daemon) = daemon_of(&self.settings, output) else {
+            return Err(OutputError::Failed(NO_DAEMON.into()));
         };
-        let Some(answer) = answer else { return Err(OutputError::Failed(NO_DAEMON.into())) };
-        let mut text = Vec::new();
-        draw(&mut text, &answer)?;
-        let Some(screen) = &mut screen else { return Ok(output.out.write_all(&text)?) };
-        show(output.out, &text, screen.lines(), bold)?;
-        match screen.key(PAUSE) {
-            None => {}
-            // q, Ctrl-C, Ctrl-D, or no terminal any more.
-            Some(b'q' | 3 | 4 | 0) => return Ok(writeln!(output.out)?),
-            Some(_) => {}
+        let answer = DaemonAnswer::get(&mut daemon, &Request::Top);
+        let answer = answer.map_err(|e| OutputError::Failed(format!("the daemon does not answer: {e}")))?;
+        answer.ok_or_else(|| OutputError::Failed(NO_DAEMON.into()))
+    }
+
+    /// Takes in what there is now.
+    fn take(&mut self, answer: &DaemonAnswer, output: &mut Output<'_>) -> Result<(), OutputError> {
+        let dropped = self.guard.dropped().ok().flatten();
+        if let Some((now, before)) = dropped.zip(self.dropped) {
+            self.drops.push(now.saturating_sub(before));
+            let old = self.drops.len().saturating_sub(GRAPH);
+            self.drops.drain(..old);
+        }
+        self.dropped = dropped;
+        if self.journal.is_none() {
+            self.journal = journal_to_read(&self.settings, output)?;
+        }
+        self.read_bans();
+        let [offenders, _, _] = &mut self.sections;
+        offenders.rows = answer.offenders().map(|offender| row_of(&offender)).collect();
+        let [bans, drops] = &mut self.graphs;
+        bans.values = self.bans.to_vec();
+        let hour: u64 = self.bans.iter().sum();
+        bans.text = format!("{} now, {hour} in the last hour", answer.fact("bans_a_minute"));
+        drops.values.clone_from(&self.drops);
+        drops.text = match self.dropped {
+            Some(all) => format!("{} now, {all} in all", self.drops.last().unwrap_or(&0)),
+            None => "not counted here".to_owned(),
+        };
+        Ok(())
+    }
+
+    /// The newest bans, and how many there were in each minute, if there is anything new of them.
+    fn read_bans(&mut self) {
+        let Some(journal) = &mut self.journal else { return };
+        let minute = clock::wall().0 / 60;
+        let read = journal.mark().ok().map(|mark| (mark, minute));
+        if read.is_some() && read == self.read {
+            return;
+        }
+        self.read = read;
+        let (counts, newest) = (Cell::new([0; GRAPH]), &mut self.newest);
+        newest.clear();
+        let wanted = |event: &JournalEvent<'_>| {
+            let is_ban = ban(event).is_some();
+            let age = usize::try_from(minute.saturating_sub(event.at.0 / 60)).unwrap_or(usize::MAX);
+            if is_ban && age < GRAPH {
+                let mut all = counts.get();
+                all.iter_mut().rev().skip(age).take(1).for_each(|count| *count += 1);
+                counts.set(all);
+            }
+            is_ban
+        };
+        let mut each = |event: &JournalEvent<'_>| {
+            if newest.len() < NEWEST
+                && let Some(entry) = ban(event)
+            {
+                let why = Reason(entry.reason, event.line).to_string();
+                let (addr, rule) = (Range::from(entry.addr).to_string(), shown(rule_name(entry.rule)));
+                newest.push((event.at.0, [addr, rule, String::new(), Length(&entry).to_string(), why]));
+            }
+            Ok(())
+        };
+        // What cannot be read is told by `mef history`.
+        let _ =
+            journal.events().and_then(|all| all.newest_first(self.settings.history_max, &wanted, &mut each));
+        self.bans = counts.get();
+    }
+
+    /// Everything, ready to be laid out.
+    fn view(&mut self, answer: &DaemonAnswer) -> TopView<'_> {
+        let now = clock::wall().0;
+        let (sort, key) = SORTS.get(self.sort).copied().unwrap_or(("name", |_| 0));
+        let mut all: Vec<RuleLine<'_>> =
+            answer.rules.iter().filter_map(|line| RuleLine::read(line)).collect();
+        all.sort_by(|a, b| key(a).cmp(&key(b)).then(a.name.cmp(b.name)));
+        let [_, bans, rules] = &mut self.sections;
+        bans.rows.clear();
+        for (at, cells) in &self.newest {
+            let mut cells = cells.clone();
+            cells[2] = ago(now.saturating_sub(*at));
+            bans.rows.push((cells, false));
+        }
+        rules.rows.clear();
+        for RuleLine { name, hits, bans, hit, .. } in all {
+            let sight = answer.sight(name);
+            let is_blind = sight.is_some_and(|sight| sight.sight == Sight::Blind);
+            let reads = match sight.map(|sight| (sight.sight, sight.text)) {
+                Some((Sight::Sees, text)) => shown(text),
+                Some((Sight::Waits, _)) => "nothing yet".to_owned(),
+                Some((Sight::Blind, why)) => format!("nothing: {}", shown(why)),
+                None => String::new(),
+            };
+            let last = hit.map_or("never".to_owned(), ago);
+            rules.rows.push(([name.to_owned(), hits.to_string(), bans.to_string(), last, reads], is_blind));
+        }
+        let fact = |name| answer.fact(name);
+        let summary = format!(
+            "{}, {}, {}, {} of {} offenders tracked",
+            count(fact("lines"), "line"),
+            count(fact("hits"), "hit"),
+            count(fact("bans"), "ban"),
+            fact("tracked"),
+            fact("track_max")
+        );
+        let Top { graphs, sections, focus, .. } = self;
+        TopView { summary, graphs, sections, focus: *focus, sort }
+    }
+
+    /// Does what a key is for.
+    fn press(&mut self, key: Key, lines: usize) {
+        let page = (lines / 4).max(1);
+        let (down, rows) = match key {
+            Key::Up => (false, 1),
+            Key::Down => (true, 1),
+            Key::PageUp => (false, page),
+            Key::PageDown => (true, page),
+            Key::Next => {
+                self.focus = (self.focus + 1) % self.sections.len();
+                return;
+            }
+            Key::Sort => {
+                self.sort = (self.sort + 1) % SORTS.len();
+                return;
+            }
+            Key::Quit | Key::Other => return,
+        };
+        if let Some(section) = self.sections.get_mut(self.focus) {
+            let at = section.scrolled;
+            section.scrolled = if down { at.saturating_add(rows) } else { at.saturating_sub(rows) };
         }
     }
 }
 
-fn draw(out: &mut dyn Write, answer: &DaemonAnswer) -> io::Result<()> {
-    let fact = |name| answer.fact(name);
-    writeln!(
-        out,
-        "{}, {}, {} ({} in the last minute), {} of {} offenders tracked",
-        count(fact("lines"), "line"),
-        count(fact("hits"), "hit"),
-        count(fact("bans"), "ban"),
-        fact("bans_a_minute"),
-        fact("tracked"),
-        fact("track_max")
-    )?;
-    writeln!(out, "\n{:<40}  {:<16}  {:>11}  {:>9}", "OFFENDER", "RULE", "HITS", "LAST")?;
-    for line in &answer.offenders {
-        let Some(OffenderLine { addr, rule, hits, maxretry, age }) = OffenderLine::read(line) else {
-            continue;
-        };
-        let hits = format!("{hits} of {maxretry}");
-        writeln!(out, "{addr:<40}  {rule:<16}  {hits:>11}  {:>9}", about(age) + " ago")?;
-    }
-    writeln!(out)?;
-    rules(out, answer)
+/// Somebody who is being counted; the next hit may be the last one.
+fn row_of(offender: &OffenderLine<'_>) -> ([String; 5], bool) {
+    let OffenderLine { addr, rule, hits, maxretry, age } = *offender;
+    let cells = [shown(addr), shown(rule), format!("{hits} of {maxretry}"), ago(age), String::new()];
+    (cells, hits + 1 >= maxretry)
 }
 
-/// Writes over what was there, without a flicker; what does not fit the screen is left out.
-fn show(out: &mut dyn Write, text: &[u8], lines: usize, bold: bool) -> io::Result<()> {
-    out.write_all(HOME.as_bytes())?;
-    for (at, line) in text.split(|&b| b == b'\n').take(lines.saturating_sub(1)).enumerate() {
-        if at > 0 {
-            out.write_all(b"\n")?;
-        }
-        let head = bold && (line.starts_with(b"OFFENDER") || line.starts_with(b"RULE"));
-        out.write_all(if head { b"\x1b[1m" } else { b"" })?;
-        out.write_all(line)?;
-        out.write_all(if head { b"\x1b[0m" } else { b"" })?;
-        out.write_all(CLEAR_LINE.as_bytes())?;
-    }
-    out.write_all(CLEAR.as_bytes())?;
-    out.flush()
+/// How long something is past, in one unit: what is old changes seldom, and so does the screen.
+fn ago(secs: u64) -> String {
+    let unit = [86_400, 3600, 60, 1].into_iter().find(|unit| secs >= *unit).unwrap_or(1);
+    format!("{} ago", About(secs / unit * unit))
 }

@@ -33,6 +33,13 @@ pub enum Request<'a> {
         /// Which ports, as `mef bans` shows them.
         ports: &'a str,
     },
+    /// A command has changed a list or the rule set. Not answered.
+    Changed {
+        /// What it did: one of [`CHANGES`].
+        what: &'static str,
+        /// Whom it is about, where it is about somebody.
+        addr: Option<Range>,
+    },
     /// A command has ended bans, or found none: what was counted is to be forgotten. `None` is everybody.
     Unbanned {
         /// Whom.
@@ -62,6 +69,15 @@ impl<'a> Request<'a> {
                 time: time(words.next()?)?,
                 ports: words.next().filter(|ports| is_ports(ports))?,
             },
+            "changed" => {
+                let word = words.next()?;
+                let what = CHANGES.into_iter().find(|known| *known == word)?;
+                let addr = match words.next() {
+                    Some(addr) => Some(range(addr)?),
+                    None => None,
+                };
+                Request::Changed { what, addr }
+            }
             verb @ ("unbanned" | "forget") => {
                 let addr = words.next()?;
                 let permanent = addr == EVERYTHING;
@@ -94,6 +110,10 @@ impl Display for Request<'_> {
             Request::Banned { addr, time: Span::Permanent, ports } => {
                 write!(f, "banned {addr} permanent {ports}")
             }
+            Request::Changed { what, addr } => {
+                write!(f, "changed {what}")?;
+                addr.iter().try_for_each(|addr| write!(f, " {addr}"))
+            }
             Request::Unbanned { addr, permanent, was_banned, written } => {
                 f.write_str(if *was_banned { "unbanned " } else { "forget " })?;
                 match addr {
@@ -105,6 +125,10 @@ impl Display for Request<'_> {
         }
     }
 }
+
+/// What commands do to lists and to the rule set, as `mef watch` shows it.
+pub const CHANGES: [&str; 8] =
+    ["allow", "disallow", "deny", "undeny", "load", "unload", "confirm", "rollback"];
 
 /// All bans, the permanent ones, too.
 const EVERYTHING: &str = "everything";
@@ -359,6 +383,8 @@ mod tests {
             Request::Lists,
             Request::Banned { addr: addr("192.0.2.7"), time: Span::Secs(3600), ports: "all" },
             Request::Banned { addr: addr("2001:db8::/64"), time: Span::Permanent, ports: "22,80-90/tcp" },
+            Request::Changed { what: "deny", addr: Some(addr("198.51.100.0/24")) },
+            Request::Changed { what: "load", addr: None },
             Request::Unbanned { addr: None, permanent: false, was_banned: true, written: false },
             Request::Unbanned { addr: None, permanent: true, was_banned: true, written: true },
             Request::Unbanned { addr: None, permanent: true, was_banned: true, written: false },
@@ -412,6 +438,9 @@ mod tests {
             "banned 192.0.2.9-192.0.2.1 60 all",
             "banned 192.0.2.1-::1 60 all",
             "banned 192.0.2.0/33 60 all",
+            "changed",
+            "changed mind",
+            "changed allow somebody",
             "unbanned",
             "unbanned everybody",
             "forget 192.0.2.1 192.0.2.2",

@@ -142,7 +142,9 @@ impl Events {
     pub(super) fn hit(&mut self, now: Wall, addr: IpNet, rule: &str, weight: u8, user: Option<&[u8]>) {
         let mut line = Line::new();
         let addr = Range::from(addr);
-        let _ = write!(line, "{} hit {addr} rule={rule} weight={weight}", Stamp(now));
+        // Of weight 0 are lines that accompany others: they count nothing.
+        let word = if weight == 0 { "line" } else { "hit" };
+        let _ = write!(line, "{} {word} {addr} rule={rule} weight={weight}", Stamp(now));
         if let Some(user) = user {
             let _ = write!(line, " user={}", Raw(user));
         }
@@ -269,10 +271,13 @@ impl Events {
         }
     }
 
-    /// The configuration was read again.
-    pub(super) fn reloaded(&mut self, now: Wall) {
+    /// The configuration was read again, or a command has changed a list or the rule set.
+    pub(super) fn changed(&mut self, now: Wall, what: &str, addr: Option<&Range>) {
         let mut line = Line::new();
-        let _ = write!(line, "{} reload", Stamp(now));
+        let _ = write!(line, "{} {what}", Stamp(now));
+        if let Some(addr) = addr {
+            let _ = write!(line, " {addr}");
+        }
         self.put(&mut line);
     }
 

@@ -368,7 +368,7 @@ impl Daemon {
         self.judge.guard().take_owner_trouble().iter().for_each(|why| log::warn!("{why}"));
         self.follow_hosts(now.mono);
         self.read(now, None);
-        self.judge.events().reloaded(now.wall);
+        self.judge.events().changed(now.wall, "reload", None);
         let done = format!("configuration read: {} for {}", self.sources, count(self.judge.rules(), "rule"));
         log::info!("{done}");
         Ok(done)

@@ -67,6 +67,10 @@ impl ControlService for ControlHandler<'_> {
                 self.judge.events().banned(self.now.wall, &reported);
                 return Then::Next;
             }
+            Request::Changed { what, addr } => {
+                self.judge.events().changed(self.now.wall, what, addr.as_ref());
+                return Then::Next;
+            }
             Request::Unbanned { addr, permanent, was_banned, written } => {
                 self.judge.unbanned(self.now.wall, addr.as_ref(), was_banned);
                 self.judge.remember_unban(addr.as_ref(), permanent, written);

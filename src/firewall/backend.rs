@@ -113,6 +113,14 @@ pub trait View {
         Ok(())
     }
 
+    /// Packets that were dropped since the table was made, where that is counted.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn dropped(&mut self) -> Result<Option<u64>, Failure> {
+        Ok(None)
+    }
+
     /// The names of the deny lists by which the first address of each range is dropped.
     ///
     /// # Errors

@@ -8,8 +8,32 @@ use nix::sys::stat::Mode;
 use nix::sys::termios::{FlushArg, LocalFlags, SetArg, Termios, tcflush, tcgetattr, tcsetattr};
 use nix::unistd::{getpgrp, isatty, tcgetpgrp};
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
+
+/// Milliseconds within which the rest of a key comes that is more than one byte.
+const ESCAPE: u16 = 20;
+
+/// A key, by what it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key {
+    /// The end.
+    Quit,
+    /// A line up.
+    Up,
+    /// A line down.
+    Down,
+    /// A page up.
+    PageUp,
+    /// A page down.
+    PageDown,
+    /// The next part of the screen.
+    Next,
+    /// Another order.
+    Sort,
+    /// Nothing.
+    Other,
+}
 
 /// A terminal whose keys are read one by one, and on which the same place is written again and again.
 pub struct Screen {
@@ -26,11 +50,42 @@ impl Screen {
         let mut keys = previous.clone();
         keys.local_flags.remove(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG);
         tcsetattr(&input, SetArg::TCSANOW, &keys).ok()?;
+        // What stood there before comes back at the end.
+        let _ = stdio::raw_stdout().write_all(b"\x1b[?1049h\x1b[?25l");
         Some(Screen { input, previous })
     }
 
-    /// Waits for a key, at most so long; 0 when the terminal is gone.
-    pub fn key(&mut self, ms: u16) -> Option<u8> {
+    /// Waits for a key, at most so long.
+    pub fn typed(&mut self, ms: u16) -> Option<Key> {
+        let key = match self.key(ms)? {
+            // Ctrl-C, Ctrl-D, or no terminal any more.
+            b'q' | b'Q' | 3 | 4 | 0 => Key::Quit,
+            b'k' => Key::Up,
+            b'j' => Key::Down,
+            b'\t' => Key::Next,
+            b's' => Key::Sort,
+            0x1b if !matches!(self.key(ESCAPE), Some(b'[' | b'O')) => Key::Other,
+            0x1b => match self.key(ESCAPE) {
+                Some(b'A') => Key::Up,
+                Some(b'B') => Key::Down,
+                Some(digit @ b'0'..=b'9') => {
+                    // To its end, whatever it is.
+                    while self.key(ESCAPE).is_some_and(|more| !matches!(more, b'~' | 0)) {}
+                    match digit {
+                        b'5' => Key::PageUp,
+                        b'6' => Key::PageDown,
+                        _ => Key::Other,
+                    }
+                }
+                _ => Key::Other,
+            },
+            _ => Key::Other,
+        };
+        Some(key)
+    }
+
+    /// Waits for a byte, at most so long; 0 when the terminal is gone.
+    fn key(&mut self, ms: u16) -> Option<u8> {
         let mut fds = [PollFd::new(self.input.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, PollTimeout::from(ms)) {
             Ok(0) | Err(nix::Error::EINTR) => return None,
@@ -53,6 +108,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
+        let _ = stdio::raw_stdout().write_all(b"\x1b[?25h\x1b[?1049l");
         let _ = tcsetattr(&self.input, SetArg::TCSANOW, &self.previous);
     }
 }

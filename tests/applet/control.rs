@@ -369,16 +369,12 @@ fn top_shows_who_is_near_to_a_ban() {
     net.mark(LOG);
     let text = net.mef(&["top", "--once"]).ok();
     let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("{what} is not in:\n{text}"));
-    assert!(at("203.0.113.2") < at("203.0.113.1") && !text.contains("203.0.113.3"), "{text}");
+    // Who is banned is in the other table.
+    let offenders = at("203.0.113.2") < at("203.0.113.1") && at("203.0.113.1") < at("BANNED");
+    assert!(offenders && at("BANNED") < at("203.0.113.3"), "{text}");
     assert!(text.contains("4 of 5") && text.contains("2 of 4096 offenders tracked"), "{text}");
-    assert!(text.contains("2 bans (2 in the last minute)"), "{text}");
-    // On a terminal, until q.
-    let binary = common::mef_binary().display().to_string();
-    let run = net.path("run").display().to_string();
-    let line = format!("unshare -m sh -c 'mount --bind {run} /run && exec {binary} top'");
-    let screen = net.input("script", &["-qec", &line, "/dev/null"], b"q").stdout;
-    assert!(
-        screen.contains("\x1b[H") && screen.contains("OFFENDER") && screen.contains("\x1b[1m"),
-        "{screen:?}"
-    );
+    assert!(text.contains("2 bans,") && text.contains("now, 2 in the last hour"), "{text}");
+    let json = net.mef(&["top", "--json"]).ok();
+    let first = "{\"address\":\"203.0.113.2\",\"rule\":\"app\",\"hits\":4,\"of\":5,\"age\":";
+    assert!(json.starts_with(first) && json.lines().count() == 2, "{json}");
 }

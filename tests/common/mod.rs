@@ -15,6 +15,7 @@ pub mod elements;
 pub mod frames;
 pub mod journald;
 pub mod ns;
+pub mod pty;
 pub mod ready;
 pub mod ssh;
 pub mod world;
@@ -244,6 +245,12 @@ impl Net {
         let out = fs::File::create(self.path(&format!("{name}.out"))).unwrap();
         command.stdout(out.try_clone().unwrap()).stderr(out);
         self.supervisor.expect();
+        self.children.push(command.spawn().unwrap());
+        self.children.len() - 1
+    }
+
+    /// The same, with the streams that it was given.
+    pub fn start_as_is(&mut self, mut command: Command) -> usize {
         self.children.push(command.spawn().unwrap());
         self.children.len() - 1
     }

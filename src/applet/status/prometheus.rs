@@ -23,6 +23,9 @@ pub(super) fn prometheus(
     one("bans_in_force", false, "Bans that the kernel holds", kernel.bans)?;
     one("allowed", false, "Ranges on the allow list that the kernel holds", kernel.allowed)?;
     one("throttled", false, "Sources in the flood throttle", kernel.throttled)?;
+    if let Some(packets) = kernel.dropped {
+        one("dropped_packets", true, "Packets dropped since the table of bans was made", packets)?;
+    }
     let Some(answer) = answer else { return Ok(()) };
     one("start_time_seconds", false, "When the daemon was started", answer.since)?;
     let blind = answer.sights().filter(|line| line.sight == Sight::Blind).count();

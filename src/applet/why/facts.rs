@@ -10,7 +10,7 @@ use crate::base::clock::Wall;
 use crate::base::range::{Range, merge, split};
 use crate::config::{ListKind, Settings, builtin_text, net, rule_file};
 use crate::control::client::ControlClient;
-use crate::control::proto::{OffenderLine, Request};
+use crate::control::proto::Request;
 use crate::enforce::scope_text;
 use crate::lists::{self, Paths};
 use crate::state::journal::JournalEvent;
@@ -277,7 +277,7 @@ impl Facts {
     fn read_counts(&mut self, daemon: Option<ControlClient>) {
         let Some(mut daemon) = daemon else { return };
         let Ok(Some(answer)) = DaemonAnswer::get(&mut daemon, &Request::Top) else { return };
-        let all = answer.offenders.iter().filter_map(|line| OffenderLine::read(line));
+        let all = answer.offenders();
         let mut mine = all.filter(|o| net(o.addr).is_ok_and(|net| Range::from(net).meets(&self.range)));
         self.counted = mine.next().map(|o| (o.rule.to_owned(), [o.hits, o.maxretry, o.age]));
     }

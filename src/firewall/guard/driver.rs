@@ -81,6 +81,10 @@ impl View for Guard {
         Guard::each_throttled(self, each)
     }
 
+    fn dropped(&mut self) -> Result<Option<u64>, Failure> {
+        Guard::dropped(self).map(Some)
+    }
+
     fn denied(&mut self, ranges: &[Range]) -> Result<Vec<Vec<String>>, Failure> {
         Guard::denied(self, ranges)
     }

@@ -2,7 +2,7 @@
 //! What the kernel has of one address: a few questions to hash sets, however much else is in them.
 
 use super::ban::prefix_of;
-use super::layout::{allow_set, allow_timed_set};
+use super::layout::{allow_set, allow_timed_set, hit};
 use super::list::ListedBan;
 use super::scope::SetKind;
 use super::{Guard, TABLE, TableState};
@@ -10,8 +10,10 @@ use crate::ban::{AllowEntry, BanEntry, Failure, SCANS, Standing};
 use crate::base::clock::Wall;
 use crate::base::name::Name;
 use crate::base::range::{Family, Range};
-use crate::firewall::nft::query;
+use crate::firewall::nft::elem::packets_of;
+use crate::firewall::nft::{msg, query, rule_attr};
 use crate::sys::clock;
+use crate::sys::nlattr::{MsgBuf, attr, text};
 
 impl Guard {
     /// Calls `each` for the bans in force that meet a range. Only one of several addresses is looked for
@@ -70,6 +72,30 @@ impl Guard {
     fn in_interval(&mut self, set: &Name, range: &Range) -> Result<bool, Failure> {
         let key = Range::from(range.first()).key();
         Ok(!query::present(&mut self.socket, &TABLE, set, &[key.bytes()])?.is_empty())
+    }
+
+    /// Packets that the rules which drop have counted since they were made.
+    ///
+    /// # Errors
+    /// The system call or the kernel's error.
+    pub fn dropped(&mut self) -> Result<u64, Failure> {
+        let (mut all, now) = ([0; 2], std::cell::Cell::new(0));
+        for (family, sum) in Family::ALL.into_iter().zip(&mut all) {
+            let ask = |buf: &mut MsgBuf| {
+                buf.attr_str(rule_attr::TABLE, TABLE.name.as_str());
+                buf.attr_str(rule_attr::CHAIN, hit(family).as_str());
+            };
+            now.set(0);
+            query::dump(&mut self.socket, TABLE.family, msg::GETRULE, &ask, &mut || now.set(0), &mut |m| {
+                let body = m.payload.get(4..).unwrap_or_default();
+                // Old kernels give the rules of all chains.
+                if attr(body, rule_attr::CHAIN).and_then(text) == Some(hit(family).as_str()) {
+                    now.set(now.get() + packets_of(attr(body, rule_attr::EXPRESSIONS).unwrap_or_default()));
+                }
+            })?;
+            *sum = now.get();
+        }
+        Ok(all.iter().sum())
     }
 
     /// What of the allow list meets a range. Of one address it is the address itself.

@@ -4,7 +4,7 @@
 
 use super::{UDATA_ELEM_COMMENT, comment_udata};
 use crate::base::name::Name;
-use crate::sys::nlattr::{MsgBuf, Open, attr, attrs, be32, be64};
+use crate::sys::nlattr::{MsgBuf, Open, attr, attrs, be32, be64, text};
 
 /// Elements of one message take at most this many bytes, so that the nest's length fits 16 bits.
 const NEST_MAX: usize = 60 * 1024;
@@ -170,7 +170,14 @@ pub fn found(payload: &[u8]) -> impl Iterator<Item = ListedElem<'_>> {
 /// The set's name in a message of elements.
 #[must_use]
 pub fn set_name(payload: &[u8]) -> Option<&str> {
-    attr(payload, LIST_SET).and_then(crate::sys::nlattr::text)
+    attr(payload, LIST_SET).and_then(text)
+}
+
+/// Packets that the counters among the expressions of a rule have counted.
+#[must_use]
+pub fn packets_of(expressions: &[u8]) -> u64 {
+    let is_counter = |expr: &&[u8]| attr(expr, EXPR_NAME).and_then(text) == Some("counter");
+    attrs(expressions).map(|(_, expr)| expr).filter(is_counter).filter_map(counted).sum()
 }
 
 fn counted(expr: &[u8]) -> Option<u64> {

@@ -1,0 +1,172 @@
+//! A terminal for a program: a pseudo terminal of any size, what it shows, and keys.
+
+use super::{Net, wait_until};
+use nix::pty::{OpenptyResult, openpty};
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
+use std::process::Command;
+
+/// A program on a terminal of its own.
+pub struct Pty {
+    master: File,
+    grid: Vec<Vec<char>>,
+    at: (usize, usize),
+    /// Bytes of an escape sequence or a character that is not whole.
+    rest: Vec<u8>,
+    /// Everything that was written.
+    pub written: String,
+    /// Which of the programs of its host it is.
+    pub program: usize,
+}
+
+impl Pty {
+    /// Starts a program on a terminal of so many lines and columns.
+    pub fn start(net: &mut Net, mut command: Command, size: (u16, u16)) -> Pty {
+        command.env_remove("NO_COLOR");
+        Pty::start_in(net, command, size)
+    }
+
+    /// Likewise, in the environment that it has.
+    pub fn start_in(net: &mut Net, mut command: Command, (rows, columns): (u16, u16)) -> Pty {
+        let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let OpenptyResult { master, slave } = openpty(Some(&size), None).unwrap();
+        let slave = File::from(slave);
+        let output = (slave.try_clone().unwrap(), slave.try_clone().unwrap());
+        command.stdin(slave).stdout(output.0).stderr(output.1).env("TERM", "xterm");
+        let program = net.start_as_is(command);
+        let master = File::from(master);
+        // SAFETY: a descriptor of ours, and flags.
+        let set = unsafe { libc::fcntl(master.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
+        assert_eq!(set, 0);
+        let grid = vec![vec![' '; columns.into()]; rows.into()];
+        Pty { master, grid, at: (0, 0), rest: Vec::new(), written: String::new(), program }
+    }
+
+    /// Presses keys.
+    pub fn press(&mut self, keys: &str) {
+        self.master.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Gives it another size.
+    pub fn resize(&mut self, rows: u16, columns: u16) {
+        let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        // SAFETY: the kernel reads a `winsize` of ours.
+        assert_eq!(unsafe { libc::ioctl(self.master.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }, 0);
+        self.screen();
+        self.grid = vec![vec![' '; columns.into()]; rows.into()];
+        self.at = (0, 0);
+    }
+
+    /// What the terminal shows, without blanks at the ends of lines and without empty lines at its end.
+    pub fn screen(&mut self) -> String {
+        let mut room = [0; 65536];
+        loop {
+            match self.master.read(&mut room) {
+                Ok(0) => break,
+                Ok(n) => self.take(&room[..n]),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                // Nothing there, or nobody has the other end any more.
+                Err(_) => break,
+            }
+        }
+        let lines: Vec<String> =
+            self.grid.iter().map(|line| line.iter().collect::<String>().trim_end().to_owned()).collect();
+        lines.join("\n").trim_end().to_owned()
+    }
+
+    /// Waits until it shows something; the screen then.
+    #[track_caller]
+    pub fn wait(&mut self, what: &str) -> String {
+        let mut shown = String::new();
+        wait_until(what, || {
+            shown = self.screen();
+            shown.contains(what)
+        });
+        shown
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        self.rest.extend_from_slice(bytes);
+        let bytes = std::mem::take(&mut self.rest);
+        let mut at = 0;
+        while let Some(&byte) = bytes.get(at) {
+            let len = match byte {
+                0x1b => {
+                    let Some(end) = bytes[at..].iter().skip(2).position(|b| (0x40..0x7f).contains(b)) else {
+                        break;
+                    };
+                    let sequence = std::str::from_utf8(&bytes[at + 2..at + 3 + end]).unwrap().to_owned();
+                    assert_eq!(bytes[at + 1], b'[', "an escape that is not known");
+                    self.obey(&sequence);
+                    end + 3
+                }
+                b'\r' => {
+                    self.at.1 = 0;
+                    1
+                }
+                b'\n' => {
+                    self.line_feed();
+                    1
+                }
+                _ => {
+                    let len = match byte {
+                        0..0x80 => 1,
+                        0x80..0xe0 => 2,
+                        0xe0..0xf0 => 3,
+                        _ => 4,
+                    };
+                    let Some(text) = bytes.get(at..at + len) else { break };
+                    let c = std::str::from_utf8(text).unwrap().chars().next().unwrap();
+                    assert!(!c.is_control(), "{c:?} on a terminal");
+                    self.put(c);
+                    len
+                }
+            };
+            self.written.push_str(&String::from_utf8_lossy(&bytes[at..at + len]));
+            at += len;
+        }
+        self.rest = bytes[at..].to_vec();
+    }
+
+    fn obey(&mut self, sequence: &str) {
+        let (row, column) = self.at;
+        let columns = self.grid[0].len();
+        match sequence {
+            "H" => self.at = (0, 0),
+            "K" => self.grid[row][column.min(columns)..].fill(' '),
+            "J" => {
+                self.grid[row][column.min(columns)..].fill(' ');
+                self.grid[row + 1..].iter_mut().for_each(|line| line.fill(' '));
+            }
+            // Another screen, and the one that was there before.
+            "?1049h" | "?1049l" => {
+                self.grid.iter_mut().for_each(|line| line.fill(' '));
+                self.at = (0, 0);
+            }
+            "?25h" | "?25l" => {}
+            _ if sequence.ends_with('m') => {}
+            _ => panic!("{sequence:?} is not known"),
+        }
+    }
+
+    fn put(&mut self, c: char) {
+        if self.at.1 == self.grid[0].len() {
+            self.at.1 = 0;
+            self.line_feed();
+        }
+        let (row, column) = self.at;
+        self.grid[row][column] = c;
+        self.at.1 += 1;
+    }
+
+    fn line_feed(&mut self) {
+        if self.at.0 + 1 < self.grid.len() {
+            self.at.0 += 1;
+        } else {
+            let columns = self.grid[0].len();
+            self.grid.remove(0);
+            self.grid.push(vec![' '; columns]);
+        }
+    }
+}
