@@ -231,8 +231,10 @@ fn people(
                 }
                 _ => "prerouting raw, before connection tracking",
             };
-            let counted = kernel.dropped.map_or(String::new(), |number| format!("{number} "));
-            writeln!(out, "packets     {counted}dropped in {place} ({})", kernel.place)?;
+            writeln!(out, "packets     dropped in {place} ({})", kernel.place)?;
+            if let Some(packets) = kernel.dropped {
+                writeln!(out, "dropped     {} since the table was made", count(packets, "packet"))?;
+            }
             match &kernel.owner {
                 Some(owner) => writeln!(out, "table       only {owner} can change it")?,
                 None if settings.guard_owner => {

@@ -144,7 +144,7 @@ fn a_rule_is_on_when_its_service_is_here() {
     net.rule("own", &auto("^x(<HOST>$"));
     net.rule("not", "enabled=false\nprograms=x\nfailregex=<HOST>");
     let off = "{\"rule\":\"own\",\"source\":null,\"hits\":null,\"bans\":null,\"read\":null,\
-               \"last\":null,\"on\":0,\
+               \"last\":null,\"on\":false,\
                \"why\":\"found neither a file nor a program of \
                it\",\"last_ban\":null,\"kind\":null,\"reads\":null,\
                \"blind\":null}";
@@ -162,7 +162,8 @@ fn a_rule_is_on_when_its_service_is_here() {
     // A reload finds what has come.
     let found = format!("found {}", log.display());
     assert!(
-        status(&net).contains(&format!("\"on\":0,\"why\":\"{found}; the daemon learns of it at a reload\""))
+        status(&net)
+            .contains(&format!("\"on\":false,\"why\":\"{found}; the daemon learns of it at a reload\""))
     );
     net.signal(daemon, libc::SIGHUP);
     net.wait_said("daemon", "configuration read");

@@ -93,7 +93,7 @@ fn every_command_knows_the_changed_rule() {
     assert_eq!(json.lines().count(), listed.lines().count());
     assert!(
         json.contains(&format!(
-            "{{\"rule\":\"sshd\",\"on\":1,\"why\":\"enabled=true\",\"from\":\"{from}\"}}"
+            "{{\"rule\":\"sshd\",\"on\":true,\"why\":\"enabled=true\",\"from\":\"{from}\"}}"
         )),
         "{json}"
     );

@@ -182,7 +182,7 @@ fn no_table_is_wider_than_its_terminal() {
                 let begin: String = line.chars().take(10).collect();
                 let cut = |shown: &&str| shown.starts_with(&begin) && shown.ends_with('…');
                 assert!(
-                    is_verdict(line) || all.iter().any(|shown| cut(&shown)),
+                    is_verdict(line) || all.iter().any(|shown| cut(shown)),
                     "{command:?} {line}\n{screen}"
                 );
             }
