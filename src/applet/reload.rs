@@ -10,6 +10,9 @@ use crate::config::{DEFAULT_PATH, ListKind, Settings, load};
 use crate::control::client::ControlClient;
 use crate::control::proto::Request;
 use crate::lists::{self, Gone, ListTurn, Paths};
+use crate::sys::fs;
+use crate::sys::handover::hand_over_file;
+use crate::sys::user::is_root;
 use argh::FromArgs;
 use std::path::Path;
 
@@ -32,9 +35,20 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     // What the daemon has in force says where it listens; a broken file may say something else.
     let path = Some(args.config.as_str()).filter(|path| *path != DEFAULT_PATH);
     let settings = super::context::settings(path, output);
+    hand_over_log(&settings);
     match daemon_of(&settings, output) {
         Some(daemon) => ask(daemon, output),
         None => alone(Path::new(&args.config), output),
+    }
+}
+
+/// After a rotation there may be none, and the daemon, whose run_dir is, may make none where it belongs.
+fn hand_over_log(settings: &Settings) {
+    if settings.ban_log_enabled
+        && is_root()
+        && let Ok(dir) = fs::facts(Path::new(&settings.run_dir))
+    {
+        let _ = hand_over_file(Path::new(&settings.ban_log_path), dir.owner);
     }
 }
 

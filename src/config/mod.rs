@@ -36,7 +36,7 @@ pub use ports::{ExcludedPorts, PortRanges};
 pub use service::{Action, Enabled, Engine, LogFormat, ServiceRule, Source, parse_service};
 pub use settings::{
     Backend, BanAction, BanLogFormat, Cloud, Confine, Fastpath, FloodRates, FloodSettings, InterfaceChoice,
-    KernelLevel, LogLevel, LogTo, ScanSettings, Settings, StageOne, Zone,
+    KernelLevel, LogLevel, LogTo, ScanSettings, Settings, StageOne, Zone, is_ours,
 };
 pub use value::{ago, duration, net, span, written};
 

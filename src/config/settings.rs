@@ -490,3 +490,10 @@ pub(super) fn zone(key: &str) -> Zone {
         mass_limit: 50,
     }
 }
+
+/// Whether a directory of the configuration is for mef alone, by its name.
+#[must_use]
+pub fn is_ours(dir: &str) -> bool {
+    dir.split('/')
+        .any(|part| part.strip_prefix("mef").is_some_and(|r| r.is_empty() || r.starts_with(['-', '.'])))
+}

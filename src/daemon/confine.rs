@@ -5,17 +5,23 @@
 
 use super::programs;
 use crate::base::bytes::of_path;
-use crate::config::{Confine, Enabled, Loaded, Settings, Source};
+use crate::config::{Confine, Enabled, Loaded, Settings, Source, is_ours};
 use crate::dnsbl::zones_on;
 use crate::input::glob::Glob;
 use crate::lists::{Gone, Paths, hosts};
 use crate::rulefile;
 use crate::sys::alloc::with_arena;
 use crate::sys::capability::{self, Capability};
+use crate::sys::child::Identity;
+use crate::sys::fs::invalid;
+use crate::sys::handover::{hand_over, hand_over_file};
 use crate::sys::landlock::{Beside, FileRights, Ruleset};
 use crate::sys::runner;
 use crate::sys::seccomp::{self, Sockets};
+use crate::sys::user::{self, ROOT as ROOT_USER};
+use crate::trial::Saved;
 use nix::errno::Errno;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Directories that hold secrets beside logs: of these only what the configuration names can be read. All
@@ -40,6 +46,8 @@ const GUARDED: [&str; 16] = [
     "/var/spool",
 ];
 const ROOT: &str = "/";
+/// As whom it runs, if there is such a user.
+const USER: &str = "mef";
 const VAR: &str = "/var";
 /// What is read by everybody who speaks to the network, or asks who this host is.
 const HOST: [&str; 4] = ["/etc/resolv.conf", "/etc/hosts", "/etc/machine-id", "/etc/localtime"];
@@ -67,7 +75,7 @@ struct Needs {
     read: Vec<PathBuf>,
     /// Directories of ours.
     own: [PathBuf; 2],
-    /// Where the ban log is.
+    /// The ban log.
     log: Option<PathBuf>,
     kmsg: bool,
     /// The backend is one that runs programs.
@@ -95,6 +103,7 @@ impl Confined {
         }
         let needs = Needs::of(conf, loaded, falls_back);
         self.bounding_set();
+        self.user(&needs);
         self.capabilities(&needs);
         self.no_new_privileges();
         if self.level == Confine::Full {
@@ -116,6 +125,26 @@ impl Confined {
     /// the set but what is kept.
     fn bounding_set(&mut self) {
         let _ = capability::empty_bounding_set();
+    }
+
+    /// Nothing of root's can be written any more, whatever else the kernel lacks. Without such a user it stays
+    /// root, to whom the directories then belong.
+    fn user(&mut self, needs: &Needs) {
+        if !user::is_root() {
+            return;
+        }
+        let Some(to) = user::find(USER).filter(|user| user.user != 0) else {
+            let _ = needs.hand_over(ROOT_USER);
+            return;
+        };
+        let done = needs.hand_over(to).and_then(|()| Ok(user::become_user(to)?));
+        match done {
+            Ok(()) => self.holds.push(["user ", USER].concat()),
+            Err(e) => {
+                let _ = needs.hand_over(ROOT_USER);
+                self.missing.push(format!("user {USER} ({e})"));
+            }
+        }
     }
 
     fn capabilities(&mut self, needs: &Needs) {
@@ -167,7 +196,7 @@ impl Confined {
         let needs = Needs::of(conf, loaded, kept.falls_back);
         let late = |what: &str| log::warn!("{what} only after a restart (confine={})", self.level.word());
         // As whom is known to the process that runs them.
-        const HERE: Option<Option<crate::sys::child::Identity>> = Some(None);
+        const HERE: Option<Option<Identity>> = Some(None);
         if runner::is_there() {
             runner::configure(programs::of(loaded, kept.falls_back, HERE));
         } else if !programs::of(loaded, false, HERE).is_empty() {
@@ -185,7 +214,7 @@ impl Confined {
         if needs.sockets.internet && !kept.sockets.internet {
             late("name servers are asked, the cloud is told and UDP is listened to");
         }
-        if needs.log.is_some() && needs.log != kept.log {
+        if needs.log.is_some() && needs.log_dir() != kept.log_dir() {
             late("the ban log is written");
         }
         for path in needs.read.iter().filter(|path| !kept.may_read(path)) {
@@ -235,13 +264,28 @@ impl Needs {
             ports: [DNS].into_iter().filter(|_| asks).chain(server.map(|addr| addr.port())).collect(),
             read: read(conf, settings, &mut on().flat_map(|rule| &rule.files)),
             own: [PathBuf::from(&settings.state_dir), PathBuf::from(&settings.run_dir)],
-            log: Path::new(&settings.ban_log_path)
-                .parent()
-                .filter(|_| settings.ban_log_enabled)
-                .map(Path::to_owned),
+            log: settings.ban_log_enabled.then(|| PathBuf::from(&settings.ban_log_path)),
             kmsg: uses(Source::Kmsg),
             falls_back,
         }
+    }
+
+    /// Gives what is written to somebody.
+    fn hand_over(&self, to: Identity) -> io::Result<()> {
+        for dir in &self.own {
+            if !is_ours(&dir.to_string_lossy()) {
+                return Err(invalid("state_dir and run_dir must be directories for mef alone"));
+            }
+            hand_over(dir, to, &Saved::FILES)?;
+        }
+        // What is wrong with it is told by who writes it.
+        let _ = self.log.as_ref().map(|path| hand_over_file(path, to.user));
+        Ok(())
+    }
+
+    /// Where the ban log is made anew.
+    fn log_dir(&self) -> Option<&Path> {
+        self.log.as_ref().and_then(|path| path.parent())
     }
 
     /// Whether what is below the path can be read.
@@ -266,7 +310,7 @@ impl Needs {
         ["/proc", "/run/log"].iter().chain(&HOST).for_each(|path| allow(Path::new(path), FileRights::Read));
         self.read.iter().for_each(|path| allow(path, FileRights::Read));
         self.own.iter().for_each(|path| allow(path, FileRights::Own));
-        self.log.iter().for_each(|path| allow(path, FileRights::Log));
+        self.log_dir().iter().for_each(|path| allow(path, FileRights::Log));
         allow(Path::new("/dev/null"), FileRights::Write);
         if self.kmsg {
             allow(Path::new("/dev/kmsg"), FileRights::Read);

@@ -1,20 +1,25 @@
-//! A directory of ours: its files are opened without following links, locked, and replaced as a whole.
+//! A directory of ours: its files are opened without following links, locked, and replaced as a whole. It may
+//! be that of another user, the daemon's: then what root makes there is that user's, too, and nothing that he
+//! has put there leads root elsewhere.
 
 use super::fs::{c_path, invalid};
+pub use super::lock::{ByteLock, Lock};
+use super::user::is_own;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, FcntlArg, OFlag, fcntl, openat, renameat};
-use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
-use nix::unistd::{UnlinkatFlags, mkdir, unlinkat};
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{Mode, SFlag, fstat, fstatat, mkdirat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::fs::{File, Metadata};
 use std::io::{self, Write as _};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt as _, fchown};
-use std::path::Path;
-use std::rc::Rc;
+use std::path::{Component, Path};
 
 /// An open directory. It stays the same one when its path is renamed or mounted over.
 pub struct Dir {
     fd: OwnedFd,
+    /// Files that are made here stay those of who makes them.
+    keeps: bool,
 }
 
 /// How a file is opened.
@@ -29,13 +34,30 @@ pub enum Access {
 }
 
 impl Dir {
-    /// Opens the directory at `path`, whose last part may be a link.
+    /// Opens the directory at `path`. Links are followed in directories of root and of who opens it.
     ///
     /// # Errors
-    /// What the system says, `ENOTDIR` for something else than a directory.
+    /// What the system says, `ENOTDIR` for something else than a directory, and for a link of others.
     pub fn open(path: &Path) -> io::Result<Dir> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        Ok(Dir { fd: nix::fcntl::open(&*c_path(path)?, flags, Mode::empty())? })
+        let mut parts = path.components();
+        let begin = match path.is_absolute().then(|| parts.next()).flatten() {
+            Some(_) => c"/",
+            None => c".",
+        };
+        let mut fd = nix::fcntl::open(begin, DIRECTORY, Mode::empty())?;
+        for part in parts.filter(|part| *part != Component::CurDir) {
+            let links = if is_own(fstat(&fd)?.st_uid) { OFlag::empty() } else { OFlag::O_NOFOLLOW };
+            fd = openat(&fd, &*c_path(part)?, DIRECTORY | links, Mode::empty())?;
+        }
+        let fd = openat(&fd, c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+        Ok(Dir { fd, keeps: false })
+    }
+
+    /// What is made here stays root's, whoever has the directory: for what root reads and believes.
+    #[must_use]
+    pub fn keep_files(mut self) -> Dir {
+        self.keeps = true;
+        self
     }
 
     /// Opens the directory at `path`, which is made with mode 0700 if missing (parents with 0755).
@@ -63,16 +85,59 @@ impl Dir {
         };
         // Without O_NONBLOCK, opening a FIFO that somebody put there would wait for its other end.
         let flags = how | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-        let file = match openat(&self.fd, &*c_path(name)?, flags, Mode::S_IRUSR | Mode::S_IWUSR) {
+        let name = &*c_path(name)?;
+        let open = |flags| openat(&self.fd, name, flags, Mode::S_IRUSR | Mode::S_IWUSR);
+        // Whether it is made here has to be known.
+        let made = match open(flags & !OFlag::O_CREAT) {
+            Err(Errno::ENOENT) if flags.contains(OFlag::O_CREAT) => match open(flags | OFlag::O_EXCL) {
+                // Somebody else was faster.
+                Err(Errno::EEXIST) => (open(flags & !OFlag::O_CREAT), false),
+                made => (made, true),
+            },
+            there => (there, false),
+        };
+        let file = match made.0 {
             Err(nix::Error::ELOOP) => {
                 return Err(invalid("it is a link"));
             }
             other => File::from(other?),
         };
-        if !file.metadata()?.is_file() {
+        let facts = file.metadata()?;
+        if !facts.is_file() {
             return Err(invalid("it is not a regular file"));
         }
+        let dir = fstat(&self.fd)?;
+        // Whoever has the directory may have given a name in it to a file of somebody else.
+        if facts.nlink() > 1 && !is_own(dir.st_uid) {
+            return Err(invalid("it has another name"));
+        }
+        if made.1 && !self.keeps {
+            give(file.as_fd(), (dir.st_uid, dir.st_gid), facts.uid());
+        }
         Ok(file)
+    }
+
+    /// Whether the file `name` is root's, or of who asks: nobody else can have written to it.
+    #[must_use]
+    pub fn is_trusted(&self, name: &str) -> bool {
+        self.file(name, Access::Read)
+            .and_then(|file| file.metadata())
+            .is_ok_and(|facts| is_own(facts.uid()) && facts.mode() & 0o022 == 0)
+    }
+
+    /// The directory `name` in this one; no link.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn below(&self, name: &str) -> io::Result<Dir> {
+        let fd = openat(&self.fd, &*c_path(name)?, DIRECTORY_ITSELF, Mode::empty())?;
+        Ok(Dir { fd, keeps: self.keeps })
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     /// Whether `name` is still the file that was opened as `file`.
@@ -184,107 +249,40 @@ impl Dir {
     }
 }
 
+const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
+
 /// Makes a directory and what is missing above it.
 fn make(path: &Path, mode: Mode) -> io::Result<()> {
-    let name = &*c_path(path)?;
-    let made = match (mkdir(name, mode), path.parent()) {
-        (Err(Errno::ENOENT), Some(parent)) => {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    let above = match Dir::open(parent) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
             make(parent, Mode::from_bits_truncate(0o755))?;
-            mkdir(name, mode)
+            Dir::open(parent)
         }
-        (made, _) => made,
-    };
-    if made == Err(Errno::EEXIST) { Ok(()) } else { Ok(made?) }
+        above => above,
+    }?;
+    let name = &*c_path(name)?;
+    match mkdirat(&above.fd, name, mode) {
+        Err(Errno::EEXIST) => return Ok(()),
+        made => made?,
+    }
+    let facts = fstat(&above.fd)?;
+    if facts.st_uid != 0 {
+        let made = openat(&above.fd, name, DIRECTORY_ITSELF, Mode::empty())?;
+        give(made.as_fd(), (facts.st_uid, facts.st_gid), fstat(&made)?.st_uid);
+    }
+    Ok(())
 }
 
-/// An exclusive lock on a file against other processes (`flock`); given back when dropped.
-pub struct Lock<'a> {
-    file: &'a File,
-}
+const DIRECTORY_ITSELF: OFlag =
+    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
-impl Lock<'_> {
-    /// Takes the lock if nobody has it.
-    ///
-    /// # Errors
-    /// `WouldBlock` if somebody has it, else what the system says.
-    pub fn take(file: &File) -> io::Result<Lock<'_>> {
-        // SAFETY: the descriptor is open for as long as `file` is borrowed; flock touches no memory of ours.
-        let result = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
-        if result == 0 { Ok(Lock { file }) } else { Err(io::Error::last_os_error()) }
+/// Gives what was just made to who has the directory in which it is. Only root can, and only root makes
+/// something in the directory of another.
+fn give(fd: BorrowedFd<'_>, (user, group): (u32, u32), owner: u32) {
+    if owner != user {
+        let _ = fchown(fd, Some(user), Some(group));
     }
-
-    /// Takes the lock, and waits for whoever has it. Only for files that nobody else but root can open.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn wait(file: &File) -> io::Result<Lock<'_>> {
-        loop {
-            // SAFETY: as above.
-            let result = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) };
-            match io::Error::last_os_error() {
-                _ if result == 0 => return Ok(Lock { file }),
-                e if e.kind() == io::ErrorKind::Interrupted => {}
-                e => return Err(e),
-            }
-        }
-    }
-
-    /// Keeps the lock until the file is closed.
-    pub fn keep(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Lock<'_> {
-    fn drop(&mut self) {
-        // SAFETY: as above. The result is of no use: a lock that is held can be given back, and ends with the
-        // process in any case.
-        unsafe { libc::flock(self.file.as_raw_fd(), libc::LOCK_UN) };
-    }
-}
-
-/// An exclusive lock on one byte of a file, which belongs to the open file and not to the process
-/// (`F_OFD_SETLK`, Linux 3.15); given back when dropped, and when the file is closed.
-pub struct ByteLock {
-    file: Rc<File>,
-    byte: i64,
-}
-
-impl ByteLock {
-    /// Takes the lock if nobody has it. The file must be open for writing.
-    ///
-    /// # Errors
-    /// `WouldBlock` if somebody has it, else what the system says.
-    pub fn take(file: &Rc<File>, byte: i64) -> io::Result<ByteLock> {
-        match fcntl(&**file, FcntlArg::F_OFD_SETLK(&lock_of(libc::F_WRLCK, byte))) {
-            Err(Errno::EAGAIN | Errno::EACCES) => Err(io::ErrorKind::WouldBlock.into()),
-            Err(e) => Err(e.into()),
-            Ok(_) => Ok(ByteLock { file: Rc::clone(file), byte }),
-        }
-    }
-
-    /// Whether somebody else has the lock; not, if the system cannot tell.
-    pub fn is_taken(file: &File, byte: i64) -> bool {
-        let mut lock = lock_of(libc::F_WRLCK, byte);
-        fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock)).is_ok() && i32::from(lock.l_type) != libc::F_UNLCK
-    }
-}
-
-impl Drop for ByteLock {
-    fn drop(&mut self) {
-        // Of no use: a lock that is held can be given back, and ends with the process in any case.
-        let _ = fcntl(&*self.file, FcntlArg::F_OFD_SETLK(&lock_of(libc::F_UNLCK, self.byte)));
-    }
-}
-
-fn lock_of(kind: i32, byte: i64) -> libc::flock {
-    // SAFETY: a plain C structure of numbers, for which all zeros are a value.
-    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
-    lock.l_type = i16::try_from(kind).unwrap_or(0);
-    lock.l_whence = i16::try_from(libc::SEEK_SET).unwrap_or(0);
-    lock.l_start = byte;
-    lock.l_len = 1;
-    lock
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 #![forbid(unsafe_code)]
 //! Rule sets as files: the one that was confirmed last, for the next boot, and the one that is pending
 //! confirmation, for whoever confirms it when its watcher is gone. Each is one text, with its includes in
-//! their places.
+//! their places. They are root's, as who would load others could have the rules that he likes; state_dir
+//! belongs to the daemon's user, so that what is not root's there is none of them.
 
 use crate::sys::dir::{Access, Dir};
 use std::fs::File;
@@ -21,6 +22,9 @@ pub struct Saved {
 }
 
 impl Saved {
+    /// What stays root's when the directories do not.
+    pub const FILES: [&str; 2] = [CONFIRMED, PENDING];
+
     /// The files below these directories.
     #[must_use]
     pub fn new(state: &Path, run: &Path) -> Saved {
@@ -30,7 +34,7 @@ impl Saved {
     /// Where the rule set stands that was confirmed last, if there is one.
     #[must_use]
     pub fn confirmed(&self) -> Option<PathBuf> {
-        Some(self.state.join(CONFIRMED)).filter(|path| path.exists())
+        there(&self.state, CONFIRMED)
     }
 
     /// Whether no rule set was ever confirmed or tried here.
@@ -42,7 +46,7 @@ impl Saved {
     /// Where the rule set stands that nobody has confirmed, if there is one.
     #[must_use]
     pub fn pending(&self) -> Option<PathBuf> {
-        [&self.state, &self.run].map(|dir| dir.join(PENDING)).into_iter().find(|path| path.exists())
+        there(&self.state, PENDING).or_else(|| there(&self.run, PENDING))
     }
 
     /// Before a trial: keeps its rules, and `previous` for the next boot where none were kept. Whether a
@@ -91,8 +95,12 @@ impl Saved {
     }
 }
 
+fn there(dir: &Path, name: &str) -> Option<PathBuf> {
+    Dir::open(dir).ok().filter(|dir| dir.is_trusted(name)).map(|_| dir.join(name))
+}
+
 fn replace(dir: &Path, name: &str, text: &str) -> io::Result<()> {
-    Dir::create(dir)?.replace(name, &[name, ".new"].concat(), text.as_bytes())
+    Dir::create(dir)?.keep_files().replace(name, &[name, ".new"].concat(), text.as_bytes())
 }
 
 fn remove(dir: &Path, name: &str) {

@@ -104,7 +104,7 @@ impl Net {
         let home = Ns::new();
         home.enter();
         ns::make_private_dirs(&dir);
-        let syslog = UnixDatagram::bind(dir.join("dev/log")).unwrap();
+        let syslog = ns::open_socket(&dir.join("dev/log"));
         let (socket, logs) = (syslog.try_clone().unwrap(), dir.clone());
         std::thread::spawn(move || keep_logs(&socket, &logs));
         let supervisor = ready::Supervisor::new(&dir);

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -168,6 +169,32 @@ pub fn start_clean(command: &mut Command) {
 /// What programs use of /dev.
 const DEVICES: [&str; 8] = ["null", "zero", "full", "random", "urandom", "tty", "ptmx", "kmsg"];
 
+/// The user as whom a daemon of the tests runs: the number of nobody on this machine.
+pub const USER: u32 = 61_234;
+
+/// Whether there is that user; `MEF_TEST_USER=none` runs the tests without it.
+pub fn has_user() -> bool {
+    std::env::var("MEF_TEST_USER").map_or(true, |user| user != "none")
+}
+
+/// The users of this machine, and the daemon's.
+fn users() -> String {
+    let all = std::fs::read_to_string("/etc/passwd").unwrap();
+    let others = all.lines().filter(|line| !line.starts_with("mef:"));
+    let mut users: String = others.flat_map(|line| [line, "\n"]).collect();
+    if has_user() {
+        users += &format!("mef:x:{USER}:{USER}:mef daemon:/:/usr/sbin/nologin\n");
+    }
+    users
+}
+
+/// A socket of the system, to which anybody may send.
+pub fn open_socket(path: &Path) -> UnixDatagram {
+    let socket = UnixDatagram::bind(path).unwrap();
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    socket
+}
+
 /// Makes the directories that `private_dirs` shows to programs.
 pub fn make_private_dirs(dir: &Path) {
     for inside in ["run", "lib", "log", "etc-mef", "sbin", "dev/pts"] {
@@ -176,13 +203,15 @@ pub fn make_private_dirs(dir: &Path) {
     for device in DEVICES {
         File::create(dir.join("dev").join(device)).unwrap();
     }
+    std::fs::write(dir.join("passwd"), users()).unwrap();
     // What is not there cannot be covered, and the program would make it on the real host.
     std::fs::create_dir_all("/etc/mef").unwrap();
 }
 
 /// In the program's eyes /run, /var/lib, /var/log and /usr/local/sbin are directories below `dir`, /etc/mef
 /// is empty, and /dev has the usual devices and the test's own /dev/log: a fresh host, whatever the real one
-/// has. A directory `etc` below `dir` is all of /etc, and a file `meminfo` says how much memory there is.
+/// has. The users are those of this machine, and the
+/// daemon's. A directory `etc` below `dir` is all of /etc, and a file `meminfo` says how much memory there is.
 pub fn private_dirs(command: &mut Command, dir: &Path) {
     let name = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap();
     let bind = |from: &Path, to: &Path| (from.exists() && to.exists()).then(|| (name(from), name(to)));
@@ -194,6 +223,7 @@ pub fn private_dirs(command: &mut Command, dir: &Path) {
         ("lib", "/var/lib"),
         ("log", "/var/log"),
         ("etc-mef", "/etc/mef"),
+        ("passwd", "/etc/passwd"),
         ("etc", "/etc"),
         ("sbin", "/usr/local/sbin"),
         ("dev", "/dev"),

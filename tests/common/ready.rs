@@ -17,7 +17,7 @@ impl Supervisor {
     /// With its socket in this directory.
     pub fn new(dir: &Path) -> Supervisor {
         let path = dir.join("ready.sock");
-        let socket = UnixDatagram::bind(&path).unwrap();
+        let socket = super::ns::open_socket(&path);
         let ready = Arc::new(AtomicBool::new(false));
         let (reader, flag) = (socket.try_clone().unwrap(), Arc::clone(&ready));
         std::thread::spawn(move || {

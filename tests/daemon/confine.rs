@@ -5,7 +5,7 @@
 use crate::common;
 
 use common::daemon::{LOG, failed, host};
-use common::ns::{call, private_dirs};
+use common::ns::{USER, call, has_user, private_dirs};
 use common::{Net, wait_until};
 use mef::config::load;
 use mef::daemon::confine::enter;
@@ -34,6 +34,11 @@ fn status(net: &Net) -> String {
     text.lines().find_map(|line| line.strip_prefix("confined    ")).unwrap().to_owned()
 }
 
+/// What the status says first: as whom the daemon runs.
+fn user() -> &'static str {
+    if has_user() { "user mef, " } else { "" }
+}
+
 fn bans(net: &Net, addr: &str) {
     net.append(LOG, failed(addr));
     wait_until("a ban", || net.banned().contains(&addr.to_owned()));
@@ -57,8 +62,15 @@ fn the_daemon_keeps_two_rights_and_says_so() {
     ] {
         assert_eq!(value(pid, name), want, "{name}");
     }
+    let who = if has_user() { USER } else { 0 };
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    for ids in ["Uid", "Gid"] {
+        assert!(text.contains(&format!("{ids}:\t{who}\t{who}\t{who}\t{who}\n")), "{text}");
+    }
+    assert!(text.contains("Groups:\t \n") || !has_user(), "{text}");
     let said = status(&net);
-    assert!(said.starts_with("full: capabilities net_admin dac_read_search, no new privileges"), "{said}");
+    let begin = format!("full: {}capabilities net_admin dac_read_search, no new privileges", user());
+    assert!(said.starts_with(&begin), "{said}");
     assert!(said.contains("system calls (seccomp)") && said.contains("files (Landlock "), "{said}");
     assert!(net.mef(&["status", "--json"]).shown().contains("\"confined\":\"full: "));
     assert!(!net.said("daemon").contains("confine="), "{}", net.said("daemon"));
@@ -76,7 +88,8 @@ fn less_is_given_up_where_the_configuration_says_so() {
     let pid = net.pid(daemon);
     let all = ["CapEff", "CapBnd", "NoNewPrivs", "Seccomp"].map(|name| value(pid, name));
     assert_eq!(all, [KEPT, 0, 1, value(own, "Seccomp")]);
-    assert_eq!(status(&net), "basic: capabilities net_admin dac_read_search, no new privileges");
+    let want = format!("basic: {}capabilities net_admin dac_read_search, no new privileges", user());
+    assert_eq!(status(&net), want);
     bans(&net, "203.0.113.1");
     net.configure("confine=off", &[LOG]);
     net.signal(daemon, libc::SIGHUP);
@@ -100,7 +113,8 @@ fn a_feature_that_needs_a_right_has_it() {
     net.rule("kernel", "source=kmsg\nfailregex=^never <HOST>$");
     let daemon = net.daemon("daemon");
     assert_eq!(value(net.pid(daemon), "CapEff"), KEPT | SYSLOG);
-    assert!(status(&net).starts_with("full: capabilities net_admin dac_read_search syslog,"));
+    let begin = format!("full: {}capabilities net_admin dac_read_search syslog,", user());
+    assert!(status(&net).starts_with(&begin));
     assert!(!net.said("daemon").contains("read nothing"), "{}", net.said("daemon"));
 }
 

@@ -5,7 +5,6 @@
 use crate::common;
 
 use common::Net;
-use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 fn rule(net: &Net, maxretry: &str) {
@@ -75,7 +74,7 @@ fn a_supervisor_is_told_the_verdict_and_each_change() {
         net.rule_for(built_in, "app.log", "enabled=false");
     }
     let path = net.path("notify");
-    let supervisor = UnixDatagram::bind(&path).unwrap();
+    let supervisor = common::ns::open_socket(&path);
     supervisor.set_read_timeout(Some(common::LIMIT)).unwrap();
     let next = || {
         let mut room = [0; 1024];

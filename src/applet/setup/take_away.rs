@@ -3,7 +3,7 @@
 
 use super::{SetupJob, cannot, pid, plan, run_all};
 use crate::applet::output::{Output, OutputError};
-use crate::config::Settings;
+use crate::config::{Settings, is_ours};
 use crate::enforce::options;
 use crate::firewall::{self, loader};
 use crate::setup::{self, DaemonChange, Init, Root, SetupStep};
@@ -136,12 +136,6 @@ fn tables(settings: &Settings, output: &mut Output<'_>) {
     if let Err(e) = firewall::remove(options(settings)) {
         output.problem(&e);
     }
-}
-
-/// Whether a directory of the configuration is for mef alone, by its name.
-fn is_ours(dir: &str) -> bool {
-    dir.split('/')
-        .any(|part| part.strip_prefix("mef").is_some_and(|r| r.is_empty() || r.starts_with(['-', '.'])))
 }
 
 fn tell_what_stays(root: &Root, all: bool, output: &mut Output<'_>) -> Result<(), OutputError> {
