@@ -48,6 +48,7 @@ pack_deb() {
     # What is the administrator's place is not a package's.
     install -d "$tree/usr/lib"
     mv "$tree/etc/systemd" "$tree/usr/lib/systemd"
+    mv "$tree/etc/sysusers.d" "$tree/usr/lib/sysusers.d"
     rm -rf "$share/mef"
     install -d "$share/zsh"
     mv "$share/zsh/site-functions" "$share/zsh/vendor-completions"

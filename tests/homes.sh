@@ -132,9 +132,11 @@ try_for() {
     done
 }
 
-# files: what the disk holds, with what is in it. Logs and keys that others write are not told.
+# files: what the disk holds, with what is in it. Logs and keys that others write are not told, nor what the
+# host's programs for users keep of before.
 files() {
     (cd "$disk" && find etc var sbin usr-local man -type f ! -path 'var/log/*' \
+        ! -path 'etc/*-' ! -path etc/.pwd.lock ! -path 'etc/sub?id' \
         ! -path 'var/cache/*' ! -path 'var/lib/systemd/*' -exec sha256sum {} +
     find etc var/lib var/log usr-local -type l -printf '%p -> %l\n' -o -type d -print) | sort
 }

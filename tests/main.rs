@@ -46,6 +46,7 @@ mod daemon {
     mod reload;
     mod restart;
     mod soak;
+    mod user;
 }
 
 mod detect {

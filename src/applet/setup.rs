@@ -8,12 +8,14 @@ mod take_away;
 
 use super::args::parse;
 use super::output::{Output, OutputError};
-use crate::config::{DEFAULT_PATH, Settings, parse_global};
+use crate::config::{DEFAULT_PATH, Settings, is_ours, parse_global};
 use crate::control::client::ControlClient;
 use crate::control::proto::Request;
 use crate::setup::{self, DaemonChange, Init, Manifest, NAMES, PlanTrouble, Root, SetupStep};
 use crate::sys::child::{self, ChildExit};
+use crate::sys::handover::hand_over;
 use crate::sys::process;
+use crate::trial::Saved;
 use argh::FromArgs;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -143,9 +145,13 @@ fn install(mut job: SetupJob, args: &SetupArgs, output: &mut Output<'_>) -> Resu
         OutputError::Failed("no mef in that tree: copy the program for it to usr/sbin/mef first".into())
     })?;
     let mut steps = wanted(&job, args, &program, own.filter(|_| copied).as_deref())?;
+    let users = setup::account::commands(&job.root, job.live, job.init);
+    if users.is_empty() {
+        steps.extend(setup::account::by_hand(&job.root).map_err(|trouble| cannot(&trouble))?);
+    }
     let switch = Switch::from(&job, &mut steps)?;
     let runs = daemon(&job);
-    let changed = steps.iter().any(SetupStep::changes);
+    let changed = !users.is_empty() || steps.iter().any(SetupStep::changes);
     let now = match &runs {
         _ if !job.live || args.no_start => None,
         None => Some(DaemonChange::Start),
@@ -157,7 +163,7 @@ fn install(mut job: SetupJob, args: &SetupArgs, output: &mut Output<'_>) -> Resu
     // Where no command does it: init starts it again when it ends.
     let runs_on = runs.is_some() && now.is_some();
     let old = runs.filter(|_| now == Some(DaemonChange::Restart) && commands.is_empty());
-    plan(&steps, &commands, output)?;
+    plan(&steps, &users.iter().chain(&commands).cloned().collect::<Vec<_>>(), output)?;
     switch.tell(runs_on, output)?;
     if let Some(pid) = &old {
         let then = if job.init == Init::None { "start the new one" } else { "init starts the new one" };
@@ -169,6 +175,7 @@ fn install(mut job: SetupJob, args: &SetupArgs, output: &mut Output<'_>) -> Resu
     }
     job.manifest.init = job.init.name().to_owned();
     execute(&mut job, &steps, output)?;
+    make_user(&mut job, &users, output)?;
     switch.finish(&job, &steps, now.is_some())?;
     finish(&job, args, &program, output)?;
     run_all(&commands, output)?;
@@ -182,6 +189,32 @@ fn install(mut job: SetupJob, args: &SetupArgs, output: &mut Output<'_>) -> Resu
         super::load::load(&["--confirm", "60s"], output)?;
     }
     output.end()
+}
+
+/// Makes the user of the daemon, by hand where the commands could not, and gives him the state: systemd would
+/// give him more than that.
+fn make_user(
+    job: &mut SetupJob,
+    commands: &[Vec<String>],
+    output: &mut Output<'_>,
+) -> Result<(), OutputError> {
+    run_all(commands, output)?;
+    if !commands.is_empty() {
+        let steps = setup::account::by_hand(&job.root).map_err(|trouble| cannot(&trouble))?;
+        if !steps.is_empty() {
+            execute(job, &steps, output)?;
+        }
+    }
+    let state = job.settings().state_dir;
+    if job.live
+        && is_ours(&state)
+        && Path::new(&state).is_dir()
+        && let Some(user) = crate::sys::user::find("mef")
+        && let Err(e) = hand_over(Path::new(&state), user, &Saved::FILES)
+    {
+        output.problem(&format_args!("{state}: {e}"));
+    }
+    Ok(())
 }
 
 /// Every step, that of the program included, which is copied from `own`.
@@ -277,12 +310,8 @@ fn daemon(job: &SetupJob) -> Option<String> {
 }
 
 fn pid(settings: &Settings) -> Option<String> {
-    let mut found = None;
-    ask_status(settings, &mut |line| {
-        found = line.strip_prefix("pid ").map(str::to_owned);
-        found.is_none()
-    });
-    found
+    let client = ControlClient::connect(Path::new(&settings.run_dir)).ok()??;
+    client.pid().map(|pid| pid.to_string())
 }
 
 /// Calls `each` with the lines of the daemon's status until that is false; whether there is a daemon.

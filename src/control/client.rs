@@ -3,7 +3,7 @@
 
 use super::NAME;
 use super::proto::Request;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket, sockopt};
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
@@ -46,6 +46,13 @@ impl ControlClient {
         }
     }
 
+    /// The number of the process at the other end, as the kernel knows it: what a daemon says of itself is no
+    /// reason to end a process.
+    #[must_use]
+    pub fn pid(&self) -> Option<i32> {
+        getsockopt(&self.stream, sockopt::PeerCredentials).ok().map(|peer| peer.pid()).filter(|pid| *pid > 0)
+    }
+
     fn reconnect(&mut self) -> io::Result<()> {
         self.stream = open(&self.run_dir)?.ok_or(ErrorKind::NotConnected)?;
         Ok(())
@@ -71,6 +78,8 @@ impl ControlClient {
                 Err(e) => return Err(e),
             }
             let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line));
+            // Root's terminal does what they say; a daemon that is somebody else's by now may say anything.
+            let text = text.replace(|c: char| c.is_control() && c != '\t', "?");
             if !each(&text) {
                 return Ok(());
             }

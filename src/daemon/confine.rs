@@ -127,8 +127,8 @@ impl Confined {
         let _ = capability::empty_bounding_set();
     }
 
-    /// Nothing of root's can be written any more, whatever else the kernel lacks. Without such a user it stays
-    /// root, to whom the directories then belong.
+    /// Nothing of root's can be written any more, whatever else the kernel lacks. Without such a user it
+    /// stays root, to whom the directories then belong.
     fn user(&mut self, needs: &Needs) {
         if !user::is_root() {
             return;
@@ -137,7 +137,11 @@ impl Confined {
             let _ = needs.hand_over(ROOT_USER);
             return;
         };
-        let done = needs.hand_over(to).and_then(|()| Ok(user::become_user(to)?));
+        // Without it another user would read less than root does.
+        let done = match capability::has(capability::DAC_READ_SEARCH) {
+            true => needs.hand_over(to).and_then(|()| Ok(user::become_user(to)?)),
+            false => Err(invalid("no capability dac_read_search")),
+        };
         match done {
             Ok(()) => self.holds.push(["user ", USER].concat()),
             Err(e) => {

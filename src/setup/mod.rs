@@ -2,6 +2,7 @@
 //! Makes mef at home on a host: plans first, writes each file as a whole, and never over one that somebody
 //! has changed. What it writes is inside the binary.
 
+pub mod account;
 mod host;
 mod init;
 mod manifest;
@@ -24,6 +25,8 @@ const PROGRAM: &str = "/usr/sbin/mef";
 const PROGRAM_DIRS: [&str; 6] =
     ["/usr/local/sbin", "/usr/sbin", "/usr/local/bin", "/usr/bin", "/sbin", "/bin"];
 const INITTAB: &str = "/etc/inittab";
+/// Files of the host, in which there are only lines of ours.
+const SHARED: [&str; 5] = [INITTAB, "/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow"];
 
 /// What is to be set up.
 pub struct SetupRequest<'a> {
@@ -93,7 +96,7 @@ pub fn install(wanted: &SetupRequest<'_>, manifest: &Manifest) -> Result<Vec<Set
         steps.push(step);
     }
     if init == Init::Busybox {
-        steps.extend(inittab(root, &|text| init::with_lines(text, program))?);
+        steps.extend(edit(root, INITTAB, &|text| init::with_lines(text, program))?);
     }
     for (path, target) in init::links(init, root, live) {
         let step = link(root, path.clone(), target).map_err(|e| (path, e))?;
@@ -102,9 +105,9 @@ pub fn install(wanted: &SetupRequest<'_>, manifest: &Manifest) -> Result<Vec<Set
     Ok(steps)
 }
 
-/// What it takes to change /etc/inittab.
-fn inittab(root: &Root, change: &dyn Fn(&str) -> String) -> Result<Option<SetupStep>, PlanTrouble> {
-    let path = INITTAB.to_owned();
+/// What it takes to change a file of the host.
+fn edit(root: &Root, path: &str, change: &dyn Fn(&str) -> String) -> Result<Option<SetupStep>, PlanTrouble> {
+    let path = path.to_owned();
     Ok(match root.look(&path).map_err(|e| (path.clone(), e))? {
         Found::File(now) => {
             let bytes = change(&String::from_utf8_lossy(&now)).into_bytes();
@@ -148,7 +151,7 @@ pub fn remove(
         }
     }
     if init == Init::Busybox {
-        starts.extend(inittab(root, &init::without_lines)?);
+        starts.extend(edit(root, INITTAB, &init::without_lines)?);
     }
     for shipped in shipped::of(init) {
         if [shipped::CONF, shipped::RULES].contains(&shipped.path.as_str()) {
@@ -191,9 +194,11 @@ pub fn replaced(
 #[must_use]
 pub fn dirs(init: Init) -> &'static [&'static str] {
     match init {
-        Init::Systemd => {
-            &["/etc/systemd/system/mef.service.d", "/etc/systemd/system/multi-user.target.wants"]
-        }
+        Init::Systemd => &[
+            "/etc/systemd/system/mef.service.d",
+            "/etc/systemd/system/multi-user.target.wants",
+            "/etc/sysusers.d",
+        ],
         Init::Runit => &["/etc/sv", "/etc/runit/core-services", "/etc/runit"],
         Init::S6 => &["/etc/s6/sv", "/etc/s6"],
         _ => &[],

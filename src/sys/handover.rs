@@ -3,13 +3,14 @@
 //! may have put anything there; of that nothing leads out of them.
 
 use super::child::Identity;
-use super::dir::{Access, Dir};
+use super::dir::Dir;
 use super::fs;
-use nix::fcntl::{AtFlags, OFlag, open};
-use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
+use nix::fcntl::{AtFlags, OFlag, open, openat};
+use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::unistd::fchownat;
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::os::unix::fs::{MetadataExt as _, fchown};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::fchown;
 use std::path::{Path, PathBuf};
 
 /// Directories in each other.
@@ -22,6 +23,14 @@ const DEPTH: u32 = 8;
 /// # Errors
 /// What the system says.
 pub fn hand_over(dir: &Path, to: Identity, kept: &[&str]) -> io::Result<()> {
+    match try_hand_over(dir, to, kept) {
+        // Nobody writes there.
+        Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(()),
+        done => done,
+    }
+}
+
+fn try_hand_over(dir: &Path, to: Identity, kept: &[&str]) -> io::Result<()> {
     let dir = Dir::create(dir)?;
     let had = fstat(dir.fd())?.st_uid;
     // A file of root that was linked to from a directory of others, and lost its other name since, must not
@@ -29,12 +38,11 @@ pub fn hand_over(dir: &Path, to: Identity, kept: &[&str]) -> io::Result<()> {
     let links = fs::content(Path::new("/proc/sys/fs/protected_hardlinks"));
     let safe = had == 0 || links.is_ok_and(|text| text.starts_with(b"1"));
     let theirs = &|owner: u32| owner != to.user && (owner == had || owner == 0 && safe);
-    match give_below(&dir, to, theirs, kept, DEPTH) {
-        // Nobody writes there.
-        Err(e) if e.raw_os_error() == Some(libc::EROFS) => Ok(()),
-        Ok(()) if had != to.user => Ok(fchown(dir.fd(), Some(to.user), Some(to.group))?),
-        done => done,
+    give_below(&dir, to, theirs, kept, DEPTH)?;
+    if had != to.user {
+        fchown(dir.fd(), Some(to.user), Some(to.group))?;
     }
+    Ok(())
 }
 
 fn give_below(
@@ -48,23 +56,20 @@ fn give_below(
     let path = PathBuf::from(["/proc/self/fd/", &dir.fd().as_raw_fd().to_string()].concat());
     fs::each_name(&path, &mut |name| names.extend(std::str::from_utf8(name).map(str::to_owned)))?;
     for name in names.iter().filter(|name| !kept.contains(&name.as_str())) {
-        let facts = fstatat(dir.fd(), name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW);
-        match facts.map(|facts| SFlag::from_bits_truncate(facts.st_mode) & SFlag::S_IFMT) {
-            Ok(SFlag::S_IFREG) => {
-                let Ok(file) = dir.file(name, Access::Read) else { continue };
-                let facts = file.metadata()?;
-                if facts.nlink() == 1 && theirs(facts.uid()) {
-                    fchown(file.as_fd(), Some(to.user), Some(to.group))?;
-                }
-            }
-            Ok(SFlag::S_IFDIR) if depth > 0 => {
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let Ok(there) = openat(dir.fd(), name.as_str(), flags, Mode::empty()) else { continue };
+        let facts = fstat(&there)?;
+        match SFlag::from_bits_truncate(facts.st_mode) & SFlag::S_IFMT {
+            SFlag::S_IFREG | SFlag::S_IFSOCK if facts.st_nlink == 1 => {}
+            SFlag::S_IFDIR if depth > 0 => {
                 let Ok(below) = dir.below(name) else { continue };
                 give_below(&below, to, theirs, &[], depth - 1)?;
-                if theirs(fstat(below.fd())?.st_uid) {
-                    fchown(below.fd(), Some(to.user), Some(to.group))?;
-                }
             }
-            _ => {}
+            _ => continue,
+        }
+        if theirs(facts.st_uid) {
+            let (user, group) = (to.user.into(), to.group.into());
+            fchownat(&there, c"", Some(user), Some(group), AtFlags::AT_EMPTY_PATH)?;
         }
     }
     Ok(())

@@ -26,6 +26,8 @@ impl Tree {
             fs::create_dir_all(tree.0.join(dir)).unwrap();
         }
         tree.put("etc/inittab", "::sysinit:/bin/mount -a\n::sysinit:/etc/init.d/rcS\n::respawn:-/bin/sh\n");
+        tree.put("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n");
+        tree.put("etc/group", "root:x:0:\n");
         tree
     }
 
@@ -98,6 +100,11 @@ fn set_up_twice_is_set_up_once_and_purged_is_as_before() {
         tree.setup(&["--remove"]).ok();
         let mut kept = tree.all();
         kept.retain(|path, _| !path.starts_with("etc/mef/"));
+        // What there is of bans belongs to the user.
+        for file in ["etc/passwd", "etc/group"] {
+            assert_ne!(kept.get(file), before.get(file), "{init}");
+            kept.insert(file.into(), before[file].clone());
+        }
         assert!(kept == before, "{init}: removed");
         assert!(tree.text("etc/mef/mef.conf").contains("[global]"), "the configuration stays");
         tree.setup(&["--init", init]).ok();

@@ -211,7 +211,8 @@ pub fn make_private_dirs(dir: &Path) {
 /// In the program's eyes /run, /var/lib, /var/log and /usr/local/sbin are directories below `dir`, /etc/mef
 /// is empty, and /dev has the usual devices and the test's own /dev/log: a fresh host, whatever the real one
 /// has. The users are those of this machine, and the
-/// daemon's. A directory `etc` below `dir` is all of /etc, and a file `meminfo` says how much memory there is.
+/// daemon's. A directory `etc` below `dir` is all of /etc, and a file `meminfo` says how much memory there
+/// is.
 pub fn private_dirs(command: &mut Command, dir: &Path) {
     let name = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap();
     let bind = |from: &Path, to: &Path| (from.exists() && to.exists()).then(|| (name(from), name(to)));

@@ -5,6 +5,7 @@
 use crate::common;
 
 use common::daemon::{LOG, failed, host};
+use common::ns::{USER, has_user};
 use common::{Net, wait_until};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
@@ -17,10 +18,14 @@ fn ticks(pid: u32) -> u64 {
     words[11].parse::<u64>().unwrap() + words[12].parse::<u64>().unwrap()
 }
 
-/// Programs of the test run with few rights; this one changes what the daemon may open.
+/// Programs of the test run with few rights; this one, as the daemon's user, changes what the daemon may
+/// open.
 fn descriptors(pid: &str, count: usize) {
     let limit = format!("--nofile={count}:4096");
-    assert!(Command::new("prlimit").args(["--pid", pid, &limit]).status().unwrap().success());
+    let user = if has_user() { USER.to_string() } else { "0".to_owned() };
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "prlimit", "--pid", pid, &limit]);
+    assert!(command.status().unwrap().success());
 }
 
 #[test]

@@ -108,6 +108,7 @@ set_up() {
     check "the daemon runs" wait_for runs
     attacked
     files_changed
+    as_whom
     ended
     own
     upgraded
@@ -144,6 +145,26 @@ files_changed() {
     mv /etc/mef/mef.conf.good /etc/mef/mef.conf
     check "it reloads the file it had" tell reload
     check "the setting is as it was" floods off
+}
+
+# runs_as USER: whose process the daemon is, and that it can write its state.
+runs_as() { [ "$(stat -c %U "/proc/$(pid)")" = "$1" ] && [ "$(stat -c %U /var/lib/mef/bans)" = "$1" ]; }
+as_whom() {
+    check "it is a user of its own" wait_for runs_as mef
+    old=$(pid)
+    sed -i /^mef:/d /etc/passwd
+    if [ "$home" = systemd ]; then
+        mkdir -p /etc/systemd/system/mef.service.d
+        printf '[Service]\nUser=root\n' >/etc/systemd/system/mef.service.d/root.conf
+        systemctl daemon-reload
+    fi
+    check "without that user it is restarted" tell restart
+    check "it runs" wait_for another
+    check "it is root then" wait_for runs_as root
+    check "the ban is known" banned $attacker
+    rm -rf /etc/systemd/system/mef.service.d
+    mef setup >/tmp/out 2>&1 || { cat /tmp/out; exit 1; }
+    check "set up again it is a user of its own" wait_for runs_as mef
 }
 
 ended() {

@@ -31,6 +31,7 @@ pub(super) fn run(mut job: SetupJob, all: bool, output: &mut Output<'_>) -> Resu
             }
         }
         logs(&job.root, &settings, &mut trees, &mut files);
+        files.extend(setup::account::gone(&job.root).map_err(|trouble| cannot(&trouble))?);
         // The program, if it was put there.
         let programs = job.manifest.files.iter().filter(|(path, _)| path.ends_with("bin/mef"));
         files.extend(programs.map(|(path, _)| SetupStep::Remove { path: path.clone() }));

@@ -1,4 +1,4 @@
 # shellcheck shell=sh
 # Loads the rule set and puts the bans back before the network is up.
 /usr/sbin/mef load --boot
-mkdir -p /run/mef && : >/run/mef/rules-loaded
+mkdir -p /run/mef/rules-loaded
