@@ -5,7 +5,7 @@
 use crate::common;
 
 use common::daemon::{LOG, failed, host};
-use common::ns::{USER, call, has_user, private_dirs};
+use common::ns::{USER, call, filter_of, has_user, private_dirs};
 use common::{Net, wait_until};
 use mef::config::load;
 use mef::daemon::confine::enter;
@@ -231,6 +231,107 @@ fn programs_end_with_a_daemon_that_is_killed() {
     net.wait(daemon);
     let stat = format!("/proc/{}/stat", net.read("pid").trim());
     wait_until("its end", || !fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")));
+}
+
+/// What the kernel does with a call: the verdict of the filter on its number and arguments.
+fn verdict(filter: &[libc::sock_filter], number: i64, arguments: [u32; 4]) -> u32 {
+    let number = u32::try_from(number).unwrap();
+    let (mut a, mut at) = (0, 0);
+    loop {
+        let step = filter[at];
+        at += 1;
+        let jump = |yes: bool| usize::from(if yes { step.jt } else { step.jf });
+        match step.code {
+            0x20 => {
+                a = match step.k {
+                    0 => number,
+                    4 => 0xc000_003e,
+                    k => arguments[usize::try_from((k - 16) / 8).unwrap()],
+                }
+            }
+            0x15 => at += jump(a == step.k),
+            0x35 => at += jump(a >= step.k),
+            0x45 => at += jump(a & step.k != 0),
+            0x54 => a &= step.k,
+            0x06 => return step.k,
+            code => panic!("an instruction that is not known: {code:#x}"),
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+#[cfg(target_arch = "x86_64")]
+fn the_kernel_has_the_filter_that_is_meant() {
+    const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+    const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
+    const EPERM: u32 = libc::SECCOMP_RET_ERRNO | 1;
+    let mut net = host("", "maxretry=1");
+    let daemon = net.daemon("daemon");
+    let filter = filter_of(net.pid(daemon));
+    let verdict = |number: i64, arguments| verdict(&filter, number, arguments);
+    let (unix, inet, netlink) = (1, 2, 16);
+    for (number, arguments, want) in [
+        (libc::SYS_openat, [0; 4], ALLOW),
+        (libc::SYS_execve, [0; 4], KILL),
+        (libc::SYS_ptrace, [0; 4], KILL),
+        (libc::SYS_setns, [0; 4], KILL),
+        (libc::SYS_getpid | 0x4000_0000, [0; 4], KILL),
+        (libc::SYS_mmap, [0, 4096, 3, 0], ALLOW),
+        (libc::SYS_mmap, [0, 4096, 7, 0], EPERM),
+        (libc::SYS_mprotect, [0, 4096, 4, 0], EPERM),
+        (libc::SYS_socket, [unix, 2, 0, 0], ALLOW),
+        (libc::SYS_socket, [unix, 0x8_0801, 0, 0], EPERM),
+        (libc::SYS_socket, [inet, 2, 0, 0], EPERM),
+        (libc::SYS_socket, [netlink, 3, 12, 0], ALLOW),
+        (libc::SYS_socket, [netlink, 3, 9, 0], EPERM),
+        (libc::SYS_ioctl, [0, 0x5421, 0, 0], ALLOW),
+        // TIOCSTI and TIOCLINUX: to type for somebody else.
+        (libc::SYS_ioctl, [0, 0x5412, 0, 0], EPERM),
+        (libc::SYS_ioctl, [0, 0x541c, 0, 0], EPERM),
+        (libc::SYS_prctl, [1, 9, 0, 0], ALLOW),
+        (libc::SYS_prctl, [4, 1, 0, 0], EPERM),
+        (libc::SYS_clone, [0x11, 0, 0, 0], ALLOW),
+        (libc::SYS_clone, [0x1000_0011, 0, 0, 0], EPERM),
+        (libc::SYS_prlimit64, [1, 7, 0, 0], EPERM),
+    ] {
+        assert_eq!(verdict(number, arguments), want, "{number} {arguments:x?}");
+    }
+    for number in [
+        libc::SYS_io_uring_setup,
+        libc::SYS_userfaultfd,
+        libc::SYS_pidfd_getfd,
+        libc::SYS_open_by_handle_at,
+        libc::SYS_symlinkat,
+        libc::SYS_linkat,
+        libc::SYS_mknodat,
+        libc::SYS_fchown,
+        libc::SYS_fchownat,
+        libc::SYS_fchmod,
+        libc::SYS_fchmodat,
+        libc::SYS_setxattr,
+        libc::SYS_setresuid,
+        libc::SYS_setgroups,
+        libc::SYS_capset,
+        libc::SYS_seccomp,
+        libc::SYS_perf_event_open,
+        libc::SYS_keyctl,
+        libc::SYS_shmat,
+        libc::SYS_personality,
+        libc::SYS_kexec_load,
+    ] {
+        assert_eq!(verdict(number, [0; 4]), EPERM, "{number}");
+    }
+    // As many calls as the list has, whatever else a kernel will have; and not one more.
+    let listed = include_str!("../../src/sys/seccomp.rs");
+    let list = |begin: &str| {
+        let text = listed.split_once(begin).unwrap().1.split_once("];").unwrap().0;
+        text.lines().map(|line| line.split("//").next().unwrap().matches("libc::SYS_").count()).sum::<usize>()
+    };
+    let open = (0..1024).filter(|number| verdict(*number, [u32::MAX; 4]) == ALLOW).count();
+    // fcntl stands by itself.
+    let want = list("static ALLOWED:") + list("static ALLOWED_HERE:") + 1;
+    assert_eq!(open, want);
 }
 
 /// The calls in a record of strace behind the one that installs the filter, by process: names and results.

@@ -292,6 +292,7 @@ fn a_daemon_of_somebody_else_says_nothing_to_the_terminal() {
     let evil = std::thread::spawn(move || {
         for stream in listener.incoming().take(1) {
             let mut stream = stream.unwrap();
+            assert!(std::io::Read::read(&mut stream, &mut [0; 64]).unwrap() > 0, "the question");
             stream.write_all(b"line \x1b]0;owned\x07\xc2\x9b31m\tword\nok done\x1b[2J\n").unwrap();
         }
     });
