@@ -42,6 +42,7 @@ impl Sip {
         sip.v[0] ^ sip.v[1] ^ sip.v[2] ^ sip.v[3]
     }
 
+    #[inline(always)]
     fn round(&mut self) {
         let [a, b, c, d] = &mut self.v;
         *a = a.wrapping_add(*b);

@@ -343,7 +343,7 @@ fn age(now: Now, line: &[u8], local: i32, hit: &Hit) -> u64 {
 pub(super) fn stamp(line: &[u8], hit: &Hit) -> Option<header::HeaderStamp> {
     match &hit.request {
         Some(request) => request.stamp,
-        None => detect::stamp::of(line),
+        None => hit.stamp.or_else(|| detect::stamp::of(line)),
     }
 }
 

@@ -101,11 +101,14 @@ struct Clock {
     now: Wall,
     local: i32,
     last: Wall,
+    /// The stamp that was read last.
+    stamp: Option<HeaderStamp>,
 }
 
 impl Clock {
     fn set(&mut self, stamp: Option<HeaderStamp>) {
-        if let Some(stamp) = stamp {
+        if let Some(stamp) = stamp.filter(|_| stamp != self.stamp) {
+            self.stamp = Some(stamp);
             // Ages count from one moment, so they keep the order and the distances of the stamps.
             self.last = Wall(self.now.0.saturating_sub(stamp.age(self.now, self.local)));
         }
@@ -154,15 +157,19 @@ impl Rehearsal {
         let ipv6_prefix = decide::ipv6_prefix(settings);
         let limits = policies.iter().map(|policy| policy.limits).collect();
         let (backend, world) = Recorder::open(options(settings), allowed.clone().into());
+        let mut observer = Observer::new(rules, limits, ipv6_prefix, slots, KEY);
+        if only_hits {
+            observer.detector.skip_successes();
+        }
         Rehearsal {
-            observer: Observer::new(rules, limits, ipv6_prefix, slots, KEY),
+            observer,
             court: Court {
                 decider: Decider::new(policies, settings, ban_policy, allowed, local),
                 enforcer: Enforcer::new(Box::new(backend), None),
                 world,
                 ipv6_prefix,
             },
-            clock: Clock { now, local, last: Wall(0) },
+            clock: Clock { now, local, last: Wall(0), stamp: None },
             only_hits,
             disbelieved: 0,
         }

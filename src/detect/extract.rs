@@ -5,7 +5,7 @@
 //! address is the sender, the line decides nothing. Must not know headers, rules' names or what a hit leads
 //! to.
 
-use super::scan::numbers;
+use super::scan::bit;
 use crate::base::net::parse_addr;
 use crate::pattern::{CaptureGroup, Captures, MatchScratch, Pattern};
 use std::net::IpAddr;
@@ -40,14 +40,18 @@ pub(super) fn sender(
     text: &[u8],
     scratch: &mut MatchScratch,
 ) -> AddrFinding {
-    let possible = || numbers(may, fail.len()).filter_map(|n| Some((n, fail.get(n)?)));
+    let possible = |n: usize| may & bit(n) != 0;
     let mut matched = false;
-    for (n, (pattern, weight)) in possible() {
+    for (n, (pattern, weight)) in fail.iter().enumerate() {
+        if !possible(n) {
+            continue;
+        }
         let Some(found) = pattern.find(text, scratch) else { continue };
         matched = true;
-        let Some((ip, addr)) = address(text, &found) else { continue };
+        let Some((ip, addr)) = address(text, &found, scratch) else { continue };
         if !only_address(text, &ip) {
-            let others = possible().filter(|&(other, _)| other != n).map(|(_, (p, _))| p);
+            let others = fail.iter().enumerate().filter(|&(other, _)| other != n && possible(other));
+            let others = others.map(|(_, (pattern, _))| pattern);
             if contradicted(pattern, &found, addr, others, text, scratch) {
                 return AddrFinding::Ambiguous;
             }
@@ -62,9 +66,9 @@ pub(super) fn sender(
     if matched { AddrFinding::NoAddress } else { AddrFinding::Nothing }
 }
 
-fn address(text: &[u8], found: &Captures) -> Option<(Range<usize>, IpAddr)> {
+fn address(text: &[u8], found: &Captures, scratch: &MatchScratch) -> Option<(Range<usize>, IpAddr)> {
     let ip = found.get(CaptureGroup::Ip)?;
-    let addr = parse_addr(text.get(ip.clone())?)?;
+    let addr = scratch.address(&ip).or_else(|| parse_addr(text.get(ip.clone())?))?;
     Some((ip, addr))
 }
 
@@ -105,20 +109,21 @@ fn only_address(text: &[u8], ip: &Range<usize>) -> bool {
 
 /// Whether a run of the bytes that addresses are made of has three dots or two colons.
 fn like_address(text: &[u8]) -> bool {
-    if memchr::memchr2(b'.', b':', text).is_none() {
-        return false;
-    }
-    let (mut dots, mut colons) = (0u32, 0u32);
-    for &b in text {
-        match b {
-            b'.' => dots += 1,
-            b':' => colons += 1,
-            b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F' => {}
-            _ => (dots, colons) = (0, 0),
+    let (mut dots, mut colons, mut behind) = (0u32, 0u32, 0);
+    for at in memchr::memchr2_iter(b'.', b':', text) {
+        let between = text.get(behind..at).unwrap_or_default();
+        if !between.iter().all(u8::is_ascii_hexdigit) {
+            (dots, colons) = (0, 0);
+        }
+        if text.get(at) == Some(&b'.') {
+            dots += 1
+        } else {
+            colons += 1
         }
         if dots == 3 || colons == 2 {
             return true;
         }
+        behind = at + 1;
     }
     false
 }

@@ -130,6 +130,38 @@ fn days(year: i64, month: u8, day: u8) -> i64 {
 /// relied on, and no rule with programs may judge the line.
 #[must_use]
 pub fn parse(line: &[u8]) -> Option<LogHeader<'_>> {
+    parse_after(line, &mut StampMemo::default())
+}
+
+/// The stamp of the line before: lines come in bursts, and most writers know whole seconds.
+#[derive(Default)]
+pub(super) struct StampMemo {
+    /// `Nov 22 08:00:01 `, at the begin of a line; it means something only with the stamp.
+    text: [u8; 16],
+    stamp: Option<HeaderStamp>,
+}
+
+impl StampMemo {
+    /// Reads a date at the begin of a line, as [`HeaderText::dated`] does.
+    fn dated(&mut self, text: &mut HeaderText<'_>) -> Option<HeaderStamp> {
+        let whole = text.0;
+        let head = whole.first_chunk();
+        // Behind it may stand the year.
+        let usual = || whole.get(self.text.len()).is_none_or(|b| !b.is_ascii_digit());
+        if let (Some(stamp), true) = (self.stamp, head == Some(&self.text) && usual()) {
+            text.take(self.text.len() - 1)?;
+            return Some(stamp);
+        }
+        let stamp = text.dated()?;
+        if let (Some(head), true) = (head, whole.len() == text.0.len() + self.text.len() - 1) {
+            (self.text, self.stamp) = (*head, Some(stamp));
+        }
+        Some(stamp)
+    }
+}
+
+/// As [`parse`], where the line before has left its stamp.
+pub(super) fn parse_after<'l>(line: &'l [u8], memo: &mut StampMemo) -> Option<LogHeader<'l>> {
     let mut text = HeaderText(line);
     let priority = text.priority();
     if text.0.starts_with(b"1 ") {
@@ -140,7 +172,7 @@ pub fn parse(line: &[u8]) -> Option<LogHeader<'_>> {
         b'0'..=b'9' if text.0.get(4) == Some(&b' ') => text.year_first(),
         b'0'..=b'9' => text.iso(),
         b'@' => text.tai64n(),
-        b'A'..=b'Z' if text.at_date() => text.dated(),
+        b'A'..=b'Z' if text.at_date() => memo.dated(&mut text),
         _ => None,
     };
     let found = if stamp.is_some() {
@@ -301,7 +333,7 @@ fn program_len(text: &[u8]) -> Option<usize> {
     while text.get(len).is_some_and(|&b| IN_PROGRAM.get(usize::from(b)).is_some_and(|&fits| fits)) {
         len += 1;
     }
-    (1..=PROGRAM_MAX).contains(&len).then_some(len)
+    (len > 0 && len <= PROGRAM_MAX).then_some(len)
 }
 
 /// By byte: whether it may be part of the name of a program.
@@ -370,13 +402,13 @@ fn is_weekday(name: &[u8; 3]) -> bool {
 struct HeaderText<'a>(&'a [u8]);
 
 impl<'a> HeaderText<'a> {
-    #[inline]
+    #[inline(always)]
     fn byte(&mut self, want: u8) -> Option<()> {
         let (&first, rest) = self.0.split_first()?;
         (first == want).then(|| self.0 = rest)
     }
 
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let (head, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
@@ -397,7 +429,7 @@ impl<'a> HeaderText<'a> {
     }
 
     /// Exactly two digits.
-    #[inline]
+    #[inline(always)]
     fn two(&mut self) -> Option<u32> {
         let [tens, ones, rest @ ..] = self.0 else { return None };
         let (tens, ones) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));

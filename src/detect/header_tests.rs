@@ -254,3 +254,39 @@ fn any_bytes_are_survived() {
         }
     }
 }
+
+#[test]
+fn the_stamp_of_the_line_before_changes_nothing() {
+    let lines = [
+        "Nov 22 08:00:01 h sshd[1]: x",
+        "Nov 22 08:00:01 g sshd[1]: x",
+        "Nov 22 08:00:01 2026 h sshd[1]: x",
+        "Nov 22 08:00:01 2026h sshd[1]: x",
+        "Nov 22 08:00:01 1026 sshd[1]: x",
+        "Nov 22 08:00:01.123 h sshd[1]: x",
+        "Nov 22 08:00:02 h sshd[1]: x",
+        "Nov  2 08:00:01 h sshd[1]: x",
+        "Nov 2 08:00:01 h sshd[1]: x",
+        "Nov 22 2026 08:00:01 h sshd[1]: x",
+        "Nov 22 08:00:01 ",
+        "Nov 22 08:00:01",
+        "Nov 22 08:00:0",
+        "Sun Nov 22 08:00:01 2026 h sshd[1]: x",
+        "<13>Nov 22 08:00:01 h sshd[1]: x",
+        "2026-11-22T08:00:01 h sshd[1]: x",
+        "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0 h sshd[1]: x",
+        "",
+    ];
+    for before in lines {
+        for line in lines {
+            let mut memo = StampMemo::default();
+            let _ = parse_after(before.as_bytes(), &mut memo);
+            assert_eq!(
+                parse_after(line.as_bytes(), &mut memo),
+                parse(line.as_bytes()),
+                "{before:?}, {line:?}"
+            );
+            assert_eq!(parse_after(line.as_bytes(), &mut memo), parse(line.as_bytes()), "{line:?} twice");
+        }
+    }
+}

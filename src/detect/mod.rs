@@ -31,9 +31,10 @@ use crate::sys::count;
 use access::{AccessClient, HttpRequest};
 use attempts::Attempts;
 use extract::AddrFinding;
+use header::{HeaderStamp, StampMemo};
 use memchr::{memchr, memrchr};
 use path::Path;
-use scan::{LiteralScan, Possible, numbers};
+use scan::{LiteralScan, Possible, bit};
 use std::net::IpAddr;
 use std::ops::Range;
 
@@ -70,6 +71,12 @@ impl DetectRule {
     pub fn patterns(&self) -> impl Iterator<Item = &Pattern> {
         self.fail.iter().map(|f| &f.0).chain(&self.ignore).chain(self.success.iter().map(|s| &s.0))
     }
+
+    /// How many bytes of the name of one of its programs stand in every line that it judges.
+    fn name_len(&self) -> usize {
+        let shortest = self.programs.iter().map(|program| program.stem().len()).min();
+        shortest.filter(|_| !self.headless).unwrap_or(0)
+    }
 }
 
 /// A line that a rule matched.
@@ -91,6 +98,8 @@ pub struct Hit {
     pub success: bool,
     /// What was asked of a web server, for a rule with `webscan`.
     pub request: Option<HttpRequest>,
+    /// When the line was written, where its header says so.
+    pub stamp: Option<HeaderStamp>,
 }
 
 impl Hit {
@@ -135,6 +144,7 @@ struct LineMatcher {
     possible: Possible,
     attempts: Attempts,
     counts: LineCounts,
+    memo: StampMemo,
 }
 
 impl Detector {
@@ -145,7 +155,8 @@ impl Detector {
         let patterns = rules.iter().flat_map(DetectRule::patterns);
         let scratch = MatchScratch::for_patterns(patterns);
         let (attempts, counts) = (Attempts::new(), LineCounts::default());
-        let judge = LineMatcher { scratch, possible: Possible::new(), attempts, counts };
+        let judge =
+            LineMatcher { scratch, possible: Possible::new(), attempts, counts, memo: StampMemo::default() };
         Detector { scan: LiteralScan::new(&rules), rules: rules.into(), judge, plain: Buffer::new(LINE) }
     }
 
@@ -190,7 +201,7 @@ impl Detector {
                 && let Some(len) = colour::strip(line, plain)
             {
                 let line = plain.get(..len).unwrap_or_default();
-                scan.text(left, line, &mut judge.possible);
+                scan.text(left, line, false, &mut judge.possible);
                 judge.line(rules, said(line), &mut |h| hit(first + number, line, h));
             }
             number += 1;
@@ -207,11 +218,11 @@ impl Detector {
         let Detector { rules, scan, judge, plain } = self;
         judge.counts.lines += 1;
         let line = without_zeros(line.strip_suffix(b"\n").unwrap_or(line));
-        scan.text(wanted, line, &mut judge.possible);
+        scan.text(wanted, line, false, &mut judge.possible);
         let judged = judge.line(rules, said(line), &mut |h| hit(number, line, h));
         if let Some(len) = colour::strip(line, plain) {
             let line = plain.get(..len).unwrap_or_default();
-            scan.text(wanted & !judged, line, &mut judge.possible);
+            scan.text(wanted & !judged, line, false, &mut judge.possible);
             judge.line(rules, said(line), &mut |h| hit(number, line, h));
         }
     }
@@ -228,7 +239,7 @@ impl Detector {
         let Detector { rules, scan, judge, plain } = self;
         judge.counts.lines += 1;
         judge.counts.candidates += 1;
-        scan.text(wanted, message, &mut judge.possible);
+        scan.text(wanted, message, true, &mut judge.possible);
         let judged = judge.record(rules, program, LineText::message(message, 0, pid), hit);
         if colour::is_in(message)
             && let Some(len) = colour::strip(message, plain)
@@ -237,10 +248,15 @@ impl Detector {
             // Places in requests are those of the message.
             let web = chosen(rules, wanted).filter(|(_, rule)| rule.webscan.is_some());
             let left = web.fold(wanted & !judged, |left, (index, _)| left & !(1 << index));
-            scan.text(left, plain, &mut judge.possible);
+            scan.text(left, plain, true, &mut judge.possible);
             let text = LineText::message(plain, 0, pid);
             judge.record(rules, program, text, &mut |found| hit(Hit { user: None, ..found }));
         }
+    }
+
+    /// From now on only failures are looked for, in lines: nobody wants to know of log-ins that succeed.
+    pub fn skip_successes(&mut self) {
+        self.scan.successes = false;
     }
 
     /// What has been seen since the start.
@@ -283,6 +299,7 @@ fn said(line: &[u8]) -> &[u8] {
 #[derive(Clone, Copy)]
 struct LineText<'a> {
     pid: Option<u32>,
+    stamp: Option<HeaderStamp>,
     bytes: &'a [u8],
     /// Where it begins in the line.
     offset: usize,
@@ -294,18 +311,19 @@ impl LineMatcher {
     /// Judges a line by the rules that `possible` names. Returns those to which it says something.
     fn line(&mut self, rules: &[DetectRule], line: &[u8], hit: &mut dyn FnMut(Hit)) -> u64 {
         self.counts.candidates += 1;
-        let header = header::parse(line);
+        let header = header::parse_after(line, &mut self.memo);
+        let stamp = header.and_then(|header| header.stamp);
         let (mut judged, mut lacking) = (0, false);
         for (index, rule) in chosen(rules, self.possible.rules) {
             let text = if rule.programs.is_empty() {
-                LineText { pid: header.and_then(|h| h.pid), bytes: line, offset: 0, times: 1 }
+                LineText { pid: header.and_then(|h| h.pid), stamp, bytes: line, offset: 0, times: 1 }
             } else if let Some(header) = header {
                 if !rule.programs.iter().any(|p| p.fits(header.program)) {
                     continue;
                 }
                 // The message is the end of the line.
                 let offset = line.len() - header.message.len();
-                LineText::message(header.message, offset, header.pid)
+                LineText { stamp, ..LineText::message(header.message, offset, header.pid) }
             } else if rule.headless {
                 LineText::message(line, 0, None)
             } else {
@@ -359,9 +377,8 @@ impl LineMatcher {
             }
             AddrFinding::Sender(found) => found,
         };
-        let ignore = numbers(may, rule.fail.len() + rule.ignore.len());
-        let mut ignore = ignore.filter_map(|n| rule.ignore.get(n.checked_sub(rule.fail.len())?));
-        if ignore.any(|p| p.is_match(text.bytes, &mut self.scratch)) {
+        let mut ignore = rule.ignore.iter().zip(rule.fail.len()..).filter(|(_, n)| may & bit(*n) != 0);
+        if ignore.any(|(p, _)| p.is_match(text.bytes, &mut self.scratch)) {
             self.counts.ignored += 1;
             return true;
         }
@@ -381,9 +398,7 @@ impl LineMatcher {
         hit: &mut dyn FnMut(Hit),
     ) -> bool {
         let before = rule.fail.len() + rule.ignore.len();
-        let all = before + rule.success.len();
-        let possible = numbers(self.possible.patterns(index), all).any(|n| n >= before);
-        if !possible {
+        if rule.success.is_empty() || self.possible.patterns(index) < bit(before) {
             return false;
         }
         match extract::sender(&rule.success, u64::MAX, text.bytes, &mut self.scratch) {
@@ -440,6 +455,7 @@ impl LineMatcher {
             way: 0,
             success: false,
             request: None,
+            stamp: None,
         };
         hit(Hit { request: Some(request), ..plain });
     }
@@ -469,7 +485,7 @@ impl<'a> LineText<'a> {
             offset += bytes.len() - inner.len();
             (pid, bytes) = (Some(own), inner);
         }
-        LineText { pid, bytes, offset, times }
+        LineText { pid, stamp: None, bytes, offset, times }
     }
 
     /// What a rule found in the text.
@@ -484,6 +500,7 @@ impl<'a> LineText<'a> {
             way: found.way,
             success: false,
             request: None,
+            stamp: self.stamp,
         }
     }
 

@@ -286,3 +286,74 @@ fn colours_and_zeros_hide_nothing() {
     });
     assert_eq!(got, ["192.0.2.4"]);
 }
+
+#[test]
+fn a_short_literal_is_found_by_the_name_of_its_program() {
+    let proxy = || {
+        rule(
+            "proxy",
+            &["haproxy", "hap-*"],
+            &[("^<HOST> \\S+ 401 ", 1), ("^longer than the name <HOST>", 1)],
+            &[],
+        )
+    };
+    let mut detector = Detector::new(vec![proxy()]);
+    let block = "Nov 22 08:00:01 h haproxy[7]: 192.0.2.1 x 401 y\n\
+        Nov 22 08:00:01 h /usr/sbin/haproxy[7]: 192.0.2.2 x 401 y\n\
+        Nov 22 08:00:01 h hap-1: 192.0.2.3 x 401 y\n\
+        Nov 22 08:00:01 h haproxy[7]: longer than the name 192.0.2.4\n\
+        Nov 22 08:00:01 h other[7]: 192.0.2.5 x 401 y haproxy\n\
+        Nov 22 08:00:01 h haproxy[7]: 192.0.2.6 x 200 y\n";
+    let hits = ["0:0:192.0.2.1", "1:0:192.0.2.2", "2:0:192.0.2.3", "3:0:192.0.2.4"];
+    assert_eq!(run(&mut detector, 1, block.as_bytes()), hits);
+    // The message of a record does not name its program.
+    for (message, want) in
+        [("192.0.2.1 x 401 y", 1), ("longer than the name 192.0.2.1", 1), ("192.0.2.1 x", 0)]
+    {
+        let mut hits = 0;
+        detector.record(1, b"haproxy", None, message.as_bytes(), &mut |_| hits += 1);
+        assert_eq!(hits, want, "{message}");
+    }
+    // What a container prints has no header.
+    let mut detector = Detector::new(vec![DetectRule { headless: true, ..proxy() }]);
+    assert_eq!(run(&mut detector, 1, b"192.0.2.1 x 401 y\n"), ["0:0:192.0.2.1"]);
+}
+
+#[test]
+fn successes_are_skipped_where_nobody_wants_them() {
+    let success = vec![(Pattern::new("^Accepted \\S+ for (?P<user>\\S+) from <HOST>$", true).unwrap(), 0)];
+    let failing = rule("r", &["sshd"], &[("^Failed for \\S+ from <HOST>$", 1)], &[]);
+    let mut detector = Detector::new(vec![DetectRule { success, ..failing }]);
+    let block = b"Nov 22 08:00:01 h sshd[7]: Accepted key for x from 192.0.2.1\n\
+        Nov 22 08:00:01 h sshd[7]: Failed for x from 192.0.2.2\n";
+    assert_eq!(run(&mut detector, 1, block), ["0:0:192.0.2.1", "1:0:192.0.2.2"]);
+    detector.skip_successes();
+    assert_eq!(run(&mut detector, 1, block), ["1:0:192.0.2.2"]);
+}
+
+#[test]
+fn any_number_of_literals_of_any_length_is_found() {
+    let mut rng = fastrand::Rng::with_seed(27);
+    for _ in 0..40 {
+        let mut word = |shortest: usize| -> String {
+            (0..rng.usize(shortest..20)).map(|_| char::from(rng.u8(b'a'..=b'f'))).collect()
+        };
+        let words: Vec<Vec<String>> = (0..60).map(|_| (0..8).map(|_| word(4)).collect()).collect();
+        let rules = words.iter().map(|words| {
+            let texts: Vec<_> = words.iter().map(|word| format!("^x* {word} <HOST>")).collect();
+            let fail: Vec<_> = texts.iter().map(|text| (text.as_str(), 1)).collect();
+            rule("r", &[], &fail, &[])
+        });
+        let mut detector = Detector::new(rules.collect());
+        let (mut block, mut want) = (String::new(), Vec::new());
+        for n in 0..200 {
+            let (rule, of) = (rng.usize(..words.len()), rng.usize(..8));
+            let filler = "x".repeat(rng.usize(..30));
+            block.push_str(&format!("{filler} {} 192.0.2.1\n", words[rule][of]));
+            want.push(format!("{n}:{rule}:192.0.2.1"));
+        }
+        let got = run(&mut detector, u64::MAX, block.as_bytes());
+        want.iter().for_each(|want| assert!(got.contains(want), "{want}"));
+        assert!(got.len() < want.len() + want.len() / 4, "{} of {}", got.len(), want.len());
+    }
+}

@@ -6,6 +6,7 @@
 //! What is accepted always parses, so a line with `999.1.1.1` is no match.
 
 use crate::base::net::{parse_addr, quad};
+use std::net::IpAddr;
 
 /// Longest address with brackets and zone that is accepted, in bytes.
 const MAX: usize = 80;
@@ -19,6 +20,8 @@ pub(super) struct AddrBounds {
     /// Before the last colon of an IPv6 word, for daemons that write address and port as
     /// `2001:db8::1:50022`.
     pub(super) short: Option<usize>,
+    /// The address of the whole word, if it was read on the way.
+    pub(super) addr: Option<IpAddr>,
 }
 
 /// The ends of an address beginning exactly at `at`.
@@ -27,18 +30,29 @@ pub(super) fn ends(text: &[u8], at: usize) -> AddrBounds {
     let Some(&first) = text.get(at) else { return none };
     if first == b'[' {
         let inner = text.get(at + 1..).unwrap_or_default();
+        if !inner.first().is_some_and(|&b| may_begin(b)) {
+            return none;
+        }
         let inner = inner.get(..inner.len().min(MAX)).unwrap_or_default();
         let len = inner.iter().position(|&b| b == b']').unwrap_or(0);
         let good = inner.get(..len).is_some_and(|a| parse_addr(a).is_some() && zone_is_plain(a));
-        return AddrBounds { full: good.then_some(at + len + 2), short: None };
+        return AddrBounds { full: good.then_some(at + len + 2), ..none };
     }
-    if !(first.is_ascii_hexdigit() || first == b':') || !begins_word(text.get(..at).unwrap_or_default()) {
+    if !may_begin(first) || !begins_word(text.get(..at).unwrap_or_default()) {
         return none;
     }
     match quad(text.get(at..).unwrap_or_default()) {
-        Some((_, len)) => AddrBounds { full: ends_word(text, at + len).then_some(at + len), short: None },
+        Some((addr, len)) if ends_word(text, at + len) => {
+            AddrBounds { full: Some(at + len), addr: Some(IpAddr::V4(addr)), ..none }
+        }
+        Some(_) => none,
         None => v6(text, at),
     }
+}
+
+/// Whether an address may begin with this byte.
+fn may_begin(b: u8) -> bool {
+    b.is_ascii_hexdigit() || b == b':'
 }
 
 /// Whether what follows the `%` of an address in brackets, if anything, is a zone: no second address hides
@@ -107,12 +121,14 @@ fn ends_word(text: &[u8], at: usize) -> bool {
 fn v6(text: &[u8], at: usize) -> AddrBounds {
     let rest = text.get(at..).unwrap_or_default();
     let rest = rest.get(..rest.len().min(MAX)).unwrap_or_default();
+    // Most words end here.
+    let first = rest.iter().take(5).take_while(|b| b.is_ascii_hexdigit()).count();
+    if rest.get(first) != Some(&b':') {
+        return AddrBounds::default();
+    }
     let len =
         rest.iter().position(|&b| !(b.is_ascii_hexdigit() || b == b':' || b == b'.')).unwrap_or(rest.len());
     let mut word = rest.get(..len).unwrap_or_default();
-    if !word.contains(&b':') {
-        return AddrBounds::default();
-    }
     while let [shorter @ .., b'.'] = word {
         word = shorter;
     }
@@ -123,14 +139,16 @@ fn v6(text: &[u8], at: usize) -> AddrBounds {
     };
     if zone > 1 {
         let len = word.len() + zone;
-        return AddrBounds { full: good(len).then_some(at + len), short: None };
+        return AddrBounds { full: good(len).then_some(at + len), ..AddrBounds::default() };
     }
     let is_port = |tail: &[u8]| tail.len() <= 5 && tail.iter().all(u8::is_ascii_digit);
     let short = word
         .iter()
         .rposition(|&b| b == b':')
         .filter(|&len| word.get(len + 1..).is_some_and(is_port) && good(len));
-    AddrBounds { full: good(word.len()).then_some(at + word.len()), short: short.map(|len| at + len) }
+    let full = at + word.len();
+    let addr = if ends_word(text, full) { parse_addr(word) } else { None };
+    AddrBounds { full: addr.map(|_| full), short: short.map(|len| at + len), addr }
 }
 
 #[cfg(test)]

@@ -10,14 +10,20 @@ use super::program::{IP_BEGIN, Inst, NONE, Order, PatternProgram};
 use super::set::ByteSet;
 use super::{Captures, SLOTS, set};
 use memchr::{memchr, memrchr};
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
 
 /// Longest text that is matched, in bytes: positions are 16 bits wide.
 pub(super) const MAX_TEXT: usize = 65_000;
 /// Ways not yet tried that the quick matcher keeps.
 const STACK: usize = 128;
+/// No address has been read.
+const NOWHERE: (u16, u16, IpAddr) = (NONE, NONE, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
 
 /// Working memory for matching, made once for a set of patterns and used for one text at a time.
 pub struct MatchScratch {
+    /// The address that was read last, and where it began and ended: it is not read again.
+    seen: (u16, u16, IpAddr),
     stack: Box<[StackEntry; STACK]>,
     pub(super) pike: Pike,
     /// Steps taken so far, to show that matching is linear.
@@ -33,11 +39,19 @@ impl MatchScratch {
             pike.fit(&pattern.program);
         }
         MatchScratch {
+            seen: NOWHERE,
             stack: Box::new([StackEntry::NOTHING; STACK]),
             pike,
             #[cfg(test)]
             steps: 0,
         }
+    }
+
+    /// The address there, if it is the one that the last search read last.
+    #[must_use]
+    pub fn address(&self, at: &Range<usize>) -> Option<IpAddr> {
+        let (begin, end, addr) = self.seen;
+        (usize::from(begin) == at.start && usize::from(end) == at.end).then_some(addr)
     }
 
     /// Bytes on the heap.
@@ -77,7 +91,9 @@ pub(super) fn search(
     }
     let fuel = i32::try_from(text.len()).map_or(0, |n| 4 * n + 500);
     let slots = [NONE; SLOTS];
-    let mut quick = Quick { program, text, skip, stack: &mut scratch.stack, depth: 0, slots, fuel };
+    scratch.seen = NOWHERE;
+    let MatchScratch { seen, stack, .. } = scratch;
+    let mut quick = Quick { program, text, skip, seen, stack, depth: 0, slots, fuel };
     let answer = quick.search();
     #[cfg(test)]
     {
@@ -104,6 +120,7 @@ struct Quick<'a> {
     program: &'a PatternProgram,
     text: &'a [u8],
     skip: &'a [u16],
+    seen: &'a mut (u16, u16, IpAddr),
     stack: &'a mut [StackEntry; STACK],
     depth: usize,
     slots: [u16; SLOTS],
@@ -301,6 +318,7 @@ impl Quick<'_> {
         None
     }
 
+    #[inline(always)]
     fn save(&mut self, slot: u8, at: usize) -> bool {
         let at = narrow(at);
         if slot == IP_BEGIN && self.skip.contains(&at) {
@@ -318,6 +336,9 @@ impl Quick<'_> {
     fn address(&mut self, pc: usize, at: usize) -> Option<usize> {
         let ends = addr::ends(self.text, at);
         let end = ends.full.or(ends.short)?;
+        if let Some(addr) = ends.addr {
+            *self.seen = (narrow(at), narrow(end), addr);
+        }
         if !self.save(IP_BEGIN, at) {
             return None;
         }
@@ -446,13 +467,13 @@ pub(super) fn another_place(program: &PatternProgram, text: &[u8], begin: usize)
 }
 
 /// Positions and instruction numbers fit: `MAX_TEXT` and `parse::MAX_STEPS` bound them.
-#[inline]
+#[inline(always)]
 pub(super) fn narrow(n: usize) -> u16 {
     u16::try_from(n).unwrap_or(NONE)
 }
 
 /// Whether the literal stands at `at`.
-#[inline]
+#[inline(always)]
 fn is_at(text: &[u8], at: usize, lit: &[u8], fold: bool) -> bool {
     let Some(rest) = text.get(at..) else { return false };
     if fold {

@@ -126,14 +126,14 @@ impl PatternProgram {
     }
 
     /// The set of this number.
-    #[inline]
+    #[inline(always)]
     pub(super) fn set(&self, id: u16) -> &ByteSet {
         let id = usize::from(id);
         COMMON.get(id).or_else(|| self.sets.get(id - COMMON.len())).unwrap_or(&ByteSet::EMPTY)
     }
 
     /// The bytes of a literal.
-    #[inline]
+    #[inline(always)]
     pub(super) fn bytes(&self, at: u16, len: u8) -> &[u8] {
         let at = usize::from(at);
         self.pool.get(at..at + usize::from(len)).unwrap_or_default()

@@ -55,7 +55,7 @@ impl ByteSet {
     }
 
     /// Whether `b` is in it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn has(&self, b: u8) -> bool {
         self.0[usize::from(b >> 5)] >> (b & 31) & 1 != 0
     }
