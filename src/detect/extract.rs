@@ -104,10 +104,18 @@ fn contradicted<'a>(
 fn only_address(text: &[u8], ip: &Range<usize>) -> bool {
     let (Some(before), Some(after)) = (text.get(..ip.start), text.get(ip.end..)) else { return false };
     let begins_word = before.last().is_none_or(|b| !b.is_ascii_alphanumeric() && !b".-_%".contains(b));
-    begins_word && !like_address(before) && !like_address(after)
+    // What goes on next to it may be a part of it.
+    let is_part = |b: &&u8| b.is_ascii_hexdigit() || matches!(b, b'.' | b':');
+    let colons = |b: &&u8| **b == b':';
+    begins_word
+        && before.iter().rev().take_while(is_part).filter(colons).count() < 2
+        && after.iter().take_while(is_part).filter(colons).count() < 2
+        && !like_address(before)
+        && !like_address(after)
 }
 
-/// Whether a run of the bytes that addresses are made of has three dots or two colons.
+/// Whether a run of the bytes that addresses are made of has three dots, two colons side by side or six of
+/// them: no address has less, and a time of day is none.
 fn like_address(text: &[u8]) -> bool {
     let (mut dots, mut colons, mut behind) = (0u32, 0u32, 0);
     for at in memchr::memchr2_iter(b'.', b':', text) {
@@ -120,7 +128,8 @@ fn like_address(text: &[u8]) -> bool {
         } else {
             colons += 1
         }
-        if dots == 3 || colons == 2 {
+        let side_by_side = between.is_empty() && at > 0 && text.get(at - 1..=at) == Some(b"::");
+        if dots == 3 || colons == 6 || side_by_side {
             return true;
         }
         behind = at + 1;
@@ -199,7 +208,14 @@ mod tests {
             ("x=[::1]", true),
             ("::", true),
             ("fe80::1%eth0", true),
-            ("12:30:59", true),
+            ("12:30:59", false),
+            ("12:30:59 1.2.3", false),
+            ("1:2:3:4:5:6:7:8", true),
+            ("1:2:3:4:5:6:192.0.2.1", true),
+            ("1:2:3:4:5 6:7:8", false),
+            ("x::", true),
+            ("a:b::1", true),
+            (":x:", false),
         ];
         for (text, want) in cases {
             assert_eq!(like_address(text.as_bytes()), *want, "{text}");

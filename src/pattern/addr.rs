@@ -38,7 +38,10 @@ pub(super) fn ends(text: &[u8], at: usize) -> AddrBounds {
         let good = inner.get(..len).is_some_and(|a| parse_addr(a).is_some() && zone_is_plain(a));
         return AddrBounds { full: good.then_some(at + len + 2), ..none };
     }
-    if !may_begin(first) || !begins_word(text.get(..at).unwrap_or_default()) {
+    // Most words are none, and seen not to be by their first bytes.
+    let head =
+        text.get(at..).unwrap_or_default().iter().take(5).take_while(|b| b.is_ascii_hexdigit()).count();
+    if !matches!(text.get(at + head), Some(b'.' | b':')) || !begins_word(text.get(..at).unwrap_or_default()) {
         return none;
     }
     match quad(text.get(at..).unwrap_or_default()) {
@@ -121,14 +124,12 @@ fn ends_word(text: &[u8], at: usize) -> bool {
 fn v6(text: &[u8], at: usize) -> AddrBounds {
     let rest = text.get(at..).unwrap_or_default();
     let rest = rest.get(..rest.len().min(MAX)).unwrap_or_default();
-    // Most words end here.
-    let first = rest.iter().take(5).take_while(|b| b.is_ascii_hexdigit()).count();
-    if rest.get(first) != Some(&b':') {
-        return AddrBounds::default();
-    }
     let len =
         rest.iter().position(|&b| !(b.is_ascii_hexdigit() || b == b':' || b == b'.')).unwrap_or(rest.len());
     let mut word = rest.get(..len).unwrap_or_default();
+    if !word.contains(&b':') {
+        return AddrBounds::default();
+    }
     while let [shorter @ .., b'.'] = word {
         word = shorter;
     }

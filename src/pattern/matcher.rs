@@ -9,7 +9,7 @@ use super::pike::Pike;
 use super::program::{IP_BEGIN, Inst, NONE, Order, PatternProgram};
 use super::set::ByteSet;
 use super::{Captures, SLOTS, set};
-use memchr::{memchr, memrchr};
+use memchr::{memchr, memchr2, memrchr};
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 
@@ -360,11 +360,13 @@ impl Quick<'_> {
             Some(limit) => rest.get(..usize::from(limit.max)).unwrap_or(rest),
             None => rest,
         };
-        let len = if set == 0 {
-            memchr(b'\n', rest)
-        } else {
-            let set = self.program.set(set);
-            rest.iter().position(|&b| !set.has(b))
+        let len = match set::OUTSIDE.get(usize::from(set)) {
+            Some([one]) => memchr(*one, rest),
+            Some([one, other]) => memchr2(*one, *other, rest),
+            _ => {
+                let set = self.program.set(set);
+                rest.iter().position(|&b| !set.has(b))
+            }
         };
         let len = len.unwrap_or(rest.len());
         self.burn(len);

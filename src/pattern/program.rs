@@ -573,10 +573,10 @@ impl Builder {
 
     /// `(?:[^"\\]|\\.)*` as `[^"\\]*(?:\\.[^"\\]*)*`, which matches the same in the same order: a step for
     /// each escape, not for each byte.
-    fn unrolled(&mut self, set: ByteSet, escape: &Node) {
+    fn unrolled(&mut self, set: ByteSet, escapes: &[Node]) {
         self.push_loop(set, NONE, true);
         let fork = self.fork();
-        self.node(escape);
+        self.alternatives(escapes);
         self.push_loop(set, NONE, true);
         self.code.push(Inst::Jump(index(fork)));
         let exit = self.here();
@@ -594,9 +594,9 @@ impl Builder {
             (0..min).for_each(|_| self.node(what));
             return self.push_loop(set, NONE, greedy);
         }
-        if let Some((set, escape)) = escaped(what).filter(|_| greedy) {
+        if let Some((set, escapes)) = escaped(what).filter(|_| greedy) {
             (0..min).for_each(|_| self.node(what));
-            return self.unrolled(set, escape);
+            return self.unrolled(set, escapes);
         }
         if min == 0 && !empty {
             let fork = self.fork();
@@ -619,14 +619,44 @@ impl Builder {
     }
 }
 
-/// A set and what begins with a byte that is not in it and takes a fixed number of bytes, if these are what
-/// the node may be.
-fn escaped(node: &Node) -> Option<(ByteSet, &Node)> {
+/// A set, and alternatives to it that begin with a byte that is not in it, if these are what the node may be.
+fn escaped(node: &Node) -> Option<(ByteSet, &[Node])> {
     let Node::Alt(all) = node else { return None };
-    let [plain, escape @ Node::Cat(parts)] = &**all else { return None };
+    let (plain, escapes) = all.split_first()?;
     let set = single(plain)?;
-    let first = single(parts.first()?)?;
-    (set.disjoint(&first) && parts.iter().all(|part| single(part).is_some())).then_some((set, escape))
+    let apart = |escape| begins(escape).is_some_and(|(first, empty)| !empty && set.disjoint(&first));
+    (!escapes.is_empty() && escapes.iter().all(apart)).then_some((set, escapes))
+}
+
+/// The bytes with which what a node matches may begin, and whether it may match nothing, as far as that is
+/// easily said.
+fn begins(node: &Node) -> Option<(ByteSet, bool)> {
+    let mut all = (ByteSet::EMPTY, false);
+    match node {
+        Node::Empty => all.1 = true,
+        Node::Cat(parts) => {
+            all.1 = true;
+            for part in parts {
+                let (first, empty) = begins(part)?;
+                all = (all.0.or(first), empty);
+                if !empty {
+                    break;
+                }
+            }
+        }
+        Node::Alt(ways) => {
+            for way in ways {
+                let (first, empty) = begins(way)?;
+                all = (all.0.or(first), all.1 || empty);
+            }
+        }
+        Node::Repeat { what, min, .. } => {
+            let (first, empty) = begins(what)?;
+            all = (first, empty || *min == 0);
+        }
+        _ => all.0 = single(node)?,
+    }
+    Some(all)
 }
 
 /// The set of a node that takes exactly one byte.

@@ -71,7 +71,7 @@ pub(super) const SPACE: ByteSet = ByteSet::EMPTY.with(b'\t', b'\r').with(b' ', b
 pub(super) const ANY: ByteSet = ByteSet::EMPTY.with(b'\n', b'\n').not();
 
 /// Sets that every program may use without carrying them; `ANY` comes first.
-pub(super) static COMMON: [ByteSet; 11] = [
+pub(super) static COMMON: [ByteSet; 12] = [
     ANY,
     DIGIT,
     WORD,
@@ -83,7 +83,13 @@ pub(super) static COMMON: [ByteSet; 11] = [
     ByteSet::EMPTY.with(b' ', b' ').not(),
     ByteSet::EMPTY.with(b'"', b'"').not(),
     ByteSet::EMPTY.with(b']', b']').not(),
+    ByteSet::EMPTY.with(b'"', b'"').with(b'\\', b'\\').not(),
 ];
+
+/// Of those at the same place in `COMMON`: the bytes that are not in it, if they are few enough to be looked
+/// for at once.
+pub(super) const OUTSIDE: [&[u8]; 12] =
+    [b"\n", b"", b"", b"", b"", b"", b"", b"", b" ", b"\"", b"]", b"\"\\"];
 
 /// Whether `b` is a letter, a digit or `_`, for `\b`.
 pub(super) fn is_word(b: u8) -> bool {
