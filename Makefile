@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 DESTDIR =
 FUZZ_SECONDS = 30
 
-.PHONY: all run test test-reproducible vm bench services fuzz cross dist install clean help
+.PHONY: all run test test-reproducible vm bench size services fuzz cross dist install clean help
 
 all:  ## build target/mef, the static program for this machine
 	@bash cross/build.sh x86_64
@@ -25,6 +25,9 @@ vm: all  ## boot small virtual machines with Debian's kernels, and load them to 
 
 bench: all  ## measure mef beside its peers
 	@bash cross/with-packages.sh tests/packages bash tests/bench.sh
+
+size: all  ## bytes of the program by module, and what has grown since the last release
+	@bash cross/size.sh show target/layout.map target/mef
 
 services: all  ## attack real services of Debian, judge what they log by the rules that ship
 	@bash cross/services.sh

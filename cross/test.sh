@@ -45,6 +45,7 @@ host_before=$(host_files)
 
 step build bash cross/build.sh x86_64
 step "the layout of the program" bash cross/layout.sh "$out/layout.map"
+step "the size of the program" bash cross/size.sh check "$out/layout.map" "$out/mef"
 
 find_toolchain x86_64-unknown-linux-musl
 find_linters

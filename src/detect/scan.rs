@@ -3,8 +3,8 @@
 //!
 //! One pass over the block, before lines are cut, however many literals there are. Of each literal a window
 //! is chosen, all of the same length, and the block is probed only every few bytes: wherever a window stands,
-//! one of the probes meets one of its runs of four bytes, and there the whole literal is compared. A line that
-//! is found is only worth a look: one too many costs time, one too few is a missed attack. Must not know
+//! one of the probes meets one of its runs of four bytes, and there the whole literal is compared. A line
+//! that is found is only worth a look: one too many costs time, one too few is a missed attack. Must not know
 //! headers or addresses.
 
 use super::{DetectRule, MAX_RULES, Program};
@@ -63,8 +63,8 @@ type Needed<'a> = (&'a [u8], u8, u64, bool);
 
 /// Literals of about the same length, which are looked for together: the shortest sets the pace.
 struct Class {
-    /// By the slot of a run: 0 if no run has it; otherwise one more than the part of `runs` in which the first
-    /// that has it stands.
+    /// By the slot of a run: 0 if no run has it; otherwise one more than the part of `runs` in which the
+    /// first that has it stands.
     table: Buffer,
     /// By how many bits a mixed run is shifted to give its slot.
     shift: u32,
@@ -235,8 +235,8 @@ impl LiteralScan {
         *patterns |= set;
     }
 
-    /// The first place from `at` on where a probe meets a literal; where there is `possible`, none, but what can
-    /// match since they all stand there.
+    /// The first place from `at` on where a probe meets a literal; where there is `possible`, none, but what
+    /// can match since they all stand there.
     fn find(
         &self,
         class: &Class,
@@ -254,7 +254,8 @@ impl LiteralScan {
         }
     }
 
-    /// Whether a literal stands where the probe at `at` says; where there is `possible`, all that do are added.
+    /// Whether a literal stands where the probe at `at` says; where there is `possible`, all that do are
+    /// added.
     fn stands(
         &self,
         class: &Class,

@@ -20,11 +20,21 @@ a_line() {
     [ -z "$once$twice" ] || echo $(((twice - once) / few))
 }
 
-for kind in quiet attack; do
+# of TITLE KIND ARGUMENTS...: of `mef test` with these arguments.
+of() {
+    local title=$1 kind=$2
+    shift 2
     "$MEF_BENCH" log "$kind" $few >"$here/once"
     "$MEF_BENCH" log "$kind" $((2 * few)) >"$here/twice"
-    figure "instructions a line, $kind log" "" '' less \
-        "$(a_line "$MEF_BIN" test --hits --rules-dir "$rules" sshd)"
+    figure "instructions a line, $title" "" '' less "$(a_line "$MEF_BIN" test "$@")"
+}
+
+for kind in quiet attack; do
+    of "$kind log" "$kind" --hits --rules-dir "$rules" sshd
     peer "rg -c, 5 patterns" "$(maybe a_line rg -j1 -c "${five_patterns[@]}")"
     peer "grep -cE, 5 patterns" "$(maybe a_line grep -cE "${five_patterns[@]}")"
 done
+# What the hits lead to as well: who has had enough is counted and decided on.
+of "attack log, with tracking" attack --rules-dir "$rules" sshd
+of "quiet log, all rules" quiet --hits --rules-dir "$rules" all
+of "mixed log, all rules" mixed --hits --rules-dir "$rules" all
