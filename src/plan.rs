@@ -202,6 +202,8 @@ pub trait Sink {
     fn base(&mut self, direction: Direction, policy: Policy);
     /// A named set.
     fn set(&mut self, set: &Set);
+    /// A named set that stands for one of ip_set, which somebody else fills; only iptables can ask it.
+    fn foreign(&mut self, _name: Name, _set: &str) {}
     /// A dynamic set of token buckets, one for each source of a family; a bucket is forgotten after `timeout`
     /// s.
     fn buckets(&mut self, name: Name, family: Family, timeout: u32);

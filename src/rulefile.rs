@@ -106,6 +106,16 @@ pub fn read(path: &str, depth: CheckDepth) -> RuleSet {
         unforwarded(&mut set);
         if loader::is_fallback() {
             unsaid(&mut set, &situation.uplinks);
+        } else {
+            let foreign =
+                set.sets.iter().filter(|(_, named)| named.ipset().is_some()).map(|(place, _)| *place);
+            let foreign: Vec<_> = foreign.collect();
+            for place in foreign {
+                let what = "nf_tables cannot ask a set of ip_set".to_owned();
+                let problem =
+                    set.mark(place, Severity::Error, "source", what, "see firewall_backend in mef.conf");
+                set.problems.push((place.file, problem));
+            }
         }
         set.locks_out = locks_out;
     }

@@ -87,6 +87,10 @@ impl Sink for FallbackBatch {
         self.text.set(set);
     }
 
+    fn foreign(&mut self, name: Name, set: &str) {
+        self.text.foreign(name, set);
+    }
+
     fn buckets(&mut self, name: Name, family: Family, timeout: u32) {
         self.text.buckets(name, family, timeout);
     }

@@ -322,8 +322,20 @@ pub struct SetStatement {
     pub family: Option<Family>,
     /// `type=` and `elements=`
     pub elements: SetElements,
-    /// `file=`: where the elements stand, one or more per line, relative to the including file.
+    /// `file=`: where the elements stand, one or more per line, relative to the including file; or `source=`
+    /// with its [`IPSET`].
     pub file: Box<str>,
+}
+
+/// What `source=` begins with: a set of ip_set that somebody else fills.
+pub const IPSET: &str = "ipset:";
+
+impl SetStatement {
+    /// The set of ip_set that it stands for, if it has no elements of its own.
+    #[must_use]
+    pub fn ipset(&self) -> Option<&str> {
+        self.file.strip_prefix(IPSET)
+    }
 }
 
 /// What a set holds, in the order of the file.

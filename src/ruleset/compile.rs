@@ -143,6 +143,12 @@ pub(super) fn rule(
 
 /// The set, or the two sets of its families.
 fn named_set(set: &super::ast::SetStatement, sink: &mut dyn Sink) {
+    if let Some(name) = set.ipset() {
+        for family in Family::ALL {
+            sink.foreign(family_set(set.name, set.family.is_none(), family), name);
+        }
+        return;
+    }
     match &set.elements {
         SetElements::Ports(list) => {
             let elements = plan::Elements::Ports(joined(list.clone()));

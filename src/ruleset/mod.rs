@@ -232,8 +232,10 @@ impl RuleSet {
             if text.trim_ascii_start().starts_with("include") {
                 let included = (0u16..).zip(&self.files).filter(|(_, file)| file.from == place);
                 included.for_each(|(file, _)| self.write_whole(file, out));
-            } else if let Some((_, set)) =
-                self.sets.iter().find(|(at, set)| Some(*at) == place && !set.file.is_empty())
+            } else if let Some((_, set)) = self
+                .sets
+                .iter()
+                .find(|(at, set)| Some(*at) == place && !set.file.is_empty() && set.ipset().is_none())
             {
                 // What stands in a file of its own goes into the text, too.
                 let set = SetStatement { file: Box::default(), ..set.clone() };
@@ -358,7 +360,7 @@ impl RuleSet {
                 }
             }
             Some(Statement::Set(mut set)) => {
-                if !set.file.is_empty() {
+                if !set.file.is_empty() && set.ipset().is_none() {
                     self.elements(place, &mut set, text, problems, files);
                 }
                 if let Err(before) = self.add(place, set) {

@@ -3,7 +3,7 @@
 //! with it is `read`'s matter.
 
 use super::ast::{
-    Action, Address, Extra, InterfaceList, LimitOption, Port, Protos, RuleStatement, SetElements,
+    Action, Address, Extra, IPSET, InterfaceList, LimitOption, Port, Protos, RuleStatement, SetElements,
     SetStatement, Statement, not,
 };
 use super::extra;
@@ -299,13 +299,22 @@ impl<'a> StatementReader<'a, '_> {
         let name = self.required(key::SET_NAME);
         self.required(key::SET_FAMILY);
         let kind = self.required(key::SET_TYPE).and_then(|p| self.choice(&p, "type", &words::TYPES));
-        let file = self.find(key::SET_FILE);
+        let source = self.find(key::SET_SOURCE);
+        let file = source.or(self.find(key::SET_FILE));
         let elements = if file.is_some() { None } else { self.required(key::SET_ELEMENTS) };
         if let Some(pair) = file.filter(|_| self.find(key::SET_ELEMENTS).is_some()) {
             self.key_wrong(&pair, " and elements", "the elements stand here or there");
         }
         if let Some(pair) = file.filter(|pair| pair.raw.is_empty() || kind == Some(2)) {
             self.key_wrong(&pair, " is not for this set", "expected a file of addresses or of ports");
+        }
+        let known = |pair: &Pair<'_>| {
+            let name = pair.raw.strip_prefix(IPSET).unwrap_or("");
+            let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.:".contains(&b));
+            kind == Some(0) && plain && (1..=IPSET_NAME_MAX).contains(&name.len())
+        };
+        if let Some(pair) = source.filter(|pair| !known(pair)) {
+            self.key_wrong(&pair, " is no source of this set", "expected ipset:NAME, and type=addr");
         }
         let family = self.family(key::SET_FAMILY);
         let mut list = empty(kind?);
@@ -329,7 +338,9 @@ impl<'a> StatementReader<'a, '_> {
         });
         // Ports have no family: whatever is said of it means nothing.
         let family = family.filter(|_| kind == Some(0));
-        let file = file.map(|pair| pair.value().into()).unwrap_or_default();
+        let file = file.map(|pair| pair.value()).unwrap_or_default();
+        let is_path = source.is_none() && file.starts_with(IPSET);
+        let file = [if is_path { "./" } else { "" }, &file].concat().into();
         Some(SetStatement { name: parsed?, family, elements: list, file })
     }
 
@@ -539,6 +550,8 @@ impl<'a> StatementReader<'a, '_> {
 
 const NO_INTERFACE: &str = "is not an interface name";
 const PORTS: &str = "expected proto=tcp or proto=udp";
+/// Longest name of a set of ip_set.
+const IPSET_NAME_MAX: usize = 31;
 
 /// The elements of a set of this type before the first one.
 fn empty(kind: usize) -> SetElements {

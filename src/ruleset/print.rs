@@ -172,7 +172,7 @@ fn set(f: &mut Formatter<'_>, s: &SetStatement) -> Result {
         SetElements::Interfaces(_) => " type=iface",
     })?;
     if !s.file.is_empty() {
-        f.write_str(" file=")?;
+        f.write_str(if s.ipset().is_some() { " source=" } else { " file=" })?;
         return text(f, &s.file);
     }
     let key = " elements=";

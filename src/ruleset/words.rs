@@ -71,10 +71,11 @@ pub mod key {
     pub const SET_TYPE: usize = 2;
     pub const SET_ELEMENTS: usize = 3;
     pub const SET_FILE: usize = 4;
+    pub const SET_SOURCE: usize = 5;
     pub const FILE: usize = 0;
 }
 /// Keys of `set`; the first three are required, and one of the others.
-pub const SET: [&str; 5] = ["name", "family", "type", "elements", "file"];
+pub const SET: [&str; 6] = ["name", "family", "type", "elements", "file", "source"];
 /// The key of `group`.
 pub const GROUP: [&str; 1] = ["name"];
 /// The key of `include`.

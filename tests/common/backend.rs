@@ -155,8 +155,9 @@ impl Net {
     /// Whether the kernel has rules on trial.
     pub fn has_trial(&self) -> bool {
         if is_fallback() {
-            return self.cmd("ipset", &["list", "-n"]).stdout.contains("mefr_t")
-                && self.rule_set().contains("mefr_t4 src -g");
+            // Those of IPv6 come behind those of IPv4.
+            let rules = self.rule_set();
+            return rules.contains("mefr_t4 src -g") && rules.contains("mefr_t6 src -g");
         }
         let list = self.nft_list("table inet mef");
         list.contains("set trial") && list.contains("the new rules are in force while this has an element")

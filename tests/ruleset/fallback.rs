@@ -1,7 +1,12 @@
 //! Rule sets where nf_tables cannot be used: what they do to packets there, they do in iptables, too.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-use crate::common::backend::also;
+use crate::common::backend::{also, with_iptables};
+use crate::common::daemon::{LOG, fails, host};
+use crate::common::world::Fate::{Lost, Passes};
+use crate::common::world::Kind::Udp;
+use crate::common::world::{Spot, World, packet};
+use crate::common::{Net, wait_until};
 
 also! {
     ruleset oracle:
@@ -62,4 +67,192 @@ also! {
         trials_that_meet,
         a_bad_time_or_rule_set_begins_no_trial,
         ten_thousand_rules_return;
+}
+
+/// Rules of iptables that are not of rule sets.
+fn of_others(net: &Net) -> Vec<String> {
+    let rules = net.rules_of_iptables();
+    let lines = rules.lines().filter(|line| line.starts_with('[') && !line.contains("mef"));
+    lines.map(|line| line.split_once("] ").unwrap().1.to_owned()).collect()
+}
+
+/// As Docker and fail2ban have them.
+const OTHERS: &str = "*nat\n:DOCKER - [0:0]\n-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER\n\
+    -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE\n\
+    -A DOCKER ! -i docker0 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80\nCOMMIT\n\
+    *filter\n:FORWARD DROP [0:0]\n:DOCKER - [0:0]\n:DOCKER-USER - [0:0]\n:f2b-sshd - [0:0]\n\
+    -A INPUT -p udp -m multiport --dports 1000 -j f2b-sshd\n-A FORWARD -j DOCKER-USER\n\
+    -A FORWARD -o docker0 -j DOCKER\n-A DOCKER -d 172.17.0.2/32 ! -i docker0 -p tcp --dport 80 -j ACCEPT\n\
+    -A DOCKER-USER -j RETURN\n-A f2b-sshd -s 198.51.100.2/32 -j DROP\n-A f2b-sshd -j RETURN\nCOMMIT\n";
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn rules_of_others_stay_as_they_are_and_decide_on_what_rules_leave_open() {
+    with_iptables(|| {
+        let mut world = World::new();
+        world.net.input("iptables-legacy-restore", &[], OTHERS.as_bytes()).ok();
+        let before = of_others(&world.net);
+        assert_eq!(before.len(), 10, "{before:?}");
+        let [friend, stranger] = [Spot::Friend, Spot::Stranger].map(|spot| packet(Udp, spot));
+        world.load("rule dir=in action=drop proto=udp src=192.0.2.2\nnat dir=post action=masquerade oif=v1");
+        assert_eq!(of_others(&world.net), before);
+        // Ours, theirs, and nobody's.
+        assert_eq!([world.judge(friend), world.judge(stranger)], [Lost, Lost]);
+        assert_eq!(world.judge(stranger.in_v6()), Passes);
+        world.load("rule dir=in action=drop proto=udp src=192.0.2.3");
+        assert_eq!([world.judge(friend), world.judge(stranger)], [Passes, Lost]);
+        assert_eq!(of_others(&world.net), before);
+        world.net.mef(&["unload"]).ok();
+        assert_eq!(of_others(&world.net), before);
+        assert_eq!(world.net.rule_set(), "");
+        assert_eq!(world.net.cmd("ipset", &["list", "-n"]).stdout, "");
+    });
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn who_flushes_everything_again_and_again_finds_everything_back() {
+    with_iptables(|| {
+        let mut net = host("load_managed=true", "maxretry=1\nbantime=10m");
+        net.write("whitelist/local.conf", "198.51.100.0/24\n");
+        net.write(
+            "etc-mef/mef.rules",
+            "policy dir=in action=accept\nrule dir=in action=drop proto=udp dport=9\n",
+        );
+        net.mef(&["load"]).ok();
+        let rules = net.rule_set();
+        assert!(rules.contains("--dports 9"), "{rules}");
+        let daemon = net.daemon("daemon");
+        net.append(LOG, fails("203.0.113.1", 1));
+        wait_until("the ban", || net.ipset("ban4").contains("203.0.113.1"));
+        let whole = |net: &Net| {
+            let all = net.rules_of_iptables();
+            net.rule_set() == rules
+                && all.contains("match-set mef_ban4")
+                && all.contains("match-set mef_allow4")
+        };
+        for _ in 0..3 {
+            net.flush_iptables();
+            wait_until("all of it", || whole(&net));
+            assert!(net.ipset("allow4").contains("198.51.100.0/24"));
+            assert!(net.ipset("ban4").contains("203.0.113.1"));
+        }
+        // What somebody takes out stays out.
+        net.mef(&["unload"]).ok();
+        net.flush_iptables();
+        wait_until("the bans", || net.rules_of_iptables().contains("match-set mef_ban4"));
+        assert_eq!(net.rule_set(), "");
+        net.stop(daemon);
+    });
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn what_cannot_be_said_or_is_refused_changes_nothing() {
+    with_iptables(|| {
+        let net = Net::new();
+        let load = |text: &str| net.mef_input(&["load", "-"], text.as_bytes());
+        load("rule dir=in action=drop proto=udp dport=9").ok();
+        let before = net.rule_set();
+        for (text, word) in [
+            ("rule dir=in action=drop proto=all rpf=fail", "/dev/stdin:1"),
+            ("rule dir=in action=drop proto=tcp flags=ecn", "ecn and cwr"),
+            ("rule dir=in action=drop proto=all iif=a+", "wildcards"),
+            ("rule dir=in action=drop proto=icmp icmp=200-255", "type 255"),
+            (
+                "set name=x family=ip type=addr source=ipset:nowhere\nrule dir=in action=drop proto=all src=@x",
+                "nowhere",
+            ),
+        ] {
+            let out = load(text);
+            assert!(out.status == 1 && out.stderr.contains(word), "{text}: {out:?}");
+            assert_eq!(net.rule_set(), before, "{text}");
+        }
+        // And what is said in other words is loaded.
+        let out = load(
+            "rule dir=in action=drop proto=udp dport=9 limit=1/d log=\"prefix:0123456789 0123456789 0123456789\"",
+        );
+        assert!(
+            out.status == 0 && out.stderr.contains("29 bytes") && out.stderr.contains("after a day"),
+            "{out:?}"
+        );
+        load("rule dir=in action=drop proto=udp dport=9").ok();
+        assert_eq!(net.rule_set(), before);
+        // IPv6 is refused when IPv4 is already there; and then somebody holds the lock.
+        for (exit, words) in [(1, "line 7 failed"), (4, "Another app is currently holding the xtables lock")]
+        {
+            net.program("sbin/ip6tables-restore", &format!("#!/bin/sh\necho '{words}' >&2\nexit {exit}\n"));
+            let out = load("rule dir=in action=drop proto=udp dport=10");
+            assert!(out.status == 1 && out.stderr.contains(words), "{out:?}");
+            assert_eq!(net.rule_set(), before, "{words}");
+        }
+        std::fs::remove_file(net.path("sbin/ip6tables-restore")).unwrap();
+        std::os::unix::fs::symlink("/usr/sbin/xtables-legacy-multi", net.path("sbin/ip6tables-restore"))
+            .unwrap();
+        load("rule dir=in action=drop proto=udp dport=10").ok();
+        assert!(net.rule_set().contains("--dports 10") && !net.rule_set().contains("--dports 9"));
+        // A set of that name that is somebody else's stays as it is.
+        net.mef(&["unload"]).ok();
+        net.cmd("ipset", &["create", "mefr_made", "hash:ip"]).ok();
+        let out = load("rule dir=in action=drop proto=udp dport=9");
+        assert!(out.status == 1 && out.stderr.contains("mefr_made: there is a set of that name"), "{out:?}");
+        assert_eq!(
+            (net.rule_set(), net.cmd("ipset", &["list", "-n"]).stdout),
+            (String::new(), "mefr_made\n".to_owned())
+        );
+    });
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn sets_of_other_programs_are_asked_as_they_are() {
+    with_iptables(|| {
+        let mut world = World::new();
+        let ipset = |args: &[&str]| world.net.cmd("ipset", args).ok();
+        ipset(&["create", "theirs", "hash:ip"]);
+        ipset(&["create", "doors", "hash:ip,port"]);
+        ipset(&["add", "doors", "192.0.2.2,udp:1000"]);
+        let [friend, stranger] = [Spot::Friend, Spot::Stranger].map(|spot| packet(Udp, spot));
+        world.load(
+            "set name=theirs family=ip type=addr source=ipset:theirs\n\
+             set name=doors family=ip type=addr source=ipset:doors\npolicy dir=in action=drop\n\
+             rule dir=in action=accept proto=udp src=@theirs,@doors",
+        );
+        assert_eq!([world.judge(friend), world.judge(stranger)], [Passes, Lost]);
+        assert_eq!(world.judge(friend.port(1001)), Lost);
+        world.net.cmd("ipset", &["add", "theirs", "198.51.100.2"]).ok();
+        assert_eq!(world.judge(stranger), Passes);
+        world.net.mef(&["unload"]).ok();
+        assert_eq!(world.net.cmd("ipset", &["list", "-n"]).stdout, "theirs\ndoors\n");
+    });
+    let net = Net::new();
+    let text = "set name=theirs family=ip type=addr source=ipset:theirs\nrule dir=in action=drop proto=all src=@theirs\n";
+    let out = net.mef_input(&["load", "-"], text.as_bytes());
+    assert!(out.status == 1 && out.stderr.contains("nf_tables cannot ask a set of ip_set"), "{out:?}");
+    assert_eq!(net.mef_input(&["fmt", "-"], text.as_bytes()).stdout.lines().next(), text.lines().next());
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn a_rule_set_moves_to_the_other_backend_and_nothing_is_left() {
+    with_iptables(|| {
+        let net = Net::new();
+        let text = "rule dir=in action=drop proto=udp dport=9\nnat dir=post action=masquerade oif=v1";
+        let load = |backend: &str| {
+            net.write("etc-mef/mef.conf", &format!("[global]\nfirewall_backend={backend}\n"));
+            net.mef_input(&["load", "-"], text.as_bytes()).ok();
+        };
+        let nft = || net.cmd("nft", &["list", "table", "inet", "mef"]).stdout;
+        load("nftables");
+        assert!(nft().contains("udp dport 9") && net.rule_set().is_empty());
+        load("iptables");
+        assert!(nft().is_empty() && net.rule_set().contains("--dports 9"));
+        load("nftables");
+        assert!(nft().contains("udp dport 9") && net.rule_set().is_empty());
+        assert_eq!(net.cmd("ipset", &["list", "-n"]).stdout, "");
+        load("iptables");
+        net.write("etc-mef/mef.conf", "[global]\nfirewall_backend=nftables\n");
+        net.mef(&["unload"]).ok();
+        assert!(nft().is_empty() && net.rule_set().is_empty());
+    });
 }

@@ -40,7 +40,7 @@ fn host() -> (Net, String) {
 }
 
 fn listed(net: &Net) -> String {
-    net.rule_set()
+    if is_fallback() { net.rule_set() } else { net.nft_list("table inet mef") }
 }
 
 fn is_new(net: &Net) -> bool {

@@ -113,7 +113,13 @@ impl Matches {
 
     fn set(&mut self, not: bool, set: &str, is_source: bool) {
         self.plain += &option(not, "set", "match-set", set);
-        self.plain += if is_source { " src" } else { " dst" };
+        // A set of others may have a port and one more address beside it.
+        self.plain += match (set.starts_with(super::written::PREFIX), is_source) {
+            (true, true) => " src",
+            (true, false) => " dst",
+            (false, true) => " src,dst,dst",
+            (false, false) => " dst,dst,src",
+        };
     }
 
     fn addresses(

@@ -471,6 +471,12 @@ impl Sink for Text {
         }
     }
 
+    fn foreign(&mut self, name: Name, set: &str) {
+        if !self.foreign.iter().any(|(known, _)| *known == name) {
+            self.foreign.push((name, set.to_owned()));
+        }
+    }
+
     fn buckets(&mut self, name: Name, family: Family, timeout: u32) {
         // Connections need no set: the kernel counts them.
         if timeout > 0 && !self.buckets.iter().any(|(known, _)| *known == name) {
