@@ -160,7 +160,8 @@ fn what_cannot_be_said_or_is_refused_changes_nothing() {
             ("rule dir=in action=drop proto=all iif=a+", "wildcards"),
             ("rule dir=in action=drop proto=icmp icmp=200-255", "type 255"),
             (
-                "set name=x family=ip type=addr source=ipset:nowhere\nrule dir=in action=drop proto=all src=@x",
+                "set name=x family=ip type=addr source=ipset:nowhere\n\
+                 rule dir=in action=drop proto=all src=@x",
                 "nowhere",
             ),
         ] {
@@ -170,7 +171,8 @@ fn what_cannot_be_said_or_is_refused_changes_nothing() {
         }
         // And what is said in other words is loaded.
         let out = load(
-            "rule dir=in action=drop proto=udp dport=9 limit=1/d log=\"prefix:0123456789 0123456789 0123456789\"",
+            "rule dir=in action=drop proto=udp dport=9 limit=1/d \
+             log=\"prefix:0123456789 0123456789 0123456789\"",
         );
         assert!(
             out.status == 0 && out.stderr.contains("29 bytes") && out.stderr.contains("after a day"),
@@ -226,7 +228,8 @@ fn sets_of_other_programs_are_asked_as_they_are() {
         assert_eq!(world.net.cmd("ipset", &["list", "-n"]).stdout, "theirs\ndoors\n");
     });
     let net = Net::new();
-    let text = "set name=theirs family=ip type=addr source=ipset:theirs\nrule dir=in action=drop proto=all src=@theirs\n";
+    let text = "set name=theirs family=ip type=addr source=ipset:theirs\n\
+                rule dir=in action=drop proto=all src=@theirs\n";
     let out = net.mef_input(&["load", "-"], text.as_bytes());
     assert!(out.status == 1 && out.stderr.contains("nf_tables cannot ask a set of ip_set"), "{out:?}");
     assert_eq!(net.mef_input(&["fmt", "-"], text.as_bytes()).stdout.lines().next(), text.lines().next());

@@ -317,11 +317,11 @@ impl Rules {
             let _ = self.note_state(state.now, state.trial);
             return Err(whole(e));
         }
-        self.note_state(wanted.now, wanted.trial).map_err(whole)?;
         if wanted.trial.is_none() {
-            self.drop_rules(state, state.now)
-                .and_then(|()| self.drop_rules(state, state.trial))
-                .map_err(whole)?;
+            self.note_state(wanted.now, None).map_err(whole)?;
+            for former in [state.now, state.trial] {
+                self.drop_rules(state, former).map_err(whole)?;
+            }
         }
         Ok(())
     }
