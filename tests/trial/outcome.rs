@@ -495,6 +495,8 @@ pub fn everything_that_a_table_can_hold_returns() {
             .map(|w| if w.starts_with("4d") || w.starts_with("3d") { "T " } else { w });
         words.collect::<String>()
     };
+    // With what has been counted.
+    let listed = |net: &Net| net.nft_list("table inet mef");
     let before = plain(&listed(&net));
     for part in [
         "packets 11",

@@ -157,6 +157,23 @@ pub fn nobody_is_refused_because_a_set_of_buckets_is_full() {
     }
 }
 
+/// Nor because a set of who has connections is.
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+pub fn nobody_is_refused_because_a_set_of_connections_is_full() {
+    let mut world = World::new();
+    for (verdict, rest) in [("accept", ""), ("drop", "rule dir=in action=accept proto=udp\n")] {
+        let rule = format!("rule dir=in action={verdict} proto=udp ct=new conns=50/src");
+        world.load(&format!("{rule}\n{rest}policy dir=in action=drop"));
+        assert_eq!(world.judge(STRANGER) == Passes, verdict == "accept", "{rule}");
+        world.load(&format!("{rule}\n{rest}policy dir=in action=drop"));
+        fill(&world);
+        for packet in [STRANGER, FRIEND, STRANGER] {
+            assert_eq!(world.judge(packet), Passes, "{rule}");
+        }
+    }
+}
+
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 pub fn what_a_set_of_buckets_remembers_goes_soon() {
