@@ -13,6 +13,7 @@ mod applet {
     mod mefctl;
     mod rehearse;
     mod rules;
+    mod schema;
     mod screens;
     mod services;
     mod setup;

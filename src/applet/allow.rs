@@ -38,6 +38,9 @@ struct Add {
     /// only for deny: also protected or allowed addresses, and large networks
     #[argh(switch)]
     force: bool,
+    /// one JSON object per line
+    #[argh(switch)]
+    json: bool,
     /// path to mef.conf
     #[argh(option, arg_name = "file")]
     config: Option<String>,
@@ -55,6 +58,9 @@ struct Remove {
     /// an address, a network or a range; - reads them from standard input, one per line
     #[argh(positional, arg_name = "ADDR")]
     addresses: Vec<String>,
+    /// one JSON object per line
+    #[argh(switch)]
+    json: bool,
     /// path to mef.conf
     #[argh(option, arg_name = "file")]
     config: Option<String>,
@@ -85,6 +91,7 @@ struct AllowChange {
     adds: Option<(Option<Wall>, bool)>,
     /// What is said of each that was changed, and behind it.
     said: [String; 2],
+    as_json: bool,
 }
 
 fn add(command: &str, kind: ListKind, args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
@@ -105,16 +112,17 @@ fn add(command: &str, kind: ListKind, args: &[&str], output: &mut Output<'_>) ->
     };
     let word = if kind == ListKind::Allow { "allowed" } else { "denied" };
     let said = [word.to_owned(), args.time.map_or(String::new(), |time| format!(" for {time}"))];
-    let (addresses, config, adds) = (args.addresses, args.config, Some((until, args.force)));
-    change(command, AllowChange { kind, addresses, config, adds, said }, output)
+    let (addresses, config, as_json) = (args.addresses, args.config, args.json);
+    let adds = Some((until, args.force));
+    change(command, AllowChange { kind, addresses, config, adds, said, as_json }, output)
 }
 
 fn remove(command: &str, kind: ListKind, args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let args: Remove = parse(command, args)?;
     let word = if kind == ListKind::Allow { "disallowed" } else { "undenied" };
     let said = [word.to_owned(), String::new()];
-    let (addresses, config) = (args.addresses, args.config);
-    change(command, AllowChange { kind, addresses, config, adds: None, said }, output)
+    let (addresses, config, as_json) = (args.addresses, args.config, args.json);
+    change(command, AllowChange { kind, addresses, config, adds: None, said, as_json }, output)
 }
 
 fn change(command: &str, change: AllowChange, output: &mut Output<'_>) -> Result<(), OutputError> {
@@ -181,7 +189,7 @@ fn change(command: &str, change: AllowChange, output: &mut Output<'_>) -> Result
     if kind == ListKind::Deny && adds.is_some() {
         let banned = permanently_banned(enforcer.guard(), &ranges)?;
         if !banned.is_empty() {
-            super::unban::superseded(&settings, &banned, output)?;
+            super::unban::superseded(&settings, &banned, change.as_json, output)?;
         }
     }
     if adds.is_none()
@@ -319,6 +327,11 @@ fn permanently_banned(guard: &mut dyn View, ranges: &[Range]) -> Result<Vec<Rang
 
 fn report(change: &AllowChange, ranges: &[Range], output: &mut Output<'_>) -> Result<(), OutputError> {
     let [word, time] = &change.said;
+    if change.as_json {
+        return Ok(ranges
+            .iter()
+            .try_for_each(|range| writeln!(output.out, "{}", super::unban::result(range, word)))?);
+    }
     if ranges.len() > LISTED_MAX {
         writeln!(output.out, "{word} {} addresses{time}", ranges.len())?;
         return Ok(());

@@ -7,7 +7,8 @@ use super::args::parse;
 use super::context::settings;
 use super::output::{Output, OutputError};
 use crate::base::count::count;
-use crate::base::diag::Severity;
+use crate::base::diag::{Problem, Severity};
+use crate::base::json::Object;
 use crate::config::{DEFAULT_PATH, ListKind, Loaded, Settings, conf_files, load, load_rule};
 use crate::firewall;
 use crate::lists::{self, Paths};
@@ -28,6 +29,9 @@ struct CheckArgs {
     /// rule sets, service rules or a mef.conf to check
     #[argh(positional, arg_name = "FILE")]
     files: Vec<String>,
+    /// one JSON object for each problem, and one for each thing that was checked
+    #[argh(switch)]
+    json: bool,
     /// path to mef.conf
     #[argh(option, arg_name = "file", default = "DEFAULT_PATH.to_owned()")]
     config: String,
@@ -51,31 +55,31 @@ fn choose(config: &str) {
 
 /// Checks everything that mef.conf names, for a command that has more to do: it gives up nothing.
 pub(super) fn everything(output: &mut Output<'_>) -> Result<(), OutputError> {
-    judge(&CheckArgs { files: Vec::new(), config: DEFAULT_PATH.to_owned() }, output)
+    judge(&CheckArgs { files: Vec::new(), json: false, config: DEFAULT_PATH.to_owned() }, output)
 }
 
 fn judge(args: &CheckArgs, output: &mut Output<'_>) -> Result<(), OutputError> {
     let mut failed = false;
     if args.files.is_empty() {
         if Path::new(DEFAULT_RULES).exists() {
-            failed = rule_set(DEFAULT_RULES, output)?;
+            failed = rule_set(DEFAULT_RULES, args.json, output)?;
         }
         let loaded = load(Path::new(&args.config), &mut crate::services::check);
-        failed |= report(&loaded, output)?;
+        failed |= report(&loaded, args.json, output)?;
         let paths = Paths::of(&loaded.settings);
         for kind in [ListKind::Allow, ListKind::Deny] {
             let dir = paths.dir(kind);
             for name in
                 conf_files(dir).map_err(|e| OutputError::Failed(format!("{}: {e}", dir.to_string_lossy())))?
             {
-                failed |= list(kind, &dir.join(name), &paths, output)?;
+                failed |= list((kind, args.json), &dir.join(name), &paths, output)?;
             }
         }
     }
     let mut paths = None;
     for file in &args.files {
         if file.ends_with(".rules") {
-            failed |= rule_set(file, output)?;
+            failed |= rule_set(file, args.json, output)?;
             continue;
         }
         let paths = paths.get_or_insert_with(|| {
@@ -85,7 +89,7 @@ fn judge(args: &CheckArgs, output: &mut Output<'_>) -> Result<(), OutputError> {
             .into_iter()
             .find(|kind| Path::new(file).parent() == Some(paths.dir(*kind)));
         if let Some(kind) = kind {
-            failed |= list(kind, Path::new(file), paths, output)?;
+            failed |= list((kind, args.json), Path::new(file), paths, output)?;
             continue;
         }
         let loaded = if Path::new(file).file_name().is_some_and(|name| name == "mef.conf") {
@@ -95,23 +99,38 @@ fn judge(args: &CheckArgs, output: &mut Output<'_>) -> Result<(), OutputError> {
             let path = if file.contains('/') { file.clone() } else { format!("./{file}") };
             load_rule(Settings::default(), &path, &mut crate::services::check)
         };
-        failed |= report(&loaded, output)?;
+        failed |= report(&loaded, args.json, output)?;
     }
     if failed { Err(OutputError::Told) } else { Ok(()) }
 }
 
 /// Shows what is wrong with an allow or deny list, as whoever loads it finds it; whether nothing of it can be
 /// used.
-fn list(kind: ListKind, path: &Path, paths: &Paths, output: &mut Output<'_>) -> Result<bool, OutputError> {
+fn list(
+    (kind, as_json): (ListKind, bool),
+    path: &Path,
+    paths: &Paths,
+    output: &mut Output<'_>,
+) -> Result<bool, OutputError> {
     let mut shown = Ok(());
     let mut note = |text: &dyn std::fmt::Display| {
         if shown.is_ok() {
-            shown = writeln!(output.out, "{text}");
+            shown = match as_json {
+                true => {
+                    writeln!(output.out, "{}", Object::new().text("problem", &*text.to_string()).finish())
+                }
+                false => writeln!(output.out, "{text}"),
+            };
         }
     };
     let verdict = lists::check(kind, path, paths, &mut note);
     shown?;
     let path = path.to_string_lossy();
+    if as_json {
+        let (is_bad, bad) = (verdict.refused.is_some(), verdict.counts.passed_over());
+        writeln!(output.out, "{}", summary(&path, verdict.counts.good.into(), (is_bad.into(), bad.into())))?;
+        return Ok(is_bad);
+    }
     match verdict.refused {
         Some(why) => {
             writeln!(output.out, "{path}: {why}")?;
@@ -130,31 +149,69 @@ fn list(kind: ListKind, path: &Path, paths: &Paths, output: &mut Output<'_>) -> 
     }
 }
 
+/// A problem, for programs.
+fn problem(file: &str, p: &Problem) -> String {
+    let at = |number: u32| Some(u64::from(number)).filter(|_| p.line > 0);
+    Object::new()
+        .text("problem", p.what.as_str())
+        .text("file", file)
+        .number("line", at(p.line))
+        .number("column", at(p.col))
+        .text("severity", if p.severity == Severity::Error { "error" } else { "warning" })
+        .text("hint", Some(p.hint.as_str()).filter(|hint| !hint.is_empty()))
+        .finish()
+}
+
+/// What was checked: how much of it is there, and how much is wrong.
+fn summary(what: &str, entries: u64, (errors, warnings): (u64, u64)) -> String {
+    let object = Object::new().text("checked", what).number("entries", entries);
+    object.number("errors", errors).number("warnings", warnings).finish()
+}
+
 /// How much is wrong.
 fn found(errors: usize, warnings: usize) -> String {
     format!("{}, {}", count(errors, "error"), count(warnings, "warning"))
 }
 
 /// Shows what is wrong with a rule set; whether any of it is an error.
-fn rule_set(file: &str, output: &mut Output<'_>) -> Result<bool, OutputError> {
+fn rule_set(file: &str, as_json: bool, output: &mut Output<'_>) -> Result<bool, OutputError> {
     let set = rulefile::read(file, rulefile::CheckDepth::Thorough);
-    for text in rulefile::shown(&set) {
-        output.out.write_all(text.as_bytes())?;
+    if as_json {
+        for (number, p) in &set.problems {
+            let name = set.files.get(usize::from(*number)).map_or(file, |file| &file.name);
+            writeln!(output.out, "{}", problem(name, p))?;
+        }
+    } else {
+        for text in rulefile::shown(&set) {
+            output.out.write_all(text.as_bytes())?;
+        }
     }
     let errors = set.problems.iter().filter(|(_, p)| p.severity == Severity::Error).count();
     let (warnings, rules) = (set.problems.len() - errors, set.rules());
+    if as_json {
+        writeln!(output.out, "{}", summary(file, rules as u64, (errors as u64, warnings as u64)))?;
+        return Ok(errors > 0);
+    }
     writeln!(output.out, "{}; {}", count(rules, "rule"), found(errors, warnings))?;
     Ok(errors > 0)
 }
 
 /// Shows what is wrong; whether any of it is an error.
-fn report(loaded: &Loaded, output: &mut Output<'_>) -> Result<bool, OutputError> {
+fn report(loaded: &Loaded, as_json: bool, output: &mut Output<'_>) -> Result<bool, OutputError> {
     for p in &loaded.problems {
-        write!(output.out, "{}", p.shown)?;
+        match as_json {
+            true => writeln!(output.out, "{}", problem(&p.path, &p.problem))?,
+            false => write!(output.out, "{}", p.shown)?,
+        }
     }
     let errors = loaded.problems.iter().filter(|p| p.problem.severity == Severity::Error).count();
     let warnings = loaded.problems.len() - errors;
     let rules = loaded.rules.len();
+    if as_json {
+        let found = (errors as u64, warnings as u64);
+        writeln!(output.out, "{}", summary("service rules", rules as u64, found))?;
+        return Ok(errors > 0);
+    }
     writeln!(output.out, "{}; {}", count(rules, "service rule"), found(errors, warnings))?;
     Ok(errors > 0)
 }

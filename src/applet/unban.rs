@@ -5,6 +5,7 @@ use super::args::{STDIN, parse};
 use super::context::{daemon_of, settings};
 use super::output::{Output, OutputError, failed};
 use super::target::{self, TargetLines};
+use crate::base::json::Object;
 use crate::base::range::Range;
 use crate::config::Settings;
 use crate::control::client::ControlClient;
@@ -41,6 +42,9 @@ struct UnbanArgs {
     /// with --all: end the permanent ones too
     #[argh(switch)]
     permanent: bool,
+    /// one JSON object per line
+    #[argh(switch)]
+    json: bool,
     /// path to mef.conf
     #[argh(option, arg_name = "file")]
     config: Option<String>,
@@ -53,6 +57,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     }
     let settings = settings(args.config.as_deref(), output);
     let mut session = UnbanSession::open(&settings, output)?;
+    session.as_json = args.json;
     if args.all {
         session.all(args.permanent, output)?;
     }
@@ -81,6 +86,7 @@ struct UnbanSession {
     notes: Vec<String>,
     /// Something is not in the journal.
     unwritten: bool,
+    as_json: bool,
 }
 
 impl UnbanSession {
@@ -113,6 +119,7 @@ impl UnbanSession {
             reports: REPORTS,
             notes,
             unwritten,
+            as_json: false,
         })
     }
 
@@ -121,6 +128,10 @@ impl UnbanSession {
         let written = written.map_err(failed)?;
         self.unwritten |= !written;
         self.notify_daemon(&[Request::Unbanned { addr: None, permanent, was_banned: true, written }]);
+        if self.as_json {
+            let whom: &dyn std::fmt::Display = if permanent { &"all" } else { &"all timed" };
+            return Ok(writeln!(output.out, "{}", result(whom, "unbanned"))?);
+        }
         let but = if permanent { "" } else { " but the permanent ones" };
         Ok(writeln!(output.out, "ended all bans{but}")?)
     }
@@ -153,6 +164,7 @@ impl UnbanSession {
 pub(super) fn superseded(
     settings: &Settings,
     banned: &[Range],
+    as_json: bool,
     output: &mut Output<'_>,
 ) -> Result<(), OutputError> {
     let mut session = UnbanSession::open(settings, output)?;
@@ -160,10 +172,19 @@ pub(super) fn superseded(
     let lifted = session.enforcer.unban(now, banned, &mut |n| notes.push(n.to_string())).map_err(failed)?;
     session.unwritten |= !lifted.written;
     for addr in banned {
-        writeln!(output.out, "{addr} is no longer banned permanently: it is on the deny list")?;
+        if as_json {
+            writeln!(output.out, "{}", result(addr, "unbanned"))?;
+        } else {
+            writeln!(output.out, "{addr} is no longer banned permanently: it is on the deny list")?;
+        }
     }
     session.close(output);
     Ok(())
+}
+
+/// What became of somebody, for programs.
+pub(super) fn result(addr: &dyn std::fmt::Display, word: &str) -> String {
+    Object::new().word("address", addr).text("result", word).finish()
 }
 
 impl TargetLines for UnbanSession {
@@ -211,6 +232,11 @@ impl TargetLines for UnbanSession {
         let denied = self.enforcer.guard().denied(&ranges).map_err(failed)?;
         for ((range, place), (count, denied)) in batch.iter().zip(lifted.counts.iter().zip(denied)) {
             match count {
+                count if self.as_json => {
+                    let word = if *count > 0 { "unbanned" } else { "not banned" };
+                    writeln!(output.out, "{}", result(range, word))?;
+                    output.problems += u32::from(*count == 0);
+                }
                 0 => output.problem(&format_args!("{place}{range} was not banned")),
                 _ => writeln!(output.out, "unbanned {range}")?,
             }

@@ -39,6 +39,7 @@ pub fn a_ban<'a>(addr: &str, scope: &'a Scope, time: Span) -> Ban<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     Null,
+    Flag(bool),
     Number(u64),
     Text(String),
 }
@@ -65,7 +66,11 @@ fn object(line: &str) -> Option<Row> {
             while let Some(c) = rest.next_if(|&c| c != ',') {
                 word.push(c);
             }
-            if word == "null" { Value::Null } else { Value::Number(word.parse().ok()?) }
+            match word.as_str() {
+                "null" => Value::Null,
+                "true" | "false" => Value::Flag(word == "true"),
+                _ => Value::Number(word.parse().ok()?),
+            }
         };
         row.insert(key, value).is_none().then_some(())?;
         if rest.peek().is_some() {
@@ -169,7 +174,7 @@ pub fn text(row: &Row, key: &str) -> String {
     match &row[key] {
         Value::Text(text) => text.clone(),
         Value::Null => String::new(),
-        Value::Number(_) => panic!("{key} is a number: {row:?}"),
+        Value::Number(_) | Value::Flag(_) => panic!("{key} is no text: {row:?}"),
     }
 }
 
@@ -179,6 +184,6 @@ pub fn number(row: &Row, key: &str) -> Option<u64> {
     match &row[key] {
         Value::Number(n) => Some(*n),
         Value::Null => None,
-        Value::Text(_) => panic!("{key} is text: {row:?}"),
+        Value::Text(_) | Value::Flag(_) => panic!("{key} is no number: {row:?}"),
     }
 }
