@@ -12,7 +12,7 @@ use super::fs::invalid;
 use crate::base::crc::crc32c;
 use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, kill};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recv, recvmsg, send,
     sendmsg, socketpair,
@@ -201,13 +201,43 @@ fn again<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
     }
 }
 
+/// A program that was started, with what stays it when its number is somebody else's: the daemon says when it
+/// is over, and who has his code run there could say so of a number that another process has by then.
+struct RunningProgram {
+    pid: Pid,
+    /// `None`: Linux before 5.3.
+    fd: Option<OwnedFd>,
+}
+
+impl RunningProgram {
+    fn new(pid: Pid) -> RunningProgram {
+        // SAFETY: no memory is involved.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
+        let fd = RawFd::try_from(fd).ok().filter(|fd| *fd >= 0);
+        // SAFETY: the kernel has just made it, with FD_CLOEXEC, for nobody else.
+        RunningProgram { pid, fd: fd.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }) }
+    }
+
+    /// Kills it with all that it has started. While any of that lives nobody else gets its number.
+    fn kill(&self) {
+        let is_gone = self.fd.as_ref().is_some_and(|fd| {
+            let nothing = std::ptr::null::<libc::siginfo_t>();
+            // SAFETY: no memory is involved: nothing is sent, and nothing told about it.
+            unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd.as_raw_fd(), 0, nothing, 0) == -1 }
+        });
+        if !is_gone || kill(self.pid, None).is_err() {
+            kill_group(self.pid);
+        }
+    }
+}
+
 /// The other process.
 struct RunnerServer {
     fd: OwnedFd,
     /// The daemon.
     parent: Pid,
     programs: Vec<RunProgram>,
-    running: Vec<Pid>,
+    running: Vec<RunningProgram>,
 }
 
 /// What was asked.
@@ -243,7 +273,7 @@ impl RunnerServer {
             let answer = [errno, done.map_or(0, Pid::as_raw)].map(i32::to_le_bytes).concat();
             let _ = send(self.fd.as_raw_fd(), &answer, MsgFlags::MSG_NOSIGNAL);
         }
-        self.running.iter().for_each(|leader| kill_group(*leader));
+        self.running.iter().for_each(RunningProgram::kill);
     }
 
     /// `None`: there is none, or it is none that is understood.
@@ -277,14 +307,15 @@ impl RunnerServer {
                 super::trim::drop_code_pages();
                 super::trim::stack();
             }
-            // Nobody else's.
-            _ if !self.running.contains(&pid) => return Err(Errno::ESRCH.into()),
             kind => {
+                // Nobody else's.
+                let mut running = self.running.iter();
+                let at = running.position(|running| running.pid == pid).ok_or(Errno::ESRCH)?;
                 if kind != FORGET {
-                    kill_group(pid);
+                    self.running.get(at).iter().for_each(|running| running.kill());
                 }
                 if kind != KILL {
-                    self.running.retain(|running| *running != pid);
+                    self.running.swap_remove(at);
                 }
             }
         }
@@ -302,7 +333,7 @@ impl RunnerServer {
         let [input, out, err] = &question.streams;
         let streams = [input, out, err].map(|fd| fd.as_ref().map(|fd| fd.as_fd()));
         let pid = start_for(self.parent, program.identity, &program.argv, &env, streams)?;
-        self.running.push(pid);
+        self.running.push(RunningProgram::new(pid));
         Ok(pid)
     }
 }
@@ -346,4 +377,33 @@ fn read_environment(bytes: &[u8]) -> Option<Vec<String>> {
         words.push(String::from_utf8(word.to_vec()).ok()?);
     }
     Some(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+    use std::process::{Child, Command};
+
+    fn sleeps() -> (Child, RunningProgram) {
+        let child = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
+        let pid = Pid::from_raw(child.id().cast_signed());
+        (child, RunningProgram::new(pid))
+    }
+
+    #[test]
+    fn whoever_has_the_number_of_a_program_that_is_over_is_not_killed() {
+        let (mut one, mut running) = sleeps();
+        let (mut other, others) = sleeps();
+        running.kill();
+        assert_eq!(one.wait().unwrap().signal(), Some(libc::SIGKILL));
+        // As if the next process had got its number.
+        running.pid = others.pid;
+        running.kill();
+        assert!(
+            running.fd.is_none() || kill(others.pid, None).is_ok() && other.try_wait().unwrap().is_none()
+        );
+        others.kill();
+        assert_eq!(other.wait().unwrap().signal(), Some(libc::SIGKILL));
+    }
 }

@@ -147,8 +147,12 @@ files_changed() {
     check "the setting is as it was" floods off
 }
 
-# runs_as USER: whose process the daemon is, and that it can write its state.
-runs_as() { [ "$(stat -c %U "/proc/$(pid)")" = "$1" ] && [ "$(stat -c %U /var/lib/mef/bans)" = "$1" ]; }
+# runs_as USER: whose process the daemon is, and whose its state.
+runs_as() {
+    state=/var/lib/mef
+    [ "$home" != procd ] || state=/etc/mef/state
+    [ "$(stat -c %U "/proc/$(pid)")" = "$1" ] && [ "$(stat -c %U "$state/lock")" = "$1" ]
+}
 as_whom() {
     check "it is a user of its own" wait_for runs_as mef
     old=$(pid)
