@@ -23,6 +23,7 @@ pub mod cloud;
 pub mod dnsbl;
 pub mod enforce;
 pub mod lists;
+pub mod report;
 pub mod rulefile;
 pub mod services;
 pub mod trial;

@@ -128,7 +128,7 @@ thread_local! {
 }
 
 /// Seconds east of UTC. Asking is slow, and long lists are in order.
-fn offset(at: Wall) -> i32 {
+pub(super) fn offset(at: Wall) -> i32 {
     let quarter = at.0 / 900;
     let (known, offset) = OFFSET.get();
     if known == quarter {

@@ -26,6 +26,7 @@ mod lookup;
 mod mefctl;
 mod output;
 mod reload;
+mod report;
 mod rules;
 mod setup;
 mod status;
@@ -55,6 +56,11 @@ const APPLETS: &[Applet] = &[
     Applet { name: "bans", about: "list the bans in force", run: bans::run },
     Applet { name: "why", about: "say what becomes of an address, and why", run: why::run },
     Applet { name: "history", about: "list the bans and unbans of the past", run: history::run },
+    Applet {
+        name: "report",
+        about: "count the bans of the past: by day, rule, network and address",
+        run: report::run,
+    },
     Applet { name: "allow", about: "put addresses on the allow list", run: allow::allow },
     Applet { name: "disallow", about: "take addresses off the allow list", run: allow::disallow },
     Applet { name: "deny", about: "put addresses on the deny list", run: allow::deny },

@@ -58,6 +58,14 @@ impl Object {
         self
     }
 
+    /// A member whose value is JSON already.
+    #[must_use]
+    pub fn json(mut self, key: &str, value: &str) -> Object {
+        self.key(key);
+        self.text.push_str(value);
+        self
+    }
+
     /// The object's text, without a newline.
     #[must_use]
     pub fn finish(mut self) -> String {
@@ -145,5 +153,6 @@ mod tests {
             Object::new().text("a", "q\"\\\n\u{1b}[1m ü").number("n", 7).text("t", None).number("u", None);
         assert_eq!(text.finish(), "{\"a\":\"q\\\"\\\\\\u000a\\u001b[1m ü\",\"n\":7,\"t\":null,\"u\":null}");
         assert_eq!(Object::new().finish(), "{}");
+        assert_eq!(Object::new().json("a", "[1]").number("b", 2).finish(), "{\"a\":[1],\"b\":2}");
     }
 }

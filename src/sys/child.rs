@@ -12,7 +12,7 @@ use std::ffi::{CStr, CString, c_char, c_int};
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::path::Path;
 use std::ptr;
 
@@ -100,6 +100,16 @@ pub fn start_with(
     streams: [Option<BorrowedFd<'_>>; 3],
 ) -> io::Result<Child> {
     start_as(None, argv, env, streams)
+}
+
+/// Starts a program that reads a file, and gives what it writes as another one, whose reads wait for it.
+///
+/// # Errors
+/// As `start`.
+pub fn reader(argv: &[String], input: &File) -> io::Result<(Child, File)> {
+    let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    let child = start_with(argv, &[], [Some(input.as_fd()), Some(write.as_fd()), None])?;
+    Ok((child, read.into()))
 }
 
 /// Likewise, as somebody else. Where another process runs programs for this one, that knows as whom.
@@ -370,7 +380,6 @@ pub fn pipe(full: WhenFull) -> io::Result<(File, OwnedFd)> {
 mod tests {
     use super::*;
     use std::io::Read as _;
-    use std::os::fd::AsFd as _;
     use std::time::{Duration, Instant};
 
     fn sh(script: &str) -> Vec<String> {

@@ -10,7 +10,7 @@ const ROWS: &[&[&str]] = &[
     &["base"],
     &["ban", "sys", "plan", "pattern"],
     &["config", "control", "detect", "dns", "firewall", "input", "ruleset", "state"],
-    &["cloud", "dnsbl", "services", "rulefile", "enforce", "lists", "trial"],
+    &["cloud", "dnsbl", "services", "report", "rulefile", "enforce", "lists", "trial"],
     &["daemon", "setup"],
     &["applet"],
     &["main"],

@@ -1,0 +1,266 @@
+#![forbid(unsafe_code)]
+//! `mef report`: what happened in a time, counted, for people who would rather look than read.
+
+mod html;
+mod sections;
+mod text;
+
+use super::answer::DaemonAnswer;
+use super::args::{STDIN, parse};
+use super::columns::{self, Local, offset};
+use super::context::{daemon_of, journal_to_read, settings};
+use super::output::{Output, OutputError, failed};
+use crate::ban::{BanEntry, SCANS};
+use crate::base::clock::{Span, Wall};
+use crate::base::line::shown;
+use crate::base::range::Range;
+use crate::config::{ListKind, Settings, ago};
+use crate::control::proto::Request;
+use crate::enforce::options;
+use crate::firewall::view;
+use crate::lists::{self, Paths};
+use crate::report::{PastEvent, PastKind, Totals, banlog};
+use crate::rulefile::replace;
+use crate::state::journal::JournalEvent;
+use crate::state::record::JournalRecord;
+use crate::sys::clock;
+use argh::FromArgs;
+use sections::{Section, json, sections};
+use std::cell::Cell;
+use std::path::Path;
+
+/// Count the bans of the past: by day, hour, rule, network, port and address.
+#[derive(FromArgs)]
+#[argh(
+    help_triggers("-h", "--help"),
+    note = "From the history in the ban journal and, where that does not reach back, from the ban log, \
+        rotated and compressed\nones too. Port scans and floods are in the ban log alone \
+        (ban_log_enabled=true). With --scope and without --since\nthe whole scope is counted.",
+    example = "mef report\n  mef report --since 30d --html /var/www/report.html\n  mef report --scope boot --json"
+)]
+struct ReportArgs {
+    /// only the last 12h, 7d (the default), or today
+    #[argh(option, arg_name = "time")]
+    since: Option<String>,
+    /// since boot, since the start of the daemon, or over its lifetime
+    #[argh(option, arg_name = "boot|daemon|lifetime")]
+    scope: Option<String>,
+    /// how many ports to show (10)
+    #[argh(option, arg_name = "number", default = "TOP")]
+    top_ports: usize,
+    /// how many addresses and networks to show (10)
+    #[argh(option, arg_name = "number", default = "TOP")]
+    top_sources: usize,
+    /// one JSON object
+    #[argh(switch)]
+    json: bool,
+    /// write one page that needs nothing else; - is standard output
+    #[argh(option, arg_name = "file")]
+    html: Option<String>,
+    /// read this ban log, and those rotated from it, alone
+    #[argh(option, arg_name = "file")]
+    log: Option<String>,
+    /// path to mef.conf
+    #[argh(option, arg_name = "file")]
+    config: Option<String>,
+}
+
+const TOP: usize = 10;
+/// Rows of a table at most.
+const ROWS_MAX: usize = 1000;
+/// Seconds of the default.
+const WEEK: u64 = 7 * 86_400;
+
+/// A number by itself: its name in JSON, what it is, and the number.
+type Fact = (&'static str, &'static str, u64);
+
+/// What is shown.
+struct Report {
+    from: Wall,
+    to: Wall,
+    facts: Vec<Fact>,
+    sections: Vec<Section>,
+    notes: Vec<String>,
+}
+
+pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
+    let args: ReportArgs = parse("report", args)?;
+    let [ports, sources] = [args.top_ports, args.top_sources];
+    if ![ports, sources].iter().all(|n| (1..=ROWS_MAX).contains(n)) {
+        return Err(OutputError::Usage(format!("--top-ports and --top-sources: expected 1 to {ROWS_MAX}")));
+    }
+    if args.json && args.html.is_some() {
+        return Err(OutputError::Usage("--json and --html exclude each other".into()));
+    }
+    let settings = settings(args.config.as_deref(), output);
+    let now = clock::wall();
+    let from = begin(&args, now, &settings, output)?;
+    let mut totals = Totals::new(from, now, TOP);
+    let mut notes = Vec::new();
+    count(&args, &settings, &mut totals, &mut notes, output)?;
+    let mut facts = facts(&mut totals);
+    in_force(&settings, &mut facts, output);
+    let sections = sections(&mut totals, ports, sources, &mut facts);
+    let report = Report { from: totals.from, to: now, facts, sections, notes };
+    match args.html.as_deref() {
+        Some(STDIN) => output.out.write_all(html::page(&report).as_bytes())?,
+        Some(path) => {
+            replace(path, html::page(&report).as_bytes()).map_err(|e| failed(format!("{path}: {e}")))?;
+            output.note(&format_args!("written to {path}"));
+        }
+        None if args.json => writeln!(output.out, "{}", json(&report))?,
+        None => text::show(&report, columns::width(), output.out)?,
+    }
+    output.end()
+}
+
+/// When the time begins that is counted.
+fn begin(
+    args: &ReportArgs,
+    now: Wall,
+    settings: &Settings,
+    output: &mut Output<'_>,
+) -> Result<Wall, OutputError> {
+    let since = args.since.as_deref().map(ago).transpose();
+    let since = since.map_err(|bad| OutputError::Usage(format!("--since: {}, {}", bad.what, bad.hint)))?;
+    let scope = match args.scope.as_deref() {
+        None | Some("lifetime") => 0,
+        Some("boot") => now.0.saturating_sub(clock::mono().0 / 1000),
+        Some("daemon") => {
+            let mut daemon = daemon_of(settings, output);
+            let answer = daemon.as_mut().map(|daemon| DaemonAnswer::get(daemon, &Request::Status));
+            let answer = answer.transpose().map_err(failed)?.flatten();
+            answer.ok_or_else(|| failed("no daemon runs: it has no start"))?.since
+        }
+        Some(other) => {
+            let text = format!("--scope: '{}' is none, expected boot, daemon or lifetime", shown(other));
+            return Err(OutputError::Usage(text));
+        }
+    };
+    let since = since.map(u64::from).or(args.scope.is_none().then_some(WEEK));
+    Ok(Wall(scope.max(since.map_or(0, |secs| now.0.saturating_sub(secs)))))
+}
+
+/// Counts what the journal has and, of the time before that, what the ban log has.
+fn count(
+    args: &ReportArgs,
+    settings: &Settings,
+    totals: &mut Totals,
+    notes: &mut Vec<String>,
+    output: &mut Output<'_>,
+) -> Result<(), OutputError> {
+    let (from, to) = (totals.from, totals.to);
+    // Of bans before this the journal knows nothing.
+    let begin = Cell::new(to);
+    if args.log.is_none()
+        && settings.history_max > 0
+        && let Some(mut journal) = journal_to_read(settings, output)?
+    {
+        let first = Cell::new(true);
+        let wanted = |event: &JournalEvent<'_>| {
+            if first.take() {
+                begin.set(event.at);
+            }
+            event.at >= from
+        };
+        let mut each = |event: &JournalEvent<'_>| {
+            if let Some(event) = past(event) {
+                totals.add(&event, &offset);
+            }
+            Ok(())
+        };
+        journal.events().and_then(|e| e.newest_first(u32::MAX, &wanted, &mut each)).map_err(failed)?;
+    }
+    let path = Path::new(args.log.as_deref().unwrap_or(&settings.ban_log_path));
+    if !path.exists() && args.log.is_none() {
+        if settings.scan.enabled || settings.flood.enabled {
+            notes.push("Port scans and floods are not counted: ban_log_enabled=true keeps them.".to_owned());
+        }
+        if begin.get() > from && !settings.ban_log_enabled {
+            notes.push(format!("The ban journal has what happened since {}.", Local(begin.get())));
+        }
+        return Ok(());
+    }
+    let mut each = |event: &PastEvent<'_>| {
+        // Only the log has what bare packets did.
+        if event.at < begin.get() || matches!(event.kind, PastKind::Throttled) || is_of_packets(event.rule) {
+            totals.add(event, &offset);
+        }
+    };
+    let mut note = |text: &str| notes.push(text.to_owned());
+    let read = banlog::read(path, (from, to, offset(to)), &mut each, &mut note);
+    read.map_err(|e| failed(format!("{}: {e}", path.to_string_lossy())))
+}
+
+fn is_of_packets(rule: &str) -> bool {
+    rule == SCANS || rule == crate::ban::FLOODS
+}
+
+/// An event of the journal, unless it only makes a ban longer.
+fn past<'a>(event: &JournalEvent<'a>) -> Option<PastEvent<'a>> {
+    let at = event.at;
+    let of = |kind, addr| PastEvent { at, kind, addr, rule: "", ports: "", line: "" };
+    Some(match event.record {
+        JournalRecord::Ban(entry) if entry.since < at => return None,
+        JournalRecord::Ban(entry) => {
+            let time = entry
+                .until
+                .map_or(Span::Permanent, |until| Span::Secs(until.0.saturating_sub(entry.since.0)));
+            let line = if event.line.is_empty() { entry.reason } else { event.line };
+            let kind = PastKind::Ban(Some(time));
+            PastEvent {
+                rule: entry.rule,
+                ports: entry.scope,
+                line,
+                ..of(kind, Some(Range::from(entry.addr)))
+            }
+        }
+        JournalRecord::Unban(net) => of(PastKind::Unban, Some(Range::from(net))),
+        _ => of(PastKind::Unban, None),
+    })
+}
+
+fn facts(totals: &mut Totals) -> Vec<Fact> {
+    let (addresses, repeated, _) = totals.addresses();
+    let scans = totals.rules.by_name().iter().find(|row| &*row.name == SCANS).map_or(0, |row| row.count);
+    vec![
+        ("bans", "bans", totals.bans),
+        ("permanent", "of them without an end", totals.permanent),
+        ("scans", "of them for port scans", scans),
+        ("addresses", "addresses", addresses),
+        ("repeated", "addresses banned more than once", repeated),
+        ("unbans", "bans ended by hand", totals.unbans),
+        ("throttled", "times a flood was held back", totals.throttled),
+    ]
+}
+
+/// What is in force now.
+fn in_force(settings: &Settings, facts: &mut Vec<Fact>, output: &mut Output<'_>) {
+    let (mut bans, mut dropped) = (0, 0);
+    let mut each = |entry: &BanEntry<'_>| {
+        bans += 1;
+        dropped += entry.packets.unwrap_or(0);
+    };
+    let asked = view(options(settings)).and_then(|mut guard| match guard.state()? {
+        Some(_) => guard.list(&mut each),
+        None => Ok(()),
+    });
+    if let Err(e) = asked {
+        output.note(&e);
+    }
+    facts.extend([("in_force", "bans in force now", bans), ("dropped", "packets dropped by these", dropped)]);
+    let paths = Paths::of(settings);
+    let kinds = [
+        (ListKind::Allow, "allow_lists", "allow lists", "allowed", "entries in them"),
+        (ListKind::Deny, "deny_lists", "deny lists", "denied", "entries in them"),
+    ];
+    for (kind, key, about, entries_key, entries_about) in kinds {
+        let dir = paths.dir(kind);
+        let names = lists::list_names(dir).ok().flatten().unwrap_or_default();
+        let mut entries = 0;
+        for name in &names {
+            let _ = lists::each_entry(kind, &dir.join(name), &mut |_| entries += 1);
+        }
+        facts.extend([(key, about, names.len() as u64), (entries_key, entries_about, entries)]);
+    }
+}

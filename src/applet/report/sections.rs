@@ -1,0 +1,218 @@
+#![forbid(unsafe_code)]
+//! The parts of a report: tables, some of which are drawn as charts.
+
+use super::{Fact, ROWS_MAX, Report};
+use crate::applet::bans::about;
+use crate::applet::columns::{Local, offset};
+use crate::base::clock::{Span, Wall};
+use crate::base::json::Object;
+use crate::base::line::shown;
+use crate::base::utc;
+use crate::report::{Tallied, Tally, Totals};
+
+const DAY: u64 = 86_400;
+/// Days that are shown one by one; of longer times a bar is several.
+const BARS: usize = 31;
+
+/// A value in a table.
+pub(super) enum Value {
+    Number(u64),
+    Time(Wall),
+    Text(String),
+}
+
+impl Value {
+    /// For people; a text of somebody else is made safe.
+    pub(super) fn shown(&self) -> String {
+        match self {
+            Value::Number(number) => number.to_string(),
+            Value::Time(at) => Local(*at).to_string(),
+            Value::Text(text) if text.is_empty() => "-".to_owned(),
+            Value::Text(text) => shown(text),
+        }
+    }
+}
+
+/// How a table is drawn; of a chart the second column is a number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// A bar for each row.
+    Bars,
+    /// Columns side by side, for what follows one another.
+    Days,
+    Hours,
+    /// Without a chart.
+    Plain,
+}
+
+/// A part of the report.
+pub(super) struct Section {
+    pub(super) key: &'static str,
+    pub(super) title: &'static str,
+    pub(super) form: Form,
+    pub(super) columns: &'static [&'static str],
+    pub(super) rows: Vec<Vec<Value>>,
+}
+
+impl Section {
+    /// Whether there is anything to see.
+    pub(super) fn is_worth_it(&self) -> bool {
+        self.rows.iter().any(|row| !matches!(row.get(1), Some(Value::Number(0))))
+    }
+
+    /// The largest number of its chart, at least 1.
+    pub(super) fn most(&self) -> u64 {
+        let numbers = self.rows.iter().filter_map(|row| match row.get(1) {
+            Some(Value::Number(number)) => Some(*number),
+            _ => None,
+        });
+        numbers.max().unwrap_or(0).max(1)
+    }
+
+    /// Its values for people, and how wide each column is.
+    pub(super) fn cells(&self) -> (Vec<Vec<String>>, Vec<usize>) {
+        let cells: Vec<Vec<String>> =
+            self.rows.iter().map(|row| row.iter().map(Value::shown).collect()).collect();
+        let mut widths = vec![0; self.columns.len()];
+        for row in &cells {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = cell.chars().count().max(*width);
+            }
+        }
+        (cells, widths)
+    }
+}
+
+/// The tables, those that are empty too.
+pub(super) fn sections(
+    totals: &mut Totals,
+    ports: usize,
+    sources: usize,
+    facts: &mut Vec<Fact>,
+) -> Vec<Section> {
+    let (bar_days, days) = days(totals);
+    facts.push(("bar_days", "", bar_days));
+    let hours = totals.hours.iter().zip(0..);
+    let hours = hours.map(|(bans, hour): (_, u64)| vec![Value::Number(hour), Value::Number(*bans)]).collect();
+    let all = totals.bans.max(1);
+    let top = |tally: &mut Tally, most, more: &dyn Fn(&Tallied) -> Value| {
+        let rows = tally.by_count().iter().take(most);
+        rows.map(|row| vec![Value::Text(row.name.to_string()), Value::Number(row.count), more(row)]).collect()
+    };
+    let rules = top(&mut totals.rules, ROWS_MAX, &|row| Value::Text(format!("{}%", row.count * 100 / all)));
+    let port_rows = top(&mut totals.ports, ports, &|row| Value::Text(service(&row.name).to_owned()));
+    let networks = top(&mut totals.networks(), sources, &|row| Value::Number(row.parts));
+    let mut rows = Vec::new();
+    totals.sources(sources, &mut |source| {
+        let addr = Value::Text(source.addr.to_owned());
+        let (bans, last) = (Value::Number(source.bans), Value::Time(source.last));
+        rows.push(vec![addr, bans, last, Value::Text(source.ports), Value::Text(source.rules)]);
+    });
+    let newest = totals.newest.drain(..).map(|ban| {
+        let time = match ban.time {
+            Some(Span::Secs(secs)) => about(secs),
+            Some(Span::Permanent) => "permanent".to_owned(),
+            None => String::new(),
+        };
+        let texts = [ban.addr, ban.rule, time, ban.ports, ban.line].map(Value::Text);
+        std::iter::once(Value::Time(ban.at)).chain(texts).collect()
+    });
+    let newest = newest.collect();
+    let section = |key, title, form, columns, rows| Section { key, title, form, columns, rows };
+    vec![
+        section("days", "By day", Form::Days, &["day", "bans"], days),
+        section("hours", "By hour of the day", Form::Hours, &["hour", "bans"], hours),
+        section("rules", "By rule", Form::Bars, &["rule", "bans", "share"], rules),
+        section("networks", "By network", Form::Bars, &["network", "bans", "addresses"], networks),
+        section("ports", "By port", Form::Bars, &["port", "bans", "service"], port_rows),
+        section(
+            "sources",
+            "Repeat offenders",
+            Form::Plain,
+            &["address", "bans", "last", "ports", "rules"],
+            rows,
+        ),
+        section(
+            "newest",
+            "Last bans",
+            Form::Plain,
+            &["time", "address", "rule", "for", "ports", "line"],
+            newest,
+        ),
+    ]
+}
+
+/// The bars of the days, the oldest first, and how many days each is.
+fn days(totals: &mut Totals) -> (u64, Vec<Vec<Value>>) {
+    let today = |at: Wall| at.0.saturating_add_signed(offset(at).into()) / DAY;
+    let last = today(totals.to);
+    let asked = usize::try_from(last.saturating_sub(today(totals.from))).unwrap_or(usize::MAX);
+    let found = totals.days.iter().rposition(|bans| *bans > 0).unwrap_or(0);
+    // Of a whole lifetime what there was.
+    let count = if totals.from == Wall(0) { found } else { asked.min(totals.days.len() - 1) } + 1;
+    let width = count.div_ceil(BARS);
+    let bins = totals.days.get(..count).unwrap_or_default().chunks(width).enumerate();
+    let mut rows: Vec<Vec<Value>> = bins
+        .map(|(at, bans)| {
+            let first = last.saturating_sub((at * width + bans.len() - 1) as u64);
+            let (year, month, day) = utc::date(first);
+            let day = Value::Text(format!("{year:04}-{month:02}-{day:02}"));
+            vec![day, Value::Number(bans.iter().sum())]
+        })
+        .collect();
+    rows.reverse();
+    (width as u64, rows)
+}
+
+/// What listens on a port most often.
+fn service(port: &str) -> &'static str {
+    const KNOWN: [(&str, &str); 24] = [
+        ("21", "ftp"),
+        ("22", "ssh"),
+        ("23", "telnet"),
+        ("25", "smtp"),
+        ("53", "dns"),
+        ("80", "http"),
+        ("110", "pop3"),
+        ("143", "imap"),
+        ("443", "https"),
+        ("445", "smb"),
+        ("465", "smtps"),
+        ("587", "submission"),
+        ("993", "imaps"),
+        ("995", "pop3s"),
+        ("1433", "mssql"),
+        ("1723", "pptp"),
+        ("3306", "mysql"),
+        ("3389", "rdp"),
+        ("5060", "sip"),
+        ("5432", "postgresql"),
+        ("5900", "vnc"),
+        ("6379", "redis"),
+        ("8080", "http-alt"),
+        ("8443", "https-alt"),
+    ];
+    let port = port.split('/').next().unwrap_or_default();
+    KNOWN.iter().find(|(number, _)| *number == port).map_or("", |(_, name)| name)
+}
+
+pub(super) fn json(report: &Report) -> String {
+    let mut object = Object::new().number("from", report.from.0).number("to", report.to.0);
+    for (key, _, value) in &report.facts {
+        object = object.number(key, *value);
+    }
+    for section in &report.sections {
+        let rows = section.rows.iter().map(|row| {
+            let pairs = section.columns.iter().zip(row);
+            let object = pairs.fold(Object::new(), |object, (key, value)| match value {
+                Value::Number(number) => object.number(key, *number),
+                Value::Time(at) => object.number(key, at.0),
+                Value::Text(text) => object.text(key, Some(&**text).filter(|text| !text.is_empty())),
+            });
+            object.finish()
+        });
+        let rows = rows.collect::<Vec<_>>().join(",");
+        object = object.json(section.key, &["[", &rows, "]"].concat());
+    }
+    object.finish()
+}
