@@ -10,7 +10,8 @@ mod text;
 mod words;
 
 use super::output::{Output, OutputError};
-use super::{check, export, fmt, load, status, unban, version};
+use super::{check, export, fmt, load, report, status, unban, version};
+use crate::config::ago;
 use crate::rulefile::DEFAULT_PATH;
 use crate::sys::stdio;
 use text::HELP;
@@ -20,6 +21,9 @@ use words::{GivenWords, unknown};
 const MIGRATED: &str = "/etc/mef/rules.migrate";
 /// How long rules wait for their confirmation.
 const TRIAL: &str = "30s";
+
+/// Seconds that `stats` looks back at most.
+const WINDOW_MAX: u32 = 14 * 86_400;
 
 /// A command of ours.
 pub(super) type MefctlCommand = fn(&[&str], &mut Output<'_>) -> Result<(), OutputError>;
@@ -41,7 +45,7 @@ pub(super) fn run(
         "lists" => listing::run(rest, output),
         "config" => config::run(rest, output),
         "status" => state(rest, output),
-        "stats" => stats(rest, find("report"), output),
+        "stats" => stats(rest, output),
         "fix" => fix(rest, find("setup"), output),
         "update" => update(rest, output),
         "version" | "--version" | "-version" | "-v" => {
@@ -143,13 +147,32 @@ fn state(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
 }
 
 /// Of the attacks of the past.
-fn stats(args: &[&str], report: Option<MefctlCommand>, output: &mut Output<'_>) -> Result<(), OutputError> {
-    match report {
-        Some(report) => report(args, output),
-        None => {
-            Err(OutputError::Failed("this version keeps no statistics of the past; see `mef status`".into()))
-        }
+fn stats(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
+    const OURS: [(&str, &str); 5] = [
+        ("--window", "--since"),
+        ("--scope", "--scope"),
+        ("--top-ports", "--top-ports"),
+        ("--top-sources", "--top-sources"),
+        ("--log-path", "--log"),
+    ];
+    let known = ["--window", "--scope", "--top-ports", "--top-sources", "--log-path", "--format"];
+    let words = GivenWords::read(args, &[], &known)?;
+    words.none()?;
+    let window = words.value("--window").or(words.value("--scope").is_none().then_some("24h"));
+    if window.is_some_and(|text| ago(text).is_ok_and(|secs| secs > WINDOW_MAX)) {
+        return Err(OutputError::Usage("--window: at most 14d; `mef report --since` has no limit".into()));
     }
+    let mut args = Vec::new();
+    for (theirs, option) in OURS {
+        let value = if theirs == "--window" { window } else { words.value(theirs) };
+        args.extend(value.into_iter().flat_map(|value| [option, value]));
+    }
+    match words.value("--format") {
+        None | Some("text") => {}
+        Some("json") => args.push("--json"),
+        Some(other) => return Err(unknown("format", other, &["text", "json"])),
+    }
+    report::run(&args, output)
 }
 
 /// `fix check` says what is wrong, `fix all` brings what was installed up to date.

@@ -12,6 +12,7 @@ use super::context::{daemon_of, journal_to_read, settings};
 use super::output::{Output, OutputError, failed};
 use crate::ban::{BanEntry, SCANS};
 use crate::base::clock::{Span, Wall};
+use crate::base::count::count as counted;
 use crate::base::line::shown;
 use crate::base::range::Range;
 use crate::config::{ListKind, Settings, ago};
@@ -71,8 +72,16 @@ const ROWS_MAX: usize = 1000;
 /// Seconds of the default.
 const WEEK: u64 = 7 * 86_400;
 
-/// A number by itself: its name in JSON, what it is, and the number.
-type Fact = (&'static str, &'static str, u64);
+/// A number by itself: its name in JSON, what it counts and what of it, and the number.
+type Fact = (&'static str, (&'static str, &'static str), u64);
+
+/// A fact as it is told: the number, and what it is; nothing of what is for programs alone, or did not happen.
+fn told((key, (noun, rest), value): &Fact) -> Option<(String, String)> {
+    let text = counted(*value, noun).to_string() + rest;
+    let (number, what) = text.split_once(' ')?;
+    let is_told = !noun.is_empty() && (*value > 0 || *key == "bans");
+    is_told.then(|| (number.to_owned(), what.to_owned()))
+}
 
 /// What is shown.
 struct Report {
@@ -98,7 +107,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     let mut totals = Totals::new(from, now, TOP);
     let mut notes = Vec::new();
     count(&args, &settings, &mut totals, &mut notes, output)?;
-    let mut facts = facts(&mut totals);
+    let mut facts = facts(&mut totals, &mut notes);
     in_force(&settings, &mut facts, output);
     let sections = sections(&mut totals, ports, sources, &mut facts);
     let report = Report { from: totals.from, to: now, facts, sections, notes };
@@ -220,17 +229,20 @@ fn past<'a>(event: &JournalEvent<'a>) -> Option<PastEvent<'a>> {
     })
 }
 
-fn facts(totals: &mut Totals) -> Vec<Fact> {
-    let (addresses, repeated, _) = totals.addresses();
+fn facts(totals: &mut Totals, notes: &mut Vec<String>) -> Vec<Fact> {
+    let (addresses, repeated, is_cut) = totals.addresses();
+    if is_cut {
+        notes.push("Of so many addresses those that came seldom were not counted.".to_owned());
+    }
     let scans = totals.rules.by_name().iter().find(|row| &*row.name == SCANS).map_or(0, |row| row.count);
     vec![
-        ("bans", "bans", totals.bans),
-        ("permanent", "of them without an end", totals.permanent),
-        ("scans", "of them for port scans", scans),
-        ("addresses", "addresses", addresses),
-        ("repeated", "addresses banned more than once", repeated),
-        ("unbans", "bans ended by hand", totals.unbans),
-        ("throttled", "times a flood was held back", totals.throttled),
+        ("bans", ("ban", ""), totals.bans),
+        ("permanent", ("ban", " without an end"), totals.permanent),
+        ("scans", ("ban", " for port scans"), scans),
+        ("addresses", ("address", " banned"), addresses),
+        ("repeated", ("address", " banned more than once"), repeated),
+        ("unbans", ("ban", " ended by hand"), totals.unbans),
+        ("throttled", ("time", " a flood was held back"), totals.throttled),
     ]
 }
 
@@ -248,19 +260,22 @@ fn in_force(settings: &Settings, facts: &mut Vec<Fact>, output: &mut Output<'_>)
     if let Err(e) = asked {
         output.note(&e);
     }
-    facts.extend([("in_force", "bans in force now", bans), ("dropped", "packets dropped by these", dropped)]);
+    facts.extend([
+        ("in_force", ("ban", " in force now"), bans),
+        ("dropped", ("packet", " dropped by these"), dropped),
+    ]);
     let paths = Paths::of(settings);
     let kinds = [
-        (ListKind::Allow, "allow_lists", "allow lists", "allowed", "entries in them"),
-        (ListKind::Deny, "deny_lists", "deny lists", "denied", "entries in them"),
+        (ListKind::Allow, "allow_lists", "allow list", "allowed", " in allow lists"),
+        (ListKind::Deny, "deny_lists", "deny list", "denied", " in deny lists"),
     ];
-    for (kind, key, about, entries_key, entries_about) in kinds {
+    for (kind, key, noun, entries_key, rest) in kinds {
         let dir = paths.dir(kind);
         let names = lists::list_names(dir).ok().flatten().unwrap_or_default();
         let mut entries = 0;
         for name in &names {
             let _ = lists::each_entry(kind, &dir.join(name), &mut |_| entries += 1);
         }
-        facts.extend([(key, about, names.len() as u64), (entries_key, entries_about, entries)]);
+        facts.extend([(key, (noun, ""), names.len() as u64), (entries_key, ("entry", rest), entries)]);
     }
 }

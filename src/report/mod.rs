@@ -156,15 +156,10 @@ impl Totals {
         let addr = addr.to_string();
         self.rules.add(rule, 1, at);
         self.rules_of.add(&pair(&addr, rule), 1, at);
-        let (ports, protocol) = event.ports.split_once('/').unwrap_or((event.ports, ""));
-        for port in ports.split(',') {
-            let port = match (port, protocol) {
-                ("", _) => "all".to_owned(),
-                (port, "") => port.to_owned(),
-                (port, protocol) => [port, "/", protocol].concat(),
-            };
-            self.ports.add(&port, 1, at);
-            self.ports_of.add(&pair(&addr, &port), 1, at);
+        for port in event.ports.split('/').next().unwrap_or_default().split(',') {
+            let port = if port.is_empty() { "all" } else { port };
+            self.ports.add(port, 1, at);
+            self.ports_of.add(&pair(&addr, port), 1, at);
         }
         self.keep(event, (addr, rule), time);
     }

@@ -20,7 +20,8 @@ Usage: mefctl WORD …
   lists whitelist|blacklist|recidive           entries of the lists; who was banned how often
   config check [FILE]                          what mef.conf says                  (mef check)
   config update [--dry-run] [FILE]             write out the defaults of missing keys
-  stats …                                      attacks of the past                (mef report)
+  stats [--window 24h] [--scope boot|daemon|lifetime] [--top-ports N] [--top-sources N]
+        [--format text|json] [--log-path FILE]  attacks of the past                (mef report)
   status [--verbose] [fastpath]                what runs and what is in force     (mef status)
   fix check|all                                say what is wrong; bring the set-up up to date
   start|stop|restart|reload mef|mefdaemon      by the init system that runs

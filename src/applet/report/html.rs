@@ -1,8 +1,8 @@
 #![forbid(unsafe_code)]
 //! The report as one page that needs nothing else: no script, no other file, no network.
 
-use super::Report;
 use super::sections::{Form, Section, Value};
+use super::{Report, told};
 use crate::applet::columns::Local;
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ const HEAD: &str = r#"<!DOCTYPE html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <link rel="icon" href="data:,">
 <title>mef report</title>
 <style>
@@ -25,8 +25,9 @@ ul{display:flex;flex-wrap:wrap;gap:.5rem;padding:0}
 li{list-style:none;border:1px solid var(--l);border-radius:.5rem;padding:.5rem 1rem}
 b{display:block;font-size:1.5rem}
 table{border-collapse:collapse;width:100%}
-th,td{text-align:left;vertical-align:top;padding:.2rem .5rem;border-bottom:1px solid var(--l);overflow-wrap:anywhere}
-.n{text-align:right}.g{width:45%}.t{white-space:nowrap}
+th,td{text-align:left;vertical-align:top;padding:.2rem .5rem;border-bottom:1px solid var(--l);white-space:nowrap}
+th{font-weight:400}div{overflow-x:auto}
+.n{text-align:right}.w{white-space:normal;overflow-wrap:anywhere;min-width:14rem}.g{width:45%;min-width:5rem}
 svg{display:block;width:100%}rect{fill:var(--c)}td svg{height:1.4em}
 </style>
 </head>
@@ -36,14 +37,16 @@ svg{display:block;width:100%}rect{fill:var(--c)}td svg{height:1.4em}
 /// Size of a chart of columns, in its own units.
 const WIDTH: u64 = 720;
 const HEIGHT: u64 = 120;
+/// Texts of more bytes are broken into lines.
+const LONG: usize = 48;
 
 pub(super) fn page(report: &Report) -> String {
     let mut page = String::from(HEAD);
     // Writing into a text cannot fail.
     let _ =
         write!(page, "<h1>mef report</h1>\n<p>{} to {}</p>\n<ul>\n", Local(report.from), Local(report.to));
-    for (_, about, value) in report.facts.iter().filter(|(_, about, _)| !about.is_empty()) {
-        let _ = writeln!(page, "<li><b>{value}</b>{about}</li>");
+    for (number, what) in report.facts.iter().filter_map(told) {
+        let _ = writeln!(page, "<li><b>{number}</b>{what}</li>");
     }
     page += "</ul>\n";
     for note in &report.notes {
@@ -96,9 +99,9 @@ fn columns(page: &mut String, section: &Section) {
 
 fn table(page: &mut String, section: &Section) {
     let most = section.most();
-    *page += "<table>\n<tr>";
-    for name in section.columns {
-        let _ = write!(page, "<th>{name}</th>");
+    *page += "<div><table>\n<tr>";
+    for (at, name) in section.columns.iter().enumerate() {
+        let _ = write!(page, "<th{}>{name}</th>", if section.is_number(at) { " class=\"n\"" } else { "" });
     }
     let is_chart = section.form == Form::Bars;
     *page += if is_chart { "<th class=\"g\"></th></tr>\n" } else { "</tr>\n" };
@@ -107,8 +110,8 @@ fn table(page: &mut String, section: &Section) {
         for value in row {
             *page += match value {
                 Value::Number(_) => "<td class=\"n\">",
-                Value::Time(_) => "<td class=\"t\">",
-                Value::Text(_) => "<td>",
+                Value::Text(text) if text.len() > LONG => "<td class=\"w\">",
+                _ => "<td>",
             };
             escape(page, &value.shown());
             *page += "</td>";
@@ -122,7 +125,7 @@ fn table(page: &mut String, section: &Section) {
         }
         *page += "</tr>\n";
     }
-    *page += "</table>\n";
+    *page += "</table></div>\n";
 }
 
 /// A text of somebody else, as nothing but text.

@@ -19,16 +19,31 @@ pub(super) enum Value {
     Number(u64),
     Time(Wall),
     Text(String),
+    /// With commas between its parts.
+    List(String),
 }
+
+/// Parts of a list that people are shown.
+const PARTS: usize = 4;
 
 impl Value {
     /// For people; a text of somebody else is made safe.
     pub(super) fn shown(&self) -> String {
         match self {
             Value::Number(number) => number.to_string(),
-            Value::Time(at) => Local(*at).to_string(),
-            Value::Text(text) if text.is_empty() => "-".to_owned(),
+            Value::Time(at) => {
+                let text = Local(*at).to_string();
+                text.rsplit_once(':').map_or("-", |(minutes, _)| minutes).to_owned()
+            }
+            Value::Text(text) | Value::List(text) if text.is_empty() => "-".to_owned(),
             Value::Text(text) => shown(text),
+            Value::List(text) => match text.match_indices(',').nth(PARTS - 1) {
+                Some((at, _)) => {
+                    let (first, rest) = text.split_at_checked(at).unwrap_or((text, ""));
+                    format!("{} +{}", shown(first), rest.matches(',').count())
+                }
+                None => shown(text),
+            },
         }
     }
 }
@@ -69,10 +84,11 @@ impl Section {
         numbers.max().unwrap_or(0).max(1)
     }
 
-    /// Its values for people, and how wide each column is.
+    /// The names of its columns and its values, for people, and how wide each column is.
     pub(super) fn cells(&self) -> (Vec<Vec<String>>, Vec<usize>) {
-        let cells: Vec<Vec<String>> =
-            self.rows.iter().map(|row| row.iter().map(Value::shown).collect()).collect();
+        let heads = self.columns.iter().map(|name| name.to_uppercase()).collect();
+        let rows = self.rows.iter().map(|row| row.iter().map(Value::shown).collect());
+        let cells: Vec<Vec<String>> = std::iter::once(heads).chain(rows).collect();
         let mut widths = vec![0; self.columns.len()];
         for row in &cells {
             for (width, cell) in widths.iter_mut().zip(row) {
@@ -80,6 +96,11 @@ impl Section {
             }
         }
         (cells, widths)
+    }
+
+    /// Whether a column has numbers.
+    pub(super) fn is_number(&self, column: usize) -> bool {
+        self.rows.first().is_some_and(|row| matches!(row.get(column), Some(Value::Number(_))))
     }
 }
 
@@ -91,7 +112,7 @@ pub(super) fn sections(
     facts: &mut Vec<Fact>,
 ) -> Vec<Section> {
     let (bar_days, days) = days(totals);
-    facts.push(("bar_days", "", bar_days));
+    facts.push(("bar_days", ("", ""), bar_days));
     let hours = totals.hours.iter().zip(0..);
     let hours = hours.map(|(bans, hour): (_, u64)| vec![Value::Number(hour), Value::Number(*bans)]).collect();
     let all = totals.bans.max(1);
@@ -106,7 +127,7 @@ pub(super) fn sections(
     totals.sources(sources, &mut |source| {
         let addr = Value::Text(source.addr.to_owned());
         let (bans, last) = (Value::Number(source.bans), Value::Time(source.last));
-        rows.push(vec![addr, bans, last, Value::Text(source.ports), Value::Text(source.rules)]);
+        rows.push(vec![addr, bans, last, Value::List(source.rules), Value::List(source.ports)]);
     });
     let newest = totals.newest.drain(..).map(|ban| {
         let time = match ban.time {
@@ -129,7 +150,7 @@ pub(super) fn sections(
             "sources",
             "Repeat offenders",
             Form::Plain,
-            &["address", "bans", "last", "ports", "rules"],
+            &["address", "bans", "last", "rules", "ports"],
             rows,
         ),
         section(
@@ -207,7 +228,9 @@ pub(super) fn json(report: &Report) -> String {
             let object = pairs.fold(Object::new(), |object, (key, value)| match value {
                 Value::Number(number) => object.number(key, *number),
                 Value::Time(at) => object.number(key, at.0),
-                Value::Text(text) => object.text(key, Some(&**text).filter(|text| !text.is_empty())),
+                Value::Text(text) | Value::List(text) => {
+                    object.text(key, Some(&**text).filter(|text| !text.is_empty()))
+                }
             });
             object.finish()
         });

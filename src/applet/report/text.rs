@@ -1,8 +1,8 @@
 #![forbid(unsafe_code)]
 //! The report for a terminal, or for whatever reads text.
 
-use super::Report;
 use super::sections::{Form, Section, Value};
+use super::{Report, told};
 use crate::applet::columns::{self, Local};
 use std::io::{self, Write};
 
@@ -15,10 +15,8 @@ const STEPS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'
 
 pub(super) fn show(report: &Report, width: usize, out: &mut dyn Write) -> io::Result<()> {
     columns::line(out, &format!("From {} to {}", Local(report.from), Local(report.to)), width)?;
-    let facts =
-        report.facts.iter().filter(|(key, about, value)| !about.is_empty() && (*value > 0 || *key == "bans"));
-    for (_, about, value) in facts {
-        columns::line(out, &format!("{value:>11} {about}"), width)?;
+    for (number, what) in report.facts.iter().filter_map(told) {
+        columns::line(out, &format!("{number:>11} {what}"), width)?;
     }
     for note in &report.notes {
         columns::line(out, note, width)?;
@@ -27,8 +25,7 @@ pub(super) fn show(report: &Report, width: usize, out: &mut dyn Write) -> io::Re
         writeln!(out, "\n{}", section.title)?;
         match section.form {
             Form::Hours => hours(section, out)?,
-            Form::Plain => table(section, width, out)?,
-            Form::Bars | Form::Days => bars(section, width, out)?,
+            _ => table(section, width, out)?,
         }
     }
     Ok(())
@@ -48,43 +45,30 @@ fn hours(section: &Section, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "  0           6           12          18          (most {most})")
 }
 
-/// Each row with its bar behind it.
-fn bars(section: &Section, width: usize, out: &mut dyn Write) -> io::Result<()> {
+/// Each row of a table and, of a chart, its bar.
+fn table(section: &Section, width: usize, out: &mut dyn Write) -> io::Result<()> {
     let (cells, widths) = section.cells();
     let most = section.most();
     let taken: usize = widths.iter().map(|width| width + 2).sum();
-    let room = width.min(if width == usize::MAX { USUAL } else { width });
-    let room = room.saturating_sub(taken + 2).min(BAR_MAX) as u64;
-    for (row, cells) in section.rows.iter().zip(&cells) {
-        let Some(Value::Number(count)) = row.get(1) else { continue };
+    let room = if width == usize::MAX { USUAL } else { width }.saturating_sub(taken + 2);
+    let room = if section.form == Form::Plain { 0 } else { room.min(BAR_MAX) as u64 };
+    let values = std::iter::once(None).chain(section.rows.iter().map(|row| row.get(1)));
+    for (value, cells) in values.zip(&cells) {
         // In halves, and something of everything.
-        let halves = usize::try_from((count * room * 2 / most).max(u64::from(*count > 0))).unwrap_or(0);
-        let bar = "█".repeat(halves / 2) + if halves % 2 == 1 { "▌" } else { "" };
-        columns::line(out, &format!("{}  {bar}", line(cells, &widths)), width)?;
+        let halves = match value {
+            Some(Value::Number(count)) if room > 0 => (count * room * 2 / most).max(u64::from(*count > 0)),
+            _ => 0,
+        };
+        let mut text = String::new();
+        for (at, (cell, width)) in cells.iter().zip(&widths).enumerate() {
+            let space = " ".repeat(width.saturating_sub(cell.chars().count()));
+            let (before, after) = if section.is_number(at) { (&*space, "") } else { ("", &*space) };
+            text += &["  ", before, cell, after].concat();
+        }
+        text += "  ";
+        text += &"█".repeat(usize::try_from(halves / 2).unwrap_or(0));
+        text += if halves % 2 == 1 { "▌" } else { "" };
+        columns::line(out, &text, width)?;
     }
     Ok(())
-}
-
-fn table(section: &Section, width: usize, out: &mut dyn Write) -> io::Result<()> {
-    let (cells, mut widths) = section.cells();
-    let heads: Vec<String> = section.columns.iter().map(|name| name.to_uppercase()).collect();
-    for (width, head) in widths.iter_mut().zip(&heads) {
-        *width = head.len().max(*width);
-    }
-    for row in std::iter::once(&heads).chain(&cells) {
-        columns::line(out, &line(row, &widths), width)?;
-    }
-    Ok(())
-}
-
-fn line(cells: &[String], widths: &[usize]) -> String {
-    let mut text = String::new();
-    for (at, (cell, width)) in cells.iter().zip(widths).enumerate() {
-        let space = " ".repeat(width.saturating_sub(cell.chars().count()));
-        // The second column is a number, wherever it is one.
-        let (before, after) =
-            if at == 1 && !cell.contains(['.', ':']) { (&*space, "") } else { ("", &*space) };
-        text += &["  ", before, cell, after].concat();
-    }
-    text
 }
