@@ -12,6 +12,7 @@ mod applet {
     mod lockout;
     mod mefctl;
     mod rehearse;
+    mod report;
     mod rules;
     mod schema;
     mod screens;

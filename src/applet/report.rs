@@ -26,7 +26,7 @@ use crate::state::journal::JournalEvent;
 use crate::state::record::JournalRecord;
 use crate::sys::clock;
 use argh::FromArgs;
-use sections::{Section, json, sections};
+use sections::{ReportSection, json, sections};
 use std::cell::Cell;
 use std::path::Path;
 
@@ -37,7 +37,8 @@ use std::path::Path;
     note = "From the history in the ban journal and, where that does not reach back, from the ban log, \
         rotated and compressed\nones too. Port scans and floods are in the ban log alone \
         (ban_log_enabled=true). With --scope and without --since\nthe whole scope is counted.",
-    example = "mef report\n  mef report --since 30d --html /var/www/report.html\n  mef report --scope boot --json"
+    example = "mef report\n  mef report --since 30d --html /var/www/report.html\n  \
+        mef report --scope boot --json"
 )]
 struct ReportArgs {
     /// only the last 12h, 7d (the default), or today
@@ -75,7 +76,8 @@ const WEEK: u64 = 7 * 86_400;
 /// A number by itself: its name in JSON, what it counts and what of it, and the number.
 type Fact = (&'static str, (&'static str, &'static str), u64);
 
-/// A fact as it is told: the number, and what it is; nothing of what is for programs alone, or did not happen.
+/// A fact as it is told: the number, and what it is; nothing of what is for programs alone, or did not
+/// happen.
 fn told((key, (noun, rest), value): &Fact) -> Option<(String, String)> {
     let text = counted(*value, noun).to_string() + rest;
     let (number, what) = text.split_once(' ')?;
@@ -84,11 +86,11 @@ fn told((key, (noun, rest), value): &Fact) -> Option<(String, String)> {
 }
 
 /// What is shown.
-struct Report {
+struct ReportPage {
     from: Wall,
     to: Wall,
     facts: Vec<Fact>,
-    sections: Vec<Section>,
+    sections: Vec<ReportSection>,
     notes: Vec<String>,
 }
 
@@ -110,7 +112,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     let mut facts = facts(&mut totals, &mut notes);
     in_force(&settings, &mut facts, output);
     let sections = sections(&mut totals, ports, sources, &mut facts);
-    let report = Report { from: totals.from, to: now, facts, sections, notes };
+    let report = ReportPage { from: totals.from, to: now, facts, sections, notes };
     match args.html.as_deref() {
         Some(STDIN) => output.out.write_all(html::page(&report).as_bytes())?,
         Some(path) => {
@@ -185,7 +187,7 @@ fn count(
         if settings.scan.enabled || settings.flood.enabled {
             notes.push("Port scans and floods are not counted: ban_log_enabled=true keeps them.".to_owned());
         }
-        if begin.get() > from && !settings.ban_log_enabled {
+        if begin.get() > from && begin.get() < to && !settings.ban_log_enabled {
             notes.push(format!("The ban journal has what happened since {}.", Local(begin.get())));
         }
         return Ok(());

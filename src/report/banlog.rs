@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Reads the ban log, in our forms and in that of the existing product, and the older ones beside it that were
-//! rotated away, compressed or not. What is no event is passed over.
+//! Reads the ban log, in our forms and in that of the existing product, and the older ones beside it that
+//! were rotated away, compressed or not. What is no event is passed over.
 
 use super::{PastEvent, PastKind};
 use crate::ban::{BY_HAND, FLOODS};
@@ -13,7 +13,7 @@ use crate::input::lines::{Splitter, each_block};
 use crate::sys::{child, fs};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Bytes read at once.
 const CHUNK: usize = 64 * 1024;
@@ -57,7 +57,7 @@ pub fn read(
         let mut line = |bytes: &[u8]| {
             for line in bytes.split(|&b| b == b'\n') {
                 if let Some(event) =
-                    std::str::from_utf8(line).ok().and_then(|line| Event::of(line, now, offset))
+                    std::str::from_utf8(line).ok().and_then(|line| LoggedEvent::of(line, now, offset))
                 {
                     event.give(each);
                 }
@@ -80,7 +80,7 @@ fn is_rotated(found: &str, log: &str) -> bool {
             && number.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_'))
 }
 
-fn read_one(path: &PathBuf, from: Wall, each: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+fn read_one(path: &Path, from: Wall, each: &mut dyn FnMut(&[u8])) -> io::Result<()> {
     let file = fs::open_regular(path, fs::Links::Follow)?;
     let facts = fs::facts_of(&file)?;
     if u64::try_from(facts.mtime.0).unwrap_or(0) < from.0 || facts.size == 0 {
@@ -143,7 +143,7 @@ fn unpack(mut bytes: &[u8], each: &mut dyn FnMut(&[u8])) -> io::Result<()> {
 }
 
 /// What a line tells.
-struct Event<'a> {
+struct LoggedEvent<'a> {
     at: Wall,
     kind: PastKind,
     addr: Option<Range>,
@@ -152,21 +152,21 @@ struct Event<'a> {
     line: &'a str,
 }
 
-impl<'a> Event<'a> {
-    fn of(line: &'a str, now: Wall, offset: i32) -> Option<Event<'a>> {
-        Event::plain(line).or_else(|| {
+impl<'a> LoggedEvent<'a> {
+    fn of(line: &'a str, now: Wall, offset: i32) -> Option<LoggedEvent<'a>> {
+        LoggedEvent::plain(line).or_else(|| {
             let at = find(line.as_bytes(), b"RULE=")?;
-            Event::of_mef(line.split_at_checked(at)?, now, offset)
+            LoggedEvent::of_mef(line.split_at_checked(at)?, now, offset)
         })
     }
 
     fn give(&self, each: EachEvent<'_>) {
-        let Event { at, kind, addr, ports, line, .. } = *self;
+        let LoggedEvent { at, kind, addr, ports, line, .. } = *self;
         each(&PastEvent { at, kind, addr, rule: &self.rule, ports, line });
     }
 
     /// `2026-11-22T08:00:01Z ban 192.0.2.7 rule=sshd hits=5 for=3600 ports=all seen=21,23 reason=…`
-    fn plain(line: &'a str) -> Option<Event<'a>> {
+    fn plain(line: &'a str) -> Option<LoggedEvent<'a>> {
         let mut words = line.splitn(4, ' ');
         let at = crate::base::utc::parse(words.next()?)?;
         let kind = words.next()?;
@@ -177,7 +177,7 @@ impl<'a> Event<'a> {
             "unban" => PastKind::Unban,
             _ => return None,
         };
-        Some(Event {
+        Some(LoggedEvent {
             at,
             kind,
             addr: Some(addr),
@@ -188,7 +188,7 @@ impl<'a> Event<'a> {
     }
 
     /// `STAMP RULE=SSHD | SOURCE=LOG | BAN | ip=192.0.2.7 | bantime=1h | action=ban | msg="hits=5 ports=all"`
-    fn of_mef((head, line): (&'a str, &'a str), now: Wall, offset: i32) -> Option<Event<'a>> {
+    fn of_mef((head, line): (&'a str, &'a str), now: Wall, offset: i32) -> Option<LoggedEvent<'a>> {
         let at = match crate::base::utc::parse(head.trim()) {
             Some(at) => at,
             None => Wall(now.0.saturating_sub(stamp::of(head.as_bytes())?.age(now, offset))),
@@ -208,7 +208,7 @@ impl<'a> Event<'a> {
         // What that product says of a ban is its reason: it names no line.
         let line = if reason.is_empty() { message } else { reason };
         let line = if line.starts_with("hits=") { "" } else { line };
-        Some(Event { at, kind, addr: Some(address(field("ip=")?)?), rule, ports: ports(facts), line })
+        Some(LoggedEvent { at, kind, addr: Some(address(field("ip=")?)?), rule, ports: ports(facts), line })
     }
 }
 
@@ -251,7 +251,7 @@ mod tests {
     const NOW: Wall = Wall(1_795_400_000);
 
     fn told(line: &str) -> Option<String> {
-        let event = Event::of(line, NOW, 3600)?;
+        let event = LoggedEvent::of(line, NOW, 3600)?;
         let addr = event.addr?;
         Some(format!("{} {:?} {addr} {} {} {}", event.at.0, event.kind, event.rule, event.ports, event.line))
     }
@@ -264,11 +264,13 @@ mod tests {
                 "1795334401 Ban(Some(Secs(3600))) 192.0.2.7 sshd  ",
             ),
             (
-                "2026-11-22T08:00:01Z ban 2001:db8::/64 rule=portscan hits=9 for=permanent ports=all seen=21,23",
+                "2026-11-22T08:00:01Z ban 2001:db8::/64 rule=portscan hits=9 for=permanent ports=all \
+                 seen=21,23",
                 "1795334401 Ban(Some(Permanent)) 2001:db8::/64 portscan 21,23 ",
             ),
             (
-                "2026-11-22T08:00:01Z ban 192.0.2.7 rule=manual hits=0 for=60 ports=22,8000-8010 reason=a seen=5 rule=x",
+                "2026-11-22T08:00:01Z ban 192.0.2.7 rule=manual hits=0 for=60 ports=22,8000-8010 \
+                 reason=a seen=5 rule=x",
                 "1795334401 Ban(Some(Secs(60))) 192.0.2.7  22,8000-8010 a seen=5 rule=x",
             ),
             (
@@ -276,8 +278,8 @@ mod tests {
                 "1795334401 Unban 192.0.2.7   ",
             ),
             (
-                "2026-11-22T08:00:01Z RULE=SSHD | SOURCE=LOG | BAN | ip=192.0.2.7 | bantime=1h | action=ban | \
-                 msg=\"hits=5 ports=all\"",
+                "2026-11-22T08:00:01Z RULE=SSHD | SOURCE=LOG | BAN | ip=192.0.2.7 | bantime=1h | \
+                 action=ban | msg=\"hits=5 ports=all\"",
                 "1795334401 Ban(Some(Secs(3600))) 192.0.2.7 sshd  ",
             ),
             (

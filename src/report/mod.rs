@@ -63,7 +63,7 @@ pub struct NewestBan {
 }
 
 /// What one address was banned for.
-pub struct Source<'a> {
+pub struct BannedSource<'a> {
     /// The address.
     pub addr: &'a str,
     /// How often, and when last.
@@ -195,13 +195,13 @@ impl Totals {
     }
 
     /// Who was banned most often, at most so many.
-    pub fn sources(&mut self, most: usize, each: &mut dyn FnMut(Source<'_>)) {
+    pub fn sources(&mut self, most: usize, each: &mut dyn FnMut(BannedSource<'_>)) {
         let mut all = Tally::default();
         each_addr(self.rules_of.by_name(), &mut |addr, bans, last| all.add(addr, bans, last));
         let (rules, ports) = (self.rules_of.by_name(), self.ports_of.by_name());
         for row in all.by_count().iter().take(most) {
             let (rules, ports) = (parts_of(rules, &row.name, true), parts_of(ports, &row.name, false));
-            each(Source { addr: &row.name, bans: row.count, last: row.last, rules, ports });
+            each(BannedSource { addr: &row.name, bans: row.count, last: row.last, rules, ports });
         }
     }
 }

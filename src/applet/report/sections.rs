@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! The parts of a report: tables, some of which are drawn as charts.
 
-use super::{Fact, ROWS_MAX, Report};
+use super::{Fact, ROWS_MAX, ReportPage};
 use crate::applet::bans::about;
 use crate::applet::columns::{Local, offset};
 use crate::base::clock::{Span, Wall};
@@ -15,7 +15,7 @@ const DAY: u64 = 86_400;
 const BARS: usize = 31;
 
 /// A value in a table.
-pub(super) enum Value {
+pub(super) enum ReportValue {
     Number(u64),
     Time(Wall),
     Text(String),
@@ -26,18 +26,18 @@ pub(super) enum Value {
 /// Parts of a list that people are shown.
 const PARTS: usize = 4;
 
-impl Value {
+impl ReportValue {
     /// For people; a text of somebody else is made safe.
     pub(super) fn shown(&self) -> String {
         match self {
-            Value::Number(number) => number.to_string(),
-            Value::Time(at) => {
+            ReportValue::Number(number) => number.to_string(),
+            ReportValue::Time(at) => {
                 let text = Local(*at).to_string();
                 text.rsplit_once(':').map_or("-", |(minutes, _)| minutes).to_owned()
             }
-            Value::Text(text) | Value::List(text) if text.is_empty() => "-".to_owned(),
-            Value::Text(text) => shown(text),
-            Value::List(text) => match text.match_indices(',').nth(PARTS - 1) {
+            ReportValue::Text(text) | ReportValue::List(text) if text.is_empty() => "-".to_owned(),
+            ReportValue::Text(text) => shown(text),
+            ReportValue::List(text) => match text.match_indices(',').nth(PARTS - 1) {
                 Some((at, _)) => {
                     let (first, rest) = text.split_at_checked(at).unwrap_or((text, ""));
                     format!("{} +{}", shown(first), rest.matches(',').count())
@@ -50,7 +50,7 @@ impl Value {
 
 /// How a table is drawn; of a chart the second column is a number.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum ChartForm {
     /// A bar for each row.
     Bars,
     /// Columns side by side, for what follows one another.
@@ -61,24 +61,24 @@ pub(super) enum Form {
 }
 
 /// A part of the report.
-pub(super) struct Section {
+pub(super) struct ReportSection {
     pub(super) key: &'static str,
     pub(super) title: &'static str,
-    pub(super) form: Form,
+    pub(super) form: ChartForm,
     pub(super) columns: &'static [&'static str],
-    pub(super) rows: Vec<Vec<Value>>,
+    pub(super) rows: Vec<Vec<ReportValue>>,
 }
 
-impl Section {
+impl ReportSection {
     /// Whether there is anything to see.
     pub(super) fn is_worth_it(&self) -> bool {
-        self.rows.iter().any(|row| !matches!(row.get(1), Some(Value::Number(0))))
+        self.rows.iter().any(|row| !matches!(row.get(1), Some(ReportValue::Number(0))))
     }
 
     /// The largest number of its chart, at least 1.
     pub(super) fn most(&self) -> u64 {
         let numbers = self.rows.iter().filter_map(|row| match row.get(1) {
-            Some(Value::Number(number)) => Some(*number),
+            Some(ReportValue::Number(number)) => Some(*number),
             _ => None,
         });
         numbers.max().unwrap_or(0).max(1)
@@ -87,7 +87,7 @@ impl Section {
     /// The names of its columns and its values, for people, and how wide each column is.
     pub(super) fn cells(&self) -> (Vec<Vec<String>>, Vec<usize>) {
         let heads = self.columns.iter().map(|name| name.to_uppercase()).collect();
-        let rows = self.rows.iter().map(|row| row.iter().map(Value::shown).collect());
+        let rows = self.rows.iter().map(|row| row.iter().map(ReportValue::shown).collect());
         let cells: Vec<Vec<String>> = std::iter::once(heads).chain(rows).collect();
         let mut widths = vec![0; self.columns.len()];
         for row in &cells {
@@ -100,7 +100,7 @@ impl Section {
 
     /// Whether a column has numbers.
     pub(super) fn is_number(&self, column: usize) -> bool {
-        self.rows.first().is_some_and(|row| matches!(row.get(column), Some(Value::Number(_))))
+        self.rows.first().is_some_and(|row| matches!(row.get(column), Some(ReportValue::Number(_))))
     }
 }
 
@@ -110,24 +110,30 @@ pub(super) fn sections(
     ports: usize,
     sources: usize,
     facts: &mut Vec<Fact>,
-) -> Vec<Section> {
+) -> Vec<ReportSection> {
     let (bar_days, days) = days(totals);
     facts.push(("bar_days", ("", ""), bar_days));
     let hours = totals.hours.iter().zip(0..);
-    let hours = hours.map(|(bans, hour): (_, u64)| vec![Value::Number(hour), Value::Number(*bans)]).collect();
+    let hours = hours
+        .map(|(bans, hour): (_, u64)| vec![ReportValue::Number(hour), ReportValue::Number(*bans)])
+        .collect();
     let all = totals.bans.max(1);
-    let top = |tally: &mut Tally, most, more: &dyn Fn(&Tallied) -> Value| {
+    let top = |tally: &mut Tally, most, more: &dyn Fn(&Tallied) -> ReportValue| {
         let rows = tally.by_count().iter().take(most);
-        rows.map(|row| vec![Value::Text(row.name.to_string()), Value::Number(row.count), more(row)]).collect()
+        rows.map(|row| {
+            vec![ReportValue::Text(row.name.to_string()), ReportValue::Number(row.count), more(row)]
+        })
+        .collect()
     };
-    let rules = top(&mut totals.rules, ROWS_MAX, &|row| Value::Text(format!("{}%", row.count * 100 / all)));
-    let port_rows = top(&mut totals.ports, ports, &|row| Value::Text(service(&row.name).to_owned()));
-    let networks = top(&mut totals.networks(), sources, &|row| Value::Number(row.parts));
+    let rules =
+        top(&mut totals.rules, ROWS_MAX, &|row| ReportValue::Text(format!("{}%", row.count * 100 / all)));
+    let port_rows = top(&mut totals.ports, ports, &|row| ReportValue::Text(service(&row.name).to_owned()));
+    let networks = top(&mut totals.networks(), sources, &|row| ReportValue::Number(row.parts));
     let mut rows = Vec::new();
     totals.sources(sources, &mut |source| {
-        let addr = Value::Text(source.addr.to_owned());
-        let (bans, last) = (Value::Number(source.bans), Value::Time(source.last));
-        rows.push(vec![addr, bans, last, Value::List(source.rules), Value::List(source.ports)]);
+        let addr = ReportValue::Text(source.addr.to_owned());
+        let (bans, last) = (ReportValue::Number(source.bans), ReportValue::Time(source.last));
+        rows.push(vec![addr, bans, last, ReportValue::List(source.rules), ReportValue::List(source.ports)]);
     });
     let newest = totals.newest.drain(..).map(|ban| {
         let time = match ban.time {
@@ -135,28 +141,28 @@ pub(super) fn sections(
             Some(Span::Permanent) => "permanent".to_owned(),
             None => String::new(),
         };
-        let texts = [ban.addr, ban.rule, time, ban.ports, ban.line].map(Value::Text);
-        std::iter::once(Value::Time(ban.at)).chain(texts).collect()
+        let texts = [ban.addr, ban.rule, time, ban.ports, ban.line].map(ReportValue::Text);
+        std::iter::once(ReportValue::Time(ban.at)).chain(texts).collect()
     });
     let newest = newest.collect();
-    let section = |key, title, form, columns, rows| Section { key, title, form, columns, rows };
+    let section = |key, title, form, columns, rows| ReportSection { key, title, form, columns, rows };
     vec![
-        section("days", "By day", Form::Days, &["day", "bans"], days),
-        section("hours", "By hour of the day", Form::Hours, &["hour", "bans"], hours),
-        section("rules", "By rule", Form::Bars, &["rule", "bans", "share"], rules),
-        section("networks", "By network", Form::Bars, &["network", "bans", "addresses"], networks),
-        section("ports", "By port", Form::Bars, &["port", "bans", "service"], port_rows),
+        section("days", "By day", ChartForm::Days, &["day", "bans"], days),
+        section("hours", "By hour of the day", ChartForm::Hours, &["hour", "bans"], hours),
+        section("rules", "By rule", ChartForm::Bars, &["rule", "bans", "share"], rules),
+        section("networks", "By network", ChartForm::Bars, &["network", "bans", "addresses"], networks),
+        section("ports", "By port", ChartForm::Bars, &["port", "bans", "service"], port_rows),
         section(
             "sources",
             "Repeat offenders",
-            Form::Plain,
+            ChartForm::Plain,
             &["address", "bans", "last", "rules", "ports"],
             rows,
         ),
         section(
             "newest",
             "Last bans",
-            Form::Plain,
+            ChartForm::Plain,
             &["time", "address", "rule", "for", "ports", "line"],
             newest,
         ),
@@ -164,7 +170,7 @@ pub(super) fn sections(
 }
 
 /// The bars of the days, the oldest first, and how many days each is.
-fn days(totals: &mut Totals) -> (u64, Vec<Vec<Value>>) {
+fn days(totals: &mut Totals) -> (u64, Vec<Vec<ReportValue>>) {
     let today = |at: Wall| at.0.saturating_add_signed(offset(at).into()) / DAY;
     let last = today(totals.to);
     let asked = usize::try_from(last.saturating_sub(today(totals.from))).unwrap_or(usize::MAX);
@@ -173,12 +179,12 @@ fn days(totals: &mut Totals) -> (u64, Vec<Vec<Value>>) {
     let count = if totals.from == Wall(0) { found } else { asked.min(totals.days.len() - 1) } + 1;
     let width = count.div_ceil(BARS);
     let bins = totals.days.get(..count).unwrap_or_default().chunks(width).enumerate();
-    let mut rows: Vec<Vec<Value>> = bins
+    let mut rows: Vec<Vec<ReportValue>> = bins
         .map(|(at, bans)| {
             let first = last.saturating_sub((at * width + bans.len() - 1) as u64);
             let (year, month, day) = utc::date(first);
-            let day = Value::Text(format!("{year:04}-{month:02}-{day:02}"));
-            vec![day, Value::Number(bans.iter().sum())]
+            let day = ReportValue::Text(format!("{year:04}-{month:02}-{day:02}"));
+            vec![day, ReportValue::Number(bans.iter().sum())]
         })
         .collect();
     rows.reverse();
@@ -217,7 +223,7 @@ fn service(port: &str) -> &'static str {
     KNOWN.iter().find(|(number, _)| *number == port).map_or("", |(_, name)| name)
 }
 
-pub(super) fn json(report: &Report) -> String {
+pub(super) fn json(report: &ReportPage) -> String {
     let mut object = Object::new().number("from", report.from.0).number("to", report.to.0);
     for (key, _, value) in &report.facts {
         object = object.number(key, *value);
@@ -226,9 +232,9 @@ pub(super) fn json(report: &Report) -> String {
         let rows = section.rows.iter().map(|row| {
             let pairs = section.columns.iter().zip(row);
             let object = pairs.fold(Object::new(), |object, (key, value)| match value {
-                Value::Number(number) => object.number(key, *number),
-                Value::Time(at) => object.number(key, at.0),
-                Value::Text(text) | Value::List(text) => {
+                ReportValue::Number(number) => object.number(key, *number),
+                ReportValue::Time(at) => object.number(key, at.0),
+                ReportValue::Text(text) | ReportValue::List(text) => {
                     object.text(key, Some(&**text).filter(|text| !text.is_empty()))
                 }
             });

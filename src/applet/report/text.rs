@@ -1,8 +1,8 @@
 #![forbid(unsafe_code)]
 //! The report for a terminal, or for whatever reads text.
 
-use super::sections::{Form, Section, Value};
-use super::{Report, told};
+use super::sections::{ChartForm, ReportSection, ReportValue};
+use super::{ReportPage, told};
 use crate::applet::columns::{self, Local};
 use std::io::{self, Write};
 
@@ -13,7 +13,7 @@ const BAR_MAX: usize = 60;
 /// Bars and columns, the highest last.
 const STEPS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-pub(super) fn show(report: &Report, width: usize, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn show(report: &ReportPage, width: usize, out: &mut dyn Write) -> io::Result<()> {
     columns::line(out, &format!("From {} to {}", Local(report.from), Local(report.to)), width)?;
     for (number, what) in report.facts.iter().filter_map(told) {
         columns::line(out, &format!("{number:>11} {what}"), width)?;
@@ -24,7 +24,7 @@ pub(super) fn show(report: &Report, width: usize, out: &mut dyn Write) -> io::Re
     for section in report.sections.iter().filter(|section| section.is_worth_it()) {
         writeln!(out, "\n{}", section.title)?;
         match section.form {
-            Form::Hours => hours(section, out)?,
+            ChartForm::Hours => hours(section, out)?,
             _ => table(section, width, out)?,
         }
     }
@@ -32,11 +32,11 @@ pub(super) fn show(report: &Report, width: usize, out: &mut dyn Write) -> io::Re
 }
 
 /// Twenty-four columns of two characters each.
-fn hours(section: &Section, out: &mut dyn Write) -> io::Result<()> {
+fn hours(section: &ReportSection, out: &mut dyn Write) -> io::Result<()> {
     let most = section.most();
     let mut text = String::from("  ");
     for row in &section.rows {
-        let (Some(Value::Number(bans)), steps) = (row.get(1), STEPS.len() as u64) else { continue };
+        let (Some(ReportValue::Number(bans)), steps) = (row.get(1), STEPS.len() as u64) else { continue };
         let step = usize::try_from((bans * steps).div_ceil(most)).unwrap_or(0).checked_sub(1);
         let step = step.and_then(|step| STEPS.get(step)).unwrap_or(&' ');
         text.extend([*step, *step]);
@@ -46,17 +46,19 @@ fn hours(section: &Section, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Each row of a table and, of a chart, its bar.
-fn table(section: &Section, width: usize, out: &mut dyn Write) -> io::Result<()> {
+fn table(section: &ReportSection, width: usize, out: &mut dyn Write) -> io::Result<()> {
     let (cells, widths) = section.cells();
     let most = section.most();
     let taken: usize = widths.iter().map(|width| width + 2).sum();
     let room = if width == usize::MAX { USUAL } else { width }.saturating_sub(taken + 2);
-    let room = if section.form == Form::Plain { 0 } else { room.min(BAR_MAX) as u64 };
+    let room = if section.form == ChartForm::Plain { 0 } else { room.min(BAR_MAX) as u64 };
     let values = std::iter::once(None).chain(section.rows.iter().map(|row| row.get(1)));
     for (value, cells) in values.zip(&cells) {
         // In halves, and something of everything.
         let halves = match value {
-            Some(Value::Number(count)) if room > 0 => (count * room * 2 / most).max(u64::from(*count > 0)),
+            Some(ReportValue::Number(count)) if room > 0 => {
+                (count * room * 2 / most).max(u64::from(*count > 0))
+            }
             _ => 0,
         };
         let mut text = String::new();
