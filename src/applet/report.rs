@@ -10,7 +10,7 @@ use super::args::{STDIN, parse};
 use super::columns::{self, Local, offset};
 use super::context::{daemon_of, journal_to_read, settings};
 use super::output::{Output, OutputError, failed};
-use crate::ban::{BanEntry, SCANS};
+use crate::ban::{BanEntry, SCANS, TOUCHED};
 use crate::base::clock::{Span, Wall};
 use crate::base::count::count as counted;
 use crate::base::line::shown;
@@ -35,8 +35,8 @@ use std::path::Path;
 #[argh(
     help_triggers("-h", "--help"),
     note = "From the history in the ban journal and, where that does not reach back, from the ban log, \
-        rotated and compressed\nones too. Port scans and floods are in the ban log alone \
-        (ban_log_enabled=true). With --scope and without --since\nthe whole scope is counted.",
+        rotated and compressed\nones too. With --scope and without --since the whole scope is \
+        counted.",
     example = "mef report\n  mef report --since 30d --html /var/www/report.html\n  \
         mef report --scope boot --json"
 )]
@@ -184,27 +184,19 @@ fn count(
     }
     let path = Path::new(args.log.as_deref().unwrap_or(&settings.ban_log_path));
     if !path.exists() && args.log.is_none() {
-        if settings.scan.enabled || settings.flood.enabled {
-            notes.push("Port scans and floods are not counted: ban_log_enabled=true keeps them.".to_owned());
-        }
         if begin.get() > from && begin.get() < to && !settings.ban_log_enabled {
             notes.push(format!("The ban journal has what happened since {}.", Local(begin.get())));
         }
         return Ok(());
     }
     let mut each = |event: &PastEvent<'_>| {
-        // Only the log has what bare packets did.
-        if event.at < begin.get() || matches!(event.kind, PastKind::Throttled) || is_of_packets(event.rule) {
+        if event.at < begin.get() {
             totals.add(event, &offset);
         }
     };
     let mut note = |text: &str| notes.push(text.to_owned());
     let read = banlog::read(path, (from, to, offset(to)), &mut each, &mut note);
     read.map_err(|e| failed(format!("{}: {e}", path.to_string_lossy())))
-}
-
-fn is_of_packets(rule: &str) -> bool {
-    rule == SCANS || rule == crate::ban::FLOODS
 }
 
 /// An event of the journal, unless it only makes a ban longer.
@@ -219,12 +211,10 @@ fn past<'a>(event: &JournalEvent<'a>) -> Option<PastEvent<'a>> {
                 .map_or(Span::Permanent, |until| Span::Secs(until.0.saturating_sub(entry.since.0)));
             let line = if event.line.is_empty() { entry.reason } else { event.line };
             let kind = PastKind::Ban(Some(time));
-            PastEvent {
-                rule: entry.rule,
-                ports: entry.scope,
-                line,
-                ..of(kind, Some(Range::from(entry.addr)))
-            }
+            // Of a scan the ports that were touched.
+            let touched = line.strip_prefix(TOUCHED).and_then(|ports| ports.split(" and ").next());
+            let ports = touched.filter(|_| entry.rule == SCANS).unwrap_or(entry.scope);
+            PastEvent { rule: entry.rule, ports, line, ..of(kind, Some(Range::from(entry.addr))) }
         }
         JournalRecord::Unban(net) => of(PastKind::Unban, Some(Range::from(net))),
         _ => of(PastKind::Unban, None),

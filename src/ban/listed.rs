@@ -27,6 +27,8 @@ pub struct BanEntry<'a> {
 
 /// The rule of bans that the kernel makes for port scans.
 pub const SCANS: &str = "portscan";
+/// What the history says of a scan before its ports.
+pub const TOUCHED: &str = "touched closed ports ";
 /// The rule of bans of those who flood again and again.
 pub const FLOODS: &str = "flood";
 /// What is shown for the rule of a ban by hand, which has none.

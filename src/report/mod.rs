@@ -157,7 +157,7 @@ impl Totals {
         self.rules.add(rule, 1, at);
         self.rules_of.add(&pair(&addr, rule), 1, at);
         for port in event.ports.split('/').next().unwrap_or_default().split(',') {
-            let port = if port.is_empty() { "all" } else { port };
+            let port = if port.is_empty() { "all" } else { port.trim() };
             self.ports.add(port, 1, at);
             self.ports_of.add(&pair(&addr, port), 1, at);
         }

@@ -1,5 +1,5 @@
-//! `mef report`: what it counts, from where, and how it looks: on terminals of three widths, as JSON, and in a
-//! real browser.
+//! `mef report`: what it counts, from where, and how it looks: on terminals of three widths, as JSON, and
+//! in a real browser.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use crate::common;
@@ -114,9 +114,9 @@ fn the_ban_log_tells_what_the_journal_does_not_rotated_and_packed() {
     let config = net.path("mef.conf").display().to_string();
     net.mef(&["ban", "192.0.2.1", "--config", &config]).ok();
     let now = seconds();
-    // What the journal has is counted once; what bare packets did is in the log alone.
+    // What the journal has is counted once.
     let mut newest = line(now, "192.0.2.1", "manual", "ports=all");
-    newest += &line(now, "203.0.113.9", "portscan", "ports=all seen=23,3389");
+    newest += &line(now - 3600, "203.0.113.9", "portscan", "ports=all seen=23,3389");
     newest += &line(now - DAY, "192.0.2.2", "sshd", "ports=22");
     newest += &line(now - 9 * DAY, "192.0.2.2", "sshd", "ports=22");
     newest += "what is this?\n";
@@ -208,7 +208,8 @@ fn sample() -> (String, Vec<(String, String)>) {
                 &format!("ports=22,{}", 1000 + n),
             );
         }
-        let reason = "ports=all reason=Failed password for <b>invalid user</b> \u{202e}admin from 2001:db8:1:2::9 port 4711";
+        let reason = "ports=all reason=Failed password for <b>invalid user</b> \u{202e}admin from \
+             2001:db8:1:2::9 port 4711";
         log += &line((today - back) * DAY + 7, "2001:db8:1:2::/64", "dovecot", reason);
     }
     let days = (0..8).map(|n| (stamp((today - n) * DAY)[..10].to_owned(), format!("day -{n}    ")));
@@ -270,10 +271,11 @@ fn golden_texts() {
 const PROBE: &str = r"<script>
 const cut = [];
 for (const e of document.querySelectorAll('body, body *'))
-    if (e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0) cut.push(e.tagName + e.scrollWidth + '>' + e.clientWidth);
+    if (e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0) cut.push(e.tagName + e.scrollWidth);
 for (const t of document.querySelectorAll('svg text')) {
     const b = t.getBBox(), v = t.ownerSVGElement.viewBox.baseVal;
-    if (b.x < -1 || b.y < -1 || b.x + b.width > v.width + 1 || b.y + b.height > v.height + 1) cut.push(t.textContent);
+    if (b.x < -1 || b.y < -1 || b.x + b.width > v.width + 1 || b.y + b.height > v.height + 1)
+        cut.push(t.textContent);
 }
 const s = document.querySelectorAll('svg').length, r = document.querySelectorAll('td').length;
 document.title = 'seen ' + s + ' ' + r + ' cut ' + cut.join(' ') + ' end';

@@ -3,7 +3,7 @@
 
 use super::report;
 use super::{Counted, Judge};
-use crate::ban::{Ban, FloodLimit, Scanner};
+use crate::ban::{Ban, FloodLimit, Scanner, TOUCHED};
 use crate::base::clock::{Now, Span};
 use crate::base::range::Range;
 use crate::daemon::decide::Decision;
@@ -98,7 +98,7 @@ impl Judge {
         self.events.banned(now.wall, &BanEvent { seen: &scanner.ports, ..BanEvent::of(&ban) });
         let mut touched = String::new();
         for (at, port) in scanner.ports.iter().take(SHOWN_PORTS).enumerate() {
-            let _ = write!(touched, "{}{port}", if at == 0 { "touched closed ports " } else { ", " });
+            let _ = write!(touched, "{}{port}", if at == 0 { TOUCHED } else { ", " });
         }
         if scanner.ports.len() > SHOWN_PORTS {
             let _ = write!(touched, " and {} more", scanner.ports.len() - SHOWN_PORTS);
