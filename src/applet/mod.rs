@@ -160,8 +160,8 @@ fn find(name: &str) -> Option<&'static Applet> {
 
 /// The commands that have to do with a word which is none.
 fn about(word: &str) -> Result<(), OutputError> {
-    let word = word.to_lowercase();
-    let has = |applet: &&Applet| [applet.name, applet.about].join(" ").to_lowercase().contains(&word);
+    let word = word.to_ascii_lowercase();
+    let has = |applet: &&Applet| [applet.name, applet.about].join(" ").to_ascii_lowercase().contains(&word);
     let text: String = APPLETS.iter().filter(has).map(line).collect();
     if text.is_empty() { Err(OutputError::Usage(unknown(&word))) } else { Err(OutputError::Help(text)) }
 }

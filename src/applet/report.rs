@@ -48,11 +48,11 @@ struct ReportArgs {
     #[argh(option, arg_name = "boot|daemon|lifetime")]
     scope: Option<String>,
     /// how many ports to show (10)
-    #[argh(option, arg_name = "number", default = "TOP")]
-    top_ports: usize,
+    #[argh(option, arg_name = "number")]
+    top_ports: Option<String>,
     /// how many addresses and networks to show (10)
-    #[argh(option, arg_name = "number", default = "TOP")]
-    top_sources: usize,
+    #[argh(option, arg_name = "number")]
+    top_sources: Option<String>,
     /// one JSON object
     #[argh(switch)]
     json: bool,
@@ -67,9 +67,9 @@ struct ReportArgs {
     config: Option<String>,
 }
 
-const TOP: usize = 10;
+const TOP: u16 = 10;
 /// Rows of a table at most.
-const ROWS_MAX: usize = 1000;
+const ROWS_MAX: u16 = 1000;
 /// Seconds of the default.
 const WEEK: u64 = 7 * 86_400;
 
@@ -96,17 +96,15 @@ struct ReportPage {
 
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let args: ReportArgs = parse("report", args)?;
-    let [ports, sources] = [args.top_ports, args.top_sources];
-    if ![ports, sources].iter().all(|n| (1..=ROWS_MAX).contains(n)) {
-        return Err(OutputError::Usage(format!("--top-ports and --top-sources: expected 1 to {ROWS_MAX}")));
-    }
+    let [ports, sources] = [&args.top_ports, &args.top_sources].map(|text| most(text.as_deref()));
+    let (ports, sources) = (ports?, sources?);
     if args.json && args.html.is_some() {
         return Err(OutputError::Usage("--json and --html exclude each other".into()));
     }
     let settings = settings(args.config.as_deref(), output);
     let now = clock::wall();
     let from = begin(&args, now, &settings, output)?;
-    let mut totals = Totals::new(from, now, TOP);
+    let mut totals = Totals::new(from, now, TOP.into());
     let mut notes = Vec::new();
     count(&args, &settings, &mut totals, &mut notes, output)?;
     let mut facts = facts(&mut totals, &mut notes);
@@ -123,6 +121,15 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
         None => text::show(&report, columns::width(), output.out)?,
     }
     output.end()
+}
+
+/// How many rows were asked for.
+fn most(text: Option<&str>) -> Result<usize, OutputError> {
+    let number = text.map_or(Some(TOP), |text| text.parse::<u16>().ok());
+    number
+        .filter(|n| (1..=ROWS_MAX).contains(n))
+        .map(usize::from)
+        .ok_or_else(|| OutputError::Usage(format!("--top-ports and --top-sources: expected 1 to {ROWS_MAX}")))
 }
 
 /// When the time begins that is counted.

@@ -86,7 +86,7 @@ impl ReportSection {
 
     /// The names of its columns and its values, for people, and how wide each column is.
     pub(super) fn cells(&self) -> (Vec<Vec<String>>, Vec<usize>) {
-        let heads = self.columns.iter().map(|name| name.to_uppercase()).collect();
+        let heads = self.columns.iter().map(|name| name.to_ascii_uppercase()).collect();
         let rows = self.rows.iter().map(|row| row.iter().map(ReportValue::shown).collect());
         let cells: Vec<Vec<String>> = std::iter::once(heads).chain(rows).collect();
         let mut widths = vec![0; self.columns.len()];
@@ -125,8 +125,9 @@ pub(super) fn sections(
         })
         .collect()
     };
-    let rules =
-        top(&mut totals.rules, ROWS_MAX, &|row| ReportValue::Text(format!("{}%", row.count * 100 / all)));
+    let rules = top(&mut totals.rules, ROWS_MAX.into(), &|row| {
+        ReportValue::Text(format!("{}%", row.count * 100 / all))
+    });
     let port_rows = top(&mut totals.ports, ports, &|row| ReportValue::Text(service(&row.name).to_owned()));
     let networks = top(&mut totals.networks(), sources, &|row| ReportValue::Number(row.parts));
     let mut rows = Vec::new();
