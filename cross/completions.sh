@@ -7,7 +7,7 @@ to=${2:?usage: completions.sh MEF DIRECTORY}
 
 # What is offered for a value, by its kind.
 choices="init auto systemd openrc runit s6 procd sysvinit busybox none;"
-choices+="family inet ip ip6 arp bridge netdev;time 10m 1h 1d 7d 30d"
+choices+="family inet ip ip6 arp bridge netdev;scope boot daemon lifetime;time 10m 1h 1d 7d 30d"
 # For awk: makes of it the array `offered`.
 readonly known='
     BEGIN {

@@ -3,14 +3,18 @@
 
 use super::args::{STDIN, parse};
 use super::output::{Output, OutputError};
+use crate::base::count::count;
 use crate::rulefile::{DEFAULT_PATH, read_file, replace};
-use crate::ruleset::canonical;
+use crate::ruleset::{canonical, canonical_v1};
 use crate::sys::capability;
 use argh::FromArgs;
 
 /// Show a rule set in canonical form: every key, always in the same order. Comments and blank lines stay.
 #[derive(FromArgs)]
-#[argh(help_triggers("-h", "--help"), example = "mef fmt\n  mef fmt --write /etc/mef/mef.rules")]
+#[argh(
+    help_triggers("-h", "--help"),
+    example = "mef fmt\n  mef fmt --write /etc/mef/mef.rules\n  mef fmt --v1 old.rules"
+)]
 struct FmtArgs {
     /// the rule set (default /etc/mef/mef.rules); - is standard input
     #[argh(positional, arg_name = "FILE")]
@@ -18,6 +22,9 @@ struct FmtArgs {
     /// write it back into the file
     #[argh(switch)]
     write: bool,
+    /// without keys that MEF does not know, so that it can still read the file
+    #[argh(switch)]
+    v1: bool,
 }
 
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
@@ -31,7 +38,10 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     if !args.write {
         capability::give_up_all_but(&[]);
     }
-    let text = match canonical(&bytes) {
+    let (mut first, mut lines) = (None, 0u32);
+    let mut beyond = |line| (first, lines) = (first.or(Some(line)), lines + 1);
+    let text = if args.v1 { canonical_v1(&bytes, &mut beyond) } else { canonical(&bytes) };
+    let text = match text {
         Ok(text) => text,
         Err(problems) => {
             let text = String::from_utf8_lossy(&bytes);
@@ -41,6 +51,10 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
             return Err(OutputError::Told);
         }
     };
+    if let Some(first) = first {
+        let count = count(lines, "line");
+        output.note(&format_args!("{path}:{first}: {count} with words that MEF does not know"));
+    }
     if !args.write {
         output.out.write_all(text.as_bytes())?;
     } else if text.as_bytes() != bytes {

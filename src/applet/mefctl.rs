@@ -81,9 +81,9 @@ fn rules(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
                 Some(_) if words.has("--write") => {
                     Err(OutputError::Usage("--write and --out exclude each other".into()))
                 }
-                Some(to) => words::into_file(to, output, |output| fmt::run(&[file], output)),
-                None if words.has("--write") => fmt::run(&["--write", file], output),
-                None => fmt::run(&[file], output),
+                Some(to) => words::into_file(to, output, |output| fmt::run(&["--v1", file], output)),
+                None if words.has("--write") => fmt::run(&["--v1", "--write", file], output),
+                None => fmt::run(&["--v1", file], output),
             }
         }
         "clear" => clear(&GivenWords::read(rest, &["--all", "--force"], &[])?, output),

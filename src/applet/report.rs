@@ -44,8 +44,8 @@ struct ReportArgs {
     /// only the last 12h, 7d (the default), or today
     #[argh(option, arg_name = "time")]
     since: Option<String>,
-    /// since boot, since the start of the daemon, or over its lifetime
-    #[argh(option, arg_name = "boot|daemon|lifetime")]
+    /// boot, daemon (since it was started) or lifetime (everything)
+    #[argh(option, arg_name = "scope")]
     scope: Option<String>,
     /// how many ports to show (10)
     #[argh(option, arg_name = "number")]

@@ -638,6 +638,19 @@ fn no_family_left(set: &RuleSet, rule: &RuleStatement) -> bool {
 /// # Errors
 /// All problems of the text.
 pub fn canonical(bytes: &[u8]) -> Result<String, Vec<Problem>> {
+    formatted(bytes, None)
+}
+
+/// Likewise, without keys that the existing product does not know where nothing stands in them; `beyond` is
+/// given the numbers of the lines that it cannot read.
+///
+/// # Errors
+/// All problems of the text.
+pub fn canonical_v1(bytes: &[u8], beyond: &mut dyn FnMut(u32)) -> Result<String, Vec<Problem>> {
+    formatted(bytes, Some(beyond))
+}
+
+fn formatted(bytes: &[u8], mut beyond: Option<&mut dyn FnMut(u32)>) -> Result<String, Vec<Problem>> {
     let mut problems = Vec::new();
     let text = decode(bytes, &mut problems).unwrap_or("");
     let mut out = String::with_capacity(text.len() * 2);
@@ -648,7 +661,11 @@ pub fn canonical(bytes: &[u8]) -> Result<String, Vec<Problem>> {
             names.add(name, value);
         }
         if let Some(statement) = statement {
-            out.push_str(&as_written(line, statement.to_string()));
+            let printed = if beyond.is_some() { format!("{statement:#}") } else { statement.to_string() };
+            if let Some(beyond) = beyond.as_mut().filter(|_| !print::is_v1(&printed)) {
+                beyond(number);
+            }
+            out.push_str(&as_written(line, printed));
             out.push_str(if comment.is_empty() { "" } else { " " });
         }
         out.push_str(comment.trim_ascii_end());

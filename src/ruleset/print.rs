@@ -5,6 +5,7 @@
 use super::ast::{
     Action, Address, InterfaceList, NatTarget, Port, RuleStatement, SetElements, SetStatement, Statement, not,
 };
+use super::lex::{StatementLine, cut};
 use super::parse::family_word;
 use super::words::{ACTIONS, DIRECTIONS, KINDS, NAT_DIRECTIONS, PROTOCOLS, STATES, UNITS};
 use crate::plan::{Direction, Rate};
@@ -38,6 +39,28 @@ impl Display for Statement {
         }
     }
 }
+
+/// Whether the existing product can read a printed statement.
+pub(super) fn is_v1(text: &str) -> bool {
+    let mut line = StatementLine::default();
+    let is_cut = cut(text, &mut line).is_ok();
+    let addresses = |raw: &str| raw.bytes().all(|b| b.is_ascii_hexdigit() || b".:/,".contains(&b));
+    is_cut
+        && matches!(line.word, "policy" | "rule" | "set")
+        && line.pairs.iter().all(|pair| match (pair.key, pair.raw) {
+            ("dir", dir) => DIRECTIONS.contains(&dir),
+            ("action", action) => matches!(action, "accept" | "drop" | "reject"),
+            ("proto", proto) => matches!(proto, "all" | "tcp" | "udp" | "icmp" | "icmp6"),
+            ("src" | "dst", raw) => raw == "any" || raw.starts_with('@') || addresses(raw),
+            ("sport" | "dport", raw) => !raw.starts_with('!'),
+            ("iif" | "oif", raw) => raw != "*" && !raw.trim_start_matches('!').starts_with('@'),
+            ("type", kind) => kind != "iface",
+            (key, _) => V1_KEYS.contains(&key),
+        })
+}
+
+/// Keys of it whose values are as here.
+const V1_KEYS: [&str; 7] = ["name", "elements", "family", "log", "ratelimit", "ct", "comment"];
 
 /// The word for a direction.
 pub(super) fn direction(dir: Direction) -> &'static str {
@@ -117,8 +140,11 @@ fn rule(f: &mut Formatter<'_>, r: &RuleStatement) -> Result {
     }
     f.write_str(" ratelimit=")?;
     rate(f, r.ratelimit)?;
-    f.write_str(" limit=")?;
-    rate(f, r.limit.map(|l| l.rate))?;
+    // The existing product does not know this key.
+    if r.limit.is_some() || !f.alternate() {
+        f.write_str(" limit=")?;
+        rate(f, r.limit.map(|l| l.rate))?;
+    }
     if r.limit.is_some_and(|l| l.per_source) {
         f.write_str("/src")?;
     }

@@ -125,6 +125,39 @@ fn rules_are_validated_and_formatted_without_being_applied() {
     let out = mefctl(&net, &format!("rules fmt --out {} {}", to.display(), bad.display()));
     assert_eq!((out.status, fs::read_to_string(&to).unwrap()), (1, before));
     assert_eq!(net.cmd("nft", &["list", "tables"]).ok(), "");
+    // What the existing product could read, it still can: every key is one of its manual.
+    let known = "dir family action log ratelimit proto iif oif src dst sport dport ct comment";
+    let keys: Vec<&str> =
+        canonical.split_whitespace().filter_map(|pair| pair.split_once('=')).map(|p| p.0).collect();
+    assert!(keys.iter().all(|key| known.split(' ').any(|k| k == *key)) && keys.len() == 14, "{canonical}");
+    assert!(net.mef(&["fmt"]).ok().contains(" limit=any"), "ours has every key");
+    for (line, is_known) in [
+        ("rule dir=fwd proto=udp iif=!lo,!docker0 src=@a,10.0.0.0/8,2001:db8::1 sport=1-5 action=drop", true),
+        ("set name=a family=any type=addr elements=192.0.2.1", true),
+        ("policy dir=in action=drop # comment", true),
+        ("rule dir=in proto=all log=\"prefix:a limit=any\" comment=\" limit=any\" action=drop", true),
+        ("rule dir=in proto=tcp dport=22 limit=5/m action=accept", false),
+        ("rule dir=in proto=tcp,udp dport=22 action=accept", false),
+        ("rule dir=in proto=all src=!10.0.0.0/8 action=accept", false),
+        ("rule dir=in proto=all src=10.0.0.1-10.0.0.9 action=accept", false),
+        ("rule dir=in proto=all action=log log=prefix:x", false),
+        ("rule dir=in proto=tcp dport=22 conns=5/src action=drop", false),
+        ("let a=eth1", false),
+        ("group name=web", false),
+        ("nat dir=src proto=all oif=eth0 action=masquerade", false),
+    ] {
+        let set =
+            if line.contains("@a") { "set name=a family=any type=addr elements=192.0.2.1\n" } else { "" };
+        let file = net.write("one.rules", &format!("{set}{line}\n"));
+        let out = mefctl(&net, &format!("rules fmt {}", file.display()));
+        assert_eq!(out.status, 0, "{line}: {out:?}");
+        assert_eq!(out.stderr.contains("MEF does not know"), !is_known, "{line}: {out:?}");
+        assert_eq!(out.stdout.contains("prefix:a limit=any"), line.contains("prefix:a limit=any"));
+        assert!(
+            !is_known
+                || !out.stdout.replace("a limit=any", "").replace("\" limit=any", "").contains("limit=any")
+        );
+    }
 }
 
 #[test]

@@ -20,6 +20,8 @@ complete -c mef -n '__fish_is_first_arg' -a why -d 'say what becomes of an addre
 complete -c mef -n '__fish_seen_subcommand_from help' -a why
 complete -c mef -n '__fish_is_first_arg' -a history -d 'list the bans and unbans of the past'
 complete -c mef -n '__fish_seen_subcommand_from help' -a history
+complete -c mef -n '__fish_is_first_arg' -a report -d 'count the bans of the past: by day, rule, network and address'
+complete -c mef -n '__fish_seen_subcommand_from help' -a report
 complete -c mef -n '__fish_is_first_arg' -a allow -d 'put addresses on the allow list'
 complete -c mef -n '__fish_seen_subcommand_from help' -a allow
 complete -c mef -n '__fish_is_first_arg' -a disallow -d 'take addresses off the allow list'
@@ -97,6 +99,15 @@ complete -c mef -n '__fish_seen_subcommand_from history' -l json -d 'one JSON ob
 complete -c mef -n '__fish_seen_subcommand_from history' -l csv -d 'comma-separated values, with a first line of names'
 complete -c mef -n '__fish_seen_subcommand_from history' -l config -r -F -d 'path to mef.conf'
 complete -c mef -n '__fish_seen_subcommand_from history' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from report' -l since -x -a '10m 1h 1d 7d 30d' -d 'only the last 12h, 7d (the default), or today'
+complete -c mef -n '__fish_seen_subcommand_from report' -l scope -x -a 'boot daemon lifetime' -d 'boot, daemon (since it was started) or lifetime (everything)'
+complete -c mef -n '__fish_seen_subcommand_from report' -l top-ports -x -d 'how many ports to show (10)'
+complete -c mef -n '__fish_seen_subcommand_from report' -l top-sources -x -d 'how many addresses and networks to show (10)'
+complete -c mef -n '__fish_seen_subcommand_from report' -l json -d 'one JSON object'
+complete -c mef -n '__fish_seen_subcommand_from report' -l html -r -F -d 'write one page that needs nothing else; - is standard output'
+complete -c mef -n '__fish_seen_subcommand_from report' -l log -r -F -d 'read this ban log, and those rotated from it, alone'
+complete -c mef -n '__fish_seen_subcommand_from report' -l config -r -F -d 'path to mef.conf'
+complete -c mef -n '__fish_seen_subcommand_from report' -l help -d 'display usage information'
 complete -c mef -n '__fish_seen_subcommand_from allow' -l for -x -a '10m 1h 1d 7d 30d' -d 'only for allow: how long: 90s, 10m, 1h, 7d (default: for good)'
 complete -c mef -n '__fish_seen_subcommand_from allow' -l force -d 'only for deny: also protected or allowed addresses, and large networks'
 complete -c mef -n '__fish_seen_subcommand_from allow' -l json -d 'one JSON object per line'
@@ -168,6 +179,7 @@ complete -c mef -n '__fish_seen_subcommand_from check' -l config -r -F -d 'path 
 complete -c mef -n '__fish_seen_subcommand_from check' -l help -d 'display usage information'
 complete -c mef -n '__fish_seen_subcommand_from fmt' -F
 complete -c mef -n '__fish_seen_subcommand_from fmt' -l write -d 'write it back into the file'
+complete -c mef -n '__fish_seen_subcommand_from fmt' -l v1 -d '1              without keys that MEF does not know, so that it can still read the file'
 complete -c mef -n '__fish_seen_subcommand_from fmt' -l help -d 'display usage information'
 complete -c mef -n '__fish_seen_subcommand_from diff' -F
 complete -c mef -n '__fish_seen_subcommand_from diff' -l help -d 'display usage information'
