@@ -28,7 +28,7 @@ facts() {
             NR == 1 {
                 if (match($0, /\[--\] \[<[A-Za-z ]+/))
                     print command "\toperand\t\t" substr($0, RSTART + 7, RLENGTH - 7)
-                while (match($0, /\[--[a-z-]+ <[^>]*>/)) {
+                while (match($0, /\[--[a-z0-9-]+ <[^>]*>/)) {
                     split(substr($0, RSTART + 1, RLENGTH - 2), pair, " <")
                     takes[pair[1]] = pair[1] ~ /^--(rule|init)$/ ? substr(pair[1], 3) : pair[2]
                     $0 = substr($0, RSTART + RLENGTH)
@@ -39,7 +39,7 @@ facts() {
             /^  -/ {
                 show()
                 option = $1 == "-h," ? $2 : $1
-                sub(/^  (-h, )?--[a-z-]+ */, "")
+                sub(/^  (-h, )?--[a-z0-9-]+ */, "")
                 text = $0
                 next
             }

@@ -13,7 +13,7 @@ use argh::FromArgs;
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    example = "mef fmt\n  mef fmt --write /etc/mef/mef.rules\n  mef fmt --v1 old.rules"
+    example = "mef fmt\n  mef fmt --write /etc/mef/mef.rules\n  mef fmt --v1"
 )]
 struct FmtArgs {
     /// the rule set (default /etc/mef/mef.rules); - is standard input

@@ -641,6 +641,8 @@ fn interfaces(text: &str) -> Checked<InterfaceList> {
     }
     let mut names = Vec::with_capacity(value::count(list));
     value::items(list, &mut |item, at| {
+        // Each may have its own mark.
+        let item = item.strip_prefix('!').filter(|_| not).unwrap_or(item);
         let (name, why, hint) = match item {
             "any" | "auto" => (None, "stands alone", "without ! and other names"),
             _ => (IfName::new(item), NO_INTERFACE, "at most 15 characters; a * may end it"),

@@ -285,7 +285,8 @@ fn interfaces(f: &mut Formatter<'_>, key: &str, list: &InterfaceList) -> Result 
             at_name(f, name.as_str())
         }
         InterfaceList::Names { not, names } => items(f, key, names.len(), &mut |f, i| {
-            if *not && i == 0 {
+            // There each has its own mark.
+            if *not && (i == 0 || f.alternate()) {
                 f.write_char('!')?;
             }
             names.get(i).map_or(Ok(()), |name| f.write_str(name.as_str()))

@@ -421,7 +421,7 @@ fn the_manual_has_every_command_and_option_and_no_other() {
         commands().iter().map(String::as_str).collect()
     );
     let item = Regex::new(r"(?m)^\.It Fl Fl ([^ \n]+)(?: Ar ([^ \n]+))?$").unwrap();
-    let usage = Regex::new(r"--([a-z-]+)(?: <([^>]*)>)?").unwrap();
+    let usage = Regex::new(r"--([a-z0-9-]+)(?: <([^>]*)>)?").unwrap();
     for command in titled {
         let text = manual_section(&format!(".Ss {command}"), &[".Ss ", ".Sh "]);
         let described = pairs(&item, &text);

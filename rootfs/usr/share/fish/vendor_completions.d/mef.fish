@@ -179,7 +179,7 @@ complete -c mef -n '__fish_seen_subcommand_from check' -l config -r -F -d 'path 
 complete -c mef -n '__fish_seen_subcommand_from check' -l help -d 'display usage information'
 complete -c mef -n '__fish_seen_subcommand_from fmt' -F
 complete -c mef -n '__fish_seen_subcommand_from fmt' -l write -d 'write it back into the file'
-complete -c mef -n '__fish_seen_subcommand_from fmt' -l v1 -d '1              without keys that MEF does not know, so that it can still read the file'
+complete -c mef -n '__fish_seen_subcommand_from fmt' -l v1 -d 'without keys that MEF does not know, so that it can still read the file'
 complete -c mef -n '__fish_seen_subcommand_from fmt' -l help -d 'display usage information'
 complete -c mef -n '__fish_seen_subcommand_from diff' -F
 complete -c mef -n '__fish_seen_subcommand_from diff' -l help -d 'display usage information'
