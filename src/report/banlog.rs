@@ -28,9 +28,9 @@ const UNPACKERS: [(&str, &str); 3] = [(".gz", "gzip"), (".bz2", "bzip2"), (".xz"
 const ZSTD: &str = ".zst";
 
 /// What is found in a log: an event.
-pub type EachEvent<'e> = &'e mut dyn FnMut(&PastEvent<'_>);
+pub type EachLogged<'e> = &'e mut dyn FnMut(&PastEvent<'_>);
 /// What is said of a file that cannot be read.
-pub type Note<'n> = &'n mut dyn FnMut(&str);
+pub type LogNote<'n> = &'n mut dyn FnMut(&str);
 
 /// Reads a log and what was rotated away from it, but files that were written last before `from`. `now` and
 /// `offset`, seconds east of UTC, are for stamps without a zone.
@@ -40,8 +40,8 @@ pub type Note<'n> = &'n mut dyn FnMut(&str);
 pub fn read(
     path: &Path,
     (from, now, offset): (Wall, Wall, i32),
-    each: EachEvent<'_>,
-    note: Note<'_>,
+    each: EachLogged<'_>,
+    note: LogNote<'_>,
 ) -> io::Result<()> {
     let mut names = Vec::new();
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -160,7 +160,7 @@ impl<'a> LoggedEvent<'a> {
         })
     }
 
-    fn give(&self, each: EachEvent<'_>) {
+    fn give(&self, each: EachLogged<'_>) {
         let LoggedEvent { at, kind, addr, ports, line, .. } = *self;
         each(&PastEvent { at, kind, addr, rule: &self.rule, ports, line });
     }
