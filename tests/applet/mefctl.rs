@@ -146,7 +146,7 @@ fn rules_are_validated_and_formatted_without_being_applied() {
         ("rule dir=in proto=tcp dport=22 conns=5/src action=drop", false),
         ("let a=eth1", false),
         ("group name=web", false),
-        ("nat dir=src proto=all oif=eth0 action=masquerade", false),
+        ("nat dir=post proto=all oif=eth0 action=masquerade", false),
     ] {
         let set =
             if line.contains("@a") { "set name=a family=any type=addr elements=192.0.2.1\n" } else { "" };
