@@ -40,7 +40,8 @@ struct CheckArgs {
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let args: CheckArgs = parse("check", args)?;
     choose(&args.config);
-    capability::give_up_all_but(&[]);
+    // What is kept of lists belongs to the daemon's user.
+    capability::give_up_all_but(&[capability::DAC_READ_SEARCH]);
     judge(&args, output)
 }
 

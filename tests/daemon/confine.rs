@@ -452,9 +452,10 @@ fn commands_that_only_read_have_no_rights() {
     fs::set_permissions(net.path(LOG), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let log = net.path(LOG);
     let none = "effective=0, permitted=0, inheritable=0";
+    let reads = "effective=1<<CAP_DAC_READ_SEARCH, permitted=1<<CAP_DAC_READ_SEARCH, inheritable=0";
     for (args, kept) in [
         (vec!["test", rule.to_str().unwrap(), log.to_str().unwrap()], none),
-        (vec!["check", "--config", conf], none),
+        (vec!["check", "--config", conf], reads),
         (vec!["fmt"], none),
         (vec!["export"], "effective=1<<CAP_NET_ADMIN, permitted=1<<CAP_NET_ADMIN, inheritable=0"),
     ] {
