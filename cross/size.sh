@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# size.sh [show|keep|check] MAP FILE: what takes how many bytes of the program FILE, by the linker's map of its
-# build, and how much that has grown since the figures in cross/size.txt. `keep` writes these anew, which
+# size.sh [show|keep|check] MAP FILE: what takes how many bytes of the program FILE, by the linker's map of
+# its build, and how much that has grown since the figures in cross/size.txt. `keep` writes these anew, which
 # belongs to a release; `check` fails where the program has grown by more than a hundredth and CHANGELOG.md
 # does not name, under Unreleased, a size of "at most N kB" that it keeps.
 source "$(dirname "$0")/lib.sh"
@@ -30,7 +30,8 @@ pieces() {
 
 # By module: of mef the first two names of the path, of other crates the crate, of C the archive.
 modules() {
-    pieces | sed -E 's/ \.(text|rodata|data)(\.rel\.ro)?\.?/ /' | c++filt --format=rust | sed 's/\[[0-9a-f]*\]//g' | awk '
+    pieces | sed -E 's/ \.(text|rodata|data)(\.rel\.ro)?\.?/ /' | c++filt --format=rust |
+        sed 's/\[[0-9a-f]*\]//g' | awk '
         {
             bytes = $1
             if (match($0, /mef::[a-z_0-9]+(::[a-z_0-9]+)?/)) key = substr($0, RSTART, RLENGTH)

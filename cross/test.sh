@@ -28,7 +28,7 @@ rust_tests() {
     log=$(log cargo-test)
     say "test: cargo test"
     # Most tests wait for something most of the time.
-    export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(nproc) + 1))}
+    export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc) + 1))}
     "$cargo" test --locked --no-fail-fast 2>&1 | tee "$log" || ok=0
     read -r p f < <(awk '/^test result:/ { p += $4; f += $6 } END { print p + 0, f + 0 }' "$log")
     [ "$ok" = 1 ] || [ "$f" -gt 0 ] || f=1

@@ -93,6 +93,13 @@ mod lists {
 
 mod pattern;
 
+#[cfg(feature = "migrate")]
+mod migrate {
+    mod csf;
+    mod fail2ban;
+    mod ufw;
+}
+
 mod project {
     mod docs;
     mod layers;

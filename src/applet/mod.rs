@@ -20,10 +20,14 @@ mod diff;
 mod export;
 mod fmt;
 mod history;
+#[cfg(feature = "migrate")]
+mod import_filter;
 mod lists;
 mod load;
 mod lookup;
 mod mefctl;
+#[cfg(feature = "migrate")]
+mod migrate;
 mod output;
 mod reload;
 mod report;
@@ -91,6 +95,18 @@ const APPLETS: &[Applet] = &[
         run: cloud::run,
     },
     Applet { name: "setup", about: "install mef on this host, or remove it", run: setup::run },
+    #[cfg(feature = "migrate")]
+    Applet {
+        name: "migrate",
+        about: "take over the configuration of fail2ban, CSF or ufw",
+        run: migrate::run,
+    },
+    #[cfg(feature = "migrate")]
+    Applet {
+        name: "import-filter",
+        about: "make a service rule of a filter of fail2ban",
+        run: import_filter::run,
+    },
     Applet { name: "version", about: "show version and licence", run: version::run },
 ];
 
@@ -167,7 +183,7 @@ fn about(word: &str) -> Result<(), OutputError> {
 }
 
 fn line(applet: &Applet) -> String {
-    format!("  {:<10}{}\n", applet.name, applet.about)
+    format!("  {:<14}{}\n", applet.name, applet.about)
 }
 
 fn unknown(name: &str) -> String {
@@ -197,7 +213,11 @@ mod tests {
     #[test]
     fn the_table_has_no_name_twice_and_no_entry_without_words() {
         for (i, a) in APPLETS.iter().enumerate() {
-            assert!(!a.about.is_empty() && a.name.bytes().all(|b| b.is_ascii_lowercase()), "{}", a.name);
+            assert!(
+                !a.about.is_empty() && a.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'),
+                "{}",
+                a.name
+            );
             assert!(APPLETS.iter().skip(i + 1).all(|b| b.name != a.name), "{} twice", a.name);
         }
         assert!(find("xban").is_none() && find("").is_none());

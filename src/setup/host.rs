@@ -70,10 +70,14 @@ pub fn rule_set(text: &str, ports: &[u16]) -> String {
 /// Another program that bans or filters: how it is found among the processes, what it is called, and how it
 /// ends.
 const OTHERS: [(&str, &str, &str); 5] = [
-    ("fail2ban-server", "fail2ban", "stop it: systemctl disable --now fail2ban"),
+    (
+        "fail2ban-server",
+        "fail2ban",
+        "`mef migrate fail2ban` takes over, then: systemctl disable --now fail2ban",
+    ),
     ("sshguard", "sshguard", "stop it: systemctl disable --now sshguard"),
     ("crowdsec-firewa", "CrowdSec's bouncer", "stop it: systemctl disable --now crowdsec-firewall-bouncer"),
-    ("lfd", "CSF", "stop it: csf -x, after `mef export` has shown its rules as a rule set"),
+    ("lfd", "CSF", "`mef migrate csf` takes over, then: csf -x"),
     (
         "firewalld",
         "firewalld",
@@ -98,8 +102,8 @@ pub fn others(root: &Root) -> Vec<String> {
     let is_on = |line: &str| line.trim().eq_ignore_ascii_case("enabled=yes");
     if root.text("/etc/ufw/ufw.conf").lines().any(is_on) {
         found.push(
-            "ufw is on: its rules and those of mef apply both; `mef export` shows them as a rule set, then: \
-             ufw disable"
+            "ufw is on: its rules and those of mef apply both; `mef migrate ufw` takes over, then: ufw \
+             disable"
                 .to_owned(),
         );
     }

@@ -16,7 +16,8 @@ pub use manifest::{Manifest, is_untouched};
 pub use plan::SetupStep;
 pub use root::{Found, Root};
 
-use plan::{file, gone, link};
+pub use plan::file;
+use plan::{gone, link};
 use std::io;
 
 /// Where the program is in the files that are shipped.

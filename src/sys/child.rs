@@ -5,6 +5,7 @@ use super::fs::{c_path, invalid, null};
 use super::process::{fork, fork_sibling};
 use super::runner::{self, ProgramEnd};
 use nix::errno::Errno;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{AccessFlags, Pid, access, getpid, getppid, setgid, setgroups, setpgid, setuid};
@@ -88,6 +89,24 @@ pub fn start(
     err: Option<BorrowedFd<'_>>,
 ) -> io::Result<Child> {
     start_with(argv, env, [None, out, err])
+}
+
+/// Runs a program to its end, and gives what it prints.
+///
+/// # Errors
+/// As `start`, or it did not end with status 0.
+pub fn output(argv: &[&str]) -> io::Result<String> {
+    use std::io::{Read as _, Seek as _};
+    let argv: Vec<String> = argv.iter().map(|word| (*word).to_owned()).collect();
+    let mut said = File::from(memfd_create(c"mef-output", MFdFlags::MFD_CLOEXEC)?);
+    let end = start(&argv, &[], Some(said.as_fd()), None)?.wait();
+    if end != ChildExit::Status(0) {
+        return Err(io::Error::other(end.to_string()));
+    }
+    said.rewind()?;
+    let mut text = Vec::new();
+    said.read_to_end(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Likewise, with its standard streams in their order.

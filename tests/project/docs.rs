@@ -293,7 +293,7 @@ fn the_status_that_is_shown_has_the_words_of_the_real_one() {
 #[cfg_attr(not_root, ignore = "needs root")]
 fn what_pages_name_is_there() {
     let commands = commands();
-    let inline = Regex::new(r"`mef ([a-z]+)(?-u:\b)([^`]*)`").unwrap();
+    let inline = Regex::new(r"`mef ([a-z]+(?:-[a-z]+)*)(?-u:\b)([^`]*)`").unwrap();
     for page in pages() {
         for block in blocks(&page.text).iter().filter(|block| block.info == "console") {
             for line in block.text.lines() {
@@ -402,11 +402,26 @@ fn the_examples_of_every_help_run() {
             if matches!(command.as_str(), "diff" | "export") {
                 host.run("mef load", "before its examples");
             }
+            if matches!(command.as_str(), "migrate" | "import-filter") {
+                // What the other programs would have left.
+                let filter = "[Definition]\nfailregex = ^refused <HOST>$\n";
+                for (file, text) in [
+                    ("etc/fail2ban/jail.local", "[sshd]\nenabled = true\nfilter = myapp\n"),
+                    ("etc/fail2ban/filter.d/nsd.conf", filter),
+                    ("etc/ufw/user.rules", "### tuple ### allow tcp 22 0.0.0.0/0 any 0.0.0.0/0 in\n"),
+                    ("work/myapp.conf", filter),
+                    ("work/samples/myapp", "# failJSON: { \"match\": false }\nother\n"),
+                ] {
+                    host.0.write(file, text);
+                }
+                host.0.write("mnt/old/etc/csf/csf.conf", "TCP_IN = \"22\"\n");
+            }
             if line.contains(" cloud member ") {
                 host.run("mef cloud init cloud.example --server 192.0.2.53", "before members");
             }
             assert!(line.starts_with("mef "), "{line}");
-            host.run(line, &format!("mef {command} --help"));
+            let line = line.replace("/mnt/", &format!("{}/mnt/", host.0.dir.display()));
+            host.run(&line, &format!("mef {command} --help"));
         }
     }
 }

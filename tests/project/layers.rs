@@ -12,6 +12,7 @@ const ROWS: &[&[&str]] = &[
     &["config", "control", "detect", "dns", "firewall", "input", "ruleset", "state"],
     &["cloud", "dnsbl", "services", "report", "rulefile", "enforce", "lists", "trial"],
     &["daemon", "setup"],
+    &["migrate"],
     &["applet"],
     &["main"],
 ];

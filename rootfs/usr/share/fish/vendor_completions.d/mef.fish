@@ -66,6 +66,10 @@ complete -c mef -n '__fish_is_first_arg' -a cloud -d 'share bans with others, or
 complete -c mef -n '__fish_seen_subcommand_from help' -a cloud
 complete -c mef -n '__fish_is_first_arg' -a setup -d 'install mef on this host, or remove it'
 complete -c mef -n '__fish_seen_subcommand_from help' -a setup
+complete -c mef -n '__fish_is_first_arg' -a migrate -d 'take over the configuration of fail2ban, CSF or ufw'
+complete -c mef -n '__fish_seen_subcommand_from help' -a migrate
+complete -c mef -n '__fish_is_first_arg' -a import-filter -d 'make a service rule of a filter of fail2ban'
+complete -c mef -n '__fish_seen_subcommand_from help' -a import-filter
 complete -c mef -n '__fish_is_first_arg' -a version -d 'show version and licence'
 complete -c mef -n '__fish_seen_subcommand_from help' -a version
 complete -c mef -n '__fish_seen_subcommand_from ban' -l for -x -a '10m 1h 1d 7d 30d' -d 'how long: 90, 90s, 10m, 1h, 7d (default 1h)'
@@ -203,6 +207,12 @@ complete -c mef -n '__fish_seen_subcommand_from setup' -l upgrade -d 'write the 
 complete -c mef -n '__fish_seen_subcommand_from setup' -l remove -d 'remove what starts it; configuration and bans stay'
 complete -c mef -n '__fish_seen_subcommand_from setup' -l purge -d 'with --remove: also configuration, bans, lists and rule set'
 complete -c mef -n '__fish_seen_subcommand_from setup' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from migrate' -l root -r -F -d 'read from a tree that does not run, and write into it'
+complete -c mef -n '__fish_seen_subcommand_from migrate' -l write -d 'write the files, and make the bans'
+complete -c mef -n '__fish_seen_subcommand_from migrate' -l help -d 'display usage information'
+complete -c mef -n '__fish_seen_subcommand_from import-filter' -F
+complete -c mef -n '__fish_seen_subcommand_from import-filter' -l jail -r -F -d 'a file with a jail: its limits, ports and files'
+complete -c mef -n '__fish_seen_subcommand_from import-filter' -l help -d 'display usage information'
 complete -c mef -n '__fish_seen_subcommand_from version' -l verbose -d 'also what this kernel can do'
 complete -c mef -n '__fish_seen_subcommand_from version' -l json -d 'one JSON object per line'
 complete -c mef -n '__fish_seen_subcommand_from version' -l help -d 'display usage information'
