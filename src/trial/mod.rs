@@ -268,30 +268,43 @@ pub fn confirm(
 ) -> Result<(), String> {
     const LATE: &str = "too late: the previous rules are back";
     let path = run_dir.join(SOCKET);
-    match UnixStream::connect(&path) {
-        Ok(mut watcher) => {
-            let _ = watcher.set_read_timeout(Some(ANSWER));
-            match heard(&mut watcher) {
-                Some(KEPT) => return Ok(()),
-                Some(BACK) => return Err(LATE.into()),
-                _ => {}
-            }
-        }
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {}
-        Err(e) => return Err([&path.to_string_lossy(), ": ", e.to_string().as_str()].concat()),
+    let mut answer = watcher_says(&path)?;
+    if answer == Some(BACK) {
+        return Err(LATE.into());
     }
-    match kernel::pending().map_err(|e| e.to_string())? {
-        None => return Err("no rules are pending confirmation".into()),
-        Some(pending) if pending.left_ms == 0 => {
-            tidy(run_dir);
-            return Err(LATE.into());
+    if answer != Some(KEPT) {
+        match kernel::pending().map_err(|e| e.to_string())? {
+            None => return Err("no rules are pending confirmation".into()),
+            Some(pending) if pending.left_ms == 0 => {
+                tidy(run_dir);
+                return Err(LATE.into());
+            }
+            // It is there before its rules are: the trial may have begun since it was asked.
+            Some(_) if answer.is_none() => answer = watcher_says(&path)?,
+            Some(_) => {}
         }
-        Some(_) => {}
+    }
+    match answer {
+        Some(KEPT) => return Ok(()),
+        Some(BACK) => return Err(LATE.into()),
+        _ => {}
     }
     match rules()? {
         None => Err("the unconfirmed rules are no longer in any file: load them again".into()),
         Some((false, _)) => Err(LATE.into()),
         Some((true, text)) => saved.keep(&text).map_err(|e| not_saved(&e)),
+    }
+}
+
+/// What the watcher answers to who confirms; nothing if there is none.
+fn watcher_says(path: &Path) -> Result<Option<u8>, String> {
+    match UnixStream::connect(path) {
+        Ok(mut watcher) => {
+            let _ = watcher.set_read_timeout(Some(ANSWER));
+            Ok(heard(&mut watcher))
+        }
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => Ok(None),
+        Err(e) => Err([&path.to_string_lossy(), ": ", e.to_string().as_str()].concat()),
     }
 }
 
