@@ -428,7 +428,7 @@ mod tests {
             ("soon", None),
             ("1x", None),
             ("99999999999999999999", None),
-            ("99999999999y9999999999y", None),
+            ("999999999999y", None),
         ] {
             assert_eq!(seconds(text), want, "{text}");
         }

@@ -86,13 +86,14 @@ pub(super) fn import(source: &FilterSource<'_>) -> Result<ImportedFilter, String
         return Err("it has no [Definition] with a failregex".into());
     }
     let mut filter = FilterText { ini, own: Vec::new(), by_program: false };
+    let mode = |filter: &FilterText| filter.get("Definition", "mode").unwrap_or_else(|| "normal".into());
+    let usual = mode(&filter);
     for part in source.parameters.trim_end_matches(']').split(',') {
         if let Some((name, value)) = part.split_once('=') {
             filter.own.push((name.trim().to_owned(), value.trim().trim_matches(['"', '\'']).to_owned()));
         }
     }
-    let mode = filter.get("Definition", "mode").unwrap_or_else(|| "normal".into());
-    let samples = samples::read(source.samples, &mode);
+    let samples = samples::read(source.samples, &mode(&filter), &usual);
     let name = source.path.rsplit('/').next().unwrap_or("").trim_end_matches(".conf");
     // By the program's name a rule hears of the journal, too, and knows who wrote a line.
     let forms = [filter.rule(name, true, source.keys), filter.rule(name, false, source.keys)];

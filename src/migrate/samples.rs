@@ -30,12 +30,13 @@ impl Sample {
     }
 }
 
-/// The samples for a mode; those with a host name in the place of an address cannot be one here.
-pub(super) fn read(text: &str, mode: &str) -> Vec<Sample> {
+/// The samples for a mode, of which there is a `usual` one that need not be said; those with a host name in
+/// the place of an address cannot be one here.
+pub(super) fn read(text: &str, mode: &str, usual: &str) -> Vec<Sample> {
     let (mut all, mut applies, mut wanted) = (Vec::new(), true, None::<String>);
     for line in text.lines() {
         if let Some(options) = after(line, "filterOptions:") {
-            applies = options_fit(options, mode);
+            applies = options_fit(options, mode, usual);
         } else if let Some(json) = after(line, "failJSON:") {
             wanted = Some(json.to_owned());
         } else if line.starts_with('#') && wanted.is_none() {
@@ -66,12 +67,12 @@ fn field<'a>(json: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// Whether one of the sets of options is this mode and nothing else that matters.
-fn options_fit(options: &str, mode: &str) -> bool {
+fn options_fit(options: &str, mode: &str, usual: &str) -> bool {
     options.split('{').skip(1).any(|set| {
         let set = set.split('}').next().unwrap_or("");
         let is_mode = match field(set, "mode") {
             Some(value) => value.trim_start_matches('"').split('"').next() == Some(mode),
-            None => mode == "normal" || set.trim().is_empty(),
+            None => mode == usual,
         };
         let is_file = field(set, "logtype").is_none_or(|value| value.starts_with("\"file"));
         let plain = set.matches(':').count() <= 2;
@@ -91,9 +92,10 @@ mod tests {
                     # failJSON: { \"match\": true , \"host\": \"example.com\" }\nthree\n\
                     # filterOptions: {\"mode\": \"ddos\"}\n\
                     # failJSON: { \"match\": true , \"host\": \"192.0.2.2\" }\nfour\n";
-        let lines = |mode: &str| read(text, mode).iter().map(|s| s.line.clone()).collect::<Vec<_>>();
+        let lines =
+            |mode: &str| read(text, mode, "normal").iter().map(|s| s.line.clone()).collect::<Vec<_>>();
         assert_eq!(lines("normal"), ["one", "two"]);
         assert_eq!(lines("ddos"), ["four"]);
-        assert_eq!(read(text, "normal")[0].example(), "#+ 192.0.2.1 one\n");
+        assert_eq!(read(text, "normal", "normal")[0].example(), "#+ 192.0.2.1 one\n");
     }
 }

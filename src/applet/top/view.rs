@@ -72,7 +72,9 @@ impl TopView<'_> {
             return String::new();
         };
         let all = section.rows.len();
-        let (first, last) = (section.scrolled + 1, (section.scrolled + height.saturating_sub(2)).min(all));
+        // One that is not drawn has not been scrolled back to its end.
+        let scrolled = section.scrolled.min(all);
+        let (first, last) = (scrolled + 1, (scrolled + height.saturating_sub(2)).min(all));
         let place = if all == 0 { String::new() } else { format!(" {first}-{last} of {all}") };
         format!("q quit  Tab {}{place}  ↑↓ scroll  s sort: {}", section.name, self.sort)
     }
