@@ -74,7 +74,7 @@ pub(super) const KEYS: &[SettingKey<Settings>] = &[
     key("ps_interface", "auto", |s| SettingSlot::Interfaces(&mut s.scan.interface)),
     key("ps_interface_exclude", "lo", |s| SettingSlot::Names(&mut s.scan.interface_exclude)),
     key("ps_exclude_ports", "auto", |s| SettingSlot::ExcludedPorts(&mut s.scan.exclude_ports)),
-    key("ps_boot_grace", "5m", |s| SettingSlot::Secs(0, DAY, &mut s.scan.boot_grace)),
+    key("ps_boot_grace", "5m", |s| SettingSlot::Secs(0, YEAR, &mut s.scan.boot_grace)),
     key("ps_packet_udp", "false", |s| SettingSlot::Flag(&mut s.scan.udp)),
     key("ps_escalation_enabled", "false", |s| SettingSlot::Flag(&mut s.scan.escalation_enabled)),
     key("ps_escalation_window", "24h", |s| SettingSlot::Secs(1, YEAR, &mut s.scan.escalation_window)),

@@ -213,7 +213,8 @@ pub fn rules_that_were_kept_nowhere_are_kept_when_a_trial_begins() {
 #[cfg_attr(not_root, ignore = "needs root")]
 pub fn a_table_that_is_deleted_during_a_trial_is_loaded_again_at_its_end() {
     let (mut world, before) = world();
-    let mut child = trial(&world, "2s");
+    // Long enough for the rules to be lost before it is over, on a slow machine too.
+    let mut child = trial(&world, "10s");
     // In one go for those who watch.
     processes(&world.net).into_iter().for_each(|pid| ns::kill(pid, libc::SIGSTOP));
     world.net.lose_rules();
