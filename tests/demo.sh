@@ -164,10 +164,11 @@ guess() {
     done
 }
 
-# ask NAME HOST PATH: a web page, as a scanner asks for it.
+# ask NAME HOST PATH: a web page, as a scanner asks for it. A ban that comes between the connection and the
+# request leaves it without an answer.
 ask() {
     printf 'GET %s HTTP/1.0\r\nUser-Agent: Mozilla/5.0\r\n\r\n' "$3" |
-        nsenter --net="/run/netns/$1" busybox nc -w 2 "$2" 80 >/dev/null 2>&1 || true
+        nsenter --net="/run/netns/$1" timeout 3 busybox nc -w 2 "$2" 80 >/dev/null 2>&1 || true
 }
 
 # connect NAME HOST PORT...: opens a connection to each, and does not care what becomes of it.
@@ -178,7 +179,9 @@ connect() {
         >/dev/null 2>&1 || true
 }
 
-answers() { nsenter --net="/run/netns/$1" busybox nc -w 2 "$2" 22 </dev/null 2>/dev/null | grep -q '^SSH-'; }
+answers() {
+    nsenter --net="/run/netns/$1" timeout 10 busybox nc -w 2 "$2" 22 </dev/null 2>/dev/null | grep -q '^SSH-'
+}
 banned() { mef bans --json 2>/dev/null | grep -qF "\"$1"; }
 # state TEXT NAME HOST: whether sshd answers is as it has to be.
 cut_off() { if answers "$1" "$2"; then fail "$1 still reaches sshd"; else good "no answer for the $1"; fi; }

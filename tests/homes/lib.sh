@@ -87,7 +87,7 @@ knock() {
 # answered NAME: whether sshd answers; it does at once or never.
 answered() {
     eval "addr=\$$1"
-    ip netns exec "$1" busybox nc -w 2 "${addr%.*}.1" 22 </dev/null 2>/dev/null | grep -q '^SSH-'
+    ip netns exec "$1" timeout 10 busybox nc -w 2 "${addr%.*}.1" 22 </dev/null 2>/dev/null | grep -q '^SSH-'
 }
 
 before() {
