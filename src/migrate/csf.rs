@@ -3,7 +3,7 @@
 
 use super::lfd;
 use super::packets::{Statement, Way, ports};
-use super::{ALLOWED, AskProgram, DENIED, Migration, RULE_SET, plain};
+use super::{ALLOWED, AskProgram, DENIED, Migration, RULE_SET, needed, plain};
 use crate::base::count::count;
 use crate::config::PortRanges;
 use crate::setup::Root;
@@ -22,7 +22,7 @@ pub(super) fn read(root: &Root, (now, _): (u64, i32), _: AskProgram<'_>) -> Resu
     if !root.has("/etc/csf/csf.conf") {
         return Err("no /etc/csf/csf.conf: CSF is not installed here".into());
     }
-    let text = root.text("/etc/csf/csf.conf");
+    let text = needed(root, "/etc/csf/csf.conf")?;
     let conf = CsfConf(&text);
     lists(root, &mut to);
     rule_set(root, &conf, &mut to);

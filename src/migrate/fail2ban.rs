@@ -74,6 +74,10 @@ pub(super) fn read(root: &Root, now: (u64, i32), ask: AskProgram<'_>) -> Result<
     if !root.has("/etc/fail2ban/jail.conf") && !root.has("/etc/fail2ban/jail.local") {
         return Err("no /etc/fail2ban/jail.conf: fail2ban is not installed here".into());
     }
+    for path in ["/etc/fail2ban/jail.conf", "/etc/fail2ban/jail.local"] {
+        // An empty one says nothing, one that cannot be read may say anything.
+        root.look(path).map_err(|e| [path, ": ", &e.to_string()].concat())?;
+    }
     let jails = JailFiles::read(root);
     let enabled: Vec<&String> = jails.ini.order.iter().filter(|name| jails.is_on(name)).collect();
     to.found.push(format!("{} on", count(enabled.len(), "jail")));

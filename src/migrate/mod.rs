@@ -124,6 +124,12 @@ impl Files for MigratedFiles<'_> {
     }
 }
 
+/// The text of a file without which nothing can be said: what cannot be read must not look like nothing.
+fn needed(root: &Root, path: &str) -> Result<String, String> {
+    let text = root.text(path);
+    if text.trim().is_empty() { Err([path, " cannot be read, or is empty"].concat()) } else { Ok(text) }
+}
+
 /// A text as a value of a statement or a comment: what would end it, or does not show, is gone.
 fn plain(text: &str) -> String {
     text.chars()

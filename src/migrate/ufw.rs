@@ -3,7 +3,7 @@
 //! itself; what stands below them is made from those.
 
 use super::packets::{self, Statement, Way, ports, words};
-use super::{AskProgram, Migration, RULE_SET, plain};
+use super::{AskProgram, Migration, RULE_SET, needed, plain};
 use crate::base::count::count;
 use crate::setup::Root;
 
@@ -78,9 +78,9 @@ pub(super) fn read(root: &Root, _: (u64, i32), _: AskProgram<'_>) -> Result<Migr
     let defaults = root.text("/etc/default/ufw");
     let value = |key: &str| shell_value(&defaults, key);
     let is_v6 = !value("IPV6").is_some_and(|word| word.eq_ignore_ascii_case("no"));
-    let v4 = rules(user, &root.text(user), "ip", &mut to);
+    let v4 = rules(user, &needed(root, user)?, "ip", &mut to);
     let v6 = match user6.filter(|_| is_v6) {
-        Some(path) => rules(path, &root.text(path), "ip6", &mut to),
+        Some(path) => rules(path, &needed(root, path)?, "ip6", &mut to),
         None => Vec::new(),
     };
     let mut text = String::from("# From ufw. Rules are tried in this order; mef.rules(5) explains them.\n\n");

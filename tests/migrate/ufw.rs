@@ -157,6 +157,10 @@ fn where_there_is_no_such_program_it_says_so() {
         let out = net.mef(&["migrate", name, "--root", &root]);
         assert!(out.status == 1 && out.stderr.contains(what), "{out:?}");
     }
+    // What cannot be read is not nothing.
+    net.write("etc/ufw/user.rules", "");
+    let out = net.mef(&["migrate", "ufw", "--root", &root]);
+    assert!(out.status == 1 && out.stderr.contains("user.rules cannot be read, or is empty"), "{out:?}");
     let out = net.mef(&["migrate", "crowdsec"]);
     assert!(out.status == 2 && out.stderr.contains("expected one of: fail2ban, csf, ufw"), "{out:?}");
 }
