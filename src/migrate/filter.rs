@@ -95,11 +95,11 @@ pub(super) fn import(source: &FilterSource<'_>) -> Result<ImportedFilter, String
     }
     let samples = samples::read(source.samples, &mode(&filter), &usual);
     let name = source.path.rsplit('/').next().unwrap_or("").trim_end_matches(".conf");
-    // By the program's name a rule hears of the journal, too, and knows who wrote a line.
-    let forms = [filter.rule(name, true, source.keys), filter.rule(name, false, source.keys)];
     let mut why = String::new();
-    for form in forms {
-        match form.and_then(|made| tried(made, &samples)) {
+    // By the program's name a rule hears of the journal, too, and knows who wrote a line.
+    for by_program in [true, false] {
+        filter.by_program = by_program;
+        match filter.rule(name, source.keys).and_then(|made| tried(made, &samples)) {
             Ok(made) => return Ok(made),
             Err(problem) if why.is_empty() => why = problem,
             Err(_) => {}
@@ -214,10 +214,9 @@ impl FilterText {
     }
 
     /// The rule, and what is refused of it.
-    fn rule(&self, name: &str, by_program: bool, keys: &str) -> Result<(String, Vec<String>), String> {
-        let this = FilterText { ini: self.ini.clone(), own: self.own.clone(), by_program };
-        let daemon = this.get("Definition", "_daemon").unwrap_or_default();
-        let get = |key: &str| this.get("Definition", key).unwrap_or_default();
+    fn rule(&self, name: &str, keys: &str) -> Result<(String, Vec<String>), String> {
+        let daemon = self.get("Definition", "_daemon").unwrap_or_default();
+        let get = |key: &str| self.get("Definition", key).unwrap_or_default();
         if get("maxlines").trim().parse::<u32>().is_ok_and(|lines| lines > 1) {
             return Err("maxlines: a pattern is about one line here".into());
         }
@@ -237,7 +236,7 @@ impl FilterText {
                     },
                 );
                 match made {
-                    Ok((line, is_message)) if is_message == by_program => {
+                    Ok((line, is_message)) if is_message == self.by_program => {
                         count += u32::from(need_ip);
                         body += &[key, "=", &line, "\n"].concat();
                     }
@@ -258,7 +257,7 @@ impl FilterText {
             return Err(refused.into_iter().next().unwrap_or_else(|| "it has no failregex".into()));
         }
         let mut head = ["# From the filter ", name, " of fail2ban\n[rule]\n"].concat();
-        if by_program {
+        if self.by_program {
             head += &["programs=", &programs.join(","), "\n"].concat();
         } else if !keys.contains("files=") {
             head += "source=file\n# A guess: no jail says which files it reads.\nfiles=/var/log/syslog\n";

@@ -10,7 +10,6 @@ const DEPTH: u8 = 12;
 const VALUE_MAX: usize = 64 * 1024;
 
 /// A value, where it stands, and the number of the file that it is from.
-#[derive(Clone)]
 struct PlacedValue {
     section: String,
     key: String,
@@ -19,7 +18,7 @@ struct PlacedValue {
 }
 
 /// All that was read.
-#[derive(Default, Clone)]
+#[derive(Default)]
 pub(super) struct ForeignIni {
     values: Vec<PlacedValue>,
     /// Sections in the order in which they first stood.

@@ -9,14 +9,13 @@ use crate::base::clock::{Span, Wall};
 use crate::base::range::Range;
 use crate::config;
 use crate::detect::stamp;
-use crate::input::lines::{Splitter, each_block};
+use crate::input::blocks;
+use crate::input::lines::each_block;
 use crate::sys::{child, fs};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 
-/// Bytes read at once.
-const CHUNK: usize = 64 * 1024;
 /// What is unpacked at once, and the largest window of a file that is.
 const PACKED_CHUNK: usize = 256 * 1024;
 const WINDOW: u64 = 8 << 20;
@@ -94,29 +93,14 @@ fn read_one(path: &Path, from: Wall, each: &mut dyn FnMut(&[u8])) -> io::Result<
         return unpack(&fs::read(file, PACKED_MAX)?, each);
     }
     let Some((_, program)) = UNPACKERS.iter().find(|(end, _)| name.ends_with(end)) else {
-        return lines(file, each);
+        return blocks(file, each).map(drop);
     };
     let (unpacker, pipe) = child::reader(&[program.to_string(), "-dc".to_owned()], &file)?;
-    let result = lines(pipe, each);
+    let result = blocks(pipe, each).map(drop);
     match unpacker.wait() {
         child::ChildExit::Status(0) => result,
         _ => Err(fs::invalid("cannot be unpacked, or not to its end")),
     }
-}
-
-/// Gives the lines of a file, several at once.
-fn lines(mut file: std::fs::File, each: &mut dyn FnMut(&[u8])) -> io::Result<()> {
-    let mut splitter = Splitter::new(CHUNK);
-    loop {
-        match file.read(splitter.space()) {
-            Ok(0) => break,
-            Ok(n) => splitter.filled(n, each),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    splitter.finish(each);
-    Ok(())
 }
 
 /// Likewise of frames of ZSTD.

@@ -5,7 +5,6 @@ use super::fs::{c_path, invalid, null};
 use super::process::{fork, fork_sibling};
 use super::runner::{self, ProgramEnd};
 use nix::errno::Errno;
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{AccessFlags, Pid, access, getpid, getppid, setgid, setgroups, setpgid, setuid};
@@ -75,6 +74,32 @@ pub fn find(program: &str) -> Option<CString> {
     DIRS.iter().find_map(|dir| there(&[dir, "/", program].concat()))
 }
 
+/// Starts a program that reads a file, and gives what it writes as another one, whose reads wait for it.
+///
+/// # Errors
+/// As `start`.
+pub fn reader(argv: &[String], input: &File) -> io::Result<(Child, File)> {
+    let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    let child = start_with(argv, &[], [Some(input.as_fd()), Some(write.as_fd()), None])?;
+    Ok((child, read.into()))
+}
+
+/// Runs a program that reads nothing to its end, and gives what it prints.
+///
+/// # Errors
+/// As `start`, or it did not end with status 0.
+pub fn output(argv: &[&str]) -> io::Result<String> {
+    use std::io::Read as _;
+    let argv: Vec<String> = argv.iter().map(|word| (*word).to_owned()).collect();
+    let (child, mut said) = reader(&argv, &File::open("/dev/null")?)?;
+    let mut text = Vec::new();
+    said.read_to_end(&mut text)?;
+    match child.wait() {
+        ChildExit::Status(0) => Ok(String::from_utf8_lossy(&text).into_owned()),
+        end => Err(io::Error::other(end.to_string())),
+    }
+}
+
 /// Starts the program `argv` names, with those arguments, no shell, `/` as its directory, nothing on standard
 /// input, and in its environment PATH, LC_ALL and what `env` adds (`NAME=value` each). `out` and `err` become
 /// its standard output and error; `None` = nowhere. Everything else that we have open is closed there, our
@@ -91,24 +116,6 @@ pub fn start(
     start_with(argv, env, [None, out, err])
 }
 
-/// Runs a program to its end, and gives what it prints.
-///
-/// # Errors
-/// As `start`, or it did not end with status 0.
-pub fn output(argv: &[&str]) -> io::Result<String> {
-    use std::io::{Read as _, Seek as _};
-    let argv: Vec<String> = argv.iter().map(|word| (*word).to_owned()).collect();
-    let mut said = File::from(memfd_create(c"mef-output", MFdFlags::MFD_CLOEXEC)?);
-    let end = start(&argv, &[], Some(said.as_fd()), None)?.wait();
-    if end != ChildExit::Status(0) {
-        return Err(io::Error::other(end.to_string()));
-    }
-    said.rewind()?;
-    let mut text = Vec::new();
-    said.read_to_end(&mut text)?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
-}
-
 /// Likewise, with its standard streams in their order.
 ///
 /// # Errors
@@ -119,16 +126,6 @@ pub fn start_with(
     streams: [Option<BorrowedFd<'_>>; 3],
 ) -> io::Result<Child> {
     start_as(None, argv, env, streams)
-}
-
-/// Starts a program that reads a file, and gives what it writes as another one, whose reads wait for it.
-///
-/// # Errors
-/// As `start`.
-pub fn reader(argv: &[String], input: &File) -> io::Result<(Child, File)> {
-    let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
-    let child = start_with(argv, &[], [Some(input.as_fd()), Some(write.as_fd()), None])?;
-    Ok((child, read.into()))
 }
 
 /// Likewise, as somebody else. Where another process runs programs for this one, that knows as whom.
