@@ -407,10 +407,21 @@ mod tests {
         let (mut read, write) = pipe(WhenFull::Wait).unwrap();
         let child = start(argv, env, Some(write.as_fd()), None).unwrap();
         drop(write);
-        let mut said = String::new();
         let end = wait(&child);
-        read.read_to_string(&mut said).unwrap();
-        (said, end)
+        (String::from_utf8(all_of(&mut read)).unwrap(), end)
+    }
+
+    /// What stands in a pipe up to its end. That may come a moment after the program's: a process that another
+    /// test starts has all that is open here until it becomes its program.
+    fn all_of(read: &mut File) -> Vec<u8> {
+        let late = Instant::now() + Duration::from_secs(20);
+        let mut said = Vec::new();
+        while let Err(e) = read.read_to_end(&mut said) {
+            assert_eq!(e.kind(), io::ErrorKind::WouldBlock);
+            assert!(Instant::now() < late, "somebody lives");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        said
     }
 
     fn wait(child: &Child) -> ChildExit {
@@ -480,10 +491,7 @@ mod tests {
         child.kill();
         assert_eq!(wait(&child), ChildExit::Signal(9));
         // Nobody has the other end any more.
-        let late = Instant::now() + Duration::from_secs(20);
-        while read.read(&mut [0]).is_err() {
-            assert!(Instant::now() < late, "somebody lives");
-        }
+        assert!(all_of(&mut read).is_empty());
     }
 
     #[test]
@@ -493,8 +501,7 @@ mod tests {
             start(&sh("yes 2>/dev/null | head -c 1000000 >&2"), &[], None, Some(write.as_fd())).unwrap();
         drop(write);
         wait(&child);
-        let mut said = Vec::new();
-        read.read_to_end(&mut said).unwrap();
+        let said = all_of(&mut read);
         assert!(!said.is_empty() && said.len() < 1_000_000, "{}", said.len());
     }
 }
