@@ -19,7 +19,21 @@ step() {
     local name=$1
     shift
     say "test: $name"
-    if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); say "FAILED: $name"; fi
+    if timed "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); say "FAILED: $name"; fi
+}
+
+# timed COMMAND...: runs it, and says how long that took, and what of it was work of a processor.
+timed() {
+    local begun=$SECONDS before status=0
+    before=$(worked)
+    "$@" || status=$?
+    say "took $((SECONDS - begun)) s, $(($(worked) - before)) s of a processor"
+    return "$status"
+}
+
+# worked: the seconds of a processor that this script's children took up to now.
+worked() {
+    awk -v ticks="$(getconf CLK_TCK)" '{ sub(/.*\) /, ""); print int(($14 + $15) / ticks) }' "/proc/$$/stat"
 }
 
 # rust_tests: counts what the test binaries say; one that does not even build or end counts, too.
@@ -29,11 +43,13 @@ rust_tests() {
     say "test: cargo test"
     # Most tests wait for something most of the time.
     export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc) + 1))}
-    "$cargo" test --locked --no-fail-fast 2>&1 | tee "$log" || ok=0
+    timed cargo_test "$log" || ok=0
     read -r p f < <(awk '/^test result:/ { p += $4; f += $6 } END { print p + 0, f + 0 }' "$log")
     [ "$ok" = 1 ] || [ "$f" -gt 0 ] || f=1
     passed=$((passed + p)) failed=$((failed + f))
 }
+
+cargo_test() { "$cargo" test --locked --no-fail-fast 2>&1 | tee "$1"; }
 
 # host_files: what mef keeps on this host. A daemon that runs here may write into its files; tests make none.
 host_files() { { find /etc/mef /run/mef /var/lib/mef 2>/dev/null || true; } | sort; }

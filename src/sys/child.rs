@@ -411,8 +411,8 @@ mod tests {
         (String::from_utf8(all_of(&mut read)).unwrap(), end)
     }
 
-    /// What stands in a pipe up to its end. That may come a moment after the program's: a process that another
-    /// test starts has all that is open here until it becomes its program.
+    /// What stands in a pipe up to its end. That may come a moment after the program's: a process that
+    /// another test starts has all that is open here until it becomes its program.
     fn all_of(read: &mut File) -> Vec<u8> {
         let late = Instant::now() + Duration::from_secs(20);
         let mut said = Vec::new();
