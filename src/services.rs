@@ -11,7 +11,7 @@ use crate::base::diag::{Problem, Severity};
 use crate::config::{Enabled, Engine, LogFormat, ServiceRule, Spanned};
 use crate::detect::tracker::Limits;
 use crate::detect::{DetectRule, Program};
-use crate::pattern::{CaptureGroup, Pattern};
+use crate::pattern::{CaptureGroup, Demand, Pattern};
 use writer::{Writer, writer};
 
 /// Compiles a rule's patterns.
@@ -25,11 +25,11 @@ pub fn compile(rule: &ServiceRule) -> Result<DetectRule, Vec<Problem>> {
 /// Likewise; a rule that has no errors may have `warnings`.
 fn read(rule: &ServiceRule, warnings: &mut Vec<Problem>) -> Result<DetectRule, Vec<Problem>> {
     let mut problems = Vec::new();
-    let mut pattern = |text: &Spanned, need_ip| {
-        let compiled = Pattern::new(&text.text, need_ip);
+    let mut pattern = |text: &Spanned, needs| {
+        let compiled = Pattern::new(&text.text, needs);
         let compiled = compiled.map_err(|e| problems.push(text.problem(e.at, e.what, e.hint))).ok()?;
         match writer(&text.text, &rule.programs) {
-            Writer::Own(message) => Pattern::new(&message, need_ip).ok().or(Some(compiled)),
+            Writer::Own(message) => Pattern::new(&message, needs).ok().or(Some(compiled)),
             Writer::None => Some(compiled),
             Writer::Other => {
                 warnings.push(of_another(text));
@@ -37,10 +37,14 @@ fn read(rule: &ServiceRule, warnings: &mut Vec<Problem>) -> Result<DetectRule, V
             }
         }
     };
-    let fail: Vec<_> =
-        rule.fail.iter().filter_map(|(text, weight)| Some((pattern(text, true)?, *weight))).collect();
-    let ignore: Vec<_> = rule.ignore.iter().filter_map(|text| pattern(text, false)).collect();
-    let success: Vec<_> = rule.success.iter().filter_map(|text| Some((pattern(text, true)?, 0))).collect();
+    let fail: Vec<_> = rule
+        .fail
+        .iter()
+        .filter_map(|(text, weight)| Some((pattern(text, Demand::Address)?, *weight)))
+        .collect();
+    let ignore: Vec<_> = rule.ignore.iter().filter_map(|text| pattern(text, Demand::Nothing)).collect();
+    let success: Vec<_> =
+        rule.success.iter().filter_map(|text| Some((pattern(text, Demand::Address)?, 0))).collect();
     for (text, _) in
         rule.success.iter().zip(&success).filter(|(_, (pattern, _))| !pattern.has(CaptureGroup::User))
     {

@@ -8,7 +8,7 @@
 mod maker;
 
 use maker::{Maker, Tree, write};
-use mef::pattern::{CaptureGroup, MAX_READINGS, MatchScratch, Pattern};
+use mef::pattern::{CaptureGroup, Demand, MAX_READINGS, MatchScratch, Pattern};
 use regex::bytes::{Regex, RegexBuilder};
 
 fn reference(pattern: &str) -> Regex {
@@ -30,7 +30,7 @@ fn finds_what_the_regex_crate_finds() {
         maker.names = vec!["user", "ip"];
         let mut text = String::new();
         write(&maker.tree(4), &mut text);
-        let ours = match Pattern::new(&text, false) {
+        let ours = match Pattern::new(&text, Demand::Nothing) {
             Ok(ours) => ours,
             Err(e) => panic!("{text:?}: {e:?}"),
         };
@@ -191,7 +191,7 @@ fn shows_every_other_reading() {
         let tree = Tree::Cat(vec![maker.tree(3), ip, maker.tree(2)]);
         let mut text = String::new();
         write(&tree, &mut text);
-        let ours = Pattern::new(&text, true).unwrap();
+        let ours = Pattern::new(&text, Demand::Address).unwrap();
         for _ in 0..6 {
             let line = maker.line();
             let mut spans: Vec<(usize, usize)> = Vec::new();

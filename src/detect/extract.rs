@@ -140,9 +140,10 @@ fn like_address(text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pattern::Demand;
 
     fn judge(patterns: &[&str], text: &str) -> String {
-        let fail: Vec<_> = patterns.iter().map(|p| (Pattern::new(p, false).unwrap(), 1)).collect();
+        let fail: Vec<_> = patterns.iter().map(|p| (Pattern::new(p, Demand::Nothing).unwrap(), 1)).collect();
         let mut scratch = MatchScratch::for_patterns(fail.iter().map(|f| &f.0));
         match sender(&fail, u64::MAX, text.as_bytes(), &mut scratch) {
             AddrFinding::Nothing => "nothing".into(),

@@ -2,14 +2,15 @@
 //! Tests of the detector as a whole: blocks, programs, which rules judge what.
 
 use super::*;
+use crate::pattern::Demand;
 
 fn rule(name: &str, programs: &[&str], fail: &[(&str, u8)], ignore: &[&str]) -> DetectRule {
     DetectRule {
         name: name.into(),
         headless: false,
         programs: programs.iter().map(|p| Program::new(p)).collect(),
-        fail: fail.iter().map(|(p, weight)| (Pattern::new(p, true).unwrap(), *weight)).collect(),
-        ignore: ignore.iter().map(|p| Pattern::new(p, false).unwrap()).collect(),
+        fail: fail.iter().map(|(p, weight)| (Pattern::new(p, Demand::Address).unwrap(), *weight)).collect(),
+        ignore: ignore.iter().map(|p| Pattern::new(p, Demand::Nothing).unwrap()).collect(),
         success: vec![],
         webscan: None,
     }
@@ -212,7 +213,8 @@ fn candidates_lose_no_hit() {
 fn successes_are_told_apart_from_failures() {
     let mut own =
         rule("r", &["sshd"], &[("^Failed for (?P<user>\\S+) from <HOST>$", 1)], &["^Failed for me"]);
-    own.success = vec![(Pattern::new("^Accepted for (?P<user>\\S+) from <HOST>", true).unwrap(), 0)];
+    own.success =
+        vec![(Pattern::new("^Accepted for (?P<user>\\S+) from <HOST>", Demand::Address).unwrap(), 0)];
     let mut detector = Detector::new(vec![own]);
     let head = "Nov 22 08:00:01 host sshd[7]: ";
     let cases: &[(&str, Option<(bool, &str)>)] = &[
@@ -321,7 +323,8 @@ fn a_short_literal_is_found_by_the_name_of_its_program() {
 
 #[test]
 fn successes_are_skipped_where_nobody_wants_them() {
-    let success = vec![(Pattern::new("^Accepted \\S+ for (?P<user>\\S+) from <HOST>$", true).unwrap(), 0)];
+    let success =
+        vec![(Pattern::new("^Accepted \\S+ for (?P<user>\\S+) from <HOST>$", Demand::Address).unwrap(), 0)];
     let failing = rule("r", &["sshd"], &[("^Failed for \\S+ from <HOST>$", 1)], &[]);
     let mut detector = Detector::new(vec![DetectRule { success, ..failing }]);
     let block = b"Nov 22 08:00:01 h sshd[7]: Accepted key for x from 192.0.2.1\n\

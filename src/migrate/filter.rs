@@ -7,7 +7,7 @@ use super::foreign_ini::ForeignIni;
 use super::samples::{self, Sample};
 use crate::config::{ServiceRule, parse_service};
 use crate::detect::Detector;
-use crate::pattern::Pattern;
+use crate::pattern::{Demand, Pattern};
 use crate::setup::Root;
 
 /// Rounds of putting values in the place of their names.
@@ -224,7 +224,7 @@ impl FilterText {
         let prefix = get("prefregex");
         let mut programs = Vec::new();
         let (mut body, mut refused, mut count) = (String::new(), Vec::new(), 0u32);
-        for (key, need_ip) in [("failregex", true), ("ignoreregex", false)] {
+        for (key, needs) in [("failregex", Demand::Address), ("ignoreregex", Demand::Nothing)] {
             let text = get(key);
             for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
                 let made = whole(&prefix, line).and_then(|line| seen(&line, &date)).and_then(
@@ -232,12 +232,12 @@ impl FilterText {
                         if is_message && programs.is_empty() {
                             programs = names(&daemon)?;
                         }
-                        Pattern::new(&line, need_ip).map_err(|e| e.what).map(|_| (line, is_message))
+                        Pattern::new(&line, needs).map_err(|e| e.what).map(|_| (line, is_message))
                     },
                 );
                 match made {
                     Ok((line, is_message)) if is_message == self.by_program => {
-                        count += u32::from(need_ip);
+                        count += u32::from(needs == Demand::Address);
                         body += &[key, "=", &line, "\n"].concat();
                     }
                     // The other form is that of these lines.
@@ -245,7 +245,7 @@ impl FilterText {
                     Err(why) if why.is_empty() => {}
                     Err(why) => {
                         let said = [&why, ": ", &line.replace(PREFIX, "%(__prefix_line)s")].concat();
-                        if !need_ip {
+                        if needs == Demand::Nothing {
                             return Err(["ignoreregex: ", &said].concat());
                         }
                         refused.push(said);
@@ -453,7 +453,7 @@ fn strptime(format: &str) -> Option<String> {
             c => out.push(c),
         }
     }
-    Pattern::new(&out, false).is_ok().then_some(out)
+    Pattern::new(&out, Demand::Nothing).is_ok().then_some(out)
 }
 
 /// The names that a pattern of a program means, if these are few.

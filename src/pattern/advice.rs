@@ -1,6 +1,8 @@
 #![forbid(unsafe_code)]
 //! What patterns of other tools may hold and ours may not: its name, and what to write instead.
 
+use super::parse::Place;
+
 /// Names the construct behind `(?` and says what to do.
 pub(super) fn unsupported(rest: &[u8]) -> (&'static str, &'static str) {
     const EXCLUDE: &str = "exclude lines by ignoreregex, or write what may be there";
@@ -26,18 +28,20 @@ pub(super) fn unsupported(rest: &[u8]) -> (&'static str, &'static str) {
 }
 
 /// Names the escape `\b` and says what to do.
-pub(super) fn unknown_escape(b: u8, in_class: bool) -> (String, &'static str) {
+pub(super) fn unknown_escape(b: u8, place: Place) -> (String, &'static str) {
     let what = |text: &str| text.to_string();
     match b {
         b'1'..=b'9' | b'k' | b'g' => {
             (what("back references are not supported"), "write the second text as a pattern too")
         }
         b'p' | b'P' | b'X' => (what("Unicode classes are not supported"), "write \\w, \\d, \\s or [^ ]"),
-        b'A' | b'z' | b'Z' if in_class => {
+        b'A' | b'z' | b'Z' if place == Place::Class => {
             (what("an end of the line is not a byte"), "it belongs before the [")
         }
         b'0' => (what("\\0 is not supported"), "write \\x00"),
-        b'b' | b'B' if in_class => (what("\\b has no meaning in a class"), "a backspace is \\x08"),
+        b'b' | b'B' if place == Place::Class => {
+            (what("\\b has no meaning in a class"), "a backspace is \\x08")
+        }
         b'K' => (what("\\K is not supported"), "name the part you need: (?P<ip> )"),
         b'h' => (what("\\h is not supported"), "write [ \\t]"),
         b'Q' | b'E' => (what("\\Q and \\E are not supported"), "escape each byte: \\."),

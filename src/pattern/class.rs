@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! The part of the parser that reads classes in brackets.
 
-use super::parse::{Escaped, ParseResult, Parser};
+use super::parse::{Escaped, ParseResult, Parser, Place};
 use super::set::ByteSet;
 
 /// The name of a class of POSIX, and what is in it.
@@ -15,9 +15,12 @@ impl Parser<'_> {
         let mut first = true;
         loop {
             let at = self.at;
-            match self.class_item(from, first)? {
-                None => break,
-                Some(Escaped::Set(more)) => {
+            // One that is the first thing in a class is a byte of it.
+            if !first && self.eat(b"]") {
+                break;
+            }
+            match self.class_item(from)? {
+                Escaped::Set(more) => {
                     if self.range_follows() {
                         self.at += 1;
                         return self.fail(
@@ -28,14 +31,14 @@ impl Parser<'_> {
                     }
                     set = set.or(more);
                 }
-                Some(Escaped::Byte(lo)) if self.range_follows() => {
+                Escaped::Byte(lo) if self.range_follows() => {
                     self.at += 1;
-                    match self.class_item(from, true)? {
-                        Some(Escaped::Byte(hi)) if lo <= hi => set = set.with(lo, hi),
-                        Some(Escaped::Byte(_)) => {
+                    match self.class_item(from)? {
+                        Escaped::Byte(hi) if lo <= hi => set = set.with(lo, hi),
+                        Escaped::Byte(_) => {
                             return self.fail(at, "this range is reversed", "a literal - is written \\-");
                         }
-                        _ => {
+                        Escaped::Set(_) => {
                             return self.fail(
                                 at,
                                 "a range cannot end with a class",
@@ -44,7 +47,7 @@ impl Parser<'_> {
                         }
                     }
                 }
-                Some(Escaped::Byte(b)) => set = set.with(b, b),
+                Escaped::Byte(b) => set = set.with(b, b),
             }
             first = false;
         }
@@ -60,14 +63,13 @@ impl Parser<'_> {
         matches!(self.rest(), [b'-', b, ..] if *b != b']')
     }
 
-    /// One byte or escape of the class that began at `from`; nothing at its end.
-    fn class_item(&mut self, from: usize, first: bool) -> ParseResult<Option<Escaped>> {
+    /// One byte or escape of the class that began at `from`.
+    fn class_item(&mut self, from: usize) -> ParseResult<Escaped> {
         let at = self.at;
         match self.next() {
             None => self.fail_at(from..from + 1, "this class is not closed", "a literal [ is written \\["),
-            Some(b']') if !first => Some(None),
-            Some(b'\\') => self.escaped(at, true).map(Some),
-            Some(b'[') if self.peek() == Some(b':') => self.posix(at).map(|set| Some(Escaped::Set(set))),
+            Some(b'\\') => self.escaped(at, Place::Class),
+            Some(b'[') if self.peek() == Some(b':') => self.posix(at).map(Escaped::Set),
             Some(b'[') if matches!(self.peek(), Some(b'.' | b'=')) => {
                 self.at += 1;
                 self.fail(at, "collating symbols are not supported", "write the bytes themselves")
@@ -76,7 +78,7 @@ impl Parser<'_> {
                 let _ = self.wide_char(at);
                 self.fail(at, "a class holds single bytes only", "write (?:ä|ö) for non-ASCII characters")
             }
-            Some(b) => Some(Some(Escaped::Byte(b))),
+            Some(b) => Some(Escaped::Byte(b)),
         }
     }
 

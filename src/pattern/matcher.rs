@@ -6,7 +6,7 @@
 use super::addr;
 use super::parse::Look;
 use super::pike::Pike;
-use super::program::{IP_BEGIN, Inst, NONE, Order, PatternProgram};
+use super::program::{Case, IP_BEGIN, Inst, NONE, Order, PatternProgram};
 use super::set::ByteSet;
 use super::{Captures, SLOTS, set};
 use memchr::{memchr, memchr2, memrchr};
@@ -157,7 +157,9 @@ impl Quick<'_> {
         let program = self.program;
         let mut lead = program.code.iter().filter(|inst| !matches!(inst, Inst::Save(_)));
         let skipped = match lead.next() {
-            Some(&Inst::Lit { fold: false, at, .. }) => memchr(*program.pool.get(usize::from(at))?, rest)?,
+            Some(&Inst::Lit { case: Case::Exact, at, .. }) => {
+                memchr(*program.pool.get(usize::from(at))?, rest)?
+            }
             // What `.*X` did not find from here it does not find from further on in the same line.
             Some(&(Inst::Loop { set: 0, limit: NONE, .. } | Inst::Until { set: 0, .. }))
                 if self.skip.is_empty() =>
@@ -183,8 +185,8 @@ impl Quick<'_> {
             // Each arm goes on with the next instruction, or falls out of the match to try another way.
             match *program.code.get(pc)? {
                 Inst::Match => return Some(at),
-                Inst::Lit { fold, len, at: lit, .. } => {
-                    if is_at(self.text, at, program.bytes(lit, len), fold) {
+                Inst::Lit { case, len, at: lit, .. } => {
+                    if is_at(self.text, at, program.bytes(lit, len), case) {
                         (pc, at) = (pc + 1, at + usize::from(len));
                         continue;
                     }
@@ -265,8 +267,8 @@ impl Quick<'_> {
     fn fork(&mut self, sure: bool, first: u16, second: u16, at: usize) -> (usize, usize) {
         let program = self.program;
         let mut go = (usize::from(first), at);
-        if let Some(&Inst::Lit { fold, len, at: lit, .. }) = program.code.get(go.0) {
-            if !is_at(self.text, at, program.bytes(lit, len), fold) {
+        if let Some(&Inst::Lit { case, len, at: lit, .. }) = program.code.get(go.0) {
+            if !is_at(self.text, at, program.bytes(lit, len), case) {
                 return (usize::from(second), at);
             }
             go = (go.0 + 1, at + usize::from(len));
@@ -389,7 +391,7 @@ impl Quick<'_> {
                         return None;
                     };
                     self.burn(window.len() - found);
-                    if is_at(self.text, lo + found, lit, false) {
+                    if is_at(self.text, lo + found, lit, Case::Exact) {
                         break lo + found;
                     }
                     window = window.get(..found)?;
@@ -427,7 +429,7 @@ impl Quick<'_> {
                         return None;
                     };
                     self.burn(found);
-                    if is_at(self.text, from + found, lit, false) {
+                    if is_at(self.text, from + found, lit, Case::Exact) {
                         break from + found;
                     }
                     from += found + 1;
@@ -458,9 +460,9 @@ pub(super) fn another_place(program: &PatternProgram, text: &[u8], begin: usize)
         let before = text.get(..at).unwrap_or_default();
         let mut both = [ends.full, ends.short].into_iter().flatten();
         both.any(|end| {
-            program
-                .addresses()
-                .any(|(lead, tail)| (at == 0 || before.ends_with(lead)) && is_at(text, end, tail, false))
+            program.addresses().any(|(lead, tail)| {
+                (at == 0 || before.ends_with(lead)) && is_at(text, end, tail, Case::Exact)
+            })
         })
     };
     program.lead == 0
@@ -476,12 +478,11 @@ pub(super) fn narrow(n: usize) -> u16 {
 
 /// Whether the literal stands at `at`.
 #[inline(always)]
-fn is_at(text: &[u8], at: usize, lit: &[u8], fold: bool) -> bool {
+fn is_at(text: &[u8], at: usize, lit: &[u8], case: Case) -> bool {
     let Some(rest) = text.get(at..) else { return false };
-    if fold {
-        rest.get(..lit.len()).is_some_and(|head| head.eq_ignore_ascii_case(lit))
-    } else {
-        memchr::arch::all::is_prefix(rest, lit)
+    match case {
+        Case::Exact => memchr::arch::all::is_prefix(rest, lit),
+        Case::Either => rest.get(..lit.len()).is_some_and(|head| head.eq_ignore_ascii_case(lit)),
     }
 }
 

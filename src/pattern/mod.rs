@@ -8,6 +8,7 @@
 
 mod addr;
 mod advice;
+mod builder;
 mod class;
 mod literals;
 mod matcher;
@@ -20,7 +21,7 @@ mod tests;
 
 use crate::base::bytes::find;
 use core::ops::Range;
-use program::{IP_BEGIN, Inst, NONE, PatternProgram};
+use program::{Case, IP_BEGIN, Inst, NONE, PatternProgram};
 
 pub use matcher::MatchScratch;
 
@@ -104,16 +105,24 @@ pub struct Pattern {
     scan: bool,
 }
 
+/// What every match of a pattern must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demand {
+    /// An ip group: somebody is to be banned for it.
+    Address,
+    /// Nothing.
+    Nothing,
+}
+
 impl Pattern {
-    /// Compiles `text` as written in failregex and ignoreregex. With `need_ip` every match must have an ip
-    /// group.
+    /// Compiles `text` as written in failregex and ignoreregex.
     ///
     /// # Errors
     /// The first thing in `text` that is wrong, not supported or too large.
-    pub fn new(text: &str, need_ip: bool) -> Result<Pattern, PatternError> {
+    pub fn new(text: &str, demand: Demand) -> Result<Pattern, PatternError> {
         let part = parse::parse(text)?;
         let ip = CaptureGroup::Ip.bit();
-        if need_ip && part.always & ip == 0 {
+        if demand == Demand::Address && part.always & ip == 0 {
             let (what, hint) = if part.may & ip == 0 {
                 ("the pattern has no address", "write <HOST> where the address is")
             } else {
@@ -129,7 +138,7 @@ impl Pattern {
         let lead = program.code.iter().find(|inst| !matches!(inst, Inst::Save(_)));
         let scan = !needles.is_empty()
             && !program.has_head()
-            && !matches!(lead, Some(Inst::Lit { fold: false, .. }));
+            && !matches!(lead, Some(Inst::Lit { case: Case::Exact, .. }));
         Ok(Pattern { program, needles, scan })
     }
 

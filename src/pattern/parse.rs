@@ -3,6 +3,7 @@
 //! Knows nothing of programs or matching.
 
 use super::advice::{unknown_escape, unsupported};
+use super::program::Order;
 use super::set::{self, ByteSet};
 use super::{CaptureGroup, PatternError};
 use core::ops::Range;
@@ -34,7 +35,7 @@ pub(super) enum Node {
     /// The first that leads to a match.
     Alt(Vec<Node>),
     /// `min` times up to `max` times (`None`: any number).
-    Repeat { what: Box<Node>, min: u32, max: Option<u32>, greedy: bool, empty: bool },
+    Repeat { what: Box<Node>, min: u32, max: Option<u32>, order: Order, empty: bool },
 }
 
 /// A condition on the place between two bytes.
@@ -347,7 +348,7 @@ impl Parser<'_> {
             Some(b'B') => self.look(Look::NotWord),
             Some(b'A') => self.look(Look::Start),
             Some(b'z' | b'Z') => self.look(Look::End),
-            _ => match self.escaped(from, false)? {
+            _ => match self.escaped(from, Place::Outside)? {
                 Escaped::Byte(b) => PatternPart::one(self.literal(b)),
                 Escaped::Set(set) => PatternPart::one(Node::Set(set)),
             },
@@ -360,7 +361,7 @@ impl Parser<'_> {
     }
 
     /// Behind the `\`: what means the same within a class and outside.
-    pub(super) fn escaped(&mut self, from: usize, in_class: bool) -> ParseResult<Escaped> {
+    pub(super) fn escaped(&mut self, from: usize, place: Place) -> ParseResult<Escaped> {
         let Some(b) = self.next() else {
             return self.fail(from, "nothing follows this \\", "a literal \\ is written \\\\");
         };
@@ -388,7 +389,7 @@ impl Parser<'_> {
             }
             b if b.is_ascii_punctuation() || b == b' ' => b,
             b => {
-                let (what, hint) = unknown_escape(b, in_class);
+                let (what, hint) = unknown_escape(b, place);
                 return self.fail(from, &what, hint);
             }
         }))
@@ -408,9 +409,9 @@ impl Parser<'_> {
         if !part.repeatable {
             return self.fail(at, "there is nothing to repeat before this", "");
         }
-        let greedy = !self.eat(b"?");
+        let order = if self.eat(b"?") { Order::Lazy } else { Order::Greedy };
         match self.peek() {
-            Some(b'+') if greedy => {
+            Some(b'+') if order == Order::Greedy => {
                 self.at += 1;
                 return self.fail(at, "possessive repeats are not supported", "leave the second + out");
             }
@@ -435,7 +436,7 @@ impl Parser<'_> {
         let always = if min > 0 { part.always } else { 0 };
         let may = if max == Some(0) { 0 } else { part.may };
         let what = Box::new(part.node);
-        let node = Node::Repeat { what, min, max, greedy, empty: part.empty };
+        let node = Node::Repeat { what, min, max, order, empty: part.empty };
         Some(PatternPart { node, may, always, steps, empty, repeatable: false })
     }
 
@@ -472,6 +473,14 @@ impl Parser<'_> {
         self.at += len;
         Some(number)
     }
+}
+
+/// Where a backslash stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In a class in brackets.
+    Class,
+    Outside,
 }
 
 /// What one backslash or one byte of a class stands for.

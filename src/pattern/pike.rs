@@ -10,7 +10,7 @@
 
 use super::addr;
 use super::matcher::{holds, narrow};
-use super::program::{IP_BEGIN, Inst, NONE, Order, PatternProgram};
+use super::program::{Case, IP_BEGIN, Inst, NONE, Order, PatternProgram};
 use super::{Captures, SLOTS};
 
 /// Slots of a thread: where the match begins, then the captures.
@@ -185,9 +185,9 @@ impl Pike {
             }
             let Some(byte) = byte else { continue };
             let next = match inst {
-                Inst::Lit { fold, len, at: lit, .. } => {
+                Inst::Lit { case, len, at: lit, .. } => {
                     let want = program.pool.get(usize::from(lit + thread.part));
-                    let byte = if fold { byte.to_ascii_lowercase() } else { byte };
+                    let byte = if case == Case::Either { byte.to_ascii_lowercase() } else { byte };
                     if want != Some(&byte) {
                         continue;
                     }

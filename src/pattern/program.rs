@@ -2,6 +2,7 @@
 //! Tree to program: a compact list of instructions, made once per pattern. Knows nothing of texts.
 
 use super::CaptureGroup;
+use super::builder::Builder;
 use super::parse::{Look, Node, PatternPart};
 use super::set::{self, ByteSet, COMMON};
 
@@ -16,9 +17,9 @@ pub(super) const IP_BEGIN: u8 = 0;
 pub(super) enum Inst {
     /// The pattern matches.
     Match,
-    /// The bytes `pool[at..at + len]`; with `fold` they are lower case and stand for either case.
+    /// The bytes `pool[at..at + len]`.
     /// `rare` is the index of the byte that is seen least in logs.
-    Lit { fold: bool, len: u8, rare: u8, at: u16 },
+    Lit { case: Case, len: u8, rare: u8, at: u16 },
     /// One byte of this set.
     Set(u16),
     /// Any number of bytes of a set; if `limit` is not `NONE`, only so many: see `PatternProgram::limit`.
@@ -36,6 +37,16 @@ pub(super) enum Inst {
     Look(Look),
     /// An address, which is an ip group. `id` counts them.
     Addr { id: u8 },
+}
+
+/// How the letters of a literal are compared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub(super) enum Case {
+    /// As they stand.
+    Exact,
+    /// They are lower case and stand for either case.
+    Either,
 }
 
 /// In which order a loop tries its numbers of bytes.
@@ -103,7 +114,8 @@ impl PatternProgram {
             leads: 0,
             one_reading: false,
         };
-        if let [Inst::Look(Look::Start), Inst::Lit { fold: false, len, at: 0, .. }, ..] = *program.code {
+        if let [Inst::Look(Look::Start), Inst::Lit { case: Case::Exact, len, at: 0, .. }, ..] = *program.code
+        {
             program.head = len;
         }
         program.addresses_only = !program.code.iter().any(|inst| matches!(inst, Inst::Save(IP_BEGIN)));
@@ -242,7 +254,7 @@ impl PatternProgram {
         }
         let behind = self.code.get(pc..)?.iter().find(|inst| !matches!(inst, Inst::Save(_)));
         match behind {
-            Some(&Inst::Lit { fold: false, len, rare, at }) => {
+            Some(&Inst::Lit { case: Case::Exact, len, rare, at }) => {
                 Some((self.bytes(at, len), usize::from(rare), escape))
             }
             _ => None,
@@ -262,7 +274,7 @@ impl PatternProgram {
     /// The literal of this instruction; empty if it is none.
     fn literal(&self, pc: usize) -> &[u8] {
         match self.code.get(pc) {
-            Some(&Inst::Lit { fold: false, len, at, .. }) => self.bytes(at, len),
+            Some(&Inst::Lit { case: Case::Exact, len, at, .. }) => self.bytes(at, len),
             _ => &[],
         }
     }
@@ -308,7 +320,10 @@ impl PatternProgram {
                 self.exclusive(usize::from(first), b, work) && self.exclusive(usize::from(second), b, work)
             }
             (_, Inst::Fork { .. }) => self.exclusive(b, a, work),
-            (Inst::Lit { fold: false, len, at, .. }, Inst::Lit { fold: false, len: len2, at: at2, .. }) => {
+            (
+                Inst::Lit { case: Case::Exact, len, at, .. },
+                Inst::Lit { case: Case::Exact, len: len2, at: at2, .. },
+            ) => {
                 let (x, y) = (self.bytes(at, len), self.bytes(at2, len2));
                 x.iter().zip(y).any(|(x, y)| x != y)
             }
@@ -359,10 +374,10 @@ impl PatternProgram {
                     firsts.set = firsts.set.or(*self.set(set));
                     continue;
                 }
-                Inst::Lit { fold, at, .. } => {
+                Inst::Lit { case, at, .. } => {
                     let one = self.pool.get(usize::from(at)).map(|&b| ByteSet::EMPTY.with(b, b));
                     let one = one.unwrap_or(ByteSet::EMPTY);
-                    firsts.set = firsts.set.or(if fold { one.folded() } else { one });
+                    firsts.set = firsts.set.or(if case == Case::Either { one.folded() } else { one });
                     continue;
                 }
                 Inst::Addr { .. } => {
@@ -431,242 +446,8 @@ fn anchored(node: &Node) -> bool {
 }
 
 /// Numbers of instructions fit: `parse::MAX_STEPS` bounds them.
-fn index(pc: usize) -> u16 {
+pub(super) fn index(pc: usize) -> u16 {
     u16::try_from(pc).unwrap_or(NONE)
-}
-
-#[derive(Default)]
-struct Builder {
-    code: Vec<Inst>,
-    pool: Vec<u8>,
-    sets: Vec<ByteSet>,
-    slots: u8,
-    addrs: u8,
-    /// The last place that something jumps to: literals must not grow over it.
-    label: usize,
-}
-
-impl Builder {
-    fn here(&mut self) -> u16 {
-        self.label = self.code.len();
-        index(self.code.len())
-    }
-
-    fn node(&mut self, node: &Node) {
-        match node {
-            Node::Empty => {}
-            Node::Byte(b) => self.byte(*b, false),
-            Node::Letter(b) => self.byte(*b, true),
-            Node::Set(set) => {
-                let id = self.set_id(*set);
-                self.code.push(Inst::Set(id));
-            }
-            Node::Look(look) => self.code.push(Inst::Look(*look)),
-            Node::Addr => {
-                self.slots = self.slots.max(IP_BEGIN + 2);
-                self.code.push(Inst::Addr { id: self.addrs });
-                self.addrs = self.addrs.saturating_add(1);
-            }
-            Node::Group(group, inner) => {
-                let slot = *group as u8 * 2;
-                self.slots = self.slots.max(slot + 2);
-                self.code.push(Inst::Save(slot));
-                self.node(inner);
-                self.code.push(Inst::Save(slot + 1));
-            }
-            Node::Cat(all) => all.iter().for_each(|n| self.node(n)),
-            Node::Alt(all) => self.alternatives(all),
-            Node::Repeat { what, min, max, greedy, empty } => {
-                let (what, greedy) = (&**what, *greedy);
-                match max {
-                    Some(max) => self.bounded(what, *min, *max, greedy),
-                    None => self.unbounded(what, *min, greedy, *empty),
-                }
-            }
-        }
-    }
-
-    fn byte(&mut self, b: u8, fold: bool) {
-        let end = self.pool.len();
-        // A byte that is no letter fits in both kinds of literals.
-        let fits = |f: bool| f == fold || (f && !b.is_ascii_alphabetic());
-        let label = self.label;
-        let count = self.code.len();
-        if let Some(Inst::Lit { fold: f, len, rare, at }) = self.code.last_mut()
-            && fits(*f)
-            && *len < u8::MAX
-            && label < count
-        {
-            let best = self.pool.get(usize::from(*at) + usize::from(*rare));
-            if best.is_some_and(|&best| rarity(b) > rarity(best)) {
-                *rare = *len;
-            }
-            *len += 1;
-            self.pool.push(b);
-            return;
-        }
-        self.pool.push(b);
-        self.code.push(Inst::Lit { fold, len: 1, rare: 0, at: index(end) });
-    }
-
-    fn set_id(&mut self, set: ByteSet) -> u16 {
-        let known = COMMON.iter().chain(&self.sets).position(|s| *s == set);
-        let id = known.unwrap_or_else(|| {
-            self.sets.push(set);
-            COMMON.len() + self.sets.len() - 1
-        });
-        index(id)
-    }
-
-    /// Room for a fork at this place; `patch` fills it.
-    fn fork(&mut self) -> usize {
-        let at = usize::from(self.here());
-        self.code.push(Inst::Fork { sure: false, first: NONE, second: NONE });
-        at
-    }
-
-    fn patch(&mut self, fork: usize, first: u16, second: u16) {
-        self.code[fork] = Inst::Fork { sure: false, first, second };
-    }
-
-    fn alternatives(&mut self, all: &[Node]) {
-        let Some((last, others)) = all.split_last() else { return };
-        let mut ends = Vec::with_capacity(others.len());
-        for node in others {
-            let fork = self.fork();
-            self.node(node);
-            ends.push(self.code.len());
-            self.code.push(Inst::Jump(NONE));
-            let next = self.here();
-            self.patch(fork, index(fork + 1), next);
-        }
-        self.node(last);
-        let end = self.here();
-        ends.iter().for_each(|&at| self.code[at] = Inst::Jump(end));
-    }
-
-    /// A fork that enters `body` or leaves to `exit`.
-    fn enter(&mut self, fork: usize, body: u16, exit: u16, greedy: bool) {
-        let (first, second) = if greedy { (body, exit) } else { (exit, body) };
-        self.patch(fork, first, second);
-    }
-
-    fn bounded(&mut self, what: &Node, min: u32, max: u32, greedy: bool) {
-        (0..min).for_each(|_| self.node(what));
-        if let Some(set) = single(what)
-            && max - min > 1
-        {
-            let limit = index(self.pool.len());
-            let max = u16::try_from(max - min).unwrap_or(NONE);
-            self.pool.extend(max.to_ne_bytes());
-            self.pool.extend([0, 0]);
-            return self.push_loop(set, limit, greedy);
-        }
-        let mut forks = Vec::new();
-        for _ in min..max {
-            forks.push(self.fork());
-            self.node(what);
-        }
-        let exit = self.here();
-        forks.iter().for_each(|&fork| self.enter(fork, index(fork + 1), exit, greedy));
-    }
-
-    /// `(?:[^"\\]|\\.)*` as `[^"\\]*(?:\\.[^"\\]*)*`, which matches the same in the same order: a step for
-    /// each escape, not for each byte.
-    fn unrolled(&mut self, set: ByteSet, escapes: &[Node]) {
-        self.push_loop(set, NONE, true);
-        let fork = self.fork();
-        self.alternatives(escapes);
-        self.push_loop(set, NONE, true);
-        self.code.push(Inst::Jump(index(fork)));
-        let exit = self.here();
-        self.enter(fork, index(fork + 1), exit, true);
-    }
-
-    fn push_loop(&mut self, set: ByteSet, limit: u16, greedy: bool) {
-        let set = self.set_id(set);
-        let order = if greedy { Order::Greedy } else { Order::Lazy };
-        self.code.push(Inst::Loop { order, set, limit });
-    }
-
-    fn unbounded(&mut self, what: &Node, min: u32, greedy: bool, empty: bool) {
-        if let Some(set) = single(what) {
-            (0..min).for_each(|_| self.node(what));
-            return self.push_loop(set, NONE, greedy);
-        }
-        if let Some((set, escapes)) = escaped(what).filter(|_| greedy) {
-            (0..min).for_each(|_| self.node(what));
-            return self.unrolled(set, escapes);
-        }
-        if min == 0 && !empty {
-            let fork = self.fork();
-            self.node(what);
-            self.code.push(Inst::Jump(index(fork)));
-            let exit = self.here();
-            return self.enter(fork, index(fork + 1), exit, greedy);
-        }
-        // What may match nothing must not be entered again without having taken a byte: (x*)* is ((x*)+)?
-        let question = (min == 0).then(|| self.fork());
-        (1..min).for_each(|_| self.node(what));
-        let body = self.here();
-        self.node(what);
-        let plus = self.fork();
-        let exit = self.here();
-        self.enter(plus, body, exit, greedy);
-        if let Some(fork) = question {
-            self.enter(fork, index(fork + 1), exit, greedy);
-        }
-    }
-}
-
-/// A set, and alternatives to it that begin with a byte that is not in it, if these are what the node may be.
-fn escaped(node: &Node) -> Option<(ByteSet, &[Node])> {
-    let Node::Alt(all) = node else { return None };
-    let (plain, escapes) = all.split_first()?;
-    let set = single(plain)?;
-    let apart = |escape| begins(escape).is_some_and(|(first, empty)| !empty && set.disjoint(&first));
-    (!escapes.is_empty() && escapes.iter().all(apart)).then_some((set, escapes))
-}
-
-/// The bytes with which what a node matches may begin, and whether it may match nothing, as far as that is
-/// easily said.
-fn begins(node: &Node) -> Option<(ByteSet, bool)> {
-    let mut all = (ByteSet::EMPTY, false);
-    match node {
-        Node::Empty => all.1 = true,
-        Node::Cat(parts) => {
-            all.1 = true;
-            for part in parts {
-                let (first, empty) = begins(part)?;
-                all = (all.0.or(first), empty);
-                if !empty {
-                    break;
-                }
-            }
-        }
-        Node::Alt(ways) => {
-            for way in ways {
-                let (first, empty) = begins(way)?;
-                all = (all.0.or(first), all.1 || empty);
-            }
-        }
-        Node::Repeat { what, min, .. } => {
-            let (first, empty) = begins(what)?;
-            all = (first, empty || *min == 0);
-        }
-        _ => all.0 = single(node)?,
-    }
-    Some(all)
-}
-
-/// The set of a node that takes exactly one byte.
-fn single(node: &Node) -> Option<ByteSet> {
-    match node {
-        Node::Set(set) => Some(*set),
-        Node::Byte(b) => Some(ByteSet::EMPTY.with(*b, *b)),
-        Node::Letter(b) => Some(ByteSet::EMPTY.with(*b, *b).folded()),
-        _ => None,
-    }
 }
 
 /// How seldom a byte is in logs, roughly: 0 for the blank, more for what is rarer.

@@ -6,7 +6,7 @@ use super::*;
 mod maker;
 
 fn pattern(text: &str) -> Pattern {
-    Pattern::new(text, false).unwrap_or_else(|e| panic!("{text}: {e:?}"))
+    Pattern::new(text, Demand::Nothing).unwrap_or_else(|e| panic!("{text}: {e:?}"))
 }
 
 fn scratch(p: &Pattern) -> MatchScratch {
@@ -152,13 +152,13 @@ fn errors_name_the_construct_and_what_to_write() {
         let text = marked.replace(['«', '»'], "");
         let from = marked.find('«').unwrap();
         let to = marked.find('»').unwrap() - '«'.len_utf8();
-        let Err(e) = Pattern::new(&text, true) else { panic!("{text} is accepted") };
+        let Err(e) = Pattern::new(&text, Demand::Address) else { panic!("{text} is accepted") };
         assert_eq!((e.what.as_str(), e.at), (*want, from..to), "{text}");
     }
     let deep = "(".repeat(100_000);
-    assert_eq!(Pattern::new(&deep, false).err().unwrap().what, "too many groups within groups");
-    assert!(Pattern::new(&"a".repeat(1200), false).is_err());
-    assert!(Pattern::new(&"(?:(?:x?)?)".repeat(80), false).is_ok(), "and in no time");
+    assert_eq!(Pattern::new(&deep, Demand::Nothing).err().unwrap().what, "too many groups within groups");
+    assert!(Pattern::new(&"a".repeat(1200), Demand::Nothing).is_err());
+    assert!(Pattern::new(&"(?:(?:x?)?)".repeat(80), Demand::Nothing).is_ok(), "and in no time");
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn both_matchers_agree() {
         if maker.rng.u8(..4) == 0 {
             text = text.replace("(?P<ip>", "(?:").replacen('b', "<HOST>", 1);
         }
-        let Ok(p) = Pattern::new(&text, false) else { continue };
+        let Ok(p) = Pattern::new(&text, Demand::Nothing) else { continue };
         let mut scratch = scratch(&p);
         for _ in 0..8 {
             let mut line = maker.line();

@@ -4,7 +4,7 @@
 //! pattern goes on behind it.
 
 use crate::detect::Program;
-use crate::pattern::{MatchScratch, Pattern};
+use crate::pattern::{Demand, MatchScratch, Pattern};
 
 /// What a pattern says of the writer.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ fn fits(head: &str, program: &str) -> bool {
         "2026-11-26T02:10:00+00:00 host ",
         "2026-11-26T02:10:00.123456+00:00 host ",
     ];
-    let Ok(pattern) = Pattern::new(&[head, ":$"].concat(), false) else { return false };
+    let Ok(pattern) = Pattern::new(&[head, ":$"].concat(), Demand::Nothing) else { return false };
     let mut scratch = MatchScratch::for_patterns([&pattern].into_iter());
     let mut is = |text: String| pattern.is_match(text.as_bytes(), &mut scratch);
     BEFORE

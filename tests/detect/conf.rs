@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use mef::detect::{DetectRule, Detector, Hit, MAX_RULES, Program};
-use mef::pattern::Pattern;
+use mef::pattern::{Demand, Pattern};
 use std::net::IpAddr;
 
 pub struct Conf {
@@ -100,15 +100,16 @@ impl Conf {
 
     /// The rule, with those failregex whose numbers `take` accepts.
     pub fn rule(&self, take: impl Fn(usize) -> bool) -> DetectRule {
-        let pattern = |text: &str, ip| Pattern::new(text, ip).unwrap_or_else(|e| panic!("{text}: {e:?}"));
+        let pattern =
+            |text: &str, needs| Pattern::new(text, needs).unwrap_or_else(|e| panic!("{text}: {e:?}"));
         let fail = self.fail.iter().enumerate().filter(|&(n, _)| take(n));
         DetectRule {
             name: self.name.as_str().into(),
             headless: false,
             programs: self.programs.iter().map(|p| Program::new(p)).collect(),
-            fail: fail.map(|(_, (weight, text))| (pattern(text, true), *weight)).collect(),
-            ignore: self.ignore.iter().map(|text| pattern(text, false)).collect(),
-            success: self.success.iter().map(|text| (pattern(text, true), 0)).collect(),
+            fail: fail.map(|(_, (weight, text))| (pattern(text, Demand::Address), *weight)).collect(),
+            ignore: self.ignore.iter().map(|text| pattern(text, Demand::Nothing)).collect(),
+            success: self.success.iter().map(|text| (pattern(text, Demand::Address), 0)).collect(),
             webscan: self.webscan.clone(),
         }
     }

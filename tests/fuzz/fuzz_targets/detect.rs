@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use mef::base::net::parse_addr;
 use mef::detect::{Detector, Program, Rule};
-use mef::pattern::Pattern;
+use mef::pattern::{Demand, Pattern};
 use std::cell::RefCell;
 
 thread_local! {
@@ -23,9 +23,9 @@ fn detector() -> Detector {
     Detector::new(vec![Rule {
         name: "sshd".into(),
         programs: vec![Program::new("sshd")],
-        fail: values("failregex").iter().map(|p| (Pattern::new(p, true).unwrap(), 1)).collect(),
-        success: values("successregex").iter().map(|p| (Pattern::new(p, true).unwrap(), 0)).collect(),
-        ignore: values("ignoreregex").iter().map(|p| Pattern::new(p, false).unwrap()).collect(),
+        fail: values("failregex").iter().map(|p| (Pattern::new(p, Demand::Address).unwrap(), 1)).collect(),
+        success: values("successregex").iter().map(|p| (Pattern::new(p, Demand::Address).unwrap(), 0)).collect(),
+        ignore: values("ignoreregex").iter().map(|p| Pattern::new(p, Demand::Nothing).unwrap()).collect(),
         webscan: None,
     }])
 }

@@ -3,15 +3,15 @@
 //! pattern.
 
 use libfuzzer_sys::fuzz_target;
-use mef::pattern::{Group, Pattern, Scratch};
+use mef::pattern::{CaptureGroup, Demand, MatchScratch, Pattern};
 use regex::bytes::RegexBuilder;
 
 fuzz_target!(|data: &[u8]| {
     let Some((&len, data)) = data.split_first() else { return };
     let (text, line) = data.split_at(data.len().min(len.into()));
     let Ok(text) = std::str::from_utf8(text) else { return };
-    let _ = Pattern::new(text, true);
-    let Ok(ours) = Pattern::new(text, false) else { return };
+    let _ = Pattern::new(text, Demand::Address);
+    let Ok(ours) = Pattern::new(text, Demand::Nothing) else { return };
     let mut scratch = Scratch::for_patterns(std::iter::once(&ours));
     let got = ours.find(line, &mut scratch);
     if let Some(found) = &got {
