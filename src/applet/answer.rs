@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! What a running daemon tells of itself, for those commands that ask it.
 
-use crate::control::client::ControlClient;
+use crate::control::client::{ControlClient, Patience};
 use crate::control::proto::{FACTS, ListLine, OffenderLine, Request, RuleLine, SightLine, read_fact};
 use crate::sys::{clock, fs};
 use std::io;
@@ -28,7 +28,7 @@ impl DaemonAnswer {
     pub(super) fn get(daemon: &mut ControlClient, request: &Request<'_>) -> io::Result<Option<DaemonAnswer>> {
         daemon.notify(request)?;
         let mut answer = DaemonAnswer::default();
-        daemon.lines(false, &mut |line| {
+        daemon.lines(Patience::Bounded, &mut |line| {
             if let Some((at, value)) = read_fact(line) {
                 if let Some(slot) = answer.facts.get_mut(at) {
                     *slot = value;

@@ -14,7 +14,7 @@ use crate::control::proto::Request;
 use crate::enforce::options;
 use crate::firewall::backend::DenySet;
 use crate::firewall::{open, view};
-use crate::lists::{self, Exempt, Gone, ListFate, ListSurvey, ListTurn, Paths, list_names};
+use crate::lists::{self, Before, Exempt, Gone, ListFate, ListSurvey, ListTurn, Paths, list_names};
 use crate::sys::fs;
 use argh::FromArgs;
 use std::path::{Path, PathBuf};
@@ -200,7 +200,7 @@ fn allow(
     let live = |e: &&ListEntry| e.until.is_none_or(|until| until > now);
     let passes = |e: &ListEntry| covers(allowed, &Range::from(e.net));
     let previous: Vec<&ListEntry> = kept.unwrap_or_default().iter().filter(live).collect();
-    let refused = lists::refusal(counts, !previous.is_empty()).is_some();
+    let refused = lists::refusal(counts, Before::from(!previous.is_empty())).is_some();
     let more = previous.iter().any(|kept| found.iter().all(|entry| entry.net != kept.net));
     let state = match (refused, found.iter().filter(live).all(passes)) {
         (true, _) if previous.is_empty() => REFUSED,
@@ -221,7 +221,7 @@ fn deny(
 ) -> std::io::Result<(ListSurvey, &'static str)> {
     let survey = lists::survey(path, exempt, lists::Detail::Nothing, &mut |_| ())?;
     let had = lists::had(denied, kept, name);
-    let refused = lists::refusal(survey.counts, had).is_some();
+    let refused = lists::refusal(survey.counts, Before::from(had)).is_some();
     let state = match (refused, lists::fate(denied, name, &survey)) {
         (true, ListFate::Missing) => REFUSED,
         (true, _) => PREVIOUS,

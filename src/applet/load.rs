@@ -10,7 +10,7 @@ use crate::config::duration;
 use crate::firewall::loader::{self, Goal, LoadError, Loader};
 use crate::rulefile::{self, DEFAULT_PATH};
 use crate::ruleset::RuleSet;
-use crate::trial::{self, Saved, Trial, TrialEnd, TrialTurn};
+use crate::trial::{self, Noted, Saved, Trial, TrialEnd, TrialTurn};
 use argh::FromArgs;
 use std::path::{Path, PathBuf};
 
@@ -153,7 +153,7 @@ fn for_good(set: &mut RuleSet, run_dir: &Path, output: &mut Output<'_>) -> Resul
     let batch = rulefile::batch(set, Goal::Replace).map_err(|text| failed(&text, output))?;
     let parts = batch.rules();
     rulefile::load(set, batch).map_err(|(why, _)| OutputError::Failed(why))?;
-    trial::note(run_dir, true);
+    trial::note(run_dir, Noted::Rules);
     Ok(parts)
 }
 
@@ -207,7 +207,7 @@ struct OnTrial<'a> {
 impl trial::Rules for OnTrial<'_> {
     fn begin(&mut self) -> Result<(), (String, bool)> {
         self.batch.take().map_or(Ok(()), |batch| rulefile::load(self.set, batch))?;
-        trial::note(self.run_dir, true);
+        trial::note(self.run_dir, Noted::Rules);
         Ok(())
     }
 
@@ -317,7 +317,7 @@ pub(super) fn unload(args: &[&str], output: &mut Output<'_>) -> Result<(), Outpu
     let _turn = TrialTurn::take(&run_dir).map_err(OutputError::Failed)?;
     let foreign = rulefile::is_foreign().unwrap_or(false);
     // Before it: the daemon must not take it for an accident.
-    trial::note(&run_dir, false);
+    trial::note(&run_dir, Noted::None);
     loader::unload().map_err(|e| OutputError::Failed(e.to_string()))?;
     super::context::changed(&run_dir, "unload", &[]);
     if foreign {

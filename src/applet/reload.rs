@@ -7,7 +7,7 @@ use super::context::daemon_of;
 use super::output::{Output, OutputError};
 use super::target;
 use crate::config::{DEFAULT_PATH, ListKind, Settings, load};
-use crate::control::client::ControlClient;
+use crate::control::client::{ControlClient, Patience};
 use crate::control::proto::Request;
 use crate::lists::{self, Gone, ListTurn, Paths};
 use crate::sys::fs;
@@ -59,7 +59,7 @@ fn ask(mut daemon: ControlClient, output: &mut Output<'_>) -> Result<(), OutputE
     let mut end = None;
     // It answers when it is done, however long that takes.
     daemon
-        .lines(true, &mut |line| {
+        .lines(Patience::Endless, &mut |line| {
             let (word, text) = line.split_once(' ').unwrap_or((line, ""));
             match word {
                 "line" => output.raw(&[text, "\n"].concat()),

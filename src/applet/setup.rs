@@ -9,7 +9,7 @@ mod take_away;
 use super::args::parse;
 use super::output::{Output, OutputError};
 use crate::config::{DEFAULT_PATH, Settings, is_ours, parse_global};
-use crate::control::client::ControlClient;
+use crate::control::client::{ControlClient, Patience};
 use crate::control::proto::Request;
 use crate::setup::{self, DaemonChange, Init, Manifest, NAMES, PlanTrouble, Root, SetupStep};
 use crate::sys::child::{self, ChildExit};
@@ -318,7 +318,7 @@ fn pid(settings: &Settings) -> Option<String> {
 fn ask_status(settings: &Settings, each: &mut dyn FnMut(&str) -> bool) -> bool {
     let Ok(Some(mut client)) = ControlClient::connect(Path::new(&settings.run_dir)) else { return false };
     // A daemon that ends meanwhile has no more to say.
-    let _ = client.notify(&Request::Status).and_then(|()| client.lines(false, each));
+    let _ = client.notify(&Request::Status).and_then(|()| client.lines(Patience::Bounded, each));
     true
 }
 

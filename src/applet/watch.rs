@@ -6,6 +6,7 @@ use super::columns::has_colours;
 use super::context::{daemon_of, settings};
 use super::output::{Output, OutputError};
 use crate::base::json::Object;
+use crate::control::client::Patience;
 use crate::control::proto::{CHANGES, Request};
 use argh::FromArgs;
 
@@ -52,7 +53,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     daemon.notify(&Request::Watch).map_err(failed)?;
     let (mut written, colours) = (Ok(()), has_colours());
     daemon
-        .lines(true, &mut |line| {
+        .lines(Patience::Endless, &mut |line| {
             let kind = kind(line);
             // What was missed is told whatever was asked for.
             let is_wanted = kind == "lost"

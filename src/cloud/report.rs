@@ -82,18 +82,26 @@ fn check_clock(standing: &Standing, now: Now, interval: u32) -> Result<(), Troub
     Ok(())
 }
 
-/// Takes in what is new, and reports if `reports` says that it is time. Whether the file was broken, and so
-/// begun anew.
+/// What becomes of reports that are due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sending {
+    /// They are sent.
+    Due,
+    /// They wait for another turn.
+    Later,
+}
+
+/// Takes in what is new, and reports what there is to. Whether the file was broken, and so begun anew.
 ///
 /// # Errors
 /// The file cannot be read or written. What the server says stands in it.
-pub fn turn(target: &Target, events: &[Event], reports: bool) -> io::Result<bool> {
+pub fn turn(target: &Target, events: &[Event], sending: Sending) -> io::Result<bool> {
     let dir = Dir::create(&target.dir)?;
     let (mut all, broken) = Reports::load(&dir)?;
     let now = clock::now();
     events.iter().for_each(|event| all.take(now.wall, event));
     all.expire(now.wall);
-    if reports && all.is_due() {
+    if sending == Sending::Due && all.is_due() {
         send(target, &mut all, now);
     }
     all.settle();

@@ -16,6 +16,15 @@ const QUESTION: Duration = Duration::from_millis(200);
 /// Longest line of an answer that is read, bytes.
 const LINE_MAX: u64 = 4096;
 
+/// How long the lines of an answer are waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// For a few seconds each.
+    Bounded,
+    /// They come when they come.
+    Endless,
+}
+
 /// A connection to the daemon. The daemon may end it while nothing is asked: then it is made anew.
 pub struct ControlClient {
     stream: UnixStream,
@@ -58,13 +67,12 @@ impl ControlClient {
         Ok(())
     }
 
-    /// Gives each line of the answer to `each`, until that returns false or there are no more. `patient`:
-    /// they come when they come.
+    /// Gives each line of the answer to `each`, until that returns false or there are no more.
     ///
     /// # Errors
     /// What the system says; a line that is too long.
-    pub fn lines(&self, patient: bool, each: &mut dyn FnMut(&str) -> bool) -> io::Result<()> {
-        if patient {
+    pub fn lines(&self, patience: Patience, each: &mut dyn FnMut(&str) -> bool) -> io::Result<()> {
+        if patience == Patience::Endless {
             self.stream.set_read_timeout(None)?;
         }
         let mut reader = BufReader::with_capacity(2048, &self.stream);
@@ -112,7 +120,7 @@ impl ControlClient {
                 result => result?,
             }
             let before = heard;
-            let ended = self.lines(false, &mut |line| {
+            let ended = self.lines(Patience::Bounded, &mut |line| {
                 heard += usize::from(line == "ok");
                 line == "ok" && heard < requests.len()
             });

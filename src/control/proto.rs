@@ -155,41 +155,50 @@ fn is_ports(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b',' | b'-' | b'/')) && !text.is_empty()
 }
 
+/// How a number moves, in the words of Prometheus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Growth {
+    /// It only grows, but for a restart.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+}
+
 /// A number that the daemon tells.
 pub struct StatusFact {
     /// Its name in answers and JSON, and behind `mef_` in Prometheus' format.
     pub name: &'static str,
-    /// It only grows, but for a restart.
-    pub grows: bool,
+    /// How it moves.
+    pub growth: Growth,
     /// What it is, for people.
     pub about: &'static str,
 }
 
-const fn fact(name: &'static str, grows: bool, about: &'static str) -> StatusFact {
-    StatusFact { name, grows, about }
+const fn fact(name: &'static str, growth: Growth, about: &'static str) -> StatusFact {
+    StatusFact { name, growth, about }
 }
 
 /// Every number of an answer to `status`, in order.
 pub const FACTS: [StatusFact; 19] = [
-    fact("lines", true, "Lines and records read"),
-    fact("hits", true, "Hits of service rules"),
-    fact("ignored", true, "Hits cancelled by an ignoreregex"),
-    fact("ambiguous", true, "Lines with more than one possible address: no hits"),
-    fact("no_address", true, "Lines that matched without an address: no hits"),
-    fact("no_header", true, "Lines without a header that can be relied on"),
-    fact("bans", true, "Bans made"),
-    fact("reasserted", true, "Times that the tables were restored after others deleted them"),
-    fact("hooks_lost", true, "Hooks that were not run, or had to be killed"),
-    fact("events_lost", true, "Events that slow readers of mef watch have missed"),
-    fact("alarms_lost", true, "Times that kernel reports of port scans and floods were lost"),
-    fact("new_sources", true, "Sources that began a connection and had not been seen for a time"),
-    fact("news_lost", true, "Times that kernel reports of new sources were lost"),
-    fact("not_looked_up", true, "Addresses not looked up in DNSBLs: too many at a time"),
-    fact("evicted", true, "Offenders with hits that had to give way"),
-    fact("tracked", false, "Offenders tracked"),
-    fact("track_max", false, "Offenders tracked at most"),
-    fact("bans_a_minute", false, "Bans of the last minute"),
-    fact("watchers", false, "Readers of events"),
+    fact("lines", Growth::Counter, "Lines and records read"),
+    fact("hits", Growth::Counter, "Hits of service rules"),
+    fact("ignored", Growth::Counter, "Hits cancelled by an ignoreregex"),
+    fact("ambiguous", Growth::Counter, "Lines with more than one possible address: no hits"),
+    fact("no_address", Growth::Counter, "Lines that matched without an address: no hits"),
+    fact("no_header", Growth::Counter, "Lines without a header that can be relied on"),
+    fact("bans", Growth::Counter, "Bans made"),
+    fact("reasserted", Growth::Counter, "Times that the tables were restored after others deleted them"),
+    fact("hooks_lost", Growth::Counter, "Hooks that were not run, or had to be killed"),
+    fact("events_lost", Growth::Counter, "Events that slow readers of mef watch have missed"),
+    fact("alarms_lost", Growth::Counter, "Times that kernel reports of port scans and floods were lost"),
+    fact("new_sources", Growth::Counter, "Sources that began a connection and had not been seen for a time"),
+    fact("news_lost", Growth::Counter, "Times that kernel reports of new sources were lost"),
+    fact("not_looked_up", Growth::Counter, "Addresses not looked up in DNSBLs: too many at a time"),
+    fact("evicted", Growth::Counter, "Offenders with hits that had to give way"),
+    fact("tracked", Growth::Gauge, "Offenders tracked"),
+    fact("track_max", Growth::Gauge, "Offenders tracked at most"),
+    fact("bans_a_minute", Growth::Gauge, "Bans of the last minute"),
+    fact("watchers", Growth::Gauge, "Readers of events"),
 ];
 
 /// A number of [`FACTS`] out of a line of an answer.

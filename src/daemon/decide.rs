@@ -10,7 +10,7 @@ use crate::base::clock::{Mono, Now, Wall};
 use crate::base::net::{canonical, offender};
 use crate::base::range::Range;
 use crate::config::Settings;
-use crate::detect::observe::{KnownSources, Offence};
+use crate::detect::observe::{KnownSources, Offence, Origin};
 use crate::detect::{self, DetectRule, Hit, header};
 use crate::enforce::{Enforcer, WarnFn};
 use crate::firewall::backend::Backend;
@@ -81,8 +81,8 @@ impl KnownSources for Knowledge<'_> {
         policies.get(usize::from(rule)).is_some_and(|p| ban_policy.in_force(self.now.mono, source, p))
     }
 
-    fn weigh(&self, hit: &Hit, line: &[u8], attested: bool) {
-        self.decider.weigh(self.now.mono, hit, line, attested);
+    fn weigh(&self, hit: &Hit, line: &[u8], origin: Origin) {
+        self.decider.weigh(self.now.mono, hit, line, origin);
     }
 
     fn age(&self, hit: &Hit, line: &[u8]) -> u64 {
@@ -236,10 +236,10 @@ impl Decider {
         if allowed && !self.allowed.covers(&Range::from(offender), now) { alone } else { offender }
     }
 
-    /// Takes in whose word the line of a hit is: with `attested`, only the service could have written it.
-    fn weigh(&self, now: Mono, hit: &Hit, line: &[u8], attested: bool) {
+    /// Takes in whose word the line of a hit is.
+    fn weigh(&self, now: Mono, hit: &Hit, line: &[u8], origin: Origin) {
         let Some(policy) = self.policies.get(usize::from(hit.rule)) else { return };
-        let hearsay = !attested || policy.of_syslog || header::is_relayed(line);
+        let hearsay = !origin.attested || policy.of_syslog || header::is_relayed(line);
         if hearsay && !self.syslog_trusted {
             policy.hearsay.set(Some(now));
         }

@@ -9,7 +9,7 @@ use crate::firewall::loader::Goal;
 use crate::rulefile;
 use crate::ruleset::RuleSet;
 use crate::sys::routes;
-use crate::trial::{self, Saved, TrialTurn};
+use crate::trial::{self, Noted, Saved, TrialTurn};
 use std::path::{Path, PathBuf};
 
 /// What is known of the default routes, and where the rule set is kept.
@@ -19,12 +19,21 @@ pub(super) struct Follow {
     uplinks: Vec<IfName>,
 }
 
+/// When a rule set is not loaded again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unless {
+    /// What it says is in force as it is.
+    InForce,
+    /// It is in any case.
+    None,
+}
+
 impl Follow {
     /// Follows from now on. What moved before, while no daemon ran, is followed at once.
     pub(super) fn start(settings: &Settings) -> Follow {
         let (state, run) = (Path::new(&settings.state_dir), Path::new(&settings.run_dir));
         let mut this = Follow { run_dir: run.to_owned(), saved: Saved::new(state, run), uplinks: uplinks() };
-        this.reload(true);
+        this.reload(Unless::InForce);
         this
     }
 
@@ -33,20 +42,19 @@ impl Follow {
         let now = uplinks();
         if now != self.uplinks {
             self.uplinks = now;
-            self.reload(false);
+            self.reload(Unless::None);
         }
     }
 
-    /// Loads the rule set again, if there is to be one and it has `auto`; `differs`: only if that changes
-    /// anything.
-    fn reload(&mut self, differs: bool) {
+    /// Loads the rule set again, if there is to be one and it has `auto`.
+    fn reload(&mut self, unless: Unless) {
         if self.meant().is_none() {
             return;
         }
         let result = TrialTurn::take(&self.run_dir).and_then(|_turn| {
             // Whoever had the turn before may have loaded others, or taken them out.
             let Some(mut set) = self.meant() else { return Ok(false) };
-            if differs && rulefile::statements(&set).ok() == rulefile::loaded().ok() {
+            if unless == Unless::InForce && rulefile::statements(&set).ok() == rulefile::loaded().ok() {
                 return Ok(false);
             }
             if rulefile::is_foreign()? {
@@ -66,7 +74,7 @@ impl Follow {
 
     /// The rule set that is to be in force, if it has `auto`.
     fn meant(&self) -> Option<RuleSet> {
-        let path = self.saved.confirmed().filter(|_| trial::noted(&self.run_dir) == Some(true))?;
+        let path = self.saved.confirmed().filter(|_| trial::noted(&self.run_dir) == Some(Noted::Rules))?;
         let set = rulefile::read(&path.to_string_lossy(), rulefile::CheckDepth::Quick);
         Some(set).filter(|set| !set.failed() && set.first_auto.is_some())
     }

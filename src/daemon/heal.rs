@@ -10,7 +10,7 @@ use crate::config::Settings;
 use crate::firewall::backend::Backend;
 use crate::firewall::loader::Goal;
 use crate::rulefile;
-use crate::trial::{self, Saved};
+use crate::trial::{self, Noted, Saved};
 use std::path::{Path, PathBuf};
 
 /// Repairs that follow each other at once; from then on each waits twice as long as the one before.
@@ -148,7 +148,8 @@ impl Heal {
                 self.rules_refused &= !health.rules_loaded;
                 self.rules_gone = self.managed
                     && !(health.rules_loaded || self.rules_refused)
-                    && trial::noted(&self.run_dir).unwrap_or(self.rules_loaded || self.rules_gone);
+                    && trial::noted(&self.run_dir)
+                        .map_or(self.rules_loaded || self.rules_gone, |noted| noted == Noted::Rules);
                 self.rules_loaded = health.rules_loaded;
             }
             Err(e) if !std::mem::replace(&mut self.reported, true) => {

@@ -13,7 +13,7 @@ use crate::base::net::offender;
 use crate::base::range::Range;
 use crate::config::{ServiceRule, Settings};
 use crate::detect::header::HeaderStamp;
-use crate::detect::observe::{HitCounter, KnownSources as _, Listener, Observer, Offence};
+use crate::detect::observe::{HitCounter, KnownSources as _, Listener, Observer, Offence, Origin};
 use crate::detect::webscan::Excess;
 use crate::detect::{DetectRule, Hit, LineCounts};
 use crate::enforce::{Enforcer, options};
@@ -195,7 +195,8 @@ impl Rehearsal {
                 return court.request(now, counter, &hit, line, &mut |event| each(at, event));
             }
             // Whose log it is cannot be known here: it is taken for one that only the service writes.
-            Knowledge { decider: &court.decider, now }.weigh(&hit, line, true);
+            let origin = Origin { live: false, attested: true };
+            Knowledge { decider: &court.decider, now }.weigh(&hit, line, origin);
             court.take((now, clock.now), counter, &hit, line, &mut |event| each(at, event));
         });
     }

@@ -5,7 +5,7 @@
 use crate::base::clock::{Mono, Now, Span, Wall};
 use crate::base::range::Range;
 use crate::cloud::keyfile;
-use crate::cloud::report::{self, Target};
+use crate::cloud::report::{self, Sending, Target};
 use crate::cloud::reports::{Event, Service, Standing};
 use crate::cloud::session::Trouble;
 use crate::cloud::subject::Subject;
@@ -128,8 +128,9 @@ impl Reporter {
             return;
         }
         let Some(target) = &self.target else { return };
-        let (events, reports) = (&self.events, self.due.is_some_and(|due| due <= now));
-        let work = &mut || match report::turn(target, events, reports) {
+        let sending = if self.due.is_some_and(|due| due <= now) { Sending::Due } else { Sending::Later };
+        let events = &self.events;
+        let work = &mut || match report::turn(target, events, sending) {
             Ok(false) => 0,
             Ok(true) => BROKEN,
             Err(e) => e.raw_os_error().and_then(|e| u8::try_from(e).ok()).unwrap_or(5) | FAILED,
@@ -215,7 +216,7 @@ impl Reporter {
             let _ = child.wait();
         }
         if let Some(target) = self.target.as_ref().filter(|_| !self.events.is_empty())
-            && let Err(e) = report::turn(target, &self.events, false)
+            && let Err(e) = report::turn(target, &self.events, Sending::Later)
         {
             log::warn!("community cloud: {e}: what was not reported is lost");
         }

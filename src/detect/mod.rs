@@ -34,7 +34,7 @@ use extract::AddrFinding;
 use header::{HeaderStamp, StampMemo};
 use memchr::{memchr, memrchr};
 use path::Path;
-use scan::{LiteralScan, Possible, bit};
+use scan::{LiteralScan, Possible, TextKind, bit};
 use std::net::IpAddr;
 use std::ops::Range;
 
@@ -201,7 +201,7 @@ impl Detector {
                 && let Some(len) = colour::strip(line, plain)
             {
                 let line = plain.get(..len).unwrap_or_default();
-                scan.text(left, line, false, &mut judge.possible);
+                scan.text(left, line, TextKind::Line, &mut judge.possible);
                 judge.line(rules, said(line), &mut |h| hit(first + number, line, h));
             }
             number += 1;
@@ -218,11 +218,11 @@ impl Detector {
         let Detector { rules, scan, judge, plain } = self;
         judge.counts.lines += 1;
         let line = without_zeros(line.strip_suffix(b"\n").unwrap_or(line));
-        scan.text(wanted, line, false, &mut judge.possible);
+        scan.text(wanted, line, TextKind::Line, &mut judge.possible);
         let judged = judge.line(rules, said(line), &mut |h| hit(number, line, h));
         if let Some(len) = colour::strip(line, plain) {
             let line = plain.get(..len).unwrap_or_default();
-            scan.text(wanted & !judged, line, false, &mut judge.possible);
+            scan.text(wanted & !judged, line, TextKind::Line, &mut judge.possible);
             judge.line(rules, said(line), &mut |h| hit(number, line, h));
         }
     }
@@ -239,7 +239,7 @@ impl Detector {
         let Detector { rules, scan, judge, plain } = self;
         judge.counts.lines += 1;
         judge.counts.candidates += 1;
-        scan.text(wanted, message, true, &mut judge.possible);
+        scan.text(wanted, message, TextKind::Message, &mut judge.possible);
         let judged = judge.record(rules, program, LineText::message(message, 0, pid), hit);
         if colour::is_in(message)
             && let Some(len) = colour::strip(message, plain)
@@ -248,7 +248,7 @@ impl Detector {
             // Places in requests are those of the message.
             let web = chosen(rules, wanted).filter(|(_, rule)| rule.webscan.is_some());
             let left = web.fold(wanted & !judged, |left, (index, _)| left & !(1 << index));
-            scan.text(left, plain, true, &mut judge.possible);
+            scan.text(left, plain, TextKind::Message, &mut judge.possible);
             let text = LineText::message(plain, 0, pid);
             judge.record(rules, program, text, &mut |found| hit(Hit { user: None, ..found }));
         }

@@ -75,8 +75,8 @@ pub trait KnownSources {
     /// Whether a source is banned for this rule.
     fn is_banned(&self, source: IpNet, rule: u16) -> bool;
 
-    /// Takes in who may have written the line of a hit; `attested`: only the service itself.
-    fn weigh(&self, hit: &Hit, line: &[u8], attested: bool);
+    /// Takes in who may have written the line of a hit.
+    fn weigh(&self, hit: &Hit, line: &[u8], origin: Origin);
 
     /// Seconds since a line was written, if that was while nobody read.
     fn age(&self, hit: &Hit, line: &[u8]) -> u64;
@@ -180,7 +180,7 @@ impl Observer {
     ) {
         let Observer { detector, counter } = self;
         detector.block(wanted, lines, &mut |_, line, hit| {
-            known.weigh(&hit, line, origin.attested);
+            known.weigh(&hit, line, origin);
             let age = (!origin.live).then(|| known.age(&hit, line));
             counter.hit(now, &hit, (line, age), known, listener);
         });

@@ -35,12 +35,15 @@ impl Path {
                 (byte, ..) => byte,
             };
             if byte == b'/' {
-                path.end_segment(true);
+                if path.end_segment() {
+                    path.push(b'/');
+                    path.start = path.len;
+                }
             } else {
                 path.push(byte);
             }
         }
-        path.end_segment(false);
+        path.end_segment();
         Some(path)
     }
 
@@ -72,21 +75,21 @@ impl Path {
         }
     }
 
-    /// Ends the last segment, at a slash or at the end of the path.
-    fn end_segment(&mut self, slash: bool) {
+    /// Ends the last segment. Whether it stays: neither an empty one does nor `.` and `..`.
+    fn end_segment(&mut self) -> bool {
         let segment = self.bytes.get(self.start..self.len).unwrap_or_default();
         // Some servers take what is behind a semicolon for parameters.
         match segment.split(|&b| b == b';').next().unwrap_or_default() {
-            b"" if segment.is_empty() => {}
+            b"" if segment.is_empty() => return false,
             b"." => self.len = self.start,
             b".." => {
                 let before = self.bytes.get(..self.start.saturating_sub(1)).unwrap_or_default();
                 self.len = memchr::memrchr(b'/', before).map_or(1, |at| at + 1);
             }
-            _ if slash => self.push(b'/'),
-            _ => {}
+            _ => return true,
         }
         self.start = self.len;
+        false
     }
 }
 

@@ -96,18 +96,26 @@ pub(super) struct LiteralScan {
 /// largest number if there is none. Zeros for a block that was not looked at yet.
 pub(super) type Ahead = [usize; 2];
 
+/// What a text is, beside what it says.
+#[derive(Clone, Copy)]
+pub(super) enum TextKind {
+    /// A line, with the name of its program if it has one.
+    Line,
+    /// The message of a record.
+    Message,
+}
+
 /// What can match in a line: the patterns, by rule.
 pub(super) struct Possible {
     /// Rules of which some pattern can match; of the others nothing is known here.
     pub(super) rules: u64,
-    /// 0 of a line, 1 of the message of a record.
-    kind: usize,
+    kind: TextKind,
     patterns: [u64; MAX_RULES],
 }
 
 impl Possible {
     pub(super) fn new() -> Possible {
-        Possible { rules: 0, kind: 0, patterns: [0; MAX_RULES] }
+        Possible { rules: 0, kind: TextKind::Line, patterns: [0; MAX_RULES] }
     }
 
     /// The patterns of a rule in `rules`, as a set of `bit`s.
@@ -196,7 +204,7 @@ impl LiteralScan {
             }
             hint = hint.min(*ahead - 1);
         }
-        self.begin(wanted, 0, possible);
+        self.begin(wanted, TextKind::Line, possible);
         let hint = if possible.rules == 0 { hint } else { at };
         let begin = memrchr(b'\n', block.get(at..hint)?).map_or(at, |n| at + n + 1);
         let end = memchr(b'\n', block.get(hint..)?).map_or(block.len(), |n| hint + n);
@@ -208,17 +216,17 @@ impl LiteralScan {
         Some(begin..end)
     }
 
-    /// What can match in `text`, a line or the `message` of a record.
-    pub(super) fn text(&self, wanted: u64, text: &[u8], message: bool, possible: &mut Possible) {
-        self.begin(wanted, usize::from(message), possible);
+    /// What can match in `text`.
+    pub(super) fn text(&self, wanted: u64, text: &[u8], kind: TextKind, possible: &mut Possible) {
+        self.begin(wanted, kind, possible);
         for class in self.classes.iter().filter(|class| class.rules & wanted != 0) {
             self.find(class, wanted, text, 0, &mut Some(possible));
         }
     }
 
-    fn begin(&self, wanted: u64, kind: usize, possible: &mut Possible) {
+    fn begin(&self, wanted: u64, kind: TextKind, possible: &mut Possible) {
         (possible.rules, possible.kind) = (0, kind);
-        for rule in bits(self.every.get(kind).copied().unwrap_or(0) & wanted) {
+        for rule in bits(self.every.get(kind as usize).copied().unwrap_or(0) & wanted) {
             self.add(rule, 0, possible);
         }
     }
@@ -230,7 +238,7 @@ impl LiteralScan {
         };
         if possible.rules >> rule & 1 == 0 {
             possible.rules |= 1 << rule;
-            *patterns = open.get(possible.kind).copied().unwrap_or(u64::MAX);
+            *patterns = open.get(possible.kind as usize).copied().unwrap_or(u64::MAX);
         }
         *patterns |= set;
     }

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use super::name::Name;
 use super::packet::{Message, Writer, class, flag, rcode};
 use crate::base::clock::Mono;
-use crate::sys::peers::Peers;
+use crate::sys::peers::{Peers, Transport};
 
 /// Questions in flight at most.
 pub const FLIGHTS: usize = 16;
@@ -39,7 +39,7 @@ pub trait Wire {
     ///
     /// # Errors
     /// What the system says.
-    fn open(&mut self, slot: usize, server: SocketAddr, stream: bool) -> io::Result<()>;
+    fn open(&mut self, slot: usize, server: SocketAddr, transport: Transport) -> io::Result<()>;
 
     /// Sends a question. What a stream cannot take yet it keeps, and sends by itself.
     ///
@@ -117,7 +117,7 @@ struct Flight<T> {
     server: usize,
     /// Tries so far.
     tries: usize,
-    stream: bool,
+    transport: Transport,
     edns: bool,
     begun: Mono,
     try_until: Mono,
@@ -218,7 +218,7 @@ impl<T: Copy> Client<T> {
             id: 0,
             server: self.first.0,
             tries: 0,
-            stream: false,
+            transport: Transport::Udp,
             edns: true,
             begun: now,
             try_until: now,
@@ -273,7 +273,7 @@ impl<T: Copy> Client<T> {
                         Trouble::Strange
                     }
                     Heard::Stream => {
-                        flight.stream = true;
+                        flight.transport = Transport::Tcp;
                         return self.send(slot, wire).err().and_then(|e| self.after(slot, now, wire, e));
                     }
                     Heard::Plain => {
@@ -316,7 +316,7 @@ impl<T: Copy> Client<T> {
         if flight.tries >= most || now >= flight.until || servers == 0 {
             return Some(Err(trouble));
         }
-        flight.stream = false;
+        flight.transport = Transport::Udp;
         flight.edns = true;
         self.attempt(slot, now, wire);
         None
@@ -367,7 +367,7 @@ impl<T: Copy> Client<T> {
         if flight.edns {
             writer.edns(DATAGRAM).map_err(|_| Trouble::Broken)?;
         }
-        let sent = wire.open(slot, *server, flight.stream).and_then(|()| wire.send(slot, writer.bytes()));
+        let sent = wire.open(slot, *server, flight.transport).and_then(|()| wire.send(slot, writer.bytes()));
         sent.map_err(|_| Trouble::Unreachable)
     }
 }
@@ -390,7 +390,7 @@ impl<T> Flight<T> {
                 if !asked.name.is_same(&self.name) {
                     return Heard::Strange;
                 }
-                if asked.name.wire() != self.name.wire() && !self.stream {
+                if asked.name.wire() != self.name.wire() && self.transport == Transport::Udp {
                     return Heard::Stream;
                 }
             }
@@ -399,7 +399,7 @@ impl<T> Flight<T> {
         match code {
             rcode::FORMERR | rcode::NOTIMP if self.edns => Heard::Plain,
             _ if failed => Heard::Trouble(Trouble::Code(code)),
-            _ if message.is_truncated() && !self.stream => Heard::Stream,
+            _ if message.is_truncated() && self.transport == Transport::Udp => Heard::Stream,
             _ if message.answers().any(|record| record.is_err()) => Heard::Trouble(Trouble::Broken),
             _ => Heard::Answer,
         }
@@ -407,8 +407,8 @@ impl<T> Flight<T> {
 }
 
 impl Wire for Peers<FLIGHTS> {
-    fn open(&mut self, slot: usize, server: SocketAddr, stream: bool) -> io::Result<()> {
-        self.open(slot, server, stream)
+    fn open(&mut self, slot: usize, server: SocketAddr, transport: Transport) -> io::Result<()> {
+        self.open(slot, server, transport)
     }
 
     fn send(&mut self, slot: usize, question: &[u8]) -> io::Result<()> {

@@ -10,32 +10,33 @@ use super::client::{ANSWER, Client, FLIGHTS, Trouble, Wire};
 use super::name::Name;
 use super::packet::{Message, Section, Writer, class, flag, kind};
 use crate::base::clock::Mono;
+use crate::sys::peers::Transport;
 
-/// What servers do with a question: its bytes, the server's number, and whether it came over a stream.
-type Serve = dyn Fn(&[u8], usize, bool) -> Vec<Vec<u8>>;
+/// What servers do with a question: its bytes, the server's number, and how it came.
+type Serve = dyn Fn(&[u8], usize, Transport) -> Vec<Vec<u8>>;
 
-/// Server, whether it is a stream, and what is to be received.
-type Slot = (usize, bool, VecDeque<Vec<u8>>);
+/// Server, how it is talked to, and what is to be received.
+type Slot = (usize, Transport, VecDeque<Vec<u8>>);
 
 struct Fake<'s> {
     serve: &'s Serve,
     slots: Vec<Option<Slot>>,
-    /// (server, stream, bytes) of every question.
-    asked: Vec<(usize, bool, Vec<u8>)>,
+    /// (server, transport, bytes) of every question.
+    asked: Vec<(usize, Transport, Vec<u8>)>,
     /// Servers that cannot be reached.
     dead: Vec<usize>,
 }
 
 impl Wire for Fake<'_> {
-    fn open(&mut self, slot: usize, server: SocketAddr, stream: bool) -> io::Result<()> {
-        self.slots[slot] = Some((server.port().into(), stream, VecDeque::new()));
+    fn open(&mut self, slot: usize, server: SocketAddr, transport: Transport) -> io::Result<()> {
+        self.slots[slot] = Some((server.port().into(), transport, VecDeque::new()));
         Ok(())
     }
 
     fn send(&mut self, slot: usize, question: &[u8]) -> io::Result<()> {
-        let (server, stream, answers) = self.slots[slot].as_mut().unwrap();
-        self.asked.push((*server, *stream, question.to_vec()));
-        answers.extend((self.serve)(question, *server, *stream));
+        let (server, transport, answers) = self.slots[slot].as_mut().unwrap();
+        self.asked.push((*server, *transport, question.to_vec()));
+        answers.extend((self.serve)(question, *server, *transport));
         Ok(())
     }
 
@@ -117,7 +118,7 @@ fn ask(client: &mut Client<usize>, fake: &mut Fake<'_>) -> (Result<Vec<[u8; 4]>,
 
 #[test]
 fn a_true_answer_is_taken_at_once() {
-    let serve = |q: &[u8], _: usize, _: bool| vec![answer(q, 0, &[[127, 0, 0, 2]])];
+    let serve = |q: &[u8], _: usize, _: Transport| vec![answer(q, 0, &[[127, 0, 0, 2]])];
     let (mut client, mut fake) = (client(2), fake(&serve));
     assert_eq!(ask(&mut client, &mut fake), (Ok(vec![[127, 0, 0, 2]]), 0));
     assert_eq!(fake.asked.len(), 1);
@@ -132,7 +133,7 @@ fn a_true_answer_is_taken_at_once() {
 
 #[test]
 fn that_a_name_is_not_there_is_an_answer() {
-    let serve = |q: &[u8], _: usize, _: bool| vec![answer(q, 3, &[])];
+    let serve = |q: &[u8], _: usize, _: Transport| vec![answer(q, 3, &[])];
     assert_eq!(ask(&mut client(1), &mut fake(&serve)), (Ok(vec![]), 0));
 }
 
@@ -149,13 +150,13 @@ fn lies_are_passed_over_and_the_truth_is_waited_for() {
         ("half a header", |m| m.truncate(11)),
     ];
     for (what, lie) in lies {
-        let serve = move |q: &[u8], _: usize, _: bool| {
+        let serve = move |q: &[u8], _: usize, _: Transport| {
             let mut lied = answer(q, 0, &[[127, 0, 0, 2]]);
             lie(&mut lied);
             vec![lied, answer(q, 3, &[])]
         };
         assert_eq!(ask(&mut client(1), &mut fake(&serve)).0, Ok(vec![]), "{what}");
-        let serve = move |q: &[u8], _: usize, _: bool| {
+        let serve = move |q: &[u8], _: usize, _: Transport| {
             let mut lied = answer(q, 0, &[[127, 0, 0, 2]]);
             lie(&mut lied);
             vec![lied; 100]
@@ -168,34 +169,41 @@ fn lies_are_passed_over_and_the_truth_is_waited_for() {
 
 #[test]
 fn who_loses_the_case_is_asked_over_a_stream() {
-    let serve = |q: &[u8], _: usize, stream: bool| {
-        let mut lowered = answer(q, 0, &[[127, 0, 0, if stream { 2 } else { 9 }]]);
+    let serve = |q: &[u8], _: usize, transport: Transport| {
+        let mut lowered = answer(q, 0, &[[127, 0, 0, if transport == Transport::Tcp { 2 } else { 9 }]]);
         lowered.make_ascii_lowercase();
         vec![lowered]
     };
     let mut fake = fake(&serve);
     assert_eq!(ask(&mut client(1), &mut fake).0, Ok(vec![[127, 0, 0, 2]]));
-    assert_eq!(fake.asked.iter().map(|(_, stream, _)| *stream).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(
+        fake.asked.iter().map(|(_, transport, _)| *transport).collect::<Vec<_>>(),
+        [Transport::Udp, Transport::Tcp]
+    );
 }
 
 #[test]
 fn what_is_truncated_is_asked_over_a_stream() {
-    let serve = |q: &[u8], _: usize, stream: bool| {
-        vec![if stream { answer(q, 0, &[[127, 0, 0, 2]]) } else { answer(q, flag::TRUNCATED, &[]) }]
+    let serve = |q: &[u8], _: usize, transport: Transport| {
+        vec![if transport == Transport::Tcp {
+            answer(q, 0, &[[127, 0, 0, 2]])
+        } else {
+            answer(q, flag::TRUNCATED, &[])
+        }]
     };
     assert_eq!(ask(&mut client(1), &mut fake(&serve)).0, Ok(vec![[127, 0, 0, 2]]));
 }
 
 #[test]
 fn who_does_not_understand_extensions_is_asked_without() {
-    let serve = |q: &[u8], _: usize, _: bool| {
+    let serve = |q: &[u8], _: usize, _: Transport| {
         let plain = Message::new(q).unwrap().count(Section::Additional) == 0;
         vec![answer(q, u16::from(!plain), &[])]
     };
     let mut fake = fake(&serve);
     assert_eq!(ask(&mut client(1), &mut fake).0, Ok(vec![]));
     assert_eq!(fake.asked.len(), 2);
-    let serve = |q: &[u8], _: usize, _: bool| vec![answer(q, 1, &[])];
+    let serve = |q: &[u8], _: usize, _: Transport| vec![answer(q, 1, &[])];
     assert_eq!(ask(&mut client(1), &mut self::fake(&serve)).0, Err(Trouble::Code(1)));
 }
 
@@ -270,7 +278,7 @@ fn no_more_are_in_flight_than_there_is_room_for() {
 #[test]
 fn aliases_are_followed_and_other_names_are_not_believed() {
     let (alias, other) = (Name::parse(b"alias.example").unwrap(), Name::parse(b"other.example").unwrap());
-    let serve = move |q: &[u8], _: usize, _: bool| {
+    let serve = move |q: &[u8], _: usize, _: Transport| {
         let asked = Message::new(q).unwrap();
         let name = asked.question().unwrap().name;
         let mut buffer = [0; 500];

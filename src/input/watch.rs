@@ -18,6 +18,15 @@ struct WatchedDir {
     used: bool,
 }
 
+/// What a watch is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::input) enum WatchNeed {
+    /// Without it something is missed: that it cannot be set is trouble.
+    Must,
+    /// It spares looking again.
+    May,
+}
+
 /// All watches of one instance.
 pub(in crate::input) struct Watches {
     watcher: Option<Watcher>,
@@ -94,9 +103,9 @@ impl Watches {
         }
     }
 
-    /// Watches a directory, which may be gone; again if the path leads to another one now. Without `needed`
-    /// it is no trouble if that is not possible. Whether it is watched now.
-    pub(in crate::input) fn dir(&mut self, path: &Path, needed: bool) -> bool {
+    /// Watches a directory, which may be gone; again if the path leads to another one now. Whether it
+    /// is watched now.
+    pub(in crate::input) fn dir(&mut self, path: &Path, need: WatchNeed) -> bool {
         let mask = Mask::IN_CREATE
             | Mask::IN_MOVE
             | Mask::IN_DELETE
@@ -107,7 +116,7 @@ impl Watches {
         if self.dirs.iter().any(|d| d.used && d.path == path) {
             return true;
         }
-        let Some(wd) = self.add(path, mask, needed) else { return false };
+        let Some(wd) = self.add(path, mask, need) else { return false };
         match self.dirs.iter_mut().find(|d| d.path == path) {
             Some(dir) => {
                 let old = std::mem::replace(&mut dir.wd, wd);
@@ -123,16 +132,16 @@ impl Watches {
 
     /// Watches a file for new content.
     pub(in crate::input) fn file(&mut self, path: &Path) -> Option<WatchDescriptor> {
-        self.add(path, Mask::IN_MODIFY | Mask::IN_ATTRIB, true)
+        self.add(path, Mask::IN_MODIFY | Mask::IN_ATTRIB, WatchNeed::Must)
     }
 
-    fn add(&mut self, path: &Path, mask: Mask, needed: bool) -> Option<WatchDescriptor> {
+    fn add(&mut self, path: &Path, mask: Mask, need: WatchNeed) -> Option<WatchDescriptor> {
         let error = match self.watcher.as_ref()?.add(path, mask) {
             Ok(wd) => return Some(wd),
             Err(e) => e,
         };
         let gone = [Errno::ENOENT, Errno::ENOTDIR, Errno::ELOOP];
-        if needed && !gone.iter().any(|&g| error.raw_os_error() == Some(g as i32)) {
+        if need == WatchNeed::Must && !gone.iter().any(|&g| error.raw_os_error() == Some(g as i32)) {
             self.fail(&error.to_string());
         }
         None

@@ -4,7 +4,7 @@
 
 use super::kept::{Kept, list_names};
 use super::read::{Detail, ListNote, entries};
-use super::{ListTurn, Paths, refusal};
+use super::{Before, ListTurn, Paths, refusal};
 use crate::ban::{AllowReader, Allowed};
 use crate::base::clock::Wall;
 use crate::base::count::count;
@@ -51,7 +51,7 @@ pub(super) fn content(
     let had = kept.is_some_and(|kept| !kept.is_empty());
     match entries(ListKind::Allow, path, detail, note) {
         Ok((found, counts)) => {
-            let result = match refusal(counts, had) {
+            let result = match refusal(counts, Before::from(had)) {
                 Some(why) => Err(why.to_owned()),
                 None => Ok((found, counts.bad == 0)),
             };

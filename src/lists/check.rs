@@ -4,7 +4,7 @@
 
 use super::kept::Kept;
 use super::read::{Detail, ListNote, survey};
-use super::{Exempt, Paths, allow, deny, refusal};
+use super::{Before, Exempt, Paths, allow, deny, refusal};
 use crate::base::count::count;
 use crate::config::{ListCounts, ListKind};
 use crate::firewall::view;
@@ -37,7 +37,7 @@ pub fn check(kind: ListKind, path: &Path, paths: &Paths, note: ListNote<'_>) -> 
             let sets = view(paths.options()).and_then(|mut lists| lists.deny_sets());
             let had = deny::had(&sets.unwrap_or_default(), kept.as_deref(), name);
             let (counts, why) = match survey(path, &Exempt::read(), Detail::Shown, note) {
-                Ok(survey) => (survey.counts, refusal(survey.counts, had).map(str::to_owned)),
+                Ok(survey) => (survey.counts, refusal(survey.counts, Before::from(had)).map(str::to_owned)),
                 Err(e) => (ListCounts::default(), Some(e.to_string())),
             };
             let stays = if had { "its previous content stays in force" } else { "nothing of it is in force" };

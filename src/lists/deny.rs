@@ -4,7 +4,7 @@
 
 use super::kept::{DENY_ENTRIES, Kept, list_names};
 use super::read::{DenyFile, Detail, ListNote, ListSurvey, entries};
-use super::{Exempt, Gone, ListTurn, Paths, nets, refusal};
+use super::{Before, Exempt, Gone, ListTurn, Paths, nets, refusal};
 use crate::ban::{Failure, ListId, Shortage};
 use crate::base::count::count;
 use crate::base::range::{Family, Range};
@@ -209,9 +209,10 @@ impl DenyWork<'_> {
     fn file(&mut self, name: &str, emptied: bool) -> Result<(), Failure> {
         let path = self.dir.join(name);
         let had = had(&self.sets, self.kept.read(name).as_deref(), name);
+        let before = Before::from(had && !emptied);
         let result = DenyFile::open(&path, self.exempt)
             .map_err(LoadTrouble::File)
-            .and_then(|mut file| self.load(&mut file, (name, &path), had && !emptied, Detail::Some));
+            .and_then(|mut file| self.load(&mut file, (name, &path), before, Detail::Some));
         match result {
             Ok(survey) => {
                 self.keep(name, &path, &survey);
@@ -234,7 +235,7 @@ impl DenyWork<'_> {
         let copy = self.kept.path(name);
         let loaded = DenyFile::open(&copy, self.exempt)
             .map_err(LoadTrouble::File)
-            .and_then(|mut file| self.load(&mut file, (name, &copy), false, Detail::Nothing));
+            .and_then(|mut file| self.load(&mut file, (name, &copy), Before::Nothing, Detail::Nothing));
         match loaded {
             Ok(survey) if survey.counts.good > 0 => {
                 (self.note)(&format_args!("{why}: its previous content stays in force"))
@@ -301,7 +302,7 @@ impl DenyWork<'_> {
         &mut self,
         file: &mut DenyFile<'_>,
         (name, path): (&str, &Path),
-        had: bool,
+        before: Before,
         detail: Detail,
     ) -> Result<ListSurvey, LoadTrouble> {
         let mut room = usize::MAX;
@@ -310,7 +311,7 @@ impl DenyWork<'_> {
             let detail = if tries == 0 { detail } else { Detail::Nothing };
             let survey = file.survey(detail, self.note, &mut |_| ())?;
             tries += 1;
-            if let Some(why) = refusal(survey.counts, had) {
+            if let Some(why) = refusal(survey.counts, before) {
                 return Err(LoadTrouble::File(invalid(why)));
             }
             if fate(&self.sets, name, &survey) == ListFate::InForce {

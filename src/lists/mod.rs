@@ -33,13 +33,29 @@ const MOSTLY_BAD: &str = "more than half of its lines are bad";
 const EMPTY: &str = "it is empty, and was not";
 const CUT: &str = "it ends in the middle of a line, and its file system is full";
 
+/// What a list held before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// Entries, which are not to be lost.
+    Entries,
+    /// Nothing, or what may go.
+    Nothing,
+}
+
+impl From<bool> for Before {
+    /// Of whether it held anything.
+    fn from(had: bool) -> Before {
+        if had { Before::Entries } else { Before::Nothing }
+    }
+}
+
 /// Why a file with such lines is refused as a whole, if something of it was in force or not.
 #[must_use]
-pub fn refusal(counts: ListCounts, had: bool) -> Option<&'static str> {
+pub fn refusal(counts: ListCounts, before: Before) -> Option<&'static str> {
     match counts {
         counts if counts.refused() => Some(MOSTLY_BAD),
-        counts if counts.good == 0 && had => Some(EMPTY),
-        counts if counts.cut && had => Some(CUT),
+        counts if counts.good == 0 && before == Before::Entries => Some(EMPTY),
+        counts if counts.cut && before == Before::Entries => Some(CUT),
         _ => None,
     }
 }

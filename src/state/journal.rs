@@ -40,7 +40,8 @@ pub use reading::{JournalMark, JournalReading};
 use super::StateError;
 use super::lock::{HeldLock, LockPart, StateLock};
 use super::record::{
-    BanRecord, HEADER_LEN, HEADER_WORDS, JournalRecord, RecordStep, encode, encode_past, scan, step,
+    BanRecord, Checksum, Followed, HEADER_LEN, HEADER_WORDS, JournalRecord, RecordStep, encode, encode_past,
+    scan, step,
 };
 use crate::base::clock::Wall;
 use crate::sys::dir::{Access, Dir};
@@ -354,7 +355,8 @@ impl BanJournal {
             let got = self.file.read_at(&mut chunk, at)?;
             let Some(mut rest) = chunk.get(..got).filter(|rest| !rest.is_empty()) else { return Ok(false) };
             while !rest.is_empty() {
-                let len = match step(rest, got < BUFFER) {
+                let followed = if got < BUFFER { Followed::ByNothing } else { Followed::ByMore };
+                let len = match step(rest, followed, Checksum::Verify) {
                     RecordStep::Whole(..) | RecordStep::Past(..) => return Ok(true),
                     RecordStep::Unknown(len) | RecordStep::Damaged(len) => len,
                     RecordStep::Short => break,

@@ -64,10 +64,15 @@ impl Networks {
         }
     }
 
-    /// Takes in that all bans were lifted, or (`timed`) all that have an end.
-    pub(super) fn clear(&mut self, timed: bool) {
+    /// Takes in that all bans were lifted.
+    pub(super) fn clear(&mut self) {
+        self.bans.iter_mut().for_each(|(_, intervals)| intervals.retain(|_| false));
+    }
+
+    /// Takes in that all bans were lifted that have an end.
+    pub(super) fn clear_timed(&mut self) {
         for (_, intervals) in &mut self.bans {
-            intervals.retain(|(until, _)| timed && *until == u64::MAX);
+            intervals.retain(|(until, _)| *until == u64::MAX);
         }
     }
 

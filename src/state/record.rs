@@ -199,17 +199,22 @@ fn push_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
-/// Looks at the beginning of `bytes`, which must not be empty. `last` says that no more bytes follow them;
-/// [`RecordStep::Short`] is never the answer then, nor when there are `RECORD_MAX` bytes.
-#[must_use]
-pub fn step(bytes: &[u8], last: bool) -> RecordStep<'_> {
-    step_checked(bytes, last, true)
+/// What comes behind some bytes of a journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Followed {
+    /// Others, which are not looked at here.
+    ByMore,
+    /// Nothing: they are the last ones.
+    ByNothing,
 }
 
-/// As [`step`], for bytes in which it has found no damage before: checksums are not looked at again.
-#[must_use]
-pub fn step_again(bytes: &[u8], last: bool) -> RecordStep<'_> {
-    step_checked(bytes, last, false)
+/// What is made of the checksum of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checksum {
+    /// Whether it is right.
+    Verify,
+    /// Nothing: it was right before.
+    Trust,
 }
 
 /// The length of the record at the beginning of bytes that are known to be undamaged, and whom it is about;
@@ -236,7 +241,11 @@ pub fn skim(bytes: &[u8]) -> Option<(usize, IpNet)> {
     Some((len, take_net(&mut body)?))
 }
 
-fn step_checked(bytes: &[u8], last: bool, verify: bool) -> RecordStep<'_> {
+/// Looks at the beginning of `bytes`, which must not be empty. [`RecordStep::Short`] is never the answer for
+/// the last ones, nor when there are `RECORD_MAX` bytes.
+#[must_use]
+pub fn step(bytes: &[u8], followed: Followed, checksum: Checksum) -> RecordStep<'_> {
+    let last = followed == Followed::ByNothing;
     let damaged = || {
         let next = bytes.iter().skip(1).position(|&byte| byte == MAGIC[0]);
         RecordStep::Damaged(next.map_or(bytes.len(), |next| next + 1))
@@ -256,7 +265,7 @@ fn step_checked(bytes: &[u8], last: bool, verify: bool) -> RecordStep<'_> {
         return if last { damaged() } else { RecordStep::Short };
     };
     let (content, crc) = record.split_at(len - CRC_LEN);
-    if verify && crc != crc32c(content).to_le_bytes() {
+    if checksum == Checksum::Verify && crc != crc32c(content).to_le_bytes() {
         return damaged();
     }
     match content.get(4..).and_then(decode) {
@@ -271,7 +280,7 @@ fn step_checked(bytes: &[u8], last: bool, verify: bool) -> RecordStep<'_> {
 pub fn scan<'a>(bytes: &'a [u8], each: &mut dyn FnMut(usize, JournalRecord<'a>)) -> usize {
     let (mut at, mut damaged) = (0, 0);
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-        at += match step(rest, true) {
+        at += match step(rest, Followed::ByNothing, Checksum::Verify) {
             RecordStep::Whole(record, len) => {
                 each(at, record);
                 len

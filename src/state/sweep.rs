@@ -18,7 +18,7 @@
 //! take in the kernel.
 
 use super::networks::{Networks, is_network};
-use super::record::{BanRecord, JournalRecord, RecordStep, glance, step, step_again};
+use super::record::{BanRecord, Checksum, Followed, JournalRecord, RecordStep, glance, step};
 use crate::base::clock::Wall;
 use crate::base::siphash::{Sip, sip13};
 use ipnet::IpNet;
@@ -136,7 +136,7 @@ impl Sweep {
         }
         if !self.tail.is_empty() {
             let tail = std::mem::take(&mut self.tail);
-            self.scan_records(&tail, true, each);
+            self.scan_records(&tail, Followed::ByNothing, each);
             self.tail = tail;
         }
         Ok(self.turn())
@@ -154,18 +154,21 @@ impl Sweep {
             self.end = self.at;
             return Ok(());
         }
-        self.scan_records(buf.get(..got).unwrap_or(&[]), got == left || got < want, each);
+        let followed = if got == left || got < want { Followed::ByNothing } else { Followed::ByMore };
+        self.scan_records(buf.get(..got).unwrap_or(&[]), followed, each);
         Ok(())
     }
 
-    /// Takes in the records of some bytes, which are the `last` ones of their kind, and moves on behind them.
-    fn scan_records(&mut self, mut rest: &[u8], last: bool, each: &mut dyn FnMut(BanRecord<'_>)) {
+    /// Takes in the records of some bytes, and moves on behind them.
+    fn scan_records(&mut self, mut rest: &[u8], followed: Followed, each: &mut dyn FnMut(BanRecord<'_>)) {
         let intact = self.phase != Phase::First && self.tally.damaged == 0;
-        let look = if intact { step_again } else { step };
+        let checksum = if intact { Checksum::Trust } else { Checksum::Verify };
         while !rest.is_empty() {
             let other = |addr: IpNet| intact && !is_network(addr) && !self.mine(self.hash(addr));
             let other = glance(rest).filter(|(_, addr)| other(*addr));
-            let len = match other.map_or_else(|| look(rest, last), |(len, _)| RecordStep::Unknown(len)) {
+            let len = match other
+                .map_or_else(|| step(rest, followed, checksum), |(len, _)| RecordStep::Unknown(len))
+            {
                 RecordStep::Whole(record, len) => {
                     self.record(record, each);
                     len
@@ -219,13 +222,13 @@ impl Sweep {
             (_, JournalRecord::Clear) => {
                 self.cleared = self.at + 1;
                 if first {
-                    self.networks.clear(false);
+                    self.networks.clear();
                 }
             }
             (_, JournalRecord::ClearTimed) => {
                 self.cleared_timed = self.at + 1;
                 if first {
-                    self.networks.clear(true);
+                    self.networks.clear_timed();
                 }
             }
         }

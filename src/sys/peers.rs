@@ -11,6 +11,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 
+/// How messages travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// By datagrams.
+    Udp,
+    /// In a stream, with their lengths in front.
+    Tcp,
+}
+
 /// Bytes of a message of a stream, its length included, at most.
 const MESSAGE: usize = 2 + 4096;
 
@@ -56,19 +65,23 @@ impl<const N: usize> Peers<N> {
     ///
     /// # Errors
     /// What the system says; that a stream cannot be had may only be told later.
-    pub fn open(&mut self, slot: usize, server: SocketAddr, stream: bool) -> io::Result<()> {
+    pub fn open(&mut self, slot: usize, server: SocketAddr, transport: Transport) -> io::Result<()> {
         self.close(slot);
         let family = if server.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-        let kind = if stream { SockType::Stream } else { SockType::Datagram };
+        let kind = match transport {
+            Transport::Tcp => SockType::Stream,
+            Transport::Udp => SockType::Datagram,
+        };
+        let is_stream = transport == Transport::Tcp;
         let fd = socket(family, kind, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
         match connect(fd.as_raw_fd(), &SockaddrStorage::from(server)) {
             Ok(()) | Err(Errno::EINPROGRESS) => {}
             Err(e) => return Err(e.into()),
         }
         let mut wanted = EpollFlags::EPOLLIN;
-        wanted.set(EpollFlags::EPOLLOUT, stream);
+        wanted.set(EpollFlags::EPOLLOUT, is_stream);
         self.epoll.add(&fd, EpollEvent::new(wanted, 0))?;
-        let stream = stream.then(|| Box::new(PeerStream { data: [0; MESSAGE], asked: 0, done: 0 }));
+        let stream = is_stream.then(|| Box::new(PeerStream { data: [0; MESSAGE], asked: 0, done: 0 }));
         if let Some(place) = self.peers.get_mut(slot) {
             *place = Some(Peer { fd, stream });
         }
@@ -186,7 +199,7 @@ mod tests {
         let (server, other) =
             (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
         let mut peers = Peers::<2>::new().unwrap();
-        peers.open(1, server.local_addr().unwrap(), false).unwrap();
+        peers.open(1, server.local_addr().unwrap(), Transport::Udp).unwrap();
         peers.send(1, b"question").unwrap();
         let mut room = [0; 99];
         let (length, from) = server.recv_from(&mut room).unwrap();
@@ -219,11 +232,11 @@ mod tests {
         });
         let mut peers = Peers::<2>::new().unwrap();
         for _ in 0..3 {
-            peers.open(0, addr, true).unwrap();
+            peers.open(0, addr, Transport::Tcp).unwrap();
             peers.send(0, b"question").unwrap();
             assert_eq!(received(&mut peers, 0).unwrap(), [7; 4096]);
         }
-        peers.open(0, addr, true).unwrap();
+        peers.open(0, addr, Transport::Tcp).unwrap();
         peers.send(0, b"question").unwrap();
         assert!(received(&mut peers, 0).is_err(), "the other side ends");
         assert!(peers.send(0, &[0; 4097]).is_err());

@@ -95,28 +95,40 @@ pub struct Trial<'a> {
     pub had_rules: bool,
 }
 
+/// Whether there is to be a rule set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noted {
+    /// There is.
+    Rules,
+    /// There is none.
+    None,
+}
+
 /// Notes whether there is to be a rule set: after it was loaded, and before it is taken out. A `run_dir` that
 /// cannot be written is borne.
-pub fn note(run_dir: &Path, wanted: bool) {
+pub fn note(run_dir: &Path, noted: Noted) {
     let file = Dir::create(run_dir).and_then(|dir| dir.file(WANTED, Access::Write));
-    let word: &[u8] = if wanted { b"yes\n" } else { b"no\n" };
+    let word: &[u8] = match noted {
+        Noted::Rules => b"yes\n",
+        Noted::None => b"no\n",
+    };
     let _ = file.and_then(|mut file| file.set_len(0).and_then(|()| file.write_all(word)));
 }
 
 /// What was noted last, if anything was.
 #[must_use]
-pub fn noted(run_dir: &Path) -> Option<bool> {
+pub fn noted(run_dir: &Path) -> Option<Noted> {
     let mut file = Dir::open(run_dir).and_then(|dir| dir.file(WANTED, Access::Read)).ok()?;
     match heard(&mut file)? {
-        b'y' => Some(true),
-        b'n' => Some(false),
+        b'y' => Some(Noted::Rules),
+        b'n' => Some(Noted::None),
         _ => None,
     }
 }
 
 /// Ends a trial whose time is over, and whose watcher did not live to see it.
 pub fn tidy(run_dir: &Path) {
-    if let Err(e) = kernel::tidy(&mut || note(run_dir, false)) {
+    if let Err(e) = kernel::tidy(&mut || note(run_dir, Noted::None)) {
         log::debug!("what is left of a trial: {e}");
     }
 }
@@ -232,7 +244,7 @@ impl TrialTurn {
 impl Trial<'_> {
     /// Has the previous rules in force at once.
     fn back(&self, run_dir: &Path, rules: &mut dyn Rules) -> Result<TrialEnd, String> {
-        match kernel::withdraw(&mut || note(run_dir, false)) {
+        match kernel::withdraw(&mut || note(run_dir, Noted::None)) {
             Ok(true) => Ok(TrialEnd::Back),
             Ok(false) if self.is_kept() => Ok(TrialEnd::Kept),
             Ok(false) if !self.had_rules => Ok(TrialEnd::Back),

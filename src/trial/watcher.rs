@@ -2,8 +2,8 @@
 //! The process that puts unconfirmed rules in force and waits for the end of it.
 
 use super::{
-    BACK, KEEP, KEPT, LOADED, NOT_KEPT, REFUSED, Rules, STUCK, TRYING, TURN_DOWN, Trial, TrialTurn, UNSURE,
-    heard, kernel, not_saved, note,
+    BACK, KEEP, KEPT, LOADED, NOT_KEPT, Noted, REFUSED, Rules, STUCK, TRYING, TURN_DOWN, Trial, TrialTurn,
+    UNSURE, heard, kernel, not_saved, note,
 };
 use crate::base::clock::Mono;
 use crate::sys::poll::{self, Ready};
@@ -136,7 +136,7 @@ impl TrialWatcher<'_> {
     fn back(&mut self, why: &str, end: Mono) -> u8 {
         let (limit, late, mut pause) = (clock::mono().after(REFUSING), end.after(GONE_AFTER), PAUSE);
         loop {
-            let refusal = match kernel::withdraw(&mut || note(&self.turn.dir, false)) {
+            let refusal = match kernel::withdraw(&mut || note(&self.turn.dir, Noted::None)) {
                 Ok(true) => {
                     log::warn!("the unconfirmed rules are gone, the previous ones are back: {why}");
                     return BACK;

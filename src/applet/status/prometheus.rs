@@ -2,7 +2,7 @@
 //! The text format of Prometheus. A rule's series keep their labels whatever it reads.
 
 use super::{DaemonAnswer, KernelStatus};
-use crate::control::proto::{FACTS, RuleLine, Sight};
+use crate::control::proto::{FACTS, Growth, RuleLine, Sight};
 use std::io::{self, Write};
 
 /// Writes every number.
@@ -34,7 +34,7 @@ pub(super) fn prometheus(
         one("resident_bytes", false, "Memory of the daemon", bytes)?;
     }
     for (fact, value) in FACTS.iter().zip(answer.facts) {
-        one(fact.name, fact.grows, fact.about, value)?;
+        one(fact.name, fact.growth == Growth::Counter, fact.about, value)?;
     }
     type Column = (&'static str, &'static str, &'static str, fn(&DaemonAnswer, &RuleLine<'_>) -> Option<u64>);
     let columns: [Column; 5] = [

@@ -21,7 +21,7 @@ pub use entry::WantedPrograms;
 pub use format::{FormatRefusal, ReadAt};
 
 use super::lines::MAX_LINE;
-use super::watch::Watches;
+use super::watch::{WatchNeed, Watches};
 use super::{Item, Position, Progress, Shown, Source, Tags, Written};
 use crate::base::clock::{Mono, Now, Wall};
 use crate::sys::fs::{self, FileId};
@@ -367,7 +367,7 @@ pub fn read_all(
 /// Watches a directory, or what there is of the way to it.
 fn watch(watches: &mut Watches, dir: &Path) {
     for _ in 0..LOOKS {
-        let found = dir.ancestors().find(|path| watches.dir(path, true));
+        let found = dir.ancestors().find(|path| watches.dir(path, WatchNeed::Must));
         // The next step may have been made just before the watch was set.
         let ahead = dir.ancestors().take_while(|path| Some(*path) != found);
         if !ahead.into_iter().any(|path| fs::facts(path).is_ok()) {

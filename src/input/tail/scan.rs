@@ -8,6 +8,7 @@ use super::{PathPattern, Tail, rotate};
 use crate::base::clock::Now;
 use crate::base::position::{Position, WRITTEN};
 use crate::input::glob::Fit;
+use crate::input::watch::WatchNeed;
 use crate::input::{Shown, Tags};
 use crate::sys::{birth, clock, fs};
 use std::ffi::OsStr;
@@ -53,7 +54,7 @@ impl Tail {
         let last = depth + 1 >= glob.depth();
         if let Some(part) = glob.plain(depth) {
             let path = dir.join(part);
-            self.watches.dir(dir, last);
+            self.watches.dir(dir, if last { WatchNeed::Must } else { WatchNeed::May });
             if last {
                 let literal = glob.literal().is_some();
                 let mtime = fs::facts(&path).map(|f| f.mtime);
@@ -70,7 +71,7 @@ impl Tail {
             }
             return;
         }
-        self.watches.dir(dir, true);
+        self.watches.dir(dir, WatchNeed::Must);
         let mut inner = Vec::new();
         let _ = fs::each_name(dir, &mut |name| {
             if self.patterns.get(k).is_some_and(|p| p.glob.fits(depth, name)) {
@@ -207,7 +208,7 @@ impl Tail {
         for i in 0..self.names.len() {
             let dir = self.names.get(i).and_then(|n| n.target.as_deref()?.parent()).map(Path::to_path_buf);
             if let Some(dir) = dir {
-                self.watches.dir(&dir, true);
+                self.watches.dir(&dir, WatchNeed::Must);
             }
         }
     }

@@ -9,6 +9,7 @@ use super::{Tail, rotate};
 use crate::base::bytes::of_path;
 use crate::base::position::Position;
 use crate::input::Shown;
+use crate::input::watch::WatchNeed;
 use crate::sys::fs;
 use std::path::{Path, PathBuf};
 
@@ -232,7 +233,7 @@ impl Tail {
         let target: Option<PathBuf> =
             fs::link_target(path).map(|direct| std::fs::canonicalize(path).unwrap_or(direct));
         if let Some(dir) = target.as_deref().and_then(Path::parent) {
-            self.watches.dir(dir, true);
+            self.watches.dir(dir, WatchNeed::Must);
         }
         if let Some(name) = self.names.get_mut(i) {
             name.target = target;

@@ -6,7 +6,8 @@ use super::{BanJournal, StateError};
 use crate::base::clock::Wall;
 use crate::base::range::Range;
 use crate::state::record::{
-    JournalRecord, RECORD_MAX, RECORD_MIN, RecordStep, skim, skim_marks, skim_others, step, step_again,
+    Checksum, Followed, JournalRecord, RECORD_MAX, RECORD_MIN, RecordStep, skim, skim_marks, skim_others,
+    step,
 };
 use ipnet::{IpNet, Ipv4Net};
 use std::collections::VecDeque;
@@ -109,7 +110,10 @@ impl EventScan {
         match result {
             // Somebody has cut the file shorter.
             Ok(0) => self.end = self.at,
-            Ok(got) => self.take(buf.get(..got).unwrap_or_default(), got == left || got < want, each),
+            Ok(got) => {
+                let followed = if got == left || got < want { Followed::ByNothing } else { Followed::ByMore };
+                self.take(buf.get(..got).unwrap_or_default(), followed, each);
+            }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
@@ -117,15 +121,16 @@ impl EventScan {
         Ok(self.at < self.end)
     }
 
-    /// Takes in the records of some bytes, which are the `last` ones or not.
-    fn take(&mut self, mut rest: &[u8], last: bool, each: EachEvent<'_>) {
+    /// Takes in the records of some bytes.
+    fn take(&mut self, mut rest: &[u8], followed: Followed, each: EachEvent<'_>) {
         while !rest.is_empty() {
             if let Some(len) = self.others(rest).filter(|len| *len <= rest.len()) {
                 self.at += len as u64;
                 rest = rest.get(len..).unwrap_or_default();
                 continue;
             }
-            let len = match if self.trusts { step_again(rest, last) } else { step(rest, last) } {
+            let checksum = if self.trusts { Checksum::Trust } else { Checksum::Verify };
+            let len = match step(rest, followed, checksum) {
                 RecordStep::Whole(record, len) | RecordStep::Past(record, len) => {
                     self.record(record, len as u64, each);
                     len
@@ -186,7 +191,8 @@ impl EventScan {
         (self.is_noted, self.time) = (false, Wall(0));
         let mut result = None;
         while result.is_none()
-            && let RecordStep::Whole(record, len) | RecordStep::Past(record, len) = step(bytes, true)
+            && let RecordStep::Whole(record, len) | RecordStep::Past(record, len) =
+                step(bytes, Followed::ByNothing, Checksum::Verify)
         {
             self.record(record, 0, &mut |event| result = event.map(|event| each(&event)));
             bytes = bytes.get(len..).filter(|rest| !rest.is_empty()).unwrap_or(&[0]);
