@@ -1,6 +1,7 @@
 //! Dates whose month journalctl writes in the language of who asked it.
 
-use super::{HeaderStamp, HeaderText, civil};
+use super::HeaderStamp;
+use super::text::{HeaderText, civil};
 
 /// What names of months begin with, by their number, in the languages of Europe, in Turkish, Chinese,
 /// Japanese and Korean.

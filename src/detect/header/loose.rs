@@ -1,7 +1,8 @@
 #![forbid(unsafe_code)]
 //! Stamps that no syslog header has: those of services that write logs of their own.
 
-use super::{Civil, HeaderStamp, HeaderText, civil, is_weekday, month};
+use super::text::{HeaderText, civil, is_weekday, month};
+use super::{Civil, HeaderStamp};
 
 /// A stamp at the begin of a text, in any form but those that only syslog headers have room for.
 pub(in crate::detect) fn any_stamp(text: &[u8]) -> Option<HeaderStamp> {

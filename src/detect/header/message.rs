@@ -1,7 +1,7 @@
 //! What is put around a message: the kernel's clock, how often a syslog daemon got it, and the process and
 //! date that a service writes itself where it does not know of any syslog.
 
-use super::{HeaderText, number};
+use super::text::{HeaderText, number};
 
 /// A message without what stands before it by the kernel's habit: `[ 1234.567890] `, since its start.
 pub(super) fn plain<'a>(program: &[u8], message: &'a [u8]) -> &'a [u8] {
