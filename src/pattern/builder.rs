@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! The instructions of a program, node by node of the tree. Knows nothing of what is found out about them later.
+//! The instructions of a program, node by node of the tree. Knows nothing of what is found out about them.
 
 use super::parse::Node;
 use super::program::{Case, IP_BEGIN, Inst, NONE, Order, index, rarity};

@@ -24,7 +24,10 @@ fn detector() -> Detector {
         name: "sshd".into(),
         programs: vec![Program::new("sshd")],
         fail: values("failregex").iter().map(|p| (Pattern::new(p, Demand::Address).unwrap(), 1)).collect(),
-        success: values("successregex").iter().map(|p| (Pattern::new(p, Demand::Address).unwrap(), 0)).collect(),
+        success: values("successregex")
+            .iter()
+            .map(|p| (Pattern::new(p, Demand::Address).unwrap(), 0))
+            .collect(),
         ignore: values("ignoreregex").iter().map(|p| Pattern::new(p, Demand::Nothing).unwrap()).collect(),
         webscan: None,
     }])
