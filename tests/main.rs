@@ -18,6 +18,7 @@ mod applet {
     mod screens;
     mod services;
     mod setup;
+    mod setup_cut;
     mod status;
     mod units;
     mod why;

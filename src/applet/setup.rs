@@ -2,6 +2,7 @@
 //! `mef setup`: makes mef at home here, or takes it away again. Says what it will do, what it did, and how to
 //! take that back.
 
+mod execute;
 mod found;
 mod switch;
 mod take_away;
@@ -17,6 +18,7 @@ use crate::sys::handover::hand_over;
 use crate::sys::process;
 use crate::trial::Saved;
 use argh::FromArgs;
+use execute::{execute, run_all};
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::Path;
@@ -151,7 +153,9 @@ fn install(mut job: SetupJob, args: &SetupArgs, output: &mut Output<'_>) -> Resu
     }
     let switch = Switch::from(&job, &mut steps)?;
     let runs = daemon(&job);
-    let changed = !users.is_empty() || steps.iter().any(SetupStep::changes);
+    // What is put beside a file changes nothing for the daemon.
+    let counts = |step: &SetupStep| step.changes() && !matches!(step, SetupStep::Beside { .. });
+    let changed = !users.is_empty() || steps.iter().any(counts);
     let now = match &runs {
         _ if !job.live || args.no_start => None,
         None => Some(DaemonChange::Start),
@@ -173,7 +177,6 @@ fn install(mut job: SetupJob, args: &SetupArgs, output: &mut Output<'_>) -> Resu
         writeln!(output.out, "nothing was changed")?;
         return found::report(&job, output);
     }
-    job.manifest.init = job.init.name().to_owned();
     execute(&mut job, &steps, output)?;
     make_user(&mut job, &users, output)?;
     switch.finish(&job, &steps, now.is_some())?;
@@ -334,45 +337,6 @@ fn plan(steps: &[SetupStep], commands: &[Vec<String>], output: &mut Output<'_>) 
     let right = steps.iter().filter(|step| matches!(step, SetupStep::Right { .. })).count();
     if right > 0 {
         writeln!(output.out, "  {right} files are as they should be")?;
-    }
-    Ok(())
-}
-
-/// Does it, in order. What cannot be done ends it, and what is left is named.
-fn execute(job: &mut SetupJob, steps: &[SetupStep], output: &mut Output<'_>) -> Result<(), OutputError> {
-    let mut left = steps.iter();
-    let mut failed = None;
-    writeln!(output.out, "done:")?;
-    for step in left.by_ref() {
-        match step.run(&job.root, &mut job.manifest) {
-            Ok(()) if step.changes() => writeln!(output.out, "  {step}")?,
-            Ok(()) => {}
-            Err(e) => {
-                failed = Some((step, e));
-                break;
-            }
-        }
-    }
-    let noted = job.manifest.write(&job.root);
-    let Some((step, e)) = failed else {
-        return noted.map_err(|e| OutputError::Failed(format!("the list of what was written: {e}")));
-    };
-    output.problem(&format_args!("not done: {step}: {e}"));
-    for step in left.filter(|step| step.changes()) {
-        output.problem(&format_args!("not done: {step}"));
-    }
-    Err(OutputError::Failed("fix that and run it again: it continues where it stopped".into()))
-}
-
-/// Runs commands of the init system; what fails is told, and the next one is run all the same.
-fn run_all(commands: &[Vec<String>], output: &mut Output<'_>) -> Result<(), OutputError> {
-    for argv in commands {
-        output.out.flush()?;
-        match wait(argv, true) {
-            Ok(ChildExit::Status(0)) => writeln!(output.out, "  run      {}", argv.join(" "))?,
-            Ok(end) => output.problem(&format_args!("{}: {end}", argv.join(" "))),
-            Err(e) => output.problem(&format_args!("{}: {e}", argv.join(" "))),
-        }
     }
     Ok(())
 }

@@ -11,11 +11,15 @@ use crate::sys::child::find;
 /// Its name, and by what it is known as ours.
 const NAME: &str = "mef";
 const GECOS: &str = "mef daemon";
-/// The files of users and groups; the line of ours in each, with its number.
-const FILES: [(&str, &str); 3] = [
-    ("/etc/passwd", "mef:x:ID:ID:mef daemon:/:/usr/sbin/nologin\n"),
-    ("/etc/group", "mef:x:ID:\n"),
+const PASSWD: &str = "/etc/passwd";
+const GROUP: &str = "/etc/group";
+/// The files of users and groups; the line of ours in each, with its number. What says whether there is such
+/// a user is the last one to be changed: wherever that is cut off, the next run does all of it.
+const FILES: [(&str, &str); 4] = [
+    (GROUP, "mef:x:ID:\n"),
     ("/etc/shadow", "mef:!*:::::::\n"),
+    ("/etc/gshadow", "mef:!*::\n"),
+    (PASSWD, "mef:x:ID:ID:mef daemon:/:/usr/sbin/nologin\n"),
 ];
 /// Programs that make a user of the system, the second one that of busybox; and what systemd does by a file
 /// that is shipped.
@@ -33,14 +37,14 @@ fn is_of(line: &str) -> bool {
 /// Whether the user is there.
 #[must_use]
 pub fn is_there(root: &Root) -> bool {
-    root.text(FILES[0].0).lines().any(is_of)
+    root.text(PASSWD).lines().any(is_of)
 }
 
 /// The commands that make it. None: it is there, or made by hand.
 #[must_use]
 pub fn commands(root: &Root, live: bool, init: Init) -> Vec<Vec<String>> {
     // Not every such program makes a user whose group is there.
-    let has_group = root.text(FILES[1].0).lines().any(is_of);
+    let has_group = root.text(GROUP).lines().any(is_of);
     if !live || is_there(root) || has_group || init == Init::Procd {
         return Vec::new();
     }
@@ -64,10 +68,11 @@ pub fn by_hand(root: &Root) -> Result<Vec<SetupStep>, PlanTrouble> {
     if is_there(root) {
         return Ok(Vec::new());
     }
-    let texts = [FILES[0].0, FILES[1].0].map(|path| root.text(path));
+    let texts = [PASSWD, GROUP].map(|path| root.text(path));
     let is_taken = |id: &u32| {
         let id = id.to_string();
-        texts.iter().flat_map(|text| text.lines()).any(|line| line.split(':').nth(2) == Some(&id))
+        let mut others = texts.iter().flat_map(|text| text.lines()).filter(|line| !is_of(line));
+        others.any(|line| line.split(':').nth(2) == Some(&id))
     };
     // As others count them: from the last one of those of the system down.
     let Some(id) = (100..1000).rev().find(|id| !is_taken(id)) else { return Ok(Vec::new()) };
@@ -84,7 +89,7 @@ pub fn by_hand(root: &Root) -> Result<Vec<SetupStep>, PlanTrouble> {
 /// # Errors
 /// What cannot be looked at.
 pub fn gone(root: &Root) -> Result<Vec<SetupStep>, PlanTrouble> {
-    let passwd = root.text(FILES[0].0);
+    let passwd = root.text(PASSWD);
     if !passwd.lines().any(|line| is_of(line) && line.split(':').nth(4) == Some(GECOS)) {
         return Ok(Vec::new());
     }
@@ -93,7 +98,7 @@ pub fn gone(root: &Root) -> Result<Vec<SetupStep>, PlanTrouble> {
 
 fn steps(root: &Root, change: &dyn Fn(&str, &str) -> String) -> Result<Vec<SetupStep>, PlanTrouble> {
     let mut steps = Vec::new();
-    for (path, line) in FILES.iter().chain(&[("/etc/gshadow", "mef:!*::\n")]) {
+    for (path, line) in &FILES {
         steps.extend(edit(root, path, &|text| change(line, text))?);
     }
     Ok(steps)

@@ -16,8 +16,9 @@ pub fn hash(bytes: &[u8]) -> u64 {
     sip13(KEY, bytes)
 }
 
-/// Files that were written, each with what it was then.
-#[derive(Debug, Default, PartialEq, Eq)]
+/// Files that were written, each with what it was then. One that is being written is there twice: with what
+/// it was and what it will be, so that it is known as ours wherever a set-up is cut off.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Manifest {
     /// The init system that they are for.
     pub init: String,
@@ -61,10 +62,23 @@ impl Manifest {
         if root.text(PATH) == text { Ok(()) } else { root.write(PATH, text.as_bytes(), 0o644) }
     }
 
-    /// What a file was when it was written.
+    /// Whether a file with this number is as it was written.
     #[must_use]
-    pub fn number(&self, path: &str) -> Option<u64> {
-        self.files.iter().find(|(is, _)| is == path).map(|(_, number)| *number)
+    pub fn knows(&self, path: &str, number: u64) -> bool {
+        self.files.iter().any(|(is, known)| is == path && *known == number)
+    }
+
+    /// Whether a file was written.
+    #[must_use]
+    pub fn has(&self, path: &str) -> bool {
+        self.files.iter().any(|(is, _)| is == path)
+    }
+
+    /// A file is about to be written with this content.
+    pub fn intend(&mut self, path: &str, bytes: &[u8]) {
+        if !super::SHARED.contains(&path) && !self.knows(path, hash(bytes)) {
+            self.files.push((path.to_owned(), hash(bytes)));
+        }
     }
 
     /// A file is gone.
@@ -74,14 +88,8 @@ impl Manifest {
 
     /// A file was written with this content.
     pub fn set(&mut self, path: &str, bytes: &[u8]) {
-        if super::SHARED.contains(&path) {
-            return;
-        }
-        let number = hash(bytes);
-        match self.files.iter_mut().find(|(is, _)| is == path) {
-            Some(known) => known.1 = number,
-            None => self.files.push((path.to_owned(), number)),
-        }
+        self.forget(path);
+        self.intend(path, bytes);
     }
 }
 
@@ -89,8 +97,8 @@ impl Manifest {
 #[must_use]
 pub fn is_untouched(path: &str) -> bool {
     let root = Root::new(std::path::Path::new("/"));
-    let Some(number) = Manifest::read(&root).number(path) else { return false };
-    matches!(root.look(path), Ok(super::root::Found::File(bytes)) if hash(&bytes) == number)
+    let manifest = Manifest::read(&root);
+    matches!(root.look(path), Ok(super::root::Found::File(bytes)) if manifest.knows(path, hash(&bytes)))
 }
 
 #[cfg(test)]
@@ -107,7 +115,15 @@ mod tests {
         all.set("/etc/c", b"more");
         all.write(&root).unwrap();
         assert_eq!(Manifest::read(&root), all);
-        assert_eq!(all.number("/etc/c"), Some(hash(b"more")));
+        assert!(all.knows("/etc/c", hash(b"more")) && !all.knows("/etc/c", hash(b"")));
+        // Cut off while it is written, both are ours.
+        all.intend("/etc/c", b"new");
+        all.files.sort();
+        assert!(all.knows("/etc/c", hash(b"more")) && all.knows("/etc/c", hash(b"new")));
+        all.write(&root).unwrap();
+        assert_eq!(Manifest::read(&root), all);
+        all.set("/etc/c", b"new");
+        assert!(!all.knows("/etc/c", hash(b"more")) && all.files.len() == 2);
         assert!(hash(b"12345678") != hash(b"12345679") && hash(b"") != hash(b"\0"));
         root.remove_all("/").unwrap();
         assert_eq!(Manifest::read(&root), Manifest::default());

@@ -29,6 +29,9 @@ const INITTAB: &str = "/etc/inittab";
 /// Files of the host, in which there are only lines of ours.
 const SHARED: [&str; 5] = [INITTAB, "/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow"];
 
+/// The rule set that is loaded at boot, but on a router.
+const STATE_RULES: &str = "/var/lib/mef/confirmed.rules";
+
 /// What is to be set up.
 pub struct SetupRequest<'a> {
     /// Where.
@@ -87,8 +90,8 @@ pub fn install(wanted: &SetupRequest<'_>, manifest: &Manifest) -> Result<Vec<Set
         steps.push(step.map_err(|e| (shipped.path, e))?);
     }
     if load {
-        let state = if init == Init::Procd { "/etc/mef/state" } else { "/var/lib/mef" };
-        let confirmed = [state, "/confirmed.rules"].concat();
+        let confirmed = if init == Init::Procd { "/etc/mef/state/confirmed.rules" } else { STATE_RULES };
+        let confirmed = confirmed.to_owned();
         let text = match root.look(shipped::RULES) {
             Ok(Found::File(bytes)) => bytes,
             _ => rules.into_bytes(),
@@ -103,6 +106,8 @@ pub fn install(wanted: &SetupRequest<'_>, manifest: &Manifest) -> Result<Vec<Set
         let step = link(root, path.clone(), target).map_err(|e| (path, e))?;
         steps.extend(step);
     }
+    steps.extend(obsolete(root, init, manifest)?);
+    steps.extend(cut_off(root, live, init, manifest));
     Ok(steps)
 }
 
@@ -163,11 +168,48 @@ pub fn remove(
             continue;
         }
         // Without a manifest there is nothing of ours, but for what is as it ships.
-        let number = manifest.number(&shipped.path);
-        let number = number.or_else(|| Some(manifest::hash(shipped.text.as_bytes())));
-        files.extend(gone(root, &shipped.path, number, all).map_err(|e| (shipped.path, e))?);
+        let ships = (!manifest.has(&shipped.path)).then(|| manifest::hash(shipped.text.as_bytes()));
+        let ours = |number| ships == Some(number) || manifest.knows(&shipped.path, number);
+        files.extend(gone(root, &shipped.path, &ours, all).map_err(|e| (shipped.path, e))?);
     }
+    files.extend(obsolete(root, init, manifest)?);
+    files.extend(cut_off(root, live, init, manifest));
     Ok((starts, files))
+}
+
+/// What takes away files that a previous version has written and this one does not have, unless somebody has
+/// changed them.
+///
+/// # Errors
+/// What cannot be looked at.
+pub fn obsolete(root: &Root, init: Init, manifest: &Manifest) -> Result<Vec<SetupStep>, PlanTrouble> {
+    let now: Vec<String> = shipped::of(init).into_iter().map(|shipped| shipped.path).collect();
+    let is_ours =
+        |path: &str| !(path.starts_with("/etc/mef/") || path.ends_with("bin/mef")) && path != STATE_RULES;
+    let mut steps = Vec::new();
+    for (path, _) in manifest.files.iter().filter(|(path, _)| is_ours(path) && !now.contains(path)) {
+        let gone = gone(root, path, &|number| manifest.knows(path, number), false);
+        let gone = gone.map_err(|e| (path.clone(), e))?;
+        let new = gone.into_iter().filter(|step| !steps.contains(step)).collect::<Vec<_>>();
+        steps.extend(new);
+    }
+    Ok(steps)
+}
+
+/// What takes away files that a set-up left half-written when it was cut off.
+#[must_use]
+pub fn cut_off(root: &Root, live: bool, init: Init, manifest: &Manifest) -> Vec<SetupStep> {
+    let links = init::links(init, root, live).into_iter().map(|(path, _)| path);
+    let written = manifest.files.iter().map(|(path, _)| path.clone());
+    let shared = SHARED.iter().chain(&[manifest::PATH]).map(|path| (*path).to_owned());
+    let dirs = links.chain(written).chain(shared);
+    let mut paths: Vec<String> = dirs
+        .filter_map(|path| Some([path.rsplit_once('/')?.0, "/", root::TEMPORARY].concat()))
+        .filter(|path| root.look(path).is_ok_and(|found| matches!(found, Found::File(_) | Found::Link(_))))
+        .collect();
+    paths.sort_unstable();
+    paths.dedup();
+    paths.into_iter().map(|path| SetupStep::Remove { path }).collect()
 }
 
 /// The steps that take away what another init system was set up with before; files that both have stay.

@@ -31,6 +31,13 @@ impl SetupStep {
         !matches!(self, SetupStep::Keep { .. } | SetupStep::Right { .. })
     }
 
+    /// Notes what it will write, beside what was there.
+    pub fn intend(&self, manifest: &mut Manifest) {
+        if let SetupStep::Write { path, bytes, .. } = self {
+            manifest.intend(path, bytes);
+        }
+    }
+
     /// Does it.
     ///
     /// # Errors
@@ -91,7 +98,7 @@ pub fn file(
     Ok(match root.look(&path)? {
         Found::Nothing => SetupStep::Write { path, bytes, mode, is_there: false },
         Found::File(now) if now == bytes => SetupStep::Right { path, bytes },
-        Found::File(now) if manifest.number(&path) == Some(hash(&now)) => {
+        Found::File(now) if manifest.knows(&path, hash(&now)) => {
             SetupStep::Write { path, bytes, mode, is_there: true }
         }
         Found::File(_) if root.look(&beside(&path))? == Found::File(bytes.clone()) => {
@@ -115,16 +122,16 @@ pub fn link(root: &Root, path: String, target: String) -> io::Result<Option<Setu
     })
 }
 
-/// What it takes that a file of ours is gone, with the version beside it. One that was changed goes only when
-/// `all` is to go.
+/// What it takes that a file is gone, with the version beside it. One that is not `ours`, by its number, goes
+/// only when `all` is to go.
 ///
 /// # Errors
 /// It cannot be looked at.
-pub fn gone(root: &Root, path: &str, number: Option<u64>, all: bool) -> io::Result<Vec<SetupStep>> {
+pub fn gone(root: &Root, path: &str, ours: &dyn Fn(u64) -> bool, all: bool) -> io::Result<Vec<SetupStep>> {
     let mut steps = Vec::new();
     match root.look(path)? {
         Found::Nothing => {}
-        Found::File(now) if all || number == Some(hash(&now)) => {
+        Found::File(now) if all || ours(hash(&now)) => {
             steps.push(SetupStep::Remove { path: path.to_owned() });
         }
         _ => steps.push(SetupStep::Keep { path: path.to_owned(), why: "you changed it" }),

@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Links on the way to a file, as many as the kernel follows.
 const LINKS_MAX: u32 = 40;
 /// Name under which a new file is written.
-const TEMPORARY: &str = ".mef-setup.new";
+pub const TEMPORARY: &str = ".mef-setup.new";
 
 /// How often, and after which pause, a directory is removed in which somebody writes.
 const BUSY_TRIES: u32 = 100;
@@ -173,12 +173,18 @@ impl Root {
     /// As [`Root::write`]; something else has the name.
     pub fn link(&self, path: &str, target: &str) -> io::Result<()> {
         let (dir, name) = self.dir_of(path)?;
-        let at = dir.join(name);
-        if fs::symlink_metadata(&at).is_ok_and(|facts| facts.is_symlink()) {
-            fs::remove_file(&at)?;
+        let at = Dir::open(&dir)?;
+        let now = fs::symlink_metadata(dir.join(&name));
+        if now.is_ok_and(|facts| !facts.is_symlink()) {
+            return Err(ErrorKind::AlreadyExists.into());
         }
-        symlink(target, &at)?;
-        Dir::open(&dir)?.sync()
+        let _ = at.remove(TEMPORARY);
+        symlink(target, dir.join(TEMPORARY))?;
+        if let Err(e) = at.rename(TEMPORARY, &name) {
+            let _ = at.remove(TEMPORARY);
+            return Err(e);
+        }
+        at.sync()
     }
 
     /// Removes a file or a link; it is no error if there is none.

@@ -14,34 +14,39 @@ use std::process::Command;
 const INITS: [&str; 8] = ["systemd", "openrc", "runit", "s6", "procd", "sysvinit", "busybox", "none"];
 
 /// A tree with a program of another processor in it, removed at the end.
-struct Tree(PathBuf);
+pub(super) struct Tree(pub(super) PathBuf);
 
 impl Tree {
-    fn new(name: &str) -> Tree {
+    pub(super) fn new(name: &str) -> Tree {
         let at = std::env::temp_dir().join(format!("mef-setup-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&at);
         let tree = Tree(at);
-        tree.put("usr/sbin/mef", "\x7fELF of another processor");
-        for dir in ["etc/init.d", "etc/logrotate.d", "usr/share/man", "sbin", "tmp"] {
-            fs::create_dir_all(tree.0.join(dir)).unwrap();
-        }
-        tree.put("etc/inittab", "::sysinit:/bin/mount -a\n::sysinit:/etc/init.d/rcS\n::respawn:-/bin/sh\n");
-        tree.put("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n");
-        tree.put("etc/group", "root:x:0:\n");
+        tree.empty();
         tree
     }
 
-    fn put(&self, path: &str, text: &str) {
+    /// As it was at the beginning.
+    pub(super) fn empty(&self) {
+        let _ = fs::remove_dir_all(&self.0);
+        self.put("usr/sbin/mef", "\x7fELF of another processor");
+        for dir in ["etc/init.d", "etc/logrotate.d", "usr/share/man", "sbin", "tmp"] {
+            fs::create_dir_all(self.0.join(dir)).unwrap();
+        }
+        self.put("etc/inittab", "::sysinit:/bin/mount -a\n::sysinit:/etc/init.d/rcS\n::respawn:-/bin/sh\n");
+        self.put("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n");
+        self.put("etc/group", "root:x:0:\n");
+    }
+
+    pub(super) fn put(&self, path: &str, text: &str) {
         let path = self.0.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
-    fn text(&self, path: &str) -> String {
+    pub(super) fn text(&self, path: &str) -> String {
         fs::read_to_string(self.0.join(path)).unwrap_or_default()
     }
 
-    fn setup(&self, args: &[&str]) -> Output {
+    pub(super) fn setup(&self, args: &[&str]) -> Output {
         let mut command = Command::new(common::mef_binary());
         let out = command.args(["setup", "--root", self.0.to_str().unwrap()]).args(args).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
@@ -49,7 +54,7 @@ impl Tree {
     }
 
     /// Every path below with what it is.
-    fn all(&self) -> BTreeMap<String, String> {
+    pub(super) fn all(&self) -> BTreeMap<String, String> {
         let mut found = BTreeMap::new();
         walk(&self.0, &self.0, &mut found);
         found
@@ -60,6 +65,12 @@ impl Drop for Tree {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// How the list of what was written names a content.
+pub(super) fn number(text: &str) -> String {
+    let key = [0x6d65_6620_7365_7475, 0x7020_6669_6c65_7321];
+    format!("{:016x}", mef::base::siphash::sip13(key, text.as_bytes()))
 }
 
 fn walk(root: &Path, dir: &Path, found: &mut BTreeMap<String, String>) {
@@ -126,10 +137,7 @@ fn what_somebody_has_changed_is_never_overwritten_and_the_rest_is() {
     fs::set_permissions(tree.0.join(unit), fs::Permissions::from_mode(0o600)).unwrap();
     let previous = tree.text("usr/share/man/man8/mef.8").replace("ban", "BAN");
     tree.put("usr/share/man/man8/mef.8", &previous);
-    let number = format!(
-        "{:016x}",
-        mef::base::siphash::sip13([0x6d65_6620_7365_7475, 0x7020_6669_6c65_7321], previous.as_bytes())
-    );
+    let number = number(&previous);
     let manifest: String = tree
         .text("etc/mef/.setup")
         .lines()

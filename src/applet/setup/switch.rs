@@ -15,7 +15,11 @@ impl Switch {
         let former = Init::named(&job.manifest.init).filter(|former| *former != job.init);
         if let Some(former) = former {
             let replaced = setup::replaced(&job.root, job.live, (former, job.init), &job.manifest);
-            steps.extend(replaced.map_err(|trouble| cannot(&trouble))?);
+            for step in replaced.map_err(|trouble| cannot(&trouble))? {
+                if !steps.contains(&step) {
+                    steps.push(step);
+                }
+            }
         }
         Ok(Switch(former))
     }

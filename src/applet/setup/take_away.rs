@@ -1,7 +1,8 @@
 #![forbid(unsafe_code)]
 //! Takes away what was set up.
 
-use super::{SetupJob, cannot, pid, plan, run_all};
+use super::execute::{AGAIN, LIST, run as run_steps, run_all};
+use super::{SetupJob, cannot, pid, plan};
 use crate::applet::output::{Output, OutputError};
 use crate::config::{Settings, is_ours};
 use crate::enforce::options;
@@ -22,7 +23,6 @@ pub(super) fn run(mut job: SetupJob, all: bool, output: &mut Output<'_>) -> Resu
     let settings = job.settings();
     let mut trees = Vec::new();
     if all {
-        trees.push(CONFIGURATION.to_owned());
         for dir in [&settings.state_dir, &settings.run_dir] {
             if is_ours(dir) {
                 trees.push(dir.clone());
@@ -31,6 +31,8 @@ pub(super) fn run(mut job: SetupJob, all: bool, output: &mut Output<'_>) -> Resu
             }
         }
         logs(&job.root, &settings, &mut trees, &mut files);
+        // The last one: the list of what was written is in it.
+        trees.push(CONFIGURATION.to_owned());
         files.extend(setup::account::gone(&job.root).map_err(|trouble| cannot(&trouble))?);
         // The program, if it was put there.
         let programs = job.manifest.files.iter().filter(|(path, _)| path.ends_with("bin/mef"));
@@ -57,27 +59,40 @@ pub(super) fn run(mut job: SetupJob, all: bool, output: &mut Output<'_>) -> Resu
     if started {
         run_all(&commands, output)?;
     }
-    steps(&mut job, &starts, output)?;
+    run_steps(&mut job, &starts, &files, output)?;
     if started {
         run_all(&setup::commands(job.init, &job.root, DaemonChange::Gone), output)?;
     }
     if job.live {
         end(&settings)?;
     }
-    steps(&mut job, &files, output)?;
+    run_steps(&mut job, &files, &[], output)?;
     tidy(&job.root, job.init, &files)?;
     if all {
         if job.live {
             tables(&settings, output);
         }
-        for tree in &trees {
-            job.root.remove_all(tree).map_err(|e| OutputError::Failed(format!("{tree}: {e}")))?;
-        }
+        remove_trees(&job.root, &trees, output)?;
     } else {
         job.manifest.files.retain(|(path, _)| path.starts_with(CONFIGURATION));
-        let _ = job.manifest.write(&job.root);
+        job.manifest.write(&job.root).map_err(|e| OutputError::Failed(format!("not done: {LIST}: {e}")))?;
     }
     tell_what_stays(&job.root, all, output)
+}
+
+/// Directories with all that is in them. What cannot be removed ends it, and what is left is named.
+fn remove_trees(root: &Root, trees: &[String], output: &mut Output<'_>) -> Result<(), OutputError> {
+    let mut left = trees.iter();
+    while let Some(tree) = left.next() {
+        if let Err(e) = root.remove_all(tree) {
+            output.problem(&format_args!("not done: remove   {tree}: {e}"));
+            for tree in left.filter(|tree| root.has(tree)) {
+                output.problem(&format_args!("not done: remove   {tree}"));
+            }
+            return Err(OutputError::Failed(AGAIN.into()));
+        }
+    }
+    Ok(())
 }
 
 /// The logs: of a supervisor, and of bans, with what logrotate has made of it.
@@ -101,18 +116,6 @@ pub(super) fn tidy(root: &Root, init: Init, files: &[SetupStep]) -> Result<(), O
         root.remove_all(tree).map_err(|e| OutputError::Failed(format!("{tree}: {e}")))?;
     }
     setup::dirs(init).iter().for_each(|dir| root.prune(dir));
-    Ok(())
-}
-
-fn steps(job: &mut SetupJob, steps: &[SetupStep], output: &mut Output<'_>) -> Result<(), OutputError> {
-    for step in steps.iter().filter(|step| step.changes()) {
-        match step.run(&job.root, &mut job.manifest) {
-            Ok(()) => writeln!(output.out, "  {step}")?,
-            Err(e) => {
-                return Err(OutputError::Failed(format!("not done: {step}: {e}; fix that and run it again")));
-            }
-        }
-    }
     Ok(())
 }
 
