@@ -43,6 +43,7 @@ mod daemon {
     mod hooks;
     mod hostnames;
     mod judge;
+    mod notify;
     mod owner;
     mod patience;
     mod regress;

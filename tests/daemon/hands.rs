@@ -280,3 +280,24 @@ fn compare(model: &Model, all: &Ends) {
         assert!(near, "{addr}: until {have} instead of {want}");
     }
 }
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn a_ban_on_ports_is_about_the_published_port_not_that_of_the_container() {
+    let mut net = Net::new();
+    let [peer, container] = [net.peer(), net.peer()];
+    fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+    net.nft(&format!(
+        "table ip published {{ chain c {{ type nat hook prerouting priority dstnat; tcp dport 8080 dnat to \
+         {}:80; }}; }}",
+        container.v4
+    ));
+    let _service = net.within(&container.ns, |_| std::net::TcpListener::bind("0.0.0.0:80").unwrap());
+    let (addr, host) = (peer.v4.to_string(), peer.host4.into());
+    assert!(net.reaches(&peer, host, 8080));
+    net.mef(&["ban", &addr, "--ports", "80"]).ok();
+    assert!(net.reaches(&peer, host, 8080), "the port of the container");
+    net.mef(&["unban", &addr]).ok();
+    net.mef(&["ban", &addr, "--ports", "8080"]).ok();
+    assert!(net.shut_out(&peer, host, 8080), "the published port");
+}

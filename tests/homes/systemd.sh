@@ -28,11 +28,11 @@ run_sshd() {
     systemctl daemon-reload && systemctl start ssh.service
 }
 
-# block NAME: of the page for systemd.
-block() { sed -n "/^\`\`\`text $1\$/,/^\`\`\`\$/{/^\`\`\`/d;p}" /homes/systemd.md; }
+# block NAME [PAGE]: of the page for systemd or another one.
+block() { sed -n "/^\`\`\`text $1\$/,/^\`\`\`\$/{/^\`\`\`/d;p}" "/homes/${2-systemd}.md"; }
 allow() {
     mkdir -p /etc/systemd/system/mef.service.d
-    block "$1" >"/etc/systemd/system/mef.service.d/$1"
+    block "$@" >"/etc/systemd/system/mef.service.d/$1"
     systemctl daemon-reload && systemctl restart mef.service
 }
 # hook LINES: a program of on_ban, and a ban by hand.
@@ -44,12 +44,16 @@ hook() {
 
 reads_kmsg() { mef status | grep -q '^homes  *kmsg .*/dev/kmsg'; }
 
-own() {
+units() {
     for unit in mef.service mef-rules.service; do
         check "$unit is without a fault" fails sh -c "systemd-analyze verify --man=no $unit 2>&1 | grep ."
         check "$unit is exposed to 2.0 at most" systemd-analyze security --offline=true --threshold=20 \
             "/etc/systemd/system/$unit"
     done
+}
+
+own() {
+    units
     check "the rule set is loaded by its unit" systemctl restart mef-rules.service
     check "it is in force" rules_hold 4711
     cp /etc/mef/mef.conf /root/mef.conf
@@ -91,8 +95,21 @@ own() {
     peer=192.0.2.5
     hook 'echo "$MEF_ADDR" >>/srv/bans/all'
     check "a program writes elsewhere" wait_for grep -q 192.0.2.5 /srv/bans/all
+
+    # The program of the page on notifications, with no more rights than that page gives it.
+    rm -r /etc/systemd/system/mef.service.d
+    mkdir -m 700 /var/lib/mef-notify
+    block ntfy.conf notifications | sed 's,https://[^/]*,http://203.0.113.1:8080,' >/etc/mef/notify.conf
+    allow notify-unit.conf notifications
+    check "it runs with the rights that notifications need" wait_for runs
+    printf 'HTTP/1.0 200 OK\r\n\r\n' | busybox nc -l -p 8080 >/run/heard &
+    peer=192.0.2.6
+    hook "$(block mef-notify notifications)"
+    check "people are told of a ban" wait_for grep -q 'ban 192.0.2.6 by manual' /run/heard
+    check "nothing is left to be told" wait_for fails test -e /var/lib/mef-notify/message
+    rm -r /var/lib/mef-notify /etc/mef/notify.conf
     mv /root/mef.conf /etc/mef/mef.conf
     rm -r /etc/systemd/system/mef.service.d /etc/mef/rules.d/homes.conf /usr/local/bin /srv/bans
-    mef unban 192.0.2.1-192.0.2.5
+    mef unban 192.0.2.1-192.0.2.6
     systemctl daemon-reload && systemctl restart mef.service
 }
