@@ -2,6 +2,7 @@
 # vm.sh [short] [-k MACHINE] [SCENARIO...]: boots small virtual machines with the kernels of Debian and runs
 # the scenarios of tests/vm in them: all of them, with "short" those that are marked so, or those that are
 # named. A scenario that is named runs on each machine that -k names, also on one for which it is not marked.
+# "vm.sh homes" boots init systems: vm-homes.sh.
 #
 # A machine is a line of tests/vm/machines: qemu without KVM, two processors and 128 MB, Debian's kernel, an
 # ext4 disk as the root with busybox, mef as it is installed, nft and ip, and nothing else; no network but its
@@ -23,6 +24,8 @@ source "$(dirname "$0")/lib.sh"
 source "$root/cross/apt.sh"
 readonly vm=$out/vm
 machines=() wanted=() short=
+homes_words=()
+if [ "${1-}" = homes ]; then homes_words=("$@"); set --; fi
 while [ $# -gt 0 ]; do
     case $1 in
         short) short=1 ;;
@@ -241,6 +244,11 @@ chosen() {
     done || true
 }
 
+if [ ${#homes_words[@]} -gt 0 ]; then
+    set -- "${homes_words[@]:1}"
+    source "$(dirname "$0")/vm-homes.sh"
+    exit
+fi
 passed=0 failed=0 failures=
 named=${#wanted[@]}
 if [ "$named" = 0 ]; then

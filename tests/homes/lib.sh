@@ -4,10 +4,12 @@
 #     revives=      nothing starts a daemon that was killed
 #     mine=FILE     a file that set-up writes for it, and that the administrator changes
 #     own           what else is done, when it is set up
+#     units         what the init system itself says of the files that set-up has written for it
 #     run_sshd      starts sshd with these options
 export TERM=dumb
 revives=1 mine=''
 own() { :; }
+units() { :; }
 run_sshd() { /usr/sbin/sshd "$@"; }
 # shellcheck source=/dev/null
 . "/homes/$home.sh"
@@ -41,9 +43,11 @@ tell() { eval "$(sed -n "s/^| $1 | \`\(.*\)\` |\$/\1/p" "/homes/$home.md" | grep
 
 pid() { mef status --json | sed -n 's/.*"pid":\([0-9]*\).*/\1/p' | grep .; }
 runs() { pid >/dev/null; }
+protects() { mef status | head -n 1 | grep -qx protected; }
 another() { now=$(pid) && [ "$now" != "$old" ]; }
 banned() { mef bans | grep -qF "$1" && nft list set inet mef_guard ban4 | grep -qF "$1"; }
 says() { grep -qF -- "$1" /tmp/out; }
+to_do() { grep -E '^  (write|update|link|remove|run|end) ' /tmp/out; }
 floods() { mef status | grep -q "^floods  *$1"; }
 rules_hold() { nft list table inet mef | grep -q "dport $1"; }
 
@@ -112,6 +116,27 @@ set_up() {
     ended
     own
     upgraded
+}
+
+# As much of it as a machine needs that is booted once more.
+installed() {
+    began=$(date +%s)
+    mef setup --allow $friend >/tmp/out 2>&1 || { cat /tmp/out; exit 1; }
+    check "it knows the init system" says "init system: $home ("
+    check "it says what is watched" grep -q '^watched: .*sshd (' /tmp/out
+    check "the daemon runs" wait_for runs
+    check "the verdict is that it protects" wait_for protects
+    echo "NOTE: protected $(($(date +%s) - began)) seconds after the one command"
+    units
+    attacked
+    printf 'policy dir=in action=accept\nrule dir=in action=drop proto=tcp dport=4711\n' >/etc/mef/mef.rules
+    check "a rule set is loaded" mef load
+    check "it is in force" rules_hold 4711
+    old=$(pid)
+    mef setup >/tmp/out 2>&1 || { cat /tmp/out; exit 1; }
+    check "set up again it keeps my rule set" says "keep     /etc/mef/mef.rules: you changed it"
+    check "nothing else is to be done" fails to_do
+    check "it is the same daemon" test "$(pid)" = "$old"
 }
 
 attacked() {
@@ -222,7 +247,7 @@ again() {
     check "the attacker gets no answer" fails answered attacker
     check "a friend is answered" answered friend
     mef setup >/tmp/out 2>&1 || { cat /tmp/out; exit 1; }
-    check "set up again, nothing is to be done" fails grep -qE '^  (write|update|link|run|end) ' /tmp/out
+    check "set up again, nothing is to be done" fails to_do
 }
 
 removed() {
