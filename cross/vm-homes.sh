@@ -29,7 +29,7 @@ base() {
 # home_root HOME: fills $disk: that Debian, and what tests/homes/HOME.sh makes of it.
 home_root() {
     local file
-    disk=$vm/home first=
+    disk=$vm/home-$1.root first=
     rm -rf --one-file-system "$disk"
     cp -a "$vm/homes-$suite" "$disk"
     rm -f "$disk"/usr/sbin/{init,telinit,reboot,halt,poweroff,shutdown,runlevel} "$disk"/etc/ssh/ssh_host_*
@@ -42,8 +42,8 @@ home_root() {
     ssh-keygen -q -t ed25519 -N '' -f "$disk/etc/ssh/host_key"
     install "$program" "$disk/usr/local/sbin/mef"
     # shellcheck source=/dev/null
-    (source "$root/tests/homes/$1.sh" && prepare && echo "$first") >"$vm/first"
-    first=$(tail -n 1 "$vm/first")
+    (source "$root/tests/homes/$1.sh" && prepare && echo "$first") >"$disk.first"
+    first=$(tail -n 1 "$disk.first")
     # Where a real one has its own scripts for that.
     [ ! -e "$disk/etc/inittab" ] || sed -i '1i ::sysinit:/homes/mounts' "$disk/etc/inittab"
     case $1 in
@@ -72,7 +72,7 @@ home_boot() {
 
 # firmware_root: fills $disk: busybox, mef, the kernel's modules, and what `mef setup --root` makes of it.
 firmware_root() {
-    disk=$vm/home first=/sbin/init
+    disk=$vm/home-firmware.root first=/sbin/init
     rm -rf --one-file-system "$disk"
     mkdir -p "$disk"/{bin,sbin,dev,proc,sys,run,tmp,root,homes,etc/init.d,var/lib,usr/sbin,usr/lib/modules}
     ln -s /run "$disk/var/run"
@@ -90,6 +90,9 @@ firmware_root() {
         'ip link set lo up' 'syslogd -C64' >"$disk/etc/init.d/rcS"
     chmod +x "$disk/etc/init.d/rcS"
     install "$program" "$disk/usr/sbin/mef"
+    # Of dropbear there are only the words.
+    mkdir -p "$disk/etc/mef/rules.d"
+    printf '[rule]\nenabled=true\n' >"$disk/etc/mef/rules.d/dropbear.conf"
     "$program" setup --root "$disk" --load --allow 192.0.2.0/28 | sed 's/^/    /'
 }
 
@@ -120,7 +123,7 @@ run_home() {
     fi
     rm -f "$vm/home-$1.disk" "$log"
     mke2fs -q -t ext4 -m 0 -d "$disk" "$vm/home-$1.disk" 900m >/dev/null
-    rm -rf --one-file-system "$disk"
+    rm -rf --one-file-system "$disk" "$disk.first"
     for number in 1 2; do
         home_boot "$1" $number $memory "vm.init=$first" "$watch"
         grep -q "^END $number\$" "$log" || break

@@ -13,13 +13,13 @@ const NAME: &str = "mef";
 const GECOS: &str = "mef daemon";
 const PASSWD: &str = "/etc/passwd";
 const GROUP: &str = "/etc/group";
-/// The files of users and groups; the line of ours in each, with its number. What says whether there is such
-/// a user is the last one to be changed: wherever that is cut off, the next run does all of it.
+/// The files of users and groups; the line of ours in each, with its number. What says whose user it is comes
+/// first and goes last: wherever that is cut off, the next run does the rest.
 const FILES: [(&str, &str); 4] = [
+    (PASSWD, "mef:x:ID:ID:mef daemon:/:/usr/sbin/nologin\n"),
     (GROUP, "mef:x:ID:\n"),
     ("/etc/shadow", "mef:!*:::::::\n"),
     ("/etc/gshadow", "mef:!*::\n"),
-    (PASSWD, "mef:x:ID:ID:mef daemon:/:/usr/sbin/nologin\n"),
 ];
 /// Programs that make a user of the system, the second one that of busybox; and what systemd does by a file
 /// that is shipped.
@@ -32,6 +32,11 @@ const PROGRAMS: [(&str, &[&str]); 2] = [
 /// Whether a line is that of the user or group.
 fn is_of(line: &str) -> bool {
     line.split(':').next() == Some(NAME)
+}
+
+/// Whether a line of users is that of a user whom set-up has made.
+fn is_ours(line: &str) -> bool {
+    line.split(':').nth(4) == Some(GECOS)
 }
 
 /// Whether the user is there.
@@ -60,28 +65,34 @@ pub fn commands(root: &Root, live: bool, init: Init) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// What makes it by hand, where there are such files.
+/// What makes it by hand, where there are such files, or what is missing of it.
 ///
 /// # Errors
 /// What cannot be looked at.
 pub fn by_hand(root: &Root) -> Result<Vec<SetupStep>, PlanTrouble> {
-    if is_there(root) {
+    let texts = [PASSWD, GROUP].map(|path| root.text(path));
+    let user = texts[0].lines().find(|line| is_of(line));
+    if user.is_some_and(|line| !is_ours(line)) {
         return Ok(Vec::new());
     }
-    let texts = [PASSWD, GROUP].map(|path| root.text(path));
     let is_taken = |id: &u32| {
         let id = id.to_string();
-        let mut others = texts.iter().flat_map(|text| text.lines()).filter(|line| !is_of(line));
-        others.any(|line| line.split(':').nth(2) == Some(&id))
+        texts.iter().flat_map(|text| text.lines()).any(|line| line.split(':').nth(2) == Some(&id))
     };
     // As others count them: from the last one of those of the system down.
-    let Some(id) = (100..1000).rev().find(|id| !is_taken(id)) else { return Ok(Vec::new()) };
+    let group = user.and_then(|line| line.split(':').nth(3)?.parse().ok());
+    let Some(id) = group.or_else(|| (100..1000).rev().find(|id| !is_taken(id))) else {
+        return Ok(Vec::new());
+    };
     let add = |line: &str, text: &str| {
+        if user.is_some() && text.lines().any(is_of) {
+            return text.to_owned();
+        }
         let text = text.strip_suffix('\n').unwrap_or(text);
         let others = text.lines().filter(|line| !is_of(line)).flat_map(|line| [line, "\n"]);
         others.collect::<String>() + &line.replace("ID", &id.to_string())
     };
-    steps(root, &|line, text| add(line, text))
+    FILES.iter().filter_map(|(path, line)| edit(root, path, &|text| add(line, text)).transpose()).collect()
 }
 
 /// What takes it away, if it is ours.
@@ -89,19 +100,11 @@ pub fn by_hand(root: &Root) -> Result<Vec<SetupStep>, PlanTrouble> {
 /// # Errors
 /// What cannot be looked at.
 pub fn gone(root: &Root) -> Result<Vec<SetupStep>, PlanTrouble> {
-    let passwd = root.text(PASSWD);
-    if !passwd.lines().any(|line| is_of(line) && line.split(':').nth(4) == Some(GECOS)) {
+    if !root.text(PASSWD).lines().any(|line| is_of(line) && is_ours(line)) {
         return Ok(Vec::new());
     }
-    steps(root, &|_, text| text.split_inclusive('\n').filter(|line| !is_of(line)).collect())
-}
-
-fn steps(root: &Root, change: &dyn Fn(&str, &str) -> String) -> Result<Vec<SetupStep>, PlanTrouble> {
-    let mut steps = Vec::new();
-    for (path, line) in &FILES {
-        steps.extend(edit(root, path, &|text| change(line, text))?);
-    }
-    Ok(steps)
+    let rest = |text: &str| text.split_inclusive('\n').filter(|line| !is_of(line)).collect();
+    FILES.iter().rev().filter_map(|(path, _)| edit(root, path, &rest).transpose()).collect()
 }
 
 #[cfg(test)]
@@ -134,6 +137,10 @@ mod tests {
         );
         assert!(text("/etc/group").ends_with("\nmef:x:997:\n"));
         assert!(text("/etc/shadow").ends_with("\nmef:!*:::::::\n") && !root.has("/etc/gshadow"));
+        // Cut off before the group was made.
+        root.write("/etc/group", before[1].1.as_bytes(), 0o644).unwrap();
+        run(by_hand(&root).unwrap());
+        assert!(text("/etc/group").ends_with("\nmef:x:997:\n"));
         run(gone(&root).unwrap());
         before.iter().for_each(|(path, was)| assert_eq!(text(path), *was, "{path}"));
         // Somebody of that name who is not ours.

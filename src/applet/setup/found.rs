@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// How long a daemon that was started is waited for: runit looks for new services every five seconds.
 const STEP: Duration = Duration::from_millis(50);
-const STEPS: u32 = 160;
+const STEPS: u32 = 300;
 
 pub(super) fn report(job: &SetupJob, output: &mut Output<'_>) -> Result<(), OutputError> {
     let ports: Vec<String> =
