@@ -17,8 +17,9 @@ use std::path::{Path, PathBuf};
 const BURST_REPAIRS: u32 = 5;
 /// Milliseconds after which a repair has held.
 const STABLE_AFTER: u64 = 60_000;
-/// Seconds between two repairs at most, while somebody else keeps deleting.
-const PAUSE_MAX: u64 = 60;
+/// Seconds between two repairs at most, while somebody else keeps deleting: a script that flushes everything
+/// every ten seconds must not have the host open for longer than that.
+const PAUSE_MAX: u64 = 10;
 
 /// What a turn of the loop has found.
 #[derive(Clone, Copy, PartialEq, Eq)]
