@@ -21,14 +21,41 @@ mef=$(time_of "$many" -- "${ban[@]}" {})
 ipset=$(time_of "$many" -- ipset -exist add peer {})
 figure "F1 one ban in ip_set, whole process" "1 ms" us less "$(wall $mef)"
 peer "ipset add" "$(wall $ipset)"
+figure "   CPU" "" us less "$(cpu $mef)"
+peer "ipset add" "$(cpu $ipset)"
 
 "$MEF_BENCH" list plain "$addresses" >"$here/plain"
 { echo 'create peer hash:ip timeout 3600 maxelem 1048576'; "$MEF_BENCH" list ipset "$addresses" peer; } \
     >"$here/ipset"
 mef=$(time_of "$(quick_or 1 3)" "${forget[@]}" --stdin "$here/plain" -- "${ban[@]}" -)
 ipset=$(time_of "$(quick_or 1 3)" --fresh --stdin "$here/ipset" -- ipset restore)
-figure "F2 $(shown '' "$addresses") bans from standard input: time" "2 s" us less "$(wall $mef)"
+figure "   $(shown '' "$addresses") bans from standard input: time" "2 s" us less "$(wall $mef)"
 peer "ipset restore, without reasons and journal" "$(wall $ipset)"
+
+# Bans from a log in which every address fails often enough, written at once: until the last of them is in the
+# set, by what the kernel says of it. It is asked 50 times a second.
+crowd=$(quick_or 500 20000)
+configure "$here/log" "$here/log/lines"
+printf '%s\n' firewall_backend=iptables max_bans_per_minute=1000000 >>"$here/log/mef.conf"
+"$MEF_BENCH" list plain "$crowd" | awk -v time="$(date '+%b %e %H:%M:%S')" '{
+    for (n = 0; n < 5; n++) printf "%s host sshd[%d]: Failed password for root from %s port %d ssh2\n",
+        time, 1000 + (NR * 8 + n) % 30000, $1, 30000 + n }' >"$here/lines"
+cat >"$here/rate" <<'END'
+: >"$1/lines"
+"$3" daemon --foreground --config "$1/mef.conf" 2>"$1/said" &
+until "$3" status --config "$1/mef.conf" 2>&1 | grep -q '^daemon  *runs'; do sleep 0.05; done
+before=$(awk '{ print $14 + $15 }' "/proc/$!/stat")
+start=$EPOCHREALTIME
+cat "$2" >>"$1/lines"
+until [ "$(ipset list -t mef_ban4 | sed -n 's/^Number of entries: //p')" = "$4" ]; do sleep 0.02; done
+end=$EPOCHREALTIME
+awk -v ticks="$(getconf CLK_TCK)" -v before="$before" -v taken="$((${end/./} - ${start/./}))" -v bans="$4" '{
+    printf "%d %d\n", bans * 1e6 / taken, ($14 + $15 - before) * 1e6 / ticks }' "/proc/$!/stat"
+kill $!
+END
+rate=$(fresh bash "$here/rate" "$here/log" "$here/lines" "$MEF_BIN" "$crowd")
+figure "F2 bans/s from a log" "50,000" /s more "${rate% *}"
+figure "   CPU of the daemon for $(shown '' "$crowd") bans" "" us less "${rate#* }"
 
 "$MEF_BENCH" list plain "$listed" >"$here/deny/list.conf"
 { echo 'create peer hash:ip maxelem 1048576'; "$MEF_BENCH" list ipset "$listed" peer; } >"$here/list.ipset"
@@ -36,6 +63,8 @@ mef=$(fresh "$MEF_BENCH" loading -- "${daemon[@]}")
 ipset=$(time_of 1 --fresh --stdin "$here/list.ipset" -- ipset restore)
 figure "F3 list of $(shown '' "$listed") addresses: time" "1.5 s" us less "$(wall $mef)"
 peer "ipset restore" "$(wall $ipset)"
+figure "   CPU, start of the daemon included" "" us less "$(cpu $mef)"
+peer "ipset restore" "$(cpu $ipset)"
 figure "   peak memory" "1.5 MB" kB less "${mef##* }"
 peer "ipset restore" "$(fresh "$MEF_BENCH" rss --stdin "$here/list.ipset" -- ipset restore)"
 rm "$here/deny/list.conf"

@@ -1,6 +1,6 @@
 //! How long a daemon takes to load a deny list, and what its second process needs for it.
 
-use crate::{Args, Result};
+use crate::{Args, Result, process};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -37,16 +37,20 @@ pub fn loading(args: &Args) -> Result<()> {
     // An error here means that it has ended already.
     let _ = kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGTERM);
     child.wait()?;
-    println!("{} {peak}", taken.ok_or("no list was loaded")?.as_micros());
+    let (user, system) = process::children()?;
+    println!("{} {user} {system} {peak}", taken.ok_or("no list was loaded")?.as_micros());
     Ok(())
 }
 
-/// The highest mark of the resident set of any child of the program; asked a thousand times a second.
+/// The highest mark of the resident set of any child that is the program itself, and not another one that it
+/// has started; asked a thousand times a second.
 fn watch(pid: u32, done: &AtomicBool) -> u64 {
+    let name = |pid: &str| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     let mut peak = 0;
     while !done.load(Ordering::Relaxed) {
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        for child in children.split_whitespace() {
+        let own = name(&pid.to_string());
+        for child in children.split_whitespace().filter(|child| name(child) == own) {
             let status = fs::read_to_string(format!("/proc/{child}/status")).unwrap_or_default();
             let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
             let value = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());

@@ -21,8 +21,8 @@ const USAGE: &str = "usage:
   mef-bench networks plain|nft|ipset COUNT [SET]     likewise networks
   mef-bench loading -- PROGRAM...                    start of a daemon to its word that a deny list is in \
   force, in
-                                                     microseconds; the most memory of its second process, in \
-                                                     kB
+                                                     microseconds; user and system time of all of it; the \
+                                                     most memory of its second process, in kB
   mef-bench time [--runs N] [--fresh] [--before CMD] [--stdin FILE] [--stdout FILE] -- PROGRAM...
                                                      medians: wall, user and system time in microseconds
   mef-bench rss [--stdin FILE] -- PROGRAM...         the most memory it had, in kB

@@ -107,7 +107,7 @@ fn succeed(command: &mut Command) -> Result<()> {
 }
 
 /// User and system time of all children that have ended, in microseconds.
-fn children() -> Result<(i64, i64)> {
+pub fn children() -> Result<(i64, i64)> {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     Ok((usage.user_time().num_microseconds(), usage.system_time().num_microseconds()))
 }
