@@ -283,17 +283,38 @@ fn comparable(table: &mut ListedTable) -> Vec<String> {
     export::ours(table, true).lines
 }
 
-/// The statements of the table that the kernel has from `mef load`; none if it has none.
+/// The statements of the rules that the kernel has from `mef load`; none if it has none. Where they cannot be
+/// read back, `kept` are files one of which may have them.
 ///
 /// # Errors
 /// What the kernel refused, for people.
-pub fn loaded() -> Result<Vec<String>, String> {
+pub fn loaded(kept: &[PathBuf]) -> Result<Vec<String>, String> {
     if loader::is_fallback() {
-        return Err("rules in iptables are not read back: `iptables-save` shows them".to_owned());
+        return loaded_elsewhere(kept);
     }
     let mut tables = loader::listed(&loader::is_ours).map_err(|e| e.to_string())?;
     Ok(tables.first_mut().map_or_else(Vec::new, comparable))
 }
+
+/// The statements of the file that has become what is in iptables.
+fn loaded_elsewhere(kept: &[PathBuf]) -> Result<Vec<String>, String> {
+    let Some(now) = loader::fingerprint().map_err(|e| e.to_string())? else { return Ok(Vec::new()) };
+    for path in kept {
+        let set = read(&path.to_string_lossy(), CheckDepth::Quick);
+        if set.failed() {
+            continue;
+        }
+        let mut batch = loader::loader(Goal::Replace);
+        compile(&set, &auto(&set)?, &mut *batch);
+        if batch.fingerprint() == Some(now) {
+            return statements(&set);
+        }
+    }
+    Err(["they are other rules, whose file is not kept: ", NOT_READ].concat())
+}
+
+/// What cannot be done with iptables.
+const NOT_READ: &str = "rules in iptables are not read back (`iptables-save` shows them)";
 
 /// Whether the kernel's table `inet mef` is of another program: it has not the chains of `mef load`, others,
 /// or rules of others.
@@ -311,6 +332,9 @@ pub fn is_foreign() -> Result<bool, String> {
 /// # Errors
 /// What the kernel refused, for people.
 pub fn exported(family: Option<&str>, name: Option<&str>) -> Result<Exported, String> {
+    if loader::is_fallback() {
+        return Err(NOT_READ.to_owned());
+    }
     let wanted = |word: &str, text: &str| {
         let is = |asked: Option<&str>, found: &str| asked.is_none_or(|asked| asked == found);
         is(family, word) && is(name, text)

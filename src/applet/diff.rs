@@ -1,13 +1,13 @@
 #![forbid(unsafe_code)]
 //! `mef diff`: the rule set against what is loaded.
 
-use super::args::parse;
-use super::context::settings;
-use super::load::{failed, report};
+use super::args::{STDIN, parse};
+use super::load::{failed, places, report};
 use super::output::{Output, OutputError};
 use crate::rulefile::{self, DEFAULT_PATH};
 use crate::ruleset::diff::{LineChange, lines};
 use argh::FromArgs;
+use std::path::PathBuf;
 
 /// Show what `mef load` would change: - before what would go, + before what would come.
 #[derive(FromArgs)]
@@ -15,6 +15,8 @@ use argh::FromArgs;
     help_triggers("-h", "--help"),
     note = "Both sides are shown in canonical form, auto as the interfaces that it means. Exit status: 0 no \
         difference, 1 differences or an error.",
+    note = "With iptables, what is loaded is told from the file that it was loaded from: what others changed \
+        there since is not seen.",
     example = "mef diff\n  mef diff /etc/mef/mef.rules"
 )]
 struct DiffArgs {
@@ -25,12 +27,15 @@ struct DiffArgs {
 
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let args: DiffArgs = parse("diff", args)?;
-    settings(None, output);
-    let set = rulefile::read(args.file.as_deref().unwrap_or(DEFAULT_PATH), rulefile::CheckDepth::Quick);
+    let (saved, _) = places(output);
+    let file = args.file.as_deref().unwrap_or(DEFAULT_PATH);
+    let mut kept: Vec<PathBuf> = saved.pending().into_iter().chain(saved.confirmed()).collect();
+    kept.extend([file, DEFAULT_PATH].into_iter().filter(|file| *file != STDIN).map(PathBuf::from));
+    let set = rulefile::read(file, rulefile::CheckDepth::Quick);
     report(&set, output)?;
     let new = rulefile::statements(&set).map_err(|text| failed(&text, output))?;
     drop(set);
-    let old = rulefile::loaded().map_err(OutputError::Failed)?;
+    let old = rulefile::loaded(&kept).map_err(OutputError::Failed)?;
     let (mut differ, mut result) = (false, Ok(()));
     lines(&old, &new, &mut |change, line| {
         differ = true;

@@ -2,6 +2,7 @@
 //! `mef export`: rules of the kernel as a rule set.
 
 use super::args::parse;
+use super::context::settings;
 use super::output::{Output, OutputError};
 use crate::rulefile;
 use crate::sys::capability;
@@ -31,6 +32,8 @@ struct ExportArgs {
 
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let args: ExportArgs = parse("export", args)?;
+    // Which backend it is asked for.
+    settings(None, output);
     // It asks the kernel, and that is all.
     capability::give_up_all_but(&[capability::NET_ADMIN]);
     if let Some(family) = args.family.as_deref().filter(|family| !FAMILIES.contains(family)) {

@@ -254,7 +254,7 @@ fn time(text: &str) -> Result<u32, OutputError> {
 }
 
 /// Where rule sets are kept, and the directory with the lock of those who change rules.
-fn places(output: &mut Output<'_>) -> (Saved, PathBuf) {
+pub(super) fn places(output: &mut Output<'_>) -> (Saved, PathBuf) {
     let settings = settings(None, output);
     let run = PathBuf::from(&settings.run_dir);
     (Saved::new(Path::new(&settings.state_dir), &run), run)

@@ -54,7 +54,9 @@ impl Follow {
         let result = TrialTurn::take(&self.run_dir).and_then(|_turn| {
             // Whoever had the turn before may have loaded others, or taken them out.
             let Some(mut set) = self.meant() else { return Ok(false) };
-            if unless == Unless::InForce && rulefile::statements(&set).ok() == rulefile::loaded().ok() {
+            let kept: Vec<PathBuf> = self.saved.confirmed().into_iter().collect();
+            let in_force = || rulefile::statements(&set).ok() == rulefile::loaded(&kept).ok();
+            if unless == Unless::InForce && in_force() {
                 return Ok(false);
             }
             if rulefile::is_foreign()? {

@@ -29,6 +29,11 @@ pub trait Loader: Sink {
         Vec::new()
     }
 
+    /// What stands for it where rules cannot be read back: see [`fingerprint`].
+    fn fingerprint(&mut self) -> Option<u64> {
+        None
+    }
+
     /// Puts it in force.
     ///
     /// # Errors
@@ -115,6 +120,10 @@ impl Loader for FallbackBatch {
             (severity, said.statement, said.key, said.why)
         };
         self.text.unsaid().iter().map(row).collect()
+    }
+
+    fn fingerprint(&mut self) -> Option<u64> {
+        Some(self.text.fingerprint())
     }
 
     fn commit(self: Box<Self>) -> Result<(), LoadError> {
@@ -212,6 +221,15 @@ pub fn is_loaded() -> Result<bool, LoadError> {
         return Ok(Rules::open()?.is_loaded()?);
     }
     Ok(emit::there()?)
+}
+
+/// What stands for the rules in iptables, which cannot be read back, if there are any: what a loader has that
+/// was given the same rule set.
+///
+/// # Errors
+/// The kernel's.
+pub fn fingerprint() -> Result<Option<u64>, LoadError> {
+    Ok(Rules::open()?.fingerprint()?)
 }
 
 /// Takes the rules out, if there are any.

@@ -1,6 +1,6 @@
 //! Which backend the hosts of a test use: bodies run over both.
 
-use super::Net;
+use super::{Net, wait_until};
 use std::cell::Cell;
 
 thread_local! {
@@ -28,14 +28,37 @@ pub fn with_iptables(body: fn()) {
 pub fn prepare(net: &Net) {
     if is_fallback() {
         net.write("etc-mef/mef.conf", &format!("[global]\n{}", line()));
-        for name in ["iptables-restore", "ip6tables-restore"] {
-            let to = net.path(&format!("sbin/{name}"));
-            std::os::unix::fs::symlink("/usr/sbin/xtables-legacy-multi", to).unwrap();
-        }
+        net.choose_variant("legacy");
     }
 }
 
 impl Net {
+    /// The host chooses a variant of iptables, `legacy` or `nft`, as by alternatives.
+    pub fn choose_variant(&self, variant: &str) {
+        for name in ["iptables-restore", "ip6tables-restore"] {
+            let (to, new) = (self.path(&format!("sbin/{name}")), self.path("sbin/new"));
+            std::os::unix::fs::symlink(format!("/usr/sbin/xtables-{variant}-multi"), &new).unwrap();
+            std::fs::rename(new, to).unwrap();
+        }
+    }
+
+    /// In place of every program that writes rules: a script that says these words and fails if any of them
+    /// matches a pattern of the shell, as where the kernel lacks something.
+    pub fn refuse_rules(&self, pattern: &str, fails: &str) {
+        for name in ["iptables", "ip6tables"] {
+            for variant in ["", "-legacy", "-nft"] {
+                self.program(
+                    &format!("sbin/{name}{variant}-restore"),
+                    &format!(
+                        "#!/bin/sh\nrules=$(cat)\ncase $rules in {pattern})\n{fails};; esac\n\
+                        printf '%s\\n' \"$rules\" | \
+                        exec /usr/sbin/xtables-legacy-multi {name}-restore \"$@\"\n"
+                    ),
+                );
+            }
+        }
+    }
+
     /// What `ipset` says of a set of ours, `""` if it is not there.
     pub fn ipset(&self, set: &str) -> String {
         self.cmd("ipset", &["list", &format!("mef_{set}")]).stdout
@@ -124,10 +147,12 @@ impl Net {
             self.cmd("nft", &["flush", "ruleset"]).ok();
             return;
         }
-        self.flush_iptables();
-        // Sets of sets hold their members.
-        self.cmd("ipset", &["flush"]).ok();
-        self.cmd("ipset", &["destroy"]).ok();
+        wait_until("the end of all sets", || {
+            self.flush_iptables();
+            // Sets of sets hold their members.
+            self.cmd("ipset", &["flush"]).ok();
+            self.cmd("ipset", &["destroy"]).status == 0
+        });
     }
 
     /// The rule set in force, without what counts and what comes and goes by itself.
@@ -185,8 +210,11 @@ impl Net {
     pub fn flush_iptables(&self) {
         for program in ["iptables-legacy", "ip6tables-legacy"] {
             for table in ["raw", "mangle", "filter", "nat"] {
-                self.cmd(program, &["-t", table, "-F"]).ok();
-                self.cmd(program, &["-t", table, "-X"]).ok();
+                // A daemon may put rules back between the two.
+                wait_until("the end of its chains", || {
+                    self.cmd(program, &["-t", table, "-F"]).ok();
+                    self.cmd(program, &["-t", table, "-X"]).status == 0
+                });
             }
         }
     }

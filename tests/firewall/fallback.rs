@@ -237,19 +237,10 @@ fn what_the_kernel_cannot_watch_packets_for_is_left_out_and_the_rest_is_in_force
         let mut net = host("ps_limit=10\nps_boot_grace=0\nddos_enabled=true", "");
         let peer = net.peer();
         // A kernel without xt_socket and xt_connlimit.
-        for name in ["iptables", "ip6tables"] {
-            for variant in ["", "-legacy", "-nft"] {
-                net.program(
-                    &format!("sbin/{name}{variant}-restore"),
-                    &format!(
-                        "#!/bin/sh\nrules=$(cat)\ncase $rules in *'-m socket'*|*'-m connlimit'*)\n\
-                        echo 'iptables-restore: line 4 failed' >&2; exit 1;; esac\n\
-                        printf '%s\\n' \"$rules\" | \
-                        exec /usr/sbin/xtables-legacy-multi {name}-restore \"$@\"\n"
-                    ),
-                );
-            }
-        }
+        net.refuse_rules(
+            "*'-m socket'*|*'-m connlimit'*",
+            "echo 'iptables-restore: line 4 failed' >&2; exit 1",
+        );
         let open: Vec<_> = (7000..7020)
             .map(|port| std::net::TcpListener::bind((std::net::Ipv4Addr::UNSPECIFIED, port)).unwrap())
             .collect();
@@ -289,19 +280,10 @@ fn what_the_kernel_cannot_watch_packets_for_is_left_out_and_the_rest_is_in_force
 fn a_kernel_without_the_table_mangle_bans_all_the_same() {
     with_iptables(|| {
         let mut net = host("", "maxretry=1\nbantime=10m");
-        for name in ["iptables", "ip6tables"] {
-            for variant in ["", "-legacy", "-nft"] {
-                net.program(
-                    &format!("sbin/{name}{variant}-restore"),
-                    &format!(
-                        "#!/bin/sh\nrules=$(cat)\ncase $rules in *'*mangle'*)\n\
-                        echo 'iptables-restore: unable to initialize table mangle' >&2; exit 3;; esac\n\
-                        printf '%s\\n' \"$rules\" | \
-                        exec /usr/sbin/xtables-legacy-multi {name}-restore \"$@\"\n"
-                    ),
-                );
-            }
-        }
+        net.refuse_rules(
+            "*'*mangle'*",
+            "echo 'iptables-restore: unable to initialize table mangle' >&2; exit 3",
+        );
         net.daemon("daemon");
         net.append(LOG, fails("203.0.113.1", 1));
         net.mark(LOG);
@@ -332,11 +314,25 @@ fn what_is_missing_is_named_and_nothing_is_half_done() {
         let stderr = String::from_utf8_lossy(&said.stderr);
         assert!(!said.status.success() && stderr.contains("install the package iptables"), "{stderr}");
         assert!(ours(&net).is_empty());
-        // Somebody holds the lock of xtables.
+        // Somebody holds the lock of xtables, as long as anybody waits for it.
+        let locked = "mount -t tmpfs none /run; exec flock /run/xtables.lock \"$0\" ban 203.0.113.1";
+        let mut command = net.command("unshare", &["-m", "sh", "-c", locked, binary.to_str().unwrap()]);
+        net.own(&mut command);
+        let said = command.output().unwrap();
+        let stderr = String::from_utf8_lossy(&said.stderr);
+        assert!(!said.status.success() && stderr.contains("xtables.lock"), "{stderr}");
+        assert!(ours(&net).is_empty());
+        // One that waits for nobody says so at once.
         script("#!/bin/sh\necho 'Another app is currently holding the xtables lock.' >&2\nexit 4\n");
         let said = net.mef(&["ban", "203.0.113.1"]);
         assert!(said.status == 1 && said.stderr.contains("holding the xtables lock"), "{said:?}");
         assert!(ours(&net).is_empty());
+        // One of the other kind, for which the kernel has nothing: it ends with the status of a held lock.
+        let words = "iptables-restore v1.8.9 (nf_tables): Could not fetch rule set generation id";
+        script(&format!("#!/bin/sh\necho '{words}' >&2\nexit 4\n"));
+        net.mef(&["ban", "203.0.113.1"]).ok();
+        assert!(ours(&net).iter().any(|rule| rule.contains("mef_ban4")), "{:?}", ours(&net));
+        net.lose_ours();
         // One that does not know the option of today.
         script(
             "#!/bin/sh\ncase \"$*\" in *-w*) echo \"$0: unrecognized option '-w'\" >&2; exit 2;; esac\n\
@@ -351,5 +347,69 @@ fn what_is_missing_is_named_and_nothing_is_half_done() {
         // Others of the system's programs may do it.
         assert!(said.status == 0 || said.stderr.contains("line 3 failed"), "{said:?}");
         assert!(before.iter().all(|rule| ours(&net).contains(rule)));
+    });
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn rules_follow_the_variant_of_iptables_that_the_host_chooses() {
+    with_iptables(|| {
+        let (net, daemon) = banned_host("");
+        let (before, rules) = (ends(&net), ours(&net));
+        let saved = |variant: &str| {
+            ["iptables", "ip6tables"].map(|it| net.cmd(&format!("{it}-{variant}-save"), &[]).stdout).concat()
+        };
+        let (asks, allows) =
+            ("-A PREROUTING -m set --match-set mef_ban4 src", "--match-set mef_allow4 src -j RETURN");
+        let whole = |text: &str| text.contains(asks) && text.contains(allows);
+        for (from, to) in [("legacy", "nft"), ("nft", "legacy")] {
+            net.choose_variant(to);
+            wait_until("the rules to move", || {
+                net.signal(daemon, libc::SIGUSR1);
+                // What goes is read first: it goes once the other is there.
+                let (former, new) = (saved(from), saved(to));
+                assert!(whole(&former) || whole(&new), "a window:\n{former}\n{new}");
+                whole(&new) && !former.contains("mef")
+            });
+            same_ends(&before, &ends(&net));
+            // And they stay there, also for who bans by hand.
+            let new = saved(to);
+            net.mef(&["ban", "192.0.2.77", "--ports", "25"]).ok();
+            net.mef(&["unban", "192.0.2.77"]).ok();
+            net.signal(daemon, libc::SIGHUP);
+            net.wait_said("daemon", "configuration read");
+            assert_eq!(saved(to).matches("-j mef_gate").count(), new.matches("-j mef_gate").count());
+            assert!(!saved(from).contains("mef"), "{}", saved(from));
+        }
+        let of_ports = |rule: &String| !rule.contains("--dports 25 ");
+        let now: Vec<String> = ours(&net).into_iter().filter(of_ports).collect();
+        assert_eq!(now, rules);
+    });
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn a_ban_for_longer_than_ip_set_can_count_is_written_down_with_its_end() {
+    with_iptables(|| {
+        let net = Net::new();
+        // One second less than it can count, that, one more, and far more.
+        for (at, secs) in [2_147_482u64, 2_147_483, 2_147_484, 4_000_000_000].into_iter().enumerate() {
+            let (addr, time) = (format!("192.0.2.{at}"), format!("{secs}s"));
+            let began = crate::common::daemon::seconds() - 1;
+            net.mef(&["ban", &addr, "--for", &time]).ok();
+            let list = net.ipset("ban4") + &net.ipset("bannet4");
+            let line = list.lines().find(|line| line.starts_with(&addr)).unwrap();
+            let left: u64 = line.split(' ').nth(2).unwrap().parse().unwrap();
+            assert!(left > 0 && left <= secs.min(2_147_483), "{line}");
+            let known = ends(&net);
+            let (_, end) = known.iter().find(|((one, _), _)| *one == addr).unwrap();
+            // Give or take the seconds that pass meanwhile.
+            assert!(
+                (began + secs..=crate::common::daemon::seconds() + secs + 1).contains(end),
+                "{addr}: {end}"
+            );
+        }
+        net.mef(&["ban", "192.0.2.9", "--permanent"]).ok();
+        assert!(net.ipset("ban4").contains("192.0.2.9 timeout 0"));
     });
 }

@@ -183,14 +183,18 @@ fn what_cannot_be_said_or_is_refused_changes_nothing() {
         // IPv6 is refused when IPv4 is already there; and then somebody holds the lock.
         for (exit, words) in [(1, "line 7 failed"), (4, "Another app is currently holding the xtables lock")]
         {
-            net.program("sbin/ip6tables-restore", &format!("#!/bin/sh\necho '{words}' >&2\nexit {exit}\n"));
+            for name in ["ip6tables-restore", "ip6tables-legacy-restore"] {
+                net.program(
+                    &format!("sbin/{name}"),
+                    &format!("#!/bin/sh\necho '{words}' >&2\nexit {exit}\n"),
+                );
+            }
             let out = load("rule dir=in action=drop proto=udp dport=10");
             assert!(out.status == 1 && out.stderr.contains(words), "{out:?}");
             assert_eq!(net.rule_set(), before, "{words}");
         }
-        std::fs::remove_file(net.path("sbin/ip6tables-restore")).unwrap();
-        std::os::unix::fs::symlink("/usr/sbin/xtables-legacy-multi", net.path("sbin/ip6tables-restore"))
-            .unwrap();
+        std::fs::remove_file(net.path("sbin/ip6tables-legacy-restore")).unwrap();
+        net.choose_variant("legacy");
         load("rule dir=in action=drop proto=udp dport=10").ok();
         assert!(net.rule_set().contains("--dports 10") && !net.rule_set().contains("--dports 9"));
         // A set of that name that is somebody else's stays as it is.
@@ -257,5 +261,160 @@ fn a_rule_set_moves_to_the_other_backend_and_nothing_is_left() {
         net.write("etc-mef/mef.conf", "[global]\nfirewall_backend=nftables\n");
         net.mef(&["unload"]).ok();
         assert!(nft().is_empty() && net.rule_set().is_empty());
+    });
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn a_rule_that_the_kernel_refuses_at_the_end_of_its_table_is_named() {
+    with_iptables(|| {
+        let net = Net::new();
+        let load = |text: &str| net.mef_input(&["load", "-"], text.as_bytes());
+        load("rule dir=in action=drop proto=udp dport=9").ok();
+        let before = net.rule_set();
+        // As the legacy variant does where the kernel lacks xt_time: it names the line of COMMIT.
+        net.refuse_rules(
+            "*'-m time '*",
+            "echo 'Warning: Extension time revision 0 not supported, missing kernel module?' >&2\n\
+             echo \"iptables-restore: line $(printf '%s\\n' \"$rules\" | grep -n COMMIT | head -n 1 | \
+             cut -d: -f1) failed\" >&2\nexit 1",
+        );
+        let rule = |port: u32| format!("rule dir=in action=drop proto=udp dport={port}\n");
+        let rules = |ports: std::ops::Range<u32>| ports.map(rule).collect::<String>();
+        let bad = "rule dir=in action=drop proto=udp dport=7 src=192.0.2.1,192.0.2.3 time=10:00-11:00\n";
+        for (line, text) in [
+            (1, bad.to_owned()),
+            (1, bad.to_owned() + &rules(100..120)),
+            (21, rules(100..120) + bad),
+            (38, rules(100..137) + bad + &rules(200..300) + bad),
+        ] {
+            let out = load(&text);
+            let place = format!("/dev/stdin:{line}: iptables-restore: line ");
+            assert!(out.status == 1 && out.stderr.contains(&place), "{line}: {out:?}");
+            assert!(!out.stderr.contains("Warning"), "{out:?}");
+            assert_eq!(net.rule_set(), before);
+        }
+        // A table that cannot be written at all is no rule's fault.
+        net.refuse_rules("*'mefr_'*", "echo 'iptables-restore: line 4 failed' >&2; exit 1");
+        let out = load(&rule(7));
+        assert!(out.status == 1 && !out.stderr.contains("/dev/stdin:"), "{out:?}");
+        assert_eq!(net.rule_set(), before);
+    });
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn diff_compares_with_the_file_that_was_loaded() {
+    with_iptables(|| {
+        let net = Net::new();
+        let run = |command: &str, text: &str| net.mef_input(&[command, "-"], text.as_bytes());
+        let (old, new) = (
+            "policy dir=in action=accept\nset name=x family=any type=addr elements=192.0.2.1\n\
+             rule dir=in action=drop proto=udp dport=9 src=@x\n",
+            "rule dir=in action=drop proto=udp dport=10\n",
+        );
+        let nothing = run("diff", old);
+        assert_eq!((nothing.status, nothing.stdout.matches("+ ").count() > 3), (1, true), "{nothing:?}");
+        run("load", old).ok();
+        let same = run("diff", &old.replace("dport=9", "dport=9-9"));
+        assert_eq!((same.status, same.stdout.as_str(), same.stderr.as_str()), (0, "", ""));
+        let other = run("diff", &old.replace("192.0.2.1", "192.0.2.2"));
+        let lines: Vec<&str> = other.stdout.lines().collect();
+        assert!(other.status == 1 && lines.len() == 2, "{other:?}");
+        assert!(lines[0].starts_with("- set name=x") && lines[1].starts_with("+ set name=x"), "{other:?}");
+        // Of a trial, while it goes on; and then of the rules before it.
+        let file = net.write("new.rules", new);
+        let mut trial = net.mef_command(&["load", "--confirm", "10m", file.to_str().unwrap()]);
+        let mut trial = trial.stdin(std::process::Stdio::null()).spawn().unwrap();
+        wait_until("the trial", || net.has_trial());
+        wait_until("the rules of the trial", || run("diff", new).status == 0);
+        assert_eq!(run("diff", old).status, 1);
+        net.end_trial();
+        wait_until("the rules before it", || run("diff", old).status == 0);
+        trial.kill().unwrap();
+        trial.wait().unwrap();
+        // Once nobody knows the text, that is said, and nothing is made up.
+        run("load", old).ok();
+        std::fs::remove_file(net.path("lib/mef/confirmed.rules")).unwrap();
+        let lost = run("diff", new);
+        assert!(lost.status == 1 && lost.stdout.is_empty() && lost.stderr.contains("not kept"), "{lost:?}");
+        assert_eq!(run("diff", old).status, 1);
+        net.flush_iptables();
+        let gone = run("diff", old);
+        assert!(gone.stdout.lines().all(|line| line.starts_with("+ ")) && gone.status == 1, "{gone:?}");
+        let export = net.mef(&["export"]);
+        assert!(export.status == 1 && export.stderr.contains("iptables-save"), "{export:?}");
+    });
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn a_load_goes_where_the_host_wants_it_now_and_a_trial_stays_beside_the_previous_rules() {
+    with_iptables(|| {
+        let net = Net::new();
+        let text = |port: u32| {
+            format!("rule dir=in action=drop proto=udp dport={port}\nnat dir=post action=masquerade oif=v1\n")
+        };
+        let load = |port: u32| net.mef_input(&["load", "-"], text(port).as_bytes()).ok();
+        let saved = |variant: &str| {
+            ["iptables", "ip6tables"].map(|it| net.cmd(&format!("{it}-{variant}-save"), &[]).stdout).concat()
+        };
+        load(9);
+        net.choose_variant("nft");
+        let file = net.write("ten.rules", &text(10));
+        let mut trial = net.mef_command(&["load", "--confirm", "10m", file.to_str().unwrap()]);
+        let mut trial = trial.stdin(std::process::Stdio::null()).spawn().unwrap();
+        wait_until("the trial", || net.has_trial());
+        assert!(saved("legacy").contains("--dports 10") && !saved("nft").contains("mef"));
+        net.mef(&["confirm"]).ok();
+        trial.wait().unwrap();
+        assert!(saved("legacy").contains("--dports 10") && !saved("nft").contains("mef"));
+        load(11);
+        let (legacy, nft) = (saved("legacy"), saved("nft"));
+        assert!(nft.contains("--dports 11") && nft.matches("-j mefr_in").count() == 2, "{nft}");
+        assert!(nft.contains("MASQUERADE") && !legacy.contains("mef"), "{legacy}");
+        net.choose_variant("legacy");
+        load(12);
+        let (legacy, nft) = (saved("legacy"), saved("nft"));
+        assert!(legacy.contains("--dports 12") && !nft.contains("mef"), "{nft}");
+        net.mef(&["unload"]).ok();
+        assert!(!saved("legacy").contains("mef") && net.cmd("ipset", &["list", "-n"]).stdout.is_empty());
+    });
+}
+
+/// What a firewall script that begins anew does to both families, and puts there itself.
+const SCRIPT: &str = "for it in iptables ip6tables; do\n\
+    for table in raw mangle filter nat; do $it-legacy -t $table -F; $it-legacy -t $table -X; done\n\
+    $it-legacy -A INPUT -p udp --dport 1000 -j DROP\n$it-legacy -A FORWARD -p udp -j DROP\ndone\n\
+    echo >>rounds\n";
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn a_script_that_flushes_everything_all_the_time_keeps_its_rules_and_we_get_ours_back() {
+    with_iptables(|| {
+        let mut net = host("load_managed=true", "maxretry=1\nbantime=10m");
+        net.write("etc-mef/mef.rules", "rule dir=in action=drop proto=udp dport=9\n");
+        net.mef(&["load"]).ok();
+        let rules = net.rule_set();
+        let daemon = net.daemon("daemon");
+        net.append(LOG, fails("203.0.113.1", 1));
+        wait_until("the ban", || net.ipset("ban4").contains("203.0.113.1"));
+        // Again once all of ours is back: that is when it does the most harm.
+        let wait = "until [ -e go ]; do sleep 0.05; done; rm go";
+        let script = net.command("sh", &["-c", &format!("while {wait}; do {SCRIPT} done")]);
+        net.start("script", script);
+        for round in 1..8 {
+            net.write("go", "");
+            wait_until("the script", || net.read("rounds").len() == round);
+            wait_until("all of it", || {
+                net.signal(daemon, libc::SIGUSR1);
+                let all = net.rules_of_iptables();
+                net.rule_set() == rules
+                    && all.matches("-A PREROUTING -m set --match-set mef_ban").count() == 2
+            });
+            let theirs = of_others(&net);
+            assert_eq!(theirs.len(), 4, "{theirs:?}");
+            assert!(net.ipset("ban4").contains("203.0.113.1") && net.ipset("allow4").contains("Members"));
+        }
     });
 }

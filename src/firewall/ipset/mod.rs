@@ -65,14 +65,17 @@ impl Code {
     fn words(self) -> String {
         let own = match self.0 {
             FIND_TYPE => {
-                "this kernel lacks that type of set (ip_set_hash_ip, ip_set_hash_net, ip_set_list_set)"
+                "this kernel lacks that type of set: load ip_set_hash_ip, ip_set_hash_net, ip_set_list_set \
+                (OpenWrt: kmod-ipt-ipset)"
             }
             MAX_SETS => "the kernel has as many sets as it can have",
             BUSY | REFERENCED => "a rule of iptables or another set uses it",
             HASH_FULL => "the set is full",
             PROTOCOL => "this kernel's ip_set speaks another protocol",
             // nfnetlink answers so to a subsystem that it does not have.
-            code if code == Errno::EINVAL as i32 => "this kernel lacks ip_set",
+            code if code == Errno::EINVAL as i32 => {
+                "this kernel lacks ip_set: load it (OpenWrt: kmod-ipt-ipset)"
+            }
             4096.. => return format!("error {} of ip_set", self.0),
             code => return strerror(Errno::from_raw(code)),
         };

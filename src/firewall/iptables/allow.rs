@@ -1,7 +1,6 @@
 #![forbid(unsafe_code)]
 //! Who is never dropped: a set that is filled beside the one in force, and then takes its place at once.
 
-use super::elems::net_keys;
 use super::text::family_name;
 use super::{Fallback, elems, spec};
 use crate::ban::{AllowEntry, AllowSource, Allowed, Failure};
@@ -43,10 +42,10 @@ impl Fallback {
             for (range, until) in entries.iter().filter(|(range, _)| range.family() == family) {
                 let time = until.map_or(Span::Permanent, |until| Span::Secs(until.0.saturating_sub(now.0)));
                 let timeout = Some(elems::timeout(time));
-                let keys = elems::nets(*range).map(Range::from);
+                let mut nets: Vec<Range> = elems::nets(*range).into_iter().map(Range::from).collect();
                 // The same network would get an end that it has not.
-                let keys = keys.filter(|net| until.is_none() || !covers(&for_good, net)).flat_map(net_keys);
-                elems.extend(keys.map(|key| Elem { key, timeout, comment: "" }));
+                nets.retain(|net| until.is_none() || !covers(&for_good, net));
+                elems.extend(elems::net_elems(&nets, timeout, ""));
             }
             self.replace(&allow_spec(&family_name("allow", family), family), &elems)?;
         }

@@ -2,7 +2,7 @@
 //! Bans: which set each goes to, and what becomes of it where one is in force already. An address is banned
 //! while an element that covers it lives, so that networks may overlap, each with its own end.
 
-use super::elems::{self, Held, host_key, net_keys, nets, plain};
+use super::elems::{self, Held, host_key, net_elems, nets, plain};
 use super::text::{Plan, set_name};
 use super::{Fallback, Mark, ban_set, number_of, restore, write_scope};
 use crate::ban::{
@@ -95,7 +95,7 @@ impl Fallback {
             {
                 let plan =
                     Plan { options: &self.options, scopes: &[], lacks: Capabilities::NONE, place, bare: &[] };
-                restore::restore(family, &[plan.scope(family, scope, kind)], Some(via))?;
+                restore::restore_via(family, &[plan.scope(family, scope, kind)], via)?;
             }
         }
         self.register(number_of(scope.set(kind, Family::V4)), &write_scope(scope, kind))?;
@@ -217,8 +217,11 @@ impl Fallback {
     fn ban_network(&mut self, mark: Mark, ban: &Ban<'_>, repeat: Repeat) -> Result<BanOutcome, Failure> {
         let set = set_name(ban.scope.set(SetKind::Networks, ban.addr.family()));
         let networks = if self.is_empty(&set)? { Vec::new() } else { self.networks(&set)? };
-        let parts: Vec<(Range, Option<Standing>)> =
-            nets(ban.addr).map(Range::from).map(|part| (part, longest(&networks, &part))).collect();
+        let parts: Vec<(Range, Option<Standing>)> = nets(ban.addr)
+            .into_iter()
+            .map(Range::from)
+            .map(|part| (part, longest(&networks, &part)))
+            .collect();
         // The whole of it is banned for as long as the part that is so for the shortest time.
         let end = |standing: &Standing| standing.left.unwrap_or(u64::MAX);
         let whole: Option<Vec<&Standing>> = parts.iter().map(|(_, standing)| standing.as_ref()).collect();
@@ -242,10 +245,7 @@ impl Fallback {
             if before.as_ref().is_some_and(|before| end(before) > end(&after)) {
                 continue;
             }
-            let timeout = Some(elems::timeout(made.time));
-            let keys: Vec<Elem<'_>> =
-                net_keys(*part).map(|key| Elem { key, timeout, comment: &comment }).collect();
-            self.add(&set, &keys)?;
+            self.add(&set, &net_elems(&[*part], Some(elems::timeout(made.time)), &comment))?;
         }
         Ok(outcome)
     }
@@ -327,9 +327,7 @@ impl Fallback {
                     all.extend(self.scan_bans()?.into_iter().filter(|held| held.range.family() == family));
                 }
                 // The same prefix may be in two sets; the later end counts.
-                let end = |held: &Held| held.standing.left.unwrap_or(u64::MAX);
-                all.sort_by(|a, b| (a.range, end(b)).cmp(&(b.range, end(a))));
-                all.dedup_by_key(|held| held.range);
+                elems::sort_and_dedup(&mut all);
                 all.iter().for_each(|held| give(held, scope, each));
             }
         }
@@ -385,11 +383,11 @@ impl Fallback {
                 for held in all.into_inner() {
                     let ban = held.standing.ban(held.range, &scope);
                     let comment = elems::comment(&ban, now);
-                    let timeout = Some(elems::timeout(ban.time));
-                    let elem = |key| Elem { key, timeout, comment: &comment };
-                    let elems: Vec<Elem<'_>> = match kind {
-                        SetKind::Networks => net_keys(held.range).map(elem).collect(),
-                        _ => vec![elem(host_key(&held.range))],
+                    let elems = match kind {
+                        SetKind::Networks => {
+                            net_elems(&[held.range], Some(elems::timeout(ban.time)), &comment)
+                        }
+                        _ => vec![host_elem(&ban, &comment)],
                     };
                     self.add(&set, &elems)?;
                 }
@@ -411,7 +409,7 @@ fn host_elem<'e>(ban: &Ban<'_>, comment: &'e str) -> Elem<'e> {
 /// The longest of those that are around a range.
 fn longest(all: &[Held], range: &Range) -> Option<Standing> {
     let around = all.iter().filter(|held| held.range.covers(range));
-    around.max_by_key(|held| held.standing.left.unwrap_or(u64::MAX)).map(|held| held.standing.clone())
+    around.max_by_key(|held| held.end()).map(|held| held.standing.clone())
 }
 
 fn give(held: &Held, scope: &Scope, each: &mut dyn FnMut(&BanEntry<'_>)) {

@@ -10,6 +10,7 @@ use crate::base::range::{Family, Range};
 use crate::firewall::guard::{SetKind, read_comment};
 use crate::firewall::ipset::message::{COMMENT_MAX, Elem, Found, Key, TIMEOUT_MAX};
 use ipnet::IpNet;
+use std::cmp::Ordering;
 use std::fmt::Write as _;
 
 /// What a set holds of somebody.
@@ -96,18 +97,50 @@ pub(super) fn host_key(range: &Range) -> Key<'static> {
     Key::Net(range.first(), 0)
 }
 
-/// The keys of a range in a set of networks: those of length 0 it does not take.
-pub(super) fn net_keys(range: Range) -> impl Iterator<Item = Key<'static>> {
-    nets(range).map(|net| Key::Net(net.addr(), net.prefix_len()))
+/// Hosts, or prefixes, as elements of a hash of addresses.
+pub(super) fn host_elems(all: &[Range]) -> Vec<Elem<'static>> {
+    all.iter().map(|range| plain(host_key(range))).collect()
+}
+
+/// Ranges as elements of a set of networks: those of length 0 it does not take.
+pub(super) fn net_elems<'c>(ranges: &[Range], timeout: Option<u32>, comment: &'c str) -> Vec<Elem<'c>> {
+    let mut all = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        for net in nets(*range) {
+            all.push(Elem { key: Key::Net(net.addr(), net.prefix_len()), timeout, comment });
+        }
+    }
+    all
 }
 
 /// The networks that are a range, none of them everything.
-pub(super) fn nets(range: Range) -> impl Iterator<Item = IpNet> {
-    range.nets().flat_map(|net| {
-        let halves = (net.prefix_len() == 0).then(|| net.subnets(1).ok()).flatten();
-        let whole = halves.is_none().then_some(net);
-        halves.into_iter().flatten().chain(whole)
-    })
+pub(super) fn nets(range: Range) -> Vec<IpNet> {
+    let mut all = Vec::new();
+    for net in range.nets() {
+        match net.subnets(1) {
+            Ok(halves) if net.prefix_len() == 0 => all.extend(halves),
+            _ => all.push(net),
+        }
+    }
+    all
+}
+
+/// Puts them in an order: one function for all, so that sorting is in the program once.
+pub(super) fn sort(all: &mut [Held], order: fn(&Held, &Held) -> Ordering) {
+    all.sort_by(order);
+}
+
+/// Sorts them by range, those of one range by their ends, the latest first; leaves the first of each.
+pub(super) fn sort_and_dedup(all: &mut Vec<Held>) {
+    sort(all, |a, b| a.range.cmp(&b.range).then(b.end().cmp(&a.end())));
+    all.dedup_by(|next, one| next.range == one.range);
+}
+
+impl Held {
+    /// The seconds that it has left, of those without an end the most.
+    pub(super) fn end(&self) -> u64 {
+        self.standing.left.unwrap_or(u64::MAX)
+    }
 }
 
 /// An element as it is named to be deleted or asked for.
@@ -117,19 +150,18 @@ pub(super) fn plain(key: Key<'_>) -> Elem<'_> {
 
 /// Puts networks together that are parts of one ban, and leaves those out that a longer one is around.
 pub(super) fn joined(mut all: Vec<Held>) -> Vec<Held> {
-    let ends = |held: &Held| held.standing.left.unwrap_or(u64::MAX);
     // The first of those that begin at the same address is the widest, and of the same the longest.
-    all.sort_by(|a, b| {
+    sort(&mut all, |a, b| {
         let order = |h: &Held| (h.range.family() == Family::V6, h.range.first());
-        order(a).cmp(&order(b)).then(b.range.last().cmp(&a.range.last())).then(ends(b).cmp(&ends(a)))
+        order(a).cmp(&order(b)).then(b.range.last().cmp(&a.range.last())).then(b.end().cmp(&a.end()))
     });
     let mut done: Vec<Held> = Vec::with_capacity(all.len());
     // Those around what comes next.
     let mut around: Vec<(Range, u64)> = Vec::new();
     for held in all {
         around.retain(|(range, _)| range.covers(&held.range));
-        let hidden = around.iter().any(|(_, end)| *end >= ends(&held));
-        around.push((held.range, ends(&held)));
+        let hidden = around.iter().any(|(_, end)| *end >= held.end());
+        around.push((held.range, held.end()));
         if hidden {
             continue;
         }
@@ -238,6 +270,6 @@ mod tests {
         assert_eq!(show(all), ["10.0.0.0/8 Some(60)"]);
         let all = vec![held("10.1.0.0/16", None, 1), held("10.0.0.0/8", Some(60), 1)];
         assert_eq!(show(all), ["10.0.0.0/8 Some(60)", "10.1.0.0/16 None"]);
-        assert_eq!(nets(Range::EVERYBODY_V4).count(), 2);
+        assert_eq!(nets(Range::EVERYBODY_V4).len(), 2);
     }
 }

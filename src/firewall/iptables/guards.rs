@@ -40,9 +40,8 @@ const SETS: [(&str, Type, u32, Parts); 15] = [
 /// TCP and UDP, by number.
 const PROTOCOLS: [u8; 2] = [6, 17];
 
-/// The halves of all addresses: no network may be everything.
-fn halves(family: Family) -> impl Iterator<Item = IpNet> {
-    elems::nets(if family == Family::V4 { Range::EVERYBODY_V4 } else { Range::EVERYBODY_V6 })
+pub(super) fn everybody(family: Family) -> Range {
+    if family == Family::V4 { Range::EVERYBODY_V4 } else { Range::EVERYBODY_V6 }
 }
 
 fn name(base: &str, class: Class) -> String {
@@ -175,9 +174,7 @@ impl Fallback {
             let set = name("scan_calm", class);
             self.sets.about(Command::Flush, &set, None)?;
             let timeout = Some(elems::timeout(Span::Secs(left)));
-            let all: Vec<Elem<'_>> = halves(family)
-                .map(|net| Elem { timeout, ..plain(Key::Net(net.addr(), net.prefix_len())) })
-                .collect();
+            let all = elems::net_elems(&[everybody(family)], timeout, "");
             if left > 0 {
                 self.add(&set, &all)?;
             }
@@ -186,11 +183,8 @@ impl Fallback {
     }
 
     fn fill_networks(&mut self, set: &str, ranges: &[Range], family: Family) -> Result<(), Failure> {
-        let mine = ranges.iter().filter(|range| range.family() == family);
-        let elems: Vec<Elem<'_>> = mine
-            .flat_map(|range| elems::net_keys(*range))
-            .map(|key| Elem { timeout: Some(0), ..plain(key) })
-            .collect();
+        let mine: Vec<Range> = ranges.iter().filter(|range| range.family() == family).copied().collect();
+        let elems = elems::net_elems(&mine, Some(0), "");
         let spec = SetSpec { timed: true, size: ANY + OURS_LIST, ..spec(set, Type::Networks, family) };
         self.replace(&spec, &elems)
     }
@@ -224,8 +218,7 @@ impl Fallback {
             all.extend(self.all_held(&name(base, *class), SetKind::Scans, bits)?);
         }
         // What a listing tells twice.
-        all.sort_by_key(|held| held.range);
-        all.dedup_by_key(|held| held.range);
+        elems::sort_and_dedup(&mut all);
         Ok(all)
     }
 
@@ -356,7 +349,7 @@ impl Fallback {
             let mut elems = Vec::new();
             for (port, left) in ports.iter().take(PORTS_TOLD_MAX) {
                 let timeout = Some(elems::timeout(Span::Secs((*left).min(PORT_MEMORY).div_ceil(1000))));
-                for net in halves(family) {
+                for net in elems::nets(everybody(family)) {
                     let key = |protocol| Key::NetPort(net.addr(), net.prefix_len(), (protocol, *port));
                     elems.extend(PROTOCOLS.map(|protocol| Elem { timeout, ..plain(key(protocol)) }));
                 }
@@ -375,13 +368,11 @@ impl Fallback {
 
 /// Where single addresses of IPv6 count alone: the prefixes that these are in, too.
 fn single(all: &[Range], bits: u8) -> Vec<Range> {
-    let whole = |range: &Range| {
+    let mut single: Vec<Range> = SINGLE.iter().map(|net| Range::from(IpNet::V6(*net))).collect();
+    for range in all.iter().filter(|range| range.family() == Family::V6) {
         let [first, last] = [range.first(), range.last()].map(|addr| Range::from(prefix(addr, bits)));
-        Range::new(first.first(), last.last()).unwrap_or(*range)
-    };
-    let known = SINGLE.iter().map(|net| Range::from(IpNet::V6(*net)));
-    let prefixes = all.iter().filter(|range| range.family() == Family::V6).map(whole);
-    let mut single: Vec<Range> = known.chain(prefixes).collect();
+        single.push(Range::new(first.first(), last.last()).unwrap_or(*range));
+    }
     merge(&mut single);
     single
 }

@@ -3,6 +3,7 @@
 //! nobody of changes: the headers of the sets are read now and then, and the references in them show whether
 //! the rules that ask them are there.
 
+use super::restore::{self, Via};
 use super::text::PREFIX;
 use super::{Fallback, MADE, is_ours, ruleset};
 use crate::ban::{Damage, Failure, Health};
@@ -29,6 +30,8 @@ pub(super) struct Watch {
     shape: Option<Vec<Seen>>,
     /// Deny lists in force, by their numbers.
     lists: Vec<u64>,
+    /// The variants of iptables that the host had chosen.
+    chosen: [Via; 2],
     looked: Option<Mono>,
     prolonged: Option<Mono>,
 }
@@ -67,6 +70,7 @@ impl Fallback {
         if self.health.on {
             let (shape, lists) = (self.shape()?, self.lists_in_force()?);
             (self.health.shape, self.health.lists) = (Some(shape), lists);
+            self.health.chosen = Family::ALL.map(restore::chosen);
         }
         Ok(())
     }
@@ -84,7 +88,13 @@ impl Fallback {
         }
         let shape = self.shape()?;
         // A flush of all sets leaves no other trace.
-        Ok(self.health.shape.as_ref() != Some(&shape) || self.is_empty(MADE)?)
+        let whole = self.health.shape.as_ref() == Some(&shape) && !self.is_empty(MADE)?;
+        Ok(!whole || self.has_chosen_anew())
+    }
+
+    /// Whether the host uses another variant of iptables than it did: rules go where the others are.
+    fn has_chosen_anew(&self) -> bool {
+        self.health.chosen != Family::ALL.map(restore::chosen)
     }
 
     /// Finds out what others have done.
@@ -93,7 +103,10 @@ impl Fallback {
         let mark = self.registry()?.mark;
         let rules_loaded = ruleset::Rules::open()?.is_loaded()?;
         let known = self.health.shape.as_ref().map_or(&[][..], |shape| shape.as_slice());
-        let damage = if mark.is_none() { Damage::Table } else { since(&shape, known) };
+        let mut damage = if mark.is_none() { Damage::Table } else { since(&shape, known) };
+        if self.health.on && self.has_chosen_anew() {
+            damage = damage.max(Damage::Rules);
+        }
         let lost = damage < Damage::Table && self.health.lists.iter().any(|list| !lists.contains(list));
         if damage == Damage::None {
             (self.health.shape, self.health.lists) = (Some(shape), lists);

@@ -2,9 +2,9 @@
 //! Deny lists: each has sets of its own, filled while the former ones are in force, and then members of the
 //! sets of sets that rules ask. No rule is written for them.
 
-use super::elems::{fit, host_key, net_keys, plain};
+use super::elems::{fit, host_elems, host_key, net_elems, plain};
 use super::text::{family_name, set_name};
-use super::{Fallback, OURS, OURS_MASK, number_of, spec};
+use super::{Fallback, OURS, OURS_MASK, destroy, number_of, spec};
 use crate::ban::{Failure, ListId};
 use crate::base::name::Name;
 use crate::base::range::{Family, Range};
@@ -113,11 +113,7 @@ impl Fallback {
     /// Has the kernel take what was added last.
     pub(super) fn close_list(&mut self) -> Result<(), Failure> {
         let Waiting { set, networks, ranges } = std::mem::take(&mut self.waiting);
-        let elems: Vec<Elem<'_>> = if networks {
-            ranges.iter().flat_map(|range| net_keys(*range)).map(plain).collect()
-        } else {
-            ranges.iter().map(|range| plain(host_key(range))).collect()
-        };
+        let elems: Vec<Elem<'_>> = if networks { net_elems(&ranges, None, "") } else { host_elems(&ranges) };
         let done = self.add_listed(&set, &elems);
         self.waiting = Waiting { set, networks, ranges: Vec::new() };
         done
@@ -178,17 +174,7 @@ impl Fallback {
         for (family, networks) in FORMS {
             self.sets.about(Command::Flush, &list_of(family, networks), None)?;
         }
-        let all: RefCell<Vec<String>> = RefCell::default();
-        self.sets.headers(&mut || all.borrow_mut().clear(), &mut |header| {
-            let ours = header.kind.is_some_and(|kind| super::is_ours(header, kind));
-            if ours && (header.name.starts_with("mef_deny4_") || header.name.starts_with("mef_deny6_")) {
-                all.borrow_mut().push(header.name.to_owned());
-            }
-        })?;
-        for name in all.into_inner() {
-            self.sets.about(Command::Destroy, &name, None)?;
-        }
-        Ok(())
+        ["mef_deny4_", "mef_deny6_"].iter().try_for_each(|prefix| destroy(&mut self.sets, prefix, &[]))
     }
 
     /// The names of the lists by which the first address of each range is dropped.

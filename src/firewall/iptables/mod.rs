@@ -18,6 +18,7 @@ pub mod restore;
 mod rules;
 pub mod ruleset;
 mod spell;
+mod switch;
 mod text;
 mod unban;
 mod written;
@@ -417,21 +418,25 @@ impl Fallback {
         }
         self.mark = None;
         self.drop_lists()?;
-        let all = std::cell::RefCell::new(Vec::new());
-        self.sets.headers(&mut || all.borrow_mut().clear(), &mut |header| {
-            if header.kind.is_some_and(|kind| header.name.starts_with(text::PREFIX) && is_ours(header, kind))
-            {
-                all.borrow_mut().push((header.kind != Some(Type::Sets), header.name.to_owned()));
-            }
-        })?;
-        let mut all = all.into_inner();
         // Sets of sets first: their members are used as long as they are there.
-        all.sort_unstable();
-        for (_, name) in all {
-            self.sets.about(Command::Destroy, &name, None)?;
-        }
-        Ok(())
+        destroy(&mut self.sets, text::PREFIX, &[Type::Sets])?;
+        destroy(&mut self.sets, text::PREFIX, &[])
     }
+}
+
+/// Destroys sets of ours by what their names begin with, of all kinds or these.
+fn destroy(sets: &mut Sets, prefix: &str, kinds: &[Type]) -> Result<(), Failure> {
+    let all = std::cell::RefCell::new(Vec::new());
+    sets.headers(&mut || all.borrow_mut().clear(), &mut |header| {
+        let wanted = |kind| is_ours(header, kind) && (kinds.is_empty() || kinds.contains(&kind));
+        if header.name.starts_with(prefix) && header.kind.is_some_and(wanted) {
+            all.borrow_mut().push(header.name.to_owned());
+        }
+    })?;
+    for name in all.into_inner() {
+        sets.about(Command::Destroy, &name, None)?;
+    }
+    Ok(())
 }
 
 /// The set of who is banned for everything.

@@ -409,9 +409,11 @@ pub(super) fn parts(options: &Options, lacks: Capabilities) -> Parts {
 /// whether one of these is it for all that is known.
 pub(super) fn guesses(former: Jumps, wanted: Jumps, asked: usize) -> ([Jumps; 5], bool) {
     let likely = |jumps: &Jumps| jumps.count_ones() as usize == asked;
-    let mut all = [former, wanted, 0, former & INPUT, former & !INPUT];
-    all.sort_by_key(|jumps| !likely(jumps));
-    (all, all.iter().any(likely))
+    let all = [former, wanted, 0, former & INPUT, former & !INPUT];
+    let mut sorted = [0; 5];
+    let order = all.iter().filter(|jumps| likely(jumps)).chain(all.iter().filter(|jumps| !likely(jumps)));
+    sorted.iter_mut().zip(order).for_each(|(slot, jumps)| *slot = *jumps);
+    (sorted, all.iter().any(likely))
 }
 
 /// Takes one jump away; `None` if there is no such kind of jump.

@@ -8,9 +8,12 @@ use crate::sys::child::{self, ChildExit};
 use crate::sys::{clock, poll};
 use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 
 /// What the host has chosen comes first.
 const PROGRAMS: [[&str; 3]; 2] = [
@@ -24,10 +27,13 @@ const OPTIONS: [&[&str]; 2] = [&["--noflush", "-w", LOCK_WAIT], &["--noflush"]];
 const TIME_MAX: u64 = 30_000;
 /// Bytes of its words that are kept.
 const WORDS_MAX: usize = 512;
-/// Exit status: somebody else holds the lock of xtables.
-const LOCKED: i32 = 4;
+/// The end of a table; the legacy variant asks the kernel nothing before it.
+pub(super) const COMMIT: &str = "COMMIT";
+/// Exit status: something is not to be had, such as the lock of xtables.
+const RESOURCE: i32 = 4;
 
-/// How the rules of a family came into the kernel.
+/// How the rules of a family came into the kernel: by which of the programs, which is never the name that the
+/// host's choice has, unless that is neither of the two variants.
 pub type Via = usize;
 
 /// Why they did not.
@@ -42,14 +48,23 @@ pub fn is_installed(family: Family) -> bool {
     names(family).iter().any(|name| child::find(name).is_some())
 }
 
+/// Whether one of the programs is there.
+pub(super) fn is_there(family: Family, via: Via) -> bool {
+    names(family).get(via).is_some_and(|name| child::find(name).is_some())
+}
+
 /// All that may be run here, with their arguments.
 #[must_use]
 pub fn programs() -> Vec<Vec<String>> {
-    let words = |name: &str, options: &[&str]| {
-        std::iter::once(&name).chain(options).map(|word| (*word).to_owned()).collect()
-    };
-    let names = PROGRAMS.iter().flatten().filter(|name| child::find(name).is_some());
-    names.flat_map(|name| OPTIONS.iter().map(|options| words(name, options))).collect()
+    let mut all = Vec::new();
+    for name in PROGRAMS.iter().flatten().filter(|name| child::find(name).is_some()) {
+        for options in OPTIONS {
+            let mut words = vec![(*name).to_owned()];
+            words.extend(options.iter().map(|word| (*word).to_owned()));
+            all.push(words);
+        }
+    }
+    all
 }
 
 fn names(family: Family) -> &'static [&'static str; 3] {
@@ -59,30 +74,54 @@ fn names(family: Family) -> &'static [&'static str; 3] {
     }
 }
 
+/// Which variant the host has chosen, by what the program is: its name may stand for another one tomorrow.
+pub fn chosen(family: Family) -> Via {
+    let file = |name: &&str| {
+        let path = child::find(name)?;
+        let found = std::fs::metadata(OsStr::from_bytes(path.to_bytes())).ok()?;
+        Some((found.dev(), found.ino()))
+    };
+    let [host, variants @ ..] = names(family);
+    file(host)
+        .and_then(|host| variants.iter().position(|name| file(name) == Some(host)))
+        .map_or(0, |at| at + 1)
+}
+
+/// Whether rules that were written so stay where they are: the host has not chosen the other variant since.
+pub(super) fn stays(family: Family, via: Via) -> bool {
+    let chosen = chosen(family);
+    is_there(family, via) && (chosen == via || chosen == 0)
+}
+
 /// Puts rules in force, tables as a whole, by the first of these texts that the kernel takes; others differ
-/// only in what they expect to be there. `via` is how that went the last time.
+/// only in what they expect to be there. The variant that the host has chosen is tried first.
 ///
 /// # Errors
 /// None was taken; then nothing was changed.
-pub fn restore(family: Family, texts: &[String], via: Option<Via>) -> Result<Via, Failure> {
-    let others = (0..names(family).len()).filter(|at| Some(*at) != via);
-    restore_by(family, texts, (via, &mut via.into_iter().chain(others)))
+pub fn restore(family: Family, texts: &[String]) -> Result<Via, Failure> {
+    let first = chosen(family);
+    restore_by(
+        family,
+        texts,
+        &mut std::iter::once(first).chain((1..PROGRAMS.len() + 1).filter(|at| *at != first)),
+    )
 }
 
-/// Likewise by one program alone: where it is likely that the kernel has not got what the rules need.
+/// Likewise by one program alone: where its rules stand, or where it is likely that the kernel has not got
+/// what the rules need.
 ///
 /// # Errors
 /// As of `restore`.
 pub fn restore_via(family: Family, texts: &[String], via: Via) -> Result<Via, Failure> {
-    restore_by(family, texts, (Some(via), &mut std::iter::once(via)))
+    restore_by(family, texts, &mut std::iter::once(via))
 }
 
 fn restore_by(
     family: Family,
     texts: &[String],
-    (via, order): (Option<Via>, &mut dyn Iterator<Item = Via>),
+    order: &mut dyn Iterator<Item = Via>,
 ) -> Result<Via, Failure> {
-    let mut why = None;
+    let mut why: Option<(Via, Refused)> = None;
     for (at, name) in order.filter_map(|at| Some((at, *names(family).get(at)?))) {
         if child::find(name).is_none() {
             continue;
@@ -93,11 +132,12 @@ fn restore_by(
                 // Whoever holds the lock holds it for the others, too.
                 Err(e) if e.errno == Errno::EBUSY => return Err(failure(e)),
                 // The last words of the first program: that is what the host uses.
-                Err(e) if why.is_none() || Some(at) == via || at == 0 => why = Some(e),
+                Err(e) if why.as_ref().is_none_or(|(first, _)| *first == at) => why = Some((at, e)),
                 Err(_) => {}
             }
         }
     }
+    let why = why.map(|(_, e)| e);
     let none = || Refused {
         errno: Errno::ENOENT,
         text: format!("{} is not installed: install the package iptables", names(family)[0]),
@@ -122,24 +162,89 @@ fn run_with(name: &str, options: &[&str], text: &str) -> Result<(), Refused> {
     let (end, said) = start(&argv, text).map_err(|e| failed(&e))?;
     // The second line may say which one is meant.
     let at = said.lines().find_map(|line| line.split_once(" line: ")).map_or("", |(_, at)| at.trim());
-    // Some begin with their name and version on a line of its own.
-    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    // Some begin with their name and version on a line of its own; what is missing is told better below.
+    let said = said.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("Warning:"));
+    let mut lines = said;
     let first = lines.next().unwrap_or("");
     let joined = [first, " ", lines.next().unwrap_or("")].concat();
     let said = if first.ends_with(':') { joined.trim_end() } else { first };
-    let said = &*if at.is_empty() { said.to_owned() } else { [said, " (line ", at, ")"].concat() };
+    let mut said = if at.is_empty() { said.to_owned() } else { [said, " (line ", at, ")"].concat() };
     let errno = match end {
         None => {
             let text = format!("{name}: it did not end within {} s", TIME_MAX / 1000);
             return Err(Refused { errno: Errno::ETIMEDOUT, text });
         }
         Some(ChildExit::Status(0)) => return Ok(()),
-        Some(ChildExit::Status(LOCKED)) => Errno::EBUSY,
+        // The nft variant ends so, too, where the kernel has no nf_tables.
+        Some(ChildExit::Status(RESOURCE)) if said.contains("lock") => Errno::EBUSY,
         Some(_) if said.contains("option") && options.len() > 1 => Errno::EINVAL,
         Some(_) => Errno::EIO,
     };
-    let how = end.map_or(String::new(), |end| end.to_string());
-    Err(Refused { errno, text: if said.is_empty() { format!("{name}: {how}") } else { brand(name, said) } })
+    if said.is_empty() {
+        said = end.map_or(String::new(), |end| end.to_string());
+    }
+    let family = if name.starts_with("ip6") { Family::V6 } else { Family::V4 };
+    let lacks = refused_part(text, &said).map_or(Vec::new(), |part| missing_modules(family, part));
+    if !lacks.is_empty() {
+        said.extend([": this kernel lacks ", &lacks.join(", ")]);
+    }
+    Err(Refused { errno, text: brand(name, &said) })
+}
+
+/// The line of the text that the words name.
+pub(super) fn line_of(said: &str) -> Option<usize> {
+    let (_, rest) = said.split_once("line")?;
+    let digits = rest.trim_start_matches(|c: char| !c.is_ascii_digit());
+    digits.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// What of the text the words are about: a line, or, where that is the end of a table, all before it.
+fn refused_part<'t>(text: &'t str, said: &str) -> Option<&'t str> {
+    let number = line_of(said)?.checked_sub(1)?;
+    let end = text.match_indices('\n').nth(number)?.0;
+    let before = text.get(..end)?;
+    let line = before.rsplit('\n').next()?;
+    Some(if line == COMMIT { before } else { line })
+}
+
+/// Modules of matches and targets that these rules ask for and the kernel does not list. The program has had
+/// them loaded, if they are there. Who may not look is told of none.
+fn missing_modules(family: Family, rules: &str) -> Vec<String> {
+    let prefix = if family == Family::V4 { "/proc/net/ip_tables_" } else { "/proc/net/ip6_tables_" };
+    let [matches, targets] = ["matches", "targets"]
+        .map(|kind| std::fs::read_to_string([prefix, kind].concat()).unwrap_or_default());
+    modules_beyond([&matches, &targets], family, rules)
+}
+
+fn modules_beyond([matches, targets]: [&str; 2], family: Family, rules: &str) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    // What stands between quotes is no word.
+    for part in rules.split('"').step_by(2) {
+        let mut words = part.split_ascii_whitespace();
+        while let Some(word) = words.next() {
+            let known = match word {
+                "-m" => matches,
+                "-j" => targets,
+                _ => continue,
+            };
+            let Some(name) = words.next() else { break };
+            let own = ["ACCEPT", "DROP", "RETURN"].contains(&name) || name.starts_with("mef");
+            if known.is_empty() || own || known.lines().any(|one| one == name) {
+                continue;
+            }
+            let module = match (name, family) {
+                ("SNAT" | "DNAT", _) => "xt_nat".to_owned(),
+                ("REJECT", Family::V4) => "ipt_REJECT".to_owned(),
+                ("REJECT", Family::V6) => "ip6t_REJECT".to_owned(),
+                ("SET" | "MARK", _) => ["xt_", &name.to_lowercase()].concat(),
+                _ => ["xt_", name].concat(),
+            };
+            if !all.contains(&module) {
+                all.push(module);
+            }
+        }
+    }
+    all
 }
 
 /// Words that begin with their program's name have it already.
@@ -175,4 +280,45 @@ fn start(argv: &[String], text: &str) -> io::Result<(Option<ChildExit>, String)>
     }
     let end = child.wait();
     Ok((ended.then_some(end), String::from_utf8_lossy(&words).into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "*filter\n:mefr_a0 - [0:0]\n-A mefr_a0 -m time --timestart 10:00 -j REJECT\n\
+        -A mefr_a0 -m comment --comment \"-m nobody\" -m tcp -j mefr_a1\nCOMMIT\n\
+        *nat\n-A x -j SNAT\nCOMMIT\n";
+
+    #[test]
+    fn words_name_a_line_or_the_end_of_a_table() {
+        for (said, line) in [
+            ("iptables-restore: line 5 failed", Some(5)),
+            ("ip6tables-restore v1.8.9 (nf_tables): Rate too fast \"4/sec\" (line 12)", Some(12)),
+            ("Another app is currently holding the xtables lock.", None),
+            ("line 99999999999999999999999", None),
+            ("line", None),
+        ] {
+            assert_eq!(line_of(said), line, "{said}");
+        }
+        assert_eq!(refused_part(TEXT, "line 3").unwrap().matches('\n').count(), 0);
+        let all = refused_part(TEXT, "line 5").unwrap();
+        assert!(all.starts_with("*filter") && !all.contains("*nat"));
+        for none in ["", "line 0", "line 9", "line 99"] {
+            assert_eq!(refused_part(TEXT, none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_list_is_missing() {
+        let lists = ["tcp\nset\n", "LOG\n"];
+        assert_eq!(
+            modules_beyond(lists, Family::V4, TEXT),
+            ["xt_time", "ipt_REJECT", "xt_comment", "xt_nat"]
+        );
+        assert_eq!(modules_beyond(lists, Family::V6, "-A x -m set -j REJECT"), ["ip6t_REJECT"]);
+        assert_eq!(modules_beyond(lists, Family::V4, "-A x -m tcp -j SET\n-A x -j SET"), ["xt_set"]);
+        // Who may not look knows of nothing that is missing.
+        assert!(modules_beyond(["", ""], Family::V4, TEXT).is_empty());
+    }
 }

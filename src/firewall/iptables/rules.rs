@@ -30,6 +30,18 @@ struct Task {
     /// The jumps to those of packets.
     jumps: packets::Jumps,
     kept: Kept,
+    /// What another variant of iptables has of ours, which goes when all of it is written anew.
+    elsewhere: Elsewhere,
+}
+
+/// Where the rules of a family are now, by which program, the jumps to those of packets, and what is missing.
+type Written = (usize, Via, packets::Jumps, Capabilities);
+
+/// How often our sets are asked by rules that are not to be counted.
+#[derive(Clone, Copy, Default)]
+struct Elsewhere {
+    bans: usize,
+    hooks: usize,
 }
 
 /// What is on of what packets are watched for, if that is not to be touched.
@@ -64,8 +76,13 @@ impl Fallback {
         for (family, ((place, via), jumps)) in families.zip(slots) {
             let before = former.and_then(|mark| mark.of(family));
             let there = former.map_or(0, |mark| mark.jumps_of(family));
-            let task = Task { family, ipv6_prefix, before, jumps: there, kept };
-            (*place, *via, *jumps, lacks) = self.write_family(task, lacks)?;
+            let task =
+                Task { family, ipv6_prefix, before, jumps: there, kept, elsewhere: Elsewhere::default() };
+            let moved = self.move_family(task, lacks)?;
+            (*place, *via, *jumps, lacks) = match moved {
+                Some(done) => done,
+                None => self.write_family(task, lacks)?,
+            };
             // What another place or program has of ours is asked no more.
             if let Some((old, old_via)) = before.filter(|before| *before != (*place, *via)) {
                 let all = old_via != *via || !text::share_table(old, *place);
@@ -84,13 +101,32 @@ impl Fallback {
         Ok(Mark { ipv6_prefix, logs, places, via: vias, lacks, parts, jumps, digests })
     }
 
+    /// The rules of a family by the variant of iptables that the host has chosen since they were written, if
+    /// it has and that works. Who makes a ban leaves everything where it is.
+    fn move_family(&mut self, task: Task, lacks: Capabilities) -> Result<Option<Written>, Failure> {
+        let (family, chosen) = (task.family, restore::chosen(task.family));
+        let Some((place, _)) =
+            task.before.filter(|(_, via)| !restore::stays(family, *via) && task.kept.is_none())
+        else {
+            return Ok(None);
+        };
+        let nothing = ["*", text::table_of(place), "\nCOMMIT\n"].concat();
+        if restore::restore_via(family, &[nothing], chosen).is_err() {
+            return Ok(None);
+        }
+        let bans = self.references(&ban_set(family))?;
+        let hooks = self.references(&family_name("hooks", family))?;
+        let elsewhere = Elsewhere { bans, hooks };
+        let task = Task { before: Some((place, chosen)), jumps: 0, elsewhere, ..task };
+        match self.write_family(task, lacks) {
+            Err(e) if !is_final(&e) => Ok(None),
+            result => result.map(Some),
+        }
+    }
+
     /// The rules of a family: those of bans and those of packets by one program where that goes well, which
     /// is as a rule.
-    fn write_family(
-        &mut self,
-        task: Task,
-        lacks: Capabilities,
-    ) -> Result<(usize, Via, packets::Jumps, Capabilities), Failure> {
+    fn write_family(&mut self, task: Task, lacks: Capabilities) -> Result<Written, Failure> {
         if task.kept.is_some() {
             let (place, via, lacks) = self.write_bans(task, lacks)?;
             return Ok((place, via, task.jumps, lacks));
@@ -99,7 +135,7 @@ impl Fallback {
             let wanted = self.packets(task, lacks);
             (wanted.parts(), wanted.jumps())
         };
-        let asked = self.references(&family_name("hooks", task.family))?;
+        let asked = self.hooks_asked(task)?;
         let (guessed, known) = packets::guesses(task.jumps, jumps, asked);
         let [mut likely, ..] = guessed;
         if !known {
@@ -110,11 +146,7 @@ impl Fallback {
             let place = text::places(&self.options).first().copied().unwrap_or(0);
             let [bans, ..] = self.bans_texts(task, lacks, place)?;
             let texts = [bans + &self.packets(task, lacks).write(likely)];
-            let done = match task.before {
-                Some((_, via)) => restore::restore_via(task.family, &texts, via),
-                None => restore::restore(task.family, &texts, None),
-            };
-            match done {
+            match self.write_by(task, &texts) {
                 Ok(via) => return Ok((place, via, jumps, lacks)),
                 Err(e) if is_final(&e) => return Err(e),
                 Err(_) => {}
@@ -126,6 +158,12 @@ impl Fallback {
         }
         let (jumps, lacks) = self.write_packets(task, via, lacks)?;
         Ok((place, via, jumps, lacks))
+    }
+
+    /// How many jumps to rules of packets are there.
+    fn hooks_asked(&mut self, task: Task) -> Result<usize, Failure> {
+        let all = self.references(&family_name("hooks", task.family))?;
+        Ok(all.saturating_sub(task.elsewhere.hooks))
     }
 
     fn packets(&self, task: Task, lacks: Capabilities) -> Packets<'_> {
@@ -162,7 +200,7 @@ impl Fallback {
     }
 
     fn try_packets(&mut self, task: Task, via: Via, lacks: Capabilities) -> Result<packets::Jumps, Failure> {
-        let asked = self.references(&family_name("hooks", task.family))?;
+        let asked = self.hooks_asked(task)?;
         let wanted = self.packets(task, lacks).jumps();
         let (guesses, _) = packets::guesses(task.jumps, wanted, asked);
         let texts = guesses.map(|there| self.packets(task, lacks).write(there));
@@ -175,7 +213,7 @@ impl Fallback {
         for text in (0..).map_while(|bit| packets::drop_jump(task.family, bit)) {
             let texts = [text];
             while asked > 0 {
-                match restore::restore(task.family, &texts, task.before.map(|(_, via)| via)) {
+                match self.write_by(task, &texts) {
                     Err(e) if is_final(&e) => return Err(e),
                     Err(_) => break,
                     Ok(_) => asked -= 1,
@@ -187,7 +225,7 @@ impl Fallback {
 
     /// What `write_bans` tries at a place, the likeliest first.
     fn bans_texts(&mut self, task: Task, lacks: Capabilities, place: usize) -> Result<[String; 4], Failure> {
-        let asked = self.references(&ban_set(task.family))?;
+        let asked = self.references(&ban_set(task.family))?.saturating_sub(task.elsewhere.bans);
         let parts = task.kept.unwrap_or(packets::parts(&self.options, lacks));
         let bare = parts & (packets::SCAN | packets::FLOOD) != 0;
         let bare = if bare { packets::classes(task.family, task.ipv6_prefix) } else { &[] };
@@ -203,7 +241,7 @@ impl Fallback {
         for lacks in [lacks, lacks.and(Capability::DropLog)] {
             for place in text::places(&self.options) {
                 let texts = self.bans_texts(task, lacks, *place)?;
-                match restore::restore(task.family, &texts, task.before.map(|(_, via)| via)) {
+                match self.write_by(task, &texts) {
                     Ok(via) => return Ok((*place, via, lacks)),
                     Err(e) if is_final(&e) => return Err(e),
                     Err(e) => why.get_or_insert(e),
@@ -213,13 +251,21 @@ impl Fallback {
         Err(why.unwrap_or_else(|| Failure::new(Doing::Change, Errno::EIO, "iptables-restore".to_owned())))
     }
 
+    /// By the program that has the rules of ours, or by whichever works.
+    fn write_by(&self, task: Task, texts: &[String]) -> Result<Via, Failure> {
+        match task.before.filter(|(_, via)| restore::is_there(task.family, *via)) {
+            Some((_, via)) => restore::restore_via(task.family, texts, via),
+            None => restore::restore(task.family, texts),
+        }
+    }
+
     /// Takes the rules of packets away.
     pub(super) fn drop_packets(&mut self, family: Family, via: Via, there: packets::Jumps) {
         let none = Options::default();
         let (guesses, _) = packets::guesses(there, 0, there.count_ones() as usize);
         let texts = guesses.map(|there| Packets::new(&none, Capabilities::NONE, family, 64).write(there));
         // Others may have done it before.
-        let _ = restore::restore(family, &texts, Some(via));
+        let _ = restore::restore_via(family, &texts, via);
     }
 
     /// Takes our jumps out of a place, or (`all`) all rules; what is not there need not be taken out.
@@ -227,7 +273,7 @@ impl Fallback {
         let plan = Plan { options: &self.options, scopes: &[], lacks: Capabilities::NONE, place, bare: &[] };
         let texts = guesses(1).map(|jumps| plan.none(family, jumps, all));
         // Others may have done it before.
-        let _ = restore::restore(family, &texts, Some(via));
+        let _ = restore::restore_via(family, &texts, via);
     }
 }
 

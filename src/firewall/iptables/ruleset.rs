@@ -6,13 +6,15 @@
 //! A trial has both: the first rule asks a set whose elements have the time of the trial, and leads to the
 //! new ones while they are there. They go by themselves, whatever has become of every process by then.
 
+use super::guards::everybody;
 use super::restore::{self, Via};
 use super::rules::has_ipv6;
+use super::switch::{blame, run_switch, switch_text};
 use super::written::{LETTER, PREFIX, TABLES, chain_name};
 pub use super::written::{Text, Unsaid};
-use super::{OURS, OURS_LIST, elems, is_ours, spec};
+use super::{OURS, OURS_LIST, destroy, elems, is_ours, spec};
 use crate::ban::{Doing, Failure};
-use crate::base::range::{Family, Range};
+use crate::base::range::Family;
 use crate::firewall::ipset::Sets;
 use crate::firewall::ipset::message::{Command, Elem, Key, SetSpec, Type};
 use nix::errno::Errno;
@@ -26,9 +28,9 @@ const LETTERS: [char; 4] = ['a', 'b', 'c', 'd'];
 /// The element of [`MADE`] that says which are in force; those of the letters come behind it.
 const STATE: u32 = 1;
 /// Changes with the layout.
-const VERSION: &str = "mef rules 1";
+const VERSION: &str = "mef rules 2";
 /// Chains of the kernel, and ours that they lead to, by directions.
-const HOOKS: [(&str, &str); 6] = [
+pub(super) const HOOKS: [(&str, &str); 6] = [
     ("INPUT", "mefr_in"),
     ("OUTPUT", "mefr_out"),
     ("FORWARD", "mefr_fwd"),
@@ -41,12 +43,14 @@ const DYNAMIC_SIZE: u32 = 65_536 + OURS_LIST;
 
 /// One rule set, as it is registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Made {
+pub(super) struct Made {
     /// Chains in the tables of each family.
     chains: [[u32; 2]; 2],
     /// The directions that have one, as bits, and the numbers of those chains.
-    bases: [[Option<u32>; 6]; 2],
+    pub(super) bases: [[Option<u32>; 6]; 2],
     via: [Via; 2],
+    /// What stands for its content.
+    fingerprint: u64,
 }
 
 impl Made {
@@ -56,21 +60,25 @@ impl Made {
         self.chains.iter().flatten().for_each(|n| push(*n as usize));
         self.bases.iter().flatten().for_each(|base| push(base.map_or(0, |n| n as usize + 1)));
         self.via.iter().for_each(|via| push(*via));
+        text.extend([" ", &self.fingerprint.to_string()]);
         text
     }
 
     fn read(comment: &str) -> Option<Made> {
-        let mut numbers = comment.strip_prefix(VERSION)?.split_whitespace().map_while(|n| n.parse().ok());
+        let mut numbers =
+            comment.strip_prefix(VERSION)?.split_whitespace().map_while(|n| n.parse::<u64>().ok());
+        let mut small = || numbers.next()?.try_into().ok();
         let mut this = Made::default();
         for slot in this.chains.iter_mut().flatten() {
-            *slot = numbers.next()?;
+            *slot = small()?;
         }
         for slot in this.bases.iter_mut().flatten() {
-            *slot = numbers.next()?.checked_sub(1);
+            *slot = u32::checked_sub(small()?, 1);
         }
         for slot in &mut this.via {
-            *slot = numbers.next()? as usize;
+            *slot = small()? as usize;
         }
+        this.fingerprint = numbers.next()?;
         Some(this)
     }
 }
@@ -114,7 +122,7 @@ fn whole(failure: Failure) -> Refusal {
     (None, failure)
 }
 
-fn index(family: Family) -> usize {
+pub(super) fn index(family: Family) -> usize {
     usize::from(family == Family::V6)
 }
 
@@ -124,11 +132,11 @@ fn digit(family: Family) -> &'static str {
 
 /// The set that the rule of a hook asks, which has never an element: by its references the rule is known to
 /// be there.
-fn hook_set(dir: usize, family: Family) -> String {
+pub(super) fn hook_set(dir: usize, family: Family) -> String {
     [PREFIX, "h", &dir.to_string(), digit(family)].concat()
 }
 
-fn trial_set(family: Family) -> String {
+pub(super) fn trial_set(family: Family) -> String {
     [PREFIX, "t", digit(family)].concat()
 }
 
@@ -235,6 +243,17 @@ impl Rules {
         Ok(true)
     }
 
+    /// What stands for the rule set in force, if packets come to one.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn fingerprint(&mut self) -> Result<Option<u64>, Failure> {
+        let state = self.state()?;
+        let on_trial = self.pending()?.is_some_and(|left| left > 0);
+        let made = state.made(if on_trial { state.trial } else { state.now });
+        Ok(if self.is_whole(&state)? { made.map(|(_, made)| made.fingerprint) } else { None })
+    }
+
     /// Whether anything of a rule set is there.
     ///
     /// # Errors
@@ -263,7 +282,6 @@ impl Rules {
     /// # Errors
     /// What was refused; then the previous rules are in force.
     pub fn load(&mut self, mut text: Text, term: &Term) -> Result<(), Refusal> {
-        text.close();
         self.make(&SetSpec { timed: true, ..spec(MADE, Type::Hosts, Family::V4) }).map_err(whole)?;
         let state = self.state().map_err(whole)?;
         let is_used = |letter: &char| Some(*letter) == state.now || Some(*letter) == state.trial;
@@ -272,7 +290,8 @@ impl Rules {
             self.drop_rules(&state, Some(letter)).map_err(whole)?;
         }
         let letter = LETTERS.into_iter().find(|letter| !is_used(letter)).unwrap_or('a');
-        let result = self.load_as(letter, &state, &text, term);
+        let made = Made { fingerprint: text.fingerprint(), ..Made::default() };
+        let result = self.load_as((letter, made), &state, &text, term);
         if result.is_err() {
             if let Ok(state) = self.state() {
                 let _ = self.drop_rules(&state, Some(letter));
@@ -284,8 +303,13 @@ impl Rules {
         result
     }
 
-    fn load_as(&mut self, letter: char, state: &State, text: &Text, term: &Term) -> Result<(), Refusal> {
-        let mut made = Made::default();
+    fn load_as(
+        &mut self,
+        (letter, mut made): (char, Made),
+        state: &State,
+        text: &Text,
+        term: &Term,
+    ) -> Result<(), Refusal> {
         for ((chains, bases), family) in made.chains.iter_mut().zip(&mut made.bases).zip(&text.families) {
             *chains = [family.tables[0].chains, family.tables[1].chains];
             *bases = family.bases;
@@ -295,10 +319,13 @@ impl Rules {
         for family in families() {
             let (whole_text, origins) = text.whole(family, letter);
             let former = state.made(state.now.or(state.trial)).map(|(_, made)| made.via_of(family));
-            let via = former.map_or_else(|| probe(family, letter), Ok).map_err(whole)?;
+            // Rules on trial stand beside those that return; others go where the host wants them now.
+            let stays = |via: &Via| matches!(term, Term::Trial(_)) || restore::stays(family, *via);
+            let via = former.filter(stays).map_or_else(|| probe(family, letter), Ok).map_err(whole)?;
             made.via.get_mut(index(family)).into_iter().for_each(|slot| *slot = via);
             self.register(letter, &made).map_err(whole)?;
-            restore::restore_via(family, &[whole_text], via).map_err(|e| (statement(&e, &origins), e))?;
+            restore::restore_via(family, std::slice::from_ref(&whole_text), via)
+                .map_err(|e| blame(e, (family, via), &whole_text, &origins))?;
         }
         let mut wanted = *state;
         let slot = LETTERS.iter().position(|one| *one == letter).and_then(|at| wanted.all.get_mut(at));
@@ -313,7 +340,6 @@ impl Rules {
             }
         }
         if let Err(e) = self.switch(state, &wanted) {
-            let _ = self.switch(&wanted, state);
             let _ = self.note_state(state.now, state.trial);
             return Err(whole(e));
         }
@@ -344,9 +370,7 @@ impl Rules {
             let kind = if set.dynamic.is_some() { Type::Hosts } else { Type::Networks };
             let (timed, netmask) = (set.dynamic.is_some(), set.dynamic.unwrap_or(0));
             self.make(&SetSpec { size, timed, netmask, ..spec(&name, kind, set.family) })?;
-            let keys: Vec<Elem<'_>> =
-                set.ranges.iter().flat_map(|range| elems::net_keys(*range)).map(elems::plain).collect();
-            self.write(Command::Add, &name, &keys)?;
+            self.write(Command::Add, &name, &elems::net_elems(&set.ranges, None, ""))?;
         }
         Ok(())
     }
@@ -356,79 +380,51 @@ impl Rules {
         for family in families() {
             let name = trial_set(family);
             self.make(&SetSpec { timed: true, expected: 1, ..spec(&name, Type::Networks, family) })?;
-            let all = Range::of_numbers(family, (0, u128::MAX >> if family == Family::V4 { 96 } else { 0 }));
-            let keys = all.into_iter().flat_map(elems::net_keys);
-            let elems: Vec<Elem<'_>> =
-                keys.map(|key| Elem { timeout: Some(seconds), ..elems::plain(key) }).collect();
-            self.write(Command::Add, &name, &elems)?;
+            self.write(Command::Add, &name, &elems::net_elems(&[everybody(family)], Some(seconds), ""))?;
         }
         Ok(())
     }
 
-    /// Has packets come to other rule sets. What is in force of one family is in force when that of the other
-    /// is switched.
+    /// Has packets come to other rule sets, or changes nothing. What is in force of one family is in force
+    /// when that of the other is switched.
     fn switch(&mut self, from: &State, to: &State) -> Result<(), Failure> {
-        for family in families() {
-            let (now, trial) = (to.made(to.now), to.made(to.trial));
-            let via = trial.or(now).or(from.made(from.trial)).or(from.made(from.now));
-            let via = via.map(|(_, made)| made.via_of(family));
-            let text = self.switch_text(family, now, trial)?;
-            if !text.is_empty() {
-                restore::restore_via(family, &[text], via.unwrap_or(0))?;
+        for (at, family) in families().enumerate() {
+            if let Err(e) = self.switch_family(family, from, to) {
+                families().take(at).for_each(|done| drop(self.switch_family(done, to, from)));
+                return Err(e);
             }
         }
         Ok(())
     }
 
-    /// The chains that lead to rule sets, in place of those that are there.
-    fn switch_text(
-        &mut self,
-        family: Family,
-        now: Option<(char, Made)>,
-        trial: Option<(char, Made)>,
-    ) -> Result<String, Failure> {
-        let mut text = String::new();
-        for (nat, table) in TABLES.into_iter().enumerate() {
-            let mut part = String::new();
-            for (dir, (hook, chain)) in
-                HOOKS.into_iter().enumerate().filter(|(dir, _)| usize::from(*dir > 2) == nat)
-            {
-                let set = hook_set(dir, family);
-                let asked = self.references(&set)?;
-                let to = |made: Option<(char, Made)>| {
-                    let (letter, made) = made?;
-                    let number = made.bases.get(index(family))?.get(dir).copied().flatten()?;
-                    Some([" -g ", &chain_name(number).replace(LETTER, &String::from(letter)), "\n"].concat())
-                };
-                let rule = [hook, " -m set ! --match-set ", &set, " src -j ", chain, "\n"].concat();
-                let (now, on_trial) = (to(now), to(trial));
-                if now.is_none() && on_trial.is_none() {
-                    if asked > 0 {
-                        part.extend([":", chain, " - [0:0]\n"]);
-                        (0..asked).for_each(|_| part.extend(["-D ", &rule]));
-                        part.extend(["-X ", chain, "\n"]);
-                    }
-                    continue;
-                }
-                part.extend([":", chain, " - [0:0]\n"]);
-                if trial.is_some() {
-                    let asks = ["-A ", chain, " -m set --match-set ", &trial_set(family), " src"];
-                    part.extend(asks);
-                    // What only the previous rules translate, the new ones leave alone.
-                    part.push_str(on_trial.as_deref().unwrap_or(" -j RETURN\n"));
-                }
-                now.into_iter().for_each(|now| part.extend(["-A ", chain, &now]));
-                (1..asked).for_each(|_| part.extend(["-D ", &rule]));
-                if asked == 0 {
-                    let (first, rest) = rule.split_at(hook.len());
-                    part.extend(["-I ", first, " 1", rest]);
-                }
-            }
-            if !part.is_empty() {
-                text.extend(["*", table, "\n", &part, "COMMIT\n"]);
-            }
+    /// Likewise of one family. Where another variant of iptables has the former rules, they go once the new
+    /// ones are there.
+    fn switch_family(&mut self, family: Family, from: &State, to: &State) -> Result<(), Failure> {
+        let via_of = |state: &State| {
+            state.made(state.trial).or(state.made(state.now)).map(|(_, made)| made.via_of(family))
+        };
+        let (before, after) = (via_of(from), via_of(to));
+        let (now, trial) = (to.made(to.now), to.made(to.trial));
+        let asked = self.asked(family)?;
+        if before.is_none() || after.is_none() || before == after {
+            return run_switch(family, switch_text(family, asked, now, trial), after.or(before));
         }
-        Ok(text)
+        let none = [0; HOOKS.len()];
+        run_switch(family, switch_text(family, none, now, trial), after)?;
+        let mut new = self.asked(family)?;
+        new.iter_mut().zip(asked).for_each(|(new, former)| *new = new.saturating_sub(former));
+        run_switch(family, switch_text(family, asked, None, None), before).inspect_err(|_| {
+            let _ = run_switch(family, switch_text(family, new, None, None), after);
+        })
+    }
+
+    /// How often the rules of hooks are there.
+    fn asked(&mut self, family: Family) -> Result<[u32; HOOKS.len()], Failure> {
+        let mut all = [0; HOOKS.len()];
+        for (dir, slot) in all.iter_mut().enumerate() {
+            *slot = self.references(&hook_set(dir, family))?;
+        }
+        Ok(all)
     }
 
     /// Takes a rule set away to which no packet comes.
@@ -456,16 +452,7 @@ impl Rules {
 
     /// Destroys sets of ours by what their names begin with.
     fn destroy(&mut self, prefix: &str) -> Result<(), Failure> {
-        let all: RefCell<Vec<String>> = RefCell::default();
-        self.sets.headers(&mut || all.borrow_mut().clear(), &mut |header| {
-            if header.name.starts_with(prefix) && header.kind.is_some_and(|kind| is_ours(header, kind)) {
-                all.borrow_mut().push(header.name.to_owned());
-            }
-        })?;
-        for name in all.into_inner() {
-            self.sets.about(Command::Destroy, &name, None)?;
-        }
-        Ok(())
+        destroy(&mut self.sets, prefix, &[])
     }
 
     /// Forgets everything; no rule is left.
@@ -499,10 +486,7 @@ impl Rules {
             return Ok(false);
         }
         let wanted = State { now: state.trial, trial: None, ..state };
-        if let Err(e) = self.switch(&state, &wanted) {
-            let _ = self.switch(&wanted, &state);
-            return Err(e);
-        }
+        self.switch(&state, &wanted)?;
         self.note_state(wanted.now, None)?;
         self.drop_rules(&state, state.now)?;
         Ok(true)
@@ -538,21 +522,11 @@ impl Rules {
 fn probe(family: Family, letter: char) -> Result<Via, Failure> {
     let chain = chain_name(0).replace(LETTER, &String::from(letter));
     let asks = [" -m set --match-set ", &hook_set(0, family), " src -j RETURN\nCOMMIT\n"].concat();
-    restore::restore(family, &[["*filter\n:", &chain, " - [0:0]\n-A ", &chain, &asks].concat()], None)
+    restore::restore(family, &[["*filter\n:", &chain, " - [0:0]\n-A ", &chain, &asks].concat()])
 }
 
 impl Made {
     fn via_of(&self, family: Family) -> Via {
         self.via.get(index(family)).copied().unwrap_or(0)
     }
-}
-
-/// The statement of the line that a refusal names.
-fn statement(e: &Failure, origins: &[u32]) -> Option<u32> {
-    let text = e.to_string();
-    let (_, rest) = text.split_once("line")?;
-    let digits: String =
-        rest.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
-    let line: usize = digits.parse().ok()?;
-    origins.get(line.checked_sub(1)?).copied().filter(|statement| *statement > 0)
 }

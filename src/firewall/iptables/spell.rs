@@ -192,7 +192,8 @@ impl Matches {
                 self.ports(not, &ranges, is_source);
             }
             Field::Proto => {
-                let all: Vec<String> = each(ranges).map(|n| [" -p ", &n.to_string()].concat()).collect();
+                let all: Vec<String> =
+                    each(ranges).iter().map(|n| [" -p ", &n.to_string()].concat()).collect();
                 match all.as_slice() {
                     [one] if not => self.plain.extend([" !", one]),
                     _ => self.either(not, true, all),
@@ -249,7 +250,7 @@ impl Matches {
             ranges.iter().map(|range_of| option(not, module, name, &range(range_of))).collect()
         } else {
             let word = |n: u128| if field == Field::Mac { mac(n) } else { number(n) };
-            each(ranges).map(|n| option(not, module, name, &word(n))).collect()
+            each(ranges).into_iter().map(|n| option(not, module, name, &word(n))).collect()
         };
         // A packet that no socket sends has no owner, of whom it could be said who he is not.
         if owner && not {
@@ -275,7 +276,8 @@ impl Matches {
     }
 
     fn kinds(&mut self, not: bool, ranges: &[(u128, u128)], is_source: bool, family: Family) {
-        let known: Vec<u128> = each(ranges).filter(|n| family == Family::V4 || *n != BROADCAST).collect();
+        let mut known = each(ranges);
+        known.retain(|n| family == Family::V4 || *n != BROADCAST);
         if known.is_empty() {
             // IPv6 has no broadcasts.
             self.never |= !not;
@@ -320,7 +322,7 @@ fn set_words<'w>(words: &[&'w str], bits: u128) -> Vec<&'w str> {
 }
 
 fn joined_each(ranges: &[(u128, u128)], words: &[&str]) -> String {
-    each(ranges).map(|n| word(words, n)).collect::<Vec<_>>().join(",")
+    each(ranges).into_iter().map(|n| word(words, n)).collect::<Vec<_>>().join(",")
 }
 
 fn joined(ranges: &[(u16, u16)], one: &dyn Fn(u16, u16) -> String) -> String {
@@ -328,8 +330,10 @@ fn joined(ranges: &[(u16, u16)], one: &dyn Fn(u16, u16) -> String) -> String {
 }
 
 /// Every number; what has so many that it matters has no ranges.
-fn each(ranges: &[(u128, u128)]) -> impl Iterator<Item = u128> + '_ {
-    ranges.iter().flat_map(|(first, last)| *first..=*last)
+fn each(ranges: &[(u128, u128)]) -> Vec<u128> {
+    let mut all = Vec::new();
+    ranges.iter().for_each(|(first, last)| all.extend(*first..=*last));
+    all
 }
 
 fn mac(n: u128) -> String {

@@ -70,13 +70,18 @@ pub(super) fn words(place: usize) -> &'static str {
     PLACES.get(place).map_or("", |(.., words)| words)
 }
 
+/// The table of a place.
+pub(super) fn table_of(place: usize) -> &'static str {
+    PLACES.get(place).map_or("raw", |(table, ..)| table)
+}
+
 /// How often the set of bans is asked at a place, and whether two places are in one table.
 pub(super) fn hooks_of(place: usize) -> usize {
     PLACES.get(place).map_or(1, |(_, hooks, _)| hooks.len())
 }
 
 pub(super) fn share_table(one: usize, other: usize) -> bool {
-    PLACES.get(one).map(|place| place.0) == PLACES.get(other).map(|place| place.0)
+    table_of(one) == table_of(other)
 }
 
 impl Plan<'_> {
@@ -138,7 +143,7 @@ impl Plan<'_> {
     }
 
     fn begin(&self) -> String {
-        format!("*{}\n", PLACES.get(self.place).map_or("raw", |(table, ..)| table))
+        ["*", table_of(self.place), "\n"].concat()
     }
 
     fn drop_jumps(&self, text: &mut String, family: Family, [hits, gates]: Jumps) {

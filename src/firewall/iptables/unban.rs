@@ -4,12 +4,12 @@
 
 use super::Fallback;
 use super::bans::kind_of;
-use super::elems::{self, Held, host_key, joined, net_keys, plain};
+use super::elems::{self, Held, host_elems, host_key, joined, net_elems, plain};
 use super::text::set_name;
-use crate::ban::{Failure, Scope, Standing};
+use crate::ban::{Failure, Scope};
 use crate::base::range::{Family, Range};
 use crate::firewall::guard::SetKind;
-use crate::firewall::ipset::message::{Command, Elem, Key};
+use crate::firewall::ipset::message::{Command, Elem};
 use crate::sys::clock;
 
 /// A range with its number among those that are asked for.
@@ -75,7 +75,8 @@ impl Fallback {
     ) -> Result<(), Failure> {
         let is_host = |range: &Range| kind_of(range, target.prefix) != SetKind::Networks;
         let (single, wide): (Vec<Asked>, Vec<Asked>) = asked.iter().partition(|(_, range)| is_host(range));
-        let keys: Vec<Elem<'_>> = single.iter().map(|(_, range)| plain(host_key(range))).collect();
+        let keys: Vec<Range> = single.iter().map(|(_, range)| *range).collect();
+        let keys = host_elems(&keys);
         for gone in self.delete(&target.set, &keys)? {
             ended(single.get(gone).map_or(usize::MAX, |(at, _)| *at), 1);
         }
@@ -97,9 +98,8 @@ impl Fallback {
                 self.write_parts(&target.networks, part, range)?;
             }
             let parts = parts.iter().map(|part| part.range);
-            let keys: Vec<Elem<'_>> =
-                gone.into_iter().chain(parts).map(|addr| plain(host_key(&addr))).collect();
-            ended(*at, self.delete(&target.set, &keys)?.len());
+            gone.extend(parts);
+            ended(*at, self.delete(&target.set, &host_elems(&gone))?.len());
         }
         Ok(())
     }
@@ -122,7 +122,7 @@ impl Fallback {
             let mut gone = Vec::new();
             for held in &met {
                 self.write_parts(&target.set, held, range)?;
-                gone.extend(net_keys(held.range).map(plain));
+                gone.extend(net_elems(&[held.range], None, ""));
             }
             self.delete(&target.set, &gone)?;
             let whole = joined(networks);
@@ -138,16 +138,13 @@ impl Fallback {
             let scope = Scope::ALL;
             let ban = held.standing.ban(rest, &scope);
             let comment = elems::comment(&ban, now);
-            let timeout = Some(elems::timeout(ban.time));
-            let longer = |other: &Held, key: &Key<'_>| {
-                let end = |standing: &Standing| standing.left.unwrap_or(u64::MAX);
-                net_keys(other.range).any(|k| k == *key) && end(&other.standing) > end(&held.standing)
-            };
             let there = if self.is_empty(set)? { Vec::new() } else { self.networks(set)? };
-            let parts: Vec<Elem<'_>> = net_keys(rest)
-                .filter(|key| !there.iter().any(|other| longer(other, key)))
-                .map(|key| Elem { key, timeout, comment: &comment })
-                .collect();
+            let mut parts = net_elems(&[rest], Some(elems::timeout(ban.time)), &comment);
+            parts.retain(|part| {
+                let same =
+                    |other: &Held| net_elems(&[other.range], None, "").iter().any(|e| e.key == part.key);
+                !there.iter().any(|other| other.end() > held.end() && same(other))
+            });
             self.add(set, &parts)?;
         }
         Ok(())
@@ -178,10 +175,11 @@ impl Fallback {
                 continue;
             }
             let all = self.all_held(&target.set, target.kind, target.prefix)?;
-            let timed = all.iter().filter(|held| held.standing.left.is_some());
-            let gone: Vec<Elem<'_>> = match target.kind {
-                SetKind::Networks => timed.flat_map(|held| net_keys(held.range)).map(plain).collect(),
-                _ => timed.map(|held| plain(host_key(&held.range))).collect(),
+            let timed = all.iter().filter(|held| held.standing.left.is_some()).map(|held| held.range);
+            let timed: Vec<Range> = timed.collect();
+            let gone = match target.kind {
+                SetKind::Networks => net_elems(&timed, None, ""),
+                _ => host_elems(&timed),
             };
             self.delete(&target.set, &gone)?;
         }

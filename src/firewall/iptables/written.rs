@@ -5,6 +5,7 @@
 use super::spell::{Matches, Names, option, span};
 use crate::base::name::Name;
 use crate::base::range::{Family, Range};
+use crate::base::siphash::sip13;
 use crate::plan::{
     Chain, Change, Direction, Elements, Field, Limit, LogTarget, NatKind, PacketVerdict, Policy, Reject,
     Rule, Set, Sink, Test, Values,
@@ -24,6 +25,8 @@ const FULL_MAX: u64 = 86_400;
 pub(super) const BUCKET_PREFIX: u8 = 64;
 /// Buckets that there is room for: what has none would drop packets, so the sets have half as many.
 const BUCKETS_MAX: &str = "131072";
+/// Nobody is to be kept from making two rule sets alike; it is about accidents.
+const FINGERPRINT_KEY: [u64; 2] = [0x6d65_6620_7275_6c65, 0x7320_6c6f_6164_6564];
 /// What targets need of the protocol.
 const TCP: &str = " -p 6";
 const WITH_PORTS: [&str; 4] = [TCP, " -p 17", " -p 132", " -p 33"];
@@ -173,12 +176,23 @@ impl Text {
 
     /// The end of the rule set: what no rule decides on.
     pub(super) fn close(&mut self) {
-        for (dir, policy) in Direction::ALL.into_iter().zip(self.policies) {
+        for (dir, policy) in Direction::ALL.into_iter().zip(std::mem::take(&mut self.policies)) {
             for family in Family::ALL.into_iter().filter(|_| policy == Some(Policy::Drop)) {
                 let base = self.base_of(family, dir);
                 self.line((family, false), (base, 0), ["", " -j DROP"]);
             }
         }
+    }
+
+    /// A number that stands for all of it, by which it is known again in the kernel.
+    pub(crate) fn fingerprint(&mut self) -> u64 {
+        self.close();
+        let mut all = Family::ALL.map(|family| self.whole(family, LETTER).0).concat();
+        for NewSet { name, family, ranges, .. } in &self.sets {
+            all.extend([name.as_str(), if *family == Family::V4 { "4" } else { "6" }]);
+            ranges.iter().for_each(|range| all.extend([" ", &range.to_string()]));
+        }
+        sip13(FINGERPRINT_KEY, all.as_bytes())
     }
 
     /// The chain of a direction.
