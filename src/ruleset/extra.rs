@@ -250,6 +250,10 @@ pub(super) fn read(
 
 impl Row {
     fn wrong(&self, item: &str, at: usize) -> Box<Bad> {
+        if self.form == Form::Flags && item == "none" {
+            let hint = "say which flags are not set: none/fin,syn,rst,psh,ack,urg";
+            return Bad::word(at, item, "alone says nothing", hint);
+        }
         let words: Vec<&str> = self.words.iter().map(|(word, _)| *word).collect();
         let hint = match self.form {
             _ if matches!(self.key, "uid" | "gid") => {

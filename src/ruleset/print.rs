@@ -24,7 +24,7 @@ impl Display for Statement {
                 f.write_str("let ")?;
                 f.write_str(name)?;
                 f.write_char('=')?;
-                text(f, value)
+                text(f, value, Quotes::Needed)
             }
             Statement::Group(name) => {
                 f.write_str("group name=")?;
@@ -34,7 +34,7 @@ impl Display for Statement {
             Statement::Set(s) => set(f, s),
             Statement::Include(file) => {
                 f.write_str("include file=")?;
-                text(f, file)
+                text(f, file, Quotes::Needed)
             }
         }
     }
@@ -115,28 +115,27 @@ fn target(f: &mut Formatter<'_>, (addr, port): &NatTarget) -> Result {
     })
 }
 
-fn rule(f: &mut Formatter<'_>, r: &RuleStatement) -> Result {
-    f.write_str(if r.dir.is_nat() { "nat " } else { "rule " })?;
-    match r.group {
-        Some(name) => {
-            f.write_str("group=")?;
-            f.write_str(name.as_str())?;
-        }
-        None => {
-            f.write_str("dir=")?;
-            f.write_str(direction(r.dir))?;
-        }
-    }
+fn action_of(f: &mut Formatter<'_>, r: &RuleStatement) -> Result {
     f.write_str(" action=")?;
-    action(f, r.action)?;
-    f.write_str(if r.is_not(not::PROTO) { " proto=!" } else { " proto=" })?;
-    protos(f, r)?;
+    action(f, r.action)
+}
+
+fn family_of(f: &mut Formatter<'_>, r: &RuleStatement) -> Result {
     f.write_str(" family=")?;
-    f.write_str(family_word(r.family))?;
+    f.write_str(family_word(r.family))
+}
+
+fn proto_of(f: &mut Formatter<'_>, r: &RuleStatement) -> Result {
+    f.write_str(if r.is_not(not::PROTO) { " proto=!" } else { " proto=" })?;
+    protos(f, r)
+}
+
+/// What is logged, and how much of it and of the rule at all.
+fn rates_of(f: &mut Formatter<'_>, r: &RuleStatement) -> Result {
     f.write_str(" log=")?;
     match &r.log {
         None => f.write_str("none")?,
-        Some(prefix) => text(f, &["prefix:", prefix].concat())?,
+        Some(prefix) => text(f, &["prefix:", prefix].concat(), Quotes::Needed)?,
     }
     f.write_str(" ratelimit=")?;
     rate(f, r.ratelimit)?;
@@ -152,6 +151,27 @@ fn rule(f: &mut Formatter<'_>, r: &RuleStatement) -> Result {
         f.write_str(" burst=")?;
         Display::fmt(&r.burst, f)?;
     }
+    Ok(())
+}
+
+fn rule(f: &mut Formatter<'_>, r: &RuleStatement) -> Result {
+    f.write_str(if r.dir.is_nat() { "nat " } else { "rule " })?;
+    match r.group {
+        Some(name) => {
+            f.write_str("group=")?;
+            f.write_str(name.as_str())?;
+        }
+        None => {
+            f.write_str("dir=")?;
+            f.write_str(direction(r.dir))?;
+        }
+    }
+    // The existing product has an order of its own.
+    let keys: [fn(&mut Formatter<'_>, &RuleStatement) -> Result; 4] = match f.alternate() {
+        true => [family_of, action_of, rates_of, proto_of],
+        false => [action_of, proto_of, family_of, rates_of],
+    };
+    keys.iter().try_for_each(|key| key(f, r))?;
     interfaces(f, " iif=", &r.iif)?;
     interfaces(f, " oif=", &r.oif)?;
     let with_not = |key: &'static str, bit: u8, with: &'static str| if r.is_not(bit) { with } else { key };
@@ -184,7 +204,8 @@ fn rule(f: &mut Formatter<'_>, r: &RuleStatement) -> Result {
         Display::fmt(extra, f)?;
     }
     f.write_str(" comment=")?;
-    text(f, &r.comment)
+    // There a comment stands in quotes.
+    text(f, &r.comment, if f.alternate() { Quotes::Always } else { Quotes::Needed })
 }
 
 fn set(f: &mut Formatter<'_>, s: &SetStatement) -> Result {
@@ -199,7 +220,7 @@ fn set(f: &mut Formatter<'_>, s: &SetStatement) -> Result {
     })?;
     if !s.file.is_empty() {
         f.write_str(if s.ipset().is_some() { " source=" } else { " file=" })?;
-        return text(f, &s.file);
+        return text(f, &s.file, Quotes::Needed);
     }
     let key = " elements=";
     match &s.elements {
@@ -294,10 +315,21 @@ fn interfaces(f: &mut Formatter<'_>, key: &str, list: &InterfaceList) -> Result 
     }
 }
 
-/// A value, in quotes if the language needs them. Not for a `"` inside: a value that ends with a backslash
-/// can be written without them only.
-fn text(f: &mut Formatter<'_>, value: &str) -> Result {
-    if !value.is_empty() && !value.starts_with('"') && !value.bytes().any(|b| b.is_ascii_whitespace()) {
+/// When a value stands in quotes.
+#[derive(Clone, Copy, PartialEq)]
+enum Quotes {
+    /// If the language needs them.
+    Needed,
+    /// If it can.
+    Always,
+}
+
+/// A value. It needs no quotes for a `"` inside: a value that ends with a backslash can be written without
+/// them only.
+fn text(f: &mut Formatter<'_>, value: &str, quotes: Quotes) -> Result {
+    let plain =
+        !value.is_empty() && !value.starts_with('"') && !value.bytes().any(|b| b.is_ascii_whitespace());
+    if plain && (quotes == Quotes::Needed || value.ends_with('\\')) {
         return f.write_str(value);
     }
     f.write_char('"')?;
