@@ -8,7 +8,7 @@ mod writer;
 pub use host::{of_syslog, on};
 
 use crate::base::diag::{Problem, Severity};
-use crate::config::{Enabled, Engine, LogFormat, ServiceRule, Spanned};
+use crate::config::{Enabled, Engine, LogFormat, ServiceRule, Source, Spanned};
 use crate::detect::tracker::Limits;
 use crate::detect::{DetectRule, Program};
 use crate::pattern::{CaptureGroup, Demand, Pattern};
@@ -32,7 +32,10 @@ fn read(rule: &ServiceRule, warnings: &mut Vec<Problem>) -> Result<DetectRule, V
             Writer::Own(message) => Pattern::new(&message, needs).ok().or(Some(compiled)),
             Writer::None => Some(compiled),
             Writer::Other => {
-                warnings.push(of_another(text));
+                // Without programs= patterns see whole lines; but a record of the journal is its message.
+                if !rule.programs.is_empty() || rule.source == Source::Journal {
+                    warnings.push(of_another(text));
+                }
                 Some(compiled)
             }
         }
@@ -144,8 +147,8 @@ mod tests {
 
     #[test]
     fn a_pattern_of_another_writer_is_told_of() {
-        let says = |pattern: &str| {
-            let text = format!("[rule]\nprograms=sshd\nfailregex={pattern}\n");
+        let of = |lines: &str, pattern: &str| {
+            let text = format!("[rule]\n{lines}\nfailregex={pattern}\n");
             let mut rule = parse_service("x", text.as_bytes()).0.unwrap();
             let mut problems = Vec::new();
             check(&mut rule, &mut problems);
@@ -155,7 +158,11 @@ mod tests {
                 .collect::<Vec<_>>()
                 .join(" ")
         };
+        let says = |pattern: &str| of("programs=sshd", pattern);
         assert_eq!(says("^dropbear\\[\\d+\\]: from <HOST>"), "Warning 3:11");
+        // Where the whole line is seen, it can match.
+        assert_eq!(of("files=/var/log/auth.log", "dropbear\\[\\d+\\]: from <HOST>"), "");
+        assert_eq!(of("source=journal\ntrust=any", "dropbear\\[\\d+\\]: from <HOST>"), "Warning 4:11");
         assert_eq!(says("^sshd\\[\\d+\\]: from <HOST>"), "");
         assert_eq!(says("^error: from <HOST>"), "");
     }

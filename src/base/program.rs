@@ -4,7 +4,7 @@
 use super::bytes::find;
 
 /// A program's name as rules give it: exact, or with `*` for any run of bytes. `sshd` is also the two
-/// programs that OpenSSH split from it.
+/// programs that OpenSSH split from it, and `postfix` is every `postfix/…`.
 #[derive(Clone)]
 pub struct Program(Box<[u8]>);
 
@@ -25,8 +25,10 @@ impl Program {
     #[must_use]
     pub fn fits(&self, name: &[u8]) -> bool {
         let sshd = || &*self.0 == b"sshd" && matches!(name, b"sshd-session" | b"sshd-auth");
+        // Of a program that consists of several: postfix/smtpd.
+        let part = || name.get(self.0.len()) == Some(&b'/') && name.starts_with(&self.0);
         // Most names have no star.
-        *self.0 == *name || sshd() || (self.0.contains(&b'*') && glob(&self.0, name))
+        *self.0 == *name || sshd() || part() || (self.0.contains(&b'*') && glob(&self.0, name))
     }
 }
 

@@ -16,6 +16,7 @@ pub const LINE_MAX: usize = 8 * 1024;
 const PROBLEMS_MAX: usize = 200;
 
 /// One `key=value` and where it stands.
+#[derive(Clone, Copy)]
 pub(super) struct IniEntry<'a> {
     /// The section's name.
     pub section: &'a str,
@@ -51,6 +52,11 @@ impl<'a> IniEntry<'a> {
             }
         }
         Cow::Owned(out)
+    }
+
+    /// The same line read in another way: key and value are parts of it.
+    pub fn reread(&self, key: &'a str, value: &'a str) -> IniEntry<'a> {
+        IniEntry { key, value, ..*self }
     }
 
     /// A problem that marks the key.

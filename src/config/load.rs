@@ -10,7 +10,7 @@
 
 use super::builtin::{builtin, builtin_text};
 use super::global::parse_global;
-use super::parts::{ConfigPart, RuleDefault, is_whole, merged};
+use super::parts::{ConfigPart, RuleDefault, is_whole, merged, own_name};
 use super::service::{Enabled, Engine, ServiceRule, parse_parts};
 use super::settings::Settings;
 use crate::base::diag::{Problem, Severity};
@@ -123,12 +123,21 @@ pub fn load(conf: &Path, check: &mut dyn FnMut(&mut ServiceRule, &mut Vec<Proble
     loaded
 }
 
-/// Where a rule of this name stands, if it is in a file: in webscan_dir if that alone has it.
+/// Where a rule of this name stands, if it is in a file: one that is called so or says so itself, in
+/// webscan_dir if that alone has it.
 #[must_use]
 pub fn rule_file(settings: &Settings, name: &str) -> PathBuf {
-    let in_dir = |dir: &str| Path::new(dir).join([name, ".conf"].concat());
-    let (path, scan) = (in_dir(&settings.rules_dir), in_dir(&settings.webscan_dir));
-    if scan.exists() && !path.exists() { scan } else { path }
+    let dirs = [&settings.rules_dir, &settings.webscan_dir].map(Path::new);
+    let [path, scan] = dirs.map(|dir| dir.join([name, ".conf"].concat()));
+    let there = [&path, &scan].into_iter().find(|path| path.exists()).cloned();
+    let is_local = || path.with_extension("local").exists() || builtin_text(name).is_some();
+    let says_so = |dir: &Path| {
+        let paths = conf_files(dir).unwrap_or_default().into_iter().map(|file| dir.join(file));
+        let mut paths = paths.take(RULES_MAX);
+        paths.find(|path| read(path).is_ok_and(|(text, _)| own_name(&text).is_some_and(|own| own == name)))
+    };
+    let named = || if is_local() { None } else { dirs.into_iter().find_map(says_so) };
+    there.or_else(named).unwrap_or(path)
 }
 
 /// The texts of one rule, by the path of its file or by the name of a rule in `settings.rules_dir` or of a

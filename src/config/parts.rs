@@ -3,7 +3,7 @@
 //! all of the rule, and what is local to this host. A key that a later text has takes the place of all lines
 //! of that key before it, as if those were not there; only the patterns of a `.local` file are added.
 
-use super::ini::{self, IniEntry};
+use super::ini::IniEntry;
 use super::service::{self, Engine, PATTERN_KEYS};
 use super::webscan;
 use crate::base::diag::decode;
@@ -32,9 +32,7 @@ pub struct RuleDefault {
 
 /// Which line this is, whatever its value: the section, and the key without a weight.
 fn named<'a>(entry: &IniEntry<'a>) -> (&'a str, &'a str) {
-    // [detection] is [rule] continued.
-    let section = if entry.section == "detection" { "rule" } else { entry.section };
-    (section, unweighted(entry.key))
+    (service::section_of(entry), unweighted(entry.key))
 }
 
 /// A key without its weight.
@@ -46,7 +44,7 @@ fn unweighted(key: &str) -> &str {
 fn entries<'a>(part: &ConfigPart<'a>, each: &mut dyn FnMut(&IniEntry<'a>)) {
     let mut ignored = Vec::new();
     if let Some(text) = decode(part.text, &mut ignored) {
-        ini::read(text, service::SECTIONS, &mut ignored, &mut |entry, _| each(entry));
+        service::read(text, &mut ignored, &mut |entry, _| each(entry));
     }
 }
 
@@ -74,6 +72,17 @@ impl<'a> Replacing<'a> {
     pub(super) fn replaced(&self, part: usize, entry: &IniEntry<'_>) -> bool {
         self.0.iter().skip(part + 1).any(|keys| keys.contains(&named(entry)))
     }
+}
+
+/// The name that a rule gives itself.
+pub(super) fn own_name(text: &[u8]) -> Option<String> {
+    let mut name = None;
+    entries(&ConfigPart { path: "", text, adds: false }, &mut |entry| {
+        if named(entry) == ("rule", "name") {
+            name = Some(entry.unquoted().into_owned());
+        }
+    });
+    name
 }
 
 /// Whether a text is a rule of its own: it has patterns, or is one of engine=webscan with its thresholds.
@@ -130,6 +139,7 @@ fn lines_in_force<'a>(parts: &[ConfigPart<'a>]) -> Vec<LineInForce<'a>> {
             };
             let repeats = section == "whitelist"
                 || key == "windows"
+                || section == "thresholds" && !key.starts_with("rule_")
                 || section == "rule" && (key == "files" || PATTERN_KEYS.contains(&key));
             let value =
                 if entry.quoted { ["\"", entry.value, "\""].concat() } else { entry.value.to_owned() };

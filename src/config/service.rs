@@ -9,7 +9,7 @@ use super::keys::{self, SettingKey, SettingSlot, words};
 use super::parts::{ConfigPart, Replacing, RuleDefault};
 use super::ports::PortRanges;
 use super::value;
-use super::webscan;
+use super::webscan::{self, WebscanReader};
 use crate::base::clock::Span;
 use crate::base::diag::decode;
 use crate::base::diag::{Problem, Severity};
@@ -133,7 +133,7 @@ pub struct ServiceRule {
 /// Patterns at most in one rule.
 const PATTERNS_MAX: usize = 256;
 const YEAR: u32 = 366 * 86_400;
-pub(super) const SECTIONS: &[&str] = &["rule", "detection", "webscan", "thresholds", "whitelist"];
+const SECTIONS: &[&str] = &["rule", "detection", "action", "webscan", "thresholds", "whitelist"];
 
 const fn key(
     name: &'static str,
@@ -143,8 +143,30 @@ const fn key(
     SettingKey { name, default, slot }
 }
 
-/// Every key of [rule] but those that may repeat. [detection] is [rule] continued, for files of the existing
-/// product.
+/// The section that a line belongs to: [detection] and [action] are [rule] continued, for files of the
+/// existing product.
+pub(super) fn section_of<'a>(entry: &IniEntry<'a>) -> &'a str {
+    if matches!(entry.section, "detection" | "action") { "rule" } else { entry.section }
+}
+
+/// Reads the lines of a service rule.
+pub(super) fn read<'a>(
+    text: &'a str,
+    problems: &mut Vec<Problem>,
+    each: &mut dyn FnMut(&IniEntry<'a>, &mut Vec<Problem>),
+) {
+    ini::read(text, SECTIONS, problems, &mut |entry, problems| {
+        // The manual of the existing product has it so.
+        match entry.value.split_once('=') {
+            Some((key @ "source", value)) if entry.key == "input" => {
+                each(&entry.reread(key, value), problems)
+            }
+            _ => each(entry, problems),
+        }
+    });
+}
+
+/// Every key of [rule] but those that may repeat.
 pub(super) const KEYS: &[SettingKey<ServiceRule>] = &[
     key("enabled", "true", |r| SettingSlot::Word(&mut r.enabled)),
     key("name", "", |r| SettingSlot::Name(&mut r.name)),
@@ -184,7 +206,7 @@ pub(super) fn parse_parts(
     parts: &[ConfigPart<'_>],
 ) -> (Option<ServiceRule>, Vec<Problem>) {
     let mut problems: Vec<Problem> = Vec::new();
-    let (mut rule, mut windows, mut origin) = (blank(), Vec::new(), Origin::default());
+    let (mut rule, mut web, mut origin) = (blank(), WebscanReader::default(), Origin::default());
     keys::set_defaults(KEYS, &mut rule);
     // They were read before, and found to be right.
     for default in defaults {
@@ -198,9 +220,8 @@ pub(super) fn parse_parts(
             problems.extend(own);
             return (None, problems);
         };
-        let mut reader =
-            ServiceRuleReader { rule: &mut rule, windows: &mut windows, origin: &mut origin, part: at };
-        ini::read(text, SECTIONS, &mut own, &mut |e, problems| {
+        let mut reader = ServiceRuleReader { rule: &mut rule, web: &mut web, origin: &mut origin, part: at };
+        read(text, &mut own, &mut |e, problems| {
             if !replacing.replaced(at, e) {
                 reader.entry(e, problems);
             }
@@ -218,7 +239,7 @@ pub(super) fn parse_parts(
     }
     // What is missing is only told of a file without errors: it may be in a line that was refused.
     if !failed(&problems) {
-        complete(&mut rule, &windows, &mut problems);
+        complete(&mut rule, &web, &mut problems);
         origin.complete(&mut problems);
     }
     // What is said of the whole is said of the file that somebody wrote last.
@@ -273,8 +294,8 @@ struct Origin {
 
 impl Origin {
     fn entry(&mut self, entry: &IniEntry<'_>) {
-        self.enabled |= entry.section == "rule" && entry.key == "enabled";
-        self.elsewhere |= entry.section == "detection"
+        self.enabled |= section_of(entry) == "rule" && entry.key == "enabled";
+        self.elsewhere |= matches!(entry.section, "detection" | "action")
             || matches!(entry.key, "backend" | "uri_hash_limit" | "ua_hash_limit");
     }
 
@@ -291,8 +312,8 @@ impl Origin {
 /// What is read of a rule.
 struct ServiceRuleReader<'r> {
     rule: &'r mut ServiceRule,
-    /// Of [webscan], for `complete`.
-    windows: &'r mut Vec<u32>,
+    /// Of [webscan] and [thresholds].
+    web: &'r mut WebscanReader,
     origin: &'r mut Origin,
     /// Which of the texts.
     part: usize,
@@ -303,7 +324,7 @@ impl ServiceRuleReader<'_> {
     fn entry(&mut self, entry: &IniEntry<'_>, problems: &mut Vec<Problem>) {
         self.origin.entry(entry);
         if webscan::SECTIONS.contains(&entry.section) {
-            return webscan::entry(&mut self.rule.webscan, self.windows, entry, problems);
+            return self.web.entry(&mut self.rule.webscan, entry, problems);
         }
         let (key, weight) = match entry.key.split_once('@') {
             Some((key, weight)) => (key.trim_ascii_end(), Some(weight)),
@@ -379,7 +400,7 @@ impl ServiceRuleReader<'_> {
 }
 
 /// What keys cannot say alone.
-fn complete(rule: &mut ServiceRule, windows: &[u32], problems: &mut Vec<Problem>) {
+fn complete(rule: &mut ServiceRule, reader: &WebscanReader, problems: &mut Vec<Problem>) {
     let mut say = |severity, what: &str, hint: &str| {
         problems.push(Problem::whole(severity, what.to_string(), hint.to_string()));
     };
@@ -418,8 +439,8 @@ fn complete(rule: &mut ServiceRule, windows: &[u32], problems: &mut Vec<Problem>
         _ => {}
     }
     if web {
-        webscan::complete(&mut rule.webscan, windows, &mut |what, hint| say(Severity::Error, what, hint));
-    } else if !rule.webscan.thresholds.is_empty() || !windows.is_empty() {
+        reader.complete(&mut rule.webscan, &mut |what, hint| say(Severity::Error, what, hint));
+    } else if !rule.webscan.thresholds.is_empty() || reader.has_windows() {
         say(Severity::Warning, "[webscan] and [thresholds] have no effect", "they need engine=webscan");
     }
 }

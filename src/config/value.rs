@@ -93,7 +93,7 @@ pub fn span(text: &str) -> Checked<Span> {
 /// Seconds of a day.
 const DAY: u32 = 86_400;
 
-/// How far back, as the existing product writes it: `2 min ago`, `now`, `today`, or a duration.
+/// How far back, as `journalctl --since` has it: `2 min ago`, `-1h30min`, `now`, `today`, or a duration.
 ///
 /// # Errors
 /// Anything else.
@@ -105,26 +105,43 @@ pub fn ago(text: &str) -> Checked<u32> {
         "yesterday" => return Ok(2 * DAY),
         _ => {}
     }
-    let Some(words) = text.strip_suffix("ago") else { return duration(text) };
-    let words = words.trim_ascii_end();
-    let digits = words.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = words.split_at_checked(digits).unwrap_or((words, ""));
-    let unit = unit.trim_ascii_start();
-    let first = match unit.strip_suffix('s').filter(|u| !u.is_empty()).unwrap_or(unit) {
-        "s" | "sec" | "second" => "s",
-        "m" | "min" | "minute" => "m",
-        "h" | "hour" => "h",
-        "d" | "day" => "d",
-        _ => {
-            return Err(Bad::word(
-                0,
-                text,
-                "is not a time span",
-                "expected for example '2 min ago', 10m or now",
-            ));
-        }
+    let Some(words) = text.strip_suffix("ago").or_else(|| text.strip_prefix('-')) else {
+        return duration(text);
     };
-    duration(&[number, first].concat()).map_err(|bad| Bad::word(0, text, "is not a time span", &bad.hint))
+    const FORMS: &str = "expected for example '2 min ago', -1h30m or today; a date would not move on";
+    let short = shortened(words).and_then(|short| duration(&short).ok());
+    short.ok_or_else(|| Bad::word(0, text, "is not a time span", FORMS))
+}
+
+/// A duration with units as they are written out, in those of one letter.
+fn shortened(mut words: &str) -> Option<String> {
+    let mut short = String::new();
+    loop {
+        words = words.trim_ascii();
+        if words.is_empty() {
+            return Some(short).filter(|short| !short.is_empty());
+        }
+        let (number, rest) = cut_behind(words, |b| b.is_ascii_digit() || b == b'.');
+        let (unit, rest) = cut_behind(rest.trim_ascii_start(), |b| b.is_ascii_alphabetic());
+        short.push_str(number);
+        let one = unit.strip_suffix('s').filter(|one| !matches!(*one, "" | "m")).unwrap_or(unit);
+        short.push_str(match one {
+            "ms" | "msec" => "ms",
+            "" | "s" | "sec" | "second" => "s",
+            "m" | "min" | "minute" => "m",
+            "h" | "hr" | "hour" => "h",
+            "d" | "day" => "d",
+            "w" | "week" => "w",
+            _ => return None,
+        });
+        words = rest;
+    }
+}
+
+/// The bytes in front that are wanted, and the rest.
+fn cut_behind(text: &str, is_wanted: impl Fn(u8) -> bool) -> (&str, &str) {
+    let len = text.bytes().take_while(|&b| is_wanted(b)).count();
+    text.split_at_checked(len).unwrap_or((text, ""))
 }
 
 /// An address, a CIDR or `address/netmask`, without the bits behind the prefix; mapped IPv4 is IPv4.

@@ -6,7 +6,7 @@ use super::ini::IniEntry;
 use super::keys::{self, SettingKey, SettingSlot};
 use super::value;
 use crate::base::clock::Span;
-use crate::base::diag::{Bad, Checked, Problem, Severity};
+use crate::base::diag::{Bad, Checked, Problem};
 use crate::base::webscan::{Statuses, Threshold, WebscanSettings};
 
 /// Sections that are read here.
@@ -39,6 +39,14 @@ pub(super) const KEYS: &[SettingKey<Threshold>] = &[
     key("window", "", |t| SettingSlot::Secs(1, DAY, &mut t.window)),
     key("action", "ban", |t| SettingSlot::Either(["detect", "ban"], &mut t.detect)),
 ];
+/// Keys of the existing product's [webscan] that need no choice here.
+const OBSOLETE: [&str; 5] = ["uri_hash_limit", "ua_hash_limit", "uri_limit", "ua_limit", "request_limit"];
+
+/// A key of [webscan] by its other name.
+fn renamed(name: &str) -> &str {
+    if name == "request_timeout" { "ip_inactivity_timeout" } else { name }
+}
+
 /// The rest of them.
 pub(super) const OWN: [&str; 3] = ["name", "status_code", "bantime"];
 
@@ -60,37 +68,148 @@ pub(super) fn blank() -> WebscanSettings {
     web
 }
 
-/// One line of these sections. `windows` is where the value of windows= is kept for `complete`.
-pub(super) fn entry(
-    web: &mut WebscanSettings,
-    windows: &mut Vec<u32>,
-    e: &IniEntry<'_>,
-    problems: &mut Vec<Problem>,
-) {
-    let done = match (e.section, e.key) {
-        ("webscan", "windows") => value::items(e.value, &mut |at, item| {
-            windows.push(value::secs(item, 1, DAY).map_err(|bad| bad.moved(at))?);
-            Ok(())
-        }),
-        ("webscan", "uri_hash_limit" | "ua_hash_limit") => {
-            let why = "what the thresholds need is remembered, no more";
-            return problems.push(keys::no_longer_needed(e, why));
-        }
-        ("webscan", name) => match keys::find(WEBSCAN, name) {
-            Some(key) => return keys::store((key.slot)(web), key.default, e, problems),
-            None => {
-                let known = WEBSCAN.iter().map(|k| k.name).chain(["windows"]);
-                return problems.push(keys::unknown(e, known));
+/// What is kept while these sections are read.
+#[derive(Default)]
+pub(super) struct WebscanReader {
+    /// The value of windows=.
+    windows: Vec<u32>,
+    /// Numbers of the thresholds without a name in their keys, which begin with window= in the manual of the
+    /// existing product.
+    nameless: Vec<u32>,
+}
+
+impl WebscanReader {
+    pub(super) fn has_windows(&self) -> bool {
+        !self.windows.is_empty()
+    }
+
+    /// One line of these sections.
+    pub(super) fn entry(&mut self, web: &mut WebscanSettings, e: &IniEntry<'_>, problems: &mut Vec<Problem>) {
+        let done = match (e.section, e.key) {
+            ("webscan", "windows") => value::items(e.value, &mut |at, item| {
+                self.windows.push(value::secs(item, 1, DAY).map_err(|bad| bad.moved(at))?);
+                Ok(())
+            }),
+            ("webscan", name) if OBSOLETE.contains(&name) => {
+                let why = "what the thresholds need is remembered, no more";
+                return problems.push(keys::no_longer_needed(e, why));
             }
-        },
-        ("whitelist", "uri") => skip(&mut web.skip_paths, e.value, ""),
-        ("whitelist", "ua") => skip(&mut web.skip_agents, e.value, ""),
-        ("whitelist", "extension") => skip(&mut web.skip_paths, e.value, "*."),
-        ("whitelist", _) => return problems.push(keys::unknown(e, ["uri", "ua", "extension"])),
-        _ => return threshold(web, e, problems),
-    };
-    if let Err(bad) = done {
-        problems.push(e.value_error(*bad));
+            ("webscan", name) => match keys::find(WEBSCAN, renamed(name)) {
+                Some(key) => return keys::store((key.slot)(web), key.default, e, problems),
+                None => {
+                    let known = WEBSCAN.iter().map(|k| k.name).chain(["windows"]);
+                    return problems.push(keys::unknown(e, known));
+                }
+            },
+            ("whitelist", "uri") => skip(&mut web.skip_paths, e.value, ""),
+            ("whitelist", "ua") => skip(&mut web.skip_agents, e.value, ""),
+            ("whitelist", "extension") => skip(&mut web.skip_paths, e.value, "*."),
+            ("whitelist", _) => return problems.push(keys::unknown(e, ["uri", "ua", "extension"])),
+            _ => return self.threshold(web, e, problems),
+        };
+        if let Err(bad) = done {
+            problems.push(e.value_error(*bad));
+        }
+    }
+
+    /// `rule_N_FIELD=`, or `FIELD=` alone.
+    fn threshold(&mut self, web: &mut WebscanSettings, e: &IniEntry<'_>, problems: &mut Vec<Problem>) {
+        let parts = e.key.strip_prefix("rule_").and_then(|rest| rest.split_once('_'));
+        let numbered = parts.and_then(|(n, field)| Some((n.parse::<u32>().ok()?, field)));
+        let field = numbered.map_or(e.key, |(_, field)| field);
+        let known = KEYS.iter().map(|k| k.name).chain(OWN);
+        let key = keys::find(KEYS, field);
+        if key.is_none() && !OWN.contains(&field) {
+            let mut problem = keys::unknown(e, known.clone());
+            if numbered.is_none() {
+                problem.hint = "expected rule_N_… with a number N".to_owned();
+            } else if let Some(near) = crate::base::diag::suggest(field, known) {
+                problem.hint = ["it has no effect; did you mean 'rule_N_", near, "'?"].concat();
+            }
+            return problems.push(problem);
+        }
+        let number = numbered.map_or_else(|| self.nameless(web, field), |(number, _)| number);
+        let at = web.thresholds.iter().position(|t| t.number == number).unwrap_or_else(|| {
+            web.thresholds.push(new(number));
+            web.thresholds.len() - 1
+        });
+        let Some(t) = web.thresholds.get_mut(at) else { return };
+        let done = match (key, field) {
+            (Some(key), _) => return keys::store((key.slot)(t), key.default, e, problems),
+            (_, "name") => {
+                // The existing product's names have underscores.
+                let name = e.value.replace('_', "-");
+                value::name(&name).map(|()| t.name = name)
+            }
+            (_, "bantime") => value::span(e.value).map(|span| t.bantime = Some(span)),
+            _ => statuses(e.value).map(|found| {
+                t.statuses = found;
+                t.status_text = e.value.to_string();
+            }),
+        };
+        if let Err(bad) = done {
+            problems.push(e.value_error(*bad));
+        }
+    }
+
+    /// The number of the threshold that a key without one belongs to.
+    fn nameless(&mut self, web: &WebscanSettings, field: &str) -> u32 {
+        let last = self.nameless.last().copied();
+        let of_last = web.thresholds.iter().find(|t| Some(t.number) == last);
+        match last {
+            Some(number) if field != "window" || of_last.is_none_or(|t| t.window == 0) => number,
+            _ => {
+                let number = web.thresholds.iter().map(|t| t.number).max().unwrap_or(0).saturating_add(1);
+                self.nameless.push(number);
+                number
+            }
+        }
+    }
+
+    /// What single keys cannot say: a threshold without a window takes the first one; one without a condition
+    /// is an error.
+    pub(super) fn complete(&self, web: &mut WebscanSettings, say: &mut dyn FnMut(&str, &str)) {
+        if web.thresholds.len() > THRESHOLDS_MAX {
+            return say("too many thresholds", "at most 16 in one rule");
+        }
+        if web.thresholds.is_empty() {
+            let hint = "it needs rule_1_requests_min= and the like in section [thresholds]";
+            say("the rule can never match", hint);
+        }
+        for t in &mut web.thresholds {
+            if t.window == 0 {
+                t.window = self.windows.first().copied().unwrap_or(60);
+            }
+            let nameless = self.nameless.contains(&t.number);
+            if nameless && t.statuses != Statuses::ALL && of_status(t) == 0 {
+                // There its numbers are those of requests with such a status.
+                (t.matching, t.requests) = (t.requests.max(1), 0);
+                (t.matching_paths, t.paths) = (t.paths, 0);
+            }
+            let number = t.number.to_string();
+            let about = [if nameless { "threshold " } else { "rule_" }, &number].concat();
+            judge(t, &about, say);
+        }
+    }
+}
+
+/// The greatest of the numbers that are about requests with a status.
+fn of_status(t: &Threshold) -> u32 {
+    t.matching.max(t.matching_paths).max(t.matching_tops).max(t.share)
+}
+
+/// Whether a threshold has what it needs.
+fn judge(t: &Threshold, about: &str, say: &mut dyn FnMut(&str, &str)) {
+    if t.requests.max(t.paths).max(t.agents).max(of_status(t)) == 0 {
+        say(&[about, ": a threshold without a condition"].concat(), "it needs requests_min= or the like");
+    } else if of_status(t) == 0 && t.statuses != Statuses::ALL {
+        let hint = "it needs status_threshold=, status_uri_min=, status_top_min= or status_share=";
+        say(&[about, ": status_code without a number of them"].concat(), hint);
+    } else if t.share > 0
+        && t.requests.max(t.matching).max(t.matching_paths).max(t.matching_tops).max(t.paths) == 0
+    {
+        let hint = "it needs requests_min= or status_threshold=, too: one of one is 100 percent";
+        say(&[about, ": status_share alone"].concat(), hint);
     }
 }
 
@@ -103,45 +222,6 @@ fn skip(to: &mut Vec<String>, text: &str, lead: &str) -> Checked<()> {
         to.push([lead, item].concat());
         Ok(())
     })
-}
-
-/// `rule_N_FIELD=`.
-fn threshold(web: &mut WebscanSettings, e: &IniEntry<'_>, problems: &mut Vec<Problem>) {
-    let parts = e.key.strip_prefix("rule_").and_then(|rest| rest.split_once('_'));
-    let Some((Ok(number), field)) = parts.map(|(n, field)| (n.parse::<u32>(), field)) else {
-        let (what, hint) = (["unknown key '", e.key, "'"].concat(), "expected rule_N_… with a number N");
-        return problems.push(e.key_problem(Severity::Warning, what, hint.to_string()));
-    };
-    let known = KEYS.iter().map(|k| k.name).chain(OWN);
-    let key = keys::find(KEYS, field);
-    if key.is_none() && !OWN.contains(&field) {
-        let mut problem = keys::unknown(e, known.clone());
-        if let Some(near) = crate::base::diag::suggest(field, known) {
-            problem.hint = ["it has no effect; did you mean 'rule_N_", near, "'?"].concat();
-        }
-        return problems.push(problem);
-    }
-    let at = web.thresholds.iter().position(|t| t.number == number).unwrap_or_else(|| {
-        web.thresholds.push(new(number));
-        web.thresholds.len() - 1
-    });
-    let Some(t) = web.thresholds.get_mut(at) else { return };
-    let done = match (key, field) {
-        (Some(key), _) => return keys::store((key.slot)(t), key.default, e, problems),
-        (_, "name") => {
-            // The existing product's names have underscores.
-            let name = e.value.replace('_', "-");
-            value::name(&name).map(|()| t.name = name)
-        }
-        (_, "bantime") => value::span(e.value).map(|span| t.bantime = Some(span)),
-        _ => statuses(e.value).map(|found| {
-            t.statuses = found;
-            t.status_text = e.value.to_string();
-        }),
-    };
-    if let Err(bad) = done {
-        problems.push(e.value_error(*bad));
-    }
 }
 
 fn new(number: u32) -> Threshold {
@@ -219,36 +299,4 @@ fn digits(mut text: &[u8]) -> Option<[u16; 3]> {
     }
     places[0] &= FIRST;
     (matches!(text, [] | [b'*']) && places.iter().all(|&set| set != 0)).then_some(places)
-}
-
-/// What single keys cannot say: a threshold without a window takes the first one; one without a condition is
-/// an error.
-pub(super) fn complete(web: &mut WebscanSettings, windows: &[u32], say: &mut dyn FnMut(&str, &str)) {
-    if web.thresholds.len() > THRESHOLDS_MAX {
-        return say("too many thresholds", "at most 16 in one rule");
-    }
-    if web.thresholds.is_empty() {
-        say("the rule can never match", "it needs rule_1_requests_min= and the like in section [thresholds]");
-    }
-    for t in &mut web.thresholds {
-        if t.window == 0 {
-            t.window = windows.first().copied().unwrap_or(60);
-        }
-        let about = ["rule_", &t.number.to_string()].concat();
-        let of_status = t.matching.max(t.matching_paths).max(t.matching_tops).max(t.share);
-        if t.requests.max(t.paths).max(t.agents).max(of_status) == 0 {
-            say(
-                &[&about, ": a threshold without a condition"].concat(),
-                "it needs requests_min= or the like",
-            );
-        } else if of_status == 0 && t.statuses != Statuses::ALL {
-            let hint = "it needs status_threshold=, status_uri_min=, status_top_min= or status_share=";
-            say(&[&about, ": status_code without a number of them"].concat(), hint);
-        } else if t.share > 0
-            && t.requests.max(t.matching).max(t.matching_paths).max(t.matching_tops).max(t.paths) == 0
-        {
-            let hint = "it needs requests_min= or status_threshold=, too: one of one is 100 percent";
-            say(&[&about, ": status_share alone"].concat(), hint);
-        }
-    }
 }

@@ -6,6 +6,9 @@
 use crate::detect::Program;
 use crate::pattern::{Demand, MatchScratch, Pattern};
 
+/// Names that a pattern may begin with, at most.
+const NAMES_MAX: usize = 16;
+
 /// What a pattern says of the writer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Writer {
@@ -22,22 +25,24 @@ pub(super) fn writer(pattern: &str, programs: &[String]) -> Writer {
     let mut other = false;
     for colon in colons(pattern) {
         let (Some(head), Some(rest)) = (pattern.get(..colon), pattern.get(colon + 1..)) else { continue };
-        let name = literal(head.trim_start_matches('^'));
+        let names = names(head.trim_start_matches('^'));
         // A message may have a colon, too: only a number in brackets, or the whole name, says that this is
         // none.
         let pid = head.contains("\\[");
-        if !pid && !programs.contains(&name) || head.contains("(?P<") || head.contains('<') {
+        let is_name = names.iter().any(|name| programs.contains(name));
+        if !pid && !is_name || head.contains("(?P<") || head.contains('<') {
             continue;
         }
-        let own = programs.iter().any(|program| Program::new(program).fits(name.as_bytes()));
+        let is_own = |name: &&str| programs.iter().any(|p| Program::new(p).fits(name.as_bytes()));
         let plain = programs.iter().filter(|program| !program.contains('*')).map(String::as_str);
-        if plain.chain(own.then_some(name.as_str())).any(|name| fits(head, name)) {
+        let own = names.iter().map(String::as_str).filter(is_own);
+        if plain.chain(own).any(|name| fits(head, name)) {
             let rest = without_space(rest);
             return Writer::Own([if rest.starts_with('^') { "" } else { "^" }, rest].concat());
         }
         // Messages may begin with a level and a number in brackets, in capitals.
-        let lower = !name.is_empty() && !name.bytes().any(|byte| byte.is_ascii_uppercase());
-        other |= pid && lower && fits(head, &name);
+        let is_lower = |name: &&String| !name.is_empty() && !name.bytes().any(|b| b.is_ascii_uppercase());
+        other |= pid && names.iter().filter(is_lower).any(|name| fits(head, name));
     }
     if other { Writer::Other } else { Writer::None }
 }
@@ -76,20 +81,48 @@ fn colons(pattern: &str) -> impl Iterator<Item = usize> {
     })
 }
 
-/// The characters that a pattern begins with, up to the first one that does not stand for itself.
-fn literal(pattern: &str) -> String {
-    let mut name = String::new();
-    let mut chars = pattern.chars().peekable();
+/// What a pattern may begin with, up to the first part that stands for more than a few texts.
+fn names(mut rest: &str) -> Vec<String> {
+    let mut names = vec![String::new()];
+    while let Some((choices, behind)) = choices(rest) {
+        if names.len() * choices.len() > NAMES_MAX {
+            break;
+        }
+        let longer =
+            |name: &String| choices.iter().map(|choice| [&**name, &**choice].concat()).collect::<Vec<_>>();
+        names = names.iter().flat_map(longer).collect();
+        rest = behind;
+    }
+    names
+}
+
+/// The texts that a pattern's first character or group stands for, and the rest of the pattern.
+fn choices(pattern: &str) -> Option<(Vec<String>, &str)> {
+    let Some(group) = pattern.strip_prefix('(') else {
+        let len = if pattern.starts_with('\\') { 2 } else { 1 };
+        return Some((vec![literal(pattern.get(..len)?)?], pattern.get(len..)?));
+    };
+    let (inner, behind) = group.strip_prefix("?:").unwrap_or(group).split_once(')')?;
+    let mut choices = inner.split('|').map(literal).collect::<Option<Vec<_>>>()?;
+    let optional = behind.strip_prefix('?');
+    choices.extend(optional.map(|_| String::new()));
+    Some((choices, optional.unwrap_or(behind)))
+}
+
+/// The text that a pattern stands for if each of its characters stands for itself.
+fn literal(pattern: &str) -> Option<String> {
+    let mut text = String::new();
+    let mut chars = pattern.chars();
     while let Some(c) = chars.next() {
-        match c {
-            '\\' if chars.peek().is_some_and(|&next| matches!(next, '/' | '-' | '_' | '.')) => {
-                name.extend(chars.next());
-            }
-            c if c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.') => name.push(c),
-            _ => break,
+        let escaped = c == '\\';
+        let c = if escaped { chars.next()? } else { c };
+        let is_mark = matches!(c, '/' | '-' | '_' | '.');
+        text.push(c);
+        if !is_mark && (escaped || !c.is_ascii_alphanumeric()) {
+            return None;
         }
     }
-    name
+    Some(text)
 }
 
 /// A pattern without the blanks in front.
@@ -119,6 +152,9 @@ mod tests {
             (r"^dovecot: imap-login: x", &["dovecot"], "^imap-login: x"),
             (r"^\w{3}\s+\d+ \d\d:\d\d:\d\d \S+ sshd\[\d+\]: Failed", &["sshd"], "^Failed"),
             (r".* sshd\[\d+\]: Failed", &["sshd"], "^Failed"),
+            (r"postfix/(?:submission/)?smtpd\[\d+\]: warning", &["postfix/*"], "^warning"),
+            (r"postfix/(submission/|)smtpd\[\d+\]: warning", &["*"], "^warning"),
+            (r"postfix/(?:smtps|submission)/smtpd\[\d+\]: warning", &["postfix"], "^warning"),
         ] {
             assert_eq!(of(pattern, programs), Writer::Own(want.into()), "{pattern}");
         }
@@ -144,5 +180,7 @@ mod tests {
     fn another_programs_lines_never_come() {
         assert_eq!(of(r"^dropbear\[\d+\]: Bad", &["sshd"]), Writer::Other);
         assert_eq!(of(r"^postfix/smtpd\[\d+\]: NOQUEUE", &["postfix/submission"]), Writer::Other);
+        assert_eq!(of(r"^postfix/(?:submission/)?smtpd\[\d+\]: x", &["postfix/qmgr"]), Writer::Other);
+        assert_eq!(names("(a|b)(c|d)(e|f)(g|h)(i|j)k").len(), 16, "no more than that are tried");
     }
 }

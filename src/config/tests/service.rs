@@ -1,4 +1,5 @@
 #![forbid(unsafe_code)]
+use super::super::parts::merged;
 use super::super::*;
 use super::reported;
 use crate::base::clock::Span;
@@ -90,6 +91,45 @@ fn a_web_scan_file_of_the_existing_product_reads_unchanged() {
     assert_eq!((three.number, three.window, three.detect, three.bantime), (3, 60, true, None));
     assert_eq!(r.webscan.skip_paths, ["/health*", "*.jpg", "/a", "*.png", "*.css"]);
     assert_eq!(r.webscan.skip_agents, ["*bot*"]);
+}
+
+/// The form that the existing product's manual has: window= begins a threshold, [action] is [rule] continued.
+#[test]
+fn a_web_scan_file_without_numbers_reads_unchanged() {
+    let text = "[rule]\nenabled=true\nname=shop\ninput=source=file\nengine=webscan\n\
+        [detection]\nfiles=/var/log/a,/var/log/b\n\
+        [webscan]\nrequest_timeout=120\nuri_limit=9\nua_limit=9\nrequest_limit=9\n\
+        [thresholds]\nwindow=30\nrequests_min=12\nuri_count_min=4\nstatus_code=40[346]\n\
+        window=90\nrequests_min=70\nua_count_min=3\n\
+        requests_min=80\nwindow=5m\nstatus_code=404\nstatus_threshold=50\nrequests_min=60\n\
+        [whitelist]\nuri=/ping\n[action]\naction=detect\nports=80\nbantime=2h\n";
+    let (rule, problems) = parse_service("web", text.as_bytes());
+    let obsolete = problems.iter().filter(|p| p.severity == Severity::Obsolete).count();
+    assert_eq!((obsolete, problems.len()), (3, 3), "{problems:?}");
+    let r = rule.unwrap();
+    assert_eq!((r.source, r.action, r.bantime), (Source::File, Action::Detect, Span::Secs(7200)));
+    assert_eq!((r.files.len(), r.webscan.idle, r.ports.ranges()), (2, 120, &[(80, 80)][..]));
+    let numbers = |t: &crate::base::webscan::Threshold| {
+        (t.window, [t.requests, t.paths, t.agents], [t.matching, t.matching_paths])
+    };
+    // With a status but no number of its own, all numbers are about requests with that status.
+    let all: Vec<_> = r.webscan.thresholds.iter().map(numbers).collect();
+    assert_eq!(all, [(30, [0, 0, 0], [12, 4]), (90, [80, 0, 3], [0, 0]), (300, [60, 0, 0], [50, 0])]);
+    let merged =
+        merged("shop", "mef.conf", &[], &[ConfigPart { path: "a", text: text.as_bytes(), adds: false }]);
+    let again = parse_service("web", merged.as_bytes()).0.unwrap();
+    assert_eq!((again.webscan, again.source, again.ports), (r.webscan, r.source, r.ports), "{merged}");
+    for (lines, want) in [
+        ("requests_min=5", ""),
+        ("window=60", "threshold 1: a threshold without a condition"),
+        ("requests_mni=5", "unknown key 'requests_mni'"),
+        ("rule_x_requests_min=5", "unknown key 'rule_x_requests_min'"),
+    ] {
+        let text = format!("[rule]\nengine=webscan\nfiles=/a\n[thresholds]\n{lines}\n");
+        let said = parse_service("web", text.as_bytes()).1;
+        let said: Vec<_> = said.iter().map(|p| p.what.as_str()).collect();
+        assert_eq!(said.first().copied().unwrap_or(""), want, "{lines}");
+    }
 }
 
 #[test]
