@@ -31,6 +31,10 @@ pub const SCANS: &str = "portscan";
 pub const TOUCHED: &str = "touched closed ports ";
 /// The rule of bans of those who flood again and again.
 pub const FLOODS: &str = "flood";
+/// What the rules of bans of whom a DNSBL lists begin with; the key of its profile follows.
+pub const LISTED: &str = "rbl-";
+/// The key of the community cloud among them.
+pub const CLOUD: &str = "community";
 /// What is shown for the rule of a ban by hand, which has none.
 pub const BY_HAND: &str = "manual";
 

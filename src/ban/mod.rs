@@ -19,7 +19,9 @@ pub use bogons::{BOGONS, is_bogon};
 pub use capabilities::{Capabilities, Capability};
 pub use failure::{Doing, Failure, Shortage};
 pub use health::{Damage, Health};
-pub use listed::{BY_HAND, BanEntry, FLOODS, GuardState, ListId, PORT_MEMORY, SCANS, Scanner, TOUCHED};
+pub use listed::{
+    BY_HAND, BanEntry, CLOUD, FLOODS, GuardState, LISTED, ListId, PORT_MEMORY, SCANS, Scanner, TOUCHED,
+};
 pub use options::{
     BackendChoice, DropLog, FloodLimits, FloodOptions, Options, Reach, ScanOptions, SeenOptions,
 };

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! What a line of the ban log looks like.
 
-use crate::ban::{BY_HAND, FLOODS, SCANS};
+use crate::ban::{BY_HAND, CLOUD, FLOODS, LISTED, SCANS};
 use crate::base::clock::Span;
 use crate::base::line::Line;
 use crate::base::net::write_net;
@@ -32,13 +32,16 @@ pub(super) fn plain(line: &mut Line, entry: &BanLogEntry<'_>) -> std::fmt::Resul
 /// ports=all"`
 pub(super) fn mef(line: &mut Line, entry: &BanLogEntry<'_>) -> std::fmt::Result {
     write!(line, "{} RULE=", Stamp(entry.at))?;
-    let rule = if entry.rule == FLOODS { "ddos" } else { entry.rule };
-    rule.chars().try_for_each(|c| line.write_char(c.to_ascii_uppercase()))?;
-    let source = match entry.rule {
-        SCANS | FLOODS => "KERNEL",
-        BY_HAND => "MANUAL",
-        _ => "LOG",
+    let profile = entry.rule.strip_prefix(LISTED);
+    let (rule, source) = match entry.rule {
+        FLOODS => ("ddos", "KERNEL"),
+        SCANS => (SCANS, "KERNEL"),
+        BY_HAND => (BY_HAND, "MANUAL"),
+        _ if profile == Some(CLOUD) => ("cloud", "DNS"),
+        _ if profile.is_some() => ("rbl", "DNS"),
+        rule => (rule, "LOG"),
     };
+    rule.chars().try_for_each(|c| line.write_char(c.to_ascii_uppercase()))?;
     let word = match entry.event {
         BanLogEvent::Ban(Span::Secs(_)) => "BAN",
         BanLogEvent::Ban(Span::Permanent) => "PERM_BAN",
@@ -50,6 +53,9 @@ pub(super) fn mef(line: &mut Line, entry: &BanLogEntry<'_>) -> std::fmt::Result 
         BanLogEvent::Ban(Span::Secs(secs)) => write!(line, " | bantime={} | action=ban", duration(secs))?,
         BanLogEvent::Ban(Span::Permanent) => line.write_str(" | bantime=permanent | action=ban")?,
         BanLogEvent::Unban => line.write_str(" | action=unban")?,
+    }
+    if let Some(profile) = profile {
+        write!(line, " | profile={profile}")?;
     }
     write!(line, " | msg=\"hits={}", entry.hits)?;
     write_ports(line, entry)?;
@@ -159,6 +165,11 @@ mod tests {
                 reason,
                 "RULE=SSHD | SOURCE=LOG | PERM_BAN | ip=192.0.2.7 | bantime=permanent | action=ban | \
                  msg=\"hits=5 ports=all reason=listed by 'x'\"",
+            ),
+            (
+                BanLogEntry { rule: "rbl-bl", reason: "listed", ..entry("192.0.2.7/32", BAN) },
+                "RULE=RBL | SOURCE=DNS | BAN | ip=192.0.2.7 | bantime=1h | action=ban | profile=bl | \
+                 msg=\"hits=5 ports=all reason=listed\"",
             ),
             (
                 by_hand,

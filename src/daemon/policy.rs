@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! What becomes of a rule's hits: thresholds, what its bans are to be, and what has been counted for it.
 
-use crate::ban::{FLOODS, Scope, Transports};
+use crate::ban::{FLOODS, LISTED, Scope, Transports};
 use crate::base::clock::{Mono, Span};
 use crate::base::crc::crc32c;
 use crate::base::range::Range;
@@ -129,7 +129,7 @@ pub(super) fn of_list(zone: &Zone) -> ServicePolicy {
     }
     let scope = Scope::new(zone.ports.ranges().to_vec(), Transports::Both);
     ServicePolicy {
-        name: ["rbl-", &zone.key].concat().into(),
+        name: [LISTED, &zone.key].concat().into(),
         limits: Limits::plain(1, 1),
         request: request_of(zone.bantime, None, Spoofable::ByAnybody, &scope),
         scope,

@@ -3,7 +3,7 @@
 //! were rotated away, compressed or not. What is no event is passed over.
 
 use super::{PastEvent, PastKind};
-use crate::ban::{BY_HAND, FLOODS};
+use crate::ban::{BY_HAND, CLOUD, FLOODS, LISTED};
 use crate::base::bytes::find;
 use crate::base::clock::{Span, Wall};
 use crate::base::range::Range;
@@ -179,8 +179,9 @@ impl<'a> LoggedEvent<'a> {
         };
         let (facts, message) = split(line, "msg=");
         let mut parts = facts.split(" | ");
-        let rule = rule(&parts.next()?.strip_prefix("RULE=")?.to_ascii_lowercase());
         let field = |name| facts.split(" | ").find_map(|part| part.strip_prefix(name)).map(str::trim);
+        let name = parts.next()?.strip_prefix("RULE=")?.to_ascii_lowercase();
+        let rule = field("profile=").map_or_else(|| rule(&name), |profile| [LISTED, profile].concat());
         let kind = match parts.nth(1)?.trim() {
             "BAN" | "PERM_BAN" => PastKind::Ban(field("bantime=").and_then(time)),
             "UNBAN" => PastKind::Unban,
@@ -216,6 +217,7 @@ fn rule(name: &str) -> String {
     match name {
         BY_HAND => String::new(),
         "ddos" => FLOODS.to_owned(),
+        "cloud" => [LISTED, CLOUD].concat(),
         name => name.to_owned(),
     }
 }
@@ -280,7 +282,7 @@ mod tests {
             (
                 "2026/11/22 09:00:01 RULE=RBL | SOURCE=DNS | BAN | ip=192.0.2.7 | bantime=1h | action=ban | \
                  profile=x | msg=\"zone=z answer=127.0.0.2 src=192.0.2.7 dport=22 proto=tcp\"",
-                "1795334401 Ban(Some(Secs(3600))) 192.0.2.7 rbl 22 zone=z answer=127.0.0.2 src=192.0.2.7 \
+                "1795334401 Ban(Some(Secs(3600))) 192.0.2.7 rbl-x 22 zone=z answer=127.0.0.2 src=192.0.2.7 \
                  dport=22 proto=tcp",
             ),
             (
