@@ -164,6 +164,9 @@ impl Judge {
 
     /// Takes another allow list.
     pub(super) fn set_allowed(&mut self, mut allowed: Allowed) {
+        if allowed != self.decider.allowed {
+            log::info!("{} on the allow list", count(allowed.len(), "range"));
+        }
         // A table that is gone is made anew by the next ban, with this list.
         if let Err(e) = self.enforcer.guard().set_allowed(&mut allowed) {
             log::error!("allow list: {e}");

@@ -131,7 +131,7 @@ fn prepare(conf: &Path, foreground: bool) -> Result<Box<Daemon>, String> {
     let loaded = with_arena(|| load(conf, &mut |rule, problems| compiled.add(rule, problems)));
     // Before the log is set up everything is told on standard error.
     syslog::install(syslog::LogTarget::Stderr, log::LevelFilter::Info);
-    log_problems(&loaded.problems);
+    log_problems(&loaded.problems, &mut |_| ());
     if loaded.failed() {
         return Err("the configuration has errors; nothing was started (mef check shows them)".into());
     }
@@ -338,8 +338,7 @@ impl Daemon {
     fn take_configuration(&mut self, each_line: &mut dyn FnMut(&str)) -> Result<String, String> {
         let mut compiled = Compiled::default();
         let loaded = with_arena(|| load(&self.conf, &mut |rule, problems| compiled.add(rule, problems)));
-        log_problems(&loaded.problems);
-        loaded.problems.iter().flat_map(|p| p.shown.lines()).for_each(each_line);
+        log_problems(&loaded.problems, each_line);
         if loaded.failed() {
             return Err("the configuration has errors: the previous one stays in force".into());
         }
@@ -494,19 +493,27 @@ fn log_missing(guard: &mut dyn Backend, state: GuardState) {
     guard.lacking(state).iter().for_each(|what| log::warn!("this kernel {what}"));
 }
 
-/// Errors and warnings in full; of what is no longer needed only how much it is.
-fn log_problems(problems: &[FileProblem]) {
+/// Errors and warnings in full; of what is no longer needed only how much it is. Who asked is told the same.
+fn log_problems(problems: &[FileProblem], each_line: &mut dyn FnMut(&str)) {
     let mut obsolete = 0_usize;
     for p in problems {
+        let mut each = |level| {
+            for line in p.shown.lines() {
+                log::log!(level, "{line}");
+                each_line(line);
+            }
+        };
         match p.problem.severity {
-            Severity::Error => p.shown.lines().for_each(|line| log::error!("{line}")),
-            Severity::Warning => p.shown.lines().for_each(|line| log::warn!("{line}")),
+            Severity::Error => each(log::Level::Error),
+            Severity::Warning => each(log::Level::Warn),
             Severity::Obsolete => obsolete += 1,
         }
     }
     if obsolete > 0 {
         let keys = count(obsolete, "key");
-        log::warn!("the configuration has {keys} that mef does not need: 'mef check' shows why");
+        let text = format!("the configuration has {keys} that mef does not need: 'mef check' shows why");
+        log::warn!("{text}");
+        each_line(&text);
     }
 }
 
