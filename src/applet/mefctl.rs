@@ -5,15 +5,19 @@
 mod bans;
 mod config;
 mod listing;
+mod rotation;
 mod services;
 mod text;
 mod words;
 
+use super::context::settings;
 use super::output::{Output, OutputError};
 use super::{check, export, fmt, load, report, status, unban, version};
 use crate::config::ago;
 use crate::rulefile::DEFAULT_PATH;
+use crate::setup::{Manifest, Root};
 use crate::sys::stdio;
+use std::path::Path;
 use text::HELP;
 use words::{GivenWords, unknown};
 
@@ -25,6 +29,12 @@ const TRIAL: &str = "30s";
 /// Seconds that `stats` looks back at most.
 const WINDOW_MAX: u32 = 14 * 86_400;
 
+/// The words of the existing product.
+const WORDS: [&str; 15] = [
+    "rules", "bans", "lists", "config", "stats", "status", "fix", "start", "stop", "restart", "reload",
+    "enable", "disable", "version", "update",
+];
+
 /// A command of ours.
 pub(super) type MefctlCommand = fn(&[&str], &mut Output<'_>) -> Result<(), OutputError>;
 
@@ -35,6 +45,12 @@ pub(super) fn run(
     output: &mut Output<'_>,
 ) -> Result<(), OutputError> {
     let Some((word, rest)) = args.split_first() else { return Err(OutputError::Usage(HELP.to_owned())) };
+    // Hints name commands of ours, and this may be the only name that the program has here.
+    if !WORDS.contains(word)
+        && let Some(command) = find(word)
+    {
+        return command(rest, output);
+    }
     // Every word explains itself by the one page there is.
     if ["help", "--help", "-h"].iter().any(|help| args.contains(help)) {
         return Err(OutputError::Help(HELP.to_owned()));
@@ -53,14 +69,7 @@ pub(super) fn run(
             version::run(&[], output)
         }
         "start" | "stop" | "restart" | "reload" | "enable" | "disable" => services::run(word, rest, output),
-        _ => Err(unknown(
-            "command",
-            word,
-            &[
-                "rules", "bans", "lists", "config", "stats", "status", "fix", "start", "stop", "restart",
-                "reload", "enable", "disable", "version", "update",
-            ],
-        )),
+        _ => Err(unknown("command", word, &WORDS)),
     }
 }
 
@@ -112,7 +121,7 @@ fn apply(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     }
     // What an init system starts while there are no rules is the start of the host: rules that nobody has
     // confirmed before it are not loaded.
-    super::context::settings(None, output);
+    settings(None, output);
     let by_init = std::env::var_os("INVOCATION_ID").is_some() && !stdio::is_terminal();
     if by_init && crate::firewall::loader::is_loaded().is_ok_and(|loaded| !loaded) {
         return load::load(&["--boot", file], output);
@@ -139,8 +148,12 @@ fn clear(words: &GivenWords<'_>, output: &mut Output<'_>) -> Result<(), OutputEr
 fn state(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let words = GivenWords::read(args, &["--verbose"], &[])?;
     match words.rest() {
-        [] if words.has("--verbose") => status::run(&["--all"], output),
-        [] => status::run(&[], output),
+        [] => {
+            let all: &[&str] = if words.has("--verbose") { &["--all"] } else { &[] };
+            let status = status::run(all, output);
+            rotation::tell(&settings(None, output), output)?;
+            status
+        }
         ["fastpath"] => listing::fastpath(output),
         [other, ..] => Err(unknown("target", other, &["fastpath"])),
     }
@@ -175,21 +188,30 @@ fn stats(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     report::run(&args, output)
 }
 
+/// Whether what starts mef here is ours: an upgrade of what others have set up would start it twice.
+fn is_set_up() -> bool {
+    !Manifest::read(&Root::new(Path::new("/"))).files.is_empty()
+}
+
 /// `fix check` says what is wrong, `fix all` brings what was installed up to date.
 fn fix(args: &[&str], setup: Option<MefctlCommand>, output: &mut Output<'_>) -> Result<(), OutputError> {
     let (action, rest) = words::action("fix", args, &["check", "all"])?;
     GivenWords::read(rest, &[], &[])?.none()?;
     if action == "all" {
-        let Some(setup) = setup else {
-            let text = "nothing was changed: this version can repair nothing by itself; `mefctl fix check` \
-                says what is wrong";
-            return Err(OutputError::Failed(text.into()));
+        let done = match setup.filter(|_| is_set_up()) {
+            Some(setup) => setup(&["--upgrade"], output),
+            None => {
+                output.note(&"the services here are not those of `mef setup`: they stay as they are");
+                output.end()
+            }
         };
-        return setup(&["--upgrade"], output);
+        return rotation::mend(&settings(None, output), output).and(done);
     }
     let found = check::everything(output);
     writeln!(output.out)?;
-    status::run(&[], output).and(found)
+    let status = status::run(&[], output);
+    let rotated = rotation::tell(&settings(None, output), output)?;
+    status.and(found).and(if rotated { Ok(()) } else { Err(OutputError::Told) })
 }
 
 /// There is no network traffic of our own: a new version is brought by whoever installed this one.

@@ -17,6 +17,7 @@ impl fmt::Display for Count {
         let (stem, end) = match (self.0, self.1) {
             (1, noun) => (noun, ""),
             (_, noun) if noun.ends_with('s') => (noun, "es"),
+            (_, noun) if noun.ends_with("ey") => (noun, "s"),
             (_, noun) => noun.strip_suffix('y').map_or((noun, "s"), |stem| (stem, "ies")),
         };
         write!(f, "{} {stem}{end}", self.0)
@@ -37,6 +38,7 @@ mod tests {
             (3, "address", "3 addresses"),
             (1, "entry", "1 entry"),
             (4, "entry", "4 entries"),
+            (31, "key", "31 keys"),
             (11, "time", "11 times"),
         ] {
             assert_eq!(count(n, noun).to_string(), text);

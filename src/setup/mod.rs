@@ -15,6 +15,7 @@ pub use init::{DaemonChange, Init, NAMES, commands};
 pub use manifest::{Manifest, is_untouched};
 pub use plan::SetupStep;
 pub use root::{Found, Root};
+pub use shipped::shipped_text;
 
 pub use plan::file;
 use plan::{gone, link};

@@ -49,6 +49,20 @@ pub fn of(init: Init) -> Vec<Shipped> {
     all
 }
 
+/// The text of a file for every init system, as it ships.
+#[must_use]
+pub fn shipped_text(path: &str) -> String {
+    let mut found = String::new();
+    packed::each(PACKED, &mut |name, text| {
+        let is_it = name.strip_prefix("any") == Some(path);
+        if is_it {
+            found.push_str(text);
+        }
+        !is_it
+    });
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::init::NAMES;

@@ -1,6 +1,8 @@
 //! The command language of the existing product, word by word and option by option, as its manual has it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod ends;
+
 use crate::common;
 
 use common::world::Fate::{Lost, Passes};

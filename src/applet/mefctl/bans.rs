@@ -23,11 +23,11 @@ use crate::lists::{self, Paths};
 const SCOPES: [&str; 4] = ["--permanent", "--ddos", "--all", "--fastpath"];
 
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
-    let (action, rest) = words::action("bans", args, &["list", "add", "delete", "clear"])?;
+    let (action, rest) = words::action("bans", args, &["list", "add", "delete", "clear", "unban"])?;
     match action {
         "list" => list(rest, output),
         "add" => add(rest, output),
-        "delete" => delete(rest, output),
+        "delete" | "unban" => delete(rest, output),
         _ => clear(rest, output),
     }
 }

@@ -57,24 +57,23 @@ fn update(path: &str, dry: bool, output: &mut Output<'_>) -> Result<(), OutputEr
         writeln!(output.out, "{path}: every key is set")?;
         return Ok(());
     }
-    let verb = if dry { "would add" } else { "adds" };
     let previous = bytes.clone();
     if bytes.last().is_some_and(|&b| b != b'\n') {
         bytes.push(b'\n');
     }
     bytes.extend_from_slice(b"\n[global]\n");
-    for (name, default) in missing {
-        writeln!(output.out, "{verb} {name}={default}")?;
-        for part in [name, "=", default, "\n"] {
-            bytes.extend_from_slice(part.as_bytes());
-        }
-    }
-    if dry {
-        return Ok(());
+    for part in missing.iter().flat_map(|(name, default)| [name, "=", default, "\n"]) {
+        bytes.extend_from_slice(part.as_bytes());
     }
     let backup = [path, ".bak"].concat();
-    replace(&backup, &previous).map_err(|e| failed(&backup, &e))?;
-    replace(path, &bytes).map_err(|e| failed(path, &e))?;
-    writeln!(output.out, "{path} is written; the previous one is {backup}")?;
+    if !dry {
+        replace(&backup, &previous).map_err(|e| failed(&backup, &e))?;
+        replace(path, &bytes).map_err(|e| failed(path, &e))?;
+    }
+    let verb = if dry { "would add" } else { "added" };
+    missing.iter().try_for_each(|(name, default)| writeln!(output.out, "{verb} {name}={default}"))?;
+    if !dry {
+        writeln!(output.out, "{path} is written; the previous one is {backup}")?;
+    }
     Ok(())
 }

@@ -23,13 +23,15 @@ Usage: mefctl WORD …
   stats [--window 24h] [--scope boot|daemon|lifetime] [--top-ports N] [--top-sources N]
         [--format text|json] [--log-path FILE]  attacks of the past                (mef report)
   status [--verbose] [fastpath]                what runs and what is in force     (mef status)
-  fix check|all                                say what is wrong; bring the set-up up to date
+  fix check|all                                say what is wrong; bring the set-up up to date, and
+                                               have the ban log rotated
   start|stop|restart|reload mef|mefdaemon      by the init system that runs
   enable|disable [mef|mefdaemon]               likewise; both if none is named
   update [check]                               how this installation is updated
   version
 
-mef is the rule set, loaded at boot; mefdaemon bans. FILE is /etc/mef/mef.rules, or
-/etc/mef/mef.conf behind config. Example: mefctl bans add 192.0.2.7 --timeout 1h
+Every command of mef is one of mefctl, too: mefctl confirm. mef is the rule set, loaded at boot;
+mefdaemon bans. FILE is /etc/mef/mef.rules, or /etc/mef/mef.conf behind config.
+Example: mefctl bans add 192.0.2.7 --timeout 1h
 Exit status: 0 done, 1 failed or something was found wrong, 2 wrong usage.
 ";

@@ -1,0 +1,98 @@
+#![forbid(unsafe_code)]
+//! `mefctl status` and `fix`: what rotates the ban log, so that it does not fill the disk.
+
+use crate::applet::output::{Output, OutputError, failed};
+use crate::base::webscan::fits;
+use crate::config::Settings;
+use crate::setup::{Root, shipped_text};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const CONF: &str = "/etc/logrotate.conf";
+const DIR: &str = "/etc/logrotate.d";
+/// The file of ours, as it ships; and what in it is different elsewhere.
+const OURS: &str = "/etc/logrotate.d/mef";
+const SHIPPED: [&str; 2] = ["/var/log/mef.log", "/usr/sbin/mef reload"];
+
+/// The file of logrotate that is about a log.
+fn rotated_by(log: &str) -> Option<PathBuf> {
+    let entries = fs::read_dir(DIR).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    files.sort();
+    files.push(CONF.into());
+    files.into_iter().find(|path| fs::read(path).is_ok_and(|text| names(&text, log)))
+}
+
+/// Whether a file of logrotate names a log. Its `*` does not reach into other directories.
+fn names(text: &[u8], log: &str) -> bool {
+    let depth = |path: &[u8]| path.iter().filter(|&&b| b == b'/').count();
+    text.split(|&b| b == b'\n').filter(|line| !line.trim_ascii_start().starts_with(b"#")).any(|line| {
+        let mut words = line.split(|b| b" \t{\"'".contains(b)).filter(|word| word.starts_with(b"/"));
+        words.any(|word| fits(word, log.as_bytes()) && depth(word) == depth(log.as_bytes()))
+    })
+}
+
+/// Says what rotates the ban log, if there is one; whether all is well.
+pub(super) fn tell(settings: &Settings, output: &mut Output<'_>) -> Result<bool, OutputError> {
+    let log = &settings.ban_log_path;
+    if !settings.ban_log_enabled {
+        return Ok(true);
+    }
+    let by = rotated_by(log);
+    match &by {
+        Some(file) => writeln!(output.out, "log rotation  ok: {log} by {}", file.to_string_lossy())?,
+        None => writeln!(output.out, "log rotation  missing: {log} grows (mefctl fix all)")?,
+    }
+    Ok(by.is_some())
+}
+
+/// Has logrotate rotate the ban log, if it does not yet.
+pub(super) fn mend(settings: &Settings, output: &mut Output<'_>) -> Result<(), OutputError> {
+    let log = &settings.ban_log_path;
+    if !settings.ban_log_enabled || rotated_by(log).is_some() {
+        return Ok(());
+    }
+    if !Path::new(DIR).is_dir() {
+        return Err(OutputError::Failed(format!("{DIR}: no such directory: {log} grows without logrotate")));
+    }
+    let program = std::env::current_exe().map_err(failed)?;
+    let reload = if program.ends_with("mefctl") { " reload mefdaemon" } else { " reload" };
+    let reload = [&*program.to_string_lossy(), reload].concat();
+    let [shipped_log, shipped_reload] = SHIPPED;
+    let own = shipped_text(OURS).replace(shipped_log, log).replace(shipped_reload, &reload);
+    // What is there already is about other logs.
+    let mut text = fs::read(OURS).unwrap_or_default();
+    text.extend_from_slice(own.as_bytes());
+    let root = Root::new(Path::new("/"));
+    root.write(OURS, &text, 0o644).map_err(|e| failed(format!("{OURS}: {e}")))?;
+    writeln!(output.out, "{OURS} rotates {log}")?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_file_has_what_is_replaced() {
+        let text = shipped_text(OURS);
+        assert!(SHIPPED.iter().all(|part| text.matches(part).count() == 1), "{text}");
+        assert!(names(text.as_bytes(), "/var/log/mef.log"));
+    }
+
+    #[test]
+    fn a_log_is_named_by_path_or_pattern() {
+        for (text, want) in [
+            ("/var/log/mef.log {\n", true),
+            ("/var/log/a.log /var/log/mef.log\n{\n", true),
+            ("\"/var/log/mef.log\"{\n", true),
+            ("/var/log/*.log {\n", true),
+            ("# /var/log/mef.log\n", false),
+            ("/var/log/mef.log.old {\n", false),
+            ("/var/*.log {\n", false),
+            ("include /etc/logrotate.d\n", false),
+        ] {
+            assert_eq!(names(text.as_bytes(), "/var/log/mef.log"), want, "{text}");
+        }
+    }
+}
