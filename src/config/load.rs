@@ -130,14 +130,12 @@ pub fn rule_file(settings: &Settings, name: &str) -> PathBuf {
     let dirs = [&settings.rules_dir, &settings.webscan_dir].map(Path::new);
     let [path, scan] = dirs.map(|dir| dir.join([name, ".conf"].concat()));
     let there = [&path, &scan].into_iter().find(|path| path.exists()).cloned();
-    let is_local = || path.with_extension("local").exists() || builtin_text(name).is_some();
     let says_so = |dir: &Path| {
         let paths = conf_files(dir).unwrap_or_default().into_iter().map(|file| dir.join(file));
         let mut paths = paths.take(RULES_MAX);
         paths.find(|path| read(path).is_ok_and(|(text, _)| own_name(&text).is_some_and(|own| own == name)))
     };
-    let named = || if is_local() { None } else { dirs.into_iter().find_map(says_so) };
-    there.or_else(named).unwrap_or(path)
+    there.or_else(|| dirs.into_iter().find_map(says_so)).unwrap_or(path)
 }
 
 /// The texts of one rule, by the path of its file or by the name of a rule in `settings.rules_dir` or of a

@@ -4,7 +4,7 @@
 
 use crate::common;
 
-use common::Net;
+use common::{Net, wait_until};
 use std::time::Duration;
 
 fn rule(net: &Net, maxretry: &str) {
@@ -40,6 +40,24 @@ fn the_daemon_takes_a_good_configuration_and_nothing_of_a_bad_one() {
     assert!(net.mef(&["status"]).shown().contains("more"));
     rule(&net, "3");
     assert_eq!(reload(&net).status, 0);
+    net.stop(daemon);
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn what_is_not_needed_is_one_line_and_a_list_that_has_changed_another() {
+    let mut net = Net::new();
+    net.configure("debug=false\njournal_mode=all\nps_stats=true", &["app.log"]);
+    rule(&net, "3");
+    net.append("app.log", "");
+    let daemon = net.daemon("d");
+    let output = reload(&net);
+    assert!(output.status == 0 && output.stderr.lines().count() == 1, "{output:?}");
+    assert!(output.stderr.contains("3 keys that mef does not need"), "{output:?}");
+    let log = |net: &Net| [net.read("d.out"), net.read("daemon.log")].concat();
+    assert!(!log(&net).contains("on the allow list"), "{}", log(&net));
+    net.write("whitelist/a.conf", "198.51.100.7\n");
+    wait_until("the list", || log(&net).contains("1 range on the allow list"));
     net.stop(daemon);
 }
 

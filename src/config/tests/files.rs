@@ -110,6 +110,10 @@ fn files_of_webscan_dir_are_rules_about_access_logs() {
         (Enabled::False, &*at("scans/httpd.conf"))
     );
     assert_eq!((of("shop").enabled, of("shop").engine), (Enabled::True, Engine::Webscan));
+    let by_name = |name: &str| rule_file(&load(&dir.0.join("mef.conf"), &mut |_, _| {}).settings, name);
+    assert_eq!(by_name("shop"), dir.0.join("scans/shop.conf"));
+    assert_eq!(by_name("webscan"), dir.0.join("scans/httpd.conf"), "it says so itself");
+    assert_eq!(by_name("sshd"), dir.0.join("rules.d/sshd.conf"), "where it would be");
     let named = load_rule(loaded.settings, "shop", &mut |_, _| {});
     assert_eq!(named.rules.first().map(|rule| rule.engine), Some(Engine::Webscan));
     dir.put("rules.d/shop.conf", RULE);
