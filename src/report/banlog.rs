@@ -35,7 +35,7 @@ pub type LogNote<'n> = &'n mut dyn FnMut(&str);
 /// `offset`, seconds east of UTC, are for stamps without a zone.
 ///
 /// # Errors
-/// The directory cannot be read.
+/// The directory cannot be read, or there is no such log.
 pub fn read(
     path: &Path,
     (from, now, offset): (Wall, Wall, i32),
@@ -50,6 +50,9 @@ pub fn read(
             names.push(found.to_owned());
         }
     })?;
+    if names.is_empty() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
     names.sort_unstable();
     for name in names {
         let path = dir.join(&name);

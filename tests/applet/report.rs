@@ -163,7 +163,9 @@ fn the_ban_log_tells_what_the_journal_does_not_rotated_and_packed() {
         assert!(people.contains(&format!("{name}: ")) && people.contains("9008 bans"), "{people}");
         fs::remove_file(net.path(name)).unwrap();
     }
-    assert_eq!(net.mef(&["report", "--log", "/nowhere/mef.log"]).status, 1);
+    for missing in ["/nowhere/mef.log", "/nowhere"] {
+        assert_eq!(net.mef(&["report", "--log", missing]).status, 1);
+    }
 }
 
 #[test]
