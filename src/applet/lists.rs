@@ -6,6 +6,7 @@ use super::columns;
 use super::context::{notify_daemon, settings};
 use super::output::{Output, OutputError, failed};
 use crate::ban::Failure;
+use crate::base::count::count;
 use crate::base::json::Object;
 use crate::base::line::shown;
 use crate::base::range::{Range, covers, merge};
@@ -47,6 +48,8 @@ const KINDS: [ListKind; 2] = [ListKind::Allow, ListKind::Deny];
 struct KernelLists {
     allowed: Vec<Range>,
     denied: Vec<DenySet>,
+    /// Bans without an end.
+    permanent: usize,
 }
 
 /// One list.
@@ -80,6 +83,10 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     if head {
         output.note(&"no list is there");
     }
+    if !args.json && kernel.permanent > 0 {
+        let bans = count(kernel.permanent, "ban");
+        output.note(&format_args!("{bans} without an end, in the ban journal: `mef bans --permanent`"));
+    }
     output.end()
 }
 
@@ -90,7 +97,11 @@ fn ask(settings: &Settings) -> Result<KernelLists, Failure> {
         None => (Vec::new(), Vec::new()),
     };
     merge(&mut allowed);
-    Ok(KernelLists { allowed, denied })
+    let mut permanent = 0;
+    if guard.state()?.is_some() {
+        guard.list(&mut |ban| permanent += usize::from(ban.left.is_none()))?;
+    }
+    Ok(KernelLists { allowed, denied, permanent })
 }
 
 /// The lists that are there, and those of which something is in force.

@@ -6,7 +6,6 @@ use super::args::parse;
 use super::context::daemon_of;
 use super::output::{Output, OutputError};
 use super::target;
-use crate::base::diag::Severity;
 use crate::config::{DEFAULT_PATH, ListKind, Settings, load};
 use crate::control::client::{ControlClient, Patience};
 use crate::control::proto::Request;
@@ -80,8 +79,7 @@ fn ask(mut daemon: ControlClient, output: &mut Output<'_>) -> Result<(), OutputE
 /// Does what can be done without one.
 fn alone(config: &Path, output: &mut Output<'_>) -> Result<(), OutputError> {
     let loaded = load(config, &mut crate::services::check);
-    let told = loaded.problems.iter().filter(|p| p.problem.severity != Severity::Obsolete);
-    told.for_each(|p| output.raw(&p.shown));
+    super::test::report(&loaded, output);
     if loaded.failed() {
         return Err(OutputError::Failed("the configuration has errors: nothing was changed".into()));
     }

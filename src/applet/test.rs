@@ -9,8 +9,9 @@ mod selftest;
 use super::args::{STDIN, parse};
 use super::context::settings;
 use super::output::{Output, OutputError};
+use crate::base::diag::Severity;
 use crate::config::{
-    Engine, FileProblem, Loaded, LogFormat, ServiceRule, builtin, conf_files, duration, load_rule,
+    Engine, Loaded, LogFormat, ServiceRule, builtin, conf_files, duration, load_rule, not_needed,
 };
 use crate::daemon::rehearse::Rehearsal;
 use crate::detect::{DetectRule, LineCounts, MAX_RULES, header};
@@ -170,9 +171,9 @@ fn since(args: &TestArgs) -> Result<u32, OutputError> {
 
 pub(super) fn report(loaded: &Loaded, output: &mut Output<'_>) {
     let _ = output.out.flush();
-    for FileProblem { shown, .. } in &loaded.problems {
-        output.raw(shown);
-    }
+    let told = loaded.problems.iter().filter(|p| p.problem.severity != Severity::Obsolete);
+    told.for_each(|p| output.raw(&p.shown));
+    not_needed(&loaded.problems).iter().for_each(|text| output.note(text));
 }
 
 /// As many rules as one detector takes, all with programs or all without.

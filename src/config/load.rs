@@ -13,6 +13,7 @@ use super::global::parse_global;
 use super::parts::{ConfigPart, RuleDefault, is_whole, merged, own_name};
 use super::service::{Enabled, Engine, ServiceRule, parse_parts};
 use super::settings::Settings;
+use crate::base::count::count;
 use crate::base::diag::{Problem, Severity};
 use crate::sys::fs as files;
 use std::fs;
@@ -66,6 +67,14 @@ impl Loaded {
     fn add_whole(&mut self, path: &str, severity: Severity, what: &str, hint: &str) {
         self.add(path, b"", vec![Problem::whole(severity, what.to_string(), hint.to_string())]);
     }
+}
+
+/// What is said of keys that are not needed, except by who asks for all of it: that there are some.
+#[must_use]
+pub fn not_needed(problems: &[FileProblem]) -> Option<String> {
+    let all = problems.iter().filter(|p| p.problem.severity == Severity::Obsolete).count();
+    let keys = count(all, "key");
+    (all > 0).then(|| format!("the configuration has {keys} that mef does not need: 'mef check' shows why"))
 }
 
 /// Reads mef.conf at `conf` and what it names. A missing mef.conf is no problem if `conf` is

@@ -28,7 +28,9 @@ pub use example::{Example, examples};
 pub use global::{missing_keys, parse_global};
 pub use listline::{ListWord, list_word, too_wide};
 pub use lists::{ListCounts, ListEntry, ListKind, ListLine, list_lines, read_list};
-pub use load::{DEFAULT_PATH, FileProblem, Loaded, conf_files, in_force, load, load_rule, rule_file};
+pub use load::{
+    DEFAULT_PATH, FileProblem, Loaded, conf_files, in_force, load, load_rule, not_needed, rule_file,
+};
 #[cfg(feature = "operator")]
 pub use operator::{CloudMember, Operator, member_name, parse_operator};
 pub use parts::{ConfigPart, RuleDefault};

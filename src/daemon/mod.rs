@@ -37,7 +37,7 @@ use crate::base::clock::{Mono, Now, Wall};
 use crate::base::count::count;
 use crate::base::diag::Severity;
 use crate::base::position::{Position, WRITTEN};
-use crate::config::{FileProblem, Loaded, Settings, load};
+use crate::config::{FileProblem, Loaded, Settings, load, not_needed};
 use crate::control::server::Server;
 use crate::enforce::{Enforcer, all_options, journal};
 use crate::firewall::backend::Backend;
@@ -493,28 +493,22 @@ fn log_missing(guard: &mut dyn Backend, state: GuardState) {
     guard.lacking(state).iter().for_each(|what| log::warn!("this kernel {what}"));
 }
 
-/// Errors and warnings in full; of what is no longer needed only how much it is. Who asked is told the same.
+/// Errors and warnings in full; of what is not needed only how much it is. Who asked is told the same.
 fn log_problems(problems: &[FileProblem], each_line: &mut dyn FnMut(&str)) {
-    let mut obsolete = 0_usize;
+    let mut each = |level, text: &str| {
+        for line in text.lines() {
+            log::log!(level, "{line}");
+            each_line(line);
+        }
+    };
     for p in problems {
-        let mut each = |level| {
-            for line in p.shown.lines() {
-                log::log!(level, "{line}");
-                each_line(line);
-            }
-        };
         match p.problem.severity {
-            Severity::Error => each(log::Level::Error),
-            Severity::Warning => each(log::Level::Warn),
-            Severity::Obsolete => obsolete += 1,
+            Severity::Error => each(log::Level::Error, &p.shown),
+            Severity::Warning => each(log::Level::Warn, &p.shown),
+            Severity::Obsolete => {}
         }
     }
-    if obsolete > 0 {
-        let keys = count(obsolete, "key");
-        let text = format!("the configuration has {keys} that mef does not need: 'mef check' shows why");
-        log::warn!("{text}");
-        each_line(&text);
-    }
+    not_needed(problems).iter().for_each(|text| each(log::Level::Warn, text));
 }
 
 fn open_journal(settings: &Settings, now: Now) -> Option<crate::state::journal::BanJournal> {

@@ -136,6 +136,14 @@ pub(super) fn a_permanent_ban_moves_into_the_deny_list() {
     net.mef(&["ban", "--permanent", "192.0.2.7", "192.0.2.9", "2001:db8:5::1"]).ok();
     net.mef(&["ban", "--permanent", "--ports", "22", "192.0.2.8"]).ok();
     net.mef(&["ban", "--for", "1h", "192.0.2.10"]).ok();
+    // What is about to move says where it is.
+    let why = net.mef(&["why", "192.0.2.7"]).stdout;
+    assert!(why.contains("in the ban journal; `mef deny 192.0.2.7` moves it into the deny list"), "{why}");
+    let out = net.mef(&["lists"]);
+    assert!(
+        out.stderr.contains("bans without an end, in the ban journal: `mef bans --permanent`"),
+        "{out:?}"
+    );
     let said = net.mef(&["deny", "192.0.2.0/28", "2001:db8:5::1"]).ok();
     let mut lines: Vec<&str> = said.lines().collect();
     lines[2..].sort_unstable();

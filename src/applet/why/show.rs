@@ -156,6 +156,11 @@ fn ban(rows: &mut Rows<'_>, facts: &Facts, held: &BanFact) -> io::Result<()> {
     if let Some(packets) = held.packets {
         rows.row("dropped", &count(packets, "packet").to_string())?;
     }
+    if held.left.is_none() {
+        // Deny lists close all ports.
+        let moves = format!("; `mef deny {}` moves it into the deny list", held.addr);
+        rows.row("kept", &["in the ban journal", if held.ports.is_empty() { &moves } else { "" }].concat())?;
+    }
     let itself = if held.left.is_some() { "by itself, or " } else { "" };
     rows.row("ends", &format!("{itself}by `mef unban {}`", held.addr))
 }
