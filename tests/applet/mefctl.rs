@@ -116,8 +116,8 @@ fn rules_are_validated_and_formatted_without_being_applied() {
     assert!(out.status == 1 && out.stderr.contains("nothing"), "{out:?}");
     let canonical = mefctl(&net, "rules fmt").ok();
     // In the order of that product's specification, and with a comment in quotes.
-    let want = "rule dir=in family=any action=accept log=none ratelimit=any proto=tcp iif=any oif=any src=any \
-        dst=any sport=any dport=22 ct=any comment=\"\"\n";
+    let want = "rule dir=in family=any action=accept log=none ratelimit=any proto=tcp iif=any oif=any \
+        src=any dst=any sport=any dport=22 ct=any comment=\"\"\n";
     assert_eq!(canonical, want);
     let word = net.write("word.rules", "rule dir=in proto=all action=drop comment=word\n");
     assert!(mefctl(&net, &format!("rules fmt {}", word.display())).ok().ends_with(" comment=\"word\"\n"));
