@@ -11,6 +11,7 @@ use crate::config::Settings;
 use crate::control::client::ControlClient;
 use crate::control::proto::Request;
 use crate::enforce::{Enforcer, journal, options};
+use crate::firewall::backend::WhichBans;
 use crate::firewall::open;
 use crate::lists::{self, Paths};
 use argh::FromArgs;
@@ -124,7 +125,8 @@ impl UnbanSession {
     }
 
     fn all(&mut self, permanent: bool, output: &mut Output<'_>) -> Result<(), OutputError> {
-        let written = self.enforcer.unban_all(permanent, &mut |n| self.notes.push(n.to_string()));
+        let which = if permanent { WhichBans::All } else { WhichBans::Timed };
+        let written = self.enforcer.unban_all(which, &mut |n| self.notes.push(n.to_string()));
         let written = written.map_err(failed)?;
         self.unwritten |= !written;
         self.notify_daemon(&[Request::Unbanned { addr: None, permanent, was_banned: true, written }]);

@@ -32,21 +32,30 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     if args.json {
         let object = Object::new().text("version", env!("CARGO_PKG_VERSION"));
         writeln!(output.out, "{}", object.text("arch", std::env::consts::ARCH).finish())?;
-        return if args.verbose { kernel(true, output) } else { Ok(()) };
+        return if args.verbose { kernel(Shape::Json, output) } else { Ok(()) };
     }
     writeln!(output.out, "mef {} {}-linux", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH)?;
     writeln!(output.out, "GPL-2.0-or-later; contains libnftnl and libmnl")?;
     if args.verbose {
-        kernel(false, output)?;
+        kernel(Shape::Text, output)?;
     }
     Ok(())
 }
 
+/// How it is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// For people.
+    Text,
+    /// An object a line.
+    Json,
+}
+
 /// What this kernel can do, a line for each part.
-fn kernel(as_json: bool, output: &mut Output<'_>) -> Result<(), OutputError> {
+fn kernel(shape: Shape, output: &mut Output<'_>) -> Result<(), OutputError> {
     let release = fs::content(Path::new("/proc/sys/kernel/osrelease")).unwrap_or_default();
     let release = String::from_utf8_lossy(&release).trim().to_owned();
-    if !as_json {
+    if shape == Shape::Text {
         writeln!(output.out, "\nkernel {release}")?;
     }
     // Modules that were deleted with an upgrade cannot be loaded before a reboot into the new kernel.
@@ -60,7 +69,7 @@ fn kernel(as_json: bool, output: &mut Output<'_>) -> Result<(), OutputError> {
     }
     for (at, part) in parts.iter().enumerate() {
         why.iter().filter(|_| at == 0).for_each(|e| output.note(e));
-        if as_json {
+        if shape == Shape::Json {
             let object = Object::new().text("part", part.name).flag("there", part.is_there);
             writeln!(output.out, "{}", object.text("about", part.about).finish())?;
             continue;

@@ -9,15 +9,19 @@ const MAX: usize = 1024;
 const CUT: &[u8] = b"...";
 
 /// A character that nft can read back between the quotes in which it lists it: it knows no escapes.
-/// `expands`: and where it looks for variables.
 #[must_use]
-pub fn quotable(c: char, expands: bool) -> char {
+pub fn quotable(c: char) -> char {
     match c {
         '"' => '\'',
-        '$' if expands => '_',
         c if c.is_control() => '?',
         c => c,
     }
+}
+
+/// Likewise where it looks for variables.
+#[must_use]
+pub fn quotable_plain(c: char) -> char {
+    if c == '$' { '_' } else { quotable(c) }
 }
 
 /// A line under construction. Control characters become escapes such as `\x1b`, characters that turn the

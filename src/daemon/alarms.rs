@@ -8,6 +8,7 @@ use crate::base::clock::{Mono, Now};
 use crate::base::count::count;
 use crate::base::range::Range;
 use crate::config::Settings;
+use crate::firewall::backend::Pardon;
 use crate::firewall::{Packets, connected};
 use crate::sys::host;
 use ipnet::IpNet;
@@ -249,7 +250,7 @@ impl Alarms {
                 let before = scanner.ports.len();
                 scanner.ports.retain(|port| !open.contains(port));
                 let kept = scanner.ports.len() == before || scanner.ports.len() > limit;
-                if !kept && let Err(e) = judge.guard().unban_packets(&scanner.addr, false) {
+                if !kept && let Err(e) = judge.guard().unban_packets(&scanner.addr, Pardon::Mistake) {
                     log::warn!("{e}");
                 }
                 kept
@@ -282,7 +283,7 @@ impl Alarms {
 
 /// Ends a ban that packets have led to, of who is connected.
 fn unban_connected(judge: &mut Judge, addr: &Range, rule: &str, hits: u32) {
-    if let Err(e) = judge.guard().unban_packets(addr, true) {
+    if let Err(e) = judge.guard().unban_packets(addr, Pardon::Connected) {
         log::warn!("{e}");
     }
     judge.report_exempt(rule, addr, hits, CONNECTED);

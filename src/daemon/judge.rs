@@ -31,7 +31,7 @@ use crate::detect::tracker::Limits;
 use crate::detect::webscan::Excess;
 use crate::detect::{DetectRule, Hit};
 use crate::enforce::{Enforcer, all_options};
-use crate::firewall::backend::Backend;
+use crate::firewall::backend::{Backend, WhichBans};
 use crate::input::Item;
 use crate::sys::{clock, random, syslog};
 use ipnet::IpNet;
@@ -375,7 +375,7 @@ impl Judge {
 
     /// Removes all bans.
     pub(super) fn clear(&mut self) {
-        if let Err(e) = self.enforcer.unban_all(true, &mut syslog::warn) {
+        if let Err(e) = self.enforcer.unban_all(WhichBans::All, &mut syslog::warn) {
             log::error!("{e}");
         }
     }

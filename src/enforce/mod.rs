@@ -12,7 +12,7 @@ pub use options::{Outside, all_options, journal, options, scope};
 use crate::ban::{Ban, BanOutcome, BanReport, Failure, Repeat, Scope};
 use crate::base::clock::{Span, Wall};
 use crate::base::range::{Range, split};
-use crate::firewall::backend::Backend;
+use crate::firewall::backend::{Backend, WhichBans};
 use crate::firewall::end_connections;
 use crate::state::StateError;
 use crate::state::journal::{BanJournal, Compaction, Keep, PastEvents};
@@ -339,15 +339,15 @@ impl Enforcer {
         Ok(Lifted { counts, written: self.write_lifting(note) })
     }
 
-    /// Ends all bans, the permanent ones only if `permanent`. Returns whether the journal has it.
+    /// Ends all bans, or those that have an end. Returns whether the journal has it.
     ///
     /// # Errors
     /// What the kernel refused.
-    pub fn unban_all(&mut self, permanent: bool, note: WarnFn<'_>) -> Result<bool, Failure> {
+    pub fn unban_all(&mut self, which: WhichBans, note: WarnFn<'_>) -> Result<bool, Failure> {
         let _held = self.hold(note);
-        self.guard.unban_all(permanent)?;
+        self.guard.unban_all(which)?;
         self.remember(&JournalRecord::Note(everybody(), clock::wall(), ""), note);
-        self.remember(cleared(permanent), note);
+        self.remember(cleared(which), note);
         Ok(self.write_lifting(note))
     }
 
@@ -365,7 +365,7 @@ impl Enforcer {
             }),
             None => {
                 self.remember(&JournalRecord::Note(everybody(), clock::wall(), ""), note);
-                self.remember(cleared(permanent), note);
+                self.remember(cleared(if permanent { WhichBans::All } else { WhichBans::Timed }), note);
             }
         }
         self.late = true;
@@ -507,8 +507,11 @@ impl Enforcer {
 }
 
 /// The end of all bans, or of those that have one.
-fn cleared(permanent: bool) -> &'static JournalRecord<'static> {
-    if permanent { &JournalRecord::Clear } else { &JournalRecord::ClearTimed }
+fn cleared(which: WhichBans) -> &'static JournalRecord<'static> {
+    match which {
+        WhichBans::All => &JournalRecord::Clear,
+        WhichBans::Timed => &JournalRecord::ClearTimed,
+    }
 }
 
 /// Whom a note about the end of all bans names.

@@ -6,7 +6,7 @@ use crate::ban::{
     Transports,
 };
 use crate::base::clock::{Mono, Wall};
-use crate::base::line::quotable;
+use crate::base::line::quotable_plain;
 use crate::base::name::IfName;
 use crate::config::{BanAction, Fastpath, FloodSettings, ServiceRule, Settings, StageOne};
 use crate::state::StateError;
@@ -21,7 +21,7 @@ const INTERFACES_MAX: usize = 32;
 /// The guard table's options.
 #[must_use]
 pub fn options(settings: &Settings) -> Options {
-    let prefix: String = settings.firewall_log_prefix.chars().map(|c| quotable(c, true)).collect();
+    let prefix: String = settings.firewall_log_prefix.chars().map(quotable_plain).collect();
     let log = DropLog {
         prefix: std::ffi::CString::new(prefix).unwrap_or_default(),
         level: settings.firewall_log_level as u32,

@@ -16,6 +16,24 @@ use std::path::Path;
 
 pub use super::guard::{DenySet, Filling};
 
+/// Why a ban that packets have led to is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pardon {
+    /// Its source has a connection: it is left alone for a while.
+    Connected,
+    /// It was none: the ports are not closed.
+    Mistake,
+}
+
+/// Which bans end when all do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhichBans {
+    /// Those without an end, too.
+    All,
+    /// Those that have an end.
+    Timed,
+}
+
 /// Asks what is in force. Makes nothing.
 pub trait View {
     /// What there is for bans; `None` if nothing.
@@ -221,11 +239,11 @@ pub trait Bans: Lists {
     /// What the kernel refused.
     fn unban(&mut self, ranges: &[Range], remembered: &[Range]) -> Result<Vec<usize>, Failure>;
 
-    /// Ends all bans, those without an end only if `permanent`.
+    /// Ends all bans, or those that have an end.
     ///
     /// # Errors
     /// What the kernel refused.
-    fn unban_all(&mut self, permanent: bool) -> Result<(), Failure>;
+    fn unban_all(&mut self, which: WhichBans) -> Result<(), Failure>;
 
     /// Replaces the allow list, also for what is made from now on.
     ///
@@ -285,11 +303,11 @@ pub trait Guards {
         Ok(())
     }
 
-    /// Ends such a ban; whether there was one. Who is `connected` is left alone for a while.
+    /// Ends such a ban; whether there was one.
     ///
     /// # Errors
     /// What the kernel refused.
-    fn unban_packets(&mut self, _who: &Range, _connected: bool) -> Result<bool, Failure> {
+    fn unban_packets(&mut self, _who: &Range, _pardon: Pardon) -> Result<bool, Failure> {
         Ok(false)
     }
 

@@ -3,7 +3,7 @@
 //! hand. The rehearsal of `mef test` bans in it, and the daemon's tests, which also have it refuse, lose its
 //! table and be changed by others.
 
-use super::backend::{Bans, DenySet, Filling, Guards, Keeper, Lists, View};
+use super::backend::{Bans, DenySet, Filling, Guards, Keeper, Lists, View, WhichBans};
 use crate::ban::{
     AllowEntry, AllowSource, Allowed, Ban, BanEntry, BanOutcome, BanReport, Damage, Doing, Failure,
     GuardState, Health, ListId, Options, Repeat, Scope, Shortage, Standing, meet,
@@ -327,11 +327,11 @@ impl Bans for Recorder {
         Ok(ranges.iter().map(|range| table.unban(*now, range)).collect())
     }
 
-    fn unban_all(&mut self, permanent: bool) -> Result<(), Failure> {
+    fn unban_all(&mut self, which: WhichBans) -> Result<(), Failure> {
         let mut world = self.world.borrow_mut();
         world.refused()?;
         if let Some(table) = &mut world.table {
-            table.bans.retain(|held| !permanent && held.until.is_none());
+            table.bans.retain(|held| which == WhichBans::Timed && held.until.is_none());
         }
         Ok(())
     }

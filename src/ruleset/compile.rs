@@ -7,7 +7,7 @@ use super::ast::{Action, LimitOption, Protos, RuleStatement, SetElements, not, p
 use super::loopback::{self, ApartDirections, LO};
 use super::words::is_of_nft;
 use super::{GROUP_PREFIX, RuleSet, extra};
-use crate::base::line::quotable;
+use crate::base::line::quotable_plain;
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, merge};
 use crate::plan::{
@@ -367,7 +367,7 @@ impl Compiler<'_> {
             (None, Some(level)) => LogTarget::Level(u8::try_from(level).unwrap_or(4)),
             (None, None) => LogTarget::DEFAULT,
         };
-        (prefix.map(|prefix| prefix.chars().map(|c| quotable(c, true)).collect()), to)
+        (prefix.map(|prefix| prefix.chars().map(quotable_plain).collect()), to)
     }
 
     /// The rule as one that only logs.

@@ -7,6 +7,7 @@ use mef::ban::{Ban, BanOutcome, Options, Repeat, Scope, Transports};
 use mef::base::clock::{Span, Wall};
 use mef::base::range::Range;
 use mef::enforce::Enforcer;
+use mef::firewall::backend::WhichBans;
 use mef::firewall::guard::Guard;
 use mef::state::journal::BanJournal;
 use std::collections::BTreeMap;
@@ -198,11 +199,11 @@ fn run(seed: u64, steps: usize) {
             0..5 => world.restart(true),
             5..8 => world.restart(false),
             8 => {
-                world.enforcer().unban_all(false, &mut |e| panic!("{e}")).unwrap();
+                world.enforcer().unban_all(WhichBans::Timed, &mut |e| panic!("{e}")).unwrap();
                 world.model.retain(|_, end| *end == f64::INFINITY);
             }
             9 => {
-                world.enforcer().unban_all(true, &mut |e| panic!("{e}")).unwrap();
+                world.enforcer().unban_all(WhichBans::All, &mut |e| panic!("{e}")).unwrap();
                 world.model.clear();
             }
             10..13 => world.enforcer().close(wall()).unwrap(),

@@ -5,7 +5,7 @@ use crate::common::bans::{a_ban, range};
 use mef::ban::{Allowed, Ban, BanEntry, BanOutcome, Damage, ListId, Options, Repeat, Scope, Transports};
 use mef::base::clock::{Span, Wall};
 use mef::base::range::{Family, Range};
-use mef::firewall::backend::Backend;
+use mef::firewall::backend::{Backend, WhichBans};
 use mef::firewall::guard::Guard;
 use mef::firewall::iptables::Fallback;
 use std::process::Command;
@@ -211,9 +211,9 @@ fn unbanning_a_network_ends_the_bans_inside_it() {
         assert_eq!(unban(guard, "192.0.2.7"), 0);
         assert_eq!(unban(guard, "10.0.0.0/8"), 1);
         assert_eq!(listed(guard), ["198.51.100.1 all permanent"]);
-        guard.unban_all(false).unwrap();
+        guard.unban_all(WhichBans::Timed).unwrap();
         assert_eq!(listed(guard), ["198.51.100.1 all permanent"]);
-        guard.unban_all(true).unwrap();
+        guard.unban_all(WhichBans::All).unwrap();
         assert_eq!(listed(guard), [""; 0]);
     });
 }

@@ -5,6 +5,7 @@ use crate::common::bans::{a_ban, range};
 use mef::ban::{Ban, BanOutcome, Options, Repeat, Scope, Transports};
 use mef::base::clock::Span;
 use mef::base::range::Range;
+use mef::firewall::backend::WhichBans;
 use mef::firewall::guard::Guard;
 use std::process::{Command, Stdio};
 use std::sync::Barrier;
@@ -254,7 +255,7 @@ fn unbanning_a_network_ends_the_bans_inside_it() {
     assert_eq!(unban(&mut guard, "2001:db8::/32"), 2);
     assert_eq!(unban(&mut guard, "192.0.2.7"), 0);
     assert_eq!(listed(&mut guard), ["198.51.100.1 all 60"]);
-    guard.unban_all(true).unwrap();
+    guard.unban_all(WhichBans::All).unwrap();
     assert_eq!(listed(&mut guard), [""; 0]);
 }
 
@@ -582,9 +583,9 @@ fn all_bans_end_but_those_for_good_are_never_away() {
     }
     ban(&mut guard, "192.0.2.0/24", Span::Permanent);
     ban(&mut guard, "198.51.100.0/24", Span::Secs(600));
-    guard.unban_all(false).unwrap();
+    guard.unban_all(WhichBans::Timed).unwrap();
     settle(&mut guard, 501);
-    guard.unban_all(true).unwrap();
+    guard.unban_all(WhichBans::All).unwrap();
     assert_eq!(listed(&mut guard), [""; 0]);
 }
 

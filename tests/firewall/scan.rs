@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use crate::common;
+use mef::firewall::backend::Pardon;
 
 use common::backend::is_fallback;
 use common::bans::{number, rows, text};
@@ -490,7 +491,7 @@ pub fn without_a_look_up_of_sockets_the_kernel_is_told_which_ports_listen() {
     guard.list(&mut |e| listed.push((e.addr.to_string(), e.rule.to_owned(), e.left))).unwrap();
     let is_it = |addr: &str, rule: &str| addr == peer.v4.to_string() && rule == "portscan";
     assert!(matches!(&listed[..], [(addr, rule, Some(1..=600))] if is_it(addr, rule)));
-    assert!(guard.unban_packets(&IpAddr::from(peer.v4).into(), false).unwrap());
+    assert!(guard.unban_packets(&IpAddr::from(peer.v4).into(), Pardon::Mistake).unwrap());
     assert!(!banned(&net, peer.v4));
 }
 

@@ -14,6 +14,7 @@ use crate::ban::{Capability, Failure, Reach, Scope, Standing};
 use crate::base::name::Name;
 use crate::base::net::{SINGLE, prefix};
 use crate::base::range::{AddrKey, Family, Range, merge};
+use crate::firewall::backend::Pardon;
 use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::firewall::nft::expr::{self, Cmp, PayloadBase, REG};
 use crate::firewall::nft::{Hook, NftRule, Optional, SetSpec};
@@ -74,9 +75,17 @@ pub(super) fn push_first_datagram(rule: &mut NftRule) {
 }
 
 impl Guard {
-    /// The sets that all guards against bare packets share, or (`gone`) none: whom those never harm, and
-    /// who is banned for them.
-    pub(super) fn write_packet_sets(&mut self, gone: bool) {
+    /// Takes away the sets that all guards against bare packets share, whether they are there or not.
+    pub(super) fn delete_packet_sets(&mut self) {
+        self.write_packet_sets();
+        for family in Family::ALL {
+            let shared = [ban_set(family), exempt_set(family), proxy_set(family)];
+            shared.iter().for_each(|set| self.txn.delete_set(set));
+        }
+    }
+
+    /// The sets that all guards against bare packets share: whom those never harm, who is banned for them.
+    pub(super) fn write_packet_sets(&mut self) {
         for family in Family::ALL {
             let key = key_type(family);
             let dynamic = libc::NFT_SET_TIMEOUT | libc::NFT_SET_EVAL;
@@ -84,11 +93,6 @@ impl Guard {
             self.txn.add_set(&SetSpec { size, ..SetSpec::new(ban_set(family), dynamic, key) });
             for set in [exempt_set(family), proxy_set(family)] {
                 self.txn.add_set(&SetSpec::new(set, libc::NFT_SET_INTERVAL, key));
-            }
-            if gone {
-                [ban_set(family), exempt_set(family), proxy_set(family)]
-                    .iter()
-                    .for_each(|set| self.txn.delete_set(set));
             }
         }
     }
@@ -167,14 +171,13 @@ impl Guard {
         }
     }
 
-    /// Ends the ban of a scanner that was none. `connected`: it is not banned for a time, since it has a
-    /// connection.
+    /// Ends the ban of a scanner that was none.
     ///
     /// # Errors
     /// What the kernel refused.
-    pub fn unban_packets(&mut self, addr: &Range, connected: bool) -> Result<bool, Failure> {
+    pub fn unban_packets(&mut self, addr: &Range, pardon: Pardon) -> Result<bool, Failure> {
         let (family, key) = (addr.family(), addr.key());
-        if connected && self.scan_rate(family).is_some() {
+        if pardon == Pardon::Connected && self.scan_rate(family).is_some() {
             let timeout = Timeout::Ms(CONNECTED);
             self.txn
                 .add_elem(&known_set(family), &Elem { key: key.bytes(), end: None, timeout, comment: "" });

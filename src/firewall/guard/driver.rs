@@ -8,7 +8,7 @@ use crate::ban::{
 };
 use crate::base::clock::Wall;
 use crate::base::range::{Family, Range};
-use crate::firewall::backend::{Bans, Guards, Keeper, Lists, View};
+use crate::firewall::backend::{Bans, Guards, Keeper, Lists, Pardon, View, WhichBans};
 use crate::firewall::tables;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
@@ -159,8 +159,8 @@ impl Bans for Guard {
         Guard::unban(self, ranges, remembered)
     }
 
-    fn unban_all(&mut self, permanent: bool) -> Result<(), Failure> {
-        Guard::unban_all(self, permanent)
+    fn unban_all(&mut self, which: WhichBans) -> Result<(), Failure> {
+        Guard::unban_all(self, which)
     }
 
     fn set_allowed(&mut self, allowed: &mut Allowed) -> Result<(), Failure> {
@@ -202,8 +202,8 @@ impl Guards for Guard {
         Guard::ban_for_packets(self, addr, secs, &format!("{rule} hits={hits}"))
     }
 
-    fn unban_packets(&mut self, addr: &Range, connected: bool) -> Result<bool, Failure> {
-        Guard::unban_packets(self, addr, connected)
+    fn unban_packets(&mut self, addr: &Range, pardon: Pardon) -> Result<bool, Failure> {
+        Guard::unban_packets(self, addr, pardon)
     }
 
     fn scanned_ports(&mut self, scanners: &mut [Scanner]) -> Result<(), Failure> {

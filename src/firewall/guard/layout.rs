@@ -270,12 +270,12 @@ impl Guard {
             self.unwrite_features(previous, made);
             self.write_begin(None);
             if previous.bare_packets() && !made.bare_packets() {
-                self.write_packet_sets(true);
+                self.delete_packet_sets();
             }
         }
         self.txn.add_set(&SetSpec::new(SINGLE6, libc::NFT_SET_INTERVAL, IPV6_ADDR));
         if made.bare_packets() {
-            self.write_packet_sets(false);
+            self.write_packet_sets();
         }
         if self.tracks(made) {
             self.write_begin(Some(made));

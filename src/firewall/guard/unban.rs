@@ -11,6 +11,7 @@ use super::{Guard, TABLE, TableState};
 use crate::ban::{Failure, Repeat, Scope, Standing};
 use crate::base::name::Name;
 use crate::base::range::{AddrKey, Family, Range};
+use crate::firewall::backend::WhichBans;
 use crate::firewall::nft::{TxnError, query};
 use nix::errno::Errno;
 
@@ -281,13 +282,14 @@ impl Guard {
         }
     }
 
-    /// Ends all bans that have an end, and with `permanent` the others, too. In many small transactions: one
+    /// Ends all bans, or all that have an end. In many small transactions: one
     /// that flushes a large set takes the kernel 8 kB for each element while anybody listens to its changes.
     ///
     /// # Errors
     /// The system call, or what the kernel refused.
-    pub fn unban_all(&mut self, permanent: bool) -> Result<(), Failure> {
+    pub fn unban_all(&mut self, which: WhichBans) -> Result<(), Failure> {
         let Some(made) = self.probe()? else { return Ok(()) };
+        let permanent = which == WhichBans::All;
         let scopes = self.all_scopes()?;
         for family in Family::ALL {
             for target in self.targets(&scopes, family) {

@@ -8,7 +8,7 @@ use crate::ban::{
 };
 use crate::base::clock::Wall;
 use crate::base::range::{Family, Range};
-use crate::firewall::backend::{Bans, DenySet, Filling, Guards, Keeper, Lists, View};
+use crate::firewall::backend::{Bans, DenySet, Filling, Guards, Keeper, Lists, Pardon, View, WhichBans};
 use crate::firewall::guard::room;
 use std::path::Path;
 
@@ -160,8 +160,8 @@ impl Bans for Fallback {
         self.unban_ranges(ranges, remembered)
     }
 
-    fn unban_all(&mut self, permanent: bool) -> Result<(), Failure> {
-        self.end_all(permanent)
+    fn unban_all(&mut self, which: WhichBans) -> Result<(), Failure> {
+        self.end_all(which)
     }
 
     fn set_allowed(&mut self, allowed: &mut Allowed) -> Result<(), Failure> {
@@ -198,8 +198,8 @@ impl Guards for Fallback {
         self.ban_packets(addr, secs, rule, hits)
     }
 
-    fn unban_packets(&mut self, addr: &Range, connected: bool) -> Result<bool, Failure> {
-        self.end_packets(addr, connected)
+    fn unban_packets(&mut self, addr: &Range, pardon: Pardon) -> Result<bool, Failure> {
+        self.end_packets(addr, pardon)
     }
 
     fn scanned_ports(&mut self, scanners: &mut [Scanner]) -> Result<(), Failure> {

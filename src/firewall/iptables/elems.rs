@@ -42,8 +42,8 @@ pub(super) fn comment(ban: &Ban<'_>, now: Wall) -> String {
         let _ = write!(text, ": {}", ban.reason);
     }
     // `ipset save` writes it between quotes, and knows no escapes.
-    if text.contains(|c| quotable(c, false) != c) {
-        text = text.chars().map(|c| quotable(c, false)).collect();
+    if text.contains(|c| quotable(c) != c) {
+        text = text.chars().map(quotable).collect();
     }
     fit(&mut text);
     text

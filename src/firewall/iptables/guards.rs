@@ -8,6 +8,7 @@ use crate::ban::{BOGONS, Ban, Capabilities, Capability, Failure, PORT_MEMORY, Sc
 use crate::base::clock::Span;
 use crate::base::net::{SINGLE, prefix};
 use crate::base::range::{Family, Range, merge};
+use crate::firewall::backend::Pardon;
 use crate::firewall::guard::{BANS, CONNECTED, COUNTED, NOTED, PORTS_TOLD, PORTS_TOLD_MAX, SetKind};
 use crate::firewall::ipset::message::{Command, Elem, Found, Key, SetSpec, Type};
 use crate::sys::clock;
@@ -247,10 +248,10 @@ impl Fallback {
     }
 
     /// Ends such a ban; whether there was one.
-    pub(super) fn end_packets(&mut self, addr: &Range, connected: bool) -> Result<bool, Failure> {
+    pub(super) fn end_packets(&mut self, addr: &Range, pardon: Pardon) -> Result<bool, Failure> {
         let class = self.class_of(addr);
         let key = plain(host_key(addr));
-        if connected {
+        if pardon == Pardon::Connected {
             let secs = u32::try_from(CONNECTED / 1000).unwrap_or(u32::MAX);
             // There is none where nothing but floods is looked for.
             let _ = self.add(&name("scan_known", class), &[Elem { timeout: Some(secs), ..key }]);

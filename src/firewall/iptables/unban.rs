@@ -8,6 +8,7 @@ use super::elems::{self, Held, host_elems, host_key, joined, net_elems, plain};
 use super::text::set_name;
 use crate::ban::{Failure, Scope};
 use crate::base::range::{Family, Range};
+use crate::firewall::backend::WhichBans;
 use crate::firewall::guard::SetKind;
 use crate::firewall::ipset::message::{Command, Elem};
 use crate::sys::clock;
@@ -166,11 +167,11 @@ impl Fallback {
     }
 
     /// Ends all bans, those without an end only if `permanent`.
-    pub(super) fn end_all(&mut self, permanent: bool) -> Result<(), Failure> {
+    pub(super) fn end_all(&mut self, which: WhichBans) -> Result<(), Failure> {
         let targets = self.targets()?;
         self.end_packet_bans(&[Range::EVERYBODY_V4, Range::EVERYBODY_V6])?;
         for (target, _) in targets {
-            if permanent {
+            if which == WhichBans::All {
                 self.sets.about(Command::Flush, &target.set, None)?;
                 continue;
             }

@@ -64,11 +64,20 @@ pub fn hex(bytes: &[u8]) -> String {
     "0x".chars().chain(digits).collect()
 }
 
-/// One more, or one less, of a number in network order; `None` beyond its ends.
-pub fn step(bytes: &[u8], up: bool) -> Option<Vec<u8>> {
+/// One more than a number in network order; `None` beyond its end.
+pub fn next(bytes: &[u8]) -> Option<Vec<u8>> {
+    step(bytes, |byte| byte.overflowing_add(1))
+}
+
+/// One less.
+pub fn previous(bytes: &[u8]) -> Option<Vec<u8>> {
+    step(bytes, |byte| byte.overflowing_sub(1))
+}
+
+fn step(bytes: &[u8], by: fn(u8) -> (u8, bool)) -> Option<Vec<u8>> {
     let mut out = bytes.to_vec();
     for byte in out.iter_mut().rev() {
-        let (next, carries) = if up { byte.overflowing_add(1) } else { byte.overflowing_sub(1) };
+        let (next, carries) = by(*byte);
         *byte = next;
         if !carries {
             return Some(out);

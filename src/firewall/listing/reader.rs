@@ -2,7 +2,7 @@
 //! What a rule asks of a packet, gathered from its expressions: registers with what was loaded into them, and
 //! the conditions on that. The first thing that a plan cannot hold is the reason why the rule is none.
 
-use super::expr::{hex, step};
+use super::expr::{hex, next, previous};
 use super::sets::{self, Element};
 use crate::base::name::IfName;
 use crate::base::range::{Family, Range};
@@ -504,8 +504,8 @@ pub fn compared(op: u32, data: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
         _ => return None,
     }
     match op {
-        2 => last = step(data, false)?,
-        4 => first = step(data, true)?,
+        2 => last = previous(data)?,
+        4 => first = next(data)?,
         _ => {}
     }
     Some((first, last))

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! Sets as the kernel tells them: those that are plain lists, and why the others are none.
 
-use super::expr::{ListedExpr, shown, step, until_nul};
+use super::expr::{ListedExpr, previous, shown, until_nul};
 use crate::base::name::Name;
 use crate::base::range::{Family, Range, merge};
 use crate::plan::{Elements, Set};
@@ -151,7 +151,7 @@ pub fn finish(set: &mut ListedSet) {
         }
         let last = match found.peek() {
             _ if !interval => Some(key.clone()),
-            Some((end, false, _)) => step(end, false),
+            Some((end, false, _)) => previous(end),
             Some(_) => None,
             None => Some(vec![0xff; key.len()]),
         };

@@ -46,6 +46,15 @@ pub enum Timeout {
     },
 }
 
+/// Whether an element counts what matches it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ElemCounter {
+    /// It has a counter of its own.
+    Own,
+    /// It counts nothing.
+    None,
+}
+
 /// An element as it is sent.
 #[derive(Clone, Copy)]
 pub struct Elem<'a> {
@@ -83,8 +92,8 @@ impl ElemMsg {
         out.len() - self.from < NEST_MAX
     }
 
-    /// Appends an element, with a counter of its own if `counts` (Linux 5.7; older ones pass it over).
-    pub fn push(&self, out: &mut MsgBuf, elem: &Elem<'_>, counts: bool) {
+    /// Appends an element, with a counter of its own if it has one (Linux 5.7; older ones pass it over).
+    pub fn push(&self, out: &mut MsgBuf, elem: &Elem<'_>, counter: ElemCounter) {
         let open = out.nest(NESTED_ELEM);
         put_key(out, elem.key);
         let times = match elem.timeout {
@@ -101,7 +110,7 @@ impl ElemMsg {
         if !elem.comment.is_empty() {
             out.attr(ELEM_USERDATA, &comment_udata(UDATA_ELEM_COMMENT, elem.comment));
         }
-        if counts {
+        if counter == ElemCounter::Own {
             let expr = out.nest(ELEM_EXPR);
             out.attr_str(EXPR_NAME, "counter");
             out.end(expr);

@@ -88,7 +88,7 @@ pub mod msg {
 pub fn comment_udata(kind: u8, text: &str) -> smallvec::SmallVec<[u8; 64]> {
     let mut data = smallvec::SmallVec::from_slice(&[kind, 0]);
     for c in text.chars() {
-        let c = quotable(c, false);
+        let c = quotable(c);
         if data.len() - 2 + c.len_utf8() > COMMENT_MAX {
             break;
         }

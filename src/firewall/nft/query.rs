@@ -190,7 +190,11 @@ fn present_at_once(
 fn key_of(buf: &mut MsgBuf, table: &TableId, name: &Name, key: &[u8]) {
     buf.attr_str(SET_TABLE, table.name.as_str());
     let content = elem::ElemMsg::open(buf, name, 0);
-    content.push(buf, &elem::Elem { key, end: None, timeout: elem::Timeout::None, comment: "" }, false);
+    content.push(
+        buf,
+        &elem::Elem { key, end: None, timeout: elem::Timeout::None, comment: "" },
+        elem::ElemCounter::None,
+    );
     content.close(buf);
 }
 

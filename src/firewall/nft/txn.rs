@@ -3,7 +3,7 @@
 
 mod commit;
 
-use super::elem::{self, Elem, ElemMsg, Timeout};
+use super::elem::{self, Elem, ElemCounter, ElemMsg, Timeout};
 use super::ffi::NftRule;
 use super::refusal::{Op, Ops, Optional};
 use super::spec::{Hook, SetSpec};
@@ -380,8 +380,9 @@ impl Txn {
         }
         self.elements += if elem.end.is_some() { 2 } else { 1 };
         let counts = self.counters && kind == msg::NEWSETELEM && elem.timeout != Timeout::None;
+        let counter = if counts { ElemCounter::Own } else { ElemCounter::None };
         if let Some(open) = &self.elems {
-            open.content.push(&mut self.buf, elem, counts);
+            open.content.push(&mut self.buf, elem, counter);
         }
     }
 
