@@ -4,6 +4,8 @@
 
 mod common;
 
+mod fuzz;
+
 mod applet {
     mod cli;
     mod completions;
@@ -104,6 +106,7 @@ mod migrate {
 
 mod project {
     mod docs;
+    mod fuzz;
     mod layers;
     mod marks;
     mod type_names;

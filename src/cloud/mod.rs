@@ -14,3 +14,4 @@ pub mod session;
 #[cfg(feature = "operator")]
 mod spill;
 pub mod subject;
+pub mod transfer;

@@ -2,9 +2,10 @@
 //! A conversation with the server that holds the zones: signed updates (RFC 2136) and transfers (RFC 5936)
 //! over TCP. It waits for answers; it is for processes that have nothing else to do.
 
+use super::transfer::{Transfer, TransferState};
 use crate::base::clock::Wall;
 use crate::dns::name::Name;
-use crate::dns::packet::{Full, Message, Record, Section, Writer, class, flag, kind, rcode};
+use crate::dns::packet::{Full, Message, Record, Writer, class, flag, kind, rcode};
 use crate::dns::tsig::{Fault, Key, Verified, Verifier, error};
 use crate::sys::tcp::TcpConnection;
 use crate::sys::{clock, random};
@@ -211,7 +212,7 @@ impl<'k> Session<'k> {
         each: &mut dyn FnMut(&Record<'_>) -> io::Result<()>,
     ) -> Result<(), Trouble> {
         let (id, mut verifier) = self.ask(zone, 0, kind::AXFR, &mut |_| Ok(()))?;
-        let (clock, mut serial) = (self.clock, None);
+        let (clock, mut transfer) = (self.clock, Transfer::new(zone));
         loop {
             let bytes = self.receive()?;
             let message = Message::new(bytes).ok_or(Trouble::Nonsense)?;
@@ -222,26 +223,7 @@ impl<'k> Session<'k> {
             if message.rcode() != rcode::NOERROR {
                 return Err(Trouble::Refused(message.rcode(), 0));
             }
-            let mut ended = false;
-            for record in message.records() {
-                let record = record.map_err(|_| Trouble::Nonsense)?;
-                if record.section != Section::Answer {
-                    continue;
-                }
-                let own = record.soa().map(|soa| soa.serial);
-                if ended || serial.is_none() && !(own.is_some() && record.name.is_same(zone)) {
-                    return Err(Trouble::Nonsense);
-                }
-                ended = serial.is_some() && own.is_some();
-                if ended && own != serial {
-                    return Err(Trouble::Nonsense);
-                }
-                if !ended {
-                    serial = serial.or(own);
-                    each(&record).map_err(|e| Trouble::Local(e.raw_os_error().unwrap_or(libc::EIO)))?;
-                }
-            }
-            if ended {
+            if transfer.take(&message, each)? == TransferState::Ended {
                 return if verified == Verified::Signed { Ok(()) } else { Err(Trouble::Forged) };
             }
         }

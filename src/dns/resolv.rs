@@ -62,7 +62,9 @@ pub fn of(addr: IpAddr) -> SocketAddr {
     SocketAddr::new(addr, PORT)
 }
 
-fn servers(text: &[u8]) -> Vec<SocketAddr> {
+/// The servers in a text of resolv.conf, as many as are asked.
+#[must_use]
+pub fn servers(text: &[u8]) -> Vec<SocketAddr> {
     let mut found = Vec::new();
     for line in text.split(|&b| b == b'\n') {
         let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());

@@ -53,8 +53,9 @@ fn record(paths: &Paths) -> PathBuf {
     paths.state.join("lists").join(RECORD)
 }
 
-/// `NAME force|- ADDR,ADDR FILE` in each line.
-fn read_record(text: &str) -> Vec<Host> {
+/// Reads what is kept: `NAME force|- ADDR,ADDR FILE` in each line.
+#[must_use]
+pub fn read_record(text: &str) -> Vec<Host> {
     let line = |line: &str| {
         let mut words = line.splitn(4, ' ');
         let (name, force, addrs) = (words.next()?.to_owned(), words.next()? == "force", words.next()?);
