@@ -118,6 +118,8 @@ pub struct ServiceRule {
     pub udp: bool,
     /// Ban or only tell.
     pub action: Action,
+    /// Its bans are reported to the community cloud, if any are.
+    pub share: bool,
     /// Put recidives on the deny list.
     pub escalation_enabled: bool,
     /// Seconds in which the bans of a recidive fall.
@@ -184,6 +186,7 @@ pub(super) const KEYS: &[SettingKey<ServiceRule>] = &[
     key("ports", "all", |r| SettingSlot::Ports(&mut r.ports)),
     key("proto", "tcp,udp", |r| SettingSlot::Both(["tcp", "udp"], [&mut r.tcp, &mut r.udp])),
     key("action", "ban", |r| SettingSlot::Word(&mut r.action)),
+    key("share", "true", |r| SettingSlot::Flag(&mut r.share)),
     key("escalation_enabled", "false", |r| SettingSlot::Flag(&mut r.escalation_enabled)),
     key("escalation_window", "24h", |r| SettingSlot::Secs(1, YEAR, &mut r.escalation_window)),
     key("permanent_threshold", "5", |r| SettingSlot::Count(1, 1000, &mut r.permanent_threshold)),
@@ -277,6 +280,7 @@ pub(super) fn blank() -> ServiceRule {
         tcp: false,
         udp: false,
         action: Action::default(),
+        share: false,
         escalation_enabled: false,
         escalation_window: 0,
         permanent_threshold: 0,

@@ -43,8 +43,8 @@ pub(super) struct BanEvent<'a> {
     pub(super) ports: (String, &'a [(u16, u16)]),
     /// Closed ports that it has touched, if it is banned for that.
     pub(super) seen: &'a [u16],
-    /// Others may hear of it: nobody could have forged what it is for.
-    pub(super) is_proven: bool,
+    /// Others may hear of it: nobody could have forged what it is for, and its rule is shared.
+    pub(super) is_shared: bool,
 }
 
 impl<'a> BanEvent<'a> {
@@ -52,7 +52,7 @@ impl<'a> BanEvent<'a> {
     pub(super) fn of(ban: &Ban<'a>) -> BanEvent<'a> {
         let Ban { addr, scope, time, rule, hits, reason, bans, .. } = *ban;
         let ports = (scope.to_string(), scope.ports());
-        BanEvent { addr, rule, hits, reason, time, bans, ports, seen: &[], is_proven: false }
+        BanEvent { addr, rule, hits, reason, time, bans, ports, seen: &[], is_shared: false }
     }
 }
 
@@ -194,8 +194,8 @@ impl Events {
 
     /// A ban that the kernel has acknowledged.
     pub(super) fn banned(&mut self, now: Wall, ban: &BanEvent<'_>) {
-        let BanEvent { addr, rule, hits, reason, time, bans, ref ports, seen, is_proven } = *ban;
-        if is_proven {
+        let BanEvent { addr, rule, hits, reason, time, bans, ref ports, seen, is_shared } = *ban;
+        if is_shared {
             self.reporter.banned(now, &addr, rule, time);
         }
         let shown = ports.0.as_str();

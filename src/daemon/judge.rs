@@ -113,7 +113,7 @@ fn report(
         Decision::Banned(ban, is_proven) => {
             counted.bans += 1;
             policy.tally.ban(&ban.addr, ban.reason);
-            events.banned(now.wall, &BanEvent { is_proven, ..BanEvent::of(ban) });
+            events.banned(now.wall, &BanEvent { is_shared: is_proven && policy.share, ..BanEvent::of(ban) });
         }
         Decision::InForce => {}
         Decision::Refused(e) => log::error!("{addr} is not banned: {e}"),

@@ -22,6 +22,8 @@ pub(super) struct ServicePolicy {
     pub(super) scope: Scope,
     /// Only tell.
     pub(super) detect: bool,
+    /// Others may hear of its bans.
+    pub(super) share: bool,
     /// Take records from any sender.
     pub(super) trust_any: bool,
     /// It reads what a syslog daemon has written down, wherever that is not said by the source.
@@ -89,6 +91,7 @@ pub(super) fn of(rule: &ServiceRule, compiled: &DetectRule) -> ServicePolicy {
         request: request(rule, &scope),
         scope,
         detect: rule.action == Action::Detect,
+        share: rule.share,
         trust_any: rule.trust_any,
         // A name in a line is only needed where many write.
         of_syslog: !rule.programs.is_empty()
@@ -113,6 +116,7 @@ pub(super) fn of_floods(flood: &FloodSettings) -> ServicePolicy {
         request: request_of(flood.bantime, None, Spoofable::ByAnybody, &Scope::ALL),
         scope: Scope::ALL,
         detect: !flood.escalation_enabled,
+        share: false,
         trust_any: false,
         of_syslog: false,
         hearsay: Cell::new(None),
@@ -134,6 +138,7 @@ pub(super) fn of_list(zone: &Zone) -> ServicePolicy {
         request: request_of(zone.bantime, None, Spoofable::ByAnybody, &scope),
         scope,
         detect: false,
+        share: false,
         trust_any: false,
         of_syslog: false,
         hearsay: Cell::new(None),

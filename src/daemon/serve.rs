@@ -63,7 +63,7 @@ impl ControlService for ControlHandler<'_> {
                 let (rule, reason, seen) = ("", "", [].as_slice());
                 // Who bans by hand knows why.
                 let reported =
-                    BanEvent { addr, rule, hits: 0, reason, time, bans: 1, ports, seen, is_proven: true };
+                    BanEvent { addr, rule, hits: 0, reason, time, bans: 1, ports, seen, is_shared: true };
                 self.judge.events().banned(self.now.wall, &reported);
                 return Then::Next;
             }

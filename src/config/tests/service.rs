@@ -28,6 +28,7 @@ fn defaults_are_those_of_the_manual() {
         (true, true, true, Action::Ban, Engine::Pattern)
     );
     assert_eq!((r.escalation_enabled, r.escalation_window, r.permanent_threshold), (false, 86_400, 5));
+    assert!(r.share && !rule("share=false").share);
     assert!(
         r.files.is_empty() && r.command.is_empty() && r.ignore.is_empty() && r.webscan.thresholds.is_empty()
     );
