@@ -6,8 +6,9 @@ pub mod client;
 mod client_tests;
 pub mod name;
 pub mod packet;
-
 #[cfg(test)]
 mod random_tests;
 pub mod resolv;
 pub mod tsig;
+#[cfg(test)]
+mod tsig_tests;

@@ -15,7 +15,7 @@ use super::name::Name;
 use super::packet::{Message, Record, Section, Writer, class, flag, kind};
 
 /// A name that often shares its end with others.
-fn name(rng: &mut Rng) -> Name {
+pub(super) fn name(rng: &mut Rng) -> Name {
     let mut name = Name::default();
     for _ in 0..rng.usize(..5) {
         let label: Vec<u8> = match rng.u8(..4) {
@@ -28,19 +28,19 @@ fn name(rng: &mut Rng) -> Name {
     name
 }
 
-fn their(name: &Name) -> TheirName<Vec<u8>> {
+pub(super) fn their(name: &Name) -> TheirName<Vec<u8>> {
     TheirName::from_octets(name.wire().to_vec()).unwrap()
 }
 
 /// What of a record both must see in the same way.
-type Seen = (Vec<u8>, u16, u16, u32, usize);
+pub(super) type Seen = (Vec<u8>, u16, u16, u32, usize);
 
 fn ours(message: Message<'_>) -> Option<Vec<Seen>> {
     let seen = |r: Record<'_>| (r.name.wire().to_vec(), r.kind, r.class, r.ttl, r.data.len());
     message.records().map(|record| record.ok().map(seen)).collect()
 }
 
-fn theirs(bytes: &[u8]) -> Option<Vec<Seen>> {
+pub(super) fn theirs(bytes: &[u8]) -> Option<Vec<Seen>> {
     let message = Theirs::from_octets(bytes).unwrap();
     let mut seen = Vec::new();
     for record in message.iter() {
