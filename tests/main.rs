@@ -29,6 +29,7 @@ mod applet {
 #[cfg(feature = "operator")]
 mod cloud {
     mod circle;
+    mod lists;
     mod refusals;
     mod servers;
 }

@@ -4,9 +4,12 @@
 
 use super::servers::{Cloud, KINDS, Kind, ZONE, hour};
 use crate::common::bans::text;
-use crate::common::daemon::{LOG, failed};
+use crate::common::daemon::{LOG, failed, seconds};
 use crate::common::frames::{SYN, Way};
 use crate::common::{Net, wait_or_show, wait_until};
+use mef::base::clock::Wall;
+use mef::cloud::reports::Reports;
+use mef::sys::dir::Dir;
 
 /// The settings of a member.
 fn settings(net: &Net, cloud: &Cloud, member: &str) -> String {
@@ -164,7 +167,12 @@ fn only_bans_on_evidence_are_reported_and_taken_back_with_the_ban() {
         net.append(LOG, failed("11.2.3.4"));
         net.mark(LOG);
         configure(&net, &cloud, "web1", "");
+        // Nor of a rule that keeps its bans to itself.
+        net.append("own.log", "");
+        net.rule_for("own", "own.log", "maxretry=1\nshare=false");
         net.mef(&["reload", "--config", net.path("mef.conf").to_str().unwrap()]).ok();
+        net.append("own.log", failed("11.2.3.8"));
+        wait_until("the ban that is not shared", || net.banned().contains(&"11.2.3.8".to_owned()));
         net.append(LOG, failed("11.2.3.5"));
         let conf = net.path("mef.conf");
         let config = ["--config", conf.to_str().unwrap()];
@@ -309,4 +317,66 @@ fn what_is_missing_is_said_and_nothing_is_reported() {
     net.stop(daemon);
     assert!(!net.path("state-web1/reports").exists());
     drop(cloud);
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn a_quota_that_is_reached_is_told_once_and_what_waits_stays() {
+    for kind in KINDS {
+        let (mut net, mut cloud) = member(kind, "");
+        match kind {
+            Kind::Knot => cloud.edit("zone-max-size: 1M", "zone-max-size: 1000"),
+            Kind::Bind => cloud.edit("max-records 12000", "max-records 12"),
+        }
+        cloud.start(&mut net, 0);
+        let daemon = net.daemon("daemon");
+        (0..60).for_each(|n| net.append(LOG, failed(&format!("11.2.3.{n}"))));
+        net.wait_said("daemon", "reports wait (mef cloud status)");
+        let told = net.said("daemon");
+        assert!(told.contains("quota"), "{kind:?}: {told}");
+        let conf = net.path("mef.conf");
+        let status = || net.mef(&["cloud", "status", "--config", conf.to_str().unwrap()]).stdout;
+        wait_or_show("another try", || status().contains("after 2 failures").then_some(()), status);
+        assert!(cloud.zone(&net, "web1.r").len() < 30, "{kind:?}");
+        // The operator gives more room.
+        cloud.stop(&mut net);
+        match kind {
+            Kind::Knot => cloud.edit("zone-max-size: 1000", "zone-max-size: 1M"),
+            Kind::Bind => cloud.edit("max-records 12", "max-records 12000"),
+        }
+        cloud.start(&mut net, 0);
+        cloud.wait_zone(&net, "web1.r", "all reports", |zone| zone.len() == 60);
+        net.wait_said("daemon", "community cloud: reports are accepted again");
+        net.stop(daemon);
+        assert_eq!(net.said("daemon").matches("reports wait").count(), 1, "{kind:?}: {}", net.said("daemon"));
+    }
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn nothing_is_signed_while_the_clock_is_not_set() {
+    let (mut net, mut cloud) = member(Kind::Knot, "");
+    cloud.start(&mut net, 0);
+    let daemon = net.daemon("before");
+    net.append(LOG, failed("11.2.3.4"));
+    cloud.wait_zone(&net, "web1.r", "the report", |zone| zone.len() == 1);
+    net.stop(daemon);
+    // A host without a clock comes up before the time at which it has last reported.
+    let dir = Dir::open(&net.path("state-web1")).unwrap();
+    let reported_at = |at: Wall| {
+        let (mut reports, _) = Reports::load(&dir).unwrap();
+        reports.done(at, &[]);
+        reports.save(&dir).unwrap();
+    };
+    reported_at(Wall(seconds() + 86_400));
+    let daemon = net.daemon("boot");
+    net.append(LOG, failed("11.2.3.5"));
+    net.wait_said("boot", "community cloud: the clock is not set: nothing is signed with such a time");
+    net.stop(daemon);
+    assert_eq!(cloud.zone(&net, "web1.r").len(), 1);
+    assert_eq!(net.said("boot").matches("the clock is not set").count(), 1);
+    reported_at(Wall(seconds()));
+    let daemon = net.daemon("later");
+    cloud.wait_zone(&net, "web1.r", "the other report", |zone| zone.len() == 2);
+    net.stop(daemon);
 }

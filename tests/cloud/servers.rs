@@ -89,6 +89,11 @@ impl Cloud {
         net.write(&format!("server/{file}"), &zone);
     }
 
+    /// Adds to the configuration before the server is started.
+    pub fn append(&mut self, text: &str) {
+        self.config.push_str(text);
+    }
+
     /// Changes the configuration before the server is started.
     pub fn edit(&mut self, from: &str, to: &str) {
         assert!(self.config.contains(from), "{}", self.config);

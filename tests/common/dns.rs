@@ -41,6 +41,8 @@ pub type Answers = Box<dyn Fn(&[u8]) -> Vec<Vec<u8>> + Send>;
 pub struct Liar {
     pub asked: Arc<AtomicU64>,
     answers: Arc<Mutex<Answers>>,
+    /// By which it answers, if not by the socket that was asked.
+    by: Arc<Mutex<Option<UdpSocket>>>,
     end: Arc<AtomicBool>,
 }
 
@@ -49,16 +51,21 @@ impl Liar {
     pub fn new(net: &Net, peer: &Peer, answers: Answers) -> Liar {
         let socket = net.within(&peer.ns, |_| UdpSocket::bind((peer.v4, 53)).unwrap());
         socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-        let liar =
-            Liar { asked: Arc::default(), answers: Arc::new(Mutex::new(answers)), end: Arc::default() };
+        let liar = Liar {
+            asked: Arc::default(),
+            answers: Arc::new(Mutex::new(answers)),
+            by: Arc::default(),
+            end: Arc::default(),
+        };
         let (asked, answers, end) = (liar.asked.clone(), liar.answers.clone(), liar.end.clone());
+        let by = liar.by.clone();
         std::thread::spawn(move || {
             let mut room = [0; 1500];
             while !end.load(Ordering::Relaxed) {
                 let Ok((length, from)) = socket.recv_from(&mut room) else { continue };
                 asked.fetch_add(1, Ordering::Relaxed);
                 for answer in answers.lock().unwrap()(&room[..length]) {
-                    let _ = socket.send_to(&answer, from);
+                    let _ = by.lock().unwrap().as_ref().unwrap_or(&socket).send_to(&answer, from);
                 }
             }
         });
@@ -68,6 +75,11 @@ impl Liar {
     /// From now on it says something else.
     pub fn says(&self, answers: Answers) {
         *self.answers.lock().unwrap() = answers;
+    }
+
+    /// From now on it answers by another socket; `None`: by the one that is asked.
+    pub fn speaks_by(&self, socket: Option<UdpSocket>) {
+        *self.by.lock().unwrap() = socket;
     }
 }
 

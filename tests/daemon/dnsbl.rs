@@ -10,8 +10,9 @@ use common::dns::{Answers, Liar, TEST4, TEST6, answer, asked_about, over_tcp};
 use common::frames::{SYN, Way};
 use common::{Net, Peer, wait_or_show, wait_until};
 use mef::dns::packet::flag;
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 const ON: &str = "rbl_enabled=true\nrbl_x_enabled=true\nrbl_x_zone=bl.example\nps_enabled=false\n";
 const LISTED: &str = "20.0.0.9";
@@ -223,7 +224,7 @@ fn lies_ban_nobody_and_hold_up_nobody() {
     fn listing(question: &[u8]) -> Vec<u8> {
         answer(question, 0, &[[127, 0, 0, 2]])
     }
-    let lies: [(&str, Lie); 6] = [
+    let lies: [(&str, Lie); 7] = [
         ("another id", |q| {
             let mut lie = listing(q);
             lie[0] ^= 0x55;
@@ -243,6 +244,10 @@ fn lies_ban_nobody_and_hold_up_nobody() {
         }),
         ("truncated", |q| answer(q, flag::TRUNCATED, &[[127, 0, 0, 2]])),
         ("silence", |_| Vec::new()),
+        ("the truth, too late", |q| {
+            std::thread::sleep(Duration::from_millis(1500));
+            listing(q)
+        }),
     ];
     for (at, (what, lie)) in lies.into_iter().enumerate() {
         liar.says(Box::new(move |question| {
@@ -258,6 +263,18 @@ fn lies_ban_nobody_and_hold_up_nobody() {
         wait_until(what, || counted(&net, "failed") > before);
         assert!(!net.banned().iter().any(|addr| addr.starts_with("20.")), "{what}");
     }
+    // An answer that is true to the letter, from another port and from another address of the server.
+    liar.says(truth());
+    net.within(&peer.ns, |net| net.ip(&format!("address add 198.51.100.53/32 dev {}", peer.link)));
+    net.ip(&format!("route add 198.51.100.53/32 dev {}", peer.link));
+    for (at, from) in [peer.v4, [198, 51, 100, 53].into()].into_iter().enumerate() {
+        liar.speaks_by(Some(net.within(&peer.ns, |_| UdpSocket::bind((from, 0)).unwrap())));
+        let before = counted(&net, "failed");
+        knock(&net, &peer, &format!("20.0.0.{}", 200 + at));
+        wait_until("another address", || counted(&net, "failed") > before);
+        assert!(!net.banned().iter().any(|addr| addr.starts_with("20.")), "{from}");
+    }
+    liar.speaks_by(None);
     let lines = net.said("daemon").lines().filter(|line| line.contains("DNSBL x: ")).count();
     assert_eq!(lines, 1, "{}", net.said("daemon"));
     // A resolver that makes up answers for what is not there, and then a true one again.
