@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! A person at the terminal: short answers, read without ever waiting for them.
 
+use super::signal::Signals;
 use super::stdio;
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -38,6 +39,8 @@ pub enum Key {
 /// A terminal whose keys are read one by one, and on which the same place is written again and again.
 pub struct Screen {
     input: File,
+    /// What ends a program leaves the terminal as it was before.
+    signals: Signals,
     previous: Termios,
 }
 
@@ -47,18 +50,19 @@ impl Screen {
     pub fn open() -> Option<Screen> {
         let input = stdio::stdin().ok()?;
         let previous = tcgetattr(&input).ok()?;
+        let signals = Signals::open().ok()?;
         let mut keys = previous.clone();
         keys.local_flags.remove(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG);
         tcsetattr(&input, SetArg::TCSANOW, &keys).ok()?;
         // What stood there before comes back at the end.
         let _ = stdio::raw_stdout().write_all(b"\x1b[?1049h\x1b[?25l");
-        Some(Screen { input, previous })
+        Some(Screen { input, signals, previous })
     }
 
     /// Waits for a key, at most so long.
     pub fn typed(&mut self, ms: u16) -> Option<Key> {
         let key = match self.key(ms)? {
-            // Ctrl-C, Ctrl-D, or no terminal any more.
+            // Ctrl-C, Ctrl-D, a signal, or no terminal any more.
             b'q' | b'Q' | 3 | 4 | 0 => Key::Quit,
             b'k' => Key::Up,
             b'j' => Key::Down,
@@ -84,13 +88,17 @@ impl Screen {
         Some(key)
     }
 
-    /// Waits for a byte, at most so long; 0 when the terminal is gone.
+    /// Waits for a byte, at most so long; 0 when the terminal is gone, or somebody ends us.
     fn key(&mut self, ms: u16) -> Option<u8> {
-        let mut fds = [PollFd::new(self.input.as_fd(), PollFlags::POLLIN)];
+        let both = [self.input.as_fd(), self.signals.as_fd()];
+        let mut fds = both.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         match poll(&mut fds, PollTimeout::from(ms)) {
             Ok(0) | Err(nix::Error::EINTR) => return None,
             Ok(_) => {}
             Err(_) => return Some(0),
+        }
+        if fds.get(1).is_some_and(|signals| signals.any() == Some(true)) {
+            return Some(0);
         }
         let mut key = [0];
         match self.input.read(&mut key) {

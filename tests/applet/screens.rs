@@ -113,6 +113,36 @@ fn keys_of_top_sort_scroll_and_end_it() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
+fn the_terminal_is_as_it_was_whatever_ends_top_or_watch() {
+    let mut net = busy();
+    for signal in [libc::SIGTERM, libc::SIGHUP, libc::SIGINT] {
+        let command = net.mef_command(&["top"]);
+        let mut top = Pty::start(&mut net, command, (24, 80));
+        let before = top.modes();
+        top.wait("q quit");
+        assert_ne!(top.modes(), before);
+        net.signal(top.program, signal);
+        assert_eq!(net.wait(top.program), 0);
+        top.screen();
+        assert_eq!(top.modes(), before, "{signal}");
+        assert!(top.written.ends_with("\u{1b}[?25h\u{1b}[?1049l"), "{signal}");
+        let command = net.mef_command(&["watch"]);
+        let mut watch = Pty::start(&mut net, command, (24, 80));
+        let before = watch.modes();
+        wait_until("a reader", || net.mef(&["status", "--json"]).shown().contains("\"watchers\":1"));
+        net.append(LOG, fails("203.0.113.9", 1));
+        watch.wait("203.0.113.9");
+        net.signal(watch.program, signal);
+        net.wait(watch.program);
+        watch.screen();
+        assert!(watch.modes() == before && watch.written.trim_end().ends_with("\u{1b}[0m"), "{signal}");
+        // Who is gone is noticed by the next event.
+        net.mark(LOG);
+    }
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn top_writes_nothing_while_nothing_changes_and_shows_what_does() {
     let mut net = host("", "maxretry=2");
     net.daemon("daemon");
@@ -185,6 +215,55 @@ fn no_table_is_wider_than_its_terminal() {
             }
             assert!(!piped.contains('\u{1b}') && !piped.contains('…'), "{command:?}");
         }
+    }
+}
+
+/// What does not depend on the moment: stamps are as wide as before, ages are T.
+fn timeless(screen: &str) -> String {
+    let stamps = Regex::new("[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}").unwrap();
+    let ages = Regex::new(r"(?m)\b[0-9]+s(?P<behind> ago| +never)").unwrap();
+    let text = stamps.replace_all(screen, "YYYY-MM-DD hh:mm:ss").into_owned();
+    ages.replace_all(&text, "T$behind").lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn golden_texts_of_what_is_banned_and_why() {
+    let mut net = Net::new();
+    let reason = "somebody who has tried every name in the book, and then some more of them, by hand";
+    net.mef(&["ban", "192.0.2.7", "--permanent", "--reason", reason]).ok();
+    net.mef(&["ban", "2001:db8:1:2::/64", "--permanent", "--ports", "22,80-90"]).ok();
+    net.mef(&["deny", "198.51.100.0/24", "203.0.113.9"]).ok();
+    net.mef(&["allow", "198.51.100.77"]).ok();
+    let commands: [&[&str]; 6] = [
+        &["bans"],
+        &["history"],
+        &["lists"],
+        &["why", "192.0.2.7"],
+        &["why", "198.51.100.0/24"],
+        &["why", "198.51.100.77"],
+    ];
+    for columns in [Some(60), Some(80), Some(200), None] {
+        let mut all = String::new();
+        for command in commands {
+            let screen = match columns {
+                None => net.mef(command).stdout,
+                Some(columns) => {
+                    let mut program = net.mef_command(command);
+                    program.env("NO_COLOR", "1");
+                    let mut pty = Pty::start_in(&mut net, program, (60, columns));
+                    net.wait(pty.program);
+                    pty.screen()
+                }
+            };
+            all += &format!("$ mef {}\n{}\n", command.join(" "), timeless(&screen));
+        }
+        let name = columns.map_or("none".to_owned(), |columns| columns.to_string());
+        let file = format!("{}/tests/applet/screens/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+        if std::env::var_os("MEF_GOLDEN").is_some() {
+            std::fs::write(&file, &all).unwrap();
+        }
+        assert_eq!(all, std::fs::read_to_string(&file).unwrap_or_default(), "{name}");
     }
 }
 

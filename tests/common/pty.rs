@@ -2,6 +2,7 @@
 
 use super::{Net, wait_until};
 use nix::pty::{OpenptyResult, openpty};
+use nix::sys::termios::{LocalFlags, tcgetattr};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
@@ -41,6 +42,11 @@ impl Pty {
         assert_eq!(set, 0);
         let grid = vec![vec![' '; columns.into()]; rows.into()];
         Pty { master, grid, at: (0, 0), rest: Vec::new(), written: String::new(), program }
+    }
+
+    /// How the terminal reads what is typed.
+    pub fn modes(&self) -> LocalFlags {
+        tcgetattr(&self.master).unwrap().local_flags
     }
 
     /// Presses keys.
