@@ -380,6 +380,7 @@ fn elements_count_packets_if_they_are_to() {
     packets.sort();
     let want = ["10.0.0.0/8", "192.0.2.7", "2001:db8::/64"].map(|addr| (addr.to_owned(), Some(0)));
     assert_eq!(packets, want);
+    // They cost memory and time, and nft could not read the bans back: not by default.
     guard.set_options(Options::default());
     ban(&mut guard, "192.0.2.8", Span::Secs(60));
     guard.list(&mut |e| packets.push((e.addr.to_string(), e.packets))).unwrap();
