@@ -2,7 +2,9 @@
 //! What a running daemon tells of itself, for those commands that ask it.
 
 use crate::control::client::{ControlClient, Patience};
-use crate::control::proto::{FACTS, ListLine, OffenderLine, Request, RuleLine, SightLine, read_fact};
+use crate::control::proto::{
+    FACTS, ListLine, OffenderLine, ProblemLine, Request, RuleLine, SightLine, read_fact,
+};
 use crate::sys::{clock, fs};
 use std::io;
 use std::path::Path;
@@ -21,6 +23,7 @@ pub(super) struct DaemonAnswer {
     pub(super) offenders: Vec<String>,
     pub(super) sights: Vec<String>,
     pub(super) lists: Vec<String>,
+    problems: Vec<String>,
 }
 
 impl DaemonAnswer {
@@ -37,6 +40,8 @@ impl DaemonAnswer {
                 answer.rules.push(line.to_owned());
             } else if SightLine::read(line).is_some() {
                 answer.sights.push(line.to_owned());
+            } else if line.starts_with("problem ") {
+                answer.problems.push(line.to_owned());
             } else if line.starts_with("dnsbl ") {
                 answer.lists.push(line.to_owned());
             } else if line.starts_with("offender ") {
@@ -73,6 +78,11 @@ impl DaemonAnswer {
     /// Those who are being counted, the nearest to a ban first.
     pub(super) fn offenders(&self) -> impl Iterator<Item = OffenderLine<'_>> {
         self.offenders.iter().filter_map(|line| OffenderLine::read(line))
+    }
+
+    /// What went wrong of late, the newest first.
+    pub(super) fn problems(&self) -> impl Iterator<Item = ProblemLine<'_>> {
+        self.problems.iter().filter_map(|line| ProblemLine::read(line))
     }
 
     /// What the rules read.

@@ -2,6 +2,7 @@
 //! What tables and screens for people share: widths, local time, colours.
 
 use crate::base::clock::Wall;
+use crate::base::json::Object;
 use crate::base::utc;
 use crate::sys::{clock, stdio};
 use std::cell::Cell;
@@ -22,25 +23,48 @@ pub(super) fn line(out: &mut dyn Write, text: &str, width: usize) -> io::Result<
     }
 }
 
-/// Cuts every line that is written to the width of the terminal.
-pub(super) struct CutLines<'a> {
+/// How a line is written.
+type LineForm = fn(&mut dyn Write, &str, usize) -> io::Result<()>;
+
+/// Makes something else of every line that is written.
+pub(super) struct EachLine<'a> {
     out: &'a mut dyn Write,
+    form: LineForm,
     width: usize,
     held: Vec<u8>,
 }
 
-impl<'a> CutLines<'a> {
-    pub(super) fn new(out: &'a mut dyn Write) -> CutLines<'a> {
-        CutLines { out, width: width(), held: Vec::new() }
+impl<'a> EachLine<'a> {
+    /// Cuts it to the width of the terminal.
+    pub(super) fn cut(out: &'a mut dyn Write) -> EachLine<'a> {
+        EachLine { out, form: line, width: width(), held: Vec::new() }
+    }
+
+    /// Makes a JSON object of it; what is indented begins with what is done.
+    pub(super) fn objects(out: &'a mut dyn Write) -> EachLine<'a> {
+        EachLine { out, form: object, width: 0, held: Vec::new() }
     }
 }
 
-impl Write for CutLines<'_> {
+fn object(out: &mut dyn Write, line: &str, _: usize) -> io::Result<()> {
+    let line = line.trim_end();
+    if line.is_empty() {
+        return Ok(());
+    }
+    let step = line.strip_prefix("  ").and_then(|step| step.split_once(' '));
+    let object = match step.filter(|(step, _)| step.bytes().all(|b| b.is_ascii_lowercase())) {
+        Some((step, text)) => Object::new().text("step", step).text("text", text.trim_start()),
+        None => Object::new().text("text", line.trim_start()),
+    };
+    writeln!(out, "{}", object.finish())
+}
+
+impl Write for EachLine<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         for part in bytes.split_inclusive(|&b| b == b'\n') {
             self.held.extend_from_slice(part);
             if part.ends_with(b"\n") {
-                line(self.out, &String::from_utf8_lossy(&self.held), self.width)?;
+                (self.form)(self.out, &String::from_utf8_lossy(&self.held), self.width)?;
                 self.held.clear();
             }
         }

@@ -4,6 +4,7 @@
 use super::args::{STDIN, parse};
 use super::load::{failed, places, report};
 use super::output::{Output, OutputError};
+use crate::base::json::Object;
 use crate::rulefile::{self, DEFAULT_PATH};
 use crate::ruleset::diff::{LineChange, lines};
 use argh::FromArgs;
@@ -23,6 +24,9 @@ struct DiffArgs {
     /// the rule set (default /etc/mef/mef.rules); - is standard input
     #[argh(positional, arg_name = "FILE")]
     file: Option<String>,
+    /// one JSON object per line
+    #[argh(switch)]
+    json: bool,
 }
 
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
@@ -39,9 +43,13 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     let (mut differ, mut result) = (false, Ok(()));
     lines(&old, &new, &mut |change, line| {
         differ = true;
-        let sign = if change == LineChange::Gone { '-' } else { '+' };
+        let (sign, word) = if change == LineChange::Gone { ('-', "gone") } else { ('+', "new") };
         if result.is_ok() {
-            result = writeln!(output.out, "{sign} {line}");
+            result = if args.json {
+                writeln!(output.out, "{}", Object::new().text("change", word).text("text", line).finish())
+            } else {
+                writeln!(output.out, "{sign} {line}")
+            };
         }
     });
     result?;

@@ -4,6 +4,7 @@
 use super::args::parse;
 use super::context::settings;
 use super::output::{Output, OutputError};
+use crate::base::json::Object;
 use crate::rulefile;
 use crate::sys::capability;
 use argh::FromArgs;
@@ -28,6 +29,9 @@ struct ExportArgs {
     /// only tables of this name
     #[argh(option, arg_name = "name")]
     table: Option<String>,
+    /// one JSON object per line
+    #[argh(switch)]
+    json: bool,
 }
 
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
@@ -48,7 +52,11 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
         return Err(OutputError::Failed("no such table".into()));
     }
     for line in &all.lines {
-        writeln!(output.out, "{line}")?;
+        if args.json {
+            writeln!(output.out, "{}", Object::new().text("text", line.as_str()).finish())?;
+        } else {
+            writeln!(output.out, "{line}")?;
+        }
     }
     let (said, unsaid) = (all.said.to_string(), all.unsaid.to_string());
     output.note(&[said.as_str(), " rules; ", &unsaid, " that cannot be expressed are comments"].concat());

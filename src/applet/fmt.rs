@@ -4,6 +4,7 @@
 use super::args::{STDIN, parse};
 use super::output::{Output, OutputError};
 use crate::base::count::count;
+use crate::base::json::Object;
 use crate::rulefile::{DEFAULT_PATH, read_file, replace};
 use crate::ruleset::{canonical, canonical_v1};
 use crate::sys::capability;
@@ -25,6 +26,9 @@ struct FmtArgs {
     /// without keys that MEF does not know, so that it can still read the file
     #[argh(switch)]
     v1: bool,
+    /// print a JSON object
+    #[argh(switch)]
+    json: bool,
 }
 
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
@@ -55,10 +59,16 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
         let count = count(lines, "line");
         output.note(&format_args!("{path}:{first}: {count} with words that MEF does not know"));
     }
-    if !args.write {
-        output.out.write_all(text.as_bytes())?;
-    } else if text.as_bytes() != bytes {
+    let differs = text.as_bytes() != bytes;
+    if args.write && differs {
         replace(path, text.as_bytes()).map_err(failed)?;
+    }
+    if args.json {
+        let object = Object::new().text("file", path).flag("canonical", !differs);
+        let object = object.flag("written", args.write && differs).text("text", text.as_str());
+        writeln!(output.out, "{}", object.finish())?;
+    } else if !args.write {
+        output.out.write_all(text.as_bytes())?;
     }
     Ok(())
 }

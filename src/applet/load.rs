@@ -6,6 +6,7 @@ use super::context::settings;
 use super::output::{Output, OutputError};
 use crate::base::count::count;
 use crate::base::diag::Severity;
+use crate::base::json::Object;
 use crate::config::duration;
 use crate::firewall::loader::{self, Goal, LoadError, Loader};
 use crate::rulefile::{self, DEFAULT_PATH};
@@ -33,6 +34,9 @@ struct LoadArgs {
     /// only say what is wrong with it
     #[argh(switch)]
     check: bool,
+    /// print a JSON object
+    #[argh(switch)]
+    json: bool,
     /// how long the rules are pending confirmation, such as 30s: then the previous ones return, unless you
     /// type yes or
     /// `mef confirm` is run
@@ -57,7 +61,12 @@ pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputE
     let (saved, run_dir) = places(output);
     if args.boot {
         bans_at_boot(output);
-        if args.file.is_none() && has_none(&saved, output) {
+        if args.file.is_none()
+            && let Some(why) = none_at_boot(&saved)
+        {
+            if Path::new(DEFAULT_PATH).exists() {
+                output.note(&format_args!("{why}: it is left alone until `mef load`"));
+            }
             return output.end();
         }
     }
@@ -71,13 +80,12 @@ pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputE
     let name = if path == STDIN { "standard input" } else { path };
     if args.check {
         rulefile::batch(&mut set, Goal::Replace).map_err(|text| failed(&text, output))?;
-        writeln!(
-            output.out,
-            "{name}: {}, {}, no errors",
-            count(set.rules(), "rule"),
-            count(set.sets.len(), "set")
-        )?;
-        return Ok(());
+        let (rules, sets) = (set.rules(), set.sets.len());
+        return Ok(if args.json {
+            writeln!(output.out, "{}", object("checked", name, rules, sets).finish())?;
+        } else {
+            writeln!(output.out, "{name}: {}, {}, no errors", count(rules, "rule"), count(sets, "set"))?;
+        });
     }
     if let Some(why) = set.locks_out.take().filter(|_| !args.force && !args.boot && seconds.is_none()) {
         let how = "; `mef load --confirm 30s` tries them for a time, --force loads them anyway";
@@ -109,8 +117,21 @@ pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputE
     {
         output.note(&format_args!("the rules are not saved for the case of a trial: {e}"));
     }
-    writeln!(output.out, "{name}: {rules} rules ({parts} in the kernel), {} sets", set.sets.len())?;
+    let sets = set.sets.len();
+    if args.json {
+        let object = object("loaded", name, rules, sets).number("kernel_rules", u64::from(parts));
+        writeln!(output.out, "{}", object.finish())?;
+    } else {
+        let (rules, sets) = (count(rules, "rule"), count(sets, "set"));
+        writeln!(output.out, "{name}: {rules} ({parts} in the kernel), {sets}")?;
+    }
     output.end()
+}
+
+/// What was done with a rule set, for programs.
+fn object(result: &str, name: &str, rules: usize, sets: usize) -> Object {
+    let object = Object::new().text("result", result).text("file", name);
+    object.number("rules", rules as u64).number("sets", sets as u64)
 }
 
 /// Puts the bans back: the daemon may start after the network.
@@ -121,14 +142,14 @@ fn bans_at_boot(output: &mut Output<'_>) {
     }
 }
 
-/// Whether there is nothing to load at boot.
-fn has_none(saved: &Saved, output: &mut Output<'_>) -> bool {
+/// Why there is nothing to load at boot, if there is not.
+pub(super) fn none_at_boot(saved: &Saved) -> Option<&'static str> {
     if saved.is_fresh() && crate::setup::is_untouched(DEFAULT_PATH) {
         // It opens the port of SSH alone: nobody has said yet that this is enough for this host.
-        output.note(&"mef.rules is as installed and was never loaded: it is left alone until `mef load`");
-        return true;
+        return Some("mef.rules is as installed and was never loaded");
     }
-    saved.pending().is_none() && !Path::new(DEFAULT_PATH).exists()
+    let none = saved.pending().is_none() && !Path::new(DEFAULT_PATH).exists();
+    none.then_some("there is no mef.rules")
 }
 
 /// The rule set to load at boot in place of the usual one: a reboot loads nothing that nobody has confirmed.
@@ -263,10 +284,14 @@ pub(super) fn places(output: &mut Output<'_>) -> (Saved, PathBuf) {
 /// Keep the rules that `mef load --confirm` has loaded.
 #[derive(FromArgs)]
 #[argh(help_triggers("-h", "--help"), example = "mef confirm")]
-struct ConfirmArgs {}
+struct ConfirmArgs {
+    /// print a JSON object
+    #[argh(switch)]
+    json: bool,
+}
 
 pub(super) fn confirm(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
-    let ConfirmArgs {} = parse("confirm", args)?;
+    let args: ConfirmArgs = parse("confirm", args)?;
     let (saved, run) = places(output);
     let mut alone = || {
         let Some(path) = saved.pending() else { return Ok(None) };
@@ -276,8 +301,8 @@ pub(super) fn confirm(args: &[&str], output: &mut Output<'_>) -> Result<(), Outp
     };
     trial::confirm(&run, &saved, &mut alone).map_err(OutputError::Failed)?;
     super::context::changed(&run, "confirm", &[]);
-    writeln!(output.out, "rules confirmed")?;
-    Ok(())
+    let done = if args.json { "{\"result\":\"confirmed\"}" } else { "rules confirmed" };
+    Ok(writeln!(output.out, "{done}")?)
 }
 
 /// Shows what is wrong on standard error. Errors end the command.
@@ -308,6 +333,9 @@ struct UnloadArgs {
     /// also the table of bans, with the deny lists and guards in it; a daemon that runs makes it again
     #[argh(switch)]
     all: bool,
+    /// print a JSON object
+    #[argh(switch)]
+    json: bool,
 }
 
 pub(super) fn unload(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
@@ -326,6 +354,9 @@ pub(super) fn unload(args: &[&str], output: &mut Output<'_>) -> Result<(), Outpu
     if args.all {
         crate::firewall::remove(crate::enforce::options(&settings))
             .map_err(|e| OutputError::Failed(e.to_string()))?;
+    }
+    if args.json {
+        writeln!(output.out, "{{\"result\":\"unloaded\"}}")?;
     }
     Ok(())
 }

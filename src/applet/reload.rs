@@ -6,6 +6,7 @@ use super::args::parse;
 use super::context::daemon_of;
 use super::output::{Output, OutputError};
 use super::target;
+use crate::base::json::Object;
 use crate::config::{DEFAULT_PATH, ListKind, Settings, load};
 use crate::control::client::{ControlClient, Patience};
 use crate::control::proto::Request;
@@ -25,6 +26,9 @@ use std::path::Path;
     example = "mef reload"
 )]
 struct ReloadArgs {
+    /// print a JSON object
+    #[argh(switch)]
+    json: bool,
     /// path to mef.conf
     #[argh(option, arg_name = "file", default = "DEFAULT_PATH.to_owned()")]
     config: String,
@@ -36,10 +40,19 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     let path = Some(args.config.as_str()).filter(|path| *path != DEFAULT_PATH);
     let settings = super::context::settings(path, output);
     hand_over_log(&settings);
-    match daemon_of(&settings, output) {
-        Some(daemon) => ask(daemon, output),
-        None => alone(Path::new(&args.config), output),
+    let daemon = daemon_of(&settings, output);
+    let has_daemon = daemon.is_some();
+    let done = match daemon {
+        Some(daemon) => ask(daemon, output)?,
+        None => alone(Path::new(&args.config), output)?,
+    };
+    if args.json {
+        let object = Object::new().flag("daemon", has_daemon).text("text", done.as_str());
+        writeln!(output.out, "{}", object.finish())?;
+    } else {
+        writeln!(output.out, "{done}")?;
     }
+    output.end()
 }
 
 /// After a rotation there may be none, and the daemon, whose run_dir is, may make none where it belongs.
@@ -52,8 +65,8 @@ fn hand_over_log(settings: &Settings) {
     }
 }
 
-/// Has the daemon do it.
-fn ask(mut daemon: ControlClient, output: &mut Output<'_>) -> Result<(), OutputError> {
+/// Has the daemon do it; what it did.
+fn ask(mut daemon: ControlClient, output: &mut Output<'_>) -> Result<String, OutputError> {
     let lost = |e| OutputError::Failed(format!("the daemon: {e}"));
     daemon.notify(&Request::Reload).map_err(lost)?;
     let mut end = None;
@@ -70,22 +83,18 @@ fn ask(mut daemon: ControlClient, output: &mut Output<'_>) -> Result<(), OutputE
             end.is_none()
         })
         .map_err(lost)?;
-    let done =
-        end.unwrap_or_else(|| Err(OutputError::Failed("the daemon ended before it was done".into())))?;
-    writeln!(output.out, "{done}")?;
-    Ok(())
+    end.unwrap_or_else(|| Err(OutputError::Failed("the daemon ended before it was done".into())))
 }
 
 /// Does what can be done without one.
-fn alone(config: &Path, output: &mut Output<'_>) -> Result<(), OutputError> {
+fn alone(config: &Path, output: &mut Output<'_>) -> Result<String, OutputError> {
     let loaded = load(config, &mut crate::services::check);
     super::test::report(&loaded, output);
     if loaded.failed() {
         return Err(OutputError::Failed("the configuration has errors: nothing was changed".into()));
     }
     put_lists(&loaded.settings, output)?;
-    writeln!(output.out, "no daemon runs: the lists are in the kernel, nobody reads the logs")?;
-    output.end()
+    Ok("no daemon runs: the lists are in the kernel, nobody reads the logs".to_owned())
 }
 
 fn put_lists(settings: &Settings, output: &mut Output<'_>) -> Result<(), OutputError> {

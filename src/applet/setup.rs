@@ -8,6 +8,7 @@ mod switch;
 mod take_away;
 
 use super::args::parse;
+use super::columns::EachLine;
 use super::output::{Output, OutputError};
 use crate::config::{DEFAULT_PATH, Settings, is_ours, parse_global};
 use crate::control::client::{ControlClient, Patience};
@@ -58,6 +59,9 @@ struct SetupArgs {
     /// remove what starts it; configuration and bans stay
     #[argh(switch)]
     remove: bool,
+    /// one JSON object per line
+    #[argh(switch)]
+    json: bool,
     /// with --remove: also configuration, bans, lists and rule set
     #[argh(switch)]
     purge: bool,
@@ -81,6 +85,15 @@ impl SetupJob {
 
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let args: SetupArgs = parse("setup", args)?;
+    if !args.json {
+        return carry_out(&args, output);
+    }
+    let mut objects = EachLine::objects(output.out);
+    let mut inner = Output { out: &mut objects, problems: 0 };
+    carry_out(&args, &mut inner)
+}
+
+fn carry_out(args: &SetupArgs, output: &mut Output<'_>) -> Result<(), OutputError> {
     let wrong = |text: &str| Err(OutputError::Usage(text.to_owned()));
     if args.purge && !args.remove {
         return wrong("--purge goes with --remove");
@@ -99,9 +112,9 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     }
     let root = Root::new(&root.canonicalize().map_err(|e| OutputError::Failed(e.to_string()))?);
     let manifest = Manifest::read(&root);
-    let init = choose(&args, &root, live, &manifest, output)?;
+    let init = choose(args, &root, live, &manifest, output)?;
     let job = SetupJob { root, live, init, manifest, dry_run: args.dry_run };
-    if args.remove { take_away::run(job, args.purge, output) } else { install(job, &args, output) }
+    if args.remove { take_away::run(job, args.purge, output) } else { install(job, args, output) }
 }
 
 /// The init system: as said, as set up before, or as found.

@@ -2,12 +2,13 @@
 //! `mef status`: what the daemon tells of itself, and what the kernel has, with or without a daemon.
 
 mod prometheus;
+mod ruleset;
 mod verdict;
 
 use super::answer::DaemonAnswer;
 use super::args::parse;
 use super::bans::about;
-use super::columns::CutLines;
+use super::columns::EachLine;
 use super::context::{daemon_of, settings};
 use super::output::{Output, OutputError};
 use crate::ban::{Capability, Failure, GuardState};
@@ -16,13 +17,14 @@ use crate::base::count::count;
 use crate::base::json::Object;
 use crate::base::utc::Stamp;
 use crate::config::{DEFAULT_PATH, Settings, load};
-use crate::control::proto::{FACTS, KERNEL, ListLine, Request, RuleLine, Sight, SightLine};
+use crate::control::proto::{FACTS, KERNEL, ListLine, ProblemLine, Request, RuleLine, Sight, SightLine};
 use crate::enforce::options;
 use crate::firewall::view;
 use crate::services::on;
 use argh::FromArgs;
 use nix::errno::Errno;
 use prometheus::prometheus;
+use ruleset::RuleSetStatus;
 use std::io::{self, Write};
 use std::path::Path;
 use verdict::DaemonVerdict;
@@ -33,8 +35,9 @@ use verdict::DaemonVerdict;
     help_triggers("-h", "--help"),
     note = "The first line is the verdict: protected, what sees nothing, or not running. Exit status: 0 \
         protected, 1 not, 3 no\ndaemon runs; with --prometheus 0 whenever the numbers were printed.\nSOURCE \
-        is what the rule asks for, READ when something was last read for it, LAST its last hit, READS what \
-        it reads now.\nON says which rules are in force, WHY what decided it.",
+        is the kind of source it has found, READ when something was last read for it, LAST its last hit, \
+        READS what it reads\nnow. WHY says what decided that a rule is in force; with --all those that are \
+        not are shown, too.",
     example = "mef status\n  mef status --json\n  mef status --prometheus"
 )]
 struct StatusArgs {
@@ -47,7 +50,7 @@ struct StatusArgs {
     /// the text format of Prometheus
     #[argh(switch)]
     prometheus: bool,
-    /// also the counters that are zero
+    /// also counters that are zero, and service rules that are off
     #[argh(switch)]
     all: bool,
     /// path to mef.conf
@@ -75,6 +78,8 @@ struct KernelStatus {
     missing_parts: Vec<String>,
     /// Who alone may change the table.
     owner: Option<String>,
+    /// The rule set; `None` where the kernel has none of anybody.
+    rules: Option<RuleSetStatus>,
 }
 
 impl KernelStatus {
@@ -101,6 +106,7 @@ impl KernelStatus {
             dropped,
             missing_parts: lacks,
             owner,
+            rules: Some(RuleSetStatus::look(settings)),
         })
     }
 }
@@ -136,9 +142,9 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
         json(output.out, answer, &kernel, &states, &verdict)?;
     } else {
         verdict.show(output.out)?;
-        let out = &mut CutLines::new(output.out);
+        let out = &mut EachLine::cut(output.out);
         people(out, answer, &kernel, (&settings, args.all))?;
-        table(out, &states)?;
+        table(out, &states, |state| args.all || state.on)?;
     }
     verdict.end(output)
 }
@@ -181,14 +187,22 @@ fn states(conf: &Path, answer: Option<&DaemonAnswer>, output: &mut Output<'_>) -
     states
 }
 
-/// Which rules are on, and why.
-fn table(out: &mut dyn Write, states: &[DaemonState]) -> io::Result<()> {
-    let width = states.iter().map(|s| s.name.len()).max().unwrap_or(0).max(4);
+/// Which rules are on, and why; how many are not shown.
+fn table(
+    out: &mut dyn Write,
+    states: &[DaemonState],
+    is_shown: impl Fn(&DaemonState) -> bool,
+) -> io::Result<()> {
+    let shown = || states.iter().filter(|state| is_shown(state));
+    let width = shown().map(|s| s.name.len()).max().unwrap_or(0).max(4);
     writeln!(out, "\n{:<width$}  ON   WHY", "RULE")?;
-    for DaemonState { name, on, why } in states {
+    for DaemonState { name, on, why } in shown() {
         writeln!(out, "{name:<width$}  {:<3}  {why}", if *on { "yes" } else { "no" })?;
     }
-    Ok(())
+    match states.len() - shown().count() {
+        0 => Ok(()),
+        off => writeln!(out, "{} off: `mef rules` lists them", count(off, "rule")),
+    }
 }
 
 fn people(
@@ -259,7 +273,14 @@ fn people(
             writeln!(out, "new sources {new}")?;
         }
     }
+    if let Some(rules) = &kernel.rules {
+        writeln!(out, "{rules}")?;
+    }
     let Some(answer) = answer else { return Ok(()) };
+    for ProblemLine { at, text } in answer.problems() {
+        let age = about(crate::sys::clock::wall().0.saturating_sub(at));
+        writeln!(out, "problem     {age} ago: {}", crate::base::line::shown(text))?;
+    }
     writeln!(out)?;
     for (fact, value) in FACTS.iter().zip(answer.facts).filter(|(_, value)| all || *value > 0) {
         writeln!(out, "{value:>11} {}", fact.about)?;
@@ -301,6 +322,15 @@ pub(super) fn rules(out: &mut dyn Write, answer: &DaemonAnswer) -> io::Result<()
     let ago = |age: Option<u64>| age.map_or("never".to_owned(), |age| about(age) + " ago");
     for RuleLine { name, source, hits, bans, read, hit, .. } in all() {
         let (read, hit) = (ago(read), ago(hit));
+        // What it has found, in place of how it was told to look for it.
+        let found = answer.sight(name).map_or("", |sight| sight.kind);
+        let source = if !found.is_empty() {
+            found
+        } else if source == "auto" {
+            "-"
+        } else {
+            source
+        };
         write!(out, "{name:<width$}  {source:<8}  {hits:>8}  {bans:>8}  {read:>9}  {hit:>9}")?;
         match answer.sight(name) {
             Some(SightLine { sight: Sight::Sees, text, .. }) => {
@@ -340,6 +370,9 @@ fn json(
         .number("throttled", kernel.throttled)
         .number("dropped", kernel.dropped)
         .flag("logs", kernel.state.is_some_and(|state| state.logs));
+    if let Some(rules) = &kernel.rules {
+        object = rules.json(object);
+    }
     if let Some(answer) = answer {
         for (fact, value) in FACTS.iter().zip(answer.facts) {
             object = object.number(fact.name, value);
@@ -367,6 +400,9 @@ fn json(
             None => object,
         };
         writeln!(out, "{}", object.finish())?;
+    }
+    for ProblemLine { at, text } in answer.into_iter().flat_map(DaemonAnswer::problems) {
+        writeln!(out, "{}", Object::new().text("problem", text).number("time", at).finish())?;
     }
     for ListLine { name, state, numbers: [asked, listed, failed, took], why } in
         answer.into_iter().flat_map(DaemonAnswer::lists)

@@ -285,6 +285,15 @@ pub struct ListLine<'a> {
     pub why: &'a str,
 }
 
+/// Something that went wrong of late, as `status` tells of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProblemLine<'a> {
+    /// When it was logged.
+    pub at: u64,
+    /// What the log says.
+    pub text: &'a str,
+}
+
 struct Age(Option<u64>);
 
 impl Display for Age {
@@ -358,6 +367,21 @@ impl<'a> ListLine<'a> {
     }
 }
 
+impl Display for ProblemLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "problem {} {}", self.at, self.text)
+    }
+}
+
+impl<'a> ProblemLine<'a> {
+    /// Reads what `Display` wrote.
+    #[must_use]
+    pub fn read(line: &'a str) -> Option<ProblemLine<'a>> {
+        let (at, text) = line.strip_prefix("problem ")?.split_once(' ')?;
+        Some(ProblemLine { at: at.parse().ok()?, text })
+    }
+}
+
 impl Display for OffenderLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let OffenderLine { addr, rule, hits, maxretry, age } = *self;
@@ -426,6 +450,8 @@ mod tests {
             let list = ListLine { name: "zen", state: "off", numbers: [4, 3, 2, 1], why };
             assert_eq!(ListLine::read(&list.to_string()), Some(list));
         }
+        let problem = ProblemLine { at: 7, text: "warning: sees nothing for sshd" };
+        assert_eq!(ProblemLine::read(&problem.to_string()), Some(problem));
         let addr = OffenderLine { addr: "2001:db8::/64", rule: "sshd", hits: 3, maxretry: 5, age: 9 };
         assert_eq!(OffenderLine::read(&addr.to_string()), Some(addr));
     }
@@ -483,6 +509,7 @@ mod tests {
             }
             let _ =
                 (RuleLine::read(&line), SightLine::read(&line), OffenderLine::read(&line), read_fact(&line));
+            let _ = ProblemLine::read(&line);
         }
     }
 

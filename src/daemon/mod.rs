@@ -250,8 +250,8 @@ impl Daemon {
             self.note();
             self.save_in_worker();
         }
-        let (version, rules) = (env!("CARGO_PKG_VERSION"), self.judge.rules());
-        log::info!("mef {version} watches {} for {rules} rules", self.sources);
+        let (version, rules) = (env!("CARGO_PKG_VERSION"), count(self.judge.rules(), "rule"));
+        log::info!("mef {version} watches {} for {rules}", self.sources);
         self.tell_supervisor(ServiceState::Ready);
     }
 

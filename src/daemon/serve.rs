@@ -8,9 +8,10 @@ use super::judge::Judge;
 use super::sources::Sources;
 use crate::base::clock::{Now, Wall};
 use crate::base::line::Line;
-use crate::control::proto::{FACTS, KERNEL, Request, Sight, SightLine};
+use crate::control::proto::{FACTS, KERNEL, ProblemLine, Request, Sight, SightLine};
 use crate::control::server::{ControlService, Then, send};
 use crate::input::Tags;
+use crate::sys::syslog;
 use std::fmt::{Display, Write as _};
 use std::os::unix::net::UnixStream;
 
@@ -119,6 +120,7 @@ impl ControlHandler<'_> {
             tag <<= 1;
         });
         self.dns.each_list(&mut |list| say(to, list));
+        syslog::problems(&mut |at, text| say(to, &ProblemLine { at: at.0, text }));
     }
 }
 

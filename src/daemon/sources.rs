@@ -9,6 +9,7 @@
 mod sight;
 
 use crate::base::clock::{Mono, Now};
+use crate::base::count::count;
 use crate::config::Settings;
 use crate::input::command::CommandSource;
 use crate::input::glob::Glob;
@@ -360,7 +361,7 @@ impl fmt::Display for Sources {
         for command in &self.commands {
             write!(f, "'{}', ", command.argv().join(" "))?;
         }
-        write!(f, "{} files", self.tail.open_files())
+        write!(f, "{}", count(self.tail.open_files(), "file"))
     }
 }
 

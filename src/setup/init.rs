@@ -170,6 +170,16 @@ pub fn links(init: Init, root: &Root, live: bool) -> Vec<(String, String)> {
     }
 }
 
+/// Whether what starts mef at boot is in its place: `None` where it is not known what starts this host.
+#[must_use]
+pub fn starts_at_boot(root: &Root) -> Option<bool> {
+    let (init, _) = Init::find(root, true)?;
+    Some(match links(init, root, true).first() {
+        Some((path, _)) => root.look(path).is_ok_and(|found| found != Found::Nothing),
+        None => root.text(super::INITTAB).contains(BEGIN),
+    })
+}
+
 /// What is to be done with the daemon that runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DaemonChange {

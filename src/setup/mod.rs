@@ -11,7 +11,7 @@ mod root;
 mod shipped;
 
 pub use host::{others, ssh_ports};
-pub use init::{DaemonChange, Init, NAMES, commands};
+pub use init::{DaemonChange, Init, NAMES, commands, starts_at_boot};
 pub use manifest::{Manifest, is_untouched};
 pub use plan::SetupStep;
 pub use root::{Found, Root};

@@ -2,7 +2,8 @@
 //! Where the messages of mef go: the system's log, standard error, or both. Nothing here waits or
 //! allocates, and nothing that a message quotes can garble a log or a terminal (`base::line`).
 
-use super::stdio;
+use super::{clock, stdio};
+use crate::base::clock::Wall;
 use crate::base::line::Line;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -29,6 +30,54 @@ pub enum LogTarget {
     Stderr = 2,
     /// Both.
     Both = 3,
+}
+
+/// Warnings and errors that are kept, and bytes of each.
+const KEPT: usize = 4;
+const KEPT_LEN: usize = 240;
+
+/// A warning or an error.
+#[derive(Clone, Copy)]
+struct LogProblem {
+    at: Wall,
+    len: usize,
+    text: [u8; KEPT_LEN],
+}
+
+impl LogProblem {
+    const NONE: LogProblem = LogProblem { at: Wall(0), len: 0, text: [0; KEPT_LEN] };
+
+    fn text(&self) -> &str {
+        std::str::from_utf8(self.text.get(..self.len).unwrap_or_default()).unwrap_or_default()
+    }
+}
+
+/// The last ones, the newest first.
+struct LogProblems([LogProblem; KEPT]);
+
+impl LogProblems {
+    /// One that comes again takes the place of what it was before; a line of a file that is shown is none.
+    fn keep(&mut self, at: Wall, line: &str) {
+        if line.contains(":  ") {
+            return;
+        }
+        let end = (0..=line.len().min(KEPT_LEN)).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
+        let line = line.get(..end).unwrap_or_default();
+        let place = self.0.iter().position(|known| known.text() == line).unwrap_or(KEPT - 1);
+        self.0.copy_within(..place, 1);
+        let [first, ..] = &mut self.0;
+        (first.at, first.len) = (at, line.len());
+        first.text.iter_mut().zip(line.bytes()).for_each(|(to, from)| *to = from);
+    }
+}
+
+static PROBLEMS: Mutex<LogProblems> = Mutex::new(LogProblems([LogProblem::NONE; KEPT]));
+
+/// Calls `each` with the last warnings and errors of this process, the newest first.
+pub fn problems(each: &mut dyn FnMut(Wall, &str)) {
+    // A copy: who hears of them may log something.
+    let all = PROBLEMS.lock().unwrap_or_else(PoisonError::into_inner).0;
+    all.iter().filter(|problem| problem.len > 0).for_each(|problem| each(problem.at, problem.text()));
 }
 
 struct Logger {
@@ -70,6 +119,12 @@ impl Log for Logger {
     fn log(&self, record: &Record<'_>) {
         if !self.enabled(record.metadata()) {
             return;
+        }
+        if record.level() <= Level::Warn {
+            let mut line = Line::new();
+            let _ = write!(line, "{}{}", prefix(record.level()), record.args());
+            let text = std::str::from_utf8(line.bytes()).unwrap_or_default();
+            PROBLEMS.lock().unwrap_or_else(PoisonError::into_inner).keep(clock::wall(), text);
         }
         let target = self.target.load(Ordering::Relaxed);
         let logged = target & LogTarget::Syslog as u8 != 0 && self.syslog(Path::new(DEV_LOG), record);
@@ -181,6 +236,25 @@ mod tests {
         let path = std::env::temp_dir().join(format!("mef-{name}-{}", std::process::id()));
         let _ = std::fs::remove_file(&path);
         path
+    }
+
+    #[test]
+    fn the_last_problems_are_kept_and_none_twice() {
+        let mut all = LogProblems([LogProblem::NONE; KEPT]);
+        let seen =
+            |all: &LogProblems| all.0.iter().map(|p| (p.at.0, p.text().to_owned())).collect::<Vec<_>>();
+        for (at, text) in [(1, "a"), (2, "b"), (3, "a"), (4, "c"), (5, "d"), (6, "c")] {
+            all.keep(Wall(at), text);
+        }
+        let want = [(6, "c"), (5, "d"), (3, "a"), (2, "b")].map(|(at, text)| (at, text.to_owned()));
+        assert_eq!(seen(&all), want);
+        all.keep(Wall(7), &"ü".repeat(KEPT_LEN));
+        assert_eq!(seen(&all)[..2], [(7, "ü".repeat(KEPT_LEN / 2)), (6, "c".to_owned())]);
+        all.keep(Wall(7), "error:     1 | nonsense=1");
+        assert!(seen(&all)[0].1.starts_with('ü'));
+        // A letter that does not fit whole is left out.
+        all.keep(Wall(8), &["x", &"ü".repeat(KEPT_LEN)].concat());
+        assert_eq!(seen(&all)[0].1.len(), KEPT_LEN - 1);
     }
 
     #[test]

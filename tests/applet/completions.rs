@@ -33,6 +33,14 @@ const ZSH: &str = r#"
     print -r -- "${shown%%>*}"
 "#;
 
+/// What fish offers.
+const FISH: &[&str] = &[
+    "fish",
+    "--no-config",
+    "-c",
+    "source $argv[1]/fish/vendor_completions.d/mef.fish; complete -C $argv[2]",
+];
+
 /// What a shell says of a line; `mef` is the program that is tested.
 fn offered(shell: &[&str], line: &str) -> Vec<String> {
     let bin = common::mef_binary();
@@ -48,8 +56,7 @@ fn bash(line: &str) -> Vec<String> {
 }
 
 fn fish(line: &str) -> Vec<String> {
-    let script = "source $argv[1]/fish/vendor_completions.d/mef.fish; complete -C $argv[2]";
-    offered(&["fish", "--no-config", "-c", script], line)
+    offered(FISH, line)
 }
 
 fn zsh(line: &str) -> String {
@@ -100,12 +107,23 @@ fn banned_addresses_are_offered_to_unban() {
     assert!(net.mef(&["ban", "192.0.2.7", "2001:db8:7::/64"]).status == 0);
     let bin = common::mef_binary();
     let path = format!("{}:{}", bin.parent().unwrap().display(), std::env::var("PATH").unwrap());
-    let run = |line: &str| {
-        let mut command = net.command("bash", &["-c", BASH, "-", SHIPPED, line]);
+    let run = |shell: &[&str], line: &str| {
+        let mut command = net.command(shell[0], &[&shell[1..], &[SHIPPED, line]].concat());
         let out = command.env("PATH", &path).output().unwrap();
-        String::from_utf8(out.stdout).unwrap()
+        let said = String::from_utf8(out.stdout).unwrap();
+        said.lines().map(|line| line.split('\t').next().unwrap().trim_end().to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(run("mef unban 192"), "192.0.2.7\n");
-    // What stands before the last colon is on the line already.
-    assert_eq!(run("mef unban 2001:db8"), "db8:7::/64\n");
+    for command in ["unban", "why", "bans", "history"] {
+        let line = |word: &str| format!("mef {command} {word}");
+        let bash = |word: &str| run(&["bash", "-c", BASH, "-"], &line(word));
+        assert_eq!(bash("192"), ["192.0.2.7"], "{command}");
+        // What stands before the last colon is on the line already.
+        assert_eq!(bash("2001:db8"), ["db8:7::/64"], "{command}");
+        assert_eq!(bash("203"), [""], "{command}");
+        for (word, want) in [("192", "192.0.2.7"), ("2001:db8", "2001:db8:7::/64")] {
+            assert_eq!(run(FISH, &line(word)), [want], "{command}");
+            assert_eq!(run(&["zsh", "-f", "-c", ZSH, "-"], &line(word)), [line(want)], "{command}");
+        }
+        assert_eq!(run(FISH, &line("203")), Vec::<String>::new(), "{command}");
+    }
 }

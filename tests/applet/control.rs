@@ -84,7 +84,7 @@ fn status_tells_what_runs_and_what_the_kernel_has() {
         assert!(text.contains(part), "{part}: {text}");
     }
     let row = text.lines().find(|line| line.starts_with("app ")).unwrap();
-    assert_eq!(row.split_whitespace().take(4).collect::<Vec<_>>(), ["app", "auto", "5", "1"], "{text}");
+    assert_eq!(row.split_whitespace().take(4).collect::<Vec<_>>(), ["app", "file", "5", "1"], "{text}");
     let all = metrics(&prometheus(&net));
     for (name, want) in [
         ("mef_up", 1.0),
@@ -169,7 +169,7 @@ fn a_rule_is_on_when_its_service_is_here() {
     net.wait_said("daemon", "configuration read");
     net.append("own.log", "x 203.0.113.8\nx 203.0.113.8\n");
     net.wait_said("daemon", "203.0.113.8");
-    let text = with(&net, &["status"]).shown();
+    let text = with(&net, &["status", "--all"]).shown();
     let row = |name: &str| text.lines().rfind(|l| l.starts_with(&format!("{name} "))).unwrap().to_owned();
     let words = |name: &str| row(name).split_whitespace().skip(1).collect::<Vec<_>>().join(" ");
     assert_eq!(

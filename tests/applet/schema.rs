@@ -38,6 +38,31 @@ fn ask(net: &Net, lines: &mut String, args: &[&str]) {
     lines.extend(out.stdout.lines().map(|line| format!("{} {line}\n", args[0])));
 }
 
+/// What commands say of a rule set.
+fn rule_set(net: &mut Net, lines: &mut String) {
+    let file = net.write("new.rules", "policy dir=in action=accept\n").display().to_string();
+    let state = |net: &Net| {
+        let status = net.mef(&["status", "--json"]).shown();
+        status.split("\"rule_set\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
+    };
+    ask(net, lines, &["load", "--check", &file]);
+    assert_eq!(state(net), "not loaded");
+    ask(net, lines, &["load", &file]);
+    assert_eq!(state(net), "no file");
+    for command in ["fmt", "diff"] {
+        net.write("new.rules", "policy dir=in action=accept\nrule dir=in dport=22 action=accept proto=tcp\n");
+        ask(net, lines, &[command, &file]);
+    }
+    let trial = net.mef_command(&["load", "--confirm", "1h", "--json", &file]);
+    let trial = net.start("trial", trial);
+    wait_until("a trial", || state(net) == "pending confirmation");
+    ask(net, lines, &["confirm"]);
+    assert_eq!(net.wait(trial), 0);
+    lines.extend(net.said("trial").lines().filter(|l| l.starts_with('{')).map(|l| format!("load {l}\n")));
+    ask(net, lines, &["export", "--table", "mef"]);
+    ask(net, lines, &["unload"]);
+}
+
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 fn every_object_is_as_the_schema_says() {
@@ -75,9 +100,17 @@ fn every_object_is_as_the_schema_says() {
     for addr in addresses {
         ask(&net, &mut lines, &["why", addr]);
     }
-    for command in ["bans", "history", "lists", "rules", "top", "status"] {
+    for command in ["bans", "history", "lists", "rules", "top", "report"] {
         ask(&net, &mut lines, &[command]);
     }
+    rule_set(&mut net, &mut lines);
+    ask(&net, &mut lines, &["reload"]);
+    ask(&net, &mut lines, &["status"]);
+    assert!(lines.contains("status {\"problem\":"), "{lines}");
+    ask(&net, &mut lines, &["setup", "--init", "systemd", "--dry-run"]);
+    let log = net.path(LOG).display().to_string();
+    let rule = net.path("rules.d/app.conf").display().to_string();
+    ask(&net, &mut lines, &["test", &rule, &log]);
     ask(&net, &mut lines, &["rules", "sshd"]);
     ask(&net, &mut lines, &["check"]);
     net.write("bad.rules", "nonsense\npolicy dir=in action=accept\n");

@@ -177,6 +177,92 @@ fn what_is_on_by_itself_may_wait_for_its_first_line() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
+fn the_rule_set_is_compared_with_its_file_and_the_boot() {
+    let net = alone("");
+    let file = "/etc/mef/mef.rules";
+    let rules = |text: &str| {
+        net.write("etc-mef/mef.rules", text);
+    };
+    let line = |label: &str| {
+        let text = net.mef(&["status"]).stdout;
+        text.lines().find_map(|line| line.strip_prefix(label)).unwrap().trim().to_owned()
+    };
+    let word = |member: &str| {
+        let text = net.mef(&["status", "--json"]).stdout;
+        text.split(&format!("\"{member}\":")).nth(1).unwrap().split([',', '}']).next().unwrap().to_owned()
+    };
+    let said = || (line("rule set "), word("rule_set"));
+    assert_eq!(said(), ("not loaded".into(), "\"not loaded\"".into()));
+    assert_eq!(line("at boot "), "the rule set is not loaded: there is no mef.rules");
+    assert!(prometheus(&net).ok().contains("\nmef_rule_set_loaded 0\n"));
+    rules("policy dir=in action=accept\n");
+    net.mef(&["load"]).ok();
+    assert_eq!(said(), (format!("loaded, as {file} says"), "\"loaded\"".into()));
+    // What means the same is the same.
+    rules("# a comment\npolicy   action=accept dir=in\n");
+    assert_eq!(word("rule_set"), "\"loaded\"");
+    rules("policy dir=in action=accept\nrule dir=in proto=tcp dport=22 action=accept\n");
+    assert_eq!(said(), (format!("loaded, but {file} differs (see mef diff)"), "\"differs\"".into()));
+    assert!(prometheus(&net).ok().contains("\nmef_rule_set_differs 1\n"));
+    rules("nonsense\n");
+    assert_eq!(word("rule_set"), "\"file has errors\"");
+    fs::remove_file(net.path("etc-mef/mef.rules")).unwrap();
+    assert_eq!(word("rule_set"), "\"no file\"");
+    net.mef(&["unload"]).ok();
+    assert_eq!(word("rule_set"), "\"not loaded\"");
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn the_last_problems_are_told_and_no_more_than_those() {
+    let mut net = alone("");
+    net.append(LOG, "");
+    net.daemon("daemon");
+    let problems = |net: &Net| {
+        let text = net.mef(&["status"]).stdout;
+        let of = |line: &str| line.strip_prefix("problem ").map(|text| text.trim().to_owned());
+        text.lines().filter_map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(problems(&net), Vec::<String>::new());
+    fs::remove_file(net.path(LOG)).unwrap();
+    wait_until("a problem", || !problems(&net).is_empty());
+    let why = format!(" ago: warning: sees nothing for app: no log file ({})", net.path(LOG).display());
+    wait_until("the problem", || problems(&net).iter().any(|problem| problem.contains(&why)));
+    let config = net.path("mef.conf").display().to_string();
+    for line in 1..=6 {
+        net.write("mef.conf", &("\n".repeat(line - 1) + "nonsense=1\n"));
+        net.mef(&["reload"]);
+    }
+    // The newest first, none twice, and no lines of the file.
+    let last = problems(&net);
+    let lines = [6, 5, 4].map(|line| format!("{config}:{line}:1: "));
+    assert!(last.len() == 4 && last[0].contains("the configuration has errors"), "{last:?}");
+    assert!(lines.iter().zip(&last[1..]).all(|(line, problem)| problem.contains(line.as_str())), "{last:?}");
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn prometheus_takes_the_numbers_and_the_alert_rules() {
+    let mut net = alone("");
+    net.append(LOG, "");
+    for with_daemon in [false, true] {
+        if with_daemon {
+            net.daemon("daemon");
+        }
+        let text = prometheus(&net).ok();
+        let judged = net.input("promtool", &["check", "metrics"], text.as_bytes());
+        assert_eq!((judged.status, judged.stdout.as_str(), judged.stderr.as_str()), (0, "", ""), "{text}");
+    }
+    let alerts = concat!(env!("CARGO_MANIFEST_DIR"), "/rootfs/usr/share/doc/mef/alerts.yml");
+    let judged = net.cmd("promtool", &["check", "rules", alerts]);
+    assert!(judged.status == 0 && judged.stdout.contains("SUCCESS: 5 rules found"), "{judged:?}");
+    // It finds what is wrong.
+    let wrong = net.input("promtool", &["check", "metrics"], b"# TYPE mef_x counter\nmef_x 1\n");
+    assert_ne!(wrong.status, 0);
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_dashboard_and_the_alerts_ask_for_numbers_that_there_are() {
     let mut net = alone("");
     net.append(LOG, "");

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What it costs that the kernel counts the dropped packets of each ban (element_counters): its memory, the time
-# of a packet, and that of a ban. Both ways in turn, so that what else runs weighs on both.
+# What it costs that the kernel counts the dropped packets of each ban (element_counters): its memory, the
+# time of a packet, and that of a ban. Both ways in turn, so that what else runs weighs on both.
 source "$(dirname "$0")/lib.sh"
 here=$work/counters
 rounds=$(quick_or 1 5) runs=$(quick_or 20 600)
@@ -45,7 +45,8 @@ one_way() {
 
 # middle FILE COLUMN: the figure in the middle.
 middle() {
-    awk -v at="$2" '{ print $at }' "$1" | sort -n | awk '{ all[NR] = $1 } END { print all[int((NR + 1) / 2)] }'
+    awk -v at="$2" '{ print $at }' "$1" | sort -n |
+        awk '{ all[NR] = $1 } END { print all[int((NR + 1) / 2)] }'
 }
 
 for family in IPv4 IPv6; do

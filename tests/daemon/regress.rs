@@ -49,7 +49,7 @@ fn knock(net: &Net, from: &str) {
 fn a_table_that_was_flushed_comes_back_with_all_that_was_in_it() {
     let mut net = host();
     daemon(&mut net);
-    assert!(net.read("daemon.out").contains("watches 1 files"), "{}", net.read("daemon.out"));
+    assert!(net.read("daemon.out").contains("watches 1 file for "), "{}", net.read("daemon.out"));
     mef(&net, &["ban", "203.0.113.0/25", "2001:db8:5::1", "--for", "2h"]).ok();
     knock(&net, "192.0.2.77");
     for flush in ["flush ruleset", "delete table inet mef_guard"] {

@@ -125,7 +125,7 @@ impl Host {
     /// Waits for the daemon's first words.
     fn watches(&self, place: &str) {
         let what = format!("{place}: the daemon");
-        wait_until(&what, || self.0.read("daemon.log").contains(" files for "));
+        wait_until(&what, || self.0.read("daemon.log").contains(" watches "));
     }
 
     fn pid(&self) -> Option<u32> {

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! The text format of Prometheus. A rule's series keep their labels whatever it reads.
 
+use super::ruleset::RuleSetState;
 use super::{DaemonAnswer, KernelStatus};
 use crate::control::proto::{FACTS, Growth, RuleLine, Sight};
 use std::io::{self, Write};
@@ -25,6 +26,12 @@ pub(super) fn prometheus(
     one("throttled", false, "Sources in the flood throttle", kernel.throttled)?;
     if let Some(packets) = kernel.dropped {
         one("dropped_packets", true, "Packets dropped since the table of bans was made", packets)?;
+    }
+    if let Some(rules) = &kernel.rules {
+        let (loaded, differs) =
+            (rules.state != RuleSetState::NotLoaded, rules.state == RuleSetState::Differs);
+        one("rule_set_loaded", false, "Whether the kernel has the rule set", loaded.into())?;
+        one("rule_set_differs", false, "Whether the file says something else", differs.into())?;
     }
     let Some(answer) = answer else { return Ok(()) };
     one("start_time_seconds", false, "When the daemon was started", answer.since)?;

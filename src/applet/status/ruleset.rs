@@ -1,0 +1,103 @@
+#![forbid(unsafe_code)]
+//! What `mef status` says of the rule set: whether the kernel has it, whether that is what the file says, and
+//! whether the next boot loads it.
+
+use crate::applet::load::none_at_boot;
+use crate::base::json::Object;
+use crate::config::Settings;
+use crate::firewall::loader;
+use crate::rulefile::{self, CheckDepth, DEFAULT_PATH};
+use crate::setup::{Root, starts_at_boot};
+use crate::trial::Saved;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// What the kernel has, beside the file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum RuleSetState {
+    NotLoaded,
+    Same,
+    Differs,
+    Pending,
+    BadFile,
+    NoFile,
+    /// This backend does not read rules back.
+    Unread,
+}
+
+/// Each state with its word for programs, and the words for people.
+const STATES: [(RuleSetState, &str, &str); 7] = [
+    (RuleSetState::NotLoaded, "not loaded", "not loaded"),
+    (RuleSetState::Same, "loaded", "loaded, as /etc/mef/mef.rules says"),
+    (RuleSetState::Differs, "differs", "loaded, but /etc/mef/mef.rules differs (see mef diff)"),
+    (RuleSetState::Pending, "pending confirmation", "loaded for a time: `mef confirm` keeps it"),
+    (RuleSetState::BadFile, "file has errors", "loaded, but /etc/mef/mef.rules has errors (see mef check)"),
+    (RuleSetState::NoFile, "no file", "loaded, but there is no /etc/mef/mef.rules"),
+    (RuleSetState::Unread, "not compared", "loaded, from a file that is not kept: not compared"),
+];
+
+/// The state, and what the next boot does.
+pub(super) struct RuleSetStatus {
+    pub(super) state: RuleSetState,
+    /// `None`: nobody knows.
+    at_boot: Option<bool>,
+    /// Why not, if not.
+    why_not: &'static str,
+}
+
+impl RuleSetStatus {
+    pub(super) fn look(settings: &Settings) -> RuleSetStatus {
+        let saved = Saved::new(Path::new(&settings.state_dir), Path::new(&settings.run_dir));
+        let (at_boot, why_not) = match (none_at_boot(&saved), starts_at_boot(&Root::new(Path::new("/")))) {
+            (Some(why), _) => (Some(false), why),
+            (None, Some(false)) => (Some(false), "nothing starts mef at boot (see mef setup)"),
+            (None, at_boot) => (at_boot, "it is not known what starts this host"),
+        };
+        RuleSetStatus { state: state(&saved), at_boot, why_not }
+    }
+
+    fn words(&self) -> (&'static str, &'static str) {
+        STATES.iter().find(|(of, ..)| *of == self.state).map_or(("", ""), |(_, word, text)| (word, text))
+    }
+
+    pub(super) fn json(&self, object: Object) -> Object {
+        let object = object.text("rule_set", self.words().0);
+        match self.at_boot {
+            Some(at_boot) => object.flag("rule_set_at_boot", at_boot),
+            None => object.text("rule_set_at_boot", None),
+        }
+    }
+}
+
+impl fmt::Display for RuleSetStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rule set    {}\nat boot     ", self.words().1)?;
+        match self.at_boot {
+            Some(true) => f.write_str("the rule set is loaded"),
+            _ => write!(f, "the rule set is not loaded: {}", self.why_not),
+        }
+    }
+}
+
+fn state(saved: &Saved) -> RuleSetState {
+    if !loader::is_loaded().unwrap_or(false) {
+        return RuleSetState::NotLoaded;
+    }
+    if loader::pending().is_ok_and(|found| found.is_some_and(|trial| trial.left_ms > 0)) {
+        return RuleSetState::Pending;
+    }
+    if !Path::new(DEFAULT_PATH).exists() {
+        return RuleSetState::NoFile;
+    }
+    let set = rulefile::read(DEFAULT_PATH, CheckDepth::Quick);
+    let Some(new) = rulefile::statements(&set).ok().filter(|_| !set.failed()) else {
+        return RuleSetState::BadFile;
+    };
+    drop(set);
+    let kept: Vec<PathBuf> = saved.confirmed().into_iter().chain([DEFAULT_PATH.into()]).collect();
+    match rulefile::loaded(&kept) {
+        Ok(old) if old == new => RuleSetState::Same,
+        Ok(_) => RuleSetState::Differs,
+        Err(_) => RuleSetState::Unread,
+    }
+}
