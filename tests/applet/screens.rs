@@ -84,21 +84,24 @@ fn keys_of_top_sort_scroll_and_end_it() {
     top.press("\t");
     top.wait("Tab bans");
     top.press("\t");
-    // Of five rules one fits.
+    // Of the rules one fits; which there are is the host's matter.
     let first = |screen: &str| {
         let mut rows = screen.lines().skip_while(|line| !line.starts_with("RULE "));
         rows.nth(1).unwrap_or("").split(' ').next().unwrap().to_owned()
     };
-    assert_eq!(first(&top.wait("Tab rules 1-1 of 5")), "app");
+    let screen = top.wait("Tab rules 1-1 of ");
+    assert_eq!(first(&screen), "app");
+    let all: u32 = screen.split("rules 1-1 of ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!(all >= 4, "{screen}");
     top.press("\u{1b}[B");
-    assert_eq!(first(&top.wait("rules 2-2 of 5")), "mark");
+    assert_eq!(first(&top.wait("rules 2-2 of ")), "mark");
     top.press("j");
-    top.wait("rules 3-3 of 5");
+    top.wait("rules 3-3 of ");
     // No further than to the end, and back.
     top.press("\u{1b}[6~\u{1b}[6~\u{1b}[6~\u{1b}[B");
-    top.wait("rules 5-5 of 5");
+    top.wait(&format!("rules {all}-{all} of "));
     top.press("k\u{1b}OA\u{1b}[5~\u{1b}[5~\u{1b}[A");
-    top.wait("rules 1-1 of 5");
+    top.wait("rules 1-1 of ");
     for order in ["bans", "last hit", "name", "hits"] {
         top.press("s");
         top.wait(&format!("s sort: {order}"));
@@ -220,10 +223,16 @@ fn no_table_is_wider_than_its_terminal() {
 
 /// What does not depend on the moment: stamps are as wide as before, ages are T.
 fn timeless(screen: &str) -> String {
-    let stamps = Regex::new("[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}").unwrap();
-    let ages = Regex::new(r"(?m)\b[0-9]+s(?P<behind> ago| +never)").unwrap();
-    let text = stamps.replace_all(screen, "YYYY-MM-DD hh:mm:ss").into_owned();
-    ages.replace_all(&text, "T$behind").lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+    let replaced = [
+        ("[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}", "YYYY-MM-DD hh:mm:ss"),
+        ("[0-9]+s ago", "T ago"),
+        ("(-|[0-9]+s) +permanent  ", "T  permanent  "),
+    ];
+    let mut text = screen.to_owned();
+    for (from, to) in replaced {
+        text = Regex::new(from).unwrap().replace_all(&text, to).into_owned();
+    }
+    text.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
 #[test]
@@ -236,7 +245,7 @@ fn golden_texts_of_what_is_banned_and_why() {
     net.mef(&["deny", "198.51.100.0/24", "203.0.113.9"]).ok();
     net.mef(&["allow", "198.51.100.77"]).ok();
     let commands: [&[&str]; 6] = [
-        &["bans"],
+        &["bans", "192.0.2.7"],
         &["history"],
         &["lists"],
         &["why", "192.0.2.7"],
