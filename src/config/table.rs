@@ -59,7 +59,7 @@ pub(super) const KEYS: &[SettingKey<Settings>] = &[
     key("journal_since", "2 min ago", |s| SettingSlot::Ago(&mut s.journal_since)),
     key("syslog_udp", "off", |s| SettingSlot::Loopback(&mut s.syslog_udp)),
     key("syslog_trusted", "false", |s| SettingSlot::Flag(&mut s.syslog_trusted)),
-    key("file_recent_limit", "200", |s| SettingSlot::Count(0, 65_535, &mut s.file_recent_limit)),
+    key("file_recent_limit", "0", |s| SettingSlot::Count(0, 65_535, &mut s.file_recent_limit)),
     key("file_recent_window", "24h", |s| SettingSlot::Secs(0, YEAR, &mut s.file_recent_window)),
     key("firewall_backend", "auto", |s| SettingSlot::Word(&mut s.firewall_backend)),
     key("firewall_log_enabled", "true", |s| SettingSlot::Flag(&mut s.firewall_log_enabled)),

@@ -20,6 +20,7 @@ use crate::input::tail::{Recent, Tail};
 use crate::input::{Item, Position, Progress, Source, Tags};
 use crate::sys::child::{self, Child};
 use crate::sys::poll::Ready;
+use crate::sys::process;
 pub(super) use sight::SightChange;
 use sight::SourceSight;
 use std::fmt;
@@ -38,6 +39,9 @@ const FIRST_COMMAND: usize = 5;
 pub(super) const MAX: usize = FIRST_COMMAND + COMMANDS;
 /// Bytes that one turn of the loop reads at most, so that signals are heard under load.
 const BUDGET: usize = 1 << 20;
+
+/// Descriptors that are for something else than logs, at least.
+const OTHER_FILES: usize = 64;
 
 /// What shows the log of busybox and OpenWrt as it is written.
 const RING: [&str; 2] = ["logread", "-f"];
@@ -402,8 +406,9 @@ fn open_socket(tags: Tags, place: Option<SocketPlace>, previous: Option<Syslog>)
 
 fn recent(settings: &Settings) -> Recent {
     let limit = usize::try_from(settings.file_recent_limit).unwrap_or(usize::MAX);
-    // 0 says: no limit.
-    let limit = if limit == 0 { usize::MAX } else { limit };
+    // 0 says: no limit but that of the system. A file that rests may be kept beside as many that do not.
+    let room = (process::files_max() / 2).saturating_sub(OTHER_FILES);
+    let limit = if limit == 0 { usize::MAX } else { limit }.min(room);
     let window =
         if settings.file_recent_window == 0 { u64::MAX } else { u64::from(settings.file_recent_window) };
     Recent { limit, window }

@@ -15,6 +15,24 @@ pub enum Side {
     Child,
 }
 
+/// How many descriptors this process may have at once: as many as it is allowed to allow itself.
+#[must_use]
+pub fn files_max() -> usize {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the system call fills what it is given, which has the right type.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return 0;
+    }
+    if limit.rlim_cur < limit.rlim_max {
+        let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
+        // SAFETY: the system call reads what it is given, which has the right type.
+        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) } == 0 {
+            limit = raised;
+        }
+    }
+    usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
+}
+
 /// Makes a second process that does not end with this one, its terminal or its session.
 ///
 /// # Errors

@@ -40,6 +40,11 @@ impl Tail {
             return (0, false);
         }
         let mut bytes = LOOK;
+        let grows = [&name.late, &name.head].into_iter().flatten().any(|r| r.dirty);
+        if !grows {
+            self.stir();
+        }
+        let Some(name) = self.names.get(i) else { return (0, false) };
         if name.late.as_ref().is_some_and(|r| r.dirty) {
             bytes = self.read_late(i, sink);
         } else if name.head.as_ref().is_some_and(|r| r.dirty) {
@@ -145,8 +150,8 @@ impl Tail {
         sink: &mut dyn FnMut(Tags, Item<'_>),
     ) -> std::io::Result<TailStep> {
         let own = self.names.get(i).map_or(Tags(0), |n| n.tags);
-        let others = self.names.iter().filter(|n| n.alias == Some(reader.id));
-        let tags = others.fold(own, |all, n| all.and(n.tags));
+        let others = || self.names.iter().filter(|n| n.alias == Some(reader.id));
+        let tags = if self.aliased { others().fold(own, |all, n| all.and(n.tags)) } else { own };
         self.warm |= reader.hot;
         let attested = reader.attested;
         let wrapped = tags.within(self.containers);
@@ -195,6 +200,7 @@ impl Tail {
     }
 
     fn put_back(&mut self, i: usize, head: FileReader) {
+        self.stir();
         if let Some(name) = self.names.get_mut(i) {
             name.head = Some(head);
         }
@@ -214,6 +220,7 @@ impl Tail {
     /// The file was truncated or rewritten under us. If it was copied away first, what we had not read is
     /// in the copy.
     fn changed(&mut self, i: usize, mut head: FileReader, shrunk: bool) {
+        self.stir();
         let at = head.position();
         let Some(path) = self.names.get(i).map(|n| n.path.clone()) else { return };
         let look = |t: &Tail| {

@@ -7,6 +7,7 @@ mod known;
 mod marks;
 mod name;
 mod reader;
+mod ready;
 mod rotate;
 mod scan;
 #[cfg(test)]
@@ -22,6 +23,9 @@ use crate::sys::clock;
 use crate::sys::inotify::{FileEvent, Mask};
 use name::WatchedName;
 use reader::{FileReader, LARGE, SMALL};
+use ready::{ReadyNames, WatchPlaces};
+use smallvec::SmallVec;
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt as _;
@@ -61,6 +65,14 @@ pub struct Tail {
     scanned: u64,
     /// Whose turn it is.
     turn: usize,
+    ready: ReadyNames,
+    places: WatchPlaces,
+    /// What `found` has answered, until something happens.
+    found: Cell<Option<Tags>>,
+    /// A name is gone, and still among the others.
+    parting: bool,
+    /// A file may have two names.
+    aliased: bool,
     cut: u64,
     /// A file was opened since somebody asked.
     opened: bool,
@@ -92,6 +104,11 @@ impl Tail {
             rescan: false,
             scanned: clock::wall_nanos(),
             turn: 0,
+            ready: ReadyNames::Any,
+            places: WatchPlaces::default(),
+            found: Cell::new(None),
+            parting: false,
+            aliased: false,
             cut: 0,
             opened: false,
         };
@@ -146,12 +163,6 @@ impl Tail {
         std::mem::take(&mut self.opened)
     }
 
-    /// Who has at least one file.
-    #[must_use]
-    pub fn found(&self) -> Tags {
-        self.names.iter().filter(|n| n.is_read()).fold(Tags(0), |all, name| all.and(name.tags))
-    }
-
     /// The files that are read for somebody: the first, and how many there are.
     #[must_use]
     pub fn read_for(&self, tags: Tags) -> Option<(&Path, usize)> {
@@ -176,7 +187,7 @@ impl Tail {
 
     /// Whether a drain would find something without an event.
     fn pending(&self) -> bool {
-        self.rescan || self.names.iter().any(WatchedName::pending)
+        self.rescan || self.any_ready()
     }
 
     /// Takes in what inotify has to tell. True when names came, went or moved.
@@ -188,6 +199,7 @@ impl Tail {
         watches.read(&mut |event| {
             if watches.is_dir(event.wd) {
                 moved = true;
+                self.stir();
                 if event.mask.intersects(
                     Mask::IN_DELETE_SELF | Mask::IN_MOVE_SELF | Mask::IN_IGNORED | Mask::IN_UNMOUNT,
                 ) {
@@ -215,16 +227,16 @@ impl Tail {
     }
 
     fn file_event(&mut self, event: &FileEvent<'_>) {
-        for name in &mut self.names {
-            if let Some(reader) = name.watched(event.wd) {
-                if event.mask.intersects(Mask::IN_IGNORED | Mask::IN_UNMOUNT) {
-                    reader.wd = None;
-                }
-                reader.dirty = true;
-                name.check |= !event.mask.contains(Mask::IN_MODIFY);
-                return;
+        let Some(i) = self.place_of(event.wd) else { return };
+        let Some(name) = self.names.get_mut(i) else { return };
+        if let Some(reader) = name.watched(event.wd) {
+            if event.mask.intersects(Mask::IN_IGNORED | Mask::IN_UNMOUNT) {
+                reader.wd = None;
             }
+            reader.dirty = true;
+            name.check |= !event.mask.contains(Mask::IN_MODIFY);
         }
+        self.wake(i);
     }
 
     /// Something happened to a name in a directory.
@@ -265,6 +277,7 @@ impl Tail {
     /// Events were lost, or there are none.
     fn look_at_everything(&mut self) {
         self.rescan = true;
+        self.stir();
         for name in &mut self.names {
             name.check = true;
             for reader in [&mut name.head, &mut name.late].into_iter().flatten() {
@@ -277,17 +290,33 @@ impl Tail {
     fn read_all(&mut self, budget: usize, sink: &mut dyn FnMut(Tags, Item<'_>)) -> Progress {
         let mut left = budget;
         loop {
-            let mut busy = false;
-            for _ in 0..self.names.len() {
-                self.turn = if self.turn + 1 < self.names.len() { self.turn + 1 } else { 0 };
-                let (bytes, more) = self.follow(self.turn, sink);
-                busy |= more;
+            let ready = std::mem::replace(&mut self.ready, ReadyNames::Only(SmallVec::new()));
+            let some = match &ready {
+                ReadyNames::Any => None,
+                ReadyNames::Only(some) => Some(some.as_slice()),
+            };
+            for n in 0..some.map_or(self.names.len(), <[usize]>::len) {
+                let i = match some {
+                    Some(some) => some.get(n).copied().unwrap_or(usize::MAX),
+                    None => {
+                        self.turn = if self.turn + 1 < self.names.len() { self.turn + 1 } else { 0 };
+                        self.turn
+                    }
+                };
+                let (bytes, more) = self.follow(i, sink);
+                if more {
+                    self.wake(i);
+                }
                 left = left.saturating_sub(bytes);
                 if left == 0 {
+                    match some {
+                        None => self.stir(),
+                        Some(some) => self.wake_first(some.get(n + 1..).unwrap_or_default()),
+                    }
                     return Progress::More;
                 }
             }
-            if !busy {
+            if matches!(&self.ready, ReadyNames::Only(some) if some.is_empty()) {
                 return Progress::Idle;
             }
         }
@@ -312,7 +341,7 @@ impl Source for Tail {
             self.scan(now, None);
         }
         let progress = self.read_all(budget, sink);
-        if self.names.iter().any(|n| n.gone) {
+        if std::mem::take(&mut self.parting) {
             self.bury();
         }
         if progress == Progress::Idle && std::mem::take(&mut self.warm) {

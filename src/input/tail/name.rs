@@ -119,6 +119,11 @@ impl WatchedName {
             || self.late.as_ref().filter(is).is_some_and(|r| !r.is_altered())
     }
 
+    /// The watches of its files.
+    pub(super) fn watches(&self) -> impl Iterator<Item = i32> {
+        [&self.head, &self.late].into_iter().flatten().filter_map(|r| r.wd.map(|wd| wd.as_raw()))
+    }
+
     /// The reader with this watch.
     pub(super) fn watched(&mut self, wd: i32) -> Option<&mut FileReader> {
         let found = |r: &&mut FileReader| r.wd.is_some_and(|w| w.as_raw() == wd);

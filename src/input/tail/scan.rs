@@ -46,6 +46,7 @@ impl Tail {
         self.watches.sweep();
         // What happened before a directory was watched told nobody.
         self.names.iter_mut().for_each(|n| n.check = true);
+        self.stir();
     }
 
     /// Watches the directories of pattern `k` from `depth` on and collects what fits.
@@ -152,6 +153,7 @@ impl Tail {
     /// A file appeared whose name fits a pattern.
     pub(super) fn consider(&mut self, path: PathBuf, created: bool) {
         let before = self.scanned;
+        self.stir();
         let Some(i) = self.enter(path, None, |path| !created && born_before(path, before)) else { return };
         if let Some(pattern) = self.names.get(i).filter(|n| n.wild).map(|n| n.pattern) {
             self.evict(pattern, i);
@@ -164,7 +166,7 @@ impl Tail {
         let of_pattern = |n: &WatchedName| n.wild && !n.gone && n.pattern == pattern;
         let age = |n: &WatchedName| n.head.as_ref().and_then(|h| h.facts().ok()).map(|f| f.mtime);
         let count = self.names.iter().filter(|n| of_pattern(n)).count();
-        for over in (self.recent.limit + 1..=count).rev() {
+        for over in (self.recent.limit.saturating_add(1)..=count).rev() {
             if let Some(pattern) = self.patterns.get_mut(pattern) {
                 pattern.say_limit(self.recent.limit);
             }
@@ -173,6 +175,7 @@ impl Tail {
             let oldest = rest.filter(|n| of_pattern(n) && (busy_too || !n.pending())).min_by_key(|n| age(n));
             let Some(oldest) = oldest else { return };
             oldest.gone = true;
+            self.parting = true;
         }
     }
 
@@ -191,6 +194,7 @@ impl Tail {
 
     /// Ends the names that are gone.
     pub(super) fn bury(&mut self) {
+        self.stir();
         let mut i = 0;
         while i < self.names.len() {
             if !self.names.get(i).is_some_and(|n| n.gone) {

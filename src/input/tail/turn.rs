@@ -42,13 +42,17 @@ impl Tail {
                 head.dirty = true;
                 name.turning = true;
             }
-            (Ok(facts), None) if taken => name.alias = Some(facts.id),
+            (Ok(facts), None) if taken => {
+                name.alias = Some(facts.id);
+                self.aliased = true;
+            }
             (Ok(_), None) => self.begin(i, &path),
             (Err(e), head) => {
                 let missing = NameTrouble::of(&e) == NameTrouble::Missing;
                 // A file that was moved away may still be written to; one that was deleted belongs to nobody.
                 let lost = head.as_ref().is_none_or(|h| h.facts().is_ok_and(|f| f.links == 0));
                 name.gone = name.wild && missing && lost;
+                self.parting |= name.gone;
                 match head {
                     Some(head) if missing && !name.gone => {
                         // In the midst of a rotation, perhaps of more than one.
@@ -184,6 +188,7 @@ impl Tail {
 
     /// Makes a reader the head of a name and watches its file.
     pub(super) fn adopt(&mut self, i: usize, mut reader: FileReader, path: &Path) {
+        self.stir();
         // By the file itself: its name may be another's by now, and who writes to it need not know that.
         let by_file = self.watches.file(&reader.proc_path());
         let is_by_name = by_file.is_none();
@@ -217,6 +222,7 @@ impl Tail {
 
     /// Lets go of a file, or hands it to another name that waits for it.
     pub(super) fn release(&mut self, reader: FileReader) {
+        self.stir();
         let heir = self.names.iter_mut().find(|n| n.alias == Some(reader.id) && n.head.is_none());
         match heir {
             Some(name) => {

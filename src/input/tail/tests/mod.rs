@@ -2,6 +2,7 @@
 //! causes them returns, so nothing has to be waited for unless another thread writes.
 
 mod alike;
+mod many;
 mod model;
 mod restart;
 mod rotations;
