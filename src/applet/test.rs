@@ -14,7 +14,7 @@ use crate::config::{
     Engine, Loaded, LogFormat, ServiceRule, builtin, conf_files, duration, load_rule, not_needed,
 };
 use crate::daemon::rehearse::Rehearsal;
-use crate::detect::{DetectRule, LineCounts, MAX_RULES, header};
+use crate::detect::{DetectRule, LineCounts, MAX_RULES, RuleBits, header};
 use crate::input::blocks;
 use crate::input::container::ContainerLog;
 use crate::lists::{self, Gone, ListTurn, Paths};
@@ -268,7 +268,7 @@ fn is_syslog(block: &[u8]) -> bool {
 }
 
 /// The bits of the rules that `fits`.
-fn bits<'r>(rules: impl Iterator<Item = &'r ServiceRule>, fits: impl Fn(&ServiceRule) -> bool) -> u64 {
-    let chosen = (0..u64::BITS).zip(rules).filter(|(_, rule)| fits(rule));
+fn bits<'r>(rules: impl Iterator<Item = &'r ServiceRule>, fits: impl Fn(&ServiceRule) -> bool) -> RuleBits {
+    let chosen = (0..RuleBits::BITS).zip(rules).filter(|(_, rule)| fits(rule));
     chosen.fold(0, |all, (n, _)| all | 1 << n)
 }

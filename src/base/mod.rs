@@ -18,6 +18,7 @@ pub mod packed;
 pub mod position;
 pub mod program;
 pub mod range;
+pub mod rule_bits;
 pub mod siphash;
 pub mod user;
 pub mod utc;

@@ -9,6 +9,7 @@ use crate::ban::{Allowed, Ban, BanOutcome, Damage, Failure, Repeat, is_bogon};
 use crate::base::clock::{Mono, Now, Wall};
 use crate::base::net::{canonical, offender};
 use crate::base::range::Range;
+use crate::base::rule_bits::RuleBits;
 use crate::config::Settings;
 use crate::detect::observe::{KnownSources, Offence, Origin};
 use crate::detect::{self, DetectRule, Hit, header};
@@ -246,7 +247,12 @@ impl Decider {
     }
 
     /// Those of the `wanted` rules that may judge a record: the ones that trust its sender.
-    pub(super) fn believed(&self, rules: &[DetectRule], wanted: u64, record: &LogRecord<'_>) -> u64 {
+    pub(super) fn believed(
+        &self,
+        rules: &[DetectRule],
+        wanted: RuleBits,
+        record: &LogRecord<'_>,
+    ) -> RuleBits {
         let any = |rule: u16| self.policies.get(usize::from(rule)).is_some_and(|p| p.trust_any);
         trust::believed(rules, wanted, record, &any)
     }

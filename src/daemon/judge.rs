@@ -14,6 +14,7 @@ pub(super) use backend::log_moved;
 pub(super) use keep::{log_restored, restore};
 
 use crate::base::count::count;
+use crate::base::rule_bits::RuleBits;
 use listed::FirstHits;
 
 use super::decide::{self, Decider, Decision, Exemption, Knowledge};
@@ -255,9 +256,11 @@ impl Judge {
 
     /// Looks through whole lines for the rules whose bits are set; bans are made by `commit`, or here when
     /// too many wait. Of a record, only rules that trust its sender hear.
-    pub(super) fn take(&mut self, now: Now, wanted: u64, item: Item<'_>) {
+    pub(super) fn take(&mut self, now: Now, wanted: RuleBits, item: Item<'_>) {
         let Judge { observer, decider, events, notes, first_hits, .. } = self;
-        for (_, policy) in (0..u64::BITS).zip(&decider.policies).filter(|(bit, _)| wanted >> bit & 1 == 1) {
+        for (_, policy) in
+            (0..RuleBits::BITS).zip(&decider.policies).filter(|(bit, _)| wanted >> bit & 1 == 1)
+        {
             policy.tally.read.set(Some(now.mono));
         }
         let known = Knowledge { decider, now };

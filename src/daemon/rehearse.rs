@@ -11,6 +11,7 @@ use crate::ban::{Allowed, Scope};
 use crate::base::clock::{Mono, Now, Span, Wall};
 use crate::base::net::offender;
 use crate::base::range::Range;
+use crate::base::rule_bits::RuleBits;
 use crate::config::{ServiceRule, Settings};
 use crate::detect::header::HeaderStamp;
 use crate::detect::observe::{HitCounter, KnownSources as _, Listener, Observer, Offence, Origin};
@@ -183,7 +184,7 @@ impl Rehearsal {
 
     /// Looks through whole lines for the rules whose bits are set; `each` gets the number of the line in the
     /// block.
-    pub fn block(&mut self, wanted: u64, block: &[u8], each: &mut dyn FnMut(usize, RehearsalEvent<'_>)) {
+    pub fn block(&mut self, wanted: RuleBits, block: &[u8], each: &mut dyn FnMut(usize, RehearsalEvent<'_>)) {
         let Rehearsal { observer: Observer { detector, counter }, court, clock, only_hits, .. } = self;
         detector.block(wanted, block, &mut |at, line, hit| {
             if *only_hits && hit.request.is_none() {
@@ -225,7 +226,12 @@ impl Rehearsal {
     }
 
     /// Looks at a record of the journal; only rules that trust its sender hear of it.
-    pub fn record(&mut self, wanted: u64, record: &LogRecord<'_>, each: &mut dyn FnMut(RehearsalEvent<'_>)) {
+    pub fn record(
+        &mut self,
+        wanted: RuleBits,
+        record: &LogRecord<'_>,
+        each: &mut dyn FnMut(RehearsalEvent<'_>),
+    ) {
         let Rehearsal { observer, court, clock, only_hits, disbelieved } = self;
         if let Written::At(at) = record.written {
             clock.last = at;

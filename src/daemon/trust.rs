@@ -2,6 +2,7 @@
 //! Whether a message was written by whom it names: spec/03, "the sender must be trustworthy". Anybody can
 //! write any name into a log; what the kernel says about the sender decides.
 
+use crate::base::rule_bits::RuleBits;
 use crate::base::user::is_person;
 use crate::detect::{DetectRule, chosen};
 use crate::input::LogRecord;
@@ -16,10 +17,10 @@ const LETS_IN: [&[u8]; 4] = [b"ssh", b"sshd", b"dropbear", b"telnetd"];
 /// sender.
 pub(super) fn believed(
     rules: &[DetectRule],
-    wanted: u64,
+    wanted: RuleBits,
     record: &LogRecord<'_>,
     any: &dyn Fn(u16) -> bool,
-) -> u64 {
+) -> RuleBits {
     let Some(sender) = &record.sender else { return wanted };
     let unit = service(sender.unit);
     let system = !sender.uid.is_none_or(is_person);
@@ -201,8 +202,8 @@ mod tests {
                 written: Written::Live,
             };
             let rules = [rule(programs), rule(programs)];
-            assert_eq!(believed(&rules, 0b11, &record, &|r| r == 1), 0b10 | u64::from(*want), "{name}");
-            assert_eq!(believed(&rules, 0b01, &record, &|_| false), u64::from(*want), "{name}");
+            assert_eq!(believed(&rules, 0b11, &record, &|r| r == 1), 0b10 | RuleBits::from(*want), "{name}");
+            assert_eq!(believed(&rules, 0b01, &record, &|_| false), RuleBits::from(*want), "{name}");
             record.sender = None;
             assert_eq!(believed(&rules, 0b11, &record, &|_| false), 0b11, "{name}: the source knows");
         }

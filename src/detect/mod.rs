@@ -23,6 +23,7 @@ pub mod webscan;
 pub mod wide;
 
 pub use crate::base::program::Program;
+pub use crate::base::rule_bits::RuleBits;
 
 use crate::base::webscan::{WebscanSettings, fits};
 use crate::pattern::{CaptureGroup, Captures, MatchScratch, Pattern};
@@ -38,8 +39,8 @@ use scan::{LiteralScan, Possible, TextKind, bit};
 use std::net::IpAddr;
 use std::ops::Range;
 
-/// Most rules that one detector can hold: their sets are 64-bit numbers.
-pub const MAX_RULES: usize = 64;
+/// Most rules that one detector can hold: a set of them has so many bits.
+pub const MAX_RULES: usize = RuleBits::BITS as usize;
 /// Longest line of which the colours are taken out whole, as long as sources give lines.
 const LINE: usize = 8192;
 
@@ -155,15 +156,20 @@ impl Detector {
         let patterns = rules.iter().flat_map(DetectRule::patterns);
         let scratch = MatchScratch::for_patterns(patterns);
         let (attempts, counts) = (Attempts::new(), LineCounts::default());
-        let judge =
-            LineMatcher { scratch, possible: Possible::new(), attempts, counts, memo: StampMemo::default() };
+        let judge = LineMatcher {
+            scratch,
+            possible: Possible::new(rules.len()),
+            attempts,
+            counts,
+            memo: StampMemo::default(),
+        };
         Detector { scan: LiteralScan::new(&rules), rules: rules.into(), judge, plain: Buffer::new(LINE) }
     }
 
     /// Looks through `block`, whole lines that each end with a newline (the last may lack it), for the rules
     /// whose bits are set in `wanted`. Calls `hit` with the number of the line in the block, from 0, and the
     /// line.
-    pub fn block(&mut self, wanted: u64, block: &[u8], hit: &mut dyn FnMut(usize, &[u8], Hit)) {
+    pub fn block(&mut self, wanted: RuleBits, block: &[u8], hit: &mut dyn FnMut(usize, &[u8], Hit)) {
         let (mut at, mut number) = (0, 0);
         let rest = |at: usize| block.get(at..).unwrap_or_default();
         while let Some(escape) = memchr(colour::ESCAPE, rest(at)) {
@@ -179,7 +185,7 @@ impl Detector {
     /// Looks through lines without colours, of which the first is number `first`. How many there are.
     fn lines(
         &mut self,
-        wanted: u64,
+        wanted: RuleBits,
         block: &[u8],
         first: usize,
         hit: &mut dyn FnMut(usize, &[u8], Hit),
@@ -214,7 +220,13 @@ impl Detector {
     /// Looks at one line with an escape in it: as it is, and by the rules that say nothing to it, without its
     /// colours.
     #[cold]
-    fn coloured(&mut self, wanted: u64, line: &[u8], number: usize, hit: &mut dyn FnMut(usize, &[u8], Hit)) {
+    fn coloured(
+        &mut self,
+        wanted: RuleBits,
+        line: &[u8],
+        number: usize,
+        hit: &mut dyn FnMut(usize, &[u8], Hit),
+    ) {
         let Detector { rules, scan, judge, plain } = self;
         judge.counts.lines += 1;
         let line = without_zeros(line.strip_suffix(b"\n").unwrap_or(line));
@@ -230,7 +242,7 @@ impl Detector {
     /// Judges a message whose program the source knows for certain. Rules without programs judge it too.
     pub fn record(
         &mut self,
-        wanted: u64,
+        wanted: RuleBits,
         program: &[u8],
         pid: Option<u32>,
         message: &[u8],
@@ -278,7 +290,7 @@ impl Detector {
 }
 
 /// The rules whose bits are set, with their numbers.
-pub fn chosen(rules: &[DetectRule], wanted: u64) -> impl Iterator<Item = (u8, &DetectRule)> {
+pub fn chosen(rules: &[DetectRule], wanted: RuleBits) -> impl Iterator<Item = (u8, &DetectRule)> {
     scan::bits(wanted).filter_map(|index| Some((index, rules.get(usize::from(index))?)))
 }
 
@@ -309,7 +321,7 @@ struct LineText<'a> {
 
 impl LineMatcher {
     /// Judges a line by the rules that `possible` names. Returns those to which it says something.
-    fn line(&mut self, rules: &[DetectRule], line: &[u8], hit: &mut dyn FnMut(Hit)) -> u64 {
+    fn line(&mut self, rules: &[DetectRule], line: &[u8], hit: &mut dyn FnMut(Hit)) -> RuleBits {
         self.counts.candidates += 1;
         let header = header::parse_after(line, &mut self.memo);
         let stamp = header.and_then(|header| header.stamp);
@@ -330,7 +342,7 @@ impl LineMatcher {
                 lacking = true;
                 continue;
             };
-            judged |= u64::from(self.text((index, rule), text, hit)) << index;
+            judged |= RuleBits::from(self.text((index, rule), text, hit)) << index;
         }
         self.counts.no_header += u64::from(lacking);
         judged
@@ -343,11 +355,11 @@ impl LineMatcher {
         program: &[u8],
         text: LineText<'_>,
         hit: &mut dyn FnMut(Hit),
-    ) -> u64 {
+    ) -> RuleBits {
         let mut judged = 0;
         for (index, rule) in chosen(rules, self.possible.rules) {
             if rule.programs.is_empty() || rule.programs.iter().any(|p| p.fits(program)) {
-                judged |= u64::from(self.text((index, rule), text, hit)) << index;
+                judged |= RuleBits::from(self.text((index, rule), text, hit)) << index;
             }
         }
         judged

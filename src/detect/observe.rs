@@ -10,6 +10,7 @@ use super::{DetectRule, Detector, Hit};
 use crate::base::clock::Mono;
 use crate::base::line::shown;
 use crate::base::net::offender;
+use crate::base::rule_bits::RuleBits;
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -173,7 +174,7 @@ impl Observer {
     pub fn block(
         &mut self,
         now: Mono,
-        (wanted, lines): (u64, &[u8]),
+        (wanted, lines): (RuleBits, &[u8]),
         origin: Origin,
         known: &dyn KnownSources,
         listener: &mut dyn Listener,
@@ -191,7 +192,7 @@ impl Observer {
     pub fn message(
         &mut self,
         now: Mono,
-        wanted: u64,
+        wanted: RuleBits,
         (program, pid, message): (&[u8], Option<u32>, &[u8]),
         age: Option<u64>,
         (known, listener): (&dyn KnownSources, &mut dyn Listener),

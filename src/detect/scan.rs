@@ -7,7 +7,7 @@
 //! that is found is only worth a look: one too many costs time, one too few is a missed attack. Must not know
 //! headers or addresses.
 
-use super::{DetectRule, MAX_RULES, Program};
+use super::{DetectRule, Program, RuleBits};
 use crate::sys::buffer::Buffer;
 use memchr::arch::all::is_prefix;
 use memchr::{memchr, memrchr};
@@ -75,7 +75,7 @@ struct Class {
     /// Bytes from probe to probe: no window is so short that it fits between two of them.
     step: usize,
     /// The rules that have some.
-    rules: u64,
+    rules: RuleBits,
 }
 
 /// Finds candidates.
@@ -87,7 +87,7 @@ pub(super) struct LiteralScan {
     /// records.
     open: Box<[[u64; 2]]>,
     /// Rules of which every line has to be looked at: a pattern of failures is open. Likewise of records.
-    every: [u64; 2],
+    every: [RuleBits; 2],
     /// Whether patterns of success are looked for.
     pub(super) successes: bool,
 }
@@ -108,14 +108,15 @@ pub(super) enum TextKind {
 /// What can match in a line: the patterns, by rule.
 pub(super) struct Possible {
     /// Rules of which some pattern can match; of the others nothing is known here.
-    pub(super) rules: u64,
+    pub(super) rules: RuleBits,
     kind: TextKind,
-    patterns: [u64; MAX_RULES],
+    patterns: Box<[u64]>,
 }
 
 impl Possible {
-    pub(super) fn new() -> Possible {
-        Possible { rules: 0, kind: TextKind::Line, patterns: [0; MAX_RULES] }
+    /// For so many rules.
+    pub(super) fn new(rules: usize) -> Possible {
+        Possible { rules: 0, kind: TextKind::Line, patterns: vec![0; rules].into() }
     }
 
     /// The patterns of a rule in `rules`, as a set of `bit`s.
@@ -131,9 +132,9 @@ pub(super) fn bit(n: usize) -> u64 {
 }
 
 /// The numbers of the bits that are set.
-pub(super) fn bits(mut set: u64) -> impl Iterator<Item = u8> {
+pub(super) fn bits(mut set: RuleBits) -> impl Iterator<Item = u8> {
     std::iter::from_fn(move || {
-        let n = u8::try_from(set.trailing_zeros()).ok().filter(|n| *n < 64)?;
+        let n = u8::try_from(set.trailing_zeros()).ok().filter(|n| u32::from(*n) < RuleBits::BITS)?;
         set &= set - 1;
         Some(n)
     })
@@ -142,7 +143,7 @@ pub(super) fn bits(mut set: u64) -> impl Iterator<Item = u8> {
 impl LiteralScan {
     pub(super) fn new(rules: &[DetectRule]) -> LiteralScan {
         let mut open = vec![[0; 2]; rules.len()];
-        let mut every = [0; 2];
+        let mut every: [RuleBits; 2] = [0; 2];
         let mut literals: Vec<Needed<'_>> = Vec::new();
         for ((rule, index), open) in rules.iter().zip(0u8..).zip(&mut open) {
             if rule.webscan.is_some() {
@@ -164,7 +165,7 @@ impl LiteralScan {
                 } else if usable {
                     literals.extend(pattern.required().map(|l| (l, index, bit(n), n >= success)));
                 }
-                let failure = u64::from(!ignored.contains(&n)) << index;
+                let failure = RuleBits::from(!ignored.contains(&n)) << index;
                 if !usable || named {
                     open[1] |= bit(n);
                     every[1] |= failure;
@@ -187,7 +188,7 @@ impl LiteralScan {
     /// block.
     pub(super) fn next(
         &self,
-        wanted: u64,
+        wanted: RuleBits,
         block: &[u8],
         at: usize,
         ahead: &mut Ahead,
@@ -217,14 +218,14 @@ impl LiteralScan {
     }
 
     /// What can match in `text`.
-    pub(super) fn text(&self, wanted: u64, text: &[u8], kind: TextKind, possible: &mut Possible) {
+    pub(super) fn text(&self, wanted: RuleBits, text: &[u8], kind: TextKind, possible: &mut Possible) {
         self.begin(wanted, kind, possible);
         for class in self.classes.iter().filter(|class| class.rules & wanted != 0) {
             self.find(class, wanted, text, 0, &mut Some(possible));
         }
     }
 
-    fn begin(&self, wanted: u64, kind: TextKind, possible: &mut Possible) {
+    fn begin(&self, wanted: RuleBits, kind: TextKind, possible: &mut Possible) {
         (possible.rules, possible.kind) = (0, kind);
         for rule in bits(self.every.get(kind as usize).copied().unwrap_or(0) & wanted) {
             self.add(rule, 0, possible);
@@ -248,7 +249,7 @@ impl LiteralScan {
     fn find(
         &self,
         class: &Class,
-        wanted: u64,
+        wanted: RuleBits,
         text: &[u8],
         mut at: usize,
         possible: &mut Option<&mut Possible>,
@@ -267,7 +268,7 @@ impl LiteralScan {
     fn stands(
         &self,
         class: &Class,
-        wanted: u64,
+        wanted: RuleBits,
         text: &[u8],
         at: usize,
         possible: &mut Option<&mut Possible>,

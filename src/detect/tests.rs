@@ -17,7 +17,7 @@ fn rule(name: &str, programs: &[&str], fail: &[(&str, u8)], ignore: &[&str]) -> 
 }
 
 /// `line:rule:address` of each hit.
-fn run(detector: &mut Detector, wanted: u64, block: &[u8]) -> Vec<String> {
+fn run(detector: &mut Detector, wanted: RuleBits, block: &[u8]) -> Vec<String> {
     let mut out = Vec::new();
     detector.block(wanted, block, &mut |n, line, hit| {
         assert_eq!(block.split(|&b| b == b'\n').nth(n), Some(line));
@@ -195,7 +195,7 @@ fn candidates_lose_no_hit() {
         let (mut lines, mut hits) = (0, 0);
         for round in 0..5_000 {
             let block: String = (0..rng.usize(..40)).map(|_| pieces[rng.usize(..pieces.len())]).collect();
-            let wanted = rng.u64(..4);
+            let wanted = RuleBits::from(rng.u64(..4));
             let mut want = Vec::new();
             for (n, line) in block.lines().enumerate() {
                 lines += 1;
@@ -270,7 +270,7 @@ fn colours_and_zeros_hide_nothing() {
     for (name, line, want) in cases {
         let mut got = Vec::new();
         let mut detector = Detector::new(rules());
-        detector.block(u64::MAX, format!("{line}\n").as_bytes(), &mut |n, line, hit| {
+        detector.block(RuleBits::MAX, format!("{line}\n").as_bytes(), &mut |n, line, hit| {
             got.push(format!("{n}:{}:{}", hit.rule, hit.addr));
             let user = hit.user.map(|user| &line[user]);
             assert!(user.is_none_or(|user| user == b"root"), "{name}");
@@ -282,12 +282,12 @@ fn colours_and_zeros_hide_nothing() {
         Nov 22 08:00:01 h sshd[1]: bad from \x1b[1m192.0.2.2\nNov 22 08:00:01 h sshd[1]: bad from 192.0.2.3";
     let mut detector = Detector::new(rules());
     let mut got = Vec::new();
-    detector.block(u64::MAX, block.as_bytes(), &mut |n, _, hit| got.push(format!("{n}:{}", hit.addr)));
+    detector.block(RuleBits::MAX, block.as_bytes(), &mut |n, _, hit| got.push(format!("{n}:{}", hit.addr)));
     assert_eq!(got, ["3:192.0.2.1", "5:192.0.2.2", "6:192.0.2.3"]);
     assert_eq!(detector.counts().lines, 7);
     // A record, too.
     let mut got = Vec::new();
-    detector.record(u64::MAX, b"sshd", None, b"bad from \x1b[1m192.0.2.4\x1b[0m", &mut |hit| {
+    detector.record(RuleBits::MAX, b"sshd", None, b"bad from \x1b[1m192.0.2.4\x1b[0m", &mut |hit| {
         got.push(hit.addr.to_string())
     });
     assert_eq!(got, ["192.0.2.4"]);
@@ -359,7 +359,7 @@ fn any_number_of_literals_of_any_length_is_found() {
             block.push_str(&format!("{filler} {} 192.0.2.1\n", words[rule][of]));
             want.push(format!("{n}:{rule}:192.0.2.1"));
         }
-        let got = run(&mut detector, u64::MAX, block.as_bytes());
+        let got = run(&mut detector, RuleBits::MAX, block.as_bytes());
         want.iter().for_each(|want| assert!(got.contains(want), "{want}"));
         assert!(got.len() < want.len() + want.len() / 4, "{} of {}", got.len(), want.len());
     }

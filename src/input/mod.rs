@@ -14,6 +14,7 @@ mod watch;
 pub use crate::base::position::Position;
 
 use crate::base::clock::{Mono, Now, Wall};
+use crate::base::rule_bits::RuleBits;
 use lines::Splitter;
 use std::fmt::{self, Write as _};
 use std::io::{self, Read};
@@ -21,7 +22,7 @@ use std::os::fd::BorrowedFd;
 
 /// Which rules want what a source reads: one bit per rule or group of rules, as the caller numbers them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Tags(pub u64);
+pub struct Tags(pub RuleBits);
 
 impl Tags {
     /// What both want.

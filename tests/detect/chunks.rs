@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use super::conf::Conf;
-use mef::detect::{Detector, Hit, MAX_RULES};
+use mef::detect::{Detector, Hit, MAX_RULES, RuleBits};
 use mef::input::lines::{HALF, MAX_LINE, Splitter};
 
 /// Matches nothing and needs no literal: as one more alternative it leaves a pattern without literals.
@@ -88,7 +88,7 @@ fn of_blocks(confs: &[Conf]) {
                 long += 1;
                 line.drain(HALF..line.len() - HALF);
             }
-            plain.block(u64::MAX, &line, &mut |_, line, hit| want.push((number, line.to_vec(), hit)));
+            plain.block(RuleBits::MAX, &line, &mut |_, line, hit| want.push((number, line.to_vec(), hit)));
         }
         want.iter().for_each(|(_, _, hit)| by_rule[usize::from(hit.rule)] += 1);
 
@@ -96,7 +96,7 @@ fn of_blocks(confs: &[Conf]) {
         let start = whole.counts().lines;
         let mut each = |block: &[u8]| {
             let before = whole.counts().lines - start;
-            whole.block(u64::MAX, block, &mut |at, line, hit| {
+            whole.block(RuleBits::MAX, block, &mut |at, line, hit| {
                 found.push((before + at as u64, line.to_vec(), hit));
             });
         };
@@ -131,7 +131,9 @@ fn of_records(confs: &[Conf]) -> usize {
             let Some(header) = mef::detect::header::parse(line) else { continue };
             let judge = |detector: &mut Detector| {
                 let mut found = Vec::new();
-                detector.record(u64::MAX, header.program, header.pid, header.message, &mut |h| found.push(h));
+                detector.record(RuleBits::MAX, header.program, header.pid, header.message, &mut |h| {
+                    found.push(h)
+                });
                 found
             };
             let want = judge(&mut plain);

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use mef::detect::{DetectRule, Detector, Hit, MAX_RULES, Program};
+use mef::detect::{DetectRule, Detector, Hit, MAX_RULES, Program, RuleBits};
 use mef::pattern::{Demand, Pattern};
 use std::net::IpAddr;
 
@@ -123,9 +123,9 @@ impl Detectors {
         Detectors(rules.chunks(MAX_RULES).map(|some| Detector::new(some.to_vec())).collect())
     }
 
-    fn each(&mut self, wanted: u128, judge: &mut dyn FnMut(&mut Detector, u64, u16)) {
+    fn each(&mut self, wanted: u128, judge: &mut dyn FnMut(&mut Detector, RuleBits, u16)) {
         for (n, detector) in self.0.iter_mut().enumerate() {
-            let bits = u64::try_from(wanted >> (n * MAX_RULES) & u128::from(u64::MAX)).unwrap();
+            let bits = wanted.checked_shr(u32::try_from(n * MAX_RULES).unwrap()).unwrap_or(0);
             judge(detector, bits, u16::try_from(n * MAX_RULES).unwrap());
         }
     }
@@ -181,7 +181,7 @@ pub fn unescape(text: &str) -> Vec<u8> {
 /// The hits in one block.
 pub fn hits(detector: &mut Detector, block: &[u8]) -> Vec<Hit> {
     let mut found = Vec::new();
-    detector.block(u64::MAX, block, &mut |_, _, hit| found.push(hit));
+    detector.block(RuleBits::MAX, block, &mut |_, _, hit| found.push(hit));
     found.retain(|hit| !hit.success);
     found
 }
@@ -189,6 +189,6 @@ pub fn hits(detector: &mut Detector, block: &[u8]) -> Vec<Hit> {
 /// Who has logged in, according to one block.
 pub fn successes(detector: &mut Detector, block: &[u8]) -> Vec<IpAddr> {
     let mut found = Vec::new();
-    detector.block(u64::MAX, block, &mut |_, _, hit| found.extend(hit.success.then_some(hit.addr)));
+    detector.block(RuleBits::MAX, block, &mut |_, _, hit| found.extend(hit.success.then_some(hit.addr)));
     found
 }

@@ -211,7 +211,7 @@ fn what_accompanies_an_attempt_is_no_other_way() {
         "Connection closed by invalid user nosuch 192.0.2.1 port 4711 [preauth]",
     ] {
         let line = format!("Nov 22 21:41:03 host sshd[130]: {message}\n");
-        detector.block(u64::MAX, line.as_bytes(), &mut |_, _, hit| ways.push(hit.way));
+        detector.block(mef::detect::RuleBits::MAX, line.as_bytes(), &mut |_, _, hit| ways.push(hit.way));
     }
     assert_eq!(ways, [0, 0, 0]);
 }

@@ -5,6 +5,7 @@ use super::{DetectorGroup, TestRun, bits};
 use crate::applet::output::{Output, OutputError};
 use crate::base::bytes::find;
 use crate::base::program::Program;
+use crate::base::rule_bits::RuleBits;
 use crate::config::ServiceRule;
 use crate::daemon::rehearse::kin;
 use crate::detect::{MAX_RULES, header};
@@ -69,7 +70,7 @@ impl TestRun<'_> {
             let programs = programs(rule);
             (programs.is_empty() && self.own.len() == 1) || programs.iter().any(|p| p.fits(record.program))
         };
-        let wanted: Vec<u64> = self
+        let wanted: Vec<RuleBits> = self
             .groups
             .iter()
             .map(|group| bits(self.own.iter().skip(group.first).take(group.len), fits))
@@ -107,7 +108,7 @@ impl TestRun<'_> {
     }
 
     /// A record for the rules of a group whose bits are set.
-    fn record(&mut self, group: usize, wanted: u64, record: &LogRecord<'_>) {
+    fn record(&mut self, group: usize, wanted: RuleBits, record: &LogRecord<'_>) {
         let TestRun { groups, report, lines, .. } = self;
         if let Some(DetectorGroup { first, rehearsal, .. }) = groups.get_mut(group).filter(|_| wanted != 0) {
             rehearsal.record(wanted, record, &mut |event| report.event(*first, *lines, &event));

@@ -6,7 +6,7 @@ use mef::base::net::offender;
 use mef::config::parse_service;
 use mef::detect::tracker::{Attempt, Tracker};
 use mef::detect::webscan::Webscan;
-use mef::detect::{Detector, Hit};
+use mef::detect::{Detector, Hit, RuleBits};
 use std::collections::BTreeMap;
 
 pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -53,7 +53,7 @@ impl Host {
             *own.entry(peer(line)).or_default() += 1;
             let Host { detector, tracker, webscan, names } = self;
             let now = Mono((secs + 100_000) * 1000);
-            detector.block(u64::MAX, line.as_bytes(), &mut |_, text, hit: Hit| {
+            detector.block(RuleBits::MAX, line.as_bytes(), &mut |_, text, hit: Hit| {
                 let addr = offender(hit.addr, 64);
                 let mut too_much = false;
                 if hit.success {

@@ -10,6 +10,7 @@ mod stress;
 mod trouble;
 
 use super::*;
+use crate::base::rule_bits::RuleBits;
 use crate::input::lines::{HALF, MAX_LINE};
 use crate::sys::{clock, poll};
 use std::fs::{self, File, OpenOptions};
@@ -22,7 +23,7 @@ const BUDGET: usize = 1 << 20;
 struct TailBench {
     dir: PathBuf,
     tail: Option<Tail>,
-    got: Vec<(u64, String, bool)>,
+    got: Vec<(RuleBits, String, bool)>,
     saved: Vec<(PathBuf, Position)>,
 }
 
@@ -311,7 +312,7 @@ fn wildcards_are_live() {
     b.append("u2/logs/c.log", "3\n");
     b.drain();
     b.got.sort();
-    let got: Vec<(u64, &str)> = b.got.iter().map(|(t, l, _)| (*t, l.as_str())).collect();
+    let got: Vec<(RuleBits, &str)> = b.got.iter().map(|(t, l, _)| (*t, l.as_str())).collect();
     assert_eq!(got, [(1, "2"), (1, "3"), (3, "1")]);
     b.got.clear();
     // An older generation fits the pattern too, but was read already.
