@@ -4,11 +4,13 @@
 SHELL = /bin/bash
 MAKEFLAGS += --no-print-directory
 DESTDIR =
+# ROUTER=1 builds target/mef-router, without what a router does not need.
+PROGRAM = target/mef$(if $(ROUTER),-router)
 FUZZ_SECONDS = 30
 
 .PHONY: all run test test-reproducible vm bench size services fuzz cross dist install clean help
 
-all:  ## build target/mef, the static program for this machine
+all:  ## build target/mef, the static program for this machine (ROUTER=1: target/mef-router, a smaller one)
 	@bash cross/build.sh x86_64
 
 run: all  ## the demonstration: a host is attacked in several ways, and defended
@@ -26,8 +28,8 @@ vm: all  ## boot small virtual machines with Debian's kernels, and load them to 
 bench: all  ## measure mef beside its peers
 	@bash cross/with-packages.sh tests/packages bash tests/bench.sh
 
-size: all  ## bytes of the program by module, and what has grown since the last release
-	@bash cross/size.sh show target/layout.map target/mef
+size: all  ## bytes of the program by module, and what has grown (FEATURES=1: what each feature costs)
+	@bash cross/size.sh $(if $(FEATURES),features,show) target/layout.map target/mef
 
 services: all  ## attack real services of Debian, judge what they log by the rules that ship
 	@bash cross/services.sh
@@ -42,7 +44,7 @@ dist: cross  ## packages of each target (tarball, .deb, OCI image, contents), in
 	@bash cross/dist.sh
 
 install: all  ## copy mef and the files of rootfs/ below DESTDIR
-	@bash cross/install.sh target/mef "$(DESTDIR)"
+	@bash cross/install.sh $(PROGRAM) "$(DESTDIR)"
 
 clean:  ## remove everything that was fetched or built
 	rm -rf target tests/fuzz/target

@@ -26,6 +26,9 @@ const ANYWHERE: [&str; 6] = [
     "usr/share/man/man5/mef.rules.5",
 ];
 
+/// What a router needs of both: its init system has a tree, busybox has none.
+const ROUTER: [&str; 3] = ["procd/", "any/etc/mef/mef.conf", "any/etc/mef/mef.rules"];
+
 /// Libraries as pkg-config knows them, the oldest version that will do, and the variable that names a
 /// directory with the library instead.
 const LIBRARIES: [(&str, &str, &str); 2] =
@@ -104,6 +107,9 @@ fn pack_setup() {
         .collect();
     named.sort();
     named.extend(ANYWHERE.iter().map(|path| (["any/", path].concat(), Path::new("rootfs").join(path))));
+    if env::var_os("CARGO_FEATURE_HOMES").is_none() {
+        named.retain(|(name, _)| ROUTER.iter().any(|wanted| name.starts_with(wanted)));
+    }
     let read = |(name, path): &(String, PathBuf)| {
         println!("cargo::rerun-if-changed={}", path.display());
         Some((name.clone(), fs::read_to_string(path).ok()?))

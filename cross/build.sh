@@ -1,12 +1,17 @@
 #!/usr/bin/env bash
 # build.sh TARGET [FILE]: builds mef for a line of cross/targets and puts it into FILE.
 #
+#   ROUTER=1              leaves out what a router does not need: all of [features] in Cargo.toml
+#   MEF_FEATURES=A,B      has only these of them; `none` has none
+#
 # The result depends on the sources, Cargo.lock, the compiler and the sysroot; not on the
 # directory, the user, the time or the host's name.
 source "$(dirname "$0")/lib.sh"
 source "$root/cross/toolchain.sh"
 target "${1:?usage: build.sh TARGET [FILE]}"
-file=${2:-$out/mef}
+kind=
+[ -z "${ROUTER:-}" ] || { kind=-router MEF_FEATURES=none; }
+file=${2:-$out/mef$kind}
 
 # shellcheck disable=SC2046,SC2086
 have_packages "the build" $(words "$root/cross/packages") $packages
@@ -29,8 +34,14 @@ layout=$out/layout-$(sha256sum "$root/cross/link.ld" | cut -c 1-12).ld
 mkdir -p "$out"
 cp "$root/cross/link.ld" "$layout"
 
+# The linker writes one map, whatever is built: another name would be another flag, by which all of the
+# standard library is built anew.
 map=$out/layout.map
 [ "$name" = x86_64 ] || map=$out/layout-$name.map
+own_map=$map
+[ -z "$kind" ] || own_map=${map%.map}$kind.map
+[ -z "${2:-}" ] || [ "$name" != x86_64 ] || own_map=$file.map
+[ "$own_map" = "$map" ] || [ ! -e "$map" ] || mv "$map" "$map.kept"
 
 flags=(
     "-Clinker=$cc" -Clink-self-contained=no -Ctarget-feature=+crt-static -Crelocation-model=static
@@ -56,8 +67,11 @@ for crates in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
 done
 
 options=(--locked --release --target "$triple" --bin mef)
-# MEF_FEATURES=none leaves out what only the operator of a community cloud needs.
-[ "${MEF_FEATURES:-}" != none ] || options+=(--no-default-features)
+case ${MEF_FEATURES:-} in
+    '') ;;
+    none) options+=(--no-default-features) ;;
+    *) options+=(--no-default-features --features "$MEF_FEATURES") ;;
+esac
 if [ "$std" = source ]; then
     # A panic is a bug in mef: the process ends at once, without a text that costs 30 kB.
     std_features=optimize_for_size
@@ -81,5 +95,9 @@ if "${tools}readelf" -lW "$out/build/$triple/release/mef" | grep -q -e INTERP -e
     die "the linker made a program that needs shared libraries"
 fi
 mkdir -p "$(dirname "$file")"
+if [ "$own_map" != "$map" ]; then
+    [ ! -e "$map" ] || mv "$map" "$own_map"
+    [ ! -e "$map.kept" ] || mv "$map.kept" "$map"
+fi
 install -m 755 "$out/build/$triple/release/mef" "$file"
 say "$file: $(stat -c %s "$file") bytes"

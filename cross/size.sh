@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# size.sh [show|keep|check] MAP FILE: what takes how many bytes of the program FILE, by the linker's map of
-# its build, and how much that has grown since the figures in cross/size.txt. `keep` writes these anew, which
-# belongs to a release; `check` fails where the program has grown by more than a hundredth and CHANGELOG.md
-# does not name, under Unreleased, a size of "at most N kB" that it keeps.
+# size.sh [show|keep|check|features] MAP FILE: what takes how many bytes of the program FILE, by the linker's
+# map of its build, and how much that has grown since the figures in cross/size.txt. `keep` writes these anew,
+# which belongs to a release; `check` fails where the program has grown by more than a hundredth and
+# CHANGELOG.md does not name, under Unreleased, a size of "at most N kB" that it keeps. `features` builds the
+# program once without each feature of Cargo.toml, and writes what each costs into the table of figures.md.
 source "$(dirname "$0")/lib.sh"
 do=show
-case ${1:-} in show | keep | check) do=$1; shift ;; esac
-map=${1:?usage: size.sh [show|keep|check] MAP FILE} file=${2:?usage: size.sh [show|keep|check] MAP FILE}
+case ${1:-} in show | keep | check | features) do=$1; shift ;; esac
+usage='usage: size.sh [show|keep|check|features] MAP FILE'
+map=${1:?$usage} file=${2:?$usage}
 figures=$root/cross/size.txt
 total=$(stat -c %s "$file")
 
@@ -43,8 +45,44 @@ modules() {
         END { for (key in sum) print sum[key], key }' | sort -k1,1nr -k2
 }
 
+# The features that the usual build has, but these.
+features_without() {
+    sed -n '/^default = \[/,/\]/p' "$root/Cargo.toml" | grep -o '"[a-z]*"' | tr -d '"' |
+        grep -vxF -f <(printf '%s\n' "${@:-}") | paste -sd ,
+}
+
+# without NAME...: what the program takes without these features.
+without() {
+    local built=$out/size/mef
+    MEF_FEATURES=$(features_without "$@") bash "$root/cross/build.sh" x86_64 "$built" >/dev/null
+    stat -c %s "$built"
+}
+
+# The table of what each feature costs, as rows of figures.md. The operator's commands are nothing without the
+# cloud: without that, they are out, too.
+feature_rows() {
+    local feature bytes
+    for feature in $(features_without | tr , ' '); do
+        case $feature in cloud) bytes=$(without cloud operator) ;; *) bytes=$(without "$feature") ;; esac
+        echo "| $feature | $(thousands $((total - bytes))) |"
+    done
+    ROUTER=1 bash "$root/cross/build.sh" x86_64 >&2
+    bytes=$(stat -c %s "$out/mef-router")
+    echo "| all of them | $(thousands $((total - bytes))): a program of $(thousands "$bytes") is left |"
+}
+
+thousands() { sed -E ':a; s/([0-9])([0-9]{3})($|,)/\1,\2\3/; ta' <<<"$1"; }
+
 before=$(awk '$2 == "total" { print $1 }' "$figures" 2>/dev/null || true)
 case $do in
+    features)
+        rows=$(feature_rows)
+        page=$root/rootfs/usr/share/doc/mef/figures.md
+        awk -v rows="$rows" '
+            /^\| feature \|/ { print; getline; print; print rows; skip = 1; next }
+            skip && /^\|/ { next }
+            { skip = 0; print }' "$page" >"$page.new"
+        mv "$page.new" "$page" ;;
     keep)
         { echo "# Bytes of the program for x86_64 and of its parts at the last release: cross/size.sh has it."
             echo "$total total"; modules; } >"$figures" ;;

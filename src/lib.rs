@@ -31,7 +31,6 @@ pub mod trial;
 pub mod daemon;
 pub mod setup;
 
-#[cfg(feature = "migrate")]
 pub mod migrate;
 
 pub mod applet;

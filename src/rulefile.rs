@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! mef.rules from the disk into the kernel: the meeting point of the language, the host and the firewall.
 
+use crate::base::build_part::BuildPart;
 use crate::base::diag::{Problem, Severity};
 use crate::base::name::IfName;
 use crate::firewall::loader::{self, Goal, LoadError, Loader};
@@ -249,6 +250,9 @@ pub fn batch(set: &mut RuleSet, goal: Goal<'_>) -> Result<Box<dyn Loader>, Strin
 /// The rules that the kernel has from `mef load` as the text of a rule set, if it can be one.
 #[must_use]
 pub fn loaded_text() -> Option<String> {
+    if !BuildPart::Export.is_in() {
+        return None;
+    }
     let mut tables = loader::listed(&loader::is_ours).ok()?;
     let exported = export::ours(tables.first_mut()?, false);
     (exported.unsaid == 0).then(|| exported.lines.join("\n") + "\n")
@@ -267,6 +271,9 @@ fn auto(set: &RuleSet) -> Result<Vec<IfName>, String> {
 /// # Errors
 /// What stands in the way, for people.
 pub fn statements(set: &RuleSet) -> Result<Vec<String>, String> {
+    if !BuildPart::Export.is_in() {
+        return Err(BuildPart::Export.is_missing());
+    }
     let mut table = ListedTable::ours();
     compile(set, &auto(set)?, &mut table);
     for listed in table.chains.iter_mut().flat_map(|chain| &mut chain.rules) {
@@ -289,6 +296,9 @@ fn comparable(table: &mut ListedTable) -> Vec<String> {
 /// # Errors
 /// What the kernel refused, for people.
 pub fn loaded(kept: &[PathBuf]) -> Result<Vec<String>, String> {
+    if !BuildPart::Export.is_in() {
+        return Err(BuildPart::Export.is_missing());
+    }
     if loader::is_fallback() {
         return loaded_elsewhere(kept);
     }

@@ -26,7 +26,6 @@ mod applet {
     mod why;
 }
 
-#[cfg(feature = "operator")]
 mod cloud {
     mod circle;
     mod lists;
@@ -98,7 +97,6 @@ mod lists {
 
 mod pattern;
 
-#[cfg(feature = "migrate")]
 mod migrate {
     mod csf;
     mod fail2ban;

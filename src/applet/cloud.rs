@@ -6,6 +6,8 @@ mod status;
 use super::args::parse;
 use super::context::settings;
 use super::output::{Output, OutputError, failed};
+use super::required;
+use crate::base::build_part::BuildPart;
 use crate::base::count::count;
 use crate::base::range::{Range, merge};
 use crate::cloud::aggregate::{Change, Listing, Summary, Why};
@@ -84,8 +86,11 @@ struct Args {
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let args: Args = parse("cloud", args)?;
     let words: Vec<&str> = args.words.iter().map(String::as_str).collect();
+    if words == ["status"] {
+        return status::show(args.config.as_deref(), output);
+    }
+    required(BuildPart::Operator)?;
     match words.as_slice() {
-        ["status"] => status::show(args.config.as_deref(), output),
         ["aggregate"] => run_aggregate(&args, output),
         ["init", zone] => init(zone, &args, output),
         ["member", "add", name] => add(name, &args, output),

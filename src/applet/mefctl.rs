@@ -12,7 +12,8 @@ mod words;
 
 use super::context::settings;
 use super::output::{Output, OutputError};
-use super::{check, export, fmt, load, report, status, unban, version};
+use super::{check, export, fmt, load, report, required, status, unban, version};
+use crate::base::build_part::BuildPart;
 use crate::config::ago;
 use crate::rulefile::DEFAULT_PATH;
 use crate::setup::{Manifest, Root};
@@ -99,6 +100,7 @@ fn rules(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
         _ => {
             let words = GivenWords::read(rest, &["--write"], &["--out", "--family", "--table"])?;
             words.none()?;
+            required(BuildPart::Export)?;
             let mut args = Vec::new();
             for option in ["--family", "--table"] {
                 args.extend(words.value(option).into_iter().flat_map(|value| [option, value]));
@@ -185,6 +187,7 @@ fn stats(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
         Some("json") => args.push("--json"),
         Some(other) => return Err(unknown("format", other, &["text", "json"])),
     }
+    required(BuildPart::Report)?;
     report::run(&args, output)
 }
 

@@ -8,10 +8,6 @@ mod args;
 mod ban;
 mod bans;
 mod check;
-#[cfg(feature = "operator")]
-mod cloud;
-#[cfg(not(feature = "operator"))]
-#[path = "cloud_member.rs"]
 mod cloud;
 mod columns;
 mod context;
@@ -20,13 +16,11 @@ mod diff;
 mod export;
 mod fmt;
 mod history;
-#[cfg(feature = "migrate")]
 mod import_filter;
 mod lists;
 mod load;
 mod lookup;
 mod mefctl;
-#[cfg(feature = "migrate")]
 mod migrate;
 mod output;
 mod reload;
@@ -42,72 +36,92 @@ mod version;
 mod watch;
 mod why;
 
+use crate::base::build_part::BuildPart;
 use crate::sys::stdio;
 use output::{Output, OutputError, say};
 use std::io;
+
+/// What a command is.
+type Run = fn(&[&str], &mut Output<'_>) -> Result<(), OutputError>;
 
 /// A command.
 struct Applet {
     name: &'static str,
     about: &'static str,
-    run: fn(&[&str], &mut Output<'_>) -> Result<(), OutputError>,
+    run: Run,
+    /// What it is a part of, if a build may leave it out.
+    part: Option<BuildPart>,
+}
+
+/// A row of the table.
+const fn row(name: &'static str, about: &'static str, run: Run) -> Applet {
+    Applet { name, about, run, part: None }
+}
+
+impl Applet {
+    /// The row of a command that a build may leave out: then nothing of it is in the program but its name.
+    const fn of(self, part: BuildPart) -> Applet {
+        let run = if part.is_in() { self.run } else { absent };
+        Applet { run, part: Some(part), ..self }
+    }
+
+    fn is_in(&self) -> bool {
+        self.part.is_none_or(BuildPart::is_in)
+    }
+
+    fn run(&self, args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
+        self.part.map_or(Ok(()), required)?;
+        (self.run)(args, output)
+    }
+}
+
+/// In the place of a command that is not in the program; nobody calls it.
+fn absent(_: &[&str], _: &mut Output<'_>) -> Result<(), OutputError> {
+    Err(OutputError::Told)
+}
+
+/// Says that something was left out, if it was.
+#[inline(always)]
+fn required(part: BuildPart) -> Result<(), OutputError> {
+    if part.is_in() { Ok(()) } else { Err(OutputError::Failed(part.is_missing())) }
 }
 
 /// Every command, in the order in which help shows them.
 const APPLETS: &[Applet] = &[
-    Applet { name: "ban", about: "ban addresses, networks or ranges", run: ban::run },
-    Applet { name: "unban", about: "end bans", run: unban::run },
-    Applet { name: "bans", about: "list the bans in force", run: bans::run },
-    Applet { name: "why", about: "say what becomes of an address, and why", run: why::run },
-    Applet { name: "history", about: "list the bans and unbans of the past", run: history::run },
-    Applet {
-        name: "report",
-        about: "count the bans of the past: by day, rule, network and address",
-        run: report::run,
-    },
-    Applet { name: "allow", about: "put addresses on the allow list", run: allow::allow },
-    Applet { name: "disallow", about: "take addresses off the allow list", run: allow::disallow },
-    Applet { name: "deny", about: "put addresses on the deny list", run: allow::deny },
-    Applet { name: "undeny", about: "take addresses off the deny list", run: allow::undeny },
-    Applet { name: "lists", about: "show what is in the allow and deny lists", run: lists::run },
-    Applet { name: "daemon", about: "watch the logs and ban abusers", run: daemon::run },
-    Applet { name: "reload", about: "make the daemon read its configuration again", run: reload::run },
-    Applet {
-        name: "status",
-        about: "show what runs, what was counted and what is in force",
-        run: status::run,
-    },
-    Applet { name: "top", about: "watch offenders and rules, live", run: top::run },
-    Applet { name: "watch", about: "follow the daemon's events: hits, bans, unbans", run: watch::run },
-    Applet { name: "lookup", about: "ask DNSBLs about an address", run: lookup::run },
-    Applet { name: "rules", about: "list the service rules, or show one as it is in force", run: rules::run },
-    Applet { name: "test", about: "run a service rule over a log and show what it would do", run: test::run },
-    Applet { name: "load", about: "put the rule set into the kernel", run: load::load },
-    Applet { name: "confirm", about: "keep the rules that load --confirm has loaded", run: load::confirm },
-    Applet { name: "unload", about: "take the rule set out of the kernel", run: load::unload },
-    Applet { name: "check", about: "check rule set, configuration and service rules", run: check::run },
-    Applet { name: "fmt", about: "show a rule set in canonical form", run: fmt::run },
-    Applet { name: "diff", about: "show what loading the rule set would change", run: diff::run },
-    Applet { name: "export", about: "show any program's rules as a rule set", run: export::run },
-    Applet {
-        name: "cloud",
-        about: "share bans with others, or run the list of a community",
-        run: cloud::run,
-    },
-    Applet { name: "setup", about: "install mef on this host, or remove it", run: setup::run },
-    #[cfg(feature = "migrate")]
-    Applet {
-        name: "migrate",
-        about: "take over the configuration of fail2ban, CSF or ufw",
-        run: migrate::run,
-    },
-    #[cfg(feature = "migrate")]
-    Applet {
-        name: "import-filter",
-        about: "make a service rule of a filter of fail2ban",
-        run: import_filter::run,
-    },
-    Applet { name: "version", about: "show version and licence", run: version::run },
+    row("ban", "ban addresses, networks or ranges", ban::run),
+    row("unban", "end bans", unban::run),
+    row("bans", "list the bans in force", bans::run),
+    row("why", "say what becomes of an address, and why", why::run).of(BuildPart::Why),
+    row("history", "list the bans and unbans of the past", history::run),
+    row("report", "count the bans of the past: by day, rule, network and address", report::run)
+        .of(BuildPart::Report),
+    row("allow", "put addresses on the allow list", allow::allow),
+    row("disallow", "take addresses off the allow list", allow::disallow),
+    row("deny", "put addresses on the deny list", allow::deny),
+    row("undeny", "take addresses off the deny list", allow::undeny),
+    row("lists", "show what is in the allow and deny lists", lists::run),
+    row("daemon", "watch the logs and ban abusers", daemon::run),
+    row("reload", "make the daemon read its configuration again", reload::run),
+    row("status", "show what runs, what was counted and what is in force", status::run),
+    row("top", "watch offenders and rules, live", top::run).of(BuildPart::Top),
+    row("watch", "follow the daemon's events: hits, bans, unbans", watch::run),
+    row("lookup", "ask DNSBLs about an address", lookup::run),
+    row("rules", "list the service rules, or show one as it is in force", rules::run),
+    row("test", "run a service rule over a log and show what it would do", test::run).of(BuildPart::Test),
+    row("load", "put the rule set into the kernel", load::load),
+    row("confirm", "keep the rules that load --confirm has loaded", load::confirm),
+    row("unload", "take the rule set out of the kernel", load::unload),
+    row("check", "check rule set, configuration and service rules", check::run),
+    row("fmt", "show a rule set in canonical form", fmt::run),
+    row("diff", "show what loading the rule set would change", diff::run).of(BuildPart::Export),
+    row("export", "show any program's rules as a rule set", export::run).of(BuildPart::Export),
+    row("cloud", "share bans with others, or run the list of a community", cloud::run).of(BuildPart::Cloud),
+    row("setup", "install mef on this host, or remove it", setup::run),
+    row("migrate", "take over the configuration of fail2ban, CSF or ufw", migrate::run)
+        .of(BuildPart::Migrate),
+    row("import-filter", "make a service rule of a filter of fail2ban", import_filter::run)
+        .of(BuildPart::Migrate),
+    row("version", "show version and licence", version::run),
 ];
 
 /// Runs the command that the arguments name, the program's name first. Returns the exit status.
@@ -149,12 +163,15 @@ fn dispatch(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let called = args.first().map_or("mef", |path| path.rsplit('/').next().unwrap_or(path));
     let rest = args.get(1..).unwrap_or_default();
     match called {
-        "mefctl" => return mefctl::run(rest, &|name| find(name).map(|applet| applet.run), output),
+        "mefctl" => {
+            required(BuildPart::Mefctl)?;
+            return mefctl::run(rest, &|name| find(name).map(|applet| applet.run), output);
+        }
         "mefdaemon" => return daemon::called(rest, output),
         _ => {}
     }
     if let Some(applet) = called.strip_prefix("mef").and_then(find) {
-        return (applet.run)(rest, output);
+        return applet.run(rest, output);
     }
     match rest.split_first() {
         None => Err(OutputError::Usage(help())),
@@ -163,7 +180,7 @@ fn dispatch(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
         Some((&("help" | "--help" | "-h"), _)) => Err(OutputError::Help(help())),
         Some((&("--version" | "-V"), _)) => version::run(&[], output),
         Some((name, rest)) => match find(name) {
-            Some(applet) => (applet.run)(rest, output),
+            Some(applet) => applet.run(rest, output),
             None => Err(OutputError::Usage(unknown(name))),
         },
     }
@@ -178,7 +195,7 @@ fn find(name: &str) -> Option<&'static Applet> {
 fn about(word: &str) -> Result<(), OutputError> {
     let word = word.to_ascii_lowercase();
     let has = |applet: &&Applet| [applet.name, applet.about].join(" ").to_ascii_lowercase().contains(&word);
-    let text: String = APPLETS.iter().filter(has).map(line).collect();
+    let text: String = APPLETS.iter().filter(|a| a.is_in()).filter(has).map(line).collect();
     if text.is_empty() { Err(OutputError::Usage(unknown(&word))) } else { Err(OutputError::Help(text)) }
 }
 
@@ -196,13 +213,17 @@ fn help() -> String {
     let mut text = String::from(
         "mef protects a Linux host on the internet: rules and bans in nftables\n\nUsage: mef COMMAND …\n\n",
     );
-    for applet in APPLETS {
+    for applet in APPLETS.iter().filter(|a| a.is_in()) {
         text.push_str(&line(applet));
     }
     text.push_str(
         "\n`mef COMMAND --help` has details and examples. Exit status: 0 done, 1 failed or something\n",
     );
     text.push_str("was found wrong, 2 wrong usage.\n");
+    let missing: Vec<&str> = BuildPart::left_out().map(BuildPart::name).collect();
+    if !missing.is_empty() {
+        text.push_str(&["This mef was built without: ", &missing.join(", "), ".\n"].concat());
+    }
     text
 }
 

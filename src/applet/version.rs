@@ -3,6 +3,7 @@
 
 use super::args::parse;
 use super::output::{Output, OutputError};
+use crate::base::build_part::BuildPart;
 use crate::base::json::Object;
 use crate::firewall::kernel_parts;
 use crate::sys::fs;
@@ -36,6 +37,10 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     }
     writeln!(output.out, "mef {} {}-linux", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH)?;
     writeln!(output.out, "GPL-2.0-or-later; contains libnftnl and libmnl")?;
+    let missing: Vec<&str> = BuildPart::left_out().map(BuildPart::name).collect();
+    if !missing.is_empty() {
+        writeln!(output.out, "built without {}", missing.join(", "))?;
+    }
     if args.verbose {
         kernel(Shape::Text, output)?;
     }

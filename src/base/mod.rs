@@ -1,6 +1,7 @@
 //! Plain values that every part shares: addresses, times, source positions. No I/O.
 
 pub mod base64;
+pub mod build_part;
 pub mod bytes;
 pub mod clock;
 pub mod count;

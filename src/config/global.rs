@@ -8,6 +8,7 @@ use super::parts::RuleDefault;
 use super::service;
 use super::settings::{Cloud, FloodRates, FloodSettings, Settings, zone};
 use super::table::{FLOOD_KEYS, KEYS, ZONE_KEYS};
+use crate::base::build_part::BuildPart;
 use crate::base::diag::decode;
 use crate::base::diag::{Problem, Severity};
 
@@ -101,6 +102,18 @@ struct SettingsReader<'s> {
     zone_lines: Vec<Problem>,
 }
 
+/// A value that asks for a part that a build may leave out.
+struct OfPart {
+    key: &'static str,
+    value: &'static str,
+    part: BuildPart,
+}
+
+const LEFT_OUT: [OfPart; 2] = [
+    OfPart { key: "firewall_backend", value: "iptables", part: BuildPart::Fallback },
+    OfPart { key: "community_report", value: "true", part: BuildPart::Cloud },
+];
+
 impl SettingsReader<'_> {
     fn entry(&mut self, entry: &IniEntry<'_>, problems: &mut Vec<Problem>) {
         if let Some((_, why)) = LEGACY.iter().find(|(name, _)| *name == entry.key) {
@@ -120,6 +133,11 @@ impl SettingsReader<'_> {
         };
         if known {
             self.say_later(entry, problems);
+            let missing = LEFT_OUT.iter().find(|row| (row.key, row.value) == (entry.key, entry.value));
+            if let Some(row) = missing.filter(|row| !row.part.is_in()) {
+                let hint = "make without ROUTER=1 builds all of it".to_owned();
+                problems.push(entry.key_problem(Severity::Error, row.part.is_missing(), hint));
+            }
         } else if let Some(problem) = foreign::in_conf(entry) {
             problems.push(problem);
         } else if is_of_rules(entry.key) {

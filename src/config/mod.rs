@@ -13,7 +13,6 @@ mod keys;
 mod listline;
 mod lists;
 mod load;
-#[cfg(feature = "operator")]
 mod operator;
 mod parts;
 mod ports;
@@ -31,7 +30,6 @@ pub use lists::{ListCounts, ListEntry, ListKind, ListLine, list_lines, read_list
 pub use load::{
     DEFAULT_PATH, FileProblem, Loaded, conf_files, in_force, load, load_rule, not_needed, rule_file,
 };
-#[cfg(feature = "operator")]
 pub use operator::{CloudMember, Operator, member_name, parse_operator};
 pub use parts::{ConfigPart, RuleDefault};
 pub use ports::{ExcludedPorts, PortRanges};

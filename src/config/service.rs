@@ -10,6 +10,7 @@ use super::parts::{ConfigPart, Replacing, RuleDefault};
 use super::ports::PortRanges;
 use super::value;
 use super::webscan::{self, WebscanReader};
+use crate::base::build_part::BuildPart;
 use crate::base::clock::Span;
 use crate::base::diag::decode;
 use crate::base::diag::{Problem, Severity};
@@ -429,6 +430,9 @@ fn complete(rule: &mut ServiceRule, reader: &WebscanReader, problems: &mut Vec<P
         }
         Source::Command if rule.command.is_empty() => {
             say(Severity::Error, "source=command without a command", "add command=logread -f");
+        }
+        Source::Journal if !BuildPart::Journal.is_in() => {
+            say(Severity::Error, &BuildPart::Journal.is_missing(), "name files= instead");
         }
         Source::Journal if rule.programs.is_empty() && !rule.trust_any => {
             say(

@@ -3,6 +3,7 @@
 //! loaded again with the interfaces that they have now. Must not touch a rule set without `auto`, nor one on
 //! trial.
 
+use crate::base::build_part::BuildPart;
 use crate::base::name::IfName;
 use crate::config::Settings;
 use crate::firewall::loader::Goal;
@@ -56,7 +57,8 @@ impl Follow {
             let Some(mut set) = self.meant() else { return Ok(false) };
             let kept: Vec<PathBuf> = self.saved.confirmed().into_iter().collect();
             let in_force = || rulefile::statements(&set).ok() == rulefile::loaded(&kept).ok();
-            if unless == Unless::InForce && in_force() {
+            // A program that cannot tell loads them again.
+            if unless == Unless::InForce && BuildPart::Export.is_in() && in_force() {
                 return Ok(false);
             }
             if rulefile::is_foreign()? {

@@ -2,6 +2,7 @@
 //! Reports bans to the community cloud, in a second process, never more than one: here are only what is new,
 //! and when it is time. Bans wait for nothing of it.
 
+use crate::base::build_part::BuildPart;
 use crate::base::clock::{Mono, Now, Span, Wall};
 use crate::base::range::Range;
 use crate::cloud::keyfile;
@@ -49,6 +50,9 @@ impl Reporter {
     /// Takes the settings.
     pub(super) fn configure(&mut self, settings: &Settings) {
         self.manual = settings.cloud.report_manual;
+        if !BuildPart::Cloud.is_in() {
+            return;
+        }
         let target = if settings.cloud.report { target(settings) } else { None };
         if target == self.target {
             return;
@@ -79,7 +83,7 @@ impl Reporter {
     /// A ban that was made. Nothing is to stand behind this but what a service itself has seen: the caller
     /// knows.
     pub(super) fn banned(&mut self, now: Wall, who: &Range, rule: &str, time: Span) {
-        if self.target.is_none() || rule.is_empty() && !self.manual {
+        if !BuildPart::Cloud.is_in() || self.target.is_none() || rule.is_empty() && !self.manual {
             return;
         }
         let Some(who) = who.as_net().and_then(Subject::of).filter(Subject::is_global) else { return };
@@ -124,7 +128,7 @@ impl Reporter {
 
     /// Begins, if it is time.
     pub(super) fn turn(&mut self, now: Mono) {
-        if self.deadline().is_none_or(|at| at > now) {
+        if !BuildPart::Cloud.is_in() || self.deadline().is_none_or(|at| at > now) {
             return;
         }
         let Some(target) = &self.target else { return };
@@ -168,6 +172,9 @@ impl Reporter {
 
     /// Reads how it went, and when there is something to do next.
     fn plan(&mut self, now: Now) {
+        if !BuildPart::Cloud.is_in() {
+            return;
+        }
         let Some(target) = &self.target else { return };
         let standing = match report::standing(&target.dir) {
             Ok(standing) => standing.unwrap_or_default(),
@@ -210,6 +217,9 @@ impl Reporter {
 
     /// Writes down what is new: the daemon ends.
     pub(super) fn stop(&mut self) {
+        if !BuildPart::Cloud.is_in() {
+            return;
+        }
         if let Some((child, _)) = self.child.take() {
             // What it was about to do is done again.
             child.kill();

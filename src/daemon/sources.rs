@@ -8,6 +8,7 @@
 
 mod sight;
 
+use crate::base::build_part::BuildPart;
 use crate::base::clock::{Mono, Now};
 use crate::base::count::count;
 use crate::config::Settings;
@@ -202,9 +203,9 @@ impl Sources {
         match slot {
             TAIL => Some(&self.tail),
             KMSG => self.kmsg.as_ref().map(|s| s as _),
-            JOURNAL => self.journal.as_ref().map(|s| s as _),
+            JOURNAL if BuildPart::Journal.is_in() => self.journal.as_ref().map(|s| s as _),
             FIRST_COMMAND.. => self.commands.get(slot - FIRST_COMMAND).map(|s| s as _),
-            _ => self.sockets.get(slot - SOCKETS[0])?.as_ref().map(|s| s as _),
+            _ => self.sockets.get(slot.checked_sub(SOCKETS[0])?)?.as_ref().map(|s| s as _),
         }
     }
 
@@ -212,9 +213,9 @@ impl Sources {
         match slot {
             TAIL => Some(&mut self.tail),
             KMSG => self.kmsg.as_mut().map(|s| s as _),
-            JOURNAL => self.journal.as_mut().map(|s| s as _),
+            JOURNAL if BuildPart::Journal.is_in() => self.journal.as_mut().map(|s| s as _),
             FIRST_COMMAND.. => self.commands.get_mut(slot - FIRST_COMMAND).map(|s| s as _),
-            _ => self.sockets.get_mut(slot - SOCKETS[0])?.as_mut().map(|s| s as _),
+            _ => self.sockets.get_mut(slot.checked_sub(SOCKETS[0])?)?.as_mut().map(|s| s as _),
         }
     }
 

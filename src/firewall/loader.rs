@@ -3,7 +3,6 @@
 //! good or for a time. The kernel holds what a trial needs to end by itself.
 
 use super::emit::{self, TableBatch};
-use super::iptables::Fallback;
 use super::iptables::ruleset::{Refusal, Rules, Term, Text, Unsaid};
 use super::nft::{Op, TxnError};
 use super::{listing, tables, trial};
@@ -73,6 +72,7 @@ pub fn loader(goal: Goal<'_>) -> Box<dyn Loader> {
 
 /// Whether rule sets go to iptables.
 #[must_use]
+#[inline(always)]
 pub fn is_fallback() -> bool {
     super::chosen() == super::Chosen::Iptables
 }
@@ -154,7 +154,7 @@ impl Loader for TableBatch {
 
 /// Takes the rules out of iptables, if there are any.
 fn fallback_unload() -> Result<(), LoadError> {
-    if Fallback::may_be_there() {
+    if super::may_have_left() {
         let mut rules = Rules::open()?;
         // Who may not ask has none.
         if rules.is_there().unwrap_or(false) {

@@ -23,6 +23,7 @@ pub mod trial;
 use crate::ban::{
     AllowSource, Allowed, BackendChoice, Ban, Doing, Failure, Options, Repeat, Scope, Standing,
 };
+use crate::base::build_part::BuildPart;
 use crate::base::range::Range;
 use crate::sys::netlink::NlSocket;
 use backend::{Backend, Lists, View};
@@ -63,7 +64,13 @@ pub fn choose(choice: BackendChoice) {
 }
 
 /// Where rule sets go.
+#[inline(always)]
 fn chosen() -> Chosen {
+    if BuildPart::Fallback.is_in() { chosen_of_both() } else { Chosen::Nftables }
+}
+
+/// The same, of a program that has both.
+fn chosen_of_both() -> Chosen {
     match CHOSEN.load(Ordering::Relaxed) {
         auto if auto == Chosen::Auto as u8 => {
             let falls_back = falls_back(&Options::default()).is_some();
@@ -90,7 +97,13 @@ pub fn open(options: Options, allow: AllowSource) -> Result<Box<dyn Backend>, Fa
 /// Whether bans go to iptables and ip_set: because it is said so, or because they can go there and not to
 /// nf_tables, which is found out by trying.
 /// Why not to nf_tables, for people; empty if nobody wants them there.
+#[inline(always)]
 fn falls_back(options: &Options) -> Option<String> {
+    if BuildPart::Fallback.is_in() { wants_fallback(options) } else { None }
+}
+
+/// The same, of a program that has both.
+fn wants_fallback(options: &Options) -> Option<String> {
     match options.backend {
         BackendChoice::Nftables => None,
         BackendChoice::Iptables => Some(String::new()),
@@ -159,8 +172,9 @@ pub fn take_over(backend: &mut dyn Backend) -> Result<Option<usize>, Failure> {
 
 /// Whether another backend than nf_tables may have something in force; costs nothing.
 #[must_use]
+#[inline(always)]
 pub fn may_have_left() -> bool {
-    Fallback::may_be_there()
+    BuildPart::Fallback.is_in() && Fallback::may_be_there()
 }
 
 /// Bans in one backend whom the other has banned.
@@ -197,7 +211,7 @@ pub fn view(options: Options) -> Result<Box<dyn Lists>, Failure> {
 /// # Errors
 /// What the kernel refused.
 pub fn remove(options: Options) -> Result<(), Failure> {
-    if Fallback::may_be_there() {
+    if may_have_left() {
         let mut fallback = Fallback::open(options.clone(), Allowed::default())?;
         if fallback.is_there()? {
             fallback.remove()?;

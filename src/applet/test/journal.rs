@@ -3,6 +3,8 @@
 
 use super::{DetectorGroup, TestRun, bits};
 use crate::applet::output::{Output, OutputError};
+use crate::applet::required;
+use crate::base::build_part::BuildPart;
 use crate::base::bytes::find;
 use crate::base::program::Program;
 use crate::base::rule_bits::RuleBits;
@@ -21,6 +23,7 @@ const SAMPLE: usize = 50;
 impl TestRun<'_> {
     /// Reads this machine's journal of the last `since` seconds.
     pub(super) fn journal(&mut self, since: u32, output: &mut Output<'_>) -> Result<(), OutputError> {
+        required(BuildPart::Journal)?;
         let none = || OutputError::Failed("there is no journal on this host".into());
         let dirs = JournalSource::dirs().filter(JournalSource::exists).ok_or_else(none)?;
         // What cannot be read is told there.

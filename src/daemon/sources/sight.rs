@@ -3,6 +3,7 @@
 //! source that is gone for a moment (a rotation, a program that is started again) is not told.
 
 use super::{RING, Sources, Wants};
+use crate::base::build_part::BuildPart;
 use crate::base::bytes::of_path;
 use crate::base::clock::Mono;
 use crate::input::{Shown, Tags, kmsg};
@@ -107,6 +108,9 @@ impl Sources {
         let Sources { sight, tail, journal, commands, not_files, .. } = self;
         let is = |tags: Tags| !tags.within(tag).is_empty();
         if is(sight.no_journal) {
+            if !BuildPart::Journal.is_in() {
+                return Err(BuildPart::Journal.is_missing());
+            }
             return Err("without /etc/machine-id there is no journal".to_owned());
         }
         if is(sight.journal) {

@@ -23,6 +23,7 @@ pub use format::{FormatRefusal, ReadAt};
 use super::lines::MAX_LINE;
 use super::watch::{WatchNeed, Watches};
 use super::{Item, Position, Progress, Shown, Source, Tags, Written};
+use crate::base::build_part::BuildPart;
 use crate::base::clock::{Mono, Now, Wall};
 use crate::sys::fs::{self, FileId};
 use crate::sys::inotify::{Mask, WatchDescriptor};
@@ -92,7 +93,13 @@ pub struct JournalSource {
 impl JournalSource {
     /// Where journald keeps the files of this machine; `None` if the machine has no name.
     #[must_use]
+    #[inline(always)]
     pub fn dirs() -> Option<[PathBuf; 2]> {
+        if BuildPart::Journal.is_in() { JournalSource::dirs_of_machine() } else { None }
+    }
+
+    /// The same, of a program that can read them.
+    fn dirs_of_machine() -> Option<[PathBuf; 2]> {
         let name = fs::content(Path::new("/etc/machine-id")).ok()?;
         let name = name.trim_ascii_end();
         format::id(name)?;
