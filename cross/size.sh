@@ -78,10 +78,13 @@ case $do in
     features)
         rows=$(feature_rows)
         page=$root/rootfs/usr/share/doc/mef/figures.md
-        awk -v rows="$rows" '
-            /^\| feature \|/ { print; getline; print; print rows; skip = 1; next }
-            skip && /^\|/ { next }
-            { skip = 0; print }' "$page" >"$page.new"
+        {
+            sed '/^## What each feature costs/,$d' "$page" | sed -e :a -e '/^\n*$/{$d;N;ba' -e '}'
+            printf '%s\n' '' '## What each feature costs' '' \
+                'Bytes of the program for x86_64 without each feature of cargo, fewer than with all. What two' \
+                'share counts for neither; `make size FEATURES=1` writes this.' '' \
+                '| feature | bytes |' '| --- | --- |' "$rows"
+        } >"$page.new"
         mv "$page.new" "$page" ;;
     keep)
         { echo "# Bytes of the program for x86_64 and of its parts at the last release: cross/size.sh has it."
