@@ -1,5 +1,6 @@
 //! nf_tables over libnftnl and libmnl: objects, expressions, transactions, dumps.
 
+mod commit;
 pub mod elem;
 pub mod expr;
 mod ffi;

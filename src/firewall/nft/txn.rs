@@ -1,8 +1,6 @@
 #![forbid(unsafe_code)]
 //! A transaction: messages that the kernel applies all or none, and its refusals named by object.
 
-mod commit;
-
 use super::elem::{self, Elem, ElemCounter, ElemMsg, Timeout};
 use super::ffi::NftRule;
 use super::refusal::{Op, Ops, Optional};
@@ -43,25 +41,25 @@ pub const ELEMENTS_MAX: u32 = 512;
 /// A transaction being written. When the kernel's answers are lost it is sent again. So whoever writes one
 /// makes it do the same twice, or bears ENOENT for what it deletes and EEXIST for what must be new.
 pub struct Txn {
-    buf: MsgBuf,
-    table: TableId,
+    pub(super) buf: MsgBuf,
+    pub(super) table: TableId,
     /// `NFT_TABLE_F_*` that the table gets when it is added; 0 = those that it has, or none.
-    flags: u32,
-    ops: Ops,
+    pub(super) flags: u32,
+    pub(super) ops: Ops,
     /// Bytes that it keeps between transactions.
-    capacity: usize,
+    pub(super) capacity: usize,
     /// Whether elements that have a life are added with a counter.
-    counters: bool,
-    intact: bool,
-    elems: Option<OpenElems>,
-    elements: u32,
+    pub(super) counters: bool,
+    pub(super) intact: bool,
+    pub(super) elems: Option<OpenElems>,
+    pub(super) elements: u32,
     /// Whether the kernel is asked which generation of the ruleset a commit has made.
-    follows: bool,
+    pub(super) follows: bool,
     /// The last generation up to which every change is known or was made here.
-    generation: u32,
+    pub(super) generation: u32,
 }
 
-struct OpenElems {
+pub(super) struct OpenElems {
     op: Op,
     message: nlattr::Open,
     content: ElemMsg,
@@ -170,7 +168,7 @@ impl Txn {
     fn first(&mut self) {
         self.close_elems();
         if self.ops.len == 0 {
-            commit::batch_begin(&mut self.buf);
+            super::commit::batch_begin(&mut self.buf);
             if self.follows {
                 // The kernel tells the generation of a commit to whom the first message asks to be told of
                 // what it does: one that does nothing.
@@ -386,7 +384,7 @@ impl Txn {
         }
     }
 
-    fn close_elems(&mut self) {
+    pub(super) fn close_elems(&mut self) {
         if let Some(open) = self.elems.take() {
             open.content.close(&mut self.buf);
             self.buf.finish(open.message);

@@ -1,10 +1,10 @@
 #![forbid(unsafe_code)]
 //! The way of a transaction to the kernel, and what the kernel says of it.
 
-use super::Txn;
-use crate::firewall::nft::parts::{self, KernelParts};
-use crate::firewall::nft::refusal::{Op, Refusal, TxnError};
-use crate::firewall::nft::{message, msg, owner};
+use super::parts::{self, KernelParts};
+use super::refusal::{Op, Refusal, TxnError};
+use super::txn::Txn;
+use super::{message, msg, owner};
 use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::nlattr::{self, ACK, Msg, MsgBuf, REQUEST};
 use nix::errno::Errno;
@@ -124,7 +124,7 @@ impl Txn {
     }
 
     /// What the rule needs that the `index`th message adds.
-    pub(in crate::firewall::nft) fn needs_of(&self, index: u32) -> KernelParts {
+    pub(super) fn needs_of(&self, index: u32) -> KernelParts {
         let mut at = 0;
         for _ in 0..=index {
             at += at_len(self.buf.bytes(), at);
